@@ -1,0 +1,56 @@
+"""`streamingtalker COMMAND …`: finds the command's file, parses its arguments, prints errors as one sentence.
+
+A command NAME lives in `cli/NAME.py` (dashes become underscores) and has `add_arguments(parser)` and
+`run(args) -> int`. Only the chosen command is imported, so that `--help` is instant and torch stays out of it.
+"""
+import argparse
+import importlib
+import sys
+
+from .. import __version__
+from ..errors import TalkerError
+
+COMMANDS = {
+    "talk": "the talker node without ROS: hear an audio topic, publish face motion",
+    "play": "publish an audio file or the microphone as a ROS 2 audio topic",
+    "animate": "turn an audio file into face motion: CSV, NPZ, MP4 or PNG",
+    "pictures": "render the default face: expressions, visemes, profiles",
+    "demo": "talker and audio source over DDS, recorded into a video with sound",
+    "corpus": "make a training corpus of speech with exact phone times and teacher motion",
+    "train": "train the motion codec or the talker",
+    "evaluate": "measure a checkpoint on held-out clips",
+    "convert": "convert a published checkpoint into safetensors and JSON",
+    "parity": "compare with a recording of the published code",
+}
+
+
+def _parser(name):
+    parser = argparse.ArgumentParser(prog="streamingtalker", description="Live speech to a talking 3D face.")
+    parser.add_argument("--version", action="version", version=__version__)
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    for command, text in COMMANDS.items():
+        sub = commands.add_parser(command, help=text, description=text[0].upper() + text[1:] + ".",
+                                  formatter_class=argparse.ArgumentDefaultsHelpFormatter)
+        if command == name:
+            module = importlib.import_module(f".{command.replace('-', '_')}", __package__)
+            module.add_arguments(sub)
+            sub.set_defaults(run=module.run)
+    return parser
+
+
+def main(argv=None):
+    """Run one command. argv: list of strings, default sys.argv[1:]. Returns the exit code: 0, or 2 on bad input."""
+    argv = sys.argv[1:] if argv is None else argv
+    name = next((word for word in argv if word in COMMANDS), None)
+    args = _parser(name).parse_args(argv)
+    try:
+        return args.run(args) or 0
+    except TalkerError as error:
+        print(f"streamingtalker: error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        return 130
+
+
+if __name__ == "__main__":
+    sys.exit(main())

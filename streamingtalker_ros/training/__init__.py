@@ -1,0 +1,1 @@
+"""Corpora, the procedural teacher and the two training stages."""
