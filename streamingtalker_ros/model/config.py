@@ -1,0 +1,63 @@
+"""The shape of a default-family talker, as one flat dataclass that is stored as JSON beside its weights."""
+from dataclasses import asdict, dataclass, fields
+
+from ..errors import TalkerError
+
+
+@dataclass(frozen=True)
+class TalkerConfig:
+    """Every number that the network needs to be rebuilt; a reason per field."""
+
+    name: str = "default"
+    family: str = "default"  # "published" checkpoints have a reader of their own
+    # time
+    sample_rate: int = 16000
+    hop: int = 640  # samples of audio per motion frame: 25 frames/s
+    lookahead_frames: int = 2  # frame n hears audio up to frame n + 2: 80 ms
+    # audio encoder
+    mels: int = 64  # bands of the log-mel spectrum, four columns per motion frame
+    audio_width: int = 224
+    audio_blocks: int = 4  # dilations 1, 2, 4, 8: 1.2 s of past
+    # motion codec
+    motion_dim: int = 55  # 52 blendshape weights, then the head's rotation vector (rad)
+    slots: int = 8  # H: codes per frame
+    codes: int = 256  # N: entries of the codebook
+    code_dim: int = 16  # C: latent = slots x code_dim
+    codec_width: int = 160
+    # condition predictor
+    width: int = 256
+    heads: int = 4
+    layers: int = 2
+    feedforward: int = 512
+    history: int = 50  # h: past frames that attention sees, 2 s
+    period: int = 25  # of the positional encoding
+    styles: tuple = ("neutral",)  # names of the style embedding's rows
+    # diffusion head
+    head_width: int = 256
+    head_blocks: int = 3
+    train_steps: int = 1000
+    beta_start: float = 0.00085
+    beta_end: float = 0.012
+    steps: int = 4  # DDIM steps at inference, trailing spacing
+
+    @property
+    def latent_dim(self):
+        return self.slots * self.code_dim
+
+    @property
+    def frame_rate(self):
+        return self.sample_rate / self.hop
+
+    def to_json(self):
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, values):
+        """Raises TalkerError on a field that this version does not know."""
+        unknown = set(values) - {field.name for field in fields(cls)}
+        if unknown:
+            raise TalkerError(f"the checkpoint's config.json has unknown fields {sorted(unknown)}: "
+                              "it was written by a newer version, upgrade streamingtalker_ros")
+        values = dict(values)
+        values["styles"] = tuple(values.get("styles", cls.styles))
+        return cls(**values)

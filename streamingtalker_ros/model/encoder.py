@@ -1,0 +1,53 @@
+"""The audio encoder of the default family: log-mel features to one vector per motion frame, causal.
+
+`forward(audio (B, n·hop)) -> (B, n, audio_width)`; row m has heard audio up to (m + 1)·hop samples and nothing later.
+The look-ahead is made outside, by giving row n + lookahead_frames to frame n.
+"""
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from .features import FeatureState, LogMel
+from .layers import CausalConv, ResidualBlock
+
+
+@dataclass
+class EncoderState:
+    """What the encoder remembers: the features' past and each convolution's context."""
+
+    features: FeatureState
+    contexts: list  # of (B, reach, C)
+
+    def reset(self, rows=slice(None)):
+        self.features.reset(rows)
+        for context in self.contexts:
+            context[rows] = 0.0
+
+
+class AudioEncoder(nn.Module):
+    def __init__(self, config):
+        super().__init__()
+        self.log_mel = LogMel(config)
+        width, columns, narrow = config.audio_width, self.log_mel.columns, 96
+        self.columns_in = CausalConv(config.mels, narrow, kernel=3)  # at 100 columns/s
+        self.frames_in = CausalConv(columns * narrow + 1, width, kernel=2)  # at 25 frames/s
+        self.blocks = nn.ModuleList(ResidualBlock(width, 3, 2 ** i) for i in range(config.audio_blocks))
+        self.norm = nn.LayerNorm(width)
+        self.voice = nn.Linear(width, 1)  # logit of "somebody speaks in this frame"
+
+    def state(self, batch):
+        layers = (self.columns_in, self.frames_in, *self.blocks)
+        return EncoderState(self.log_mel.state(batch), [layer.context(batch) for layer in layers])
+
+    def forward(self, audio, state=None):
+        features, loudness = self.log_mel(audio, state and state.features)  # (B, n, columns, mels), (B, n)
+        contexts = iter(state.contexts) if state else iter([None] * (2 + len(self.blocks)))
+        batch, frames = loudness.shape
+        x = nn.functional.gelu(self.columns_in(features.flatten(1, 2), next(contexts)))
+        x = x.view(batch, frames, -1)
+        x = torch.cat((x, 0.25 * loudness[:, :, None].clamp(min=-12.0) + 1.0), -1)
+        x = nn.functional.gelu(self.frames_in(x, next(contexts)))
+        for block in self.blocks:
+            x = block(x, next(contexts))
+        return self.norm(x)  # (B, n, audio_width)

@@ -1,0 +1,57 @@
+"""The assembled network of the default family: encoder, codec, predictor and head, with the state of B voices.
+
+`listen` takes one hop of audio per voice, `speak` makes one frame of motion per voice; a frame n is spoken after hop
+n + lookahead_frames was heard. One function each serves CPU, CUDA, one voice and many.
+"""
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from .codec import CodecState, MotionCodec
+from .config import TalkerConfig
+from .encoder import AudioEncoder, EncoderState
+from .head import DiffusionHead
+from .predictor import ConditionPredictor, PredictorState
+
+
+@dataclass
+class NetworkState:
+    """Everything that B voices remember between frames; all of fixed size."""
+
+    encoder: EncoderState
+    predictor: PredictorState
+    codec: CodecState
+    latent: torch.Tensor  # (B, D): the latent of the frame before
+
+    def reset(self, rows=slice(None)):
+        for part in (self.encoder, self.predictor, self.codec):
+            part.reset(rows)
+        self.latent[rows] = 0.0
+
+
+class TalkerNetwork(nn.Module):
+    def __init__(self, config=TalkerConfig()):
+        super().__init__()
+        self.config = config
+        self.encoder = AudioEncoder(config)
+        self.codec = MotionCodec(config)
+        self.predictor = ConditionPredictor(config)
+        self.head = DiffusionHead(config)
+
+    def state(self, batch):
+        """Fresh state of `batch` voices, on the network's device."""
+        latent = self.codec.latent_mean.new_zeros(batch, self.config.latent_dim)
+        return NetworkState(self.encoder.state(batch), self.predictor.state(batch), self.codec.state(batch), latent)
+
+    def listen(self, hop, state):
+        """hop (B, config.hop) of audio -> its feature (B, audio_width) and the logit of voice (B,)."""
+        feature = self.encoder(hop, state.encoder)[:, 0]
+        return feature, self.encoder.voice(feature)[:, 0]
+
+    def speak(self, feature, noise, style, sampler, state):
+        """feature (B, audio_width), noise (B, D), style (B,) rows of the embedding, sampler: what turns noise into
+        a latent (see `HeadSampler`). -> motion (B, motion_dim), unclipped."""
+        condition = self.predictor.step(state.latent, feature, style, state.predictor)
+        state.latent.copy_(sampler(condition, noise))
+        return self.codec.decode(state.latent[:, None], state.codec)[:, 0]

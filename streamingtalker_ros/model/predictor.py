@@ -1,0 +1,124 @@
+"""The autoregressive condition predictor: past latents and the frame's audio give the condition of the diffusion head.
+
+As in the paper: past latent -> linear, + style embedding, + periodic positional encoding, transformer layers with
+ALiBi-style self-attention over at most h frames and cross-attention to the one audio feature of the same frame, which
+with a single allowed key is out_proj(v_proj(feature)).
+`forward` computes all frames of a window (training); `step` computes one frame from a ring of cached keys and values
+whose size and cost never change. Both attend to the same h frames, so they give the same numbers.
+"""
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+
+def alibi_slopes(heads):
+    """The geometric series of ALiBi (Press et al. 2022): 2^(-8 i / heads), i = 1…heads."""
+    return torch.tensor([2.0 ** (-8.0 * i / heads) for i in range(1, heads + 1)])
+
+
+def periodic_encoding(period, width):
+    """Sinusoids (Vaswani et al. 2017) of the frame modulo `period`: (period, width)."""
+    position = torch.arange(period)[:, None]
+    rate = torch.exp(torch.arange(0, width, 2) * (-math.log(10000.0) / width))
+    table = torch.zeros(period, width)
+    table[:, 0::2], table[:, 1::2] = torch.sin(position * rate), torch.cos(position * rate)
+    return table
+
+
+@dataclass
+class PredictorState:
+    """A ring of h frames per layer; row n mod h holds frame n."""
+
+    keys: torch.Tensor  # (B, layers, heads, h, d_head)
+    values: torch.Tensor  # (B, layers, heads, h, d_head)
+    frame: torch.Tensor  # (B,) int64: index of the frame to come
+
+    def reset(self, rows=slice(None)):
+        self.keys[rows] = 0.0
+        self.values[rows] = 0.0
+        self.frame[rows] = 0
+
+
+class Layer(nn.Module):
+    """Pre-norm: self-attention over the past, the frame's audio, feed-forward."""
+
+    def __init__(self, config):
+        super().__init__()
+        d = config.width
+        self.heads = config.heads
+        self.norm_self, self.norm_audio, self.norm_out = nn.LayerNorm(d), nn.LayerNorm(d), nn.LayerNorm(d)
+        self.qkv = nn.Linear(d, 3 * d)
+        self.attended = nn.Linear(d, d)
+        self.audio_value, self.audio_out = nn.Linear(config.audio_width, d), nn.Linear(d, d)
+        self.up, self.down = nn.Linear(d, config.feedforward), nn.Linear(config.feedforward, d)
+
+    def project(self, x):
+        """(B, T, d) -> q, k, v, each (B, heads, T, d_head)."""
+        return self.qkv(self.norm_self(x)).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
+
+    def finish(self, x, attended, audio):
+        x = x + self.attended(attended.transpose(1, 2).flatten(2))
+        x = x + self.audio_out(self.audio_value(audio))
+        return x + self.down(nn.functional.gelu(self.up(self.norm_out(x))))
+
+
+class ConditionPredictor(nn.Module):
+    def __init__(self, config):
+        super().__init__()
+        self.history, self.period = config.history, config.period
+        self.latent_in = nn.Linear(config.latent_dim, config.width)
+        self.no_latent = nn.Parameter(torch.zeros(config.width))  # stands for the latent before frame 0
+        self.style = nn.Embedding(len(config.styles), config.width)
+        self.layers = nn.ModuleList(Layer(config) for _ in range(config.layers))
+        self.norm = nn.LayerNorm(config.width)
+        self.register_buffer("slopes", alibi_slopes(config.heads), persistent=False)
+        self.register_buffer("position", periodic_encoding(config.period, config.width), persistent=False)
+        self.register_buffer("slot", torch.arange(config.history), persistent=False)
+
+    def embed(self, latents, known):
+        """Latents (…, D) and whether each is known (…) -> (…, width); an unknown past is one learned vector."""
+        return torch.where(known[..., None], self.latent_in(latents), self.no_latent)
+
+    def forward(self, past, known, audio, style, first=0, history=None):
+        """past (B, T, D): row n is latent n - 1; known (B, T) bool; audio (B, T, audio_width); style (B,) rows;
+        first (B,) or int: index of row 0; history: frames that attention sees, at most h. -> (B, T, width)."""
+        frames = past.shape[1]
+        index = torch.arange(frames, device=past.device)
+        rows = (torch.as_tensor(first, device=past.device).view(-1, 1) + index) % self.period  # (B or 1, T)
+        x = self.embed(past, known) + self.style(style)[:, None] + self.position[rows]
+        distance = index[:, None] - index[None, :]  # (T, T)
+        seen = (distance >= 0) & (distance < (history or self.history))
+        bias = torch.where(seen, -self.slopes[:, None, None] * distance, -math.inf)  # (heads, T, T)
+        for layer in self.layers:
+            q, k, v = layer.project(x)
+            attended = nn.functional.scaled_dot_product_attention(q, k, v, attn_mask=bias)
+            x = layer.finish(x, attended, audio)
+        return self.norm(x)
+
+    def state(self, batch):
+        layer = self.layers[0]
+        shape = (batch, len(self.layers), layer.heads, self.history, self.position.shape[1] // layer.heads)
+        zeros = self.slopes.new_zeros
+        return PredictorState(zeros(shape), zeros(shape),
+                              torch.zeros(batch, dtype=torch.int64, device=self.slopes.device))
+
+    def step(self, past, audio, style, state):
+        """One frame: past (B, D) latent of the frame before, audio (B, audio_width), style (B,) -> (B, width)."""
+        frame = state.frame
+        x = self.embed(past, frame > 0) + self.style(style) + self.position[frame % self.period]
+        x = x[:, None]  # (B, 1, width)
+        distance = (frame[:, None] - self.slot) % self.history  # (B, h): age of each row of the ring
+        bias = torch.where(distance <= frame[:, None], -distance.to(x.dtype), -math.inf)
+        bias = self.slopes[:, None, None] * bias[:, None, None]  # (B, heads, 1, h)
+        now = (distance == 0)[:, None, :, None]  # (B, 1, h, 1): the row that this frame takes
+        for i, layer in enumerate(self.layers):
+            q, k, v = layer.project(x)
+            keys, values = state.keys[:, i], state.values[:, i]
+            keys.copy_(torch.where(now, k, keys))
+            values.copy_(torch.where(now, v, values))
+            attended = nn.functional.scaled_dot_product_attention(q, keys, values, attn_mask=bias)
+            x = layer.finish(x, attended, audio[:, None])
+        frame += 1
+        return self.norm(x)[:, 0]
