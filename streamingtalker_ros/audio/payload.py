@@ -1,0 +1,104 @@
+"""Payload bytes of audio messages to mono float32.
+
+Takes the bytes of one packet after another (interleaved PCM, little-endian, of one `AudioFormat`) and gives (n,)
+float32 mono at the payload's own rate. What a packet leaves over, an odd byte or part of a multi-channel
+sample, is kept and put in front of the next packet.
+"""
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..errors import TalkerError
+
+LOWEST_RATE, HIGHEST_RATE = 8000, 192000
+
+_BYTES = {"u8": 1, "s8": 1, "s16": 2, "s24": 3, "s32": 4, "f32": 4}
+_WIRE_NAMES = {"u8": "u8", "s8": "s8", "s16le": "s16", "s24le": "s24", "s32le": "s32", "f32le": "f32"}
+
+
+@dataclass(frozen=True)
+class AudioFormat:
+    """How a payload is written.
+
+    sample_rate: Hz, 8,000 to 192,000; channels: interleaved, 1 or more; encoding: "u8" (unsigned, centred on 128), "s8",
+    "s16", "s24" (three bytes), "s32" or "f32", little-endian. The names of `audio_info` messages ("S16LE", …) are taken too.
+    Raises TalkerError for anything else.
+    """
+    sample_rate: int = 16000
+    channels: int = 1
+    encoding: str = "s16"
+
+    def __post_init__(self):
+        encoding = str(self.encoding).lower()
+        encoding = _WIRE_NAMES.get(encoding, encoding)
+        if encoding not in _BYTES:
+            raise TalkerError(f"audio encoding {self.encoding!r} is not known: send one of {', '.join(_BYTES)}, "
+                              "little-endian")
+        if not LOWEST_RATE <= self.sample_rate <= HIGHEST_RATE:
+            raise TalkerError(f"a sample rate of {self.sample_rate} Hz is out of range: send {LOWEST_RATE} to "
+                              f"{HIGHEST_RATE} Hz")
+        if self.channels < 1:
+            raise TalkerError(f"{self.channels} channels cannot be: send 1 or more")
+        object.__setattr__(self, "encoding", encoding)
+        object.__setattr__(self, "sample_rate", int(self.sample_rate))
+        object.__setattr__(self, "channels", int(self.channels))
+
+    @property
+    def frame_bytes(self):
+        """Bytes of one sample of every channel."""
+        return _BYTES[self.encoding] * self.channels
+
+
+class PayloadDecoder:
+    """Decodes the packets of one voice, one after another.
+
+    format: AudioFormat. `nonfinite` counts the NaN and infinite samples that were made silence, over the decoder's life.
+    """
+
+    def __init__(self, format):
+        self.format = format
+        self.nonfinite = 0
+        self._tail = b""
+
+    def reset(self):
+        """Forget the bytes kept from the last packet: after lost packets they are half of some other sample."""
+        self._tail = b""
+
+    def count(self, data):
+        """Samples that `decode(data)` would give now."""
+        return (len(self._tail) + len(data)) // self.format.frame_bytes
+
+    def decode(self, data):
+        """data: bytes-like, any length -> (n,) float32 mono, the mean of the channels.
+
+        Integers are divided by 2**(bits - 1), so that full scale is -1 ≤ x < 1. Floats beyond ±1 are clipped, as a
+        converter would; NaN and infinities become silence and are counted.
+        """
+        data = self._tail + bytes(data)
+        whole = len(data) - len(data) % self.format.frame_bytes
+        self._tail = data[whole:]
+        samples = self._samples(data[:whole]).reshape(-1, self.format.channels)
+        if self.format.channels == 1:
+            return samples[:, 0]
+        return samples.mean(axis=1, dtype=np.float64).astype(np.float32)
+
+    def _samples(self, data):
+        encoding = self.format.encoding
+        if encoding == "u8":
+            return (np.frombuffer(data, np.uint8).astype(np.float32) - 128) / 128
+        if encoding == "s8":
+            return np.frombuffer(data, np.int8).astype(np.float32) / 128
+        if encoding == "s16":
+            return np.frombuffer(data, "<i2").astype(np.float32) / 32768
+        if encoding == "s24":  # into the upper three bytes of a 32-bit integer, which brings the sign along
+            wide = np.zeros((len(data) // 3, 4), np.uint8)
+            wide[:, 1:] = np.frombuffer(data, np.uint8).reshape(-1, 3)
+            return wide.view("<i4")[:, 0].astype(np.float32) / 2147483648
+        if encoding == "s32":
+            return np.frombuffer(data, "<i4").astype(np.float32) / 2147483648
+        samples = np.frombuffer(data, "<f4").astype(np.float32)
+        broken = ~np.isfinite(samples)
+        if broken.any():
+            self.nonfinite += int(broken.sum())
+            samples[broken] = 0
+        return np.clip(samples, -1, 1)

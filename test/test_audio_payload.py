@@ -1,0 +1,100 @@
+"""Payload bytes to mono float32: widths, channels, odd tails, broken numbers, audio files."""
+import numpy as np
+import pytest
+import soundfile
+
+from streamingtalker_ros.audio.files import read_audio
+from streamingtalker_ros.audio.payload import AudioFormat, PayloadDecoder
+from streamingtalker_ros.errors import TalkerError
+
+WAVE = np.sin(np.arange(997) * 0.07) * np.linspace(0, 0.99, 997)
+
+
+def encode(signal, encoding):
+    """The other direction, written independently of the decoder: signal in -1..1 -> bytes."""
+    if encoding == "f32":
+        return signal.astype("<f4").tobytes()
+    bits = int(encoding[1:])
+    integers = np.round(signal * 2 ** (bits - 1)).clip(-2 ** (bits - 1), 2 ** (bits - 1) - 1).astype(np.int64)
+    if encoding == "u8":
+        return (integers + 128).astype(np.uint8).tobytes()
+    return b"".join(int(value).to_bytes(bits // 8, "little", signed=True) for value in integers.ravel())
+
+
+@pytest.mark.parametrize("encoding, step", [("u8", 2 ** -7), ("s8", 2 ** -7), ("s16", 2 ** -15), ("s24", 2 ** -23),
+                                            ("s32", 2 ** -23), ("f32", 2 ** -23)])
+def test_each_encoding_gives_the_wave_back(encoding, step):
+    pcm = PayloadDecoder(AudioFormat(16000, 1, encoding)).decode(encode(WAVE, encoding))
+    assert pcm.dtype == np.float32 and pcm.shape == WAVE.shape
+    assert np.abs(pcm - WAVE).max() <= step
+
+
+def test_full_scale_and_rest_are_exact():
+    assert PayloadDecoder(AudioFormat(encoding="u8")).decode(bytes([0, 128, 192])).tolist() == [-1, 0, 0.5]
+    assert PayloadDecoder(AudioFormat(encoding="s16")).decode(b"\x00\x80\x00\x00\x00\x40").tolist() == [-1, 0, 0.5]
+    assert PayloadDecoder(AudioFormat(encoding="s24")).decode(b"\x00\x00\x80\xff\xff\xff").tolist() == [-1, -2.0 ** -23]
+    assert PayloadDecoder(AudioFormat(encoding="s32")).decode(b"\x00\x00\x00\x80").tolist() == [-1]
+
+
+def test_channels_are_averaged():
+    left, right = WAVE * 0.5, WAVE * -0.25
+    data = encode(np.stack([left, right], axis=1), "s16")
+    pcm = PayloadDecoder(AudioFormat(48000, 2, "s16")).decode(data)
+    np.testing.assert_allclose(pcm, (left + right) / 2, atol=2 ** -15)
+
+
+@pytest.mark.parametrize("encoding, channels", [("s16", 1), ("s24", 1), ("s24", 3), ("f32", 2), ("s32", 5)])
+def test_any_cut_of_the_bytes_gives_the_same_samples(encoding, channels):
+    data = encode(np.stack([WAVE * gain for gain in np.linspace(-0.9, 0.9, channels)], axis=1), encoding)
+    whole = PayloadDecoder(AudioFormat(16000, channels, encoding)).decode(data)
+    rng = np.random.default_rng(1)
+    cuts = np.concatenate([[0], np.sort(rng.integers(0, len(data), 300)), [len(data)]])
+    decoder, pieces = PayloadDecoder(AudioFormat(16000, channels, encoding)), []
+    for start, end in zip(cuts[:-1], cuts[1:]):
+        expected = decoder.count(data[start:end])
+        pieces.append(decoder.decode(data[start:end]))
+        assert len(pieces[-1]) == expected
+    np.testing.assert_array_equal(np.concatenate(pieces), whole)
+
+
+def test_reset_drops_the_odd_byte():
+    decoder = PayloadDecoder(AudioFormat(encoding="s16"))
+    assert decoder.decode(b"\x00\x40\x7f").tolist() == [0.5]
+    decoder.reset()
+    assert decoder.decode(b"\x00\x40").tolist() == [0.5]
+
+
+def test_broken_floats_become_silence_and_are_counted():
+    decoder = PayloadDecoder(AudioFormat(encoding="f32"))
+    signal = np.array([0.25, np.nan, np.inf, -np.inf, 1.5, -7.0, 0.5], "<f4")
+    assert decoder.decode(signal.tobytes()).tolist() == [0.25, 0, 0, 0, 1, -1, 0.5]
+    assert decoder.nonfinite == 3
+    decoder.decode(signal.tobytes())
+    assert decoder.nonfinite == 6
+
+
+def test_names_of_audio_info_messages_are_understood():
+    assert AudioFormat(16000, 1, "S16LE").encoding == "s16" and AudioFormat(16000, 1, "F32LE").encoding == "f32"
+
+
+@pytest.mark.parametrize("fields", [(16000, 1, "S16BE"), (16000, 1, "mp3"), (7999, 1, "s16"), (192001, 1, "s16"), (16000, 0, "s16")])
+def test_a_format_that_cannot_be_is_refused(fields):
+    with pytest.raises(TalkerError, match="send"):
+        AudioFormat(*fields)
+
+
+def test_files_are_read_as_the_mean_of_their_channels(tmp_path):
+    stereo = np.stack([WAVE * 0.5, WAVE * 0.25], axis=1)
+    for name in ("a.wav", "a.flac"):
+        soundfile.write(tmp_path / name, stereo, 22050, subtype="PCM_24")
+        pcm, rate = read_audio(tmp_path / name)
+        assert rate == 22050 and pcm.dtype == np.float32
+        np.testing.assert_allclose(pcm, WAVE * 0.375, atol=1e-6)
+
+
+def test_a_file_that_is_no_audio_is_refused_in_one_sentence(tmp_path):
+    (tmp_path / "text.wav").write_text("hello")
+    soundfile.write(tmp_path / "empty.wav", np.zeros(0), 16000)
+    for name, cure in (("text.wav", "convert it"), ("empty.wav", "no audio"), ("absent.wav", "no file")):
+        with pytest.raises(TalkerError, match=cure):
+            read_audio(tmp_path / name)
