@@ -11,8 +11,8 @@ import torch
 from torch import nn
 
 WINDOW, STRIDE, FFT = 400, 160, 512
-FLOOR = 1e-9  # power added to each band: -90 dB of full scale, so that digital silence is finite
-QUIET = math.log(1e-5)  # the level never falls below -50 dBFS: what is softer stays soft
+FLOOR = 1e-10  # power added to each band: -100 dB of full scale, so that digital silence is finite
+QUIET = math.log(1e-7)  # mean band power of a voice near -50 dBFS: the level never falls lower, softer stays soft
 RELEASE = 1.2  # nepers of power per second, 5.2 dB/s
 
 

@@ -49,9 +49,9 @@ class TalkerNetwork(nn.Module):
         feature = self.encoder(hop, state.encoder)[:, 0]
         return feature, self.encoder.voice(feature)[:, 0]
 
-    def speak(self, feature, noise, style, sampler, state):
+    def speak(self, feature, noise, style, sampler, state, history=None):
         """feature (B, audio_width), noise (B, D), style (B,) rows of the embedding, sampler: what turns noise into
-        a latent (see `HeadSampler`). -> motion (B, motion_dim), unclipped."""
-        condition = self.predictor.step(state.latent, feature, style, state.predictor)
+        a latent (see `HeadSampler`), history: see `ConditionPredictor.step`. -> motion (B, motion_dim), unclipped."""
+        condition = self.predictor.step(state.latent, feature, style, state.predictor, history)
         state.latent.copy_(sampler(condition, noise))
         return self.codec.decode(state.latent[:, None], state.codec)[:, 0]

@@ -104,13 +104,17 @@ class ConditionPredictor(nn.Module):
         return PredictorState(zeros(shape), zeros(shape),
                               torch.zeros(batch, dtype=torch.int64, device=self.slopes.device))
 
-    def step(self, past, audio, style, state):
-        """One frame: past (B, D) latent of the frame before, audio (B, audio_width), style (B,) -> (B, width)."""
-        frame = state.frame
-        x = self.embed(past, frame > 0) + self.style(style) + self.position[frame % self.period]
+    def step(self, past, audio, style, state, history=None):
+        """One frame: past (B, D) latent of the frame before, audio (B, audio_width), style (B,) -> (B, width).
+
+        history: frames of the past that count, at most h; 0 hides even the frame before.
+        """
+        frame, reach = state.frame, self.history if history is None else history
+        x = self.embed(past, (frame > 0) & (reach > 0)) + self.style(style) + self.position[frame % self.period]
         x = x[:, None]  # (B, 1, width)
         distance = (frame[:, None] - self.slot) % self.history  # (B, h): age of each row of the ring
-        bias = torch.where(distance <= frame[:, None], -distance.to(x.dtype), -math.inf)
+        seen = (distance <= frame[:, None]) & (distance < max(reach, 1))
+        bias = torch.where(seen, -distance.to(x.dtype), -math.inf)
         bias = self.slopes[:, None, None] * bias[:, None, None]  # (B, heads, 1, h)
         now = (distance == 0)[:, None, :, None]  # (B, 1, h, 1): the row that this frame takes
         for i, layer in enumerate(self.layers):

@@ -40,10 +40,11 @@ def quaternion(rotation):
 class Stream:
     """The state of one voice; opened by `Talker.open_stream`."""
 
-    def __init__(self, talker, seed=0, style=None, steps=None):
+    def __init__(self, talker, seed=0, style=None, steps=None, history=None):
         self.talker = talker
         self.style = style
         self.steps = steps
+        self.history = history
         self._state = talker.network.state(1)
         self._gate = GateState.fresh(talker.network.config.lookahead_frames)
         self._buffer = np.zeros(talker.hop, np.float32)  # the hop that is being filled
@@ -139,7 +140,8 @@ class Stream:
         if index < 0:
             return None
         noise = torch.from_numpy(frame_noise(self.seed, index, (1, network.config.latent_dim))).to(device)
-        motion = network.speak(feature, noise, self._style_row, self._sampler, self._state)[0].cpu().numpy()
+        motion = network.speak(feature, noise, self._style_row, self._sampler, self._state,
+                               self.history)[0].cpu().numpy()
         weights = np.clip(motion[:52], 0.0, 1.0)
         speaking = rest(self._gate, weights)
         return Frame(index, index / self.talker.frame_rate, weights, quaternion(motion[52:55]), speaking)

@@ -83,9 +83,13 @@ class Talker:
             self._samplers[steps] = HeadSampler(self.network.head, steps, schedule)
         return self._samplers[steps]
 
-    def open_stream(self, seed=0, style=None, steps=None):
-        """A fresh voice. seed: of its noise; style: one of `styles`; steps: diffusion steps per frame."""
-        return Stream(self, seed, style, steps)
+    def open_stream(self, seed=0, style=None, steps=None, history=None):
+        """A fresh voice. seed: of its noise; style: one of `styles`; steps: diffusion steps per frame; history:
+        frames of past motion that count, None for all that the model keeps. Raises TalkerError on a bad value."""
+        limit = self.network.config.history
+        if history is not None and not 0 <= history <= limit:
+            raise TalkerError(f"a history of {history} frames cannot be had: this model keeps 0 to {limit}")
+        return Stream(self, seed, style, steps, history)
 
     def warm_up(self, frames=10):
         """Run a few frames of silence, so that the first real one finds everything allocated and compiled."""

@@ -1,0 +1,28 @@
+"""`streamingtalker train codec|talker`: the two training stages over a corpus folder."""
+from pathlib import Path
+
+from ..errors import require
+
+
+def add_arguments(parser):
+    parser.add_argument("stage", choices=("codec", "talker"), help="stage 1, the motion codec; stage 2, the talker")
+    parser.add_argument("--corpus", required=True, metavar="DIR", help="folder made by `streamingtalker corpus`")
+    parser.add_argument("--out", default="runs/default", metavar="DIR",
+                        help="run folder; stage 2 finds stage 1's codec in it; an interrupted run goes on from there")
+    parser.add_argument("--config", default=None, metavar="FILE", help="YAML recipe; the default one when left out")
+    parser.add_argument("--threads", type=int, default=None, help="CPU threads; PyTorch's choice when left out")
+
+
+def run(args):
+    torch = require("torch", "training")
+    from ..node.resources import find
+    from ..training import stages
+    if args.threads:
+        torch.set_num_threads(args.threads)
+    recipe = stages.read_recipe(args.config or find("config", "train.yaml"))
+    if args.stage == "codec":
+        figures = stages.train_codec(Path(args.corpus), Path(args.out), recipe)
+        print(", ".join(f"{name} {value:.4g}" for name, value in figures.items()))
+    else:
+        print(f"checkpoint: {stages.train_talker(Path(args.corpus), Path(args.out), recipe)}")
+    return 0

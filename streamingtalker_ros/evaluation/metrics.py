@@ -1,0 +1,97 @@
+"""Measures of face motion on arrays alone; nothing here knows where the motion came from.
+
+Lip opening is max(0, signed inner-lip gap) everywhere, so overlapping lips count as closed. A frame's motion stands
+for the middle of its audio, (n + 1/2) / frame_rate.
+"""
+from dataclasses import dataclass
+
+import numpy as np
+
+BILABIALS = ("p", "b", "m")
+OPEN_VOWELS = ("aa", "ae", "ah", "ao", "aw", "ay", "eh")
+CLOSED = 0.1  # of the median open-vowel opening: under it the lips count as closed
+EDGE = 0.02  # seconds: half a frame, by which a phone may miss the middle of its frames
+
+
+@dataclass
+class Closures:
+    """How well lips close, as counts, so that clips add up."""
+
+    bilabials: int = 0
+    closed: int = 0  # bilabials with a frame of closed lips
+    vowels: int = 0
+    false: int = 0  # open vowels with a frame of closed lips in their middle half
+
+    def __add__(self, other):
+        return Closures(self.bilabials + other.bilabials, self.closed + other.closed,
+                        self.vowels + other.vowels, self.false + other.false)
+
+    @property
+    def recall(self):
+        return self.closed / self.bilabials if self.bilabials else float("nan")
+
+    @property
+    def false_rate(self):
+        return self.false / self.vowels if self.vowels else float("nan")
+
+
+def frames_within(start, end, frames, frame_rate):
+    """Indices of the frames whose middle lies in [start, end] seconds; the nearest frame when none does."""
+    first, last = int(np.ceil(start * frame_rate - 0.5)), int(np.floor(end * frame_rate - 0.5))
+    if last < first:
+        first = last = int(np.floor(0.5 * (start + end) * frame_rate))
+    return np.arange(max(first, 0), min(last, frames - 1) + 1)
+
+
+def vowel_opening(openings, phones, frame_rate):
+    """Median over open vowels of the widest opening in each. openings: list of (T,), phones: a list for each."""
+    peaks = []
+    for opening, sounds in zip(openings, phones):
+        for phone in sounds:
+            rows = frames_within(phone.start, phone.end, len(opening), frame_rate)
+            if phone.name in OPEN_VOWELS and len(rows):
+                peaks.append(opening[rows].max())
+    return float(np.median(peaks)) if peaks else float("nan")
+
+
+def closures(opening, phones, frame_rate, reference):
+    """Count closures in one clip. opening (T,) in any unit, reference: `vowel_opening` in the same unit."""
+    count, limit = Closures(), CLOSED * reference
+    for phone in phones:
+        if phone.name in BILABIALS:
+            rows = frames_within(phone.start - EDGE, phone.end + EDGE, len(opening), frame_rate)
+            if len(rows):
+                count += Closures(bilabials=1, closed=int(opening[rows].min() < limit))
+        elif phone.name in OPEN_VOWELS:
+            quarter = 0.25 * (phone.end - phone.start)
+            rows = frames_within(phone.start + quarter, phone.end - quarter, len(opening), frame_rate)
+            if len(rows):
+                count += Closures(vowels=1, false=int(opening[rows].min() < limit))
+    return count
+
+
+def lip_vertex_error(made, reference):
+    """LVE: mean over frames of the largest squared error of a lip vertex. (T, V, 3) metres each -> m²."""
+    return float(((made - reference) ** 2).sum(-1).max(-1).mean())
+
+
+def correlation(a, b):
+    """Pearson's r of two curves (T,); 0 where one of them does not move."""
+    a, b = a - a.mean(), b - b.mean()
+    norm = np.sqrt((a * a).sum() * (b * b).sum())
+    return float((a * b).sum() / norm) if norm > 1e-12 else 0.0
+
+
+def lag(made, reference, most=5):
+    """Frames by which `made` comes after `reference`: the shift of highest correlation, -most … most."""
+    def shifted(k):
+        return correlation(made[max(k, 0):len(made) + min(k, 0)], reference[max(-k, 0):len(reference) - max(k, 0)])
+
+    return max(range(-most, most + 1), key=shifted)
+
+
+def closing_time(opening, last_sound, frame_rate, limit):
+    """Seconds from the last sound (s) until the lips are closed for good: opening (T,) stays under `limit`."""
+    start = int(last_sound * frame_rate)
+    above = np.flatnonzero(opening[start:] >= limit)
+    return 0.0 if not len(above) else (start + above[-1] + 1) / frame_rate - last_sound

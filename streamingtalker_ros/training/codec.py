@@ -1,0 +1,92 @@
+"""Stage 1: the motion codec learns to say motion in codes (paper, stage 1).
+
+Loss: L1 of the reconstruction + ||sg(zq) - z||² + 0.25 ||zq - sg(z)||², and, because closed lips are what people
+look at, L1 of the inner-lip gap on the rig. A code that nothing uses is put where data is: a collapsed codebook is a
+failure, so use and perplexity are logged.
+"""
+import numpy as np
+import torch
+from torch.nn import functional
+
+COMMIT = 0.25  # weight of the commitment, as published
+SCALE_FLOOR = 0.04  # a shape that hardly moves is not magnified beyond this
+
+
+def measure_motion(codec, motions):
+    """Store mean and scale of the training motion (list of (T, 55)) in the codec's buffers."""
+    joined = torch.from_numpy(np.concatenate(motions))
+    codec.motion_mean.copy_(joined.mean(0))
+    codec.motion_scale.copy_(joined.std(0).clamp(min=SCALE_FLOOR))
+
+
+class LipGap:
+    """Inner-lip gap of motion, in units of a wide-open mouth: (…, 55) -> (…). Linear, hence cheap and exact."""
+
+    def __init__(self, rig):
+        bias, row = rig.lip_gap_map()
+        jaw = rig.shape_names.index("jawOpen")
+        scale = float(row[jaw])
+        self.row = torch.as_tensor(np.asarray(row, np.float32) / scale)
+        self.bias = float(bias) / scale
+
+    def __call__(self, motion):
+        return motion[..., :52] @ self.row + self.bias
+
+
+class CodecStage:
+    """The loss of stage 1 over windows of motion."""
+
+    def __init__(self, codec, windows, gap, batch):
+        self.codec, self.windows, self.gap, self.batch = codec, windows, gap, batch
+        self.used = torch.zeros(len(codec.codebook))
+
+    def __call__(self, step, rng):
+        codec = self.codec
+        motion = self.windows.draw(self.batch, rng).motion
+        features = codec.features(motion)
+        quantised, indices = codec.quantise(features)
+        codebook = functional.mse_loss(quantised, features.detach())
+        commitment = functional.mse_loss(features, quantised.detach())
+        straight = features + (quantised - features).detach()  # gradients pass the arg-min
+        made = codec.decoder(straight) * codec.motion_scale + codec.motion_mean
+        difference = (made - motion) / codec.motion_scale
+        weights = difference.abs().mean()
+        gap = (self.gap(made) - self.gap(motion)).abs().mean()
+        velocity = difference.diff(dim=1).abs().mean()
+        self._restart(step, indices, features, rng)
+        loss = weights + 4.0 * gap + 0.5 * velocity + codebook + COMMIT * commitment
+        return loss, {"weights": weights.item(), "gap": gap.item(), "codebook": codebook.item(),
+                      "perplexity": perplexity(indices, len(codec.codebook))}
+
+    @torch.no_grad()
+    def _restart(self, step, indices, features, rng):
+        """Every 20 steps move the codes that went unused onto random features of the batch."""
+        self.used += torch.bincount(indices.flatten(), minlength=len(self.used))
+        if step % 20 == 19:
+            dead = (self.used < 2).nonzero()[:, 0]
+            slots = features.unflatten(-1, (self.codec.slots, self.codec.code_dim)).reshape(-1, self.codec.code_dim)
+            pick = torch.from_numpy(rng.integers(0, len(slots), len(dead)))
+            self.codec.codebook[dead] = slots[pick]
+            self.used.zero_()
+
+
+def perplexity(indices, codes):
+    """exp of the entropy of the codes' use: `codes` when all are used alike, 1 when collapsed."""
+    share = torch.bincount(indices.flatten(), minlength=codes).double()
+    share = share[share > 0] / share.sum()
+    return float(torch.exp(-(share * share.log()).sum()))
+
+
+@torch.no_grad()
+def measure_latents(codec, motions):
+    """Store mean and scale of the quantised latents in the codec's buffers; returns use and perplexity."""
+    latents, used = [], []
+    for motion in motions:
+        quantised, indices = codec.quantise(codec.features(torch.from_numpy(motion)[None]))
+        latents.append(quantised[0])
+        used.append(indices.flatten())
+    joined, indices = torch.cat(latents), torch.cat(used)
+    codec.latent_mean.copy_(joined.mean(0))
+    codec.latent_scale.copy_(joined.std(0).clamp(min=1e-3))
+    return {"codes_used": int(indices.unique().numel()), "codes": len(codec.codebook),
+            "perplexity": perplexity(indices, len(codec.codebook))}

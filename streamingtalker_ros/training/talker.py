@@ -1,0 +1,109 @@
+"""Stage 2: encoder, predictor and diffusion head learn motion from sound; the codec is frozen (paper, stage 2).
+
+Loss, all mean squared with weight 1 as released: the latent's error, the motion's error (in units of each shape's
+spread, with the inner-lip gap as one more output) and the error of its velocity; and the voice activity's cross-entropy.
+Against drift the history that training shows is not always the true one: it is dropped, cut short, blurred with
+noise, or replaced by what the network itself would have said.
+"""
+from dataclasses import dataclass
+
+import torch
+from torch.nn import functional
+
+from ..model.sampler import Schedule
+
+
+@dataclass(frozen=True)
+class HistoryConfig:
+    """Chances per window; 0 turns one off."""
+
+    drop: float = 0.1  # no past at all
+    cut: float = 0.15  # a past of 1…h frames
+    blur: float = 0.4  # most noise added to the past, in units of its spread
+    own: float = 0.5  # chance that the past is the network's own
+    own_from: float = 0.3  # of the run: when that begins
+    frames: float = 0.5  # share of the past's frames that are then its own
+
+
+class TalkerStage:
+    """The loss of stage 2 over windows of audio and motion."""
+
+    def __init__(self, network, windows, gap, batch, steps, history=HistoryConfig(), draws=2):
+        self.network, self.windows, self.gap, self.batch, self.steps = network, windows, gap, batch, steps
+        self.history, self.draws = history, draws
+        config = network.config
+        self.schedule = Schedule(config.beta_start, config.beta_end, config.train_steps)
+
+    def __call__(self, step, rng):
+        network, window = self.network, self.windows.draw(self.batch, rng)
+        heard = network.encoder(window.audio)  # (B, T + lookahead, audio_width)
+        voice = network.encoder.voice(heard)[..., 0]
+        audio = heard[:, network.config.lookahead_frames:]
+        with torch.no_grad():
+            latents = network.codec.encode(window.motion)  # (B, T, D)
+        past = torch.cat((torch.zeros_like(latents[:, :1]), latents[:, :-1]), 1)
+        style = torch.zeros(len(past), dtype=torch.int64)
+        known, past, reach = self._history(window, past, audio, style, step, rng)
+        condition = network.predictor(past, known, audio, style, window.first, reach)
+        said = self._denoise(condition, latents)  # (draws, B, T, D)
+
+        learned = window.learned
+        count = learned.sum()
+        latent = ((said - latents).square().mean((0, -1)) * learned).sum() / count
+        motion, velocity, gap = self._motion_errors(said[0], window, learned, count)
+        speech = functional.binary_cross_entropy_with_logits(voice, window.voice)
+        loss = latent + motion + gap + velocity + 0.3 * speech
+        return loss, {"latent": latent.item(), "motion": motion.item(), "gap": gap.item(),
+                      "velocity": velocity.item(), "voice": speech.item()}
+
+    def _denoise(self, condition, latents):
+        """Predict z_0 from `draws` noisy versions of each latent, at times drawn uniformly. -> (draws, B, T, D)."""
+        head, draws = self.network.head, self.draws
+        clean = latents.flatten(0, 1).repeat(draws, 1)
+        times = torch.randint(0, self.schedule.train_steps, (len(clean),))
+        noisy = self.schedule.add_noise(clean, torch.randn_like(clean), times)
+        prepared = head.prepare(condition.flatten(0, 1)).repeat(draws, 1)
+        return head(noisy, prepared, head.times(times)).view(draws, *latents.shape)
+
+    def _motion_errors(self, said, window, learned, count):
+        codec = self.network.codec
+        made = codec.decode(said)
+        difference = (made - window.motion) / codec.motion_scale
+        motion = (difference.square().mean(-1) * learned).sum() / count
+        pairs = learned[:, 1:] * learned[:, :-1]
+        velocity = (difference.diff(dim=1).square().mean(-1) * pairs).sum() / pairs.sum()
+        gap = (((self.gap(made) - self.gap(window.motion)) * 8.0).square() * learned).sum() / count
+        return motion, velocity, gap
+
+    def _history(self, window, past, audio, style, step, rng):
+        """What of the past this batch shows: (known (B, T), past (B, T, D), reach in frames)."""
+        config, chances = self.network.config, self.history
+        batch, total = past.shape[:2]
+        known = (torch.arange(total) > 0).expand(batch, total)  # what came before the window is not there
+        if step > chances.own_from * self.steps and rng.random() < chances.own:
+            past = self._own_past(known, past, audio, style, window.first)
+        blur = torch.rand(batch, 1, 1) * chances.blur
+        past = past + blur * torch.randn_like(past)
+        known = known & (torch.rand(batch, 1) >= chances.drop)
+        reach = int(rng.integers(1, config.history + 1)) if rng.random() < chances.cut else None
+        return known, past, reach
+
+    @torch.no_grad()
+    def _own_past(self, known, past, audio, style, first):
+        """The past as the network would have said it, at a random share of the frames.
+
+        One step from pure noise gives the conditional mean, two steps are close to a sample; either is cheap.
+        """
+        network, head = self.network, self.network.head
+        condition = network.predictor(past, known, audio, style, first)
+        prepared = head.prepare(condition.flatten(0, 1))
+        last = self.schedule.train_steps - 1
+        noise = torch.randn(len(prepared), past.shape[-1])
+        clean = head(noise, prepared, head.times(torch.tensor([last])))
+        middle = torch.full((len(clean),), last // 2)
+        noisy = self.schedule.add_noise(clean, torch.randn_like(clean), middle)
+        clean = head(noisy, prepared, head.times(middle[:1])).view_as(past)
+        own = torch.cat((torch.zeros_like(clean[:, :1]), clean[:, :-1]), 1)
+        own = torch.where(known[..., None], own, past)
+        share = torch.rand(len(past), past.shape[1], 1) < self.history.frames
+        return torch.where(share, own, past)

@@ -1,0 +1,170 @@
+"""The laws of streaming, on the shipped model and a real voice: exact, causal, resettable, bounded."""
+import numpy as np
+import pytest
+
+from streamingtalker_ros import Talker, TalkerError
+
+
+def chunks(pcm, rng, longest=4000):
+    """pcm cut at random places, empty pieces included."""
+    while len(pcm):
+        n = int(rng.integers(0, longest))
+        yield pcm[:n]
+        pcm = pcm[n:]
+
+
+def run(stream, pieces):
+    frames = [frame for piece in pieces for frame in stream.accept(piece)]
+    return frames + stream.finish()
+
+
+def assert_equal(a, b, tolerance=1e-5):
+    assert [f.index for f in a] == [f.index for f in b]
+    for x, y in zip(a, b):
+        assert np.abs(x.weights - y.weights).max() <= tolerance
+        assert np.abs(x.head - y.head).max() <= tolerance
+        assert x.speaking == y.speaking
+
+
+@pytest.mark.parametrize("cut", [1, 2, 3])
+def test_chunked_equals_whole(talker, speech, cut):
+    whole = run(talker.open_stream(seed=5), [speech])
+    pieces = chunks(speech, np.random.default_rng(cut), longest=300 * 10 ** (cut - 1))
+    assert_equal(run(talker.open_stream(seed=5), pieces), whole)
+    assert np.ptp([f.weights for f in whole], 0).max() > 0.1  # it moves: the equality is not of two dead faces
+
+
+def test_frames_are_numbered_timed_and_bounded(talker, speech):
+    frames = run(talker.open_stream(), [speech])
+    assert len(frames) == -(-len(speech) // talker.hop)
+    for n, frame in enumerate(frames):
+        assert frame.index == n and frame.time == n / talker.frame_rate
+        assert frame.weights.shape == (52,) and frame.weights.dtype == np.float32
+        assert frame.weights.min() >= 0.0 and frame.weights.max() <= 1.0
+        assert frame.head.shape == (4,) and abs(np.linalg.norm(frame.head) - 1.0) < 1e-5
+
+
+@pytest.mark.parametrize("n", [0, 1, 20, 61])
+def test_future_audio_cannot_change_a_frame(talker, speech, n):
+    heard = (n + 1) * talker.hop + round(talker.lookahead * 16000)
+    other = speech.copy()
+    other[heard:] = np.random.default_rng(n).uniform(-1, 1, len(speech) - heard)
+    true, changed = run(talker.open_stream(), [speech]), run(talker.open_stream(), [other])
+    assert_equal(true[: n + 1], changed[: n + 1], tolerance=0.0)
+    assert any(np.abs(a.weights - b.weights).max() > 1e-3 for a, b in zip(true[n + 1:], changed[n + 1:]))
+
+
+def test_a_frame_comes_with_its_last_sample_and_not_before(talker, speech):
+    stream, need = talker.open_stream(), talker.hop + round(talker.lookahead * 16000)
+    assert stream.accept(speech[: need - 1]) == []
+    assert [f.index for f in stream.accept(speech[need - 1: need])] == [0]
+    assert talker.lookahead <= 0.080
+
+
+def test_reset_is_a_fresh_stream(talker, speech):
+    stream = talker.open_stream(seed=2)
+    stream.accept(speech[::-1].copy())
+    stream.reset()
+    assert_equal(run(stream, [speech]), run(talker.open_stream(seed=2), [speech]), tolerance=0.0)
+    stream.reset(seed=9)
+    assert_equal(run(stream, [speech]), run(talker.open_stream(seed=9), [speech]), tolerance=0.0)
+
+
+def test_finish_pads_once_and_closes(talker):
+    stream = talker.open_stream()
+    stream.accept(np.zeros(talker.hop + 1, np.float32))
+    assert [f.index for f in stream.finish()] == [0, 1]
+    assert stream.finish() == []
+    with pytest.raises(TalkerError, match="reset"):
+        stream.accept(np.zeros(10, np.float32))
+    stream.reset()
+    assert stream.finish() == []  # nothing heard, nothing owed
+
+
+def test_streams_do_not_touch_each_other(talker, speech):
+    alone = run(talker.open_stream(seed=1), [speech])
+    a, b = talker.open_stream(seed=1), talker.open_stream(seed=2)
+    frames = []
+    for piece in np.array_split(speech, 37):
+        frames += a.accept(piece)
+        b.accept(piece[::-1].copy())
+    assert_equal(frames + a.finish(), alone, tolerance=0.0)
+
+
+def test_seed_alone_decides_the_noise(talker, speech):
+    one, same, other = (run(talker.open_stream(seed=s), [speech]) for s in (3, 3, 4))
+    assert_equal(one, same, tolerance=0.0)
+    assert any(np.abs(x.weights - y.weights).max() > 1e-3 for x, y in zip(one, other))
+
+
+def test_frames_own_their_arrays(talker, speech):
+    frames = talker.open_stream().accept(speech)
+    before = frames[1].weights.copy()
+    frames[0].weights[:] = 7.0
+    assert np.array_equal(frames[1].weights, before)
+
+
+def test_memory_of_a_stream_has_a_fixed_size(talker, speech):
+    import torch
+
+    def tensors(value):
+        if isinstance(value, torch.Tensor):
+            return [value]
+        if isinstance(value, list):
+            return [t for v in value for t in tensors(v)]
+        return [t for v in vars(value).values() for t in tensors(v)] if hasattr(value, "__dataclass_fields__") else []
+
+    stream = talker.open_stream()
+    stream.accept(speech[:6400])
+    before = [(t.data_ptr(), t.shape) for t in tensors(stream._state)]
+    stream.accept(speech)
+    assert len(before) > 10
+    assert [(t.data_ptr(), t.shape) for t in tensors(stream._state)] == before
+
+
+def test_not_finite_audio_counts_as_silence(talker, speech):
+    holes, zeros = speech.copy(), speech.copy()
+    holes[8000:8200], zeros[8000:8200] = np.nan, 0.0
+    holes[9000], zeros[9000] = np.inf, 0.0
+    assert_equal(run(talker.open_stream(), [holes]), run(talker.open_stream(), [zeros]), tolerance=0.0)
+
+
+def test_bad_input_is_one_sentence(talker):
+    with pytest.raises(TalkerError, match="one channel"):
+        talker.open_stream().accept(np.zeros((10, 2), np.float32))
+    with pytest.raises(TalkerError, match="floats"):
+        talker.open_stream().accept(np.zeros(10, np.int16))
+    with pytest.raises(TalkerError, match="style"):
+        talker.open_stream(style="opera")
+    with pytest.raises(TalkerError, match="steps"):
+        talker.open_stream(steps=2000)
+    with pytest.raises(TalkerError, match="history"):
+        talker.open_stream(history=1000)
+    with pytest.raises(TalkerError, match="device"):
+        Talker.load(device="tpu")
+    with pytest.raises(TalkerError, match="no checkpoint"):
+        Talker.load("/nowhere")
+
+
+def test_steps_can_change_while_it_runs(talker, speech):
+    stream = talker.open_stream(steps=2)
+    first = stream.accept(speech[:16000])
+    stream.steps = 8
+    second = stream.accept(speech[16000:])
+    two, eight = run(talker.open_stream(steps=2), [speech]), run(talker.open_stream(steps=8), [speech])
+    assert_equal(first, two[: len(first)], tolerance=0.0)
+    assert max(np.abs(a.weights - b.weights).max() for a, b in zip(second, two[len(first):])) > 0
+    assert max(np.abs(a.weights - b.weights).max() for a, b in zip(two, eight)) > 0
+
+
+def test_the_mouth_rests_in_silence_and_after_speech(talker, speech):
+    from streamingtalker_ros.face.rig import default_rig
+    silence = np.zeros(32000, np.float32)
+    frames = run(talker.open_stream(), [speech, silence])
+    gap = np.maximum(default_rig().lip_gap(np.stack([f.weights for f in frames])), 0.0)
+    voiced = np.flatnonzero(np.abs(speech) > 0.02)[-1]
+    rest = int(np.ceil((voiced / 16000 + 0.2) * talker.frame_rate))
+    assert gap.max() > 0.003  # metres: it did speak
+    assert gap[rest:].max() < 0.0005
+    assert not any(f.speaking for f in frames[rest:])
+    assert any(f.speaking for f in frames)
