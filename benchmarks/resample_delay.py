@@ -1,8 +1,8 @@
-"""How long each soxr quality holds audio back in packets of 20 ms, and what it lets through: a Markdown table.
+"""How long each soxr engine holds audio back in packets of 20 ms, and what it lets through: a Markdown table.
 
     python benchmarks/resample_delay.py
 
-Hold-back: time of the audio given minus time of the audio received, after each packet; least and most over six seconds.
+Hold-back: time of the audio sent minus time of the audio received, after each packet; least and most.
 """
 import numpy as np
 import soxr
@@ -32,7 +32,8 @@ def level(rate, frequency, quality, variable):
 
 
 def main():
-    print("| engine | " + " | ".join(f"{rate / 1000:g} kHz" for rate in RATES) + " | 7.5 kHz kept | 9 kHz alias |")
+    rates = " | ".join(f"{rate / 1000:g} kHz" for rate in RATES)
+    print(f"| engine | {rates} | 7.5 kHz kept | 9 kHz alias |")
     print("|---" * (len(RATES) + 3) + "|")
     for quality, variable in ENGINES:
         cells = ["{:.1f}–{:.1f}".format(*hold_back(rate, quality, variable)) for rate in RATES]

@@ -1,4 +1,4 @@
-"""The audio clock: jitter and drift are borne, gaps, overlaps, stragglers and jumps are noticed, time is exact."""
+"""The audio clock: jitter and drift are borne, losses, overlaps and jumps are noticed, time is exact."""
 import numpy as np
 import pytest
 

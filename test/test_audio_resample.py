@@ -68,7 +68,8 @@ def test_reset_is_a_fresh_resampler():
     resampler.accept(tone(300, 44100))
     resampler.reset()
     pcm = tone(700, 44100, 0.3)
-    np.testing.assert_array_equal(np.concatenate([resampler.accept(pcm), resampler.finish()]), to_16k(pcm, 44100))
+    again = np.concatenate([resampler.accept(pcm), resampler.finish()])
+    np.testing.assert_array_equal(again, to_16k(pcm, 44100))
 
 
 def test_after_finish_only_reset_helps():

@@ -1,25 +1,26 @@
 """The audio clock: packet stamps to sample time.
 
-Takes each packet's stamp (integer nanoseconds, the time of its first sample) and its number of samples; says how the
-packet lies on the stream's unbroken grid of samples, and which stamp any sample has. Counts samples, hears nothing.
+Takes each packet's stamp (integer nanoseconds, the time of its first sample) and its number of samples; says
+how the packet lies on the stream's unbroken grid of samples, and which stamp any sample has. Hears nothing.
 
 The rules. A packet is expected where the last one ended; `error` = its stamp minus that time.
   start    the first packet: its stamp is the time of sample 0
-  ok       |error| < tolerance: jitter. The grid follows errors over 1 ms slowly, so that the drift between two
-           clocks is tracked and a single late stamp does nothing
+  ok       |error| < tolerance: jitter. The grid follows errors over 1 ms slowly, so that the drift between
+           two clocks is tracked and a single late stamp does nothing
   gap      error ≥ tolerance, under 0.5 s: `gap` samples are missing; put as many of silence before the packet
   overlap  error ≤ -tolerance: the first `skip` samples have been heard; leave them out
-  late     the whole packet has been heard, or silence has taken its place: a duplicate or a straggler; leave all of it out
+  late     the whole packet has been heard, or silence has taken its place: a duplicate or a straggler;
+           leave all of it out
   jump     |error| ≥ 0.5 s: another time; the packet's stamp is sample 0 of a new stream
 """
 from dataclasses import dataclass
 
 SECOND = 1_000_000_000
-TOLERANCE = 0.015         # s; under one lost packet of 20 ms, the usual size, over the jitter of stamps taken by software
+TOLERANCE = 0.015         # s; under one lost packet of 20 ms, the usual size; over software jitter
 ARRIVAL_TOLERANCE = 0.2   # s; for times of arrival, which wait for the network and for the scheduler
 LONGEST_GAP = 0.5         # s
 _STEADY = SECOND // 1000  # errors up to here are rounding: the grid stays exact
-_FOLLOW = 5.0             # s; time constant with which the grid follows drift: 15 ms of error move it by 0.3 % at most
+_FOLLOW = 5.0             # s; time constant of following drift: 15 ms of error move the grid by 0.3 % at most
 
 
 @dataclass(frozen=True)
@@ -34,8 +35,8 @@ class AudioClock:
     """The clock of one stream of packets.
 
     rate: samples per second of the packets. tolerance: seconds of stamp error that are jitter.
-    arrival: the stamps are times of arrival (messages without a header), which say nothing about the past: such packets
-    never overlap and never jump back, so that a voice sent faster than real time is heard whole.
+    arrival: stamps are times of arrival (messages without a header), which say nothing about the past: such
+    packets never overlap and never jump back, so that a voice sent faster than real time is heard whole.
 
     Use, for each packet:
         place = clock.place(stamp_ns, decoder.count(data))
@@ -49,7 +50,8 @@ class AudioClock:
     def __init__(self, rate, tolerance=None, arrival=False):
         self.rate = int(rate)
         self.arrival = arrival
-        self._tolerance = _ns(tolerance if tolerance is not None else ARRIVAL_TOLERANCE if arrival else TOLERANCE)
+        usual = ARRIVAL_TOLERANCE if arrival else TOLERANCE
+        self._tolerance = _ns(usual if tolerance is None else tolerance)
         self._longest = _ns(LONGEST_GAP)
         self.reset()
 
@@ -63,7 +65,7 @@ class AudioClock:
         return self._origin is not None
 
     def place(self, stamp_ns, n_samples):
-        """stamp_ns: int, time of the packet's first sample; n_samples: int. Moves the clock on; returns a Placement."""
+        """stamp_ns: int, time of the packet's first sample; n_samples: int. Moves on; returns a Placement."""
         if self._origin is None:
             return self._begin("start", stamp_ns, n_samples)
         error = stamp_ns - self.stamp_of(self.samples)
@@ -90,7 +92,7 @@ class AudioClock:
         self.samples += n_samples
 
     def stamp_of(self, index, rate=None):
-        """Time in integer ns of sample `index`, counted from the start at `rate` (default: the packets' own rate).
+        """Time in integer ns of sample `index`, counted from the start at `rate` (default: the packets' own).
 
         Exact to the nanosecond for any length of stream. Raises RuntimeError before the first packet.
         """

@@ -10,8 +10,8 @@ from ..errors import TalkerError
 def read_audio(path):
     """path: an audio file -> ((n,) float32 mono, the mean of its channels; its rate in Hz).
 
-    NaN and infinite samples become silence. Raises TalkerError when there is no such file, it is not audio that libsndfile
-    reads, or it holds no samples.
+    NaN and infinities become silence. Raises TalkerError when there is no such file, it is not audio that
+    libsndfile reads, or it holds no samples.
     """
     path = os.fspath(path)
     if not os.path.isfile(path):
@@ -19,8 +19,9 @@ def read_audio(path):
     try:
         samples, rate = soundfile.read(path, dtype="float32", always_2d=True)
     except (soundfile.SoundFileError, RuntimeError) as broken:
-        raise TalkerError(f"{path} cannot be read as audio ({broken}): convert it to WAV or FLAC first") from None
+        reason = str(broken).rpartition(": ")[2].rstrip(".")
+        raise TalkerError(f"{path} cannot be read as audio ({reason}): convert it to WAV first") from None
     if not len(samples):
         raise TalkerError(f"{path} holds no audio: give a file with at least one sample")
-    pcm = samples[:, 0] if samples.shape[1] == 1 else samples.mean(axis=1, dtype=np.float64).astype(np.float32)
-    return np.nan_to_num(pcm, nan=0.0, posinf=0.0, neginf=0.0), int(rate)
+    samples = np.nan_to_num(samples, nan=0.0, posinf=0.0, neginf=0.0)
+    return samples.mean(axis=1, dtype=np.float64).astype(np.float32), int(rate)

@@ -1,7 +1,7 @@
 """Payload bytes of audio messages to mono float32.
 
-Takes the bytes of one packet after another (interleaved PCM, little-endian, of one `AudioFormat`) and gives (n,)
-float32 mono at the payload's own rate. What a packet leaves over, an odd byte or part of a multi-channel
+Takes the bytes of one packet after another (interleaved PCM, little-endian, of one `AudioFormat`) and gives
+(n,) float32 mono at the payload's own rate. What a packet leaves over, an odd byte or part of a multi-channel
 sample, is kept and put in front of the next packet.
 """
 from dataclasses import dataclass
@@ -20,9 +20,9 @@ _WIRE_NAMES = {"u8": "u8", "s8": "s8", "s16le": "s16", "s24le": "s24", "s32le": 
 class AudioFormat:
     """How a payload is written.
 
-    sample_rate: Hz, 8,000 to 192,000; channels: interleaved, 1 or more; encoding: "u8" (unsigned, centred on 128), "s8",
-    "s16", "s24" (three bytes), "s32" or "f32", little-endian. The names of `audio_info` messages ("S16LE", …) are taken too.
-    Raises TalkerError for anything else.
+    sample_rate: Hz, 8,000 to 192,000; channels: interleaved, 1 or more; encoding: "u8" (unsigned, centred on
+    128), "s8", "s16", "s24" (three bytes), "s32" or "f32", little-endian. The names of `audio_info` messages
+    ("S16LE", …) are taken too. Raises TalkerError for anything else.
     """
     sample_rate: int = 16000
     channels: int = 1
@@ -32,11 +32,11 @@ class AudioFormat:
         encoding = str(self.encoding).lower()
         encoding = _WIRE_NAMES.get(encoding, encoding)
         if encoding not in _BYTES:
-            raise TalkerError(f"audio encoding {self.encoding!r} is not known: send one of {', '.join(_BYTES)}, "
-                              "little-endian")
+            raise TalkerError(f"audio encoding {self.encoding!r} is not known: send little-endian PCM, one of "
+                              + ", ".join(_BYTES))
         if not LOWEST_RATE <= self.sample_rate <= HIGHEST_RATE:
-            raise TalkerError(f"a sample rate of {self.sample_rate} Hz is out of range: send {LOWEST_RATE} to "
-                              f"{HIGHEST_RATE} Hz")
+            raise TalkerError(f"a sample rate of {self.sample_rate} Hz is out of range: send audio of "
+                              f"{LOWEST_RATE} to {HIGHEST_RATE} Hz")
         if self.channels < 1:
             raise TalkerError(f"{self.channels} channels cannot be: send 1 or more")
         object.__setattr__(self, "encoding", encoding)
@@ -52,7 +52,7 @@ class AudioFormat:
 class PayloadDecoder:
     """Decodes the packets of one voice, one after another.
 
-    format: AudioFormat. `nonfinite` counts the NaN and infinite samples that were made silence, over the decoder's life.
+    format: AudioFormat. `nonfinite` counts the NaN and infinite samples that were made silence, ever.
     """
 
     def __init__(self, format):
@@ -61,7 +61,7 @@ class PayloadDecoder:
         self._tail = b""
 
     def reset(self):
-        """Forget the bytes kept from the last packet: after lost packets they are half of some other sample."""
+        """Forget the bytes kept from the last packet: after a loss they are half of some other sample."""
         self._tail = b""
 
     def count(self, data):
@@ -71,8 +71,8 @@ class PayloadDecoder:
     def decode(self, data):
         """data: bytes-like, any length -> (n,) float32 mono, the mean of the channels.
 
-        Integers are divided by 2**(bits - 1), so that full scale is -1 ≤ x < 1. Floats beyond ±1 are clipped, as a
-        converter would; NaN and infinities become silence and are counted.
+        Integers are divided by 2**(bits - 1), so that full scale is -1 ≤ x < 1. Floats beyond ±1 are clipped,
+        as a converter would; NaN and infinities become silence and are counted.
         """
         data = self._tail + bytes(data)
         whole = len(data) - len(data) % self.format.frame_bytes

@@ -1,7 +1,7 @@
 """A voice at any rate to 16 kHz, packet by packet.
 
-Takes (n,) float32 chunks of any length and gives what is ready of the 16 kHz signal; the pieces joined are the same
-numbers however the input was cut. 16 kHz passes untouched and undelayed.
+Takes (n,) float32 chunks of any length and gives what is ready of the 16 kHz signal; the pieces joined are
+the same numbers however the input was cut. 16 kHz passes untouched and undelayed.
 
 soxr's fixed-rate resamplers work in blocks and hold audio back by a varying 20 to 120 ms; its variable-rate
 engine, at a constant ratio, holds back a constant 10 to 14 ms (30 ms from 8 kHz) with a flat pass band to
@@ -28,7 +28,8 @@ class Resampler:
         self.rate_in, self.rate_out = int(rate_in), int(rate_out)
         self._engine = None
         if self.rate_in != self.rate_out:
-            self._engine = soxr.ResampleStream(self.rate_in, self.rate_out, 1, dtype="float32", quality="HQ", vr=True)
+            self._engine = soxr.ResampleStream(self.rate_in, self.rate_out, 1, dtype="float32", quality="HQ",
+                                               vr=True)
         self.delay = self._measure_delay()
         self.reset()
 
@@ -64,7 +65,7 @@ class Resampler:
         return np.pad(out[:missing], (0, max(0, missing - len(out))))
 
     def _measure_delay(self):
-        """Feed half a second, sample period by sample period of the output's clock, and take the worst lag after the start."""
+        """Feed a quarter of a second of silence, millisecond by millisecond, and take the worst lag."""
         if self._engine is None:
             return 0.0
         step = max(1, self.rate_in // 1000)
