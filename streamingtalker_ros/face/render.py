@@ -1,0 +1,172 @@
+"""Off-screen pictures of a rig through VTK: no display needed, one core is enough.
+
+`FaceRenderer(rig, width, height, view).frame(weights, head)` gives an (H, W, 3) uint8 RGB image. The mesh is handed to
+VTK once; each frame moves the points and their normals in place. Views: front, three_quarter, profile.
+"""
+import numpy as np
+
+from ..errors import TalkerError, require
+
+VIEWS = {"front": (0.0, 2.0), "three_quarter": (38.0, 4.0), "profile": (90.0, 2.0)}  # degrees: azimuth, elevation
+_GLOSS = {"eye": (0.9, 90.0), "teeth": (0.5, 40.0), "tongue": (0.4, 25.0), "brow": (0.05, 10.0), "hair": (0.25, 14.0)}
+_LIGHTS = (  # camera-free studio: position in head heights, colour, strength
+    ((2.6, -1.5, 1.7), (1.0, 0.96, 0.90), 0.78),  # key, from above at the person's right
+    ((2.4, 2.2, 0.3), (0.86, 0.91, 1.0), 0.34),  # fill
+    ((-1.8, 1.6, 1.6), (0.95, 0.97, 1.0), 0.45),  # rim
+    ((0.8, 0.0, -2.0), (1.0, 0.85, 0.78), 0.14),  # bounce from below
+)
+
+
+class FaceRenderer:
+    """Draws one rig from one view. Call close() when done; frames are valid arrays of their own."""
+
+    def __init__(self, rig, width=480, height=640, view="front", background=(0.93, 0.94, 0.96), zoom=1.0):
+        """background: RGB 0..1 of the backdrop's foot (its top is a little darker); zoom: above 1 comes nearer.
+
+        Raises TalkerError for an unknown view or where vtk is not installed.
+        """
+        if view not in VIEWS:
+            raise TalkerError(f"view {view!r} is unknown: choose one of {', '.join(VIEWS)}")
+        vtk = require("vtk", "rendering")
+        self._to_numpy = require("vtk.util.numpy_support", "rendering").vtk_to_numpy
+        from_numpy = require("vtk.util.numpy_support", "rendering").numpy_to_vtk
+        to_ids = require("vtk.util.numpy_support", "rendering").numpy_to_vtkIdTypeArray
+        self.rig = rig
+        self._vtk = vtk
+        self._points = np.ascontiguousarray(rig.vertices, np.float32).copy()
+        self._normals = np.zeros_like(self._points)
+        self._colors = np.ascontiguousarray((np.clip(rig.colors, 0, 1) * 255).round().astype(np.uint8))
+        self._faces = rig.triangles.astype(np.int64)
+        self._adjacency = _adjacency(self._faces, len(self._points))
+        self._vtk_points, self._vtk_normals = from_numpy(self._points), from_numpy(self._normals)
+        self._vtk_colors = from_numpy(self._colors)
+        points = vtk.vtkPoints()
+        points.SetData(self._vtk_points)
+        self._points_object = points
+        self._renderer = vtk.vtkRenderer()
+        self._meshes = []
+        for faces, gloss in _materials(rig, self._faces):
+            self._renderer.AddActor(self._actor(points, to_ids, faces, gloss))
+        self._light()
+        self._look(view, zoom, width / height)
+        self._renderer.GradientBackgroundOn()
+        self._renderer.SetBackground(*background)
+        self._renderer.SetBackground2(*(0.80 * np.asarray(background)))
+        self._window = vtk.vtkRenderWindow()
+        self._window.SetOffScreenRendering(1)
+        self._window.SetMultiSamples(4)
+        self._window.SetSize(int(width), int(height))
+        self._window.AddRenderer(self._renderer)
+        self._grab = vtk.vtkWindowToImageFilter()
+        self._grab.SetInput(self._window)
+        self._grab.ReadFrontBufferOff()
+        self._grab.SetInputBufferTypeToRGB()
+
+    def _actor(self, points, to_ids, faces, gloss):
+        vtk = self._vtk
+        cells = vtk.vtkCellArray()
+        flat = np.concatenate([np.full((len(faces), 1), 3), faces], axis=1).ravel().astype(np.int64)
+        cells.SetCells(len(faces), to_ids(flat, deep=True))
+        mesh = vtk.vtkPolyData()
+        mesh.SetPoints(points)
+        mesh.SetPolys(cells)
+        mesh.GetPointData().SetNormals(self._vtk_normals)
+        mesh.GetPointData().SetScalars(self._vtk_colors)
+        mapper = vtk.vtkPolyDataMapper()
+        mapper.SetInputData(mesh)
+        mapper.SetStatic(0)
+        actor = vtk.vtkActor()
+        actor.SetMapper(mapper)
+        surface = actor.GetProperty()
+        surface.SetInterpolationToPhong()
+        surface.SetAmbient(0.20)
+        surface.SetDiffuse(0.86)
+        surface.SetSpecular(gloss[0])
+        surface.SetSpecularPower(gloss[1])
+        self._meshes.append(mesh)
+        return actor
+
+    def _light(self):
+        size = np.ptp(self.rig.vertices[:, 2])
+        middle = self._middle()
+        self._renderer.AutomaticLightCreationOff()
+        self._renderer.RemoveAllLights()
+        for position, color, strength in _LIGHTS:
+            light = self._vtk.vtkLight()
+            light.SetLightTypeToSceneLight()
+            light.SetPosition(*(middle + size * np.array(position)))
+            light.SetFocalPoint(*middle)
+            light.SetColor(*color)
+            light.SetIntensity(strength)
+            self._renderer.AddLight(light)
+
+    def _middle(self):
+        return (self.rig.vertices.max(axis=0) + self.rig.vertices.min(axis=0)) / 2.0
+
+    def _look(self, view, zoom, aspect):
+        azimuth, elevation = np.radians(VIEWS[view])
+        low, high = self.rig.vertices.min(axis=0), self.rig.vertices.max(axis=0)
+        middle, size = (low + high) / 2.0, (high - low)
+        toward = np.array([np.cos(azimuth) * np.cos(elevation), -np.sin(azimuth) * np.cos(elevation),
+                           np.sin(elevation)])
+        tall = 0.54 * max(size[2], max(size[0], size[1]) / max(aspect, 1e-3) * 0.98) / zoom  # half the picture's height
+        camera = self._renderer.GetActiveCamera()
+        camera.SetViewAngle(18.0)
+        distance = tall / np.tan(np.radians(9.0)) + size[0] / 2.0
+        camera.SetFocalPoint(*middle)
+        camera.SetPosition(*(middle + distance * toward))
+        camera.SetViewUp(0.0, 0.0, 1.0)
+        camera.SetClippingRange(distance - 2.0 * size.max(), distance + 2.0 * size.max())
+
+    def frame(self, weights, head=None):
+        """weights (S,), head (4,) xyzw or None -> (height, width, 3) uint8, RGB, top row first."""
+        self._points[:] = self.rig.pose(weights, head)
+        self._normals[:] = _smooth_normals(self._points, self._faces, self._adjacency)
+        self._vtk_points.Modified()
+        self._vtk_normals.Modified()
+        self._points_object.Modified()
+        for mesh in self._meshes:
+            mesh.Modified()
+        self._window.Render()
+        self._grab.Modified()
+        self._grab.Update()
+        image = self._grab.GetOutput()
+        columns, rows, _ = image.GetDimensions()
+        pixels = self._to_numpy(image.GetPointData().GetScalars()).reshape(rows, columns, 3)
+        return pixels[::-1].copy()
+
+    def close(self):
+        """Give the window back."""
+        self._window.Finalize()
+
+
+def _materials(rig, faces):
+    """Triangles by shine: the part of a triangle's first vertex decides."""
+    kind = np.zeros(len(rig.vertices), np.int64)
+    glosses = [(0.14, 12.0), *_GLOSS.values()]
+    for part, (first, last) in rig.parts.items():
+        for k, key in enumerate(_GLOSS):
+            if part.startswith(key):
+                kind[first:last] = k + 1
+    for k, gloss in enumerate(glosses):
+        chosen = faces[kind[faces[:, 0]] == k]
+        if len(chosen):
+            yield chosen, gloss
+
+
+def _adjacency(faces, count):
+    """For summing triangles into vertices without a loop: corner order sorted by vertex, and where each vertex starts."""
+    corner = faces.T.ravel()
+    order = np.argsort(corner, kind="stable")
+    present, starts = np.unique(corner[order], return_index=True)
+    return order % len(faces), starts, present
+
+
+def _smooth_normals(points, faces, adjacency):
+    """Area-weighted vertex normals, (V, 3) float32 of unit length."""
+    a, b, c = points[faces[:, 0]], points[faces[:, 1]], points[faces[:, 2]]
+    face_normals = np.cross(b - a, c - a)
+    triangle, starts, present = adjacency
+    normals = np.zeros_like(points)
+    normals[present] = np.add.reduceat(face_normals[triangle], starts, axis=0)
+    return normals / np.maximum(np.linalg.norm(normals, axis=1, keepdims=True), 1e-20)

@@ -1,0 +1,55 @@
+"""Puts the sculpture together: parts, shapes on both sides, landmarks, colours -> Rig in metres."""
+import numpy as np
+
+from ..arkit import ARKIT_NAMES
+from ..rig import Rig
+from .canvas import Canvas
+from .eye_shapes import eye_shapes
+from .eyes import sculpt_brows, sculpt_eyes
+from .mesh import Mesh, other_side, smooth
+from .mouth_shapes import mouth_shapes
+from .paint import paint
+from .skin import sculpt_skin
+from .teeth import sculpt_teeth, sculpt_tongue
+
+NECK = np.array([-22.0, 0.0, -98.0])  # mm: where the head turns
+_FLIP = np.array([1.0, -1.0, 1.0])
+
+
+def sculpt_rig():
+    """Build the default face. Returns a Rig named "default", shape_names == ARKIT_NAMES."""
+    mesh = Mesh()
+    rings = sculpt_skin(mesh)
+    eye_names = sculpt_eyes(mesh)
+    sculpt_brows(mesh)
+    teeth_names = sculpt_teeth(mesh)
+    sculpt_tongue(mesh)
+    contact = rings.mouth["contact"]
+    partner = mesh.mirror((contact, contact[(20 - np.arange(40)) % 40]))
+    canvas = Canvas(mesh, rings)
+    half = {**mouth_shapes(canvas), **eye_shapes(canvas)}
+    deltas = np.stack([_both_sides(name, half, partner) for name in ARKIT_NAMES])
+    deltas[np.abs(deltas) < 2e-3] = 0.0  # two micrometres: keeps the moving part of each shape small
+    return Rig(name="default", vertices=(mesh.points / 1000.0).astype(np.float32),
+               triangles=mesh.triangles().astype(np.uint32), shape_names=ARKIT_NAMES,
+               deltas=(deltas / 1000.0).astype(np.float32), parts=dict(mesh.parts), landmarks=_landmarks(rings),
+               colors=paint(canvas, eye_names, teeth_names), pivot=(NECK / 1000.0).astype(np.float32),
+               follow=smooth((mesh.points[:, 2] + 152.0) / 45.0).astype(np.float32))
+
+
+def _both_sides(name, half, partner):
+    """A shape by name: sculpted, mirrored from the left, or made its own mirror image when it has no side."""
+    if name not in half:
+        return half[other_side(name)][partner] * _FLIP
+    if other_side(name) != name:
+        return half[name]
+    return (half[name] + half[name][partner] * _FLIP) / 2.0
+
+
+def _landmarks(rings):
+    mouth = rings.mouth
+    upper = np.arange(19, 0, -1)  # from the person's right to the left
+    return {"inner_lip_upper": mouth["contact"][upper], "inner_lip_lower": mouth["contact"][40 - upper],
+            "outer_lip_upper": mouth["border"][upper], "outer_lip_lower": mouth["border"][40 - upper],
+            "mouth_corners": mouth["contact"][[0, 20]],
+            "eyelid_left": rings.eye["left"][2], "eyelid_right": rings.eye["right"][2]}

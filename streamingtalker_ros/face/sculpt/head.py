@@ -1,0 +1,121 @@
+"""The head's surface: a loft through front, side and back profiles, with the features of a face raised on it.
+
+`loft(psi, v)` gives the bare egg with jaw and neck; `relief(points)` raises nose, cheeks, brow and chin, sinks
+the eye sockets; `front(y, z)` finds the point of the bare surface with those frontal coordinates. Millimetres.
+"""
+import numpy as np
+
+from .mesh import bump, smooth, soft_max
+
+# One row per station, crown to neck: front (x, z), side (x, y, z), back (x, z). The numbers are drawn by eye.
+_STATIONS = np.array([
+    (-8, 106, -8, 0, 106, -8, 106),
+    (28, 102, -8, 36, 101, -44, 102),
+    (60, 88, -8, 61, 85, -76, 87),
+    (79, 67, -8, 73, 61, -95, 61),
+    (88, 43, -8, 77, 33, -101, 30),
+    (90, 20, -6, 76.5, 8, -98, 2),
+    (87, 0, -4, 74, -14, -90, -22),
+    (87, -22, -3, 71.5, -34, -80, -42),
+    (89, -44, -4, 68, -52, -73, -58),
+    (89, -63, -6, 63, -67, -69, -72),
+    (86, -80, -9, 57, -80, -67, -84),
+    (84, -96, -13, 51, -91, -66, -95),
+    (70, -107, -17, 46, -101, -65, -106),
+    (46, -107.5, -19, 43.5, -112, -65, -117),
+    (30, -115, -20, 43, -123, -65, -128),
+    (25, -131, -21, 44, -139, -66, -140),
+    (26, -152, -22, 46, -154, -68, -155),
+], np.float64)
+LAST = len(_STATIONS) - 1.0
+EYE = np.array([64.5, 32.5, 0.0])  # centre of the left ball
+BALL = 16.0  # its radius
+MOUTH = -63.0  # height of the line between the lips at the middle
+
+
+def _tangents():
+    t = np.gradient(_STATIONS, axis=0)
+    t[0] = (36, 0, 0, 38, 0, -36, 0)  # horizontal at the crown
+    t[-1] = _STATIONS[-1] - _STATIONS[-2]
+    return t
+
+
+_TANGENTS = _tangents()
+
+
+def _profiles(v):
+    """(n, 7) stations interpolated at v with cubic Hermite splines."""
+    v = np.clip(v, 0.0, LAST)
+    i = np.minimum(v.astype(int), int(LAST) - 1)
+    t = (v - i)[:, None]
+    a, b, ta, tb = _STATIONS[i], _STATIONS[i + 1], _TANGENTS[i], _TANGENTS[i + 1]
+    return (a * (1 + 2 * t) * (1 - t) ** 2 + ta * t * (1 - t) ** 2 + b * t * t * (3 - 2 * t) + tb * t * t * (t - 1))
+
+
+def loft(psi, v):
+    """psi (n,) radians from the front towards the person's left, v (n,) stations from the crown -> (n, 3)."""
+    psi, v = np.asarray(psi, float), np.asarray(v, float)
+    fx, fz, lx, ly, lz, bx, bz = _profiles(v).T
+    c, s = np.cos(psi), np.sin(psi)
+    ahead = c >= 0
+    cc = np.abs(c)
+    x = lx + np.where(ahead, fx - lx, bx - lx) * np.where(ahead, cc, c * -1)
+    blend = cc ** 1.5
+    z = lz + np.where(ahead, fz - lz, bz - lz) * blend
+    return np.stack([x, ly * s, z], axis=-1)
+
+
+def front(y, z):
+    """The bare surface over frontal coordinates: y, z (n,) within the face -> (n, 3). Newton's method."""
+    y, z = np.asarray(y, float), np.asarray(z, float)
+    psi, v = np.arcsin(np.clip(y / 75.0, -0.9, 0.9)), np.interp(-z, -_STATIONS[:13, 1], np.arange(13.0))
+    for _ in range(12):
+        here = loft(psi, v)
+        along = (loft(psi + 1e-4, v) - here) / 1e-4
+        down = (loft(psi, v + 1e-4) - here) / 1e-4
+        ey, ez = y - here[:, 1], z - here[:, 2]
+        det = along[:, 1] * down[:, 2] - along[:, 2] * down[:, 1]
+        psi = psi + np.clip((ey * down[:, 2] - ez * down[:, 1]) / det, -0.3, 0.3)
+        v = v + np.clip((ez * along[:, 1] - ey * along[:, 2]) / det, -0.7, 0.7)
+    return loft(psi, v)
+
+
+def relief(points):
+    """Raise the face's features on bare points (n, 3) -> (n, 3)."""
+    x, y, z = points.T
+    a = np.abs(y)
+    facing = smooth((x - 5.0) / 45.0)
+    out = points.copy()
+    dx = 2.5 * bump(a, z, (24, 21), (15, 7))  # brow
+    dx -= 7.5 * bump(a, z, (30, 0), (15, 10))  # socket
+    dx -= 3.0 * bump(a, z, (0, 3), (9, 9))  # root of the nose
+    dx += 4.0 * bump(a, z, (42, -30), (15, 13))  # cheek
+    dx -= 2.5 * bump(a, z, (45, -62), (12, 14))  # hollow beside the mouth
+    dx += 2.5 * bump(a, z, (0, -62), (20, 12))  # the teeth's arch behind the lips
+    dx -= 3.0 * bump(a, z, (0, -79.5), (16, 4.5))  # under the lower lip
+    dx += 4.0 * bump(a, z, (0, -93), (14, 8))  # chin
+    dx -= 1.2 * bump(a, z, (0, -52), (2.5, 4.0))  # philtrum
+    dx += 0.6 * bump(a, z, (5.0, -52), (2.0, 4.5))
+    # The nose: a ridge that grows to the tip and ends in a soft underside, with its wings.
+    down = np.clip((8.0 - z) / 46.0, 0.0, 1.0)
+    ridge = (2.0 + 17.0 * smooth(down) * (0.35 + 0.65 * down)) * smooth((z + 48.5) / 10.5) * smooth((22.0 - z) / 26.0)
+    width = 5.0 + 4.2 * smooth((0.0 - z) / 36.0)
+    dx += ridge * np.exp(-0.5 * (a / width) ** 2)
+    dx += 5.0 * bump(a, z, (0, -36.5), (6.5, 5.0))  # tip
+    wings = bump(a, z, (12.5, -38.5), (4.0, 4.4))
+    dx += 8.0 * wings
+    out[:, 0] += dx * facing
+    out[:, 2] -= facing * (2.2 * bump(a, z, (0, -41), (7.0, 4.0)))
+    return out
+
+
+def over_ball(points, offset=1.6, radius=5.0, center=EYE):
+    """Let the skin (n, 3) of the face's left half swell over the eyeball: lids."""
+    dy, dz = points[:, 1] - center[1], points[:, 2] - center[2]
+    shell = BALL + offset
+    inside = np.sqrt(np.maximum(shell ** 2 - dy ** 2 - dz ** 2, 0.0))
+    out = points.copy()
+    near = smooth((27.0 - np.hypot(dy, dz * 1.3)) / 6.0) * (points[:, 0] > center[0] - 25.0)
+    swollen = soft_max(points[:, 0], center[0] + inside - 0.15 * (np.hypot(dy, dz) / shell) ** 8 * shell, radius)
+    out[:, 0] += near * (swollen - points[:, 0])
+    return out
