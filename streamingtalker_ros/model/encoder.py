@@ -41,7 +41,10 @@ class AudioEncoder(nn.Module):
         return EncoderState(self.log_mel.state(batch), [layer.context(batch) for layer in layers])
 
     def forward(self, audio, state=None):
-        features, loudness = self.log_mel(audio, state and state.features)  # (B, n, columns, mels), (B, n)
+        return self.encode(*self.log_mel(audio, state and state.features), state)
+
+    def encode(self, features, loudness, state=None):
+        """features (B, n, columns, mels) and loudness (B, n) of `log_mel` -> (B, n, audio_width)."""
         contexts = iter(state.contexts) if state else iter([None] * (2 + len(self.blocks)))
         batch, frames = loudness.shape
         x = nn.functional.gelu(self.columns_in(features.flatten(1, 2), next(contexts)))

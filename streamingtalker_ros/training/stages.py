@@ -98,7 +98,7 @@ def train_talker(corpus, out, recipe):
     settings = LoopConfig(**recipe["talker"])
     windows = make_windows(load_corpus(corpus, "train"), recipe, network.config)
     stage = TalkerStage(network, windows, LipGap(default_rig()), settings.batch, settings.steps,
-                        HistoryConfig(**recipe["history"]))
+                        HistoryConfig(**recipe["history"]), mixed=settings.mixed)
     parameters = {name: p for name, p in network.named_parameters() if p.requires_grad}
     loop = Loop(parameters, settings, out / "talker", "talker")
     loop.run(stage)

@@ -28,24 +28,26 @@ class HistoryConfig:
 class TalkerStage:
     """The loss of stage 2 over windows of audio and motion."""
 
-    def __init__(self, network, windows, gap, batch, steps, history=HistoryConfig(), draws=2):
+    def __init__(self, network, windows, gap, batch, steps, history=HistoryConfig(), draws=2, mixed=True):
         self.network, self.windows, self.gap, self.batch, self.steps = network, windows, gap, batch, steps
-        self.history, self.draws = history, draws
+        self.history, self.draws, self.mixed = history, draws, mixed
         config = network.config
         self.schedule = Schedule(config.beta_start, config.beta_end, config.train_steps)
 
     def __call__(self, step, rng):
         network, window = self.network, self.windows.draw(self.batch, rng)
-        heard = network.encoder(window.audio)  # (B, T + lookahead, audio_width)
-        voice = network.encoder.voice(heard)[..., 0]
-        audio = heard[:, network.config.lookahead_frames:]
-        with torch.no_grad():
+        with torch.no_grad():  # full precision for what the loss compares with
+            features = network.encoder.log_mel(window.audio)
             latents = network.codec.encode(window.motion)  # (B, T, D)
         past = torch.cat((torch.zeros_like(latents[:, :1]), latents[:, :-1]), 1)
         style = torch.zeros(len(past), dtype=torch.int64)
-        known, past, reach = self._history(window, past, audio, style, step, rng)
-        condition = network.predictor(past, known, audio, style, window.first, reach)
-        said = self._denoise(condition, latents)  # (draws, B, T, D)
+        with torch.autocast("cpu", torch.bfloat16, enabled=self.mixed):
+            heard = network.encoder.encode(*features)  # (B, T + lookahead, audio_width)
+            voice = network.encoder.voice(heard)[..., 0].float()
+            audio = heard[:, network.config.lookahead_frames:]
+            known, past, reach = self._history(window, past, audio, style, step, rng)
+            condition = network.predictor(past, known, audio, style, window.first, reach)
+            said = self._denoise(condition, latents).float()  # (draws, B, T, D)
 
         learned = window.learned
         count = learned.sum()

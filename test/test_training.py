@@ -1,0 +1,145 @@
+"""Both stages end to end on a few seconds of made-up speech: loss falls, resume is exact, the trained pair streams."""
+from dataclasses import dataclass, field
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch")
+
+from streamingtalker_ros import Talker  # noqa: E402
+from streamingtalker_ros.face.arkit import INDEX  # noqa: E402
+from streamingtalker_ros.face.rig import default_rig  # noqa: E402
+from streamingtalker_ros.model.config import TalkerConfig  # noqa: E402
+from streamingtalker_ros.model.network import TalkerNetwork  # noqa: E402
+from streamingtalker_ros.training.codec import CodecStage, LipGap, measure_latents, measure_motion  # noqa: E402
+from streamingtalker_ros.training.codec import perplexity  # noqa: E402
+from streamingtalker_ros.training.loop import Loop, LoopConfig  # noqa: E402
+from streamingtalker_ros.training.phones import Phone  # noqa: E402
+from streamingtalker_ros.training.talker import TalkerStage  # noqa: E402
+from streamingtalker_ros.training.windows import Windows, mirror, motion_of, voice_labels  # noqa: E402
+
+CONFIG = TalkerConfig(audio_width=32, audio_blocks=2, codec_width=32, width=32, feedforward=64, history=12,
+                      head_width=32, head_blocks=2, slots=4, codes=32, code_dim=8)
+
+
+@dataclass
+class Clip:
+    pcm: np.ndarray
+    weights: np.ndarray
+    head: np.ndarray
+    phones: list = field(default_factory=list)
+
+
+def babble(seed, frames=120):
+    """Noise bursts whose loudness is the jaw's opening: the simplest speech there is."""
+    rng = np.random.default_rng(seed)
+    jaw = np.clip(np.sin(np.arange(frames) * 0.5 + rng.uniform(0, 6)) + rng.normal(0, 0.1, frames), 0, 1)
+    weights = np.zeros((frames, 52), np.float32)
+    weights[:, INDEX["jawOpen"]] = 0.6 * jaw
+    weights[:, INDEX["eyeBlinkLeft"]] = weights[:, INDEX["eyeBlinkRight"]] = np.arange(frames) % 40 < 4
+    pcm = rng.normal(0, 0.1, frames * 640) * np.repeat(jaw, 640)
+    return Clip(pcm.astype(np.float32), weights, rng.normal(0, 0.02, (frames, 3)).astype(np.float32),
+                [Phone("aa", 0.2, frames / 25 - 0.2)])
+
+
+@pytest.fixture(scope="module")
+def clips():
+    return [babble(seed) for seed in range(4)]
+
+
+def codec_run(clips, folder, steps, network=None):
+    torch.manual_seed(0)
+    network = network or TalkerNetwork(CONFIG)
+    measure_motion(network.codec, [motion_of(c) for c in clips])
+    windows = Windows(clips, frames=24, lead=8, lookahead=2)
+    config = LoopConfig(steps=steps, batch=8, rate=2e-3, warmup=5, log_every=5, save_every=20)
+    loop = Loop(dict(network.codec.named_parameters()), config, folder, "codec")
+    return network, loop, CodecStage(network.codec, windows, LipGap(default_rig()), config.batch)
+
+
+def losses(folder):
+    rows = (folder / "log.csv").read_text().splitlines()[1:]
+    return [float(row.split(",")[2]) for row in rows]
+
+
+@pytest.fixture(scope="module")
+def trained(clips, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("run")
+    network, loop, stage = codec_run(clips, folder / "codec", 120)
+    loop.run(stage)
+    figures = measure_latents(network.codec, [motion_of(c) for c in clips])
+    network.codec.requires_grad_(False)
+    config = LoopConfig(steps=150, batch=8, rate=3e-3, warmup=5, log_every=5, save_every=50, average=0.98)
+    windows = Windows(clips, frames=24, lead=8, lookahead=2)
+    stage = TalkerStage(network, windows, LipGap(default_rig()), config.batch, config.steps)
+    loop = Loop({n: p for n, p in network.named_parameters() if p.requires_grad}, config, folder / "talker", "talker")
+    loop.run(stage)
+    loop.adopt_average()
+    return network, folder, figures
+
+
+def test_both_losses_fall(trained):
+    _, folder, figures = trained
+    for stage, drop in (("codec", 0.6), ("talker", 0.7)):
+        curve = losses(folder / stage)
+        assert np.mean(curve[-3:]) < drop * np.mean(curve[:2]), stage
+    assert figures["codes_used"] > 16 and figures["perplexity"] > 8  # not collapsed
+
+
+def test_the_trained_pair_streams_and_follows_the_sound(trained, clips):
+    stream = Talker(trained[0], "cpu").open_stream()
+    frames = stream.accept(clips[0].pcm) + stream.finish()
+    jaw = np.array([f.weights[INDEX["jawOpen"]] for f in frames])
+    truth = clips[0].weights[:, INDEX["jawOpen"]]
+    assert np.corrcoef(jaw, truth)[0, 1] > 0.7
+
+
+def test_resume_continues_bit_for_bit(clips, tmp_path):
+    straight, loop, stage = codec_run(clips, tmp_path / "a", 40)
+    loop.run(stage)
+    first, loop, stage = codec_run(clips, tmp_path / "b", 40)
+
+    def interrupted(step, rng):
+        if step == 20:  # just after the save
+            raise KeyboardInterrupt
+        return stage(step, rng)
+
+    with pytest.raises(KeyboardInterrupt):
+        loop.run(interrupted)
+    second, loop, stage = codec_run(clips, tmp_path / "b", 40)
+    assert loop.step == 20
+    loop.run(stage)
+    for name, tensor in straight.codec.named_parameters():
+        assert torch.equal(tensor, dict(second.codec.named_parameters())[name]), name
+
+
+def test_windows_carry_real_history_and_aligned_sound(clips):
+    windows = Windows(clips, frames=24, lead=8, lookahead=2, mirrored=0.0)
+    batch = windows.draw(32, np.random.default_rng(0))
+    assert batch.audio.shape == (32, 34 * 640) and batch.motion.shape == (32, 32, 55)
+    assert (batch.first > 0).any() and (batch.first == 0).any()
+    for b in range(32):
+        first = int(batch.first[b])
+        clip = next(c for c in clips if np.array_equal(motion_of(c)[first:first + 32], batch.motion[b].numpy()))
+        expected = clip.pcm[first * 640:(first + 34) * 640]
+        assert np.array_equal(batch.audio[b, : len(expected)].numpy(), expected)
+        assert batch.learned[b, :8].sum() == (0 if first else 8)
+
+
+def test_voice_labels_bridge_short_pauses():
+    phones = [Phone("pau", 0, 0.4), Phone("aa", 0.4, 0.8), Phone("pau", 0.8, 0.9), Phone("t", 0.9, 1.0),
+              Phone("pau", 1.0, 2.0)]
+    assert voice_labels(phones, 50).tolist() == [0.0] * 10 + [1.0] * 15 + [0.0] * 25
+
+
+def test_mirror_swaps_sides_and_is_its_own_inverse():
+    motion = np.random.default_rng(0).normal(size=(5, 55)).astype(np.float32)
+    swapped = mirror(motion)
+    assert np.array_equal(swapped[:, INDEX["mouthSmileLeft"]], motion[:, INDEX["mouthSmileRight"]])
+    assert np.array_equal(swapped[:, 52:], motion[:, 52:] * [-1, 1, -1])  # a turn changes sign, a nod stays
+    assert np.array_equal(mirror(swapped), motion)
+
+
+def test_perplexity_counts_codes_in_use():
+    assert perplexity(torch.arange(64), 64) == pytest.approx(64)
+    assert perplexity(torch.zeros(100, dtype=torch.int64), 64) == pytest.approx(1)
