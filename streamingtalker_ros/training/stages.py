@@ -46,11 +46,12 @@ def read_recipe(path):
 
 def make_windows(clips, recipe, config, dirty=True):
     """The Windows of a recipe over clips."""
-    values = {"frames": 80, "lead": 32, "augment": 0.75, **recipe["windows"]}
+    values = {"frames": 80, "lead": 32, "lives": 1, "augment": 0.75, **recipe["windows"]}
     share = values.pop("augment")
+    talk = [clip.pcm for clip in clips[::max(len(clips) // 40, 1)]]  # what babbles in the background
 
     def dirt(pcm, rng):
-        return augment(pcm, rng) if rng.random() < share else pcm
+        return augment(pcm, rng.integers(2 ** 31), talk) if rng.random() < share else pcm
 
     return Windows(clips, lookahead=config.lookahead_frames, augment=dirt if dirty and share else None, **values)
 
@@ -62,10 +63,10 @@ def train_codec(corpus, out, recipe):
     torch.manual_seed(0)
     network = TalkerNetwork(config)
     codec, out = network.codec, Path(out) / "codec"
-    motions = [motion_of(clip) for clip in clips]
-    measure_motion(codec, motions)
     settings = LoopConfig(**recipe["codec"])
     windows = make_windows(clips, recipe, config, dirty=False)
+    motions = [motion for lives in windows.motion for motion in lives]
+    measure_motion(codec, motions)
     stage = CodecStage(codec, windows, LipGap(default_rig()), settings.batch)
     loop = Loop(dict(codec.named_parameters()), settings, out, "motion codec")
     loop.run(stage)

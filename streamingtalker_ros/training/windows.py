@@ -55,14 +55,19 @@ def mirror(motion):
 
 
 class Windows:
-    """Draws batches from clips; `augment(pcm, rng) -> pcm` of the same length dirties the audio."""
+    """Draws batches from clips.
 
-    def __init__(self, clips, frames, lead, lookahead, augment=None, at_start=0.15, mirrored=0.5):
+    augment(pcm, rng) -> pcm of the same length dirties the audio. lives: how many motions each clip has; beyond the
+    first its lips stay and the life above them is another (`Clip.relive`), since one sound allows many.
+    """
+
+    def __init__(self, clips, frames, lead, lookahead, augment=None, at_start=0.15, mirrored=0.5, lives=1):
         self.clips, self.frames, self.lead, self.lookahead = clips, frames, lead, lookahead
         self.augment, self.at_start, self.mirrored = augment, at_start, mirrored
-        self.motion = [motion_of(clip) for clip in clips]
+        self.motion = [[motion_of(clip), *(np.concatenate(clip.relive(life), 1, dtype=np.float32)
+                                           for life in range(1, lives))] for clip in clips]
         self.voice = [voice_labels(clip.phones, len(clip.weights)) for clip in clips]
-        lengths = np.array([len(motion) for motion in self.motion], np.float64)
+        lengths = np.array([len(clip.weights) for clip in clips], np.float64)
         self.chance = lengths / lengths.sum()
 
     def draw(self, batch, rng):
@@ -76,7 +81,8 @@ class Windows:
                      torch.from_numpy(np.stack(voice)), torch.tensor(first), torch.from_numpy(learned))
 
     def _window(self, index, rng):
-        motion, total = self.motion[index], self.lead + self.frames
+        motion = self.motion[index][rng.integers(len(self.motion[index]))]
+        total = self.lead + self.frames
         last = max(len(motion) - total, 0)
         first = 0 if rng.random() < self.at_start else int(rng.integers(0, last + 1))
         heard = total + self.lookahead
