@@ -41,7 +41,7 @@ class Settings:
                             live=True)
     idle: bool = _parameter(True, "Go on with idle frames when the audio stops; false publishes nothing then.",
                             live=True)
-    idle_after: float = _parameter(0.12, "Seconds without audio after which the mouth is brought to rest.",
+    idle_after: float = _parameter(0.1, "Seconds without audio (1.5 packets, if longer) until the mouth goes to rest.",
                                    range=(0.05, 0.5), live=True)
     pacing: str = _parameter("audio", "audio: a frame leaves no earlier than its audio would be heard; none: at once.",
                              choices=("audio", "none"), live=True)

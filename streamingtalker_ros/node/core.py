@@ -1,0 +1,138 @@
+"""The node's core: audio packets in from any transport's thread, face frames out through a callback, one worker thread.
+
+    core = TalkerCore(talker, settings, publish=send)      # send(FaceFrame), called in the worker's thread
+    core.start(); core.push(AudioPacket(…)); core.interrupt(); core.statistics(); core.stop()
+
+Both the rclpy node and the node without ROS are thin shells around it. What it does when is `performance`'s.
+"""
+import logging
+import threading
+import time
+
+from ..errors import TalkerError
+from .intake import AudioPacket
+from .performance import FaceFrame, Performance
+from .statistics import Statistics
+
+__all__ = ["AudioPacket", "FaceFrame", "TalkerCore", "load_talker"]
+
+
+def load_talker(settings):
+    """The Talker that the settings ask for, warmed up. Raises TalkerError when the model or the device is not there."""
+    from ..streaming import Talker  # late: this is where torch comes in
+
+    talker = Talker.load(settings.model or None, device=settings.device)
+    check(talker, settings)
+    talker.warm_up()
+    return talker
+
+
+def check(talker, settings):
+    """Raise TalkerError when the talker lacks the style or the number of steps that the settings name."""
+    if settings.style and settings.style not in talker.styles:
+        raise TalkerError(f"unknown style {settings.style!r}: this model knows {', '.join(talker.styles)}")
+    if settings.steps:
+        talker.sampler(settings.steps)
+
+
+class TalkerCore:
+    """talker: streaming.Talker; settings: Settings; publish: callable taking a FaceFrame; warn: callable taking a
+    sentence, called once for each kind of trouble, from any thread."""
+
+    def __init__(self, talker, settings, publish, warn=None):
+        check(talker, settings)
+        self.talker = talker
+        self._warn = warn or logging.getLogger("streamingtalker_ros").warning
+        self._statistics = Statistics()
+        self._complained, self._complaints = set(), threading.Lock()
+        self._performance = Performance(talker, settings, self._statistics, publish, time.monotonic, self._complain)
+        self._news = threading.Condition()
+        self._came = False
+        self._thread = None
+
+    @property
+    def settings(self):
+        return self._performance.settings
+
+    @property
+    def state(self):
+        """"waiting" before the first audio, "speaking", or "idle" when the audio has stopped."""
+        return self._performance.state
+
+    @property
+    def queued(self):
+        """Seconds of audio that wait."""
+        return self._performance.queued
+
+    def start(self):
+        """Start the worker; packets pushed before are worked on now."""
+        if self._thread is None:
+            self._stopping = False
+            self._thread = threading.Thread(target=self._work, name="talker", daemon=True)
+            self._thread.start()
+
+    def stop(self):
+        """End the worker after the frame at hand; audio still queued stays unheard. May be started again."""
+        if self._thread is not None:
+            self._stopping = True
+            self._notify()
+            self._thread.join()
+            self._thread = None
+
+    def push(self, packet):
+        """Queue an AudioPacket; never blocks. Returns False when it is refused (counted, and told once per kind)."""
+        accepted = self._performance.push(packet)
+        self._notify()
+        return accepted
+
+    def refuse(self, kind, sentence):
+        """Count a message that could not become an AudioPacket; the sentence is told once per kind."""
+        self._performance.refuse(kind, sentence)
+
+    def interrupt(self):
+        """Barge-in: drop the queued audio and close the mouth within 150 ms; the next audio begins a new stream."""
+        self._performance.interrupt()
+        self._notify()
+
+    def reset(self):
+        """Start afresh: forget the audio, publish nothing until new audio comes; warnings are told anew."""
+        with self._complaints:
+            self._complained.clear()
+        self._performance.reset()
+        self._notify()
+
+    def update(self, settings):
+        """Take new live parameters. Raises TalkerError when the talker cannot follow them; the old ones hold then."""
+        check(self.talker, settings)
+        self._performance.apply(settings)
+        self._notify()
+
+    def statistics(self):
+        """dict of numbers: the counters of `Statistics`, latency percentiles, queued seconds."""
+        return {**self._statistics.as_dict(), "queued_seconds": round(self.queued, 3)}
+
+    def summary(self):
+        """One line: frames of audio, idle frames, dropped frames, latency."""
+        return self._statistics.summary()
+
+    def _notify(self):
+        with self._news:
+            self._came = True
+            self._news.notify()
+
+    def _complain(self, kind, sentence):
+        with self._complaints:
+            if kind in self._complained:
+                return
+            self._complained.add(kind)
+        self._warn(sentence)
+
+    def _work(self):
+        while not self._stopping:
+            wait = self._performance.step()
+            if wait == 0:
+                continue
+            with self._news:
+                if not self._came:
+                    self._news.wait(wait)
+                self._came = False

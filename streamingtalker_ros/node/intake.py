@@ -1,0 +1,158 @@
+"""Packets of audio in, pieces of 16 kHz mono on an unbroken grid of samples out.
+
+Takes `AudioPacket`s of any format; decodes, places each by the audio clock, resamples. Decides what a packet is (next,
+after a gap, duplicate, late, the beginning of a new stream) and counts it. Knows no model and no wall clock.
+"""
+import copy
+from collections import deque
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..audio.clock import LONGEST_GAP, AudioClock
+from ..audio.payload import AudioFormat, PayloadDecoder
+from ..audio.resample import Resampler
+
+RATE = 16000
+_SECOND = 1_000_000_000
+_RECENT = 64  # stamps kept to tell a duplicate from a straggler
+
+
+@dataclass(frozen=True)
+class AudioPacket:
+    """One message of audio.
+
+    payload: bytes of interleaved little-endian PCM; format: AudioFormat, or None where the message does not tell it;
+    stamp: ns, the time of its first sample, or None (then the time of arrival stands in, smoothed over the samples);
+    arrival: seconds of time.monotonic() when it was received; received: ns of the clock of the stamps at that moment,
+    needed for packets without a stamp.
+    """
+
+    payload: bytes
+    format: AudioFormat
+    stamp: int
+    arrival: float
+    received: int = 0
+
+
+@dataclass
+class Piece:
+    """Audio on the grid. pcm: (n,) float32 at 16 kHz; clock: gives the stamp of its samples (`stamp_of(index, 16000)`);
+    first: it begins a new stream, of which it holds sample 0; heard: it came from a packet."""
+
+    pcm: np.ndarray
+    arrival: float
+    clock: AudioClock
+    first: bool = False
+    heard: bool = True
+
+
+class Intake:
+    """fallback: the AudioFormat of packets without one. statistics: a Statistics to count in."""
+
+    def __init__(self, fallback, statistics):
+        self.fallback = fallback
+        self._statistics = statistics
+        self.reset()
+
+    def reset(self):
+        """Forget the stream: the next packet begins a new one."""
+        self._kind = None           # (format, stamped) of the packets so far
+        self._clock = None
+        self._recent = deque(maxlen=_RECENT)
+
+    def take(self, packet):
+        """AudioPacket -> a list of Pieces: none for a packet that is left out, two when a new stream ends an old one
+        (whose resampler still held some audio)."""
+        format = packet.format or self.fallback
+        kind = (format, packet.stamp is not None)
+        pieces = []
+        if self._kind is not None and kind != self._kind:
+            self._statistics.format_changes += 1
+            pieces = self._end(packet.arrival)
+            self.reset()
+        if self._kind is None:
+            self._begin(kind)
+        samples = self._decoder.count(packet.payload)
+        if packet.stamp is not None and (packet.stamp, samples) in self._recent:
+            self._statistics.duplicates += 1
+            return pieces
+        stamp = packet.stamp
+        if stamp is None:
+            stamp = packet.received - samples * _SECOND // format.sample_rate
+        if self._rested and stamp - self._end_stamp >= LONGEST_GAP * _SECOND:
+            # the pause was filled with idle frames; after a long one the voice begins afresh
+            self._begin(kind)
+        known = self._clock.started
+        clock = copy.copy(self._clock)  # after a jump the old clock still stamps the frames that are owed
+        place = clock.place(stamp, samples)
+        if place.kind == "jump":
+            self._statistics.jumps += 1
+            pieces += self._end(packet.arrival)
+            self._begin(kind, clock)
+        else:
+            self._clock.__dict__.update(clock.__dict__)
+        if place.kind == "late":
+            self._statistics.late += 1
+            return pieces
+        self._recent.append((packet.stamp, samples))
+        if place.kind == "gap":
+            self._statistics.gaps += 1
+        if place.kind == "overlap":
+            self._statistics.overlaps += 1
+        if place.kind != "ok" and place.kind != "overlap":
+            self._decoder.reset()
+        pcm = self._decode(packet.payload)[place.skip:]
+        first = place.kind in ("start", "jump") or not known
+        pieces.append(Piece(self._grid(pcm, place.gap), packet.arrival, self._clock, first))
+        self._end_stamp = self._clock.stamp_of(self._clock.samples)
+        return pieces
+
+    def rest(self):
+        """The packets have stopped: the audio that the resampler held, (m,) at 16 kHz; once, until audio comes again."""
+        if self._kind is None or self._rested:
+            return np.zeros(0, np.float32)
+        self._rested = True
+        tail = self._resampler.finish()
+        self._given += len(tail)
+        return tail
+
+    def fill(self, samples):
+        """`samples` of silence at 16 kHz were put on the grid after `rest`."""
+        if self._kind is None:      # after an interruption the next audio begins anew
+            return
+        self._given += samples
+        self._clock.fill(max(0, round(self._given * self._clock.rate / RATE) - self._clock.samples))
+
+    def _begin(self, kind, clock=None):
+        format, stamped = self._kind = kind
+        self._decoder = PayloadDecoder(format)
+        self._resampler = Resampler(format.sample_rate, RATE)
+        self._clock = clock or AudioClock(format.sample_rate, arrival=not stamped)
+        self._given = 0             # samples at 16 kHz on the grid so far
+        self._rested = False
+        self._end_stamp = 0         # ns, the end of the packets' audio
+        self._recent.clear()
+
+    def _end(self, arrival):
+        tail = self.rest()
+        return [Piece(tail, arrival, self._clock)] if len(tail) else []
+
+    def _decode(self, payload):
+        before = self._decoder.nonfinite
+        pcm = self._decoder.decode(payload)
+        self._statistics.nonfinite += self._decoder.nonfinite - before
+        return pcm
+
+    def _grid(self, pcm, gap):
+        """The packet's samples with the silence before them, at 16 kHz, after all that was given."""
+        if self._rested:  # the resampler has ended; its silence is made at 16 kHz
+            self._rested = False
+            self._resampler.reset()
+            start = self._clock.samples - len(pcm)
+            lead = max(0, round(start * RATE / self._clock.rate) - self._given)
+            out = np.concatenate([np.zeros(lead, np.float32), self._resampler.accept(pcm)])
+        else:
+            out = self._resampler.accept(np.concatenate([np.zeros(gap, np.float32), pcm]) if gap else pcm)
+        self._given += len(out)
+        return out

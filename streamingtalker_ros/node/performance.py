@@ -1,0 +1,396 @@
+"""The rules of the talker node: queued audio packets in, face frames out at the right moment; without threads.
+
+`push` queues a packet, `step` does at most one frame's work and says how long nothing is to be done. Every rule of
+docs/node.md (pacing, idle, overload, interruption, new streams) stands here; the clock is handed in, so that tests tell
+the time. Positions are samples at 16 kHz from frame 0 of the current stream.
+"""
+import math
+import threading
+from collections import deque
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..errors import TalkerError
+from .intake import RATE, Intake, Piece
+from .seam import Seam
+
+REST = int(0.24 * RATE)       # silence that closes the mouth: its gate falls within 160 ms, and 80 ms are looked ahead
+SLEW = 0.002                  # share of real time by which the pace follows a sender whose clock runs off
+_ORDER = 500_000_000          # ns; stamps may go back by more than this only
+
+
+@dataclass(frozen=True)
+class FaceFrame:
+    """One frame to publish. index: in its stream; stamp: ns, time of its first audio sample; weights: (52,) float32;
+    head: (4,) float32 xyzw; speaking: bool; idle: its time holds no received audio; arrival: seconds of
+    time.monotonic() when it could be made at the earliest, None where our own silence completed it."""
+
+    index: int
+    stamp: int
+    weights: np.ndarray
+    head: np.ndarray
+    speaking: bool
+    idle: bool
+    arrival: float
+
+
+class Performance:
+    """talker: streaming.Talker; settings: Settings; publish: called with each FaceFrame; clock: seconds, monotonic;
+    complain: called with (kind, sentence) for what is wrong with a packet."""
+
+    def __init__(self, talker, settings, statistics, publish, clock, complain):
+        self.talker, self.statistics = talker, statistics
+        self._publish, self._clock, self._complain = publish, clock, complain
+        self._lock = threading.Lock()     # over the queue's seconds and the requests
+        self._queue, self._queued = deque(), 0.0
+        self._requests = []
+        self._intake = Intake(settings.audio_format, statistics)
+        self._seam = Seam()
+        self._ahead = round(talker.lookahead * RATE)
+        self._stream = talker.open_stream(settings.seed, settings.style or None, settings.steps or None)
+        self._last_stamp = None
+        self.settings = settings
+        self._clear()
+
+    # -- from any thread ------------------------------------------------------------------------------------------
+
+    def push(self, packet):
+        """Queue an AudioPacket. Returns False when it is refused: empty, too long, or the queue is full."""
+        format = packet.format or self.settings.audio_format
+        seconds = len(packet.payload) / (format.frame_bytes * format.sample_rate)
+        with self._lock:
+            self.statistics.packets += 1
+            if not len(packet.payload):
+                return self._refuse("empty", "a packet of audio without data was left out: check the sender")
+            if self._queued + seconds > self.settings.queue_seconds:
+                return self._refuse("full", f"more than {self.settings.queue_seconds:g} s of audio are waiting: "
+                                            "send it nearer to its time, or raise queue_seconds")
+            self._queued += seconds
+            self._queue.append((packet, seconds))
+        return True
+
+    def interrupt(self):
+        """Drop the queued audio; the next steps close the mouth, the next audio begins a new stream."""
+        self._request(self._interrupt, drop=True)
+
+    def reset(self):
+        """Forget everything; nothing is published until audio comes again."""
+        self._request(self._restart, drop=True)
+
+    def apply(self, settings):
+        """Take new values of the live parameters, without a gap in the motion."""
+        self._request(lambda: self._apply(settings))
+
+    def _request(self, action, drop=False):
+        with self._lock:
+            self._requests.append(action)
+            if drop:
+                self._queue.clear()
+                self._queued = 0.0
+
+    @property
+    def queued(self):
+        """Seconds of audio that wait."""
+        return self._queued + sum(len(piece.pcm) for piece in tuple(self._pieces)) / RATE
+
+    @property
+    def state(self):
+        """"waiting" (nothing was published since the start or the last reset), "speaking" or "idle"."""
+        if self._frames is None:
+            return "waiting"
+        return "speaking" if self._rest is None else "idle"
+
+    def refuse(self, kind, sentence):
+        """Count and report a packet that could not even become an AudioPacket."""
+        with self._lock:
+            self.statistics.packets += 1
+            self._refuse(kind, sentence)
+
+    def _refuse(self, kind, sentence):
+        self.statistics.refused += 1
+        self._complain(kind, sentence)
+        return False
+
+    # -- the worker's ---------------------------------------------------------------------------------------------
+
+    def step(self):
+        """Do the next piece of work. Returns the seconds in which there is nothing to do unless a packet or a request
+        comes: 0 for "call again", None for "until something comes"."""
+        with self._lock:
+            requests, self._requests = self._requests, []
+        for action in requests:
+            action()
+        if not self._pieces and not self._pull():
+            return self._rest_step()
+        self._catch_up()
+        return self._feed(self._pieces[0])
+
+    def _apply(self, settings):
+        old, self.settings = self.settings, settings
+        if settings.style != old.style:
+            self._stream.style = settings.style or None
+        if settings.steps != old.steps:
+            self._stream.steps = settings.steps or None
+        self._stream.seed = settings.seed
+
+    def _clear(self):
+        """No stream: the next audio begins one."""
+        self._intake.reset()
+        self._pieces = deque()      # of the current stream, not fed yet
+        self._next = deque()        # of the stream after it
+        self._fed = 0               # samples that the model's stream has heard
+        self._splices = [(0, 0)]    # (index in the model's stream, frames left out before it under overload)
+        self._end = 0               # position where the received audio ends
+        self._rest = None           # (position, time) from which our own silence runs with the clock
+        self._closed = 0            # position up to which it need not wait for the clock
+        self._frames = None         # published in this stream; None before the first
+        self._anchor = 0.0          # time of position 0
+        self._touched = 0.0         # time when audio last came or was fed
+        self._packet_seconds = 0.0  # length of the last packet
+
+    def _restart(self):
+        self._clear()
+        self._seam, self._last_stamp = Seam(), None
+        self._stream.reset(self.settings.seed)
+
+    def _interrupt(self):
+        self.statistics.interrupts += 1
+        self._pieces.clear()
+        self._next.clear()
+        if self._frames is None:
+            self._clear()
+            return
+        self._seam.close()
+        self._end = min(self._end, self._position)
+        self._intake.reset()
+        self._rest_from(self._position, self._clock())
+
+    def _rest_from(self, position, time):
+        self._rest, self._closed = (position, time), position + REST
+
+    @property
+    def _position(self):
+        return self._fed + self._splices[-1][1] * self.talker.hop
+
+    def _index(self, frame):
+        """Index of the model's frame in the published stream: those left out count."""
+        return frame + next(skipped for start, skipped in reversed(self._splices) if start <= frame)
+
+    def _pull(self):
+        """Take the next packet out of the queue. Returns whether there is audio to feed now."""
+        with self._lock:
+            if not self._queue:
+                packet = None
+            else:
+                packet, seconds = self._queue.popleft()
+                self._queued = max(0.0, self._queued - seconds) if self._queue else 0.0
+        if packet is None and self._next:
+            self._open(self._next.popleft())
+            return bool(self._pieces)
+        if packet is None:
+            return False
+        self._touched, self._packet_seconds = max(self._touched, packet.arrival), seconds
+        try:
+            pieces = self._intake.take(packet)
+        except TalkerError as error:
+            with self._lock:
+                self._refuse("format", str(error))
+            return False
+        if not pieces and self._rest is not None:
+            # audio is here again, though too late to be heard: our silence waits for it to catch up
+            self._rest = (self._position, self._clock())
+        return self._sort(pieces)
+
+    def _sort(self, pieces):
+        """Append pieces to the current stream, or, after a new stream's first piece, to the next one."""
+        for piece in pieces:
+            if piece.first:
+                self._owe(piece.arrival)
+                self._next.append(piece)
+            elif self._next:
+                self._next.append(piece)
+            else:
+                self._append(piece)
+        if not self._pieces and self._next:
+            self._open(self._next.popleft())
+        return bool(self._pieces)
+
+    def _append(self, piece):
+        self._clock_of_stream = piece.clock
+        if not len(piece.pcm):
+            return
+        self._rest = None
+        self._pieces.append(piece)
+        end = self._position + self._waiting()
+        if piece.heard:
+            self._end = end
+            self._follow(piece, end - len(piece.pcm))
+
+    def _owe(self, arrival):
+        """The stream ends in the midst of audio: queue the silence that brings out its last frames."""
+        if self._frames is None or self._next:
+            return
+        hop = self.talker.hop
+        owed = math.ceil(self._end / hop) * hop + self._ahead - self._position - self._waiting()
+        if owed > 0:
+            self._pieces.append(Piece(np.zeros(owed, np.float32), arrival, self._clock_of_stream, heard=False))
+
+    def _open(self, piece):
+        """Begin a new stream with its first piece."""
+        audible = self._anchor + self._end / RATE if self._frames is not None and self._rest is None else 0.0
+        pieces, self._next = self._next, deque()
+        self._pieces.clear()
+        self._fed = self._end = 0
+        self._splices = [(0, 0)]
+        self._rest, self._frames = None, 0
+        self._anchor = max(piece.arrival, audible)   # not before the voice that is still being heard has ended
+        self._stream.reset(self.settings.seed)
+        self._seam.cut()
+        self.statistics.streams += 1
+        self._append(piece)
+        self._sort(pieces)
+
+    def _follow(self, piece, position):
+        """Live senders' clocks run off by some ppm: let the pace follow them, never a burst of early audio."""
+        early = self._anchor + position / RATE - piece.arrival
+        if abs(early) < 0.25:
+            most = SLEW * len(piece.pcm) / RATE
+            self._anchor -= min(max(early, -most), most)
+
+    def _due(self, frame):
+        """Time at which a frame of the current stream may leave at the earliest."""
+        return self._anchor + frame * self.talker.hop / RATE if self.settings.pacing == "audio" else 0.0
+
+    def _feed(self, piece):
+        """Feed one piece up to the next whole hop, if its frame may leave now. Returns the wait."""
+        hop, now = self.talker.hop, self._clock()
+        count = min(hop - self._fed % hop, len(piece.pcm))
+        wait = self._wait(count, now)
+        if wait > 0:
+            return wait
+        chunk, piece.pcm = piece.pcm[:count], piece.pcm[count:]
+        if not len(piece.pcm):
+            self._pieces.popleft()
+        self._touched = max(self._touched, now) if piece.heard else self._touched
+        self._hear(chunk, piece.arrival if piece.heard else None)
+        return 0
+
+    def _wait(self, count, now):
+        """Seconds until `count` more samples may be heard."""
+        hop = self.talker.hop
+        if (self._fed + count) % hop:
+            return 0.0
+        frame = (self._fed + count - self._ahead) // hop - 1
+        return self._due(self._index(frame)) - now if frame >= 0 else 0.0
+
+    def _hear(self, chunk, arrival):
+        self._fed += len(chunk)
+        before = self._clock()
+        try:
+            frames = self._stream.accept(chunk)
+        except Exception as error:  # the node lives on; one lost frame is not the end of a voice
+            self.statistics.errors += 1
+            self.statistics.dropped += 1
+            self._complain("model", f"the model failed on a frame ({type(error).__name__}: {error}): "
+                                    "the node goes on, restart it if this goes on too")
+            return
+        self.statistics.busy += self._clock() - before
+        for frame in frames:
+            self._emit(frame, arrival)
+
+    def _emit(self, frame, arrival):
+        index = self._index(frame.index)
+        position = index * self.talker.hop
+        idle = position >= self._end
+        stamp = self._clock_of_stream.stamp_of(position, RATE)
+        if self._last_stamp is not None and 0 <= self._last_stamp - stamp < _ORDER:
+            self.statistics.withheld += 1   # this time has been published by the stream before
+            return
+        weights, head = self._seam.frame(frame.weights, frame.head)
+        ready = None if arrival is None else max(arrival, self._due(index))
+        try:
+            self._publish(FaceFrame(index, stamp, weights, head, frame.speaking, idle, ready))
+        except Exception as error:
+            self.statistics.errors += 1
+            self._complain("publish", f"a frame could not be published ({type(error).__name__}: {error}): "
+                                      "the node goes on")
+            return
+        self._last_stamp = stamp
+        self._frames += 1
+        if idle:
+            self.statistics.idle_frames += 1
+        else:
+            self.statistics.frames += 1
+            if ready is not None:
+                self.statistics.latency.add(self._clock() - ready)
+
+    # -- silence of our own ---------------------------------------------------------------------------------------
+
+    def _rest_step(self):
+        """No audio is there: after `idle_after` bring the mouth to rest, then keep the face alive at the frame rate."""
+        if self._frames is None:
+            return None
+        now, hop = self._clock(), self.talker.hop
+        if self._rest is None:
+            # a sender of long packets is silent for as long without having stopped
+            wait = self._touched + max(self.settings.idle_after, 1.5 * self._packet_seconds) - now
+            if wait > 0:
+                return wait
+            tail = self._intake.rest()
+            if len(tail):
+                self._append(Piece(tail, now, self._clock_of_stream))
+            self._rest_from(self._position + len(tail), self._touched)
+            if len(tail):
+                return 0
+        start, since = self._rest
+        count = hop - self._fed % hop
+        target = self._position + count
+        waits = target > self._closed    # the silence that closes the mouth need not wait for the clock
+        if waits and not self.settings.idle:
+            return None
+        wait = max(since + (target - start) / RATE - now if waits else 0.0, self._wait(count, now))
+        if wait > 0:
+            return wait
+        self._intake.fill(count)
+        self._hear(np.zeros(count, np.float32), None)
+        return 0
+
+    # -- overload -------------------------------------------------------------------------------------------------
+
+    def _catch_up(self):
+        """When the audio at hand is older than `overload_after`, skip whole frames up to the newest audio."""
+        now, piece = self._clock(), self._pieces[0]
+        hop = self.talker.hop
+        audible = self._anchor + self._position / RATE - (self._ahead + hop) / RATE
+        if not piece.heard or now - max(piece.arrival, audible) < self.settings.overload_after:
+            return
+        while not self._next and self._queue and self._waiting() + self._position < self._heard_by(now):
+            self._pull()
+        newest = min(self._waiting() + self._position, self._heard_by(now))
+        skip = int(newest - self._position - self._ahead - hop) // hop
+        if skip <= 0:
+            return
+        self._drop(skip * hop)
+        self._splices.append((self._fed // hop, self._splices[-1][1] + skip))
+        del self._splices[:-8]  # frames are owed for the look-ahead only
+        self.statistics.overloads += 1
+        self.statistics.dropped += skip
+        self._complain("overload", f"the model is too slow for this machine: {skip} frames of old audio were skipped to "
+                                   "catch up; set fewer steps or another device")
+
+    def _waiting(self):
+        return sum(len(piece.pcm) for piece in self._pieces)
+
+    def _heard_by(self, now):
+        """Position whose audio may have been heard by now."""
+        return (now - self._anchor) * RATE + self._ahead + self.talker.hop
+
+    def _drop(self, samples):
+        while samples:
+            piece = self._pieces[0]
+            taken = min(samples, len(piece.pcm))
+            piece.pcm = piece.pcm[taken:]
+            samples -= taken
+            if not len(piece.pcm):
+                self._pieces.popleft()

@@ -1,0 +1,56 @@
+"""The talker's parameters as rclpy knows them, from the one table in `settings`.
+
+`declare(node)` declares each with its descriptor (meaning, range or choices, read-only or live); `read(node)` gives
+them as `Settings`; `watch(node, apply)` hands every change of live ones to the node before rclpy accepts it.
+"""
+from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor, SetParametersResult
+
+from ..errors import TalkerError
+from .settings import PARAMETERS, from_values
+
+
+def descriptor(parameter):
+    """A field of `Settings` -> its ParameterDescriptor."""
+    meta = parameter.metadata
+    described = ParameterDescriptor(name=parameter.name, description=meta["text"], read_only=not meta["live"])
+    if meta["choices"]:
+        described.additional_constraints = "one of " + ", ".join(meta["choices"])
+    if meta["range"]:
+        low, high = meta["range"]
+        if parameter.type is int:
+            described.integer_range = [IntegerRange(from_value=low, to_value=high, step=1)]
+        else:
+            described.floating_point_range = [FloatingPointRange(from_value=low, to_value=high, step=0.0)]
+    return described
+
+
+def declare(node):
+    """Declare every parameter on `node`; overrides of the command line and of parameter files apply.
+
+    Raises TalkerError for an override of the wrong type or out of its range.
+    """
+    for parameter in PARAMETERS.values():
+        try:
+            node.declare_parameter(parameter.name, parameter.default, descriptor(parameter))
+        except Exception as refused:  # rclpy's own kinds differ between ROS distributions
+            kind = parameter.type.__name__
+            raise TalkerError(f"parameter {parameter.name} was refused ({refused}): give a {kind} that "
+                              f"`ros2 param describe` allows, such as {parameter.default!r}") from None
+
+
+def read(node):
+    """The node's parameters now -> Settings. Raises TalkerError where a value is not one of the choices."""
+    return from_values({name: node.get_parameter(name).value for name in PARAMETERS})
+
+
+def watch(node, apply):
+    """apply: called with {name: value} of the parameters about to change; a TalkerError of it refuses the change."""
+    def asked(changes):
+        values = {change.name: change.value for change in changes if change.name in PARAMETERS}
+        try:
+            if values:
+                apply(values)
+        except TalkerError as wrong:
+            return SetParametersResult(successful=False, reason=str(wrong))
+        return SetParametersResult(successful=True)
+    node.add_on_set_parameters_callback(asked)
