@@ -32,7 +32,7 @@ class AudioFormat:
         encoding = str(self.encoding).lower()
         encoding = _WIRE_NAMES.get(encoding, encoding)
         if encoding not in _BYTES:
-            raise TalkerError(f"audio encoding {self.encoding!r} is not known: send little-endian PCM, one of "
+            raise TalkerError(f"audio encoding {self.encoding!r} is not known: send little-endian PCM: "
                               + ", ".join(_BYTES))
         if not LOWEST_RATE <= self.sample_rate <= HIGHEST_RATE:
             raise TalkerError(f"a sample rate of {self.sample_rate} Hz is out of range: send audio of "
