@@ -1,0 +1,177 @@
+"""The sizes of a published checkpoint: read from the authors' YAML, kept as JSON beside converted weights.
+
+Takes `config.yaml` of the release (VOCASET or BIWI) and a HuBERT configuration; gives a flat `PublishedConfig`.
+"""
+import json
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+
+import yaml
+
+from ...errors import TalkerError
+
+# training subjects in the order of the identity rows; a network with another number of rows gets numbers as names
+SUBJECTS = {
+    "vocaset": ("FaceTalk_170728_03272_TA", "FaceTalk_170904_00128_TA", "FaceTalk_170725_00137_TA",
+                "FaceTalk_170915_00223_TA", "FaceTalk_170811_03274_TA", "FaceTalk_170913_03279_TA",
+                "FaceTalk_170904_03276_TA", "FaceTalk_170912_03278_TA"),
+    "biwi": ("F2", "F3", "F4", "M3", "M4", "M5"),
+}
+
+
+@dataclass
+class PublishedConfig:
+    """One field a fact; every size is a number of channels unless it says otherwise."""
+
+    dataset: str  # "vocaset" | "biwi": biwi has one more linear on each side of the latent
+    vertices: int  # V; motion rows are 3V wide
+    frame_rate: float  # frames per second
+    slots: int  # H, codes per frame
+    code_dim: int  # C
+    codes: int  # N, entries of the codebook
+    codec_width: int
+    codec_layers: int
+    codec_heads: int
+    codec_ff: int
+    codec_slope: float  # of the LeakyReLU
+    codec_affine: bool  # whether the instance norms carry weights
+    width: int  # d of the predictor and the head
+    audio_dim: int  # of HuBERT's last hidden state
+    heads: int
+    layers: int
+    ff: int
+    activation: str  # of the predictor's feed-forward: "relu" | "gelu"
+    period: int  # frames after which the positional encoding repeats
+    identities: tuple  # names, one per row of the identity embedding
+    history: int  # h, frames of past motion in training and in bounded streaming
+    steps: int = 50  # DDIM steps at inference
+    beta_start: float = 0.00085
+    beta_end: float = 0.012
+    train_steps: int = 1000
+    steps_offset: int = 1
+    spacing: str = "leading"
+    alpha_to_one: bool = False
+    audio_fps: float = 50.0  # of the audio encoder's features
+    unit: float = 1.0  # metres per unit of the vertices
+    hubert: dict = field(default_factory=dict)  # arguments of transformers.HubertConfig; empty: the base model
+
+    @property
+    def latent_dim(self):
+        """H·C, the width of one frame's latent."""
+        return self.slots * self.code_dim
+
+    def to_json(self):
+        return {"family": "published", **asdict(self)}
+
+    @classmethod
+    def from_json(cls, values):
+        """Read back what `to_json` wrote. Raises TalkerError naming a field that is missing or unknown."""
+        values = {name: value for name, value in values.items() if name != "family"}
+        names = {f.name for f in fields(cls)}
+        odd = sorted(set(values) - names)
+        try:
+            config = cls(**{name: value for name, value in values.items() if name in names})
+        except TypeError as error:
+            raise TalkerError(f"the checkpoint's config.json lacks a field: {error}") from None
+        if odd:
+            raise TalkerError(f"the checkpoint's config.json has the unknown field {odd[0]!r}: convert it again")
+        config.identities = tuple(config.identities)
+        return config
+
+
+def read_yaml(path, hubert=None):
+    """The authors' configuration file -> PublishedConfig.
+
+    hubert: dict of HubertConfig arguments, or None for the base model.
+    Raises TalkerError naming what is missing, or what a setting asks that the published network never had.
+    """
+    try:
+        tree = yaml.safe_load(Path(path).read_text())
+    except OSError as error:
+        raise TalkerError(f"{path} cannot be read ({error.strerror}): give the published YAML configuration") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        problem = getattr(error, "problem", None) or "not text"
+        raise TalkerError(f"{path} is not valid YAML ({problem}): give the published configuration") from None
+
+    def get(*keys, default=None, kind=None):
+        value = tree
+        for key in keys:
+            value = value.get(key) if isinstance(value, dict) else None
+        if value is None:
+            value = default
+        if value is None:
+            raise TalkerError(f"{path} lacks {'.'.join(keys)}: give the published stage-2 configuration")
+        try:
+            return kind(value) if kind else value
+        except (TypeError, ValueError):
+            raise TalkerError(f"{path}: {'.'.join(keys)} is {value!r}, which is not a number") from None
+
+    for keys, wanted, default in ((("MODEL", "VAE", "quant_factor"), 0, 0),
+                                  (("MODEL", "SCHEDULER", "prediction_type"), "sample", "epsilon"),
+                                  (("MODEL", "SCHEDULER", "beta_schedule"), "scaled_linear", "linear"),
+                                  (("MODEL", "SCHEDULER", "clip_sample"), False, True),
+                                  (("MODEL", "eta"), 0.0, 0.0)):
+        if get(*keys, default=default) != wanted:
+            raise TalkerError(f"{path}: {'.'.join(keys)} must be {wanted!r}, as in the published configurations")
+    dataset = get("DATASET", "NAME", kind=str).lower()
+    count = get("MODEL", "DIFF_AR_DEC", "id_dim", default=8, kind=int)
+    subjects = SUBJECTS.get(dataset, ())
+    predictor, codec, schedule = ("MODEL", "DIFF_AR_DEC"), ("MODEL", "VAE"), ("MODEL", "SCHEDULER")
+    rows = get(*codec, "n_vert", kind=int)
+    if rows % 3:
+        raise TalkerError(f"{path}: MODEL.VAE.n_vert is {rows}, which is not three numbers per vertex")
+    activation = get(*predictor, "activation", default="relu", kind=str)
+    if activation not in ("relu", "gelu"):
+        raise TalkerError(f"{path}: MODEL.DIFF_AR_DEC.activation is {activation!r}: relu and gelu are known")
+    spacing = get(*schedule, "timestep_spacing", default="leading", kind=str)
+    if spacing not in ("leading", "trailing"):
+        raise TalkerError(f"{path}: MODEL.SCHEDULER.timestep_spacing is {spacing!r}: leading and trailing are known")
+    config = PublishedConfig(  # the defaults are those of the published code
+        dataset=dataset,
+        vertices=rows // 3,
+        frame_rate=get("MODEL", "AUDIO_ENCODER", "hidden_fps", kind=float),
+        slots=get(*codec, "face_quan_num", kind=int),
+        code_dim=get(*codec, "zquant_dim", kind=int),
+        codes=get(*codec, "n_embed", kind=int),
+        codec_width=get(*codec, "hidden_size", kind=int),
+        codec_layers=get(*codec, "num_hidden_layers", kind=int),
+        codec_heads=get(*codec, "num_attention_heads", kind=int),
+        codec_ff=get(*codec, "intermediate_size", kind=int),
+        codec_slope=get(*codec, "neg", default=0.2, kind=float),
+        codec_affine=get(*codec, "INaffine", default=False, kind=bool),
+        width=get(*predictor, "latent_dim", default=768, kind=int),
+        audio_dim=get(*predictor, "audio_encode_dim", default=768, kind=int),
+        heads=get(*predictor, "n_heads", default=4, kind=int),
+        layers=get(*predictor, "num_layers", default=1, kind=int),
+        ff=get(*predictor, "feedforward_dim", default=1024, kind=int),
+        activation=activation,
+        period=get(*predictor, "period", default=30, kind=int),
+        identities=subjects if len(subjects) == count else tuple(str(i) for i in range(count)),
+        history=get("MODEL", "window_size", default=60, kind=int) or 60,
+        steps=get("MODEL", "num_inference_timesteps", default=50, kind=int),
+        beta_start=get(*schedule, "beta_start", kind=float),
+        beta_end=get(*schedule, "beta_end", kind=float),
+        train_steps=get(*schedule, "num_train_timesteps", default=1000, kind=int),
+        steps_offset=get(*schedule, "steps_offset", default=0, kind=int),
+        spacing=spacing,
+        alpha_to_one=get(*schedule, "set_alpha_to_one", default=True, kind=bool),
+        audio_fps=get("MODEL", "AUDIO_ENCODER", "audio_fps", default=50, kind=float),
+        hubert=dict(hubert or {}),
+    )
+    latent = get(*predictor, "vq_dim", default=1024, kind=int)
+    if latent != config.latent_dim:
+        raise TalkerError(f"{path}: vq_dim is {latent}, but face_quan_num · zquant_dim is {config.latent_dim}")
+    return config
+
+
+def read_hubert_json(path):
+    """A transformers HuBERT `config.json` -> dict. Raises TalkerError when it is missing or not one."""
+    try:
+        values = json.loads(Path(path).read_text())
+    except OSError as error:
+        raise TalkerError(f"{path} cannot be read ({error.strerror}): give HuBERT's JSON configuration") from None
+    except ValueError:
+        raise TalkerError(f"{path} is not valid JSON: give HuBERT's JSON configuration") from None
+    if not isinstance(values, dict) or values.get("model_type", "hubert") != "hubert":
+        raise TalkerError(f"{path} is not a HuBERT configuration: its model_type must be hubert")
+    return values

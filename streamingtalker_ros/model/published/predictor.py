@@ -1,0 +1,122 @@
+"""The condition predictor: past latents and audio features -> one condition per frame.
+
+A post-norm transformer decoder. Self-attention is causal with a temporal bias; cross-attention may see one key only
+(frame n sees audio feature n), and a softmax over one key is 1: it is out_proj(v_proj(feature)).
+`forward` computes all rows of a clip; `step` computes one row with cached keys and values, over the last h rows.
+"""
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from .codec import position_table
+
+
+def slopes(heads):
+    """ALiBi's geometric series (Press, Smith, Lewis 2022) of one slope per head, as a list."""
+    if heads & (heads - 1) == 0:
+        return [2.0 ** (-8.0 * (i + 1) / heads) for i in range(heads)]
+    below = 2 ** math.floor(math.log2(heads))
+    return slopes(below) + slopes(2 * below)[0::2][: heads - below]
+
+
+class Layer(nn.Module):
+    """self-attention ▸ norm ▸ audio ▸ norm ▸ feed-forward ▸ norm, each added to what came in."""
+
+    def __init__(self, c):
+        super().__init__()
+        d = c.width
+        self.heads, self.activation = c.heads, F.gelu if c.activation == "gelu" else F.relu
+        self.qkv, self.out = nn.Linear(d, 3 * d), nn.Linear(d, d)
+        self.audio_v, self.audio_out = nn.Linear(d, d), nn.Linear(d, d)
+        self.up, self.down = nn.Linear(d, c.ff), nn.Linear(c.ff, d)
+        self.norm1, self.norm2, self.norm3 = nn.LayerNorm(d), nn.LayerNorm(d), nn.LayerNorm(d)
+
+    def project(self, x):  # (B, T, d) -> q, k, v, each (B, heads, T, d/heads)
+        B, T, d = x.shape
+        return self.qkv(x).view(B, T, 3, self.heads, d // self.heads).permute(2, 0, 3, 1, 4)
+
+    def attend(self, q, k, v, bias):  # bias broadcasts to (B, heads, T, keys)
+        weights = (q @ k.transpose(-1, -2) * q.shape[-1] ** -0.5 + bias).softmax(-1)
+        return self.out((weights @ v).transpose(1, 2).flatten(2))  # (B, T, d)
+
+    def finish(self, x, attended, audio):  # each (B, T, d)
+        x = self.norm1(x + attended)
+        x = self.norm2(x + self.audio_out(self.audio_v(audio)))
+        return self.norm3(x + self.down(self.activation(self.up(x))))
+
+
+@dataclass
+class PredictorState:
+    """Keys and values of the last h rows of B voices, a ring in which row n lies at n mod h; n rows are written."""
+
+    keys: list  # per layer (B, heads, h, d/heads)
+    values: list  # the same
+    rows: int = 0
+
+    def reset(self):
+        for tensor in self.keys + self.values:
+            tensor.zero_()
+        self.rows = 0
+
+
+class Predictor(nn.Module):
+    def __init__(self, c):
+        super().__init__()
+        self.config = c
+        d = c.width
+        self.latent_in = nn.Linear(c.latent_dim, d)  # the head uses this very map too
+        self.audio_in = nn.Linear(c.audio_dim, d)
+        self.identity = nn.Embedding(len(c.identities), d)
+        self.layers = nn.ModuleList(Layer(c) for _ in range(c.layers))
+        self.register_buffer("position", position_table(c.period, d), persistent=False)  # (period, d)
+        distance = torch.arange(c.history)
+        bias = -torch.tensor(slopes(c.heads))[:, None] * (distance // c.period)  # (heads, h)
+        # ring_bias[n mod h] is the bias of each slot of the ring as row n sees it
+        turn = (distance[:, None] - distance[None]) % c.history  # (h, h): distance of slot s from row n
+        self.register_buffer("ring_bias", bias[:, turn].transpose(0, 1).contiguous(), persistent=False)  # (h, heads, h)
+
+    def forward(self, past, audio, identity):
+        """All conditions of a clip, as published.
+
+        past (B, T, H·C): row n is the latent before frame n; audio (B, ≥ T, audio_dim); identity (B,) row numbers.
+        Returns (B, T, d).
+        """
+        c, T = self.config, past.shape[1]
+        row = torch.arange(T, device=past.device)
+        x = self.latent_in(past) + self.identity(identity)[:, None] + self.position[row % c.period]
+        heard = self.audio_in(audio[:, :T])
+        distance = row[:, None] - row[None]  # (T, T)
+        slope = torch.tensor(slopes(c.heads), device=past.device)[:, None, None]
+        bias = -slope * torch.div(distance, c.period, rounding_mode="floor")  # (heads, T, T)
+        bias = bias.masked_fill(distance < 0, float("-inf"))
+        for layer in self.layers:
+            q, k, v = layer.project(x)
+            x = layer.finish(x, layer.attend(q, k, v, bias), heard)
+        return x
+
+    def state(self, batch=1):
+        """A fresh PredictorState for `batch` voices."""
+        c = self.config
+        def ring():
+            return self.latent_in.weight.new_zeros(batch, c.heads, c.history, c.width // c.heads)
+        return PredictorState([ring() for _ in self.layers], [ring() for _ in self.layers])
+
+    def step(self, latent, audio, identity, state):
+        """The condition of the next frame; equal to `forward`'s row while at most h rows have been.
+
+        latent (B, H·C): of the frame before; audio (B, audio_dim); identity (B,). Returns (B, d); `state` moves on.
+        """
+        c, n = self.config, state.rows
+        slot, filled = n % c.history, min(n + 1, c.history)
+        x = (self.latent_in(latent) + self.identity(identity) + self.position[n % c.period])[:, None]  # (B, 1, d)
+        heard = self.audio_in(audio)[:, None]
+        bias = self.ring_bias[slot, :, None, :filled]  # (heads, 1, filled)
+        for layer, keys, values in zip(self.layers, state.keys, state.values):
+            q, k, v = layer.project(x)
+            keys[:, :, slot], values[:, :, slot] = k[:, :, 0], v[:, :, 0]
+            x = layer.finish(x, layer.attend(q, keys[:, :, :filled], values[:, :, :filled], bias), heard)
+        state.rows = n + 1
+        return x[:, 0]
