@@ -116,10 +116,10 @@ def test_memory_of_a_stream_has_a_fixed_size(talker, speech):
 
     stream = talker.open_stream()
     stream.accept(speech[:6400])
-    before = [(t.data_ptr(), t.shape) for t in tensors(stream._state)]
+    before = [(t.data_ptr(), t.shape) for t in tensors(talker._pool._state)]
     stream.accept(speech)
     assert len(before) > 10
-    assert [(t.data_ptr(), t.shape) for t in tensors(stream._state)] == before
+    assert [(t.data_ptr(), t.shape) for t in tensors(talker._pool._state)] == before
 
 
 def test_not_finite_audio_counts_as_silence(talker, speech):
@@ -168,3 +168,36 @@ def test_the_mouth_rests_in_silence_and_after_speech(talker, speech):
     assert gap[rest:].max() < 0.0005
     assert not any(f.speaking for f in frames[rest:])
     assert any(f.speaking for f in frames)
+
+
+def test_voices_that_join_leave_and_stall_change_nobody(talker, speech):
+    """Up to five voices stepped together, ragged chunks; each is what it is alone (1e-4: another batch size)."""
+    rng = np.random.default_rng(0)
+    audio = [np.roll(speech, 7919 * k) * (1.0 - 0.15 * k) for k in range(5)]
+    alone = [run(talker.open_stream(seed=k), [pcm]) for k, pcm in enumerate(audio)]
+    streams, heard, got, waiting = {}, [0] * 5, [[] for _ in range(5)], list(range(5))
+    while streams or waiting:
+        if waiting and rng.random() < 0.2:
+            k = waiting.pop(0)
+            streams[k] = talker.open_stream(seed=k)  # joins
+        now = [k for k in streams if rng.random() < 0.7]  # the others stall
+        chunks = [audio[k][heard[k]:heard[k] + rng.integers(0, 3000)] for k in now]
+        for k, chunk, frames in zip(now, chunks, talker.accept([streams[k] for k in now], chunks)):
+            heard[k] += len(chunk)
+            got[k] += frames
+            if heard[k] >= len(audio[k]):
+                got[k] += streams.pop(k).finish()  # leaves
+    for k in range(5):
+        assert_equal(got[k], alone[k], tolerance=1e-4)
+
+
+def test_a_dropped_stream_frees_its_row(talker, speech):
+    import gc
+    rows = set()
+    for seed in range(20):
+        stream = talker.open_stream(seed=seed)
+        stream.accept(speech[:6400])
+        rows.add(stream.row)
+        del stream
+        gc.collect()
+    assert len(rows) <= 2

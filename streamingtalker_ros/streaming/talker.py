@@ -2,16 +2,22 @@
 
     talker = Talker.load()            # the default weights, CUDA where there is one
     stream = talker.open_stream(seed=0)
+
+Streams that have a hop of audio ready are stepped together as one batch; who shares the batch changes no frame.
 """
+import threading
 from pathlib import Path
 
+import numpy as np
 import torch
 
 from ..errors import TalkerError
 from ..model import checkpoint
 from ..model.head import HeadSampler
-from ..model.sampler import Schedule
-from .stream import Stream
+from ..model.sampler import Schedule, frame_noise
+from .pool import StatePool
+from .rest import hear, rest
+from .stream import Frame, Stream
 
 DEFAULT = Path(__file__).parent.parent / "weights" / "default"
 
@@ -30,13 +36,22 @@ def choose_device(device):
     return device
 
 
+def quaternion(rotation):
+    """Rotation vector (3,) in rad -> unit quaternion xyzw (4,) float32: axis·sin(angle/2), cos(angle/2)."""
+    half = 0.5 * float(np.linalg.norm(rotation))
+    vector = rotation * (0.5 * float(np.sinc(half / np.pi)))  # sinc keeps the small angles exact
+    return np.append(vector, np.cos(half)).astype(np.float32)
+
+
 class Talker:
-    """Weights on a device. Opens streams; holds nothing of any voice."""
+    """Weights on a device, and the pool of its voices' states. Safe to use from several threads."""
 
     def __init__(self, network, device="auto"):
         self.device = choose_device(device)
         self.network = network.to(self.device).eval().requires_grad_(False)
         self._samplers = {}
+        self._pool = StatePool(self.network.state)
+        self._lock = threading.RLock()
 
     @classmethod
     def load(cls, path=None, device="auto"):
@@ -89,9 +104,78 @@ class Talker:
         limit = self.network.config.history
         if history is not None and not 0 <= history <= limit:
             raise TalkerError(f"a history of {history} frames cannot be had: this model keeps 0 to {limit}")
-        return Stream(self, seed, style, steps, history)
+        with self._lock:
+            return Stream(self, self._pool.open(), seed, style, steps, history)
+
+    def release(self, row):
+        """Called when a stream is gone: its row serves the next one."""
+        with self._lock:
+            self._pool.close(row)
+
+    def forget(self, row):
+        """Called by `Stream.reset`: zero what the network remembers of one voice."""
+        with self._lock:
+            self._pool.reset(row)
 
     def warm_up(self, frames=10):
-        """Run a few frames of silence, so that the first real one finds everything allocated and compiled."""
-        stream = self.open_stream()
-        stream.accept(torch.zeros(frames * self.hop).numpy())
+        """Run a few frames of silence, so that the first real one finds everything allocated."""
+        self.open_stream().accept(np.zeros(frames * self.hop, np.float32))
+
+    def accept(self, streams, chunks):
+        """Hear one chunk for each of several streams, stepped together: list of lists of Frame, in their order.
+
+        streams: of this talker, each at most once; chunks: as `Stream.accept` takes them.
+        """
+        if len(set(map(id, streams))) != len(streams):
+            raise TalkerError("a stream is given twice in one call: join its chunks")
+        frames = [[] for _ in streams]
+        with self._lock:
+            hops = [stream.fill(pcm) for stream, pcm in
+                    zip(streams, [stream.checked(chunk) for stream, chunk in zip(streams, chunks)])]
+            ready = list(range(len(streams)))
+            while ready:
+                heard = [(i, hop) for i in ready for hop in [next(hops[i], None)] if hop is not None]
+                ready = [i for i, _ in heard]
+                if heard:
+                    made = self._step([streams[i] for i in ready], np.stack([hop for _, hop in heard]))
+                    for i, frame in zip(ready, made):
+                        if frame is not None:
+                            frames[i].append(frame)
+        return frames
+
+    @torch.inference_mode()
+    def _step(self, streams, hops):
+        """One hop (B, hop) for B streams: listen, and speak the frames whose look-ahead it completes (None for the
+        first hops of a stream)."""
+        config = self.network.config
+        with self._pool.batch([stream.row for stream in streams]) as state:
+            features, voice = self.network.listen(torch.from_numpy(hops).to(self.device), state)
+        frames = [None] * len(streams)
+        groups = {}  # streams that share steps and history share a pass of the head
+        for i, (stream, logit) in enumerate(zip(streams, voice.tolist())):
+            hear(stream.gate, 1.0 / (1.0 + np.exp(-logit)))
+            stream.hops += 1
+            if stream.hops > config.lookahead_frames:
+                groups.setdefault((stream.steps, stream.history), []).append(i)
+        for (steps, history), rows in groups.items():
+            motion = self._speak([streams[i] for i in rows], features[rows], steps, history)
+            for i, row in zip(rows, motion):
+                frames[i] = self._frame(streams[i], row)
+        return frames
+
+    def _speak(self, streams, features, steps, history):
+        """Motion (B, 55) of the next frame of each stream."""
+        lookahead = self.network.config.lookahead_frames
+        noise = np.stack([frame_noise(s.seed, s.hops - 1 - lookahead, self.network.config.latent_dim)
+                          for s in streams])
+        style = torch.tensor([stream.style_row for stream in streams], device=self.device)
+        with self._pool.batch([stream.row for stream in streams]) as state:
+            motion = self.network.speak(features, torch.from_numpy(noise).to(self.device), style,
+                                        self.sampler(steps), state, history)
+        return motion.cpu().numpy()
+
+    def _frame(self, stream, motion):
+        index = stream.hops - 1 - self.network.config.lookahead_frames
+        weights = np.clip(motion[:52], 0.0, 1.0)
+        speaking = rest(stream.gate, weights)
+        return Frame(index, index / self.frame_rate, weights, quaternion(motion[52:55]), speaking)

@@ -1,0 +1,33 @@
+"""What the tests share: the shipped talker, and a real voice."""
+import os
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch: small networks only lose by more threads
+
+from pathlib import Path  # noqa: E402
+
+import numpy as np  # noqa: E402
+import pytest  # noqa: E402
+
+
+@pytest.fixture(scope="session")
+def talker():
+    """The default model on the CPU."""
+    pytest.importorskip("torch", reason="PyTorch is not installed")
+    from streamingtalker_ros import Talker
+    return Talker.load(device="cpu")
+
+
+@pytest.fixture(scope="session")
+def voice_path():
+    """The demo's voice, a few seconds of speech."""
+    from streamingtalker_ros.cli.demo import VOICE
+    return Path(VOICE)
+
+
+@pytest.fixture(scope="session")
+def speech(voice_path):
+    """Four seconds of a real voice: (64000,) float32 at 16 kHz."""
+    from streamingtalker_ros.audio.files import read_audio
+    from streamingtalker_ros.audio.pcm import to_16k
+    pcm = to_16k(*read_audio(voice_path))
+    return np.ascontiguousarray(pcm[:64000], np.float32)
