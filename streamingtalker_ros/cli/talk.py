@@ -1,0 +1,85 @@
+"""`streamingtalker talk`: the talker node without ROS; hears an audio topic, publishes face motion until it is stopped."""
+import dataclasses
+import json
+import signal
+import threading
+import time
+
+from ..node import settings as parameters
+
+
+def add_arguments(parser):
+    parser.description = (
+        "Hears the ROS 2 topic `audio` (audio_common_msgs of ros-drivers or of mgonzs13) and publishes `face_motion`, "
+        "`face_model` and `/diagnostics`, without a ROS installation. `streamingtalker play FILE` in another terminal gives "
+        "it a voice. Ctrl-C ends it with a summary. The domain is that of ROS_DOMAIN_ID; CYCLONEDDS_URI is honoured.")
+    parser.add_argument("--params", metavar="FILE", help="ROS 2 parameter file; the package's config/talker.yaml otherwise")
+    parser.add_argument("--param", metavar="NAME=VALUE", action="append", default=[],
+                        help="set one parameter, such as device=cpu or idle=false; may be repeated")
+    parser.add_argument("--domain", type=int, help="ROS domain, instead of ROS_DOMAIN_ID")
+    parser.add_argument("--namespace", default="", help="namespace of the node, for several talkers in one domain")
+    parser.add_argument("--duration", type=float, metavar="SECONDS", help="end after this time")
+    parser.add_argument("--until-idle", type=float, metavar="SECONDS",
+                        help="end when a voice has been heard and then none for this time")
+    parser.add_argument("--stats", metavar="FILE", help="write the final statistics as JSON")
+    parser.add_argument("--list-params", action="store_true", help="print all parameters and end")
+
+
+def run(args):
+    if args.list_params:
+        return _list_parameters()
+    values = parameters.load(args.params)
+    values.update(parameters.parse_assignment(text) for text in args.param)
+    settings = parameters.from_values(values)
+    stop = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: stop.set())
+
+    from ..node.dds import TalkerNode   # late: torch and DDS take their time, bad parameters do not wait for them
+
+    started = time.monotonic()
+    node = TalkerNode(settings, args.namespace, args.domain, warn=_warn)
+    resolve = node.wire.resolve
+    print(f"talker ready in {time.monotonic() - started:.1f} s: model {node.core.talker.name} on "
+          f"{node.core.talker.device}, {node.core.talker.steps if not settings.steps else settings.steps} diffusion steps, "
+          f"domain {node.wire.domain}; hears {resolve(settings.audio_topic)}, speaks {resolve('face_motion')}", flush=True)
+    _wait(node.core, stop, args)
+    node.core.stop()
+    numbers = node.core.statistics()
+    if args.stats:
+        with open(args.stats, "w", encoding="utf-8") as file:
+            json.dump({"model": node.core.talker.name, "device": node.core.talker.device,
+                       "frame_rate": node.core.talker.frame_rate, **numbers}, file, indent=1)
+    print(node.core.summary(), flush=True)
+    node.close()
+    return 0
+
+
+def _wait(core, stop, args):
+    """Until a signal, the duration, or a silence of `--until-idle` seconds after a voice."""
+    end = time.monotonic() + args.duration if args.duration else None
+    silent_since = None
+    while not stop.wait(0.05):
+        now = time.monotonic()
+        if end is not None and now >= end:
+            return
+        if core.state != "idle":
+            silent_since = None
+        elif silent_since is None:
+            silent_since = now
+        elif args.until_idle is not None and now - silent_since >= args.until_idle:
+            return
+
+
+def _warn(sentence):
+    print(f"streamingtalker: warning: {sentence}", flush=True)
+
+
+def _list_parameters():
+    for name, parameter in parameters.PARAMETERS.items():
+        meta = parameter.metadata
+        allowed = "" if not meta["choices"] else f" One of {', '.join(meta['choices'])}."
+        allowed = allowed if not meta["range"] else f" From {meta['range'][0]} to {meta['range'][1]}."
+        default = dataclasses.asdict(parameters.Settings())[name]
+        print(f"{name} ({parameter.type.__name__}, default {default!r}): {meta['text']}{allowed}")
+    return 0

@@ -1,0 +1,95 @@
+"""The two lineages of audio_common_msgs, to and from `AudioPacket`s.
+
+Takes messages by their fields alone, so that it serves rclpy's message classes and those of `messages` alike.
+ros-drivers: AudioData, AudioDataStamped, and AudioInfo, which tells the format; mgonzs13: AudioStamped, whose arrays
+are typed and whose format is a PortAudio code.
+"""
+import time
+
+import numpy as np
+
+from ..audio.payload import AudioFormat
+from ..errors import TalkerError
+from .intake import AudioPacket
+
+# type on the wire -> lineage
+AUDIO_TYPES = {
+    "audio_common_msgs/msg/AudioData": "ros-drivers",
+    "audio_common_msgs/msg/AudioDataStamped": "ros-drivers",
+    "audio_common_msgs/msg/AudioStamped": "mgonzs13",
+}
+INFO_TYPE = "audio_common_msgs/msg/AudioInfo"
+
+# PortAudio's sample formats (portaudio.h) -> field of the message, encoding, numpy type
+_PORTAUDIO = {
+    0x01: ("float32_data", "f32", "<f4"),
+    0x02: ("int32_data", "s32", "<i4"),
+    0x08: ("int16_data", "s16", "<i2"),
+    0x10: ("int8_data", "s8", "i1"),
+    0x20: ("uint8_data", "u8", "u1"),
+}
+PORTAUDIO_CODE = {encoding: code for code, (_, encoding, _) in _PORTAUDIO.items()}
+_PLAIN = ("", "wave", "wav", "raw", "pcm")   # codings that mean bare PCM
+
+
+def stamp_ns(stamp):
+    """builtin_interfaces/Time -> ns, or None where it was never set."""
+    return stamp.sec * 1_000_000_000 + stamp.nanosec or None
+
+
+def info_format(info):
+    """AudioInfo of ros-drivers -> AudioFormat. Raises TalkerError for a coding that is not bare PCM, or a bad format."""
+    coding = info.coding_format.strip().lower()
+    if coding not in _PLAIN:
+        raise TalkerError(f"the audio is coded as {info.coding_format!r}: have its sender publish wave "
+                          "(audio_capture: format:=wave)")
+    return AudioFormat(info.sample_rate, info.channels, info.sample_format.strip() or "s16")
+
+
+def packet(message, name, format=None, now_ns=None):
+    """A message of type `name` (a key of AUDIO_TYPES) -> AudioPacket.
+
+    format: what audio_info told, for ros-drivers. now_ns: the node's clock, default the system's, for messages without a
+    stamp. Raises TalkerError for a message that contradicts itself.
+    """
+    arrival, received = time.monotonic(), time.time_ns() if now_ns is None else now_ns
+    if name.endswith("AudioStamped"):
+        payload, format = _typed(message.audio)
+        return AudioPacket(payload, format, stamp_ns(message.header.stamp), arrival, received)
+    if name.endswith("AudioDataStamped"):
+        return AudioPacket(bytes(message.audio.data), format, stamp_ns(message.header.stamp), arrival, received)
+    return AudioPacket(bytes(message.data), format, None, arrival, received)
+
+
+def _typed(audio):
+    info = audio.info
+    if info.format not in _PORTAUDIO:
+        raise TalkerError(f"PortAudio format {info.format} is not known: send 1 (float32), 2, 8, 16 or 32 (integers)")
+    field, encoding, dtype = _PORTAUDIO[info.format]
+    values = np.asarray(getattr(audio.audio_data, field), dtype)
+    return values.tobytes(), AudioFormat(info.rate, info.channels, encoding)
+
+
+def fill_stamp(stamp, ns):
+    """Write ns into a builtin_interfaces/Time."""
+    stamp.sec, stamp.nanosec = divmod(int(ns), 1_000_000_000)
+
+
+def fill_audio(message, name, payload, format, ns):
+    """Write int16 samples `payload`, (n·channels,), taken at `ns`, into a message of type `name`."""
+    fill_stamp(message.header.stamp, ns)
+    if name.endswith("AudioStamped"):
+        info = message.audio.info
+        info.format, info.channels, info.rate = PORTAUDIO_CODE["s16"], format.channels, format.sample_rate
+        info.chunk = len(payload) // format.channels
+        message.audio.audio_data.int16_data = payload.tolist()
+    else:
+        message.audio.data = payload.astype("<i2").tobytes()
+
+
+def fill_info(message, format):
+    """Write an AudioFormat into ros-drivers' AudioInfo."""
+    message.channels, message.sample_rate = format.channels, format.sample_rate
+    message.sample_format = {"s16": "S16LE"}.get(format.encoding, format.encoding.upper())
+    message.bitrate = 8 * format.frame_bytes * format.sample_rate
+    message.coding_format = "wave"

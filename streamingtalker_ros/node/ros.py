@@ -1,0 +1,203 @@
+"""The talker as an rclpy lifecycle node: audio topic in, face_motion (and face_model, face_vertices) out.
+
+configure loads and warms the model, activate opens subscriptions and publishers, deactivate closes the mouth and then
+both, cleanup frees the model. With `autostart` (the default) it configures and activates by itself. What is said when
+is the core's business; here are only transitions, parameters, services and diagnostics. `main` is the executable.
+"""
+import gc
+import signal
+import sys
+import time
+
+import rclpy
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
+from rclpy.executors import SingleThreadedExecutor
+from rclpy.lifecycle import LifecycleNode, TransitionCallbackReturn
+from rclpy.signals import SignalHandlerOptions
+from std_srvs.srv import Trigger
+
+from ..errors import TalkerError
+from . import lineages, ros_audio, ros_parameters
+from .diagnosis import diagnose
+from .settings import NODE_NAME
+
+CLOSING_FRAMES = 4   # the three in which an interruption shuts the mouth, and one that was under way
+PATIENCE = 0.4       # s that a deactivation waits for them
+SUCCESS, FAILURE = TransitionCallbackReturn.SUCCESS, TransitionCallbackReturn.FAILURE
+
+
+class TalkerNode(LifecycleNode):
+    """Raises TalkerError when a parameter has a value that it cannot take."""
+
+    def __init__(self, **kwargs):
+        super().__init__(NODE_NAME, **kwargs)
+        ros_parameters.declare(self)
+        self._settings = ros_parameters.read(self)
+        ros_parameters.watch(self, self._apply)
+        self._core = self._output = self._audio = None
+        self._services_open = []
+        self._active = False
+        self._problem = ""      # why the last configure failed
+        self._sent = 0          # frames published
+        self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", 10)
+        self.create_timer(1.0, self._diagnose)
+        if self._settings.autostart:
+            self._starter = self.create_timer(0.0, self._start)
+
+    # -- transitions ----------------------------------------------------------------------------------------------
+
+    def on_configure(self, state):
+        """Load and warm the model. Fails with one logged sentence when it, the device or the audio types are missing."""
+        try:
+            self._configure()
+        except TalkerError as error:
+            self._problem = str(error)
+        except Exception as error:  # rclpy would swallow it without a word
+            self._problem = f"configuring failed unexpectedly ({type(error).__name__}: {error}): please report it"
+        else:
+            self._problem = ""
+            return super().on_configure(state)
+        self.get_logger().error(self._problem)
+        self._release()
+        return FAILURE
+
+    def on_activate(self, state):
+        """Open the gates: publishers first, so that no frame is lost, then the audio."""
+        result = super().on_activate(state)
+        self._output.send_model()
+        self._core.start()
+        self._audio.open()
+        self._active = True
+        return result
+
+    def on_deactivate(self, state):
+        """Stop listening, let the mouth close, then fall silent."""
+        self._rest()
+        return super().on_deactivate(state)
+
+    def on_cleanup(self, state):
+        """Free the model, the publishers and the services."""
+        self._release()
+        return super().on_cleanup(state)
+
+    def on_shutdown(self, state):
+        self._rest()
+        self._release()
+        return super().on_shutdown(state)
+
+    def on_error(self, state):
+        """Back to unconfigured, from where it may be configured again."""
+        self._rest()
+        self._release()
+        return super().on_error(state)
+
+    def close(self):
+        """End as the process ends: the face at rest, nothing held."""
+        if self._core is not None:
+            self.get_logger().info(self._core.summary())
+        self._rest()
+        self._release()
+
+    # -- what they are made of ------------------------------------------------------------------------------------
+
+    def _start(self):
+        self.destroy_timer(self._starter)
+        if self.trigger_configure() == SUCCESS:
+            self.trigger_activate()
+
+    def _configure(self):
+        self._settings = settings = ros_parameters.read(self)
+        lineage = ros_audio.installed_lineage()
+        from . import core, ros_output  # late: they bring in torch and the generated messages
+        talker = core.load_talker(settings)
+        self._output = ros_output.FaceOutput(self, settings, talker)
+        self._core = core.TalkerCore(talker, settings, self._send, warn=self.get_logger().warning)
+        self._audio = ros_audio.AudioInput(self, lineage, settings, self._core)
+        self._services_open = [self.create_service(Trigger, f"~/{name}", serve) for name, serve in
+                               (("reset", self._reset), ("interrupt", self._interrupt))]
+        self.get_logger().info(f"model {talker.name} on {talker.device}, {talker.frame_rate:g} frames per second, "
+                               f"look-ahead {1000 * talker.lookahead:.0f} ms")
+
+    def _rest(self):
+        if not self._active:
+            return
+        self._active = False
+        self._audio.close()
+        if self._core.state != "waiting":
+            self._core.interrupt()
+            shut, patience = self._sent + CLOSING_FRAMES, time.monotonic() + PATIENCE
+            while self._sent < shut and time.monotonic() < patience:
+                time.sleep(0.01)
+        self._core.stop()
+        self._core.reset()
+
+    def _release(self):
+        for service in self._services_open:
+            self.destroy_service(service)
+        self._services_open = []
+        if self._output is not None:
+            self._output.destroy()
+        self._core = self._output = self._audio = None
+        gc.collect()  # the model's memory, now
+        torch = sys.modules.get("torch")
+        if torch is not None and torch.cuda.is_initialized():
+            torch.cuda.empty_cache()
+
+    def _send(self, frame):
+        self._output.send(frame)
+        self._sent += 1
+
+    def _apply(self, values):
+        settings = self._settings.changed(**values)
+        if self._core is not None:
+            self._core.update(settings)
+        self._settings = settings
+
+    # -- services and diagnostics ---------------------------------------------------------------------------------
+
+    def _reset(self, request, response):
+        self._core.reset()
+        response.success, response.message = True, "the next audio begins a new stream"
+        return response
+
+    def _interrupt(self, request, response):
+        self._core.interrupt()
+        response.success, response.message = True, "queued audio was dropped, the mouth closes"
+        return response
+
+    def _diagnose(self):
+        now = self.get_clock().now().nanoseconds
+        if self._core is not None:
+            message = diagnose(self._core, ros_audio.message_class, now, self.get_name())
+        else:
+            level = DiagnosticStatus.ERROR if self._problem else DiagnosticStatus.OK
+            message = DiagnosticArray(status=[DiagnosticStatus(
+                level=level, name=self.get_name(), message=self._problem or "not configured")])
+            lineages.fill_stamp(message.header.stamp, now)
+        self._diagnostics.publish(message)
+
+
+def main(args=None):
+    """Run the node until SIGINT or SIGTERM; at its end the face is brought to rest. Returns the exit code."""
+    # rclpy's own handlers would close the context before the mouth is closed
+    rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
+    ended = []
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: ended.append(True))
+    try:
+        node = TalkerNode()
+    except TalkerError as error:
+        print(f"talker: error: {error}", file=sys.stderr)
+        rclpy.try_shutdown()
+        return 2
+    executor = SingleThreadedExecutor()
+    executor.add_node(node)
+    try:
+        while rclpy.ok() and not ended:
+            executor.spin_once(timeout_sec=0.1)
+    finally:
+        node.close()
+        executor.shutdown()
+        node.destroy_node()
+        rclpy.try_shutdown()
+    return 0

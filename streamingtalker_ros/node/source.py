@@ -1,0 +1,121 @@
+"""The audio source: a file or the microphone, published in real time as either lineage of audio_common_msgs.
+
+Packets carry signed 16-bit samples at the file's own rate; a packet's stamp is the time of its first sample: the start
+in wall time plus samples / rate. ros-drivers: AudioDataStamped and AudioInfo; mgonzs13: AudioStamped.
+"""
+import queue
+import time
+
+import numpy as np
+
+from ..audio.files import read_audio
+from ..audio.payload import AudioFormat
+from ..errors import TalkerError, require
+from . import lineages, messages
+from .wire import Wire
+
+_SECOND = 1_000_000_000
+TYPES = {"ros-drivers": "audio_common_msgs/msg/AudioDataStamped", "mgonzs13": "audio_common_msgs/msg/AudioStamped"}
+
+
+class AudioSource:
+    """A node that publishes audio. lineage: a key of TYPES; rate: Hz; topic: of the audio, `audio_info` beside it."""
+
+    def __init__(self, rate, lineage="ros-drivers", topic="audio", namespace="", domain=None, frame_id="microphone"):
+        self.format = AudioFormat(rate, 1, "s16")
+        self._name, self._frame_id = TYPES[lineage], frame_id
+        self._wire = Wire("audio_source", namespace, domain)
+        self._made = messages.message_class(self._name, lineage)
+        # ros-drivers' audio_capture is reliable, depth 10; mgonzs13's audio_capturer best effort, depth 5: both could
+        # lose packets to a busy subscriber, so that this one is reliable and deep for either
+        self._writer = self._wire.audio_publisher(topic, self._name, lineage, self._wire.qos(depth=1000))
+        self._info = None
+        if lineage == "ros-drivers":
+            self._info = self._wire.publisher(f"{topic}_info", lineages.INFO_TYPE, self._wire.qos(depth=1))
+            self._wire.every(1.0, self._tell_format)    # for those who come later
+        self._wire.start()
+
+    def wait_for_subscriber(self, timeout):
+        """Wait until somebody listens. Returns whether somebody does, after at most `timeout` seconds."""
+        deadline = time.monotonic() + timeout
+        while not self._writer.get_matched_subscriptions() or (
+                self._info is not None and not self._info.get_matched_subscriptions()):
+            if time.monotonic() > deadline:
+                break
+            time.sleep(0.02)
+        self._tell_format()
+        return bool(self._writer.get_matched_subscriptions())
+
+    def _tell_format(self):
+        if self._info is not None:
+            message = messages.message_class(lineages.INFO_TYPE)()
+            lineages.fill_info(message, self.format)
+            self._info.write(message)
+
+    def publish(self, samples, stamp):
+        """samples: (n,) int16, taken at `stamp` (ns)."""
+        message = self._made()
+        lineages.fill_audio(message, self._name, samples, self.format, stamp)
+        message.header.frame_id = self._frame_id
+        self._writer.write(message)
+
+    def close(self, linger=0.2):
+        """Leave, `linger` seconds after the last packet so that a slow subscriber gets it."""
+        time.sleep(linger)
+        self._wire.close()
+        self._writer = self._info = None
+
+
+def load(path):
+    """A file -> ((n,) int16 mono, its rate in Hz). Raises TalkerError as read_audio does."""
+    pcm, rate = read_audio(path)
+    return np.round(np.clip(pcm, -1.0, 1.0 - 2.0**-15) * 32768).astype(np.int16), rate
+
+
+def play(source, samples, packet=0.02, pace=1.0, on_packet=None):
+    """Publish samples, (n,) int16 at the source's rate, in packets of `packet` seconds; the last may be shorter.
+
+    pace: 1.0 for real time, n for n times faster, 0 for all at once; the stamps are those of real time. A packet leaves
+    when its last sample would have been heard, as a microphone sends it. on_packet: called with the samples sent so far.
+    Returns the stamp (ns) of the first sample.
+    """
+    rate = source.format.sample_rate
+    size = max(1, round(packet * rate))
+    start, start_ns = time.monotonic(), time.time_ns()
+    for first in range(0, len(samples), size):
+        part = samples[first:first + size]
+        if pace:
+            wait = start + (first + len(part)) / rate / pace - time.monotonic()
+            if wait > 0:
+                time.sleep(wait)
+        source.publish(part, start_ns + (first * _SECOND + rate // 2) // rate)
+        if on_packet:
+            on_packet(first + len(part))
+    return start_ns
+
+
+def microphone(source, packet=0.02, seconds=None, device=None, on_packet=None):
+    """Publish the microphone until `seconds` have passed (None: until KeyboardInterrupt). Returns the samples sent.
+
+    Stamps count samples from the first block's arrival, so that they carry the sound card's clock and no jitter.
+    Raises TalkerError when there is no microphone.
+    """
+    sounddevice = require("sounddevice", "the microphone")
+    rate, blocks = source.format.sample_rate, queue.Queue()
+    size = max(1, round(packet * rate))
+    sent, start = 0, None
+    try:
+        with sounddevice.RawInputStream(samplerate=rate, channels=1, dtype="int16", blocksize=size, device=device,
+                                        callback=lambda data, *_: blocks.put((bytes(data), time.time_ns()))):
+            while seconds is None or sent < seconds * rate:
+                data, now = blocks.get()
+                block = np.frombuffer(data, np.int16)
+                start = now - len(block) * _SECOND // rate if start is None else start
+                source.publish(block, start + sent * _SECOND // rate)
+                sent += len(block)
+                if on_packet:
+                    on_packet(sent)
+    except sounddevice.PortAudioError as error:
+        raise TalkerError(f"the microphone cannot be opened ({error}): check that one is plugged in, or play a file") \
+            from None
+    return sent

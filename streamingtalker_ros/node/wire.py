@@ -1,0 +1,259 @@
+"""One ROS 2 node on the wire without ROS: publishers, subscriptions and Trigger services over Cyclone DDS.
+
+Takes relative or absolute ROS names and type names ("package/msg/Name"); topics, types, QoS, type hashes and the graph
+announcement are those of rmw_cyclonedds, so that ROS 2 peers see an ordinary node. Callbacks run in one thread.
+Honours ROS_DOMAIN_ID, CYCLONEDDS_URI, ROS_LOCALHOST_ONLY and ROS_AUTOMATIC_DISCOVERY_RANGE=LOCALHOST.
+"""
+import os
+import threading
+import time
+import uuid
+
+from ..errors import TalkerError, require
+from . import messages
+
+_LOCALHOST = ("<CycloneDDS><Domain><General><AllowMulticast>false</AllowMulticast></General><Discovery>"
+              "<ParticipantIndex>auto</ParticipantIndex><MaxAutoParticipantIndex>32</MaxAutoParticipantIndex>"
+              "<Peers><Peer address=\"localhost\"/></Peers></Discovery></Domain></CycloneDDS>,")
+_SECOND = 1_000_000_000
+_domains = {}  # domains whose configuration this process has set; Cyclone DDS takes it once per process
+
+
+def domain_id(domain=None):
+    """The given domain, or that of ROS_DOMAIN_ID, or 0. Raises TalkerError when it is no number of 0 to 232."""
+    value = os.environ.get("ROS_DOMAIN_ID") or "0" if domain is None else str(domain)
+    if not value.isdigit() or int(value) > 232:
+        raise TalkerError(f"{value!r} is no ROS domain: set ROS_DOMAIN_ID, or --domain, to a number of 0 to 232")
+    return int(value)
+
+
+class Wire:
+    """A node named `node` in `namespace`, in a ROS domain (a number, or None for ROS_DOMAIN_ID).
+
+    `subscribe`, `serve` and `every` register callbacks; they run in the thread that `start` begins, one at a time.
+    Raises TalkerError when the domain cannot be joined.
+    """
+
+    def __init__(self, node, namespace="", domain=None, warn=print):
+        self.node, self.namespace, self.warn = node, "/" + namespace.strip("/"), warn
+        self._dds = {name: require(f"cyclonedds.{name}", "DDS")
+                     for name in ("builtin", "core", "domain", "pub", "qos", "sub", "topic")}
+        self._policy = self._dds["qos"].Policy
+        self.domain = domain_id(domain)
+        self.participant = self._join(self.domain)
+        self._waitset = self._dds["core"].WaitSet(self.participant)
+        self._wake = self._dds["core"].GuardCondition(self.participant)
+        self._waitset.attach(self._wake)
+        self._readers = []          # (condition, function that empties the reader)
+        self._timers = []           # [period, next time, callback]
+        self._endpoints = [[], []]  # readers and writers, for the graph
+        self._thread, self._stopping = None, False
+        self._lock = threading.RLock()
+        self._discovery = self._writer("ros_discovery_info", "rmw_dds_common/msg/ParticipantEntitiesInfo",
+                                       self.qos(depth=1, latched=True))
+
+    def _join(self, domain):
+        config = os.environ.get("CYCLONEDDS_URI", "")
+        if (os.environ.get("ROS_LOCALHOST_ONLY") == "1"
+                or os.environ.get("ROS_AUTOMATIC_DISCOVERY_RANGE", "").upper() == "LOCALHOST"):
+            config = _LOCALHOST + config
+        try:
+            if config and domain not in _domains:
+                _domains[domain] = self._dds["domain"].Domain(domain, config)
+            return self._dds["domain"].DomainParticipant(
+                domain, self._dds["qos"].Qos(self._policy.Userdata(b"enclave=/;")))
+        except self._dds["core"].DDSException as error:
+            raise TalkerError(f"DDS domain {domain} cannot be joined ({error.msg}): check CYCLONEDDS_URI and that a "
+                              "network interface, if only the loopback, is up") from None
+
+    # -- names and QoS --------------------------------------------------------------------------------------------
+
+    def resolve(self, name):
+        """A ROS name -> the full one: "audio" -> "/ns/audio", "~/reset" -> "/ns/talker/reset", "/x" -> "/x"."""
+        base = self.namespace.rstrip("/")
+        if name.startswith("/"):
+            return name
+        return f"{base}/{self.node}{name[1:]}" if name.startswith("~") else f"{base}/{name}"
+
+    def qos(self, depth=10, reliable=True, latched=False):
+        """ROS's usual QoS: keep-last depth, reliable or best effort, volatile or (latched) transient local."""
+        policy = self._policy
+        return [policy.History.KeepLast(depth),
+                policy.Reliability.Reliable(_SECOND) if reliable else policy.Reliability.BestEffort,
+                policy.Durability.TransientLocal if latched else policy.Durability.Volatile]
+
+    def _make_qos(self, policies, name, lineage, extra=""):
+        user = f"{extra}typehash={messages.type_hash(name, lineage)};".encode()
+        return self._dds["qos"].Qos(*policies, self._policy.Userdata(user),
+                                    self._policy.WriterDataLifecycle(autodispose=False))
+
+    # -- topics ---------------------------------------------------------------------------------------------------
+
+    def publisher(self, topic, name, qos=None):
+        """A DataWriter of ROS type `name` on a ROS topic; `write` takes instances of `messages.message_class(name)`."""
+        writer = self._writer("rt" + self.resolve(topic), name, qos or self.qos())
+        self.announce()
+        return writer
+
+    def audio_publisher(self, topic, name, lineage, qos=None):
+        """The same for a type of one lineage of audio_common_msgs."""
+        writer = self._writer("rt" + self.resolve(topic), name, qos or self.qos(), lineage=lineage)
+        self.announce()
+        return writer
+
+    def subscribe(self, topic, name, callback, qos=None, lineage="ros-drivers"):
+        """Call `callback(message)` for every message. Returns a handle for `unsubscribe`."""
+        reader = self._reader("rt" + self.resolve(topic), name, qos or self.qos(), lineage=lineage)
+        handle = self._listen(reader, callback)
+        self.announce()
+        return handle
+
+    def unsubscribe(self, handle):
+        with self._lock:
+            condition, _, reader = handle
+            self._readers.remove(handle)
+            self._waitset.detach(condition)
+            self._endpoints[0].remove(reader)
+        self.announce()
+
+    def _writer(self, topic, name, policies, lineage="ros-drivers", extra="", made=None):
+        made = made or messages.message_class(name, lineage)
+        qos = self._make_qos(policies, name, lineage, extra)
+        writer = self._dds["pub"].DataWriter(
+            self.participant, self._dds["topic"].Topic(self.participant, topic, made), qos=qos)
+        self._endpoints[1].append(writer)
+        return writer
+
+    def _reader(self, topic, name, policies, lineage="ros-drivers", extra="", made=None):
+        made = made or messages.message_class(name, lineage)
+        qos = self._make_qos(policies, name, lineage, extra)
+        reader = self._dds["sub"].DataReader(
+            self.participant, self._dds["topic"].Topic(self.participant, topic, made), qos=qos)
+        self._endpoints[0].append(reader)
+        return reader
+
+    def _listen(self, reader, callback, batch=64):
+        core = self._dds["core"]
+        condition = core.ReadCondition(reader, core.ViewState.Any | core.InstanceState.Any | core.SampleState.Any)
+
+        def empty():
+            while samples := reader.take(batch):
+                for sample in samples:
+                    if sample.sample_info.valid_data:   # without data: a peer has left
+                        callback(sample)
+
+        handle = (condition, empty, reader)
+        with self._lock:
+            self._readers.append(handle)
+            self._waitset.attach(condition)
+        return handle
+
+    # -- services, discovery, timers --------------------------------------------------------------------------------
+
+    def serve(self, service, callback):
+        """A std_srvs/srv/Trigger service; `callback()` returns the answer's message, or raises to answer failure."""
+        name = self.resolve(service)
+        extra = f"serviceid={'.'.join(f'{byte:x}' for byte in uuid.uuid4().bytes)};"
+        request, response = (f"std_srvs/srv/Trigger_{half}" for half in ("Request", "Response"))
+        answer = messages.service_class(response)
+        writer = self._writer(f"rr{name}Reply", response, self.qos(), extra=extra, made=answer)
+        reader = self._reader(f"rq{name}Request", request, self.qos(), extra=extra,
+                              made=messages.service_class(request))
+
+        def reply(sample):
+            try:
+                success, text = True, callback()
+            except Exception as error:
+                success, text = False, str(error)
+            deadline = time.monotonic() + 0.1   # a client's reader may be discovered after its request
+            while not writer.get_matched_subscriptions() and time.monotonic() < deadline:
+                time.sleep(0.005)
+            writer.write(answer(guid=sample.guid, seq=sample.seq, success=success, message=text))
+
+        self._listen(reader, reply)
+        self.announce()
+
+    def watch_publishers(self, callback):
+        """Call `callback(topic, DDS type name, whether it is reliable)` for every publisher that is discovered."""
+        builtin, core = self._dds["builtin"], self._dds["core"]
+        reader = builtin.BuiltinDataReader(self.participant, builtin.BuiltinTopicDcpsPublication)
+        condition = core.ReadCondition(reader, core.ViewState.Any | core.InstanceState.Any | core.SampleState.Any)
+        best_effort = self._policy.Reliability.BestEffort
+
+        def empty():
+            while found := reader.take(64):
+                for endpoint in found:
+                    if endpoint.sample_info.valid_data:
+                        callback(endpoint.topic_name, endpoint.type_name, best_effort not in endpoint.qos)
+
+        with self._lock:
+            self._readers.append((condition, empty, reader))
+            self._waitset.attach(condition)
+
+    def every(self, period, callback):
+        """Call `callback()` every `period` seconds."""
+        with self._lock:
+            self._timers.append([period, time.monotonic() + period, callback])
+        self._wake.set(True)
+
+    def announce(self):
+        """Tell the ROS graph which endpoints this node has, so that `ros2 node list` and `info` show it."""
+        info = messages.message_class("rmw_dds_common/msg/ParticipantEntitiesInfo")
+        node = messages.message_class("rmw_dds_common/msg/NodeEntitiesInfo")
+        gid = messages.message_class("rmw_dds_common/msg/Gid")
+
+        def gids(entities):
+            return [gid(data=list(entity.guid.bytes)) for entity in entities if entity is not self._discovery]
+
+        with self._lock:
+            readers, writers = (gids(entities) for entities in self._endpoints)
+            self._discovery.write(info(gid=gid(data=list(self.participant.guid.bytes)), node_entities_info_seq=[
+                node(node_namespace=self.namespace, node_name=self.node, reader_gid_seq=readers,
+                     writer_gid_seq=writers)]))
+
+    # -- the thread -----------------------------------------------------------------------------------------------
+
+    def start(self):
+        self._thread = threading.Thread(target=self._spin, name="dds", daemon=True)
+        self._thread.start()
+
+    def close(self):
+        """Stop the thread and leave the domain."""
+        self._stopping = True
+        self._wake.set(True)
+        if self._thread is not None:
+            self._thread.join()
+        with self._lock:
+            for condition, _, _ in self._readers:
+                self._waitset.detach(condition)
+            self._readers, self._timers = [], []
+            self._endpoints = [[], []]
+        self.participant = self._waitset = self._wake = self._discovery = None
+
+    def _spin(self):
+        while not self._stopping:
+            with self._lock:
+                timers = list(self._timers)
+            now = time.monotonic()
+            soonest = min((timer[1] for timer in timers), default=now + 1.0)
+            try:
+                self._waitset.wait(max(int((soonest - now) * _SECOND), 1))
+            except self._dds["core"].DDSException as error:
+                self.warn(f"waiting for DDS data failed ({error.msg}): trying on")
+                time.sleep(0.1)
+            self._wake.set(False)
+            with self._lock:
+                readers = list(self._readers)
+            for _, empty, _ in readers:
+                self._call(empty)
+            now = time.monotonic()
+            for timer in timers:
+                if now >= timer[1]:
+                    timer[1] = max(timer[1] + timer[0], now)
+                    self._call(timer[2])
+
+    def _call(self, callback):
+        try:
+            callback()
+        except Exception as error:   # a message that cannot be read, a peer's strange type: the node lives on
+            self.warn(f"a DDS message could not be handled ({type(error).__name__}: {error}): it was left out")
