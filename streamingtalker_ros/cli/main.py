@@ -21,6 +21,7 @@ COMMANDS = {
     "evaluate": "measure a checkpoint on held-out clips",
     "convert": "convert a published checkpoint into safetensors and JSON",
     "parity": "compare with a recording of the published code",
+    "bench": "measure what a frame costs on this machine",
 }
 
 
