@@ -1,0 +1,174 @@
+"""What happens to a voice between a mouth and a robot's microphone: level, noise, band, room, clipping.
+
+Pure functions on mono float32 PCM at 16 kHz; whatever is random comes from the numpy Generator passed in,
+so that a seed repeats it. None moves sound in time, so that motion made for clean audio still fits.
+"""
+import numpy as np
+
+from ..errors import require
+
+RATE = 16000
+
+
+def active_level(pcm):
+    """Level in dBFS of the sounding parts of pcm (n,): RMS of 20-ms frames within 30 dB of the loudest."""
+    count = len(pcm) // 320
+    if count == 0:
+        return -120.0
+    power = np.square(pcm[: count * 320], dtype=np.float64).reshape(count, 320).mean(1)
+    loud = power[power > 1e-3 * power.max()]
+    return float(10.0 * np.log10(loud.mean() + 1e-12)) if len(loud) else -120.0
+
+
+def at_level(pcm, level):
+    """The same sound with its active level at `level` dBFS; silence stays silence. May exceed ±1."""
+    now = active_level(pcm)
+    return pcm if now < -100.0 else (pcm * 10.0 ** ((level - now) / 20.0)).astype(np.float32)
+
+
+def white(count, rng):
+    """(count,) float32 white noise of RMS 1."""
+    return rng.standard_normal(count).astype(np.float32)
+
+
+def pink(count, rng):
+    """(count,) float32 noise of RMS 1 whose power falls by 3 dB per octave above 20 Hz."""
+    spectrum = np.fft.rfft(rng.standard_normal(count))
+    spectrum /= np.sqrt(np.maximum(np.fft.rfftfreq(count, 1.0 / RATE), 20.0))
+    return _unit(np.fft.irfft(spectrum, count))
+
+
+def hum(count, rng):
+    """(count,) float32 mains or fan hum of RMS 1: a fundamental of 48 to 240 Hz and a few harmonics."""
+    t, base = np.arange(count) / RATE, rng.choice([50.0, 60.0, 100.0, rng.uniform(48.0, 240.0)])
+    tones = [rng.uniform(0.2, 1.0) / k * np.sin(2 * np.pi * (k * base * t + rng.random()))
+             for k in range(1, 8)]
+    return _unit(np.sum(tones, 0) + 0.05 * rng.standard_normal(count))
+
+
+def babble(count, rng, voices):
+    """(count,) float32 chatter of RMS 1: four to eight of `voices` (list of (n,) pcm) from random places."""
+    out = np.zeros(count)
+    for _ in range(rng.integers(4, 9)):
+        voice = voices[rng.integers(len(voices))]
+        start = rng.integers(max(len(voice), 1))
+        out += rng.uniform(0.4, 1.0) * np.resize(np.roll(at_level(voice, -20.0), -start), count)
+    return _unit(out)
+
+
+def music(count, rng):
+    """(count,) float32 tune of RMS 1: plucked chords, for clips in which the mouth must rest."""
+    t, out, now = np.arange(count) / RATE, np.zeros(count), 0.0
+    scale = 110.0 * 2.0 ** (np.array([0, 2, 4, 5, 7, 9, 11, 12, 14, 16, 19, 24]) / 12.0)
+    while now < count / RATE:
+        age = np.maximum(t - now, 0.0)
+        for note in rng.choice(scale, rng.integers(1, 4)):
+            note *= rng.choice([1.0, 2.0, 4.0])
+            for k in (1, 2, 3, 4):
+                fade = np.exp(-age * rng.uniform(1.5, 5.0) * k)
+                out += (t >= now) * fade * np.sin(2 * np.pi * k * note * age) / k
+        now += rng.choice([0.15, 0.3, 0.45, 0.6])
+    return _unit(out)
+
+
+def breath(count, rng):
+    """(count,) float32 breaths of RMS 1: noise below 3 kHz swelling for a second, some seconds apart."""
+    t, swell, now = np.arange(count) / RATE, np.zeros(count), rng.uniform(0.1, 1.0)
+    while now < count / RATE:
+        length = rng.uniform(0.4, 1.2)
+        inside = (t > now) & (t < now + length)
+        swell[inside] += np.sin(np.pi * (t[inside] - now) / length) ** 2 * rng.uniform(0.4, 1.0)
+        now += length + rng.uniform(0.8, 2.5)
+    return _unit(band(pink(count, rng), 150.0, 3000.0) * swell)
+
+
+def knocks(count, rng):
+    """(count,) float32 knocks and clicks of RMS 1: short decaying bursts at random times."""
+    out = 0.002 * rng.standard_normal(count)
+    for start in rng.integers(0, max(count - 1, 1), max(1, int(count / RATE * rng.uniform(0.5, 3.0)))):
+        length = min(count - start, int(RATE * 0.12))
+        age = np.arange(length) / RATE
+        ring = np.sin(2 * np.pi * rng.uniform(120, 2500) * age) + 0.5 * rng.standard_normal(length)
+        out[start: start + length] += rng.uniform(0.3, 1.0) * np.exp(-age * rng.uniform(30, 200)) * ring
+    return _unit(out)
+
+
+def _unit(sound):
+    return (sound / (np.sqrt(np.mean(np.square(sound))) + 1e-9)).astype(np.float32)
+
+
+def add_noise(pcm, noise, snr):
+    """pcm plus noise (both (n,)), scaled so that the active speech stands `snr` dB above it."""
+    level = active_level(pcm)
+    return (pcm + at_rms(noise, max(level, -60.0) - snr)).astype(np.float32)
+
+
+def at_rms(sound, level):
+    """The same sound with an RMS of `level` dBFS."""
+    return (_unit(sound) * 10.0 ** (level / 20.0)).astype(np.float32)
+
+
+def band(pcm, low, high):
+    """pcm (n,) between low and high Hz, edges a sixth of an octave wide, no delay (zero phase)."""
+    spectrum, hertz = np.fft.rfft(pcm), np.fft.rfftfreq(len(pcm), 1.0 / RATE)
+    octaves = np.log2(np.maximum(hertz, 1.0))
+    rise = np.clip(6.0 * (octaves - np.log2(max(low, 1.0))) + 0.5, 0.0, 1.0)
+    fall = np.clip(6.0 * (np.log2(high) - octaves) + 0.5, 0.0, 1.0)
+    return np.fft.irfft(spectrum * rise * fall, len(pcm)).astype(np.float32)
+
+
+def telephone(pcm):
+    """The telephone band, 300 to 3400 Hz, in 8-bit mu-law steps (ITU-T G.711)."""
+    narrow = np.clip(band(pcm, 300.0, 3400.0), -1.0, 1.0)
+    code = np.round(np.sign(narrow) * np.log1p(255.0 * np.abs(narrow)) / np.log(256.0) * 127.0) / 127.0
+    return (np.sign(code) * np.expm1(np.abs(code) * np.log(256.0)) / 255.0).astype(np.float32)
+
+
+def room(pcm, rng):
+    """A small room: the direct sound at once, then decaying noise, T60 0.15 to 0.5 s, 0 to 12 dB weaker."""
+    t60 = rng.uniform(0.15, 0.5)
+    count = int(RATE * t60)
+    tail = rng.standard_normal(count) * 10.0 ** (-3.0 * np.arange(count) / count)
+    tail[: int(rng.uniform(0.001, 0.006) * RATE)] = 0.0
+    tail *= 10.0 ** (rng.uniform(-12.0, 0.0) / 20.0) / (np.sqrt(np.square(tail).sum()) + 1e-9)
+    tail[0] = 1.0
+    size = len(pcm) + count
+    return np.fft.irfft(np.fft.rfft(pcm, size) * np.fft.rfft(tail, size), size)[: len(pcm)].astype(np.float32)
+
+
+def clip(pcm, ceiling):
+    """pcm cut off at ±ceiling (full scale 1)."""
+    return np.clip(pcm, -ceiling, ceiling).astype(np.float32)
+
+
+def resized(pcm, factor):
+    """Another speaker: all frequencies times `factor` (pitch and formants), all times divided by it."""
+    soxr = require("soxr", "changing a speaker's size")
+    return np.asarray(soxr.resample(np.asarray(pcm, np.float32), RATE * factor, RATE), np.float32)
+
+
+def augment(pcm, seed, voices=()):
+    """One random recording of the clean voice pcm (n,): (n,) float32 within ±1, equal for equal seeds.
+
+    seed: int, sequence of ints or numpy Generator; voices: other pcm for babble. Half of the draws stay nearly clean.
+    """
+    rng = np.random.default_rng(seed)
+    out, count = np.asarray(pcm, np.float32), len(pcm)
+    if rng.random() < 0.35:
+        out = room(out, rng)
+    if rng.random() < 0.25:
+        out = band(out, rng.uniform(40.0, 250.0), rng.uniform(3000.0, 7900.0))
+    if rng.random() < 0.75:
+        kind = rng.choice(["white", "pink", "hum", "babble"], p=[0.25, 0.4, 0.15, 0.2])
+        if kind == "babble" and len(voices):
+            out = add_noise(out, babble(count, rng, voices), rng.uniform(10.0, 35.0))
+        else:
+            noise = {"white": white, "hum": hum}.get(kind, pink)(count, rng)
+            out = add_noise(out, noise, rng.uniform(5.0, 40.0))
+    # levels as measured on speech; -35 dBFS is a whisper across the room, 0 is beyond most converters
+    out = at_level(out, rng.uniform(-35.0, -8.0) if rng.random() < 0.9 else rng.uniform(-8.0, 0.0))
+    if rng.random() < 0.10:
+        out = clip(out, rng.uniform(0.25, 0.8) * max(float(np.abs(out).max()), 1e-6))
+    if rng.random() < 0.12:
+        out = telephone(out)
+    return clip(out, 1.0)

@@ -1,0 +1,178 @@
+"""The procedural teacher: phones with their times become the motion of a mouth in a living face.
+
+`motion(phones, frames, …)` gives ARKit weights (T, 52) in 0..1 and head rotation vectors (T, 3) in radians at
+25 frames/s; frame n shows the moment (n + 0.5) / 25 s. Lips are a function of phones and their loudness;
+lids, gaze, brows and head come from `living` and its seed. docs/teacher.md holds the reasons for the numbers.
+"""
+import numpy as np
+
+from ..face.arkit import ARKIT_NAMES, INDEX
+from . import living
+from .phones import BILABIALS, COLUMNS, LABIODENTALS, VOWELS, targets
+
+FRAME_RATE = 25.0
+# How far a target reaches before and after its phone, in seconds: a model that hears 80 ms ahead can follow
+# no motion that starts earlier.
+REACH = {"jaw": (0.08, 0.11), "shape": (0.12, 0.13), "part": (0.07, 0.09)}
+NEUTRAL = 0.12        # firmness of doing nothing, where no phone asks for anything
+CLOSING, RELEASE = 0.065, 0.07   # seconds a lip contact takes to form and to open
+BURST = {"p": 0.030, "b": 0.015, "m": 0.0}   # seconds from the lips' release to the phone's end
+PRESS = {"p": 0.40, "b": 0.34, "m": 0.26}
+RATE = 16000
+
+
+def times(frames):
+    """frames: int T -> (T,) seconds that the frames show."""
+    return (np.arange(frames) + 0.5) / FRAME_RATE
+
+
+def _smooth(x):
+    """Smoothstep of x clipped to 0..1."""
+    x = np.clip(x, 0.0, 1.0)
+    return x * x * (3.0 - 2.0 * x)
+
+
+def _dominance(t, start, end, ahead, behind):
+    """Dominance functions of segments, after Cohen and Massaro (1993): 1 in the middle half, cosine skirts.
+
+    t: (T,); start, end: (N,); ahead, behind: seconds beyond the segment at which it is 0. Returns (T, N).
+    """
+    quarter = 0.25 * (end - start)
+    before = (start + quarter - t[:, None]) / (ahead + quarter)
+    after = (t[:, None] - end + quarter) / (behind + quarter)
+    return 0.5 + 0.5 * np.cos(np.pi * np.clip(np.maximum(before, after), 0.0, 1.0))
+
+
+def _contact(t, phones, names, hold, strength=None):
+    """How far a contact of the lips is made: (T,) in 0..1, 1 over each hold, at least one frame of it.
+
+    hold: phone, next phone -> (start, end) of the contact in seconds; strength: phone name -> height.
+    """
+    out = np.zeros(len(t))
+    for i, phone in enumerate(phones):
+        if phone.name not in names:
+            continue
+        before, after = phones[i - 1] if i else None, phones[i + 1] if i + 1 < len(phones) else None
+        start, end = hold(phone, after)
+        missing = 1.02 / FRAME_RATE - (end - start)
+        if missing > 0:  # no hold may fall between two frames
+            start, end = start - missing / 2, end + missing / 2
+        # a short vowel beside the contact keeps half of itself
+        closing = min(CLOSING, max(0.03, 0.5 * (before.end - before.start))) if before else CLOSING
+        release = min(RELEASE, max(0.03, 0.5 * (after.end - after.start))) if after else RELEASE
+        bump = np.minimum(_smooth((t - start) / closing + 1.0), _smooth((end - t) / release + 1.0))
+        out = np.maximum(out, bump * (strength[phone.name] if strength else 1.0))
+    return out
+
+
+def _closure_hold(phone, after):
+    burst = min(BURST[phone.name], 0.35 * (phone.end - phone.start))
+    if after is not None and after.name in BILABIALS:
+        burst = 0.0
+    return phone.start - 0.005, phone.end - burst + 0.005
+
+
+def _friction_hold(phone, after):
+    return phone.start + 0.01, phone.end - 0.01
+
+
+def _awake(t, phones):
+    """(T,): 1 in speech, 0 in pauses over 120 ms, from 170 ms after their start to 90 ms before their end."""
+    out = np.ones(len(t))
+    for i, phone in enumerate(phones):
+        if phone.name != "pau" or phone.end - phone.start < 0.12:
+            continue
+        leaving = np.zeros(len(t)) if i == 0 else 1.0 - _smooth((t - phone.start - 0.03) / 0.14)
+        waking = np.zeros(len(t)) if i == len(phones) - 1 else _smooth((t - phone.end + 0.09) / 0.09)
+        inside = (t >= phone.start) & (t < phone.end)
+        out[inside] = np.minimum(out, np.maximum(leaving, waking))[inside]
+    if phones:
+        out[t >= phones[-1].end] *= 1.0 if phones[-1].name != "pau" else 0.0
+    return out
+
+
+def effort(phones, pcm=None):
+    """How wide each phone opens, (N,): 1 is usual; loud and slow vowels open wider, quiet and hurried less.
+
+    pcm: (n,) float32 at 16 kHz from the time 0 of the phones; without it only durations count. Loudness is
+    taken against the clip's own vowels, since the distance to a robot's microphone says nothing about effort.
+    """
+    out = np.ones(len(phones))
+    vowels = [i for i, phone in enumerate(phones) if phone.name in VOWELS]
+    if not vowels:
+        return out
+    spans = np.array([max(phones[i].end - phones[i].start, 0.01) for i in vowels])
+    out[vowels] += 0.28 * np.tanh(np.log(spans / 0.10))
+    if pcm is not None:
+        power = np.array([np.mean(np.square(pcm[int(phones[i].start * RATE): int(phones[i].end * RATE) + 1],
+                                            dtype=np.float64)) if phones[i].start * RATE < len(pcm) else 0.0
+                          for i in vowels])
+        level = 10.0 * np.log10(power + 1e-9)
+        out[vowels] += 0.25 * np.tanh((level - np.median(level)) / 6.0)
+    return np.clip(out, 0.65, 1.45)
+
+
+def lips(phones, frames, pcm=None, amplitude=1.0):
+    """The lower face of speech: phones with times, int T -> ARKit weights (T, 52) float32 in 0..1.
+
+    pcm: (n,) float32 at 16 kHz that the phones belong to, for `effort`; amplitude: style, 1 is usual.
+    Lips are closed (mouthClose == jawOpen, nothing parts them) over the hold of every p, b and m; 170 ms into
+    a pause the mouth rests.
+    """
+    t = times(frames)
+    out = np.zeros((frames, len(ARKIT_NAMES)))
+    if not phones or not frames:
+        return out.astype(np.float32)
+    wide = dict(zip(((phone.start, phone.name) for phone in phones), effort(phones, pcm)))
+    scale = np.concatenate([[wide[phone.start, phone.name]] * len(targets([phone])) for phone in phones])
+    rows = targets(phones)
+    start, end = np.array([row[1] for row in rows]), np.array([row[2] for row in rows])
+    table = {column: np.array([row[0][column] for row in rows]) for column in COLUMNS}
+    blend = {}
+    for group, columns in (("jaw", ["jaw"]), ("shape", ["pucker", "funnel", "spread"]), ("part", ["part"])):
+        weight = _dominance(t, start, end, *REACH[group]) * table[f"{group}_firm"]       # (T, N)
+        weight /= weight.sum(1, keepdims=True) + NEUTRAL
+        for column in columns:
+            blend[column] = weight @ (table[column] * (scale if group != "shape" else 1.0))
+
+    awake = _awake(t, phones)
+    closed = _contact(t, phones, BILABIALS, _closure_hold)
+    bitten = _contact(t, phones, LABIODENTALS, _friction_hold)
+    pressed = _contact(t, phones, BILABIALS, _closure_hold, PRESS)
+    tongue = _contact(t, phones, {"th", "dh"}, _friction_hold, {"th": 0.16, "dh": 0.09})
+    parting = (1.0 - closed) * awake * amplitude
+    jaw = np.clip(amplitude * blend["jaw"], 0.0, 0.95) * awake
+    part = blend["part"] * parting * (1.0 - bitten)
+    spread = blend["spread"] * awake * amplitude * (1.0 - 0.3 * closed)
+
+    def put(value, *names):
+        for name in names:
+            out[:, INDEX[name]] += value
+
+    put(jaw, "jawOpen")
+    put(jaw * (1.0 - (1.0 - closed) * (1.0 - 0.8 * bitten)), "mouthClose")
+    put(blend["pucker"] * awake * (1.0 - 0.3 * closed), "mouthPucker")
+    put(blend["funnel"] * awake * (1.0 - closed) * (1.0 - 0.5 * bitten), "mouthFunnel")
+    put(0.2 * blend["funnel"] * awake * (1.0 - closed), "jawForward")
+    put(0.48 * spread, "mouthSmileLeft", "mouthSmileRight")
+    put(0.50 * spread, "mouthStretchLeft", "mouthStretchRight")
+    put(0.10 * spread, "mouthDimpleLeft", "mouthDimpleRight", "cheekSquintLeft", "cheekSquintRight")
+    put(0.65 * part + 0.16 * bitten * awake * (1.0 - closed), "mouthUpperUpLeft", "mouthUpperUpRight")
+    put(part, "mouthLowerDownLeft", "mouthLowerDownRight")
+    put(pressed, "mouthPressLeft", "mouthPressRight")
+    put(0.25 * pressed + 0.45 * bitten * (1.0 - closed), "mouthRollLower")
+    put(0.25 * pressed, "mouthRollUpper")
+    put(0.25 * pressed, "mouthShrugUpper")
+    put(tongue * parting, "tongueOut")
+    return np.clip(out, 0.0, 1.0).astype(np.float32)
+
+
+def motion(phones, frames, pcm=None, seed=0, amplitude=1.0, liveliness=1.0):
+    """Speech and life: phones, int T -> (weights (T, 52) float32 in 0..1, head (T, 3) float32 radians).
+
+    seed: chooses lids, gaze, brows and head, never the lips; liveliness: scales brows and head.
+    head: rotation vector from neutral; axes x out of the face, y to the person's left, z up.
+    """
+    weights = lips(phones, frames, pcm, amplitude)
+    upper, head = living.upper_face(phones, frames, seed, liveliness)
+    return np.maximum(weights, upper), head
