@@ -61,11 +61,14 @@ def _play(sources, source, samples, args):
     with tqdm(total=total, unit="s", unit_scale=False, disable=args.quiet or None, desc="playing",
               bar_format="{desc} {n:.1f} s" if total is None else "{desc} {percentage:3.0f}%|{bar}| {n:.1f}/{total:.1f} s"
               ) as bar:
-        def on_packet(sent):
-            bar.update(sent / rate - bar.n)
-
         if samples is None:
             device = int(args.device) if args.device and args.device.isdigit() else args.device
-            return sources.microphone(source, args.packet_ms / 1000, args.seconds, device, on_packet)
-        sources.play(source, samples, args.packet_ms / 1000, args.pace, on_packet)
-        return len(samples)
+            blocks = sources.microphone(rate, args.packet_ms / 1000, args.seconds, device)
+        else:
+            blocks = sources.blocks(samples, rate, args.packet_ms / 1000, args.pace)
+        sent = 0
+        for stamp, block in blocks:
+            source.publish(block, stamp)
+            sent += len(block)
+            bar.update(sent / rate - bar.n)
+    return sent

@@ -94,6 +94,14 @@ class TalkerCore:
         self._performance.interrupt()
         self._notify()
 
+    def settle(self, timeout=1.0):
+        """Interrupt, and wait until the mouth is closed. Returns whether it is, after at most `timeout` seconds."""
+        self.interrupt()
+        deadline = time.monotonic() + timeout
+        while not self._performance.at_rest and time.monotonic() < deadline:
+            time.sleep(0.01)
+        return self._performance.at_rest
+
     def reset(self):
         """Start afresh: forget the audio, publish nothing until new audio comes; warnings are told anew."""
         with self._complaints:

@@ -3,20 +3,16 @@
 Hears `audio` (either lineage of audio_common_msgs, found by the types that its publishers announce) and `audio_info`;
 publishes `face_motion`, `face_model`, if asked `face_vertices`, and `/diagnostics`; serves `~/reset` and `~/interrupt`.
 """
-import array
 import logging
-
-import numpy as np
+import time
 
 from ..errors import TalkerError
-from ..face.arkit import ARKIT_NAMES
-from . import lineages, messages
+from ..face.rig import default_rig
+from . import faces, lineages, messages
 from .core import TalkerCore, load_talker
 from .diagnosis import diagnose
 from .settings import NODE_NAME
 from .wire import Wire
-
-_OWN = "streamingtalker_ros/msg/"
 
 
 class TalkerNode:
@@ -33,9 +29,8 @@ class TalkerNode:
         self.core = TalkerCore(talker, settings, self._publish, self._warn)
         self._format = None         # what audio_info told
         self._heard = {}            # audio type -> (handle, reliable)
-        self._names = list(ARKIT_NAMES)
-        self._motion_class = messages.message_class(_OWN + "FaceMotion")
-        self._motion = self.wire.publisher("face_motion", _OWN + "FaceMotion")
+        self._motion_class = messages.message_class(faces.MOTION)
+        self._motion = self.wire.publisher("face_motion", faces.MOTION)
         self._publish_model(talker)
         self._diagnostics = self.wire.publisher("/diagnostics", "diagnostic_msgs/msg/DiagnosticArray")
         self.wire.serve("~/reset", self._on_reset)
@@ -95,34 +90,19 @@ class TalkerNode:
     # -- out ------------------------------------------------------------------------------------------------------
 
     def _publish(self, frame):
-        message = self._motion_class(frame=frame.index, names=self._names, speaking=bool(frame.speaking),
-                                     weights=array.array("f", np.asarray(frame.weights, np.float32).tobytes()))
-        lineages.fill_stamp(message.header.stamp, frame.stamp)
-        message.header.frame_id = self.settings.frame_id
-        head = message.head
-        head.x, head.y, head.z, head.w = (float(value) for value in frame.head)
-        self._motion.write(message)
+        self._motion.write(faces.fill_motion(self._motion_class(), frame, self.settings.frame_id))
         if self.settings.publish_vertices:
-            offsets = self._rig.offsets(frame.weights).astype(np.float32)
-            surface = self._vertices_class(header=message.header, frame=frame.index,
-                                           offsets=array.array("f", offsets.tobytes()))
-            self._vertices.write(surface)
+            self._vertices.write(faces.fill_vertices(self._vertices_class(), frame, self._rig, self.settings.frame_id))
 
     def _publish_model(self, talker):
-        from ..face.rig import default_rig
-
-        self._rig = rig = default_rig()
-        writer = self.wire.publisher("face_model", _OWN + "FaceModel", self.wire.qos(depth=1, latched=True))
-        model = messages.message_class(_OWN + "FaceModel")(
-            name=rig.name, frame_rate=float(talker.frame_rate), shape_names=list(rig.shape_names),
-            vertices=array.array("f", rig.vertices.astype(np.float32).tobytes()),
-            triangles=array.array("I", rig.triangles.astype(np.uint32).tobytes()))
-        model.header.frame_id = self.settings.frame_id
-        writer.write(model)
-        self._model = writer        # kept: a latched message lives as long as its writer
+        self._rig = default_rig()
+        # the writer is kept: a latched message lives as long as it
+        self._model = self.wire.publisher("face_model", faces.MODEL, self.wire.qos(depth=1, latched=True))
+        self._model.write(faces.fill_model(messages.message_class(faces.MODEL)(), self._rig, talker.frame_rate,
+                                           self.settings.frame_id, time.time_ns()))
         if self.settings.publish_vertices:
-            self._vertices_class = messages.message_class(_OWN + "FaceVertices")
-            self._vertices = self.wire.publisher("face_vertices", _OWN + "FaceVertices",
+            self._vertices_class = messages.message_class(faces.VERTICES)
+            self._vertices = self.wire.publisher("face_vertices", faces.VERTICES,
                                                  self.wire.qos(depth=5, reliable=False))
 
     def _diagnose(self):

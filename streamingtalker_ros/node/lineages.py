@@ -4,12 +4,14 @@ Takes messages by their fields alone, so that it serves rclpy's message classes 
 ros-drivers: AudioData, AudioDataStamped, and AudioInfo, which tells the format; mgonzs13: AudioStamped, whose arrays
 are typed and whose format is a PortAudio code.
 """
+import array
 import time
 
 import numpy as np
 
 from ..audio.payload import AudioFormat
 from ..errors import TalkerError
+from .faces import fill_header
 from .intake import AudioPacket
 
 # type on the wire -> lineage
@@ -70,21 +72,17 @@ def _typed(audio):
     return values.tobytes(), AudioFormat(info.rate, info.channels, encoding)
 
 
-def fill_stamp(stamp, ns):
-    """Write ns into a builtin_interfaces/Time."""
-    stamp.sec, stamp.nanosec = divmod(int(ns), 1_000_000_000)
-
-
-def fill_audio(message, name, payload, format, ns):
-    """Write int16 samples `payload`, (n·channels,), taken at `ns`, into a message of type `name`."""
-    fill_stamp(message.header.stamp, ns)
+def fill_audio(message, name, samples, format, ns, frame_id):
+    """Write int16 samples, (n·channels,), taken at `ns`, into an AudioDataStamped or AudioStamped, the type `name`."""
+    fill_header(message.header, ns, frame_id)
     if name.endswith("AudioStamped"):
         info = message.audio.info
         info.format, info.channels, info.rate = PORTAUDIO_CODE["s16"], format.channels, format.sample_rate
-        info.chunk = len(payload) // format.channels
-        message.audio.audio_data.int16_data = payload.tolist()
+        info.chunk = len(samples) // format.channels
+        message.audio.audio_data.int16_data = array.array("h", samples.astype(np.int16).tobytes())
     else:
-        message.audio.data = payload.astype("<i2").tobytes()
+        message.audio.data = array.array("B", samples.astype("<i2").tobytes())
+    return message
 
 
 def fill_info(message, format):
@@ -93,3 +91,4 @@ def fill_info(message, format):
     message.sample_format = {"s16": "S16LE"}.get(format.encoding, format.encoding.upper())
     message.bitrate = 8 * format.frame_bytes * format.sample_rate
     message.coding_format = "wave"
+    return message

@@ -101,6 +101,11 @@ class Performance:
             return "waiting"
         return "speaking" if self._rest is None else "idle"
 
+    @property
+    def at_rest(self):
+        """Whether the mouth is closed by an interruption, or there is no face yet."""
+        return not self._requests and (self._frames is None or self._seam.closed)
+
     def refuse(self, kind, sentence):
         """Count and report a packet that could not even become an AudioPacket."""
         with self._lock:

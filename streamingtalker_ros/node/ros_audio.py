@@ -5,11 +5,14 @@ send and hands `AudioPacket`s to the core. Callbacks only enqueue.
 """
 import importlib
 
-from rclpy.qos import QoSProfile, ReliabilityPolicy
+from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 
 from ..errors import TalkerError
 from . import lineages
 
+# what publishers latch, such as `play`'s audio_info, is sent to those alone who ask for it; they in turn hear nothing
+# from publishers that latch nothing, such as audio_capture: the info is subscribed to both ways
+LATCHED_QOS = QoSProfile(depth=1, reliability=ReliabilityPolicy.RELIABLE, durability=DurabilityPolicy.TRANSIENT_LOCAL)
 # best effort hears reliable publishers too; deep enough for two seconds of 20-ms packets
 AUDIO_QOS = QoSProfile(depth=100, reliability=ReliabilityPolicy.BEST_EFFORT)
 FOLLOW_EVERY = 0.25      # s between looks at who publishes
@@ -43,23 +46,24 @@ class AudioInput:
     def __init__(self, node, lineage, settings, core):
         self._node, self._lineage, self._settings, self._core = node, lineage, settings, core
         self._format = None              # what audio_info told
-        self._name = self._audio = self._info = self._timer = None
+        self._name = self._audio = self._timer = None
+        self._infos = []
 
     def open(self):
         """Subscribe."""
         self._hear(_FIRST[self._lineage])
         if self._lineage == "ros-drivers":
-            self._info = self._node.create_subscription(
-                message_class(lineages.INFO_TYPE), self._settings.audio_info_topic, self._on_info, AUDIO_QOS)
+            self._infos = [self._node.create_subscription(
+                message_class(lineages.INFO_TYPE), self._settings.audio_info_topic, self._on_info, qos)
+                for qos in (AUDIO_QOS, LATCHED_QOS)]
         self._timer = self._node.create_timer(FOLLOW_EVERY, self._follow)
 
     def close(self):
         """Hear nothing any more."""
         self._node.destroy_timer(self._timer)
-        for subscription in (self._audio, self._info):
-            if subscription is not None:
-                self._node.destroy_subscription(subscription)
-        self._audio = self._info = self._timer = None
+        for subscription in (self._audio, *self._infos):
+            self._node.destroy_subscription(subscription)
+        self._audio, self._infos, self._timer = None, [], None
 
     def _hear(self, name):
         if self._audio is not None:

@@ -47,6 +47,11 @@ class Seam:
         """The next frames close the mouth, until `cut`."""
         self._closing = 0
 
+    @property
+    def closed(self):
+        """Whether `close` has run its course."""
+        return self._closing is not None and self._closing >= len(CLOSE)
+
     def frame(self, weights, head):
         """weights (52,), head (4,) -> both as to be published, float32."""
         if self._left:

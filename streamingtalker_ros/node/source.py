@@ -48,16 +48,11 @@ class AudioSource:
 
     def _tell_format(self):
         if self._info is not None:
-            message = messages.message_class(lineages.INFO_TYPE)()
-            lineages.fill_info(message, self.format)
-            self._info.write(message)
+            self._info.write(lineages.fill_info(messages.message_class(lineages.INFO_TYPE)(), self.format))
 
     def publish(self, samples, stamp):
         """samples: (n,) int16, taken at `stamp` (ns)."""
-        message = self._made()
-        lineages.fill_audio(message, self._name, samples, self.format, stamp)
-        message.header.frame_id = self._frame_id
-        self._writer.write(message)
+        self._writer.write(lineages.fill_audio(self._made(), self._name, samples, self.format, stamp, self._frame_id))
 
     def close(self, linger=0.2):
         """Leave, `linger` seconds after the last packet so that a slow subscriber gets it."""
@@ -72,50 +67,41 @@ def load(path):
     return np.round(np.clip(pcm, -1.0, 1.0 - 2.0**-15) * 32768).astype(np.int16), rate
 
 
-def play(source, samples, packet=0.02, pace=1.0, on_packet=None):
-    """Publish samples, (n,) int16 at the source's rate, in packets of `packet` seconds; the last may be shorter.
+def blocks(samples, rate, packet=0.02, pace=1.0):
+    """Cut samples, (n,) int16 at `rate` Hz, into packets of `packet` seconds (the last may be shorter) and yield each
+    (stamp in ns, samples) when its last sample would have been heard, as a microphone sends it.
 
-    pace: 1.0 for real time, n for n times faster, 0 for all at once; the stamps are those of real time. A packet leaves
-    when its last sample would have been heard, as a microphone sends it. on_packet: called with the samples sent so far.
-    Returns the stamp (ns) of the first sample.
+    pace: 1.0 for real time, n for n times faster, 0 for all at once; the stamps are those of real time.
     """
-    rate = source.format.sample_rate
     size = max(1, round(packet * rate))
     start, start_ns = time.monotonic(), time.time_ns()
     for first in range(0, len(samples), size):
         part = samples[first:first + size]
-        if pace:
-            wait = start + (first + len(part)) / rate / pace - time.monotonic()
-            if wait > 0:
-                time.sleep(wait)
-        source.publish(part, start_ns + (first * _SECOND + rate // 2) // rate)
-        if on_packet:
-            on_packet(first + len(part))
-    return start_ns
+        wait = start + (first + len(part)) / rate / pace - time.monotonic() if pace else 0.0
+        if wait > 0:
+            time.sleep(wait)
+        yield start_ns + (first * _SECOND + rate // 2) // rate, part
 
 
-def microphone(source, packet=0.02, seconds=None, device=None, on_packet=None):
-    """Publish the microphone until `seconds` have passed (None: until KeyboardInterrupt). Returns the samples sent.
+def microphone(rate, packet=0.02, seconds=None, device=None):
+    """Yield (stamp in ns, (n,) int16) packets of the microphone until `seconds` have passed (None: without end).
 
     Stamps count samples from the first block's arrival, so that they carry the sound card's clock and no jitter.
     Raises TalkerError when there is no microphone.
     """
     sounddevice = require("sounddevice", "the microphone")
-    rate, blocks = source.format.sample_rate, queue.Queue()
+    heard = queue.Queue()
     size = max(1, round(packet * rate))
     sent, start = 0, None
     try:
         with sounddevice.RawInputStream(samplerate=rate, channels=1, dtype="int16", blocksize=size, device=device,
-                                        callback=lambda data, *_: blocks.put((bytes(data), time.time_ns()))):
+                                        callback=lambda data, *_: heard.put((bytes(data), time.time_ns()))):
             while seconds is None or sent < seconds * rate:
-                data, now = blocks.get()
+                data, now = heard.get()
                 block = np.frombuffer(data, np.int16)
                 start = now - len(block) * _SECOND // rate if start is None else start
-                source.publish(block, start + sent * _SECOND // rate)
+                yield start + sent * _SECOND // rate, block
                 sent += len(block)
-                if on_packet:
-                    on_packet(sent)
-    except sounddevice.PortAudioError as error:
+    except (sounddevice.PortAudioError, ValueError) as error:
         raise TalkerError(f"the microphone cannot be opened ({error}): check that one is plugged in, or play a file") \
             from None
-    return sent

@@ -1,0 +1,105 @@
+"""The audio source on rclpy: a file or the microphone, published in real time as the audio_common_msgs sourced here.
+
+`ros2 run streamingtalker_ros play FILE` waits for a listener, then sends; `main` is the executable. The packets and
+their stamps are `source.play`'s, the same as without ROS.
+"""
+import argparse
+import signal
+import sys
+import time
+
+import rclpy
+from rclpy.node import Node
+from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
+from rclpy.signals import SignalHandlerOptions
+from rclpy.utilities import remove_ros_args
+
+from ..audio.payload import AudioFormat
+from ..errors import TalkerError
+from . import lineages, ros_audio, source
+
+AUDIO_QOS = QoSProfile(depth=1000, reliability=ReliabilityPolicy.RELIABLE)
+INFO_QOS = QoSProfile(depth=1, reliability=ReliabilityPolicy.RELIABLE, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+
+
+class AudioPlayer(Node):
+    """Publishes packets on `audio`, and the format on `audio_info` where the lineage has it. rate: Hz."""
+
+    def __init__(self, rate, frame_id="microphone", **kwargs):
+        super().__init__("audio_source", **kwargs)
+        self.format = AudioFormat(rate, 1, "s16")
+        lineage = ros_audio.installed_lineage()
+        self._name, self._frame_id = source.TYPES[lineage], frame_id
+        self._made = ros_audio.message_class(self._name)
+        self._audio = self.create_publisher(self._made, "audio", AUDIO_QOS)
+        if lineage == "ros-drivers":
+            message = ros_audio.message_class(lineages.INFO_TYPE)()
+            lineages.fill_info(message, self.format)
+            info = self.create_publisher(type(message), "audio_info", INFO_QOS)
+            info.publish(self._message)
+
+    def wait_for_subscriber(self, timeout):
+        """Wait until somebody listens. Returns whether somebody does, after at most `timeout` seconds."""
+        deadline = time.monotonic() + timeout
+        while not self._audio.get_subscription_count():
+            if time.monotonic() > deadline:
+                return False
+            time.sleep(0.05)
+        time.sleep(0.3)     # both ends know each other now, and the listener has heard the format
+        return True
+
+    def publish(self, samples, stamp):
+        """samples: (n,) int16, taken at `stamp` (ns)."""
+        message = self._made()
+        lineages.fill_audio(message, self._name, samples, self.format, stamp)
+        message.header.frame_id = self._frame_id
+        self._audio.publish(message)
+
+
+def parse(args):
+    parser = argparse.ArgumentParser(
+        prog="play", description="Publish an audio file, or the microphone, in real time on the topic `audio` "
+        "(remap it with --ros-args -r audio:=/other).")
+    parser.add_argument("file", nargs="?", help="WAV, FLAC, OGG or MP3; without it the microphone is published")
+    parser.add_argument("--loop", action="store_true", help="begin again when the file ends, until interrupted")
+    parser.add_argument("--rate", type=int, default=16000, help="the microphone's samples per second (default 16000)")
+    parser.add_argument("--wait", type=float, default=60.0,
+                        help="seconds to wait for somebody who listens, such as a talker that is loading (default 60)")
+    return parser.parse_args(remove_ros_args(args)[1:])
+
+
+def perform(options):
+    """Play what the options ask for. Raises TalkerError for a file that is no audio, or when there is no microphone."""
+    samples, rate = source.load(options.file) if options.file else (None, options.rate)
+    player = AudioPlayer(rate)
+    if not player.wait_for_subscriber(options.wait):
+        raise TalkerError(f"nobody listened to {player._audio.topic_name} within {options.wait:g} s: start the talker "
+                          "first, in the same ROS_DOMAIN_ID")
+    if samples is None:
+        player.get_logger().info(f"the microphone speaks at {rate} Hz, end with Ctrl-C")
+        source.microphone(player)
+        return
+    again = True
+    while again:
+        player.get_logger().info(f"{options.file}: {len(samples) / rate:.1f} s at {rate} Hz")
+        source.play(player, samples)
+        again = options.loop
+        time.sleep(0.2)     # a reliable publisher that leaves at once takes its last packets with it
+
+
+def main(args=None):
+    """Returns the exit code."""
+    args = sys.argv if args is None else args
+    options = parse(args)
+    rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)  # a signal ends the loop, not the context
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        perform(options)
+    except TalkerError as error:
+        print(f"play: error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        return 130
+    finally:
+        rclpy.try_shutdown()
+    return 0
