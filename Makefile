@@ -1,0 +1,53 @@
+# Two commands: `make demo` and `make test`. Both set up a virtual environment in .venv once; neither needs ROS,
+# a display or root. `make help` lists all.
+PYTHON ?= python3
+TORCH  ?= torch==2.13.0
+WAV    ?=
+CUDA   ?=
+
+PIP   := .venv/bin/python -m pip --disable-pip-version-check --quiet --no-input
+SETUP := $(shell printf '%s' '$(TORCH) $(CUDA)' | cksum | cut -d' ' -f1)
+export PIP_ROOT_USER_ACTION := ignore
+
+.PHONY: help demo test clean
+.DEFAULT_GOAL := help
+
+help:
+	@echo "make demo            speak over DDS and leave demo.mp4 and demo.png here"
+	@echo "make demo WAV=x.wav  the same with your own WAV, FLAC, OGG or MP3 file"
+	@echo "make test            run every test that can run on this machine"
+	@echo "make clean           remove what these commands made, .venv included"
+	@echo
+	@echo "CUDA=1               keep pip's usual build of torch instead of the CPU one"
+	@echo "TORCH='$(TORCH)'  another version or build of torch, as pip takes it"
+	@echo "PYTHON=$(PYTHON)       the Python, 3.10 or newer, that makes .venv"
+
+demo: .venv/ready-demo-$(SETUP)
+	.venv/bin/streamingtalker demo $(if $(WAV),--wav '$(WAV)') $(if $(CUDA),--device cuda)
+
+test: .venv/ready-test-$(SETUP)
+	.venv/bin/python -m pytest test -q
+
+# The CPU build is tried first unless CUDA is asked for; where no index offers it (macOS), the plain one is it.
+.venv/torch-$(SETUP):
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || \
+	  { echo "$(PYTHON) is older than 3.10: name another with PYTHON=python3.x"; exit 1; }
+	@echo "setting up .venv (once)"
+	@test -x .venv/bin/python || $(PYTHON) -m venv .venv
+	@echo "installing $(TORCH)"
+	@$(if $(CUDA),,$(PIP) install '$(TORCH)+cpu' 2>/dev/null ||) $(PIP) install '$(TORCH)'
+	@touch $@
+
+.venv/ready-demo-$(SETUP): .venv/torch-$(SETUP) setup.py
+	@echo "installing the package with its renderer"
+	@$(PIP) install --editable '.[render]'
+	@touch $@
+
+.venv/ready-test-$(SETUP): .venv/torch-$(SETUP) setup.py
+	@echo "installing the package with all that its tests can use"
+	@$(PIP) install --editable '.[render,train,test]'
+	@touch $@
+
+clean:
+	rm -rf .venv build dist *.egg-info demo.mp4 demo.png demo.csv .pytest_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
