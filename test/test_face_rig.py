@@ -24,6 +24,10 @@ def mirror_of_vertices(rig):
     place = np.concatenate([rig.vertices, rig.deltas[INDEX["jawOpen"]]], axis=1)
     flip = np.concatenate([FLIP, FLIP])
     for part, (first, last) in rig.parts.items():
+        if part == "hair" or part.startswith("glint"):  # a parting, the light's reflection: no shape moves them
+            assert not rig.deltas[:, first:last].any()
+            partner[first:last] = np.arange(first, last)
+            continue
         other = part.replace("left", "#").replace("right", "left").replace("#", "right")
         there = place[slice(*rig.parts[other])]
         distance = np.abs(place[first:last, None] * flip - there[None]).max(axis=-1)

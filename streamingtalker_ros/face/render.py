@@ -8,19 +8,20 @@ import numpy as np
 from ..errors import TalkerError, require
 
 VIEWS = {"front": (0.0, 2.0), "three_quarter": (38.0, 4.0), "profile": (90.0, 2.0)}  # degrees: azimuth, elevation
-_GLOSS = {"eye": (0.9, 90.0), "teeth": (0.5, 40.0), "tongue": (0.4, 25.0), "brow": (0.05, 10.0), "hair": (0.25, 14.0)}
-_LIGHTS = (  # camera-free studio: position in head heights, colour, strength
-    ((2.6, -1.5, 1.7), (1.0, 0.96, 0.90), 0.78),  # key, from above at the person's right
-    ((2.4, 2.2, 0.3), (0.86, 0.91, 1.0), 0.34),  # fill
-    ((-1.8, 1.6, 1.6), (0.95, 0.97, 1.0), 0.45),  # rim
-    ((0.8, 0.0, -2.0), (1.0, 0.85, 0.78), 0.14),  # bounce from below
+_GLOSS = {"eye": (0.6, 60.0), "glint": (1.0, 1.0), "teeth": (0.5, 40.0), "tongue": (0.4, 25.0), "brow": (0.05, 10.0), "hair": (0.25, 14.0)}
+_LIGHTS = (  # a studio that stands still: position in head heights, colour, strength
+    ((2.6, -1.4, 1.7), (1.0, 0.96, 0.91), 0.74),  # key, from above at the person's right
+    ((2.6, 2.0, 0.5), (0.90, 0.94, 1.0), 0.42),  # fill
+    ((-1.6, 1.8, 1.6), (0.95, 0.97, 1.0), 0.42),  # rims
+    ((-1.4, -2.2, 0.8), (1.0, 0.95, 0.92), 0.30),
+    ((1.4, 0.0, -2.0), (1.0, 0.87, 0.80), 0.20),  # bounce from below
 )
 
 
 class FaceRenderer:
     """Draws one rig from one view. Call close() when done; frames are valid arrays of their own."""
 
-    def __init__(self, rig, width=480, height=640, view="front", background=(0.93, 0.94, 0.96), zoom=1.0):
+    def __init__(self, rig, width=480, height=640, view="front", background=(0.95, 0.94, 0.93), zoom=1.0):
         """background: RGB 0..1 of the backdrop's foot (its top is a little darker); zoom: above 1 comes nearer.
 
         Raises TalkerError for an unknown view or where vtk is not installed.
@@ -51,7 +52,7 @@ class FaceRenderer:
         self._look(view, zoom, width / height)
         self._renderer.GradientBackgroundOn()
         self._renderer.SetBackground(*background)
-        self._renderer.SetBackground2(*(0.80 * np.asarray(background)))
+        self._renderer.SetBackground2(*(np.asarray(background) * (0.78, 0.84, 0.88)))
         self._window = vtk.vtkRenderWindow()
         self._window.SetOffScreenRendering(1)
         self._window.SetMultiSamples(4)
@@ -60,6 +61,7 @@ class FaceRenderer:
         self._grab = vtk.vtkWindowToImageFilter()
         self._grab.SetInput(self._window)
         self._grab.ReadFrontBufferOff()
+        self._grab.ShouldRerenderOff()
         self._grab.SetInputBufferTypeToRGB()
 
     def _actor(self, points, to_ids, faces, gloss):
@@ -79,8 +81,8 @@ class FaceRenderer:
         actor.SetMapper(mapper)
         surface = actor.GetProperty()
         surface.SetInterpolationToPhong()
-        surface.SetAmbient(0.20)
-        surface.SetDiffuse(0.86)
+        surface.SetAmbient(0.27)
+        surface.SetDiffuse(0.84)
         surface.SetSpecular(gloss[0])
         surface.SetSpecularPower(gloss[1])
         self._meshes.append(mesh)
@@ -116,7 +118,7 @@ class FaceRenderer:
         camera.SetFocalPoint(*middle)
         camera.SetPosition(*(middle + distance * toward))
         camera.SetViewUp(0.0, 0.0, 1.0)
-        camera.SetClippingRange(distance - 2.0 * size.max(), distance + 2.0 * size.max())
+        camera.SetClippingRange(0.2 * distance, distance + 2.0 * size.max())
 
     def frame(self, weights, head=None):
         """weights (S,), head (4,) xyzw or None -> (height, width, 3) uint8, RGB, top row first."""
@@ -155,18 +157,23 @@ def _materials(rig, faces):
 
 
 def _adjacency(faces, count):
-    """For summing triangles into vertices without a loop: corner order sorted by vertex, and where each vertex starts."""
+    """For summing corners into vertices without a loop: the corners (a, b, c in turn) sorted by vertex, where each
+    vertex starts, and which vertices have any."""
     corner = faces.T.ravel()
     order = np.argsort(corner, kind="stable")
     present, starts = np.unique(corner[order], return_index=True)
-    return order % len(faces), starts, present
+    return order, starts, present
 
 
 def _smooth_normals(points, faces, adjacency):
-    """Area-weighted vertex normals, (V, 3) float32 of unit length."""
+    """Vertex normals, (V, 3) float32 of unit length, exact on a sphere whatever its triangles: a corner's normal
+    is divided by its two edges' squared lengths (N. Max, Weights for computing vertex normals, 1999)."""
     a, b, c = points[faces[:, 0]], points[faces[:, 1]], points[faces[:, 2]]
-    face_normals = np.cross(b - a, c - a)
-    triangle, starts, present = adjacency
+    ab, bc, ca = b - a, c - b, a - c
+    across = np.cross(ab, -ca)
+    lab, lbc, lca = (np.einsum("ij,ij->i", edge, edge) + 1e-12 for edge in (ab, bc, ca))
+    weight = np.concatenate([1.0 / (lab * lca), 1.0 / (lab * lbc), 1.0 / (lbc * lca)])
+    order, starts, present = adjacency
     normals = np.zeros_like(points)
-    normals[present] = np.add.reduceat(face_normals[triangle], starts, axis=0)
+    normals[present] = np.add.reduceat(across[order % len(faces)] * weight[order, None], starts, axis=0)
     return normals / np.maximum(np.linalg.norm(normals, axis=1, keepdims=True), 1e-20)

@@ -4,8 +4,9 @@ import numpy as np
 from ..arkit import ARKIT_NAMES
 from ..rig import Rig
 from .canvas import Canvas
+from .dress import sculpt_collar, sculpt_ears, sculpt_hair
 from .eye_shapes import eye_shapes
-from .eyes import sculpt_brows, sculpt_eyes
+from .eyes import sculpt_brows, sculpt_eyes, sculpt_glints
 from .mesh import Mesh, other_side, smooth
 from .mouth_shapes import mouth_shapes
 from .paint import paint
@@ -25,7 +26,11 @@ def sculpt_rig():
     teeth_names = sculpt_teeth(mesh)
     sculpt_tongue(mesh)
     contact = rings.mouth["contact"]
-    partner = mesh.mirror((contact, contact[(20 - np.arange(40)) % 40]))
+    sculpt_glints(mesh)
+    sculpt_ears(mesh)
+    sculpt_hair(mesh)
+    sculpt_collar(mesh)
+    partner = mesh.mirror((contact, contact[(20 - np.arange(40)) % 40]), one_sided=("hair", "glint_left", "glint_right"))
     canvas = Canvas(mesh, rings)
     half = {**mouth_shapes(canvas), **eye_shapes(canvas)}
     deltas = np.stack([_both_sides(name, half, partner) for name in ARKIT_NAMES])

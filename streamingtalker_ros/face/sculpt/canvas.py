@@ -15,7 +15,8 @@ SEALED = 0.40  # the share of the jaw's way that closed lips take
 
 class Canvas:
     """points (V, 3); soft (V,): 1 on skin, mouth and brows; jaw, seal (V,): share of the jaw's motion, and the share
-    that closed lips would take; lip (V,): 1 on the lips, fading outward; upper (V,): 1 above the mouth, 0 below."""
+    that closed lips would take; lip, wide (V,): 1 on the lips, fading over
+    25 and 36 mm of skin; upper (V,): 1 above the mouth, 0 below."""
 
     def __init__(self, mesh, rings):
         self.points, self.parts, self.rings = mesh.points, mesh.parts, rings
@@ -66,10 +67,12 @@ class Canvas:
         self.seal = self.jaw.copy()
         up_geo = smooth((self.z - mouth_line(np.minimum(self.a, HALF_WIDTH))) / (4.0 + 0.5 * self.a) * 0.5 + 0.5)
         self.upper = up_geo * self.soft
-        q = np.hypot(self.y / 27.0, (self.z + 63.0) / 9.5)
-        self.q = q
-        self.lip = smooth((2.4 - q) / 1.4) * self.soft * self.facing
-        self.open = np.exp(-0.5 * (self.y / 13.0) ** 2)
+        away = np.hypot(np.maximum(self.a - 23.0, 0.0), np.maximum(np.abs(self.z + 62.0) - 6.0, 0.0))
+        self.lip = smooth((25.0 - away) / 23.0) * self.soft * self.facing
+        nose = smooth((self.z + 51.0) / 6.0) * smooth((25.0 - self.a) / 10.0)
+        self.wide = smooth((36.0 - away) / 33.0) * self.soft * self.facing * (1.0 - 0.85 * nose)
+        self.lip *= 1.0 - 0.6 * nose
+        self.open = np.sqrt(np.maximum(1.0 - (self.y / 26.0) ** 2, 0.0))
         inside = [name for name in self.rings.mouth if name.startswith(("lining", "bag"))]
         for name in (*LIPS, *inside, *_OUTER):
             ids, mix = self.rings.mouth[name], _OUTER.get(name, 0.0)
@@ -77,13 +80,14 @@ class Canvas:
             self.seal[ids] = SEALED + mix * (self.jaw[ids] - SEALED)
             if not mix:
                 self.upper[ids] = self.ring_up
-                self.lip[ids] = 1.0
+                self.lip[ids] = self.wide[ids] = 1.0
         for name in inside:  # the bag behind the teeth opens with the jaw even when the lips are closed
             self.seal[self.rings.mouth[name]] = SEALED if name == "lining0" else ring_jaw
         for n, name in enumerate(inside):
-            self.lip[self.rings.mouth[name]] = (1.0, 0.95, 0.8, 0.5, 0.15, 0.0)[n]
+            self.lip[self.rings.mouth[name]] = self.wide[self.rings.mouth[name]] = (1.0, 0.95, 0.8, 0.5, 0.15, 0.0)[n]
         throat = self.rings.mouth["throat"]
         self.jaw[throat], self.seal[throat], self.lip[throat] = 0.5, 0.5, 0.0
+        self.wide[throat] = 0.0
         for part, share in (("teeth_lower", 1.0), ("tongue", 0.92)):
             self.jaw[slice(*self.parts[part])] = share
             self.seal[slice(*self.parts[part])] = share

@@ -27,11 +27,11 @@ def eye_shapes(c):
               "eyeWideLeft": _lids(c, np.where(upper, 3.0, -1.2) * shade)}
     shapes["eyeSquintLeft"] += c.move(c.region(34, -16, 13, 6) * c.mask("skin") * _off_lids(c), dx=1.2, dz=1.8)
     for name, (yaw, pitch) in _LOOK.items():
-        lids = {"eyeLookUpLeft": (2.4, 0.8), "eyeLookDownLeft": (-4.2, -1.6)}.get(name, (0.0, 0.0))
+        lids = {"eyeLookUpLeft": (2.4, 0.8), "eyeLookDownLeft": (-5.0, -1.8)}.get(name, (0.0, 0.0))
         shapes[name] = _turn(c, yaw, pitch) + _lids(c, np.where(upper, lids[0], lids[1]) * shade)
-    brow = {"browDownLeft": c.move(c.region(24, 21, 15, 9), dx=1.4, dy=-2.5, dz=-6.5) + c.move(c.region(8, 16, 6, 8), dx=1.0, dy=-1.0, dz=-2.0),
+    brow = {"browDownLeft": c.move(c.region(24, 21, 15, 9), dx=1.4, dy=-2.5, dz=-5.6) + c.move(c.region(8, 16, 6, 8), dx=1.0, dy=-1.0, dz=-2.0),
             "browInnerUp": c.move(c.region(15, 22, 12, 12), dz=8.5, dx=0.6) + c.move(c.region(-15, 22, 12, 12), dz=8.5, dx=0.6),
-            "browOuterUpLeft": c.move(c.region(42, 23, 14, 12), dz=8.0, dx=0.4)}
+            "browOuterUpLeft": c.move(c.region(41, 23, 15, 12), dz=7.5, dx=0.4)}
     shapes.update({name: delta * _off_lids(c)[:, None] for name, delta in brow.items()})
     squint = c.move(c.region(40, -22, 13, 9), dx=3.6, dz=5.0) * _off_lids(c)[:, None]
     shapes["cheekSquintLeft"] = squint + _lids(c, np.where(lower, 1.8, 0.0) * shade)
@@ -45,7 +45,7 @@ def _off_lids(c):
     """(V,): 0 on the lids of both eyes, 1 from the rings' outer loop on; brows always 1."""
     out = np.ones(len(c.points))
     for side in ("left", "right"):
-        for ring, share in zip(c.rings.eye[side], (0, 0, 0, 0.1, 0.3, 0.6, 0.9)):
+        for ring, share in zip(c.rings.eye[side], (0, 0, 0, 0.12, 0.36, 0.68, 0.95)):
             out[ring] = share
     return out
 

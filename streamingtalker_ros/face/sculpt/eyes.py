@@ -10,8 +10,8 @@ from .skin import skin_at
 
 SEGMENTS = 20
 # Rings of a ball: degrees from its pole, colour. Pairs close together make the painted edges crisp.
-_IRIS = ((0, "pupil"), (12.5, "pupil"), (13.3, "iris"), (21, "iris_light"), (28.0, "iris"), (29.5, "rim"), (31.5, "white"), (45, "white"),
-         (66, "white"), (95, "white"))
+_IRIS = ((0, "pupil"), (13.5, "pupil"), (14.3, "iris"), (22, "iris_light"), (28.5, "rim"), (30.5, "white"), (46, "white"),
+         (68, "white"), (95, "white"))
 BROW_COLUMNS = 11
 
 
@@ -32,12 +32,26 @@ def sculpt_eyes(mesh):
     return [_IRIS[0][1]] + [name for _, name in _IRIS[1:] for _ in range(SEGMENTS)]
 
 
+def sculpt_glints(mesh):
+    """Add a small white disc on each ball, towards the light at the person's right: parts glint_left, glint_right.
+    It stays where the light is when the ball turns."""
+    turn = 2 * np.pi * np.arange(8) / 8
+    disc = np.column_stack([np.full(8, BALL), 2.1 * np.cos(turn), 2.4 * np.sin(turn)])
+    yaw, pitch = np.radians([-13.0, 13.0])
+    disc = np.concatenate([disc, [(BALL + 0.1, 0.0, 0.0)]]) + (0.35, 0.0, 0.0)
+    spin = np.array([[np.cos(yaw), -np.sin(yaw), 0], [np.sin(yaw), np.cos(yaw), 0], [0, 0, 1]])
+    nod = np.array([[np.cos(pitch), 0, -np.sin(pitch)], [0, 1, 0], [np.sin(pitch), 0, np.cos(pitch)]])
+    for side, sign in (("left", 1.0), ("right", -1.0)):
+        ids = mesh.add(f"glint_{side}", disc @ (spin @ nod).T + EYE * (1, sign, 1))
+        mesh.fan(ids[:8], ids[8])
+
+
 def sculpt_brows(mesh):
     """Add both brows: a soft ribbon with a domed section, thick inside, thin outside."""
     s = np.linspace(0.0, 1.0, BROW_COLUMNS)
-    y = 14.5 + 37.0 * s
-    z = 20.0 + 5.0 * np.sin(np.pi * np.clip(s * 0.78 + 0.06, 0, 1)) - 3.5 * s ** 3
-    half = 3.7 * (1 - s) ** 0.45 * (0.72 + 0.28 * np.minimum(s / 0.12, 1.0)) + 0.35
+    y = 14.0 + 38.0 * s
+    z = 22.0 + 5.0 * np.sin(np.pi * np.clip(s * 0.78 + 0.06, 0, 1)) - 3.5 * s ** 3
+    half = 3.3 * (1 - s) ** 0.5 * (0.2 + 0.8 * np.minimum(s / 0.22, 1.0) ** 0.6) + 0.35
     rows = []
     for across, lift in ((1.0, -0.8), (0.55, 1.3), (0.0, 2.0), (-0.55, 1.3), (-1.0, -0.8)):
         ring = skin_at(y, z + across * half)

@@ -10,32 +10,32 @@ from .mesh import bump, smooth, soft_max
 # One row per station, crown to neck: front (x, z), side (x, y, z), back (x, z). The numbers are drawn by eye.
 _STATIONS = np.array([
     (-8, 106, -8, 0, 106, -8, 106),
-    (28, 102, -8, 36, 101, -44, 102),
-    (60, 88, -8, 61, 85, -76, 87),
-    (79, 67, -8, 73, 61, -95, 61),
-    (88, 43, -8, 77, 33, -101, 30),
-    (90, 20, -6, 76.5, 8, -98, 2),
-    (87, 0, -4, 74, -14, -90, -22),
-    (87, -22, -3, 71.5, -34, -80, -42),
-    (89, -44, -4, 68, -52, -73, -58),
-    (89, -63, -6, 63, -67, -69, -72),
-    (86, -80, -9, 57, -80, -67, -84),
-    (84, -96, -13, 51, -91, -66, -95),
-    (70, -107, -17, 46, -101, -65, -106),
-    (46, -107.5, -19, 43.5, -112, -65, -117),
-    (30, -115, -20, 43, -123, -65, -128),
-    (25, -131, -21, 44, -139, -66, -140),
-    (26, -152, -22, 46, -154, -68, -155),
+    (25, 101, -8, 33, 100.5, -41, 101),
+    (54, 86, -8, 56, 84, -70, 86),
+    (75, 66, -8, 69, 60, -90, 60),
+    (86, 43, -8, 74, 33, -99, 30),
+    (90, 20, -6, 74.5, 8, -98, 2),
+    (88, 0, -4, 73, -14, -90, -22),
+    (88, -22, -4, 70.5, -34, -79, -42),
+    (89, -44, -6, 66, -52, -70, -58),
+    (88.5, -63, -9, 61.5, -67, -64, -72),
+    (86, -80, -12, 55, -80, -60, -84),
+    (82, -95, -16, 48, -91, -58, -95),
+    (67, -105, -19, 42, -101, -57, -106),
+    (43, -106.5, -21, 38, -111, -57, -117),
+    (24, -115, -21, 37.5, -122, -57, -128),
+    (18, -131, -21, 38, -138, -58, -140),
+    (18, -152, -22, 39.5, -154, -60, -155),
 ], np.float64)
 LAST = len(_STATIONS) - 1.0
-EYE = np.array([64.5, 32.5, 0.0])  # centre of the left ball
-BALL = 16.0  # its radius
+EYE = np.array([59.0, 32.5, 0.0])  # centre of the left ball
+BALL = 19.0  # its radius
 MOUTH = -63.0  # height of the line between the lips at the middle
 
 
 def _tangents():
     t = np.gradient(_STATIONS, axis=0)
-    t[0] = (36, 0, 0, 38, 0, -36, 0)  # horizontal at the crown
+    t[0] = (34, 0, 0, 35, 0, -34, 0)  # horizontal at the crown
     t[-1] = _STATIONS[-1] - _STATIONS[-2]
     return t
 
@@ -86,36 +86,37 @@ def relief(points):
     a = np.abs(y)
     facing = smooth((x - 5.0) / 45.0)
     out = points.copy()
-    dx = 2.5 * bump(a, z, (24, 21), (15, 7))  # brow
-    dx -= 7.5 * bump(a, z, (30, 0), (15, 10))  # socket
+    dx = 2.5 * bump(a, z, (24, 22), (16, 9))  # brow
+    dx -= 6.0 * bump(a, z, (28, 3), (15, 9))  # socket
+    dx -= 3.5 * bump(a, z, (14, -1), (5, 10))  # the nose's side beside the eye
     dx -= 3.0 * bump(a, z, (0, 3), (9, 9))  # root of the nose
     dx += 4.0 * bump(a, z, (42, -30), (15, 13))  # cheek
+    dx += 3.0 * bump(a, z, (31, -17), (14, 8))  # below the eye
     dx -= 2.5 * bump(a, z, (45, -62), (12, 14))  # hollow beside the mouth
     dx += 2.5 * bump(a, z, (0, -62), (20, 12))  # the teeth's arch behind the lips
-    dx -= 3.0 * bump(a, z, (0, -79.5), (16, 4.5))  # under the lower lip
-    dx += 4.0 * bump(a, z, (0, -93), (14, 8))  # chin
+    dx -= 2.6 * bump(a, z, (0, -79.5), (17, 5.5))  # under the lower lip
+    dx += 3.2 * bump(a, z, (0, -93), (17, 10))  # chin
     dx -= 1.2 * bump(a, z, (0, -52), (2.5, 4.0))  # philtrum
     dx += 0.6 * bump(a, z, (5.0, -52), (2.0, 4.5))
     # The nose: a ridge that grows to the tip and ends in a soft underside, with its wings.
     down = np.clip((8.0 - z) / 46.0, 0.0, 1.0)
-    ridge = (2.0 + 17.0 * smooth(down) * (0.35 + 0.65 * down)) * smooth((z + 48.5) / 10.5) * smooth((22.0 - z) / 26.0)
-    width = 5.0 + 4.2 * smooth((0.0 - z) / 36.0)
+    ridge = (1.0 + 12.5 * smooth(down) * (0.3 + 0.7 * down)) * smooth((z + 47.5) / 11.0) * smooth((22.0 - z) / 26.0)
+    width = 5.2 + 2.2 * smooth((0.0 - z) / 36.0)
     dx += ridge * np.exp(-0.5 * (a / width) ** 2)
-    dx += 5.0 * bump(a, z, (0, -36.5), (6.5, 5.0))  # tip
-    wings = bump(a, z, (12.5, -38.5), (4.0, 4.4))
-    dx += 8.0 * wings
+    dx += 5.0 * bump(a, z, (0, -35.5), (6.0, 5.5))  # tip
+    dx += 7.0 * bump(a, z, (11.0, -38.0), (3.6, 4.2))  # wings
     out[:, 0] += dx * facing
     out[:, 2] -= facing * (2.2 * bump(a, z, (0, -41), (7.0, 4.0)))
     return out
 
 
-def over_ball(points, offset=1.6, radius=5.0, center=EYE):
+def over_ball(points, offset=1.6, radius=7.0, center=EYE):
     """Let the skin (n, 3) of the face's left half swell over the eyeball: lids."""
     dy, dz = points[:, 1] - center[1], points[:, 2] - center[2]
     shell = BALL + offset
     inside = np.sqrt(np.maximum(shell ** 2 - dy ** 2 - dz ** 2, 0.0))
     out = points.copy()
-    near = smooth((27.0 - np.hypot(dy, dz * 1.3)) / 6.0) * (points[:, 0] > center[0] - 25.0)
+    near = smooth((32.0 - np.hypot(dy, dz * 1.2)) / 11.0) * (points[:, 0] > center[0] - 25.0)
     swollen = soft_max(points[:, 0], center[0] + inside - 0.15 * (np.hypot(dy, dz) / shell) ** 8 * shell, radius)
     out[:, 0] += near * (swollen - points[:, 0])
     return out

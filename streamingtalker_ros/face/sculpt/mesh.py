@@ -44,23 +44,30 @@ class Mesh:
                     self.quads.append((ids[i, j], ids[i + 1, j], ids[i + 1, n], ids[i, n]))
 
     def triangles(self):
-        """(T, 3) int64: each quad cut along a diagonal that mirrors from the left half of the face to the right."""
+        """(T, 3) int64: each quad cut along its shorter diagonal; where they are equal, along one that mirrors."""
         out = []
         for a, b, c, d in self.quads:
+            pa, pb, pc, pd = self.points[[a, b, c, d]]
+            first, second = np.linalg.norm(pa - pc), np.linalg.norm(pb - pd)
+            mirrored = pa[1] + pb[1] + pc[1] + pd[1] >= 0.0
             if c == d:
                 out.append((a, b, c))
-            elif self.points[[a, b, c, d], 1].mean() >= 0.0:
+            elif first < second - 1e-6 or (abs(first - second) <= 1e-6 and mirrored):
                 out += [(a, b, c), (a, c, d)]
             else:
                 out += [(a, b, d), (b, c, d)]
         return np.array(out, np.int64)
 
-    def mirror(self, known):
+    def mirror(self, known, one_sided=()):
         """(V,) int: each vertex's partner across the plane y = 0, itself on it. Points are made exactly symmetric.
 
-        known: (ids, partners) of vertices that lie on each other, where the nearest one is no answer."""
+        known: (ids, partners) of vertices that lie on each other, where the nearest one is no answer;
+        one_sided: parts that have no symmetry and keep their shape (their vertices are their own partners)."""
         partner = np.empty(len(self.points), np.int64)
         for name, (first, last) in self.parts.items():
+            if name in one_sided:
+                partner[first:last] = np.arange(first, last)
+                continue
             other, end = self.parts[other_side(name)]
             here, there = self.points[first:last] * (1.0, -1.0, 1.0), self.points[other:end]
             distance = np.linalg.norm(here[:, None].astype(np.float32) - there[None].astype(np.float32), axis=-1)
@@ -68,7 +75,11 @@ class Mesh:
             assert distance.min(axis=1).max() < 1e-2, f"part {name} has no mirror image"
         partner[known[0]] = known[1]
         assert (partner[partner] == np.arange(len(partner))).all(), "the mirror is not one to one"
-        self.points = (self.points + self.points[partner] * (1.0, -1.0, 1.0)) / 2.0
+        even = (self.points + self.points[partner] * (1.0, -1.0, 1.0)) / 2.0
+        for name in one_sided:
+            first, last = self.parts[name]
+            even[first:last] = self.points[first:last]
+        self.points = even
         return partner
 
 

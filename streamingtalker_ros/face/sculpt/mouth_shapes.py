@@ -2,12 +2,14 @@
 the right ones). Shapes that keep closed lips closed give both lips one motion along the line where they touch."""
 import numpy as np
 
-from .canvas import HINGE, LIPS
+from .canvas import HINGE
+from .head import MOUTH
 from .mesh import smooth
+from .skin import HALF_WIDTH, mouth_line
 
 OPEN_DEGREES = 21.0
 _ROLL = {"outer1": (-0.5, 0.5), "outer2": (-1.0, 1.5), "outer3": (-1.2, 2.4), "border": (-2.0, 3.4), "lip0": (-3.8, 3.2), "lip1": (-5.4, 2.2),
-         "lip2": (-5.4, 0.6), "lip3": (-4.6, -0.2), "contact": (-4.0, -0.6), "lining0": (-3.4, -1.2), "lining1": (-1.5, -1.5)}
+         "lip2": (-5.4, 0.8), "lip3": (-4.6, 0.2), "contact": (-3.4, 0.0), "lining0": (-2.8, -0.6), "lining1": (-1.2, -0.8)}
 _PRESS = {"outer2": (0.3, 0.5), "outer3": (0.3, 1.0), "border": (-0.4, 2.3), "lip0": (-1.2, 2.4), "lip1": (-2.2, 1.7),
           "lip2": (-2.2, 0.8), "lip3": (-1.6, 0.2), "contact": (-1.2, 0.0), "lining0": (-1.0, 0.0)}
 
@@ -31,10 +33,13 @@ def _swing(c, degrees):
 
 def _jaw(c):
     swing = _swing(c, OPEN_DEGREES)
+    slide = c.jaw * smooth((c.x + 5.0) / 65.0)  # fades towards the ears
+    for part in ("teeth_lower", "tongue"):
+        slide[slice(*c.parts[part])] = 1.0
     shapes = {"jawOpen": c.jaw[:, None] * swing,
               "mouthClose": (c.seal - c.jaw)[:, None] * swing,
-              "jawForward": c.move(c.jaw, dx=6.5),
-              "jawLeft": c.move(c.jaw, dy=7.5, dx=-0.6)}
+              "jawForward": c.move(slide, dx=6.5),
+              "jawLeft": c.seal_lips(c.move(slide, dy=7.5, dx=-0.6))}
     shapes["jawOpen"] -= np.column_stack([np.zeros_like(c.y), 0.055 * c.y * c.lip, np.zeros_like(c.y)])
     return shapes
 
@@ -46,16 +51,19 @@ def _whole_mouth(c):
     for name, share in (("border", 0.5), ("lip0", 0.7), ("lip1", 0.9), ("lip2", 1.0), ("lip3", 1.0), ("contact", 1.0), ("lining0", 1.0),
                         ("lining1", 0.5), ("outer3", 0.35), ("outer2", 0.15)):
         inner[c.rings.mouth[name]] = share
-    funnel = c.move(c.lip, dx=1.0) * (3.5 + 6.0 * mid)[:, None]
+    bow = c.lip * (mouth_line(np.minimum(c.a, HALF_WIDTH)) - MOUTH)  # round mouths lose the smile of their line
+    funnel = c.move(c.lip, dx=1.0) * (2.0 + 7.0 * mid)[:, None]
     funnel[:, 1] -= 0.36 * c.y * c.lip
-    funnel[:, 2] += up * inner * mid * np.where(up > 0, 4.6, 5.4)
+    funnel[:, 2] += up * inner * mid * np.where(up > 0, 4.0, 4.6)
     funnel += c.move(inner * mid * np.abs(up), dx=1.5)
-    pucker = c.move(c.lip, dx=1.0) * (2.5 + 8.5 * mid)[:, None]
+    funnel[:, 2] -= 0.8 * bow
+    pucker = c.move(c.lip, dx=1.0) * (1.0 + 9.0 * mid)[:, None]
     pucker[:, 1] -= 0.46 * c.y * c.lip
     border = np.zeros(len(c.points))
     for name, share in (("outer3", 0.3), ("border", 0.6), ("lip0", 1.0), ("lip1", 0.7), ("lip2", 0.3)):
         border[c.rings.mouth[name]] = share
     pucker[:, 2] += up * border * (1.3 * mid + 0.3)
+    pucker[:, 2] -= 0.85 * bow
     pucker -= c.move(c.region(42, -58, 10, 14), dx=2.5) + c.move(c.region(-42, -58, 10, 14), dx=2.5)
     left = c.move(c.lip, dy=9.0)
     left[:, 2] += 0.05 * c.y * c.lip
@@ -89,10 +97,9 @@ def _ringed(c, table, upper, half=None):
 def _corners(c):
     """Shapes of the mouth's left corner: weights rise over the lips from the middle to the corner and fade on the cheek."""
     along = smooth((c.y + 6.0) / 30.0)
-    near = np.maximum(c.lip * along, 0.0)
-    pull = near * smooth((62.0 - c.a) / 26.0)
+    pull = c.wide * along
     cheek = c.region(43, -33, 12, 11)
-    smile = c.move(pull, dx=-6.5, dy=9.5, dz=9.0) + c.move(c.left() * c.lip, dx=-1.0, dz=0.8)
+    smile = c.move(pull, dx=-5.5, dy=7.5, dz=6.8) + c.move(c.left() * c.lip, dx=-1.0, dz=1.0)
     smile += c.move(cheek, dx=4.5, dy=1.5, dz=5.5) + c.move(c.region(36, -13, 12, 5), dx=1.0, dz=1.6)
     frown = c.move(pull, dx=-1.5, dy=2.5, dz=-9.0) + c.move(c.region(26, -84, 12, 9), dx=0.8, dz=-3.0)
     frown += c.move(c.region(12, -90, 11, 9), dx=1.0, dz=1.5)

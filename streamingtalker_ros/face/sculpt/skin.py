@@ -10,11 +10,11 @@ import numpy as np
 from .head import BALL, EYE, MOUTH, front, loft, over_ball, relief, _STATIONS, LAST
 from .mesh import block_loop, bump, smooth
 
-HALF_WIDTH = 25.0  # of the mouth
+HALF_WIDTH = 24.5  # of the mouth
 _ROWS_Z = (44, 37, 30.5, 24, 18, 12, 6, 0, -6, -12, -18, -24, -30, -36, -41.5, -46.5, -52, -57.5, -63, -68.5, -74.5,
            -81, -87, -93, -99, -104)  # front height of the rows over the face
-_ROWS_V = (0.5, 1.05, 1.6, 2.15, 2.7, 3.2, 3.65), (12.4, 13.0, 13.6, 14.3, 15.1, LAST)
-_COLUMNS = tuple(range(0, 61, 5)) + (67, 76, 88, 102, 118, 134, 150, 165)  # degrees, left half
+_ROWS_V = (0.7, 1.4, 2.1, 2.8, 3.4), (12.4, 12.9, 13.5, 14.1, 14.8, LAST)
+_COLUMNS = (0, 4, 8, 12.5, 17.5, 23, 29, 35, 41, 47.5, 54, 60.5) + (68, 76, 88, 102, 118, 134, 150, 165)  # degrees, left half
 
 
 @dataclass
@@ -31,7 +31,7 @@ class Rings:
 def mouth_line(y):
     """Height of the line between the closed lips at y (n,): nearly level, corners lifted by a hint of a smile."""
     t = np.abs(y) / HALF_WIDTH
-    return MOUTH + 2.4 * t ** 2.2 - 0.7 * np.exp(-(y / 5.0) ** 2) + 0.5 * np.exp(-((np.abs(y) - 9.0) / 5.0) ** 2)
+    return MOUTH + 4.2 * t ** 2.0 - 0.5 * np.exp(-(y / 5.0) ** 2) + 0.5 * np.exp(-((np.abs(y) - 9.0) / 5.0) ** 2)
 
 
 def sculpt_skin(mesh):
@@ -84,9 +84,9 @@ def _lid(count=30):
     """The almond of the left eye: (count, 2) frontal offsets from the ball's centre, from the outer corner on."""
     angle = 2.0 * np.pi * np.arange(count) / count
     c, s = np.cos(angle), np.sin(angle)
-    width = 14.6
-    upper = 7.4 * np.abs(s) ** 1.05
-    lower = 6.3 * np.abs(s) ** 1.15
+    width = np.where(c >= 0, 17.0, 15.6)
+    upper = 7.9 * np.abs(s) ** 1.0
+    lower = 8.0 * np.abs(s) ** 1.1
     y = width * (0.75 * c + 0.25 * (1.0 - 2.0 * np.minimum(angle, 2 * np.pi - angle) / np.pi))
     z = np.where(s >= 0, upper, -lower) + 1.3 * c - 0.9 * np.exp(-((c + 1) / 0.15) ** 2)
     return np.stack([y, z], axis=1)
@@ -95,8 +95,8 @@ def _lid(count=30):
 def _eye_rings(mesh, loops):
     lid = _lid()
     block = mesh.points[loops["left"]][:, 1:] - EYE[1:]
-    margin = _on_ball(lid, 1.5)
-    points = [_on_ball(lid * 1.02, -0.2) - (2.0, 0, 0), _on_ball(lid * 0.985, 0.35), margin]
+    margin = _on_ball(lid, np.where(np.sin(2 * np.pi * np.arange(30) / 30) > 0.05, 2.3, 1.4))
+    points = [_on_ball(lid * 1.02, -0.2) - (1.5, 0, 0), _on_ball(lid * 0.985, 0.35), margin]
     for t in (0.13, 0.30, 0.5, 0.75):
         at = lid + (block - lid) * t
         points.append(relief_all(front(EYE[1] + at[:, 0], EYE[2] + at[:, 1])))
@@ -114,7 +114,7 @@ def _eye_rings(mesh, loops):
 
 def _on_ball(offset, lift):
     """Frontal offsets (n, 2) from the left ball's centre -> points (n, 3) `lift` above the ball."""
-    depth = np.sqrt(np.maximum((BALL + lift) ** 2 - (offset ** 2).sum(axis=1), 1.0))
+    depth = np.sqrt(np.maximum((BALL + np.asarray(lift)) ** 2 - (offset ** 2).sum(axis=1), 1.0))
     return np.column_stack([EYE[0] + depth, EYE[1] + offset[:, 0], EYE[2] + offset[:, 1]])
 
 
@@ -126,7 +126,7 @@ def _mouth_rings(mesh, block):
     t = np.abs(y) / HALF_WIDTH
     side = np.where(k % 20 == 0, 0.0, np.where(k < 20, 1.0, -1.0))
     line = mouth_line(y)
-    height = np.where(side > 0, 7.4 * (1 - t ** 2) ** 0.85 * (1 - 0.16 * np.exp(-(y / 3.2) ** 2)), 8.6 * (1 - t ** 2.2) ** 0.8)
+    height = np.where(side > 0, 6.5 * (1 - t ** 2) ** 0.85 * (1 - 0.16 * np.exp(-(y / 3.2) ** 2)), 7.9 * (1 - t ** 2.2) ** 0.8)
     border = np.column_stack([y * 1.045, line + side * height])
     block_yz = mesh.points[block][:, 1:]
     rings = {"block": block}

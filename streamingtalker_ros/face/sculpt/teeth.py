@@ -3,9 +3,9 @@ import numpy as np
 
 from .head import MOUTH
 
-FRONT = 85.5  # x of the upper incisors
+FRONT = 87.0  # x of the upper incisors
 EDGE = MOUTH - 1.2  # height of their edge
-_TOOTH = 3  # columns per tooth
+_TOOTH = 2  # columns per tooth
 
 
 def sculpt_teeth(mesh):
@@ -19,10 +19,10 @@ def sculpt_teeth(mesh):
     for part, up, front, half in (("teeth_upper", 1.0, FRONT, 23.5), ("teeth_lower", -1.0, FRONT - 2.6, 21.5)):
         edge = EDGE if up > 0 else EDGE + 0.6
         rows, names = [], []
-        for height, back, name in ((11.5, 1.6, "gum"), (8.0, 0.4, "gum"), (7.0, 0.0, "tooth"), (3.0, -0.4, "tooth"), (0.0, 0.5, "tooth"),
-                                   (0.6, 2.6, "tooth"), (9.0, 5.0, "gum")):
+        for height, back, name in ((9.5, 1.0, "gum"), (7.6, 0.2, "gum"), (6.9, 0.0, "tooth"), (1.2, -0.2, "tooth"),
+                                   (0.0, 0.9, "tooth"), (9.0, 4.0, "gum")):
             size = 1.0 - 0.22 * smooth_abs(turn)
-            z = edge + up * (height * size + (0.5 * gap if height < 2.0 else 0.9 * (1 - gap) * (name == "gum") * (height == 8.0)))
+            z = edge + up * (height * size + (0.5 * gap if height < 0.5 else 0.9 * (1 - gap) * (6.5 < height < 8.0)))
             inset = back + 0.45 * gap * (name == "tooth")
             ring = np.column_stack([front - inset - 36.0 * (1.0 - np.cos(turn)), (half - inset * 0.6) * np.sin(turn), z])
             rows.append(ring)
