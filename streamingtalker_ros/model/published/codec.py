@@ -93,8 +93,10 @@ class Codec(nn.Module):
         indices = distance.argmin(1)
         return codes[indices].view_as(latents), indices.view(*latents.shape[:2], c.slots)
 
-    def decode(self, latents):  # (B, T, H·C) -> offsets (B, T, 3V)
-        return self.leave(self.decoder(self.pre(latents)))
+    def decode(self, latents, newest=None):
+        """Latents (B, T, H·C) -> offsets of the `newest` rows, by default of all: (B, newest, 3V)."""
+        decoded = self.decoder(self.pre(latents))  # every row counts: attention and norm run over time
+        return self.leave(decoded if newest is None else decoded[:, -newest:])
 
     def start_latent(self):
         """(H·C,): the all-zero clip of two frames, encoded and quantised, row 0; what every history begins with."""

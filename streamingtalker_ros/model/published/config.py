@@ -158,6 +158,14 @@ def read_yaml(path, hubert=None):
         audio_fps=get("MODEL", "AUDIO_ENCODER", "audio_fps", default=50, kind=float),
         hubert=dict(hubert or {}),
     )
+    for name in ("vertices", "frame_rate", "slots", "code_dim", "codes", "codec_width", "codec_layers", "codec_heads",
+                 "codec_ff", "width", "audio_dim", "heads", "layers", "ff", "period", "history", "steps", "audio_fps"):
+        if not getattr(config, name) > 0:
+            raise TalkerError(f"{path}: the {name} of the network is {getattr(config, name)}, it must be positive")
+    for width, heads, part in ((config.width, config.heads, "DIFF_AR_DEC.latent_dim and n_heads"),
+                               (config.codec_width, config.codec_heads, "VAE.hidden_size and num_attention_heads")):
+        if width % heads:
+            raise TalkerError(f"{path}: MODEL.{part} are {width} and {heads}, which do not divide")
     latent = get(*predictor, "vq_dim", default=1024, kind=int)
     if latent != config.latent_dim:
         raise TalkerError(f"{path}: vq_dim is {latent}, but face_quan_num · zquant_dim is {config.latent_dim}")

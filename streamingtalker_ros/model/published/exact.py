@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import torch
 
+from ...errors import TalkerError
 from . import hubert
 from .head import coefficients, sample_stepped
 
@@ -29,10 +30,13 @@ def generate(network, audio, identity, noise, template=None, steps=None):
 
     audio: (n,) float32 at 16 kHz, already normalised (hubert.normalise); identity: row number;
     noise: (≥ L, H·C), row n the white noise of frame n; template: (V, 3), default the network's own.
+    Raises TalkerError when the noise is too short.
     """
     c = network.config
     raw = hubert.encode(network.audio, audio[None])  # (1, N, audio_dim)
     features = hubert.interpolate(raw, c.audio_fps, c.frame_rate)  # (1, L, audio_dim)
+    if len(noise) < features.shape[1]:
+        raise TalkerError(f"noise has {len(noise)} rows, the audio gives {features.shape[1]} frames: give a row for each")
     template = network.template if template is None else template
     sampler = coefficients(c, steps or c.steps)
     who = torch.tensor([identity], device=audio.device)

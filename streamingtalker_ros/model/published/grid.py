@@ -1,0 +1,79 @@
+"""When a pass happens and what it hears: the arithmetic of bounded streaming, free of networks and state.
+
+A pass k computes the frames k·hop … (k + 1)·hop − 1 at once, from at most `window` seconds of audio that end
+`context` seconds after the last of them. All positions are counted from the stream's first sample, so that how the
+audio was cut into chunks can have no influence.
+"""
+import math
+from dataclasses import dataclass
+from fractions import Fraction
+
+from ...errors import TalkerError
+
+SAMPLE_RATE = 16000
+
+
+@dataclass(frozen=True)
+class Grid:
+    """frame_rate: frames/s; audio_fps: features/s; stride, reach: samples of a feature (hubert.geometry);
+    hop: frames per pass; window: seconds of audio a pass hears; context: seconds after its last frame's audio."""
+
+    frame_rate: Fraction
+    audio_fps: Fraction
+    stride: int
+    reach: int
+    hop: int
+    window: float
+    context: float
+
+    @classmethod
+    def fitted(cls, frame_rate, audio_fps, stride, reach, hop, window, context):
+        """The grid, after a check that every pass hears what its frames need. Raises TalkerError naming the cure."""
+        if hop != int(hop) or hop < 1:
+            raise TalkerError(f"a hop of {hop} frames cannot be had: give a whole number, 1 or more")
+        grid = cls(Fraction(frame_rate).limit_denominator(1000), Fraction(audio_fps).limit_denominator(1000),
+                   stride, reach, int(hop), float(window), float(context))
+        if not context >= grid.least_context:
+            raise TalkerError(f"a context of {context:g} s is too short for this model: give {grid.least_context:.3f} "
+                              "s or more")
+        least = float(hop / grid.frame_rate) + context + (stride + 1) / SAMPLE_RATE
+        if not window >= least:
+            raise TalkerError(f"a window of {window:g} s is too short for a hop of {hop} frames: give {least:.2f} s or "
+                              "more, or a smaller hop")
+        return grid
+
+    @property
+    def least_context(self):
+        """Seconds: the feature after a frame's place begins up to one stride later and hears `reach` samples."""
+        return max(0.0, (self.stride + self.reach) / SAMPLE_RATE - float(1 / self.frame_rate))
+
+    @property
+    def lookahead(self):
+        """Seconds after its own audio that the first frame of a pass waits for; no frame depends on later audio."""
+        ragged = (SAMPLE_RATE / self.frame_rate).denominator > 1  # frames that end between samples wait for the next
+        return float((self.hop - 1) / self.frame_rate) + self.context + ragged / SAMPLE_RATE
+
+    @property
+    def window_samples(self):
+        return round(self.window * SAMPLE_RATE)
+
+    def end(self, k):
+        """First sample that pass k does not hear."""
+        return math.ceil((k + 1) * self.hop * SAMPLE_RATE / self.frame_rate) + round(self.context * SAMPLE_RATE)
+
+    def start(self, k):
+        """First sample that pass k hears: on the features' grid, so that features keep their places."""
+        return max(0, -(-(self.end(k) - self.window_samples) // self.stride) * self.stride)
+
+    def positions(self, k):
+        """Where each of the pass's frames lies among the features of its window: hop floats.
+
+        Frame n lies at feature n·audio_fps/frame_rate. (The published interpolation aligns the last rows as well,
+        which stretches this by less than two features over the whole utterance and needs its end.)
+        """
+        first = Fraction(self.start(k), self.stride)
+        return [float(n * self.audio_fps / self.frame_rate - first) for n in range(k * self.hop, (k + 1) * self.hop)]
+
+    def frames(self, samples):
+        """Frames that so many samples of audio are owed: ceil(samples · frame_rate / 16000)."""
+        return math.ceil(samples * self.frame_rate / SAMPLE_RATE)
