@@ -21,6 +21,7 @@ def save(folder, network):
     folder.mkdir(parents=True, exist_ok=True)
     save_file({name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()},
               str(folder / WEIGHTS))
+    (folder / WEIGHTS).chmod(0o644)  # safetensors writes for its owner alone; a checkpoint is to be shared
     (folder / CONFIG).write_text(json.dumps(network.config.to_json(), indent=2) + "\n")
 
 
