@@ -150,7 +150,7 @@ def resized(pcm, factor):
 def augment(pcm, seed, voices=()):
     """One random recording of the clean voice pcm (n,): (n,) float32 within ±1, equal for equal seeds.
 
-    seed: int, sequence of ints or numpy Generator; voices: other pcm for babble. Half of the draws stay nearly clean.
+    seed: int, sequence of ints or numpy Generator; voices: other pcm for babble.
     """
     rng = np.random.default_rng(seed)
     out, count = np.asarray(pcm, np.float32), len(pcm)

@@ -154,13 +154,15 @@ def _festival(entry, texts, paths, stretch):
     for text, path in zip(texts, paths):
         safe = "".join(char for char in text if char not in '"\\')
         lines.append(f'(say "{safe}" "{path}" "{path.with_suffix(".lab")}")')
-    script = paths[0].with_name("say.scm") if paths else None
-    if script is None:
+    if not texts:
         return []
+    script = paths[0].with_name("say.scm")
     script.write_text("\n".join(lines))
     _run(["festival", "-b", str(script)])
     table = []
-    for path in paths:
+    for text, path in zip(texts, paths):
+        if not path.with_suffix(".lab").is_file():       # festival reports its own failures with exit code 0
+            raise TalkerError(f"festival could not speak “{text}”; give it an English sentence")
         rows = (line.split() for line in path.with_suffix(".lab").read_text().splitlines())
         table.append([(name, float(end), int(stress == "1")) for name, end, stress in rows])
     return table
