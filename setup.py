@@ -35,7 +35,7 @@ setup(
         "numpy>=1.21",         # rclpy of ROS 2 Humble is compiled against 1.21: never forced higher
         "soxr>=0.5.0",         # the first with the variable-rate engine
         "soundfile>=0.12.1",   # the first whose wheels read MP3
-        "safetensors>=0.4.0",
+        "safetensors>=0.4.1",
         "pyyaml>=6.0",
         "cyclonedds>=0.10.5",
         "rosbags>=0.10.0",
