@@ -62,7 +62,7 @@ def test_stored_motion_is_the_teachers(clips):
 
 
 def test_sound_is_where_the_phones_say(clips):
-    """Nearly all frames within pauses are 20 dB below the speech beside them, nearly all within vowels are not."""
+    """Nearly all frames within pauses are 20 dB below speech, nearly all within vowels are not."""
     pauses, vowels = [], []
     for clip in clips:
         if clip.voice == "none":

@@ -1,4 +1,4 @@
-"""Laws of the procedural teacher on real synthetic speech: closures, open vowels, rest, anticipation, life."""
+"""Laws of the procedural teacher on real synthetic speech: closures, open vowels, rest, life above."""
 import itertools
 
 import numpy as np
