@@ -74,7 +74,9 @@ class TalkerStage:
         motion = (difference.square().mean(-1) * learned).sum() / count
         pairs = learned[:, 1:] * learned[:, :-1]
         velocity = (difference.diff(dim=1).square().mean(-1) * pairs).sum() / pairs.sum()
-        gap = (((self.gap(made) - self.gap(window.motion)) * 8.0).square() * learned).sum() / count
+        true = self.gap(window.motion)
+        contact = 1.0 + 2.0 * (true < 0.02)  # lips that touch are what people look at
+        gap = (((self.gap(made) - true) * 8.0).square() * contact * learned).sum() / count
         return motion, velocity, gap
 
     def _history(self, window, past, audio, style, step, rng):
