@@ -160,15 +160,22 @@ class PublishedModel:
     @torch.inference_mode()
     def step(self, k, state, identity, noise, head):
         """Pass k: `state.pcm` ends where the pass's hearing ends. noise (hop, H·C) -> offsets (hop, 3V)."""
-        net, hop = self.network, self.grid.hop
+        return self.speak(self.listen(k, state), state, identity, noise, head)
+
+    def listen(self, k, state):
+        """The features (hop, audio_dim) of pass k's frames, from the newest window of audio."""
         end, start = self.grid.end(k), self.grid.start(k)
         window = state.pcm[len(state.pcm) - (end - start):]  # (≤ window samples,)
         if self.normalise:
             state.loudness.hear(state.pcm[len(state.pcm) - (end - (self.grid.end(k - 1) if k else 0)):])
             window = state.loudness.normalise(window)
-        features = hubert.encode(net.audio, torch.from_numpy(window).to(self.device)[None])  # (1, N, audio_dim)
+        features = hubert.encode(self.network.audio, torch.from_numpy(window).to(self.device)[None])  # (1, N, audio_dim)
         places = torch.tensor(self.grid.positions(k), dtype=torch.float32, device=self.device)
-        features = hubert.pick(features, places)[0]  # (hop, audio_dim)
+        return hubert.pick(features, places)[0]
+
+    def speak(self, features, state, identity, noise, head):
+        """The next frames, one per row of features (hop, audio_dim) and noise (hop, H·C) -> offsets (hop, 3V)."""
+        net, hop = self.network, len(features)
         latent, new = state.latents[:, -1], []
         for i in range(hop):
             condition = net.predictor.step(latent, features[i: i + 1], identity, state.predictor)  # (1, d)
