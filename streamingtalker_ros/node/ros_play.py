@@ -36,7 +36,7 @@ class AudioPlayer(Node):
             message = ros_audio.message_class(lineages.INFO_TYPE)()
             lineages.fill_info(message, self.format)
             info = self.create_publisher(type(message), "audio_info", INFO_QOS)
-            info.publish(self._message)
+            info.publish(message)
 
     def wait_for_subscriber(self, timeout):
         """Wait until somebody listens. Returns whether somebody does, after at most `timeout` seconds."""

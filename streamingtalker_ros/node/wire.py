@@ -12,9 +12,12 @@ import uuid
 from ..errors import TalkerError, require
 from . import messages
 
-_LOCALHOST = ("<CycloneDDS><Domain><General><AllowMulticast>false</AllowMulticast></General><Discovery>"
-              "<ParticipantIndex>auto</ParticipantIndex><MaxAutoParticipantIndex>32</MaxAutoParticipantIndex>"
-              "<Peers><Peer address=\"localhost\"/></Peers></Discovery></Domain></CycloneDDS>,")
+_DISCOVERY = ("<CycloneDDS><Domain>{general}<Discovery><ParticipantIndex>auto</ParticipantIndex>"
+              "<MaxAutoParticipantIndex>32</MaxAutoParticipantIndex><Peers><Peer address=\"localhost\"/></Peers>"
+              "</Discovery></Domain></CycloneDDS>")
+# on the local host alone rmw_cyclonedds announces itself to 127.0.0.1, and Cyclone DDS 11 hears chosen interfaces only
+_LOCALHOST = ("<General><AllowMulticast>false</AllowMulticast><Interfaces><NetworkInterface address=\"127.0.0.1\"/>"
+              "</Interfaces></General>")
 _SECOND = 1_000_000_000
 _domains = {}  # domains whose configuration this process has set; Cyclone DDS takes it once per process
 
@@ -53,12 +56,12 @@ class Wire:
                                        self.qos(depth=1, latched=True))
 
     def _join(self, domain):
-        config = os.environ.get("CYCLONEDDS_URI", "")
-        if (os.environ.get("ROS_LOCALHOST_ONLY") == "1"
-                or os.environ.get("ROS_AUTOMATIC_DISCOVERY_RANGE", "").upper() == "LOCALHOST"):
-            config = _LOCALHOST + config
+        local = (os.environ.get("ROS_LOCALHOST_ONLY") == "1"
+                 or os.environ.get("ROS_AUTOMATIC_DISCOVERY_RANGE", "").upper() == "LOCALHOST")
+        config = ",".join(filter(None, [_DISCOVERY.format(general=_LOCALHOST if local else ""),
+                                        os.environ.get("CYCLONEDDS_URI")]))   # the user's settings win
         try:
-            if config and domain not in _domains:
+            if domain not in _domains:
                 _domains[domain] = self._dds["domain"].Domain(domain, config)
             return self._dds["domain"].DomainParticipant(
                 domain, self._dds["qos"].Qos(self._policy.Userdata(b"enclave=/;")))
