@@ -33,12 +33,12 @@ setup(
     zip_safe=False,
     install_requires=[
         "numpy>=1.21",         # rclpy of ROS 2 Humble is compiled against 1.21: never forced higher
-        "soxr>=0.5.0",         # the first with the variable-rate engine
+        "soxr>=1.1.0",         # the first with the variable-rate engine
         "soundfile>=0.12.1",   # the first whose wheels read MP3
         "safetensors>=0.4.1",
         "pyyaml>=6.0",
         "cyclonedds>=0.10.5",
-        "rosbags>=0.10.0",
+        "rosbags>=0.10.8",     # the first that knows the messages of Jazzy
         "tqdm>=4.62",
         "transformers>=4.40",
         "sounddevice>=0.4.6",

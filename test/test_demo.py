@@ -11,7 +11,7 @@ from streamingtalker_ros.node.recorder import Recorded
 
 
 def recorded(frame, stamp, value):
-    return Recorded(0.0, stamp, frame, "head", ("jawOpen",), np.float32([value]), np.float32([0, 0, 0, 1]), True)
+    return Recorded(0.0, stamp, frame, "head", ("jawOpen",), np.float32([value]), np.float32([0, 0, 0, 1]), 1)
 
 
 def demo(*arguments):

@@ -49,6 +49,10 @@ class AudioFormat:
         return _BYTES[self.encoding] * self.channels
 
 
+def _scale(bits):
+    return np.float32(2.0 ** (1 - bits))  # typed: numpy 1 would widen the array for a large Python integer
+
+
 class PayloadDecoder:
     """Decodes the packets of one voice, one after another.
 
@@ -85,17 +89,17 @@ class PayloadDecoder:
     def _samples(self, data):
         encoding = self.format.encoding
         if encoding == "u8":
-            return (np.frombuffer(data, np.uint8).astype(np.float32) - 128) / 128
+            return (np.frombuffer(data, np.uint8).astype(np.float32) - 128) * _scale(8)
         if encoding == "s8":
-            return np.frombuffer(data, np.int8).astype(np.float32) / 128
+            return np.frombuffer(data, np.int8).astype(np.float32) * _scale(8)
         if encoding == "s16":
-            return np.frombuffer(data, "<i2").astype(np.float32) / 32768
+            return np.frombuffer(data, "<i2").astype(np.float32) * _scale(16)
         if encoding == "s24":  # into the upper three bytes of a 32-bit integer, which brings the sign along
             wide = np.zeros((len(data) // 3, 4), np.uint8)
             wide[:, 1:] = np.frombuffer(data, np.uint8).reshape(-1, 3)
-            return wide.view("<i4")[:, 0].astype(np.float32) / 2147483648
+            return wide.view("<i4")[:, 0].astype(np.float32) * _scale(32)
         if encoding == "s32":
-            return np.frombuffer(data, "<i4").astype(np.float32) / 2147483648
+            return np.frombuffer(data, "<i4").astype(np.float32) * _scale(32)
         samples = np.frombuffer(data, "<f4").astype(np.float32)
         broken = ~np.isfinite(samples)
         if broken.any():

@@ -127,7 +127,7 @@ class _Process:
             for process in (self, *others):
                 process.ended()
             if time.monotonic() > deadline:
-                raise TalkerError(f"`streamingtalker {self._command}` did not get there in {timeout:.0f} s: run "
+                raise TalkerError(f"`streamingtalker {self._command}` is not there after {timeout:.0f} s: run "
                                   "it by itself to see why")
             time.sleep(0.05)
 
