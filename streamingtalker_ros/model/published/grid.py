@@ -36,7 +36,7 @@ class Grid:
         if not context >= grid.least_context:
             raise TalkerError(f"a context of {context:g} s is too short for this model: give {grid.least_context:.3f} "
                               "s or more")
-        least = float(hop / grid.frame_rate) + context + (stride + 1) / SAMPLE_RATE
+        least = float(hop / grid.frame_rate) + context + (2 * stride + 1) / SAMPLE_RATE
         if not window >= least:
             raise TalkerError(f"a window of {window:g} s is too short for a hop of {hop} frames: give {least:.2f} s or "
                               "more, or a smaller hop")
@@ -54,16 +54,23 @@ class Grid:
         return float((self.hop - 1) / self.frame_rate) + self.context + ragged / SAMPLE_RATE
 
     @property
+    def features(self):
+        """Features of a full window; every pass after the first seconds has this many, so that shapes stay."""
+        return (round(self.window * SAMPLE_RATE) - self.reach) // self.stride + 1
+
+    @property
     def window_samples(self):
-        return round(self.window * SAMPLE_RATE)
+        """Samples that those features hear."""
+        return (self.features - 1) * self.stride + self.reach
 
     def end(self, k):
-        """First sample that pass k does not hear."""
+        """Samples that have to arrive before pass k."""
         return math.ceil((k + 1) * self.hop * SAMPLE_RATE / self.frame_rate) + round(self.context * SAMPLE_RATE)
 
-    def start(self, k):
-        """First sample that pass k hears: on the features' grid, so that features keep their places."""
-        return max(0, -(-(self.end(k) - self.window_samples) // self.stride) * self.stride)
+    def span(self, k):
+        """(start, stop): the samples that pass k hears, whole features on the features' own grid, stop ≤ end(k)."""
+        last = (self.end(k) - self.reach) // self.stride
+        return max(0, last - self.features + 1) * self.stride, last * self.stride + self.reach
 
     def positions(self, k):
         """Where each of the pass's frames lies among the features of its window: hop floats.
@@ -71,7 +78,7 @@ class Grid:
         Frame n lies at feature n·audio_fps/frame_rate. (The published interpolation aligns the last rows as well,
         which stretches this by less than two features over the whole utterance and needs its end.)
         """
-        first = Fraction(self.start(k), self.stride)
+        first = self.span(k)[0] // self.stride
         return [float(n * self.audio_fps / self.frame_rate - first) for n in range(k * self.hop, (k + 1) * self.hop)]
 
     def frames(self, samples):

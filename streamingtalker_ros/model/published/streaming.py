@@ -63,7 +63,7 @@ class Loudness:
 class VoiceState:
     """All that one voice remembers, of fixed size."""
 
-    pcm: np.ndarray  # (window samples,) float32, the newest audio at its end
+    pcm: np.ndarray  # (a window and a stride,) float32, the newest audio at its end
     loudness: Loudness
     predictor: PredictorState
     latents: torch.Tensor  # (1, decode rows, H·C), the newest at its end
@@ -152,7 +152,7 @@ class PublishedModel:
     def state(self):
         """A fresh VoiceState."""
         latents = self.start_latent.new_zeros(1, self.decode, self.network.config.latent_dim)
-        state = VoiceState(np.zeros(self.grid.window_samples, np.float32), Loudness(),
+        state = VoiceState(np.zeros(self.grid.window_samples + self.grid.stride, np.float32), Loudness(),
                            self.network.predictor.state(1), latents)
         state.reset(self.start_latent)
         return state
@@ -164,10 +164,11 @@ class PublishedModel:
 
     def listen(self, k, state):
         """The features (hop, audio_dim) of pass k's frames, from the newest window of audio."""
-        end, start = self.grid.end(k), self.grid.start(k)
-        window = state.pcm[len(state.pcm) - (end - start):]  # (≤ window samples,)
+        end, (start, stop) = self.grid.end(k), self.grid.span(k)
+        newest = len(state.pcm) - end  # state.pcm[newest + i] is sample i of the stream
+        window = state.pcm[newest + start:newest + stop]  # (≤ grid.window_samples,)
         if self.normalise:
-            state.loudness.hear(state.pcm[len(state.pcm) - (end - (self.grid.end(k - 1) if k else 0)):])
+            state.loudness.hear(state.pcm[newest + (self.grid.end(k - 1) if k else 0):])
             window = state.loudness.normalise(window)
         features = hubert.encode(self.network.audio, torch.from_numpy(window).to(self.device)[None])  # (1, N, audio_dim)
         places = torch.tensor(self.grid.positions(k), dtype=torch.float32, device=self.device)
