@@ -48,7 +48,7 @@ setup(
         "train": TRAIN,
         "video": ["av>=12.0", "pillow>=10.1"],
         "web": [],             # the browser's view asks for nothing beyond the base
-        "test": ["pytest>=7.4", "pytest-timeout>=2.2", "diffusers>=0.27", "wheel", "setuptools>=68"],
+        "test": ["pytest>=7.4", "pytest-timeout>=2.2", "diffusers>=0.27", "wheel>=0.40", "setuptools>=68"],
     },
     entry_points={"console_scripts": ["streamingtalker = streamingtalker_ros.cli:main"]},
 )
