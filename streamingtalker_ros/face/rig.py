@@ -37,7 +37,7 @@ class Rig:
     def _moving(self):
         """The vertices that any shape moves, and their deltas as a matrix: (M,) int, (S, 3 M) float32."""
         moving = np.flatnonzero((self.deltas != 0).any(axis=(0, 2)))
-        return moving, np.ascontiguousarray(self.deltas[:, moving].reshape(len(self.deltas), -1))
+        return moving, np.ascontiguousarray(self.deltas[:, moving].reshape(len(self.deltas), 3 * len(moving)))
 
     def _checked(self, weights):
         weights = np.asarray(weights, np.float32)

@@ -56,5 +56,5 @@ def _landmarks(rings):
     upper = np.arange(19, 0, -1)  # from the person's right to the left
     return {"inner_lip_upper": mouth["contact"][upper], "inner_lip_lower": mouth["contact"][40 - upper],
             "outer_lip_upper": mouth["border"][upper], "outer_lip_lower": mouth["border"][40 - upper],
-            "mouth_corners": mouth["contact"][[0, 20]],
+            "lip_lower": mouth["lip2"][40 - upper], "mouth_corners": mouth["contact"][[0, 20]],
             "eyelid_left": rings.eye["left"][2], "eyelid_right": rings.eye["right"][2]}

@@ -57,7 +57,7 @@ def sculpt_hair(mesh):
     top = mesh.add("hair", loft(np.zeros(1), np.zeros(1)) + (0, 0, 7.5))[0]
     ids = mesh.add("hair", rows.reshape(-1, 3)).reshape(rows.shape[:2])
     mesh.grid(ids, closed=True)
-    mesh.fan(ids[0][::-1], top)
+    mesh.fan(ids[0], top)
 
 
 def sculpt_collar(mesh):

@@ -110,7 +110,7 @@ def relief(points):
     return out
 
 
-def over_ball(points, offset=1.6, radius=7.0, center=EYE):
+def over_ball(points, offset=2.0, radius=7.0, center=EYE):
     """Let the skin (n, 3) of the face's left half swell over the eyeball: lids."""
     dy, dz = points[:, 1] - center[1], points[:, 2] - center[2]
     shell = BALL + offset

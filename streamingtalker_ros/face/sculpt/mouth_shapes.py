@@ -8,8 +8,8 @@ from .mesh import smooth
 from .skin import HALF_WIDTH, mouth_line
 
 OPEN_DEGREES = 21.0
-_ROLL = {"outer1": (-0.5, 0.5), "outer2": (-1.0, 1.5), "outer3": (-1.2, 2.4), "border": (-2.0, 3.4), "lip0": (-3.8, 3.2), "lip1": (-5.4, 2.2),
-         "lip2": (-5.4, 0.8), "lip3": (-4.6, 0.2), "contact": (-3.4, 0.0), "lining0": (-2.8, -0.6), "lining1": (-1.2, -0.8)}
+_ROLL = {"outer1": (-0.5, 0.5), "outer2": (-1.0, 1.5), "outer3": (-1.2, 2.4), "border": (-2.0, 3.4), "lip0": (-3.8, 3.2), "lip1": (-6.2, 2.2),
+         "lip2": (-6.9, 0.8), "lip3": (-5.4, 0.2), "contact": (-3.6, 0.0), "lining0": (-2.8, -0.6), "lining1": (-1.2, -0.8)}
 _PRESS = {"outer2": (0.3, 0.5), "outer3": (0.3, 1.0), "border": (-0.4, 2.3), "lip0": (-1.2, 2.4), "lip1": (-2.2, 1.7),
           "lip2": (-2.2, 0.8), "lip3": (-1.6, 0.2), "contact": (-1.2, 0.0), "lining0": (-1.0, 0.0)}
 

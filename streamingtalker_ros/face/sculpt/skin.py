@@ -57,7 +57,7 @@ def sculpt_skin(mesh):
     loops = {name: new[loop] for name, loop in loops.items()}
     mesh.grid(ids, closed=True)
     pole = mesh.add("skin", loft(np.zeros(1), np.zeros(1)))[0]
-    mesh.fan(ids[0][::-1], pole)
+    mesh.fan(ids[0], pole)
     eye = _eye_rings(mesh, loops)
     mouth = _mouth_rings(mesh, loops["mouth"])
     return Rings(mouth, eye, pole)
@@ -95,8 +95,8 @@ def _lid(count=30):
 def _eye_rings(mesh, loops):
     lid = _lid()
     block = mesh.points[loops["left"]][:, 1:] - EYE[1:]
-    margin = _on_ball(lid, np.where(np.sin(2 * np.pi * np.arange(30) / 30) > 0.05, 2.3, 1.4))
-    points = [_on_ball(lid * 1.02, -0.2) - (1.5, 0, 0), _on_ball(lid * 0.985, 0.35), margin]
+    margin = _on_ball(lid, np.where(np.sin(2 * np.pi * np.arange(30) / 30) > 0.05, 2.5, 1.7))
+    points = [_on_ball(lid * 1.02, -0.2) - (1.5, 0, 0), _on_ball(lid * 0.985, 0.9), margin]
     for t in (0.13, 0.30, 0.5, 0.75):
         at = lid + (block - lid) * t
         points.append(relief_all(front(EYE[1] + at[:, 0], EYE[2] + at[:, 1])))
