@@ -7,7 +7,6 @@ is the core's business; here are only transitions, parameters, services and diag
 import gc
 import signal
 import sys
-import time
 
 import rclpy
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
@@ -17,12 +16,10 @@ from rclpy.signals import SignalHandlerOptions
 from std_srvs.srv import Trigger
 
 from ..errors import TalkerError
-from . import lineages, ros_audio, ros_parameters
+from . import faces, ros_audio, ros_parameters
 from .diagnosis import diagnose
 from .settings import NODE_NAME
 
-CLOSING_FRAMES = 4   # the three in which an interruption shuts the mouth, and one that was under way
-PATIENCE = 0.4       # s that a deactivation waits for them
 SUCCESS, FAILURE = TransitionCallbackReturn.SUCCESS, TransitionCallbackReturn.FAILURE
 
 
@@ -38,7 +35,6 @@ class TalkerNode(LifecycleNode):
         self._services_open = []
         self._active = False
         self._problem = ""      # why the last configure failed
-        self._sent = 0          # frames published
         self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", 10)
         self.create_timer(1.0, self._diagnose)
         if self._settings.autostart:
@@ -110,8 +106,8 @@ class TalkerNode(LifecycleNode):
         lineage = ros_audio.installed_lineage()
         from . import core, ros_output  # late: they bring in torch and the generated messages
         talker = core.load_talker(settings)
-        self._output = ros_output.FaceOutput(self, settings, talker)
-        self._core = core.TalkerCore(talker, settings, self._send, warn=self.get_logger().warning)
+        self._output = ros_output.FaceOutput(self, settings, talker.frame_rate)
+        self._core = core.TalkerCore(talker, settings, self._output.send, warn=self.get_logger().warning)
         self._audio = ros_audio.AudioInput(self, lineage, settings, self._core)
         self._services_open = [self.create_service(Trigger, f"~/{name}", serve) for name, serve in
                                (("reset", self._reset), ("interrupt", self._interrupt))]
@@ -124,10 +120,7 @@ class TalkerNode(LifecycleNode):
         self._active = False
         self._audio.close()
         if self._core.state != "waiting":
-            self._core.interrupt()
-            shut, patience = self._sent + CLOSING_FRAMES, time.monotonic() + PATIENCE
-            while self._sent < shut and time.monotonic() < patience:
-                time.sleep(0.01)
+            self._core.settle()
         self._core.stop()
         self._core.reset()
 
@@ -143,10 +136,6 @@ class TalkerNode(LifecycleNode):
         if torch is not None and torch.cuda.is_initialized():
             torch.cuda.empty_cache()
 
-    def _send(self, frame):
-        self._output.send(frame)
-        self._sent += 1
-
     def _apply(self, values):
         settings = self._settings.changed(**values)
         if self._core is not None:
@@ -157,12 +146,12 @@ class TalkerNode(LifecycleNode):
 
     def _reset(self, request, response):
         self._core.reset()
-        response.success, response.message = True, "the next audio begins a new stream"
+        response.success, response.message = True, "the next audio begins afresh"
         return response
 
     def _interrupt(self, request, response):
         self._core.interrupt()
-        response.success, response.message = True, "queued audio was dropped, the mouth closes"
+        response.success, response.message = True, "the queued audio is dropped, the mouth closes"
         return response
 
     def _diagnose(self):
@@ -173,7 +162,7 @@ class TalkerNode(LifecycleNode):
             level = DiagnosticStatus.ERROR if self._problem else DiagnosticStatus.OK
             message = DiagnosticArray(status=[DiagnosticStatus(
                 level=level, name=self.get_name(), message=self._problem or "not configured")])
-            lineages.fill_stamp(message.header.stamp, now)
+            faces.fill_header(message.header, now, "")
         self._diagnostics.publish(message)
 
 

@@ -1,7 +1,7 @@
 """The audio source on rclpy: a file or the microphone, published in real time as the audio_common_msgs sourced here.
 
 `ros2 run streamingtalker_ros play FILE` waits for a listener, then sends; `main` is the executable. The packets and
-their stamps are `source.play`'s, the same as without ROS.
+their stamps are `source.blocks`', the same as without ROS.
 """
 import argparse
 import signal
@@ -33,10 +33,13 @@ class AudioPlayer(Node):
         self._made = ros_audio.message_class(self._name)
         self._audio = self.create_publisher(self._made, "audio", AUDIO_QOS)
         if lineage == "ros-drivers":
-            message = ros_audio.message_class(lineages.INFO_TYPE)()
-            lineages.fill_info(message, self.format)
-            info = self.create_publisher(type(message), "audio_info", INFO_QOS)
-            info.publish(message)
+            info = ros_audio.message_class(lineages.INFO_TYPE)
+            self.create_publisher(info, "audio_info", INFO_QOS).publish(lineages.fill_info(info(), self.format))
+
+    @property
+    def topic(self):
+        """The audio's topic, remapped and absolute."""
+        return self._audio.topic_name
 
     def wait_for_subscriber(self, timeout):
         """Wait until somebody listens. Returns whether somebody does, after at most `timeout` seconds."""
@@ -50,9 +53,7 @@ class AudioPlayer(Node):
 
     def publish(self, samples, stamp):
         """samples: (n,) int16, taken at `stamp` (ns)."""
-        message = self._made()
-        lineages.fill_audio(message, self._name, samples, self.format, stamp)
-        message.header.frame_id = self._frame_id
+        message = lineages.fill_audio(self._made(), self._name, samples, self.format, stamp, self._frame_id)
         self._audio.publish(message)
 
 
@@ -73,18 +74,19 @@ def perform(options):
     samples, rate = source.load(options.file) if options.file else (None, options.rate)
     player = AudioPlayer(rate)
     if not player.wait_for_subscriber(options.wait):
-        raise TalkerError(f"nobody listened to {player._audio.topic_name} within {options.wait:g} s: start the talker "
+        raise TalkerError(f"nobody listened to {player.topic} within {options.wait:g} s: start the talker "
                           "first, in the same ROS_DOMAIN_ID")
-    if samples is None:
-        player.get_logger().info(f"the microphone speaks at {rate} Hz, end with Ctrl-C")
-        source.microphone(player)
-        return
     again = True
     while again:
-        player.get_logger().info(f"{options.file}: {len(samples) / rate:.1f} s at {rate} Hz")
-        source.play(player, samples)
         again = options.loop
-        time.sleep(0.2)     # a reliable publisher that leaves at once takes its last packets with it
+        if samples is None:
+            packets, what = source.microphone(rate), "microphone"
+        else:
+            packets, what = source.blocks(samples, rate), f"{options.file}, {len(samples) / rate:.1f} s"
+        player.get_logger().info(f"{what} at {rate} Hz on {player.topic}")
+        for stamp, block in packets:
+            player.publish(block, stamp)
+        time.sleep(0.2)     # a publisher that leaves at once takes its last packets with it
 
 
 def main(args=None):
