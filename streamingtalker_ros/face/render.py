@@ -6,6 +6,7 @@ VTK once; each frame moves the points and their normals in place. Views: front, 
 import numpy as np
 
 from ..errors import TalkerError, require
+from .refine import Refiner
 
 VIEWS = {"front": (0.0, 2.0), "three_quarter": (38.0, 4.0), "profile": (90.0, 2.0)}  # degrees: azimuth, elevation
 _GLOSS = {"eye": (0.6, 60.0), "glint": (1.0, 1.0), "teeth": (0.5, 40.0), "tongue": (0.4, 25.0), "brow": (0.05, 10.0), "hair": (0.25, 14.0)}
@@ -34,11 +35,13 @@ class FaceRenderer:
         to_ids = require("vtk.util.numpy_support", "rendering").numpy_to_vtkIdTypeArray
         self.rig = rig
         self._vtk = vtk
-        self._points = np.ascontiguousarray(rig.vertices, np.float32).copy()
-        self._normals = np.zeros_like(self._points)
-        self._colors = np.ascontiguousarray((np.clip(rig.colors, 0, 1) * 255).round().astype(np.uint8))
         self._faces = rig.triangles.astype(np.int64)
-        self._adjacency = _adjacency(self._faces, len(self._points))
+        self._adjacency = _adjacency(self._faces)
+        self._refiner = Refiner(self._faces, len(rig.vertices))
+        self._points = self._refiner.mix(rig.vertices).astype(np.float32)
+        self._normals = np.zeros_like(self._points)
+        colors = self._refiner.mix(np.clip(rig.colors, 0, 1))
+        self._colors = np.ascontiguousarray((colors * 255).round().astype(np.uint8))
         self._vtk_points, self._vtk_normals = from_numpy(self._points), from_numpy(self._normals)
         self._vtk_colors = from_numpy(self._colors)
         points = vtk.vtkPoints()
@@ -46,7 +49,7 @@ class FaceRenderer:
         self._points_object = points
         self._renderer = vtk.vtkRenderer()
         self._meshes = []
-        for faces, gloss in _materials(rig, self._faces):
+        for faces, gloss in _materials(rig, self._faces, self._refiner.triangles):
             self._renderer.AddActor(self._actor(points, to_ids, faces, gloss))
         self._light()
         self._look(view, zoom, width / height)
@@ -122,8 +125,9 @@ class FaceRenderer:
 
     def frame(self, weights, head=None):
         """weights (S,), head (4,) xyzw or None -> (height, width, 3) uint8, RGB, top row first."""
-        self._points[:] = self.rig.pose(weights, head)
-        self._normals[:] = _smooth_normals(self._points, self._faces, self._adjacency)
+        points = self.rig.pose(weights, head)
+        normals = _smooth_normals(points, self._faces, self._adjacency)
+        self._points[:], self._normals[:] = self._refiner.refine(points, normals)
         self._vtk_points.Modified()
         self._vtk_normals.Modified()
         self._points_object.Modified()
@@ -142,8 +146,8 @@ class FaceRenderer:
         self._window.Finalize()
 
 
-def _materials(rig, faces):
-    """Triangles by shine: the part of a triangle's first vertex decides."""
+def _materials(rig, faces, finer):
+    """Finer triangles by shine: the part of the coarse triangle's first vertex decides for its four."""
     kind = np.zeros(len(rig.vertices), np.int64)
     glosses = [(0.14, 12.0), *_GLOSS.values()]
     for part, (first, last) in rig.parts.items():
@@ -151,12 +155,12 @@ def _materials(rig, faces):
             if part.startswith(key):
                 kind[first:last] = k + 1
     for k, gloss in enumerate(glosses):
-        chosen = faces[kind[faces[:, 0]] == k]
+        chosen = finer[np.repeat(kind[faces[:, 0]] == k, 4)]
         if len(chosen):
             yield chosen, gloss
 
 
-def _adjacency(faces, count):
+def _adjacency(faces):
     """For summing corners into vertices without a loop: the corners (a, b, c in turn) sorted by vertex, where each
     vertex starts, and which vertices have any."""
     corner = faces.T.ravel()

@@ -27,15 +27,15 @@ def eye_shapes(c):
               "eyeWideLeft": _lids(c, np.where(upper, 3.0, -1.2) * shade)}
     shapes["eyeSquintLeft"] += c.move(c.region(34, -16, 13, 6) * c.mask("skin") * _off_lids(c), dx=1.2, dz=1.8)
     for name, (yaw, pitch) in _LOOK.items():
-        lids = {"eyeLookUpLeft": (2.4, 0.8), "eyeLookDownLeft": (-5.0, -1.8)}.get(name, (0.0, 0.0))
+        lids = {"eyeLookUpLeft": (2.6, 1.5), "eyeLookDownLeft": (-5.0, -1.8)}.get(name, (0.0, 0.0))
         shapes[name] = _turn(c, yaw, pitch) + _lids(c, np.where(upper, lids[0], lids[1]) * shade)
     brow = {"browDownLeft": c.move(c.region(24, 21, 15, 9), dx=1.4, dy=-2.5, dz=-5.6) + c.move(c.region(8, 16, 6, 8), dx=1.0, dy=-1.0, dz=-2.0),
             "browInnerUp": c.move(c.region(15, 22, 12, 12), dz=8.5, dx=0.6) + c.move(c.region(-15, 22, 12, 12), dz=8.5, dx=0.6),
-            "browOuterUpLeft": c.move(c.region(41, 23, 15, 12), dz=7.5, dx=0.4)}
+            "browOuterUpLeft": c.move(c.region(38, 23, 17, 12), dz=7.5, dx=0.4)}
     shapes.update({name: delta * _off_lids(c)[:, None] for name, delta in brow.items()})
     squint = c.move(c.region(40, -22, 13, 9), dx=3.6, dz=5.0) * _off_lids(c)[:, None]
     shapes["cheekSquintLeft"] = squint + _lids(c, np.where(lower, 1.8, 0.0) * shade)
-    sneer = c.move(c.region(13, -37, 5, 6), dz=4.0, dx=0.8, dy=1.2) + c.move(c.region(14, -47, 7, 6) * c.upper, dz=2.6, dx=0.6)
+    sneer = c.move(c.region(12, -37, 5, 6), dz=5.0, dx=0.8, dy=1.2) + c.move(c.region(14, -47, 7, 6) * c.upper, dz=2.6, dx=0.6)
     sneer += c.move(c.region(11, -8, 4, 8), dx=1.6, dz=1.5) + c.move(c.region(14, 19, 9, 7), dz=-1.8)
     shapes["noseSneerLeft"] = c.seal_lips(sneer * _off_lids(c)[:, None])
     return shapes

@@ -28,7 +28,7 @@ _STATIONS = np.array([
     (18, -152, -22, 39.5, -154, -60, -155),
 ], np.float64)
 LAST = len(_STATIONS) - 1.0
-EYE = np.array([59.0, 32.5, 0.0])  # centre of the left ball
+EYE = np.array([58.2, 32.5, 0.0])  # centre of the left ball
 BALL = 19.0  # its radius
 MOUTH = -63.0  # height of the line between the lips at the middle
 
@@ -92,6 +92,7 @@ def relief(points):
     dx -= 3.0 * bump(a, z, (0, 3), (9, 9))  # root of the nose
     dx += 4.0 * bump(a, z, (42, -30), (15, 13))  # cheek
     dx += 3.0 * bump(a, z, (31, -17), (14, 8))  # below the eye
+    dx += 2.5 * bump(a, z, (47, -11), (7, 8))
     dx -= 2.5 * bump(a, z, (45, -62), (12, 14))  # hollow beside the mouth
     dx += 2.5 * bump(a, z, (0, -62), (20, 12))  # the teeth's arch behind the lips
     dx -= 2.6 * bump(a, z, (0, -79.5), (17, 5.5))  # under the lower lip
@@ -110,7 +111,7 @@ def relief(points):
     return out
 
 
-def over_ball(points, offset=2.0, radius=7.0, center=EYE):
+def over_ball(points, offset=2.0, radius=9.0, center=EYE):
     """Let the skin (n, 3) of the face's left half swell over the eyeball: lids."""
     dy, dz = points[:, 1] - center[1], points[:, 2] - center[2]
     shell = BALL + offset

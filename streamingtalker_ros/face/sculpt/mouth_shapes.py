@@ -9,7 +9,7 @@ from .skin import HALF_WIDTH, mouth_line
 
 OPEN_DEGREES = 21.0
 _ROLL = {"outer1": (-0.5, 0.5), "outer2": (-1.0, 1.5), "outer3": (-1.2, 2.4), "border": (-2.0, 3.4), "lip0": (-3.8, 3.2), "lip1": (-6.2, 2.2),
-         "lip2": (-6.9, 0.8), "lip3": (-5.4, 0.2), "contact": (-3.6, 0.0), "lining0": (-2.8, -0.6), "lining1": (-1.2, -0.8)}
+         "lip2": (-6.9, 0.8), "lip3": (-5.0, 0.2), "contact": (-3.0, 0.0), "lining0": (-1.4, -0.3), "lining1": (-0.3, -0.4)}
 _PRESS = {"outer2": (0.3, 0.5), "outer3": (0.3, 1.0), "border": (-0.4, 2.3), "lip0": (-1.2, 2.4), "lip1": (-2.2, 1.7),
           "lip2": (-2.2, 0.8), "lip3": (-1.6, 0.2), "contact": (-1.2, 0.0), "lining0": (-1.0, 0.0)}
 
@@ -99,7 +99,8 @@ def _corners(c):
     along = smooth((c.y + 6.0) / 30.0)
     pull = c.wide * along
     cheek = c.region(43, -33, 12, 11)
-    smile = c.move(pull, dx=-5.5, dy=7.5, dz=6.8) + c.move(c.left() * c.lip, dx=-1.0, dz=1.0)
+    curl = np.clip(c.y / HALF_WIDTH, 0.0, 1.15) ** 1.7  # a bow, not a V
+    smile = c.move(pull, dx=-5.5, dy=7.5) + c.move(c.wide * curl, dz=6.6) + c.move(c.left() * c.lip, dx=-1.0, dz=1.2)
     smile += c.move(cheek, dx=4.5, dy=1.5, dz=5.5) + c.move(c.region(36, -13, 12, 5), dx=1.0, dz=1.6)
     frown = c.move(pull, dx=-1.5, dy=2.5, dz=-9.0) + c.move(c.region(26, -84, 12, 9), dx=0.8, dz=-3.0)
     frown += c.move(c.region(12, -90, 11, 9), dx=1.0, dz=1.5)

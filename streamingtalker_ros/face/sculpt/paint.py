@@ -7,7 +7,7 @@ from .mesh import bump, smooth
 SKIN = np.array([0.95, 0.75, 0.64])
 NAMES = {"pupil": (0.03, 0.03, 0.04), "iris": (0.30, 0.17, 0.09), "iris_light": (0.55, 0.34, 0.17), "rim": (0.20, 0.11, 0.07), "white": (0.95, 0.95, 0.94),
          "gum": (0.78, 0.40, 0.40), "tooth": (0.96, 0.95, 0.91)}
-LIP, BLUSH, LASH, BROW = (np.array(c) for c in ((0.83, 0.49, 0.46), (0.94, 0.58, 0.52), (0.20, 0.13, 0.11), (0.30, 0.20, 0.15)))
+LIP, BLUSH, LASH, BROW = (np.array(c) for c in ((0.83, 0.51, 0.47), (0.94, 0.58, 0.52), (0.20, 0.13, 0.11), (0.30, 0.20, 0.15)))
 
 
 HAIR, CLOTH = np.array([0.33, 0.21, 0.15]), np.array([0.13, 0.38, 0.44])
@@ -20,7 +20,7 @@ def paint(c, eye_names, teeth_names):
     _mix(colors, BLUSH, blush * c.facing * c.soft)
     for name, share in zip(LIPS, (0.55, 0.95, 1.0, 1.0, 0.95, 0.85)):
         ids = c.rings.mouth[name]
-        _mix(colors, LIP, share * smooth((1.06 - c.ring_t) / 0.2) + 0.0 * c.ring_t, ids)
+        _mix(colors, LIP, share, ids)
     ids = np.arange(*c.parts["mouth"])
     depth = smooth((92.0 - c.x[ids]) / 45.0)
     colors[ids] = (0.62, 0.27, 0.27) + depth[:, None] * (np.array([0.16, 0.05, 0.06]) - (0.62, 0.27, 0.27))

@@ -23,7 +23,7 @@ def sculpt_teeth(mesh):
                                    (0.0, 0.9, "tooth"), (9.0, 4.0, "gum")):
             size = 1.0 - 0.22 * smooth_abs(turn)
             z = edge + up * (height * size + (0.5 * gap if height < 0.5 else 0.9 * (1 - gap) * (6.5 < height < 8.0)))
-            inset = back + 0.45 * gap * (name == "tooth")
+            inset = back + 0.22 * gap * (name == "tooth")
             ring = np.column_stack([front - inset - 36.0 * (1.0 - np.cos(turn)), (half - inset * 0.6) * np.sin(turn), z])
             rows.append(ring)
             names += [name] * columns
