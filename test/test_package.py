@@ -91,3 +91,13 @@ def test_messages_are_found_in_the_wheel(installed, tmp_path):
     done = run(installed, tmp_path, "-c", code)
     assert done.returncode == 0, done.stderr
     assert done.stdout.count(str(installed)) == 2 and "FaceMotion" in done.stdout
+
+
+def test_the_readme_lists_every_parameter_with_its_default():
+    from streamingtalker_ros.node import settings
+
+    readme = (SOURCE / "README.md").read_text(encoding="utf-8")
+    values = vars(settings.Settings())
+    for name in settings.PARAMETERS:
+        value = {"": '""', True: "true", False: "false"}.get(values[name], values[name])
+        assert f"| `{name}` | `{value}` |" in readme
