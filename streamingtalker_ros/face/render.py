@@ -22,8 +22,10 @@ _LIGHTS = (  # a studio that stands still: position in head heights, colour, str
 class FaceRenderer:
     """Draws one rig from one view. Call close() when done; frames are valid arrays of their own."""
 
-    def __init__(self, rig, width=480, height=640, view="front", background=(0.95, 0.94, 0.93), zoom=1.0):
-        """background: RGB 0..1 of the backdrop's foot (its top is a little darker); zoom: above 1 comes nearer.
+    def __init__(self, rig, width=480, height=640, view="front", background=(0.95, 0.94, 0.93), zoom=1.0,
+                 center=None):
+        """background: RGB 0..1 of the backdrop's foot (its top is a little darker); zoom: above 1 comes nearer;
+        center: (3,) metres, the point in the picture's middle, by default the head's.
 
         Raises TalkerError for an unknown view or where vtk is not installed.
         """
@@ -52,15 +54,19 @@ class FaceRenderer:
         for faces, gloss in _materials(rig, self._faces, self._refiner.triangles):
             self._renderer.AddActor(self._actor(points, to_ids, faces, gloss))
         self._light()
-        self._look(view, zoom, width / height)
+        self._look(view, zoom, width / height, center)
         self._renderer.GradientBackgroundOn()
         self._renderer.SetBackground(*background)
         self._renderer.SetBackground2(*(np.asarray(background) * (0.78, 0.84, 0.88)))
+        verbosity = vtk.vtkLogger.GetCurrentVerbosityCutoff()
+        vtk.vtkLogger.SetStderrVerbosity(vtk.vtkLogger.VERBOSITY_ERROR)  # no word about an X server that is not needed
         self._window = vtk.vtkRenderWindow()
         self._window.SetOffScreenRendering(1)
         self._window.SetMultiSamples(4)
         self._window.SetSize(int(width), int(height))
         self._window.AddRenderer(self._renderer)
+        self._window.Render()
+        vtk.vtkLogger.SetStderrVerbosity(verbosity)
         self._grab = vtk.vtkWindowToImageFilter()
         self._grab.SetInput(self._window)
         self._grab.ReadFrontBufferOff()
@@ -70,8 +76,7 @@ class FaceRenderer:
     def _actor(self, points, to_ids, faces, gloss):
         vtk = self._vtk
         cells = vtk.vtkCellArray()
-        flat = np.concatenate([np.full((len(faces), 1), 3), faces], axis=1).ravel().astype(np.int64)
-        cells.SetCells(len(faces), to_ids(flat, deep=True))
+        cells.SetData(to_ids(3 * np.arange(len(faces) + 1), deep=True), to_ids(faces.ravel(), deep=True))
         mesh = vtk.vtkPolyData()
         mesh.SetPoints(points)
         mesh.SetPolys(cells)
@@ -108,10 +113,10 @@ class FaceRenderer:
     def _middle(self):
         return (self.rig.vertices.max(axis=0) + self.rig.vertices.min(axis=0)) / 2.0
 
-    def _look(self, view, zoom, aspect):
+    def _look(self, view, zoom, aspect, center):
         azimuth, elevation = np.radians(VIEWS[view])
         low, high = self.rig.vertices.min(axis=0), self.rig.vertices.max(axis=0)
-        middle, size = (low + high) / 2.0, (high - low)
+        middle, size = (low + high) / 2.0 if center is None else np.asarray(center, float), high - low
         toward = np.array([np.cos(azimuth) * np.cos(elevation), -np.sin(azimuth) * np.cos(elevation),
                            np.sin(elevation)])
         tall = 0.54 * max(size[2], max(size[0], size[1]) / max(aspect, 1e-3) * 0.98) / zoom  # half the picture's height
