@@ -99,5 +99,6 @@ def test_the_readme_lists_every_parameter_with_its_default():
     readme = (SOURCE / "README.md").read_text(encoding="utf-8")
     values = vars(settings.Settings())
     for name in settings.PARAMETERS:
-        value = {"": '""', True: "true", False: "false"}.get(values[name], values[name])
+        value = '""' if values[name] == "" else str(values[name])
+        value = value.lower() if isinstance(values[name], bool) else value
         assert f"| `{name}` | `{value}` |" in readme
