@@ -63,7 +63,7 @@ class Performance:
             self.statistics.packets += 1
             if not len(packet.payload):
                 return self._refuse("empty", "a packet of audio without data was left out: check the sender")
-            if self._queued + seconds > self.settings.queue_seconds:
+            if self._queued + seconds > self.settings.queue_seconds + 1e-6:
                 return self._refuse("full", f"more than {self.settings.queue_seconds:g} s of audio are waiting: "
                                             "send it nearer to its time, or raise queue_seconds")
             self._queued += seconds
@@ -151,7 +151,8 @@ class Performance:
         self._closed = 0            # position up to which it need not wait for the clock
         self._frames = None         # published in this stream; None before the first
         self._anchor = 0.0          # time of position 0
-        self._touched = 0.0         # time when audio last came or was fed
+        self._came = 0.0            # time when the last audio came
+        self._touched = 0.0         # time when a packet last came, audible or not
         self._packet_seconds = 0.0  # length of the last packet
 
     def _restart(self):
@@ -258,10 +259,10 @@ class Performance:
 
     def _follow(self, piece, position):
         """Live senders' clocks run off by some ppm: let the pace follow them, never a burst of early audio."""
-        early = self._anchor + position / RATE - piece.arrival
-        if abs(early) < 0.25:
-            most = SLEW * len(piece.pcm) / RATE
-            self._anchor -= min(max(early, -most), most)
+        early, seconds = self._anchor + position / RATE - piece.arrival, len(piece.pcm) / RATE
+        if abs(early) < 0.25 and piece.arrival - self._came > seconds / 2:
+            self._anchor -= min(max(early, -SLEW * seconds), SLEW * seconds)
+        self._came = piece.arrival
 
     def _due(self, frame):
         """Time at which a frame of the current stream may leave at the earliest."""
@@ -277,7 +278,6 @@ class Performance:
         chunk, piece.pcm = piece.pcm[:count], piece.pcm[count:]
         if not len(piece.pcm):
             self._pieces.popleft()
-        self._touched = max(self._touched, now) if piece.heard else self._touched
         self._hear(chunk, piece.arrival if piece.heard else None)
         return 0
 
@@ -345,7 +345,8 @@ class Performance:
             tail = self._intake.rest()
             if len(tail):
                 self._append(Piece(tail, now, self._clock_of_stream))
-            self._rest_from(self._position + len(tail), self._touched)
+            end = self._position + len(tail)
+            self._rest_from(end, max(self._touched, self._audible(end)))
             if len(tail):
                 return 0
         start, since = self._rest
@@ -354,7 +355,12 @@ class Performance:
         waits = target > self._closed    # the silence that closes the mouth need not wait for the clock
         if waits and not self.settings.idle:
             return None
-        wait = max(since + (target - start) / RATE - now if waits else 0.0, self._wait(count, now))
+        wait = since + (target - start) / RATE - now if waits else 0.0
+        if -wait > self.settings.overload_after:
+            skip = int(-wait * RATE) // hop
+            self._intake.fill(skip * hop)
+            self._splice(skip)
+        wait = max(wait, self._wait(count, now))
         if wait > 0:
             return wait
         self._intake.fill(count)
@@ -367,8 +373,7 @@ class Performance:
         """When the audio at hand is older than `overload_after`, skip whole frames up to the newest audio."""
         now, piece = self._clock(), self._pieces[0]
         hop = self.talker.hop
-        audible = self._anchor + self._position / RATE - (self._ahead + hop) / RATE
-        if not piece.heard or now - max(piece.arrival, audible) < self.settings.overload_after:
+        if not piece.heard or now - max(piece.arrival, self._audible(self._position)) < self.settings.overload_after:
             return
         while not self._next and self._queue and self._waiting() + self._position < self._heard_by(now):
             self._pull()
@@ -377,18 +382,26 @@ class Performance:
         if skip <= 0:
             return
         self._drop(skip * hop)
-        self._splices.append((self._fed // hop, self._splices[-1][1] + skip))
-        del self._splices[:-8]  # frames are owed for the look-ahead only
+        self._splice(skip)
         self.statistics.overloads += 1
         self.statistics.dropped += skip
         self._complain("overload", f"the model is too slow for this machine: {skip} frames of old audio were skipped to "
                                    "catch up; set fewer steps or another device")
 
+    def _splice(self, skip):
+        """Leave out `skip` frames before the next that the model hears."""
+        self._splices.append((self._fed // self.talker.hop, self._splices[-1][1] + skip))
+        del self._splices[:-8]  # frames are owed for the look-ahead only
+
     def _waiting(self):
         return sum(len(piece.pcm) for piece in self._pieces)
 
+    def _audible(self, position):
+        """Time at which the audio of a position is due to be fed, so that the frame before it leaves in time."""
+        return self._anchor + (position - self._ahead - self.talker.hop) / RATE
+
     def _heard_by(self, now):
-        """Position whose audio may have been heard by now."""
+        """The position whose audio is due now."""
         return (now - self._anchor) * RATE + self._ahead + self.talker.hop
 
     def _drop(self, samples):
