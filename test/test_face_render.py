@@ -1,4 +1,5 @@
 """Pictures of the face: drawn off-screen, the same for the same weights, different where the face moves."""
+
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,7 @@ pytest.importorskip("vtk")
 @pytest.fixture(scope="module")
 def front():
     from streamingtalker_ros.face.render import FaceRenderer
+
     renderer = FaceRenderer(default_rig(), width=240, height=320)
     yield renderer
     renderer.close()
@@ -39,7 +41,9 @@ def test_the_picture_changes_with_the_jaw_around_the_mouth(front):
     rest, open_ = front.frame(weights()), front.frame(weights(jawOpen=0.7))
     rows, columns = np.nonzero(changed(rest, open_))
     assert len(rows) > 200
-    assert np.median(rows) > 160 and 90 < np.median(columns) < 150, "below the middle, between left and right"
+    assert (
+        np.median(rows) > 160 and 90 < np.median(columns) < 150
+    ), "below the middle, between left and right"
     assert not changed(rest, front.frame(weights())).any(), "the same weights give the same picture again"
 
 
@@ -57,6 +61,7 @@ def test_head_turns_in_the_picture(front):
 
 def test_views_differ_and_unknown_ones_are_told():
     from streamingtalker_ros.face.render import FaceRenderer
+
     images = []
     for view in ("front", "three_quarter", "profile"):
         renderer = FaceRenderer(default_rig(), 120, 160, view)
@@ -70,21 +75,26 @@ def test_views_differ_and_unknown_ones_are_told():
 def test_refining_keeps_vertices_and_rounds_a_sphere():
     rig = default_rig()
     first, last = rig.parts["eye_left"]
-    faces = rig.triangles[(rig.triangles >= first).all(axis=1) & (rig.triangles < last).all(axis=1)].astype(int) - first
+    faces = (
+        rig.triangles[(rig.triangles >= first).all(axis=1) & (rig.triangles < last).all(axis=1)].astype(int)
+        - first
+    )
     center = np.float32([rig.vertices[first:last, 0].max() - 0.019, *rig.vertices[first, 1:]])
     ball = (rig.vertices[first:last] - center) / np.float32(0.019)
     refiner = Refiner(faces, len(ball))
     points, normals = refiner.refine(ball, ball)
-    assert np.array_equal(points[:len(ball)], ball) and len(refiner.triangles) == 4 * len(faces)
-    flat = 1.0 - np.linalg.norm(refiner.mix(ball)[len(ball):], axis=1)
-    bent = np.abs(1.0 - np.linalg.norm(points[len(ball):], axis=1))
+    assert np.array_equal(points[: len(ball)], ball) and len(refiner.triangles) == 4 * len(faces)
+    flat = 1.0 - np.linalg.norm(refiner.mix(ball)[len(ball) :], axis=1)
+    bent = np.abs(1.0 - np.linalg.norm(points[len(ball) :], axis=1))
     assert bent.max() < 0.5 * flat.max() and np.allclose(np.linalg.norm(normals, axis=1), 1.0, atol=1e-3)
 
 
 def test_the_pictures_command_tells_what_a_face_lacks(tmp_path, capsys):
-    (tmp_path / "still.ply").write_text("ply\nformat ascii 1.0\nelement vertex 3\nproperty float x\nproperty float y\nproperty float z\n"
-                                        "element face 1\nproperty list uchar int vertex_indices\nend_header\n"
-                                        "0 0 0\n1 0 0\n0 1 0\n3 0 1 2\n")
+    (tmp_path / "still.ply").write_text(
+        "ply\nformat ascii 1.0\nelement vertex 3\nproperty float x\nproperty float y\nproperty float z\n"
+        "element face 1\nproperty list uchar int vertex_indices\nend_header\n"
+        "0 0 0\n1 0 0\n0 1 0\n3 0 1 2\n"
+    )
     assert main(["pictures", "--out", str(tmp_path / "out"), "--face", str(tmp_path / "still.ply")]) == 2
     assert "has no expressions to show" in capsys.readouterr().err
 
@@ -92,6 +102,7 @@ def test_the_pictures_command_tells_what_a_face_lacks(tmp_path, capsys):
 def test_the_pictures_command_writes_its_sheets(tmp_path, monkeypatch):
     image = pytest.importorskip("PIL.Image")
     from streamingtalker_ros.cli import pictures
+
     for cases in ("EXPRESSIONS", "VISEMES", "SHAPES"):  # two tiles of each are enough here
         monkeypatch.setattr(pictures, cases, dict(list(getattr(pictures, cases).items())[:2]))
     assert main(["pictures", "--out", str(tmp_path)]) == 0
@@ -104,6 +115,8 @@ def test_the_committed_pictures_are_small():
     folder = Path(__file__).resolve().parents[1] / "docs" / "pictures"
     if not folder.is_dir():
         pytest.skip("no documentation here")
-    assert {"face.png", "expressions.png", "visemes.png", "shapes.png"} <= {p.name for p in folder.glob("*.png")}
+    assert {"face.png", "expressions.png", "visemes.png", "shapes.png"} <= {
+        p.name for p in folder.glob("*.png")
+    }
     for name in ("face", "expressions", "visemes", "shapes"):
         assert (folder / f"{name}.png").stat().st_size < 400_000

@@ -1,4 +1,6 @@
-"""The laws of the default face: names, units, mirror, closure of the lips, lids over the balls, nothing through the skin."""
+"""The laws of the default face: names, units, mirror, closure of
+the lips, lids over the balls, nothing through the skin."""
+
 import numpy as np
 import pytest
 
@@ -18,13 +20,15 @@ def weights(**named):
 
 
 def mirror_of_vertices(rig):
-    """(V,): each vertex's partner across y = 0, found within its part or the part of the other side; the motion under
-    jawOpen tells upper from lower where the closed lips lie on each other."""
+    """(V,): each vertex's partner across y = 0, found within its part or the part of the other side; the
+    motion under jawOpen tells upper from lower where the closed lips lie on each other."""
     partner = np.full(len(rig.vertices), -1)
     place = np.concatenate([rig.vertices, rig.deltas[INDEX["jawOpen"]]], axis=1)
     flip = np.concatenate([FLIP, FLIP])
     for part, (first, last) in rig.parts.items():
-        if part == "hair" or part.startswith("glint"):  # a parting, the light's reflection: no shape moves them
+        if part == "hair" or part.startswith(
+            "glint"
+        ):  # a parting, the light's reflection: no shape moves them
             assert not rig.deltas[:, first:last].any()
             partner[first:last] = np.arange(first, last)
             continue
@@ -43,7 +47,9 @@ def test_the_rig_has_the_52_shapes_in_apples_order_and_a_few_thousand_vertices()
     assert rig.deltas.shape == (52, len(rig.vertices), 3) and rig.deltas.dtype == np.float32
     assert rig.colors.shape == rig.vertices.shape and rig.colors.min() >= 0 and rig.colors.max() <= 1
     largest = np.linalg.norm(rig.deltas, axis=-1).max(axis=1)
-    assert (largest > 1e-3).all() and largest.max() < 0.06, "each shape moves something by a visible, human amount"
+    assert (
+        largest > 1e-3
+    ).all() and largest.max() < 0.06, "each shape moves something by a visible, human amount"
 
 
 def test_metres_and_axes():
@@ -53,7 +59,9 @@ def test_metres_and_axes():
     middle = {part: rig.vertices[slice(*run)].mean(axis=0) for part, run in rig.parts.items()}
     assert middle["eye_left"][1] > 0.02 > -0.02 > middle["eye_right"][1], "y points to the person's left"
     assert middle["eye_left"][2] > middle["teeth_upper"][2] > middle["teeth_lower"][2], "z points up"
-    assert middle["eye_left"][0] > rig.vertices[slice(*rig.parts["skin"])][:, 0].min() + 0.1, "x points out of the face"
+    assert (
+        middle["eye_left"][0] > rig.vertices[slice(*rig.parts["skin"])][:, 0].min() + 0.1
+    ), "x points out of the face"
 
 
 def test_left_and_right_mirror():
@@ -76,7 +84,64 @@ def test_equal_jaw_open_and_mouth_close_bring_the_lips_together():
     random = np.random.default_rng(0).random((7, 52)).astype(np.float32)
     posed = rig.pose(random)
     assert np.allclose(rig.lip_gap(random), bias + random @ row)
-    assert np.corrcoef(rig.lip_gap(random), (posed[:, upper, 2] - posed[:, lower, 2]).mean(axis=1))[0, 1] > 0.99
+    assert (
+        np.corrcoef(rig.lip_gap(random), (posed[:, upper, 2] - posed[:, lower, 2]).mean(axis=1))[0, 1]
+        > 0.99
+    )
+
+
+def test_shapes_that_leave_closed_lips_closed():
+    rig = default_rig()
+    bias, row = rig.lip_gap_map()
+    sealed = [
+        name
+        for name in ARKIT_NAMES
+        if name.startswith(
+            (
+                "mouthSmile",
+                "mouthFrown",
+                "mouthDimple",
+                "mouthStretch",
+                "mouthPress",
+                "mouthPucker",
+                "mouthShrug",
+                "mouthRoll",
+                "mouthLeft",
+                "mouthRight",
+                "jawLeft",
+                "jawRight",
+                "jawForward",
+                "cheek",
+                "brow",
+                "eye",
+                "nose",
+                "tongue",
+            )
+        )
+    ]
+    assert np.abs(row[[INDEX[name] for name in sealed]]).max() < 1e-7
+    opening = [
+        "jawOpen",
+        "mouthFunnel",
+        "mouthLowerDownLeft",
+        "mouthLowerDownRight",
+        "mouthUpperUpLeft",
+        "mouthUpperUpRight",
+    ]
+    assert row[[INDEX[name] for name in opening]].min() > 0.002
+    assert set(sealed) | set(opening) | {"mouthClose"} == set(ARKIT_NAMES)
+
+
+def test_round_and_wide_mouths_have_another_width():
+    rig = default_rig()
+    rest = rig.lip_width(weights())
+    assert 0.045 < rest < 0.06
+    for name in ("mouthPucker", "mouthFunnel"):
+        assert rig.lip_width(weights(**{name: 1.0})) < 0.75 * rest
+        lips = rig.landmarks["outer_lip_upper"][6:13]
+        assert rig.deltas[INDEX[name], lips, 0].min() > 0.005, "and stand out"
+    for name in ("mouthSmile", "mouthStretch", "mouthDimple"):
+        assert rig.lip_width(weights(**{name: 1.0})) > 1.15 * rest
 
 
 def test_pose_takes_batches_and_turns_the_head():

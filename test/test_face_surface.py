@@ -1,4 +1,6 @@
-"""The default face as a surface: whole and outward, lids that cover the balls, teeth and tongue that stay inside."""
+"""The default face as a surface: whole and outward, lids that
+cover the balls, teeth and tongue that stay inside."""
+
 import numpy as np
 import pytest
 
@@ -7,16 +9,36 @@ from streamingtalker_ros.face.rig import default_rig
 from test_face_rig import weights
 
 EXPRESSIONS = {
-    "rest": {}, "open": {"jawOpen": 1.0}, "half open": {"jawOpen": 0.5}, "smile": {"mouthSmile": 1.0},
-    "laugh": {"mouthSmile": 0.8, "jawOpen": 0.4}, "frown": {"mouthFrown": 1.0}, "pucker": {"mouthPucker": 1.0},
-    "funnel": {"mouthFunnel": 1.0}, "oh": {"mouthFunnel": 0.6, "mouthPucker": 0.3, "jawOpen": 0.3},
-    "m": {"jawOpen": 0.25, "mouthClose": 0.25, "mouthPress": 0.6}, "press": {"mouthPress": 1.0},
-    "f": {"jawOpen": 0.05, "mouthRollLower": 0.8, "mouthUpperUp": 0.35}, "stretch": {"mouthStretch": 1.0},
-    "ee": {"mouthSmile": 0.4, "mouthStretch": 0.4, "jawOpen": 0.12, "mouthLowerDown": 0.3}, "dimple": {"mouthDimple": 1.0},
-    "shrug": {"mouthShrugLower": 1.0, "mouthShrugUpper": 0.5}, "puff": {"cheekPuff": 1.0}, "sneer": {"noseSneer": 1.0},
-    "roll": {"mouthRollLower": 1.0, "mouthRollUpper": 1.0}, "left": {"jawLeft": 0.6, "mouthLeft": 0.6},
+    "rest": {},
+    "open": {"jawOpen": 1.0},
+    "half open": {"jawOpen": 0.5},
+    "smile": {"mouthSmile": 1.0},
+    "laugh": {"mouthSmile": 0.8, "jawOpen": 0.4},
+    "frown": {"mouthFrown": 1.0},
+    "pucker": {"mouthPucker": 1.0},
+    "funnel": {"mouthFunnel": 1.0},
+    "oh": {"mouthFunnel": 0.6, "mouthPucker": 0.3, "jawOpen": 0.3},
+    "m": {"jawOpen": 0.25, "mouthClose": 0.25, "mouthPress": 0.6},
+    "press": {"mouthPress": 1.0},
+    "f": {"jawOpen": 0.05, "mouthRollLower": 0.8, "mouthUpperUp": 0.35},
+    "stretch": {"mouthStretch": 1.0},
+    "ee": {"mouthSmile": 0.4, "mouthStretch": 0.4, "jawOpen": 0.12, "mouthLowerDown": 0.3},
+    "dimple": {"mouthDimple": 1.0},
+    "shrug": {"mouthShrugLower": 1.0, "mouthShrugUpper": 0.5},
+    "puff": {"cheekPuff": 1.0},
+    "sneer": {"noseSneer": 1.0},
+    "roll": {"mouthRollLower": 1.0, "mouthRollUpper": 1.0},
+    "left": {"jawLeft": 0.6, "mouthLeft": 0.6},
 }
-SPEECH = ("jawOpen", "mouthFunnel", "mouthPucker", "mouthSmile", "mouthStretch", "mouthLowerDown", "mouthUpperUp")
+SPEECH = (
+    "jawOpen",
+    "mouthFunnel",
+    "mouthPucker",
+    "mouthSmile",
+    "mouthStretch",
+    "mouthLowerDown",
+    "mouthUpperUp",
+)
 
 
 def faces_of(rig, *parts):
@@ -35,19 +57,21 @@ def mouth_faces(rig):
 
 
 def winding(points, vertices, faces):
-    """How often the surface winds round each point, (P,): 1 inside, 0 outside (van Oosterom & Strackee 1983)."""
+    """How often the surface winds round each point, (P,): 1
+    inside, 0 outside (van Oosterom & Strackee 1983)."""
     out = np.zeros(len(points))
     for first in range(0, len(points), 64):
-        a, b, c = (vertices[faces[:, k]][None] - points[first:first + 64, None] for k in range(3))
+        a, b, c = (vertices[faces[:, k]][None] - points[first : first + 64, None] for k in range(3))
         la, lb, lc = (np.linalg.norm(v, axis=-1) for v in (a, b, c))
         dot = lambda u, v: np.einsum("pfi,pfi->pf", u, v)  # noqa: E731
         below = la * lb * lc + dot(a, b) * lc + dot(b, c) * la + dot(c, a) * lb
-        out[first:first + 64] = np.arctan2(dot(a, np.cross(b, c)), below).sum(axis=1) / (2 * np.pi)
+        out[first : first + 64] = np.arctan2(dot(a, np.cross(b, c)), below).sum(axis=1) / (2 * np.pi)
     return out
 
 
 def sealed_skin(rig):
-    """The skin's triangles with mouth, eyes and neck closed: outside the rest of this surface is open air."""
+    """The skin's triangles with mouth, eyes and neck closed:
+    outside the rest of this surface is open air."""
     faces = [faces_of(rig, "skin")]
     upper, lower = rig.landmarks["inner_lip_upper"], rig.landmarks["inner_lip_lower"]
     left, right = rig.landmarks["mouth_corners"]
@@ -91,8 +115,16 @@ def test_triangles_face_outward():
     for part in rig.parts:
         faces = faces_of(rig, part)
         edges = np.concatenate([faces[:, [0, 1]], faces[:, [1, 2]], faces[:, [2, 0]]])
-        assert len(np.unique(edges, axis=0)) == len(edges), f"the triangles of {part} agree about their outside"
-    for part, share in (("eye_left", 0.5), ("eye_right", 0.5), ("tongue", 0.95), ("hair", 0.5), ("brow_left", 0.1)):
+        assert len(np.unique(edges, axis=0)) == len(
+            edges
+        ), f"the triangles of {part} agree about their outside"
+    for part, share in (
+        ("eye_left", 0.5),
+        ("eye_right", 0.5),
+        ("tongue", 0.95),
+        ("hair", 0.5),
+        ("brow_left", 0.1),
+    ):
         center = points[slice(*rig.parts[part])].mean(axis=0)
         assert winding(center[None], points, faces_of(rig, part)) > share
     assert winding(np.array([[0.0, 0.0, 0.03]]), points, sealed_skin(rig)) == pytest.approx(1.0, abs=1e-6)
@@ -131,7 +163,9 @@ def test_blink_covers_the_ball_and_never_cuts_it():
         ball = rig.vertices[slice(*rig.parts[f"eye_{side}"])].astype(float)
         center, radius = fit_sphere(ball)
         near = faces[np.linalg.norm(rig.vertices[faces].mean(axis=1) - center, axis=1) < 0.035]
-        tucked = np.linalg.norm(rig.vertices - center, axis=1) < radius  # the lids' inner edge, hidden in the ball
+        tucked = (
+            np.linalg.norm(rig.vertices - center, axis=1) < radius
+        )  # the lids' inner edge, hidden in the ball
         lids = near[~tucked[near].any(axis=1)]
         for w in np.linspace(0.0, 1.0, 6):
             posed = rig.pose(weights(eyeBlink=w)).astype(float)
@@ -143,16 +177,19 @@ def test_blink_covers_the_ball_and_never_cuts_it():
 
 
 def probes(vertices, faces, center, radius):
-    """How deep the middles of triangles and edges lie in the front of the ball, metres; negative outside."""
+    """How deep the middles of triangles and edges lie in the front
+    of the ball, metres; negative outside."""
     corner = vertices[faces].astype(float)
-    probe = np.concatenate([corner.mean(axis=1), *((corner[:, k] + corner[:, k - 1]) / 2 for k in range(3))])
+    probe = np.concatenate(
+        [corner.mean(axis=1), *((corner[:, k] + corner[:, k - 1]) / 2 for k in range(3))]
+    )
     return np.where(probe[:, 0] > center[0], radius - np.linalg.norm(probe - center, axis=1), -1.0)
 
 
 def fit_sphere(points):
     """Centre (3,) and radius of the sphere through points (n, 3), least squares."""
     matrix = np.column_stack([2 * points, np.ones(len(points))])
-    solution = np.linalg.lstsq(matrix, (points ** 2).sum(axis=1), rcond=None)[0]
+    solution = np.linalg.lstsq(matrix, (points**2).sum(axis=1), rcond=None)[0]
     return solution[:3], np.sqrt(solution[3] + (solution[:3] ** 2).sum())
 
 
@@ -168,7 +205,12 @@ def hidden(points, vertices, faces):
 def test_gaze_turns_the_iris():
     rig = default_rig()
     pupil = rig.parts["eye_left"][0]
-    for name, axis, sign in (("eyeLookOutLeft", 1, 1), ("eyeLookInLeft", 1, -1), ("eyeLookUpLeft", 2, 1), ("eyeLookDownLeft", 2, -1)):
+    for name, axis, sign in (
+        ("eyeLookOutLeft", 1, 1),
+        ("eyeLookInLeft", 1, -1),
+        ("eyeLookUpLeft", 2, 1),
+        ("eyeLookDownLeft", 2, -1),
+    ):
         assert sign * rig.deltas[INDEX[name], pupil, axis] > 0.005
 
 
@@ -178,5 +220,7 @@ def test_lower_lip_meets_the_upper_teeth():
     lip = rig.landmarks["lip_lower"][6:13]
     teeth = posed[slice(*rig.parts["teeth_upper"])]
     gap = np.linalg.norm(posed[lip][:, None] - teeth[None], axis=-1).min(axis=1)
-    apart = np.linalg.norm(rig.vertices[lip][:, None] - rig.vertices[slice(*rig.parts["teeth_upper"])][None], axis=-1).min(axis=1)
+    apart = np.linalg.norm(
+        rig.vertices[lip][:, None] - rig.vertices[slice(*rig.parts["teeth_upper"])][None], axis=-1
+    ).min(axis=1)
     assert gap.max() < 0.0035 < apart.min() + 0.0035

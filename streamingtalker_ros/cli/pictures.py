@@ -1,8 +1,10 @@
 """`streamingtalker pictures`: the documentation's pictures of the face, each a PNG of labelled tiles.
 
-Takes a folder to write and optionally a user's face; writes face.png (three views), expressions.png (from front and
-three-quarter), visemes.png (from front and profile) and shapes.png (all 52 ARKit shapes at weight 1).
+Takes a folder to write and optionally a user's face; writes face.png (three
+views), expressions.png (from front and three-quarter), visemes.png (from
+front and profile) and shapes.png (all 52 ARKit shapes at weight 1).
 """
+
 import sys
 from pathlib import Path
 
@@ -12,24 +14,53 @@ from ..errors import TalkerError, require
 from ..face.arkit import ARKIT_NAMES, INDEX
 
 EXPRESSIONS = {
-    "neutral": {}, "smile": {"mouthSmile": 0.8, "cheekSquint": 0.4},
-    "laugh": {"mouthSmile": 0.8, "jawOpen": 0.4, "mouthUpperUp": 0.2, "cheekSquint": 0.7, "eyeSquint": 0.4, "browOuterUp": 0.2},
-    "surprise": {"jawOpen": 0.45, "mouthFunnel": 0.3, "eyeWide": 0.8, "browInnerUp": 0.9, "browOuterUp": 0.8},
+    "neutral": {},
+    "smile": {"mouthSmile": 0.8, "cheekSquint": 0.4},
+    "laugh": {
+        "mouthSmile": 0.8,
+        "jawOpen": 0.4,
+        "mouthUpperUp": 0.2,
+        "cheekSquint": 0.7,
+        "eyeSquint": 0.4,
+        "browOuterUp": 0.2,
+    },
+    "surprise": {
+        "jawOpen": 0.45,
+        "mouthFunnel": 0.3,
+        "eyeWide": 0.8,
+        "browInnerUp": 0.9,
+        "browOuterUp": 0.8,
+    },
     "sadness": {"mouthFrown": 0.7, "browInnerUp": 0.9, "eyeSquint": 0.3, "mouthShrugLower": 0.4},
     "anger": {"browDown": 1.0, "eyeSquint": 0.5, "noseSneer": 0.6, "mouthPress": 0.7, "mouthFrown": 0.3},
     "wink": {"eyeBlinkLeft": 1.0, "mouthSmileLeft": 0.9, "mouthSmileRight": 0.4, "cheekSquintLeft": 0.6},
-    "blink": {"eyeBlink": 1.0}, "puffed cheeks": {"cheekPuff": 1.0, "mouthPress": 0.3},
-    "kiss": {"mouthPucker": 1.0, "eyeBlink": 0.3}, "tongue": {"tongueOut": 1.0, "jawOpen": 0.45, "mouthSmile": 0.3},
-    "doubt": {"browDownLeft": 0.7, "browOuterUpRight": 0.9, "mouthLeft": 0.5, "eyeLookOutLeft": 0.5, "eyeLookInRight": 0.5},
+    "blink": {"eyeBlink": 1.0},
+    "puffed cheeks": {"cheekPuff": 1.0, "mouthPress": 0.3},
+    "kiss": {"mouthPucker": 1.0, "eyeBlink": 0.3},
+    "tongue": {"tongueOut": 1.0, "jawOpen": 0.45, "mouthSmile": 0.3},
+    "doubt": {
+        "browDownLeft": 0.7,
+        "browOuterUpRight": 0.9,
+        "mouthLeft": 0.5,
+        "eyeLookOutLeft": 0.5,
+        "eyeLookInRight": 0.5,
+    },
 }
 VISEMES = {
-    "p b m": {"jawOpen": 0.2, "mouthClose": 0.2, "mouthPress": 0.4}, "f v": {"jawOpen": 0.05, "mouthRollLower": 0.8, "mouthUpperUp": 0.3},
-    "t d n s": {"jawOpen": 0.1, "mouthLowerDown": 0.2, "mouthStretch": 0.2}, "sh ch": {"jawOpen": 0.12, "mouthFunnel": 0.7},
-    "ah": {"jawOpen": 0.7, "mouthLowerDown": 0.1}, "eh": {"jawOpen": 0.38, "mouthStretch": 0.25, "mouthUpperUp": 0.1},
+    "p b m": {"jawOpen": 0.2, "mouthClose": 0.2, "mouthPress": 0.4},
+    "f v": {"jawOpen": 0.05, "mouthRollLower": 0.8, "mouthUpperUp": 0.3},
+    "t d n s": {"jawOpen": 0.1, "mouthLowerDown": 0.2, "mouthStretch": 0.2},
+    "sh ch": {"jawOpen": 0.12, "mouthFunnel": 0.7},
+    "ah": {"jawOpen": 0.7, "mouthLowerDown": 0.1},
+    "eh": {"jawOpen": 0.38, "mouthStretch": 0.25, "mouthUpperUp": 0.1},
     "ee": {"jawOpen": 0.15, "mouthSmile": 0.45, "mouthStretch": 0.3, "mouthLowerDown": 0.2},
-    "oh": {"jawOpen": 0.4, "mouthFunnel": 0.5, "mouthPucker": 0.3}, "oo": {"jawOpen": 0.15, "mouthPucker": 0.75, "mouthFunnel": 0.25},
+    "oh": {"jawOpen": 0.4, "mouthFunnel": 0.5, "mouthPucker": 0.3},
+    "oo": {"jawOpen": 0.15, "mouthPucker": 0.75, "mouthFunnel": 0.25},
 }
-SHAPES = {name: {name: 1.0, **({"jawOpen": 0.4} if name in ("tongueOut", "mouthClose") else {})} for name in ARKIT_NAMES}
+SHAPES = {
+    name: {name: 1.0, **({"jawOpen": 0.4} if name in ("tongueOut", "mouthClose") else {})}
+    for name in ARKIT_NAMES
+}
 VIEWS = {"front": {}, "three-quarter": {}, "profile": {}}
 _INK, _PAPER = (52, 58, 66), (250, 250, 250)
 
@@ -37,17 +68,26 @@ _INK, _PAPER = (52, 58, 66), (250, 250, 250)
 def add_arguments(parser):
     """The command's options."""
     parser.add_argument("--out", default="docs/pictures", help="folder to write the PNG files into")
-    parser.add_argument("--face", default=None, metavar="PATH",
-                        help="a face of yours: .glb, .gltf, .ply or a folder of .obj shapes (default: the built-in face)")
+    parser.add_argument(
+        "--face",
+        default=None,
+        metavar="PATH",
+        help="a face of yours: .glb, .gltf, .ply or a folder of .obj shapes (default: the built-in face)",
+    )
 
 
 def run(args):
-    """Render and write the pictures; prints each file's name and size. Raises TalkerError for an unusable face or folder."""
+    """Render and write the pictures; prints each file's name and
+    size. Raises TalkerError for an unusable face or folder."""
     from ..face.importers import load_face
     from ..face.rig import default_rig
+
     rig = default_rig() if args.face is None else load_face(args.face)
     if rig.shape_names != ARKIT_NAMES:
-        raise TalkerError(f"{args.face} has no expressions to show: give a .glb with ARKit shapes or a folder of .obj shapes")
+        raise TalkerError(
+            f"{args.face} has no expressions to show: "
+            "give a .glb with ARKit shapes or a folder of .obj shapes"
+        )
     out = Path(args.out)
     try:
         out.mkdir(parents=True, exist_ok=True)
@@ -62,17 +102,21 @@ def run(args):
         ("face", VIEWS, None, (400, 500), 3, 1.06, None),
         ("expressions", EXPRESSIONS, ("front", "three_quarter"), (170, 210), 4, 1.06, None),
         ("visemes", VISEMES, ("front", "profile"), (200, 170), 3, 2.1, mouth),
-        ("shapes", SHAPES, ("front",), (132, 150), 9, 1.45, face))
+        ("shapes", SHAPES, ("front",), (132, 150), 9, 1.45, face),
+    )
     for name, *page in pages:
         path = out / f"{name}.png"
         picture = _page(rig, *page)
         picture.save(path, optimize=True)
-        print(f"{path}  {picture.width} x {picture.height}, {path.stat().st_size // 1024} kB", file=sys.stderr)
+        print(
+            f"{path}  {picture.width} x {picture.height}, {path.stat().st_size // 1024} kB", file=sys.stderr
+        )
     return 0
 
 
 def weights_of(case):
-    """{shape or pair of shapes: weight} -> (52,) float32; `mouthSmile` sets mouthSmileLeft and mouthSmileRight."""
+    """{shape or pair of shapes: weight} -> (52,) float32;
+    `mouthSmile` sets mouthSmileLeft and mouthSmileRight."""
     out = np.zeros(len(ARKIT_NAMES), np.float32)
     for name, value in case.items():
         for label in (name,) if name in INDEX else (name + "Left", name + "Right"):
@@ -81,10 +125,12 @@ def weights_of(case):
 
 
 def _page(rig, cases, views, size, columns, zoom, center):
-    """Tiles of the cases, each seen from all views side by side; views None: each case's label names its own view."""
+    """Tiles of the cases, each seen from all views side by side;
+    views None: each case's label names its own view."""
     image, draw = require("PIL.Image", "the pictures"), require("PIL.ImageDraw", "the pictures")
     font = require("PIL.ImageFont", "the pictures").load_default(13)
     from ..face.render import FaceRenderer
+
     width, height = size
     across = 1 if views is None else len(views)
     step = across * width + 6, height + 22

@@ -1,9 +1,11 @@
-"""A small reader of glTF 2.0: positions, triangles, colours and morph targets of every mesh in a .glb or .gltf file.
+"""A small reader of glTF 2.0: positions, triangles, colours
+and morph targets of every mesh in a .glb or .gltf file.
 
-`read_gltf(path)` gives arrays in the file's own axes (y up, z out of the face) and metres. It reads what faces need:
-accessors of any component type, strides, sparse accessors, node transforms, names in mesh.extras.targetNames.
-Compressed geometry (Draco, meshopt) is refused with a sentence.
+`read_gltf(path)` gives arrays in the file's own axes (y up, z out of the face) and metres. It reads what
+faces need: accessors of any component type, strides, sparse accessors, node transforms, names in
+mesh.extras.targetNames. Compressed geometry (Draco, meshopt) is refused with a sentence.
 """
+
 import base64
 import json
 import struct
@@ -14,13 +16,21 @@ import numpy as np
 
 from ..errors import TalkerError
 
-_COMPONENT = {5120: np.int8, 5121: np.uint8, 5122: np.int16, 5123: np.uint16, 5125: np.uint32, 5126: np.float32}
+_COMPONENT = {
+    5120: np.int8,
+    5121: np.uint8,
+    5122: np.int16,
+    5123: np.uint16,
+    5125: np.uint32,
+    5126: np.float32,
+}
 _WIDTH = {"SCALAR": 1, "VEC2": 2, "VEC3": 3, "VEC4": 4, "MAT4": 16}
 _COMPRESSED = {"KHR_draco_mesh_compression", "EXT_meshopt_compression", "KHR_mesh_quantization_draco"}
 
 
 def read_gltf(path):
-    """Returns (vertices (V, 3), triangles (T, 3) int64, colors (V, 3), {target name: (V, 3) deltas}, {mesh: (a, b)}).
+    """Returns (vertices (V, 3), triangles (T, 3) int64, colors (V,
+    3), {target name: (V, 3) deltas}, {mesh: (a, b)}).
 
     Raises TalkerError, in one sentence, for a file that is damaged, compressed or holds no triangles.
     """
@@ -29,7 +39,9 @@ def read_gltf(path):
         return _Reader(path).read()
     except (KeyError, IndexError, TypeError, ValueError, struct.error, OSError) as broken:
         reason = f"{type(broken).__name__}: {broken}"
-        raise TalkerError(f"{path} is not a readable glTF 2.0 file ({reason}): export it again as .glb") from None
+        raise TalkerError(
+            f"{path} is not a readable glTF 2.0 file ({reason}): export it again as .glb"
+        ) from None
 
 
 class _Reader:
@@ -44,7 +56,7 @@ class _Reader:
             at = 12
             while at + 8 <= total:
                 size, kind = struct.unpack_from("<II", data, at)
-                chunk = data[at + 8:at + 8 + size]
+                chunk = data[at + 8 : at + 8 + size]
                 at += 8 + size
                 if kind == 0x4E4F534A:
                     text = chunk
@@ -55,7 +67,9 @@ class _Reader:
         self.json = json.loads(text.decode("utf-8"))
         squeezed = _COMPRESSED & set(self.json.get("extensionsRequired", ()))
         if squeezed:
-            raise TalkerError(f"{path} is compressed ({sorted(squeezed)[0]}): export it without mesh compression")
+            raise TalkerError(
+                f"{path} is compressed ({sorted(squeezed)[0]}): export it without mesh compression"
+            )
         self.buffers = {}
 
     def read(self):
@@ -66,31 +80,43 @@ class _Reader:
                 if primitive.get("mode", 4) != 4:
                     continue
                 points = self._accessor(primitive["attributes"]["POSITION"])
-                index = self._accessor(primitive["indices"]).ravel() if "indices" in primitive else np.arange(len(points))
+                index = (
+                    self._accessor(primitive["indices"]).ravel()
+                    if "indices" in primitive
+                    else np.arange(len(points))
+                )
                 if len(index) % 3 or (len(index) and index.max() >= len(points)):
-                    raise TalkerError(f"{self.path}: mesh {name} has indices that do not fit its vertices: export it again")
+                    raise TalkerError(
+                        f"{self.path}: mesh {name} has indices that do not fit its vertices: export it again"
+                    )
                 vertices.append(points @ matrix[:3, :3].T + matrix[:3, 3])
                 flip = np.linalg.det(matrix[:3, :3]) < 0
-                triangles.append(index.reshape(-1, 3)[:, ::-1 if flip else 1].astype(np.int64) + first)
+                triangles.append(index.reshape(-1, 3)[:, :: -1 if flip else 1].astype(np.int64) + first)
                 colors.append(np.tile(self._color(primitive), (len(points), 1)))
                 targets += self._targets(name, mesh, primitive, matrix, first, len(points))
                 first += len(points)
             if first > start:
                 parts[name] = (start, first)
         if not triangles:
-            raise TalkerError(f"{self.path} holds no triangle mesh: export the face with its mesh and shape keys")
+            raise TalkerError(
+                f"{self.path} holds no triangle mesh: export the face with its mesh and shape keys"
+            )
         deltas = {}
         for name, start, delta in targets:  # one name may stand in several meshes: face, lashes, teeth
-            deltas.setdefault(name, np.zeros((first, 3), np.float32))[start:start + len(delta)] += delta
+            deltas.setdefault(name, np.zeros((first, 3), np.float32))[start : start + len(delta)] += delta
         return np.concatenate(vertices), np.concatenate(triangles), np.concatenate(colors), deltas, parts
 
     def _meshes(self):
-        """(name, mesh, world matrix) of each mesh in the scene; skinned meshes ignore their node's place (glTF 3.7.3)."""
+        """(name, mesh, world matrix) of each mesh in the scene;
+        skinned meshes ignore their node's place (glTF 3.7.3)."""
         nodes = self.json.get("nodes", [])
         children = {child for node in nodes for child in node.get("children", ())}
         scenes = self.json.get("scenes")
-        roots = scenes[self.json.get("scene", 0)].get("nodes", []) if scenes else \
-            [n for n in range(len(nodes)) if n not in children]
+        roots = (
+            scenes[self.json.get("scene", 0)].get("nodes", [])
+            if scenes
+            else [n for n in range(len(nodes)) if n not in children]
+        )
         stack, seen = [(n, np.eye(4)) for n in reversed(roots)], {}
         if not nodes:
             for mesh in self.json.get("meshes", ()):
@@ -104,20 +130,28 @@ class _Reader:
                 mesh = self.json["meshes"][node["mesh"]]
                 name = mesh.get("name") or node.get("name") or f"mesh{node['mesh']}"
                 seen[name] = seen.get(name, 0) + 1
-                yield name if seen[name] == 1 else f"{name}.{seen[name]}", mesh, np.eye(4) if "skin" in node else world
+                yield name if seen[name] == 1 else f"{name}.{seen[name]}", mesh, (
+                    np.eye(4) if "skin" in node else world
+                )
 
     def _targets(self, name, mesh, primitive, matrix, first, count):
         targets = primitive.get("targets", [])
-        names = (mesh.get("extras") or {}).get("targetNames") or (primitive.get("extras") or {}).get("targetNames")
+        names = (mesh.get("extras") or {}).get("targetNames") or (primitive.get("extras") or {}).get(
+            "targetNames"
+        )
         if targets and (names is None or len(names) < len(targets)):
-            raise TalkerError(f"{self.path}: mesh {name} has {len(targets)} morph targets but no names for them "
-                              "(mesh.extras.targetNames): export shape keys with their names")
+            raise TalkerError(
+                f"{self.path}: mesh {name} has {len(targets)} morph targets but no names for them "
+                "(mesh.extras.targetNames): export shape keys with their names"
+            )
         for label, target in zip(names or (), targets):
             if "POSITION" in target:
                 delta = self._accessor(target["POSITION"])
                 if len(delta) != count:
-                    raise TalkerError(f"{self.path}: target {label} of mesh {name} moves {len(delta)} vertices, "
-                                      f"the mesh has {count}: export it again")
+                    raise TalkerError(
+                        f"{self.path}: target {label} of mesh {name} moves {len(delta)} vertices, "
+                        f"the mesh has {count}: export it again"
+                    )
                 yield label, first, (delta @ matrix[:3, :3].T).astype(np.float32)
 
     def _color(self, primitive):
@@ -138,10 +172,17 @@ class _Reader:
         if "sparse" in spec:
             out, sparse = out.copy(), spec["sparse"]
             at = sparse["indices"]
-            index = self._view(at["bufferView"], at.get("byteOffset", 0), np.dtype(_COMPONENT[at["componentType"]]),
-                               sparse["count"], 1).ravel()
+            index = self._view(
+                at["bufferView"],
+                at.get("byteOffset", 0),
+                np.dtype(_COMPONENT[at["componentType"]]),
+                sparse["count"],
+                1,
+            ).ravel()
             values = sparse["values"]
-            out[index] = self._view(values["bufferView"], values.get("byteOffset", 0), kind, sparse["count"], width)
+            out[index] = self._view(
+                values["bufferView"], values.get("byteOffset", 0), kind, sparse["count"], width
+            )
         if spec.get("normalized"):
             return np.maximum(out.astype(np.float32) / np.iinfo(kind).max, -1.0)
         return out.astype(np.float32) if width == 3 else out
@@ -153,7 +194,9 @@ class _Reader:
         stride = view.get("byteStride") or kind.itemsize * width
         end = start + stride * (count - 1) + kind.itemsize * width
         if count and (end > len(data) or end > view.get("byteOffset", 0) + view["byteLength"]):
-            raise TalkerError(f"{self.path} is cut short: a buffer ends before its data does; export it again")
+            raise TalkerError(
+                f"{self.path} is cut short: a buffer ends before its data does; export it again"
+            )
         if count == 0:
             return np.zeros((0, width), kind)
         return np.ndarray((count, width), kind, data, start, (stride, kind.itemsize))
@@ -168,7 +211,9 @@ class _Reader:
             else:
                 other = self.path.parent / urllib.parse.unquote(uri)
                 if not other.is_file():
-                    raise TalkerError(f"{self.path} needs {other.name} beside it: copy that file too, or export as .glb")
+                    raise TalkerError(
+                        f"{self.path} needs {other.name} beside it: copy that file too, or export as .glb"
+                    )
                 self.buffers[number] = other.read_bytes()
         return self.buffers[number]
 
@@ -178,9 +223,11 @@ def _local(node):
         return np.array(node["matrix"], float).reshape(4, 4).T
     out = np.eye(4)
     x, y, z, w = node.get("rotation", (0.0, 0.0, 0.0, 1.0))
-    out[:3, :3] = [[1 - 2 * (y * y + z * z), 2 * (x * y - z * w), 2 * (x * z + y * w)],
-                   [2 * (x * y + z * w), 1 - 2 * (x * x + z * z), 2 * (y * z - x * w)],
-                   [2 * (x * z - y * w), 2 * (y * z + x * w), 1 - 2 * (x * x + y * y)]]
+    out[:3, :3] = [
+        [1 - 2 * (y * y + z * z), 2 * (x * y - z * w), 2 * (x * z + y * w)],
+        [2 * (x * y + z * w), 1 - 2 * (x * x + z * z), 2 * (y * z - x * w)],
+        [2 * (x * z - y * w), 2 * (y * z + x * w), 1 - 2 * (x * x + y * y)],
+    ]
     out[:3, :3] *= np.array(node.get("scale", (1.0, 1.0, 1.0)))
     out[:3, 3] = node.get("translation", (0.0, 0.0, 0.0))
     return out

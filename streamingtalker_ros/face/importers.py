@@ -1,9 +1,11 @@
-"""Faces that users own, as a Rig: glTF/GLB with ARKit morph targets, a folder of OBJ shapes, a PLY template.
+"""Faces that users own, as a Rig: glTF/GLB with ARKit morph
+targets, a folder of OBJ shapes, a PLY template.
 
-`load_face(path)` chooses by what the path is. Files have y up, z out of the face, x to the person's left (glTF,
-ICT-FaceKit and VOCASET agree); the Rig has x out of the face, y to the left, z up, in metres. Names are matched
-without regard to case, with Left/Right, L/R or _L/_R; shapes that a face lacks stay zero.
+`load_face(path)` chooses by what the path is. Files have y up, z out of the face, x to the person's left
+(glTF, ICT-FaceKit and VOCASET agree); the Rig has x out of the face, y to the left, z up, in metres. Names
+are matched without regard to case, with Left/Right, L/R or _L/_R; shapes that a face lacks stay zero.
 """
+
 import re
 from pathlib import Path
 
@@ -17,18 +19,22 @@ from .rig import Rig
 
 SKIN = (0.85, 0.68, 0.58)
 _KEYS = {name.lower(): name for name in ARKIT_NAMES}
-_PLY = {"char": "i1", "int8": "i1", "uchar": "u1", "uint8": "u1", "short": "i2", "int16": "i2", "ushort": "u2",
-        "uint16": "u2", "int": "i4", "int32": "i4", "uint": "u4", "uint32": "u4", "float": "f4", "float32": "f4",
-        "double": "f8", "float64": "f8"}
+_PLY = dict(  # the format's names of types, old and new, and numpy's
+    zip(
+        "char int8 uchar uint8 short int16 ushort uint16 int int32 uint uint32 float float32 double float64".split(),
+        "i1 i1 u1 u1 i2 i2 u2 u2 i4 i4 u4 u4 f4 f4 f8 f8".split(),
+    )
+)
 
 
 def load_face(path, unit=None, landmarks=None):
     """Read a face. path: .glb, .gltf, .ply, or a folder of .obj files with a neutral one among them.
 
-    unit: metres per unit of the file; by default 1 for glTF and PLY, 0.01 for OBJ folders (ICT-FaceKit: centimetres).
-    landmarks: name -> vertex numbers (inner_lip_upper, inner_lip_lower paired; mouth_corners: left, right); where they
-    are not given the lips are looked for in the motion of jawOpen, and left out when they cannot be told.
-    Returns a Rig (a PLY's has no shapes). Raises TalkerError with one sentence.
+    unit: metres per unit of the file; by default 1 for glTF and PLY, 0.01 for OBJ folders
+    (ICT-FaceKit: centimetres). landmarks: name -> vertex numbers (inner_lip_upper,
+    inner_lip_lower paired; mouth_corners: left, right); where they are not given the lips
+    are looked for in the motion of jawOpen, and left out when they cannot be told. Returns a
+    Rig (a PLY's has no shapes). Raises TalkerError with one sentence.
     """
     path = Path(path)
     if not path.exists():
@@ -43,7 +49,9 @@ def load_face(path, unit=None, landmarks=None):
         vertices, triangles = read_ply(path)
         colors, targets = None, None
     else:
-        raise TalkerError(f"{path.name} is no face format known here: give .glb, .gltf, .ply or a folder of .obj shapes")
+        raise TalkerError(
+            f"{path.name} is no face format known here: give .glb, .gltf, .ply or a folder of .obj shapes"
+        )
     unit = 1.0 if unit is None else float(unit)
     names, deltas = (), np.zeros((0, len(vertices), 3), np.float32)
     if targets is not None:
@@ -52,12 +60,24 @@ def load_face(path, unit=None, landmarks=None):
     deltas = to_our_axes(deltas) * np.float32(unit)
     if landmarks is None:
         landmarks = find_lips(points, triangles, deltas[INDEX["jawOpen"]]) if names else {}
-    colors = np.tile(np.float32(SKIN), (len(points), 1)) if colors is None else np.asarray(colors, np.float32)
+    colors = (
+        np.tile(np.float32(SKIN), (len(points), 1)) if colors is None else np.asarray(colors, np.float32)
+    )
     low, high = points.min(axis=0), points.max(axis=0)
-    pivot = np.float32([low[0] + 0.4 * (high[0] - low[0]), (low[1] + high[1]) / 2, low[2] + 0.2 * (high[2] - low[2])])
-    return Rig(name=path.stem, vertices=points, triangles=np.asarray(triangles, np.uint32), shape_names=names,
-               deltas=deltas, parts=parts or {"skin": (0, len(points))},
-               landmarks={key: np.asarray(value, np.int64) for key, value in landmarks.items()}, colors=colors, pivot=pivot)
+    pivot = np.float32(
+        [low[0] + 0.4 * (high[0] - low[0]), (low[1] + high[1]) / 2, low[2] + 0.2 * (high[2] - low[2])]
+    )
+    return Rig(
+        name=path.stem,
+        vertices=points,
+        triangles=np.asarray(triangles, np.uint32),
+        shape_names=names,
+        deltas=deltas,
+        parts=parts or {"skin": (0, len(points))},
+        landmarks={key: np.asarray(value, np.int64) for key, value in landmarks.items()},
+        colors=colors,
+        pivot=pivot,
+    )
 
 
 def to_our_axes(points):
@@ -66,16 +86,26 @@ def to_our_axes(points):
 
 
 def arkit_name(label):
-    """The ARKit name that a file's label means, or None: mouthSmile_L, mouth_smile_left, Face.M_MouthSmileLeft, …
+    """The ARKit name that a file's label means, or None:
+    mouthSmile_L, mouth_smile_left, Face.M_MouthSmileLeft, …
 
-    Halves of a shape that ARKit keeps whole (ICT-FaceKit's browInnerUp_L and _R, cheekPuff_L and _R) give the whole.
+    Halves of a shape that ARKit keeps whole (ICT-FaceKit's
+    browInnerUp_L and _R, cheekPuff_L and _R) give the whole.
     """
     tail = re.split(r"[.:|/]", label)[-1]
     for text in (tail, label):
         side = re.search(r"[_\-. ]([lr])$", text, re.IGNORECASE)
-        stem = text if side is None else text[:side.start()] + ("left" if side.group(1).lower() == "l" else "right")
+        stem = (
+            text
+            if side is None
+            else text[: side.start()] + ("left" if side.group(1).lower() == "l" else "right")
+        )
         key = re.sub(r"[^a-z0-9]", "", stem.lower())
-        for candidate in (key, re.sub(r"^(blendshapes?\d*|face|bs|m|key)", "", key), re.sub(r"(left|right)$", "", key)):
+        for candidate in (
+            key,
+            re.sub(r"^(blendshapes?\d*|face|bs|m|key)", "", key),
+            re.sub(r"(left|right)$", "", key),
+        ):
             if candidate in _KEYS:
                 return _KEYS[candidate]
     return None
@@ -91,29 +121,39 @@ def _arkit_deltas(path, targets, count):
             known += 1
     if not known:
         some = ", ".join(list(targets)[:3]) or "none"
-        raise TalkerError(f"{path} has no shape with an ARKit name (it has: {some}): name the shapes jawOpen, mouthSmileLeft, …")
+        raise TalkerError(
+            f"{path} has no shape with an ARKit name (it has: {some}): "
+            "name the shapes jawOpen, mouthSmileLeft, …"
+        )
     return out
 
 
 def _read_obj_folder(path):
     files = sorted(path.glob("*.obj")) + sorted(path.glob("*.OBJ"))
-    neutral = [f for f in files if "neutral" in f.stem.lower()] or [f for f in files if f.stem.lower() in ("basis", "base", "rest")]
+    neutral = [f for f in files if "neutral" in f.stem.lower()] or [
+        f for f in files if f.stem.lower() in ("basis", "base", "rest")
+    ]
     if not neutral:
-        raise TalkerError(f"{path} has no neutral .obj: it needs one file with `neutral` in its name beside the shapes")
+        raise TalkerError(
+            f"{path} has no neutral .obj: it needs one file with `neutral` in its name beside the shapes"
+        )
     vertices, triangles = read_obj(neutral[0])
     targets = {}
     for file in files:
         if file != neutral[0] and arkit_name(file.stem):
             shape, _ = read_obj(file, faces=False)
             if shape.shape != vertices.shape:
-                raise TalkerError(f"{file.name} has {len(shape)} vertices, {neutral[0].name} has {len(vertices)}: "
-                                  "all shapes of a folder must be the same mesh")
+                raise TalkerError(
+                    f"{file.name} has {len(shape)} vertices, {neutral[0].name} has {len(vertices)}: "
+                    "all shapes of a folder must be the same mesh"
+                )
             targets[file.stem] = shape - vertices
     return vertices, triangles, None, targets
 
 
 def read_obj(path, faces=True):
-    """A Wavefront OBJ's (V, 3) float32 vertices and (T, 3) int64 triangles (polygons fanned); faces False: no triangles."""
+    """A Wavefront OBJ's (V, 3) float32 vertices and (T, 3) int64
+    triangles (polygons fanned); faces False: no triangles."""
     points, triangles = [], []
     try:
         with open(path, encoding="utf-8", errors="replace") as lines:
@@ -128,8 +168,12 @@ def read_obj(path, faces=True):
     except ValueError as broken:
         raise TalkerError(f"{path} is not a readable OBJ file ({broken}): export it again") from None
     triangles = np.array(triangles, np.int64).reshape(-1, 3)
-    if len(vertices) == 0 or (faces and (len(triangles) == 0 or triangles.max() >= len(vertices) or triangles.min() < 0)):
-        raise TalkerError(f"{path} holds no mesh, or its faces name vertices that it lacks: export it again")
+    if len(vertices) == 0 or (
+        faces and (len(triangles) == 0 or triangles.max() >= len(vertices) or triangles.min() < 0)
+    ):
+        raise TalkerError(
+            f"{path} holds no mesh, or its faces name vertices that it lacks: export it again"
+        )
     return vertices, triangles
 
 
@@ -140,7 +184,7 @@ def read_ply(path):
     if not data.startswith(b"ply") or end < 0:
         raise TalkerError(f"{path} is not a PLY file: its first line must be `ply`")
     header = data[:end].decode("ascii", "replace").split("\n")
-    body = data[data.index(b"\n", end) + 1:]
+    body = data[data.index(b"\n", end) + 1 :]
     elements, layout = [], "ascii"
     try:
         for line in header:
@@ -151,14 +195,22 @@ def read_ply(path):
                 elements.append((word[1], int(word[2]), []))
             elif word[:1] == ["property"]:
                 elements[-1][2].append((word[-1], [_PLY[w] for w in word[1:-1] if w != "list"]))
-        rows = _ply_ascii(body, elements) if layout == "ascii" else _ply_binary(body, elements, "<" if "little" in layout else ">")
+        rows = (
+            _ply_ascii(body, elements)
+            if layout == "ascii"
+            else _ply_binary(body, elements, "<" if "little" in layout else ">")
+        )
         vertices, polygons = rows["vertex"], rows.get("face", [])
         triangles = [(p[0], b, c) for p in polygons for b, c in zip(p[1:], p[2:])]
     except (KeyError, IndexError, ValueError, StopIteration) as broken:
-        raise TalkerError(f"{path} is a damaged PLY file ({type(broken).__name__}): export it again") from None
+        raise TalkerError(
+            f"{path} is a damaged PLY file ({type(broken).__name__}): export it again"
+        ) from None
     triangles = np.array(triangles, np.int64).reshape(-1, 3)
     if len(vertices) == 0 or (len(triangles) and triangles.max() >= len(vertices)):
-        raise TalkerError(f"{path} holds no mesh, or its faces name vertices that it lacks: export it again")
+        raise TalkerError(
+            f"{path} holds no mesh, or its faces name vertices that it lacks: export it again"
+        )
     return vertices, triangles
 
 
@@ -170,7 +222,11 @@ def _ply_ascii(body, elements):
         for _ in range(count):
             row = {}
             for label, kinds in properties:
-                row[label] = [int(next(words)) for _ in range(int(next(words)))] if len(kinds) == 2 else float(next(words))
+                row[label] = (
+                    [int(next(words)) for _ in range(int(next(words)))]
+                    if len(kinds) == 2
+                    else float(next(words))
+                )
             rows.append(row)
         out[name] = _ply_rows(name, rows)
     return out
@@ -183,7 +239,9 @@ def _ply_binary(body, elements, order):
             kind = np.dtype([(label, order + kinds[0]) for label, kinds in properties])
             table = np.frombuffer(body, kind, count, at)
             at += kind.itemsize * count
-            out[name] = np.column_stack([table[c] for c in "xyz"]).astype(np.float32) if name == "vertex" else None
+            out[name] = (
+                np.column_stack([table[c] for c in "xyz"]).astype(np.float32) if name == "vertex" else None
+            )
             continue
         rows = []
         for _ in range(count):

@@ -1,16 +1,21 @@
-"""Where a face's inner lips are, told from the motion of jawOpen: the landmarks of faces that come without any.
+"""Where a face's inner lips are, told from the motion of
+jawOpen: the landmarks of faces that come without any.
 
-`find_lips(vertices, triangles, jaw)` looks for pairs of vertices that lie together at rest, one above that stays and
-one below that follows the jaw, at the front of the mouth. Our axes, metres; nothing is found in a face without lips.
+`find_lips(vertices, triangles, jaw)` looks for pairs of vertices that lie together
+at rest, one above that stays and one below that follows the jaw, at the front of
+the mouth. Our axes, metres; nothing is found in a face without lips.
 """
+
 import numpy as np
 
 PAIRS = 9
 
 
 def find_lips(vertices, triangles, jaw):
-    """vertices, jaw (V, 3): the template and jawOpen's deltas. Returns {"inner_lip_upper": (9,), "inner_lip_lower": (9,),
-    "mouth_corners": (2,) left, right}, from the person's right to the left, or {} where lips cannot be told."""
+    """vertices, jaw (V, 3): the template and jawOpen's deltas. Returns
+    {"inner_lip_upper": (9,), "inner_lip_lower": (9,), "mouth_corners": (2,) left,
+    right}, from the person's right to the left, or {} where lips cannot be told.
+    """
     drop = -jaw[:, 2]
     used = np.zeros(len(vertices), bool)
     used[np.asarray(triangles, np.int64).ravel()] = True
@@ -40,14 +45,19 @@ def find_lips(vertices, triangles, jaw):
         column = column[front > front.max() - 0.02 * size]
         chosen.append(column[np.argmin(apart[column] + 0.5 * np.abs(y[column] - at))])
     corners = [upper[np.argmax(y)], upper[np.argmin(y)]]
-    return {"inner_lip_upper": upper[chosen], "inner_lip_lower": lower[chosen], "mouth_corners": np.array(corners)}
+    return {
+        "inner_lip_upper": upper[chosen],
+        "inner_lip_lower": lower[chosen],
+        "mouth_corners": np.array(corners),
+    }
 
 
 def _nearest(points, others):
-    """For each of points (n, 3) the nearest of others: index (n,), distance (n,); in blocks, to bound the memory."""
+    """For each of points (n, 3) the nearest of others: index (n,),
+    distance (n,); in blocks, to bound the memory."""
     index, distance = np.zeros(len(points), np.int64), np.zeros(len(points))
     for first in range(0, len(points), 256):
-        apart = np.linalg.norm(points[first:first + 256, None] - others[None], axis=-1)
-        index[first:first + 256] = apart.argmin(axis=1)
-        distance[first:first + 256] = apart.min(axis=1)
+        apart = np.linalg.norm(points[first : first + 256, None] - others[None], axis=-1)
+        index[first : first + 256] = apart.argmin(axis=1)
+        distance[first : first + 256] = apart.min(axis=1)
     return index, distance

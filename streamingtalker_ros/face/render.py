@@ -1,15 +1,28 @@
 """Off-screen pictures of a rig through VTK: no display needed, one core is enough.
 
-`FaceRenderer(rig, width, height, view).frame(weights, head)` gives an (H, W, 3) uint8 RGB image. The mesh is handed to
-VTK once; each frame moves the points and their normals in place. Views: front, three_quarter, profile.
+`FaceRenderer(rig, width, height, view).frame(weights, head)` gives an (H, W,
+3) uint8 RGB image. The mesh is handed to VTK once; each frame moves the
+points and their normals in place. Views: front, three_quarter, profile.
 """
+
 import numpy as np
 
 from ..errors import TalkerError, require
 from .refine import Refiner
 
-VIEWS = {"front": (0.0, 2.0), "three_quarter": (38.0, 4.0), "profile": (90.0, 2.0)}  # degrees: azimuth, elevation
-_GLOSS = {"eye": (0.6, 60.0), "glint": (1.0, 1.0), "teeth": (0.5, 40.0), "tongue": (0.4, 25.0), "brow": (0.05, 10.0), "hair": (0.25, 14.0)}
+VIEWS = {
+    "front": (0.0, 2.0),
+    "three_quarter": (38.0, 4.0),
+    "profile": (90.0, 2.0),
+}  # degrees: azimuth, elevation
+_GLOSS = {
+    "eye": (0.6, 60.0),
+    "glint": (1.0, 1.0),
+    "teeth": (0.5, 40.0),
+    "tongue": (0.4, 25.0),
+    "brow": (0.05, 10.0),
+    "hair": (0.25, 14.0),
+}
 _LIGHTS = (  # a studio that stands still: position in head heights, colour, strength
     ((2.6, -1.4, 1.7), (1.0, 0.96, 0.91), 0.74),  # key, from above at the person's right
     ((2.6, 2.0, 0.5), (0.90, 0.94, 1.0), 0.42),  # fill
@@ -22,10 +35,11 @@ _LIGHTS = (  # a studio that stands still: position in head heights, colour, str
 class FaceRenderer:
     """Draws one rig from one view. Call close() when done; frames are valid arrays of their own."""
 
-    def __init__(self, rig, width=480, height=640, view="front", background=(0.95, 0.94, 0.93), zoom=1.0,
-                 center=None):
-        """background: RGB 0..1 of the backdrop's foot (its top is a little darker); zoom: above 1 comes nearer;
-        center: (3,) metres, the point in the picture's middle, by default the head's.
+    def __init__(
+        self, rig, width=480, height=640, view="front", background=(0.95, 0.94, 0.93), zoom=1.0, center=None
+    ):
+        """background: RGB 0..1 of the backdrop's foot (its top is a little darker); zoom: above 1 comes
+        nearer; center: (3,) metres, the point in the picture's middle, by default the head's.
 
         Raises TalkerError for an unknown view or where vtk is not installed.
         """
@@ -59,7 +73,9 @@ class FaceRenderer:
         self._renderer.SetBackground(*background)
         self._renderer.SetBackground2(*(np.asarray(background) * (0.78, 0.84, 0.88)))
         verbosity = vtk.vtkLogger.GetCurrentVerbosityCutoff()
-        vtk.vtkLogger.SetStderrVerbosity(vtk.vtkLogger.VERBOSITY_ERROR)  # no word about an X server that is not needed
+        vtk.vtkLogger.SetStderrVerbosity(
+            vtk.vtkLogger.VERBOSITY_ERROR
+        )  # no word about an X server that is not needed
         self._window = vtk.vtkRenderWindow()
         self._window.SetOffScreenRendering(1)
         self._window.SetMultiSamples(4)
@@ -117,9 +133,12 @@ class FaceRenderer:
         azimuth, elevation = np.radians(VIEWS[view])
         low, high = self.rig.vertices.min(axis=0), self.rig.vertices.max(axis=0)
         middle, size = (low + high) / 2.0 if center is None else np.asarray(center, float), high - low
-        toward = np.array([np.cos(azimuth) * np.cos(elevation), -np.sin(azimuth) * np.cos(elevation),
-                           np.sin(elevation)])
-        tall = 0.54 * max(size[2], max(size[0], size[1]) / max(aspect, 1e-3) * 0.98) / zoom  # half the picture's height
+        toward = np.array(
+            [np.cos(azimuth) * np.cos(elevation), -np.sin(azimuth) * np.cos(elevation), np.sin(elevation)]
+        )
+        tall = (
+            0.54 * max(size[2], max(size[0], size[1]) / max(aspect, 1e-3) * 0.98) / zoom
+        )  # half the picture's height
         camera = self._renderer.GetActiveCamera()
         camera.SetViewAngle(18.0)
         distance = tall / np.tan(np.radians(9.0)) + size[0] / 2.0
@@ -166,8 +185,8 @@ def _materials(rig, faces, finer):
 
 
 def _adjacency(faces):
-    """For summing corners into vertices without a loop: the corners (a, b, c in turn) sorted by vertex, where each
-    vertex starts, and which vertices have any."""
+    """For summing corners into vertices without a loop: the corners (a, b, c in turn) sorted by vertex,
+    where each vertex starts, and which vertices have any."""
     corner = faces.T.ravel()
     order = np.argsort(corner, kind="stable")
     present, starts = np.unique(corner[order], return_index=True)
@@ -175,8 +194,9 @@ def _adjacency(faces):
 
 
 def _smooth_normals(points, faces, adjacency):
-    """Vertex normals, (V, 3) float32 of unit length, exact on a sphere whatever its triangles: a corner's normal
-    is divided by its two edges' squared lengths (N. Max, Weights for computing vertex normals, 1999)."""
+    """Vertex normals, (V, 3) float32 of unit length, exact on a sphere
+    whatever its triangles: a corner's normal is divided by its two edges'
+    squared lengths (N. Max, Weights for computing vertex normals, 1999)."""
     a, b, c = points[faces[:, 0]], points[faces[:, 1]], points[faces[:, 2]]
     ab, bc, ca = b - a, c - b, a - c
     across = np.cross(ab, -ca)

@@ -1,9 +1,10 @@
 """The rig: a template face, its triangles, its blendshapes and the landmarks that measure a mouth.
 
-`default_rig()` gives the face that the project sculpts itself (see `face/sculpt`); `face/importers` makes a Rig of
-a face that a user owns. In: weights (…, S) in the order of `shape_names`, head rotations (…, 4) xyzw.
-Out: vertices (…, V, 3) in metres, axes: x out of the face, y to the person's left, z up.
+`default_rig()` gives the face that the project sculpts itself (see `face/sculpt`); `face/importers` makes
+a Rig of a face that a user owns. In: weights (…, S) in the order of `shape_names`, head rotations (…, 4)
+xyzw. Out: vertices (…, V, 3) in metres, axes: x out of the face, y to the person's left, z up.
 """
+
 import functools
 from dataclasses import dataclass, field
 
@@ -24,30 +25,41 @@ class Rig:
     parts: dict  # part name -> (first, last + 1) vertex range
     landmarks: dict  # name -> int array; inner_lip_upper and inner_lip_lower are paired
     colors: np.ndarray  # (V, 3) float32, 0..1
-    pivot: np.ndarray = field(default_factory=lambda: np.zeros(3, np.float32))  # (3,) where the head turns on the neck
-    follow: np.ndarray = None  # (V,) float32: share of the head's rotation that a vertex takes; None: all of it
+    pivot: np.ndarray = field(
+        default_factory=lambda: np.zeros(3, np.float32)
+    )  # (3,) where the head turns on the neck
+    follow: np.ndarray = (
+        None  # (V,) float32: share of the head's rotation that a vertex takes; None: all of it
+    )
 
     def __post_init__(self):
         count, shapes = len(self.vertices), len(self.shape_names)
         if self.deltas.shape != (shapes, count, 3):
-            raise TalkerError(f"rig {self.name}: deltas have shape {self.deltas.shape}, "
-                              f"expected {(shapes, count, 3)} for its names and vertices")
+            raise TalkerError(
+                f"rig {self.name}: deltas have shape {self.deltas.shape}, "
+                f"expected {(shapes, count, 3)} for its names and vertices"
+            )
 
     @functools.cached_property
     def _moving(self):
         """The vertices that any shape moves, and their deltas as a matrix: (M,) int, (S, 3 M) float32."""
         moving = np.flatnonzero((self.deltas != 0).any(axis=(0, 2)))
-        return moving, np.ascontiguousarray(self.deltas[:, moving].reshape(len(self.deltas), 3 * len(moving)))
+        return moving, np.ascontiguousarray(
+            self.deltas[:, moving].reshape(len(self.deltas), 3 * len(moving))
+        )
 
     def _checked(self, weights):
         weights = np.asarray(weights, np.float32)
         if weights.ndim < 1 or weights.shape[-1] != len(self.shape_names):
-            raise TalkerError(f"rig {self.name} takes {len(self.shape_names)} weights per frame, "
-                              f"got an array of shape {weights.shape}")
+            raise TalkerError(
+                f"rig {self.name} takes {len(self.shape_names)} weights per frame, "
+                f"got an array of shape {weights.shape}"
+            )
         return weights
 
     def offsets(self, weights):
-        """weights (…, S) -> (…, V, 3) float32 metres: the posed vertices minus the template, head at rest."""
+        """weights (…, S) -> (…, V, 3) float32 metres: the posed
+        vertices minus the template, head at rest."""
         weights = self._checked(weights)
         moving, matrix = self._moving
         out = np.zeros((*weights.shape[:-1], len(self.vertices), 3), np.float32)
@@ -57,7 +69,8 @@ class Rig:
     def pose(self, weights, head=None):
         """weights (…, S), head (…, 4) quaternion xyzw or None -> (…, V, 3) float32 metres.
 
-        The head turns about `pivot`; vertices of the neck follow by their share, so that it twists and stays put.
+        The head turns about `pivot`; vertices of the neck follow by
+        their share, so that it twists and stays put.
         """
         points = self.offsets(weights) + self.vertices
         if head is None:
@@ -78,7 +91,9 @@ class Rig:
 
     def _landmark(self, name):
         if len(self.landmarks.get(name, ())) == 0:
-            raise TalkerError(f"rig {self.name} has no landmark {name}: pass it to load_face(..., landmarks={{...}})")
+            raise TalkerError(
+                f"rig {self.name} has no landmark {name}: pass it to load_face(..., landmarks={{...}})"
+            )
         return self.landmarks[name]
 
     def lip_gap_map(self):
@@ -86,9 +101,11 @@ class Rig:
         return self._gap
 
     def lip_gap(self, weights):
-        """weights (…, S) -> (…) metres: inner upper lip minus inner lower lip along z, mean of the middle pairs.
+        """weights (…, S) -> (…) metres: inner upper lip minus inner
+        lower lip along z, mean of the middle pairs.
 
-        Signed: below zero the lips would pass through each other. Raises TalkerError where the lips are unknown.
+        Signed: below zero the lips would pass through each other.
+        Raises TalkerError where the lips are unknown.
         """
         bias, row = self._gap
         return bias + self._checked(weights) @ row
@@ -97,7 +114,8 @@ class Rig:
         """weights (…, S) -> (…) metres: the distance of the mouth's corners."""
         left, right = self._landmark("mouth_corners")
         corners = self.vertices[[left, right]] + np.einsum(
-            "...s,scd->...cd", self._checked(weights), self.deltas[:, [left, right]])
+            "...s,scd->...cd", self._checked(weights), self.deltas[:, [left, right]]
+        )
         return np.linalg.norm(corners[..., 0, :] - corners[..., 1, :], axis=-1)
 
 
@@ -105,9 +123,11 @@ def rotation_matrix(quaternion):
     """quaternion (…, 4) xyzw, any length but zero -> (…, 3, 3) float32."""
     q = np.asarray(quaternion, np.float64)
     x, y, z, w = np.moveaxis(q / np.linalg.norm(q, axis=-1, keepdims=True), -1, 0)
-    rows = [[1 - 2 * (y * y + z * z), 2 * (x * y - z * w), 2 * (x * z + y * w)],
-            [2 * (x * y + z * w), 1 - 2 * (x * x + z * z), 2 * (y * z - x * w)],
-            [2 * (x * z - y * w), 2 * (y * z + x * w), 1 - 2 * (x * x + y * y)]]
+    rows = [
+        [1 - 2 * (y * y + z * z), 2 * (x * y - z * w), 2 * (x * z + y * w)],
+        [2 * (x * y + z * w), 1 - 2 * (x * x + z * z), 2 * (y * z - x * w)],
+        [2 * (x * z - y * w), 2 * (y * z + x * w), 1 - 2 * (x * x + y * y)],
+    ]
     return np.moveaxis(np.array(rows, np.float32), (0, 1), (-2, -1))
 
 
@@ -115,4 +135,5 @@ def rotation_matrix(quaternion):
 def default_rig():
     """The project's own face with the 52 ARKit shapes; built once per process, in under a second."""
     from .sculpt.assemble import sculpt_rig
+
     return sculpt_rig()

@@ -1,1 +1,2 @@
-"""The default face, sculpted in code: surface, mouth, eyes, hair, paint and the 52 shapes; `assemble` joins them."""
+"""The default face, sculpted in code: surface, mouth, eyes,
+hair, paint and the 52 shapes; `assemble` joins them."""

@@ -1,4 +1,5 @@
 """Puts the sculpture together: parts, shapes on both sides, landmarks, colours -> Rig in metres."""
+
 import numpy as np
 
 from ..arkit import ARKIT_NAMES
@@ -30,20 +31,30 @@ def sculpt_rig():
     sculpt_ears(mesh)
     sculpt_hair(mesh)
     sculpt_collar(mesh)
-    partner = mesh.mirror((contact, contact[(20 - np.arange(40)) % 40]), one_sided=("hair", "glint_left", "glint_right"))
+    partner = mesh.mirror(
+        (contact, contact[(20 - np.arange(40)) % 40]), one_sided=("hair", "glint_left", "glint_right")
+    )
     canvas = Canvas(mesh, rings)
     half = {**mouth_shapes(canvas), **eye_shapes(canvas)}
     deltas = np.stack([_both_sides(name, half, partner) for name in ARKIT_NAMES])
     deltas[np.abs(deltas) < 2e-3] = 0.0  # two micrometres: keeps the moving part of each shape small
-    return Rig(name="default", vertices=(mesh.points / 1000.0).astype(np.float32),
-               triangles=mesh.triangles().astype(np.uint32), shape_names=ARKIT_NAMES,
-               deltas=(deltas / 1000.0).astype(np.float32), parts=dict(mesh.parts), landmarks=_landmarks(rings),
-               colors=paint(canvas, eye_names, teeth_names), pivot=(NECK / 1000.0).astype(np.float32),
-               follow=smooth((mesh.points[:, 2] + 152.0) / 45.0).astype(np.float32))
+    return Rig(
+        name="default",
+        vertices=(mesh.points / 1000.0).astype(np.float32),
+        triangles=mesh.triangles().astype(np.uint32),
+        shape_names=ARKIT_NAMES,
+        deltas=(deltas / 1000.0).astype(np.float32),
+        parts=dict(mesh.parts),
+        landmarks=_landmarks(rings),
+        colors=paint(canvas, eye_names, teeth_names),
+        pivot=(NECK / 1000.0).astype(np.float32),
+        follow=smooth((mesh.points[:, 2] + 152.0) / 45.0).astype(np.float32),
+    )
 
 
 def _both_sides(name, half, partner):
-    """A shape by name: sculpted, mirrored from the left, or made its own mirror image when it has no side."""
+    """A shape by name: sculpted, mirrored from the left, or made
+    its own mirror image when it has no side."""
     if name not in half:
         return half[other_side(name)][partner] * _FLIP
     if other_side(name) != name:
@@ -54,7 +65,13 @@ def _both_sides(name, half, partner):
 def _landmarks(rings):
     mouth = rings.mouth
     upper = np.arange(19, 0, -1)  # from the person's right to the left
-    return {"inner_lip_upper": mouth["contact"][upper], "inner_lip_lower": mouth["contact"][40 - upper],
-            "outer_lip_upper": mouth["border"][upper], "outer_lip_lower": mouth["border"][40 - upper],
-            "lip_lower": mouth["lip2"][40 - upper], "mouth_corners": mouth["contact"][[0, 20]],
-            "eyelid_left": rings.eye["left"][2], "eyelid_right": rings.eye["right"][2]}
+    return {
+        "inner_lip_upper": mouth["contact"][upper],
+        "inner_lip_lower": mouth["contact"][40 - upper],
+        "outer_lip_upper": mouth["border"][upper],
+        "outer_lip_lower": mouth["border"][40 - upper],
+        "lip_lower": mouth["lip2"][40 - upper],
+        "mouth_corners": mouth["contact"][[0, 20]],
+        "eyelid_left": rings.eye["left"][2],
+        "eyelid_right": rings.eye["right"][2],
+    }

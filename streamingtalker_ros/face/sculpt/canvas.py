@@ -1,7 +1,10 @@
-"""What the shapes draw with: the finished vertices, how much each belongs to jaw, lips and skin, soft regions.
+"""What the shapes draw with: the finished vertices, how much
+each belongs to jaw, lips and skin, soft regions.
 
-A Canvas is made once from mesh and rings. A shape is a (V, 3) array of millimetres, built from regions × directions.
+A Canvas is made once from mesh and rings. A shape is a (V, 3)
+array of millimetres, built from regions × directions.
 """
+
 import numpy as np
 
 from .mesh import bump, smooth
@@ -14,8 +17,8 @@ SEALED = 0.40  # the share of the jaw's way that closed lips take
 
 
 class Canvas:
-    """points (V, 3); soft (V,): 1 on skin, mouth and brows; jaw, seal (V,): share of the jaw's motion, and the share
-    that closed lips would take; lip, wide (V,): 1 on the lips, fading over
+    """points (V, 3); soft (V,): 1 on skin, mouth and brows; jaw, seal (V,): share of the jaw's motion, and
+    the share that closed lips would take; lip, wide (V,): 1 on the lips, fading over
     25 and 36 mm of skin; upper (V,): 1 above the mouth, 0 below."""
 
     def __init__(self, mesh, rings):
@@ -44,7 +47,8 @@ class Canvas:
         return out
 
     def left(self, reach=12.0):
-        """(V,): 1 on the person's left, 0 on the right, crossing over `reach` mm on each side of the middle."""
+        """(V,): 1 on the person's left, 0 on the right, crossing over
+        `reach` mm on each side of the middle."""
         return smooth((self.y + reach) / (2.0 * reach))
 
     def move(self, weight, dx=0.0, dy=0.0, dz=0.0):
@@ -59,13 +63,19 @@ class Canvas:
         self.ring_up = (side + 1.0) / 2.0
         round_ = (1.0 - np.minimum(self.ring_t, 1.0) ** 2) ** 0.6  # an opening mouth's outline
         ring_jaw = np.where(side > 0, SEALED * (1 - round_), SEALED + (1 - SEALED) * round_)
-        # Skin: by the angle about the hinge; a narrow band at the lips, a wide one on the cheeks; neck follows less.
+        # Skin: by the angle about the hinge; a narrow band at the lips, a wide one on the cheeks.
         angle = np.degrees(np.arctan2(self.z - HINGE[2], self.x - HINGE[0]))
         width = 11.0 + 62.0 * smooth((self.a - 16.0) / 34.0)
-        geo = smooth((-30.0 - angle) / width + 0.5) * smooth((112.0 + angle) / 62.0) * smooth((self.x + 25.0) / 60.0)
+        geo = (
+            smooth((-30.0 - angle) / width + 0.5)
+            * smooth((112.0 + angle) / 62.0)
+            * smooth((self.x + 25.0) / 60.0)
+        )
         self.jaw = geo * self.soft
         self.seal = self.jaw.copy()
-        up_geo = smooth((self.z - mouth_line(np.minimum(self.a, HALF_WIDTH))) / (4.0 + 0.5 * self.a) * 0.5 + 0.5)
+        up_geo = smooth(
+            (self.z - mouth_line(np.minimum(self.a, HALF_WIDTH))) / (4.0 + 0.5 * self.a) * 0.5 + 0.5
+        )
         self.upper = up_geo * self.soft
         away = np.hypot(np.maximum(self.a - 23.0, 0.0), np.maximum(np.abs(self.z + 62.0) - 6.0, 0.0))
         self.lip = smooth((25.0 - away) / 23.0) * self.soft * self.facing
@@ -84,7 +94,14 @@ class Canvas:
         for name in inside:  # the bag behind the teeth opens with the jaw even when the lips are closed
             self.seal[self.rings.mouth[name]] = SEALED if name == "lining0" else ring_jaw
         for n, name in enumerate(inside):
-            self.lip[self.rings.mouth[name]] = self.wide[self.rings.mouth[name]] = (1.0, 0.95, 0.8, 0.5, 0.15, 0.0)[n]
+            self.lip[self.rings.mouth[name]] = self.wide[self.rings.mouth[name]] = (
+                1.0,
+                0.95,
+                0.8,
+                0.5,
+                0.15,
+                0.0,
+            )[n]
         throat = self.rings.mouth["throat"]
         self.jaw[throat], self.seal[throat], self.lip[throat] = 0.5, 0.5, 0.0
         self.wide[throat] = 0.0
@@ -93,13 +110,19 @@ class Canvas:
             self.seal[slice(*self.parts[part])] = share
 
     def seal_lips(self, delta):
-        """Give paired vertices of the line between the lips one common motion, so that closed lips stay closed;
-        the neighbours inside and outside take part of the correction. delta (V, 3) -> (V, 3)."""
+        """Give paired vertices of the line between the lips one common motion, so that closed lips stay
+        closed; the neighbours inside and outside take part of the correction. delta (V, 3) -> (V, 3)."""
         rings = self.rings.mouth
         pair = (40 - np.arange(40)) % 40
         at = delta[rings["contact"]]
         correction = (at + at[pair]) / 2.0 - at
         out = delta.copy()
-        for name, share in (("lip2", 0.35), ("lip3", 0.75), ("contact", 1.0), ("lining0", 1.0), ("lining1", 0.3)):
+        for name, share in (
+            ("lip2", 0.35),
+            ("lip3", 0.75),
+            ("contact", 1.0),
+            ("lining0", 1.0),
+            ("lining1", 0.3),
+        ):
             out[rings[name]] += share * correction
         return out

@@ -1,4 +1,6 @@
-"""What surrounds the face: ears, a cap of sculpted hair, a collar. Parts ear_left, ear_right, hair, collar; millimetres."""
+"""What surrounds the face: ears, a cap of sculpted hair, a collar.
+Parts ear_left, ear_right, hair, collar; millimetres."""
+
 import numpy as np
 
 from .head import loft
@@ -6,7 +8,8 @@ from .mesh import smooth
 
 
 def sculpt_ears(mesh):
-    """Two ears: a bowl with a rolled rim on a short root, leaning back and standing off the head a little."""
+    """Two ears: a bowl with a rolled rim on a short root, leaning
+    back and standing off the head a little."""
     turn = 2 * np.pi * np.arange(14) / 14
     c, s = np.cos(turn), np.sin(turn)
     narrow = 1.0 - 0.26 * smooth((0.3 - s) / 1.3)  # the lobe is smaller than the top
@@ -25,33 +28,81 @@ def sculpt_ears(mesh):
         mesh.fan(loops[-2][::-1] if sign > 0 else loops[-2], loops[-1][0])
 
 
-# The hairline: degrees from the front towards the person's left, height. It is fuller on the right of the parting.
-_HAIRLINE = ((-180, -64), (-158, -60), (-136, -42), (-118, -16), (-106, 6), (-97, 16), (-90, 8), (-84, -8), (-76, -6), (-67, 16),
-             (-57, 35), (-45, 47), (-30, 54), (-12, 60), (6, 66), (22, 72), (32, 66), (43, 53), (56, 37), (67, 17), (76, -6), (84, -8), (90, 8),
-             (97, 16), (106, 6), (118, -16), (136, -42), (158, -60), (180, -64))
+# The hairline: degrees from the front towards the person's left, height.
+_HAIRLINE = (
+    (-180, -64),
+    (-158, -60),
+    (-136, -42),
+    (-118, -16),
+    (-106, 6),
+    (-97, 16),
+    (-90, 8),
+    (-84, -8),
+    (-76, -6),
+    (-67, 16),
+    (-57, 35),
+    (-45, 47),
+    (-30, 54),
+    (-12, 60),
+    (6, 66),
+    (22, 72),
+    (32, 66),
+    (43, 53),
+    (56, 37),
+    (67, 17),
+    (76, -6),
+    (84, -8),
+    (90, 8),
+    (97, 16),
+    (106, 6),
+    (118, -16),
+    (136, -42),
+    (158, -60),
+    (180, -64),
+)
 _PARTING = 26.0  # degrees
 
 
 def sculpt_hair(mesh):
-    """A short cut, swept from a parting on the person's left: a thick shell over the crown down to the hairline."""
+    """A short cut, swept from a parting on the person's left: a
+    thick shell over the crown down to the hairline."""
     degrees = np.array([0, 9, 18, 26, 33, 42, 52, 61, 69, 76, 83, 90, 98, 108, 122, 140, 160])
     degrees = np.concatenate([-degrees[:0:-1], degrees, [180.0]])
     psi = np.radians(degrees)
     at, heights = np.array(_HAIRLINE, float).T
     height = np.interp(degrees, at, heights)
     fine = np.linspace(0, 13, 521)
-    line = np.array([fine[np.abs(loft(np.full(521, p), fine)[:, 2] - h).argmin()] for p, h in zip(psi, height)])
+    line = np.array(
+        [fine[np.abs(loft(np.full(521, p), fine)[:, 2] - h).argmin()] for p, h in zip(psi, height)]
+    )
     ahead = np.exp(-0.5 * ((degrees + 6.0) / 40.0) ** 2)
     beside = np.exp(-0.5 * ((np.abs(degrees) - 82.0) / 16.0) ** 2)
     groove = np.exp(-0.5 * ((degrees - _PARTING) / 5.0) ** 2)
     rows = []
-    for r, edge in ((0.10, 1), (0.22, 1), (0.34, 1), (0.46, 1), (0.58, 1), (0.70, 1), (0.81, 1), (0.91, 1), (0.975, 0.92), (1.0, 0.62), (0.985, -0.2)):
+    for r, edge in (
+        (0.10, 1),
+        (0.22, 1),
+        (0.34, 1),
+        (0.46, 1),
+        (0.58, 1),
+        (0.70, 1),
+        (0.81, 1),
+        (0.91, 1),
+        (0.975, 0.92),
+        (1.0, 0.62),
+        (0.985, -0.2),
+    ):
         base = loft(psi, line * r)
         outward = base - (-8.0, 0.0, 10.0)
         outward /= np.linalg.norm(outward, axis=1, keepdims=True)
         lift = 7.5 + 9.0 * ahead * smooth((r - 0.2) / 0.6) - 3.0 * beside * smooth((r - 0.5) / 0.4)
         lift -= 6.0 * groove * smooth((r - 0.35) / 0.4)
-        lift += 1.3 * np.sin(np.radians(6.0 * (degrees - _PARTING)) + 5.0 * r) * smooth((r - 0.2) / 0.4) * (1 - beside)
+        lift += (
+            1.3
+            * np.sin(np.radians(6.0 * (degrees - _PARTING)) + 5.0 * r)
+            * smooth((r - 0.2) / 0.4)
+            * (1 - beside)
+        )
         rows.append(base + outward * (lift * edge)[:, None])
     rows = np.stack(rows)
     top = mesh.add("hair", loft(np.zeros(1), np.zeros(1)) + (0, 0, 7.5))[0]
@@ -65,7 +116,16 @@ def sculpt_collar(mesh):
     turn = 2 * np.pi * np.arange(32) / 32
     c, s = np.cos(turn), np.sin(turn)
     rows = []
-    for wide, deep, z in ((0.90, 0.90, -146), (1.0, 1.0, -139), (1.12, 1.12, -137.5), (1.22, 1.20, -142), (1.27, 1.25, -151), (1.36, 1.30, -163)):
-        rows.append(np.column_stack([-21.0 + 40.0 * deep * c, 41.0 * wide * s, z + 1.5 * (1 - c) + 0.0 * s]))
+    for wide, deep, z in (
+        (0.90, 0.90, -146),
+        (1.0, 1.0, -139),
+        (1.12, 1.12, -137.5),
+        (1.22, 1.20, -142),
+        (1.27, 1.25, -151),
+        (1.36, 1.30, -163),
+    ):
+        rows.append(
+            np.column_stack([-21.0 + 40.0 * deep * c, 41.0 * wide * s, z + 1.5 * (1 - c) + 0.0 * s])
+        )
     ids = np.stack([mesh.add("collar", row) for row in rows])
     mesh.grid(ids, closed=True)

@@ -1,8 +1,10 @@
-"""A growing mesh: parts of vertices and quads, loops cut out of a grid, rings that fill them, exact mirror symmetry.
+"""A growing mesh: parts of vertices and quads, loops cut out
+of a grid, rings that fill them, exact mirror symmetry.
 
 Everything in millimetres while sculpting (x out of the face, y to the person's left, z up). Quads are
 counter-clockwise seen from outside. Each part knows its vertices; assemble.py turns the result into a Rig.
 """
+
 import numpy as np
 
 
@@ -23,7 +25,8 @@ class Mesh:
         return np.arange(first, first + len(points))
 
     def strip(self, outer, inner, closed=True):
-        """Quads between two loops of equal length, counter-clockwise when `outer` runs so around `inner`."""
+        """Quads between two loops of equal length, counter-clockwise
+        when `outer` runs so around `inner`."""
         steps = len(outer) if closed else len(outer) - 1
         for k in range(steps):
             n = (k + 1) % len(outer)
@@ -35,7 +38,8 @@ class Mesh:
             self.quads.append((loop[k], loop[(k + 1) % len(loop)], center, center))
 
     def grid(self, ids, closed=False):
-        """Quads over a (rows, columns) array of indices: rows go down, columns to the person's left, seen from outside."""
+        """Quads over a (rows, columns) array of indices: rows go down,
+        columns to the person's left, seen from outside."""
         rows, columns = ids.shape
         for i in range(rows - 1):
             for j in range(columns if closed else columns - 1):
@@ -44,7 +48,8 @@ class Mesh:
                     self.quads.append((ids[i, j], ids[i + 1, j], ids[i + 1, n], ids[i, n]))
 
     def triangles(self):
-        """(T, 3) int64: each quad cut along its shorter diagonal; where they are equal, along one that mirrors."""
+        """(T, 3) int64: each quad cut along its shorter diagonal;
+        where they are equal, along one that mirrors."""
         out = []
         for a, b, c, d in self.quads:
             pa, pb, pc, pd = self.points[[a, b, c, d]]
@@ -59,10 +64,12 @@ class Mesh:
         return np.array(out, np.int64)
 
     def mirror(self, known, one_sided=()):
-        """(V,) int: each vertex's partner across the plane y = 0, itself on it. Points are made exactly symmetric.
+        """(V,) int: each vertex's partner across the plane y = 0,
+        itself on it. Points are made exactly symmetric.
 
         known: (ids, partners) of vertices that lie on each other, where the nearest one is no answer;
-        one_sided: parts that have no symmetry and keep their shape (their vertices are their own partners)."""
+        one_sided: parts that have no symmetry and keep their shape (their vertices are their own partners).
+        """
         partner = np.empty(len(self.points), np.int64)
         for name, (first, last) in self.parts.items():
             if name in one_sided:
@@ -70,7 +77,9 @@ class Mesh:
                 continue
             other, end = self.parts[other_side(name)]
             here, there = self.points[first:last] * (1.0, -1.0, 1.0), self.points[other:end]
-            distance = np.linalg.norm(here[:, None].astype(np.float32) - there[None].astype(np.float32), axis=-1)
+            distance = np.linalg.norm(
+                here[:, None].astype(np.float32) - there[None].astype(np.float32), axis=-1
+            )
             partner[first:last] = other + distance.argmin(axis=1)
             assert distance.min(axis=1).max() < 1e-2, f"part {name} has no mirror image"
         partner[known[0]] = known[1]
@@ -92,8 +101,10 @@ def other_side(name):
 
 
 def block_loop(ids, top, bottom, left, right):
-    """The border of a block of a grid as a closed loop, counter-clockwise seen from outside, and the grid with the
-    block's inside struck out (-1). The loop starts at the middle row of the side `right` (the person's left)."""
+    """The border of a block of a grid as a closed loop, counter-clockwise seen
+    from outside, and the grid with the block's inside struck out (-1). The loop
+    starts at the middle row of the side `right` (the person's left).
+    """
     middle = (top + bottom) // 2
     loop = [(i, right) for i in range(middle, top, -1)]
     loop += [(top, j) for j in range(right, left, -1)]
@@ -101,7 +112,7 @@ def block_loop(ids, top, bottom, left, right):
     loop += [(bottom, j) for j in range(left, right)]
     loop += [(i, right) for i in range(bottom, middle, -1)]
     rest = ids.copy()
-    rest[top + 1:bottom, left + 1:right] = -1
+    rest[top + 1 : bottom, left + 1 : right] = -1
     return np.array([ids[i, j] for i, j in loop]), rest
 
 
