@@ -1,7 +1,8 @@
 """A second, naive implementation of the published network, written from its description alone, for the tests.
 
-It works on the authors' parameter names with torch's own TransformerDecoder, full masks, diffusion by the textbook
-formula, loops instead of batches; and it writes recording folders of any size in the published layout.
+It works on the authors' parameter names with torch's own TransformerDecoder, full masks, diffusion by the
+textbook formula, loops instead of batches; and it writes recording folders of any size in the published
+layout.
 """
 import json
 import math
@@ -12,13 +13,15 @@ import yaml
 from torch import nn
 from torch.nn import functional as F
 
-VOCASET = dict(name="vocaset", fps=30, period=30, activation=None, identities=8, window=60, heads=4, width=24, ff=40,
-               vertices=10, slots=4, code=6, codes=16, codec_width=24, codec_heads=4, codec_ff=32, codec_layers=2)
-BIWI = dict(name="biwi", fps=25, period=25, activation="gelu", identities=6, window=120, heads=4, width=32, ff=48,
-            vertices=14, slots=2, code=10, codes=24, codec_width=16, codec_heads=2, codec_ff=24, codec_layers=3)
-HUBERT = dict(model_type="hubert", hidden_size=24, num_hidden_layers=2, num_attention_heads=4, intermediate_size=32,
-              conv_dim=[12] * 7, num_conv_pos_embeddings=16, num_conv_pos_embedding_groups=4, hidden_dropout=0.0,
-              attention_dropout=0.0, feat_proj_dropout=0.0)
+VOCASET = dict(name="vocaset", fps=30, period=30, activation=None, identities=8, window=60, heads=4, width=24,
+               ff=40, vertices=10, slots=4, code=6, codes=16, codec_width=24, codec_heads=4, codec_ff=32,
+               codec_layers=2)
+BIWI = dict(name="biwi", fps=25, period=25, activation="gelu", identities=6, window=120, heads=4, width=32,
+            ff=48, vertices=14, slots=2, code=10, codes=24, codec_width=16, codec_heads=2, codec_ff=24,
+            codec_layers=3)
+HUBERT = dict(model_type="hubert", hidden_size=24, num_hidden_layers=2, num_attention_heads=4,
+              intermediate_size=32, conv_dim=[12] * 7, num_conv_pos_embeddings=16,
+              num_conv_pos_embedding_groups=4)
 
 
 def sinusoids(rows, width):
@@ -55,11 +58,12 @@ def weights(size, seed):
     table = sinusoids(100, W)  # the release stores 5,000 rows of it
     for side, conv in (("encoder", "squasher"), ("decoder", "expander")):
         root = f"autoencoder.{side}"
-        sd[f"{root}.{conv}.0.0.weight"], sd[f"{root}.{conv}.0.0.bias"] = torch.randn(W, W, 5) * (5 * W)**-0.5, torch.randn(W)
+        sd[f"{root}.{conv}.0.0.weight"] = torch.randn(W, W, 5) * (5 * W)**-0.5
+        sd[f"{root}.{conv}.0.0.bias"] = torch.randn(W)
         linear(f"{root}.{side}_linear_embedding.net", W, W)
         sd[f"{root}.{side}_pos_embedding.pe"] = table[:, None].clone()
         for i in range(size["codec_layers"]):
-            attention, mlp = f"{root}.{side}_transformer.net.{2 * i}.fn", f"{root}.{side}_transformer.net.{2 * i + 1}.fn"
+            attention, mlp = (f"{root}.{side}_transformer.net.{j}.fn" for j in (2 * i, 2 * i + 1))
             norm(f"{attention}.norm", W)
             linear(f"{attention}.fn.to_qkv", W, 3 * W, bias=False)
             linear(f"{attention}.fn.to_out", W, W)
@@ -87,8 +91,8 @@ def weights(size, seed):
 
 
 def _decoder(size):
-    layer = nn.TransformerDecoderLayer(size["width"], size["heads"], size["ff"], 0.0, size["activation"] or "relu",
-                                       batch_first=True)
+    layer = nn.TransformerDecoderLayer(size["width"], size["heads"], size["ff"], 0.0,
+                                       size["activation"] or "relu", batch_first=True)
     return nn.TransformerDecoder(layer, 2).eval()
 
 
@@ -123,9 +127,10 @@ class Reference:
         x = torch.stack([sum(kernel[:, :, k] @ padded[t + k] for k in range(5)) for t in range(len(x))])
         x = F.leaky_relu(x + self.sd[f"{root}.{conv}.0.0.bias"], 0.2)
         x = (x - x.mean(0)) / (x.var(0, unbiased=False) + 1e-5).sqrt()
-        x = self.linear(f"{root}.{side}_linear_embedding.net", x) + self.sd[f"{root}.{side}_pos_embedding.pe"][0, 0]
+        x = self.linear(f"{root}.{side}_linear_embedding.net", x)
+        x = x + self.sd[f"{root}.{side}_pos_embedding.pe"][0, 0]
         for i in range(self.size["codec_layers"]):
-            a, m = f"{root}.{side}_transformer.net.{2 * i}.fn", f"{root}.{side}_transformer.net.{2 * i + 1}.fn"
+            a, m = (f"{root}.{side}_transformer.net.{j}.fn" for j in (2 * i, 2 * i + 1))
             y = F.layer_norm(x, (W,), self.sd[f"{a}.norm.weight"], self.sd[f"{a}.norm.bias"])
             q, k, v = self.linear(f"{a}.fn.to_qkv", y).chunk(3, -1)
             mixed = []
@@ -142,13 +147,15 @@ class Reference:
         if self.size["name"] == "biwi":
             x = self.linear("autoencoder.encoder.encoder_linear_embedding_post.net", x)
         codes = self.sd["autoencoder.quantize.embedding.weight"]
-        indices = torch.tensor([int(((codes - slot) ** 2).sum(1).argmin()) for slot in x.reshape(-1, self.size["code"])])
+        slots = x.reshape(-1, self.size["code"])
+        indices = torch.tensor([int(((codes - slot) ** 2).sum(1).argmin()) for slot in slots])
         return codes[indices], indices
 
     def decode(self, latents):  # (T, H·C) -> (T, 3V)
         if self.size["name"] == "biwi":
             latents = self.linear("autoencoder.decoder.decoder_linear_embedding_pre.net", latents)
-        return self.linear("autoencoder.decoder.vertice_map_reverse", self.half("decoder", "expander", latents))
+        decoded = self.half("decoder", "expander", latents)
+        return self.linear("autoencoder.decoder.vertice_map_reverse", decoded)
 
     def masks(self, T):
         """Causal with the temporal bias (heads, T, T), and the diagonal (T, L) audio mask, entry by entry."""
@@ -161,7 +168,8 @@ class Reference:
         return bias
 
     def condition(self, past, heard, identity):  # (n, H·C), (L, d) -> (n, d)
-        x = self.linear("diff_ar_network.vq_latent_map", past) + self.sd["diff_ar_network.obj_vector.weight"][identity]
+        x = self.linear("diff_ar_network.vq_latent_map", past)
+        x = x + self.sd["diff_ar_network.obj_vector.weight"][identity]
         x = x + self.sd["diff_ar_network.PPE.pe"][0, :len(past)]
         diagonal = torch.ones(len(past), len(heard), dtype=torch.bool)
         diagonal[range(len(past)), range(len(past))] = False
@@ -197,18 +205,20 @@ class Reference:
             latents.append(self.denoise(conditions[-1], noise[n]))
             frames.append(self.decode(torch.stack(latents))[-1].view(-1, 3) + template.view(-1, 3))
         quantised, indices = self.encode(motion)
-        arrays = dict(audio=audio, identity=F.one_hot(torch.tensor(identity), self.size["identities"]).float(),
-                      template=template, noise=noise, audio_encoder_output=raw[0], audio_features=features,
+        one_hot = F.one_hot(torch.tensor(identity), self.size["identities"]).float()
+        arrays = dict(audio=audio, identity=one_hot, template=template, noise=noise,
+                      audio_encoder_output=raw[0], audio_features=features,
                       start_latent=start, conditions=torch.stack(conditions), latents=torch.stack(latents),
-                      frames=torch.stack(frames), vq_motion=motion, vq_quantized=quantised, vq_indices=indices,
-                      vq_decoded=self.decode(quantised.reshape(len(motion), -1)))
+                      frames=torch.stack(frames), vq_motion=motion, vq_quantized=quantised,
+                      vq_indices=indices, vq_decoded=self.decode(quantised.reshape(len(motion), -1)))
         return {name: value.numpy() for name, value in arrays.items()}
 
 
 def configuration(size):
     """The published YAML tree of a size."""
-    predictor = dict(vq_dim=size["slots"] * size["code"], latent_dim=size["width"], audio_encode_dim=HUBERT["hidden_size"],
-                     period=size["period"], n_heads=size["heads"], max_seq_len=200, id_dim=size["identities"],
+    predictor = dict(vq_dim=size["slots"] * size["code"], latent_dim=size["width"],
+                     audio_encode_dim=HUBERT["hidden_size"], period=size["period"], n_heads=size["heads"],
+                     max_seq_len=200, id_dim=size["identities"],
                      feedforward_dim=size["ff"], num_layers=2, dropout=0.1)
     if size["activation"]:
         predictor["activation"] = size["activation"]
@@ -216,8 +226,9 @@ def configuration(size):
                  hidden_size=size["codec_width"], num_hidden_layers=size["codec_layers"],
                  num_attention_heads=size["codec_heads"], intermediate_size=size["codec_ff"], window_size=1,
                  quant_factor=0, face_quan_num=size["slots"], neg=0.2, INaffine=False)
-    schedule = dict(num_train_timesteps=1000, beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear",
-                    clip_sample=False, prediction_type="sample", set_alpha_to_one=False, steps_offset=1)
+    schedule = dict(num_train_timesteps=1000, beta_start=0.00085, beta_end=0.012,
+                    beta_schedule="scaled_linear", clip_sample=False, prediction_type="sample",
+                    set_alpha_to_one=False, steps_offset=1)
     audio = dict(audio_fps=50, hidden_fps=size["fps"], model_name_or_path="facebook/hubert-base-ls960")
     return dict(DATASET=dict(NAME=size["name"]), MODEL=dict(
         TYPE="diff_ar", finetune_dec=size["name"] == "biwi", window_size=size["window"], AUDIO_ENCODER=audio,

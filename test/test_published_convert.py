@@ -1,4 +1,5 @@
-"""`streamingtalker convert`: the converted folder is the same network; templates are read without running anything."""
+"""`streamingtalker convert`: the converted folder is the same network; templates are read without running
+anything."""
 import json
 import pickle
 import struct
@@ -30,7 +31,8 @@ def convert(folder, out, *more):
 
 def test_the_converted_folder_computes_what_the_reference_computes(made, tmp_path):
     assert convert(made, tmp_path / "out") == 0
-    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["config.json", "weights.safetensors"]
+    written = sorted(path.name for path in (tmp_path / "out").iterdir())
+    assert written == ["config.json", "weights.safetensors"]
     network = checkpoint.load(tmp_path / "out")
     size = reference.VOCASET if network.config.dataset == "vocaset" else reference.BIWI
     theirs = reference.Reference(size, reference.weights(size, 0))
@@ -55,18 +57,20 @@ def test_the_configuration_says_the_family_the_names_and_the_unit(made, tmp_path
 def test_lightning_wrapping_and_newer_names_are_accepted(made, tmp_path):
     content = torch.load(made / "checkpoint.ckpt", weights_only=True)["state_dict"]
     newer = {name.replace("weight_g", "parametrizations.weight.original0")
-                 .replace("weight_v", "parametrizations.weight.original1"): value for name, value in content.items()}
+                 .replace("weight_v", "parametrizations.weight.original1"): value
+             for name, value in content.items()}
     newer["losses_train.total"] = torch.zeros(1)  # metrics of the training, none of the network's
     for name in ("config.yaml", "hubert_config.json"):
         (tmp_path / name).write_bytes((made / name).read_bytes())
     torch.save(newer, tmp_path / "checkpoint.ckpt")  # a bare state dict
     assert convert(tmp_path, tmp_path / "a") == 0 and convert(made, tmp_path / "b") == 0
-    assert (tmp_path / "a" / "weights.safetensors").read_bytes() == (tmp_path / "b" / "weights.safetensors").read_bytes()
+    one, two = ((tmp_path / folder / "weights.safetensors").read_bytes() for folder in "ab")
+    assert one == two
 
 
 class Bomb:
     def __reduce__(self):
-        return (exec, ("import pathlib; pathlib.Path(BOMB).write_text('ran')".replace("BOMB", repr(Bomb.path)),))
+        return exec, (f"import pathlib; pathlib.Path({Bomb.path!r}).write_text('ran')",)
 
 
 @pytest.mark.parametrize("what", ["checkpoint", "template"])
@@ -90,8 +94,9 @@ FACES = np.array([[0, 1, 2], [0, 2, 3], [0, 3, 4]])  # as one quad and one trian
 
 
 def _ply(kind):
-    head = f"ply\nformat {kind} 1.0\ncomment end of nothing\nelement vertex 5\nproperty float x\nproperty double y\n" \
-           "property uchar red\nproperty float z\nelement face 2\nproperty list uchar int vertex_indices\nend_header\n"
+    head = (f"ply\nformat {kind} 1.0\ncomment end of nothing\nelement vertex 5\nproperty float x\n"
+            "property double y\nproperty uchar red\nproperty float z\nelement face 2\n"
+            "property list uchar int vertex_indices\nend_header\n")
     polygons = [(0, 1, 2, 3), (0, 3, 4)]
     if kind == "ascii":
         rows = [f"{x!r} {y!r} 7 {z!r}" for x, y, z in POINTS.tolist()]
@@ -112,7 +117,8 @@ def test_ply_templates(kind, tmp_path):
 
 @pytest.mark.parametrize("protocol", [0, 2, 4])
 def test_pickled_templates_of_the_release(protocol, tmp_path):
-    (tmp_path / "templates.pkl").write_bytes(pickle.dumps({"F2": POINTS.astype(np.float64), "M3": POINTS * 2}, protocol))
+    faces = {"F2": POINTS.astype(np.float64), "M3": POINTS * 2}
+    (tmp_path / "templates.pkl").write_bytes(pickle.dumps(faces, protocol))
     points, triangles = read_template(f"{tmp_path / 'templates.pkl'}:M3", 5)
     np.testing.assert_array_equal(points, POINTS * 2)
     assert points.dtype == np.float32 and triangles.shape == (0, 3)
@@ -130,7 +136,8 @@ def test_npy_templates_flat_and_square(tmp_path):
 
 
 @pytest.mark.parametrize("name, content", [
-    ("t.npy", b"nothing"), ("t.ply", b"ply\nformat ascii 1.0\nelement vertex 5\nproperty float x\nend_header\n1\n"),
+    ("t.npy", b"nothing"),
+    ("t.ply", b"ply\nformat ascii 1.0\nelement vertex 5\nproperty float x\nend_header\n1\n"),
     ("t.ply", _ply("binary_little_endian")[:200]), ("t.ply", b""), ("t.stl", b"solid"), ("t.pkl:F2", b"junk"),
     ("t.ply", _ply("ascii")[:-30])])
 def test_malformed_templates_are_named(name, content, tmp_path):
@@ -145,7 +152,8 @@ def test_a_missing_template_is_named(tmp_path):
 
 
 def test_a_template_travels_with_the_checkpoint_in_metres(made, tmp_path):
-    count = reference.VOCASET["vertices"] if "vocaset" in (made / "config.yaml").read_text() else reference.BIWI["vertices"]
+    is_vocaset = "vocaset" in (made / "config.yaml").read_text()
+    count = (reference.VOCASET if is_vocaset else reference.BIWI)["vertices"]
     points = np.random.default_rng(1).standard_normal((count, 3)).astype(np.float32)
     np.save(tmp_path / "t.npy", points)
     assert convert(made, tmp_path / "out", "--template", str(tmp_path / "t.npy"), "--unit", "cm") == 0
@@ -160,7 +168,8 @@ def test_a_template_travels_with_the_checkpoint_in_metres(made, tmp_path):
 
 
 @pytest.mark.parametrize("how, says", [("no folder", "no checkpoint"), ("weights", "weights.safetensors"),
-                                       ("json", "config.json"), ("family", "family"), ("field", "odd"), ("less", "vertices")])
+                                       ("json", "config.json"), ("family", "family"), ("field", "odd"),
+                                       ("less", "vertices")])
 def test_a_damaged_converted_folder_is_named(made, how, says, tmp_path):
     out = tmp_path / "out"
     assert convert(made, out) == 0

@@ -1,5 +1,5 @@
-"""`streamingtalker parity`: equal to the published code's recording, and to an independent implementation in both
-configurations; anything altered is noticed and named."""
+"""`streamingtalker parity`: equal to the published code's recording, and to an independent implementation in
+both configurations; anything altered is noticed and named."""
 import os
 import re
 import shutil
@@ -16,7 +16,8 @@ from streamingtalker_ros.cli import main  # noqa: E402
 
 SHARED = Path(os.environ.get("STREAMINGTALKER_SHARED", Path(__file__).resolve().parents[2] / "shared"))
 RECORDED = SHARED / "data" / "reference_parity"
-needs_recording = pytest.mark.skipif(not RECORDED.is_dir(), reason=f"no recording of the published code at {RECORDED}")
+needs_recording = pytest.mark.skipif(not RECORDED.is_dir(),
+                                     reason=f"no recording of the published code at {RECORDED}")
 
 
 def parity(folder, capsys):
@@ -70,14 +71,15 @@ def test_an_altered_weight_fails_and_is_named(made, name, tmp_path, capsys):
     shutil.copytree(made, tmp_path / "r")
     content = torch.load(made / "checkpoint.ckpt", weights_only=True)
     flat = content["state_dict"][name].view(-1)
-    flat[-1] += 3.0 if "encoder_transformer" in name else 0.5  # codes are far apart: move far enough to change one
+    # codes are far apart: move far enough to change one
+    flat[-1] += 3.0 if "encoder_transformer" in name else 0.5
     torch.save(content, tmp_path / "r" / "checkpoint.ckpt")
     code, worst, _, failed, _ = parity(tmp_path / "r", capsys)
     assert code == 1 and worst > 1e-4 and WEIGHTS[name] in failed
 
 
-@pytest.mark.parametrize("name", ["audio_encoder_output", "audio_features", "start_latent", "conditions", "latents",
-                                  "frames", "vq_quantized", "vq_indices", "vq_decoded"])
+@pytest.mark.parametrize("name", ["audio_encoder_output", "audio_features", "start_latent", "conditions",
+                                  "latents", "frames", "vq_quantized", "vq_indices", "vq_decoded"])
 def test_an_altered_array_fails_alone_and_is_named(made, name, tmp_path, capsys):
     shutil.copytree(made, tmp_path / "r")
     arrays = dict(np.load(made / "expected.npz"))
@@ -87,8 +89,9 @@ def test_an_altered_array_fails_alone_and_is_named(made, name, tmp_path, capsys)
     assert (code, worst, failed) == (1, name, [name])
 
 
-@pytest.mark.parametrize("name, first", [("audio", "audio_encoder_output"), ("noise", "latents"), ("template", "frames"),
-                                         ("identity", "conditions"), ("vq_motion", "vq_decoded")])
+@pytest.mark.parametrize("name, first", [("audio", "audio_encoder_output"), ("noise", "latents"),
+                                         ("template", "frames"), ("identity", "conditions"),
+                                         ("vq_motion", "vq_decoded")])
 def test_an_altered_input_fails(made, name, first, tmp_path, capsys):
     shutil.copytree(made, tmp_path / "r")
     arrays = dict(np.load(made / "expected.npz"))
@@ -100,9 +103,9 @@ def test_an_altered_input_fails(made, name, first, tmp_path, capsys):
 
 @pytest.mark.parametrize("old, new", [("period: 30", "period: 7"), ("period: 25", "period: 7"),
                                       ("activation: gelu", "activation: relu"), ("neg: 0.2", "neg: 0.01"),
-                                      ("hidden_fps: ", "hidden_fps: 2"), ("steps_offset: 1", "steps_offset: 0"),
-                                      ("n_heads: 4", "n_heads: 8"), ("num_inference_timesteps: 50",
-                                                                     "num_inference_timesteps: 25")])
+                                      ("hidden_fps: ", "hidden_fps: 2"),
+                                      ("steps_offset: 1", "steps_offset: 0"), ("n_heads: 4", "n_heads: 8"),
+                                      ("num_inference_timesteps: 50", "num_inference_timesteps: 25")])
 def test_another_configuration_is_noticed(made, old, new, tmp_path, capsys):
     text = (made / "config.yaml").read_text()
     if old not in text:
@@ -166,7 +169,8 @@ def _break(folder, how):
     ("hubert weight missing", "audio_encoder.encoder.layer_norm.bias"),
     ("weight shape", "denoiser.0.bias"), ("weight nan", "denoiser.0.bias"), ("table", "PPE.pe"),
     ("prefix", "audio_encoder."), ("truncated ckpt", "checkpoint.ckpt"), ("truncated npz", "expected.npz"),
-    ("yaml", "config.yaml"), ("yaml list", "config.yaml"), ("json", "hubert_config.json"), ("hubert", "HuBERT")])
+    ("yaml", "config.yaml"), ("yaml list", "config.yaml"), ("json", "hubert_config.json"),
+    ("hubert", "HuBERT")])
 def test_a_broken_recording_is_named_in_one_sentence(made, how, says, tmp_path, capsys):
     shutil.copytree(made, tmp_path / "r")
     _break(tmp_path / "r", how)

@@ -1,4 +1,5 @@
-"""The published parts that are faster than the published order: collapsed head, cached predictor, picked features."""
+"""The published parts that are faster than the published order: collapsed head, cached predictor, picked
+features."""
 import pytest
 
 torch = pytest.importorskip("torch")
@@ -15,7 +16,8 @@ from streamingtalker_ros.model.published.predictor import slopes  # noqa: E402
 def network(request, tmp_path_factory):
     folder = tmp_path_factory.mktemp("made")
     reference.write_checkpoint(folder, reference.VOCASET if request.param == "vocaset" else reference.BIWI)
-    settings = config.read_yaml(folder / "config.yaml", config.read_hubert_json(folder / "hubert_config.json"))
+    hubert_json = config.read_hubert_json(folder / "hubert_config.json")
+    settings = config.read_yaml(folder / "config.yaml", hubert_json)
     return checkpoint.read_ckpt(folder / "checkpoint.ckpt", settings)
 
 
@@ -25,13 +27,14 @@ def test_the_collapsed_head_equals_the_stepped_one(network, steps):
     c = network.config
     noise, condition = torch.randn(20, c.latent_dim), torch.randn(20, c.width)
     table = coefficients(c, steps)
-    in_double = sample_stepped(network.head.double(), network.predictor.latent_in.double(), condition.double(),
-                               noise.double(), table)
-    stepped = sample_stepped(network.head.float(), network.predictor.latent_in.float(), condition, noise, table)
+    head, enter = network.head, network.predictor.latent_in
+    in_double = sample_stepped(head.double(), enter.double(), condition.double(), noise.double(), table)
+    stepped = sample_stepped(head.float(), enter.float(), condition, noise, table)
     collapsed = network.collapsed(steps)(noise, condition)
     assert collapsed.dtype == torch.float32
     assert (collapsed - in_double).abs().max() <= 1e-6 * in_double.abs().max()
-    assert (collapsed - stepped).abs().max() <= (1e-6 if steps < 500 else 1e-5) * stepped.abs().max()  # it rounds more
+    # it rounds more
+    assert (collapsed - stepped).abs().max() <= (1e-6 if steps < 500 else 1e-5) * stepped.abs().max()
 
 
 def test_the_cached_predictor_equals_the_whole_clip_while_the_history_lasts(network):
@@ -70,7 +73,8 @@ def test_the_ring_forgets_what_is_older_than_it_can_hold(network):
 
 
 def test_the_ring_past_its_end_equals_a_plain_computation(network):
-    """One layer deep, the ring after wrapping equals attention over exactly the last h rows with the true distances."""
+    """One layer deep, the ring after wrapping equals attention over exactly the last h rows with the true
+    distances."""
     c = network.config
     layer, h, T = network.predictor.layers[0], c.history, c.history + 17
     torch.manual_seed(2)
@@ -80,7 +84,8 @@ def test_the_ring_past_its_end_equals_a_plain_computation(network):
     q, k, v = layer.project(x)
     distance = torch.arange(h).flip(0)  # of the last h rows from the newest
     bias = -torch.tensor(slopes(c.heads))[:, None, None] * (distance // c.period)
-    expected = layer.finish(x[:, -1:], layer.attend(q[:, :, -1:], k[:, :, -h:], v[:, :, -h:], bias), p.audio_in(audio)[:, -1:])
+    attended = layer.attend(q[:, :, -1:], k[:, :, -h:], v[:, :, -h:], bias)
+    expected = layer.finish(x[:, -1:], attended, p.audio_in(audio)[:, -1:])
     state, full = p.state(1), p.layers
     try:
         p.layers = torch.nn.ModuleList([layer])
@@ -108,7 +113,8 @@ def test_picking_at_the_published_places_equals_the_published_interpolation():
         features = torch.randn(2, count, 5)
         published = hubert.interpolate(features, 50, rate)
         places = torch.linspace(0, count - 1, published.shape[1], dtype=torch.float64)
-        assert (hubert.pick(features, places) - published).abs().max() <= 1e-4  # the published index rounds to float32
+        # the published index rounds to float32
+        assert (hubert.pick(features, places) - published).abs().max() <= 1e-4
 
 
 def test_newest_rows_of_the_decoder_equal_the_same_rows_of_all(network):

@@ -1,5 +1,6 @@
-"""Laws of bounded streaming of published checkpoints: exact for any chunking, causal, of fixed size, near the exact
-order where nothing is bounded. On the recorded miniature where it is at hand, and on random networks everywhere."""
+"""Laws of bounded streaming of published checkpoints: exact for any chunking, causal, of fixed size, near the
+exact order where nothing is bounded. On the recorded miniature where it is at hand, and on random networks
+everywhere."""
 import os
 from pathlib import Path
 
@@ -28,8 +29,10 @@ def network(request, tmp_path_factory):
             pytest.skip(f"no recording of the published code at {folder}")
     else:
         folder = tmp_path_factory.mktemp("made")
-        reference.write_checkpoint(folder, reference.VOCASET if request.param == "vocaset" else reference.BIWI)
-    settings = config.read_yaml(folder / "config.yaml", config.read_hubert_json(folder / "hubert_config.json"))
+        size = reference.VOCASET if request.param == "vocaset" else reference.BIWI
+        reference.write_checkpoint(folder, size)
+    hubert_json = config.read_hubert_json(folder / "hubert_config.json")
+    settings = config.read_yaml(folder / "config.yaml", hubert_json)
     return checkpoint.read_ckpt(folder / "checkpoint.ckpt", settings)
 
 
@@ -75,7 +78,8 @@ def test_frames_are_as_many_as_the_audio_and_timed(model):
         assert len(frames) == int(np.ceil(samples * model.frame_rate / 16000 - 1e-9))
         for frame in frames:
             assert frame.time == pytest.approx(frame.index / model.frame_rate)
-            assert frame.vertices.shape == (model.network.config.vertices, 3) and frame.vertices.dtype == np.float32
+            assert frame.vertices.shape == (model.network.config.vertices, 3)
+            assert frame.vertices.dtype == np.float32
 
 
 def test_no_frame_depends_on_audio_after_its_lookahead(model):
@@ -142,7 +146,8 @@ def test_the_state_keeps_its_size_and_its_place(network):
 
 
 def test_no_buffer_grows_with_the_frame_index(network):
-    """Late passes hear as much audio, decode as many rows and keep as many as any pass after the first seconds."""
+    """Late passes hear as much audio, decode as many rows and keep as many as any pass after the first
+    seconds."""
     model = PublishedModel(network, hop=5, window=0.6, decode=12)
     grid = model.grid
     spans = [grid.span(k) for k in range(20000, 20100)]
@@ -155,7 +160,8 @@ def test_no_buffer_grows_with_the_frame_index(network):
 
 
 def test_equals_the_exact_order_where_nothing_is_bounded(network):
-    """Given the exact features, hop 1, a long history and a long decoder window reproduce the published order."""
+    """Given the exact features, hop 1, a long history and a long decoder window reproduce the published
+    order."""
     c, seconds = network.config, 1.6
     model = PublishedModel(network, hop=1, window=4.0, decode=200)
     audio = hubert.normalise(torch.from_numpy(sound(seconds)))
@@ -190,7 +196,8 @@ def test_the_number_of_steps_is_a_choice_at_run_time(network):
 
 
 def test_level_of_the_audio_matters_little(network):
-    """The running normalisation takes the level out, but for the assumed second of speech at the beginning."""
+    """The running normalisation takes the level out, but for the assumed second of speech at the
+    beginning."""
     model = PublishedModel(network, hop=5, window=0.8)
     pcm = np.tile(sound(2.0), 6)
     soft, loud = (run(model.open_stream(), level * pcm)[-30:] for level in (0.5, 2.0))
@@ -206,8 +213,10 @@ def test_what_is_not_finite_counts_as_silence(model):
 
 
 @pytest.mark.parametrize("bounds, says", [(dict(hop=0), "hop of 0"), (dict(hop=1.5), "hop of 1.5"),
-                                          (dict(hop=12, window=0.3), "window of 0.3"), (dict(hop=12, decode=5), "decoding 5"),
-                                          (dict(context=-0.1), "context of -0.1"), (dict(window=float("nan")), "window")])
+                                          (dict(hop=12, window=0.3), "window of 0.3"),
+                                          (dict(hop=12, decode=5), "decoding 5"),
+                                          (dict(context=-0.1), "context of -0.1"),
+                                          (dict(window=float("nan")), "window")])
 def test_bounds_that_cannot_be_had_are_refused(network, bounds, says):
     with pytest.raises(TalkerError, match=says):
         PublishedModel(network, **bounds)

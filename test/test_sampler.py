@@ -36,7 +36,8 @@ def test_published_sampler_equals_diffusers_with_a_random_network():
     diffusers = pytest.importorskip("diffusers", reason="diffusers, of the test extra, is the referee here")
     torch = pytest.importorskip("torch")
     torch.manual_seed(3)
-    net = torch.nn.Sequential(torch.nn.Linear(32, 64), torch.nn.SiLU(), torch.nn.Linear(64, 32)).requires_grad_(False)
+    net = torch.nn.Sequential(torch.nn.Linear(32, 64), torch.nn.SiLU(), torch.nn.Linear(64, 32))
+    net.requires_grad_(False)
     scheduler = diffusers.DDIMScheduler(
         beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear", clip_sample=False,
         set_alpha_to_one=False, steps_offset=1, prediction_type="sample")
@@ -55,7 +56,8 @@ def test_one_trailing_step_to_alpha_one_gives_the_prediction():
 
 
 def test_a_perfect_prediction_of_x0_follows_the_forward_process():
-    """With the true x0 every step lands on the forward process's own z at the next time, with the same noise."""
+    """With the true x0 every step lands on the forward process's own z at the next time, with the same
+    noise."""
     schedule = Schedule()
     rng = np.random.default_rng(1)
     z0, noise = rng.standard_normal((2, 1, 8))

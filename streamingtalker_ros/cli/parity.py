@@ -1,8 +1,8 @@
 """`streamingtalker parity DIR`: run a recording of the published code again, in its own order, and compare.
 
 DIR holds config.yaml, hubert_config.json, checkpoint.ckpt and expected.npz (inputs, noise, recorded outputs).
-Prints the error of every array, max|ours − recorded| / max|recorded|, and a last line `parity: worst ERROR (ARRAY)`;
-exits 0 only if all are within 1e-4 and the code indices are equal, else 1.
+Prints the error of every array, max|ours − recorded| / max|recorded|, and a last line `parity: worst ERROR
+(ARRAY)`; exits 0 only if all are within 1e-4 and the code indices are equal, else 1.
 """
 import zipfile
 from pathlib import Path
@@ -34,7 +34,7 @@ def run(args):
 
 
 def compare(folder):
-    """Errors of every recorded array: {name: (relative error, indices equal)}. Raises TalkerError on bad files."""
+    """{array: (relative error, indices equal)} of a recording. Raises TalkerError on bad files."""
     torch = require("torch", "the published model")
     from ..model.published import checkpoint, config, exact  # late: torch
 
@@ -44,7 +44,8 @@ def compare(folder):
     for name in ("config.yaml", "hubert_config.json", "checkpoint.ckpt", "expected.npz"):
         if not (folder / name).is_file():
             raise TalkerError(f"{folder} lacks {name}: a recording holds it beside the other files")
-    settings = config.read_yaml(folder / "config.yaml", config.read_hubert_json(folder / "hubert_config.json"))
+    hubert = config.read_hubert_json(folder / "hubert_config.json")
+    settings = config.read_yaml(folder / "config.yaml", hubert)
     recorded = _read_arrays(folder / "expected.npz", settings)
     network = checkpoint.read_ckpt(folder / "checkpoint.ckpt", settings)
     inputs = {name: torch.from_numpy(recorded[name].astype(np.float32)) for name in INPUTS}
@@ -54,9 +55,11 @@ def compare(folder):
                              inputs["template"].view(-1, 3))
         quantised, indices, decoded = exact.round_trip(network, inputs["vq_motion"])
     except (RuntimeError, ValueError) as error:
-        raise TalkerError(f"{folder / 'expected.npz'} does not fit the network: {str(error).splitlines()[0]}") from None
+        raise TalkerError(f"{folder / 'expected.npz'} does not fit the network: "
+                          f"{str(error).splitlines()[0]}") from None
     if len(ran.frames) != frames:
-        raise TalkerError(f"{folder / 'expected.npz'}: noise has {frames} rows, the audio gives {len(ran.frames)} frames")
+        raise TalkerError(f"{folder / 'expected.npz'}: noise has {frames} rows, the audio gives "
+                          f"{len(ran.frames)} frames")
     ours = {name: getattr(ran, name) for name in OUTPUTS[:6]}
     ours.update(vq_quantized=quantised, vq_indices=indices, vq_decoded=decoded)
     return {name: _error(name, ours[name].numpy(), recorded[name], folder) for name in OUTPUTS}
@@ -64,7 +67,8 @@ def compare(folder):
 
 def _error(name, ours, recorded, folder):
     if ours.shape != recorded.shape:
-        raise TalkerError(f"{folder / 'expected.npz'}: {name} has shape {recorded.shape}, {ours.shape} was computed")
+        raise TalkerError(f"{folder / 'expected.npz'}: {name} has shape {recorded.shape}, {ours.shape} was "
+                          "computed")
     equal = name != "vq_indices" or bool(np.array_equal(ours, recorded))
     difference = np.abs(ours.astype(np.float64) - recorded.astype(np.float64))
     scale = np.abs(recorded.astype(np.float64)).max(initial=0.0)
@@ -78,7 +82,8 @@ def _read_arrays(path, c):
         with np.load(path, allow_pickle=False) as stored:
             arrays = {name: stored[name] for name in stored.files}
     except (OSError, ValueError, zipfile.BadZipFile, EOFError, KeyError) as error:
-        raise TalkerError(f"{path} cannot be read as arrays ({str(error).splitlines()[0]}): record it again") from None
+        raise TalkerError(f"{path} cannot be read as arrays ({str(error).splitlines()[0]}): record it "
+                          "again") from None
     for name in INPUTS + OUTPUTS:
         if name not in arrays:
             raise TalkerError(f"{path} lacks the array {name}: record it again")
@@ -90,7 +95,8 @@ def _read_arrays(path, c):
     for name, shape in shapes.items():
         there = arrays[name].shape
         if len(there) != len(shape) or any(want not in (None, have) for want, have in zip(shape, there)):
-            raise TalkerError(f"{path}: {name} has shape {there}, the configuration asks for {shape}".replace("None", "…"))
+            asked = str(shape).replace("None", "…")
+            raise TalkerError(f"{path}: {name} has shape {there}, the configuration asks for {asked}")
         if not np.isfinite(arrays[name]).all():
             raise TalkerError(f"{path}: {name} holds values that are not finite: record it again")
     who = arrays["identity"]

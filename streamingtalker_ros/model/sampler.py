@@ -28,8 +28,8 @@ class Schedule:
     def alphas_cumprod(self):
         """(train_steps,) float64, abar_t for t = 0 … train_steps − 1.
 
-        The values are those of float32 arithmetic: 1 − abar_0 is 8.5e-4, where float32's rounding of abar shows
-        in its fifth digit, and the published networks were trained and sampled with the rounded table.
+        The values are those of float32 arithmetic: 1 − abar_0 is 8.5e-4, where float32's rounding of abar
+        shows in its fifth digit, and the published networks were trained and sampled with the rounded table.
         """
         roots = np.linspace(self.beta_start**0.5, self.beta_end**0.5, self.train_steps).astype(np.float32)
         alphas = np.float32(1.0) - roots * roots
@@ -90,7 +90,8 @@ def ddim_coefficients(steps, spacing="trailing", steps_offset=1, final_alpha=1.0
     t = np.minimum(t, total - 1)  # the offset would step over the end when steps = train_steps
     abar = schedule.alphas_cumprod
     final = abar[0] if final_alpha == "first" else float(final_alpha)
-    previous = t - total // steps  # not the next t: rounded spacings differ by one there, and diffusers does this
+    # not the next t: rounded spacings differ by one there, and diffusers does this
+    previous = t - total // steps
     now = abar[t]
     then = np.where(previous >= 0, abar[np.maximum(previous, 0)], final)
     keep = np.sqrt((1.0 - then) / (1.0 - now))
@@ -101,7 +102,8 @@ def ddim_coefficients(steps, spacing="trailing", steps_offset=1, final_alpha=1.0
 def sample(denoise, noise, coefficients):
     """Carry noise (…, C) to a clean latent (…, C) in `coefficients.steps` steps.
 
-    denoise: called as denoise(z, s) with z (…, C) and the step's index s = 0 … S − 1; returns the predicted x0.
+    denoise: called as denoise(z, s) with z (…, C) and the step's index s = 0 … S − 1; returns the predicted
+    x0.
     """
     z = noise
     for s, (keep, add) in enumerate(zip(coefficients.keep.tolist(), coefficients.add.tolist())):

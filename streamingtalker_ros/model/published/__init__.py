@@ -1,4 +1,5 @@
 """The paper's published checkpoints: HuBERT, the VQ-VAE codec, the predictor, the affine head; vertices out.
 
-Layer names follow the facts of the release; `exact` reproduces its order of computation, `streaming` bounds it.
+Layer names follow the facts of the release; `exact` reproduces its order of computation, `streaming` bounds
+it.
 """

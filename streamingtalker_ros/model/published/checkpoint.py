@@ -1,7 +1,7 @@
 """Published weights on disk: the authors' `.ckpt` read safely, and the converted folder (safetensors + JSON).
 
-`read_ckpt(path, config)` gives a PublishedNetwork from the authors' file; `save` and `load` are the converted form.
-No pickle is executed beyond what torch's `weights_only` admits: tensors and plain containers.
+`read_ckpt(path, config)` gives a PublishedNetwork from the authors' file; `save` and `load` are the converted
+form. No pickle is executed beyond what torch's `weights_only` admits: tensors and plain containers.
 """
 import json
 import pickle
@@ -21,14 +21,15 @@ WEIGHTS, CONFIG = "weights.safetensors", "config.json"
 
 
 def read_state_dict(path):
-    """The authors' file -> {name: tensor}, Lightning's wrapping taken off. Raises TalkerError when it is not one."""
+    """The authors' file -> {name: tensor}, Lightning's wrapping off. Raises TalkerError when it is none."""
     try:
         content = torch.load(str(path), map_location="cpu", weights_only=True)
     except OSError as error:
-        raise TalkerError(f"{path} cannot be read ({error.strerror or error}): give the published .ckpt") from None
+        raise TalkerError(f"{path} cannot be read ({error.strerror or error}): give the published "
+                          ".ckpt") from None
     except pickle.UnpicklingError:
-        raise TalkerError(f"{path} holds more than tensors and cannot be read safely: where you trust it, save its "
-                          '{"state_dict": …} alone into a new file and give that') from None
+        raise TalkerError(f"{path} holds more than tensors and cannot be read safely: where you trust it, "
+                          'save its {"state_dict": …} alone into a new file and give that') from None
     except (RuntimeError, EOFError, ValueError, KeyError, AttributeError, TypeError, IndexError):
         raise TalkerError(f"{path} is damaged or not a PyTorch file: give the published .ckpt") from None
     weights = content.get("state_dict", content) if isinstance(content, dict) else None
@@ -36,19 +37,22 @@ def read_state_dict(path):
         raise TalkerError(f"{path} holds no state_dict: give the published .ckpt")
     for prefix in PREFIXES:
         if not any(name.startswith(prefix) for name in weights):
-            raise TalkerError(f"{path} has no weights named {prefix}…: give a stage-2 checkpoint of the release")
+            raise TalkerError(f"{path} has no weights named {prefix}…: give a stage-2 checkpoint of the "
+                              "release")
     return {name: value for name, value in weights.items() if name.startswith(PREFIXES)}
 
 
 def read_ckpt(path, config):
     """The authors' `.ckpt` -> PublishedNetwork in float32 on the CPU.
 
-    Raises TalkerError naming the file, and the weight that is missing, unknown, of another shape or not finite.
+    Raises TalkerError naming the file, and the weight that is missing, unknown, of another shape or not
+    finite.
     """
     theirs = read_state_dict(path)
     network = PublishedNetwork(config)
     ours = {name: value for name, value in network.state_dict().items() if name in ("template", "triangles")}
-    audio = {name[len(PREFIXES[0]):]: theirs.pop(name) for name in list(theirs) if name.startswith(PREFIXES[0])}
+    heard = PREFIXES[0]
+    audio = {name[len(heard):]: theirs.pop(name) for name in list(theirs) if name.startswith(heard)}
     ours.update({f"audio.{name}": value for name, value in _hubert_names(audio, network.audio).items()})
     for name, (period, width) in tables(config).items():
         _check_table(path, name, theirs.pop(name, None), period, width)
@@ -64,22 +68,27 @@ def read_ckpt(path, config):
     back = {mine: name for name, mine in table.items()}
     for name, value in ours.items():
         if not isinstance(value, torch.Tensor) or name not in shapes or value.shape != shapes[name].shape:
-            wanted, there = tuple(shapes[name].shape) if name in shapes else "absent", tuple(getattr(value, "shape", ()))
-            raise TalkerError(f"{path}: {back.get(name, name)} has shape {there}, the configuration asks for {wanted}")
+            wanted = tuple(shapes[name].shape) if name in shapes else "none"
+            there = tuple(getattr(value, "shape", ()))
+            raise TalkerError(f"{path}: {back.get(name, name)} has shape {there}, the configuration asks for "
+                              f"{wanted}")
         if value.is_floating_point() and not value.isfinite().all():
-            raise TalkerError(f"{path}: {back.get(name, name)} holds values that are not finite: fetch the file again")
+            raise TalkerError(f"{path}: {back.get(name, name)} holds values that are not finite: fetch the "
+                              "file again")
     missing = sorted(set(shapes) - set(ours))
     if missing:
         raise TalkerError(f"{path} lacks {missing[0].replace('audio.', PREFIXES[0], 1)}: does the HuBERT "
                           "configuration belong to this checkpoint?")
-    network.load_state_dict({name: value.float() if value.is_floating_point() else value for name, value in ours.items()})
+    network.load_state_dict({name: value.float() if value.is_floating_point() else value
+                             for name, value in ours.items()})
     return network
 
 
 def _hubert_names(audio, model):
     """Bring the weight-normed convolution's names to the ones this transformers uses, older or newer."""
     wanted = model.state_dict()
-    pairs = (("weight_g", "parametrizations.weight.original0"), ("weight_v", "parametrizations.weight.original1"))
+    pairs = (("weight_g", "parametrizations.weight.original0"),
+             ("weight_v", "parametrizations.weight.original1"))
     renamed = {}
     for name, value in audio.items():
         if name not in wanted:
@@ -95,34 +104,38 @@ def _hubert_names(audio, model):
 
 
 def _check_table(path, name, stored, period, width):
-    """The authors store position tables that are formulas; one that differs would be a network of another kind."""
+    """The stored position tables are formulas; one that differs would be a network of another kind."""
     if stored is None:
         return
-    rows = stored.reshape(-1, stored.shape[-1]) if isinstance(stored, torch.Tensor) and stored.ndim else torch.zeros(0, 0)
+    is_table = isinstance(stored, torch.Tensor) and stored.ndim > 1
+    rows = stored.reshape(-1, stored.shape[-1]) if is_table else torch.zeros(0, 0)
     if rows.shape[1] == width:
         table = position_table(period or len(rows), width)
         rounding = 1e-6 + 2e-7 * len(table)  # float32 sinusoids of large positions differ between machines
         if (rows - table[torch.arange(len(rows)) % len(table)]).abs().max() <= rounding:
             return
-    raise TalkerError(f"{path}: {name} is not the published table of positions: it cannot be run as published")
+    raise TalkerError(f"{path}: {name} is not the published table of positions: it cannot be run as "
+                      "published")
 
 
 def save(folder, network):
     """Write a converted checkpoint: weights.safetensors (float32, template included) and config.json."""
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    save_file({name: value.detach().cpu().clone().contiguous() for name, value in network.state_dict().items()},
-              str(folder / WEIGHTS))
+    weights = network.state_dict()
+    weights = {name: value.detach().cpu().clone().contiguous() for name, value in weights.items()}
+    save_file(weights, str(folder / WEIGHTS))
     (folder / CONFIG).write_text(json.dumps(network.config.to_json(), indent=2) + "\n")
 
 
 def load(folder):
-    """Read a converted folder -> PublishedNetwork. Raises TalkerError naming the file that is missing or damaged."""
+    """Read a converted folder -> PublishedNetwork. Raises TalkerError naming a missing or damaged file."""
     folder = Path(folder)
     try:
         values = json.loads((folder / CONFIG).read_text())
     except OSError:
-        raise TalkerError(f"no checkpoint at {folder}: a folder with {CONFIG} and {WEIGHTS} is expected") from None
+        raise TalkerError(f"no checkpoint at {folder}: a folder with {CONFIG} and {WEIGHTS} is "
+                          "expected") from None
     except ValueError:
         raise TalkerError(f"{folder / CONFIG} is not valid JSON: convert the checkpoint again") from None
     if not isinstance(values, dict) or values.get("family") != "published":
@@ -131,7 +144,8 @@ def load(folder):
     try:
         weights = load_file(str(folder / WEIGHTS))
     except (OSError, SafetensorError) as error:
-        raise TalkerError(f"{folder / WEIGHTS} cannot be read ({error}): convert the checkpoint again") from None
+        raise TalkerError(f"{folder / WEIGHTS} cannot be read ({error}): convert the checkpoint "
+                          "again") from None
     network = PublishedNetwork(config)
     network.triangles = weights.get("triangles", network.triangles)
     # safetensors may have been written under a transformers that names the positional convolution otherwise

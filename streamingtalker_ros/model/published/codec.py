@@ -1,7 +1,7 @@
 """The paper's motion VQ-VAE: offsets (B, T, 3V) -> latents (B, T, H·C) -> nearest codes -> offsets.
 
-No temporal down-sampling. Both halves look over all frames of the clip: attention without a mask, and an instance
-norm whose statistics run over time, so a frame's value depends on the whole clip it is coded with.
+No temporal down-sampling. Both halves look over all frames of the clip: attention without a mask, and an
+instance norm whose statistics run over time, so a frame's value depends on the whole clip it is coded with.
 """
 import math
 
@@ -21,7 +21,8 @@ class Attention(nn.Module):
 
     def forward(self, x):  # (B, T, W)
         B, T, W = x.shape
-        q, k, v = self.qkv(x).view(B, T, 3, self.heads, W // self.heads).permute(2, 0, 3, 1, 4)  # (B, heads, T, W/heads)
+        # (B, heads, T, W/heads)
+        q, k, v = self.qkv(x).view(B, T, 3, self.heads, W // self.heads).permute(2, 0, 3, 1, 4)
         weights = (q @ k.transpose(-1, -2) * self.scale).softmax(-1)  # (B, heads, T, T)
         return self.out((weights @ v).transpose(1, 2).reshape(B, T, W))
 
@@ -32,7 +33,8 @@ class Block(nn.Module):
     def __init__(self, width, heads, ff):
         super().__init__()
         self.norm1, self.attention = nn.LayerNorm(width, eps=1e-5), Attention(width, heads)
-        self.norm2, self.up, self.down = nn.LayerNorm(width, eps=1e-5), nn.Linear(width, ff), nn.Linear(ff, width)
+        self.norm2 = nn.LayerNorm(width, eps=1e-5)
+        self.up, self.down = nn.Linear(width, ff), nn.Linear(ff, width)
 
     def forward(self, x):
         x = x + self.attention(self.norm1(x))
@@ -40,7 +42,7 @@ class Block(nn.Module):
 
 
 class TimeMixer(nn.Module):
-    """Convolution over 5 frames, instance norm over time, linear, position, transformer blocks: (B, T ≥ 2, W) -> same.
+    """Convolution, instance norm over time, linear, position, transformer blocks: (B, T ≥ 2, W) -> same.
 
     The published table of positions is indexed by the *batch* row, so each clip, computed alone, gets row 0:
     zeros on even channels, ones on odd ones. It is computed here, in no checkpoint.
@@ -99,7 +101,7 @@ class Codec(nn.Module):
         return self.leave(decoded if newest is None else decoded[:, -newest:])
 
     def start_latent(self):
-        """(H·C,): the all-zero clip of two frames, encoded and quantised, row 0; what every history begins with."""
+        """(H·C,): the all-zero clip of two frames, quantised, row 0; every history begins with it."""
         c = self.config
         rest = self.leave.weight.new_zeros(1, 2, 3 * c.vertices)
         return self.quantise(self.encode(rest))[0][0, 0]

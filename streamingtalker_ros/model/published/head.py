@@ -26,7 +26,7 @@ class Head(nn.Module):
         return self.time_out(F.silu(self.time_up(torch.cat((angle.cos(), angle.sin()), -1))))
 
     def x0(self, z, condition, time, latent_in):
-        """Predict the clean latent: z (…, H·C), condition (…, d), time (d,), the predictor's input map -> (…, H·C)."""
+        """The predicted clean latent (…, H·C); z (…, H·C), condition (…, d), time (d,), latent_in as its map."""
         return self.leave(self.join(torch.cat((latent_in(z), condition + time), -1)))
 
 
@@ -47,7 +47,7 @@ class Collapsed:
 
     With x0 = A z + B c + e_s (A = leave·join_z·latent_in, B = leave·join_c) a DDIM step is
         z ← keep_s z + add_s (A z + B c + e_s) = K_s z + add_s (B c + e_s),  K_s = keep_s I + add_s A,
-    and S of them give z = P noise + G B c + r: P the product of the K_s, G = Σ_s (Π_{later} K) add_s, r likewise.
+    and S of them give z = P noise + G B c + r: P = Π K_s, G = Σ_s (Π_{later} K) add_s, r likewise.
     """
 
     @torch.no_grad()

@@ -1,7 +1,7 @@
 """HuBERT from transformers: normalised 16 kHz audio -> features at 50 Hz -> features at the motion's rate.
 
-Takes waveforms (B, n) and a configuration; gives (B, N, audio_dim), N = about 50 per second. Nothing is downloaded:
-the weights come from the checkpoint.
+Takes waveforms (B, n) and a configuration; gives (B, N, audio_dim), N = about 50 per second. Nothing is
+downloaded: the weights come from the checkpoint.
 """
 import os
 
@@ -14,7 +14,7 @@ SAMPLE_RATE = 16000
 
 
 def build(config):
-    """An untrained HubertModel in evaluation mode. config: dict of HubertConfig arguments, {} for the base model.
+    """An untrained HubertModel in evaluation mode; config: dict of HubertConfig arguments, {} is the base.
 
     Raises TalkerError when transformers is absent or refuses the configuration.
     """
@@ -27,7 +27,8 @@ def build(config):
         settings._attn_implementation = "eager"  # the recorded arithmetic; fused attention rounds otherwise
         return transformers.HubertModel(settings).eval()
     except Exception as error:  # its validators raise kinds of their own
-        raise TalkerError(f"transformers refuses the HuBERT configuration: {str(error).splitlines()[0]}") from None
+        raise TalkerError("transformers refuses the HuBERT configuration: "
+                          f"{str(error).splitlines()[0]}") from None
 
 
 def geometry(model):
@@ -49,18 +50,19 @@ def encode(model, audio):  # normalised (B, n) -> (B, N, audio_dim)
 
 
 def frame_count(features, audio_fps, frame_rate):
-    """Motion frames of so many features; the product is formed as published, whose rounding decides the floor."""
+    """Motion frames of so many features; formed as published, whose rounding decides the floor."""
     return int(features * (frame_rate / audio_fps))
 
 
 def interpolate(features, audio_fps, frame_rate):
-    """(B, N, C) at audio_fps -> (B, L, C) at frame_rate: linear, first and last rows kept (aligned corners)."""
+    """(B, N, C) at audio_fps -> (B, L, C) at frame_rate: linear, corners aligned."""
     length = frame_count(features.shape[1], audio_fps, frame_rate)
-    return F.interpolate(features.transpose(1, 2), size=length, mode="linear", align_corners=True).transpose(1, 2)
+    channels_first = features.transpose(1, 2)
+    return F.interpolate(channels_first, size=length, mode="linear", align_corners=True).transpose(1, 2)
 
 
 def pick(features, position):
-    """Linear interpolation at given places: features (B, N, C), position (T,) float in 0 … N − 1 -> (B, T, C)."""
+    """Linear interpolation: features (B, N, C), position (T,) float in 0 … N − 1 -> (B, T, C)."""
     low = position.floor().long().clamp(0, features.shape[1] - 1)
     high = (low + 1).clamp(max=features.shape[1] - 1)
     share = (position - low).to(features.dtype)[:, None]  # (T, 1)

@@ -1,6 +1,6 @@
 """The published network, assembled: audio encoder, codec, predictor, head, with the template of one face.
 
-Takes a `PublishedConfig`; `names()` ties the authors' parameter names to the ones here. No streaming, no files.
+Takes a `PublishedConfig`; `names()` ties the authors' parameter names to the ones here. No files.
 """
 import torch
 from torch import nn
@@ -20,7 +20,8 @@ class PublishedNetwork(nn.Module):
         self.predictor = Predictor(config)
         self.head = Head(config)
         self.register_buffer("template", torch.zeros(config.vertices, 3))  # in the checkpoint's own unit
-        self.register_buffer("triangles", torch.zeros(0, 3, dtype=torch.int64))  # none unless a mesh was given
+        # none unless a mesh was given
+        self.register_buffer("triangles", torch.zeros(0, 3, dtype=torch.int64))
         self.eval().requires_grad_(False)
 
     def collapsed(self, steps):
@@ -29,7 +30,7 @@ class PublishedNetwork(nn.Module):
 
 
 def names(config):
-    """The authors' names of every parameter -> ours, as a dict; HuBERT's are transformers' own and are not here."""
+    """{the authors' name: ours} of every parameter; HuBERT's are transformers' own and are not here."""
     table = {}
 
     def both(theirs, ours, *kinds):
@@ -49,7 +50,8 @@ def names(config):
             both(f"{theirs}.{conv}.0.2", f"{ours}.norm")
         both(f"{theirs}.{side}_linear_embedding.net", f"{ours}.linear")
         for i in range(config.codec_layers):  # attention and feed-forward alternate in one list
-            attention, mlp = f"{theirs}.{side}_transformer.net.{2 * i}.fn", f"{theirs}.{side}_transformer.net.{2 * i + 1}.fn"
+            stack = f"{theirs}.{side}_transformer.net"
+            attention, mlp = f"{stack}.{2 * i}.fn", f"{stack}.{2 * i + 1}.fn"
             block = f"{ours}.blocks.{i}"
             both(f"{attention}.norm", f"{block}.norm1")
             both(f"{attention}.fn.to_qkv", f"{block}.attention.qkv", "weight")
@@ -69,7 +71,7 @@ def names(config):
         theirs, ours = f"{net}.transformer_decoder.layers.{i}", f"predictor.layers.{i}"
         for kind in ("weight", "bias"):
             table[f"{theirs}.self_attn.in_proj_{kind}"] = f"{ours}.qkv.{kind}"
-            # of the audio attention only the value third is kept: with one allowed key the scores do not matter
+            # of the audio attention only the value is kept: with one allowed key the scores do not matter
             table[f"{theirs}.multihead_attn.in_proj_{kind}"] = f"{ours}.audio_v.{kind}"
         both(f"{theirs}.self_attn.out_proj", f"{ours}.out")
         both(f"{theirs}.multihead_attn.out_proj", f"{ours}.audio_out")

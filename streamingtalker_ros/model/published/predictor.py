@@ -1,8 +1,8 @@
 """The condition predictor: past latents and audio features -> one condition per frame.
 
-A post-norm transformer decoder. Self-attention is causal with a temporal bias; cross-attention may see one key only
-(frame n sees audio feature n), and a softmax over one key is 1: it is out_proj(v_proj(feature)).
-`forward` computes all rows of a clip; `step` computes one row with cached keys and values, over the last h rows.
+A post-norm transformer decoder. Self-attention is causal with a temporal bias; cross-attention may see one
+key only (frame n sees audio feature n), and a softmax over one key is 1: it is out_proj(v_proj(feature)).
+`forward` computes all rows of a clip; `step` one row, from cached keys and values of the last h rows.
 """
 import math
 from dataclasses import dataclass
@@ -50,11 +50,11 @@ class Layer(nn.Module):
 
 @dataclass
 class PredictorState:
-    """Keys and values of the last h rows of B voices, a ring in which row n lies at n mod h; n rows are written."""
+    """Keys and values of the last h rows of B voices in step: a ring, row n lies at n mod h."""
 
     keys: list  # per layer (B, heads, h, d/heads)
     values: list  # the same
-    rows: int = 0
+    rows: int = 0  # written so far
 
     def reset(self):
         for tensor in self.keys + self.values:
@@ -76,13 +76,14 @@ class Predictor(nn.Module):
         bias = -torch.tensor(slopes(c.heads))[:, None] * (distance // c.period)  # (heads, h)
         # ring_bias[n mod h] is the bias of each slot of the ring as row n sees it
         turn = (distance[:, None] - distance[None]) % c.history  # (h, h): distance of slot s from row n
-        self.register_buffer("ring_bias", bias[:, turn].transpose(0, 1).contiguous(), persistent=False)  # (h, heads, h)
+        # (h, heads, h)
+        self.register_buffer("ring_bias", bias[:, turn].transpose(0, 1).contiguous(), persistent=False)
 
     def forward(self, past, audio, identity):
         """All conditions of a clip, as published.
 
-        past (B, T, H·C): row n is the latent before frame n; audio (B, ≥ T, audio_dim); identity (B,) row numbers.
-        Returns (B, T, d).
+        past (B, T, H·C): row n is the latent before frame n; audio (B, ≥ T, audio_dim); identity (B,) row
+        numbers. Returns (B, T, d).
         """
         c, T = self.config, past.shape[1]
         row = torch.arange(T, device=past.device)
@@ -107,11 +108,12 @@ class Predictor(nn.Module):
     def step(self, latent, audio, identity, state):
         """The condition of the next frame; equal to `forward`'s row while at most h rows have been.
 
-        latent (B, H·C): of the frame before; audio (B, audio_dim); identity (B,). Returns (B, d); `state` moves on.
+        latent (B, H·C) of the frame before, audio (B, audio_dim), identity (B,) -> (B, d); `state` moves on.
         """
         c, n = self.config, state.rows
         slot, filled = n % c.history, min(n + 1, c.history)
-        x = (self.latent_in(latent) + self.identity(identity) + self.position[n % c.period])[:, None]  # (B, 1, d)
+        # (B, 1, d)
+        x = (self.latent_in(latent) + self.identity(identity) + self.position[n % c.period])[:, None]
         heard = self.audio_in(audio)[:, None]
         bias = self.ring_bias[slot, :, None, :filled]  # (heads, 1, filled)
         for layer, keys, values in zip(self.layers, state.keys, state.values):

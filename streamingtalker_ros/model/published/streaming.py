@@ -4,9 +4,9 @@
     stream = model.open_stream(seed=0, identity=None)
     frames = stream.accept(pcm) + stream.finish()
 
-Where the published order looks at everything (exact.py), this hears a window of audio, keeps the last h rows of
-motion, composes the head's steps into one matrix and decodes a window of latents. docs/published.md says what it
-costs in accuracy.
+Where the published order looks at everything (exact.py), this hears a window of audio, keeps the last h rows
+of motion, composes the head's steps into one matrix and decodes a window of latents. docs/published.md says
+what it costs in accuracy.
 """
 from dataclasses import dataclass
 
@@ -24,8 +24,8 @@ PRIOR_SECONDS, PRIOR_RMS = 1.0, 0.05  # speech of usual level, assumed to preced
 
 @dataclass
 class VertexFrame:
-    """One frame; index: 0, 1, 2, …; time: seconds, index / frame_rate; vertices: (V, 3) float32, metres, in the
-    checkpoint's own axes (both releases: x to the person's left, y up, z out of the face)."""
+    """One frame; index: 0, 1, 2, …; time: seconds, index / frame_rate; vertices: (V, 3) float32, metres, in
+    the checkpoint's own axes (both releases: x to the person's left, y up, z out of the face)."""
 
     index: int
     time: float
@@ -79,27 +79,29 @@ class VoiceState:
 
 
 class PublishedModel:
-    """A published network on a device, with the bounds of its streaming; opens streams, holds nothing of a voice.
+    """A published network on a device, with the bounds of its streaming; opens streams, holds no voice.
 
-    hop: frames per pass (more cost less, and wait longer); window: seconds of audio that HuBERT hears in a pass;
-    context: seconds of audio after a pass's last frame that it waits for; decode: rows of latents decoded together,
-    None for h of the configuration; normalise: False when the audio comes normalised.
+    hop: frames per pass (more cost less, and wait longer); window: seconds of audio that HuBERT hears in a
+    pass; context: seconds of audio after a pass's last frame that it waits for; decode: rows of latents
+    decoded together, None for h of the configuration; normalise: False when the audio comes normalised.
     """
 
     def __init__(self, network, device="cpu", hop=12, window=1.0, context=0.1, decode=None, normalise=True):
         c = network.config
         self.network, self.device, self.normalise = network.to(device), device, normalise
-        self.grid = Grid.fitted(c.frame_rate, c.audio_fps, *hubert.geometry(network.audio), hop, window, context)
+        stride, reach = hubert.geometry(network.audio)
+        self.grid = Grid.fitted(c.frame_rate, c.audio_fps, stride, reach, hop, window, context)
         self.decode = c.history if decode is None else decode
         if self.decode < hop + 1:
-            raise TalkerError(f"decoding {self.decode} rows is too few for a hop of {hop} frames: give {hop + 1} or more")
+            raise TalkerError(f"decoding {self.decode} rows is too few for a hop of {hop} frames: give "
+                              f"{hop + 1} or more")
         with torch.inference_mode():
             self.start_latent = network.codec.start_latent()  # (H·C,)
         self._collapsed = {}
 
     @classmethod
     def load(cls, folder, device="cpu", **bounds):
-        """Load a converted folder. Raises TalkerError when it is not one, or when the bounds cannot be had."""
+        """Load a converted folder. Raises TalkerError when it is none, or the bounds cannot be had."""
         return cls(checkpoint.load(folder), device, **bounds)
 
     @property
@@ -131,13 +133,13 @@ class PublishedModel:
         return self.network.config.steps
 
     def collapsed(self, steps):
-        """The head's affine map for a number of steps, composed once. Raises TalkerError when out of range."""
+        """The head's affine map for so many steps, composed once. Raises TalkerError out of range."""
         if steps not in self._collapsed:
             self._collapsed[steps] = self.network.collapsed(steps)
         return self._collapsed[steps]
 
     def identity_row(self, identity):
-        """Name, or None for the first -> row of the identity embedding. Raises TalkerError listing the known."""
+        """Name (None: the first) -> row of the embedding. Raises TalkerError listing the known."""
         known = self.identities
         if identity in (None, ""):
             return 0
@@ -170,12 +172,13 @@ class PublishedModel:
         if self.normalise:
             state.loudness.hear(state.pcm[newest + (self.grid.end(k - 1) if k else 0):])
             window = state.loudness.normalise(window)
-        features = hubert.encode(self.network.audio, torch.from_numpy(window).to(self.device)[None])  # (1, N, audio_dim)
+        # (1, N, audio_dim)
+        features = hubert.encode(self.network.audio, torch.from_numpy(window).to(self.device)[None])
         places = torch.tensor(self.grid.positions(k), dtype=torch.float32, device=self.device)
         return hubert.pick(features, places)[0]
 
     def speak(self, features, state, identity, noise, head):
-        """The next frames, one per row of features (hop, audio_dim) and noise (hop, H·C) -> offsets (hop, 3V)."""
+        """The next frames: features (hop, audio_dim), noise (hop, H·C) -> offsets (hop, 3V)."""
         net, hop = self.network, len(features)
         latent, new = state.latents[:, -1], []
         for i in range(hop):
@@ -251,7 +254,8 @@ class PublishedStream:
         model, hop, first = self.model, self.model.grid.hop, self._passes * self.model.grid.hop
         config = model.network.config
         noise = np.stack([frame_noise(self.seed, n, (config.latent_dim,)) for n in range(first, first + hop)])
-        offsets = model.step(self._passes, self._state, self._who, torch.from_numpy(noise).to(model.device), self._head)
+        noise = torch.from_numpy(noise).to(model.device)  # (hop, H·C)
+        offsets = model.step(self._passes, self._state, self._who, noise, self._head)
         self._passes += 1
         vertices = (offsets.view(hop, -1, 3) + model.network.template) * config.unit  # (hop, V, 3)
         return [VertexFrame(first + i, (first + i) / model.frame_rate, v.copy())

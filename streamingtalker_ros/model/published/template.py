@@ -1,4 +1,4 @@
-"""The rest face of one subject, read from `FILE.npy`, `FILE.ply` or `templates.pkl:SUBJECT` without running pickles.
+"""The rest face of one subject, from `FILE.npy`, `FILE.ply` or `templates.pkl:SUBJECT`; no pickle is run.
 
 Gives (V, 3) float32 vertices in the file's own unit, and the triangles (T, 3) int64 where the file has faces.
 """
@@ -10,16 +10,17 @@ import numpy as np
 
 from ...errors import TalkerError
 
-_PLY_TYPES = {"char": "i1", "int8": "i1", "uchar": "u1", "uint8": "u1", "short": "i2", "int16": "i2", "ushort": "u2",
-              "uint16": "u2", "int": "i4", "int32": "i4", "uint": "u4", "uint32": "u4", "float": "f4",
-              "float32": "f4", "double": "f8", "float64": "f8"}
+_PLY_TYPES = {"char": "i1", "int8": "i1", "uchar": "u1", "uint8": "u1", "short": "i2", "int16": "i2",
+              "ushort": "u2", "uint16": "u2", "int": "i4", "int32": "i4", "uint": "u4", "uint32": "u4",
+              "float": "f4", "float32": "f4", "double": "f8", "float64": "f8"}
 
 
 class _ArraysOnly(pickle.Unpickler):
     """A pickle may name any function to call; this one knows those that build numpy arrays, and no other."""
 
     def find_class(self, module, name):
-        if module in ("numpy.core.multiarray", "numpy._core.multiarray") and name in ("_reconstruct", "scalar"):
+        arrays = module in ("numpy.core.multiarray", "numpy._core.multiarray")
+        if arrays and name in ("_reconstruct", "scalar"):
             try:  # the module's name in numpy 2, and from 1.26 on
                 return getattr(importlib.import_module("numpy._core.multiarray"), name)
             except ModuleNotFoundError:
@@ -50,17 +51,23 @@ def read_template(source, vertices):
         elif source.endswith(".pkl"):
             raise TalkerError(f"{source} holds many faces: name one as {source}:SUBJECT")
         else:
-            raise TalkerError(f"template {source} is of an unknown kind: give FILE.npy, FILE.ply or FILE.pkl:SUBJECT")
+            raise TalkerError(f"template {source} is of an unknown kind: give FILE.npy, FILE.ply or "
+                              "FILE.pkl:SUBJECT")
     except OSError as error:
-        raise TalkerError(f"template {source} cannot be read ({error.strerror or error}): check the path") from None
+        raise TalkerError(f"template {source} cannot be read ({error.strerror or error}): check the "
+                          "path") from None
     except (ValueError, EOFError) as error:
-        raise TalkerError(f"template {source} is malformed ({str(error).splitlines()[0]}): export it again") from None
+        raise TalkerError(f"template {source} is malformed ({str(error).splitlines()[0]}): export it "
+                          "again") from None
     points = np.asarray(points)
     if not np.issubdtype(points.dtype, np.number) or points.size != 3 * vertices:
-        raise TalkerError(f"template {source} holds {points.size // 3} vertices, the checkpoint has {vertices}")
+        raise TalkerError(f"template {source} holds {points.size // 3} vertices, the checkpoint has "
+                          f"{vertices}")
     points = points.astype(np.float32).reshape(vertices, 3)
-    if not np.isfinite(points).all() or (triangles.size and not 0 <= triangles.min() <= triangles.max() < vertices):
-        raise TalkerError(f"template {source} holds values that are not finite or faces of no vertex: export it again")
+    astray = triangles.size and not 0 <= triangles.min() <= triangles.max() < vertices
+    if astray or not np.isfinite(points).all():
+        raise TalkerError(f"template {source} holds values that are not finite or faces of no vertex: export "
+                          "it again")
     return points, triangles
 
 
@@ -69,10 +76,11 @@ def _from_pickle(path, subject):
         try:
             faces = _ArraysOnly(file, encoding="latin1").load()
         except pickle.UnpicklingError as error:
-            raise TalkerError(f"{path} holds more than numpy arrays ({error}) and is not opened: save the template "
-                              "as .npy instead") from None
+            raise TalkerError(f"{path} holds more than numpy arrays ({error}) and is not opened: "
+                              "save the template as .npy instead") from None
         except (AttributeError, IndexError, KeyError, TypeError, UnicodeDecodeError):
-            raise TalkerError(f"{path} is not a pickle of numpy arrays: give the release's templates.pkl") from None
+            raise TalkerError(f"{path} is not a pickle of numpy arrays: give the release's "
+                              "templates.pkl") from None
     if not isinstance(faces, dict):
         raise TalkerError(f"{path} does not map subjects to faces: give the release's templates.pkl")
     if subject not in faces:
@@ -119,7 +127,7 @@ def _from_ply(data, source):
             else:
                 rows = _rows(body, order, properties, count, place)
                 place += rows.nbytes
-                table = np.stack([rows[column].astype(np.float64) for column in columns], 1) if columns else None
+                table = np.stack([rows[column].astype(np.float64) for column in columns], 1)
             if name == "vertex":
                 points = table[:, [columns.index(axis) for axis in "xyz"]]
         else:
