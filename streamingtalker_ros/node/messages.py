@@ -29,6 +29,9 @@ def typestore(lineage="ros-drivers"):
         types.update({found.replace("/srv/msg/", "/srv/"): fields
                       for found, fields in typesys.get_types_from_msg(text, name).items()})
     store.register(types)
+    nodetype = require("rosbags.interfaces", "reading message definitions").Nodetype
+    gid = "rmw_dds_common/msg/Gid"   # ROS hashes its char as the uint8 that it is
+    store.fielddefs[gid] = ([], [("data", (nodetype.ARRAY, ((nodetype.BASE, ("uint8", 0)), 16)))])
     return store
 
 

@@ -35,16 +35,22 @@ class AudioSource:
             self._wire.every(1.0, self._tell_format)    # for those who come later
         self._wire.start()
 
-    def wait_for_subscriber(self, timeout):
-        """Wait until somebody listens. Returns whether somebody does, after at most `timeout` seconds."""
-        deadline = time.monotonic() + timeout
-        while not self._writer.get_matched_subscriptions() or (
-                self._info is not None and not self._info.get_matched_subscriptions()):
-            if time.monotonic() > deadline:
+    def wait_for_subscriber(self, timeout, settle=0.3):
+        """Wait until somebody listens, and `settle` seconds more for others who have just discovered this node.
+
+        Returns whether somebody listens, after at most `timeout` seconds.
+        """
+        deadline, last, since = time.monotonic() + timeout, 0, time.monotonic()
+        while time.monotonic() < deadline:
+            count = len(self._writer.get_matched_subscriptions())
+            told = self._info is None or self._info.get_matched_subscriptions()
+            if count != last:
+                last, since = count, time.monotonic()
+            if count and told and time.monotonic() - since >= settle:
                 break
             time.sleep(0.02)
         self._tell_format()
-        return bool(self._writer.get_matched_subscriptions())
+        return last > 0
 
     def _tell_format(self):
         if self._info is not None:

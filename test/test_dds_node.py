@@ -1,0 +1,216 @@
+"""The talker node on the wire: a WAV becomes FaceMotion through three processes, both lineages, services, vertices."""
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+import wave
+
+import numpy as np
+import pytest
+
+pytest.importorskip("cyclonedds", reason="cyclonedds is not installed")
+pytest.importorskip("torch", reason="torch is not installed")
+
+from node_stage import FRAME, MS, small_talker, voice  # noqa: E402
+from test_dds_wire import call, wait_for  # noqa: E402
+
+from streamingtalker_ros.audio.payload import AudioFormat  # noqa: E402
+from streamingtalker_ros.face.arkit import ARKIT_NAMES  # noqa: E402
+from streamingtalker_ros.face.rig import default_rig  # noqa: E402
+from streamingtalker_ros.model import checkpoint  # noqa: E402
+from streamingtalker_ros.node import faces, lineages, messages  # noqa: E402
+from streamingtalker_ros.node.dds import TalkerNode  # noqa: E402
+from streamingtalker_ros.node.recorder import FaceMotionRecorder  # noqa: E402
+from streamingtalker_ros.node.settings import Settings  # noqa: E402
+from streamingtalker_ros.node.source import AudioSource, blocks  # noqa: E402
+from streamingtalker_ros.node.wire import Wire  # noqa: E402
+
+COMMAND = [sys.executable, "-m", "streamingtalker_ros"]
+
+
+@pytest.fixture(scope="module")
+def talker():
+    return small_talker()
+
+
+def write_wav(path, seconds, rate):
+    with wave.open(str(path), "wb") as file:
+        file.setnchannels(1)
+        file.setsampwidth(2)
+        file.setframerate(rate)
+        file.writeframes(voice(seconds, rate).tobytes())
+    return str(path)
+
+
+class AudioListener:
+    """Hears the audio topic beside the talker, to know the stamps that were sent."""
+
+    def __init__(self, domain, lineage, name):
+        self.packets = []
+        self._wire = Wire("listener", "", domain)
+        self._wire.subscribe("audio", name, lambda message: self.packets.append(lineages.packet(message, name)),
+                             self._wire.qos(depth=1000), lineage)
+        self._wire.start()
+
+    def close(self):
+        self._wire.close()
+
+
+@pytest.mark.parametrize("lineage, name, rate, domain", [
+    ("ros-drivers", "audio_common_msgs/msg/AudioDataStamped", 22050, 111),
+    ("mgonzs13", "audio_common_msgs/msg/AudioStamped", 48000, 112)])
+def test_a_wav_becomes_face_motion_through_three_processes_with_the_times_of_its_samples(
+        tmp_path, talker, lineage, name, rate, domain):
+    checkpoint.save(tmp_path / "model", talker.network)
+    file, stats = write_wav(tmp_path / "voice.wav", 2.0, rate), tmp_path / "stats.json"
+    node = subprocess.Popen(COMMAND + ["talk", "--domain", str(domain), "--param", f"model={tmp_path / 'model'}", "--param",
+                                       "device=cpu", "--until-idle", "0.5", "--stats", str(stats)],
+                            stdout=subprocess.PIPE, text=True)
+    try:
+        with FaceMotionRecorder(domain) as recorder:
+            listener = AudioListener(domain, lineage, name)
+            assert node.stdout.readline().startswith("talker ready")
+            assert recorder.wait_for_publisher(10)
+            played = subprocess.run(COMMAND + ["play", file, "--lineage", lineage, "--domain", str(domain), "--quiet"],
+                                    stdout=subprocess.PIPE, text=True, timeout=60)
+            assert played.returncode == 0 and "played 2.00 s" in played.stdout
+            output, _ = node.communicate(timeout=30)
+            frames = list(recorder.frames)
+            listener.close()
+    finally:
+        node.kill()
+    assert node.returncode == 0
+    numbers = json.loads(stats.read_text())
+    assert output.splitlines()[-1].startswith(f"frames of audio 50, idle {numbers['idle_frames']}, dropped 0, latency p50 ")
+    assert (numbers["frames"], numbers["dropped"], numbers["refused"], numbers["streams"]) == (50, 0, 0, 1)
+    assert numbers["device"] == "cpu" and numbers["idle_frames"] > 5
+    assert [frame.frame for frame in frames] == list(range(len(frames)))
+    # to the nanosecond: a frame's stamp is the first packet's plus its place on the grid
+    first = listener.packets[0].stamp
+    assert [frame.stamp for frame in frames] == [first + index * FRAME for index in range(len(frames))]
+    assert sum(len(packet.payload) for packet in listener.packets) == 2 * 2 * rate
+    assert len(frames) == 50 + numbers["idle_frames"]
+    assert frames[0].names == ARKIT_NAMES
+    weights = np.array([frame.weights for frame in frames])
+    assert weights.shape == (len(frames), 52) and weights.min() >= 0 and weights.max() <= 1 and weights.std(axis=0).max() > 0
+
+
+def test_talk_ends_cleanly_on_a_signal_with_its_summary(tmp_path, talker):
+    checkpoint.save(tmp_path, talker.network)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        node = subprocess.Popen(COMMAND + ["talk", "--domain", "113", "--param", f"model={tmp_path}", "--param", "device=cpu"],
+                                stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        assert node.stdout.readline().startswith("talker ready")
+        node.send_signal(number)
+        output, errors = node.communicate(timeout=20)
+        assert node.returncode == 0 and errors == ""
+        assert output.startswith("frames of audio 0, idle 0, dropped 0")
+
+
+@pytest.mark.parametrize("arguments, sentence", [
+    (["talk", "--param", "volume=1"], "sets no parameter"),
+    (["talk", "--param", "device=cpu", "--param", "model=/nowhere"], "/nowhere"),
+    (["play"], "give a FILE or --microphone"),
+    (["play", "/nowhere.wav"], "/nowhere.wav"),
+])
+def test_mistakes_of_the_command_line_give_one_sentence(arguments, sentence):
+    done = subprocess.run(COMMAND + arguments, capture_output=True, text=True, env={**os.environ, "ROS_DOMAIN_ID": "114"})
+    assert done.returncode == 2 and sentence in done.stderr
+    assert done.stderr.startswith("streamingtalker: error: ") and done.stderr.count("\n") == 1
+
+
+class Heard:
+    """Collects a topic's messages."""
+
+    def __init__(self, domain, topic, name, **qos):
+        self.messages = []
+        self.wire = Wire("heard", "", domain)
+        self.wire.subscribe(topic, name, self.messages.append, self.wire.qos(**qos))
+        self.wire.start()
+
+
+def test_the_node_publishes_the_face_at_rest_its_surface_and_its_health(talker):
+    node = TalkerNode(Settings(publish_vertices=True, frame_id="robot_head"), "", 115, talker=talker, warn=lambda text: None)
+    rig = default_rig()
+    model = Heard(115, "face_model", faces.MODEL, depth=1, latched=True)
+    vertices = Heard(115, "face_vertices", faces.VERTICES, reliable=False)
+    health = Heard(115, "/diagnostics", "diagnostic_msgs/msg/DiagnosticArray")
+    source = AudioSource(16000, domain=115)
+    with FaceMotionRecorder(115) as motion:
+        assert motion.wait_for_publisher(10) and source.wait_for_subscriber(10)
+        for stamp, block in blocks(voice(0.5), 16000):
+            source.publish(block, stamp)
+        assert motion.wait(12, 10)
+        assert wait_for(lambda: model.messages and len(vertices.messages) > 5 and health.messages)
+        frames = {frame.frame: frame for frame in motion.frames}
+    node.close()
+    source.close()
+    at_rest = model.messages[0]
+    np.testing.assert_array_equal(np.reshape(at_rest.vertices, (-1, 3)), rig.vertices)
+    np.testing.assert_array_equal(np.reshape(at_rest.triangles, (-1, 3)), rig.triangles)
+    assert tuple(at_rest.shape_names) == ARKIT_NAMES and at_rest.frame_rate == 25
+    for surface in vertices.messages[:5]:
+        if surface.frame in frames:
+            np.testing.assert_allclose(np.reshape(surface.offsets, (-1, 3)), rig.offsets(frames[surface.frame].weights),
+                                       atol=1e-6)
+            assert surface.header.frame_id == "robot_head"
+    status = health.messages[-1].status[0]
+    values = {item.key: item.value for item in status.values}
+    assert status.level == 0 and values["device"] == "cpu" and float(values["latency_p99_ms"]) >= 0
+
+
+def test_interrupt_and_reset_are_services_that_answer_while_the_node_speaks(talker):
+    node = TalkerNode(Settings(), "", 116, talker=talker, warn=lambda text: None)
+    client, source = Wire("client", "", 116), AudioSource(16000, "mgonzs13", domain=116)
+    client.start()
+    with FaceMotionRecorder(116) as motion:
+        assert motion.wait_for_publisher(10) and source.wait_for_subscriber(10)
+        for stamp, block in blocks(voice(5.0), 16000, 0.1, pace=0):      # a sentence of five seconds at once
+            source.publish(block, stamp)
+        assert motion.wait(10, 10)
+        reply = call(client, "/talker/interrupt")
+        assert reply.success and node.core.settle() and node.core.queued == 0
+        assert wait_for(lambda: node.core.state == "idle")
+        assert node.core.statistics()["frames"] < 60
+        assert call(client, "/talker/reset").success
+        assert wait_for(lambda: node.core.state == "waiting")
+    client.close()
+    node.close()
+    source.close()
+
+
+def test_a_sender_that_vanishes_and_returns_is_heard_again(talker):
+    node = TalkerNode(Settings(), "", 117, talker=talker, warn=lambda text: None)
+    with FaceMotionRecorder(117) as motion:
+        for lineage in ("ros-drivers", "mgonzs13", "ros-drivers"):
+            before = node.core.statistics()["frames"]
+            source = AudioSource(16000, lineage, domain=117)
+            assert source.wait_for_subscriber(10)
+            for stamp, block in blocks(voice(0.4), 16000):
+                source.publish(block, stamp)
+            source.close()
+            assert wait_for(lambda: node.core.statistics()["frames"] >= before + 10)
+            time.sleep(0.6)
+        stamps = [frame.stamp for frame in motion.frames]
+    node.close()
+    assert node.core.statistics()["streams"] == 3
+    assert all(earlier < later for earlier, later in zip(stamps, stamps[1:]))
+
+
+def test_messages_that_cannot_be_understood_are_counted_and_told_once(talker):
+    told = []
+    node = TalkerNode(Settings(), "", 118, talker=talker, warn=told.append)
+    source = AudioSource(16000, "mgonzs13", domain=118)
+    assert source.wait_for_subscriber(10)
+    name = "audio_common_msgs/msg/AudioStamped"
+    for _ in range(20):
+        message = lineages.fill_audio(messages.message_class(name, "mgonzs13")(), name, voice(0.02),
+                                      AudioFormat(), 5 * MS, "microphone")
+        message.audio.info.format = 99
+        source._writer.write(message)
+    assert wait_for(lambda: node.core.statistics()["refused"] == 20)
+    assert [sentence for sentence in told if "PortAudio format 99" in sentence] == told and len(told) == 1
+    node.close()
+    source.close()

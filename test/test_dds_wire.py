@@ -1,0 +1,188 @@
+"""The wire between processes: round trips, services, latched topics, the graph; real Cyclone DDS, a domain per test."""
+import os
+import subprocess
+import sys
+import threading
+import time
+
+import numpy as np
+import pytest
+
+pytest.importorskip("cyclonedds", reason="cyclonedds is not installed")
+
+from streamingtalker_ros.errors import TalkerError  # noqa: E402
+from streamingtalker_ros.node import messages, wire  # noqa: E402
+from streamingtalker_ros.node.recorder import FaceMotionRecorder  # noqa: E402
+from streamingtalker_ros.node.wire import Wire  # noqa: E402
+
+MOTION, MODEL = "streamingtalker_ros/msg/FaceMotion", "streamingtalker_ros/msg/FaceModel"
+_SENDER = """
+import array, sys, time
+from streamingtalker_ros.node import messages
+from streamingtalker_ros.node.wire import Wire
+node = Wire("sender", "", int(sys.argv[1]))
+writer = node.publisher("face_motion", "streamingtalker_ros/msg/FaceMotion")
+node.start()
+while not writer.get_matched_subscriptions():
+    time.sleep(0.01)
+made = messages.message_class("streamingtalker_ros/msg/FaceMotion")
+for index in range(50):
+    message = made(frame=index, names=["jawOpen", "mouthClose"], weights=array.array("f", [index / 50, 0.1]),
+                   speaking=index % 2 == 0)
+    message.header.stamp.sec, message.header.stamp.nanosec = 1_700_000_000, index * 1000 + 1
+    message.header.frame_id = "head"
+    message.head.w = 1.0
+    writer.write(message)
+time.sleep(0.5)
+node.close()
+"""
+
+
+def wait_for(condition, seconds=10.0):
+    deadline = time.monotonic() + seconds
+    while not (result := condition()):
+        if time.monotonic() > deadline:
+            return result
+        time.sleep(0.01)
+    return result
+
+
+def test_messages_cross_from_one_process_to_another_unchanged():
+    with FaceMotionRecorder(domain=101) as recorder:
+        sender = subprocess.Popen([sys.executable, "-c", _SENDER, "101"])
+        try:
+            assert recorder.wait(50, 15)
+        finally:
+            assert sender.wait(10) == 0
+    frames = recorder.frames
+    assert [frame.frame for frame in frames] == list(range(50))
+    assert [frame.stamp for frame in frames] == [1_700_000_000_000_000_001 + index * 1000 for index in range(50)]
+    np.testing.assert_array_equal([frame.weights for frame in frames],
+                                  np.array([[index / 50, 0.1] for index in range(50)], np.float32))
+    assert frames[0].names == ("jawOpen", "mouthClose") and frames[0].frame_id == "head"
+    assert [frame.speaking for frame in frames] == [index % 2 == 0 for index in range(50)]
+    assert frames[0].head.tolist() == [0, 0, 0, 1]
+
+
+def test_a_latched_message_reaches_who_comes_later():
+    early, late, got = Wire("early", "", 102), Wire("late", "robot", 102), []
+    writer = early.publisher("/robot/face_model", MODEL, early.qos(depth=1, latched=True))
+    writer.write(messages.message_class(MODEL)(name="head", triangles=[0, 1, 2]))
+    time.sleep(0.1)
+    late.subscribe("face_model", MODEL, got.append, late.qos(depth=1, latched=True))
+    late.start()
+    assert wait_for(lambda: got) and got[0].name == "head" and list(got[0].triangles) == [0, 1, 2]
+    late.close()
+    early.close()
+
+
+def call(node, service):
+    """A client as rmw_cyclonedds makes it. Returns (request's sequence number, list of replies)."""
+    name, replies = node.resolve(service), []
+    request = messages.service_class("std_srvs/srv/Trigger_Request")
+    writer = node._writer(f"rq{name}Request", "std_srvs/srv/Trigger_Request", node.qos(), made=request)
+    reader = node._reader(f"rr{name}Reply", "std_srvs/srv/Trigger_Response", node.qos(),
+                          made=messages.service_class("std_srvs/srv/Trigger_Response"))
+    node._listen(reader, replies.append)
+    assert wait_for(lambda: writer.get_matched_subscriptions() and reader.get_matched_publications())
+    writer.write(request(guid=77, seq=5))
+    assert wait_for(lambda: replies)
+    return replies[0]
+
+
+def test_a_trigger_service_answers_the_one_who_asked():
+    server, client, asked = Wire("talker", "ns", 103), Wire("client", "", 103), []
+
+    def refuse():
+        raise ValueError("not now")
+
+    server.serve("~/reset", lambda: asked.append(1) or "done")
+    server.serve("~/interrupt", refuse)
+    server.start()
+    client.start()
+    reply = call(client, "/ns/talker/reset")
+    assert (reply.guid, reply.seq, reply.success, reply.message) == (77, 5, True, "done") and asked == [1]
+    reply = call(client, "/ns/talker/interrupt")
+    assert (reply.success, reply.message) == (False, "not now")
+    client.close()
+    server.close()
+
+
+def test_the_graph_shows_the_node_and_its_endpoints():
+    node, watcher, told = Wire("talker", "robot", 104), Wire("watcher", "", 104), []
+    watcher._listen(watcher._reader("ros_discovery_info", "rmw_dds_common/msg/ParticipantEntitiesInfo",
+                                    watcher.qos(depth=10, latched=True)), told.append)
+    watcher.start()
+    writer = node.publisher("face_motion", MOTION)
+    handle = node.subscribe("audio", "audio_common_msgs/msg/AudioDataStamped", print)
+    mine = list(node.participant.guid.bytes)
+
+    def entry():
+        found = [info.node_entities_info_seq[0] for info in told if list(info.gid.data) == mine]
+        return found[-1] if found and found[-1].reader_gid_seq else None
+
+    info = wait_for(entry)
+    assert (info.node_namespace, info.node_name) == ("/robot", "talker")
+    assert [list(gid.data) for gid in info.writer_gid_seq] == [list(writer.guid.bytes)]
+    assert len(info.reader_gid_seq) == 1
+    node.unsubscribe(handle)
+    assert wait_for(lambda: entry() is None or not [
+        seen.node_entities_info_seq[0] for seen in told if list(seen.gid.data) == mine][-1].reader_gid_seq)
+    node.close()
+    watcher.close()
+
+
+def test_endpoints_carry_their_type_hash():
+    from cyclonedds.qos import Policy
+
+    node = Wire("talker", "", 105)
+    writer = node.publisher("face_motion", MOTION)
+    data = writer.get_qos()[Policy.Userdata].data
+    assert bytes(data) == f"typehash={messages.type_hash(MOTION)};".encode()
+    node.close()
+
+
+def test_names_resolve_as_in_ros():
+    node = Wire("talker", "/robot/", 106)
+    assert [node.resolve(name) for name in ("audio", "/audio", "~/reset")] == ["/robot/audio", "/audio", "/robot/talker/reset"]
+    node.close()
+    node = Wire("talker", "", 106)
+    assert [node.resolve(name) for name in ("audio", "~/reset")] == ["/audio", "/talker/reset"]
+    node.close()
+
+
+def test_the_domain_comes_from_the_environment(monkeypatch):
+    monkeypatch.setenv("ROS_DOMAIN_ID", "42")
+    assert wire.domain_id() == 42 and wire.domain_id(7) == 7
+    monkeypatch.setenv("ROS_DOMAIN_ID", "many")
+    with pytest.raises(TalkerError, match="'many' is no ROS domain"):
+        wire.domain_id()
+    monkeypatch.delenv("ROS_DOMAIN_ID")
+    assert wire.domain_id() == 0
+
+
+def test_cyclonedds_uri_is_honoured(tmp_path):
+    log = tmp_path / "trace.log"
+    script = "from streamingtalker_ros.node.wire import Wire\nnode = Wire('x', '', 107)\nnode.close()\n"
+    uri = f"<CycloneDDS><Domain><Tracing><Verbosity>config</Verbosity><OutputFile>{log}</OutputFile></Tracing></Domain></CycloneDDS>"
+    for value, expected in ((uri, "ParticipantIndex"), (None, None)):
+        log.unlink(missing_ok=True)
+        env = {name: text for name, text in os.environ.items() if name != "CYCLONEDDS_URI"}
+        subprocess.run([sys.executable, "-c", script], check=True, env={**env, **({"CYCLONEDDS_URI": value} if value else {})})
+        assert (expected in log.read_text()) if expected else not log.exists()
+
+
+def test_a_callback_that_fails_is_told_and_the_others_go_on():
+    told, ticks, broken = [], [], threading.Event()
+    node = Wire("talker", "", 108, told.append)
+
+    def fail():
+        broken.set()
+        raise ValueError("strange message")
+
+    node.every(0.02, fail)
+    node.every(0.02, lambda: ticks.append(1))
+    node.start()
+    assert broken.wait(5) and wait_for(lambda: len(ticks) > 5)
+    assert "strange message" in told[0]
+    node.close()

@@ -1,0 +1,65 @@
+"""Both lineages of audio_common_msgs to packets and back, by fields alone."""
+import numpy as np
+import pytest
+from types import SimpleNamespace
+
+from streamingtalker_ros.audio.payload import AudioFormat, PayloadDecoder
+from streamingtalker_ros.errors import TalkerError
+from streamingtalker_ros.node import lineages, messages, source
+
+STAMP = 1_700_000_000_000_000_001
+FORMAT = AudioFormat(22050, 1, "s16")
+
+
+@pytest.mark.parametrize("lineage", source.TYPES)
+def test_what_the_source_sends_is_what_the_node_hears(lineage):
+    name = source.TYPES[lineage]
+    samples = np.array([0, 1, -1, 32767, -32768], np.int16)
+    message = lineages.fill_audio(messages.message_class(name, lineage)(), name, samples, FORMAT, STAMP, "microphone")
+    message = type(message).deserialize(message.serialize())
+    packet = lineages.packet(message, name, FORMAT)
+    assert packet.stamp == STAMP and packet.format == FORMAT
+    np.testing.assert_array_equal(PayloadDecoder(FORMAT).decode(packet.payload), samples / 32768)
+
+
+@pytest.mark.parametrize("code, field, dtype, encoding", [
+    (1, "float32_data", "f4", "f32"), (2, "int32_data", "i4", "s32"), (8, "int16_data", "i2", "s16"),
+    (16, "int8_data", "i1", "s8"), (32, "uint8_data", "u1", "u8")])
+def test_every_portaudio_format_is_understood(code, field, dtype, encoding):
+    message = messages.message_class("audio_common_msgs/msg/AudioStamped", "mgonzs13")()
+    values = np.array([1, 0, 1, 1], dtype)
+    setattr(message.audio.audio_data, field, values.tolist())
+    message.audio.info.format, message.audio.info.rate, message.audio.info.channels = code, 48000, 2
+    packet = lineages.packet(message, "audio_common_msgs/msg/AudioStamped")
+    assert packet.format == AudioFormat(48000, 2, encoding) and packet.payload == values.tobytes()
+    assert packet.stamp is None                         # a stamp of zero was never set
+
+
+def test_a_format_that_portaudio_does_not_know_is_refused():
+    message = messages.message_class("audio_common_msgs/msg/AudioStamped", "mgonzs13")()
+    message.audio.info.format = 4                       # packed 24 bits: the message has no field for it
+    with pytest.raises(TalkerError, match="PortAudio format 4"):
+        lineages.packet(message, "audio_common_msgs/msg/AudioStamped")
+
+
+def test_audio_info_tells_the_format_without_regard_to_case():
+    info = lineages.fill_info(messages.message_class(lineages.INFO_TYPE)(), FORMAT)
+    assert lineages.info_format(info) == FORMAT and info.bitrate == 22050 * 16
+    info.coding_format, info.sample_format = "WAVE", "s16le"
+    assert lineages.info_format(info) == FORMAT
+    info.coding_format = "mp3"
+    with pytest.raises(TalkerError, match="coded as 'mp3': have its sender publish wave"):
+        lineages.info_format(info)
+
+
+def test_a_bare_message_has_the_time_of_its_arrival():
+    packet = lineages.packet(SimpleNamespace(data=[1, 0]), "audio_common_msgs/msg/AudioData", None, now_ns=STAMP)
+    assert (packet.stamp, packet.received, packet.payload, packet.format) == (None, STAMP, b"\1\0", None)
+
+
+def test_blocks_hold_all_samples_and_their_exact_times():
+    samples = np.arange(1000, dtype=np.int16)
+    blocks = list(source.blocks(samples, 22050, 0.01, pace=0))
+    np.testing.assert_array_equal(np.concatenate([part for _, part in blocks]), samples)
+    first = blocks[0][0]
+    assert [stamp - first for stamp, _ in blocks] == [round(place * 220 * 1e9 / 22050) for place in range(len(blocks))]

@@ -1,0 +1,137 @@
+"""The derived message classes: their bytes are rosbags' bytes, their names and hashes those of ROS 2."""
+import dataclasses
+import zlib
+
+import numpy as np
+import pytest
+
+pytest.importorskip("cyclonedds", reason="cyclonedds is not installed")
+
+from streamingtalker_ros.node import definitions, messages, resources  # noqa: E402
+
+OWN = [f"streamingtalker_ros/msg/{name}" for name in definitions.OWN]
+STANDARD = ["std_msgs/msg/Header", "geometry_msgs/msg/Quaternion", "builtin_interfaces/msg/Time",
+            "diagnostic_msgs/msg/DiagnosticArray", "rmw_dds_common/msg/ParticipantEntitiesInfo"]
+CASES = ([(name, "ros-drivers") for name in OWN + STANDARD + list(definitions.COMMON)]
+         + [(name, lineage) for lineage, names in definitions.LINEAGES.items() for name in names])
+
+
+def fill(made, store, name, random):
+    """Random values into every field of a class and of rosbags' class; returns both messages."""
+    ours, theirs = {}, {}
+    for field, desc in store.fielddefs[name][1]:
+        ours[field], theirs[field] = value(made, store, field, desc, random)
+    return made(**ours), store.types[name](**theirs)
+
+
+def value(made, store, field, desc, random):
+    kind, rest = int(desc[0]), desc[1]
+    if kind == 2:
+        return fill(factory(made, field), store, rest, random)
+    if kind == 1:
+        one = base(rest[0], random)
+        return one, one
+    (inner, detail), count = rest
+    count = count if kind == 3 else int(random.integers(0, 5))
+    if inner == 2:
+        pairs = [fill(element(made, field), store, detail, random) for _ in range(count)]
+        return [pair[0] for pair in pairs], [pair[1] for pair in pairs]
+    values = [base(detail[0], random) for _ in range(count)]
+    dtype = {"char": np.uint8, "byte": np.uint8}.get(detail[0], detail[0])
+    return values, values if detail[0] == "string" else np.array(values, dtype)
+
+
+def base(kind, random):
+    if kind == "string":
+        return "".join(random.choice(list("abcdé_ß"), int(random.integers(0, 9))))
+    if kind == "bool":
+        return bool(random.integers(2))
+    if kind.startswith("float"):
+        return float(np.float32(random.standard_normal()))
+    if kind == "byte":      # rosbags writes it as a signed one
+        return int(random.integers(128))
+    info = np.iinfo({"char": np.uint8}.get(kind, kind))
+    return int(random.integers(info.min, info.max, endpoint=True, dtype=info.dtype))
+
+
+def factory(made, field):
+    return next(item.default_factory for item in dataclasses.fields(made) if item.name == field)
+
+
+def element(made, field):
+    """The class of a sequence's elements, out of the IDL annotation."""
+    annotation = made.__annotations__[field]
+    return annotation.__metadata__[0].subtype
+
+
+@pytest.mark.parametrize("name, lineage", CASES)
+def test_bytes_equal_those_of_rosbags(name, lineage):
+    store, made = messages.typestore(lineage), messages.message_class(name, lineage)
+    random = np.random.default_rng(zlib.crc32(name.encode()))
+    for _ in range(5):
+        ours, theirs = fill(made, store, name, random)
+        wire = bytes(store.serialize_cdr(theirs, name))
+        mine = bytes(ours.serialize())
+        assert mine[:len(wire)] == wire and not any(mine[len(wire):])   # Cyclone pads the end to four bytes
+        assert made.deserialize(wire) == made.deserialize(mine)
+
+
+@pytest.mark.parametrize("name, lineage", CASES)
+def test_wire_names_are_those_of_rmw(name, lineage):
+    package, kind, short = name.split("/")
+    assert messages.message_class(name, lineage).__idl_typename__ == f"{package}::{kind}::dds_::{short}_"
+
+
+@pytest.mark.parametrize("name, lineage, expected", [   # as they stand in a genuine ROS 2 Jazzy
+    ("std_msgs/msg/Header", "ros-drivers", "f49fb3ae2cf070f793645ff749683ac6b06203e41c891e17701b1cb597ce6a01"),
+    ("diagnostic_msgs/msg/DiagnosticArray", "ros-drivers",
+     "5a8a36efb05fb25070fa0fb3810290c0e6cd4862b54a8fb975a1ee8dc55a333e"),
+    ("rmw_dds_common/msg/ParticipantEntitiesInfo", "ros-drivers",
+     "91a0593bacdcc50ea9bdcf849a938b128412cc1ea821245c663bcd26f83c295e"),
+    ("std_srvs/srv/Trigger_Request", "ros-drivers", "d010825374ce8918e72bfd826c82603e60f45419e932ea976f807b74a863a199"),
+    ("std_srvs/srv/Trigger_Response", "ros-drivers", "2d946c21e2fc3f1e9ca6986a8191d85fcc70097a8bb7771a053564bc47009cdf"),
+    ("audio_common_msgs/msg/AudioDataStamped", "ros-drivers",
+     "6fc679d5a868ed68e4d301f1ef42abecc86140afb57d255656ff2d9e476ea9e3"),
+    ("audio_common_msgs/msg/AudioInfo", "ros-drivers",
+     "b3494d204e513d2cceefae1888e5be3da7c8c8ca31eb277f7b5b62f364bcb1fb"),
+    ("audio_common_msgs/msg/AudioStamped", "mgonzs13",
+     "f6ad36427cfe3e7132f91509dca5a3be31b9b681f182db6e606e95e781b21611"),
+])
+def test_hashes_are_those_of_ros(name, lineage, expected):
+    assert messages.type_hash(name, lineage) == f"RIHS01_{expected}"
+
+
+def test_zero_values_are_those_of_ros():
+    motion = messages.message_class(OWN[0])()
+    assert (motion.frame, list(motion.weights), motion.speaking, motion.header.stamp.sec) == (0, [], False, 0)
+    assert motion.header is not messages.message_class(OWN[0])().header
+
+
+def test_the_lineages_differ_and_do_not_mix():
+    ours, theirs = (messages.message_class("audio_common_msgs/msg/AudioInfo", lineage)
+                    for lineage in ("ros-drivers", "mgonzs13"))
+    assert hasattr(ours(), "sample_format") and not hasattr(theirs(), "sample_format")
+    assert messages.type_hash("audio_common_msgs/msg/AudioInfo", "ros-drivers") != \
+        messages.type_hash("audio_common_msgs/msg/AudioInfo", "mgonzs13")
+
+
+def test_a_service_s_half_carries_the_header_of_rmw_cyclonedds():
+    made = messages.service_class("std_srvs/srv/Trigger_Response")
+    data = made(guid=0x0102030405060708, seq=-2, success=True, message="ok").serialize()
+    assert data[4:12] == bytes([8, 7, 6, 5, 4, 3, 2, 1]) and data[12:20] == b"\xfe" + b"\xff" * 7
+    assert data[20] == 1 and data[24:31] == b"\x03\0\0\0ok\0"
+    assert made.__idl_typename__ == "std_srvs::srv::dds_::Trigger_Response_"
+
+
+@pytest.mark.parametrize("layout", ["wheel", "source", "colcon"])
+def test_definitions_are_found_wherever_the_package_lies(tmp_path, layout):
+    package = tmp_path / {"wheel": "site-packages", "source": "src",
+                          "colcon": "install/lib/python3.12/site-packages"}[layout] / "streamingtalker_ros"
+    (package / "msg").mkdir(parents=True)               # a colcon install has generated code there
+    home = {"wheel": package, "source": package.parent,
+            "colcon": tmp_path / "install" / "share" / "streamingtalker_ros"}[layout]
+    (home / "msg").mkdir(parents=True, exist_ok=True)
+    (home / "msg" / "FaceMotion.msg").write_text("uint64 frame\n")
+    assert resources.find("msg", "FaceMotion.msg", package).parent == home / "msg"
+    with pytest.raises(Exception, match="msg/Nothing.msg is missing"):
+        resources.find("msg", "Nothing.msg", package)

@@ -1,0 +1,83 @@
+"""The parameters: one table, the YAML that agrees with it, values that are refused with a reason."""
+import re
+
+import pytest
+import yaml
+
+from streamingtalker_ros.errors import TalkerError
+from streamingtalker_ros.node import resources, settings
+from streamingtalker_ros.node.settings import PARAMETERS, Settings
+
+
+def test_the_yaml_holds_every_parameter_with_its_default():
+    values = settings.load()
+    assert list(values) == list(PARAMETERS)
+    assert settings.from_values(values) == Settings()
+
+
+def test_the_yaml_documents_every_parameter_with_its_range_and_when_it_may_change():
+    lines = resources.find("config", "talker.yaml").read_text(encoding="utf-8").splitlines()
+    comments, text = {}, ""
+    for line in lines:
+        if line.strip().startswith("#"):
+            text += " " + line.strip(" #")
+        elif match := re.match(r"    (\w+):", line):
+            comments[match[1]], text = " ".join(text.split()), ""
+    for name, parameter in PARAMETERS.items():
+        comment, meta = comments[name], parameter.metadata
+        assert " ".join(meta["text"].split()) in comment, name
+        assert comment.endswith("Live." if meta["live"] else "Read-only."), name
+        for allowed in (meta["choices"] or ()) + (meta["range"] or ()):
+            assert str(allowed) in comment, (name, allowed)
+
+
+def test_a_file_may_speak_to_all_nodes_and_to_this_one(tmp_path):
+    file = tmp_path / "robot.yaml"
+    file.write_text(yaml.safe_dump({"/**": {"ros__parameters": {"seed": 1, "idle": False, "use_sim_time": True}},
+                                    "talker": {"ros__parameters": {"seed": 2}},
+                                    "camera": {"ros__parameters": {"fps": 30}}}))
+    assert settings.load(file) == {"seed": 2, "idle": False}
+
+
+@pytest.mark.parametrize("text, sentence", [
+    ("talker: {seed: 1}", "no ros__parameters under talker"),
+    ("a: [", "is not YAML"),
+])
+def test_a_file_of_another_form_is_refused_in_a_sentence(tmp_path, text, sentence):
+    file = tmp_path / "bad.yaml"
+    file.write_text(text)
+    with pytest.raises(TalkerError, match=sentence):
+        settings.load(file)
+    with pytest.raises(TalkerError, match="cannot be read"):
+        settings.load(tmp_path / "none.yaml")
+
+
+@pytest.mark.parametrize("values, sentence", [
+    ({"pacing": "fast"}, "pacing is 'fast': choose one of audio, none"),
+    ({"sample_rate": 4000}, "sample_rate is 4000: give a value from 8000 to 192000"),
+    ({"idle": 1}, "idle is 1, of type int: give a bool"),
+    ({"seed": 1.5}, "seed is 1.5, of type float: give a int"),
+    ({"seed": True}, "seed is True"),
+    ({"volume": 1}, "volume is no parameter of the talker"),
+])
+def test_bad_values_are_refused_with_the_reason(values, sentence):
+    with pytest.raises(TalkerError, match=re.escape(sentence)):
+        settings.from_values(values)
+
+
+def test_whole_numbers_are_floats_where_a_float_is_asked():
+    assert Settings(overload_after=2).overload_after == 2.0
+
+
+@pytest.mark.parametrize("text, expected", [
+    ("device=cpu", ("device", "cpu")), ("idle=false", ("idle", False)), ("seed=3", ("seed", 3)),
+    ("idle_after=0.2", ("idle_after", 0.2)), ("model=", ("model", "")), ("style=none", ("style", "none")),
+])
+def test_assignments_of_the_command_line(text, expected):
+    assert settings.parse_assignment(text) == expected
+
+
+@pytest.mark.parametrize("text", ["seed", "volume=1", "seed=many", "idle=[", "seed=-1"])
+def test_bad_assignments_are_refused(text):
+    with pytest.raises(TalkerError):
+        settings.parse_assignment(text)
