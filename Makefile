@@ -26,7 +26,7 @@ demo: .venv/ready-demo-$(SETUP)
 	.venv/bin/streamingtalker demo $(if $(WAV),--wav '$(WAV)') $(if $(CUDA),--device cuda)
 
 test: .venv/ready-test-$(SETUP)
-	.venv/bin/python -m pytest test -q
+	.venv/bin/python -m pytest test -q -rs
 
 # The CPU build is tried first unless CUDA is asked for; where no index offers it (macOS), the plain one is it.
 .venv/torch-$(SETUP):
