@@ -26,7 +26,7 @@ class Head(nn.Module):
         return self.time_out(F.silu(self.time_up(torch.cat((angle.cos(), angle.sin()), -1))))
 
     def x0(self, z, condition, time, latent_in):
-        """The predicted clean latent (…, H·C); z (…, H·C), condition (…, d), time (d,), latent_in as its map."""
+        """The predicted clean latent (…, H·C); z (…, H·C), condition (…, d), time (d,)."""
         return self.leave(self.join(torch.cat((latent_in(z), condition + time), -1)))
 
 
@@ -48,26 +48,30 @@ class Collapsed:
     With x0 = A z + B c + e_s (A = leave·join_z·latent_in, B = leave·join_c) a DDIM step is
         z ← keep_s z + add_s (A z + B c + e_s) = K_s z + add_s (B c + e_s),  K_s = keep_s I + add_s A,
     and S of them give z = P noise + G B c + r: P = Π K_s, G = Σ_s (Π_{later} K) add_s, r likewise.
+    A passes through d channels, A = U V with U = leave·join_z, V = latent_in, so that P = p I + U X V and
+    G = g I + U Y V for scalars p, g and small X, Y (d, d): these are what is carried from step to step.
     """
 
     @torch.no_grad()
     def __init__(self, head, latent_in, coefficients):
         double = {name: p.double() for name, p in head.named_parameters()}
-        weight_in, bias_in = latent_in.weight.double(), latent_in.bias.double()
-        d = weight_in.shape[0]
+        V, bias_in = latent_in.weight.double(), latent_in.bias.double()  # (d, H·C), (d,)
+        d, device = len(V), V.device
         join_z, join_c = double["join.weight"].split(d, 1)
-        A = double["leave.weight"] @ join_z @ weight_in  # (H·C, H·C)
-        B = double["leave.weight"] @ join_c  # (H·C, d)
+        U, B = double["leave.weight"] @ join_z, double["leave.weight"] @ join_c  # (H·C, d) both
         still = double["leave.weight"] @ (join_z @ bias_in + double["join.bias"]) + double["leave.bias"]
-        times = head.time(torch.from_numpy(coefficients.timesteps).to(A.device)).double()  # (S, d)
+        times = head.time(torch.from_numpy(coefficients.timesteps).to(device)).double()  # (S, d)
         moving = times @ B.T + still  # e_s: (S, H·C)
-        eye = torch.eye(len(A), dtype=A.dtype, device=A.device)
-        P, G, r = eye, torch.zeros_like(A), torch.zeros_like(still)
+        eye, inner = torch.eye(d, dtype=V.dtype, device=device), V @ U
+        X, Y, r, p, g = torch.zeros_like(eye), torch.zeros_like(eye), torch.zeros_like(still), 1.0, 0.0
         for s, (keep, add) in enumerate(zip(coefficients.keep.tolist(), coefficients.add.tolist())):
-            P = keep * P + add * (A @ P)
-            G = keep * G + add * (A @ G + eye)
-            r = keep * r + add * (A @ r + moving[s])
-        self.matrix = torch.cat((P, G @ B), 1).float()  # (H·C, H·C + d)
+            X = keep * X + add * (p * eye + inner @ X)
+            Y = keep * Y + add * (g * eye + inner @ Y)
+            r = keep * r + add * (U @ (V @ r) + moving[s])
+            p, g = keep * p, keep * g + add
+        P = U @ (X @ V)
+        P.diagonal().add_(p)
+        self.matrix = torch.cat((P, g * B + U @ (Y @ (V @ B))), 1).float()  # (H·C, H·C + d)
         self.bias = r.float()
 
     def __call__(self, noise, condition):  # (…, H·C), (…, d) -> (…, H·C)
