@@ -5,13 +5,13 @@ docs/node.md (pacing, idle, overload, interruption, new streams) stands here; th
 the time. Positions are samples at 16 kHz from frame 0 of the current stream.
 """
 import math
-import threading
 from collections import deque
 from dataclasses import dataclass
 
 import numpy as np
 
 from ..errors import TalkerError
+from .inbox import Inbox
 from .intake import RATE, Intake, Piece
 from .seam import Seam
 
@@ -42,9 +42,7 @@ class Performance:
     def __init__(self, talker, settings, statistics, publish, clock, complain):
         self.talker, self.statistics = talker, statistics
         self._publish, self._clock, self._complain = publish, clock, complain
-        self._lock = threading.Lock()     # over the queue's seconds and the requests
-        self._queue, self._queued = deque(), 0.0
-        self._requests = []
+        self._inbox = Inbox(settings.queue_seconds, statistics, complain)
         self._intake = Intake(settings.audio_format, statistics)
         self._seam = Seam()
         self._ahead = round(talker.lookahead * RATE)
@@ -57,42 +55,28 @@ class Performance:
 
     def push(self, packet):
         """Queue an AudioPacket. Returns False when it is refused: empty, too long, or the queue is full."""
-        format = packet.format or self.settings.audio_format
-        seconds = len(packet.payload) / (format.frame_bytes * format.sample_rate)
-        with self._lock:
-            self.statistics.packets += 1
-            if not len(packet.payload):
-                return self._refuse("empty", "a packet of audio without data was left out: check the sender")
-            if self._queued + seconds > self.settings.queue_seconds + 1e-6:
-                return self._refuse("full", f"more than {self.settings.queue_seconds:g} s of audio are waiting: "
-                                            "send it nearer to its time, or raise queue_seconds")
-            self._queued += seconds
-            self._queue.append((packet, seconds))
-        return True
+        return self._inbox.push(packet, packet.format or self.settings.audio_format)
+
+    def refuse(self, kind, sentence):
+        """Count and report a message that could not become an AudioPacket."""
+        self._inbox.refuse(kind, sentence)
 
     def interrupt(self):
         """Drop the queued audio; the next steps close the mouth, the next audio begins a new stream."""
-        self._request(self._interrupt, drop=True)
+        self._inbox.request(self._interrupt, drop=True)
 
     def reset(self):
         """Forget everything; nothing is published until audio comes again."""
-        self._request(self._restart, drop=True)
+        self._inbox.request(self._restart, drop=True)
 
     def apply(self, settings):
         """Take new values of the live parameters, without a gap in the motion."""
-        self._request(lambda: self._apply(settings))
-
-    def _request(self, action, drop=False):
-        with self._lock:
-            self._requests.append(action)
-            if drop:
-                self._queue.clear()
-                self._queued = 0.0
+        self._inbox.request(lambda: self._apply(settings))
 
     @property
     def queued(self):
         """Seconds of audio that wait."""
-        return self._queued + sum(len(piece.pcm) for piece in tuple(self._pieces)) / RATE
+        return self._inbox.seconds + sum(len(piece.pcm) for piece in tuple(self._pieces)) / RATE
 
     @property
     def state(self):
@@ -104,27 +88,14 @@ class Performance:
     @property
     def at_rest(self):
         """Whether the mouth is closed by an interruption, or there is no face yet."""
-        return not self._requests and (self._frames is None or self._seam.closed)
-
-    def refuse(self, kind, sentence):
-        """Count and report a packet that could not even become an AudioPacket."""
-        with self._lock:
-            self.statistics.packets += 1
-            self._refuse(kind, sentence)
-
-    def _refuse(self, kind, sentence):
-        self.statistics.refused += 1
-        self._complain(kind, sentence)
-        return False
+        return not self._inbox.asked and (self._frames is None or self._seam.closed)
 
     # -- the worker's ---------------------------------------------------------------------------------------------
 
     def step(self):
         """Do the next piece of work. Returns the seconds in which there is nothing to do unless a packet or a request
         comes: 0 for "call again", None for "until something comes"."""
-        with self._lock:
-            requests, self._requests = self._requests, []
-        for action in requests:
+        for action in self._inbox.requests():
             action()
         if not self._pieces and not self._pull():
             return self._rest_step()
@@ -185,12 +156,7 @@ class Performance:
 
     def _pull(self):
         """Take the next packet out of the queue. Returns whether there is audio to feed now."""
-        with self._lock:
-            if not self._queue:
-                packet = None
-            else:
-                packet, seconds = self._queue.popleft()
-                self._queued = max(0.0, self._queued - seconds) if self._queue else 0.0
+        packet, seconds = self._inbox.pop()
         if packet is None and self._next:
             self._open(self._next.popleft())
             return bool(self._pieces)
@@ -200,8 +166,7 @@ class Performance:
         try:
             pieces = self._intake.take(packet)
         except TalkerError as error:
-            with self._lock:
-                self._refuse("format", str(error))
+            self._inbox.refuse("format", str(error), counted=True)
             return False
         if not pieces and self._rest is not None:
             # audio is here again, though too late to be heard: our silence waits for it to catch up
@@ -375,7 +340,7 @@ class Performance:
         hop = self.talker.hop
         if not piece.heard or now - max(piece.arrival, self._audible(self._position)) < self.settings.overload_after:
             return
-        while not self._next and self._queue and self._waiting() + self._position < self._heard_by(now):
+        while not self._next and self._inbox and self._waiting() + self._position < self._heard_by(now):
             self._pull()
         newest = min(self._waiting() + self._position, self._heard_by(now))
         skip = int(newest - self._position - self._ahead - hop) // hop
