@@ -181,6 +181,8 @@ def test_lips_are_found_from_the_jaws_motion(tmp_path):
         landmarks={"inner_lip_upper": [0, 1, 2, 3, 4], "inner_lip_lower": [5, 6, 7, 8, 9]},
     )
     assert np.isfinite(told.lip_gap(open_mouth))
+    with pytest.raises(TalkerError, match="outside the"):
+        load_face(tmp_path / "b.glb", landmarks={"inner_lip_upper": [10**6]})
 
 
 @pytest.mark.parametrize("layout", ["ascii", "binary_little_endian", "binary_big_endian"])

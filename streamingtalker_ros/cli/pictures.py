@@ -57,10 +57,9 @@ VISEMES = {
     "oh": {"jawOpen": 0.4, "mouthFunnel": 0.5, "mouthPucker": 0.3},
     "oo": {"jawOpen": 0.15, "mouthPucker": 0.75, "mouthFunnel": 0.25},
 }
-SHAPES = {
-    name: {name: 1.0, **({"jawOpen": 0.4} if name in ("tongueOut", "mouthClose") else {})}
-    for name in ARKIT_NAMES
-}
+SHAPES = {name: {name: 1.0} for name in ARKIT_NAMES}
+SHAPES["mouthClose"] = {"mouthClose": 0.5, "jawOpen": 0.5}  # it undoes the jaw, alone it means nothing
+SHAPES["tongueOut"] = {"tongueOut": 1.0, "jawOpen": 0.4}
 VIEWS = {"front": {}, "three-quarter": {}, "profile": {}}
 _INK, _PAPER = (52, 58, 66), (250, 250, 250)
 
@@ -102,7 +101,7 @@ def run(args):
         ("face", VIEWS, None, (400, 500), 3, 1.06, None),
         ("expressions", EXPRESSIONS, ("front", "three_quarter"), (170, 210), 4, 1.06, None),
         ("visemes", VISEMES, ("front", "profile"), (200, 170), 3, 2.1, mouth),
-        ("shapes", SHAPES, ("front",), (132, 150), 9, 1.45, face),
+        ("shapes", SHAPES, ("front",), (134, 150), 9, 1.45, face),
     )
     for name, *page in pages:
         path = out / f"{name}.png"
@@ -128,7 +127,7 @@ def _page(rig, cases, views, size, columns, zoom, center):
     """Tiles of the cases, each seen from all views side by side;
     views None: each case's label names its own view."""
     image, draw = require("PIL.Image", "the pictures"), require("PIL.ImageDraw", "the pictures")
-    font = require("PIL.ImageFont", "the pictures").load_default(13)
+    font = require("PIL.ImageFont", "the pictures").load_default(12)
     from ..face.render import FaceRenderer
 
     width, height = size

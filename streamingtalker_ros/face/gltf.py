@@ -25,7 +25,7 @@ _COMPONENT = {
     5126: np.float32,
 }
 _WIDTH = {"SCALAR": 1, "VEC2": 2, "VEC3": 3, "VEC4": 4, "MAT4": 16}
-_COMPRESSED = {"KHR_draco_mesh_compression", "EXT_meshopt_compression", "KHR_mesh_quantization_draco"}
+_COMPRESSED = {"KHR_draco_mesh_compression", "EXT_meshopt_compression"}
 
 
 def read_gltf(path):
@@ -48,7 +48,7 @@ class _Reader:
     def __init__(self, path):
         self.path = path
         data = path.read_bytes()
-        self.bin = None
+        self.bin, text = None, b""
         if data[:4] == b"glTF":
             version, total = struct.unpack_from("<II", data, 4)
             if version != 2 or total > len(data):

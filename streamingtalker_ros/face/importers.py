@@ -21,8 +21,9 @@ SKIN = (0.85, 0.68, 0.58)
 _KEYS = {name.lower(): name for name in ARKIT_NAMES}
 _PLY = dict(  # the format's names of types, old and new, and numpy's
     zip(
-        "char int8 uchar uint8 short int16 ushort uint16 int int32 uint uint32 float float32 double float64".split(),
-        "i1 i1 u1 u1 i2 i2 u2 u2 i4 i4 u4 u4 f4 f4 f8 f8".split(),
+        "char uchar short ushort int uint float double"
+        " int8 uint8 int16 uint16 int32 uint32 float32 float64".split(),
+        2 * "i1 u1 i2 u2 i4 u4 f4 f8".split(),
     )
 )
 
@@ -60,9 +61,15 @@ def load_face(path, unit=None, landmarks=None):
     deltas = to_our_axes(deltas) * np.float32(unit)
     if landmarks is None:
         landmarks = find_lips(points, triangles, deltas[INDEX["jawOpen"]]) if names else {}
-    colors = (
-        np.tile(np.float32(SKIN), (len(points), 1)) if colors is None else np.asarray(colors, np.float32)
-    )
+    landmarks = {key: np.asarray(value, np.int64) for key, value in landmarks.items()}
+    if any(
+        len(value) and not 0 <= value.min() <= value.max() < len(points) for value in landmarks.values()
+    ):
+        raise TalkerError(
+            f"a landmark lies outside the {len(points)} vertices of {path.name}: count them from 0"
+        )
+    if colors is None:
+        colors = np.tile(SKIN, (len(points), 1))
     low, high = points.min(axis=0), points.max(axis=0)
     pivot = np.float32(
         [low[0] + 0.4 * (high[0] - low[0]), (low[1] + high[1]) / 2, low[2] + 0.2 * (high[2] - low[2])]
@@ -74,8 +81,8 @@ def load_face(path, unit=None, landmarks=None):
         shape_names=names,
         deltas=deltas,
         parts=parts or {"skin": (0, len(points))},
-        landmarks={key: np.asarray(value, np.int64) for key, value in landmarks.items()},
-        colors=colors,
+        landmarks=landmarks,
+        colors=np.asarray(colors, np.float32),
         pivot=pivot,
     )
 
@@ -129,7 +136,7 @@ def _arkit_deltas(path, targets, count):
 
 
 def _read_obj_folder(path):
-    files = sorted(path.glob("*.obj")) + sorted(path.glob("*.OBJ"))
+    files = sorted(file for file in path.iterdir() if file.suffix.lower() == ".obj")
     neutral = [f for f in files if "neutral" in f.stem.lower()] or [
         f for f in files if f.stem.lower() in ("basis", "base", "rest")
     ]

@@ -41,7 +41,7 @@ def paint(c, eye_names, teeth_names):
         rings = c.rings.eye[side]
         turn = 2 * np.pi * np.arange(30) / 30
         turn = turn if side == "left" else np.pi - turn  # 0 at the outer corner
-        lash = np.clip(np.sin(turn) * 1.6, 0.0, 1.0) ** 0.7 * smooth((np.cos(turn) + 1.0) / 0.5)
+        lash = np.clip(np.sin(turn) * 1.6, 0.0, 1.0) ** 0.7 * smooth((np.cos(turn) + 1.0) / 0.9)
         pink = np.exp(-(((np.cos(turn) + 1.0) / 0.12) ** 2))
         for n, share in ((1, 1.0), (2, 0.95), (3, 0.22)):
             _mix(colors, BLUSH, 0.35 if n < 3 else 0.2, rings[n])
@@ -63,9 +63,9 @@ def paint(c, eye_names, teeth_names):
         ids = np.arange(*c.parts[f"ear_{side}"])
         _mix(colors, BLUSH, 0.35 + 0.0 * ids, ids)
     colors[slice(*c.parts["tongue"])] = (0.80, 0.40, 0.40)
-    for part in ("teeth_upper", "teeth_lower", "tongue"):  # light fades towards the throat
-        ids = np.arange(*c.parts[part])
-        _mix(colors, NAMES["throat"], 0.85 * smooth((84.0 - c.x[ids]) / 22.0), ids)
+    for part, front, depth in (("teeth_upper", 84, 22), ("teeth_lower", 84, 22), ("tongue", 72, 28)):
+        ids = np.arange(*c.parts[part])  # light fades towards the throat
+        _mix(colors, NAMES["throat"], 0.85 * smooth((front - c.x[ids]) / depth), ids)
     return colors.astype(np.float32)
 
 
