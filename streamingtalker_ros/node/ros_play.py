@@ -62,7 +62,9 @@ def parse(args):
         prog="play", description="Publish an audio file, or the microphone, in real time on the topic `audio` "
         "(remap it with --ros-args -r audio:=/other).")
     parser.add_argument("file", nargs="?", help="WAV, FLAC, OGG or MP3; without it the microphone is published")
-    parser.add_argument("--loop", action="store_true", help="begin again when the file ends, until interrupted")
+    again = parser.add_mutually_exclusive_group()
+    again.add_argument("--loop", action="store_true", help="begin again when the file ends, until interrupted")
+    again.add_argument("--once", action="store_false", dest="loop", help="end with the file (default)")
     parser.add_argument("--rate", type=int, default=16000, help="the microphone's samples per second (default 16000)")
     parser.add_argument("--wait", type=float, default=60.0,
                         help="seconds to wait for somebody who listens, such as a talker that is loading (default 60)")

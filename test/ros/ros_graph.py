@@ -1,0 +1,137 @@
+"""What the ROS tests share: a node of their own on a ROS domain of their own, and how they speak and listen.
+
+Importing it skips the importing module, with the reason, where ROS 2 or the built package is not sourced.
+"""
+import os
+import random
+import threading
+import time
+
+import pytest
+
+pytest.importorskip("rclpy", reason="ROS 2 is not sourced here")
+pytest.importorskip("launch_pytest", reason="launch_pytest is not installed in this ROS 2")
+pytest.importorskip("streamingtalker_ros.msg", reason="the ROS 2 package is not built and sourced here, or the source "
+                    "tree hides it: run colcon test")
+pytest.importorskip("audio_common_msgs.msg", reason="no audio_common_msgs is sourced here")
+pytest.importorskip("torch", reason="PyTorch is not installed in ROS's Python")
+
+import numpy as np  # noqa: E402
+import rclpy  # noqa: E402
+from lifecycle_msgs.srv import ChangeState, GetState  # noqa: E402
+from rclpy.executors import SingleThreadedExecutor  # noqa: E402
+from rclpy.qos import QoSProfile, ReliabilityPolicy  # noqa: E402
+from std_srvs.srv import Trigger  # noqa: E402
+
+from streamingtalker_ros.audio.files import read_audio  # noqa: E402
+from streamingtalker_ros.audio.payload import AudioFormat  # noqa: E402
+from streamingtalker_ros.audio.pcm import to_16k  # noqa: E402
+from streamingtalker_ros.msg import FaceMotion  # noqa: E402
+from streamingtalker_ros.node import lineages, ros_audio, source  # noqa: E402
+
+SECOND = 1_000_000_000
+LINEAGE = ros_audio.installed_lineage()
+os.environ["ROS_AUTOMATIC_DISCOVERY_RANGE"] = "LOCALHOST"
+os.environ.pop("ROS_LOCALHOST_ONLY", None)
+
+
+def own_domain():
+    """A ROS domain for one module's tests, a number by chance."""
+    return random.SystemRandom().randint(1, 100)
+
+
+def until(condition, timeout=20.0):
+    """Wait until condition() is true. Returns its value, false after `timeout` seconds."""
+    deadline = time.monotonic() + timeout
+    while not (value := condition()) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    return value
+
+
+def voice(seconds, rate=16000):
+    """The beginning of the demo's voice: (n,) int16 at `rate`, a divisor or a multiple of 16 kHz."""
+    from streamingtalker_ros.cli.demo import VOICE
+    pcm = to_16k(*read_audio(VOICE))[:int(seconds * 16000)]
+    return np.repeat(np.round(pcm * 32767).astype(np.int16), rate // 16000)
+
+
+def own(stamp):
+    return stamp.sec * SECOND + stamp.nanosec
+
+
+class Graph:
+    """A node named `witness` that spins in a thread. frames: FaceMotion messages in the order of their arrival."""
+
+    def __init__(self, domain):
+        self.context = rclpy.Context()
+        rclpy.init(context=self.context, domain_id=domain)
+        self.node = rclpy.create_node("witness", context=self.context)
+        self.frames = []
+        self.listen(FaceMotion, "face_motion", self.frames)
+        self._executor = SingleThreadedExecutor(context=self.context)
+        self._executor.add_node(self.node)
+        self._thread = threading.Thread(target=self._executor.spin, daemon=True)
+        self._thread.start()
+
+    def close(self):
+        self._executor.shutdown()
+        self._thread.join()
+        self.node.destroy_node()
+        self.context.try_shutdown()
+
+    def listen(self, kind, topic, found=None, qos=QoSProfile(depth=1000)):
+        """Subscribe; messages are appended to the list that is returned."""
+        found = [] if found is None else found
+        self.node.create_subscription(kind, topic, found.append, qos)
+        return found
+
+    def call(self, kind, name, request=None, timeout=30.0):
+        """Call a service and return its response."""
+        client = self.node.create_client(kind, name)
+        assert client.wait_for_service(timeout), f"no service {name}"
+        answer = client.call_async(request or kind.Request())
+        assert until(answer.done, timeout), f"{name} did not answer"
+        self.node.destroy_client(client)
+        return answer.result()
+
+    def state(self):
+        """The talker's lifecycle state."""
+        return self.call(GetState, "/talker/get_state").current_state.label
+
+    def change(self, transition):
+        """Ask the talker for a transition, by its id. Returns whether it succeeded."""
+        request = ChangeState.Request()
+        request.transition.id = transition
+        return self.call(ChangeState, "/talker/change_state", request).success
+
+    def afresh(self):
+        """An active talker that has heard nothing, and no frames."""
+        assert until(lambda: self.state() == "active", 60), "the talker did not reach active"
+        assert self.call(Trigger, "/talker/reset").success
+        time.sleep(0.2)
+        self.frames.clear()
+
+    def speak(self, samples, start, rate=16000, reliable=True):
+        """Publish int16 samples in real time, stamped from `start` (ns) on, as the lineage sourced here."""
+        name, format = source.TYPES[LINEAGE], AudioFormat(rate, 1, "s16")
+        made = ros_audio.message_class(name)
+        reliability = ReliabilityPolicy.RELIABLE if reliable else ReliabilityPolicy.BEST_EFFORT
+        publisher = self.node.create_publisher(made, "audio", QoSProfile(depth=100, reliability=reliability))
+        assert until(publisher.get_subscription_count), "nobody listens to audio"
+        info = None
+        if LINEAGE == "ros-drivers":
+            kind = ros_audio.message_class(lineages.INFO_TYPE)
+            info = self.node.create_publisher(kind, "audio_info", 1)
+            assert until(info.get_subscription_count), "nobody listens to audio_info"
+        time.sleep(0.3)  # the listener knows the publishers too
+        if info is not None:
+            info.publish(lineages.fill_info(kind(), format))
+            time.sleep(0.1)
+        first = None
+        for now, block in source.blocks(samples, rate):
+            first = now if first is None else first
+            publisher.publish(lineages.fill_audio(made(), name, block, format, start + now - first, "microphone"))
+        time.sleep(0.1)
+        self.node.destroy_publisher(publisher)
+        if info is not None:
+            self.node.destroy_publisher(info)

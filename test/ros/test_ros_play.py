@@ -1,0 +1,50 @@
+"""The `play` executable: every sample of the file arrives, stamped in step, in the lineage that is sourced."""
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent))
+from ros_graph import LINEAGE, SECOND, Graph, own_domain, until, voice  # noqa: E402
+
+import launch  # noqa: E402
+import launch_pytest  # noqa: E402
+import numpy as np  # noqa: E402
+import pytest  # noqa: E402
+import soundfile  # noqa: E402
+from launch_ros.actions import Node  # noqa: E402
+
+from streamingtalker_ros.audio.payload import PayloadDecoder  # noqa: E402
+from streamingtalker_ros.node import lineages, ros_audio, source  # noqa: E402
+
+DOMAIN = own_domain()
+RATE = 32000
+
+
+@launch_pytest.fixture(scope="module")
+def player_launch(tmp_path_factory):
+    path = tmp_path_factory.mktemp("voice") / "voice.wav"
+    soundfile.write(path, voice(1.0, RATE), RATE)
+    return launch.LaunchDescription([
+        launch.actions.SetEnvironmentVariable("ROS_DOMAIN_ID", str(DOMAIN)),
+        Node(package="streamingtalker_ros", executable="play", arguments=[str(path)]),
+        launch_pytest.actions.ReadyToTest(),
+    ])
+
+
+@pytest.mark.launch(fixture=player_launch)
+def test_every_sample_arrives_at_its_time(player_launch):
+    name = source.TYPES[LINEAGE]
+    graph = Graph(DOMAIN)
+    infos = []
+    if LINEAGE == "ros-drivers":
+        infos = graph.listen(ros_audio.message_class(lineages.INFO_TYPE), "audio_info", qos=ros_audio.LATCHED_QOS)
+    heard = graph.listen(ros_audio.message_class(name), "audio")
+    assert until(lambda: len(heard) == 50), f"{len(heard)} of 50 packets"
+    format = lineages.info_format(infos[0]) if infos else None
+    graph.close()
+    packets = [lineages.packet(message, name, format) for message in heard]
+    assert {packet.format.sample_rate for packet in packets} == {RATE}
+    decoder = PayloadDecoder(packets[0].format)
+    got = np.concatenate([decoder.decode(packet.payload) for packet in packets])
+    np.testing.assert_array_equal(got, voice(1.0, RATE) / np.float32(32768))
+    stamps = np.array([packet.stamp for packet in packets])
+    np.testing.assert_allclose(np.diff(stamps), SECOND // 50, atol=1)

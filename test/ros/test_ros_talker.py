@@ -1,0 +1,184 @@
+"""The rclpy node, launched as a user launches it: lifecycle, the laws of its frames, services, parameters."""
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent))  # plain scripts beside a test are not importable under every runner
+from ros_graph import Graph, own, own_domain, until, voice  # noqa: E402
+
+import launch  # noqa: E402
+import launch_pytest  # noqa: E402
+import numpy as np  # noqa: E402
+import pytest  # noqa: E402
+from ament_index_python.packages import get_package_share_directory  # noqa: E402
+from diagnostic_msgs.msg import DiagnosticArray  # noqa: E402
+from launch.launch_description_sources import PythonLaunchDescriptionSource  # noqa: E402
+from lifecycle_msgs.msg import Transition  # noqa: E402
+from rcl_interfaces.msg import Parameter  # noqa: E402
+from rcl_interfaces.srv import SetParameters  # noqa: E402
+from rclpy.qos import DurabilityPolicy, QoSProfile  # noqa: E402
+from std_srvs.srv import Trigger  # noqa: E402
+
+from streamingtalker_ros import ARKIT_NAMES  # noqa: E402
+from streamingtalker_ros.msg import FaceModel  # noqa: E402
+
+START = 1_700_000_000_123_456_789  # ns; nothing like now
+FRAME = 40_000_000  # ns
+MOUTH = [index for index, name in enumerate(ARKIT_NAMES) if name.startswith(("jaw", "mouth", "tongue"))]
+DOMAIN = own_domain()
+
+
+@launch_pytest.fixture(scope="module")
+def talker_launch():
+    share = Path(get_package_share_directory("streamingtalker_ros"))
+    return launch.LaunchDescription([
+        launch.actions.SetEnvironmentVariable("ROS_DOMAIN_ID", str(DOMAIN)),
+        launch.actions.IncludeLaunchDescription(
+            PythonLaunchDescriptionSource(str(share / "launch" / "talker.launch.py"))),
+        launch_pytest.actions.ReadyToTest(),
+    ])
+
+
+@pytest.fixture(scope="module")
+def graph(talker_launch):
+    graph = Graph(DOMAIN)
+    yield graph
+    graph.close()
+
+
+launched = pytest.mark.launch(fixture=talker_launch)
+
+
+def check(frames, start):
+    """Frames number 0, 1, 2, …, and each stamp is the time of that frame's first sample."""
+    assert [frame.frame for frame in frames] == list(range(len(frames)))
+    stamps = np.array([own(frame.header.stamp) for frame in frames])
+    assert np.abs(stamps - (start + FRAME * np.arange(len(frames)))).max() <= 1000
+
+
+@launched
+def test_the_launch_file_alone_reaches_active(graph):
+    assert until(lambda: graph.state() == "active", 60)
+
+
+@launched
+def test_frames_carry_the_times_of_the_audio(graph):
+    graph.afresh()
+    graph.speak(voice(1.2), START)
+    assert until(lambda: len(graph.frames) > 40)  # 30 of audio, the rest of idling
+    frames = list(graph.frames)
+    check(frames, START)
+    assert all(list(frame.names) == list(ARKIT_NAMES) for frame in frames)
+    weights = np.array([frame.weights for frame in frames])
+    assert weights.shape[1] == 52 and weights.min() >= 0 and weights.max() <= 1
+    heads = np.array([[frame.head.x, frame.head.y, frame.head.z, frame.head.w] for frame in frames])
+    np.testing.assert_allclose(np.linalg.norm(heads, axis=1), 1, atol=1e-5)
+    assert all(frame.header.frame_id == "head" for frame in frames)
+    assert any(frame.speaking for frame in frames[:30]) and not frames[40].speaking
+    assert weights[40][MOUTH].max() == 0, "the mouth rests within 200 ms after the audio"
+
+
+@launched
+def test_best_effort_publishers_are_heard(graph):
+    graph.afresh()
+    graph.speak(voice(0.6), START, reliable=False)
+    assert until(lambda: len(graph.frames) >= 15)
+    check(list(graph.frames), START)
+
+
+@launched
+def test_the_format_comes_with_the_audio(graph):
+    """48 kHz, told by audio_info (ros-drivers) or by each message (mgonzs13): time stays the audio's time."""
+    graph.afresh()
+    graph.speak(voice(0.8, 48000), START, rate=48000)
+    assert until(lambda: len(graph.frames) >= 26)
+    frames = list(graph.frames)
+    check(frames, START)
+    heard = [frame.frame for frame in frames if frame.speaking]
+    assert heard and max(heard) < 26, "0.8 s of voice, whatever its rate"
+
+
+@launched
+def test_a_long_pause_begins_a_new_stream(graph):
+    graph.afresh()
+    graph.speak(voice(0.4), START)
+    graph.speak(voice(0.4), START + 60 * 10**9)
+    assert until(lambda: own(graph.frames[-1].header.stamp) >= START + 60 * 10**9)
+    again = [frame for frame in graph.frames if own(frame.header.stamp) >= START + 60 * 10**9]
+    check(again, START + 60 * 10**9)
+
+
+@launched
+def test_the_face_at_rest_is_latched(graph):
+    found = graph.listen(FaceModel, "face_model", qos=QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL))
+    assert until(lambda: found)
+    face = found[0]
+    assert face.frame_rate == 25 and list(face.shape_names) == list(ARKIT_NAMES)
+    assert len(face.vertices) % 3 == 0 and max(face.triangles) == len(face.vertices) // 3 - 1
+
+
+@launched
+def test_diagnostics_count_the_frames(graph):
+    graph.afresh()
+    found = graph.listen(DiagnosticArray, "/diagnostics")
+    assert until(lambda: found)
+    before = {item.key: item.value for item in found[-1].status[0].values}
+    graph.speak(voice(0.4), START)
+    assert until(lambda: len(graph.frames) >= 10)
+    known = len(found)
+    assert until(lambda: len(found) > known + 1)
+    after = {item.key: item.value for item in found[-1].status[0].values}
+    assert int(after["frames"]) - int(before["frames"]) == 10
+    assert int(after["dropped"]) == int(after["errors"]) == 0
+    assert found[-1].status[0].level == b"\0"
+
+
+@launched
+def test_interruption_closes_the_mouth(graph):
+    graph.afresh()
+    graph.speak(voice(0.6), START)
+    assert graph.call(Trigger, "/talker/interrupt").success
+    known = len(graph.frames)
+    assert until(lambda: len(graph.frames) > known + 5)
+    assert max(graph.frames[-1].weights[index] for index in MOUTH) == 0
+    check(list(graph.frames), START)
+
+
+def assign(name, value, kind):
+    """A SetParameters request. kind: "integer", "double" or "string"."""
+    parameter = Parameter(name=name)
+    parameter.value.type = {"integer": 2, "double": 3, "string": 4}[kind]
+    setattr(parameter.value, f"{kind}_value", value)
+    return SetParameters.Request(parameters=[parameter])
+
+
+@launched
+def test_live_parameters_change_and_bad_values_are_told(graph):
+    def ask(*assignment):
+        return graph.call(SetParameters, "/talker/set_parameters", assign(*assignment)).results[0]
+    assert ask("seed", 7, "integer").successful and ask("seed", 0, "integer").successful
+    assert not ask("model", "/elsewhere", "string").successful
+    assert not ask("idle_after", 99.0, "double").successful
+    refused = ask("style", "no such style", "string")
+    assert not refused.successful and "no such style" in refused.reason
+    assert not ask("pacing", "sometimes", "string").successful
+
+
+@launched
+def test_deactivated_the_face_rests_and_hears_nothing(graph):
+    graph.afresh()
+    graph.speak(voice(0.6), START)
+    assert graph.frames
+    assert graph.change(Transition.TRANSITION_DEACTIVATE)
+    assert max(graph.frames[-1].weights[index] for index in MOUTH) == 0, "the last frame has a closed mouth"
+    known = len(graph.frames)
+    publishers = graph.node.get_subscriptions_info_by_topic("/audio")
+    assert not publishers, "an inactive talker does not listen"
+    assert graph.change(Transition.TRANSITION_CLEANUP) and graph.state() == "unconfigured"
+    assert graph.change(Transition.TRANSITION_CONFIGURE) and graph.change(Transition.TRANSITION_ACTIVATE)
+    assert len(graph.frames) == known, "nothing is published before the next audio"
+    graph.frames.clear()
+    graph.speak(voice(0.4), START + 10**9)
+    assert until(lambda: len(graph.frames) >= 10)
+    check(list(graph.frames), START + 10**9)
+
+

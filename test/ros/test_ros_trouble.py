@@ -1,0 +1,68 @@
+"""What goes wrong goes wrong in one sentence: a model that is not there, a bad parameter, no audio types."""
+import subprocess
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent))
+from ros_graph import Graph, own_domain, until  # noqa: E402
+
+import launch  # noqa: E402
+import launch_pytest  # noqa: E402
+import pytest  # noqa: E402
+from ament_index_python.packages import get_package_prefix  # noqa: E402
+from diagnostic_msgs.msg import DiagnosticArray  # noqa: E402
+from launch_ros.actions import Node  # noqa: E402
+from lifecycle_msgs.msg import Transition  # noqa: E402
+from rcl_interfaces.msg import Log  # noqa: E402
+
+from streamingtalker_ros import TalkerError  # noqa: E402
+from streamingtalker_ros.node import ros_audio  # noqa: E402
+
+DOMAIN = own_domain()
+TALKER = Path(get_package_prefix("streamingtalker_ros")) / "lib" / "streamingtalker_ros" / "talker"
+
+
+@launch_pytest.fixture(scope="module")
+def broken_launch():
+    return launch.LaunchDescription([
+        launch.actions.SetEnvironmentVariable("ROS_DOMAIN_ID", str(DOMAIN)),
+        Node(package="streamingtalker_ros", executable="talker", name="talker", namespace="/",
+             parameters=[{"model": "/there/is/no/such/model"}]),
+        launch_pytest.actions.ReadyToTest(),
+    ])
+
+
+@pytest.fixture(scope="module")
+def graph(broken_launch):
+    graph = Graph(DOMAIN)
+    yield graph
+    graph.close()
+
+
+@pytest.mark.launch(fixture=broken_launch)
+def test_a_missing_model_fails_configure_and_the_node_lives(graph):
+    logged = graph.listen(Log, "/rosout")
+    found = graph.listen(DiagnosticArray, "/diagnostics")
+    assert graph.state() == "unconfigured"
+    assert not graph.change(Transition.TRANSITION_CONFIGURE)
+    assert graph.state() == "unconfigured"
+    errors = until(lambda: [entry.msg for entry in logged if entry.level >= 40])
+    assert len(set(errors)) == 1 and "/there/is/no/such/model" in errors[0] and "\n" not in errors[0]
+    known = len(found)
+    assert until(lambda: len(found) > known)
+    assert found[-1].status[0].level == b"\2" and found[-1].status[0].message == errors[0]
+
+
+@pytest.mark.parametrize("value", ["steps:=-3", "device:=5", "pacing:=sometimes"])
+def test_a_bad_parameter_ends_the_process_with_a_sentence(value):
+    ended = subprocess.run([TALKER, "--ros-args", "-p", value], capture_output=True, text=True, timeout=60)
+    assert ended.returncode == 2
+    told = [line for line in ended.stderr.splitlines() if line.startswith("talker: error: ")]
+    assert len(told) == 1 and value.partition(":")[0] in told[0] and "Traceback" not in ended.stderr
+
+
+def test_without_audio_types_the_cure_is_named(monkeypatch):
+    for module in ("audio_common_msgs", "audio_common_msgs.msg"):
+        monkeypatch.setitem(sys.modules, module, None)  # what is None there cannot be imported
+    with pytest.raises(TalkerError, match="audio-common-msgs"):
+        ros_audio.installed_lineage()

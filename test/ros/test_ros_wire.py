@@ -1,0 +1,74 @@
+"""ROS and the ROS-free node on one wire: each hears the other's audio and frames."""
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent))
+from ros_graph import LINEAGE, Graph, own_domain, until, voice  # noqa: E402
+
+import pytest  # noqa: E402
+
+pytest.importorskip("cyclonedds", reason="the ROS-free node's cyclonedds is not installed in ROS's Python")
+pytest.importorskip("rosbags", reason="the ROS-free node's rosbags is not installed in ROS's Python")
+
+import soundfile  # noqa: E402
+from ament_index_python.packages import get_package_prefix  # noqa: E402
+
+from streamingtalker_ros import ARKIT_NAMES  # noqa: E402
+from streamingtalker_ros.node.recorder import FaceMotionRecorder  # noqa: E402
+
+DOMAIN = own_domain()
+FREE = [sys.executable, "-m", "streamingtalker_ros"]
+TALKER = str(Path(get_package_prefix("streamingtalker_ros")) / "lib" / "streamingtalker_ros" / "talker")
+
+
+@pytest.fixture
+def start(monkeypatch):
+    """start(*command): a process in the test's domain that is ended after the test."""
+    monkeypatch.setenv("ROS_DOMAIN_ID", str(DOMAIN))
+    started = []
+
+    def start(*command, **options):
+        started.append(subprocess.Popen(command, **options))
+        return started[-1]
+    yield start
+    for process in started:
+        process.terminate()
+    for process in started:
+        process.wait(20)
+
+
+@pytest.fixture
+def wav(tmp_path):
+    soundfile.write(tmp_path / "voice.wav", voice(1.2), 16000)
+    return str(tmp_path / "voice.wav")
+
+
+def test_ros_reads_the_frames_of_the_ros_free_node(start, wav):
+    start(*FREE, "talk")
+    echo = start("ros2", "topic", "echo", "--once", "/face_motion", "streamingtalker_ros/msg/FaceMotion",
+                 stdout=subprocess.PIPE, text=True)
+    graph = Graph(DOMAIN)
+    try:
+        time.sleep(1.0)  # echo has begun to listen
+        start(*FREE, "play", wav, "--lineage", LINEAGE, "--wait", "60")
+        assert until(lambda: len(graph.frames) >= 30, 60)
+        assert [frame.frame for frame in graph.frames[:30]] == list(range(30))
+        printed = echo.communicate(timeout=20)[0]
+        assert "eyeBlinkLeft" in printed and "weights:" in printed and "frame_id: head" in printed
+    finally:
+        graph.close()
+
+
+def test_the_ros_free_recorder_reads_the_frames_of_the_rclpy_node(start, wav):
+    """rclpy's talker hears the ROS-free source, and its frames come back the same way."""
+    with FaceMotionRecorder() as recorder:
+        start(TALKER)
+        assert recorder.wait_for_publisher(60)
+        start(*FREE, "play", wav, "--lineage", LINEAGE, "--wait", "60")
+        assert recorder.wait(30, 60)
+        assert [frame.frame for frame in recorder.frames[:30]] == list(range(30))
+        assert recorder.frames[0].names == tuple(ARKIT_NAMES)
+        stamps = [frame.stamp for frame in recorder.frames[:30]]
+        assert all(abs(after - before - 40_000_000) <= 1000 for before, after in zip(stamps, stamps[1:]))
