@@ -35,6 +35,13 @@ _LIGHTS = (  # a studio that stands still: position in head heights, colour, str
 class FaceRenderer:
     """Draws one rig from one view. Call close() when done; frames are valid arrays of their own."""
 
+    def __new__(cls, *args, **options):
+        """Where VTK finds no OpenGL driver at all, a `software.SoftwareRenderer` instead."""
+        from .software import SoftwareRenderer, opengl_works  # late: it borrows this file's studio
+
+        require("vtk", "rendering")
+        return super().__new__(cls) if opengl_works() else SoftwareRenderer(*args, **options)
+
     def __init__(
         self, rig, width=480, height=640, view="front", background=(0.95, 0.94, 0.93), zoom=1.0, center=None
     ):
