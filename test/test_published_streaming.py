@@ -205,6 +205,15 @@ def test_level_of_the_audio_matters_little(network):
     assert np.abs(soft - loud).mean() < 0.5 * np.abs(soft - moved).mean()
 
 
+def test_loudness_counts_each_sample_that_was_heard_once(model):
+    stream, pcm = model.open_stream(), sound(2.0)
+    passes = len(stream.accept(pcm)) // model.grid.hop
+    heard = pcm[: model.grid.end(passes - 1)].astype(np.float64)
+    loudness = stream._state.loudness
+    assert loudness.count == len(heard)
+    assert (loudness.total, loudness.squares) == pytest.approx((heard.sum(), (heard**2).sum()))
+
+
 def test_what_is_not_finite_counts_as_silence(model):
     pcm = sound(0.9)
     broken, silent = pcm.copy(), pcm.copy()
