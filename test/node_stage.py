@@ -1,4 +1,5 @@
-"""A stage for tests of the node's rules: the real talker and the real rules under a clock that the test turns."""
+"""A stage for tests of the node's rules: the real talker and the real rules under a clock that the test
+turns."""
 import heapq
 import itertools
 
@@ -24,7 +25,8 @@ FRAME = 40 * MS
 
 
 def small_talker():
-    """A small talker with random weights, the same ones in every run: the node's rules do not ask what the face says."""
+    """A small talker with random weights, the same ones in every run: the node's rules do not ask what the
+    face says."""
     torch.manual_seed(0)
     return Talker(TalkerNetwork(SMALL), "cpu")
 
@@ -60,11 +62,13 @@ class Stage:
     def send(self, samples, stamp, at=None, format=AudioFormat(16000, 1, "s16"), payload=None):
         """One packet, to be pushed at a time (default now)."""
         at = self.now if at is None else at
-        packet = AudioPacket(samples.tobytes() if payload is None else payload, format, stamp, at, S0 + round((at - 100) * 1e9))
+        payload = samples.tobytes() if payload is None else payload
+        packet = AudioPacket(payload, format, stamp, at, S0 + round((at - 100) * 1e9))
         self.at(at, lambda: self.performance.push(packet))
 
     def live(self, samples, stamp=S0, start=None, rate=16000, packet=0.02, stamped=True, channels=1):
-        """Packets of `packet` seconds; each comes when its last sample has been spoken, the first one at `start`."""
+        """Packets of `packet` seconds; each comes when its last sample has been spoken, the first one at
+        `start`."""
         start, size = self.now if start is None else start, round(packet * rate)
         for first in range(0, len(samples), size):
             part = samples[first:first + size]
@@ -80,7 +84,8 @@ class Stage:
             wait = self.performance.step()
             if wait == 0 and self.now < end:
                 continue
-            times = [end] + ([self._events[0][0]] if self._events else []) + ([self.now + wait] if wait else [])
+            times = [end] + ([self.now + wait] if wait else [])
+            times += [self._events[0][0]] if self._events else []
             if min(times) >= end and self.now >= end - 1e-9:
                 return
             self.now = max(self.now, min(times))

@@ -1,4 +1,5 @@
-"""The wire between processes: round trips, services, latched topics, the graph; real Cyclone DDS, a domain per test."""
+"""The wire between processes: round trips, services, latched topics, the graph; real Cyclone DDS, a domain
+per test."""
 import os
 import subprocess
 import sys
@@ -56,7 +57,8 @@ def test_messages_cross_from_one_process_to_another_unchanged():
             assert sender.wait(10) == 0
     frames = recorder.frames
     assert [frame.frame for frame in frames] == list(range(50))
-    assert [frame.stamp for frame in frames] == [1_700_000_000_000_000_001 + index * 1000 for index in range(50)]
+    expected = [1_700_000_000_000_000_001 + index * 1000 for index in range(50)]
+    assert [frame.stamp for frame in frames] == expected
     np.testing.assert_array_equal([frame.weights for frame in frames],
                                   np.array([[index / 50, 0.1] for index in range(50)], np.float32))
     assert frames[0].names == ("jawOpen", "mouthClose") and frames[0].frame_id == "head"
@@ -144,7 +146,8 @@ def test_endpoints_carry_their_type_hash():
 
 def test_names_resolve_as_in_ros():
     node = Wire("talker", "/robot/", 106)
-    assert [node.resolve(name) for name in ("audio", "/audio", "~/reset")] == ["/robot/audio", "/audio", "/robot/talker/reset"]
+    resolved = [node.resolve(name) for name in ("audio", "/audio", "~/reset")]
+    assert resolved == ["/robot/audio", "/audio", "/robot/talker/reset"]
     node.close()
     node = Wire("talker", "", 106)
     assert [node.resolve(name) for name in ("audio", "~/reset")] == ["/audio", "/talker/reset"]
@@ -164,11 +167,14 @@ def test_the_domain_comes_from_the_environment(monkeypatch):
 def test_cyclonedds_uri_is_honoured(tmp_path):
     log = tmp_path / "trace.log"
     script = "from streamingtalker_ros.node.wire import Wire\nnode = Wire('x', '', 107)\nnode.close()\n"
-    uri = f"<CycloneDDS><Domain><Tracing><Verbosity>config</Verbosity><OutputFile>{log}</OutputFile></Tracing></Domain></CycloneDDS>"
+    uri = ("<CycloneDDS><Domain><Tracing><Verbosity>config</Verbosity>"
+           f"<OutputFile>{log}</OutputFile></Tracing></Domain></CycloneDDS>")
     for value, expected in ((uri, "ParticipantIndex"), (None, None)):
         log.unlink(missing_ok=True)
         env = {name: text for name, text in os.environ.items() if name != "CYCLONEDDS_URI"}
-        subprocess.run([sys.executable, "-c", script], check=True, env={**env, **({"CYCLONEDDS_URI": value} if value else {})})
+        if value:
+            env["CYCLONEDDS_URI"] = value
+        subprocess.run([sys.executable, "-c", script], check=True, env=env)
         assert (expected in log.read_text()) if expected else not log.exists()
 
 

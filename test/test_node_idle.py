@@ -1,4 +1,5 @@
-"""The written rules on what the face does when the audio stops, comes early, comes too fast or is interrupted."""
+"""The written rules on what the face does when the audio stops, comes early, comes too fast or is
+interrupted."""
 import numpy as np
 import pytest
 from node_stage import FRAME, MS, S0, Stage, floats, offline, small_talker, voice, weights
@@ -55,7 +56,7 @@ def test_idle_false_falls_silent_after_the_mouth_has_closed(talker):
 def test_audio_that_resumes_within_half_a_second_stays_on_the_grid(talker):
     stage = Stage(talker)
     stage.live(voice(0.6), start=100.0)
-    stage.live(voice(0.6, seed=1), S0 + 1000 * MS, start=101.0)     # a pause of 0.4 s, by the stamps and by the clock
+    stage.live(voice(0.6, seed=1), S0 + 1000 * MS, start=101.0)     # a pause of 0.4 s by either clock
     stage.run(2.2)
     assert stage.statistics.streams == 1 and stage.statistics.late == 0
     assert steps(stage.faces) == {FRAME}
@@ -118,7 +119,7 @@ def test_pacing_none_sends_it_at_once_with_its_future_stamps(talker):
     for packet in range(40):
         stage.send(pcm[1600 * packet:1600 * (packet + 1)], S0 + 100 * packet * MS)
     stage.run(0.05)
-    assert len(stage.audio) == 98                                 # all but those whose look-ahead has not come
+    assert len(stage.audio) == 98             # all but those whose look-ahead has not come
     assert [frame.stamp for frame in stage.audio] == [S0 + index * FRAME for index in range(98)]
 
 
@@ -129,7 +130,7 @@ def test_two_sentences_sent_at_once_are_spoken_one_after_the_other(talker):
             stage.send(voice(0.1), S0 + (start + 100 * packet) * MS)
     stage.run(3.0)
     times = [time for time, frame in stage.frames if not frame.idle]
-    assert len(times) == 50 and all(later - earlier >= 0.04 - 1e-6 for earlier, later in zip(times, times[1:]))
+    assert len(times) == 50 and np.diff(times).min() >= 0.04 - 1e-6
 
 
 def test_an_interruption_drops_the_queue_and_closes_the_mouth_within_150_ms(talker):
@@ -149,7 +150,7 @@ def test_an_interruption_drops_the_queue_and_closes_the_mouth_within_150_ms(talk
     stage.run(2.0)
     assert stage.statistics.interrupts == 1 and stage.performance.queued == 0
     assert all(np.abs(frame.weights[MOUTH]).max() == 0 for time, frame in stage.frames if time > 101.15)
-    assert len(stage.audio) <= heard + 3                           # the rest is idle: nothing of the queue is heard
+    assert len(stage.audio) <= heard + 3           # the rest is idle: nothing of the queue is heard
     assert steps(stage.faces) == {FRAME}
     stage.live(voice(0.4), S0 + 20_000 * MS)
     stage.run(1.0)
@@ -176,7 +177,7 @@ def test_reset_forgets_everything(talker):
     stage.run(2.0)
     assert len(stage.frames) == count and stage.performance.state == "waiting"
     second = voice(1.0, seed=1)
-    stage.live(second, S0 - 10_000 * MS)                           # an earlier time, and no seam with the old face
+    stage.live(second, S0 - 10_000 * MS)           # an earlier time, and no seam with the old face
     stage.run(1.5)
     again = [frame for frame in stage.faces[count:] if not frame.idle]
     assert [frame.stamp for frame in again] == [S0 - 10_000 * MS + index * FRAME for index in range(25)]

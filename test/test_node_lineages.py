@@ -15,7 +15,8 @@ FORMAT = AudioFormat(22050, 1, "s16")
 def test_what_the_source_sends_is_what_the_node_hears(lineage):
     name = source.TYPES[lineage]
     samples = np.array([0, 1, -1, 32767, -32768], np.int16)
-    message = lineages.fill_audio(messages.message_class(name, lineage)(), name, samples, FORMAT, STAMP, "microphone")
+    made = messages.message_class(name, lineage)
+    message = lineages.fill_audio(made(), name, samples, FORMAT, STAMP, "microphone")
     message = type(message).deserialize(message.serialize())
     packet = lineages.packet(message, name, FORMAT)
     assert packet.stamp == STAMP and packet.format == FORMAT
@@ -53,7 +54,8 @@ def test_audio_info_tells_the_format_without_regard_to_case():
 
 
 def test_a_bare_message_has_the_time_of_its_arrival():
-    packet = lineages.packet(SimpleNamespace(data=[1, 0]), "audio_common_msgs/msg/AudioData", None, now_ns=STAMP)
+    message = SimpleNamespace(data=[1, 0])
+    packet = lineages.packet(message, "audio_common_msgs/msg/AudioData", None, now_ns=STAMP)
     assert (packet.stamp, packet.received, packet.payload, packet.format) == (None, STAMP, b"\1\0", None)
 
 
@@ -62,4 +64,5 @@ def test_blocks_hold_all_samples_and_their_exact_times():
     blocks = list(source.blocks(samples, 22050, 0.01, pace=0))
     np.testing.assert_array_equal(np.concatenate([part for _, part in blocks]), samples)
     first = blocks[0][0]
-    assert [stamp - first for stamp, _ in blocks] == [round(place * 220 * 1e9 / 22050) for place in range(len(blocks))]
+    exact = [round(place * 220 * 1e9 / 22050) for place in range(len(blocks))]
+    assert [stamp - first for stamp, _ in blocks] == exact

@@ -83,13 +83,16 @@ def test_wire_names_are_those_of_rmw(name, lineage):
 
 
 @pytest.mark.parametrize("name, lineage, expected", [   # as they stand in a genuine ROS 2 Jazzy
-    ("std_msgs/msg/Header", "ros-drivers", "f49fb3ae2cf070f793645ff749683ac6b06203e41c891e17701b1cb597ce6a01"),
+    ("std_msgs/msg/Header", "ros-drivers",
+     "f49fb3ae2cf070f793645ff749683ac6b06203e41c891e17701b1cb597ce6a01"),
     ("diagnostic_msgs/msg/DiagnosticArray", "ros-drivers",
      "5a8a36efb05fb25070fa0fb3810290c0e6cd4862b54a8fb975a1ee8dc55a333e"),
     ("rmw_dds_common/msg/ParticipantEntitiesInfo", "ros-drivers",
      "91a0593bacdcc50ea9bdcf849a938b128412cc1ea821245c663bcd26f83c295e"),
-    ("std_srvs/srv/Trigger_Request", "ros-drivers", "d010825374ce8918e72bfd826c82603e60f45419e932ea976f807b74a863a199"),
-    ("std_srvs/srv/Trigger_Response", "ros-drivers", "2d946c21e2fc3f1e9ca6986a8191d85fcc70097a8bb7771a053564bc47009cdf"),
+    ("std_srvs/srv/Trigger_Request", "ros-drivers",
+     "d010825374ce8918e72bfd826c82603e60f45419e932ea976f807b74a863a199"),
+    ("std_srvs/srv/Trigger_Response", "ros-drivers",
+     "2d946c21e2fc3f1e9ca6986a8191d85fcc70097a8bb7771a053564bc47009cdf"),
     ("audio_common_msgs/msg/AudioDataStamped", "ros-drivers",
      "6fc679d5a868ed68e4d301f1ef42abecc86140afb57d255656ff2d9e476ea9e3"),
     ("audio_common_msgs/msg/AudioInfo", "ros-drivers",

@@ -1,4 +1,5 @@
-"""The written rules of docs/node.md on stamps, gaps, jumps, duplicates and late packets, with the real talker."""
+"""The written rules of docs/node.md on stamps, gaps, jumps, duplicates and late packets, with the real
+talker."""
 import numpy as np
 import pytest
 from node_stage import FRAME, MS, S0, Stage, floats, offline, small_talker, voice, weights
@@ -52,7 +53,8 @@ def test_stamps_are_exact_at_other_rates(talker, rate):
     assert len(stage.audio) == 25
     # each packet's stamp is rounded to the nanosecond; the frames keep to the first one's grid
     assert stamps(stage.audio) == grid(25)
-    np.testing.assert_allclose(weights(stage.audio), weights(offline(talker, to_16k(floats(pcm), rate))), atol=1e-5)
+    reference = offline(talker, to_16k(floats(pcm), rate))
+    np.testing.assert_allclose(weights(stage.audio), weights(reference), atol=1e-5)
 
 
 def test_a_gap_is_filled_with_silence_on_the_same_grid(talker):
@@ -73,7 +75,7 @@ def test_a_longer_gap_begins_a_new_stream_after_the_old_one_has_said_all(talker)
     stage = Stage(talker)
     first, second = voice(0.5), voice(0.4, seed=1)
     stage.live(first, start=100.0)
-    stage.live(second, S0 + 1500 * MS, start=100.5)       # 1 s is missing, though the packets come without a pause
+    stage.live(second, S0 + 1500 * MS, start=100.5)       # 1 s is missing, yet the packets do not pause
     stage.run(1.5)
     assert stage.statistics.jumps == 1 and stage.statistics.streams == 2 and stage.statistics.gaps == 0
     old, new = stage.audio[:13], stage.audio[13:]
@@ -125,8 +127,9 @@ def test_jitter_of_stamps_moves_no_frame_off_the_grid_by_more_than_the_jitter(ta
     stage, random = Stage(talker), np.random.default_rng(3)
     pcm = voice(2.0)
     for packet in range(100):
-        stage.send(pcm[320 * packet:320 * (packet + 1)], S0 + 20 * packet * MS + int(random.uniform(-3, 3) * MS) * (packet > 0),
-                   100.02 + 0.02 * packet)
+        jitter = int(random.uniform(-3, 3) * MS) if packet else 0
+        part = pcm[320 * packet:320 * (packet + 1)]
+        stage.send(part, S0 + 20 * packet * MS + jitter, 100.02 + 0.02 * packet)
     stage.run(2.5)
     assert (stage.statistics.streams, stage.statistics.gaps, stage.statistics.late) == (1, 0, 0)
     assert max(abs(a - b) for a, b in zip(stamps(stage.audio), grid(50))) < 3 * MS

@@ -33,9 +33,10 @@ def test_the_yaml_documents_every_parameter_with_its_range_and_when_it_may_chang
 
 def test_a_file_may_speak_to_all_nodes_and_to_this_one(tmp_path):
     file = tmp_path / "robot.yaml"
-    file.write_text(yaml.safe_dump({"/**": {"ros__parameters": {"seed": 1, "idle": False, "use_sim_time": True}},
-                                    "talker": {"ros__parameters": {"seed": 2}},
-                                    "camera": {"ros__parameters": {"fps": 30}}}))
+    file.write_text(yaml.safe_dump({
+        "/**": {"ros__parameters": {"seed": 1, "idle": False, "use_sim_time": True}},
+        "talker": {"ros__parameters": {"seed": 2}},
+        "camera": {"ros__parameters": {"fps": 30}}}))
     assert settings.load(file) == {"seed": 2, "idle": False}
 
 

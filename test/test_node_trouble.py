@@ -41,7 +41,8 @@ def test_under_overload_the_newest_audio_is_spoken_with_true_stamps_and_the_rest
     for _, frame in stage.frames:
         assert frame.stamp == S0 + frame.index * FRAME           # numbers and stamps skip together
     speaking = [(at, frame) for at, frame in stage.frames if not frame.idle]
-    assert max(at - 100 - (frame.stamp - S0) / 1e9 for at, frame in speaking) < 0.5 + 0.12 + 0.5   # lag is bounded
+    lags = [at - 100 - (frame.stamp - S0) / 1e9 for at, frame in speaking]
+    assert max(lags) < 0.5 + 0.12 + 0.5
     assert stage.performance.queued == 0
     assert sum("too slow" in sentence for sentence in stage.told) >= 1
 
@@ -142,8 +143,8 @@ def test_the_core_publishes_a_live_voice_through_its_worker(talker):
     for packet in range(30):
         while time.monotonic() < start + 0.02 * (packet + 1):
             time.sleep(0.001)
-        core.push(AudioPacket(pcm[320 * packet:320 * (packet + 1)].tobytes(), AudioFormat(), S0 + 20 * packet * MS,
-                              time.monotonic()))
+        part = pcm[320 * packet:320 * (packet + 1)]
+        core.push(AudioPacket(part.tobytes(), AudioFormat(), S0 + 20 * packet * MS, time.monotonic()))
     deadline = time.monotonic() + 5
     while core.state != "idle" and time.monotonic() < deadline:
         time.sleep(0.01)

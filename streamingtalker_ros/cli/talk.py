@@ -1,4 +1,5 @@
-"""`streamingtalker talk`: the talker node without ROS; hears an audio topic, publishes face motion until it is stopped."""
+"""`streamingtalker talk`: the talker node without ROS; hears an audio topic, publishes face motion until it
+is stopped."""
 import dataclasses
 import json
 import signal
@@ -10,14 +11,17 @@ from ..node import settings as parameters
 
 def add_arguments(parser):
     parser.description = (
-        "Hears the ROS 2 topic `audio` (audio_common_msgs of ros-drivers or of mgonzs13) and publishes `face_motion`, "
-        "`face_model` and `/diagnostics`, without a ROS installation. `streamingtalker play FILE` in another terminal gives "
-        "it a voice. Ctrl-C ends it with a summary. The domain is that of ROS_DOMAIN_ID; CYCLONEDDS_URI is honoured.")
-    parser.add_argument("--params", metavar="FILE", help="ROS 2 parameter file; the package's config/talker.yaml otherwise")
+        "Hears the ROS 2 topic `audio` (audio_common_msgs of ros-drivers or of mgonzs13) and publishes "
+        "`face_motion`, `face_model` and `/diagnostics`, without a ROS installation. `streamingtalker play "
+        "FILE` in another terminal gives it a voice. Ctrl-C ends it with a summary. The domain is that of "
+        "ROS_DOMAIN_ID; CYCLONEDDS_URI and ROS_AUTOMATIC_DISCOVERY_RANGE are honoured.")
+    parser.add_argument("--params", metavar="FILE",
+                        help="ROS 2 parameter file; the package's config/talker.yaml otherwise")
     parser.add_argument("--param", metavar="NAME=VALUE", action="append", default=[],
                         help="set one parameter, such as device=cpu or idle=false; may be repeated")
     parser.add_argument("--domain", type=int, help="ROS domain, instead of ROS_DOMAIN_ID")
-    parser.add_argument("--namespace", default="", help="namespace of the node, for several talkers in one domain")
+    parser.add_argument("--namespace", default="",
+                        help="namespace of the node, for several talkers in one domain")
     parser.add_argument("--duration", type=float, metavar="SECONDS", help="end after this time")
     parser.add_argument("--until-idle", type=float, metavar="SECONDS",
                         help="end when a voice has been heard and then none for this time")
@@ -35,21 +39,21 @@ def run(args):
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stop.set())
 
-    from ..node.dds import TalkerNode   # late: torch and DDS take their time, bad parameters do not wait for them
+    from ..node.dds import TalkerNode   # late: torch and DDS take their time, bad parameters do not wait
 
     started = time.monotonic()
     node = TalkerNode(settings, args.namespace, args.domain, warn=_warn)
-    resolve = node.wire.resolve
-    print(f"talker ready in {time.monotonic() - started:.1f} s: model {node.core.talker.name} on "
-          f"{node.core.talker.device}, {node.core.talker.steps if not settings.steps else settings.steps} diffusion steps, "
-          f"domain {node.wire.domain}; hears {resolve(settings.audio_topic)}, speaks {resolve('face_motion')}", flush=True)
+    talker, resolve = node.core.talker, node.wire.resolve
+    print(f"talker ready in {time.monotonic() - started:.1f} s: model {talker.name} on {talker.device}, "
+          f"{settings.steps or talker.steps} diffusion steps, domain {node.wire.domain}; "
+          f"hears {resolve(settings.audio_topic)}, speaks {resolve('face_motion')}", flush=True)
     _wait(node.core, stop, args)
     node.core.stop()
     numbers = node.core.statistics()
     if args.stats:
         with open(args.stats, "w", encoding="utf-8") as file:
-            json.dump({"model": node.core.talker.name, "device": node.core.talker.device,
-                       "frame_rate": node.core.talker.frame_rate, **numbers}, file, indent=1)
+            json.dump({"model": talker.name, "device": talker.device, "frame_rate": talker.frame_rate,
+                       **numbers}, file, indent=1)
     print(node.core.summary(), flush=True)
     node.close()
     return 0

@@ -1,4 +1,5 @@
-"""The node's core: audio packets in from any transport's thread, face frames out through a callback, one worker thread.
+"""The node's core: audio packets in from any transport's thread, face frames out through a callback, one
+worker thread.
 
     core = TalkerCore(talker, settings, publish=send)      # send(FaceFrame), called in the worker's thread
     core.start(); core.push(AudioPacket(…)); core.interrupt(); core.statistics(); core.stop()
@@ -18,7 +19,8 @@ __all__ = ["AudioPacket", "FaceFrame", "TalkerCore", "load_talker"]
 
 
 def load_talker(settings):
-    """The Talker that the settings ask for, warmed up. Raises TalkerError when the model or the device is not there."""
+    """The Talker that the settings ask for, warmed up. Raises TalkerError when the model or the device is not
+    there."""
     from ..streaming import Talker  # late: this is where torch comes in
 
     talker = Talker.load(settings.model or None, device=settings.device)
@@ -36,8 +38,8 @@ def check(talker, settings):
 
 
 class TalkerCore:
-    """talker: streaming.Talker; settings: Settings; publish: callable taking a FaceFrame; warn: callable taking a
-    sentence, called once for each kind of trouble, from any thread."""
+    """talker: streaming.Talker; settings: Settings; publish: callable taking a FaceFrame; warn: callable
+    taking a sentence, called once for each kind of trouble, from any thread."""
 
     def __init__(self, talker, settings, publish, warn=None):
         check(talker, settings)
@@ -45,7 +47,8 @@ class TalkerCore:
         self._warn = warn or logging.getLogger("streamingtalker_ros").warning
         self._statistics = Statistics()
         self._complained, self._complaints = set(), threading.Lock()
-        self._performance = Performance(talker, settings, self._statistics, publish, time.monotonic, self._complain)
+        self._performance = Performance(talker, settings, self._statistics, publish, time.monotonic,
+                                        self._complain)
         self._news = threading.Condition()
         self._came = False
         self._thread = None
@@ -80,7 +83,8 @@ class TalkerCore:
             self._thread = None
 
     def push(self, packet):
-        """Queue an AudioPacket; never blocks. Returns False when it is refused (counted, and told once per kind)."""
+        """Queue an AudioPacket; never blocks. Returns False when it is refused (counted, and told once per
+        kind)."""
         accepted = self._performance.push(packet)
         self._notify()
         return accepted
@@ -90,12 +94,14 @@ class TalkerCore:
         self._performance.refuse(kind, sentence)
 
     def interrupt(self):
-        """Barge-in: drop the queued audio and close the mouth within 150 ms; the next audio begins a new stream."""
+        """Barge-in: drop the queued audio and close the mouth within 150 ms; the next audio begins a new
+        stream."""
         self._performance.interrupt()
         self._notify()
 
     def settle(self, timeout=1.0):
-        """Interrupt, and wait until the mouth is closed. Returns whether it is, after at most `timeout` seconds."""
+        """Interrupt, and wait until the mouth is closed. Returns whether it is, after at most `timeout`
+        seconds."""
         self.interrupt()
         deadline = time.monotonic() + timeout
         while not self._performance.at_rest and time.monotonic() < deadline:
@@ -110,7 +116,8 @@ class TalkerCore:
         self._notify()
 
     def update(self, settings):
-        """Take new live parameters. Raises TalkerError when the talker cannot follow them; the old ones hold then."""
+        """Take new live parameters. Raises TalkerError when the talker cannot follow them; the old ones hold
+        then."""
         check(self.talker, settings)
         self._performance.apply(settings)
         self._notify()

@@ -1,7 +1,8 @@
 """The talker node without ROS: the topics and services of the design on the ROS 2 wire.
 
-Hears `audio` (either lineage of audio_common_msgs, found by the types that its publishers announce) and `audio_info`;
-publishes `face_motion`, `face_model`, if asked `face_vertices`, and `/diagnostics`; serves `~/reset` and `~/interrupt`.
+Hears `audio` (either lineage of audio_common_msgs, found by the types that its publishers announce) and
+`audio_info`; publishes `face_motion`, `face_model`, if asked `face_vertices`, and `/diagnostics`; serves
+`~/reset` and `~/interrupt`.
 """
 import logging
 import time
@@ -16,7 +17,8 @@ from .wire import Wire
 
 
 class TalkerNode:
-    """settings: Settings; namespace, domain: as `Wire` takes them; talker: a loaded Talker, default the settings' own.
+    """settings: Settings; namespace, domain: as `Wire` takes them; talker: a loaded Talker, default the
+    settings' own.
 
     Ready when constructed: the model is warm and the topics are up. Raises TalkerError when either cannot be.
     """
@@ -46,10 +48,12 @@ class TalkerNode:
         self.core.stop()
         self.wire.close()
 
-    # -- in -------------------------------------------------------------------------------------------------------
+    # -- in
+    # -------------------------------------------------------------------------------------------------------
 
     def _on_publisher(self, topic, type_name, reliable):
-        """Subscribe to the types that publishers of the audio topic bring; best effort where one of them is."""
+        """Subscribe to the types that publishers of the audio topic bring; best effort where one of them
+        is."""
         if topic != "rt" + self.wire.resolve(self.settings.audio_topic):
             return
         for name, lineage in lineages.AUDIO_TYPES.items():
@@ -64,8 +68,8 @@ class TalkerNode:
                 self.settings.audio_topic, name, lambda message: self._on_audio(message, name),
                 self.wire.qos(depth=1000, reliable=reliable), lineage), reliable)
             return
-        self.core.refuse("type", f"the publisher of {topic[2:]} sends {type_name}: AudioData, AudioDataStamped "
-                                 "(ros-drivers) or AudioStamped (mgonzs13) are understood")
+        self.core.refuse("type", f"the publisher of {topic[2:]} sends {type_name}: send AudioData or "
+                                 "AudioDataStamped (ros-drivers), or AudioStamped (mgonzs13)")
 
     def _on_audio(self, message, name):
         try:
@@ -87,19 +91,22 @@ class TalkerNode:
         self.core.interrupt()
         return "the queued audio is dropped, the mouth closes"
 
-    # -- out ------------------------------------------------------------------------------------------------------
+    # -- out
+    # ------------------------------------------------------------------------------------------------------
 
     def _publish(self, frame):
         self._motion.write(faces.fill_motion(self._motion_class(), frame, self.settings.frame_id))
         if self.settings.publish_vertices:
-            self._vertices.write(faces.fill_vertices(self._vertices_class(), frame, self._rig, self.settings.frame_id))
+            self._vertices.write(faces.fill_vertices(self._vertices_class(), frame, self._rig,
+                                                     self.settings.frame_id))
 
     def _publish_model(self, talker):
         self._rig = default_rig()
         # the writer is kept: a latched message lives as long as it
         self._model = self.wire.publisher("face_model", faces.MODEL, self.wire.qos(depth=1, latched=True))
-        self._model.write(faces.fill_model(messages.message_class(faces.MODEL)(), self._rig, talker.frame_rate,
-                                           self.settings.frame_id, time.time_ns()))
+        model = messages.message_class(faces.MODEL)()
+        self._model.write(faces.fill_model(model, self._rig, talker.frame_rate, self.settings.frame_id,
+                                           time.time_ns()))
         if self.settings.publish_vertices:
             self._vertices_class = messages.message_class(faces.VERTICES)
             self._vertices = self.wire.publisher("face_vertices", faces.VERTICES,

@@ -1,8 +1,8 @@
 """Message definitions that no standard typestore holds, as text: {type name: definition}.
 
-`LINEAGES` maps each audio lineage to its `audio_common_msgs`. Two packages share that name and differ in every type:
-the one of ros-drivers (github.com/ros-drivers/audio_common, branch ros2; BSD licence) and the one of
-github.com/mgonzs13/audio_common (MIT licence). `COMMON` holds std_srvs/Trigger
+`LINEAGES` maps each audio lineage to its `audio_common_msgs`. Two packages share that name and differ in
+every type: the one of ros-drivers (github.com/ros-drivers/audio_common, branch ros2; BSD licence) and the one
+of github.com/mgonzs13/audio_common (MIT licence). `COMMON` holds std_srvs/Trigger
 (github.com/ros2/common_interfaces, Apache-2.0) as its two halves.
 """
 
@@ -25,7 +25,9 @@ MGONZS13 = {
         "int8[] int8_data\n"
         "uint8[] uint8_data\n"),
     "audio_common_msgs/msg/AudioInfo": "int32 format\nint32 channels\nint32 rate\nint32 chunk\n",
-    "audio_common_msgs/msg/Audio": "audio_common_msgs/AudioData audio_data\naudio_common_msgs/AudioInfo info\n",
+    "audio_common_msgs/msg/Audio": (
+        "audio_common_msgs/AudioData audio_data\n"
+        "audio_common_msgs/AudioInfo info\n"),
     "audio_common_msgs/msg/AudioStamped": "std_msgs/Header header\naudio_common_msgs/Audio audio\n",
 }
 

@@ -1,7 +1,9 @@
-"""The talker's state as a diagnostic_msgs/DiagnosticArray: OK, or WARN with the reason, and the numbers behind it."""
+"""The talker's state as a diagnostic_msgs/DiagnosticArray: OK, or WARN with the reason, and the numbers
+behind it."""
 import time
 
-_ARRAY, _STATUS, _VALUE = (f"diagnostic_msgs/msg/{name}" for name in ("DiagnosticArray", "DiagnosticStatus", "KeyValue"))
+_ARRAY, _STATUS, _VALUE = (
+    f"diagnostic_msgs/msg/{name}" for name in ("DiagnosticArray", "DiagnosticStatus", "KeyValue"))
 OK, WARN = 0, 1
 
 
@@ -17,7 +19,8 @@ def verdict(numbers):
 
 
 def diagnose(core, message_class, now_ns=None, name="talker"):
-    """core: TalkerCore; message_class: called with a type name, gives the class (rclpy's or that of `messages`)."""
+    """core: TalkerCore; message_class: called with a type name, gives the class (rclpy's or that of
+    `messages`)."""
     numbers = core.statistics()
     level, text = verdict(numbers)
     status = message_class(_STATUS)()

@@ -1,4 +1,5 @@
-"""Fills our own messages from frames and rigs, by their fields alone: for rclpy's classes and for those of `messages`."""
+"""Fills our own messages from frames and rigs, by their fields alone: for rclpy's classes and for those of
+`messages`."""
 import array
 
 import numpy as np
@@ -6,7 +7,8 @@ import numpy as np
 from ..face.arkit import ARKIT_NAMES
 
 NAMES = list(ARKIT_NAMES)
-MOTION, VERTICES, MODEL = (f"streamingtalker_ros/msg/{name}" for name in ("FaceMotion", "FaceVertices", "FaceModel"))
+MOTION, VERTICES, MODEL = (
+    f"streamingtalker_ros/msg/{name}" for name in ("FaceMotion", "FaceVertices", "FaceModel"))
 
 
 def fill_header(header, ns, frame_id):

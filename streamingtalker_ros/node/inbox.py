@@ -1,4 +1,5 @@
-"""The bounded queue between the transports' threads and the worker: counts what comes, refuses what cannot be kept."""
+"""The bounded queue between the transports' threads and the worker: counts what comes, refuses what cannot be
+kept."""
 import threading
 from collections import deque
 
@@ -15,21 +16,23 @@ class Inbox:
         self.seconds = 0.0          # of audio that wait
 
     def push(self, packet, format):
-        """Queue an AudioPacket of an AudioFormat. Returns False when it is refused: empty, too long, or no room."""
+        """Queue an AudioPacket of an AudioFormat. Returns False when it is refused: empty, too long, or no
+        room."""
         seconds = len(packet.payload) / (format.frame_bytes * format.sample_rate)
         with self._lock:
             self._statistics.packets += 1
             if not len(packet.payload):
                 return self._refuse("empty", "a packet of audio without data was left out: check the sender")
             if self.seconds + seconds > self._limit + 1e-6:
-                return self._refuse("full", f"more than {self._limit:g} s of audio are waiting: send it nearer to its "
-                                            "time, or raise queue_seconds")
+                return self._refuse("full", f"more than {self._limit:g} s of audio are waiting: send it "
+                                            "nearer to its time, or raise queue_seconds")
             self.seconds += seconds
             self._packets.append((packet, seconds))
         return True
 
     def refuse(self, kind, sentence, counted=False):
-        """Count a message that is not usable; counted: it was pushed, and has been counted as a packet then."""
+        """Count a message that is not usable; counted: it was pushed, and has been counted as a packet
+        then."""
         with self._lock:
             self._statistics.packets += not counted
             self._refuse(kind, sentence)

@@ -1,7 +1,8 @@
 """Packets of audio in, pieces of 16 kHz mono on an unbroken grid of samples out.
 
-Takes `AudioPacket`s of any format; decodes, places each by the audio clock, resamples. Decides what a packet is (next,
-after a gap, duplicate, late, the beginning of a new stream) and counts it. Knows no model and no wall clock.
+Takes `AudioPacket`s of any format; decodes, places each by the audio clock, resamples. Decides what a packet
+is (next, after a gap, duplicate, late, the beginning of a new stream) and counts it. Knows no model and no
+wall clock.
 """
 import copy
 from collections import deque
@@ -22,10 +23,10 @@ _RECENT = 64  # stamps kept to tell a duplicate from a straggler
 class AudioPacket:
     """One message of audio.
 
-    payload: bytes of interleaved little-endian PCM; format: AudioFormat, or None where the message does not tell it;
-    stamp: ns, the time of its first sample, or None (then the time of arrival stands in, smoothed over the samples);
-    arrival: seconds of time.monotonic() when it was received; received: ns of the clock of the stamps at that moment,
-    needed for packets without a stamp.
+    payload: bytes of interleaved little-endian PCM; format: AudioFormat, or None where the message does not
+    tell it; stamp: ns, the time of its first sample, or None (then the time of arrival stands in, smoothed
+    over the samples); arrival: seconds of time.monotonic() when it was received; received: ns of the clock of
+    the stamps at that moment, needed for packets without a stamp.
     """
 
     payload: bytes
@@ -37,8 +38,8 @@ class AudioPacket:
 
 @dataclass
 class Piece:
-    """Audio on the grid. pcm: (n,) float32 at 16 kHz; clock: gives the stamp of its samples (`stamp_of(index, 16000)`);
-    first: it begins a new stream, of which it holds sample 0; heard: it came from a packet."""
+    """Audio on the grid. pcm: (n,) float32 at 16 kHz; clock: gives the stamp of its samples (`stamp_of(index,
+    16000)`); first: it begins a new stream, of which it holds sample 0; heard: it came from a packet."""
 
     pcm: np.ndarray
     arrival: float
@@ -62,8 +63,8 @@ class Intake:
         self._recent = deque(maxlen=_RECENT)
 
     def take(self, packet):
-        """AudioPacket -> a list of Pieces: none for a packet that is left out, two when a new stream ends an old one
-        (whose resampler still held some audio)."""
+        """AudioPacket -> a list of Pieces: none for a packet that is left out, two when a new stream ends an
+        old one (whose resampler still held some audio)."""
         format = packet.format or self.fallback
         kind = (format, packet.stamp is not None)
         pieces = []
@@ -109,7 +110,8 @@ class Intake:
         return pieces
 
     def rest(self):
-        """The packets have stopped: the audio that the resampler held, (m,) at 16 kHz; once, until audio comes again."""
+        """The packets have stopped: the audio that the resampler held, (m,) at 16 kHz; once, until audio
+        comes again."""
         if self._kind is None or self._rested:
             return np.zeros(0, np.float32)
         self._rested = True

@@ -1,8 +1,8 @@
 """The two lineages of audio_common_msgs, to and from `AudioPacket`s.
 
 Takes messages by their fields alone, so that it serves rclpy's message classes and those of `messages` alike.
-ros-drivers: AudioData, AudioDataStamped, and AudioInfo, which tells the format; mgonzs13: AudioStamped, whose arrays
-are typed and whose format is a PortAudio code.
+ros-drivers: AudioData, AudioDataStamped, and AudioInfo, which tells the format; mgonzs13: AudioStamped, whose
+arrays are typed and whose format is a PortAudio code.
 """
 import array
 import time
@@ -40,7 +40,8 @@ def stamp_ns(stamp):
 
 
 def info_format(info):
-    """AudioInfo of ros-drivers -> AudioFormat. Raises TalkerError for a coding that is not bare PCM, or a bad format."""
+    """AudioInfo of ros-drivers -> AudioFormat. Raises TalkerError for a coding that is not bare PCM, or a bad
+    format."""
     coding = info.coding_format.strip().lower()
     if coding not in _PLAIN:
         raise TalkerError(f"the audio is coded as {info.coding_format!r}: have its sender publish wave "
@@ -51,29 +52,32 @@ def info_format(info):
 def packet(message, name, format=None, now_ns=None):
     """A message of type `name` (a key of AUDIO_TYPES) -> AudioPacket.
 
-    format: what audio_info told, for ros-drivers. now_ns: the node's clock, default the system's, for messages without a
-    stamp. Raises TalkerError for a message that contradicts itself.
+    format: what audio_info told, for ros-drivers. now_ns: the node's clock, default the system's, for
+    messages without a stamp. Raises TalkerError for a message that contradicts itself.
     """
     arrival, received = time.monotonic(), time.time_ns() if now_ns is None else now_ns
     if name.endswith("AudioStamped"):
         payload, format = _typed(message.audio)
         return AudioPacket(payload, format, stamp_ns(message.header.stamp), arrival, received)
     if name.endswith("AudioDataStamped"):
-        return AudioPacket(bytes(message.audio.data), format, stamp_ns(message.header.stamp), arrival, received)
+        stamp = stamp_ns(message.header.stamp)
+        return AudioPacket(bytes(message.audio.data), format, stamp, arrival, received)
     return AudioPacket(bytes(message.data), format, None, arrival, received)
 
 
 def _typed(audio):
     info = audio.info
     if info.format not in _PORTAUDIO:
-        raise TalkerError(f"PortAudio format {info.format} is not known: send 1 (float32), 2, 8, 16 or 32 (integers)")
+        raise TalkerError(f"PortAudio format {info.format} is not known: send 1 (float32), or 2, 8, 16 or 32 "
+                          "(integers)")
     field, encoding, dtype = _PORTAUDIO[info.format]
     values = np.asarray(getattr(audio.audio_data, field), dtype)
     return values.tobytes(), AudioFormat(info.rate, info.channels, encoding)
 
 
 def fill_audio(message, name, samples, format, ns, frame_id):
-    """Write int16 samples, (n·channels,), taken at `ns`, into an AudioDataStamped or AudioStamped, the type `name`."""
+    """Write int16 samples, (n·channels,), taken at `ns`, into an AudioDataStamped or AudioStamped, the type
+    `name`."""
     fill_header(message.header, ns, frame_id)
     if name.endswith("AudioStamped"):
         info = message.audio.info

@@ -1,8 +1,9 @@
 """ROS 2 message classes for Cyclone DDS, derived at run time from the definitions themselves.
 
 Takes a type name such as "streamingtalker_ros/msg/FaceMotion", gives a dataclass whose wire form (typename,
-field widths, plain CDR of a final type) is the one that rmw_cyclonedds uses. The definitions come from `msg/*.msg`,
-from rosbags' ROS 2 Jazzy typestore, and from `definitions` for what it lacks; nothing is written twice.
+field widths, plain CDR of a final type) is the one that rmw_cyclonedds uses. The definitions come from
+`msg/*.msg`, from rosbags' ROS 2 Jazzy typestore, and from `definitions` for what it lacks; nothing is written
+twice.
 """
 import dataclasses
 from functools import lru_cache
@@ -21,8 +22,9 @@ def typestore(lineage="ros-drivers"):
     """
     typesys = require("rosbags.typesys", "reading message definitions")
     store = typesys.get_typestore(typesys.Stores.ROS2_JAZZY)
-    texts = {f"streamingtalker_ros/msg/{name}": resources.find("msg", f"{name}.msg").read_text(encoding="utf-8")
-             for name in definitions.OWN}
+    files = {name: resources.find("msg", f"{name}.msg") for name in definitions.OWN}
+    texts = {f"streamingtalker_ros/msg/{name}": file.read_text(encoding="utf-8")
+             for name, file in files.items()}
     types = {}
     for name, text in {**texts, **definitions.COMMON, **definitions.LINEAGES[lineage]}.items():
         # the parser knows messages only and files a service's halves under srv/msg/
@@ -49,7 +51,8 @@ def dds_typename(name):
 def message_class(name, lineage="ros-drivers"):
     """The Cyclone DDS class of a ROS 2 message type; all its fields have ROS's zero defaults.
 
-    name: "package/msg/Name", or "package/srv/Name_Request" and "_Response". Raises KeyError for an unknown type.
+    name: "package/msg/Name", or "package/srv/Name_Request" and "_Response". Raises KeyError for an unknown
+    type.
     """
     return _build(name, lineage if name.startswith("audio_common_msgs/") else "ros-drivers")
 

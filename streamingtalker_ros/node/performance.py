@@ -1,8 +1,9 @@
-"""The rules of the talker node: queued audio packets in, face frames out at the right moment; without threads.
+"""The rules of the talker node: queued audio packets in, face frames out at the right moment; without
+threads.
 
-`push` queues a packet, `step` does at most one frame's work and says how long nothing is to be done. Every rule of
-docs/node.md (pacing, idle, overload, interruption, new streams) stands here; the clock is handed in, so that tests tell
-the time. Positions are samples at 16 kHz from frame 0 of the current stream.
+`push` queues a packet, `step` does at most one frame's work and says how long nothing is to be done. Every
+rule of docs/node.md (pacing, idle, overload, interruption, new streams) stands here; the clock is handed in,
+so that tests tell the time. Positions are samples at 16 kHz from frame 0 of the current stream.
 """
 import math
 from collections import deque
@@ -15,16 +16,17 @@ from .inbox import Inbox
 from .intake import RATE, Intake, Piece
 from .seam import Seam
 
-REST = int(0.24 * RATE)       # silence that closes the mouth: its gate falls within 160 ms, and 80 ms are looked ahead
+# silence that closes the mouth: its gate falls within 160 ms, and 80 ms are looked ahead
+REST = int(0.24 * RATE)
 SLEW = 0.002                  # share of real time by which the pace follows a sender whose clock runs off
 _ORDER = 500_000_000          # ns; stamps may go back by more than this only
 
 
 @dataclass(frozen=True)
 class FaceFrame:
-    """One frame to publish. index: in its stream; stamp: ns, time of its first audio sample; weights: (52,) float32;
-    head: (4,) float32 xyzw; speaking: bool; idle: its time holds no received audio; arrival: seconds of
-    time.monotonic() when it could be made at the earliest, None where our own silence completed it."""
+    """One frame to publish. index: in its stream; stamp: ns, time of its first audio sample; weights: (52,)
+    float32; head: (4,) float32 xyzw; speaking: bool; idle: its time holds no received audio; arrival: seconds
+    of time.monotonic() when it could be made at the earliest, None where our own silence completed it."""
 
     index: int
     stamp: int
@@ -36,8 +38,8 @@ class FaceFrame:
 
 
 class Performance:
-    """talker: streaming.Talker; settings: Settings; publish: called with each FaceFrame; clock: seconds, monotonic;
-    complain: called with (kind, sentence) for what is wrong with a packet."""
+    """talker: streaming.Talker; settings: Settings; publish: called with each FaceFrame; clock: seconds,
+    monotonic; complain: called with (kind, sentence) for what is wrong with a packet."""
 
     def __init__(self, talker, settings, statistics, publish, clock, complain):
         self.talker, self.statistics = talker, statistics
@@ -51,7 +53,8 @@ class Performance:
         self.settings = settings
         self._clear()
 
-    # -- from any thread ------------------------------------------------------------------------------------------
+    # -- from any thread
+    # ------------------------------------------------------------------------------------------
 
     def push(self, packet):
         """Queue an AudioPacket. Returns False when it is refused: empty, too long, or the queue is full."""
@@ -90,11 +93,12 @@ class Performance:
         """Whether the mouth is closed by an interruption, or there is no face yet."""
         return not self._inbox.asked and (self._frames is None or self._seam.closed)
 
-    # -- the worker's ---------------------------------------------------------------------------------------------
+    # -- the worker's
+    # ---------------------------------------------------------------------------------------------
 
     def step(self):
-        """Do the next piece of work. Returns the seconds in which there is nothing to do unless a packet or a request
-        comes: 0 for "call again", None for "until something comes"."""
+        """Do the next piece of work. Returns the seconds in which there is nothing to do unless a packet or a
+        request comes: 0 for "call again", None for "until something comes"."""
         for action in self._inbox.requests():
             action()
         if not self._pieces and not self._pull():
@@ -205,7 +209,8 @@ class Performance:
         hop = self.talker.hop
         owed = math.ceil(self._end / hop) * hop + self._ahead - self._position - self._waiting()
         if owed > 0:
-            self._pieces.append(Piece(np.zeros(owed, np.float32), arrival, self._clock_of_stream, heard=False))
+            silence = np.zeros(owed, np.float32)
+            self._pieces.append(Piece(silence, arrival, self._clock_of_stream, heard=False))
 
     def _open(self, piece):
         """Begin a new stream with its first piece."""
@@ -215,7 +220,7 @@ class Performance:
         self._fed = self._end = 0
         self._splices = [(0, 0)]
         self._rest, self._frames = None, 0
-        self._anchor = max(piece.arrival, audible)   # not before the voice that is still being heard has ended
+        self._anchor = max(piece.arrival, audible)   # not before the voice that is still heard has ended
         self._stream.reset(self.settings.seed)
         self._seam.cut()
         self.statistics.streams += 1
@@ -223,7 +228,8 @@ class Performance:
         self._sort(pieces)
 
     def _follow(self, piece, position):
-        """Live senders' clocks run off by some ppm: let the pace follow them, never a burst of early audio."""
+        """Live senders' clocks run off by some ppm: let the pace follow them, never a burst of early
+        audio."""
         early, seconds = self._anchor + position / RATE - piece.arrival, len(piece.pcm) / RATE
         if abs(early) < 0.25 and piece.arrival - self._came > seconds / 2:
             self._anchor -= min(max(early, -SLEW * seconds), SLEW * seconds)
@@ -295,10 +301,12 @@ class Performance:
             if ready is not None:
                 self.statistics.latency.add(self._clock() - ready)
 
-    # -- silence of our own ---------------------------------------------------------------------------------------
+    # -- silence of our own
+    # ---------------------------------------------------------------------------------------
 
     def _rest_step(self):
-        """No audio is there: after `idle_after` bring the mouth to rest, then keep the face alive at the frame rate."""
+        """No audio is there: after `idle_after` bring the mouth to rest, then keep the face alive at the
+        frame rate."""
         if self._frames is None:
             return None
         now, hop = self._clock(), self.talker.hop
@@ -332,13 +340,15 @@ class Performance:
         self._hear(np.zeros(count, np.float32), None)
         return 0
 
-    # -- overload -------------------------------------------------------------------------------------------------
+    # -- overload
+    # -------------------------------------------------------------------------------------------------
 
     def _catch_up(self):
         """When the audio at hand is older than `overload_after`, skip whole frames up to the newest audio."""
         now, piece = self._clock(), self._pieces[0]
         hop = self.talker.hop
-        if not piece.heard or now - max(piece.arrival, self._audible(self._position)) < self.settings.overload_after:
+        lag = now - max(piece.arrival, self._audible(self._position))
+        if not piece.heard or lag < self.settings.overload_after:
             return
         while not self._next and self._inbox and self._waiting() + self._position < self._heard_by(now):
             self._pull()
@@ -350,8 +360,8 @@ class Performance:
         self._splice(skip)
         self.statistics.overloads += 1
         self.statistics.dropped += skip
-        self._complain("overload", f"the model is too slow for this machine: {skip} frames of old audio were skipped to "
-                                   "catch up; set fewer steps or another device")
+        self._complain("overload", f"the model is too slow for this machine: {skip} frames of old audio were "
+                                   "skipped to catch up; set fewer steps or another device")
 
     def _splice(self, skip):
         """Leave out `skip` frames before the next that the model hears."""
@@ -362,7 +372,8 @@ class Performance:
         return sum(len(piece.pcm) for piece in self._pieces)
 
     def _audible(self, position):
-        """Time at which the audio of a position is due to be fed, so that the frame before it leaves in time."""
+        """Time at which the audio of a position is due to be fed, so that the frame before it leaves in
+        time."""
         return self._anchor + (position - self._ahead - self.talker.hop) / RATE
 
     def _heard_by(self, now):

@@ -11,7 +11,8 @@ from .wire import Wire
 
 @dataclass(frozen=True)
 class Recorded:
-    """One FaceMotion. arrival: seconds of time.monotonic(); stamp: ns; weights: (n,) float32; head: (4,) xyzw."""
+    """One FaceMotion. arrival: seconds of time.monotonic(); stamp: ns; weights: (n,) float32; head: (4,)
+    xyzw."""
 
     arrival: float
     stamp: int
@@ -24,7 +25,8 @@ class Recorded:
 
 
 class FaceMotionRecorder:
-    """Collects in `frames` (a list of Recorded) what is published on `topic` until `close`. A context manager."""
+    """Collects in `frames` (a list of Recorded) what is published on `topic` until `close`. A context
+    manager."""
 
     def __init__(self, domain=None, topic="face_motion", namespace="", name="face_motion_recorder"):
         self.frames = []
@@ -60,9 +62,10 @@ class FaceMotionRecorder:
 
     def _on_motion(self, message):
         head = message.head
-        recorded = Recorded(time.monotonic(), stamp_ns(message.header.stamp) or 0, message.frame,
-                            message.header.frame_id, tuple(message.names), np.array(message.weights, np.float32),
-                            np.array([head.x, head.y, head.z, head.w], np.float32), message.speaking)
+        recorded = Recorded(
+            time.monotonic(), stamp_ns(message.header.stamp) or 0, message.frame, message.header.frame_id,
+            tuple(message.names), np.array(message.weights, np.float32),
+            np.array([head.x, head.y, head.z, head.w], np.float32), message.speaking)
         with self._came:
             self.frames.append(recorded)
             self._came.notify_all()

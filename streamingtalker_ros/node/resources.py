@@ -1,8 +1,8 @@
 """Finds the package's msg/ and config/ files wherever it was installed.
 
 Takes "msg" or "config" and a file name, gives a Path. Three homes exist: the source tree (and an editable or
-symlinked install), the wheel, where both folders lie inside the package, and a colcon install, where they lie in
-share/streamingtalker_ros beside the Python code's prefix.
+symlinked install), the wheel, where both folders lie inside the package, and a colcon install, where they lie
+in share/streamingtalker_ros beside the Python code's prefix.
 """
 from pathlib import Path
 
@@ -21,7 +21,7 @@ def find(kind, name, package=None):
         # the file is asked for, not the folder: a colcon install has generated code under the package's msg/
         if (home / name).is_file():
             return home / name
-    raise TalkerError(f"{kind}/{name} is missing from the installation of {package}: install the package again")
+    raise TalkerError(f"{kind}/{name} is missing from {package}: install the package again")
 
 
 def _homes(package, kind):

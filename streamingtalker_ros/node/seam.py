@@ -1,8 +1,9 @@
-"""Keeps the face from jumping where its motion is cut: at the beginning of a new stream, and after an interruption.
+"""Keeps the face from jumping where its motion is cut: at the beginning of a new stream, and after an
+interruption.
 
-Takes a frame's weights (52,) and head (4,) and gives them changed for a few frames. A new stream begins with what was
-left of the old face (the difference of the two, which fades over `FADE` frames); an interruption closes the mouth over
-`CLOSE` frames.
+Takes a frame's weights (52,) and head (4,) and gives them changed for a few frames. A new stream begins with
+what was left of the old face (the difference of the two, which fades over `FADE` frames); an interruption
+closes the mouth over `CLOSE` frames.
 """
 import numpy as np
 
@@ -23,7 +24,8 @@ def multiply(a, b):
 
 
 def part(rotation, share):
-    """`share` (0..1) of a rotation, quaternion xyzw (4,) -> (4,), along the straight line between it and none."""
+    """`share` (0..1) of a rotation, quaternion xyzw (4,) -> (4,), along the straight line between it and
+    none."""
     rotation = rotation if rotation[3] >= 0 else -rotation
     mixed = share * rotation + (1 - share) * np.array([0.0, 0.0, 0.0, 1.0])
     return mixed / np.linalg.norm(mixed)

@@ -1,7 +1,8 @@
-"""The talker node's parameters: name, type, default, range, meaning and whether it may change while the node runs.
+"""The talker node's parameters: name, type, default, range, meaning and whether it may change while the node
+runs.
 
-They are written here once. The rclpy node makes its descriptors from `PARAMETERS`, the node without ROS reads the same
-YAML file through `load`; both hand a `Settings` to the core.
+They are written here once. The rclpy node makes its descriptors from `PARAMETERS`, the node without ROS reads
+the same YAML file through `load`; both hand a `Settings` to the core.
 """
 import dataclasses
 from dataclasses import dataclass, field
@@ -16,41 +17,51 @@ NODE_NAME = "talker"
 
 
 def _parameter(default, text, *, range=None, choices=None, live=False):
-    """live: may change while the node runs; range: (lowest, highest), both allowed; choices: the allowed strings."""
+    """live: may change while the node runs; range: (lowest, highest), both allowed; choices: the allowed
+    strings."""
     return field(default=default, metadata={"text": text, "range": range, "choices": choices, "live": live})
 
 
 @dataclass(frozen=True)
 class Settings:
-    """One set of parameter values; construction raises TalkerError for a value of the wrong type or out of its range."""
+    """One set of parameter values; construction raises TalkerError for a value of the wrong type or out of
+    its range."""
 
     model: str = _parameter("", "Folder of the checkpoint; empty for the default one inside the package.")
-    device: str = _parameter("auto", "Where the diffusion runs: auto (CUDA where it is), cuda, cuda:N or cpu.")
-    frame_id: str = _parameter("head", "frame_id of the published headers: the frame that the face is fixed to.")
+    device: str = _parameter(
+        "auto", "Where the diffusion runs: auto (CUDA where it is), cuda, cuda:N or cpu.")
+    frame_id: str = _parameter(
+        "head", "frame_id of the published headers: the frame that the face is fixed to.")
     audio_topic: str = _parameter("audio", "Topic of the audio, relative to the node's namespace.")
-    audio_info_topic: str = _parameter("audio_info", "Topic of the audio's format (audio_common_msgs of ros-drivers).")
+    audio_info_topic: str = _parameter(
+        "audio_info", "Topic of the audio's format (audio_common_msgs of ros-drivers).")
     sample_format: str = _parameter(
         "s16", "Encoding of a payload whose message and audio_info do not tell it, little-endian.",
         choices=("u8", "s8", "s16", "s24", "s32", "f32"))
     sample_rate: int = _parameter(16000, "Its samples per second.", range=(LOWEST_RATE, HIGHEST_RATE))
     channels: int = _parameter(1, "Its interleaved channels.", range=(1, 64))
-    seed: int = _parameter(0, "Seed of the voice's noise: other numbers give other blinks, brows and head motion.",
-                           range=(0, 2**31 - 1), live=True)
+    seed: int = _parameter(
+        0, "Seed of the voice's noise: other numbers give other blinks, brows and head motion.",
+        range=(0, 2**31 - 1), live=True)
     style: str = _parameter("", "Speaking style, one of the checkpoint's; empty for its first.", live=True)
-    steps: int = _parameter(0, "Diffusion steps per frame; 0 for the checkpoint's own number.", range=(0, 1000),
-                            live=True)
-    idle: bool = _parameter(True, "Go on with idle frames when the audio stops; false publishes nothing then.",
-                            live=True)
-    idle_after: float = _parameter(0.1, "Seconds without audio (1.5 packets, if longer) until the mouth goes to rest.",
-                                   range=(0.05, 0.5), live=True)
-    pacing: str = _parameter("audio", "audio: a frame leaves no earlier than its audio would be heard; none: at once.",
-                             choices=("audio", "none"), live=True)
-    queue_seconds: float = _parameter(60.0, "Audio sent ahead of its time that is kept; what comes beyond is refused.",
-                                      range=(1.0, 600.0))
-    overload_after: float = _parameter(0.5, "Seconds of lag after which old audio is skipped to catch up.",
-                                       range=(0.2, 10.0), live=True)
-    publish_vertices: bool = _parameter(False, "Publish face_vertices too: the default head's offsets for each frame.")
-    autostart: bool = _parameter(True, "With ROS: configure and activate by itself; without ROS it always does.")
+    steps: int = _parameter(
+        0, "Diffusion steps per frame; 0 for the checkpoint's own number.", range=(0, 1000), live=True)
+    idle: bool = _parameter(
+        True, "Go on with idle frames when the audio stops; false publishes nothing then.", live=True)
+    idle_after: float = _parameter(
+        0.1, "Seconds without audio (1.5 packets, if longer) until the mouth goes to rest.",
+        range=(0.05, 0.5), live=True)
+    pacing: str = _parameter(
+        "audio", "audio: a frame leaves no earlier than its audio would be heard; none: at once.",
+        choices=("audio", "none"), live=True)
+    queue_seconds: float = _parameter(
+        60.0, "Audio sent ahead of its time that is kept; what comes beyond is refused.", range=(1.0, 600.0))
+    overload_after: float = _parameter(
+        0.5, "Seconds of lag after which old audio is skipped to catch up.", range=(0.2, 10.0), live=True)
+    publish_vertices: bool = _parameter(
+        False, "Publish face_vertices too: the default head's offsets for each frame.")
+    autostart: bool = _parameter(
+        True, "With ROS: configure and activate by itself; without ROS it always does.")
 
     def __post_init__(self):
         for parameter in dataclasses.fields(self):
@@ -75,11 +86,13 @@ def checked(parameter, value):
     if kind is float and type(value) is int:
         value = float(value)
     if type(value) is not kind:
-        raise TalkerError(f"parameter {name} is {value!r}, of type {type(value).__name__}: give a {kind.__name__}")
+        raise TalkerError(f"parameter {name} is {value!r}, of type {type(value).__name__}: "
+                          f"give a {kind.__name__}")
     if meta["choices"] and value not in meta["choices"]:
         raise TalkerError(f"parameter {name} is {value!r}: choose one of {', '.join(meta['choices'])}")
     if meta["range"] and not meta["range"][0] <= value <= meta["range"][1]:
-        raise TalkerError(f"parameter {name} is {value}: give a value from {meta['range'][0]} to {meta['range'][1]}")
+        lowest, highest = meta["range"]
+        raise TalkerError(f"parameter {name} is {value}: give a value from {lowest} to {highest}")
     return value
 
 
@@ -94,19 +107,21 @@ def from_values(values):
 def load(path=None, node=NODE_NAME):
     """Read a ROS 2 parameter file -> dict of values of the node.
 
-    path: a YAML file, default the package's config/talker.yaml. Takes the sections `/**` and then the node's own name,
-    with or without a leading slash. Raises TalkerError when the file is not there or not of that form.
+    path: a YAML file, default the package's config/talker.yaml. Takes the sections `/**` and then the node's
+    own name, with or without a leading slash. Raises TalkerError when the file is not there or not of that
+    form.
     """
     path = path or resources.find("config", "talker.yaml")
     try:
         with open(path, encoding="utf-8") as file:
             document = yaml.safe_load(file)
     except OSError as error:
-        raise TalkerError(f"the parameter file {path} cannot be read ({error.strerror}): check its path") from None
+        raise TalkerError(f"the parameter file {path} cannot be read ({error.strerror}): "
+                          "check its path") from None
     except yaml.YAMLError as error:
-        where = getattr(error, "problem_mark", None)
-        raise TalkerError(f"the parameter file {path} is not YAML{f', line {where.line + 1}' if where else ''}: "
-                          "check its indentation") from None
+        mark = getattr(error, "problem_mark", None)
+        where = f", line {mark.line + 1}" if mark else ""
+        raise TalkerError(f"the parameter file {path} is not YAML{where}: check its indentation") from None
     values = {}
     for name in ("/**", node, f"/{node}"):
         section = document.get(name) if isinstance(document, dict) else None
@@ -123,7 +138,8 @@ def parse_assignment(text):
     """"name=value" of a command line -> (name, value of the parameter's type). Raises TalkerError."""
     name, equals, value = text.partition("=")
     if not equals or name not in PARAMETERS:
-        raise TalkerError(f"{text!r} sets no parameter: write name=value with a name of {', '.join(PARAMETERS)}")
+        raise TalkerError(f"{text!r} sets no parameter: write name=value with a name of "
+                          f"{', '.join(PARAMETERS)}")
     if PARAMETERS[name].type is str:
         return name, value
     try:

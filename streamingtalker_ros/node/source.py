@@ -1,7 +1,8 @@
 """The audio source: a file or the microphone, published in real time as either lineage of audio_common_msgs.
 
-Packets carry signed 16-bit samples at the file's own rate; a packet's stamp is the time of its first sample: the start
-in wall time plus samples / rate. ros-drivers: AudioDataStamped and AudioInfo; mgonzs13: AudioStamped.
+Packets carry signed 16-bit samples at the file's own rate; a packet's stamp is the time of its first sample:
+the start in wall time plus samples / rate. ros-drivers: AudioDataStamped and AudioInfo; mgonzs13:
+AudioStamped.
 """
 import queue
 import time
@@ -15,19 +16,22 @@ from . import lineages, messages
 from .wire import Wire
 
 _SECOND = 1_000_000_000
-TYPES = {"ros-drivers": "audio_common_msgs/msg/AudioDataStamped", "mgonzs13": "audio_common_msgs/msg/AudioStamped"}
+TYPES = {"ros-drivers": "audio_common_msgs/msg/AudioDataStamped",
+         "mgonzs13": "audio_common_msgs/msg/AudioStamped"}
 
 
 class AudioSource:
-    """A node that publishes audio. lineage: a key of TYPES; rate: Hz; topic: of the audio, `audio_info` beside it."""
+    """A node that publishes audio. lineage: a key of TYPES; rate: Hz; topic: of the audio, `audio_info`
+    beside it."""
 
-    def __init__(self, rate, lineage="ros-drivers", topic="audio", namespace="", domain=None, frame_id="microphone"):
+    def __init__(self, rate, lineage="ros-drivers", topic="audio", namespace="", domain=None,
+                 frame_id="microphone"):
         self.format = AudioFormat(rate, 1, "s16")
         self._name, self._frame_id = TYPES[lineage], frame_id
         self._wire = Wire("audio_source", namespace, domain)
         self._made = messages.message_class(self._name, lineage)
-        # ros-drivers' audio_capture is reliable, depth 10; mgonzs13's audio_capturer best effort, depth 5: both could
-        # lose packets to a busy subscriber, so that this one is reliable and deep for either
+        # ros-drivers' audio_capture is reliable, depth 10; mgonzs13's audio_capturer best effort, depth 5:
+        # both could lose packets to a busy subscriber, so that this one is reliable and deep for either
         self._writer = self._wire.audio_publisher(topic, self._name, lineage, self._wire.qos(depth=1000))
         self._info = None
         if lineage == "ros-drivers":
@@ -36,7 +40,8 @@ class AudioSource:
         self._wire.start()
 
     def wait_for_subscriber(self, timeout, settle=0.3):
-        """Wait until somebody listens, and `settle` seconds more for others who have just discovered this node.
+        """Wait until somebody listens, and `settle` seconds more for others who have just discovered this
+        node.
 
         Returns whether somebody listens, after at most `timeout` seconds.
         """
@@ -58,7 +63,8 @@ class AudioSource:
 
     def publish(self, samples, stamp):
         """samples: (n,) int16, taken at `stamp` (ns)."""
-        self._writer.write(lineages.fill_audio(self._made(), self._name, samples, self.format, stamp, self._frame_id))
+        self._writer.write(lineages.fill_audio(self._made(), self._name, samples, self.format, stamp,
+                                               self._frame_id))
 
     def close(self, linger=0.2):
         """Leave, `linger` seconds after the last packet so that a slow subscriber gets it."""
@@ -74,8 +80,8 @@ def load(path):
 
 
 def blocks(samples, rate, packet=0.02, pace=1.0):
-    """Cut samples, (n,) int16 at `rate` Hz, into packets of `packet` seconds (the last may be shorter) and yield each
-    (stamp in ns, samples) when its last sample would have been heard, as a microphone sends it.
+    """Cut samples, (n,) int16 at `rate` Hz, into packets of `packet` seconds (the last may be shorter) and
+    yield each (stamp in ns, samples) when its last sample would have been heard, as a microphone sends it.
 
     pace: 1.0 for real time, n for n times faster, 0 for all at once; the stamps are those of real time.
     """
@@ -90,18 +96,20 @@ def blocks(samples, rate, packet=0.02, pace=1.0):
 
 
 def microphone(rate, packet=0.02, seconds=None, device=None):
-    """Yield (stamp in ns, (n,) int16) packets of the microphone until `seconds` have passed (None: without end).
+    """Yield (stamp in ns, (n,) int16) packets of the microphone until `seconds` have passed (None: without
+    end).
 
-    Stamps count samples from the first block's arrival, so that they carry the sound card's clock and no jitter.
-    Raises TalkerError when there is no microphone.
+    Stamps count samples from the first block's arrival, so that they carry the sound card's clock and no
+    jitter. Raises TalkerError when there is no microphone.
     """
     sounddevice = require("sounddevice", "the microphone")
     heard = queue.Queue()
     size = max(1, round(packet * rate))
     sent, start = 0, None
     try:
-        with sounddevice.RawInputStream(samplerate=rate, channels=1, dtype="int16", blocksize=size, device=device,
-                                        callback=lambda data, *_: heard.put((bytes(data), time.time_ns()))):
+        with sounddevice.RawInputStream(
+                samplerate=rate, channels=1, dtype="int16", blocksize=size, device=device,
+                callback=lambda data, *_: heard.put((bytes(data), time.time_ns()))):
             while seconds is None or sent < seconds * rate:
                 data, now = heard.get()
                 block = np.frombuffer(data, np.int16)
@@ -109,5 +117,5 @@ def microphone(rate, packet=0.02, seconds=None, device=None):
                 yield start + sent * _SECOND // rate, block
                 sent += len(block)
     except (sounddevice.PortAudioError, ValueError) as error:
-        raise TalkerError(f"the microphone cannot be opened ({error}): check that one is plugged in, or play a file") \
-            from None
+        raise TalkerError(f"the microphone cannot be opened ({error}): check that one is plugged in, or play "
+                          "a file") from None

@@ -31,7 +31,7 @@ class Statistics:
     """Counters since the start. Only the core's worker writes them, except `packets` and `refused`."""
 
     packets: int = 0          # offered to the core
-    refused: int = 0          # of those, not usable: unknown encoding, empty, longer than the queue, queue full
+    refused: int = 0          # of those, not usable: of unknown encoding, empty, too long, no room
     frames: int = 0           # published frames of audio
     idle_frames: int = 0      # published frames of silence of our own, after the audio
     dropped: int = 0          # frames of audio that were skipped under overload, or failed
@@ -52,7 +52,8 @@ class Statistics:
 
     def as_dict(self):
         """Numbers only: the counters, latency percentiles in milliseconds, busy seconds."""
-        values = {item.name: getattr(self, item.name) for item in dataclasses.fields(self) if item.name != "latency"}
+        values = {item.name: getattr(self, item.name)
+                  for item in dataclasses.fields(self) if item.name != "latency"}
         values["busy"] = round(self.busy, 4)
         for percent in (50, 99):
             values[f"latency_p{percent}_ms"] = round(1000 * self.latency.percentile(percent), 2)
@@ -61,6 +62,7 @@ class Statistics:
     def summary(self):
         """The counts of frames and the latency, as one line."""
         value = self.as_dict()
+        p50, p99 = value["latency_p50_ms"], value["latency_p99_ms"]
         return (f"frames of audio {value['frames']}, idle {value['idle_frames']}, dropped {value['dropped']}, "
-                f"latency p50 {value['latency_p50_ms']:.1f} ms p99 {value['latency_p99_ms']:.1f} ms "
+                f"latency p50 {p50:.1f} ms p99 {p99:.1f} ms "
                 "(from the arrival of the last needed sample to publication)")

@@ -1,8 +1,9 @@
 """One ROS 2 node on the wire without ROS: publishers, subscriptions and Trigger services over Cyclone DDS.
 
-Takes relative or absolute ROS names and type names ("package/msg/Name"); topics, types, QoS, type hashes and the graph
-announcement are those of rmw_cyclonedds, so that ROS 2 peers see an ordinary node. Callbacks run in one thread.
-Honours ROS_DOMAIN_ID, CYCLONEDDS_URI, ROS_LOCALHOST_ONLY and ROS_AUTOMATIC_DISCOVERY_RANGE=LOCALHOST.
+Takes relative or absolute ROS names and type names ("package/msg/Name"); topics, types, QoS, type hashes and
+the graph announcement are those of rmw_cyclonedds, so that ROS 2 peers see an ordinary node. Callbacks run in
+one thread. Honours ROS_DOMAIN_ID, CYCLONEDDS_URI, ROS_LOCALHOST_ONLY and
+ROS_AUTOMATIC_DISCOVERY_RANGE=LOCALHOST.
 """
 import os
 import threading
@@ -13,28 +14,32 @@ from ..errors import TalkerError, require
 from . import messages
 
 _DISCOVERY = ("<CycloneDDS><Domain>{general}<Discovery><ParticipantIndex>auto</ParticipantIndex>"
-              "<MaxAutoParticipantIndex>32</MaxAutoParticipantIndex><Peers><Peer address=\"localhost\"/></Peers>"
+              "<MaxAutoParticipantIndex>32</MaxAutoParticipantIndex>"
+              "<Peers><Peer address=\"localhost\"/></Peers>"
               "</Discovery></Domain></CycloneDDS>")
-# on the local host alone rmw_cyclonedds announces itself to 127.0.0.1, and Cyclone DDS 11 hears chosen interfaces only
-_LOCALHOST = ("<General><AllowMulticast>false</AllowMulticast><Interfaces><NetworkInterface address=\"127.0.0.1\"/>"
-              "</Interfaces></General>")
+# on the local host alone rmw_cyclonedds announces itself to 127.0.0.1, and Cyclone DDS 11 hears chosen
+# interfaces only
+_LOCALHOST = ("<General><AllowMulticast>false</AllowMulticast>"
+              "<Interfaces><NetworkInterface address=\"127.0.0.1\"/></Interfaces></General>")
 _SECOND = 1_000_000_000
 _domains = {}  # domains whose configuration this process has set; Cyclone DDS takes it once per process
 
 
 def domain_id(domain=None):
-    """The given domain, or that of ROS_DOMAIN_ID, or 0. Raises TalkerError when it is no number of 0 to 232."""
+    """The given domain, or that of ROS_DOMAIN_ID, or 0. Raises TalkerError when it is no number of 0 to
+    232."""
     value = os.environ.get("ROS_DOMAIN_ID") or "0" if domain is None else str(domain)
     if not value.isdigit() or int(value) > 232:
-        raise TalkerError(f"{value!r} is no ROS domain: set ROS_DOMAIN_ID, or --domain, to a number of 0 to 232")
+        raise TalkerError(f"{value!r} is no ROS domain: set ROS_DOMAIN_ID, or --domain, to a number of "
+                          "0 to 232")
     return int(value)
 
 
 class Wire:
     """A node named `node` in `namespace`, in a ROS domain (a number, or None for ROS_DOMAIN_ID).
 
-    `subscribe`, `serve` and `every` register callbacks; they run in the thread that `start` begins, one at a time.
-    Raises TalkerError when the domain cannot be joined.
+    `subscribe`, `serve` and `every` register callbacks; they run in the thread that `start` begins, one at a
+    time. Raises TalkerError when the domain cannot be joined.
     """
 
     def __init__(self, node, namespace="", domain=None, warn=print):
@@ -66,20 +71,23 @@ class Wire:
             return self._dds["domain"].DomainParticipant(
                 domain, self._dds["qos"].Qos(self._policy.Userdata(b"enclave=/;")))
         except self._dds["core"].DDSException as error:
-            raise TalkerError(f"DDS domain {domain} cannot be joined ({error.msg}): check CYCLONEDDS_URI and that a "
-                              "network interface, if only the loopback, is up") from None
+            raise TalkerError(f"DDS domain {domain} cannot be joined ({error.msg}): check CYCLONEDDS_URI and "
+                              "that a network interface, if only the loopback, is up") from None
 
-    # -- names and QoS --------------------------------------------------------------------------------------------
+    # -- names and QoS
+    # --------------------------------------------------------------------------------------------
 
     def resolve(self, name):
-        """A ROS name -> the full one: "audio" -> "/ns/audio", "~/reset" -> "/ns/talker/reset", "/x" -> "/x"."""
+        """A ROS name -> the full one: "audio" -> "/ns/audio", "~/reset" -> "/ns/talker/reset", "/x" ->
+        "/x"."""
         base = self.namespace.rstrip("/")
         if name.startswith("/"):
             return name
         return f"{base}/{self.node}{name[1:]}" if name.startswith("~") else f"{base}/{name}"
 
     def qos(self, depth=10, reliable=True, latched=False):
-        """ROS's usual QoS: keep-last depth, reliable or best effort, volatile or (latched) transient local."""
+        """ROS's usual QoS: keep-last depth, reliable or best effort, volatile or (latched) transient
+        local."""
         policy = self._policy
         return [policy.History.KeepLast(depth),
                 policy.Reliability.Reliable(_SECOND) if reliable else policy.Reliability.BestEffort,
@@ -90,10 +98,12 @@ class Wire:
         return self._dds["qos"].Qos(*policies, self._policy.Userdata(user),
                                     self._policy.WriterDataLifecycle(autodispose=False))
 
-    # -- topics ---------------------------------------------------------------------------------------------------
+    # -- topics
+    # ---------------------------------------------------------------------------------------------------
 
     def publisher(self, topic, name, qos=None):
-        """A DataWriter of ROS type `name` on a ROS topic; `write` takes instances of `messages.message_class(name)`."""
+        """A DataWriter of ROS type `name` on a ROS topic; `write` takes instances of
+        `messages.message_class(name)`."""
         writer = self._writer("rt" + self.resolve(topic), name, qos or self.qos())
         self.announce()
         return writer
@@ -137,7 +147,8 @@ class Wire:
 
     def _listen(self, reader, callback, batch=64):
         core = self._dds["core"]
-        condition = core.ReadCondition(reader, core.ViewState.Any | core.InstanceState.Any | core.SampleState.Any)
+        condition = core.ReadCondition(
+            reader, core.ViewState.Any | core.InstanceState.Any | core.SampleState.Any)
 
         def empty():
             while samples := reader.take(batch):
@@ -151,10 +162,12 @@ class Wire:
             self._waitset.attach(condition)
         return handle
 
-    # -- services, discovery, timers --------------------------------------------------------------------------------
+    # -- services, discovery, timers
+    # --------------------------------------------------------------------------------
 
     def serve(self, service, callback):
-        """A std_srvs/srv/Trigger service; `callback()` returns the answer's message, or raises to answer failure."""
+        """A std_srvs/srv/Trigger service; `callback()` returns the answer's message, or raises to answer
+        failure."""
         name = self.resolve(service)
         extra = f"serviceid={'.'.join(f'{byte:x}' for byte in uuid.uuid4().bytes)};"
         request, response = (f"std_srvs/srv/Trigger_{half}" for half in ("Request", "Response"))
@@ -177,10 +190,12 @@ class Wire:
         self.announce()
 
     def watch_publishers(self, callback):
-        """Call `callback(topic, DDS type name, whether it is reliable)` for every publisher that is discovered."""
+        """Call `callback(topic, DDS type name, whether it is reliable)` for every publisher that is
+        discovered."""
         builtin, core = self._dds["builtin"], self._dds["core"]
         reader = builtin.BuiltinDataReader(self.participant, builtin.BuiltinTopicDcpsPublication)
-        condition = core.ReadCondition(reader, core.ViewState.Any | core.InstanceState.Any | core.SampleState.Any)
+        condition = core.ReadCondition(
+            reader, core.ViewState.Any | core.InstanceState.Any | core.SampleState.Any)
         best_effort = self._policy.Reliability.BestEffort
 
         def empty():
@@ -210,11 +225,13 @@ class Wire:
 
         with self._lock:
             readers, writers = (gids(entities) for entities in self._endpoints)
-            self._discovery.write(info(gid=gid(data=list(self.participant.guid.bytes)), node_entities_info_seq=[
-                node(node_namespace=self.namespace, node_name=self.node, reader_gid_seq=readers,
-                     writer_gid_seq=writers)]))
+            entry = node(node_namespace=self.namespace, node_name=self.node, reader_gid_seq=readers,
+                         writer_gid_seq=writers)
+            self._discovery.write(info(gid=gid(data=list(self.participant.guid.bytes)),
+                                       node_entities_info_seq=[entry]))
 
-    # -- the thread -----------------------------------------------------------------------------------------------
+    # -- the thread
+    # -----------------------------------------------------------------------------------------------
 
     def start(self):
         self._thread = threading.Thread(target=self._spin, name="dds", daemon=True)
@@ -259,4 +276,5 @@ class Wire:
         try:
             callback()
         except Exception as error:   # a message that cannot be read, a peer's strange type: the node lives on
-            self.warn(f"a DDS message could not be handled ({type(error).__name__}: {error}): it was left out")
+            self.warn(f"a DDS message could not be handled ({type(error).__name__}: {error}): "
+                      "it was left out")
