@@ -1,6 +1,7 @@
 """The talker and a voice: an audio file (by default the demo's sentence) is spoken, then everything ends.
 
-ros2 launch streamingtalker_ros demo.launch.py [file:=mine.wav] [loop:=true]; watch with `ros2 topic echo /face_motion`.
+ros2 launch streamingtalker_ros demo.launch.py [file:=mine.wav] [loop:=true]
+Watch it with `ros2 topic echo /face_motion`.
 """
 from pathlib import Path
 
@@ -20,7 +21,8 @@ REST = 1.0  # s after the voice in which the face comes to rest
 
 
 def generate_launch_description():
-    loop = PythonExpression(["'--loop' if '", LaunchConfiguration("loop"), "'.lower() == 'true' else '--once'"])
+    loop = PythonExpression(["'--loop' if '", LaunchConfiguration("loop"),
+                             "'.lower() == 'true' else '--once'"])
     player = Node(package="streamingtalker_ros", executable="play", output="screen",
                   arguments=[LaunchConfiguration("file"), loop])
     return LaunchDescription([

@@ -1,10 +1,12 @@
 """The talker as an rclpy lifecycle node: audio topic in, face_motion (and face_model, face_vertices) out.
 
-configure loads and warms the model, activate opens subscriptions and publishers, deactivate closes the mouth and then
-both, cleanup frees the model. With `autostart` (the default) it configures and activates by itself. What is said when
-is the core's business; here are only transitions, parameters, services and diagnostics. `main` is the executable.
+configure loads and warms the model, activate opens subscriptions and publishers, deactivate closes the mouth
+and then both, cleanup frees the model. With `autostart` (the default) it configures and activates by itself.
+What is said when is the core's business; here are only transitions, parameters, services and diagnostics.
+`main` is the executable.
 """
 import gc
+import os
 import signal
 import sys
 
@@ -40,16 +42,17 @@ class TalkerNode(LifecycleNode):
         if self._settings.autostart:
             self._starter = self.create_timer(0.0, self._start)
 
-    # -- transitions ----------------------------------------------------------------------------------------------
+    # -- transitions ---------------------------------------------------------------------------------------
 
     def on_configure(self, state):
-        """Load and warm the model. Fails with one logged sentence when it, the device or the audio types are missing."""
+        """Load and warm the model. Fails with one logged sentence when it, the device or the audio types are
+        missing."""
         try:
             self._configure()
         except TalkerError as error:
             self._problem = str(error)
         except Exception as error:  # rclpy would swallow it without a word
-            self._problem = f"configuring failed unexpectedly ({type(error).__name__}: {error}): please report it"
+            self._problem = f"configuring failed ({type(error).__name__}: {error}): please report it"
         else:
             self._problem = ""
             return super().on_configure(state)
@@ -94,7 +97,7 @@ class TalkerNode(LifecycleNode):
         self._rest()
         self._release()
 
-    # -- what they are made of ------------------------------------------------------------------------------------
+    # -- what they are made of -----------------------------------------------------------------------------
 
     def _start(self):
         self.destroy_timer(self._starter)
@@ -111,8 +114,8 @@ class TalkerNode(LifecycleNode):
         self._audio = ros_audio.AudioInput(self, lineage, settings, self._core)
         self._services_open = [self.create_service(Trigger, f"~/{name}", serve) for name, serve in
                                (("reset", self._reset), ("interrupt", self._interrupt))]
-        self.get_logger().info(f"model {talker.name} on {talker.device}, {talker.frame_rate:g} frames per second, "
-                               f"look-ahead {1000 * talker.lookahead:.0f} ms")
+        self.get_logger().info(f"model {talker.name} on {talker.device}, {talker.frame_rate:g} frames per "
+                               f"second, look-ahead {1000 * talker.lookahead:.0f} ms")
 
     def _rest(self):
         if not self._active:
@@ -142,7 +145,7 @@ class TalkerNode(LifecycleNode):
             self._core.update(settings)
         self._settings = settings
 
-    # -- services and diagnostics ---------------------------------------------------------------------------------
+    # -- services and diagnostics --------------------------------------------------------------------------
 
     def _reset(self, request, response):
         self._core.reset()
@@ -168,6 +171,8 @@ class TalkerNode(LifecycleNode):
 
 def main(args=None):
     """Run the node until SIGINT or SIGTERM; at its end the face is brought to rest. Returns the exit code."""
+    # one frame is too little work to share: on a busy machine a second thread costs more than it gives
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
     # rclpy's own handlers would close the context before the mouth is closed
     rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
     ended = []

@@ -1,34 +1,31 @@
-"""The audio that the rclpy node hears: which lineage of audio_common_msgs is installed, which type the topic carries.
+"""The audio that the rclpy node hears: which lineage of audio_common_msgs is installed, which type the topic
+carries.
 
-`installed_lineage()` names the lineage that can be imported; `AudioInput` subscribes to what the topic's publishers
-send and hands `AudioPacket`s to the core. Callbacks only enqueue.
+`installed_lineage()` names the lineage that can be imported; `AudioInput` subscribes to what the topic's
+publishers send and hands `AudioPacket`s to the core. Callbacks only enqueue.
 """
 import importlib
 
-from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
-
 from ..errors import TalkerError
-from . import lineages
+from . import lineages, ros_qos
 
-# what publishers latch, such as `play`'s audio_info, is sent to those alone who ask for it; they in turn hear nothing
-# from publishers that latch nothing, such as audio_capture: the info is subscribed to both ways
-LATCHED_QOS = QoSProfile(depth=1, reliability=ReliabilityPolicy.RELIABLE, durability=DurabilityPolicy.TRANSIENT_LOCAL)
-# best effort hears reliable publishers too; deep enough for two seconds of 20-ms packets
-AUDIO_QOS = QoSProfile(depth=100, reliability=ReliabilityPolicy.BEST_EFFORT)
 FOLLOW_EVERY = 0.25      # s between looks at who publishes
 
 # lineage -> the type that is subscribed to until a publisher shows another
-_FIRST = {"ros-drivers": "audio_common_msgs/msg/AudioDataStamped", "mgonzs13": "audio_common_msgs/msg/AudioStamped"}
+_FIRST = {"ros-drivers": "audio_common_msgs/msg/AudioDataStamped",
+          "mgonzs13": "audio_common_msgs/msg/AudioStamped"}
 
 
 def message_class(name):
-    """"package/msg/Name" -> rclpy's class of it. Raises AttributeError or ModuleNotFoundError where it is not built."""
+    """"package/msg/Name" -> rclpy's class of it. Raises AttributeError or ModuleNotFoundError where it is
+    not built."""
     package, kind, short = name.split("/")
     return getattr(importlib.import_module(f"{package}.{kind}"), short)
 
 
 def installed_lineage():
-    """"ros-drivers" or "mgonzs13", whichever audio_common_msgs is sourced. Raises TalkerError when neither is."""
+    """"ros-drivers" or "mgonzs13", whichever audio_common_msgs is sourced. Raises TalkerError when neither
+    is."""
     for lineage, name in _FIRST.items():
         try:
             message_class(name)
@@ -37,7 +34,8 @@ def installed_lineage():
         return lineage
     raise TalkerError(
         "no audio_common_msgs is sourced, so there is no type to hear audio with: `sudo apt install "
-        "ros-$ROS_DISTRO-audio-common-msgs` (ros-drivers), or build github.com/mgonzs13/audio_common and source it")
+        "ros-$ROS_DISTRO-audio-common-msgs` (ros-drivers), or build github.com/mgonzs13/audio_common and "
+        "source it")
 
 
 class AudioInput:
@@ -48,14 +46,17 @@ class AudioInput:
         self._format = None              # what audio_info told
         self._name = self._audio = self._timer = None
         self._infos = []
+        self._strange = set()            # types that were found and are not heard
 
     def open(self):
         """Subscribe."""
         self._hear(_FIRST[self._lineage])
         if self._lineage == "ros-drivers":
+            # what is latched is sent to those alone who ask for it, and they hear nothing that is not latched,
+            # such as audio_capture's: the info is subscribed to both ways
             self._infos = [self._node.create_subscription(
                 message_class(lineages.INFO_TYPE), self._settings.audio_info_topic, self._on_info, qos)
-                for qos in (AUDIO_QOS, LATCHED_QOS)]
+                for qos in (ros_qos.HEARD_AUDIO, ros_qos.LATCHED)]
         self._timer = self._node.create_timer(FOLLOW_EVERY, self._follow)
 
     def close(self):
@@ -70,26 +71,29 @@ class AudioInput:
             self._node.destroy_subscription(self._audio)
         self._name = name
         self._audio = self._node.create_subscription(
-            message_class(name), self._settings.audio_topic, lambda message: self._on_audio(message, name), AUDIO_QOS)
+            message_class(name), self._settings.audio_topic, lambda message: self._on_audio(message, name),
+            ros_qos.HEARD_AUDIO)
 
     def _follow(self):
         """Turn to the type that is published, if it is not the one subscribed to."""
         topic = self._audio.topic_name
         names = {publisher.topic_type for publisher in self._node.get_publishers_info_by_topic(topic)}
-        if not names or self._name in names:
+        if not names or self._name in names or names == self._strange:
             return
         for name in sorted(names):
             if lineages.AUDIO_TYPES.get(name) == self._lineage:
                 self._hear(name)
                 return
+        self._strange = names
         known = [name for name, lineage in lineages.AUDIO_TYPES.items() if lineage == self._lineage]
-        self._core.refuse("type", f"{topic} carries {', '.join(sorted(names))}, which the audio_common_msgs of "
-                                  f"{self._lineage}, the one sourced here, does not hear: publish {' or '.join(known)}, "
-                                  "or source the other lineage")
+        self._core.refuse("type", f"{topic} carries {', '.join(sorted(names))}, which is not heard with the "
+                                  f"audio_common_msgs of {self._lineage}, the one sourced here: publish "
+                                  f"{' or '.join(known)}, or source the other lineage")
 
     def _on_audio(self, message, name):
         try:
-            self._core.push(lineages.packet(message, name, self._format, self._node.get_clock().now().nanoseconds))
+            now = self._node.get_clock().now().nanoseconds
+            self._core.push(lineages.packet(message, name, self._format, now))
         except TalkerError as error:
             self._core.refuse("message", str(error))
 

@@ -1,18 +1,12 @@
 """What the rclpy node publishes: FaceMotion, FaceVertices where asked for, and the latched FaceModel.
 
-Takes the core's `FaceFrame`s, from its worker's thread, and sends them as messages stamped with the audio's time. The
-publishers are lifecycle publishers: they send only while the node is active.
+Takes the core's `FaceFrame`s, from its worker's thread, and sends them as messages stamped with the audio's
+time. The publishers are lifecycle publishers: they send only while the node is active.
 """
-from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
-
 from streamingtalker_ros.msg import FaceModel, FaceMotion, FaceVertices
 
 from ..face.rig import default_rig
-from . import faces
-
-MOTION_QOS = QoSProfile(depth=10, reliability=ReliabilityPolicy.RELIABLE)
-VERTICES_QOS = QoSProfile(depth=5, reliability=ReliabilityPolicy.BEST_EFFORT)
-LATCHED_QOS = QoSProfile(depth=1, reliability=ReliabilityPolicy.RELIABLE, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+from . import faces, ros_qos
 
 
 class FaceOutput:
@@ -21,11 +15,11 @@ class FaceOutput:
     def __init__(self, node, settings, frame_rate):
         self._node, self._frame_id, self._frame_rate = node, settings.frame_id, frame_rate
         self._rig = default_rig()
-        self._motion = node.create_lifecycle_publisher(FaceMotion, "face_motion", MOTION_QOS)
-        self._model = node.create_lifecycle_publisher(FaceModel, "face_model", LATCHED_QOS)
+        self._motion = node.create_lifecycle_publisher(FaceMotion, "face_motion", ros_qos.MOTION)
+        self._model = node.create_lifecycle_publisher(FaceModel, "face_model", ros_qos.LATCHED)
         self._vertices = None
         if settings.publish_vertices:
-            self._vertices = node.create_lifecycle_publisher(FaceVertices, "face_vertices", VERTICES_QOS)
+            self._vertices = node.create_lifecycle_publisher(FaceVertices, "face_vertices", ros_qos.VERTICES)
 
     def send_model(self):
         """Latch the face at rest, so that late subscribers get it too. Call it when the node is active."""

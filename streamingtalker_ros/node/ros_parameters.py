@@ -1,7 +1,8 @@
 """The talker's parameters as rclpy knows them, from the one table in `settings`.
 
-`declare(node)` declares each with its descriptor (meaning, range or choices, read-only or live); `read(node)` gives
-them as `Settings`; `watch(node, apply)` hands every change of live ones to the node before rclpy accepts it.
+`declare(node)` declares each with its descriptor (meaning, range or choices, read-only or live);
+`read(node)` gives them as `Settings`; `watch(node, apply)` hands every change of live ones to the node
+before rclpy accepts it.
 """
 from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor, SetParametersResult
 
@@ -44,7 +45,8 @@ def read(node):
 
 
 def watch(node, apply):
-    """apply: called with {name: value} of the parameters about to change; a TalkerError of it refuses the change."""
+    """apply: called with {name: value} of the parameters about to change; a TalkerError of it refuses the
+    change."""
     def asked(changes):
         values = {change.name: change.value for change in changes if change.name in PARAMETERS}
         try:

@@ -1,7 +1,8 @@
-"""The audio source on rclpy: a file or the microphone, published in real time as the audio_common_msgs sourced here.
+"""The audio source on rclpy: a file or the microphone, published in real time as the audio_common_msgs
+sourced here.
 
-`ros2 run streamingtalker_ros play FILE` waits for a listener, then sends; `main` is the executable. The packets and
-their stamps are `source.blocks`', the same as without ROS.
+`ros2 run streamingtalker_ros play FILE` waits for a listener, then sends; `main` is the executable. The
+packets and their stamps are `source.blocks`', the same as without ROS.
 """
 import argparse
 import signal
@@ -10,16 +11,12 @@ import time
 
 import rclpy
 from rclpy.node import Node
-from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from rclpy.signals import SignalHandlerOptions
 from rclpy.utilities import remove_ros_args
 
 from ..audio.payload import AudioFormat
 from ..errors import TalkerError
-from . import lineages, ros_audio, source
-
-AUDIO_QOS = QoSProfile(depth=1000, reliability=ReliabilityPolicy.RELIABLE)
-INFO_QOS = QoSProfile(depth=1, reliability=ReliabilityPolicy.RELIABLE, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+from . import lineages, ros_audio, ros_qos, source
 
 
 class AudioPlayer(Node):
@@ -31,10 +28,11 @@ class AudioPlayer(Node):
         lineage = ros_audio.installed_lineage()
         self._name, self._frame_id = source.TYPES[lineage], frame_id
         self._made = ros_audio.message_class(self._name)
-        self._audio = self.create_publisher(self._made, "audio", AUDIO_QOS)
+        self._audio = self.create_publisher(self._made, "audio", ros_qos.SENT_AUDIO)
         if lineage == "ros-drivers":
             info = ros_audio.message_class(lineages.INFO_TYPE)
-            self.create_publisher(info, "audio_info", INFO_QOS).publish(lineages.fill_info(info(), self.format))
+            told = self.create_publisher(info, "audio_info", ros_qos.LATCHED)
+            told.publish(lineages.fill_info(info(), self.format))
 
     @property
     def topic(self):
@@ -59,20 +57,22 @@ class AudioPlayer(Node):
 
 def parse(args):
     parser = argparse.ArgumentParser(
-        prog="play", description="Publish an audio file, or the microphone, in real time on the topic `audio` "
-        "(remap it with --ros-args -r audio:=/other).")
-    parser.add_argument("file", nargs="?", help="WAV, FLAC, OGG or MP3; without it the microphone is published")
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+        prog="play", description="Publish an audio file, or the microphone, in real time on the topic "
+        "`audio` (remap it with --ros-args -r audio:=/other).")
+    parser.add_argument("file", nargs="?", help="WAV, FLAC, OGG or MP3; without it, the microphone")
     again = parser.add_mutually_exclusive_group()
-    again.add_argument("--loop", action="store_true", help="begin again when the file ends, until interrupted")
-    again.add_argument("--once", action="store_false", dest="loop", help="end with the file (default)")
-    parser.add_argument("--rate", type=int, default=16000, help="the microphone's samples per second (default 16000)")
+    again.add_argument("--loop", action="store_true", help="begin again when the file ends")
+    again.add_argument("--once", action="store_false", dest="loop", default=False, help="end with the file")
+    parser.add_argument("--rate", type=int, default=16000, help="the microphone's samples per second")
     parser.add_argument("--wait", type=float, default=60.0,
-                        help="seconds to wait for somebody who listens, such as a talker that is loading (default 60)")
+                        help="seconds to wait for a listener, such as a talker that is loading")
     return parser.parse_args(remove_ros_args(args)[1:])
 
 
 def perform(options):
-    """Play what the options ask for. Raises TalkerError for a file that is no audio, or when there is no microphone."""
+    """Play what the options ask for. Raises TalkerError for a file that is no audio, or when there is no
+    microphone."""
     samples, rate = source.load(options.file) if options.file else (None, options.rate)
     player = AudioPlayer(rate)
     if not player.wait_for_subscriber(options.wait):
@@ -95,7 +95,8 @@ def main(args=None):
     """Returns the exit code."""
     args = sys.argv if args is None else args
     options = parse(args)
-    rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)  # a signal ends the loop, not the context
+    # a signal ends the loop; rclpy's own handlers would end the context under it
+    rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         perform(options)

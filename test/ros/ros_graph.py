@@ -11,8 +11,8 @@ import pytest
 
 pytest.importorskip("rclpy", reason="ROS 2 is not sourced here")
 pytest.importorskip("launch_pytest", reason="launch_pytest is not installed in this ROS 2")
-pytest.importorskip("streamingtalker_ros.msg", reason="the ROS 2 package is not built and sourced here, or the source "
-                    "tree hides it: run colcon test")
+pytest.importorskip("streamingtalker_ros.msg", reason="the ROS 2 package is not built and sourced here, or "
+                    "the source tree hides it: run colcon test")
 pytest.importorskip("audio_common_msgs.msg", reason="no audio_common_msgs is sourced here")
 pytest.importorskip("torch", reason="PyTorch is not installed in ROS's Python")
 
@@ -60,7 +60,8 @@ def own(stamp):
 
 
 class Graph:
-    """A node named `witness` that spins in a thread. frames: FaceMotion messages in the order of their arrival."""
+    """A node named `witness` that spins in a thread. frames: FaceMotion messages in the order of their
+    arrival."""
 
     def __init__(self, domain):
         self.context = rclpy.Context()
@@ -130,7 +131,8 @@ class Graph:
         first = None
         for now, block in source.blocks(samples, rate):
             first = now if first is None else first
-            publisher.publish(lineages.fill_audio(made(), name, block, format, start + now - first, "microphone"))
+            stamp = start + now - first
+            publisher.publish(lineages.fill_audio(made(), name, block, format, stamp, "microphone"))
         time.sleep(0.1)
         self.node.destroy_publisher(publisher)
         if info is not None:

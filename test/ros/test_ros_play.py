@@ -1,4 +1,5 @@
-"""The `play` executable: every sample of the file arrives, stamped in step, in the lineage that is sourced."""
+"""The `play` executable: every sample of the file arrives, stamped in step, in the lineage that is
+sourced."""
 import sys
 from pathlib import Path
 
@@ -13,7 +14,7 @@ import soundfile  # noqa: E402
 from launch_ros.actions import Node  # noqa: E402
 
 from streamingtalker_ros.audio.payload import PayloadDecoder  # noqa: E402
-from streamingtalker_ros.node import lineages, ros_audio, source  # noqa: E402
+from streamingtalker_ros.node import lineages, ros_audio, ros_qos, source  # noqa: E402
 
 DOMAIN = own_domain()
 RATE = 32000
@@ -36,7 +37,7 @@ def test_every_sample_arrives_at_its_time(player_launch):
     graph = Graph(DOMAIN)
     infos = []
     if LINEAGE == "ros-drivers":
-        infos = graph.listen(ros_audio.message_class(lineages.INFO_TYPE), "audio_info", qos=ros_audio.LATCHED_QOS)
+        infos = graph.listen(ros_audio.message_class(lineages.INFO_TYPE), "audio_info", qos=ros_qos.LATCHED)
     heard = graph.listen(ros_audio.message_class(name), "audio")
     assert until(lambda: len(heard) == 50), f"{len(heard)} of 50 packets"
     format = lineages.info_format(infos[0]) if infos else None

@@ -2,7 +2,7 @@
 import sys
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parent))  # plain scripts beside a test are not importable under every runner
+sys.path.insert(0, str(Path(__file__).parent))
 from ros_graph import Graph, own, own_domain, until, voice  # noqa: E402
 
 import launch  # noqa: E402
@@ -15,11 +15,11 @@ from launch.launch_description_sources import PythonLaunchDescriptionSource  # n
 from lifecycle_msgs.msg import Transition  # noqa: E402
 from rcl_interfaces.msg import Parameter  # noqa: E402
 from rcl_interfaces.srv import SetParameters  # noqa: E402
-from rclpy.qos import DurabilityPolicy, QoSProfile  # noqa: E402
 from std_srvs.srv import Trigger  # noqa: E402
 
 from streamingtalker_ros import ARKIT_NAMES  # noqa: E402
 from streamingtalker_ros.msg import FaceModel  # noqa: E402
+from streamingtalker_ros.node import ros_qos  # noqa: E402
 
 START = 1_700_000_000_123_456_789  # ns; nothing like now
 FRAME = 40_000_000  # ns
@@ -109,7 +109,7 @@ def test_a_long_pause_begins_a_new_stream(graph):
 
 @launched
 def test_the_face_at_rest_is_latched(graph):
-    found = graph.listen(FaceModel, "face_model", qos=QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL))
+    found = graph.listen(FaceModel, "face_model", qos=ros_qos.LATCHED)
     assert until(lambda: found)
     face = found[0]
     assert face.frame_rate == 25 and list(face.shape_names) == list(ARKIT_NAMES)
