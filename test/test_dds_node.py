@@ -108,7 +108,8 @@ def test_talk_ends_cleanly_on_a_signal_with_its_summary(tmp_path, talker):
     checkpoint.save(tmp_path, talker.network)
     arguments = ["talk", "--domain", "113", "--param", f"model={tmp_path}", "--param", "device=cpu"]
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-    nodes = {number: subprocess.Popen(COMMAND + arguments, **pipes) for number in (signal.SIGINT, signal.SIGTERM)}
+    nodes = {number: subprocess.Popen(COMMAND + arguments, **pipes)
+             for number in (signal.SIGINT, signal.SIGTERM)}
     for number, node in nodes.items():
         assert node.stdout.readline().startswith("talker ready")
         node.send_signal(number)

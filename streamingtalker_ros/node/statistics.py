@@ -63,6 +63,6 @@ class Statistics:
         """The counts of frames and the latency, as one line."""
         value = self.as_dict()
         p50, p99 = value["latency_p50_ms"], value["latency_p99_ms"]
-        return (f"frames of audio {value['frames']}, idle {value['idle_frames']}, dropped {value['dropped']}, "
+        return (f"frames of audio {self.frames}, idle {self.idle_frames}, dropped {self.dropped}, "
                 f"latency p50 {p50:.1f} ms p99 {p99:.1f} ms "
                 "(from the arrival of the last needed sample to publication)")
