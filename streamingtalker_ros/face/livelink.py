@@ -23,7 +23,7 @@ SHAPE_ORDER = tuple(_SWAPPED.get(name, name) for name in ARKIT_NAMES)
 ANGLES = tuple(part + angle for part in ("Head", "LeftEye", "RightEye") for angle in ("Yaw", "Pitch", "Roll"))
 COLUMNS = ("Timecode", "BlendShapeCount", *(name[0].upper() + name[1:] for name in SHAPE_ORDER), *ANGLES)
 
-EYE_ANGLE = np.radians(30.0)  # of an eye-look shape at 1: what a look to the side measures without the head
+EYE_ANGLE = np.radians(30.0)  # of an eye-look shape at 1, as the default face's eyes turn to the side
 _APP_RATE = 60.0              # frames/s of the app unless it is told otherwise
 _ORDER = [INDEX[name] for name in SHAPE_ORDER]
 
