@@ -33,9 +33,10 @@ def errors(ours, theirs, scale):
 def from_features(model, features, who, noise):
     """Offsets (L, 3V) of the bounded predictor, head and decoder on given features (L, audio_dim)."""
     state, head, hop = model.state(), model.collapsed(model.steps), model.grid.hop
-    rows = [model.speak(features[n: n + hop], state, torch.tensor([who]), noise[n: n + hop], head)
-            for n in range(0, len(features), hop)]
-    return torch.cat(rows)
+    features, noise, who = features[None], noise[None], torch.tensor([who])
+    rows = [model.speak(features[:, n: n + hop], [state], who, noise[:, n: n + hop], head)
+            for n in range(0, features.shape[1], hop)]
+    return torch.cat(rows, 1)[0]
 
 
 @torch.inference_mode()
@@ -62,7 +63,8 @@ def main():
     print(f"{count} frames, history {c.history}\n\n| what alone differs | rms | largest |\n|---|---|---|")
     free = PublishedModel(network, hop=1, window=2.0, decode=count + 2)
     ratio = c.audio_fps / c.frame_rate
-    centred = hubert.pick(raw, ((torch.arange(count) + 0.5) * ratio - 0.5).clamp(0, raw.shape[1] - 1))[0]
+    places = ((torch.arange(count) + 0.5) * ratio - 0.5).clamp(0, raw.shape[1] - 1)
+    centred = hubert.pick(raw, places[None])[0]
     rows = [("a ring of h rows in the predictor", from_features(free, features, who, noise)),
             ("places of frames without the utterance's end", from_features(free, centred, who, noise))]
     for decode in (24, c.history):
@@ -90,7 +92,7 @@ def main():
         stream = model.open_stream(seed=0, identity=args.identity)
         frames = (stream.accept(pcm) + stream.finish())[:count]
         ours = torch.from_numpy(np.stack([f.vertices for f in frames])) / c.unit - network.template
-        there = errors(torch.cat(heard)[:count], features, features)[0]
+        there = errors(torch.cat(heard, 1)[0, :count], features, features)[0]
         print(f"| {hop} | {window:g} | {context:g} | {model.lookahead:.2f} | {there} | "
               f"{' | '.join(errors(ours.reshape(count, -1), motion, motion))} |", flush=True)
 

@@ -130,19 +130,44 @@ def test_streams_do_not_disturb_each_other(model):
     assert np.array_equal(np.stack([frame.vertices for frame in frames]), alone)
 
 
+def test_the_same_frames_whoever_shares_the_batch(model):
+    """Voices that join late, stall, leave and take other numbers of steps change no other's frames."""
+    voices = [sound(1.3, seed=i) for i in range(4)]
+    names = model.identities
+    alone = [run(model.open_stream(seed=i, identity=names[i], steps=None if i < 3 else 4), pcm)
+             for i, pcm in enumerate(voices)]
+    streams = [model.open_stream(seed=i, identity=names[i], steps=None if i < 3 else 4) for i in range(4)]
+    frames, rng, done = [[] for _ in streams], np.random.default_rng(0), [0] * 4
+    sizes, one_pass = [], model._pass
+    model._pass = lambda group: sizes.append(len(group)) or one_pass(group)
+    for turn in range(200):
+        going = [i for i in range(4) if turn >= i and done[i] < len(voices[i]) and rng.random() < 0.8]
+        chunks = [voices[i][done[i]: done[i] + int(rng.integers(0, 4000))] for i in going]
+        made = model.accept([streams[i] for i in going], chunks)
+        for i, chunk, new in zip(going, chunks, made):
+            done[i] += len(chunk)
+            frames[i] += new
+    assert max(sizes) > 1 and done == [len(pcm) for pcm in voices]
+    for i, stream in enumerate(streams):
+        together = np.stack([frame.vertices for frame in frames[i] + stream.finish()])
+        assert close(together, alone[i], 1e-4)
+    with pytest.raises(TalkerError, match="twice"):
+        model.accept([streams[0], streams[0]], [voices[0], voices[0]])
+
+
 def _size(stream):
-    state = stream._state
-    tensors = state.predictor.keys + state.predictor.values + [state.latents]
+    state = stream.state
+    tensors = state.predictor.keys + state.predictor.values + [state.predictor.rows, state.latents]
     return [state.pcm.nbytes] + [tensor.nbytes for tensor in tensors]
 
 
 def test_the_state_keeps_its_size_and_its_place(network):
     model = PublishedModel(network, hop=5, window=0.6, decode=12)
     stream = model.open_stream()
-    size, place = _size(stream), stream._state.latents.data_ptr()
+    size, place = _size(stream), stream.state.latents.data_ptr()
     for _ in range(6):
         stream.accept(sound(1.0))
-        assert _size(stream) == size and stream._state.latents.data_ptr() == place
+        assert _size(stream) == size and stream.state.latents.data_ptr() == place
 
 
 def test_no_buffer_grows_with_the_frame_index(network):
@@ -172,8 +197,9 @@ def test_equals_the_exact_order_where_nothing_is_bounded(network):
     state, head, who = model.state(), model.collapsed(c.steps), torch.tensor([0])
     with torch.inference_mode():
         for n in range(count):
-            offsets = model.speak(ran.audio_features[n: n + 1], state, who, noise[n: n + 1], head)
-            frame = offsets[0].view(-1, 3) + network.template
+            feature, white = ran.audio_features[None, n: n + 1], noise[None, n: n + 1]
+            offsets = model.speak(feature, [state], who, white, head)
+            frame = offsets.view(-1, 3) + network.template
             assert (frame - ran.frames[n]).abs().max() <= 2e-5 * ran.frames.abs().max()
 
 
@@ -209,7 +235,7 @@ def test_loudness_counts_each_sample_that_was_heard_once(model):
     stream, pcm = model.open_stream(), sound(2.0)
     passes = len(stream.accept(pcm)) // model.grid.hop
     heard = pcm[: model.grid.end(passes - 1)].astype(np.float64)
-    loudness = stream._state.loudness
+    loudness = stream.state.loudness
     assert loudness.count == len(heard)
     assert (loudness.total, loudness.squares) == pytest.approx((heard.sum(), (heard**2).sum()))
 

@@ -62,8 +62,8 @@ def interpolate(features, audio_fps, frame_rate):
 
 
 def pick(features, position):
-    """Linear interpolation: features (B, N, C), position (T,) float in 0 … N − 1 -> (B, T, C)."""
+    """Linear interpolation: features (B, N, C), position (B, T) float in 0 … N − 1 -> (B, T, C)."""
     low = position.floor().long().clamp(0, features.shape[1] - 1)
     high = (low + 1).clamp(max=features.shape[1] - 1)
-    share = (position - low).to(features.dtype)[:, None]  # (T, 1)
-    return torch.lerp(features[:, low], features[:, high], share.expand(-1, features.shape[2]))
+    below, above = (features.gather(1, i[..., None].expand(-1, -1, features.shape[2])) for i in (low, high))
+    return torch.lerp(below, above, (position - low)[..., None].to(features.dtype))

@@ -50,16 +50,31 @@ class Layer(nn.Module):
 
 @dataclass
 class PredictorState:
-    """Keys and values of the last h rows of B voices in step: a ring, row n lies at n mod h."""
+    """Keys and values of the last h rows of B voices, each at its own frame; row n lies at n mod h."""
 
     keys: list  # per layer (B, heads, h, d/heads)
     values: list  # the same
-    rows: int = 0  # written so far
+    rows: torch.Tensor  # (B,) int64, rows written so far
 
     def reset(self):
-        for tensor in self.keys + self.values:
+        for tensor in [*self.keys, *self.values, self.rows]:
             tensor.zero_()
-        self.rows = 0
+
+    @classmethod
+    def gather(cls, states):
+        """Several voices' states as one batch: a copy, or the state itself when it is alone."""
+        if len(states) == 1:
+            return states[0]
+        keys, values = (list(map(torch.cat, zip(*rings))) for rings in
+                        ([s.keys for s in states], [s.values for s in states]))
+        return cls(keys, values, torch.cat([s.rows for s in states]))
+
+    def scatter(self, states):
+        """Give each voice its part of the batch back, in place."""
+        for i, state in enumerate(states if len(states) > 1 else []):
+            for mine, theirs in zip([*self.keys, *self.values, self.rows],
+                                    [*state.keys, *state.values, state.rows]):
+                theirs.copy_(mine[i: i + 1])
 
 
 class Predictor(nn.Module):
@@ -103,22 +118,23 @@ class Predictor(nn.Module):
         c = self.config
         def ring():
             return self.latent_in.weight.new_zeros(batch, c.heads, c.history, c.width // c.heads)
-        return PredictorState([ring() for _ in self.layers], [ring() for _ in self.layers])
+        rows = torch.zeros(batch, dtype=torch.int64, device=self.position.device)
+        return PredictorState([ring() for _ in self.layers], [ring() for _ in self.layers], rows)
 
     def step(self, latent, audio, identity, state):
         """The condition of the next frame; equal to `forward`'s row while at most h rows have been.
 
         latent (B, H·C) of the frame before, audio (B, audio_dim), identity (B,) -> (B, d); `state` moves on.
         """
-        c, n = self.config, state.rows
-        slot, filled = n % c.history, min(n + 1, c.history)
-        # (B, 1, d)
-        x = (self.latent_in(latent) + self.identity(identity) + self.position[n % c.period])[:, None]
-        heard = self.audio_in(audio)[:, None]
-        bias = self.ring_bias[slot, :, None, :filled]  # (heads, 1, filled)
+        c, n = self.config, state.rows  # (B,)
+        voice, slot = torch.arange(len(n), device=n.device), n % c.history
+        x = self.latent_in(latent) + self.identity(identity) + self.position[n % c.period]
+        x, heard = x[:, None], self.audio_in(audio)[:, None]  # (B, 1, d) both
+        unwritten = torch.arange(c.history, device=n.device) > n[:, None]  # (B, h), none in a full ring
+        bias = self.ring_bias[slot].masked_fill(unwritten[:, None], float("-inf"))  # (B, heads, h)
         for layer, keys, values in zip(self.layers, state.keys, state.values):
             q, k, v = layer.project(x)
-            keys[:, :, slot], values[:, :, slot] = k[:, :, 0], v[:, :, 0]
-            x = layer.finish(x, layer.attend(q, keys[:, :, :filled], values[:, :, :filled], bias), heard)
-        state.rows = n + 1
+            keys[voice, :, slot], values[voice, :, slot] = k[:, :, 0], v[:, :, 0]
+            x = layer.finish(x, layer.attend(q, keys, values, bias[:, :, None]), heard)
+        state.rows += 1
         return x[:, 0]

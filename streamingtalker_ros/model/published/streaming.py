@@ -74,7 +74,7 @@ class VoiceState:
         self.loudness.reset()
         self.predictor.reset()
         self.latents.zero_()
-        self.latents[0, -1] = start_latent
+        self.latents[:, -1] = start_latent
         self.rows = 1
 
 
@@ -154,62 +154,107 @@ class PublishedModel:
     def state(self):
         """A fresh VoiceState."""
         latents = self.start_latent.new_zeros(1, self.decode, self.network.config.latent_dim)
-        state = VoiceState(np.zeros(self.grid.window_samples + self.grid.stride, np.float32), Loudness(),
-                           self.network.predictor.state(1), latents)
+        pcm = np.zeros(self.grid.window_samples + self.grid.stride, np.float32)
+        state = VoiceState(pcm, Loudness(), self.network.predictor.state(1), latents)
         state.reset(self.start_latent)
         return state
 
+    def accept(self, streams, chunks):
+        """Hear one chunk for each of several streams; passes that are due are stepped as one batch.
+
+        streams: of this model, each at most once; chunks: as PublishedStream.accept takes them.
+        Returns a list of lists of VertexFrame, in the streams' order.
+        """
+        if len(set(map(id, streams))) != len(streams):
+            raise TalkerError("a stream is given twice in one call: join its chunks")
+        chunks = [stream.checked(chunk) for stream, chunk in zip(streams, chunks)]
+        frames = [[] for _ in streams]
+        fills = [stream.fill(chunk) for stream, chunk in zip(streams, chunks)]
+        due = list(range(len(streams)))
+        while due:
+            due = [i for i in due if next(fills[i], None) is not None]
+            groups = {}  # passes of one shape and number of steps; after a few seconds all have one shape
+            for i in due:
+                start, stop = self.grid.span(streams[i].passes)
+                groups.setdefault((stop - start, streams[i].state.rows, streams[i].steps), []).append(i)
+            for group in groups.values():
+                for i, made in zip(group, self._pass([streams[i] for i in group])):
+                    frames[i] += made
+        return frames
+
     @torch.inference_mode()
-    def step(self, k, state, identity, noise, head):
-        """Pass k: `state.pcm` ends where the pass's hearing ends. noise (hop, H·C) -> offsets (hop, 3V)."""
-        return self.speak(self.listen(k, state), state, identity, noise, head)
+    def _pass(self, streams):
+        """The next pass of each of B streams: a list of `hop` VertexFrames for each."""
+        c, hop = self.network.config, self.grid.hop
+        states, first = [stream.state for stream in streams], [stream.passes * hop for stream in streams]
+        features = self.listen([stream.passes for stream in streams], states)
+        noise = np.stack([[frame_noise(stream.seed, n + i, c.latent_dim) for i in range(hop)]
+                          for stream, n in zip(streams, first)])
+        who = torch.tensor([stream.row for stream in streams], device=self.device)
+        offsets = self.speak(features, states, who, torch.from_numpy(noise).to(self.device),
+                             self.collapsed(streams[0].steps))
+        vertices = (offsets.unflatten(2, (-1, 3)) + self.network.template) * c.unit  # (B, hop, V, 3)
+        for stream in streams:
+            stream.passes += 1
+        return [[VertexFrame(n + i, (n + i) / c.frame_rate, frame.copy()) for i, frame in enumerate(rows)]
+                for n, rows in zip(first, vertices.cpu().numpy())]
 
-    def listen(self, k, state):
-        """The features (hop, audio_dim) of pass k's frames, from the newest window of audio."""
-        end, (start, stop) = self.grid.end(k), self.grid.span(k)
-        newest = len(state.pcm) - end  # state.pcm[newest + i] is sample i of the stream
-        window = state.pcm[newest + start:newest + stop]  # (≤ grid.window_samples,)
-        if self.normalise:
-            state.loudness.hear(state.pcm[newest + (self.grid.end(k - 1) if k else 0):])
-            window = state.loudness.normalise(window)
-        # (1, N, audio_dim)
-        features = hubert.encode(self.network.audio, torch.from_numpy(window).to(self.device)[None])
-        places = torch.tensor(self.grid.positions(k), dtype=torch.float32, device=self.device)
-        return hubert.pick(features, places)[0]
+    def listen(self, passes, states):
+        """Features (B, hop, audio_dim) of the frames of pass passes[b] of voice b, from its newest audio."""
+        windows = []
+        for k, state in zip(passes, states):
+            end, (start, stop) = self.grid.end(k), self.grid.span(k)
+            newest = len(state.pcm) - end  # state.pcm[newest + i] is sample i of the stream
+            window = state.pcm[newest + start:newest + stop]  # (≤ grid.window_samples,)
+            if self.normalise:
+                state.loudness.hear(state.pcm[newest + (self.grid.end(k - 1) if k else 0):])
+                window = state.loudness.normalise(window)
+            windows.append(window)
+        audio = torch.from_numpy(np.stack(windows)).to(self.device)  # (B, samples)
+        places = torch.tensor([self.grid.positions(k) for k in passes], dtype=torch.float32)  # (B, hop)
+        return hubert.pick(hubert.encode(self.network.audio, audio), places.to(self.device))
 
-    def speak(self, features, state, identity, noise, head):
-        """The next frames: features (hop, audio_dim), noise (hop, H·C) -> offsets (hop, 3V)."""
-        net, hop = self.network, len(features)
-        latent, new = state.latents[:, -1], []
+    def speak(self, features, states, identity, noise, head):
+        """The next frames of B voices, whose states, of equal `rows`, move on in place.
+
+        features (B, hop, audio_dim), identity (B,), noise (B, hop, H·C), head Collapsed -> offsets (B, hop, 3V)
+        """
+        net, hop = self.network, features.shape[1]
+        predictor = PredictorState.gather([state.predictor for state in states])
+        past = torch.cat([state.latents for state in states])  # (B, decode, H·C)
+        latent, new = past[:, -1], []
         for i in range(hop):
-            condition = net.predictor.step(latent, features[i: i + 1], identity, state.predictor)  # (1, d)
-            latent = head(noise[i: i + 1], condition)  # (1, H·C)
+            condition = net.predictor.step(latent, features[:, i], identity, predictor)  # (B, d)
+            latent = head(noise[:, i], condition)  # (B, H·C)
             new.append(latent)
-        joined = torch.cat((state.latents[:, hop:], torch.stack(new, 1)), 1)  # (1, decode, H·C)
-        state.latents.copy_(joined)
-        state.rows = min(state.rows + hop, self.decode)
-        return net.codec.decode(state.latents[:, -state.rows:], newest=hop)[0]  # (hop, 3V)
+        past = torch.cat((past[:, hop:], torch.stack(new, 1)), 1)
+        rows = min(states[0].rows + hop, self.decode)
+        for i, state in enumerate(states):
+            state.latents.copy_(past[i: i + 1])
+            state.rows = rows
+        predictor.scatter([state.predictor for state in states])
+        return net.codec.decode(past[:, -rows:], newest=hop)
 
 
 class PublishedStream:
     """One voice of a PublishedModel."""
 
     def __init__(self, model, seed=0, identity=None, steps=None):
-        self.model, self.identity = model, identity
-        self._who = torch.tensor([model.identity_row(identity)], device=model.device)
-        self._head = model.collapsed(steps or model.steps)
-        self._state = model.state()
+        self.model, self.row = model, model.identity_row(identity)
+        self.steps = model.steps if steps is None else steps
+        model.collapsed(self.steps)  # refuses a number of steps that cannot be had
+        self.state = model.state()
         self._zero(seed)
 
     def _zero(self, seed):
         self.seed = int(seed)
+        self.passes = 0  # done
         self._heard = 0  # samples accepted
-        self._passes = 0
         self._finished = False
 
     def reset(self, seed=None):
         """Forget everything, in place; frames count from 0 again. seed: a new one, or None to keep it."""
-        self._state.reset(self.model.start_latent)
+        self.state.reset(self.model.start_latent)
         self._zero(self.seed if seed is None else seed)
 
     def accept(self, pcm):
@@ -218,6 +263,18 @@ class PublishedStream:
         pcm: (n,) float mono 16 kHz in −1..1, any n; what is not finite counts as silence.
         Raises TalkerError after `finish` (call `reset`), and on an array of another kind.
         """
+        return self.model.accept([self], [pcm])[0]
+
+    def finish(self):
+        """End the audio: pad with silence and return the frames still owed, ceil(samples·f/16000) in all."""
+        grid, total, frames = self.model.grid, self.model.grid.frames(self._heard), []
+        while not self._finished and self.passes * grid.hop < total:
+            frames += self.accept(np.zeros(grid.end(self.passes) - self._heard, np.float32))
+        self._finished = True
+        return [frame for frame in frames if frame.index < total]
+
+    def checked(self, pcm):
+        """The chunk as finite float32, or a TalkerError."""
         if self._finished:
             raise TalkerError("this stream is finished: call reset() before it hears new audio")
         pcm = np.asarray(pcm)
@@ -225,38 +282,15 @@ class PublishedStream:
             raise TalkerError(f"audio of shape {pcm.shape} given: pass one channel, shape (samples,)")
         if not np.issubdtype(pcm.dtype, np.floating):
             raise TalkerError(f"audio of type {pcm.dtype} given: pass floats in -1..1 (int16 / 32768)")
-        return self._take(np.nan_to_num(pcm.astype(np.float32), nan=0.0, posinf=0.0, neginf=0.0))
+        return np.nan_to_num(pcm.astype(np.float32), nan=0.0, posinf=0.0, neginf=0.0)
 
-    def finish(self):
-        """End the audio: pad with silence and return the frames still owed, ceil(samples·f/16000) in all."""
-        if self._finished:
-            return []
-        grid = self.model.grid
-        total = grid.frames(self._heard)
-        frames = []
-        while self._passes * grid.hop < total:
-            frames += self._take(np.zeros(grid.end(self._passes) - self._heard, np.float32))
-        self._finished = True
-        return [frame for frame in frames if frame.index < total]
-
-    def _take(self, pcm):
-        frames, taken, buffer = [], 0, self._state.pcm
+    def fill(self, pcm):
+        """Yield True each time that the newest audio ends where the next pass needs it to end."""
+        taken, buffer = 0, self.state.pcm
         while taken < len(pcm):
-            count = min(self.model.grid.end(self._passes) - self._heard, len(pcm) - taken)
+            count = min(self.model.grid.end(self.passes) - self._heard, len(pcm) - taken)
             buffer[:-count] = buffer[count:].copy()
             buffer[-count:] = pcm[taken:taken + count]
             taken, self._heard = taken + count, self._heard + count
-            if self._heard == self.model.grid.end(self._passes):
-                frames += self._pass()
-        return frames
-
-    def _pass(self):
-        model, hop, first = self.model, self.model.grid.hop, self._passes * self.model.grid.hop
-        config = model.network.config
-        noise = np.stack([frame_noise(self.seed, n, (config.latent_dim,)) for n in range(first, first + hop)])
-        noise = torch.from_numpy(noise).to(model.device)  # (hop, H·C)
-        offsets = model.step(self._passes, self._state, self._who, noise, self._head)
-        self._passes += 1
-        vertices = (offsets.view(hop, -1, 3) + model.network.template) * config.unit  # (hop, V, 3)
-        return [VertexFrame(first + i, (first + i) / model.frame_rate, v.copy())
-                for i, v in enumerate(vertices.cpu().numpy())]
+            if self._heard == self.model.grid.end(self.passes):
+                yield True
