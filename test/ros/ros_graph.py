@@ -18,6 +18,7 @@ pytest.importorskip("torch", reason="PyTorch is not installed in ROS's Python")
 
 import numpy as np  # noqa: E402
 import rclpy  # noqa: E402
+from diagnostic_msgs.msg import DiagnosticArray  # noqa: E402
 from lifecycle_msgs.srv import ChangeState, GetState  # noqa: E402
 from rclpy.executors import SingleThreadedExecutor  # noqa: E402
 from rclpy.qos import QoSProfile, ReliabilityPolicy  # noqa: E402
@@ -60,8 +61,7 @@ def own(stamp):
 
 
 class Graph:
-    """A node named `witness` that spins in a thread. frames: FaceMotion messages in the order of their
-    arrival."""
+    """A node named `witness` that spins in a thread. frames, diagnostics: the messages so far."""
 
     def __init__(self, domain):
         self.context = rclpy.Context()
@@ -69,6 +69,7 @@ class Graph:
         self.node = rclpy.create_node("witness", context=self.context)
         self.frames = []
         self.listen(FaceMotion, "face_motion", self.frames)
+        self.diagnostics = self.listen(DiagnosticArray, "/diagnostics")
         self._executor = SingleThreadedExecutor(context=self.context)
         self._executor.add_node(self.node)
         self._thread = threading.Thread(target=self._executor.spin, daemon=True)
@@ -104,6 +105,12 @@ class Graph:
         request = ChangeState.Request()
         request.transition.id = transition
         return self.call(ChangeState, "/talker/change_state", request).success
+
+    def counts(self):
+        """The numbers of the talker's next diagnostics, {name: text}."""
+        known = len(self.diagnostics)
+        assert until(lambda: len(self.diagnostics) > known), "no diagnostics"
+        return {item.key: item.value for item in self.diagnostics[-1].status[0].values}
 
     def afresh(self):
         """An active talker that has heard nothing, and no frames."""
