@@ -73,7 +73,7 @@ def animate(pcm, seed=0, style=None, steps=None, device="auto", model=None):
             "frame_rate": float(talker.frame_rate), "names": np.array(ARKIT_NAMES)}
 
 
-def render(motion, indices, width=WIDTH, height=HEIGHT, view="front", label="rendering"):
+def render(motion, indices, width=WIDTH, height=HEIGHT, view="front", zoom=1.0, label="rendering"):
     """Pictures (height, width, 3) uint8 of some frames of a motion on the default face, one by one, with a
     bar."""
     from tqdm import tqdm
@@ -83,7 +83,7 @@ def render(motion, indices, width=WIDTH, height=HEIGHT, view="front", label="ren
     from ..face.render import FaceRenderer
     from ..face.rig import default_rig
 
-    renderer = FaceRenderer(default_rig(), width=width, height=height, view=view)
+    renderer = FaceRenderer(default_rig(), width=width, height=height, view=view, zoom=zoom)
     try:
         for index in tqdm(indices, unit="picture", desc=label, leave=False, disable=None):
             yield renderer.frame(motion["weights"][index], motion["head"][index])
@@ -100,7 +100,7 @@ def sheet(motion, pcm, rate, view="front", title="", pictures=12):
     require("PIL.Image", "the contact sheet")
     opening = default_rig().lip_gap(motion["weights"])
     chosen = moments(opening, pictures)
-    images = list(render(motion, chosen, width=210, height=280, view=view, label="contact sheet"))
+    images = list(render(motion, chosen, 210, 280, view, zoom=1.2, label="contact sheet"))
     return contact_sheet(images, [motion["times"][index] for index in chosen], pcm, rate, opening,
                          motion["frame_rate"], title)
 
