@@ -19,7 +19,7 @@ def add_arguments(parser):
     parser.add_argument("audio", metavar="IN", help="audio file: WAV, FLAC, OGG or MP3, any rate")
     parser.add_argument("--out", required=True, help="what to write, by its ending: .csv (Live Link Face, "
                         "for Unreal, Blender, Maya), .npz (arrays), .mp4 (video), .png (contact sheet)")
-    parser.add_argument("--seed", type=int, default=0, help="of the noise: each seed blinks and nods otherwise")
+    parser.add_argument("--seed", type=int, default=0, help="of the noise: each seed blinks and nods anew")
     parser.add_argument("--style", help="speaking style; the model's first if left out")
     parser.add_argument("--steps", type=int, help="diffusion steps per frame; the model's own if left out")
     parser.add_argument("--device", default="auto", help="auto, cpu or cuda")
