@@ -3,8 +3,6 @@
 Takes waveforms (B, n) and a configuration; gives (B, N, audio_dim), N = about 50 per second. Nothing is
 downloaded: the weights come from the checkpoint.
 """
-import os
-
 import torch
 from torch.nn import functional as F
 
@@ -18,7 +16,6 @@ def build(config):
 
     Raises TalkerError when transformers is absent or refuses the configuration.
     """
-    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     transformers = require("transformers", "the published models' audio encoder")
     known = {key: value for key, value in config.items()
              if key not in ("transformers_version", "architectures", "dtype", "torch_dtype", "model_type")}

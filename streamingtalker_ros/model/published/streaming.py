@@ -217,7 +217,7 @@ class PublishedModel:
     def speak(self, features, states, identity, noise, head):
         """The next frames of B voices, whose states, of equal `rows`, move on in place.
 
-        features (B, hop, audio_dim), identity (B,), noise (B, hop, H·C), head Collapsed -> offsets (B, hop, 3V)
+        features (B, hop, audio_dim), identity (B,), noise (B, hop, H·C), a Collapsed -> offsets (B, hop, 3V)
         """
         net, hop = self.network, features.shape[1]
         predictor = PredictorState.gather([state.predictor for state in states])
