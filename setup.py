@@ -38,7 +38,7 @@ setup(
         "safetensors>=0.4.1",
         "pyyaml>=6.0",
         "cyclonedds>=0.10.5",
-        "rosbags>=0.10.8",     # the first that knows the messages of Jazzy
+        "rosbags>=0.10.9",     # the first whose writer can be asked for MCAP
         "tqdm>=4.62",
         "transformers>=4.40",
         "sounddevice>=0.4.6",

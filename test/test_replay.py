@@ -4,7 +4,7 @@ from html.parser import HTMLParser
 
 import numpy as np
 import pytest
-from node_stage import MS, S0, SMALL, floats, offline, voice
+from node_stage import MS, S0, SMALL, Stage, floats, offline, voice
 
 torch = pytest.importorskip("torch", reason="torch is not installed")
 rosbag2 = pytest.importorskip("rosbags.rosbag2", reason="rosbags is not installed")
@@ -71,10 +71,13 @@ def cut(pcm, rate=16000, start=S0, packet=0.02):
 
 
 def write_bag(path, packets, name=STAMPED, storage="sqlite3", rate=16000, topic="/audio", times=None, info=None,
-              motion=()):
+              motion=(), compression=None):
     """packets: [(stamp, samples), …], recorded at `times` (default 5 ms after their last sample); info: the time at which
     audio_info came; motion: [(stamp, names, weights), …] for /face_motion."""
-    with rosbag2.Writer(path, version=8, storage_plugin=rosbag2.StoragePlugin[storage.upper()]) as writer:
+    bag = rosbag2.Writer(path, version=8, storage_plugin=rosbag2.StoragePlugin[storage.upper()])
+    if compression:
+        bag.set_compression(rosbag2.CompressionMode[compression], rosbag2.CompressionFormat.ZSTD)
+    with bag as writer:
         def add(topic, name, lineage="ros-drivers"):
             return writer.add_connection(topic, name, typestore=typestore(lineage))
 
@@ -173,6 +176,24 @@ def test_the_audio_is_copied_and_every_topic_has_its_definition(tmp_path, talker
     np.testing.assert_array_equal(np.reshape(model.vertices, (-1, 3)), default_rig().vertices)
 
 
+@pytest.mark.parametrize("storage, compression", [("sqlite3", "MESSAGE"), ("mcap", "FILE")])
+def test_compressed_bags_and_single_files_give_the_same_frames(tmp_path, talker, storage, compression):
+    packets = cut(voice(0.4))
+    plain = write_bag(tmp_path / "plain", packets, storage=storage)
+    packed = write_bag(tmp_path / "packed", packets, storage=storage, compression=compression)
+    single, = plain.glob("plain.*")
+    expected = raw(run_out(plain, tmp_path / "a", talker), "/face_motion")
+    assert expected and raw(run_out(packed, tmp_path / "b", talker), "/face_motion") == expected
+    assert raw(run_out(single, tmp_path / "c", talker), "/face_motion") == expected
+    for out in "abc":   # the storage is that of the input
+        assert len(list((tmp_path / out).glob("*.mcap"))) == (storage == "mcap")
+
+
+def run_out(path, out, talker):
+    run(path, out, talker)
+    return out
+
+
 def test_a_frame_is_published_when_the_audio_it_needs_has_come(tmp_path, talker):
     source = write_bag(tmp_path / "in", cut(voice(0.6)))
     run(source, tmp_path / "out", talker)
@@ -256,6 +277,28 @@ def test_a_sentence_that_was_sent_at_once_is_spoken_in_its_own_time(tmp_path, ta
     np.testing.assert_allclose(of_audio(played)[0], stacked(offline(talker, floats(pcm))), atol=1e-5)
     times = [time for time, _ in read(tmp_path / "out", "/face_motion")]
     assert not told and np.abs(np.diff(times[:50]) - 40 * MS).max() < MS
+
+
+def test_whatever_happens_to_the_audio_the_frames_are_those_of_the_live_node(tmp_path, talker):
+    pcm = voice(3.0)
+    packets = cut(pcm)
+    packets = packets[:30] + packets[40:70] + [(stamp + 900 * MS, part) for stamp, part in packets[70:]]   # 0.2 s, 0.9 s
+    packets.insert(25, packets[24])                         # twice
+    ends = [stamp + 25 * MS for stamp, _ in packets]
+    ends[25] += MS
+    packets[50], packets[51] = packets[51], packets[50]     # swapped
+    ends[50], ends[51] = ends[51], ends[51] + MS
+    stage = Stage(talker)
+    for (stamp, part), at in zip(packets, ends):
+        stage.send(part, stamp, at=100.0 + (at - S0) / SECOND)
+    stage.run(5.0)
+    played, _ = run(write_bag(tmp_path / "in", packets, times=ends), tmp_path / "out", talker)
+    count = len(played.motion.stamps)
+    live = stage.faces[:count]      # its idle frames go on
+    assert played.statistics.streams == 2 and count > 75 and played.motion.idle[:-10].any()
+    assert played.motion.stamps.tolist() == [frame.stamp for frame in live]
+    assert played.motion.idle.tolist() == [frame.idle for frame in live]
+    np.testing.assert_allclose(played.motion.weights, stacked(live), atol=1e-5)
 
 
 # -- against a reference ----------------------------------------------------------------------------------------------
@@ -407,7 +450,10 @@ def test_a_message_that_is_damaged_is_left_out_and_told(tmp_path, talker):
 
 
 def test_another_definition_of_a_type_is_refused(tmp_path):
+    typesys = pytest.importorskip("rosbags.typesys")
+    store = typesys.get_typestore(typesys.Stores.ROS2_JAZZY)
+    store.register(typesys.get_types_from_msg("std_msgs/Header header\nuint8[] data\n", STAMPED))
     with rosbag2.Writer(tmp_path / "in", version=8) as writer:
-        writer.add_connection("/audio", STAMPED, msgdef="uint8[] data\n", rihs01="RIHS01_" + 64 * "0")
+        writer.add_connection("/audio", STAMPED, typestore=store)
     with bags.BagInput(tmp_path / "in") as bag, pytest.raises(TalkerError, match="another definition"):
         bag.count(bag.audio_topic())
