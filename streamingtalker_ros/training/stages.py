@@ -89,18 +89,20 @@ def codec_error(codec, clips):
     return {"weights_error": float(np.mean(weights)), "lip_gap_error": float(np.mean(lips))}
 
 
-def train_talker(corpus, out, recipe):
-    """Stage 2, after `train_codec` with the same folders. Returns the last losses' folder."""
+def train_talker(corpus, out, recipe, start=None):
+    """Stage 2, after `train_codec` with the same folders. start: a checkpoint folder of the same codec whose weights
+    it begins with, None for the codec's alone. Returns the checkpoint folder."""
     out = Path(out)
     if not (out / "codec" / checkpoint.WEIGHTS).exists():
         raise TalkerError(f"no codec at {out / 'codec'}: run `streamingtalker train codec` with the same --out first")
-    network = checkpoint.load(out / "codec").train()
+    network = checkpoint.load(start or out / "codec").train()
     network.codec.requires_grad_(False)
     settings = LoopConfig(**recipe["talker"])
     windows = make_windows(load_corpus(corpus, "train"), recipe, network.config)
     stage = TalkerStage(network, windows, LipGap(default_rig()), settings.batch, settings.steps,
                         HistoryConfig(**recipe["history"]), mixed=settings.mixed)
     parameters = {name: p for name, p in network.named_parameters() if p.requires_grad}
+    parameters.update({f"probe.{name}": p for name, p in stage.probe.named_parameters()})
     loop = Loop(parameters, settings, out / "talker", "talker")
     loop.run(stage)
     loop.adopt_average()

@@ -1,16 +1,26 @@
 """Stage 2: encoder, predictor and diffusion head learn motion from sound; the codec is frozen (paper, stage 2).
 
-Loss, all mean squared with weight 1 as released: the latent's error, the motion's error (in units of each shape's
-spread, with the inner-lip gap as one more output) and the error of its velocity; and the voice activity's cross-entropy.
+The paper's loss, all mean squared with weight 1 as released: the error of the latent, of the motion (in units of each
+shape's spread) and of its velocity. Added here, because lips are what people look at: the inner-lip gap, lips that
+should touch and do not, a probe that must read the mouth off the audio feature alone (a past that tells where the
+mouth goes next teaches the ear nothing), and the voice activity's cross-entropy.
 Against drift the history that training shows is not always the true one: it is dropped, cut short, blurred with
 noise, or replaced by what the network itself would have said.
 """
 from dataclasses import dataclass
 
 import torch
+from torch import nn
 from torch.nn import functional
 
+from ..face.arkit import ARKIT_NAMES
 from ..model.sampler import Schedule
+
+
+MOUTH = torch.tensor([name.startswith(("jaw", "mouth")) for name in ARKIT_NAMES] + [False] * 3)  # (55,)
+GAP = 8.0  # the gap is in parts of a wide-open mouth; times this, an open vowel's is of order 1
+TOUCH = 0.02  # under this part of a wide-open mouth the lips touch
+NOISY = 200  # most training times lie above it: few-step sampling never looks below
 
 
 @dataclass(frozen=True)
@@ -32,6 +42,7 @@ class TalkerStage:
         self.network, self.windows, self.gap, self.batch, self.steps = network, windows, gap, batch, steps
         self.history, self.draws, self.mixed = history, draws, mixed
         config = network.config
+        self.probe = nn.Linear(config.audio_width, int(MOUTH.sum()) + 1)  # serves training alone, is not kept
         self.schedule = Schedule(config.beta_start, config.beta_end, config.train_steps)
 
     def __call__(self, step, rng):
@@ -48,21 +59,24 @@ class TalkerStage:
             known, past, reach = self._history(window, past, audio, style, step, rng)
             condition = network.predictor(past, known, audio, style, window.first, reach)
             said = self._denoise(condition, latents).float()  # (draws, B, T, D)
+            probed = self.probe(audio).float()
 
         learned = window.learned
         count = learned.sum()
         latent = ((said - latents).square().mean((0, -1)) * learned).sum() / count
-        motion, velocity, gap = self._motion_errors(said[0], window, learned, count)
+        motion, velocity, gap, touch = self._motion_errors(said[0], window, learned, count)
+        probe = self._probe_error(probed, window, learned, count)
         speech = functional.binary_cross_entropy_with_logits(voice, window.voice)
-        loss = latent + motion + gap + velocity + 0.3 * speech
-        return loss, {"latent": latent.item(), "motion": motion.item(), "gap": gap.item(),
-                      "velocity": velocity.item(), "voice": speech.item()}
+        loss = latent + motion + velocity + 2.0 * gap + touch + probe + 0.3 * speech
+        return loss, {"latent": latent.item(), "motion": motion.item(), "gap": gap.item(), "touch": touch.item(),
+                      "velocity": velocity.item(), "probe": probe.item(), "voice": speech.item()}
 
     def _denoise(self, condition, latents):
-        """Predict z_0 from `draws` noisy versions of each latent, at times drawn uniformly. -> (draws, B, T, D)."""
+        """Predict z_0 from `draws` noisy versions of each latent, most of them very noisy. -> (draws, B, T, D)."""
         head, draws = self.network.head, self.draws
         clean = latents.flatten(0, 1).repeat(draws, 1)
-        times = torch.randint(0, self.schedule.train_steps, (len(clean),))
+        times = torch.randint(NOISY, self.schedule.train_steps, (len(clean),))
+        times = torch.where(torch.rand(len(clean)) < 0.15, torch.randint(0, NOISY, (len(clean),)), times)
         noisy = self.schedule.add_noise(clean, torch.randn_like(clean), times)
         prepared = head.prepare(condition.flatten(0, 1)).repeat(draws, 1)
         return head(noisy, prepared, head.times(times)).view(draws, *latents.shape)
@@ -74,10 +88,17 @@ class TalkerStage:
         motion = (difference.square().mean(-1) * learned).sum() / count
         pairs = learned[:, 1:] * learned[:, :-1]
         velocity = (difference.diff(dim=1).square().mean(-1) * pairs).sum() / pairs.sum()
-        true = self.gap(window.motion)
-        contact = 1.0 + 2.0 * (true < 0.02)  # lips that touch are what people look at
-        gap = (((self.gap(made) - true) * 8.0).square() * contact * learned).sum() / count
-        return motion, velocity, gap
+        true, gap = GAP * self.gap(window.motion), GAP * self.gap(made)
+        error = ((gap - true).square() * learned).sum() / count
+        touch = (gap.clamp(min=0.0) * (true < GAP * TOUCH) * learned).sum() / count
+        return motion, velocity, error, touch
+
+    def _probe_error(self, probed, window, learned, count):
+        """What a linear probe of the audio feature misses of mouth shapes and gap."""
+        mouth = (window.motion / self.network.codec.motion_scale)[..., MOUTH]
+        error = (probed[..., :-1] - mouth).square().mean(-1)
+        error = error + (probed[..., -1] - GAP * self.gap(window.motion)).square()
+        return (error * learned).sum() / count
 
     def _history(self, window, past, audio, style, step, rng):
         """What of the past this batch shows: (known (B, T), past (B, T, D), reach in frames)."""
