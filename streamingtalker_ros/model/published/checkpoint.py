@@ -66,6 +66,7 @@ def read_ckpt(path, config):
         ours[table[name]] = value
     shapes = network.state_dict()
     back = {mine: name for name, mine in table.items()}
+    back.update({name: name.replace("audio.", heard, 1) for name in {*ours, *shapes} if name.startswith("audio.")})
     for name, value in ours.items():
         if not isinstance(value, torch.Tensor) or name not in shapes or value.shape != shapes[name].shape:
             wanted = tuple(shapes[name].shape) if name in shapes else "none"
@@ -77,8 +78,8 @@ def read_ckpt(path, config):
                               "file again")
     missing = sorted(set(shapes) - set(ours))
     if missing:
-        raise TalkerError(f"{path} lacks {missing[0].replace('audio.', PREFIXES[0], 1)}: does the HuBERT "
-                          "configuration belong to this checkpoint?")
+        raise TalkerError(f"{path} lacks {back[missing[0]]}: does the HuBERT configuration "
+                          "belong to this checkpoint?")
     network.load_state_dict({name: value.float() if value.is_floating_point() else value
                              for name, value in ours.items()})
     return network
