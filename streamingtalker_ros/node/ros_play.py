@@ -26,8 +26,8 @@ class AudioPlayer(Node):
         super().__init__("audio_source", **kwargs)
         self.format = AudioFormat(rate, 1, "s16")
         lineage = ros_audio.installed_lineage()
-        self._name, self._frame_id = source.TYPES[lineage], frame_id
-        self._made = ros_audio.message_class(self._name)
+        self._type, self._frame_id = source.TYPES[lineage], frame_id
+        self._made = ros_audio.message_class(self._type)
         self._audio = self.create_publisher(self._made, "audio", ros_qos.SENT_AUDIO)
         if lineage == "ros-drivers":
             info = ros_audio.message_class(lineages.INFO_TYPE)
@@ -51,7 +51,7 @@ class AudioPlayer(Node):
 
     def publish(self, samples, stamp):
         """samples: (n,) int16, taken at `stamp` (ns)."""
-        message = lineages.fill_audio(self._made(), self._name, samples, self.format, stamp, self._frame_id)
+        message = lineages.fill_audio(self._made(), self._type, samples, self.format, stamp, self._frame_id)
         self._audio.publish(message)
 
 

@@ -51,6 +51,17 @@ def test_a_missing_model_fails_configure_and_the_node_lives(graph):
     assert status.level == b"\2" and status.message == errors[0]
 
 
+@pytest.mark.parametrize("name", ["talker", "play"])
+def test_a_missing_package_is_named_with_its_cure(name):
+    """In a process of its own, since a module that could not be imported leaves its mark on a process."""
+    code = ("import sys; sys.modules['soxr'] = None\n"
+            f"from streamingtalker_ros.node.ros_start import start; sys.exit(start('{name}'))")
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert ended.returncode == 2
+    assert ended.stderr.startswith(f"{name}: error: ") and "pip install soxr" in ended.stderr
+    assert len(ended.stderr.splitlines()) == 1
+
+
 @pytest.mark.parametrize("value", ["steps:=-3", "device:=5", "pacing:=sometimes"])
 def test_a_bad_parameter_ends_the_process_with_a_sentence(value):
     ended = subprocess.run([TALKER, "--ros-args", "-p", value], capture_output=True, text=True, timeout=60)
