@@ -15,7 +15,8 @@ def talker():
 
 
 def abuse(stage, random, seconds):
-    """Schedule a live voice and everything that can go wrong with it. Returns where it ends: (time, stamp)."""
+    """Schedule a live voice and everything that can go wrong with it. Returns where it ends: (time,
+    stamp)."""
     at, stamp, format = stage.now, S0, FORMATS[0]
     while at < stage.now + seconds:
         samples = round(0.02 * format.sample_rate)

@@ -14,10 +14,10 @@ import numpy as np
 from ..errors import TalkerError
 from .inbox import Inbox
 from .intake import RATE, Intake, Piece
-from .seam import Seam
+from .seam import INTERRUPT, OPEN, REST, Seam
 
-# silence that closes the mouth: its gate falls within 160 ms, and 80 ms are looked ahead
-REST = int(0.24 * RATE)
+# silence that brings out the four frames that close the mouth, with their look-ahead
+CLOSING = int(0.28 * RATE)
 SLEW = 0.002                  # share of real time by which the pace follows a sender whose clock runs off
 _ORDER = 500_000_000          # ns; stamps may go back by more than this only
 
@@ -90,7 +90,7 @@ class Performance:
 
     @property
     def at_rest(self):
-        """Whether the mouth is closed by an interruption, or there is no face yet."""
+        """Whether the mouth is closed because the audio has ended, or there is no face yet."""
         return not self._inbox.asked and (self._frames is None or self._seam.closed)
 
     # -- the worker's
@@ -124,6 +124,7 @@ class Performance:
         self._end = 0               # position where the received audio ends
         self._rest = None           # (position, time) from which our own silence runs with the clock
         self._closed = 0            # position up to which it need not wait for the clock
+        self._interrupted = False   # the stream was interrupted, and ends so
         self._frames = None         # published in this stream; None before the first
         self._anchor = 0.0          # time of position 0
         self._came = 0.0            # time when the last audio came
@@ -142,13 +143,13 @@ class Performance:
         if self._frames is None:
             self._clear()
             return
-        self._seam.close()
+        self._interrupted = True
         self._end = min(self._end, self._position)
         self._intake.reset()
         self._rest_from(self._position, self._clock())
 
     def _rest_from(self, position, time):
-        self._rest, self._closed = (position, time), position + REST
+        self._rest, self._closed = (position, time), position + CLOSING
 
     @property
     def _position(self):
@@ -219,7 +220,7 @@ class Performance:
         self._pieces.clear()
         self._fed = self._end = 0
         self._splices = [(0, 0)]
-        self._rest, self._frames = None, 0
+        self._rest, self._frames, self._interrupted = None, 0, False
         self._anchor = max(piece.arrival, audible)   # not before the voice that is still heard has ended
         self._stream.reset(self.settings.seed)
         self._seam.cut()
@@ -283,10 +284,12 @@ class Performance:
         if self._last_stamp is not None and 0 <= self._last_stamp - stamp < _ORDER:
             self.statistics.withheld += 1   # this time has been published by the stream before
             return
-        weights, head = self._seam.frame(frame.weights, frame.head)
+        fall = INTERRUPT if self._interrupted else REST if idle else OPEN
+        weights, head = self._seam.frame(frame.weights, frame.head, fall)
+        speaking = bool(frame.speaking) and fall == OPEN
         ready = None if arrival is None else max(arrival, self._due(index))
         try:
-            self._publish(FaceFrame(index, stamp, weights, head, frame.speaking, idle, ready))
+            self._publish(FaceFrame(index, stamp, weights, head, speaking, idle, ready))
         except Exception as error:
             self.statistics.errors += 1
             self._complain("publish", f"a frame could not be published ({type(error).__name__}: {error}): "

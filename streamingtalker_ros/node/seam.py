@@ -1,16 +1,18 @@
-"""Keeps the face from jumping where its motion is cut: at the beginning of a new stream, and after an
-interruption.
+"""Keeps the face from jumping or hanging open where its motion is cut: at a new stream, and where the audio
+ends.
 
 Takes a frame's weights (52,) and head (4,) and gives them changed for a few frames. A new stream begins with
-what was left of the old face (the difference of the two, which fades over `FADE` frames); an interruption
-closes the mouth over `CLOSE` frames.
+what was left of the old face (the difference of the two, which fades over `FADE` frames). Where the audio has
+ended the mouth closes over a few frames whatever the model makes of the sudden silence.
 """
 import numpy as np
 
 from ..streaming.rest import MOUTH
 
 FADE = 5
-CLOSE = (0.5, 0.2, 0.0)   # what is left of the mouth's shapes in the frames after an interruption
+# what the gate of the mouth loses per frame: after the audio's end, after an interruption, while audio is
+# there
+REST, INTERRUPT, OPEN = 0.25, 0.4, -0.5
 
 
 def multiply(a, b):
@@ -37,25 +39,21 @@ class Seam:
     def __init__(self):
         self._last = None       # weights and head as published
         self._left = 0          # frames that the fade still lasts
-        self._closing = None    # frames since the interruption
+        self._gate = 1.0        # of the mouth: 0 shut … 1 as the model has it
 
     def cut(self):
         """The next frame begins a new stream."""
-        self._closing = None
+        self._gate = 1.0
         self._left = FADE if self._last is not None else 0
         self._before = self._last
 
-    def close(self):
-        """The next frames close the mouth, until `cut`."""
-        self._closing = 0
-
     @property
     def closed(self):
-        """Whether `close` has run its course."""
-        return self._closing is not None and self._closing >= len(CLOSE)
+        """Whether the mouth has been closed."""
+        return self._gate == 0.0
 
-    def frame(self, weights, head):
-        """weights (52,), head (4,) -> both as to be published, float32."""
+    def frame(self, weights, head, fall=OPEN):
+        """weights (52,), head (4,) -> both as to be published, float32. fall: REST, INTERRUPT or OPEN."""
         if self._left:
             if self._left == FADE:
                 self._weights = self._before[0] - weights
@@ -64,9 +62,9 @@ class Seam:
             weights = np.clip(weights + share * self._weights, 0.0, 1.0).astype(np.float32)
             head = multiply(part(self._head, share), head).astype(np.float32)
             self._left -= 1
-        if self._closing is not None:
+        self._gate = min(max(self._gate - fall, 0.0), 1.0)
+        if self._gate < 1.0:
             weights = weights.copy()
-            weights[MOUTH] *= CLOSE[min(self._closing, len(CLOSE) - 1)]
-            self._closing += 1
+            weights[MOUTH] *= self._gate
         self._last = (weights, head)
         return weights, head
