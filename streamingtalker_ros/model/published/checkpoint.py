@@ -66,7 +66,8 @@ def read_ckpt(path, config):
         ours[table[name]] = value
     shapes = network.state_dict()
     back = {mine: name for name, mine in table.items()}
-    back.update({name: name.replace("audio.", heard, 1) for name in {*ours, *shapes} if name.startswith("audio.")})
+    mine = [name for name in {*ours, *shapes} if name.startswith("audio.")]
+    back.update({name: name.replace("audio.", heard, 1) for name in mine})
     for name, value in ours.items():
         if not isinstance(value, torch.Tensor) or name not in shapes or value.shape != shapes[name].shape:
             wanted = tuple(shapes[name].shape) if name in shapes else "none"
