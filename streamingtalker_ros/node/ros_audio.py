@@ -52,8 +52,8 @@ class AudioInput:
         """Subscribe."""
         self._hear(_FIRST[self._lineage])
         if self._lineage == "ros-drivers":
-            # what is latched is sent to those alone who ask for it, and they hear nothing that is not latched,
-            # such as audio_capture's: the info is subscribed to both ways
+            # what is latched is sent to those alone who ask for it, and they hear nothing that is not
+            # latched, such as audio_capture's: the info is subscribed to both ways
             self._infos = [self._node.create_subscription(
                 message_class(lineages.INFO_TYPE), self._settings.audio_info_topic, self._on_info, qos)
                 for qos in (ros_qos.HEARD_AUDIO, ros_qos.LATCHED)]
