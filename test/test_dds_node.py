@@ -14,6 +14,7 @@ import pytest
 pytest.importorskip("cyclonedds", reason="cyclonedds is not installed")
 pytest.importorskip("torch", reason="torch is not installed")
 
+from dds_domain import own_domain  # noqa: E402
 from node_stage import FRAME, MS, small_talker, voice  # noqa: E402
 from test_dds_wire import call, wait_for  # noqa: E402
 
@@ -62,11 +63,12 @@ class AudioListener:
         self._wire.close()
 
 
-@pytest.mark.parametrize("lineage, name, rate, domain", [
-    ("ros-drivers", "audio_common_msgs/msg/AudioDataStamped", 22050, 111),
-    ("mgonzs13", "audio_common_msgs/msg/AudioStamped", 48000, 112)])
+@pytest.mark.parametrize("lineage, name, rate", [
+    ("ros-drivers", "audio_common_msgs/msg/AudioDataStamped", 22050),
+    ("mgonzs13", "audio_common_msgs/msg/AudioStamped", 48000)])
 def test_a_wav_becomes_face_motion_through_three_processes_with_the_times_of_its_samples(
-        tmp_path, talker, lineage, name, rate, domain):
+        tmp_path, talker, lineage, name, rate):
+    domain = own_domain()
     checkpoint.save(tmp_path / "model", talker.network)
     file, stats = write_wav(tmp_path / "voice.wav", 1.2, rate), tmp_path / "stats.json"
     arguments = ["--domain", str(domain), "--param", f"model={tmp_path / 'model'}", "--param", "device=cpu"]
@@ -106,7 +108,7 @@ def test_a_wav_becomes_face_motion_through_three_processes_with_the_times_of_its
 
 def test_talk_ends_cleanly_on_a_signal_with_its_summary(tmp_path, talker):
     checkpoint.save(tmp_path, talker.network)
-    arguments = ["talk", "--domain", "113", "--param", f"model={tmp_path}", "--param", "device=cpu"]
+    arguments = ["talk", "--domain", str(own_domain()), "--param", f"model={tmp_path}", "--param", "device=cpu"]
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
     nodes = {number: subprocess.Popen(COMMAND + arguments, **pipes)
              for number in (signal.SIGINT, signal.SIGTERM)}
@@ -126,7 +128,7 @@ def test_talk_ends_cleanly_on_a_signal_with_its_summary(tmp_path, talker):
 ])
 def test_mistakes_of_the_command_line_give_one_sentence(arguments, sentence):
     done = subprocess.run(COMMAND + arguments, capture_output=True, text=True,
-                          env={**os.environ, "ROS_DOMAIN_ID": "114"})
+                          env={**os.environ, "ROS_DOMAIN_ID": str(own_domain())})
     assert done.returncode == 2 and sentence in done.stderr
     assert done.stderr.startswith("streamingtalker: error: ") and done.stderr.count("\n") == 1
 
@@ -142,14 +144,15 @@ class Heard:
 
 
 def test_the_node_publishes_the_face_at_rest_its_surface_and_its_health(talker):
+    domain = own_domain()
     settings = Settings(publish_vertices=True, frame_id="robot_head")
-    node = TalkerNode(settings, "", 115, talker=talker, warn=lambda text: None)
+    node = TalkerNode(settings, "", domain, talker=talker, warn=lambda text: None)
     rig = default_rig()
-    model = Heard(115, "face_model", faces.MODEL, depth=1, latched=True)
-    vertices = Heard(115, "face_vertices", faces.VERTICES, reliable=False)
-    health = Heard(115, "/diagnostics", "diagnostic_msgs/msg/DiagnosticArray")
-    source = AudioSource(16000, domain=115)
-    with FaceMotionRecorder(115) as motion:
+    model = Heard(domain, "face_model", faces.MODEL, depth=1, latched=True)
+    vertices = Heard(domain, "face_vertices", faces.VERTICES, reliable=False)
+    health = Heard(domain, "/diagnostics", "diagnostic_msgs/msg/DiagnosticArray")
+    source = AudioSource(16000, domain=domain)
+    with FaceMotionRecorder(domain) as motion:
         assert motion.wait_for_publisher(10) and source.wait_for_subscriber(10)
         for stamp, block in blocks(voice(0.5), 16000):
             source.publish(block, stamp)
@@ -173,10 +176,11 @@ def test_the_node_publishes_the_face_at_rest_its_surface_and_its_health(talker):
 
 
 def test_interrupt_and_reset_are_services_that_answer_while_the_node_speaks(talker):
-    node = TalkerNode(Settings(), "", 116, talker=talker, warn=lambda text: None)
-    client, source = Wire("client", "", 116), AudioSource(16000, "mgonzs13", domain=116)
+    domain = own_domain()
+    node = TalkerNode(Settings(), "", domain, talker=talker, warn=lambda text: None)
+    client, source = Wire("client", "", domain), AudioSource(16000, "mgonzs13", domain=domain)
     client.start()
-    with FaceMotionRecorder(116) as motion:
+    with FaceMotionRecorder(domain) as motion:
         assert motion.wait_for_publisher(10) and source.wait_for_subscriber(10)
         for stamp, block in blocks(voice(5.0), 16000, 0.1, pace=0):      # a sentence of five seconds at once
             source.publish(block, stamp)
@@ -193,11 +197,12 @@ def test_interrupt_and_reset_are_services_that_answer_while_the_node_speaks(talk
 
 
 def test_a_sender_that_vanishes_and_returns_is_heard_again(talker):
-    node = TalkerNode(Settings(), "", 117, talker=talker, warn=lambda text: None)
-    with FaceMotionRecorder(117) as motion:
+    domain = own_domain()
+    node = TalkerNode(Settings(), "", domain, talker=talker, warn=lambda text: None)
+    with FaceMotionRecorder(domain) as motion:
         for lineage in ("ros-drivers", "mgonzs13", "ros-drivers"):
             before = node.core.statistics()["frames"]
-            source = AudioSource(16000, lineage, domain=117)
+            source = AudioSource(16000, lineage, domain=domain)
             assert source.wait_for_subscriber(10)
             for stamp, block in blocks(voice(0.4), 16000):
                 source.publish(block, stamp)
@@ -211,9 +216,10 @@ def test_a_sender_that_vanishes_and_returns_is_heard_again(talker):
 
 
 def test_messages_that_cannot_be_understood_are_counted_and_told_once(talker):
+    domain = own_domain()
     told = []
-    node = TalkerNode(Settings(), "", 118, talker=talker, warn=told.append)
-    source = AudioSource(16000, "mgonzs13", domain=118)
+    node = TalkerNode(Settings(), "", domain, talker=talker, warn=told.append)
+    source = AudioSource(16000, "mgonzs13", domain=domain)
     assert source.wait_for_subscriber(10)
     name = "audio_common_msgs/msg/AudioStamped"
     for _ in range(20):
@@ -225,3 +231,19 @@ def test_messages_that_cannot_be_understood_are_counted_and_told_once(talker):
     assert [sentence for sentence in told if "PortAudio format 99" in sentence] == told and len(told) == 1
     node.close()
     source.close()
+
+
+def test_best_effort_senders_are_heard_beside_reliable_ones(talker):
+    domain = own_domain()
+    name = "audio_common_msgs/msg/AudioStamped"
+    node = TalkerNode(Settings(), "", domain, talker=talker, warn=print)
+    sender, made = Wire("sender", "", domain), messages.message_class(name, "mgonzs13")
+    for reliable in (True, False, True):                # the second one changes the subscription
+        writer = sender.audio_publisher("audio", name, "mgonzs13", sender.qos(depth=5, reliable=reliable))
+        assert wait_for(lambda: writer.get_matched_subscriptions())
+        before = node.core.statistics()["packets"]
+        for stamp, block in blocks(voice(0.2), 16000):
+            writer.write(lineages.fill_audio(made(), name, block, AudioFormat(), stamp, ""))
+        assert wait_for(lambda: node.core.statistics()["packets"] == before + 10)
+    node.close()
+    sender.close()

@@ -11,6 +11,8 @@ import pytest
 
 pytest.importorskip("cyclonedds", reason="cyclonedds is not installed")
 
+from dds_domain import own_domain  # noqa: E402
+
 from streamingtalker_ros.errors import TalkerError  # noqa: E402
 from streamingtalker_ros.node import messages, wire  # noqa: E402
 from streamingtalker_ros.node.recorder import FaceMotionRecorder  # noqa: E402
@@ -34,6 +36,7 @@ for index in range(50):
     message.header.frame_id = "head"
     message.head.w = 1.0
     writer.write(message)
+    time.sleep(0.01)    # keep-last 10 keeps no more for a reader that is slower
 time.sleep(0.5)
 node.close()
 """
@@ -49,8 +52,9 @@ def wait_for(condition, seconds=10.0):
 
 
 def test_messages_cross_from_one_process_to_another_unchanged():
-    with FaceMotionRecorder(domain=101) as recorder:
-        sender = subprocess.Popen([sys.executable, "-c", _SENDER, "101"])
+    domain = own_domain()
+    with FaceMotionRecorder(domain=domain) as recorder:
+        sender = subprocess.Popen([sys.executable, "-c", _SENDER, str(domain)])
         try:
             assert recorder.wait(50, 15)
         finally:
@@ -67,7 +71,8 @@ def test_messages_cross_from_one_process_to_another_unchanged():
 
 
 def test_a_latched_message_reaches_who_comes_later():
-    early, late, got = Wire("early", "", 102), Wire("late", "robot", 102), []
+    domain = own_domain()
+    early, late, got = Wire("early", "", domain), Wire("late", "robot", domain), []
     writer = early.publisher("/robot/face_model", MODEL, early.qos(depth=1, latched=True))
     writer.write(messages.message_class(MODEL)(name="head", triangles=[0, 1, 2]))
     time.sleep(0.1)
@@ -93,7 +98,8 @@ def call(node, service):
 
 
 def test_a_trigger_service_answers_the_one_who_asked():
-    server, client, asked = Wire("talker", "ns", 103), Wire("client", "", 103), []
+    domain = own_domain()
+    server, client, asked = Wire("talker", "ns", domain), Wire("client", "", domain), []
 
     def refuse():
         raise ValueError("not now")
@@ -111,7 +117,8 @@ def test_a_trigger_service_answers_the_one_who_asked():
 
 
 def test_the_graph_shows_the_node_and_its_endpoints():
-    node, watcher, told = Wire("talker", "robot", 104), Wire("watcher", "", 104), []
+    domain = own_domain()
+    node, watcher, told = Wire("talker", "robot", domain), Wire("watcher", "", domain), []
     watcher._listen(watcher._reader("ros_discovery_info", "rmw_dds_common/msg/ParticipantEntitiesInfo",
                                     watcher.qos(depth=10, latched=True)), told.append)
     watcher.start()
@@ -135,9 +142,10 @@ def test_the_graph_shows_the_node_and_its_endpoints():
 
 
 def test_endpoints_carry_their_type_hash():
+    domain = own_domain()
     from cyclonedds.qos import Policy
 
-    node = Wire("talker", "", 105)
+    node = Wire("talker", "", domain)
     writer = node.publisher("face_motion", MOTION)
     data = writer.get_qos()[Policy.Userdata].data
     assert bytes(data) == f"typehash={messages.type_hash(MOTION)};".encode()
@@ -145,11 +153,12 @@ def test_endpoints_carry_their_type_hash():
 
 
 def test_names_resolve_as_in_ros():
-    node = Wire("talker", "/robot/", 106)
+    domain = own_domain()
+    node = Wire("talker", "/robot/", domain)
     resolved = [node.resolve(name) for name in ("audio", "/audio", "~/reset")]
     assert resolved == ["/robot/audio", "/audio", "/robot/talker/reset"]
     node.close()
-    node = Wire("talker", "", 106)
+    node = Wire("talker", "", domain)
     assert [node.resolve(name) for name in ("audio", "~/reset")] == ["/audio", "/talker/reset"]
     node.close()
 
@@ -165,8 +174,9 @@ def test_the_domain_comes_from_the_environment(monkeypatch):
 
 
 def test_cyclonedds_uri_is_honoured(tmp_path):
+    domain = own_domain()
     log = tmp_path / "trace.log"
-    script = "from streamingtalker_ros.node.wire import Wire\nnode = Wire('x', '', 107)\nnode.close()\n"
+    script = f"from streamingtalker_ros.node.wire import Wire\nnode = Wire('x', '', {domain})\nnode.close()\n"
     uri = ("<CycloneDDS><Domain><Tracing><Verbosity>config</Verbosity>"
            f"<OutputFile>{log}</OutputFile></Tracing></Domain></CycloneDDS>")
     for value, expected in ((uri, "ParticipantIndex"), (None, None)):
@@ -179,8 +189,9 @@ def test_cyclonedds_uri_is_honoured(tmp_path):
 
 
 def test_a_callback_that_fails_is_told_and_the_others_go_on():
+    domain = own_domain()
     told, ticks, broken = [], [], threading.Event()
-    node = Wire("talker", "", 108, told.append)
+    node = Wire("talker", "", domain, told.append)
 
     def fail():
         broken.set()

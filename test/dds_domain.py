@@ -1,0 +1,10 @@
+"""A ROS domain for each test, so that neither tests nor two runs on one machine hear each other."""
+import itertools
+import os
+
+_numbers = itertools.count(13 * os.getpid())
+
+
+def own_domain():
+    """A number of 1 to 100: above, a domain's ports collide with those that the system hands out."""
+    return 1 + next(_numbers) % 100
