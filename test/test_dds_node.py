@@ -108,7 +108,8 @@ def test_a_wav_becomes_face_motion_through_three_processes_with_the_times_of_its
 
 def test_talk_ends_cleanly_on_a_signal_with_its_summary(tmp_path, talker):
     checkpoint.save(tmp_path, talker.network)
-    arguments = ["talk", "--domain", str(own_domain()), "--param", f"model={tmp_path}", "--param", "device=cpu"]
+    model = f"model={tmp_path}"
+    arguments = ["talk", "--domain", str(own_domain()), "--param", model, "--param", "device=cpu"]
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
     nodes = {number: subprocess.Popen(COMMAND + arguments, **pipes)
              for number in (signal.SIGINT, signal.SIGTERM)}
