@@ -186,3 +186,21 @@ def test_a_damaged_converted_folder_is_named(made, how, says, tmp_path):
         (out / "config.json").write_text(json.dumps(stored))
     with pytest.raises(TalkerError, match=says):
         checkpoint.load(out)
+
+
+def test_the_converted_folder_is_loaded_like_any_talker(made, tmp_path):
+    from streamingtalker_ros import Talker
+    assert convert(made, tmp_path / "out") == 0
+    talker = Talker.load(tmp_path / "out", device="cpu", hop=2, window=0.5)
+    stream = talker.open_stream(seed=1, identity=talker.identities[1])
+    frames = stream.accept(np.random.default_rng(0).normal(0, 0.1, 16000).astype(np.float32)) + stream.finish()
+    assert [frame.index for frame in frames] == list(range(round(talker.frame_rate)))
+    assert frames[0].vertices.ndim == 2 and frames[0].vertices.shape[1] == 3
+    with pytest.raises(TalkerError, match="knows .*" + talker.identities[-1]):
+        talker.open_stream(identity="nobody")
+
+
+def test_bounds_are_for_published_checkpoints_alone():
+    from streamingtalker_ros import Talker
+    with pytest.raises(TalkerError, match="window"):
+        Talker.load(device="cpu", window=1.0)

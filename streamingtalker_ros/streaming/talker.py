@@ -54,12 +54,20 @@ class Talker:
         self._lock = threading.RLock()
 
     @classmethod
-    def load(cls, path=None, device="auto"):
+    def load(cls, path=None, device="auto", **bounds):
         """Load a checkpoint folder, by default the weights inside the package.
 
+        A folder that `streamingtalker convert` made of a published checkpoint gives its `PublishedModel`, which has
+        the same verbs and whose frames carry vertices; bounds: its hop, window, context and decode.
         Raises TalkerError when the folder, its weights or the device are not there.
         """
-        return cls(checkpoint.load(path or DEFAULT), device)
+        path, device = path or DEFAULT, choose_device(device)
+        if checkpoint.read_config(path).get("family") == "published":
+            from ..model.published.streaming import PublishedModel  # late: it brings transformers
+            return PublishedModel.load(path, device, **bounds)
+        if bounds:
+            raise TalkerError(f"{', '.join(bounds)}: only a published checkpoint has such bounds, {path} is none")
+        return cls(checkpoint.load(path), device)
 
     @property
     def name(self):
