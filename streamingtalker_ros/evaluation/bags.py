@@ -1,7 +1,7 @@
 """Reads and writes rosbag2 bags, in sqlite3 and MCAP storage, without ROS.
 
-`BagInput` gives the audio, audio_info and FaceMotion messages of a bag as raw CDR with their types; `decode` makes
-objects of them; `BagOutput` writes raw messages with their definitions, type hashes and QoS.
+`BagInput` gives the audio, audio_info and FaceMotion messages of a bag as raw CDR with their types; `decode`
+makes objects of them; `BagOutput` writes raw messages with their definitions, type hashes and QoS.
 """
 import shutil
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ _VERSION = 8    # of rosbag2's metadata: read by Humble and all after it
 
 @dataclass(frozen=True)
 class Raw:
-    """One message of a bag. time: ns, when it was recorded; type: "package/msg/Name"; data: CDR with its header."""
+    """One message of a bag. time: ns, of its recording; type: "package/msg/Name"; data: CDR, with header."""
 
     time: int
     topic: str
@@ -31,12 +31,12 @@ def lineage_of(name):
 
 
 def decode(raw):
-    """A Raw -> an object with the message's fields. Raises TalkerError when its bytes are not such a message."""
+    """A Raw -> an object with the message's fields. Raises TalkerError when its bytes are no such message."""
     try:
         return messages.typestore(lineage_of(raw.type)).deserialize_cdr(raw.data, raw.type)
-    except Exception as error:  # rosbags runs generated code over the bytes: what it raises has no common base
-        raise TalkerError(f"a message on {raw.topic} is no {raw.type} ({type(error).__name__}: {error}): it was left "
-                          "out") from None
+    except Exception as error:  # rosbags runs generated code over the bytes: its errors have no common base
+        raise TalkerError(f"a message on {raw.topic} is no {raw.type} ({type(error).__name__}: {error}): "
+                          "it was left out") from None
 
 
 def full_name(topic):
@@ -58,13 +58,14 @@ class BagInput:
         if not self.path.exists():
             raise TalkerError(f"there is no bag {self.path}: check the path")
         if self.path.is_dir() and not (self.path / "metadata.yaml").exists():
-            raise TalkerError(f"{self.path} has no metadata.yaml: give a folder that `ros2 bag record` wrote (if it was "
-                              "killed, `ros2 bag reindex` repairs it) or a single .db3 or .mcap file")
+            raise TalkerError(f"{self.path} has no metadata.yaml: give a folder that `ros2 bag record` wrote "
+                              "(if it was killed, `ros2 bag reindex` repairs it), or one .db3 or .mcap file")
         try:
             self._reader = self._rosbag2.Reader(self.path)
             self._reader.open()
         except (self._rosbag2.ReaderError, OSError) as error:
-            raise TalkerError(f"the bag {self.path} cannot be read ({error}): check that it is a whole rosbag2 bag") from None
+            raise TalkerError(f"the bag {self.path} cannot be read ({error}): check that it is a whole "
+                              "rosbag2 bag") from None
         self._connections = list(self._reader.connections)
         return self
 
@@ -100,34 +101,36 @@ class BagInput:
         if wanted is None and "/audio" not in topics and len(audio) == 1:
             return audio[0]
         name = full_name(wanted or "audio")
-        listed = ", ".join(f"{topic} ({', '.join(types)})" for topic, (types, _) in sorted(topics.items())) or "none"
+        listed = ", ".join(f"{topic} ({', '.join(types)})" for topic, (types, _) in sorted(topics.items()))
         if name not in topics:
-            raise TalkerError(f"the bag {self.path} has no topic {name}: choose one of those that it has with --topic: "
-                              f"{listed}")
+            raise TalkerError(f"the bag {self.path} has no topic {name}: choose one of those that it has "
+                              f"with --topic: {listed or 'none'}")
         if name not in audio:
-            raise TalkerError(f"{name} carries {', '.join(topics[name][0])}, which is no audio ({', '.join(AUDIO_TYPES)} "
-                              f"are): choose another topic with --topic: {listed}")
+            raise TalkerError(f"{name} carries {', '.join(topics[name][0])}, which is no audio "
+                              f"({', '.join(AUDIO_TYPES)} are): choose another topic with --topic: {listed}")
         return name
 
     def info_topic(self, audio):
-        """The audio_info that belongs to an audio topic (its own name with _info, or audio_info beside it), or None."""
+        """The audio_info that belongs to an audio topic (its own name with _info, or audio_info beside it),
+        or None."""
         infos = {c.topic for c in self._connections if c.msgtype == INFO_TYPE and lineage_fits(c)}
         beside = f"{audio.rpartition('/')[0]}/audio_info"
         return next((topic for topic in (f"{audio}_info", beside) if topic in infos), None)
 
     def motion_topic(self):
-        """The topic of reference FaceMotion: /face_motion, or the only one of that type; None where there is none."""
+        """The topic of reference FaceMotion: /face_motion, or the only one of that type; None without one."""
         found = sorted({c.topic for c in self._connections
                         if c.msgtype == faces.MOTION and c.msgcount and lineage_fits(c)})
         return "/face_motion" if "/face_motion" in found else found[0] if len(found) == 1 else None
 
     def connections(self, *topics):
-        """rosbags' connections of topics, those of types known here. Raises TalkerError for a foreign definition."""
+        """rosbags' connections of topics, of types known here. Raises TalkerError for foreign definitions."""
         found = [c for c in self._connections if c.topic in topics and c.msgtype in _TYPES]
         for connection in found:
             if not lineage_fits(connection):
-                raise TalkerError(f"{connection.topic} was recorded with another definition of {connection.msgtype} than "
-                                  f"that of {lineage_of(connection.msgtype)}: convert the bag to the released one")
+                known = lineage_of(connection.msgtype)
+                raise TalkerError(f"{connection.topic} was recorded with another definition of "
+                                  f"{connection.msgtype} than that of {known}: convert the bag to the released one")
         return found
 
     def count(self, *topics):
@@ -143,7 +146,8 @@ class BagInput:
             for connection, time, data in self._reader.messages(chosen):
                 yield Raw(time, connection.topic, connection.msgtype, bytes(data))
         except (self._rosbag2.ReaderError, OSError) as error:
-            raise TalkerError(f"the bag {self.path} cannot be read to its end ({error}): it seems damaged") from None
+            raise TalkerError(f"the bag {self.path} cannot be read to its end ({error}): it seems damaged, "
+                              "`ros2 bag reindex` may mend it") from None
 
 
 def lineage_fits(connection):
@@ -155,7 +159,7 @@ def lineage_fits(connection):
 class BagOutput:
     """A new bag. A context manager: what was written is removed when the block is left with an exception.
 
-    path: a folder that is not there yet; storage: "sqlite3" or "mcap". Raises TalkerError when it cannot be made.
+    path: a folder that is not there yet; storage: "sqlite3" or "mcap". TalkerError if it cannot be made.
     """
 
     def __init__(self, path, storage):
@@ -171,7 +175,8 @@ class BagOutput:
         try:
             self._writer.open()
         except OSError as error:
-            raise TalkerError(f"the bag {self.path} cannot be made ({error.strerror}): choose another --out") from None
+            raise TalkerError(f"the bag {self.path} cannot be made ({error.strerror}): choose another "
+                              "--out") from None
         return self
 
     def __exit__(self, kind, error, trace):
@@ -207,7 +212,7 @@ def face_qos(depth, latched=False):
 
 
 def encode(message):
-    """A message of a class of `node.messages` -> its bytes as a recorder finds them on the wire: CDR with its header,
-    filled to a multiple of four."""
+    """A message of a class of `node.messages` -> its bytes as a recorder finds them on the wire: CDR with its
+    header, filled to a multiple of four."""
     data = message.serialize(use_version_2=False)
     return data + bytes(-len(data) % 4)

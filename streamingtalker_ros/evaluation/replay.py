@@ -1,7 +1,8 @@
-"""Replays a bag's audio through the talker node's own rules, on a clock that the bag turns: no waiting, no chance.
+"""Replays a bag's audio through the talker node's own rules, on a clock that the bag turns, without waiting.
 
-Takes a `BagInput`, a talker and the node's Settings; writes the FaceMotion that the node would have published, and gives
-it as a `Motion` with the node's counters. `compare` measures it against a FaceMotion that the bag held before.
+Takes a `BagInput`, a talker and the node's Settings; writes the FaceMotion that the node would have
+published, and gives it as a `Motion` with the node's counters. `compare` measures it against a FaceMotion
+that the bag held before.
 """
 import dataclasses
 from dataclasses import dataclass, field
@@ -28,8 +29,8 @@ _TICK = 1e-6            # s; the least step of the clock, so that rounding never
 
 @dataclass
 class Motion:
-    """Frames in the order of their publication. stamps: (T,) int64 ns; weights: (T, 52) float32; head: (T, 4) float32
-    xyzw; speaking, idle: (T,) bool; frame_rate: frames per second."""
+    """Frames in the order of their publication. stamps: (T,) int64 ns; weights: (T, 52) float32; head: (T, 4)
+    float32 xyzw; speaking, idle: (T,) bool; frame_rate: frames per second."""
 
     stamps: np.ndarray
     weights: np.ndarray
@@ -41,8 +42,8 @@ class Motion:
 
 @dataclass
 class Replayed:
-    """motion: what was made; statistics: the node's counters; seconds: of audio in the packets, good or bad; outline:
-    (time in ns, lowest, highest sample) for each `BLOCK` of the voice."""
+    """motion: what was made; statistics: the node's counters; seconds: of audio in the packets, good or bad;
+    outline: (time in ns, lowest, highest sample) for each `BLOCK` of the voice."""
 
     motion: Motion
     statistics: Statistics
@@ -51,8 +52,9 @@ class Replayed:
 
 
 class Rehearsal:
-    """The talker's rules under a clock that packets turn. talker: streaming.Talker; settings: Settings; start: ns, the
-    time at which the clock stands at 0; warn: called with a sentence, once for each kind of trouble.
+    """The talker's rules under a clock that packets turn. talker: streaming.Talker; settings: Settings;
+    start: ns, the time at which the clock stands at 0; warn: called with a sentence, once for each kind of
+    trouble.
 
     `hear`, `tell` and `end` return [(time of publication in ns, FaceFrame), …].
     """
@@ -64,7 +66,7 @@ class Rehearsal:
         self._now = 0.0         # seconds since `start`
         self._made = []
         self._format = None     # what audio_info told
-        self._delay = None      # s, the least of late, from a packet's end by its stamp to its time in the bag
+        self._delay = None      # s from a packet's end, by its stamp, to its record; the least of late
         self._performance = Performance(talker, settings, self.statistics, self._publish, lambda: self._now,
                                         self._complain)
 
@@ -86,7 +88,8 @@ class Rehearsal:
         samples = len(packet.payload) // format.frame_bytes
         self.seconds += samples / format.sample_rate
         self._draw(packet, format, samples)
-        self._run_to(self._arrival(packet.stamp, samples / format.sample_rate, (time - self._start) / _SECOND))
+        recorded = (time - self._start) / _SECOND
+        self._run_to(self._arrival(packet.stamp, samples / format.sample_rate, recorded))
         self._performance.push(dataclasses.replace(packet, arrival=self._now))
         return self._taken()
 
@@ -102,11 +105,11 @@ class Rehearsal:
         return self._taken()
 
     def _arrival(self, stamp, seconds, recorded):
-        """When a packet of `seconds` came, on our clock, without the delay that the recorder's computer added.
+        """When a packet of `seconds` came, on our clock, without the delay that the recorder added.
 
-        A recorder that stalls makes packets look late that were not; the node would have bridged the stall with silence
-        and lost the voice. So a packet comes as long after its last sample as the promptest one did, unless half a
-        second lies between the two: that is another clock, or a real pause.
+        A recorder that stalls makes packets look late that were not; the node would have bridged the stall
+        with silence and lost the voice. So a packet comes as long after its last sample as the promptest one
+        did, unless half a second lies between the two: that is another clock, or a real pause.
         """
         if stamp is None:
             return recorded
@@ -119,14 +122,17 @@ class Rehearsal:
 
     def _draw(self, packet, format, samples):
         pcm = PayloadDecoder(format).decode(packet.payload)
-        begin = packet.received - samples * _SECOND // format.sample_rate if packet.stamp is None else packet.stamp
-        size = max(1, round(BLOCK * format.sample_rate))
+        rate, begin = format.sample_rate, packet.stamp
+        if begin is None:
+            begin = packet.received - samples * _SECOND // rate
+        size = max(1, round(BLOCK * rate))
         for first in range(0, len(pcm), size):
             part = pcm[first:first + size]
-            self.outline.append((begin + first * _SECOND // format.sample_rate, float(part.min()), float(part.max())))
+            self.outline.append((begin + first * _SECOND // rate, float(part.min()), float(part.max())))
 
     def _run_to(self, time):
-        """Let the clock run, working at each moment that the rules ask for, as a worker of boundless speed does."""
+        """Let the clock run, working at each moment that the rules ask for, as a worker of boundless speed
+        does."""
         while self._now < time:
             wait = self._performance.step()
             if wait is None or wait and self._now + wait > time:
@@ -152,14 +158,16 @@ class Rehearsal:
 def replay(bag, out, topic, talker, settings, rig, warn, progress=lambda messages: None):
     """Replay the audio `topic` of an open BagInput into an open BagOutput. Returns Replayed.
 
-    The audio and audio_info messages are copied; FaceMotion goes to /face_motion, the rig to /face_model. progress:
-    called with the number of messages done. Raises TalkerError when the audio makes no frame at all.
+    The audio and audio_info messages are copied; FaceMotion goes to /face_motion, the rig to /face_model.
+    progress: called with the number of messages done. Raises TalkerError when the audio makes no frame at
+    all.
     """
     topics = [name for name in (topic, bag.info_topic(topic)) if name]
     out.copy_topics(bag.connections(*topics))
     out.add(MODEL_TOPIC, faces.MODEL, face_qos(1, latched=True))
     out.add(MOTION_TOPIC, faces.MOTION, face_qos(10))
-    model = faces.fill_model(messages.message_class(faces.MODEL)(), rig, talker.frame_rate, settings.frame_id, bag.start)
+    model = faces.fill_model(messages.message_class(faces.MODEL)(), rig, talker.frame_rate, settings.frame_id,
+                             bag.start)
     out.write(Raw(bag.start, MODEL_TOPIC, faces.MODEL, encode(model)))
     rehearsal = Rehearsal(talker, settings, bag.start, warn)
     motion, made = messages.message_class(faces.MOTION), []
@@ -188,9 +196,11 @@ def replay(bag, out, topic, talker, settings, rig, warn, progress=lambda message
         progress(1)
     keep(rehearsal.end())
     if not rehearsal.statistics.frames:
-        raise TalkerError(f"no face came out of the {rehearsal.statistics.packets} packets on {topic}: check that they "
-                          "hold audio and that its format is known (audio_info, or sample_rate and sample_format)")
-    return Replayed(_stacked(made, talker.frame_rate), rehearsal.statistics, rehearsal.seconds, rehearsal.outline)
+        raise TalkerError(f"no face came out of the {rehearsal.statistics.packets} packets on {topic}: check "
+                          "that they hold audio, and that its format is known (audio_info, or sample_rate "
+                          "and sample_format)")
+    return Replayed(_stacked(made, talker.frame_rate), rehearsal.statistics, rehearsal.seconds,
+                    rehearsal.outline)
 
 
 def _stacked(made, frame_rate):
@@ -199,14 +209,15 @@ def _stacked(made, frame_rate):
                   np.array([f.idle for f in made]), float(frame_rate))
 
 
-# -- against a reference ----------------------------------------------------------------------------------------------
+# -- against a reference -------------------------------------------------------------------------------------
 
 
 def read_motion(bag, topic):
-    """The FaceMotion of a topic of an open BagInput as a Motion in the order of its stamps, shapes sorted by their names.
+    """The FaceMotion of a topic of an open BagInput as a Motion in the order of its stamps, shapes sorted by
+    their names.
 
-    Shapes that it does not name rest at 0. Its frame rate is the median of its stamps' distances. Raises TalkerError for
-    a frame whose names and weights do not match.
+    Shapes that it does not name rest at 0. Its frame rate is the median of its stamps' distances. Raises
+    TalkerError for a frame whose names and weights do not match.
     """
     stamps, weights, head, speaking = [], [], [], []
     for raw in bag.messages(topic):
@@ -232,8 +243,8 @@ def read_motion(bag, topic):
 def aligned(made, reference):
     """Two Motions -> (weights (T, 52) of `made`, weights (T, 52) of `reference`) at the same moments.
 
-    The moments are the middles of made's frames of audio (not idle ones) with a frame of the reference at most one of its
-    periods away; between its frames the reference is interpolated linearly.
+    The moments are the middles of made's frames of audio (not idle ones) with a frame of the reference at
+    most one of its periods away; between its frames the reference is interpolated linearly.
     """
     if len(reference.stamps) < 2:
         return np.zeros((0, len(ARKIT_NAMES)), np.float32), np.zeros((0, len(ARKIT_NAMES)), np.float32)
@@ -242,7 +253,8 @@ def aligned(made, reference):
     known = (reference.stamps - origin) / _SECOND + 0.5 / reference.frame_rate
     after = np.clip(np.searchsorted(known, moments), 1, len(known) - 1)
     nearest = np.minimum(np.abs(moments - known[after - 1]), np.abs(moments - known[after]))
-    covered = (nearest <= 1.0 / reference.frame_rate) & (moments >= known[0] - _TICK) & (moments <= known[-1] + _TICK)
+    covered = nearest <= 1.0 / reference.frame_rate
+    covered &= (moments >= known[0] - _TICK) & (moments <= known[-1] + _TICK)
     between = [np.interp(moments[covered], known, column) for column in reference.weights.T]
     return made.weights[rows[covered]], np.stack(between, 1).astype(np.float32)
 
@@ -250,12 +262,13 @@ def aligned(made, reference):
 def compare(made, reference, rig):
     """Figures of a Motion against a reference on a rig: a flat dict, units in the names.
 
-    Frames of audio alone count. Correlation and lag are NaN where one of the two mouths does not move. Raises TalkerError when fewer than ENOUGH frames lie at the reference's times.
+    Frames of audio alone count. Correlation and lag are NaN where one of the two mouths does not move. Raises
+    TalkerError when fewer than ENOUGH frames lie at the reference's times.
     """
     ours, theirs = aligned(made, reference)
     if len(ours) < ENOUGH:
-        raise TalkerError(f"the reference covers {len(ours)} of the frames, too few to compare: its stamps are of another "
-                          "time than the audio's")
+        raise TalkerError(f"the reference covers {len(ours)} of the frames, too few to compare: its stamps "
+                          "are of another time than the audio's")
     a, b = opening_of(rig, ours), opening_of(rig, theirs)
     lips = rig.deltas[:, lip_vertices(rig)]     # of all vertices these alone are looked at: (52, L, 3)
     moving = np.ptp(a) > 0 and np.ptp(b) > 0
