@@ -1,34 +1,22 @@
-"""What the ROS tests share: a node of their own on a ROS domain of their own, and how they speak and listen.
-
-Importing it skips the importing module, with the reason, where ROS 2 or the built package is not sourced.
-"""
+"""What the ROS tests share: a node of their own on a ROS domain of their own, and how they speak and listen."""
 import os
 import random
 import threading
 import time
 
-import pytest
+import numpy as np
+import rclpy
+from diagnostic_msgs.msg import DiagnosticArray
+from lifecycle_msgs.srv import ChangeState, GetState
+from rclpy.executors import SingleThreadedExecutor
+from rclpy.qos import QoSProfile, ReliabilityPolicy
+from std_srvs.srv import Trigger
 
-pytest.importorskip("rclpy", reason="ROS 2 is not sourced here")
-pytest.importorskip("launch_pytest", reason="launch_pytest is not installed in this ROS 2")
-pytest.importorskip("streamingtalker_ros.msg", reason="the ROS 2 package is not built and sourced here, or "
-                    "the source tree hides it: run colcon test")
-pytest.importorskip("audio_common_msgs.msg", reason="no audio_common_msgs is sourced here")
-pytest.importorskip("torch", reason="PyTorch is not installed in ROS's Python")
-
-import numpy as np  # noqa: E402
-import rclpy  # noqa: E402
-from diagnostic_msgs.msg import DiagnosticArray  # noqa: E402
-from lifecycle_msgs.srv import ChangeState, GetState  # noqa: E402
-from rclpy.executors import SingleThreadedExecutor  # noqa: E402
-from rclpy.qos import QoSProfile, ReliabilityPolicy  # noqa: E402
-from std_srvs.srv import Trigger  # noqa: E402
-
-from streamingtalker_ros.audio.files import read_audio  # noqa: E402
-from streamingtalker_ros.audio.payload import AudioFormat  # noqa: E402
-from streamingtalker_ros.audio.pcm import to_16k  # noqa: E402
-from streamingtalker_ros.msg import FaceMotion  # noqa: E402
-from streamingtalker_ros.node import lineages, ros_audio, source  # noqa: E402
+from streamingtalker_ros.audio.files import read_audio
+from streamingtalker_ros.audio.payload import AudioFormat
+from streamingtalker_ros.audio.pcm import to_16k
+from streamingtalker_ros.msg import FaceMotion
+from streamingtalker_ros.node import lineages, ros_audio, source
 
 SECOND = 1_000_000_000
 LINEAGE = ros_audio.installed_lineage()

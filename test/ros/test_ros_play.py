@@ -1,20 +1,15 @@
 """The `play` executable: every sample of the file arrives, stamped in step, in the lineage that is
 sourced."""
-import sys
-from pathlib import Path
+import launch
+import launch_pytest
+import numpy as np
+import pytest
+import soundfile
+from launch_ros.actions import Node
+from ros_graph import LINEAGE, SECOND, Graph, own_domain, until, voice
 
-sys.path.insert(0, str(Path(__file__).parent))
-from ros_graph import LINEAGE, SECOND, Graph, own_domain, until, voice  # noqa: E402
-
-import launch  # noqa: E402
-import launch_pytest  # noqa: E402
-import numpy as np  # noqa: E402
-import pytest  # noqa: E402
-import soundfile  # noqa: E402
-from launch_ros.actions import Node  # noqa: E402
-
-from streamingtalker_ros.audio.payload import PayloadDecoder  # noqa: E402
-from streamingtalker_ros.node import lineages, ros_audio, ros_qos, source  # noqa: E402
+from streamingtalker_ros.audio.payload import PayloadDecoder
+from streamingtalker_ros.node import lineages, ros_audio, ros_qos, source
 
 DOMAIN = own_domain()
 RATE = 32000

@@ -1,24 +1,21 @@
 """The rclpy node, launched as a user launches it: lifecycle, the laws of its frames, services, parameters."""
-import sys
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parent))
-from ros_graph import Graph, own, own_domain, until, voice  # noqa: E402
+import launch
+import launch_pytest
+import numpy as np
+import pytest
+from ament_index_python.packages import get_package_share_directory
+from launch.launch_description_sources import PythonLaunchDescriptionSource
+from lifecycle_msgs.msg import Transition
+from rcl_interfaces.msg import Parameter
+from rcl_interfaces.srv import SetParameters
+from std_srvs.srv import Trigger
+from ros_graph import Graph, own, own_domain, until, voice
 
-import launch  # noqa: E402
-import launch_pytest  # noqa: E402
-import numpy as np  # noqa: E402
-import pytest  # noqa: E402
-from ament_index_python.packages import get_package_share_directory  # noqa: E402
-from launch.launch_description_sources import PythonLaunchDescriptionSource  # noqa: E402
-from lifecycle_msgs.msg import Transition  # noqa: E402
-from rcl_interfaces.msg import Parameter  # noqa: E402
-from rcl_interfaces.srv import SetParameters  # noqa: E402
-from std_srvs.srv import Trigger  # noqa: E402
-
-from streamingtalker_ros import ARKIT_NAMES  # noqa: E402
-from streamingtalker_ros.msg import FaceModel  # noqa: E402
-from streamingtalker_ros.node import ros_qos  # noqa: E402
+from streamingtalker_ros import ARKIT_NAMES
+from streamingtalker_ros.msg import FaceModel
+from streamingtalker_ros.node import ros_qos
 
 START = 1_700_000_000_123_456_789  # ns; nothing like now
 FRAME = 40_000_000  # ns

@@ -3,19 +3,17 @@ import subprocess
 import sys
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parent))
-from ros_graph import Graph, own_domain, until  # noqa: E402
+import launch
+import launch_pytest
+import pytest
+from ament_index_python.packages import get_package_prefix
+from launch_ros.actions import Node
+from lifecycle_msgs.msg import Transition
+from rcl_interfaces.msg import Log
+from ros_graph import Graph, own_domain, until
 
-import launch  # noqa: E402
-import launch_pytest  # noqa: E402
-import pytest  # noqa: E402
-from ament_index_python.packages import get_package_prefix  # noqa: E402
-from launch_ros.actions import Node  # noqa: E402
-from lifecycle_msgs.msg import Transition  # noqa: E402
-from rcl_interfaces.msg import Log  # noqa: E402
-
-from streamingtalker_ros import TalkerError  # noqa: E402
-from streamingtalker_ros.node import ros_audio  # noqa: E402
+from streamingtalker_ros import TalkerError
+from streamingtalker_ros.node import ros_audio
 
 DOMAIN = own_domain()
 TALKER = Path(get_package_prefix("streamingtalker_ros")) / "lib" / "streamingtalker_ros" / "talker"

@@ -4,19 +4,13 @@ import sys
 import time
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parent))
-from ros_graph import LINEAGE, Graph, own_domain, until, voice  # noqa: E402
+import pytest
+import soundfile
+from ament_index_python.packages import get_package_prefix
+from ros_graph import LINEAGE, Graph, own_domain, until, voice
 
-import pytest  # noqa: E402
-
-pytest.importorskip("cyclonedds", reason="the ROS-free node's cyclonedds is not installed in ROS's Python")
-pytest.importorskip("rosbags", reason="the ROS-free node's rosbags is not installed in ROS's Python")
-
-import soundfile  # noqa: E402
-from ament_index_python.packages import get_package_prefix  # noqa: E402
-
-from streamingtalker_ros import ARKIT_NAMES  # noqa: E402
-from streamingtalker_ros.node.recorder import FaceMotionRecorder  # noqa: E402
+from streamingtalker_ros import ARKIT_NAMES
+from streamingtalker_ros.node.recorder import FaceMotionRecorder
 
 DOMAIN = own_domain()
 FREE = [sys.executable, "-m", "streamingtalker_ros"]
@@ -26,6 +20,8 @@ TALKER = str(Path(get_package_prefix("streamingtalker_ros")) / "lib" / "streamin
 @pytest.fixture
 def start(monkeypatch):
     """start(*command): a process in the test's domain that is ended after the test."""
+    for module in ("cyclonedds", "rosbags"):
+        pytest.importorskip(module, reason=f"{module} of the ROS-free node is not installed in ROS's Python")
     monkeypatch.setenv("ROS_DOMAIN_ID", str(DOMAIN))
     started = []
 
