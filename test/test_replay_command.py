@@ -140,6 +140,8 @@ def test_what_is_wrong_is_said_in_one_sentence(tmp_path, capsys):
     assert "metadata.yaml" in complaint(capsys, tmp_path / "empty", "--out", out)
     (tmp_path / "text.mcap").write_text("no bag at all")
     assert "cannot be read" in complaint(capsys, tmp_path / "text.mcap", "--out", out)
+    (tmp_path / "empty" / "metadata.yaml").write_text("a: [\n")
+    assert "cannot be read" in complaint(capsys, tmp_path / "empty", "--out", out)
     source = write_bag(tmp_path / "in", cut(voice(0.4)), topic="/robot/mic", info=S0,
                        motion=[(S0, [], [])])
     said = complaint(capsys, source, "--out", out, "--topic", "audio")

@@ -64,8 +64,9 @@ class BagInput:
             self._reader = self._rosbag2.Reader(self.path)
             self._reader.open()
         except (self._rosbag2.ReaderError, OSError) as error:
-            raise TalkerError(f"the bag {self.path} cannot be read ({error}): check that it is a whole "
-                              "rosbag2 bag") from None
+            reason = " ".join(str(error).split())   # YAML's complaints have several lines
+            raise TalkerError(f"the bag {self.path} cannot be read ({reason}): check that it is a whole rosbag2 "
+                              "bag") from None
         self._connections = list(self._reader.connections)
         return self
 

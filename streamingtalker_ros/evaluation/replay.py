@@ -221,7 +221,10 @@ def read_motion(bag, topic):
     """
     stamps, weights, head, speaking = [], [], [], []
     for raw in bag.messages(topic):
-        message = decode(raw)
+        try:
+            message = decode(raw)
+        except TalkerError:     # a damaged frame is a missing one
+            continue
         if len(message.names) != len(message.weights):
             raise TalkerError(f"frame {message.frame} of {topic} has {len(message.names)} names for "
                               f"{len(message.weights)} weights: it cannot be compared with")
