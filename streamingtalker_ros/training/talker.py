@@ -67,7 +67,7 @@ class TalkerStage:
         motion, velocity, gap, touch = self._motion_errors(said[0], window, learned, count)
         probe = self._probe_error(probed, window, learned, count)
         speech = functional.binary_cross_entropy_with_logits(voice, window.voice)
-        loss = latent + motion + velocity + 2.0 * gap + touch + probe + 0.3 * speech
+        loss = latent + motion + velocity + 2.0 * gap + 4.0 * touch + probe + 0.3 * speech
         return loss, {"latent": latent.item(), "motion": motion.item(), "gap": gap.item(), "touch": touch.item(),
                       "velocity": velocity.item(), "probe": probe.item(), "voice": speech.item()}
 
