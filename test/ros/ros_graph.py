@@ -1,4 +1,4 @@
-"""What the ROS tests share: a node of their own on a ROS domain of their own, and how they speak and listen."""
+"""What the ROS tests share: a node on a ROS domain of their own, and how they speak and listen."""
 import os
 import random
 import threading
@@ -107,8 +107,8 @@ class Graph:
         time.sleep(0.2)
         self.frames.clear()
 
-    def speak(self, samples, start, rate=16000, reliable=True):
-        """Publish int16 samples in real time, stamped from `start` (ns) on, as the lineage sourced here."""
+    def speak(self, samples, start, rate=16000, reliable=True, at_once=False):
+        """Publish int16 samples, in real time or at once, stamped from `start` (ns) on, in the lineage."""
         name, format = source.TYPES[LINEAGE], AudioFormat(rate, 1, "s16")
         made = ros_audio.message_class(name)
         reliability = ReliabilityPolicy.RELIABLE if reliable else ReliabilityPolicy.BEST_EFFORT
@@ -124,7 +124,8 @@ class Graph:
             info.publish(lineages.fill_info(kind(), format))
             time.sleep(0.1)
         first = None
-        for now, block in source.blocks(samples, rate):
+        packet, pace = (0.2, 0) if at_once else (0.02, 1)
+        for now, block in source.blocks(samples, rate, packet, pace):
             first = now if first is None else first
             stamp = start + now - first
             publisher.publish(lineages.fill_audio(made(), name, block, format, stamp, "microphone"))

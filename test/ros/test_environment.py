@@ -1,4 +1,4 @@
-"""Shows why the ROS tests are skipped; where they are not, that the audio types are those of a known lineage."""
+"""Shows why the ROS tests are skipped; else, that the audio types are those of a lineage."""
 import pytest
 from ros_missing import missing
 
