@@ -4,6 +4,8 @@ import numpy as np
 import pytest
 from node_stage import FRAME, MS, S0, Stage, floats, offline, small_talker, voice, weights
 
+from streamingtalker_ros.streaming.rest import MOUTH
+
 
 @pytest.fixture(scope="module")
 def talker():
@@ -28,7 +30,7 @@ def test_when_audio_stops_idle_frames_go_on_at_the_frame_rate(talker):
     assert stage.performance.state == "idle"
     assert [frame.index for frame in stage.faces] == list(range(len(stage.faces)))   # numbers continue
     assert steps(stage.faces) == {FRAME}                                            # stamps are extrapolated
-    assert len(stage.audio) == 25
+    assert len(stage.audio) == 25 and not any(frame.speaking for _, frame in idle)
     later = [time for time, frame in idle if time > 101.5]
     np.testing.assert_allclose(np.diff(later), 0.04, atol=1e-6)                     # paced by the clock
     # what is heard at 104.0 may be published: 25 frames a second since 100, less the look-ahead
@@ -56,12 +58,16 @@ def test_idle_false_falls_silent_after_the_mouth_has_closed(talker):
 def test_audio_that_resumes_within_half_a_second_stays_on_the_grid(talker):
     stage = Stage(talker)
     stage.live(voice(0.6), start=100.0)
-    stage.live(voice(0.6, seed=1), S0 + 1000 * MS, start=101.0)     # a pause of 0.4 s by either clock
+    second = voice(0.6, seed=1)
+    stage.live(second, S0 + 1010 * MS, start=101.01)               # a pause of 0.41 s by either clock
     stage.run(2.2)
     assert stage.statistics.streams == 1 and stage.statistics.late == 0
     assert steps(stage.faces) == {FRAME}
     assert [frame.index for frame in stage.faces] == list(range(len(stage.faces)))
-    assert sum(S0 + 1000 * MS <= frame.stamp < S0 + 1600 * MS for frame in stage.audio) == 15
+    assert [frame.stamp for frame in stage.faces[25:40]] == [S0 + index * FRAME for index in range(25, 40)]
+    whole = floats(np.concatenate([voice(0.6), np.zeros(6560, np.int16), second]))
+    reference = weights(offline(talker, whole))
+    np.testing.assert_allclose(weights(stage.faces)[:40, ~MOUTH], reference[:40, ~MOUTH], atol=1e-5)
 
 
 def test_after_a_longer_pause_a_new_stream_begins_with_true_stamps_and_without_a_jump_of_the_face(talker):
@@ -134,12 +140,10 @@ def test_two_sentences_sent_at_once_are_spoken_one_after_the_other(talker):
 
 
 def test_an_interruption_drops_the_queue_and_closes_the_mouth_within_150_ms(talker):
-    from streamingtalker_ros.streaming.rest import MOUTH
-
     stage = Stage(talker)
     pcm = voice(4.0)
-    for packet in range(40):
-        stage.send(pcm[1600 * packet:1600 * (packet + 1)], S0 + 100 * packet * MS)
+    for packet in range(4):
+        stage.send(pcm[16000 * packet:16000 * (packet + 1)], S0 + 1000 * packet * MS)
     stage.run(1.0)
     heard = len(stage.frames)
     assert np.abs(stage.faces[-1].weights[MOUTH]).max() > 0        # there is a mouth to close
@@ -166,6 +170,23 @@ def test_an_interrupted_live_voice_goes_on_with_what_is_said_next(talker):
     assert stage.statistics.streams == 2
     assert all(before.stamp < after.stamp for before, after in zip(stage.faces, stage.faces[1:]))
     assert 45 <= len(stage.audio) <= 51
+
+
+def test_a_new_stream_never_repeats_a_time_that_was_published(talker):
+    stage = Stage(talker)
+    stage.live(voice(1.0))
+    stage.run(1.5)
+    stage.performance.interrupt()
+    stage.run(0.5)
+    published = stage.faces[-1].stamp
+    behind = S0 + 1600 * MS            # what comes next is stamped 0.3 s too early
+    stage.live(voice(1.0), behind)
+    stage.run(1.5)
+    assert published > behind and stage.statistics.withheld == (published - behind) // FRAME + 1
+    assert all(before.stamp < after.stamp for before, after in zip(stage.faces, stage.faces[1:]))
+    new = [frame for frame in stage.faces if frame.stamp > published and not frame.idle]
+    assert [(frame.stamp - behind) / FRAME for frame in new] == [frame.index for frame in new]
+    assert new[-1].index == 24
 
 
 def test_reset_forgets_everything(talker):

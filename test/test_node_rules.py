@@ -110,6 +110,21 @@ def test_duplicates_and_stragglers_are_left_out_and_counted_apart(talker):
     np.testing.assert_array_equal(weights(messy.audio), weights(clean.audio))
 
 
+def test_a_packet_that_lies_half_in_the_past_is_cut(talker):
+    clean, messy = Stage(talker), Stage(talker)
+    pcm = voice(1.0)
+    clean.live(pcm)
+    for packet in range(50):
+        back = 20 if packet in (10, 30) else 0                     # ms that are sent again
+        part = pcm[320 * packet - 16 * back:320 * (packet + 1)]
+        messy.send(part, S0 + (20 * packet - back) * MS, 100.02 + 0.02 * packet)
+    clean.run(2.0)
+    messy.run(2.0)
+    assert messy.statistics.overlaps == 2 and messy.statistics.duplicates == 0
+    assert stamps(messy.audio) == stamps(clean.audio)
+    np.testing.assert_array_equal(weights(messy.audio), weights(clean.audio))
+
+
 def test_swapped_packets_cost_only_themselves(talker):
     stage = Stage(talker)
     pcm = voice(1.0)

@@ -18,21 +18,24 @@ def talker():
 
 
 def slow(stage, seconds):
-    """Let every hop cost `seconds` of the stage's time, as a weaker machine would."""
-    stream = stage.performance._stream
+    """Let every hop cost `seconds` of the stage's time, as a weaker machine would. Returns what is heard, a
+    list."""
+    stream, heard = stage.performance._stream, []
     accept = stream.accept
 
     def laboured(pcm):
         stage.now += seconds * len(pcm) / stage.performance.talker.hop
+        heard.append(pcm)
         return accept(pcm)
 
     stream.accept = laboured
+    return heard
 
 
 def test_under_overload_the_newest_audio_is_spoken_with_true_stamps_and_the_rest_counted(talker):
     stage = Stage(talker)
-    slow(stage, 0.1)                        # 2.5 times too slow
-    stage.live(voice(10.0))
+    heard, pcm = slow(stage, 0.1), voice(10.0)                     # 2.5 times too slow
+    stage.live(pcm)
     stage.run(11.0)
     statistics = stage.statistics
     assert statistics.overloads > 0 and statistics.streams == 1
@@ -41,10 +44,23 @@ def test_under_overload_the_newest_audio_is_spoken_with_true_stamps_and_the_rest
     for _, frame in stage.frames:
         assert frame.stamp == S0 + frame.index * FRAME           # numbers and stamps skip together
     speaking = [(at, frame) for at, frame in stage.frames if not frame.idle]
+    hops = np.concatenate(heard)[:640 * len(speaking)].reshape(-1, 640)
+    for (_, frame), hop in zip(speaking, hops):    # the stamp is that of the audio that was heard
+        np.testing.assert_array_equal(floats(pcm)[640 * frame.index:640 * (frame.index + 1)], hop)
     lags = [at - 100 - (frame.stamp - S0) / 1e9 for at, frame in speaking]
     assert max(lags) < 0.5 + 0.12 + 0.5
     assert stage.performance.queued == 0
     assert sum("too slow" in sentence for sentence in stage.told) >= 1
+
+
+def test_idle_frames_keep_up_with_the_clock_on_a_machine_that_is_too_slow_for_them(talker):
+    stage = Stage(talker)
+    slow(stage, 0.1)
+    stage.live(voice(0.4))
+    stage.run(10.0)
+    at, frame = stage.frames[-1]
+    assert frame.idle and abs(at - 100 - (frame.stamp - S0) / 1e9) < 0.5 + 0.12 + 0.2
+    assert frame.stamp == S0 + frame.index * FRAME and stage.statistics.dropped == 0
 
 
 def test_a_machine_that_is_slow_for_a_moment_drops_nothing(talker):

@@ -84,6 +84,14 @@ class Intake:
         if self._rested and stamp - self._end_stamp >= LONGEST_GAP * _SECOND:
             # the pause was filled with idle frames; after a long one the voice begins afresh
             self._begin(kind)
+        cut = 0
+        if self._rested and packet.stamp is not None:
+            cut = self._meet(stamp, samples)
+            stamp, samples = stamp + cut * _SECOND // format.sample_rate, samples - cut
+            if cut and not samples:
+                self._statistics.late += 1
+                return pieces
+            self._statistics.overlaps += cut > 0
         known = self._clock.started
         clock = copy.copy(self._clock)  # after a jump the old clock still stamps the frames that are owed
         place = clock.place(stamp, samples)
@@ -103,7 +111,7 @@ class Intake:
             self._statistics.overlaps += 1
         if place.kind != "ok" and place.kind != "overlap":
             self._decoder.reset()
-        pcm = self._decode(packet.payload)[place.skip:]
+        pcm = self._decode(packet.payload)[place.skip + cut:]
         first = place.kind in ("start", "jump") or not known
         pieces.append(Piece(self._grid(pcm, place.gap), packet.arrival, self._clock, first))
         self._end_stamp = self._clock.stamp_of(self._clock.samples)
@@ -135,6 +143,19 @@ class Intake:
         self._rested = False
         self._end_stamp = 0         # ns, the end of the packets' audio
         self._recent.clear()
+
+    def _meet(self, stamp, samples):
+        """Audio returns after our own silence, whose end is known: stretch it up to the audio, or say how
+        many of the packet's samples it has replaced already."""
+        rate = self._clock.rate
+        error = stamp - self._clock.stamp_of(self._clock.samples)
+        shift = (abs(error) * rate + _SECOND // 2) // _SECOND
+        if abs(error) >= LONGEST_GAP * _SECOND:
+            return 0
+        if error < 0:
+            return min(shift, samples)
+        self._clock.fill(shift)
+        return 0
 
     def _end(self, arrival):
         tail = self.rest()

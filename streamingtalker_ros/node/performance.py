@@ -351,7 +351,7 @@ class Performance:
         now, piece = self._clock(), self._pieces[0]
         hop = self.talker.hop
         lag = now - max(piece.arrival, self._audible(self._position))
-        if not piece.heard or lag < self.settings.overload_after:
+        if not piece.heard or lag < self.settings.overload_after or self._fed % hop:
             return
         while not self._next and self._inbox and self._waiting() + self._position < self._heard_by(now):
             self._pull()
