@@ -10,7 +10,7 @@ def add_arguments(parser):
     parser.add_argument("--out", default="runs/default", metavar="DIR",
                         help="run folder; stage 2 finds stage 1's codec in it; an interrupted run goes on from there")
     parser.add_argument("--config", default=None, metavar="FILE", help="YAML recipe; the default one when left out")
-    parser.add_argument("--start", default=None, metavar="DIR", help="stage 2: checkpoint whose weights it begins with")
+    parser.add_argument("--start", default=None, metavar="DIR", help="checkpoint whose weights it begins with")
     parser.add_argument("--threads", type=int, default=None, help="CPU threads; PyTorch's choice when left out")
 
 
@@ -22,7 +22,7 @@ def run(args):
         torch.set_num_threads(args.threads)
     recipe = stages.read_recipe(args.config or find("config", "train.yaml"))
     if args.stage == "codec":
-        figures = stages.train_codec(Path(args.corpus), Path(args.out), recipe)
+        figures = stages.train_codec(Path(args.corpus), Path(args.out), recipe, args.start)
         print(", ".join(f"{name} {value:.4g}" for name, value in figures.items()))
     else:
         print(f"checkpoint: {stages.train_talker(Path(args.corpus), Path(args.out), recipe, args.start)}")

@@ -1,7 +1,8 @@
 """Stage 1: the motion codec learns to say motion in codes (paper, stage 1).
 
-Loss: L1 of the reconstruction + ||sg(zq) - z||² + 0.25 ||zq - sg(z)||², and, because closed lips are what people
-look at, L1 of the inner-lip gap on the rig. A code that nothing uses is put where data is: a collapsed codebook is a
+Loss: L1 of the reconstruction + ||sg(zq) - z||² + 0.25 ||zq - sg(z)||². Added: the squared error, without which a
+blink (one frame in twenty) is dropped, since the median lid is open; the velocity; and, because closed lips are what
+people look at, L1 of the inner-lip gap on the rig. A code that nothing uses is put where data is: a collapsed codebook is a
 failure, so use and perplexity are logged.
 """
 import numpy as np
@@ -9,14 +10,15 @@ import torch
 from torch.nn import functional
 
 COMMIT = 0.25  # weight of the commitment, as published
-SCALE_FLOOR = 0.04  # a shape that hardly moves is not magnified beyond this
+WEIGHT_FLOOR, HEAD_FLOOR = 0.04, 0.005  # what hardly moves is not magnified beyond this (head: rad)
 
 
 def measure_motion(codec, motions):
     """Store mean and scale of the training motion (list of (T, 55)) in the codec's buffers."""
     joined = torch.from_numpy(np.concatenate(motions))
     codec.motion_mean.copy_(joined.mean(0))
-    codec.motion_scale.copy_(joined.std(0).clamp(min=SCALE_FLOOR))
+    floor = torch.tensor([WEIGHT_FLOOR] * 52 + [HEAD_FLOOR] * 3)
+    codec.motion_scale.copy_(torch.maximum(joined.std(0), floor))
 
 
 class LipGap:
@@ -50,12 +52,12 @@ class CodecStage:
         straight = features + (quantised - features).detach()  # gradients pass the arg-min
         made = codec.decoder(straight) * codec.motion_scale + codec.motion_mean
         difference = (made - motion) / codec.motion_scale
-        weights = difference.abs().mean()
+        weights, square = difference.abs().mean(), difference.square().mean()
         gap = (self.gap(made) - self.gap(motion)).abs().mean()
         velocity = difference.diff(dim=1).abs().mean()
         self._restart(step, indices, features, rng)
-        loss = weights + 4.0 * gap + 0.5 * velocity + codebook + COMMIT * commitment
-        return loss, {"weights": weights.item(), "gap": gap.item(), "codebook": codebook.item(),
+        loss = weights + square + 4.0 * gap + 0.5 * velocity + codebook + COMMIT * commitment
+        return loss, {"weights": weights.item(), "square": square.item(), "gap": gap.item(), "codebook": codebook.item(),
                       "perplexity": perplexity(indices, len(codec.codebook))}
 
     @torch.no_grad()

@@ -11,6 +11,7 @@ import torch
 import yaml
 
 from ..errors import TalkerError
+from ..face.arkit import INDEX
 from ..face.rig import default_rig
 from ..model import checkpoint
 from ..model.config import TalkerConfig
@@ -56,12 +57,13 @@ def make_windows(clips, recipe, config, dirty=True):
     return Windows(clips, lookahead=config.lookahead_frames, augment=dirt if dirty and share else None, **values)
 
 
-def train_codec(corpus, out, recipe):
-    """Stage 1. corpus, out: folders; recipe: from `read_recipe`. Returns the figures it leaves in codec/figures.json."""
+def train_codec(corpus, out, recipe, start=None):
+    """Stage 1. corpus, out: folders; recipe: from `read_recipe`; start: a checkpoint folder to begin with.
+    Returns the figures that it leaves in codec/figures.json."""
     clips = load_corpus(corpus, "train")
     config = TalkerConfig(**recipe["model"])
     torch.manual_seed(0)
-    network = TalkerNetwork(config)
+    network = checkpoint.load(start).train() if start else TalkerNetwork(config)
     codec, out = network.codec, Path(out) / "codec"
     settings = LoopConfig(**recipe["codec"])
     windows = make_windows(clips, recipe, config, dirty=False)
@@ -79,23 +81,31 @@ def train_codec(corpus, out, recipe):
 
 @torch.no_grad()
 def codec_error(codec, clips):
-    """Held-out reconstruction: mean absolute error of weights, and of the lip gap in parts of a wide-open mouth."""
-    gap, weights, lips = LipGap(default_rig()), [], []
-    for clip in clips:
-        motion = torch.from_numpy(motion_of(clip))[None]
-        made = codec.decode(codec.encode(motion))
-        weights.append(float((made - motion)[..., :52].abs().mean()))
-        lips.append(float((gap(made) - gap(motion)).abs().mean()))
-    return {"weights_error": float(np.mean(weights)), "lip_gap_error": float(np.mean(lips))}
+    """Held-out reconstruction: mean absolute error of the weights, of the lip gap in parts of a wide-open mouth, and
+    the correlation of what moves rarely or little, lids and head."""
+    gap = LipGap(default_rig())
+    truth = [torch.from_numpy(motion_of(clip)) for clip in clips]
+    made = torch.cat([codec.decode(codec.encode(motion[None]))[0] for motion in truth])
+    truth = torch.cat(truth)
+
+    def r(columns):
+        return float(np.mean([np.corrcoef(truth[:, i], made[:, i])[0, 1] for i in columns]))
+
+    return {"weights_error": float((made - truth)[:, :52].abs().mean()),
+            "lip_gap_error": float((gap(made) - gap(truth)).abs().mean()),
+            "lids_r": r([INDEX["eyeBlinkLeft"], INDEX["eyeBlinkRight"]]), "head_r": r(range(52, 55))}
 
 
 def train_talker(corpus, out, recipe, start=None):
-    """Stage 2, after `train_codec` with the same folders. start: a checkpoint folder of the same codec whose weights
-    it begins with, None for the codec's alone. Returns the checkpoint folder."""
+    """Stage 2, after `train_codec` with the same folders. start: a checkpoint folder whose encoder, predictor and
+    head it begins with. Returns the checkpoint folder."""
     out = Path(out)
     if not (out / "codec" / checkpoint.WEIGHTS).exists():
         raise TalkerError(f"no codec at {out / 'codec'}: run `streamingtalker train codec` with the same --out first")
-    network = checkpoint.load(start or out / "codec").train()
+    network = checkpoint.load(out / "codec").train()
+    if start:
+        weights = checkpoint.load(start).state_dict()
+        network.load_state_dict({name: t for name, t in weights.items() if not name.startswith("codec.")}, strict=False)
     network.codec.requires_grad_(False)
     settings = LoopConfig(**recipe["talker"])
     windows = make_windows(load_corpus(corpus, "train"), recipe, network.config)
