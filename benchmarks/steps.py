@@ -28,7 +28,7 @@ def main():
           "brow std | lid std |\n|---|---|---|---|---|---|---|---|")
     truth = np.concatenate([clip.weights for clip in clips])
     for steps in (1, 2, 4, 8, 16, 50):
-        made = [over.speak(talker, clip.pcm, steps=steps)[0] for clip in clips]
+        made = [spoken[0] for spoken in over.speak_all(talker, [clip.pcm for clip in clips], steps=steps)]
         figures = over.summarise(rig, clips, made, talker.frame_rate)
         stream = talker.open_stream(steps=steps)
         cost = np.median(bench.milliseconds(lambda n: stream.accept(hops[n % 64]), 300)[50:])

@@ -19,8 +19,6 @@ def add_arguments(parser):
 
 
 def run(args):
-    from tqdm import tqdm
-
     from ..evaluation import clips as over, sampling
     from ..face.rig import default_rig
     from ..streaming import Talker
@@ -29,7 +27,8 @@ def run(args):
     clips = load_corpus(args.corpus, args.split)[: args.clips]
     if not clips:
         raise TalkerError(f"the corpus {args.corpus} has no {args.split} clips: make it with more minutes")
-    made = [over.speak(talker, clip.pcm, steps=args.steps)[0] for clip in tqdm(clips, desc="clips", unit="clip")]
+    spoken = over.speak_all(talker, [clip.pcm for clip in clips], steps=args.steps, progress=True)
+    made = [weights for weights, _, _ in spoken]
     report = {"model": talker.name, "split": args.split, "voices": sorted({clip.voice for clip in clips}),
               "steps": args.steps or talker.steps, "figures": over.summarise(rig, clips, made, talker.frame_rate)}
     _show(report["figures"])

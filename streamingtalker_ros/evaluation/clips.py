@@ -3,6 +3,7 @@
 Motion is a pair of arrays: weights (T, 52) and head quaternions (T, 4).
 """
 import numpy as np
+from tqdm import tqdm
 
 from ..face.arkit import ARKIT_NAMES
 from ..training.phones import merge
@@ -12,12 +13,27 @@ PAUSES = ("pau", "sil")
 MOUTH = np.array([name.startswith(("jaw", "mouth")) for name in ARKIT_NAMES])
 
 
-def speak(talker, pcm, **options):
+TOGETHER = 16  # clips spoken as one batch
+
+
+def speak(talker, pcm, seed=0, **options):
     """The talker's motion for a whole clip of 16 kHz audio: (weights (T, 52), head (T, 4), speaking (T,))."""
-    stream = talker.open_stream(**options)
-    frames = stream.accept(np.asarray(pcm, np.float32)) + stream.finish()
-    return (np.stack([f.weights for f in frames]), np.stack([f.head for f in frames]),
-            np.array([f.speaking for f in frames]))
+    return speak_all(talker, [pcm], [seed], **options)[0]
+
+
+def speak_all(talker, audio, seeds=None, progress=False, **options):
+    """`speak` for many clips, a list; as many voices at once as pay. seeds: one for each clip, 0 when left out."""
+    seeds = [0] * len(audio) if seeds is None else seeds
+    out = []
+    for first in tqdm(range(0, len(audio), TOGETHER), desc="clips by 16", disable=not progress):
+        part = slice(first, first + TOGETHER)
+        streams = [talker.open_stream(seed=seed, **options) for seed in seeds[part]]
+        heard = talker.accept(streams, [np.asarray(pcm, np.float32) for pcm in audio[part]])
+        for stream, frames in zip(streams, heard):
+            frames += stream.finish()
+            out.append((np.stack([f.weights for f in frames]), np.stack([f.head for f in frames]),
+                        np.array([f.speaking for f in frames])))
+    return out
 
 
 def opening_of(rig, weights):

@@ -7,7 +7,7 @@ import numpy as np
 from ..face.arkit import ARKIT_NAMES
 from ..training.phones import merge
 from . import metrics
-from .clips import opening_of, speak, summarise
+from .clips import opening_of, speak_all, summarise
 
 GROUPS = {"brows": ("brow",), "lids": ("eyeBlink",), "gaze": ("eyeLook",)}
 
@@ -22,7 +22,7 @@ def seed_spread(talker, rig, clip, seeds=32):
     Weights for brows, lids and gaze; degrees for the head; millimetres of lip opening at the frames of closure
     (p, b, m) and, for scale, at the open vowels; and the opening of those vowels.
     """
-    runs = [speak(talker, clip.pcm, seed=seed) for seed in range(seeds)]
+    runs = speak_all(talker, [clip.pcm] * seeds, range(seeds))
     weights, head = np.stack([r[0] for r in runs]), np.stack([r[1] for r in runs])  # (seeds, T, 52), (seeds, T, 4)
     openings = np.stack([opening_of(rig, w) for w in weights])  # (seeds, T)
     figures = {f"{group}_std": float(weights[..., columns(prefix)].std(0).max(-1).mean())
@@ -46,8 +46,10 @@ def seed_spread(talker, rig, clip, seeds=32):
 
 def error_table(talker, rig, clips, samples=8):
     """Held-out figures of one sample, of the mean of `samples`, and of histories 0, 1 and full: {row: figures}."""
-    def run(**options):
-        return [speak(talker, clip.pcm, **options)[0] for clip in clips]
+    audio = [clip.pcm for clip in clips]
+
+    def run(seed, **options):
+        return [weights for weights, _, _ in speak_all(talker, audio, [seed] * len(audio), **options)]
 
     full = run(seed=0)
     drawn = [full] + [run(seed=seed) for seed in range(1, samples)]
