@@ -149,7 +149,7 @@ def test_an_interruption_drops_the_queue_and_closes_the_mouth_within_150_ms(talk
     assert np.abs(stage.faces[-1].weights[MOUTH]).max() > 0        # there is a mouth to close
     stage.performance.interrupt()
     stage.run(0.15)
-    assert len(stage.frames) > heard and stage.performance.at_rest
+    assert len(stage.frames) > heard and stage.performance.at_rest and stage.performance.queued == 0
     assert np.abs(stage.faces[-1].weights[MOUTH]).max() == 0
     stage.run(2.0)
     assert stage.statistics.interrupts == 1 and stage.performance.queued == 0
