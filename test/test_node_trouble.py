@@ -120,7 +120,7 @@ def test_a_full_queue_refuses_what_comes_beyond(talker):
     assert len(stage.audio) == 50
 
 
-def test_the_worker_survives_a_model_and_a_subscriber_that_fail(talker):
+def test_the_worker_survives_a_model_that_fails(talker):
     stage = Stage(talker)
     accept, calls = stage.performance._stream.accept, []
 
@@ -133,8 +133,28 @@ def test_the_worker_survives_a_model_and_a_subscriber_that_fail(talker):
     stage.performance._stream.accept = failing
     stage.live(voice(1.0))
     stage.run(2.0)
-    assert stage.statistics.errors == 1 and len(stage.frames) > 30
+    assert stage.statistics.errors == 1 and stage.statistics.streams == 2
     assert len(stage.told) == 1 and "out of memory" in stage.told[0]
+    new = [frame for frame in stage.faces if frame.stamp >= S0 + 200 * MS and not frame.idle]
+    begin = new[0].stamp                        # a packet's stamp: the new stream's sample 0
+    assert (begin - S0) % (20 * MS) == 0 and new[-1].stamp + FRAME >= S0 + 1000 * MS
+    assert [(frame.index, frame.stamp) for frame in new] == [
+        (index, begin + index * FRAME) for index in range(len(new))]
+
+
+def test_the_worker_survives_a_publisher_that_fails(talker):
+    stage, publish = Stage(talker), []
+
+    def failing(frame):
+        publish.append(frame)
+        if len(publish) == 5:
+            raise RuntimeError("no route")
+
+    stage.performance._publish = failing
+    stage.live(voice(1.0))
+    stage.run(2.0)
+    assert stage.statistics.errors == 1 and stage.statistics.streams == 1
+    assert [frame.index for frame in publish] == list(range(len(publish))) and len(publish) > 40
 
 
 def test_live_parameters_change_without_a_gap(talker):

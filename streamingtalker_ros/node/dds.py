@@ -48,8 +48,7 @@ class TalkerNode:
         self.core.stop()
         self.wire.close()
 
-    # -- in
-    # -------------------------------------------------------------------------------------------------------
+    # -- in --
 
     def _on_publisher(self, topic, type_name, reliable):
         """Subscribe to the types that publishers of the audio topic bring; best effort where one of them
@@ -91,8 +90,7 @@ class TalkerNode:
         self.core.interrupt()
         return "the queued audio is dropped, the mouth closes"
 
-    # -- out
-    # ------------------------------------------------------------------------------------------------------
+    # -- out --
 
     def _publish(self, frame):
         self._motion.write(faces.fill_motion(self._motion_class(), frame, self.settings.frame_id))

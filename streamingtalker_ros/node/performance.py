@@ -15,6 +15,7 @@ from ..errors import TalkerError
 from .inbox import Inbox
 from .intake import RATE, Intake, Piece
 from .seam import INTERRUPT, OPEN, REST, Seam
+from .tape import Tape
 
 # silence that brings out the four frames that close the mouth, with their look-ahead
 CLOSING = int(0.28 * RATE)
@@ -47,14 +48,14 @@ class Performance:
         self._inbox = Inbox(settings.queue_seconds, statistics, complain)
         self._intake = Intake(settings.audio_format, statistics)
         self._seam = Seam()
+        self._tape = Tape(talker.hop)
         self._ahead = round(talker.lookahead * RATE)
         self._stream = talker.open_stream(settings.seed, settings.style or None, settings.steps or None)
         self._last_stamp = None
         self.settings = settings
         self._clear()
 
-    # -- from any thread
-    # ------------------------------------------------------------------------------------------
+    # -- from any thread --
 
     def push(self, packet):
         """Queue an AudioPacket. Returns False when it is refused: empty, too long, or the queue is full."""
@@ -79,7 +80,7 @@ class Performance:
     @property
     def queued(self):
         """Seconds of audio that wait."""
-        return self._inbox.seconds + sum(len(piece.pcm) for piece in tuple(self._pieces)) / RATE
+        return self._inbox.seconds + self._tape.waiting / RATE
 
     @property
     def state(self):
@@ -93,18 +94,17 @@ class Performance:
         """Whether the mouth is closed because the audio has ended, or there is no face yet."""
         return not self._inbox.asked and (self._frames is None or self._seam.closed)
 
-    # -- the worker's
-    # ---------------------------------------------------------------------------------------------
+    # -- the worker's --
 
     def step(self):
         """Do the next piece of work. Returns the seconds in which there is nothing to do unless a packet or a
         request comes: 0 for "call again", None for "until something comes"."""
         for action in self._inbox.requests():
             action()
-        if not self._pieces and not self._pull():
+        if not self._tape and not self._pull():
             return self._rest_step()
         self._catch_up()
-        return self._feed(self._pieces[0])
+        return self._feed(self._tape.pieces[0])
 
     def _apply(self, settings):
         old, self.settings = self.settings, settings
@@ -117,10 +117,8 @@ class Performance:
     def _clear(self):
         """No stream: the next audio begins one."""
         self._intake.reset()
-        self._pieces = deque()      # of the current stream, not fed yet
-        self._next = deque()        # of the stream after it
-        self._fed = 0               # samples that the model's stream has heard
-        self._splices = [(0, 0)]    # (index in the model's stream, frames left out before it under overload)
+        self._tape.clear()
+        self._next = deque()        # pieces of the stream after this one
         self._end = 0               # position where the received audio ends
         self._rest = None           # (position, time) from which our own silence runs with the clock
         self._closed = 0            # position up to which it need not wait for the clock
@@ -138,33 +136,25 @@ class Performance:
 
     def _interrupt(self):
         self.statistics.interrupts += 1
-        self._pieces.clear()
+        self._tape.pieces.clear()
         self._next.clear()
         if self._frames is None:
             self._clear()
             return
         self._interrupted = True
-        self._end = min(self._end, self._position)
+        self._end = min(self._end, self._tape.position)
         self._intake.reset()
-        self._rest_from(self._position, self._clock())
+        self._rest_from(self._tape.position, self._clock())
 
     def _rest_from(self, position, time):
         self._rest, self._closed = (position, time), position + CLOSING
-
-    @property
-    def _position(self):
-        return self._fed + self._splices[-1][1] * self.talker.hop
-
-    def _index(self, frame):
-        """Index of the model's frame in the published stream: those left out count."""
-        return frame + next(skipped for start, skipped in reversed(self._splices) if start <= frame)
 
     def _pull(self):
         """Take the next packet out of the queue. Returns whether there is audio to feed now."""
         packet, seconds = self._inbox.pop()
         if packet is None and self._next:
             self._open(self._next.popleft())
-            return bool(self._pieces)
+            return bool(self._tape)
         if packet is None:
             return False
         self._touched, self._packet_seconds = max(self._touched, packet.arrival), seconds
@@ -175,7 +165,7 @@ class Performance:
             return False
         if not pieces and self._rest is not None:
             # audio is here again, though too late to be heard: our silence waits for it to catch up
-            self._rest = (self._position, self._clock())
+            self._rest = (self._tape.position, self._clock())
         return self._sort(pieces)
 
     def _sort(self, pieces):
@@ -188,17 +178,17 @@ class Performance:
                 self._next.append(piece)
             else:
                 self._append(piece)
-        if not self._pieces and self._next:
+        if not self._tape and self._next:
             self._open(self._next.popleft())
-        return bool(self._pieces)
+        return bool(self._tape)
 
     def _append(self, piece):
         self._clock_of_stream = piece.clock
         if not len(piece.pcm):
             return
         self._rest = None
-        self._pieces.append(piece)
-        end = self._position + self._waiting()
+        self._tape.pieces.append(piece)
+        end = self._tape.end
         if piece.heard:
             self._end = end
             self._follow(piece, end - len(piece.pcm))
@@ -208,18 +198,17 @@ class Performance:
         if self._frames is None or self._next:
             return
         hop = self.talker.hop
-        owed = math.ceil(self._end / hop) * hop + self._ahead - self._position - self._waiting()
+        owed = math.ceil(self._end / hop) * hop + self._ahead - self._tape.end
         if owed > 0:
             silence = np.zeros(owed, np.float32)
-            self._pieces.append(Piece(silence, arrival, self._clock_of_stream, heard=False))
+            self._tape.pieces.append(Piece(silence, arrival, self._clock_of_stream, heard=False))
 
     def _open(self, piece):
         """Begin a new stream with its first piece."""
         audible = self._anchor + self._end / RATE if self._frames is not None and self._rest is None else 0.0
         pieces, self._next = self._next, deque()
-        self._pieces.clear()
-        self._fed = self._end = 0
-        self._splices = [(0, 0)]
+        self._tape.clear()
+        self._end = 0
         self._rest, self._frames, self._interrupted = None, 0, False
         self._anchor = max(piece.arrival, audible)   # not before the voice that is still heard has ended
         self._stream.reset(self.settings.seed)
@@ -242,42 +231,40 @@ class Performance:
 
     def _feed(self, piece):
         """Feed one piece up to the next whole hop, if its frame may leave now. Returns the wait."""
-        hop, now = self.talker.hop, self._clock()
-        count = min(hop - self._fed % hop, len(piece.pcm))
+        now = self._clock()
+        count = min(self._tape.to_hop, len(piece.pcm))
         wait = self._wait(count, now)
         if wait > 0:
             return wait
-        chunk, piece.pcm = piece.pcm[:count], piece.pcm[count:]
-        if not len(piece.pcm):
-            self._pieces.popleft()
-        self._hear(chunk, piece.arrival if piece.heard else None)
+        self._hear(self._tape.take(count), piece.arrival if piece.heard else None)
         return 0
 
     def _wait(self, count, now):
         """Seconds until `count` more samples may be heard."""
         hop = self.talker.hop
-        if (self._fed + count) % hop:
+        if count < self._tape.to_hop:
             return 0.0
-        frame = (self._fed + count - self._ahead) // hop - 1
-        return self._due(self._index(frame)) - now if frame >= 0 else 0.0
+        frame = (self._tape.fed + count - self._ahead) // hop - 1
+        return self._due(self._tape.index(frame)) - now if frame >= 0 else 0.0
 
     def _hear(self, chunk, arrival):
-        self._fed += len(chunk)
+        self._tape.fed += len(chunk)
         before = self._clock()
         try:
             frames = self._stream.accept(chunk)
-        except Exception as error:  # the node lives on; one lost frame is not the end of a voice
+        except Exception as error:  # the node lives on; what the model knew of this voice is in doubt
             self.statistics.errors += 1
             self.statistics.dropped += 1
             self._complain("model", f"the model failed on a frame ({type(error).__name__}: {error}): "
-                                    "the node goes on, restart it if this goes on too")
+                                    "the next audio begins anew, restart the node if this goes on")
+            self._clear()
             return
         self.statistics.busy += self._clock() - before
         for frame in frames:
             self._emit(frame, arrival)
 
     def _emit(self, frame, arrival):
-        index = self._index(frame.index)
+        index = self._tape.index(frame.index)
         position = index * self.talker.hop
         idle = position >= self._end
         stamp = self._clock_of_stream.stamp_of(position, RATE)
@@ -304,8 +291,7 @@ class Performance:
             if ready is not None:
                 self.statistics.latency.add(self._clock() - ready)
 
-    # -- silence of our own
-    # ---------------------------------------------------------------------------------------
+    # -- silence of our own --
 
     def _rest_step(self):
         """No audio is there: after `idle_after` bring the mouth to rest, then keep the face alive at the
@@ -321,13 +307,13 @@ class Performance:
             tail = self._intake.rest()
             if len(tail):
                 self._append(Piece(tail, now, self._clock_of_stream))
-            end = self._position + len(tail)
+            end = self._tape.position + len(tail)
             self._rest_from(end, max(self._touched, self._audible(end)))
             if len(tail):
                 return 0
         start, since = self._rest
-        count = hop - self._fed % hop
-        target = self._position + count
+        count = self._tape.to_hop
+        target = self._tape.position + count
         waits = target > self._closed    # the silence that closes the mouth need not wait for the clock
         if waits and not self.settings.idle:
             return None
@@ -335,7 +321,7 @@ class Performance:
         if -wait > self.settings.overload_after:
             skip = int(-wait * RATE) // hop
             self._intake.fill(skip * hop)
-            self._splice(skip)
+            self._tape.skip(skip)
         wait = max(wait, self._wait(count, now))
         if wait > 0:
             return wait
@@ -343,36 +329,26 @@ class Performance:
         self._hear(np.zeros(count, np.float32), None)
         return 0
 
-    # -- overload
-    # -------------------------------------------------------------------------------------------------
+    # -- overload --
 
     def _catch_up(self):
         """When the audio at hand is older than `overload_after`, skip whole frames up to the newest audio."""
-        now, piece = self._clock(), self._pieces[0]
+        now, piece = self._clock(), self._tape.pieces[0]
         hop = self.talker.hop
-        lag = now - max(piece.arrival, self._audible(self._position))
-        if not piece.heard or lag < self.settings.overload_after or self._fed % hop:
+        lag = now - max(piece.arrival, self._audible(self._tape.position))
+        if not piece.heard or lag < self.settings.overload_after or self._tape.to_hop < hop:
             return
-        while not self._next and self._inbox and self._waiting() + self._position < self._heard_by(now):
+        while not self._next and self._inbox and self._tape.end < self._heard_by(now):
             self._pull()
-        newest = min(self._waiting() + self._position, self._heard_by(now))
-        skip = int(newest - self._position - self._ahead - hop) // hop
+        newest = min(self._tape.end, self._heard_by(now))
+        skip = int(newest - self._tape.position - self._ahead - hop) // hop
         if skip <= 0:
             return
-        self._drop(skip * hop)
-        self._splice(skip)
+        self._tape.drop(skip)
         self.statistics.overloads += 1
         self.statistics.dropped += skip
         self._complain("overload", f"the model is too slow for this machine: {skip} frames of old audio were "
                                    "skipped to catch up; set fewer steps or another device")
-
-    def _splice(self, skip):
-        """Leave out `skip` frames before the next that the model hears."""
-        self._splices.append((self._fed // self.talker.hop, self._splices[-1][1] + skip))
-        del self._splices[:-8]  # frames are owed for the look-ahead only
-
-    def _waiting(self):
-        return sum(len(piece.pcm) for piece in self._pieces)
 
     def _audible(self, position):
         """Time at which the audio of a position is due to be fed, so that the frame before it leaves in
@@ -382,12 +358,3 @@ class Performance:
     def _heard_by(self, now):
         """The position whose audio is due now."""
         return (now - self._anchor) * RATE + self._ahead + self.talker.hop
-
-    def _drop(self, samples):
-        while samples:
-            piece = self._pieces[0]
-            taken = min(samples, len(piece.pcm))
-            piece.pcm = piece.pcm[taken:]
-            samples -= taken
-            if not len(piece.pcm):
-                self._pieces.popleft()

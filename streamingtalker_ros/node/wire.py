@@ -74,8 +74,7 @@ class Wire:
             raise TalkerError(f"DDS domain {domain} cannot be joined ({error.msg}): check CYCLONEDDS_URI and "
                               "that a network interface, if only the loopback, is up") from None
 
-    # -- names and QoS
-    # --------------------------------------------------------------------------------------------
+    # -- names and QoS --
 
     def resolve(self, name):
         """A ROS name -> the full one: "audio" -> "/ns/audio", "~/reset" -> "/ns/talker/reset", "/x" ->
@@ -98,8 +97,7 @@ class Wire:
         return self._dds["qos"].Qos(*policies, self._policy.Userdata(user),
                                     self._policy.WriterDataLifecycle(autodispose=False))
 
-    # -- topics
-    # ---------------------------------------------------------------------------------------------------
+    # -- topics --
 
     def publisher(self, topic, name, qos=None):
         """A DataWriter of ROS type `name` on a ROS topic; `write` takes instances of
@@ -162,8 +160,7 @@ class Wire:
             self._waitset.attach(condition)
         return handle
 
-    # -- services, discovery, timers
-    # --------------------------------------------------------------------------------
+    # -- services, discovery, timers --
 
     def serve(self, service, callback):
         """A std_srvs/srv/Trigger service; `callback()` returns the answer's message, or raises to answer
@@ -230,8 +227,7 @@ class Wire:
             self._discovery.write(info(gid=gid(data=list(self.participant.guid.bytes)),
                                        node_entities_info_seq=[entry]))
 
-    # -- the thread
-    # -----------------------------------------------------------------------------------------------
+    # -- the thread --
 
     def start(self):
         self._thread = threading.Thread(target=self._spin, name="dds", daemon=True)
