@@ -34,7 +34,7 @@ class StatePool:
         """A fresh row; the pool doubles when it is full."""
         if not self._free:
             self._grow(max(2 * self._size, 1))
-        row = self._free.pop(0)
+        row = self._free.pop()  # the one freed last: a dropped stream serves the next one
         self._state.reset([row])
         return row
 
