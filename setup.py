@@ -12,7 +12,7 @@ HERE = Path(__file__).parent
 INIT = (HERE / "streamingtalker_ros" / "__init__.py").read_text(encoding="utf-8")
 VERSION = re.search(r'__version__ = "(.+)"', INIT).group(1)
 RENDER = ["vtk>=9.4.0", "av>=12.0", "pillow>=10.1"]
-TRAIN = ["accelerate>=0.30", "tensorboard>=2.14", "scipy>=1.8"]
+TRAIN = ["tensorboard>=2.14"]  # curves while training; a run without it keeps its CSV log
 
 setup(
     name="streamingtalker_ros",

@@ -9,8 +9,6 @@ _HOW = {
     "vtk": "`pip install 'streamingtalker_ros[render]'`",
     "av": "`pip install 'streamingtalker_ros[render]'`",
     "PIL": "`pip install 'streamingtalker_ros[render]'`",
-    "accelerate": "`pip install 'streamingtalker_ros[train]'`",
-    "tensorboard": "`pip install 'streamingtalker_ros[train]'`",
 }
 
 

@@ -1,7 +1,7 @@
 """The training loop that both stages share: AdamW with a cosine rate, averaged weights, resumable state, a log.
 
 A stage is `loss(step, rng) -> (loss, figures)`; the loop owns everything else. A run folder holds `state.pt` (to
-resume, bit for bit on a CPU) and `log.csv` (one row each `log_every` steps).
+resume, bit for bit on a CPU) and `log.csv` (one row each `log_every` steps); with TensorBoard installed, its curves.
 """
 import csv
 import math
@@ -37,6 +37,15 @@ def rate_at(step, config):
     return config.rate * (0.02 + 0.98 * 0.5 * (1.0 + math.cos(math.pi * min(progress, 1.0))))
 
 
+def curves(folder):
+    """TensorBoard's writer for a run folder, None where TensorBoard is not installed."""
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError:
+        return None
+    return SummaryWriter(folder)
+
+
 class Loop:
     """Trains `parameters` (name -> tensor) in place."""
 
@@ -48,6 +57,7 @@ class Loop:
                                            weight_decay=config.weight_decay)
         self.average = {name: tensor.detach().clone() for name, tensor in parameters.items()}
         self.step = 0
+        self._curves = curves(self.folder)
         self._resume()
 
     def run(self, loss):
@@ -93,6 +103,10 @@ class Loop:
             if new:
                 writer.writerow(["step", "time", "loss", *figures])
             writer.writerow([self.step, f"{time.time():.0f}", f"{value:.5f}", *(f"{f:.5f}" for f in figures.values())])
+        if self._curves is not None:
+            for name, figure in {"loss": value, **figures}.items():
+                self._curves.add_scalar(f"{self.title}/{name}", figure, self.step)
+            self._curves.flush()
 
     def save(self):
         """Write the state that resumes this run; replaced in one move, so that a cut leaves the older one."""
