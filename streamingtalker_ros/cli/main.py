@@ -27,13 +27,20 @@ COMMANDS = {
 }
 
 
+class Help(argparse.ArgumentDefaultsHelpFormatter):
+    """Shows a default where there is one to show."""
+
+    def _get_help_string(self, action):
+        return action.help if action.default in (None, False) else super()._get_help_string(action)
+
+
 def _parser(name):
     parser = argparse.ArgumentParser(prog="streamingtalker", description="Live speech to a talking 3D face.")
     parser.add_argument("--version", action="version", version=__version__)
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     for command, text in COMMANDS.items():
         sub = commands.add_parser(command, help=text, description=text[0].upper() + text[1:] + ".",
-                                  formatter_class=argparse.ArgumentDefaultsHelpFormatter)
+                                  formatter_class=Help)
         if command == name:
             module = importlib.import_module(f".{command.replace('-', '_')}", __package__)
             module.add_arguments(sub)

@@ -24,6 +24,9 @@ def load_talker(settings):
     from ..streaming import Talker  # late: this is where torch comes in
 
     talker = Talker.load(settings.model or None, device=settings.device)
+    if not isinstance(talker, Talker):
+        raise TalkerError(f"the model {settings.model} is a published checkpoint, whose frames are vertices, not "
+                          "weights: the node cannot publish them yet, use it from Python")
     check(talker, settings)
     talker.warm_up()
     return talker
