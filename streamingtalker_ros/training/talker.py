@@ -20,6 +20,7 @@ from ..model.sampler import Schedule
 MOUTH = torch.tensor([name.startswith(("jaw", "mouth")) for name in ARKIT_NAMES] + [False] * 3)  # (55,)
 GAP = 8.0  # the gap is in parts of a wide-open mouth; times this, an open vowel's is of order 1
 TOUCH = 0.02  # under this part of a wide-open mouth the lips touch
+PRESS = 0.01  # part of a wide-open mouth by which touching lips are asked to overlap, so that a sample still touches
 NOISY = 200  # most training times lie above it: few-step sampling never looks below
 
 
@@ -35,6 +36,27 @@ class HistoryConfig:
     frames: float = 0.5  # share of the past's frames that are then its own
 
 
+def disguise(mels):
+    """Another throat, another microphone: log-mel features (B, n, columns, mels) of voices that nobody recorded.
+
+    In half of the windows: the bands stretched by up to 12 % (vocal tract length perturbation, Jaitly and Hinton 2013), a smooth
+    random equaliser of a few dB, and sometimes a few bands hidden (SpecAugment, Park et al. 2019).
+    """
+    batch, bands, clean = len(mels), mels.shape[-1], mels
+    place = torch.arange(bands) * (1.0 + 0.24 * (torch.rand(batch, 1) - 0.5))  # (B, bands)
+    low = place.floor().clamp(0, bands - 2).long()
+    part = (place - low).clamp(0.0, 1.0)[:, None, None]
+    low = low[:, None, None].expand(mels.shape)
+    mels = mels.gather(-1, low) * (1.0 - part) + mels.gather(-1, low + 1) * part
+    wave = torch.arange(bands) / bands * torch.tensor([1.0, 2.0, 3.0, 5.0])[:, None]  # (4, bands)
+    curves = torch.cos(2.0 * torch.pi * (wave + torch.rand(batch, 4, 1))) * torch.randn(batch, 4, 1)
+    mels = mels + 0.12 * curves.sum(1)[:, None, None]  # 0.25 is one neper of power, 4.3 dB
+    first, width = torch.randint(0, bands, (batch, 1)), torch.randint(0, 9, (batch, 1))
+    hidden = (torch.arange(bands) >= first) & (torch.arange(bands) < first + width) & (torch.rand(batch, 1) < 0.5)
+    mels = torch.where(hidden[:, None, None], mels.mean((1, 2), keepdim=True), mels)
+    return torch.where(torch.rand(batch, 1, 1, 1) < 0.5, clean, mels)
+
+
 class TalkerStage:
     """The loss of stage 2 over windows of audio and motion."""
 
@@ -42,13 +64,14 @@ class TalkerStage:
         self.network, self.windows, self.gap, self.batch, self.steps = network, windows, gap, batch, steps
         self.history, self.draws, self.mixed = history, draws, mixed
         config = network.config
-        self.probe = nn.Linear(config.audio_width, int(MOUTH.sum()) + 1)  # serves training alone, is not kept
+        self.probe = nn.Linear(config.audio_width, int(MOUTH.sum()) + 2)  # serves training alone, is not kept
         self.schedule = Schedule(config.beta_start, config.beta_end, config.train_steps)
 
     def __call__(self, step, rng):
         network, window = self.network, self.windows.draw(self.batch, rng)
         with torch.no_grad():  # full precision for what the loss compares with
-            features = network.encoder.log_mel(window.audio)
+            mels, loudness = network.encoder.log_mel(window.audio)
+            features = disguise(mels), loudness
             latents = network.codec.encode(window.motion)  # (B, T, D)
         past = torch.cat((torch.zeros_like(latents[:, :1]), latents[:, :-1]), 1)
         style = torch.zeros(len(past), dtype=torch.int64)
@@ -67,7 +90,7 @@ class TalkerStage:
         motion, velocity, gap, touch = self._motion_errors(said[0], window, learned, count)
         probe = self._probe_error(probed, window, learned, count)
         speech = functional.binary_cross_entropy_with_logits(voice, window.voice)
-        loss = latent + motion + velocity + 2.0 * gap + 4.0 * touch + probe + 0.3 * speech
+        loss = latent + motion + velocity + 2.0 * gap + 20.0 * touch + probe + 0.3 * speech
         return loss, {"latent": latent.item(), "motion": motion.item(), "gap": gap.item(), "touch": touch.item(),
                       "velocity": velocity.item(), "probe": probe.item(), "voice": speech.item()}
 
@@ -90,14 +113,17 @@ class TalkerStage:
         velocity = (difference.diff(dim=1).square().mean(-1) * pairs).sum() / pairs.sum()
         true, gap = GAP * self.gap(window.motion), GAP * self.gap(made)
         error = ((gap - true).square() * learned).sum() / count
-        touch = (gap.clamp(min=0.0) * (true < GAP * TOUCH) * learned).sum() / count
+        spoken = window.voice[:, :learned.shape[1]] * learned  # in silence the gate closes the mouth
+        touch = ((gap + GAP * PRESS).clamp(min=0.0) * (true < GAP * TOUCH) * spoken).sum() / count
         return motion, velocity, error, touch
 
     def _probe_error(self, probed, window, learned, count):
-        """What a linear probe of the audio feature misses of mouth shapes and gap."""
-        mouth = (window.motion / self.network.codec.motion_scale)[..., MOUTH]
-        error = (probed[..., :-1] - mouth).square().mean(-1)
-        error = error + (probed[..., -1] - GAP * self.gap(window.motion)).square()
+        """What a linear probe of the audio feature misses of mouth shapes, gap and whether the lips touch."""
+        mouth, gap = (window.motion / self.network.codec.motion_scale)[..., MOUTH], self.gap(window.motion)
+        error = (probed[..., :-2] - mouth).square().mean(-1) + (probed[..., -2] - GAP * gap).square()
+        touch = (gap < TOUCH) * window.voice[:, : gap.shape[1]]
+        error = error + 0.5 * functional.binary_cross_entropy_with_logits(
+            probed[..., -1], touch, reduction="none", pos_weight=torch.tensor(4.0))  # few frames touch
         return (error * learned).sum() / count
 
     def _history(self, window, past, audio, style, step, rng):
