@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..errors import TalkerError
+from ..model.pcm import checked
 from .rest import GateState
 
 
@@ -102,12 +103,7 @@ class Stream:
         """The audio as (n,) float32, what is not finite made silent. Raises TalkerError as `accept` says."""
         if self._finished:
             raise TalkerError("this stream is finished: call reset() before it hears new audio")
-        pcm = np.asarray(pcm)
-        if pcm.ndim != 1:
-            raise TalkerError(f"audio of shape {pcm.shape} given: pass one channel, shape (samples,)")
-        if not np.issubdtype(pcm.dtype, np.floating):
-            raise TalkerError(f"audio of type {pcm.dtype} given: pass floats in -1..1 (int16 / 32768)")
-        return np.nan_to_num(pcm.astype(np.float32), nan=0.0, posinf=0.0, neginf=0.0)
+        return checked(pcm)
 
     def fill(self, pcm):
         """Yield each hop (a view that the next one overwrites) that checked audio completes."""

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 
 from ...errors import TalkerError
+from ..pcm import checked
 from ..sampler import frame_noise
 from . import checkpoint, hubert
 from .grid import SAMPLE_RATE, Grid
@@ -277,12 +278,7 @@ class PublishedStream:
         """The chunk as finite float32, or a TalkerError."""
         if self._finished:
             raise TalkerError("this stream is finished: call reset() before it hears new audio")
-        pcm = np.asarray(pcm)
-        if pcm.ndim != 1:
-            raise TalkerError(f"audio of shape {pcm.shape} given: pass one channel, shape (samples,)")
-        if not np.issubdtype(pcm.dtype, np.floating):
-            raise TalkerError(f"audio of type {pcm.dtype} given: pass floats in -1..1 (int16 / 32768)")
-        return np.nan_to_num(pcm.astype(np.float32), nan=0.0, posinf=0.0, neginf=0.0)
+        return checked(pcm)
 
     def fill(self, pcm):
         """Yield True each time that the newest audio ends where the next pass needs it to end."""
