@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from ..audio.files import read_audio
-from ..audio.pcm import RATE, to_16k
+from ..audio.pcm import to_16k
 from ..errors import TalkerError, require
 
 WIDTH, HEIGHT = 480, 640  # of a video's picture
