@@ -7,14 +7,14 @@ import pytest
 from streamingtalker_ros.cli.main import main
 from streamingtalker_ros.errors import TalkerError
 from streamingtalker_ros.face.arkit import INDEX
-from streamingtalker_ros.training import augment, corpora, living, teacher, voices
+from streamingtalker_ros.training import augment, corpora, living, synthetic, teacher, voices
 from streamingtalker_ros.training.phones import VOWELS
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     """A corpus of a minute made through the command line."""
-    if not {*corpora.TURNS, voices.HELD_OUT} <= set(voices.available()):
+    if not {*synthetic.TURNS, voices.HELD_OUT} <= set(voices.available()):
         pytest.skip("flite, festival or one of their voices is not installed")
     path = tmp_path_factory.mktemp("corpus")
     assert main(["corpus", "synthetic", "--out", str(path), "--minutes", "1", "--seed", "4"]) == 0
@@ -100,7 +100,7 @@ def test_interrupted_corpus_ends_up_the_same(folder, tmp_path):
             if path.parent.name == part.stem.rpartition("_")[0]:
                 path.unlink()
         part.unlink()
-    corpora.make_synthetic(again, 1.0, 4)
+    synthetic.make_synthetic(again, 1.0, 4)
     files = sorted(path.relative_to(folder) for path in folder.rglob("*.*"))
     assert files == sorted(path.relative_to(again) for path in again.rglob("*.*"))
     assert all((folder / path).read_bytes() == (again / path).read_bytes() for path in files)
@@ -112,7 +112,7 @@ def test_mistakes_are_one_sentence(tmp_path, folder, capsys):
     with pytest.raises(TalkerError, match="no split 'exam'"):
         corpora.load_corpus(folder, "exam")
     with pytest.raises(TalkerError, match="another corpus"):
-        corpora.make_synthetic(folder, 2.0, 4)
+        synthetic.make_synthetic(folder, 2.0, 4)
     assert main(["corpus", "synthetic", "--out", str(tmp_path), "--minutes", "0"]) == 2
     assert "--minutes must be above 0" in capsys.readouterr().err
 
@@ -120,7 +120,7 @@ def test_mistakes_are_one_sentence(tmp_path, folder, capsys):
 def test_missing_synthesiser_names_its_package(tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(TalkerError, match="apt install festival"):
-        corpora.make_synthetic(tmp_path / "c", 1.0)
+        synthetic.make_synthetic(tmp_path / "c", 1.0)
     with pytest.raises(TalkerError, match="apt install flite"):
         voices.speak("slt", ["Hello."])
 

@@ -1,36 +1,32 @@
-"""Corpora on disk: clips of speech with motion. Makes the synthetic one, loads any.
+"""Corpora on disk: clips of speech with motion, whatever they came from.
 
 A corpus is a folder with `index.json` and, per clip, `SPLIT/NAME.flac` (16 kHz, int16) and `SPLIT/NAME.npz`
-(weights, head, phones). `make_synthetic(folder, …)` writes one; `load_corpus(folder, split)` gives its clips.
+(weights, head, phones, and the lips as a camera saw them where one did). `load_corpus(folder, split)` gives its clips.
 """
-import itertools
 import json
-import math
 import zlib
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
-from .. import __version__
 from ..errors import TalkerError, require
-from . import augment, living, teacher, voices
-from .phones import Phone, merge
-from .text import sentences
+from . import living
+from .phones import Phone
 
 RATE, HOP = 16000, 640
-# two turns each for the voices with a speaker of their own; kal16 and kal are one speaker in two synthesisers
-TURNS = ("slt", "awb", "slt_hts", "ked", "kal16", "slt", "awb", "slt_hts", "ked", "kal")
-SENTENCES = 15                # per batch: about 40 seconds of one speaker, so that speakers are many
 SPLITS = ("train", "validation", "test")
-REST_SHARE = 0.05             # share of clips' time without speech, in which the mouth rests
-REST_SOUNDS = ("nothing", "white", "pink", "hum", "music", "breath", "knocks")
+TRACKED = ("lip_opening", "lip_width")
 
 
 @dataclass
 class Clip:
-    """A recording and its motion: pcm (n,) at 16 kHz, n = 640 T; weights (T, 52); head (T, 3) radians."""
+    """A recording and its motion: pcm (n,) at 16 kHz, n = 640 T; weights (T, 52); head (T, 3) radians.
+
+    style: the speaking style that its source has, a row of the talker's embedding. lip_opening and lip_width: (T,)
+    signed inner-lip gap and distance of the mouth's corners that a camera saw, in parts of the inter-ocular
+    distance; None where nothing was tracked.
+    """
 
     pcm: np.ndarray
     weights: np.ndarray
@@ -39,6 +35,9 @@ class Clip:
     voice: str = ""
     split: str = "train"
     name: str = ""
+    style: str = "teacher"
+    lip_opening: np.ndarray = None
+    lip_width: np.ndarray = None
 
     def relive(self, seed, liveliness=1.0):
         """(weights, head) with the same lips and other lids, gaze, brows and head, from `seed`."""
@@ -67,7 +66,8 @@ def load_corpus(folder, split=None):
             phones = [Phone(str(name), float(start), float(end), int(stress)) for name, start, end, stress
                       in zip(data["names"], data["starts"], data["ends"], data["stress"])]
             clips.append(Clip(pcm, data["weights"].astype(np.float32), data["head"].astype(np.float32),
-                              phones, entry["voice"], entry["split"], entry["name"]))
+                              phones, entry["voice"], entry["split"], entry["name"], entry.get("style", "teacher"),
+                              *(data[key].astype(np.float32) if key in data else None for key in TRACKED)))
     return clips
 
 
@@ -86,163 +86,11 @@ def save_clip(folder, clip, **more):
     path = Path(folder) / clip.split / clip.name
     path.parent.mkdir(parents=True, exist_ok=True)
     sf.write(str(path.with_suffix(".flac")), clip.pcm, RATE, subtype="PCM_16")
-    np.savez_compressed(path.with_suffix(".npz"), weights=clip.weights.astype(np.float16), head=clip.head,
+    tracked = {key: getattr(clip, key) for key in TRACKED if getattr(clip, key) is not None}
+    np.savez_compressed(path.with_suffix(".npz"), weights=clip.weights.astype(np.float16), head=clip.head, **tracked,
                         names=np.array([phone.name for phone in clip.phones]),
                         starts=np.array([phone.start for phone in clip.phones]),
                         ends=np.array([phone.end for phone in clip.phones]),
                         stress=np.array([phone.stress for phone in clip.phones], np.int8))
-    return {"name": clip.name, "split": clip.split, "voice": clip.voice,
+    return {"name": clip.name, "split": clip.split, "voice": clip.voice, "style": clip.style,
             "seconds": round(len(clip.pcm) / RATE, 3), **more}
-
-
-def synthetic_minutes(minutes):
-    """How many minutes of speech each split gets: {"train": …, "validation": …, "test": …}."""
-    return {"train": float(minutes), "validation": max(0.5, 0.08 * minutes),
-            "test": max(0.5, 0.065 * minutes)}
-
-
-def make_synthetic(folder, minutes=120.0, seed=0, jobs=2):
-    """Write the synthetic corpus; equal arguments give equal files, a second call finishes the first.
-
-    minutes: of training speech; validation adds 8 %, the held-out voice 6.5 %, clips without speech 5 %.
-    jobs: processes. Returns the index (dict). Raises TalkerError when a voice is not installed.
-    """
-    tqdm = require("tqdm", "the progress bar").tqdm
-    folder = Path(folder)
-    _check_voices()
-    settings = {"kind": "synthetic", "minutes": float(minutes), "seed": int(seed), "version": __version__}
-    if (folder / "index.json").is_file():
-        index = read_index(folder)
-        if {key: index.get(key) for key in settings} == settings:
-            return index
-        raise TalkerError(f"{folder} holds another corpus; choose an empty folder for this one")
-    parts = folder / "parts"
-    parts.mkdir(parents=True, exist_ok=True)
-    clips = []
-    wanted = synthetic_minutes(minutes)
-    with ProcessPoolExecutor(jobs) as pool, tqdm(total=round(60 * sum(wanted.values())), unit="s",
-                                                 desc="speech") as bar:
-        for split in SPLITS:
-            made, batch = 0.0, 0
-            while made < 60.0 * wanted[split]:
-                wave = max(1, math.ceil((60.0 * wanted[split] - made) / (2.9 * SENTENCES)))
-                work = [(folder, split, number, seed) for number in range(batch, batch + wave)]
-                batch += wave
-                for entries in pool.map(_batch, work):
-                    spoken = sum(entry["seconds"] for entry in entries)
-                    if made < 60.0 * wanted[split]:
-                        clips += entries
-                        made += spoken
-                        bar.update(min(round(spoken), bar.total - bar.n))
-        for split in SPLITS:
-            count = max(1, round(REST_SHARE * wanted[split] * 60.0 / 7.0))
-            clips += list(pool.map(_rest_clip, [(folder, split, number, seed) for number in range(count)]))
-    seconds = {split: sum(clip["seconds"] for clip in clips if clip["split"] == split) for split in SPLITS}
-    index = {**settings, "rate": RATE, "frame_rate": teacher.FRAME_RATE, "held_out_voice": voices.HELD_OUT,
-             "minutes_by_split": {split: round(value / 60.0, 2) for split, value in seconds.items()},
-             "sources": {name: {"engine": voice.engine, "package": voice.package, "licence": voice.licence}
-                         for name, voice in voices.VOICES.items() if name in (*TURNS, voices.HELD_OUT)},
-             "motion": "rule-made by streamingtalker_ros.training.teacher", "clips": clips}
-    (folder / "index.json").write_text(json.dumps(index, indent=1))
-    return index
-
-
-def _check_voices():
-    missing = [voices.VOICES[name] for name in sorted({*TURNS, voices.HELD_OUT} - set(voices.available()))]
-    if missing:
-        packages = sorted({voice.engine for voice in missing} | {voice.package for voice in missing})
-        raise TalkerError(f"the synthetic corpus needs voices that are not installed: "
-                          f"`apt install {' '.join(packages)}`")
-
-
-def _batch(job):
-    """Speak, cut and save one batch; its entries are kept in parts/ so that it is not done twice."""
-    folder, split, number, seed = job
-    done = folder / "parts" / f"{split}_{number:03d}.json"
-    if done.is_file():
-        return json.loads(done.read_text())
-    rng = np.random.default_rng([seed, SPLITS.index(split), number])
-    voice = voices.HELD_OUT if split == "test" else TURNS[number % len(TURNS)]
-    if split == "test":     # the held-out voice as it is, at three tempos
-        factor, tempo, pitch = 1.0, (1.0, 0.85, 1.2)[number % 3], None
-    else:                   # the first speakers keep their own size; later ones are made larger or smaller
-        factor = 1.0 if number < 5 else round(float(np.exp(rng.uniform(np.log(0.82), np.log(1.2)))), 3)
-        tempo = round(float(rng.uniform(0.85, 1.3)), 3)
-        pitch = voices.VOICES[voice].pitch * round(float(rng.uniform(0.85, 1.2)), 3)
-    texts = list(itertools.islice(sentences(f"{seed} {split} {number}"), SENTENCES))
-    spoken = voices.speak(voice, texts, stretch=round(tempo * factor, 3), pitch=pitch)
-    entries = []
-    for k, group in enumerate(_packed(spoken, factor, rng)):
-        clip = _clip(group, factor, rng)
-        clip.voice, clip.split, clip.name = voice, split, f"{voice}_{number:03d}_{k:02d}"
-        life = int(rng.integers(2 ** 31))
-        clip.weights, clip.head = teacher.motion(clip.phones, len(clip.pcm) // HOP, clip.pcm, life)
-        entries.append(save_clip(folder, clip, speaker=f"{voice}*{factor}", tempo=tempo,
-                                 text=" ".join(utterance.text for utterance in group)))
-    done.write_text(json.dumps(entries))
-    return entries
-
-
-def _packed(spoken, factor, rng):
-    """Utterances in groups that make clips of 4 to 12 s."""
-    group, length, wanted = [], 1.0, rng.uniform(4.5, 9.5)
-    for utterance in spoken:
-        seconds = len(utterance.pcm) / RATE / factor
-        if group and length + seconds > 11.0:
-            yield group
-            group, length, wanted = [], 1.0, rng.uniform(4.5, 9.5)
-        group.append(utterance)
-        length += seconds + 0.2
-        if length > wanted:
-            yield group
-            group, length, wanted = [], 1.0, rng.uniform(4.5, 9.5)
-    if group and length > 5.0:
-        yield group
-
-
-def _clip(group, factor, rng):
-    """Utterances joined by pauses, silence around them; loudness wanders, so that louder can open wider."""
-    pieces, phones, now = [], [], 0
-
-    def silence(seconds):
-        nonlocal now
-        count = int(seconds * RATE)
-        phones.append(Phone("pau", now / RATE, (now + count) / RATE))
-        pieces.append(np.zeros(count, np.float32))
-        now += count
-
-    silence(rng.uniform(0.1, 0.8))
-    for i, utterance in enumerate(group):
-        pcm = augment.resized(utterance.pcm, factor) if factor != 1.0 else utterance.pcm
-        usual, sway = rng.normal(0.0, [2.5, 1.5])                       # dB
-        wave = np.sin(2 * np.pi * (rng.uniform(0.3, 0.9) * np.arange(len(pcm)) / RATE + rng.random()))
-        gain = usual + sway * wave
-        pieces.append((pcm * 10.0 ** (gain / 20.0)).astype(np.float32))
-        length = len(pcm) / RATE
-        for phone in utterance.phones:
-            start, end = (now / RATE + min(moment / factor, length) for moment in (phone.start, phone.end))
-            phones.append(Phone(phone.name, start, end, phone.stress))
-        now += len(pcm)
-        silence(rng.uniform(0.0, 0.5) if i + 1 < len(group) else rng.uniform(0.15, 0.8))
-    silence(((-now) % HOP) / RATE)
-    pcm = np.concatenate(pieces)
-    pcm = np.pad(pcm, (0, (-len(pcm)) % HOP))
-    pcm = augment.at_level(pcm, -23.0)
-    pcm = pcm * min(1.0, 0.98 / float(np.abs(pcm).max()))
-    return Clip(pcm.astype(np.float32), None, None, merge(phones))
-
-
-def _rest_clip(job):
-    """A clip without speech: nothing, noise, hum, music, breath or knocks, and a resting mouth."""
-    folder, split, number, seed = job
-    rng = np.random.default_rng([seed, 10 + SPLITS.index(split), number])
-    frames = int(rng.integers(4 * 25, 10 * 25))
-    kind = REST_SOUNDS[number % len(REST_SOUNDS)]
-    pcm = np.zeros(frames * HOP, np.float32)
-    if kind != "nothing":
-        sound = getattr(augment, kind)(len(pcm), rng)
-        pcm = np.clip(augment.at_rms(sound, rng.uniform(-60.0, -20.0)), -1.0, 1.0)
-    phones = [Phone("pau", 0.0, frames / teacher.FRAME_RATE)]
-    weights, head = teacher.motion(phones, frames, pcm, int(rng.integers(2 ** 31)))
-    clip = Clip(pcm, weights, head, phones, "none", split, f"rest_{kind}_{number:03d}")
-    return save_clip(folder, clip, speaker="none", tempo=1.0, text="")
