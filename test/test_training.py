@@ -1,5 +1,6 @@
 """Both stages end to end on a few seconds of made-up speech: loss falls, resume is exact, the trained pair streams."""
-from dataclasses import dataclass, field
+import json
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import pytest
@@ -7,16 +8,24 @@ import pytest
 torch = pytest.importorskip("torch")
 
 from streamingtalker_ros import Talker  # noqa: E402
+from streamingtalker_ros.errors import TalkerError  # noqa: E402
 from streamingtalker_ros.face.arkit import INDEX  # noqa: E402
 from streamingtalker_ros.face.rig import default_rig  # noqa: E402
 from streamingtalker_ros.model.config import TalkerConfig  # noqa: E402
 from streamingtalker_ros.model.network import TalkerNetwork  # noqa: E402
+from streamingtalker_ros.training import corpora  # noqa: E402
 from streamingtalker_ros.training.codec import CodecStage, LipGap, measure_latents, measure_motion  # noqa: E402
 from streamingtalker_ros.training.codec import perplexity  # noqa: E402
+from streamingtalker_ros.training.corpora import save_clip  # noqa: E402
+from streamingtalker_ros.training.gather import gather  # noqa: E402
+from streamingtalker_ros.training.hearing import hear_all  # noqa: E402
+from streamingtalker_ros.training.listener import ListenerStage  # noqa: E402
 from streamingtalker_ros.training.loop import Loop, LoopConfig  # noqa: E402
 from streamingtalker_ros.training.phones import Phone  # noqa: E402
 from streamingtalker_ros.training.talker import TalkerStage  # noqa: E402
-from streamingtalker_ros.training.windows import Windows, mirror, motion_of, voice_labels  # noqa: E402
+from streamingtalker_ros.training.stages import adopt  # noqa: E402
+from streamingtalker_ros.training.windows import PHONES, Windows, mirror, motion_of  # noqa: E402
+from streamingtalker_ros.training.windows import phone_labels, voice_labels  # noqa: E402
 
 CONFIG = TalkerConfig(audio_width=32, audio_blocks=2, codec_width=32, width=32, feedforward=64, history=12,
                       head_width=32, head_blocks=2, slots=4, codes=32, code_dim=8)
@@ -70,7 +79,7 @@ def trained(clips, tmp_path_factory):
     figures = measure_latents(network.codec, [motion_of(c) for c in clips])
     network.codec.requires_grad_(False)
     config = LoopConfig(steps=150, batch=8, rate=3e-3, warmup=5, log_every=5, save_every=50, average=0.98)
-    windows = Windows(clips, frames=24, lead=8, lookahead=2)
+    windows = Windows(clips, frames=24, lead=8, lookahead=2, log_mel=network.encoder.log_mel)
     stage = TalkerStage(network, windows, LipGap(default_rig()), config.batch, config.steps)
     loop = Loop({n: p for n, p in network.named_parameters() if p.requires_grad}, config, folder / "talker", "talker")
     loop.run(stage)
@@ -113,17 +122,78 @@ def test_resume_continues_bit_for_bit(clips, tmp_path):
         assert torch.equal(tensor, dict(second.codec.named_parameters())[name]), name
 
 
-def test_windows_carry_real_history_and_aligned_sound(clips):
-    windows = Windows(clips, frames=24, lead=8, lookahead=2, mirrored=0.0)
+def test_windows_carry_real_history_and_the_sound_of_a_stream(clips):
+    encoder = TalkerNetwork(CONFIG).encoder
+    windows = Windows(clips, frames=24, lead=8, lookahead=2, log_mel=encoder.log_mel, mirrored=0.0, versions=2, clean=1)
     batch = windows.draw(32, np.random.default_rng(0))
-    assert batch.audio.shape == (32, 34 * 640) and batch.motion.shape == (32, 32, 55)
+    assert batch.mels.shape == (32, 34, 4, 64) and batch.motion.shape == (32, 32, 55)
     assert (batch.first > 0).any() and (batch.first == 0).any()
     for b in range(32):
         first = int(batch.first[b])
         clip = next(c for c in clips if np.array_equal(motion_of(c)[first:first + 32], batch.motion[b].numpy()))
-        expected = clip.pcm[first * 640:(first + 34) * 640]
-        assert np.array_equal(batch.audio[b, : len(expected)].numpy(), expected)
+        state = encoder.log_mel.state(1)
+        pcm = torch.from_numpy(np.pad(clip.pcm, (0, 1280)))
+        heard = [encoder.log_mel(hop[None], state)[0][0, 0] for hop in pcm.view(-1, 640)]
+        expected = torch.stack(heard)[first:first + 34]
+        assert torch.allclose(batch.mels[b], expected, atol=2e-3)  # kept in half precision
         assert batch.learned[b, :8].sum() == (0 if first else 8)
+        assert (batch.phones[b] == torch.from_numpy(phone_labels(clip.phones, 200)[first:first + 32])).all()
+
+
+def test_another_version_of_the_sound_is_another_recording(clips):
+    encoder = TalkerNetwork(CONFIG).encoder
+    clean, dirty = hear_all(encoder.log_mel, clips[:1], [120], versions=2)[0]
+    again = hear_all(encoder.log_mel, clips[:1], [120], versions=2)[0][1]
+    assert (clean.mels.float() - dirty.mels.float()).abs().mean() > 0.02
+    assert torch.equal(dirty.mels, again.mels)
+
+
+def test_phone_labels_name_the_middle_of_each_frame():
+    phones = [Phone("pau", 0, 0.1), Phone("AA1", 0.1, 0.2), Phone("voice", 0.2, 0.3)]
+    labels = phone_labels(phones, 10)
+    assert [PHONES[k] if k >= 0 else "?" for k in labels] == ["pau"] * 2 + ["aa"] * 3 + ["?"] * 2 + ["pau"] * 3
+
+
+def test_listener_learns_what_a_larger_network_starts_from(clips):
+    torch.manual_seed(0)
+    small, large = TalkerNetwork(CONFIG), TalkerNetwork(replace(CONFIG, column_blocks=1, audio_blocks=6,
+                                                                styles=("neutral", "other")))
+    adopt(large, small)
+    audio = torch.from_numpy(clips[0].pcm)[None]
+    with torch.no_grad():
+        assert torch.allclose(small.encoder(audio), large.encoder(audio), atol=1e-6)
+    windows = Windows(clips, frames=24, lead=8, lookahead=2, log_mel=large.encoder.log_mel)
+    measure_motion(large.codec, [motion_of(c) for c in clips])
+    stage = ListenerStage(large.encoder, large.codec, 2, windows, LipGap(default_rig()), 8)
+    optimizer = torch.optim.Adam([*large.encoder.parameters(), *stage.probe.parameters()], 3e-3)
+    curve = []
+    for step in range(60):
+        loss, figures = stage(step, np.random.default_rng(step))
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        curve.append(float(loss.detach()))
+    assert np.mean(curve[-5:]) < 0.5 * np.mean(curve[:5]) and figures["phones_right"] > 0.8
+
+
+def test_gather_joins_short_clips_and_keeps_shares(tmp_path):
+    def write(folder, count, voice):
+        entries = []
+        for k in range(count):
+            clip = babble(k, 75)
+            entries.append(save_clip(folder, corpora.Clip(clip.pcm, clip.weights, clip.head, clip.phones, voice,
+                                                          "train", f"{voice}_{k}")))
+        (folder / "index.json").write_text(json.dumps({"clips": entries}))
+
+    write(tmp_path / "a", 8, "ann")
+    write(tmp_path / "b", 2, "bob")
+    clips, chances = gather([tmp_path / "a", tmp_path / "b"], "train", {"b": 0.7})
+    assert [len(clip.weights) for clip in clips] == [300, 300, 150] and all(
+        len(clip.pcm) == 640 * len(clip.weights) for clip in clips)
+    assert clips[0].phones[1].start == pytest.approx(3.2)
+    assert np.allclose(chances, [0.15, 0.15, 0.7])
+    with pytest.raises(TalkerError, match="mix names"):
+        gather([tmp_path / "a"], "train", {"c": 0.5})
 
 
 def test_voice_labels_bridge_short_pauses():

@@ -25,9 +25,10 @@ def run(args):
     recipe = stages.read_recipe(args.config or find("config", "train.yaml"))
     corpora = [Path(folder) for folder in args.corpus]
     corpora = corpora if len(corpora) > 1 else corpora[0]
+    out, corpora = Path(args.out), [Path(folder) for folder in args.corpus]
+    made = getattr(stages, f"train_{args.stage}")(corpora, out, recipe, args.start)
     if args.stage == "codec":
-        figures = stages.train_codec(corpora, Path(args.out), recipe, args.start)
-        print(", ".join(f"{name} {value:.4g}" for name, value in figures.items()))
+        print(", ".join(f"{name} {value:.4g}" for name, value in made.items()))
     else:
-        print(f"checkpoint: {stages.train_talker(corpora, Path(args.out), recipe, args.start)}")
+        print(f"checkpoint: {made}")
     return 0

@@ -17,7 +17,8 @@ class TalkerConfig:
     # audio encoder
     mels: int = 64  # bands of the log-mel spectrum, four columns per motion frame
     audio_width: int = 224
-    audio_blocks: int = 4  # dilations 1, 2, 4, 8: 1.2 s of past
+    column_blocks: int = 0  # residual blocks at 100 columns/s, where the bursts of p, t and k are told apart
+    audio_blocks: int = 4  # dilations 1, 2, 4, 8, then again from 1: four reach 1.2 s into the past
     # motion codec
     motion_dim: int = 55  # 52 blendshape weights, then the head's rotation vector (rad)
     slots: int = 8  # H: codes per frame

@@ -3,6 +3,7 @@
 `forward(audio (B, n·hop)) -> (B, n, audio_width)`; row m has heard audio up to (m + 1)·hop samples and nothing later.
 The look-ahead is made outside, by giving row n + lookahead_frames to frame n.
 """
+import itertools
 from dataclasses import dataclass
 
 import torch
@@ -32,12 +33,13 @@ class AudioEncoder(nn.Module):
         width, columns, narrow = config.audio_width, self.log_mel.columns, 96
         self.columns_in = CausalConv(config.mels, narrow, kernel=3)  # at 100 columns/s
         self.frames_in = CausalConv(columns * narrow + 1, width, kernel=2)  # at 25 frames/s
-        self.blocks = nn.ModuleList(ResidualBlock(width, 3, 2 ** i) for i in range(config.audio_blocks))
+        self.column_blocks = nn.ModuleList(ResidualBlock(narrow, 3) for _ in range(config.column_blocks))
+        self.blocks = nn.ModuleList(ResidualBlock(width, 3, 2 ** (i % 4)) for i in range(config.audio_blocks))
         self.norm = nn.LayerNorm(width)
         self.voice = nn.Linear(width, 1)  # logit of "somebody speaks in this frame"
 
     def state(self, batch):
-        layers = (self.columns_in, self.frames_in, *self.blocks)
+        layers = (self.columns_in, *self.column_blocks, self.frames_in, *self.blocks)
         return EncoderState(self.log_mel.state(batch), [layer.context(batch) for layer in layers])
 
     def forward(self, audio, state=None):
@@ -45,9 +47,11 @@ class AudioEncoder(nn.Module):
 
     def encode(self, features, loudness, state=None):
         """features (B, n, columns, mels) and loudness (B, n) of `log_mel` -> (B, n, audio_width)."""
-        contexts = iter(state.contexts) if state else iter([None] * (2 + len(self.blocks)))
+        contexts = iter(state.contexts) if state else itertools.repeat(None)
         batch, frames = loudness.shape
         x = nn.functional.gelu(self.columns_in(features.flatten(1, 2), next(contexts)))
+        for block in self.column_blocks:
+            x = block(x, next(contexts))
         x = x.view(batch, frames, -1)
         x = torch.cat((x, 0.25 * loudness[:, :, None].clamp(min=-12.0) + 1.0), -1)
         x = nn.functional.gelu(self.frames_in(x, next(contexts)))

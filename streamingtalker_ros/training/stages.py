@@ -1,7 +1,8 @@
-"""The two stages from a corpus folder to a checkpoint folder.
+"""The stages from corpus folders to a checkpoint folder.
 
-`train_codec(corpus, out)` leaves `out/codec/` (a checkpoint whose codec is trained), `train_talker(corpus, out)` takes
-that codec and leaves `out/talker/`, which `Talker.load` reads. Both resume from their run folders.
+`train_codec` leaves `out/codec/` (a checkpoint whose codec is trained), `train_listener` takes it and leaves
+`out/listener/` (its encoder has learned to listen), `train_talker` takes the last of the two that is there and leaves
+`out/talker/`, which `Talker.load` reads. All resume from their run folders.
 """
 import json
 from pathlib import Path
@@ -16,14 +17,15 @@ from ..face.rig import default_rig
 from ..model import checkpoint
 from ..model.config import TalkerConfig
 from ..model.network import TalkerNetwork
-from .augment import augment
 from .codec import CodecStage, LipGap, measure_latents, measure_motion
-from .corpora import load_corpus
+from .gather import gather
+from .listener import ListenerStage
 from .loop import Loop, LoopConfig
 from .talker import HistoryConfig, TalkerStage
 from .windows import Windows, motion_of
 
-SECTIONS = {"model": TalkerConfig, "windows": None, "codec": LoopConfig, "talker": LoopConfig, "history": HistoryConfig}
+SECTIONS = {"model": TalkerConfig, "mix": None, "windows": None, "codec": LoopConfig, "listener": LoopConfig,
+            "talker": LoopConfig, "history": HistoryConfig}
 
 
 def read_recipe(path):
@@ -45,35 +47,61 @@ def read_recipe(path):
     return recipe
 
 
-def make_windows(clips, recipe, config, dirty=True):
-    """The Windows of a recipe over clips."""
-    values = {"frames": 80, "lead": 32, "lives": 1, "augment": 0.75, **recipe["windows"]}
-    share = values.pop("augment")
-    talk = [clip.pcm for clip in clips[::max(len(clips) // 40, 1)]]  # what babbles in the background
-
-    def dirt(pcm, rng):
-        return augment(pcm, rng.integers(2 ** 31), talk) if rng.random() < share else pcm
-
-    return Windows(clips, lookahead=config.lookahead_frames, augment=dirt if dirty and share else None, **values)
+def make_windows(corpora, split, recipe, network=None):
+    """The Windows of a recipe over corpus folders; without a network they carry motion alone."""
+    clips, chances = gather(corpora, split, recipe["mix"])
+    values = {"frames": 80, "lead": 32, "lives": 3, "versions": 3, **recipe["windows"]}
+    config = network.config if network else TalkerConfig(**recipe["model"])
+    log_mel = network.encoder.log_mel if network else None
+    return Windows(clips, lookahead=config.lookahead_frames, log_mel=log_mel, chances=chances, styles=config.styles,
+                   progress=True, **values)
 
 
-def train_codec(corpus, out, recipe, start=None):
-    """Stage 1. corpus, out: folders; recipe: from `read_recipe`; start: a checkpoint folder to begin with.
-    Returns the figures that it leaves in codec/figures.json."""
-    clips = load_corpus(corpus, "train")
-    config = TalkerConfig(**recipe["model"])
+def begin(recipe, start=None):
+    """The network that a run begins with: fresh, or with the weights of the checkpoint folder `start`.
+
+    Where the recipe's network is larger than the checkpoint's, what is new begins without effect: residual blocks add
+    nothing, every style is the checkpoint's first.
+    """
+    network = TalkerNetwork(TalkerConfig(**recipe["model"]))
+    if start:
+        adopt(network, checkpoint.load(start))
+    return network.train()
+
+
+@torch.no_grad()
+def adopt(network, other, skip=()):
+    """Copy into `network` the weights of `other`, of the same shape or smaller; skip: prefixes left as they are."""
+    theirs = other.state_dict()
+    for name, mine in network.state_dict().items():
+        if name.startswith(tuple(skip)):
+            continue
+        if name == "predictor.style.weight":
+            mine.copy_(theirs[name][:1].expand_as(mine))
+        elif name in theirs:
+            if theirs[name].shape != mine.shape:
+                raise TalkerError(f"the checkpoint to start with does not fit the recipe's model at {name}: "
+                                  f"{tuple(theirs[name].shape)} against {tuple(mine.shape)}")
+            mine.copy_(theirs[name])
+        elif "blocks." in name and ".out." in name:
+            mine.zero_()
+
+
+def train_codec(corpora, out, recipe, start=None):
+    """Stage 1. corpora: list of folders; out: run folder; recipe: from `read_recipe`; start: a checkpoint folder to
+    begin with. Returns the figures that it leaves in codec/figures.json."""
     torch.manual_seed(0)
-    network = checkpoint.load(start).train() if start else TalkerNetwork(config)
+    network = begin(recipe, start)
     codec, out = network.codec, Path(out) / "codec"
     settings = LoopConfig(**recipe["codec"])
-    windows = make_windows(clips, recipe, config, dirty=False)
+    windows = make_windows(corpora, "train", recipe)
     motions = [motion for lives in windows.motion for motion in lives]
     measure_motion(codec, motions)
     stage = CodecStage(codec, windows, LipGap(default_rig()), settings.batch)
     loop = Loop(dict(codec.named_parameters()), settings, out, "motion codec")
     loop.run(stage)
     figures = measure_latents(codec, motions)
-    figures.update(codec_error(codec, load_corpus(corpus, "validation")))
+    figures.update(codec_error(codec, gather(corpora, "validation")[0]))
     checkpoint.save(out, network)
     (out / "figures.json").write_text(json.dumps(figures, indent=2) + "\n")
     return figures
@@ -96,21 +124,41 @@ def codec_error(codec, clips):
             "lids_r": r([INDEX["eyeBlinkLeft"], INDEX["eyeBlinkRight"]]), "head_r": r(range(52, 55))}
 
 
-def train_talker(corpus, out, recipe, start=None):
-    """Stage 2, after `train_codec` with the same folders. start: a checkpoint folder whose encoder, predictor and
-    head it begins with. Returns the checkpoint folder."""
+def train_listener(corpora, out, recipe, start=None):
+    """Before stage 2: the encoder of the run's codec checkpoint, or of `start`, learns to listen. Returns the
+    checkpoint folder."""
     out = Path(out)
-    if not (out / "codec" / checkpoint.WEIGHTS).exists():
-        raise TalkerError(f"no codec at {out / 'codec'}: run `streamingtalker train codec` with the same --out first")
-    network = checkpoint.load(out / "codec").train()
-    if start:
-        weights = checkpoint.load(start).state_dict()
-        network.load_state_dict({name: t for name, t in weights.items() if not name.startswith("codec.")}, strict=False)
+    network = _after_codec(out, start)
+    settings = LoopConfig(**recipe["listener"])
+    windows = make_windows(corpora, "train", recipe, network)
+    stage = ListenerStage(network.encoder, network.codec, network.config.lookahead_frames, windows,
+                          LipGap(default_rig()), settings.batch, settings.mixed)
+    parameters = {f"encoder.{name}": p for name, p in network.encoder.named_parameters()}
+    parameters.update({f"probe.{name}": p for name, p in stage.probe.named_parameters()})
+    loop = Loop(parameters, settings, out / "listener", "listener")
+    loop.run(stage)
+    loop.adopt_average()
+    checkpoint.save(out / "listener", network)
+    torch.save(stage.probe.state_dict(), out / "listener" / "probe.pt")
+    return out / "listener"
+
+
+def train_talker(corpora, out, recipe, start=None):
+    """Stage 2, after `train_codec` with the same folders. start: a checkpoint folder whose predictor and head it
+    begins with. Its encoder is the listener's where the run has one. Returns the checkpoint folder."""
+    out = Path(out)
+    network = _after_codec(out, start)
+    probe = None
+    if (out / "listener" / checkpoint.WEIGHTS).exists():
+        network.encoder.load_state_dict(checkpoint.load(out / "listener").encoder.state_dict())
+        probe = torch.load(out / "listener" / "probe.pt", weights_only=True)
     network.codec.requires_grad_(False)
     settings = LoopConfig(**recipe["talker"])
-    windows = make_windows(load_corpus(corpus, "train"), recipe, network.config)
+    windows = make_windows(corpora, "train", recipe, network)
     stage = TalkerStage(network, windows, LipGap(default_rig()), settings.batch, settings.steps,
                         HistoryConfig(**recipe["history"]), mixed=settings.mixed)
+    if probe:
+        stage.probe.load_state_dict(probe)
     parameters = {name: p for name, p in network.named_parameters() if p.requires_grad}
     parameters.update({f"probe.{name}": p for name, p in stage.probe.named_parameters()})
     loop = Loop(parameters, settings, out / "talker", "talker")
@@ -118,3 +166,13 @@ def train_talker(corpus, out, recipe, start=None):
     loop.adopt_average()
     checkpoint.save(out / "talker", network)
     return out / "talker"
+
+
+def _after_codec(out, start):
+    """The network of a run whose codec is trained; start: a checkpoint folder that gives everything but the codec."""
+    if not (out / "codec" / checkpoint.WEIGHTS).exists():
+        raise TalkerError(f"no codec at {out / 'codec'}: run `streamingtalker train codec` with the same --out first")
+    network = checkpoint.load(out / "codec")
+    if start:
+        adopt(network, checkpoint.load(start), skip=("codec.",))
+    return network.train()

@@ -2,24 +2,19 @@
 
 The paper's loss, all mean squared with weight 1 as released: the error of the latent, of the motion (in units of each
 shape's spread) and of its velocity. Added here, because lips are what people look at: the inner-lip gap, lips that
-should touch and do not, a probe that must read the mouth off the audio feature alone (a past that tells where the
-mouth goes next teaches the ear nothing), and the voice activity's cross-entropy.
+should touch and do not, the listener's probe (see `listener`), and the voice activity's cross-entropy.
 Against drift the history that training shows is not always the true one: it is dropped, cut short, blurred with
-noise, or replaced by what the network itself would have said.
+noise, or replaced by what the network itself would have said. Half of the windows do not tell their source's style, so
+that the neutral style is a blend of all; some are not heard at all, for guidance.
 """
 from dataclasses import dataclass
 
 import torch
-from torch import nn
 from torch.nn import functional
 
-from ..face.arkit import ARKIT_NAMES
 from ..model.sampler import Schedule
+from .listener import GAP, TOUCH, Probe, disguise
 
-
-MOUTH = torch.tensor([name.startswith(("jaw", "mouth")) for name in ARKIT_NAMES] + [False] * 3)  # (55,)
-GAP = 8.0  # the gap is in parts of a wide-open mouth; times this, an open vowel's is of order 1
-TOUCH = 0.02  # under this part of a wide-open mouth the lips touch
 PRESS = 0.01  # part of a wide-open mouth by which touching lips are asked to overlap, so that a sample still touches
 NOISY = 200  # most training times lie above it: few-step sampling never looks below
 
@@ -34,27 +29,8 @@ class HistoryConfig:
     own: float = 0.5  # chance that the past is the network's own
     own_from: float = 0.3  # of the run: when that begins
     frames: float = 0.5  # share of the past's frames that are then its own
-
-
-def disguise(mels):
-    """Another throat, another microphone: log-mel features (B, n, columns, mels) of voices that nobody recorded.
-
-    In half of the windows: the bands stretched by up to 12 % (vocal tract length perturbation, Jaitly and Hinton 2013), a smooth
-    random equaliser of a few dB, and sometimes a few bands hidden (SpecAugment, Park et al. 2019).
-    """
-    batch, bands, clean = len(mels), mels.shape[-1], mels
-    place = torch.arange(bands) * (1.0 + 0.24 * (torch.rand(batch, 1) - 0.5))  # (B, bands)
-    low = place.floor().clamp(0, bands - 2).long()
-    part = (place - low).clamp(0.0, 1.0)[:, None, None]
-    low = low[:, None, None].expand(mels.shape)
-    mels = mels.gather(-1, low) * (1.0 - part) + mels.gather(-1, low + 1) * part
-    wave = torch.arange(bands) / bands * torch.tensor([1.0, 2.0, 3.0, 5.0])[:, None]  # (4, bands)
-    curves = torch.cos(2.0 * torch.pi * (wave + torch.rand(batch, 4, 1))) * torch.randn(batch, 4, 1)
-    mels = mels + 0.12 * curves.sum(1)[:, None, None]  # 0.25 is one neper of power, 4.3 dB
-    first, width = torch.randint(0, bands, (batch, 1)), torch.randint(0, 9, (batch, 1))
-    hidden = (torch.arange(bands) >= first) & (torch.arange(bands) < first + width) & (torch.rand(batch, 1) < 0.5)
-    mels = torch.where(hidden[:, None, None], mels.mean((1, 2), keepdim=True), mels)
-    return torch.where(torch.rand(batch, 1, 1, 1) < 0.5, clean, mels)
+    neutral: float = 0.5  # the style is not told
+    deaf: float = 0.08  # the sound is not heard: what guidance compares with
 
 
 class TalkerStage:
@@ -64,35 +40,35 @@ class TalkerStage:
         self.network, self.windows, self.gap, self.batch, self.steps = network, windows, gap, batch, steps
         self.history, self.draws, self.mixed = history, draws, mixed
         config = network.config
-        self.probe = nn.Linear(config.audio_width, int(MOUTH.sum()) + 2)  # serves training alone, is not kept
+        self.probe = Probe(config.audio_width)
         self.schedule = Schedule(config.beta_start, config.beta_end, config.train_steps)
 
     def __call__(self, step, rng):
         network, window = self.network, self.windows.draw(self.batch, rng)
         with torch.no_grad():  # full precision for what the loss compares with
-            mels, loudness = network.encoder.log_mel(window.audio)
-            features = disguise(mels), loudness
+            features = disguise(window.mels), window.loudness
             latents = network.codec.encode(window.motion)  # (B, T, D)
         past = torch.cat((torch.zeros_like(latents[:, :1]), latents[:, :-1]), 1)
-        style = torch.zeros(len(past), dtype=torch.int64)
+        style = torch.where(torch.rand(len(past)) < self.history.neutral, 0, window.style)
+        hears = (torch.rand(len(past)) >= self.history.deaf).float()[:, None]
         with torch.autocast("cpu", torch.bfloat16, enabled=self.mixed):
             heard = network.encoder.encode(*features)  # (B, T + lookahead, audio_width)
             voice = network.encoder.voice(heard)[..., 0].float()
             audio = heard[:, network.config.lookahead_frames:]
             known, past, reach = self._history(window, past, audio, style, step, rng)
-            condition = network.predictor(past, known, audio, style, window.first, reach)
+            condition = network.predictor(past, known, audio * hears[..., None], style, window.first, reach)
             said = self._denoise(condition, latents).float()  # (draws, B, T, D)
-            probed = self.probe(audio).float()
+            read = self.probe(audio)
 
         learned = window.learned
         count = learned.sum()
         latent = ((said - latents).square().mean((0, -1)) * learned).sum() / count
-        motion, velocity, gap, touch = self._motion_errors(said[0], window, learned, count)
-        probe = self._probe_error(probed, window, learned, count)
+        motion, velocity, gap, touch = self._motion_errors(said[0], window, learned * hears, count)
+        mouth, phones = self.probe.loss(read, window, self.gap(window.motion), network.codec.motion_scale)
         speech = functional.binary_cross_entropy_with_logits(voice, window.voice)
-        loss = latent + motion + velocity + 2.0 * gap + 20.0 * touch + probe + 0.3 * speech
+        loss = latent + motion + velocity + 2.0 * gap + 20.0 * touch + mouth + 0.3 * phones + 0.3 * speech
         return loss, {"latent": latent.item(), "motion": motion.item(), "gap": gap.item(), "touch": touch.item(),
-                      "velocity": velocity.item(), "probe": probe.item(), "voice": speech.item()}
+                      "velocity": velocity.item(), "mouth": mouth.item(), "phones": phones.item(), "voice": speech.item()}
 
     def _denoise(self, condition, latents):
         """Predict z_0 from `draws` noisy versions of each latent, most of them very noisy. -> (draws, B, T, D)."""
@@ -116,15 +92,6 @@ class TalkerStage:
         spoken = window.voice[:, :learned.shape[1]] * learned  # in silence the gate closes the mouth
         touch = ((gap + GAP * PRESS).clamp(min=0.0) * (true < GAP * TOUCH) * spoken).sum() / count
         return motion, velocity, error, touch
-
-    def _probe_error(self, probed, window, learned, count):
-        """What a linear probe of the audio feature misses of mouth shapes, gap and whether the lips touch."""
-        mouth, gap = (window.motion / self.network.codec.motion_scale)[..., MOUTH], self.gap(window.motion)
-        error = (probed[..., :-2] - mouth).square().mean(-1) + (probed[..., -2] - GAP * gap).square()
-        touch = (gap < TOUCH) * window.voice[:, : gap.shape[1]]
-        error = error + 0.5 * functional.binary_cross_entropy_with_logits(
-            probed[..., -1], touch, reduction="none", pos_weight=torch.tensor(4.0))  # few frames touch
-        return (error * learned).sum() / count
 
     def _history(self, window, past, audio, style, step, rng):
         """What of the past this batch shows: (known (B, T), past (B, T, D), reach in frames)."""

@@ -1,6 +1,6 @@
-"""Clips cut into random training windows: audio, motion and voice labels of B pieces of speech at once.
+"""Clips cut into random training windows: sound, motion, phones and voice labels of B pieces of speech at once.
 
-A window begins anywhere in its clip, mid-speech included, and carries `lead` frames of real audio and motion before
+A window begins anywhere in its clip, mid-speech included, and carries `lead` frames of real sound and motion before
 the frames that are learned, so that training sees the history that streaming has. Windows at a clip's start have
 none, as a stream has none.
 """
@@ -10,19 +10,25 @@ import numpy as np
 import torch
 
 from ..face.arkit import MIRROR
+from .hearing import HOP, hear_all
+from .phones import VISEMES, merge
 
-HOP = 640  # samples per motion frame
 PAUSE = 0.2  # seconds; a shorter pause between phones counts as voice
 SILENT_PHONES = ("pau", "sil", "h#", "")
+PHONES = tuple(sorted({name.split(":")[0] for name in VISEMES}))
+UNKNOWN = -100  # label of a frame whose phone nobody knows, as torch's cross-entropy skips it
 
 
 @dataclass
 class Batch:
     """Tensors of B windows of T = lead + frames rows."""
 
-    audio: torch.Tensor  # (B, (T + lookahead)·HOP) float32
+    mels: torch.Tensor  # (B, T + lookahead, columns, mels) float32
+    loudness: torch.Tensor  # (B, T + lookahead)
     motion: torch.Tensor  # (B, T, 55): 52 weights, rotation vector of the head
     voice: torch.Tensor  # (B, T + lookahead) 0 or 1
+    phones: torch.Tensor  # (B, T) int64 rows of PHONES, UNKNOWN where nobody knows
+    style: torch.Tensor  # (B,) int64 rows of the style embedding
     first: torch.Tensor  # (B,) int64: index of row 0 in its clip
     learned: torch.Tensor  # (B, T) float32: 1 where the loss counts
 
@@ -48,54 +54,75 @@ def voice_labels(phones, frames):
     return (covered > 0.3 * HOP / 16000).astype(np.float32)
 
 
+def phone_labels(phones, frames):
+    """The phone in the middle of each frame: (frames,) int64 rows of PHONES, pauses where nothing is said, UNKNOWN
+    where something is said that has no name."""
+    labels = np.full(frames, PHONES.index("pau"))
+    middles = (np.arange(frames) + 0.5) * (HOP / 16000)
+    for phone in merge(phones):
+        row = PHONES.index(phone.name) if phone.name in PHONES else UNKNOWN
+        labels[(middles >= phone.start) & (middles < phone.end)] = row
+    return labels
+
+
 def mirror(motion):
     """Swap left and right of (…, 55): partners change places, the head's rotation is reflected at the mid-plane."""
     swapped = np.concatenate((motion[..., MIRROR], motion[..., 52:] * np.array([-1, 1, -1], np.float32)), -1)
     return swapped
 
 
+def fill(rows, count):
+    """rows (n, …) made at least `count` long by repeating the last."""
+    return rows if len(rows) >= count else np.concatenate((rows, np.repeat(rows[-1:], count - len(rows), 0)))
+
+
 class Windows:
     """Draws batches from clips.
 
-    augment(pcm, rng) -> pcm of the same length dirties the audio. lives: how many motions each clip has; beyond the
-    first its lips stay and the life above them is another (`Clip.relive`), since one sound allows many.
+    log_mel: the encoder's features, None where only motion is wanted. chances: (clips,) how often each is drawn, by
+    length when left out. styles: names of the style embedding's rows. versions: sounds per clip, the first clean
+    (`hear_all`). lives: motions per clip; beyond the first its lips stay and the life above them is another
+    (`Clip.relive`), since one sound allows many.
     """
 
-    def __init__(self, clips, frames, lead, lookahead, augment=None, at_start=0.15, mirrored=0.5, lives=1):
-        self.clips, self.frames, self.lead, self.lookahead = clips, frames, lead, lookahead
-        self.augment, self.at_start, self.mirrored = augment, at_start, mirrored
-        self.motion = [[motion_of(clip), *(np.concatenate(clip.relive(life), 1, dtype=np.float32)
-                                           for life in range(1, lives))] for clip in clips]
-        self.voice = [voice_labels(clip.phones, len(clip.weights)) for clip in clips]
-        lengths = np.array([len(clip.weights) for clip in clips], np.float64)
-        self.chance = lengths / lengths.sum()
+    def __init__(self, clips, frames, lead, lookahead, log_mel=None, chances=None, styles=("neutral",), versions=1,
+                 clean=0.25, at_start=0.15, mirrored=0.5, lives=1, seed=0, progress=False):
+        self.frames, self.lead, self.lookahead = frames, lead, lookahead
+        self.at_start, self.mirrored, self.clean = at_start, mirrored, clean
+        total = lead + frames
+        self.motion = [[fill(motion_of(clip), total),
+                        *(fill(np.concatenate(clip.relive(life), 1, dtype=np.float32), total)
+                          for life in range(1, lives))] for clip in clips]
+        counts = [len(motions[0]) + lookahead for motions in self.motion]
+        self.voice = [voice_labels(clip.phones, count) for clip, count in zip(clips, counts)]
+        self.phones = [phone_labels(clip.phones, count) for clip, count in zip(clips, counts)]
+        known = {name: row for row, name in enumerate(styles)}
+        self.style = [known.get(getattr(clip, "style", "neutral"), 0) for clip in clips]
+        self.heard = hear_all(log_mel, clips, counts, versions, seed, progress) if log_mel is not None else None
+        chances = np.array([len(clip.weights) for clip in clips] if chances is None else chances, np.float64)
+        self.chances = chances / chances.sum()
 
     def draw(self, batch, rng):
         """A random Batch; rng: numpy Generator, the only source of chance."""
-        rows = [self._window(rng.choice(len(self.clips), p=self.chance), rng) for _ in range(batch)]
-        audio, motion, voice, first = zip(*rows)
-        total = self.lead + self.frames
-        learned = np.ones((batch, total), np.float32)
+        rows = [self._window(index, rng) for index in rng.choice(len(self.motion), batch, p=self.chances)]
+        mels, loudness, motion, voice, phones, style, first = zip(*rows)
+        learned = np.ones((batch, self.lead + self.frames), np.float32)
         learned[np.array(first) > 0, : self.lead] = 0.0
-        return Batch(torch.from_numpy(np.stack(audio)), torch.from_numpy(np.stack(motion)),
-                     torch.from_numpy(np.stack(voice)), torch.tensor(first), torch.from_numpy(learned))
+        heard = (torch.stack(mels).float(), torch.stack(loudness)) if self.heard else (None, None)
+        return Batch(*heard, *(torch.from_numpy(np.stack(part)) for part in (motion, voice, phones)),
+                     torch.tensor(style), torch.tensor(first), torch.from_numpy(learned))
 
     def _window(self, index, rng):
         motion = self.motion[index][rng.integers(len(self.motion[index]))]
         total = self.lead + self.frames
-        last = max(len(motion) - total, 0)
-        first = 0 if rng.random() < self.at_start else int(rng.integers(0, last + 1))
-        heard = total + self.lookahead
-        audio = np.zeros(heard * HOP, np.float32)
-        pcm = self.clips[index].pcm[first * HOP:(first + heard) * HOP]
-        audio[: len(pcm)] = pcm
-        rows = np.minimum(np.arange(first, first + total), len(motion) - 1)  # past the end the last frame rests on
+        first = 0 if rng.random() < self.at_start else int(rng.integers(0, len(motion) - total + 1))
+        rows, heard = slice(first, first + total), slice(first, first + total + self.lookahead)
         window = motion[rows]
-        voice = np.zeros(heard, np.float32)
-        labels = self.voice[index][first:first + heard]
-        voice[: len(labels)] = labels
         if rng.random() < self.mirrored:
             window = mirror(window)
-        if self.augment is not None:
-            audio = self.augment(audio, rng).astype(np.float32)
-        return audio, window, voice, first
+        mels = loudness = None
+        if self.heard:
+            versions = self.heard[index]
+            pick = 0 if rng.random() < self.clean or len(versions) == 1 else int(rng.integers(1, len(versions)))
+            mels, loudness = versions[pick].mels[heard], versions[pick].loudness[heard]
+        return mels, loudness, window, self.voice[index][heard], self.phones[index][rows], self.style[index], first

@@ -1,0 +1,85 @@
+"""Before stage 2 the encoder learns to listen: which phone sounds, what the mouth does, whether somebody speaks.
+
+A linear probe reads all of it off the audio feature of each frame, look-ahead included. It costs a tenth of a step of
+stage 2, so that the encoder hears every voice of the corpora many times; in stage 2 the same probe stays as a loss,
+since a past that tells where the mouth goes next teaches the ear nothing.
+"""
+import torch
+from torch import nn
+from torch.nn import functional
+
+from ..face.arkit import ARKIT_NAMES
+from .windows import PHONES, UNKNOWN
+
+MOUTH = torch.tensor([name.startswith(("jaw", "mouth")) for name in ARKIT_NAMES] + [False] * 3)  # (55,)
+GAP = 8.0  # the gap is in parts of a wide-open mouth; times this, an open vowel's is of order 1
+TOUCH = 0.02  # under this part of a wide-open mouth the lips touch
+
+
+def disguise(mels):
+    """Another throat, another microphone: log-mel features (B, n, columns, mels) of voices that nobody recorded.
+
+    In half of the windows: the bands stretched by up to 12 % (vocal tract length perturbation, Jaitly and Hinton 2013), a
+    smooth random equaliser of a few dB, and sometimes a few bands hidden (SpecAugment, Park et al. 2019).
+    """
+    batch, bands, clean = len(mels), mels.shape[-1], mels
+    place = torch.arange(bands) * (1.0 + 0.24 * (torch.rand(batch, 1) - 0.5))  # (B, bands)
+    low = place.floor().clamp(0, bands - 2).long()
+    part = (place - low).clamp(0.0, 1.0)[:, None, None]
+    low = low[:, None, None].expand(mels.shape)
+    mels = mels.gather(-1, low) * (1.0 - part) + mels.gather(-1, low + 1) * part
+    wave = torch.arange(bands) / bands * torch.tensor([1.0, 2.0, 3.0, 5.0])[:, None]  # (4, bands)
+    curves = torch.cos(2.0 * torch.pi * (wave + torch.rand(batch, 4, 1))) * torch.randn(batch, 4, 1)
+    mels = mels + 0.12 * curves.sum(1)[:, None, None]  # 0.25 is one neper of power, 4.3 dB
+    first, width = torch.randint(0, bands, (batch, 1)), torch.randint(0, 9, (batch, 1))
+    hidden = (torch.arange(bands) >= first) & (torch.arange(bands) < first + width) & (torch.rand(batch, 1) < 0.5)
+    mels = torch.where(hidden[:, None, None], mels.mean((1, 2), keepdim=True), mels)
+    return torch.where(torch.rand(batch, 1, 1, 1) < 0.5, clean, mels)
+
+
+class Probe(nn.Module):
+    """Reads phone, mouth and contact off audio features; serves training alone, is not kept."""
+
+    def __init__(self, audio_width):
+        super().__init__()
+        self.mouth = nn.Linear(audio_width, int(MOUTH.sum()) + 2)  # mouth shapes, gap, logit of touching lips
+        self.phones = nn.Linear(audio_width, len(PHONES))
+
+    def forward(self, audio):
+        """audio (B, T, audio_width) -> what `loss` takes, in float32."""
+        return self.mouth(audio).float(), self.phones(audio).float()
+
+    def loss(self, read, window, gap, scale):
+        """Errors over the learned frames: (mouth, phones), scalars. gap (B, T) true, scale (55,) of the motion."""
+        mouth, phones = read
+        learned = window.learned
+        count = learned.sum()
+        true = (window.motion / scale)[..., MOUTH]
+        error = (mouth[..., :-2] - true).square().mean(-1) + (mouth[..., -2] - GAP * gap).square()
+        touch = (gap < TOUCH) * window.voice[:, : gap.shape[1]]
+        error = error + 0.5 * functional.binary_cross_entropy_with_logits(
+            mouth[..., -1], touch, reduction="none", pos_weight=torch.tensor(4.0))  # few frames touch
+        named = functional.cross_entropy(phones.flatten(0, 1), window.phones.flatten(), ignore_index=UNKNOWN,
+                                         reduction="none").view_as(learned)
+        return (error * learned).sum() / count, (named * learned).sum() / count
+
+
+class ListenerStage:
+    """The loss of listening over windows of sound."""
+
+    def __init__(self, encoder, codec, lookahead, windows, gap, batch, mixed=True):
+        self.encoder, self.codec, self.lookahead = encoder, codec, lookahead
+        self.windows, self.gap, self.batch, self.mixed = windows, gap, batch, mixed
+        self.probe = Probe(encoder.norm.normalized_shape[0])
+
+    def __call__(self, step, rng):
+        window = self.windows.draw(self.batch, rng)
+        with torch.autocast("cpu", torch.bfloat16, enabled=self.mixed):
+            heard = self.encoder.encode(disguise(window.mels), window.loudness)
+            voice = self.encoder.voice(heard)[..., 0].float()
+            read = self.probe(heard[:, self.lookahead:])
+        mouth, phones = self.probe.loss(read, window, self.gap(window.motion), self.codec.motion_scale)
+        speech = functional.binary_cross_entropy_with_logits(voice, window.voice)
+        right = (read[1].argmax(-1) == window.phones)[(window.phones != UNKNOWN) & (window.learned > 0)]
+        return mouth + phones + 0.3 * speech, {"mouth": mouth.item(), "phones": phones.item(), "voice": speech.item(),
+                                               "phones_right": right.float().mean().item()}
