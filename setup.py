@@ -12,7 +12,8 @@ HERE = Path(__file__).parent
 INIT = (HERE / "streamingtalker_ros" / "__init__.py").read_text(encoding="utf-8")
 VERSION = re.search(r'__version__ = "(.+)"', INIT).group(1)
 RENDER = ["vtk>=9.4.0", "av>=12.0", "pillow>=10.1"]
-TRAIN = ["tensorboard>=2.14"]  # curves while training; a run without it keeps its CSV log
+# curves while training (a run without them keeps its CSV log); other voices for clips, whose package needs pkg_resources
+TRAIN = ["tensorboard>=2.14", "pyworld>=0.3.4", "setuptools<81"]
 
 setup(
     name="streamingtalker_ros",
