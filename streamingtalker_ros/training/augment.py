@@ -93,6 +93,56 @@ def knocks(count, rng):
     return _unit(out)
 
 
+def brown(count, rng):
+    """(count,) float32 rumble of RMS 1: power falls by 6 dB per octave above 30 Hz, swelling slowly as wind does."""
+    spectrum = np.fft.rfft(rng.standard_normal(count)) / np.maximum(np.fft.rfftfreq(count, 1.0 / RATE), 30.0)
+    return _unit(np.fft.irfft(spectrum, count) * sway(count, rng, rng.uniform(0.1, 1.0)))
+
+
+def rings(count, rng):
+    """(count,) float32 clatter of RMS 1: dishes, keys and bells, bursts of inharmonic tones that ring out."""
+    out, now = 0.001 * rng.standard_normal(count), rng.uniform(0.0, 0.5)
+    while now < count / RATE:
+        start = int(now * RATE)
+        age = np.arange(min(count - start, int(0.8 * RATE))) / RATE
+        base, decay, struck = rng.uniform(200.0, 3000.0), rng.uniform(8.0, 120.0), rng.uniform(0.1, 1.0)
+        for ratio in rng.uniform(1.0, 4.5, rng.integers(2, 7)):
+            tone = np.sin(2 * np.pi * min(base * ratio, 7500.0) * age + rng.uniform(0.0, 6.0))
+            out[start: start + len(age)] += struck * rng.uniform(0.2, 1.0) * tone * np.exp(-age * decay * ratio ** 0.5)
+        now += rng.exponential(rng.choice([0.08, 0.3, 0.8]))
+    return _unit(np.tanh(_unit(out) / 4.0))
+
+
+def chirps(count, rng):
+    """(count,) float32 birds, beeps and servo whines of RMS 1: gliding tones that come and go."""
+    t, out, now = np.arange(count) / RATE, 0.002 * rng.standard_normal(count), rng.uniform(0.0, 0.5)
+    while now < count / RATE:
+        length = rng.uniform(0.04, 0.7)
+        inside = (t > now) & (t < now + length)
+        age = t[inside] - now
+        trill = rng.uniform(0.0, 0.15) * np.sin(2 * np.pi * rng.uniform(3.0, 30.0) * age)
+        hertz = rng.uniform(250.0, 5000.0) * np.exp(rng.normal(0.0, 0.7) * age / length + trill)
+        tone = np.sin(2 * np.pi * np.cumsum(np.minimum(hertz, 7500.0)) / RATE)
+        out[inside] += rng.uniform(0.2, 1.0) * np.sin(np.pi * age / length) ** rng.choice([0.3, 1.0, 2.0]) * tone
+        now += length * rng.uniform(0.3, 1.5) + rng.exponential(0.3)
+    return _unit(out)
+
+
+def engine(count, rng):
+    """(count,) float32 engine, drill or vacuum cleaner of RMS 1: a buzz of wandering speed in noise, swelling."""
+    speed = rng.uniform(20.0, 180.0) * np.exp(0.2 * (sway(count, rng, rng.uniform(0.1, 0.8)) - 1.0))
+    phase = 2 * np.pi * np.cumsum(speed) / RATE
+    buzz = sum(rng.uniform(0.1, 1.0) / k ** 0.5 * np.sin(k * phase + rng.uniform(0.0, 6.0)) for k in range(1, 16))
+    noise = band(white(count, rng), rng.uniform(100.0, 1000.0), rng.uniform(2000.0, 7500.0))
+    return _unit((_unit(buzz) + rng.uniform(0.2, 2.0) * noise) * sway(count, rng, rng.uniform(0.2, 4.0)))
+
+
+def sway(count, rng, hertz):
+    """(count,) slow random gain around 1, between 0.1 and 1.9, that changes about `hertz` times a second."""
+    knots = rng.uniform(0.1, 1.9, int(count / RATE * hertz) + 3)
+    return np.interp(np.arange(count) / RATE * hertz, np.arange(len(knots)), knots)
+
+
 def _unit(sound):
     return (sound / (np.sqrt(np.mean(np.square(sound))) + 1e-9)).astype(np.float32)
 
@@ -159,11 +209,13 @@ def augment(pcm, seed, voices=()):
     if rng.random() < 0.25:
         out = band(out, rng.uniform(40.0, 250.0), rng.uniform(3000.0, 7900.0))
     if rng.random() < 0.75:
-        kind = rng.choice(["white", "pink", "hum", "babble"], p=[0.25, 0.4, 0.15, 0.2])
+        kind = rng.choice(["white", "pink", "hum", "babble", "brown", "rings", "engine"],
+                          p=[0.15, 0.25, 0.1, 0.2, 0.1, 0.1, 0.1])
         if kind == "babble" and len(voices):
             out = add_noise(out, babble(count, rng, voices), rng.uniform(10.0, 35.0))
         else:
-            noise = {"white": white, "hum": hum}.get(kind, pink)(count, rng)
+            made = {"white": white, "hum": hum, "brown": brown, "rings": rings, "engine": engine}.get(kind, pink)
+            noise = made(count, rng)
             out = add_noise(out, noise, rng.uniform(5.0, 40.0))
     # levels as measured on speech; -35 dBFS is a whisper across the room, 0 is beyond most converters
     out = at_level(out, rng.uniform(-35.0, -8.0) if rng.random() < 0.9 else rng.uniform(-8.0, 0.0))
