@@ -41,6 +41,7 @@ class CodecStage:
     def __init__(self, codec, windows, gap, batch):
         self.codec, self.windows, self.gap, self.batch = codec, windows, gap, batch
         self.used = torch.zeros(len(codec.codebook))
+        self.kept = {"codebook": codec.codebook, "used": self.used}  # what `_restart` changes: see `loop`
 
     def __call__(self, step, rng):
         codec = self.codec
