@@ -41,7 +41,7 @@ class LoopConfig:
 
     def __post_init__(self):
         if self.schedule not in SCHEDULES:
-            raise TalkerError(f"schedule {self.schedule!r} of the training is unknown: it may be {', '.join(SCHEDULES)}")
+            raise TalkerError(f"schedule {self.schedule!r} of the training is unknown: give {', '.join(SCHEDULES)}")
 
 
 def rate_at(step, config):
