@@ -8,6 +8,7 @@ points and their normals in place. Views: front, three_quarter, profile.
 import numpy as np
 
 from ..errors import TalkerError, require
+from .normals import smooth_normals, vertex_corners
 from .refine import Refiner
 
 VIEWS = {
@@ -59,7 +60,7 @@ class FaceRenderer:
         self.rig = rig
         self._vtk = vtk
         self._faces = rig.triangles.astype(np.int64)
-        self._adjacency = _adjacency(self._faces)
+        self._corners = vertex_corners(self._faces)
         self._refiner = Refiner(self._faces, len(rig.vertices))
         self._points = self._refiner.mix(rig.vertices).astype(np.float32)
         self._normals = np.zeros_like(self._points)
@@ -157,7 +158,7 @@ class FaceRenderer:
     def frame(self, weights, head=None):
         """weights (S,), head (4,) xyzw or None -> (height, width, 3) uint8, RGB, top row first."""
         points = self.rig.pose(weights, head)
-        normals = _smooth_normals(points, self._faces, self._adjacency)
+        normals = smooth_normals(points, self._faces, self._corners)
         self._points[:], self._normals[:] = self._refiner.refine(points, normals)
         self._vtk_points.Modified()
         self._vtk_normals.Modified()
@@ -189,27 +190,3 @@ def _materials(rig, faces, finer):
         chosen = finer[np.repeat(kind[faces[:, 0]] == k, 4)]
         if len(chosen):
             yield chosen, gloss
-
-
-def _adjacency(faces):
-    """For summing corners into vertices without a loop: the corners (a, b, c in turn) sorted by vertex,
-    where each vertex starts, and which vertices have any."""
-    corner = faces.T.ravel()
-    order = np.argsort(corner, kind="stable")
-    present, starts = np.unique(corner[order], return_index=True)
-    return order, starts, present
-
-
-def _smooth_normals(points, faces, adjacency):
-    """Vertex normals, (V, 3) float32 of unit length, exact on a sphere
-    whatever its triangles: a corner's normal is divided by its two edges'
-    squared lengths (N. Max, Weights for computing vertex normals, 1999)."""
-    a, b, c = points[faces[:, 0]], points[faces[:, 1]], points[faces[:, 2]]
-    ab, bc, ca = b - a, c - b, a - c
-    across = np.cross(ab, -ca)
-    lab, lbc, lca = (np.einsum("ij,ij->i", edge, edge) + 1e-12 for edge in (ab, bc, ca))
-    weight = np.concatenate([1.0 / (lab * lca), 1.0 / (lab * lbc), 1.0 / (lbc * lca)])
-    order, starts, present = adjacency
-    normals = np.zeros_like(points)
-    normals[present] = np.add.reduceat(across[order % len(faces)] * weight[order, None], starts, axis=0)
-    return normals / np.maximum(np.linalg.norm(normals, axis=1, keepdims=True), 1e-20)

@@ -12,7 +12,8 @@ import sys
 import numpy as np
 
 from ..errors import TalkerError
-from .render import _GLOSS, _LIGHTS, VIEWS, _adjacency, _smooth_normals
+from .normals import smooth_normals, vertex_corners
+from .render import _GLOSS, _LIGHTS, VIEWS
 
 _PROBE = ("import vtkmodules.vtkRenderingOpenGL2\n"
           "from vtkmodules.vtkRenderingCore import vtkRenderWindow\n"
@@ -45,7 +46,7 @@ class SoftwareRenderer:
         self._size = int(width), int(height)
         self._over = 2 if width * height < _SMALL else 1
         self._faces = rig.triangles.astype(np.int64)
-        self._adjacency = _adjacency(self._faces)
+        self._corners = vertex_corners(self._faces)
         self._colors = np.clip(rig.colors, 0, 1).astype(np.float32)
         self._gloss = _gloss(rig, self._faces)
         low, high = rig.vertices.min(axis=0), rig.vertices.max(axis=0)
@@ -76,7 +77,7 @@ class SoftwareRenderer:
     def frame(self, weights, head=None):
         """weights (S,), head (4,) xyzw or None -> (height, width, 3) uint8, RGB, top row first."""
         points = self.rig.pose(weights, head)
-        normals = _smooth_normals(points, self._faces, self._adjacency)
+        normals = smooth_normals(points, self._faces, self._corners)
         width, height = self._size[0] * self._over, self._size[1] * self._over
         x, y, depth = ((points - self._eye) @ self._axes.T).T
         scale = self._focal / depth
