@@ -45,11 +45,11 @@ def test_a_format_that_portaudio_does_not_know_is_refused():
 
 def test_audio_info_tells_the_format_without_regard_to_case():
     info = lineages.fill_info(messages.message_class(lineages.INFO_TYPE)(), FORMAT)
-    assert lineages.info_format(info) == FORMAT and info.bitrate == 22050 * 16
+    assert lineages.info_format(info) == ("pcm", FORMAT) and info.bitrate == 22050 * 16
     info.coding_format, info.sample_format = "WAVE", "s16le"
-    assert lineages.info_format(info) == FORMAT
-    info.coding_format = "mp3"
-    with pytest.raises(TalkerError, match="coded as 'mp3': have its sender publish wave"):
+    assert lineages.info_format(info) == ("pcm", FORMAT)
+    info.coding_format = "Ogg"
+    with pytest.raises(TalkerError, match="coded as 'Ogg', which is not known: have its sender publish wave"):
         lineages.info_format(info)
 
 

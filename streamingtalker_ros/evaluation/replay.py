@@ -14,9 +14,10 @@ from ..audio.payload import PayloadDecoder
 from ..errors import TalkerError
 from ..face.arkit import ARKIT_NAMES, INDEX
 from ..node import faces, lineages, messages
+from ..node.hearing import Hearing
 from ..node.performance import Performance
 from ..node.statistics import Statistics
-from . import metrics
+from . import metrics, vertices
 from .bags import Raw, decode, encode, face_qos
 from .clips import MOUTH, lip_vertices, opening_of
 
@@ -65,24 +66,19 @@ class Rehearsal:
         self._start, self._warn, self._told = start, warn, set()
         self._now = 0.0         # seconds since `start`
         self._made = []
-        self._format = None     # what audio_info told
+        self._hearing = Hearing(self.refuse)
         self._delay = None      # s from a packet's end, by its stamp, to its record; the least of late
         self._performance = Performance(talker, settings, self.statistics, self._publish, lambda: self._now,
                                         self._complain)
 
     def tell(self, info):
         """Hear an AudioInfo message."""
-        try:
-            self._format = lineages.info_format(info)
-        except TalkerError as error:
-            self._performance.refuse("info", str(error))
+        self._hearing.tell(info)
 
     def hear(self, time, name, message):
         """Hear an audio message of type `name`, recorded at `time` (ns)."""
-        try:
-            packet = lineages.packet(message, name, self._format, time)
-        except TalkerError as error:
-            self.refuse("message", str(error))
+        packet = self._hearing.hear(message, name, time)
+        if packet is None:
             return []
         format = packet.format or self.settings.audio_format
         samples = len(packet.payload) // format.frame_bytes
@@ -282,6 +278,6 @@ def compare(made, reference, rig):
         "lag_frames": late,
         "lag_ms": 1e3 * late / made.frame_rate,
         "lip_opening_error_mm": 1e3 * float(np.abs(a - b).mean()),
-        "lve_mm2": 1e6 * metrics.lip_vertex_error(np.tensordot(ours, lips, 1), np.tensordot(theirs, lips, 1)),
+        "lve_mm2": 1e6 * vertices.lip_vertex_error(np.tensordot(ours, lips, 1), np.tensordot(theirs, lips, 1)),
         "mouth_weights_error": float(np.abs(ours - theirs)[:, MOUTH].mean()),
     }

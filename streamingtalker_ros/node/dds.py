@@ -7,11 +7,11 @@ Hears `audio` (either lineage of audio_common_msgs, found by the types that its 
 import logging
 import time
 
-from ..errors import TalkerError
 from ..face.rig import default_rig
 from . import faces, lineages, messages
 from .core import TalkerCore, load_talker
 from .diagnosis import diagnose
+from .hearing import Hearing
 from .settings import NODE_NAME
 from .wire import Wire
 
@@ -29,7 +29,7 @@ class TalkerNode:
         talker = talker or load_talker(settings)
         self.wire = Wire(NODE_NAME, namespace, domain, self._warn)
         self.core = TalkerCore(talker, settings, self._publish, self._warn)
-        self._format = None         # what audio_info told
+        self._hearing = Hearing(self.core.refuse)
         self._heard = {}            # audio type -> (handle, reliable)
         self._motion_class = messages.message_class(faces.MOTION)
         self._motion = self.wire.publisher("face_motion", faces.MOTION)
@@ -71,16 +71,12 @@ class TalkerNode:
                                  "AudioDataStamped (ros-drivers), or AudioStamped (mgonzs13)")
 
     def _on_audio(self, message, name):
-        try:
-            self.core.push(lineages.packet(message, name, self._format))
-        except TalkerError as error:
-            self.core.refuse("message", str(error))
+        packet = self._hearing.hear(message, name)
+        if packet is not None:
+            self.core.push(packet)
 
     def _on_info(self, message):
-        try:
-            self._format = lineages.info_format(message)
-        except TalkerError as error:
-            self.core.refuse("info", str(error))
+        self._hearing.tell(message)
 
     def _on_reset(self):
         self.core.reset()

@@ -10,7 +10,7 @@ import time
 import numpy as np
 
 from ..audio.payload import AudioFormat
-from ..errors import TalkerError
+from ..errors import TalkerError, require
 from .faces import fill_header
 from .intake import AudioPacket
 
@@ -31,7 +31,8 @@ _PORTAUDIO = {
     0x20: ("uint8_data", "u8", "u1"),
 }
 PORTAUDIO_CODE = {encoding: code for code, (_, encoding, _) in _PORTAUDIO.items()}
-_PLAIN = ("", "wave", "wav", "raw", "pcm")   # codings that mean bare PCM
+# the codings of audio_info: bare PCM (its "wave" has no head), and MP3
+_PLAIN, _MP3 = ("", "wave", "wav", "raw", "pcm"), ("mp3", "mpeg")
 
 
 def stamp_ns(stamp):
@@ -40,22 +41,28 @@ def stamp_ns(stamp):
 
 
 def info_format(info):
-    """AudioInfo of ros-drivers -> AudioFormat. Raises TalkerError for a coding that is not bare PCM, or a bad
-    format."""
+    """AudioInfo of ros-drivers -> ("pcm", AudioFormat), or ("mp3", None): MP3 tells its format itself.
+
+    Names compare without case. Raises TalkerError for another coding, or a bad format.
+    """
     coding = info.coding_format.strip().lower()
+    if coding in _MP3:
+        require("av", "hearing audio that is coded as MP3")
+        return "mp3", None
     if coding not in _PLAIN:
-        raise TalkerError(f"the audio is coded as {info.coding_format!r}: have its sender publish wave "
-                          "(audio_capture: format:=wave)")
-    return AudioFormat(info.sample_rate, info.channels, info.sample_format.strip() or "s16")
+        raise TalkerError(f"the audio is coded as {info.coding_format!r}, which is not known: have its sender "
+                          "publish wave or mp3 (audio_capture: format:=wave)")
+    return "pcm", AudioFormat(info.sample_rate, info.channels, info.sample_format.strip() or "s16")
 
 
-def packet(message, name, format=None, now_ns=None):
+def packet(message, name, format=None, now_ns=None, arrival=None):
     """A message of type `name` (a key of AUDIO_TYPES) -> AudioPacket.
 
     format: what audio_info told, for ros-drivers. now_ns: the node's clock, default the system's, for
-    messages without a stamp. Raises TalkerError for a message that contradicts itself.
+    messages without a stamp; arrival: seconds of the core's clock, default time.monotonic(). Raises TalkerError for a message that contradicts itself.
     """
-    arrival, received = time.monotonic(), time.time_ns() if now_ns is None else now_ns
+    arrival = time.monotonic() if arrival is None else arrival
+    received = time.time_ns() if now_ns is None else now_ns
     if name.endswith("AudioStamped"):
         payload, format = _typed(message.audio)
         return AudioPacket(payload, format, stamp_ns(message.header.stamp), arrival, received)

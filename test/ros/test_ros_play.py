@@ -35,7 +35,7 @@ def test_every_sample_arrives_at_its_time(player_launch):
         infos = graph.listen(ros_audio.message_class(lineages.INFO_TYPE), "audio_info", qos=ros_qos.LATCHED)
     heard = graph.listen(ros_audio.message_class(name), "audio")
     assert until(lambda: len(heard) == 50), f"{len(heard)} of 50 packets"
-    format = lineages.info_format(infos[0]) if infos else None
+    format = lineages.info_format(infos[0])[1] if infos else None
     graph.close()
     packets = [lineages.packet(message, name, format) for message in heard]
     assert {packet.format.sample_rate for packet in packets} == {RATE}
