@@ -1,5 +1,6 @@
 """The wheel: what pip installs, built from this source and used in another directory."""
 import email
+import json
 import os
 import shutil
 import subprocess
@@ -100,5 +101,6 @@ def test_the_readme_lists_every_parameter_with_its_default():
     values = vars(settings.Settings())
     for name in settings.PARAMETERS:
         value = '""' if values[name] == "" else str(values[name])
+        value = json.dumps(values[name]) if isinstance(values[name], tuple) else value
         value = value.lower() if isinstance(values[name], bool) else value
         assert f"| `{name}` | `{value}` |" in readme

@@ -22,6 +22,14 @@ def add_arguments(parser):
     parser.add_argument("--seed", type=int, default=0, help="of the noise: each seed blinks and nods anew")
     parser.add_argument("--style", help="speaking style; the model's first if left out")
     parser.add_argument("--steps", type=int, help="diffusion steps per frame; the model's own if left out")
+    parser.add_argument("--expression", metavar="NAME:WEIGHT,…", help="shapes added under the speech, such as "
+                        "mouthSmileLeft:0.4,mouthSmileRight:0.4; lips that touch stay in touch")
+    parser.add_argument("--mouth-expressiveness", type=float, default=1.0, metavar="GAIN",
+                        help="gain on mouth and jaw, 0 to 2")
+    parser.add_argument("--face-expressiveness", type=float, default=1.0, metavar="GAIN",
+                        help="gain on brows, squint, cheeks, nose and the head's rotation, 0 to 2")
+    parser.add_argument("--guidance", type=float, default=1.0, help="classifier-free guidance on the audio, 0 to 4; "
+                        "1 is off")
     parser.add_argument("--device", default="auto", help="auto, cpu or cuda")
     parser.add_argument("--model", help="folder of a checkpoint; the one inside the package if left out")
     parser.add_argument("--view", default="front", choices=("front", "three_quarter", "profile"),
@@ -36,16 +44,18 @@ def run(args):
     if not out.absolute().parent.is_dir():
         raise TalkerError(f"there is no folder {out.absolute().parent}: make it first")
     pcm, rate = read_audio(args.audio)
-    motion = animate(to_16k(pcm, rate), args.seed, args.style, args.steps, args.device, args.model)
+    motion = animate(to_16k(pcm, rate), args.seed, args.style, args.steps, args.device, args.model,
+                     expression=args.expression, guidance=args.guidance,
+                     mouth_expressiveness=args.mouth_expressiveness, face_expressiveness=args.face_expressiveness)
     write[out.suffix.lower()](out, motion, pcm, rate, args.view)
     print(f"{out}: {len(motion['times'])} frames, {len(motion['times']) / motion['frame_rate']:.2f} s at "
           f"{motion['frame_rate']:g} frames/s")
     return 0
 
 
-def animate(pcm, seed=0, style=None, steps=None, device="auto", model=None):
+def animate(pcm, seed=0, style=None, steps=None, device="auto", model=None, **controls):
     """pcm: (n,) float32 at 16 kHz -> dict: weights (T, 52), head (T, 4), times (T,), speaking (T,),
-    frame_rate, names.
+    frame_rate, names. The options are those of `Talker.open_stream`.
 
     Shows a progress bar. Raises TalkerError where torch or the checkpoint is missing.
     """
@@ -56,7 +66,7 @@ def animate(pcm, seed=0, style=None, steps=None, device="auto", model=None):
     from ..streaming import Talker
 
     talker = Talker.load(model, device=device)
-    stream = talker.open_stream(seed=seed, style=style, steps=steps)
+    stream = talker.open_stream(seed=seed, style=style, steps=steps, **controls)
     frames = []
     with tqdm(total=-(-len(pcm) // talker.hop), unit="frame", desc="listening", leave=False,
               disable=None) as bar:

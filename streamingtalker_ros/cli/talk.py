@@ -85,5 +85,5 @@ def _list_parameters():
         allowed = "" if not meta["choices"] else f" One of {', '.join(meta['choices'])}."
         allowed = allowed if not meta["range"] else f" From {meta['range'][0]} to {meta['range'][1]}."
         default = dataclasses.asdict(parameters.Settings())[name]
-        print(f"{name} ({parameter.type.__name__}, default {default!r}): {meta['text']}{allowed}")
+        print(f"{name} ({parameters.type_name(parameter)}, default {default!r}): {meta['text']}{allowed}")
     return 0

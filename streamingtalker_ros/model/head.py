@@ -70,3 +70,17 @@ class HeadSampler:
         """condition (B, width), noise (B, D) -> latent (B, D)."""
         prepared = self.head.prepare(condition)
         return sample(lambda z, s: self.head(z, prepared, self.shifts[s]), noise, self.coefficients)
+
+    def guided(self, condition, blind, guidance, noise):
+        """Classifier-free guidance (Ho and Salimans 2022) in terms of z_0: every step's prediction is
+        z_0(blind) + guidance · (z_0(condition) - z_0(blind)), both from one pass.
+
+        condition, blind (B, width): with the audio and without it; guidance (B, 1); noise (B, D) -> latent (B, D).
+        """
+        prepared = self.head.prepare(torch.cat((condition, blind)))
+
+        def denoise(z, s):
+            heard, unheard = self.head(torch.cat((z, z)), prepared, self.shifts[s]).chunk(2)
+            return unheard + guidance * (heard - unheard)
+
+        return sample(denoise, noise, self.coefficients)

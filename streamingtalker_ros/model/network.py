@@ -49,9 +49,17 @@ class TalkerNetwork(nn.Module):
         feature = self.encoder(hop, state.encoder)[:, 0]
         return feature, self.encoder.voice(feature)[:, 0]
 
-    def speak(self, feature, noise, style, sampler, state, history=None):
+    def speak(self, feature, noise, style, sampler, state, history=None, guidance=None, blind=None):
         """feature (B, audio_width), noise (B, D), style (B,) rows of the embedding, sampler: what turns noise into
-        a latent (see `HeadSampler`), history: see `ConditionPredictor.step`. -> motion (B, motion_dim), unclipped."""
+        a latent (see `HeadSampler`), history: see `ConditionPredictor.step`. -> motion (B, motion_dim), unclipped.
+
+        guidance (B, 1): classifier-free guidance on the audio, or None for none; blind: the PredictorState of the
+        branch that hears nothing, whose audio feature is zeros as in a share of the training's windows."""
         condition = self.predictor.step(state.latent, feature, style, state.predictor, history)
-        state.latent.copy_(sampler(condition, noise))
+        if guidance is None:
+            latent = sampler(condition, noise)
+        else:
+            unheard = self.predictor.step(state.latent, torch.zeros_like(feature), style, blind, history)
+            latent = sampler.guided(condition, unheard, guidance, noise)
+        state.latent.copy_(latent)
         return self.codec.decode(state.latent[:, None], state.codec)[:, 0]

@@ -34,11 +34,13 @@ class PredictorState:
     keys: torch.Tensor  # (B, layers, heads, h, d_head)
     values: torch.Tensor  # (B, layers, heads, h, d_head)
     frame: torch.Tensor  # (B,) int64: index of the frame to come
+    held: torch.Tensor  # (B,) int64: frames that the ring has taken; fewer than `frame` where it joined later
 
     def reset(self, rows=slice(None)):
         self.keys[rows] = 0.0
         self.values[rows] = 0.0
         self.frame[rows] = 0
+        self.held[rows] = 0
 
 
 class Layer(nn.Module):
@@ -101,8 +103,8 @@ class ConditionPredictor(nn.Module):
         layer = self.layers[0]
         shape = (batch, len(self.layers), layer.heads, self.history, self.position.shape[1] // layer.heads)
         zeros = self.slopes.new_zeros
-        return PredictorState(zeros(shape), zeros(shape),
-                              torch.zeros(batch, dtype=torch.int64, device=self.slopes.device))
+        return PredictorState(zeros(shape), zeros(shape), *(
+            torch.zeros(batch, dtype=torch.int64, device=self.slopes.device) for _ in range(2)))
 
     def step(self, past, audio, style, state, history=None):
         """One frame: past (B, D) latent of the frame before, audio (B, audio_width), style (B,) -> (B, width).
@@ -113,7 +115,7 @@ class ConditionPredictor(nn.Module):
         x = self.embed(past, (frame > 0) & (reach > 0)) + self.style(style) + self.position[frame % self.period]
         x = x[:, None]  # (B, 1, width)
         distance = (frame[:, None] - self.slot) % self.history  # (B, h): age of each row of the ring
-        seen = (distance <= frame[:, None]) & (distance < max(reach, 1))
+        seen = (distance <= state.held[:, None]) & (distance < max(reach, 1))
         bias = torch.where(seen, -distance.to(x.dtype), -math.inf)
         bias = self.slopes[:, None, None] * bias[:, None, None]  # (B, heads, 1, h)
         now = (distance == 0)[:, None, :, None]  # (B, 1, h, 1): the row that this frame takes
@@ -125,4 +127,5 @@ class ConditionPredictor(nn.Module):
             attended = nn.functional.scaled_dot_product_attention(q, keys, values, attn_mask=bias)
             x = layer.finish(x, attended, audio[:, None])
         frame += 1
+        state.held += 1
         return self.norm(x)[:, 0]

@@ -50,7 +50,8 @@ class Performance:
         self._seam = Seam()
         self._tape = Tape(talker.hop)
         self._ahead = round(talker.lookahead * RATE)
-        self._stream = talker.open_stream(settings.seed, settings.style or None, settings.steps or None)
+        self._stream = talker.open_stream(settings.seed, settings.style or None, settings.steps or None,
+                                          **settings.controls)
         self._last_stamp = None
         self.settings = settings
         self._clear()
@@ -113,6 +114,7 @@ class Performance:
         if settings.steps != old.steps:
             self._stream.steps = settings.steps or None
         self._stream.seed = settings.seed
+        self._stream.set(**settings.controls)
 
     def _clear(self):
         """No stream: the next audio begins one."""
@@ -272,7 +274,7 @@ class Performance:
             self.statistics.withheld += 1   # this time has been published by the stream before
             return
         fall = INTERRUPT if self._interrupted else REST if idle else OPEN
-        weights, head = self._seam.frame(frame.weights, frame.head, fall)
+        weights, head = self._seam.frame(frame.weights, frame.head, fall, self._stream.mouth_at_rest)
         speaking = bool(frame.speaking) and fall == OPEN
         ready = None if arrival is None else max(arrival, self._due(index))
         try:

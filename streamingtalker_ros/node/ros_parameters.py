@@ -7,7 +7,7 @@ before rclpy accepts it.
 from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor, SetParametersResult
 
 from ..errors import TalkerError
-from .settings import PARAMETERS, from_values
+from .settings import PARAMETERS, from_values, type_name
 
 
 def descriptor(parameter):
@@ -34,7 +34,7 @@ def declare(node):
         try:
             node.declare_parameter(parameter.name, parameter.default, descriptor(parameter))
         except Exception as refused:  # rclpy's own kinds differ between ROS distributions
-            kind = parameter.type.__name__
+            kind = type_name(parameter)
             raise TalkerError(f"parameter {parameter.name} was refused ({refused}): give a {kind} that "
                               f"`ros2 param describe` allows, such as {parameter.default!r}") from None
 

@@ -52,8 +52,9 @@ class Seam:
         """Whether the mouth has been closed."""
         return self._gate == 0.0
 
-    def frame(self, weights, head, fall=OPEN):
-        """weights (52,), head (4,) -> both as to be published, float32. fall: REST, INTERRUPT or OPEN."""
+    def frame(self, weights, head, fall=OPEN, rest=None):
+        """weights (52,), head (4,) -> both as to be published, float32. fall: REST, INTERRUPT or OPEN; rest: (52,)
+        whose mouth is the one to close to, default no shape at all."""
         if self._left:
             if self._left == FADE:
                 self._weights = self._before[0] - weights
@@ -66,5 +67,7 @@ class Seam:
         if self._gate < 1.0:
             weights = weights.copy()
             weights[MOUTH] *= self._gate
+            if rest is not None:
+                weights[MOUTH] += np.float32(1.0 - self._gate) * rest[MOUTH]
         self._last = (weights, head)
         return weights, head

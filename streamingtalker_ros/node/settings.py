@@ -11,6 +11,7 @@ import yaml
 
 from ..audio.payload import HIGHEST_RATE, LOWEST_RATE, AudioFormat
 from ..errors import TalkerError
+from ..face.expression import parse_expression
 from . import resources
 
 NODE_NAME = "talker"
@@ -46,6 +47,17 @@ class Settings:
     style: str = _parameter("", "Speaking style, one of the checkpoint's; empty for its first.", live=True)
     steps: int = _parameter(
         0, "Diffusion steps per frame; 0 for the checkpoint's own number.", range=(0, 1000), live=True)
+    mouth_expressiveness: float = _parameter(
+        1.0, "Gain on the motion of mouth and jaw, 1 as learned; lips that touch stay in touch.", range=(0.0, 2.0),
+        live=True)
+    face_expressiveness: float = _parameter(
+        1.0, "Gain on brows, squint, cheeks, nose and the head's rotation, 1 as learned.", range=(0.0, 2.0), live=True)
+    expression: tuple = _parameter(
+        ("",), "Shapes added under the speech, each \"name:weight\", such as mouthSmileLeft:0.4; it never parts lips "
+        "that touch.", live=True)
+    guidance: float = _parameter(
+        1.0, "Classifier-free guidance on the audio; 1 is off and costs nothing, more follows the sound more strictly.",
+        range=(0.0, 4.0), live=True)
     idle: bool = _parameter(
         True, "Go on with idle frames when the audio stops; false publishes nothing then.", live=True)
     idle_after: float = _parameter(
@@ -66,6 +78,13 @@ class Settings:
     def __post_init__(self):
         for parameter in dataclasses.fields(self):
             object.__setattr__(self, parameter.name, checked(parameter, getattr(self, parameter.name)))
+        parse_expression(self.expression)
+
+    @property
+    def controls(self):
+        """The parameters that `streaming.Stream.set` takes, as its keyword arguments."""
+        return {name: getattr(self, name) for name in ("mouth_expressiveness", "face_expressiveness", "expression",
+                                                       "guidance")}
 
     @property
     def audio_format(self):
@@ -80,14 +99,21 @@ class Settings:
 PARAMETERS = {parameter.name: parameter for parameter in dataclasses.fields(Settings)}
 
 
+def type_name(parameter):
+    """Its type, as a person would write it."""
+    return "list of strings" if parameter.type is tuple else parameter.type.__name__
+
+
 def checked(parameter, value):
     """The value as the parameter's type. Raises TalkerError, one sentence, when it cannot be."""
     name, kind, meta = parameter.name, parameter.type, parameter.metadata
     if kind is float and type(value) is int:
         value = float(value)
+    if kind is tuple and type(value) in (list, tuple) and all(type(part) is str for part in value):
+        value = tuple(value)
     if type(value) is not kind:
         raise TalkerError(f"parameter {name} is {value!r}, of type {type(value).__name__}: "
-                          f"give a {kind.__name__}")
+                          f"give a {type_name(parameter)}")
     if meta["choices"] and value not in meta["choices"]:
         raise TalkerError(f"parameter {name} is {value!r}: choose one of {', '.join(meta['choices'])}")
     if meta["range"] and not meta["range"][0] <= value <= meta["range"][1]:
@@ -142,6 +168,8 @@ def parse_assignment(text):
                           f"{', '.join(PARAMETERS)}")
     if PARAMETERS[name].type is str:
         return name, value
+    if PARAMETERS[name].type is tuple:
+        return name, tuple(value.split(","))
     try:
         return name, checked(PARAMETERS[name], yaml.safe_load(value))
     except yaml.YAMLError:

@@ -11,6 +11,8 @@ import numpy as np
 
 from ..errors import TalkerError
 from ..model.pcm import checked
+from .controls import CONTROLS, Controls, Shaping
+from .life import LifeState
 from .rest import GateState
 
 
@@ -31,15 +33,21 @@ class Frame:
 
 
 class Stream:
-    """The state of one voice; opened by `Talker.open_stream`, which says what its options mean."""
+    """The state of one voice; opened by `Talker.open_stream`, which says what its options mean.
 
-    def __init__(self, talker, row, seed, style, steps, history):
-        self.talker, self.row, self.history = talker, row, history
+    `seed`, `steps`, `style` and what `set` takes may change at any time; the frames to come follow.
+    """
+
+    def __init__(self, talker, row, seed, style, steps, history, controls=Controls(), lively=True):
+        self.talker, self.row, self.history, self.lively = talker, row, history, lively
         self.style, self.steps = style, steps
-        self.gate = GateState.fresh(talker.network.config.lookahead_frames)
+        self.gate, self.life = GateState.fresh(talker.network.config.lookahead_frames), LifeState()
+        self.controls, self.shaping = controls, Shaping(controls)
+        self.blind_row = None  # of the branch that hears nothing, where there is guidance
         self._buffer = np.zeros(talker.hop, np.float32)  # the hop that is being filled
         self._zero(seed)
         weakref.finalize(self, talker.release, row)  # a stream that is dropped frees its row
+        self._guide()
 
     @property
     def steps(self):
@@ -65,6 +73,37 @@ class Stream:
             raise TalkerError(f"unknown style {style!r}: this model knows {', '.join(styles)}")
         self.style_row = styles.index(style)
 
+    def set(self, **values):
+        """Change controls (see `controls.Controls`), such as mouth_expressiveness=1.2, from the next frame on.
+
+        Gains and the expression glide there in `controls.GLIDE` frames. Raises TalkerError, and changes nothing, for
+        a name that is none or a value that cannot be had.
+        """
+        for name in values:
+            if name not in CONTROLS:
+                raise TalkerError(f"{name} is no control of a stream: known are {', '.join(CONTROLS)}")
+        controls = self.controls.changed(**values)
+        with self.talker.lock:
+            self.controls = controls
+            self.shaping.aim(controls)
+            self._guide()
+
+    @property
+    def mouth_at_rest(self):
+        """(52,) float32: the mouth's shapes where nobody speaks, zeros unless an expression moves them."""
+        return self.shaping.mouth_at_rest
+
+    def _guide(self):
+        """Have the branch of guidance where it is wanted, and not where it is not."""
+        wanted = self.controls.guidance != 1.0
+        if wanted and self.blind_row is None:
+            frame = max(self.hops - self.talker.network.config.lookahead_frames, 0)
+            self.blind_row = self.talker.open_blind(frame)
+            self._release = weakref.finalize(self, self.talker.release_blind, self.blind_row)
+        elif not wanted and self.blind_row is not None:
+            self._release()
+            self.blind_row = None
+
     def accept(self, pcm):
         """Hear audio and return the frames that it completes, in order.
 
@@ -87,8 +126,10 @@ class Stream:
 
     def reset(self, seed=None):
         """Forget everything, in place; frames count from 0 again. seed: a new one, or None to keep it."""
-        self.talker.forget(self.row)
+        self.talker.forget(self.row, self.blind_row)
         self.gate.reset()
+        self.life.reset()
+        self.shaping.reset()
         self._buffer[:] = 0.0
         self._zero(self.seed if seed is None else seed)
 

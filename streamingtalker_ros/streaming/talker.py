@@ -15,6 +15,8 @@ from ..errors import TalkerError
 from ..model import checkpoint
 from ..model.head import HeadSampler
 from ..model.sampler import Schedule, frame_noise
+from .controls import Controls
+from .life import keep_alive
 from .pool import StatePool
 from .rest import hear, rest
 from .stream import Frame, Stream
@@ -51,7 +53,8 @@ class Talker:
         self.network = network.to(self.device).eval().requires_grad_(False)
         self._samplers = {}
         self._pool = StatePool(self.network.state)
-        self._lock = threading.RLock()
+        self._blind = StatePool(self.network.predictor.state)  # of voices with guidance
+        self.lock = threading.RLock()  # held while frames are made
 
     @classmethod
     def load(cls, path=None, device="auto", **bounds):
@@ -106,24 +109,47 @@ class Talker:
             self._samplers[steps] = HeadSampler(self.network.head, steps, schedule)
         return self._samplers[steps]
 
-    def open_stream(self, seed=0, style=None, steps=None, history=None):
-        """A fresh voice. seed: of its noise; style: one of `styles`; steps: diffusion steps per frame; history:
-        frames of past motion that count, None for all that the model keeps. Raises TalkerError on a bad value."""
+    def open_stream(self, seed=0, style=None, steps=None, history=None, lively=True, **controls):
+        """A fresh voice. Raises TalkerError on a bad value.
+
+        seed: of its noise; style: one of `styles`; steps: diffusion steps per frame; history: frames of past motion
+        that count, None for all that the model keeps; lively: whether rules stand in where the network forgets to
+        blink or to look about (see `life`); controls: fields of `controls.Controls`, as `Stream.set` takes them.
+        """
         limit = self.network.config.history
         if history is not None and not 0 <= history <= limit:
             raise TalkerError(f"a history of {history} frames cannot be had: this model keeps 0 to {limit}")
-        with self._lock:
-            return Stream(self, self._pool.open(), seed, style, steps, history)
+        try:
+            controls = Controls(**controls)
+        except TypeError:
+            raise TalkerError(f"{', '.join(controls)}: a stream knows no such option") from None
+        with self.lock:
+            return Stream(self, self._pool.open(), seed, style, steps, history, controls, lively)
 
     def release(self, row):
         """Called when a stream is gone: its row serves the next one."""
-        with self._lock:
+        with self.lock:
             self._pool.close(row)
 
-    def forget(self, row):
+    def open_blind(self, frame):
+        """Called by a stream that wants guidance from `frame` on: a row for the branch that hears nothing."""
+        with self.lock:
+            row = self._blind.open()
+            with self._blind.batch([row]) as state:
+                state.frame[:] = frame
+            return row
+
+    def release_blind(self, row):
+        """Called when a stream is gone, or wants guidance no more."""
+        with self.lock:
+            self._blind.close(row)
+
+    def forget(self, row, blind_row=None):
         """Called by `Stream.reset`: zero what the network remembers of one voice."""
-        with self._lock:
+        with self.lock:
             self._pool.reset(row)
+            if blind_row is not None:
+                self._blind.reset(blind_row)
 
     def warm_up(self, frames=10):
         """Run a few frames of silence, so that the first real one finds everything allocated."""
@@ -137,7 +163,7 @@ class Talker:
         if len(set(map(id, streams))) != len(streams):
             raise TalkerError("a stream is given twice in one call: join its chunks")
         frames = [[] for _ in streams]
-        with self._lock:
+        with self.lock:
             hops = [stream.fill(pcm) for stream, pcm in
                     zip(streams, [stream.checked(chunk) for stream, chunk in zip(streams, chunks)])]
             ready = list(range(len(streams)))
@@ -159,13 +185,13 @@ class Talker:
         with self._pool.batch([stream.row for stream in streams]) as state:
             features, voice = self.network.listen(torch.from_numpy(hops).to(self.device), state)
         frames = [None] * len(streams)
-        groups = {}  # streams that share steps and history share a pass of the head
+        groups = {}  # streams that share steps, history and whether there is guidance share a pass of the head
         for i, (stream, logit) in enumerate(zip(streams, voice.tolist())):
             hear(stream.gate, 1.0 / (1.0 + np.exp(-logit)))
             stream.hops += 1
             if stream.hops > config.lookahead_frames:
-                groups.setdefault((stream.steps, stream.history), []).append(i)
-        for (steps, history), rows in groups.items():
+                groups.setdefault((stream.steps, stream.history, stream.blind_row is not None), []).append(i)
+        for (steps, history, _), rows in groups.items():
             motion = self._speak([streams[i] for i in rows], features[rows], steps, history)
             for i, row in zip(rows, motion):
                 frames[i] = self._frame(streams[i], row)
@@ -177,13 +203,21 @@ class Talker:
         noise = np.stack([frame_noise(s.seed, s.hops - 1 - lookahead, self.network.config.latent_dim)
                           for s in streams])
         style = torch.tensor([stream.style_row for stream in streams], device=self.device)
+        given = features, torch.from_numpy(noise).to(self.device), style, self.sampler(steps)
         with self._pool.batch([stream.row for stream in streams]) as state:
-            motion = self.network.speak(features, torch.from_numpy(noise).to(self.device), style,
-                                        self.sampler(steps), state, history)
+            if streams[0].blind_row is None:
+                motion = self.network.speak(*given, state, history)
+            else:
+                guidance = torch.tensor([[stream.controls.guidance] for stream in streams], device=self.device)
+                with self._blind.batch([stream.blind_row for stream in streams]) as blind:
+                    motion = self.network.speak(*given, state, history, guidance, blind)
         return motion.cpu().numpy()
 
     def _frame(self, stream, motion):
         index = stream.hops - 1 - self.network.config.lookahead_frames
         weights = np.clip(motion[:52], 0.0, 1.0)
         speaking = rest(stream.gate, weights)
-        return Frame(index, index / self.frame_rate, weights, quaternion(motion[52:55]), speaking)
+        if stream.lively:
+            keep_alive(stream.life, weights, speaking, stream.seed, index, self.frame_rate)
+        weights, rotation = stream.shaping.frame(weights, motion[52:55])
+        return Frame(index, index / self.frame_rate, weights, quaternion(rotation), speaking)
