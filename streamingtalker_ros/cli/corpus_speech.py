@@ -1,0 +1,31 @@
+"""`streamingtalker corpus speech FOLDER… --out DIR`: recorded speech with text, aligned, with the teacher's motion."""
+from pathlib import Path
+
+TEXT = ("recorded speech with its text: phones aligned by pocketsphinx, the procedural teacher's motion; resumes "
+        "where it stopped")
+
+
+def add_arguments(parser):
+    parser.add_argument("folders", nargs="+", type=Path, metavar="FOLDER",
+                        help="speechocean762, LJSpeech, or any folder of NAME.wav beside NAME.txt")
+    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder to write")
+    parser.add_argument("--minutes", type=float, metavar="M", help="stop after about so many, all when left out")
+    parser.add_argument("--seed", type=int, default=0, help="another seed joins the recordings otherwise")
+    parser.add_argument("--jobs", type=int, default=1, help="processes to use")
+
+
+def run(args):
+    from ..errors import TalkerError
+    from ..training.speech import make_speech
+    if (args.minutes is not None and args.minutes <= 0) or args.jobs < 1:
+        raise TalkerError("--minutes must be above 0 and --jobs at least 1")
+    index = make_speech(args.folders, args.out, args.jobs, args.minutes, args.seed)
+    minutes = ", ".join(f"{value:.1f} min {split}" for split, value in index["minutes_by_split"].items())
+    speakers = {clip["speaker"] for clip in index["clips"]}
+    print(f"{args.out}: {len(index['clips'])} clips, {minutes}, {len(speakers)} speakers; "
+          f"{len(index['rejected'])} recordings rejected" + (":" if index["rejected"] else ""))
+    for row in index["rejected"][:10]:
+        print(f"  {row['name']}: {row['reason']}")
+    if len(index["rejected"]) > 10:
+        print(f"  and {len(index['rejected']) - 10} more, in {args.out / 'index.json'}")
+    return 0

@@ -1,0 +1,238 @@
+"""Recorded speech with its text becomes a corpus: aligned phones, and the procedural teacher's motion.
+
+`make_speech(folders, out)` reads three layouts: speechocean762 (`train/wav.scp` and `test/wav.scp`), LJSpeech
+(`wavs/` beside `metadata*.csv`), and any folder of NAME.wav beside NAME.txt, one speaker a folder.
+"""
+import csv
+import json
+import os
+import zlib
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from .. import __version__
+from ..errors import TalkerError, require
+from . import augment, teacher
+from .align import align
+from .corpora import HOP, RATE, SPLITS, Clip, read_index, save_clip
+from .phones import Phone, merge
+
+ADULT = 18            # years; children's voices stay out
+HELD = {"test": 0.10, "validation": 0.05}      # shares of the speakers
+MUCH = 0.05           # a speaker with more than this share of the recordings stays in training
+EDGE, PAUSE = 0.5, 0.9    # seconds of silence kept around a recording; of a pause between two, at most
+LONGEST = 0.8         # seconds of a phone; a longer one is a misplaced text
+LENGTH = (5.0, 11.0)  # seconds after which a clip of joined recordings ends, and which it avoids
+SOURCES = {
+    "speechocean762": {"licence": "free for any use (OpenSLR 101)",
+                       "attribution": "Zhang et al., speechocean762, Interspeech 2021"},
+    "LJSpeech": {"licence": "public domain", "attribution": "Keith Ito, The LJ Speech Dataset, 2017"},
+    "pairs": {"licence": "the recordings' own", "attribution": ""}}
+
+
+@dataclass(frozen=True)
+class Recording:
+    """A file of one speaker and what is said in it."""
+
+    name: str
+    path: Path
+    text: str
+    speaker: str
+    source: str
+
+
+def recordings(folder):
+    """The recordings of a folder, in one of three layouts: list of Recording. Raises TalkerError for any other."""
+    folder = Path(folder)
+    if (folder / "train" / "wav.scp").is_file():
+        return [row for part in ("train", "test") if (folder / part).is_dir() for row in _kaldi(folder, part)]
+    tables = sorted(folder.glob("metadata*.csv"))
+    if tables and (folder / "wavs").is_dir():
+        return _ljspeech(folder, tables[0])
+    found = []
+    for path in sorted(folder.rglob("*.wav")):
+        said = path.with_suffix(".txt")
+        if said.is_file():
+            text = said.read_text(encoding="utf-8", errors="replace").strip()
+            found.append(Recording(path.stem, path, text, path.parent.name, "pairs"))
+    if not found:
+        raise TalkerError(f"{folder} holds no speech with text; give a folder of NAME.wav beside NAME.txt, "
+                          f"LJSpeech or speechocean762")
+    return found
+
+
+def _kaldi(folder, part):
+    def table(name):
+        lines = (folder / part / name).read_text(encoding="utf-8").splitlines()
+        return dict(line.split(None, 1) for line in lines if line.strip())
+
+    texts, speakers, ages = table("text"), table("utt2spk"), table("spk2age")
+    return [Recording(name, folder / path.strip(), texts[name], f"so{speakers[name]}", "speechocean762")
+            for name, path in table("wav.scp").items() if int(ages[speakers[name]]) >= ADULT]
+
+
+def _ljspeech(folder, path):
+    with open(path, encoding="utf-8", newline="") as file:
+        rows = list(csv.reader(file, delimiter="|", quoting=csv.QUOTE_NONE))
+    return [Recording(row[0], folder / "wavs" / f"{row[0]}.wav", row[-1], "ljspeech", "LJSpeech")
+            for row in rows if (folder / "wavs" / f"{row[0]}.wav").is_file()]
+
+
+def split_speakers(found):
+    """{speaker: split}: 10 % of the speakers in test, 5 % in validation; whoever says much, and the only one, trains."""
+    size = {}
+    for row in found:
+        size[row.speaker] = size.get(row.speaker, 0) + 1
+    free = sorted((name for name in size if size[name] <= max(MUCH * len(found), 1) and len(size) >= 3),
+                  key=lambda name: zlib.crc32(name.encode()))
+    out, first = dict.fromkeys(size, "train"), 0
+    for split, share in HELD.items():
+        count = round(share * len(size)) or int(len(free) >= 3)
+        out.update(dict.fromkeys(free[first:first + count], split))
+        first += count
+    return out
+
+
+def make_speech(folders, out, jobs=1, minutes=None, seed=0):
+    """Write a corpus of aligned recordings with the teacher's motion; a second call finishes the first.
+
+    folders: paths, see `recordings`; jobs: processes; minutes: stop after about so many, None for all.
+    Returns the index (dict), in which `rejected` names every recording left out, and why.
+    """
+    tqdm = require("tqdm", "the progress bar").tqdm
+    require("pocketsphinx", "aligning speech with its text")
+    out = Path(out)
+    found = [row for folder in folders for row in recordings(folder)]
+    settings = {"kind": "speech", "seed": int(seed), "recordings": len(found), "minutes": minutes}
+    if (out / "index.json").is_file():
+        index = read_index(out)
+        if {key: index.get(key) for key in settings} == settings:
+            return index
+        raise TalkerError(f"{out} holds another corpus; choose an empty folder for this one")
+    (out / "parts").mkdir(parents=True, exist_ok=True)
+    splits, speakers = split_speakers(found), {}
+    for row in found:
+        speakers.setdefault(row.speaker, []).append(row)
+    work = [(out, speaker, splits[speaker], rows[i:i + 40], i // 40, seed)
+            for speaker, rows in sorted(speakers.items(), key=lambda item: zlib.crc32(item[0].encode()))
+            for i in range(0, len(rows), 40)]
+    clips, rejected, seconds = [], [], 0.0
+    with ProcessPoolExecutor(jobs) as pool, tqdm(total=len(found), unit="file", desc="aligning") as bar:
+        for job, (entries, reasons) in zip(work, pool.map(_batch, work)):
+            bar.update(len(job[3]))
+            if minutes is None or seconds < 60.0 * minutes:
+                clips += entries
+                rejected += reasons
+                seconds += sum(entry["seconds"] for entry in entries)
+    if not clips:
+        reason = rejected[0]["reason"] if rejected else "there are none"
+        raise TalkerError(f"no recording could be used; the first: {reason}")
+    spans = {split: sum(clip["seconds"] for clip in clips if clip["split"] == split) for split in SPLITS}
+    used = sorted({row.source for row in found})
+    index = {**settings, "version": __version__, "rate": RATE, "frame_rate": teacher.FRAME_RATE,
+             "minutes_by_split": {split: round(value / 60.0, 2) for split, value in spans.items()},
+             "sources": {name: SOURCES[name] for name in used},
+             "motion": "rule-made by streamingtalker_ros.training.teacher, phones aligned by pocketsphinx",
+             "clips": clips, "rejected": rejected}
+    (out / "index.json").write_text(json.dumps(index, indent=1))
+    return index
+
+
+def read(path):
+    """(n,) float32 at 16 kHz, mono, of an audio file."""
+    sf, soxr = require("soundfile", "reading speech"), require("soxr", "resampling speech")
+    try:
+        pcm, rate = sf.read(str(path), dtype="float32", always_2d=True)
+    except (OSError, RuntimeError) as error:
+        raise TalkerError(f"{path} cannot be read ({error})") from None
+    pcm = pcm.mean(1)
+    return pcm if rate == RATE else soxr.resample(pcm, rate, RATE).astype(np.float32)
+
+
+def _batch(job):
+    """Align, join and save some recordings of one speaker; kept in parts/, so that none is aligned twice."""
+    out, speaker, split, rows, number, seed = job
+    done = out / "parts" / f"{speaker}_{number:03d}.json"
+    if done.is_file():
+        return json.loads(done.read_text())
+    rng = np.random.default_rng([seed, zlib.crc32(speaker.encode()), number])
+    spoken, rejected = [], []
+    for row in rows:
+        try:
+            spoken.append((row, *_trimmed(row)))
+        except TalkerError as error:
+            rejected.append({"name": row.name, "reason": str(error)})
+    entries = []
+    for k, group in enumerate(_grouped(spoken, rng)):
+        clip = _joined(group)
+        clip.voice, clip.split, clip.name = speaker, split, f"{speaker}_{number:03d}_{k:02d}"
+        clip.weights, clip.head = teacher.motion(clip.phones, len(clip.pcm) // HOP, clip.pcm,
+                                                 zlib.crc32(clip.name.encode()))
+        entries.append(save_clip(out, clip, speaker=speaker, source=group[0][0].source,
+                                 text=" ".join(row.text for row, _, _ in group)))
+    partial = done.with_suffix(f".{os.getpid()}")
+    partial.write_text(json.dumps([entries, rejected]))
+    partial.rename(done)
+    return entries, rejected
+
+
+def _trimmed(row):
+    """Sound and phones of a recording, with at most EDGE seconds of silence at its ends."""
+    pcm = read(row.path)
+    phones = align(pcm, row.text)
+    longest = max((phone for phone in phones if phone.name != "pau"), key=lambda phone: phone.end - phone.start)
+    if longest.end - longest.start > LONGEST:
+        raise TalkerError(f"“{row.text}” does not fit the sound ('{longest.name}' would last "
+                          f"{longest.end - longest.start:.1f} s)")
+    first, last = phones[0], phones[-1]
+    start = max(0.0, first.end - EDGE) if first.name == "pau" else 0.0
+    end = min(last.end, last.start + EDGE) if last.name == "pau" else last.end
+    a, b = round(start * RATE), round(end * RATE)
+    start, end = a / RATE, b / RATE
+    return pcm[a:b], [Phone(phone.name, max(phone.start, start) - start, min(phone.end, end) - start, phone.stress)
+                      for phone in phones if phone.end > start and phone.start < end]
+
+
+def _grouped(spoken, rng):
+    """Recordings in groups that make clips of 4 to about 12 s; a long one stays alone."""
+    group, length, wanted = [], 0.0, rng.uniform(LENGTH[0], LENGTH[1] - 2)
+    for item in spoken:
+        seconds = len(item[1]) / RATE
+        if group and length + seconds > LENGTH[1]:
+            if length >= 4.0:
+                yield group
+            group, length, wanted = [], 0.0, rng.uniform(LENGTH[0], LENGTH[1] - 2)
+        group.append(item)
+        length += seconds
+        if length > wanted:
+            yield group
+            group, length, wanted = [], 0.0, rng.uniform(LENGTH[0], LENGTH[1] - 2)
+    if group and length >= 4.0:
+        yield group
+
+
+def _joined(group):
+    """One clip of recordings: each at the same level, their own silence between them, short cross-fades."""
+    pieces, phones, now, fade = [], [], 0, 160
+    for _, pcm, said in group:
+        pcm = augment.at_level(pcm, -23.0).astype(np.float64)
+        pcm = pcm * min(1.0, 0.98 / float(np.abs(pcm).max()))
+        if said[0].name == "pau" and phones and phones[-1].name == "pau":
+            spare = phones[-1].end - phones[-1].start + said[0].end - PAUSE
+            cut = round(min(max(spare, 0.0), said[0].end - 0.05) * RATE)
+            pcm = pcm[cut:]
+            said = [Phone(p.name, max(p.start - cut / RATE, 0.0), p.end - cut / RATE, p.stress) for p in said]
+        ramp = np.linspace(0.0, 1.0, fade)
+        pcm[:fade] *= ramp
+        pcm[-fade:] *= ramp[::-1]
+        pieces.append(pcm)
+        phones += [Phone(p.name, now / RATE + p.start, now / RATE + p.end, p.stress) for p in said]
+        now += len(pcm)
+    pcm = np.concatenate(pieces)
+    pcm = pcm[:len(pcm) // HOP * HOP].astype(np.float32)
+    length = len(pcm) / RATE
+    phones = [Phone(p.name, p.start, min(p.end, length), p.stress) for p in merge(phones) if p.start < length]
+    return Clip(pcm, None, None, phones)
