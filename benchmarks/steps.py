@@ -17,11 +17,13 @@ def main():
     import torch
     torch.set_num_threads(1)
     from streamingtalker_ros.evaluation import bench, clips as over, sampling
+    from streamingtalker_ros.evaluation.section import load_section, score
+    from streamingtalker_ros.evaluation.takes import of_weights
     from streamingtalker_ros.face.rig import default_rig
     from streamingtalker_ros.streaming import Talker
-    from streamingtalker_ros.training.corpora import load_corpus
     talker, rig = Talker.load(args.model, "cpu"), default_rig()
-    clips = load_corpus(args.corpus, "test")[: args.clips]
+    section = load_section(rig, args.corpus, "test", args.clips)
+    clips = section.clips
     brows, lids = sampling.columns(("brow",)), sampling.columns(("eyeBlink",))
     hops = bench.noise_hops(talker.hop, 64)[:, 0]
     print("| steps | ms per frame | lip-opening error, mm | LVE, mm² | closure recall | false closures | "
@@ -29,7 +31,7 @@ def main():
     truth = np.concatenate([clip.weights for clip in clips])
     for steps in (1, 2, 4, 8, 16, 50):
         made = [spoken[0] for spoken in over.speak_all(talker, [clip.pcm for clip in clips], steps=steps)]
-        figures = over.summarise(rig, clips, made, talker.frame_rate)
+        figures = score(rig, section, [of_weights(rig, weights) for weights in made])[0]
         stream = talker.open_stream(steps=steps)
         cost = np.median(bench.milliseconds(lambda n: stream.accept(hops[n % 64]), 300)[50:])
         joined = np.concatenate(made)

@@ -2,7 +2,7 @@
 import numpy as np
 import pytest
 
-from streamingtalker_ros.evaluation import metrics
+from streamingtalker_ros.evaluation import metrics, vertices
 from streamingtalker_ros.training.phones import Phone
 
 PHONES = [Phone("pau", 0.0, 0.2), Phone("m", 0.2, 0.3), Phone("aa", 0.3, 0.5), Phone("b", 0.5, 0.58),
@@ -51,7 +51,7 @@ def test_correlation_and_lag():
 def test_lip_vertex_error_is_the_worst_vertex():
     made, reference = np.zeros((2, 3, 3)), np.zeros((2, 3, 3))
     made[0, 1] = [0.0, 3.0, 4.0]
-    assert metrics.lip_vertex_error(made, reference) == 12.5
+    assert vertices.lip_vertex_error(made, reference) == 12.5
 
 
 def test_closing_time():

@@ -1,53 +1,144 @@
-"""`streamingtalker evaluate`: held-out figures of a checkpoint over a corpus made by `streamingtalker corpus`."""
+"""`streamingtalker evaluate`: how a model, or motion that is already made, does on clips with sound.
+
+Prints the figures of every corpus beside those of the baselines; --report draws them, --json keeps them.
+"""
 import json
 from pathlib import Path
 
-from ..errors import TalkerError
+from ..errors import TalkerError, require
+
+SHOWN = (("lip_opening_r_median", "r"), ("lip_opening_r_p10", "r p10"), ("lip_width_r_median", "width r"),
+         ("lag_ms", "lag ms"), ("amplitude_ratio", "amplitude"), ("closure_recall", "closed"),
+         ("false_closures", "false"), ("lve_mm2", "LVE mm²"), ("fdd_mm2", "FDD mm²"), ("mod_mm", "MOD mm"),
+         ("jerk_over_amplitude_ratio", "jerk"), ("blinks_per_minute", "blinks"), ("loudness_r_median", "loud r"))
 
 
 def add_arguments(parser):
-    parser.add_argument("--corpus", required=True, metavar="DIR", help="folder made by `streamingtalker corpus`")
-    parser.add_argument("--split", default="test", choices=("train", "validation", "test"),
-                        help="test is the voice that no training ever heard")
-    parser.add_argument("--model", default=None, metavar="DIR", help="checkpoint folder; the default one when left out")
-    parser.add_argument("--steps", type=int, default=None, help="diffusion steps; the checkpoint's when left out")
-    parser.add_argument("--clips", type=int, default=None, help="only the first N clips")
-    parser.add_argument("--sampling", action="store_true",
-                        help="also the spread over 32 seeds, and the errors of sample, mean and shorter histories")
-    parser.add_argument("--out", default=None, metavar="FILE", help="write the figures as JSON")
-    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
+    what = parser.add_argument_group("what is measured, and on what")
+    what.add_argument("--corpus", action="append", default=None, metavar="DIR[:SPLIT]",
+                      help="folder made by `streamingtalker corpus`; may be given again")
+    what.add_argument("--split", default="test", choices=("train", "validation", "test", "all"),
+                      help="of corpora that name none themselves; test is what no training heard")
+    what.add_argument("--model", default=None, metavar="DIR", help="checkpoint folder; the default one when left out")
+    what.add_argument("--generated", default=None, metavar="DIR",
+                      help="judge motion that is already made (NAME.csv or NAME.npz) in place of a model: against the "
+                      "clips of those names in --corpus, or without one beside NAME.wav")
+    what.add_argument("--baseline", default=None, metavar="DIR", help="another checkpoint to compare with")
+    what.add_argument("--unseen", action="store_true", help="the model was trained without these corpora, although they "
+                      "have a training split (leave one corpus out)")
+    what.add_argument("--clips", type=int, default=None, metavar="N", help="only N clips of each corpus, evenly spread")
+    what.add_argument("--style", default=None, help="speaking style; the model's first when left out")
+    what.add_argument("--steps", type=int, default=None, help="diffusion steps; the checkpoint's when left out")
+    what.add_argument("--seed", type=int, default=0, help="of the noise")
+    what.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
+    more = parser.add_argument_group("further measurements")
+    more.add_argument("--full", action="store_true", help="all of them but the hour")
+    more.add_argument("--rest", action="store_true", help="silence, noise and music alone; closing after the last sound")
+    more.add_argument("--robustness", action="store_true", help="noise, level, telephone band, room")
+    more.add_argument("--sampling", action="store_true",
+                      help="the spread over 32 seeds; the errors of sample, mean and shorter histories")
+    more.add_argument("--facts", action="store_true", help="use of the codebook, cost of a frame, size of the weights")
+    more.add_argument("--hour", action="store_true", help="drift over an hour of speech, 8 to 20 minutes of work")
+    more.add_argument("--drift-minutes", type=float, default=60.0, metavar="M", help="make that hour shorter")
+    more.add_argument("--drift-voices", type=int, default=4, metavar="N", help="seeds that speak that hour at once")
+    out = parser.add_argument_group("what is left")
+    out.add_argument("--report", default=None, metavar="FILE.html", help="one page of pictures and tables")
+    out.add_argument("--json", default=None, metavar="FILE", help="every figure")
 
 
 def run(args):
-    from ..evaluation import clips as over, sampling
+    _check(args)
+    from ..evaluation import study as studies
+    from ..evaluation.section import load_section
     from ..face.rig import default_rig
-    from ..streaming import Talker
-    from ..training.corpora import load_corpus
-    talker, rig = Talker.load(args.model, args.device), default_rig()
-    clips = load_corpus(args.corpus, args.split)[: args.clips]
-    if not clips:
-        raise TalkerError(f"the corpus {args.corpus} has no {args.split} clips: make it with more minutes")
-    spoken = over.speak_all(talker, [clip.pcm for clip in clips], steps=args.steps, progress=True)
-    made = [weights for weights, _, _ in spoken]
-    report = {"model": talker.name, "split": args.split, "voices": sorted({clip.voice for clip in clips}),
-              "steps": args.steps or talker.steps, "figures": over.summarise(rig, clips, made, talker.frame_rate)}
-    _show(report["figures"])
-    if args.sampling:
-        longest = max((c for c in clips if len(c.weights) <= 10 * talker.frame_rate), key=lambda c: len(c.phones),
-                      default=clips[0])
-        report["seeds"] = sampling.seed_spread(talker, rig, longest)
-        print("\nOver seeds, one clip:")
-        _show(report["seeds"])
-        report["table"] = sampling.error_table(talker, rig, clips[:24])
-        for name, figures in report["table"].items():
-            print(f"\n{name}:")
-            _show({k: figures[k] for k in ("lip_opening_error_mm", "lve_mm2", "mouth_weights_error",
-                                           "lip_opening_r_median", "closure_recall", "false_closures")})
-    if args.out:
-        Path(args.out).write_text(json.dumps(report, indent=2) + "\n")
+    rig = default_rig()
+    sections = [load_section(rig, folder, args.split, args.clips, args.unseen) for folder in args.corpus or ()]
+    study = _generated(args, rig, sections) if args.generated else _spoken(args, rig, sections, studies)
+    for section in study.sections:
+        _show(section, study)
+    _show_targets(study)
+    if args.json:
+        Path(args.json).write_text(json.dumps(study.json(), indent=1) + "\n")
+    if args.report:
+        from ..evaluation.page import write_page
+        write_page(study, args.report)
+        print(f"\n{args.report}: the report, {Path(args.report).stat().st_size / 1e6:.1f} MB")
     return 0
 
 
-def _show(figures):
-    for name, value in figures.items():
-        print(f"  {name:34} {value:.4g}")
+def _check(args):
+    """Refuse at once what would only fail after minutes."""
+    if not args.corpus and not args.generated:
+        raise TalkerError("nothing to measure on: give --corpus DIR, or --generated DIR with sound beside the motion")
+    for path in filter(None, (args.report, args.json)):
+        if not Path(path).absolute().parent.is_dir():
+            raise TalkerError(f"there is no folder {Path(path).absolute().parent}: make it first")
+    if args.drift_minutes < 1 or args.drift_voices < 1:
+        raise TalkerError("--drift-minutes and --drift-voices must be at least 1")
+    if args.clips is not None and args.clips < 1:
+        raise TalkerError("--clips must be at least 1")
+    if args.report:
+        require("matplotlib", "the report")
+    require("soundfile", "reading a corpus")
+
+
+def _spoken(args, rig, sections, studies):
+    from ..streaming import Talker
+    talker = Talker.load(args.model, args.device)
+    study = studies.Study("the model", rig)
+    study.name = talker.name
+    options = {"style": args.style, "steps": args.steps}
+    baseline = ("the baseline checkpoint", Talker.load(args.baseline, args.device)) if args.baseline else None
+    studies.measure_sections(study, talker, sections, baseline, True, **options)
+    if args.full or args.facts:
+        from ..streaming.talker import DEFAULT
+        studies.measure_facts(study, talker, args.model or DEFAULT)
+    if args.full or args.rest:
+        studies.measure_quiet(study, talker)
+    if args.full or args.robustness:
+        studies.measure_robustness(study, talker, True)
+    if args.full or args.sampling:
+        studies.measure_seeds(study, talker, progress=True)
+    if args.hour:
+        studies.measure_hour(study, talker, args.drift_minutes, args.drift_voices, True)
+    return study
+
+
+def _generated(args, rig, sections):
+    from ..evaluation import folder, study as studies
+    study = studies.Study("the given motion", rig)
+    study.name = Path(args.generated).resolve().name
+    takes = folder.read_folder(rig, args.generated)
+    parts = [folder.against(section, takes) for section in sections] or [folder.as_section(args.generated, takes)]
+    studies.judge_takes(study, parts)
+    return study
+
+
+def _show(section, study):
+    voices = sorted({clip.voice for clip in section.clips} - {"", "none"})
+    heard = "" if not voices else f", {len(voices)} voice{'s' * (len(voices) > 1)}" + \
+        (" heard in training" if section.known else "")
+    print(f"\n{section.name}: {len(section.clips)} clips, {section.seconds:.0f} s{heard}")
+    systems = study.figures[section.name]
+    width = max(map(len, systems))
+    columns = [(key, name) for key, name in SHOWN if any(figures[key] == figures[key] for figures in systems.values())]
+    print(" " * (width + 2) + "".join(f"{name:>10}" for _, name in columns))
+    for system, figures in systems.items():
+        print(f"  {system:{width}}" + "".join(f"{_short(figures[key]):>10}" for key, _ in columns))
+
+
+def _short(value):
+    return "-" if value != value else f"{value:.3g}" if abs(value) < 100 else f"{value:.0f}"
+
+
+def _show_targets(study):
+    from ..evaluation.targets import judge
+    rows = judge(study)
+    if rows:
+        print()
+    group = None
+    for row in rows:
+        if row.group != group:
+            group = row.group
+            print(f"{group}:")
+        print(f"  {'ok  ' if row.passed else 'FAIL'}  {row.what:46} {row.value:>9}  ({row.bound})  {row.where}")

@@ -70,9 +70,10 @@ def closures(opening, phones, frame_rate, reference):
     return count
 
 
-def lip_vertex_error(made, reference):
-    """LVE: mean over frames of the largest squared error of a lip vertex. (T, V, 3) metres each -> m²."""
-    return float(((made - reference) ** 2).sum(-1).max(-1).mean())
+def loudness(pcm, hop=640):
+    """Level of each frame's audio, dBFS, -90 and up: (n,) pcm -> (n / hop,)."""
+    power = np.square(pcm[:len(pcm) // hop * hop], dtype=np.float64).reshape(-1, hop).mean(1)
+    return 10.0 * np.log10(power + 1e-9)
 
 
 def correlation(a, b):
@@ -82,12 +83,34 @@ def correlation(a, b):
     return float((a * b).sum() / norm) if norm > 1e-12 else 0.0
 
 
-def lag(made, reference, most=5):
-    """Frames by which `made` comes after `reference`: the shift of highest correlation, -most … most."""
+def cross_correlation(made, reference, most=5):
+    """r of `made` shifted by -most … most frames against `reference`: (2 most + 1,); positive shifts: made is late."""
     def shifted(k):
         return correlation(made[max(k, 0):len(made) + min(k, 0)], reference[max(-k, 0):len(reference) - max(k, 0)])
 
-    return max(range(-most, most + 1), key=shifted)
+    return np.array([shifted(k) for k in range(-most, most + 1)])
+
+
+def lag(made, reference, most=5):
+    """Frames by which `made` comes after `reference`: the shift of highest correlation, -most … most."""
+    return int(cross_correlation(made, reference, most).argmax()) - most
+
+
+def peak_of(values):
+    """Where the highest of equally spaced values (N,) truly lies: a parabola through it and its neighbours; a float
+    index."""
+    k = int(np.argmax(values))
+    if not 0 < k < len(values) - 1:
+        return float(k)
+    before, here, after = (float(v) for v in values[k - 1:k + 2])
+    bend = before - 2.0 * here + after
+    return k + (0.5 * (before - after) / bend if bend else 0.0)
+
+
+def amplitude_ratio(made, reference):
+    """How far `made` moves for what `reference` moves: the ratio of their standard deviations over time. (T,) each, in
+    inter-ocular distances of their own faces; NaN where the reference does not move."""
+    return float(made.std() / reference.std()) if reference.std() > 1e-9 else float("nan")
 
 
 def closing_time(opening, last_sound, frame_rate, limit):
