@@ -82,14 +82,15 @@ class Rig:
 
     @functools.cached_property
     def _gap(self):
-        upper, lower = (self._landmark(name) for name in ("inner_lip_upper", "inner_lip_lower"))
+        upper, lower = (self.landmark(name) for name in ("inner_lip_upper", "inner_lip_lower"))
         middle = slice(len(upper) // 2 - len(upper) // 6, len(upper) - len(upper) // 2 + len(upper) // 6)
         upper, lower = upper[middle], lower[middle]
         z, dz = self.vertices[:, 2].astype(np.float64), self.deltas[:, :, 2].astype(np.float64)
         bias = (z[upper] - z[lower]).mean()
         return float(bias), (dz[:, upper] - dz[:, lower]).mean(axis=1).astype(np.float32)
 
-    def _landmark(self, name):
+    def landmark(self, name):
+        """The vertices of a named landmark, (n,) int. Raises TalkerError where the rig does not know it."""
         if len(self.landmarks.get(name, ())) == 0:
             raise TalkerError(
                 f"rig {self.name} has no landmark {name}: pass it to load_face(..., landmarks={{...}})"
@@ -112,7 +113,7 @@ class Rig:
 
     def lip_width(self, weights):
         """weights (…, S) -> (…) metres: the distance of the mouth's corners."""
-        left, right = self._landmark("mouth_corners")
+        left, right = self.landmark("mouth_corners")
         corners = self.vertices[[left, right]] + np.einsum(
             "...s,scd->...cd", self._checked(weights), self.deltas[:, [left, right]]
         )
