@@ -189,6 +189,17 @@ def test_the_branch_of_guidance_joins_late_and_forgets_on_reset(small, speech):
     np.testing.assert_array_equal(motion(run(stream, [speech])), motion(run(small.open_stream(1), [speech])))
 
 
+def test_a_branch_that_joins_late_counts_its_frames_like_one_from_the_start(small, speech):
+    """Where no past counts (history 0) both are the same once the decoder has forgotten."""
+    fresh = run(small.open_stream(1, history=0, lively=False, guidance=2.0), [speech])
+    stream = small.open_stream(1, history=0, lively=False)
+    frames = stream.accept(speech[:20000])
+    stream.set(guidance=2.0)
+    frames += stream.accept(speech[20000:]) + stream.finish()
+    np.testing.assert_allclose(motion(frames[40:]), motion(fresh[40:]), atol=1e-6)
+    assert np.abs(motion(frames[:20]) - motion(fresh[:20])).max() > 1e-3
+
+
 @pytest.mark.parametrize("given, sentence", [
     ({"mouth_expressiveness": 3.0}, "mouth_expressiveness is 3.0: give a number from 0 to 2"),
     ({"guidance": float("nan")}, "guidance is nan: give a number from 0 to 4"),
