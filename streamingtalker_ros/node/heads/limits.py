@@ -1,0 +1,61 @@
+"""Keeps joints within position, velocity and acceleration, whatever they are told to do.
+
+Time moves on in steps of any length; between them each joint runs a path of piecewise constant acceleration
+that never leaves its limits, so that the commands, sampled from it, do not either. The law of every step: the
+joint must be able to stop before its position limits, v²/2a ≤ what is left of the way.
+"""
+import numpy as np
+
+
+class Limiter:
+    """J joints. low, high, velocity, acceleration: (J,) float64, the latter two above 0; start: (J,)
+    positions. `position` and `speed` (J,) are the path's state."""
+
+    def __init__(self, low, high, velocity, acceleration, start):
+        self.low, self.high, self.velocity, self.acceleration = (
+            np.asarray(values, np.float64) for values in (low, high, velocity, acceleration))
+        self.place(start)
+
+    def place(self, position):
+        """The joints stand at these positions now, (J,); beyond a limit counts as at it."""
+        self.position = np.clip(np.asarray(position, np.float64), self.low, self.high)
+        self.speed = np.zeros_like(self.position)
+
+    def follow(self, target, dt):
+        """Move for `dt` seconds towards `target` (J,), as fast as the limits allow, to stop there."""
+        if not dt > 0:
+            return
+        target = np.clip(target, self.low, self.high)
+        p, v, a = self.position, self.speed, self.acceleration
+        way = target - p
+        ahead = np.where(way == 0, np.sign(v), np.sign(way))    # the target lies this way
+        wanted = ahead * self._stopping(ahead * way, ahead * v, dt)
+        wanted = np.clip(wanted, v - a * dt, v + a * dt)
+        wanted = np.clip(wanted, -self.velocity, self.velocity)
+        wanted = np.clip(wanted, -self._stopping(p - self.low, -v, dt), self._stopping(self.high - p, v, dt))
+        position = p + (v + wanted) * dt / 2
+        # within this step: a stop on the target, or one before a limit, at constant deceleration and then rest
+        reach = v * v / (2 * a)
+        along = np.sign(v) * way
+        arrives = (v != 0) & (along >= reach) & (along <= np.abs(v) * dt / 2)
+        left = np.where(v > 0, self.high - p, p - self.low)
+        blocked = ~arrives & (left < np.abs(v) * dt / 2)
+        wanted = np.where(arrives | blocked, 0.0, wanted)
+        position = np.where(arrives, target, np.where(blocked, p + np.sign(v) * reach, position))
+        # a joint that stands on its target stays there, to the last digit
+        self.position, self.speed = np.clip(position, self.low, self.high), wanted
+
+    def brake(self, dt):
+        """Move for `dt` seconds with the brakes on."""
+        v, a = self.speed, self.acceleration
+        time = np.minimum(np.abs(v) / a, max(dt, 0.0))
+        position = self.position + np.sign(v) * (np.abs(v) - a * time / 2) * time
+        self.position = np.clip(position, self.low, self.high)
+        self.speed = np.where(time * a >= np.abs(v), 0.0, v - np.sign(v) * a * time)
+
+    def _stopping(self, way, speed, dt):
+        """The highest speed after `dt` from which a joint still stops within `way`; 0 where it cannot be
+        kept from passing, which the caller sees to."""
+        a = self.acceleration
+        left = way - speed * dt / 2
+        return np.sqrt(np.maximum((a * dt / 2) ** 2 + 2 * a * left, 0.0)).clip(a * dt / 2) - a * dt / 2
