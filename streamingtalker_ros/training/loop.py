@@ -87,30 +87,35 @@ class Loop:
         config, machine = self.config, self.machine
         kept = getattr(loss, "kept", {})
         self._restore(kept)
-        bar = tqdm(total=config.steps, initial=self.step, desc=self.title, unit="step", disable=machine.rank > 0)
-        while self.step < config.steps:
-            # one generator per step: a resumed run draws what an uninterrupted one would
-            rng = np.random.default_rng([config.seed, self.step] + [machine.rank] * (machine.rank > 0))
-            torch.manual_seed(int(rng.integers(2 ** 31)))
-            value, figures = loss(self.step, rng)
-            for group in self.optimizer.param_groups:
-                group["lr"] = rate_at(self.step, config)
-            self.optimizer.zero_grad(set_to_none=True)
-            value.backward()
-            machine.average(self.parameters.values())
-            torch.nn.utils.clip_grad_norm_(self.parameters.values(), config.clip)
-            machine.share(kept.values())
-            self.optimizer.step()
-            self.step += 1
-            self._follow()
-            bar.update()
-            last = self.step == config.steps
-            if machine.rank == 0 and (self.step % config.log_every == 0 or last):
-                self._log(float(value.detach()), figures)
-                bar.set_postfix({name: f"{figure:.3g}" for name, figure in figures.items()})
-            if machine.rank == 0 and (self.step % config.save_every == 0 or last):
-                self.save(kept)
-        bar.close()
+        with tqdm(total=config.steps, initial=self.step, desc=self.title, unit="step", disable=machine.rank > 0) as bar:
+            while self.step < config.steps:
+                value, figures = self._learn(loss, kept)
+                bar.update()
+                last = self.step == config.steps
+                if machine.rank == 0 and (self.step % config.log_every == 0 or last):
+                    self._log(value, figures)
+                    bar.set_postfix({name: f"{figure:.3g}" for name, figure in figures.items()})
+                if machine.rank == 0 and (self.step % config.save_every == 0 or last):
+                    self.save(kept)
+
+    def _learn(self, loss, kept):
+        """One step; what `loss` gave."""
+        config, machine = self.config, self.machine
+        # one generator per step: a resumed run draws what an uninterrupted one would
+        rng = np.random.default_rng([config.seed, self.step] + [machine.rank] * (machine.rank > 0))
+        torch.manual_seed(int(rng.integers(2 ** 31)))
+        value, figures = loss(self.step, rng)
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate_at(self.step, config)
+        self.optimizer.zero_grad(set_to_none=True)
+        value.backward()
+        machine.average(self.parameters.values())
+        torch.nn.utils.clip_grad_norm_(self.parameters.values(), config.clip)
+        machine.share(kept.values())
+        self.optimizer.step()
+        self.step += 1
+        self._follow()
+        return value.detach(), figures
 
     def adopt_average(self):
         """Put the averaged weights into the network."""
@@ -124,6 +129,7 @@ class Loop:
         torch._foreach_lerp_(list(self.average.values()), [p.detach() for p in self.parameters.values()], 1 - decay)
 
     def _log(self, value, figures):
+        value, figures = float(value), {name: float(figure) for name, figure in figures.items()}
         path = self.folder / "log.csv"
         new = not path.exists()
         with path.open("a", newline="") as file:

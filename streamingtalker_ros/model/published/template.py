@@ -72,6 +72,15 @@ def read_template(source, vertices):
 
 
 def _from_pickle(path, subject):
+    faces = read_faces(path)
+    if subject not in faces:
+        raise TalkerError(f"{path} has no subject {subject!r}: it knows {', '.join(sorted(map(str, faces)))}")
+    return faces[subject]
+
+
+def read_faces(path):
+    """The release's `templates.pkl` as {subject: array}, no code run. Raises TalkerError when it is something else, and
+    OSError, ValueError or EOFError, as `pickle` does, when it is missing or cut off."""
     with open(path, "rb") as file:
         try:
             faces = _ArraysOnly(file, encoding="latin1").load()
@@ -83,9 +92,7 @@ def _from_pickle(path, subject):
                               "templates.pkl") from None
     if not isinstance(faces, dict):
         raise TalkerError(f"{path} does not map subjects to faces: give the release's templates.pkl")
-    if subject not in faces:
-        raise TalkerError(f"{path} has no subject {subject!r}: it knows {', '.join(sorted(map(str, faces)))}")
-    return faces[subject]
+    return faces
 
 
 def _from_ply(data, source):

@@ -1,0 +1,1 @@
+"""Training of the published family on VOCASET and BIWI: data sets, HuBERT's hearing, the two stages."""
