@@ -17,6 +17,8 @@ COMMANDS = {
     "animate": "turn an audio file into face motion: CSV, NPZ, MP4 or PNG",
     "pictures": "render the default face: expressions, visemes, profiles",
     "demo": "talker and audio source over DDS, recorded into a video with sound",
+    "markers": "show the face in RViz: face motion in, markers and the head's transform out",
+    "head": "drive a robot's head: face motion in, limited joint commands out",
     "replay": "run the audio of a ROS 2 bag through the talker, into a bag with face motion",
     "corpus": "make a training corpus of speech with exact phone times and teacher motion",
     "train": "train the motion codec or the talker",

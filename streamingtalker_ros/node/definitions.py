@@ -3,7 +3,8 @@
 `LINEAGES` maps each audio lineage to its `audio_common_msgs`. Two packages share that name and differ in
 every type: the one of ros-drivers (github.com/ros-drivers/audio_common, branch ros2; BSD licence) and the one
 of github.com/mgonzs13/audio_common (MIT licence). `COMMON` holds std_srvs/Trigger
-(github.com/ros2/common_interfaces, Apache-2.0) as its two halves.
+(github.com/ros2/common_interfaces, Apache-2.0) as its two halves, and of hri_msgs (github.com/ros4hri/hri_msgs,
+BSD licence) the action units, without their constants.
 """
 
 ROS_DRIVERS = {
@@ -35,6 +36,10 @@ COMMON = {
     # ROS gives a struct without fields this one, because IDL knows no empty struct
     "std_srvs/srv/Trigger_Request": "uint8 structure_needs_at_least_one_member\n",
     "std_srvs/srv/Trigger_Response": "bool success\nstring message\n",
+    "hri_msgs/msg/FacialActionUnits": (
+        "std_msgs/Header header\n"
+        "float32[] intensity\n"        # 99, indexed by the units' codes
+        "float32[] confidence\n"),
 }
 
 LINEAGES = {"ros-drivers": ROS_DRIVERS, "mgonzs13": MGONZS13}

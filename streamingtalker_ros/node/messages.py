@@ -58,6 +58,21 @@ def message_class(name, lineage="ros-drivers"):
 
 
 @lru_cache(maxsize=None)
+def serialized_class(name):
+    """For messages that are serialised already: a writer of type `name` takes `serialized_class(name)(blob)` and
+    sends the bytes as they are."""
+
+    class Serialized(message_class(name)):
+        def __init__(self, blob):
+            self.blob = blob
+
+        def serialize(self, *_, **__):
+            return self.blob
+
+    return Serialized
+
+
+@lru_cache(maxsize=None)
 def service_class(name):
     """A service's half with rmw_cyclonedds' header: client guid, sequence number, then the fields.
 

@@ -49,6 +49,7 @@ class HeadDriver:
         self._last = self._waits = None
         self._unplaced = {joint.name for joint in head.joints} if head.feedback else set()
         self.refused = 0            # messages that could not be used
+        self._released = False
         self._names, self._order = None, None
 
     def place(self, names, positions):
@@ -66,13 +67,23 @@ class HeadDriver:
 
     def hear(self, motion, now):
         """A FaceMotion message. One that cannot be used is left out and counted in `refused`."""
-        values = self._sources(motion)
+        values = None if self._released else self._sources(motion)
         if values is None:
             return
         stamp = motion.header.stamp.sec * _SECOND + motion.header.stamp.nanosec
         if not self._playout.add(stamp, values, now):
             self._refuse("ahead", "the motion is stamped over a minute ahead of this clock and is left out: check "
                                   "the clocks, or set delay")
+
+    def release(self):
+        """Hear no motion any more: the next steps bring the head to rest."""
+        self._released = True
+
+    @property
+    def at_rest(self):
+        """Whether every joint stands at its rest."""
+        return bool((self._limiter.speed == 0).all() and
+                    (np.abs(self._limiter.position - self._rest) <= self._deadband + 1e-6).all())
 
     def step(self, now):
         """The Command of this moment, or None while the joints' own positions are waited for."""
@@ -93,7 +104,7 @@ class HeadDriver:
 
     def _due(self, now):
         """[sources (S,) for each lead, …, for no lead], state."""
-        if not self._playout.lost(now, round(self.head.timeout * _SECOND)):
+        if not self._released and not self._playout.lost(now, round(self.head.timeout * _SECOND)):
             values = [self._playout.at(now, lead) for lead in (*(lead for lead, _ in self._leads), 0)]
             self._playout.drop(now, 0)
             if any(value is not None for value in values):

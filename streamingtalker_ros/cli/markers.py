@@ -1,0 +1,78 @@
+"""`streamingtalker markers`: show the face in RViz from `face_motion`, without ROS, until it is stopped."""
+import signal
+import threading
+
+from ..errors import TalkerError
+
+_SIZE = (480, 600)
+
+
+def add_arguments(parser):
+    parser.description = (
+        "Hears the ROS 2 topic `face_motion` and publishes the face as visualization_msgs/Marker on "
+        "`face_markers`, with the head's rotation on /tf: in RViz, set the fixed frame to `head` and add the "
+        "topic. Nothing is sent while nobody listens. Ctrl-C ends it.")
+    parser.add_argument("--face", metavar="PATH",
+                        help="a face of yours: .glb, .gltf, .ply or a folder of .obj shapes")
+    parser.add_argument("--rate", type=float, default=25.0, help="markers per second at most")
+    parser.add_argument("--frame", default="head", help="frame of the face until face_motion tells it")
+    parser.add_argument("--face-frame", default="face", help="frame of the turning head, in /tf")
+    parser.add_argument("--still", action="store_true",
+                        help="no transform, the head does not turn: for a robot whose own neck does")
+    parser.add_argument("--domain", type=int, help="ROS domain, instead of ROS_DOMAIN_ID")
+    parser.add_argument("--namespace", default="", help="namespace of the node and its topics")
+    parser.add_argument("--duration", type=float, metavar="SECONDS", help="end after this time")
+    parser.add_argument("--picture", metavar="PNG",
+                        help="draw what RViz gets, from the messages' own bytes, and end")
+
+
+def run(args):
+    if not 1.0 <= args.rate <= 120.0:
+        raise TalkerError(f"--rate is {args.rate:g}: give 1 to 120 markers per second")
+    rig = None
+    if args.face:
+        from ..face.importers import load_face
+
+        rig = load_face(args.face)
+    if args.picture:
+        return _picture(rig, args.picture)
+    stop = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: stop.set())
+
+    from ..node.dds_markers import FaceMarkersNode
+
+    node = FaceMarkersNode(rig, args.rate, not args.still, args.face_frame, args.frame, args.namespace, args.domain,
+                           warn=_warn)
+    resolve = node.wire.resolve
+    print(f"face markers ready, domain {node.wire.domain}; hears {resolve('face_motion')}, speaks "
+          f"{resolve('face_markers')}{'' if args.still else ' and /tf'}", flush=True)
+    stop.wait(args.duration)
+    print(f"markers {node.sent}, lost {node.lost}", flush=True)
+    node.close()
+    return 0
+
+
+def _picture(rig, path):
+    """The triangles of the serialised markers, flat and in their own colours, as RViz draws them."""
+    from ..face.arkit import ARKIT_NAMES
+    from ..face.rig import default_rig
+    from ..node.marker_picture import draw
+    from .pictures import EXPRESSIONS, VISEMES, weights_of
+
+    rig = rig or default_rig()
+    if rig.shape_names != ARKIT_NAMES:
+        raise TalkerError("this face has no ARKit shapes to show: give a .glb or a folder of .obj shapes")
+    faces = [weights_of(case) for case in (EXPRESSIONS["neutral"], VISEMES["ah"], VISEMES["p b m"],
+                                           EXPRESSIONS["smile"])]
+    picture = draw(rig, faces, _SIZE)
+    try:
+        picture.save(path, optimize=True)
+    except (OSError, ValueError) as error:
+        raise TalkerError(f"{path} cannot be written ({error}): give a .png in a folder that is there") from None
+    print(f"{path}: {picture.width} x {picture.height}")
+    return 0
+
+
+def _warn(sentence):
+    print(f"streamingtalker: warning: {sentence}", flush=True)

@@ -1,0 +1,52 @@
+"""The head_driver node without ROS: hears `face_motion`, publishes the commands of a robot head's joints."""
+import logging
+import time
+
+from . import faces, messages
+from .heads import HeadDriver, outputs
+from .wire import Wire
+
+JOINT_STATE = "sensor_msgs/msg/JointState"
+
+
+class HeadNode:
+    """head: Head; namespace, domain: as `Wire` takes them. `sent` counts the commands."""
+
+    def __init__(self, head, namespace="", domain=None, warn=None):
+        self._warn = warn or logging.getLogger("streamingtalker_ros").warning
+        self.driver, self.sent = HeadDriver(head, self._warn), 0
+        self.wire = Wire("head_driver", namespace, domain, self._warn)
+        self._writers = [
+            (output, messages.message_class(outputs.type_name(output)),
+             self.wire.publisher(output.topic, outputs.type_name(output), self.wire.qos(depth=1)))
+            for output in head.outputs]
+        if head.feedback:
+            self.wire.subscribe(head.feedback, JOINT_STATE,
+                                lambda message: self.driver.place(message.name, message.position))
+        self.wire.subscribe("face_motion", faces.MOTION, lambda motion: self.driver.hear(motion, time.time_ns()),
+                            self.wire.qos(depth=1000))
+        self.wire.every(1.0 / head.rate, self._step)
+        self.wire.start()
+
+    def rest(self, timeout=3.0):
+        """Hear no more motion and bring the head to rest. Returns whether it is, after at most `timeout`
+        seconds."""
+        self.driver.release()
+        deadline = time.monotonic() + timeout
+        while not self.driver.at_rest and time.monotonic() < deadline:
+            time.sleep(0.02)
+        return self.driver.at_rest
+
+    def close(self):
+        """Leave the graph; the joints stay where the last command put them."""
+        self.wire.close()
+        self._writers = []
+
+    def _step(self):
+        now = time.time_ns()
+        command = self.driver.step(now)
+        if command is None:
+            return
+        for output, made, writer in self._writers:
+            writer.write(outputs.fill(output, made(), command, self.driver.head, now, messages.message_class))
+        self.sent += 1

@@ -1,0 +1,67 @@
+"""A look at the markers without RViz: their bytes are read back as messages, their triangles drawn off-screen.
+
+RViz draws a coloured TRIANGLE_LIST without light of its own; so does this, by a z-buffer that only fills
+triangles. Takes a rig and weights, gives a PIL image.
+"""
+import numpy as np
+
+from ..errors import require
+from ..face.rig import rotation_matrix
+from . import messages
+from .marker_block import MARKER
+from .markers import MarkerBuilder
+
+_PAPER = (0.19, 0.19, 0.19)     # RViz's usual background
+
+
+def soup(blob):
+    """Bytes of a Marker -> corners (T, 3, 3) float32 in metres, colours (T, 3, 3) 0..1."""
+    message = messages.message_class(MARKER).deserialize(blob)
+    points = np.array([(point.x, point.y, point.z) for point in message.points], np.float32)
+    colors = np.array([(color.r, color.g, color.b) for color in message.colors], np.float32)
+    return points.reshape(-1, 3, 3), colors.reshape(-1, 3, 3)
+
+
+def draw(rig, faces, size, head=(0.0, 0.0, 0.09, 0.996)):
+    """faces: a list of weights (S,); size: pixels of each. Returns them side by side."""
+    image = require("PIL.Image", "the picture of the markers")
+    builder = MarkerBuilder(rig, messages.message_class, lambda message: message.serialize())
+    head = np.array(head) / np.linalg.norm(head)
+    still = builder.still(0)
+    tiles = []
+    for weights in faces:
+        parts = [soup(blob) for blob in (builder.moving(weights, head, 0), still) if blob is not None]
+        points, colors = (np.concatenate(kind) for kind in zip(*parts))
+        turned = (points - rig.pivot) @ rotation_matrix(head).T + rig.pivot     # what /tf does
+        tiles.append(_fill(turned, colors, size, rig.vertices))
+    return image.fromarray(np.concatenate(tiles, axis=1))
+
+
+def _fill(points, colors, size, rest, over=2):
+    """Orthographic from the front, x towards the viewer: (height, width, 3) uint8."""
+    width, height = size[0] * over, size[1] * over
+    low, high = rest.min(axis=0), rest.max(axis=0)
+    scale = 0.94 * min(width / (high - low)[1], height / (high - low)[2])
+    middle = (low + high) / 2
+    screen = np.stack([width / 2 + scale * (points[..., 1] - middle[1]),
+                       height / 2 - scale * (points[..., 2] - middle[2]), points[..., 0]], axis=-1)
+    out = np.tile(np.float32(_PAPER), (height, width, 1))
+    nearest = np.full((height, width), -np.inf, np.float32)
+    for (a, b, c), shade in zip(screen, colors):
+        corner = np.stack([a, b, c])
+        first = np.floor(corner[:, :2].min(axis=0)).astype(int).clip(0)
+        last = np.ceil(corner[:, :2].max(axis=0)).astype(int).clip(0, [width - 1, height - 1]) + 1
+        area = (b[0] - a[0]) * (c[1] - a[1]) - (b[1] - a[1]) * (c[0] - a[0])
+        if abs(area) < 1e-6 or (last <= first).any():
+            continue
+        x, y = np.meshgrid(np.arange(first[0], last[0]) + 0.5, np.arange(first[1], last[1]) + 0.5)
+        second = ((c[0] - a[0]) * (a[1] - y) - (c[1] - a[1]) * (a[0] - x)) / -area
+        third = ((b[0] - a[0]) * (y - a[1]) - (b[1] - a[1]) * (x - a[0])) / area
+        share = np.stack([1 - second - third, second, third], axis=-1)
+        depth = share @ corner[:, 2]
+        window = np.s_[first[1]:last[1], first[0]:last[0]]
+        seen = (share >= -1e-6).all(axis=-1) & (depth > nearest[window])
+        nearest[window][seen] = depth[seen]
+        out[window][seen] = (share @ shade)[seen]
+    out = out.reshape(size[1], over, size[0], over, 3).mean(axis=(1, 3))
+    return (out * 255).round().astype(np.uint8)
