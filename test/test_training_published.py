@@ -136,8 +136,8 @@ class Cut(Exception):
 @pytest.mark.parametrize("stage", ["codec", "talker"])
 def test_resume_continues_bit_for_bit(stage, data, trained, tmp_path, monkeypatch):
     name = "biwi"
-    recipe = recipe_of(tmp_path, name, learning={"finetune_decoder": True}, codec={"steps": 14, "save_every": 5},
-                       talker={"steps": 14, "save_every": 5})
+    short = {"steps": 14, "save_every": 5, "mixed": True}
+    recipe = recipe_of(tmp_path, name, learning={"finetune_decoder": True}, codec=short, talker=short)
     where = (name, data[name])
     train = stages.train_codec if stage == "codec" else stages.train_talker
     for run in ("straight", "cut"):
@@ -242,6 +242,49 @@ def test_windows_carry_real_history_of_their_place(network, data, tmp_path):
             assert known in ("neutral", clip.subject)
     style = torch.cat([window.style for window in windows])
     assert 0.1 < (style == 0).float().mean() < 0.6
+
+
+def test_the_past_is_disturbed_as_the_recipe_says(network, data, tmp_path):
+    clips = load_clips("vocaset", data["vocaset"], "train")
+    quiet = {"drop": 0.0, "cut": 0.0, "blur": 0.0, "own": 0.0, "own_from": 0.5, "frames": 1.0}
+
+    def shown(step=0, **chances):
+        stage = TalkerStage(network, None, clips, recipe_of(tmp_path, history={**quiet, **chances}), machines.find("cpu"))
+        window = stage.draw(np.random.default_rng(5))
+        audio = torch.zeros(*window.past.shape[:2], network.config.audio_dim)
+        with torch.no_grad():
+            return stage, window.past, *stage._history(window, audio, step, np.random.default_rng(0))
+
+    _, true, past, reach = shown()
+    assert torch.equal(true, past) and reach is None
+    stage, _, past, _ = shown(drop=1.0)
+    assert torch.equal(past, network.codec.start_latent().expand_as(past))
+    stage, true, past, _ = shown(blur=0.5)
+    size = ((past - true) / stage.spread)[..., stage.spread > 0].std()
+    assert 0.05 < size < 0.5
+    assert 1 <= shown(cut=1.0)[3] <= network.config.history
+    _, true, past, _ = shown(own=1.0)
+    assert torch.equal(true, past)  # not yet
+    _, true, past, _ = shown(step=60, own=1.0)
+    assert torch.equal(true[:, 0], past[:, 0]) and not torch.isclose(true[:, 1:], past[:, 1:]).all(-1).any()
+
+
+def test_stage_2_begins_with_a_checkpoint_and_hubert_of_a_folder(data, trained, tmp_path):
+    where, begun = ("vocaset", data["vocaset"]), Talker.load(trained / "talker", "cpu", hop=6, window=0.6).network
+    hubert = begun.audio
+    hubert.save_pretrained(tmp_path / "hubert")
+    recipe = recipe_of(tmp_path, audio={"hubert": str(tmp_path / "hubert")}, codec={"steps": 0}, talker={"steps": 0})
+    stages.train_codec(*where, tmp_path / "run", recipe, trained / "talker", "cpu")
+    for start in (None, trained / "talker"):
+        folder = stages.train_talker(*where, tmp_path / "run", recipe, start, "cpu")
+        made = Talker.load(folder, "cpu", hop=6, window=0.6).network.state_dict()
+        same = {name.split(".")[0] for name, value in begun.state_dict().items() if torch.equal(value, made[name])}
+        assert {"codec", "audio", "template"} <= same and ("head" in same) == bool(start)
+    for name, value in begun.state_dict().items():
+        assert torch.equal(value, made[name]), name
+    (tmp_path / "hubert" / "model.safetensors").unlink()
+    with pytest.raises(TalkerError, match="hubert holds no weights"):
+        stages.train_talker(*where, tmp_path / "run", recipe, None, "cpu")
 
 
 def damage(part):
