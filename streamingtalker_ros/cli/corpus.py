@@ -1,27 +1,24 @@
-"""`streamingtalker corpus synthetic --out DIR`: speech with exact phone times and the teacher's motion."""
-from pathlib import Path
+"""`streamingtalker corpus KIND …`: make a training corpus. A kind NAME lives in `cli/corpus_NAME.py`.
+
+Such a module has TEXT (one line of help), `add_arguments(parser)` and `run(args) -> int`.
+"""
+import importlib
+
+KINDS = ("synthetic", "speech", "from-video", "from-animation")
 
 
 def add_arguments(parser):
     kinds = parser.add_subparsers(dest="kind", metavar="KIND", required=True)
-    text = "synthetic voices (flite, festival) with the procedural teacher's motion; resumes where it stopped"
-    synthetic = kinds.add_parser("synthetic", help=text, description=text[0].upper() + text[1:] + ".",
-                                 formatter_class=parser.formatter_class)
-    synthetic.add_argument("--out", type=Path, required=True, metavar="DIR",
-                           help="folder to write, about 1 MB a minute")
-    synthetic.add_argument("--minutes", type=float, default=120.0, help="minutes of training speech")
-    synthetic.add_argument("--seed", type=int, default=0, help="another seed, another corpus")
-    synthetic.add_argument("--jobs", type=int, default=2, help="processes to use")
+    for kind in KINDS:
+        module = _module(kind)
+        sub = kinds.add_parser(kind, help=module.TEXT, description=module.TEXT[0].upper() + module.TEXT[1:] + ".",
+                               formatter_class=parser.formatter_class)
+        module.add_arguments(sub)
 
 
 def run(args):
-    from ..errors import TalkerError
-    from ..training.synthetic import make_synthetic
-    if args.minutes <= 0 or args.jobs < 1:
-        raise TalkerError("--minutes must be above 0 and --jobs at least 1")
-    index = make_synthetic(args.out, args.minutes, args.seed, args.jobs)
-    speakers = {clip["speaker"] for clip in index["clips"] if clip["split"] == "train"} - {"none"}
-    minutes = ", ".join(f"{value:.1f} min {split}" for split, value in index["minutes_by_split"].items())
-    print(f"{args.out}: {len(index['clips'])} clips, {minutes}, {len(speakers)} speakers in training, "
-          f"the voice {index['held_out_voice']} only in test")
-    return 0
+    return _module(args.kind).run(args)
+
+
+def _module(kind):
+    return importlib.import_module(f".corpus_{kind.replace('-', '_')}", __package__)

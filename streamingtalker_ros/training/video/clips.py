@@ -37,20 +37,20 @@ def cut(track, pcm):
         first = max(0, int(np.ceil((start - 1e-3) * FRAME_RATE - 0.5)))
         last = min(int(np.floor((end + 1e-3) * FRAME_RATE - 0.5)) + 1, -(-len(pcm) // HOP))
         if last - first >= SHORTEST * FRAME_RATE:
-            spans += _pieces(first, last, pcm)
+            spans += pieces(first, last, pcm)
     if not spans:
         raise TalkerError(f"it is too short: no {SHORTEST:g} s of one face with sound")
     return spans
 
 
-def _pieces(first, last, pcm):
-    """A long span cut at quiet frames."""
+def pieces(first, last, pcm):
+    """Motion frames first to last, cut at quiet frames into spans of at most LONGEST seconds: [(first, last + 1)]."""
     if last - first <= LONGEST * FRAME_RATE:
         return [(first, last)]
     usual = int(USUAL * FRAME_RATE)
     near = np.arange(first + usual // 2, min(first + 3 * usual // 2, last - usual // 4))
     quiet = int(near[np.argmin(loudness(pcm, near / FRAME_RATE, 0.12))])
-    return [(first, quiet)] + _pieces(quiet, last, pcm)
+    return [(first, quiet)] + pieces(quiet, last, pcm)
 
 
 def filled(track):

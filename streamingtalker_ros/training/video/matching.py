@@ -32,11 +32,11 @@ class Basis:
 
 def match(rig, neutral):
     """rig: with the 52 ARKit shapes; neutral: the speaker's. Raises TalkerError where the rig's lips are unknown."""
-    eyes = np.linalg.norm(np.subtract(*(_middle(rig, name) for name in EYES.values())))
-    corners = rig._landmark("mouth_corners")
+    eyes = eye_distance(rig)
+    corners = rig.landmark("mouth_corners")
     mesh, points = [CORNERS[1], CORNERS[0]], [corners[1], corners[0]]
     for numbers, name in LINES:
-        row = rig._landmark(name)
+        row = rig.landmark(name)
         row = row[np.argsort(rig.vertices[row, 1])]
         there = _along(neutral.points[list(numbers), 1])
         here = _along(np.concatenate([rig.vertices[corners[1:], 1], rig.vertices[row, 1],
@@ -50,8 +50,13 @@ def match(rig, neutral):
         mesh.append(number)
         points.append(_on_chin(rig, share))
     names = [rig.shape_names.index(name) for name in MOUTH]
-    return Basis(rig, np.array(mesh), rig.deltas[names][:, points].astype(np.float64) / eyes, float(eyes),
+    return Basis(rig, np.array(mesh), rig.deltas[names][:, points].astype(np.float64) / eyes, eyes,
                  float(rig.lip_width(np.zeros(len(rig.shape_names)))))
+
+
+def eye_distance(rig):
+    """Metres between the middles of the rig's eyes."""
+    return float(np.linalg.norm(np.subtract(*(_middle(rig, name) for name in EYES.values()))))
 
 
 def _along(side):
@@ -60,16 +65,16 @@ def _along(side):
 
 
 def _middle(rig, name):
-    lids = rig.vertices[rig._landmark(name)]
+    lids = rig.vertices[rig.landmark(name)]
     return (lids[np.argmin(lids[:, 1])] + lids[np.argmax(lids[:, 1])]) / 2.0
 
 
 def _on_chin(rig, share):
     """The front vertex on the mid-plane at a share of the way from the upper lip's border down to the chin's end."""
-    border = rig._landmark("outer_lip_upper")
+    border = rig.landmark("outer_lip_upper")
     top = rig.vertices[border[len(border) // 2]]
     falls = -rig.deltas[rig.shape_names.index("jawOpen"), :, 2]
-    width = np.ptp(rig.vertices[rig._landmark("mouth_corners"), 1])
+    width = np.ptp(rig.vertices[rig.landmark("mouth_corners"), 1])
     x, y, z = rig.vertices.T
     front = np.flatnonzero((np.abs(y) < 0.06 * width) & (falls > 0.5 * falls.max()) & (x > top[0] - 0.6 * width)
                            & (z < top[2] - 0.3 * width))

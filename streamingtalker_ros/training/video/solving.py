@@ -20,9 +20,11 @@ ROUNDS = 30                        # of correction: a gap within a micrometre
 # how readily a shape gives way when lips are made exact
 EASE = {"jawOpen": 1.0, "mouthClose": 0.5, "mouthLowerDown": 0.5, "mouthUpperUp": 0.3, "mouthFunnel": 0.2,
         "mouthPucker": 1.0, "mouthStretch": 1.0, "mouthSmile": 0.5}
-# what a shape costs: those that a camera cannot tell from others must earn their place
-COST = {"jawForward": 0.3, "jaw": 0.1, "mouthLeft": 0.1, "mouthRight": 0.1, "mouthShrug": 0.15, "mouthDimple": 0.15,
-        "mouthPress": 0.08, "mouthFrown": 0.08, "mouthRoll": 0.04, "jawOpen": 0.005, "mouthClose": 0.05, "": 0.03}
+# what a shape costs: those that a camera cannot tell from others must earn their place; a funnel with drawn corners
+# would fit open vowels as well as the lips drawn off the teeth that they are
+COST = {"jawOpen": 0.005, "jawForward": 0.3, "jaw": 0.1, "mouthClose": 0.05, "mouthFunnel": 0.3, "mouthUpperUp": 0.01,
+        "mouthLowerDown": 0.03, "mouthPucker": 0.03, "mouthSmile": 0.1, "mouthStretch": 0.05, "mouthFrown": 0.08,
+        "mouthDimple": 0.15, "mouthPress": 0.08, "mouthRoll": 0.04, "mouthShrug": 0.15, "mouth": 0.1}
 
 
 def opening(gap, touch):

@@ -93,6 +93,16 @@ def frames(video):
         raise TalkerError(f"{video}: it cannot be read as video ({broken.strerror or broken})") from None
 
 
+def sound_began(video):
+    """The time in s of the first sample of a video's sound, on the video's clock."""
+    av = require("av", "reading video")
+    try:
+        with av.open(str(video)) as container:
+            return next(container.decode(audio=0)).time
+    except (av.error.FFmpegError, OSError, IndexError, StopIteration) as broken:
+        raise TalkerError(f"{video}: it cannot be read as video ({broken})") from None
+
+
 def read_sound(video):
     """(pcm (n,) float32 mono at 16 kHz, time in s of its first sample on the video's clock)."""
     av, soxr = require("av", "reading video"), require("soxr", "resampling")

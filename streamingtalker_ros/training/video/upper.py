@@ -11,6 +11,7 @@ from .neutral import lid_gap
 
 SHUT = 0.16        # a shut eye's lids are still so far apart, in parts of the open eye's
 DEAD = 0.12        # changes of an eye's opening below this are no motion
+WINK = 0.6         # eyes whose openings differ by less blink together
 EYE_RADIUS = 0.19  # of the eyeball, in inter-ocular distances: 12 mm of 63
 LOOK = np.radians(30.0)  # the gaze of an eye-look shape at 1
 BROW = 0.13        # rise of a brow at weight 1, in inter-ocular distances: 8 mm
@@ -21,8 +22,9 @@ BROW_DEAD = 0.01
 def upper_face(face, neutral):
     """face: a Face; neutral: its speaker's Neutral -> weights (F, 52) float64 in 0..1."""
     out = np.zeros((len(face.points), len(ARKIT_NAMES)))
+    eyes = {side: lid_gap(face.points, side) / neutral.lids[side] for side in EYES}
     for side in EYES:
-        eye = lid_gap(face.points, side) / neutral.lids[side]
+        eye = _together(eyes[side], sum(eyes.values()) / 2.0)
         shut = np.clip((1.0 - DEAD - eye) / (1.0 - DEAD - SHUT), 0.0, 1.0)
         out[:, INDEX["eyeBlink" + side]] = shut
         out[:, INDEX["eyeWide" + side]] = np.clip((eye - 1.0 - DEAD) / 0.4, 0.0, 1.0)
@@ -37,6 +39,12 @@ def upper_face(face, neutral):
         out[:, INDEX["browOuterUp" + side]] = np.clip(outer / BROW, 0.0, 1.0)
         out[:, INDEX["browDown" + side]] = np.clip(-(inner + outer) / 2.0 / BROW_DOWN, 0.0, 1.0)
     return out
+
+
+def _together(eye, both):
+    """One eye's opening as both have it, but for what is more than WINK: trackers see blinks lopsided."""
+    apart = eye - both
+    return both + np.sign(apart) * np.maximum(np.abs(apart) - WINK / 2.0, 0.0)
 
 
 def _gaze(points, neutral, side):

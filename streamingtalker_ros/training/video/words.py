@@ -15,7 +15,8 @@ TICKS = 25000.0       # of GRID's times in a second
 SILENT = ("sil", "sp")
 VOICE = "voice"       # speech whose phone is unknown
 LETTERS = {"z": "zed"}  # British; the dictionary knows the other letters
-APART = 0.35          # s; phones farther than that from the word times were found in the wrong place
+APART = 0.25          # s; phones that end farther than that from the word times were found in the wrong place
+EARLY, LATE = 0.2, 0.8  # s around the first word's time in which speech starts; it may hold the silence before it
 
 
 def phones_of(name, pcm, folder=None):
@@ -33,15 +34,12 @@ def phones_of(name, pcm, folder=None):
         elif script.is_file():
             text = " ".join(script.read_text(encoding="utf-8").split())
     if text:
-        from ..align import align
-        try:
-            phones = align(pcm, text)
-            if words is None or _agree(phones, words):
-                return phones, text, "aligned"
-        except TalkerError:
-            pass  # what cannot be aligned still has word times, or its loudness
+        phones = _aligned(pcm, text, words)
+        if phones:
+            return phones, text, "aligned"
     if words is not None:
-        return _filled([Phone(VOICE, start, min(stop, end)) for _, start, stop in words if start < end], end), text, "words"
+        return _filled([Phone(VOICE, start, min(stop, end)) for _, start, stop in words if start < end],
+                       end), text, "words"
     return spoken(pcm), text, "loudness"
 
 
@@ -54,10 +52,24 @@ def read_words(path):
         raise TalkerError(f"{path} has a line that is not `start end word`: give GRID's word times") from None
 
 
-def _agree(phones, words):
-    """Whether speech starts and ends where the words do."""
-    said = [phone for phone in phones if phone.name != "pau"]
-    return bool(said) and abs(said[0].start - words[0][1]) < APART and abs(said[-1].end - words[-1][2]) < APART
+def _aligned(pcm, text, words):
+    """Phones by forced alignment, or None where they do not fit the sound or the word times.
+
+    A second try hears only what lies around the words: the first may stretch a phone over the silence before.
+    """
+    from ..align import align
+    end = len(pcm) / 16000
+    tries = [(0.0, end)] + ([] if words is None else [(max(words[0][1] - 0.06, 0.0), min(words[-1][2] + 0.2, end))])
+    for start, stop in tries:
+        try:
+            said = [Phone(phone.name, phone.start + start, phone.end + start, phone.stress)
+                    for phone in align(pcm[int(start * 16000):int(stop * 16000)], text) if phone.name != "pau"]
+        except TalkerError:
+            continue
+        if words is None or (said and -EARLY < said[0].start - words[0][1] < LATE
+                             and abs(said[-1].end - words[-1][2]) < APART):
+            return _filled(said, end)
+    return None
 
 
 def spoken(pcm, above=12.0, least=0.12, hold=0.15):
