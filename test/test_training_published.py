@@ -196,13 +196,17 @@ def test_conditions_of_a_window_are_those_of_the_ring(network):
 
 def test_training_hears_what_a_stream_hears(network, data, monkeypatch):
     clip = load_clips("vocaset", data["vocaset"], "train")[1]
-    model, heard = PublishedModel(network, hop=6, window=0.6, decode=16), []
-    listen = model.listen
+    model, heard, windows = PublishedModel(network, hop=6, window=0.6, decode=16), [], []
+    listen, encode = model.listen, published_hubert.encode
+    monkeypatch.setattr(published_hubert, "encode", lambda *given: windows.append(given[1][0]) or encode(*given))
     monkeypatch.setattr(model, "listen", lambda *given: heard.append(listen(*given)) or heard[-1])
     stream = model.open_stream()
     stream.accept(clip.pcm)
     stream.finish()
     streamed = torch.cat(heard, 1)[0]
+    hearing = Hearing(network.audio, network.config, Audio(hop=6, window=0.6), CPU)
+    for ours, theirs in zip(hearing._stream(clip, 0, len(clip)), windows):  # HuBERT base hides a wrong level
+        assert np.allclose(ours.pcm, theirs, atol=1e-5)
     for more in ({}, {"cache": False}, {"freeze": True}):
         settings = Audio(hop=6, window=0.6, **more)
         hearing = Hearing(network.audio, network.config, settings, CPU).train(False)
