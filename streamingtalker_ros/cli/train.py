@@ -1,4 +1,4 @@
-"""`streamingtalker train codec|talker`: the two training stages, of either family.
+"""`streamingtalker train codec|listener|talker`: the training stages, of either family.
 
 The default family learns from corpus folders (`--corpus`), the published one from VOCASET or BIWI in the published
 preprocessed layout (`--dataset`, `--data`). `accelerate launch -m streamingtalker_ros train …` runs it on several
@@ -11,7 +11,9 @@ from ..errors import TalkerError, require
 
 
 def add_arguments(parser):
-    parser.add_argument("stage", choices=("codec", "talker"), help="stage 1, the motion codec; stage 2, the talker")
+    parser.add_argument("stage", choices=("codec", "listener", "talker"),
+                        help="stage 1, the motion codec; stage 2, the talker; the default family's encoder learns to "
+                        "listen between them")
     parser.add_argument("--corpus", action="append", metavar="DIR",
                         help="folder made by `streamingtalker corpus`; give it again for several")
     parser.add_argument("--dataset", choices=("vocaset", "biwi"), default=None,
@@ -28,6 +30,8 @@ def add_arguments(parser):
 
 
 def run(args):
+    if args.dataset and args.stage == "listener":
+        raise TalkerError("the published family listens through HuBERT, which is not trained here: go on with `talker`")
     if args.dataset and (args.corpus or not args.data):
         raise TalkerError(f"{args.dataset} is trained on the folder that --data names, without --corpus")
     if not args.dataset and (args.data or args.hubert or not args.corpus):
@@ -47,11 +51,10 @@ def run(args):
     else:
         from ..training import stages
         recipe = stages.read_recipe(args.config or find("config", "train.yaml"))
-        corpora = [Path(folder) for folder in args.corpus]
-        where = (corpora if len(corpora) > 1 else corpora[0], Path(args.out))
+        where = ([Path(folder) for folder in args.corpus], Path(args.out))
+    made = getattr(stages, f"train_{args.stage}")(*where, recipe, args.start)
     if args.stage == "codec":
-        figures = stages.train_codec(*where, recipe, args.start)
-        print(", ".join(f"{name} {value:.4g}" for name, value in figures.items()))
+        print(", ".join(f"{name} {value:.4g}" for name, value in made.items()))
     else:
-        print(f"checkpoint: {stages.train_talker(*where, recipe, args.start)}")
+        print(f"checkpoint: {made}")
     return 0
