@@ -47,7 +47,7 @@ setup(
     extras_require={
         "render": RENDER,
         "train": TRAIN,
-        "video": ["av>=12.0", "pillow>=10.1"],
+        "video": ["av>=12.0", "pillow>=10.1", "scipy>=1.8"],
         "web": [],             # the browser's view asks for nothing beyond the base
         "test": ["pytest>=7.4", "pytest-timeout>=2.2", "diffusers>=0.27", "wheel>=0.40", "setuptools>=68"],
     },
