@@ -1,8 +1,11 @@
 """Phones and their visemes: what each ARPAbet phone asks of jaw, lips and tongue, and how firmly it asks.
 
-`Phone` is one sound with its times; `VISEMES` the table of targets that the teacher blends.
+`Phone` is one sound with its times; `VISEMES` the table of targets that the teacher blends: `PRIOR`, written by hand,
+as far as `fit` moved it towards tracked lips (`FITTED`, data/teacher.json).
 """
+import json
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 VOWELS = frozenset("aa ae ah ao aw ax ay eh er ey ih iy ow oy uh uw".split())
 OPEN_VOWELS = frozenset("aa ae ah ao aw ay eh".split())     # the mouth is visibly open in these
@@ -40,7 +43,7 @@ def merge(phones):
 # stretch). part: lips drawn away from the teeth (upper lip up, lower lip down). Each group has a firmness
 # (dominance): how much of its target a phone defends against its neighbours; 0 leaves the group to them.
 #            jaw   firm | pucker funnel spread  firm | part  firm
-_TABLE = """
+PRIOR = """
 pau          0     1.6    0      0      0       0.7    0     1
 aa           0.52  1.0    0      0.05   0       0.5    0.22  0.6
 ae           0.46  1.0    0      0      0.30    0.6    0.26  0.6
@@ -89,8 +92,8 @@ g            0.18  0.35   0      0      0.03    0.05   0.10  0.15
 ng           0.17  0.35   0      0      0.03    0.05   0.10  0.15
 """
 COLUMNS = ("jaw", "jaw_firm", "pucker", "funnel", "spread", "shape_firm", "part", "part_firm")
-VISEMES = {name: dict(zip(COLUMNS, map(float, numbers)))
-           for name, *numbers in (line.split() for line in _TABLE.strip().splitlines())}
+FITTED = json.loads((Path(__file__).parent.parent / "data" / "teacher.json").read_text(encoding="utf-8"))
+VISEMES = {name: dict(zip(COLUMNS, numbers)) for name, numbers in FITTED["visemes"].items()}
 
 
 def targets(phones):

@@ -169,8 +169,7 @@ def _batch(job):
     for k, group in enumerate(_grouped(spoken, rng)):
         clip = _joined(group)
         clip.voice, clip.split, clip.name = speaker, split, f"{speaker}_{number:03d}_{k:02d}"
-        clip.weights, clip.head = teacher.motion(clip.phones, len(clip.pcm) // HOP, clip.pcm,
-                                                 zlib.crc32(clip.name.encode()))
+        clip.weights, clip.head = teacher.speaker_motion(clip, speaker)
         entries.append(save_clip(out, clip, speaker=speaker, source=group[0][0].source,
                                  text=" ".join(row.text for row, _, _ in group)))
     partial = done.with_suffix(f".{os.getpid()}")

@@ -104,9 +104,9 @@ def _batch(job):
     for k, group in enumerate(_packed(spoken, factor, rng)):
         clip = _clip(group, factor, rng)
         clip.voice, clip.split, clip.name = voice, split, f"{voice}_{number:03d}_{k:02d}"
-        life = int(rng.integers(2 ** 31))
-        clip.weights, clip.head = teacher.motion(clip.phones, len(clip.pcm) // HOP, clip.pcm, life)
-        entries.append(save_clip(folder, clip, speaker=f"{voice}*{factor}", tempo=tempo,
+        speaker = f"{voice}*{factor}"
+        clip.weights, clip.head = teacher.speaker_motion(clip, speaker)
+        entries.append(save_clip(folder, clip, speaker=speaker, tempo=tempo,
                                  text=" ".join(utterance.text for utterance in group)))
     done.write_text(json.dumps(entries))
     return entries
@@ -172,6 +172,6 @@ def _rest_clip(job):
         sound = getattr(augment, kind)(len(pcm), rng)
         pcm = np.clip(augment.at_rms(sound, rng.uniform(-60.0, -20.0)), -1.0, 1.0)
     phones = [Phone("pau", 0.0, frames / teacher.FRAME_RATE)]
-    weights, head = teacher.motion(phones, frames, pcm, int(rng.integers(2 ** 31)))
-    clip = Clip(pcm, weights, head, phones, "none", split, f"rest_{kind}_{number:03d}")
+    clip = Clip(pcm, None, None, phones, "none", split, f"rest_{kind}_{number:03d}")
+    clip.weights, clip.head = teacher.speaker_motion(clip, "none")
     return save_clip(folder, clip, speaker="none", tempo=1.0, text="")

@@ -1,24 +1,47 @@
 """The procedural teacher: phones with their times become the motion of a mouth in a living face.
 
 `motion(phones, frames, …)` gives ARKit weights (T, 52) in 0..1 and head rotation vectors (T, 3) in radians at
-25 frames/s; frame n shows the moment (n + 0.5) / 25 s. Lips are a function of phones and their loudness;
-lids, gaze, brows and head come from `living` and its seed. docs/teacher.md holds the reasons for the numbers.
+25 frames/s; frame n shows the moment (n + 0.5) / 25 s. Lips are a function of phones, their loudness and a `Manner`;
+lids, gaze, brows and head come from `living` and its seed. The numbers are fitted on tracked lips (data/teacher.json);
+docs/teacher.md tells how.
 """
+import zlib
+from dataclasses import dataclass
+
 import numpy as np
 
 from ..face.arkit import ARKIT_NAMES, INDEX
 from . import living
-from .phones import BILABIALS, COLUMNS, LABIODENTALS, VOWELS, targets
+from .phones import BILABIALS, COLUMNS, FITTED, LABIODENTALS, VOWELS, targets
 
 FRAME_RATE = 25.0
-# How far a target reaches before and after its phone, in seconds: a model that hears 80 ms ahead can follow
-# no motion that starts earlier.
-REACH = {"jaw": (0.08, 0.11), "shape": (0.12, 0.13), "part": (0.07, 0.09)}
-NEUTRAL = 0.12        # firmness of doing nothing, where no phone asks for anything
-CLOSING, RELEASE = 0.065, 0.07   # seconds a lip contact takes to form and to open
-BURST = {"p": 0.030, "b": 0.015, "m": 0.0}   # seconds from the lips' release to the phone's end
+REACH = FITTED["reach"]          # seconds that a target reaches before and after its phone, by group
+PLATEAU = FITTED["plateau"]      # share of a phone at either end that belongs to the skirts
+NEUTRAL = FITTED["neutral"]      # firmness of doing nothing, where no phone asks for anything
+CLOSING, RELEASE = FITTED["closing"], FITTED["release"]   # seconds a contact takes to form and to open
+HOLD = FITTED["hold"]            # seconds from a phone's start to its contact's, from the contact's end to the phone's
+BITE = FITTED["bite"]            # share of the jaw's opening that f and v take back
+REST = FITTED["rest"]            # seconds that the mouth waits in a pause, takes to close, and wakes before its end
+ROUNDING = 1.5                   # chosen, not fitted: a camera in front sees lips narrow, not come forward
 PRESS = {"p": 0.40, "b": 0.34, "m": 0.26}
 RATE = 16000
+
+
+@dataclass(frozen=True)
+class Manner:
+    """How somebody speaks: factors of 1 on the mouth's opening, the lips' shaping, and the speed of the lips' ways."""
+
+    amplitude: float = 1.0
+    rounding: float = 1.0
+    sharpness: float = 1.0
+
+
+def manner(speaker, clip=""):
+    """The Manner of a speaker by name, a little different in every clip; equal names, equal manners."""
+    who, now = (np.random.default_rng(zlib.crc32(text.encode())) for text in (str(speaker), f"{speaker} {clip}"))
+    own = who.normal(0.0, (0.12, 0.15, 0.10))
+    today = now.normal(0.0, (0.04, 0.04, 0.03))
+    return Manner(*np.exp(np.clip(own + today, -0.3, 0.3)))
 
 
 def times(frames):
@@ -32,23 +55,26 @@ def _smooth(x):
     return x * x * (3.0 - 2.0 * x)
 
 
-def _dominance(t, start, end, ahead, behind):
-    """Dominance functions of segments, after Cohen and Massaro (1993): 1 in the middle half, cosine skirts.
+def _dominance(t, start, end, ahead, behind, plateau):
+    """Dominance functions of segments, after Cohen and Massaro (1993): 1 in the middle, cosine skirts.
 
-    t: (T,); start, end: (N,); ahead, behind: seconds beyond the segment at which it is 0. Returns (T, N).
+    t: (T,); start, end: (N,); ahead, behind: seconds beyond the segment at which it is 0; plateau: share of the
+    segment that each skirt takes. Returns (T, N).
     """
-    quarter = 0.25 * (end - start)
-    before = (start + quarter - t[:, None]) / (ahead + quarter)
-    after = (t[:, None] - end + quarter) / (behind + quarter)
+    inner = plateau * (end - start)
+    before = (start + inner - t[:, None]) / (ahead + inner)
+    after = (t[:, None] - end + inner) / (behind + inner)
     return 0.5 + 0.5 * np.cos(np.pi * np.clip(np.maximum(before, after), 0.0, 1.0))
 
 
-def _contact(t, phones, names, hold, strength=None):
+def _contact(t, phones, names, hold, kind="lips", strength=None, sharpness=1.0):
     """How far a contact of the lips is made: (T,) in 0..1, 1 over each hold, at least one frame of it.
 
-    hold: phone, next phone -> (start, end) of the contact in seconds; strength: phone name -> height.
+    hold: phone, next phone -> (start, end) of the contact in seconds; kind: of CLOSING and RELEASE; strength: phone
+    name -> height; sharpness: factor on the speed.
     """
     out = np.zeros(len(t))
+    usual_closing, usual_release = CLOSING[kind] / sharpness, RELEASE[kind] / sharpness
     for i, phone in enumerate(phones):
         if phone.name not in names:
             continue
@@ -58,32 +84,38 @@ def _contact(t, phones, names, hold, strength=None):
         if missing > 0:  # no hold may fall between two frames
             start, end = start - missing / 2, end + missing / 2
         # a short vowel beside the contact keeps half of itself
-        closing = min(CLOSING, max(0.03, 0.5 * (before.end - before.start))) if before else CLOSING
-        release = min(RELEASE, max(0.03, 0.5 * (after.end - after.start))) if after else RELEASE
+        closing = min(usual_closing, max(0.03, 0.5 * (before.end - before.start))) if before else usual_closing
+        release = min(usual_release, max(0.03, 0.5 * (after.end - after.start))) if after else usual_release
         bump = np.minimum(_smooth((t - start) / closing + 1.0), _smooth((end - t) / release + 1.0))
         out = np.maximum(out, bump * (strength[phone.name] if strength else 1.0))
     return out
 
 
 def _closure_hold(phone, after):
-    burst = min(BURST[phone.name], 0.35 * (phone.end - phone.start))
+    before, burst = HOLD[phone.name]
+    burst = min(burst, 0.35 * (phone.end - phone.start) - 0.005)
     if after is not None and after.name in BILABIALS:
-        burst = 0.0
-    return phone.start - 0.005, phone.end - burst + 0.005
+        burst = -0.005
+    return phone.start + before, phone.end - burst
 
 
 def _friction_hold(phone, after):
+    before, left = HOLD[phone.name]
+    return phone.start + before, phone.end - left
+
+
+def _tongue_hold(phone, after):
     return phone.start + 0.01, phone.end - 0.01
 
 
 def _awake(t, phones):
-    """(T,): 1 in speech, 0 in pauses over 120 ms, from 170 ms after their start to 90 ms before their end."""
+    """(T,): 1 in speech, 0 in pauses over 120 ms, from REST["wait"] + REST["fall"] after their start on."""
     out = np.ones(len(t))
     for i, phone in enumerate(phones):
         if phone.name != "pau" or phone.end - phone.start < 0.12:
             continue
-        leaving = np.zeros(len(t)) if i == 0 else 1.0 - _smooth((t - phone.start - 0.03) / 0.14)
-        waking = np.zeros(len(t)) if i == len(phones) - 1 else _smooth((t - phone.end + 0.09) / 0.09)
+        leaving = np.zeros(len(t)) if i == 0 else 1.0 - _smooth((t - phone.start - REST["wait"]) / REST["fall"])
+        waking = np.zeros(len(t)) if i == len(phones) - 1 else _smooth((t - phone.end + REST["wake"]) / REST["wake"])
         inside = (t >= phone.start) & (t < phone.end)
         out[inside] = np.minimum(out, np.maximum(leaving, waking))[inside]
     if phones:
@@ -102,21 +134,21 @@ def effort(phones, pcm=None):
     if not vowels:
         return out
     spans = np.array([max(phones[i].end - phones[i].start, 0.01) for i in vowels])
-    out[vowels] += 0.28 * np.tanh(np.log(spans / 0.10))
+    out[vowels] += FITTED["effort"]["length"] * np.tanh(np.log(spans / 0.10))
     if pcm is not None:
         power = np.array([np.mean(np.square(pcm[int(phones[i].start * RATE): int(phones[i].end * RATE) + 1],
                                             dtype=np.float64)) if phones[i].start * RATE < len(pcm) else 0.0
                           for i in vowels])
         level = 10.0 * np.log10(power + 1e-9)
-        out[vowels] += 0.25 * np.tanh((level - np.median(level)) / 6.0)
+        out[vowels] += FITTED["effort"]["level"] * np.tanh((level - np.median(level)) / 6.0)
     return np.clip(out, 0.65, 1.45)
 
 
-def lips(phones, frames, pcm=None, amplitude=1.0):
+def lips(phones, frames, pcm=None, manner=Manner()):
     """The lower face of speech: phones with times, int T -> ARKit weights (T, 52) float32 in 0..1.
 
-    pcm: (n,) float32 at 16 kHz that the phones belong to, for `effort`; amplitude: style, 1 is usual.
-    Lips are closed (mouthClose == jawOpen, nothing parts them) over the hold of every p, b and m; 170 ms into
+    pcm: (n,) float32 at 16 kHz that the phones belong to, for `effort`.
+    Lips are closed (mouthClose == jawOpen, nothing parts them) over the hold of every p, b and m; REST's time into
     a pause the mouth rests.
     """
     t = times(frames)
@@ -130,30 +162,33 @@ def lips(phones, frames, pcm=None, amplitude=1.0):
     table = {column: np.array([row[0][column] for row in rows]) for column in COLUMNS}
     blend = {}
     for group, columns in (("jaw", ["jaw"]), ("shape", ["pucker", "funnel", "spread"]), ("part", ["part"])):
-        weight = _dominance(t, start, end, *REACH[group]) * table[f"{group}_firm"]       # (T, N)
-        weight /= weight.sum(1, keepdims=True) + NEUTRAL
+        weight = _dominance(t, start, end, *REACH[group], PLATEAU[group]) * table[f"{group}_firm"]   # (T, N)
+        weight /= weight.sum(1, keepdims=True) + NEUTRAL[group]
         for column in columns:
             blend[column] = weight @ (table[column] * (scale if group != "shape" else 1.0))
 
     awake = _awake(t, phones)
-    closed = _contact(t, phones, BILABIALS, _closure_hold)
-    bitten = _contact(t, phones, LABIODENTALS, _friction_hold)
-    pressed = _contact(t, phones, BILABIALS, _closure_hold, PRESS)
-    tongue = _contact(t, phones, {"th", "dh"}, _friction_hold, {"th": 0.16, "dh": 0.09})
-    parting = (1.0 - closed) * awake * amplitude
-    jaw = np.clip(amplitude * blend["jaw"], 0.0, 0.95) * awake
+    quick = {"sharpness": manner.sharpness}
+    closed = _contact(t, phones, BILABIALS, _closure_hold, **quick)
+    bitten = _contact(t, phones, LABIODENTALS, _friction_hold, "teeth", **quick)
+    pressed = _contact(t, phones, BILABIALS, _closure_hold, strength=PRESS, **quick)
+    tongue = _contact(t, phones, {"th", "dh"}, _tongue_hold, strength={"th": 0.16, "dh": 0.09})
+    parting = (1.0 - closed) * awake * manner.amplitude
+    jaw = np.clip(manner.amplitude * blend["jaw"], 0.0, 0.95) * awake
     part = blend["part"] * parting * (1.0 - bitten)
-    spread = blend["spread"] * awake * amplitude * (1.0 - 0.3 * closed)
+    spread = blend["spread"] * awake * manner.rounding * (1.0 - 0.3 * closed)
+    pucker = np.clip(blend["pucker"] * ROUNDING * manner.rounding, 0.0, 1.0) * awake
+    funnel = np.clip(blend["funnel"] * manner.rounding, 0.0, 1.0) * awake * (1.0 - closed)
 
     def put(value, *names):
         for name in names:
             out[:, INDEX[name]] += value
 
     put(jaw, "jawOpen")
-    put(jaw * (1.0 - (1.0 - closed) * (1.0 - 0.8 * bitten)), "mouthClose")
-    put(blend["pucker"] * awake * (1.0 - 0.3 * closed), "mouthPucker")
-    put(blend["funnel"] * awake * (1.0 - closed) * (1.0 - 0.5 * bitten), "mouthFunnel")
-    put(0.2 * blend["funnel"] * awake * (1.0 - closed), "jawForward")
+    put(jaw * (1.0 - (1.0 - closed) * (1.0 - BITE * bitten)), "mouthClose")
+    put(pucker * (1.0 - 0.3 * closed), "mouthPucker")
+    put(funnel * (1.0 - 0.5 * bitten), "mouthFunnel")
+    put(0.2 * funnel, "jawForward")
     put(0.48 * spread, "mouthSmileLeft", "mouthSmileRight")
     put(0.50 * spread, "mouthStretchLeft", "mouthStretchRight")
     put(0.10 * spread, "mouthDimpleLeft", "mouthDimpleRight", "cheekSquintLeft", "cheekSquintRight")
@@ -167,12 +202,21 @@ def lips(phones, frames, pcm=None, amplitude=1.0):
     return np.clip(out, 0.0, 1.0).astype(np.float32)
 
 
-def motion(phones, frames, pcm=None, seed=0, amplitude=1.0, liveliness=1.0):
+def motion(phones, frames, pcm=None, seed=0, manner=Manner(), liveliness=1.0):
     """Speech and life: phones, int T -> (weights (T, 52) float32 in 0..1, head (T, 3) float32 radians).
 
     seed: chooses lids, gaze, brows and head, never the lips; liveliness: scales brows and head.
     head: rotation vector from neutral; axes x out of the face, y to the person's left, z up.
     """
-    weights = lips(phones, frames, pcm, amplitude)
+    weights = lips(phones, frames, pcm, manner)
     upper, head = living.upper_face(phones, frames, seed, liveliness)
     return np.maximum(weights, upper), head
+
+
+def speaker_motion(clip, speaker):
+    """Weights and head of a Clip of speech: the speaker's manner, a life of the clip's own.
+
+    clip: with pcm, phones and name; speaker: name. Equal names and phones give equal motion.
+    """
+    return motion(clip.phones, len(clip.pcm) * int(FRAME_RATE) // RATE, clip.pcm, zlib.crc32(clip.name.encode()),
+                  manner(speaker, clip.name))

@@ -1,0 +1,27 @@
+"""The present teacher's motion for a corpus whose motion is rule-made: sound and phones stay as they are.
+
+`reanimate(folder)` takes a second per minute of speech; run it after `fit` has changed data/teacher.json.
+"""
+from pathlib import Path
+
+from ..errors import TalkerError, require
+from . import teacher
+from .corpora import load_corpus, read_index, save_clip
+
+RULE_MADE = ("synthetic", "speech", "espeak")
+
+
+def reanimate(folder):
+    """Write the weights and head of every clip again. folder: of a corpus. Returns the index (dict).
+
+    Raises TalkerError for a corpus whose motion was captured.
+    """
+    tqdm = require("tqdm", "the progress bar").tqdm
+    folder, index = Path(folder), read_index(folder)
+    if index.get("kind") not in RULE_MADE:
+        raise TalkerError(f"the motion of {folder} was captured; only rule-made motion can be made again")
+    speakers = {(entry["split"], entry["name"]): entry["speaker"] for entry in index["clips"]}
+    for clip in tqdm(load_corpus(folder), unit="clip", desc="animating"):
+        clip.weights, clip.head = teacher.speaker_motion(clip, speakers[clip.split, clip.name])
+        save_clip(folder, clip)
+    return index
