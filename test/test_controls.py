@@ -147,21 +147,19 @@ def test_closures_of_the_shipped_voice_survive_a_smile_and_a_gain(talker, speech
     assert after.max() > 1.2 * before.max()
 
 
-def test_guidance_of_one_voice_changes_no_other_and_costs_nothing_when_off(small, speech):
+def test_guidance_of_one_voice_changes_no_other_and_costs_nothing_when_off(small, speech, monkeypatch):
     alone = motion(run(small.open_stream(1), [speech]))
     guided, plain = small.open_stream(2, guidance=3.0), small.open_stream(1)
     frames = []
     for piece in np.split(speech, 20):
         frames += small.accept([guided, plain], [piece, piece])[1]
     np.testing.assert_allclose(motion(frames + plain.finish()), alone, atol=1e-4)
-    calls = []
-    step = small.network.predictor.step
-    small.network.predictor.step = lambda *given: calls.append(1) or step(*given)
-    try:
-        count = len(plain.talker.open_stream(1).accept(speech[:16000]))
-    finally:
-        del small.network.predictor.step
-    assert len(calls) == count
+    calls, fused = [], small.fused.predictor
+    monkeypatch.setattr(small.fused, "predictor", lambda *given: calls.append(1) or fused(*given))
+    count = len(small.open_stream(1).accept(speech[:16000]))
+    assert len(calls) == count > 10
+    small.open_stream(1, guidance=2.0).accept(speech[:16000])
+    assert len(calls) == 3 * count
 
 
 def test_guidance_goes_from_the_blind_face_through_the_heard_one(small, speech):

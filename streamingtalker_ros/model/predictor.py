@@ -31,14 +31,12 @@ def periodic_encoding(period, width):
 class PredictorState:
     """A ring of h frames per layer; row n mod h holds frame n."""
 
-    keys: torch.Tensor  # (B, layers, heads, h, d_head)
-    values: torch.Tensor  # (B, layers, heads, h, d_head)
+    past: torch.Tensor  # (B, layers, h, 2·width): keys, then values
     frame: torch.Tensor  # (B,) int64: index of the frame to come
     held: torch.Tensor  # (B,) int64: frames that the ring has taken; fewer than `frame` where it joined later
 
     def reset(self, rows=slice(None)):
-        self.keys[rows] = 0.0
-        self.values[rows] = 0.0
+        self.past[rows] = 0.0
         self.frame[rows] = 0
         self.held[rows] = 0
 
@@ -77,7 +75,11 @@ class ConditionPredictor(nn.Module):
         self.norm = nn.LayerNorm(config.width)
         self.register_buffer("slopes", alibi_slopes(config.heads), persistent=False)
         self.register_buffer("position", periodic_encoding(config.period, config.width), persistent=False)
-        self.register_buffer("slot", torch.arange(config.history), persistent=False)
+        slot = torch.arange(config.history)
+        ages = (slot[:, None] - slot) % config.history  # (h, h): age of each row of the ring as row n mod h sees it
+        bias = -self.slopes[:, None] * ages[:, None]  # (h, heads, h)
+        self.register_buffer("ages", ages, persistent=False)
+        self.register_buffer("ring_bias", bias, persistent=False)
 
     def embed(self, latents, known):
         """Latents (…, D) and whether each is known (…) -> (…, width); an unknown past is one learned vector."""
@@ -100,30 +102,33 @@ class ConditionPredictor(nn.Module):
         return self.norm(x)
 
     def state(self, batch):
-        layer = self.layers[0]
-        shape = (batch, len(self.layers), layer.heads, self.history, self.position.shape[1] // layer.heads)
-        zeros = self.slopes.new_zeros
-        return PredictorState(zeros(shape), zeros(shape), *(
+        zeros = self.slopes.new_zeros(batch, len(self.layers), self.history, 2 * self.position.shape[1])
+        return PredictorState(zeros, *(
             torch.zeros(batch, dtype=torch.int64, device=self.slopes.device) for _ in range(2)))
+
+    def ring(self, state, history=None):
+        """Where the frame to come goes and what it sees: its row (B, layers) in the ring of all voices and layers,
+        flattened, and the bias (B, heads, 1, h) of attention. history: as `step` takes it."""
+        batch, layers = len(state.frame), len(self.layers)
+        slot = state.frame % self.history  # (B,)
+        rows = torch.arange(batch * layers, device=slot.device).view(batch, layers) * self.history + slot[:, None]
+        reach = torch.clamp(state.held + 1, max=self.history if history is None else max(history, 1))
+        unseen = self.ages[slot] >= reach[:, None]  # (B, h)
+        return rows, self.ring_bias[slot].masked_fill(unseen[:, None], -math.inf)[:, :, None]
 
     def step(self, past, audio, style, state, history=None):
         """One frame: past (B, D) latent of the frame before, audio (B, audio_width), style (B,) -> (B, width).
 
         history: frames of the past that count, at most h; 0 hides even the frame before.
         """
-        frame, reach = state.frame, self.history if history is None else history
-        x = self.embed(past, (frame > 0) & (reach > 0)) + self.style(style) + self.position[frame % self.period]
-        x = x[:, None]  # (B, 1, width)
-        distance = (frame[:, None] - self.slot) % self.history  # (B, h): age of each row of the ring
-        seen = (distance <= state.held[:, None]) & (distance < max(reach, 1))
-        bias = torch.where(seen, -distance.to(x.dtype), -math.inf)
-        bias = self.slopes[:, None, None] * bias[:, None, None]  # (B, heads, 1, h)
-        now = (distance == 0)[:, None, :, None]  # (B, 1, h, 1): the row that this frame takes
+        frame, h = state.frame, self.history
+        x = self.embed(past, (frame > 0) & (history != 0)) + self.style(style) + self.position[frame % self.period]
+        x, (rows, bias) = x[:, None], self.ring(state, history)  # (B, 1, width)
         for i, layer in enumerate(self.layers):
             q, k, v = layer.project(x)
-            keys, values = state.keys[:, i], state.values[:, i]
-            keys.copy_(torch.where(now, k, keys))
-            values.copy_(torch.where(now, v, values))
+            new = torch.cat((k, v), 1).flatten(1)  # (B, 2·width)
+            state.past.view(-1, new.shape[1]).index_copy_(0, rows[:, i], new)
+            keys, values = state.past[:, i].view(-1, h, 2, layer.heads, k.shape[-1]).permute(2, 0, 3, 1, 4)
             attended = nn.functional.scaled_dot_product_attention(q, keys, values, attn_mask=bias)
             x = layer.finish(x, attended, audio[:, None])
         frame += 1

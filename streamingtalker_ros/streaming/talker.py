@@ -13,7 +13,7 @@ import torch
 
 from ..errors import TalkerError
 from ..model import checkpoint
-from ..model.head import HeadSampler
+from ..model.fused import FusedNetwork, FusedSampler
 from ..model.sampler import Schedule, frame_noise
 from .controls import Controls
 from .life import keep_alive
@@ -46,11 +46,15 @@ def quaternion(rotation):
 
 
 class Talker:
-    """Weights on a device, and the pool of its voices' states. Safe to use from several threads."""
+    """Weights on a device, and the pool of its voices' states. Safe to use from several threads.
+
+    network: a TalkerNetwork, which is the talker's from now on: its weights must not change any more.
+    """
 
     def __init__(self, network, device="auto"):
         self.device = choose_device(device)
         self.network = network.to(self.device).eval().requires_grad_(False)
+        self.fused = FusedNetwork(self.network)  # what runs: the same numbers in fewer operations
         self._samplers = {}
         self._pool = StatePool(self.network.state)
         self._blind = StatePool(self.network.predictor.state)  # of voices with guidance
@@ -106,7 +110,7 @@ class Talker:
         if steps not in self._samplers:
             config = self.network.config
             schedule = Schedule(config.beta_start, config.beta_end, config.train_steps)
-            self._samplers[steps] = HeadSampler(self.network.head, steps, schedule)
+            self._samplers[steps] = FusedSampler(self.network.head, steps, schedule)
         return self._samplers[steps]
 
     def open_stream(self, seed=0, style=None, steps=None, history=None, lively=True, **controls):
@@ -183,7 +187,7 @@ class Talker:
         first hops of a stream)."""
         config = self.network.config
         with self._pool.batch([stream.row for stream in streams]) as state:
-            features, voice = self.network.listen(torch.from_numpy(hops).to(self.device), state)
+            features, voice = self.fused.listen(torch.from_numpy(hops).to(self.device), state)
         frames = [None] * len(streams)
         groups = {}  # streams that share steps, history and whether there is guidance share a pass of the head
         for i, (stream, logit) in enumerate(zip(streams, voice.tolist())):
@@ -206,11 +210,11 @@ class Talker:
         given = features, torch.from_numpy(noise).to(self.device), style, self.sampler(steps)
         with self._pool.batch([stream.row for stream in streams]) as state:
             if streams[0].blind_row is None:
-                motion = self.network.speak(*given, state, history)
+                motion = self.fused.speak(*given, state, history)
             else:
                 guidance = torch.tensor([[stream.controls.guidance] for stream in streams], device=self.device)
                 with self._blind.batch([stream.blind_row for stream in streams]) as blind:
-                    motion = self.network.speak(*given, state, history, guidance, blind)
+                    motion = self.fused.speak(*given, state, history, guidance, blind)
         return motion.cpu().numpy()
 
     def _frame(self, stream, motion):

@@ -1,0 +1,67 @@
+"""The fast frame step equals the network's own, on every path: many voices, guidance, short history, many steps."""
+import pytest
+
+torch = pytest.importorskip("torch", reason="PyTorch is not installed")
+
+from streamingtalker_ros.model.config import TalkerConfig  # noqa: E402
+from streamingtalker_ros.model.fused import FusedNetwork, FusedSampler  # noqa: E402
+from streamingtalker_ros.model.head import HeadSampler  # noqa: E402
+from streamingtalker_ros.model.network import TalkerNetwork  # noqa: E402
+from streamingtalker_ros.model.sampler import Schedule  # noqa: E402
+from streamingtalker_ros.streaming.pool import tensors  # noqa: E402
+
+CONFIGS = {"narrow": TalkerConfig(audio_width=48, audio_blocks=3, codec_width=24, width=32, feedforward=40, history=7,
+                                  period=5, head_width=16, head_blocks=2, styles=("neutral", "lively")),
+           "one layer": TalkerConfig(audio_width=32, audio_blocks=1, codec_width=32, width=64, heads=2, layers=1,
+                                     history=12, head_width=32, head_blocks=1, lookahead_frames=1, mels=40)}
+
+
+@pytest.fixture(scope="module", params=[*CONFIGS, "shipped"])
+def network(request, talker):
+    if request.param == "shipped":
+        return talker.network
+    torch.manual_seed(0)
+    network = TalkerNetwork(CONFIGS[request.param]).eval().requires_grad_(False)
+    for parameter in network.parameters():  # biases, norms and the first latent are not left at their trivial values
+        parameter += 0.1 * torch.randn_like(parameter)
+    for name in ("motion_mean", "motion_scale", "latent_mean", "latent_scale"):
+        getattr(network.codec, name).add_(0.3 * torch.rand_like(getattr(network.codec, name)))
+    return network
+
+
+@pytest.mark.parametrize("batch, steps, history, guided", [
+    (1, 4, None, False), (3, 4, None, True), (2, 1, 0, False), (2, 9, 3, True), (5, 50, 1, False)])
+def test_fused_equals_eager(network, batch, steps, history, guided):
+    c = network.config
+    torch.manual_seed(1)
+    frames = c.history + 9  # once around the ring
+    audio = torch.randn(frames, batch, c.hop) * torch.logspace(-3, -0.5, frames)[:, None, None]
+    audio[4:6] = 0.0
+    noise, style = torch.randn(frames, batch, c.latent_dim), torch.arange(batch) % len(c.styles)
+    guidance = torch.rand(batch, 1) * 3 if guided else None
+    fused = FusedNetwork(network)
+    ways = [(network, HeadSampler(network.head, steps, Schedule())),
+            (fused, FusedSampler(network.head, steps, Schedule()))]
+    told = []
+    with torch.inference_mode():
+        for way, sampler in ways:
+            state, blind = network.state(batch), network.predictor.state(batch)
+            rows = []
+            for n in range(frames):
+                feature, voice = way.listen(audio[n], state)
+                motion = way.speak(feature, noise[n], style, sampler, state, history, guidance, blind)
+                rows.append(torch.cat((feature, voice[:, None], motion), 1))
+            told.append((torch.stack(rows), [part.clone() for part in tensors(state)]))
+    (eager, eager_state), (fast, fast_state) = told
+    assert (eager - fast).abs().max() <= 1e-4 * eager.abs().max()  # motion feeds on motion
+    assert (eager[:3] - fast[:3]).abs().max() <= 1e-5 * eager.abs().max()
+    for a, b in zip(eager_state, fast_state):
+        assert torch.allclose(a.float(), b.float(), atol=1e-4 * max(float(a.float().abs().max()), 1.0))
+
+
+def test_weights_keep_their_values_names_and_shapes(network):
+    before = {name: value.clone() for name, value in network.state_dict().items()}
+    FusedNetwork(network), FusedSampler(network.head, 4, Schedule())
+    after = network.state_dict()
+    assert list(before) == list(after)
+    assert all(torch.equal(before[name], after[name]) and before[name].shape == after[name].shape for name in before)
