@@ -17,6 +17,8 @@ from .statistics import Statistics
 
 __all__ = ["AudioPacket", "FaceFrame", "TalkerCore", "load_talker"]
 
+LOOK_EVERY = 0.01       # s between looks at a clock that does not run with real time
+
 
 def load_talker(settings):
     """The Talker that the settings ask for, warmed up. Raises TalkerError when the model or the device is not
@@ -42,16 +44,17 @@ def check(talker, settings):
 
 class TalkerCore:
     """talker: streaming.Talker; settings: Settings; publish: callable taking a FaceFrame; warn: callable
-    taking a sentence, called once for each kind of trouble, from any thread."""
+    taking a sentence, called once for each kind of trouble, from any thread; clock: seconds that never go back,
+    the time of packets' `arrival`. One that does not run with real time, such as a simulation's, is looked at
+    a hundred times a second."""
 
-    def __init__(self, talker, settings, publish, warn=None):
+    def __init__(self, talker, settings, publish, warn=None, clock=time.monotonic):
         check(talker, settings)
-        self.talker = talker
+        self.talker, self.clock = talker, clock
         self._warn = warn or logging.getLogger("streamingtalker_ros").warning
         self._statistics = Statistics()
         self._complained, self._complaints = set(), threading.Lock()
-        self._performance = Performance(talker, settings, self._statistics, publish, time.monotonic,
-                                        self._complain)
+        self._performance = Performance(talker, settings, self._statistics, publish, clock, self._complain)
         self._news = threading.Condition()
         self._came = False
         self._thread = None
@@ -111,6 +114,14 @@ class TalkerCore:
             time.sleep(0.01)
         return self._performance.at_rest
 
+    def finish(self, timeout):
+        """Wait until the audio that came is spoken and the mouth is closed. Returns whether both are, after at
+        most `timeout` seconds."""
+        deadline = time.monotonic() + timeout
+        while (self.state == "speaking" or not self._performance.at_rest) and time.monotonic() < deadline:
+            time.sleep(0.01)
+        return self.state != "speaking" and self._performance.at_rest
+
     def reset(self):
         """Start afresh: forget the audio, publish nothing until new audio comes; warnings are told anew."""
         with self._complaints:
@@ -150,6 +161,8 @@ class TalkerCore:
             wait = self._performance.step()
             if wait == 0:
                 continue
+            if wait is not None and self.clock is not time.monotonic:
+                wait = min(wait, LOOK_EVERY)
             with self._news:
                 if not self._came:
                     self._news.wait(wait)

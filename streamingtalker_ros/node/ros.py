@@ -6,22 +6,20 @@ What is said when is the core's business; here are only transitions, parameters,
 `main` is the executable.
 """
 import gc
-import os
-import signal
 import sys
+import time
 
-import rclpy
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
-from rclpy.executors import SingleThreadedExecutor
+from rclpy.clock import Clock, ClockType
 from rclpy.lifecycle import LifecycleNode, TransitionCallbackReturn
-from rclpy.signals import SignalHandlerOptions
 from std_srvs.srv import Trigger
 
 from ..errors import TalkerError
-from . import faces, ros_audio, ros_parameters
+from . import faces, ros_audio, ros_parameters, ros_run, ros_time
 from .diagnosis import diagnose
 from .settings import NODE_NAME
 
+LONGEST_REST = 3.0      # s of queued audio that are still spoken when a simulated voice ends
 SUCCESS, FAILURE = TransitionCallbackReturn.SUCCESS, TransitionCallbackReturn.FAILURE
 
 
@@ -38,9 +36,10 @@ class TalkerNode(LifecycleNode):
         self._active = False
         self._problem = ""      # why the last configure failed
         self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", 10)
-        self.create_timer(1.0, self._diagnose)
+        steady = Clock(clock_type=ClockType.STEADY_TIME)    # runs where a simulation stands still
+        self.create_timer(1.0, self._diagnose, clock=steady)
         if self._settings.autostart:
-            self._starter = self.create_timer(0.0, self._start)
+            self._starter = self.create_timer(0.0, self._start, clock=steady)
 
     # -- transitions ---------------------------------------------------------------------------------------
 
@@ -64,6 +63,8 @@ class TalkerNode(LifecycleNode):
         """Open the gates: publishers first, so that no frame is lost, then the audio."""
         result = super().on_activate(state)
         self._output.send_model()
+        if self._core.clock is not time.monotonic:
+            self._core.clock.run(real=False)
         self._core.start()
         self._audio.open()
         self._active = True
@@ -110,7 +111,8 @@ class TalkerNode(LifecycleNode):
         from . import core, ros_output  # late: they bring in torch and the generated messages
         talker = core.load_talker(settings)
         self._output = ros_output.FaceOutput(self, settings, talker.frame_rate)
-        self._core = core.TalkerCore(talker, settings, self._output.send, warn=self.get_logger().warning)
+        self._core = core.TalkerCore(talker, settings, self._output.send, warn=self.get_logger().warning,
+                                     clock=ros_time.clock_of(self))
         self._audio = ros_audio.AudioInput(self, lineage, settings, self._core)
         self._services_open = [self.create_service(Trigger, f"~/{name}", serve) for name, serve in
                                (("reset", self._reset), ("interrupt", self._interrupt))]
@@ -122,6 +124,10 @@ class TalkerNode(LifecycleNode):
             return
         self._active = False
         self._audio.close()
+        if self._core.clock is not time.monotonic:
+            # a bag that has ended, or a simulation that stands still: its last frames are owed all the same
+            self._core.clock.run(real=True)
+            self._core.finish(1.0 + min(self._core.queued, LONGEST_REST))
         if self._core.state != "waiting":
             self._core.settle()
         self._core.stop()
@@ -171,27 +177,4 @@ class TalkerNode(LifecycleNode):
 
 def main(args=None):
     """Run the node until SIGINT or SIGTERM; at its end the face is brought to rest. Returns the exit code."""
-    # one frame is too little work to share: on a busy machine a second thread costs more than it gives
-    os.environ.setdefault("OMP_NUM_THREADS", "1")
-    # rclpy's own handlers would close the context before the mouth is closed
-    rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
-    ended = []
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: ended.append(True))
-    try:
-        node = TalkerNode()
-    except TalkerError as error:
-        print(f"talker: error: {error}", file=sys.stderr)
-        rclpy.try_shutdown()
-        return 2
-    executor = SingleThreadedExecutor()
-    executor.add_node(node)
-    try:
-        while rclpy.ok() and not ended:
-            executor.spin_once(timeout_sec=0.1)
-    finally:
-        node.close()
-        executor.shutdown()
-        node.destroy_node()
-        rclpy.try_shutdown()
-    return 0
+    return ros_run.run("talker", TalkerNode, args, lambda node, spin: node.close())

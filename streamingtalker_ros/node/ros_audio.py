@@ -6,8 +6,16 @@ publishers send and hands `AudioPacket`s to the core. Callbacks only enqueue.
 """
 import importlib
 
+from rclpy.clock import Clock, ClockType
+
+try:
+    from rclpy.event_handler import SubscriptionEventCallbacks
+except ImportError:     # ROS 2 Humble
+    from rclpy.qos_event import SubscriptionEventCallbacks
+
 from ..errors import TalkerError
 from . import lineages, ros_qos
+from .hearing import Hearing
 
 FOLLOW_EVERY = 0.25      # s between looks at who publishes
 
@@ -39,51 +47,66 @@ def installed_lineage():
 
 
 class AudioInput:
-    """node: an rclpy node; lineage: as `installed_lineage` says; settings: Settings; core: TalkerCore."""
+    """node: an rclpy node; lineage: as `installed_lineage` says; settings: Settings; core: TalkerCore.
+
+    A publisher that is reliable is heard reliably, one that is best effort is heard at all: the subscription is
+    reliable until a best-effort publisher comes.
+    """
 
     def __init__(self, node, lineage, settings, core):
         self._node, self._lineage, self._settings, self._core = node, lineage, settings, core
-        self._format = None              # what audio_info told
+        self._hearing = Hearing(core.refuse)
+        self._steady = Clock(clock_type=ClockType.STEADY_TIME)   # runs where a simulation stands still
         self._name = self._audio = self._timer = None
         self._infos = []
         self._strange = set()            # types that were found and are not heard
 
     def open(self):
         """Subscribe."""
-        self._hear(_FIRST[self._lineage])
+        self._look = self._node.create_guard_condition(self._follow)
+        self._hear(_FIRST[self._lineage], reliable=True)
         if self._lineage == "ros-drivers":
             # what is latched is sent to those alone who ask for it, and they hear nothing that is not
             # latched, such as audio_capture's: the info is subscribed to both ways
             self._infos = [self._node.create_subscription(
-                message_class(lineages.INFO_TYPE), self._settings.audio_info_topic, self._on_info, qos)
-                for qos in (ros_qos.HEARD_AUDIO, ros_qos.LATCHED)]
-        self._timer = self._node.create_timer(FOLLOW_EVERY, self._follow)
+                message_class(lineages.INFO_TYPE), self._settings.audio_info_topic, self._hearing.tell, qos)
+                for qos in (ros_qos.HEARD_INFO, ros_qos.LATCHED)]
+        self._timer = self._node.create_timer(FOLLOW_EVERY, self._follow, clock=self._steady)
 
     def close(self):
         """Hear nothing any more."""
         self._node.destroy_timer(self._timer)
+        self._node.destroy_guard_condition(self._look)
         for subscription in (self._audio, *self._infos):
             self._node.destroy_subscription(subscription)
         self._audio, self._infos, self._timer = None, [], None
 
-    def _hear(self, name):
+    def _hear(self, name, reliable):
         if self._audio is not None:
             self._node.destroy_subscription(self._audio)
-        self._name = name
+        self._name, self._reliable = name, reliable
+        # the middleware tells at once of a publisher that offers less; a subscription is not destroyed by its own
+        # event's callback, but soon after it
+        told = SubscriptionEventCallbacks(incompatible_qos=lambda event: self._look.trigger())
         self._audio = self._node.create_subscription(
             message_class(name), self._settings.audio_topic, lambda message: self._on_audio(message, name),
-            ros_qos.HEARD_AUDIO)
+            ros_qos.HEARD_RELIABLY if reliable else ros_qos.HEARD_AUDIO, event_callbacks=told)
 
     def _follow(self):
-        """Turn to the type that is published, if it is not the one subscribed to."""
+        """Turn to the type and the reliability that are published, if they are not those subscribed to."""
         topic = self._audio.topic_name
-        names = {publisher.topic_type for publisher in self._node.get_publishers_info_by_topic(topic)}
-        if not names or self._name in names or names == self._strange:
+        publishers = self._node.get_publishers_info_by_topic(topic)
+        names = {publisher.topic_type for publisher in publishers}
+        if not names or names == self._strange:
             return
-        for name in sorted(names):
-            if lineages.AUDIO_TYPES.get(name) == self._lineage:
-                self._hear(name)
-                return
+        heard = [name for name in sorted(names) if lineages.AUDIO_TYPES.get(name) == self._lineage]
+        if heard:
+            name = self._name if self._name in heard else heard[0]
+            reliable = all(publisher.qos_profile.reliability == ros_qos.RELIABLE
+                           for publisher in publishers if publisher.topic_type == name)
+            if name != self._name or self._reliable and not reliable:
+                self._hear(name, reliable)
+            return
         self._strange = names
         known = [name for name, lineage in lineages.AUDIO_TYPES.items() if lineage == self._lineage]
         self._core.refuse("type", f"{topic} carries {', '.join(sorted(names))}, which is not heard with the "
@@ -91,14 +114,7 @@ class AudioInput:
                                   f"{' or '.join(known)}, or source the other lineage")
 
     def _on_audio(self, message, name):
-        try:
-            now = self._node.get_clock().now().nanoseconds
-            self._core.push(lineages.packet(message, name, self._format, now))
-        except TalkerError as error:
-            self._core.refuse("message", str(error))
-
-    def _on_info(self, message):
-        try:
-            self._format = lineages.info_format(message)
-        except TalkerError as error:
-            self._core.refuse("info", str(error))
+        now = self._node.get_clock().now().nanoseconds
+        packet = self._hearing.hear(message, name, now, self._core.clock())
+        if packet is not None:
+            self._core.push(packet)

@@ -13,16 +13,30 @@ from .settings import PARAMETERS, from_values, type_name
 def descriptor(parameter):
     """A field of `Settings` -> its ParameterDescriptor."""
     meta = parameter.metadata
-    described = ParameterDescriptor(name=parameter.name, description=meta["text"], read_only=not meta["live"])
-    if meta["choices"]:
-        described.additional_constraints = "one of " + ", ".join(meta["choices"])
-    if meta["range"]:
-        low, high = meta["range"]
-        if parameter.type is int:
-            described.integer_range = [IntegerRange(from_value=low, to_value=high, step=1)]
-        else:
-            described.floating_point_range = [FloatingPointRange(from_value=low, to_value=high, step=0.0)]
+    return _descriptor(parameter.name, meta["text"], meta["range"], meta["choices"], meta["live"])
+
+
+def _descriptor(name, text, range, choices=None, live=False):
+    described = ParameterDescriptor(name=name, description=text, read_only=not live)
+    if choices:
+        described.additional_constraints = "one of " + ", ".join(choices)
+    if range and isinstance(range[0], int):
+        described.integer_range = [IntegerRange(from_value=range[0], to_value=range[1], step=1)]
+    elif range:
+        described.floating_point_range = [FloatingPointRange(from_value=range[0], to_value=range[1], step=0.0)]
     return described
+
+
+def value_of(node, name, default, text, range=None):
+    """Declare one read-only parameter of a node without `Settings`, and give its value.
+
+    Raises TalkerError for an override of the wrong type or out of its range.
+    """
+    try:
+        return node.declare_parameter(name, default, _descriptor(name, text, range)).value
+    except Exception as refused:  # rclpy's own kinds differ between ROS distributions
+        raise TalkerError(f"parameter {name} was refused ({refused}): give a {type(default).__name__}, such as "
+                          f"{default!r}") from None
 
 
 def declare(node):

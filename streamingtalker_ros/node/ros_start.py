@@ -7,14 +7,15 @@ import sys
 
 from ..errors import TalkerError, require
 
-_HOMES = {"talker": ".ros", "play": ".ros_play"}
-_NEEDED = ("numpy", "yaml", "soxr", "soundfile", "safetensors")
+_HOMES = {"talker": ".ros", "play": ".ros_play", "face_markers": ".ros_markers", "head_driver": ".ros_heads"}
+_NEEDED = {"talker": ("numpy", "yaml", "soxr", "soundfile", "safetensors"),
+           "play": ("numpy", "soxr", "soundfile"), "face_markers": ("numpy",), "head_driver": ("numpy", "yaml")}
 
 
 def start(name):
-    """name: "talker" or "play". Returns the exit code, 2 when something is missing."""
+    """name: a key of `_HOMES`. Returns the exit code, 2 when something is missing."""
     try:
-        for module in _NEEDED:
+        for module in _NEEDED[name]:
             require(module, name)
         main = importlib.import_module(_HOMES[name], __package__).main
     except TalkerError as error:

@@ -1,0 +1,73 @@
+"""The head_driver node on rclpy: hears `face_motion`, publishes the commands of a robot head's joints.
+
+What is commanded is `heads`', from a YAML file. `main` is the executable; ended by a signal, it brings the head to
+rest first.
+"""
+import time
+
+from rclpy.node import Node
+
+from streamingtalker_ros.msg import FaceMotion
+
+from ..errors import TalkerError
+from . import ros_parameters, ros_qos, ros_run
+from .heads import HeadDriver, load_head, outputs
+from .ros_audio import message_class
+
+LONGEST_REST = 3.0      # s to come to rest in, at the end
+
+
+class HeadNode(Node):
+    """Raises TalkerError when the YAML says what cannot be, or a message type that it asks for is not there."""
+
+    def __init__(self, **kwargs):
+        super().__init__("head_driver", **kwargs)
+        source = ros_parameters.value_of(
+            self, "head", "jaw", "YAML file of the head's joints (docs/heads.md), or one of the package: jaw, "
+            "animatronic, pan_tilt, arkit, facs. Read-only.")
+        self.driver = HeadDriver(load_head(source), self.get_logger().warning)
+        head = self.driver.head
+        self._outputs = [self._open(output) for output in head.outputs]
+        if head.feedback:
+            self.create_subscription(
+                message_class("sensor_msgs/msg/JointState"), head.feedback,
+                lambda message: self.driver.place(message.name, message.position), ros_qos.LATEST)
+        self.create_subscription(FaceMotion, "face_motion", self._on_motion, ros_qos.HEARD_MOTION)
+        self.create_timer(1.0 / head.rate, self._step)
+        topics = ", ".join(publisher.topic_name for _, _, publisher in self._outputs)
+        self.get_logger().info(f"head {head.name}: {len(head.joints)} joints, {head.rate:g} commands per second on "
+                               f"{topics}")
+
+    def _open(self, output):
+        name = outputs.type_name(output)
+        try:
+            made = message_class(name)
+        except (ModuleNotFoundError, AttributeError):
+            package = name.partition("/")[0]
+            raise TalkerError(f"the output {output.topic} needs {package}, which is not sourced: `sudo apt install "
+                              f"ros-$ROS_DISTRO-{package.replace('_', '-')}`, or build it and source it") from None
+        return output, made, self.create_publisher(made, output.topic, ros_qos.COMMANDS)
+
+    def _on_motion(self, motion):
+        self.driver.hear(motion, self.get_clock().now().nanoseconds)
+
+    def _step(self):
+        now = self.get_clock().now().nanoseconds
+        command = self.driver.step(now)
+        if command is None:
+            return
+        for output, made, publisher in self._outputs:
+            publisher.publish(outputs.fill(output, made(), command, self.driver.head, now, message_class))
+
+
+def rest(node, spin):
+    """Bring the head to rest before the process ends; the joints stay where the last command put them."""
+    node.driver.release()
+    deadline = time.monotonic() + LONGEST_REST
+    while not node.driver.at_rest and time.monotonic() < deadline:
+        spin(0.02)
+
+
+def main(args=None):
+    """Run the node until SIGINT or SIGTERM. Returns the exit code."""
+    return ros_run.run("head_driver", HeadNode, args, rest)

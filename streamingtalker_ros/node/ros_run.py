@@ -1,0 +1,46 @@
+"""Runs one rclpy node as a process: until SIGINT or SIGTERM, with time to come to rest before it leaves."""
+import os
+import signal
+import sys
+
+import rclpy
+from rclpy.executors import SingleThreadedExecutor
+from rclpy.signals import SignalHandlerOptions
+
+from ..errors import TalkerError
+
+
+def run(name, make, args=None, close=lambda node, spin: None):
+    """make: gives the node; close: called with it and with `spin(seconds)`, which lets its callbacks run, when a
+    signal has come.
+
+    name: the executable's, for the sentence when `make` raises TalkerError. Returns the exit code: 0, or 2 then.
+    """
+    # one frame is too little work to share: on a busy machine a second thread costs more than it gives
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    # rclpy's own handlers would close the context before the face is at rest
+    rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
+    ended = []
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: ended.append(True))
+    try:
+        node = make()
+    except TalkerError as error:
+        print(f"{name}: error: {error}", file=sys.stderr)
+        rclpy.try_shutdown()
+        return 2
+    executor = SingleThreadedExecutor()
+    executor.add_node(node)
+
+    def spin(seconds):
+        executor.spin_once(timeout_sec=seconds)
+
+    try:
+        while rclpy.ok() and not ended:
+            spin(0.1)
+    finally:
+        close(node, spin)
+        executor.shutdown()
+        node.destroy_node()
+        rclpy.try_shutdown()
+    return 0
