@@ -42,7 +42,7 @@ def test_the_mouth_opens_in_the_picture():
 def test_the_nearest_triangle_wins():
     near = [[2, 2, 0.5], [2, 30, 0.5], [30, 2, 0.5]]
     far = [[0, 0, 0.25], [0, 64, 0.25], [64, 0, 0.25]]
-    pixel, face, corner = software._nearest(np.array([far, near], float), 32, 32)
+    pixel, face, corner = software.nearest(np.array([far, near], float), 32, 32)
     drawn = np.full(32 * 32, -1)
     drawn[pixel] = face
     drawn = drawn.reshape(32, 32)

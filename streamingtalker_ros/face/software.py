@@ -82,7 +82,7 @@ class SoftwareRenderer:
         x, y, depth = ((points - self._eye) @ self._axes.T).T
         scale = self._focal / depth
         screen = np.stack([width / 2 + scale * x, height / 2 - scale * y, 1 / depth], axis=1)
-        pixel, face, corner = _nearest(screen[self._faces], width, height)
+        pixel, face, corner = nearest(screen[self._faces], width, height)
         corner = corner / depth[self._faces[face]]  # from the screen's barycentric weights to the surface's
         corner = (corner / corner.sum(axis=1, keepdims=True)).astype(np.float32)
         image = np.repeat(self._backdrop[:, None], width, axis=1).reshape(-1, 3)
@@ -124,7 +124,7 @@ def _gloss(rig, faces):
     return gloss[faces[:, 0]]
 
 
-def _nearest(triangles, width, height):
+def nearest(triangles, width, height):
     """The z-buffer. triangles: (T, 3, 3) corners as x, y in pixels and 1 / depth.
 
     Returns, for the P covered pixels: flat index (P,), triangle in front (P,), its barycentric weights (P,

@@ -1,12 +1,13 @@
 """A look at the markers without RViz: their bytes are read back as messages, their triangles drawn off-screen.
 
-RViz draws a coloured TRIANGLE_LIST without light of its own; so does this, by a z-buffer that only fills
-triangles. Takes a rig and weights, gives a PIL image.
+RViz draws a coloured TRIANGLE_LIST without light of its own; so does this, through the z-buffer of
+`face/software`. Takes a rig and weights, gives a PIL image.
 """
 import numpy as np
 
 from ..errors import require
 from ..face.rig import rotation_matrix
+from ..face.software import nearest
 from . import messages
 from .marker_block import MARKER
 from .markers import MarkerBuilder
@@ -43,25 +44,11 @@ def _fill(points, colors, size, rest, over=2):
     low, high = rest.min(axis=0), rest.max(axis=0)
     scale = 0.94 * min(width / (high - low)[1], height / (high - low)[2])
     middle = (low + high) / 2
+    # the nearer a corner, the higher its third number
     screen = np.stack([width / 2 + scale * (points[..., 1] - middle[1]),
-                       height / 2 - scale * (points[..., 2] - middle[2]), points[..., 0]], axis=-1)
-    out = np.tile(np.float32(_PAPER), (height, width, 1))
-    nearest = np.full((height, width), -np.inf, np.float32)
-    for (a, b, c), shade in zip(screen, colors):
-        corner = np.stack([a, b, c])
-        first = np.floor(corner[:, :2].min(axis=0)).astype(int).clip(0)
-        last = np.ceil(corner[:, :2].max(axis=0)).astype(int).clip(0, [width - 1, height - 1]) + 1
-        area = (b[0] - a[0]) * (c[1] - a[1]) - (b[1] - a[1]) * (c[0] - a[0])
-        if abs(area) < 1e-6 or (last <= first).any():
-            continue
-        x, y = np.meshgrid(np.arange(first[0], last[0]) + 0.5, np.arange(first[1], last[1]) + 0.5)
-        second = ((c[0] - a[0]) * (a[1] - y) - (c[1] - a[1]) * (a[0] - x)) / -area
-        third = ((b[0] - a[0]) * (y - a[1]) - (b[1] - a[1]) * (x - a[0])) / area
-        share = np.stack([1 - second - third, second, third], axis=-1)
-        depth = share @ corner[:, 2]
-        window = np.s_[first[1]:last[1], first[0]:last[0]]
-        seen = (share >= -1e-6).all(axis=-1) & (depth > nearest[window])
-        nearest[window][seen] = depth[seen]
-        out[window][seen] = (share @ shade)[seen]
+                       height / 2 - scale * (points[..., 2] - middle[2]), 10 + points[..., 0]], axis=-1)
+    pixel, triangle, corner = nearest(screen, width, height)
+    out = np.tile(np.float32(_PAPER), (height * width, 1))
+    out[pixel] = np.einsum("nk,nkc->nc", corner, colors[triangle])
     out = out.reshape(size[1], over, size[0], over, 3).mean(axis=(1, 3))
     return (out * 255).round().astype(np.uint8)
