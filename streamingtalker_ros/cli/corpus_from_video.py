@@ -42,7 +42,7 @@ def run(args):
     minutes = ", ".join(f"{value:.1f} min {split}" for split, value in index["minutes_by_split"].items())
     source = next(iter(index["sources"].values()))
     print(f"{args.out}: {len(index['clips'])} clips of {source['videos']} videos, {minutes}; {source['rejected']} "
-          "rejected" + ("" if args.no_pictures else f"; look at {args.out / 'pictures'}"))
+          f"rejected; lips follow the loudness by {1000 * index['lag']:+.0f} ms" + ("" if args.no_pictures else f"; look at {args.out / 'pictures'}"))
     return 0
 
 

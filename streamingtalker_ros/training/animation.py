@@ -16,19 +16,19 @@ from ..errors import TalkerError, require
 from ..face.arkit import ARKIT_NAMES, INDEX
 from . import facegood, living
 from .corpora import HOP, RATE, Clip, save_clip
+from .sync import lag
 from .video import clips as cutting
 from .video.corpus import minutes
-from .video.matching import MOUTH, Basis, eye_distance
+from .video.matching import MOUTH, eye_distance
 from .video.neutral import loudness
 from .video.solving import exact, opening
-from .video.words import phones_of, within
+from .video.words import phones_of, spoken, within
 
 FRAME_RATE = 25.0
 UNEQUAL = 0.15     # share by which sound and motion may differ in length; the longer one's end is dropped
 CONTACT = 0.008    # lips nearer than that touch: half a millimetre, in parts of the inter-ocular distance
 DEEPEST = 0.03     # most that a mouth at rest may gape and still be taken for shut: 2 mm
 ROLLED = 0.15      # both lips rolled in, or pressed, by that much are shut whatever the jaw does
-LAG = 0.3          # s within which sound and opening are compared
 
 
 @dataclass
@@ -119,28 +119,10 @@ def shut(weights, rig, quiet):
                         np.minimum(column["mouthPressLeft"], column["mouthPressRight"])) / ROLLED
     wanted = opening(gap, touch)
     wanted = np.minimum(wanted, wanted * (1.0 - np.clip(rolled, 0.0, 1.0)))
-    basis = Basis(rig, None, None, eyes, float(rig.lip_width(np.zeros(len(ARKIT_NAMES)))))
     columns = [INDEX[name] for name in MOUTH]
     out = weights.copy()
-    out[:, columns] = exact(weights[:, columns], basis, wanted * eyes, rig.lip_width(weights))
+    out[:, columns] = exact(weights[:, columns], rig, wanted * eyes, rig.lip_width(weights))
     return out
-
-
-def lag(curve, pcm):
-    """(s by which a curve (T,) at 25 frames/s follows the loudness of the sound, their correlation there).
-
-    Negative: the curve is ahead. Found between frames by a parabola through the best three lags.
-    """
-    times = (np.arange(len(curve)) + 0.5) / FRAME_RATE
-    level = np.maximum(loudness(pcm, times, 0.02), -60.0)
-    reach = int(LAG * FRAME_RATE)
-    shifts = np.arange(-reach, reach + 1)
-    found = np.array([np.corrcoef(curve[max(0, k):len(curve) + min(0, k)],
-                                  level[max(0, -k):len(level) + min(0, -k)])[0, 1] for k in shifts])
-    best = int(np.clip(np.nanargmax(found), 1, len(found) - 2))
-    before, peak, after = found[best - 1:best + 2]
-    bend = before - 2 * peak + after
-    return float((shifts[best] + (0.5 * (before - after) / bend if bend else 0.0)) / FRAME_RATE), float(peak)
 
 
 def make_from_animation(pairs, folder, speaker, hold_out="last", offset=0.0, align=None, licence="", say=print):
@@ -207,7 +189,6 @@ def _whole(sound, motion, rig, offset):
     moves |= {"head"} if np.ptp(head, axis=0).max() > 0.01 else set()
     clip = Clip(pcm.astype(np.float32), weights, head, [])
     if "eyes and brows" not in moves:  # a face whose eyes were not captured would teach dead eyes
-        from .video.words import spoken
         seed = zlib.crc32(sound.stem.encode())
         upper, turned = living.upper_face(spoken(clip.pcm), frames, seed)
         clip.weights = np.where(living.COLUMNS, upper, weights)

@@ -4,6 +4,7 @@ Files in the corpus's folder beside the clips: `landmarks/` (tracks and sounds, 
 PNG a clip), `parts/` (what is done), `rejected.json` (name: reason). What changed since the last call is done again.
 """
 import json
+import os
 from concurrent.futures import ProcessPoolExecutor
 from functools import lru_cache
 from pathlib import Path
@@ -13,7 +14,8 @@ import numpy as np
 
 from ... import __version__
 from ...errors import TalkerError, require
-from ..corpora import RATE, SPLITS, Clip, read_index, save_clip
+from ..corpora import RATE, SPLITS, Clip, save_clip
+from ..sync import lag
 from . import clips as cutting
 from . import tracking
 from .landmarks import load
@@ -43,6 +45,8 @@ def make_from_video(videos, folder, speaker, landmarks=None, stage="all", every=
     align: folder of NAME.align or NAME.txt; say: called with one sentence per rejected video. Returns the index, or
     None after stage "track". Raises TalkerError where nothing is left.
     """
+    if landmarks and stage == "all" and not tracking.available():
+        stage = "solve"  # the tracks come from elsewhere
     videos = sorted({path.stem: path for path in map(Path, videos)}.values(), key=lambda path: path.stem)
     folder = Path(folder)
     landmarks = Path(landmarks) if landmarks else folder / "landmarks"
@@ -74,6 +78,7 @@ def make_from_video(videos, folder, speaker, landmarks=None, stage="all", every=
     index = {"kind": "video", "version": __version__, "rate": RATE, "frame_rate": cutting.FRAME_RATE,
              "minutes_by_split": minutes(entries), "motion": "tracked lips, solved by least squares on the default rig",
              "sources": {speaker: {"videos": len(usable), "rejected": len(rejected), "licence": licence}},
+             "lag": float(np.median([entry["lag"] for entry in entries])),
              "neutral": {"gap": neutral.gap, "width": neutral.width, "touch": neutral.touch}, "clips": entries}
     (folder / "index.json").write_text(json.dumps(index, indent=1))
     return index
@@ -94,7 +99,7 @@ def track_all(videos, landmarks, jobs, say):
     rejected = {}
     if not todo:
         return rejected
-    with ProcessPoolExecutor(min(jobs, len(todo))) as pool:
+    with ProcessPoolExecutor(min(jobs, len(todo)), initializer=_hush) as pool:
         bar = require("tqdm", "the progress bar").tqdm(total=len(todo), desc="tracking", unit="video")
         for path, reason in pool.map(_track_one, [(path, landmarks) for path in todo]):
             bar.update()
@@ -104,6 +109,11 @@ def track_all(videos, landmarks, jobs, say):
                 say(f"rejected {path.name}: {reason}")
         bar.close()
     return rejected
+
+
+def _hush():
+    """Send what mediapipe's libraries print nowhere; reasons come back as values."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
 
 
 def _track_one(job):
@@ -175,7 +185,8 @@ def _solve_one(job):
                     name if len(spans) == 1 else f"{name}_{k:02d}", speaker,
                     lip_gap(part.points).astype(np.float32), lip_width(part.points).astype(np.float32))
         entries.append(save_clip(folder, clip, speaker=speaker, text=text, phones=how,
-                                 start=span[0] / cutting.FRAME_RATE))
+                                 start=span[0] / cutting.FRAME_RATE,
+                                 lag=round(lag(np.maximum(clip.lip_opening, 0.0), clip.pcm)[0], 4)))
         if pictures:
             from .picture import draw
             path = folder / "pictures" / f"{clip.name}.png"

@@ -23,7 +23,7 @@ EASE = {"jawOpen": 1.0, "mouthClose": 0.5, "mouthLowerDown": 0.5, "mouthUpperUp"
 # what a shape costs: those that a camera cannot tell from others must earn their place; a funnel with drawn corners
 # would fit open vowels as well as the lips drawn off the teeth that they are
 COST = {"jawOpen": 0.005, "jawForward": 0.3, "jaw": 0.1, "mouthClose": 0.05, "mouthFunnel": 0.3, "mouthUpperUp": 0.01,
-        "mouthLowerDown": 0.03, "mouthPucker": 0.03, "mouthSmile": 0.1, "mouthStretch": 0.05, "mouthFrown": 0.08,
+        "mouthLowerDown": 0.03, "mouthPucker": 0.03, "mouthSmile": 0.03, "mouthStretch": 0.05, "mouthFrown": 0.08,
         "mouthDimple": 0.15, "mouthPress": 0.08, "mouthRoll": 0.04, "mouthShrug": 0.15, "mouth": 0.1}
 
 
@@ -40,7 +40,7 @@ def solve(face, neutral, basis):
     """face: a Face of the speaker whose Neutral it is -> weights (F, 52) float32 on the basis's rig."""
     gap = basis.eyes * opening(lip_gap(face.points), neutral.touch)
     width = basis.width * lip_width(face.points) / neutral.width
-    mouth = exact(_fit(face, neutral, basis, gap, width), basis, gap, width)
+    mouth = exact(_fit(face, neutral, basis, gap, width), basis.rig, gap, width)
     weights = upper_face(face, neutral)
     weights[:, [INDEX[name] for name in MOUTH]] = mouth
     return weights.astype(np.float32)
@@ -51,7 +51,7 @@ def _fit(face, neutral, basis, gap, width):
     moved = (face.points - neutral.points)[:, basis.mesh].astype(np.float64)
     moved[..., 1] *= basis.width / basis.eyes / neutral.width  # a narrow mouth needs less of the same shape
     rows = (basis.shapes * TRUST).reshape(len(MOUTH), -1).T
-    gap_row, width_row = lip_rows(basis)
+    gap_row, width_row = lip_rows(basis.rig)
     rows = np.concatenate([rows, GAP * gap_row[None] / basis.eyes, WIDTH * width_row[None] / basis.eyes])
     seen = np.concatenate([(moved * TRUST).reshape(len(moved), -1), GAP * gap[:, None] / basis.eyes,
                            WIDTH * (width - basis.width)[:, None] / basis.eyes], axis=1)
@@ -63,32 +63,30 @@ def _fit(face, neutral, basis, gap, width):
     return bounded(hessian + NEIGHBOURS * np.eye(len(MOUTH)), seen @ rows + NEIGHBOURS * beside)
 
 
-def lip_rows(basis):
+def lip_rows(rig):
     """(gap (len(MOUTH),), width (len(MOUTH),)): m per weight of the mouth's shapes, width linearised at rest."""
-    rig = basis.rig
     columns = [rig.shape_names.index(name) for name in MOUTH]
     step = 1e-2 * np.eye(len(rig.shape_names))[columns]
-    return rig.lip_gap_map()[1][columns].astype(np.float64), (rig.lip_width(step) - basis.width) * 1e2
+    return (rig.lip_gap_map()[1][columns].astype(np.float64),
+            (rig.lip_width(step) - rig.lip_width(np.zeros(len(rig.shape_names)))) * 1e2)
 
 
-def exact(mouth, basis, gap, width):
+def exact(mouth, rig, gap, width):
     """Weights (F, len(MOUTH)) moved as little as it takes to give the rig's lips a gap and width (F,) in m.
 
     Least-norm steps (the cheaper a shape in EASE, the more it takes) within the bounds, repeated, because bounds bite
     and a width is not quite linear. A width that the rig cannot reach is left; the gap is met before all.
     """
-    gap_row, _ = lip_rows(basis)
+    gap_row, width_row = lip_rows(rig)
     ease = np.array([EASE.get(name.replace("Left", "").replace("Right", ""), 0.0) for name in MOUTH])
-    full = np.zeros((len(mouth), len(basis.rig.shape_names)))
-    columns = [basis.rig.shape_names.index(name) for name in MOUTH]
-    _, width_row = lip_rows(basis)
-    rows = np.stack([gap_row, width_row])
+    full = np.zeros((len(mouth), len(rig.shape_names)))
+    columns = [rig.shape_names.index(name) for name in MOUTH]
     for _ in range(ROUNDS):
         full[:, columns] = mouth
-        missing = np.stack([gap - basis.rig.lip_gap(full), width - basis.rig.lip_width(full)])
+        missing = width - rig.lip_width(full), gap - rig.lip_gap(full)
         # a shape at a bound is no help on the side it cannot go
         down, up = mouth > 0.0, mouth < 1.0
-        for row, lack in zip(rows[::-1], missing[::-1]):
+        for row, lack in zip((width_row, gap_row), missing):
             free = ease * np.where(np.sign(row) * np.sign(lack)[:, None] > 0, up, down)
             power = (free * row * row).sum(axis=1)
             step = np.where(power > 1e-12, lack / np.maximum(power, 1e-12), 0.0)

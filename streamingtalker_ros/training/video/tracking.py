@@ -5,6 +5,7 @@ mediapipe is optional and asks for numpy < 2; `available()` tells whether it is 
 works from the files, so that tracking may run in an environment or on a machine of its own.
 """
 import functools
+import importlib
 import importlib.util
 import os
 from pathlib import Path
@@ -32,11 +33,14 @@ def _solutions():
     if not available():
         raise TalkerError(HOW)
     os.environ.setdefault("GLOG_minloglevel", "2")
-    mediapipe = require("mediapipe", "tracking a face in video")
-    mesh = mediapipe.solutions.face_mesh.FaceMesh(
+    try:
+        solutions = importlib.import_module("mediapipe").solutions
+    except (ImportError, AttributeError) as broken:  # numpy 2 beside it, or a release without the face mesh
+        raise TalkerError(f"mediapipe does not load its face mesh here ({broken}); {HOW}") from None
+    mesh = solutions.face_mesh.FaceMesh(
         static_image_mode=False, max_num_faces=1, refine_landmarks=True,
         min_detection_confidence=0.5, min_tracking_confidence=0.5)
-    finder = mediapipe.solutions.face_detection.FaceDetection(model_selection=1, min_detection_confidence=0.6)
+    finder = solutions.face_detection.FaceDetection(model_selection=1, min_detection_confidence=0.6)
     return mesh, finder
 
 
@@ -84,13 +88,15 @@ def frames(video):
                 raise TalkerError(f"{video}: there is no picture in it")
             stream = container.streams.video[0]
             stream.thread_type = "AUTO"
-            half = 0.5 / float(stream.average_rate or 25)
+            rate = float(stream.average_rate or 25)
             aspect = float(stream.sample_aspect_ratio or 1) or 1.0
-            for frame in container.decode(stream):
-                width = round(frame.width * aspect)
-                yield frame.time + half, frame.reformat(width, frame.height, "rgb24").to_ndarray()
-    except (av.error.FFmpegError, OSError) as broken:
-        raise TalkerError(f"{video}: it cannot be read as video ({broken.strerror or broken})") from None
+            for number, frame in enumerate(container.decode(stream)):
+                image = frame.reformat(round(frame.width * aspect), frame.height, "rgb24").to_ndarray()
+                time = number / rate if frame.time is None else frame.time
+                # phones film upright with a note to turn the picture
+                yield time + 0.5 / rate, np.ascontiguousarray(np.rot90(image, round(getattr(frame, "rotation", 0) / 90)))
+    except (av.error.FFmpegError, OSError, ValueError) as broken:
+        raise TalkerError(f"{video}: it cannot be read as video ({_reason(broken)})") from None
 
 
 def sound_began(video):
@@ -98,7 +104,7 @@ def sound_began(video):
     av = require("av", "reading video")
     try:
         with av.open(str(video)) as container:
-            return next(container.decode(audio=0)).time
+            return next(container.decode(audio=0)).time or 0.0
     except (av.error.FFmpegError, OSError, IndexError, StopIteration) as broken:
         raise TalkerError(f"{video}: it cannot be read as video ({broken})") from None
 
@@ -113,12 +119,16 @@ def read_sound(video):
             stream, pieces, began = container.streams.audio[0], [], None
             planar = av.AudioResampler(format="fltp")
             for frame in container.decode(stream):
-                began = frame.time if began is None else began
+                began = (frame.time or 0.0) if began is None else began
                 pieces += [piece.to_ndarray().mean(axis=0) for piece in planar.resample(frame)]
             rate = stream.rate
-    except (av.error.FFmpegError, OSError) as broken:
-        raise TalkerError(f"{video}: it cannot be read as video ({broken.strerror or broken})") from None
+    except (av.error.FFmpegError, OSError, ValueError) as broken:
+        raise TalkerError(f"{video}: it cannot be read as video ({_reason(broken)})") from None
     if not pieces:
         raise TalkerError(f"{video}: there is no sound in it")
     pcm = soxr.resample(np.concatenate(pieces).astype(np.float32), rate, RATE)
     return np.clip(pcm, -1.0, 1.0), began
+
+
+def _reason(broken):
+    return getattr(broken, "strerror", None) or str(broken)
