@@ -101,8 +101,8 @@ def _batch(job):
     texts = list(itertools.islice(sentences(f"{seed} {split} {number}"), SENTENCES))
     spoken = voices.speak(voice, texts, stretch=round(tempo * factor, 3), pitch=pitch)
     entries = []
-    for k, group in enumerate(_packed(spoken, factor, rng)):
-        clip = _clip(group, factor, rng)
+    for k, group in enumerate(packed(spoken, factor, rng)):
+        clip = clip_of(group, factor, rng)
         clip.voice, clip.split, clip.name = voice, split, f"{voice}_{number:03d}_{k:02d}"
         speaker = f"{voice}*{factor}"
         clip.weights, clip.head = teacher.speaker_motion(clip, speaker)
@@ -112,7 +112,7 @@ def _batch(job):
     return entries
 
 
-def _packed(spoken, factor, rng):
+def packed(spoken, factor, rng):
     """Utterances in groups that make clips of 4 to 12 s."""
     group, length, wanted = [], 1.0, rng.uniform(4.5, 9.5)
     for utterance in spoken:
@@ -129,7 +129,7 @@ def _packed(spoken, factor, rng):
         yield group
 
 
-def _clip(group, factor, rng):
+def clip_of(group, factor, rng):
     """Utterances joined by pauses, silence around them; loudness wanders, so that louder can open wider."""
     pieces, phones, now = [], [], 0
 
