@@ -82,17 +82,21 @@ class Windows:
     log_mel: the encoder's features, None where only motion is wanted. chances: (clips,) how often each is drawn, by
     length when left out. styles: names of the style embedding's rows. versions: sounds per clip, the first clean
     (`hear_all`). lives: motions per clip; beyond the first its lips stay and the life above them is another
-    (`Clip.relive`), since one sound allows many.
+    (`Clip.relive`), since one sound allows many. captured_life: keep the lids, brows and head that a camera saw; left
+    out, since clips of a few seconds, read in a booth, blink 46 times a minute.
     """
 
     def __init__(self, clips, frames, lead, lookahead, log_mel=None, chances=None, styles=("neutral",), versions=1,
-                 clean=0.25, at_start=0.15, mirrored=0.5, lives=1, seed=0, progress=False):
+                 clean=0.25, at_start=0.15, mirrored=0.5, lives=1, captured_life=False, seed=0, progress=False):
         self.frames, self.lead, self.lookahead = frames, lead, lookahead
         self.at_start, self.mirrored, self.clean = at_start, mirrored, clean
         total = lead + frames
-        self.motion = [[fill(motion_of(clip), total),
-                        *(fill(np.concatenate(clip.relive(life), 1, dtype=np.float32), total)
-                          for life in range(1, lives))] for clip in clips]
+        self.motion = []
+        for clip in clips:
+            seen = getattr(clip, "lip_opening", None) is not None and not captured_life
+            first = np.concatenate(clip.relive(0), 1, dtype=np.float32) if seen else motion_of(clip)
+            others = (np.concatenate(clip.relive(life), 1, dtype=np.float32) for life in range(1, lives))
+            self.motion.append([fill(motion, total) for motion in (first, *others)])
         counts = [len(motions[0]) + lookahead for motions in self.motion]
         self.voice = [voice_labels(clip.phones, count) for clip, count in zip(clips, counts)]
         self.phones = [phone_labels(clip.phones, count) for clip, count in zip(clips, counts)]
