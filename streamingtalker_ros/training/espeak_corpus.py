@@ -18,7 +18,7 @@ from .languages import SENTENCES
 from .synthetic import clip_of, packed
 from .text import sentences
 
-ENGLISH = ("en-us", "en-gb", "en-gb-x-rp", "en-gb-scotland", "en-029")
+ENGLISH = ("en-us", "en", "en-gb-x-rp", "en-gb-scotland", "en-029")
 ENGLISH_SHARE = 0.45
 HELD_OUT = "pl"
 VARIANTS = ("m1 m2 m3 m4 m5 m6 m7 m8 f1 f2 f3 f4 f5 klatt klatt2 klatt4 michael adam linda steph steph2 anika edward "
