@@ -4,6 +4,7 @@ The default family learns from corpus folders (`--corpus`), the published one fr
 preprocessed layout (`--dataset`, `--data`). `accelerate launch -m streamingtalker_ros train …` runs it on several
 GPUs or machines.
 """
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -31,7 +32,7 @@ def add_arguments(parser):
 
 def run(args):
     if args.dataset and args.stage == "listener":
-        raise TalkerError("the published family listens through HuBERT, which is not trained here: go on with `talker`")
+        raise TalkerError("the published family listens through HuBERT, which learns in `train talker`: go on with that")
     if args.dataset and (args.corpus or not args.data):
         raise TalkerError(f"{args.dataset} is trained on the folder that --data names, without --corpus")
     if not args.dataset and (args.data or args.hubert or not args.corpus):
@@ -53,8 +54,7 @@ def run(args):
         recipe = stages.read_recipe(args.config or find("config", "train.yaml"))
         where = ([Path(folder) for folder in args.corpus], Path(args.out))
     made = getattr(stages, f"train_{args.stage}")(*where, recipe, args.start)
-    if args.stage == "codec":
-        print(", ".join(f"{name} {value:.4g}" for name, value in made.items()))
-    else:
-        print(f"checkpoint: {made}")
+    if os.environ.get("RANK", "0") == "0":  # one of several processes speaks for all
+        figures = args.stage == "codec"
+        print(", ".join(f"{name} {value:.4g}" for name, value in made.items()) if figures else f"checkpoint: {made}")
     return 0

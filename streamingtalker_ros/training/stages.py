@@ -102,8 +102,9 @@ def train_codec(corpora, out, recipe, start=None):
     loop.run(stage)
     figures = measure_latents(codec, motions)
     figures.update(codec_error(codec, gather(corpora, "validation")[0]))
-    checkpoint.save(out, network)
-    (out / "figures.json").write_text(json.dumps(figures, indent=2) + "\n")
+    if loop.machine.rank == 0:  # of several processes one writes
+        checkpoint.save(out, network)
+        (out / "figures.json").write_text(json.dumps(figures, indent=2) + "\n")
     return figures
 
 
@@ -138,8 +139,9 @@ def train_listener(corpora, out, recipe, start=None):
     loop = Loop(parameters, settings, out / "listener", "listener")
     loop.run(stage)
     loop.adopt_average()
-    checkpoint.save(out / "listener", network)
-    torch.save(stage.probe.state_dict(), out / "listener" / "probe.pt")
+    if loop.machine.rank == 0:
+        checkpoint.save(out / "listener", network)
+        torch.save(stage.probe.state_dict(), out / "listener" / "probe.pt")
     return out / "listener"
 
 
@@ -164,7 +166,8 @@ def train_talker(corpora, out, recipe, start=None):
     loop = Loop(parameters, settings, out / "talker", "talker")
     loop.run(stage)
     loop.adopt_average()
-    checkpoint.save(out / "talker", network)
+    if loop.machine.rank == 0:
+        checkpoint.save(out / "talker", network)
     return out / "talker"
 
 
