@@ -1,0 +1,92 @@
+"""One thread that steps every visitor's voice as one batch.
+
+Whatever voices have a hop ready go through the model together, one hop each; who comes meanwhile goes into the next
+batch. So a voice that sends much at once delays the others by nothing.
+"""
+import threading
+import time
+
+from .voice import Voice
+
+
+class Stepper:
+    """talker: Talker or PublishedModel; limits: Limits; warn: called with a sentence about what failed."""
+
+    def __init__(self, talker, limits, warn=print):
+        self.talker, self.limits, self._warn = talker, limits, warn
+        self._voices = []
+        self._come = threading.Condition()
+        self._news = self._stopping = False
+        self._thread = threading.Thread(target=self._run, name="stepper", daemon=True)
+        self.steps, self.busy = 0, 0.0   # batches so far, seconds that the model worked
+
+    def start(self):
+        if hasattr(self.talker, "warm_up"):
+            self.talker.warm_up()
+        self._thread.start()
+
+    def stop(self):
+        with self._come:
+            self._stopping = True
+            self._come.notify()
+        if self._thread.is_alive():
+            self._thread.join(timeout=10)
+
+    def open(self, deliver, complain):
+        """A new Voice in the batch; see Voice for what is called."""
+        voice = Voice(self.talker, deliver, complain, self._wake, self.limits)
+        with self._come:
+            self._voices.append(voice)
+        return voice
+
+    def close(self, voice):
+        """The voice leaves; its stream is freed with it."""
+        with self._come:
+            self._voices.remove(voice)
+
+    def _wake(self):
+        with self._come:
+            self._news = True
+            self._come.notify()
+
+    def _run(self):
+        while True:
+            with self._come:
+                soonest = min((due for voice in self._voices if (due := voice.due()) is not None), default=None)
+                wait = None if soonest is None else soonest - time.monotonic()
+                if not self._news and not self._stopping and (wait is None or wait > 0):
+                    self._come.wait(wait)
+                if self._stopping:
+                    return
+                self._news = False
+                voices = list(self._voices)
+            while self._round(voices):
+                with self._come:
+                    voices = list(self._voices)
+            del voices
+
+    def _round(self, voices):
+        """One hop of each voice that has one. Returns whether any had."""
+        ready = []
+        for voice in voices:
+            voice.settle()
+            hop = voice.take(time.monotonic())
+            if hop is not None:
+                ready.append((voice, hop))
+        if not ready:
+            return False
+        begin = time.monotonic()
+        try:
+            made = self.talker.accept([voice.stream for voice, _ in ready], [hop for _, hop in ready])
+        except Exception as error:   # the model, or its device: the visitors are told, the server lives on
+            self._warn(f"the model failed ({type(error).__name__}: {error}): its voices begin afresh")
+            for voice, _ in ready:
+                voice.fail()
+                voice.complain("the model failed on this voice: start again")
+            return True
+        now = time.monotonic()
+        self.steps, self.busy = self.steps + 1, self.busy + now - begin
+        for (voice, _), frames in zip(ready, made):
+            if frames:
+                voice.deliver(voice.dress(frames, 1000 * (now - begin), now))
+        return True

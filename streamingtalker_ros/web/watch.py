@@ -1,0 +1,153 @@
+"""Watch mode: the topics of a running talker, ROS 2's or the one without ROS, handed to every page that looks on.
+
+One `Watcher` joins the ROS domain when the first page asks and leaves with the last. It hears `face_motion`, and the
+audio topic in either lineage of audio_common_msgs; times are the stamps, in seconds after the first one.
+"""
+import importlib.util
+import threading
+
+import numpy as np
+
+from ..audio.payload import AudioFormat
+from ..errors import TalkerError
+from ..face.arkit import ARKIT_NAMES, INDEX
+from ..node import faces, lineages, messages
+from ..node.hearing import Hearing
+from ..node.intake import RATE, Intake
+from ..node.statistics import Statistics
+from ..node.wire import Wire
+from . import protocol
+
+_SECOND = 1_000_000_000
+_NAMES = list(ARKIT_NAMES)
+
+
+class Watched:
+    """One page that looks on. deliver: called with a list of bytes; tell: with the fields of a text."""
+
+    def __init__(self, watcher, deliver, tell, epoch):
+        self._watcher, self.deliver, self.tell, self.epoch = watcher, deliver, tell, epoch
+
+    def close(self):
+        self._watcher.leave(self)
+
+
+class Watcher:
+    """domain: ROS domain, None for ROS_DOMAIN_ID; namespace: of the talker; warn: called with a sentence."""
+
+    def __init__(self, domain=None, namespace="", warn=print, audio_topic="audio"):
+        self._where, self._warn, self._audio_topic = (namespace, domain), warn, audio_topic
+        self._watched, self._lock = [], threading.Lock()
+        self._changing = threading.Lock()   # held while the domain is joined or left
+        self._wire, self._base = None, None
+        self.motions = self.packets = 0
+
+    @property
+    def possible(self):
+        """Whether DDS is installed here."""
+        return importlib.util.find_spec("cyclonedds") is not None
+
+    def open(self, deliver, tell, epoch):
+        """A Watched; frames come as soon as there is a talker."""
+        watched = Watched(self, deliver, tell, epoch)
+        with self._lock:
+            self._watched.append(watched)
+        threading.Thread(target=self._join, args=(watched,), daemon=True).start()
+        return watched
+
+    def leave(self, watched):
+        with self._lock:
+            if watched in self._watched:
+                self._watched.remove(watched)
+        threading.Thread(target=self._part, daemon=True).start()
+
+    def stop(self):
+        with self._lock:
+            self._watched.clear()
+        self._part()
+
+    def _join(self, watched):
+        with self._changing:
+            try:
+                if self._wire is None and self._watched:
+                    self._begin()
+                if self._wire is not None:
+                    watched.tell(type="watching", topic=self._wire.resolve("face_motion"), domain=self._wire.domain)
+            except TalkerError as error:
+                watched.tell(type="error", text=str(error))
+
+    def _part(self):
+        with self._changing:
+            if self._wire is not None and not self._watched:
+                wire, self._wire = self._wire, None
+                wire.close()
+
+    def _begin(self):
+        wire = Wire("web", *self._where, self._warn)
+        self._heard, self._told = {}, set()
+        self._hearing = Hearing(self._refuse)
+        self._intake = Intake(AudioFormat(), Statistics())
+        self._clock, self._given = None, 0
+        wire.subscribe("face_motion", faces.MOTION, self._on_motion)
+        wire.subscribe(f"{self._audio_topic}_info", lineages.INFO_TYPE, self._hearing.tell)
+        self._wire = wire
+        wire.watch_publishers(self._on_publisher)
+        wire.start()
+
+    # -- in the wire's thread --
+
+    def _on_motion(self, message):
+        self.motions += 1
+        if list(message.names) == _NAMES:
+            weights = np.array(message.weights, np.float32)
+        else:
+            weights = np.zeros(len(_NAMES), np.float32)
+            for name, weight in zip(message.names, message.weights):
+                if name in INDEX:
+                    weights[INDEX[name]] = weight
+        if len(weights) != len(_NAMES):
+            return self._refuse("motion", "face_motion has more names than weights: it is left out")
+        head = message.head
+        head = np.nan_to_num([head.x, head.y, head.z, head.w])
+        weights = np.clip(np.nan_to_num(weights), 0.0, 1.0)
+        time = self._time(lineages.stamp_ns(message.header.stamp) or 0)
+        self._give(lambda epoch: protocol.face(epoch, message.frame % 2**32, time, weights, head, message.speaking))
+
+    def _on_publisher(self, topic, type_name, reliable):
+        if self._wire is None or topic != "rt" + self._wire.resolve(self._audio_topic):
+            return
+        for name, lineage in lineages.AUDIO_TYPES.items():
+            if messages.dds_typename(name) == type_name and name not in self._heard:
+                qos = self._wire.qos(depth=1000, reliable=reliable)
+                self._heard[name] = self._wire.subscribe(
+                    self._audio_topic, name, lambda message, name=name: self._on_audio(message, name), qos, lineage)
+
+    def _on_audio(self, message, name):
+        self.packets += 1
+        packet = self._hearing.hear(message, name)
+        if packet is None:
+            return
+        for piece in self._intake.take(packet):
+            if piece.first or piece.clock is not self._clock:
+                self._clock, self._given = piece.clock, 0
+            time = self._time(piece.clock.stamp_of(self._given, RATE))
+            self._given += len(piece.pcm)
+            samples = np.round(np.clip(piece.pcm, -1.0, 1.0) * 32767).astype(np.int16)
+            for first in range(0, len(samples), RATE):   # a sentence sent at once, in pieces of a second
+                self._give(lambda epoch: protocol.audio(epoch, time + first / RATE, samples[first:first + RATE]))
+
+    def _time(self, stamp):
+        if self._base is None:
+            self._base = stamp
+        return (stamp - self._base) / _SECOND
+
+    def _give(self, make):
+        with self._lock:
+            watched = list(self._watched)
+        for one in watched:
+            one.deliver([make(one.epoch)])
+
+    def _refuse(self, kind, sentence):
+        if kind not in self._told:
+            self._told.add(kind)
+            self._warn(sentence)

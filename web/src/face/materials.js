@@ -1,0 +1,47 @@
+// The materials of the default face by its parts: skin that lets light in at its edge, wet eyes, teeth, lips, cloth.
+import { DoubleSide, MeshLambertMaterial, MeshPhongMaterial, MeshPhysicalMaterial, MeshStandardMaterial, ShaderChunk } from 'three';
+
+const SPOT = 'vec3 irradiance = dotNL * directLight.color;';
+
+// Diffuse light wraps around the terminator, red furthest: the cheap half of subsurface scattering (Jimenez and others,
+// GPU Pro 2, and the wrap lighting of GPU Gems 16). Lips, told by their redness, are smoother than the skin.
+function asSkin(material) {
+  material.onBeforeCompile = (shader) => {
+    const chunk = ShaderChunk.lights_physical_pars_fragment;
+    if (!chunk.includes(SPOT)) throw new Error('three.js has changed its lights: see materials.js');
+    const soft = `float wrapped = dot( geometryNormal, directLight.direction );
+	vec3 wrap = vec3( 0.34, 0.15, 0.10 );
+	vec3 irradiance = pow( saturate( ( wrapped + wrap ) / ( 1.0 + wrap ) ), vec3( 1.15, 1.25, 1.3 ) ) * directLight.color;`;
+    shader.fragmentShader = shader.fragmentShader
+      .replace('#include <lights_physical_pars_fragment>', chunk.replace(SPOT, soft))
+      .replace('#include <roughnessmap_fragment>', `#include <roughnessmap_fragment>
+	float lips = smoothstep( 0.20, 0.34, diffuseColor.r - diffuseColor.g );
+	roughnessFactor = mix( roughnessFactor, 0.34, lips );`);
+  };
+  material.customProgramCacheKey = () => 'skin';
+  return material;
+}
+
+// kind of part -> material; "skin" stands in for parts that are not known. plain: for processors that draw without a
+// graphics card.
+export function makeMaterials(plain) {
+  const common = { vertexColors: true };
+  if (plain) {
+    const matt = new MeshLambertMaterial(common), wet = new MeshPhongMaterial({ ...common, specular: 0x888888, shininess: 60 });
+    const glint = new MeshLambertMaterial({ color: 0xffffff, emissive: 0xffffff });
+    return { skin: matt, mouth: matt, eye: wet, glint, teeth: wet, tongue: wet, brow: matt, hair: matt, collar: matt };
+  }
+  return {
+    skin: asSkin(new MeshPhysicalMaterial({ ...common, roughness: 0.54, specularIntensity: 0.55, sheen: 0.12, sheenRoughness: 0.6, sheenColor: 0xffb4a0 })),
+    mouth: new MeshStandardMaterial({ ...common, roughness: 0.42, side: DoubleSide }),
+    eye: new MeshPhysicalMaterial({ ...common, roughness: 0.32, clearcoat: 1, clearcoatRoughness: 0.06, envMapIntensity: 0.9 }),
+    glint: new MeshStandardMaterial({ color: 0xffffff, emissive: 0xffffff, emissiveIntensity: 0.85 }),
+    teeth: new MeshPhysicalMaterial({ ...common, roughness: 0.28, clearcoat: 0.5, clearcoatRoughness: 0.2 }),
+    tongue: new MeshStandardMaterial({ ...common, roughness: 0.36 }),
+    brow: new MeshStandardMaterial({ ...common, roughness: 0.85 }),
+    hair: new MeshPhysicalMaterial({ ...common, roughness: 0.5, specularIntensity: 0.6, sheen: 0.3, sheenRoughness: 0.45, sheenColor: 0x9a6a48 }),
+    collar: new MeshStandardMaterial({ ...common, roughness: 0.9 }),
+  };
+}
+
+export const kindOf = (part) => (part === 'ear_left' || part === 'ear_right' ? 'skin' : part.split('_')[0]);

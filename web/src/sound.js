@@ -1,0 +1,124 @@
+// Everything with sound: the microphone, a file or what a watched talker hears goes into the worklet's delay line, and
+// from there, later by what the frames need, to the loudspeaker and to a recording.
+import { SoundClock } from './clocks.js';
+
+const MOST_BYTES = 64e6, MOST_SECONDS = 1800;
+const SOFT = 0.004; // share by which audible sound may be played faster or slower
+
+export class Sound {
+  // address: of the worklet's script.
+  constructor(address) {
+    this.address = address;
+    this.onpiece = () => {}; // (Int16Array, position of its first sample)
+    this.onend = () => {};
+    this.kind = null;
+    this.muted = true;
+  }
+
+  static get possible() { return typeof AudioContext === 'function' && 'audioWorklet' in AudioContext.prototype && window.isSecureContext; }
+
+  get rate() { return this.context.sampleRate; }
+
+  async _open(rate) {
+    await this.close();
+    if (!Sound.possible) throw new Error('the browser gives sound to a page only over https or from localhost: see docs/web.md for both');
+    this.context = new AudioContext({ latencyHint: 'interactive', ...(rate ? { sampleRate: rate } : {}) });
+    await this.context.audioWorklet.addModule(this.address);
+    if (this.context.state === 'suspended') await this.context.resume();
+    this.line = new AudioWorkletNode(this.context, 'voice-line', { numberOfInputs: 1, numberOfOutputs: 1, outputChannelCount: [1] });
+    this.volume = new GainNode(this.context, { gain: this.muted ? 0 : 1 });
+    this.recording = new MediaStreamAudioDestinationNode(this.context);
+    this.line.connect(this.volume).connect(this.context.destination);
+    this.line.connect(this.recording);
+    this.line.port.onmessage = ({ data }) => this._told(data);
+  }
+
+  _told(data) {
+    if (!this.clock) return;
+    this.clock.told(data, performance.now());
+    if (data.samples) this.onpiece(data.samples, data.at);
+  }
+
+  // delay: seconds that the sound waits for its frames at first.
+  _begin(feed, delay) {
+    this.clock = new SoundClock(this.context);
+    this.clock.shift = (seconds, soft) => this._shift(seconds, soft);
+    this.clock.goal = Math.round(delay * this.rate);
+    this.line.port.postMessage({ do: 'begin', feed, delay: this.clock.goal });
+  }
+
+  _shift(seconds, soft) {
+    this.clock.goal = Math.round(this.clock.goal + seconds * this.rate);
+    if (!soft) this.clock.delay = this.clock.goal;
+    this.line.port.postMessage({ do: 'delay', delay: this.clock.goal, slew: soft ? (this.muted ? 0.05 : SOFT) : 0 });
+  }
+
+  async microphone(delay) {
+    this.setMuted(true);
+    await this._open();
+    const wish = { channelCount: 1, echoCancellation: false, noiseSuppression: false, autoGainControl: false };
+    try {
+      this.stream = await navigator.mediaDevices.getUserMedia({ audio: wish });
+    } catch (error) {
+      await this.close();
+      const why = { NotAllowedError: 'it was not allowed: allow it beside the address', NotFoundError: 'none is there: plug one in' };
+      throw new Error(`the microphone cannot be used (${why[error.name] || error.message})`);
+    }
+    const source = new MediaStreamAudioSourceNode(this.context, { mediaStream: this.stream });
+    this.inputLatency = this.stream.getAudioTracks()[0].getSettings().latency || 0;
+    source.connect(this.line);
+    this.kind = 'microphone';
+    this._begin(false, delay);
+  }
+
+  // bytes: ArrayBuffer of an audio file in any format of the browser; begins at once.
+  async file(bytes, name, delay) {
+    if (bytes.byteLength > MOST_BYTES) throw new Error(`${name} has ${Math.round(bytes.byteLength / 1e6)} MB: give at most ${MOST_BYTES / 1e6}`);
+    this.setMuted(false);
+    await this._open();
+    let buffer;
+    try {
+      buffer = await this.context.decodeAudioData(bytes);
+    } catch {
+      await this.close();
+      throw new Error(`${name} is no audio that this browser can read: convert it to WAV`);
+    }
+    if (buffer.duration > MOST_SECONDS) {
+      await this.close();
+      throw new Error(`${name} lasts ${Math.round(buffer.duration / 60)} min: give at most ${MOST_SECONDS / 60}`);
+    }
+    this.duration = buffer.duration;
+    this.source = new AudioBufferSourceNode(this.context, { buffer });
+    this.source.connect(this.line);
+    this.source.onended = () => this.onend();
+    this.kind = 'file';
+    this._begin(false, delay);
+    this.source.start();
+  }
+
+  // Sound that the page brings itself, at `rate` Hz: see `feed`.
+  async watch(rate, delay) {
+    await this._open(rate);
+    this.kind = 'watch';
+    this._begin(true, delay);
+  }
+
+  // Have (n,) int16 sound at position `at` of the line.
+  feed(at, samples) { this.line.port.postMessage({ do: 'feed', at, samples }); }
+
+  setMuted(muted) {
+    this.muted = muted;
+    if (this.volume) this.volume.gain.setTargetAtTime(muted ? 0 : 1, this.context.currentTime, 0.01);
+  }
+
+  async close() {
+    this.kind = this.clock = null;
+    for (const track of this.stream?.getTracks() || []) track.stop();
+    if (this.source) { this.source.onended = null; this.source = null; }
+    this.stream = null;
+    const { context } = this;
+    this.context = this.volume = null;
+    if (this.line) { this.line.port.onmessage = null; this.line.port.postMessage({ do: 'stop' }); this.line = null; }
+    if (context && context.state !== 'closed') await context.close();
+  }
+}

@@ -1,0 +1,121 @@
+// The audio thread: a delay line between what is heard and what is played. It hands what it hears to the page in pieces
+// of about 10 ms, plays it `delay` samples later, and tells with each piece which sample is being played. Position 0 is
+// the first sample after "begin". In feed mode the page writes the line instead of an input.
+const SECONDS = 24, FADE = 256;
+
+class VoiceLine extends AudioWorkletProcessor {
+  constructor() {
+    super();
+    this.size = 1 << Math.ceil(Math.log2(SECONDS * sampleRate));
+    this.ring = new Float32Array(this.size);
+    this.piece = Math.max(128, 128 * Math.round(0.01 * sampleRate / 128));
+    this.feed = this.running = false;
+    this.port.onmessage = ({ data }) => this[`on_${data.do}`](data);
+  }
+
+  on_begin({ feed, delay }) {
+    this.ring.fill(0);
+    this.feed = feed;
+    this.first = null; // context frame of position 0
+    this.delay = this.target = delay; // samples
+    this.slew = 0;
+    this.fading = 0;
+    this.cleared = 0;
+    this.pieceStart = 0;
+    this.out = new Int16Array(this.piece);
+    this.filled = 0;
+    this.running = true;
+  }
+
+  on_stop() { this.running = false; }
+
+  // Play later or earlier: at once, with a short cross-fade, or by playing a little faster or slower.
+  on_delay({ delay, slew }) {
+    if (!this.running) return;
+    this.target = delay;
+    this.slew = slew;
+    if (!slew) {
+      this.old = this.delay;
+      this.delay = delay;
+      this.fading = FADE;
+    }
+  }
+
+  on_feed({ at, samples }) {
+    if (!this.running || !this.feed || this.first === null) return;
+    const playing = Math.floor(currentFrame - this.first - this.delay);
+    for (let i = 0; i < samples.length; i++) {
+      const place = at + i;
+      if (place >= playing && place < playing + this.size - 4096) this.ring[place & (this.size - 1)] = samples[i] / 32768;
+    }
+  }
+
+  process(inputs, outputs) {
+    const out = outputs[0][0];
+    if (!this.running) return true;
+    if (this.first === null) this.first = currentFrame;
+    const now = currentFrame - this.first, mask = this.size - 1, { ring } = this;
+    if (!this.feed) {
+      const input = inputs[0], count = input.length;
+      for (let i = 0; i < 128; i++) {
+        let value = 0;
+        for (let c = 0; c < count; c++) value += input[c][i];
+        ring[(now + i) & mask] = count > 1 ? value / count : value;
+      }
+    }
+    if (this.slew && this.delay !== this.target) {
+      const most = 128 * this.slew, gap = this.target - this.delay;
+      this.delay = Math.abs(gap) <= most ? this.target : this.delay + Math.sign(gap) * most;
+    }
+    this._play(out, now - this.delay, 1);
+    if (this.fading) this._fade(out, now - this.old);
+    if (this.feed) this._clear(now - Math.max(this.delay, this.fading ? this.old : 0) - 64);
+    this._tell(now);
+    return true;
+  }
+
+  _play(out, from) {
+    const whole = Math.floor(from), part = from - whole, mask = this.size - 1, { ring } = this;
+    if (part === 0) {
+      for (let i = 0; i < 128; i++) out[i] = whole + i < 0 ? 0 : ring[(whole + i) & mask];
+    } else {
+      for (let i = 0; i < 128; i++) {
+        const k = whole + i;
+        out[i] = k < 0 ? 0 : ring[k & mask] + part * (ring[(k + 1) & mask] - ring[k & mask]);
+      }
+    }
+  }
+
+  _fade(out, from) {
+    const whole = Math.floor(from), mask = this.size - 1;
+    for (let i = 0; i < 128 && this.fading; i++, this.fading--) {
+      const share = this.fading / FADE, before = whole + i < 0 ? 0 : this.ring[(whole + i) & mask];
+      out[i] += share * (before - out[i]);
+    }
+  }
+
+  // What has been played is silence when the line comes round.
+  _clear(until) {
+    const mask = this.size - 1;
+    for (; this.cleared < until; this.cleared++) this.ring[this.cleared & mask] = 0;
+  }
+
+  _tell(now) {
+    const mask = this.size - 1, { out } = this;
+    if (!this.feed) {
+      for (let i = 0; i < 128; i++) {
+        const value = this.ring[(now + i) & mask];
+        out[this.filled + i] = Math.max(-32768, Math.min(32767, Math.round(32768 * value)));
+      }
+    }
+    this.filled += 128;
+    if (this.filled < this.piece) return;
+    const message = { at: this.pieceStart, end: now + 128, first: this.first, delay: this.delay, samples: this.feed ? null : out };
+    this.port.postMessage(message, this.feed ? [] : [out.buffer]);
+    this.out = new Int16Array(this.piece);
+    this.filled = 0;
+    this.pieceStart = now + 128;
+  }
+}
+
+registerProcessor('voice-line', VoiceLine);
