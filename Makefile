@@ -1,20 +1,23 @@
-# Two commands: `make demo` and `make test`. Both set up a virtual environment in .venv once; neither needs ROS,
+# Three commands: `make demo`, `make web` and `make test`. All set up a virtual environment in .venv once; neither needs ROS,
 # a display or root. `make help` lists all.
 PYTHON ?= python3
 TORCH  ?= torch==2.13.0
 WAV    ?=
 CUDA   ?=
+PORT   ?=
 
 PIP   := .venv/bin/python -m pip --disable-pip-version-check --quiet --no-input
 SETUP := $(shell printf '%s' '$(TORCH) $(CUDA)' | cksum | cut -d' ' -f1)
 export PIP_ROOT_USER_ACTION := ignore
+PAGE  := streamingtalker_ros/web/static/index.html
 
-.PHONY: help demo test clean
+.PHONY: help demo web test clean
 .DEFAULT_GOAL := help
 
 help:
 	@echo "make demo            speak over DDS and leave demo.mp4 and demo.png here"
 	@echo "make demo WAV=x.wav  the same with your own WAV, FLAC, OGG or MP3 file"
+	@echo "make web             serve the page: speak, and see the face speak (PORT=8080)"
 	@echo "make test            run every test that can run on this machine"
 	@echo "make clean           remove what these commands made, .venv included"
 	@echo
@@ -25,7 +28,10 @@ help:
 demo: .venv/ready-demo-$(SETUP)
 	.venv/bin/streamingtalker demo $(if $(WAV),--wav '$(WAV)') $(if $(CUDA),--device cuda)
 
-test: .venv/ready-test-$(SETUP)
+web: .venv/ready-web-$(SETUP) $(PAGE)
+	.venv/bin/streamingtalker web $(if $(PORT),--port $(PORT)) $(if $(CUDA),--device cuda)
+
+test: .venv/ready-test-$(SETUP) $(PAGE)
 	.venv/bin/python -m pytest test -q -rs
 
 # The CPU build is tried first unless CUDA is asked for; where no index offers it (macOS), the plain one is it.
@@ -43,11 +49,23 @@ test: .venv/ready-test-$(SETUP)
 	@$(PIP) install --editable '.[render]'
 	@touch $@
 
+.venv/ready-web-$(SETUP): .venv/torch-$(SETUP) setup.py
+	@echo "installing the package with its web server"
+	@$(PIP) install --editable '.[web]'
+	@touch $@
+
+# Without Node, or its package index, everything but the page works, and the server says how to build it.
+$(PAGE): $(wildcard web/src/*.js web/src/*/*.js web/*.css web/*.html web/*.mjs web/*.json)
+	@if command -v npm >/dev/null; then echo "building the page" && cd web && npm ci --silent --ignore-scripts && \
+	  npm run --silent build; else false; fi || \
+	  echo "the page is not built: it needs Node 18 or newer and npm's package index"
+
 .venv/ready-test-$(SETUP): .venv/torch-$(SETUP) setup.py
 	@echo "installing the package with all that its tests can use"
-	@$(PIP) install --editable '.[render,train,test]'
+	@$(PIP) install --editable '.[render,train,web,test]'
 	@touch $@
 
 clean:
+	rm -rf web/node_modules streamingtalker_ros/web/static
 	rm -rf .venv build dist *.egg-info demo.mp4 demo.png demo.csv .pytest_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

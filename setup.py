@@ -27,7 +27,7 @@ setup(
     packages=[*find_packages(include=["streamingtalker_ros", "streamingtalker_ros.*"]),
               "streamingtalker_ros.msg", "streamingtalker_ros.config"],
     package_dir={"streamingtalker_ros.msg": "msg", "streamingtalker_ros.config": "config"},
-    package_data={"streamingtalker_ros": ["weights/**/*", "data/*"],
+    package_data={"streamingtalker_ros": ["weights/**/*", "data/*", "web/static/*"],
                   "streamingtalker_ros.msg": ["*.msg"],
                   "streamingtalker_ros.config": ["*.yaml", "*.rviz", "heads/*.yaml"]},
     include_package_data=False,
@@ -48,7 +48,7 @@ setup(
         "render": RENDER,
         "train": TRAIN,
         "video": ["av>=12.0", "pillow>=10.1", "scipy>=1.8"],
-        "web": [],             # the browser's view asks for nothing beyond the base
+        "web": ["starlette>=0.37", "uvicorn>=0.36", "websockets>=13.0"],  # the page itself is bundled by Node
         "test": ["pytest>=7.4", "pytest-timeout>=2.2", "diffusers>=0.27", "wheel>=0.40", "setuptools>=68"],
     },
     entry_points={"console_scripts": ["streamingtalker = streamingtalker_ros.cli:main"]},

@@ -16,6 +16,7 @@ COMMANDS = {
     "play": "publish an audio file or the microphone as a ROS 2 audio topic",
     "animate": "turn an audio file into face motion: CSV, NPZ, MP4 or PNG",
     "pictures": "render the default face: expressions, visemes, profiles",
+    "web": "serve a page: speak into the microphone and see the face speak",
     "demo": "talker and audio source over DDS, recorded into a video with sound",
     "markers": "show the face in RViz: face motion in, markers and the head's transform out",
     "head": "drive a robot's head: face motion in, limited joint commands out",
