@@ -4,6 +4,7 @@ The table follows the descriptions of the action units in P. Ekman, W. Friesen, 
 System, 2002, beside Apple's descriptions of the shapes; where several readings exist, M. Ozel's ARKit-to-FACS
 cheat sheet (melindaozel.com/arkit-to-facs-cheat-sheet) was the guide. FACS codes what is seen, so that a few
 units take a combination of shapes: lips part (25) as far as the jaw opens and `mouthClose` does not undo it.
+FACS has no unit for `mouthLeft` and `mouthRight`.
 """
 import numpy as np
 

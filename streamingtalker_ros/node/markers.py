@@ -100,8 +100,9 @@ class FaceMarkers:
         `rotate`."""
         self._weights = self._by_name(motion)
         head = np.array([motion.head.x, motion.head.y, motion.head.z, motion.head.w])
-        size = np.linalg.norm(head)
-        self._head = head / size if np.isfinite(size) and size > 1e-6 else np.array(_REST)
+        size = np.abs(head).max()           # the length itself could overflow
+        usable = np.isfinite(size) and size > 1e-6
+        self._head = head / size / np.linalg.norm(head / size) if usable else np.array(_REST)
         self._stamp = motion.header.stamp.sec * 1_000_000_000 + motion.header.stamp.nanosec
         frame_id = motion.header.frame_id or self.frame_id
         if frame_id != self.frame_id and not self.rotate:

@@ -142,7 +142,7 @@ class HeadDriver:
         head = np.array([motion.head.x, motion.head.y, motion.head.z, motion.head.w], np.float64)
         if not (np.isfinite(values).all() and np.isfinite(head).all()):
             return self._refuse("finite", "a FaceMotion holds NaN or infinity and is left out: check its sender")
-        size = np.linalg.norm(head)
+        size = np.abs(head).max()           # the length itself could overflow
         angles = euler_of(head / size) if size > 1e-6 else np.zeros(3)
         return np.concatenate([values.clip(0, 1), angles, [float(bool(motion.speaking))]])
 

@@ -34,24 +34,29 @@ class Limiter:
         wanted = np.clip(wanted, -self.velocity, self.velocity)
         wanted = np.clip(wanted, -self._stopping(p - self.low, -v, dt), self._stopping(self.high - p, v, dt))
         position = p + (v + wanted) * dt / 2
-        # within this step: a stop on the target, or one before a limit, at constant deceleration and then rest
+        # within this step: a stop on the target at constant deceleration, or, where the joint would pass the
+        # target or a limit, the brakes
+        along, half = np.sign(v) * way, np.abs(v) * dt / 2
         reach = v * v / (2 * a)
-        along = np.sign(v) * way
-        arrives = (v != 0) & (along >= reach) & (along <= np.abs(v) * dt / 2)
+        arrives = (v != 0) & (along >= reach * (1 - 1e-9)) & (along <= half)
         left = np.where(v > 0, self.high - p, p - self.low)
-        blocked = ~arrives & (left < np.abs(v) * dt / 2)
-        wanted = np.where(arrives | blocked, 0.0, wanted)
-        position = np.where(arrives, target, np.where(blocked, p + np.sign(v) * reach, position))
-        # a joint that stands on its target stays there, to the last digit
-        self.position, self.speed = np.clip(position, self.low, self.high), wanted
+        brakes = ~arrives & (half > 0) & ((left < half) | ((along > 0) & (along < reach)))
+        braked, slower = self._braked(dt)
+        position = np.where(arrives, target, np.where(brakes, braked, position))
+        self.speed = np.where(arrives, 0.0, np.where(brakes, slower, wanted))
+        self.position = np.clip(position, self.low, self.high)
 
     def brake(self, dt):
         """Move for `dt` seconds with the brakes on."""
-        v, a = self.speed, self.acceleration
-        time = np.minimum(np.abs(v) / a, max(dt, 0.0))
-        position = self.position + np.sign(v) * (np.abs(v) - a * time / 2) * time
+        position, self.speed = self._braked(max(dt, 0.0))
         self.position = np.clip(position, self.low, self.high)
-        self.speed = np.where(time * a >= np.abs(v), 0.0, v - np.sign(v) * a * time)
+
+    def _braked(self, dt):
+        """Position and speed after `dt` seconds of full deceleration, and of rest if that takes less."""
+        v, a = self.speed, self.acceleration
+        time = np.minimum(np.abs(v) / a, dt)
+        position = self.position + np.sign(v) * (np.abs(v) - a * time / 2) * time
+        return position, np.where(time * a >= np.abs(v), 0.0, v - np.sign(v) * a * time)
 
     def _stopping(self, way, speed, dt):
         """The highest speed after `dt` from which a joint still stops within `way`; 0 where it cannot be
