@@ -5,6 +5,7 @@
 `out/talker/`, which `Talker.load` reads. All resume from their run folders.
 """
 import json
+import os
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,7 @@ from ..model import checkpoint
 from ..model.config import TalkerConfig
 from ..model.network import TalkerNetwork
 from .codec import CodecStage, LipGap, measure_latents, measure_motion
+from .corpora import read_index
 from .gather import gather
 from .listener import ListenerStage
 from .loop import Loop, LoopConfig
@@ -50,7 +52,7 @@ def read_recipe(path):
 def make_windows(corpora, split, recipe, network=None):
     """The Windows of a recipe over corpus folders; without a network they carry motion alone."""
     clips, chances = gather(corpora, split, recipe["mix"])
-    values = {"frames": 80, "lead": 32, "lives": 3, "versions": 3, **recipe["windows"]}
+    values = {"frames": 80, "lead": 32, "lives": 2, "versions": 3, "jobs": os.cpu_count() or 1, **recipe["windows"]}
     config = network.config if network else TalkerConfig(**recipe["model"])
     log_mel = network.encoder.log_mel if network else None
     return Windows(clips, lookahead=config.lookahead_frames, log_mel=log_mel, chances=chances, styles=config.styles,
@@ -101,11 +103,17 @@ def train_codec(corpora, out, recipe, start=None):
     loop = Loop(dict(codec.named_parameters()), settings, out, "motion codec")
     loop.run(stage)
     figures = measure_latents(codec, motions)
-    figures.update(codec_error(codec, gather(corpora, "validation")[0]))
+    figures.update(codec_error(codec, held_out(corpora)))
     if loop.machine.rank == 0:  # of several processes one writes
         checkpoint.save(out, network)
         (out / "figures.json").write_text(json.dumps(figures, indent=2) + "\n")
     return figures
+
+
+def held_out(corpora):
+    """Clips to measure with: validation's, test's of corpora that have none, at worst those of the training."""
+    splits = {clip["split"] for folder in corpora for clip in read_index(folder)["clips"]}
+    return gather(corpora, next(split for split in ("validation", "test", "train") if split in splits))[0]
 
 
 @torch.no_grad()
