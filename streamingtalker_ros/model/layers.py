@@ -38,14 +38,14 @@ class CausalConv(nn.Module):
 class ResidualBlock(nn.Module):
     """x + W2 gelu(causal_conv(layer_norm(x))): (B, T, width) -> (B, T, width)."""
 
-    def __init__(self, width, kernel=3, dilation=1):
+    def __init__(self, width, kernel=3, dilation=1, dropout=0.0):
         super().__init__()
-        self.norm = nn.LayerNorm(width)
+        self.norm, self.dropout = nn.LayerNorm(width), nn.Dropout(dropout)  # dropout acts in training alone
         self.conv = CausalConv(width, width, kernel, dilation)
         self.out = nn.Linear(width, width)
 
     def forward(self, x, context=None):
-        return x + self.out(nn.functional.gelu(self.conv(self.norm(x), context)))
+        return x + self.out(self.dropout(nn.functional.gelu(self.conv(self.norm(x), context))))
 
     def context(self, batch):
         return self.conv.context(batch)

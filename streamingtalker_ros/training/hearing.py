@@ -3,6 +3,7 @@
 The features of a whole clip are those of a stream (the running level included), which features of a window alone would
 not be; and a training step that only gathers rows spends its time on learning.
 """
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
@@ -32,16 +33,33 @@ def hear(log_mel, pcm, frames):
     return Heard(mels[0].to(SAVED), loudness[0])
 
 
-def hear_all(log_mel, clips, frames, versions=1, seed=0, progress=False):
+def hear_all(log_mel, clips, frames, versions=1, seed=0, progress=False, jobs=1):
     """Features of every clip: a list of `versions` Heard for each, the first of the clean sound, the others of a
     recording that `augment` makes of it.
 
-    frames: list of (how many of each clip). About 0.8 MB a minute and version.
+    frames: list of (how many of each clip); jobs: processes. About 0.8 MB a minute and version.
     """
     talk = [clip.pcm for clip in clips[::max(len(clips) // 40, 1)]]  # what babbles in the background
-    out = []
-    for number, (clip, count) in enumerate(tqdm(list(zip(clips, frames)), desc="listening", disable=not progress)):
-        pcm = np.pad(clip.pcm, (0, max(count * HOP - len(clip.pcm), 0)))
-        out.append([hear(log_mel, pcm if version == 0 else augment(pcm, [seed, number, version], talk), count)
-                    for version in range(versions)])
-    return out
+    work = [(log_mel, clip.pcm, count, [[seed, number, version] for version in range(versions)])
+            for number, (clip, count) in enumerate(zip(clips, frames))]
+    if jobs == 1:
+        heard = (_versions(job, talk) for job in work)
+        return list(tqdm(heard, total=len(work), desc="listening", disable=not progress))
+    with ProcessPoolExecutor(jobs, initializer=_begin, initargs=(talk,)) as pool:
+        heard = pool.map(_versions, work, chunksize=16)
+        return list(tqdm(heard, total=len(work), desc="listening", disable=not progress))
+
+
+_talk = []
+
+
+def _begin(talk):
+    torch.set_num_threads(1)
+    _talk[:] = talk
+
+
+def _versions(job, talk=None):
+    log_mel, pcm, count, seeds = job
+    pcm = np.pad(pcm, (0, max(count * HOP - len(pcm), 0)))
+    return [hear(log_mel, augment(pcm, seed, _talk if talk is None else talk) if number else pcm, count)
+            for number, seed in enumerate(seeds)]

@@ -19,22 +19,22 @@ TOUCH = 0.02  # under this part of a wide-open mouth the lips touch
 def disguise(mels):
     """Another throat, another microphone: log-mel features (B, n, columns, mels) of voices that nobody recorded.
 
-    In half of the windows: the bands stretched by up to 12 % (vocal tract length perturbation, Jaitly and Hinton 2013), a
-    smooth random equaliser of a few dB, and sometimes a few bands hidden (SpecAugment, Park et al. 2019).
+    In three of four windows: the bands stretched by up to 16 % (vocal tract length perturbation, Jaitly and Hinton
+    2013), a smooth random equaliser of a few dB, and sometimes a few bands hidden (SpecAugment, Park et al. 2019).
     """
     batch, bands, clean = len(mels), mels.shape[-1], mels
-    place = torch.arange(bands) * (1.0 + 0.24 * (torch.rand(batch, 1) - 0.5))  # (B, bands)
+    place = torch.arange(bands) * (1.0 + 0.32 * (torch.rand(batch, 1) - 0.5))  # (B, bands)
     low = place.floor().clamp(0, bands - 2).long()
     part = (place - low).clamp(0.0, 1.0)[:, None, None]
     low = low[:, None, None].expand(mels.shape)
     mels = mels.gather(-1, low) * (1.0 - part) + mels.gather(-1, low + 1) * part
     wave = torch.arange(bands) / bands * torch.tensor([1.0, 2.0, 3.0, 5.0])[:, None]  # (4, bands)
     curves = torch.cos(2.0 * torch.pi * (wave + torch.rand(batch, 4, 1))) * torch.randn(batch, 4, 1)
-    mels = mels + 0.12 * curves.sum(1)[:, None, None]  # 0.25 is one neper of power, 4.3 dB
+    mels = mels + 0.15 * curves.sum(1)[:, None, None]  # 0.25 is one neper of power, 4.3 dB
     first, width = torch.randint(0, bands, (batch, 1)), torch.randint(0, 9, (batch, 1))
     hidden = (torch.arange(bands) >= first) & (torch.arange(bands) < first + width) & (torch.rand(batch, 1) < 0.5)
     mels = torch.where(hidden[:, None, None], mels.mean((1, 2), keepdim=True), mels)
-    return torch.where(torch.rand(batch, 1, 1, 1) < 0.5, clean, mels)
+    return torch.where(torch.rand(batch, 1, 1, 1) < 0.25, clean, mels)
 
 
 class Probe(nn.Module):

@@ -5,7 +5,8 @@ shape's spread) and of its velocity. Added here, because lips are what people lo
 should touch and do not, the listener's probe (see `listener`), and the voice activity's cross-entropy.
 Against drift the history that training shows is not always the true one: it is dropped, cut short, blurred with
 noise, or replaced by what the network itself would have said. Half of the windows do not tell their source's style, so
-that the neutral style is a blend of all; some are not heard at all, for guidance.
+that the neutral style is a blend of all; some are not heard at all, for guidance. With each batch the encoder alone
+hears another one: listening is cheap and is what new voices fail at.
 """
 from dataclasses import dataclass
 
@@ -13,7 +14,7 @@ import torch
 from torch.nn import functional
 
 from ..model.sampler import Schedule
-from .listener import GAP, TOUCH, Probe, disguise
+from .listener import GAP, TOUCH, ListenerStage, disguise
 
 PRESS = 0.01  # part of a wide-open mouth by which touching lips are asked to overlap, so that a sample still touches
 NOISY = 200  # most training times lie above it: few-step sampling never looks below
@@ -40,7 +41,9 @@ class TalkerStage:
         self.network, self.windows, self.gap, self.batch, self.steps = network, windows, gap, batch, steps
         self.history, self.draws, self.mixed = history, draws, mixed
         config = network.config
-        self.probe = Probe(config.audio_width)
+        self.listener = ListenerStage(network.encoder, network.codec, config.lookahead_frames, windows, gap, batch,
+                                      mixed)
+        self.probe = self.listener.probe
         self.schedule = Schedule(config.beta_start, config.beta_end, config.train_steps)
 
     def __call__(self, step, rng):
@@ -66,9 +69,11 @@ class TalkerStage:
         motion, velocity, gap, touch = self._motion_errors(said[0], window, learned * hears, count)
         mouth, phones = self.probe.loss(read, window, self.gap(window.motion), network.codec.motion_scale)
         speech = functional.binary_cross_entropy_with_logits(voice, window.voice)
-        loss = latent + motion + velocity + 2.0 * gap + 20.0 * touch + mouth + 0.3 * phones + 0.3 * speech
+        loss = latent + motion + velocity + 2.0 * gap + 30.0 * touch + mouth + 0.5 * phones + 0.3 * speech
+        loss = loss + self.listener(step, rng)[0]
         return loss, {"latent": latent.item(), "motion": motion.item(), "gap": gap.item(), "touch": touch.item(),
-                      "velocity": velocity.item(), "mouth": mouth.item(), "phones": phones.item(), "voice": speech.item()}
+                      "velocity": velocity.item(), "mouth": mouth.item(), "phones": phones.item(),
+                      "voice": speech.item()}
 
     def _denoise(self, condition, latents):
         """Predict z_0 from `draws` noisy versions of each latent, most of them very noisy. -> (draws, B, T, D)."""

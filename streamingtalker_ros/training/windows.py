@@ -83,11 +83,12 @@ class Windows:
     length when left out. styles: names of the style embedding's rows. versions: sounds per clip, the first clean
     (`hear_all`). lives: motions per clip; beyond the first its lips stay and the life above them is another
     (`Clip.relive`), since one sound allows many. captured_life: keep the lids, brows and head that a camera saw; left
-    out, since clips of a few seconds, read in a booth, blink 46 times a minute.
+    out, since clips of a few seconds, read in a booth, blink 46 times a minute. jobs: processes that listen beforehand.
     """
 
     def __init__(self, clips, frames, lead, lookahead, log_mel=None, chances=None, styles=("neutral",), versions=1,
-                 clean=0.25, at_start=0.15, mirrored=0.5, lives=1, captured_life=False, seed=0, progress=False):
+                 clean=0.25, at_start=0.15, mirrored=0.5, lives=1, captured_life=False, seed=0, progress=False,
+                 jobs=1):
         self.frames, self.lead, self.lookahead = frames, lead, lookahead
         self.at_start, self.mirrored, self.clean = at_start, mirrored, clean
         total = lead + frames
@@ -102,7 +103,7 @@ class Windows:
         self.phones = [phone_labels(clip.phones, count) for clip, count in zip(clips, counts)]
         known = {name: row for row, name in enumerate(styles)}
         self.style = [known.get(getattr(clip, "style", "neutral"), 0) for clip in clips]
-        self.heard = hear_all(log_mel, clips, counts, versions, seed, progress) if log_mel is not None else None
+        self.heard = hear_all(log_mel, clips, counts, versions, seed, progress, jobs) if log_mel is not None else None
         chances = np.array([len(clip.weights) for clip in clips] if chances is None else chances, np.float64)
         self.chances = chances / chances.sum()
 
