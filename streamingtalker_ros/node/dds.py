@@ -10,7 +10,7 @@ import time
 from ..face.rig import default_rig
 from . import faces, lineages, messages
 from .core import TalkerCore, load_talker
-from .diagnosis import diagnose
+from .diagnosis import Diagnosis
 from .hearing import Hearing
 from .settings import NODE_NAME
 from .wire import Wire
@@ -30,6 +30,9 @@ class TalkerNode:
         self.wire = Wire(NODE_NAME, namespace, domain, self._warn)
         self.core = TalkerCore(talker, settings, self._publish, self._warn)
         self._hearing = Hearing(self.core.refuse)
+        # a robot's several talkers are told apart by their namespaces
+        name = f"{self.wire.namespace}/{NODE_NAME}".strip("/")
+        self._diagnosis = Diagnosis(self.core, messages.message_class, name)
         self._heard = {}            # audio type -> (handle, reliable)
         self._motion_class = messages.message_class(faces.MOTION)
         self._motion = self.wire.publisher("face_motion", faces.MOTION)
@@ -107,4 +110,4 @@ class TalkerNode:
                                                  self.wire.qos(depth=5, reliable=False))
 
     def _diagnose(self):
-        self._diagnostics.write(diagnose(self.core, messages.message_class))
+        self._diagnostics.write(self._diagnosis.array())

@@ -9,14 +9,13 @@ import gc
 import sys
 import time
 
-from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
+from diagnostic_msgs.msg import DiagnosticArray
 from rclpy.clock import Clock, ClockType
 from rclpy.lifecycle import LifecycleNode, TransitionCallbackReturn
 from std_srvs.srv import Trigger
 
 from ..errors import TalkerError
-from . import faces, ros_audio, ros_parameters, ros_run, ros_time
-from .diagnosis import diagnose
+from . import diagnosis, ros_audio, ros_parameters, ros_run, ros_time
 from .settings import NODE_NAME
 
 LONGEST_REST = 3.0      # s of queued audio that are still spoken when a simulated voice ends
@@ -31,8 +30,10 @@ class TalkerNode(LifecycleNode):
         ros_parameters.declare(self)
         self._settings = ros_parameters.read(self)
         ros_parameters.watch(self, self._apply)
-        self._core = self._output = self._audio = None
+        self._core = self._output = self._audio = self._diagnosis = None
         self._services_open = []
+        # a robot's several talkers are told apart by their namespaces
+        self._name_in_graph = self.get_fully_qualified_name().lstrip("/")
         self._active = False
         self._problem = ""      # why the last configure failed
         self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", 10)
@@ -114,6 +115,7 @@ class TalkerNode(LifecycleNode):
         self._core = core.TalkerCore(talker, settings, self._output.send, warn=self.get_logger().warning,
                                      clock=ros_time.clock_of(self))
         self._audio = ros_audio.AudioInput(self, lineage, settings, self._core)
+        self._diagnosis = diagnosis.Diagnosis(self._core, ros_audio.message_class, self._name_in_graph)
         self._services_open = [self.create_service(Trigger, f"~/{name}", serve) for name, serve in
                                (("reset", self._reset), ("interrupt", self._interrupt))]
         self.get_logger().info(f"model {talker.name} on {talker.device}, {talker.frame_rate:g} frames per "
@@ -139,7 +141,7 @@ class TalkerNode(LifecycleNode):
         self._services_open = []
         if self._output is not None:
             self._output.destroy()
-        self._core = self._output = self._audio = None
+        self._core = self._output = self._audio = self._diagnosis = None
         gc.collect()  # the model's memory, now
         torch = sys.modules.get("torch")
         if torch is not None and torch.cuda.is_initialized():
@@ -165,13 +167,12 @@ class TalkerNode(LifecycleNode):
 
     def _diagnose(self):
         now = self.get_clock().now().nanoseconds
-        if self._core is not None:
-            message = diagnose(self._core, ros_audio.message_class, now, self.get_name())
+        if self._diagnosis is not None:
+            message = self._diagnosis.array(now)
         else:
-            level = DiagnosticStatus.ERROR if self._problem else DiagnosticStatus.OK
-            message = DiagnosticArray(status=[DiagnosticStatus(
-                level=level, name=self.get_name(), message=self._problem or "not configured")])
-            faces.fill_header(message.header, now, "")
+            level = diagnosis.ERROR if self._problem else diagnosis.OK
+            message = diagnosis.status_array(ros_audio.message_class, now, self._name_in_graph, level,
+                                             self._problem or "not configured")
         self._diagnostics.publish(message)
 
 
