@@ -166,6 +166,18 @@ def test_a_clock_that_is_set_back_moves_nothing():
         np.testing.assert_array_equal(driver.step(S0 - back * SECOND).positions, before)
 
 
+def test_after_a_pause_of_the_machine_a_joint_is_where_its_brakes_would_have_brought_it():
+    robot = jaw(joint={"from": {"jawOpen": 9.0}, "max": 10.0, "max_velocity": 2.0, "max_acceleration": 20.0}, delay=0.0)
+    driver = HeadDriver(robot)
+    for tick in range(40):
+        driver.hear(motion(S0 + tick * TICK, names=["jawOpen"], weights=[1.0]), S0 + tick * TICK)
+        before = driver.step(S0 + tick * TICK)
+        if before.velocities[0] == 2.0:
+            break
+    after = driver.step(S0 + tick * TICK + 3 * SECOND)
+    assert after.velocities[0] == 0 and after.positions[0] - before.positions[0] == pytest.approx(2.0**2 / 40)
+
+
 def follow(driver, frames, seconds, arrives=lambda stamp: stamp + 130 * MS, start=S0, period=TICK):
     """Play frames, a list of (stamp, shapes); returns times (n,) in s after S0 and positions (n, J)."""
     frames, times, path = sorted(frames, key=lambda frame: arrives(frame[0])), [], []

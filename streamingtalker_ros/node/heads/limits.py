@@ -32,15 +32,13 @@ class Limiter:
         wanted = ahead * self._stopping(ahead * way, ahead * v, dt)
         wanted = np.clip(wanted, v - a * dt, v + a * dt)
         wanted = np.clip(wanted, -self.velocity, self.velocity)
-        wanted = np.clip(wanted, -self._stopping(p - self.low, -v, dt), self._stopping(self.high - p, v, dt))
         position = p + (v + wanted) * dt / 2
-        # within this step: a stop on the target at constant deceleration, or, where the joint would pass the
-        # target or a limit, the brakes
+        # within this step: a stop on the target at constant deceleration, or, where it would be passed, the
+        # brakes; the target is within the limits, so that they are not passed either
         along, half = np.sign(v) * way, np.abs(v) * dt / 2
         reach = v * v / (2 * a)
         arrives = (v != 0) & (along >= reach * (1 - 1e-9)) & (along <= half)
-        left = np.where(v > 0, self.high - p, p - self.low)
-        brakes = ~arrives & (half > 0) & ((left < half) | ((along > 0) & (along < reach)))
+        brakes = ~arrives & (v != 0) & (along >= 0) & (along < reach)
         braked, slower = self._braked(dt)
         position = np.where(arrives, target, np.where(brakes, braked, position))
         self.speed = np.where(arrives, 0.0, np.where(brakes, slower, wanted))
@@ -59,8 +57,8 @@ class Limiter:
         return position, np.where(time * a >= np.abs(v), 0.0, v - np.sign(v) * a * time)
 
     def _stopping(self, way, speed, dt):
-        """The highest speed after `dt` from which a joint still stops within `way`; 0 where it cannot be
-        kept from passing, which the caller sees to."""
+        """The highest speed after `dt` from which a joint still stops within `way`; 0 where none does, which
+        the caller sees to."""
         a = self.acceleration
         left = way - speed * dt / 2
         return np.sqrt(np.maximum((a * dt / 2) ** 2 + 2 * a * left, 0.0)).clip(a * dt / 2) - a * dt / 2
