@@ -1,9 +1,10 @@
-"""ARKit motion as CSV or NPZ beside WAV, through the commands: a corpus, the stages of the default family, a stream."""
+"""ARKit motion as CSV or NPZ beside WAV, through the commands: a corpus, the stages of the default family, a stream.
+Every stage, cut between two saves, goes on bit for bit."""
 import numpy as np
 import pytest
 import yaml
 
-pytest.importorskip("torch")
+torch = pytest.importorskip("torch")
 pytest.importorskip("scipy")
 soundfile = pytest.importorskip("soundfile")
 
@@ -11,30 +12,60 @@ from streamingtalker_ros import Talker  # noqa: E402
 from streamingtalker_ros.cli.main import main  # noqa: E402
 from streamingtalker_ros.face.arkit import INDEX  # noqa: E402
 from streamingtalker_ros.face.livelink import write_livelink_csv  # noqa: E402
+from streamingtalker_ros.training import stages  # noqa: E402
 
 TINY = dict(audio_width=32, audio_blocks=2, codec_width=32, width=32, feedforward=64, history=12, head_width=32,
             head_blocks=2, slots=4, codes=32, code_dim=8)
+STAGES = {"codec": stages.CodecStage, "listener": stages.ListenerStage, "talker": stages.TalkerStage}
 
 
-def test_animation_and_its_sound_train_a_talker(tmp_path):
-    takes, rng = tmp_path / "takes", np.random.default_rng(0)
-    takes.mkdir()
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory):
+    folder, rng = tmp_path_factory.mktemp("animation"), np.random.default_rng(0)
+    (folder / "takes").mkdir()
     for name, rate in (("a", 60), ("b", 24)):
         times = (np.arange(4 * rate) + 0.5) / rate
         weights = np.zeros((len(times), 52))
         weights[:, INDEX["jawOpen"]] = 0.4 * np.clip(np.sin(4 * np.pi * times), 0, 1) * (np.abs(times - 2) < 1)
         if name == "a":
-            write_livelink_csv(takes / "a.csv", weights, np.tile([0.0, 0.0, 0.0, 1.0], (len(times), 1)), rate)
+            level = np.tile([0.0, 0.0, 0.0, 1.0], (len(times), 1))
+            write_livelink_csv(folder / "takes" / "a.csv", weights, level, rate)
         else:
-            np.savez(takes / "b.npz", weights=weights, frame_rate=float(rate))
+            np.savez(folder / "takes" / "b.npz", weights=weights, frame_rate=float(rate))
         loud = np.interp(np.arange(64000) / 16000, times, weights[:, INDEX["jawOpen"]])
-        soundfile.write(takes / f"{name}.wav", loud * rng.normal(size=64000).clip(-2, 2), 16000)
-    assert main(["corpus", "from-animation", str(takes), "--out", str(tmp_path / "corpus")]) == 0
-    recipe = {"model": TINY, "windows": {"frames": 24, "lead": 8, "lives": 1},
-              **{stage: {"steps": 3, "batch": 2} for stage in ("codec", "listener", "talker")}}
+        soundfile.write(folder / "takes" / f"{name}.wav", loud * rng.normal(size=64000).clip(-2, 2), 16000)
+    assert main(["corpus", "from-animation", str(folder / "takes"), "--out", str(folder / "corpus")]) == 0
+    return folder / "corpus"
+
+
+def test_animation_and_its_sound_train_a_talker_that_resumes_bit_for_bit(corpus, tmp_path, monkeypatch):
+    steps = {"steps": 7, "batch": 2, "save_every": 3, "warmup": 2}
+    recipe = {"model": TINY, "windows": {"frames": 24, "lead": 8, "lives": 1}, **{stage: steps for stage in STAGES},
+              "history": {"own_from": 0.2, "own": 1.0}}
     (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(recipe))
-    for stage in ("codec", "listener", "talker"):
-        assert main(["train", stage, "--corpus", str(tmp_path / "corpus"), "--out", str(tmp_path / "run"), "--config",
-                     str(tmp_path / "recipe.yaml")]) == 0
-    stream = Talker.load(tmp_path / "run" / "talker", "cpu").open_stream()
+
+    def train(stage, run):
+        return main(["train", stage, "--corpus", str(corpus), "--out", str(tmp_path / run), "--config",
+                     str(tmp_path / "recipe.yaml")])
+
+    for stage, kind in STAGES.items():
+        assert train(stage, "straight") == 0
+        call = kind.__call__
+
+        def cut(self, step, rng):
+            if step == 5:
+                raise KeyboardInterrupt
+            return call(self, step, rng)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(kind, "__call__", cut)
+            assert train(stage, "cut") == 130
+        assert train(stage, "cut") == 0
+        first, second = (torch.load(tmp_path / run / stage / "state.pt", weights_only=True)
+                         for run in ("straight", "cut"))
+        assert first["step"] == second["step"] == 7
+        for part in ("parameters", "average"):
+            for name, tensor in first[part].items():
+                assert torch.equal(tensor, second[part][name]), (stage, part, name)
+    stream = Talker.load(tmp_path / "cut" / "talker", "cpu").open_stream()
     assert len(stream.accept(np.zeros(16000, np.float32)) + stream.finish()) == 25

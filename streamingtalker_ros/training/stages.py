@@ -183,6 +183,7 @@ def _after_codec(out, start):
     """The network of a run whose codec is trained; start: a checkpoint folder that gives everything but the codec."""
     if not (out / "codec" / checkpoint.WEIGHTS).exists():
         raise TalkerError(f"no codec at {out / 'codec'}: run `streamingtalker train codec` with the same --out first")
+    torch.manual_seed(0)  # what the stage adds of its own begins alike in every run
     network = checkpoint.load(out / "codec")
     if start:
         adopt(network, checkpoint.load(start), skip=("codec.",))
