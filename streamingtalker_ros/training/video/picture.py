@@ -42,9 +42,12 @@ def draw(clip, face, track, span, video, basis, neutral):
     area = (MARGIN, width - 2 * MARGIN, len(clip.weights) / FRAME_RATE, np.array(chosen) / FRAME_RATE)
     _axes(pen, area, top, "voice")
     _wave(pen, area, top, clip)
+    taken = 0.0
     for phone in clip.phones:
-        if phone.name != "pau":
-            pen.text((_x(area, (phone.start + phone.end) / 2) - 4, top + STRIP - 1), phone.name, fill=INK)
+        at = _x(area, (phone.start + phone.end) / 2) - 4
+        if phone.name != "pau" and at > taken:  # names that would run into each other are left out
+            pen.text((at, top + STRIP - 1), phone.name, fill=INK)
+            taken = at + 7 * len(phone.name)
     top += STRIP + 26
     peak = max(0.1, float(clip.lip_opening.max()), float(solved_gap.max()))
     _axes(pen, area, top, f"lip opening, 0 to {peak:.2f} of the inter-ocular distance: tracked, the rig's")
