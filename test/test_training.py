@@ -162,8 +162,9 @@ def test_listener_learns_what_a_larger_network_starts_from(clips):
     adopt(large, small)
     audio = torch.from_numpy(clips[0].pcm)[None]
     with torch.no_grad():
-        assert torch.allclose(small.encoder(audio), large.encoder(audio), atol=1e-6)
-    windows = Windows(clips, frames=24, lead=8, lookahead=2, log_mel=large.encoder.log_mel)
+        assert torch.allclose(small.eval().encoder(audio), large.eval().encoder(audio), atol=1e-6)
+    large.train()
+    windows = Windows(clips, frames=24, lead=8, lookahead=2, log_mel=large.encoder.log_mel, jobs=2)
     measure_motion(large.codec, [motion_of(c) for c in clips])
     stage = ListenerStage(large.encoder, large.codec, 2, windows, LipGap(default_rig()), 8)
     optimizer = torch.optim.Adam([*large.encoder.parameters(), *stage.probe.parameters()], 3e-3)

@@ -44,10 +44,14 @@ def hear_all(log_mel, clips, frames, versions=1, seed=0, progress=False, jobs=1)
             for number, (clip, count) in enumerate(zip(clips, frames))]
     if jobs == 1:
         heard = (_versions(job, talk) for job in work)
-        return list(tqdm(heard, total=len(work), desc="listening", disable=not progress))
+        return _collected(heard, len(work), progress)
     with ProcessPoolExecutor(jobs, initializer=_begin, initargs=(talk,)) as pool:
-        heard = pool.map(_versions, work, chunksize=16)
-        return list(tqdm(heard, total=len(work), desc="listening", disable=not progress))
+        return _collected(pool.map(_versions, work, chunksize=16), len(work), progress)
+
+
+def _collected(heard, count, progress):
+    return [[Heard(torch.from_numpy(mels), torch.from_numpy(loudness)) for mels, loudness in versions]
+            for versions in tqdm(heard, total=count, desc="listening", disable=not progress)]
 
 
 _talk = []
@@ -59,7 +63,9 @@ def _begin(talk):
 
 
 def _versions(job, talk=None):
+    """Arrays, not tensors: a tensor that crosses a process costs an open file."""
     log_mel, pcm, count, seeds = job
     pcm = np.pad(pcm, (0, max(count * HOP - len(pcm), 0)))
-    return [hear(log_mel, augment(pcm, seed, _talk if talk is None else talk) if number else pcm, count)
-            for number, seed in enumerate(seeds)]
+    heard = [hear(log_mel, augment(pcm, seed, _talk if talk is None else talk) if number else pcm, count)
+             for number, seed in enumerate(seeds)]
+    return [(one.mels.numpy(), one.loudness.numpy()) for one in heard]
