@@ -7,6 +7,7 @@ page. Nothing is downloaded; without one, TalkerError says so.
         page.click("#microphone")
 """
 import base64
+import contextlib
 import json
 import os
 import shutil
@@ -53,7 +54,8 @@ class Chromium:
         self._process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
                                          stderr=subprocess.DEVNULL, start_new_session=True)
         try:
-            self._socket = connect(self._address(), max_size=None, open_timeout=20)
+            self._leave = contextlib.ExitStack()
+            self._socket = self._leave.enter_context(connect(self._address(), max_size=None, open_timeout=20))
         except Exception:
             self.close()
             raise

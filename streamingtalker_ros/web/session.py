@@ -75,8 +75,8 @@ class Session:
 
     def _on_bytes(self, data):
         if self._audio_allowed is None:
-            self._may_text()   # audio before a start counts like words
-            return
+            self._may_text()
+            raise TalkerError("audio came before a start: send {\"type\": \"start\", …} first")
         epoch, samples = protocol.read_pcm(data)
         if not self._audio_allowed.take(len(samples)):
             raise Leave(POLICY, "the audio came faster than it can be spoken: send it in real time")

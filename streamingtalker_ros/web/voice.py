@@ -26,7 +26,7 @@ class Voice:
 
     def __init__(self, talker, deliver, complain, wake, limits, clock=time.monotonic):
         self.talker, self.deliver, self.complain, self._wake = talker, deliver, complain, wake
-        self._clock, self._limit = clock, round(limits.backlog_seconds * RATE)
+        self._clock, self._limit = clock, limits.backlog_seconds
         self.stream = talker.open_stream()
         self.vertices = not hasattr(talker, "styles")
         self.controls = Controls(talker, self.stream)
@@ -64,11 +64,10 @@ class Voice:
         """The next hop (n,) float32 to be heard, or None. Skips audio that has grown too old."""
         if self._next_rest is not None and now >= self._next_rest:
             self._next_rest = max(self._next_rest + self._hop / RATE, now - 0.2)   # after a pause of the machine
-            self._pcm.append(np.zeros(self._hop, np.float32))
-            self._waiting, self._came = self._waiting + self._hop, now
+            self._add(np.zeros(self._hop, np.float32), now)
         if self._waiting < self._hop:
             return None
-        if self._waiting - self._hop > self._limit:
+        if now - self._pcm[0][1] > self._limit and self._waiting >= 2 * self._hop:
             late = (self._waiting // self._hop - 1) * self._hop
             self._cut(late)
             self._shift += late
@@ -106,16 +105,15 @@ class Voice:
     def _hear(self, came, epoch, samples):
         if self._resampler is None or epoch != self.epoch:
             return
-        self._add(self._resampler.accept(samples.astype(np.float32) / 32768))
-        self._came = came
+        self._add(self._resampler.accept(samples.astype(np.float32) / 32768), came)
 
     def _rest(self, came, epoch, fall=REST):
         tail = self._resampler.finish() if self._resampler is not None and fall == REST else None
         if fall != REST:
             self._cut(self._waiting)
         if tail is not None:
-            self._add(tail)
-        self._add(np.zeros(-self._waiting % self._hop, np.float32))
+            self._add(tail, came)
+        self._add(np.zeros(-self._waiting % self._hop, np.float32), came)
         self._resampler, self.epoch, self._fall = None, epoch, fall
         self._shift = -(self._given + self._waiting)
         self._next_rest = came
@@ -130,25 +128,25 @@ class Voice:
         self.controls.change(changes)
 
     def _stop(self):
-        self._pcm, self._waiting = deque(), 0   # float32 at 16 kHz that waits for its turn
+        self._pcm, self._waiting = deque(), 0   # (float32 at 16 kHz that waits for its turn, when it came)
         self._given = self._shift = 0           # samples that the stream has heard; samples to add to its time
         self._resampler, self._next_rest, self._fall = None, None, REST
         self._came = self._clock()
 
-    def _add(self, pcm):
+    def _add(self, pcm, came):
         if len(pcm):
-            self._pcm.append(pcm)
+            self._pcm.append((pcm, came))
             self._waiting += len(pcm)
 
     def _cut(self, count):
         """The first `count` samples that wait, (count,) float32."""
         out, filled = np.empty(count, np.float32), 0
         while filled < count:
-            piece = self._pcm.popleft()
+            piece, self._came = self._pcm.popleft()
             part = min(len(piece), count - filled)
             out[filled:filled + part] = piece[:part]
             filled += part
             if part < len(piece):
-                self._pcm.appendleft(piece[part:])
+                self._pcm.appendleft((piece[part:], self._came))
         self._waiting -= count
         return out
