@@ -25,7 +25,7 @@ def main():
     section = load_section(rig, args.corpus, "test", args.clips)
     clips = section.clips
     brows, lids = sampling.columns(("brow",)), sampling.columns(("eyeBlink",))
-    hops = bench.noise_hops(talker.hop, 64)[:, 0]
+    hops = bench.noise(talker.hop)[:, 0]
     print("| steps | ms per frame | lip-opening error, mm | LVE, mm² | closure recall | false closures | "
           "brow std | lid std |\n|---|---|---|---|---|---|---|---|")
     truth = np.concatenate([clip.weights for clip in clips])

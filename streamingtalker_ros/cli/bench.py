@@ -1,44 +1,68 @@
 """`streamingtalker bench`: what a frame costs on this machine, by stage, over time and over voices."""
 import json
 
-from ..errors import require
+from ..errors import TalkerError, require
+
+BOUNDS = {"hop": int, "window": float, "context": float, "decode": int}
 
 
 def add_arguments(parser):
-    parser.add_argument("--model", default=None, metavar="DIR", help="checkpoint folder; the default one when left out")
+    parser.add_argument("--model", metavar="DIR", help="checkpoint folder of either family; the default one when "
+                        "left out")
+    parser.add_argument("--paper", action="store_true", help="instead, the paper-sized VOCASET network with random "
+                        "weights (240 M parameters; needs transformers)")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
     parser.add_argument("--threads", type=int, default=1, help="CPU threads")
     parser.add_argument("--frames", type=int, default=2000, help="frames of the long stream")
-    parser.add_argument("--streams", type=int, default=None, metavar="N", help="most voices to try at once")
+    parser.add_argument("--streams", type=int, default=64, metavar="N", help="most voices to try at once")
+    parser.add_argument("--hop", type=int, help="of a published model: frames per pass")
+    parser.add_argument("--window", type=float, help="of a published model: seconds of audio that HuBERT hears")
+    parser.add_argument("--context", type=float, help="of a published model: seconds it waits for after a pass")
+    parser.add_argument("--decode", type=int, help="of a published model: rows of latents decoded together")
     parser.add_argument("--json", action="store_true", help="print the figures as JSON")
 
 
 def run(args):
     torch = require("torch", "the benchmark")
+    if args.threads < 1 or args.streams < 1 or args.frames < 1:
+        raise TalkerError("--threads, --streams and --frames are counts: give 1 or more")
     torch.set_num_threads(args.threads)
     from ..evaluation import bench
+
+    model = load(args)
+    published = hasattr(model, "grid")
+    report = bench.report(model, args.frames, args.streams, passes=20 if published else 60)
+    print(json.dumps(report, indent=2) if args.json else "\n".join(lines(report)))
+    return 0
+
+
+def load(args):
+    """The model that the arguments name."""
     from ..streaming import Talker
-    talker = Talker.load(args.model, args.device)
-    talker.warm_up()
-    counts = [n for n in (1, 2, 4, 8, 16, 32, 64, 128) if n <= (args.streams or 64)]
-    report = {"machine": bench.machine(), "model": talker.name, "device": talker.device, "steps": talker.steps,
-              "lookahead_ms": 1e3 * talker.lookahead, "stages_ms": bench.stages(talker),
-              "one_voice": bench.one_voice(talker, args.frames), "voices_ms": bench.many_voices(talker, counts)}
-    budget = 1e3 / talker.frame_rate
-    report["voices_in_real_time"] = max((n for n, t in report["voices_ms"].items() if t["p95"] <= budget), default=0)
-    if args.json:
-        print(json.dumps(report, indent=2))
-        return 0
-    print(f"{report['machine']['cpu']}, {args.threads} thread(s), torch {report['machine']['torch']}, "
-          f"{talker.device}; model {talker.name}, {talker.steps} diffusion steps")
-    print(f"{'ms per frame':>24} {'p50':>8} {'p95':>8} {'p99':>8}")
-    rows = {**report["stages_ms"], "one voice, all of it": report["one_voice"],
+    from ..streaming.talker import choose_device
+
+    bounds = {name: getattr(args, name) for name in BOUNDS if getattr(args, name) is not None}
+    if args.paper:
+        from ..evaluation.paper import random_network
+        from ..model.published.streaming import PublishedModel
+        return PublishedModel(random_network(), choose_device(args.device), **bounds)
+    return Talker.load(args.model, args.device, **bounds)
+
+
+def lines(report):
+    """The report as lines of text."""
+    one, budget, machine = report["one_voice"], report["budget_ms"], report["machine"]
+    per = "pass" if report["frames_per_pass"] > 1 else "frame"
+    where = machine["cuda"] if report["device"].startswith("cuda") else f"{machine['cpu']}, {machine['threads']} thread(s)"
+    yield (f"{where}, torch {machine['torch']}, load {machine['load']:.1f}; model {report['model']}, "
+           f"{report['steps']} diffusion steps, look-ahead {report['lookahead_ms']:.0f} ms"
+           + (f", {report['frames_per_pass']} frames per pass" if per == "pass" else ""))
+    yield f"{'ms per ' + per:>24} {'p50':>8} {'p95':>8} {'p99':>8}"
+    rows = {**report["stages_ms"], "one voice, all of it": one,
             **{f"{n} voices together": t for n, t in report["voices_ms"].items() if n > 1}}
     for name, row in rows.items():
-        print(f"{name:>24} {row['p50']:8.2f} {row['p95']:8.2f} {row['p99']:8.2f}")
-    one = report["one_voice"]
-    print(f"first frame {one['first_frame']:.1f} ms, real-time factor {one['real_time_factor']:.3f}, "
-          f"late/early {one['late_over_early']:.3f} over {one['frames']} frames, "
-          f"memory {one['memory_mb']:.0f} MB, growth {one['memory_growth_mb']:.1f} MB, "
-          f"{report['voices_in_real_time']} voices in real time (a frame is {budget:.0f} ms)")
-    return 0
+        yield f"{name:>24} {row['p50']:8.2f} {row['p95']:8.2f} {row['p99']:8.2f}"
+    yield (f"first frame {one['first_frame']:.1f} ms, real-time factor {one['real_time_factor']:.3f}, "
+           f"frame {one['frames']} costs {one['late_over_early']:.3f} of frame 200, "
+           f"memory {one['memory_mb']:.0f} MB, growth {one['memory_growth_mb']:.1f} MB, "
+           f"{report['voices_in_real_time']} voices in real time (a {per} lasts {budget:.0f} ms)")

@@ -1,0 +1,21 @@
+"""The paper-sized VOCASET network with random weights: what its cost is measured on where no checkpoint is at hand."""
+from ..errors import require
+from ..model.published.config import SUBJECTS, PublishedConfig
+
+# sizes of the paper and of the released configuration; HuBERT's are transformers' defaults, the base model
+VOCASET = dict(dataset="vocaset", vertices=5023, frame_rate=30.0, slots=16, code_dim=64, codes=256, codec_width=1024,
+               codec_layers=6, codec_heads=8, codec_ff=1536, codec_slope=0.2, codec_affine=False, width=768,
+               audio_dim=768, heads=4, layers=2, ff=1024, activation="relu", period=30,
+               identities=SUBJECTS["vocaset"], history=60)
+
+
+def random_network(seed=0, **changes):
+    """A PublishedNetwork of VOCASET's size, `changes` of its configuration apart, with random weights: 240 M
+    parameters, made in a few seconds. Raises TalkerError where torch or transformers is missing."""
+    torch = require("torch", "the published model")
+    require("transformers", "the published model's audio encoder")
+    from ..model.published.network import PublishedNetwork
+
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return PublishedNetwork(PublishedConfig(**{**VOCASET, **changes}))
