@@ -50,18 +50,23 @@ class FusedNetwork:
 
 
 class _Block:
-    """A ResidualBlock at one frame: (B, width) -> (B, width)."""
+    """A ResidualBlock at `rows` rows of each voice (one, unless its dilation is 1): (B·rows, width) -> the same."""
 
-    def __init__(self, block):
+    def __init__(self, block, rows=1):
         conv = block.conv
+        self.rows, self.taps = rows, conv.kernel * conv.inputs
         self.shape, self.norm = block.norm.normalized_shape, (block.norm.weight, block.norm.bias)
         self.step, self.conv, self.out = conv.dilation, share(conv.linear), share(block.out)
 
     def __call__(self, x, context):
-        joined = torch.cat((context, layer_norm(x, self.shape, *self.norm)[:, None]), 1)  # (B, reach + 1, width)
-        context.copy_(joined[:, 1:])
+        new = layer_norm(x, self.shape, *self.norm).view(len(context), self.rows, -1)
+        joined = torch.cat((context, new), 1)  # (B, reach + rows, width)
+        context.copy_(joined[:, self.rows:])
+        if self.rows == 1:
+            taps = joined[:, ::self.step].flatten(1)  # (B, kernel·width)
+        else:
+            taps = joined.flatten(1).unfold(1, self.taps, *self.shape).flatten(0, 1)  # (B·rows, kernel·width)
         bias, matrix = self.conv
-        taps = joined[:, ::self.step].flatten(1)  # (B, kernel·width)
         bias_out, out = self.out
         return x.addmm(gelu(torch.addmm(bias, taps, matrix)), out).add_(bias_out)
 
@@ -75,11 +80,12 @@ class _Ear:
         self.filters = torch.cat((mel.filters, mel.filters))  # of real and imaginary parts alike
         self.columns_in, self.frames_in = share(encoder.columns_in.linear), share(encoder.frames_in.linear)
         self.kernel, self.reach = encoder.columns_in.kernel, encoder.columns_in.reach
+        self.column_blocks = [_Block(block, self.columns) for block in encoder.column_blocks]
         self.blocks = [_Block(block) for block in encoder.blocks]
         self.norm, self.voice = encoder.norm, share(encoder.voice)
 
     def __call__(self, hop, state):
-        batch, memory, (columns, frames, *contexts) = len(hop), state.features, state.contexts
+        batch, memory, contexts = len(hop), state.features, iter(state.contexts)
         joined = torch.cat((memory.samples, hop), 1)
         memory.samples.copy_(joined[:, hop.shape[1]:])
         spectrum = joined.unfold(1, WINDOW, STRIDE).flatten(0, 1) @ self.basis  # (B·columns, bins)
@@ -88,17 +94,21 @@ class _Ear:
         level = torch.maximum(loudness, memory.level - self.release).clamp_(min=QUIET)
         memory.level.copy_(level)
         mels = (torch.log(power + FLOOR) - level[:, None, None]).mul_(0.25).add_(1.0).clamp_(-2.0, 2.0)
-        joined = torch.cat((columns, mels), 1)  # (B, reach + columns, mels)
-        columns.copy_(joined[:, self.columns:])
+        context = next(contexts)
+        joined = torch.cat((context, mels), 1)  # (B, reach + columns, mels)
+        context.copy_(joined[:, self.columns:])
         bands = mels.shape[-1]
         taps = joined.flatten(1).unfold(1, self.kernel * bands, bands).flatten(0, 1)
-        x = gelu(torch.addmm(self.columns_in[0], taps, self.columns_in[1])).view(batch, -1)
+        x = gelu(torch.addmm(self.columns_in[0], taps, self.columns_in[1]))  # (B·columns, narrow)
+        for block in self.column_blocks:
+            x = block(x, next(contexts))
         loud = (0.25 * (loudness - level).clamp_(min=-12.0) + 1.0)[:, None]
-        taps = torch.cat((frames[:, 0], x, loud), 1)
-        frames.copy_(taps[:, None, frames.shape[2]:])
+        context = next(contexts)
+        taps = torch.cat((context[:, 0], x.view(batch, -1), loud), 1)
+        context.copy_(taps[:, None, context.shape[2]:])
         x = gelu(torch.addmm(self.frames_in[0], taps, self.frames_in[1]))
-        for block, context in zip(self.blocks, contexts):
-            x = block(x, context)
+        for block in self.blocks:
+            x = block(x, next(contexts))
         feature = layer_norm(x, self.norm.normalized_shape, self.norm.weight, self.norm.bias)
         return feature, torch.addmm(self.voice[0], feature, self.voice[1])[:, 0]
 

@@ -19,12 +19,14 @@ class Attention(nn.Module):
         self.qkv = nn.Linear(width, 3 * width, bias=False)
         self.out = nn.Linear(width, width)
 
-    def forward(self, x):  # (B, T, W)
+    def forward(self, x, newest=None):
+        """x (B, T, W) -> what the `newest` rows, default all, take from all rows: (B, newest, W)."""
         B, T, W = x.shape
         # (B, heads, T, W/heads)
         q, k, v = self.qkv(x).view(B, T, 3, self.heads, W // self.heads).permute(2, 0, 3, 1, 4)
-        weights = (q @ k.transpose(-1, -2) * self.scale).softmax(-1)  # (B, heads, T, T)
-        return self.out((weights @ v).transpose(1, 2).reshape(B, T, W))
+        q = q[:, :, T - (newest or T):]
+        weights = (q @ k.transpose(-1, -2) * self.scale).softmax(-1)  # (B, heads, newest, T)
+        return self.out((weights @ v).transpose(1, 2).flatten(2))
 
 
 class Block(nn.Module):
@@ -36,8 +38,8 @@ class Block(nn.Module):
         self.norm2 = nn.LayerNorm(width, eps=1e-5)
         self.up, self.down = nn.Linear(width, ff), nn.Linear(ff, width)
 
-    def forward(self, x):
-        x = x + self.attention(self.norm1(x))
+    def forward(self, x, newest=None):
+        x = x[:, len(x[0]) - (newest or len(x[0])):] + self.attention(self.norm1(x), newest)
         return x + self.down(F.gelu(self.up(self.norm2(x))))
 
 
@@ -58,12 +60,14 @@ class TimeMixer(nn.Module):
         self.blocks = nn.ModuleList(Block(W, c.codec_heads, c.codec_ff) for _ in range(c.codec_layers))
         self.register_buffer("position", torch.arange(W) % 2 * 1.0, persistent=False)
 
-    def forward(self, x):  # (B, T, W)
+    def forward(self, x, newest=None):
+        """x (B, T, W) -> the `newest` rows, default all: (B, newest, W); the last block computes no others."""
         x = F.leaky_relu(self.conv(x.transpose(1, 2)), self.slope)  # (B, W, T)
         x = self.linear(self.norm(x).transpose(1, 2)) + self.position
-        for block in self.blocks:
+        *inner, last = self.blocks
+        for block in inner:
             x = block(x)
-        return x
+        return last(x, newest)
 
 
 class Codec(nn.Module):
@@ -97,8 +101,7 @@ class Codec(nn.Module):
 
     def decode(self, latents, newest=None):
         """Latents (B, T, H·C) -> offsets of the `newest` rows, by default of all: (B, newest, 3V)."""
-        decoded = self.decoder(self.pre(latents))  # every row counts: attention and norm run over time
-        return self.leave(decoded if newest is None else decoded[:, -newest:])
+        return self.leave(self.decoder(self.pre(latents), newest))  # every row counts: attention and norm run over time
 
     def start_latent(self):
         """(H·C,): the all-zero clip of two frames, quantised, row 0; every history begins with it."""
