@@ -48,7 +48,7 @@ def make_espeak(folder, minutes=30.0, seed=0, jobs=2):
     with ProcessPoolExecutor(jobs) as pool, tqdm(total=round(60 * minutes * sum(SHARES.values())), unit="s",
                                                  desc="speech") as bar:
         for split in SPLITS:
-            made, wanted = 0.0, max(30.0, 60.0 * minutes * SHARES[split])
+            made, wanted = 0.0, max(15.0, 60.0 * minutes * SHARES[split])
             # a batch makes 20 to 50 s: more work than is needed, and what is done first is taken
             work = [(folder, split, number, seed) for number in range(int(wanted / 15.0) + 2)]
             for start in range(0, len(work), 4):

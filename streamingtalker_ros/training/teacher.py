@@ -22,7 +22,7 @@ CLOSING, RELEASE = FITTED["closing"], FITTED["release"]   # seconds a contact ta
 HOLD = FITTED["hold"]            # seconds from a phone's start to its contact's, from the contact's end to the phone's
 BITE = FITTED["bite"]            # share of the jaw's opening that f and v take back
 REST = FITTED["rest"]            # seconds that the mouth waits in a pause, takes to close, and wakes before its end
-ROUNDING = 1.5                   # chosen, not fitted: a camera in front sees lips narrow, not come forward
+ROUNDING = 2.0                   # chosen, not fitted: a camera in front sees lips narrow, not come forward
 PRESS = {"p": 0.40, "b": 0.34, "m": 0.26}
 RATE = 16000
 

@@ -1,0 +1,188 @@
+"""Recorded speech with text, and espeak-ng's voices, as corpora: aligned, split by speaker, animated, resumed."""
+import itertools
+import json
+
+import numpy as np
+import pytest
+
+pytest.importorskip("pocketsphinx", reason="pocketsphinx is not installed: nothing aligns")
+
+from streamingtalker_ros.cli.main import main                        # noqa: E402
+from streamingtalker_ros.errors import TalkerError                   # noqa: E402
+from streamingtalker_ros.face.arkit import INDEX                     # noqa: E402
+from streamingtalker_ros.face.rig import default_rig                 # noqa: E402
+from streamingtalker_ros.training import (align, corpora, espeak, espeak_corpus, languages, living,  # noqa: E402
+                                          reanimate, speech, teacher, voices)
+from streamingtalker_ros.training.phones import BILABIALS, VISEMES, VOWELS     # noqa: E402
+from streamingtalker_ros.training.text import sentences              # noqa: E402
+
+sf = pytest.importorskip("soundfile")
+SPEAKERS = {"anna": "slt", "bruce": "rms", "carl": "awb", "dan": "kal16"}
+
+
+@pytest.fixture(scope="module")
+def pairs(tmp_path_factory):
+    """A folder of WAV and text, four speakers, as a user has it: 22.05 kHz stereo, one wrong text, one of silence."""
+    if not set(SPEAKERS.values()) <= set(voices.available()):
+        pytest.skip("flite is not installed: nothing to read")
+    folder = tmp_path_factory.mktemp("pairs")
+    for n, (speaker, voice) in enumerate(SPEAKERS.items()):
+        (folder / speaker).mkdir()
+        for k, said in enumerate(voices.speak(voice, list(itertools.islice(sentences(n), 4)))):
+            path = folder / speaker / f"{speaker}_{k}.wav"
+            sf.write(str(path), np.stack([said.pcm, said.pcm], 1), 16000)
+            path.with_suffix(".txt").write_text(said.text + "\n")
+    (folder / "anna" / "anna_0.txt").write_text("There were 12 people.")
+    sf.write(str(folder / "bruce" / "bruce_9.wav"), np.zeros(16000), 16000)
+    (folder / "bruce" / "bruce_9.txt").write_text("nothing at all")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def corpus(pairs, tmp_path_factory):
+    out = tmp_path_factory.mktemp("speech")
+    assert main(["corpus", "speech", str(pairs), "--out", str(out)]) == 0
+    return out
+
+
+def test_clips_hold_the_recordings_with_phones_and_closed_lips(corpus):
+    rig, closures = default_rig(), []
+    clips = corpora.load_corpus(corpus)
+    assert {clip.voice for clip in clips} == set(SPEAKERS) and all(clip.style == "teacher" for clip in clips)
+    for clip in clips:
+        assert len(clip.pcm) == 640 * len(clip.weights) and 4.0 <= len(clip.pcm) / 16000 <= 14.0
+        assert clip.phones[0].start == 0.0 and abs(clip.phones[-1].end - len(clip.pcm) / 16000) < 0.05
+        gap = rig.lip_gap(clip.weights)
+        first = np.arange(len(gap)) / 25
+        closures += [gap[(first < p.end) & (first + 0.04 > p.start)].min() for p in clip.phones
+                     if p.name in BILABIALS]
+        level = 10 * np.log10(np.square(clip.pcm).reshape(-1, 640).mean(1) + 1e-9)
+        t, spoken, still = teacher.times(len(gap)), np.zeros(len(gap), bool), np.zeros(len(gap), bool)
+        for p in clip.phones:
+            inside = (t > p.start + 0.03) & (t < p.end - 0.03)
+            spoken |= inside & (p.name in VOWELS)
+            still |= inside & (p.name == "pau")
+        assert np.median(level[spoken]) > np.median(level[still]) + 20
+    assert len(closures) > 15 and np.max(closures) < 0.0011
+
+
+def test_rejected_recordings_are_named_with_the_reason(corpus):
+    rejected = {row["name"]: row["reason"] for row in corpora.read_index(corpus)["rejected"]}
+    assert set(rejected) == {"anna_0", "bruce_9"}
+    assert "digits" in rejected["anna_0"] and "silent" in rejected["bruce_9"]
+
+
+def test_speakers_are_in_one_split_each(corpus):
+    index = corpora.read_index(corpus)
+    split = {}
+    for entry in index["clips"]:
+        assert split.setdefault(entry["speaker"], entry["split"]) == entry["split"]
+    rows = [speech.Recording(f"{who}{k}", None, "", f"s{who}", "x") for who in range(100) for k in range(5)]
+    rows += [speech.Recording(f"m{k}", None, "", "much", "x") for k in range(100)]
+    shares = speech.split_speakers(rows)
+    counts = {name: list(shares.values()).count(name) for name in corpora.SPLITS}
+    assert counts == {"train": 86, "validation": 5, "test": 10} and shares["much"] == "train"
+    assert set(speech.split_speakers(rows[-100:]).values()) == {"train"}
+
+
+def test_second_call_aligns_nothing_again(corpus, pairs, monkeypatch):
+    monkeypatch.setattr(speech, "align", lambda *_: pytest.fail("aligned again"))
+    index = corpora.read_index(corpus)
+    (corpus / "index.json").unlink()
+    assert speech.make_speech([pairs], corpus)["clips"] == index["clips"]
+    with pytest.raises(TalkerError, match="holds another corpus"):
+        speech.make_speech([pairs], corpus, minutes=1)
+
+
+def test_folders_of_other_kinds_are_read(tmp_path):
+    said = np.zeros(16000)
+    (tmp_path / "lj" / "wavs").mkdir(parents=True)
+    (tmp_path / "lj" / "metadata.csv").write_text("LJ1|It was 2 o'clock|It was two o'clock\nLJ2|a|b\n")
+    sf.write(str(tmp_path / "lj" / "wavs" / "LJ1.wav"), said, 22050)
+    row, = speech.recordings(tmp_path / "lj")
+    assert (row.name, row.text, row.source) == ("LJ1", "It was two o'clock", "LJSpeech")
+    so = tmp_path / "so" / "train"
+    so.mkdir(parents=True)
+    for name, text in (("wav.scp", "u1\tW/u1.WAV\nu2\tW/u2.WAV\n"), ("text", "u1\tHELLO YOU\nu2\tNO\n"),
+                       ("utt2spk", "u1\t0001\nu2\t0002\n"), ("spk2age", "0001\t30\n0002\t9\n")):
+        (so / name).write_text(text)
+    row, = speech.recordings(tmp_path / "so")      # the child stays out
+    assert (row.speaker, row.text, row.path) == ("so0001", "HELLO YOU", tmp_path / "so" / "W" / "u1.WAV")
+    with pytest.raises(TalkerError, match="no speech with text"):
+        speech.recordings(so / "nowhere")
+
+
+def test_motion_can_be_made_again(corpus):
+    before = corpora.load_corpus(corpus)
+    for clip in before[:1]:
+        corpora.save_clip(corpus, corpora.Clip(clip.pcm, 0 * clip.weights, clip.head, clip.phones, clip.voice,
+                                               clip.split, clip.name))
+    reanimate.reanimate(corpus)
+    for one, two in zip(before, corpora.load_corpus(corpus)):
+        np.testing.assert_allclose(one.weights, two.weights, atol=1e-3)
+        np.testing.assert_array_equal(one.pcm, two.pcm)
+    index = corpora.read_index(corpus)
+    (corpus / "index.json").write_text(json.dumps({**index, "kind": "video"}))
+    with pytest.raises(TalkerError, match="captured"):
+        reanimate.reanimate(corpus)
+    (corpus / "index.json").write_text(json.dumps(index))
+
+
+def _needs_espeak():
+    if not espeak.available():
+        pytest.skip("libespeak-ng is not installed")
+
+
+@pytest.mark.parametrize("voice", ["en-us+m3", "en-us+klatt4"])
+def test_espeak_says_when_its_phones_sound(voice):
+    import difflib
+    _needs_espeak()
+    apart, stops = [], []
+    for said in espeak.speak(voice, list(itertools.islice(sentences(11), 5))):
+        found = align.align(said.pcm, said.text)
+        mine, theirs = ([phone.name.replace("ax", "ah") for phone in phones] for phones in (said.phones, found))
+        for i, j, count in difflib.SequenceMatcher(None, mine, theirs, False).get_matching_blocks():
+            late = [found[j + k].start - said.phones[i + k].start for k in range(count) if mine[i + k] != "pau"]
+            apart += late
+            stops += [gap for gap, name in zip(late, mine[i:i + count]) if name in ("p", "t", "k")]
+    assert len(apart) > 70 and abs(np.median(apart)) < 0.008
+    assert np.median(np.abs(apart)) < 0.014 and np.percentile(np.abs(apart), 90) < 0.045
+    assert abs(np.median(stops)) < 0.02
+
+
+@pytest.mark.parametrize("language", sorted(languages.SENTENCES))
+def test_every_language_becomes_phones_of_the_table(language):
+    _needs_espeak()
+    for said in espeak.speak(language, languages.SENTENCES[language][:4]):
+        names = [phone.name for phone in said.phones]
+        assert all(name in VISEMES or f"{name}:1" in VISEMES for name in names)
+        assert all(one.end == two.start for one, two in zip(said.phones, said.phones[1:]))
+        assert sum(name in VOWELS for name in names) > 0.25 * len(names) and 1.0 < len(said.pcm) / 16000 < 9.0
+    letters = " ".join(phone.name for said in espeak.speak(language, languages.SENTENCES[language][:8])
+                       for phone in said.phones)
+    assert {"p", "b", "m"} & set(letters.split())
+
+
+def test_ipa_is_read_by_what_the_lips_do():
+    assert espeak.phones_of("tʃ") == ["ch"] and espeak.phones_of("ˈyː") == ["uw"]
+    assert espeak.phones_of("ɔ̃") == ["ao"] and espeak.phones_of("pʲ") == ["p"] and espeak.phones_of("") == []
+
+
+def test_espeak_corpus_keeps_a_language_for_the_test(tmp_path):
+    _needs_espeak()
+    assert main(["corpus", "espeak", "--out", str(tmp_path), "--minutes", "0.3", "--jobs", "1"]) == 0
+    index = corpora.read_index(tmp_path)
+    spoken = {split: {clip["language"] for clip in index["clips"] if clip["split"] == split}
+              for split in corpora.SPLITS}
+    assert spoken["test"] == {espeak_corpus.HELD_OUT} and espeak_corpus.HELD_OUT not in spoken["train"]
+    clip = corpora.load_corpus(tmp_path, "train")[0]
+    assert clip.weights[:, INDEX["jawOpen"]].max() > 0.1 and clip.weights[:, living.COLUMNS].any()
+    first = (tmp_path / "train" / f"{clip.name}.npz").read_bytes()
+    espeak_corpus.make_espeak(tmp_path / "again", 0.3, jobs=1)
+    assert (tmp_path / "again" / "train" / f"{clip.name}.npz").read_bytes() == first
+
+
+def test_espeak_without_voice_is_one_sentence():
+    _needs_espeak()
+    with pytest.raises(TalkerError, match="no voice 'nowhere'"):
+        espeak.speak("nowhere", ["hello"])

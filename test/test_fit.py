@@ -1,0 +1,89 @@
+"""The fit of the teacher's numbers: its arithmetic is the teacher's, and it finds numbers that made a motion."""
+import itertools
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch", reason="torch is not installed: nothing is fitted")
+
+from streamingtalker_ros.errors import TalkerError                   # noqa: E402
+from streamingtalker_ros.face.arkit import INDEX                     # noqa: E402
+from streamingtalker_ros.face.rig import default_rig                 # noqa: E402
+from streamingtalker_ros.training import corpora, fit, teacher, voices       # noqa: E402
+from streamingtalker_ros.training.phones import FITTED, VISEMES      # noqa: E402
+from streamingtalker_ros.training.text import sentences              # noqa: E402
+
+RIG = default_rig()
+
+
+def _filmed(said, lips):
+    frames = 40
+    weights = lips(said.phones, frames, said.pcm)
+    return corpora.Clip(said.pcm, weights, np.zeros((frames, 3)), said.phones, lip_opening=RIG.lip_gap(weights))
+
+
+@pytest.fixture(scope="module")
+def spoken():
+    if not {"slt", "awb"} <= set(voices.available()):
+        pytest.skip("flite is not installed: no speech with phone times")
+    return [said for voice, seed in (("slt", 1), ("awb", 2))
+            for said in voices.speak(voice, list(itertools.islice(sentences(seed), 8))) if len(said.pcm) > 40 * 640]
+
+
+def _shipped():
+    """A Mouth with the numbers of data/teacher.json."""
+    mouth = fit.Mouth()
+    with torch.no_grad():
+        mouth.learns.fill_(1.0)
+        mouth.hand_target.copy_(torch.tensor([[VISEMES[name][column] for column in fit.TARGETS]
+                                              for name in fit.NAMES]))
+        mouth.hand_firm.copy_(torch.tensor([[VISEMES[name][column] for column in fit.FIRM] for name in fit.NAMES]))
+        for name, keys in (("reach", fit.GROUPS), ("plateau", fit.GROUPS), ("closing", ("lips", "teeth")),
+                           ("release", ("lips", "teeth")), ("hold", fit.CONTACTS), ("effort", ("length", "level")),
+                           ("rest", ("wait", "fall", "wake"))):
+            getattr(mouth, name).copy_(torch.tensor([FITTED[name][key] for key in keys]))
+        mouth.neutral.copy_(torch.tensor([FITTED["neutral"][key] for key in fit.GROUPS]).log())
+        mouth.bite.copy_(torch.tensor(FITTED["bite"]))
+    return mouth
+
+
+def test_arithmetic_is_the_teachers(spoken, monkeypatch):
+    monkeypatch.setattr(teacher, "ROUNDING", 1.0)      # chosen, not fitted
+    sheet = fit.Sheet([_filmed(said, teacher.lips) for said in spoken])
+    with torch.no_grad():
+        gap, width, jaw = _shipped()(sheet)
+    np.testing.assert_allclose(gap, sheet.gap, atol=0.02)            # millimetres
+    np.testing.assert_allclose(width, sheet.width, atol=0.4)        # the rig's corners move on slightly bent ways
+    np.testing.assert_allclose(jaw, sheet.jaw, atol=2e-3)
+
+
+def test_fit_finds_the_numbers_that_made_a_motion(spoken):
+    """A mouth that opens wider, rounds less and anticipates more than the hand-written numbers say."""
+    wide = teacher.Manner(amplitude=1.3, rounding=0.6)
+    clips = [_filmed(said, lambda *args: teacher.lips(*args, manner=wide)) for said in spoken]
+    train, judge = fit.Sheet(clips[1::2]), fit.Sheet(clips[::2])
+    before = fit.Mouth()
+    after = fit.fit(train, judge, steps=60, tell=lambda _: None)
+    with torch.no_grad():
+        apart = [float(((mouth(judge)[0] - judge.gap) ** 2).mean()) for mouth in (before, after)]
+        shift = fit.correlations(after(judge)[0], judge.gap).median()
+    assert apart[1] < 0.35 * apart[0] and shift > 0.93
+    numbers = after.numbers(1.0, {})
+    assert set(numbers) == set(FITTED) and set(numbers["visemes"]) == set(VISEMES)
+    assert numbers["visemes"]["oy:1"][0] == pytest.approx(      # a phone that nobody said moves with the others
+        fit.TABLE["oy:1"]["jaw"] * float(after.scale[0].exp().detach()), abs=0.06)
+    assert all(len(row) == 8 for row in numbers["visemes"].values())
+
+
+def test_corpus_without_a_camera_is_one_sentence(spoken):
+    clip = _filmed(spoken[0], teacher.lips)
+    clip.lip_opening = None
+    with pytest.raises(TalkerError, match="no clip has tracked lips"):
+        fit.Sheet([clip])
+
+
+def test_shipped_numbers_have_a_source_and_are_used():
+    assert "CC BY 4.0" in str(FITTED["sources"]) and "Cooke" in str(FITTED["sources"])
+    assert teacher.REACH is FITTED["reach"] and all(ahead <= fit.EARLIEST for ahead, _ in FITTED["reach"].values())
+    assert FITTED["rest"]["wait"] + FITTED["rest"]["fall"] < 0.2
+    assert VISEMES["aa"]["jaw"] > VISEMES["uw"]["jaw"] and INDEX["jawOpen"] >= 0
