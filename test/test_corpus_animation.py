@@ -1,4 +1,4 @@
-"""Laws of motion from animation: times kept at any frame rate, closures that close, FACEGOOD's names, one reason each."""
+"""Laws of motion from animation: times kept at any rate, closures that close, FACEGOOD's names, one reason each."""
 import json
 
 import numpy as np

@@ -54,7 +54,7 @@ def bones(rig):
 
 
 def film(weights, head=None, name="film", fps=25.0, noise=0.0, shift=None, zoom=None, faces=1):
-    """A Track of the default rig with weights (F, 52), head (F, 3) rotation vectors, as a camera in front of it sees."""
+    """A Track of the default rig with weights (F, 52), head (F, 3) rotation vectors, as a camera in front sees it."""
     rig = default_rig()
     weights = np.asarray(weights, np.float64)
     count = len(weights)

@@ -1,4 +1,4 @@
-"""`streamingtalker corpus from-animation WAV… --out DIR`: animated or captured face motion and its sound, as a corpus."""
+"""`streamingtalker corpus from-animation WAV… --out DIR`: animated or captured face motion as a corpus."""
 from pathlib import Path
 
 TEXT = "blendshape animation with its sound: Live Link Face CSV, NPZ, or FACEGOOD's pairs"
@@ -27,7 +27,7 @@ def run(args):
                                 args.licence)
     minutes = ", ".join(f"{value:.1f} min {split}" for split, value in index["minutes_by_split"].items())
     source = next(iter(index["sources"].values()))
-    print(f"{args.out}: {len(index['clips'])} clips of {source['pairs']} pairs, {minutes}; {source['rejected']} rejected; "
-          f"moves {', '.join(index['captured'])}; lips follow the loudness by {1000 * index['lag']:+.0f} ms "
+    print(f"{args.out}: {len(index['clips'])} clips of {source['pairs']} pairs, {minutes}; {source['rejected']} "
+          f"rejected; moves {', '.join(index['captured'])}; lips follow the loudness by {1000 * index['lag']:+.0f} ms "
           f"(r {index['lag_correlation']:.2f})")
     return 0

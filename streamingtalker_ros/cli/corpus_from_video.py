@@ -41,8 +41,9 @@ def run(args):
         return 0
     minutes = ", ".join(f"{value:.1f} min {split}" for split, value in index["minutes_by_split"].items())
     source = next(iter(index["sources"].values()))
+    look = "" if args.no_pictures else f"; look at {args.out / 'pictures'}"
     print(f"{args.out}: {len(index['clips'])} clips of {source['videos']} videos, {minutes}; {source['rejected']} "
-          f"rejected; lips follow the loudness by {1000 * index['lag']:+.0f} ms" + ("" if args.no_pictures else f"; look at {args.out / 'pictures'}"))
+          f"rejected; lips follow the loudness by {1000 * index['lag']:+.0f} ms{look}")
     return 0
 
 

@@ -55,8 +55,8 @@ def find_pairs(paths, motion=None):
             raise TalkerError(f"{path} holds no sound: give WAV or FLAC files beside NAME.csv or NAME.npz")
         for sound in sounds:
             beside = Path(motion or sound.parent) / sound.stem
-            found.append((sound, next((file for file in (beside.with_name(beside.name + end) for end in (".csv", ".npz"))
-                                       if file.is_file()), None)))
+            motions = [beside.with_name(beside.name + end) for end in (".csv", ".npz")]
+            found.append((sound, next((file for file in motions if file.is_file()), None)))
     return found
 
 
@@ -84,7 +84,8 @@ def _read_npz(path):
         with np.load(path) as data:
             weights, rate = np.asarray(data["weights"], np.float64), float(data["frame_rate"])
             names = [str(name) for name in data["names"]] if "names" in data else list(ARKIT_NAMES)
-            head = np.asarray(data["head"], np.float64) if "head" in data else np.tile((0, 0, 0, 1.0), (len(weights), 1))
+            still = np.tile((0.0, 0.0, 0.0, 1.0), (len(weights), 1))
+            head = np.asarray(data["head"], np.float64) if "head" in data else still
     except (OSError, KeyError, ValueError) as broken:
         raise TalkerError(f"{path} cannot be read ({broken}): it needs weights (T, 52) and frame_rate") from None
     if weights.ndim != 2 or weights.shape[1] != len(names) or head.shape != (len(weights), 4) or rate <= 0:

@@ -14,7 +14,8 @@ from ..face.arkit import ARKIT_NAMES
 
 RATE = 30.0  # keys a second; key k stands at k / 30 s
 ROUND = {"mouthFunnel": {"mouth_oh_c": 0.6}, "mouthPucker": {"mouth_oo_c": 0.8, "mouth_oh_c": 0.3}}
-_BOTH = {"mouthSmile": ("lipCornerPull", "lipCornerPullOpen"), "mouthFrown": ("lipCornerDepress", "lipCornerDepressFix"),
+_BOTH = {"mouthSmile": ("lipCornerPull", "lipCornerPullOpen"),
+         "mouthFrown": ("lipCornerDepress", "lipCornerDepressFix"),
          "mouthDimple": ("dimple",), "mouthStretch": ("lipStretch", "lipStretchOpen"), "mouthPress": ("press",),
          "mouthLowerDown": ("lowerLipDepress",), "mouthUpperUp": ("upperLipRaise",)}
 SOURCES = {

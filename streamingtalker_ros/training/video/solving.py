@@ -8,7 +8,7 @@ fit left over. Eyes and brows are read off directly, they have shapes of their o
 import numpy as np
 
 from ...errors import require
-from ...face.arkit import ARKIT_NAMES, INDEX
+from ...face.arkit import INDEX
 from .matching import MOUTH
 from .neutral import lip_gap, lip_width
 from .upper import upper_face

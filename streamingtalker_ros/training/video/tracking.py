@@ -93,8 +93,9 @@ def frames(video):
             for number, frame in enumerate(container.decode(stream)):
                 image = frame.reformat(round(frame.width * aspect), frame.height, "rgb24").to_ndarray()
                 time = number / rate if frame.time is None else frame.time
+                turn = round(getattr(frame, "rotation", 0) / 90)
                 # phones film upright with a note to turn the picture
-                yield time + 0.5 / rate, np.ascontiguousarray(np.rot90(image, round(getattr(frame, "rotation", 0) / 90)))
+                yield time + 0.5 / rate, np.ascontiguousarray(np.rot90(image, turn))
     except (av.error.FFmpegError, OSError, ValueError) as broken:
         raise TalkerError(f"{video}: it cannot be read as video ({_reason(broken)})") from None
 
