@@ -212,7 +212,7 @@ def made(tracked, tmp_path_factory):
     import contextlib
     import io
     out = tmp_path_factory.mktemp("corpus") / "me"
-    names = [f"{name}.mp4" for name in ("take0", "take1", "take2", "take3", "two", "void", "bad")]
+    names = [f"{name}.mp4" for name in ("take0", "take1", "take2", "take3", "two", "void", "bad")] + ["b/take0.mp4"]
     said = io.StringIO()
     with contextlib.redirect_stdout(said):
         assert main(["corpus", "from-video", *names, "--out", str(out), "--landmarks", str(tracked), "--stage", "solve",
@@ -244,6 +244,7 @@ def test_every_rejected_video_is_named_once_with_its_reason(made):
     for name, reason in (("two", "2 faces"), ("void", "no face"), ("bad", "no tracked landmarks")):
         assert len(re.findall(rf"^rejected {name}:.*$", said, re.M)) == 1
         assert reason in rejected[name]
+    assert len(re.findall("^rejected b/take0.mp4: take0.mp4 has the same name", said, re.M)) == 1
 
 
 def test_a_second_call_finds_what_the_first_one_did(made, tracked):

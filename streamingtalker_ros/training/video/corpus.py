@@ -47,7 +47,7 @@ def make_from_video(videos, folder, speaker, landmarks=None, stage="all", every=
     """
     if landmarks and stage == "all" and not tracking.available():
         stage = "solve"  # the tracks come from elsewhere
-    videos = sorted({path.stem: path for path in map(Path, videos)}.values(), key=lambda path: path.stem)
+    videos = _unlike(map(Path, videos), say)
     folder = Path(folder)
     landmarks = Path(landmarks) if landmarks else folder / "landmarks"
     folder.mkdir(parents=True, exist_ok=True)
@@ -82,6 +82,16 @@ def make_from_video(videos, folder, speaker, landmarks=None, stage="all", every=
              "neutral": {"gap": neutral.gap, "width": neutral.width, "touch": neutral.touch}, "clips": entries}
     (folder / "index.json").write_text(json.dumps(index, indent=1))
     return index
+
+
+def _unlike(videos, say):
+    """The videos in the order of their names, the first of each name."""
+    kept = {}
+    for path in videos:
+        if path.stem in kept and path != kept[path.stem]:
+            say(f"rejected {path}: {kept[path.stem]} has the same name, and clips are told apart by it")
+        kept.setdefault(path.stem, path)
+    return [kept[name] for name in sorted(kept)]
 
 
 def minutes(entries):
