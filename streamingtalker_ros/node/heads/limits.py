@@ -33,28 +33,21 @@ class Limiter:
         wanted = np.clip(wanted, v - a * dt, v + a * dt)
         wanted = np.clip(wanted, -self.velocity, self.velocity)
         position = p + (v + wanted) * dt / 2
-        # within this step: a stop on the target at constant deceleration, or, where it would be passed, the
-        # brakes; the target is within the limits, so that they are not passed either
-        along, half = np.sign(v) * way, np.abs(v) * dt / 2
-        reach = v * v / (2 * a)
-        arrives = (v != 0) & (along >= reach * (1 - 1e-9)) & (along <= half)
-        brakes = ~arrives & (v != 0) & (along >= 0) & (along < reach)
-        braked, slower = self._braked(dt)
-        position = np.where(arrives, target, np.where(brakes, braked, position))
-        self.speed = np.where(arrives, 0.0, np.where(brakes, slower, wanted))
-        self.position = np.clip(position, self.low, self.high)
+        # within this step: a stop on the target, at constant deceleration and then rest
+        along = np.sign(v) * way
+        arrives = (v != 0) & (along >= v * v / (2 * a) * (1 - 1e-9)) & (along <= np.abs(v) * dt / 2)
+        self.speed = np.where(arrives, 0.0, wanted)
+        # a joint whose new target is too near brakes; if it comes to rest in this step, then before the limit,
+        # for it could always have stopped there
+        self.position = np.clip(np.where(arrives, target, position), self.low, self.high)
 
     def brake(self, dt):
         """Move for `dt` seconds with the brakes on."""
-        position, self.speed = self._braked(max(dt, 0.0))
-        self.position = np.clip(position, self.low, self.high)
-
-    def _braked(self, dt):
-        """Position and speed after `dt` seconds of full deceleration, and of rest if that takes less."""
         v, a = self.speed, self.acceleration
-        time = np.minimum(np.abs(v) / a, dt)
+        time = np.minimum(np.abs(v) / a, max(dt, 0.0))
         position = self.position + np.sign(v) * (np.abs(v) - a * time / 2) * time
-        return position, np.where(time * a >= np.abs(v), 0.0, v - np.sign(v) * a * time)
+        self.position = np.clip(position, self.low, self.high)
+        self.speed = np.where(time * a >= np.abs(v), 0.0, v - np.sign(v) * a * time)
 
     def _stopping(self, way, speed, dt):
         """The highest speed after `dt` from which a joint still stops within `way`; 0 where none does, which
