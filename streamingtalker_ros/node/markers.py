@@ -121,7 +121,8 @@ class FaceMarkers:
             return []
         out = []
         due = self._new and now - self._shown >= 0.9 * self.period
-        if due or fresh or (self._stamp is None and now - self._shown >= STILL_EVERY):
+        # once a second even without new motion: a new listener may miss what was sent as it was discovered
+        if due or fresh or now - self._shown >= STILL_EVERY:
             self._new, self._shown = False, now
             out.append(self._builder.moving(self._weights, self._head if self.rotate else np.array(_REST),
                                             stamp if self._stamp is None else self._stamp))
