@@ -201,3 +201,33 @@ def test_a_dropped_stream_frees_its_row(talker, speech):
         del stream
         gc.collect()
     assert len(rows) <= 2
+
+
+def test_static_buffers_change_no_frame(talker, speech):
+    """What a CUDA graph is recorded over, exercised on the CPU: joining, leaving, other steps, guidance, growth."""
+    recorded = Talker(talker.network, "cpu", record=True)
+
+    def play(model):
+        a, b, c = model.open_stream(seed=1), model.open_stream(seed=2, steps=2), None
+        frames = [a.accept(speech[:16000])]
+        frames += model.accept([a, b], [speech[16000:32000], speech[:16000]])
+        c = model.open_stream(seed=3, guidance=2.0)
+        frames += model.accept([b, c], [speech[16000:32000], speech[:16000]])
+        frames += model.accept([a, b, c], [speech[32000:48000]] * 3)
+        a.reset()
+        return frames + [a.accept(speech[:8000])]
+
+    count = 0
+    for mine, theirs in zip(play(recorded), play(talker)):
+        assert_equal(mine, theirs, tolerance=1e-6)
+        count += len(mine)
+    assert count > 150 and len(recorded._recorded) > 5
+
+
+def test_a_cuda_graph_gives_the_same_frames(talker, speech):
+    import copy
+    import torch
+    if not torch.cuda.is_available():
+        pytest.skip("no CUDA device here")
+    plain, graph = (Talker(copy.deepcopy(talker.network), "cuda", record=record) for record in (False, True))
+    assert_equal(run(graph.open_stream(), [speech]), run(plain.open_stream(), [speech]), tolerance=1e-4)

@@ -53,15 +53,17 @@ class StatePool:
         self._state, self._size, self._borrowed = grown, size, {}
 
     @contextmanager
-    def batch(self, rows):
-        """The state of `rows` (list of int) as a batch; what is done to it in place is kept."""
+    def batch(self, rows, *parts):
+        """The state of `rows` (list of int) as a batch; what is done in place to `parts`, fields of the state, default
+        all, is kept, and the others are not to be used."""
         if rows == list(range(self._size)):
             yield self._state
             return
         if len(rows) not in self._borrowed:
             self._borrowed[len(rows)] = self._make(len(rows))
         borrowed = self._borrowed[len(rows)]
-        pairs = list(zip(tensors(borrowed), tensors(self._state)))
+        pairs = list(zip(*(tensors([getattr(state, part) for part in parts] or state)
+                           for state in (borrowed, self._state))))
         index = torch.tensor(rows, device=pairs[0][0].device)
         for part, whole in pairs:
             torch.index_select(whole, 0, index, out=part)

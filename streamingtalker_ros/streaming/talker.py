@@ -5,7 +5,9 @@
 
 Streams that have a hop of audio ready are stepped together as one batch; who shares the batch changes no frame.
 """
+import os
 import threading
+from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -18,9 +20,11 @@ from ..model.sampler import Schedule, frame_noise
 from .controls import Controls
 from .life import keep_alive
 from .pool import StatePool
+from .recorded import Recorded
 from .rest import hear, rest
 from .stream import Frame, Stream
 
+GRAPH = "STREAMINGTALKER_CUDA_GRAPH"  # environment: "1" records the frame step as CUDA graphs
 DEFAULT = Path(__file__).parent.parent / "weights" / "default"
 
 
@@ -48,14 +52,16 @@ def quaternion(rotation):
 class Talker:
     """Weights on a device, and the pool of its voices' states. Safe to use from several threads.
 
-    network: a TalkerNetwork, which is the talker's from now on: its weights must not change any more.
+    network: a TalkerNetwork, which is the talker's from now on: its weights must not change any more. record: whether
+    the frame step runs as recorded CUDA graphs; by default the environment's STREAMINGTALKER_CUDA_GRAPH says so.
     """
 
-    def __init__(self, network, device="auto"):
+    def __init__(self, network, device="auto", record=None):
         self.device = choose_device(device)
         self.network = network.to(self.device).eval().requires_grad_(False)
         self.fused = FusedNetwork(self.network)  # what runs: the same numbers in fewer operations
-        self._samplers = {}
+        self.record = os.environ.get(GRAPH) == "1" and self.device != "cpu" if record is None else record
+        self._samplers, self._recorded = {}, {}
         self._pool = StatePool(self.network.state)
         self._blind = StatePool(self.network.predictor.state)  # of voices with guidance
         self.lock = threading.RLock()  # held while frames are made
@@ -186,8 +192,9 @@ class Talker:
         """One hop (B, hop) for B streams: listen, and speak the frames whose look-ahead it completes (None for the
         first hops of a stream)."""
         config = self.network.config
-        with self._pool.batch([stream.row for stream in streams]) as state:
-            features, voice = self.fused.listen(torch.from_numpy(hops).to(self.device), state)
+        with self._pool.batch([stream.row for stream in streams], "encoder") as state:
+            features, voice = self._run("listen", lambda hop: self.fused.listen(hop, state), [state],
+                                        torch.from_numpy(hops).to(self.device))
         frames = [None] * len(streams)
         groups = {}  # streams that share steps, history and whether there is guidance share a pass of the head
         for i, (stream, logit) in enumerate(zip(streams, voice.tolist())):
@@ -207,15 +214,26 @@ class Talker:
         noise = np.stack([frame_noise(s.seed, s.hops - 1 - lookahead, self.network.config.latent_dim)
                           for s in streams])
         style = torch.tensor([stream.style_row for stream in streams], device=self.device)
-        given = features, torch.from_numpy(noise).to(self.device), style, self.sampler(steps)
-        with self._pool.batch([stream.row for stream in streams]) as state:
-            if streams[0].blind_row is None:
-                motion = self.fused.speak(*given, state, history)
-            else:
-                guidance = torch.tensor([[stream.controls.guidance] for stream in streams], device=self.device)
-                with self._blind.batch([stream.blind_row for stream in streams]) as blind:
-                    motion = self.fused.speak(*given, state, history, guidance, blind)
+        given, sampler = [features, torch.from_numpy(noise).to(self.device), style], self.sampler(steps)
+        rows, blind_rows = [stream.row for stream in streams], [stream.blind_row for stream in streams]
+        if blind_rows[0] is not None:
+            given.append(torch.tensor([[stream.controls.guidance] for stream in streams], device=self.device))
+        with self._pool.batch(rows, "predictor", "codec", "latent") as state, \
+                self._blind.batch(blind_rows) if len(given) > 3 else nullcontext() as blind:
+            def speak(feature, noise, style, guidance=None):
+                return self.fused.speak(feature, noise, style, sampler, state, history, guidance, blind)
+
+            motion = self._run(("speak", steps, history), speak, [state] if blind is None else [state, blind], *given)
         return motion.cpu().numpy()
+
+    def _run(self, name, work, states, *inputs):
+        """work(*inputs), whose outputs live until the next call; through a recording where that is asked for."""
+        if not self.record:
+            return work(*inputs)
+        key = (name, *map(id, states))
+        if key not in self._recorded:
+            self._recorded[key] = states, Recorded(work, states, inputs)  # with its states, so that no id is reused
+        return self._recorded[key][1](*inputs)
 
     def _frame(self, stream, motion):
         index = stream.hops - 1 - self.network.config.lookahead_frames
