@@ -12,8 +12,8 @@ HERE = Path(__file__).parent
 INIT = (HERE / "streamingtalker_ros" / "__init__.py").read_text(encoding="utf-8")
 VERSION = re.search(r'__version__ = "(.+)"', INIT).group(1)
 RENDER = ["vtk>=9.4.0", "av>=12.0", "pillow>=10.1"]
-# curves while training (a run without them keeps its CSV log), several GPUs; other voices for clips (pkg_resources)
-TRAIN = ["tensorboard>=2.14", "accelerate>=0.26", "pyworld>=0.3.4", "setuptools<81"]
+# curves while training (a run without them keeps its CSV log), several GPUs; other voices for clips
+TRAIN = ["tensorboard>=2.14", "accelerate>=0.26", "pyworld>=0.3.4"]
 
 setup(
     name="streamingtalker_ros",

@@ -1,10 +1,14 @@
 """Laws of other voices: the time stays, the pitch and the formants move, the motion is the clip's own."""
 import json
+import sys
 
 import numpy as np
 import pytest
 
-pytest.importorskip("pyworld", reason="pyworld is not installed (extra `train`)")
+try:
+    import pyworld  # noqa: F401
+except ImportError as missing:
+    pytest.skip(f"pyworld cannot be imported ({missing})", allow_module_level=True)
 
 from streamingtalker_ros.errors import TalkerError  # noqa: E402
 from streamingtalker_ros.training.corpora import Clip, load_corpus, save_clip  # noqa: E402
@@ -57,3 +61,10 @@ def test_a_corpus_keeps_its_motion_and_repeats(vowel, tmp_path):
     assert all(np.array_equal(a.pcm, b.pcm) for a, b in zip(first, second))
     with pytest.raises(TalkerError, match="folder of its own"):
         revoice_corpus(tmp_path / "a", tmp_path / "a")
+
+
+def test_setuptools_without_pkg_resources_is_one_sentence(vowel, monkeypatch):
+    monkeypatch.delitem(sys.modules, "pyworld")
+    monkeypatch.setitem(sys.modules, "pkg_resources", None)  # as if it were not installed
+    with pytest.raises(TalkerError, match=r"pip install 'setuptools<81'"):
+        take_apart(vowel)

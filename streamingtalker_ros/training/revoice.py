@@ -18,9 +18,20 @@ STAYS = 4  # clips that another speaker speaks before the next one comes
 PERIOD = 5.0  # ms between analysis frames: the bursts of p, t and k are this short
 
 
+def vocoder():
+    """The module pyworld. Raises TalkerError where it, or the pkg_resources that it imports, is missing."""
+    try:
+        return require("pyworld", "giving clips other voices")
+    except ModuleNotFoundError as missing:
+        if missing.name != "pkg_resources":
+            raise
+        raise TalkerError("pyworld needs pkg_resources, which newer setuptools lack: "
+                          "`pip install 'setuptools<81'`") from None
+
+
 def take_apart(pcm):
     """pcm (n,) float at 16 kHz -> WORLD's (f0 (t,), envelope (t, f), aperiodicity (t, f))."""
-    world = require("pyworld", "giving clips other voices")
+    world = vocoder()
     pcm = np.asarray(pcm, np.float64)
     f0, times = world.dio(pcm, RATE, frame_period=PERIOD)
     f0 = world.stonemask(pcm, f0, times, RATE)
@@ -30,7 +41,7 @@ def take_apart(pcm):
 def put_together(parts, pitch, throat, count):
     """A voice of `count` samples from `take_apart`'s parts. pitch: factor of f0, 0 whispers; throat: factor of all
     formants, above 1 for a shorter vocal tract. -> (count,) float32."""
-    world = require("pyworld", "giving clips other voices")
+    world = vocoder()
     f0, envelope, aperiodicity = parts
     bins = envelope.shape[1]
     source = np.minimum(np.arange(bins) / throat, bins - 1.0)
@@ -58,6 +69,7 @@ def revoice_corpus(folder, out, copies=3, seed=0, jobs=2):
     folder, out = Path(folder), Path(out)
     if copies < 1 or folder.resolve() == out.resolve():
         raise TalkerError("revoicing needs --copies of at least 1 and a folder of its own to write")
+    vocoder()  # before any process starts
     source = read_index(folder)
     clips = load_corpus(folder, "train")
     out.mkdir(parents=True, exist_ok=True)
