@@ -27,7 +27,10 @@ class HeadNode(Node):
             "animatronic, pan_tilt, arkit, facs. Read-only.")
         self.driver = HeadDriver(load_head(source), self.get_logger().warning)
         head = self.driver.head
-        self._outputs = [self._open(output) for output in head.outputs]
+        self._outputs = [opened for opened in map(self._open, head.outputs) if opened]
+        if not self._outputs:
+            raise TalkerError(f"the head {head.name} has no output whose messages are sourced: build "
+                              f"{outputs.type_name(head.outputs[0]).partition('/')[0]} and source it")
         if head.feedback:
             self.create_subscription(
                 message_class("sensor_msgs/msg/JointState"), head.feedback,
@@ -39,13 +42,14 @@ class HeadNode(Node):
                                f"{topics}")
 
     def _open(self, output):
+        """Output -> (output, its message class, publisher), or None where its messages are not sourced."""
         name = outputs.type_name(output)
         try:
             made = message_class(name)
         except (ModuleNotFoundError, AttributeError):
-            package = name.partition("/")[0]
-            raise TalkerError(f"the output {output.topic} needs {package}, which is not sourced: `sudo apt install "
-                              f"ros-$ROS_DISTRO-{package.replace('_', '-')}`, or build it and source it") from None
+            self.get_logger().warning(f"the output {output.topic} is left out: it needs {name.partition('/')[0]}, "
+                                      "which is not sourced")
+            return None
         return output, made, self.create_publisher(made, output.topic, ros_qos.COMMANDS)
 
     def _on_motion(self, motion):

@@ -8,7 +8,9 @@ import numpy as np
 import rclpy
 from diagnostic_msgs.msg import DiagnosticArray
 from lifecycle_msgs.srv import ChangeState, GetState
+from rcl_interfaces.srv import SetParameters
 from rclpy.executors import SingleThreadedExecutor
+from rclpy.parameter import Parameter
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 from std_srvs.srv import Trigger
 
@@ -29,7 +31,7 @@ def own_domain():
     return random.SystemRandom().randint(1, 100)
 
 
-def until(condition, timeout=20.0):
+def until(condition, timeout=60.0):
     """Wait until condition() is true. Returns its value, false after `timeout` seconds."""
     deadline = time.monotonic() + timeout
     while not (value := condition()) and time.monotonic() < deadline:
@@ -49,23 +51,30 @@ def own(stamp):
 
 
 class Graph:
-    """A node named `witness` that spins in a thread. frames, diagnostics: the messages so far."""
+    """A node named `witness` that spins in a thread. frames, diagnostics: the messages so far; times: when each
+    frame came, in s."""
 
     def __init__(self, domain):
         self.context = rclpy.Context()
         rclpy.init(context=self.context, domain_id=domain)
         self.node = rclpy.create_node("witness", context=self.context)
-        self.frames = []
-        self.listen(FaceMotion, "face_motion", self.frames)
+        self.frames, self.times = [], []
+        self.node.create_subscription(FaceMotion, "face_motion", self._on_motion, QoSProfile(depth=1000))
         self.diagnostics = self.listen(DiagnosticArray, "/diagnostics")
         self._executor = SingleThreadedExecutor(context=self.context)
         self._executor.add_node(self.node)
-        self._thread = threading.Thread(target=self._executor.spin, daemon=True)
+        self._closing = False
+        self._thread = threading.Thread(target=self._spin, daemon=True)
         self._thread.start()
 
+    def _spin(self):
+        while not self._closing:
+            self._executor.spin_once(timeout_sec=0.1)
+
     def close(self):
-        self._executor.shutdown()
+        self._closing = True
         self._thread.join()
+        self._executor.shutdown()
         self.node.destroy_node()
         self.context.try_shutdown()
 
@@ -84,15 +93,36 @@ class Graph:
         self.node.destroy_client(client)
         return answer.result()
 
-    def state(self):
+    def state(self, talker="/talker"):
         """The talker's lifecycle state."""
-        return self.call(GetState, "/talker/get_state").current_state.label
+        return self.call(GetState, f"{talker}/get_state").current_state.label
 
-    def change(self, transition):
+    def change(self, transition, talker="/talker"):
         """Ask the talker for a transition, by its id. Returns whether it succeeded."""
         request = ChangeState.Request()
         request.transition.id = transition
-        return self.call(ChangeState, "/talker/change_state", request).success
+        return self.call(ChangeState, f"{talker}/change_state", request).success
+
+    def set(self, **values):
+        """Set parameters of the talker. Returns rclpy's results, one each."""
+        request = SetParameters.Request(parameters=[
+            Parameter(name, value=value).to_parameter_msg() for name, value in values.items()])
+        return self.call(SetParameters, "/talker/set_parameters", request).results
+
+    def answers(self, kind, name, count):
+        """Call a service that answers at once `count` times. Returns the seconds that each answer took."""
+        client = self.node.create_client(kind, name)
+        assert client.wait_for_service(30.0), f"no service {name}"
+        took, came = [], threading.Event()
+        for _ in range(count):
+            came.clear()
+            began = time.monotonic()
+            client.call_async(kind.Request()).add_done_callback(lambda _: came.set())
+            assert came.wait(30.0), f"{name} did not answer"
+            took.append(time.monotonic() - began)
+            time.sleep(0.01)
+        self.node.destroy_client(client)
+        return took
 
     def counts(self):
         """The numbers of the talker's next diagnostics, {name: text}."""
@@ -106,18 +136,24 @@ class Graph:
         assert self.call(Trigger, "/talker/reset").success
         time.sleep(0.2)
         self.frames.clear()
+        self.times.clear()
 
-    def speak(self, samples, start, rate=16000, reliable=True, at_once=False):
+    def _on_motion(self, frame):
+        self.times.append(time.monotonic())
+        self.frames.append(frame)
+
+    def speak(self, samples, start, rate=16000, reliable=True, at_once=False, namespace=""):
         """Publish int16 samples, in real time or at once, stamped from `start` (ns) on, in the lineage."""
         name, format = source.TYPES[LINEAGE], AudioFormat(rate, 1, "s16")
         made = ros_audio.message_class(name)
         reliability = ReliabilityPolicy.RELIABLE if reliable else ReliabilityPolicy.BEST_EFFORT
-        publisher = self.node.create_publisher(made, "audio", QoSProfile(depth=100, reliability=reliability))
+        topic, info_topic = f"{namespace}/audio", f"{namespace}/audio_info"
+        publisher = self.node.create_publisher(made, topic, QoSProfile(depth=100, reliability=reliability))
         assert until(publisher.get_subscription_count), "nobody listens to audio"
         info = None
         if LINEAGE == "ros-drivers":
             kind = ros_audio.message_class(lineages.INFO_TYPE)
-            info = self.node.create_publisher(kind, "audio_info", 1)
+            info = self.node.create_publisher(kind, info_topic, 1)
             assert until(info.get_subscription_count), "nobody listens to audio_info"
         time.sleep(0.3)  # the listener knows the publishers too
         if info is not None:

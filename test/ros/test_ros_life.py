@@ -1,0 +1,126 @@
+"""Coming and going: a lifecycle manager, two talkers of one graph, a talker that is killed, a voice that vanishes."""
+import os
+import signal
+import subprocess
+from pathlib import Path
+
+import launch
+import launch_pytest
+import pytest
+import soundfile
+from ament_index_python.packages import get_package_prefix, get_package_share_directory
+from launch.launch_description_sources import PythonLaunchDescriptionSource
+from launch_ros.actions import Node
+from lifecycle_msgs.msg import Transition
+from ros_graph import Graph, own, own_domain, until, voice
+
+from streamingtalker_ros import ARKIT_NAMES
+from streamingtalker_ros.msg import FaceMotion
+
+START = 1_700_000_000_000_000_000
+FRAME = 40_000_000
+MOUTH = [index for index, name in enumerate(ARKIT_NAMES) if name.startswith(("jaw", "mouth", "tongue"))]
+DOMAIN = own_domain()
+PLAY = Path(get_package_prefix("streamingtalker_ros")) / "lib" / "streamingtalker_ros" / "play"
+
+
+@launch_pytest.fixture(scope="module")
+def two_talkers():
+    """/talker, which is started again when it dies, and /left/talker, which waits for a manager."""
+    launch_file = Path(get_package_share_directory("streamingtalker_ros")) / "launch" / "talker.launch.py"
+    managed = {"namespace": "left", "autostart": "false", "device": "cpu"}
+    return launch.LaunchDescription([
+        launch.actions.SetEnvironmentVariable("ROS_DOMAIN_ID", str(DOMAIN)),
+        Node(package="streamingtalker_ros", executable="talker", name="talker", respawn=True, respawn_delay=0.1),
+        launch.actions.IncludeLaunchDescription(PythonLaunchDescriptionSource(str(launch_file)),
+                                                launch_arguments=managed.items()),
+        launch_pytest.actions.ReadyToTest(),
+    ])
+
+
+@pytest.fixture(scope="module")
+def graph(two_talkers):
+    graph = Graph(DOMAIN)
+    yield graph
+    graph.close()
+
+
+launched = pytest.mark.launch(fixture=two_talkers)
+
+
+def expect(graph, frames, start, count):
+    """The next frames are numbers 0 to `count` at the audio's times."""
+    assert until(lambda: len(frames) >= count), f"{len(frames)} of {count} frames"
+    assert [frame.frame for frame in frames[:count]] == list(range(count))
+    stamps = [own(frame.header.stamp) - start - FRAME * index for index, frame in enumerate(frames[:count])]
+    assert max(map(abs, stamps)) <= 1000
+
+
+@launched
+def test_a_manager_takes_a_talker_through_its_states_and_back(graph):
+    talker, frames = "/left/talker", graph.listen(FaceMotion, "/left/face_motion")
+    assert graph.state(talker) == "unconfigured"
+    assert not graph.change(Transition.TRANSITION_ACTIVATE, talker), "not before it is configured"
+    for again in range(2):
+        assert graph.change(Transition.TRANSITION_CONFIGURE, talker) and graph.state(talker) == "inactive"
+        assert graph.change(Transition.TRANSITION_ACTIVATE, talker) and graph.state(talker) == "active"
+        frames.clear()
+        start = START + again * 10**12
+        graph.speak(voice(0.4), start, namespace="/left")
+        expect(graph, frames, start, 10)
+        assert graph.change(Transition.TRANSITION_DEACTIVATE, talker) and graph.state(talker) == "inactive"
+        assert graph.change(Transition.TRANSITION_CLEANUP, talker) and graph.state(talker) == "unconfigured"
+        assert not graph.node.get_subscriptions_info_by_topic("/left/audio")
+    names = {name for name, _ in graph.node.get_service_names_and_types()}
+    assert "/left/talker/interrupt" not in names, "what configure made, cleanup took away"
+
+
+@launched
+def test_each_talker_hears_its_own_voice(graph):
+    other = graph.listen(FaceMotion, "/left/face_motion")
+    assert graph.change(Transition.TRANSITION_CONFIGURE, "/left/talker")
+    assert graph.change(Transition.TRANSITION_ACTIVATE, "/left/talker")
+    graph.afresh()
+    graph.speak(voice(0.4), START)
+    expect(graph, graph.frames, START, 10)
+    assert not other
+    graph.speak(voice(0.4), START, namespace="/left")
+    expect(graph, other, START, 10)
+    assert until(lambda: {status.name for array in graph.diagnostics for status in array.status}
+                 >= {"talker", "left/talker"})
+
+
+@launched
+def test_a_voice_that_vanishes_leaves_a_closed_mouth_and_the_next_is_heard(graph, tmp_path):
+    soundfile.write(tmp_path / "voice.wav", voice(5.0), 16000)
+    graph.afresh()
+    player = subprocess.Popen([PLAY, str(tmp_path / "voice.wav")], env={**os.environ, "ROS_DOMAIN_ID": str(DOMAIN)},
+                              stderr=subprocess.DEVNULL)
+    assert until(lambda: any(frame.speaking for frame in graph.frames), 60)
+    player.send_signal(signal.SIGKILL)
+    player.wait(10)
+    known = len(graph.frames)
+    assert until(lambda: len(graph.frames) > known + 20), "idle frames go on"
+    late = graph.frames[known + 10:]
+    assert all(max(frame.weights[index] for index in MOUTH) == 0 and not frame.speaking for frame in late)
+    known = len(graph.frames)
+    graph.speak(voice(0.4), START)
+    assert until(lambda: any(frame.frame == 0 for frame in graph.frames[known:]))
+    first = next(index for index, frame in enumerate(graph.frames) if index >= known and frame.frame == 0)
+    expect(graph, graph.frames[first:] if until(lambda: len(graph.frames) > first + 10) else [], START, 10)
+
+
+@launched
+def test_a_talker_that_is_killed_is_started_again_and_speaks(graph):
+    graph.afresh()
+    found = subprocess.run(["pgrep", "-f", "lib/streamingtalker_ros/talker --ros-args -r __node:=talker$"],
+                           capture_output=True, text=True).stdout.split()
+    ours = [int(number) for number in found
+            if f"ROS_DOMAIN_ID={DOMAIN}".encode() in Path(f"/proc/{number}/environ").read_bytes().split(b"\0")]
+    assert len(ours) == 1
+    os.kill(ours[0], signal.SIGKILL)
+    assert until(lambda: not graph.node.get_subscriptions_info_by_topic("/audio"), 30), "its end is seen"
+    assert until(lambda: graph.node.get_subscriptions_info_by_topic("/audio"), 60)
+    graph.frames.clear()
+    graph.speak(voice(0.4), START)
+    expect(graph, graph.frames, START, 10)

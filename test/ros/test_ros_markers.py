@@ -1,0 +1,89 @@
+"""The face_markers node: what RViz gets, and when."""
+import launch
+import launch_pytest
+import numpy as np
+import pytest
+from launch_ros.actions import Node
+from ros_graph import SECOND, Graph, own, own_domain, until
+from tf2_msgs.msg import TFMessage
+from visualization_msgs.msg import Marker
+
+from streamingtalker_ros import ARKIT_NAMES
+from streamingtalker_ros.face.rig import default_rig
+from streamingtalker_ros.msg import FaceMotion
+from streamingtalker_ros.node import ros_qos
+
+DOMAIN = own_domain()
+STAMP = 1_700_000_000_040_000_000
+TURNED = (0.0, 0.0, float(np.sin(0.1)), float(np.cos(0.1)))
+
+
+@launch_pytest.fixture(scope="module")
+def markers_launch():
+    return launch.LaunchDescription([
+        launch.actions.SetEnvironmentVariable("ROS_DOMAIN_ID", str(DOMAIN)),
+        Node(package="streamingtalker_ros", executable="face_markers", name="face_markers", output="screen"),
+        launch_pytest.actions.ReadyToTest(),
+    ])
+
+
+@pytest.fixture(scope="module")
+def graph(markers_launch):
+    graph = Graph(DOMAIN)
+    yield graph
+    graph.close()
+
+
+launched = pytest.mark.launch(fixture=markers_launch)
+
+
+def motion(stamp, jaw=0.0):
+    message = FaceMotion(names=list(ARKIT_NAMES), weights=[0.0] * 52)
+    message.header.stamp.sec, message.header.stamp.nanosec = divmod(stamp, SECOND)
+    message.header.frame_id = "head"
+    message.weights[ARKIT_NAMES.index("jawOpen")] = jaw
+    message.head.x, message.head.y, message.head.z, message.head.w = TURNED
+    return message
+
+
+def corners(marker):
+    return np.array([(point.x, point.y, point.z) for point in marker.points])
+
+
+@launched
+def test_the_face_is_a_list_of_triangles_that_moves_with_the_motion(graph):
+    publisher = graph.node.create_publisher(FaceMotion, "face_motion", 10)
+    assert until(lambda: publisher.get_subscription_count() > 1, 60)     # the graph's own is one
+    turns = graph.listen(TFMessage, "/tf", qos=ros_qos.TRANSFORMS)
+    heard = graph.listen(Marker, "face_markers", qos=ros_qos.MARKERS)
+    assert until(lambda: {marker.id for marker in heard} == {0, 1}), "at rest, to a listener without motion"
+    rest = default_rig()
+    assert sum(len(marker.points) for marker in heard[:2]) == 3 * len(rest.triangles)
+    for marker in heard[:2]:
+        assert marker.type == Marker.TRIANGLE_LIST and marker.ns == "face" and marker.header.frame_id == "face"
+        assert len(marker.colors) == len(marker.points) and marker.action == Marker.ADD
+        low, high = corners(marker).min(0), corners(marker).max(0)
+        assert (low >= rest.vertices.min(0) - 1e-5).all() and (high <= rest.vertices.max(0) + 1e-5).all()
+    closed = next(corners(marker) for marker in heard if marker.id == 0)
+    for index in range(12):
+        publisher.publish(motion(STAMP + index * 40_000_000, jaw=1.0))
+        assert until(lambda: len(turns) > index)
+    opened = until(lambda: next((marker for marker in reversed(heard) if own(marker.header.stamp) >= STAMP
+                                 and marker.id == 0), None))
+    moved = corners(opened) - closed
+    assert moved[:, 2].min() < -0.008 and np.abs(moved).max() < 0.04, "the chin goes down, nothing flies away"
+    turn = turns[0].transforms[0]
+    assert (turn.header.frame_id, turn.child_frame_id, own(turn.header.stamp)) == ("head", "face", STAMP)
+    np.testing.assert_allclose([turn.transform.rotation.z, turn.transform.rotation.w], TURNED[2:], atol=1e-6)
+
+
+@launched
+def test_it_makes_no_marker_for_nobody(graph):
+    """Its own time on the processor tells: with a listener it builds a face for each motion, else nothing."""
+    for subscription in list(graph.node.subscriptions):
+        if subscription.topic_name == "/face_markers":
+            graph.node.destroy_subscription(subscription)
+    assert until(lambda: not graph.node.get_subscriptions_info_by_topic("/face_markers"))
+    again = graph.listen(Marker, "face_markers", qos=ros_qos.MARKERS)
+    assert until(lambda: len(again) >= 2), "who comes later gets both at once"
+    assert {marker.id for marker in again[:2]} == {0, 1}
