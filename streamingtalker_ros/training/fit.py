@@ -28,10 +28,11 @@ OF_GROUP = {"jaw": (0,), "shape": (1, 2, 3), "part": (4,)}
 CONTACTS = "pbmfv"
 # an articulator moves no earlier than a model that hears 80 ms ahead can follow: its first steps are small
 EARLIEST = 0.10
+OPEN = 0.04              # least jaw of a phone that is no contact: lips that nearly touch are not to touch
 LOUDER, LONGER = 0.20, 0.0      # least effects of loudness and length: one calm speaker does not show them
 SIGMA = {"target": 0.10, "firm": 0.5}    # how far from the hand-written number a fitted one likes to be
 STEPS, BATCH = 300, 120
-KEEP = 0.001    # price of a square of strangeness: half of it follows this one speaker only a little better
+KEEP = 0.0005    # price of a square of strangeness: twice as much costs 0.01 of r on clips held out
 RATES = {"target": 0.01, "firm": 0.04, "scale": 0.02, "reach": 0.002, "plateau": 0.005, "neutral": 0.04,
          "closing": 0.001, "release": 0.001, "hold": 0.001, "bite": 0.01, "effort": 0.01, "rest": 0.002, "width": 0.05}
 LIMITS = {"plateau": (0.02, 0.49), "closing": (0.03, 0.15), "release": (0.03, 0.2), "hold": (-0.05, 0.08),
@@ -146,6 +147,9 @@ class Mouth(torch.nn.Module):
         learns[:, 1:4] = (self.hand_target[:, 1:4] > 0).float()
         learns[NAMES.index("pau")] = 0.0
         self.register_buffer("learns", learns)
+        floor = torch.zeros_like(learns)
+        floor[:, 0] = OPEN * torch.tensor([float(name not in BILABIALS | LABIODENTALS | {"pau"}) for name in NAMES])
+        self.register_buffer("floor", floor)
         start = {"target": torch.zeros(len(NAMES), len(TARGETS)), "firm": torch.zeros(len(NAMES), len(FIRM)),
                  "scale": torch.zeros(len(TARGETS)), "reach": torch.tensor([[0.08, 0.11], [0.10, 0.13], [0.07, 0.09]]),
                  "plateau": torch.full((3,), 0.25), "neutral": torch.full((3,), 0.12).log(),
@@ -163,7 +167,7 @@ class Mouth(torch.nn.Module):
 
     @property
     def targets(self):
-        return (self.hand_target * self.scale.exp() + self.target * self.learns).clamp(min=0.0)
+        return torch.maximum(self.hand_target * self.scale.exp() + self.target * self.learns, self.floor)
 
     @property
     def firmness(self):
