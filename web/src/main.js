@@ -253,7 +253,7 @@ class Page {
     if (this.recorder && this.recorder.seconds > LONGEST) this.finishRecording();
   }
 
-  pose({ from, to, share, fade }, timeline) {
+  pose({ from, to, share, fade, time }, timeline) {
     const face = this.faces[this.which];
     if (from.kind === VERTICES) {
       if (face.displace) face.displace(share > 0.5 ? to.offsets : from.offsets, share > 0.5 ? to.scale : from.scale);
@@ -262,6 +262,7 @@ class Page {
     mix(from, to, share, this.now);
     if (fade < 1 && timeline.before) mix(timeline.before, this.now, fade, this.now);
     face.pose(this.now.weights, this.now.head, this.index);
+    if (this.trace) this.trace.push([time, ...this.now.weights]); // what is shown, for tests
   }
 
   show(which) {

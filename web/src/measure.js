@@ -34,7 +34,7 @@ export class Measure {
       const { timeline, shown, fence, at } = this.pending[0];
       if (fence && this.gl.getSyncParameter(fence, this.gl.SYNC_STATUS) !== this.gl.SIGNALED) break;
       this._drop(this.pending.shift());
-      this.lag += 0.08 * (Math.min(250, performance.now() - at) - this.lag);
+      this.lag += 0.15 * (Math.min(250, performance.now() - at) - this.lag);
       if (shown) this._seen(timeline, shown, performance.now(), sounding);
     }
   }

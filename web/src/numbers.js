@@ -3,11 +3,11 @@ import { quantile } from './measure.js';
 
 const TILES = {
   latency: ['sound to screen', 'from the middle of a frame\'s sound coming in until the frame is on the screen; median and 95 % of 10 s'],
-  apart: ['sound and face apart', 'now, and the worst since the first second'],
+  apart: ['face behind sound', 'the moment that is heard minus the moment shown: now, and the worst since the first second'],
   model: ['model', 'for one step of all voices; median of 10 s'],
   dropped: ['frames left out', 'by the server, under way and here'],
   fps: ['pictures', 'a second'],
-  wait: ['delay of the sound', 'that the frames need'],
+  wait: ['sound delayed by', 'as long as the frames need'],
 };
 
 export class Numbers {
@@ -32,7 +32,7 @@ export class Numbers {
     this.put('latency', live && measure.latency.length ? `${quantile(measure.latency, 0.5).toFixed(0)} / ${ms(quantile(measure.latency, 0.95))}` : '–');
     this.put('apart', now ? `${now[1].toFixed(0)} / ${ms(measure.worst)}` : '–', Math.abs(measure.worst) > 40);
     this.put('model', ms(quantile(measure.model, 0.5), 1));
-    this.put('dropped', String((page.dropped || 0) + (page.leftOut || 0) + (timeline?.late || 0)));
+    this.put('dropped', String((page.dropped || 0) + (page.leftOut || 0) + (page.source ? timeline?.late || 0 : 0)));
     this.put('fps', measure.fps.toFixed(0));
     this.put('wait', sound.clock ? ms(1000 * sound.clock.delay / sound.rate) : '–');
   }

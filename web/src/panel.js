@@ -1,6 +1,6 @@
 // The controls of a voice, drawn from what the server says there is; each change is sent as it is made.
 const LABELS = {
-  style: ['Style', ''], mouth_expressiveness: ['Mouth', 'gain on mouth and jaw'], face_expressiveness: ['Upper face and head', 'gain on brows, cheeks and the head'],
+  style: ['Style', ''], mouth_expressiveness: ['Mouth', 'gain on mouth and jaw'], face_expressiveness: ['Brows and head', 'gain on brows, cheeks and the head\'s turning'],
   guidance: ['Guidance', 'how strictly the sound is followed; 1 is off'], steps: ['Diffusion steps', 'per frame'],
   seed: ['Seed', 'other blinks, brows and nods, from the next start on'],
 };

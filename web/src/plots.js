@@ -1,8 +1,8 @@
 // Live plots: the sound's envelope with the opening of the lips over it, and a few weights as bars.
 const SECONDS = 4;
 const BARS = [
-  ['jaw open', ['jawOpen']], ['lips pressed', ['mouthPressLeft', 'mouthPressRight']], ['funnel', ['mouthFunnel']],
-  ['pucker', ['mouthPucker']], ['smile', ['mouthSmileLeft', 'mouthSmileRight']], ['lower lip down', ['mouthLowerDownLeft', 'mouthLowerDownRight']],
+  ['jaw open', ['jawOpen']], ['lip press', ['mouthPressLeft', 'mouthPressRight']], ['funnel', ['mouthFunnel']],
+  ['pucker', ['mouthPucker']], ['smile', ['mouthSmileLeft', 'mouthSmileRight']], ['lip down', ['mouthLowerDownLeft', 'mouthLowerDownRight']],
   ['brows up', ['browInnerUp']], ['blink', ['eyeBlinkLeft', 'eyeBlinkRight']],
 ];
 

@@ -39,12 +39,12 @@ export class Sound {
     if (data.samples) this.onpiece(data.samples, data.at);
   }
 
-  // delay: seconds that the sound waits for its frames at first.
-  _begin(feed, delay) {
+  // delay: seconds that the sound waits for its frames at first; from: context frame of the first sample.
+  _begin(feed, delay, from) {
     this.clock = new SoundClock(this.context);
     this.clock.shift = (seconds, soft) => this._shift(seconds, soft);
     this.clock.goal = Math.round(delay * this.rate);
-    this.line.port.postMessage({ do: 'begin', feed, delay: this.clock.goal });
+    this.line.port.postMessage({ do: 'begin', feed, delay: this.clock.goal, from });
   }
 
   _shift(seconds, soft) {
@@ -75,7 +75,7 @@ export class Sound {
   async file(bytes, name, delay) {
     if (bytes.byteLength > MOST_BYTES) throw new Error(`${name} has ${Math.round(bytes.byteLength / 1e6)} MB: give at most ${MOST_BYTES / 1e6}`);
     this.setMuted(false);
-    await this._open();
+    await this._open(ownRate(bytes));
     let buffer;
     try {
       buffer = await this.context.decodeAudioData(bytes);
@@ -92,8 +92,9 @@ export class Sound {
     this.source.connect(this.line);
     this.source.onended = () => this.onend();
     this.kind = 'file';
-    this._begin(false, delay);
-    this.source.start();
+    const from = 128 * Math.ceil((this.context.currentTime + 0.06) * this.rate / 128); // both begin with this sample
+    this._begin(false, delay, from);
+    this.source.start(from / this.rate);
   }
 
   // Sound that the page brings itself, at `rate` Hz: see `feed`.
@@ -121,4 +122,18 @@ export class Sound {
     if (this.line) { this.line.port.onmessage = null; this.line.port.postMessage({ do: 'stop' }); this.line = null; }
     if (context && context.state !== 'closed') await context.close();
   }
+}
+
+// The sample rate that a WAV or FLAC file tells, so that the browser need not resample it; undefined for others.
+function ownRate(bytes) {
+  const view = new DataView(bytes), word = (at) => (at + 4 <= view.byteLength ? view.getUint32(at) : 0);
+  let rate;
+  if (word(0) === 0x52494646 && word(8) === 0x57415645) { // RIFF … WAVE
+    for (let at = 12; at + 16 <= view.byteLength && !rate; at += 8 + view.getUint32(at + 4, true)) {
+      if (word(at) === 0x666d7420) rate = view.getUint32(at + 12, true); // "fmt "
+    }
+  } else if (word(0) === 0x664c6143) { // fLaC, then STREAMINFO
+    rate = word(18) >>> 12;
+  }
+  return rate >= 8000 && rate <= 96000 ? rate : undefined;
 }

@@ -1,15 +1,17 @@
 // The frames of one run of a voice, shown when their sound is heard: keeps them by time, mixes the two around a moment,
-// and has the sound wait as long as the frames need, no longer.
+// and has the sound wait as long as the frames need.
 const KEPT = 6; // s of frames
-const SPARE = 0.012, ROOM = 0.030; // s by which a frame should be early at least; beyond which the wait is shortened
 const FADE = 0.16; // s of fading from the pose before
+const SWIFT = 0.6; // share of a frame's time in which an eager timeline moves to the next: it can wait that much less
 
 export class Timeline {
-  // clock: of clocks.js; rate: frames/s; before: the pose to begin from; eager: shorten the wait when there is room.
+  // clock: of clocks.js; rate: frames/s; before: the pose to begin from; eager: as soon as can be, for a voice whose
+  // sound nobody hears; else steadily, for one that is heard.
   constructor(clock, rate, before, eager) {
     Object.assign(this, { clock, rate, before, eager });
+    this.window = (eager ? SWIFT : 1) / rate; // s before its time at which a frame begins to be mixed in
     this.frames = [];
-    this.early = []; // [now, s by which a frame came before it was needed]
+    this.early = []; // s by which the last frames came before they were needed
     this.begun = null;
     this.late = 0; // frames that came too late
     this.lead = 0.017; // s by which pictures are drawn before they are seen
@@ -17,36 +19,42 @@ export class Timeline {
 
   // frame: of protocol.js; now: ms of performance.now().
   add(frame, now) {
-    const last = this.frames[this.frames.length - 1];
+    const last = this.newest;
     if (last && frame.time <= last.time) return;
-    if (this.clock.set && this.clock.base === null) this.clock.set(frame.time - 1 / this.rate - this.lead - 0.02, now);
-    frame.came = now;
+    if (this.clock.set && this.clock.base === null) this.clock.set(frame.time - this.window - this.lead - 0.02, now);
     this.frames.push(frame);
     while (this.frames[0].time < frame.time - KEPT) this.frames.shift();
     const heard = this.clock.heard(now);
     if (heard === -Infinity) return;
-    const early = frame.time - 1 / this.rate - this.lead - heard; // it is mixed in from the frame before on
-    this.early.push([now, early]);
-    if (early < 0) this.late++;
-    this._adapt(now, early);
-  }
-
-  _adapt(now, early) {
+    const early = frame.time - this.window - this.lead - heard;
+    this.early.push(early);
+    if (early < -0.004) this.late++;
     if (this.settled && now < this.settled) return; // the last change is on its way
-    if (early < 0.3 * SPARE) {
-      this.clock.shift(SPARE - early, early > -0.004 && this.eager);
-      this._settle(now, 150);
-    } else if (now - this.early[0][0] > (this.eager ? 1500 : 8000)) {
-      const least = Math.min(...this.early.map(([, value]) => value));
-      if (least > (this.eager ? ROOM : 4 * ROOM)) {
-        this.clock.shift(SPARE + 0.004 - least, true);
-        this._settle(now, 1000);
-      }
-      this.early.splice(0, Math.ceil(this.early.length / 3));
-    }
+    if (this.eager) this._hurry(now);
+    else this._steady(now, early);
   }
 
-  _settle(now, ms) {
+  // All but one frame in twelve should come in time, and hardly earlier.
+  _hurry(now) {
+    if (this.early.length > 25) this.early.shift();
+    if (this.early.length < 6) return;
+    const low = [...this.early].sort((a, b) => a - b)[Math.floor(this.early.length / 12)];
+    if (low < 0.001) this._shift(0.007 - low, false, now, 200);
+    else if (low > 0.016 && this.early.length >= 12) this._shift(0.009 - low, true, now, 300);
+  }
+
+  // Every frame should come in time; what is heard jumps only where it would be seen otherwise.
+  _steady(now, early) {
+    if (early < -0.010) return this._shift(0.025 - early, false, now, 200);
+    if (early < 0.006) return this._shift(0.020 - early, true, now, 1000);
+    if (this.early.length < 250) return undefined;
+    const least = Math.min(...this.early);
+    if (least > 0.12) return this._shift(0.06 - least, true, now, 2000);
+    return this.early.splice(0, 100);
+  }
+
+  _shift(seconds, soft, now, ms) {
+    this.clock.shift(seconds, soft);
     this.early.length = 0;
     this.settled = now + ms;
   }
@@ -64,7 +72,7 @@ export class Timeline {
     let k = frames.length - 1;
     while (k > 0 && frames[k].time > heard) k--;
     const from = frames[k], to = frames[k + 1] || from;
-    const share = to === from ? 0 : Math.min(1, Math.max(0, (heard - from.time) / (to.time - from.time)));
+    const share = to === from ? 0 : Math.min(1, Math.max(0, 1 - (to.time - heard) / this.window));
     const fade = Math.min(1, (now - this.begun) / (1000 * FADE));
     return { time: from.time + share * (to.time - from.time), from, to, share, fade };
   }

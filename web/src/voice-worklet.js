@@ -1,6 +1,6 @@
 // The audio thread: a delay line between what is heard and what is played. It hands what it hears to the page in pieces
 // of about 10 ms, plays it `delay` samples later, and tells with each piece which sample is being played. Position 0 is
-// the first sample after "begin". In feed mode the page writes the line instead of an input.
+// the first sample that "begin" asks for. In feed mode the page writes the line instead of an input.
 const SECONDS = 24, FADE = 256;
 
 class VoiceLine extends AudioWorkletProcessor {
@@ -13,10 +13,11 @@ class VoiceLine extends AudioWorkletProcessor {
     this.port.onmessage = ({ data }) => this[`on_${data.do}`](data);
   }
 
-  on_begin({ feed, delay }) {
+  // from: context frame of position 0, a multiple of 128; now, if it is not given.
+  on_begin({ feed, delay, from }) {
     this.ring.fill(0);
     this.feed = feed;
-    this.first = null; // context frame of position 0
+    this.first = from ?? null;
     this.delay = this.target = delay; // samples
     this.slew = 0;
     this.fading = 0;
@@ -24,6 +25,7 @@ class VoiceLine extends AudioWorkletProcessor {
     this.pieceStart = 0;
     this.out = new Int16Array(this.piece);
     this.filled = 0;
+    this.begun = false;
     this.running = true;
   }
 
@@ -42,7 +44,7 @@ class VoiceLine extends AudioWorkletProcessor {
   }
 
   on_feed({ at, samples }) {
-    if (!this.running || !this.feed || this.first === null) return;
+    if (!this.running || !this.feed || !this.begun) return;
     const playing = Math.floor(currentFrame - this.first - this.delay);
     for (let i = 0; i < samples.length; i++) {
       const place = at + i;
@@ -53,7 +55,9 @@ class VoiceLine extends AudioWorkletProcessor {
   process(inputs, outputs) {
     const out = outputs[0][0];
     if (!this.running) return true;
-    if (this.first === null) this.first = currentFrame;
+    if (this.first === null || (currentFrame > this.first && !this.begun)) this.first = currentFrame;
+    if (currentFrame < this.first) return true;
+    this.begun = true;
     const now = currentFrame - this.first, mask = this.size - 1, { ring } = this;
     if (!this.feed) {
       const input = inputs[0], count = input.length;

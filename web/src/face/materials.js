@@ -10,7 +10,7 @@ function asSkin(material) {
     const chunk = ShaderChunk.lights_physical_pars_fragment;
     if (!chunk.includes(SPOT)) throw new Error('three.js has changed its lights: see materials.js');
     const soft = `float wrapped = dot( geometryNormal, directLight.direction );
-	vec3 wrap = vec3( 0.34, 0.15, 0.10 );
+	vec3 wrap = vec3( 0.27, 0.14, 0.10 );
 	vec3 irradiance = pow( saturate( ( wrapped + wrap ) / ( 1.0 + wrap ) ), vec3( 1.15, 1.25, 1.3 ) ) * directLight.color;`;
     shader.fragmentShader = shader.fragmentShader
       .replace('#include <lights_physical_pars_fragment>', chunk.replace(SPOT, soft))
@@ -33,7 +33,7 @@ export function makeMaterials(plain) {
   }
   return {
     skin: asSkin(new MeshPhysicalMaterial({ ...common, roughness: 0.54, specularIntensity: 0.55, sheen: 0.12, sheenRoughness: 0.6, sheenColor: 0xffb4a0 })),
-    mouth: new MeshStandardMaterial({ ...common, roughness: 0.42, side: DoubleSide }),
+    mouth: new MeshStandardMaterial({ ...common, roughness: 0.5, envMapIntensity: 0.25, side: DoubleSide }),
     eye: new MeshPhysicalMaterial({ ...common, roughness: 0.32, clearcoat: 1, clearcoatRoughness: 0.06, envMapIntensity: 0.9 }),
     glint: new MeshStandardMaterial({ color: 0xffffff, emissive: 0xffffff, emissiveIntensity: 0.85 }),
     teeth: new MeshPhysicalMaterial({ ...common, roughness: 0.28, clearcoat: 0.5, clearcoatRoughness: 0.2 }),

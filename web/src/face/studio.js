@@ -9,7 +9,7 @@ import { OrbitControls } from 'three/examples/jsm/controls/OrbitControls.js';
 const FIELD = 20; // degrees, top to bottom
 // direction from the face in head heights (right, up, towards the viewer), colour, strength
 const KEY = [[-1.5, 2.1, 2.5], 0xfff1e2, 2.7];
-const TOP = [[0.25, 3.0, 0.9], 0xf2f4ff, 0.75];
+const TOP = [[0.25, 3.0, 0.9], 0xf2f4ff, 0.65];
 const OTHERS = [
   [[2.4, 0.35, 2.2], 0xdfe9ff, 0.75], // fill
   [[2.2, 1.5, -2.0], 0xe4efff, 1.7], // rims
@@ -22,7 +22,7 @@ export class Studio {
     this.canvas = canvas;
     this.renderer = new WebGLRenderer({ canvas, antialias: !detail.plain, powerPreference: 'high-performance' });
     this.renderer.toneMapping = ACESFilmicToneMapping;
-    this.renderer.toneMappingExposure = 1.0;
+    this.renderer.toneMappingExposure = 0.94;
     this.renderer.shadowMap.type = PCFShadowMap;
     this.scene = new Scene();
     this.wall = backdrop();
