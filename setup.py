@@ -14,6 +14,7 @@ VERSION = re.search(r'__version__ = "(.+)"', INIT).group(1)
 RENDER = ["vtk>=9.4.0", "av>=12.0", "pillow>=10.1"]
 # curves while training (a run without them keeps its CSV log), several GPUs; other voices for clips
 TRAIN = ["tensorboard>=2.14", "accelerate>=0.26", "pyworld>=0.3.4"]
+REPORT = ["matplotlib>=3.6"]       # charts of `streamingtalker evaluate --report`
 
 setup(
     name="streamingtalker_ros",
@@ -49,7 +50,8 @@ setup(
         "train": TRAIN,
         "video": ["av>=12.0", "pillow>=10.1", "scipy>=1.8"],
         "web": ["starlette>=0.37", "uvicorn>=0.36", "websockets>=13.0"],  # the page itself is bundled by Node
-        "test": ["pytest>=7.4", "pytest-timeout>=2.2", "diffusers>=0.27", "wheel>=0.40", "setuptools>=68"],
+        "report": REPORT,
+        "test": ["pytest>=7.4", "pytest-timeout>=2.2", "diffusers>=0.27", "wheel>=0.40", "setuptools>=68", *REPORT],
     },
     entry_points={"console_scripts": ["streamingtalker = streamingtalker_ros.cli:main"]},
 )

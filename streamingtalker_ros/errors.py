@@ -8,6 +8,7 @@ _HOW = {
     "torch": "`pip install torch` (choose the CPU or CUDA build for your machine on pytorch.org)",
     "vtk": "`pip install 'streamingtalker_ros[render]'`",
     "av": "`pip install 'streamingtalker_ros[render]'`",
+    "matplotlib": "`pip install 'streamingtalker_ros[report]'`",
     "PIL": "`pip install 'streamingtalker_ros[render]'`",
 }
 
