@@ -24,16 +24,18 @@ def add_arguments(parser):
                       help="judge motion that is already made (NAME.csv or NAME.npz) in place of a model: against the "
                       "clips of those names in --corpus, or without one beside NAME.wav")
     what.add_argument("--baseline", default=None, metavar="DIR", help="another checkpoint to compare with")
-    what.add_argument("--unseen", action="store_true", help="the model was trained without these corpora, although they "
-                      "have a training split (leave one corpus out)")
+    what.add_argument("--unseen", action="store_true", help="the model was trained without these corpora, although "
+                      "they have a training split (leave one corpus out)")
     what.add_argument("--clips", type=int, default=None, metavar="N", help="only N clips of each corpus, evenly spread")
     what.add_argument("--style", default=None, help="speaking style; the model's first when left out")
     what.add_argument("--steps", type=int, default=None, help="diffusion steps; the checkpoint's when left out")
-    what.add_argument("--seed", type=int, default=0, help="of the noise")
+    what.add_argument("--bare", action="store_true",
+                      help="what the network learned alone, without the blinks and glances that rules add")
     what.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
     more = parser.add_argument_group("further measurements")
     more.add_argument("--full", action="store_true", help="all of them but the hour")
-    more.add_argument("--rest", action="store_true", help="silence, noise and music alone; closing after the last sound")
+    more.add_argument("--rest", action="store_true",
+                      help="silence, noise and music alone; closing after the last sound")
     more.add_argument("--robustness", action="store_true", help="noise, level, telephone band, room")
     more.add_argument("--sampling", action="store_true",
                       help="the spread over 32 seeds; the errors of sample, mean and shorter histories")
@@ -73,8 +75,8 @@ def _check(args):
     for path in filter(None, (args.report, args.json)):
         if not Path(path).absolute().parent.is_dir():
             raise TalkerError(f"there is no folder {Path(path).absolute().parent}: make it first")
-    if args.drift_minutes < 1 or args.drift_voices < 1:
-        raise TalkerError("--drift-minutes and --drift-voices must be at least 1")
+    if args.drift_minutes < 0.2 or args.drift_voices < 1:
+        raise TalkerError("--drift-minutes must be at least 0.2 and --drift-voices at least 1")
     if args.clips is not None and args.clips < 1:
         raise TalkerError("--clips must be at least 1")
     if args.report:
@@ -87,9 +89,9 @@ def _spoken(args, rig, sections, studies):
     talker = Talker.load(args.model, args.device)
     study = studies.Study("the model", rig)
     study.name = talker.name
-    options = {"style": args.style, "steps": args.steps}
+    study.options = {"style": args.style, "steps": args.steps, **({"lively": False} if args.bare else {})}
     baseline = ("the baseline checkpoint", Talker.load(args.baseline, args.device)) if args.baseline else None
-    studies.measure_sections(study, talker, sections, baseline, True, **options)
+    studies.measure_sections(study, talker, sections, baseline, True)
     if args.full or args.facts:
         from ..streaming.talker import DEFAULT
         studies.measure_facts(study, talker, args.model or DEFAULT)

@@ -23,7 +23,8 @@ def codebook(talker, clips):
     with torch.inference_mode():
         for clip in clips[:: max(1, len(clips) // MOST)][:MOST]:
             motion = np.concatenate((clip.weights, clip.head), 1).astype(np.float32)
-            used.append(codec.quantise(codec.features(torch.from_numpy(motion)[None].to(talker.device)))[1].flatten().cpu())
+            features = codec.features(torch.from_numpy(motion)[None].to(talker.device))
+            used.append(codec.quantise(features)[1].flatten().cpu())
     indices = torch.cat(used)
     codes = len(codec.codebook)
     return {"codes": codes, "codes_used": int(indices.unique().numel()), "perplexity": perplexity(indices, codes)}

@@ -33,7 +33,8 @@ def read_motion(path):
     except (OSError, ValueError, KeyError) as broken:
         raise TalkerError(f"{path} is no motion of `streamingtalker animate` ({broken}): it needs weights, head and "
                           "frame_rate") from None
-    if weights.ndim != 2 or len(weights) == 0 or sorted(names) != sorted(ARKIT_NAMES) or head.shape != (len(weights), 4):
+    fits = weights.ndim == 2 and len(weights) and weights.shape[1] == 52 and sorted(names) == sorted(ARKIT_NAMES)
+    if not fits or head.shape != (len(weights), 4):
         raise TalkerError(f"{path} does not hold the 52 ARKit weights and a head quaternion for each frame: write it "
                           "with `streamingtalker animate`")
     return weights[:, [names.index(name) for name in ARKIT_NAMES]], head, rate
@@ -44,8 +45,8 @@ def read_folder(rig, folder):
     folder = Path(folder)
     paths = sorted(path for path in folder.glob("*") if path.suffix.lower() in MOTION) if folder.is_dir() else []
     if not paths:
-        raise TalkerError(f"{folder} holds no motion: put NAME.csv or NAME.npz there, beside NAME.wav or with a --corpus "
-                          "whose clips have those names")
+        raise TalkerError(f"{folder} holds no motion: put NAME.csv or NAME.npz there, beside NAME.wav or with a "
+                          "--corpus whose clips have those names")
     takes = {}
     for path in paths:
         weights, head, rate = read_motion(path)
@@ -60,8 +61,7 @@ def against(section, takes):
     if not chosen:
         raise TalkerError(f"no clip of {section.name} has the name of a motion file (its first is "
                           f"{section.clips[0].name}, of the folder {next(iter(takes))}): name them alike")
-    part = Section(section.name, [section.clips[i] for i in chosen], [section.truth[i] for i in chosen],
-                   [section.phones[i] for i in chosen], section.tracked, section.known, section.rule_made)
+    part = section.part(chosen)
     return part, [_fitted(takes[clip.name], len(truth.opening)) for clip, truth in zip(part.clips, part.truth)]
 
 

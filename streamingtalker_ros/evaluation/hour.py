@@ -21,7 +21,7 @@ def block_of(clips, seconds, rate=16000):
     return np.resize(joined, int(round(seconds * rate)))
 
 
-def hour(talker, rig, clips, minutes=60.0, voices=4, progress=False):
+def hour(talker, rig, clips, minutes=60.0, voices=4, progress=False, **options):
     """Statistics of each of 12 blocks of `minutes` of speech: dict.
 
     clips: with pcm; voices: seeds that speak at once. Gives minutes, voices, "blocks" {statistic: (12, voices) lists}
@@ -30,7 +30,7 @@ def hour(talker, rig, clips, minutes=60.0, voices=4, progress=False):
     """
     seconds = round(60.0 * minutes / BLOCKS, 2)
     block = block_of(clips, seconds)
-    streams = [talker.open_stream(seed=seed) for seed in range(voices)]
+    streams = [talker.open_stream(seed=seed, **options) for seed in range(voices)]
     piece = int(PIECE * 16000)
     rows = []
     with tqdm(total=round(60.0 * minutes), unit="s", desc=f"{minutes:g} minutes of speech", leave=False,
@@ -70,6 +70,7 @@ def _late_over_early(values):
     ratio = float(last.mean() / first.mean()) if first.mean() else float("nan")
     error = float("nan")
     if len(first) > 1 and first.mean():
-        relative = [part.std(ddof=1) / np.sqrt(len(part)) / part.mean() if part.mean() else 0.0 for part in (first, last)]
+        relative = [part.std(ddof=1) / np.sqrt(len(part)) / part.mean() if part.mean() else 0.0
+                    for part in (first, last)]
         error = float(ratio * np.hypot(*relative))
     return {"ratio": ratio, "error": error}

@@ -84,7 +84,7 @@ def correlation(a, b):
 
 
 def cross_correlation(made, reference, most=5):
-    """r of `made` shifted by -most … most frames against `reference`: (2 most + 1,); positive shifts: made is late."""
+    """r of `made` shifted by -most … most frames against `reference`: (2 most + 1,); positive shifts: it is late."""
     def shifted(k):
         return correlation(made[max(k, 0):len(made) + min(k, 0)], reference[max(-k, 0):len(reference) - max(k, 0)])
 

@@ -95,9 +95,9 @@ SOUNDS = {"silence": (None, 0.0), "room tone": (brown, -60.0), "white noise": (a
           "strings": (strings, -20.0), "pop band": (band, -20.0), "loud band": (band, -10.0)}
 
 
-def sounds(seconds=SECONDS):
+def sounds(seconds=None):
     """{name: (n,) float32 at 16 kHz}: everything without a voice that the mouth must rest in."""
-    count, out = int(seconds * RATE), {}
+    count, out = int((seconds or SECONDS) * RATE), {}
     for name, (make, level) in SOUNDS.items():
         sound = np.zeros(count, np.float32) if make is None else augment.at_rms(
             make(count, np.random.default_rng(7)), level)
@@ -110,9 +110,9 @@ def lip_speed(rig, weights, frame_rate):
     return dynamics.vertex_speed(vertices.points(rig, weights, lip_vertices(rig)), frame_rate)
 
 
-def speed_without_voice(talker, rig, speech_p95, seconds=SECONDS):
+def speed_without_voice(talker, rig, speech_p95, seconds=None, **options):
     """Speed of the lips in each sound of `sounds`, 95th percentile as a share of speech_p95 (m/s): {name: share}."""
-    made = speak_all(talker, list(sounds(seconds).values()))
+    made = speak_all(talker, list(sounds(seconds).values()), **options)
     return {name: float(np.percentile(lip_speed(rig, weights, talker.frame_rate), 95) / speech_p95)
             for name, (weights, _, _) in zip(SOUNDS, made)}
 
@@ -129,13 +129,13 @@ def cut_dead(pcm, rng):
     return np.concatenate([pcm[:cut], np.zeros(int(AFTER * RATE), np.float32)]).astype(np.float32), cut / RATE
 
 
-def closing_times(talker, rig, audio, limit, seed=0):
+def closing_times(talker, rig, audio, limit, seed=0, **options):
     """Seconds from the last sound to a mouth that stays closed, for clips cut dead: (N,).
 
     audio: list of (n,) pcm with speech; limit: lip opening in metres under which the mouth is closed.
     """
     rng = np.random.default_rng(seed)
     cuts = [cut_dead(pcm, rng) for pcm in audio]
-    made = speak_all(talker, [pcm for pcm, _ in cuts])
+    made = speak_all(talker, [pcm for pcm, _ in cuts], **options)
     return np.array([metrics.closing_time(opening_of(rig, weights), cut, talker.frame_rate, limit)
                      for (weights, _, _), (_, cut) in zip(made, cuts)])

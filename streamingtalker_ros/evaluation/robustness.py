@@ -9,7 +9,7 @@ import numpy as np
 
 from ..training import augment
 from .clips import speak_all
-from .section import RATE, Section, score
+from .section import RATE, score
 from .takes import of_weights, on_grid
 
 CLIPS = 24              # of a section, evenly spread: enough for a median
@@ -58,8 +58,7 @@ def subset(section, count=CLIPS):
     spoken = section.spoken
     if len(spoken) > count:
         spoken = [spoken[int(i)] for i in np.linspace(0, len(spoken) - 1, count).round()]
-    return Section(section.name, [section.clips[i] for i in spoken], [section.truth[i] for i in spoken],
-                   [section.phones[i] for i in spoken], section.tracked, section.known, section.rule_made)
+    return section.part(spoken)
 
 
 def robustness(talker, rig, section, progress=False, **options):

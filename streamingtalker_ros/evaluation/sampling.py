@@ -36,14 +36,14 @@ class Seeds:
     limit: float
 
 
-def richest(section):
-    """The clip of a section with the most bilabials within LONGEST seconds; without phones the longest such clip."""
-    short = [i for i in section.spoken if len(section.clips[i].pcm) <= LONGEST * 16000] or list(range(len(section.clips)))
-
-    def wealth(i):
-        return sum(p.name in metrics.BILABIALS for p in section.phones[i]), len(section.clips[i].pcm)
-
-    return section.clips[max(short, key=wealth)]
+def richest(sections):
+    """The clip with the most bilabials within LONGEST seconds; without phones the longest such clip."""
+    found = []
+    for section in sections:
+        for i in section.spoken or range(len(section.clips)):
+            clip, closures = section.clips[i], sum(phone.name in metrics.BILABIALS for phone in section.phones[i])
+            found.append((len(clip.pcm) <= LONGEST * RATE * 640, closures, len(clip.pcm), clip))
+    return max(found, key=lambda row: row[:3])[-1]
 
 
 def seed_spread(talker, rig, clip, seeds=32, **options):
@@ -66,7 +66,8 @@ def seed_spread(talker, rig, clip, seeds=32, **options):
     least, closures, widest = [], [], []
     for phone in phones:
         if phone.name in metrics.BILABIALS:
-            rows = metrics.frames_within(phone.start - metrics.EDGE, phone.end + metrics.EDGE, frames, talker.frame_rate)
+            rows = metrics.frames_within(phone.start - metrics.EDGE, phone.end + metrics.EDGE, frames,
+                                         talker.frame_rate)
             if len(rows):
                 least.append(openings[:, rows].min(1))
                 middle = int(rows[openings[:, rows].mean(0).argmin()])
@@ -78,7 +79,8 @@ def seed_spread(talker, rig, clip, seeds=32, **options):
     share = np.array([part for _, part in closures])
     kept = [values for values, part in zip(least, share) if part >= 0.5]
     figures |= {"bilabials": len(share), "closed_by_every_seed": int((share == 1.0).sum()),
-                "closed_by_no_seed": int((share == 0.0).sum()), "seeds_that_agree": _mean(np.maximum(share, 1.0 - share)),
+                "closed_by_no_seed": int((share == 0.0).sum()),
+                "seeds_that_agree": _mean(np.maximum(share, 1.0 - share)),
                 "lip_opening_mm_at_bilabials": 1e3 * _mean([v.mean() for v in least]),
                 "lip_opening_std_mm_at_bilabials": 1e3 * _mean([v.std() for v in least]),
                 "lip_opening_std_mm_at_closures": 1e3 * _mean([v.std() for v in kept]),
@@ -96,12 +98,13 @@ def error_table(talker, rig, section, samples=8, progress=False, **options):
     audio = [clip.pcm for clip in part.clips]
 
     def run(seed, name, **more):
-        made = speak_all(talker, audio, [seed] * len(audio), f"sampling: {name}" if progress else False, **options, **more)
+        made = speak_all(talker, audio, [seed] * len(audio), progress and f"sampling: {name}", **options, **more)
         return [on_grid(weights, talker.frame_rate, len(clip.weights), RATE)
                 for (weights, _, _), clip in zip(made, part.clips)]
 
     drawn = [run(seed, f"seed {seed}") for seed in range(samples)]
-    rows = {"one sample, full history": drawn[0], f"mean of {samples} samples": [np.mean(each, 0) for each in zip(*drawn)],
+    rows = {"one sample, full history": drawn[0],
+            f"mean of {samples} samples": [np.mean(each, 0) for each in zip(*drawn)],
             "one sample, history 1": run(0, "history 1", history=1),
             "one sample, history 0": run(0, "history 0", history=0)}
     return {name: score(rig, part, [of_weights(rig, weights) for weights in made])[0] for name, made in rows.items()}

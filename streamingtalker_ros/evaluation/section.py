@@ -3,7 +3,7 @@
 `load_section(rig, folder, split)` reads one, `score(rig, section, takes)` judges. Figures are flat dicts with units in
 their names; a figure that the clips cannot give (closures without phones) is NaN.
 """
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +16,7 @@ from .clips import MOUTH, inter_ocular
 from .takes import reference
 
 RATE = 25.0             # frames a second of every corpus
-STILL = 0.002           # inter-ocular: a reference whose opening deviates less does not move, and correlates with nothing
+STILL = 0.002           # inter-ocular: a reference whose opening deviates less correlates with nothing
 MOST_LAG = 5            # frames
 
 
@@ -25,7 +25,7 @@ class Section:
     """name: of the folder and split; clips: list of Clip; truth: list of Take; phones: a list of Phone for each.
 
     tracked: whether a camera saw the lips; known: whether the voices had other clips in training; rule_made: whether
-    the teacher made the motion.
+    the teacher made the motion; licences: of what the corpus was made from.
     """
 
     name: str
@@ -35,6 +35,12 @@ class Section:
     tracked: bool = False
     known: bool = False
     rule_made: bool = True
+    licences: tuple = ()
+
+    def part(self, chosen):
+        """The Section of the clips at some indices."""
+        return replace(self, clips=[self.clips[i] for i in chosen], truth=[self.truth[i] for i in chosen],
+                       phones=[self.phones[i] for i in chosen])
 
     @property
     def spoken(self):
@@ -69,7 +75,15 @@ def load_section(rig, folder, split="test", limit=None, unseen=False):
     tracked = any(clip.lip_opening is not None for clip in clips)
     return Section(f"{Path(folder).resolve().name}, {split}", clips, [reference(rig, clip) for clip in clips],
                    [merge(clip.phones) for clip in clips], tracked, known,
-                   not tracked and "rule" in str(index.get("motion", "")))
+                   not tracked and "rule" in str(index.get("motion", "")), _licences(index))
+
+
+def _licences(index):
+    """What an index says of its sources' licences, each once."""
+    sources = index.get("sources", {})
+    found = [str(source["licence"]) for source in (sources.values() if isinstance(sources, dict) else sources)
+             if isinstance(source, dict) and source.get("licence")]
+    return tuple(dict.fromkeys(found))
 
 
 def score(rig, section, takes):
@@ -122,7 +136,8 @@ def _clip_scores(rig, regions, take, truth):
     crossed = metrics.cross_correlation(made, true, MOST_LAG)
     row = {"lip_opening_r": metrics.correlation(made, true), "crossed": crossed,
            "lag": int(crossed.argmax()) - MOST_LAG, "amplitude": ratio, "jerk": jerk,
-           "jerk_per_amplitude": jerk / ratio if ratio > 0 else float("nan"), "error": float(np.abs(made - true).mean()),
+           "jerk_per_amplitude": jerk / ratio if ratio > 0 else float("nan"),
+           "error": float(np.abs(made - true).mean()),
            "lip_width_r": float("nan"), "width_amplitude": float("nan"),
            "lve": float("nan"), "fdd": float("nan"), "mod": float("nan"), "mouth": float("nan")}
     width, true_width = take.width[:frames], truth.width[:frames]

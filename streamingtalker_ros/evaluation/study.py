@@ -18,7 +18,8 @@ REFERENCE = "the reference itself"
 
 @dataclass
 class Study:
-    """model: how the judged system is called among the others; name: of the checkpoint or folder.
+    """model: how the judged system is called among the others; name: of the checkpoint or folder;
+    options: with which its streams are opened.
 
     figures[section][system]: dict of floats; takes[section][system]: list of Take; per_clip[section][system]: dict
     of arrays. A system is the model, REFERENCE, a baseline checkpoint or one of BASELINES."""
@@ -26,6 +27,7 @@ class Study:
     model: str
     rig: object
     name: str = ""
+    options: dict = field(default_factory=dict)
     sections: list = field(default_factory=list)
     takes: dict = field(default_factory=dict)
     figures: dict = field(default_factory=dict)
@@ -58,9 +60,9 @@ class Study:
     def json(self):
         """All figures as plain types; what is not a number is null."""
         from .targets import judge
-        out = {"model": self.name, "system": self.model, "sections": self.figures, "quiet": self.quiet, "robustness": self.robustness,
-               "hour": self.hour, "seeds": self.seeds_figures, "sampling": self.sampling_table, "facts": self.facts,
-               "targets": [vars(row) for row in judge(self)]}
+        out = {"model": self.name, "system": self.model, "sections": self.figures, "quiet": self.quiet,
+               "robustness": self.robustness, "hour": self.hour, "seeds": self.seeds_figures,
+               "sampling": self.sampling_table, "facts": self.facts, "targets": [vars(row) for row in judge(self)]}
         return _plain(out)
 
 
@@ -85,13 +87,13 @@ def speak_section(talker, rig, section, progress=False, **options):
     return out
 
 
-def measure_sections(study, talker, sections, baseline=None, progress=False, **options):
+def measure_sections(study, talker, sections, baseline=None, progress=False):
     """The model, REFERENCE, BASELINES and a baseline (name, Talker) over sections."""
     for section in sections:
         if section.name in study.figures:
             raise TalkerError(f"the corpus {section.name} was given twice: name each once")
         study.sections.append(section)
-        study.add(section, study.model, speak_section(talker, study.rig, section, progress, **options))
+        study.add(section, study.model, speak_section(talker, study.rig, section, progress, **study.options))
         study.add(section, REFERENCE, section.truth)
         if baseline:
             study.add(section, baseline[0], speak_section(baseline[1], study.rig, section, progress))
@@ -122,29 +124,33 @@ def measure_quiet(study, talker):
     if not np.isfinite(widest):     # no phones: the opening that is rarely exceeded
         widest = float(np.percentile(np.concatenate([take.opening for take in takes]), 90))
     speech = study.speech_p95()
+    share = quiet.speed_without_voice(talker, study.rig, speech, **study.options)
     closing = quiet.closing_times(talker, study.rig, [clip.pcm for clip in section.clips],
-                                  metrics.CLOSED * widest * inter_ocular(study.rig))
-    study.quiet = {"speech_p95_mm_s": 1e3 * speech, "share": quiet.speed_without_voice(talker, study.rig, speech),
-                   "closing_ms": (1e3 * closing).tolist(), "closing_p95_ms": 1e3 * float(np.percentile(closing, 95))}
+                                  metrics.CLOSED * widest * inter_ocular(study.rig), **study.options)
+    study.quiet = {"speech_p95_mm_s": 1e3 * speech, "share": share, "closing_ms": (1e3 * closing).tolist(),
+                   "closing_p95_ms": 1e3 * float(np.percentile(closing, 95))}
 
 
 def measure_robustness(study, talker, progress=False):
     """Noise, level, band and room, on every section whose reference moves."""
     for section in study.sections:
         if section.spoken:
-            study.robustness[section.name] = robustness.robustness(talker, study.rig, section, progress)
+            study.robustness[section.name] = robustness.robustness(talker, study.rig, section, progress,
+                                                                    **study.options)
 
 
 def measure_seeds(study, talker, seeds=32, table=True, progress=False):
     """The spread over seeds in one clip, and (table) what samples and history are worth."""
-    section = study.spoken_most()
-    study.seeds_figures, study.seeds = sampling.seed_spread(talker, study.rig, sampling.richest(section), seeds)
+    study.seeds_figures, study.seeds = sampling.seed_spread(talker, study.rig, sampling.richest(study.sections), seeds,
+                                                             **study.options)
     if table:
-        study.sampling_table = sampling.error_table(talker, study.rig, section, progress=progress)
+        study.sampling_table = sampling.error_table(talker, study.rig, study.spoken_most(), progress=progress,
+                                                    **study.options)
 
 
 def measure_hour(study, talker, minutes=60.0, voices=4, progress=False):
-    study.hour = hour.hour(talker, study.rig, robustness.subset(study.spoken_most(), 200).clips, minutes, voices, progress)
+    clips = robustness.subset(study.spoken_most(), 200).clips
+    study.hour = hour.hour(talker, study.rig, clips, minutes, voices, progress, **study.options)
 
 
 def measure_facts(study, talker, folder):

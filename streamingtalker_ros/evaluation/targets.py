@@ -49,8 +49,8 @@ def _at_most(group, what, value, bound, where, show="{:.2f}"):
 
 
 def _within(group, what, value, low, high, where, show="{:.2f}"):
-    return Row(group, what, show.format(value), f"{show.format(low)} to {show.format(high)}", bool(low <= value <= high),
-               where)
+    bound = f"{show.format(low)} to {show.format(high)}"
+    return Row(group, what, show.format(value), bound, bool(low <= value <= high), where)
 
 
 def judge(study):
@@ -79,7 +79,8 @@ def _lips(section, figures):
     rows = [_at_least(group, NAMES[key], figures[key], bound, section.name)
             for key, bound in UNSEEN.items() if np.isfinite(figures[key])]
     return rows + [_within(group, "lag, ms", figures["lag_ms"], -FRAME_MS, FRAME_MS, section.name, "{:+.0f}"),
-                   _within(group, "amplitude, made over reference", figures["amplitude_ratio"], *AMPLITUDE, section.name)]
+                   _within(group, "amplitude, made over reference", figures["amplitude_ratio"], *AMPLITUDE,
+                           section.name)]
 
 
 def _closures(section, figures):
@@ -94,8 +95,8 @@ def _closures(section, figures):
 
 def _rest(quiet):
     worst = max(quiet["share"], key=quiet["share"].get)
-    return [_at_most("rest", "lip speed without a voice, share of speech's", 100 * quiet["share"][worst], 100 * REST_SPEED,
-                     f"p95; worst of {len(quiet['share'])} sounds: {worst}", "{:.1f} %"),
+    return [_at_most("rest", "lip speed without a voice, share of speech's", 100 * quiet["share"][worst],
+                     100 * REST_SPEED, f"p95; worst of {len(quiet['share'])} sounds: {worst}", "{:.1f} %"),
             _at_most("rest", "mouth closed after the last sound", quiet["closing_p95_ms"], REST_MS,
                      f"p95 of {len(quiet['closing_ms'])} clips cut dead", "{:.0f} ms")]
 
@@ -114,7 +115,8 @@ def _seeds(figures):
             VARIES.items()]
     if np.isfinite(figures["lip_opening_std_mm_at_closures"]):
         rows.append(_at_most("seeds", "lip opening at closures, mm", figures["lip_opening_std_mm_at_closures"],
-                             0.1 * figures["lip_opening_mm_at_open_vowels"], where + "; bound: a tenth of an open vowel"))
+                             0.1 * figures["lip_opening_mm_at_open_vowels"],
+                             where + "; bound: a tenth of an open vowel"))
     return rows
 
 

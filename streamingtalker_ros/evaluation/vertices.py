@@ -49,7 +49,7 @@ def lip_vertex_error(made, reference):
 
 
 def upper_face_deviation(made, reference, template):
-    """FDD: mean over vertices of std_t(‖x - template‖²), reference minus made: m², above 0 where `made` moves less.
+    """FDD: mean over vertices of std_t(‖x - template‖²), reference minus made: m², above 0 if `made` moves less.
 
     template (V, 3). Its sign is kept, so that clips average honestly; tables of papers give its size.
     """

@@ -1,0 +1,1 @@
+"""Pictures of a study, each a matplotlib Figure turned into SVG that an HTML page can hold."""
