@@ -7,11 +7,14 @@ for their audio topic. What cannot be heard goes to `refuse`, as (kind, sentence
 import dataclasses
 
 from ..audio import mp3, riff
+from ..audio.clock import LONGEST_GAP
 from ..audio.payload import AudioFormat
 from ..errors import TalkerError
 from . import lineages
 
 LONGEST_MP3 = 1_000_000     # bytes; decoding more in one go would hold up the thread that listens
+_SECOND = 1_000_000_000
+_JUMP = round(LONGEST_GAP * _SECOND)    # ns; stamps that jump by more begin a new stream
 
 
 class Hearing:
@@ -23,6 +26,9 @@ class Hearing:
         self._format = None         # of bare PCM: as audio_info or the head of a WAV file told
         self._problem = None        # why what audio_info tells cannot be heard
         self._decoder = None        # of MP3, while it is that
+        self._last = None           # ns, stamp of the newest packet of MP3
+        self._next = 0              # ns, where its sound ends
+        self._guessed = 0           # packets in a row that looked like MP3 though nothing told so
 
     def tell(self, info):
         """Hear an AudioInfo message of ros-drivers."""
@@ -45,17 +51,30 @@ class Hearing:
                 return packet
             if riff.is_riff(packet.payload):
                 self._format, payload = riff.split(packet.payload)
+                self._guessed = 0
                 return dataclasses.replace(packet, payload=payload, format=self._format) if payload else None
             if self._problem:
                 self._refuse("info", self._problem)
                 return None
-            if self._coding == "mp3" or self._coding is None and mp3.looks_like_mp3(packet.payload):
+            if self._coding == "mp3" or self._coding is None and self._guess(packet.payload):
                 return self._decoded(packet)
         except TalkerError as error:
             self._refuse("message", str(error))
             return None
-        self._decoder = None
+        self._decoder = self._last = None
         return packet
+
+    @property
+    def delay(self):
+        """Seconds by which the coding holds the sound back: 0 for PCM."""
+        return self._decoder.delay if self._decoder else 0.0
+
+    def _guess(self, payload):
+        """Whether a payload of unknown coding is MP3: once two packets in a row were, all are until PCM would be told
+        by audio_info or by the head of a WAV file."""
+        if self._guessed < 2:
+            self._guessed = self._guessed + 1 if mp3.looks_like_mp3(payload) else 0
+        return self._guessed > 0
 
     def _decoded(self, packet):
         if len(packet.payload) > LONGEST_MP3:
@@ -63,9 +82,29 @@ class Hearing:
         if not packet.payload:
             return packet           # refused where all empty packets are
         self._decoder = self._decoder or mp3.Mp3Decoder()
-        made = self._decoder.decode(packet.payload, (packet.stamp, packet.received))
+        if packet.stamp is not None and self._last is not None:
+            if -_JUMP < packet.stamp - self._last <= 0:
+                return self._heard_before(packet)
+            if abs(packet.stamp - self._next) >= _JUMP:
+                self._decoder.reset()
+        before = self._decoder.decoded
+        made = self._decoder.decode(packet.payload, packet.stamp)
+        if packet.stamp is not None:
+            self._last = packet.stamp
+            self._next = packet.stamp + round((self._decoder.decoded - before) * _SECOND)
         if made is None:
             return None
-        pcm, rate, channels, (stamp, received) = made
-        return dataclasses.replace(packet, payload=pcm, format=AudioFormat(rate, channels, "f32"), stamp=stamp,
-                                   received=received)
+        return dataclasses.replace(
+            packet, payload=made.pcm, format=AudioFormat(made.rate, made.channels, "f32"), stamp=made.stamp,
+            received=packet.received - round(self._decoder.delay * _SECOND))
+
+    def _heard_before(self, packet):
+        """A packet that came twice or too late would disturb the decoder: silence of its length tells the core, which
+        leaves it out and counts it. None where its length is not known."""
+        found = mp3.duration(packet.payload)
+        if found is None:
+            return None
+        samples, header = found
+        stamp = packet.stamp - round(self._decoder.delay * _SECOND)
+        return dataclasses.replace(packet, payload=bytes(4 * samples * header.channels), stamp=stamp,
+                                   format=AudioFormat(header.rate, header.channels, "f32"))
