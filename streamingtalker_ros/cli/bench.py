@@ -59,10 +59,12 @@ def lines(report):
            + (f", {report['frames_per_pass']} frames per pass" if per == "pass" else ""))
     yield f"{'ms per ' + per:>24} {'p50':>8} {'p95':>8} {'p99':>8}"
     rows = {**report["stages_ms"], "one voice, all of it": one,
-            **{f"{n} voices together": t for n, t in report["voices_ms"].items() if n > 1}}
+            **{f"{n} voices together": t for n, t in report["voices_ms"].items() if n != "1"}}
     for name, row in rows.items():
         yield f"{name:>24} {row['p50']:8.2f} {row['p95']:8.2f} {row['p99']:8.2f}"
     yield (f"first frame {one['first_frame']:.1f} ms, real-time factor {one['real_time_factor']:.3f}, "
            f"frame {one['frames']} costs {one['late_over_early']:.3f} of frame 200, "
            f"memory {one['memory_mb']:.0f} MB, growth {one['memory_growth_mb']:.1f} MB, "
            f"{report['voices_in_real_time']} voices in real time (a {per} lasts {budget:.0f} ms)")
+    if "at_frames_ms" in report:
+        yield "ms of the pass at frame " + ", ".join(f"{n}: {cost:.1f}" for n, cost in report["at_frames_ms"].items())

@@ -132,7 +132,8 @@ def one_voice(model, frames=2000):
     """A stream pass by pass over `frames` frames: percentiles per pass, first frame, real-time factor, memory growth.
 
     cpu: milliseconds of processor time per pass, of all threads: what other programs on the machine change least.
-    late_over_early: the old stream against one of 200 frames, in turns, so that the machine's moods meet both.
+    late_over_early: the old stream against one of 200 frames (at most half as old), in turns, so that the machine's
+    moods meet both.
     """
     feed = Feed(model)
     stream, first = feed.open()
@@ -141,9 +142,9 @@ def one_voice(model, frames=2000):
     times = milliseconds(feed.pass_of(stream), max(frames // feed.frames, 10))
     busy, growth = 1e3 * (time.process_time() - started) / len(times), resident_megabytes() - before
     young, _ = feed.open()
-    milliseconds(feed.pass_of(young), 200 // feed.frames)
+    milliseconds(feed.pass_of(young), min(200 // feed.frames, len(times) // 2))
     late, early = feed.pass_of(stream), feed.pass_of(young)
-    turns = np.empty((min(1000, len(times)), 2))  # late, early
+    turns = np.empty((min(1000, max(len(times) // 4, 5)), 2))  # late, early
     for n in range(len(turns)):
         for which in (0, 1) if n % 2 else (1, 0):
             turns[n, which] = milliseconds((late, early)[which], 1)[0]
@@ -153,12 +154,13 @@ def one_voice(model, frames=2000):
             "memory_growth_mb": growth, "memory_mb": resident_megabytes()}
 
 
-def at_frames(model, marks=(1, 85, 500, 2000), around=15):
+def at_frames(model, marks=(1, 85, 300), around=15):
     """Milliseconds of the pass that makes frame n: {n: median over `around` passes from there on}, of one stream."""
     feed = Feed(model)
-    stream, _ = feed.open()
-    times = milliseconds(feed.pass_of(stream), max(marks) // feed.frames + around + 1)
-    return {n: float(np.median(times[n // feed.frames:n // feed.frames + around])) for n in marks}
+    stream, _ = feed.open()  # which has given frame 0
+    times = milliseconds(feed.pass_of(stream), max(marks) // feed.frames + around)
+    first = [max(n // feed.frames - 1, 0) for n in marks]
+    return {n: float(np.median(times[at:at + around])) for n, at in zip(marks, first)}
 
 
 def many_voices(model, counts=(1, 2, 4, 8, 16, 32, 64), passes=60):
@@ -181,8 +183,12 @@ def report(model, frames=2000, most=64, passes=60):
     out = {"machine": machine(), "model": getattr(model, "name", "published"), "device": str(model.device),
            "steps": model.steps, "lookahead_ms": 1e3 * model.lookahead, "budget_ms": feed.budget,
            "frames_per_pass": feed.frames, "stages_ms": stages(model, min(200, passes * 4)),
-           "one_voice": one_voice(model, frames), "voices_ms": many_voices(model, counts, passes)}
-    out["voices_in_real_time"] = max((n for n, t in out["voices_ms"].items() if t["p95"] <= feed.budget), default=0)
+           "one_voice": one_voice(model, frames)}
+    voices = many_voices(model, counts, passes)
+    out["voices_ms"] = {str(n): cost for n, cost in voices.items()}  # names, as JSON has them
+    out["voices_in_real_time"] = max((n for n, cost in voices.items() if cost["p95"] <= feed.budget), default=0)
+    if hasattr(model, "grid"):
+        out["at_frames_ms"] = {str(n): cost for n, cost in at_frames(model).items()}
     return out
 
 
