@@ -87,10 +87,14 @@ def _check(args):
 def _spoken(args, rig, sections, studies):
     from ..streaming import Talker
     talker = Talker.load(args.model, args.device)
+    _refuse_vertices(talker, args.model)
     study = studies.Study("the model", rig)
     study.name = talker.name
     study.options = {"style": args.style, "steps": args.steps, **({"lively": False} if args.bare else {})}
-    baseline = ("the baseline checkpoint", Talker.load(args.baseline, args.device)) if args.baseline else None
+    baseline = None
+    if args.baseline:
+        baseline = "the baseline checkpoint", Talker.load(args.baseline, args.device)
+        _refuse_vertices(baseline[1], args.baseline)
     studies.measure_sections(study, talker, sections, baseline, True)
     if args.full or args.facts:
         from ..streaming.talker import DEFAULT
@@ -104,6 +108,12 @@ def _spoken(args, rig, sections, studies):
     if args.hour:
         studies.measure_hour(study, talker, args.drift_minutes, args.drift_voices, True)
     return study
+
+
+def _refuse_vertices(talker, folder):
+    if not hasattr(talker, "styles"):
+        raise TalkerError(f"{folder} is a published checkpoint: it speaks in vertices of a mesh of its own, whose lips no "
+                          "corpus of ARKit weights can judge; `streamingtalker parity` compares it with a recording")
 
 
 def _generated(args, rig, sections):

@@ -12,6 +12,7 @@ from .takes import of_weights
 RANGE = 30.0            # dB under the peak at which the jaw is shut
 FALL = 5.0              # dB per second by which the peak forgets
 WIDEST = 0.35           # jawOpen at the peak
+FEWEST = 6              # different phones: corpora without a transcript tell only voice from pause
 
 
 def jaw_of_loudness(pcm, hop=640, frame_rate=25.0):
@@ -33,8 +34,9 @@ def loud_jaw(rig, section):
 
 
 def teacher_itself(rig, section):
-    """The procedural teacher on the clips' phones; None for clips without phones, or whose reference it is."""
-    if section.rule_made or not any(section.phones):
+    """The procedural teacher on the clips' phones; None for clips whose reference it is, or without real phones."""
+    names = {phone.name for phones in section.phones for phone in phones}
+    if section.rule_made or len(names) < FEWEST:
         return None
     return [of_weights(rig, teacher.motion(phones, len(clip.weights), clip.pcm)[0])
             for clip, phones in zip(section.clips, section.phones)]

@@ -21,7 +21,7 @@ def robustness_chart(robustness, allowed=0.1):
         names = [name for _, name in CONDITIONS if name not in SNR]
         height = 0.8 / len(sections)
         for k, section in enumerate(sections):
-            colour = (MADE, *OTHERS)[k % 5]
+            colour = (MADE, *OTHERS[1:], OTHERS[0])[k % 5]
             figures = robustness[section]
             r = [figures[name]["lip_opening_r_median"] for name in SNR]
             left.plot(range(len(SNR)), r, "-o", color=colour, lw=2, ms=5, mec="white", label=section)
@@ -95,10 +95,10 @@ def seeds_chart(study):
         blink.set(ylim=(count, 0), yticks=[], title="Blinks, a row for each seed")
         bare(blink, "left")
         brows = [i for i, name in enumerate(study.rig.shape_names) if name == "browInnerUp"]
-        _fan(brow, t, seeds.weights[..., brows[0]], OTHERS[0])
+        _fan(brow, t, seeds.weights[..., brows[0]], OTHERS[1])
         brow.set(title="Inner brows raised")
         yaw = np.degrees(euler_of(seeds.head)[..., 0])
-        _fan(head, t, yaw, OTHERS[1])
+        _fan(head, t, yaw, OTHERS[2])
         head.set(title="Head turned to its left, degrees", xlim=(0, seconds))
         head.set_xlabel("seconds", labelpad=1)
         figure.subplots_adjust(0.05, 0.075, 0.985, 0.955, hspace=0.38)

@@ -6,11 +6,12 @@ import re
 from contextlib import contextmanager
 
 from ...errors import require
+from ..baselines import BASELINES
 
 INK, FAINT, GRID, PAPER = "#1d2330", "#7b8496", "#e6e9ef", "#ffffff"
 MADE, TRUE, VOICE = "#2457c5", "#ee7b1c", "#b9c1cf"     # told apart by the colour-blind as well
 GOOD, BAD = "#1f8a5b", "#c8372d"
-OTHERS = ("#12968f", "#9a5fb8", "#8a94a6", "#b08d2c")
+OTHERS = ("#b08d2c", "#12968f", "#9a5fb8", "#8a94a6")
 FONT = "system-ui, -apple-system, 'Segoe UI', 'DejaVu Sans', sans-serif"
 WIDTH = 11.0            # inches of a chart over the whole page
 
@@ -73,9 +74,10 @@ def _jpeg(found):
 
 
 def colours(systems, model, reference):
-    """{system: colour} with the model's and the reference's own."""
-    rest = itertools.cycle(OTHERS)
-    return {system: MADE if system == model else TRUE if system == reference else next(rest) for system in systems}
+    """{system: colour}: the model's, the reference's, and one for each baseline, the same in every chart."""
+    known = dict(zip(("the baseline checkpoint", *BASELINES), OTHERS))
+    return {system: MADE if system == model else TRUE if system == reference else known.get(system, FAINT)
+            for system in systems}
 
 
 def bare(axes, *sides):
