@@ -71,12 +71,12 @@ def test_vertices_of_a_published_checkpoint_are_streamed(vertex_model, speech):
 def test_vertices_of_a_published_checkpoint_move_the_page(browser, vertex_model):
     with serving(vertex_model) as server:
         page = browser.open(server.address + "?detail=low", SIZE)
-        page.wait("talk.which === 'model' && talk.timeline && talk.timeline.newest", 60)
-        page.run("(() => { const s = talk.faces.model.shape; talk.before = s.points.slice(); })()")
-        page.wait("""(() => { const s = talk.faces.model.shape; let most = 0;
+        page.wait("talk.picture.which === 'model' && talk.timeline && talk.timeline.newest", 60)
+        page.run("(() => { const s = talk.picture.faces.model.shape; talk.before = s.points.slice(); })()")
+        page.wait("""(() => { const s = talk.picture.faces.model.shape; let most = 0;
             for (let i = 0; i < s.points.length; i++) most = Math.max(most, Math.abs(s.points[i] - talk.before[i]));
             return most > 1e-3; })()""", 30)
-        apart = page.run("""(() => { const f = talk.timeline.newest, s = talk.faces.model.shape; s.displace(f.offsets, f.scale);
+        apart = page.run("""(() => { const f = talk.timeline.newest, s = talk.picture.faces.model.shape; s.displace(f.offsets, f.scale);
             let most = 0; for (let v = 0; v < s.points.length; v += 3) for (const [to, from] of [[0, 1], [1, 2], [2, 0]])
               most = Math.max(most, Math.abs(s.points[v + to] - s.pack.vertices[v + to] - f.scale * f.offsets[v + from]));
             return most; })()""")
@@ -96,12 +96,12 @@ def test_the_page_watches_a_running_talker(browser, monkeypatch):
             page.wait("talk.hello && talk.timeline && talk.timeline.newest", 60)
             page.click("#watch")
             page.wait(f"document.querySelector('#word').textContent.includes('domain {domain}')", 20)
-            page.run("talk.trace = [], talk.recorded = [], 1")
+            page.run("talk.picture.trace = [], talk.recorded = [], 1")
             assert source.wait_for_subscriber(20, settle=1.0)
             samples = voice(3.0)
             speaker = threading.Thread(target=lambda: [source.publish(part, stamp) for stamp, part in blocks(samples, 16000)])
             speaker.start()
-            page.wait("talk.trace.length > 30 && talk.source === 'watch'", 30)
+            page.wait("talk.picture.trace.length > 30 && talk.source === 'watch'", 30)
             page.wait("talk.plots.envelope.some(([, peak]) => peak > 0.2)", 20)
             heard = page.run("""new Promise((resolve) => { const line = talk.sound.line, gauge = new AnalyserNode(talk.sound.context);
                 line.connect(gauge); const values = new Float32Array(gauge.fftSize); let most = 0, end = performance.now() + 4000;
@@ -109,7 +109,7 @@ def test_the_page_watches_a_running_talker(browser, monkeypatch):
                   if (most > 0.1 || performance.now() > end) resolve(most); else setTimeout(look, 30); }; look(); })""")
             speaker.join()
             assert heard > 0.1
-            rows = np.array(page.run("talk.trace"))
+            rows = np.array(page.run("talk.picture.trace"))
             assert np.ptp(rows[:, 0]) > 0.3 and np.ptp(rows[:, 1:], axis=0).max() > 0.01
             assert page.errors == []
             page.close()

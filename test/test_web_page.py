@@ -71,17 +71,17 @@ def page(browser, server):
 def spoken(page, wav):
     """What the page showed while it spoke the file: {trace: rows of [time, weights], log: rows of [now, time, ms apart],
     rate: pictures a second, still, moving: pictures of the mouth}."""
-    page.run("talk.measure.log = [], talk.trace = [], 1")
+    page.run("talk.picture.measure.log = {pictures: [], frames: []}, talk.picture.trace = [], 1")
     page.choose_file("#pick-audio", wav)
     page.wait("talk.source === 'file' && talk.timeline.newest")
     moving = page.run("""new Promise((resolve) => { const look = () => {
-        if (talk.source === 'file' && talk.now.weights[talk.index.jawOpen] < 0.2) return requestAnimationFrame(look);
-        talk.studio.render(); resolve(talk.studio.canvas.toDataURL()); }; look(); })""")
+        if (talk.source === 'file' && talk.picture.now.weights[talk.picture.index.jawOpen] < 0.2) return requestAnimationFrame(look);
+        talk.picture.studio.render(); resolve(talk.picture.studio.canvas.toDataURL()); }; look(); })""")
     page.wait("talk.source === null", SECONDS + 40, every=0.3)
-    shown = page.run("JSON.stringify({log: talk.measure.log, trace: talk.trace, worst: talk.measure.worst})", 60)
-    page.run("talk.measure.log = talk.trace = null, 1")
+    shown = page.run("JSON.stringify({log: talk.picture.measure.log.pictures, trace: talk.picture.trace, worst: talk.picture.measure.worst})", 60)
+    page.run("talk.picture.measure.log = talk.picture.trace = null, 1")
     time.sleep(0.5)
-    still = page.run("(talk.studio.render(), talk.studio.canvas.toDataURL())")
+    still = page.run("(talk.picture.studio.render(), talk.picture.studio.canvas.toDataURL())")
     out = json.loads(shown)
     out |= {"trace": np.array(out["trace"]), "log": np.array(out["log"]), "moving": moving, "still": still}
     out["log"] = out["log"][out["log"][:, 1] < SECONDS - 0.2]
@@ -99,7 +99,7 @@ def test_it_loads_without_complaint_and_fetches_nothing_from_elsewhere(page, ser
     own = (server.origin, server.origin.replace("http", "ws"), "data:", "blob:")
     assert all(address.startswith(own) for address in page.fetched)
     assert page.run("document.querySelector('#dot').className") == "on"
-    assert page.run("[talk.studio.canvas.width, talk.studio.canvas.height]")[1] == 360
+    assert page.run("[talk.picture.studio.canvas.width, talk.picture.studio.canvas.height]")[1] == 360
 
 
 def test_the_page_moves_the_face_as_the_rig_does(page):
@@ -108,7 +108,7 @@ def test_the_page_moves_the_face_as_the_rig_does(page):
     for _ in range(2):
         weights = (rng.random(52) * (rng.random(52) < 0.4)).astype(np.float32)
         head = rng.standard_normal(4) * 0.1 + (0, 0, 0, 1)
-        given = page.run(f"""(() => {{ const s = talk.faces.default.shape;
+        given = page.run(f"""(() => {{ const s = talk.picture.faces.default.shape;
             s.pose(new Float32Array({weights.tolist()}), {head.tolist()}); return Array.from(s.points); }})()""")
         points = np.array(given, np.float32).reshape(-1, 3)[:, [2, 0, 1]]     # the picture's axes -> ours
         np.testing.assert_allclose(points, rig.pose(weights, head / np.linalg.norm(head)), atol=2e-6)
@@ -134,10 +134,10 @@ def test_sound_and_face_stay_together(spoken):
     if spoken["rate"] < 24:
         pytest.skip(f"this machine draws {spoken['rate']:.0f} pictures a second, too few to tell")
     log = spoken["log"][spoken["log"][:, 1] > 1.0]
-    apart, stalls = np.abs(log[:, 2]), log[1:, 0][np.diff(log[:, 0]) > 60]
+    apart, stalls = np.abs(log[:, 2]), log[1:, 0][np.diff(log[:, 0]) > 45]
     shaken = ((log[:, :1] >= stalls - 100) & (log[:, :1] < stalls + 1000)).any(axis=1)
     if shaken.mean() > 0.5:
-        pytest.skip(f"this machine stalls: {len(stalls)} times in {SECONDS:g} s no picture for 60 ms")
+        pytest.skip(f"this machine stalls: {len(stalls)} times in {SECONDS:g} s no picture for 45 ms")
     assert apart[~shaken].max() <= 40, f"worst {apart.max():.0f} ms at {spoken['rate']:.0f} pictures/s, {len(stalls)} stalls"
 
 
@@ -150,7 +150,7 @@ def test_the_picture_changes_between_silence_and_speech(spoken):
 
 def test_the_microphone_comes_through_and_figures_appear(page):
     page.click("#microphone")
-    page.wait("talk.source === 'microphone' && talk.measure.latency.length > 20", 40)
+    page.wait("talk.source === 'microphone' && talk.picture.measure.latency.length > 20", 40)
     figure = page.wait(r"/^\d+ \/ \d+ ms$/.test(document.querySelector('#n-latency strong').textContent)"
                        " && document.querySelector('#n-latency strong').textContent", 20)
     assert int(figure.split()[0]) > 100                      # no less than the look-ahead and a half frame
@@ -193,20 +193,20 @@ def test_a_recording_is_what_was_heard_and_shown(page, tmp_path):
 def test_controls_reach_the_face(page):
     page.run("(() => { const box = document.querySelector('[name=mood]'); box.value = 'surprised';"
              " box.dispatchEvent(new Event('change')); })()")
-    page.wait("talk.timeline.newest.weights[talk.index.browInnerUp] > 0.5", 20)
+    page.wait("talk.timeline.newest.weights[talk.picture.index.browInnerUp] > 0.5", 20)
     page.run("(() => { const box = document.querySelector('[name=mood]'); box.value = 'none';"
              " box.dispatchEvent(new Event('change')); })()")
-    page.wait("talk.timeline.newest.weights[talk.index.browInnerUp] < 0.4", 20)
+    page.wait("talk.timeline.newest.weights[talk.picture.index.browInnerUp] < 0.4", 20)
 
 
 def test_an_interruption_closes_the_mouth(page):
     if page.run("talk.source") != "microphone":
         page.click("#microphone")
         page.wait("talk.source === 'microphone'")
-    page.wait("talk.now.weights[talk.index.jawOpen] > 0.08", 20)
+    page.wait("talk.picture.now.weights[talk.picture.index.jawOpen] > 0.08", 20)
     epoch = page.run("talk.epoch")
     page.click("#interrupt")
-    page.wait(f"talk.epoch !== {epoch} && talk.now.weights[talk.index.jawOpen] < 0.01", 20)
+    page.wait(f"talk.epoch !== {epoch} && talk.picture.now.weights[talk.picture.index.jawOpen] < 0.01", 20)
     page.wait(f"talk.epoch > {epoch} + 1 && talk.timeline.newest", 20)     # and it listens again
     page.click("#microphone")
     page.wait("talk.source === null && talk.timeline.newest && talk.timeline.newest.idle", 20)
@@ -215,10 +215,12 @@ def test_an_interruption_closes_the_mouth(page):
 def test_an_own_avatar_is_opened_in_the_browser(page, tmp_path):
     vertices, faces, deltas = small_face()
     page.choose_file("#pick-face", write_glb(tmp_path / "me.glb", vertices, faces, deltas, sparse=False))
-    page.wait("talk.which === 'avatar' && talk.faces.avatar.targets.length === 3")
-    page.run("talk.faces.avatar.pose(Float32Array.from({length: 52}, (_, i) => (i === talk.index.jawOpen ? 0.75 : 0)), [0, 0, 0, 1], talk.index)")
-    assert page.run("talk.faces.avatar.targets.map(({mesh, place}) => mesh.morphTargetInfluences[place])") == [0.75, 0, 0]
-    assert page.run("talk.studio.place.size[1]") > 0.02
+    page.wait("talk.picture.which === 'avatar' && talk.picture.faces.avatar.targets.length === 3")
+    given = page.run("""(() => { const {faces: {avatar}, index} = talk.picture, jaw = new Float32Array(52); jaw[index.jawOpen] = 0.75;
+        avatar.pose(jaw, [0, 0, 0, 1], index);
+        return avatar.targets.map(({mesh, place}) => mesh.morphTargetInfluences[place]); })()""")
+    assert given == [0.75, 0, 0]
+    assert page.run("talk.picture.studio.place.size[1]") > 0.02
     path = write_glb(tmp_path / "none.glb", vertices, faces, {"wobble": deltas["jawOpen"]}, sparse=False)
     whole = path.read_bytes()
     (tmp_path / "cut.glb").write_bytes(whole[:200])
@@ -226,9 +228,9 @@ def test_an_own_avatar_is_opened_in_the_browser(page, tmp_path):
     for name, word in (("none.glb", "ARKit"), ("cut.glb", "GLB"), ("far.glb", "others beside it")):
         page.choose_file("#pick-face", tmp_path / name)
         page.wait(f"document.querySelector('#word').textContent.includes({json.dumps(word)})")
-        assert page.run("talk.which") == "avatar"
+        assert page.run("talk.picture.which") == "avatar"
     assert all("evil" not in address for address in page.fetched)
-    page.run("talk.show('default')")
+    page.run("talk.picture.show('default')")
 
 
 def _with_far_buffer(whole):

@@ -22,7 +22,7 @@ from ..errors import TalkerError, require
 
 FLAGS = ("--headless", "--no-sandbox", "--disable-quic", "--no-first-run", "--no-default-browser-check",
          "--disable-background-networking", "--disable-component-update", "--disable-sync", "--disable-extensions",
-         "--disable-dev-shm-usage", "--disable-features=Translate,MediaRouter,OptimizationHints", "--mute-audio",
+         "--disable-dev-shm-usage", "--disable-features=Translate,MediaRouter,OptimizationHints", "--mute-audio", "--hide-scrollbars",
          "--use-angle=swiftshader", "--enable-unsafe-swiftshader",
          "--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream",
          "--disable-background-timer-throttling", "--disable-backgrounding-occluded-windows",

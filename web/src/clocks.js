@@ -37,15 +37,23 @@ export class SoundClock {
     this.origin = 0; // position of the timeline's second 0
     this.delay = this.goal = 0; // samples
     this.offsets = [];
+    this.buckets = []; // [until, least], ms: how soon the worklet's messages came
     this.capture = Infinity; // ms of performance.now() at which position 0 had been heard
+  }
+
+  // The quickest message of the last two seconds tells when the sound came in; a sound card that stumbles moves it.
+  _captured(now, value) {
+    const last = this.buckets[this.buckets.length - 1];
+    if (last && now < last[0]) last[1] = Math.min(last[1], value);
+    else this.buckets.push([now + 250, value]);
+    if (this.buckets.length > 8) this.buckets.shift();
+    this.capture = Math.min(...this.buckets.map(([, least]) => least));
   }
 
   // A message of the worklet came at `now`.
   told({ first, delay, end }, now) {
     Object.assign(this, { first, delay });
-    // the quickest message tells best; the floor rises by 0.1 ms a second, to follow two quartzes
-    this.capture = Math.min(this.capture + 0.0001 * (now - (this.toldAt ?? now)), now - 1000 * end / this.rate);
-    this.toldAt = now;
+    this._captured(now, now - 1000 * end / this.rate);
     const stamp = this.context.getOutputTimestamp?.();
     if (stamp && stamp.performanceTime > 0) {
       this.offsets.push(stamp.performanceTime - 1000 * stamp.contextTime);

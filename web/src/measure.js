@@ -9,14 +9,20 @@ export class Measure {
     this.pending = [];
     this.apart = []; // [now, ms]
     this.latency = []; // [now, ms]
-    this.model = [];
+    this.model = []; // [now, ms] of the server's steps
     this.screens = [];
     this.worst = 0;
     this.lag = 17; // ms from drawing a picture to its being seen, smoothed
-    this.log = null; // every picture, for who asks: [on screen, ms; time shown; ms apart]
+    this.log = null; // for who asks: {pictures: [on screen, ms; time shown; ms apart], frames: [on screen; time; ms latency]}
   }
 
   begin(now) { this.begun = now; this.worst = 0; this.apart.length = this.latency.length = 0; this.lastIndex = null; }
+
+  // The model took `ms` for a step.
+  worked(now, ms) {
+    this.model.push([now, ms]);
+    trim(this.model, now - KEPT);
+  }
 
   // A picture of `shown` (Timeline.at) has been drawn.
   drawn(timeline, shown) {
@@ -29,7 +35,7 @@ export class Measure {
   // An animation frame begins.
   frame(now, sounding) {
     this.screens.push(now);
-    trim(this.screens.map ? this.screens : [], now - 2000);
+    trim(this.screens, now - 2000);
     while (this.pending.length) {
       const { timeline, shown, fence, at } = this.pending[0];
       if (fence && this.gl.getSyncParameter(fence, this.gl.SYNC_STATUS) !== this.gl.SIGNALED) break;
@@ -38,6 +44,9 @@ export class Measure {
       if (shown) this._seen(timeline, shown, performance.now(), sounding);
     }
   }
+
+  // Whether two pictures wait for the graphics card: a third would only come late.
+  get full() { return this.pending.length >= 2; }
 
   _drop({ fence }) { if (fence) this.gl.deleteSync(fence); }
 
@@ -53,9 +62,10 @@ export class Measure {
       this.lastTime = frame.time;
       const came = timeline.clock.captured(frame.time + 0.5 / timeline.rate);
       if (came !== null) this.latency.push([now, now - came]);
+      if (came !== null && this.log) this.log.frames.push([now, frame.time, now - came]);
       trim(this.latency, now - KEPT);
     }
-    if (this.log) this.log.push([now, shown.time, apart]);
+    if (this.log) this.log.pictures.push([now, shown.time, apart]);
   }
 
   get fps() { const s = this.screens; return s.length > 1 ? 1000 * (s.length - 1) / (s[s.length - 1] - s[0]) : 0; }

@@ -24,9 +24,9 @@ export class Numbers {
     }
   }
 
-  // page: of main.js.
+  // page: Page.
   show(page) {
-    const { measure, sound, timeline } = page, live = page.source && page.source !== 'watch';
+    const { sound, timeline } = page, { measure } = page.picture, live = page.source && page.source !== 'watch';
     const ms = (value, digits = 0) => (Number.isFinite(value) ? `${value.toFixed(digits)} ms` : '–');
     const now = measure.apart[measure.apart.length - 1];
     this.put('latency', live && measure.latency.length ? `${quantile(measure.latency, 0.5).toFixed(0)} / ${ms(quantile(measure.latency, 0.95))}` : '–');
