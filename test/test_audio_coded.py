@@ -66,7 +66,8 @@ class Listener:
         self.refused = []
         self.hearing = hearing.Hearing(lambda *what: self.refused.append(what))
         if coding:
-            self.hearing.tell(SimpleNamespace(coding_format=coding, sample_format="S16LE", sample_rate=16000, channels=1))
+            self.hearing.tell(SimpleNamespace(coding_format=coding, sample_format="S16LE", sample_rate=16000,
+                                              channels=1))
 
     def hear(self, payload, stamp, received=0, arrival=0.0):
         if stamp is None:
@@ -242,7 +243,8 @@ def test_mp3_is_found_out_without_being_told_and_then_kept():
     heard = listener.all(packets[:10])
     assert {packet.format.encoding for packet in heard} == {"f32"}
     rest = b"".join(data for _, data in packets[10:])
-    more = listener.all([(packets[10][0] + at * 8 * SECOND // 64000, rest[at:at + 200]) for at in range(0, len(rest), 200)])
+    cuts = [(packets[10][0] + at * 8 * SECOND // 64000, rest[at:at + 200]) for at in range(0, len(rest), 200)]
+    more = listener.all(cuts)
     assert {packet.format.encoding for packet in more} == {"f32"}
 
 

@@ -57,6 +57,21 @@ def test_any_cut_of_the_bytes_gives_the_same_samples(encoding, channels):
     np.testing.assert_array_equal(np.concatenate(pieces), whole)
 
 
+@pytest.mark.parametrize("encoding, channels", [("s16", 1), ("s24", 2), ("f32", 1)])
+def test_a_packet_that_was_cut_short_spoils_no_other(encoding, channels):
+    format = AudioFormat(16000, channels, encoding)
+    packets = [encode(np.tile(WAVE[at:at + 20, None], channels), encoding) for at in range(0, 900, 20)]
+    whole = PayloadDecoder(format).decode(b"".join(packets)).reshape(-1, 20)
+    decoder, heard = PayloadDecoder(format), []
+    for number, packet in enumerate(packets):
+        packet = packet[:-1] if number == 15 else packet
+        expected = decoder.count(packet)
+        heard.append(decoder.decode(packet))
+        assert len(heard[-1]) == expected
+    assert len(heard.pop(15)) == 19
+    np.testing.assert_array_equal(np.concatenate(heard), np.delete(whole, 15, axis=0).ravel())
+
+
 def test_reset_drops_the_odd_byte():
     decoder = PayloadDecoder(AudioFormat(encoding="s16"))
     assert decoder.decode(b"\x00\x40\x7f").tolist() == [0.5]

@@ -2,8 +2,10 @@
 
 Takes the bytes of one packet after another (interleaved PCM, little-endian, of one `AudioFormat`) and gives
 (n,) float32 mono at the payload's own rate. What a packet leaves over, an odd byte or part of a multi-channel
-sample, is kept and put in front of the next packet.
+sample, is kept and put in front of the next packet; except that among packets of one whole length a single
+shorter one was cut short, and its odd bytes would turn all that follows into noise.
 """
+from collections import deque
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,6 +13,8 @@ import numpy as np
 from ..errors import TalkerError
 
 LOWEST_RATE, HIGHEST_RATE = 8000, 192000
+
+_RECENT = 8     # packets looked back on to tell a packet that was cut short from audio that is cut anywhere
 
 _BYTES = {"u8": 1, "s8": 1, "s16": 2, "s24": 3, "s32": 4, "f32": 4}
 _WIRE_NAMES = {"u8": "u8", "s8": "s8", "s16le": "s16", "s24le": "s24", "s32le": "s32", "f32le": "f32"}
@@ -63,6 +67,7 @@ class PayloadDecoder:
         self.format = format
         self.nonfinite = 0
         self._tail = b""
+        self._lengths = deque(maxlen=_RECENT)   # of the last packets, in bytes
 
     def reset(self):
         """Forget the bytes kept from the last packet: after a loss they are half of some other sample."""
@@ -70,7 +75,14 @@ class PayloadDecoder:
 
     def count(self, data):
         """Samples that `decode(data)` would give now."""
-        return (len(self._tail) + len(data)) // self.format.frame_bytes
+        return (len(self._head(data)) + len(data)) // self.format.frame_bytes
+
+    def _head(self, data):
+        """What was left over, if it belongs in front of `data`."""
+        usual = len(data)
+        cut_short = (usual % self.format.frame_bytes == 0 and list(self._lengths)[:-1] == [usual] * (_RECENT - 1)
+                     and self._lengths[-1] < usual)
+        return b"" if cut_short else self._tail
 
     def decode(self, data):
         """data: bytes-like, any length -> (n,) float32 mono, the mean of the channels.
@@ -78,7 +90,9 @@ class PayloadDecoder:
         Integers are divided by 2**(bits - 1), so that full scale is -1 ≤ x < 1. Floats beyond ±1 are clipped,
         as a converter would; NaN and infinities become silence and are counted.
         """
-        data = self._tail + bytes(data)
+        length = len(data)
+        data = self._head(data) + bytes(data)
+        self._lengths.append(length)
         whole = len(data) - len(data) % self.format.frame_bytes
         self._tail = data[whole:]
         samples = self._samples(data[:whole]).reshape(-1, self.format.channels)
