@@ -1,0 +1,90 @@
+"""A bag that `ros2 bag record` made gives the same frames in `streamingtalker replay` and, played on simulated time,
+through replay.launch.py."""
+import signal
+import subprocess
+import time
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from ros_graph import LINEAGE, Graph, own_domain, until, voice
+
+from streamingtalker_ros import cli
+from streamingtalker_ros.node import ros_time
+
+DOMAIN = own_domain()
+SECONDS = 2.4
+
+
+@pytest.fixture(scope="module")
+def bag(tmp_path_factory):
+    """A bag of SECONDS of the voice, recorded live."""
+    pytest.importorskip("rosbags", reason="rosbags, which reads bags without ROS, is not installed in ROS's Python")
+    if subprocess.run(["ros2", "bag", "--help"], capture_output=True).returncode:
+        pytest.skip("rosbag2 is not installed in this ROS 2")
+    path = tmp_path_factory.mktemp("bags") / "voice"
+    recorder = subprocess.Popen(["ros2", "bag", "record", "--storage", "mcap", "--output", str(path), "--topics",
+                                 "/audio", "/audio_info"], stderr=subprocess.DEVNULL)
+    graph = Graph(DOMAIN)
+    try:
+        graph.speak(voice(SECONDS), time.time_ns())
+        time.sleep(0.5)
+    finally:
+        graph.close()
+        recorder.send_signal(signal.SIGINT)
+        recorder.wait(60)
+    return path
+
+
+@pytest.fixture(scope="module", autouse=True)
+def domain():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("ROS_DOMAIN_ID", str(DOMAIN))
+        yield
+
+
+def motion_of(path):
+    """{stamp in ns: weights (52,)} of a bag's face_motion, and its frame numbers in their order."""
+    from streamingtalker_ros.evaluation.bags import BagInput, decode
+    from streamingtalker_ros.node.lineages import stamp_ns
+    with BagInput(path) as opened:
+        assert set(opened.topics()) >= {"/audio", "/face_motion", "/face_model"}
+        messages = [decode(raw) for raw in opened.messages("/face_motion")]
+    return ({stamp_ns(message.header.stamp): np.asarray(message.weights) for message in messages},
+            [message.frame for message in messages])
+
+
+def test_a_recorded_bag_gives_the_same_frames_both_ways(bag, tmp_path):
+    assert cli.main(["replay", str(bag), "--out", str(tmp_path / "free"), "--device", "cpu"]) == 0
+    launched = subprocess.run(
+        ["ros2", "launch", "streamingtalker_ros", "replay.launch.py", f"bag:={bag}", f"out:={tmp_path / 'ros'}"],
+        capture_output=True, text=True, timeout=150)
+    (free, _), (ros, numbers) = motion_of(tmp_path / "free"), motion_of(tmp_path / "ros")
+    assert numbers == list(range(len(numbers))), launched.stdout + launched.stderr
+    spoken = sorted(free)[:round(SECONDS * 25)]
+    missing = [index for index, stamp in enumerate(spoken) if stamp not in ros]
+    assert not missing, f"frames {missing} of {len(spoken)}: {launched.stdout}{launched.stderr}"
+    difference = max(np.abs(free[stamp] - ros[stamp]).max() for stamp in spoken)
+    assert difference <= 1e-5 and max(free[stamp].max() for stamp in spoken) > 0.05
+    assert ros[max(ros)][17:].max() == 0 or len(ros) > len(spoken), "the mouth closes when the bag has ended"
+
+
+def test_simulated_seconds_stand_still_and_never_go_back():
+    now = SimpleNamespace(nanoseconds=5_000_000_000)
+    node = SimpleNamespace(get_clock=lambda: SimpleNamespace(now=lambda: now))
+    clock = ros_time.SimulatedSeconds(node)
+    began = clock()
+    assert clock() == began, "a simulation that is paused"
+    now.nanoseconds += 250_000_000
+    assert clock() - began == pytest.approx(0.25)
+    now.nanoseconds = 1_000_000_000     # a bag begins again
+    assert clock() - began == pytest.approx(0.25)
+    now.nanoseconds += 40_000_000
+    assert clock() - began == pytest.approx(0.29)
+    clock.run(real=True)
+    assert until(lambda: clock() - began > 0.3, 5), "real time counts where the simulation has ended"
+    clock.run(real=False)
+    known = clock()
+    time.sleep(0.02)
+    assert clock() == known
+    assert LINEAGE in ("ros-drivers", "mgonzs13")
