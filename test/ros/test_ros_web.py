@@ -1,0 +1,81 @@
+"""The web page watches a genuine ROS 2 talker: rclpy's node speaks, the page shows its frames and plays its audio."""
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+from ament_index_python.packages import get_package_prefix
+from ros_graph import LINEAGE, Graph, own_domain, until, voice
+
+DOMAIN = own_domain()
+TALKER = str(Path(get_package_prefix("streamingtalker_ros")) / "lib" / "streamingtalker_ros" / "talker")
+SIZE = (480, 667)
+
+
+@pytest.fixture
+def start(monkeypatch):
+    """start(*command): a process in the test's domain that is ended after the test."""
+    for module in ("cyclonedds", "rosbags", "starlette", "uvicorn", "websockets"):
+        pytest.importorskip(module, reason=f"{module} is not installed in ROS's Python")
+    monkeypatch.setenv("ROS_DOMAIN_ID", str(DOMAIN))
+    started = []
+
+    def start(*command):
+        started.append(subprocess.Popen(command))
+        return started[-1]
+    yield start
+    for process in started:
+        process.terminate()
+    for process in started:
+        process.wait(20)
+
+
+def test_the_page_shows_a_genuine_ros_talker(start, tmp_path):
+    sys.path.insert(0, str(Path(__file__).parents[1]))
+    from node_stage import small_talker
+    from web_client import Client, serving
+
+    from streamingtalker_ros.web import assets, chromium
+
+    soundfile.write(tmp_path / "voice.wav", voice(4.0), 16000)
+    graph = Graph(DOMAIN)
+    try:
+        with serving(small_talker(), domain=DOMAIN) as server, Client(server) as client:
+            client.say(type="watch", epoch=1)
+            client.text("watching")
+            page = browser = None
+            if chromium.find() and assets.built():
+                browser = chromium.Chromium(size=SIZE)
+            try:
+                if browser:
+                    page = browser.open(server.address + "?detail=low", SIZE)
+                    page.wait("talk.hello && talk.timeline && talk.timeline.newest", 60)
+                    page.click("#watch")
+                    page.wait("talk.source === 'watch'", 20)
+                    page.run("talk.picture.trace = [], talk.history = [], 1")
+                start(TALKER)
+                start(sys.executable, "-m", "streamingtalker_ros", "play", str(tmp_path / "voice.wav"), "--lineage", LINEAGE,
+                      "--wait", "60")
+                assert until(lambda: len(graph.frames) >= 60 and len(client.faces) >= 60, 90)
+                _same(graph.frames, {frame["index"]: frame["weights"] for frame in client.faces[:60]})
+                assert sum(len(piece["samples"]) for piece in client.audio) > 16000
+                if browser:
+                    page.wait("talk.picture.trace.length > 40 && talk.history.length > 60", 30)
+                    shown = np.array(page.run("talk.picture.trace"))
+                    assert np.ptp(shown[:, 1:], axis=0).max() > 0.05      # and the face moves
+                    page.wait("talk.plots.envelope.some(([, peak]) => peak > 0.05)", 20)
+                    assert page.errors == []
+            finally:
+                if browser:
+                    browser.close()
+    finally:
+        graph.close()
+
+
+def _same(messages, shown):
+    both = [message for message in messages if message.frame in shown][:40]
+    assert len(both) >= 30
+    for message in both:
+        np.testing.assert_allclose(shown[message.frame], message.weights, atol=1e-6)
