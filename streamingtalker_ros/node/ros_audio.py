@@ -67,10 +67,11 @@ class AudioInput:
         self._hear(_FIRST[self._lineage], reliable=True)
         if self._lineage == "ros-drivers":
             # what is latched is sent to those alone who ask for it, and they hear nothing that is not
-            # latched, such as audio_capture's: the info is subscribed to both ways
+            # latched, such as audio_capture's: the info is subscribed to both ways, and one of them fits
+            quiet = SubscriptionEventCallbacks(incompatible_qos=lambda event: None)
             self._infos = [self._node.create_subscription(
-                message_class(lineages.INFO_TYPE), self._settings.audio_info_topic, self._hearing.tell, qos)
-                for qos in (ros_qos.HEARD_INFO, ros_qos.LATCHED)]
+                message_class(lineages.INFO_TYPE), self._settings.audio_info_topic, self._hearing.tell, qos,
+                event_callbacks=quiet) for qos in (ros_qos.HEARD_INFO, ros_qos.LATCHED)]
         self._timer = self._node.create_timer(FOLLOW_EVERY, self._follow, clock=self._steady)
 
     def close(self):

@@ -134,7 +134,10 @@ class Graph:
         """An active talker that has heard nothing, and no frames."""
         assert until(lambda: self.state() == "active", 60), "the talker did not reach active"
         assert self.call(Trigger, "/talker/reset").success
-        time.sleep(0.2)
+        known = None
+        while known != len(self.frames):    # a frame may still be on its way
+            known = len(self.frames)
+            time.sleep(0.3)
         self.frames.clear()
         self.times.clear()
 
