@@ -1,4 +1,5 @@
 """Both stages end to end on a few seconds of made-up speech: loss falls, resume is exact, the trained pair streams."""
+import contextlib
 import json
 from dataclasses import dataclass, field, replace
 
@@ -121,6 +122,45 @@ def test_resume_continues_bit_for_bit(clips, tmp_path):
     loop.run(stage)
     for name, tensor in straight.codec.named_parameters():
         assert torch.equal(tensor, dict(second.codec.named_parameters())[name]), name
+
+
+STAGES = {"codec": lambda network, windows, gap: CodecStage(network.codec, windows, gap, 4),
+          "listener": lambda network, windows, gap: ListenerStage(network.encoder, network.codec, 2, windows, gap, 4),
+          "talker": lambda network, windows, gap: TalkerStage(network, windows, gap, 4, 10)}
+
+
+@pytest.mark.parametrize("name", STAGES)
+def test_a_stage_leaves_nothing_on_the_cpu(name, clips, monkeypatch):
+    """On PyTorch's device without memory: as on CUDA, a tensor that stayed on the CPU raises there."""
+    network = TalkerNetwork(CONFIG)
+    windows = Windows(clips, frames=24, lead=8, lookahead=2, log_mel=network.encoder.log_mel)
+    stage = STAGES[name](network.to("meta"), windows, LipGap(default_rig(), "meta"))
+    monkeypatch.setattr(torch, "autocast", lambda *_, **__: contextlib.nullcontext())
+    monkeypatch.setattr("streamingtalker_ros.training.codec.perplexity", lambda *_: 0.0)  # these two look at values
+    monkeypatch.setattr(CodecStage, "_restart", lambda *_: None)
+    for step in (0, 9, 10, 11):
+        loss, _ = stage(step, np.random.default_rng(step))
+        loss.backward()
+        assert loss.device.type == "meta"
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA here, so training on it was not run")
+@pytest.mark.parametrize("name", STAGES)
+def test_a_stage_learns_on_cuda(name, clips):
+    torch.manual_seed(0)
+    network = TalkerNetwork(CONFIG)
+    measure_motion(network.codec, [motion_of(c) for c in clips])
+    windows = Windows(clips, frames=24, lead=8, lookahead=2, log_mel=network.encoder.log_mel)
+    stage = STAGES[name](network.to("cuda"), windows, LipGap(default_rig(), "cuda"))
+    optimizer = torch.optim.Adam(network.parameters(), 2e-3)
+    curve = []
+    for step in range(40):
+        loss, _ = stage(step, np.random.default_rng(step))
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        curve.append(float(loss))
+    assert np.mean(curve[-5:]) < 0.9 * np.mean(curve[:5])
 
 
 def test_windows_carry_real_history_and_the_sound_of_a_stream(clips):

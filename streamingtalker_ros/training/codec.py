@@ -2,8 +2,8 @@
 
 Loss: L1 of the reconstruction + ||sg(zq) - z||² + 0.25 ||zq - sg(z)||². Added: the squared error, without which a
 blink (one frame in twenty) is dropped, since the median lid is open; the velocity; and, because closed lips are what
-people look at, L1 of the inner-lip gap on the rig. A code that nothing uses is put where data is: a collapsed codebook is a
-failure, so use and perplexity are logged.
+people look at, L1 of the inner-lip gap on the rig. A code that nothing uses is put where data is: a collapsed codebook
+is a failure, so use and perplexity are logged.
 """
 import numpy as np
 import torch
@@ -24,11 +24,11 @@ def measure_motion(codec, motions):
 class LipGap:
     """Inner-lip gap of motion, in units of a wide-open mouth: (…, 55) -> (…). Linear, hence cheap and exact."""
 
-    def __init__(self, rig):
+    def __init__(self, rig, device="cpu"):
         bias, row = rig.lip_gap_map()
         jaw = rig.shape_names.index("jawOpen")
         scale = float(row[jaw])
-        self.row = torch.as_tensor(np.asarray(row, np.float32) / scale)
+        self.row = torch.as_tensor(np.asarray(row, np.float32) / scale).to(device)
         self.bias = float(bias) / scale
 
     def __call__(self, motion):
@@ -40,12 +40,13 @@ class CodecStage:
 
     def __init__(self, codec, windows, gap, batch):
         self.codec, self.windows, self.gap, self.batch = codec, windows, gap, batch
-        self.used = torch.zeros(len(codec.codebook))
+        self.device = codec.codebook.device
+        self.used = torch.zeros(len(codec.codebook), device=self.device)
         self.kept = {"codebook": codec.codebook, "used": self.used}  # what `_restart` changes: see `loop`
 
     def __call__(self, step, rng):
         codec = self.codec
-        motion = self.windows.draw(self.batch, rng).motion
+        motion = self.windows.draw(self.batch, rng).motion.to(self.device)
         features = codec.features(motion)
         quantised, indices = codec.quantise(features)
         codebook = functional.mse_loss(quantised, features.detach())
@@ -58,8 +59,8 @@ class CodecStage:
         velocity = difference.diff(dim=1).abs().mean()
         self._restart(step, indices, features, rng)
         loss = weights + square + 4.0 * gap + 0.5 * velocity + codebook + COMMIT * commitment
-        return loss, {"weights": weights.item(), "square": square.item(), "gap": gap.item(), "codebook": codebook.item(),
-                      "perplexity": perplexity(indices, len(codec.codebook))}
+        return loss, {"weights": weights.detach(), "square": square.detach(), "gap": gap.detach(),
+                      "codebook": codebook.detach(), "perplexity": perplexity(indices, len(codec.codebook))}
 
     @torch.no_grad()
     def _restart(self, step, indices, features, rng):
@@ -68,7 +69,7 @@ class CodecStage:
         if step % 20 == 19:
             dead = (self.used < 2).nonzero()[:, 0]
             slots = features.unflatten(-1, (self.codec.slots, self.codec.code_dim)).reshape(-1, self.codec.code_dim)
-            pick = torch.from_numpy(rng.integers(0, len(slots), len(dead)))
+            pick = torch.from_numpy(rng.integers(0, len(slots), len(dead))).to(self.device)
             self.codec.codebook[dead] = slots[pick]
             self.used.zero_()
 

@@ -11,7 +11,7 @@ from torch.nn import functional
 from ..face.arkit import ARKIT_NAMES
 from .windows import PHONES, UNKNOWN
 
-MOUTH = torch.tensor([name.startswith(("jaw", "mouth")) for name in ARKIT_NAMES] + [False] * 3)  # (55,)
+MOUTH = [row for row, name in enumerate(ARKIT_NAMES) if name.startswith(("jaw", "mouth"))]
 GAP = 8.0  # the gap is in parts of a wide-open mouth; times this, an open vowel's is of order 1
 TOUCH = 0.02  # under this part of a wide-open mouth the lips touch
 
@@ -22,19 +22,24 @@ def disguise(mels):
     In three of four windows: the bands stretched by up to 16 % (vocal tract length perturbation, Jaitly and Hinton
     2013), a smooth random equaliser of a few dB, and sometimes a few bands hidden (SpecAugment, Park et al. 2019).
     """
-    batch, bands, clean = len(mels), mels.shape[-1], mels
-    place = torch.arange(bands) * (1.0 + 0.32 * (torch.rand(batch, 1) - 0.5))  # (B, bands)
+    batch, bands, clean, device = len(mels), mels.shape[-1], mels, mels.device
+    band = torch.arange(bands, device=device)
+
+    def chance(*shape):
+        return torch.rand(shape, device=device)
+
+    place = band * (1.0 + 0.32 * (chance(batch, 1) - 0.5))  # (B, bands)
     low = place.floor().clamp(0, bands - 2).long()
     part = (place - low).clamp(0.0, 1.0)[:, None, None]
     low = low[:, None, None].expand(mels.shape)
     mels = mels.gather(-1, low) * (1.0 - part) + mels.gather(-1, low + 1) * part
-    wave = torch.arange(bands) / bands * torch.tensor([1.0, 2.0, 3.0, 5.0])[:, None]  # (4, bands)
-    curves = torch.cos(2.0 * torch.pi * (wave + torch.rand(batch, 4, 1))) * torch.randn(batch, 4, 1)
+    wave = band / bands * torch.tensor([1.0, 2.0, 3.0, 5.0], device=device)[:, None]  # (4, bands)
+    curves = torch.cos(2.0 * torch.pi * (wave + chance(batch, 4, 1))) * torch.randn(batch, 4, 1, device=device)
     mels = mels + 0.15 * curves.sum(1)[:, None, None]  # 0.25 is one neper of power, 4.3 dB
-    first, width = torch.randint(0, bands, (batch, 1)), torch.randint(0, 9, (batch, 1))
-    hidden = (torch.arange(bands) >= first) & (torch.arange(bands) < first + width) & (torch.rand(batch, 1) < 0.5)
+    first, width = (torch.randint(0, most, (batch, 1), device=device) for most in (bands, 9))
+    hidden = (band >= first) & (band < first + width) & (chance(batch, 1) < 0.5)
     mels = torch.where(hidden[:, None, None], mels.mean((1, 2), keepdim=True), mels)
-    return torch.where(torch.rand(batch, 1, 1, 1) < 0.25, clean, mels)
+    return torch.where(chance(batch, 1, 1, 1) < 0.25, clean, mels)
 
 
 class Probe(nn.Module):
@@ -42,7 +47,7 @@ class Probe(nn.Module):
 
     def __init__(self, audio_width):
         super().__init__()
-        self.mouth = nn.Linear(audio_width, int(MOUTH.sum()) + 2)  # mouth shapes, gap, logit of touching lips
+        self.mouth = nn.Linear(audio_width, len(MOUTH) + 2)  # mouth shapes, gap, logit of touching lips
         self.phones = nn.Linear(audio_width, len(PHONES))
 
     def forward(self, audio):
@@ -58,7 +63,7 @@ class Probe(nn.Module):
         error = (mouth[..., :-2] - true).square().mean(-1) + (mouth[..., -2] - GAP * gap).square()
         touch = (gap < TOUCH) * window.voice[:, : gap.shape[1]]
         error = error + 0.5 * functional.binary_cross_entropy_with_logits(
-            mouth[..., -1], touch, reduction="none", pos_weight=torch.tensor(4.0))  # few frames touch
+            mouth[..., -1], touch, reduction="none", pos_weight=touch.new_tensor(4.0))  # few frames touch
         named = functional.cross_entropy(phones.flatten(0, 1), window.phones.flatten(), ignore_index=UNKNOWN,
                                          reduction="none").view_as(learned)
         return (error * learned).sum() / count, (named * learned).sum() / count
@@ -70,16 +75,18 @@ class ListenerStage:
     def __init__(self, encoder, codec, lookahead, windows, gap, batch, mixed=True):
         self.encoder, self.codec, self.lookahead = encoder, codec, lookahead
         self.windows, self.gap, self.batch, self.mixed = windows, gap, batch, mixed
-        self.probe = Probe(encoder.norm.normalized_shape[0])
+        self.device = codec.motion_scale.device
+        self.probe = Probe(encoder.norm.normalized_shape[0]).to(self.device)
 
     def __call__(self, step, rng):
-        window = self.windows.draw(self.batch, rng)
-        with torch.autocast("cpu", torch.bfloat16, enabled=self.mixed):
+        window = self.windows.draw(self.batch, rng).to(self.device)
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.mixed):
             heard = self.encoder.encode(disguise(window.mels), window.loudness)
             voice = self.encoder.voice(heard)[..., 0].float()
             read = self.probe(heard[:, self.lookahead:])
         mouth, phones = self.probe.loss(read, window, self.gap(window.motion), self.codec.motion_scale)
         speech = functional.binary_cross_entropy_with_logits(voice, window.voice)
-        right = (read[1].argmax(-1) == window.phones)[(window.phones != UNKNOWN) & (window.learned > 0)]
-        return mouth + phones + 0.3 * speech, {"mouth": mouth.item(), "phones": phones.item(), "voice": speech.item(),
-                                               "phones_right": right.float().mean().item()}
+        named = (window.phones != UNKNOWN) & (window.learned > 0)
+        right = ((read[1].argmax(-1) == window.phones) & named).sum() / named.sum()
+        return mouth + phones + 0.3 * speech, {"mouth": mouth.detach(), "phones": phones.detach(),
+                                               "voice": speech.detach(), "phones_right": right}

@@ -18,6 +18,7 @@ from ..face.rig import default_rig
 from ..model import checkpoint
 from ..model.config import TalkerConfig
 from ..model.network import TalkerNetwork
+from . import machines
 from .codec import CodecStage, LipGap, measure_latents, measure_motion
 from .corpora import read_index
 from .gather import gather
@@ -89,9 +90,10 @@ def adopt(network, other, skip=()):
             mine.zero_()
 
 
-def train_codec(corpora, out, recipe, start=None):
+def train_codec(corpora, out, recipe, start=None, device="auto"):
     """Stage 1. corpora: list of folders; out: run folder; recipe: from `read_recipe`; start: a checkpoint folder to
-    begin with. Returns the figures that it leaves in codec/figures.json."""
+    begin with; device: see `machines.find`. Returns the figures that it leaves in codec/figures.json."""
+    machine = machines.find(device)
     torch.manual_seed(0)
     network = begin(recipe, start)
     codec, out = network.codec, Path(out) / "codec"
@@ -99,12 +101,14 @@ def train_codec(corpora, out, recipe, start=None):
     windows = make_windows(corpora, "train", recipe)
     motions = [motion for lives in windows.motion for motion in lives]
     measure_motion(codec, motions)
-    stage = CodecStage(codec, windows, LipGap(default_rig()), settings.batch)
-    loop = Loop(dict(codec.named_parameters()), settings, out, "motion codec")
+    codec.to(machine.device)
+    stage = CodecStage(codec, windows, LipGap(default_rig(), machine.device), settings.batch)
+    loop = Loop(dict(codec.named_parameters()), settings, out, "motion codec", machine)
     loop.run(stage)
+    codec.cpu()
     figures = measure_latents(codec, motions)
     figures.update(codec_error(codec, held_out(corpora)))
-    if loop.machine.rank == 0:  # of several processes one writes
+    if machine.rank == 0:  # of several processes one writes
         checkpoint.save(out, network)
         (out / "figures.json").write_text(json.dumps(figures, indent=2) + "\n")
     return figures
@@ -133,30 +137,31 @@ def codec_error(codec, clips):
             "lids_r": r([INDEX["eyeBlinkLeft"], INDEX["eyeBlinkRight"]]), "head_r": r(range(52, 55))}
 
 
-def train_listener(corpora, out, recipe, start=None):
-    """Before stage 2: the encoder of the run's codec checkpoint, or of `start`, learns to listen. Returns the
-    checkpoint folder."""
-    out = Path(out)
+def train_listener(corpora, out, recipe, start=None, device="auto", windows=None):
+    """Before stage 2: the encoder of the run's codec checkpoint, or of `start`, learns to listen. windows: of
+    `make_windows`, where they are made already. Returns the checkpoint folder."""
+    machine, out = machines.find(device), Path(out)
     network = _after_codec(out, start)
     settings = LoopConfig(**recipe["listener"])
-    windows = make_windows(corpora, "train", recipe, network)
+    windows = windows or make_windows(corpora, "train", recipe, network)
+    network.to(machine.device)
     stage = ListenerStage(network.encoder, network.codec, network.config.lookahead_frames, windows,
-                          LipGap(default_rig()), settings.batch, settings.mixed)
+                          LipGap(default_rig(), machine.device), settings.batch, settings.mixed)
     parameters = {f"encoder.{name}": p for name, p in network.encoder.named_parameters()}
     parameters.update({f"probe.{name}": p for name, p in stage.probe.named_parameters()})
-    loop = Loop(parameters, settings, out / "listener", "listener")
+    loop = Loop(parameters, settings, out / "listener", "listener", machine)
     loop.run(stage)
     loop.adopt_average()
-    if loop.machine.rank == 0:
+    if machine.rank == 0:
         checkpoint.save(out / "listener", network)
-        torch.save(stage.probe.state_dict(), out / "listener" / "probe.pt")
+        torch.save(stage.probe.cpu().state_dict(), out / "listener" / "probe.pt")
     return out / "listener"
 
 
-def train_talker(corpora, out, recipe, start=None):
+def train_talker(corpora, out, recipe, start=None, device="auto", windows=None):
     """Stage 2, after `train_codec` with the same folders. start: a checkpoint folder whose predictor and head it
     begins with. Its encoder is the listener's where the run has one. Returns the checkpoint folder."""
-    out = Path(out)
+    machine, out = machines.find(device), Path(out)
     network = _after_codec(out, start)
     probe = None
     if (out / "listener" / checkpoint.WEIGHTS).exists():
@@ -164,17 +169,18 @@ def train_talker(corpora, out, recipe, start=None):
         probe = torch.load(out / "listener" / "probe.pt", weights_only=True)
     network.codec.requires_grad_(False)
     settings = LoopConfig(**recipe["talker"])
-    windows = make_windows(corpora, "train", recipe, network)
-    stage = TalkerStage(network, windows, LipGap(default_rig()), settings.batch, settings.steps,
+    windows = windows or make_windows(corpora, "train", recipe, network)
+    network.to(machine.device)
+    stage = TalkerStage(network, windows, LipGap(default_rig(), machine.device), settings.batch, settings.steps,
                         HistoryConfig(**recipe["history"]), mixed=settings.mixed)
     if probe:
         stage.probe.load_state_dict(probe)
     parameters = {name: p for name, p in network.named_parameters() if p.requires_grad}
     parameters.update({f"probe.{name}": p for name, p in stage.probe.named_parameters()})
-    loop = Loop(parameters, settings, out / "talker", "talker")
+    loop = Loop(parameters, settings, out / "talker", "talker", machine)
     loop.run(stage)
     loop.adopt_average()
-    if loop.machine.rank == 0:
+    if machine.rank == 0:
         checkpoint.save(out / "talker", network)
     return out / "talker"
 

@@ -43,18 +43,18 @@ class TalkerStage:
         config = network.config
         self.listener = ListenerStage(network.encoder, network.codec, config.lookahead_frames, windows, gap, batch,
                                       mixed)
-        self.probe = self.listener.probe
+        self.probe, self.device = self.listener.probe, self.listener.device
         self.schedule = Schedule(config.beta_start, config.beta_end, config.train_steps)
 
     def __call__(self, step, rng):
-        network, window = self.network, self.windows.draw(self.batch, rng)
+        network, window = self.network, self.windows.draw(self.batch, rng).to(self.device)
         with torch.no_grad():  # full precision for what the loss compares with
             features = disguise(window.mels), window.loudness
             latents = network.codec.encode(window.motion)  # (B, T, D)
         past = torch.cat((torch.zeros_like(latents[:, :1]), latents[:, :-1]), 1)
-        style = torch.where(torch.rand(len(past)) < self.history.neutral, 0, window.style)
-        hears = (torch.rand(len(past)) >= self.history.deaf).float()[:, None]
-        with torch.autocast("cpu", torch.bfloat16, enabled=self.mixed):
+        style = torch.where(self._chance(len(past)) < self.history.neutral, 0, window.style)
+        hears = (self._chance(len(past)) >= self.history.deaf).float()[:, None]
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.mixed):
             heard = network.encoder.encode(*features)  # (B, T + lookahead, audio_width)
             voice = network.encoder.voice(heard)[..., 0].float()
             audio = heard[:, network.config.lookahead_frames:]
@@ -71,16 +71,20 @@ class TalkerStage:
         speech = functional.binary_cross_entropy_with_logits(voice, window.voice)
         loss = latent + motion + velocity + 2.0 * gap + 30.0 * touch + mouth + 0.5 * phones + 0.3 * speech
         loss = loss + self.listener(step, rng)[0]
-        return loss, {"latent": latent.item(), "motion": motion.item(), "gap": gap.item(), "touch": touch.item(),
-                      "velocity": velocity.item(), "mouth": mouth.item(), "phones": phones.item(),
-                      "voice": speech.item()}
+        figures = {"latent": latent, "motion": motion, "gap": gap, "touch": touch, "velocity": velocity,
+                   "mouth": mouth, "phones": phones, "voice": speech}
+        return loss, {name: figure.detach() for name, figure in figures.items()}
+
+    def _chance(self, *shape):
+        return torch.rand(shape, device=self.device)
 
     def _denoise(self, condition, latents):
         """Predict z_0 from `draws` noisy versions of each latent, most of them very noisy. -> (draws, B, T, D)."""
         head, draws = self.network.head, self.draws
         clean = latents.flatten(0, 1).repeat(draws, 1)
-        times = torch.randint(NOISY, self.schedule.train_steps, (len(clean),))
-        times = torch.where(torch.rand(len(clean)) < 0.15, torch.randint(0, NOISY, (len(clean),)), times)
+        count, device = (len(clean),), self.device
+        times = torch.randint(NOISY, self.schedule.train_steps, count, device=device)
+        times = torch.where(self._chance(*count) < 0.15, torch.randint(0, NOISY, count, device=device), times)
         noisy = self.schedule.add_noise(clean, torch.randn_like(clean), times)
         prepared = head.prepare(condition.flatten(0, 1)).repeat(draws, 1)
         return head(noisy, prepared, head.times(times)).view(draws, *latents.shape)
@@ -102,12 +106,12 @@ class TalkerStage:
         """What of the past this batch shows: (known (B, T), past (B, T, D), reach in frames)."""
         config, chances = self.network.config, self.history
         batch, total = past.shape[:2]
-        known = (torch.arange(total) > 0).expand(batch, total)  # what came before the window is not there
+        known = (torch.arange(total, device=self.device) > 0).expand(batch, total)  # what came before the window is not there
         if step > chances.own_from * self.steps and rng.random() < chances.own:
             past = self._own_past(known, past, audio, style, window.first)
-        blur = torch.rand(batch, 1, 1) * chances.blur
+        blur = self._chance(batch, 1, 1) * chances.blur
         past = past + blur * torch.randn_like(past)
-        known = known & (torch.rand(batch, 1) >= chances.drop)
+        known = known & (self._chance(batch, 1) >= chances.drop)
         reach = int(rng.integers(1, config.history + 1)) if rng.random() < chances.cut else None
         return known, past, reach
 
@@ -121,12 +125,12 @@ class TalkerStage:
         condition = network.predictor(past, known, audio, style, first)
         prepared = head.prepare(condition.flatten(0, 1))
         last = self.schedule.train_steps - 1
-        noise = torch.randn(len(prepared), past.shape[-1])
-        clean = head(noise, prepared, head.times(torch.tensor([last])))
-        middle = torch.full((len(clean),), last // 2)
+        noise = torch.randn(len(prepared), past.shape[-1], device=self.device)
+        clean = head(noise, prepared, head.times(torch.tensor([last], device=self.device)))
+        middle = torch.full((len(clean),), last // 2, device=self.device)
         noisy = self.schedule.add_noise(clean, torch.randn_like(clean), middle)
         clean = head(noisy, prepared, head.times(middle[:1])).view_as(past)
         own = torch.cat((torch.zeros_like(clean[:, :1]), clean[:, :-1]), 1)
         own = torch.where(known[..., None], own, past)
-        share = torch.rand(len(past), past.shape[1], 1) < self.history.frames
+        share = self._chance(len(past), past.shape[1], 1) < self.history.frames
         return torch.where(share, own, past)

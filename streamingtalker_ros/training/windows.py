@@ -32,6 +32,10 @@ class Batch:
     first: torch.Tensor  # (B,) int64: index of row 0 in its clip
     learned: torch.Tensor  # (B, T) float32: 1 where the loss counts
 
+    def to(self, device):
+        """The same Batch on a device."""
+        return Batch(*(None if part is None else part.to(device, non_blocking=True) for part in vars(self).values()))
+
 
 def motion_of(clip):
     """(T, 55) float32 of a Clip: weights and head side by side."""
