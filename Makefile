@@ -11,7 +11,7 @@ SETUP := $(shell printf '%s' '$(TORCH) $(CUDA)' | cksum | cut -d' ' -f1)
 export PIP_ROOT_USER_ACTION := ignore
 PAGE  := streamingtalker_ros/web/static/index.html
 
-.PHONY: help demo web test clean
+.PHONY: help demo web test bench clean
 .DEFAULT_GOAL := help
 
 help:
@@ -19,6 +19,7 @@ help:
 	@echo "make demo WAV=x.wav  the same with your own WAV, FLAC, OGG or MP3 file"
 	@echo "make web             serve the page: speak, and see the face speak (PORT=8080)"
 	@echo "make test            run every test that can run on this machine"
+	@echo "make bench           measure what a frame costs here, into benchmarks/README.md; some minutes"
 	@echo "make clean           remove what these commands made, .venv included"
 	@echo
 	@echo "CUDA=1               keep pip's usual build of torch instead of the CPU one"
@@ -33,6 +34,9 @@ web: .venv/ready-web-$(SETUP) $(PAGE)
 
 test: .venv/ready-test-$(SETUP) $(PAGE)
 	.venv/bin/python -m pytest test -q -rs
+
+bench: .venv/ready-test-$(SETUP)
+	.venv/bin/python benchmarks/tables.py
 
 # The CPU build is tried first unless CUDA is asked for; where no index offers it (macOS), the plain one is it.
 .venv/torch-$(SETUP):
