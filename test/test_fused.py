@@ -48,9 +48,9 @@ def test_fused_equals_eager(network, batch, steps, history, guided):
             state, blind = network.state(batch), network.predictor.state(batch)
             rows = []
             for n in range(frames):
-                feature, voice = way.listen(audio[n], state)
+                feature, cues = way.listen(audio[n], state)
                 motion = way.speak(feature, noise[n], style, sampler, state, history, guidance, blind)
-                rows.append(torch.cat((feature, voice[:, None], motion), 1))
+                rows.append(torch.cat((feature, cues, motion), 1))
             told.append((torch.stack(rows), [part.clone() for part in tensors(state)]))
     (eager, eager_state), (fast, fast_state) = told
     assert (eager - fast).abs().max() <= 1e-4 * eager.abs().max()  # motion feeds on motion

@@ -33,6 +33,8 @@ class TalkerConfig:
     history: int = 50  # h: past frames that attention sees, 2 s
     period: int = 25  # of the positional encoding
     styles: tuple = ("neutral",)  # names of the style embedding's rows
+    # ear for p, b, m: probabilities at which the lips begin to be pressed together and are; () for a model without it
+    closure: tuple = ()
     # diffusion head
     head_width: int = 256
     head_blocks: int = 3
@@ -60,5 +62,6 @@ class TalkerConfig:
             raise TalkerError(f"the checkpoint's config.json has unknown fields {sorted(unknown)}: "
                               "it was written by a newer version, upgrade streamingtalker_ros")
         values = dict(values)
-        values["styles"] = tuple(values.get("styles", cls.styles))
+        for name in ("styles", "closure"):
+            values[name] = tuple(values.get(name, getattr(cls, name)))
         return cls(**values)

@@ -39,6 +39,8 @@ class AudioEncoder(nn.Module):
         self.blocks = nn.ModuleList(ResidualBlock(width, 3, 2 ** (i % 4), DROPOUT) for i in range(config.audio_blocks))
         self.norm = nn.LayerNorm(width)
         self.voice = nn.Linear(width, 1)  # logit of "somebody speaks in this frame"
+        if config.closure:  # logit of "a p, b or m sounds in this frame", learned by training/closure
+            self.closure = nn.Sequential(nn.Linear(width, 64), nn.GELU(), nn.Linear(64, 1))
 
     def state(self, batch):
         layers = (self.columns_in, *self.column_blocks, self.frames_in, *self.blocks)
@@ -60,3 +62,8 @@ class AudioEncoder(nn.Module):
         for block in self.blocks:
             x = block(x, next(contexts))
         return self.norm(x)  # (B, n, audio_width)
+
+    def cues(self, feature):
+        """feature (…, audio_width) -> logits (…, 1 or 2): somebody speaks; where the model has an ear for it, p, b or m."""
+        voice = self.voice(feature)
+        return torch.cat((voice, self.closure(feature)), -1) if hasattr(self, "closure") else voice

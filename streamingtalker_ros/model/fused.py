@@ -82,7 +82,7 @@ class _Ear:
         self.kernel, self.reach = encoder.columns_in.kernel, encoder.columns_in.reach
         self.column_blocks = [_Block(block, self.columns) for block in encoder.column_blocks]
         self.blocks = [_Block(block) for block in encoder.blocks]
-        self.norm, self.voice = encoder.norm, share(encoder.voice)
+        self.norm, self.cues = encoder.norm, encoder.cues
 
     def __call__(self, hop, state):
         batch, memory, contexts = len(hop), state.features, iter(state.contexts)
@@ -110,7 +110,7 @@ class _Ear:
         for block in self.blocks:
             x = block(x, next(contexts))
         feature = layer_norm(x, self.norm.normalized_shape, self.norm.weight, self.norm.bias)
-        return feature, torch.addmm(self.voice[0], feature, self.voice[1])[:, 0]
+        return feature, self.cues(feature)
 
 
 class _Predictor:

@@ -45,9 +45,9 @@ class TalkerNetwork(nn.Module):
         return NetworkState(self.encoder.state(batch), self.predictor.state(batch), self.codec.state(batch), latent)
 
     def listen(self, hop, state):
-        """hop (B, config.hop) of audio -> its feature (B, audio_width) and the logit of voice (B,)."""
+        """hop (B, config.hop) of audio -> its feature (B, audio_width) and cues (B, 1 or 2), see `AudioEncoder.cues`."""
         feature = self.encoder(hop, state.encoder)[:, 0]
-        return feature, self.encoder.voice(feature)[:, 0]
+        return feature, self.encoder.cues(feature)
 
     def speak(self, feature, noise, style, sampler, state, history=None, guidance=None, blind=None):
         """feature (B, audio_width), noise (B, D), style (B,) rows of the embedding, sampler: what turns noise into

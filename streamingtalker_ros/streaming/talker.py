@@ -17,6 +17,7 @@ from ..errors import TalkerError
 from ..model import checkpoint
 from ..model.fused import FusedNetwork, FusedSampler
 from ..model.sampler import Schedule, frame_noise
+from .closing import press, pressure
 from .controls import Controls
 from .life import keep_alive
 from .pool import StatePool
@@ -193,12 +194,13 @@ class Talker:
         first hops of a stream)."""
         config = self.network.config
         with self._pool.batch([stream.row for stream in streams], "encoder") as state:
-            features, voice = self._run("listen", lambda hop: self.fused.listen(hop, state), [state],
+            features, cues = self._run("listen", lambda hop: self.fused.listen(hop, state), [state],
                                         torch.from_numpy(hops).to(self.device))
         frames = [None] * len(streams)
         groups = {}  # streams that share steps, history and whether there is guidance share a pass of the head
-        for i, (stream, logit) in enumerate(zip(streams, voice.tolist())):
-            hear(stream.gate, 1.0 / (1.0 + np.exp(-logit)))
+        for i, (stream, logits) in enumerate(zip(streams, cues.tolist())):
+            hear(stream.gate, 1.0 / (1.0 + np.exp(-logits[0])))
+            stream.pressure = pressure(logits[1], config.closure) if config.closure else 0.0
             stream.hops += 1
             if stream.hops > config.lookahead_frames:
                 groups.setdefault((stream.steps, stream.history, stream.blind_row is not None), []).append(i)
@@ -238,6 +240,7 @@ class Talker:
     def _frame(self, stream, motion):
         index = stream.hops - 1 - self.network.config.lookahead_frames
         weights = np.clip(motion[:52], 0.0, 1.0)
+        weights = press(weights, stream.pressure)
         speaking = rest(stream.gate, weights)
         if stream.lively:
             keep_alive(stream.life, weights, speaking, stream.seed, index, self.frame_rate)

@@ -1,0 +1,93 @@
+"""Laws of the ear for p, b and m: sure of one it shuts the lips whatever the sample, else it leaves every bit alone."""
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch")
+
+from streamingtalker_ros import Talker  # noqa: E402
+from streamingtalker_ros.face.arkit import INDEX  # noqa: E402
+from streamingtalker_ros.face.rig import default_rig  # noqa: E402
+from streamingtalker_ros.model.config import TalkerConfig  # noqa: E402
+from streamingtalker_ros.model.network import TalkerNetwork  # noqa: E402
+from streamingtalker_ros.streaming.closing import press, pressure  # noqa: E402
+from streamingtalker_ros.training.closure import thresholds  # noqa: E402
+
+SMALL = TalkerConfig(audio_width=32, audio_blocks=2, codec_width=32, width=32, feedforward=64, history=12, head_width=32,
+                     head_blocks=2, slots=4, codes=32, code_dim=8, closure=(0.2, 0.4))
+
+
+@pytest.fixture()
+def open_mouth():
+    weights = np.zeros(52, np.float32)
+    weights[INDEX["jawOpen"]], weights[INDEX["mouthLowerDownLeft"]], weights[INDEX["browInnerUp"]] = 0.6, 0.3, 0.5
+    return weights
+
+
+def test_full_pressure_shuts_the_lips_and_moves_nothing_else(open_mouth):
+    rig = default_rig()
+    shut = press(open_mouth, 1.0)
+    assert rig.lip_gap(open_mouth) > 0.005 and float(rig.lip_gap(shut)) <= 1e-6
+    half = press(open_mouth, 0.5)
+    rest = rig.lip_gap(np.zeros(52))
+    assert rig.lip_gap(half) - rest == pytest.approx(0.5 * (rig.lip_gap(open_mouth) - rest), rel=1e-3)
+    assert shut[INDEX["browInnerUp"]] == 0.5 and (shut >= 0).all() and (shut <= 1).all()
+
+
+def test_no_pressure_is_the_same_frame(open_mouth):
+    assert press(open_mouth, 0.0) is open_mouth
+    closed = np.zeros(52, np.float32)
+    assert press(closed, 1.0) is closed
+
+
+def test_pressure_grows_between_its_thresholds():
+    logits = np.log(np.array([0.1, 0.2, 0.3, 0.4, 0.9]) / (1.0 - np.array([0.1, 0.2, 0.3, 0.4, 0.9])))
+    assert [pressure(x, (0.2, 0.4)) for x in logits] == pytest.approx([0.0, 0.0, 0.5, 1.0, 1.0])
+
+
+@pytest.fixture(scope="module")
+def networks():
+    """The same weights without the ear, with an ear that hears p everywhere, and with one that hears it nowhere."""
+    made = []
+    for bias in (None, 9.0, -9.0):
+        torch.manual_seed(3)
+        network = TalkerNetwork(replace(SMALL, closure=()) if bias is None else SMALL)
+        if made:
+            network.load_state_dict(made[0].state_dict(), strict=False)
+            network.encoder.closure[2].bias.data.fill_(bias)
+        network.codec.motion_mean[INDEX["jawOpen"]] = 0.5
+        network.encoder.voice.bias.data.fill_(9.0)
+        made.append(network)
+    return made
+
+
+def test_the_ear_closes_every_sample_alike_or_changes_nothing(networks):
+    pcm = np.random.default_rng(0).normal(0, 0.1, 16000).astype(np.float32)
+    rig = default_rig()
+
+    def frames(network, seed):
+        stream = Talker(network, "cpu").open_stream(seed=seed)
+        made = []
+        for start in range(0, len(pcm), 1111):
+            made += stream.accept(pcm[start:start + 1111])
+        return np.stack([frame.weights for frame in made + stream.finish()])
+
+    plain = frames(networks[0], 0)
+    assert (rig.lip_gap(plain) > 0.002).mean() > 0.5
+    assert np.array_equal(frames(networks[2], 0), plain)
+    assert all((rig.lip_gap(frames(networks[1], seed)) <= 1e-6).all() for seed in range(3))
+
+
+def test_thresholds_catch_their_share_and_spare_the_vowels():
+    closed, opened = np.linspace(0, 1, 101), np.linspace(0, 0.5, 101)
+    assert thresholds(closed, opened, 0.9, 0.5) == pytest.approx((0.125, 0.25))  # the vowels' share binds
+    assert thresholds(closed, opened, 0.4, 0.5) == pytest.approx((0.3, 0.6))  # the closures' does
+
+
+def test_a_checkpoint_carries_the_ear(networks, tmp_path):
+    from streamingtalker_ros.model import checkpoint
+    checkpoint.save(tmp_path, networks[1])
+    again = checkpoint.load(tmp_path)
+    assert again.config.closure == (0.2, 0.4)
+    assert torch.equal(again.encoder.closure[0].weight, networks[1].encoder.closure[0].weight)
