@@ -1,6 +1,7 @@
 """Laws of other voices: the time stays, the pitch and the formants move, the motion is the clip's own."""
 import json
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ try:
 except ImportError as missing:
     pytest.skip(f"pyworld cannot be imported ({missing})", allow_module_level=True)
 
+from streamingtalker_ros.cli import main  # noqa: E402
 from streamingtalker_ros.errors import TalkerError  # noqa: E402
 from streamingtalker_ros.training.corpora import Clip, load_corpus, save_clip  # noqa: E402
 from streamingtalker_ros.training.phones import Phone  # noqa: E402
@@ -59,6 +61,14 @@ def test_a_corpus_keeps_its_motion_and_repeats(vowel, tmp_path):
     assert len(first) == 2 and all(np.array_equal(made.weights, weights) for made in first)
     assert not np.allclose(first[0].pcm, first[1].pcm, atol=0.01)
     assert all(np.array_equal(a.pcm, b.pcm) for a, b in zip(first, second))
+    kept = (tmp_path / "b" / "train" / "x_v0.flac").stat().st_mtime_ns
+    (tmp_path / "b" / "index.json").unlink()  # as if interrupted
+    assert main(["corpus", "revoice", str(tmp_path / "a"), "--out", str(tmp_path / "b"), "--copies", "2"]) == 0
+    assert (tmp_path / "b" / "train" / "x_v0.flac").stat().st_mtime_ns == kept
+    assert (tmp_path / "b" / "index.json").read_bytes() == (tmp_path / "c" / "index.json").read_bytes()
+    save_clip(tmp_path / "a", replace(clip, weights=weights[::-1]))  # solved again: the other voices follow
+    revoice_corpus(tmp_path / "a", tmp_path / "b", copies=2, jobs=1)
+    assert np.array_equal(load_corpus(tmp_path / "b", "train")[1].weights, weights[::-1])
     with pytest.raises(TalkerError, match="folder of its own"):
         revoice_corpus(tmp_path / "a", tmp_path / "a")
 

@@ -5,6 +5,7 @@ aperiodicity; the pitch is scaled, the envelope stretched along frequency, and t
 moves in time, so that motion captured with the first voice fits the others.
 """
 import json
+import zlib
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -64,28 +65,40 @@ def another_speaker(rng):
 
 def revoice_corpus(folder, out, copies=3, seed=0, jobs=2):
     """Write a corpus with `copies` other voices of every training clip of the corpus in `folder`; equal arguments give
-    equal files. Returns its index (dict). Raises TalkerError when `out` is that folder or copies is below 1."""
+    equal files, a second call makes what is missing or was made of clips that changed.
+
+    Returns its index (dict). Raises TalkerError when `out` is that folder, copies is below 1, or nothing trains there.
+    """
     tqdm = require("tqdm", "the progress bar").tqdm
     folder, out = Path(folder), Path(out)
     if copies < 1 or folder.resolve() == out.resolve():
         raise TalkerError("revoicing needs --copies of at least 1 and a folder of its own to write")
-    vocoder()  # before any process starts
-    source = read_index(folder)
-    clips = load_corpus(folder, "train")
-    out.mkdir(parents=True, exist_ok=True)
+    vocoder()  # what is missing is said before any process starts
+    source, clips = read_index(folder), load_corpus(folder, "train")
+    if not clips:
+        raise TalkerError(f"{folder} has no training clips to give other voices")
+    (out / "parts").mkdir(parents=True, exist_ok=True)
     with ProcessPoolExecutor(jobs) as pool:
         work = [(clip, out, copies, [seed, number // STAYS]) for number, clip in enumerate(clips)]
         made = list(tqdm(pool.map(_revoice, work, chunksize=8), total=len(work), unit="clip", desc="other voices"))
     entries = [entry for copy in zip(*made) for entry in copy]  # one other speaker after the other
-    index = {**{key: value for key, value in source.items() if key not in ("clips", "minutes_by_split")},
+    minutes = sum(entry["seconds"] for entry in entries) / 60.0
+    index = {**source, "minutes_by_split": {"train": round(minutes, 2), "validation": 0.0, "test": 0.0},
              "revoiced": {"of": source.get("kind"), "copies": copies, "seed": seed}, "clips": entries}
     (out / "index.json").write_text(json.dumps(index, indent=1))
     return index
 
 
 def _revoice(job):
-    """The copies of one clip, each with the loudness of the original; the clip's pauses keep their faint noise."""
+    """The copies of one clip, each as loud as the original; kept in parts/, so that none is made twice."""
     clip, out, copies, seed = job
+    done = out / "parts" / f"{clip.name}.json"
+    motion = zlib.crc32(clip.head.tobytes(), zlib.crc32(clip.weights.tobytes()))
+    state = [copies, seed, zlib.crc32(clip.pcm.tobytes()), motion]
+    if done.is_file():
+        part = json.loads(done.read_text())
+        if part["state"] == state:
+            return part["clips"]
     rng = np.random.default_rng(seed)
     parts = take_apart(clip.pcm)
     entries = []
@@ -97,4 +110,7 @@ def _revoice(job):
         other = replace(clip, pcm=pcm, name=f"{clip.name}_v{copy}", voice=f"{clip.voice}_v{copy}")
         entries.append(save_clip(out, other, speaker=f"{other.voice}*{throat:.2f}", pitch=round(pitch, 3),
                                  throat=round(throat, 3)))
+    partial = done.with_suffix(".partial")
+    partial.write_text(json.dumps({"state": state, "clips": entries}))
+    partial.replace(done)
     return entries
