@@ -14,8 +14,8 @@ from streamingtalker_ros.model.network import TalkerNetwork  # noqa: E402
 from streamingtalker_ros.streaming.closing import press, pressure  # noqa: E402
 from streamingtalker_ros.training.closure import thresholds  # noqa: E402
 
-SMALL = TalkerConfig(audio_width=32, audio_blocks=2, codec_width=32, width=32, feedforward=64, history=12, head_width=32,
-                     head_blocks=2, slots=4, codes=32, code_dim=8, closure=(0.2, 0.4))
+SMALL = TalkerConfig(audio_width=32, audio_blocks=2, codec_width=32, width=32, feedforward=64, history=12,
+                     head_width=32, head_blocks=2, slots=4, codes=32, code_dim=8, closure=(0.2, 0.4))
 
 
 @pytest.fixture()

@@ -64,6 +64,6 @@ class AudioEncoder(nn.Module):
         return self.norm(x)  # (B, n, audio_width)
 
     def cues(self, feature):
-        """feature (…, audio_width) -> logits (…, 1 or 2): somebody speaks; where the model has an ear for it, p, b or m."""
+        """feature (…, audio_width) -> logits (…, 1 or 2): somebody speaks; p, b or m, where the model has that ear."""
         voice = self.voice(feature)
         return torch.cat((voice, self.closure(feature)), -1) if hasattr(self, "closure") else voice
