@@ -31,7 +31,8 @@ def two_talkers():
     managed = {"namespace": "left", "autostart": "false", "device": "cpu"}
     return launch.LaunchDescription([
         launch.actions.SetEnvironmentVariable("ROS_DOMAIN_ID", str(DOMAIN)),
-        Node(package="streamingtalker_ros", executable="talker", name="talker", respawn=True, respawn_delay=0.1),
+        Node(package="streamingtalker_ros", executable="talker", name="talker", respawn=True, respawn_delay=0.1,
+             parameters=[{"overload_after": 10.0}]),
         launch.actions.IncludeLaunchDescription(PythonLaunchDescriptionSource(str(launch_file)),
                                                 launch_arguments=managed.items()),
         launch_pytest.actions.ReadyToTest(),
@@ -113,7 +114,7 @@ def test_a_voice_that_vanishes_leaves_a_closed_mouth_and_the_next_is_heard(graph
 @launched
 def test_a_talker_that_is_killed_is_started_again_and_speaks(graph):
     graph.afresh()
-    found = subprocess.run(["pgrep", "-f", "lib/streamingtalker_ros/talker --ros-args -r __node:=talker$"],
+    found = subprocess.run(["pgrep", "-f", "lib/streamingtalker_ros/talker --ros-args -r __node:=talker "],
                            capture_output=True, text=True).stdout.split()
     ours = [int(number) for number in found
             if f"ROS_DOMAIN_ID={DOMAIN}".encode() in Path(f"/proc/{number}/environ").read_bytes().split(b"\0")]

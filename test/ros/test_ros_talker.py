@@ -40,6 +40,8 @@ def talker_launch():
 @pytest.fixture(scope="module")
 def graph(talker_launch):
     graph = Graph(DOMAIN)
+    # a machine that others keep busy is no reason to skip frames here, but in the test of just that
+    assert graph.set(overload_after=10.0)[0].successful
     yield graph
     graph.close()
 
@@ -223,7 +225,7 @@ def test_overload_skips_to_the_newest_audio_and_services_answer(graph):
         speaker.join()
         counts = graph.counts()
     finally:
-        assert graph.set(steps=0, overload_after=0.5)
+        assert graph.set(steps=0, overload_after=10.0)
     # the median, since on a machine that others share a process may wait for its turn longer than that
     assert took[len(took) // 2] <= 0.05, f"answers took {took[len(took) // 2]:.3f} s, the last {took[-1]:.3f} s"
     assert int(counts["dropped"]) > int(before["dropped"]) and float(counts["queued_seconds"]) < 2.0
