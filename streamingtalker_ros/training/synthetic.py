@@ -38,7 +38,7 @@ def make_synthetic(folder, minutes=120.0, seed=0, jobs=2):
     """
     tqdm = require("tqdm", "the progress bar").tqdm
     folder = Path(folder)
-    _check_voices()
+    check_voices()
     settings = {"kind": "synthetic", "minutes": float(minutes), "seed": int(seed), "version": __version__}
     if (folder / "index.json").is_file():
         index = read_index(folder)
@@ -76,7 +76,8 @@ def make_synthetic(folder, minutes=120.0, seed=0, jobs=2):
     return index
 
 
-def _check_voices():
+def check_voices():
+    """Raises TalkerError, naming the packages, where a voice of the synthetic corpus is not installed."""
     missing = [voices.VOICES[name] for name in sorted({*TURNS, voices.HELD_OUT} - set(voices.available()))]
     if missing:
         packages = sorted({voice.engine for voice in missing} | {voice.package for voice in missing})
