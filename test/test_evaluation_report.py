@@ -9,7 +9,7 @@ from test_evaluation_section import spoken_clip, write_corpus
 
 from streamingtalker_ros.cli.main import main
 from streamingtalker_ros.evaluation import hour, metrics, quiet, robustness, sampling
-from streamingtalker_ros.evaluation.charts import runs
+from streamingtalker_ros.evaluation.charts import clip as clip_chart, runs
 from streamingtalker_ros.evaluation.clips import speak_all
 from streamingtalker_ros.evaluation.quiet import lip_speed
 from streamingtalker_ros.evaluation.section import load_section
@@ -71,6 +71,7 @@ def measured(corpus, tmp_path_factory):
     conditions = {key: dirty for key, dirty in robustness.CONDITIONS.items() if key[1] in fewer}
     patch.setattr(robustness, "CONDITIONS", conditions)
     patch.setattr(runs, "CONDITIONS", conditions)
+    patch.setattr(clip_chart, "MOMENTS", 3)
     arguments = ["evaluate", "--corpus", f"{corpus}:all", "--full", "--hour", "--drift-minutes", "0.2",
                  "--drift-voices", "2", "--device", "cpu", "--report", str(out / "r.html"),
                  "--json", str(out / "r.json")]

@@ -55,10 +55,10 @@ def write_page(study, path):
         parts.append(_seeds(study))
     if study.hour:
         hour = study.hour
-        parts.append(_part("An hour", f"{hour['minutes']:g} minutes of the same speech, again and again, by "
-                           f"{hour['voices']} seeds: every point is {hour['block_seconds'] / 60:.3g} minutes, as a "
-                           "share of the first. Thin: one seed; green: within 5 %.", 
-                           svg(runs.hour_chart(hour, targets.DRIFT))))
+        seeds, minutes = hour["voices"], hour["block_seconds"] / 60.0
+        text = (f"{hour['minutes']:g} minutes of the same speech, again and again, by {seeds} seed{'s' * (seeds > 1)}: every "
+                f"point is {minutes:.3g} minutes, as a share of the first. Thin: one seed; green: within 5 %.")
+        parts.append(_part("An hour", text, svg(runs.hour_chart(hour, targets.DRIFT))))
     parts.append(_part("How it is measured", "", f"<dl>{MEASURES}</dl>"))
     title = html.escape(f"How {study.name} speaks")
     Path(path).write_text(
@@ -188,11 +188,13 @@ def _table(rows, columns, first):
 
 def _seeds(study):
     figures = study.seeds_figures
-    text = (f"The clip {study.seeds.clip.name} by {figures['seeds']} seeds. What the sound decides they must share: "
-            f"lip opening deviates by {figures['lip_opening_std_mm_at_closures']:.2f} mm at closures, by "
-            f"{figures['lip_opening_std_mm_at_open_vowels']:.2f} mm at open vowels. What it leaves open they must not: "
-            f"brows by {figures['brows_std']:.3f}, lids by {figures['lids_std']:.3f}, the head by "
-            f"{figures['head_degrees']:.2f}°.")
+    text = f"The clip {study.seeds.clip.name} by {figures['seeds']} seeds. "
+    if np.isfinite(figures["lip_opening_std_mm_at_closures"]):
+        text += (f"What the sound decides they must share: lip opening deviates by "
+                 f"{figures['lip_opening_std_mm_at_closures']:.2f} mm at closures, by "
+                 f"{figures['lip_opening_std_mm_at_open_vowels']:.2f} mm at open vowels. ")
+    text += (f"What it leaves open they must not: brows deviate by {figures['brows_std']:.3f}, lids by "
+             f"{figures['lids_std']:.3f}, the head by {figures['head_degrees']:.2f}°.")
     bodies = [_figure(runs.seeds_chart(study))]
     if study.sampling_table:
         bodies.append(_table(study.sampling_table, SAMPLING, "system"))

@@ -102,11 +102,16 @@ def _rest(quiet):
 
 
 def _hour(hour):
-    where = f"{hour['minutes']:g} minutes, {hour['voices']} seeds: last twelfth over first"
+    where = f"{hour['minutes']:g} minutes, {hour['voices']} seed{'s' * (hour['voices'] > 1)}: last twelfth over first"
+
+    def sure(change):
+        return where + (f", ± {change['error']:.3f}" if np.isfinite(change["error"]) else "")
+
     rows = [_within("an hour", f"{NAMES[name]}, last over first", change["ratio"], 1.0 - DRIFT, 1.0 + DRIFT,
-                    f"{where}, ± {change['error']:.3f}", "{:.3f}")
+                    sure(change), "{:.3f}")
             for name, change in hour["late_over_early"].items() if np.isfinite(change["ratio"])]
-    return rows + [_within("an hour", "blinks a minute", hour["blinks_per_minute"], *BLINKS, where, "{:.1f}")]
+    return rows + [_within("an hour", "blinks a minute", hour["blinks_per_minute"], *BLINKS,
+                           f"{hour['minutes']:g} minutes", "{:.1f}")]
 
 
 def _seeds(figures):

@@ -130,7 +130,7 @@ def hour_chart(hour, band=0.05):
                 axes.plot(minutes, values.mean(1) / first, "-o", color=MADE, lw=2, ms=4, mec="white", mew=0.8)
             ratio = hour["late_over_early"][name]["ratio"]
             axes.set(title=LABELS[name], ylim=(0.55, 1.45), yticks=(0.6, 0.8, 1.0, 1.2, 1.4),
-                     xticks=np.linspace(0, hour["minutes"], 3))
+                     xlim=(0, hour["minutes"]), xticks=np.linspace(0, hour["minutes"], 3))
             axes.text(0.97, 0.03, f"last / first {ratio:.3f}", transform=axes.transAxes, ha="right", fontsize=8.5,
                       color=GOOD if abs(ratio - 1) <= band else BAD, weight="bold")
             axes.set_xlabel("minutes")
