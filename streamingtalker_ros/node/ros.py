@@ -27,6 +27,7 @@ class TalkerNode(LifecycleNode):
 
     def __init__(self, **kwargs):
         super().__init__(NODE_NAME, **kwargs)
+        self._survive_bad_transitions()
         ros_parameters.declare(self)
         self._settings = ros_parameters.read(self)
         ros_parameters.watch(self, self._apply)
@@ -101,9 +102,26 @@ class TalkerNode(LifecycleNode):
 
     # -- what they are made of -----------------------------------------------------------------------------
 
+    def _survive_bad_transitions(self):
+        """Answer False to a transition that the state does not allow: rclpy raises, which would end the process."""
+        service = self._service_change_state
+        change = service.callback
+
+        def asked(request, response):
+            try:
+                return change(request, response)
+            except Exception as error:
+                wanted = request.transition.label or f"number {request.transition.id}"
+                self.get_logger().warning(f"the transition {wanted} is not possible from the state "
+                                          f"{self._state_machine.current_state[1]} ({type(error).__name__})")
+                response.success = False
+                return response
+        service.callback = asked
+
     def _start(self):
         self.destroy_timer(self._starter)
-        if self.trigger_configure() == SUCCESS:
+        # a manager may have been faster
+        if self._state_machine.current_state[1] == "unconfigured" and self.trigger_configure() == SUCCESS:
             self.trigger_activate()
 
     def _configure(self):

@@ -21,6 +21,8 @@ START = 1_700_000_000_000_000_000
 FRAME = 40_000_000
 MOUTH = [index for index, name in enumerate(ARKIT_NAMES) if name.startswith(("jaw", "mouth", "tongue"))]
 DOMAIN = own_domain()
+FIRST = Node(package="streamingtalker_ros", executable="talker", name="talker", respawn=True, respawn_delay=0.1,
+             parameters=[{"overload_after": 10.0}])
 PLAY = Path(get_package_prefix("streamingtalker_ros")) / "lib" / "streamingtalker_ros" / "play"
 
 
@@ -31,8 +33,7 @@ def two_talkers():
     managed = {"namespace": "left", "autostart": "false", "device": "cpu"}
     return launch.LaunchDescription([
         launch.actions.SetEnvironmentVariable("ROS_DOMAIN_ID", str(DOMAIN)),
-        Node(package="streamingtalker_ros", executable="talker", name="talker", respawn=True, respawn_delay=0.1,
-             parameters=[{"overload_after": 10.0}]),
+        FIRST,
         launch.actions.IncludeLaunchDescription(PythonLaunchDescriptionSource(str(launch_file)),
                                                 launch_arguments=managed.items()),
         launch_pytest.actions.ReadyToTest(),
@@ -114,12 +115,7 @@ def test_a_voice_that_vanishes_leaves_a_closed_mouth_and_the_next_is_heard(graph
 @launched
 def test_a_talker_that_is_killed_is_started_again_and_speaks(graph):
     graph.afresh()
-    found = subprocess.run(["pgrep", "-f", "lib/streamingtalker_ros/talker --ros-args -r __node:=talker "],
-                           capture_output=True, text=True).stdout.split()
-    ours = [int(number) for number in found
-            if f"ROS_DOMAIN_ID={DOMAIN}".encode() in Path(f"/proc/{number}/environ").read_bytes().split(b"\0")]
-    assert len(ours) == 1
-    os.kill(ours[0], signal.SIGKILL)
+    os.kill(FIRST.process_details["pid"], signal.SIGKILL)
     assert until(lambda: not graph.node.get_subscriptions_info_by_topic("/audio"), 30), "its end is seen"
     assert until(lambda: graph.node.get_subscriptions_info_by_topic("/audio"), 60)
     graph.frames.clear()

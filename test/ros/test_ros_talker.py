@@ -204,11 +204,12 @@ def test_a_sentence_at_once_is_paced_to_its_audio_or_sent_at_once(graph):
         graph.speak(voice(2.0), START, at_once=True)
         assert until(lambda: len(graph.frames) >= 50)
         check(list(graph.frames)[:50], START)
-        return graph.times[49] - graph.times[0]
+        # the last two wait in any case: more audio may come until theirs has been heard
+        return graph.times[47] - graph.times[0]
     try:
-        assert heard(pacing="none") < 1.5
+        assert heard(pacing="none") < 1.4
     finally:
-        assert heard(pacing="audio") > 1.8, "50 frames last 1.96 s"
+        assert heard(pacing="audio") > 1.8, "47 frames last 1.88 s"
 
 
 @launched

@@ -56,8 +56,8 @@ def test_the_page_shows_a_genuine_ros_talker(start, tmp_path):
                     page.wait("talk.source === 'watch'", 20)
                     page.run("talk.picture.trace = [], talk.history = [], 1")
                 start(TALKER)
-                start(sys.executable, "-m", "streamingtalker_ros", "play", str(tmp_path / "voice.wav"), "--lineage", LINEAGE,
-                      "--wait", "60")
+                start(sys.executable, "-m", "streamingtalker_ros", "play", str(tmp_path / "voice.wav"),
+                      "--lineage", LINEAGE, "--wait", "60")
                 assert until(lambda: len(graph.frames) >= 60 and len(client.faces) >= 60, 90)
                 _same(graph.frames, {frame["index"]: frame["weights"] for frame in client.faces[:60]})
                 assert sum(len(piece["samples"]) for piece in client.audio) > 16000
