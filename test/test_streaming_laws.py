@@ -231,3 +231,18 @@ def test_a_cuda_graph_gives_the_same_frames(talker, speech):
         pytest.skip("no CUDA device here")
     plain, graph = (Talker(copy.deepcopy(talker.network), "cuda", record=record) for record in (False, True))
     assert_equal(run(graph.open_stream(), [speech]), run(plain.open_stream(), [speech]), tolerance=1e-4)
+
+
+def test_temperature_scales_what_seeds_differ_in(speech):
+    from dataclasses import replace
+
+    from streamingtalker_ros.model import checkpoint
+    from streamingtalker_ros.streaming.talker import DEFAULT
+    spread = {}
+    for temperature in (0.0, 0.5, 1.0):
+        network = checkpoint.load(DEFAULT)
+        network.config = replace(network.config, temperature=temperature)
+        talker = Talker(network, "cpu")
+        first, second = (run(talker.open_stream(seed=seed, lively=False), [speech[:48000]]) for seed in (1, 2))
+        spread[temperature] = np.mean([np.abs(a.weights - b.weights).mean() for a, b in zip(first, second)])
+    assert spread[0.0] == 0.0 and 0.0 < spread[0.5] < spread[1.0]

@@ -42,6 +42,7 @@ class TalkerConfig:
     beta_start: float = 0.00085
     beta_end: float = 0.012
     steps: int = 4  # DDIM steps at inference, trailing spacing
+    temperature: float = 1.0  # scale of the noise that sampling begins with; below 1 nearer to the likely motion
 
     @property
     def latent_dim(self):

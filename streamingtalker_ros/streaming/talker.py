@@ -213,8 +213,8 @@ class Talker:
     def _speak(self, streams, features, steps, history):
         """Motion (B, 55) of the next frame of each stream."""
         lookahead = self.network.config.lookahead_frames
-        noise = np.stack([frame_noise(s.seed, s.hops - 1 - lookahead, self.network.config.latent_dim)
-                          for s in streams])
+        noise = np.float32(self.network.config.temperature) * np.stack(
+            [frame_noise(s.seed, s.hops - 1 - lookahead, self.network.config.latent_dim) for s in streams])
         style = torch.tensor([stream.style_row for stream in streams], device=self.device)
         given, sampler = [features, torch.from_numpy(noise).to(self.device), style], self.sampler(steps)
         rows, blind_rows = [stream.row for stream in streams], [stream.blind_row for stream in streams]
