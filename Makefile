@@ -1,23 +1,26 @@
-# Three commands: `make demo`, `make web` and `make test`. All set up a virtual environment in .venv once; neither needs ROS,
-# a display or root. `make help` lists all.
+# `make demo`, `make web`, `make train` and `make test` set up a virtual environment in .venv once; none needs ROS, a
+# display or root. `make help` lists all.
 PYTHON ?= python3
 TORCH  ?= torch==2.13.0
 WAV    ?=
 CUDA   ?=
 PORT   ?=
+RUN    ?= runs/default
 
 PIP   := .venv/bin/python -m pip --disable-pip-version-check --quiet --no-input
 SETUP := $(shell printf '%s' '$(TORCH) $(CUDA)' | cksum | cut -d' ' -f1)
 export PIP_ROOT_USER_ACTION := ignore
 PAGE  := streamingtalker_ros/web/static/index.html
 
-.PHONY: help demo web test bench clean
+.PHONY: help demo web train test bench clean
 .DEFAULT_GOAL := help
 
 help:
 	@echo "make demo            speak over DDS and leave demo.mp4 and demo.png here"
 	@echo "make demo WAV=x.wav  the same with your own WAV, FLAC, OGG or MP3 file"
 	@echo "make web             serve the page: speak, and see the face speak (PORT=8080)"
+	@echo "make train           every corpus, every stage, then RUN/checkpoint; again to go on where it was cut"
+	@echo "                     RUN=$(RUN) GRID= FACEGOOD= SPEECHOCEAN= LJSPEECH= LANDMARKS= folders"
 	@echo "make test            run every test that can run on this machine"
 	@echo "make bench           measure what a frame costs here, into benchmarks/README.md; some minutes"
 	@echo "make clean           remove what these commands made, .venv included"
@@ -31,6 +34,11 @@ demo: .venv/ready-demo-$(SETUP)
 
 web: .venv/ready-web-$(SETUP) $(PAGE)
 	.venv/bin/streamingtalker web $(if $(PORT),--port $(PORT)) $(if $(CUDA),--device cuda)
+
+train: .venv/ready-train-$(SETUP)
+	.venv/bin/streamingtalker train all --out '$(RUN)' $(if $(GRID),--grid '$(GRID)') \
+	  $(if $(LANDMARKS),--landmarks '$(LANDMARKS)') $(if $(FACEGOOD),--facegood '$(FACEGOOD)') \
+	  $(if $(SPEECHOCEAN),--speechocean '$(SPEECHOCEAN)') $(if $(LJSPEECH),--ljspeech '$(LJSPEECH)')
 
 test: .venv/ready-test-$(SETUP) $(PAGE)
 	.venv/bin/python -m pytest test -q -rs
@@ -56,6 +64,12 @@ bench: .venv/ready-test-$(SETUP)
 .venv/ready-web-$(SETUP): .venv/torch-$(SETUP) setup.py
 	@echo "installing the package with its web server"
 	@$(PIP) install --editable '.[web]'
+	@touch $@
+
+# pyworld imports pkg_resources, which newer setuptools lack
+.venv/ready-train-$(SETUP): .venv/torch-$(SETUP) setup.py
+	@echo "installing the package with all that its training can use"
+	@$(PIP) install --editable '.[train,video]' 'setuptools<81'
 	@touch $@
 
 # Without Node, or its package index, everything but the page works, and the server says how to build it.

@@ -12,8 +12,8 @@ HERE = Path(__file__).parent
 INIT = (HERE / "streamingtalker_ros" / "__init__.py").read_text(encoding="utf-8")
 VERSION = re.search(r'__version__ = "(.+)"', INIT).group(1)
 RENDER = ["vtk>=9.4.0", "av>=12.0", "pillow>=10.1"]
-# curves while training (a run without them keeps its CSV log), several GPUs; other voices for clips
-TRAIN = ["tensorboard>=2.14", "accelerate>=0.26", "pyworld>=0.3.4"]
+# curves while training (a run without them keeps its CSV log), several GPUs; other voices, aligned speech
+TRAIN = ["tensorboard>=2.14", "accelerate>=0.26", "pyworld>=0.3.4", "pocketsphinx>=5.0", "scipy>=1.8"]
 REPORT = ["matplotlib>=3.6"]       # charts of `streamingtalker evaluate --report`
 
 setup(

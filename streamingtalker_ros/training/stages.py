@@ -27,8 +27,8 @@ from .loop import Loop, LoopConfig
 from .talker import HistoryConfig, TalkerStage
 from .windows import Windows, motion_of
 
-SECTIONS = {"model": TalkerConfig, "mix": None, "windows": None, "codec": LoopConfig, "listener": LoopConfig,
-            "talker": LoopConfig, "history": HistoryConfig}
+SECTIONS = {"corpora": None, "model": TalkerConfig, "mix": None, "windows": None, "codec": LoopConfig,
+            "listener": LoopConfig, "talker": LoopConfig, "history": HistoryConfig}
 
 
 def read_recipe(path):

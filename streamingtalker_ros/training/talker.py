@@ -106,7 +106,8 @@ class TalkerStage:
         """What of the past this batch shows: (known (B, T), past (B, T, D), reach in frames)."""
         config, chances = self.network.config, self.history
         batch, total = past.shape[:2]
-        known = (torch.arange(total, device=self.device) > 0).expand(batch, total)  # what came before the window is not there
+        known = torch.arange(total, device=self.device) > 0  # what came before the window is not there
+        known = known.expand(batch, total)
         if step > chances.own_from * self.steps and rng.random() < chances.own:
             past = self._own_past(known, past, audio, style, window.first)
         blur = self._chance(batch, 1, 1) * chances.blur
