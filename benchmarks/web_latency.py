@@ -55,9 +55,10 @@ def measure(args):
             page.run("talk.picture.measure.log = {pictures: [], frames: []}, 1")
             time.sleep(args.seconds)
             log = json.loads(page.run("JSON.stringify(talk.picture.measure.log)", 60))
-            told = page.run("({ahead: 1000 * talk.hello.lookahead, rate: talk.hello.frame_rate, device: talk.hello.device,"
-                            " size: [talk.picture.studio.canvas.width, talk.picture.studio.canvas.height], sound: talk.sound.rate,"
-                            " model: talk.picture.measure.model.map(([, ms]) => ms), left: talk.leftOut + talk.dropped})")
+            told = page.run("""(() => { const { hello, sound, picture: { measure, studio: { canvas } } } = talk;
+                return { ahead: 1000 * hello.lookahead, rate: hello.frame_rate, device: hello.device, sound: sound.rate,
+                         size: [canvas.width, canvas.height], model: measure.model.map(([, ms]) => ms),
+                         left: talk.leftOut + talk.dropped }; })()""")
     return report(log, told)
 
 
@@ -68,12 +69,14 @@ def report(log, told):
     median, high = np.percentile(latency, (50, 95))
     half = 500 / told["rate"]
     print(f"{len(latency)} frames, {drawn:.0f} pictures/s of {told['size'][0]} x {told['size'][1]}, microphone at "
-          f"{told['sound']} Hz, model {np.median(told['model']):.1f} ms on {told['device']}, {told['left']} frames left out, "
-          f"{os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}")
+          f"{told['sound']} Hz, model {np.median(told['model']):.1f} ms on {told['device']}, {told['left']} frames "
+          f"left out, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}")
     print("| latency, ms | median | 95 % | least | most |")
     print("|---|---|---|---|---|")
-    for name, extra in (("middle of a frame's sound to screen", 0.0), ("its beginning to screen", half), ("its end to screen", -half)):
-        print(f"| {name} | {median + extra:.0f} | {high + extra:.0f} | {latency.min() + extra:.0f} | {latency.max() + extra:.0f} |")
+    for name, extra in (("middle of a frame's sound to screen", 0.0), ("its beginning to screen", half),
+                        ("its end to screen", -half)):
+        cells = (value + extra for value in (median, high, latency.min(), latency.max()))
+        print(f"| {name} | " + " | ".join(f"{value:.0f}" for value in cells) + " |")
     kept = median <= told["ahead"] + MEDIAN and high <= told["ahead"] + HIGH
     print(f"bounds: median <= look-ahead + {MEDIAN:g} = {told['ahead'] + MEDIAN:g} ms, 95 % <= look-ahead + {HIGH:g} = "
           f"{told['ahead'] + HIGH:g} ms: {'kept' if kept else 'NOT kept'}")

@@ -57,20 +57,24 @@ def soak(args):
                 rows += json.loads(page.run("JSON.stringify(talk.picture.measure.log.pictures.splice(0))", 60))
                 page.run("talk.picture.measure.log.frames.length = 0")
                 sizes.append((time.monotonic() - begin, memory(process)))
-            told = page.run("({left: talk.leftOut + talk.dropped, errors: document.querySelector('#word').textContent})")
-    return report(np.array(rows), np.array(sizes), seconds, told)
+            left = page.run("talk.leftOut + talk.dropped")
+    return report(np.array(rows), np.array(sizes), seconds, left)
 
 
-def report(rows, sizes, seconds, told):
+def report(rows, sizes, seconds, left):
     rows = rows[(rows[:, 1] > 1.0) & (rows[:, 1] < seconds - 0.2)]
     apart = np.abs(rows[:, 2])
     settled = sizes[sizes[:, 0] >= min(WARM, 0.3 * seconds), 1]
     grown = settled[-len(settled) // 5:].mean() / settled[:len(settled) // 5 + 1].mean() - 1 if settled.any() else 0.0
-    print(f"{seconds / 60:g} min: {len(rows)} pictures, {1000 * len(rows) / np.ptp(rows[:, 0]):.0f} a second; heard up to second "
-          f"{rows[:, 1].max():.1f}; frames left out {told['left']}")
-    print(f"sound and face apart: median {np.median(apart):.1f} ms, 99 % {np.percentile(apart, 99):.1f} ms, most {apart.max():.1f} ms; "
-          f"{100 * (apart <= APART).mean():.2f} % within {APART:g} ms")
-    print(f"server memory: {sizes[0, 1] / 1e6:.0f} MB at first, {sizes[-1, 1] / 1e6:.0f} MB at last, {100 * grown:+.1f} % since it settled")
+    print(f"{seconds / 60:g} min: {len(rows)} pictures, {1000 * len(rows) / np.ptp(rows[:, 0]):.0f} a second; heard up "
+          f"to second {rows[:, 1].max():.1f}; frames left out {left}")
+    print(f"sound and face apart: median {np.median(apart):.1f} ms, 99 % {np.percentile(apart, 99):.1f} ms, most "
+          f"{apart.max():.1f} ms; {100 * (apart <= APART).mean():.2f} % within {APART:g} ms")
+    print(f"server memory: {sizes[0, 1] / 1e6:.0f} MB at first, {sizes[-1, 1] / 1e6:.0f} MB at last, "
+          f"{100 * grown:+.1f} % since it settled")
+    gaps = np.diff(rows[:, 0], prepend=rows[0, 0])
+    for k in np.flatnonzero(apart > APART)[:10]:
+        print(f"  at {rows[k, 1]:.2f} s: {rows[k, 2]:+.0f} ms apart, {gaps[k]:.0f} ms after the picture before")
     kept = apart.max() <= APART and grown <= GROWTH and rows[:, 1].max() > seconds - 2
     print("kept" if kept else "NOT kept")
     return 0 if kept else 1

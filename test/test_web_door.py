@@ -60,7 +60,8 @@ def test_the_page_is_served_to_this_machine_alone(server):
 
 def test_only_pages_of_this_server_open_the_socket(server):
     Client(server).close()
-    for origin in ("http://evil.example", "null", f"http://127.0.0.1:{server.port + 1}", f"http://127.0.0.1.evil:{server.port}"):
+    for origin in ("http://evil.example", "null", f"http://127.0.0.1:{server.port + 1}",
+                   f"http://127.0.0.1.evil:{server.port}"):
         assert refused(server, origin=origin)
     assert refused(server, origin=None)
 

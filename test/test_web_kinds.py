@@ -1,4 +1,4 @@
-"""The page's other sources and faces in a real Chromium: a watched talker, and the vertices of a published checkpoint."""
+"""The page's other sources and faces in a real Chromium: a watched talker, the vertices of a published checkpoint."""
 import threading
 
 import numpy as np
@@ -45,7 +45,8 @@ def vertex_model(tmp_path_factory):
     rng = np.random.default_rng(0)
     network.template.copy_(torch.from_numpy(rng.standard_normal(tuple(network.template.shape)).astype(np.float32)))
     count = settings.vertices
-    network.triangles = torch.from_numpy(np.stack([np.arange(count - 2), np.arange(1, count - 1), np.arange(2, count)], 1))
+    corner = np.arange(count - 2)
+    network.triangles = torch.from_numpy(np.stack([corner, corner + 1, corner + 2], 1))
     return PublishedModel(network, hop=5, window=0.8, decode=20)
 
 
@@ -76,9 +77,12 @@ def test_vertices_of_a_published_checkpoint_move_the_page(browser, vertex_model)
         page.wait("""(() => { const s = talk.picture.faces.model.shape; let most = 0;
             for (let i = 0; i < s.points.length; i++) most = Math.max(most, Math.abs(s.points[i] - talk.before[i]));
             return most > 1e-3; })()""", 30)
-        apart = page.run("""(() => { const f = talk.timeline.newest, s = talk.picture.faces.model.shape; s.displace(f.offsets, f.scale);
-            let most = 0; for (let v = 0; v < s.points.length; v += 3) for (const [to, from] of [[0, 1], [1, 2], [2, 0]])
-              most = Math.max(most, Math.abs(s.points[v + to] - s.pack.vertices[v + to] - f.scale * f.offsets[v + from]));
+        apart = page.run("""(() => {
+            const f = talk.timeline.newest, s = talk.picture.faces.model.shape, rest = s.pack.vertices;
+            s.displace(f.offsets, f.scale);
+            let most = 0;
+            for (let v = 0; v < s.points.length; v += 3) for (const [to, from] of [[0, 1], [1, 2], [2, 0]])
+              most = Math.max(most, Math.abs(s.points[v + to] - rest[v + to] - f.scale * f.offsets[v + from]));
             return most; })()""")
         assert apart < 1e-5 and page.errors == []
         page.close()
@@ -99,14 +103,22 @@ def test_the_page_watches_a_running_talker(browser, monkeypatch):
             page.run("talk.picture.trace = [], talk.recorded = [], 1")
             assert source.wait_for_subscriber(20, settle=1.0)
             samples = voice(3.0)
-            speaker = threading.Thread(target=lambda: [source.publish(part, stamp) for stamp, part in blocks(samples, 16000)])
+            speaker = threading.Thread(
+                target=lambda: [source.publish(part, stamp) for stamp, part in blocks(samples, 16000)])
             speaker.start()
             page.wait("talk.picture.trace.length > 30 && talk.source === 'watch'", 30)
             page.wait("talk.plots.envelope.some(([, peak]) => peak > 0.2)", 20)
-            heard = page.run("""new Promise((resolve) => { const line = talk.sound.line, gauge = new AnalyserNode(talk.sound.context);
-                line.connect(gauge); const values = new Float32Array(gauge.fftSize); let most = 0, end = performance.now() + 4000;
-                const look = () => { gauge.getFloatTimeDomainData(values); for (const v of values) most = Math.max(most, Math.abs(v));
-                  if (most > 0.1 || performance.now() > end) resolve(most); else setTimeout(look, 30); }; look(); })""")
+            heard = page.run("""new Promise((resolve) => {
+                const { line, context } = talk.sound, gauge = new AnalyserNode(context);
+                line.connect(gauge);
+                const values = new Float32Array(gauge.fftSize), end = performance.now() + 4000;
+                let most = 0;
+                const look = () => {
+                  gauge.getFloatTimeDomainData(values);
+                  for (const v of values) most = Math.max(most, Math.abs(v));
+                  if (most > 0.1 || performance.now() > end) resolve(most); else setTimeout(look, 30);
+                };
+                look(); })""")
             speaker.join()
             assert heard > 0.1
             rows = np.array(page.run("talk.picture.trace"))

@@ -123,7 +123,8 @@ def test_garbage_is_told_and_survived(server):
     rng = np.random.default_rng(1)
     with Client(server) as client:
         client.text("hello")
-        nonsense = ["", "{", "[]", "null", '{"type": 7}', '{"type": "start"}', '{"type": "start", "epoch": 1, "rate": 1e9}',
+        nonsense = ["", "{", "[]", "null", '{"type": 7}', '{"type": "start"}',
+                    '{"type": "start", "epoch": 1, "rate": 1e9}',
                     '{"type": "start", "epoch": "x", "rate": 16000}', "[" * 5000, '{"type": "seen", "count": NaN}',
                     b"", b"\x00", b"\x01\x01\x00\x00\x00", bytes(rng.integers(0, 256, 999, dtype=np.uint8))]
         for k, message in enumerate(nonsense):

@@ -33,7 +33,8 @@ def test_a_running_talker_is_watched(lineage, rate, monkeypatch):
                 assert source.wait_for_subscriber(20, settle=1.0) and recorder.wait_for_publisher(20)
                 time.sleep(0.3)
                 samples = voice(2.0, rate)
-                speaker = threading.Thread(target=lambda: [source.publish(part, stamp) for stamp, part in blocks(samples, rate)])
+                speaker = threading.Thread(
+                    target=lambda: [source.publish(part, stamp) for stamp, part in blocks(samples, rate)])
                 speaker.start()
                 speaker.join()
                 assert client.wait(lambda: len(client.faces) >= 48)

@@ -26,7 +26,7 @@ def serving(talker, host="127.0.0.1", token=None, domain=None, **limits):
 
 
 class Client:
-    """Connected to a Server. `faces`: what came as frames, dicts; `texts`: dicts; `closed`: (code, reason) at the end."""
+    """Connected to a Server. `faces`, `audio`, `texts`: what came, dicts; `closed`: (code, reason) at the end."""
 
     def __init__(self, server, reads=True, acknowledges=True, **options):
         headers = {"origin": server.origin, **options}

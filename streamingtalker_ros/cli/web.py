@@ -14,7 +14,8 @@ def add_arguments(parser):
                         "another machine only so")
     parser.add_argument("--key", metavar="PEM", help="the certificate's private key")
     parser.add_argument("--origin", action="append", default=[], metavar="URL",
-                        help="an origin of a proxy that may pass visitors on, such as https://robot.example; may be repeated")
+                        help="an origin of a proxy that may pass visitors on, such as https://robot.example; may be "
+                        "repeated")
     parser.add_argument("--visitors", type=int, help="at most so many at once")
     parser.add_argument("--session-minutes", type=float, help="after which a visitor is asked to connect again")
     parser.add_argument("--device", default="auto", help="auto, cpu or cuda")
@@ -50,8 +51,8 @@ def run(args):
     if not assets.built():
         print(f"streamingtalker: {assets.UNBUILT}", flush=True)
     if not loopback(args.host) and not args.certificate:
-        print("streamingtalker: without --certificate, browsers on other machines give the page no microphone; files and "
-              "watching work", flush=True)
+        print("streamingtalker: without --certificate, browsers on other machines give the page neither microphone nor "
+              "sound; watching works", flush=True)
     print(f"open {server.address}", flush=True)
     server.run()
     return 0

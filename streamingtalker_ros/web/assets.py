@@ -45,7 +45,8 @@ def page_files(folder=STATIC):
     if "/index.html" in files:
         files["/"] = files["/index.html"]
     else:
-        files["/"] = File.of(f"<!doctype html><title>streamingtalker</title><p>{UNBUILT}</p>\n".encode(), _TYPES[".html"])
+        text = f"<!doctype html><title>streamingtalker</title><p>{UNBUILT}</p>\n"
+        files["/"] = File.of(text.encode(), _TYPES[".html"])
     return files
 
 
@@ -69,7 +70,8 @@ def pack_face(name, vertices, triangles, shape_names=(), deltas=None, colors=Non
         if values is not None:
             arrays[label] = np.asarray(values, "<f4")
     header = {"name": name, "shapes": list(shape_names), "counts": counts, "parts": parts or {},
-              "pivot": [float(value) for value in pivot], "lipBias": None if lip is None else float(lip[0]), "arrays": {}}
+              "pivot": [float(value) for value in pivot], "lipBias": None if lip is None else float(lip[0]),
+              "arrays": {}}
     at = 0
     for label, values in arrays.items():
         header["arrays"][label] = [at, int(values.size)]
@@ -81,5 +83,5 @@ def pack_face(name, vertices, triangles, shape_names=(), deltas=None, colors=Non
 
 def pack_rig(rig):
     """A Rig as bytes."""
-    return pack_face(rig.name, rig.vertices, rig.triangles, rig.shape_names, rig.deltas, rig.colors, rig.parts, rig.pivot,
-                     rig.follow, rig.lip_gap_map())
+    return pack_face(rig.name, rig.vertices, rig.triangles, rig.shape_names, rig.deltas, rig.colors, rig.parts,
+                     rig.pivot, rig.follow, rig.lip_gap_map())

@@ -22,8 +22,10 @@ from ..errors import TalkerError, require
 
 FLAGS = ("--headless", "--no-sandbox", "--disable-quic", "--no-first-run", "--no-default-browser-check",
          "--disable-background-networking", "--disable-component-update", "--disable-sync", "--disable-extensions",
-         "--disable-dev-shm-usage", "--disable-features=Translate,MediaRouter,OptimizationHints", "--mute-audio", "--hide-scrollbars",
+         "--disable-dev-shm-usage", "--disable-features=Translate,MediaRouter,OptimizationHints", "--mute-audio",
+         "--hide-scrollbars",
          "--use-angle=swiftshader", "--enable-unsafe-swiftshader",
+         "--disable-gpu-compositing",   # composing the page through SwiftShader as well would double the work
          "--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream",
          "--disable-background-timer-throttling", "--disable-backgrounding-occluded-windows",
          "--disable-renderer-backgrounding")
@@ -112,8 +114,8 @@ class Chromium:
         for domain in ("Page", "Runtime", "Log", "Network"):
             page.call(f"{domain}.enable")
         if size:
-            page.call("Emulation.setDeviceMetricsOverride", width=size[0], height=size[1], deviceScaleFactor=2 if mobile else 1,
-                      mobile=mobile)
+            page.call("Emulation.setDeviceMetricsOverride", width=size[0], height=size[1], mobile=mobile,
+                      deviceScaleFactor=2 if mobile else 1)
         page.call("Page.navigate", url=address)
         return page
 
@@ -180,8 +182,9 @@ class Page:
 
     def click(self, selector):
         """As a person does, with the mouse, in the element's middle."""
-        box = self.run(f"(() => {{ const e = document.querySelector({json.dumps(selector)}); e.scrollIntoView({{block: 'center'}});"
-                       " const b = e.getBoundingClientRect(); return [b.x + b.width / 2, b.y + b.height / 2]; })()")
+        box = self.run(f"(() => {{ const e = document.querySelector({json.dumps(selector)});"
+                       " e.scrollIntoView({block: 'center'}); const b = e.getBoundingClientRect();"
+                       " return [b.x + b.width / 2, b.y + b.height / 2]; })()")
         for kind in ("mousePressed", "mouseReleased"):
             self.call("Input.dispatchMouseEvent", type=kind, x=box[0], y=box[1], button="left", clickCount=1)
 

@@ -44,8 +44,9 @@ class House:
         """What a page is told first."""
         return {"version": __version__, "model": getattr(self.talker, "name", "published"),
                 "device": str(self.talker.device), "vertices": self._vertices, "frame_rate": self.talker.frame_rate,
-                "lookahead": self.talker.lookahead, "names": list(ARKIT_NAMES), "controls": controls.describe(self.talker),
-                "limit": self.limits.visitors, "session_seconds": self.limits.session_seconds,
+                "lookahead": self.talker.lookahead, "names": list(ARKIT_NAMES),
+                "controls": controls.describe(self.talker), "limit": self.limits.visitors,
+                "session_seconds": self.limits.session_seconds,
                 "watch": self.watcher.possible}
 
     def watch(self, session, epoch):

@@ -82,7 +82,8 @@ def read_pcm(data):
 
 def face(epoch, index, time, weights, head, speaking, idle=False, model_ms=0.0, wait_ms=0.0, dropped=0):
     """One frame of a blendshape face as bytes."""
-    return (HEADER.pack(FACE, epoch, SPEAKING * bool(speaking) + IDLE * bool(idle), index, time, model_ms, wait_ms, dropped)
+    flags = SPEAKING * bool(speaking) + IDLE * bool(idle)
+    return (HEADER.pack(FACE, epoch, flags, index, time, model_ms, wait_ms, dropped)
             + np.asarray(weights, "<f4").tobytes() + np.asarray(head, "<f4").tobytes())
 
 

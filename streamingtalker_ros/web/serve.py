@@ -37,8 +37,9 @@ class Server:
         config = uvicorn.Config(
             door, log_level="warning", access_log=False, lifespan="off", server_header=False, date_header=False,
             ws="websockets-sansio", ws_max_size=limits.message_bytes, ws_max_queue=32, ws_ping_interval=10.0,
-            ws_ping_timeout=20.0, ws_per_message_deflate=False, timeout_keep_alive=10, limit_concurrency=limits.visitors + 100,
-            h11_max_incomplete_event_size=16384, timeout_graceful_shutdown=_GRACE, ssl_certfile=certificate, ssl_keyfile=key)
+            ws_ping_timeout=20.0, ws_per_message_deflate=False, timeout_keep_alive=10,
+            limit_concurrency=limits.visitors + 100, h11_max_incomplete_event_size=16384,
+            timeout_graceful_shutdown=_GRACE, ssl_certfile=certificate, ssl_keyfile=key)
         try:
             config.load()
         except OSError as error:
@@ -97,4 +98,5 @@ def _bind(host, port):
         return bound
     except (OSError, OverflowError) as error:
         reason = getattr(error, "strerror", None) or error
-        raise TalkerError(f"{host}, port {port}, cannot be bound ({reason}): choose others with --host and --port") from None
+        raise TalkerError(f"{host}, port {port}, cannot be bound ({reason}): choose others with --host and "
+                          "--port") from None

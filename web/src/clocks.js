@@ -3,10 +3,15 @@
 
 // Without sound: the wall clock.
 export class WallClock {
-  constructor() { this.base = null; this.goal = 0; }
+  constructor() {
+    this.base = null;
+    this.goal = 0;
+  }
 
   // Have `time` be heard at `now`.
-  set(time, now) { this.base = this.goal = now - 1000 * time; }
+  set(time, now) {
+    this.base = this.goal = now - 1000 * time;
+  }
 
   heard(now) {
     if (this.base === null) return -Infinity;
@@ -19,7 +24,9 @@ export class WallClock {
     return (now - this.base) / 1000;
   }
 
-  captured() { return null; }
+  captured() {
+    return null;
+  }
 
   shift(seconds, soft) {
     this.goal = this.base + 1000 * seconds;
@@ -53,7 +60,7 @@ export class SoundClock {
   // A message of the worklet came at `now`.
   told({ first, delay, end }, now) {
     Object.assign(this, { first, delay });
-    this._captured(now, now - 1000 * end / this.rate);
+    this._captured(now, now - (1000 * end) / this.rate);
     const stamp = this.context.getOutputTimestamp?.();
     if (stamp && stamp.performanceTime > 0) {
       this.offsets.push(stamp.performanceTime - 1000 * stamp.contextTime);
@@ -69,10 +76,12 @@ export class SoundClock {
 
   heard(now) {
     if (this.first === null || this.offset === undefined) return -Infinity;
-    const frame = this.rate * (now - this.offset) / 1000;
+    const frame = (this.rate * (now - this.offset)) / 1000;
     return (frame - this.first - this.delay - this.origin) / this.rate;
   }
 
   // When a moment of the voice had been heard by the page, in ms of performance.now().
-  captured(time) { return this.capture + 1000 * (time + this.origin / this.rate); }
+  captured(time) {
+    return this.capture + 1000 * (time + this.origin / this.rate);
+  }
 }

@@ -1,7 +1,8 @@
 // The WebSocket to the server: texts and bytes, both ways, and coming back by itself after it was cut.
 import { unpack } from './protocol.js';
 
-const FIRST_WAIT = 400, LONGEST_WAIT = 5000; // ms
+const FIRST_WAIT = 400,
+  LONGEST_WAIT = 5000; // ms
 
 export class Link {
   // on: {text(message), frame(message), up(), down(sentence)}.
@@ -12,7 +13,7 @@ export class Link {
   }
 
   _open() {
-    const socket = this.socket = new WebSocket(this.address);
+    const socket = (this.socket = new WebSocket(this.address));
     socket.binaryType = 'arraybuffer';
     this.got = 0;
     this.last = null;
@@ -32,16 +33,30 @@ export class Link {
   }
 
   _text(message) {
-    if (message.type === 'hello') { this.wait = FIRST_WAIT; this.up = true; }
-    if (message.type === 'refused' || message.type === 'bye') { this.last = message.text; this.wait = LONGEST_WAIT; }
+    if (message.type === 'hello') {
+      this.wait = FIRST_WAIT;
+      this.up = true;
+    }
+    if (message.type === 'refused' || message.type === 'bye') {
+      this.last = message.text;
+      this.wait = LONGEST_WAIT;
+    }
     this.on.text(message);
   }
 
-  _seen() { this.send({ type: 'seen', count: this.got }); }
+  _seen() {
+    this.send({ type: 'seen', count: this.got });
+  }
 
-  get open() { return this.socket.readyState === WebSocket.OPEN; }
+  get open() {
+    return this.socket.readyState === WebSocket.OPEN;
+  }
 
-  send(message) { if (this.open) this.socket.send(JSON.stringify(message)); }
+  send(message) {
+    if (this.open) this.socket.send(JSON.stringify(message));
+  }
 
-  bytes(data) { if (this.open && this.socket.bufferedAmount < 500000) this.socket.send(data); }
+  bytes(data) {
+    if (this.open && this.socket.bufferedAmount < 500000) this.socket.send(data);
+  }
 }

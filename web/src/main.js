@@ -14,7 +14,10 @@ let page, picture, panel, plots, numbers, quiet;
 function start() {
   picture = new Picture($('face'), new URLSearchParams(location.search).get('detail') || 'auto', looks);
   page = new Page(picture, {
-    hello, say, changed, files,
+    hello,
+    say,
+    changed,
+    files,
     sound: (samples, time, rate) => plots?.sound(samples, time, rate),
     frame: ({ time, weights }) => weights && plots?.lip(time, picture.gap(weights)),
     clear: () => plots?.clear(),
@@ -30,8 +33,9 @@ function hello(message) {
   numbers ||= new Numbers($('numbers'));
   panel.build(message.controls);
   $('model').textContent = `${message.model} · ${message.device}`;
-  $('facts').textContent = `${message.frame_rate} frames/s, look-ahead ${Math.round(1000 * message.lookahead)} ms; version `
-    + `${message.version}. Nothing that you open or record leaves this browser but the sound, to this server.`;
+  $('facts').textContent =
+    `${message.frame_rate} frames/s, look-ahead ${Math.round(1000 * message.lookahead)} ms; version ` +
+    `${message.version}. Nothing that you open or record leaves this browser but the sound, to this server.`;
   looks();
   changed();
 }
@@ -75,20 +79,26 @@ function changed() {
 
 function looks() {
   const { faces, which, detail } = picture;
-  const names = { default: 'default head', model: 'the model\'s own', avatar: faces.avatar?.name };
-  $('which').replaceChildren(...Object.keys(names).filter((key) => faces[key]).map((key) => new Option(names[key], key, false, key === which)));
+  const names = { default: 'default head', model: "the model's own", avatar: faces.avatar?.name };
+  $('which').replaceChildren(
+    ...Object.keys(names)
+      .filter((key) => faces[key])
+      .map((key) => new Option(names[key], key, false, key === which)),
+  );
   $('detail').value = detail.wish;
 }
 
 function files(list) {
   for (const link of $('downloads').children) URL.revokeObjectURL(link.href);
-  $('downloads').replaceChildren(...list.map(({ name, blob }) => {
-    const link = document.createElement('a');
-    link.href = URL.createObjectURL(blob);
-    link.download = name;
-    link.textContent = `${name.split('.').pop().toUpperCase()} · ${(blob.size / 1e6).toFixed(1)} MB`;
-    return link;
-  }));
+  $('downloads').replaceChildren(
+    ...list.map(({ name, blob }) => {
+      const link = document.createElement('a');
+      link.href = URL.createObjectURL(blob);
+      link.download = name;
+      link.textContent = `${name.split('.').pop().toUpperCase()} · ${(blob.size / 1e6).toFixed(1)} MB`;
+      return link;
+    }),
+  );
   $('downloads').hidden = !list.length;
 }
 
@@ -98,30 +108,48 @@ async function open(file) {
   if (file.size > MOST_BYTES) {
     say(`${name} has ${Math.round(file.size / 1e6)} MB: give at most ${MOST_BYTES / 1e6}`, true);
   } else if (/\.(glb|gltf)$/i.test(name)) {
-    await picture.open(await file.arrayBuffer(), name).then(() => say(''), (error) => say(error.message, true));
+    await picture.open(await file.arrayBuffer(), name).then(
+      () => say(''),
+      (error) => say(error.message, true),
+    );
   } else {
     await page.file(await file.arrayBuffer(), name);
   }
 }
 
 function wire() {
-  const toggle = (name, begin) => { $(name).onclick = () => (page.source === name ? page.stop() : begin()); };
+  const toggle = (name, begin) => {
+    $(name).onclick = () => (page.source === name ? page.stop() : begin());
+  };
   toggle('microphone', () => page.microphone());
   toggle('watch', () => page.watch());
   toggle('file', () => $('pick-audio').click());
   $('sample').onclick = async () => page.file(await (await fetch('/voice.flac')).arrayBuffer(), 'the sample');
   $('interrupt').onclick = () => page.interrupt();
-  $('sound').onclick = () => { page.sound.setMuted(!page.sound.muted); changed(); };
+  $('sound').onclick = () => {
+    page.sound.setMuted(!page.sound.muted);
+    changed();
+  };
   $('record').onclick = () => page.hello && (page.recorder ? page.finishRecording() : page.record($('face')));
   $('avatar').onclick = () => $('pick-face').click();
   $('which').onchange = () => picture.show($('which').value);
   $('detail').onchange = () => picture.detail.set($('detail').value);
   for (const id of ['pick-audio', 'pick-face']) {
-    $(id).onchange = () => { if ($(id).files[0]) open($(id).files[0]); $(id).value = ''; };
+    $(id).onchange = () => {
+      if ($(id).files[0]) open($(id).files[0]);
+      $(id).value = '';
+    };
   }
-  window.addEventListener('keydown', ({ key }) => { if (key === 'Escape') page.interrupt(); });
-  window.addEventListener('dragover', (event) => { event.preventDefault(); document.body.classList.add('dropping'); });
-  window.addEventListener('dragleave', (event) => { if (!event.relatedTarget) document.body.classList.remove('dropping'); });
+  window.addEventListener('keydown', ({ key }) => {
+    if (key === 'Escape') page.interrupt();
+  });
+  window.addEventListener('dragover', (event) => {
+    event.preventDefault();
+    document.body.classList.add('dropping');
+  });
+  window.addEventListener('dragleave', (event) => {
+    if (!event.relatedTarget) document.body.classList.remove('dropping');
+  });
   window.addEventListener('drop', (event) => {
     event.preventDefault();
     document.body.classList.remove('dropping');
@@ -141,5 +169,10 @@ try {
   requestAnimationFrame(draw);
 } catch (error) {
   console.error(error);
-  say(/webgl/i.test(error.message) ? 'This browser draws no 3D (WebGL is off): the face cannot be shown.' : error.message, true);
+  say(
+    /webgl/i.test(error.message)
+      ? 'This browser draws no 3D (WebGL is off): the face cannot be shown.'
+      : error.message,
+    true,
+  );
 }

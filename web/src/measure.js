@@ -13,10 +13,15 @@ export class Measure {
     this.screens = [];
     this.worst = 0;
     this.lag = 17; // ms from drawing a picture to its being seen, smoothed
-    this.log = null; // for who asks: {pictures: [on screen, ms; time shown; ms apart], frames: [on screen; time; ms latency]}
+    this.log = null; // for who asks: {pictures: [ms, time shown, ms apart], frames: [ms, time, ms of latency]}
   }
 
-  begin(now) { this.begun = now; this.worst = 0; this.apart.length = this.latency.length = 0; this.lastIndex = null; }
+  begin(now) {
+    this.begun = now;
+    this.worst = 0;
+    this.apart.length = this.latency.length = 0;
+    this.lastIndex = null;
+  }
 
   // The model took `ms` for a step.
   worked(now, ms) {
@@ -26,7 +31,8 @@ export class Measure {
 
   // A picture of `shown` (Timeline.at) has been drawn.
   drawn(timeline, shown) {
-    const { gl } = this, fence = gl.fenceSync ? gl.fenceSync(gl.SYNC_GPU_COMMANDS_COMPLETE, 0) : null;
+    const { gl } = this,
+      fence = gl.fenceSync ? gl.fenceSync(gl.SYNC_GPU_COMMANDS_COMPLETE, 0) : null;
     if (fence) gl.flush();
     this.pending.push({ timeline, shown, fence, at: performance.now() });
     if (this.pending.length > 8) this._drop(this.pending.shift());
@@ -46,9 +52,13 @@ export class Measure {
   }
 
   // Whether two pictures wait for the graphics card: a third would only come late.
-  get full() { return this.pending.length >= 2; }
+  get full() {
+    return this.pending.length >= 2;
+  }
 
-  _drop({ fence }) { if (fence) this.gl.deleteSync(fence); }
+  _drop({ fence }) {
+    if (fence) this.gl.deleteSync(fence);
+  }
 
   _seen(timeline, shown, now, sounding) {
     const apart = 1000 * (timeline.clock.heard(now) - shown.time);
@@ -68,7 +78,10 @@ export class Measure {
     if (this.log) this.log.pictures.push([now, shown.time, apart]);
   }
 
-  get fps() { const s = this.screens; return s.length > 1 ? 1000 * (s.length - 1) / (s[s.length - 1] - s[0]) : 0; }
+  get fps() {
+    const s = this.screens;
+    return s.length > 1 ? (1000 * (s.length - 1)) / (s[s.length - 1] - s[0]) : 0;
+  }
 }
 
 function trim(list, since) {

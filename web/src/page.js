@@ -16,8 +16,11 @@ export class Page {
     Object.assign(this, { picture, on, epoch: 0, source: null, values: () => ({}) });
     this.history = null; // frames as they came, for who asks
     this.sound = new Sound('/voice-worklet.js');
+    this.sound.onsend = (samples, at) => this._send(samples, at);
     this.sound.onpiece = (samples, at) => this._heard(samples, at);
-    this.sound.onend = () => { this.ended = true; };
+    this.sound.onend = () => {
+      this.ended = true;
+    };
   }
 
   connect() {
@@ -25,8 +28,13 @@ export class Page {
     address.protocol = address.protocol.replace('http', 'ws');
     address.search = '';
     this.link = new Link(address.href, {
-      text: (message) => this._text(message), frame: (frame) => this._frame(frame),
-      down: (sentence) => { this.up = false; this.on.changed(); this.on.say(sentence, true); },
+      text: (message) => this._text(message),
+      frame: (frame) => this._frame(frame),
+      down: (sentence) => {
+        this.up = false;
+        this.on.changed();
+        this.on.say(sentence, true);
+      },
     });
   }
 
@@ -46,7 +54,8 @@ export class Page {
     } else if (message.type === 'state') {
       this.leftOut = message.left_out;
     } else if (message.type === 'watching') {
-      if (this.source === 'watch' && !this.timeline?.newest) this.on.say(`waiting for a talker on ${message.topic}, domain ${message.domain}`);
+      if (this.source === 'watch' && !this.timeline?.newest)
+        this.on.say(`waiting for a talker on ${message.topic}, domain ${message.domain}`);
     } else if (message.text) {
       this.on.say(message.text, true);
     }
@@ -56,7 +65,10 @@ export class Page {
     if (frame.epoch !== this.epoch || !this.timeline) return;
     const now = performance.now();
     if (this.source === 'watch' && !this._placed(frame, now)) return;
-    if (frame.kind === AUDIO) { this._watchedSound(frame); return; }
+    if (frame.kind === AUDIO) {
+      this._watchedSound(frame);
+      return;
+    }
     if (this.source === 'watch' && !this.timeline.newest) this.on.say('');
     this.timeline.add(frame, now);
     this.dropped = frame.dropped;
@@ -106,9 +118,13 @@ export class Page {
     }
   }
 
-  microphone() { return this._begin('microphone', (delay) => this.sound.microphone(delay + 0.04)); }
+  microphone() {
+    return this._begin('microphone', (delay) => this.sound.microphone(delay + 0.04));
+  }
 
-  file(bytes, name) { return this._begin('file', (delay) => this.sound.file(bytes, name, delay + 0.12)); }
+  file(bytes, name) {
+    return this._begin('file', (delay) => this.sound.file(bytes, name, delay + 0.12));
+  }
 
   watch() {
     return this._begin('watch', async () => {
@@ -127,10 +143,12 @@ export class Page {
   // A new voice of the source that is open.
   _speak() {
     const epoch = this._next(this.sound.clock, this.source === 'microphone');
-    this.link.send({ type: 'start', epoch, rate: this.sound.rate, seed: this.values().seed ?? null });
+    this.link.send({ type: 'start', epoch, rate: this.sound.sendRate, seed: this.values().seed ?? null });
   }
 
-  _watch() { this.link.send({ type: 'watch', epoch: this._next(this.sound.clock || new WallClock(), false) }); }
+  _watch() {
+    this.link.send({ type: 'watch', epoch: this._next(this.sound.clock || new WallClock(), false) });
+  }
 
   async interrupt() {
     if (this.source === 'watch' || !this.hello) return;
@@ -141,22 +159,34 @@ export class Page {
     }
     const epoch = this._next(new WallClock(), true);
     this.link.send({ type: 'interrupt', epoch });
-    setTimeout(() => { if (this.epoch === epoch && this.source === 'microphone') this._speak(); }, REST);
+    setTimeout(() => {
+      if (this.epoch === epoch && this.source === 'microphone') this._speak();
+    }, REST);
   }
 
   // A file has been heard to its end.
-  get over() { return this.source === 'file' && this.ended && this.timeline.clock.heard(performance.now()) > this.sound.duration + 0.7; }
+  get over() {
+    return (
+      this.source === 'file' && this.ended && this.timeline.clock.heard(performance.now()) > this.sound.duration + 0.7
+    );
+  }
 
-  // A piece of sound from the worklet.
-  _heard(samples, at) {
-    const { clock, rate } = this.sound;
+  // A piece of sound for the server; position `at` of the first is second 0 of the timeline.
+  _send(samples, at) {
+    const { clock } = this.sound;
     if (!this.source || this.timeline?.clock !== clock || !this.link.open) return;
     if (this.sounding !== this.epoch) {
       this.sounding = this.epoch;
       clock.origin = at;
     }
     this.link.bytes(packPcm(this.epoch, samples));
-    this._kept(samples, (at - clock.origin) / rate, rate);
+  }
+
+  // The same piece as it was heard, for plots and recording.
+  _heard(samples, at) {
+    const { clock, rate } = this.sound;
+    if (this.sounding === this.epoch && this.source !== 'watch')
+      this._kept(samples, (at - clock.origin) / rate, rate);
   }
 
   _kept(samples, time, rate) {
@@ -192,7 +222,13 @@ export class Page {
 
   record(canvas) {
     const { sound, hello } = this;
-    this.recorder = new Recorder(canvas, sound.recording?.stream, sound.context ? sound.rate : 48000, hello.frame_rate, hello.names);
+    this.recorder = new Recorder(
+      canvas,
+      sound.recording?.stream,
+      sound.context ? sound.rate : 48000,
+      hello.frame_rate,
+      hello.names,
+    );
     this.on.changed();
   }
 

@@ -43,10 +43,14 @@ export class Picture {
     this.faces.model?.setDetail({ ...settings, fine: false });
   }
 
-  get state() { return { weights: this.now.weights.slice(), head: this.now.head.slice() }; }
+  get state() {
+    return { weights: this.now.weights.slice(), head: this.now.head.slice() };
+  }
 
   // Opening of the lips in mm, for weights.
-  gap(weights) { return 1000 * this.lips.row.reduce((sum, value, i) => sum + value * weights[i], this.lips.bias); }
+  gap(weights) {
+    return 1000 * this.lips.row.reduce((sum, value, i) => sum + value * weights[i], this.lips.bias);
+  }
 
   show(which) {
     const face = this.faces[which];

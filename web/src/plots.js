@@ -1,9 +1,14 @@
 // Live plots: the sound's envelope with the opening of the lips over it, and a few weights as bars.
 const SECONDS = 4;
 const BARS = [
-  ['jaw open', ['jawOpen']], ['lip press', ['mouthPressLeft', 'mouthPressRight']], ['funnel', ['mouthFunnel']],
-  ['pucker', ['mouthPucker']], ['smile', ['mouthSmileLeft', 'mouthSmileRight']], ['lip down', ['mouthLowerDownLeft', 'mouthLowerDownRight']],
-  ['brows up', ['browInnerUp']], ['blink', ['eyeBlinkLeft', 'eyeBlinkRight']],
+  ['jaw open', ['jawOpen']],
+  ['lip press', ['mouthPressLeft', 'mouthPressRight']],
+  ['funnel', ['mouthFunnel']],
+  ['pucker', ['mouthPucker']],
+  ['smile', ['mouthSmileLeft', 'mouthSmileRight']],
+  ['lip down', ['mouthLowerDownLeft', 'mouthLowerDownRight']],
+  ['brows up', ['browInnerUp']],
+  ['blink', ['eyeBlinkLeft', 'eyeBlinkRight']],
 ];
 
 export class Plots {
@@ -13,7 +18,9 @@ export class Plots {
     this.envelope = []; // [time, peak 0..1]
     this.lips = []; // [time, mm]
     this.bars = BARS.map(([label, shapes]) => {
-      const row = document.createElement('div'), fill = document.createElement('i'), text = document.createElement('span');
+      const row = document.createElement('div'),
+        fill = document.createElement('i'),
+        text = document.createElement('span');
       text.textContent = label;
       row.append(text, document.createElement('b'));
       row.lastChild.append(fill);
@@ -22,7 +29,9 @@ export class Plots {
     });
   }
 
-  clear() { this.envelope.length = this.lips.length = 0; }
+  clear() {
+    this.envelope.length = this.lips.length = 0;
+  }
 
   sound(samples, time, rate) {
     const step = Math.max(1, Math.round(rate / 100));
@@ -40,17 +49,24 @@ export class Plots {
   }
 
   draw(heard, weights) {
-    const { canvas } = this, ratio = Math.min(2, devicePixelRatio || 1), width = canvas.clientWidth, height = canvas.clientHeight;
+    const { canvas } = this,
+      ratio = Math.min(2, devicePixelRatio || 1),
+      width = canvas.clientWidth,
+      height = canvas.clientHeight;
     if (!width) return;
-    if (canvas.width !== Math.round(width * ratio)) { canvas.width = Math.round(width * ratio); canvas.height = Math.round(height * ratio); }
+    if (canvas.width !== Math.round(width * ratio)) {
+      canvas.width = Math.round(width * ratio);
+      canvas.height = Math.round(height * ratio);
+    }
     const pen = canvas.getContext('2d');
     pen.setTransform(ratio, 0, 0, ratio, 0, 0);
     pen.clearRect(0, 0, width, height);
-    const x = (time) => width * (1 + (time - heard) / SECONDS), middle = 0.42 * height;
+    const x = (time) => width * (1 + (time - heard) / SECONDS),
+      middle = 0.42 * height;
     pen.fillStyle = '#7d8794';
     for (const [time, peak] of this.envelope) {
       if (time < heard - SECONDS || time > heard) continue;
-      const tall = Math.max(0.5, Math.min(1, 1.6 * peak) * 0.40 * height);
+      const tall = Math.max(0.5, Math.min(1, 1.6 * peak) * 0.4 * height);
       pen.fillRect(x(time), middle - tall, Math.max(1, width / SECONDS / 100 - 0.3), 2 * tall);
     }
     pen.strokeStyle = '#e8a27c';

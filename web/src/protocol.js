@@ -1,7 +1,11 @@
 // The bytes of the WebSocket, both ways, as streamingtalker_ros/web/protocol.py writes and reads them.
 const PCM = 1;
-export const FACE = 1, VERTICES = 2, AUDIO = 3;
-const SPEAKING = 1, IDLE = 2, HEADER = 32;
+export const FACE = 1,
+  VERTICES = 2,
+  AUDIO = 3;
+const SPEAKING = 1,
+  IDLE = 2,
+  HEADER = 32;
 
 // Int16Array of samples -> bytes of a message.
 export function packPcm(epoch, samples) {
@@ -16,9 +20,15 @@ export function unpack(buffer) {
   const view = new DataView(buffer);
   const flags = view.getUint8(2);
   const message = {
-    kind: view.getUint8(0), epoch: view.getUint8(1), speaking: !!(flags & SPEAKING), idle: !!(flags & IDLE),
-    index: view.getUint32(4, true), time: view.getFloat64(8, true), modelMs: view.getFloat32(16, true),
-    waitMs: view.getFloat32(20, true), dropped: view.getUint32(24, true),
+    kind: view.getUint8(0),
+    epoch: view.getUint8(1),
+    speaking: !!(flags & SPEAKING),
+    idle: !!(flags & IDLE),
+    index: view.getUint32(4, true),
+    time: view.getFloat64(8, true),
+    modelMs: view.getFloat32(16, true),
+    waitMs: view.getFloat32(20, true),
+    dropped: view.getUint32(24, true),
   };
   if (message.kind === FACE) {
     message.weights = new Float32Array(buffer, HEADER, 52);

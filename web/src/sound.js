@@ -2,30 +2,49 @@
 // from there, later by what the frames need, to the loudspeaker and to a recording.
 import { SoundClock } from './clocks.js';
 
-const MOST_BYTES = 64e6, MOST_SECONDS = 1800;
+const MOST_BYTES = 64e6,
+  MOST_SECONDS = 1800;
+const MODEL_RATE = 16000;
 const SOFT = 0.004; // share by which audible sound may be played faster or slower
 
 export class Sound {
   // address: of the worklet's script.
   constructor(address) {
     this.address = address;
-    this.onpiece = () => {}; // (Int16Array, position of its first sample)
+    this.onpiece = () => {}; // (Int16Array, position of its first sample): what is heard
+    this.onsend = () => {}; // (Int16Array, position of its first sample, rate): the same, for the server
     this.onend = () => {};
     this.kind = null;
     this.muted = true;
   }
 
-  static get possible() { return typeof AudioContext === 'function' && 'audioWorklet' in AudioContext.prototype && window.isSecureContext; }
+  static get possible() {
+    return typeof AudioContext === 'function' && 'audioWorklet' in AudioContext.prototype && window.isSecureContext;
+  }
 
-  get rate() { return this.context.sampleRate; }
+  get rate() {
+    return this.context.sampleRate;
+  }
+
+  // Hz at which `onsend` gets its pieces.
+  get sendRate() {
+    return this.sent || this.rate;
+  }
 
   async _open(rate) {
     await this.close();
-    if (!Sound.possible) throw new Error('the browser gives sound to a page only over https or from localhost: see docs/web.md for both');
+    if (!Sound.possible)
+      throw new Error(
+        'the browser gives sound to a page only over https or from localhost: see docs/web.md for both',
+      );
     this.context = new AudioContext({ latencyHint: 'interactive', ...(rate ? { sampleRate: rate } : {}) });
     await this.context.audioWorklet.addModule(this.address);
     if (this.context.state === 'suspended') await this.context.resume();
-    this.line = new AudioWorkletNode(this.context, 'voice-line', { numberOfInputs: 1, numberOfOutputs: 1, outputChannelCount: [1] });
+    this.line = new AudioWorkletNode(this.context, 'voice-line', {
+      numberOfInputs: 1,
+      numberOfOutputs: 1,
+      outputChannelCount: [1],
+    });
     this.volume = new GainNode(this.context, { gain: this.muted ? 0 : 1 });
     this.recording = new MediaStreamAudioDestinationNode(this.context);
     this.line.connect(this.volume).connect(this.context.destination);
@@ -35,16 +54,21 @@ export class Sound {
 
   _told(data) {
     if (!this.clock) return;
+    if (data.sent) return this.onsend(data.sent, (data.at * this.rate) / this.sent, this.sent);
     this.clock.told(data, performance.now());
-    if (data.samples) this.onpiece(data.samples, data.at);
+    if (!data.samples) return undefined;
+    if (!this.sent || this.sent === this.rate) this.onsend(data.samples, data.at, this.rate);
+    return this.onpiece(data.samples, data.at);
   }
 
-  // delay: seconds that the sound waits for its frames at first; from: context frame of the first sample.
-  _begin(feed, delay, from) {
+  // delay: seconds that the sound waits for its frames at first; from: context frame of the first sample; sent: Hz at
+  // which the server gets it, the context's own if left out.
+  _begin(feed, delay, { from, sent } = {}) {
+    this.sent = sent;
     this.clock = new SoundClock(this.context);
     this.clock.shift = (seconds, soft) => this._shift(seconds, soft);
     this.clock.goal = Math.round(delay * this.rate);
-    this.line.port.postMessage({ do: 'begin', feed, delay: this.clock.goal, from });
+    this.line.port.postMessage({ do: 'begin', feed, delay: this.clock.goal, from, sent });
   }
 
   _shift(seconds, soft) {
@@ -61,19 +85,23 @@ export class Sound {
       this.stream = await navigator.mediaDevices.getUserMedia({ audio: wish });
     } catch (error) {
       await this.close();
-      const why = { NotAllowedError: 'it was not allowed: allow it beside the address', NotFoundError: 'none is there: plug one in' };
+      const why = {
+        NotAllowedError: 'it was not allowed: allow it beside the address',
+        NotFoundError: 'none is there: plug one in',
+      };
       throw new Error(`the microphone cannot be used (${why[error.name] || error.message})`);
     }
     const source = new MediaStreamAudioSourceNode(this.context, { mediaStream: this.stream });
     this.inputLatency = this.stream.getAudioTracks()[0].getSettings().latency || 0;
     source.connect(this.line);
     this.kind = 'microphone';
-    this._begin(false, delay);
+    this._begin(false, delay, { sent: MODEL_RATE }); // the server's resampler would take 12 ms
   }
 
   // bytes: ArrayBuffer of an audio file in any format of the browser; begins at once.
   async file(bytes, name, delay) {
-    if (bytes.byteLength > MOST_BYTES) throw new Error(`${name} has ${Math.round(bytes.byteLength / 1e6)} MB: give at most ${MOST_BYTES / 1e6}`);
+    if (bytes.byteLength > MOST_BYTES)
+      throw new Error(`${name} has ${Math.round(bytes.byteLength / 1e6)} MB: give at most ${MOST_BYTES / 1e6}`);
     this.setMuted(false);
     await this._open(ownRate(bytes));
     let buffer;
@@ -92,8 +120,8 @@ export class Sound {
     this.source.connect(this.line);
     this.source.onended = () => this.onend();
     this.kind = 'file';
-    const from = 128 * Math.ceil((this.context.currentTime + 0.06) * this.rate / 128); // both begin with this sample
-    this._begin(false, delay, from);
+    const from = 128 * Math.ceil(((this.context.currentTime + 0.06) * this.rate) / 128); // both begin with this sample
+    this._begin(false, delay, { from });
     this.source.start(from / this.rate);
   }
 
@@ -105,7 +133,9 @@ export class Sound {
   }
 
   // Have (n,) int16 sound at position `at` of the line.
-  feed(at, samples) { this.line.port.postMessage({ do: 'feed', at, samples }); }
+  feed(at, samples) {
+    this.line.port.postMessage({ do: 'feed', at, samples });
+  }
 
   setMuted(muted) {
     this.muted = muted;
@@ -115,24 +145,34 @@ export class Sound {
   async close() {
     this.kind = this.clock = null;
     for (const track of this.stream?.getTracks() || []) track.stop();
-    if (this.source) { this.source.onended = null; this.source = null; }
+    if (this.source) {
+      this.source.onended = null;
+      this.source = null;
+    }
     this.stream = null;
     const { context } = this;
     this.context = this.volume = null;
-    if (this.line) { this.line.port.onmessage = null; this.line.port.postMessage({ do: 'stop' }); this.line = null; }
+    if (this.line) {
+      this.line.port.onmessage = null;
+      this.line.port.postMessage({ do: 'stop' });
+      this.line = null;
+    }
     if (context && context.state !== 'closed') await context.close();
   }
 }
 
 // The sample rate that a WAV or FLAC file tells, so that the browser need not resample it; undefined for others.
 function ownRate(bytes) {
-  const view = new DataView(bytes), word = (at) => (at + 4 <= view.byteLength ? view.getUint32(at) : 0);
+  const view = new DataView(bytes),
+    word = (at) => (at + 4 <= view.byteLength ? view.getUint32(at) : 0);
   let rate;
-  if (word(0) === 0x52494646 && word(8) === 0x57415645) { // RIFF … WAVE
+  if (word(0) === 0x52494646 && word(8) === 0x57415645) {
+    // RIFF … WAVE
     for (let at = 12; at + 16 <= view.byteLength && !rate; at += 8 + view.getUint32(at + 4, true)) {
       if (word(at) === 0x666d7420) rate = view.getUint32(at + 12, true); // "fmt "
     }
-  } else if (word(0) === 0x664c6143) { // fLaC, then STREAMINFO
+  } else if (word(0) === 0x664c6143) {
+    // fLaC, then STREAMINFO
     rate = word(18) >>> 12;
   }
   return rate >= 8000 && rate <= 96000 ? rate : undefined;

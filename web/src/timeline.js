@@ -2,7 +2,7 @@
 // and has the sound wait as long as the frames need.
 const KEPT = 6; // s of frames
 const FADE = 0.16; // s of fading from the pose before
-const SWIFT = 0.6; // share of a frame's time in which an eager timeline moves to the next: it can wait that much less
+const SWIFT = 0.5; // share of a frame's time in which an eager timeline moves to the next: it can wait that much less
 
 export class Timeline {
   // clock: of clocks.js; rate: frames/s; before: the pose to begin from; eager: as soon as can be, for a voice whose
@@ -37,16 +37,16 @@ export class Timeline {
   // All but one frame in twelve should come in time, and hardly earlier.
   _hurry(now) {
     if (this.early.length > 25) this.early.shift();
-    if (this.early.length < 6) return;
+    if (this.early.length < 12) return;
     const low = [...this.early].sort((a, b) => a - b)[Math.floor(this.early.length / 12)];
-    if (low < 0.001) this._shift(0.007 - low, false, now, 200);
-    else if (low > 0.016 && this.early.length >= 12) this._shift(0.009 - low, true, now, 300);
+    if (low < 0.001) this._shift(0.006 - low, false, now, 200);
+    else if (low > 0.012) this._shift(0.007 - low, low < 0.04, now, 300);
   }
 
   // Every frame should come in time; what is heard jumps only where it would be seen otherwise.
   _steady(now, early) {
-    if (early < -0.010) return this._shift(0.025 - early, false, now, 200);
-    if (early < 0.006) return this._shift(0.020 - early, true, now, 1000);
+    if (early < -0.01) return this._shift(0.025 - early, false, now, 200);
+    if (early < 0.006) return this._shift(0.02 - early, true, now, 1000);
     if (this.early.length < 250) return undefined;
     const least = Math.min(...this.early);
     if (least > 0.12) return this._shift(0.06 - least, true, now, 2000);
@@ -59,19 +59,25 @@ export class Timeline {
     this.settled = now + ms;
   }
 
-  get newest() { return this.frames[this.frames.length - 1] || null; }
+  get newest() {
+    return this.frames[this.frames.length - 1] || null;
+  }
 
   // Whether every frame has been shown at `now`.
-  done(now) { return !this.frames.length || this.clock.heard(now) >= this.newest.time; }
+  done(now) {
+    return !this.frames.length || this.clock.heard(now) >= this.newest.time;
+  }
 
   // The pose at `now`: {time: of the voice that is shown, from, to: frames, share: of `to`}; null before the first.
   at(now) {
-    const heard = this.clock.heard(now), { frames } = this;
+    const heard = this.clock.heard(now),
+      { frames } = this;
     if (!frames.length || heard < frames[0].time - 1 / this.rate) return null;
     if (this.begun === null) this.begun = now;
     let k = frames.length - 1;
     while (k > 0 && frames[k].time > heard) k--;
-    const from = frames[k], to = frames[k + 1] || from;
+    const from = frames[k],
+      to = frames[k + 1] || from;
     const share = to === from ? 0 : Math.min(1, Math.max(0, 1 - (to.time - heard) / this.window));
     const fade = Math.min(1, (now - this.begun) / (1000 * FADE));
     return { time: from.time + share * (to.time - from.time), from, to, share, fade };
@@ -81,7 +87,8 @@ export class Timeline {
 // Two poses of a blendshape face mixed: into out {weights, head}.
 export function mix(a, b, share, out) {
   for (let i = 0; i < a.weights.length; i++) out.weights[i] = a.weights[i] + share * (b.weights[i] - a.weights[i]);
-  let dot = 0, sum = 0;
+  let dot = 0,
+    sum = 0;
   for (let i = 0; i < 4; i++) dot += a.head[i] * b.head[i];
   const sign = dot < 0 ? -1 : 1;
   for (let i = 0; i < 4; i++) {

@@ -5,7 +5,9 @@ export const LEVELS = {
   low: { shadows: false, fine: false, plain: true, ratio: 1 },
   lowest: { shadows: false, fine: false, plain: true, ratio: 0.6 },
 };
-const ORDER = Object.keys(LEVELS), SLOW = 34, PATIENCE = 2500; // ms between pictures, ms for which they are
+const ORDER = Object.keys(LEVELS),
+  SLOW = 34,
+  PATIENCE = 2500; // ms between pictures, ms for which they are
 
 export class Detail {
   // wish: a level, or "auto"; onchange: called with the level's settings.
@@ -21,7 +23,9 @@ export class Detail {
     this.onchange(this.settings);
   }
 
-  get settings() { return LEVELS[this.level]; }
+  get settings() {
+    return LEVELS[this.level];
+  }
 
   // A picture came `ms` after the one before.
   picture(ms) {
@@ -37,7 +41,8 @@ export class Detail {
 
 // Telephones begin lower, processors without a graphics card lowest.
 function first() {
-  const gl = document.createElement('canvas').getContext('webgl2'), info = gl?.getExtension('WEBGL_debug_renderer_info');
+  const gl = document.createElement('canvas').getContext('webgl2'),
+    info = gl?.getExtension('WEBGL_debug_renderer_info');
   const name = info ? gl.getParameter(info.UNMASKED_RENDERER_WEBGL) : '';
   gl?.getExtension('WEBGL_lose_context')?.loseContext();
   if (/swiftshader|llvmpipe|software|basic render/i.test(name)) return 'low';

@@ -1,5 +1,12 @@
 // The materials of the default face by its parts: skin that lets light in at its edge, wet eyes, teeth, lips, cloth.
-import { DoubleSide, MeshLambertMaterial, MeshPhongMaterial, MeshPhysicalMaterial, MeshStandardMaterial, ShaderChunk } from 'three';
+import {
+  DoubleSide,
+  MeshLambertMaterial,
+  MeshPhongMaterial,
+  MeshPhysicalMaterial,
+  MeshStandardMaterial,
+  ShaderChunk,
+} from 'three';
 
 const SPOT = 'vec3 irradiance = dotNL * directLight.color;';
 
@@ -10,13 +17,17 @@ function asSkin(material) {
     const chunk = ShaderChunk.lights_physical_pars_fragment;
     if (!chunk.includes(SPOT)) throw new Error('three.js has changed its lights: see materials.js');
     const soft = `float wrapped = dot( geometryNormal, directLight.direction );
-	vec3 wrap = vec3( 0.27, 0.14, 0.10 );
-	vec3 irradiance = pow( saturate( ( wrapped + wrap ) / ( 1.0 + wrap ) ), vec3( 1.15, 1.25, 1.3 ) ) * directLight.color;`;
+	vec3 wrap = vec3( 0.22, 0.12, 0.09 );
+	vec3 lit = saturate( ( wrapped + wrap ) / ( 1.0 + wrap ) );
+	vec3 irradiance = pow( lit, vec3( 1.15, 1.25, 1.3 ) ) * directLight.color;`;
     shader.fragmentShader = shader.fragmentShader
       .replace('#include <lights_physical_pars_fragment>', chunk.replace(SPOT, soft))
-      .replace('#include <roughnessmap_fragment>', `#include <roughnessmap_fragment>
+      .replace(
+        '#include <roughnessmap_fragment>',
+        `#include <roughnessmap_fragment>
 	float lips = smoothstep( 0.20, 0.34, diffuseColor.r - diffuseColor.g );
-	roughnessFactor = mix( roughnessFactor, 0.34, lips );`);
+	roughnessFactor = mix( roughnessFactor, 0.34, lips );`,
+      );
   };
   material.customProgramCacheKey = () => 'skin';
   return material;
@@ -27,19 +38,52 @@ function asSkin(material) {
 export function makeMaterials(plain) {
   const common = { vertexColors: true };
   if (plain) {
-    const matt = new MeshLambertMaterial(common), wet = new MeshPhongMaterial({ ...common, specular: 0x888888, shininess: 60 });
+    const matt = new MeshLambertMaterial(common),
+      wet = new MeshPhongMaterial({ ...common, specular: 0x888888, shininess: 60 });
     const glint = new MeshLambertMaterial({ color: 0xffffff, emissive: 0xffffff });
-    return { skin: matt, mouth: matt, eye: wet, glint, teeth: wet, tongue: wet, brow: matt, hair: matt, collar: matt };
+    return {
+      skin: matt,
+      mouth: matt,
+      eye: wet,
+      glint,
+      teeth: wet,
+      tongue: wet,
+      brow: matt,
+      hair: matt,
+      collar: matt,
+    };
   }
   return {
-    skin: asSkin(new MeshPhysicalMaterial({ ...common, roughness: 0.54, specularIntensity: 0.55, sheen: 0.12, sheenRoughness: 0.6, sheenColor: 0xffb4a0 })),
+    skin: asSkin(
+      new MeshPhysicalMaterial({
+        ...common,
+        roughness: 0.54,
+        specularIntensity: 0.55,
+        sheen: 0.12,
+        sheenRoughness: 0.6,
+        sheenColor: 0xffb4a0,
+      }),
+    ),
     mouth: new MeshStandardMaterial({ ...common, roughness: 0.5, envMapIntensity: 0.25, side: DoubleSide }),
-    eye: new MeshPhysicalMaterial({ ...common, roughness: 0.32, clearcoat: 1, clearcoatRoughness: 0.06, envMapIntensity: 0.9 }),
+    eye: new MeshPhysicalMaterial({
+      ...common,
+      roughness: 0.32,
+      clearcoat: 1,
+      clearcoatRoughness: 0.06,
+      envMapIntensity: 0.9,
+    }),
     glint: new MeshStandardMaterial({ color: 0xffffff, emissive: 0xffffff, emissiveIntensity: 0.85 }),
     teeth: new MeshPhysicalMaterial({ ...common, roughness: 0.28, clearcoat: 0.5, clearcoatRoughness: 0.2 }),
     tongue: new MeshStandardMaterial({ ...common, roughness: 0.36 }),
     brow: new MeshStandardMaterial({ ...common, roughness: 0.85 }),
-    hair: new MeshPhysicalMaterial({ ...common, roughness: 0.5, specularIntensity: 0.6, sheen: 0.3, sheenRoughness: 0.45, sheenColor: 0x9a6a48 }),
+    hair: new MeshPhysicalMaterial({
+      ...common,
+      roughness: 0.5,
+      specularIntensity: 0.6,
+      sheen: 0.3,
+      sheenRoughness: 0.45,
+      sheenColor: 0x9a6a48,
+    }),
     collar: new MeshStandardMaterial({ ...common, roughness: 0.9 }),
   };
 }

@@ -6,7 +6,11 @@ export function arkitName(label, names) {
     const side = text.match(/[_\-. ]([lr])$/i);
     const stem = side ? text.slice(0, side.index) + (side[1].toLowerCase() === 'l' ? 'left' : 'right') : text;
     const key = stem.toLowerCase().replace(/[^a-z0-9]/g, '');
-    for (const candidate of [key, key.replace(/^(blendshapes?\d*|face|bs|m|key)/, ''), key.replace(/(left|right)$/, '')]) {
+    for (const candidate of [
+      key,
+      key.replace(/^(blendshapes?\d*|face|bs|m|key)/, ''),
+      key.replace(/(left|right)$/, ''),
+    ]) {
       if (known.has(candidate)) return known.get(candidate);
     }
   }

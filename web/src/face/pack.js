@@ -5,7 +5,13 @@ const KINDS = { triangles: Uint32Array, moved: Uint32Array };
 export function unpackFace(buffer) {
   const size = new DataView(buffer).getUint32(0, true);
   const header = JSON.parse(new TextDecoder().decode(new Uint8Array(buffer, 4, size)));
-  const pack = { name: header.name, shapes: header.shapes, counts: header.counts, parts: header.parts, lipBias: header.lipBias };
+  const pack = {
+    name: header.name,
+    shapes: header.shapes,
+    counts: header.counts,
+    parts: header.parts,
+    lipBias: header.lipBias,
+  };
   for (const [name, [at, count]] of Object.entries(header.arrays)) {
     const Kind = KINDS[name] || Float32Array;
     pack[name] = new Kind(buffer, 4 + size + at, count);

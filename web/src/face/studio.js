@@ -1,8 +1,21 @@
 // The room in which a face is seen: a dark neutral studio with key, fill and rim light, soft shadows, a camera that
 // orbits. Knows nothing of the face but where it is.
 import {
-  ACESFilmicToneMapping, CanvasTexture, Color, DirectionalLight, HemisphereLight, Mesh, MeshBasicMaterial, PCFShadowMap,
-  PerspectiveCamera, PlaneGeometry, PMREMGenerator, Scene, SRGBColorSpace, Vector3, WebGLRenderer,
+  ACESFilmicToneMapping,
+  CanvasTexture,
+  Color,
+  DirectionalLight,
+  HemisphereLight,
+  Mesh,
+  MeshBasicMaterial,
+  PCFShadowMap,
+  PerspectiveCamera,
+  PlaneGeometry,
+  PMREMGenerator,
+  Scene,
+  SRGBColorSpace,
+  Vector3,
+  WebGLRenderer,
 } from 'three';
 import { OrbitControls } from 'three/examples/jsm/controls/OrbitControls.js';
 
@@ -30,8 +43,14 @@ export class Studio {
     this.camera = new PerspectiveCamera(FIELD, 1, 0.02, 20);
     this.controls = new OrbitControls(this.camera, canvas);
     Object.assign(this.controls, {
-      enableDamping: true, dampingFactor: 0.08, enablePan: false, rotateSpeed: 0.6,
-      minPolarAngle: 0.75, maxPolarAngle: 2.1, minAzimuthAngle: -1.9, maxAzimuthAngle: 1.9,
+      enableDamping: true,
+      dampingFactor: 0.08,
+      enablePan: false,
+      rotateSpeed: 0.6,
+      minPolarAngle: 0.75,
+      maxPolarAngle: 2.1,
+      minAzimuthAngle: -1.9,
+      maxAzimuthAngle: 1.9,
     });
     canvas.addEventListener('dblclick', () => this.recenter());
     this._light();
@@ -90,18 +109,29 @@ export class Studio {
       light.position.copy(middleOf).addScaledVector(light.away, tall);
     }
     for (const light of this.shady) {
-      const camera = light.shadow.camera, half = 0.72 * tall, away = light.away.length() * tall;
-      Object.assign(camera, { left: -half, right: half, top: half, bottom: -half, near: away - 1.1 * tall, far: away + 1.1 * tall });
+      const camera = light.shadow.camera,
+        half = 0.72 * tall,
+        away = light.away.length() * tall;
+      Object.assign(camera, {
+        left: -half,
+        right: half,
+        top: half,
+        bottom: -half,
+        near: away - 1.1 * tall,
+        far: away + 1.1 * tall,
+      });
       camera.updateProjectionMatrix();
     }
     this.recenter();
   }
 
   recenter() {
-    const { middle, size } = this.place, aspect = this.camera.aspect || 1;
-    const tall = 0.60 * Math.max(size[1], 1.12 * size[0] / aspect), away = tall / Math.tan(FIELD / 2 * Math.PI / 180) + size[2] / 2;
+    const { middle, size } = this.place,
+      aspect = this.camera.aspect || 1;
+    const tall = 0.6 * Math.max(size[1], (1.12 * size[0]) / aspect),
+      away = tall / Math.tan(((FIELD / 2) * Math.PI) / 180) + size[2] / 2;
     this.controls.target.copy(middle);
-    this.camera.position.copy(middle).add(new Vector3(0.10, 0.03, 1).normalize().multiplyScalar(away));
+    this.camera.position.copy(middle).add(new Vector3(0.1, 0.03, 1).normalize().multiplyScalar(away));
     this.camera.near = away / 20;
     this.camera.far = away * 6;
     this.camera.updateProjectionMatrix();
@@ -130,7 +160,8 @@ export class Studio {
 function backdrop() {
   const canvas = document.createElement('canvas');
   canvas.width = canvas.height = 256;
-  const pen = canvas.getContext('2d'), light = pen.createRadialGradient(128, 112, 10, 128, 128, 190);
+  const pen = canvas.getContext('2d'),
+    light = pen.createRadialGradient(128, 112, 10, 128, 128, 190);
   light.addColorStop(0, '#4a4e55');
   light.addColorStop(0.45, '#2f3238');
   light.addColorStop(1, '#15171a');
