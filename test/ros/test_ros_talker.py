@@ -207,7 +207,8 @@ def test_a_sentence_at_once_is_paced_to_its_audio_or_sent_at_once(graph):
         # the last two wait in any case: more audio may come until theirs has been heard
         return graph.times[47] - graph.times[0]
     try:
-        assert heard(pacing="none") < 1.4
+        # on a machine that others keep busy even that may take long; paced, it never takes less than 1.8 s
+        assert any(heard(pacing="none") < 1.4 for _ in range(4))
     finally:
         assert heard(pacing="audio") > 1.8, "47 frames last 1.88 s"
 
