@@ -242,3 +242,38 @@ def test_the_node_changes_them_live_and_a_smile_outlasts_the_speech():
     assert not stage.faces[-1].weights[others].any()
     with pytest.raises(TalkerError, match="did you mean"):
         settings.changed(expression=["mouthSmileLef:0.4"])
+
+
+def test_the_node_without_ros_follows_its_parameter_file(tmp_path, capsys):
+    from streamingtalker_ros.cli.talk import _follow
+    from streamingtalker_ros.node.core import TalkerCore
+    from streamingtalker_ros.node.settings import ParameterFile
+
+    path = tmp_path / "mine.yaml"
+
+    def write(text):
+        path.write_text("talker: {ros__parameters: {" + text + "}}")
+
+    write("seed: 3")
+    file = ParameterFile(path, [("steps", 1)])
+    core = TalkerCore(small_talker(), file.read(), publish=lambda frame: None)
+    _follow(core, file)
+    assert capsys.readouterr().out == ""
+    write("seed: 4, expression: [\"mouthSmileLeft:0.4\"], guidance: 2, steps: 2, device: cuda")
+    _follow(core, file)
+    told = capsys.readouterr().out
+    assert "read again" in told and "device cannot change while the node runs" in told and told.count("\n") == 2
+    core._performance.step()
+    assert (core.settings.seed, core.settings.steps, core.settings.device) == (4, 1, "auto")
+    assert core.settings.controls["expression"] == ("mouthSmileLeft:0.4",) and core.settings.guidance == 2.0
+    for text, sentence in (("expression: [\"mouthSmil:0.4\"]", "unknown shape 'mouthSmil'"), ("style: nobody", "unknown style"),
+                           ("seed: [", "is not YAML")):
+        write(text)
+        _follow(core, file)
+        _follow(core, file)
+        told = capsys.readouterr().out
+        assert told.count("\n") == 1 and sentence in told and "stay as they were" in told
+    path.unlink()
+    _follow(core, file)
+    core._performance.step()
+    assert capsys.readouterr().out == "" and core.settings.seed == 4

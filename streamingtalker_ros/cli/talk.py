@@ -6,6 +6,7 @@ import signal
 import threading
 import time
 
+from ..errors import TalkerError
 from ..node import settings as parameters
 
 
@@ -16,7 +17,8 @@ def add_arguments(parser):
         "FILE` in another terminal gives it a voice. Ctrl-C ends it with a summary. The domain is that of "
         "ROS_DOMAIN_ID; CYCLONEDDS_URI and ROS_AUTOMATIC_DISCOVERY_RANGE are honoured.")
     parser.add_argument("--params", metavar="FILE",
-                        help="ROS 2 parameter file; the package's config/talker.yaml otherwise")
+                        help="ROS 2 parameter file, the package's config/talker.yaml otherwise; what is changed in it "
+                        "while the node runs is taken over, as far as the parameter is live")
     parser.add_argument("--param", metavar="NAME=VALUE", action="append", default=[],
                         help="set one parameter, such as device=cpu or idle=false; may be repeated")
     parser.add_argument("--domain", type=int, help="ROS domain, instead of ROS_DOMAIN_ID")
@@ -32,9 +34,8 @@ def add_arguments(parser):
 def run(args):
     if args.list_params:
         return _list_parameters()
-    values = parameters.load(args.params)
-    values.update(parameters.parse_assignment(text) for text in args.param)
-    settings = parameters.from_values(values)
+    file = parameters.ParameterFile(args.params, [parameters.parse_assignment(text) for text in args.param])
+    settings = file.read()
     stop = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stop.set())
@@ -47,7 +48,7 @@ def run(args):
     print(f"talker ready in {time.monotonic() - started:.1f} s: model {talker.name} on {talker.device}, "
           f"{settings.steps or talker.steps} diffusion steps, domain {node.wire.domain}; "
           f"hears {resolve(settings.audio_topic)}, speaks {resolve('face_motion')}", flush=True)
-    _wait(node.core, stop, args)
+    _wait(node.core, stop, args, file)
     node.core.stop()
     numbers = node.core.statistics()
     if args.stats:
@@ -59,12 +60,13 @@ def run(args):
     return 0
 
 
-def _wait(core, stop, args):
-    """Until a signal, the duration, or a silence of `--until-idle` seconds after a voice."""
+def _wait(core, stop, args, file):
+    """Until a signal, the duration, or a silence of `--until-idle` seconds after a voice; follow the parameter file."""
     end = time.monotonic() + args.duration if args.duration else None
     silent_since = None
     while not stop.wait(0.05):
         now = time.monotonic()
+        _follow(core, file)
         if end is not None and now >= end:
             return
         if core.state != "idle":
@@ -73,6 +75,22 @@ def _wait(core, stop, args):
             silent_since = now
         elif args.until_idle is not None and now - silent_since >= args.until_idle:
             return
+
+
+def _follow(core, file):
+    """Take over what was written into the parameter file."""
+    try:
+        news = file.follow(core.settings)
+        if news is None:
+            return
+        settings, others = news
+        core.update(settings)
+    except TalkerError as error:
+        _warn(f"{error}; the parameters stay as they were")
+        return
+    print("the parameter file was read again", flush=True)
+    if others:
+        _warn(f"{', '.join(others)} cannot change while the node runs: start it anew for that")
 
 
 def _warn(sentence):

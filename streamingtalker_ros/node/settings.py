@@ -5,6 +5,7 @@ They are written here once. The rclpy node makes its descriptors from `PARAMETER
 the same YAML file through `load`; both hand a `Settings` to the core.
 """
 import dataclasses
+import os
 from dataclasses import dataclass, field
 
 import yaml
@@ -174,3 +175,36 @@ def parse_assignment(text):
         return name, checked(PARAMETERS[name], yaml.safe_load(value))
     except yaml.YAMLError:
         raise TalkerError(f"{text!r} has no readable value: write name=value") from None
+
+
+class ParameterFile:
+    """A parameter file that may be edited while the node runs. path: as `load` takes it; assignments: (name, value)
+    pairs of the command line, which hold over it."""
+
+    def __init__(self, path=None, assignments=()):
+        self._path, self._assignments = path or resources.find("config", "talker.yaml"), dict(assignments)
+        self._seen = self._stamp()
+
+    def read(self):
+        """The Settings of file and command line. Raises TalkerError."""
+        return from_values({**load(self._path), **self._assignments})
+
+    def follow(self, old):
+        """None where the file has not been written since it was last looked at; else the Settings that hold now,
+        `old` with the live parameters of the file, and the names of others that differ, which take a restart.
+        Raises TalkerError, once for each writing, where it cannot be read."""
+        stamp = self._stamp()
+        if stamp in (None, self._seen):  # a file that is being replaced is looked at again
+            return None
+        self._seen = stamp
+        new = dataclasses.asdict(self.read())
+        differ = [name for name, value in dataclasses.asdict(old).items() if new[name] != value]
+        live = {name: new[name] for name in differ if PARAMETERS[name].metadata["live"]}
+        return old.changed(**live), [name for name in differ if name not in live]
+
+    def _stamp(self):
+        try:
+            found = os.stat(self._path)
+        except OSError:
+            return None
+        return found.st_mtime_ns, found.st_size
