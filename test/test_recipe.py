@@ -5,6 +5,7 @@ import shutil
 import subprocess
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 pytest.importorskip("torch")
@@ -13,7 +14,8 @@ from streamingtalker_ros import Talker  # noqa: E402
 from streamingtalker_ros.cli import main  # noqa: E402
 from streamingtalker_ros.cli.main import _parser  # noqa: E402
 from streamingtalker_ros.errors import TalkerError  # noqa: E402
-from streamingtalker_ros.training import corpora, recipe as recipes, stages, synthetic, talker, voices  # noqa: E402
+from streamingtalker_ros.training import corpora, recipe as recipes, recipe_log, stages  # noqa: E402
+from streamingtalker_ros.training import synthetic, talker, voices  # noqa: E402
 from streamingtalker_ros.training.video import tracking  # noqa: E402
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -145,6 +147,21 @@ def test_one_command_makes_corpus_stages_and_checkpoint_and_goes_on_where_it_was
     assert capsys.readouterr().out.count(": done, in") == len(steps)
     (tmp_path / "recipe.yaml").write_text(json.dumps({**MINIATURE, "talker": {**LOOP, "steps": 9}}))
     assert main(arguments) == 2 and "talker of" in capsys.readouterr().err
+
+
+def test_a_log_is_thinned_to_means_and_drawn(tmp_path, capsys):
+    (tmp_path / "run").mkdir()
+    rows = [f"{step},{1000 + 6 * step},{1 / step},{step / 500}" for step in range(1, 501)]
+    (tmp_path / "run" / "log.csv").write_text("\n".join(["step,time,loss,phones_right", *rows]) + "\n")
+    assert recipe_log.main([f"ear={tmp_path / 'run'}", "--out", str(tmp_path / "kept")]) == 0
+    names, kept = recipe_log.read_log(tmp_path / "kept" / "ear.csv")
+    assert names == ["step", "minutes", "loss", "phones_right"] and len(kept) == 100
+    assert kept[-1].tolist() == pytest.approx([500, 49.9, (1 / np.arange(496, 501)).mean(), 0.996], rel=1e-3)
+    assert recipe_log.main([f"x={tmp_path}", "--out", str(tmp_path / "kept")]) == 2
+    assert "is no log of a training" in capsys.readouterr().err
+    pytest.importorskip("matplotlib")
+    recipe_log.main(["--out", str(tmp_path / "kept"), "--picture", str(tmp_path / "curves.png")])
+    assert (tmp_path / "curves.png").read_bytes()[:4] == b"\x89PNG"
 
 
 def test_commands_that_do_not_fit_are_one_sentence(tmp_path, capsys):
