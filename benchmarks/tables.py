@@ -39,7 +39,7 @@ def spread(part):
 
 
 def default_model(device, frames, threads):
-    report = bench("--device", device, "--frames", str(frames), "--streams", "64", threads=threads)
+    report = bench("--device", device, "--frames", str(frames), "--streams", "128", threads=threads)
     one, times = report["one_voice"], report["voices_ms"]
     rows = [[name, *spread(part)] for name, part in report["stages_ms"].items()]
     rows.append(["one voice, all of it", *spread(one)])
