@@ -1,8 +1,8 @@
-// A live voice to the model's 16 kHz with a millisecond of delay, where block resamplers hold back ten: a bank of
+// A live voice to the model's 16 kHz with two milliseconds of delay, where block resamplers hold back ten: a bank of
 // windowed sinc filters (Kaiser), one for each place that an output sample can have between input samples.
-const CROSSINGS = 14,
-  BETA = 8; // zero crossings on each side; 80 dB beyond the band
-const PASS = 0.93; // of half the lower rate: the middle of the filter's slope
+const CROSSINGS = 32; // zero crossings on each side
+const BETA = 7; // 70 dB beyond the band
+const PASS = 0.95; // of half the lower rate: the middle of the filter's slope
 
 export class Resampler {
   // from, to: Hz, whole numbers.
