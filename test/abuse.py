@@ -132,6 +132,19 @@ def format_changes(random):
     return Trouble(events + clean[LAST:], grid=grid[LAST * PACKET:], start=S0 + LAST * 20 * MS)
 
 
+def told_late(random):
+    """The format changes three times, and is told six packets late: as many are read in the format before."""
+    _, clean, grid = _parts()
+    events, told = clean[:FIRST], PLAIN
+    for first, last, format in ((FIRST, ONE, FORMATS[1]), (ONE, LAST - 6, FORMATS[3]), (LAST - 6, PACKETS, PLAIN)):
+        for k in range(first, last):
+            count = round(0.02 * format.sample_rate)
+            payload = clean[k][2] if format is PLAIN else random.bytes(count * format.frame_bytes)
+            told = format if k >= first + 6 else told
+            events.append((*clean[k][:2], payload, told))
+    return Trouble(events, grid=grid[LAST * PACKET:], start=S0 + LAST * 20 * MS)
+
+
 def broken_numbers(random):
     """Every third sample is NaN or infinite."""
     samples, clean, _ = _parts()
@@ -207,8 +220,8 @@ def no_stamps(random):
     return Trouble(clean, grid=grid[LAST * PACKET:], start=S0 + LAST * 20 * MS)
 
 
-KINDS = (loss, duplicates, swaps, jitter, short_gaps, long_gap, restarts, format_changes, broken_numbers, empty_packets,
-         huge_packets, cut_packets, clock_set, barge_in, resets, stalls, no_stamps)
+KINDS = (loss, duplicates, swaps, jitter, short_gaps, long_gap, restarts, format_changes, told_late, broken_numbers,
+         empty_packets, huge_packets, cut_packets, clock_set, barge_in, resets, stalls, no_stamps)
 
 
 def at_random(stage, random, seconds):

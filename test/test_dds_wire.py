@@ -203,3 +203,28 @@ def test_a_callback_that_fails_is_told_and_the_others_go_on():
     assert broken.wait(5) and wait_for(lambda: len(ticks) > 5)
     assert "strange message" in told[0]
     node.close()
+
+
+def test_messages_of_different_topics_are_heard_in_the_order_in_which_they_were_sent():
+    domain, heard = own_domain(), []
+    listener, sender = Wire("listener", "", domain), Wire("sender", "", domain)
+    made = messages.message_class("std_msgs/msg/String")
+    try:
+        writers = {}
+        for topic in ("first", "second", "third"):
+            listener.subscribe(topic, "std_msgs/msg/String", lambda message: heard.append(message.data))
+            writers[topic] = sender.publisher(topic, "std_msgs/msg/String")
+        sender.start()
+        assert wait_for(lambda: all(writer.get_matched_subscriptions() for writer in writers.values()))
+        expected = []
+        for number in range(9):
+            topic = ("third", "first", "second")[number * number % 3]
+            writers[topic].write(made(data=f"{topic} {number}"))
+            expected.append(f"{topic} {number}")
+            time.sleep(0.002)
+        time.sleep(0.1)
+        listener.start()                    # all of it waits already
+        assert wait_for(lambda: len(heard) == 9) and heard == expected
+    finally:
+        sender.close()
+        listener.close()

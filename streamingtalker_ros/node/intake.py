@@ -39,13 +39,15 @@ class AudioPacket:
 @dataclass
 class Piece:
     """Audio on the grid. pcm: (n,) float32 at 16 kHz; clock: gives the stamp of its samples (`stamp_of(index,
-    16000)`); first: it begins a new stream, of which it holds sample 0; heard: it came from a packet."""
+    16000)`); first: it begins a new stream, of which it holds sample 0; heard: it came from a packet; retold: its
+    format is another than that of the audio before."""
 
     pcm: np.ndarray
     arrival: float
     clock: AudioClock
     first: bool = False
     heard: bool = True
+    retold: bool = False
 
 
 class Intake:
@@ -67,8 +69,8 @@ class Intake:
         old one (whose resampler still held some audio)."""
         format = packet.format or self.fallback
         kind = (format, packet.stamp is not None)
-        pieces = []
-        if self._kind is not None and kind != self._kind:
+        pieces, retold = [], self._kind is not None and kind != self._kind
+        if retold:
             self._statistics.format_changes += 1
             pieces = self._end(packet.arrival)
             self.reset()
@@ -113,7 +115,8 @@ class Intake:
             self._decoder.reset()
         pcm = self._decode(packet.payload)[place.skip + cut:]
         first = place.kind in ("start", "jump") or not known
-        pieces.append(Piece(self._grid(pcm, place.gap), packet.arrival, self._clock, first))
+        pieces.append(Piece(self._grid(pcm, place.gap), packet.arrival, self._clock, first,
+                            retold=retold))
         self._end_stamp = self._clock.stamp_of(self._clock.samples)
         return pieces
 

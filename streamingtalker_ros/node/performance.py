@@ -20,6 +20,7 @@ from .tape import Tape
 # silence that brings out the four frames that close the mouth, with their look-ahead
 CLOSING = int(0.28 * RATE)
 SLEW = 0.002                  # share of real time by which the pace follows a sender whose clock runs off
+TOLD_LATE = 2 * RATE          # samples of a wrong format that may be taken back
 _ORDER = 500_000_000          # ns; stamps may go back by more than this only
 
 
@@ -174,6 +175,8 @@ class Performance:
         """Append pieces to the current stream, or, after a new stream's first piece, to the next one."""
         for piece in pieces:
             if piece.first:
+                if piece.retold and self._frames is not None and not self._next:
+                    self._cut(piece.clock)
                 self._owe(piece.arrival)
                 self._next.append(piece)
             elif self._next:
@@ -194,6 +197,17 @@ class Performance:
         if piece.heard:
             self._end = end
             self._follow(piece, end - len(piece.pcm))
+
+    def _cut(self, clock):
+        """The format changes, and was told late: packets that were read in the old one seem longer than they are.
+        The stream ends where the stamps say that the next one begins, if that is not much earlier."""
+        old = self._clock_of_stream
+        if old.arrival or clock.arrival:
+            return
+        begins = round((clock.stamp_of(0) - old.stamp_of(0)) * RATE / 1e9)
+        if self._end - TOLD_LATE < begins < self._end:
+            self._tape.cut(begins)
+            self._end = max(begins, self._tape.position)
 
     def _owe(self, arrival):
         """The stream ends in the midst of audio: queue the silence that brings out its last frames."""

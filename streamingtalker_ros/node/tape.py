@@ -50,6 +50,17 @@ class Tape:
             self.pieces.popleft()
         return chunk
 
+    def cut(self, position):
+        """Take away what waits beyond a position."""
+        excess = self.end - max(position, self.position)
+        while excess > 0:
+            piece = self.pieces[-1]
+            kept = max(0, len(piece.pcm) - excess)
+            excess -= len(piece.pcm) - kept
+            piece.pcm = piece.pcm[:kept]
+            if not kept:
+                self.pieces.pop()
+
     def drop(self, frames):
         """Leave out the next frames of what waits."""
         samples = frames * self._hop

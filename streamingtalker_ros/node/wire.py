@@ -52,7 +52,7 @@ class Wire:
         self._waitset = self._dds["core"].WaitSet(self.participant)
         self._wake = self._dds["core"].GuardCondition(self.participant)
         self._waitset.attach(self._wake)
-        self._readers = []          # (condition, function that empties the reader)
+        self._readers = []          # (condition, function that empties the reader -> (sent at, callback, sample))
         self._timers = []           # [period, next time, callback]
         self._endpoints = [[], []]  # readers and writers, for the graph
         self._thread, self._stopping = None, False
@@ -148,13 +148,16 @@ class Wire:
         condition = core.ReadCondition(
             reader, core.ViewState.Any | core.InstanceState.Any | core.SampleState.Any)
 
-        def empty():
+        def taken():
+            found = []
             while samples := reader.take(batch):
-                for sample in samples:
-                    if sample.sample_info.valid_data:   # without data: a peer has left
-                        callback(sample)
+                found += [(sample.sample_info.source_timestamp, callback, sample) for sample in samples
+                          if sample.sample_info.valid_data]     # without data: a peer has left
+                if len(samples) < batch:
+                    break
+            return found
 
-        handle = (condition, empty, reader)
+        handle = (condition, taken, reader)
         with self._lock:
             self._readers.append(handle)
             self._waitset.attach(condition)
@@ -195,14 +198,15 @@ class Wire:
             reader, core.ViewState.Any | core.InstanceState.Any | core.SampleState.Any)
         best_effort = self._policy.Reliability.BestEffort
 
-        def empty():
+        def taken():
             while found := reader.take(64):
                 for endpoint in found:
                     if endpoint.sample_info.valid_data:
                         callback(endpoint.topic_name, endpoint.type_name, best_effort not in endpoint.qos)
+            return []
 
         with self._lock:
-            self._readers.append((condition, empty, reader))
+            self._readers.append((condition, taken, reader))
             self._waitset.attach(condition)
 
     def every(self, period, callback):
@@ -260,17 +264,19 @@ class Wire:
             self._wake.set(False)
             with self._lock:
                 readers = list(self._readers)
-            for _, empty, _ in readers:
-                self._call(empty)
+            # in the order in which they were sent: what one topic tells of another comes before it
+            found = [sample for _, taken, _ in readers for sample in self._call(taken) or ()]
+            for _, callback, sample in sorted(found, key=lambda entry: entry[0]):
+                self._call(callback, sample)
             now = time.monotonic()
             for timer in timers:
                 if now >= timer[1]:
                     timer[1] = max(timer[1] + timer[0], now)
                     self._call(timer[2])
 
-    def _call(self, callback):
+    def _call(self, callback, *values):
         try:
-            callback()
+            return callback(*values)
         except Exception as error:   # a message that cannot be read, a peer's strange type: the node lives on
             self.warn(f"a DDS message could not be handled ({type(error).__name__}: {error}): "
                       "it was left out")
