@@ -11,6 +11,7 @@ from ..errors import TalkerError
 from .corpora import HOP, RATE, load_corpus
 
 JOINED = 10.0  # seconds that short clips of one speaker are joined to, so that windows have a past
+LEAST = 0.05  # share of the corpora that the mix does not name, whatever it leaves
 
 
 def gather(folders, split, mix=None):
@@ -34,11 +35,10 @@ def gather(folders, split, mix=None):
     if not clips:
         raise TalkerError(f"no {split} clips in {', '.join(map(str, folders))}")
     chances, names = np.array(chances, np.float64), np.array(names)
-    free = ~np.isin(names, list(mix))
-    chances[free] *= max(1.0 - sum(mix.values()), 0.0 if not free.any() else 0.05) / max(chances[free].sum(), 1.0)
-    for name, share in mix.items():
-        here = names == name
-        chances[here] *= share / max(chances[here].sum(), 1.0)
+    left = max(1.0 - sum(mix.values()), LEAST)
+    shares = [(~np.isin(names, list(mix)), left), *((names == name, share) for name, share in mix.items())]
+    for rows, share in shares:
+        chances[rows] *= share / max(chances[rows].sum(), 1.0)
     return clips, chances / chances.sum()
 
 

@@ -148,12 +148,8 @@ def train_listener(corpora, out, recipe, start=None, device="auto", windows=None
     stage = ListenerStage(network.encoder, network.codec, network.config.lookahead_frames, windows,
                           LipGap(default_rig(), machine.device), settings.batch, settings.mixed)
     parameters = {f"encoder.{name}": p for name, p in network.encoder.named_parameters()}
-    parameters.update({f"probe.{name}": p for name, p in stage.probe.named_parameters()})
-    loop = Loop(parameters, settings, out / "listener", "listener", machine)
-    loop.run(stage)
-    loop.adopt_average()
+    _learn(network, stage, parameters, settings, out / "listener", machine)
     if machine.rank == 0:
-        checkpoint.save(out / "listener", network)
         torch.save(stage.probe.cpu().state_dict(), out / "listener" / "probe.pt")
     return out / "listener"
 
@@ -176,13 +172,18 @@ def train_talker(corpora, out, recipe, start=None, device="auto", windows=None):
     if probe:
         stage.probe.load_state_dict(probe)
     parameters = {name: p for name, p in network.named_parameters() if p.requires_grad}
-    parameters.update({f"probe.{name}": p for name, p in stage.probe.named_parameters()})
-    loop = Loop(parameters, settings, out / "talker", "talker", machine)
+    _learn(network, stage, parameters, settings, out / "talker", machine)
+    return out / "talker"
+
+
+def _learn(network, stage, parameters, settings, folder, machine):
+    """Train the parameters and the stage's probe; leave the network with averaged weights in its run folder."""
+    parameters = {**parameters, **{f"probe.{name}": p for name, p in stage.probe.named_parameters()}}
+    loop = Loop(parameters, settings, folder, folder.name, machine)
     loop.run(stage)
     loop.adopt_average()
     if machine.rank == 0:
-        checkpoint.save(out / "talker", network)
-    return out / "talker"
+        checkpoint.save(folder, network)
 
 
 def _after_codec(out, start):
