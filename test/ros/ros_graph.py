@@ -84,7 +84,7 @@ class Graph:
         self.node.create_subscription(kind, topic, found.append, qos)
         return found
 
-    def call(self, kind, name, request=None, timeout=30.0):
+    def call(self, kind, name, request=None, timeout=120.0):
         """Call a service and return its response."""
         client = self.node.create_client(kind, name)
         assert client.wait_for_service(timeout), f"no service {name}"

@@ -1,4 +1,5 @@
 """The rclpy node, launched as a user launches it: lifecycle, the laws of its frames, services, parameters."""
+import os
 import threading
 from pathlib import Path
 
@@ -207,10 +208,12 @@ def test_a_sentence_at_once_is_paced_to_its_audio_or_sent_at_once(graph):
         # the last two wait in any case: more audio may come until theirs has been heard
         return graph.times[47] - graph.times[0]
     try:
-        # on a machine that others keep busy even that may take long; paced, it never takes less than 1.8 s
-        assert any(heard(pacing="none") < 1.4 for _ in range(4))
+        quick = any(heard(pacing="none") < 1.4 for _ in range(3))
     finally:
         assert heard(pacing="audio") > 1.8, "47 frames last 1.88 s"
+    if not quick and os.getloadavg()[0] > 2 * os.cpu_count():
+        pytest.skip("this machine is too busy to tell whether frames are paced or late")
+    assert quick
 
 
 @launched
