@@ -22,7 +22,7 @@ COMMANDS = {
     "head": "drive a robot's head: face motion in, limited joint commands out",
     "replay": "run the audio of a ROS 2 bag through the talker, into a bag with face motion",
     "corpus": "make a training corpus of speech with exact phone times and teacher motion",
-    "train": "train the motion codec or the talker",
+    "train": "train a talker: stage by stage, or corpora, stages and checkpoint by one command",
     "evaluate": "measure a checkpoint on held-out clips",
     "convert": "convert a published checkpoint into safetensors and JSON",
     "parity": "compare with a recording of the published code",
