@@ -63,8 +63,8 @@ def paper_sized(device, threads, frames):
     """The table of the published family, and the one that shows its cost over time."""
     rows, flat, marks = [], [], []
     for hop, window, decode in PAPER:
-        report = bench("--paper", "--device", device, "--frames", str(frames * hop), "--streams", "8", "--hop", str(hop),
-                       "--window", str(window), "--decode", str(decode), threads=threads)
+        report = bench("--paper", "--device", device, "--frames", str(frames * hop), "--streams", "8",
+                       "--hop", str(hop), "--window", str(window), "--decode", str(decode), threads=threads)
         one, stage = report["one_voice"], report["stages_ms"]
         rows.append([hop, window, decode, *(stage[name]["p50"] for name in ("HuBERT", "predictor", "decoder")),
                      one["p50"], one["p99"], one["p50"] / hop, one["first_frame"], f"{one['real_time_factor']:.2f}",
@@ -72,8 +72,8 @@ def paper_sized(device, threads, frames):
         marks = list(report["at_frames_ms"])
         flat.append([f"hop {hop}, {window:g} s, {decode} rows", *report["at_frames_ms"].values()])
     return "\n\n".join((
-        table(["hop", "window, s", "rows decoded", "HuBERT", "predictor", "decoder", "pass p50", "pass p99", "per frame",
-               "first frame", "real-time factor", "voices in real time"], rows),
+        table(["hop", "window, s", "rows decoded", "HuBERT", "predictor", "decoder", "pass p50", "pass p99",
+               "per frame", "first frame", "real-time factor", "voices in real time"], rows),
         table(["ms of the pass at frame", *marks], flat)))
 
 
@@ -103,7 +103,7 @@ def main():
         parts += ["## Default model, CUDA\n\n" + default_model("cuda", frames, 1),
                   "## Paper-sized VOCASET network, CUDA\n\n" + paper_sized("cuda", 1, passes)]
     else:
-        parts += ["## CUDA\n\nNot measured: no GPU was at hand, neither for the default model nor for the paper-sized one."]
+        parts += ["## CUDA\n\nNot measured: no GPU was at hand, for neither of the two models."]
     parts += [f"Measured in {(time.monotonic() - started) / 60:.0f} minutes."]
     args.out.write_text("\n\n".join(parts) + "\n", encoding="utf-8")
     print(f"{args.out}: written")
@@ -114,20 +114,20 @@ TEXT = """# What a frame costs
 Machine: {where}.
 
 `make bench` (or `python benchmarks/tables.py`) measures all of this and writes this file; each section is a
-`streamingtalker bench` of its own, whose options it takes from `benchmarks/tables.py`. A frame of the default model lasts
-40 ms. Audio is noise: cost does not depend on what is said. "Of as many alone" is the time of N voices stepped together
-over N times that of one. The long stream has {frames} frames; its last frames are measured in turns with those of a
-stream that is 200 frames old.
+`streamingtalker bench` of its own, with options that `benchmarks/tables.py` holds. A frame of the default model
+lasts 40 ms. Audio is noise: cost does not depend on what is said. "Of as many alone" is the time of N voices
+stepped together over N times that of one. The long stream has {frames} frames; its last frames are measured in turns
+with those of a stream that is 200 frames old.
 
 Other tables: what diffusion steps buy is in the [model card](../streamingtalker_ros/weights/default/README.md)
 (`benchmarks/steps.py`), what the bounds of a published checkpoint cost in accuracy in
 [docs/published.md](../docs/published.md) (`benchmarks/published_windows.py`), what resampling holds back in
 [docs/audio.md](../docs/audio.md) (`benchmarks/resample_delay.py`)."""
 
-PUBLISHED = """240 M parameters with random weights, HuBERT base included, 5,023 vertices, 30 frames/s, 50 diffusion steps
-collapsed into one matrix. Milliseconds per pass of `hop` frames; a pass lasts 33 ms at hop 1 and 400 ms at hop 12. For
-comparison, the published code on a machine like this one: 111 ms at frame 1, 371 ms at frame 85, 3 ms more with every
-frame."""
+PUBLISHED = """240 M parameters with random weights, HuBERT base included, 5,023 vertices, 30 frames/s, 50 diffusion
+steps collapsed into one matrix. Milliseconds per pass of `hop` frames; a pass lasts 33 ms at hop 1 and 400 ms at hop
+12. For comparison, the published code on a machine like this one: 111 ms at frame 1, 371 ms at frame 85, 3 ms more
+with every frame."""
 
 
 if __name__ == "__main__":

@@ -21,8 +21,8 @@ CONFIG = TalkerConfig(audio_width=32, audio_blocks=2, codec_width=32, width=32, 
                       head_blocks=1, steps=2, history=10, styles=("neutral", "lively"))
 SETS = {"mouth": {"mouth_expressiveness": 1.6}, "calm": {"mouth_expressiveness": 0.3, "face_expressiveness": 0.0},
         "smile": {"expression": SMILE}, "guidance": {"guidance": 2.5},
-        "all": {"mouth_expressiveness": 1.3, "face_expressiveness": 2.0, "expression": {"jawOpen": 0.3, "browInnerUp": 0.5},
-                "guidance": 0.5}}
+        "all": {"mouth_expressiveness": 1.3, "face_expressiveness": 2.0, "guidance": 0.5,
+                "expression": {"jawOpen": 0.3, "browInnerUp": 0.5}}}
 
 
 @pytest.fixture(scope="module")
@@ -164,9 +164,12 @@ def test_guidance_of_one_voice_changes_no_other_and_costs_nothing_when_off(small
 
 def test_guidance_goes_from_the_blind_face_through_the_heard_one(small, speech):
     """0 is the branch that hears nothing, 1 the plain one, and with one step the rest lies on the line between."""
-    plain, none, half = (motion(run(small.open_stream(1, steps=1, history=0, lively=False, guidance=g), [speech[:640 * 3]]))[0]
-                         for g in (1.0, 0.0, 0.5))
-    other = motion(run(small.open_stream(1, steps=1, history=0, lively=False, guidance=0.0), [-speech[1000:1000 + 640 * 3]]))[0]
+    def first(guidance, pcm=speech[:640 * 3]):
+        stream = small.open_stream(1, steps=1, history=0, lively=False, guidance=guidance)
+        return motion(run(stream, [pcm]))[0]
+
+    plain, none, half = (first(guidance) for guidance in (1.0, 0.0, 0.5))
+    other = first(0.0, -speech[1000:1000 + 640 * 3])
     upper = ~np.append(MOUTH, [True] * 4)  # the mouth rests until a voice is heard
     np.testing.assert_allclose(other[upper], none[upper], atol=1e-5)  # it hears nothing
     assert np.abs(plain - none)[upper].max() > 1e-3
@@ -266,8 +269,8 @@ def test_the_node_without_ros_follows_its_parameter_file(tmp_path, capsys):
     core._performance.step()
     assert (core.settings.seed, core.settings.steps, core.settings.device) == (4, 1, "auto")
     assert core.settings.controls["expression"] == ("mouthSmileLeft:0.4",) and core.settings.guidance == 2.0
-    for text, sentence in (("expression: [\"mouthSmil:0.4\"]", "unknown shape 'mouthSmil'"), ("style: nobody", "unknown style"),
-                           ("seed: [", "is not YAML")):
+    for text, sentence in (("expression: [\"mouthSmil:0.4\"]", "unknown shape 'mouthSmil'"),
+                           ("style: nobody", "unknown style"), ("seed: [", "is not YAML")):
         write(text)
         _follow(core, file)
         _follow(core, file)

@@ -1,4 +1,5 @@
-"""The guard of the eyes' life: blinks and looks within bounds whatever the network does, untouched where it does well."""
+"""The guard of the eyes' life: blinks and looks stay in bounds whatever the network does, untouched where it does
+well."""
 import numpy as np
 import pytest
 

@@ -53,7 +53,8 @@ def lines(report):
     """The report as lines of text."""
     one, budget, machine = report["one_voice"], report["budget_ms"], report["machine"]
     per = "pass" if report["frames_per_pass"] > 1 else "frame"
-    where = machine["cuda"] if report["device"].startswith("cuda") else f"{machine['cpu']}, {machine['threads']} thread(s)"
+    where = f"{machine['cpu']}, {machine['threads']} thread(s)"
+    where = machine["cuda"] if report["device"].startswith("cuda") else where
     yield (f"{where}, torch {machine['torch']}, load {machine['load']:.1f}; model {report['model']}, "
            f"{report['steps']} diffusion steps, look-ahead {report['lookahead_ms']:.0f} ms"
            + (f", {report['frames_per_pass']} frames per pass" if per == "pass" else ""))
