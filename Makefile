@@ -35,7 +35,9 @@ demo: .venv/ready-demo-$(SETUP)
 web: .venv/ready-web-$(SETUP) $(PAGE)
 	.venv/bin/streamingtalker web $(if $(PORT),--port $(PORT)) $(if $(CUDA),--device cuda)
 
+# pyworld, for GRID's other voices, is compiled; it imports pkg_resources, which newer setuptools lack
 train: .venv/ready-train-$(SETUP)
+	@$(if $(GRID),$(PIP) install --editable '.[voices]' 'setuptools<81')
 	.venv/bin/streamingtalker train all --out '$(RUN)' $(if $(GRID),--grid '$(GRID)') \
 	  $(if $(LANDMARKS),--landmarks '$(LANDMARKS)') $(if $(FACEGOOD),--facegood '$(FACEGOOD)') \
 	  $(if $(SPEECHOCEAN),--speechocean '$(SPEECHOCEAN)') $(if $(LJSPEECH),--ljspeech '$(LJSPEECH)')
@@ -66,10 +68,9 @@ bench: .venv/ready-test-$(SETUP)
 	@$(PIP) install --editable '.[web]'
 	@touch $@
 
-# pyworld imports pkg_resources, which newer setuptools lack
 .venv/ready-train-$(SETUP): .venv/torch-$(SETUP) setup.py
 	@echo "installing the package with all that its training can use"
-	@$(PIP) install --editable '.[train,video]' 'setuptools<81'
+	@$(PIP) install --editable '.[train,video]'
 	@touch $@
 
 # Without Node, or its package index, everything but the page works, and the server says how to build it.

@@ -12,8 +12,8 @@ HERE = Path(__file__).parent
 INIT = (HERE / "streamingtalker_ros" / "__init__.py").read_text(encoding="utf-8")
 VERSION = re.search(r'__version__ = "(.+)"', INIT).group(1)
 RENDER = ["vtk>=9.4.0", "av>=12.0", "pillow>=10.1"]
-# curves while training (a run without them keeps its CSV log), several GPUs; other voices, aligned speech
-TRAIN = ["tensorboard>=2.14", "accelerate>=0.26", "pyworld>=0.3.4", "pocketsphinx>=5.0", "scipy>=1.8"]
+# curves while training (a run without them keeps its CSV log), several GPUs; aligned speech, animation
+TRAIN = ["tensorboard>=2.14", "accelerate>=0.26", "pocketsphinx>=5.0", "scipy>=1.8"]
 REPORT = ["matplotlib>=3.6"]       # charts of `streamingtalker evaluate --report`
 
 setup(
@@ -48,6 +48,7 @@ setup(
     extras_require={
         "render": RENDER,
         "train": TRAIN,
+        "voices": ["pyworld>=0.3.4"],  # `corpus revoice`; apart, since pip compiles it
         "video": ["av>=12.0", "pillow>=10.1", "scipy>=1.8"],
         "web": ["starlette>=0.37", "uvicorn>=0.36", "websockets>=13.0"],  # the page itself is bundled by Node
         "report": REPORT,
