@@ -9,7 +9,7 @@ import dataclasses
 from functools import lru_cache
 
 from ..errors import require
-from . import definitions, resources
+from . import audio_cdr, definitions, resources
 
 _DEFAULTS = {"bool": False, "string": "", "float32": 0.0, "float64": 0.0}
 
@@ -85,7 +85,9 @@ def service_class(name):
 
 @lru_cache(maxsize=None)
 def _build(name, lineage):
-    return _struct(name, _fields(name, lineage))
+    made = _struct(name, _fields(name, lineage))
+    audio_cdr.speed_up(name, made)
+    return made
 
 
 def _fields(name, lineage):
