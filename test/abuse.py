@@ -97,6 +97,15 @@ def jitter(random):
     return Trouble(clean, grid=grid)
 
 
+def held_back(random):
+    """The network holds back 0.7 s of the voice, and then all of it comes at once."""
+    _, clean, grid = _parts()
+    begin = LAST - 35
+    for k in range(begin, LAST):
+        clean[k] = (LAST * 0.02, *clean[k][1:])
+    return Trouble(clean, grid=grid[begin * PACKET:], start=S0 + begin * 20 * MS)
+
+
 def short_gaps(random):
     """The sender is silent for 60 ms, several times."""
     _, clean, grid = _parts()
@@ -220,8 +229,8 @@ def no_stamps(random):
     return Trouble(clean, grid=grid[LAST * PACKET:], start=S0 + LAST * 20 * MS)
 
 
-KINDS = (loss, duplicates, swaps, jitter, short_gaps, long_gap, restarts, format_changes, told_late, broken_numbers,
-         empty_packets, huge_packets, cut_packets, clock_set, barge_in, resets, stalls, no_stamps)
+KINDS = (loss, duplicates, swaps, jitter, held_back, short_gaps, long_gap, restarts, format_changes, told_late,
+         broken_numbers, empty_packets, huge_packets, cut_packets, clock_set, barge_in, resets, stalls, no_stamps)
 
 
 def at_random(stage, random, seconds):

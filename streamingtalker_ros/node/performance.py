@@ -21,6 +21,7 @@ from .tape import Tape
 CLOSING = int(0.28 * RATE)
 SLEW = 0.002                  # share of real time by which the pace follows a sender whose clock runs off
 TOLD_LATE = 2 * RATE          # samples of a wrong format that may be taken back
+HELD_BACK = 2.0               # s that the network may hold audio back and still be caught up with
 _ORDER = 500_000_000          # ns; stamps may go back by more than this only
 
 
@@ -222,16 +223,28 @@ class Performance:
     def _open(self, piece):
         """Begin a new stream with its first piece."""
         audible = self._anchor + self._end / RATE if self._frames is not None and self._rest is None else 0.0
+        held = self._held_back(piece)
         pieces, self._next = self._next, deque()
         self._tape.clear()
         self._end = 0
         self._rest, self._frames, self._interrupted = None, 0, False
-        self._anchor = max(piece.arrival, audible)   # not before the voice that is still heard has ended
+        # not before the voice that is still heard has ended
+        self._anchor = max(piece.arrival - held, audible)
         self._stream.reset(self.settings.seed)
         self._seam.cut()
         self.statistics.streams += 1
         self._append(piece)
         self._sort(pieces)
+
+    def _held_back(self, piece):
+        """Seconds that a new stream's first audio was under way for longer than the audio before, by the stamps: the
+        network held it back, and what follows comes early. 0 where it does not seem so."""
+        if self._frames is None or piece.clock.arrival or self._clock_of_stream.arrival \
+                or piece.arrival - self._came > HELD_BACK:
+            return 0.0
+        apart = (piece.clock.stamp_of(0) - self._clock_of_stream.stamp_of(0)) / 1e9
+        late = piece.arrival - (self._anchor + apart)
+        return late if 0.0 < late < HELD_BACK else 0.0
 
     def _follow(self, piece, position):
         """Live senders' clocks run off by some ppm: let the pace follow them, never a burst of early

@@ -40,6 +40,9 @@ class Sender:
         self.domain, self.voice, self.random = domain, voice, random
         self.made, self.info = messages.message_class(STAMPED), messages.message_class(INFO)
         self.sent = self.place = 0
+        # 10 MB, made ready beforehand: filling it takes longer than the voice may wait
+        empty = self.made().serialize()
+        self.huge = messages.serialized_class(STAMPED)(empty[:-4] + (10**7).to_bytes(4, "little") + bytes(10**7))
         self.wire = None
         self.begin()
 
@@ -149,8 +152,9 @@ class Sender:
         for index in range(50):
             packet = self.next()
             self.send(*packet)
-            if index % 25 == 0:
-                self.send(packet[0], bytes(10_000_000))
+            if index in (10, 35):
+                self.writer.write(self.huge)
+                self.sent += 1
 
     def unknown_coding(self):
         self.tell(PLAIN, "opus")
