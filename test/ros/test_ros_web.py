@@ -56,6 +56,7 @@ def test_the_page_shows_a_genuine_ros_talker(start, tmp_path):
                     page.wait("talk.source === 'watch'", 20)
                     page.run("talk.picture.trace = [], talk.history = [], 1")
                 start(TALKER)
+                assert until(lambda: graph.state() == "active")     # the page listens, too: play would not wait
                 start(sys.executable, "-m", "streamingtalker_ros", "play", str(tmp_path / "voice.wav"),
                       "--lineage", LINEAGE, "--wait", "60")
                 assert until(lambda: len(graph.frames) >= 60 and len(client.faces) >= 60, 90)
