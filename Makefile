@@ -6,13 +6,14 @@ WAV    ?=
 CUDA   ?=
 PORT   ?=
 RUN    ?= runs/default
+MINUTES ?= 10
 
 PIP   := .venv/bin/python -m pip --disable-pip-version-check --quiet --no-input
 SETUP := $(shell printf '%s' '$(TORCH) $(CUDA)' | cksum | cut -d' ' -f1)
 export PIP_ROOT_USER_ACTION := ignore
 PAGE  := streamingtalker_ros/web/static/index.html
 
-.PHONY: help demo web train test bench clean
+.PHONY: help demo web train test soak bench clean
 .DEFAULT_GOAL := help
 
 help:
@@ -22,6 +23,7 @@ help:
 	@echo "make train           every corpus, every stage, then RUN/checkpoint; again to go on where it was cut"
 	@echo "                     RUN=$(RUN) GRID= FACEGOOD= SPEECHOCEAN= LJSPEECH= LANDMARKS= folders"
 	@echo "make test            run every test that can run on this machine"
+	@echo "make soak            the long tests: MINUTES=$(MINUTES) of abuse in each form, an hour of speech; about 40 minutes"
 	@echo "make bench           measure what a frame costs here, into benchmarks/README.md; some minutes"
 	@echo "make clean           remove what these commands made, .venv included"
 	@echo
@@ -44,6 +46,9 @@ train: .venv/ready-train-$(SETUP)
 
 test: .venv/ready-test-$(SETUP) $(PAGE)
 	.venv/bin/python -m pytest test -q -rs
+
+soak: .venv/ready-test-$(SETUP)
+	SOAK_SECONDS=$$((60 * $(MINUTES))) SOAK_HOUR=3600 .venv/bin/python -m pytest test/soak -q -rs
 
 bench: .venv/ready-test-$(SETUP)
 	.venv/bin/python benchmarks/tables.py

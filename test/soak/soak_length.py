@@ -1,5 +1,7 @@
 """How long the soak tests run: `make soak` sets SOAK_SECONDS=600 and SOAK_HOUR=3600; without it, their short forms."""
+import gc
 import os
+from pathlib import Path
 
 SECONDS = float(os.environ.get("SOAK_SECONDS", 20))         # of abuse
 HOUR = float(os.environ.get("SOAK_HOUR", 30))               # of one undisturbed voice
@@ -11,3 +13,17 @@ def tell(capsys, text):
     if LONG:
         with capsys.disabled():
             print(f"\n    {text}", end="")
+
+
+def memory(pid="self"):
+    """Resident megabytes of a process, or None where the system does not tell."""
+    gc.collect()
+    try:
+        return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * 4096 / 1e6
+    except OSError:
+        return None
+
+
+def grown(sizes):
+    """Megabytes from the first quarter to the end."""
+    return 0.0 if None in sizes else sizes[-1] - sizes[len(sizes) // 4]
