@@ -13,7 +13,7 @@ from ..errors import TalkerError
 from . import lineages
 
 LONGEST_MP3 = 1_000_000     # bytes; decoding more in one go would hold up the thread that listens
-BARREN = 100                # packets in a row without a frame: whatever it is, it is not MP3
+BARREN = 32_000             # bytes without a frame, of which none is longer than 1441: it is not MP3
 _SECOND = 1_000_000_000
 _JUMP = round(LONGEST_GAP * _SECOND)    # ns; stamps that jump by more begin a new stream
 
@@ -29,7 +29,7 @@ class Hearing:
         self._decoder = None        # of MP3, while it is that
         self._last = None           # ns, stamp of the newest packet of MP3
         self._next = 0              # ns, where its sound ends
-        self._barren = 0            # packets in a row without a frame of MP3
+        self._barren = 0            # bytes in a row without a frame of MP3
         self._guessed = 0           # packets in a row that looked like MP3 though nothing told so
 
     def tell(self, info):
@@ -94,8 +94,8 @@ class Hearing:
         if packet.stamp is not None:
             self._last = packet.stamp
             self._next = packet.stamp + round((self._decoder.decoded - before) * _SECOND)
-        self._barren = self._barren + 1 if self._decoder.decoded == before else 0
-        if self._barren == BARREN:
+        self._barren = self._barren + len(packet.payload) if self._decoder.decoded == before else 0
+        if self._barren >= BARREN:
             self._barren = self._guessed = 0
             if self._coding == "mp3":
                 raise TalkerError("the audio is told to be MP3 and holds none: check what its sender publishes on "
