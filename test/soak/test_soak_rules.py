@@ -27,7 +27,7 @@ def test_minutes_of_abuse_break_nothing_and_leave_nothing_behind(talker, pacing,
     counted = stage.statistics.as_dict()
     tell(capsys, f"{SECONDS:g} s, pacing {pacing}: {frames} frames, " + ", ".join(
         f"{name} {value}" for name, value in counted.items() if value and not name.startswith("latency")))
-    tell(capsys, f"{grown(held):+.1f} MB after the first quarter, {held[-1]} MB at the end")
+    tell(capsys, f"{grown(held):+.1f} MB after the first quarter, {held[-1] or 0:.0f} MB at the end")
     assert counted["errors"] == 0 and frames > 4 * SECONDS
     assert grown(held) < 20         # packets of 10 MB come and go
 
