@@ -11,6 +11,7 @@ import numpy as np
 from ..face.arkit import ARKIT_NAMES
 
 RISE, FALL = 0.5, 1.0 / 3.0  # of the gate, per frame
+VOICE = 0.15  # probability from which on a hop counts as voice: a breath before a word may open the mouth
 MOUTH = np.array([name.startswith(("jaw", "mouth", "tongue", "cheekPuff")) for name in ARKIT_NAMES])  # (52,)
 
 
@@ -38,7 +39,7 @@ def hear(state, probability):
 
 def rest(state, weights):
     """Advance the gate by one frame and fade the mouth in `weights` (52,), in place. Returns `speaking`."""
-    speaking = bool((state.activity > 0.5).any())
+    speaking = bool((state.activity > VOICE).any())
     state.gate = min(state.gate + RISE, 1.0) if speaking else max(state.gate - FALL, 0.0)
     weights[MOUTH] *= state.gate
     return speaking

@@ -137,6 +137,36 @@ def engine(count, rng):
     return _unit((_unit(buzz) + rng.uniform(0.2, 2.0) * noise) * sway(count, rng, rng.uniform(0.2, 4.0)))
 
 
+def ensemble(count, rng):
+    """(count,) float32 music of several players of RMS 1: drums, a bass, held chords with vibrato, a lead that bends."""
+    t, beat = np.arange(count) / RATE, rng.uniform(0.25, 0.6)
+    scale = 55.0 * 2.0 ** (np.array([0, 2, 3, 5, 7, 8, 10, 12]) / 12.0)
+    out = np.zeros(count)
+    for start in np.arange(0.0, count / RATE, beat / 2):
+        first = int(start * RATE)
+        age = t[first:] - start
+        struck = np.exp(-age * rng.uniform(15.0, 60.0))
+        hit = np.sin(2 * np.pi * 60.0 * age) if rng.random() < 0.5 else 0.4 * rng.standard_normal(len(age))
+        out[first:] += rng.uniform(0.0, 1.5) * struck * hit
+        if rng.random() < 0.7:  # a plucked string or a key
+            note, decay = rng.choice(scale) * rng.choice([1.0, 4.0, 8.0, 16.0]), rng.uniform(2.0, 15.0)
+            out[first:] += rng.uniform(0.2, 1.0) * sum(
+                np.sin(2 * np.pi * k * note * age) / k ** rng.uniform(0.8, 1.5) * np.exp(-age * decay * k ** 0.7)
+                for k in range(1, 9) if k * note < 7500.0)
+    for octave, voices, gain in ((1.0, 1, 0.8), (4.0, 3, 0.6), (8.0, 1, rng.uniform(0.2, 1.2))):
+        length = beat * rng.choice([1.0, 2.0, 4.0])
+        for start in np.arange(0.0, count / RATE, length):
+            first, last = int(start * RATE), min(int((start + length) * RATE), count)
+            age = t[first:last] - start
+            swell = np.minimum(age * rng.uniform(5.0, 60.0), 1.0) * np.exp(-age * rng.uniform(0.0, 3.0))
+            for note in rng.choice(scale, voices, replace=False) * octave:
+                bend = 1.0 + 0.006 * np.sin(2 * np.pi * rng.uniform(4.0, 7.0) * age) * rng.uniform(0.0, 2.0)
+                phase = 2 * np.pi * np.cumsum(note * bend) / RATE
+                tone = sum(np.sin(k * phase) / k ** rng.uniform(0.6, 2.0) for k in range(1, 9) if k * note < 7500.0)
+                out[first:last] += gain * swell * tone
+    return _unit(out)
+
+
 def sway(count, rng, hertz):
     """(count,) slow random gain around 1, between 0.1 and 1.9, that changes about `hertz` times a second."""
     knots = rng.uniform(0.1, 1.9, int(count / RATE * hertz) + 3)

@@ -21,7 +21,7 @@ from .text import sentences
 TURNS = ("slt", "awb", "slt_hts", "ked", "kal16", "slt", "awb", "slt_hts", "ked", "kal")
 SENTENCES = 15                # per batch: about 40 seconds of one speaker, so that speakers are many
 REST_SHARE = 0.05             # share of clips' time without speech, in which the mouth rests
-REST_SOUNDS = ("nothing", "white", "pink", "hum", "music", "breath", "knocks", "brown", "rings", "chirps", "engine")
+REST_SOUNDS = ("nothing", "white", "pink", "hum", "music", "breath", "knocks", "brown", "rings", "chirps", "engine", "ensemble")
 
 
 def synthetic_minutes(minutes):
