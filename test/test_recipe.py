@@ -24,7 +24,8 @@ SMALL = dict(audio_width=16, audio_blocks=1, codec_width=16, width=16, feedforwa
              head_blocks=1, slots=4, codes=32, code_dim=8, styles=["neutral", "teacher", "nobody"])
 LOOP = {"steps": 6, "batch": 4, "warmup": 2, "log_every": 1, "save_every": 2}
 MINIATURE = {"corpora": {"film": {"kind": "from-video", "of": "grid"}, "said": {"kind": "synthetic", "minutes": 1}},
-             "model": SMALL, "mix": {"film": 0.4, "said": 0.6}, "codec": LOOP, "listener": LOOP, "talker": LOOP,
+             "model": SMALL, "mix": {"film": 0.4, "said": 0.6},
+             "codec": LOOP, "listener": LOOP, "talker": LOOP, "closure": LOOP,
              "windows": {"frames": 24, "lead": 8, "lives": 1, "versions": 1}}
 
 
@@ -52,7 +53,8 @@ def test_without_sources_or_voices_every_corpus_is_named_with_its_share(voiceles
     with pytest.raises(TalkerError) as told:
         recipes.plan(stages.read_recipe(SHIPPED), sources(), "run")
     for words in ("grid, 12% of the mix, is left out: give --grid DIR",
-                  "grid_voices, 24% of the mix, is left out: grid is", "facegood, 5%", "speech, 33% of the mix, is left out: give --speechocean DIR or --ljspeech DIR",
+                  "grid_voices, 24% of the mix, is left out: grid is", "facegood, 5%",
+                  "speech, 33% of the mix, is left out: give --speechocean DIR or --ljspeech DIR",
                   "synthetic, 20%", "apt install", "espeak, 6%"):
         assert words in str(told.value)
 
@@ -131,7 +133,7 @@ def test_one_command_makes_corpus_stages_and_checkpoint_and_goes_on_where_it_was
     rows = (tmp_path / "run" / "talker" / "log.csv").read_text().splitlines()
     assert [row.split(",")[0] for row in rows] == ["step", "1", "2", "3", "4", "5", "6"]
     steps = json.loads((tmp_path / "run" / "steps.json").read_text())
-    assert list(steps) == ["corpus said", "codec", "listener", "talker", "checkpoint"]
+    assert list(steps) == ["corpus said", "codec", "listener", "talker", "closure", "checkpoint"]
     assert all(row["done"] and row["seconds"] >= 0 for row in steps.values())
 
     said = capsys.readouterr().out.strip().splitlines()
@@ -140,6 +142,8 @@ def test_one_command_makes_corpus_stages_and_checkpoint_and_goes_on_where_it_was
     clip = corpora.load_corpus(evaluate.corpus[0], "test")[0]
     model = Talker.load(evaluate.model, "cpu")
     assert model.styles == ("neutral", "teacher")
+    low, high = json.loads((Path(evaluate.model) / "config.json").read_text())["closure"]
+    assert 0.0 < low < high < 1.0
     stream = model.open_stream()
     assert len(stream.accept(clip.pcm) + stream.finish()) == len(clip.weights)
 

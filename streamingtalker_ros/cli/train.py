@@ -1,4 +1,4 @@
-"""`streamingtalker train codec|listener|talker|all`: the training stages, of either family; all: the whole recipe.
+"""`streamingtalker train codec|listener|talker|closure|all`: the training stages of either family, or the whole recipe.
 
 The default family learns from corpus folders (`--corpus`), the published one from VOCASET or BIWI in the published
 preprocessed layout (`--dataset`, `--data`). `accelerate launch -m streamingtalker_ros train …` runs a stage on
@@ -18,9 +18,10 @@ SOURCES = {"grid": "GRID's speaker 1: videos, word times beside them in alignmen
 
 
 def add_arguments(parser):
-    parser.add_argument("stage", choices=("codec", "listener", "talker", "all"),
+    parser.add_argument("stage", choices=("codec", "listener", "talker", "closure", "all"),
                         help="stage 1, the motion codec; stage 2, the talker; the default family's encoder learns to "
-                        "listen between them; all: corpora, stages and checkpoint, what is done already is kept")
+                        "listen between them, an ear for p, b and m (closure) after them; all: corpora, stages and "
+                        "checkpoint, what is done already is kept")
     parser.add_argument("--corpus", action="append", metavar="DIR",
                         help="folder made by `streamingtalker corpus`; give it again for several")
     parser.add_argument("--out", default="runs/default", metavar="DIR",
@@ -71,7 +72,7 @@ def _check(args):
     if given and args.stage != "all":
         raise TalkerError(f"--{given[0].replace('_', '-')} is for `train all`: make a corpus of it and give that "
                           "with --corpus")
-    if args.dataset and args.stage == "listener":
+    if args.dataset and args.stage in ("listener", "closure"):
         raise TalkerError("the published family listens through HuBERT, which learns in `train talker`: go on with "
                           "that")
     if args.dataset and args.stage == "all":
@@ -121,7 +122,7 @@ def _all(args):
     if args.dry_run:
         for arguments, _ in commands:
             print(shlex.join(["streamingtalker", "corpus", *arguments]))
-        print(f"then codec, listener and talker on {', '.join(folder.name for folder in made.folders)}")
+        print(f"then codec, listener, talker and closure on {', '.join(folder.name for folder in made.folders)}")
         return 0
 
     def command(arguments):

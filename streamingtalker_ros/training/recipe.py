@@ -162,7 +162,7 @@ def _flags(entry):
 
 
 def run(made, command, start=None, device="auto", say=print):
-    """Do what is not done: the corpora, codec, listener, talker, checkpoint. Returns the checkpoint's folder.
+    """Do what is not done: the corpora, codec, listener, talker, closure, checkpoint. Returns the checkpoint's folder.
 
     command: runs `streamingtalker corpus` with a list of arguments; start: checkpoint whose weights it begins with;
     say: called with a line per step. Raises TalkerError where the run folder was begun with another recipe.
@@ -177,7 +177,7 @@ def run(made, command, start=None, device="auto", say=print):
     heard = []
 
     def windows():
-        """Listener and talker learn from the same windows, whose sounds take minutes to hear."""
+        """Listener, talker and closure learn from the same windows, whose sounds take minutes to hear."""
         if not heard:
             heard.append(stages.make_windows(made.folders, "train", recipe, checkpoint.load(out / "codec")))
         return heard[0]
@@ -190,7 +190,9 @@ def run(made, command, start=None, device="auto", say=print):
                lambda: stages.train_listener(made.folders, out, recipe, None, device, windows()))
     steps.once("talker", {**basis, "talker": recipe["talker"], "history": recipe["history"]},
                lambda: stages.train_talker(made.folders, out, recipe, None, device, windows()))
-    steps.once("checkpoint", {}, lambda: checkpoint.save(out / CHECKPOINT, checkpoint.load(out / "talker")))
+    steps.once("closure", {**basis, "closure": recipe["closure"]},
+               lambda: stages.train_closure(made.folders, out, recipe, windows=windows()))
+    steps.once("checkpoint", {}, lambda: checkpoint.save(out / CHECKPOINT, checkpoint.load(out / "closure")))
     return out / CHECKPOINT
 
 

@@ -15,8 +15,8 @@ from ..errors import TalkerError, require
 
 ROWS = 100  # of a thinned log
 AROUND = 4  # rows of a thinned log to either side that a curve's mean takes
-INK = {"loss": "#1d2330", "phones_right": "#1f8a5b", "perplexity": "#1f8a5b"}
-SHARES = ("phones_right", "perplexity")  # what grows as it gets better; all else is a loss
+INK = {"loss": "#1d2330", "phones_right": "#1f8a5b", "perplexity": "#1f8a5b", "found": "#1f8a5b"}
+SHARES = ("phones_right", "perplexity", "found")  # what grows as it gets better; all else is a loss
 
 
 def read_log(path):

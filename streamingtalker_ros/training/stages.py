@@ -2,10 +2,12 @@
 
 `train_codec` leaves `out/codec/` (a checkpoint whose codec is trained), `train_listener` takes it and leaves
 `out/listener/` (its encoder has learned to listen), `train_talker` takes the last of the two that is there and leaves
-`out/talker/`, which `Talker.load` reads. All resume from their run folders.
+`out/talker/`, which `Talker.load` reads; `train_closure` adds an ear for p, b and m to that and leaves `out/closure/`,
+whose lips close more surely. All resume from their run folders.
 """
 import json
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +21,7 @@ from ..model import checkpoint
 from ..model.config import TalkerConfig
 from ..model.network import TalkerNetwork
 from . import machines
+from .closure import ClosureStage, probabilities, thresholds
 from .codec import CodecStage, LipGap, measure_latents, measure_motion
 from .corpora import read_index
 from .gather import gather
@@ -28,7 +31,9 @@ from .talker import HistoryConfig, TalkerStage
 from .windows import Windows, motion_of
 
 SECTIONS = {"corpora": None, "model": TalkerConfig, "mix": None, "windows": None, "codec": LoopConfig,
-            "listener": LoopConfig, "talker": LoopConfig, "history": HistoryConfig}
+            "listener": LoopConfig, "talker": LoopConfig, "closure": LoopConfig, "history": HistoryConfig}
+
+CAUGHT, FALSE = 0.92, 0.08  # shares of p, b, m and of open vowels, in held-out clips, that the closure's ear may press
 
 
 def read_recipe(path):
@@ -174,6 +179,32 @@ def train_talker(corpora, out, recipe, start=None, device="auto", windows=None):
     parameters = {name: p for name, p in network.named_parameters() if p.requires_grad}
     _learn(network, stage, parameters, settings, out / "talker", machine)
     return out / "talker"
+
+
+def train_closure(corpora, out, recipe, start=None, device="cpu", windows=None):
+    """After stage 2: an ear for p, b and m on the frozen encoder of the run's talker, or of `start`; its thresholds are
+    chosen on held-out clips. A small thing, always on the CPU. Returns the checkpoint folder."""
+    machine, out = machines.find("cpu"), Path(out)
+    if not start and not (out / "talker" / checkpoint.WEIGHTS).exists():
+        raise TalkerError(f"no talker at {out / 'talker'}: run `streamingtalker train talker` with the same --out "
+                          "first")
+    torch.manual_seed(0)
+    talker = checkpoint.load(start or out / "talker")
+    network = TalkerNetwork(replace(talker.config, closure=talker.config.closure or (0.1, 0.2))).eval()
+    network.load_state_dict(talker.state_dict(), strict=False)  # the ear is what it lacks
+    settings = LoopConfig(**recipe["closure"])
+    windows = windows or make_windows(corpora, "train", recipe, network)
+    stage = ClosureStage(network.encoder, network.config.lookahead_frames, windows, settings.batch)
+    parameters = {f"closure.{name}": p for name, p in network.encoder.closure.named_parameters()}
+    loop = Loop(parameters, settings, out / "closure", "closure", machine)
+    loop.run(stage)
+    loop.adopt_average()
+    closed, opened = probabilities(network, held_out(corpora))
+    if len(closed) and len(opened):
+        network.config = replace(network.config, closure=thresholds(closed, opened, CAUGHT, FALSE))
+    if machine.rank == 0:
+        checkpoint.save(out / "closure", network)
+    return out / "closure"
 
 
 def _learn(network, stage, parameters, settings, folder, machine):
