@@ -194,6 +194,16 @@ def test_the_core_publishes_a_live_voice_through_its_worker(talker):
     assert core.summary().startswith("frames of audio 15, idle ")
 
 
+def watched(speak, used):
+    """The frame step, noting into the set `used` on what kind of device it works."""
+    def step(*given):
+        motion = speak(*given)
+        used.add(motion.device.type)
+        return motion
+
+    return step
+
+
 def test_the_device_parameter_decides_where_the_diffusion_runs(talker, tmp_path):
     import torch
 
@@ -203,7 +213,7 @@ def test_the_device_parameter_decides_where_the_diffusion_runs(talker, tmp_path)
     used = set()
     where = load_talker(Settings(model=str(tmp_path), device="cpu"))
     assert where.device == "cpu"
-    where.network.head.register_forward_hook(lambda module, inputs, output: used.add(output.device.type))
+    where.fused.speak = watched(where.fused.speak, used)
     where.open_stream().accept(np.zeros(4 * where.hop, np.float32))
     assert used == {"cpu"}
     if not torch.cuda.is_available():
@@ -222,7 +232,7 @@ def test_on_a_cuda_machine_the_node_diffuses_on_cuda(talker, tmp_path):
     for device in ("auto", "cuda"):
         settings = Settings(model=str(tmp_path), device=device, pacing="none")
         loaded, used, frames = load_talker(settings), set(), []
-        loaded.network.head.register_forward_hook(lambda module, inputs, output: used.add(output.device.type))
+        loaded.fused.speak = watched(loaded.fused.speak, used)
         core = TalkerCore(loaded, settings, frames.append)
         core.push(AudioPacket(voice(1.0).tobytes(), AudioFormat(), S0, time.monotonic()))
         core.start()
