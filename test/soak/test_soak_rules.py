@@ -55,9 +55,9 @@ def test_an_hour_of_speech_neither_drifts_nor_grows(talker, drift, capsys):
             at = start + (k + 1) * 0.02 * (1 + drift)
             part = samples[k % 500 * 320:(k % 500 + 1) * 320]
             stage.send(part, S0 + round(k * 20 * MS * (1 + drift)), at)
-        began = time.perf_counter()
+        began = time.process_time()
         stage.run((first + 500) * 0.02 * (1 + drift) + start - stage.now)
-        cost.append(1000 * (time.perf_counter() - began) / 250)
+        cost.append(1000 * (time.process_time() - began) / 250)
         late.append([at - start - (frame.stamp - S0) / 1e9 for at, frame in stage.frames if not frame.idle])
         stamps += [frame.stamp for frame in stage.faces if not frame.idle]
         count += len(stage.audio)
