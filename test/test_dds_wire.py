@@ -42,7 +42,7 @@ node.close()
 """
 
 
-def wait_for(condition, seconds=10.0):
+def wait_for(condition, seconds=30.0):
     deadline = time.monotonic() + seconds
     while not (result := condition()):
         if time.monotonic() > deadline:
