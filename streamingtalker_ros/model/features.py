@@ -62,6 +62,11 @@ class LogMel(nn.Module):
                             torch.full((batch,), QUIET, device=device))
 
     def forward(self, audio, state=None):
+        power, loudness, level = self.measure(audio, state)
+        return normalised(power, level), loudness - level
+
+    def measure(self, audio, state=None):
+        """audio (B, n·hop) -> log powers (B, n, columns, mels), their log mean (B, n) and the running level (B, n)."""
         batch, frames = audio.shape[0], audio.shape[1] // self.hop
         past = audio.new_zeros(batch, WINDOW - STRIDE) if state is None else state.samples
         joined = torch.cat((past, audio), 1)
@@ -71,16 +76,22 @@ class LogMel(nn.Module):
         power = (real.square() + imaginary.square()) @ self.filters  # (B, frames·columns, mels)
         power = power.view(batch, frames, self.columns, -1)
         loudness = torch.log(power.mean((2, 3)) + FLOOR)  # (B, frames)
-        level = self._follow(loudness, state)
-        features = torch.log(power + FLOOR) - level[:, :, None, None]
+        start = loudness.new_full((batch,), QUIET) if state is None else state.level
+        level = follow(loudness, start, self.release)
         if state is not None:
             state.samples.copy_(joined[:, joined.shape[1] - (WINDOW - STRIDE):])
             state.level.copy_(level[:, -1])
-        return (features * 0.25 + 1.0).clamp(-2.0, 2.0), loudness - level
+        return torch.log(power + FLOOR), loudness, level
 
-    def _follow(self, loudness, state):
-        """level_t = max(loudness_t, level_{t-1} - release, QUIET), for all t at once by a running maximum."""
-        start = loudness.new_full((loudness.shape[0],), QUIET) if state is None else state.level
-        ramp = self.release * torch.arange(1, loudness.shape[1] + 1, device=loudness.device)
-        joined = torch.cat((start[:, None], loudness + ramp), 1)
-        return (joined.cummax(1).values[:, 1:] - ramp).clamp(min=QUIET)
+
+def follow(loudness, start, release):
+    """level_t = max(loudness_t, level_{t-1} - release, QUIET) of loudness (B, n), for all t at once by a running maximum;
+    start (B,): level_{-1}."""
+    ramp = release * torch.arange(1, loudness.shape[1] + 1, device=loudness.device)
+    joined = torch.cat((start[:, None], loudness + ramp), 1)
+    return (joined.cummax(1).values[:, 1:] - ramp).clamp(min=QUIET)
+
+
+def normalised(power, level):
+    """Log powers (B, n, columns, mels) over the level (B, n), in units of 4 nepers around 1, within ±2."""
+    return ((power - level[:, :, None, None]) * 0.25 + 1.0).clamp(-2.0, 2.0)

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
+from ..model.features import normalised
 from .augment import augment
 
 HOP = 640
@@ -18,10 +19,12 @@ SAVED = torch.float16
 
 @dataclass
 class Heard:
-    """One version of one clip's sound: mels (n, columns, mels) float16, loudness (n,) float32."""
+    """One version of one clip's sound: mels (n, columns, mels) float16; loudness above the level, and the level, (n,)
+    float32."""
 
     mels: torch.Tensor
     loudness: torch.Tensor
+    level: torch.Tensor
 
 
 @torch.no_grad()
@@ -29,8 +32,8 @@ def hear(log_mel, pcm, frames):
     """Features of pcm (n,) as a stream has them, for `frames` frames; what the sound lacks is silence. -> Heard."""
     audio = np.zeros(frames * HOP, np.float32)
     audio[: len(pcm)] = pcm[: len(audio)]
-    mels, loudness = log_mel(torch.from_numpy(audio)[None])
-    return Heard(mels[0].to(SAVED), loudness[0])
+    power, loudness, level = log_mel.measure(torch.from_numpy(audio)[None])
+    return Heard(normalised(power, level)[0].to(SAVED), (loudness - level)[0], level[0])
 
 
 def hear_all(log_mel, clips, frames, versions=1, seed=0, progress=False, jobs=1):
@@ -50,7 +53,7 @@ def hear_all(log_mel, clips, frames, versions=1, seed=0, progress=False, jobs=1)
 
 
 def _collected(heard, count, progress):
-    return [[Heard(torch.from_numpy(mels), torch.from_numpy(loudness)) for mels, loudness in versions]
+    return [[Heard(*map(torch.from_numpy, parts)) for parts in versions]
             for versions in tqdm(heard, total=count, desc="listening", disable=not progress)]
 
 
@@ -68,4 +71,4 @@ def _versions(job, talk=None):
     pcm = np.pad(pcm, (0, max(count * HOP - len(pcm), 0)))
     heard = [hear(log_mel, augment(pcm, seed, _talk if talk is None else talk) if number else pcm, count)
              for number, seed in enumerate(seeds)]
-    return [(one.mels.numpy(), one.loudness.numpy()) for one in heard]
+    return [(one.mels.numpy(), one.loudness.numpy(), one.level.numpy()) for one in heard]

@@ -10,7 +10,9 @@ import numpy as np
 import torch
 
 from ..face.arkit import MIRROR
+from ..model.features import QUIET
 from .hearing import HOP, hear_all
+from .mixing import absolute, mix
 from .phones import VISEMES, merge
 
 PAUSE = 0.2  # seconds; a shorter pause between phones counts as voice
@@ -87,13 +89,14 @@ class Windows:
     length when left out. styles: names of the style embedding's rows. versions: sounds per clip, the first clean
     (`hear_all`). lives: motions per clip; beyond the first its lips stay and the life above them is another
     (`Clip.relive`), since one sound allows many. captured_life: keep the lids, brows and head that a camera saw; left
-    out, since clips of a few seconds, read in a booth, blink 46 times a minute. jobs: processes that listen beforehand.
+    out, since clips of a few seconds, read in a booth, blink 46 times a minute. noisy: chance of what `mix` makes of a
+    window, with sounds of the clips in which nobody speaks. jobs: processes that listen beforehand.
     """
 
     def __init__(self, clips, frames, lead, lookahead, log_mel=None, chances=None, styles=("neutral",), versions=1,
-                 clean=0.25, at_start=0.15, mirrored=0.5, lives=1, captured_life=False, seed=0, progress=False,
-                 jobs=1):
-        self.frames, self.lead, self.lookahead = frames, lead, lookahead
+                 clean=0.25, at_start=0.15, mirrored=0.5, lives=1, captured_life=False, noisy=0.0, seed=0,
+                 progress=False, jobs=1):
+        self.frames, self.lead, self.lookahead, self.noisy = frames, lead, lookahead, noisy
         self.at_start, self.mirrored, self.clean = at_start, mirrored, clean
         total = lead + frames
         self.motion = []
@@ -108,16 +111,17 @@ class Windows:
         known = {name: row for row, name in enumerate(styles)}
         self.style = [known.get(getattr(clip, "style", "neutral"), 0) for clip in clips]
         self.heard = hear_all(log_mel, clips, counts, versions, seed, progress, jobs) if log_mel is not None else None
+        self.quiet = [row for row, voice in enumerate(self.voice) if not voice.any()]
         chances = np.array([len(clip.weights) for clip in clips] if chances is None else chances, np.float64)
         self.chances = chances / chances.sum()
 
     def draw(self, batch, rng):
         """A random Batch; rng: numpy Generator, the only source of chance."""
         rows = [self._window(index, rng) for index in rng.choice(len(self.motion), batch, p=self.chances)]
-        mels, loudness, motion, voice, phones, style, first = zip(*rows)
+        heard, motion, voice, phones, style, first = zip(*rows)
         learned = np.ones((batch, self.lead + self.frames), np.float32)
         learned[np.array(first) > 0, : self.lead] = 0.0
-        heard = (torch.stack(mels).float(), torch.stack(loudness)) if self.heard else (None, None)
+        heard = self._recordings(heard, rng) if self.heard else (None, None)
         return Batch(*heard, *(torch.from_numpy(np.stack(part)) for part in (motion, voice, phones)),
                      torch.tensor(style), torch.tensor(first), torch.from_numpy(learned))
 
@@ -125,13 +129,30 @@ class Windows:
         motion = self.motion[index][rng.integers(len(self.motion[index]))]
         total = self.lead + self.frames
         first = 0 if rng.random() < self.at_start else int(rng.integers(0, len(motion) - total + 1))
-        rows, heard = slice(first, first + total), slice(first, first + total + self.lookahead)
+        rows, sound = slice(first, first + total), slice(first, first + total + self.lookahead)
         window = motion[rows]
         if rng.random() < self.mirrored:
             window = mirror(window)
-        mels = loudness = None
+        heard = None
         if self.heard:
             versions = self.heard[index]
             pick = 0 if rng.random() < self.clean or len(versions) == 1 else int(rng.integers(1, len(versions)))
-            mels, loudness = versions[pick].mels[heard], versions[pick].loudness[heard]
-        return mels, loudness, window, self.voice[index][heard], self.phones[index][rows], self.style[index], first
+            heard = versions[pick], sound
+        return heard, window, self.voice[index][sound], self.phones[index][rows], self.style[index], first
+
+    def _recordings(self, heard, rng):
+        """(Heard, rows) of each window -> mels and loudness of the batch, a share of it mixed with other sounds."""
+        mels, loudness, level = (torch.stack([getattr(one, part)[rows] for one, rows in heard]).float()
+                                 for part in ("mels", "loudness", "level"))
+        if not (self.noisy and self.quiet):
+            return mels, loudness
+        start = torch.stack([one.level[rows.start - 1] if rows.start else torch.tensor(QUIET) for one, rows in heard])
+        count = mels.shape[1]
+        sounds = []
+        for index in rng.choice(self.quiet, len(heard)):
+            sound = self.heard[index][0]
+            rows = (int(rng.integers(len(sound.level))) + np.arange(count)) % len(sound.level)
+            sounds.append(absolute(sound.mels[None, rows].float(), sound.level[None, rows]))
+        mixed = mix(absolute(mels, level), start, torch.cat(sounds))
+        chosen = torch.from_numpy(rng.random(len(heard)) < self.noisy)
+        return torch.where(chosen[:, None, None, None], mixed[0], mels), torch.where(chosen[:, None], mixed[1], loudness)

@@ -1,0 +1,101 @@
+"""Voices in other rooms and noises, in the domain of the features: every step of a training hears recordings anew.
+
+Log-mel features hold powers, and powers of independent sounds add. So noise, reverberation, a band limit and a level
+cost a few operations on a batch, where `augment` filters samples; what samples alone know (clipping, mu-law) stays there.
+"""
+import math
+from dataclasses import dataclass
+
+import torch
+from torch.nn import functional
+
+from ..model.features import FLOOR, QUIET, RELEASE, follow, normalised
+
+COLUMN = 0.01  # seconds
+NEPERS = 0.2302585  # of power, per dB
+MICROPHONE = {"low": (0.0, 350.0), "high": (3000.0, 7900.0)}  # Hz
+
+
+@dataclass(frozen=True)
+class MixConfig:
+    """Chances per window; 0 turns one off. Ranges are uniform."""
+
+    noise: float = 0.35  # a sound without speech under it
+    babble: float = 0.1  # other windows of the batch, several at once
+    snr: tuple = (3.0, 35.0)  # dB
+    room: float = 0.3
+    band: float = 0.15  # a telephone's or a small microphone's
+    level: tuple = (-22.0, 14.0)  # dB of gain
+
+
+def absolute(mels, level):
+    """Normalised log-mel features (B, n, columns, mels) and levels (B, n) -> log powers, as before `LogMel` leveled them."""
+    return (mels - 1.0) * 4.0 + level[:, :, None, None]
+
+
+def leveled(power, start, frame_rate=25.0):
+    """Log powers (B, n, columns, mels) and the level before them (B,) -> (mels, loudness) as `LogMel` gives them."""
+    power = power.clamp(min=math.log(FLOOR))
+    loudness = power.exp().mean((2, 3)).log()
+    level = follow(loudness, start, RELEASE / frame_rate)
+    return normalised(power, level), loudness - level
+
+
+def mix(power, start, quiet, config=MixConfig()):
+    """Another recording of each window: (mels, loudness), see `leveled`.
+
+    power: log powers (B, n, columns, mels) of the windows; start (B,): level before them; quiet: log powers of as many
+    sounds without speech. Chance comes from torch's generator.
+    """
+    batch, device = len(power), power.device
+
+    def chance(*shape):
+        return torch.rand(shape, device=device)
+
+    def between(low, high):
+        return low + (high - low) * chance(batch)
+
+    peak = torch.log(torch.exp(power).mean((2, 3)) + FLOOR).amax(1)  # (B,)
+    power = torch.where((chance(batch) < config.room)[:, None, None, None], _room(power, between), power)
+    gain = NEPERS * between(*config.level)
+    power, peak = power + gain[:, None, None, None], peak + gain
+    start = torch.where(start > QUIET, start + gain, start)  # where nothing has sounded there is nothing to amplify
+    others = torch.stack([power.roll(k, 0) + NEPERS * between(-8.0, 0.0)[:, None, None, None] for k in (1, 2, 3)])
+    kind = chance(batch)
+    under = torch.where((kind < config.babble)[:, None, None, None], torch.logsumexp(others, 0), quiet)
+    usual = torch.log(torch.exp(under).mean((1, 2, 3)) + FLOOR)
+    speech = peak.clamp(min=QUIET) - 5.0 * NEPERS  # a peak stands some 5 dB above the mean of what sounds
+    under = under + (speech - NEPERS * between(*config.snr) - usual)[:, None, None, None]
+    added = (kind < config.babble + config.noise)[:, None, None, None]
+    power = torch.where(added, torch.logaddexp(power, under), power)
+    start = torch.where(added[:, 0, 0, 0], torch.maximum(start, under[:, 0].exp().mean((1, 2)).log()), start)
+    return leveled(_band(power, config.band, chance, between), start)
+
+
+def _room(power, between):
+    """A diffuse tail: powers decay by 60 dB in 0.15 to 0.7 s, the tail 0 to 15 dB under the direct sound."""
+    batch, frames, columns, mels = power.shape
+    t60, drr = between(0.15, 0.7), between(0.0, 15.0)
+    age = COLUMN * torch.arange(1, 41, device=power.device)
+    tail = torch.exp(-13.8155 * age / t60[:, None])  # (B, 40)
+    tail = tail / tail.sum(1, keepdim=True) * torch.exp(-NEPERS * drr)[:, None]
+    kernel = torch.cat((tail.flip(1), torch.ones(batch, 1, device=power.device)), 1)[:, None]  # (B, 1, 41)
+    rows = (power.exp() - FLOOR).clamp(min=0.0).flatten(1, 2).permute(2, 0, 1)  # (mels, B, n·columns)
+    smeared = functional.conv1d(functional.pad(rows, (40, 0)), kernel, groups=batch)
+    return torch.log(smeared + FLOOR).permute(1, 2, 0).view(batch, frames, columns, mels)
+
+
+def _band(power, share, chance, between):
+    """Bands outside a microphone's range fall by 2 nepers per band that they lie outside, 12 at most."""
+    batch, bands = len(power), power.shape[-1]
+    top = 2595.0 * torch.log10(torch.tensor(1.0 + 7800.0 / 700.0))
+    bottom = 2595.0 * torch.log10(torch.tensor(1.0 + 50.0 / 700.0))
+
+    def place(hertz):  # band of a frequency
+        return (2595.0 * torch.log10(1.0 + hertz / 700.0) - bottom) / (top - bottom) * (bands + 1) - 1.0
+
+    band = torch.arange(bands, device=power.device)
+    low, high = (place(between(*MICROPHONE[edge]))[:, None] for edge in ("low", "high"))
+    outside = torch.maximum(low - band, band - high).clamp(0.0, 6.0)  # (B, bands)
+    outside = torch.where(chance(batch, 1) < share, outside, torch.zeros_like(outside))
+    return power - 2.0 * outside[:, None, None]
