@@ -17,7 +17,7 @@ class TalkerConfig:
     # audio encoder
     mels: int = 64  # bands of the log-mel spectrum, four columns per motion frame
     audio_width: int = 224
-    column_blocks: int = 0  # residual blocks at 100 columns/s, where the bursts of p, t and k are told apart
+    column_blocks: int = 0  # at 100 columns/s, where the bursts of p, t and k are told apart; dilations 1, 1, 2, 4, 8
     audio_blocks: int = 4  # dilations 1, 2, 4, 8, then again from 1: four reach 1.2 s into the past
     # motion codec
     motion_dim: int = 55  # 52 blendshape weights, then the head's rotation vector (rad)

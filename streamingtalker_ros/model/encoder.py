@@ -35,7 +35,8 @@ class AudioEncoder(nn.Module):
         width, columns, narrow = config.audio_width, self.log_mel.columns, 96
         self.columns_in = CausalConv(config.mels, narrow, kernel=3)  # at 100 columns/s
         self.frames_in = CausalConv(columns * narrow + 1, width, kernel=2)  # at 25 frames/s
-        self.column_blocks = nn.ModuleList(ResidualBlock(narrow, 3) for _ in range(config.column_blocks))
+        self.column_blocks = nn.ModuleList(ResidualBlock(narrow, 3, 2 ** max(i - 1, 0))
+                                           for i in range(config.column_blocks))
         self.blocks = nn.ModuleList(ResidualBlock(width, 3, 2 ** (i % 4), DROPOUT) for i in range(config.audio_blocks))
         self.norm = nn.LayerNorm(width)
         self.voice = nn.Linear(width, 1)  # logit of "somebody speaks in this frame"

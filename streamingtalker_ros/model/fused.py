@@ -50,11 +50,11 @@ class FusedNetwork:
 
 
 class _Block:
-    """A ResidualBlock at `rows` rows of each voice (one, unless its dilation is 1): (B·rows, width) -> the same."""
+    """A ResidualBlock at `rows` rows of each voice: (B·rows, width) -> the same."""
 
     def __init__(self, block, rows=1):
         conv = block.conv
-        self.rows, self.taps = rows, conv.kernel * conv.inputs
+        self.rows, self.kernel, self.taps = rows, conv.kernel, conv.kernel * conv.inputs
         self.shape, self.norm = block.norm.normalized_shape, (block.norm.weight, block.norm.bias)
         self.step, self.conv, self.out = conv.dilation, share(conv.linear), share(block.out)
 
@@ -64,8 +64,11 @@ class _Block:
         context.copy_(joined[:, self.rows:])
         if self.rows == 1:
             taps = joined[:, ::self.step].flatten(1)  # (B, kernel·width)
-        else:
+        elif self.step == 1:
             taps = joined.flatten(1).unfold(1, self.taps, *self.shape).flatten(0, 1)  # (B·rows, kernel·width)
+        else:
+            places = range(0, self.kernel * self.step, self.step)
+            taps = torch.cat([joined[:, i: i + self.rows] for i in places], 2).flatten(0, 1)
         bias, matrix = self.conv
         bias_out, out = self.out
         return x.addmm(gelu(torch.addmm(bias, taps, matrix)), out).add_(bias_out)
