@@ -6,19 +6,15 @@ closures: the thresholds are those at which, on clips held out of the training, 
 """
 import numpy as np
 import torch
-from torch.nn import functional
 
-from .listener import disguise
+from .listener import closure_loss, disguise
 from .phones import BILABIALS, OPEN_VOWELS
-from .windows import PHONES, UNKNOWN
 
-ROWS = torch.tensor([PHONES.index(name) for name in sorted(BILABIALS)])
 EDGE = 0.02  # seconds by which a phone may miss the middle of its frames
 
 
 class ClosureStage:
-    """Cross-entropy of "a p, b or m sounds in this frame" over windows, the encoder frozen; frames just beside one of
-    them and frames that nobody knows count for nothing."""
+    """The cross-entropy of that ear alone (`listener.closure_loss`) over windows, the encoder frozen."""
 
     def __init__(self, encoder, lookahead, windows, batch):
         self.encoder, self.lookahead, self.windows, self.batch = encoder, lookahead, windows, batch
@@ -27,13 +23,8 @@ class ClosureStage:
         window = self.windows.draw(self.batch, rng)
         with torch.no_grad():
             heard = self.encoder.encode(disguise(window.mels), window.loudness)[:, self.lookahead:]
-        closed = torch.isin(window.phones, ROWS)
-        beside = functional.max_pool1d(closed.float()[:, None], 3, 1, 1)[:, 0].bool() & ~closed
-        counts = (window.learned > 0) & (window.phones != UNKNOWN) & ~beside
-        logits = self.encoder.closure(heard)[..., 0]
-        loss = functional.binary_cross_entropy_with_logits(logits[counts], closed[counts].float())
-        found = (logits[counts & closed] > 0).float().mean()
-        return loss, {"closure": loss.item(), "found": found.item()}
+        loss = closure_loss(self.encoder, heard, window)
+        return loss, {"closure": loss.item()}
 
 
 @torch.no_grad()
