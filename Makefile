@@ -21,7 +21,7 @@ help:
 	@echo "make demo WAV=x.wav  the same with your own WAV, FLAC, OGG or MP3 file"
 	@echo "make web             serve the page: speak, and see the face speak (PORT=8080)"
 	@echo "make train           every corpus, every stage, then RUN/checkpoint; again to go on where it was cut"
-	@echo "                     RUN=$(RUN) GRID= FACEGOOD= SPEECHOCEAN= LJSPEECH= LANDMARKS= folders"
+	@echo "                     RUN=$(RUN) GRID= FACEGOOD= SPEECHOCEAN= LJSPEECH= SOUNDS= LANDMARKS= folders"
 	@echo "make test            run every test that can run on this machine"
 	@echo "make soak            the long tests: MINUTES=$(MINUTES) of abuse in each form, an hour of speech; about 40 minutes"
 	@echo "make bench           measure what a frame costs here, into benchmarks/README.md; some minutes"
@@ -42,7 +42,8 @@ train: .venv/ready-train-$(SETUP)
 	@$(if $(GRID),$(PIP) install --editable '.[voices]' 'setuptools<81')
 	.venv/bin/streamingtalker train all --out '$(RUN)' $(if $(GRID),--grid '$(GRID)') \
 	  $(if $(LANDMARKS),--landmarks '$(LANDMARKS)') $(if $(FACEGOOD),--facegood '$(FACEGOOD)') \
-	  $(if $(SPEECHOCEAN),--speechocean '$(SPEECHOCEAN)') $(if $(LJSPEECH),--ljspeech '$(LJSPEECH)')
+	  $(if $(SPEECHOCEAN),--speechocean '$(SPEECHOCEAN)') $(if $(LJSPEECH),--ljspeech '$(LJSPEECH)') \
+	  $(if $(SOUNDS),--sounds '$(SOUNDS)')
 
 test: .venv/ready-test-$(SETUP) $(PAGE)
 	.venv/bin/python -m pytest test -q -rs

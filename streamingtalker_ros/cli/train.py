@@ -14,7 +14,7 @@ from ..errors import TalkerError, require
 
 SOURCES = {"grid": "GRID's speaker 1: videos, word times beside them in alignments/",
            "facegood": "FACEGOOD's Audio2Face, or its code/train", "speechocean": "speechocean762",
-           "ljspeech": "LJSpeech, or some of it"}
+           "ljspeech": "LJSpeech, or some of it", "sounds": "audio files in which nobody speaks: music, machines"}
 
 
 def add_arguments(parser):

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from ..errors import TalkerError, require
 
-KINDS = ("from-video", "from-animation", "speech", "synthetic", "espeak", "revoice")
+KINDS = ("from-video", "from-animation", "speech", "synthetic", "espeak", "quiet", "revoice")
 STEPS, CORPORA, CHECKPOINT = "steps.json", "corpora", "checkpoint"
 
 
@@ -236,8 +236,9 @@ class Steps:
 def evaluation(made):
     """The command line, as a list, that measures the run's checkpoint on what it kept for test."""
     from .corpora import read_index
-    tested = [folder for folder in made.folders
-              if any(clip["split"] == "test" for clip in read_index(folder)["clips"])]
+    indices = {folder: read_index(folder) for folder in made.folders}
+    tested = [folder for folder, index in indices.items() if index.get("kind") != "quiet"
+              and any(clip["split"] == "test" for clip in index["clips"])]
     return ["streamingtalker", "evaluate", "--model", str(made.out / CHECKPOINT),
             *(word for folder in tested for word in ("--corpus", str(folder))), "--full",
             "--report", str(made.out / "report.html"), "--json", str(made.out / "figures.json")]
