@@ -69,7 +69,7 @@ def test_a_face_that_lives_is_left_alone():
     gaps = np.diff(onsets(faces)) / RATE
     assert (gaps > 7).any()  # there was something to do
     regular = np.zeros((3000, 52), np.float32)
-    for first in range(20, 2960, 90):
+    for first in range(20, 2960, 65):
         regular[first:first + 10, LIDS] = np.array([lid((k + 0.5) / RATE) for k in range(10)])[:, None]
     regular[:, LOOK[2]] = np.repeat(np.random.default_rng(0).uniform(0, 1, 75), 40)
     np.testing.assert_array_equal(live(regular), regular)

@@ -1,7 +1,7 @@
 """A guard of the eyes' life, made of rules: whatever the network does, the face blinks and looks about.
 
 The network has learned blinks and saccades; most of the time this only watches and leaves every bit as it is. It adds
-a blink where none came for 4 to 7 s, or at the end of a phrase where the last is more than 2.5 s ago; it holds back
+a blink where none came for 2.8 to 5.2 s, or at the end of a phrase where the last is more than 2 s ago; it holds back
 what comes beyond 24 blinks a minute; it lets the gaze jump where it stood still for 3 to 5 s. Its chances are
 functions of (seed, frame) alone, so that chunked = offline holds, and no future frame is asked.
 """
@@ -18,8 +18,8 @@ EYES = [[INDEX[f"eyeLook{way}{side}"] for way in ways]
 SHUT, OPEN = 0.5, 0.25  # a blink begins above the one and has ended below the other
 LONGEST = 0.6  # seconds: lids that stay shut for longer count as a new blink, and are held back as such
 RATE, BURST = 24.0 / 60.0, 8.0  # blinks a second in the long run, blinks at once
-WAIT, STILL = (4.0, 7.0), (3.0, 5.0)  # seconds without a blink, without a saccade
-AFTER_PHRASE, CHANCE, DELAY = 2.5, 0.6, 0.25  # seconds since the last blink, chance of one, seconds it may wait
+WAIT, STILL = (2.8, 5.2), (3.0, 5.0)  # seconds without a blink, without a saccade
+AFTER_PHRASE, CHANCE, DELAY = 2.0, 0.6, 0.25  # seconds since the last blink, chance of one, seconds it may wait
 CLOSING, HOLD, OPENING = 0.12, 0.045, 0.20  # seconds of a lid's way down, at the bottom, up
 MOVED = 0.03  # of the gaze, in weights: a saccade, or a drift that has become one
 REACH = (0.10, 0.06)  # standard deviation of the gaze that is added, sideways and up
