@@ -23,7 +23,7 @@ help:
 	@echo "make train           every corpus, every stage, then RUN/checkpoint; again to go on where it was cut"
 	@echo "                     RUN=$(RUN) GRID= FACEGOOD= SPEECHOCEAN= LJSPEECH= SOUNDS= LANDMARKS= folders"
 	@echo "make test            run every test that can run on this machine"
-	@echo "make soak            the long tests: MINUTES=$(MINUTES) of abuse in each form, an hour of speech; about 40 minutes"
+	@echo "make soak            the long tests: MINUTES=$(MINUTES) of abuse in each form and of the page, an hour of speech; about an hour"
 	@echo "make bench           measure what a frame costs here, into benchmarks/README.md; some minutes"
 	@echo "make clean           remove what these commands made, .venv included"
 	@echo
@@ -48,8 +48,11 @@ train: .venv/ready-train-$(SETUP)
 test: .venv/ready-test-$(SETUP) $(PAGE)
 	.venv/bin/python -m pytest test -q -rs
 
-soak: .venv/ready-test-$(SETUP)
+soak: .venv/ready-test-$(SETUP) $(PAGE)
 	SOAK_SECONDS=$$((60 * $(MINUTES))) SOAK_HOUR=3600 .venv/bin/python -m pytest test/soak -q -rs
+	@if .venv/bin/python -c 'import sys; from streamingtalker_ros.web import chromium; sys.exit(not chromium.find())' && \
+	  test -f $(PAGE); then .venv/bin/python benchmarks/web_soak.py --minutes $(MINUTES); \
+	  else echo "the page was not soaked: that needs a Chromium and the built page"; fi
 
 bench: .venv/ready-test-$(SETUP)
 	.venv/bin/python benchmarks/tables.py
