@@ -11,8 +11,8 @@ from streamingtalker_ros.face.arkit import INDEX  # noqa: E402
 from streamingtalker_ros.face.rig import default_rig  # noqa: E402
 from streamingtalker_ros.model.config import TalkerConfig  # noqa: E402
 from streamingtalker_ros.model.network import TalkerNetwork  # noqa: E402
-from streamingtalker_ros.streaming.closing import press, pressure  # noqa: E402
-from streamingtalker_ros.training.closure import thresholds  # noqa: E402
+from streamingtalker_ros.streaming.closing import PARTED, listen, part, press, strength  # noqa: E402
+from streamingtalker_ros.training.closure import parting_thresholds, thresholds  # noqa: E402
 
 SMALL = TalkerConfig(audio_width=32, audio_blocks=2, codec_width=32, width=32, feedforward=64, history=12,
                      head_width=32, head_blocks=2, slots=4, codes=32, code_dim=8, closure=(0.2, 0.4))
@@ -41,9 +41,26 @@ def test_no_pressure_is_the_same_frame(open_mouth):
     assert press(closed, 1.0) is closed
 
 
-def test_pressure_grows_between_its_thresholds():
+def test_belief_grows_between_its_thresholds():
     logits = np.log(np.array([0.1, 0.2, 0.3, 0.4, 0.9]) / (1.0 - np.array([0.1, 0.2, 0.3, 0.4, 0.9])))
-    assert [pressure(x, (0.2, 0.4)) for x in logits] == pytest.approx([0.0, 0.0, 0.5, 1.0, 1.0])
+    assert [strength(x, (0.2, 0.4)) for x in logits] == pytest.approx([0.0, 0.0, 0.5, 1.0, 1.0])
+
+
+def test_open_vowels_keep_lips_apart_and_wide_ones_as_they_are(open_mouth):
+    rig, rest = default_rig(), float(default_rig().lip_gap(np.zeros(52)))
+    nearly = open_mouth * np.float32(0.05)
+    nearly[INDEX["mouthClose"]] = 0.02
+    parted = part(nearly, 1.0)
+    assert rig.lip_gap(nearly) - rest < 0.5 * PARTED and rig.lip_gap(parted) - rest == pytest.approx(PARTED, rel=0.02)
+    assert (parted >= 0).all() and (parted <= 1).all() and parted[INDEX["browInnerUp"]] == nearly[INDEX["browInnerUp"]]
+    assert part(open_mouth, 1.0) is open_mouth and part(nearly, 0.0) is nearly
+
+
+def test_two_ears_that_disagree_take_from_each_other():
+    config = replace(SMALL, openness=(0.5, 0.75))
+    assert listen([0.0, 9.0, -9.0], config) == (1.0, 0.0) and listen([0.0, -9.0, 9.0], config) == (0.0, 1.0)
+    assert listen([0.0, 9.0, 9.0], config) == (0.0, 0.0)
+    assert listen([0.0, 9.0], SMALL) == (1.0, 0.0) and listen([0.0], replace(SMALL, closure=())) == (0.0, 0.0)
 
 
 @pytest.fixture(scope="module")
@@ -83,6 +100,10 @@ def test_thresholds_catch_their_share_and_spare_the_vowels():
     closed, opened = np.linspace(0, 1, 101), np.linspace(0, 0.5, 101)
     assert thresholds(closed, opened, 0.9, 0.5) == pytest.approx((0.125, 0.25))  # the vowels' share binds
     assert thresholds(closed, opened, 0.4, 0.5) == pytest.approx((0.3, 0.6))  # the closures' does
+
+
+def test_parting_hinders_no_more_than_its_share():
+    assert parting_thresholds(np.linspace(0, 1, 101), 0.2) == pytest.approx((0.8, 0.9))
 
 
 def test_a_checkpoint_carries_the_ear(networks, tmp_path):

@@ -35,6 +35,7 @@ class TalkerConfig:
     styles: tuple = ("neutral",)  # names of the style embedding's rows
     # ear for p, b, m: probabilities at which the lips begin to be pressed together and are; () for a model without it
     closure: tuple = ()
+    openness: tuple = ()  # the same for open vowels and the lips' being kept apart
     # diffusion head
     head_width: int = 256
     head_blocks: int = 3
@@ -63,6 +64,6 @@ class TalkerConfig:
             raise TalkerError(f"the checkpoint's config.json has unknown fields {sorted(unknown)}: "
                               "it was written by a newer version, upgrade streamingtalker_ros")
         values = dict(values)
-        for name in ("styles", "closure"):
+        for name in ("styles", "closure", "openness"):
             values[name] = tuple(values.get(name, getattr(cls, name)))
         return cls(**values)

@@ -40,8 +40,10 @@ class AudioEncoder(nn.Module):
         self.blocks = nn.ModuleList(ResidualBlock(width, 3, 2 ** (i % 4), DROPOUT) for i in range(config.audio_blocks))
         self.norm = nn.LayerNorm(width)
         self.voice = nn.Linear(width, 1)  # logit of "somebody speaks in this frame"
-        if config.closure:  # logit of "a p, b or m sounds in this frame", learned by training/closure
-            self.closure = nn.Sequential(nn.Linear(width, 64), nn.GELU(), nn.Linear(64, 1))
+        # logits of "a p, b or m sounds in this frame" and "an open vowel does", learned by training/closure
+        self.ears = [name for name in ("closure", "openness") if getattr(config, name)]
+        for name in self.ears:
+            self.add_module(name, nn.Sequential(nn.Linear(width, 64), nn.GELU(), nn.Linear(64, 1)))
 
     def state(self, batch):
         layers = (self.columns_in, *self.column_blocks, self.frames_in, *self.blocks)
@@ -65,6 +67,6 @@ class AudioEncoder(nn.Module):
         return self.norm(x)  # (B, n, audio_width)
 
     def cues(self, feature):
-        """feature (…, audio_width) -> logits (…, 1 or 2): somebody speaks; p, b or m, where the model has that ear."""
-        voice = self.voice(feature)
-        return torch.cat((voice, self.closure(feature)), -1) if hasattr(self, "closure") else voice
+        """feature (…, audio_width) -> logits (…, 1 to 3): somebody speaks; then, where the model has that ear, p, b or m;
+        an open vowel."""
+        return torch.cat([self.voice(feature), *(getattr(self, name)(feature) for name in self.ears)], -1)

@@ -43,7 +43,7 @@ class Stream:
         self.style, self.steps = style, steps
         self.gate, self.life = GateState.fresh(talker.network.config.lookahead_frames), LifeState()
         self.controls, self.shaping = controls, Shaping(controls)
-        self.pressure = 0.0  # of the lips in the newest frame, 0…1
+        self.lips = 0.0, 0.0  # how firmly they are pressed together and kept apart in the newest frame, 0…1
         self.blind_row = None  # of the branch that hears nothing, where there is guidance
         self._buffer = np.zeros(talker.hop, np.float32)  # the hop that is being filled
         self._zero(seed)

@@ -9,10 +9,11 @@ from torch import nn
 from torch.nn import functional
 
 from ..face.arkit import ARKIT_NAMES
-from .phones import BILABIALS
+from .phones import BILABIALS, OPEN_VOWELS
 from .windows import PHONES, UNKNOWN
 
-LIPS = torch.tensor([PHONES.index(name) for name in sorted(BILABIALS)])
+HEARD = {ear: torch.tensor([PHONES.index(name) for name in sorted(names) if name in PHONES])
+         for ear, names in (("closure", BILABIALS), ("openness", OPEN_VOWELS))}
 MOUTH = [row for row, name in enumerate(ARKIT_NAMES) if name.startswith(("jaw", "mouth"))]
 GAP = 8.0  # the gap is in parts of a wide-open mouth; times this, an open vowel's is of order 1
 TOUCH = 0.02  # under this part of a wide-open mouth the lips touch
@@ -71,16 +72,18 @@ class Probe(nn.Module):
         return (error * learned).sum() / count, (named * learned).sum() / count
 
 
-def closure_loss(encoder, heard, window):
-    """Cross-entropy of "a p, b or m sounds in this frame" over a window's learned frames, 0 without that ear; frames just
-    beside one of the three and frames that nobody knows count for nothing. heard: (B, T, audio_width)."""
-    if not hasattr(encoder, "closure"):
-        return 0.0
-    closed = torch.isin(window.phones, LIPS.to(heard.device))
-    beside = functional.max_pool1d(closed.float()[:, None], 3, 1, 1)[:, 0].bool() & ~closed
-    counts = (window.learned > 0) & (window.phones != UNKNOWN) & ~beside
-    logits = encoder.closure(heard)[..., 0].float()
-    return functional.binary_cross_entropy_with_logits(logits[counts], closed[counts].float())
+def ears_loss(encoder, heard, window):
+    """Cross-entropies of the encoder's ears, "a p, b or m sounds in this frame" and "an open vowel does", over a window's
+    learned frames, 0 without ears; frames just beside such a sound and frames that nobody knows count for nothing.
+    heard: (B, T, audio_width)."""
+    loss = 0.0
+    for name in encoder.ears:
+        sounds = torch.isin(window.phones, HEARD[name].to(heard.device))
+        beside = functional.max_pool1d(sounds.float()[:, None], 3, 1, 1)[:, 0].bool() & ~sounds
+        counts = (window.learned > 0) & (window.phones != UNKNOWN) & ~beside
+        logits = getattr(encoder, name)(heard)[..., 0].float()
+        loss = loss + functional.binary_cross_entropy_with_logits(logits[counts], sounds[counts].float())
+    return loss
 
 
 class ListenerStage:
@@ -98,10 +101,10 @@ class ListenerStage:
             heard = self.encoder.encode(disguise(window.mels), window.loudness)
             voice = self.encoder.voice(heard)[..., 0].float()
             read = self.probe(heard[:, self.lookahead:])
-            closed = closure_loss(self.encoder, heard[:, self.lookahead:], window)
+            ears = ears_loss(self.encoder, heard[:, self.lookahead:], window)
         mouth, phones = self.probe.loss(read, window, self.gap(window.motion), self.codec.motion_scale)
         speech = functional.binary_cross_entropy_with_logits(voice, window.voice)
         named = (window.phones != UNKNOWN) & (window.learned > 0)
         right = ((read[1].argmax(-1) == window.phones) & named).sum() / named.sum()
-        return mouth + phones + 0.3 * speech + closed, {"mouth": mouth.detach(), "phones": phones.detach(),
+        return mouth + phones + 0.3 * speech + ears, {"mouth": mouth.detach(), "phones": phones.detach(),
                                                "voice": speech.detach(), "phones_right": right}

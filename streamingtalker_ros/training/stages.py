@@ -21,7 +21,7 @@ from ..model import checkpoint
 from ..model.config import TalkerConfig
 from ..model.network import TalkerNetwork
 from . import machines
-from .closure import ClosureStage, probabilities, thresholds
+from .closure import ClosureStage, parting_thresholds, probabilities, thresholds
 from .codec import CodecStage, LipGap, measure_latents, measure_motion
 from .corpora import read_index
 from .gather import gather
@@ -33,7 +33,8 @@ from .windows import Windows, motion_of
 SECTIONS = {"corpora": None, "model": TalkerConfig, "mix": None, "windows": None, "codec": LoopConfig,
             "listener": LoopConfig, "talker": LoopConfig, "closure": LoopConfig, "history": HistoryConfig}
 
-CAUGHT, FALSE = 0.92, 0.08  # shares of p, b, m and of open vowels, in held-out clips, that the closure's ear may press
+CAUGHT, FALSE = 0.92, 0.10  # shares of p, b, m and of open vowels, in held-out clips, that the ear for closures may press
+HINDERED = 0.03  # share of p, b, m, in held-out clips, that the ear for open vowels may hinder
 
 
 def read_recipe(path):
@@ -182,26 +183,29 @@ def train_talker(corpora, out, recipe, start=None, device="auto", windows=None):
 
 
 def train_closure(corpora, out, recipe, start=None, device="cpu", windows=None):
-    """After stage 2: an ear for p, b and m on the frozen encoder of the run's talker, or of `start`; its thresholds are
-    chosen on held-out clips. A small thing, always on the CPU. Returns the checkpoint folder."""
+    """After stage 2: ears for p, b, m and for open vowels on the frozen encoder of the run's talker, or of `start`; their
+    thresholds are chosen on held-out clips. A small thing, always on the CPU. Returns the checkpoint folder."""
     machine, out = machines.find("cpu"), Path(out)
     if not start and not (out / "talker" / checkpoint.WEIGHTS).exists():
         raise TalkerError(f"no talker at {out / 'talker'}: run `streamingtalker train talker` with the same --out "
                           "first")
     torch.manual_seed(0)
     talker = checkpoint.load(start or out / "talker")
-    network = TalkerNetwork(replace(talker.config, closure=talker.config.closure or (0.1, 0.2))).eval()
-    network.load_state_dict(talker.state_dict(), strict=False)  # the ear is what it lacks
+    known = talker.config
+    network = TalkerNetwork(replace(known, closure=known.closure or (0.1, 0.2), openness=known.openness or (0.5, 0.75)))
+    network.eval().load_state_dict(talker.state_dict(), strict=False)  # an ear is what it may lack
     settings = LoopConfig(**recipe["closure"])
     windows = windows or make_windows(corpora, "train", recipe, network)
     stage = ClosureStage(network.encoder, network.config.lookahead_frames, windows, settings.batch)
-    parameters = {f"closure.{name}": p for name, p in network.encoder.closure.named_parameters()}
+    parameters = {name: p for name, p in network.encoder.named_parameters()
+                  if name.startswith(tuple(network.encoder.ears))}
     loop = Loop(parameters, settings, out / "closure", "closure", machine)
     loop.run(stage)
     loop.adopt_average()
-    closed, opened = probabilities(network, held_out(corpora))
+    closed, opened, spared = probabilities(network, held_out(corpora))
     if len(closed) and len(opened):
-        network.config = replace(network.config, closure=thresholds(closed, opened, CAUGHT, FALSE))
+        network.config = replace(network.config, closure=thresholds(closed, opened, CAUGHT, FALSE),
+                                 openness=parting_thresholds(spared, HINDERED))
     if machine.rank == 0:
         checkpoint.save(out / "closure", network)
     return out / "closure"
