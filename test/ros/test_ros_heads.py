@@ -1,6 +1,7 @@
 """The head_driver node: limits hold for whatever is published as FaceMotion; without motion the head rests."""
 import subprocess
 import time
+from importlib.util import find_spec
 from pathlib import Path
 
 import launch
@@ -21,7 +22,7 @@ from streamingtalker_ros.node.heads import load_head
 
 DOMAIN = own_domain()
 DRIVER = Path(get_package_prefix("streamingtalker_ros")) / "lib" / "streamingtalker_ros" / "head_driver"
-HEADS = ("jaw", "animatronic", "pan_tilt", "facs")
+HEADS = ("jaw", "animatronic", "pan_tilt") + (("facs",) if find_spec("hri_msgs") else ())
 
 
 @launch_pytest.fixture(scope="module")
