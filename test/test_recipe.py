@@ -52,10 +52,10 @@ def grid(tmp_path):
 def test_without_sources_or_voices_every_corpus_is_named_with_its_share(voiceless):
     with pytest.raises(TalkerError) as told:
         recipes.plan(stages.read_recipe(SHIPPED), sources(), "run")
-    for words in ("grid, 10% of the mix, is left out: give --grid DIR",
-                  "grid_voices, 24% of the mix, is left out: grid is", "facegood, 5%",
-                  "speech, 36% of the mix, is left out: give --speechocean DIR or --ljspeech DIR",
-                  "synthetic, 12%", "apt install", "espeak, 5%", "quiet, 8% of the mix, is left out: give --sounds DIR"):
+    for words in ("grid, 8% of the mix, is left out: give --grid DIR",
+                  "grid_voices, 20% of the mix, is left out: grid is", "facegood, 4%",
+                  "speech, 16% of the mix, is left out: give --speechocean DIR or --ljspeech DIR",
+                  "speech_sizes, 20% of the mix, is left out: speech is", "children, 4%", "children_sizes, 6%", "synthetic, 10%", "apt install", "espeak, 5%", "quiet, 7% of the mix, is left out: give --sounds DIR"):
         assert words in str(told.value)
 
 
@@ -65,7 +65,7 @@ def test_the_shipped_recipe_gives_commands_that_parse_and_keeps_what_is_there(vo
     where = sources(grid=grid, facegood=tmp_path / "fg")
     made = recipes.plan(stages.read_recipe(SHIPPED), where, tmp_path / "run", landmarks=grid.parent / "marks", jobs=3)
     assert [corpus.name for corpus in made.corpora] == ["grid", "grid_voices", "facegood"]
-    assert made.recipe["mix"] == {"grid": 0.10, "grid_voices": 0.24, "facegood": 0.05}
+    assert made.recipe["mix"] == {"grid": 0.08, "grid_voices": 0.20, "facegood": 0.04}
     assert made.recipe["model"]["styles"] == ["neutral", "grid_s1", "facegood"]  # nobody taught `teacher`
     film, voiced, animated = (_parser("corpus").parse_args(["corpus", *corpus.arguments]) for corpus in made.corpora)
     assert film.videos == [grid / "s1"] and film.align == str(grid / "alignments" / "s1")

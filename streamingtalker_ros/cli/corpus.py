@@ -4,7 +4,7 @@ Such a module has TEXT (one line of help), `add_arguments(parser)` and `run(args
 """
 import importlib
 
-KINDS = ("synthetic", "speech", "espeak", "quiet", "reanimate", "from-video", "from-animation", "revoice")
+KINDS = ("synthetic", "speech", "espeak", "quiet", "reanimate", "from-video", "from-animation", "revoice", "resize")
 
 
 def add_arguments(parser):

@@ -10,6 +10,8 @@ def add_arguments(parser):
                         help="speechocean762, LJSpeech, or any folder of NAME.wav beside NAME.txt")
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder to write")
     parser.add_argument("--minutes", type=float, metavar="M", help="stop after about so many, all when left out")
+    parser.add_argument("--ages", default="18-", metavar="FIRST-LAST",
+                        help="years of the speakers, where the source tells their age; children are %(metavar)s = 0-17")
     parser.add_argument("--seed", type=int, default=0, help="another seed joins the recordings otherwise")
     parser.add_argument("--jobs", type=int, default=1, help="processes to use")
 
@@ -19,7 +21,7 @@ def run(args):
     from ..training.speech import make_speech
     if (args.minutes is not None and args.minutes <= 0) or args.jobs < 1:
         raise TalkerError("--minutes must be above 0 and --jobs at least 1")
-    index = make_speech(args.folders, args.out, args.jobs, args.minutes, args.seed)
+    index = make_speech(args.folders, args.out, args.jobs, args.minutes, args.seed, _ages(args.ages))
     minutes = ", ".join(f"{value:.1f} min {split}" for split, value in index["minutes_by_split"].items())
     speakers = {clip["speaker"] for clip in index["clips"]}
     print(f"{args.out}: {len(index['clips'])} clips, {minutes}, {len(speakers)} speakers; "
@@ -29,3 +31,12 @@ def run(args):
     if len(index["rejected"]) > 10:
         print(f"  and {len(index['rejected']) - 10} more, in {args.out / 'index.json'}")
     return 0
+
+
+def _ages(text):
+    """"0-17" -> (0, 17), "18-" -> (18, 200). Raises TalkerError for anything else."""
+    from ..errors import TalkerError
+    first, dash, last = text.partition("-")
+    if not (dash and first.isdigit() and (last or "200").isdigit() and int(first) <= int(last or 200)):
+        raise TalkerError(f"--ages {text} is no range of years: give 18- for adults, 0-17 for children")
+    return int(first), int(last or 200)

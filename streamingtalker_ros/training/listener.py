@@ -23,7 +23,7 @@ def disguise(mels):
     """Another throat, another microphone: log-mel features (B, n, columns, mels) of voices that nobody recorded.
 
     In three of four windows: the bands stretched by up to 16 % (vocal tract length perturbation, Jaitly and Hinton
-    2013), a smooth random equaliser of a few dB, and sometimes a few bands hidden (SpecAugment, Park et al. 2019).
+    2013), a smooth random equaliser of a few dB, and some bands and moments hidden (SpecAugment, Park et al. 2019).
     """
     batch, bands, clean, device = len(mels), mels.shape[-1], mels, mels.device
     band = torch.arange(bands, device=device)
@@ -39,10 +39,19 @@ def disguise(mels):
     wave = band / bands * torch.tensor([1.0, 2.0, 3.0, 5.0], device=device)[:, None]  # (4, bands)
     curves = torch.cos(2.0 * torch.pi * (wave + chance(batch, 4, 1))) * torch.randn(batch, 4, 1, device=device)
     mels = mels + 0.15 * curves.sum(1)[:, None, None]  # 0.25 is one neper of power, 4.3 dB
-    first, width = (torch.randint(0, most, (batch, 1), device=device) for most in (bands, 9))
-    hidden = (band >= first) & (band < first + width) & (chance(batch, 1) < 0.5)
-    mels = torch.where(hidden[:, None, None], mels.mean((1, 2), keepdim=True), mels)
+    mean = mels.mean((1, 2), keepdim=True)
+    mels = torch.where(_spans(batch, bands, 2, 10, device)[:, None, None], mean, mels)
+    moments = _spans(batch, mels.shape[1] * mels.shape[2], 6, 9, device).view(batch, *mels.shape[1:3], 1)
+    mels = torch.where(moments, mean, mels)
     return torch.where(chance(batch, 1, 1, 1) < 0.25, clean, mels)
+
+
+def _spans(batch, length, count, most, device):
+    """(batch, length) bool: `count` spans of 0 to most - 1 places, anywhere."""
+    place = torch.arange(length, device=device)
+    first = torch.randint(0, length, (batch, count, 1), device=device)
+    width = torch.randint(0, most, (batch, count, 1), device=device)
+    return ((place >= first) & (place < first + width)).any(1)
 
 
 class Probe(nn.Module):

@@ -11,7 +11,8 @@ from pathlib import Path
 
 from ..errors import TalkerError, require
 
-KINDS = ("from-video", "from-animation", "speech", "synthetic", "espeak", "quiet", "revoice")
+KINDS = ("from-video", "from-animation", "speech", "synthetic", "espeak", "quiet", "revoice", "resize")
+DERIVED = ("revoice", "resize")  # made of another corpus of the recipe, not of a source
 STEPS, CORPORA, CHECKPOINT = "steps.json", "corpora", "checkpoint"
 
 
@@ -64,7 +65,7 @@ def plan(recipe, sources, out, more=(), align=None, landmarks=None, jobs=None):
             made.missing.append(f"{name}{f', {share:.0%} of the mix,' if share else ''} is left out: {reason}")
             continue
         here = made.out / CORPORA / name
-        if kind == "revoice":
+        if kind in DERIVED:
             places, basis = [made.out / CORPORA / of[0]], of
         else:
             places = basis = [str(Path(sources[source]).resolve()) for source in of if sources.get(source)]
@@ -82,7 +83,7 @@ def plan(recipe, sources, out, more=(), align=None, landmarks=None, jobs=None):
         if kind != "from-animation":
             arguments += ["--jobs", str(jobs or os.cpu_count() or 1)]
         style = options.get("speaker", name) if kind.startswith("from-") else "teacher"
-        if kind == "revoice":
+        if kind in DERIVED:
             style = next(corpus.style for corpus in made.corpora if corpus.name == of[0])
         made.corpora.append(Corpus(name, arguments, {"kind": kind, "of": basis, **options}, style))
     if not made.folders:
@@ -108,11 +109,12 @@ def _entry(name, entry):
 
 def _missing(kind, of, sources, made):
     """Why a corpus cannot be made, or None. Raises TalkerError for a package that a given source needs."""
-    if kind == "revoice":
+    if kind in DERIVED:
         if of[0] not in {corpus.name for corpus in made.corpora}:
             return f"{of[0]} is"
-        from .revoice import vocoder
-        vocoder()
+        if kind == "revoice":
+            from .revoice import vocoder
+            vocoder()
     elif kind == "synthetic":
         from .synthetic import check_voices
         try:

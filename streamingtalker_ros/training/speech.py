@@ -20,7 +20,7 @@ from .align import align
 from .corpora import HOP, RATE, SPLITS, Clip, read_index, save_clip
 from .phones import Phone, merge
 
-ADULT = 18            # years; children's voices stay out
+AGES = 18, 200        # years, first and last, of speakers whose age is known
 HELD = {"test": 0.10, "validation": 0.05}      # shares of the speakers
 MUCH = 0.05           # a speaker with more than this share of the recordings stays in training
 EDGE, PAUSE = 0.5, 0.9    # seconds of silence kept around a recording; of a pause between two, at most
@@ -44,11 +44,13 @@ class Recording:
     source: str
 
 
-def recordings(folder):
-    """The recordings of a folder, in one of three layouts: list of Recording. Raises TalkerError for any other."""
+def recordings(folder, ages=AGES):
+    """The recordings of a folder, in one of three layouts: list of Recording. Raises TalkerError for any other.
+
+    ages: first and last year of speakers whose age the folder tells (speechocean762)."""
     folder = Path(folder)
     if (folder / "train" / "wav.scp").is_file():
-        return [row for part in ("train", "test") if (folder / part).is_dir() for row in _kaldi(folder, part)]
+        return [row for part in ("train", "test") if (folder / part).is_dir() for row in _kaldi(folder, part, ages)]
     tables = sorted(folder.glob("metadata*.csv"))
     if tables and (folder / "wavs").is_dir():
         return _ljspeech(folder, tables[0])
@@ -64,14 +66,14 @@ def recordings(folder):
     return found
 
 
-def _kaldi(folder, part):
+def _kaldi(folder, part, ages):
     def table(name):
         lines = (folder / part / name).read_text(encoding="utf-8").splitlines()
         return dict(line.split(None, 1) for line in lines if line.strip())
 
-    texts, speakers, ages = table("text"), table("utt2spk"), table("spk2age")
+    texts, speakers, age = table("text"), table("utt2spk"), table("spk2age")
     return [Recording(name, folder / path.strip(), texts[name], f"so{speakers[name]}", "speechocean762")
-            for name, path in table("wav.scp").items() if int(ages[speakers[name]]) >= ADULT]
+            for name, path in table("wav.scp").items() if ages[0] <= int(age[speakers[name]]) <= ages[1]]
 
 
 def _ljspeech(folder, path):
@@ -96,17 +98,18 @@ def split_speakers(found):
     return out
 
 
-def make_speech(folders, out, jobs=1, minutes=None, seed=0):
+def make_speech(folders, out, jobs=1, minutes=None, seed=0, ages=AGES):
     """Write a corpus of aligned recordings with the teacher's motion; a second call finishes the first.
 
-    folders: paths, see `recordings`; jobs: processes; minutes: stop after about so many, None for all.
+    folders, ages: see `recordings`; jobs: processes; minutes: stop after about so many, None for all.
     Returns the index (dict), in which `rejected` names every recording left out, and why.
     """
     tqdm = require("tqdm", "the progress bar").tqdm
     require("pocketsphinx", "aligning speech with its text")
     out = Path(out)
-    found = [row for folder in folders for row in recordings(folder)]
-    settings = {"kind": "speech", "seed": int(seed), "recordings": len(found), "minutes": minutes}
+    found = [row for folder in folders for row in recordings(folder, ages)]
+    settings = {"kind": "speech", "seed": int(seed), "recordings": len(found), "minutes": minutes,
+                **({} if tuple(ages) == AGES else {"ages": list(ages)})}
     if (out / "index.json").is_file():
         index = read_index(out)
         if {key: index.get(key) for key in settings} == settings:

@@ -31,8 +31,11 @@ class Session:
         self._voice = self._watched = None
         self._sent = self._seen = self.left_out = 0   # frames
         self._behind_since = None
-        self._texts_allowed = Bucket(house.limits.texts_per_second, 3 * house.limits.texts_per_second)
-        self._audio_allowed = self._reason = None
+        limits = house.limits
+        self._texts_allowed = Bucket(limits.texts_per_second, 3 * limits.texts_per_second)
+        self._messages_allowed = Bucket(limits.messages_per_second, limits.ahead_seconds * limits.messages_per_second)
+        self._seconds_allowed = Bucket(1.05, limits.ahead_seconds)   # of audio; a new start does not refill it
+        self._rate = None   # Hz of the audio that may come
 
     async def run(self):
         """Until the page leaves or is sent away; whatever happens, its voice is freed."""
@@ -65,6 +68,8 @@ class Session:
             wait = self.house.limits.quiet_seconds
             if message["type"] == "websocket.disconnect":
                 return
+            if not self._messages_allowed.take():
+                self._too_many(self.house.limits.messages_per_second)
             try:
                 if message.get("bytes") is not None:
                     self._on_bytes(message["bytes"])
@@ -74,18 +79,20 @@ class Session:
                 self._say(type="error", text=str(error))
 
     def _on_bytes(self, data):
-        if self._audio_allowed is None:
+        if self._rate is None:
             self._may_text()
             raise TalkerError("audio came before a start: send {\"type\": \"start\", …} first")
         epoch, samples = protocol.read_pcm(data)
-        if not self._audio_allowed.take(len(samples)):
+        if not self._seconds_allowed.take(len(samples) / self._rate):
             raise Leave(POLICY, "the audio came faster than it can be spoken: send it in real time")
         self._voice.ask("hear", epoch, samples)
 
     def _may_text(self):
         if not self._texts_allowed.take():
-            raise Leave(POLICY, "too many messages: send fewer than "
-                                f"{self.house.limits.texts_per_second:g} in a second")
+            self._too_many(self.house.limits.texts_per_second)
+
+    def _too_many(self, allowed):
+        raise Leave(POLICY, f"too many messages: send fewer than {allowed:g} in a second")
 
     def _on_text(self, text):
         self._may_text()
@@ -110,9 +117,8 @@ class Session:
         if kind == "set":
             self._voice.ask("set", message)
         elif kind == "start":
-            rate = message["rate"]
-            self._audio_allowed = Bucket(1.05 * rate, self.house.limits.ahead_seconds * rate)
-            self._voice.ask("start", message["epoch"], rate, message.get("seed"))
+            self._rate = message["rate"]
+            self._voice.ask("start", message["epoch"], self._rate, message.get("seed"))
         else:
             self._voice.ask(kind, message["epoch"])
 
@@ -122,7 +128,7 @@ class Session:
             self._watched = None
         if self._voice is not None and not keep_voice:
             self.house.stepper.close(self._voice)
-            self._voice = self._audio_allowed = None
+            self._voice = self._rate = None
 
     # -- out --
 
