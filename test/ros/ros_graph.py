@@ -58,7 +58,7 @@ class Graph:
         self.context = rclpy.Context()
         rclpy.init(context=self.context, domain_id=domain)
         self.node = rclpy.create_node("witness", context=self.context)
-        self.frames, self.times = [], []
+        self.frames, self.times, self._clients = [], [], {}
         self.node.create_subscription(FaceMotion, "face_motion", self._on_motion, QoSProfile(depth=1000))
         self.diagnostics = self.listen(DiagnosticArray, "/diagnostics")
         self._executor = SingleThreadedExecutor(context=self.context)
@@ -86,11 +86,13 @@ class Graph:
 
     def call(self, kind, name, request=None, timeout=120.0):
         """Call a service and return its response."""
-        client = self.node.create_client(kind, name)
-        assert client.wait_for_service(timeout), f"no service {name}"
-        answer = client.call_async(request or kind.Request())
+        if name not in self._clients:
+            self._clients[name] = self.node.create_client(kind, name)
+            assert self._clients[name].wait_for_service(timeout), f"no service {name}"
+            time.sleep(0.3)     # an answer is lost where the service's side does not know of the client yet
+        assert self._clients[name].wait_for_service(timeout), f"no service {name}"
+        answer = self._clients[name].call_async(request or kind.Request())
         assert until(answer.done, timeout), f"{name} did not answer"
-        self.node.destroy_client(client)
         return answer.result()
 
     def state(self, talker="/talker"):
