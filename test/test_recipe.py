@@ -8,12 +8,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-pytest.importorskip("torch")
+torch = pytest.importorskip("torch")
 
 from streamingtalker_ros import Talker  # noqa: E402
 from streamingtalker_ros.cli import main  # noqa: E402
 from streamingtalker_ros.cli.main import _parser  # noqa: E402
 from streamingtalker_ros.errors import TalkerError  # noqa: E402
+from streamingtalker_ros.face.arkit import INDEX  # noqa: E402
+from streamingtalker_ros.model import checkpoint  # noqa: E402
 from streamingtalker_ros.training import corpora, recipe as recipes, recipe_log, stages  # noqa: E402
 from streamingtalker_ros.training import synthetic, talker, voices  # noqa: E402
 from streamingtalker_ros.training.video import tracking  # noqa: E402
@@ -25,7 +27,7 @@ SMALL = dict(audio_width=16, audio_blocks=1, codec_width=16, width=16, feedforwa
 LOOP = {"steps": 6, "batch": 4, "warmup": 2, "log_every": 1, "save_every": 2}
 MINIATURE = {"corpora": {"film": {"kind": "from-video", "of": "grid"}, "said": {"kind": "synthetic", "minutes": 1}},
              "model": SMALL, "mix": {"film": 0.4, "said": 0.6},
-             "codec": LOOP, "listener": LOOP, "talker": LOOP, "closure": LOOP,
+             "codec": LOOP, "listener": LOOP, "talker": LOOP, "closure": LOOP, "gains": {"mouth": 1.25, "lids": 2.0},
              "windows": {"frames": 24, "lead": 8, "lives": 1, "versions": 1}}
 
 
@@ -55,7 +57,8 @@ def test_without_sources_or_voices_every_corpus_is_named_with_its_share(voiceles
     for words in ("grid, 8% of the mix, is left out: give --grid DIR",
                   "grid_voices, 20% of the mix, is left out: grid is", "facegood, 4%",
                   "speech, 16% of the mix, is left out: give --speechocean DIR or --ljspeech DIR",
-                  "speech_sizes, 20% of the mix, is left out: speech is", "children, 4%", "children_sizes, 6%", "synthetic, 10%", "apt install", "espeak, 5%", "quiet, 7% of the mix, is left out: give --sounds DIR"):
+                  "speech_sizes, 20% of the mix, is left out: speech is", "children, 4%", "children_sizes, 6%",
+                  "synthetic, 10%", "apt install", "espeak, 5%", "quiet, 7% of the mix, is left out: give --sounds DIR"):
         assert words in str(told.value)
 
 
@@ -146,6 +149,10 @@ def test_one_command_makes_corpus_stages_and_checkpoint_and_goes_on_where_it_was
     assert 0.0 < low < high < 1.0
     stream = model.open_stream()
     assert len(stream.accept(clip.pcm) + stream.finish()) == len(clip.weights)
+    trained, livened = (checkpoint.load(folder).codec for folder in (tmp_path / "run" / "closure", evaluate.model))
+    motions = [codec.decode(torch.ones(1, 5, trained.latent_mean.shape[0]))[0] for codec in (trained, livened)]
+    for name, gain in (("jawOpen", 1.25), ("eyeBlinkLeft", 2.0), ("browInnerUp", 1.0)):
+        assert torch.allclose(motions[1][:, INDEX[name]], gain * motions[0][:, INDEX[name]], atol=1e-6)
 
     assert main(arguments) == 0  # nothing is left to do
     assert capsys.readouterr().out.count(": done, in") == len(steps)
@@ -166,6 +173,14 @@ def test_a_log_is_thinned_to_means_and_drawn(tmp_path, capsys):
     pytest.importorskip("matplotlib")
     recipe_log.main(["--out", str(tmp_path / "kept"), "--picture", str(tmp_path / "curves.png")])
     assert (tmp_path / "curves.png").read_bytes()[:4] == b"\x89PNG"
+
+
+@pytest.mark.parametrize("gains, told", [({"ears": 1.1}, "mouth, brows, lids"), ({"mouth": 0}, "gain of mouth is 0"),
+                                         ({"lids": "much"}, "above 0")])
+def test_gains_that_cannot_be_are_refused_when_the_recipe_is_read(tmp_path, gains, told):
+    (tmp_path / "recipe.yaml").write_text(json.dumps({"gains": gains}))
+    with pytest.raises(TalkerError, match=told):
+        stages.read_recipe(tmp_path / "recipe.yaml")
 
 
 def test_commands_that_do_not_fit_are_one_sentence(tmp_path, capsys):

@@ -194,7 +194,7 @@ def run(made, command, start=None, device="auto", say=print):
                lambda: stages.train_talker(made.folders, out, recipe, None, device, windows()))
     steps.once("closure", {**basis, "closure": recipe["closure"]},
                lambda: stages.train_closure(made.folders, out, recipe, windows=windows()))
-    steps.once("checkpoint", {}, lambda: checkpoint.save(out / CHECKPOINT, checkpoint.load(out / "closure")))
+    steps.once("checkpoint", {"gains": recipe["gains"]}, lambda: stages.finish(out, recipe, out / CHECKPOINT))
     return out / CHECKPOINT
 
 

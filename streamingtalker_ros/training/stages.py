@@ -20,7 +20,7 @@ from ..face.rig import default_rig
 from ..model import checkpoint
 from ..model.config import TalkerConfig
 from ..model.network import TalkerNetwork
-from . import machines
+from . import gains, machines
 from .closure import ClosureStage, parting_thresholds, probabilities, thresholds
 from .codec import CodecStage, LipGap, measure_latents, measure_motion
 from .corpora import read_index
@@ -31,7 +31,7 @@ from .talker import HistoryConfig, TalkerStage
 from .windows import Windows, motion_of
 
 SECTIONS = {"corpora": None, "model": TalkerConfig, "mix": None, "windows": None, "codec": LoopConfig,
-            "listener": LoopConfig, "talker": LoopConfig, "closure": LoopConfig, "history": HistoryConfig}
+            "listener": LoopConfig, "talker": LoopConfig, "closure": LoopConfig, "history": HistoryConfig, "gains": None}
 
 CAUGHT, FALSE = 0.92, 0.10  # shares of p, b, m and of open vowels, in held-out clips, that the ear for closures may press
 HINDERED = 0.03  # share of p, b, m, in held-out clips, that the ear for open vowels may hinder
@@ -53,6 +53,7 @@ def read_recipe(path):
                 kind(**recipe[name])
             except TypeError as error:
                 raise TalkerError(f"the recipe {path}, section {name}: {error}") from None
+    gains.check(recipe["gains"])
     return recipe
 
 
@@ -209,6 +210,13 @@ def train_closure(corpora, out, recipe, start=None, device="cpu", windows=None):
     if machine.rank == 0:
         checkpoint.save(out / "closure", network)
     return out / "closure"
+
+
+def finish(out, recipe, folder):
+    """The checkpoint that ships, from the run's last stage: what it decodes made as lively as the recipe's `gains` say."""
+    network = checkpoint.load(Path(out) / "closure")
+    gains.liven(network.codec, recipe["gains"])
+    checkpoint.save(folder, network)
 
 
 def _learn(network, stage, parameters, settings, folder, machine):

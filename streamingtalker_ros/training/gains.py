@@ -1,0 +1,31 @@
+"""Last touch: samples move less than what they learned from, so the codec's output is scaled, group by group.
+
+`liven(codec, gains)` changes the codec's motion scale in place. Training is done with the true one: a codec that was
+livened must not be trained with.
+"""
+import torch
+
+from ..errors import TalkerError
+from ..face.arkit import ARKIT_NAMES
+
+GROUPS = {"mouth": ("jaw", "mouth"), "brows": ("brow",), "lids": ("eyeBlink",)}  # beginnings of the shapes' names
+
+
+def check(gains):
+    """Raises TalkerError on a group that is unknown, or a gain that is no positive number."""
+    for group, gain in gains.items():
+        if group not in GROUPS:
+            raise TalkerError(f"gains of {group!r} are unknown: there are {', '.join(GROUPS)}")
+        if isinstance(gain, bool) or not isinstance(gain, (int, float)) or not 0.0 < gain <= 2.0:
+            raise TalkerError(f"the gain of {group} is {gain!r}: give a number above 0, at most 2")
+
+
+@torch.no_grad()
+def liven(codec, gains):
+    """Multiply what the codec decodes, group by group. codec: MotionCodec; gains: {group of GROUPS: factor}, 1 for the
+    groups left out. Raises TalkerError as `check`."""
+    check(gains)
+    for group, gain in gains.items():
+        rows = [row for row, name in enumerate(ARKIT_NAMES) if name.startswith(GROUPS[group])]
+        codec.motion_scale[rows] *= gain
+        codec.motion_mean[rows] *= gain
