@@ -16,6 +16,14 @@ from streamingtalker_ros.training.loop import Loop, LoopConfig, rate_at  # noqa:
 ROOT = Path(__file__).resolve().parents[1]
 
 
+@pytest.mark.parametrize("able", [False, True])
+def test_bfloat16_only_where_the_processor_has_it(monkeypatch, able):
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx2": True, "avx512_bf16": able}, raising=False)
+    for mixed in (False, True):
+        with machines.find("cpu").autocast(mixed):
+            assert (torch.ones(2, 2) @ torch.ones(2, 2)).dtype == (torch.bfloat16 if able and mixed else torch.float32)
+
+
 class Stage:
     """Fits a line to noise; counts its calls in a tensor of its own, which enters the loss."""
 

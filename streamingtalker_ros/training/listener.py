@@ -9,6 +9,7 @@ from torch import nn
 from torch.nn import functional
 
 from ..face.arkit import ARKIT_NAMES
+from .machines import autocast
 from .phones import BILABIALS, OPEN_VOWELS
 from .windows import PHONES, UNKNOWN
 
@@ -106,7 +107,7 @@ class ListenerStage:
 
     def __call__(self, step, rng):
         window = self.windows.draw(self.batch, rng).to(self.device)
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.mixed):
+        with autocast(self.device, self.mixed):
             heard = self.encoder.encode(disguise(window.mels), window.loudness)
             voice = self.encoder.voice(heard)[..., 0].float()
             read = self.probe(heard[:, self.lookahead:])

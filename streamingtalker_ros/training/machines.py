@@ -20,6 +20,20 @@ def find(device="cpu"):
     return Alone(torch.device(device))
 
 
+def autocast(device, mixed):
+    """A context of bfloat16 on a torch.device where `mixed` asks for it and the device is quick at it."""
+    return torch.autocast(device.type, torch.bfloat16, enabled=mixed and quick_halves(device))
+
+
+def quick_halves(device):
+    """Whether bfloat16 is faster than float32 on a torch.device. On a CPU without instructions for it, it is several
+    times slower."""
+    if device.type != "cpu":
+        return True
+    abilities = torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {}  # since torch 2.10
+    return any(abilities.get(name, False) for name in ("avx512_bf16", "amx_bf16", "arm_bf16", "bf16"))
+
+
 class Alone:
     """One process on one device."""
 
@@ -39,8 +53,8 @@ class Alone:
         return True
 
     def autocast(self, mixed):
-        """bfloat16 where it is safe, or nothing. float16 would need its losses scaled."""
-        return torch.autocast(self.device.type, torch.bfloat16, enabled=mixed)
+        """bfloat16 where it is safe and quick, or nothing. float16 would need its losses scaled."""
+        return autocast(self.device, mixed)
 
 
 class Together(Alone):

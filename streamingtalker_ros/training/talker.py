@@ -15,6 +15,7 @@ from torch.nn import functional
 
 from ..model.sampler import Schedule
 from .listener import GAP, TOUCH, ListenerStage, disguise
+from .machines import autocast
 
 PRESS = 0.01  # part of a wide-open mouth by which touching lips are asked to overlap, so that a sample still touches
 NOISY = 200  # most training times lie above it: few-step sampling never looks below
@@ -54,7 +55,7 @@ class TalkerStage:
         past = torch.cat((torch.zeros_like(latents[:, :1]), latents[:, :-1]), 1)
         style = torch.where(self._chance(len(past)) < self.history.neutral, 0, window.style)
         hears = (self._chance(len(past)) >= self.history.deaf).float()[:, None]
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.mixed):
+        with autocast(self.device, self.mixed):
             heard = network.encoder.encode(*features)  # (B, T + lookahead, audio_width)
             voice = network.encoder.voice(heard)[..., 0].float()
             audio = heard[:, network.config.lookahead_frames:]
