@@ -12,7 +12,7 @@ from web_client import Client, serving  # noqa: E402
 from streamingtalker_ros.cli.main import main  # noqa: E402
 from streamingtalker_ros.errors import TalkerError  # noqa: E402
 from streamingtalker_ros.web import assets  # noqa: E402
-from streamingtalker_ros.web.serve import _bind, loopback  # noqa: E402
+from streamingtalker_ros.web.serve import _bind, loopback, outward  # noqa: E402
 
 
 @pytest.fixture(scope="module")
@@ -91,6 +91,8 @@ def test_files_are_squeezed_and_cached(server):
 def test_another_address_asks_for_a_token(small):
     with serving(small, host="0.0.0.0") as server:   # reached here through the loopback all the same
         assert len(server.token) >= 20 and server.token in server.address
+        assert "//0.0.0.0" not in server.address                 # which no browser elsewhere can open
+        assert server.near == f"http://127.0.0.1:{server.port}/?token={server.token}"
         assert get(server)[0] == 401 and get(server, "/app.js")[0] == 401
         assert get(server, f"/?token={server.token[:-1]}")[0] == 401
         assert get(server, cookie="talker_1=\"; junk=\x01")[0] == 401
@@ -109,6 +111,11 @@ def test_another_address_asks_for_a_token(small):
 def test_what_is_loopback():
     assert loopback("127.0.0.1") and loopback("::1") and loopback("localhost") and loopback("127.3.2.1")
     assert not loopback("0.0.0.0") and not loopback("::") and not loopback("robot") and not loopback("192.168.1.5")
+
+
+def test_a_name_for_all_addresses_becomes_one_that_can_be_opened():
+    assert outward("robot") == "robot" and outward("192.168.1.5") == "192.168.1.5" and outward("::1") == "::1"
+    assert outward("0.0.0.0").count(".") == 3 and outward("0.0.0.0") != "0.0.0.0" and outward("::") != "::"
 
 
 def test_a_taken_port_and_bad_arguments_are_one_sentence(server, capsys):

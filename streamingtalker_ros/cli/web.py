@@ -54,6 +54,8 @@ def run(args):
         print("streamingtalker: without --certificate, browsers on other machines give the page neither microphone nor "
               "sound; watching works", flush=True)
     print(f"open {server.address}", flush=True)
+    if server.near:
+        print(f"on this machine: {server.near}", flush=True)
     server.run()
     return 0
 

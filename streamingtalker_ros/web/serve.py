@@ -30,8 +30,8 @@ class Server:
         self.token = token or (None if loopback(host) else secrets.token_urlsafe(18))
         self._socket = _bind(host, port)
         self.port = self._socket.getsockname()[1]
-        name = f"[{host}]" if ":" in host else host
-        self.origin = f"http{'s' if certificate else ''}://{name}:{self.port}"
+        self._host, self._scheme = host, "https" if certificate else "http"
+        self.origin = self._origin(outward(host))
         door = Door(house.app(), self.token, self.port, origins)
         limits = house.limits
         config = uvicorn.Config(
@@ -47,10 +47,20 @@ class Server:
             raise TalkerError(f"the certificate or its key cannot be read ({error}): give two PEM files") from None
         self._uvicorn = uvicorn.Server(config)
 
+    def _origin(self, name):
+        return f"{self._scheme}://{f'[{name}]' if ':' in name else name}:{self.port}"
+
     @property
     def address(self):
         """What to open in a browser."""
         return f"{self.origin}/?token={self.token}" if self.token else f"{self.origin}/"
+
+    @property
+    def near(self):
+        """The same for a browser on this machine, where it is another one and gives the page the microphone; None."""
+        if outward(self._host) == self._host:
+            return None
+        return self.address.replace(self.origin, self._origin("::1" if ":" in self._host else "127.0.0.1"))
 
     def run(self):
         """Serve until SIGINT or SIGTERM."""
@@ -86,6 +96,24 @@ def loopback(host):
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return False
+
+
+def outward(host):
+    """What other machines may call `host`: itself, but where it stands for all addresses, this machine's own one."""
+    try:
+        address = ipaddress.ip_address(host)
+    except ValueError:
+        return host
+    if not address.is_unspecified:
+        return host
+    probe, far = ("::1", "2001:db8::1") if address.version == 6 else ("127.0.0.1", "192.0.2.1")
+    family = socket.AF_INET6 if address.version == 6 else socket.AF_INET
+    with socket.socket(family, socket.SOCK_DGRAM) as asked:   # connecting it finds the way and sends nothing
+        try:
+            asked.connect((far, 9))
+            return asked.getsockname()[0]
+        except OSError:
+            return probe
 
 
 def _bind(host, port):
