@@ -26,7 +26,7 @@ def small():
 
 @pytest.fixture(scope="module")
 def server(small):
-    with serving(small, visitors=30, backlog_seconds=60.0) as server:
+    with serving(small, visitors=30, backlog_seconds=60.0, ahead_seconds=30.0) as server:
         yield server
 
 
@@ -157,6 +157,21 @@ def test_who_sends_too_much_is_sent_away_with_a_reason(server, bad, code):
             assert client.text("bye")["text"]
     with Client(server) as other:
         other.text("hello")
+
+
+@pytest.mark.parametrize("way", ["starts", "empty"])
+def test_no_way_around_the_bounds(small, way):
+    """A new start allows no more audio at once, and packets without a sample are messages all the same."""
+    with serving(small) as server, Client(server) as client:
+        try:
+            for epoch in range(40 if way == "starts" else 1):
+                client.say(type="start", epoch=epoch, rate=16000)
+                for _ in range(2 if way == "starts" else 5000):
+                    client.socket.send(bytes([1, epoch, 0, 0]) + bytes(16000 if way == "starts" else 0))
+        except Exception:
+            pass   # it may be sent away while it sends
+        assert client.wait(lambda: client.closed is not None) and client.closed[0] == 1008
+        assert ("faster" if way == "starts" else "too many") in client.text("bye")["text"]
 
 
 def test_the_house_is_full_and_then_it_is_not(small):

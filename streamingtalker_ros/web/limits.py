@@ -10,7 +10,7 @@ class Limits:
     visitors: int = 24              # voices in the batch, watchers included: the next one is refused politely
     session_seconds: float = 3600.0  # then a visitor is asked to reconnect
     message_bytes: int = 65536      # of one WebSocket message: 170 ms of 192 kHz; the page sends 20 ms
-    ahead_seconds: float = 3.0      # audio that may come faster than it can have been spoken
+    ahead_seconds: float = 10.0     # audio that may come faster than it can have been spoken: what a network held back
     messages_per_second: float = 250.0   # of any kind, on average over `ahead_seconds`; the page sends 100
     texts_per_second: float = 20.0  # JSON messages: controls being dragged
     backlog_seconds: float = 0.5    # audio older than its turn by this is skipped, frame numbers with it
