@@ -56,7 +56,12 @@ export class Link {
     if (this.open) this.socket.send(JSON.stringify(message));
   }
 
+  // Bytes that the network has not taken yet.
+  get waiting() {
+    return this.socket.bufferedAmount;
+  }
+
   bytes(data) {
-    if (this.open && this.socket.bufferedAmount < 500000) this.socket.send(data);
+    if (this.open) this.socket.send(data);
   }
 }

@@ -47,7 +47,7 @@ function draw(now) {
   if (plots && now - (plots.drawnAt || 0) > 45) {
     plots.drawnAt = now;
     plots.draw(timeline ? timeline.clock.heard(now) : 0, picture.now.weights);
-    const share = page.source === 'file' ? Math.min(1, Math.max(0, timeline.clock.heard(now) / sound.duration)) : 0;
+    const share = page.source === 'file' ? Math.min(1, Math.max(0, page.heard / sound.duration)) : 0;
     $('progress').firstElementChild.style.transform = `scaleX(${share})`;
   }
   if (numbers && now - (numbers.shownAt || 0) > 400) {
@@ -67,14 +67,22 @@ function say(sentence, bad = false) {
 
 function changed() {
   const { source, sound, recorder, up } = page;
-  for (const name of ['microphone', 'watch', 'file']) $(name).classList.toggle('on', source === name);
+  const shown = source === 'file' && page.sample ? 'sample' : source;
+  for (const name of ['microphone', 'watch', 'file', 'sample']) press(name, shown === name);
   $('dot').classList.toggle('on', !!up);
+  $('dot').title = up ? 'connected' : 'not connected';
+  $('dot').setAttribute('aria-label', $('dot').title);
   $('watch').disabled = !page.hello?.watch;
-  $('record').classList.toggle('on', !!recorder);
+  press('record', !!recorder);
   $('record').textContent = recorder ? 'Stop' : 'Record';
   $('interrupt').disabled = source === 'watch';
   $('sound').setAttribute('aria-pressed', String(!!source && !sound.muted));
   $('sound').disabled = !sound.context;
+}
+
+function press(name, on) {
+  $(name).classList.toggle('on', on);
+  $(name).setAttribute('aria-pressed', String(on));
 }
 
 function looks() {
@@ -113,18 +121,23 @@ async function open(file) {
       (error) => say(error.message, true),
     );
   } else {
+    page.sample = false;
     await page.file(await file.arrayBuffer(), name);
   }
 }
 
 function wire() {
   const toggle = (name, begin) => {
-    $(name).onclick = () => (page.source === name ? page.stop() : begin());
+    $(name).onclick = () => ($(name).classList.contains('on') ? page.stop() : begin());
   };
   toggle('microphone', () => page.microphone());
   toggle('watch', () => page.watch());
   toggle('file', () => $('pick-audio').click());
-  $('sample').onclick = async () => page.file(await (await fetch('/voice.flac')).arrayBuffer(), 'the sample');
+  toggle('sample', async () => {
+    const bytes = await (await fetch('/voice.flac')).arrayBuffer();
+    page.sample = true;
+    await page.file(bytes, 'the sample');
+  });
   $('interrupt').onclick = () => page.interrupt();
   $('sound').onclick = () => {
     page.sound.setMuted(!page.sound.muted);

@@ -16,6 +16,8 @@ const TILES = {
   wait: ['sound delayed by', 'as long as the frames need'],
 };
 
+const whole = (value) => String(Math.round(value) + 0); // no "-0"
+
 export class Numbers {
   constructor(root) {
     this.tiles = {};
@@ -45,7 +47,7 @@ export class Numbers {
         ? `${quantile(measure.latency, 0.5).toFixed(0)} / ${ms(quantile(measure.latency, 0.95))}`
         : '–',
     );
-    this.put('apart', now ? `${now[1].toFixed(0)} / ${ms(measure.worst)}` : '–', Math.abs(measure.worst) > 40);
+    this.put('apart', now ? `${whole(now[1])} / ${whole(measure.worst)} ms` : '–', Math.abs(measure.worst) > 40);
     this.put('model', ms(quantile(measure.model, 0.5), 1));
     this.put('dropped', String((page.dropped || 0) + (page.leftOut || 0) + (page.source ? timeline?.late || 0 : 0)));
     this.put('fps', measure.fps.toFixed(0));

@@ -7,13 +7,14 @@ import { Sound } from './sound.js';
 import { Timeline } from './timeline.js';
 
 const WATCH_RATE = 16000; // Hz of a watched talker's sound
+const MOST_WAITING = 2; // s of sound that may wait for a slow network
 const REST = 400; // ms from an interruption until the microphone is heard again
 
 export class Page {
   // picture: Picture; on: {hello(message), say(sentence, bad), changed(), sound(samples, time, rate), frame(frame),
   // clear(), files([{name, blob}])}: what the page's elements do.
   constructor(picture, on) {
-    Object.assign(this, { picture, on, epoch: 0, source: null, values: () => ({}) });
+    Object.assign(this, { picture, on, epoch: 0, source: null, sample: false, values: () => ({}) });
     this.history = null; // frames as they came, for who asks
     this.sound = new Sound('/voice-worklet.js');
     this.sound.onsend = (samples, at) => this._send(samples, at);
@@ -86,6 +87,7 @@ export class Page {
     this.timeline = new Timeline(clock, this.hello.frame_rate, this.picture.state, eager);
     this.picture.measure.begin(performance.now());
     this.sounding = null;
+    this.cut = false;
     this.on.clear();
     this.on.changed();
     return this.epoch;
@@ -164,17 +166,28 @@ export class Page {
     }, REST);
   }
 
-  // A file has been heard to its end.
-  get over() {
-    return (
-      this.source === 'file' && this.ended && this.timeline.clock.heard(performance.now()) > this.sound.duration + 0.7
-    );
+  // Seconds of the file that have been heard.
+  get heard() {
+    const { clock, rate } = this.sound;
+    return this.source === 'file' && clock ? clock.heard(performance.now()) + clock.origin / rate : 0;
   }
 
-  // A piece of sound for the server; position `at` of the first is second 0 of the timeline.
+  // A file has been heard to its end.
+  get over() {
+    return this.source === 'file' && this.ended && this.heard > this.sound.duration + 0.7;
+  }
+
+  // A piece of sound for the server; position `at` of the first is second 0 of the timeline. Where the network takes no
+  // more, sound is left out, and a new voice begins behind the hole: all later frames would be at a wrong time.
   _send(samples, at) {
-    const { clock } = this.sound;
+    const { clock, sendRate } = this.sound;
     if (!this.source || this.timeline?.clock !== clock || !this.link.open) return;
+    const { waiting } = this.link;
+    if (waiting > (this.cut ? 0 : 2 * MOST_WAITING * sendRate)) {
+      this.cut = true;
+      return;
+    }
+    if (this.cut) this._speak();
     if (this.sounding !== this.epoch) {
       this.sounding = this.epoch;
       clock.origin = at;

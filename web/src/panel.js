@@ -1,4 +1,5 @@
 // The controls of a voice, drawn from what the server says there is; each change is sent as it is made.
+const EVERY = 100; // ms between two messages
 const LABELS = {
   style: ['Style', ''],
   mouth_expressiveness: ['Mouth', 'gain on mouth and jaw'],
@@ -51,13 +52,13 @@ export class Panel {
         this.set(name, given);
         show();
       });
-      input.addEventListener('dblclick', () => {
-        if (spec.kind !== 'choice') {
+      if (spec.kind !== 'choice') {
+        undone(input, () => {
           input.value = spec.default;
           this.set(name, spec.default);
           show();
-        }
-      });
+        });
+      }
       show();
       input.name = name;
       this.root.append(row(label, hint, input, shown));
@@ -71,6 +72,7 @@ export class Panel {
       list = document.createElement('div');
     mood.name = 'mood';
     shape.name = 'shape';
+    shape.setAttribute('aria-label', 'add a shape to the expression');
     list.className = 'shapes';
     const draw = () => {
       list.replaceChildren(
@@ -83,12 +85,13 @@ export class Panel {
             shown.textContent = (+input.value).toFixed(2);
             this.set('expression', { ...this.mood });
           });
-          input.addEventListener('dblclick', () => {
+          undone(input, () => {
             delete this.mood[name];
             this.set('expression', { ...this.mood });
             draw();
+            shape.focus();
           });
-          return row(name, 'double-click removes it', input, shown);
+          return row(name, 'a double click or the Delete key removes it', input, shown);
         }),
       );
     };
@@ -109,10 +112,27 @@ export class Panel {
     draw();
   }
 
+  // A slider being dragged changes with every picture: the server hears of it ten times a second.
   set(name, value) {
     this.values[name] = value;
-    this.onchange({ [name]: value });
+    this.changes = { ...this.changes, [name]: value };
+    this.told ??= setTimeout(() => {
+      const { changes } = this;
+      this.changes = this.told = null;
+      this.onchange(changes);
+    }, EVERY);
   }
+}
+
+// A double click, or Delete on a slider: back to what it was without it.
+function undone(input, undo) {
+  input.addEventListener('dblclick', undo);
+  if (input.type !== 'range') return;
+  input.addEventListener('keydown', (event) => {
+    if (event.key !== 'Delete') return;
+    event.preventDefault();
+    undo();
+  });
 }
 
 function row(label, hint, ...inputs) {

@@ -19,7 +19,9 @@ import {
 } from 'three';
 import { OrbitControls } from 'three/examples/jsm/controls/OrbitControls.js';
 
-const FIELD = 20; // degrees, top to bottom
+const FIELD = 20, // degrees, top to bottom
+  TURN = 0.12, // radians a key, before damping lets it glide on
+  NEARER = 1.1; // times a key
 // direction from the face in head heights (right, up, towards the viewer), colour, strength
 const KEY = [[-1.5, 2.1, 2.5], 0xfff1e2, 2.7];
 const TOP = [[0.25, 3.0, 0.9], 0xf2f4ff, 0.65];
@@ -53,6 +55,7 @@ export class Studio {
       maxAzimuthAngle: 1.9,
     });
     canvas.addEventListener('dblclick', () => this.recenter());
+    canvas.addEventListener('keydown', (event) => this._key(event));
     this._light();
     this.place = { middle: new Vector3(), size: [0.17, 0.25, 0.2] };
     this.setDetail(detail);
@@ -127,7 +130,11 @@ export class Studio {
 
   recenter() {
     const { middle, size } = this.place,
+      { enableDamping } = this.controls,
       aspect = this.camera.aspect || 1;
+    this.controls.enableDamping = false; // nothing glides on
+    this.controls.update();
+    this.controls.enableDamping = enableDamping;
     const tall = 0.6 * Math.max(size[1], (1.12 * size[0]) / aspect),
       away = tall / Math.tan(((FIELD / 2) * Math.PI) / 180) + size[2] / 2;
     this.controls.target.copy(middle);
@@ -137,6 +144,23 @@ export class Studio {
     this.camera.updateProjectionMatrix();
     Object.assign(this.controls, { minDistance: 0.4 * away, maxDistance: 2.2 * away });
     this.controls.update();
+  }
+
+  _key(event) {
+    const { controls } = this,
+      keys = {
+        ArrowLeft: () => controls.rotateLeft(-TURN),
+        ArrowRight: () => controls.rotateLeft(TURN),
+        ArrowUp: () => controls.rotateUp(-TURN), // the face turns as it does when it is dragged that way
+        ArrowDown: () => controls.rotateUp(TURN),
+        '+': () => controls.dollyIn(1 / NEARER),
+        '=': () => controls.dollyIn(1 / NEARER), // + without Shift, on many keyboards
+        '-': () => controls.dollyOut(1 / NEARER),
+        0: () => this.recenter(),
+      };
+    if (!keys[event.key] || event.ctrlKey || event.metaKey || event.altKey) return;
+    event.preventDefault();
+    keys[event.key]();
   }
 
   resize() {
