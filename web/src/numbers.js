@@ -12,7 +12,7 @@ const TILES = {
   ],
   model: ['model', 'for one step of all voices; median of 10 s'],
   dropped: ['frames left out', 'by the server, under way and here'],
-  fps: ['pictures', 'a second'],
+  fps: ['pictures a second', 'that the browser draws'],
   wait: ['sound delayed by', 'as long as the frames need'],
 };
 
