@@ -23,7 +23,7 @@ from streamingtalker_ros.training.hearing import hear_all  # noqa: E402
 from streamingtalker_ros.training.listener import ListenerStage  # noqa: E402
 from streamingtalker_ros.training.loop import Loop, LoopConfig  # noqa: E402
 from streamingtalker_ros.training.phones import Phone  # noqa: E402
-from streamingtalker_ros.training.talker import TalkerStage  # noqa: E402
+from streamingtalker_ros.training.talker import TalkerLoopConfig, TalkerStage  # noqa: E402
 from streamingtalker_ros.training.stages import adopt  # noqa: E402
 from streamingtalker_ros.training.windows import PHONES, Windows, mirror, motion_of  # noqa: E402
 from streamingtalker_ros.training.windows import phone_labels, voice_labels  # noqa: E402
@@ -79,9 +79,9 @@ def trained(clips, tmp_path_factory):
     loop.run(stage)
     figures = measure_latents(network.codec, [motion_of(c) for c in clips])
     network.codec.requires_grad_(False)
-    config = LoopConfig(steps=150, batch=8, rate=3e-3, warmup=5, log_every=5, save_every=50, average=0.98)
+    config = TalkerLoopConfig(steps=150, batch=8, rate=3e-3, warmup=5, log_every=5, save_every=50, average=0.98)
     windows = Windows(clips, frames=24, lead=8, lookahead=2, log_mel=network.encoder.log_mel)
-    stage = TalkerStage(network, windows, LipGap(default_rig()), config.batch, config.steps)
+    stage = TalkerStage(network, windows, LipGap(default_rig()), config)
     loop = Loop({n: p for n, p in network.named_parameters() if p.requires_grad}, config, folder / "talker", "talker")
     loop.run(stage)
     loop.adopt_average()
@@ -126,7 +126,21 @@ def test_resume_continues_bit_for_bit(clips, tmp_path):
 
 STAGES = {"codec": lambda network, windows, gap: CodecStage(network.codec, windows, gap, 4),
           "listener": lambda network, windows, gap: ListenerStage(network.encoder, network.codec, 2, windows, gap, 4),
-          "talker": lambda network, windows, gap: TalkerStage(network, windows, gap, 4, 10)}
+          "talker": lambda network, windows, gap: TalkerStage(network, windows, gap, TalkerLoopConfig(batch=4, steps=10))}
+
+
+def test_an_encoder_that_does_not_listen_stays_as_it_is(clips):
+    network = TalkerNetwork(CONFIG)
+    network.encoder.requires_grad_(False)
+    windows = Windows(clips, frames=24, lead=8, lookahead=2, log_mel=network.encoder.log_mel)
+    for listens in (True, False):
+        stage = TalkerStage(network, windows, LipGap(default_rig()), TalkerLoopConfig(batch=4, listens=listens))
+        stage.probe.requires_grad_(listens)
+        loss, figures = stage(0, np.random.default_rng(0))
+        loss.backward()
+        assert all(p.grad is None for p in network.encoder.parameters())
+        assert any(p.grad is not None for p in network.head.parameters()) and np.isfinite(figures["mouth"])
+        assert (stage.probe.mouth.weight.grad is not None) == listens
 
 
 @pytest.mark.parametrize("name", STAGES)

@@ -27,11 +27,12 @@ from .corpora import read_index
 from .gather import gather
 from .listener import ListenerStage
 from .loop import Loop, LoopConfig
-from .talker import HistoryConfig, TalkerStage
+from .talker import HistoryConfig, TalkerLoopConfig, TalkerStage
 from .windows import Windows, motion_of
 
 SECTIONS = {"corpora": None, "model": TalkerConfig, "mix": None, "windows": None, "codec": LoopConfig,
-            "listener": LoopConfig, "talker": LoopConfig, "closure": LoopConfig, "history": HistoryConfig, "gains": None}
+            "listener": LoopConfig, "talker": TalkerLoopConfig, "closure": LoopConfig, "history": HistoryConfig,
+            "gains": None}
 
 CAUGHT, FALSE = 0.92, 0.10  # shares of p, b, m and of open vowels, in held-out clips, that the ear for closures may press
 HINDERED = 0.03  # share of p, b, m, in held-out clips, that the ear for open vowels may hinder
@@ -171,11 +172,13 @@ def train_talker(corpora, out, recipe, start=None, device="auto", windows=None):
         network.encoder.load_state_dict(checkpoint.load(out / "listener").encoder.state_dict())
         probe = torch.load(out / "listener" / "probe.pt", weights_only=True)
     network.codec.requires_grad_(False)
-    settings = LoopConfig(**recipe["talker"])
+    settings = TalkerLoopConfig(**recipe["talker"])
+    network.encoder.requires_grad_(settings.listens)
     windows = windows or make_windows(corpora, "train", recipe, network)
     network.to(machine.device)
-    stage = TalkerStage(network, windows, LipGap(default_rig(), machine.device), settings.batch, settings.steps,
-                        HistoryConfig(**recipe["history"]), mixed=settings.mixed)
+    stage = TalkerStage(network, windows, LipGap(default_rig(), machine.device), settings,
+                        HistoryConfig(**recipe["history"]))
+    stage.probe.requires_grad_(settings.listens)
     if probe:
         stage.probe.load_state_dict(probe)
     parameters = {name: p for name, p in network.named_parameters() if p.requires_grad}

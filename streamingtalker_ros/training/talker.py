@@ -6,7 +6,8 @@ should touch and do not, the listener's probe (see `listener`), and the voice ac
 Against drift the history that training shows is not always the true one: it is dropped, cut short, blurred with
 noise, or replaced by what the network itself would have said. Half of the windows do not tell their source's style, so
 that the neutral style is a blend of all; some are not heard at all, for guidance. With each batch the encoder alone
-hears another one: listening is cheap and is what new voices fail at.
+hears another one: listening is cheap and is what new voices fail at. Where that is too dear, `listens: false` leaves the
+encoder as the listener made it.
 """
 from dataclasses import dataclass
 
@@ -15,10 +16,19 @@ from torch.nn import functional
 
 from ..model.sampler import Schedule
 from .listener import GAP, TOUCH, ListenerStage, disguise
+from .loop import LoopConfig
 from .machines import autocast
 
 PRESS = 0.01  # part of a wide-open mouth by which touching lips are asked to overlap, so that a sample still touches
 NOISY = 200  # most training times lie above it: few-step sampling never looks below
+
+
+@dataclass(frozen=True)
+class TalkerLoopConfig(LoopConfig):
+    """A loop's settings, and those of this stage alone."""
+
+    listens: bool = True  # the encoder learns on; False keeps the listener's, which makes a step three times cheaper
+    draws: int = 2  # noisy versions of each latent in a step
 
 
 @dataclass(frozen=True)
@@ -38,12 +48,13 @@ class HistoryConfig:
 class TalkerStage:
     """The loss of stage 2 over windows of audio and motion."""
 
-    def __init__(self, network, windows, gap, batch, steps, history=HistoryConfig(), draws=2, mixed=True):
-        self.network, self.windows, self.gap, self.batch, self.steps = network, windows, gap, batch, steps
-        self.history, self.draws, self.mixed = history, draws, mixed
-        config = network.config
-        self.listener = ListenerStage(network.encoder, network.codec, config.lookahead_frames, windows, gap, batch,
-                                      mixed)
+    def __init__(self, network, windows, gap, settings, history=HistoryConfig()):
+        """network: TalkerNetwork; windows: Windows; gap: LipGap; settings: TalkerLoopConfig."""
+        self.network, self.windows, self.gap, self.history = network, windows, gap, history
+        self.batch, self.steps, self.draws, self.mixed = settings.batch, settings.steps, settings.draws, settings.mixed
+        self.listens, config = settings.listens, network.config
+        self.listener = ListenerStage(network.encoder, network.codec, config.lookahead_frames, windows, gap, self.batch,
+                                      self.mixed)
         self.probe, self.device = self.listener.probe, self.listener.device
         self.schedule = Schedule(config.beta_start, config.beta_end, config.train_steps)
 
@@ -56,8 +67,9 @@ class TalkerStage:
         style = torch.where(self._chance(len(past)) < self.history.neutral, 0, window.style)
         hears = (self._chance(len(past)) >= self.history.deaf).float()[:, None]
         with autocast(self.device, self.mixed):
-            heard = network.encoder.encode(*features)  # (B, T + lookahead, audio_width)
-            voice = network.encoder.voice(heard)[..., 0].float()
+            with torch.set_grad_enabled(self.listens):
+                heard = network.encoder.encode(*features)  # (B, T + lookahead, audio_width)
+                voice = network.encoder.voice(heard)[..., 0].float()
             audio = heard[:, network.config.lookahead_frames:]
             known, past, reach = self._history(window, past, audio, style, step, rng)
             condition = network.predictor(past, known, audio * hears[..., None], style, window.first, reach)
@@ -70,8 +82,9 @@ class TalkerStage:
         motion, velocity, gap, touch = self._motion_errors(said[0], window, learned * hears, count)
         mouth, phones = self.probe.loss(read, window, self.gap(window.motion), network.codec.motion_scale)
         speech = functional.binary_cross_entropy_with_logits(voice, window.voice)
-        loss = latent + motion + velocity + 2.0 * gap + 30.0 * touch + mouth + 0.5 * phones + 0.3 * speech
-        loss = loss + self.listener(step, rng)[0]
+        loss = latent + motion + velocity + 2.0 * gap + 30.0 * touch
+        if self.listens:
+            loss = loss + mouth + 0.5 * phones + 0.3 * speech + self.listener(step, rng)[0]
         figures = {"latent": latent, "motion": motion, "gap": gap, "touch": touch, "velocity": velocity,
                    "mouth": mouth, "phones": phones, "voice": speech}
         return loss, {name: figure.detach() for name, figure in figures.items()}
