@@ -1,6 +1,7 @@
 """Who gets in: the loopback's names, tokens, origins; and that no path of a request leads out of the page's files."""
 import http.client
 import socket
+import time
 
 import pytest
 
@@ -61,7 +62,8 @@ def test_the_page_is_served_to_this_machine_alone(server):
 def test_only_pages_of_this_server_open_the_socket(server):
     Client(server).close()
     for origin in ("http://evil.example", "null", f"http://127.0.0.1:{server.port + 1}",
-                   f"http://127.0.0.1.evil:{server.port}"):
+                   f"http://127.0.0.1.evil:{server.port}", f"http://127.0.0.1:{server.port}@evil.example",
+                   f"http://127.0.0.1:{server.port}/", f"javascript://127.0.0.1:{server.port}"):
         assert refused(server, origin=origin)
     assert refused(server, origin=None)
 
@@ -71,6 +73,37 @@ def test_no_path_leads_out(server):
                  "/%00", "/index.html/../../limits.py", "/" + 3000 * "a", "/..\\limits.py"):
         status, _, body = get(server, path)
         assert status in (400, 404) and b"Limits" not in body and b"root:" not in body
+
+
+def test_who_asks_for_nothing_or_takes_nothing_holds_no_place(small, monkeypatch):
+    """Half a request, none at all, a second one that never ends, an answer that nobody reads: all are let go, and a
+    visitor is served."""
+    monkeypatch.setattr("streamingtalker_ros.web.patience.ASKED", 1.0)
+    monkeypatch.setattr("streamingtalker_ros.web.patience.TAKEN", 2.0)
+    monkeypatch.setattr("streamingtalker_ros.web.patience._LOOK", 0.1)
+    with serving(small, visitors=1) as server, Client(server) as visitor:
+        visitor.say(type="rest", epoch=1)
+        whole = b"GET /default.face HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n"
+        held = []
+        for k in range(110):
+            small_window = socket.socket()
+            small_window.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            small_window.connect(("127.0.0.1", server.port))
+            small_window.sendall((b"", whole[:20], b"GET /x HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n" + whole[:20],
+                                  20 * whole)[k % 4])
+            held.append(small_window)
+        assert get(server)[0] == 503                             # all places are taken,
+        deadline = time.monotonic() + 20
+        while get(server)[0] != 200 and time.monotonic() < deadline:
+            time.sleep(0.1)
+        assert get(server)[0] == 200                             # not for long
+        while len(server._uvicorn.server_state.connections) > 2 and time.monotonic() < deadline:
+            time.sleep(0.1)
+        assert len(server._uvicorn.server_state.connections) <= 2
+        count = len(visitor.faces)
+        assert visitor.closed is None and visitor.wait(lambda: len(visitor.faces) > count)
+        for each in held:
+            each.close()
 
 
 def test_pages_forbid_what_is_not_theirs(server):

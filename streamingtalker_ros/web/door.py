@@ -6,7 +6,7 @@ this very server.
 """
 import hmac
 from http.cookies import CookieError, SimpleCookie
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs
 
 _LOOPBACK = {"localhost", "127.0.0.1", "[::1]"}
 _NO_HOST = "This server is reached under the address that it printed, not under this name."
@@ -56,7 +56,8 @@ class Door:
             return 401, _NO_TOKEN
         if scope["type"] == "websocket":
             origin = headers.get("origin", "")
-            if origin not in self._origins and (not host or urlsplit(origin).netloc.lower() != host.lower()):
+            own = (f"http://{host}".lower(), f"https://{host}".lower())   # the latter behind a proxy
+            if origin not in self._origins and (not host or origin.lower() not in own):
                 return 403, "A WebSocket comes from a page of this server only."
         return None
 

@@ -26,6 +26,7 @@ class Server:
     def __init__(self, house, host="127.0.0.1", port=0, token=None, certificate=None, key=None, origins=()):
         uvicorn = require("uvicorn", "the web server")
         require("websockets", "the web server")
+        from .patience import Patience
         self.house = house
         self.token = token or (None if loopback(host) else secrets.token_urlsafe(18))
         self._socket = _bind(host, port)
@@ -36,7 +37,7 @@ class Server:
         limits = house.limits
         config = uvicorn.Config(
             door, log_level="warning", access_log=False, lifespan="off", server_header=False, date_header=False,
-            ws="websockets-sansio", ws_max_size=limits.message_bytes, ws_max_queue=32, ws_ping_interval=10.0,
+            http=Patience, ws="websockets-sansio", ws_max_size=limits.message_bytes, ws_max_queue=32, ws_ping_interval=10.0,
             ws_ping_timeout=20.0, ws_per_message_deflate=False, timeout_keep_alive=10,
             limit_concurrency=limits.visitors + 100, h11_max_incomplete_event_size=16384,
             timeout_graceful_shutdown=_GRACE, ssl_certfile=certificate, ssl_keyfile=key)
