@@ -37,8 +37,8 @@ class Server:
         limits = house.limits
         config = uvicorn.Config(
             door, log_level="warning", access_log=False, lifespan="off", server_header=False, date_header=False,
-            http=Patience, ws="websockets-sansio", ws_max_size=limits.message_bytes, ws_max_queue=32, ws_ping_interval=10.0,
-            ws_ping_timeout=20.0, ws_per_message_deflate=False, timeout_keep_alive=10,
+            http=Patience, ws="websockets-sansio", ws_max_size=limits.message_bytes, ws_max_queue=32,
+            ws_ping_interval=10.0, ws_ping_timeout=20.0, ws_per_message_deflate=False, timeout_keep_alive=10,
             limit_concurrency=limits.visitors + 100, h11_max_incomplete_event_size=16384,
             timeout_graceful_shutdown=_GRACE, ssl_certfile=certificate, ssl_keyfile=key)
         try:
