@@ -60,6 +60,9 @@ def test_two_ears_that_disagree_take_from_each_other():
     config = replace(SMALL, openness=(0.5, 0.75))
     assert listen([0.0, 9.0, -9.0], config) == (1.0, 0.0) and listen([0.0, -9.0, 9.0], config) == (0.0, 1.0)
     assert listen([0.0, 9.0, 9.0], config) == (0.0, 0.0)
+    doubtful = np.log(0.3 / 0.7)    # the first ear alone would press by half; the second is against it, or silent
+    assert listen([0.0, doubtful, -9.0], config)[0] == 1.0 and listen([0.0, doubtful, 0.0], config)[0] == pytest.approx(0.5)
+    assert listen([0.0, doubtful, 0.8], config)[0] < 0.3
     assert listen([0.0, 9.0], SMALL) == (1.0, 0.0) and listen([0.0], replace(SMALL, closure=())) == (0.0, 0.0)
 
 

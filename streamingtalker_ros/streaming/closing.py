@@ -1,12 +1,13 @@
 """Two ears for the lips: what listening knows for sure, sampling must not lose.
 
-The network hears in each frame how likely a p, b or m sounds there, and how likely an open vowel. From the first of
-two probabilities on the inner-lip gap of the default face is narrowed, at the second the lips touch, in every sample
-alike; or they are kept apart.
+The network hears in each frame how likely a p, b or m sounds there, and how likely an open vowel. What speaks for a
+closure is the first, less a part of the second (`model.encoder.evidence`). From the first of two probabilities on the inner-lip gap of the default face is narrowed, at the second
+the lips touch, in every sample alike; or they are kept apart.
 """
 import numpy as np
 
 from ..face.rig import default_rig
+from ..model.encoder import evidence
 from .controls import keep_closed
 
 PARTED = 0.0025  # metres of inner-lip gap, above rest, that an open vowel has at least
@@ -23,8 +24,9 @@ def listen(logits, config):
     """(pressure, parting) of the lips, 0…1 each, from a frame's `AudioEncoder.cues`; 0 for an ear that the model has
     not. One takes from the other where both sounds are believed in."""
     given = iter(logits[1:])
-    pressure, parting = (strength(next(given), thresholds) if thresholds else 0.0
-                         for thresholds in (config.closure, config.openness))
+    closure, openness = (next(given) if thresholds else None for thresholds in (config.closure, config.openness))
+    pressure = strength(evidence(closure, openness), config.closure) if config.closure else 0.0
+    parting = strength(openness, config.openness) if config.openness else 0.0
     return pressure * (1.0 - parting), parting * (1.0 - pressure)
 
 

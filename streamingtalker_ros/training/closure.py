@@ -8,6 +8,7 @@ those at which lips are kept apart spare all but a given share of them.
 import numpy as np
 import torch
 
+from ..model.encoder import evidence
 from .listener import disguise, ears_loss
 from .phones import BILABIALS, OPEN_VOWELS
 
@@ -30,8 +31,8 @@ class ClosureStage:
 
 @torch.no_grad()
 def probabilities(network, clips):
-    """What the ears say of clips: (p (n,), v (m,), o (n,)). p, v: the first ear's highest probability in each p, b or m
-    and in the middle half of each open vowel; o: the second ear's lowest in each p, b or m."""
+    """What the ears say of clips: (p (n,), v (m,), o (n,)). p, v: the highest probability of a closure (`evidence`) in
+    each p, b or m and in the middle half of each open vowel; o: the second ear's lowest in each p, b or m."""
     rate, ahead, encoder = network.config.frame_rate, network.config.lookahead_frames, network.encoder
     closed, opened, spared = [], [], []
     for clip in clips:
@@ -39,7 +40,8 @@ def probabilities(network, clips):
         pcm = np.zeros((count + ahead) * network.config.hop, np.float32)
         pcm[: len(clip.pcm)] = clip.pcm[: len(pcm)]
         heard = encoder(torch.from_numpy(pcm)[None])[:, ahead:]
-        likely, vowel = (getattr(encoder, name)(heard)[0, :, 0].sigmoid().numpy() for name in ("closure", "openness"))
+        closure, openness = (getattr(encoder, name)(heard)[0, :, 0] for name in ("closure", "openness"))
+        likely, vowel = evidence(closure, openness).sigmoid().numpy(), openness.sigmoid().numpy()
         for phone in clip.phones:
             quarter = 0.25 * (phone.end - phone.start)
             if phone.name in BILABIALS:
