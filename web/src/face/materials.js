@@ -6,9 +6,16 @@ import {
   MeshPhysicalMaterial,
   MeshStandardMaterial,
   ShaderChunk,
+  ShaderMaterial,
+  UniformsLib,
+  UniformsUtils,
 } from 'three';
 
 const SPOT = 'vec3 irradiance = dotNL * directLight.color;';
+// How light wraps around to `wrapped` = normal · light.
+const WRAP = `vec3 wrap = vec3( 0.22, 0.12, 0.09 );
+	vec3 lit = saturate( ( wrapped + wrap ) / ( 1.0 + wrap ) );
+	lit = pow( lit, vec3( 1.15, 1.25, 1.3 ) );`;
 
 // Diffuse light wraps around the terminator, red furthest: the cheap half of subsurface scattering (Jimenez and others,
 // GPU Pro 2, and the wrap lighting of GPU Gems 16). Lips, told by their redness, are smoother than the skin.
@@ -17,9 +24,8 @@ function asSkin(material) {
     const chunk = ShaderChunk.lights_physical_pars_fragment;
     if (!chunk.includes(SPOT)) throw new Error('three.js has changed its lights: see materials.js');
     const soft = `float wrapped = dot( geometryNormal, directLight.direction );
-	vec3 wrap = vec3( 0.22, 0.12, 0.09 );
-	vec3 lit = saturate( ( wrapped + wrap ) / ( 1.0 + wrap ) );
-	vec3 irradiance = pow( lit, vec3( 1.15, 1.25, 1.3 ) ) * directLight.color;`;
+	${WRAP}
+	vec3 irradiance = lit * directLight.color;`;
     shader.fragmentShader = shader.fragmentShader
       .replace('#include <lights_physical_pars_fragment>', chunk.replace(SPOT, soft))
       .replace(
@@ -33,12 +39,42 @@ function asSkin(material) {
   return material;
 }
 
+// The same light without gloss, worked out at the vertices alone, up to the colour of the screen: a processor fills the
+// pixels between them several times as fast.
+function atVertices() {
+  return new ShaderMaterial({
+    vertexColors: true,
+    lights: true,
+    toneMapped: false, // it is done here
+    uniforms: UniformsUtils.merge([UniformsLib.lights, { toneMappingExposure: { value: 1 } }]), // set by the renderer
+    vertexShader: `#include <common>
+#include <lights_pars_begin>
+#include <tonemapping_pars_fragment>
+#include <colorspace_pars_fragment>
+varying vec3 shade;
+void main() {
+	vec3 at = normalize( normalMatrix * normal );
+	vec3 light = ambientLightColor;
+	for ( int i = 0; i < NUM_HEMI_LIGHTS; i ++ ) light += getHemisphereLightIrradiance( hemisphereLights[ i ], at );
+	for ( int i = 0; i < NUM_DIR_LIGHTS; i ++ ) {
+		float wrapped = dot( at, directionalLights[ i ].direction );
+		${WRAP}
+		light += lit * directionalLights[ i ].color;
+	}
+	shade = sRGBTransferOETF( vec4( ACESFilmicToneMapping( RECIPROCAL_PI * light * color.rgb ), 1.0 ) ).rgb;
+	gl_Position = projectionMatrix * ( modelViewMatrix * vec4( position, 1.0 ) );
+}`,
+    fragmentShader: `varying vec3 shade;
+void main() { gl_FragColor = vec4( shade, 1.0 ); }`,
+  });
+}
+
 // kind of part -> material; "skin" stands in for parts that are not known. plain: for processors that draw without a
 // graphics card.
 export function makeMaterials(plain) {
   const common = { vertexColors: true };
   if (plain) {
-    const matt = new MeshLambertMaterial(common),
+    const matt = atVertices(),
       wet = new MeshPhongMaterial({ ...common, specular: 0x888888, shininess: 60 });
     const glint = new MeshLambertMaterial({ color: 0xffffff, emissive: 0xffffff });
     return {
