@@ -1,4 +1,5 @@
 """The page in a person's hands: turned by keys, its sliders dragged, on a network that stalls. In a real Chromium."""
+import json
 import time
 
 import numpy as np
@@ -93,6 +94,31 @@ def test_a_slider_may_be_dragged_for_long(page):
     page.run("""(() => { const input = document.querySelector('[name=mouth_expressiveness]'); input.focus();
         input.dispatchEvent(new KeyboardEvent('keydown', {key: 'Delete'})); })()""")
     assert page.run("talk.values().mouth_expressiveness") == 1
+
+
+def test_sound_waits_for_late_frames(page, voice_path):
+    """Frames that come 0.7 s late: the sound stops where they end, and goes on from there; nothing is heard twice."""
+    page.choose_file("#pick-audio", voice_path)
+    page.wait("talk.source === 'file' && talk.timeline.newest && talk.timeline.newest.time > 1.5")
+    rows = np.array(json.loads(page.run("""new Promise((resolve) => {
+        const on = talk.link.on, frame = on.frame, kept = [], rows = [], begin = performance.now();
+        on.frame = (each) => kept.push(each);
+        const look = () => {
+          const now = performance.now(), { clock, newest } = talk.timeline;
+          rows.push([now - begin, clock.heard(now), newest.time]);
+          if (now - begin > 700 && on.frame !== frame) {
+            on.frame = frame;
+            kept.forEach((each) => frame(each));
+          }
+          if (now - begin < 2500) setTimeout(look, 8); else resolve(JSON.stringify(rows));
+        };
+        look(); })""", 60)))
+    heard = rows[:, 1]
+    assert (heard - rows[:, 2]).max() < 0.05                 # as far as the clock can tell from one message to the next
+    assert np.diff(heard).min() > -0.02
+    assert heard[-1] > rows[rows[:, 0] < 700, 2][-1] + 0.8   # and on it goes
+    page.click("#file")
+    page.wait("talk.source === null")
 
 
 def test_sound_that_a_stalled_network_lost_moves_nothing_in_time(page, voice_path):

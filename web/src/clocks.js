@@ -42,7 +42,7 @@ export class SoundClock {
     this.rate = context.sampleRate;
     this.first = null;
     this.origin = 0; // position of the timeline's second 0
-    this.delay = this.goal = 0; // samples
+    this.delay = 0; // samples
     this.offsets = [];
     this.buckets = []; // [until, least], ms: how soon the worklet's messages came
     this.capture = Infinity; // ms of performance.now() at which position 0 had been heard

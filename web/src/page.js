@@ -8,6 +8,7 @@ import { Timeline } from './timeline.js';
 
 const WATCH_RATE = 16000; // Hz of a watched talker's sound
 const MOST_WAITING = 2; // s of sound that may wait for a slow network
+const AHEAD = 0.02; // s that the sound may be before the newest frame
 const REST = 400; // ms from an interruption until the microphone is heard again
 
 export class Page {
@@ -72,11 +73,19 @@ export class Page {
     }
     if (this.source === 'watch' && !this.timeline.newest) this.on.say('');
     this.timeline.add(frame, now);
+    this._letSound();
     this.dropped = frame.dropped;
     this.picture.measure.worked(now, frame.modelMs);
     this.recorder?.frame(frame);
     this.history?.push({ time: frame.time, weights: Array.from(frame.weights || []) });
     this.on.frame(frame);
+  }
+
+  // A sound that is listened to is played as far as there are frames for it.
+  _letSound() {
+    const { timeline, sound } = this;
+    if (timeline.eager || timeline.clock !== sound.clock) return;
+    sound.limit(sound.clock.origin + (timeline.newest.time + AHEAD) * sound.rate);
   }
 
   // -- sources --
@@ -88,6 +97,7 @@ export class Page {
     this.picture.measure.begin(performance.now());
     this.sounding = null;
     this.cut = false;
+    this.sound.limit(null);
     this.on.clear();
     this.on.changed();
     return this.epoch;

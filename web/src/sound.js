@@ -67,14 +67,22 @@ export class Sound {
     this.sent = sent;
     this.clock = new SoundClock(this.context);
     this.clock.shift = (seconds, soft) => this._shift(seconds, soft);
-    this.clock.goal = Math.round(delay * this.rate);
-    this.line.port.postMessage({ do: 'begin', feed, delay: this.clock.goal, from, sent });
+    this.line.port.postMessage({ do: 'begin', feed, delay: Math.round(delay * this.rate), from, sent });
   }
 
   _shift(seconds, soft) {
-    this.clock.goal = Math.round(this.clock.goal + seconds * this.rate);
-    if (!soft) this.clock.delay = this.clock.goal;
-    this.line.port.postMessage({ do: 'delay', delay: this.clock.goal, slew: soft ? (this.muted ? 0.05 : SOFT) : 0 });
+    const by = Math.round(seconds * this.rate);
+    if (this.muted) {
+      if (!soft) this.clock.delay += by;
+      this.line.port.postMessage({ do: 'delay', by, slew: soft ? 0.05 : 0 });
+    } else {
+      this.line.port.postMessage({ do: 'delay', by, slew: soft ? SOFT : 0, wait: !soft && by > 0 });
+    }
+  }
+
+  // Have the sound wait where it comes to that position of the line; null: nowhere.
+  limit(position) {
+    this.line?.port.postMessage({ do: 'limit', limit: position });
   }
 
   async microphone(delay) {

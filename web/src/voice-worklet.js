@@ -4,7 +4,8 @@
 import { Resampler } from './resample.js';
 
 const SECONDS = 24,
-  FADE = 256;
+  FADE = 256,
+  LONGEST = 2; // s that it waits; then it goes on without a face
 
 class VoiceLine extends AudioWorkletProcessor {
   constructor() {
@@ -23,7 +24,8 @@ class VoiceLine extends AudioWorkletProcessor {
     this.feed = feed;
     this.first = from ?? null;
     this.delay = this.target = delay; // samples
-    this.slew = 0;
+    this.slew = this.hold = this.held = 0;
+    this.limit = Infinity;
     this.fading = 0;
     this.cleared = 0;
     this.pieceStart = 0;
@@ -40,16 +42,26 @@ class VoiceLine extends AudioWorkletProcessor {
     this.running = false;
   }
 
-  // Play later or earlier: at once, with a short cross-fade, or by playing a little faster or slower.
-  on_delay({ delay, slew }) {
+  // Play `by` samples later or earlier: by playing a little faster or slower; by waiting in silence, so that nothing is
+  // heard twice; or at once, with a short cross-fade.
+  on_delay({ by, slew, wait }) {
     if (!this.running) return;
-    this.target = delay;
+    if (wait) {
+      this.hold += 128 * Math.ceil(by / 128);
+      return;
+    }
+    this.target += by;
     this.slew = slew;
     if (!slew) {
       this.old = this.delay;
-      this.delay = delay;
+      this.delay = this.target;
       this.fading = FADE;
     }
+  }
+
+  // Play only what lies before that position.
+  on_limit({ limit }) {
+    this.limit = limit ?? Infinity;
   }
 
   on_feed({ at, samples }) {
@@ -86,8 +98,9 @@ class VoiceLine extends AudioWorkletProcessor {
         gap = this.target - this.delay;
       this.delay = Math.abs(gap) <= most ? this.target : this.delay + Math.sign(gap) * most;
     }
-    this._play(out, now - this.delay, 1);
+    this._play(out, now - this.delay);
     if (this.fading) this._fade(out, now - this.old);
+    this._wait(out, now);
     if (this.feed) this._clear(now - Math.max(this.delay, this.fading ? this.old : 0) - 64);
     this._tell(now);
     return true;
@@ -106,6 +119,25 @@ class VoiceLine extends AudioWorkletProcessor {
         out[i] = k < 0 ? 0 : ring[k & mask] + part * (ring[(k + 1) & mask] - ring[k & mask]);
       }
     }
+  }
+
+  // Hold the sound for a block where it must wait: the first such block fades out, silence follows, the sound fades in.
+  _wait(out, now) {
+    if (this.held > LONGEST * sampleRate || this.delay > this.size - 4 * sampleRate) this.limit = Infinity;
+    if (!this.hold && now + 128 - this.delay <= this.limit) {
+      if (this.held) ramp(out, 0, 1);
+      this.held = 0;
+      return;
+    }
+    if (!this.held) {
+      ramp(out, 1, 0);
+    } else {
+      out.fill(0);
+      this.delay += 128; // the same samples are next
+      this.target += 128;
+      this.hold = Math.max(0, this.hold - 128);
+    }
+    this.held += 128;
   }
 
   _fade(out, from) {
@@ -157,6 +189,10 @@ class VoiceLine extends AudioWorkletProcessor {
     this.filled = 0;
     this.pieceStart = now + 128;
   }
+}
+
+function ramp(out, from, to) {
+  for (let i = 0; i < out.length; i++) out[i] *= from + ((to - from) * i) / out.length;
 }
 
 const s16 = (value) => Math.max(-32768, Math.min(32767, Math.round(32768 * value)));
