@@ -8,6 +8,13 @@ from pathlib import Path  # noqa: E402
 import numpy as np  # noqa: E402
 import pytest  # noqa: E402
 
+if int(pytest.__version__.split(".")[0]) >= 7:      # Humble's is older, and looks at the asked folder alone
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_pycollect_makemodule(module_path, parent):
+        """Every module is a plain one. Where ROS is sourced, launch_testing's plugin would import it outside of
+        pytest's own collection, and one that asks to be skipped as a whole would end the collection of all."""
+        return pytest.Module.from_parent(parent, path=module_path)
+
 
 @pytest.fixture(scope="session")
 def talker():
