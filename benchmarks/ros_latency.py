@@ -139,7 +139,10 @@ def main():
         health = dict(graph.health)
     finally:
         process.send_signal(signal.SIGINT)
-        process.wait(20)
+        try:
+            process.wait(60)
+        except subprocess.TimeoutExpired:
+            process.kill()
     count = round(args.seconds * RATE) // HOP
     missing = [index for index in range(count) if index not in frames]
     wrong = [index for index in range(count) if index in frames
