@@ -132,7 +132,7 @@ def test_sound_that_a_stalled_network_lost_moves_nothing_in_time(page, voice_pat
     page.run("Object.defineProperty(talk.link.socket, 'bufferedAmount', {get: () => 1e9, configurable: true}), 1")
     time.sleep(0.6)
     page.run("delete talk.link.socket.bufferedAmount, 1")
-    page.wait(f"talk.epoch === {epoch} + 1 && talk.timeline.newest && (talk.history = [], true)")
+    page.wait(f"talk.epoch > {epoch} && talk.timeline.newest && (talk.history = [], true)")
     begin = page.run("talk.sound.clock.origin")              # sample of the file that is the new voice's first
     pcm, rate = read_audio(voice_path)
     assert begin > 1.5 * rate

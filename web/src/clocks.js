@@ -76,7 +76,9 @@ export class SoundClock {
 
   heard(now) {
     if (this.first === null || this.offset === undefined) return -Infinity;
-    const frame = (this.rate * (now - this.offset)) / 1000;
+    // nothing is heard before it is made: an audio thread that stands still is not reckoned on
+    const made = this.context.currentTime + Math.max(0, now - performance.now()) / 1000;
+    const frame = this.rate * Math.min((now - this.offset) / 1000, made);
     return (frame - this.first - this.delay - this.origin) / this.rate;
   }
 

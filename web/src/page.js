@@ -154,6 +154,7 @@ export class Page {
 
   // A new voice of the source that is open.
   _speak() {
+    this.sound.again();
     const epoch = this._next(this.sound.clock, this.source === 'microphone');
     this.link.send({ type: 'start', epoch, rate: this.sound.sendRate, seed: this.values().seed ?? null });
   }

@@ -65,6 +65,7 @@ export class Sound {
   // which the server gets it, the context's own if left out.
   _begin(feed, delay, { from, sent } = {}) {
     this.sent = sent;
+    this.first = delay;
     this.clock = new SoundClock(this.context);
     this.clock.shift = (seconds, soft) => this._shift(seconds, soft);
     this.line.port.postMessage({ do: 'begin', feed, delay: Math.round(delay * this.rate), from, sent });
@@ -78,6 +79,14 @@ export class Sound {
     } else {
       this.line.port.postMessage({ do: 'delay', by, slew: soft ? SOFT : 0, wait: !soft && by > 0 });
     }
+  }
+
+  // A new voice begins in the same sound: what waited for the old one's frames, if it is much, is not heard any more.
+  again() {
+    const by = Math.round(this.first * this.rate) - (this.clock?.delay ?? 0);
+    if (!this.clock || by > -0.5 * this.rate) return;
+    this.clock.delay += by;
+    this.line.port.postMessage({ do: 'delay', by, slew: 0 });
   }
 
   // Have the sound wait where it comes to that position of the line; null: nowhere.

@@ -53,6 +53,7 @@ class VoiceLine extends AudioWorkletProcessor {
     this.target += by;
     this.slew = slew;
     if (!slew) {
+      this.hold = 0;
       this.old = this.delay;
       this.delay = this.target;
       this.fading = FADE;
