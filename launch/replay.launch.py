@@ -7,7 +7,8 @@ import os
 import signal
 
 from launch import LaunchDescription
-from launch.actions import (DeclareLaunchArgument, EmitEvent, ExecuteProcess, RegisterEventHandler, TimerAction)
+from launch.actions import (DeclareLaunchArgument, EmitEvent, ExecuteProcess, LogInfo, OpaqueFunction,
+                            RegisterEventHandler, TimerAction)
 from launch.event_handlers import OnProcessExit
 from launch.events import Shutdown, matches_action
 from launch.events.process import SignalProcess
@@ -18,6 +19,16 @@ from launch_ros.substitutions import FindPackageShare
 
 MEET = "2.0"    # s in which the player, the talker and the recorder find each other before the first message
 REST = 1.0      # s after the last frame in which the recorder writes it
+
+
+def _end(reason):
+    """An action that says why and ends it all, if that has not begun yet."""
+    return OpaqueFunction(function=lambda context: None if context.is_shutdown else [
+        LogInfo(msg=reason), EmitEvent(event=Shutdown(reason=reason))])
+
+
+def _recorded(event, context):
+    return _end("nothing could be recorded: is the folder `out` there already?") if event.returncode else None
 
 
 def generate_launch_description():
@@ -49,7 +60,12 @@ def generate_launch_description():
         RegisterEventHandler(OnProcessExit(target_action=player, on_exit=[
             EmitEvent(event=SignalProcess(signal_number=signal.SIGINT, process_matcher=matches_action(talker)))])),
         RegisterEventHandler(OnProcessExit(target_action=talker, on_exit=[
-            TimerAction(period=REST, actions=[EmitEvent(event=Shutdown(reason="the bag has ended"))])])),
+            TimerAction(period=REST, actions=[_end("the bag has ended")])])),
+        # without a model, or a bag to write into, nothing is worth waiting for
+        RegisterEventHandler(OnStateTransition(target_lifecycle_node=talker, start_state="configuring",
+                                               goal_state="unconfigured",
+                                               entities=[_end("the talker cannot be configured: see its error above")])),
+        RegisterEventHandler(OnProcessExit(target_action=recorder, on_exit=_recorded)),
         recorder,
         talker,
     ])

@@ -71,6 +71,20 @@ def test_a_recorded_bag_gives_the_same_frames_both_ways(bag, tmp_path):
     assert ros[max(ros)][17:].max() == 0 or len(ros) > len(spoken), "the mouth closes when the bag has ended"
 
 
+@pytest.mark.parametrize("trouble", ["model", "out"])
+def test_a_replay_that_cannot_be_says_so_and_ends(bag, tmp_path, trouble):
+    wrong, out = tmp_path / "wrong.yaml", tmp_path / "out"
+    wrong.write_text(f"/**: {{ros__parameters: {{model: {tmp_path / 'nowhere'}}}}}\n" if trouble == "model" else
+                     "/**: {ros__parameters: {device: cpu}}\n")
+    if trouble == "out":
+        out.mkdir()
+    launched = subprocess.run(
+        ["ros2", "launch", "streamingtalker_ros", "replay.launch.py", f"bag:={bag}", f"out:={out}",
+         f"params_file:={wrong}"], capture_output=True, text=True, timeout=100)
+    said = {"model": "the talker cannot be configured", "out": "is the folder `out` there already?"}[trouble]
+    assert said in launched.stdout + launched.stderr, launched.stdout + launched.stderr
+
+
 def test_simulated_seconds_stand_still_and_never_go_back():
     now = SimpleNamespace(nanoseconds=5_000_000_000)
     node = SimpleNamespace(get_clock=lambda: SimpleNamespace(now=lambda: now))
