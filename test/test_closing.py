@@ -1,4 +1,4 @@
-"""Laws of the ear for p, b and m: sure of one it shuts the lips whatever the sample, else it leaves every bit alone."""
+"""Laws of the ears: sure of a p, b or m the lips are shut whatever the sample; they open as wide as is told."""
 from dataclasses import replace
 
 import numpy as np
@@ -11,7 +11,7 @@ from streamingtalker_ros.face.arkit import INDEX  # noqa: E402
 from streamingtalker_ros.face.rig import default_rig  # noqa: E402
 from streamingtalker_ros.model.config import TalkerConfig  # noqa: E402
 from streamingtalker_ros.model.network import TalkerNetwork  # noqa: E402
-from streamingtalker_ros.streaming.closing import PARTED, listen, part, press, strength  # noqa: E402
+from streamingtalker_ros.streaming.closing import PARTED, Lips, listen, part, press, steer, strength  # noqa: E402
 from streamingtalker_ros.training.closure import parting_thresholds, thresholds  # noqa: E402
 
 SMALL = TalkerConfig(audio_width=32, audio_blocks=2, codec_width=32, width=32, feedforward=64, history=12,
@@ -58,12 +58,52 @@ def test_open_vowels_keep_lips_apart_and_wide_ones_as_they_are(open_mouth):
 
 def test_two_ears_that_disagree_take_from_each_other():
     config = replace(SMALL, openness=(0.5, 0.75))
-    assert listen([0.0, 9.0, -9.0], config) == (1.0, 0.0) and listen([0.0, -9.0, 9.0], config) == (0.0, 1.0)
-    assert listen([0.0, 9.0, 9.0], config) == (0.0, 0.0)
+
+    def lips(*logits, config=config):
+        return listen([0.0, *logits], config)[:2]
+
+    assert lips(9.0, -9.0) == (1.0, 0.0) and lips(-9.0, 9.0) == (0.0, 1.0) and lips(9.0, 9.0) == (0.0, 0.0)
     doubtful = np.log(0.3 / 0.7)    # the first ear alone would press by half; the second is against it, or silent
-    assert listen([0.0, doubtful, -9.0], config)[0] == 1.0 and listen([0.0, doubtful, 0.0], config)[0] == pytest.approx(0.5)
-    assert listen([0.0, doubtful, 0.8], config)[0] < 0.3
-    assert listen([0.0, 9.0], SMALL) == (1.0, 0.0) and listen([0.0], replace(SMALL, closure=())) == (0.0, 0.0)
+    assert lips(doubtful, -9.0)[0] == 1.0 and lips(doubtful, 0.0)[0] == pytest.approx(0.5)
+    assert lips(doubtful, 0.8)[0] < 0.3
+    assert lips(9.0, config=SMALL) == (1.0, 0.0) and lips(config=replace(SMALL, closure=())) == (0.0, 0.0)
+
+
+def test_lips_part_with_the_burst_as_the_evidence_falls():
+    before, pressed = Lips(), []
+    for logit in (-9.0, 3.0, 5.0, 4.0, 4.0, 6.0, -9.0):
+        before = listen([0.0, logit], SMALL, before)
+        pressed.append(before.pressure)
+    assert pressed == [0.0, 1.0, 1.0, 0.0, 1.0, 1.0, 0.0]
+
+
+@pytest.mark.parametrize("told", [-0.2, 0.0, 0.1, 0.5, 0.9])
+@pytest.mark.parametrize("share", [0.0, 0.4, 1.0])
+def test_the_gap_is_what_the_ear_tells_by_its_share(open_mouth, told, share):
+    rig = default_rig()
+    wide = rig.lip_gap_map()[1][INDEX["jawOpen"]]
+    for weights in (open_mouth, open_mouth * np.float32(0.1), np.zeros(52, np.float32)):
+        steered = steer(weights, told, share)
+        wanted = (1.0 - share) * rig.lip_gap(weights) + share * max(told, 0.0) * wide
+        assert float(rig.lip_gap(steered)) == pytest.approx(wanted, abs=1e-5)
+        assert (steered >= 0).all() and (steered <= 1).all() and steered[INDEX["browInnerUp"]] == weights[INDEX["browInnerUp"]]
+
+
+def test_ears_are_told_apart_in_every_combination():
+    """Whatever ears a model has, `listen` reads the numbers that its encoder's `cues` gives."""
+    for closure in ((), (0.2, 0.4)):
+        for openness in ((), (0.5, 0.75)):
+            for opening in (0.0, 0.6):
+                config = replace(SMALL, closure=closure, openness=openness, opening=opening)
+                encoder = TalkerNetwork(config).encoder
+                if opening:
+                    encoder.opening.weight.data.zero_()
+                    encoder.opening.bias.data.fill_(0.3)
+                cues = encoder.cues(torch.zeros(1, config.audio_width))[0].tolist()
+                assert len(cues) == 1 + bool(closure) + bool(openness) + bool(opening)
+                lips = listen(cues, config)
+                assert lips.opening == (pytest.approx(0.3) if opening else None)
+                assert np.isfinite(lips.evidence) == bool(closure)
 
 
 @pytest.fixture(scope="module")
@@ -75,6 +115,7 @@ def networks():
         network = TalkerNetwork(replace(SMALL, closure=()) if bias is None else SMALL)
         if made:
             network.load_state_dict(made[0].state_dict(), strict=False)
+            network.encoder.closure[2].weight.data.zero_()
             network.encoder.closure[2].bias.data.fill_(bias)
         network.codec.motion_mean[INDEX["jawOpen"]] = 0.5
         network.encoder.voice.bias.data.fill_(9.0)
@@ -101,12 +142,15 @@ def test_the_ear_closes_every_sample_alike_or_changes_nothing(networks):
 
 def test_thresholds_catch_their_share_and_spare_the_vowels():
     closed, opened = np.linspace(0, 1, 101), np.linspace(0, 0.5, 101)
-    assert thresholds(closed, opened, 0.9, 0.5) == pytest.approx((0.125, 0.25))  # the vowels' share binds
-    assert thresholds(closed, opened, 0.4, 0.5) == pytest.approx((0.3, 0.6))  # the closures' does
+    assert thresholds([closed], [opened], 0.9, 0.5) == pytest.approx((0.125, 0.25))  # the vowels' share binds
+    assert thresholds([closed], [opened], 0.4, 0.5) == pytest.approx((0.3, 0.6))  # the closures' does
+    easy = np.full(900, 0.9)    # many p, b, m that anybody hears do not hide that others are missed
+    assert thresholds([closed, easy], [opened], 0.4, 0.5) == pytest.approx((0.3, 0.6))
+    assert thresholds([closed], [opened, easy], 0.4, 0.5) == pytest.approx((0.45, 0.9))
 
 
 def test_parting_hinders_no_more_than_its_share():
-    assert parting_thresholds(np.linspace(0, 1, 101), 0.2) == pytest.approx((0.8, 0.9))
+    assert parting_thresholds([np.linspace(0, 1, 101), np.zeros(900)], 0.2) == pytest.approx((0.8, 0.9))
 
 
 def test_a_checkpoint_carries_the_ear(networks, tmp_path):

@@ -23,7 +23,7 @@ from streamingtalker_ros.training.video import tracking  # noqa: E402
 ROOT = Path(__file__).resolve().parents[1]
 SHIPPED = ROOT / "config" / "train.yaml"
 SMALL = dict(audio_width=16, audio_blocks=1, codec_width=16, width=16, feedforward=32, history=8, head_width=16,
-             head_blocks=1, slots=4, codes=32, code_dim=8, styles=["neutral", "teacher", "nobody"])
+             head_blocks=1, slots=4, codes=32, code_dim=8, opening=0.5, styles=["neutral", "teacher", "nobody"])
 LOOP = {"steps": 6, "batch": 4, "warmup": 2, "log_every": 1, "save_every": 2}
 MINIATURE = {"corpora": {"film": {"kind": "from-video", "of": "grid"}, "said": {"kind": "synthetic", "minutes": 1}},
              "model": SMALL, "mix": {"film": 0.4, "said": 0.6},
@@ -151,6 +151,8 @@ def test_one_command_makes_corpus_stages_and_checkpoint_and_goes_on_where_it_was
     assert len(stream.accept(clip.pcm) + stream.finish()) == len(clip.weights)
     trained, livened = (checkpoint.load(folder).codec for folder in (tmp_path / "run" / "closure", evaluate.model))
     motions = [codec.decode(torch.ones(1, 5, trained.latent_mean.shape[0]))[0] for codec in (trained, livened)]
+    trained, livened = (checkpoint.load(folder).encoder for folder in (tmp_path / "run" / "closure", evaluate.model))
+    assert torch.allclose(livened.opening.weight, 1.25 * trained.opening.weight)
     for name, gain in (("jawOpen", 1.25), ("eyeBlinkLeft", 2.0), ("browInnerUp", 1.0)):
         assert torch.allclose(motions[1][:, INDEX[name]], gain * motions[0][:, INDEX[name]], atol=1e-6)
 

@@ -36,6 +36,7 @@ class TalkerConfig:
     # ear for p, b, m: probabilities at which the lips begin to be pressed together and are; () for a model without it
     closure: tuple = ()
     openness: tuple = ()  # the same for open vowels and the lips' being kept apart
+    opening: float = 0.0  # share of the lips' opening that an ear for it tells, the rest is the sample's; 0: no such ear
     # diffusion head
     head_width: int = 256
     head_blocks: int = 3

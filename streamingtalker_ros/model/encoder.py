@@ -51,6 +51,9 @@ class AudioEncoder(nn.Module):
         self.ears = [name for name in ("closure", "openness") if getattr(config, name)]
         for name in self.ears:
             self.add_module(name, nn.Sequential(nn.Linear(width, 64), nn.GELU(), nn.Linear(64, 1)))
+        self.tells_opening = config.opening > 0.0
+        if self.tells_opening:  # the lip gap, in parts of a wide-open mouth
+            self.opening = nn.Linear(width, 1)
 
     def state(self, batch):
         layers = (self.columns_in, *self.column_blocks, self.frames_in, *self.blocks)
@@ -74,6 +77,7 @@ class AudioEncoder(nn.Module):
         return self.norm(x)  # (B, n, audio_width)
 
     def cues(self, feature):
-        """feature (…, audio_width) -> logits (…, 1 to 3): somebody speaks; then, where the model has that ear, p, b or m;
-        an open vowel."""
-        return torch.cat([self.voice(feature), *(getattr(self, name)(feature) for name in self.ears)], -1)
+        """feature (…, audio_width) -> (…, 1 to 4): the logit that somebody speaks; then, where the model has that ear,
+        those of a p, b or m and of an open vowel, and the lip gap in parts of a wide-open mouth."""
+        told = [self.voice, *(getattr(self, name) for name in self.ears), *([self.opening] if self.tells_opening else ())]
+        return torch.cat([ear(feature) for ear in told], -1)

@@ -1,16 +1,31 @@
-"""Two ears for the lips: what listening knows for sure, sampling must not lose.
+"""Ears for the lips: what listening knows for sure, sampling must not lose.
 
 The network hears in each frame how likely a p, b or m sounds there, and how likely an open vowel. What speaks for a
-closure is the first, less a part of the second (`model.encoder.evidence`). From the first of two probabilities on the inner-lip gap of the default face is narrowed, at the second
-the lips touch, in every sample alike; or they are kept apart.
+closure is the first, less a part of the second (`model.encoder.evidence`). From the first of two probabilities on the
+inner-lip gap of the default face is narrowed, at the second the lips touch, in every sample alike; or they are kept
+apart. A third ear tells how wide the lips are apart, which a sample, one of many, follows less closely: a share of the
+gap is what that ear says.
 """
+from typing import NamedTuple, Optional
+
 import numpy as np
 
+from ..face.arkit import INDEX
 from ..face.rig import default_rig
 from ..model.encoder import evidence
 from .controls import keep_closed
 
 PARTED = 0.0025  # metres of inner-lip gap, above rest, that an open vowel has at least
+
+
+class Lips(NamedTuple):
+    """How firmly lips are pressed together and kept apart, 0…1 each; the lip gap in parts of a wide-open mouth, None
+    where no ear tells it; the evidence for a closure, a logit."""
+
+    pressure: float = 0.0
+    parting: float = 0.0
+    opening: Optional[float] = None
+    evidence: float = -float("inf")
 
 
 def strength(logit, thresholds):
@@ -20,14 +35,35 @@ def strength(logit, thresholds):
     return float(np.clip((probability - low) / max(high - low, 1e-6), 0.0, 1.0))
 
 
-def listen(logits, config):
-    """(pressure, parting) of the lips, 0…1 each, from a frame's `AudioEncoder.cues`; 0 for an ear that the model has
-    not. One takes from the other where both sounds are believed in."""
-    given = iter(logits[1:])
-    closure, openness = (next(given) if thresholds else None for thresholds in (config.closure, config.openness))
-    pressure = strength(evidence(closure, openness), config.closure) if config.closure else 0.0
+def listen(cues, config, before=Lips()):
+    """The Lips of a frame's `AudioEncoder.cues`; 0 for an ear that the model has not. before: those of the last frame.
+
+    Pressure and parting take from each other where both sounds are believed in. Lips are pressed only while the
+    evidence rises: they part with the burst, before the sound is over.
+    """
+    given = iter(cues[1:])
+    closure, openness, opening = (next(given) if told else None
+                                  for told in (config.closure, config.openness, config.opening))
+    heard = evidence(closure, openness) if config.closure else before.evidence
+    pressure = strength(heard, config.closure) if config.closure and heard >= before.evidence else 0.0
     parting = strength(openness, config.openness) if config.openness else 0.0
-    return pressure * (1.0 - parting), parting * (1.0 - pressure)
+    return Lips(pressure * (1.0 - parting), parting * (1.0 - pressure), opening, heard)
+
+
+def shape(weights, lips, share):
+    """weights (52,) with the lips as the ears, `Lips`, have them; share: see `steer`. A new array, or the same."""
+    if lips.opening is not None:
+        weights = steer(weights, lips.opening, share)
+    return part(press(weights, lips.pressure), lips.parting)
+
+
+def steer(weights, opening, share):
+    """The nearest weights (52,) in 0..1 whose inner-lip gap is 1 - share of what it was and share of `opening`, in parts
+    of a wide-open mouth (`jawOpen` 1); below 0 that counts as touching lips."""
+    bias, row = default_rig().lip_gap_map()
+    gap = float(weights @ row)
+    wanted = (1.0 - share) * gap + share * (max(opening, 0.0) * float(row[INDEX["jawOpen"]]) - bias)
+    return keep_closed(weights, row, wanted) if wanted < gap else keep_closed(weights, -row, -wanted)
 
 
 def press(weights, amount):

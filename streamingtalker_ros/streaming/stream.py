@@ -11,6 +11,7 @@ import numpy as np
 
 from ..errors import TalkerError
 from ..model.pcm import checked
+from .closing import Lips
 from .controls import CONTROLS, Controls, Shaping
 from .life import LifeState
 from .rest import GateState
@@ -43,7 +44,6 @@ class Stream:
         self.style, self.steps = style, steps
         self.gate, self.life = GateState.fresh(talker.network.config.lookahead_frames), LifeState()
         self.controls, self.shaping = controls, Shaping(controls)
-        self.lips = 0.0, 0.0  # how firmly they are pressed together and kept apart in the newest frame, 0…1
         self.blind_row = None  # of the branch that hears nothing, where there is guidance
         self._buffer = np.zeros(talker.hop, np.float32)  # the hop that is being filled
         self._zero(seed)
@@ -135,6 +135,7 @@ class Stream:
         self._zero(self.seed if seed is None else seed)
 
     def _zero(self, seed):
+        self.lips = Lips()  # what the ears say of the newest frame
         self.seed = int(seed)
         self.hops = 0  # whole hops that the talker has listened to
         self._filled = 0  # samples in the buffer

@@ -17,7 +17,7 @@ from ..errors import TalkerError
 from ..model import checkpoint
 from ..model.fused import FusedNetwork, FusedSampler
 from ..model.sampler import Schedule, frame_noise
-from .closing import listen, part, press
+from .closing import listen, shape
 from .controls import Controls
 from .life import keep_alive
 from .pool import StatePool
@@ -200,7 +200,7 @@ class Talker:
         groups = {}  # streams that share steps, history and whether there is guidance share a pass of the head
         for i, (stream, logits) in enumerate(zip(streams, cues.tolist())):
             hear(stream.gate, 1.0 / (1.0 + np.exp(-logits[0])))
-            stream.lips = listen(logits, config)
+            stream.lips = listen(logits, config, stream.lips)
             stream.hops += 1
             if stream.hops > config.lookahead_frames:
                 groups.setdefault((stream.steps, stream.history, stream.blind_row is not None), []).append(i)
@@ -240,8 +240,7 @@ class Talker:
     def _frame(self, stream, motion):
         index = stream.hops - 1 - self.network.config.lookahead_frames
         weights = np.clip(motion[:52], 0.0, 1.0)
-        pressure, parting = stream.lips
-        weights = part(press(weights, pressure), parting)
+        weights = shape(weights, stream.lips, self.network.config.opening)
         speaking = rest(stream.gate, weights)
         if stream.lively:
             keep_alive(stream.life, weights, speaking, stream.seed, index, self.frame_rate)

@@ -2,8 +2,9 @@
 
 A sample of the head closes the lips where it is sure; the ears hear how likely one of the sounds, for every voice
 of the corpora, clean and dirty. From which probability on the lips are pressed is a choice between missed and false
-closures: the thresholds are those at which, on clips held out of the training, a given share of p, b and m is caught;
-those at which lips are kept apart spare all but a given share of them.
+closures: the thresholds are those at which, on the held-out clips of every corpus, a given share of p, b and m is caught;
+those at which lips are kept apart spare all but a given share of them. The worst corpus counts, so that voices that
+anybody understands do not hide what is missed in others.
 """
 import numpy as np
 import torch
@@ -16,16 +17,16 @@ EDGE = 0.02  # seconds by which a phone may miss the middle of its frames
 
 
 class ClosureStage:
-    """The cross-entropy of the ears alone (`listener.ears_loss`) over windows, the encoder frozen."""
+    """The losses of the ears alone (`listener.ears_loss`) over windows, the encoder frozen."""
 
-    def __init__(self, encoder, lookahead, windows, batch):
-        self.encoder, self.lookahead, self.windows, self.batch = encoder, lookahead, windows, batch
+    def __init__(self, encoder, lookahead, windows, gap, batch):
+        self.encoder, self.lookahead, self.windows, self.gap, self.batch = encoder, lookahead, windows, gap, batch
 
     def __call__(self, step, rng):
         window = self.windows.draw(self.batch, rng)
         with torch.no_grad():
             heard = self.encoder.encode(disguise(window.mels), window.loudness)[:, self.lookahead:]
-        loss = ears_loss(self.encoder, heard, window)
+        loss = ears_loss(self.encoder, heard, window, self.gap(window.motion))
         return loss, {"ears": loss.item()}
 
 
@@ -63,12 +64,15 @@ def _frames(start, end, rate, count):
 
 
 def thresholds(closed, opened, recall, false):
-    """(low, high): `high` catches the share `recall` of `closed` unless more than `false` of `opened` lie above it."""
-    high = max(float(np.quantile(closed, 1.0 - recall)), float(np.quantile(opened, 1.0 - false)))
+    """(low, high): `high` catches the share `recall` of p, b and m in every corpus, unless more than the share `false` of
+    open vowels lie above it in one. closed, opened: lists of (n,) probabilities, one for each corpus."""
+    high = max(min(float(np.quantile(part, 1.0 - recall)) for part in closed),
+               max(float(np.quantile(part, 1.0 - false)) for part in opened))
     return 0.5 * high, high
 
 
 def parting_thresholds(spared, share):
-    """(low, high): above `low` lie no more than `share` of the p, b and m, at the frame that sounds least like a vowel."""
-    low = float(np.quantile(spared, 1.0 - share))
+    """(low, high): in no corpus lie more than `share` of the p, b and m, at the frame that sounds least like a vowel,
+    above `low`. spared: list of (n,) probabilities, one for each corpus."""
+    low = max(float(np.quantile(part, 1.0 - share)) for part in spared)
     return low, 0.5 * (1.0 + low)

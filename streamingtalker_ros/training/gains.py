@@ -1,7 +1,7 @@
-"""Last touch: samples move less than what they learned from, so the codec's output is scaled, group by group.
+"""Last touch: samples move less than what they learned from, so what the network says is scaled, group by group.
 
-`liven(codec, gains)` changes the codec's motion scale in place. Training is done with the true one: a codec that was
-livened must not be trained with.
+`liven(network, gains)` changes the codec's motion scale in place, and what the ear for the lips' opening tells. Training
+is done with the true ones: a network that was livened must not be trained with.
 """
 import torch
 
@@ -21,10 +21,14 @@ def check(gains):
 
 
 @torch.no_grad()
-def liven(codec, gains):
-    """Multiply what the codec decodes, group by group. codec: MotionCodec; gains: {group of GROUPS: factor}, 1 for the
-    groups left out. Raises TalkerError as `check`."""
+def liven(network, gains):
+    """Multiply motion, group by group. network: TalkerNetwork; gains: {group of GROUPS: factor}, 1 for the groups left
+    out. Raises TalkerError as `check`."""
     check(gains)
+    codec, encoder = network.codec, network.encoder
+    if encoder.tells_opening:
+        for parameter in encoder.opening.parameters():
+            parameter *= gains.get("mouth", 1.0)
     for group, gain in gains.items():
         rows = [row for row, name in enumerate(ARKIT_NAMES) if name.startswith(GROUPS[group])]
         codec.motion_scale[rows] *= gain

@@ -82,11 +82,14 @@ class Probe(nn.Module):
         return (error * learned).sum() / count, (named * learned).sum() / count
 
 
-def ears_loss(encoder, heard, window):
+def ears_loss(encoder, heard, window, gap):
     """Cross-entropies of the encoder's ears, "a p, b or m sounds in this frame" and "an open vowel does", over a window's
-    learned frames, 0 without ears; frames just beside such a sound and frames that nobody knows count for nothing.
-    heard: (B, T, audio_width)."""
+    learned frames, 0 without ears; frames just beside such a sound and frames that nobody knows count for nothing. And
+    the squared error of the lip gap where an ear tells it. heard: (B, T, audio_width); gap (B, T) true."""
     loss = 0.0
+    if encoder.tells_opening:
+        error = GAP ** 2 * (encoder.opening(heard)[..., 0].float() - gap).square()
+        loss = (error * window.learned).sum() / window.learned.sum()
     for name in encoder.ears:
         sounds = torch.isin(window.phones, HEARD[name].to(heard.device))
         beside = functional.max_pool1d(sounds.float()[:, None], 3, 1, 1)[:, 0].bool() & ~sounds
@@ -111,8 +114,9 @@ class ListenerStage:
             heard = self.encoder.encode(disguise(window.mels), window.loudness)
             voice = self.encoder.voice(heard)[..., 0].float()
             read = self.probe(heard[:, self.lookahead:])
-            ears = ears_loss(self.encoder, heard[:, self.lookahead:], window)
-        mouth, phones = self.probe.loss(read, window, self.gap(window.motion), self.codec.motion_scale)
+            gap = self.gap(window.motion)
+            ears = ears_loss(self.encoder, heard[:, self.lookahead:], window, gap)
+        mouth, phones = self.probe.loss(read, window, gap, self.codec.motion_scale)
         speech = functional.binary_cross_entropy_with_logits(voice, window.voice)
         named = (window.phones != UNKNOWN) & (window.learned > 0)
         right = ((read[1].argmax(-1) == window.phones) & named).sum() / named.sum()

@@ -34,7 +34,8 @@ SECTIONS = {"corpora": None, "model": TalkerConfig, "mix": None, "windows": None
             "listener": LoopConfig, "talker": TalkerLoopConfig, "closure": LoopConfig, "history": HistoryConfig,
             "gains": None}
 
-CAUGHT, FALSE = 0.92, 0.10  # shares of p, b, m and of open vowels, in held-out clips, that the ear for closures may press
+CAUGHT, FALSE = 0.92, 0.10  # shares of p, b, m and of open vowels, in held-out clips, that the ears press
+ENOUGH = 20  # p, b and m, and open vowels, that a corpus must have to be heeded in that
 HINDERED = 0.03  # share of p, b, m, in held-out clips, that the ear for open vowels may hinder
 
 
@@ -128,6 +129,16 @@ def held_out(corpora):
     return gather(corpora, next(split for split in ("validation", "test", "train") if split in splits))[0]
 
 
+def held_out_each(corpora):
+    """Clips to measure with, a list for each corpus that held some out; where none did, those of all its training."""
+    out = []
+    for folder in corpora:
+        splits = {clip["split"] for clip in read_index(folder)["clips"]}
+        split = next((split for split in ("validation", "test") if split in splits), None)
+        out += [gather([folder], split)[0]] if split else []
+    return out or [held_out(corpora)]
+
+
 @torch.no_grad()
 def codec_error(codec, clips):
     """Held-out reconstruction: mean absolute error of the weights, of the lip gap in parts of a wide-open mouth, and
@@ -200,14 +211,16 @@ def train_closure(corpora, out, recipe, start=None, device="cpu", windows=None):
     network.eval().load_state_dict(talker.state_dict(), strict=False)  # an ear is what it may lack
     settings = LoopConfig(**recipe["closure"])
     windows = windows or make_windows(corpora, "train", recipe, network)
-    stage = ClosureStage(network.encoder, network.config.lookahead_frames, windows, settings.batch)
+    stage = ClosureStage(network.encoder, network.config.lookahead_frames, windows, LipGap(default_rig()), settings.batch)
     parameters = {name: p for name, p in network.encoder.named_parameters()
-                  if name.startswith(tuple(network.encoder.ears))}
+                  if name.startswith((*network.encoder.ears, "opening"))}
     loop = Loop(parameters, settings, out / "closure", "closure", machine)
     loop.run(stage)
     loop.adopt_average()
-    closed, opened, spared = probabilities(network, held_out(corpora))
-    if len(closed) and len(opened):
+    heard = [probabilities(network, clips) for clips in held_out_each(corpora)]
+    heard = [parts for parts in heard if min(map(len, parts)) >= ENOUGH] or heard
+    closed, opened, spared = zip(*heard)
+    if min(map(len, closed)) and min(map(len, opened)):
         network.config = replace(network.config, closure=thresholds(closed, opened, CAUGHT, FALSE),
                                  openness=parting_thresholds(spared, HINDERED))
     if machine.rank == 0:
@@ -218,7 +231,7 @@ def train_closure(corpora, out, recipe, start=None, device="cpu", windows=None):
 def finish(out, recipe, folder):
     """The checkpoint that ships, from the run's last stage: what it decodes made as lively as the recipe's `gains` say."""
     network = checkpoint.load(Path(out) / "closure")
-    gains.liven(network.codec, recipe["gains"])
+    gains.liven(network, recipe["gains"])
     checkpoint.save(folder, network)
 
 
