@@ -31,7 +31,7 @@ def quick_halves(device):
     if device.type != "cpu":
         return True
     abilities = torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {}  # since torch 2.10
-    return any(abilities.get(name, False) for name in ("avx512_bf16", "amx_bf16", "arm_bf16", "bf16"))
+    return any(abilities.get(name, False) for name in ("avx512_bf16", "amx_bf16", "bf16"))  # of x86, of ARM
 
 
 class Alone:
