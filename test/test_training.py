@@ -1,5 +1,6 @@
 """Both stages end to end on a few seconds of made-up speech: loss falls, resume is exact, the trained pair streams."""
 import contextlib
+import copy
 import json
 from dataclasses import dataclass, field, replace
 
@@ -126,6 +127,8 @@ def test_resume_continues_bit_for_bit(clips, tmp_path):
 
 STAGES = {"codec": lambda network, windows, gap: CodecStage(network.codec, windows, gap, 4),
           "listener": lambda network, windows, gap: ListenerStage(network.encoder, network.codec, 2, windows, gap, 4),
+          "steady listener": lambda network, windows, gap: ListenerStage(network.encoder, network.codec, 2, windows, gap, 4,
+                                                                         steady=1.0),
           "talker": lambda network, windows, gap: TalkerStage(network, windows, gap, TalkerLoopConfig(batch=4, steps=10))}
 
 
@@ -230,6 +233,37 @@ def test_listener_learns_what_a_larger_network_starts_from(clips):
         optimizer.step()
         curve.append(float(loss.detach()))
     assert np.mean(curve[-5:]) < 0.5 * np.mean(curve[:5]) and figures["phones_right"] > 0.8
+
+
+def test_a_steady_listener_hears_in_noise_what_it_heard_without(clips):
+    torch.manual_seed(0)
+    network = TalkerNetwork(CONFIG)
+    quiet = Clip(np.random.default_rng(9).normal(0, 0.05, 120 * 640).astype(np.float32), np.zeros((120, 52), np.float32),
+                 np.zeros((120, 3), np.float32))
+    windows = Windows([*clips, quiet], frames=24, lead=8, lookahead=2, log_mel=network.encoder.log_mel, clean=1.0,
+                      noisy=1.0, mixing={"noise": 1.0, "snr": (0.0, 5.0)}, chances=[1.0] * 4 + [0.0])
+    measure_motion(network.codec, [motion_of(c) for c in clips])
+    batch = windows.draw(16, np.random.default_rng(0))
+    assert (batch.clean[0] - batch.mels).abs().mean() > 0.1 and batch.clean[1].shape == batch.loudness.shape
+
+    def distances(steady):
+        torch.manual_seed(0)
+        network = TalkerNetwork(CONFIG)
+        stage = ListenerStage(network.encoder.train(), network.codec, 2, windows, LipGap(default_rig()), 8, steady=steady)
+        before = copy.deepcopy(network.encoder).eval()
+        optimizer = torch.optim.Adam([*network.encoder.parameters(), *stage.probe.parameters()], 2e-3)
+        for step in range(60):
+            loss, _ = stage(step, np.random.default_rng(step))
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+        with torch.no_grad():
+            clean = before.encode(*batch.clean)
+            return [float((encoder.eval().encode(batch.mels, batch.loudness) - clean).square().mean())
+                    for encoder in (before, network.encoder)]
+
+    (at_first, steady), (_, free) = distances(4.0), distances(0.0)
+    assert steady < 0.8 * at_first and steady < 0.5 * free
 
 
 def test_gather_joins_short_clips_and_keeps_shares(tmp_path):

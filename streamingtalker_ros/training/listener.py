@@ -4,11 +4,15 @@ A linear probe reads all of it off the audio feature of each frame, look-ahead i
 stage 2, so that the encoder hears every voice of the corpora many times; in stage 2 the same probe stays as a loss,
 since a past that tells where the mouth goes next teaches the ear nothing.
 """
+import copy
+from dataclasses import dataclass
+
 import torch
 from torch import nn
 from torch.nn import functional
 
 from ..face.arkit import ARKIT_NAMES
+from .loop import LoopConfig
 from .machines import autocast
 from .phones import BILABIALS, OPEN_VOWELS
 from .windows import PHONES, UNKNOWN
@@ -18,6 +22,13 @@ HEARD = {ear: torch.tensor([PHONES.index(name) for name in sorted(names) if name
 MOUTH = [row for row, name in enumerate(ARKIT_NAMES) if name.startswith(("jaw", "mouth"))]
 GAP = 8.0  # the gap is in parts of a wide-open mouth; times this, an open vowel's is of order 1
 TOUCH = 0.02  # under this part of a wide-open mouth the lips touch
+
+
+@dataclass(frozen=True)
+class ListenerLoopConfig(LoopConfig):
+    """A loop's settings, and those of this stage alone."""
+
+    steady: float = 0.0  # weight of hearing in every recording what the encoder that it began with hears in the clean one
 
 
 def disguise(mels):
@@ -100,9 +111,18 @@ def ears_loss(encoder, heard, window, gap):
 
 
 class ListenerStage:
-    """The loss of listening over windows of sound."""
+    """The loss of listening over windows of sound.
 
-    def __init__(self, encoder, codec, lookahead, windows, gap, batch, mixed=True):
+    steady: weight of the squared distance between what the encoder makes of each window, noise and disguise included,
+    and what it made of the clean one when the stage began (noisy-student training, after Xie et al. 2020). It asks for
+    the same vector in noise, where labels ask for the same phone alone, and lets predictor and head go on with an encoder
+    that has learned on.
+    """
+
+    def __init__(self, encoder, codec, lookahead, windows, gap, batch, mixed=True, steady=0.0):
+        self.steady = steady
+        if steady:
+            self.before = copy.deepcopy(encoder).eval().requires_grad_(False)
         self.encoder, self.codec, self.lookahead = encoder, codec, lookahead
         self.windows, self.gap, self.batch, self.mixed = windows, gap, batch, mixed
         self.device = codec.motion_scale.device
@@ -120,5 +140,15 @@ class ListenerStage:
         speech = functional.binary_cross_entropy_with_logits(voice, window.voice)
         named = (window.phones != UNKNOWN) & (window.learned > 0)
         right = ((read[1].argmax(-1) == window.phones) & named).sum() / named.sum()
-        return mouth + phones + 0.3 * speech + ears, {"mouth": mouth.detach(), "phones": phones.detach(),
-                                               "voice": speech.detach(), "phones_right": right}
+        figures = {"mouth": mouth.detach(), "phones": phones.detach(), "voice": speech.detach(), "phones_right": right}
+        loss = mouth + phones + 0.3 * speech + ears
+        if self.steady:
+            figures["steady"] = distance = (heard.float() - self._before(window)).square().mean()
+            loss = loss + self.steady * distance
+        return loss, {name: figure.detach() for name, figure in figures.items()}
+
+    @torch.no_grad()
+    def _before(self, window):
+        """What the encoder made of the clean windows when the stage began: (B, T + lookahead, audio_width)."""
+        with autocast(self.device, self.mixed):
+            return self.before.encode(*window.clean).float()

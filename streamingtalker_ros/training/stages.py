@@ -25,13 +25,13 @@ from .closure import ClosureStage, parting_thresholds, probabilities, thresholds
 from .codec import CodecStage, LipGap, measure_latents, measure_motion
 from .corpora import read_index
 from .gather import gather
-from .listener import ListenerStage
+from .listener import ListenerLoopConfig, ListenerStage
 from .loop import Loop, LoopConfig
 from .talker import HistoryConfig, TalkerLoopConfig, TalkerStage
 from .windows import Windows, motion_of
 
 SECTIONS = {"corpora": None, "model": TalkerConfig, "mix": None, "windows": None, "codec": LoopConfig,
-            "listener": LoopConfig, "talker": TalkerLoopConfig, "closure": LoopConfig, "history": HistoryConfig,
+            "listener": ListenerLoopConfig, "talker": TalkerLoopConfig, "closure": LoopConfig, "history": HistoryConfig,
             "gains": None}
 
 CAUGHT, FALSE = 0.92, 0.10  # shares of p, b, m and of open vowels, in held-out clips, that the ears press
@@ -161,11 +161,11 @@ def train_listener(corpora, out, recipe, start=None, device="auto", windows=None
     `make_windows`, where they are made already. Returns the checkpoint folder."""
     machine, out = machines.find(device), Path(out)
     network = _after_codec(out, start)
-    settings = LoopConfig(**recipe["listener"])
+    settings = ListenerLoopConfig(**recipe["listener"])
     windows = windows or make_windows(corpora, "train", recipe, network)
     network.to(machine.device)
     stage = ListenerStage(network.encoder, network.codec, network.config.lookahead_frames, windows,
-                          LipGap(default_rig(), machine.device), settings.batch, settings.mixed)
+                          LipGap(default_rig(), machine.device), settings.batch, settings.mixed, settings.steady)
     parameters = {f"encoder.{name}": p for name, p in network.encoder.named_parameters()}
     _learn(network, stage, parameters, settings, out / "listener", machine)
     if machine.rank == 0:

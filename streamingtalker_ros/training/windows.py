@@ -12,7 +12,7 @@ import torch
 from ..face.arkit import MIRROR
 from ..model.features import QUIET
 from .hearing import HOP, hear_all
-from .mixing import absolute, mix
+from .mixing import MixConfig, absolute, mix
 from .phones import VISEMES, merge
 
 PAUSE = 0.2  # seconds; a shorter pause between phones counts as voice
@@ -33,10 +33,14 @@ class Batch:
     style: torch.Tensor  # (B,) int64 rows of the style embedding
     first: torch.Tensor  # (B,) int64: index of row 0 in its clip
     learned: torch.Tensor  # (B, T) float32: 1 where the loss counts
+    clean: tuple = None  # mels and loudness of the same windows as they were recorded, before anything was added
 
     def to(self, device):
         """The same Batch on a device."""
-        return Batch(*(None if part is None else part.to(device, non_blocking=True) for part in vars(self).values()))
+        def moved(part):
+            return tuple(map(moved, part)) if isinstance(part, tuple) else part.to(device, non_blocking=True)
+
+        return Batch(*(None if part is None else moved(part) for part in vars(self).values()))
 
 
 def motion_of(clip):
@@ -90,14 +94,16 @@ class Windows:
     (`hear_all`). lives: motions per clip; beyond the first its lips stay and the life above them is another
     (`Clip.relive`), since one sound allows many. captured_life: keep the lids, brows and head that a camera saw; left
     out, since clips of a few seconds, read in a booth, blink 46 times a minute. noisy: chance of what `mix` makes of a
-    window, with sounds of the clips in which nobody speaks. jobs: processes that listen beforehand.
+    window, with sounds of the clips in which nobody speaks; mixing: fields of its MixConfig. jobs: processes that listen
+    beforehand.
     """
 
     def __init__(self, clips, frames, lead, lookahead, log_mel=None, chances=None, styles=("neutral",), versions=1,
-                 clean=0.25, at_start=0.15, mirrored=0.5, lives=1, captured_life=False, noisy=0.0, seed=0,
-                 progress=False, jobs=1):
+                 clean=0.25, at_start=0.15, mirrored=0.5, lives=1, captured_life=False, noisy=0.0, mixing=None,
+                 seed=0, progress=False, jobs=1):
         self.frames, self.lead, self.lookahead, self.noisy = frames, lead, lookahead, noisy
         self.at_start, self.mirrored, self.clean = at_start, mirrored, clean
+        self.mixing = MixConfig(**(mixing or {}))
         total = lead + frames
         self.motion = []
         for clip in clips:
@@ -121,9 +127,10 @@ class Windows:
         heard, motion, voice, phones, style, first = zip(*rows)
         learned = np.ones((batch, self.lead + self.frames), np.float32)
         learned[np.array(first) > 0, : self.lead] = 0.0
+        clean = self._clean(heard) if self.heard else None
         heard = self._recordings(heard, rng) if self.heard else (None, None)
         return Batch(*heard, *(torch.from_numpy(np.stack(part)) for part in (motion, voice, phones)),
-                     torch.tensor(style), torch.tensor(first), torch.from_numpy(learned))
+                     torch.tensor(style), torch.tensor(first), torch.from_numpy(learned), clean)
 
     def _window(self, index, rng):
         motion = self.motion[index][rng.integers(len(self.motion[index]))]
@@ -137,22 +144,27 @@ class Windows:
         if self.heard:
             versions = self.heard[index]
             pick = 0 if rng.random() < self.clean or len(versions) == 1 else int(rng.integers(1, len(versions)))
-            heard = versions[pick], sound
+            heard = versions[pick], sound, versions[0]
         return heard, window, self.voice[index][sound], self.phones[index][rows], self.style[index], first
 
+    def _clean(self, heard):
+        """(Heard, rows, clean Heard) of each window -> mels and loudness of the clean batch."""
+        return tuple(torch.stack([getattr(clean, part)[rows] for _, rows, clean in heard]).float()
+                     for part in ("mels", "loudness"))
+
     def _recordings(self, heard, rng):
-        """(Heard, rows) of each window -> mels and loudness of the batch, a share of it mixed with other sounds."""
-        mels, loudness, level = (torch.stack([getattr(one, part)[rows] for one, rows in heard]).float()
+        """(Heard, rows, …) of each window -> mels and loudness of the batch, a share of it mixed with other sounds."""
+        mels, loudness, level = (torch.stack([getattr(one, part)[rows] for one, rows, _ in heard]).float()
                                  for part in ("mels", "loudness", "level"))
         if not (self.noisy and self.quiet):
             return mels, loudness
-        start = torch.stack([one.level[rows.start - 1] if rows.start else torch.tensor(QUIET) for one, rows in heard])
+        start = torch.stack([one.level[rows.start - 1] if rows.start else torch.tensor(QUIET) for one, rows, _ in heard])
         count = mels.shape[1]
         sounds = []
         for index in rng.choice(self.quiet, len(heard)):
             sound = self.heard[index][0]
             rows = (int(rng.integers(len(sound.level))) + np.arange(count)) % len(sound.level)
             sounds.append(absolute(sound.mels[None, rows].float(), sound.level[None, rows]))
-        mixed = mix(absolute(mels, level), start, torch.cat(sounds))
+        mixed = mix(absolute(mels, level), start, torch.cat(sounds), self.mixing)
         chosen = torch.from_numpy(rng.random(len(heard)) < self.noisy)
         return torch.where(chosen[:, None, None, None], mixed[0], mels), torch.where(chosen[:, None], mixed[1], loudness)
