@@ -1,6 +1,8 @@
 // What the page measures of itself. A picture drawn in one animation frame counts as on the screen when the next one
 // begins and the graphics card has finished it. "Apart": the moment that is heard then, minus the moment shown.
 // "Latency": from when the middle of a frame's audio came in until that frame is shown.
+import { whole } from './timeline.js';
+
 const KEPT = 10000; // ms
 
 export class Measure {
@@ -10,7 +12,7 @@ export class Measure {
     this.apart = []; // [now, ms]
     this.latency = []; // [now, ms]
     this.model = []; // [now, ms] of the server's steps
-    this.screens = [];
+    this.pictures = []; // ms of the last two seconds' pictures
     this.worst = 0;
     this.lag = 17; // ms from drawing a picture to its being seen, smoothed
     this.log = null; // for who asks: {pictures: [ms, time shown, ms apart], frames: [ms, time, ms of latency]}
@@ -34,14 +36,15 @@ export class Measure {
     const { gl } = this,
       fence = gl.fenceSync ? gl.fenceSync(gl.SYNC_GPU_COMMANDS_COMPLETE, 0) : null;
     if (fence) gl.flush();
-    this.pending.push({ timeline, shown, fence, at: performance.now() });
+    const now = performance.now();
+    this.pictures.push(now);
+    trim(this.pictures, now - 2000);
+    this.pending.push({ timeline, shown, fence, at: now });
     if (this.pending.length > 8) this._drop(this.pending.shift());
   }
 
   // An animation frame begins.
   frame(now, sounding) {
-    this.screens.push(now);
-    trim(this.screens, now - 2000);
     while (this.pending.length) {
       const { timeline, shown, fence, at } = this.pending[0];
       if (fence && this.gl.getSyncParameter(fence, this.gl.SYNC_STATUS) !== this.gl.SIGNALED) break;
@@ -67,7 +70,7 @@ export class Measure {
       trim(this.apart, now - KEPT);
       if (Math.abs(apart) > Math.abs(this.worst)) this.worst = apart;
     }
-    const frame = shown.share >= 0.999 ? shown.to : shown.from; // the last frame that is fully shown
+    const frame = whole(shown);
     if (frame.time !== this.lastTime) {
       this.lastTime = frame.time;
       const came = timeline.clock.captured(frame.time + 0.5 / timeline.rate);
@@ -79,7 +82,7 @@ export class Measure {
   }
 
   get fps() {
-    const s = this.screens;
+    const s = this.pictures;
     return s.length > 1 ? (1000 * (s.length - 1)) / (s[s.length - 1] - s[0]) : 0;
   }
 }

@@ -6,7 +6,7 @@ import { fetchFace } from './face/pack.js';
 import { Studio } from './face/studio.js';
 import { Measure } from './measure.js';
 import { VERTICES } from './protocol.js';
-import { mix } from './timeline.js';
+import { mix, whole } from './timeline.js';
 
 export class Picture {
   // canvas: to draw on; wish: level of detail; onface: called when another face is shown.
@@ -15,6 +15,8 @@ export class Picture {
     this.which = null;
     this.onface = onface;
     this.now = { weights: new Float32Array(52), head: new Float32Array([0, 0, 0, 1]) };
+    this.since = 0; // animation frames since the last picture
+    this.frame = null; // the last one that this picture fully shows
     this.trace = null; // what is shown, for who asks: rows of [time, weights]
     this.detail = new Detail(wish, (settings) => this._detailed(settings));
     this.studio = new Studio(canvas, this.detail.settings);
@@ -76,9 +78,14 @@ export class Picture {
     if (this.then) this.detail.picture(now - this.then);
     this.then = now;
     measure.frame(now, sounding);
+    this.since++;
     if (measure.full) return;
     if (timeline) timeline.lead = measure.lag / 1000;
     const shown = timeline?.at(performance.now() + measure.lag) || null; // it will be seen so much later
+    const frame = shown && whole(shown);
+    if (this.since < this.detail.every && frame === this.frame) return;
+    this.since = 0;
+    this.frame = frame;
     if (shown) this._pose(shown, timeline.before);
     this.faces[this.which].cull?.(studio.camera.position);
     studio.render();

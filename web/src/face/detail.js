@@ -1,4 +1,4 @@
-// How finely a face is drawn, in levels; lowered by itself where pictures come too slowly.
+// How finely and how often a face is drawn, in levels; lowered by itself where pictures come too slowly.
 export const LEVELS = {
   high: { shadows: true, fine: true, plain: false, ratio: 2 },
   medium: { shadows: true, fine: false, plain: false, ratio: 1.25 },
@@ -13,14 +13,22 @@ export class Detail {
   // wish: a level, or "auto"; onchange: called with the level's settings.
   constructor(wish, onchange) {
     this.onchange = onchange;
+    // Without a graphics card, drawing takes the processor from the model and the sound: every second animation frame.
+    this.every = byProcessor() ? 2 : 1;
     this.set(wish in LEVELS ? wish : 'auto');
   }
 
   set(wish) {
     this.wish = wish;
-    this.level = wish === 'auto' ? first() : wish;
+    this.level = wish === 'auto' ? this.first : wish;
     this.slow = 0;
     this.onchange(this.settings);
+  }
+
+  // Telephones begin lower, processors without a graphics card lower still.
+  get first() {
+    if (this.every > 1) return 'low';
+    return matchMedia('(max-width: 820px)').matches ? 'medium' : 'high';
   }
 
   get settings() {
@@ -39,12 +47,10 @@ export class Detail {
   }
 }
 
-// Telephones begin lower, processors without a graphics card lowest.
-function first() {
+function byProcessor() {
   const gl = document.createElement('canvas').getContext('webgl2'),
     info = gl?.getExtension('WEBGL_debug_renderer_info');
   const name = info ? gl.getParameter(info.UNMASKED_RENDERER_WEBGL) : '';
   gl?.getExtension('WEBGL_lose_context')?.loseContext();
-  if (/swiftshader|llvmpipe|software|basic render/i.test(name)) return 'low';
-  return matchMedia('(max-width: 820px)').matches ? 'medium' : 'high';
+  return /swiftshader|llvmpipe|software|basic render/i.test(name);
 }
