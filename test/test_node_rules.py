@@ -57,6 +57,20 @@ def test_stamps_are_exact_at_other_rates(talker, rate):
     np.testing.assert_allclose(weights(stage.audio), weights(reference), atol=1e-5)
 
 
+def test_a_live_voice_that_began_behind_another_is_soon_on_time(talker):
+    """The first voice's beginning is held back by the network for 0.2 s; then the sender's clock is set, and a new
+    stream must wait for the end of the first."""
+    stage, pcm = Stage(talker), voice(5.0)
+    for k in range(250):
+        stamp = S0 + k * 20 * MS + (3600 * 1000 * MS if k >= 50 else 0)
+        stage.send(pcm[320 * k:320 * (k + 1)], stamp, 100 + max(0.02 * (k + 1), 0.2))
+    stage.run(5.0)
+    second = [(time, frame) for time, frame in stage.frames if frame.stamp >= S0 + 3600 * 1000 * MS]
+    late = [time - (101.0 + 0.04 * (frame.index + 1) + talker.lookahead) for time, frame in second]
+    assert len(late) > 90 and 0.05 < late[0] < 0.2
+    assert max(late[50:]) == pytest.approx(0.0, abs=1e-6)      # two seconds later
+
+
 def test_a_gap_is_filled_with_silence_on_the_same_grid(talker):
     stage = Stage(talker)
     pcm = voice(1.0)

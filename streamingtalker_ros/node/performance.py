@@ -20,6 +20,8 @@ from .tape import Tape
 # silence that brings out the four frames that close the mouth, with their look-ahead
 CLOSING = int(0.28 * RATE)
 SLEW = 0.002                  # share of real time by which the pace follows a sender whose clock runs off
+BEHIND = 0.25                 # s by which a voice that begins while another is heard may wait for it and catch up,
+CATCH_UP = 0.1                # by this share of real time
 TOLD_LATE = 2 * RATE          # samples of a wrong format that may be taken back
 HELD_BACK = 2.0               # s that the network may hold audio back and still be caught up with
 _ORDER = 500_000_000          # ns; stamps may go back by more than this only
@@ -129,6 +131,7 @@ class Performance:
         self._interrupted = False   # the stream was interrupted, and ends so
         self._frames = None         # published in this stream; None before the first
         self._anchor = 0.0          # time of position 0
+        self._behind = 0.0          # s of that in which this voice waits for the end of the one before
         self._came = 0.0            # time when the last audio came
         self._touched = 0.0         # time when a packet last came, audible or not
         self._packet_seconds = 0.0  # length of the last packet
@@ -230,6 +233,7 @@ class Performance:
         self._rest, self._frames, self._interrupted = None, 0, False
         # not before the voice that is still heard has ended
         self._anchor = max(piece.arrival - held, audible)
+        self._behind = self._anchor - (piece.arrival - held)
         self._stream.reset(self.settings.seed)
         self._seam.cut()
         self.statistics.streams += 1
@@ -247,11 +251,13 @@ class Performance:
         return late if 0.0 < late < HELD_BACK else 0.0
 
     def _follow(self, piece, position):
-        """Live senders' clocks run off by some ppm: let the pace follow them, never a burst of early
-        audio."""
+        """Live senders' clocks run off by some ppm, and one live voice after another waits a little longer when
+        packets come unevenly: let the pace follow them, never a burst of early audio."""
         early, seconds = self._anchor + position / RATE - piece.arrival, len(piece.pcm) / RATE
-        if abs(early) < 0.25 and piece.arrival - self._came > seconds / 2:
-            self._anchor -= min(max(early, -SLEW * seconds), SLEW * seconds)
+        if abs(early) < BEHIND and piece.arrival - self._came > seconds / 2:
+            most = SLEW * seconds if self._behind <= 0.0 else min(self._behind, CATCH_UP * seconds)
+            step = min(max(early, -SLEW * seconds), most)
+            self._anchor, self._behind = self._anchor - step, self._behind - max(step, 0.0)
         self._came = piece.arrival
 
     def _due(self, frame):
