@@ -7,10 +7,20 @@ number of steps is summed up beforehand. State and arguments are the network's o
 equal. Nothing asks the host for a number, so that a CUDA graph can record it.
 """
 import torch
-from torch.nn.functional import gelu, layer_norm, scaled_dot_product_attention, silu
+from torch import layer_norm
+from torch.nn.functional import scaled_dot_product_attention, silu
 
 from .features import FLOOR, QUIET, STRIDE, WINDOW
 from .sampler import ddim_coefficients
+
+FEW = 1024  # elements; below, what oneDNN takes to set up its gelu is longer than the plain kernel takes for twice as many
+
+
+def gelu(x):
+    """torch's gelu; of few elements on a CPU by the plain kernel, which it chooses for what is not contiguous."""
+    if x.is_cuda or x.numel() > FEW:
+        return torch.nn.functional.gelu(x)
+    return torch.nn.functional.gelu(x.expand(2, *x.shape))[0]
 
 
 def pack(weight):

@@ -5,6 +5,7 @@
 
 Streams that have a hop of audio ready are stepped together as one batch; who shares the batch changes no frame.
 """
+import math
 import os
 import threading
 from contextlib import nullcontext
@@ -46,8 +47,8 @@ def choose_device(device):
 def quaternion(rotation):
     """Rotation vector (3,) in rad -> unit quaternion xyzw (4,) float32: axis·sin(angle/2), cos(angle/2)."""
     half = 0.5 * float(np.linalg.norm(rotation))
-    vector = rotation * (0.5 * float(np.sinc(half / np.pi)))  # sinc keeps the small angles exact
-    return np.append(vector, np.cos(half)).astype(np.float32)
+    share = 0.5 * math.sin(half) / half if half > 0.0 else 0.5
+    return np.array([*(share * rotation), math.cos(half)], np.float32)
 
 
 class Talker:
