@@ -80,3 +80,17 @@ def test_windows_lay_quiet_sounds_under_voices_and_leave_labels_alone():
     for part in ("motion", "voice", "phones", "learned", "first"):
         assert torch.equal(getattr(clean, part), getattr(dirty, part))
     assert torch.equal(drawn(1.0).mels, dirty.mels), "chance is the generators' alone"
+
+
+def test_steady_noises_lie_under_voices_where_no_clip_is_quiet():
+    frames = 120
+    still = np.zeros((frames, 52), np.float32), np.zeros((frames, 3), np.float32)
+    tone = (0.1 * np.sin(2 * np.pi * 500.0 * np.arange(frames * 640) / 16000)).astype(np.float32)
+    spoken = Clip(tone, *still, [Phone("aa", 0.0, frames / 25.0)], name="spoken")
+    windows = Windows([spoken], 40, 8, 2, LogMel(TalkerConfig()), noisy=1.0, hiss=1.0,
+                      mixing={"noise": 1.0, "babble": 0.0, "room": 0.0, "band": 0.0, "snr": (5.0, 5.0)})
+    torch.manual_seed(0)
+    batch = windows.draw(64, np.random.default_rng(1))
+    raised = (batch.mels - batch.clean[0])[..., 48:].mean((1, 2, 3))  # bands far from the tone
+    assert (raised > 0.2).float().mean() > 0.5 and raised.std() > 0.1, "noises of many colours"
+    assert batch.mels[..., 48:].std(1).mean() > 0.02, "that flicker as noise does"

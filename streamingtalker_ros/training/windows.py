@@ -11,13 +11,16 @@ import torch
 
 from ..face.arkit import MIRROR
 from ..model.features import QUIET
-from .hearing import HOP, hear_all
+from . import augment
+from .hearing import HOP, hear, hear_all
 from .mixing import MixConfig, absolute, mix
 from .phones import VISEMES, merge
 
 PAUSE = 0.2  # seconds; a shorter pause between phones counts as voice
 SILENT_PHONES = ("pau", "sil", "h#", "")
 PHONES = tuple(sorted({name.split(":")[0] for name in VISEMES}))
+NOISES = (augment.white, augment.white, augment.pink, augment.pink, augment.brown, augment.engine, augment.hum)
+NOISE_SECONDS, NOISE_COPIES, TILT = 8, 3, 1.5  # TILT: nepers of power by which a noise's spectrum may lean, at its ends
 UNKNOWN = -100  # label of a frame whose phone nobody knows, as torch's cross-entropy skips it
 
 
@@ -94,12 +97,12 @@ class Windows:
     (`hear_all`). lives: motions per clip; beyond the first its lips stay and the life above them is another
     (`Clip.relive`), since one sound allows many. captured_life: keep the lids, brows and head that a camera saw; left
     out, since clips of a few seconds, read in a booth, blink 46 times a minute. noisy: chance of what `mix` makes of a
-    window, with sounds of the clips in which nobody speaks; mixing: fields of its MixConfig. jobs: processes that listen
-    beforehand.
+    window, with sounds of the clips in which nobody speaks, or, in the share `hiss` of them, steady noises made here;
+    mixing: fields of its MixConfig. jobs: processes that listen beforehand.
     """
 
     def __init__(self, clips, frames, lead, lookahead, log_mel=None, chances=None, styles=("neutral",), versions=1,
-                 clean=0.25, at_start=0.15, mirrored=0.5, lives=1, captured_life=False, noisy=0.0, mixing=None,
+                 clean=0.25, at_start=0.15, mirrored=0.5, lives=1, captured_life=False, noisy=0.0, hiss=0.5, mixing=None,
                  seed=0, progress=False, jobs=1):
         self.frames, self.lead, self.lookahead, self.noisy = frames, lead, lookahead, noisy
         self.at_start, self.mirrored, self.clean = at_start, mirrored, clean
@@ -117,6 +120,7 @@ class Windows:
         known = {name: row for row, name in enumerate(styles)}
         self.style = [known.get(getattr(clip, "style", "neutral"), 0) for clip in clips]
         self.heard = hear_all(log_mel, clips, counts, versions, seed, progress, jobs) if log_mel is not None else None
+        self.hiss, self.noises = hiss, _noises(log_mel, seed) if log_mel is not None and noisy else []
         self.quiet = [row for row, voice in enumerate(self.voice) if not voice.any()]
         chances = np.array([len(clip.weights) for clip in clips] if chances is None else chances, np.float64)
         self.chances = chances / chances.sum()
@@ -156,15 +160,26 @@ class Windows:
         """(Heard, rows, …) of each window -> mels and loudness of the batch, a share of it mixed with other sounds."""
         mels, loudness, level = (torch.stack([getattr(one, part)[rows] for one, rows, _ in heard]).float()
                                  for part in ("mels", "loudness", "level"))
-        if not (self.noisy and self.quiet):
+        if not self.noisy:
             return mels, loudness
         start = torch.stack([one.level[rows.start - 1] if rows.start else torch.tensor(QUIET) for one, rows, _ in heard])
         count = mels.shape[1]
         sounds = []
-        for index in rng.choice(self.quiet, len(heard)):
-            sound = self.heard[index][0]
+        for _ in heard:
+            if self.quiet and rng.random() >= self.hiss:
+                sound, lean = self.heard[rng.choice(self.quiet)][0], 0.0
+            else:
+                sound, lean = self.noises[rng.integers(len(self.noises))], rng.uniform(-TILT, TILT)
             rows = (int(rng.integers(len(sound.level))) + np.arange(count)) % len(sound.level)
-            sounds.append(absolute(sound.mels[None, rows].float(), sound.level[None, rows]))
+            tilt = lean * torch.linspace(-1.0, 1.0, mels.shape[-1])
+            sounds.append(absolute(sound.mels[None, rows].float(), sound.level[None, rows]) + tilt)
         mixed = mix(absolute(mels, level), start, torch.cat(sounds), self.mixing)
         chosen = torch.from_numpy(rng.random(len(heard)) < self.noisy)
         return torch.where(chosen[:, None, None, None], mixed[0], mels), torch.where(chosen[:, None], mixed[1], loudness)
+
+
+def _noises(log_mel, seed):
+    """The steady noises of a room, Heard: hiss, rumble, hum and engines, some of each."""
+    rng, frames = np.random.default_rng([seed, 1]), NOISE_SECONDS * 16000 // HOP
+    return [hear(log_mel, augment.at_rms(make(NOISE_SECONDS * 16000, rng), -30.0), frames)
+            for make in NOISES for _ in range(NOISE_COPIES)]
