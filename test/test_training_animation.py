@@ -12,6 +12,7 @@ from streamingtalker_ros import Talker  # noqa: E402
 from streamingtalker_ros.cli.main import main  # noqa: E402
 from streamingtalker_ros.face.arkit import INDEX  # noqa: E402
 from streamingtalker_ros.face.livelink import write_livelink_csv  # noqa: E402
+from streamingtalker_ros.model import checkpoint  # noqa: E402
 from streamingtalker_ros.training import stages  # noqa: E402
 
 TINY = dict(audio_width=32, audio_blocks=2, codec_width=32, width=32, feedforward=64, history=12, head_width=32,
@@ -69,3 +70,21 @@ def test_animation_and_its_sound_train_a_talker_that_resumes_bit_for_bit(corpus,
                 assert torch.equal(tensor, second[part][name]), (stage, part, name)
     stream = Talker.load(tmp_path / "cut" / "talker", "cpu").open_stream()
     assert len(stream.accept(np.zeros(16000, np.float32)) + stream.finish()) == 25
+
+
+def test_a_listener_may_keep_a_share_of_the_weights_it_began_with(corpus, tmp_path):
+    def learned(keep):
+        steps = {"steps": 4, "batch": 2, "save_every": 4, "warmup": 2}
+        recipe = {"model": TINY, "windows": {"frames": 24, "lead": 8, "lives": 1}, "codec": steps,
+                  "listener": {**steps, "keep": keep, "rate": 0.01}}
+        (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(recipe))
+        for stage in ("codec", "listener"):
+            assert main(["train", stage, "--corpus", str(corpus), "--out", str(tmp_path / str(keep)), "--config",
+                         str(tmp_path / "recipe.yaml")]) == 0
+        return {name: tensor for name, tensor in checkpoint.load(tmp_path / str(keep) / "listener").state_dict().items()
+                if name.startswith("encoder.")}
+
+    free, half, begun = learned(0.0), learned(0.5), learned(1.0)
+    assert any((free[name] - begun[name]).abs().max() > 0.01 for name in free)
+    for name in free:
+        assert torch.allclose(half[name], 0.5 * (free[name] + begun[name]), atol=1e-6), name

@@ -29,6 +29,7 @@ class ListenerLoopConfig(LoopConfig):
     """A loop's settings, and those of this stage alone."""
 
     steady: float = 0.0  # weight of hearing in every recording what the encoder that it began with hears in the clean one
+    keep: float = 0.0  # share of the weights it began with in those it ends with (WiSE-FT, Wortsman et al. 2022)
 
 
 def disguise(mels):

@@ -167,8 +167,13 @@ def train_listener(corpora, out, recipe, start=None, device="auto", windows=None
     stage = ListenerStage(network.encoder, network.codec, network.config.lookahead_frames, windows,
                           LipGap(default_rig(), machine.device), settings.batch, settings.mixed, settings.steady)
     parameters = {f"encoder.{name}": p for name, p in network.encoder.named_parameters()}
+    before = [p.detach().clone() for p in parameters.values()]
     _learn(network, stage, parameters, settings, out / "listener", machine)
     if machine.rank == 0:
+        with torch.no_grad():
+            for parameter, old in zip(parameters.values(), before):
+                parameter.lerp_(old, settings.keep)
+        checkpoint.save(out / "listener", network)
         torch.save(stage.probe.cpu().state_dict(), out / "listener" / "probe.pt")
     return out / "listener"
 
