@@ -136,10 +136,10 @@ def test_sound_and_face_stay_together(spoken):
     if spoken["rate"] < 24:
         pytest.skip(f"this machine draws {spoken['rate']:.0f} pictures a second, too few to tell")
     log = spoken["log"][spoken["log"][:, 1] > 1.0]
-    apart, stalls = np.abs(log[:, 2]), log[1:, 0][np.diff(log[:, 0]) > 45]
+    apart, stalls = np.abs(log[:, 2]), log[1:, 0][np.diff(log[:, 0]) > 60]
     shaken = ((log[:, :1] >= stalls - 100) & (log[:, :1] < stalls + 1000)).any(axis=1)
     if shaken.mean() > 0.5:
-        pytest.skip(f"this machine stalls: {len(stalls)} times in {SECONDS:g} s no picture for 45 ms")
+        pytest.skip(f"this machine stalls: {len(stalls)} times in {SECONDS:g} s no picture for 60 ms")
     assert apart[~shaken].max() <= 40, f"{apart.max():.0f} ms at {spoken['rate']:.0f} pictures/s, {len(stalls)} stalls"
 
 

@@ -39,8 +39,8 @@ export class Timeline {
     if (this.early.length > 25) this.early.shift();
     if (this.early.length < 12) return;
     const low = [...this.early].sort((a, b) => a - b)[Math.floor(this.early.length / 4)];
-    if (low < 0.001) this._shift(0.006 - low, false, now, 200);
-    else if (low > 0.012) this._shift(0.007 - low, low < 0.04, now, 300);
+    if (low < 0) this._shift(0.004 - low, false, now, 200);
+    else if (low > 0.009) this._shift(0.005 - low, low < 0.04, now, 300);
   }
 
   // Every frame should come in time; what is heard jumps only where it would be seen otherwise.
