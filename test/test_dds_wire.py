@@ -188,6 +188,20 @@ def test_cyclonedds_uri_is_honoured(tmp_path):
         assert (expected in log.read_text()) if expected else not log.exists()
 
 
+@pytest.mark.parametrize("user, delay", [("", "5 ms"), ("<Internal><NackDelay>7 ms</NackDelay></Internal>", "7 ms")])
+def test_lost_fragments_are_asked_for_soon_unless_the_user_says_otherwise(tmp_path, monkeypatch, user, delay):
+    log = tmp_path / "trace.log"
+    tracing = f"<Tracing><Verbosity>config</Verbosity><OutputFile>{log}</OutputFile></Tracing>"
+    monkeypatch.setenv("CYCLONEDDS_URI", f"<CycloneDDS><Domain>{tracing}{user}</Domain></CycloneDDS>")
+    for way in (f"from streamingtalker_ros.node.wire import Wire\nWire('x', '', {own_domain()}).close()\n",
+                "import os\nfrom cyclonedds.domain import Domain\nfrom streamingtalker_ros.node import cyclone\n"
+                "cyclone.prefer_receiving()\ncyclone.prefer_receiving()\n"     # as rmw_cyclonedds hears it
+                f"Domain({own_domain()}, os.environ['CYCLONEDDS_URI'])\n"):
+        log.unlink(missing_ok=True)
+        subprocess.run([sys.executable, "-c", way], check=True)
+        assert f"Internal/NackDelay/#text: {delay} " in log.read_text()
+
+
 def test_a_callback_that_fails_is_told_and_the_others_go_on():
     domain = own_domain()
     told, ticks, broken = [], [], threading.Event()

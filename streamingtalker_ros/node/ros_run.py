@@ -8,6 +8,7 @@ from rclpy.executors import SingleThreadedExecutor
 from rclpy.signals import SignalHandlerOptions
 
 from ..errors import TalkerError
+from . import cyclone
 
 
 def run(name, make, args=None, close=lambda node, spin: None):
@@ -18,6 +19,7 @@ def run(name, make, args=None, close=lambda node, spin: None):
     """
     # one frame is too little work to share: on a busy machine a second thread costs more than it gives
     os.environ.setdefault("OMP_NUM_THREADS", "1")
+    cyclone.prefer_receiving()
     # rclpy's own handlers would close the context before the face is at rest
     rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
     ended = []

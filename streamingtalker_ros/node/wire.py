@@ -11,15 +11,10 @@ import time
 import uuid
 
 from ..errors import TalkerError, require
-from . import messages
+from . import cyclone, messages
 
-# A packet of megabytes comes in thousands of fragments: with Linux' usual buffer some are lost, and by default asked for
-# again only after 100 ms, while the voice behind them waits.
-_CONFIG = ("<CycloneDDS><Domain>{general}<Discovery><ParticipantIndex>auto</ParticipantIndex>"
-           "<MaxAutoParticipantIndex>32</MaxAutoParticipantIndex>"
-           "<Peers><Peer address=\"localhost\"/></Peers></Discovery>"
-           "<Internal><SocketReceiveBufferSize min=\"default\" max=\"20MB\"/><NackDelay>5 ms</NackDelay></Internal>"
-           "</Domain></CycloneDDS>")
+_DISCOVERY = ("<Discovery><ParticipantIndex>auto</ParticipantIndex><MaxAutoParticipantIndex>32</MaxAutoParticipantIndex>"
+              "<Peers><Peer address=\"localhost\"/></Peers></Discovery>")
 # on the local host alone rmw_cyclonedds announces itself to 127.0.0.1, and Cyclone DDS 11 hears chosen
 # interfaces only
 _LOCALHOST = ("<General><AllowMulticast>false</AllowMulticast>"
@@ -66,8 +61,7 @@ class Wire:
     def _join(self, domain):
         local = (os.environ.get("ROS_LOCALHOST_ONLY") == "1"
                  or os.environ.get("ROS_AUTOMATIC_DISCOVERY_RANGE", "").upper() == "LOCALHOST")
-        config = ",".join(filter(None, [_CONFIG.format(general=_LOCALHOST if local else ""),
-                                        os.environ.get("CYCLONEDDS_URI")]))   # the user's settings win
+        config = cyclone.configuration((_LOCALHOST if local else "") + _DISCOVERY + cyclone.RECEIVING)
         try:
             if domain not in _domains:
                 _domains[domain] = self._dds["domain"].Domain(domain, config)

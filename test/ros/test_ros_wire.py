@@ -1,4 +1,5 @@
 """ROS and the ROS-free node on one wire: each hears the other's audio and frames."""
+import os
 import subprocess
 import sys
 import time
@@ -68,3 +69,11 @@ def test_the_ros_free_recorder_reads_the_frames_of_the_rclpy_node(start, wav):
         assert recorder.frames[0].names == tuple(ARKIT_NAMES)
         stamps = [frame.stamp for frame in recorder.frames[:30]]
         assert all(abs(after - before - 40_000_000) <= 1000 for before, after in zip(stamps, stamps[1:]))
+
+
+@pytest.mark.skipif("cyclonedds" not in os.environ.get("RMW_IMPLEMENTATION", ""), reason="a matter of rmw_cyclonedds_cpp")
+def test_the_rclpy_node_asks_soon_for_fragments_that_were_lost(start, tmp_path):
+    log = tmp_path / "trace.log"
+    tracing = f"<Tracing><Verbosity>config</Verbosity><OutputFile>{log}</OutputFile></Tracing>"
+    start(TALKER, env={**os.environ, "CYCLONEDDS_URI": f"<CycloneDDS><Domain>{tracing}</Domain></CycloneDDS>"})
+    assert until(lambda: log.exists() and "Internal/NackDelay/#text: 5 ms " in log.read_text())
