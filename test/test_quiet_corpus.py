@@ -90,7 +90,7 @@ def test_steady_noises_lie_under_voices_where_no_clip_is_quiet():
     windows = Windows([spoken], 40, 8, 2, LogMel(TalkerConfig()), noisy=1.0, hiss=1.0,
                       mixing={"noise": 1.0, "babble": 0.0, "room": 0.0, "band": 0.0, "snr": (5.0, 5.0)})
     torch.manual_seed(0)
-    batch = windows.draw(64, np.random.default_rng(1))
+    batch = windows.draw(64, np.random.default_rng(1), with_clean=True)
     raised = (batch.mels - batch.clean[0])[..., 48:].mean((1, 2, 3))  # bands far from the tone
     assert (raised > 0.2).float().mean() > 0.5 and raised.std() > 0.1, "noises of many colours"
     assert batch.mels[..., 48:].std(1).mean() > 0.02, "that flicker as noise does"

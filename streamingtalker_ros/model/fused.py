@@ -6,11 +6,13 @@ value and output maps of all layers; the head's way out of one step and into the
 number of steps is summed up beforehand. State and arguments are the network's own; test/test_fused.py holds the two
 equal. Nothing asks the host for a number, so that a CUDA graph can record it.
 """
+import math
+
 import torch
 from torch import layer_norm
 from torch.nn.functional import scaled_dot_product_attention, silu
 
-from .features import FLOOR, QUIET, STRIDE, WINDOW
+from .features import FLOOR, LEAST, QUIET, STRIDE, WINDOW
 from .sampler import ddim_coefficients
 
 FEW = 1024  # elements; below, what oneDNN takes to set up its gelu is longer than the plain kernel takes for twice as many
@@ -90,6 +92,7 @@ class _Ear:
     def __init__(self, encoder):
         mel = encoder.log_mel
         self.basis, self.columns, self.release = mel.basis, mel.columns, mel.release
+        self.subtract, self.rise = mel.subtract, math.exp(mel.rise)
         self.filters = torch.cat((mel.filters, mel.filters))  # of real and imaginary parts alike
         self.columns_in, self.frames_in = share(encoder.columns_in.linear), share(encoder.frames_in.linear)
         self.kernel, self.reach = encoder.columns_in.kernel, encoder.columns_in.reach
@@ -103,6 +106,12 @@ class _Ear:
         memory.samples.copy_(joined[:, hop.shape[1]:])
         spectrum = joined.unfold(1, WINDOW, STRIDE).flatten(0, 1) @ self.basis  # (B·columns, bins)
         power = (spectrum.square_() @ self.filters).view(batch, self.columns, -1)
+        if self.subtract:
+            last = power.mean(1)  # (B, mels)
+            noise = torch.minimum(memory.noise * self.rise, 0.5 * (last + memory.last) + FLOOR)
+            memory.last.copy_(last)
+            memory.noise.copy_(noise)
+            power = torch.maximum(power - self.subtract * noise[:, None], LEAST * power)
         loudness = torch.log(power.mean((1, 2)) + FLOOR)  # (B,)
         level = torch.maximum(loudness, memory.level - self.release).clamp_(min=QUIET)
         memory.level.copy_(level)

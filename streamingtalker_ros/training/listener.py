@@ -130,7 +130,7 @@ class ListenerStage:
         self.probe = Probe(encoder.norm.normalized_shape[0]).to(self.device)
 
     def __call__(self, step, rng):
-        window = self.windows.draw(self.batch, rng).to(self.device)
+        window = self.windows.draw(self.batch, rng, with_clean=self.steady > 0).to(self.device)
         with autocast(self.device, self.mixed):
             heard = self.encoder.encode(disguise(window.mels), window.loudness)
             voice = self.encoder.voice(heard)[..., 0].float()

@@ -170,10 +170,11 @@ def train_listener(corpora, out, recipe, start=None, device="auto", windows=None
     before = [p.detach().clone() for p in parameters.values()]
     _learn(network, stage, parameters, settings, out / "listener", machine)
     if machine.rank == 0:
-        with torch.no_grad():
-            for parameter, old in zip(parameters.values(), before):
-                parameter.lerp_(old, settings.keep)
-        checkpoint.save(out / "listener", network)
+        if settings.keep:
+            with torch.no_grad():
+                for parameter, old in zip(parameters.values(), before):
+                    parameter.lerp_(old, settings.keep)
+            checkpoint.save(out / "listener", network)
         torch.save(stage.probe.cpu().state_dict(), out / "listener" / "probe.pt")
     return out / "listener"
 
