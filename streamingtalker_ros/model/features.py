@@ -2,8 +2,8 @@
 
 A column sees 25 ms of audio ending at its own 10 ms, so the four columns of motion frame m end with the frame's audio.
 The level is a peak follower in place of the published per-utterance normalisation: it rises at once and falls by
-`RELEASE` a second, so that a quiet voice and a loud one look alike after its first syllable. Before it, where the model
-wants that, steady noise is subtracted from each band.
+`RELEASE` a second, so that a quiet voice and a loud one look alike after its first syllable. Where the model wants that,
+steady noise is subtracted from each band, but not from the level.
 """
 import math
 from dataclasses import dataclass
@@ -77,9 +77,10 @@ class LogMel(nn.Module):
     def leveled(self, power, state=None, start=None):
         """Powers (B, n, columns, mels) -> normalised log-mel features of that shape and the frames' loudness (B, n),
         without the steady noise where the model wants that; start (B,): the level before them, where no state tells it."""
-        if self.subtract:
-            power = self._without_noise(power, state)
         loudness, level = self.level(power, start if state is None else state.level)
+        if self.subtract:  # the level is that of all that sounds, so that noise alone stays far below it
+            power = self._without_noise(power, state)
+            loudness = torch.log(power.mean((2, 3)) + FLOOR)
         if state is not None:
             state.level.copy_(level[:, -1])
         return normalised(torch.log(power + FLOOR), level), loudness - level
