@@ -10,7 +10,7 @@ from streamingtalker_ros.model.network import TalkerNetwork  # noqa: E402
 from streamingtalker_ros.model.sampler import Schedule  # noqa: E402
 from streamingtalker_ros.streaming.pool import tensors  # noqa: E402
 
-CONFIGS = {"narrow": TalkerConfig(subtract=2.5, audio_width=48, audio_blocks=3, column_blocks=4, codec_width=24, width=32,
+CONFIGS = {"narrow": TalkerConfig(audio_width=48, audio_blocks=3, column_blocks=4, codec_width=24, width=32,
                                   feedforward=40, history=7, period=5, head_width=16, head_blocks=2,
                                   styles=("neutral", "lively")),
            "one layer": TalkerConfig(audio_width=32, audio_blocks=1, codec_width=32, width=64, heads=2, layers=1,

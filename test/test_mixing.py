@@ -7,9 +7,9 @@ torch = pytest.importorskip("torch")
 
 from streamingtalker_ros.cli.demo import VOICE  # noqa: E402
 from streamingtalker_ros.model.config import TalkerConfig  # noqa: E402
-from streamingtalker_ros.model.features import FLOOR, QUIET, LogMel  # noqa: E402
+from streamingtalker_ros.model.features import QUIET, LogMel  # noqa: E402
 from streamingtalker_ros.training import augment, mixing  # noqa: E402
-from streamingtalker_ros.training.mixing import MixConfig, absolute, linear, mix  # noqa: E402
+from streamingtalker_ros.training.mixing import MixConfig, absolute, leveled, mix  # noqa: E402
 
 CONFIG = TalkerConfig()
 NOTHING = dict(noise=0.0, babble=0.0, room=0.0, band=0.0, level=(0.0, 0.0))
@@ -29,11 +29,7 @@ def log_mel():
 def measured(log_mel, pcm):
     """(log powers, features, loudness) of one sound."""
     audio = torch.from_numpy(np.ascontiguousarray(pcm, np.float32))[None]
-    return torch.log(log_mel.measure(audio) + FLOOR), *log_mel(audio)
-
-
-def leveled(log_mel, power, start):
-    return log_mel.leveled(linear(power), start=start)
+    return log_mel.measure(audio)[0], *log_mel(audio)
 
 
 def start(count=1):
@@ -42,14 +38,14 @@ def start(count=1):
 
 def test_what_was_normalised_and_is_leveled_again_is_what_it_was(log_mel, voice):
     power, mels, loudness = measured(log_mel, voice)
-    level = log_mel.level(linear(power))[1]
-    again, loud = leveled(log_mel, absolute(mels, level), start())
+    _, _, level = log_mel.measure(torch.from_numpy(voice)[None])
+    again, loud = leveled(absolute(mels, level), start())
     heard = mels > -1.9  # what lies further below the level was cut off
     sounding = loudness > -8.0
     assert torch.allclose(again[heard], mels[heard], atol=0.03)
     assert torch.allclose(loud[sounding], loudness[sounding], atol=0.02)
-    assert all(torch.allclose(one, other, atol=1e-5) for one, other in
-               zip(mix(power, start(), power, MixConfig(**NOTHING)), (power, start())))
+    assert all(torch.allclose(one, other, atol=1e-5) for one, other in zip(mix(power, start(), power, MixConfig(**NOTHING)),
+                                                             leveled(power, start())))
 
 
 @pytest.mark.parametrize("kind", ["white", "pink", "engine"])
@@ -57,8 +53,8 @@ def test_noise_under_a_voice_sounds_as_it_does_in_samples(log_mel, voice, kind):
     noise = getattr(augment, kind)(len(voice), np.random.default_rng(1))
     power, _, _ = measured(log_mel, voice)
     torch.manual_seed(0)
-    mixed, loud = leveled(log_mel, *mix(power, start(), measured(log_mel, 0.05 * noise)[0],
-                                        MixConfig(**{**NOTHING, "noise": 1.0, "snr": (10.0, 10.0)})))
+    mixed, loud = mix(power, start(), measured(log_mel, 0.05 * noise)[0],
+                      MixConfig(**{**NOTHING, "noise": 1.0, "snr": (10.0, 10.0)}))
     _, true, true_loud = measured(log_mel, augment.add_noise(voice, noise, 10.0))
     clean = measured(log_mel, voice)[1]
     far = (clean - true).abs().mean()
@@ -70,7 +66,7 @@ def test_gain_is_gain(log_mel, voice):
     quiet = 0.1 * voice
     power, true, true_loud = measured(log_mel, quiet)
     torch.manual_seed(0)
-    louder, loud = leveled(log_mel, *mix(power, start(), power, MixConfig(**{**NOTHING, "level": (20.0, 20.0)})))
+    louder, loud = mix(power, start(), power, MixConfig(**{**NOTHING, "level": (20.0, 20.0)}))
     _, expected, expected_loud = measured(log_mel, voice)
     sounding = expected_loud > -4.0
     assert (louder - expected)[sounding].abs().mean() < 0.05

@@ -180,9 +180,8 @@ def test_a_stage_learns_on_cuda(name, clips):
     assert np.mean(curve[-5:]) < 0.9 * np.mean(curve[:5])
 
 
-@pytest.mark.parametrize("subtract", [0.0, 2.5])
-def test_windows_carry_real_history_and_the_sound_of_a_stream(clips, subtract):
-    encoder = TalkerNetwork(replace(CONFIG, subtract=subtract)).encoder
+def test_windows_carry_real_history_and_the_sound_of_a_stream(clips):
+    encoder = TalkerNetwork(CONFIG).encoder
     windows = Windows(clips, frames=24, lead=8, lookahead=2, log_mel=encoder.log_mel, mirrored=0.0, versions=2, clean=1)
     batch = windows.draw(32, np.random.default_rng(0))
     assert batch.mels.shape == (32, 34, 4, 64) and batch.motion.shape == (32, 32, 55)
@@ -194,9 +193,7 @@ def test_windows_carry_real_history_and_the_sound_of_a_stream(clips, subtract):
         pcm = torch.from_numpy(np.pad(clip.pcm, (0, 1280)))
         heard = [encoder.log_mel(hop[None], state)[0][0, 0] for hop in pcm.view(-1, 640)]
         expected = torch.stack(heard)[first:first + 34]
-        if not (first and subtract):  # mid-clip the noise before a window is not known
-            off = (batch.mels[b] - expected).abs()  # kept in half precision, of which a difference makes more
-            assert off.mean() < 2e-3 and off.max() < (0.5 if subtract else 2e-3)
+        assert torch.allclose(batch.mels[b], expected, atol=2e-3)  # kept in half precision
         assert batch.learned[b, :8].sum() == (0 if first else 8)
         assert (batch.phones[b] == torch.from_numpy(phone_labels(clip.phones, 200)[first:first + 32])).all()
 

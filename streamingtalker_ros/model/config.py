@@ -16,7 +16,6 @@ class TalkerConfig:
     lookahead_frames: int = 2  # frame n hears audio up to frame n + 2: 80 ms
     # audio encoder
     mels: int = 64  # bands of the log-mel spectrum, four columns per motion frame
-    subtract: float = 0.0  # times by which the steady noise in each band is subtracted from it; 0: it stays
     audio_width: int = 224
     column_blocks: int = 0  # at 100 columns/s, where the bursts of p, t and k are told apart; dilations 1, 1, 2, 4, 8
     audio_blocks: int = 4  # dilations 1, 2, 4, 8, then again from 1: four reach 1.2 s into the past

@@ -6,13 +6,11 @@ value and output maps of all layers; the head's way out of one step and into the
 number of steps is summed up beforehand. State and arguments are the network's own; test/test_fused.py holds the two
 equal. Nothing asks the host for a number, so that a CUDA graph can record it.
 """
-import math
-
 import torch
 from torch import layer_norm
 from torch.nn.functional import scaled_dot_product_attention, silu
 
-from .features import FLOOR, LEAST, QUIET, STRIDE, WINDOW
+from .features import FLOOR, QUIET, STRIDE, WINDOW
 from .sampler import ddim_coefficients
 
 FEW = 1024  # elements; below, what oneDNN takes to set up its gelu is longer than the plain kernel takes for twice as many
@@ -92,7 +90,6 @@ class _Ear:
     def __init__(self, encoder):
         mel = encoder.log_mel
         self.basis, self.columns, self.release = mel.basis, mel.columns, mel.release
-        self.subtract, self.rise = mel.subtract, math.exp(mel.rise)
         self.filters = torch.cat((mel.filters, mel.filters))  # of real and imaginary parts alike
         self.columns_in, self.frames_in = share(encoder.columns_in.linear), share(encoder.frames_in.linear)
         self.kernel, self.reach = encoder.columns_in.kernel, encoder.columns_in.reach
@@ -109,13 +106,6 @@ class _Ear:
         loudness = torch.log(power.mean((1, 2)) + FLOOR)  # (B,)
         level = torch.maximum(loudness, memory.level - self.release).clamp_(min=QUIET)
         memory.level.copy_(level)
-        if self.subtract:
-            last = power.mean(1)  # (B, mels)
-            noise = torch.minimum(memory.noise * self.rise, 0.5 * (last + memory.last) + FLOOR)
-            memory.last.copy_(last)
-            memory.noise.copy_(noise)
-            power = torch.maximum(power - self.subtract * noise[:, None], LEAST * power)
-            loudness = torch.log(power.mean((1, 2)) + FLOOR)
         mels = (torch.log(power + FLOOR) - level[:, None, None]).mul_(0.25).add_(1.0).clamp_(-2.0, 2.0)
         context = next(contexts)
         joined = torch.cat((context, mels), 1)  # (B, reach + columns, mels)

@@ -15,7 +15,7 @@ from ..face.rig import default_rig
 from ..model.encoder import evidence
 from .controls import keep_closed
 
-FALL = 0.5  # a logit: a smaller fall of the evidence is a flicker
+FALL = 0.35  # a logit: a smaller fall of the evidence is a flicker
 PARTED = 0.0025  # metres of inner-lip gap, above rest, that an open vowel has at least
 
 

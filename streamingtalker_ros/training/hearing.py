@@ -1,7 +1,7 @@
-"""What the encoder hears of a corpus, computed once: powers of each clip in its bands, clean and dirty.
+"""What the encoder hears of a corpus, computed once: log-mel features of each clip, clean and dirty.
 
-They are kept over the running level of the whole clip, so that half precision does; a window begins with the level of its
-clip, as in a stream, and a training step that only gathers rows spends its time on learning.
+The features of a whole clip are those of a stream (the running level included), which features of a window alone would
+not be; and a training step that only gathers rows spends its time on learning.
 """
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from ..model.features import FLOOR, normalised
+from ..model.features import normalised
 from .augment import augment
 
 HOP = 640
@@ -19,21 +19,21 @@ SAVED = torch.float16
 
 @dataclass
 class Heard:
-    """One version of one clip's sound: mels (n, columns, mels) float16, log powers over the level, normalised; the level
-    (n,) float32, in which no steady noise is subtracted yet."""
+    """One version of one clip's sound: mels (n, columns, mels) float16; loudness above the level, and the level, (n,)
+    float32."""
 
     mels: torch.Tensor
+    loudness: torch.Tensor
     level: torch.Tensor
 
 
 @torch.no_grad()
 def hear(log_mel, pcm, frames):
-    """The powers of pcm (n,) as a stream has them, for `frames` frames; what the sound lacks is silence. -> Heard."""
+    """Features of pcm (n,) as a stream has them, for `frames` frames; what the sound lacks is silence. -> Heard."""
     audio = np.zeros(frames * HOP, np.float32)
     audio[: len(pcm)] = pcm[: len(audio)]
-    power = log_mel.measure(torch.from_numpy(audio)[None])
-    level = log_mel.level(power)[1]
-    return Heard(normalised(torch.log(power + FLOOR), level)[0].to(SAVED), level[0])
+    power, loudness, level = log_mel.measure(torch.from_numpy(audio)[None])
+    return Heard(normalised(power, level)[0].to(SAVED), (loudness - level)[0], level[0])
 
 
 def hear_all(log_mel, clips, frames, versions=1, seed=0, progress=False, jobs=1):
@@ -71,4 +71,4 @@ def _versions(job, talk=None):
     pcm = np.pad(pcm, (0, max(count * HOP - len(pcm), 0)))
     heard = [hear(log_mel, augment(pcm, seed, _talk if talk is None else talk) if number else pcm, count)
              for number, seed in enumerate(seeds)]
-    return [(one.mels.numpy(), one.level.numpy()) for one in heard]
+    return [(one.mels.numpy(), one.loudness.numpy(), one.level.numpy()) for one in heard]

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch.nn import functional
 
-from ..model.features import FLOOR, QUIET
+from ..model.features import FLOOR, QUIET, RELEASE, follow, normalised
 
 COLUMN = 0.01  # seconds
 NEPERS = 0.2302585  # of power, per dB
@@ -29,17 +29,20 @@ class MixConfig:
 
 
 def absolute(mels, level):
-    """Normalised log-mel features (B, n, columns, mels) and levels (B, n) -> log powers, as before they were leveled."""
+    """Normalised log-mel features (B, n, columns, mels) and levels (B, n) -> log powers, as before `LogMel` leveled them."""
     return (mels - 1.0) * 4.0 + level[:, :, None, None]
 
 
-def linear(power):
-    """Log powers -> powers, as `LogMel.measure` gives them."""
-    return (power.exp() - FLOOR).clamp_(min=0.0)
+def leveled(power, start, frame_rate=25.0):
+    """Log powers (B, n, columns, mels) and the level before them (B,) -> (mels, loudness) as `LogMel` gives them."""
+    power = power.clamp(min=math.log(FLOOR))
+    loudness = power.exp().mean((2, 3)).log()
+    level = follow(loudness, start, RELEASE / frame_rate)
+    return normalised(power, level), loudness - level
 
 
 def mix(power, start, quiet, config=MixConfig()):
-    """Another recording of each window: its log powers, and the level before them (B,).
+    """Another recording of each window: (mels, loudness), see `leveled`.
 
     power: log powers (B, n, columns, mels) of the windows; start (B,): level before them; quiet: log powers of as many
     sounds without speech. Chance comes from torch's generator.
@@ -66,7 +69,7 @@ def mix(power, start, quiet, config=MixConfig()):
     added = (kind < config.babble + config.noise)[:, None, None, None]
     power = torch.where(added, torch.logaddexp(power, under), power)
     start = torch.where(added[:, 0, 0, 0], torch.maximum(start, under[:, 0].exp().mean((1, 2)).log()), start)
-    return _band(power, config.band, chance, between).clamp(min=math.log(FLOOR)), start
+    return leveled(_band(power, config.band, chance, between), start)
 
 
 def _room(power, between):
@@ -77,7 +80,7 @@ def _room(power, between):
     tail = torch.exp(-13.8155 * age / t60[:, None])  # (B, 40)
     tail = tail / tail.sum(1, keepdim=True) * torch.exp(-NEPERS * drr)[:, None]
     kernel = torch.cat((tail.flip(1), torch.ones(batch, 1, device=power.device)), 1)[:, None]  # (B, 1, 41)
-    rows = linear(power).flatten(1, 2).permute(2, 0, 1)  # (mels, B, n·columns)
+    rows = (power.exp() - FLOOR).clamp(min=0.0).flatten(1, 2).permute(2, 0, 1)  # (mels, B, n·columns)
     smeared = functional.conv1d(functional.pad(rows, (40, 0)), kernel, groups=batch)
     return torch.log(smeared + FLOOR).permute(1, 2, 0).view(batch, frames, columns, mels)
 

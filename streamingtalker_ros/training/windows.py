@@ -13,7 +13,7 @@ from ..face.arkit import MIRROR
 from ..model.features import QUIET
 from . import augment
 from .hearing import HOP, hear, hear_all
-from .mixing import MixConfig, absolute, linear, mix
+from .mixing import MixConfig, absolute, mix
 from .phones import VISEMES, merge
 
 PAUSE = 0.2  # seconds; a shorter pause between phones counts as voice
@@ -104,7 +104,7 @@ class Windows:
     def __init__(self, clips, frames, lead, lookahead, log_mel=None, chances=None, styles=("neutral",), versions=1,
                  clean=0.25, at_start=0.15, mirrored=0.5, lives=1, captured_life=False, noisy=0.0, hiss=0.5, mixing=None,
                  seed=0, progress=False, jobs=1):
-        self.frames, self.lead, self.lookahead, self.noisy, self.log_mel = frames, lead, lookahead, noisy, log_mel
+        self.frames, self.lead, self.lookahead, self.noisy = frames, lead, lookahead, noisy
         self.at_start, self.mirrored, self.clean = at_start, mirrored, clean
         self.mixing = MixConfig(**(mixing or {}))
         total = lead + frames
@@ -153,36 +153,29 @@ class Windows:
 
     def _clean(self, heard):
         """(Heard, rows, clean Heard) of each window -> mels and loudness of the clean batch."""
-        power, start = self._powers([clean for _, _, clean in heard], [rows for _, rows, _ in heard])
-        return self.log_mel.leveled(linear(power), start=start)
-
-    def _powers(self, heard, rows):
-        """Log powers (B, T, columns, mels) of those rows of each Heard, and the level before them (B,)."""
-        mels, level = (torch.stack([getattr(one, part)[place] for one, place in zip(heard, rows)]).float()
-                       for part in ("mels", "level"))
-        start = [one.level[place.start - 1] if place.start else torch.tensor(QUIET) for one, place in zip(heard, rows)]
-        return absolute(mels, level), torch.stack(start)
+        return tuple(torch.stack([getattr(clean, part)[rows] for _, rows, clean in heard]).float()
+                     for part in ("mels", "loudness"))
 
     def _recordings(self, heard, rng):
         """(Heard, rows, …) of each window -> mels and loudness of the batch, a share of it mixed with other sounds."""
-        power, start = self._powers([one for one, _, _ in heard], [rows for _, rows, _ in heard])
-        if self.noisy:
-            sounds = torch.cat([self._sound(power.shape[1], rng) for _ in heard])
-            mixed, mixed_start = mix(power, start, sounds, self.mixing)
-            chosen = torch.from_numpy(rng.random(len(heard)) < self.noisy)
-            power = torch.where(chosen[:, None, None, None], mixed, power)
-            start = torch.where(chosen, mixed_start, start)
-        return self.log_mel.leveled(linear(power), start=start)
-
-    def _sound(self, count, rng):
-        """Log powers (1, count, columns, mels) of a sound without speech."""
-        if self.quiet and rng.random() >= self.hiss:
-            sound, lean = self.heard[rng.choice(self.quiet)][0], 0.0
-        else:
-            sound, lean = self.noises[rng.integers(len(self.noises))], rng.uniform(-TILT, TILT)
-        rows = (int(rng.integers(len(sound.level))) + np.arange(count)) % len(sound.level)
-        tilt = lean * torch.linspace(-1.0, 1.0, sound.mels.shape[-1])
-        return absolute(sound.mels[None, rows].float(), sound.level[None, rows]) + tilt
+        mels, loudness, level = (torch.stack([getattr(one, part)[rows] for one, rows, _ in heard]).float()
+                                 for part in ("mels", "loudness", "level"))
+        if not self.noisy:
+            return mels, loudness
+        start = torch.stack([one.level[rows.start - 1] if rows.start else torch.tensor(QUIET) for one, rows, _ in heard])
+        count = mels.shape[1]
+        sounds = []
+        for _ in heard:
+            if self.quiet and rng.random() >= self.hiss:
+                sound, lean = self.heard[rng.choice(self.quiet)][0], 0.0
+            else:
+                sound, lean = self.noises[rng.integers(len(self.noises))], rng.uniform(-TILT, TILT)
+            rows = (int(rng.integers(len(sound.level))) + np.arange(count)) % len(sound.level)
+            tilt = lean * torch.linspace(-1.0, 1.0, mels.shape[-1])
+            sounds.append(absolute(sound.mels[None, rows].float(), sound.level[None, rows]) + tilt)
+        mixed = mix(absolute(mels, level), start, torch.cat(sounds), self.mixing)
+        chosen = torch.from_numpy(rng.random(len(heard)) < self.noisy)
+        return torch.where(chosen[:, None, None, None], mixed[0], mels), torch.where(chosen[:, None], mixed[1], loudness)
 
 
 def _noises(log_mel, seed):
