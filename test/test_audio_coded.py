@@ -1,5 +1,7 @@
 """MP3 as it comes in packets: the sound of the whole file, at the time at which it was spoken."""
 import io
+import subprocess
+import sys
 from types import SimpleNamespace
 
 import numpy as np
@@ -268,3 +270,22 @@ def test_a_stream_of_garbage_grows_nothing():
     for index in range(3000):
         decoder.decode(random.bytes(100), index)
     assert len(decoder._starts) <= 2048
+
+
+def test_nothing_behind_a_payload_is_read(tmp_path):
+    """In a process of its own, which would die: the payload's last byte is the last before a page that cannot be read."""
+    (tmp_path / "voice.mp3").write_bytes(b"".join(data for _, data in live_packets(16000, bitrate=64000, seconds=2.0)))
+    script = """
+import ctypes, mmap, sys
+from streamingtalker_ros.audio.mp3 import Mp3Decoder
+data, page, decoder = open(sys.argv[1], "rb").read(), mmap.PAGESIZE, Mp3Decoder()
+pages = mmap.mmap(-1, 2 * page)
+place = ctypes.addressof(ctypes.c_char.from_buffer(pages))
+assert ctypes.CDLL(None).mprotect(ctypes.c_void_p(place + page), ctypes.c_size_t(page), 0) == 0
+for at in range(0, len(data), 100):
+    part = data[at: at + 100]
+    pages[page - len(part): page] = part
+    decoder.decode(memoryview(pages)[page - len(part): page])
+assert decoder.decoded > 1.5
+"""
+    assert subprocess.run([sys.executable, "-c", script, str(tmp_path / "voice.mp3")]).returncode == 0

@@ -88,6 +88,12 @@ def _frame_of(data):
     return data, 0, None
 
 
+def _padded(payload):
+    """The same bytes, with memory behind them: FFmpeg's parsers copy up to AV_INPUT_BUFFER_PADDING_SIZE bytes beyond what
+    they are given (`av_parser_parse2`), and a process dies where that is not mapped."""
+    return memoryview(bytes(payload) + bytes(64))[:len(payload)] if payload else b""
+
+
 @dataclass(frozen=True)
 class Decoded:
     """pcm: interleaved float32 as bytes; rate: Hz; stamp: ns of its first sample, or None."""
@@ -131,7 +137,7 @@ class Mp3Decoder:
         del self._starts[:-_KEPT]
         self._fed += len(payload)
         pcm, first = array.array("f"), None
-        for packet in self._codec.parse(payload):
+        for packet in self._codec.parse(_padded(payload)):
             begun, self._parsed = self._parsed, self._parsed + packet.size
             frame, junk, header = _frame_of(bytes(packet))
             if header is None:
