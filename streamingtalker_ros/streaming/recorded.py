@@ -4,8 +4,8 @@
     outputs = step(*inputs)                  # the same, by one launch; outputs are overwritten by the next call
 
 A frame of this network is some two hundred small kernels, whose launches cost more than their work; a graph launches
-them together. On the CPU there is nothing to record: the same buffers are used and `work` is called, which is what the
-tests can see without a GPU. Not measured on CUDA; off unless asked for (see `Talker`).
+them together, in a quarter of the time (docs/streaming.md). On the CPU there is nothing to record: the same buffers are used
+and `work` is called, which is what the tests can see without a GPU. Off unless asked for (see `Talker`).
 """
 import torch
 
