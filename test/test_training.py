@@ -13,9 +13,11 @@ from streamingtalker_ros import Talker  # noqa: E402
 from streamingtalker_ros.errors import TalkerError  # noqa: E402
 from streamingtalker_ros.face.arkit import INDEX  # noqa: E402
 from streamingtalker_ros.face.rig import default_rig  # noqa: E402
+from streamingtalker_ros.model import checkpoint  # noqa: E402
 from streamingtalker_ros.model.config import TalkerConfig  # noqa: E402
 from streamingtalker_ros.model.network import TalkerNetwork  # noqa: E402
-from streamingtalker_ros.training import corpora  # noqa: E402
+from streamingtalker_ros.training import corpora, soup  # noqa: E402
+from streamingtalker_ros.training.closure import ClosureStage  # noqa: E402
 from streamingtalker_ros.training.codec import CodecStage, LipGap, measure_latents, measure_motion  # noqa: E402
 from streamingtalker_ros.training.codec import perplexity  # noqa: E402
 from streamingtalker_ros.training.corpora import save_clip  # noqa: E402
@@ -30,7 +32,8 @@ from streamingtalker_ros.training.windows import PHONES, Windows, mirror, motion
 from streamingtalker_ros.training.windows import phone_labels, voice_labels  # noqa: E402
 
 CONFIG = TalkerConfig(audio_width=32, audio_blocks=2, codec_width=32, width=32, feedforward=64, history=12,
-                      head_width=32, head_blocks=2, slots=4, codes=32, code_dim=8)
+                      head_width=32, head_blocks=2, slots=4, codes=32, code_dim=8, closure=(0.1, 0.2), openness=(0.5, 0.75),
+                      opening=0.5)
 
 
 @dataclass
@@ -129,7 +132,8 @@ STAGES = {"codec": lambda network, windows, gap: CodecStage(network.codec, windo
           "listener": lambda network, windows, gap: ListenerStage(network.encoder, network.codec, 2, windows, gap, 4),
           "steady listener": lambda network, windows, gap: ListenerStage(network.encoder, network.codec, 2, windows, gap, 4,
                                                                          steady=1.0),
-          "talker": lambda network, windows, gap: TalkerStage(network, windows, gap, TalkerLoopConfig(batch=4, steps=10))}
+          "talker": lambda network, windows, gap: TalkerStage(network, windows, gap, TalkerLoopConfig(batch=4, steps=10)),
+          "closure": lambda network, windows, gap: ClosureStage(network.encoder, 2, windows, gap, 4)}
 
 
 def test_an_encoder_that_does_not_listen_stays_as_it_is(clips):
@@ -167,8 +171,9 @@ def test_a_stage_learns_on_cuda(name, clips):
     torch.manual_seed(0)
     network = TalkerNetwork(CONFIG)
     measure_motion(network.codec, [motion_of(c) for c in clips])
-    windows = Windows(clips, frames=24, lead=8, lookahead=2, log_mel=network.encoder.log_mel)
+    windows = Windows(clips, frames=24, lead=8, lookahead=2, log_mel=network.encoder.log_mel, noisy=0.5, device="cuda")
     stage = STAGES[name](network.to("cuda"), windows, LipGap(default_rig(), "cuda"))
+    assert windows.draw(2, np.random.default_rng(0), with_clean=True).clean[0].is_cuda
     optimizer = torch.optim.Adam(network.parameters(), 2e-3)
     curve = []
     for step in range(40):
@@ -266,6 +271,55 @@ def test_a_steady_listener_hears_in_noise_what_it_heard_without(clips):
     assert steady < 0.8 * at_first and steady < 0.5 * free
 
 
+def test_the_ears_of_a_finished_encoder_learn_that_noise_alone_is_no_voice(clips):
+    torch.manual_seed(0)
+    network = TalkerNetwork(CONFIG)
+    windows = Windows(clips, frames=24, lead=8, lookahead=2, log_mel=network.encoder.log_mel, noisy=0.5)
+    measure_motion(network.codec, [motion_of(c) for c in clips])
+    encoder = network.encoder.eval()
+    before = {name: p.detach().clone() for name, p in encoder.named_parameters()}
+    stage = ClosureStage(encoder, 2, windows, LipGap(default_rig()), 12)
+    heads = [p for name, p in encoder.named_parameters() if name.startswith(("closure", "openness", "opening", "voice"))]
+    optimizer = torch.optim.Adam(heads, 1e-2)
+    mels, loudness = windows.alone(32, np.random.default_rng(99))
+    with torch.no_grad():
+        encoder.voice.bias.fill_(2.0)
+        assert encoder.voice(encoder.encode(mels, loudness)).mean() > 1.0, "it takes noise for a voice"
+    curve = []
+    for step in range(80):
+        loss, figures = stage(step, np.random.default_rng(step))
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        curve.append(float(figures["ears"]))
+    with torch.no_grad():
+        voice = encoder.voice(encoder.encode(mels, loudness)).mean()
+        window = windows.draw(32, np.random.default_rng(98))
+        spoken = encoder.voice(encoder.encode(window.mels, window.loudness))[..., 0][window.voice > 0].mean()
+    assert voice < -0.5 and spoken > voice + 1.0 and np.mean(curve[-5:]) < 0.8 * np.mean(curve[:5])
+    assert all(torch.equal(p, before[name]) for name, p in encoder.named_parameters() if name.startswith("blocks"))
+
+
+def test_a_soup_is_the_mean_of_encoders_that_fit(tmp_path):
+    networks = []
+    for seed, name in enumerate("abc"):
+        torch.manual_seed(seed)
+        networks.append(TalkerNetwork(CONFIG if name != "c" else replace(CONFIG, audio_blocks=3)))
+        checkpoint.save(tmp_path / name, networks[-1])
+    a, b, _ = networks
+    assert soup.main([str(tmp_path / "a"), str(tmp_path / "b"), "--shares", "1", "3", "--rest", str(tmp_path / "b"),
+                      "--out", str(tmp_path / "made")]) == 0
+    made = checkpoint.load(tmp_path / "made")
+    for name, tensor in made.state_dict().items():
+        mine, other = a.state_dict()[name], b.state_dict()[name]
+        wanted = 0.25 * mine + 0.75 * other if name.startswith("encoder.") else other
+        assert torch.allclose(tensor, wanted, atol=1e-6), name
+    with pytest.raises(TalkerError, match="another one: it differs at"):
+        soup.soup([tmp_path / "a", tmp_path / "c"], rest=tmp_path / "c")
+    with pytest.raises(TalkerError, match="2 checkpoints have 1 shares"):
+        soup.soup([tmp_path / "a", tmp_path / "b"], [1.0])
+
+
 def test_gather_joins_short_clips_and_keeps_shares(tmp_path):
     def write(folder, count, voice):
         entries = []
@@ -293,11 +347,11 @@ def test_voice_labels_bridge_short_pauses():
 
 
 def test_mirror_swaps_sides_and_is_its_own_inverse():
-    motion = np.random.default_rng(0).normal(size=(5, 55)).astype(np.float32)
+    motion = torch.randn(5, 55, generator=torch.Generator().manual_seed(0))
     swapped = mirror(motion)
-    assert np.array_equal(swapped[:, INDEX["mouthSmileLeft"]], motion[:, INDEX["mouthSmileRight"]])
-    assert np.array_equal(swapped[:, 52:], motion[:, 52:] * [-1, 1, -1])  # a turn changes sign, a nod stays
-    assert np.array_equal(mirror(swapped), motion)
+    assert torch.equal(swapped[:, INDEX["mouthSmileLeft"]], motion[:, INDEX["mouthSmileRight"]])
+    assert torch.equal(swapped[:, 52:], motion[:, 52:] * torch.tensor([-1, 1, -1]))  # a turn changes sign, a nod stays
+    assert torch.equal(mirror(swapped), motion)
 
 
 def test_perplexity_counts_codes_in_use():

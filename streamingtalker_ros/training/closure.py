@@ -1,4 +1,4 @@
-"""After stage 2 the ears for p, b, m and for open vowels are trained on the finished encoder, and their thresholds chosen.
+"""After stage 2 the ears are trained on the finished encoder, and the thresholds of those for p, b, m and open vowels chosen.
 
 A sample of the head closes the lips where it is sure; the ears hear how likely one of the sounds, for every voice
 of the corpora, clean and dirty. From which probability on the lips are pressed is a choice between missed and false
@@ -8,6 +8,7 @@ anybody understands do not hide what is missed in others.
 """
 import numpy as np
 import torch
+from torch.nn import functional
 
 from ..model.encoder import evidence
 from .listener import disguise, ears_loss
@@ -17,17 +18,25 @@ EDGE = 0.02  # seconds by which a phone may miss the middle of its frames
 
 
 class ClosureStage:
-    """The losses of the ears alone (`listener.ears_loss`) over windows, the encoder frozen."""
+    """The losses of the ears alone (`listener.ears_loss`) over windows, the encoder frozen; and of the voice activity, for
+    which a third as many windows hold sounds without speech alone, where the windows were made for noise."""
 
     def __init__(self, encoder, lookahead, windows, gap, batch):
         self.encoder, self.lookahead, self.windows, self.gap, self.batch = encoder, lookahead, windows, gap, batch
+        self.device = encoder.voice.weight.device
 
     def __call__(self, step, rng):
-        window = self.windows.draw(self.batch, rng)
+        window = self.windows.draw(self.batch, rng).to(self.device)
+        mels, loudness, voice = disguise(window.mels), window.loudness, window.voice
+        if self.windows.noisy:
+            alone = self.windows.alone(self.batch // 3 + 1, rng)
+            mels, loudness = (torch.cat((part, other.to(self.device))) for part, other in zip((mels, loudness), alone))
+            voice = torch.cat((voice, voice.new_zeros(len(mels) - self.batch, voice.shape[1])))
         with torch.no_grad():
-            heard = self.encoder.encode(disguise(window.mels), window.loudness)[:, self.lookahead:]
-        loss = ears_loss(self.encoder, heard, window, self.gap(window.motion))
-        return loss, {"ears": loss.item()}
+            heard = self.encoder.encode(mels, loudness)
+        speech = functional.binary_cross_entropy_with_logits(self.encoder.voice(heard)[..., 0].float(), voice)
+        ears = ears_loss(self.encoder, heard[: self.batch, self.lookahead:], window, self.gap(window.motion))
+        return ears + speech, {"ears": ears.detach(), "voice": speech.detach()}
 
 
 @torch.no_grad()

@@ -105,9 +105,9 @@ def ears_loss(encoder, heard, window, gap):
     for name in encoder.ears:
         sounds = torch.isin(window.phones, HEARD[name].to(heard.device))
         beside = functional.max_pool1d(sounds.float()[:, None], 3, 1, 1)[:, 0].bool() & ~sounds
-        counts = (window.learned > 0) & (window.phones != UNKNOWN) & ~beside
+        counts = window.learned * ((window.phones != UNKNOWN) & ~beside)
         logits = getattr(encoder, name)(heard)[..., 0].float()
-        loss = loss + functional.binary_cross_entropy_with_logits(logits[counts], sounds[counts].float())
+        loss = loss + functional.binary_cross_entropy_with_logits(logits, sounds.float(), counts, reduction="sum") / counts.sum()
     return loss
 
 

@@ -170,7 +170,7 @@ def run(made, command, start=None, device="auto", say=print):
     say: called with a line per step. Raises TalkerError where the run folder was begun with another recipe.
     """
     from ..model import checkpoint
-    from . import stages
+    from . import machines, stages
     out, recipe = made.out, made.recipe
     out.mkdir(parents=True, exist_ok=True)
     steps = Steps(out / STEPS, say)
@@ -181,7 +181,8 @@ def run(made, command, start=None, device="auto", say=print):
     def windows():
         """Listener, talker and closure learn from the same windows, whose sounds take minutes to hear."""
         if not heard:
-            heard.append(stages.make_windows(made.folders, "train", recipe, checkpoint.load(out / "codec")))
+            heard.append(stages.make_windows(made.folders, "train", recipe, checkpoint.load(out / "codec"),
+                                             machines.find(device).device))
         return heard[0]
 
     basis = {"model": recipe["model"], "windows": recipe["windows"], "mix": recipe["mix"],
@@ -193,7 +194,7 @@ def run(made, command, start=None, device="auto", say=print):
     steps.once("talker", {**basis, "talker": recipe["talker"], "history": recipe["history"]},
                lambda: stages.train_talker(made.folders, out, recipe, None, device, windows()))
     steps.once("closure", {**basis, "closure": recipe["closure"]},
-               lambda: stages.train_closure(made.folders, out, recipe, windows=windows()))
+               lambda: stages.train_closure(made.folders, out, recipe, None, device, windows()))
     steps.once("checkpoint", {"gains": recipe["gains"]}, lambda: stages.finish(out, recipe, out / CHECKPOINT))
     return out / CHECKPOINT
 

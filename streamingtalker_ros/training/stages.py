@@ -59,14 +59,14 @@ def read_recipe(path):
     return recipe
 
 
-def make_windows(corpora, split, recipe, network=None):
-    """The Windows of a recipe over corpus folders; without a network they carry motion alone."""
+def make_windows(corpora, split, recipe, network=None, device="cpu"):
+    """The Windows of a recipe over corpus folders; without a network they carry motion alone. device: where they lie."""
     clips, chances = gather(corpora, split, recipe["mix"])
     values = {"frames": 80, "lead": 32, "lives": 2, "versions": 3, "jobs": os.cpu_count() or 1, **recipe["windows"]}
     config = network.config if network else TalkerConfig(**recipe["model"])
     log_mel = network.encoder.log_mel if network else None
     return Windows(clips, lookahead=config.lookahead_frames, log_mel=log_mel, chances=chances, styles=config.styles,
-                   progress=True, **values)
+                   progress=True, device=device, **values)
 
 
 def begin(recipe, start=None):
@@ -107,8 +107,8 @@ def train_codec(corpora, out, recipe, start=None, device="auto"):
     network = begin(recipe, start)
     codec, out = network.codec, Path(out) / "codec"
     settings = LoopConfig(**recipe["codec"])
-    windows = make_windows(corpora, "train", recipe)
-    motions = [motion for lives in windows.motion for motion in lives]
+    windows = make_windows(corpora, "train", recipe, device=machine.device)
+    motions = list(windows.motions())
     measure_motion(codec, motions)
     codec.to(machine.device)
     stage = CodecStage(codec, windows, LipGap(default_rig(), machine.device), settings.batch)
@@ -162,7 +162,7 @@ def train_listener(corpora, out, recipe, start=None, device="auto", windows=None
     machine, out = machines.find(device), Path(out)
     network = _after_codec(out, start)
     settings = ListenerLoopConfig(**recipe["listener"])
-    windows = windows or make_windows(corpora, "train", recipe, network)
+    windows = windows or make_windows(corpora, "train", recipe, network, machine.device)
     network.to(machine.device)
     stage = ListenerStage(network.encoder, network.codec, network.config.lookahead_frames, windows,
                           LipGap(default_rig(), machine.device), settings.batch, settings.mixed, settings.steady)
@@ -191,7 +191,7 @@ def train_talker(corpora, out, recipe, start=None, device="auto", windows=None):
     network.codec.requires_grad_(False)
     settings = TalkerLoopConfig(**recipe["talker"])
     network.encoder.requires_grad_(settings.listens)
-    windows = windows or make_windows(corpora, "train", recipe, network)
+    windows = windows or make_windows(corpora, "train", recipe, network, machine.device)
     network.to(machine.device)
     stage = TalkerStage(network, windows, LipGap(default_rig(), machine.device), settings,
                         HistoryConfig(**recipe["history"]))
@@ -203,10 +203,10 @@ def train_talker(corpora, out, recipe, start=None, device="auto", windows=None):
     return out / "talker"
 
 
-def train_closure(corpora, out, recipe, start=None, device="cpu", windows=None):
-    """After stage 2: ears for p, b, m and for open vowels on the frozen encoder of the run's talker, or of `start`; their
-    thresholds are chosen on held-out clips. A small thing, always on the CPU. Returns the checkpoint folder."""
-    machine, out = machines.find("cpu"), Path(out)
+def train_closure(corpora, out, recipe, start=None, device="auto", windows=None):
+    """After stage 2: the ears, that for a voice among them, on the frozen encoder of the run's talker, or of `start`; the
+    thresholds of those for p, b, m and for open vowels are chosen on held-out clips. Returns the checkpoint folder."""
+    machine, out = machines.find(device), Path(out)
     if not start and not (out / "talker" / checkpoint.WEIGHTS).exists():
         raise TalkerError(f"no talker at {out / 'talker'}: run `streamingtalker train talker` with the same --out "
                           "first")
@@ -216,13 +216,16 @@ def train_closure(corpora, out, recipe, start=None, device="cpu", windows=None):
     network = TalkerNetwork(replace(known, closure=known.closure or (0.1, 0.2), openness=known.openness or (0.5, 0.75)))
     network.eval().load_state_dict(talker.state_dict(), strict=False)  # an ear is what it may lack
     settings = LoopConfig(**recipe["closure"])
-    windows = windows or make_windows(corpora, "train", recipe, network)
-    stage = ClosureStage(network.encoder, network.config.lookahead_frames, windows, LipGap(default_rig()), settings.batch)
+    windows = windows or make_windows(corpora, "train", recipe, network, machine.device)
+    network.to(machine.device)
+    stage = ClosureStage(network.encoder, network.config.lookahead_frames, windows,
+                         LipGap(default_rig(), machine.device), settings.batch)
     parameters = {name: p for name, p in network.encoder.named_parameters()
-                  if name.startswith((*network.encoder.ears, "opening"))}
+                  if name.startswith((*network.encoder.ears, "opening", "voice"))}
     loop = Loop(parameters, settings, out / "closure", "closure", machine)
     loop.run(stage)
     loop.adopt_average()
+    network.cpu()
     heard = [probabilities(network, clips) for clips in held_out_each(corpora)]
     heard = [parts for parts in heard if min(map(len, parts)) >= ENOUGH] or heard
     closed, opened, spared = zip(*heard)

@@ -13,7 +13,7 @@ from ..face.arkit import MIRROR
 from ..model.features import QUIET
 from . import augment
 from .hearing import HOP, hear, hear_all
-from .mixing import MixConfig, absolute, mix
+from .mixing import MixConfig, absolute, leveled, mix
 from .phones import VISEMES, merge
 
 PAUSE = 0.2  # seconds; a shorter pause between phones counts as voice
@@ -21,6 +21,7 @@ SILENT_PHONES = ("pau", "sil", "h#", "")
 PHONES = tuple(sorted({name.split(":")[0] for name in VISEMES}))
 NOISES = (augment.white, augment.white, augment.pink, augment.pink, augment.brown, augment.engine, augment.hum)
 NOISE_SECONDS, NOISE_COPIES, TILT = 8, 3, 1.5  # TILT: nepers of power by which a noise's spectrum may lean, at its ends
+ALONE = (-6.0, 2.0)  # nepers of power by which sounds without speech are changed where they sound alone
 UNKNOWN = -100  # label of a frame whose phone nobody knows, as torch's cross-entropy skips it
 
 
@@ -80,8 +81,7 @@ def phone_labels(phones, frames):
 
 def mirror(motion):
     """Swap left and right of (…, 55): partners change places, the head's rotation is reflected at the mid-plane."""
-    swapped = np.concatenate((motion[..., MIRROR], motion[..., 52:] * np.array([-1, 1, -1], np.float32)), -1)
-    return swapped
+    return torch.cat((motion[..., MIRROR], motion[..., 52:] * motion.new_tensor([-1.0, 1.0, -1.0])), -1)
 
 
 def fill(rows, count):
@@ -98,84 +98,118 @@ class Windows:
     (`Clip.relive`), since one sound allows many. captured_life: keep the lids, brows and head that a camera saw; left
     out, since clips of a few seconds, read in a booth, blink 46 times a minute. noisy: chance of what `mix` makes of a
     window, with sounds of the clips in which nobody speaks, or, in the share `hiss` of them, steady noises made here;
-    mixing: fields of its MixConfig. jobs: processes that listen beforehand.
+    mixing: fields of its MixConfig. jobs: processes that listen beforehand. device: where everything lies and batches are
+    made, 46 MB an hour and version of the sounds, 20 MB an hour and life of the motion.
     """
 
     def __init__(self, clips, frames, lead, lookahead, log_mel=None, chances=None, styles=("neutral",), versions=1,
                  clean=0.25, at_start=0.15, mirrored=0.5, lives=1, captured_life=False, noisy=0.0, hiss=0.5, mixing=None,
-                 seed=0, progress=False, jobs=1):
-        self.frames, self.lead, self.lookahead, self.noisy = frames, lead, lookahead, noisy
+                 seed=0, progress=False, jobs=1, device="cpu"):
+        self.total, self.lead, self.lookahead, self.noisy, self.hiss = lead + frames, lead, lookahead, noisy, hiss
         self.at_start, self.mirrored, self.clean = at_start, mirrored, clean
-        self.mixing = MixConfig(**(mixing or {}))
-        total = lead + frames
-        self.motion = []
-        for clip in clips:
-            seen = getattr(clip, "lip_opening", None) is not None and not captured_life
-            first = np.concatenate(clip.relive(0), 1, dtype=np.float32) if seen else motion_of(clip)
-            others = (np.concatenate(clip.relive(life), 1, dtype=np.float32) for life in range(1, lives))
-            self.motion.append([fill(motion, total) for motion in (first, *others)])
-        counts = [len(motions[0]) + lookahead for motions in self.motion]
-        self.voice = [voice_labels(clip.phones, count) for clip, count in zip(clips, counts)]
-        self.phones = [phone_labels(clip.phones, count) for clip, count in zip(clips, counts)]
+        self.mixing, self.device = MixConfig(**(mixing or {})), torch.device(device)
+        motions = [_motions(clip, lives, captured_life, self.total) for clip in clips]
+        self.frames = np.array([len(lived[0]) for lived in motions])  # of each clip
+        sounds = self.frames + lookahead
+        self._motion, self._lived = self._laid([motion for lived in motions for motion in lived], (len(clips), lives))
+        voices = [voice_labels(clip.phones, count) for clip, count in zip(clips, sounds)]
+        self.quiet = np.flatnonzero([not voice.any() for voice in voices])
+        self._voice, self._labelled = self._laid(voices)
+        self._phones, _ = self._laid([phone_labels(clip.phones, count).astype(np.int16)
+                                      for clip, count in zip(clips, sounds)])
         known = {name: row for row, name in enumerate(styles)}
-        self.style = [known.get(getattr(clip, "style", "neutral"), 0) for clip in clips]
-        self.heard = hear_all(log_mel, clips, counts, versions, seed, progress, jobs) if log_mel is not None else None
-        self.hiss, self.noises = hiss, _noises(log_mel, seed) if log_mel is not None and noisy else []
-        self.quiet = [row for row, voice in enumerate(self.voice) if not voice.any()]
-        chances = np.array([len(clip.weights) for clip in clips] if chances is None else chances, np.float64)
+        self.style = np.array([known.get(getattr(clip, "style", "neutral"), 0) for clip in clips])
+        chances = np.array(self.frames if chances is None else chances, np.float64)
         self.chances = chances / chances.sum()
+        self._mels = None
+        if log_mel is not None:
+            heard = [one for clip in hear_all(log_mel, clips, sounds, versions, seed, progress, jobs) for one in clip]
+            noises = _noises(log_mel, seed) if noisy else []
+            self._mels, places = self._laid([one.mels for one in heard + noises])
+            self._loudness, _ = self._laid([one.loudness for one in heard + noises])
+            self._level, _ = self._laid([one.level for one in heard + noises])
+            self._heard = places[: len(heard)].reshape(len(clips), versions)
+            self._under = np.concatenate((self._heard[self.quiet, 0], places[len(heard):]))  # what lies under voices
+            self._under_frames = np.concatenate((sounds[self.quiet], [len(one.level) for one in noises])).astype(int)
+
+    def _laid(self, parts, shape=(-1,)):
+        """Parts (n_i, …) one after the other on the device, and the row where each begins, in `shape`."""
+        first = np.concatenate(([0], np.cumsum([len(part) for part in parts])[:-1])).astype(np.int64)
+        return torch.cat([torch.as_tensor(part) for part in parts]).to(self.device), first.reshape(shape)
+
+    def motions(self):
+        """Every motion that is learned from: (T, 55) float32, one after the other."""
+        for lived, count in zip(self._lived, self.frames):
+            yield from (self._motion[first: first + count].cpu().numpy() for first in lived)
 
     def draw(self, batch, rng, with_clean=False):
-        """A random Batch; rng: numpy Generator, the only source of chance; with_clean: fill `clean`, too."""
-        rows = [self._window(index, rng) for index in rng.choice(len(self.motion), batch, p=self.chances)]
-        heard, motion, voice, phones, style, first = zip(*rows)
-        learned = np.ones((batch, self.lead + self.frames), np.float32)
-        learned[np.array(first) > 0, : self.lead] = 0.0
-        clean = self._clean(heard) if with_clean else None
-        heard = self._recordings(heard, rng) if self.heard else (None, None)
-        return Batch(*heard, *(torch.from_numpy(np.stack(part)) for part in (motion, voice, phones)),
-                     torch.tensor(style), torch.tensor(first), torch.from_numpy(learned), clean)
+        """A random Batch; rng: numpy Generator, with torch's the only source of chance; with_clean: fill `clean`, too."""
+        clip = rng.choice(len(self.frames), batch, p=self.chances)
+        life = rng.integers(0, self._lived.shape[1], batch)
+        first = (rng.random(batch) * (self.frames[clip] - self.total + 1)).astype(np.int64)
+        first[rng.random(batch) < self.at_start] = 0
+        motion = self._motion[self._rows(self._lived[clip, life] + first, self.total)]
+        swapped = self._here(rng.random(batch) < self.mirrored)[:, None, None]
+        labels = self._rows(self._labelled[clip] + first, self.total + self.lookahead)
+        learned = np.ones((batch, self.total), np.float32)
+        learned[first > 0, : self.lead] = 0.0
+        mels, loudness, clean = self._sounds(clip, first, rng, with_clean) if self._mels is not None else (None,) * 3
+        return Batch(mels, loudness, torch.where(swapped, mirror(motion), motion), self._voice[labels],
+                     self._phones[labels[:, : self.total]].long(), self._here(self.style[clip]), self._here(first),
+                     self._here(learned), clean)
 
-    def _window(self, index, rng):
-        motion = self.motion[index][rng.integers(len(self.motion[index]))]
-        total = self.lead + self.frames
-        first = 0 if rng.random() < self.at_start else int(rng.integers(0, len(motion) - total + 1))
-        rows, sound = slice(first, first + total), slice(first, first + total + self.lookahead)
-        window = motion[rows]
-        if rng.random() < self.mirrored:
-            window = mirror(window)
-        heard = None
-        if self.heard:
-            versions = self.heard[index]
-            pick = 0 if rng.random() < self.clean or len(versions) == 1 else int(rng.integers(1, len(versions)))
-            heard = versions[pick], sound, versions[0]
-        return heard, window, self.voice[index][sound], self.phones[index][rows], self.style[index], first
+    def alone(self, batch, rng):
+        """As many sounds without speech: (mels, loudness) of windows, as a stream hears them that begins with them."""
+        power = self._sounds_under(batch, rng) + self._here(rng.uniform(*ALONE, batch).astype(np.float32))[:, None, None, None]
+        return leveled(power, torch.full((batch,), QUIET, device=self.device))
 
-    def _clean(self, heard):
-        """(Heard, rows, clean Heard) of each window -> mels and loudness of the clean batch."""
-        return tuple(torch.stack([getattr(clean, part)[rows] for _, rows, clean in heard]).float()
-                     for part in ("mels", "loudness"))
+    def _here(self, array):
+        return torch.from_numpy(array).to(self.device, non_blocking=True)
 
-    def _recordings(self, heard, rng):
-        """(Heard, rows, …) of each window -> mels and loudness of the batch, a share of it mixed with other sounds."""
-        mels, loudness, level = (torch.stack([getattr(one, part)[rows] for one, rows, _ in heard]).float()
-                                 for part in ("mels", "loudness", "level"))
+    def _rows(self, first, count):
+        """(B,) -> (B, count) rows from each on, a tensor on the device."""
+        return self._here(first)[:, None] + torch.arange(count, device=self.device)
+
+    def _sounds(self, clip, first, rng, with_clean):
+        """(mels, loudness, clean) of the windows that begin at `first` of each clip, a share mixed with other sounds."""
+        batch, versions = len(clip), self._heard.shape[1]
+        version = np.where(rng.random(batch) < self.clean, 0, rng.integers(min(1, versions - 1), versions, batch))
+        begin = self._heard[clip, version] + first
+        rows = self._rows(begin, self.total + self.lookahead)
+        mels, loudness = self._mels[rows].float(), self._loudness[rows]
+        clean = None
+        if with_clean:
+            recorded = self._rows(self._heard[clip, 0] + first, self.total + self.lookahead)
+            clean = self._mels[recorded].float(), self._loudness[recorded]
         if not self.noisy:
-            return mels, loudness
-        start = torch.stack([one.level[rows.start - 1] if rows.start else torch.tensor(QUIET) for one, rows, _ in heard])
-        count = mels.shape[1]
-        sounds = []
-        for _ in heard:
-            if self.quiet and rng.random() >= self.hiss:
-                sound, lean = self.heard[rng.choice(self.quiet)][0], 0.0
-            else:
-                sound, lean = self.noises[rng.integers(len(self.noises))], rng.uniform(-TILT, TILT)
-            rows = (int(rng.integers(len(sound.level))) + np.arange(count)) % len(sound.level)
-            tilt = lean * torch.linspace(-1.0, 1.0, mels.shape[-1])
-            sounds.append(absolute(sound.mels[None, rows].float(), sound.level[None, rows]) + tilt)
-        mixed = mix(absolute(mels, level), start, torch.cat(sounds), self.mixing)
-        chosen = torch.from_numpy(rng.random(len(heard)) < self.noisy)
-        return torch.where(chosen[:, None, None, None], mixed[0], mels), torch.where(chosen[:, None], mixed[1], loudness)
+            return mels, loudness, clean
+        level = self._level[rows]
+        before = self._level[self._here(np.maximum(begin - 1, 0))]
+        start = torch.where(self._here(first > 0), before, torch.full_like(before, QUIET))
+        mixed = mix(absolute(mels, level), start, self._sounds_under(batch, rng), self.mixing)
+        chosen = self._here(rng.random(batch) < self.noisy)
+        return (torch.where(chosen[:, None, None, None], mixed[0], mels), torch.where(chosen[:, None], mixed[1], loudness),
+                clean)
+
+    def _sounds_under(self, batch, rng):
+        """Log powers (B, n, columns, mels) of as many sounds without speech, each begun anywhere and gone round."""
+        quiet, noises = len(self.quiet), len(self._under) - len(self.quiet)
+        steady = rng.random(batch) < (self.hiss if quiet else 1.0)
+        pick = np.where(steady, quiet + rng.integers(0, noises, batch), rng.integers(0, max(quiet, 1), batch))
+        lean = np.where(steady, rng.uniform(-TILT, TILT, batch), 0.0).astype(np.float32)
+        count = self._here(self._under_frames[pick])[:, None]
+        turn = self._rows((rng.random(batch) * self._under_frames[pick]).astype(np.int64), self.total + self.lookahead)
+        rows = self._here(self._under[pick])[:, None] + turn % count
+        tilt = self._here(lean)[:, None] * torch.linspace(-1.0, 1.0, self._mels.shape[-1], device=self.device)
+        return absolute(self._mels[rows].float(), self._level[rows]) + tilt[:, None, None]
+
+
+def _motions(clip, lives, captured_life, least):
+    """The clip's motion, and others with the same lips: list of `lives` arrays (T, 55), T at least `least`."""
+    seen = getattr(clip, "lip_opening", None) is not None and not captured_life
+    first = np.concatenate(clip.relive(0), 1, dtype=np.float32) if seen else motion_of(clip)
+    others = (np.concatenate(clip.relive(life), 1, dtype=np.float32) for life in range(1, lives))
+    return [fill(motion, least) for motion in (first, *others)]
 
 
 def _noises(log_mel, seed):
