@@ -77,6 +77,14 @@ def test_lips_part_with_the_burst_as_the_evidence_falls():
     assert pressed == [0.0, 1.0, 1.0, 0.0, 1.0, 1.0, 0.0]
 
 
+def test_lips_stay_pressed_while_the_evidence_flickers():
+    before, pressed = Lips(), []
+    for logit in (3.0, 2.8, 2.9, 2.6, 2.0):
+        before = listen([0.0, logit], SMALL, before)
+        pressed.append(before.pressure)
+    assert pressed == [1.0, 1.0, 1.0, 1.0, 0.0]
+
+
 @pytest.mark.parametrize("told", [-0.2, 0.0, 0.1, 0.5, 0.9])
 @pytest.mark.parametrize("share", [0.0, 0.4, 1.0])
 def test_the_gap_is_what_the_ear_tells_by_its_share(open_mouth, told, share):

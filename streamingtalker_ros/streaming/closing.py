@@ -16,6 +16,7 @@ from ..model.encoder import evidence
 from .controls import keep_closed
 
 PARTED = 0.0025  # metres of inner-lip gap, above rest, that an open vowel has at least
+FALL = 0.35  # of a logit, by which the evidence for a closure falls in a frame before the lips part
 
 
 class Lips(NamedTuple):
@@ -38,14 +39,14 @@ def strength(logit, thresholds):
 def listen(cues, config, before=Lips()):
     """The Lips of a frame's `AudioEncoder.cues`; 0 for an ear that the model has not. before: those of the last frame.
 
-    Pressure and parting take from each other where both sounds are believed in. Lips are pressed only while the
-    evidence rises: they part with the burst, before the sound is over.
+    Pressure and parting take from each other where both sounds are believed in. Lips are pressed only until the
+    evidence falls: they part with the burst, before the sound is over. A flicker is no fall.
     """
     given = iter(cues[1:])
     closure, openness, opening = (next(given) if told else None
                                   for told in (config.closure, config.openness, config.opening))
     heard = evidence(closure, openness) if config.closure else before.evidence
-    pressure = strength(heard, config.closure) if config.closure and heard >= before.evidence else 0.0
+    pressure = strength(heard, config.closure) if config.closure and heard >= before.evidence - FALL else 0.0
     parting = strength(openness, config.openness) if config.openness else 0.0
     return Lips(pressure * (1.0 - parting), parting * (1.0 - pressure), opening, heard)
 

@@ -6,6 +6,7 @@ writes `codec.csv` and `talker.csv`; `--picture FILE.png` draws every CSV that t
 """
 import argparse
 import csv
+import re
 import sys
 from pathlib import Path
 
@@ -101,6 +102,11 @@ def draw(paths, picture):
     pyplot.close(figure)
 
 
+def _number(name):
+    """What sorts "9_talker" before "10_talker"."""
+    return [int(part) if part.isdigit() else part for part in re.split(r"(\d+)", name)]
+
+
 def main(argv=None):
     parser = argparse.ArgumentParser(prog="python -m streamingtalker_ros.training.recipe_log", description=__doc__,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -113,7 +119,7 @@ def main(argv=None):
             name, _, folder = run.partition("=")
             write(args.out / f"{name}.csv", *thinned(*read_log(Path(folder) / "log.csv")))
         if args.picture:
-            paths = sorted(args.out.glob("*.csv"))
+            paths = sorted(args.out.glob("*.csv"), key=lambda path: _number(path.stem))
             if not paths:
                 raise TalkerError(f"{args.out} holds no CSV to draw: name runs as NAME=DIR")
             draw(paths, args.picture)
