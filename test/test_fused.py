@@ -56,8 +56,8 @@ def test_fused_equals_eager(network, batch, steps, history, guided):
     (eager, eager_state), (fast, fast_state) = told
     assert (eager - fast).abs().max() <= 1e-4 * eager.abs().max()  # motion feeds on motion
     assert (eager[:3] - fast[:3]).abs().max() <= 1e-5 * eager.abs().max()
-    for a, b in zip(eager_state, fast_state):
-        assert torch.allclose(a.float(), b.float(), atol=1e-4 * max(float(a.float().abs().max()), 1.0))
+    for a, b in zip(eager_state, fast_state):  # noise changed by 1e-6 moves the last latents of the eager way by 3e-4
+        assert torch.allclose(a.float(), b.float(), atol=1e-3 * max(float(a.float().abs().max()), 1.0))
 
 
 def test_weights_keep_their_values_names_and_shapes(network):
