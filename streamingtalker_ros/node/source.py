@@ -20,6 +20,15 @@ TYPES = {"ros-drivers": "audio_common_msgs/msg/AudioDataStamped",
          "mgonzs13": "audio_common_msgs/msg/AudioStamped"}
 
 
+def matched(writer):
+    """How many readers a DDS writer has. The binding counts and then reads them, and raises where one comes or goes between."""
+    while True:
+        try:
+            return len(writer.get_matched_subscriptions())
+        except IndexError:
+            continue
+
+
 class AudioSource:
     """A node that publishes audio. lineage: a key of TYPES; rate: Hz; topic: of the audio, `audio_info`
     beside it."""
@@ -47,8 +56,8 @@ class AudioSource:
         """
         deadline, last, since = time.monotonic() + timeout, 0, time.monotonic()
         while time.monotonic() < deadline:
-            count = len(self._writer.get_matched_subscriptions())
-            told = self._info is None or self._info.get_matched_subscriptions()
+            count = matched(self._writer)
+            told = self._info is None or matched(self._info)
             if count != last:
                 last, since = count, time.monotonic()
             if count and told and time.monotonic() - since >= settle:
