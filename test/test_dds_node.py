@@ -27,7 +27,7 @@ from streamingtalker_ros.node.dds import TalkerNode  # noqa: E402
 from streamingtalker_ros.node.recorder import FaceMotionRecorder  # noqa: E402
 from streamingtalker_ros.node.settings import Settings  # noqa: E402
 from streamingtalker_ros.node.source import AudioSource, blocks  # noqa: E402
-from streamingtalker_ros.node.wire import Wire  # noqa: E402
+from streamingtalker_ros.node.wire import Wire, readers  # noqa: E402
 
 COMMAND = [sys.executable, "-m", "streamingtalker_ros"]
 
@@ -241,7 +241,7 @@ def test_best_effort_senders_are_heard_beside_reliable_ones(talker):
     sender, made = Wire("sender", "", domain), messages.message_class(name, "mgonzs13")
     for reliable in (True, False, True):                # the second one changes the subscription
         writer = sender.audio_publisher("audio", name, "mgonzs13", sender.qos(depth=5, reliable=reliable))
-        assert wait_for(lambda: writer.get_matched_subscriptions())
+        assert wait_for(lambda: readers(writer))
         before = node.core.statistics()["packets"]
         for stamp, block in blocks(voice(0.2), 16000):
             writer.write(lineages.fill_audio(made(), name, block, AudioFormat(), stamp, ""))

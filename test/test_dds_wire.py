@@ -16,17 +16,17 @@ from dds_domain import own_domain  # noqa: E402
 from streamingtalker_ros.errors import TalkerError  # noqa: E402
 from streamingtalker_ros.node import messages, wire  # noqa: E402
 from streamingtalker_ros.node.recorder import FaceMotionRecorder  # noqa: E402
-from streamingtalker_ros.node.wire import Wire  # noqa: E402
+from streamingtalker_ros.node.wire import Wire, readers, writers  # noqa: E402
 
 MOTION, MODEL = "streamingtalker_ros/msg/FaceMotion", "streamingtalker_ros/msg/FaceModel"
 _SENDER = """
 import array, sys, time
 from streamingtalker_ros.node import messages
-from streamingtalker_ros.node.wire import Wire
+from streamingtalker_ros.node.wire import Wire, readers
 node = Wire("sender", "", int(sys.argv[1]))
 writer = node.publisher("face_motion", "streamingtalker_ros/msg/FaceMotion")
 node.start()
-while not writer.get_matched_subscriptions():
+while not readers(writer):
     time.sleep(0.01)
 made = messages.message_class("streamingtalker_ros/msg/FaceMotion")
 for index in range(50):
@@ -83,6 +83,37 @@ def test_a_latched_message_reaches_who_comes_later():
     early.close()
 
 
+def test_readers_are_counted_while_they_come_and_go():
+    """The binding raises IndexError at times; the node must not."""
+    domain = own_domain()
+    node, other, seen = Wire("talker", "", domain), Wire("visitors", "", domain), set()
+    writer = node.publisher("motion", MODEL, node.qos(depth=1))
+    stop = threading.Event()
+
+    def count():
+        while not stop.is_set():
+            seen.add(readers(writer))
+
+    counting = threading.Thread(target=count)
+    counting.start()
+    try:
+        for _ in range(10):
+            visitors = [other.subscribe("motion", MODEL, print, other.qos(depth=1)) for _ in range(20)]
+            assert wait_for(lambda: 20 in seen)
+            for visitor in visitors:
+                other.unsubscribe(visitor)
+            del visitor, visitors
+            seen.clear()
+            assert wait_for(lambda: 0 in seen)
+    finally:
+        alive = counting.is_alive()
+        stop.set()
+        counting.join()
+        other.close()
+        node.close()
+    assert alive
+
+
 def call(node, service):
     """A client as rmw_cyclonedds makes it. Returns (request's sequence number, list of replies)."""
     name, replies = node.resolve(service), []
@@ -91,7 +122,7 @@ def call(node, service):
     reader = node._reader(f"rr{name}Reply", "std_srvs/srv/Trigger_Response", node.qos(),
                           made=messages.service_class("std_srvs/srv/Trigger_Response"))
     node._listen(reader, replies.append)
-    assert wait_for(lambda: writer.get_matched_subscriptions() and reader.get_matched_publications())
+    assert wait_for(lambda: readers(writer) and writers(reader))
     writer.write(request(guid=77, seq=5))
     assert wait_for(lambda: replies)
     return replies[0]
@@ -224,16 +255,16 @@ def test_messages_of_different_topics_are_heard_in_the_order_in_which_they_were_
     listener, sender = Wire("listener", "", domain), Wire("sender", "", domain)
     made = messages.message_class("std_msgs/msg/String")
     try:
-        writers = {}
+        senders = {}
         for topic in ("first", "second", "third"):
             listener.subscribe(topic, "std_msgs/msg/String", lambda message: heard.append(message.data))
-            writers[topic] = sender.publisher(topic, "std_msgs/msg/String")
+            senders[topic] = sender.publisher(topic, "std_msgs/msg/String")
         sender.start()
-        assert wait_for(lambda: all(writer.get_matched_subscriptions() for writer in writers.values()))
+        assert wait_for(lambda: all(readers(writer) for writer in senders.values()))
         expected = []
         for number in range(9):
             topic = ("third", "first", "second")[number * number % 3]
-            writers[topic].write(made(data=f"{topic} {number}"))
+            senders[topic].write(made(data=f"{topic} {number}"))
             expected.append(f"{topic} {number}")
             time.sleep(0.002)
         time.sleep(0.1)

@@ -19,7 +19,7 @@ from streamingtalker_ros.node import faces, messages  # noqa: E402
 from streamingtalker_ros.node.dds_heads import JOINT_STATE, HeadNode  # noqa: E402
 from streamingtalker_ros.node.heads import load_head, outputs  # noqa: E402
 from streamingtalker_ros.node.heads.config import parse_head  # noqa: E402
-from streamingtalker_ros.node.wire import Wire  # noqa: E402
+from streamingtalker_ros.node.wire import Wire, readers  # noqa: E402
 
 ARRAY, TRAJECTORY, UNITS = ("std_msgs/msg/Float64MultiArray", "trajectory_msgs/msg/JointTrajectory",
                             "hri_msgs/msg/FacialActionUnits")
@@ -64,7 +64,7 @@ def test_every_kind_of_command_reaches_its_controller():
     peer = Peer(domain, states=JOINT_STATE, commands=ARRAY, trajectory=TRAJECTORY, facs=UNITS)
     try:
         feedback = peer.wire.publisher("joint_states", JOINT_STATE)
-        assert wait_for(lambda: feedback.get_matched_subscriptions() and peer.writer.get_matched_subscriptions())
+        assert wait_for(lambda: readers(feedback) and readers(peer.writer))
         assert not peer.heard["states"]                     # it waits for the joints' own positions
         feedback.write(messages.message_class(JOINT_STATE)(name=["jaw", "tilt"], position=[0.2, 0.4]))
         assert wait_for(lambda: all(peer.heard.values()))
@@ -100,7 +100,7 @@ def test_the_command_checks_a_head_drives_it_and_rests_it(tmp_path):
     try:
         assert node.stdout.readline().startswith("head jaw: 1 joints, 50 commands per second")
         commands = peer.heard["jaw_controller/commands"]
-        assert wait_for(lambda: commands and peer.writer.get_matched_subscriptions())
+        assert wait_for(lambda: commands and readers(peer.writer))
         peer.say(0.5)
         assert commands[-1].data[0] == pytest.approx(0.225, abs=1e-6)
         node.send_signal(signal.SIGINT)

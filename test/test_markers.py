@@ -19,7 +19,7 @@ from streamingtalker_ros.node.dds_markers import TF, FaceMarkersNode  # noqa: E4
 from streamingtalker_ros.node.marker_block import MARKER, MarkerBlock  # noqa: E402
 from streamingtalker_ros.node.marker_picture import soup  # noqa: E402
 from streamingtalker_ros.node.markers import STILL_EVERY, FaceMarkers, MarkerBuilder  # noqa: E402
-from streamingtalker_ros.node.wire import Wire  # noqa: E402
+from streamingtalker_ros.node.wire import Wire, readers  # noqa: E402
 
 STAMP = 1_700_000_000_123_456_789
 TURNED = np.array([0.02, 0.1, 0.2, 0.97]) / np.linalg.norm([0.02, 0.1, 0.2, 0.97])
@@ -247,7 +247,7 @@ def test_a_node_on_the_wire_shows_the_motion_that_it_hears():
         writer = peer.publisher("face_motion", faces.MOTION)
         peer.start()
         assert wait_for(lambda: len(heard.markers) >= 2)            # at rest, as soon as somebody listens
-        assert wait_for(lambda: len(writer.get_matched_subscriptions()) == 1)
+        assert wait_for(lambda: readers(writer) == 1)
         writer.write(motion(open_mouth(), head=TURNED))
         assert wait_for(lambda: heard.turns and any(
             marker.header.stamp.sec == STAMP // 10**9 for marker in heard.markers))

@@ -78,8 +78,6 @@ def test_no_path_leads_out(server):
 def test_who_asks_for_nothing_or_takes_nothing_holds_no_place(small, monkeypatch):
     """Half a request, none at all, a second one that never ends, an answer that nobody reads: all are let go, and a
     visitor is served."""
-    monkeypatch.setattr("streamingtalker_ros.web.patience.ASKED", 1.0)
-    monkeypatch.setattr("streamingtalker_ros.web.patience.TAKEN", 2.0)
     monkeypatch.setattr("streamingtalker_ros.web.patience._LOOK", 0.1)
     with serving(small, visitors=1) as server, Client(server) as visitor:
         visitor.say(type="rest", epoch=1)
@@ -93,6 +91,8 @@ def test_who_asks_for_nothing_or_takes_nothing_holds_no_place(small, monkeypatch
                                   20 * whole)[k % 4])
             held.append(small_window)
         assert get(server)[0] == 503                             # all places are taken,
+        monkeypatch.setattr("streamingtalker_ros.web.patience.ASKED", 1.0)
+        monkeypatch.setattr("streamingtalker_ros.web.patience.TAKEN", 2.0)
         deadline = time.monotonic() + 20
         while get(server)[0] != 200 and time.monotonic() < deadline:
             time.sleep(0.1)

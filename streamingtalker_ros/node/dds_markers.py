@@ -7,7 +7,7 @@ from ..face.rig import default_rig
 from . import faces, messages
 from .marker_block import MARKER
 from .markers import FaceMarkers
-from .wire import Wire
+from .wire import Wire, readers
 
 TF = "tf2_msgs/msg/TFMessage"
 
@@ -43,7 +43,7 @@ class FaceMarkersNode:
         self._send()
 
     def _send(self):
-        listeners = len(self._writer.get_matched_subscriptions())
+        listeners = readers(self._writer)
         for blob in self._markers.markers(time.monotonic(), time.time_ns(), listeners):
             try:
                 self._writer.write(self._made(blob))

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from .lineages import stamp_ns
-from .wire import Wire
+from .wire import Wire, writers
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ class FaceMotionRecorder:
     def wait_for_publisher(self, timeout):
         """Wait until a talker is connected. Returns whether one is, after at most `timeout` seconds."""
         deadline = time.monotonic() + timeout
-        while not self._reader.get_matched_publications():
+        while not writers(self._reader):
             if time.monotonic() > deadline:
                 return False
             time.sleep(0.02)

@@ -13,20 +13,11 @@ from ..audio.files import read_audio
 from ..audio.payload import AudioFormat
 from ..errors import TalkerError, require
 from . import lineages, messages
-from .wire import Wire
+from .wire import Wire, readers
 
 _SECOND = 1_000_000_000
 TYPES = {"ros-drivers": "audio_common_msgs/msg/AudioDataStamped",
          "mgonzs13": "audio_common_msgs/msg/AudioStamped"}
-
-
-def matched(writer):
-    """How many readers a DDS writer has. The binding counts and then reads them, and raises where one comes or goes between."""
-    while True:
-        try:
-            return len(writer.get_matched_subscriptions())
-        except IndexError:
-            continue
 
 
 class AudioSource:
@@ -56,8 +47,8 @@ class AudioSource:
         """
         deadline, last, since = time.monotonic() + timeout, 0, time.monotonic()
         while time.monotonic() < deadline:
-            count = matched(self._writer)
-            told = self._info is None or matched(self._info)
+            count = readers(self._writer)
+            told = self._info is None or readers(self._info)
             if count != last:
                 last, since = count, time.monotonic()
             if count and told and time.monotonic() - since >= settle:

@@ -33,6 +33,25 @@ def domain_id(domain=None):
     return int(value)
 
 
+def readers(writer):
+    """How many readers a DDS writer has."""
+    return _count(writer.get_matched_subscriptions)
+
+
+def writers(reader):
+    """How many writers a DDS reader has."""
+    return _count(reader.get_matched_publications)
+
+
+def _count(matched):
+    """len(matched()). The binding counts and then reads them, and raises where one comes or goes between."""
+    while True:
+        try:
+            return len(matched())
+        except IndexError:
+            continue
+
+
 class Wire:
     """A node named `node` in `namespace`, in a ROS domain (a number, or None for ROS_DOMAIN_ID).
 
@@ -179,7 +198,7 @@ class Wire:
             except Exception as error:
                 success, text = False, str(error)
             deadline = time.monotonic() + 0.1   # a client's reader may be discovered after its request
-            while not writer.get_matched_subscriptions() and time.monotonic() < deadline:
+            while not readers(writer) and time.monotonic() < deadline:
                 time.sleep(0.005)
             writer.write(answer(guid=sample.guid, seq=sample.seq, success=success, message=text))
 

@@ -24,7 +24,7 @@ from streamingtalker_ros.audio.pcm import to_16k  # noqa: E402
 from streamingtalker_ros.model import checkpoint  # noqa: E402
 from streamingtalker_ros.node import lineages, messages  # noqa: E402
 from streamingtalker_ros.node.recorder import FaceMotionRecorder  # noqa: E402
-from streamingtalker_ros.node.wire import Wire  # noqa: E402
+from streamingtalker_ros.node.wire import Wire, readers  # noqa: E402
 
 STAMPED, INFO = "audio_common_msgs/msg/AudioDataStamped", lineages.INFO_TYPE
 PACKET, SECOND, FRAME = 0.02, 1_000_000_000, 40_000_000
@@ -50,7 +50,7 @@ class Sender:
         self.writer = self.wire.audio_publisher("audio", STAMPED, "ros-drivers", self.wire.qos(depth=1000))
         self.told = self.wire.publisher("audio_info", INFO, self.wire.qos(depth=1))
         self.wire.start()
-        assert wait_for(lambda: self.writer.get_matched_subscriptions() and self.told.get_matched_subscriptions())
+        assert wait_for(lambda: readers(self.writer) and readers(self.told))
         time.sleep(0.3)
         self.tell(PLAIN)
         self.due = time.monotonic()
