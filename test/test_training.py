@@ -165,6 +165,20 @@ def test_a_stage_leaves_nothing_on_the_cpu(name, clips, monkeypatch):
         assert loss.device.type == "meta"
 
 
+def learn(stage, parameters, rate, steps):
+    """Train for some steps. -> losses, figures; of each step."""
+    optimizer = torch.optim.Adam(parameters, rate)
+    curve, told = [], []
+    for step in range(steps):
+        loss, figures = stage(step, np.random.default_rng(step))
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        curve.append(float(loss.detach()))
+        told.append(figures)
+    return curve, told
+
+
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA here, so training on it was not run")
 @pytest.mark.parametrize("name", STAGES)
 def test_a_stage_learns_on_cuda(name, clips):
@@ -174,14 +188,7 @@ def test_a_stage_learns_on_cuda(name, clips):
     windows = Windows(clips, frames=24, lead=8, lookahead=2, log_mel=network.encoder.log_mel, noisy=0.5, device="cuda")
     stage = STAGES[name](network.to("cuda"), windows, LipGap(default_rig(), "cuda"))
     assert windows.draw(2, np.random.default_rng(0), with_clean=True).clean[0].is_cuda
-    optimizer = torch.optim.Adam(network.parameters(), 2e-3)
-    curve = []
-    for step in range(40):
-        loss, _ = stage(step, np.random.default_rng(step))
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        curve.append(float(loss))
+    curve, _ = learn(stage, network.parameters(), 2e-3, 40)
     assert np.mean(curve[-5:]) < 0.9 * np.mean(curve[:5])
 
 
@@ -229,15 +236,8 @@ def test_listener_learns_what_a_larger_network_starts_from(clips):
     windows = Windows(clips, frames=24, lead=8, lookahead=2, log_mel=large.encoder.log_mel, jobs=2)
     measure_motion(large.codec, [motion_of(c) for c in clips])
     stage = ListenerStage(large.encoder, large.codec, 2, windows, LipGap(default_rig()), 8)
-    optimizer = torch.optim.Adam([*large.encoder.parameters(), *stage.probe.parameters()], 3e-3)
-    curve = []
-    for step in range(60):
-        loss, figures = stage(step, np.random.default_rng(step))
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        curve.append(float(loss.detach()))
-    assert np.mean(curve[-5:]) < 0.5 * np.mean(curve[:5]) and figures["phones_right"] > 0.8
+    curve, told = learn(stage, [*large.encoder.parameters(), *stage.probe.parameters()], 3e-3, 60)
+    assert np.mean(curve[-5:]) < 0.5 * np.mean(curve[:5]) and told[-1]["phones_right"] > 0.8
 
 
 def test_a_steady_listener_hears_in_noise_what_it_heard_without(clips):
@@ -256,12 +256,7 @@ def test_a_steady_listener_hears_in_noise_what_it_heard_without(clips):
         network = TalkerNetwork(CONFIG)
         stage = ListenerStage(network.encoder.train(), network.codec, 2, windows, LipGap(default_rig()), 8, steady=steady)
         before = copy.deepcopy(network.encoder).eval()
-        optimizer = torch.optim.Adam([*network.encoder.parameters(), *stage.probe.parameters()], 2e-3)
-        for step in range(60):
-            loss, _ = stage(step, np.random.default_rng(step))
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
+        learn(stage, [*network.encoder.parameters(), *stage.probe.parameters()], 2e-3, 60)
         with torch.no_grad():
             clean = before.encode(*batch.clean)
             return [float((encoder.eval().encode(batch.mels, batch.loudness) - clean).square().mean())
@@ -280,18 +275,11 @@ def test_the_ears_of_a_finished_encoder_learn_that_noise_alone_is_no_voice(clips
     before = {name: p.detach().clone() for name, p in encoder.named_parameters()}
     stage = ClosureStage(encoder, 2, windows, LipGap(default_rig()), 12)
     heads = [p for name, p in encoder.named_parameters() if name.startswith(("closure", "openness", "opening", "voice"))]
-    optimizer = torch.optim.Adam(heads, 1e-2)
     mels, loudness = windows.alone(32, np.random.default_rng(99))
     with torch.no_grad():
         encoder.voice.bias.fill_(2.0)
         assert encoder.voice(encoder.encode(mels, loudness)).mean() > 1.0, "it takes noise for a voice"
-    curve = []
-    for step in range(80):
-        loss, figures = stage(step, np.random.default_rng(step))
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        curve.append(float(figures["ears"]))
+    curve = [float(figures["ears"]) for figures in learn(stage, heads, 1e-2, 80)[1]]
     with torch.no_grad():
         voice = encoder.voice(encoder.encode(mels, loudness)).mean()
         window = windows.draw(32, np.random.default_rng(98))
