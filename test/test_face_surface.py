@@ -18,6 +18,7 @@ EXPRESSIONS = {
     "pucker": {"mouthPucker": 1.0},
     "funnel": {"mouthFunnel": 1.0},
     "oh": {"mouthFunnel": 0.6, "mouthPucker": 0.3, "jawOpen": 0.3},
+    "round": {"mouthFunnel": 0.6, "mouthPucker": 0.7, "jawOpen": 0.2},
     "m": {"jawOpen": 0.25, "mouthClose": 0.25, "mouthPress": 0.6},
     "press": {"mouthPress": 1.0},
     "f": {"jawOpen": 0.05, "mouthRollLower": 0.8, "mouthUpperUp": 0.35},

@@ -104,6 +104,11 @@ def _whole_mouth(c):
     pucker[:, 2] += up * border * (1.3 * mid + 0.3)
     pucker[:, 2] -= 0.85 * bow
     pucker -= c.move(c.region(42, -58, 10, 14), dx=2.5) + c.move(c.region(-42, -58, 10, 14), dx=2.5)
+    for part in ("teeth_upper", "teeth_lower"):  # lips drawn together slide round the arch: its hidden sides give way
+        ids = slice(*c.parts[part])
+        way = np.column_stack([-3.0 * (c.y[ids] / 23.5) ** 2, -0.2 * c.y[ids], np.zeros_like(c.y[ids])])
+        pucker[ids] += way
+        funnel[ids] += way
     left = c.move(c.lip, dy=9.0)
     left[:, 2] += 0.05 * c.y * c.lip
     left[:, 0] -= 0.0035 * (c.y + 9.0) ** 2 * c.lip * 0.5
