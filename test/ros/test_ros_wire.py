@@ -44,7 +44,7 @@ def wav(tmp_path):
 
 def test_ros_reads_the_frames_of_the_ros_free_node(start, wav):
     start(*FREE, "talk")
-    echo = start("ros2", "topic", "echo", "--once", "/face_motion", "streamingtalker_ros/msg/FaceMotion",
+    echo = start("ros2", "topic", "echo", "--no-daemon", "--once", "/face_motion", "streamingtalker_ros/msg/FaceMotion",
                  stdout=subprocess.PIPE, text=True)
     graph = Graph(DOMAIN)
     try:
