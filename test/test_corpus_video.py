@@ -2,6 +2,7 @@
 import importlib.util
 import json
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -130,6 +131,20 @@ def test_the_neutral_is_found_at_rest_not_in_closures_or_blinks(filmed):
     track = film(gaping)
     with pytest.raises(TalkerError, match="never shut.*half a second of rest"):
         find_neutral([steady(track, mean_face([track]))], [pcm])
+
+
+def test_who_never_rests_is_measured_by_lips_that_meet_in_speech(filmed):
+    weights, pcm, face, neutral, _ = filmed
+    speaking = slice(27, 98)        # no rest before nor after
+    part = replace(face, points=face.points[speaking], head=face.head[speaking], times=face.times[speaking] - face.times[speaking][0])
+    rng = np.random.default_rng(0)
+    told = []
+    found = find_neutral([part], [rng.normal(0, 0.1, len(part.times) * 640).astype(np.float32)], told.append)
+    assert len(told) == 1 and "never shut, still and silent" in told[0]
+    assert abs(found.gap) < 0.011 and found.width == pytest.approx(neutral.width, rel=0.15)
+    told.clear()
+    find_neutral([face], [pcm], told.append)
+    assert told == []
 
 
 def test_exact_lips_move_the_weights_no_more_than_needed():

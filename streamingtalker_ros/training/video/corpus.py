@@ -64,7 +64,7 @@ def make_from_video(videos, folder, speaker, landmarks=None, stage="all", every=
     tracks = [cutting.filled(load(landmarks / f"{name}.npz")) for name in picked]
     reference = mean_face(tracks)
     neutral = find_neutral([steady(track, reference) for track in tracks],
-                           [sound(landmarks / f"{name}.flac") for name in picked])
+                           [sound(landmarks / f"{name}.flac") for name in picked], say)
     np.savez(folder / "neutral.npz", reference=reference, points=neutral.points, head=neutral.head)
     paths = {path.stem: path for path in videos}
     splits = {path.stem: split_of(k, every) for k, path in enumerate(videos)}

@@ -1,7 +1,8 @@
 """A speaker's neutral face: what the landmarks look like while the mouth is shut, still and silent.
 
 `rest_frames(face, pcm)` picks such frames of one clip, `find_neutral(faces, sounds)` makes a `Neutral` of all
-clips of a speaker. Solving measures every frame against it.
+clips of a speaker. Solving measures every frame against it. A speaker who never rests lends the frames in which his
+lips meet as he speaks (`shut_frames`), which is told, once.
 """
 from dataclasses import dataclass
 
@@ -14,6 +15,7 @@ RATE = 16000
 SHUT = 0.02     # largest gap of lips at rest; an open mouth is a neutral for nobody
 QUIET = 20.0    # dB below the clip's loud frames
 PER_CLIP = 12   # frames of one clip at most, so that no clip outweighs the others
+FEWEST = 5      # frames that make a neutral
 TOUCH = 0.011   # gaps below are contact: half a pixel in a face with 50 between the eyes
 
 
@@ -54,12 +56,22 @@ def rest_frames(face, pcm):
     pcm: (n,) the clip's sound at 16 kHz, whose first sample is at time 0.
     """
     gap = lip_gap(face.points)
-    lips = face.points[:, INNER_UPPER + INNER_LOWER].reshape(len(gap), -1)
-    speed = np.convolve(np.linalg.norm(np.gradient(lips, axis=0), axis=1), np.ones(5) / 5, mode="same")
+    speed = _lip_speed(face)
     level = loudness(pcm, face.times)
     shut = (gap < SHUT) & (level < np.percentile(level, 95) - QUIET)
     chosen = np.flatnonzero(shut & (speed <= np.median(speed)))
     return chosen[np.linspace(0, len(chosen) - 1, min(PER_CLIP, len(chosen))).round().astype(int)]
+
+
+def shut_frames(face):
+    """Indices of up to PER_CLIP frames of a Face whose lips meet, the slowest first chosen, whatever is heard."""
+    shut = np.flatnonzero(lip_gap(face.points) < SHUT)
+    return np.sort(shut[np.argsort(_lip_speed(face)[shut], kind="stable")[:PER_CLIP]])
+
+
+def _lip_speed(face):
+    lips = face.points[:, INNER_UPPER + INNER_LOWER].reshape(len(face.points), -1)
+    return np.convolve(np.linalg.norm(np.gradient(lips, axis=0), axis=1), np.ones(5) / 5, mode="same")
 
 
 def loudness(pcm, times, reach=0.04):
@@ -70,17 +82,21 @@ def loudness(pcm, times, reach=0.04):
     return 10.0 * np.log10(np.maximum(mean, 1e-10))
 
 
-def find_neutral(faces, sounds):
-    """Faces and sounds of one speaker's clips -> Neutral. Raises TalkerError where the mouth never rests shut."""
-    points, heads = [], []
-    for face, pcm in zip(faces, sounds):
-        chosen = rest_frames(face, pcm)
-        points.append(face.points[chosen])
-        heads.append(face.head[chosen])
-    points, heads = np.concatenate(points), np.concatenate(heads)
-    if len(points) < 5:
-        raise TalkerError("the speaker's mouth is never shut, still and silent: leave half a second of rest "
-                          "with closed lips at the start of the videos")
+def find_neutral(faces, sounds, say=print):
+    """Faces and sounds of one speaker's clips -> Neutral. Raises TalkerError where the lips hardly ever meet.
+
+    say: called with one sentence where the mouth never rests and the neutral had to be found in speech.
+    """
+    chosen = [rest_frames(face, pcm) for face, pcm in zip(faces, sounds)]
+    if sum(map(len, chosen)) < FEWEST:
+        chosen = [shut_frames(face) for face in faces]
+        if sum(map(len, chosen)) < FEWEST:
+            raise TalkerError("the speaker's mouth is never shut: leave half a second of rest with closed lips at the "
+                              "start of the videos")
+        say("the speaker's mouth is never shut, still and silent, so the neutral face is that of lips which meet in "
+            "speech: good enough to measure by; to learn from, leave half a second of rest with closed lips")
+    points = np.concatenate([face.points[frames] for face, frames in zip(faces, chosen)])
+    heads = np.concatenate([face.head[frames] for face, frames in zip(faces, chosen)])
     # blinks and stray frames lie far from the median; the nearer half makes it again
     for _ in range(2):
         middle = np.median(points, axis=0)
