@@ -10,9 +10,11 @@ from streamingtalker_ros import Talker  # noqa: E402
 from streamingtalker_ros.face.arkit import INDEX  # noqa: E402
 from streamingtalker_ros.face.rig import default_rig  # noqa: E402
 from streamingtalker_ros.model.config import TalkerConfig  # noqa: E402
+from streamingtalker_ros.model.encoder import WIDE  # noqa: E402
 from streamingtalker_ros.model.network import TalkerNetwork  # noqa: E402
 from streamingtalker_ros.streaming.closing import PARTED, Lips, listen, part, press, steer, strength  # noqa: E402
 from streamingtalker_ros.training.closure import parting_thresholds, thresholds  # noqa: E402
+from streamingtalker_ros.training.listener import events_loss  # noqa: E402
 
 SMALL = TalkerConfig(audio_width=32, audio_blocks=2, codec_width=32, width=32, feedforward=64, history=12,
                      head_width=32, head_blocks=2, slots=4, codes=32, code_dim=8, closure=(0.2, 0.4))
@@ -63,10 +65,22 @@ def test_two_ears_that_disagree_take_from_each_other():
         return listen([0.0, *logits], config)[:2]
 
     assert lips(9.0, -9.0) == (1.0, 0.0) and lips(-9.0, 9.0) == (0.0, 1.0) and lips(9.0, 9.0) == (0.0, 0.0)
-    doubtful = np.log(0.3 / 0.7)    # the first ear alone would press by half; the second is against it, or silent
-    assert lips(doubtful, -9.0)[0] == 1.0 and lips(doubtful, 0.0)[0] == pytest.approx(0.5)
+    doubtful = np.log(0.3 / 0.7)    # the first ear alone presses by half; the second is against it, or silent
+    assert lips(doubtful, -9.0)[0] == lips(doubtful, 0.0)[0] == pytest.approx(0.5)
     assert lips(doubtful, 0.8)[0] < 0.3
     assert lips(9.0, config=SMALL) == (1.0, 0.0) and lips(config=replace(SMALL, closure=())) == (0.0, 0.0)
+
+
+def test_the_wider_lips_are_heard_apart_the_surer_a_closure_must_be():
+    config = replace(SMALL, opening=0.5)
+    sure = np.log(0.4 / 0.6)    # where full pressure begins
+
+    def pressure(logit, opening):
+        return listen([0.0, logit, opening], config).pressure
+
+    assert pressure(sure + 1e-6, 0.0) == pressure(sure + 1e-6, -0.3) == 1.0
+    assert pressure(sure, 0.05) < 1.0 and pressure(sure, 0.5) == 0.0
+    assert pressure(sure + 0.5 * WIDE + 1e-6, 0.5) == 1.0
 
 
 def test_lips_part_with_the_burst_as_the_evidence_falls():
@@ -155,6 +169,33 @@ def test_thresholds_catch_their_share_and_spare_the_vowels():
     easy = np.full(900, 0.9)    # many p, b, m that anybody hears do not hide that others are missed
     assert thresholds([closed, easy], [opened], 0.4, 0.5) == pytest.approx((0.3, 0.6))
     assert thresholds([closed], [opened, easy], 0.4, 0.5) == pytest.approx((0.45, 0.9))
+
+
+def test_a_sounds_surest_frame_speaks_for_it_and_false_ones_cost_by_the_gap():
+    sounds = torch.zeros(1, 12, dtype=torch.bool)
+    sounds[0, 2:5] = sounds[0, 8:10] = True
+    counts, gap = torch.ones(1, 12), torch.full((1, 12), 0.3)
+    low = torch.full((1, 12), -9.0)
+
+    def loss(counts=counts, gap=gap, **set):
+        logits = low.clone()
+        for frame, value in set.items():
+            logits[0, int(frame[1:])] = value
+        return float(events_loss(logits, sounds, counts, gap))
+
+    both = loss(f3=9.0, f8=9.0)
+    assert both < 0.01 and loss(f4=9.0, f9=9.0) == pytest.approx(both, abs=1e-3)     # whichever frame it is
+    assert loss(f2=9.0, f3=9.0, f4=9.0, f8=9.0, f9=9.0) < 0.01                       # or all of them
+    assert loss(f3=9.0) == pytest.approx(4.4, abs=0.2) and loss() > 8.0              # a missed one, both missed
+    assert loss(f3=9.0, f8=9.0, f6=9.0) > 0.9                                        # pressed where the lips are apart
+    shut = gap.clone()
+    shut[0, 6] = 0.0                                                                 # and where they are shut anyway
+    assert loss(f3=9.0, f8=9.0, f6=9.0, gap=shut) < 0.1
+    unknown = counts.clone()
+    unknown[0, 8] = 0.0
+    assert loss(f3=9.0, counts=unknown) < 0.01                                       # a sound that is not all learned from
+    assert loss(counts=torch.zeros(1, 12)) == 0.0
+    assert float(events_loss(low, torch.zeros_like(sounds), counts, gap)) < 0.01     # no sound at all
 
 
 def test_parting_hinders_no_more_than_its_share():

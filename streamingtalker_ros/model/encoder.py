@@ -12,14 +12,14 @@ from torch import nn
 from .features import FeatureState, LogMel
 from .layers import CausalConv, ResidualBlock
 
-LESS = 1.0 / 3.0  # of an open vowel's logit
+WIDE = 10.0  # of a logit, what speaks against pressing wide-open lips together
 DROPOUT = 0.2  # in training, half of it at the columns; some hundred speakers are soon known by heart
 
 
-def evidence(closure, openness=None):
-    """What speaks for closed lips, a logit: that of a p, b or m, less a third of that of an open vowel where there is an ear
-    for those. The ears err at different sounds; together they err less. Floats, arrays or tensors of one shape."""
-    return closure if openness is None else closure - LESS * openness
+def evidence(closure, opening=None):
+    """What speaks for pressing the lips together, a logit: that of a p, b or m, less what pressing takes from the motion where
+    an ear tells how wide the lips are apart, in parts of a wide-open mouth. Floats, arrays or tensors of one shape."""
+    return closure if opening is None else closure - WIDE * (0.5 * (opening + abs(opening)))
 
 
 @dataclass
@@ -47,7 +47,7 @@ class AudioEncoder(nn.Module):
         self.blocks = nn.ModuleList(ResidualBlock(width, 3, 2 ** (i % 4), DROPOUT) for i in range(config.audio_blocks))
         self.norm = nn.LayerNorm(width)
         self.voice = nn.Linear(width, 1)  # logit of "somebody speaks in this frame"
-        # logits of "a p, b or m sounds in this frame" and "an open vowel does", learned by training/closure
+        # logits of "lips meet in a p, b or m in this frame" and "an open vowel sounds", learned by training/closure
         self.ears = [name for name in ("closure", "openness") if getattr(config, name)]
         for name in self.ears:
             self.add_module(name, nn.Sequential(nn.Linear(width, 64), nn.GELU(), nn.Linear(64, 1)))

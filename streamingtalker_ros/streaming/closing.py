@@ -1,10 +1,10 @@
 """Ears for the lips: what listening knows for sure, sampling must not lose.
 
-The network hears in each frame how likely a p, b or m sounds there, and how likely an open vowel. What speaks for a
-closure is the first, less a part of the second (`model.encoder.evidence`). From the first of two probabilities on the
-inner-lip gap of the default face is narrowed, at the second the lips touch, in every sample alike; or they are kept
-apart. A third ear tells how wide the lips are apart, which a sample, one of many, follows less closely: a share of the
-gap is what that ear says.
+The network hears in each frame how likely lips meet there in a p, b or m, and how likely an open vowel sounds. A third ear
+tells how wide the lips are apart, which a sample, one of many, follows less closely: a share of the gap is what that ear
+says. What speaks for a closure is the first, the less the wider the third (`model.encoder.evidence`). From the first of
+two probabilities on the inner-lip gap of the default face is narrowed, at the second the lips touch, in every sample
+alike; or they are kept apart.
 """
 from typing import NamedTuple, Optional
 
@@ -45,7 +45,7 @@ def listen(cues, config, before=Lips()):
     given = iter(cues[1:])
     closure, openness, opening = (next(given) if told else None
                                   for told in (config.closure, config.openness, config.opening))
-    heard = evidence(closure, openness) if config.closure else before.evidence
+    heard = evidence(closure, opening) if config.closure else before.evidence
     pressure = strength(heard, config.closure) if config.closure and heard >= before.evidence - FALL else 0.0
     parting = strength(openness, config.openness) if config.openness else 0.0
     return Lips(pressure * (1.0 - parting), parting * (1.0 - pressure), opening, heard)

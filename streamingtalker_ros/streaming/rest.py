@@ -2,7 +2,8 @@
 
 The activity is the encoder's own (learned, so that noise and music do not open the mouth). The gate opens with the
 first voice inside the look-ahead, stays open one frame after the last and falls within three, so the mouth is shut
-160 ms after the last sound.
+160 ms after the last sound. People part their lips before they speak, with a breath: where the ear for the lips'
+opening hears them well apart, they are, voice or no voice.
 """
 from dataclasses import dataclass
 
@@ -11,7 +12,8 @@ import numpy as np
 from ..face.arkit import ARKIT_NAMES
 
 RISE, FALL = 0.5, 1.0 / 3.0  # of the gate, per frame
-VOICE = 0.15  # probability from which on a hop counts as voice: a breath before a word may open the mouth
+VOICE = 0.15  # probability from which on a hop counts as voice
+BREATH = 0.1, 0.2  # lip openings, in parts of a wide-open mouth, between which the ear's word for it opens the gate
 MOUTH = np.array([name.startswith(("jaw", "mouth", "tongue", "cheekPuff")) for name in ARKIT_NAMES])  # (52,)
 
 
@@ -37,9 +39,13 @@ def hear(state, probability):
     state.activity[-1] = probability
 
 
-def rest(state, weights):
-    """Advance the gate by one frame and fade the mouth in `weights` (52,), in place. Returns `speaking`."""
+def rest(state, weights, opening=None):
+    """Advance the gate by one frame and fade the mouth in `weights` (52,), in place. Returns `speaking`.
+
+    opening: the lips' opening that is heard, in parts of a wide-open mouth; None for a model without an ear for it.
+    """
     speaking = bool((state.activity > VOICE).any())
     state.gate = min(state.gate + RISE, 1.0) if speaking else max(state.gate - FALL, 0.0)
-    weights[MOUTH] *= state.gate
+    breath = 0.0 if opening is None else min(max((opening - BREATH[0]) / (BREATH[1] - BREATH[0]), 0.0), 1.0)
+    weights[MOUTH] *= np.float32(max(state.gate, breath))
     return speaking

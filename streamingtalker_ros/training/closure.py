@@ -1,7 +1,7 @@
 """After stage 2 the ears are trained on the finished encoder, and the thresholds of those for p, b, m and open vowels chosen.
 
-A sample of the head closes the lips where it is sure; the ears hear how likely one of the sounds, for every voice
-of the corpora, clean and dirty. From which probability on the lips are pressed is a choice between missed and false
+A sample of the head closes the lips where it is sure; the ears hear how likely they meet, for every voice of the
+corpora, clean and dirty. From which probability on the lips are pressed is a choice between missed and false
 closures: the thresholds are those at which, on the held-out clips of every corpus, a given share of p, b and m is caught;
 those at which lips are kept apart spare all but a given share of them. The worst corpus counts, so that voices that
 anybody understands do not hide what is missed in others.
@@ -41,8 +41,8 @@ class ClosureStage:
 
 @torch.no_grad()
 def probabilities(network, clips):
-    """What the ears say of clips: (p (n,), v (m,), o (n,)). p, v: the highest probability of a closure (`evidence`) in
-    each p, b or m and in the middle half of each open vowel; o: the second ear's lowest in each p, b or m."""
+    """What the ears say of clips: (p (n,), v (m,), o (n,)). p, v: the highest probability of a closure (`evidence`) in each
+    p, b or m and in the middle half of each open vowel; o: the second ear's lowest in each p, b or m."""
     rate, ahead, encoder = network.config.frame_rate, network.config.lookahead_frames, network.encoder
     closed, opened, spared = [], [], []
     for clip in clips:
@@ -51,7 +51,8 @@ def probabilities(network, clips):
         pcm[: len(clip.pcm)] = clip.pcm[: len(pcm)]
         heard = encoder(torch.from_numpy(pcm)[None])[:, ahead:]
         closure, openness = (getattr(encoder, name)(heard)[0, :, 0] for name in ("closure", "openness"))
-        likely, vowel = evidence(closure, openness).sigmoid().numpy(), openness.sigmoid().numpy()
+        opening = encoder.opening(heard)[0, :, 0] if encoder.tells_opening else None
+        likely, vowel = evidence(closure, opening).sigmoid().numpy(), openness.sigmoid().numpy()
         for phone in clip.phones:
             quarter = 0.25 * (phone.end - phone.start)
             if phone.name in BILABIALS:

@@ -22,6 +22,8 @@ HEARD = {ear: torch.tensor([PHONES.index(name) for name in sorted(names) if name
 MOUTH = [row for row, name in enumerate(ARKIT_NAMES) if name.startswith(("jaw", "mouth"))]
 GAP = 8.0  # the gap is in parts of a wide-open mouth; times this, an open vowel's is of order 1
 TOUCH = 0.02  # under this part of a wide-open mouth the lips touch
+APART = 0.12  # gap, in those parts, from which on pressing lips that belong open is as wrong as missing a closure
+SURE = 0.5  # of a logit: how much less sure a frame of a sound may be to speak for it, too
 
 
 @dataclass(frozen=True)
@@ -95,9 +97,10 @@ class Probe(nn.Module):
 
 
 def ears_loss(encoder, heard, window, gap):
-    """Cross-entropies of the encoder's ears, "a p, b or m sounds in this frame" and "an open vowel does", over a window's
-    learned frames, 0 without ears; frames just beside such a sound and frames that nobody knows count for nothing. And
-    the squared error of the lip gap where an ear tells it. heard: (B, T, audio_width); gap (B, T) true."""
+    """The sum of the losses of the encoder's ears over a window's learned frames, 0 without ears: `events_loss` of the one
+    for p, b and m; the cross-entropy of "an open vowel sounds in this frame", where frames just beside one count for
+    nothing; the squared error of the lip gap. Frames that nobody knows count for nothing. heard: (B, T, audio_width);
+    gap (B, T) true."""
     loss = 0.0
     if encoder.tells_opening:
         error = GAP ** 2 * (encoder.opening(heard)[..., 0].float() - gap).square()
@@ -107,8 +110,36 @@ def ears_loss(encoder, heard, window, gap):
         beside = functional.max_pool1d(sounds.float()[:, None], 3, 1, 1)[:, 0].bool() & ~sounds
         counts = window.learned * ((window.phones != UNKNOWN) & ~beside)
         logits = getattr(encoder, name)(heard)[..., 0].float()
-        loss = loss + functional.binary_cross_entropy_with_logits(logits, sounds.float(), counts, reduction="sum") / counts.sum()
+        if name == "closure":
+            loss = loss + events_loss(logits, sounds, counts, gap)
+        else:
+            loss = loss + functional.binary_cross_entropy_with_logits(logits, sounds.float(), counts,
+                                                                      reduction="sum") / counts.sum()
     return loss
+
+
+def events_loss(logits, sounds, counts, gap):
+    """Cross-entropy of "lips meet in this sound" and of "lips need not be pressed in this frame".
+
+    Lips that met once in a p, b or m have closed in it, so that its surest frame speaks for all of it (multiple-instance
+    learning, Dietterich et al. 1997; a soft maximum of width SURE). Pressing other frames costs what it takes from the
+    lips' motion, the square of their gap: where they are shut it costs next to nothing. All (B, T); counts: 1 where a
+    frame is learned from; sounds whose frames are not all learned from are left out.
+    """
+    begins = sounds & ~functional.pad(sounds, (1, 0))[:, :-1]
+    number = (begins.flatten().cumsum(0).view_as(sounds) * sounds).flatten()  # 1, 2, … of the sounds, 0 elsewhere
+    events = int(number.max()) + 1
+    flat = logits.flatten()
+
+    def each(start, values, reduce):
+        return flat.new_full((events,), start).scatter_reduce(0, number, values, reduce, include_self=True)
+
+    highest = each(-30.0, flat.detach(), "amax")
+    surest = highest + SURE * each(1e-9, ((flat - highest[number]) / SURE).exp(), "sum").log()
+    whole = each(1.0, counts.flatten().float(), "amin")[1:] > 0
+    missed = (functional.softplus(-surest[1:]) * whole).sum() / whole.sum().clamp(min=1)
+    cost = ((gap.clamp(min=0.0) / APART).square().clamp(max=4.0) + 0.05) * counts * ~sounds
+    return missed + (functional.softplus(logits) * cost).sum() / cost.sum().clamp(min=1e-6)
 
 
 class ListenerStage:
