@@ -128,15 +128,14 @@ def events_loss(logits, sounds, counts, gap):
     """
     begins = sounds & ~functional.pad(sounds, (1, 0))[:, :-1]
     number = (begins.flatten().cumsum(0).view_as(sounds) * sounds).flatten()  # 1, 2, … of the sounds, 0 elsewhere
-    events = int(number.max()) + 1
     flat = logits.flatten()
 
-    def each(start, values, reduce):
-        return flat.new_full((events,), start).scatter_reduce(0, number, values, reduce, include_self=True)
+    def each(start, values, reduce):  # room for as many sounds as there are frames: no device is asked for a number
+        return flat.new_full((len(flat) + 1,), start).scatter_reduce(0, number, values, reduce, include_self=True)
 
     highest = each(-30.0, flat.detach(), "amax")
     surest = highest + SURE * each(1e-9, ((flat - highest[number]) / SURE).exp(), "sum").log()
-    whole = each(1.0, counts.flatten().float(), "amin")[1:] > 0
+    whole = (each(0.0, sounds.flatten().float(), "amax") * each(1.0, counts.flatten().float(), "amin") > 0)[1:]
     missed = (functional.softplus(-surest[1:]) * whole).sum() / whole.sum().clamp(min=1)
     cost = ((gap.clamp(min=0.0) / APART).square().clamp(max=4.0) + 0.05) * counts * ~sounds
     return missed + (functional.softplus(logits) * cost).sum() / cost.sum().clamp(min=1e-6)
