@@ -13,7 +13,7 @@ from ..face.arkit import ARKIT_NAMES
 
 RISE, FALL = 0.5, 1.0 / 3.0  # of the gate, per frame
 VOICE = 0.15  # probability from which on a hop counts as voice
-BREATH = 0.1, 0.2  # lip openings, in parts of a wide-open mouth, between which the ear's word for it opens the gate
+BREATH = 0.07, 0.15  # lip openings, in parts of a wide-open mouth, between which the ear's word for it opens the gate
 MOUTH = np.array([name.startswith(("jaw", "mouth", "tongue", "cheekPuff")) for name in ARKIT_NAMES])  # (52,)
 
 
