@@ -1,4 +1,5 @@
 """Laws of the ears: sure of a p, b or m the lips are shut whatever the sample; they open as wide as is told."""
+import itertools
 from dataclasses import replace
 
 import numpy as np
@@ -12,7 +13,7 @@ from streamingtalker_ros.face.rig import default_rig  # noqa: E402
 from streamingtalker_ros.model.config import TalkerConfig  # noqa: E402
 from streamingtalker_ros.model.encoder import WIDE  # noqa: E402
 from streamingtalker_ros.model.network import TalkerNetwork  # noqa: E402
-from streamingtalker_ros.streaming.closing import PARTED, Lips, listen, part, press, steer, strength  # noqa: E402
+from streamingtalker_ros.streaming.closing import PARTED, Lips, listen, part, press, spread, steer, strength  # noqa: E402
 from streamingtalker_ros.training.closure import parting_thresholds, thresholds  # noqa: E402
 from streamingtalker_ros.training.listener import events_loss  # noqa: E402
 
@@ -111,21 +112,36 @@ def test_the_gap_is_what_the_ear_tells_by_its_share(open_mouth, told, share):
         assert (steered >= 0).all() and (steered <= 1).all() and steered[INDEX["browInnerUp"]] == weights[INDEX["browInnerUp"]]
 
 
+@pytest.mark.parametrize("told", [-0.15, 0.0, 0.1])
+@pytest.mark.parametrize("share", [0.0, 0.4, 1.0])
+def test_the_mouth_is_as_wide_as_the_ear_tells_by_its_share_and_no_more_open(open_mouth, told, share):
+    rig = default_rig()
+    open_mouth[[INDEX["mouthPucker"], INDEX["mouthSmileLeft"], INDEX["mouthSmileRight"]]] = 0.2, 0.25, 0.25
+    rest, was = rig.lip_width(np.zeros(52)), rig.lip_width(open_mouth)
+    spread_out = spread(open_mouth, told, share)
+    wanted = (1.0 - share) * was + share * rest * (1.0 + told)
+    assert float(rig.lip_width(spread_out)) == pytest.approx(wanted, abs=3e-4)
+    assert float(rig.lip_gap(spread_out)) == pytest.approx(float(rig.lip_gap(open_mouth)), abs=5e-4)
+    assert (spread_out >= 0).all() and (spread_out <= 1).all()
+    still = [INDEX[name] for name in ("jawOpen", "browInnerUp", "cheekPuff")]
+    assert np.array_equal(spread_out[still], open_mouth[still])
+
+
 def test_ears_are_told_apart_in_every_combination():
     """Whatever ears a model has, `listen` reads the numbers that its encoder's `cues` gives."""
-    for closure in ((), (0.2, 0.4)):
-        for openness in ((), (0.5, 0.75)):
-            for opening in (0.0, 0.6):
-                config = replace(SMALL, closure=closure, openness=openness, opening=opening)
-                encoder = TalkerNetwork(config).encoder
-                if opening:
-                    encoder.opening.weight.data.zero_()
-                    encoder.opening.bias.data.fill_(0.3)
-                cues = encoder.cues(torch.zeros(1, config.audio_width))[0].tolist()
-                assert len(cues) == 1 + bool(closure) + bool(openness) + bool(opening)
-                lips = listen(cues, config)
-                assert lips.opening == (pytest.approx(0.3) if opening else None)
-                assert np.isfinite(lips.evidence) == bool(closure)
+    for closure, openness, opening, width in itertools.product(((), (0.2, 0.4)), ((), (0.5, 0.75)), (0.0, 0.6), (0.0, 0.6)):
+        config = replace(SMALL, closure=closure, openness=openness, opening=opening, lip_width=width)
+        encoder = TalkerNetwork(config).encoder
+        for ear, says in ((encoder.opening if opening else None, 0.3), (encoder.lip_width[-1] if width else None, -0.1)):
+            if ear is not None:
+                ear.weight.data.zero_()
+                ear.bias.data.fill_(says)
+        cues = encoder.cues(torch.zeros(1, config.audio_width))[0].tolist()
+        assert len(cues) == 1 + bool(closure) + bool(openness) + bool(opening) + bool(width)
+        lips = listen(cues, config)
+        assert lips.opening == (pytest.approx(0.3) if opening else None)
+        assert lips.width == (pytest.approx(-0.1) if width else None)
+        assert np.isfinite(lips.evidence) == bool(closure)
 
 
 @pytest.fixture(scope="module")

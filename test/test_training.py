@@ -33,7 +33,7 @@ from streamingtalker_ros.training.windows import phone_labels, voice_labels  # n
 
 CONFIG = TalkerConfig(audio_width=32, audio_blocks=2, codec_width=32, width=32, feedforward=64, history=12,
                       head_width=32, head_blocks=2, slots=4, codes=32, code_dim=8, closure=(0.1, 0.2), openness=(0.5, 0.75),
-                      opening=0.5)
+                      opening=0.5, lip_width=0.5)
 
 
 @dataclass
@@ -256,7 +256,7 @@ def test_a_steady_listener_hears_in_noise_what_it_heard_without(clips):
         network = TalkerNetwork(CONFIG)
         stage = ListenerStage(network.encoder.train(), network.codec, 2, windows, LipGap(default_rig()), 8, steady=steady)
         before = copy.deepcopy(network.encoder).eval()
-        learn(stage, [*network.encoder.parameters(), *stage.probe.parameters()], 2e-3, 60)
+        learn(stage, [*network.encoder.parameters(), *stage.probe.parameters()], 2e-3, 100)
         with torch.no_grad():
             clean = before.encode(*batch.clean)
             return [float((encoder.eval().encode(batch.mels, batch.loudness) - clean).square().mean())

@@ -111,6 +111,13 @@ class Rig:
         bias, row = self._gap
         return bias + self._checked(weights) @ row
 
+    def lip_width_map(self):
+        """(width in metres at rest, row (S,) float32 metres per weight): the mouth's width along y, of which `lip_width`
+        is the exact form for corners that also move to and fro."""
+        left, right = self.landmark("mouth_corners")
+        across = self.vertices[left, 1] - self.vertices[right, 1]
+        return abs(float(across)), np.float32(np.sign(across) * (self.deltas[:, left, 1] - self.deltas[:, right, 1]))
+
     def lip_width(self, weights):
         """weights (…, S) -> (…) metres: the distance of the mouth's corners."""
         left, right = self.landmark("mouth_corners")

@@ -37,6 +37,7 @@ class TalkerConfig:
     closure: tuple = ()
     openness: tuple = ()  # the same for open vowels and the lips' being kept apart
     opening: float = 0.0  # share of the lips' opening that an ear for it tells, the rest is the sample's; 0: no such ear
+    lip_width: float = 0.0  # the same for the mouth's width
     # diffusion head
     head_width: int = 256
     head_blocks: int = 3

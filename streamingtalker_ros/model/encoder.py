@@ -54,6 +54,9 @@ class AudioEncoder(nn.Module):
         self.tells_opening = config.opening > 0.0
         if self.tells_opening:  # the lip gap, in parts of a wide-open mouth
             self.opening = nn.Linear(width, 1)
+        self.tells_width = config.lip_width > 0.0
+        if self.tells_width:  # the mouth's width, in parts of what it is at rest: 0 there
+            self.lip_width = nn.Sequential(nn.Linear(width, 128), nn.GELU(), nn.Linear(128, 1))
 
     def state(self, batch):
         layers = (self.columns_in, *self.column_blocks, self.frames_in, *self.blocks)
@@ -77,7 +80,9 @@ class AudioEncoder(nn.Module):
         return self.norm(x)  # (B, n, audio_width)
 
     def cues(self, feature):
-        """feature (…, audio_width) -> (…, 1 to 4): the logit that somebody speaks; then, where the model has that ear,
-        those of a p, b or m and of an open vowel, and the lip gap in parts of a wide-open mouth."""
-        told = [self.voice, *(getattr(self, name) for name in self.ears), *([self.opening] if self.tells_opening else ())]
+        """feature (…, audio_width) -> (…, 1 to 5): the logit that somebody speaks; then, where the model has that ear,
+        those of a p, b or m and of an open vowel, the lip gap in parts of a wide-open mouth, and how much wider the mouth
+        is than at rest, in parts of that."""
+        told = [self.voice, *(getattr(self, name) for name in self.ears), *([self.opening] if self.tells_opening else ()),
+                *([self.lip_width] if self.tells_width else ())]
         return torch.cat([ear(feature) for ear in told], -1)

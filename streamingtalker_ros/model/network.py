@@ -45,7 +45,7 @@ class TalkerNetwork(nn.Module):
         return NetworkState(self.encoder.state(batch), self.predictor.state(batch), self.codec.state(batch), latent)
 
     def listen(self, hop, state):
-        """hop (B, config.hop) of audio -> its feature (B, audio_width) and `AudioEncoder.cues` (B, 1 to 4)."""
+        """hop (B, config.hop) of audio -> its feature (B, audio_width) and `AudioEncoder.cues` (B, 1 to 5)."""
         feature = self.encoder(hop, state.encoder)[:, 0]
         return feature, self.encoder.cues(feature)
 

@@ -4,13 +4,14 @@ The network hears in each frame how likely lips meet there in a p, b or m, and h
 tells how wide the lips are apart, which a sample, one of many, follows less closely: a share of the gap is what that ear
 says. What speaks for a closure is the first, the less the wider the third (`model.encoder.evidence`). From the first of
 two probabilities on the inner-lip gap of the default face is narrowed, at the second the lips touch, in every sample
-alike; or they are kept apart.
+alike; or they are kept apart. A fourth ear tells the mouth's width, as the third its opening.
 """
+import functools
 from typing import NamedTuple, Optional
 
 import numpy as np
 
-from ..face.arkit import INDEX
+from ..face.arkit import ARKIT_NAMES, INDEX
 from ..face.rig import default_rig
 from ..model.encoder import evidence
 from .controls import keep_closed
@@ -20,12 +21,13 @@ FALL = 0.35  # of a logit, by which the evidence for a closure falls in a frame 
 
 
 class Lips(NamedTuple):
-    """How firmly lips are pressed together and kept apart, 0…1 each; the lip gap in parts of a wide-open mouth, None
-    where no ear tells it; the evidence for a closure, a logit."""
+    """How firmly lips are pressed together and kept apart, 0…1 each; the lip gap in parts of a wide-open mouth and what the
+    mouth is wider than at rest, in parts of that, None where no ear tells it; the evidence for a closure, a logit."""
 
     pressure: float = 0.0
     parting: float = 0.0
     opening: Optional[float] = None
+    width: Optional[float] = None
     evidence: float = -float("inf")
 
 
@@ -43,18 +45,20 @@ def listen(cues, config, before=Lips()):
     evidence falls: they part with the burst, before the sound is over. A flicker is no fall.
     """
     given = iter(cues[1:])
-    closure, openness, opening = (next(given) if told else None
-                                  for told in (config.closure, config.openness, config.opening))
+    closure, openness, opening, width = (next(given) if told else None for told in
+                                         (config.closure, config.openness, config.opening, config.lip_width))
     heard = evidence(closure, opening) if config.closure else before.evidence
     pressure = strength(heard, config.closure) if config.closure and heard >= before.evidence - FALL else 0.0
     parting = strength(openness, config.openness) if config.openness else 0.0
-    return Lips(pressure * (1.0 - parting), parting * (1.0 - pressure), opening, heard)
+    return Lips(pressure * (1.0 - parting), parting * (1.0 - pressure), opening, width, heard)
 
 
-def shape(weights, lips, share):
-    """weights (52,) with the lips as the ears, `Lips`, have them; share: see `steer`. A new array, or the same."""
+def shape(weights, lips, config):
+    """weights (52,) with the lips as the ears, `Lips`, have them, by the shares of config. A new array, or the same."""
+    if lips.width is not None:
+        weights = spread(weights, lips.width, config.lip_width)
     if lips.opening is not None:
-        weights = steer(weights, lips.opening, share)
+        weights = steer(weights, lips.opening, config.opening)
     return part(press(weights, lips.pressure), lips.parting)
 
 
@@ -63,8 +67,30 @@ def steer(weights, opening, share):
     of a wide-open mouth (`jawOpen` 1); below 0 that counts as touching lips."""
     bias, row = default_rig().lip_gap_map()
     gap = float(weights @ row)
-    wanted = (1.0 - share) * gap + share * (max(opening, 0.0) * float(row[INDEX["jawOpen"]]) - bias)
-    return keep_closed(weights, row, wanted) if wanted < gap else keep_closed(weights, -row, -wanted)
+    return _move(weights, row, share * (max(opening, 0.0) * float(row[INDEX["jawOpen"]]) - bias - gap))
+
+
+def spread(weights, width, share):
+    """The nearest weights (52,) in 0..1 whose mouth is wider than at rest by 1 - share of what it was and share of `width`,
+    in parts of its width at rest; the inner-lip gap stays, but for shapes that meet 0 or 1."""
+    rest, row, apart = _across()
+    return _move(weights, apart, share * (width * rest - float(weights @ row)))
+
+
+@functools.lru_cache(maxsize=1)
+def _across():
+    """The default face: its mouth's width at rest, how the mouth's shapes widen it, and the part of that which leaves the lip
+    gap alone."""
+    rest, row = default_rig().lip_width_map()
+    ours = np.array([name.startswith("mouth") for name in ARKIT_NAMES])
+    gap = default_rig().lip_gap_map()[1] * ours
+    return rest, row, row * ours - gap * np.float32((row @ gap) / (gap @ gap))
+
+
+def _move(weights, row, by):
+    """The nearest weights in 0..1 with `by` more of weights @ row, or as near to that as 0 and 1 allow."""
+    value = float(weights @ row)
+    return keep_closed(weights, row, value + by) if by < 0.0 else keep_closed(weights, -row, -value - by)
 
 
 def press(weights, amount):

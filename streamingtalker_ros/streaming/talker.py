@@ -241,7 +241,7 @@ class Talker:
     def _frame(self, stream, motion):
         index = stream.hops - 1 - self.network.config.lookahead_frames
         weights = np.clip(motion[:52], 0.0, 1.0)
-        weights = shape(weights, stream.lips, self.network.config.opening)
+        weights = shape(weights, stream.lips, self.network.config)
         speaking = rest(stream.gate, weights, stream.lips.opening)
         if stream.lively:
             keep_alive(stream.life, weights, speaking, stream.seed, index, self.frame_rate)

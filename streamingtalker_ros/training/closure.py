@@ -35,7 +35,8 @@ class ClosureStage:
         with torch.no_grad():
             heard = self.encoder.encode(mels, loudness)
         speech = functional.binary_cross_entropy_with_logits(self.encoder.voice(heard)[..., 0].float(), voice)
-        ears = ears_loss(self.encoder, heard[: self.batch, self.lookahead:], window, self.gap(window.motion))
+        ears = ears_loss(self.encoder, heard[: self.batch, self.lookahead:], window, self.gap(window.motion),
+                         self.gap.width(window.motion))
         return ears + speech, {"ears": ears.detach(), "voice": speech.detach()}
 
 

@@ -22,7 +22,8 @@ def measure_motion(codec, motions):
 
 
 class LipGap:
-    """Inner-lip gap of motion, in units of a wide-open mouth: (…, 55) -> (…). Linear, hence cheap and exact."""
+    """Inner-lip gap of motion, in units of a wide-open mouth: (…, 55) -> (…). Linear, hence cheap and exact. `width` is
+    likewise what the mouth is wider than at rest, in parts of that."""
 
     def __init__(self, rig, device="cpu"):
         bias, row = rig.lip_gap_map()
@@ -30,9 +31,14 @@ class LipGap:
         scale = float(row[jaw])
         self.row = torch.as_tensor(np.asarray(row, np.float32) / scale).to(device)
         self.bias = float(bias) / scale
+        rest, across = rig.lip_width_map()
+        self.across = torch.as_tensor(across / np.float32(rest)).to(device)
 
     def __call__(self, motion):
         return motion[..., :52] @ self.row + self.bias
+
+    def width(self, motion):
+        return motion[..., :52] @ self.across
 
 
 class CodecStage:

@@ -1,14 +1,15 @@
 """Last touch: samples move less than what they learned from, so what the network says is scaled, group by group.
 
-`liven(network, gains)` changes the codec's motion scale in place, and what the ear for the lips' opening tells. Training
-is done with the true ones: a network that was livened must not be trained with.
+`liven(network, gains)` changes the codec's motion scale in place, and what the ears for the lips' opening and width
+tell. Training is done with the true ones: a network that was livened must not be trained with.
 """
 import torch
 
 from ..errors import TalkerError
 from ..face.arkit import ARKIT_NAMES
 
-GROUPS = {"mouth": ("jaw", "mouth"), "brows": ("brow",), "lids": ("eyeBlink",)}  # beginnings of the shapes' names
+GROUPS = {"mouth": ("jaw", "mouth"), "brows": ("brow",), "lids": ("eyeBlink",),  # beginnings of the shapes' names
+          "width": ()}  # of what the ear for the mouth's width tells alone
 
 
 def check(gains):
@@ -26,9 +27,9 @@ def liven(network, gains):
     out. Raises TalkerError as `check`."""
     check(gains)
     codec, encoder = network.codec, network.encoder
-    if encoder.tells_opening:
-        for parameter in encoder.opening.parameters():
-            parameter *= gains.get("mouth", 1.0)
+    for told, ear, group in ((encoder.tells_opening, "opening", "mouth"), (encoder.tells_width, "lip_width.2", "width")):
+        for parameter in encoder.get_submodule(ear).parameters() if told else ():
+            parameter *= gains.get(group, 1.0)
     for group, gain in gains.items():
         rows = [row for row, name in enumerate(ARKIT_NAMES) if name.startswith(GROUPS[group])]
         codec.motion_scale[rows] *= gain

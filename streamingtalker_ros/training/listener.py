@@ -21,6 +21,7 @@ HEARD = {ear: torch.tensor([PHONES.index(name) for name in sorted(names) if name
          for ear, names in (("closure", BILABIALS), ("openness", OPEN_VOWELS))}
 MOUTH = [row for row, name in enumerate(ARKIT_NAMES) if name.startswith(("jaw", "mouth"))]
 GAP = 8.0  # the gap is in parts of a wide-open mouth; times this, an open vowel's is of order 1
+WIDTH = 20.0  # so is the mouth's width, times this
 TOUCH = 0.02  # under this part of a wide-open mouth the lips touch
 APART = 0.12  # gap, in those parts, from which on pressing lips that belong open is as wrong as missing a closure
 SURE = 0.5  # of a logit: how much less sure a frame of a sound may be to speak for it, too
@@ -96,15 +97,17 @@ class Probe(nn.Module):
         return (error * learned).sum() / count, (named * learned).sum() / count
 
 
-def ears_loss(encoder, heard, window, gap):
+def ears_loss(encoder, heard, window, gap, width):
     """The sum of the losses of the encoder's ears over a window's learned frames, 0 without ears: `events_loss` of the one
     for p, b and m; the cross-entropy of "an open vowel sounds in this frame", where frames just beside one count for
-    nothing; the squared error of the lip gap. Frames that nobody knows count for nothing. heard: (B, T, audio_width);
-    gap (B, T) true."""
+    nothing; the squared errors of lip gap and mouth's width. Frames that nobody knows count for nothing. heard:
+    (B, T, audio_width); gap, width (B, T) true, as `LipGap` has them."""
     loss = 0.0
-    if encoder.tells_opening:
-        error = GAP ** 2 * (encoder.opening(heard)[..., 0].float() - gap).square()
-        loss = (error * window.learned).sum() / window.learned.sum()
+    for told, ear, unit, true in ((encoder.tells_opening, "opening", GAP, gap),
+                                  (encoder.tells_width, "lip_width", WIDTH, width)):
+        if told:
+            error = unit ** 2 * (getattr(encoder, ear)(heard)[..., 0].float() - true).square()
+            loss = loss + (error * window.learned).sum() / window.learned.sum()
     for name in encoder.ears:
         sounds = torch.isin(window.phones, HEARD[name].to(heard.device))
         beside = functional.max_pool1d(sounds.float()[:, None], 3, 1, 1)[:, 0].bool() & ~sounds
@@ -166,7 +169,7 @@ class ListenerStage:
             voice = self.encoder.voice(heard)[..., 0].float()
             read = self.probe(heard[:, self.lookahead:])
             gap = self.gap(window.motion)
-            ears = ears_loss(self.encoder, heard[:, self.lookahead:], window, gap)
+            ears = ears_loss(self.encoder, heard[:, self.lookahead:], window, gap, self.gap.width(window.motion))
         mouth, phones = self.probe.loss(read, window, gap, self.codec.motion_scale)
         speech = functional.binary_cross_entropy_with_logits(voice, window.voice)
         named = (window.phones != UNKNOWN) & (window.learned > 0)

@@ -221,7 +221,7 @@ def train_closure(corpora, out, recipe, start=None, device="auto", windows=None)
     stage = ClosureStage(network.encoder, network.config.lookahead_frames, windows,
                          LipGap(default_rig(), machine.device), settings.batch)
     parameters = {name: p for name, p in network.encoder.named_parameters()
-                  if name.startswith((*network.encoder.ears, "opening", "voice"))}
+                  if name.startswith((*network.encoder.ears, "opening", "lip_width", "voice"))}
     loop = Loop(parameters, settings, out / "closure", "closure", machine)
     loop.run(stage)
     loop.adopt_average()
