@@ -15,6 +15,7 @@ from streamingtalker_ros.model.encoder import WIDE  # noqa: E402
 from streamingtalker_ros.model.network import TalkerNetwork  # noqa: E402
 from streamingtalker_ros.streaming.closing import PARTED, Lips, listen, part, press, spread, steer, strength  # noqa: E402
 from streamingtalker_ros.training.closure import parting_thresholds, thresholds  # noqa: E402
+from streamingtalker_ros.training.gains import liven  # noqa: E402
 from streamingtalker_ros.training.listener import events_loss  # noqa: E402
 
 SMALL = TalkerConfig(audio_width=32, audio_blocks=2, codec_width=32, width=32, feedforward=64, history=12,
@@ -142,6 +143,16 @@ def test_ears_are_told_apart_in_every_combination():
         assert lips.opening == (pytest.approx(0.3) if opening else None)
         assert lips.width == (pytest.approx(-0.1) if width else None)
         assert np.isfinite(lips.evidence) == bool(closure)
+
+
+def test_gains_scale_what_the_ears_for_opening_and_width_tell():
+    config = replace(SMALL, opening=0.5, lip_width=0.5)
+    network, feature = TalkerNetwork(config), torch.randn(5, config.audio_width)
+    before = network.encoder.cues(feature)
+    liven(network, {"mouth": 1.5, "width": 1.25})
+    after = network.encoder.cues(feature)
+    assert torch.equal(after[:, :2], before[:, :2])
+    assert torch.allclose(after[:, 2:], before[:, 2:] * torch.tensor([1.5, 1.25]), atol=1e-6)
 
 
 @pytest.fixture(scope="module")
