@@ -79,8 +79,8 @@ def spread(weights, width, share):
 
 @functools.lru_cache(maxsize=1)
 def _across():
-    """The default face: its mouth's width at rest, how the mouth's shapes widen it, and the part of that which leaves the lip
-    gap alone."""
+    """The default face: its mouth's width at rest, how the shapes widen it, and what of that the mouth's own shapes can do
+    and leave the lip gap alone."""
     rest, row = default_rig().lip_width_map()
     ours = np.array([name.startswith("mouth") for name in ARKIT_NAMES])
     gap = default_rig().lip_gap_map()[1] * ours
