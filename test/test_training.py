@@ -18,7 +18,7 @@ from streamingtalker_ros.model.config import TalkerConfig  # noqa: E402
 from streamingtalker_ros.model.network import TalkerNetwork  # noqa: E402
 from streamingtalker_ros.training import corpora, soup  # noqa: E402
 from streamingtalker_ros.training.closure import ClosureStage  # noqa: E402
-from streamingtalker_ros.training.codec import CodecStage, LipGap, measure_latents, measure_motion  # noqa: E402
+from streamingtalker_ros.training.codec import CodecStage, LipShape, measure_latents, measure_motion  # noqa: E402
 from streamingtalker_ros.training.codec import perplexity  # noqa: E402
 from streamingtalker_ros.training.corpora import save_clip  # noqa: E402
 from streamingtalker_ros.training.gather import gather  # noqa: E402
@@ -68,7 +68,7 @@ def codec_run(clips, folder, steps, network=None):
     windows = Windows(clips, frames=24, lead=8, lookahead=2)
     config = LoopConfig(steps=steps, batch=8, rate=2e-3, warmup=5, log_every=5, save_every=15)
     loop = Loop(dict(network.codec.named_parameters()), config, folder, "codec")
-    return network, loop, CodecStage(network.codec, windows, LipGap(default_rig()), config.batch)
+    return network, loop, CodecStage(network.codec, windows, LipShape(default_rig()), config.batch)
 
 
 def losses(folder):
@@ -85,7 +85,7 @@ def trained(clips, tmp_path_factory):
     network.codec.requires_grad_(False)
     config = TalkerLoopConfig(steps=150, batch=8, rate=3e-3, warmup=5, log_every=5, save_every=50, average=0.98)
     windows = Windows(clips, frames=24, lead=8, lookahead=2, log_mel=network.encoder.log_mel)
-    stage = TalkerStage(network, windows, LipGap(default_rig()), config)
+    stage = TalkerStage(network, windows, LipShape(default_rig()), config)
     loop = Loop({n: p for n, p in network.named_parameters() if p.requires_grad}, config, folder / "talker", "talker")
     loop.run(stage)
     loop.adopt_average()
@@ -141,7 +141,7 @@ def test_an_encoder_that_does_not_listen_stays_as_it_is(clips):
     network.encoder.requires_grad_(False)
     windows = Windows(clips, frames=24, lead=8, lookahead=2, log_mel=network.encoder.log_mel)
     for listens in (True, False):
-        stage = TalkerStage(network, windows, LipGap(default_rig()), TalkerLoopConfig(batch=4, listens=listens))
+        stage = TalkerStage(network, windows, LipShape(default_rig()), TalkerLoopConfig(batch=4, listens=listens))
         stage.probe.requires_grad_(listens)
         loss, figures = stage(0, np.random.default_rng(0))
         loss.backward()
@@ -155,7 +155,7 @@ def test_a_stage_leaves_nothing_on_the_cpu(name, clips, monkeypatch):
     """On PyTorch's device without memory: as on CUDA, a tensor that stayed on the CPU raises there."""
     network = TalkerNetwork(CONFIG)
     windows = Windows(clips, frames=24, lead=8, lookahead=2, log_mel=network.encoder.log_mel)
-    stage = STAGES[name](network.to("meta"), windows, LipGap(default_rig(), "meta"))
+    stage = STAGES[name](network.to("meta"), windows, LipShape(default_rig(), "meta"))
     monkeypatch.setattr(torch, "autocast", lambda *_, **__: contextlib.nullcontext())
     monkeypatch.setattr("streamingtalker_ros.training.codec.perplexity", lambda *_: 0.0)  # these two look at values
     monkeypatch.setattr(CodecStage, "_restart", lambda *_: None)
@@ -186,7 +186,7 @@ def test_a_stage_learns_on_cuda(name, clips):
     network = TalkerNetwork(CONFIG)
     measure_motion(network.codec, [motion_of(c) for c in clips])
     windows = Windows(clips, frames=24, lead=8, lookahead=2, log_mel=network.encoder.log_mel, noisy=0.5, device="cuda")
-    stage = STAGES[name](network.to("cuda"), windows, LipGap(default_rig(), "cuda"))
+    stage = STAGES[name](network.to("cuda"), windows, LipShape(default_rig(), "cuda"))
     assert windows.draw(2, np.random.default_rng(0), with_clean=True).clean[0].is_cuda
     curve, _ = learn(stage, network.parameters(), 2e-3, 40)
     assert np.mean(curve[-5:]) < 0.9 * np.mean(curve[:5])
@@ -235,7 +235,7 @@ def test_listener_learns_what_a_larger_network_starts_from(clips):
     large.train()
     windows = Windows(clips, frames=24, lead=8, lookahead=2, log_mel=large.encoder.log_mel, jobs=2)
     measure_motion(large.codec, [motion_of(c) for c in clips])
-    stage = ListenerStage(large.encoder, large.codec, 2, windows, LipGap(default_rig()), 8)
+    stage = ListenerStage(large.encoder, large.codec, 2, windows, LipShape(default_rig()), 8)
     curve, told = learn(stage, [*large.encoder.parameters(), *stage.probe.parameters()], 3e-3, 60)
     assert np.mean(curve[-5:]) < 0.5 * np.mean(curve[:5]) and told[-1]["phones_right"] > 0.8
 
@@ -254,7 +254,7 @@ def test_a_steady_listener_hears_in_noise_what_it_heard_without(clips):
     def distances(steady):
         torch.manual_seed(0)
         network = TalkerNetwork(CONFIG)
-        stage = ListenerStage(network.encoder.train(), network.codec, 2, windows, LipGap(default_rig()), 8, steady=steady)
+        stage = ListenerStage(network.encoder.train(), network.codec, 2, windows, LipShape(default_rig()), 8, steady=steady)
         before = copy.deepcopy(network.encoder).eval()
         learn(stage, [*network.encoder.parameters(), *stage.probe.parameters()], 2e-3, 100)
         with torch.no_grad():
@@ -273,7 +273,7 @@ def test_the_ears_of_a_finished_encoder_learn_that_noise_alone_is_no_voice(clips
     measure_motion(network.codec, [motion_of(c) for c in clips])
     encoder = network.encoder.eval()
     before = {name: p.detach().clone() for name, p in encoder.named_parameters()}
-    stage = ClosureStage(encoder, 2, windows, LipGap(default_rig()), 12)
+    stage = ClosureStage(encoder, 2, windows, LipShape(default_rig()), 12)
     heads = [p for name, p in encoder.named_parameters() if name.startswith(("closure", "openness", "opening", "voice"))]
     mels, loudness = windows.alone(32, np.random.default_rng(99))
     with torch.no_grad():

@@ -21,8 +21,8 @@ class ClosureStage:
     """The losses of the ears alone (`listener.ears_loss`) over windows, the encoder frozen; and of the voice activity, for
     which a third as many windows hold sounds without speech alone, where the windows were made for noise."""
 
-    def __init__(self, encoder, lookahead, windows, gap, batch):
-        self.encoder, self.lookahead, self.windows, self.gap, self.batch = encoder, lookahead, windows, gap, batch
+    def __init__(self, encoder, lookahead, windows, lips, batch):
+        self.encoder, self.lookahead, self.windows, self.lips, self.batch = encoder, lookahead, windows, lips, batch
         self.device = encoder.voice.weight.device
 
     def __call__(self, step, rng):
@@ -35,8 +35,7 @@ class ClosureStage:
         with torch.no_grad():
             heard = self.encoder.encode(mels, loudness)
         speech = functional.binary_cross_entropy_with_logits(self.encoder.voice(heard)[..., 0].float(), voice)
-        ears = ears_loss(self.encoder, heard[: self.batch, self.lookahead:], window, self.gap(window.motion),
-                         self.gap.width(window.motion))
+        ears = ears_loss(self.encoder, heard[: self.batch, self.lookahead:], window, self.lips)
         return ears + speech, {"ears": ears.detach(), "voice": speech.detach()}
 
 

@@ -21,9 +21,9 @@ def measure_motion(codec, motions):
     codec.motion_scale.copy_(torch.maximum(joined.std(0), floor))
 
 
-class LipGap:
-    """Inner-lip gap of motion, in units of a wide-open mouth: (…, 55) -> (…). Linear, hence cheap and exact. `width` is
-    likewise what the mouth is wider than at rest, in parts of that."""
+class LipShape:
+    """What lips do in motion, (…, 55) -> (…): the inner-lip `gap`, in units of a wide-open mouth, and what the mouth is
+    wider than at rest, in parts of its `width` there. Linear, hence cheap and exact."""
 
     def __init__(self, rig, device="cpu"):
         bias, row = rig.lip_gap_map()
@@ -34,7 +34,7 @@ class LipGap:
         rest, across = rig.lip_width_map()
         self.across = torch.as_tensor(across / np.float32(rest)).to(device)
 
-    def __call__(self, motion):
+    def gap(self, motion):
         return motion[..., :52] @ self.row + self.bias
 
     def width(self, motion):
@@ -44,8 +44,8 @@ class LipGap:
 class CodecStage:
     """The loss of stage 1 over windows of motion."""
 
-    def __init__(self, codec, windows, gap, batch):
-        self.codec, self.windows, self.gap, self.batch = codec, windows, gap, batch
+    def __init__(self, codec, windows, lips, batch):
+        self.codec, self.windows, self.lips, self.batch = codec, windows, lips, batch
         self.device = codec.codebook.device
         self.used = torch.zeros(len(codec.codebook), device=self.device)
         self.kept = {"codebook": codec.codebook, "used": self.used}  # what `_restart` changes: see `loop`
@@ -61,7 +61,7 @@ class CodecStage:
         made = codec.decoder(straight) * codec.motion_scale + codec.motion_mean
         difference = (made - motion) / codec.motion_scale
         weights, square = difference.abs().mean(), difference.square().mean()
-        gap = (self.gap(made) - self.gap(motion)).abs().mean()
+        gap = (self.lips.gap(made) - self.lips.gap(motion)).abs().mean()
         velocity = difference.diff(dim=1).abs().mean()
         self._restart(step, indices, features, rng)
         loss = weights + square + 4.0 * gap + 0.5 * velocity + codebook + COMMIT * commitment

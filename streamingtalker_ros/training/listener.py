@@ -97,12 +97,12 @@ class Probe(nn.Module):
         return (error * learned).sum() / count, (named * learned).sum() / count
 
 
-def ears_loss(encoder, heard, window, gap, width):
+def ears_loss(encoder, heard, window, lips):
     """The sum of the losses of the encoder's ears over a window's learned frames, 0 without ears: `events_loss` of the one
     for p, b and m; the cross-entropy of "an open vowel sounds in this frame", where frames just beside one count for
     nothing; the squared errors of lip gap and mouth's width. Frames that nobody knows count for nothing. heard:
-    (B, T, audio_width); gap, width (B, T) true, as `LipGap` has them."""
-    loss = 0.0
+    (B, T, audio_width); lips: LipShape."""
+    loss, gap, width = 0.0, lips.gap(window.motion), lips.width(window.motion)
     for told, ear, unit, true in ((encoder.tells_opening, "opening", GAP, gap),
                                   (encoder.tells_width, "lip_width", WIDTH, width)):
         if told:
@@ -153,12 +153,12 @@ class ListenerStage:
     that has learned on.
     """
 
-    def __init__(self, encoder, codec, lookahead, windows, gap, batch, mixed=True, steady=0.0):
+    def __init__(self, encoder, codec, lookahead, windows, lips, batch, mixed=True, steady=0.0):
         self.steady = steady
         if steady:
             self.before = copy.deepcopy(encoder).eval().requires_grad_(False)
         self.encoder, self.codec, self.lookahead = encoder, codec, lookahead
-        self.windows, self.gap, self.batch, self.mixed = windows, gap, batch, mixed
+        self.windows, self.lips, self.batch, self.mixed = windows, lips, batch, mixed
         self.device = codec.motion_scale.device
         self.probe = Probe(encoder.norm.normalized_shape[0]).to(self.device)
 
@@ -168,9 +168,8 @@ class ListenerStage:
             heard = self.encoder.encode(disguise(window.mels), window.loudness)
             voice = self.encoder.voice(heard)[..., 0].float()
             read = self.probe(heard[:, self.lookahead:])
-            gap = self.gap(window.motion)
-            ears = ears_loss(self.encoder, heard[:, self.lookahead:], window, gap, self.gap.width(window.motion))
-        mouth, phones = self.probe.loss(read, window, gap, self.codec.motion_scale)
+            ears = ears_loss(self.encoder, heard[:, self.lookahead:], window, self.lips)
+        mouth, phones = self.probe.loss(read, window, self.lips.gap(window.motion), self.codec.motion_scale)
         speech = functional.binary_cross_entropy_with_logits(voice, window.voice)
         named = (window.phones != UNKNOWN) & (window.learned > 0)
         right = ((read[1].argmax(-1) == window.phones) & named).sum() / named.sum()

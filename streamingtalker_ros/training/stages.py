@@ -22,7 +22,7 @@ from ..model.config import TalkerConfig
 from ..model.network import TalkerNetwork
 from . import gains, machines
 from .closure import ClosureStage, parting_thresholds, probabilities, thresholds
-from .codec import CodecStage, LipGap, measure_latents, measure_motion
+from .codec import CodecStage, LipShape, measure_latents, measure_motion
 from .corpora import read_index
 from .gather import gather
 from .listener import ListenerLoopConfig, ListenerStage
@@ -111,7 +111,7 @@ def train_codec(corpora, out, recipe, start=None, device="auto"):
     motions = list(windows.motions())
     measure_motion(codec, motions)
     codec.to(machine.device)
-    stage = CodecStage(codec, windows, LipGap(default_rig(), machine.device), settings.batch)
+    stage = CodecStage(codec, windows, LipShape(default_rig(), machine.device), settings.batch)
     loop = Loop(dict(codec.named_parameters()), settings, out, "motion codec", machine)
     loop.run(stage)
     codec.cpu()
@@ -143,7 +143,7 @@ def held_out_each(corpora):
 def codec_error(codec, clips):
     """Held-out reconstruction: mean absolute error of the weights, of the lip gap in parts of a wide-open mouth, and
     the correlation of what moves rarely or little, lids and head."""
-    gap = LipGap(default_rig())
+    gap = LipShape(default_rig()).gap
     truth = [torch.from_numpy(motion_of(clip)) for clip in clips]
     made = torch.cat([codec.decode(codec.encode(motion[None]))[0] for motion in truth])
     truth = torch.cat(truth)
@@ -165,7 +165,7 @@ def train_listener(corpora, out, recipe, start=None, device="auto", windows=None
     windows = windows or make_windows(corpora, "train", recipe, network, machine.device)
     network.to(machine.device)
     stage = ListenerStage(network.encoder, network.codec, network.config.lookahead_frames, windows,
-                          LipGap(default_rig(), machine.device), settings.batch, settings.mixed, settings.steady)
+                          LipShape(default_rig(), machine.device), settings.batch, settings.mixed, settings.steady)
     parameters = {f"encoder.{name}": p for name, p in network.encoder.named_parameters()}
     before = [p.detach().clone() for p in parameters.values()]
     _learn(network, stage, parameters, settings, out / "listener", machine)
@@ -193,7 +193,7 @@ def train_talker(corpora, out, recipe, start=None, device="auto", windows=None):
     network.encoder.requires_grad_(settings.listens)
     windows = windows or make_windows(corpora, "train", recipe, network, machine.device)
     network.to(machine.device)
-    stage = TalkerStage(network, windows, LipGap(default_rig(), machine.device), settings,
+    stage = TalkerStage(network, windows, LipShape(default_rig(), machine.device), settings,
                         HistoryConfig(**recipe["history"]))
     stage.probe.requires_grad_(settings.listens)
     if probe:
@@ -219,7 +219,7 @@ def train_closure(corpora, out, recipe, start=None, device="auto", windows=None)
     windows = windows or make_windows(corpora, "train", recipe, network, machine.device)
     network.to(machine.device)
     stage = ClosureStage(network.encoder, network.config.lookahead_frames, windows,
-                         LipGap(default_rig(), machine.device), settings.batch)
+                         LipShape(default_rig(), machine.device), settings.batch)
     parameters = {name: p for name, p in network.encoder.named_parameters()
                   if name.startswith((*network.encoder.ears, "opening", "lip_width", "voice"))}
     loop = Loop(parameters, settings, out / "closure", "closure", machine)

@@ -48,12 +48,12 @@ class HistoryConfig:
 class TalkerStage:
     """The loss of stage 2 over windows of audio and motion."""
 
-    def __init__(self, network, windows, gap, settings, history=HistoryConfig()):
-        """network: TalkerNetwork; windows: Windows; gap: LipGap; settings: TalkerLoopConfig."""
-        self.network, self.windows, self.gap, self.history = network, windows, gap, history
+    def __init__(self, network, windows, lips, settings, history=HistoryConfig()):
+        """network: TalkerNetwork; windows: Windows; lips: LipShape; settings: TalkerLoopConfig."""
+        self.network, self.windows, self.lips, self.history = network, windows, lips, history
         self.batch, self.steps, self.draws, self.mixed = settings.batch, settings.steps, settings.draws, settings.mixed
         self.listens, config = settings.listens, network.config
-        self.listener = ListenerStage(network.encoder, network.codec, config.lookahead_frames, windows, gap, self.batch,
+        self.listener = ListenerStage(network.encoder, network.codec, config.lookahead_frames, windows, lips, self.batch,
                                       self.mixed)
         self.probe, self.device = self.listener.probe, self.listener.device
         self.schedule = Schedule(config.beta_start, config.beta_end, config.train_steps)
@@ -80,7 +80,7 @@ class TalkerStage:
         count = learned.sum()
         latent = ((said - latents).square().mean((0, -1)) * learned).sum() / count
         motion, velocity, gap, touch = self._motion_errors(said[0], window, learned * hears, count)
-        mouth, phones = self.probe.loss(read, window, self.gap(window.motion), network.codec.motion_scale)
+        mouth, phones = self.probe.loss(read, window, self.lips.gap(window.motion), network.codec.motion_scale)
         speech = functional.binary_cross_entropy_with_logits(voice, window.voice)
         loss = latent + motion + velocity + 2.0 * gap + 30.0 * touch
         if self.listens:
@@ -110,7 +110,7 @@ class TalkerStage:
         motion = (difference.square().mean(-1) * learned).sum() / count
         pairs = learned[:, 1:] * learned[:, :-1]
         velocity = (difference.diff(dim=1).square().mean(-1) * pairs).sum() / pairs.sum()
-        true, gap = GAP * self.gap(window.motion), GAP * self.gap(made)
+        true, gap = GAP * self.lips.gap(window.motion), GAP * self.lips.gap(made)
         error = ((gap - true).square() * learned).sum() / count
         spoken = window.voice[:, :learned.shape[1]] * learned  # in silence the gate closes the mouth
         touch = ((gap + GAP * PRESS).clamp(min=0.0) * (true < GAP * TOUCH) * spoken).sum() / count
