@@ -204,16 +204,17 @@ def test_a_sounds_surest_frame_speaks_for_it_and_false_ones_cost_by_the_gap():
     counts, gap = torch.ones(1, 12), torch.full((1, 12), 0.3)
     low = torch.full((1, 12), -9.0)
 
-    def loss(counts=counts, gap=gap, **set):
+    def loss(counts=counts, gap=gap, worth=1.0, **set):
         logits = low.clone()
         for frame, value in set.items():
             logits[0, int(frame[1:])] = value
-        return float(events_loss(logits, sounds, counts, gap))
+        return float(events_loss(logits, sounds, counts, gap, torch.full((1,), worth)))
 
     both = loss(f3=9.0, f8=9.0)
     assert both < 0.01 and loss(f4=9.0, f9=9.0) == pytest.approx(both, abs=1e-3)     # whichever frame it is
     assert loss(f2=9.0, f3=9.0, f4=9.0, f8=9.0, f9=9.0) < 0.01                       # or all of them
     assert loss(f3=9.0) == pytest.approx(4.4, abs=0.2) and loss() > 8.0              # a missed one, both missed
+    assert loss(worth=0.1) == pytest.approx(0.1 * loss(), rel=0.05)                  # both missed in a noise
     assert loss(f3=9.0, f8=9.0, f6=9.0) > 0.9                                        # pressed where the lips are apart
     shut = gap.clone()
     shut[0, 6] = 0.0                                                                 # and where they are shut anyway
@@ -222,7 +223,7 @@ def test_a_sounds_surest_frame_speaks_for_it_and_false_ones_cost_by_the_gap():
     unknown[0, 8] = 0.0
     assert loss(f3=9.0, counts=unknown) < 0.01                                       # a sound that is not all learned from
     assert loss(counts=torch.zeros(1, 12)) == 0.0
-    assert float(events_loss(low, torch.zeros_like(sounds), counts, gap)) < 0.01     # no sound at all
+    assert float(events_loss(low, torch.zeros_like(sounds), counts, gap, torch.ones(1))) < 0.01     # no sound at all
 
 
 def test_parting_hinders_no_more_than_its_share():

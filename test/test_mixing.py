@@ -44,8 +44,9 @@ def test_what_was_normalised_and_is_leveled_again_is_what_it_was(log_mel, voice)
     sounding = loudness > -8.0
     assert torch.allclose(again[heard], mels[heard], atol=0.03)
     assert torch.allclose(loud[sounding], loudness[sounding], atol=0.02)
-    assert all(torch.allclose(one, other, atol=1e-5) for one, other in zip(mix(power, start(), power, MixConfig(**NOTHING)),
+    assert all(torch.allclose(one, other, atol=1e-5) for one, other in zip(mix(power, start(), power, MixConfig(**NOTHING))[:2],
                                                              leveled(power, start())))
+    assert mix(power, start(), power, MixConfig(**NOTHING))[2].isinf().all()
 
 
 @pytest.mark.parametrize("kind", ["white", "pink", "engine"])
@@ -53,20 +54,21 @@ def test_noise_under_a_voice_sounds_as_it_does_in_samples(log_mel, voice, kind):
     noise = getattr(augment, kind)(len(voice), np.random.default_rng(1))
     power, _, _ = measured(log_mel, voice)
     torch.manual_seed(0)
-    mixed, loud = mix(power, start(), measured(log_mel, 0.05 * noise)[0],
+    mixed, loud, snr = mix(power, start(), measured(log_mel, 0.05 * noise)[0],
                       MixConfig(**{**NOTHING, "noise": 1.0, "snr": (10.0, 10.0)}))
     _, true, true_loud = measured(log_mel, augment.add_noise(voice, noise, 10.0))
     clean = measured(log_mel, voice)[1]
     far = (clean - true).abs().mean()
     assert (mixed - true).abs().mean() < 0.25 * far, "one bin in four nepers: powers add but for their phases"
     assert (loud - true_loud).abs().mean() < 0.5  # nepers
+    assert snr.tolist() == [10.0]
 
 
 def test_gain_is_gain(log_mel, voice):
     quiet = 0.1 * voice
     power, true, true_loud = measured(log_mel, quiet)
     torch.manual_seed(0)
-    louder, loud = mix(power, start(), power, MixConfig(**{**NOTHING, "level": (20.0, 20.0)}))
+    louder, loud, _ = mix(power, start(), power, MixConfig(**{**NOTHING, "level": (20.0, 20.0)}))
     _, expected, expected_loud = measured(log_mel, voice)
     sounding = expected_loud > -4.0
     assert (louder - expected)[sounding].abs().mean() < 0.05

@@ -77,6 +77,10 @@ def test_windows_lay_quiet_sounds_under_voices_and_leave_labels_alone():
     raised = dirty.mels[..., top].mean((1, 2, 3)) - clean.mels[..., top].mean((1, 2, 3))
     assert 0.25 < (raised > 0.3).float().mean() < 0.7, "MixConfig.noise is 0.35, babble adds nothing up here"
     assert (raised > -0.6).all()
+    told = dirty.snr < 36.0
+    assert clean.snr.isinf().all() and (dirty.snr[~told]).isinf().all()
+    assert 0.25 < told.float().mean() < 0.7 and (raised[told] > 0.0).all(), "the batch tells where something was added"
+    assert raised[told].mean() > raised[~told].mean() + 0.5
     for part in ("motion", "voice", "phones", "learned", "first"):
         assert torch.equal(getattr(clean, part), getattr(dirty, part))
     assert torch.equal(drawn(1.0).mels, dirty.mels), "chance is the generators' alone"

@@ -24,6 +24,7 @@ GAP = 8.0  # the gap is in parts of a wide-open mouth; times this, an open vowel
 WIDTH = 20.0  # so is the mouth's width, times this
 TOUCH = 0.02  # under this part of a wide-open mouth the lips touch
 APART = 0.12  # gap, in those parts, from which on pressing lips that belong open is as wrong as missing a closure
+HIDDEN, PLAIN, FAINT = 10.0, 30.0, 0.1  # dB over a noise: up to the first a missed closure counts for FAINT, from the second on in full
 SURE = 0.5  # of a logit: how much less sure a frame of a sound may be to speak for it, too
 
 
@@ -99,9 +100,9 @@ class Probe(nn.Module):
 
 def ears_loss(encoder, heard, window, lips):
     """The sum of the losses of the encoder's ears over a window's learned frames, 0 without ears: `events_loss` of the one
-    for p, b and m; the cross-entropy of "an open vowel sounds in this frame", where frames just beside one count for
-    nothing; the squared errors of lip gap and mouth's width. Frames that nobody knows count for nothing. heard:
-    (B, T, audio_width); lips: LipShape."""
+    for p, b and m, a missed one counting the less the louder the noise; the cross-entropy of "an open vowel sounds in this
+    frame", where frames just beside one count for nothing; the squared errors of lip gap and mouth's width. Frames that
+    nobody knows count for nothing. heard: (B, T, audio_width); lips: LipShape."""
     loss, gap, width = 0.0, lips.gap(window.motion), lips.width(window.motion)
     for told, ear, unit, true in ((encoder.tells_opening, "opening", GAP, gap),
                                   (encoder.tells_width, "lip_width", WIDTH, width)):
@@ -114,20 +115,21 @@ def ears_loss(encoder, heard, window, lips):
         counts = window.learned * ((window.phones != UNKNOWN) & ~beside)
         logits = getattr(encoder, name)(heard)[..., 0].float()
         if name == "closure":
-            loss = loss + events_loss(logits, sounds, counts, gap)
+            worth = ((window.snr - HIDDEN) / (PLAIN - HIDDEN)).clamp(FAINT, 1.0)
+            loss = loss + events_loss(logits, sounds, counts, gap, worth)
         else:
             loss = loss + functional.binary_cross_entropy_with_logits(logits, sounds.float(), counts,
                                                                       reduction="sum") / counts.sum()
     return loss
 
 
-def events_loss(logits, sounds, counts, gap):
+def events_loss(logits, sounds, counts, gap, worth):
     """Cross-entropy of "lips meet in this sound" and of "lips need not be pressed in this frame".
 
     Lips that met once in a p, b or m have closed in it, so that its surest frame speaks for all of it (multiple-instance
     learning, Dietterich et al. 1997; a soft maximum of width SURE). Pressing other frames costs what it takes from the
     lips' motion, the square of their gap: where they are shut it costs next to nothing. All (B, T); counts: 1 where a
-    frame is learned from; sounds whose frames are not all learned from are left out.
+    frame is learned from; sounds whose frames are not all learned from are left out; worth (B,): what a missed one costs.
     """
     begins = sounds & ~functional.pad(sounds, (1, 0))[:, :-1]
     number = (begins.flatten().cumsum(0).view_as(sounds) * sounds).flatten()  # 1, 2, … of the sounds, 0 elsewhere
@@ -139,7 +141,8 @@ def events_loss(logits, sounds, counts, gap):
     highest = each(-30.0, flat.detach(), "amax")
     surest = highest + SURE * each(1e-9, ((flat - highest[number]) / SURE).exp(), "sum").log()
     whole = (each(0.0, sounds.flatten().float(), "amax") * each(1.0, counts.flatten().float(), "amin") > 0)[1:]
-    missed = (functional.softplus(-surest[1:]) * whole).sum() / whole.sum().clamp(min=1)
+    cared = each(0.0, worth[:, None].expand_as(sounds).flatten(), "amax")[1:]
+    missed = (functional.softplus(-surest[1:]) * whole * cared).sum() / whole.sum().clamp(min=1)
     cost = ((gap.clamp(min=0.0) / APART).square().clamp(max=4.0) + 0.05) * counts * ~sounds
     return missed + (functional.softplus(logits) * cost).sum() / cost.sum().clamp(min=1e-6)
 

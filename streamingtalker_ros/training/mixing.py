@@ -42,7 +42,8 @@ def leveled(power, start, frame_rate=25.0):
 
 
 def mix(power, start, quiet, config=MixConfig()):
-    """Another recording of each window: (mels, loudness), see `leveled`.
+    """Another recording of each window: (mels, loudness), see `leveled`, and by how many dB the voice stands above what was
+    added, (B,), infinite where nothing was.
 
     power: log powers (B, n, columns, mels) of the windows; start (B,): level before them; quiet: log powers of as many
     sounds without speech. Chance comes from torch's generator.
@@ -65,11 +66,13 @@ def mix(power, start, quiet, config=MixConfig()):
     under = torch.where((kind < config.babble)[:, None, None, None], torch.logsumexp(others, 0), quiet)
     usual = torch.log(torch.exp(under).mean((1, 2, 3)) + FLOOR)
     speech = peak.clamp(min=QUIET) - 5.0 * NEPERS  # a peak stands some 5 dB above the mean of what sounds
-    under = under + (speech - NEPERS * between(*config.snr) - usual)[:, None, None, None]
+    snr = between(*config.snr)
+    under = under + (speech - NEPERS * snr - usual)[:, None, None, None]
     added = (kind < config.babble + config.noise)[:, None, None, None]
     power = torch.where(added, torch.logaddexp(power, under), power)
     start = torch.where(added[:, 0, 0, 0], torch.maximum(start, under[:, 0].exp().mean((1, 2)).log()), start)
-    return leveled(_band(power, config.band, chance, between), start)
+    snr = torch.where(added[:, 0, 0, 0], snr, torch.full_like(snr, math.inf))
+    return *leveled(_band(power, config.band, chance, between), start), snr
 
 
 def _room(power, between):

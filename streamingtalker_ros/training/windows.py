@@ -37,6 +37,7 @@ class Batch:
     style: torch.Tensor  # (B,) int64 rows of the style embedding
     first: torch.Tensor  # (B,) int64: index of row 0 in its clip
     learned: torch.Tensor  # (B, T) float32: 1 where the loss counts
+    snr: torch.Tensor = None  # (B,) dB by which the voice stands above what `mix` added, infinite where it added nothing
     clean: tuple = None  # mels and loudness of the same windows as they were recorded, before anything was added
 
     def to(self, device):
@@ -153,10 +154,11 @@ class Windows:
         labels = self._rows(self._labelled[clip] + first, self.total + self.lookahead)
         learned = np.ones((batch, self.total), np.float32)
         learned[first > 0, : self.lead] = 0.0
-        mels, loudness, clean = self._sounds(clip, first, rng, with_clean) if self._mels is not None else (None,) * 3
+        mels, loudness, snr, clean = (self._sounds(clip, first, rng, with_clean) if self._mels is not None
+                                      else (None,) * 4)
         return Batch(mels, loudness, torch.where(swapped, mirror(motion), motion), self._voice[labels],
                      self._phones[labels[:, : self.total]].long(), self._here(self.style[clip]), self._here(first),
-                     self._here(learned), clean)
+                     self._here(learned), snr, clean)
 
     def alone(self, batch, rng):
         """As many sounds without speech: (mels, loudness) of windows, as a stream hears them that begins with them."""
@@ -171,7 +173,7 @@ class Windows:
         return self._here(first)[:, None] + torch.arange(count, device=self.device)
 
     def _sounds(self, clip, first, rng, with_clean):
-        """(mels, loudness, clean) of the windows that begin at `first` of each clip, a share mixed with other sounds."""
+        """(mels, loudness, snr, clean) of the windows that begin at `first` of each clip, a share mixed with other sounds."""
         batch, versions = len(clip), self._heard.shape[1]
         version = np.where(rng.random(batch) < self.clean, 0, rng.integers(min(1, versions - 1), versions, batch))
         begin = self._heard[clip, version] + first
@@ -182,14 +184,14 @@ class Windows:
             recorded = self._rows(self._heard[clip, 0] + first, self.total + self.lookahead)
             clean = self._mels[recorded].float(), self._loudness[recorded]
         if not self.noisy:
-            return mels, loudness, clean
+            return mels, loudness, torch.full((batch,), np.inf, device=self.device), clean
         level = self._level[rows]
         before = self._level[self._here(np.maximum(begin - 1, 0))]
         start = torch.where(self._here(first > 0), before, torch.full_like(before, QUIET))
         mixed = mix(absolute(mels, level), start, self._sounds_under(batch, rng), self.mixing)
         chosen = self._here(rng.random(batch) < self.noisy)
         return (torch.where(chosen[:, None, None, None], mixed[0], mels), torch.where(chosen[:, None], mixed[1], loudness),
-                clean)
+                torch.where(chosen, mixed[2], torch.full_like(mixed[2], np.inf)), clean)
 
     def _sounds_under(self, batch, rng):
         """Log powers (B, n, columns, mels) of as many sounds without speech, each begun anywhere and gone round."""
