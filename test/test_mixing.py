@@ -55,7 +55,7 @@ def test_noise_under_a_voice_sounds_as_it_does_in_samples(log_mel, voice, kind):
     power, _, _ = measured(log_mel, voice)
     torch.manual_seed(0)
     mixed, loud, snr = mix(power, start(), measured(log_mel, 0.05 * noise)[0],
-                      MixConfig(**{**NOTHING, "noise": 1.0, "snr": (10.0, 10.0)}))
+                           MixConfig(**{**NOTHING, "noise": 1.0, "snr": (10.0, 10.0)}))
     _, true, true_loud = measured(log_mel, augment.add_noise(voice, noise, 10.0))
     clean = measured(log_mel, voice)[1]
     far = (clean - true).abs().mean()

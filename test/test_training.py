@@ -274,7 +274,7 @@ def test_the_ears_of_a_finished_encoder_learn_that_noise_alone_is_no_voice(clips
     encoder = network.encoder.eval()
     before = {name: p.detach().clone() for name, p in encoder.named_parameters()}
     stage = ClosureStage(encoder, 2, windows, LipShape(default_rig()), 12)
-    heads = [p for name, p in encoder.named_parameters() if name.startswith(("closure", "openness", "opening", "voice"))]
+    heads = [p for name, p in encoder.named_parameters() if name.startswith(("closure", "openness", "opening", "lip_width", "voice"))]
     mels, loudness = windows.alone(32, np.random.default_rng(99))
     with torch.no_grad():
         encoder.voice.bias.fill_(2.0)

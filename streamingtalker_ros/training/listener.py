@@ -24,7 +24,8 @@ GAP = 8.0  # the gap is in parts of a wide-open mouth; times this, an open vowel
 WIDTH = 20.0  # so is the mouth's width, times this
 TOUCH = 0.02  # under this part of a wide-open mouth the lips touch
 APART = 0.12  # gap, in those parts, from which on pressing lips that belong open is as wrong as missing a closure
-HIDDEN, PLAIN, FAINT = 10.0, 30.0, 0.1  # dB over a noise: up to the first a missed closure counts for FAINT, from the second on in full
+HIDDEN, PLAIN = 10.0, 30.0  # dB over a noise: a closure missed at the first counts for FAINT, from the second on in full
+FAINT = 0.1
 SURE = 0.5  # of a logit: how much less sure a frame of a sound may be to speak for it, too
 
 
