@@ -13,7 +13,8 @@ from streamingtalker_ros.face.rig import default_rig  # noqa: E402
 from streamingtalker_ros.model.config import TalkerConfig  # noqa: E402
 from streamingtalker_ros.model.encoder import WIDE  # noqa: E402
 from streamingtalker_ros.model.network import TalkerNetwork  # noqa: E402
-from streamingtalker_ros.streaming.closing import PARTED, Lips, listen, part, press, spread, steer, strength  # noqa: E402
+from streamingtalker_ros.streaming.closing import (  # noqa: E402
+    DOUBT, FAINT, LOUD, PARTED, Lips, listen, part, press, spread, steer, strength)
 from streamingtalker_ros.training.closure import parting_thresholds, thresholds  # noqa: E402
 from streamingtalker_ros.training.gains import liven  # noqa: E402
 from streamingtalker_ros.training.listener import events_loss  # noqa: E402
@@ -83,6 +84,17 @@ def test_the_wider_lips_are_heard_apart_the_surer_a_closure_must_be():
     assert pressure(sure + 1e-6, 0.0) == pressure(sure + 1e-6, -0.3) == 1.0
     assert pressure(sure, 0.05) < 1.0 and pressure(sure, 0.5) == 0.0
     assert pressure(sure + 0.5 * WIDE + 1e-6, 0.5) == 1.0
+
+
+def test_the_louder_the_noise_the_surer_a_closure_must_be():
+    sure = np.log(0.4 / 0.6)    # where full pressure begins
+
+    def pressure(logit, above):
+        return listen([0.0, logit], SMALL, above=above).pressure
+
+    assert pressure(sure + 1e-6, FAINT) == pressure(sure + 1e-6, 90.0) == listen([0.0, sure + 1e-6], SMALL).pressure == 1.0
+    assert pressure(sure, LOUD) == pressure(sure, 0.0) == 0.0 < pressure(sure, 0.5 * (LOUD + FAINT)) < 1.0
+    assert pressure(sure + DOUBT + 1e-6, 0.0) == 1.0
 
 
 def test_lips_part_with_the_burst_as_the_evidence_falls():

@@ -7,6 +7,7 @@ two probabilities on the inner-lip gap of the default face is narrowed, at the s
 alike; or they are kept apart. A fourth ear tells the mouth's width, as the third its opening.
 """
 import functools
+import math
 from typing import NamedTuple, Optional
 
 import numpy as np
@@ -18,6 +19,8 @@ from .controls import keep_closed
 
 PARTED = 0.0025  # metres of inner-lip gap, above rest, that an open vowel has at least
 FALL = 0.35  # of a logit, by which the evidence for a closure falls in a frame before the lips part
+DOUBT = 1.5  # of a logit, what speaks against a closure in noise
+LOUD, FAINT = 16.0, 28.0  # dB of the voice above its noise floor: noise up to the first is worth all DOUBT, from the second none
 
 
 class Lips(NamedTuple):
@@ -38,16 +41,19 @@ def strength(logit, thresholds):
     return float(np.clip((probability - low) / max(high - low, 1e-6), 0.0, 1.0))
 
 
-def listen(cues, config, before=Lips()):
-    """The Lips of a frame's `AudioEncoder.cues`; 0 for an ear that the model has not. before: those of the last frame.
+def listen(cues, config, before=Lips(), above=math.inf):
+    """The Lips of a frame's `AudioEncoder.cues`; 0 for an ear that the model has not. before: those of the last frame;
+    above: dB by which the voice stands above its noise floor (`noise.NoiseFloor`).
 
     Pressure and parting take from each other where both sounds are believed in. Lips are pressed only until the
-    evidence falls: they part with the burst, before the sound is over. A flicker is no fall.
+    evidence falls: they part with the burst, before the sound is over. A flicker is no fall. In noise the ear must be
+    surer: a mistake there is likelier, and takes as much from the motion.
     """
     given = iter(cues[1:])
     closure, openness, opening, width = (next(given) if told else None for told in
                                          (config.closure, config.openness, config.opening, config.lip_width))
-    heard = evidence(closure, opening) if config.closure else before.evidence
+    doubt = DOUBT * min(max((FAINT - above) / (FAINT - LOUD), 0.0), 1.0)
+    heard = evidence(closure, opening) - doubt if config.closure else before.evidence
     pressure = strength(heard, config.closure) if config.closure and heard >= before.evidence - FALL else 0.0
     parting = strength(openness, config.openness) if config.openness else 0.0
     return Lips(pressure * (1.0 - parting), parting * (1.0 - pressure), opening, width, heard)

@@ -14,6 +14,7 @@ from ..model.pcm import checked
 from .closing import Lips
 from .controls import CONTROLS, Controls, Shaping
 from .life import LifeState
+from .noise import NoiseFloor
 from .rest import GateState
 
 
@@ -43,6 +44,7 @@ class Stream:
         self.talker, self.row, self.history, self.lively = talker, row, history, lively
         self.style, self.steps = style, steps
         self.gate, self.life = GateState.fresh(talker.network.config.lookahead_frames), LifeState()
+        self.noise = NoiseFloor(talker.frame_rate)
         self.controls, self.shaping = controls, Shaping(controls)
         self.blind_row = None  # of the branch that hears nothing, where there is guidance
         self._buffer = np.zeros(talker.hop, np.float32)  # the hop that is being filled
@@ -130,6 +132,7 @@ class Stream:
         self.talker.forget(self.row, self.blind_row)
         self.gate.reset()
         self.life.reset()
+        self.noise.reset()
         self.shaping.reset()
         self._buffer[:] = 0.0
         self._zero(self.seed if seed is None else seed)

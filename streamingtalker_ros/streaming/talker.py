@@ -199,9 +199,9 @@ class Talker:
                                         torch.from_numpy(hops).to(self.device))
         frames = [None] * len(streams)
         groups = {}  # streams that share steps, history and whether there is guidance share a pass of the head
-        for i, (stream, logits) in enumerate(zip(streams, cues.tolist())):
+        for i, (stream, hop, logits) in enumerate(zip(streams, hops, cues.tolist())):
             hear(stream.gate, 1.0 / (1.0 + np.exp(-logits[0])))
-            stream.lips = listen(logits, config, stream.lips)
+            stream.lips = listen(logits, config, stream.lips, stream.noise.hear(hop))
             stream.hops += 1
             if stream.hops > config.lookahead_frames:
                 groups.setdefault((stream.steps, stream.history, stream.blind_row is not None), []).append(i)
