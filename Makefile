@@ -43,7 +43,7 @@ train: .venv/ready-train-$(SETUP)
 	.venv/bin/streamingtalker train all --out '$(RUN)' $(if $(GRID),--grid '$(GRID)') \
 	  $(if $(LANDMARKS),--landmarks '$(LANDMARKS)') $(if $(FACEGOOD),--facegood '$(FACEGOOD)') \
 	  $(if $(SPEECHOCEAN),--speechocean '$(SPEECHOCEAN)') $(if $(LJSPEECH),--ljspeech '$(LJSPEECH)') \
-	  $(if $(SOUNDS),--sounds '$(SOUNDS)')
+	  $(if $(VOICES),--voices '$(VOICES)') $(if $(SOUNDS),--sounds '$(SOUNDS)')
 
 test: .venv/ready-test-$(SETUP) $(PAGE)
 	.venv/bin/python -m pytest test -q -rs

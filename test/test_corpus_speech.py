@@ -112,6 +112,34 @@ def test_folders_of_other_kinds_are_read(tmp_path):
         speech.recordings(so / "nowhere")
 
 
+def test_libri_speech_and_common_voice_are_read_and_become_a_corpus(tmp_path):
+    if "slt" not in voices.available():
+        pytest.skip("flite is not installed: nothing to read")
+    said = voices.speak("slt", list(itertools.islice(sentences(5), 4)))
+    chapter, clips = tmp_path / "libri" / "dev-clean" / "84" / "121", tmp_path / "common" / "clips"
+    chapter.mkdir(parents=True)
+    clips.mkdir(parents=True)
+    for k in (0, 1):
+        sf.write(str(chapter / f"84-121-000{k}.flac"), said[k].pcm, 16000)
+    texts = [one.text.upper().rstrip(".") for one in said]
+    (chapter / "84-121.trans.txt").write_text(f"84-121-0000 {texts[0]}\n84-121-0001 {texts[1]}\n84-121-0002 NO SOUND\n")
+    for k in (2, 3):
+        sf.write(str(clips / f"cv_{k}.mp3"), said[k].pcm, 16000, format="MP3")
+    rows = [("f" * 64, "cv_2.mp3", said[2].text, "fourties"), ("f" * 64, "cv_3.mp3", said[3].text, ""),
+            ("e" * 64, "cv_2.mp3", said[2].text, "teens"), ("f" * 64, "cv_9.mp3", "no sound", "")]
+    (tmp_path / "common" / "validated.tsv").write_text(
+        "\n".join("\t".join(row) for row in (("client_id", "path", "sentence", "age"), *rows)))
+    read = speech.recordings(tmp_path / "libri") + speech.recordings(tmp_path / "common")
+    assert [(row.name, row.speaker, row.source) for row in read] == [
+        ("84-121-0000", "ls84", "LibriSpeech"), ("84-121-0001", "ls84", "LibriSpeech"),
+        ("cv_2", "cvffffffffff", "Common Voice"), ("cv_3", "cvffffffffff", "Common Voice")]
+    assert [row.speaker for row in speech.recordings(tmp_path / "common", (0, 17))] == ["cveeeeeeeeee"]
+    assert main(["corpus", "speech", str(tmp_path / "libri"), str(tmp_path / "common"), "--out", str(tmp_path / "out")]) == 0
+    index = corpora.read_index(tmp_path / "out")
+    assert not index["rejected"] and {clip["source"] for clip in index["clips"]} == {"LibriSpeech", "Common Voice"}
+    assert {source["licence"] for source in index["sources"].values()} == {"CC BY 4.0", "CC0"}
+
+
 def test_motion_can_be_made_again(corpus):
     before = corpora.load_corpus(corpus)
     for clip in before[:1]:

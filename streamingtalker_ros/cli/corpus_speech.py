@@ -7,7 +7,8 @@ TEXT = ("recorded speech with its text: phones aligned by pocketsphinx, the proc
 
 def add_arguments(parser):
     parser.add_argument("folders", nargs="+", type=Path, metavar="FOLDER",
-                        help="speechocean762, LJSpeech, or any folder of NAME.wav beside NAME.txt")
+                        help="speechocean762, LJSpeech, LibriSpeech, Common Voice, or any folder of NAME.wav beside "
+                        "NAME.txt, a folder a speaker")
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder to write")
     parser.add_argument("--minutes", type=float, metavar="M", help="stop after about so many, all when left out")
     parser.add_argument("--ages", default="18-", metavar="FIRST-LAST",

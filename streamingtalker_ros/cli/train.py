@@ -14,7 +14,9 @@ from ..errors import TalkerError, require
 
 SOURCES = {"grid": "GRID's speaker 1: videos, word times beside them in alignments/",
            "facegood": "FACEGOOD's Audio2Face, or its code/train", "speechocean": "speechocean762",
-           "ljspeech": "LJSpeech, or some of it", "sounds": "audio files in which nobody speaks: music, machines"}
+           "ljspeech": "LJSpeech, or some of it",
+           "voices": "many people who read a text: LibriSpeech, Common Voice, or a folder a speaker",
+           "sounds": "audio files in which nobody speaks: music, machines"}
 
 
 def add_arguments(parser):

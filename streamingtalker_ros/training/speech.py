@@ -1,7 +1,8 @@
 """Recorded speech with its text becomes a corpus: aligned phones, and the procedural teacher's motion.
 
-`make_speech(folders, out)` reads three layouts: speechocean762 (`train/wav.scp` and `test/wav.scp`), LJSpeech
-(`wavs/` beside `metadata*.csv`), and any folder of NAME.wav beside NAME.txt, one speaker a folder.
+`make_speech(folders, out)` reads five layouts: speechocean762 (`train/wav.scp` and `test/wav.scp`), LJSpeech (`wavs/`
+beside `metadata*.csv`), LibriSpeech (`*.trans.txt` beside FLAC), Common Voice (`validated.tsv` beside `clips/`), and any
+folder of NAME.wav beside NAME.txt, one speaker a folder.
 """
 import csv
 import json
@@ -25,11 +26,16 @@ HELD = {"test": 0.10, "validation": 0.05}      # shares of the speakers
 MUCH = 0.05           # a speaker with more than this share of the recordings stays in training
 EDGE, PAUSE = 0.5, 0.9    # seconds of silence kept around a recording; of a pause between two, at most
 LONGEST = 0.8         # seconds of a phone; a longer one is a misplaced text
+DECADES = {"teens": 15, "twenties": 25, "thirties": 35, "fourties": 45, "fifties": 55, "sixties": 65, "seventies": 75,
+           "eighties": 85, "nineties": 95}     # as Common Voice spells them
+ADULT = 40            # years of whoever does not say
 LENGTH = (5.0, 11.0)  # seconds after which a clip of joined recordings ends, and which it avoids
 SOURCES = {
     "speechocean762": {"licence": "free for any use (OpenSLR 101)",
                        "attribution": "Zhang et al., speechocean762, Interspeech 2021"},
     "LJSpeech": {"licence": "public domain", "attribution": "Keith Ito, The LJ Speech Dataset, 2017"},
+    "LibriSpeech": {"licence": "CC BY 4.0", "attribution": "Panayotov et al., LibriSpeech, ICASSP 2015"},
+    "Common Voice": {"licence": "CC0", "attribution": "Mozilla Common Voice and its speakers"},
     "pairs": {"licence": "the recordings' own", "attribution": ""}}
 
 
@@ -45,15 +51,20 @@ class Recording:
 
 
 def recordings(folder, ages=AGES):
-    """The recordings of a folder, in one of three layouts: list of Recording. Raises TalkerError for any other.
+    """The recordings of a folder, in one of five layouts: list of Recording. Raises TalkerError for any other.
 
-    ages: first and last year of speakers whose age the folder tells (speechocean762)."""
+    ages: first and last year of speakers whose age the folder tells (speechocean762, Common Voice by decades)."""
     folder = Path(folder)
     if (folder / "train" / "wav.scp").is_file():
         return [row for part in ("train", "test") if (folder / part).is_dir() for row in _kaldi(folder, part, ages)]
     tables = sorted(folder.glob("metadata*.csv"))
     if tables and (folder / "wavs").is_dir():
         return _ljspeech(folder, tables[0])
+    if (folder / "validated.tsv").is_file() and (folder / "clips").is_dir():
+        return _common_voice(folder, ages)
+    chapters = sorted(folder.rglob("*.trans.txt"))
+    if chapters:
+        return [row for chapter in chapters for row in _librispeech(chapter)]
     found = []
     for path in sorted(folder.rglob("*.wav")):
         said = path.with_suffix(".txt")
@@ -62,7 +73,7 @@ def recordings(folder, ages=AGES):
             found.append(Recording(path.stem, path, text, path.parent.name, "pairs"))
     if not found:
         raise TalkerError(f"{folder} holds no speech with text; give a folder of NAME.wav beside NAME.txt, "
-                          f"LJSpeech or speechocean762")
+                          f"LJSpeech, LibriSpeech, Common Voice or speechocean762")
     return found
 
 
@@ -81,6 +92,21 @@ def _ljspeech(folder, path):
         rows = list(csv.reader(file, delimiter="|", quoting=csv.QUOTE_NONE))
     return [Recording(row[0], folder / "wavs" / f"{row[0]}.wav", row[-1], "ljspeech", "LJSpeech")
             for row in rows if (folder / "wavs" / f"{row[0]}.wav").is_file()]
+
+
+def _common_voice(folder, ages):
+    with open(folder / "validated.tsv", encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file, delimiter="\t", quoting=csv.QUOTE_NONE))
+    return [Recording(Path(row["path"]).stem, folder / "clips" / row["path"], row["sentence"],
+                      f"cv{row['client_id'][:10]}", "Common Voice")
+            for row in rows if ages[0] <= DECADES.get(row.get("age"), ADULT) <= ages[1]
+            and (folder / "clips" / row["path"]).is_file()]
+
+
+def _librispeech(chapter):
+    rows = [line.split(None, 1) for line in chapter.read_text(encoding="utf-8").splitlines() if line.strip()]
+    return [Recording(name, chapter.parent / f"{name}.flac", text.lower(), f"ls{name.split('-')[0]}", "LibriSpeech")
+            for name, text in rows if (chapter.parent / f"{name}.flac").is_file()]
 
 
 def split_speakers(found):
