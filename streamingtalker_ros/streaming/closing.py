@@ -19,7 +19,7 @@ from .controls import keep_closed
 
 PARTED = 0.0025  # metres of inner-lip gap, above rest, that an open vowel has at least
 FALL = 0.35  # of a logit, by which the evidence for a closure falls in a frame before the lips part
-DOUBT = 1.5  # of a logit, what speaks against a closure in noise
+DOUBT = 2.0  # of a logit, what speaks against a closure in noise
 LOUD, FAINT = 16.0, 28.0  # dB of the voice above its noise floor: noise up to the first is worth all DOUBT, from the second none
 
 
