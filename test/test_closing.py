@@ -93,7 +93,7 @@ def test_the_louder_the_noise_the_surer_a_closure_must_be():
         return listen([0.0, logit], SMALL, above=above).pressure
 
     assert pressure(sure + 1e-6, FAINT) == pressure(sure + 1e-6, 90.0) == listen([0.0, sure + 1e-6], SMALL).pressure == 1.0
-    assert pressure(sure, LOUD) == pressure(sure, 0.0) == 0.0 < pressure(sure, 0.5 * (LOUD + FAINT)) < 1.0
+    assert pressure(sure, LOUD) == pressure(sure, 0.0) == 0.0 < pressure(sure, 0.25 * LOUD + 0.75 * FAINT) < 1.0
     assert pressure(sure + DOUBT + 1e-6, 0.0) == 1.0
 
 
