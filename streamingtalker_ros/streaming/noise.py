@@ -9,28 +9,27 @@ from collections import deque
 
 import numpy as np
 
-from ..model.features import RELEASE
+from ..model.features import QUIET, RELEASE
 
 MEMORY = 2.0  # seconds in which a voice has a quiet hop
 SILENCE = -100.0  # dB of full scale, of digital silence
-QUIET = -70.0  # dB of full scale, under which the level never falls: what is softer is no voice
-FALL = RELEASE * 10.0 / math.log(10.0)  # dB a second, of the level
+DECIBELS = 10.0 / math.log(10.0)  # of a neper of power, the features' unit
 
 
 class NoiseFloor:
     """What one stream knows of its noise. hear: (hop,) audio in -1..1 -> dB of the level above the floor, 0 and up."""
 
     def __init__(self, frame_rate):
-        self.fall = FALL / frame_rate
+        self.fall = RELEASE * DECIBELS / frame_rate
         self.powers = deque(maxlen=round(MEMORY * frame_rate))  # dB of the last hops
-        self.level = QUIET
+        self.reset()
 
     def reset(self):
         self.powers.clear()
-        self.level = QUIET
+        self.level = QUIET * DECIBELS
 
     def hear(self, hop):
         power = 10.0 * math.log10(float(np.var(hop)) + 10.0 ** (0.1 * SILENCE))  # a constant offset is no noise
         self.powers.append(power)
-        self.level = max(power, self.level - self.fall, QUIET)
+        self.level = max(power, self.level - self.fall, QUIET * DECIBELS)
         return self.level - min(self.powers)
