@@ -22,7 +22,7 @@ SPEAKERS = {"anna": "slt", "bruce": "rms", "carl": "awb", "dan": "kal16"}
 
 @pytest.fixture(scope="module")
 def pairs(tmp_path_factory):
-    """A folder of WAV and text, four speakers, as a user has it: 22.05 kHz stereo, one wrong text, one of silence."""
+    """A folder of WAV and text, four speakers, as a user has it: 22.05 kHz stereo, one wrong text, one of silence; and two words of a fifth."""
     if not set(SPEAKERS.values()) <= set(voices.available()):
         pytest.skip("flite is not installed: nothing to read")
     folder = tmp_path_factory.mktemp("pairs")
@@ -35,6 +35,9 @@ def pairs(tmp_path_factory):
     (folder / "anna" / "anna_0.txt").write_text("There were 12 people.")
     sf.write(str(folder / "bruce" / "bruce_9.wav"), np.zeros(16000), 16000)
     (folder / "bruce" / "bruce_9.txt").write_text("nothing at all")
+    (folder / "eve").mkdir()
+    sf.write(str(folder / "eve" / "eve_0.wav"), next(iter(voices.speak("slt", ["Good morning."]))).pcm, 16000)
+    (folder / "eve" / "eve_0.txt").write_text("Good morning.")
     return folder
 
 
@@ -50,7 +53,7 @@ def test_clips_hold_the_recordings_with_phones_and_closed_lips(corpus):
     clips = corpora.load_corpus(corpus)
     assert {clip.voice for clip in clips} == set(SPEAKERS) and all(clip.style == "teacher" for clip in clips)
     for clip in clips:
-        assert len(clip.pcm) == 640 * len(clip.weights) and 4.0 <= len(clip.pcm) / 16000 <= 14.0
+        assert len(clip.pcm) == 640 * len(clip.weights) and 4.0 <= len(clip.pcm) / 16000 <= 17.0
         assert clip.phones[0].start == 0.0 and abs(clip.phones[-1].end - len(clip.pcm) / 16000) < 0.05
         gap = rig.lip_gap(clip.weights)
         first = np.arange(len(gap)) / 25
@@ -68,8 +71,21 @@ def test_clips_hold_the_recordings_with_phones_and_closed_lips(corpus):
 
 def test_rejected_recordings_are_named_with_the_reason(corpus):
     rejected = {row["name"]: row["reason"] for row in corpora.read_index(corpus)["rejected"]}
-    assert set(rejected) == {"anna_0", "bruce_9"}
-    assert "digits" in rejected["anna_0"] and "silent" in rejected["bruce_9"]
+    assert set(rejected) == {"anna_0", "bruce_9", "eve_0"}
+    assert "digits" in rejected["anna_0"] and "silent" in rejected["bruce_9"] and "too short" in rejected["eve_0"]
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_joining_loses_no_recording(seed):
+    rng = np.random.default_rng(seed)
+    spoken = [(k, np.zeros(int(16000 * rng.uniform(1.0, 12.0))), ()) for k in range(rng.integers(1, 30))]
+    groups = speech._grouped(spoken, rng)
+    seconds = [sum(len(pcm) for _, pcm, _ in group) / 16000 for group in groups]
+    if sum(len(pcm) for _, pcm, _ in spoken) < 4.0 * 16000:
+        assert groups == []
+    else:
+        assert [row for group in groups for row, _, _ in group] == list(range(len(spoken)))
+        assert 4.0 <= min(seconds) and max(seconds) < 20.0
 
 
 def test_speakers_are_in_one_split_each(corpus):

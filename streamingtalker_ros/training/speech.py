@@ -30,6 +30,7 @@ DECADES = {"teens": 15, "twenties": 25, "thirties": 35, "fourties": 45, "fifties
            "eighties": 85, "nineties": 95}     # as Common Voice spells them
 ADULT = 40            # years of whoever does not say
 LENGTH = (5.0, 11.0)  # seconds after which a clip of joined recordings ends, and which it avoids
+SHORTEST = 4.0        # seconds of a clip
 SOURCES = {
     "speechocean762": {"licence": "free for any use (OpenSLR 101)",
                        "attribution": "Zhang et al., speechocean762, Interspeech 2021"},
@@ -195,7 +196,11 @@ def _batch(job):
         except TalkerError as error:
             rejected.append({"name": row.name, "reason": str(error)})
     entries = []
-    for k, group in enumerate(_grouped(spoken, rng)):
+    groups = _grouped(spoken, rng)
+    if spoken and not groups:
+        reason = f"too short for a clip of {SHORTEST:g} s, and nothing of '{speaker}' is left to join it to"
+        rejected += [{"name": row.name, "reason": reason} for row, _, _ in spoken]
+    for k, group in enumerate(groups):
         clip = _joined(group)
         clip.voice, clip.split, clip.name = speaker, split, f"{speaker}_{number:03d}_{k:02d}"
         clip.weights, clip.head = teacher.speaker_motion(clip, speaker)
@@ -225,21 +230,22 @@ def _trimmed(row):
 
 
 def _grouped(spoken, rng):
-    """Recordings in groups that make clips of 4 to about 12 s; a long one stays alone."""
-    group, length, wanted = [], 0.0, rng.uniform(LENGTH[0], LENGTH[1] - 2)
+    """Recordings in groups that make clips of 4 to about 12 s, longer where a recording is; list of lists, empty where all
+    together are too short for a clip."""
+    groups, length = [[]], 0.0
+    wanted = rng.uniform(LENGTH[0], LENGTH[1] - 2)
     for item in spoken:
         seconds = len(item[1]) / RATE
-        if group and length + seconds > LENGTH[1]:
-            if length >= 4.0:
-                yield group
-            group, length, wanted = [], 0.0, rng.uniform(LENGTH[0], LENGTH[1] - 2)
-        group.append(item)
+        if length > wanted or length >= SHORTEST and length + seconds > LENGTH[1]:
+            groups.append([])
+            length, wanted = 0.0, rng.uniform(LENGTH[0], LENGTH[1] - 2)
+        groups[-1].append(item)
         length += seconds
-        if length > wanted:
-            yield group
-            group, length, wanted = [], 0.0, rng.uniform(LENGTH[0], LENGTH[1] - 2)
-    if group and length >= 4.0:
-        yield group
+    if length < SHORTEST:
+        rest = groups.pop()
+        if groups:
+            groups[-1] += rest
+    return groups
 
 
 def _joined(group):
