@@ -12,7 +12,7 @@ from streamingtalker_ros.training import augment, mixing  # noqa: E402
 from streamingtalker_ros.training.mixing import MixConfig, absolute, leveled, mix  # noqa: E402
 
 CONFIG = TalkerConfig()
-NOTHING = dict(noise=0.0, babble=0.0, room=0.0, band=0.0, level=(0.0, 0.0))
+NOTHING = dict(noise=0.0, babble=0.0, room=0.0, band=0.0, telephone=0.0, level=(0.0, 0.0))
 
 
 @pytest.fixture(scope="module")
@@ -91,6 +91,21 @@ def test_band_limits_leave_the_middle(log_mel, voice):
     power, _, _ = measured(log_mel, voice)
     torch.manual_seed(2)
     batch = power.expand(16, -1, -1, -1)
-    cut = mixing._band(batch, 1.0, lambda *shape: torch.rand(shape), lambda low, high: low + (high - low) * torch.rand(16))
+    cut = mixing._band(batch, 1.0, mixing.MICROPHONE, lambda *shape: torch.rand(shape), lambda low, high: low + (high - low) * torch.rand(16))
     lost = (batch - cut).mean((1, 2))
     assert lost[:, 12:40].abs().max() == 0.0 and (lost[:, -1] >= 0.0).all() and lost[:, -1].max() > 8.0
+
+
+def test_a_telephone_sounds_as_it_does_in_samples(log_mel, voice):
+    power, clean, _ = measured(log_mel, voice)
+    _, true, true_loud = measured(log_mel, augment.telephone(voice))
+    torch.manual_seed(3)
+    mixed, loud, _ = mix(power.expand(32, -1, -1, -1), start(32), power.expand(32, -1, -1, -1),
+                         MixConfig(**{**NOTHING, "telephone": 1.0}))
+    far = (clean - true).abs().mean()
+    each = (mixed - true).abs().mean((1, 2, 3))
+    assert each.min() < 0.3 * far and each.max() < far
+    sounding = true_loud[0] > -6.0
+    assert (loud - true_loud)[:, sounding].abs().mean() < 0.1  # nepers
+    above = mixed[..., -8:].mean((1, 2, 3)) - clean[..., -8:].mean()
+    assert (above < -0.05).all() and above.max() - above.min() > 0.1, "with the noise of steps above the band and without"

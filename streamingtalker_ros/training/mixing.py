@@ -1,7 +1,7 @@
 """Voices in other rooms and noises, in the domain of the features: every step of a training hears recordings anew.
 
 Log-mel features hold powers, and powers of independent sounds add. So noise, reverberation, a band limit and a level
-cost a few operations on a batch, where `augment` filters samples; what samples alone know (clipping, mu-law) stays there.
+cost a few operations on a batch, where `augment` filters samples; what samples alone know (clipping) stays there.
 """
 import math
 from dataclasses import dataclass
@@ -14,6 +14,8 @@ from ..model.features import FLOOR, QUIET, RELEASE, follow, normalised
 COLUMN = 0.01  # seconds
 NEPERS = 0.2302585  # of power, per dB
 MICROPHONE = {"low": (0.0, 350.0), "high": (3000.0, 7900.0)}  # Hz
+TELEPHONE = {"low": (250.0, 350.0), "high": (3200.0, 3600.0)}  # Hz; ITU-T G.712 passes 300 to 3400
+MU_LAW = (36.0, 40.0)  # dB by which sound stands above the noise of 8-bit mu-law steps, ITU-T G.711: 38 whatever its level
 
 
 @dataclass(frozen=True)
@@ -24,7 +26,8 @@ class MixConfig:
     babble: float = 0.1  # other windows of the batch, several at once
     snr: tuple = (3.0, 35.0)  # dB
     room: float = 0.3
-    band: float = 0.15  # a telephone's or a small microphone's
+    band: float = 0.15  # a small microphone's
+    telephone: float = 0.15  # its band, and half of them the noise of mu-law steps above it
     level: tuple = (-22.0, 14.0)  # dB of gain
 
 
@@ -72,7 +75,8 @@ def mix(power, start, quiet, config=MixConfig()):
     power = torch.where(added, torch.logaddexp(power, under), power)
     start = torch.where(added[:, 0, 0, 0], torch.maximum(start, under[:, 0].exp().mean((1, 2)).log()), start)
     snr = torch.where(added[:, 0, 0, 0], snr, torch.full_like(snr, math.inf))
-    return *leveled(_band(power, config.band, chance, between), start), snr
+    power = _band(power, config.band, MICROPHONE, chance, between)
+    return *leveled(_telephone(power, config.telephone, chance, between), start), snr
 
 
 def _room(power, between):
@@ -88,17 +92,29 @@ def _room(power, between):
     return torch.log(smeared + FLOOR).permute(1, 2, 0).view(batch, frames, columns, mels)
 
 
-def _band(power, share, chance, between):
+def _band(power, share, microphone, chance, between):
     """Bands outside a microphone's range fall by 2 nepers per band that they lie outside, 12 at most."""
-    batch, bands = len(power), power.shape[-1]
-    top = 2595.0 * torch.log10(torch.tensor(1.0 + 7800.0 / 700.0))
-    bottom = 2595.0 * torch.log10(torch.tensor(1.0 + 50.0 / 700.0))
-
-    def place(hertz):  # band of a frequency
-        return (2595.0 * torch.log10(1.0 + hertz / 700.0) - bottom) / (top - bottom) * (bands + 1) - 1.0
-
-    band = torch.arange(bands, device=power.device)
-    low, high = (place(between(*MICROPHONE[edge]))[:, None] for edge in ("low", "high"))
-    outside = torch.maximum(low - band, band - high).clamp(0.0, 6.0)  # (B, bands)
-    outside = torch.where(chance(batch, 1) < share, outside, torch.zeros_like(outside))
+    hertz = _hertz(power)
+    mel = torch.log1p(hertz / 700.0)
+    low, high = (torch.log1p(between(*microphone[edge]) / 700.0)[:, None] for edge in ("low", "high"))
+    outside = (torch.maximum(low - mel, mel - high) / (mel[1] - mel[0])).clamp(0.0, 6.0)  # (B, bands), in bands
+    outside = torch.where(chance(len(power), 1) < share, outside, torch.zeros_like(outside))
     return power - 2.0 * outside[:, None, None]
+
+
+def _telephone(power, share, chance, between):
+    """The band of a share of windows, and in half of these the noise of mu-law steps, which follows the sound: as strong at
+    all frequencies (a band is a mean of powers), so it is heard above the band alone."""
+    narrow = _band(power, 1.0, TELEPHONE, chance, between)
+    width = 700.0 + _hertz(power)  # of a band, up to a factor: equal on the mel scale
+    mean = torch.log(narrow.exp() @ (width / width.sum()))[..., None]  # over frequency
+    steps = mean - NEPERS * between(*MU_LAW)[:, None, None, None]
+    stepped = torch.where((chance(len(power)) < 0.5)[:, None, None, None], torch.logaddexp(narrow, steps), narrow)
+    return torch.where((chance(len(power)) < share)[:, None, None, None], stepped, power)
+
+
+def _hertz(power):
+    """Middle of each band of log powers (…, bands), as `mel_filters` lays them."""
+    bottom, top = math.log1p(50.0 / 700.0), math.log1p(7800.0 / 700.0)
+    place = torch.arange(1, power.shape[-1] + 1, device=power.device) / (power.shape[-1] + 1)
+    return 700.0 * torch.expm1(bottom + (top - bottom) * place)
