@@ -22,7 +22,8 @@ SPEAKERS = {"anna": "slt", "bruce": "rms", "carl": "awb", "dan": "kal16"}
 
 @pytest.fixture(scope="module")
 def pairs(tmp_path_factory):
-    """A folder of WAV and text, four speakers, as a user has it: 22.05 kHz stereo, one wrong text, one of silence; and two words of a fifth."""
+    """A folder of WAV and text, four speakers, as a user has it: 22.05 kHz stereo, one wrong text, one of silence; and two
+    words of a fifth."""
     if not set(SPEAKERS.values()) <= set(voices.available()):
         pytest.skip("flite is not installed: nothing to read")
     folder = tmp_path_factory.mktemp("pairs")
@@ -126,6 +127,24 @@ def test_folders_of_other_kinds_are_read(tmp_path):
     assert (row.speaker, row.text, row.path) == ("so0001", "HELLO YOU", tmp_path / "so" / "W" / "u1.WAV")
     with pytest.raises(TalkerError, match="no speech with text"):
         speech.recordings(so / "nowhere")
+
+
+def test_layouts_side_by_side_in_one_folder_are_all_read(tmp_path):
+    said = np.zeros(16000)
+    for name in ("own/eve/one.wav", "lj/wavs/LJ1.wav", "libri/84/84-121-0000.flac", "cv/clips/cv_1.wav",
+                 "old/cv-valid-dev/sample-0.wav", "twice/cv-valid-test/cv-valid-test/sample-1.wav"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        sf.write(str(tmp_path / name), said, 16000)
+    for name, text in (("own/eve/one.txt", "hello"), ("lj/metadata.csv", "LJ1|a|b\n"), ("lj/metadata_test.csv", "LJ1|a|b\n"),
+                       ("libri/84/84-121.trans.txt", "84-121-0000 HELLO\n"),
+                       ("cv/validated.tsv", "client_id\tpath\tsentence\tage\nabc\tcv_1.wav\thello\t\n"),
+                       ("old/cv-valid-dev.csv", "filename,text,age\ncv-valid-dev/sample-0.wav,hello you,\nno.wav,none,\n"),
+                       ("twice/cv-valid-test.csv", "filename,text,age\ncv-valid-test/sample-1.wav,hello,teens\n")):
+        (tmp_path / name).write_text(text)
+    found = {(row.name, row.speaker) for row in speech.recordings(tmp_path)}
+    assert found == {("one", "eve"), ("LJ1", "ljspeech"), ("84-121-0000", "ls84"), ("cv_1", "cvabc"), ("sample-0", "cvunnamed")}
+    assert ("sample-1", "cvunnamed") in {(row.name, row.speaker) for row in speech.recordings(tmp_path, (0, 17))}
+    assert len(speech.recordings(tmp_path)) == len(found), "none twice"
 
 
 def test_libri_speech_and_common_voice_are_read_and_become_a_corpus(tmp_path):

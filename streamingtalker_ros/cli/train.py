@@ -15,7 +15,7 @@ from ..errors import TalkerError, require
 SOURCES = {"grid": "GRID's speaker 1: videos, word times beside them in alignments/",
            "facegood": "FACEGOOD's Audio2Face, or its code/train", "speechocean": "speechocean762",
            "ljspeech": "LJSpeech, or some of it",
-           "voices": "many people who read a text: LibriSpeech, Common Voice, or a folder a speaker",
+           "voices": "many people who read a text: LibriSpeech, Common Voice, folders a speaker, or all in one folder",
            "sounds": "audio files in which nobody speaks: music, machines"}
 
 

@@ -1,8 +1,8 @@
 """Recorded speech with its text becomes a corpus: aligned phones, and the procedural teacher's motion.
 
-`make_speech(folders, out)` reads five layouts: speechocean762 (`train/wav.scp` and `test/wav.scp`), LJSpeech (`wavs/`
-beside `metadata*.csv`), LibriSpeech (`*.trans.txt` beside FLAC), Common Voice (`validated.tsv` beside `clips/`), and any
-folder of NAME.wav beside NAME.txt, one speaker a folder.
+`make_speech(folders, out)` reads what lies anywhere in its folders: speechocean762 (`train/wav.scp` and `test/wav.scp`),
+LJSpeech (`wavs/` beside `metadata*.csv`), LibriSpeech (`*.trans.txt` beside FLAC), Common Voice (`validated.tsv` beside
+`clips/`; its first release, `cv-valid-*.csv`), and NAME.wav beside NAME.txt, one speaker a folder.
 """
 import csv
 import json
@@ -29,6 +29,7 @@ LONGEST = 0.8         # seconds of a phone; a longer one is a misplaced text
 DECADES = {"teens": 15, "twenties": 25, "thirties": 35, "fourties": 45, "fifties": 55, "sixties": 65, "seventies": 75,
            "eighties": 85, "nineties": 95}     # as Common Voice spells them
 ADULT = 40            # years of whoever does not say
+UNNAMED = "cvunnamed"     # the speaker of recordings that do not tell theirs: so many that all of them train
 LENGTH = (5.0, 11.0)  # seconds after which a clip of joined recordings ends, and which it avoids
 SHORTEST = 4.0        # seconds of a clip
 SOURCES = {
@@ -52,62 +53,78 @@ class Recording:
 
 
 def recordings(folder, ages=AGES):
-    """The recordings of a folder, in one of five layouts: list of Recording. Raises TalkerError for any other.
+    """The recordings in a folder and below, in any of the layouts above: list of Recording. Raises TalkerError for none.
 
     ages: first and last year of speakers whose age the folder tells (speechocean762, Common Voice by decades)."""
     folder = Path(folder)
-    if (folder / "train" / "wav.scp").is_file():
-        return [row for part in ("train", "test") if (folder / part).is_dir() for row in _kaldi(folder, part, ages)]
-    tables = sorted(folder.glob("metadata*.csv"))
-    if tables and (folder / "wavs").is_dir():
-        return _ljspeech(folder, tables[0])
-    if (folder / "validated.tsv").is_file() and (folder / "clips").is_dir():
-        return _common_voice(folder, ages)
-    chapters = sorted(folder.rglob("*.trans.txt"))
-    if chapters:
-        return [row for chapter in chapters for row in _librispeech(chapter)]
-    found = []
-    for path in sorted(folder.rglob("*.wav")):
-        said = path.with_suffix(".txt")
-        if said.is_file():
-            text = said.read_text(encoding="utf-8", errors="replace").strip()
-            found.append(Recording(path.stem, path, text, path.parent.name, "pairs"))
+    found = [row for pattern, read in LAYOUTS for path in sorted(folder.rglob(pattern)) for row in read(path, ages)]
     if not found:
         raise TalkerError(f"{folder} holds no speech with text; give a folder of NAME.wav beside NAME.txt, "
                           f"LJSpeech, LibriSpeech, Common Voice or speechocean762")
     return found
 
 
-def _kaldi(folder, part, ages):
+def _kaldi(scp, ages):
+    part, folder = scp.parent, scp.parent.parent
+
     def table(name):
-        lines = (folder / part / name).read_text(encoding="utf-8").splitlines()
+        lines = (part / name).read_text(encoding="utf-8").splitlines()
         return dict(line.split(None, 1) for line in lines if line.strip())
 
+    if part.name not in ("train", "test") or not (part / "spk2age").is_file():
+        return []
     texts, speakers, age = table("text"), table("utt2spk"), table("spk2age")
     return [Recording(name, folder / path.strip(), texts[name], f"so{speakers[name]}", "speechocean762")
             for name, path in table("wav.scp").items() if ages[0] <= int(age[speakers[name]]) <= ages[1]]
 
 
-def _ljspeech(folder, path):
-    with open(path, encoding="utf-8", newline="") as file:
+def _ljspeech(metadata, ages):
+    folder = metadata.parent
+    if metadata != min(folder.glob("metadata*.csv")):  # others repeat it
+        return []
+    with open(metadata, encoding="utf-8", newline="") as file:
         rows = list(csv.reader(file, delimiter="|", quoting=csv.QUOTE_NONE))
     return [Recording(row[0], folder / "wavs" / f"{row[0]}.wav", row[-1], "ljspeech", "LJSpeech")
             for row in rows if (folder / "wavs" / f"{row[0]}.wav").is_file()]
 
 
-def _common_voice(folder, ages):
-    with open(folder / "validated.tsv", encoding="utf-8", newline="") as file:
-        rows = list(csv.DictReader(file, delimiter="\t", quoting=csv.QUOTE_NONE))
-    return [Recording(Path(row["path"]).stem, folder / "clips" / row["path"], row["sentence"],
-                      f"cv{row['client_id'][:10]}", "Common Voice")
-            for row in rows if ages[0] <= DECADES.get(row.get("age"), ADULT) <= ages[1]
-            and (folder / "clips" / row["path"]).is_file()]
-
-
-def _librispeech(chapter):
+def _librispeech(chapter, ages):
     rows = [line.split(None, 1) for line in chapter.read_text(encoding="utf-8").splitlines() if line.strip()]
     return [Recording(name, chapter.parent / f"{name}.flac", text.lower(), f"ls{name.split('-')[0]}", "LibriSpeech")
             for name, text in rows if (chapter.parent / f"{name}.flac").is_file()]
+
+
+def _common_voice(table, ages):
+    clips = table.parent / "clips"
+    with open(table, encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file, delimiter="\t", quoting=csv.QUOTE_NONE))
+    return [Recording(Path(row["path"]).stem, clips / row["path"], row["sentence"], f"cv{row['client_id'][:10]}",
+                      "Common Voice")
+            for row in rows if _within(ages, row) and (clips / row["path"]).is_file()]
+
+
+def _first_common_voice(table, ages):
+    """No speakers' names; the folder of the sound lies beside the table, in some copies once more within itself."""
+    with open(table, encoding="utf-8", newline="") as file:
+        rows = [row for row in csv.DictReader(file) if _within(ages, row)]
+    places = [(row, place / row["filename"]) for row in rows for place in (table.parent, table.parent / table.stem)]
+    return [Recording(path.stem, path, row["text"], UNNAMED, "Common Voice") for row, path in places if path.is_file()]
+
+
+def _within(ages, row):
+    return ages[0] <= DECADES.get(row.get("age"), ADULT) <= ages[1]
+
+
+def _pair(path, ages):
+    said = path.with_suffix(".txt")
+    if not said.is_file():
+        return []
+    text = said.read_text(encoding="utf-8", errors="replace").strip()
+    return [Recording(path.stem, path, text, path.parent.name, "pairs")]
+
+
+LAYOUTS = (("wav.scp", _kaldi), ("metadata*.csv", _ljspeech), ("*.trans.txt", _librispeech),
+           ("validated.tsv", _common_voice), ("cv-valid-*.csv", _first_common_voice), ("*.wav", _pair))
 
 
 def split_speakers(found):
