@@ -55,11 +55,11 @@ def test_without_sources_or_voices_every_corpus_is_named_with_its_share(voiceles
     with pytest.raises(TalkerError) as told:
         recipes.plan(stages.read_recipe(SHIPPED), sources(), "run")
     for words in ("grid, 8% of the mix, is left out: give --grid DIR",
-                  "grid_voices, 18% of the mix, is left out: grid is", "facegood, 4%",
-                  "speech, 12% of the mix, is left out: give --speechocean DIR or --ljspeech DIR",
-                  "speech_sizes, 14% of the mix, is left out: speech is", "voices, 6% of the mix, is left out: give --voices DIR",
-                  "children, 4%", "children_sizes, 6%",
-                  "synthetic, 8%", "apt install", "espeak, 5%", "quiet, 7% of the mix, is left out: give --sounds DIR"):
+                  "grid_voices, 16% of the mix, is left out: grid is", "facegood, 4%",
+                  "speech, 9% of the mix, is left out: give --speechocean DIR or --ljspeech DIR",
+                  "speech_sizes, 8% of the mix, is left out: speech is", "voices, 28% of the mix, is left out: give --voices DIR",
+                  "children, 3%", "children_sizes, 3%",
+                  "synthetic, 6%", "apt install", "espeak, 3%", "quiet, 6% of the mix, is left out: give --sounds DIR"):
         assert words in str(told.value)
 
 
@@ -69,7 +69,7 @@ def test_the_shipped_recipe_gives_commands_that_parse_and_keeps_what_is_there(vo
     where = sources(grid=grid, facegood=tmp_path / "fg")
     made = recipes.plan(stages.read_recipe(SHIPPED), where, tmp_path / "run", landmarks=grid.parent / "marks", jobs=3)
     assert [corpus.name for corpus in made.corpora] == ["grid", "grid_voices", "facegood"]
-    assert made.recipe["mix"] == {"grid": 0.08, "grid_voices": 0.18, "facegood": 0.04}
+    assert made.recipe["mix"] == {"grid": 0.08, "grid_voices": 0.16, "facegood": 0.04}
     assert made.recipe["model"]["styles"] == ["neutral", "grid_s1", "facegood"]  # nobody taught `teacher`
     film, voiced, animated = (_parser("corpus").parse_args(["corpus", *corpus.arguments]) for corpus in made.corpora)
     assert film.videos == [grid / "s1"] and film.align == str(grid / "alignments" / "s1")

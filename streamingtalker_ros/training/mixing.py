@@ -27,7 +27,7 @@ class MixConfig:
     snr: tuple = (3.0, 35.0)  # dB
     room: float = 0.3
     band: float = 0.15  # a small microphone's
-    telephone: float = 0.15  # its band, and half of them the noise of mu-law steps above it
+    telephone: float = 0.25  # its band, and half of them the noise of mu-law steps above it
     level: tuple = (-22.0, 14.0)  # dB of gain
 
 
