@@ -91,7 +91,8 @@ def test_band_limits_leave_the_middle(log_mel, voice):
     power, _, _ = measured(log_mel, voice)
     torch.manual_seed(2)
     batch = power.expand(16, -1, -1, -1)
-    cut = mixing._band(batch, 1.0, mixing.MICROPHONE, lambda *shape: torch.rand(shape), lambda low, high: low + (high - low) * torch.rand(16))
+    cut = mixing._band(batch, 1.0, mixing.MICROPHONE, lambda *shape: torch.rand(shape),
+                       lambda low, high: low + (high - low) * torch.rand(16))
     lost = (batch - cut).mean((1, 2))
     assert lost[:, 12:40].abs().max() == 0.0 and (lost[:, -1] >= 0.0).all() and lost[:, -1].max() > 8.0
 
