@@ -57,7 +57,8 @@ def test_without_sources_or_voices_every_corpus_is_named_with_its_share(voiceles
     for words in ("grid, 8% of the mix, is left out: give --grid DIR",
                   "grid_voices, 16% of the mix, is left out: grid is", "facegood, 4%",
                   "speech, 9% of the mix, is left out: give --speechocean DIR or --ljspeech DIR",
-                  "speech_sizes, 8% of the mix, is left out: speech is", "voices, 28% of the mix, is left out: give --voices DIR",
+                  "speech_sizes, 8% of the mix, is left out: speech is",
+                  "voices, 28% of the mix, is left out: give --voices DIR",
                   "children, 3%", "children_sizes, 3%",
                   "synthetic, 6%", "apt install", "espeak, 3%", "quiet, 6% of the mix, is left out: give --sounds DIR"):
         assert words in str(told.value)
