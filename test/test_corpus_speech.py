@@ -139,7 +139,9 @@ def test_layouts_side_by_side_in_one_folder_are_all_read(tmp_path):
                        ("libri/84/84-121.trans.txt", "84-121-0000 HELLO\n"),
                        ("cv/validated.tsv", "client_id\tpath\tsentence\tage\nabc\tcv_1.wav\thello\t\n"),
                        ("old/cv-valid-dev.csv", "filename,text,age\ncv-valid-dev/sample-0.wav,hello you,\nno.wav,none,\n"),
-                       ("twice/cv-valid-test.csv", "filename,text,age\ncv-valid-test/sample-1.wav,hello,teens\n")):
+                       ("twice/cv-valid-test.csv", "filename,text,age\ncv-valid-test/sample-1.wav,hello,teens\n"),
+                       ("own/metadata.csv", "\nof something else\n"), ("own/validated.tsv", "word\n"),
+                       ("own/cv-valid-x.csv", "word\n"), ("own/wav.scp", "word\n")):
         (tmp_path / name).write_text(text)
     found = {(row.name, row.speaker) for row in speech.recordings(tmp_path)}
     assert found == {("one", "eve"), ("LJ1", "ljspeech"), ("84-121-0000", "ls84"), ("cv_1", "cvabc"), ("sample-0", "cvunnamed")}

@@ -80,12 +80,12 @@ def _kaldi(scp, ages):
 
 def _ljspeech(metadata, ages):
     folder = metadata.parent
-    if metadata != min(folder.glob("metadata*.csv")):  # others repeat it
+    if not (folder / "wavs").is_dir() or metadata != min(folder.glob("metadata*.csv")):  # others repeat it
         return []
     with open(metadata, encoding="utf-8", newline="") as file:
         rows = list(csv.reader(file, delimiter="|", quoting=csv.QUOTE_NONE))
     return [Recording(row[0], folder / "wavs" / f"{row[0]}.wav", row[-1], "ljspeech", "LJSpeech")
-            for row in rows if (folder / "wavs" / f"{row[0]}.wav").is_file()]
+            for row in rows if row and (folder / "wavs" / f"{row[0]}.wav").is_file()]
 
 
 def _librispeech(chapter, ages):
@@ -96,6 +96,8 @@ def _librispeech(chapter, ages):
 
 def _common_voice(table, ages):
     clips = table.parent / "clips"
+    if not clips.is_dir():
+        return []
     with open(table, encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file, delimiter="\t", quoting=csv.QUOTE_NONE))
     return [Recording(Path(row["path"]).stem, clips / row["path"], row["sentence"], f"cv{row['client_id'][:10]}",
@@ -106,7 +108,10 @@ def _common_voice(table, ages):
 def _first_common_voice(table, ages):
     """No speakers' names; the folder of the sound lies beside the table, in some copies once more within itself."""
     with open(table, encoding="utf-8", newline="") as file:
-        rows = [row for row in csv.DictReader(file) if _within(ages, row)]
+        reader = csv.DictReader(file)
+        if not {"filename", "text"} <= set(reader.fieldnames or ()):
+            return []
+        rows = [row for row in reader if _within(ages, row)]
     places = [(row, place / row["filename"]) for row in rows for place in (table.parent, table.parent / table.stem)]
     return [Recording(path.stem, path, row["text"], UNNAMED, "Common Voice") for row, path in places if path.is_file()]
 
