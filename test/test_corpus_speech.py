@@ -102,6 +102,14 @@ def test_speakers_are_in_one_split_each(corpus):
     assert set(speech.split_speakers(rows[-100:]).values()) == {"train"}
 
 
+def test_who_has_no_name_is_never_held_out():
+    names = [f"s{k}" for k in range(200)]
+    for first in range(0, 200, 10):  # whoever the others are
+        rows = [speech.Recording(name, None, "", name, "x") for name in (speech.UNNAMED, *names[first:first + 30])]
+        shares = speech.split_speakers(rows)
+        assert shares[speech.UNNAMED] == "train" and set(shares.values()) == set(corpora.SPLITS)
+
+
 def test_second_call_aligns_nothing_again(corpus, pairs, monkeypatch):
     monkeypatch.setattr(speech, "align", lambda *_: pytest.fail("aligned again"))
     index = corpora.read_index(corpus)

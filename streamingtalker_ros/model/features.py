@@ -16,13 +16,19 @@ QUIET = math.log(1e-7)  # mean band power of a voice near -50 dBFS: the level ne
 RELEASE = 1.2  # nepers of power per second, 5.2 dB/s
 
 
-def mel_filters(mels, rate=16000, low=50.0, high=7800.0):
-    """Triangular filters equally spaced on the HTK mel scale, m = 2595 log10(1 + f/700). -> (FFT//2 + 1, mels)."""
+def mel_edges(mels, low=50.0, high=7800.0):
+    """Where bands begin, peak and end, equally spaced on the HTK mel scale, m = 2595 log10(1 + f/700). -> (mels + 2,) Hz,
+    float64: band k is the triangle of k, k + 1, k + 2."""
     def to_mel(f):
         return 2595.0 * math.log10(1.0 + f / 700.0)
 
     edges = torch.linspace(to_mel(low), to_mel(high), mels + 2, dtype=torch.float64)
-    edges = 700.0 * (10.0 ** (edges / 2595.0) - 1.0)
+    return 700.0 * (10.0 ** (edges / 2595.0) - 1.0)
+
+
+def mel_filters(mels, rate=16000):
+    """Triangular filters over the bands of `mel_edges`. -> (FFT//2 + 1, mels)."""
+    edges = mel_edges(mels)
     bins = torch.arange(FFT // 2 + 1, dtype=torch.float64)[:, None] * (rate / FFT)
     rising = (bins - edges[:-2]) / (edges[1:-1] - edges[:-2])
     falling = (edges[2:] - bins) / (edges[2:] - edges[1:-1])

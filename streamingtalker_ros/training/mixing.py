@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch.nn import functional
 
-from ..model.features import FLOOR, QUIET, RELEASE, follow, normalised
+from ..model.features import FLOOR, QUIET, RELEASE, follow, mel_edges, normalised
 
 COLUMN = 0.01  # seconds
 NEPERS = 0.2302585  # of power, per dB
@@ -114,7 +114,5 @@ def _telephone(power, share, chance, between):
 
 
 def _hertz(power):
-    """Middle of each band of log powers (…, bands), as `mel_filters` lays them."""
-    bottom, top = math.log1p(50.0 / 700.0), math.log1p(7800.0 / 700.0)
-    place = torch.arange(1, power.shape[-1] + 1, device=power.device) / (power.shape[-1] + 1)
-    return 700.0 * torch.expm1(bottom + (top - bottom) * place)
+    """(bands,) Hz, where each band of log powers (…, bands) peaks."""
+    return mel_edges(power.shape[-1])[1:-1].to(power)

@@ -29,7 +29,7 @@ LONGEST = 0.8         # seconds of a phone; a longer one is a misplaced text
 DECADES = {"teens": 15, "twenties": 25, "thirties": 35, "fourties": 45, "fifties": 55, "sixties": 65, "seventies": 75,
            "eighties": 85, "nineties": 95}     # as Common Voice spells them
 ADULT = 40            # years of whoever does not say
-UNNAMED = "cvunnamed"     # the speaker of recordings that do not tell theirs: so many that all of them train
+UNNAMED = "cvunnamed"     # the speaker of recordings that do not tell theirs; in training, for they may be anybody's
 LENGTH = (5.0, 11.0)  # seconds after which a clip of joined recordings ends, and which it avoids
 SHORTEST = 4.0        # seconds of a clip
 SOURCES = {
@@ -133,11 +133,11 @@ LAYOUTS = (("wav.scp", _kaldi), ("metadata*.csv", _ljspeech), ("*.trans.txt", _l
 
 
 def split_speakers(found):
-    """{speaker: split}: 10 % of the speakers in test, 5 % in validation; whoever says much, and the only one, trains."""
+    """{speaker: split}: 10 % of the speakers in test, 5 % in validation; whoever says much, has no name, or is the only one, trains."""
     size = {}
     for row in found:
         size[row.speaker] = size.get(row.speaker, 0) + 1
-    free = sorted((name for name in size if size[name] <= max(MUCH * len(found), 1) and len(size) >= 3),
+    free = sorted((name for name in size if name != UNNAMED and size[name] <= max(MUCH * len(found), 1) and len(size) >= 3),
                   key=lambda name: zlib.crc32(name.encode()))
     out, first = dict.fromkeys(size, "train"), 0
     for split, share in HELD.items():
