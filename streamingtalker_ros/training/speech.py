@@ -133,7 +133,8 @@ LAYOUTS = (("wav.scp", _kaldi), ("metadata*.csv", _ljspeech), ("*.trans.txt", _l
 
 
 def split_speakers(found):
-    """{speaker: split}: 10 % of the speakers in test, 5 % in validation; whoever says much, has no name, or is the only one, trains."""
+    """{speaker: split}: 10 % of the speakers in test, 5 % in validation; whoever says much, has no name, or is the only one,
+    trains."""
     size = {}
     for row in found:
         size[row.speaker] = size.get(row.speaker, 0) + 1
