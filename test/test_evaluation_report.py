@@ -156,6 +156,17 @@ def test_speech_is_cut_in_the_middle_of_sound(speech):
         assert augment.active_level(pcm[at - 320:at]) > augment.active_level(speech) - 20.0
 
 
+def test_promised_conditions_are_measured_over_more_clips(talker, corpus, monkeypatch):
+    monkeypatch.setattr(robustness, "CLIPS", 1)
+    section = load_section(default_rig(), corpus, "all")
+    found = robustness.robustness(talker, default_rig(), section)
+    assert list(found) == ["clean", *(name for _, name in robustness.CONDITIONS)]
+    for name, figures in found.items():
+        promised = name in ("clean", *robustness.PROMISED)
+        assert figures["clips"] == (len(section.spoken) if promised else 1), name
+    assert found["clean"]["r_falls_by"] == 0.0
+
+
 def test_conditions_keep_time_and_make_what_they_say(speech):
     """No condition moves the sound (its reference stays true), and 10 dB are 10 dB."""
     rng = np.random.default_rng(0)

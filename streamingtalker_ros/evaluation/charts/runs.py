@@ -23,7 +23,8 @@ def robustness_chart(robustness, allowed=0.1):
         for k, section in enumerate(sections):
             colour = (MADE, *OTHERS[1:], OTHERS[0])[k % 5]
             figures = robustness[section]
-            r = [figures[name]["lip_opening_r_median"] for name in SNR]
+            clean = figures["clean"]["lip_opening_r_median"]  # not every condition is measured over as many clips
+            r = [clean - figures[name]["r_falls_by"] for name in SNR]
             left.plot(range(len(SNR)), r, "-o", color=colour, lw=2, ms=5, mec="white", label=section)
             left.fill_between([0, len(SNR) - 1], r[0], r[0] - allowed, color=colour, alpha=0.07, lw=0)
             fall = np.array([figures[name]["r_falls_by"] for name in names])
