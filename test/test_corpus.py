@@ -7,7 +7,7 @@ import pytest
 from streamingtalker_ros.cli.main import main
 from streamingtalker_ros.errors import TalkerError
 from streamingtalker_ros.face.arkit import INDEX
-from streamingtalker_ros.training import augment, corpora, living, synthetic, teacher, voices
+from streamingtalker_ros.training import augment, corpora, living, residual, synthetic, teacher, voices
 from streamingtalker_ros.training.phones import VOWELS
 
 
@@ -59,7 +59,7 @@ def test_stored_motion_is_the_teachers(folder, clips):
     speakers = {entry["name"]: entry["speaker"] for entry in corpora.read_index(folder)["clips"]}
     for clip in clips[:6]:
         manner = teacher.manner(speakers[clip.name], clip.name)
-        again = teacher.lips(clip.phones, len(clip.weights), clip.pcm, manner)
+        again = residual.lips(clip.phones, len(clip.weights), clip.pcm, manner)
         np.testing.assert_allclose(clip.weights[:, ~living.COLUMNS], again[:, ~living.COLUMNS], atol=2e-3)
 
 

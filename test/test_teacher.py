@@ -6,7 +6,7 @@ import pytest
 
 from streamingtalker_ros.errors import TalkerError
 from streamingtalker_ros.face.arkit import INDEX, MIRROR
-from streamingtalker_ros.training import living, teacher, voices
+from streamingtalker_ros.training import animate, living, residual, teacher, voices
 from streamingtalker_ros.training.phones import (BILABIALS, LABIODENTALS, OPEN_VOWELS, VISEMES, VOWELS, Phone,
                                                  merge)
 from streamingtalker_ros.training.text import sentences, vocabulary
@@ -14,16 +14,17 @@ from streamingtalker_ros.training.text import sentences, vocabulary
 SPOKEN = ("slt", "awb", "kal16", "rms")
 
 
-@pytest.fixture(scope="module")
-def speech():
-    """Twelve sentences in each flite voice, with their lips and the gap between them in metres."""
+@pytest.fixture(scope="module", params=(teacher.lips, residual.lips), ids=("rules", "residual"))
+def speech(request):
+    """Twelve sentences in each flite voice, with their lips, by the rules alone and with what they leave, and the gap
+    between them in metres."""
     if not set(SPOKEN) <= set(voices.available()):
         pytest.skip("flite is not installed: no speech with phone times")
     from streamingtalker_ros.face.rig import default_rig
     rig, out = default_rig(), []
     for n, voice in enumerate(SPOKEN):
         for said in voices.speak(voice, list(itertools.islice(sentences(n), 12)), stretch=(1.0, 1.25)[n % 2]):
-            weights = teacher.lips(said.phones, len(said.pcm) // 640, said.pcm)
+            weights = request.param(said.phones, len(said.pcm) // 640, said.pcm)
             out.append((said, weights, rig.lip_gap(weights)))
     return out
 
@@ -120,7 +121,7 @@ def test_loud_and_slow_vowels_open_wider():
 
 def test_life_is_random_above_and_fixed_below():
     phones = _sequence("b", "aa", "b", "iy", "f", "uw")
-    one, two, again = (teacher.motion(phones, 500, seed=seed) for seed in (1, 2, 1))
+    one, two, again = (animate.motion(phones, 500, seed=seed) for seed in (1, 2, 1))
     np.testing.assert_array_equal(one[0], again[0])
     below = ~living.COLUMNS
     np.testing.assert_array_equal(one[0][:, below], two[0][:, below])

@@ -5,7 +5,7 @@ Each takes a Section and gives a Take for every clip, or None where it has nothi
 import numpy as np
 
 from ..face.arkit import ARKIT_NAMES, INDEX
-from ..training import teacher
+from ..training import animate
 from . import metrics
 from .takes import of_weights
 
@@ -38,7 +38,7 @@ def teacher_itself(rig, section):
     names = {phone.name for phones in section.phones for phone in phones}
     if section.rule_made or len(names) < FEWEST:
         return None
-    return [of_weights(rig, teacher.motion(phones, len(clip.weights), clip.pcm)[0])
+    return [of_weights(rig, animate.motion(phones, len(clip.weights), clip.pcm)[0])
             for clip, phones in zip(section.clips, section.phones)]
 
 

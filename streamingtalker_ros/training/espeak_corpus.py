@@ -12,7 +12,7 @@ import numpy as np
 
 from .. import __version__
 from ..errors import TalkerError, require
-from . import espeak, teacher
+from . import animate, espeak, teacher
 from .corpora import RATE, SPLITS, read_index, save_clip
 from .languages import SENTENCES
 from .synthetic import clip_of, packed
@@ -94,7 +94,7 @@ def _batch(job):
         clip.voice, clip.split = voice, split
         clip.name = f"{voice.replace('+', '_')}_{number:03d}_{k:02d}"
         speaker = f"{voice}_{number:03d}"
-        clip.weights, clip.head = teacher.speaker_motion(clip, speaker)
+        clip.weights, clip.head = animate.speaker_motion(clip, speaker)
         entries.append(save_clip(folder, clip, speaker=speaker, language=language, **manner,
                                  text=" ".join(utterance.text for utterance in group)))
     done.write_text(json.dumps(entries))

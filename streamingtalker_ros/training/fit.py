@@ -19,6 +19,7 @@ from ..face.rig import default_rig
 from . import teacher
 from .corpora import RATE, load_corpus, read_index
 from .phones import BILABIALS, COLUMNS, LABIODENTALS, PRIOR, VOWELS
+from .teacher import EARLIEST
 
 NUMBERS = Path(__file__).parent.parent / "data" / "teacher.json"
 GROUPS = ("jaw", "shape", "part")
@@ -26,8 +27,6 @@ TARGETS = ("jaw", "pucker", "funnel", "spread", "part")
 FIRM = ("jaw_firm", "shape_firm", "part_firm")
 OF_GROUP = {"jaw": (0,), "shape": (1, 2, 3), "part": (4,)}
 CONTACTS = "pbmfv"
-# an articulator moves no earlier than a model that hears 80 ms ahead can follow: its first steps are small
-EARLIEST = 0.10
 OPEN = 0.04              # least jaw of a phone that is no contact: lips that nearly touch are not to touch
 LOUDER, LONGER = 0.20, 0.0      # least effects of loudness and length: one calm speaker does not show them
 SIGMA = {"target": 0.10, "firm": 0.5}    # how far from the hand-written number a fitted one likes to be

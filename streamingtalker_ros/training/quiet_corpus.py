@@ -11,7 +11,7 @@ import numpy as np
 
 from .. import __version__
 from ..errors import TalkerError, require
-from . import augment, teacher
+from . import animate, augment, teacher
 from .corpora import HOP, RATE, SPLITS, Clip, save_clip
 from .phones import Phone
 
@@ -72,7 +72,7 @@ def _pieces(job):
                 pcm = np.clip(augment.at_rms(sound[: frames * HOP], rng.uniform(*LEVELS)), -1.0, 1.0)
                 phones = [Phone("pau", 0.0, frames / teacher.FRAME_RATE)]
                 clip = Clip(pcm.astype(np.float32), None, None, phones, "none", split, f"quiet_{number:04d}_{piece:02d}")
-                clip.weights, clip.head = teacher.speaker_motion(clip, "none")
+                clip.weights, clip.head = animate.speaker_motion(clip, "none")
                 entries.append(save_clip(out, clip, speaker="none", tempo=1.0, text="", of=path.name))
     except (sf.SoundFileError, RuntimeError) as error:
         return entries, f"{path.name} cannot be read: {error}"

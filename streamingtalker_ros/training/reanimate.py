@@ -5,7 +5,7 @@
 from pathlib import Path
 
 from ..errors import TalkerError, require
-from . import teacher
+from . import animate
 from .corpora import load_corpus, read_index, save_clip
 
 RULE_MADE = ("synthetic", "speech", "espeak")
@@ -22,6 +22,6 @@ def reanimate(folder):
         raise TalkerError(f"the motion of {folder} was captured; only rule-made motion can be made again")
     speakers = {(entry["split"], entry["name"]): entry["speaker"] for entry in index["clips"]}
     for clip in tqdm(load_corpus(folder), unit="clip", desc="animating"):
-        clip.weights, clip.head = teacher.speaker_motion(clip, speakers[clip.split, clip.name])
+        clip.weights, clip.head = animate.speaker_motion(clip, speakers[clip.split, clip.name])
         save_clip(folder, clip)
     return index

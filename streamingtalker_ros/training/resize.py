@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import TalkerError, require
-from . import augment, teacher
+from . import animate, augment
 from .corpora import HOP, RATE, load_corpus, read_index, save_clip
 
 SIZES = ((0.85, 0.95), (1.06, 1.18))  # factors of all frequencies, one drawn from each range for each voice
@@ -54,5 +54,5 @@ def _resized(job):
     other = replace(clip, pcm=np.clip(pcm[: frames * HOP], -1.0, 1.0), phones=phones, voice=voice,
                     name=f"{clip.name}_s{number}")
     other = replace(other, weights=np.zeros((frames, 52), np.float32), head=np.zeros((frames, 3), np.float32))
-    other.weights, other.head = teacher.speaker_motion(other, voice)
+    other.weights, other.head = animate.speaker_motion(other, voice)
     return save_clip(out, other, speaker=voice, size=factor)

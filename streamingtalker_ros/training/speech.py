@@ -16,7 +16,7 @@ import numpy as np
 
 from .. import __version__
 from ..errors import TalkerError, require
-from . import augment, teacher
+from . import animate, augment, teacher
 from .align import align
 from .corpora import HOP, RATE, SPLITS, Clip, read_index, save_clip
 from .phones import Phone, merge
@@ -226,7 +226,7 @@ def _batch(job):
     for k, group in enumerate(groups):
         clip = _joined(group)
         clip.voice, clip.split, clip.name = speaker, split, f"{speaker}_{number:03d}_{k:02d}"
-        clip.weights, clip.head = teacher.speaker_motion(clip, speaker)
+        clip.weights, clip.head = animate.speaker_motion(clip, speaker)
         entries.append(save_clip(out, clip, speaker=speaker, source=group[0][0].source,
                                  text=" ".join(row.text for row, _, _ in group)))
     partial = done.with_suffix(f".{os.getpid()}")

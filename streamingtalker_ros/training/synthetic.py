@@ -12,7 +12,7 @@ import numpy as np
 
 from .. import __version__
 from ..errors import TalkerError, require
-from . import augment, teacher, voices
+from . import animate, augment, teacher, voices
 from .corpora import HOP, RATE, SPLITS, Clip, read_index, save_clip
 from .phones import Phone, merge
 from .text import sentences
@@ -106,7 +106,7 @@ def _batch(job):
         clip = clip_of(group, factor, rng)
         clip.voice, clip.split, clip.name = voice, split, f"{voice}_{number:03d}_{k:02d}"
         speaker = f"{voice}*{factor}"
-        clip.weights, clip.head = teacher.speaker_motion(clip, speaker)
+        clip.weights, clip.head = animate.speaker_motion(clip, speaker)
         entries.append(save_clip(folder, clip, speaker=speaker, tempo=tempo,
                                  text=" ".join(utterance.text for utterance in group)))
     done.write_text(json.dumps(entries))
@@ -174,5 +174,5 @@ def _rest_clip(job):
         pcm = np.clip(augment.at_rms(sound, rng.uniform(-60.0, -20.0)), -1.0, 1.0)
     phones = [Phone("pau", 0.0, frames / teacher.FRAME_RATE)]
     clip = Clip(pcm, None, None, phones, "none", split, f"rest_{kind}_{number:03d}")
-    clip.weights, clip.head = teacher.speaker_motion(clip, "none")
+    clip.weights, clip.head = animate.speaker_motion(clip, "none")
     return save_clip(folder, clip, speaker="none", tempo=1.0, text="")

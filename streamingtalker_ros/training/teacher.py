@@ -1,9 +1,8 @@
-"""The procedural teacher: phones with their times become the motion of a mouth in a living face.
+"""The procedural teacher's rules: phones with their times become the motion of a mouth.
 
-`motion(phones, frames, …)` gives ARKit weights (T, 52) in 0..1 and head rotation vectors (T, 3) in radians at
-25 frames/s; frame n shows the moment (n + 0.5) / 25 s. Lips are a function of phones, their loudness and a `Manner`;
-lids, gaze, brows and head come from `living` and its seed. The numbers are fitted on tracked lips (data/teacher.json);
-docs/teacher.md tells how.
+`lips(phones, frames, …)` gives ARKit weights (T, 52) in 0..1 at 25 frames/s; frame n shows the moment (n + 0.5) / 25 s.
+They are a function of phones, their loudness and a `Manner`. The numbers are fitted on tracked lips (data/teacher.json);
+docs/teacher.md tells how. `residual` adds what rules leave, `animate` the face above.
 """
 import zlib
 from dataclasses import dataclass
@@ -11,7 +10,6 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..face.arkit import ARKIT_NAMES, INDEX
-from . import living
 from .phones import BILABIALS, COLUMNS, FITTED, LABIODENTALS, VOWELS, targets
 
 FRAME_RATE = 25.0
@@ -22,6 +20,7 @@ CLOSING, RELEASE = FITTED["closing"], FITTED["release"]   # seconds a contact ta
 HOLD = FITTED["hold"]            # seconds from a phone's start to its contact's, from the contact's end to the phone's
 BITE = FITTED["bite"]            # share of the jaw's opening that f and v take back
 REST = FITTED["rest"]            # seconds that the mouth waits in a pause, takes to close, and wakes before its end
+EARLIEST = 0.10                  # seconds: a model that hears 80 ms ahead can follow no articulator that moves earlier
 ROUNDING = 2.0                   # chosen, not fitted: a camera in front sees lips narrow, not come forward
 PRESS = {"p": 0.40, "b": 0.34, "m": 0.26}
 RATE = 16000
@@ -91,6 +90,11 @@ def _contact(t, phones, names, hold, kind="lips", strength=None, sharpness=1.0):
     return out
 
 
+def closed(t, phones, sharpness=1.0):
+    """How far the lips are closed in p, b and m: (T,) in 0..1. t: (T,) seconds; sharpness: factor on the lips' speed."""
+    return _contact(t, phones, BILABIALS, _closure_hold, sharpness=sharpness)
+
+
 def _closure_hold(phone, after):
     before, burst = HOLD[phone.name]
     burst = min(burst, 0.35 * (phone.end - phone.start) - 0.005)
@@ -108,7 +112,7 @@ def _tongue_hold(phone, after):
     return phone.start + 0.01, phone.end - 0.01
 
 
-def _awake(t, phones):
+def awake(t, phones):
     """(T,): 1 in speech, 0 in pauses over 120 ms, from REST["wait"] + REST["fall"] after their start on."""
     out = np.ones(len(t))
     for i, phone in enumerate(phones):
@@ -167,56 +171,36 @@ def lips(phones, frames, pcm=None, manner=Manner()):
         for column in columns:
             blend[column] = weight @ (table[column] * (scale if group != "shape" else 1.0))
 
-    awake = _awake(t, phones)
+    speaking = awake(t, phones)
     quick = {"sharpness": manner.sharpness}
-    closed = _contact(t, phones, BILABIALS, _closure_hold, **quick)
+    shut = closed(t, phones, manner.sharpness)
     bitten = _contact(t, phones, LABIODENTALS, _friction_hold, "teeth", **quick)
     pressed = _contact(t, phones, BILABIALS, _closure_hold, strength=PRESS, **quick)
     tongue = _contact(t, phones, {"th", "dh"}, _tongue_hold, strength={"th": 0.16, "dh": 0.09})
-    parting = (1.0 - closed) * awake * manner.amplitude
-    jaw = np.clip(manner.amplitude * blend["jaw"], 0.0, 0.95) * awake
+    parting = (1.0 - shut) * speaking * manner.amplitude
+    jaw = np.clip(manner.amplitude * blend["jaw"], 0.0, 0.95) * speaking
     part = blend["part"] * parting * (1.0 - bitten)
-    spread = blend["spread"] * awake * manner.rounding * (1.0 - 0.3 * closed)
-    pucker = np.clip(blend["pucker"] * ROUNDING * manner.rounding, 0.0, 1.0) * awake
-    funnel = np.clip(blend["funnel"] * manner.rounding, 0.0, 1.0) * awake * (1.0 - closed)
+    spread = blend["spread"] * speaking * manner.rounding * (1.0 - 0.3 * shut)
+    pucker = np.clip(blend["pucker"] * ROUNDING * manner.rounding, 0.0, 1.0) * speaking
+    funnel = np.clip(blend["funnel"] * manner.rounding, 0.0, 1.0) * speaking * (1.0 - shut)
 
     def put(value, *names):
         for name in names:
             out[:, INDEX[name]] += value
 
     put(jaw, "jawOpen")
-    put(jaw * (1.0 - (1.0 - closed) * (1.0 - BITE * bitten)), "mouthClose")
-    put(pucker * (1.0 - 0.3 * closed), "mouthPucker")
+    put(jaw * (1.0 - (1.0 - shut) * (1.0 - BITE * bitten)), "mouthClose")
+    put(pucker * (1.0 - 0.3 * shut), "mouthPucker")
     put(funnel * (1.0 - 0.5 * bitten), "mouthFunnel")
     put(0.2 * funnel, "jawForward")
     put(0.48 * spread, "mouthSmileLeft", "mouthSmileRight")
     put(0.50 * spread, "mouthStretchLeft", "mouthStretchRight")
     put(0.10 * spread, "mouthDimpleLeft", "mouthDimpleRight", "cheekSquintLeft", "cheekSquintRight")
-    put(0.65 * part + 0.16 * bitten * awake * (1.0 - closed), "mouthUpperUpLeft", "mouthUpperUpRight")
+    put(0.65 * part + 0.16 * bitten * speaking * (1.0 - shut), "mouthUpperUpLeft", "mouthUpperUpRight")
     put(part, "mouthLowerDownLeft", "mouthLowerDownRight")
     put(pressed, "mouthPressLeft", "mouthPressRight")
-    put(0.25 * pressed + 0.45 * bitten * (1.0 - closed), "mouthRollLower")
+    put(0.25 * pressed + 0.45 * bitten * (1.0 - shut), "mouthRollLower")
     put(0.25 * pressed, "mouthRollUpper")
     put(0.25 * pressed, "mouthShrugUpper")
     put(tongue * parting, "tongueOut")
     return np.clip(out, 0.0, 1.0).astype(np.float32)
-
-
-def motion(phones, frames, pcm=None, seed=0, manner=Manner(), liveliness=1.0):
-    """Speech and life: phones, int T -> (weights (T, 52) float32 in 0..1, head (T, 3) float32 radians).
-
-    seed: chooses lids, gaze, brows and head, never the lips; liveliness: scales brows and head.
-    head: rotation vector from neutral; axes x out of the face, y to the person's left, z up.
-    """
-    weights = lips(phones, frames, pcm, manner)
-    upper, head = living.upper_face(phones, frames, seed, liveliness)
-    return np.maximum(weights, upper), head
-
-
-def speaker_motion(clip, speaker):
-    """Weights and head of a Clip of speech: the speaker's manner, a life of the clip's own.
-
-    clip: with pcm, phones and name; speaker: name. Equal names and phones give equal motion.
-    """
-    return motion(clip.phones, len(clip.pcm) * int(FRAME_RATE) // RATE, clip.pcm, zlib.crc32(clip.name.encode()),
-                  manner(speaker, clip.name))
