@@ -34,6 +34,15 @@ def test_closures(closed, recall, false):
     assert (count + count).closed == 2 * count.closed
 
 
+def test_squeezed_bilabials_are_counted_apart():
+    phones = [Phone("m", 0.1, 0.2), Phone("aa", 0.2, 0.4), Phone("p", 0.4, 0.43), Phone("aa", 0.43, 0.6), Phone("b", 0.6, 0.64)]
+    count = metrics.closures(mouth([(0.1, 0.2)]), phones, 25.0, 10.0)
+    assert (count.bilabials, count.closed, count.squeezed, count.closed_there) == (2, 1, 1, 0)
+    both = count + metrics.closures(mouth([(0.4, 0.43)]), phones, 25.0, 10.0)
+    assert (both.squeezed, both.closed_there) == (2, 1)
+    assert both.recall == 0.25 and both.recall_of_all == pytest.approx(2 / 6)
+
+
 def test_every_phone_has_a_frame():
     for start in np.arange(0.0, 0.9, 0.013):
         assert len(metrics.frames_within(start, start + 0.005, 25, 25.0)) == 1

@@ -29,7 +29,7 @@ from streamingtalker_ros.training.phones import Phone  # noqa: E402
 from streamingtalker_ros.training.talker import TalkerLoopConfig, TalkerStage  # noqa: E402
 from streamingtalker_ros.training.stages import adopt  # noqa: E402
 from streamingtalker_ros.training.windows import PHONES, Windows, mirror, motion_of  # noqa: E402
-from streamingtalker_ros.training.windows import phone_labels, voice_labels  # noqa: E402
+from streamingtalker_ros.training.windows import UNKNOWN, phone_labels, voice_labels  # noqa: E402
 
 CONFIG = TalkerConfig(audio_width=32, audio_blocks=2, codec_width=32, width=32, feedforward=64, history=12,
                       head_width=32, head_blocks=2, slots=4, codes=32, code_dim=8, closure=(0.1, 0.2), openness=(0.5, 0.75),
@@ -216,6 +216,16 @@ def test_another_version_of_the_sound_is_another_recording(clips):
     again = hear_all(encoder.log_mel, clips[:1], [120], versions=2)[0][1]
     assert (clean.mels.float() - dirty.mels.float()).abs().mean() > 0.02
     assert torch.equal(dirty.mels, again.mels)
+
+
+def test_nobody_knows_where_a_squeezed_bilabial_is():
+    def labels(length):
+        return phone_labels([Phone("pau", 0.0, 0.2), Phone("aa", 0.2, 0.4), Phone("m", 0.4, 0.4 + length),
+                             Phone("iy", 0.4 + length, 0.8)], 20)
+
+    aa, m, iy = (PHONES.index(name) for name in ("aa", "m", "iy"))
+    assert list(labels(0.04)[5:]) == [aa] * 5 + [m] + [iy] * 9
+    assert list(labels(0.03)[5:]) == [aa] * 3 + [UNKNOWN] * 4 + [iy] * 8
 
 
 def test_phone_labels_name_the_middle_of_each_frame():

@@ -3,9 +3,11 @@
 Lip opening is max(0, signed inner-lip gap) everywhere, so overlapping lips count as closed. A frame's motion stands
 for the middle of its audio, (n + 1/2) / frame_rate.
 """
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 
 import numpy as np
+
+from ..training.phones import squeezed
 
 BILABIALS = ("p", "b", "m")
 OPEN_VOWELS = ("aa", "ae", "ah", "ao", "aw", "ay", "eh")
@@ -17,18 +19,25 @@ EDGE = 0.02  # seconds: half a frame, by which a phone may miss the middle of it
 class Closures:
     """How well lips close, as counts, so that clips add up."""
 
-    bilabials: int = 0
+    bilabials: int = 0  # where an aligner had room for them, see `phones.squeezed`
     closed: int = 0  # bilabials with a frame of closed lips
     vowels: int = 0
     false: int = 0  # open vowels with a frame of closed lips in their middle half
+    squeezed: int = 0  # bilabials of which nobody knows where they are
+    closed_there: int = 0  # squeezed ones with a frame of closed lips where they were put
 
     def __add__(self, other):
-        return Closures(self.bilabials + other.bilabials, self.closed + other.closed,
-                        self.vowels + other.vowels, self.false + other.false)
+        return Closures(*(mine + theirs for mine, theirs in zip(astuple(self), astuple(other))))
 
     @property
     def recall(self):
         return self.closed / self.bilabials if self.bilabials else float("nan")
+
+    @property
+    def recall_of_all(self):
+        """With the squeezed ones."""
+        count = self.bilabials + self.squeezed
+        return (self.closed + self.closed_there) / count if count else float("nan")
 
     @property
     def false_rate(self):
@@ -61,7 +70,8 @@ def closures(opening, phones, frame_rate, reference):
         if phone.name in BILABIALS:
             rows = frames_within(phone.start - EDGE, phone.end + EDGE, len(opening), frame_rate)
             if len(rows):
-                count += Closures(bilabials=1, closed=int(opening[rows].min() < limit))
+                closed = int(opening[rows].min() < limit)
+                count += Closures(squeezed=1, closed_there=closed) if squeezed(phone) else Closures(1, closed)
         elif phone.name in OPEN_VOWELS:
             quarter = 0.25 * (phone.end - phone.start)
             rows = frames_within(phone.start + quarter, phone.end - quarter, len(opening), frame_rate)

@@ -115,6 +115,7 @@ def score(rig, section, takes):
         "jerk_ratio": _percentile(clips, "jerk", 50),
         "jerk_over_amplitude_ratio": _percentile(clips, "jerk_per_amplitude", 50),
         "bilabials": count.bilabials, "closure_recall": count.recall,
+        "squeezed": count.squeezed, "closure_recall_of_all": count.recall_of_all,
         "open_vowels": count.vowels, "false_closures": count.false_rate,
         "vowel_opening_mm": 1e3 * inter_ocular(rig) * widest,
         "lve_mm2": 1e6 * _mean(clips, "lve"), "fdd_mm2": 1e6 * _mean(clips, "fdd"), "mod_mm": 1e3 * _mean(clips, "mod"),

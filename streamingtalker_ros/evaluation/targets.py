@@ -87,6 +87,8 @@ def _closures(section, figures):
     if figures["bilabials"] < ENOUGH:
         return []
     where = f"{section.name}: {figures['bilabials']} p/b/m, {figures['open_vowels']} open vowels"
+    if figures["squeezed"]:
+        where += f"; with {figures['squeezed']} squeezed p/b/m {100 * figures['closure_recall_of_all']:.1f} %"
     return [_at_least("closures", "p, b, m that close the lips", 100 * figures["closure_recall"], 100 * RECALL, where,
                       "{:.1f} %"),
             _at_most("closures", "open vowels closed by mistake", 100 * figures["false_closures"], 100 * FALSE, where,

@@ -12,7 +12,7 @@ from torch.nn import functional
 
 from ..model.encoder import evidence
 from .listener import disguise, ears_loss
-from .phones import BILABIALS, OPEN_VOWELS
+from .phones import BILABIALS, OPEN_VOWELS, squeezed
 
 EDGE = 0.02  # seconds by which a phone may miss the middle of its frames
 
@@ -42,7 +42,7 @@ class ClosureStage:
 @torch.no_grad()
 def probabilities(network, clips):
     """What the ears say of clips: (p (n,), v (m,), o (n,)). p, v: the highest probability of a closure (`evidence`) in each
-    p, b or m and in the middle half of each open vowel; o: the second ear's lowest in each p, b or m."""
+    p, b or m that is not squeezed (`phones.squeezed`) and in the middle half of each open vowel; o: the second ear's lowest in each p, b or m."""
     rate, ahead, encoder = network.config.frame_rate, network.config.lookahead_frames, network.encoder
     closed, opened, spared = [], [], []
     for clip in clips:
@@ -55,7 +55,7 @@ def probabilities(network, clips):
         likely, vowel = evidence(closure, opening).sigmoid().numpy(), openness.sigmoid().numpy()
         for phone in clip.phones:
             quarter = 0.25 * (phone.end - phone.start)
-            if phone.name in BILABIALS:
+            if phone.name in BILABIALS and not squeezed(phone):
                 frames = _frames(phone.start - EDGE, phone.end + EDGE, rate, count)
                 closed.append(likely[frames].max(initial=0.0))
                 spared.append(vowel[frames].min(initial=1.0))

@@ -11,6 +11,7 @@ VOWELS = frozenset("aa ae ah ao aw ax ay eh er ey ih iy ow oy uh uw".split())
 OPEN_VOWELS = frozenset("aa ae ah ao aw ay eh".split())     # the mouth is visibly open in these
 BILABIALS = frozenset("p b m".split())
 LABIODENTALS = frozenset("f v".split())
+SQUEEZED = 0.0355     # seconds, see `squeezed`
 _OTHER_NAMES = {"h#": "pau", "sil": "pau", "ssil": "pau", "brth": "pau", "": "pau", "ax-h": "ax",
                 "axr": "er", "ix": "ih", "ux": "uw", "el": "l", "em": "m", "en": "n", "nx": "n", "dx": "d",
                 "hv": "hh", "q": "pau", "wh": "w", "eng": "ng"}
@@ -24,6 +25,12 @@ class Phone:
     start: float
     end: float
     stress: int = 0
+
+
+def squeezed(phone):
+    """Whether a p, b or m has the least length that an aligner gives, three frames of 10 ms: it was put where there was no
+    room for it, and nobody knows where its lips meet."""
+    return phone.name in BILABIALS and phone.end - phone.start < SQUEEZED
 
 
 def merge(phones):

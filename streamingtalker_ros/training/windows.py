@@ -14,7 +14,7 @@ from ..model.features import QUIET
 from . import augment
 from .hearing import HOP, hear, hear_all
 from .mixing import MixConfig, absolute, leveled, mix
-from .phones import VISEMES, merge
+from .phones import VISEMES, merge, squeezed
 
 PAUSE = 0.2  # seconds; a shorter pause between phones counts as voice
 SILENT_PHONES = ("pau", "sil", "h#", "")
@@ -22,6 +22,7 @@ PHONES = tuple(sorted({name.split(":")[0] for name in VISEMES}))
 NOISES = (augment.white, augment.white, augment.pink, augment.pink, augment.brown, augment.engine, augment.hum)
 NOISE_SECONDS, NOISE_COPIES, TILT = 8, 3, 1.5  # TILT: nepers of power by which a noise's spectrum may lean, at its ends
 ALONE = (-6.0, 2.0)  # nepers of power by which sounds without speech are changed where they sound alone
+BESIDE = 0.07  # seconds from a squeezed p, b or m in which it may be
 UNKNOWN = -100  # label of a frame whose phone nobody knows, as torch's cross-entropy skips it
 
 
@@ -71,12 +72,16 @@ def voice_labels(phones, frames):
 
 def phone_labels(phones, frames):
     """The phone in the middle of each frame: (frames,) int64 rows of PHONES, pauses where nothing is said, UNKNOWN
-    where something is said that has no name."""
+    where something is said that has no name, and around a squeezed p, b or m (`phones.squeezed`)."""
     labels = np.full(frames, PHONES.index("pau"))
     middles = (np.arange(frames) + 0.5) * (HOP / 16000)
-    for phone in merge(phones):
+    phones = merge(phones)
+    for phone in phones:
         row = PHONES.index(phone.name) if phone.name in PHONES else UNKNOWN
         labels[(middles >= phone.start) & (middles < phone.end)] = row
+    for phone in phones:
+        if squeezed(phone):
+            labels[(middles > phone.start - BESIDE) & (middles < phone.end + BESIDE)] = UNKNOWN
     return labels
 
 

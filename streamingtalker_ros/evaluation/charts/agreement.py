@@ -1,6 +1,7 @@
 """How well the lips agree over all clips of a section: r by clip, delay, amplitude, openings, spectra."""
 import numpy as np
 
+from ...training.phones import squeezed
 from .. import dynamics, metrics
 from ..clips import inter_ocular
 from ..section import MOST_LAG, RATE
@@ -157,7 +158,7 @@ def closure_chart(study, section, most=400):
     takes = study.takes[section.name]
     systems = [name for name in (REFERENCE, study.model) if name in takes]
     places = [(i, phone) for i, phones in enumerate(section.phones) for phone in phones
-              if phone.name in metrics.BILABIALS]
+              if phone.name in metrics.BILABIALS and not squeezed(phone)]
     if len(places) < 10 or not study.figures[section.name][study.model]["vowel_opening_mm"] > 0:
         return None
     places.sort(key=lambda place: place[1].end - place[1].start)
