@@ -35,8 +35,8 @@ def test_closures(closed, recall, false):
 
 
 def test_squeezed_bilabials_are_counted_apart():
-    phones = [Phone("m", 0.1, 0.2), Phone("aa", 0.2, 0.4), Phone("p", 0.4, 0.43), Phone("aa", 0.43, 0.6), Phone("b", 0.6, 0.64)]
-    count = metrics.closures(mouth([(0.1, 0.2)]), phones, 25.0, 10.0)
+    phones = [Phone("m", 0.2, 0.3), Phone("aa", 0.3, 0.4), Phone("p", 0.4, 0.43), Phone("aa", 0.43, 0.6), Phone("b", 0.6, 0.64)]
+    count = metrics.closures(mouth([(0.2, 0.3)]), phones, 25.0, 10.0)
     assert (count.bilabials, count.closed, count.squeezed, count.closed_there) == (2, 1, 1, 0)
     both = count + metrics.closures(mouth([(0.4, 0.43)]), phones, 25.0, 10.0)
     assert (both.squeezed, both.closed_there) == (2, 1)
