@@ -15,7 +15,8 @@ from .teacher import FRAME_RATE, RATE, Manner, manner
 def motion(phones, frames, pcm=None, seed=0, manner=Manner(), liveliness=1.0):
     """Speech and life: phones, int T -> (weights (T, 52) float32 in 0..1, head (T, 3) float32 radians).
 
-    pcm: (n,) float32 at 16 kHz that the phones belong to; seed: chooses lids, gaze, brows and head, never the lips; liveliness: scales brows and head.
+    pcm: (n,) float32 at 16 kHz that the phones belong to; seed: chooses lids, gaze, brows and head, never the lips;
+    liveliness: scales brows and head.
     head: rotation vector from neutral; axes x out of the face, y to the person's left, z up.
     """
     weights = residual.lips(phones, frames, pcm, manner)

@@ -42,7 +42,8 @@ class ClosureStage:
 @torch.no_grad()
 def probabilities(network, clips):
     """What the ears say of clips: (p (n,), v (m,), o (n,)). p, v: the highest probability of a closure (`evidence`) in each
-    p, b or m that is not squeezed (`phones.squeezed`) and in the middle half of each open vowel; o: the second ear's lowest in each p, b or m."""
+    p, b or m that is not squeezed (`phones.squeezed`) and in the middle half of each open vowel; o: the second ear's lowest
+    in each such p, b or m."""
     rate, ahead, encoder = network.config.frame_rate, network.config.lookahead_frames, network.encoder
     closed, opened, spared = [], [], []
     for clip in clips:
