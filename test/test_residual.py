@@ -93,7 +93,7 @@ def test_a_corpus_without_a_camera_is_one_sentence(spoken, tmp_path, capsys):
     said = spoken[0]
     clip = corpora.Clip(said.pcm, teacher.lips(said.phones, _frames(said), said.pcm), np.zeros((_frames(said), 3)), said.phones,
                         "slt", "test", "one")
-    (tmp_path / "index.json").write_text(f'{{"kind": "speech", "clips": [{json.dumps(corpora.save_clip(tmp_path, clip))}]}}')
+    (tmp_path / "index.json").write_text(json.dumps({"kind": "speech", "clips": [corpora.save_clip(tmp_path, clip)]}))
     assert residual.main([str(tmp_path), "--out", str(tmp_path / "net.npz")]) == 2
     assert "no clip has tracked lips" in capsys.readouterr().err
     assert not (tmp_path / "net.npz").exists()

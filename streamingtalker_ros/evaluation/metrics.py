@@ -7,10 +7,8 @@ from dataclasses import astuple, dataclass
 
 import numpy as np
 
-from ..training.phones import squeezed
+from ..training.phones import BILABIALS, OPEN_VOWELS, squeezed
 
-BILABIALS = ("p", "b", "m")
-OPEN_VOWELS = ("aa", "ae", "ah", "ao", "aw", "ay", "eh")
 CLOSED = 0.1  # of the median open-vowel opening: under it the lips count as closed
 EDGE = 0.02  # seconds: half a frame, by which a phone may miss the middle of its frames
 

@@ -1,6 +1,6 @@
 """The present teacher's motion for a corpus whose motion is rule-made: sound and phones stay as they are.
 
-`reanimate(folder)` takes a second per minute of speech; run it after `fit` has changed data/teacher.json.
+`reanimate(folder)` takes a fifth of a second per minute of speech; run it after `fit` or `residual` has changed what the teacher knows.
 """
 from pathlib import Path
 

@@ -14,7 +14,6 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import TalkerError, require
-from ..evaluation.metrics import correlation, loudness
 from ..face.arkit import ARKIT_NAMES, INDEX
 from ..face.rig import default_rig
 from . import teacher
@@ -79,7 +78,7 @@ def lips(phones, frames, pcm=None, manner=teacher.Manner()):
 
 def moved(weights, along, measure, value):
     """weights (T, S) in 0..1, moved along a row (S,) and clipped to 0..1 so that weights @ measure is value (T,), or as near
-    to it as 0 and 1 allow; found by halving."""
+    to it as 0 and 1 allow; found by halving. Where a stream has one frame and the two rows are one, `controls.keep_closed`."""
     low, high = np.full(len(weights), -FAR), np.full(len(weights), FAR)
     for _ in range(40):
         middle = 0.5 * (low + high)
@@ -128,7 +127,7 @@ def _level(pcm, frames):
         return np.zeros(frames)
     sound = np.zeros(frames * HOP)
     sound[:min(len(pcm), len(sound))] = pcm[:len(sound)]
-    level = loudness(sound, HOP)
+    level = 10.0 * np.log10(np.square(sound).reshape(frames, HOP).mean(1) + 1e-9)
     return np.clip((level - np.percentile(level, 90)) / 10.0, -4.0, 1.0)
 
 
@@ -162,9 +161,9 @@ class Seen:
 
     def described(self, network=None):
         """r of gap and width with the camera's, medians of the clips, in words; the rules' without a network."""
-        told_ = [ruled if network is None else np.maximum(told(network, known, ruled) * free, [0.0, -np.inf])
-                 for known, ruled, free in zip(self.known, self.ruled, self.free)]
-        r = [np.median([correlation(one[:, k], true[:, k]) for one, true in zip(told_, self.true)]) for k in (0, 1)]
+        made = [ruled if network is None else np.maximum(told(network, known, ruled) * free, [0.0, -np.inf])
+                for known, ruled, free in zip(self.known, self.ruled, self.free)]
+        r = [np.median([np.corrcoef(one[:, k], true[:, k])[0, 1] for one, true in zip(made, self.true)]) for k in (0, 1)]
         return f"opening r {r[0]:.3f}, width r {r[1]:.3f}"
 
 
