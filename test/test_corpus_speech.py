@@ -158,6 +158,18 @@ def test_layouts_side_by_side_in_one_folder_are_all_read(tmp_path):
     assert len(speech.recordings(tmp_path)) == len(found), "none twice"
 
 
+def test_linked_folders_are_read_once_and_circles_end(tmp_path):
+    kept, asked = tmp_path / "kept" / "eve", tmp_path / "asked"
+    kept.mkdir(parents=True)
+    asked.mkdir()
+    sf.write(str(kept / "one.wav"), np.zeros(16000), 16000)
+    (kept / "one.txt").write_text("hello")
+    (kept / "round").symlink_to(asked)
+    (asked / "eve").symlink_to(kept)
+    (asked / "eve_too").symlink_to(kept)
+    assert [(row.name, row.speaker) for row in speech.recordings(asked)] == [("one", "eve")]
+
+
 def test_libri_speech_and_common_voice_are_read_and_become_a_corpus(tmp_path):
     if "slt" not in voices.available():
         pytest.skip("flite is not installed: nothing to read")

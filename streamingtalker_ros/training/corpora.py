@@ -4,6 +4,7 @@ A corpus is a folder with `index.json` and, per clip, `SPLIT/NAME.flac` (16 kHz,
 (weights, head, phones, and the lips as a camera saw them where one did). `load_corpus(folder, split)` gives its clips.
 """
 import json
+import os
 import zlib
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,6 +18,17 @@ from .phones import Phone
 RATE, HOP = 16000, 640
 SPLITS = ("train", "validation", "test")
 TRACKED = ("lip_opening", "lip_width")
+
+
+def files_below(folder):
+    """The files in a folder and below, sorted list of Path. Folders that links lead to are entered too, none twice."""
+    found, entered = [], {os.path.realpath(folder)}
+    for place, folders, names in os.walk(folder, followlinks=True):
+        real = {os.path.realpath(os.path.join(place, name)): name for name in sorted(folders, reverse=True)}
+        folders[:] = sorted(name for path, name in real.items() if path not in entered)
+        entered |= real.keys()
+        found += [Path(place, name) for name in names]
+    return sorted(found)
 
 
 @dataclass

@@ -12,7 +12,7 @@ import numpy as np
 from .. import __version__
 from ..errors import TalkerError, require
 from . import animate, augment, teacher
-from .corpora import HOP, RATE, SPLITS, Clip, save_clip
+from .corpora import HOP, RATE, SPLITS, Clip, files_below, save_clip
 from .phones import Phone
 
 SECONDS = 8.0             # of a piece
@@ -29,7 +29,7 @@ def make_quiet(folders, out, minutes=45.0, licence="the recordings' own", seed=0
     """
     tqdm = require("tqdm", "the progress bar").tqdm
     out = Path(out)
-    files = sorted({path for folder in folders for path in Path(folder).rglob("*") if path.suffix.lower() in ENDINGS})
+    files = sorted({path for folder in folders for path in files_below(folder) if path.suffix.lower() in ENDINGS})
     if not files:
         raise TalkerError(f"no audio files below {', '.join(map(str, folders))}: give folders of WAV, FLAC, OGG, OPUS "
                           "or MP3 files in which nobody speaks")

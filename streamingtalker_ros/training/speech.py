@@ -10,6 +10,7 @@ import os
 import zlib
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +19,7 @@ from .. import __version__
 from ..errors import TalkerError, require
 from . import animate, augment, teacher
 from .align import align
-from .corpora import HOP, RATE, SPLITS, Clip, read_index, save_clip
+from .corpora import HOP, RATE, SPLITS, Clip, files_below, read_index, save_clip
 from .phones import Phone, merge
 
 AGES = 18, 200        # years, first and last, of speakers whose age is known
@@ -53,11 +54,14 @@ class Recording:
 
 
 def recordings(folder, ages=AGES):
-    """The recordings in a folder and below, in any of the layouts above: list of Recording. Raises TalkerError for none.
+    """The recordings in a folder and below, links followed, in any layout of LAYOUTS: list of Recording.
 
-    ages: first and last year of speakers whose age the folder tells (speechocean762, Common Voice by decades)."""
+    ages: first and last year of speakers whose age the folder tells (speechocean762, Common Voice by decades).
+    Raises TalkerError for none."""
     folder = Path(folder)
-    found = [row for pattern, read in LAYOUTS for path in sorted(folder.rglob(pattern)) for row in read(path, ages)]
+    files = files_below(folder)
+    found = [row for pattern, read in LAYOUTS for path in files if fnmatchcase(path.name, pattern)
+             for row in read(path, ages)]
     if not found:
         raise TalkerError(f"{folder} holds no speech with text; give a folder of NAME.wav beside NAME.txt, "
                           f"LJSpeech, LibriSpeech, Common Voice or speechocean762")
