@@ -5,11 +5,13 @@ from streamingtalker_ros.face.arkit import INDEX
 from streamingtalker_ros.streaming.rest import BREATH, GateState, hear, rest
 
 
-def mouths(voice, openings=None, lookahead=2):
-    """jawOpen and browInnerUp, both 1 before the gate, per frame (T, 2); voice: probability per hop; openings: per frame."""
+def mouths(voice, openings=None, lookahead=2, silence=()):
+    """jawOpen and browInnerUp, both 1 before the gate, per frame (T, 2); voice: probability per hop; openings: per frame;
+    silence: hops without sound."""
     state, out = GateState.fresh(lookahead), []
+    room = 0.001 * np.random.default_rng(0).standard_normal(640)
     for hop, probability in enumerate(voice):
-        hear(state, probability)
+        hear(state, probability, room * 0.0 + 0.1 if hop in silence else room)
         if hop >= lookahead:
             weights = np.zeros(52, np.float32)
             weights[[INDEX["jawOpen"], INDEX["browInnerUp"]]] = 1.0
@@ -36,3 +38,10 @@ def test_lips_that_are_heard_apart_part_before_there_is_a_voice():
     voice[:] = 0.9
     assert (mouths(voice, openings)[2:, 0] == 1.0).all()     # and with one it takes nothing away
     assert (mouths(np.zeros(30), -openings)[:, 0] == 0).all()
+
+
+def test_in_silence_nobody_speaks_whatever_the_ears_expect_to_go_on():
+    voice, openings = np.full(40, 0.9), np.full(38, 0.9)
+    jaw, _ = mouths(voice, openings, silence=range(20, 40)).T
+    assert (jaw[2:21] == 1.0).all() and (jaw[23:] < 1e-6).all()             # as where the ears hear the end
+    assert (mouths(voice, openings, silence=(20, 21))[2:, 0] == 1.0).all()  # and a stop's gap is no end

@@ -200,7 +200,7 @@ class Talker:
         frames = [None] * len(streams)
         groups = {}  # streams that share steps, history and whether there is guidance share a pass of the head
         for i, (stream, hop, logits) in enumerate(zip(streams, hops, cues.tolist())):
-            hear(stream.gate, 1.0 / (1.0 + np.exp(-logits[0])))
+            hear(stream.gate, 1.0 / (1.0 + np.exp(-logits[0])), hop)
             stream.lips = listen(logits, config, stream.lips, stream.noise.hear(hop))
             stream.hops += 1
             if stream.hops > config.lookahead_frames:
