@@ -1,6 +1,7 @@
 """`streamingtalker head`: drive a robot's head from `face_motion`, without ROS, until it is stopped."""
-import signal
 import threading
+
+from ..process import on_stop_signals, say, warn
 
 
 def add_arguments(parser):
@@ -30,21 +31,18 @@ def run(args):
             print(f"{output.topic}: {output.type}")
         return 0
     stop = threading.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: stop.set())
+    on_stop_signals(lambda *_: stop.set())
 
     from ..node.dds_heads import HeadNode
 
-    node = HeadNode(head, args.namespace, args.domain, warn=_warn)
-    topics = ", ".join(node.wire.resolve(output.topic) for output in head.outputs)
-    print(f"head {head.name}: {len(head.joints)} joints, {head.rate:g} commands per second, domain "
-          f"{node.wire.domain}; hears {node.wire.resolve('face_motion')}, speaks {topics}", flush=True)
-    stop.wait(args.duration)
-    node.rest()
-    print(f"commands {node.sent}, messages that could not be used {node.driver.refused}", flush=True)
-    node.close()
+    node = HeadNode(head, args.namespace, args.domain, warn=warn)
+    try:
+        topics = ", ".join(node.wire.resolve(output.topic) for output in head.outputs)
+        say(f"head {head.name}: {len(head.joints)} joints, {head.rate:g} commands per second, domain "
+            f"{node.wire.domain}; hears {node.wire.resolve('face_motion')}, speaks {topics}")
+        stop.wait(args.duration)
+    finally:
+        node.rest()
+        say(f"commands {node.sent}, messages that could not be used {node.driver.refused}")
+        node.close()
     return 0
-
-
-def _warn(sentence):
-    print(f"streamingtalker: warning: {sentence}", flush=True)

@@ -10,6 +10,7 @@ import sys
 
 from .. import __version__
 from ..errors import TalkerError
+from ..process import flush_output, log_to_stderr, say
 
 COMMANDS = {
     "talk": "the talker node without ROS: hear an audio topic, publish face motion",
@@ -58,13 +59,16 @@ def main(argv=None):
     argv = sys.argv[1:] if argv is None else argv
     name = next((word for word in argv if word in COMMANDS), None)
     args = _parser(name).parse_args(argv)
+    log_to_stderr()
     try:
         return args.run(args) or 0
     except TalkerError as error:
-        print(f"streamingtalker: error: {error}", file=sys.stderr)
+        say(f"streamingtalker: error: {error}", error=True)
         return 2
     except KeyboardInterrupt:
         return 130
+    finally:
+        flush_output()
 
 
 if __name__ == "__main__":

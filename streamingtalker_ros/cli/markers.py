@@ -1,8 +1,8 @@
 """`streamingtalker markers`: show the face in RViz from `face_motion`, without ROS, until it is stopped."""
-import signal
 import threading
 
 from ..errors import TalkerError
+from ..process import on_stop_signals, say, warn
 
 _SIZE = (480, 600)
 
@@ -37,18 +37,17 @@ def run(args):
     if args.picture:
         return _picture(rig, args.picture)
     stop = threading.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: stop.set())
+    on_stop_signals(lambda *_: stop.set())
 
     from ..node.dds_markers import FaceMarkersNode
 
     node = FaceMarkersNode(rig, args.rate, not args.still, args.face_frame, args.frame, args.namespace, args.domain,
-                           warn=_warn)
+                           warn=warn)
     resolve = node.wire.resolve
-    print(f"face markers ready, domain {node.wire.domain}; hears {resolve('face_motion')}, speaks "
-          f"{resolve('face_markers')}{'' if args.still else ' and /tf'}", flush=True)
+    say(f"face markers ready, domain {node.wire.domain}; hears {resolve('face_motion')}, speaks "
+        f"{resolve('face_markers')}{'' if args.still else ' and /tf'}")
     stop.wait(args.duration)
-    print(f"markers {node.sent}, lost {node.lost}", flush=True)
+    say(f"markers {node.sent}, lost {node.lost}")
     node.close()
     return 0
 
@@ -72,7 +71,3 @@ def _picture(rig, path):
         raise TalkerError(f"{path} cannot be written ({error}): give a .png in a folder that is there") from None
     print(f"{path}: {picture.width} x {picture.height}")
     return 0
-
-
-def _warn(sentence):
-    print(f"streamingtalker: warning: {sentence}", flush=True)

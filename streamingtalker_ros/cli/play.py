@@ -2,6 +2,7 @@
 import signal
 
 from ..errors import TalkerError
+from ..process import QuietStream, on_stop_signals, say
 
 _WAIT = 10.0
 
@@ -40,19 +41,19 @@ def run(args):
 
     samples, rate = (None, args.rate) if args.microphone else sources.load(args.file)
     source = sources.AudioSource(rate, args.lineage, args.topic, args.namespace, args.domain)
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    on_stop_signals(signal.default_int_handler)
     try:
         if not source.wait_for_subscriber(args.wait):
-            print(f"nobody listens after {args.wait:g} s: playing all the same", flush=True)
+            say(f"nobody listens after {args.wait:g} s: playing all the same")
         sent = _play(sources, source, samples, args)
     except KeyboardInterrupt:
         sent = None
     finally:
         source.close()
     if sent is None:
-        print("stopped")
+        say("stopped")
         return 0
-    print(f"played {sent / rate:.2f} s of audio at {rate} Hz as {args.lineage} on {args.topic}", flush=True)
+    say(f"played {sent / rate:.2f} s of audio at {rate} Hz as {args.lineage} on {args.topic}")
     return 0
 
 
@@ -63,7 +64,7 @@ def _play(sources, source, samples, args):
     rate = source.format.sample_rate
     total = None if samples is None else round(len(samples) / rate, 2)
     shape = "{desc} {n:.1f} s" if total is None else "{desc} {percentage:3.0f}%|{bar}| {n:.1f}/{total:.1f} s"
-    with tqdm(total=total, desc="playing", disable=args.quiet or None, bar_format=shape) as bar:
+    with tqdm(file=QuietStream(), total=total, desc="playing", disable=args.quiet or None, bar_format=shape) as bar:
         if samples is None:
             device = int(args.device) if args.device and args.device.isdigit() else args.device
             blocks = sources.microphone(rate, args.packet_ms / 1000, args.seconds, device)

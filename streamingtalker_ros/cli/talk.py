@@ -2,12 +2,14 @@
 is stopped."""
 import dataclasses
 import json
-import signal
 import threading
 import time
 
 from ..errors import TalkerError
 from ..node import settings as parameters
+from ..process import FaultLog, on_stop_signals, say, warn
+
+_FAULTS = FaultLog()
 
 
 def add_arguments(parser):
@@ -37,17 +39,16 @@ def run(args):
     file = parameters.ParameterFile(args.params, [parameters.parse_assignment(text) for text in args.param])
     settings = file.read()
     stop = threading.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: stop.set())
+    on_stop_signals(lambda *_: stop.set())
 
     from ..node.dds import TalkerNode   # late: torch and DDS take their time, bad parameters do not wait
 
     started = time.monotonic()
-    node = TalkerNode(settings, args.namespace, args.domain, warn=_warn)
+    node = TalkerNode(settings, args.namespace, args.domain, warn=warn)
     talker, resolve = node.core.talker, node.wire.resolve
-    print(f"talker ready in {time.monotonic() - started:.1f} s: model {talker.name} on {talker.device}, "
-          f"{settings.steps or talker.steps} diffusion steps, domain {node.wire.domain}; "
-          f"hears {resolve(settings.audio_topic)}, speaks {resolve('face_motion')}", flush=True)
+    say(f"talker ready in {time.monotonic() - started:.1f} s: model {talker.name} on {talker.device}, "
+        f"{settings.steps or talker.steps} diffusion steps, domain {node.wire.domain}; "
+        f"hears {resolve(settings.audio_topic)}, speaks {resolve('face_motion')}")
     _wait(node.core, stop, args, file)
     node.core.stop()
     numbers = node.core.statistics()
@@ -55,7 +56,7 @@ def run(args):
         with open(args.stats, "w", encoding="utf-8") as file:
             json.dump({"model": talker.name, "device": talker.device, "frame_rate": talker.frame_rate,
                        **numbers}, file, indent=1)
-    print(node.core.summary(), flush=True)
+    say(node.core.summary())
     node.close()
     return 0
 
@@ -86,15 +87,14 @@ def _follow(core, file):
         settings, others = news
         core.update(settings)
     except TalkerError as error:
-        _warn(f"{error}; the parameters stay as they were")
+        warn(f"{error}; the parameters stay as they were")
         return
-    print("the parameter file was read again", flush=True)
+    except Exception as fault:      # the voice goes on
+        _FAULTS.log("the parameter file could not be followed", fault)
+        return
+    say("the parameter file was read again")
     if others:
-        _warn(f"{', '.join(others)} cannot change while the node runs: start it anew for that")
-
-
-def _warn(sentence):
-    print(f"streamingtalker: warning: {sentence}", flush=True)
+        warn(f"{', '.join(others)} cannot change while the node runs: start it anew for that")
 
 
 def _list_parameters():

@@ -11,6 +11,7 @@ import threading
 import time
 
 from ..errors import TalkerError
+from ..process import FaultLog, never_raising
 from .intake import AudioPacket
 from .performance import FaceFrame, Performance
 from .statistics import Statistics
@@ -51,13 +52,13 @@ class TalkerCore:
     def __init__(self, talker, settings, publish, warn=None, clock=time.monotonic):
         check(talker, settings)
         self.talker, self.clock = talker, clock
-        self._warn = warn or logging.getLogger("streamingtalker_ros").warning
+        self._warn = never_raising(warn or logging.getLogger("streamingtalker_ros").warning)
         self._statistics = Statistics()
         self._complained, self._complaints = set(), threading.Lock()
         self._performance = Performance(talker, settings, self._statistics, publish, clock, self._complain)
         self._news = threading.Condition()
         self._came = False
-        self._thread = None
+        self._thread, self._faults = None, FaultLog()
 
     @property
     def settings(self):
@@ -156,9 +157,26 @@ class TalkerCore:
             self._complained.add(kind)
         self._warn(sentence)
 
-    def _work(self):
-        while not self._stopping:
+    def _step(self):
+        """One piece of work -> the seconds to wait. After a fault the mouth closes; after one in that, all is
+        forgotten."""
+        try:
             wait = self._performance.step()
+            self._failures = 0
+            return wait
+        except Exception as fault:
+            self._faults.log("the talker's work failed", fault)
+            self._complain("fault", f"the talker's work failed ({type(fault).__name__}: {str(fault)[:300]}): the audio "
+                                    "that waited is dropped")
+            self._failures += 1
+            (self._performance.interrupt if self._failures == 1 else self._performance.reset)()
+            time.sleep(0.0 if self._failures == 1 else 0.1)
+            return 0
+
+    def _work(self):
+        self._failures = 0
+        while not self._stopping:
+            wait = self._step()
             if wait == 0:
                 continue
             if wait is not None and self.clock is not time.monotonic:

@@ -8,6 +8,7 @@ import logging
 import time
 
 from ..face.rig import default_rig
+from ..process import never_raising
 from . import faces, lineages, messages
 from .core import TalkerCore, load_talker
 from .diagnosis import Diagnosis
@@ -25,7 +26,7 @@ class TalkerNode:
 
     def __init__(self, settings, namespace="", domain=None, talker=None, warn=None):
         self.settings = settings
-        self._warn = warn or logging.getLogger("streamingtalker_ros").warning
+        self._warn = never_raising(warn or logging.getLogger("streamingtalker_ros").warning)
         talker = talker or load_talker(settings)
         self.wire = Wire(NODE_NAME, namespace, domain, self._warn)
         self.core = TalkerCore(talker, settings, self._publish, self._warn)

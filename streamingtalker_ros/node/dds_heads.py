@@ -1,7 +1,9 @@
 """The head_driver node without ROS: hears `face_motion`, publishes the commands of a robot head's joints."""
 import logging
+import threading
 import time
 
+from ..process import never_raising
 from . import faces, messages
 from .heads import HeadDriver, outputs
 from .wire import Wire
@@ -13,7 +15,8 @@ class HeadNode:
     """head: Head; namespace, domain: as `Wire` takes them. `sent` counts the commands."""
 
     def __init__(self, head, namespace="", domain=None, warn=None):
-        self._warn = warn or logging.getLogger("streamingtalker_ros").warning
+        self._warn = never_raising(warn or logging.getLogger("streamingtalker_ros").warning)
+        self._stepping, self._unsent = threading.Lock(), set()
         self.driver, self.sent = HeadDriver(head, self._warn), 0
         self.wire = Wire("head_driver", namespace, domain, self._warn)
         self._writers = [
@@ -33,8 +36,15 @@ class HeadNode:
         seconds."""
         self.driver.release()
         deadline = time.monotonic() + timeout
+        period = 1.0 / self.driver.head.rate
+        sent, since = self.sent, time.monotonic()
         while not self.driver.at_rest and time.monotonic() < deadline:
-            time.sleep(0.02)
+            time.sleep(min(0.02, period))
+            if self.sent != sent:
+                sent, since = self.sent, time.monotonic()
+            elif time.monotonic() - since > max(0.2, 3 * period):
+                self._step()        # the wire's thread stands still, or has ended
+                sent = self.sent
         return self.driver.at_rest
 
     def close(self):
@@ -43,10 +53,19 @@ class HeadNode:
         self._writers = []
 
     def _step(self):
+        with self._stepping:
+            self._command()
+
+    def _command(self):
         now = time.time_ns()
         command = self.driver.step(now)
         if command is None:
             return
         for output, made, writer in self._writers:
-            writer.write(outputs.fill(output, made(), command, self.driver.head, now, messages.message_class))
+            try:
+                writer.write(outputs.fill(output, made(), command, self.driver.head, now, messages.message_class))
+            except Exception as error:      # the other outputs still get theirs
+                if output.topic not in self._unsent:
+                    self._unsent.add(output.topic)
+                    self._warn(f"a command could not be sent on {output.topic} ({type(error).__name__}: {error})")
         self.sent += 1

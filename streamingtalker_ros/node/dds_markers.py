@@ -4,6 +4,7 @@ import logging
 import time
 
 from ..face.rig import default_rig
+from ..process import never_raising
 from . import faces, messages
 from .marker_block import MARKER
 from .markers import FaceMarkers
@@ -18,7 +19,7 @@ class FaceMarkersNode:
 
     def __init__(self, rig=None, rate=25.0, rotate=True, face_frame="face", frame_id="head", namespace="",
                  domain=None, warn=None):
-        self._warn = warn or logging.getLogger("streamingtalker_ros").warning
+        self._warn = never_raising(warn or logging.getLogger("streamingtalker_ros").warning)
         self._markers = FaceMarkers(rig or default_rig(), messages.message_class,
                                     lambda message: message.serialize(), rate, rotate, face_frame, frame_id)
         self._made = messages.serialized_class(MARKER)

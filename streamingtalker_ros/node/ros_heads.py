@@ -10,6 +10,7 @@ from rclpy.node import Node
 from streamingtalker_ros.msg import FaceMotion
 
 from ..errors import TalkerError
+from ..process import FaultLog
 from . import ros_parameters, ros_qos, ros_run
 from .heads import HeadDriver, load_head, outputs
 from .ros_audio import message_class
@@ -22,6 +23,7 @@ class HeadNode(Node):
 
     def __init__(self, **kwargs):
         super().__init__("head_driver", **kwargs)
+        self._faults = FaultLog()
         source = ros_parameters.value_of(
             self, "head", "jaw", "YAML file of the head's joints (docs/heads.md), or one of the package: jaw, "
             "animatronic, pan_tilt, arkit, facs. Read-only.")
@@ -61,7 +63,10 @@ class HeadNode(Node):
         if command is None:
             return
         for output, made, publisher in self._outputs:
-            publisher.publish(outputs.fill(output, made(), command, self.driver.head, now, message_class))
+            try:
+                publisher.publish(outputs.fill(output, made(), command, self.driver.head, now, message_class))
+            except Exception as fault:      # the other outputs still get theirs
+                self._faults.log(f"a command could not be sent on {output.topic}", fault)
 
 
 def rest(node, spin):

@@ -16,6 +16,7 @@ from rclpy.utilities import remove_ros_args
 
 from ..audio.payload import AudioFormat
 from ..errors import TalkerError
+from ..process import on_stop_signals, say
 from . import lineages, ros_audio, ros_qos, source
 
 
@@ -97,11 +98,11 @@ def main(args=None):
     options = parse(args)
     # a signal ends the loop; rclpy's own handlers would end the context under it
     rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    on_stop_signals(signal.default_int_handler)
     try:
         perform(options)
     except TalkerError as error:
-        print(f"play: error: {error}", file=sys.stderr)
+        say(f"play: error: {error}", error=True)
         return 2
     except KeyboardInterrupt:
         return 130

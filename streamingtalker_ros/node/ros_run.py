@@ -1,13 +1,13 @@
-"""Runs one rclpy node as a process: until SIGINT or SIGTERM, with time to come to rest before it leaves."""
+"""Runs one rclpy node as a process: until SIGINT, SIGTERM or SIGHUP, with time to come to rest before it leaves."""
 import os
-import signal
-import sys
+import time
 
 import rclpy
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.signals import SignalHandlerOptions
 
 from ..errors import TalkerError
+from ..process import FaultLog, on_stop_signals, say
 from . import cyclone
 
 
@@ -22,26 +22,32 @@ def run(name, make, args=None, close=lambda node, spin: None):
     cyclone.prefer_receiving()
     # rclpy's own handlers would close the context before the face is at rest
     rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
-    ended = []
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: ended.append(True))
+    ended, faults = [], FaultLog()
+    on_stop_signals(lambda *_: ended.append(True))
     try:
         node = make()
     except TalkerError as error:
-        print(f"{name}: error: {error}", file=sys.stderr)
+        say(f"{name}: error: {error}", error=True)
         rclpy.try_shutdown()
         return 2
     executor = SingleThreadedExecutor()
     executor.add_node(node)
 
     def spin(seconds):
-        executor.spin_once(timeout_sec=seconds)
+        try:
+            executor.spin_once(timeout_sec=seconds)
+        except Exception as fault:      # of one message or timer: it is left out, the node goes on
+            faults.log(f"{name}: a callback failed", fault)
+            time.sleep(0.001)
 
     try:
         while rclpy.ok() and not ended:
             spin(0.1)
     finally:
-        close(node, spin)
+        try:
+            close(node, spin)
+        except Exception as fault:
+            faults.log(f"{name}: coming to rest failed", fault)
         executor.shutdown()
         node.destroy_node()
         rclpy.try_shutdown()

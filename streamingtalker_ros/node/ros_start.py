@@ -3,9 +3,9 @@
 rosdep does not know all of them (soxr, safetensors), so that one missing is the usual case on a new machine.
 """
 import importlib
-import sys
 
 from ..errors import TalkerError, require
+from ..process import log_to_stderr, say
 
 _HOMES = {"talker": ".ros", "play": ".ros_play", "face_markers": ".ros_markers", "head_driver": ".ros_heads"}
 _NEEDED = {"talker": ("numpy", "yaml", "soxr", "soundfile", "safetensors"),
@@ -14,11 +14,12 @@ _NEEDED = {"talker": ("numpy", "yaml", "soxr", "soundfile", "safetensors"),
 
 def start(name):
     """name: a key of `_HOMES`. Returns the exit code, 2 when something is missing."""
+    log_to_stderr()
     try:
         for module in _NEEDED[name]:
             require(module, name)
         main = importlib.import_module(_HOMES[name], __package__).main
     except TalkerError as error:
-        print(f"{name}: error: {error}", file=sys.stderr)
+        say(f"{name}: error: {error}", error=True)
         return 2
     return main()

@@ -12,6 +12,7 @@ import numpy as np
 from ..audio.files import read_audio
 from ..audio.payload import AudioFormat
 from ..errors import TalkerError, require
+from ..process import warn
 from . import lineages, messages
 from .wire import Wire, readers
 
@@ -28,7 +29,7 @@ class AudioSource:
                  frame_id="microphone"):
         self.format = AudioFormat(rate, 1, "s16")
         self._name, self._frame_id = TYPES[lineage], frame_id
-        self._wire = Wire("audio_source", namespace, domain)
+        self._wire = Wire("audio_source", namespace, domain, warn)
         self._made = messages.message_class(self._name, lineage)
         # ros-drivers' audio_capture is reliable, depth 10; mgonzs13's audio_capturer best effort, depth 5:
         # both could lose packets to a busy subscriber, so that this one is reliable and deep for either

@@ -11,6 +11,8 @@ import time
 import uuid
 
 from ..errors import TalkerError, require
+from ..process import never_raising
+from ..process import warn as warn_user
 from . import cyclone, messages
 
 _DISCOVERY = ("<Discovery><ParticipantIndex>auto</ParticipantIndex><MaxAutoParticipantIndex>32</MaxAutoParticipantIndex>"
@@ -59,8 +61,9 @@ class Wire:
     time. Raises TalkerError when the domain cannot be joined.
     """
 
-    def __init__(self, node, namespace="", domain=None, warn=print):
-        self.node, self.namespace, self.warn = node, "/" + namespace.strip("/"), warn
+    def __init__(self, node, namespace="", domain=None, warn=warn_user):
+        self.node, self.namespace, self.warn = node, "/" + namespace.strip("/"), never_raising(warn)
+        self._told = set()
         self._dds = {name: require(f"cyclonedds.{name}", "DDS")
                      for name in ("builtin", "core", "domain", "pub", "qos", "sub", "topic")}
         self._policy = self._dds["qos"].Policy
@@ -164,16 +167,21 @@ class Wire:
         condition = core.ReadCondition(
             reader, core.ViewState.Any | core.InstanceState.Any | core.SampleState.Any)
 
+        found = []
+
         def taken():
-            found = []
             while samples := reader.take(batch):
-                found += [(sample.sample_info.source_timestamp, callback, sample) for sample in samples
-                          if sample.sample_info.valid_data]     # without data: a peer has left
+                found.extend((sample.sample_info.source_timestamp, callback, sample) for sample in samples
+                             if sample.sample_info.valid_data)     # without data: a peer has left
                 if len(samples) < batch:
                     break
-            return found
 
-        handle = (condition, taken, reader)
+        def taken_so_far():
+            found.clear()
+            self._call(taken)       # what was read before one that cannot be read is not lost
+            return list(found)
+
+        handle = (condition, taken_so_far, reader)
         with self._lock:
             self._readers.append(handle)
             self._waitset.attach(condition)
@@ -218,7 +226,7 @@ class Wire:
             while found := reader.take(64):
                 for endpoint in found:
                     if endpoint.sample_info.valid_data:
-                        callback(endpoint.topic_name, endpoint.type_name, best_effort not in endpoint.qos)
+                        self._call(callback, endpoint.topic_name, endpoint.type_name, best_effort not in endpoint.qos)
             return []
 
         with self._lock:
@@ -268,31 +276,48 @@ class Wire:
 
     def _spin(self):
         while not self._stopping:
-            with self._lock:
-                timers = list(self._timers)
-            now = time.monotonic()
-            soonest = min((timer[1] for timer in timers), default=now + 1.0)
             try:
-                self._waitset.wait(max(int((soonest - now) * _SECOND), 1))
-            except self._dds["core"].DDSException as error:
-                self.warn(f"waiting for DDS data failed ({error.msg}): trying on")
-                time.sleep(0.1)
-            self._wake.set(False)
-            with self._lock:
-                readers = list(self._readers)
-            # in the order in which they were sent: what one topic tells of another comes before it
-            found = [sample for _, taken, _ in readers for sample in self._call(taken) or ()]
-            for _, callback, sample in sorted(found, key=lambda entry: entry[0]):
-                self._call(callback, sample)
-            now = time.monotonic()
-            for timer in timers:
-                if now >= timer[1]:
-                    timer[1] = max(timer[1] + timer[0], now)
-                    self._call(timer[2])
+                self._turn()
+            except Exception as fault:      # the thread is all that hears and commands: it goes on
+                self._tell("the DDS thread met", fault)
+                time.sleep(0.01)
+
+    def _turn(self):
+        """Wait for data or the next timer, and call what is due."""
+        with self._lock:
+            timers = list(self._timers)
+        now = time.monotonic()
+        soonest = min((timer[1] for timer in timers), default=now + 1.0)
+        try:
+            self._waitset.wait(max(int((soonest - now) * _SECOND), 1))
+        except self._dds["core"].DDSException as error:
+            self.warn(f"waiting for DDS data failed ({error.msg}): trying on")
+            time.sleep(0.1)
+        self._wake.set(False)
+        with self._lock:
+            readers = list(self._readers)
+        # in the order in which they were sent: what one topic tells of another comes before it
+        found = [sample for _, taken, _ in readers for sample in self._call(taken) or ()]
+        for _, callback, sample in sorted(found, key=lambda entry: entry[0]):
+            self._call(callback, sample)
+        now = time.monotonic()
+        for timer in timers:
+            if now >= timer[1]:
+                timer[1] = max(timer[1] + timer[0], now)
+                self._call(timer[2])
 
     def _call(self, callback, *values):
         try:
             return callback(*values)
         except Exception as error:   # a message that cannot be read, a peer's strange type: the node lives on
-            self.warn(f"a DDS message could not be handled ({type(error).__name__}: {error}): "
-                      "it was left out")
+            self._tell("a DDS message could not be handled and was left out", error)
+
+    def _tell(self, what, fault):
+        """A warning, once for each place in the code that raised."""
+        trace = fault.__traceback__
+        while trace is not None and trace.tb_next is not None:
+            trace = trace.tb_next
+        place = (type(fault), trace and (trace.tb_frame.f_code, trace.tb_lineno))
+        if place not in self._told:
+            self._told.add(place)
+            self.warn(f"{what} ({type(fault).__name__}: {str(fault)[:300]})")

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from ...face.livelink import euler_of
+from ...process import never_raising
+from ...process import warn as warn_user
 from .config import ANGLES, SOURCES
 from .limits import Limiter
 from .playout import Playout
@@ -36,8 +38,8 @@ class Command:
 class HeadDriver:
     """head: Head; warn: callable taking a sentence, called once per kind of trouble."""
 
-    def __init__(self, head, warn=print):
-        self.head, self._warn, self._told = head, warn, set()
+    def __init__(self, head, warn=warn_user):
+        self.head, self._warn, self._told = head, never_raising(warn), set()
         self._gains, self._offset, self._rest = head.matrix(), head.column("offset"), head.column("rest")
         self._smoothing, self._deadband = head.column("smoothing"), head.column("deadband")
         leads = np.round(head.column("lead") * _SECOND).astype(np.int64)
@@ -95,11 +97,14 @@ class HeadDriver:
             self._tell("feedback", f"{self.head.feedback} does not tell where {missing} is: beginning at rest")
         dt = 0.0 if self._last is None else (now - self._last) / _SECOND
         self._last = now
-        values, state = self._due(now)
-        if dt > _STALLED / self.head.rate:
-            self._limiter.brake(dt)
-        elif dt > 0:
-            self._limiter.follow(self._targets(values, dt), dt)
+        try:
+            values, state = self._due(now)
+            self._move(values, dt)
+        except Exception as fault:      # whatever was heard: the joints go to rest, they do not stay where they are
+            self._playout.clear()
+            self._refuse("step", f"the motion cannot be followed and is forgotten ({type(fault).__name__}: {fault})")
+            values, state = self._nothing(), "resting"
+            self._move(values, dt)
         return Command(self._limiter.position.copy(), self._limiter.speed.copy(), values[-1], state)
 
     def _due(self, now):
@@ -109,7 +114,16 @@ class HeadDriver:
             self._playout.drop(now, 0)
             if any(value is not None for value in values):
                 return [np.zeros(len(SOURCES)) if value is None else value for value in values], "following"
-        return [None] * len(self._leads) + [np.zeros(len(SOURCES))], "resting"
+        return self._nothing(), "resting"
+
+    def _nothing(self):
+        return [None] * len(self._leads) + [np.zeros(len(SOURCES))]
+
+    def _move(self, values, dt):
+        if dt > _STALLED / self.head.rate:
+            self._limiter.brake(dt)
+        elif dt > 0:
+            self._limiter.follow(self._targets(values, dt), dt)
 
     def _targets(self, values, dt):
         """Where the joints are to go, smoothed and without what lies in the dead band."""

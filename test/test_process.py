@@ -1,0 +1,112 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Output never stops a long-running command: a reader that has gone or stands still, a full disk, no stream at all."""
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+
+import pytest
+
+from streamingtalker_ros import process
+
+SAY = ("import sys\nfrom streamingtalker_ros import process\n"
+       "process.log_to_stderr()\n"
+       "for k in range(5):\n    process.say('x' * 100, error=(k == 4)); process.warn('w')\n"
+       "process.FaultLog().log('a test', ValueError('v'))\n"
+       "process.flush_output()\nopen(sys.argv[1], 'w').write('reached')\n")
+
+
+def full() -> int:
+    return os.open("/dev/full", os.O_WRONLY)
+
+
+def closed() -> int:
+    read, write = os.pipe()
+    os.close(read)
+    return write
+
+
+@pytest.mark.parametrize("broken", [("stdout",), ("stderr",), ("stdout", "stderr")])
+@pytest.mark.parametrize("make", [full, closed])
+def test_text_for_a_broken_stream_is_left_out(make, broken, tmp_path):
+    streams = {name: make() if name in broken else subprocess.PIPE for name in ("stdout", "stderr")}
+    done = subprocess.run([sys.executable, "-c", SAY, str(tmp_path / "end")], timeout=60, **streams)
+    # a full disk still fails in Python's own flush unless it was discarded: the exit code is the command's
+    assert (tmp_path / "end").read_text() == "reached" and done.returncode == 0
+    if "stdout" not in broken:
+        assert done.stdout.count(b"warning: w") == 5
+    if "stderr" not in broken:
+        assert b"ValueError: v" in done.stderr
+
+
+def test_streams_closed_before_the_start_are_left_alone(tmp_path):
+    done = subprocess.run(["sh", "-c", 'exec "$0" -c "$1" "$2" >&- 2>&-', sys.executable, SAY, str(tmp_path / "end")],
+                          timeout=60)
+    assert done.returncode == 0 and (tmp_path / "end").read_text() == "reached"
+
+
+def test_a_warning_does_not_wait_for_a_reader_that_stands_still(monkeypatch):
+    read, write = os.pipe()
+    try:
+        os.set_blocking(write, False)
+        with pytest.raises(BlockingIOError):
+            while True:
+                os.write(write, b"x" * 4096)
+        os.set_blocking(write, True)
+        with os.fdopen(os.dup(write), "w") as stream:
+            monkeypatch.setattr(sys, "stdout", stream)
+            begin = time.monotonic()
+            for _ in range(100):
+                process.warn("nobody reads this")
+            assert time.monotonic() - begin < 0.5
+            assert not process.say("nor this", patience=0.05)
+            os.read(read, 1 << 16)
+            assert process.say("but this")
+            monkeypatch.undo()
+        assert os.read(read, 1 << 16).endswith(b"but this\n")
+    finally:
+        os.close(read)
+        os.close(write)
+
+
+def test_a_text_that_the_stream_cannot_encode_is_written_all_the_same(monkeypatch, tmp_path):
+    with open(tmp_path / "out", "w", encoding="ascii") as stream:
+        monkeypatch.setattr(sys, "stdout", stream)
+        assert process.say("s² \ud800")
+        monkeypatch.undo()
+    assert (tmp_path / "out").read_text() == "s\\xb2 \\ud800\n"
+
+
+def test_a_fault_is_logged_once_with_its_traceback_and_never_raises(caplog):
+    class Unprintable(Exception):
+        def __str__(self):
+            raise RuntimeError("no text")
+
+    faults = process.FaultLog()
+    for fault in (ValueError, ValueError, Unprintable):
+        try:
+            raise fault("first")
+        except Exception as error:
+            faults.log("a test", error)
+    assert caplog.text.count("Traceback") == 2 and "raise fault" in caplog.text
+
+
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGHUP"])
+def test_each_stop_signal_calls_the_handler(name):
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
+    stop = threading.Event()
+    try:
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)
+        process.on_stop_signals(lambda *_: stop.set())
+        os.kill(os.getpid(), getattr(signal, name))
+        assert stop.wait(5)
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)      # nohup
+        process.on_stop_signals(lambda *_: stop.set())
+        assert signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
