@@ -1,5 +1,6 @@
 """`streamingtalker web`: a page on which a face speaks what it hears, from a microphone, a file or a running talker."""
 from ..errors import TalkerError, require
+from ..process import on_stop_signals, say, warn
 
 
 def add_arguments(parser):
@@ -46,19 +47,16 @@ def run(args):
     given = {"visitors": args.visitors, "session_seconds": args.session_minutes and 60 * args.session_minutes}
     limits = dataclasses.replace(Limits(), **{name: value for name, value in given.items() if value is not None})
     talker = Talker.load(args.model, args.device)
-    house = House(talker, limits, args.domain, args.namespace, _warn)
+    house = House(talker, limits, args.domain, args.namespace, warn)
     server = Server(house, args.host, args.port, args.token, args.certificate, args.key, args.origin)
     if not assets.built():
-        print(f"streamingtalker: {assets.UNBUILT}", flush=True)
+        say(f"streamingtalker: {assets.UNBUILT}")
     if not loopback(args.host) and not args.certificate:
-        print("streamingtalker: without --certificate, browsers on other machines give the page neither microphone nor "
-              "sound; watching works", flush=True)
-    print(f"open {server.address}", flush=True)
+        say("streamingtalker: without --certificate, browsers on other machines give the page neither microphone nor "
+            "sound; watching works")
+    say(f"open {server.address}")
     if server.near:
-        print(f"on this machine: {server.near}", flush=True)
+        say(f"on this machine: {server.near}")
+    on_stop_signals(server.stop)     # SIGHUP; uvicorn has handlers of its own for the others
     server.run()
     return 0
-
-
-def _warn(sentence):
-    print(f"streamingtalker: warning: {sentence}", flush=True)

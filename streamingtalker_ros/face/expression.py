@@ -39,7 +39,7 @@ def number(what, value, low, high):
     """The value as a float. Raises TalkerError, naming `what`, where it is no number from low to high."""
     try:
         given = float(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):   # of a whole number beyond the floats
         given = float("nan")
     if not low <= given <= high:
         raise TalkerError(f"{what} is {value!r}: give a number from {low:g} to {high:g}")

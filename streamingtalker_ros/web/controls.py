@@ -39,7 +39,9 @@ class Controls:
             if name == "seed":
                 self.seed = protocol.whole(given, name, 0, HIGHEST_SEED)
             elif name == "style":
-                self._stream.style = str(value)[:100]
+                if not isinstance(value, str):
+                    raise TalkerError(f"style is {protocol.shown(value)}: send the name of one")
+                self._stream.style = value[:100]
             elif name == "steps":
                 self._stream.steps = protocol.whole(given, name, 1, HIGHEST_STEPS)
             elif name == "expression":

@@ -11,6 +11,8 @@ from .. import __version__
 from ..face.arkit import ARKIT_NAMES
 from ..face.importers import SKIN, to_our_axes
 from ..face.rig import default_rig
+from ..process import FaultLog, never_raising
+from ..process import warn as warn_user
 from . import assets, controls
 from .limits import Limits
 from .session import TRY_LATER, Session
@@ -24,8 +26,9 @@ class House:
     """talker: Talker or PublishedModel; limits: Limits; domain, namespace: of the watched talker; warn: called with a
     sentence."""
 
-    def __init__(self, talker, limits=None, domain=None, namespace="", warn=print):
-        self.talker, self.limits, self.warn = talker, limits or Limits(), warn
+    def __init__(self, talker, limits=None, domain=None, namespace="", warn=warn_user):
+        warn = never_raising(warn)
+        self.talker, self.limits, self.warn, self.faults = talker, limits or Limits(), warn, FaultLog()
         self.stepper = Stepper(talker, self.limits, warn)
         self.watcher = Watcher(domain, namespace, warn)
         self.visitors = 0

@@ -15,7 +15,6 @@ weights and head (xyzw) as float32; vertices as a float32 scale and s16 x, y, z;
 An epoch (0..255) is the page's number of a timeline: what comes late from an older one is left out.
 """
 import json
-import math
 import struct
 
 import numpy as np
@@ -56,20 +55,29 @@ def _no_constant(name):
     raise ValueError(name)
 
 
+def shown(value):
+    """A value that a page sent, for a sentence: short, and without a look into lists and objects of any depth."""
+    if isinstance(value, (dict, list)):
+        return "an object" if isinstance(value, dict) else "a list"
+    if isinstance(value, int) and value.bit_length() > 128:
+        return "a number of over 38 digits"
+    return repr(str(value)[:40])
+
+
 def whole(message, name, low, high):
     """message[name], which must be a whole number of low..high. Raises TalkerError."""
     value = message.get(name)
     if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
-        raise TalkerError(f"{name} is {str(value)[:40]!r}: send a whole number of {low} to {high}")
+        raise TalkerError(f"{name} is {shown(value)}: send a whole number of {low} to {high}")
     return value
 
 
 def number(message, name, low, high):
     """message[name], which must be a number of low..high. Raises TalkerError."""
     value = message.get(name)
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value) \
-            or not low <= value <= high:
-        raise TalkerError(f"{name} is {str(value)[:40]!r}: send a number of {low} to {high}")
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not low <= value <= high:
+        # compared before it is converted: a whole number may be too large for a float
+        raise TalkerError(f"{name} is {shown(value)}: send a number of {low} to {high}")
     return float(value)
 
 

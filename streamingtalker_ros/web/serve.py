@@ -47,6 +47,7 @@ class Server:
             self._socket.close()
             raise TalkerError(f"the certificate or its key cannot be read ({error}): give two PEM files") from None
         self._uvicorn = uvicorn.Server(config)
+        house.stepper.on_failure = self.stop
 
     def _origin(self, name):
         return f"{self._scheme}://{f'[{name}]' if ':' in name else name}:{self.port}"
@@ -64,13 +65,20 @@ class Server:
         return self.address.replace(self.origin, self._origin("::1" if ":" in self._host else "127.0.0.1"))
 
     def run(self):
-        """Serve until SIGINT or SIGTERM."""
+        """Serve until SIGINT, SIGTERM or `stop`. Raises TalkerError where the thread that steps the voices has ended."""
         self.house.start()
         try:
             self._uvicorn.run(sockets=[self._socket])
         finally:
             self.house.stop()
             self._socket.close()
+        if self.house.stepper.failed:
+            raise TalkerError("the thread that steps the voices ended by an exception, which the log shows: start the "
+                              "server again")
+
+    def stop(self, *_):
+        """Let `run` return soon; from any thread, or as the handler of a signal."""
+        self._uvicorn.should_exit = True
 
     @contextlib.contextmanager
     def background(self):

@@ -14,7 +14,7 @@ from ..errors import TalkerError
 from . import protocol
 from .limits import Bucket
 
-TRY_LATER, POLICY = 1013, 1008   # close codes of RFC 6455
+TRY_LATER, POLICY, FAILED = 1013, 1008, 1011   # close codes of RFC 6455
 
 
 class Leave(Exception):
@@ -77,6 +77,11 @@ class Session:
                     self._on_text(message.get("text") or "")
             except TalkerError as error:
                 self._say(type="error", text=str(error))
+            except Leave:
+                raise
+            except Exception as fault:
+                self.house.faults.log("a visitor's message could not be handled", fault)
+                raise Leave(FAILED, "a message failed on the server: connect again") from None
 
     def _on_bytes(self, data):
         if self._rate is None:

@@ -1,23 +1,30 @@
 """One thread that steps every visitor's voice as one batch.
 
 Whatever voices have a hop ready go through the model together, one hop each; who comes meanwhile goes into the next
-batch. So a voice that sends much at once delays the others by nothing.
+batch. So a voice that sends much at once delays the others by nothing. An exception in one voice ends that voice alone.
 """
+import contextlib
 import threading
 import time
 
+from ..process import FaultLog, never_raising
+from ..process import warn as warn_user
 from .voice import Voice
 
 
 class Stepper:
-    """talker: Talker or PublishedModel; limits: Limits; warn: called with a sentence about what failed."""
+    """talker: Talker or PublishedModel; limits: Limits; warn: called with a sentence about what failed.
 
-    def __init__(self, talker, limits, warn=print):
-        self.talker, self.limits, self._warn = talker, limits, warn
+    on_failure: called with no argument where the thread itself ends by an exception; `failed` is True then."""
+
+    def __init__(self, talker, limits, warn=warn_user):
+        self.talker, self.limits, self._warn = talker, limits, never_raising(warn)
+        self._faults = FaultLog()
+        self.failed, self.on_failure = False, None
         self._voices = []
         self._come = threading.Condition()
         self._news = self._stopping = False
-        self._thread = threading.Thread(target=self._run, name="stepper", daemon=True)
+        self._thread = threading.Thread(target=self._guarded_run, name="stepper", daemon=True)
         self.steps, self.busy = 0, 0.0   # batches so far, seconds that the model worked
 
     def start(self):
@@ -41,13 +48,22 @@ class Stepper:
 
     def close(self, voice):
         """The voice leaves; its stream is freed with it."""
-        with self._come:
+        with self._come, contextlib.suppress(ValueError):   # one that failed has left already
             self._voices.remove(voice)
 
     def _wake(self):
         with self._come:
             self._news = True
             self._come.notify()
+
+    def _guarded_run(self):
+        try:
+            self._run()
+        except BaseException as fault:
+            self.failed = True
+            self._faults.log("the thread that steps all voices has ended", fault)
+            if self.on_failure is not None:
+                self.on_failure()
 
     def _run(self):
         while True:
@@ -69,8 +85,12 @@ class Stepper:
         """One hop of each voice that has one. Returns whether any had."""
         ready = []
         for voice in voices:
-            voice.settle()
-            hop = voice.take(time.monotonic())
+            try:
+                voice.settle()
+                hop = voice.take(time.monotonic())
+            except Exception as fault:
+                self._end(voice, fault)
+                continue
             if hop is not None:
                 ready.append((voice, hop))
         if not ready:
@@ -81,12 +101,26 @@ class Stepper:
         except Exception as error:   # the model, or its device: the visitors are told, the server lives on
             self._warn(f"the model failed ({type(error).__name__}: {error}): its voices begin afresh")
             for voice, _ in ready:
-                voice.fail()
-                voice.complain("the model failed on this voice: start again")
+                try:
+                    voice.fail()
+                    voice.complain("the model failed on this voice: start again")
+                except Exception as fault:
+                    self._end(voice, fault)
             return True
         now = time.monotonic()
         self.steps, self.busy = self.steps + 1, self.busy + now - begin
         for (voice, _), frames in zip(ready, made):
-            if frames:
+            if not frames:
+                continue
+            try:
                 voice.deliver(voice.dress(frames, 1000 * (now - begin), now))
+            except Exception as fault:
+                self._end(voice, fault)
         return True
+
+    def _end(self, voice, fault):
+        """A fault of ours in one voice: it leaves the batch, its page is told, the others go on."""
+        self._faults.log("a visitor's voice failed and was ended", fault)
+        self.close(voice)
+        with contextlib.suppress(Exception):
+            voice.complain("this voice failed on the server and has ended: connect again")

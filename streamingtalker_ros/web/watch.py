@@ -16,6 +16,8 @@ from ..node.hearing import Hearing
 from ..node.intake import RATE, Intake
 from ..node.statistics import Statistics
 from ..node.wire import Wire
+from ..process import FaultLog, never_raising
+from ..process import warn as warn_user
 from . import protocol
 
 _SECOND = 1_000_000_000
@@ -35,11 +37,11 @@ class Watched:
 class Watcher:
     """domain: ROS domain, None for ROS_DOMAIN_ID; namespace: of the talker; warn: called with a sentence."""
 
-    def __init__(self, domain=None, namespace="", warn=print, audio_topic="audio"):
-        self._where, self._warn, self._audio_topic = (namespace, domain), warn, audio_topic
+    def __init__(self, domain=None, namespace="", warn=warn_user, audio_topic="audio"):
+        self._where, self._warn, self._audio_topic = (namespace, domain), never_raising(warn), audio_topic
         self._watched, self._lock = [], threading.Lock()
         self._changing = threading.Lock()   # held while the domain is joined or left
-        self._wire, self._base = None, None
+        self._wire, self._base, self._faults = None, None, FaultLog()
         self.motions = self.packets = 0
 
     @property
@@ -75,6 +77,9 @@ class Watcher:
                     watched.tell(type="watching", topic=self._wire.resolve("face_motion"), domain=self._wire.domain)
             except TalkerError as error:
                 watched.tell(type="error", text=str(error))
+            except Exception as fault:
+                self._faults.log("watching the topics failed", fault)
+                watched.tell(type="error", text="watching the topics failed on the server: see its log")
 
     def _part(self):
         with self._changing:
@@ -145,7 +150,10 @@ class Watcher:
         with self._lock:
             watched = list(self._watched)
         for one in watched:
-            one.deliver([make(one.epoch)])
+            try:
+                one.deliver([make(one.epoch)])
+            except Exception as fault:      # one page's; the others still get it
+                self._faults.log("a frame could not be given to a page that watches", fault)
 
     def _refuse(self, kind, sentence):
         if kind not in self._told:
