@@ -67,19 +67,19 @@ bench: .venv/ready-test-$(SETUP)
 	@$(if $(CUDA),,$(PIP) install '$(TORCH)+cpu' 2>/dev/null ||) $(PIP) install '$(TORCH)'
 	@touch $@
 
-.venv/ready-demo-$(SETUP): .venv/torch-$(SETUP) setup.py
-	@echo "installing the package with its renderer"
-	@$(PIP) install --editable '.[render]'
+.venv/ready-demo-$(SETUP): .venv/torch-$(SETUP) pyproject.toml setup.py
+	@echo "installing the package with DDS and its renderer"
+	@$(PIP) install --editable '.[dds,render]'
 	@touch $@
 
-.venv/ready-web-$(SETUP): .venv/torch-$(SETUP) setup.py
+.venv/ready-web-$(SETUP): .venv/torch-$(SETUP) pyproject.toml setup.py
 	@echo "installing the package with its web server"
-	@$(PIP) install --editable '.[web]'
+	@$(PIP) install --editable '.[web,dds,vertex]'
 	@touch $@
 
-.venv/ready-train-$(SETUP): .venv/torch-$(SETUP) setup.py
+.venv/ready-train-$(SETUP): .venv/torch-$(SETUP) pyproject.toml setup.py
 	@echo "installing the package with all that its training can use"
-	@$(PIP) install --editable '.[train,video]'
+	@$(PIP) install --editable '.[train,video,vertex]'
 	@touch $@
 
 # Without Node, or its package index, everything but the page works, and the server says how to build it.
@@ -88,9 +88,9 @@ $(PAGE): $(wildcard web/src/*.js web/src/*/*.js web/*.css web/*.html web/*.mjs w
 	  npm run --silent build; else false; fi || \
 	  echo "the page is not built: it needs Node 18 or newer and npm's package index"
 
-.venv/ready-test-$(SETUP): .venv/torch-$(SETUP) setup.py
+.venv/ready-test-$(SETUP): .venv/torch-$(SETUP) pyproject.toml setup.py
 	@echo "installing the package with all that its tests can use"
-	@$(PIP) install --editable '.[render,train,web,test]'
+	@$(PIP) install --editable '.[test]'
 	@touch $@
 
 clean:

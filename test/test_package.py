@@ -7,6 +7,7 @@ import subprocess
 import sys
 import zipfile
 from pathlib import Path
+from xml.etree import ElementTree
 
 import pytest
 
@@ -56,6 +57,9 @@ def test_the_wheel_carries_weights_messages_and_configuration(wheel):
     for path in (SOURCE / "streamingtalker_ros").rglob("*.py"):
         assert path.relative_to(SOURCE).as_posix() in names
     assert "streamingtalker_ros/data/voice.flac" in names
+    assert "streamingtalker_ros/py.typed" in names
+    for path in (SOURCE / "streamingtalker_ros" / "web" / "static").rglob("*"):  # empty where the page is not built
+        assert path.is_dir() or path.relative_to(SOURCE).as_posix() in names
     assert "streamingtalker_ros/weights/default/weights.safetensors" in names
     assert not [name for name in names if name.startswith(("test/", "msg/", "config/"))]
     assert wheel.stat().st_size < 40e6
@@ -68,9 +72,24 @@ def test_the_wheel_asks_for_tested_bounds_and_never_for_torch(wheel):
     needs = metadata.get_all("Requires-Dist")
     assert metadata["Requires-Python"] == ">=3.10"
     assert not [need for need in needs if need.startswith("torch")]
-    assert all(">=" in need for need in needs)
+    # the extras `all` and `test` refer to others of this package; only linters are pinned
+    outside = [need for need in needs if not need.startswith("streamingtalker_ros[")]
+    assert all(">=" in need for need in outside if not need.replace("'", '"').endswith('extra == "check"'))
     assert "numpy>=1.21" in [need.replace(" ", "") for need in needs]
-    assert {"render", "train", "video", "web", "test"} <= set(metadata.get_all("Provides-Extra"))
+    assert {need.partition(">")[0] for need in needs if "extra ==" not in need} == {
+        "numpy", "soxr", "soundfile", "safetensors", "pyyaml", "tqdm"}
+    assert {"dds", "bag", "microphone", "vertex", "web", "render", "report", "train", "video", "voices", "all",
+            "test", "docs", "check"} == set(metadata.get_all("Provides-Extra"))
+
+
+def test_the_version_of_the_wheel_is_that_of_the_ros_package(wheel):
+    import streamingtalker_ros
+
+    with zipfile.ZipFile(wheel) as archive:
+        name = next(name for name in archive.namelist() if name.endswith("METADATA"))
+        metadata = email.message_from_bytes(archive.read(name))
+    package = ElementTree.parse(SOURCE / "package.xml").getroot()
+    assert metadata["Version"] == package.findtext("version") == streamingtalker_ros.__version__
 
 
 def test_animate_runs_from_the_wheel_in_another_directory(installed, tmp_path):
