@@ -1,5 +1,5 @@
-# `make demo`, `make web`, `make train` and `make test` set up a virtual environment in .venv once; none needs ROS, a
-# display or root. `make help` lists all.
+# `make demo`, `make web`, `make train`, `make check` and `make test` set up a virtual environment in .venv once; none
+# needs ROS, a display or root. `make help` lists all.
 PYTHON ?= python3
 TORCH  ?= torch==2.13.0
 WAV    ?=
@@ -11,9 +11,15 @@ MINUTES ?= 10
 PIP   := .venv/bin/python -m pip --disable-pip-version-check --quiet --no-input
 SETUP := $(shell printf '%s' '$(TORCH) $(CUDA)' | cksum | cut -d' ' -f1)
 export PIP_ROOT_USER_ACTION := ignore
+FRONTEND := web
 PAGE  := streamingtalker_ros/web/static/index.html
+# pyright runs on the Node that is installed; without one its package brings its own
+PYRIGHT := $(if $(shell command -v node),PYRIGHT_PYTHON_GLOBAL_NODE=1) PYRIGHT_PYTHON_IGNORE_WARNINGS=1 .venv/bin/pyright
 
-.PHONY: help demo web train test soak bench clean
+CHECKS := check-ruff check-format check-headers check-imports check-spelling check-yaml check-package check-docs \
+          check-page check-types
+
+.PHONY: help demo web train format check $(CHECKS) test coverage soak bench docs clean
 .DEFAULT_GOAL := help
 
 help:
@@ -23,6 +29,10 @@ help:
 	@echo "make train           every corpus, every stage, then RUN/checkpoint; again to go on where it was cut"
 	@echo "                     RUN=$(RUN) GRID= FACEGOOD= SPEECHOCEAN= LJSPEECH= SOUNDS= LANDMARKS= folders"
 	@echo "make test            run every test that can run on this machine"
+	@echo "make coverage        the same, and which lines they ran; fails below the floor of pyproject.toml"
+	@echo "make format          put every file into the form that make check asks for"
+	@echo "make check           everything but the tests: ruff, pyright, import-linter, codespell, tsc, ..."
+	@echo "make docs            the documentation as a site, in site/"
 	@echo "make soak            the long tests: MINUTES=$(MINUTES) of abuse in each form and of the page, an hour of speech; about an hour"
 	@echo "make bench           measure what a frame costs here, into benchmarks/README.md; some minutes"
 	@echo "make clean           remove what these commands made, .venv included"
@@ -48,8 +58,58 @@ train: .venv/ready-train-$(SETUP)
 test: .venv/ready-test-$(SETUP) $(PAGE)
 	.venv/bin/python -m pytest test -q -rs
 
+coverage: .venv/ready-test-$(SETUP) $(PAGE)
+	.venv/bin/python -m coverage run -m pytest test -q -rs
+	.venv/bin/python -m coverage report
+
+format: .venv/ready-check-$(SETUP)
+	.venv/bin/python tools/license_headers.py --fix
+	.venv/bin/ruff check --fix-only .
+	.venv/bin/ruff format .
+
+# Each check runs, whatever the others find.
+check: .venv/ready-check-$(SETUP)
+	@$(MAKE) --no-print-directory --keep-going $(CHECKS)
+
+# the rules of ruff include D417 and ANN: every parameter of a public function is annotated and described
+check-ruff: .venv/ready-check-$(SETUP)
+	.venv/bin/ruff check .
+
+check-format: .venv/ready-check-$(SETUP)
+	.venv/bin/ruff format --check .
+
+check-headers: .venv/ready-check-$(SETUP)
+	.venv/bin/python tools/license_headers.py
+
+check-imports: .venv/ready-check-$(SETUP)
+	.venv/bin/lint-imports
+
+check-spelling: .venv/ready-check-$(SETUP)
+	.venv/bin/codespell
+
+check-yaml: .venv/ready-check-$(SETUP)
+	.venv/bin/yamllint --strict .
+	.venv/bin/check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yaml
+
+check-package: .venv/ready-check-$(SETUP)
+	.venv/bin/python tools/package_xml.py
+
+check-types: .venv/ready-check-$(SETUP)
+	$(PYRIGHT)
+	$(PYRIGHT) --project pyright.strict.json
+
+check-docs: .venv/ready-check-$(SETUP)
+	NO_MKDOCS_2_WARNING=1 .venv/bin/mkdocs build --strict --quiet --site-dir .venv/site
+
+check-page:
+	cd $(FRONTEND) && npm ci --silent --ignore-scripts && npm run --silent check
+
+docs: .venv/ready-check-$(SETUP)
+	NO_MKDOCS_2_WARNING=1 .venv/bin/mkdocs build --strict --quiet
+	@echo "open site/index.html"
+
 soak: .venv/ready-test-$(SETUP) $(PAGE)
-	SOAK_SECONDS=$$((60 * $(MINUTES))) SOAK_HOUR=3600 .venv/bin/python -m pytest test/soak -q -rs
+	SOAK_SECONDS=$$((60 * $(MINUTES))) SOAK_HOUR=3600 .venv/bin/python -m pytest test/soak -q -rs --soak
 	@if .venv/bin/python -c 'import sys; from streamingtalker_ros.web import chromium; sys.exit(not chromium.find())' && \
 	  test -f $(PAGE); then .venv/bin/python benchmarks/web_soak.py --minutes $(MINUTES); \
 	  else echo "the page was not soaked: that needs a Chromium and the built page"; fi
@@ -83,8 +143,8 @@ bench: .venv/ready-test-$(SETUP)
 	@touch $@
 
 # Without Node, or its package index, everything but the page works, and the server says how to build it.
-$(PAGE): $(wildcard web/src/*.js web/src/*/*.js web/*.css web/*.html web/*.mjs web/*.json)
-	@if command -v npm >/dev/null; then echo "building the page" && cd web && npm ci --silent --ignore-scripts && \
+$(PAGE): $(wildcard $(addprefix $(FRONTEND)/,src/*.js src/*/*.js *.css *.html *.mjs *.json))
+	@if command -v npm >/dev/null; then echo "building the page" && cd $(FRONTEND) && npm ci --omit=dev --silent --ignore-scripts && \
 	  npm run --silent build; else false; fi || \
 	  echo "the page is not built: it needs Node 18 or newer and npm's package index"
 
@@ -93,7 +153,13 @@ $(PAGE): $(wildcard web/src/*.js web/src/*/*.js web/*.css web/*.html web/*.mjs w
 	@$(PIP) install --editable '.[test]'
 	@touch $@
 
+# pyright and the documentation read the types of every library that the package uses
+.venv/ready-check-$(SETUP): .venv/ready-test-$(SETUP)
+	@echo "installing the checkers"
+	@$(PIP) install --editable '.[check,docs]'
+	@touch $@
+
 clean:
-	rm -rf web/node_modules streamingtalker_ros/web/static
-	rm -rf .venv build dist *.egg-info demo.mp4 demo.png demo.csv .pytest_cache
+	rm -rf $(FRONTEND)/node_modules streamingtalker_ros/web/static
+	rm -rf .venv build dist site *.egg-info demo.mp4 demo.png demo.csv .pytest_cache .ruff_cache .import_linter_cache .coverage
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

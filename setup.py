@@ -1,4 +1,5 @@
-"""What pyproject.toml cannot say: msg/ and config/ lie inside the package in the wheel, beside it in the source.
+# SPDX-License-Identifier: Apache-2.0
+"""What pyproject.toml cannot say: in the wheel msg/ and config/ lie inside the package, in the source beside it.
 
 There `streamingtalker_ros.resources` finds them.
 """

@@ -1,0 +1,34 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Reads package.xml as colcon does, and compares its version with that of the Python package."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from catkin_pkg.package import InvalidPackage, parse_package
+
+import streamingtalker_ros
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def findings() -> list[str]:
+    """What is wrong with package.xml, a sentence each."""
+    warnings: list[str] = []
+    try:
+        package = parse_package(str(ROOT / "package.xml"), warnings=warnings)
+        package.validate(warnings=warnings)
+    except InvalidPackage as invalid:
+        return [*warnings, str(invalid)]
+    if package.version != streamingtalker_ros.__version__:
+        warnings.append(
+            f"package.xml has version {package.version}, the package {streamingtalker_ros.__version__}"
+        )
+    return warnings
+
+
+if __name__ == "__main__":
+    found = findings()
+    print("\n".join(found) or "package.xml is valid")
+    sys.exit(bool(found))
