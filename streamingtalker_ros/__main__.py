@@ -1,6 +1,6 @@
 """`python -m streamingtalker_ros COMMAND …`, the same as `streamingtalker COMMAND …`."""
 import sys
 
-from .cli import main
+from streamingtalker_ros.cli import main
 
 sys.exit(main())

@@ -4,7 +4,7 @@ import os
 import numpy as np
 import soundfile
 
-from ..errors import TalkerError
+from streamingtalker_ros.errors import TalkerError
 
 
 def read_audio(path):

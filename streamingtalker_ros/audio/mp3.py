@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..errors import require
+from streamingtalker_ros.errors import require
 
 # kbit/s of layer III by index 1…14, ISO/IEC 11172-3 (MPEG-1) and 13818-3 (MPEG-2, and 2.5 as it is used)
 _BITRATES = {1: (32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320),

@@ -4,7 +4,7 @@ The same resampler as in a stream, so that a clip and its packets give the same 
 """
 import numpy as np
 
-from .resample import Resampler
+from streamingtalker_ros.audio.resample import Resampler
 
 RATE = 16000
 

@@ -12,7 +12,7 @@ import math
 import numpy as np
 import soxr
 
-from ..errors import TalkerError
+from streamingtalker_ros.errors import TalkerError
 
 
 class Resampler:

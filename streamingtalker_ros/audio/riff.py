@@ -1,8 +1,8 @@
 """The head of a WAV file that some senders put before their first samples: `split(payload)` takes it off."""
 import struct
 
-from ..errors import TalkerError
-from .payload import AudioFormat
+from streamingtalker_ros.errors import TalkerError
+from streamingtalker_ros.audio.payload import AudioFormat
 
 _PCM, _FLOAT, _EXTENSIBLE = 1, 3, 0xFFFE
 _ENCODINGS = {(_PCM, 8): "u8", (_PCM, 16): "s16", (_PCM, 24): "s24", (_PCM, 32): "s32", (_FLOAT, 32): "f32"}

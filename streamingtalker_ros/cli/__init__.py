@@ -1,4 +1,4 @@
 """The command line: `streamingtalker COMMAND …`; each command is the file of its name in this folder."""
-from .main import COMMANDS, main
+from streamingtalker_ros.cli.main import COMMANDS, main
 
 __all__ = ["COMMANDS", "main"]

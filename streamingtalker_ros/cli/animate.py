@@ -8,9 +8,9 @@ from pathlib import Path
 
 import numpy as np
 
-from ..audio.files import read_audio
-from ..audio.pcm import to_16k
-from ..errors import TalkerError, require
+from streamingtalker_ros.audio.files import read_audio
+from streamingtalker_ros.audio.pcm import to_16k
+from streamingtalker_ros.errors import TalkerError, require
 
 WIDTH, HEIGHT = 480, 640  # of a video's picture
 
@@ -62,8 +62,8 @@ def animate(pcm, seed=0, style=None, steps=None, device="auto", model=None, **co
     from tqdm import tqdm
 
     require("torch", "the model")
-    from ..face.arkit import ARKIT_NAMES
-    from ..streaming import Talker
+    from streamingtalker_ros.face.arkit import ARKIT_NAMES
+    from streamingtalker_ros.streaming import Talker
 
     talker = Talker.load(model, device=device)
     stream = talker.open_stream(seed=seed, style=style, steps=steps, **controls)
@@ -90,8 +90,8 @@ def render(motion, indices, width=WIDTH, height=HEIGHT, view="front", zoom=1.0, 
 
     logger = require("vtk", "rendering").vtkLogger
     logger.SetStderrVerbosity(logger.VERBOSITY_ERROR)  # it warns of every display that it does not need
-    from ..face.render import FaceRenderer
-    from ..face.rig import default_rig
+    from streamingtalker_ros.face.render import FaceRenderer
+    from streamingtalker_ros.face.rig import default_rig
 
     renderer = FaceRenderer(default_rig(), width=width, height=height, view=view, zoom=zoom)
     try:
@@ -104,8 +104,8 @@ def render(motion, indices, width=WIDTH, height=HEIGHT, view="front", zoom=1.0, 
 def sheet(motion, pcm, rate, view="front", title="", pictures=12):
     """A contact sheet (PIL.Image) of a motion and its voice: pcm (n,) float32 at `rate` Hz from the motion's
     time 0."""
-    from ..face.rig import default_rig
-    from ..face.sheet import contact_sheet, moments
+    from streamingtalker_ros.face.rig import default_rig
+    from streamingtalker_ros.face.sheet import contact_sheet, moments
 
     require("PIL.Image", "the contact sheet")
     opening = default_rig().lip_gap(motion["weights"])
@@ -116,7 +116,7 @@ def sheet(motion, pcm, rate, view="front", title="", pictures=12):
 
 
 def _write_csv(out, motion, pcm, rate, view):
-    from ..face.livelink import write_livelink_csv
+    from streamingtalker_ros.face.livelink import write_livelink_csv
 
     write_livelink_csv(out, motion["weights"], motion["head"], motion["frame_rate"])
 
@@ -126,7 +126,7 @@ def _write_npz(out, motion, pcm, rate, view):
 
 
 def _write_mp4(out, motion, pcm, rate, view):
-    from ..face.video import write_mp4
+    from streamingtalker_ros.face.video import write_mp4
 
     images = render(motion, range(len(motion["times"])), view=view)
     write_mp4(out, images, motion["frame_rate"], pcm, rate)

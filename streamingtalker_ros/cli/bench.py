@@ -1,7 +1,7 @@
 """`streamingtalker bench`: what a frame costs on this machine, by stage, over time and over voices."""
 import json
 
-from ..errors import TalkerError, require
+from streamingtalker_ros.errors import TalkerError, require
 
 BOUNDS = {"hop": int, "window": float, "context": float, "decode": int}
 
@@ -27,7 +27,7 @@ def run(args):
     if args.threads < 1 or args.streams < 1 or args.frames < 1:
         raise TalkerError("--threads, --streams and --frames are counts: give 1 or more")
     torch.set_num_threads(args.threads)
-    from ..evaluation import bench
+    from streamingtalker_ros.evaluation import bench
 
     model = load(args)
     published = hasattr(model, "grid")
@@ -38,13 +38,13 @@ def run(args):
 
 def load(args):
     """The model that the arguments name."""
-    from ..streaming import Talker
-    from ..streaming.talker import choose_device
+    from streamingtalker_ros.streaming import Talker
+    from streamingtalker_ros.streaming.talker import choose_device
 
     bounds = {name: getattr(args, name) for name in BOUNDS if getattr(args, name) is not None}
     if args.paper:
-        from ..evaluation.paper import random_network
-        from ..model.published.streaming import PublishedModel
+        from streamingtalker_ros.evaluation.paper import random_network
+        from streamingtalker_ros.model.published.streaming import PublishedModel
         return PublishedModel(random_network(), choose_device(args.device), **bounds)
     return Talker.load(args.model, args.device, **bounds)
 

@@ -5,7 +5,7 @@ template of one face and writes a folder that the talker loads.
 """
 from pathlib import Path
 
-from ..errors import require
+from streamingtalker_ros.errors import require
 
 UNITS = {"m": 1.0, "cm": 0.01, "mm": 0.001}
 
@@ -23,7 +23,7 @@ def add_arguments(parser):
 
 def run(args):
     torch = require("torch", "the published model")
-    from ..model.published import checkpoint, config, template  # late: torch
+    from streamingtalker_ros.model.published import checkpoint, config, template  # late: torch
 
     hubert = config.read_hubert_json(args.hubert_config) if args.hubert_config else None
     settings = config.read_yaml(args.config, hubert)

@@ -26,8 +26,8 @@ def add_arguments(parser):
 
 
 def run(args):
-    from ..errors import TalkerError
-    from ..training.video.corpus import make_from_video
+    from streamingtalker_ros.errors import TalkerError
+    from streamingtalker_ros.training.video.corpus import make_from_video
     if args.every < 0 or args.jobs < 1:
         raise TalkerError("--every must be 0 or more and --jobs at least 1")
     align = None if args.align == "none" else Path(args.align)
@@ -49,7 +49,7 @@ def run(args):
 
 def _found(paths):
     """Files as they are, folders by the videos in them."""
-    from ..errors import TalkerError
+    from streamingtalker_ros.errors import TalkerError
     videos = []
     for path in paths:
         if path.is_dir():

@@ -12,8 +12,8 @@ def add_arguments(parser):
 
 
 def run(args):
-    from ..errors import TalkerError
-    from ..training.resize import resize_corpus
+    from streamingtalker_ros.errors import TalkerError
+    from streamingtalker_ros.training.resize import resize_corpus
     if args.jobs < 1:
         raise TalkerError("--jobs must be at least 1")
     index = resize_corpus(args.folder, args.out, args.seed, args.jobs)

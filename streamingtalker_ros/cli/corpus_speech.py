@@ -18,8 +18,8 @@ def add_arguments(parser):
 
 
 def run(args):
-    from ..errors import TalkerError
-    from ..training.speech import make_speech
+    from streamingtalker_ros.errors import TalkerError
+    from streamingtalker_ros.training.speech import make_speech
     if (args.minutes is not None and args.minutes <= 0) or args.jobs < 1:
         raise TalkerError("--minutes must be above 0 and --jobs at least 1")
     index = make_speech(args.folders, args.out, args.jobs, args.minutes, args.seed, _ages(args.ages))
@@ -36,7 +36,7 @@ def run(args):
 
 def _ages(text):
     """"0-17" -> (0, 17), "18-" -> (18, 200). Raises TalkerError for anything else."""
-    from ..errors import TalkerError
+    from streamingtalker_ros.errors import TalkerError
     first, dash, last = text.partition("-")
     if not (dash and first.isdigit() and (last or "200").isdigit() and int(first) <= int(last or 200)):
         raise TalkerError(f"--ages {text} is no range of years: give 18- for adults, 0-17 for children")

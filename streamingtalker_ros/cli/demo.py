@@ -16,9 +16,9 @@ from pathlib import Path
 
 import numpy as np
 
-from ..audio.files import read_audio
-from ..errors import TalkerError, require
-from .animate import render, sheet
+from streamingtalker_ros.audio.files import read_audio
+from streamingtalker_ros.errors import TalkerError, require
+from streamingtalker_ros.cli.animate import render, sheet
 
 VOICE = Path(__file__).parents[1] / "data" / "voice.flac"
 _LOADING = 120.0   # s that the talker may take to load its model
@@ -46,7 +46,7 @@ def run(args):
     print(f"voice: {args.wav}, {len(pcm) / rate:.2f} s; ROS domain {domain} on this machine only", flush=True)
     recorded, statistics = perform(args.wav, len(pcm) / rate, args.device, domain)
     motion = motion_of(recorded, statistics["frame_rate"])
-    from ..face.video import write_mp4
+    from streamingtalker_ros.face.video import write_mp4
 
     video, picture = folder / "demo.mp4", folder / "demo.png"
     print(f"rendering {len(motion['times'])} frames", flush=True)
@@ -65,7 +65,7 @@ def perform(wav, seconds, device, domain):
     """
     from tqdm import tqdm
 
-    from ..node.recorder import FaceMotionRecorder
+    from streamingtalker_ros.node.recorder import FaceMotionRecorder
 
     environment = {"ROS_LOCALHOST_ONLY": "1", "ROS_DOMAIN_ID": str(domain)}
     os.environ.update(environment)  # the recorder's too

@@ -5,7 +5,7 @@ Prints the figures of every corpus beside those of the baselines; --report draws
 import json
 from pathlib import Path
 
-from ..errors import TalkerError, require
+from streamingtalker_ros.errors import TalkerError, require
 
 SHOWN = (("lip_opening_r_median", "r"), ("lip_opening_r_p10", "r p10"), ("lip_width_r_median", "width r"),
          ("lag_ms", "lag ms"), ("amplitude_ratio", "amplitude"), ("closure_recall", "closed"),
@@ -50,9 +50,9 @@ def add_arguments(parser):
 
 def run(args):
     _check(args)
-    from ..evaluation import study as studies
-    from ..evaluation.section import load_section
-    from ..face.rig import default_rig
+    from streamingtalker_ros.evaluation import study as studies
+    from streamingtalker_ros.evaluation.section import load_section
+    from streamingtalker_ros.face.rig import default_rig
     rig = default_rig()
     sections = [load_section(rig, folder, args.split, args.clips, args.unseen) for folder in args.corpus or ()]
     study = _generated(args, rig, sections) if args.generated else _spoken(args, rig, sections, studies)
@@ -62,7 +62,7 @@ def run(args):
     if args.json:
         Path(args.json).write_text(json.dumps(study.json(), indent=1) + "\n")
     if args.report:
-        from ..evaluation.page import write_page
+        from streamingtalker_ros.evaluation.page import write_page
         write_page(study, args.report)
         print(f"\n{args.report}: the report, {Path(args.report).stat().st_size / 1e6:.1f} MB")
     return 0
@@ -85,7 +85,7 @@ def _check(args):
 
 
 def _spoken(args, rig, sections, studies):
-    from ..streaming import Talker
+    from streamingtalker_ros.streaming import Talker
     talker = Talker.load(args.model, args.device)
     _refuse_vertices(talker, args.model)
     study = studies.Study("the model", rig)
@@ -97,7 +97,7 @@ def _spoken(args, rig, sections, studies):
         _refuse_vertices(baseline[1], args.baseline)
     studies.measure_sections(study, talker, sections, baseline, True)
     if args.full or args.facts:
-        from ..streaming.talker import DEFAULT
+        from streamingtalker_ros.streaming.talker import DEFAULT
         studies.measure_facts(study, talker, args.model or DEFAULT)
     if args.full or args.rest:
         studies.measure_quiet(study, talker)
@@ -117,7 +117,7 @@ def _refuse_vertices(talker, folder):
 
 
 def _generated(args, rig, sections):
-    from ..evaluation import folder, study as studies
+    from streamingtalker_ros.evaluation import folder, study as studies
     study = studies.Study("the given motion", rig)
     study.name = Path(args.generated).resolve().name
     takes = folder.read_folder(rig, args.generated)
@@ -144,7 +144,7 @@ def _short(value):
 
 
 def _show_targets(study):
-    from ..evaluation.targets import judge
+    from streamingtalker_ros.evaluation.targets import judge
     rows = judge(study)
     if rows:
         print()

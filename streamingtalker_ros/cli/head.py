@@ -1,7 +1,7 @@
 """`streamingtalker head`: drive a robot's head from `face_motion`, without ROS, until it is stopped."""
 import threading
 
-from ..process import on_stop_signals, say, warn
+from streamingtalker_ros.process import on_stop_signals, say, warn
 
 
 def add_arguments(parser):
@@ -19,7 +19,7 @@ def add_arguments(parser):
 
 
 def run(args):
-    from ..node.heads import load_head
+    from streamingtalker_ros.node.heads import load_head
 
     head = load_head(args.config)
     if args.check:
@@ -33,7 +33,7 @@ def run(args):
     stop = threading.Event()
     on_stop_signals(lambda *_: stop.set())
 
-    from ..node.dds_heads import HeadNode
+    from streamingtalker_ros.node.dds_heads import HeadNode
 
     node = HeadNode(head, args.namespace, args.domain, warn=warn)
     try:

@@ -8,9 +8,9 @@ import importlib
 import os
 import sys
 
-from .. import __version__
-from ..errors import TalkerError
-from ..process import flush_output, log_to_stderr, say
+from streamingtalker_ros import __version__
+from streamingtalker_ros.errors import TalkerError
+from streamingtalker_ros.process import flush_output, log_to_stderr, say
 
 COMMANDS = {
     "talk": "the talker node without ROS: hear an audio topic, publish face motion",

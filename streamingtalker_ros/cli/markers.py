@@ -1,8 +1,8 @@
 """`streamingtalker markers`: show the face in RViz from `face_motion`, without ROS, until it is stopped."""
 import threading
 
-from ..errors import TalkerError
-from ..process import on_stop_signals, say, warn
+from streamingtalker_ros.errors import TalkerError
+from streamingtalker_ros.process import on_stop_signals, say, warn
 
 _SIZE = (480, 600)
 
@@ -31,7 +31,7 @@ def run(args):
         raise TalkerError(f"--rate is {args.rate:g}: give 1 to 120 markers per second")
     rig = None
     if args.face:
-        from ..face.importers import load_face
+        from streamingtalker_ros.face.importers import load_face
 
         rig = load_face(args.face)
     if args.picture:
@@ -39,7 +39,7 @@ def run(args):
     stop = threading.Event()
     on_stop_signals(lambda *_: stop.set())
 
-    from ..node.dds_markers import FaceMarkersNode
+    from streamingtalker_ros.node.dds_markers import FaceMarkersNode
 
     node = FaceMarkersNode(rig, args.rate, not args.still, args.face_frame, args.frame, args.namespace, args.domain,
                            warn=warn)
@@ -54,10 +54,10 @@ def run(args):
 
 def _picture(rig, path):
     """The triangles of the serialised markers, flat and in their own colours, as RViz draws them."""
-    from ..face.arkit import ARKIT_NAMES
-    from ..face.rig import default_rig
-    from ..node.marker_picture import draw
-    from .pictures import EXPRESSIONS, VISEMES, weights_of
+    from streamingtalker_ros.face.arkit import ARKIT_NAMES
+    from streamingtalker_ros.face.rig import default_rig
+    from streamingtalker_ros.node.marker_picture import draw
+    from streamingtalker_ros.cli.pictures import EXPRESSIONS, VISEMES, weights_of
 
     rig = rig or default_rig()
     if rig.shape_names != ARKIT_NAMES:

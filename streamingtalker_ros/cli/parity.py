@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ..errors import TalkerError, require
+from streamingtalker_ros.errors import TalkerError, require
 
 LIMIT = 1e-4
 INPUTS = ("audio", "identity", "template", "noise", "vq_motion")
@@ -36,7 +36,7 @@ def run(args):
 def compare(folder):
     """{array: (relative error, indices equal)} of a recording. Raises TalkerError on bad files."""
     torch = require("torch", "the published model")
-    from ..model.published import checkpoint, config, exact  # late: torch
+    from streamingtalker_ros.model.published import checkpoint, config, exact  # late: torch
 
     folder = Path(folder)
     if not folder.is_dir():

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import numpy as np
 
-from ..errors import TalkerError, require
-from ..face.arkit import ARKIT_NAMES, INDEX
+from streamingtalker_ros.errors import TalkerError, require
+from streamingtalker_ros.face.arkit import ARKIT_NAMES, INDEX
 
 EXPRESSIONS = {
     "neutral": {},
@@ -78,8 +78,8 @@ def add_arguments(parser):
 def run(args):
     """Render and write the pictures; prints each file's name and
     size. Raises TalkerError for an unusable face or folder."""
-    from ..face.importers import load_face
-    from ..face.rig import default_rig
+    from streamingtalker_ros.face.importers import load_face
+    from streamingtalker_ros.face.rig import default_rig
 
     rig = default_rig() if args.face is None else load_face(args.face)
     if rig.shape_names != ARKIT_NAMES:
@@ -128,7 +128,7 @@ def _page(rig, cases, views, size, columns, zoom, center):
     views None: each case's label names its own view."""
     image, draw = require("PIL.Image", "the pictures"), require("PIL.ImageDraw", "the pictures")
     font = require("PIL.ImageFont", "the pictures").load_default(12)
-    from ..face.render import FaceRenderer
+    from streamingtalker_ros.face.render import FaceRenderer
 
     width, height = size
     across = 1 if views is None else len(views)

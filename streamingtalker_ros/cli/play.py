@@ -1,8 +1,8 @@
 """`streamingtalker play`: publish an audio file, or the microphone, as a ROS 2 audio topic in real time."""
 import signal
 
-from ..errors import TalkerError
-from ..process import QuietStream, on_stop_signals, say
+from streamingtalker_ros.errors import TalkerError
+from streamingtalker_ros.process import QuietStream, on_stop_signals, say
 
 _WAIT = 10.0
 
@@ -37,7 +37,7 @@ def run(args):
         raise TalkerError("nothing to play, or two things: give a FILE or --microphone")
     if args.packet_ms <= 0 or args.pace < 0:
         raise TalkerError("--packet-ms must be above 0, --pace 0 or above: see streamingtalker play --help")
-    from ..node import source as sources
+    from streamingtalker_ros.node import source as sources
 
     samples, rate = (None, args.rate) if args.microphone else sources.load(args.file)
     source = sources.AudioSource(rate, args.lineage, args.topic, args.namespace, args.domain)

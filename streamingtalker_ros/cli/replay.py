@@ -4,8 +4,8 @@ from pathlib import Path
 
 import numpy as np
 
-from ..errors import TalkerError, require
-from ..node import settings as parameters
+from streamingtalker_ros.errors import TalkerError, require
+from streamingtalker_ros.node import settings as parameters
 
 _SECOND = 1_000_000_000
 
@@ -35,9 +35,9 @@ def run(args):
     require("torch", "the talker")
     from tqdm import tqdm
 
-    from ..evaluation import bags, replay
-    from ..face.rig import default_rig
-    from ..node.core import load_talker
+    from streamingtalker_ros.evaluation import bags, replay
+    from streamingtalker_ros.face.rig import default_rig
+    from streamingtalker_ros.node.core import load_talker
 
     report = Path(args.report) if args.report else None
     for path in filter(None, (report, Path(args.out))):
@@ -100,8 +100,8 @@ def _counts(statistics):
 
 
 def _page(bag, sections, played, reference, rig):
-    from ..evaluation import report
-    from ..evaluation.clips import opening_of
+    from streamingtalker_ros.evaluation import report
+    from streamingtalker_ros.evaluation.clips import opening_of
 
     motion = played.motion
     origin = min([motion.stamps.min(), *(at for at, _, _ in played.outline[:1])])

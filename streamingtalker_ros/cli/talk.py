@@ -5,9 +5,9 @@ import json
 import threading
 import time
 
-from ..errors import TalkerError
-from ..node import settings as parameters
-from ..process import FaultLog, on_stop_signals, say, warn
+from streamingtalker_ros.errors import TalkerError
+from streamingtalker_ros.node import settings as parameters
+from streamingtalker_ros.process import FaultLog, on_stop_signals, say, warn
 
 _FAULTS = FaultLog()
 
@@ -41,7 +41,7 @@ def run(args):
     stop = threading.Event()
     on_stop_signals(lambda *_: stop.set())
 
-    from ..node.dds import TalkerNode   # late: torch and DDS take their time, bad parameters do not wait
+    from streamingtalker_ros.node.dds import TalkerNode   # late: torch and DDS take their time, bad parameters do not wait
 
     started = time.monotonic()
     node = TalkerNode(settings, args.namespace, args.domain, warn=warn)

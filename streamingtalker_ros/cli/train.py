@@ -10,7 +10,7 @@ import shlex
 from dataclasses import replace
 from pathlib import Path
 
-from ..errors import TalkerError, require
+from streamingtalker_ros.errors import TalkerError, require
 
 SOURCES = {"grid": "GRID's speaker 1: videos, word times beside them in alignments/",
            "facegood": "FACEGOOD's Audio2Face, or its code/train", "speechocean": "speechocean762",
@@ -90,9 +90,9 @@ def _check(args):
 
 
 def _published(args):
-    from ..node.resources import find
-    from ..training.published import stages
-    from ..training.published.recipe import read_recipe
+    from streamingtalker_ros.node.resources import find
+    from streamingtalker_ros.training.published import stages
+    from streamingtalker_ros.training.published.recipe import read_recipe
     recipe = read_recipe(args.config or find("config", f"train_{args.dataset}.yaml"), args.dataset)
     if args.hubert:
         recipe = replace(recipe, audio=replace(recipe.audio, hubert=args.hubert))
@@ -100,8 +100,8 @@ def _published(args):
 
 
 def _recipe(args):
-    from ..node.resources import find
-    from ..training import stages
+    from streamingtalker_ros.node.resources import find
+    from streamingtalker_ros.training import stages
     return stages.read_recipe(args.config or find("config", "train.yaml")), stages
 
 
@@ -115,7 +115,7 @@ def _default(args):
 
 
 def _all(args):
-    from ..training import recipe as recipes
+    from streamingtalker_ros.training import recipe as recipes
     made = recipes.plan(_recipe(args)[0], {name: getattr(args, name) for name in SOURCES}, args.out,
                         args.corpus or (), args.align, args.landmarks, args.jobs)
     for sentence in made.missing:
@@ -128,7 +128,7 @@ def _all(args):
         return 0
 
     def command(arguments):
-        from . import corpus
+        from streamingtalker_ros.cli import corpus
         print("  " + shlex.join(["streamingtalker", "corpus", *arguments]), flush=True)
         corpus.run(_corpus_parser().parse_args(arguments))
 
@@ -138,7 +138,7 @@ def _all(args):
 
 
 def _corpus_parser():
-    from . import corpus
+    from streamingtalker_ros.cli import corpus
     parser = argparse.ArgumentParser(prog="streamingtalker corpus")
     corpus.add_arguments(parser)
     return parser

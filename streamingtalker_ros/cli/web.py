@@ -1,6 +1,6 @@
 """`streamingtalker web`: a page on which a face speaks what it hears, from a microphone, a file or a running talker."""
-from ..errors import TalkerError, require
-from ..process import on_stop_signals, say, warn
+from streamingtalker_ros.errors import TalkerError, require
+from streamingtalker_ros.process import on_stop_signals, say, warn
 
 
 def add_arguments(parser):
@@ -38,11 +38,11 @@ def run(args):
         raise TalkerError(f"--port {args.port} cannot be: give 0 to 65535")
     import dataclasses
 
-    from ..streaming import Talker
-    from ..web import assets
-    from ..web.house import House
-    from ..web.limits import Limits
-    from ..web.serve import Server, loopback
+    from streamingtalker_ros.streaming import Talker
+    from streamingtalker_ros.web import assets
+    from streamingtalker_ros.web.house import House
+    from streamingtalker_ros.web.limits import Limits
+    from streamingtalker_ros.web.serve import Server, loopback
 
     given = {"visitors": args.visitors, "session_seconds": args.session_minutes and 60 * args.session_minutes}
     limits = dataclasses.replace(Limits(), **{name: value for name, value in given.items() if value is not None})

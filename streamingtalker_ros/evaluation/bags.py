@@ -7,9 +7,9 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..errors import TalkerError, require
-from ..node import faces, messages
-from ..node.lineages import AUDIO_TYPES, INFO_TYPE
+from streamingtalker_ros.errors import TalkerError, require
+from streamingtalker_ros.node import faces, messages
+from streamingtalker_ros.node.lineages import AUDIO_TYPES, INFO_TYPE
 
 _TYPES = {**AUDIO_TYPES, INFO_TYPE: "ros-drivers", faces.MOTION: "ros-drivers", faces.MODEL: "ros-drivers"}
 _VERSION = 8    # of rosbag2's metadata: read by Humble and all after it

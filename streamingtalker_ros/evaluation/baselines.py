@@ -4,10 +4,10 @@ Each takes a Section and gives a Take for every clip, or None where it has nothi
 """
 import numpy as np
 
-from ..face.arkit import ARKIT_NAMES, INDEX
-from ..training import animate
-from . import metrics
-from .takes import of_weights
+from streamingtalker_ros.face.arkit import ARKIT_NAMES, INDEX
+from streamingtalker_ros.training import animate
+from streamingtalker_ros.evaluation import metrics
+from streamingtalker_ros.evaluation.takes import of_weights
 
 RANGE = 30.0            # dB under the peak at which the jaw is shut
 FALL = 5.0              # dB per second by which the peak forgets

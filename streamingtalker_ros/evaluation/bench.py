@@ -10,7 +10,7 @@ from contextlib import contextmanager
 
 import numpy as np
 
-from ..errors import require
+from streamingtalker_ros.errors import require
 
 WARM = 20  # passes before anything is measured
 

@@ -2,7 +2,7 @@
 import numpy as np
 from tqdm import tqdm
 
-from ..face.arkit import ARKIT_NAMES
+from streamingtalker_ros.face.arkit import ARKIT_NAMES
 
 MOUTH = np.array([name.startswith(("jaw", "mouth")) for name in ARKIT_NAMES])
 TOGETHER = 16  # clips spoken as one batch

@@ -4,7 +4,7 @@ Weights are (T, 52) in ARKIT_NAMES order, curves (T,) in any unit; every result 
 """
 import numpy as np
 
-from ..face.arkit import INDEX
+from streamingtalker_ros.face.arkit import INDEX
 
 LIDS = [INDEX["eyeBlinkLeft"], INDEX["eyeBlinkRight"]]
 SHUT, OPEN = 0.5, 0.25      # a blink begins above the first and ends below the second

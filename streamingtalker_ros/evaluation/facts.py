@@ -3,9 +3,9 @@ from pathlib import Path
 
 import numpy as np
 
-from ..errors import require
-from ..training.codec import perplexity
-from . import bench
+from streamingtalker_ros.errors import require
+from streamingtalker_ros.training.codec import perplexity
+from streamingtalker_ros.evaluation import bench
 
 MOST = 24               # clips looked at for the codebook
 

@@ -7,14 +7,14 @@ from pathlib import Path
 
 import numpy as np
 
-from ..audio.files import read_audio
-from ..audio.pcm import to_16k
-from ..errors import TalkerError
-from ..face.arkit import ARKIT_NAMES
-from ..face.livelink import read_livelink_csv
-from ..training.corpora import Clip
-from .section import RATE, Section
-from .takes import Take, of_weights, on_grid
+from streamingtalker_ros.audio.files import read_audio
+from streamingtalker_ros.audio.pcm import to_16k
+from streamingtalker_ros.errors import TalkerError
+from streamingtalker_ros.face.arkit import ARKIT_NAMES
+from streamingtalker_ros.face.livelink import read_livelink_csv
+from streamingtalker_ros.training.corpora import Clip
+from streamingtalker_ros.evaluation.section import RATE, Section
+from streamingtalker_ros.evaluation.takes import Take, of_weights, on_grid
 
 MOTION, SOUND = (".csv", ".npz"), (".wav", ".flac", ".ogg", ".mp3")
 HOP = 640

@@ -9,13 +9,13 @@ from pathlib import Path
 
 import numpy as np
 
-from .. import __version__
-from ..errors import require
-from . import targets
-from .charts import agreement, clip, runs
-from .charts.style import svg
-from .page_style import MEASURES, SCRIPT, STYLE
-from .study import REFERENCE
+from streamingtalker_ros import __version__
+from streamingtalker_ros.errors import require
+from streamingtalker_ros.evaluation import targets
+from streamingtalker_ros.evaluation.charts import agreement, clip, runs
+from streamingtalker_ros.evaluation.charts.style import svg
+from streamingtalker_ros.evaluation.page_style import MEASURES, SCRIPT, STYLE
+from streamingtalker_ros.evaluation.study import REFERENCE
 
 EXAMPLES = ((90, "among the best"), (50, "a usual one"), (10, "among the worst"))
 COLUMNS = (("lip_opening_r_median", "lip opening r", "{:.2f}"), ("lip_opening_r_p10", "10th percentile", "{:.2f}"),

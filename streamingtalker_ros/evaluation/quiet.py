@@ -5,9 +5,9 @@ learned them by heart.
 """
 import numpy as np
 
-from ..training import augment
-from . import dynamics, metrics, vertices
-from .clips import lip_vertices, opening_of, speak_all
+from streamingtalker_ros.training import augment
+from streamingtalker_ros.evaluation import dynamics, metrics, vertices
+from streamingtalker_ros.evaluation.clips import lip_vertices, opening_of, speak_all
 
 RATE = 16000
 SECONDS = 15.0

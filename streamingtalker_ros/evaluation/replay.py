@@ -9,17 +9,17 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from ..audio.clock import LONGEST_GAP
-from ..audio.payload import PayloadDecoder
-from ..errors import TalkerError
-from ..face.arkit import ARKIT_NAMES, INDEX
-from ..node import faces, lineages, messages
-from ..node.hearing import Hearing
-from ..node.performance import Performance
-from ..node.statistics import Statistics
-from . import metrics, vertices
-from .bags import Raw, decode, encode, face_qos
-from .clips import MOUTH, lip_vertices, opening_of
+from streamingtalker_ros.audio.clock import LONGEST_GAP
+from streamingtalker_ros.audio.payload import PayloadDecoder
+from streamingtalker_ros.errors import TalkerError
+from streamingtalker_ros.face.arkit import ARKIT_NAMES, INDEX
+from streamingtalker_ros.node import faces, lineages, messages
+from streamingtalker_ros.node.hearing import Hearing
+from streamingtalker_ros.node.performance import Performance
+from streamingtalker_ros.node.statistics import Statistics
+from streamingtalker_ros.evaluation import metrics, vertices
+from streamingtalker_ros.evaluation.bags import Raw, decode, encode, face_qos
+from streamingtalker_ros.evaluation.clips import MOUTH, lip_vertices, opening_of
 
 MOTION_TOPIC, MODEL_TOPIC = "/face_motion", "/face_model"
 ENOUGH = 12             # frames in common, under which a comparison says nothing

@@ -7,10 +7,10 @@ import zlib
 
 import numpy as np
 
-from ..training import augment
-from .clips import speak_all
-from .section import RATE, score
-from .takes import of_weights, on_grid
+from streamingtalker_ros.training import augment
+from streamingtalker_ros.evaluation.clips import speak_all
+from streamingtalker_ros.evaluation.section import RATE, score
+from streamingtalker_ros.evaluation.takes import of_weights, on_grid
 
 CLIPS = 24              # of a section, evenly spread: enough for a curve
 SURE = 120              # of those conditions that targets speak of: over 24 clips a fall of r is known to 0.015 alone

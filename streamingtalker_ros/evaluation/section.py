@@ -8,12 +8,12 @@ from pathlib import Path
 
 import numpy as np
 
-from ..errors import TalkerError
-from ..training.corpora import SPLITS, load_corpus, read_index
-from ..training.phones import merge
-from . import dynamics, metrics, vertices
-from .clips import MOUTH, inter_ocular
-from .takes import reference
+from streamingtalker_ros.errors import TalkerError
+from streamingtalker_ros.training.corpora import SPLITS, load_corpus, read_index
+from streamingtalker_ros.training.phones import merge
+from streamingtalker_ros.evaluation import dynamics, metrics, vertices
+from streamingtalker_ros.evaluation.clips import MOUTH, inter_ocular
+from streamingtalker_ros.evaluation.takes import reference
 
 RATE = 25.0             # frames a second of every corpus
 STILL = 0.002           # inter-ocular: a reference whose opening deviates less correlates with nothing

@@ -6,12 +6,12 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from ..errors import TalkerError
-from . import facts, hour, metrics, quiet, robustness, sampling
-from .baselines import BASELINES
-from .clips import inter_ocular, speak_all
-from .section import RATE, score
-from .takes import of_weights, on_grid
+from streamingtalker_ros.errors import TalkerError
+from streamingtalker_ros.evaluation import facts, hour, metrics, quiet, robustness, sampling
+from streamingtalker_ros.evaluation.baselines import BASELINES
+from streamingtalker_ros.evaluation.clips import inter_ocular, speak_all
+from streamingtalker_ros.evaluation.section import RATE, score
+from streamingtalker_ros.evaluation.takes import of_weights, on_grid
 
 REFERENCE = "the reference itself"
 
@@ -59,7 +59,7 @@ class Study:
 
     def json(self):
         """All figures as plain types; what is not a number is null."""
-        from .targets import judge
+        from streamingtalker_ros.evaluation.targets import judge
         out = {"model": self.name, "system": self.model, "sections": self.figures, "quiet": self.quiet,
                "robustness": self.robustness, "hour": self.hour, "seeds": self.seeds_figures,
                "sampling": self.sampling_table, "facts": self.facts, "targets": [vars(row) for row in judge(self)]}

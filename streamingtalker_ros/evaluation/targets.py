@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .robustness import PROMISED
+from streamingtalker_ros.evaluation.robustness import PROMISED
 
 ENOUGH = 20             # bilabials, and clips: under it a share says little
 RECALL, FALSE = 0.90, 0.10

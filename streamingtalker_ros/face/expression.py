@@ -7,8 +7,8 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from ..errors import TalkerError
-from .arkit import ARKIT_NAMES, INDEX
+from streamingtalker_ros.errors import TalkerError
+from streamingtalker_ros.face.arkit import ARKIT_NAMES, INDEX
 
 
 def parse_expression(given):

@@ -8,7 +8,7 @@ FACS has no unit for `mouthLeft` and `mouthRight`.
 """
 import numpy as np
 
-from .arkit import INDEX
+from streamingtalker_ros.face.arkit import INDEX
 
 COUNT = 99                      # units of hri_msgs, indexed by their code
 FULL_TURN = np.radians(45.0)    # of the head, for intensity 1 of units 51 to 56

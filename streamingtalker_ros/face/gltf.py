@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ..errors import TalkerError
+from streamingtalker_ros.errors import TalkerError
 
 _COMPONENT = {
     5120: np.int8,

@@ -11,11 +11,11 @@ from pathlib import Path
 
 import numpy as np
 
-from ..errors import TalkerError
-from .arkit import ARKIT_NAMES, INDEX
-from .gltf import read_gltf
-from .lips import find_lips
-from .rig import Rig
+from streamingtalker_ros.errors import TalkerError
+from streamingtalker_ros.face.arkit import ARKIT_NAMES, INDEX
+from streamingtalker_ros.face.gltf import read_gltf
+from streamingtalker_ros.face.lips import find_lips
+from streamingtalker_ros.face.rig import Rig
 
 SKIN = (0.85, 0.68, 0.58)
 _KEYS = {name.lower(): name for name in ARKIT_NAMES}

@@ -14,8 +14,8 @@ import csv
 
 import numpy as np
 
-from ..errors import TalkerError
-from .arkit import ARKIT_NAMES, INDEX
+from streamingtalker_ros.errors import TalkerError
+from streamingtalker_ros.face.arkit import ARKIT_NAMES, INDEX
 
 _SWAPPED = {"jawLeft": "jawRight", "jawRight": "jawLeft",
             "mouthLeft": "mouthRight", "mouthRight": "mouthLeft"}

@@ -7,9 +7,9 @@ points and their normals in place. Views: front, three_quarter, profile.
 
 import numpy as np
 
-from ..errors import TalkerError, require
-from .normals import smooth_normals, vertex_corners
-from .refine import Refiner
+from streamingtalker_ros.errors import TalkerError, require
+from streamingtalker_ros.face.normals import smooth_normals, vertex_corners
+from streamingtalker_ros.face.refine import Refiner
 
 VIEWS = {
     "front": (0.0, 2.0),
@@ -38,7 +38,7 @@ class FaceRenderer:
 
     def __new__(cls, *args, **options):
         """Where VTK finds no OpenGL driver at all, a `software.SoftwareRenderer` instead."""
-        from .software import SoftwareRenderer, opengl_works  # late: it borrows this file's studio
+        from streamingtalker_ros.face.software import SoftwareRenderer, opengl_works  # late: it borrows this file's studio
 
         require("vtk", "rendering")
         return super().__new__(cls) if opengl_works() else SoftwareRenderer(*args, **options)

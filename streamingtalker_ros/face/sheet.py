@@ -6,7 +6,7 @@ that pictures of a clip need no plotting library.
 """
 import numpy as np
 
-from ..errors import require
+from streamingtalker_ros.errors import require
 
 _INK, _FAINT, _VOICE, _LIPS = (40, 44, 52), (205, 208, 214), (92, 124, 168), (196, 84, 64)
 _MARGIN, _GAP, _STRIP = 16, 6, 96

@@ -11,9 +11,9 @@ import sys
 
 import numpy as np
 
-from ..errors import TalkerError
-from .normals import smooth_normals, vertex_corners
-from .render import _GLOSS, _LIGHTS, VIEWS
+from streamingtalker_ros.errors import TalkerError
+from streamingtalker_ros.face.normals import smooth_normals, vertex_corners
+from streamingtalker_ros.face.render import _GLOSS, _LIGHTS, VIEWS
 
 _PROBE = ("import vtkmodules.vtkRenderingOpenGL2\n"
           "from vtkmodules.vtkRenderingCore import vtkRenderWindow\n"

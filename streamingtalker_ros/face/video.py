@@ -7,7 +7,7 @@ from fractions import Fraction
 
 import numpy as np
 
-from ..errors import TalkerError, require
+from streamingtalker_ros.errors import TalkerError, require
 
 _SOUND_RATE = 48000  # what every player's AAC decoder takes
 _BLOCK = 4096

@@ -1,7 +1,7 @@
 """The shape of a default-family talker, as one flat dataclass that is stored as JSON beside its weights."""
 from dataclasses import asdict, dataclass, fields
 
-from ..errors import TalkerError
+from streamingtalker_ros.errors import TalkerError
 
 
 @dataclass(frozen=True)

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from .codec import CodecState, MotionCodec
-from .config import TalkerConfig
-from .encoder import AudioEncoder, EncoderState
-from .head import DiffusionHead
-from .predictor import ConditionPredictor, PredictorState
+from streamingtalker_ros.model.codec import CodecState, MotionCodec
+from streamingtalker_ros.model.config import TalkerConfig
+from streamingtalker_ros.model.encoder import AudioEncoder, EncoderState
+from streamingtalker_ros.model.head import DiffusionHead
+from streamingtalker_ros.model.predictor import ConditionPredictor, PredictorState
 
 
 @dataclass

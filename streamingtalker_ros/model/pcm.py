@@ -1,7 +1,7 @@
 """What every stream asks of a chunk of audio, whichever family of checkpoints hears it."""
 import numpy as np
 
-from ..errors import TalkerError
+from streamingtalker_ros.errors import TalkerError
 
 
 def checked(pcm):

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..errors import TalkerError
+from streamingtalker_ros.errors import TalkerError
 
 
 @dataclass(frozen=True)

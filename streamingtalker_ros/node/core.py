@@ -10,11 +10,11 @@ import logging
 import threading
 import time
 
-from ..errors import TalkerError
-from ..process import FaultLog, never_raising
-from .intake import AudioPacket
-from .performance import FaceFrame, Performance
-from .statistics import Statistics
+from streamingtalker_ros.errors import TalkerError
+from streamingtalker_ros.process import FaultLog, never_raising
+from streamingtalker_ros.node.intake import AudioPacket
+from streamingtalker_ros.node.performance import FaceFrame, Performance
+from streamingtalker_ros.node.statistics import Statistics
 
 __all__ = ["AudioPacket", "FaceFrame", "TalkerCore", "load_talker"]
 
@@ -24,7 +24,7 @@ LOOK_EVERY = 0.01       # s between looks at a clock that does not run with real
 def load_talker(settings):
     """The Talker that the settings ask for, warmed up. Raises TalkerError when the model or the device is not
     there."""
-    from ..streaming import Talker  # late: this is where torch comes in
+    from streamingtalker_ros.streaming import Talker  # late: this is where torch comes in
 
     talker = Talker.load(settings.model or None, device=settings.device)
     if not isinstance(talker, Talker):

@@ -7,14 +7,14 @@ Hears `audio` (either lineage of audio_common_msgs, found by the types that its 
 import logging
 import time
 
-from ..face.rig import default_rig
-from ..process import never_raising
-from . import faces, lineages, messages
-from .core import TalkerCore, load_talker
-from .diagnosis import Diagnosis
-from .hearing import Hearing
-from .settings import NODE_NAME
-from .wire import Wire
+from streamingtalker_ros.face.rig import default_rig
+from streamingtalker_ros.process import never_raising
+from streamingtalker_ros.node import faces, lineages, messages
+from streamingtalker_ros.node.core import TalkerCore, load_talker
+from streamingtalker_ros.node.diagnosis import Diagnosis
+from streamingtalker_ros.node.hearing import Hearing
+from streamingtalker_ros.node.settings import NODE_NAME
+from streamingtalker_ros.node.wire import Wire
 
 
 class TalkerNode:

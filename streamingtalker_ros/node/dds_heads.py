@@ -3,10 +3,10 @@ import logging
 import threading
 import time
 
-from ..process import never_raising
-from . import faces, messages
-from .heads import HeadDriver, outputs
-from .wire import Wire
+from streamingtalker_ros.process import never_raising
+from streamingtalker_ros.node import faces, messages
+from streamingtalker_ros.node.heads import HeadDriver, outputs
+from streamingtalker_ros.node.wire import Wire
 
 JOINT_STATE = "sensor_msgs/msg/JointState"
 

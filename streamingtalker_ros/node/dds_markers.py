@@ -3,12 +3,12 @@ transform on `/tf`."""
 import logging
 import time
 
-from ..face.rig import default_rig
-from ..process import never_raising
-from . import faces, messages
-from .marker_block import MARKER
-from .markers import FaceMarkers
-from .wire import Wire, readers
+from streamingtalker_ros.face.rig import default_rig
+from streamingtalker_ros.process import never_raising
+from streamingtalker_ros.node import faces, messages
+from streamingtalker_ros.node.marker_block import MARKER
+from streamingtalker_ros.node.markers import FaceMarkers
+from streamingtalker_ros.node.wire import Wire, readers
 
 TF = "tf2_msgs/msg/TFMessage"
 

@@ -4,7 +4,7 @@ import array
 
 import numpy as np
 
-from ..face.arkit import ARKIT_NAMES
+from streamingtalker_ros.face.arkit import ARKIT_NAMES
 
 NAMES = list(ARKIT_NAMES)
 MOTION, VERTICES, MODEL = (

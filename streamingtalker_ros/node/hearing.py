@@ -6,11 +6,11 @@ for their audio topic. What cannot be heard goes to `refuse`, as (kind, sentence
 """
 import dataclasses
 
-from ..audio import mp3, riff
-from ..audio.clock import LONGEST_GAP
-from ..audio.payload import AudioFormat
-from ..errors import TalkerError
-from . import lineages
+from streamingtalker_ros.audio import mp3, riff
+from streamingtalker_ros.audio.clock import LONGEST_GAP
+from streamingtalker_ros.audio.payload import AudioFormat
+from streamingtalker_ros.errors import TalkerError
+from streamingtalker_ros.node import lineages
 
 LONGEST_MP3 = 1_000_000     # bytes; decoding more in one go would hold up the thread that listens
 BARREN = 32_000             # bytes without a frame, of which none is longer than 1441: it is not MP3

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..audio.clock import LONGEST_GAP, AudioClock
-from ..audio.payload import AudioFormat, PayloadDecoder
-from ..audio.resample import Resampler
+from streamingtalker_ros.audio.clock import LONGEST_GAP, AudioClock
+from streamingtalker_ros.audio.payload import AudioFormat, PayloadDecoder
+from streamingtalker_ros.audio.resample import Resampler
 
 RATE = 16000
 _SECOND = 1_000_000_000

@@ -9,10 +9,10 @@ import time
 
 import numpy as np
 
-from ..audio.payload import AudioFormat
-from ..errors import TalkerError, require
-from .faces import fill_header
-from .intake import AudioPacket
+from streamingtalker_ros.audio.payload import AudioFormat
+from streamingtalker_ros.errors import TalkerError, require
+from streamingtalker_ros.node.faces import fill_header
+from streamingtalker_ros.node.intake import AudioPacket
 
 # type on the wire -> lineage
 AUDIO_TYPES = {

@@ -8,7 +8,7 @@ import struct
 
 import numpy as np
 
-from ..errors import TalkerError
+from streamingtalker_ros.errors import TalkerError
 
 TRIANGLE_LIST = 11
 MARKER, POINT, COLOR = ("visualization_msgs/msg/Marker", "geometry_msgs/msg/Point", "std_msgs/msg/ColorRGBA")

@@ -5,12 +5,12 @@ RViz draws a coloured TRIANGLE_LIST without light of its own; so does this, thro
 """
 import numpy as np
 
-from ..errors import require
-from ..face.rig import rotation_matrix
-from ..face.software import nearest
-from . import messages
-from .marker_block import MARKER
-from .markers import MarkerBuilder
+from streamingtalker_ros.errors import require
+from streamingtalker_ros.face.rig import rotation_matrix
+from streamingtalker_ros.face.software import nearest
+from streamingtalker_ros.node import messages
+from streamingtalker_ros.node.marker_block import MARKER
+from streamingtalker_ros.node.markers import MarkerBuilder
 
 _PAPER = (0.19, 0.19, 0.19)     # RViz's usual background
 

@@ -7,9 +7,9 @@ come from rclpy or from `messages`; see `marker_block`.
 """
 import numpy as np
 
-from ..face.normals import smooth_normals, vertex_corners
-from ..face.rig import rotation_matrix
-from .marker_block import MarkerBlock
+from streamingtalker_ros.face.normals import smooth_normals, vertex_corners
+from streamingtalker_ros.face.rig import rotation_matrix
+from streamingtalker_ros.node.marker_block import MarkerBlock
 
 STILL_EVERY = 1.0       # s
 _REST = (0.0, 0.0, 0.0, 1.0)

@@ -8,8 +8,8 @@ twice.
 import dataclasses
 from functools import lru_cache
 
-from ..errors import require
-from . import audio_cdr, definitions, resources
+from streamingtalker_ros.errors import require
+from streamingtalker_ros.node import audio_cdr, definitions, resources
 
 _DEFAULTS = {"bool": False, "string": "", "float32": 0.0, "float64": 0.0}
 

@@ -11,11 +11,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..errors import TalkerError
-from .inbox import Inbox
-from .intake import RATE, Intake, Piece
-from .seam import INTERRUPT, OPEN, REST, Seam
-from .tape import Tape
+from streamingtalker_ros.errors import TalkerError
+from streamingtalker_ros.node.inbox import Inbox
+from streamingtalker_ros.node.intake import RATE, Intake, Piece
+from streamingtalker_ros.node.seam import INTERRUPT, OPEN, REST, Seam
+from streamingtalker_ros.node.tape import Tape
 
 # silence that brings out the four frames that close the mouth, with their look-ahead
 CLOSING = int(0.28 * RATE)

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .lineages import stamp_ns
-from .wire import Wire, writers
+from streamingtalker_ros.node.lineages import stamp_ns
+from streamingtalker_ros.node.wire import Wire, writers
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ in share/streamingtalker_ros beside the Python code's prefix.
 """
 from pathlib import Path
 
-from ..errors import TalkerError
+from streamingtalker_ros.errors import TalkerError
 
 _PACKAGE = Path(__file__).absolute().parents[1]
 

@@ -14,9 +14,9 @@ from rclpy.clock import Clock, ClockType
 from rclpy.lifecycle import LifecycleNode, TransitionCallbackReturn
 from std_srvs.srv import Trigger
 
-from ..errors import TalkerError
-from . import diagnosis, ros_audio, ros_parameters, ros_run, ros_time
-from .settings import NODE_NAME
+from streamingtalker_ros.errors import TalkerError
+from streamingtalker_ros.node import diagnosis, ros_audio, ros_parameters, ros_run, ros_time
+from streamingtalker_ros.node.settings import NODE_NAME
 
 LONGEST_REST = 3.0      # s of queued audio that are still spoken when a simulated voice ends
 SUCCESS, FAILURE = TransitionCallbackReturn.SUCCESS, TransitionCallbackReturn.FAILURE
@@ -127,7 +127,7 @@ class TalkerNode(LifecycleNode):
     def _configure(self):
         self._settings = settings = ros_parameters.read(self)
         lineage = ros_audio.installed_lineage()
-        from . import core, ros_output  # late: they bring in torch and the generated messages
+        from streamingtalker_ros.node import core, ros_output  # late: they bring in torch and the generated messages
         talker = core.load_talker(settings)
         self._output = ros_output.FaceOutput(self, settings, talker.frame_rate)
         self._core = core.TalkerCore(talker, settings, self._output.send, warn=self.get_logger().warning,

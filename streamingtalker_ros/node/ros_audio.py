@@ -13,9 +13,9 @@ try:
 except ImportError:     # ROS 2 Humble
     from rclpy.qos_event import SubscriptionEventCallbacks
 
-from ..errors import TalkerError
-from . import lineages, ros_qos
-from .hearing import Hearing
+from streamingtalker_ros.errors import TalkerError
+from streamingtalker_ros.node import lineages, ros_qos
+from streamingtalker_ros.node.hearing import Hearing
 
 FOLLOW_EVERY = 0.25      # s between looks at who publishes
 

@@ -9,11 +9,11 @@ from rclpy.node import Node
 
 from streamingtalker_ros.msg import FaceMotion
 
-from ..errors import TalkerError
-from ..process import FaultLog
-from . import ros_parameters, ros_qos, ros_run
-from .heads import HeadDriver, load_head, outputs
-from .ros_audio import message_class
+from streamingtalker_ros.errors import TalkerError
+from streamingtalker_ros.process import FaultLog
+from streamingtalker_ros.node import ros_parameters, ros_qos, ros_run
+from streamingtalker_ros.node.heads import HeadDriver, load_head, outputs
+from streamingtalker_ros.node.ros_audio import message_class
 
 LONGEST_REST = 3.0      # s to come to rest in, at the end
 

@@ -13,10 +13,10 @@ from visualization_msgs.msg import Marker
 
 from streamingtalker_ros.msg import FaceMotion
 
-from ..face.rig import default_rig
-from . import ros_parameters, ros_qos, ros_run
-from .markers import FaceMarkers
-from .ros_audio import message_class
+from streamingtalker_ros.face.rig import default_rig
+from streamingtalker_ros.node import ros_parameters, ros_qos, ros_run
+from streamingtalker_ros.node.markers import FaceMarkers
+from streamingtalker_ros.node.ros_audio import message_class
 
 
 class FaceMarkersNode(Node):
@@ -43,7 +43,7 @@ class FaceMarkersNode(Node):
     def _rig(face):
         if not face:
             return default_rig()
-        from ..face.importers import load_face
+        from streamingtalker_ros.face.importers import load_face
         return load_face(face)
 
     def _on_motion(self, motion):

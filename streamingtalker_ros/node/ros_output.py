@@ -5,8 +5,8 @@ time. The publishers are lifecycle publishers: they send only while the node is 
 """
 from streamingtalker_ros.msg import FaceModel, FaceMotion, FaceVertices
 
-from ..face.rig import default_rig
-from . import faces, ros_qos
+from streamingtalker_ros.face.rig import default_rig
+from streamingtalker_ros.node import faces, ros_qos
 
 
 class FaceOutput:

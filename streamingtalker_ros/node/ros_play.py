@@ -14,10 +14,10 @@ from rclpy.node import Node
 from rclpy.signals import SignalHandlerOptions
 from rclpy.utilities import remove_ros_args
 
-from ..audio.payload import AudioFormat
-from ..errors import TalkerError
-from ..process import on_stop_signals, say
-from . import lineages, ros_audio, ros_qos, source
+from streamingtalker_ros.audio.payload import AudioFormat
+from streamingtalker_ros.errors import TalkerError
+from streamingtalker_ros.process import on_stop_signals, say
+from streamingtalker_ros.node import lineages, ros_audio, ros_qos, source
 
 
 class AudioPlayer(Node):

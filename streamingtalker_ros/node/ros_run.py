@@ -6,9 +6,9 @@ import rclpy
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.signals import SignalHandlerOptions
 
-from ..errors import TalkerError
-from ..process import FaultLog, on_stop_signals, say
-from . import cyclone
+from streamingtalker_ros.errors import TalkerError
+from streamingtalker_ros.process import FaultLog, on_stop_signals, say
+from streamingtalker_ros.node import cyclone
 
 
 def run(name, make, args=None, close=lambda node, spin: None):

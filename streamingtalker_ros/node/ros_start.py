@@ -4,8 +4,8 @@ rosdep does not know all of them (soxr, safetensors), so that one missing is the
 """
 import importlib
 
-from ..errors import TalkerError, require
-from ..process import log_to_stderr, say
+from streamingtalker_ros.errors import TalkerError, require
+from streamingtalker_ros.process import log_to_stderr, say
 
 _HOMES = {"talker": ".ros", "play": ".ros_play", "face_markers": ".ros_markers", "head_driver": ".ros_heads"}
 _NEEDED = {"talker": ("numpy", "yaml", "soxr", "soundfile", "safetensors"),

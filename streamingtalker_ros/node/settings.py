@@ -10,10 +10,10 @@ from dataclasses import dataclass, field
 
 import yaml
 
-from ..audio.payload import HIGHEST_RATE, LOWEST_RATE, AudioFormat
-from ..errors import TalkerError
-from ..face.expression import parse_expression
-from . import resources
+from streamingtalker_ros.audio.payload import HIGHEST_RATE, LOWEST_RATE, AudioFormat
+from streamingtalker_ros.errors import TalkerError
+from streamingtalker_ros.face.expression import parse_expression
+from streamingtalker_ros.node import resources
 
 NODE_NAME = "talker"
 

@@ -9,12 +9,12 @@ import time
 
 import numpy as np
 
-from ..audio.files import read_audio
-from ..audio.payload import AudioFormat
-from ..errors import TalkerError, require
-from ..process import warn
-from . import lineages, messages
-from .wire import Wire, readers
+from streamingtalker_ros.audio.files import read_audio
+from streamingtalker_ros.audio.payload import AudioFormat
+from streamingtalker_ros.errors import TalkerError, require
+from streamingtalker_ros.process import warn
+from streamingtalker_ros.node import lineages, messages
+from streamingtalker_ros.node.wire import Wire, readers
 
 _SECOND = 1_000_000_000
 TYPES = {"ros-drivers": "audio_common_msgs/msg/AudioDataStamped",

@@ -10,10 +10,10 @@ import threading
 import time
 import uuid
 
-from ..errors import TalkerError, require
-from ..process import never_raising
-from ..process import warn as warn_user
-from . import cyclone, messages
+from streamingtalker_ros.errors import TalkerError, require
+from streamingtalker_ros.process import never_raising
+from streamingtalker_ros.process import warn as warn_user
+from streamingtalker_ros.node import cyclone, messages
 
 _DISCOVERY = ("<Discovery><ParticipantIndex>auto</ParticipantIndex><MaxAutoParticipantIndex>32</MaxAutoParticipantIndex>"
               "<Peers><Peer address=\"localhost\"/></Peers></Discovery>")

@@ -12,10 +12,10 @@ from typing import NamedTuple, Optional
 
 import numpy as np
 
-from ..face.arkit import ARKIT_NAMES, INDEX
-from ..face.rig import default_rig
-from ..model.encoder import evidence
-from .controls import keep_closed
+from streamingtalker_ros.face.arkit import ARKIT_NAMES, INDEX
+from streamingtalker_ros.face.rig import default_rig
+from streamingtalker_ros.model.encoder import evidence
+from streamingtalker_ros.streaming.controls import keep_closed
 
 PARTED = 0.0025  # metres of inner-lip gap, above rest, that an open vowel has at least
 FALL = 0.35  # of a logit, by which the evidence for a closure falls in a frame before the lips part

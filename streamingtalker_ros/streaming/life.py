@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..face.arkit import INDEX
+from streamingtalker_ros.face.arkit import INDEX
 
 LIDS = INDEX["eyeBlinkLeft"], INDEX["eyeBlinkRight"]
 # of each eye: (to the person's left, to the right, up, down)

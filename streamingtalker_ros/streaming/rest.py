@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..face.arkit import ARKIT_NAMES
+from streamingtalker_ros.face.arkit import ARKIT_NAMES
 
 RISE, FALL = 0.5, 1.0 / 3.0  # of the gate, per frame
 VOICE = 0.15  # probability from which on a hop counts as voice

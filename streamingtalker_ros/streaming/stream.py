@@ -9,13 +9,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..errors import TalkerError
-from ..model.pcm import checked
-from .closing import Lips
-from .controls import CONTROLS, Controls, Shaping
-from .life import LifeState
-from .noise import NoiseFloor
-from .rest import GateState
+from streamingtalker_ros.errors import TalkerError
+from streamingtalker_ros.model.pcm import checked
+from streamingtalker_ros.streaming.closing import Lips
+from streamingtalker_ros.streaming.controls import CONTROLS, Controls, Shaping
+from streamingtalker_ros.streaming.life import LifeState
+from streamingtalker_ros.streaming.noise import NoiseFloor
+from streamingtalker_ros.streaming.rest import GateState
 
 
 @dataclass

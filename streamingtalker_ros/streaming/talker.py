@@ -14,17 +14,17 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from ..errors import TalkerError
-from ..model import checkpoint
-from ..model.fused import FusedNetwork, FusedSampler
-from ..model.sampler import Schedule, frame_noise
-from .closing import listen, shape
-from .controls import Controls
-from .life import keep_alive
-from .pool import StatePool
-from .recorded import Recorded
-from .rest import hear, rest
-from .stream import Frame, Stream
+from streamingtalker_ros.errors import TalkerError
+from streamingtalker_ros.model import checkpoint
+from streamingtalker_ros.model.fused import FusedNetwork, FusedSampler
+from streamingtalker_ros.model.sampler import Schedule, frame_noise
+from streamingtalker_ros.streaming.closing import listen, shape
+from streamingtalker_ros.streaming.controls import Controls
+from streamingtalker_ros.streaming.life import keep_alive
+from streamingtalker_ros.streaming.pool import StatePool
+from streamingtalker_ros.streaming.recorded import Recorded
+from streamingtalker_ros.streaming.rest import hear, rest
+from streamingtalker_ros.streaming.stream import Frame, Stream
 
 GRAPH = "STREAMINGTALKER_CUDA_GRAPH"  # environment: "1" records the frame step as CUDA graphs
 DEFAULT = Path(__file__).parent.parent / "weights" / "default"
@@ -78,7 +78,7 @@ class Talker:
         """
         path, device = path or DEFAULT, choose_device(device)
         if checkpoint.read_config(path).get("family") == "published":
-            from ..model.published.streaming import PublishedModel  # late: it brings transformers
+            from streamingtalker_ros.model.published.streaming import PublishedModel  # late: it brings transformers
             return PublishedModel.load(path, device, **bounds)
         if bounds:
             raise TalkerError(f"{', '.join(bounds)}: only a published checkpoint has such bounds, {path} is none")

@@ -10,8 +10,8 @@ import subprocess
 
 import numpy as np
 
-from ..errors import TalkerError, require
-from .phones import VOWELS, Phone, merge
+from streamingtalker_ros.errors import TalkerError, require
+from streamingtalker_ros.training.phones import VOWELS, Phone, merge
 
 RATE = 16000
 FRAME = 0.01          # seconds of a pocketsphinx frame

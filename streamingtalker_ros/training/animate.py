@@ -8,8 +8,8 @@ import zlib
 
 import numpy as np
 
-from . import living, residual
-from .teacher import FRAME_RATE, RATE, Manner, manner
+from streamingtalker_ros.training import living, residual
+from streamingtalker_ros.training.teacher import FRAME_RATE, RATE, Manner, manner
 
 
 def motion(phones, frames, pcm=None, seed=0, manner=Manner(), liveliness=1.0):

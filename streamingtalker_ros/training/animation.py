@@ -10,19 +10,19 @@ from pathlib import Path
 
 import numpy as np
 
-from .. import __version__
-from ..audio.files import read_audio
-from ..errors import TalkerError, require
-from ..face.arkit import ARKIT_NAMES, INDEX
-from . import facegood, living
-from .corpora import HOP, RATE, Clip, save_clip
-from .sync import lag
-from .video import clips as cutting
-from .video.corpus import minutes
-from .video.matching import MOUTH, eye_distance
-from .video.neutral import loudness
-from .video.solving import exact, opening
-from .video.words import phones_of, spoken, within
+from streamingtalker_ros import __version__
+from streamingtalker_ros.audio.files import read_audio
+from streamingtalker_ros.errors import TalkerError, require
+from streamingtalker_ros.face.arkit import ARKIT_NAMES, INDEX
+from streamingtalker_ros.training import facegood, living
+from streamingtalker_ros.training.corpora import HOP, RATE, Clip, save_clip
+from streamingtalker_ros.training.sync import lag
+from streamingtalker_ros.training.video import clips as cutting
+from streamingtalker_ros.training.video.corpus import minutes
+from streamingtalker_ros.training.video.matching import MOUTH, eye_distance
+from streamingtalker_ros.training.video.neutral import loudness
+from streamingtalker_ros.training.video.solving import exact, opening
+from streamingtalker_ros.training.video.words import phones_of, spoken, within
 
 FRAME_RATE = 25.0
 UNEQUAL = 0.15     # share by which sound and motion may differ in length; the longer one's end is dropped
@@ -69,7 +69,7 @@ def read_animation(path):
         weights = facegood.to_arkit(np.load(path), names)
         return Animation(weights, np.zeros((len(weights), 3)), np.arange(len(weights)) / facegood.RATE)
     if path.suffix.lower() == ".csv":
-        from ..face.livelink import read_livelink_csv
+        from streamingtalker_ros.face.livelink import read_livelink_csv
         weights, head, rate = read_livelink_csv(path)
     else:
         weights, head, rate = _read_npz(path)
@@ -133,7 +133,7 @@ def make_from_animation(pairs, folder, speaker, hold_out="last", offset=0.0, ali
     s to add to the motion's times; align: folder of NAME.txt; say: called with one sentence per rejected pair.
     Raises TalkerError where nothing is left.
     """
-    from ..face.rig import default_rig
+    from streamingtalker_ros.face.rig import default_rig
     rig, folder = default_rig(), Path(folder)
     bar = require("tqdm", "the progress bar").tqdm(pairs, desc="pairs", unit="pair")
     entries, rejected, lags, captured = [], {}, [], set()

@@ -5,7 +5,7 @@ so that a seed repeats it. None moves sound in time, so that motion made for cle
 """
 import numpy as np
 
-from ..errors import require
+from streamingtalker_ros.errors import require
 
 RATE = 16000
 

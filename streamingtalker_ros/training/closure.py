@@ -10,9 +10,9 @@ import numpy as np
 import torch
 from torch.nn import functional
 
-from ..model.encoder import evidence
-from .listener import disguise, ears_loss
-from .phones import BILABIALS, OPEN_VOWELS, squeezed
+from streamingtalker_ros.model.encoder import evidence
+from streamingtalker_ros.training.listener import disguise, ears_loss
+from streamingtalker_ros.training.phones import BILABIALS, OPEN_VOWELS, squeezed
 
 EDGE = 0.02  # seconds by which a phone may miss the middle of its frames
 

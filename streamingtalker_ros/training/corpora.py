@@ -11,9 +11,9 @@ from pathlib import Path
 
 import numpy as np
 
-from ..errors import TalkerError, require
-from . import living
-from .phones import Phone
+from streamingtalker_ros.errors import TalkerError, require
+from streamingtalker_ros.training import living
+from streamingtalker_ros.training.phones import Phone
 
 RATE, HOP = 16000, 640
 SPLITS = ("train", "validation", "test")

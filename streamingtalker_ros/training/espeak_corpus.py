@@ -10,13 +10,13 @@ from pathlib import Path
 
 import numpy as np
 
-from .. import __version__
-from ..errors import TalkerError, require
-from . import animate, espeak, teacher
-from .corpora import RATE, SPLITS, read_index, save_clip
-from .languages import SENTENCES
-from .synthetic import clip_of, packed
-from .text import sentences
+from streamingtalker_ros import __version__
+from streamingtalker_ros.errors import TalkerError, require
+from streamingtalker_ros.training import animate, espeak, teacher
+from streamingtalker_ros.training.corpora import RATE, SPLITS, read_index, save_clip
+from streamingtalker_ros.training.languages import SENTENCES
+from streamingtalker_ros.training.synthetic import clip_of, packed
+from streamingtalker_ros.training.text import sentences
 
 ENGLISH = ("en-us", "en", "en-gb-x-rp", "en-gb-scotland", "en-029")
 ENGLISH_SHARE = 0.45

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
-from ..errors import TalkerError
-from ..face.arkit import ARKIT_NAMES
+from streamingtalker_ros.errors import TalkerError
+from streamingtalker_ros.face.arkit import ARKIT_NAMES
 
 RATE = 30.0  # keys a second; key k stands at k / 30 s
 ROUND = {"mouthFunnel": {"mouth_oh_c": 0.6}, "mouthPucker": {"mouth_oo_c": 0.8, "mouth_oh_c": 0.3}}

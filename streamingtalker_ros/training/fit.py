@@ -13,13 +13,13 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from ..errors import TalkerError
-from ..face.arkit import ARKIT_NAMES, INDEX
-from ..face.rig import default_rig
-from . import teacher
-from .corpora import RATE, load_corpus, read_index
-from .phones import BILABIALS, COLUMNS, LABIODENTALS, PRIOR, VOWELS
-from .teacher import EARLIEST
+from streamingtalker_ros.errors import TalkerError
+from streamingtalker_ros.face.arkit import ARKIT_NAMES, INDEX
+from streamingtalker_ros.face.rig import default_rig
+from streamingtalker_ros.training import teacher
+from streamingtalker_ros.training.corpora import RATE, load_corpus, read_index
+from streamingtalker_ros.training.phones import BILABIALS, COLUMNS, LABIODENTALS, PRIOR, VOWELS
+from streamingtalker_ros.training.teacher import EARLIEST
 
 NUMBERS = Path(__file__).parent.parent / "data" / "teacher.json"
 GROUPS = ("jaw", "shape", "part")

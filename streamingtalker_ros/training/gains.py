@@ -5,8 +5,8 @@ tell. Training is done with the true ones: a network that was livened must not b
 """
 import torch
 
-from ..errors import TalkerError
-from ..face.arkit import ARKIT_NAMES
+from streamingtalker_ros.errors import TalkerError
+from streamingtalker_ros.face.arkit import ARKIT_NAMES
 
 GROUPS = {"mouth": ("jaw", "mouth"), "brows": ("brow",), "lids": ("eyeBlink",),  # beginnings of the shapes' names
           "width": ()}  # of what the ear for the mouth's width tells alone

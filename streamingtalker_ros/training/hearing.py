@@ -10,8 +10,8 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from ..model.features import normalised
-from .augment import augment
+from streamingtalker_ros.model.features import normalised
+from streamingtalker_ros.training.augment import augment
 
 HOP = 640
 SAVED = torch.float16

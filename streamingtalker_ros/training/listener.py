@@ -11,11 +11,11 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from ..face.arkit import ARKIT_NAMES
-from .loop import LoopConfig
-from .machines import autocast
-from .phones import BILABIALS, OPEN_VOWELS
-from .windows import PHONES, UNKNOWN
+from streamingtalker_ros.face.arkit import ARKIT_NAMES
+from streamingtalker_ros.training.loop import LoopConfig
+from streamingtalker_ros.training.machines import autocast
+from streamingtalker_ros.training.phones import BILABIALS, OPEN_VOWELS
+from streamingtalker_ros.training.windows import PHONES, UNKNOWN
 
 HEARD = {ear: torch.tensor([PHONES.index(name) for name in sorted(names) if name in PHONES])
          for ear, names in (("closure", BILABIALS), ("openness", OPEN_VOWELS))}

@@ -16,8 +16,8 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from ..errors import TalkerError
-from . import machines
+from streamingtalker_ros.errors import TalkerError
+from streamingtalker_ros.training import machines
 
 SCHEDULES = ("cosine", "halving", "constant")
 

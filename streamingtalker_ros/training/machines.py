@@ -7,7 +7,7 @@ import os
 
 import torch
 
-from ..errors import TalkerError, require
+from streamingtalker_ros.errors import TalkerError, require
 
 
 def find(device="cpu"):

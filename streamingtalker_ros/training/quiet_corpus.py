@@ -9,11 +9,11 @@ from pathlib import Path
 
 import numpy as np
 
-from .. import __version__
-from ..errors import TalkerError, require
-from . import animate, augment, teacher
-from .corpora import HOP, RATE, SPLITS, Clip, files_below, save_clip
-from .phones import Phone
+from streamingtalker_ros import __version__
+from streamingtalker_ros.errors import TalkerError, require
+from streamingtalker_ros.training import animate, augment, teacher
+from streamingtalker_ros.training.corpora import HOP, RATE, SPLITS, Clip, files_below, save_clip
+from streamingtalker_ros.training.phones import Phone
 
 SECONDS = 8.0             # of a piece
 LEVELS = (-50.0, -10.0)   # dBFS of RMS

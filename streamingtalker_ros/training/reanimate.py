@@ -4,9 +4,9 @@
 """
 from pathlib import Path
 
-from ..errors import TalkerError, require
-from . import animate
-from .corpora import load_corpus, read_index, save_clip
+from streamingtalker_ros.errors import TalkerError, require
+from streamingtalker_ros.training import animate
+from streamingtalker_ros.training.corpora import load_corpus, read_index, save_clip
 
 RULE_MADE = ("synthetic", "speech", "espeak")
 

@@ -9,7 +9,7 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ..errors import TalkerError, require
+from streamingtalker_ros.errors import TalkerError, require
 
 KINDS = ("from-video", "from-animation", "speech", "synthetic", "espeak", "quiet", "revoice", "resize")
 DERIVED = ("revoice", "resize")  # made of another corpus of the recipe, not of a source
@@ -113,16 +113,16 @@ def _missing(kind, of, sources, made):
         if of[0] not in {corpus.name for corpus in made.corpora}:
             return f"{of[0]} is"
         if kind == "revoice":
-            from .revoice import vocoder
+            from streamingtalker_ros.training.revoice import vocoder
             vocoder()
     elif kind == "synthetic":
-        from .synthetic import check_voices
+        from streamingtalker_ros.training.synthetic import check_voices
         try:
             check_voices()
         except TalkerError as error:
             return str(error)
     elif kind == "espeak":
-        from . import espeak
+        from streamingtalker_ros.training import espeak
         return None if espeak.available() else "libespeak-ng is not installed: `apt install espeak-ng`"
     elif not any(sources.get(source) for source in of):
         return f"give --{' DIR or --'.join(of)} DIR"
@@ -134,7 +134,7 @@ def _missing(kind, of, sources, made):
 def _videos(folder, align, landmarks, here):
     """(folder of the videos, {option: folder} of what belongs to them). Raises TalkerError where they can be neither
     tracked nor were."""
-    from .video import tracking
+    from streamingtalker_ros.training.video import tracking
     folder = Path(folder)
     if not any(file.is_file() for file in folder.iterdir()) and (folder / "s1").is_dir():
         folder = folder / "s1"  # GRID's speaker 1
@@ -150,7 +150,7 @@ def _videos(folder, align, landmarks, here):
 
 def _styles(model, made):
     """The styles of the model's configuration that a corpus has, and those that more corpora bring."""
-    from .corpora import read_index
+    from streamingtalker_ros.training.corpora import read_index
     first, *others = model.get("styles", ["neutral"])
     there = [corpus.style for corpus in made.corpora]
     brought = [clip.get("style", "teacher") for folder in made.more for clip in read_index(folder)["clips"]]
@@ -169,8 +169,8 @@ def run(made, command, start=None, device="auto", say=print):
     command: runs `streamingtalker corpus` with a list of arguments; start: checkpoint whose weights it begins with;
     say: called with a line per step. Raises TalkerError where the run folder was begun with another recipe.
     """
-    from ..model import checkpoint
-    from . import machines, stages
+    from streamingtalker_ros.model import checkpoint
+    from streamingtalker_ros.training import machines, stages
     out, recipe = made.out, made.recipe
     out.mkdir(parents=True, exist_ok=True)
     steps = Steps(out / STEPS, say)
@@ -238,7 +238,7 @@ class Steps:
 
 def evaluation(made):
     """The command line, as a list, that measures the run's checkpoint on what it kept for test."""
-    from .corpora import read_index
+    from streamingtalker_ros.training.corpora import read_index
     indices = {folder: read_index(folder) for folder in made.folders}
     tested = [folder for folder, index in indices.items() if index.get("kind") != "quiet"
               and any(clip["split"] == "test" for clip in index["clips"])]

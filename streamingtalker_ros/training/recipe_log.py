@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ..errors import TalkerError, require
+from streamingtalker_ros.errors import TalkerError, require
 
 ROWS = 100  # of a thinned log
 AROUND = 4  # rows of a thinned log to either side that a curve's mean takes

@@ -13,13 +13,13 @@ from pathlib import Path
 
 import numpy as np
 
-from ..errors import TalkerError, require
-from ..face.arkit import ARKIT_NAMES, INDEX
-from ..face.rig import default_rig
-from . import teacher
-from .corpora import HOP, load_corpus
-from .phones import BILABIALS, COLUMNS, LABIODENTALS, VOWELS, Phone, targets
-from .teacher import EARLIEST
+from streamingtalker_ros.errors import TalkerError, require
+from streamingtalker_ros.face.arkit import ARKIT_NAMES, INDEX
+from streamingtalker_ros.face.rig import default_rig
+from streamingtalker_ros.training import teacher
+from streamingtalker_ros.training.corpora import HOP, load_corpus
+from streamingtalker_ros.training.phones import BILABIALS, COLUMNS, LABIODENTALS, VOWELS, Phone, targets
+from streamingtalker_ros.training.teacher import EARLIEST
 
 WEIGHTS = Path(__file__).parent.parent / "data" / "residual.npz"
 BEFORE, AFTER = 3, 4  # phones known besides the one that sounds

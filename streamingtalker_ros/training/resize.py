@@ -12,9 +12,9 @@ from pathlib import Path
 
 import numpy as np
 
-from ..errors import TalkerError, require
-from . import animate, augment
-from .corpora import HOP, RATE, load_corpus, read_index, save_clip
+from streamingtalker_ros.errors import TalkerError, require
+from streamingtalker_ros.training import animate, augment
+from streamingtalker_ros.training.corpora import HOP, RATE, load_corpus, read_index, save_clip
 
 SIZES = ((0.85, 0.95), (1.06, 1.18))  # factors of all frequencies, one drawn from each range for each voice
 

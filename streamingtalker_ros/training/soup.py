@@ -10,8 +10,8 @@ import sys
 
 import torch
 
-from ..errors import TalkerError
-from ..model import checkpoint
+from streamingtalker_ros.errors import TalkerError
+from streamingtalker_ros.model import checkpoint
 
 
 @torch.no_grad()

@@ -15,12 +15,12 @@ from pathlib import Path
 
 import numpy as np
 
-from .. import __version__
-from ..errors import TalkerError, require
-from . import animate, augment, teacher
-from .align import align
-from .corpora import HOP, RATE, SPLITS, Clip, files_below, read_index, save_clip
-from .phones import Phone, merge
+from streamingtalker_ros import __version__
+from streamingtalker_ros.errors import TalkerError, require
+from streamingtalker_ros.training import animate, augment, teacher
+from streamingtalker_ros.training.align import align
+from streamingtalker_ros.training.corpora import HOP, RATE, SPLITS, Clip, files_below, read_index, save_clip
+from streamingtalker_ros.training.phones import Phone, merge
 
 AGES = 18, 200        # years, first and last, of speakers whose age is known
 HELD = {"test": 0.10, "validation": 0.05}      # shares of the speakers

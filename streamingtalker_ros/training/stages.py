@@ -14,21 +14,21 @@ import numpy as np
 import torch
 import yaml
 
-from ..errors import TalkerError
-from ..face.arkit import INDEX
-from ..face.rig import default_rig
-from ..model import checkpoint
-from ..model.config import TalkerConfig
-from ..model.network import TalkerNetwork
-from . import gains, machines
-from .closure import ClosureStage, parting_thresholds, probabilities, thresholds
-from .codec import CodecStage, LipShape, measure_latents, measure_motion
-from .corpora import read_index
-from .gather import gather
-from .listener import ListenerLoopConfig, ListenerStage
-from .loop import Loop, LoopConfig
-from .talker import HistoryConfig, TalkerLoopConfig, TalkerStage
-from .windows import Windows, motion_of
+from streamingtalker_ros.errors import TalkerError
+from streamingtalker_ros.face.arkit import INDEX
+from streamingtalker_ros.face.rig import default_rig
+from streamingtalker_ros.model import checkpoint
+from streamingtalker_ros.model.config import TalkerConfig
+from streamingtalker_ros.model.network import TalkerNetwork
+from streamingtalker_ros.training import gains, machines
+from streamingtalker_ros.training.closure import ClosureStage, parting_thresholds, probabilities, thresholds
+from streamingtalker_ros.training.codec import CodecStage, LipShape, measure_latents, measure_motion
+from streamingtalker_ros.training.corpora import read_index
+from streamingtalker_ros.training.gather import gather
+from streamingtalker_ros.training.listener import ListenerLoopConfig, ListenerStage
+from streamingtalker_ros.training.loop import Loop, LoopConfig
+from streamingtalker_ros.training.talker import HistoryConfig, TalkerLoopConfig, TalkerStage
+from streamingtalker_ros.training.windows import Windows, motion_of
 
 SECTIONS = {"corpora": None, "model": TalkerConfig, "mix": None, "windows": None, "codec": LoopConfig,
             "listener": ListenerLoopConfig, "talker": TalkerLoopConfig, "closure": LoopConfig, "history": HistoryConfig,

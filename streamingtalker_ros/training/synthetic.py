@@ -10,12 +10,12 @@ from pathlib import Path
 
 import numpy as np
 
-from .. import __version__
-from ..errors import TalkerError, require
-from . import animate, augment, teacher, voices
-from .corpora import HOP, RATE, SPLITS, Clip, read_index, save_clip
-from .phones import Phone, merge
-from .text import sentences
+from streamingtalker_ros import __version__
+from streamingtalker_ros.errors import TalkerError, require
+from streamingtalker_ros.training import animate, augment, teacher, voices
+from streamingtalker_ros.training.corpora import HOP, RATE, SPLITS, Clip, read_index, save_clip
+from streamingtalker_ros.training.phones import Phone, merge
+from streamingtalker_ros.training.text import sentences
 
 # two turns each for the voices with a speaker of their own; kal16 and kal are one speaker in two synthesisers
 TURNS = ("slt", "awb", "slt_hts", "ked", "kal16", "slt", "awb", "slt_hts", "ked", "kal")

@@ -14,10 +14,10 @@ from dataclasses import dataclass
 import torch
 from torch.nn import functional
 
-from ..model.sampler import Schedule
-from .listener import GAP, TOUCH, ListenerStage, disguise
-from .loop import LoopConfig
-from .machines import autocast
+from streamingtalker_ros.model.sampler import Schedule
+from streamingtalker_ros.training.listener import GAP, TOUCH, ListenerStage, disguise
+from streamingtalker_ros.training.loop import LoopConfig
+from streamingtalker_ros.training.machines import autocast
 
 PRESS = 0.01  # part of a wide-open mouth by which touching lips are asked to overlap, so that a sample still touches
 NOISY = 200  # most training times lie above it: few-step sampling never looks below

@@ -9,12 +9,12 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from ..face.arkit import MIRROR
-from ..model.features import QUIET
-from . import augment
-from .hearing import HOP, hear, hear_all
-from .mixing import MixConfig, absolute, leveled, mix
-from .phones import VISEMES, merge, squeezed
+from streamingtalker_ros.face.arkit import MIRROR
+from streamingtalker_ros.model.features import QUIET
+from streamingtalker_ros.training import augment
+from streamingtalker_ros.training.hearing import HOP, hear, hear_all
+from streamingtalker_ros.training.mixing import MixConfig, absolute, leveled, mix
+from streamingtalker_ros.training.phones import VISEMES, merge, squeezed
 
 PAUSE = 0.2  # seconds; a shorter pause between phones counts as voice
 SILENT_PHONES = ("pau", "sil", "h#", "")

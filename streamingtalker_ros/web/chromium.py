@@ -18,7 +18,7 @@ import threading
 import time
 from pathlib import Path
 
-from ..errors import TalkerError, require
+from streamingtalker_ros.errors import TalkerError, require
 
 FLAGS = ("--headless", "--no-sandbox", "--disable-quic", "--no-first-run", "--no-default-browser-check",
          "--disable-background-networking", "--disable-component-update", "--disable-sync", "--disable-extensions",

@@ -3,10 +3,10 @@
 `Controls(talker, stream)` holds one voice's values; `change` takes a dict from the page. A blendshape model has style,
 steps, seed, gains of mouth and face, an expression and guidance; a vertex model only a seed.
 """
-from ..errors import TalkerError
-from ..face.arkit import ARKIT_NAMES
-from ..streaming.controls import HIGHEST_GAIN, HIGHEST_GUIDANCE
-from . import protocol
+from streamingtalker_ros.errors import TalkerError
+from streamingtalker_ros.face.arkit import ARKIT_NAMES
+from streamingtalker_ros.streaming.controls import HIGHEST_GAIN, HIGHEST_GUIDANCE
+from streamingtalker_ros.web import protocol
 
 HIGHEST_SEED = 2**31 - 1
 HIGHEST_STEPS = 16   # of a visitor: one who asks for hundreds would slow all the others

@@ -7,17 +7,17 @@ from starlette.responses import Response
 from starlette.routing import Route, WebSocketRoute
 from starlette.websockets import WebSocket
 
-from .. import __version__
-from ..face.arkit import ARKIT_NAMES
-from ..face.importers import SKIN, to_our_axes
-from ..face.rig import default_rig
-from ..process import FaultLog, never_raising
-from ..process import warn as warn_user
-from . import assets, controls
-from .limits import Limits
-from .session import TRY_LATER, Session
-from .stepper import Stepper
-from .watch import Watcher
+from streamingtalker_ros import __version__
+from streamingtalker_ros.face.arkit import ARKIT_NAMES
+from streamingtalker_ros.face.importers import SKIN, to_our_axes
+from streamingtalker_ros.face.rig import default_rig
+from streamingtalker_ros.process import FaultLog, never_raising
+from streamingtalker_ros.process import warn as warn_user
+from streamingtalker_ros.web import assets, controls
+from streamingtalker_ros.web.limits import Limits
+from streamingtalker_ros.web.session import TRY_LATER, Session
+from streamingtalker_ros.web.stepper import Stepper
+from streamingtalker_ros.web.watch import Watcher
 
 VOICE = Path(__file__).parents[1] / "data" / "voice.flac"
 

@@ -19,8 +19,8 @@ import struct
 
 import numpy as np
 
-from ..audio.payload import HIGHEST_RATE, LOWEST_RATE
-from ..errors import TalkerError
+from streamingtalker_ros.audio.payload import HIGHEST_RATE, LOWEST_RATE
+from streamingtalker_ros.errors import TalkerError
 
 PCM = 1                           # kind of the bytes that a page sends
 FACE, VERTICES, AUDIO = 1, 2, 3   # kinds of those that it gets

@@ -7,9 +7,9 @@ import argparse
 import sys
 from pathlib import Path
 
-from ..errors import TalkerError
-from .chromium import Chromium
-from .stage import served
+from streamingtalker_ros.errors import TalkerError
+from streamingtalker_ros.web.chromium import Chromium
+from streamingtalker_ros.web.stage import served
 
 SHOTS = {  # name: (page in pixels, telephone, seconds of the voice, least jawOpen, camera to the person's left and up)
     "web-desktop": ((1280, 800), False, 5.0, 0.24, (0.0, 0.0)),

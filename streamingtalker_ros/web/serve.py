@@ -10,8 +10,8 @@ import socket
 import threading
 import time
 
-from ..errors import TalkerError, require
-from .door import Door
+from streamingtalker_ros.errors import TalkerError, require
+from streamingtalker_ros.web.door import Door
 
 _GRACE = 2   # s that open connections may take to end
 
@@ -26,7 +26,7 @@ class Server:
     def __init__(self, house, host="127.0.0.1", port=0, token=None, certificate=None, key=None, origins=()):
         uvicorn = require("uvicorn", "the web server")
         require("websockets", "the web server")
-        from .patience import Patience
+        from streamingtalker_ros.web.patience import Patience
         self.house = house
         self.token = token or (None if loopback(host) else secrets.token_urlsafe(18))
         self._socket = _bind(host, port)

@@ -10,9 +10,9 @@ from collections import deque
 
 from starlette.websockets import WebSocketDisconnect, WebSocketState
 
-from ..errors import TalkerError
-from . import protocol
-from .limits import Bucket
+from streamingtalker_ros.errors import TalkerError
+from streamingtalker_ros.web import protocol
+from streamingtalker_ros.web.limits import Bucket
 
 TRY_LATER, POLICY, FAILED = 1013, 1008, 1011   # close codes of RFC 6455
 

@@ -7,8 +7,8 @@ import tempfile
 import time
 from pathlib import Path
 
-from ..errors import TalkerError
-from . import assets
+from streamingtalker_ros.errors import TalkerError
+from streamingtalker_ros.web import assets
 
 LOADING = 120.0   # s that it may take to start
 

@@ -7,9 +7,9 @@ import contextlib
 import threading
 import time
 
-from ..process import FaultLog, never_raising
-from ..process import warn as warn_user
-from .voice import Voice
+from streamingtalker_ros.process import FaultLog, never_raising
+from streamingtalker_ros.process import warn as warn_user
+from streamingtalker_ros.web.voice import Voice
 
 
 class Stepper:

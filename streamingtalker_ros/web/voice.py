@@ -9,12 +9,12 @@ from collections import deque
 
 import numpy as np
 
-from ..audio.resample import Resampler
-from ..errors import TalkerError
-from ..face.importers import to_our_axes
-from ..node.seam import INTERRUPT, OPEN, REST, Seam
-from . import protocol
-from .controls import Controls
+from streamingtalker_ros.audio.resample import Resampler
+from streamingtalker_ros.errors import TalkerError
+from streamingtalker_ros.face.importers import to_our_axes
+from streamingtalker_ros.node.seam import INTERRUPT, OPEN, REST, Seam
+from streamingtalker_ros.web import protocol
+from streamingtalker_ros.web.controls import Controls
 
 RATE = 16000
 _STEP = 640   # samples that a vertex model hears at a time; a blendshape model hears its hop

@@ -8,17 +8,17 @@ import threading
 
 import numpy as np
 
-from ..audio.payload import AudioFormat
-from ..errors import TalkerError
-from ..face.arkit import ARKIT_NAMES, INDEX
-from ..node import faces, lineages, messages
-from ..node.hearing import Hearing
-from ..node.intake import RATE, Intake
-from ..node.statistics import Statistics
-from ..node.wire import Wire
-from ..process import FaultLog, never_raising
-from ..process import warn as warn_user
-from . import protocol
+from streamingtalker_ros.audio.payload import AudioFormat
+from streamingtalker_ros.errors import TalkerError
+from streamingtalker_ros.face.arkit import ARKIT_NAMES, INDEX
+from streamingtalker_ros.node import faces, lineages, messages
+from streamingtalker_ros.node.hearing import Hearing
+from streamingtalker_ros.node.intake import RATE, Intake
+from streamingtalker_ros.node.statistics import Statistics
+from streamingtalker_ros.node.wire import Wire
+from streamingtalker_ros.process import FaultLog, never_raising
+from streamingtalker_ros.process import warn as warn_user
+from streamingtalker_ros.web import protocol
 
 _SECOND = 1_000_000_000
 _NAMES = list(ARKIT_NAMES)

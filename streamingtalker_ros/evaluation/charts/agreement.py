@@ -1,12 +1,12 @@
 """How well the lips agree over all clips of a section: r by clip, delay, amplitude, openings, spectra."""
 import numpy as np
 
-from ...training.phones import squeezed
-from .. import dynamics, metrics
-from ..clips import inter_ocular
-from ..section import MOST_LAG, RATE
-from ..study import REFERENCE
-from .style import FAINT, INK, MADE, TRUE, WIDTH, bare, colours, drawing
+from streamingtalker_ros.training.phones import squeezed
+from streamingtalker_ros.evaluation import dynamics, metrics
+from streamingtalker_ros.evaluation.clips import inter_ocular
+from streamingtalker_ros.evaluation.section import MOST_LAG, RATE
+from streamingtalker_ros.evaluation.study import REFERENCE
+from streamingtalker_ros.evaluation.charts.style import FAINT, INK, MADE, TRUE, WIDTH, bare, colours, drawing
 
 
 def agreement_chart(study, section, bound=None):

@@ -4,10 +4,10 @@
 """
 import numpy as np
 
-from .. import metrics
-from ..clips import inter_ocular
-from ..study import REFERENCE
-from .style import FAINT, GRID, INK, MADE, TRUE, VOICE, WIDTH, bare, drawing
+from streamingtalker_ros.evaluation import metrics
+from streamingtalker_ros.evaluation.clips import inter_ocular
+from streamingtalker_ros.evaluation.study import REFERENCE
+from streamingtalker_ros.evaluation.charts.style import FAINT, GRID, INK, MADE, TRUE, VOICE, WIDTH, bare, drawing
 
 SPAN = (0.062, 0.99)    # of the figure's width: where the axes of time begin and end
 MOST = 9.0              # seconds of a clip that are shown
@@ -76,7 +76,7 @@ def _moments(opening):
 
 
 def _faces(axes, rig, name, weights, head, chosen, seconds, rate):
-    from ...face.software import SoftwareRenderer
+    from streamingtalker_ros.face.software import SoftwareRenderer
     renderer = SoftwareRenderer(rig, *FACE, zoom=2.6, center=(0.05, 0.0, -0.05), background=(1.0, 1.0, 1.0))
     wide = FACE[0] / FACE[1] * 0.95 / (WIDTH * (SPAN[1] - SPAN[0]))     # of the axes' width, at full height
     places = _spread([(frame + 0.5) / rate / seconds for frame in chosen], wide * 1.04)

@@ -1,12 +1,12 @@
 """Charts of what was run beside the clips: rooms and wires, rest, seeds, the hour."""
 import numpy as np
 
-from ...face.livelink import euler_of
-from .. import dynamics
-from ..hour import BLOCKS
-from ..robustness import CONDITIONS
-from ..section import RATE
-from .style import BAD, FAINT, GOOD, INK, MADE, OTHERS, TRUE, WIDTH, bare, drawing
+from streamingtalker_ros.face.livelink import euler_of
+from streamingtalker_ros.evaluation import dynamics
+from streamingtalker_ros.evaluation.hour import BLOCKS
+from streamingtalker_ros.evaluation.robustness import CONDITIONS
+from streamingtalker_ros.evaluation.section import RATE
+from streamingtalker_ros.evaluation.charts.style import BAD, FAINT, GOOD, INK, MADE, OTHERS, TRUE, WIDTH, bare, drawing
 
 SNR = ("clean", "pink noise, 30 dB", "pink noise, 20 dB", "pink noise, 10 dB", "pink noise, 5 dB", "pink noise, 0 dB")
 LABELS = {"opening_mean": "mean lip opening", "opening_std": "spread of lip opening",

@@ -5,8 +5,8 @@ import itertools
 import re
 from contextlib import contextmanager
 
-from ...errors import require
-from ..baselines import BASELINES
+from streamingtalker_ros.errors import require
+from streamingtalker_ros.evaluation.baselines import BASELINES
 
 INK, FAINT, GRID, PAPER = "#1d2330", "#7b8496", "#e6e9ef", "#ffffff"
 MADE, TRUE, VOICE = "#2457c5", "#ee7b1c", "#b9c1cf"     # told apart by the colour-blind as well

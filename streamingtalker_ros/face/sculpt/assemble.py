@@ -2,17 +2,17 @@
 
 import numpy as np
 
-from ..arkit import ARKIT_NAMES
-from ..rig import Rig
-from .canvas import Canvas
-from .dress import sculpt_collar, sculpt_ears, sculpt_hair
-from .eye_shapes import eye_shapes
-from .eyes import sculpt_brows, sculpt_eyes, sculpt_glints
-from .mesh import Mesh, other_side, smooth
-from .mouth_shapes import mouth_shapes
-from .paint import paint
-from .skin import sculpt_skin
-from .teeth import sculpt_teeth, sculpt_tongue
+from streamingtalker_ros.face.arkit import ARKIT_NAMES
+from streamingtalker_ros.face.rig import Rig
+from streamingtalker_ros.face.sculpt.canvas import Canvas
+from streamingtalker_ros.face.sculpt.dress import sculpt_collar, sculpt_ears, sculpt_hair
+from streamingtalker_ros.face.sculpt.eye_shapes import eye_shapes
+from streamingtalker_ros.face.sculpt.eyes import sculpt_brows, sculpt_eyes, sculpt_glints
+from streamingtalker_ros.face.sculpt.mesh import Mesh, other_side, smooth
+from streamingtalker_ros.face.sculpt.mouth_shapes import mouth_shapes
+from streamingtalker_ros.face.sculpt.paint import paint
+from streamingtalker_ros.face.sculpt.skin import sculpt_skin
+from streamingtalker_ros.face.sculpt.teeth import sculpt_teeth, sculpt_tongue
 
 NECK = np.array([-22.0, 0.0, -98.0])  # mm: where the head turns
 _FLIP = np.array([1.0, -1.0, 1.0])

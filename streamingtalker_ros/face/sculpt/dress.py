@@ -3,8 +3,8 @@ Parts ear_left, ear_right, hair, collar; millimetres."""
 
 import numpy as np
 
-from .head import loft
-from .mesh import smooth
+from streamingtalker_ros.face.sculpt.head import loft
+from streamingtalker_ros.face.sculpt.mesh import smooth
 
 
 def sculpt_ears(mesh):

@@ -5,10 +5,10 @@ lips closed give both lips one motion along the line where they touch.
 
 import numpy as np
 
-from .canvas import HINGE
-from .head import MOUTH
-from .mesh import smooth
-from .skin import HALF_WIDTH, mouth_line
+from streamingtalker_ros.face.sculpt.canvas import HINGE
+from streamingtalker_ros.face.sculpt.head import MOUTH
+from streamingtalker_ros.face.sculpt.mesh import smooth
+from streamingtalker_ros.face.sculpt.skin import HALF_WIDTH, mouth_line
 
 OPEN_DEGREES = 21.0
 _ROLL = {

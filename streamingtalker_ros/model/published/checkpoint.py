@@ -11,10 +11,10 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
-from ...errors import TalkerError
-from .codec import position_table
-from .config import PublishedConfig
-from .network import PublishedNetwork, names, tables
+from streamingtalker_ros.errors import TalkerError
+from streamingtalker_ros.model.published.codec import position_table
+from streamingtalker_ros.model.published.config import PublishedConfig
+from streamingtalker_ros.model.published.network import PublishedNetwork, names, tables
 
 PREFIXES = ("audio_encoder.", "autoencoder.", "diff_ar_network.")
 WEIGHTS, CONFIG = "weights.safetensors", "config.json"

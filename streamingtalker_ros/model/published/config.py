@@ -9,7 +9,7 @@ from pathlib import Path
 
 import yaml
 
-from ...errors import TalkerError
+from streamingtalker_ros.errors import TalkerError
 
 # training subjects in the order of the identity rows; other numbers of rows are named by their numbers
 SUBJECTS = {

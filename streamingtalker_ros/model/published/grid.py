@@ -8,7 +8,7 @@ import math
 from dataclasses import dataclass
 from fractions import Fraction
 
-from ...errors import TalkerError
+from streamingtalker_ros.errors import TalkerError
 
 SAMPLE_RATE = 16000
 

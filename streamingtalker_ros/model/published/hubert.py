@@ -6,7 +6,7 @@ downloaded: the weights come from the checkpoint.
 import torch
 from torch.nn import functional as F
 
-from ...errors import TalkerError, require
+from streamingtalker_ros.errors import TalkerError, require
 
 SAMPLE_RATE = 16000
 

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from .codec import position_table
+from streamingtalker_ros.model.published.codec import position_table
 
 
 def slopes(heads):

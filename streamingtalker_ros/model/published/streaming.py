@@ -13,12 +13,12 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from ...errors import TalkerError
-from ..pcm import checked
-from ..sampler import frame_noise
-from . import checkpoint, hubert
-from .grid import SAMPLE_RATE, Grid
-from .predictor import PredictorState
+from streamingtalker_ros.errors import TalkerError
+from streamingtalker_ros.model.pcm import checked
+from streamingtalker_ros.model.sampler import frame_noise
+from streamingtalker_ros.model.published import checkpoint, hubert
+from streamingtalker_ros.model.published.grid import SAMPLE_RATE, Grid
+from streamingtalker_ros.model.published.predictor import PredictorState
 
 PRIOR_SECONDS, PRIOR_RMS = 1.0, 0.05  # speech of usual level, assumed to precede the stream: see Loudness
 

@@ -11,12 +11,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ...face.livelink import euler_of
-from ...process import never_raising
-from ...process import warn as warn_user
-from .config import ANGLES, SOURCES
-from .limits import Limiter
-from .playout import Playout
+from streamingtalker_ros.face.livelink import euler_of
+from streamingtalker_ros.process import never_raising
+from streamingtalker_ros.process import warn as warn_user
+from streamingtalker_ros.node.heads.config import ANGLES, SOURCES
+from streamingtalker_ros.node.heads.limits import Limiter
+from streamingtalker_ros.node.heads.playout import Playout
 
 _SECOND = 1_000_000_000
 _STALLED = 4        # ticks; after a longer pause the joints are taken to have braked meanwhile

@@ -5,9 +5,9 @@ Fills messages by their fields alone, for rclpy's classes and for those of `mess
 """
 import array
 
-from ...face.facs import action_units
-from ..faces import fill_header, floats
-from .config import OUTPUT_TYPES
+from streamingtalker_ros.face.facs import action_units
+from streamingtalker_ros.node.faces import fill_header, floats
+from streamingtalker_ros.node.heads.config import OUTPUT_TYPES
 
 
 def type_name(output):

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from ..codec import COMMIT, perplexity
+from streamingtalker_ros.training.codec import COMMIT, perplexity
 
 
 def prepare(codec):

@@ -11,11 +11,11 @@ from pathlib import Path
 
 import numpy as np
 
-from ...audio.files import read_audio
-from ...audio.pcm import to_16k
-from ...errors import TalkerError
-from ...model.published.config import SUBJECTS
-from ...model.published.template import read_faces
+from streamingtalker_ros.audio.files import read_audio
+from streamingtalker_ros.audio.pcm import to_16k
+from streamingtalker_ros.errors import TalkerError
+from streamingtalker_ros.model.published.config import SUBJECTS
+from streamingtalker_ros.model.published.template import read_faces
 
 SPLITS = ("train", "validation", "test")
 TOLERANCE = 0.5  # sound and motion whose lengths differ by more than this share do not belong together

@@ -11,10 +11,10 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
-from ...errors import TalkerError, require
-from ...model.published import hubert
-from ...model.published.grid import SAMPLE_RATE, Grid
-from ...model.published.streaming import Loudness
+from streamingtalker_ros.errors import TalkerError, require
+from streamingtalker_ros.model.published import hubert
+from streamingtalker_ros.model.published.grid import SAMPLE_RATE, Grid
+from streamingtalker_ros.model.published.streaming import Loudness
 
 SPAN = 10  # features hidden together, as HuBERT was trained
 

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import yaml
 
-from ...errors import TalkerError
-from ...model.published.config import PublishedConfig, read_hubert_json
-from ..loop import LoopConfig
-from .dataset import layout_of
+from streamingtalker_ros.errors import TalkerError
+from streamingtalker_ros.model.published.config import PublishedConfig, read_hubert_json
+from streamingtalker_ros.training.loop import LoopConfig
+from streamingtalker_ros.training.published.dataset import layout_of
 
 NEUTRAL = "neutral"  # the style that needs no identity: the first row of the embedding, a stream's default
 SIZES = {

@@ -11,20 +11,20 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
-from ...errors import TalkerError
-from ...model.published import checkpoint
-from ...model.published.codec import Codec
-from ...model.published.config import SUBJECTS, PublishedConfig
-from ...model.published.network import PublishedNetwork
-from ...model.published.streaming import PublishedModel
-from ...model.published.template import read_template
-from .. import machines
-from ..loop import Loop
-from . import codec as stage1
-from . import talker as stage2
-from .dataset import load_clips, read_templates
-from .hearing import Hearing, load_hubert
-from .recipe import NEUTRAL, hubert_arguments
+from streamingtalker_ros.errors import TalkerError
+from streamingtalker_ros.model.published import checkpoint
+from streamingtalker_ros.model.published.codec import Codec
+from streamingtalker_ros.model.published.config import SUBJECTS, PublishedConfig
+from streamingtalker_ros.model.published.network import PublishedNetwork
+from streamingtalker_ros.model.published.streaming import PublishedModel
+from streamingtalker_ros.model.published.template import read_template
+from streamingtalker_ros.training import machines
+from streamingtalker_ros.training.loop import Loop
+from streamingtalker_ros.training.published import codec as stage1
+from streamingtalker_ros.training.published import talker as stage2
+from streamingtalker_ros.training.published.dataset import load_clips, read_templates
+from streamingtalker_ros.training.published.hearing import Hearing, load_hubert
+from streamingtalker_ros.training.published.recipe import NEUTRAL, hubert_arguments
 
 CODEC, CONFIG, FIGURES = "codec.safetensors", "config.json", "figures.json"
 SCORED = 8  # held-out clips that the trained pair is measured on

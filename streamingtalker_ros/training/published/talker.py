@@ -13,8 +13,8 @@ import numpy as np
 import torch
 from torch import nn
 
-from ...model.sampler import Schedule
-from .conditions import conditions
+from streamingtalker_ros.model.sampler import Schedule
+from streamingtalker_ros.training.published.conditions import conditions
 
 
 @dataclass

@@ -12,18 +12,18 @@ from zlib import crc32
 
 import numpy as np
 
-from ... import __version__
-from ...errors import TalkerError, require
-from ..corpora import RATE, SPLITS, Clip, save_clip
-from ..sync import lag
-from . import clips as cutting
-from . import tracking
-from .landmarks import load
-from .matching import match
-from .neutral import find_neutral, lip_gap, lip_width
-from .pose import mean_face, relative, steady
-from .solving import solve
-from .words import phones_of, within
+from streamingtalker_ros import __version__
+from streamingtalker_ros.errors import TalkerError, require
+from streamingtalker_ros.training.corpora import RATE, SPLITS, Clip, save_clip
+from streamingtalker_ros.training.sync import lag
+from streamingtalker_ros.training.video import clips as cutting
+from streamingtalker_ros.training.video import tracking
+from streamingtalker_ros.training.video.landmarks import load
+from streamingtalker_ros.training.video.matching import match
+from streamingtalker_ros.training.video.neutral import find_neutral, lip_gap, lip_width
+from streamingtalker_ros.training.video.pose import mean_face, relative, steady
+from streamingtalker_ros.training.video.solving import solve
+from streamingtalker_ros.training.video.words import phones_of, within
 
 LOOKED_AT = 120  # clips for the speaker's neutral, evenly spread
 VALIDATED = 33   # every so many videos that are not held out are for validation
@@ -167,7 +167,7 @@ def _share(reference, neutral):
 
 @lru_cache(maxsize=1)
 def _rig():
-    from ...face.rig import default_rig
+    from streamingtalker_ros.face.rig import default_rig
     return default_rig()
 
 
@@ -198,7 +198,7 @@ def _solve_one(job):
                                  start=span[0] / cutting.FRAME_RATE,
                                  lag=round(lag(np.maximum(clip.lip_opening, 0.0), clip.pcm)[0], 4)))
         if pictures:
-            from .picture import draw
+            from streamingtalker_ros.training.video.picture import draw
             path = folder / "pictures" / f"{clip.name}.png"
             path.parent.mkdir(exist_ok=True)
             draw(clip, part, track, span, video, basis, neutral).save(path)

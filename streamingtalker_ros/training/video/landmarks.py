@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ...errors import TalkerError
+from streamingtalker_ros.errors import TalkerError
 
 POINTS = 478  # 468 of the mesh, 5 of each iris
 

@@ -7,11 +7,11 @@ fit left over. Eyes and brows are read off directly, they have shapes of their o
 """
 import numpy as np
 
-from ...errors import require
-from ...face.arkit import INDEX
-from .matching import MOUTH
-from .neutral import lip_gap, lip_width
-from .upper import upper_face
+from streamingtalker_ros.errors import require
+from streamingtalker_ros.face.arkit import INDEX
+from streamingtalker_ros.training.video.matching import MOUTH
+from streamingtalker_ros.training.video.neutral import lip_gap, lip_width
+from streamingtalker_ros.training.video.upper import upper_face
 
 TRUST = np.array([0.2, 0.7, 1.0])  # of x, y, z: a camera hardly sees depth
 GAP, WIDTH = 6.0, 2.0              # the lips' distance counts as much as that many landmarks

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import numpy as np
 
-from ...errors import TalkerError, require
-from .landmarks import POINTS, Track
+from streamingtalker_ros.errors import TalkerError, require
+from streamingtalker_ros.training.video.landmarks import POINTS, Track
 
 RATE = 16000
 LOOK = 1.0  # s between two looks for a second face
