@@ -7,7 +7,8 @@ import pytest
 
 pytest.importorskip("cyclonedds", reason="cyclonedds is not installed")
 
-from streamingtalker_ros.node import definitions, messages, resources  # noqa: E402
+from streamingtalker_ros.node import definitions, messages
+from streamingtalker_ros import resources  # noqa: E402
 
 OWN = [f"streamingtalker_ros/msg/{name}" for name in definitions.OWN]
 STANDARD = ["std_msgs/msg/Header", "geometry_msgs/msg/Quaternion", "builtin_interfaces/msg/Time",

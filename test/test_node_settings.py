@@ -5,7 +5,8 @@ import pytest
 import yaml
 
 from streamingtalker_ros.errors import TalkerError
-from streamingtalker_ros.node import resources, settings
+from streamingtalker_ros import resources
+from streamingtalker_ros.node import settings
 from streamingtalker_ros.node.settings import PARAMETERS, Settings
 
 

@@ -90,7 +90,7 @@ def _check(args):
 
 
 def _published(args):
-    from streamingtalker_ros.node.resources import find
+    from streamingtalker_ros.resources import find
     from streamingtalker_ros.training.published import stages
     from streamingtalker_ros.training.published.recipe import read_recipe
     recipe = read_recipe(args.config or find("config", f"train_{args.dataset}.yaml"), args.dataset)
@@ -100,7 +100,7 @@ def _published(args):
 
 
 def _recipe(args):
-    from streamingtalker_ros.node.resources import find
+    from streamingtalker_ros.resources import find
     from streamingtalker_ros.training import stages
     return stages.read_recipe(args.config or find("config", "train.yaml")), stages
 

@@ -9,7 +9,8 @@ import dataclasses
 from functools import lru_cache
 
 from streamingtalker_ros.errors import require
-from streamingtalker_ros.node import audio_cdr, definitions, resources
+from streamingtalker_ros.node import audio_cdr, definitions
+from streamingtalker_ros import resources
 
 _DEFAULTS = {"bool": False, "string": "", "float32": 0.0, "float64": 0.0}
 

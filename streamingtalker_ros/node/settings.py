@@ -13,7 +13,7 @@ import yaml
 from streamingtalker_ros.audio.payload import HIGHEST_RATE, LOWEST_RATE, AudioFormat
 from streamingtalker_ros.errors import TalkerError
 from streamingtalker_ros.face.expression import parse_expression
-from streamingtalker_ros.node import resources
+from streamingtalker_ros import resources
 
 NODE_NAME = "talker"
 

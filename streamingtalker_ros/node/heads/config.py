@@ -15,7 +15,7 @@ import yaml
 
 from streamingtalker_ros.errors import TalkerError
 from streamingtalker_ros.face.arkit import ARKIT_NAMES
-from streamingtalker_ros.node import resources
+from streamingtalker_ros import resources
 
 # what a joint may follow: shapes 0..1, the head's angles in rad as face/livelink has them, speaking 0 or 1
 ANGLES = ("head_yaw", "head_pitch", "head_roll")
