@@ -7,7 +7,8 @@ import pytest
 from streamingtalker_ros.cli.main import main
 from streamingtalker_ros.errors import TalkerError
 from streamingtalker_ros.face.arkit import INDEX
-from streamingtalker_ros.training import augment, corpora, living, residual, synthetic, teacher, voices
+from streamingtalker_ros.audio import augmentation
+from streamingtalker_ros.training import corpora, living, residual, synthetic, teacher, voices
 from streamingtalker_ros.training.phones import VOWELS
 
 
@@ -139,41 +140,41 @@ def voice():
 def test_augmentation_repeats_by_seed_and_keeps_length_and_time(voice):
     changed = 0
     for seed in range(40):
-        out = augment.augment(voice, seed, [voice[::-1].copy()])
-        np.testing.assert_array_equal(out, augment.augment(voice, seed, [voice[::-1].copy()]))
+        out = augmentation.augment(voice, seed, [voice[::-1].copy()])
+        np.testing.assert_array_equal(out, augmentation.augment(voice, seed, [voice[::-1].copy()]))
         assert out.shape == voice.shape and out.dtype == np.float32 and np.abs(out).max() <= 1.0
         assert np.isfinite(out).all()
         changed += not np.allclose(out, voice)
     assert changed == 40
     whisper = np.abs(voice) * np.random.default_rng(2).standard_normal(len(voice)).astype(np.float32)
-    for dirty in (augment.telephone(whisper), augment.room(whisper, np.random.default_rng(1)),
-                  augment.band(whisper, 200.0, 4000.0), augment.clip(whisper, 0.1)):
+    for dirty in (augmentation.telephone(whisper), augmentation.room(whisper, np.random.default_rng(1)),
+                  augmentation.band(whisper, 200.0, 4000.0), augmentation.clip(whisper, 0.1)):
         lag = np.correlate(dirty, whisper, "same").argmax() - len(whisper) // 2
         assert abs(lag) <= 2
 
 
 def test_noise_has_the_asked_ratio_and_colour(voice):
     rng = np.random.default_rng(0)
-    for make in (augment.white, augment.pink, augment.hum, augment.music, augment.breath, augment.knocks):
+    for make in (augmentation.white, augmentation.pink, augmentation.hum, augmentation.music, augmentation.breath, augmentation.knocks):
         noise = make(48000, rng)
         assert noise.shape == (48000,) and abs(np.sqrt(np.mean(noise ** 2)) - 1.0) < 0.02
-    added = augment.add_noise(voice, augment.white(len(voice), rng), 20.0) - voice
-    assert abs(augment.active_level(voice) - 10 * np.log10(np.mean(added ** 2)) - 20.0) < 0.1
-    power = np.abs(np.fft.rfft(augment.pink(160000, rng))) ** 2
+    added = augmentation.add_noise(voice, augmentation.white(len(voice), rng), 20.0) - voice
+    assert abs(augmentation.active_level(voice) - 10 * np.log10(np.mean(added ** 2)) - 20.0) < 0.1
+    power = np.abs(np.fft.rfft(augmentation.pink(160000, rng))) ** 2
     octaves = [power[10 * low:20 * low].mean() for low in (100, 400, 1600)]     # bins are 0.1 Hz wide
     np.testing.assert_allclose(10 * np.log10(np.array(octaves[:-1]) / octaves[1:]), 6.0, atol=1.0)
 
 
 def test_level_band_and_size(voice):
-    assert abs(augment.active_level(augment.at_level(voice, -30.0)) + 30.0) < 0.05
-    assert not augment.at_level(np.zeros(1600, np.float32), -10.0).any()
-    power = np.abs(np.fft.rfft(augment.telephone(voice) - augment.band(voice, 300.0, 3400.0))) ** 2
-    wanted = np.abs(np.fft.rfft(augment.band(voice, 300.0, 3400.0))) ** 2
+    assert abs(augmentation.active_level(augmentation.at_level(voice, -30.0)) + 30.0) < 0.05
+    assert not augmentation.at_level(np.zeros(1600, np.float32), -10.0).any()
+    power = np.abs(np.fft.rfft(augmentation.telephone(voice) - augmentation.band(voice, 300.0, 3400.0))) ** 2
+    wanted = np.abs(np.fft.rfft(augmentation.band(voice, 300.0, 3400.0))) ** 2
     assert power.sum() < 0.01 * wanted.sum()                # mu-law adds little
-    narrow = np.abs(np.fft.rfft(augment.band(voice, 300.0, 3400.0))) ** 2
+    narrow = np.abs(np.fft.rfft(augmentation.band(voice, 300.0, 3400.0))) ** 2
     hertz = np.fft.rfftfreq(len(voice), 1 / 16000)
     assert narrow[(hertz < 250) | (hertz > 4000)].sum() < 1e-6 * narrow.sum()
-    smaller = augment.resized(voice, 1.2)
+    smaller = augmentation.resized(voice, 1.2)
     assert abs(len(smaller) - len(voice) / 1.2) <= 2
     peak = np.abs(np.fft.rfft(smaller)).argmax() * 16000 / len(smaller)
     assert abs(peak - 1.2 * 120) < 5

@@ -12,8 +12,7 @@ from streamingtalker_ros.cli.main import main                        # noqa: E40
 from streamingtalker_ros.errors import TalkerError                   # noqa: E402
 from streamingtalker_ros.face.arkit import INDEX                     # noqa: E402
 from streamingtalker_ros.face.rig import default_rig                 # noqa: E402
-from streamingtalker_ros.training import (align, corpora, espeak, espeak_corpus, languages, living,  # noqa: E402
-                                          reanimate, speech, teacher, voices)
+from streamingtalker_ros.training import (align, corpora, espeak, espeak_corpus, languages, living, reanimate, speech, teacher, voices)
 from streamingtalker_ros.training.phones import BILABIALS, VISEMES, VOWELS     # noqa: E402
 from streamingtalker_ros.training.text import sentences              # noqa: E402
 

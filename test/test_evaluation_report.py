@@ -14,7 +14,7 @@ from streamingtalker_ros.evaluation.clips import speak_all
 from streamingtalker_ros.evaluation.quiet import lip_speed
 from streamingtalker_ros.evaluation.section import load_section
 from streamingtalker_ros.face.rig import default_rig
-from streamingtalker_ros.training import augment
+from streamingtalker_ros.audio import augmentation
 
 pytest.importorskip("torch", reason="PyTorch is not installed")
 
@@ -153,7 +153,7 @@ def test_speech_is_cut_in_the_middle_of_sound(speech):
         at = int(cut * 16000)
         assert not pcm[at:].any() and len(pcm) == at + 16000
         assert len(speech) / 2 / 16000 - 0.02 <= cut <= len(speech) / 16000
-        assert augment.active_level(pcm[at - 320:at]) > augment.active_level(speech) - 20.0
+        assert augmentation.active_level(pcm[at - 320:at]) > augmentation.active_level(speech) - 20.0
 
 
 def test_promised_conditions_are_measured_over_more_clips(talker, corpus, monkeypatch):
@@ -178,9 +178,9 @@ def test_conditions_keep_time_and_make_what_they_say(speech):
         assert min(lag, 131072 - lag) <= 16, name       # a millisecond
         if name == "white noise, 10 dB":
             noise = np.sqrt(np.mean(np.square(out - speech)))
-            assert augment.active_level(speech) - 20 * np.log10(noise) == pytest.approx(10.0, abs=0.2)
+            assert augmentation.active_level(speech) - 20 * np.log10(noise) == pytest.approx(10.0, abs=0.2)
         if name == "-30 dBFS":
-            assert augment.active_level(out) == pytest.approx(-30.0, abs=0.1)
+            assert augmentation.active_level(out) == pytest.approx(-30.0, abs=0.1)
 
 
 def test_an_hours_blocks_hear_the_same(talker, speech):

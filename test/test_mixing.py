@@ -8,7 +8,8 @@ torch = pytest.importorskip("torch")
 from streamingtalker_ros.cli.demo import VOICE  # noqa: E402
 from streamingtalker_ros.model.config import TalkerConfig  # noqa: E402
 from streamingtalker_ros.model.features import QUIET, LogMel  # noqa: E402
-from streamingtalker_ros.training import augment, mixing  # noqa: E402
+from streamingtalker_ros.audio import augmentation
+from streamingtalker_ros.training import mixing  # noqa: E402
 from streamingtalker_ros.training.mixing import MixConfig, absolute, leveled, mix  # noqa: E402
 
 CONFIG = TalkerConfig()
@@ -51,12 +52,12 @@ def test_what_was_normalised_and_is_leveled_again_is_what_it_was(log_mel, voice)
 
 @pytest.mark.parametrize("kind", ["white", "pink", "engine"])
 def test_noise_under_a_voice_sounds_as_it_does_in_samples(log_mel, voice, kind):
-    noise = getattr(augment, kind)(len(voice), np.random.default_rng(1))
+    noise = getattr(augmentation, kind)(len(voice), np.random.default_rng(1))
     power, _, _ = measured(log_mel, voice)
     torch.manual_seed(0)
     mixed, loud, snr = mix(power, start(), measured(log_mel, 0.05 * noise)[0],
                            MixConfig(**{**NOTHING, "noise": 1.0, "snr": (10.0, 10.0)}))
-    _, true, true_loud = measured(log_mel, augment.add_noise(voice, noise, 10.0))
+    _, true, true_loud = measured(log_mel, augmentation.add_noise(voice, noise, 10.0))
     clean = measured(log_mel, voice)[1]
     far = (clean - true).abs().mean()
     assert (mixed - true).abs().mean() < 0.25 * far, "one bin in four nepers: powers add but for their phases"
@@ -99,7 +100,7 @@ def test_band_limits_leave_the_middle(log_mel, voice):
 
 def test_a_telephone_sounds_as_it_does_in_samples(log_mel, voice):
     power, clean, _ = measured(log_mel, voice)
-    _, true, true_loud = measured(log_mel, augment.telephone(voice))
+    _, true, true_loud = measured(log_mel, augmentation.telephone(voice))
     torch.manual_seed(3)
     mixed, loud, _ = mix(power.expand(32, -1, -1, -1), start(32), power.expand(32, -1, -1, -1),
                          MixConfig(**{**NOTHING, "telephone": 1.0}))

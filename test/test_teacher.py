@@ -7,8 +7,7 @@ import pytest
 from streamingtalker_ros.errors import TalkerError
 from streamingtalker_ros.face.arkit import INDEX, MIRROR
 from streamingtalker_ros.training import animate, living, residual, teacher, voices
-from streamingtalker_ros.training.phones import (BILABIALS, LABIODENTALS, OPEN_VOWELS, VISEMES, VOWELS, Phone,
-                                                 merge)
+from streamingtalker_ros.training.phones import (BILABIALS, LABIODENTALS, OPEN_VOWELS, VISEMES, VOWELS, Phone, merge)
 from streamingtalker_ros.training.text import sentences, vocabulary
 
 SPOKEN = ("slt", "awb", "kal16", "rms")

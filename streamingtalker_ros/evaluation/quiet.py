@@ -5,7 +5,7 @@ learned them by heart.
 """
 import numpy as np
 
-from streamingtalker_ros.training import augment
+from streamingtalker_ros.audio import augmentation
 from streamingtalker_ros.evaluation import dynamics, metrics, vertices
 from streamingtalker_ros.evaluation.clips import lip_vertices, opening_of, speak_all
 
@@ -39,7 +39,7 @@ def motor(count, rng):
     """A motor that speeds up and slows down: 90 to 160 Hz and its harmonics over rumble."""
     t = np.arange(count) / RATE
     phase = 2 * np.pi * np.cumsum(125.0 + 35.0 * np.sin(2 * np.pi * 0.21 * t)) / RATE
-    return sum(np.sin(k * phase) / k for k in range(1, 16)) + 0.3 * augment.at_rms(brown(count, rng), 0.0)
+    return sum(np.sin(k * phase) / k for k in range(1, 16)) + 0.3 * augmentation.at_rms(brown(count, rng), 0.0)
 
 
 def clatter(count, rng):
@@ -90,7 +90,7 @@ def band(count, rng):
 
 
 # name -> (maker or None for nothing, dBFS)
-SOUNDS = {"silence": (None, 0.0), "room tone": (brown, -60.0), "white noise": (augment.white, -30.0),
+SOUNDS = {"silence": (None, 0.0), "room tone": (brown, -60.0), "white noise": (augmentation.white, -30.0),
           "rumble": (brown, -25.0), "hiss": (hiss, -35.0), "motor": (motor, -25.0), "clatter": (clatter, -30.0),
           "strings": (strings, -20.0), "pop band": (band, -20.0), "loud band": (band, -10.0)}
 
@@ -99,7 +99,7 @@ def sounds(seconds=None):
     """{name: (n,) float32 at 16 kHz}: everything without a voice that the mouth must rest in."""
     count, out = int((seconds or SECONDS) * RATE), {}
     for name, (make, level) in SOUNDS.items():
-        sound = np.zeros(count, np.float32) if make is None else augment.at_rms(
+        sound = np.zeros(count, np.float32) if make is None else augmentation.at_rms(
             make(count, np.random.default_rng(7)), level)
         out[name] = np.clip(sound, -1.0, 1.0).astype(np.float32)
     return out

@@ -7,7 +7,7 @@ import zlib
 
 import numpy as np
 
-from streamingtalker_ros.training import augment
+from streamingtalker_ros.audio import augmentation
 from streamingtalker_ros.evaluation.clips import speak_all
 from streamingtalker_ros.evaluation.section import RATE, score
 from streamingtalker_ros.evaluation.takes import of_weights, on_grid
@@ -18,37 +18,37 @@ CHATTER = 6             # clips whose voices make babble
 
 
 def _noisy(make, snr):
-    return lambda pcm, rng, voices: augment.add_noise(pcm, make(len(pcm), rng), snr)
+    return lambda pcm, rng, voices: augmentation.add_noise(pcm, make(len(pcm), rng), snr)
 
 
 def _babble(pcm, rng, voices):
-    return augment.add_noise(pcm, augment.babble(len(pcm), rng, voices), 10.0) if len(voices) else pcm
+    return augmentation.add_noise(pcm, augmentation.babble(len(pcm), rng, voices), 10.0) if len(voices) else pcm
 
 
 def _level(dbfs):
-    return lambda pcm, rng, voices: augment.at_level(pcm, dbfs)
+    return lambda pcm, rng, voices: augmentation.at_level(pcm, dbfs)
 
 
 def _clipped(pcm, rng, voices):
-    return augment.clip(pcm, float(np.abs(pcm).max()) * 10.0 ** (-12.0 / 20.0))
+    return augmentation.clip(pcm, float(np.abs(pcm).max()) * 10.0 ** (-12.0 / 20.0))
 
 
 # (family, name) -> what happens to (pcm, rng, voices of others)
 CONDITIONS = {
-    ("noise", "pink noise, 30 dB"): _noisy(augment.pink, 30.0),
-    ("noise", "pink noise, 20 dB"): _noisy(augment.pink, 20.0),
-    ("noise", "pink noise, 10 dB"): _noisy(augment.pink, 10.0),
-    ("noise", "pink noise, 5 dB"): _noisy(augment.pink, 5.0),
-    ("noise", "pink noise, 0 dB"): _noisy(augment.pink, 0.0),
-    ("noise", "white noise, 10 dB"): _noisy(augment.white, 10.0),
+    ("noise", "pink noise, 30 dB"): _noisy(augmentation.pink, 30.0),
+    ("noise", "pink noise, 20 dB"): _noisy(augmentation.pink, 20.0),
+    ("noise", "pink noise, 10 dB"): _noisy(augmentation.pink, 10.0),
+    ("noise", "pink noise, 5 dB"): _noisy(augmentation.pink, 5.0),
+    ("noise", "pink noise, 0 dB"): _noisy(augmentation.pink, 0.0),
+    ("noise", "white noise, 10 dB"): _noisy(augmentation.white, 10.0),
     ("noise", "other voices, 10 dB"): _babble,
     ("level", "-10 dBFS"): _level(-10.0),
     ("level", "-20 dBFS"): _level(-20.0),
     ("level", "-30 dBFS"): _level(-30.0),
     ("level", "-40 dBFS"): _level(-40.0),
-    ("band", "telephone"): lambda pcm, rng, voices: augment.telephone(pcm),
-    ("band", "below 3 kHz"): lambda pcm, rng, voices: augment.band(pcm, 50.0, 3000.0),
-    ("room", "small room"): lambda pcm, rng, voices: augment.room(pcm, rng),
+    ("band", "telephone"): lambda pcm, rng, voices: augmentation.telephone(pcm),
+    ("band", "below 3 kHz"): lambda pcm, rng, voices: augmentation.band(pcm, 50.0, 3000.0),
+    ("room", "small room"): lambda pcm, rng, voices: augmentation.room(pcm, rng),
     ("room", "clipped by 12 dB"): _clipped,
 }
 PROMISED = ("pink noise, 10 dB", "white noise, 10 dB", "telephone", "-30 dBFS")     # those that targets speak of

@@ -11,7 +11,7 @@ import torch
 from tqdm import tqdm
 
 from streamingtalker_ros.model.features import normalised
-from streamingtalker_ros.training.augment import augment
+from streamingtalker_ros.audio.augmentation import augment
 
 HOP = 640
 SAVED = torch.float16

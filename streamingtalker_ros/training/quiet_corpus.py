@@ -11,7 +11,8 @@ import numpy as np
 
 from streamingtalker_ros import __version__
 from streamingtalker_ros.errors import TalkerError, require
-from streamingtalker_ros.training import animate, augment, teacher
+from streamingtalker_ros.training import animate, teacher
+from streamingtalker_ros.audio import augmentation
 from streamingtalker_ros.training.corpora import HOP, RATE, SPLITS, Clip, files_below, save_clip
 from streamingtalker_ros.training.phones import Phone
 
@@ -69,7 +70,7 @@ def _pieces(job):
                 frames = len(sound) // HOP
                 if frames < teacher.FRAME_RATE or not np.isfinite(sound).all() or np.abs(sound).max() < 1e-4:
                     continue
-                pcm = np.clip(augment.at_rms(sound[: frames * HOP], rng.uniform(*LEVELS)), -1.0, 1.0)
+                pcm = np.clip(augmentation.at_rms(sound[: frames * HOP], rng.uniform(*LEVELS)), -1.0, 1.0)
                 phones = [Phone("pau", 0.0, frames / teacher.FRAME_RATE)]
                 clip = Clip(pcm.astype(np.float32), None, None, phones, "none", split, f"quiet_{number:04d}_{piece:02d}")
                 clip.weights, clip.head = animate.speaker_motion(clip, "none")

@@ -13,7 +13,8 @@ from pathlib import Path
 import numpy as np
 
 from streamingtalker_ros.errors import TalkerError, require
-from streamingtalker_ros.training import animate, augment
+from streamingtalker_ros.training import animate
+from streamingtalker_ros.audio import augmentation
 from streamingtalker_ros.training.corpora import HOP, RATE, load_corpus, read_index, save_clip
 
 SIZES = ((0.85, 0.95), (1.06, 1.18))  # factors of all frequencies, one drawn from each range for each voice
@@ -45,7 +46,7 @@ def _resized(job):
     clip, out, number, seed = job
     rng = np.random.default_rng([seed, zlib.crc32(clip.voice.encode()), number])
     factor = round(float(rng.uniform(*SIZES[number])), 3)
-    pcm = augment.resized(clip.pcm, factor)
+    pcm = augmentation.resized(clip.pcm, factor)
     frames = len(pcm) // HOP
     length = frames * HOP / RATE
     phones = [replace(phone, start=phone.start / factor, end=min(phone.end / factor, length)) for phone in clip.phones

@@ -17,7 +17,8 @@ import numpy as np
 
 from streamingtalker_ros import __version__
 from streamingtalker_ros.errors import TalkerError, require
-from streamingtalker_ros.training import animate, augment, teacher
+from streamingtalker_ros.training import animate, teacher
+from streamingtalker_ros.audio import augmentation
 from streamingtalker_ros.training.align import align
 from streamingtalker_ros.training.corpora import HOP, RATE, SPLITS, Clip, files_below, read_index, save_clip
 from streamingtalker_ros.training.phones import Phone, merge
@@ -279,7 +280,7 @@ def _joined(group):
     """One clip of recordings: each at the same level, their own silence between them, short cross-fades."""
     pieces, phones, now, fade = [], [], 0, 160
     for _, pcm, said in group:
-        pcm = augment.at_level(pcm, -23.0).astype(np.float64)
+        pcm = augmentation.at_level(pcm, -23.0).astype(np.float64)
         pcm = pcm * min(1.0, 0.98 / float(np.abs(pcm).max()))
         if said[0].name == "pau" and phones and phones[-1].name == "pau":
             spare = phones[-1].end - phones[-1].start + said[0].end - PAUSE

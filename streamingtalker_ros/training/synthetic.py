@@ -12,7 +12,8 @@ import numpy as np
 
 from streamingtalker_ros import __version__
 from streamingtalker_ros.errors import TalkerError, require
-from streamingtalker_ros.training import animate, augment, teacher, voices
+from streamingtalker_ros.training import animate, teacher, voices
+from streamingtalker_ros.audio import augmentation
 from streamingtalker_ros.training.corpora import HOP, RATE, SPLITS, Clip, read_index, save_clip
 from streamingtalker_ros.training.phones import Phone, merge
 from streamingtalker_ros.training.text import sentences
@@ -143,7 +144,7 @@ def clip_of(group, factor, rng):
 
     silence(rng.uniform(0.1, 0.8))
     for i, utterance in enumerate(group):
-        pcm = augment.resized(utterance.pcm, factor) if factor != 1.0 else utterance.pcm
+        pcm = augmentation.resized(utterance.pcm, factor) if factor != 1.0 else utterance.pcm
         usual, sway = rng.normal(0.0, [2.5, 1.5])                       # dB
         wave = np.sin(2 * np.pi * (rng.uniform(0.3, 0.9) * np.arange(len(pcm)) / RATE + rng.random()))
         gain = usual + sway * wave
@@ -157,7 +158,7 @@ def clip_of(group, factor, rng):
     silence(((-now) % HOP) / RATE)
     pcm = np.concatenate(pieces)
     pcm = np.pad(pcm, (0, (-len(pcm)) % HOP))
-    pcm = augment.at_level(pcm, -23.0)
+    pcm = augmentation.at_level(pcm, -23.0)
     pcm = pcm * min(1.0, 0.98 / float(np.abs(pcm).max()))
     return Clip(pcm.astype(np.float32), None, None, merge(phones))
 
@@ -170,8 +171,8 @@ def _rest_clip(job):
     kind = REST_SOUNDS[number % len(REST_SOUNDS)]
     pcm = np.zeros(frames * HOP, np.float32)
     if kind != "nothing":
-        sound = getattr(augment, kind)(len(pcm), rng)
-        pcm = np.clip(augment.at_rms(sound, rng.uniform(-60.0, -20.0)), -1.0, 1.0)
+        sound = getattr(augmentation, kind)(len(pcm), rng)
+        pcm = np.clip(augmentation.at_rms(sound, rng.uniform(-60.0, -20.0)), -1.0, 1.0)
     phones = [Phone("pau", 0.0, frames / teacher.FRAME_RATE)]
     clip = Clip(pcm, None, None, phones, "none", split, f"rest_{kind}_{number:03d}")
     clip.weights, clip.head = animate.speaker_motion(clip, "none")

@@ -11,7 +11,7 @@ import torch
 
 from streamingtalker_ros.face.arkit import MIRROR
 from streamingtalker_ros.model.features import QUIET
-from streamingtalker_ros.training import augment
+from streamingtalker_ros.audio import augmentation
 from streamingtalker_ros.training.hearing import HOP, hear, hear_all
 from streamingtalker_ros.training.mixing import MixConfig, absolute, leveled, mix
 from streamingtalker_ros.training.phones import VISEMES, merge, squeezed
@@ -19,7 +19,7 @@ from streamingtalker_ros.training.phones import VISEMES, merge, squeezed
 PAUSE = 0.2  # seconds; a shorter pause between phones counts as voice
 SILENT_PHONES = ("pau", "sil", "h#", "")
 PHONES = tuple(sorted({name.split(":")[0] for name in VISEMES}))
-NOISES = (augment.white, augment.white, augment.pink, augment.pink, augment.brown, augment.engine, augment.hum)
+NOISES = (augmentation.white, augmentation.white, augmentation.pink, augmentation.pink, augmentation.brown, augmentation.engine, augmentation.hum)
 NOISE_SECONDS, NOISE_COPIES, TILT = 8, 3, 1.5  # TILT: nepers of power by which a noise's spectrum may lean, at its ends
 ALONE = (-6.0, 2.0)  # nepers of power by which sounds without speech are changed where they sound alone
 BESIDE = 0.07  # seconds from a squeezed p, b or m in which it may be
@@ -222,5 +222,5 @@ def _motions(clip, lives, captured_life, least):
 def _noises(log_mel, seed):
     """The steady noises of a room, Heard: hiss, rumble, hum and engines, some of each."""
     rng, frames = np.random.default_rng([seed, 1]), NOISE_SECONDS * 16000 // HOP
-    return [hear(log_mel, augment.at_rms(make(NOISE_SECONDS * 16000, rng), -30.0), frames)
+    return [hear(log_mel, augmentation.at_rms(make(NOISE_SECONDS * 16000, rng), -30.0), frames)
             for make in NOISES for _ in range(NOISE_COPIES)]
