@@ -6,7 +6,7 @@ from node_stage import MS, S0, SMALL
 torch = pytest.importorskip("torch", reason="torch is not installed")
 rosbag2 = pytest.importorskip("rosbags.rosbag2", reason="rosbags is not installed")
 
-from streamingtalker_ros.evaluation import bags, replay  # noqa: E402
+from streamingtalker_ros.bag import rosbag_io, replay  # noqa: E402
 from streamingtalker_ros.face.rig import default_rig  # noqa: E402
 from streamingtalker_ros.model.network import TalkerNetwork  # noqa: E402
 from streamingtalker_ros.node.messages import typestore  # noqa: E402
@@ -91,7 +91,7 @@ def write_bag(path, packets, name=STAMPED, storage="sqlite3", rate=16000, topic=
 def run(path, out, talker, topic=None, **settings):
     """Replay a bag: (Replayed, warnings)."""
     told = []
-    with bags.BagInput(path) as bag, bags.BagOutput(out, bag.storage) as made:
+    with rosbag_io.BagInput(path) as bag, rosbag_io.BagOutput(out, bag.storage) as made:
         return replay.replay(bag, made, bag.audio_topic(topic), talker, Settings(**settings), default_rig(),
                              told.append), told
 

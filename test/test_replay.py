@@ -7,7 +7,7 @@ from node_stage import MS, S0, Stage, floats, offline, voice
 
 from streamingtalker_ros.audio.pcm import to_16k
 from streamingtalker_ros.errors import TalkerError
-from streamingtalker_ros.evaluation import bags
+from streamingtalker_ros.bag import rosbag_io
 from streamingtalker_ros.face.rig import default_rig
 from streamingtalker_ros.node.messages import type_hash, typestore
 from streamingtalker_ros.streaming import Talker
@@ -208,5 +208,5 @@ def test_another_definition_of_a_type_is_refused(tmp_path):
     store.register(typesys.get_types_from_msg("std_msgs/Header header\nuint8[] data\n", STAMPED))
     with rosbag2.Writer(tmp_path / "in", version=8) as writer:
         writer.add_connection("/audio", STAMPED, typestore=store)
-    with bags.BagInput(tmp_path / "in") as bag, pytest.raises(TalkerError, match="another definition"):
+    with rosbag_io.BagInput(tmp_path / "in") as bag, pytest.raises(TalkerError, match="another definition"):
         bag.count(bag.audio_topic())

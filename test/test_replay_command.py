@@ -10,7 +10,7 @@ from node_stage import MS, S0, voice
 
 from streamingtalker_ros.cli.main import main
 from streamingtalker_ros.errors import TalkerError
-from streamingtalker_ros.evaluation import bags, replay
+from streamingtalker_ros.bag import rosbag_io, replay
 from streamingtalker_ros.face.arkit import ARKIT_NAMES
 from streamingtalker_ros.face.rig import default_rig
 from streamingtalker_ros.model import checkpoint
@@ -33,7 +33,7 @@ def made_motion(path, talker):
 
 def compared(path, motion, talker):
     source = write_bag(path, cut(voice(2.0)), motion=motion)
-    with bags.BagInput(source) as bag:
+    with rosbag_io.BagInput(source) as bag:
         reference = replay.read_motion(bag, bag.motion_topic())
     return replay.compare(run(source, path.with_suffix(".out"), talker)[0].motion, reference, default_rig())
 

@@ -35,7 +35,7 @@ def run(args):
     require("torch", "the talker")
     from tqdm import tqdm
 
-    from streamingtalker_ros.evaluation import bags, replay
+    from streamingtalker_ros.bag import rosbag_io, replay
     from streamingtalker_ros.face.rig import default_rig
     from streamingtalker_ros.node.core import load_talker
 
@@ -43,10 +43,10 @@ def run(args):
     for path in filter(None, (report, Path(args.out))):
         if not path.absolute().parent.is_dir():
             raise TalkerError(f"there is no folder {path.absolute().parent}: make it first")
-    with bags.BagInput(args.bag) as bag:
+    with rosbag_io.BagInput(args.bag) as bag:
         topic, reference = bag.audio_topic(args.topic), bag.motion_topic()
         total = bag.count(*filter(None, (topic, bag.info_topic(topic))))
-        output = bags.BagOutput(args.out, args.storage or bag.storage)
+        output = rosbag_io.BagOutput(args.out, args.storage or bag.storage)
         rig, talker = default_rig(), load_talker(settings)
         began = time.monotonic()
         with output as out, tqdm(total=total, desc="replaying", unit="message", leave=False,
@@ -100,7 +100,7 @@ def _counts(statistics):
 
 
 def _page(bag, sections, played, reference, rig):
-    from streamingtalker_ros.evaluation import report
+    from streamingtalker_ros.bag import report
     from streamingtalker_ros.evaluation.clips import opening_of
 
     motion = played.motion

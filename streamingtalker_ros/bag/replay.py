@@ -18,7 +18,7 @@ from streamingtalker_ros.node.hearing import Hearing
 from streamingtalker_ros.node.performance import Performance
 from streamingtalker_ros.node.statistics import Statistics
 from streamingtalker_ros.evaluation import metrics, vertices
-from streamingtalker_ros.evaluation.bags import Raw, decode, encode, face_qos
+from streamingtalker_ros.bag.rosbag_io import Raw, decode, encode, face_qos
 from streamingtalker_ros.evaluation.clips import MOUTH, lip_vertices, opening_of
 
 MOTION_TOPIC, MODEL_TOPIC = "/face_motion", "/face_model"

@@ -1,0 +1,1 @@
+"""Recordings: reading and writing rosbag2 files, and their replay."""
