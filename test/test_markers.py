@@ -17,7 +17,7 @@ from streamingtalker_ros.face.rig import Rig, default_rig, rotation_matrix  # no
 from streamingtalker_ros.node import faces, messages  # noqa: E402
 from streamingtalker_ros.node.dds_markers import TF, FaceMarkersNode  # noqa: E402
 from streamingtalker_ros.node.marker_block import MARKER, MarkerBlock  # noqa: E402
-from streamingtalker_ros.node.marker_picture import soup  # noqa: E402
+from streamingtalker_ros.cli.markers_preview import soup  # noqa: E402
 from streamingtalker_ros.node.markers import STILL_EVERY, FaceMarkers, MarkerBuilder  # noqa: E402
 from streamingtalker_ros.node.wire import Wire, readers  # noqa: E402
 

@@ -56,7 +56,7 @@ def _picture(rig, path):
     """The triangles of the serialised markers, flat and in their own colours, as RViz draws them."""
     from streamingtalker_ros.face.arkit import ARKIT_NAMES
     from streamingtalker_ros.face.rig import default_rig
-    from streamingtalker_ros.node.marker_picture import draw
+    from streamingtalker_ros.cli.markers_preview import draw
     from streamingtalker_ros.cli.pictures import EXPRESSIONS, VISEMES, weights_of
 
     rig = rig or default_rig()
