@@ -8,7 +8,8 @@ from streamingtalker_ros.cli.main import main
 from streamingtalker_ros.errors import TalkerError
 from streamingtalker_ros.face.arkit import INDEX
 from streamingtalker_ros.audio import augmentation
-from streamingtalker_ros.training import corpora, living, residual, synthetic, teacher, voices
+from streamingtalker_ros.training import corpora, synthetic, voices
+from streamingtalker_ros.coarticulation import upper_face, residual, dominance
 from streamingtalker_ros.training.phones import VOWELS
 
 
@@ -52,16 +53,16 @@ def test_mouth_rests_where_nobody_speaks(clips):
     silent = [clip for clip in clips if clip.voice == "none"]
     assert silent
     for clip in silent:
-        assert not clip.weights[:, ~living.COLUMNS].any()
+        assert not clip.weights[:, ~upper_face.COLUMNS].any()
         assert clip.weights.any()
 
 
 def test_stored_motion_is_the_teachers(folder, clips):
     speakers = {entry["name"]: entry["speaker"] for entry in corpora.read_index(folder)["clips"]}
     for clip in clips[:6]:
-        manner = teacher.manner(speakers[clip.name], clip.name)
+        manner = dominance.manner(speakers[clip.name], clip.name)
         again = residual.lips(clip.phones, len(clip.weights), clip.pcm, manner)
-        np.testing.assert_allclose(clip.weights[:, ~living.COLUMNS], again[:, ~living.COLUMNS], atol=2e-3)
+        np.testing.assert_allclose(clip.weights[:, ~upper_face.COLUMNS], again[:, ~upper_face.COLUMNS], atol=2e-3)
 
 
 def test_sound_is_where_the_phones_say(clips):
@@ -71,7 +72,7 @@ def test_sound_is_where_the_phones_say(clips):
         if clip.voice == "none":
             continue
         level = 10 * np.log10(np.square(clip.pcm).reshape(-1, 640).mean(1) + 1e-9)
-        t = teacher.times(len(level))
+        t = dominance.times(len(level))
         inside = {True: np.zeros(len(t), bool), False: np.zeros(len(t), bool)}
         for phone in clip.phones:
             if phone.name in VOWELS or phone.name == "pau":
@@ -86,7 +87,7 @@ def test_sound_is_where_the_phones_say(clips):
 def test_relived_clip_keeps_its_lips(clips):
     clip = clips[0]
     (one, head), (two, other) = clip.relive(1), clip.relive(2)
-    np.testing.assert_array_equal(one[:, ~living.COLUMNS], clip.weights[:, ~living.COLUMNS])
+    np.testing.assert_array_equal(one[:, ~upper_face.COLUMNS], clip.weights[:, ~upper_face.COLUMNS])
     assert np.abs(one - two).max() > 0.1 and np.abs(head - other).max() > 0.002
     elsewhere = clips[1].relive(1)[1]
     count = min(len(head), len(elsewhere))
@@ -183,7 +184,7 @@ def test_level_band_and_size(voice):
 def test_closures_survive_in_the_stored_corpus(clips):
     for clip in clips:
         gap = clip.weights[:, INDEX["jawOpen"]] - clip.weights[:, INDEX["mouthClose"]]
-        t = teacher.times(len(gap))
+        t = dominance.times(len(gap))
         for phone in clip.phones:
             if phone.name in ("p", "b", "m"):
                 near = (t > phone.start - 0.03) & (t < phone.end + 0.03)

@@ -12,7 +12,8 @@ from streamingtalker_ros.errors import TalkerError
 from streamingtalker_ros.face.arkit import ARKIT_NAMES, INDEX
 from streamingtalker_ros.face.livelink import quaternion_of, write_livelink_csv
 from streamingtalker_ros.face.rig import default_rig
-from streamingtalker_ros.training import facegood, living
+from streamingtalker_ros.training import facegood
+from streamingtalker_ros.coarticulation import upper_face
 from streamingtalker_ros.training.animation import Animation, on_grid, read_animation, shut
 from streamingtalker_ros.training.corpora import load_corpus
 
@@ -90,7 +91,7 @@ def test_eyes_that_nobody_captured_live_and_captured_ones_stay(takes):
     assert main(["corpus", "from-animation", str(takes / "a.wav"), "--out", str(takes / "dead"),
                  "--hold-out", "none"]) == 0
     clip, = load_corpus(takes / "dead")
-    assert clip.weights[:, living.COLUMNS].max() > 0.05                      # rule-made
+    assert clip.weights[:, upper_face.COLUMNS].max() > 0.05                      # rule-made
     assert clip.head[:, 2] == pytest.approx(0.2 * np.sin((np.arange(100) + 0.5) * 60 / 25 / 40 - 0.5 / 40), abs=0.01)
     assert json.loads((takes / "dead" / "index.json").read_text())["captured"] == ["head", "mouth"]
     weights, _ = performance(25)

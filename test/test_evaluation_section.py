@@ -12,7 +12,7 @@ from streamingtalker_ros.evaluation.section import load_section, score
 from streamingtalker_ros.evaluation.takes import Take, of_weights, on_grid, reference
 from streamingtalker_ros.face.arkit import ARKIT_NAMES, INDEX
 from streamingtalker_ros.face.rig import default_rig
-from streamingtalker_ros.training import animate
+from streamingtalker_ros.coarticulation import face_motion
 from streamingtalker_ros.training.corpora import Clip, save_clip
 from streamingtalker_ros.training.phones import Phone
 
@@ -28,7 +28,7 @@ def spoken_clip(name, split="test", voice="anna", tracked=True, seed=0):
     for phone in phones[1:-1]:
         part = slice(int(phone.start * 16000), int(phone.end * 16000))
         pcm[part] = rng.normal(0.0, 0.1 if phone.name in metrics.OPEN_VOWELS else 0.02, part.stop - part.start)
-    weights, head = animate.motion(phones, 75, pcm, seed)
+    weights, head = face_motion.motion(phones, 75, pcm, seed)
     clip = Clip(pcm, weights, head, phones, voice, split, name)
     if tracked:
         rig = default_rig()

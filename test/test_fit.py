@@ -9,7 +9,8 @@ torch = pytest.importorskip("torch", reason="torch is not installed: nothing is 
 from streamingtalker_ros.errors import TalkerError                   # noqa: E402
 from streamingtalker_ros.face.arkit import INDEX                     # noqa: E402
 from streamingtalker_ros.face.rig import default_rig                 # noqa: E402
-from streamingtalker_ros.training import corpora, fit, teacher, voices       # noqa: E402
+from streamingtalker_ros.training import corpora, fit, voices
+from streamingtalker_ros.coarticulation import dominance       # noqa: E402
 from streamingtalker_ros.training.phones import FITTED, VISEMES      # noqa: E402
 from streamingtalker_ros.training.text import sentences              # noqa: E402
 
@@ -48,8 +49,8 @@ def _shipped():
 
 
 def test_arithmetic_is_the_teachers(spoken, monkeypatch):
-    monkeypatch.setattr(teacher, "ROUNDING", 1.0)      # chosen, not fitted
-    sheet = fit.Sheet([_filmed(said, teacher.lips) for said in spoken])
+    monkeypatch.setattr(dominance, "ROUNDING", 1.0)      # chosen, not fitted
+    sheet = fit.Sheet([_filmed(said, dominance.lips) for said in spoken])
     with torch.no_grad():
         gap, width, jaw = _shipped()(sheet)
     np.testing.assert_allclose(gap, sheet.gap, atol=0.02)            # millimetres
@@ -59,8 +60,8 @@ def test_arithmetic_is_the_teachers(spoken, monkeypatch):
 
 def test_fit_finds_the_numbers_that_made_a_motion(spoken):
     """A mouth that opens wider, rounds less and anticipates more than the hand-written numbers say."""
-    wide = teacher.Manner(amplitude=1.3, rounding=0.6)
-    clips = [_filmed(said, lambda *args: teacher.lips(*args, manner=wide)) for said in spoken]
+    wide = dominance.Manner(amplitude=1.3, rounding=0.6)
+    clips = [_filmed(said, lambda *args: dominance.lips(*args, manner=wide)) for said in spoken]
     train, judge = fit.Sheet(clips[1::2]), fit.Sheet(clips[::2])
     before = fit.Mouth()
     after = fit.fit(train, judge, steps=60, tell=lambda _: None)
@@ -80,7 +81,7 @@ def test_fit_finds_the_numbers_that_made_a_motion(spoken):
 
 
 def test_corpus_without_a_camera_is_one_sentence(spoken):
-    clip = _filmed(spoken[0], teacher.lips)
+    clip = _filmed(spoken[0], dominance.lips)
     clip.lip_opening = None
     with pytest.raises(TalkerError, match="no clip has tracked lips"):
         fit.Sheet([clip])
@@ -88,6 +89,6 @@ def test_corpus_without_a_camera_is_one_sentence(spoken):
 
 def test_shipped_numbers_have_a_source_and_are_used():
     assert "CC BY 4.0" in str(FITTED["sources"]) and "Cooke" in str(FITTED["sources"])
-    assert teacher.REACH is FITTED["reach"] and all(ahead <= fit.EARLIEST for ahead, _ in FITTED["reach"].values())
+    assert dominance.REACH is FITTED["reach"] and all(ahead <= fit.EARLIEST for ahead, _ in FITTED["reach"].values())
     assert FITTED["rest"]["wait"] + FITTED["rest"]["fall"] < 0.2
     assert VISEMES["aa"]["jaw"] > VISEMES["uw"]["jaw"] and INDEX["jawOpen"] >= 0

@@ -7,7 +7,8 @@ import pytest
 
 from streamingtalker_ros.face.arkit import INDEX
 from streamingtalker_ros.face.rig import default_rig
-from streamingtalker_ros.training import corpora, residual, teacher, voices
+from streamingtalker_ros.training import corpora, voices
+from streamingtalker_ros.coarticulation import residual, dominance
 from streamingtalker_ros.training.phones import Phone
 from streamingtalker_ros.training.text import sentences
 
@@ -29,14 +30,14 @@ def _frames(said):
 def test_contacts_and_rest_stay_the_rules(spoken):
     changed = 0.0
     for said in spoken:
-        t = teacher.times(_frames(said))
-        rules, lips = (make(said.phones, len(t), said.pcm) for make in (teacher.lips, residual.lips))
-        shut, asleep = teacher.closed(t, said.phones) == 1.0, teacher.awake(t, said.phones) == 0.0
+        t = dominance.times(_frames(said))
+        rules, lips = (make(said.phones, len(t), said.pcm) for make in (dominance.lips, residual.lips))
+        shut, asleep = dominance.closed(t, said.phones) == 1.0, dominance.awake(t, said.phones) == 0.0
         assert shut.any() and (RIG.lip_gap(lips[shut]) < 1e-6).all()
         assert not lips[asleep].any() and not rules[asleep].any()
         np.testing.assert_array_equal(lips[:, INDEX["tongueOut"]], rules[:, INDEX["tongueOut"]])
         assert lips.min() >= 0.0 and lips.max() <= 1.0 and lips.dtype == np.float32
-        free = (teacher.closed(t, said.phones) < 0.01) & (teacher.awake(t, said.phones) > 0.99)
+        free = (dominance.closed(t, said.phones) < 0.01) & (dominance.awake(t, said.phones) > 0.99)
         assert RIG.lip_gap(lips[free]).min() > 0.6e-3  # lips that nearly touch are not to touch
         changed = max(changed, np.abs(RIG.lip_width(lips) - RIG.lip_width(rules)).max())
     assert changed > 1e-3
@@ -67,7 +68,7 @@ def test_a_mouth_that_no_rule_describes_is_learned(spoken):
     row, stretch = RIG.lip_gap_map()[1], [INDEX["mouthStretchLeft"], INDEX["mouthStretchRight"]]
 
     def filmed(said):
-        weights, t = teacher.lips(said.phones, _frames(said), said.pcm), teacher.times(_frames(said))
+        weights, t = dominance.lips(said.phones, _frames(said), said.pcm), dominance.times(_frames(said))
         for before, phone in zip(said.phones, said.phones[1:]):
             inside = (t >= phone.start) & (t < phone.end)
             if phone.name in ("iy", "ih"):
@@ -91,7 +92,7 @@ def test_a_mouth_that_no_rule_describes_is_learned(spoken):
 
 def test_a_corpus_without_a_camera_is_one_sentence(spoken, tmp_path, capsys):
     said = spoken[0]
-    clip = corpora.Clip(said.pcm, teacher.lips(said.phones, _frames(said), said.pcm), np.zeros((_frames(said), 3)), said.phones,
+    clip = corpora.Clip(said.pcm, dominance.lips(said.phones, _frames(said), said.pcm), np.zeros((_frames(said), 3)), said.phones,
                         "slt", "test", "one")
     (tmp_path / "index.json").write_text(json.dumps({"kind": "speech", "clips": [corpora.save_clip(tmp_path, clip)]}))
     assert residual.main([str(tmp_path), "--out", str(tmp_path / "net.npz")]) == 2

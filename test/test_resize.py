@@ -7,7 +7,8 @@ import pytest
 from streamingtalker_ros.cli import main
 from streamingtalker_ros.errors import TalkerError
 from streamingtalker_ros.face.rig import default_rig
-from streamingtalker_ros.training import animate, corpora
+from streamingtalker_ros.coarticulation import face_motion
+from streamingtalker_ros.training import corpora
 from streamingtalker_ros.training.phones import Phone
 from streamingtalker_ros.training.resize import SIZES, resize_corpus
 
@@ -23,7 +24,7 @@ def said(tmp_path):
     entries = []
     for split in ("train", "test"):
         clip = corpora.Clip(tone, None, None, SAID, "somebody", split, f"apa_{split}")
-        clip.weights, clip.head = animate.speaker_motion(clip, "somebody")
+        clip.weights, clip.head = face_motion.speaker_motion(clip, "somebody")
         entries.append(corpora.save_clip(tmp_path / "said", clip, speaker="somebody"))
     (tmp_path / "said" / "index.json").write_text(json.dumps({"kind": "speech", "clips": entries}))
     return tmp_path / "said"

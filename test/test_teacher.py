@@ -6,14 +6,15 @@ import pytest
 
 from streamingtalker_ros.errors import TalkerError
 from streamingtalker_ros.face.arkit import INDEX, MIRROR
-from streamingtalker_ros.training import animate, living, residual, teacher, voices
+from streamingtalker_ros.coarticulation import face_motion, upper_face, residual, dominance
+from streamingtalker_ros.training import voices
 from streamingtalker_ros.training.phones import (BILABIALS, LABIODENTALS, OPEN_VOWELS, VISEMES, VOWELS, Phone, merge)
 from streamingtalker_ros.training.text import sentences, vocabulary
 
 SPOKEN = ("slt", "awb", "kal16", "rms")
 
 
-@pytest.fixture(scope="module", params=(teacher.lips, residual.lips), ids=("rules", "residual"))
+@pytest.fixture(scope="module", params=(dominance.lips, residual.lips), ids=("rules", "residual"))
 def speech(request):
     """Twelve sentences in each flite voice, with their lips, by the rules alone and with what they leave, and the gap
     between them in metres."""
@@ -30,8 +31,8 @@ def speech(request):
 
 def _during(phone, frames):
     """Frames that show any part of the phone."""
-    first = np.arange(frames) / teacher.FRAME_RATE
-    return (first < phone.end) & (first + 1 / teacher.FRAME_RATE > phone.start)
+    first = np.arange(frames) / dominance.FRAME_RATE
+    return (first < phone.end) & (first + 1 / dominance.FRAME_RATE > phone.start)
 
 
 def _gaps(speech, names, pick):
@@ -61,12 +62,12 @@ def test_lower_lip_meets_the_teeth(speech):
 
 def test_mouth_rests_in_pauses_and_never_jumps(speech):
     for said, weights, gap in speech:
-        t = teacher.times(len(gap))
+        t = dominance.times(len(gap))
         for phone in said.phones:
             if phone.name == "pau" and phone.end - phone.start > 0.3:
                 resting = (t > phone.start + 0.2) & (t < phone.end - 0.1)
                 assert not weights[resting].any()
-        speed = np.abs(np.diff(weights[:, INDEX["jawOpen"]])) * teacher.FRAME_RATE
+        speed = np.abs(np.diff(weights[:, INDEX["jawOpen"]])) * dominance.FRAME_RATE
         assert speed.max() < 12.0     # the whole way of the jaw takes 80 ms at least
         assert (weights[:, INDEX["mouthClose"]] <= weights[:, INDEX["jawOpen"]] + 1e-6).all()
         np.testing.assert_array_equal(weights, weights[:, MIRROR])
@@ -83,17 +84,17 @@ def _sequence(*names, span=0.1):
 def test_shortest_closure_fills_a_frame_wherever_it_falls(name, offset):
     start, end = 0.3 + offset, 0.325 + offset
     phones = [Phone("aa", 0.0, start), Phone(name, start, end), Phone("aa", end, 0.8)]
-    weights = teacher.lips(phones, 20)
+    weights = dominance.lips(phones, 20)
     open_ = weights[:, INDEX["jawOpen"]] - weights[:, INDEX["mouthClose"]]
     assert open_.min() < 1e-6 and weights[open_.argmin(), INDEX["jawOpen"]] > 0.05
     assert open_[:5].min() > 0.2 and open_[12:17].min() > 0.2
 
 
 def test_motion_never_starts_earlier_than_the_model_can_hear():
-    t = teacher.times(40)
+    t = dominance.times(40)
     for one, other, reach in (("p", "t", 0.09), ("uw", "ih", 0.12), ("aa", "ih", 0.09)):
-        first = teacher.lips(_sequence("n", "ih", "n", "ih", one), 40)
-        second = teacher.lips(_sequence("n", "ih", "n", "ih", other), 40)
+        first = dominance.lips(_sequence("n", "ih", "n", "ih", one), 40)
+        second = dominance.lips(_sequence("n", "ih", "n", "ih", other), 40)
         onset = 0.4 + 4 * 0.1
         differs = np.abs(first - second).max(1) > 0.02
         assert differs[t >= onset].any()
@@ -101,9 +102,9 @@ def test_motion_never_starts_earlier_than_the_model_can_hear():
 
 
 def test_rounding_spreads_and_tongue_consonants_leave_lips_alone():
-    pucker = teacher.lips(_sequence("t", "uw", "t", "uw"), 40)[:, INDEX["mouthPucker"]]
-    plain = teacher.lips(_sequence("t", "ih", "t", "ih"), 40)[:, INDEX["mouthPucker"]]
-    middle_t = np.abs(teacher.times(40) - 0.65).argmin()
+    pucker = dominance.lips(_sequence("t", "uw", "t", "uw"), 40)[:, INDEX["mouthPucker"]]
+    plain = dominance.lips(_sequence("t", "ih", "t", "ih"), 40)[:, INDEX["mouthPucker"]]
+    middle_t = np.abs(dominance.times(40) - 0.65).argmin()
     assert pucker[middle_t] > 0.18 and plain[middle_t] < 0.02
 
 
@@ -111,20 +112,20 @@ def test_loud_and_slow_vowels_open_wider():
     pcm = np.full(32000, 0.05, np.float32)
     pcm[int(0.72 * 16000):int(0.86 * 16000)] = 0.4
     phones = _sequence("t", "aa", "t", "aa", "t", "aa", span=0.1)
-    quiet, loud, _ = teacher.effort(phones, pcm)[[2, 4, 6]]
+    quiet, loud, _ = dominance.effort(phones, pcm)[[2, 4, 6]]
     assert loud > 1.15 * quiet
-    slow, fast = (teacher.lips(_sequence("t", "aa", "t", span=span), 60)[:, INDEX["jawOpen"]].max()
+    slow, fast = (dominance.lips(_sequence("t", "aa", "t", span=span), 60)[:, INDEX["jawOpen"]].max()
                   for span in (0.2, 0.07))
     assert slow > 1.1 * fast
 
 
 def test_life_is_random_above_and_fixed_below():
     phones = _sequence("b", "aa", "b", "iy", "f", "uw")
-    one, two, again = (animate.motion(phones, 500, seed=seed) for seed in (1, 2, 1))
+    one, two, again = (face_motion.motion(phones, 500, seed=seed) for seed in (1, 2, 1))
     np.testing.assert_array_equal(one[0], again[0])
-    below = ~living.COLUMNS
+    below = ~upper_face.COLUMNS
     np.testing.assert_array_equal(one[0][:, below], two[0][:, below])
-    assert np.abs(one[0] - two[0])[:, living.COLUMNS].max() > 0.5
+    assert np.abs(one[0] - two[0])[:, upper_face.COLUMNS].max() > 0.5
     assert np.abs(one[1] - two[1]).max() > 0.005
 
 
@@ -132,12 +133,12 @@ def test_blinks_gaze_and_head_are_human():
     minutes, blinks = 0.0, 0
     for seed in range(12):
         frames = 25 * 60
-        weights, head = living.upper_face([Phone("pau", 0.0, 60.0)], frames, seed)
+        weights, head = upper_face.upper_face([Phone("pau", 0.0, 60.0)], frames, seed)
         shut = weights[:, INDEX["eyeBlinkLeft"]] > 0.85
         onsets = np.flatnonzero(shut[1:] & ~shut[:-1])
         blinks, minutes = blinks + len(onsets), minutes + 1.0
         assert 10 <= len(onsets) <= 25
-        assert head.std(0).min() > 0.002 and np.abs(head).max() < living.HEAD_LIMIT     # alive, and calm
+        assert head.std(0).min() > 0.002 and np.abs(head).max() < upper_face.HEAD_LIMIT     # alive, and calm
         assert np.abs(np.diff(head, axis=0)).max() * 25 < 0.5                           # rad/s
         assert not (weights[:, INDEX["eyeLookOutLeft"]] * weights[:, INDEX["eyeLookInLeft"]]).any()
         left, right = (weights[:, INDEX[name]] for name in ("eyeLookOutLeft", "eyeLookInRight"))

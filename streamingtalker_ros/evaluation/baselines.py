@@ -5,7 +5,7 @@ Each takes a Section and gives a Take for every clip, or None where it has nothi
 import numpy as np
 
 from streamingtalker_ros.face.arkit import ARKIT_NAMES, INDEX
-from streamingtalker_ros.training import animate
+from streamingtalker_ros.coarticulation import face_motion
 from streamingtalker_ros.evaluation import metrics
 from streamingtalker_ros.evaluation.takes import of_weights
 
@@ -38,7 +38,7 @@ def teacher_itself(rig, section):
     names = {phone.name for phones in section.phones for phone in phones}
     if section.rule_made or len(names) < FEWEST:
         return None
-    return [of_weights(rig, animate.motion(phones, len(clip.weights), clip.pcm)[0])
+    return [of_weights(rig, face_motion.motion(phones, len(clip.weights), clip.pcm)[0])
             for clip, phones in zip(section.clips, section.phones)]
 
 

@@ -14,7 +14,8 @@ from streamingtalker_ros import __version__
 from streamingtalker_ros.audio.files import read_audio
 from streamingtalker_ros.errors import TalkerError, require
 from streamingtalker_ros.face.arkit import ARKIT_NAMES, INDEX
-from streamingtalker_ros.training import facegood, living
+from streamingtalker_ros.training import facegood
+from streamingtalker_ros.coarticulation import upper_face
 from streamingtalker_ros.training.corpora import HOP, RATE, Clip, save_clip
 from streamingtalker_ros.training.sync import lag
 from streamingtalker_ros.training.video import clips as cutting
@@ -185,13 +186,13 @@ def _whole(sound, motion, rig, offset):
     pcm = pcm[:frames * HOP]
     level = loudness(pcm, (np.arange(frames) + 0.5) / FRAME_RATE)
     weights = shut(weights, rig, level < np.percentile(level, 95) - 25.0)
-    parts = {"mouth": ~living.COLUMNS, "eyes and brows": living.COLUMNS}
+    parts = {"mouth": ~upper_face.COLUMNS, "eyes and brows": upper_face.COLUMNS}
     moves = {name for name, columns in parts.items() if np.ptp(weights[:, columns], axis=0).max() > 0.05}
     moves |= {"head"} if np.ptp(head, axis=0).max() > 0.01 else set()
     clip = Clip(pcm.astype(np.float32), weights, head, [])
     if "eyes and brows" not in moves:  # a face whose eyes were not captured would teach dead eyes
         seed = zlib.crc32(sound.stem.encode())
-        upper, turned = living.upper_face(spoken(clip.pcm), frames, seed)
-        clip.weights = np.where(living.COLUMNS, upper, weights)
+        upper, turned = upper_face.upper_face(spoken(clip.pcm), frames, seed)
+        clip.weights = np.where(upper_face.COLUMNS, upper, weights)
         clip.head = head if "head" in moves else turned
     return clip, moves

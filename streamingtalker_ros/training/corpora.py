@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from streamingtalker_ros.errors import TalkerError, require
-from streamingtalker_ros.training import living
+from streamingtalker_ros.coarticulation import upper_face
 from streamingtalker_ros.training.phones import Phone
 
 RATE, HOP = 16000, 640
@@ -54,8 +54,8 @@ class Clip:
     def relive(self, seed, liveliness=1.0):
         """(weights, head) with the same lips and other lids, gaze, brows and head, from `seed`."""
         life = zlib.crc32(f"{self.name} {seed}".encode())    # equal seeds must not blink alike in every clip
-        upper, head = living.upper_face(self.phones, len(self.weights), life, liveliness)
-        return np.where(living.COLUMNS, upper, self.weights), head
+        upper, head = upper_face.upper_face(self.phones, len(self.weights), life, liveliness)
+        return np.where(upper_face.COLUMNS, upper, self.weights), head
 
 
 def load_corpus(folder, split=None):

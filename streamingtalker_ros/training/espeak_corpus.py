@@ -12,7 +12,8 @@ import numpy as np
 
 from streamingtalker_ros import __version__
 from streamingtalker_ros.errors import TalkerError, require
-from streamingtalker_ros.training import animate, espeak, teacher
+from streamingtalker_ros.coarticulation import face_motion, dominance
+from streamingtalker_ros.training import espeak
 from streamingtalker_ros.training.corpora import RATE, SPLITS, read_index, save_clip
 from streamingtalker_ros.training.languages import SENTENCES
 from streamingtalker_ros.training.synthetic import clip_of, packed
@@ -59,10 +60,10 @@ def make_espeak(folder, minutes=30.0, seed=0, jobs=2):
                         made += spoken
                         bar.update(min(round(spoken), bar.total - bar.n))
     seconds = {split: sum(clip["seconds"] for clip in clips if clip["split"] == split) for split in SPLITS}
-    index = {**settings, "rate": RATE, "frame_rate": teacher.FRAME_RATE, "held_out_language": HELD_OUT,
+    index = {**settings, "rate": RATE, "frame_rate": dominance.FRAME_RATE, "held_out_language": HELD_OUT,
              "minutes_by_split": {split: round(value / 60.0, 2) for split, value in seconds.items()},
              "sources": {"espeak-ng": {"package": "espeak-ng", "licence": LICENCE}},
-             "motion": "rule-made by streamingtalker_ros.training.teacher, phones from espeak-ng's events",
+             "motion": "rule-made by streamingtalker_ros.coarticulation.dominance, phones from espeak-ng's events",
              "clips": clips}
     (folder / "index.json").write_text(json.dumps(index, indent=1))
     return index
@@ -94,7 +95,7 @@ def _batch(job):
         clip.voice, clip.split = voice, split
         clip.name = f"{voice.replace('+', '_')}_{number:03d}_{k:02d}"
         speaker = f"{voice}_{number:03d}"
-        clip.weights, clip.head = animate.speaker_motion(clip, speaker)
+        clip.weights, clip.head = face_motion.speaker_motion(clip, speaker)
         entries.append(save_clip(folder, clip, speaker=speaker, language=language, **manner,
                                  text=" ".join(utterance.text for utterance in group)))
     done.write_text(json.dumps(entries))

@@ -16,10 +16,10 @@ import torch
 from streamingtalker_ros.errors import TalkerError
 from streamingtalker_ros.face.arkit import ARKIT_NAMES, INDEX
 from streamingtalker_ros.face.rig import default_rig
-from streamingtalker_ros.training import teacher
+from streamingtalker_ros.coarticulation import dominance
 from streamingtalker_ros.training.corpora import RATE, load_corpus, read_index
 from streamingtalker_ros.training.phones import BILABIALS, COLUMNS, LABIODENTALS, PRIOR, VOWELS
-from streamingtalker_ros.training.teacher import EARLIEST
+from streamingtalker_ros.coarticulation.dominance import EARLIEST
 
 NUMBERS = Path(__file__).parent.parent / "data" / "teacher.json"
 GROUPS = ("jaw", "shape", "part")
@@ -71,7 +71,7 @@ class Sheet:
         self.width = torch.tensor(np.stack([rig.lip_width(w) - still for w in seen]) * 1000.0).float()
         self.jaw = torch.tensor(np.stack([w[:, INDEX["jawOpen"]] for w in seen])).float()
         # people part their lips half a second before they speak; no sound tells of it, and the teacher rests
-        t = teacher.times(self.frames)
+        t = dominance.times(self.frames)
         self.counts = torch.tensor(np.stack([t > clip.phones[0].end - EARLIEST if clip.phones[0].name == "pau"
                                              else t >= 0.0 for clip in clips])).float()
 
@@ -173,7 +173,7 @@ class Mouth(torch.nn.Module):
         return self.hand_firm * self.firm.exp()
 
     def forward(self, sheet):
-        t = torch.tensor(teacher.times(sheet.frames)).float()[:, None, None]              # (T, 1, 1)
+        t = torch.tensor(dominance.times(sheet.frames)).float()[:, None, None]              # (T, 1, 1)
         blend = self._blend(sheet.rows, t)
         closed, bitten, pressed = self._contacts(sheet.contacts, t)
         awake = self._awake(sheet.pauses, t)
@@ -219,12 +219,12 @@ class Mouth(torch.nn.Module):
         left = torch.where(kind < 3, torch.minimum(left, 0.35 * span - 0.005), left)
         left = torch.where((kind < 3) & (rows[..., 5] > 0), torch.full_like(left, -0.005), left)
         start, end = rows[..., 1] + on, rows[..., 2] - left
-        missing = (1.02 / teacher.FRAME_RATE - (end - start)).clamp(min=0.0)
+        missing = (1.02 / dominance.FRAME_RATE - (end - start)).clamp(min=0.0)
         start, end = start - missing / 2, end + missing / 2
         closing = torch.minimum(self.closing[(kind >= 3).long()], rows[..., 3])
         release = torch.minimum(self.release[(kind >= 3).long()], rows[..., 4])
         bump = torch.minimum(_smooth((t - start) / closing + 1.0), _smooth((end - t) / release + 1.0)) * here
-        strength = torch.tensor([teacher.PRESS.get(name, 0.0) for name in CONTACTS])[kind]
+        strength = torch.tensor([dominance.PRESS.get(name, 0.0) for name in CONTACTS])[kind]
         return tuple((bump * share).amax(-1).T for share in (lips, 1.0 - lips, strength))
 
     def _awake(self, rows, t):

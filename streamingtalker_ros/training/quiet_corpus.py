@@ -11,7 +11,7 @@ import numpy as np
 
 from streamingtalker_ros import __version__
 from streamingtalker_ros.errors import TalkerError, require
-from streamingtalker_ros.training import animate, teacher
+from streamingtalker_ros.coarticulation import face_motion, dominance
 from streamingtalker_ros.audio import augmentation
 from streamingtalker_ros.training.corpora import HOP, RATE, SPLITS, Clip, files_below, save_clip
 from streamingtalker_ros.training.phones import Phone
@@ -44,7 +44,7 @@ def make_quiet(folders, out, minutes=45.0, licence="the recordings' own", seed=0
         raise TalkerError(f"none of {len(files)} files can be used; the first: {rejected[0]['reason']}")
     seconds = {split: sum(clip["seconds"] for clip in clips if clip["split"] == split) for split in SPLITS}
     index = {"kind": "quiet", "minutes": float(minutes), "seed": int(seed), "version": __version__, "rate": RATE,
-             "frame_rate": teacher.FRAME_RATE, "licence": licence, "motion": "rest, and life above the mouth by rule",
+             "frame_rate": dominance.FRAME_RATE, "licence": licence, "motion": "rest, and life above the mouth by rule",
              "minutes_by_split": {split: round(value / 60.0, 2) for split, value in seconds.items()},
              "rejected": rejected, "clips": clips}
     (out / "index.json").write_text(json.dumps(index, indent=1))
@@ -68,12 +68,12 @@ def _pieces(job):
                 sound = file.read(length, dtype="float32", always_2d=True).mean(1)
                 sound = np.asarray(soxr.resample(sound, file.samplerate, RATE), np.float32)
                 frames = len(sound) // HOP
-                if frames < teacher.FRAME_RATE or not np.isfinite(sound).all() or np.abs(sound).max() < 1e-4:
+                if frames < dominance.FRAME_RATE or not np.isfinite(sound).all() or np.abs(sound).max() < 1e-4:
                     continue
                 pcm = np.clip(augmentation.at_rms(sound[: frames * HOP], rng.uniform(*LEVELS)), -1.0, 1.0)
-                phones = [Phone("pau", 0.0, frames / teacher.FRAME_RATE)]
+                phones = [Phone("pau", 0.0, frames / dominance.FRAME_RATE)]
                 clip = Clip(pcm.astype(np.float32), None, None, phones, "none", split, f"quiet_{number:04d}_{piece:02d}")
-                clip.weights, clip.head = animate.speaker_motion(clip, "none")
+                clip.weights, clip.head = face_motion.speaker_motion(clip, "none")
                 entries.append(save_clip(out, clip, speaker="none", tempo=1.0, text="", of=path.name))
     except (sf.SoundFileError, RuntimeError) as error:
         return entries, f"{path.name} cannot be read: {error}"

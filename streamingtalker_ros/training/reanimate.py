@@ -5,7 +5,7 @@
 from pathlib import Path
 
 from streamingtalker_ros.errors import TalkerError, require
-from streamingtalker_ros.training import animate
+from streamingtalker_ros.coarticulation import face_motion
 from streamingtalker_ros.training.corpora import load_corpus, read_index, save_clip
 
 RULE_MADE = ("synthetic", "speech", "espeak")
@@ -22,6 +22,6 @@ def reanimate(folder):
         raise TalkerError(f"the motion of {folder} was captured; only rule-made motion can be made again")
     speakers = {(entry["split"], entry["name"]): entry["speaker"] for entry in index["clips"]}
     for clip in tqdm(load_corpus(folder), unit="clip", desc="animating"):
-        clip.weights, clip.head = animate.speaker_motion(clip, speakers[clip.split, clip.name])
+        clip.weights, clip.head = face_motion.speaker_motion(clip, speakers[clip.split, clip.name])
         save_clip(folder, clip)
     return index

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from streamingtalker_ros.errors import TalkerError, require
-from streamingtalker_ros.training import animate
+from streamingtalker_ros.coarticulation import face_motion
 from streamingtalker_ros.audio import augmentation
 from streamingtalker_ros.training.corpora import HOP, RATE, load_corpus, read_index, save_clip
 
@@ -55,5 +55,5 @@ def _resized(job):
     other = replace(clip, pcm=np.clip(pcm[: frames * HOP], -1.0, 1.0), phones=phones, voice=voice,
                     name=f"{clip.name}_s{number}")
     other = replace(other, weights=np.zeros((frames, 52), np.float32), head=np.zeros((frames, 3), np.float32))
-    other.weights, other.head = animate.speaker_motion(other, voice)
+    other.weights, other.head = face_motion.speaker_motion(other, voice)
     return save_clip(out, other, speaker=voice, size=factor)

@@ -17,7 +17,7 @@ import numpy as np
 
 from streamingtalker_ros import __version__
 from streamingtalker_ros.errors import TalkerError, require
-from streamingtalker_ros.training import animate, teacher
+from streamingtalker_ros.coarticulation import face_motion, dominance
 from streamingtalker_ros.audio import augmentation
 from streamingtalker_ros.training.align import align
 from streamingtalker_ros.training.corpora import HOP, RATE, SPLITS, Clip, files_below, read_index, save_clip
@@ -190,10 +190,10 @@ def make_speech(folders, out, jobs=1, minutes=None, seed=0, ages=AGES):
         raise TalkerError(f"no recording could be used; the first: {reason}")
     spans = {split: sum(clip["seconds"] for clip in clips if clip["split"] == split) for split in SPLITS}
     used = sorted({row.source for row in found})
-    index = {**settings, "version": __version__, "rate": RATE, "frame_rate": teacher.FRAME_RATE,
+    index = {**settings, "version": __version__, "rate": RATE, "frame_rate": dominance.FRAME_RATE,
              "minutes_by_split": {split: round(value / 60.0, 2) for split, value in spans.items()},
              "sources": {name: SOURCES[name] for name in used},
-             "motion": "rule-made by streamingtalker_ros.training.teacher, phones aligned by pocketsphinx",
+             "motion": "rule-made by streamingtalker_ros.coarticulation.dominance, phones aligned by pocketsphinx",
              "clips": clips, "rejected": rejected}
     (out / "index.json").write_text(json.dumps(index, indent=1))
     return index
@@ -231,7 +231,7 @@ def _batch(job):
     for k, group in enumerate(groups):
         clip = _joined(group)
         clip.voice, clip.split, clip.name = speaker, split, f"{speaker}_{number:03d}_{k:02d}"
-        clip.weights, clip.head = animate.speaker_motion(clip, speaker)
+        clip.weights, clip.head = face_motion.speaker_motion(clip, speaker)
         entries.append(save_clip(out, clip, speaker=speaker, source=group[0][0].source,
                                  text=" ".join(row.text for row, _, _ in group)))
     partial = done.with_suffix(f".{os.getpid()}")

@@ -12,7 +12,8 @@ import numpy as np
 
 from streamingtalker_ros import __version__
 from streamingtalker_ros.errors import TalkerError, require
-from streamingtalker_ros.training import animate, teacher, voices
+from streamingtalker_ros.coarticulation import face_motion, dominance
+from streamingtalker_ros.training import voices
 from streamingtalker_ros.audio import augmentation
 from streamingtalker_ros.training.corpora import HOP, RATE, SPLITS, Clip, read_index, save_clip
 from streamingtalker_ros.training.phones import Phone, merge
@@ -68,11 +69,11 @@ def make_synthetic(folder, minutes=120.0, seed=0, jobs=2):
             count = max(1, round(REST_SHARE * wanted[split] * 60.0 / 7.0))
             clips += list(pool.map(_rest_clip, [(folder, split, number, seed) for number in range(count)]))
     seconds = {split: sum(clip["seconds"] for clip in clips if clip["split"] == split) for split in SPLITS}
-    index = {**settings, "rate": RATE, "frame_rate": teacher.FRAME_RATE, "held_out_voice": voices.HELD_OUT,
+    index = {**settings, "rate": RATE, "frame_rate": dominance.FRAME_RATE, "held_out_voice": voices.HELD_OUT,
              "minutes_by_split": {split: round(value / 60.0, 2) for split, value in seconds.items()},
              "sources": {name: {"engine": voice.engine, "package": voice.package, "licence": voice.licence}
                          for name, voice in voices.VOICES.items() if name in (*TURNS, voices.HELD_OUT)},
-             "motion": "rule-made by streamingtalker_ros.training.teacher", "clips": clips}
+             "motion": "rule-made by streamingtalker_ros.coarticulation.dominance", "clips": clips}
     (folder / "index.json").write_text(json.dumps(index, indent=1))
     return index
 
@@ -107,7 +108,7 @@ def _batch(job):
         clip = clip_of(group, factor, rng)
         clip.voice, clip.split, clip.name = voice, split, f"{voice}_{number:03d}_{k:02d}"
         speaker = f"{voice}*{factor}"
-        clip.weights, clip.head = animate.speaker_motion(clip, speaker)
+        clip.weights, clip.head = face_motion.speaker_motion(clip, speaker)
         entries.append(save_clip(folder, clip, speaker=speaker, tempo=tempo,
                                  text=" ".join(utterance.text for utterance in group)))
     done.write_text(json.dumps(entries))
@@ -173,7 +174,7 @@ def _rest_clip(job):
     if kind != "nothing":
         sound = getattr(augmentation, kind)(len(pcm), rng)
         pcm = np.clip(augmentation.at_rms(sound, rng.uniform(-60.0, -20.0)), -1.0, 1.0)
-    phones = [Phone("pau", 0.0, frames / teacher.FRAME_RATE)]
+    phones = [Phone("pau", 0.0, frames / dominance.FRAME_RATE)]
     clip = Clip(pcm, None, None, phones, "none", split, f"rest_{kind}_{number:03d}")
-    clip.weights, clip.head = animate.speaker_motion(clip, "none")
+    clip.weights, clip.head = face_motion.speaker_motion(clip, "none")
     return save_clip(folder, clip, speaker="none", tempo=1.0, text="")

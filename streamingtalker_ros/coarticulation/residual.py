@@ -3,7 +3,7 @@
 `lips(phones, frames, pcm, manner)` are the rules' lips (`teacher.lips`) with the inner-lip gap and the mouth's width that
 the network tells; contacts of p, b and m, pauses, tongue and everything else stay the rules'. It is given what a phone
 is by the rules' own numbers for it, never its name, so that phones the camera did not see lie between those it saw.
-`python -m streamingtalker_ros.training.residual CORPUS` learns it from a corpus of video with aligned phones and writes
+`python -m streamingtalker_ros.coarticulation.residual CORPUS` learns it from a corpus of video with aligned phones and writes
 data/residual.npz; docs/teacher.md tells what it is worth.
 """
 import argparse
@@ -16,10 +16,10 @@ import numpy as np
 from streamingtalker_ros.errors import TalkerError, require
 from streamingtalker_ros.face.arkit import ARKIT_NAMES, INDEX
 from streamingtalker_ros.face.rig import default_rig
-from streamingtalker_ros.training import teacher
+from streamingtalker_ros.coarticulation import dominance
 from streamingtalker_ros.training.corpora import HOP, load_corpus
 from streamingtalker_ros.training.phones import BILABIALS, COLUMNS, LABIODENTALS, VOWELS, Phone, targets
-from streamingtalker_ros.training.teacher import EARLIEST
+from streamingtalker_ros.coarticulation.dominance import EARLIEST
 
 WEIGHTS = Path(__file__).parent.parent / "data" / "residual.npz"
 BEFORE, AFTER = 3, 4  # phones known besides the one that sounds
@@ -37,16 +37,16 @@ def features(phones, frames, pcm):
     """What the network knows of each frame, (T, F) float32, and the rules' (gap, width above that at rest) in mm, (T, 2),
     with how far lips are closed and how far the mouth is awake, (T,) each in 0..1. pcm: (n,) float32 at 16 kHz, None
     where only phones are known."""
-    t = teacher.times(frames)
-    gap, width = _measured(teacher.lips(phones, frames, pcm))
-    closed, awake = teacher.closed(t, phones), teacher.awake(t, phones)
+    t = dominance.times(frames)
+    gap, width = _measured(dominance.lips(phones, frames, pcm))
+    closed, awake = dominance.closed(t, phones), dominance.awake(t, phones)
     kinds = np.array([_kind("pau")] * BEFORE + [_kind(phone.name) for phone in phones] + [_kind("pau")] * AFTER)
     first, last = phones[0].start, phones[-1].end
     starts = np.array([*(first - k for k in range(BEFORE, 0, -1)), *(phone.start for phone in phones),
                        *(last + k for k in range(AFTER))])
     ends = np.append(starts[1:], starts[-1] + 1.0)
     ends[BEFORE:BEFORE + len(phones)] = [phone.end for phone in phones]
-    effort = np.concatenate((np.ones(BEFORE), teacher.effort(phones, pcm), np.ones(AFTER)))
+    effort = np.concatenate((np.ones(BEFORE), dominance.effort(phones, pcm), np.ones(AFTER)))
     now = BEFORE + np.clip(np.searchsorted([phone.start for phone in phones], t, "right") - 1, 0, None)
     known = []
     for row in (now + k for k in range(-BEFORE, AFTER + 1)):
@@ -57,13 +57,13 @@ def features(phones, frames, pcm):
     return np.concatenate(known, 1, dtype=np.float32), np.stack((gap, width), 1), closed, awake
 
 
-def lips(phones, frames, pcm=None, manner=teacher.Manner()):
+def lips(phones, frames, pcm=None, manner=dominance.Manner()):
     """The lower face of speech as in `teacher.lips`, after the network: ARKit weights (T, 52) float32 in 0..1."""
-    weights = teacher.lips(phones, frames, pcm, manner)
+    weights = dominance.lips(phones, frames, pcm, manner)
     if not phones or not frames:
         return weights
     known, ruled, _, awake = features(phones, frames, pcm)
-    closed = teacher.closed(teacher.times(frames), phones, manner.sharpness)
+    closed = dominance.closed(dominance.times(frames), phones, manner.sharpness)
     gap, width = told(load(), known, ruled).T
     gap = np.maximum(manner.amplitude * gap, APART) * (1.0 - closed ** 4) * awake  # the network knows of the lips' way there
     width = manner.rounding * width * awake
@@ -157,7 +157,7 @@ class Seen:
             self.true.append(np.stack(_measured(clip.weights), 1))
             self.free.append(np.stack(((1.0 - closed) * awake, awake), 1))
             first = clip.phones[0]
-            self.counts.append(teacher.times(len(known)) > (first.end - EARLIEST if first.name == "pau" else 0.0))
+            self.counts.append(dominance.times(len(known)) > (first.end - EARLIEST if first.name == "pau" else 0.0))
 
     def described(self, network=None):
         """r of gap and width with the camera's, medians of the clips, in words; the rules' without a network."""
@@ -198,7 +198,7 @@ def learn(train, steps=STEPS, seed=0):
 
 
 def main(argv=None):
-    parser = argparse.ArgumentParser(prog="python -m streamingtalker_ros.training.residual", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m streamingtalker_ros.coarticulation.residual", description=__doc__)
     parser.add_argument("corpus", type=Path, help="made by `streamingtalker corpus from-video`")
     parser.add_argument("--out", type=Path, default=WEIGHTS)
     parser.add_argument("--steps", type=int, default=STEPS)

@@ -8,8 +8,8 @@ import zlib
 
 import numpy as np
 
-from streamingtalker_ros.training import living, residual
-from streamingtalker_ros.training.teacher import FRAME_RATE, RATE, Manner, manner
+from streamingtalker_ros.coarticulation import upper_face, residual
+from streamingtalker_ros.coarticulation.dominance import FRAME_RATE, RATE, Manner, manner
 
 
 def motion(phones, frames, pcm=None, seed=0, manner=Manner(), liveliness=1.0):
@@ -20,7 +20,7 @@ def motion(phones, frames, pcm=None, seed=0, manner=Manner(), liveliness=1.0):
     head: rotation vector from neutral; axes x out of the face, y to the person's left, z up.
     """
     weights = residual.lips(phones, frames, pcm, manner)
-    upper, head = living.upper_face(phones, frames, seed, liveliness)
+    upper, head = upper_face.upper_face(phones, frames, seed, liveliness)
     return np.maximum(weights, upper), head
 
 
