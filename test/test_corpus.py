@@ -8,7 +8,8 @@ from streamingtalker_ros.cli.main import main
 from streamingtalker_ros.errors import TalkerError
 from streamingtalker_ros.face.arkit import INDEX
 from streamingtalker_ros.audio import augmentation
-from streamingtalker_ros.training import corpora, synthetic, voices
+from streamingtalker_ros.corpus import storage, synthetic
+from streamingtalker_ros.training import voices
 from streamingtalker_ros.coarticulation import upper_face, residual, dominance
 from streamingtalker_ros.training.phones import VOWELS
 
@@ -25,14 +26,14 @@ def folder(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def clips(folder):
-    return corpora.load_corpus(folder)
+    return storage.load_corpus(folder)
 
 
 def test_held_out_voice_is_in_test_alone(folder, clips):
     assert {clip.voice for clip in clips if clip.split == "test"} == {voices.HELD_OUT, "none"}
     assert all(clip.voice != voices.HELD_OUT for clip in clips if clip.split != "test")
-    texts = {split: {entry["text"] for entry in corpora.read_index(folder)["clips"]
-                     if entry["split"] == split and entry["text"]} for split in corpora.SPLITS}
+    texts = {split: {entry["text"] for entry in storage.read_index(folder)["clips"]
+                     if entry["split"] == split and entry["text"]} for split in storage.SPLITS}
     assert all(texts.values()) and not texts["train"] & (texts["validation"] | texts["test"])
 
 
@@ -58,7 +59,7 @@ def test_mouth_rests_where_nobody_speaks(clips):
 
 
 def test_stored_motion_is_the_teachers(folder, clips):
-    speakers = {entry["name"]: entry["speaker"] for entry in corpora.read_index(folder)["clips"]}
+    speakers = {entry["name"]: entry["speaker"] for entry in storage.read_index(folder)["clips"]}
     for clip in clips[:6]:
         manner = dominance.manner(speakers[clip.name], clip.name)
         again = residual.lips(clip.phones, len(clip.weights), clip.pcm, manner)
@@ -112,9 +113,9 @@ def test_interrupted_corpus_ends_up_the_same(folder, tmp_path):
 
 def test_mistakes_are_one_sentence(tmp_path, folder, capsys):
     with pytest.raises(TalkerError, match="streamingtalker corpus synthetic"):
-        corpora.load_corpus(tmp_path)
+        storage.load_corpus(tmp_path)
     with pytest.raises(TalkerError, match="no split 'exam'"):
-        corpora.load_corpus(folder, "exam")
+        storage.load_corpus(folder, "exam")
     with pytest.raises(TalkerError, match="another corpus"):
         synthetic.make_synthetic(folder, 2.0, 4)
     assert main(["corpus", "synthetic", "--out", str(tmp_path), "--minutes", "0"]) == 2

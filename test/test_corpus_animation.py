@@ -12,10 +12,10 @@ from streamingtalker_ros.errors import TalkerError
 from streamingtalker_ros.face.arkit import ARKIT_NAMES, INDEX
 from streamingtalker_ros.face.livelink import quaternion_of, write_livelink_csv
 from streamingtalker_ros.face.rig import default_rig
-from streamingtalker_ros.training import facegood
+from streamingtalker_ros.corpus import facegood
 from streamingtalker_ros.coarticulation import upper_face
-from streamingtalker_ros.training.animation import Animation, on_grid, read_animation, shut
-from streamingtalker_ros.training.corpora import load_corpus
+from streamingtalker_ros.corpus.animation import Animation, on_grid, read_animation, shut
+from streamingtalker_ros.corpus.storage import load_corpus
 
 RIG = default_rig()
 

@@ -12,7 +12,8 @@ from streamingtalker_ros.cli.main import main                        # noqa: E40
 from streamingtalker_ros.errors import TalkerError                   # noqa: E402
 from streamingtalker_ros.face.arkit import INDEX                     # noqa: E402
 from streamingtalker_ros.face.rig import default_rig                 # noqa: E402
-from streamingtalker_ros.training import align, corpora, espeak, espeak_corpus, languages, reanimate, speech, voices
+from streamingtalker_ros.training import align, espeak, languages, voices
+from streamingtalker_ros.corpus import storage, espeak as espeak_corpus, relabel, speech
 from streamingtalker_ros.coarticulation import upper_face, dominance
 from streamingtalker_ros.training.phones import BILABIALS, VISEMES, VOWELS     # noqa: E402
 from streamingtalker_ros.training.text import sentences              # noqa: E402
@@ -52,7 +53,7 @@ def corpus(pairs, tmp_path_factory):
 
 def test_clips_hold_the_recordings_with_phones_and_closed_lips(corpus):
     rig, closures = default_rig(), []
-    clips = corpora.load_corpus(corpus)
+    clips = storage.load_corpus(corpus)
     assert {clip.voice for clip in clips} == set(SPEAKERS) and all(clip.style == "teacher" for clip in clips)
     for clip in clips:
         assert len(clip.pcm) == 640 * len(clip.weights) and 4.0 <= len(clip.pcm) / 16000 <= 17.0
@@ -72,7 +73,7 @@ def test_clips_hold_the_recordings_with_phones_and_closed_lips(corpus):
 
 
 def test_rejected_recordings_are_named_with_the_reason(corpus):
-    rejected = {row["name"]: row["reason"] for row in corpora.read_index(corpus)["rejected"]}
+    rejected = {row["name"]: row["reason"] for row in storage.read_index(corpus)["rejected"]}
     assert set(rejected) == {"anna_0", "bruce_9", "eve_0"}
     assert "digits" in rejected["anna_0"] and "silent" in rejected["bruce_9"] and "too short" in rejected["eve_0"]
 
@@ -91,14 +92,14 @@ def test_joining_loses_no_recording(seed):
 
 
 def test_speakers_are_in_one_split_each(corpus):
-    index = corpora.read_index(corpus)
+    index = storage.read_index(corpus)
     split = {}
     for entry in index["clips"]:
         assert split.setdefault(entry["speaker"], entry["split"]) == entry["split"]
     rows = [speech.Recording(f"{who}{k}", None, "", f"s{who}", "x") for who in range(100) for k in range(5)]
     rows += [speech.Recording(f"m{k}", None, "", "much", "x") for k in range(100)]
     shares = speech.split_speakers(rows)
-    counts = {name: list(shares.values()).count(name) for name in corpora.SPLITS}
+    counts = {name: list(shares.values()).count(name) for name in storage.SPLITS}
     assert counts == {"train": 86, "validation": 5, "test": 10} and shares["much"] == "train"
     assert set(speech.split_speakers(rows[-100:]).values()) == {"train"}
 
@@ -108,12 +109,12 @@ def test_who_has_no_name_is_never_held_out():
     for first in range(0, 200, 10):  # whoever the others are: the order of these sums decides who is held out
         rows = [speech.Recording(name, None, "", name, "x") for name in (speech.UNNAMED, *names[first:first + 30])]
         shares = speech.split_speakers(rows)
-        assert shares[speech.UNNAMED] == "train" and set(shares.values()) == set(corpora.SPLITS)
+        assert shares[speech.UNNAMED] == "train" and set(shares.values()) == set(storage.SPLITS)
 
 
 def test_second_call_aligns_nothing_again(corpus, pairs, monkeypatch):
     monkeypatch.setattr(speech, "align", lambda *_: pytest.fail("aligned again"))
-    index = corpora.read_index(corpus)
+    index = storage.read_index(corpus)
     (corpus / "index.json").unlink()
     assert speech.make_speech([pairs], corpus)["clips"] == index["clips"]
     with pytest.raises(TalkerError, match="holds another corpus"):
@@ -193,24 +194,24 @@ def test_libri_speech_and_common_voice_are_read_and_become_a_corpus(tmp_path):
         ("cv_2", "cvffffffffff", "Common Voice"), ("cv_3", "cvffffffffff", "Common Voice")]
     assert [row.speaker for row in speech.recordings(tmp_path / "common", (0, 17))] == ["cveeeeeeeeee"]
     assert main(["corpus", "speech", str(tmp_path / "libri"), str(tmp_path / "common"), "--out", str(tmp_path / "out")]) == 0
-    index = corpora.read_index(tmp_path / "out")
+    index = storage.read_index(tmp_path / "out")
     assert not index["rejected"] and {clip["source"] for clip in index["clips"]} == {"LibriSpeech", "Common Voice"}
     assert {source["licence"] for source in index["sources"].values()} == {"CC BY 4.0", "CC0"}
 
 
 def test_motion_can_be_made_again(corpus):
-    before = corpora.load_corpus(corpus)
+    before = storage.load_corpus(corpus)
     for clip in before[:1]:
-        corpora.save_clip(corpus, corpora.Clip(clip.pcm, 0 * clip.weights, clip.head, clip.phones, clip.voice,
+        storage.save_clip(corpus, storage.Clip(clip.pcm, 0 * clip.weights, clip.head, clip.phones, clip.voice,
                                                clip.split, clip.name))
-    reanimate.reanimate(corpus)
-    for one, two in zip(before, corpora.load_corpus(corpus)):
+    relabel.reanimate(corpus)
+    for one, two in zip(before, storage.load_corpus(corpus)):
         np.testing.assert_allclose(one.weights, two.weights, atol=1e-3)
         np.testing.assert_array_equal(one.pcm, two.pcm)
-    index = corpora.read_index(corpus)
+    index = storage.read_index(corpus)
     (corpus / "index.json").write_text(json.dumps({**index, "kind": "video"}))
     with pytest.raises(TalkerError, match="captured"):
-        reanimate.reanimate(corpus)
+        relabel.reanimate(corpus)
     (corpus / "index.json").write_text(json.dumps(index))
 
 
@@ -257,11 +258,11 @@ def test_ipa_is_read_by_what_the_lips_do():
 def test_espeak_corpus_keeps_a_language_for_the_test(tmp_path):
     _needs_espeak()
     assert main(["corpus", "espeak", "--out", str(tmp_path), "--minutes", "0.3", "--jobs", "1"]) == 0
-    index = corpora.read_index(tmp_path)
+    index = storage.read_index(tmp_path)
     spoken = {split: {clip["language"] for clip in index["clips"] if clip["split"] == split}
-              for split in corpora.SPLITS}
+              for split in storage.SPLITS}
     assert spoken["test"] == {espeak_corpus.HELD_OUT} and espeak_corpus.HELD_OUT not in spoken["train"]
-    clip = corpora.load_corpus(tmp_path, "train")[0]
+    clip = storage.load_corpus(tmp_path, "train")[0]
     assert clip.weights[:, INDEX["jawOpen"]].max() > 0.1 and clip.weights[:, upper_face.COLUMNS].any()
     first = (tmp_path / "train" / f"{clip.name}.npz").read_bytes()
     espeak_corpus.make_espeak(tmp_path / "again", 0.3, jobs=1)

@@ -16,8 +16,8 @@ from streamingtalker_ros.errors import TalkerError
 from streamingtalker_ros.face.arkit import INDEX
 from streamingtalker_ros.face.rig import default_rig
 from streamingtalker_ros.face.video import write_mp4
-from streamingtalker_ros.training.corpora import load_corpus
-from streamingtalker_ros.training.sync import lag
+from streamingtalker_ros.corpus.storage import load_corpus
+from streamingtalker_ros.corpus.av_sync import lag
 from streamingtalker_ros.training.video import clips as cutting
 from streamingtalker_ros.training.video import tracking, words
 from streamingtalker_ros.training.video.landmarks import POINTS, Track, load

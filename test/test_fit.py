@@ -9,7 +9,8 @@ torch = pytest.importorskip("torch", reason="torch is not installed: nothing is 
 from streamingtalker_ros.errors import TalkerError                   # noqa: E402
 from streamingtalker_ros.face.arkit import INDEX                     # noqa: E402
 from streamingtalker_ros.face.rig import default_rig                 # noqa: E402
-from streamingtalker_ros.training import corpora, fit, voices
+from streamingtalker_ros.corpus import storage
+from streamingtalker_ros.training import fit, voices
 from streamingtalker_ros.coarticulation import dominance       # noqa: E402
 from streamingtalker_ros.training.phones import FITTED, VISEMES      # noqa: E402
 from streamingtalker_ros.training.text import sentences              # noqa: E402
@@ -20,7 +21,7 @@ RIG = default_rig()
 def _filmed(said, lips):
     frames = 40
     weights = lips(said.phones, frames, said.pcm)
-    return corpora.Clip(said.pcm, weights, np.zeros((frames, 3)), said.phones, lip_opening=RIG.lip_gap(weights))
+    return storage.Clip(said.pcm, weights, np.zeros((frames, 3)), said.phones, lip_opening=RIG.lip_gap(weights))
 
 
 @pytest.fixture(scope="module")

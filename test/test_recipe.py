@@ -16,8 +16,10 @@ from streamingtalker_ros.cli.main import _parser  # noqa: E402
 from streamingtalker_ros.errors import TalkerError  # noqa: E402
 from streamingtalker_ros.face.arkit import INDEX  # noqa: E402
 from streamingtalker_ros.model import checkpoint  # noqa: E402
-from streamingtalker_ros.training import corpora, recipe as recipes, recipe_log, stages  # noqa: E402
-from streamingtalker_ros.training import synthetic, talker, voices  # noqa: E402
+from streamingtalker_ros.corpus import storage
+from streamingtalker_ros.training import recipe as recipes, recipe_log, stages  # noqa: E402
+from streamingtalker_ros.corpus import synthetic
+from streamingtalker_ros.training import talker, voices  # noqa: E402
 from streamingtalker_ros.training.video import tracking  # noqa: E402
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -144,7 +146,7 @@ def test_one_command_makes_corpus_stages_and_checkpoint_and_goes_on_where_it_was
     said = capsys.readouterr().out.strip().splitlines()
     evaluate = _parser("evaluate").parse_args(shlex.split(said[-1])[1:])
     assert Path(evaluate.corpus[0]) == tmp_path / "run" / "corpora" / "said"
-    clip = corpora.load_corpus(evaluate.corpus[0], "test")[0]
+    clip = storage.load_corpus(evaluate.corpus[0], "test")[0]
     model = Talker.load(evaluate.model, "cpu")
     assert model.styles == ("neutral", "teacher")
     low, high = json.loads((Path(evaluate.model) / "config.json").read_text())["closure"]

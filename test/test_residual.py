@@ -7,7 +7,8 @@ import pytest
 
 from streamingtalker_ros.face.arkit import INDEX
 from streamingtalker_ros.face.rig import default_rig
-from streamingtalker_ros.training import corpora, voices
+from streamingtalker_ros.corpus import storage
+from streamingtalker_ros.training import voices
 from streamingtalker_ros.coarticulation import residual, dominance
 from streamingtalker_ros.training.phones import Phone
 from streamingtalker_ros.training.text import sentences
@@ -24,7 +25,7 @@ def spoken():
 
 
 def _frames(said):
-    return len(said.pcm) // corpora.HOP
+    return len(said.pcm) // storage.HOP
 
 
 def test_contacts_and_rest_stay_the_rules(spoken):
@@ -75,7 +76,7 @@ def test_a_mouth_that_no_rule_describes_is_learned(spoken):
                 weights[np.ix_(inside, stretch)] += 0.3
             if before.name in ("s", "z"):
                 weights[inside] = residual.moved(weights[inside], row, row, 1.5 * weights[inside] @ row)
-        return corpora.Clip(said.pcm, weights, np.zeros((len(weights), 3)), said.phones, lip_opening=RIG.lip_gap(weights))
+        return storage.Clip(said.pcm, weights, np.zeros((len(weights), 3)), said.phones, lip_opening=RIG.lip_gap(weights))
 
     clips = [filmed(said) for said in spoken]
     train, judge = residual.Seen(clips[1::2]), residual.Seen(clips[::2])
@@ -92,9 +93,9 @@ def test_a_mouth_that_no_rule_describes_is_learned(spoken):
 
 def test_a_corpus_without_a_camera_is_one_sentence(spoken, tmp_path, capsys):
     said = spoken[0]
-    clip = corpora.Clip(said.pcm, dominance.lips(said.phones, _frames(said), said.pcm), np.zeros((_frames(said), 3)), said.phones,
+    clip = storage.Clip(said.pcm, dominance.lips(said.phones, _frames(said), said.pcm), np.zeros((_frames(said), 3)), said.phones,
                         "slt", "test", "one")
-    (tmp_path / "index.json").write_text(json.dumps({"kind": "speech", "clips": [corpora.save_clip(tmp_path, clip)]}))
+    (tmp_path / "index.json").write_text(json.dumps({"kind": "speech", "clips": [storage.save_clip(tmp_path, clip)]}))
     assert residual.main([str(tmp_path), "--out", str(tmp_path / "net.npz")]) == 2
     assert "no clip has tracked lips" in capsys.readouterr().err
     assert not (tmp_path / "net.npz").exists()

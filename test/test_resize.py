@@ -8,9 +8,9 @@ from streamingtalker_ros.cli import main
 from streamingtalker_ros.errors import TalkerError
 from streamingtalker_ros.face.rig import default_rig
 from streamingtalker_ros.coarticulation import face_motion
-from streamingtalker_ros.training import corpora
+from streamingtalker_ros.corpus import storage
 from streamingtalker_ros.training.phones import Phone
-from streamingtalker_ros.training.resize import SIZES, resize_corpus
+from streamingtalker_ros.corpus.speaker_scaling import SIZES, resize_corpus
 
 SAID = [Phone("pau", 0.0, 0.4), Phone("aa", 0.4, 0.8, 1), Phone("p", 0.8, 0.92), Phone("aa", 0.92, 1.4, 1),
         Phone("pau", 1.4, 2.0)]
@@ -23,16 +23,16 @@ def said(tmp_path):
     tone = (tone * np.sin(2 * np.pi * 500.0 * np.arange(32000) / 16000)).astype(np.float32)
     entries = []
     for split in ("train", "test"):
-        clip = corpora.Clip(tone, None, None, SAID, "somebody", split, f"apa_{split}")
+        clip = storage.Clip(tone, None, None, SAID, "somebody", split, f"apa_{split}")
         clip.weights, clip.head = face_motion.speaker_motion(clip, "somebody")
-        entries.append(corpora.save_clip(tmp_path / "said", clip, speaker="somebody"))
+        entries.append(storage.save_clip(tmp_path / "said", clip, speaker="somebody"))
     (tmp_path / "said" / "index.json").write_text(json.dumps({"kind": "speech", "clips": entries}))
     return tmp_path / "said"
 
 
 def test_smaller_speakers_speak_higher_faster_and_close_at_their_own_p(said, tmp_path):
     assert main(["corpus", "resize", str(said), "--out", str(tmp_path / "sizes"), "--jobs", "1"]) == 0
-    clips = corpora.load_corpus(tmp_path / "sizes")
+    clips = storage.load_corpus(tmp_path / "sizes")
     assert len(clips) == len(SIZES) and {clip.split for clip in clips} == {"train"}, "what is for test stays unheard"
     for clip, (low, high) in zip(clips, SIZES):
         factor = float(clip.voice.partition("*")[2])

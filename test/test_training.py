@@ -16,11 +16,12 @@ from streamingtalker_ros.face.rig import default_rig  # noqa: E402
 from streamingtalker_ros.model import checkpoint  # noqa: E402
 from streamingtalker_ros.model.config import TalkerConfig  # noqa: E402
 from streamingtalker_ros.model.network import TalkerNetwork  # noqa: E402
-from streamingtalker_ros.training import corpora, soup  # noqa: E402
+from streamingtalker_ros.corpus import storage
+from streamingtalker_ros.training import soup  # noqa: E402
 from streamingtalker_ros.training.closure import ClosureStage  # noqa: E402
 from streamingtalker_ros.training.codec import CodecStage, LipShape, measure_latents, measure_motion  # noqa: E402
 from streamingtalker_ros.training.codec import perplexity  # noqa: E402
-from streamingtalker_ros.training.corpora import save_clip  # noqa: E402
+from streamingtalker_ros.corpus.storage import save_clip  # noqa: E402
 from streamingtalker_ros.training.gather import gather  # noqa: E402
 from streamingtalker_ros.training.hearing import hear_all  # noqa: E402
 from streamingtalker_ros.training.listener import ListenerStage  # noqa: E402
@@ -323,7 +324,7 @@ def test_gather_joins_short_clips_and_keeps_shares(tmp_path):
         entries = []
         for k in range(count):
             clip = babble(k, 75)
-            entries.append(save_clip(folder, corpora.Clip(clip.pcm, clip.weights, clip.head, clip.phones, voice,
+            entries.append(save_clip(folder, storage.Clip(clip.pcm, clip.weights, clip.head, clip.phones, voice,
                                                           "train", f"{voice}_{k}")))
         (folder / "index.json").write_text(json.dumps({"clips": entries}))
 

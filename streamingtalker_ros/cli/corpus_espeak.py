@@ -13,7 +13,7 @@ def add_arguments(parser):
 
 def run(args):
     from streamingtalker_ros.errors import TalkerError
-    from streamingtalker_ros.training.espeak_corpus import make_espeak
+    from streamingtalker_ros.corpus.espeak import make_espeak
     if args.minutes <= 0 or args.jobs < 1:
         raise TalkerError("--minutes must be above 0 and --jobs at least 1")
     index = make_espeak(args.out, args.minutes, args.seed, args.jobs)

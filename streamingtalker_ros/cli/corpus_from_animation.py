@@ -21,7 +21,7 @@ def add_arguments(parser):
 
 
 def run(args):
-    from streamingtalker_ros.training.animation import find_pairs, make_from_animation
+    from streamingtalker_ros.corpus.animation import find_pairs, make_from_animation
     index = make_from_animation(find_pairs(args.sounds, args.motion), args.out,
                                 args.speaker or args.out.resolve().name, args.hold_out, args.offset, args.align,
                                 args.licence)

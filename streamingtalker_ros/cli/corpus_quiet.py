@@ -15,7 +15,7 @@ def add_arguments(parser):
 
 def run(args):
     from streamingtalker_ros.errors import TalkerError
-    from streamingtalker_ros.training.quiet_corpus import make_quiet
+    from streamingtalker_ros.corpus.non_speech import make_quiet
     if args.minutes <= 0 or args.jobs < 1:
         raise TalkerError("--minutes must be above 0 and --jobs at least 1")
     index = make_quiet(args.folders, args.out, args.minutes, args.licence, args.seed, args.jobs)

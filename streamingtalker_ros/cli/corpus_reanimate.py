@@ -9,7 +9,7 @@ def add_arguments(parser):
 
 
 def run(args):
-    from streamingtalker_ros.training.reanimate import reanimate
+    from streamingtalker_ros.corpus.relabel import reanimate
     for folder in args.folders:
         print(f"{folder}: {len(reanimate(folder)['clips'])} clips animated again")
     return 0

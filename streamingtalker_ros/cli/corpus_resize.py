@@ -13,7 +13,7 @@ def add_arguments(parser):
 
 def run(args):
     from streamingtalker_ros.errors import TalkerError
-    from streamingtalker_ros.training.resize import resize_corpus
+    from streamingtalker_ros.corpus.speaker_scaling import resize_corpus
     if args.jobs < 1:
         raise TalkerError("--jobs must be at least 1")
     index = resize_corpus(args.folder, args.out, args.seed, args.jobs)

@@ -14,7 +14,7 @@ def add_arguments(parser):
 
 def run(args):
     from streamingtalker_ros.errors import TalkerError
-    from streamingtalker_ros.training.revoice import revoice_corpus
+    from streamingtalker_ros.corpus.voice_conversion import revoice_corpus
     if args.jobs < 1:
         raise TalkerError("--jobs must be at least 1")
     index = revoice_corpus(args.folder, args.out, args.copies, args.seed, args.jobs)

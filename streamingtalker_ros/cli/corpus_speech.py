@@ -19,7 +19,7 @@ def add_arguments(parser):
 
 def run(args):
     from streamingtalker_ros.errors import TalkerError
-    from streamingtalker_ros.training.speech import make_speech
+    from streamingtalker_ros.corpus.speech import make_speech
     if (args.minutes is not None and args.minutes <= 0) or args.jobs < 1:
         raise TalkerError("--minutes must be above 0 and --jobs at least 1")
     index = make_speech(args.folders, args.out, args.jobs, args.minutes, args.seed, _ages(args.ages))

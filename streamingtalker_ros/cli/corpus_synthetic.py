@@ -14,7 +14,7 @@ def add_arguments(parser):
 
 def run(args):
     from streamingtalker_ros.errors import TalkerError
-    from streamingtalker_ros.training.synthetic import make_synthetic
+    from streamingtalker_ros.corpus.synthetic import make_synthetic
     if args.minutes <= 0 or args.jobs < 1:
         raise TalkerError("--minutes must be above 0 and --jobs at least 1")
     index = make_synthetic(args.out, args.minutes, args.seed, args.jobs)

@@ -17,7 +17,7 @@ from streamingtalker_ros.errors import TalkerError, require
 from streamingtalker_ros.face.arkit import ARKIT_NAMES, INDEX
 from streamingtalker_ros.face.rig import default_rig
 from streamingtalker_ros.coarticulation import dominance
-from streamingtalker_ros.training.corpora import HOP, load_corpus
+from streamingtalker_ros.corpus.storage import HOP, load_corpus
 from streamingtalker_ros.training.phones import BILABIALS, COLUMNS, LABIODENTALS, VOWELS, Phone, targets
 from streamingtalker_ros.coarticulation.dominance import EARLIEST
 

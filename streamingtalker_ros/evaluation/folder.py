@@ -12,7 +12,7 @@ from streamingtalker_ros.audio.pcm import to_16k
 from streamingtalker_ros.errors import TalkerError
 from streamingtalker_ros.face.arkit import ARKIT_NAMES
 from streamingtalker_ros.face.livelink import read_livelink_csv
-from streamingtalker_ros.training.corpora import Clip
+from streamingtalker_ros.corpus.storage import Clip
 from streamingtalker_ros.evaluation.section import RATE, Section
 from streamingtalker_ros.evaluation.takes import Take, of_weights, on_grid
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from streamingtalker_ros.errors import TalkerError
-from streamingtalker_ros.training.corpora import SPLITS, load_corpus, read_index
+from streamingtalker_ros.corpus.storage import SPLITS, load_corpus, read_index
 from streamingtalker_ros.training.phones import merge
 from streamingtalker_ros.evaluation import dynamics, metrics, vertices
 from streamingtalker_ros.evaluation.clips import MOUTH, inter_ocular

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from streamingtalker_ros.errors import TalkerError
-from streamingtalker_ros.training.corpora import HOP, RATE, load_corpus
+from streamingtalker_ros.corpus.storage import HOP, RATE, load_corpus
 
 JOINED = 10.0  # seconds that short clips of one speaker are joined to, so that windows have a past
 LEAST = 0.05  # share of the corpora that the mix does not name, whatever it leaves

@@ -113,10 +113,10 @@ def _missing(kind, of, sources, made):
         if of[0] not in {corpus.name for corpus in made.corpora}:
             return f"{of[0]} is"
         if kind == "revoice":
-            from streamingtalker_ros.training.revoice import vocoder
+            from streamingtalker_ros.corpus.voice_conversion import vocoder
             vocoder()
     elif kind == "synthetic":
-        from streamingtalker_ros.training.synthetic import check_voices
+        from streamingtalker_ros.corpus.synthetic import check_voices
         try:
             check_voices()
         except TalkerError as error:
@@ -150,7 +150,7 @@ def _videos(folder, align, landmarks, here):
 
 def _styles(model, made):
     """The styles of the model's configuration that a corpus has, and those that more corpora bring."""
-    from streamingtalker_ros.training.corpora import read_index
+    from streamingtalker_ros.corpus.storage import read_index
     first, *others = model.get("styles", ["neutral"])
     there = [corpus.style for corpus in made.corpora]
     brought = [clip.get("style", "teacher") for folder in made.more for clip in read_index(folder)["clips"]]
@@ -238,7 +238,7 @@ class Steps:
 
 def evaluation(made):
     """The command line, as a list, that measures the run's checkpoint on what it kept for test."""
-    from streamingtalker_ros.training.corpora import read_index
+    from streamingtalker_ros.corpus.storage import read_index
     indices = {folder: read_index(folder) for folder in made.folders}
     tested = [folder for folder, index in indices.items() if index.get("kind") != "quiet"
               and any(clip["split"] == "test" for clip in index["clips"])]

@@ -23,7 +23,7 @@ from streamingtalker_ros.model.network import TalkerNetwork
 from streamingtalker_ros.training import gains, machines
 from streamingtalker_ros.training.closure import ClosureStage, parting_thresholds, probabilities, thresholds
 from streamingtalker_ros.training.codec import CodecStage, LipShape, measure_latents, measure_motion
-from streamingtalker_ros.training.corpora import read_index
+from streamingtalker_ros.corpus.storage import read_index
 from streamingtalker_ros.training.gather import gather
 from streamingtalker_ros.training.listener import ListenerLoopConfig, ListenerStage
 from streamingtalker_ros.training.loop import Loop, LoopConfig

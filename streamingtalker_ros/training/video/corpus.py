@@ -14,8 +14,8 @@ import numpy as np
 
 from streamingtalker_ros import __version__
 from streamingtalker_ros.errors import TalkerError, require
-from streamingtalker_ros.training.corpora import RATE, SPLITS, Clip, save_clip
-from streamingtalker_ros.training.sync import lag
+from streamingtalker_ros.corpus.storage import RATE, SPLITS, Clip, save_clip
+from streamingtalker_ros.corpus.av_sync import lag
 from streamingtalker_ros.training.video import clips as cutting
 from streamingtalker_ros.training.video import tracking
 from streamingtalker_ros.training.video.landmarks import load

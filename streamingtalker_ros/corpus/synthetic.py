@@ -15,7 +15,7 @@ from streamingtalker_ros.errors import TalkerError, require
 from streamingtalker_ros.coarticulation import face_motion, dominance
 from streamingtalker_ros.training import voices
 from streamingtalker_ros.audio import augmentation
-from streamingtalker_ros.training.corpora import HOP, RATE, SPLITS, Clip, read_index, save_clip
+from streamingtalker_ros.corpus.storage import HOP, RATE, SPLITS, Clip, read_index, save_clip
 from streamingtalker_ros.training.phones import Phone, merge
 from streamingtalker_ros.training.text import sentences
 

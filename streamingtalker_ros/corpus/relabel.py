@@ -6,7 +6,7 @@ from pathlib import Path
 
 from streamingtalker_ros.errors import TalkerError, require
 from streamingtalker_ros.coarticulation import face_motion
-from streamingtalker_ros.training.corpora import load_corpus, read_index, save_clip
+from streamingtalker_ros.corpus.storage import load_corpus, read_index, save_clip
 
 RULE_MADE = ("synthetic", "speech", "espeak")
 

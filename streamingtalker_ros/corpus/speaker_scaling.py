@@ -15,7 +15,7 @@ import numpy as np
 from streamingtalker_ros.errors import TalkerError, require
 from streamingtalker_ros.coarticulation import face_motion
 from streamingtalker_ros.audio import augmentation
-from streamingtalker_ros.training.corpora import HOP, RATE, load_corpus, read_index, save_clip
+from streamingtalker_ros.corpus.storage import HOP, RATE, load_corpus, read_index, save_clip
 
 SIZES = ((0.85, 0.95), (1.06, 1.18))  # factors of all frequencies, one drawn from each range for each voice
 

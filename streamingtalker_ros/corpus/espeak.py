@@ -14,9 +14,9 @@ from streamingtalker_ros import __version__
 from streamingtalker_ros.errors import TalkerError, require
 from streamingtalker_ros.coarticulation import face_motion, dominance
 from streamingtalker_ros.training import espeak
-from streamingtalker_ros.training.corpora import RATE, SPLITS, read_index, save_clip
+from streamingtalker_ros.corpus.storage import RATE, SPLITS, read_index, save_clip
 from streamingtalker_ros.training.languages import SENTENCES
-from streamingtalker_ros.training.synthetic import clip_of, packed
+from streamingtalker_ros.corpus.synthetic import clip_of, packed
 from streamingtalker_ros.training.text import sentences
 
 ENGLISH = ("en-us", "en", "en-gb-x-rp", "en-gb-scotland", "en-029")

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from streamingtalker_ros.errors import TalkerError, require
-from streamingtalker_ros.training.corpora import RATE, load_corpus, read_index, save_clip
+from streamingtalker_ros.corpus.storage import RATE, load_corpus, read_index, save_clip
 
 STAYS = 4  # clips that another speaker speaks before the next one comes
 PERIOD = 5.0  # ms between analysis frames: the bursts of p, t and k are this short

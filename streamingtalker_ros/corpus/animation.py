@@ -14,10 +14,10 @@ from streamingtalker_ros import __version__
 from streamingtalker_ros.audio.files import read_audio
 from streamingtalker_ros.errors import TalkerError, require
 from streamingtalker_ros.face.arkit import ARKIT_NAMES, INDEX
-from streamingtalker_ros.training import facegood
+from streamingtalker_ros.corpus import facegood
 from streamingtalker_ros.coarticulation import upper_face
-from streamingtalker_ros.training.corpora import HOP, RATE, Clip, save_clip
-from streamingtalker_ros.training.sync import lag
+from streamingtalker_ros.corpus.storage import HOP, RATE, Clip, save_clip
+from streamingtalker_ros.corpus.av_sync import lag
 from streamingtalker_ros.training.video import clips as cutting
 from streamingtalker_ros.training.video.corpus import minutes
 from streamingtalker_ros.training.video.matching import MOUTH, eye_distance

@@ -1,0 +1,1 @@
+"""Corpora for training: storage, and the builders that make them."""
