@@ -18,12 +18,12 @@ from streamingtalker_ros.face.rig import default_rig
 from streamingtalker_ros.face.video import write_mp4
 from streamingtalker_ros.corpus.storage import load_corpus
 from streamingtalker_ros.corpus.av_sync import lag
-from streamingtalker_ros.training.video import clips as cutting
-from streamingtalker_ros.training.video import tracking, words
-from streamingtalker_ros.training.video.landmarks import POINTS, Track, load
-from streamingtalker_ros.training.video.neutral import find_neutral, lip_gap, lip_width
-from streamingtalker_ros.training.video.pose import mean_face, relative, steady
-from streamingtalker_ros.training.video.solving import MOUTH, exact, solve
+from streamingtalker_ros.corpus.video import clips as cutting
+from streamingtalker_ros.corpus.video import tracking, words
+from streamingtalker_ros.corpus.video.landmarks import POINTS, Track, load
+from streamingtalker_ros.corpus.video.neutral import find_neutral, lip_gap, lip_width
+from streamingtalker_ros.corpus.video.pose import mean_face, relative, steady
+from streamingtalker_ros.corpus.video.solving import MOUTH, exact, solve
 
 RIG = default_rig()
 EYES = 0.0664  # m between the default rig's eyes
@@ -168,7 +168,7 @@ def test_clips_stand_on_the_grid_whatever_the_videos_frame_rate():
     track.points[:, 0, 0] = track.times
     spans = cutting.cut(track, np.zeros(48000, np.float32))
     assert spans == [(0, 75)]
-    from streamingtalker_ros.training.video.pose import Face
+    from streamingtalker_ros.corpus.video.pose import Face
     face = cutting.on_grid(Face(track.points, np.zeros((count, 3)), track.times), spans[0])
     assert face.points[1:-1, 0, 0] == pytest.approx((np.arange(75)[1:-1] + 0.5) / 25, abs=1e-3)
     assert len(cutting.sound_of(np.zeros(47000), spans[0])) == 75 * 640

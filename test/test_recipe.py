@@ -20,7 +20,7 @@ from streamingtalker_ros.corpus import storage
 from streamingtalker_ros.training import recipe as recipes, recipe_log, stages  # noqa: E402
 from streamingtalker_ros.corpus import synthetic
 from streamingtalker_ros.training import talker, voices  # noqa: E402
-from streamingtalker_ros.training.video import tracking  # noqa: E402
+from streamingtalker_ros.corpus.video import tracking  # noqa: E402
 
 ROOT = Path(__file__).resolve().parents[1]
 SHIPPED = ROOT / "config" / "train.yaml"

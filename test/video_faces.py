@@ -3,9 +3,9 @@ import numpy as np
 from scipy.spatial.transform import Rotation
 
 from streamingtalker_ros.face.rig import default_rig
-from streamingtalker_ros.training.video import landmarks as L
-from streamingtalker_ros.training.video.matching import _on_chin
-from streamingtalker_ros.training.video.pose import AXES
+from streamingtalker_ros.corpus.video import landmarks as L
+from streamingtalker_ros.corpus.video.matching import _on_chin
+from streamingtalker_ros.corpus.video.pose import AXES
 
 PIXELS = 700.0  # per metre: 46 between the eyes
 
@@ -74,5 +74,5 @@ def film(weights, head=None, name="film", fps=25.0, noise=0.0, shift=None, zoom=
 
 
 def match_of(rig, neutral):
-    from streamingtalker_ros.training.video.matching import match
+    from streamingtalker_ros.corpus.video.matching import match
     return match(rig, neutral)

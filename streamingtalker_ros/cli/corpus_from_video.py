@@ -27,7 +27,7 @@ def add_arguments(parser):
 
 def run(args):
     from streamingtalker_ros.errors import TalkerError
-    from streamingtalker_ros.training.video.corpus import make_from_video
+    from streamingtalker_ros.corpus.video.corpus import make_from_video
     if args.every < 0 or args.jobs < 1:
         raise TalkerError("--every must be 0 or more and --jobs at least 1")
     align = None if args.align == "none" else Path(args.align)

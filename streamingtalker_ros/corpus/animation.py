@@ -18,12 +18,12 @@ from streamingtalker_ros.corpus import facegood
 from streamingtalker_ros.coarticulation import upper_face
 from streamingtalker_ros.corpus.storage import HOP, RATE, Clip, save_clip
 from streamingtalker_ros.corpus.av_sync import lag
-from streamingtalker_ros.training.video import clips as cutting
-from streamingtalker_ros.training.video.corpus import minutes
-from streamingtalker_ros.training.video.matching import MOUTH, eye_distance
-from streamingtalker_ros.training.video.neutral import loudness
-from streamingtalker_ros.training.video.solving import exact, opening
-from streamingtalker_ros.training.video.words import phones_of, spoken, within
+from streamingtalker_ros.corpus.video import clips as cutting
+from streamingtalker_ros.corpus.video.corpus import minutes
+from streamingtalker_ros.corpus.video.matching import MOUTH, eye_distance
+from streamingtalker_ros.corpus.video.neutral import loudness
+from streamingtalker_ros.corpus.video.solving import exact, opening
+from streamingtalker_ros.corpus.video.words import phones_of, spoken, within
 
 FRAME_RATE = 25.0
 UNEQUAL = 0.15     # share by which sound and motion may differ in length; the longer one's end is dropped

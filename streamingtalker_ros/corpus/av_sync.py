@@ -1,7 +1,7 @@
 """How far a mouth follows its voice: a check that sound and motion of a recording belong together."""
 import numpy as np
 
-from streamingtalker_ros.training.video.neutral import loudness
+from streamingtalker_ros.corpus.video.neutral import loudness
 
 FRAME_RATE = 25.0
 REACH = 0.3      # s within which sound and opening are compared

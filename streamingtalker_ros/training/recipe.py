@@ -134,7 +134,7 @@ def _missing(kind, of, sources, made):
 def _videos(folder, align, landmarks, here):
     """(folder of the videos, {option: folder} of what belongs to them). Raises TalkerError where they can be neither
     tracked nor were."""
-    from streamingtalker_ros.training.video import tracking
+    from streamingtalker_ros.corpus.video import tracking
     folder = Path(folder)
     if not any(file.is_file() for file in folder.iterdir()) and (folder / "s1").is_dir():
         folder = folder / "s1"  # GRID's speaker 1

@@ -6,8 +6,8 @@ neutral's, with a dead zone as wide as the tracker's tremble.
 import numpy as np
 
 from streamingtalker_ros.face.arkit import ARKIT_NAMES, INDEX
-from streamingtalker_ros.training.video.landmarks import BROWS, EYES, IRIS
-from streamingtalker_ros.training.video.neutral import lid_gap
+from streamingtalker_ros.corpus.video.landmarks import BROWS, EYES, IRIS
+from streamingtalker_ros.corpus.video.neutral import lid_gap
 
 SHUT = 0.16        # a shut eye's lids are still so far apart, in parts of the open eye's
 DEAD = 0.12        # changes of an eye's opening below this are no motion

@@ -7,9 +7,9 @@ import numpy as np
 
 from streamingtalker_ros.errors import TalkerError, require
 from streamingtalker_ros.face.sheet import moments
-from streamingtalker_ros.training.video import tracking
-from streamingtalker_ros.training.video.clips import FRAME_RATE
-from streamingtalker_ros.training.video.landmarks import INNER_LOWER, INNER_UPPER, OUTER_LOWER, OUTER_UPPER
+from streamingtalker_ros.corpus.video import tracking
+from streamingtalker_ros.corpus.video.clips import FRAME_RATE
+from streamingtalker_ros.corpus.video.landmarks import INNER_LOWER, INNER_UPPER, OUTER_LOWER, OUTER_UPPER
 
 COLUMNS, TILE, STRIP, MARGIN = 6, 150, 74, 12
 PAPER, INK, FAINT, VOICE = (250, 250, 252), (40, 44, 52), (208, 211, 217), (92, 124, 168)

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from streamingtalker_ros.errors import TalkerError, require
-from streamingtalker_ros.training.video.landmarks import POINTS, Track
+from streamingtalker_ros.corpus.video.landmarks import POINTS, Track
 
 RATE = 16000
 LOOK = 1.0  # s between two looks for a second face

@@ -9,7 +9,7 @@ import numpy as np
 
 from streamingtalker_ros.errors import TalkerError
 from streamingtalker_ros.training.phones import Phone
-from streamingtalker_ros.training.video.neutral import loudness
+from streamingtalker_ros.corpus.video.neutral import loudness
 
 TICKS = 25000.0       # of GRID's times in a second
 SILENT = ("sil", "sp")

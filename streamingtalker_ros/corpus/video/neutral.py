@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from streamingtalker_ros.errors import TalkerError
-from streamingtalker_ros.training.video.landmarks import CORNERS, EYES, INNER_LOWER, INNER_UPPER, LIDS_LOWER, LIDS_UPPER, MIDDLE
+from streamingtalker_ros.corpus.video.landmarks import CORNERS, EYES, INNER_LOWER, INNER_UPPER, LIDS_LOWER, LIDS_UPPER, MIDDLE
 
 RATE = 16000
 SHUT = 0.02     # largest gap of lips at rest; an open mouth is a neutral for nobody

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from streamingtalker_ros.face.arkit import ARKIT_NAMES
-from streamingtalker_ros.training.video.landmarks import CORNERS, INNER_LOWER, INNER_UPPER, OUTER_LOWER, OUTER_UPPER
+from streamingtalker_ros.corpus.video.landmarks import CORNERS, INNER_LOWER, INNER_UPPER, OUTER_LOWER, OUTER_UPPER
 
 LINES = ((INNER_UPPER, "inner_lip_upper"), (INNER_LOWER, "inner_lip_lower"),
          (OUTER_UPPER, "outer_lip_upper"), (OUTER_LOWER, "outer_lip_lower"))

@@ -16,14 +16,14 @@ from streamingtalker_ros import __version__
 from streamingtalker_ros.errors import TalkerError, require
 from streamingtalker_ros.corpus.storage import RATE, SPLITS, Clip, save_clip
 from streamingtalker_ros.corpus.av_sync import lag
-from streamingtalker_ros.training.video import clips as cutting
-from streamingtalker_ros.training.video import tracking
-from streamingtalker_ros.training.video.landmarks import load
-from streamingtalker_ros.training.video.matching import match
-from streamingtalker_ros.training.video.neutral import find_neutral, lip_gap, lip_width
-from streamingtalker_ros.training.video.pose import mean_face, relative, steady
-from streamingtalker_ros.training.video.solving import solve
-from streamingtalker_ros.training.video.words import phones_of, within
+from streamingtalker_ros.corpus.video import clips as cutting
+from streamingtalker_ros.corpus.video import tracking
+from streamingtalker_ros.corpus.video.landmarks import load
+from streamingtalker_ros.corpus.video.matching import match
+from streamingtalker_ros.corpus.video.neutral import find_neutral, lip_gap, lip_width
+from streamingtalker_ros.corpus.video.pose import mean_face, relative, steady
+from streamingtalker_ros.corpus.video.solving import solve
+from streamingtalker_ros.corpus.video.words import phones_of, within
 
 LOOKED_AT = 120  # clips for the speaker's neutral, evenly spread
 VALIDATED = 33   # every so many videos that are not held out are for validation
@@ -198,7 +198,7 @@ def _solve_one(job):
                                  start=span[0] / cutting.FRAME_RATE,
                                  lag=round(lag(np.maximum(clip.lip_opening, 0.0), clip.pcm)[0], 4)))
         if pictures:
-            from streamingtalker_ros.training.video.picture import draw
+            from streamingtalker_ros.corpus.video.picture import draw
             path = folder / "pictures" / f"{clip.name}.png"
             path.parent.mkdir(exist_ok=True)
             draw(clip, part, track, span, video, basis, neutral).save(path)

@@ -9,9 +9,9 @@ import numpy as np
 
 from streamingtalker_ros.errors import require
 from streamingtalker_ros.face.arkit import INDEX
-from streamingtalker_ros.training.video.matching import MOUTH
-from streamingtalker_ros.training.video.neutral import lip_gap, lip_width
-from streamingtalker_ros.training.video.upper import upper_face
+from streamingtalker_ros.corpus.video.matching import MOUTH
+from streamingtalker_ros.corpus.video.neutral import lip_gap, lip_width
+from streamingtalker_ros.corpus.video.upper import upper_face
 
 TRUST = np.array([0.2, 0.7, 1.0])  # of x, y, z: a camera hardly sees depth
 GAP, WIDTH = 6.0, 2.0              # the lips' distance counts as much as that many landmarks

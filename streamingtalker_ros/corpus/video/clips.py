@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 
 from streamingtalker_ros.errors import TalkerError
-from streamingtalker_ros.training.video.neutral import loudness
+from streamingtalker_ros.corpus.video.neutral import loudness
 
 FRAME_RATE = 25.0
 HOP, RATE = 640, 16000

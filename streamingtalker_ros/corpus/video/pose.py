@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from streamingtalker_ros.errors import require
-from streamingtalker_ros.training.video.landmarks import EYES, STABLE
+from streamingtalker_ros.corpus.video.landmarks import EYES, STABLE
 
 AXES = np.array([[0.0, 0.0, -1.0], [1.0, 0.0, 0.0], [0.0, -1.0, 0.0]])  # image (x right, y down, z away) -> ours
 PAIRS = ((33, 263), (133, 362), (54, 284), (67, 297), (103, 332), (109, 338), (21, 251), (162, 389), (127, 356),
