@@ -31,10 +31,10 @@ def main():
 
     from streamingtalker_ros.face.arkit import ARKIT_NAMES
     from streamingtalker_ros.face.rig import Rig, default_rig
-    from streamingtalker_ros.node import messages
+    from streamingtalker_ros.dds import message_types
     from streamingtalker_ros.node.marker_block import COLOR, MARKER, POINT
     from streamingtalker_ros.node.markers import MarkerBuilder
-    from streamingtalker_ros.node.wire import Wire
+    from streamingtalker_ros.dds.node import Wire
 
     def sphere(rows=50, columns=100):
         """A rig of rows · columns vertices, all moved by all shapes."""
@@ -59,17 +59,17 @@ def main():
     writer = sender.publisher("face_markers", MARKER, sender.qos(depth=2))
     while not writer.get_matched_subscriptions():   # a reader that takes nothing: what DDS itself costs
         time.sleep(0.05)
-    made, point, color = messages.serialized_class(MARKER), *map(messages.message_class, (POINT, COLOR))
+    made, point, color = message_types.serialized_class(MARKER), *map(message_types.message_class, (POINT, COLOR))
     weights = np.random.default_rng(0).random((64, 52)).astype(np.float32)
     head = np.array([0.0, 0.0, 0.1, 0.995])
     print("| face | triangles sent | bytes | build p50, ms | build p99, ms | send p50, ms | by hand, ms |\n"
           "|---|---|---|---|---|---|---|")
     for rig in (default_rig(), sphere()):
-        builder = MarkerBuilder(rig, messages.message_class, serialize)
+        builder = MarkerBuilder(rig, message_types.message_class, serialize)
         blob = builder.moving(weights[0], head, 0)
         build = milliseconds(lambda n: builder.moving(weights[n % 64], head, n), args.frames)
         send = milliseconds(lambda n: writer.write(made(blob)), args.frames)
-        message = messages.message_class(MARKER)()
+        message = message_types.message_class(MARKER)()
         corners = rig.pose(weights[0])[rig.triangles].reshape(-1, 3).tolist()
 
         def by_hand(_):

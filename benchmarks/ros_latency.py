@@ -22,7 +22,7 @@ import numpy as np
 
 from streamingtalker_ros.audio.files import read_audio
 from streamingtalker_ros.audio.pcm import to_16k
-from streamingtalker_ros.node import source
+from streamingtalker_ros.dds import audio_player
 
 FRAME, SECOND = 40_000_000, 1_000_000_000
 HOP, LOOKAHEAD = 640, 1280      # samples at 16 kHz of the default checkpoint
@@ -69,8 +69,8 @@ class FreeGraph:
     """The same without ROS."""
 
     def __init__(self):
-        from streamingtalker_ros.node.source import AudioSource
-        from streamingtalker_ros.node.wire import Wire
+        from streamingtalker_ros.dds.audio_player import AudioSource
+        from streamingtalker_ros.dds.node import Wire
 
         self.frames, self.health = [], {}
         self.source = AudioSource(RATE)
@@ -108,7 +108,7 @@ def speech(seconds):
 def run(graph, seconds):
     """Returns ({frame: (arrival, stamp)}, {frame: when the packet with its last needed sample was sent}, start)."""
     samples, sent, start = speech(seconds), [], None
-    for stamp, block in source.blocks(samples, RATE, PACKET):
+    for stamp, block in audio_player.blocks(samples, RATE, PACKET):
         start = stamp if start is None else start
         graph.publish(block, stamp)
         sent.append(time.monotonic())

@@ -21,9 +21,9 @@ from test_head_node import ARRAY, Peer, jaw_open  # noqa: E402
 from test_markers import motion  # noqa: E402
 
 from streamingtalker_ros.node import faces  # noqa: E402
-from streamingtalker_ros.node.dds_heads import HeadNode  # noqa: E402
+from streamingtalker_ros.dds.head_node import HeadNode  # noqa: E402
 from streamingtalker_ros.node.heads import HeadDriver, load_head  # noqa: E402
-from streamingtalker_ros.node.wire import Wire, readers  # noqa: E402
+from streamingtalker_ros.dds.node import Wire, readers  # noqa: E402
 
 COMMANDS = "jaw_controller/commands"
 

@@ -22,12 +22,13 @@ from streamingtalker_ros.audio.payload import AudioFormat  # noqa: E402
 from streamingtalker_ros.face.arkit import ARKIT_NAMES  # noqa: E402
 from streamingtalker_ros.face.rig import default_rig  # noqa: E402
 from streamingtalker_ros.model import checkpoint  # noqa: E402
-from streamingtalker_ros.node import faces, lineages, messages  # noqa: E402
-from streamingtalker_ros.node.dds import TalkerNode  # noqa: E402
-from streamingtalker_ros.node.recorder import FaceMotionRecorder  # noqa: E402
+from streamingtalker_ros.node import faces, lineages
+from streamingtalker_ros.dds import message_types  # noqa: E402
+from streamingtalker_ros.dds.talker_node import TalkerNode  # noqa: E402
+from streamingtalker_ros.dds.recorder import FaceMotionRecorder  # noqa: E402
 from streamingtalker_ros.node.settings import Settings  # noqa: E402
-from streamingtalker_ros.node.source import AudioSource, blocks  # noqa: E402
-from streamingtalker_ros.node.wire import Wire, readers  # noqa: E402
+from streamingtalker_ros.dds.audio_player import AudioSource, blocks  # noqa: E402
+from streamingtalker_ros.dds.node import Wire, readers  # noqa: E402
 
 COMMAND = [sys.executable, "-m", "streamingtalker_ros"]
 
@@ -224,7 +225,7 @@ def test_messages_that_cannot_be_understood_are_counted_and_told_once(talker):
     assert source.wait_for_subscriber(10)
     name = "audio_common_msgs/msg/AudioStamped"
     for _ in range(20):
-        message = lineages.fill_audio(messages.message_class(name, "mgonzs13")(), name, voice(0.02),
+        message = lineages.fill_audio(message_types.message_class(name, "mgonzs13")(), name, voice(0.02),
                                       AudioFormat(), 5 * MS, "microphone")
         message.audio.info.format = 99
         source._writer.write(message)
@@ -238,7 +239,7 @@ def test_best_effort_senders_are_heard_beside_reliable_ones(talker):
     domain = own_domain()
     name = "audio_common_msgs/msg/AudioStamped"
     node = TalkerNode(Settings(), "", domain, talker=talker, warn=print)
-    sender, made = Wire("sender", "", domain), messages.message_class(name, "mgonzs13")
+    sender, made = Wire("sender", "", domain), message_types.message_class(name, "mgonzs13")
     for reliable in (True, False, True):                # the second one changes the subscription
         writer = sender.audio_publisher("audio", name, "mgonzs13", sender.qos(depth=5, reliable=reliable))
         assert wait_for(lambda: readers(writer))

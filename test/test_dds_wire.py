@@ -14,15 +14,15 @@ pytest.importorskip("cyclonedds", reason="cyclonedds is not installed")
 from dds_domain import own_domain  # noqa: E402
 
 from streamingtalker_ros.errors import TalkerError  # noqa: E402
-from streamingtalker_ros.node import messages, wire  # noqa: E402
-from streamingtalker_ros.node.recorder import FaceMotionRecorder  # noqa: E402
-from streamingtalker_ros.node.wire import Wire, readers, writers  # noqa: E402
+from streamingtalker_ros.dds import message_types, node as wire  # noqa: E402
+from streamingtalker_ros.dds.recorder import FaceMotionRecorder  # noqa: E402
+from streamingtalker_ros.dds.node import Wire, readers, writers  # noqa: E402
 
 MOTION, MODEL = "streamingtalker_ros/msg/FaceMotion", "streamingtalker_ros/msg/FaceModel"
 _SENDER = """
 import array, sys, time
 from streamingtalker_ros.node import messages
-from streamingtalker_ros.node.wire import Wire, readers
+from streamingtalker_ros.dds.node import Wire, readers
 node = Wire("sender", "", int(sys.argv[1]))
 writer = node.publisher("face_motion", "streamingtalker_ros/msg/FaceMotion")
 node.start()
@@ -74,7 +74,7 @@ def test_a_latched_message_reaches_who_comes_later():
     domain = own_domain()
     early, late, got = Wire("early", "", domain), Wire("late", "robot", domain), []
     writer = early.publisher("/robot/face_model", MODEL, early.qos(depth=1, latched=True))
-    writer.write(messages.message_class(MODEL)(name="head", triangles=[0, 1, 2]))
+    writer.write(message_types.message_class(MODEL)(name="head", triangles=[0, 1, 2]))
     time.sleep(0.1)
     late.subscribe("face_model", MODEL, got.append, late.qos(depth=1, latched=True))
     late.start()
@@ -117,10 +117,10 @@ def test_readers_are_counted_while_they_come_and_go():
 def call(node, service):
     """A client as rmw_cyclonedds makes it. Returns (request's sequence number, list of replies)."""
     name, replies = node.resolve(service), []
-    request = messages.service_class("std_srvs/srv/Trigger_Request")
+    request = message_types.service_class("std_srvs/srv/Trigger_Request")
     writer = node._writer(f"rq{name}Request", "std_srvs/srv/Trigger_Request", node.qos(), made=request)
     reader = node._reader(f"rr{name}Reply", "std_srvs/srv/Trigger_Response", node.qos(),
-                          made=messages.service_class("std_srvs/srv/Trigger_Response"))
+                          made=message_types.service_class("std_srvs/srv/Trigger_Response"))
     node._listen(reader, replies.append)
     assert wait_for(lambda: readers(writer) and writers(reader))
     writer.write(request(guid=77, seq=5))
@@ -179,7 +179,7 @@ def test_endpoints_carry_their_type_hash():
     node = Wire("talker", "", domain)
     writer = node.publisher("face_motion", MOTION)
     data = writer.get_qos()[Policy.Userdata].data
-    assert bytes(data) == f"typehash={messages.type_hash(MOTION)};".encode()
+    assert bytes(data) == f"typehash={message_types.type_hash(MOTION)};".encode()
     node.close()
 
 
@@ -207,7 +207,7 @@ def test_the_domain_comes_from_the_environment(monkeypatch):
 def test_cyclonedds_uri_is_honoured(tmp_path):
     domain = own_domain()
     log = tmp_path / "trace.log"
-    script = f"from streamingtalker_ros.node.wire import Wire\nnode = Wire('x', '', {domain})\nnode.close()\n"
+    script = f"from streamingtalker_ros.dds.node import Wire\nnode = Wire('x', '', {domain})\nnode.close()\n"
     uri = ("<CycloneDDS><Domain><Tracing><Verbosity>config</Verbosity>"
            f"<OutputFile>{log}</OutputFile></Tracing></Domain></CycloneDDS>")
     for value, expected in ((uri, "ParticipantIndex"), (None, None)):
@@ -224,7 +224,7 @@ def test_lost_fragments_are_asked_for_soon_unless_the_user_says_otherwise(tmp_pa
     log = tmp_path / "trace.log"
     tracing = f"<Tracing><Verbosity>config</Verbosity><OutputFile>{log}</OutputFile></Tracing>"
     monkeypatch.setenv("CYCLONEDDS_URI", f"<CycloneDDS><Domain>{tracing}{user}</Domain></CycloneDDS>")
-    for way in (f"from streamingtalker_ros.node.wire import Wire\nWire('x', '', {own_domain()}).close()\n",
+    for way in (f"from streamingtalker_ros.dds.node import Wire\nWire('x', '', {own_domain()}).close()\n",
                 "import os\nfrom cyclonedds.domain import Domain\nfrom streamingtalker_ros.node import cyclone\n"
                 "cyclone.prefer_receiving()\ncyclone.prefer_receiving()\n"     # as rmw_cyclonedds hears it
                 f"Domain({own_domain()}, os.environ['CYCLONEDDS_URI'])\n"):
@@ -253,7 +253,7 @@ def test_a_callback_that_fails_is_told_and_the_others_go_on():
 def test_messages_of_different_topics_are_heard_in_the_order_in_which_they_were_sent():
     domain, heard = own_domain(), []
     listener, sender = Wire("listener", "", domain), Wire("sender", "", domain)
-    made = messages.message_class("std_msgs/msg/String")
+    made = message_types.message_class("std_msgs/msg/String")
     try:
         senders = {}
         for topic in ("first", "second", "third"):

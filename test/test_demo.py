@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from streamingtalker_ros.cli.demo import VOICE, motion_of
-from streamingtalker_ros.node.recorder import Recorded
+from streamingtalker_ros.dds.recorder import Recorded
 
 
 def recorded(frame, stamp, value):

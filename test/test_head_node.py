@@ -15,11 +15,12 @@ from test_dds_wire import wait_for  # noqa: E402
 from test_markers import motion  # noqa: E402
 
 from streamingtalker_ros.face.arkit import INDEX  # noqa: E402
-from streamingtalker_ros.node import faces, messages  # noqa: E402
-from streamingtalker_ros.node.dds_heads import JOINT_STATE, HeadNode  # noqa: E402
+from streamingtalker_ros.node import faces
+from streamingtalker_ros.dds import message_types  # noqa: E402
+from streamingtalker_ros.dds.head_node import JOINT_STATE, HeadNode  # noqa: E402
 from streamingtalker_ros.node.heads import load_head, outputs  # noqa: E402
 from streamingtalker_ros.node.heads.config import parse_head  # noqa: E402
-from streamingtalker_ros.node.wire import Wire, readers  # noqa: E402
+from streamingtalker_ros.dds.node import Wire, readers  # noqa: E402
 
 ARRAY, TRAJECTORY, UNITS = ("std_msgs/msg/Float64MultiArray", "trajectory_msgs/msg/JointTrajectory",
                             "hri_msgs/msg/FacialActionUnits")
@@ -66,7 +67,7 @@ def test_every_kind_of_command_reaches_its_controller():
         feedback = peer.wire.publisher("joint_states", JOINT_STATE)
         assert wait_for(lambda: readers(feedback) and readers(peer.writer))
         assert not peer.heard["states"]                     # it waits for the joints' own positions
-        feedback.write(messages.message_class(JOINT_STATE)(name=["jaw", "tilt"], position=[0.2, 0.4]))
+        feedback.write(message_types.message_class(JOINT_STATE)(name=["jaw", "tilt"], position=[0.2, 0.4]))
         assert wait_for(lambda: all(peer.heard.values()))
         assert peer.heard["states"][0].position == [0.2, 0.4]
         peer.say(0.6)

@@ -14,12 +14,13 @@ from test_dds_wire import wait_for  # noqa: E402
 from streamingtalker_ros.errors import TalkerError  # noqa: E402
 from streamingtalker_ros.face.arkit import ARKIT_NAMES, INDEX  # noqa: E402
 from streamingtalker_ros.face.rig import Rig, default_rig, rotation_matrix  # noqa: E402
-from streamingtalker_ros.node import faces, messages  # noqa: E402
-from streamingtalker_ros.node.dds_markers import TF, FaceMarkersNode  # noqa: E402
+from streamingtalker_ros.node import faces
+from streamingtalker_ros.dds import message_types  # noqa: E402
+from streamingtalker_ros.dds.markers_node import TF, FaceMarkersNode  # noqa: E402
 from streamingtalker_ros.node.marker_block import MARKER, MarkerBlock  # noqa: E402
 from streamingtalker_ros.cli.markers_preview import soup  # noqa: E402
 from streamingtalker_ros.node.markers import STILL_EVERY, FaceMarkers, MarkerBuilder  # noqa: E402
-from streamingtalker_ros.node.wire import Wire, readers  # noqa: E402
+from streamingtalker_ros.dds.node import Wire, readers  # noqa: E402
 
 STAMP = 1_700_000_000_123_456_789
 TURNED = np.array([0.02, 0.1, 0.2, 0.97]) / np.linalg.norm([0.02, 0.1, 0.2, 0.97])
@@ -31,7 +32,7 @@ def serialize(message):
 
 
 def read(blob):
-    return messages.message_class(MARKER).deserialize(blob)
+    return message_types.message_class(MARKER).deserialize(blob)
 
 
 def open_mouth():
@@ -42,11 +43,11 @@ def open_mouth():
 
 @pytest.fixture(scope="module")
 def builder():
-    return MarkerBuilder(default_rig(), messages.message_class, serialize)
+    return MarkerBuilder(default_rig(), message_types.message_class, serialize)
 
 
 def motion(weights, stamp=STAMP, head=AHEAD, names=ARKIT_NAMES, frame_id="head"):
-    message = messages.message_class(faces.MOTION)()
+    message = message_types.message_class(faces.MOTION)()
     faces.fill_header(message.header, stamp, frame_id)
     message.names, message.weights = list(names), faces.floats(weights)
     message.head.x, message.head.y, message.head.z, message.head.w = (float(value) for value in head)
@@ -54,15 +55,15 @@ def motion(weights, stamp=STAMP, head=AHEAD, names=ARKIT_NAMES, frame_id="head")
 
 
 def test_the_bytes_are_those_of_a_marker_filled_by_hand():
-    block = MarkerBlock(messages.message_class, serialize, 2, "face", 3, "a frame")
+    block = MarkerBlock(message_types.message_class, serialize, 2, "face", 3, "a frame")
     random = np.random.default_rng(0)
     block.points[:], block.colors[:] = random.random((6, 3)), random.random((6, 4))
     block.stamp(STAMP)
-    message = messages.message_class(MARKER)()
+    message = message_types.message_class(MARKER)()
     faces.fill_header(message.header, STAMP, "a frame")
     message.ns, message.id, message.type, message.frame_locked = "face", 3, 11, True
     message.pose.orientation.w = message.scale.x = message.scale.y = message.scale.z = message.color.a = 1.0
-    point, color = (messages.message_class(name) for name in ("geometry_msgs/msg/Point", "std_msgs/msg/ColorRGBA"))
+    point, color = (message_types.message_class(name) for name in ("geometry_msgs/msg/Point", "std_msgs/msg/ColorRGBA"))
     message.points = [point(x=x, y=y, z=z) for x, y, z in block.points.tolist()]
     message.colors = [color(r=r, g=g, b=b, a=a) for r, g, b, a in block.colors.tolist()]
     same = block.bytes() == serialize(message)
@@ -71,7 +72,7 @@ def test_the_bytes_are_those_of_a_marker_filled_by_hand():
 
 def test_another_way_to_serialise_is_refused():
     with pytest.raises(TalkerError, match="little-endian CDR"):
-        MarkerBlock(messages.message_class, lambda message: b"\0\0" + serialize(message)[2:], 1, "face", 0, "face")
+        MarkerBlock(message_types.message_class, lambda message: b"\0\0" + serialize(message)[2:], 1, "face", 0, "face")
 
 
 @pytest.mark.parametrize("head", [AHEAD, TURNED])
@@ -129,7 +130,7 @@ def test_a_face_of_5000_vertices_is_built_within_the_budget():
     """3 ms on an idle machine (`python benchmarks/markers.py`); here ten times that, since others share the cores,
     and filling it by hand takes longer still."""
     rig = big_rig()
-    builder = MarkerBuilder(rig, messages.message_class, serialize)
+    builder = MarkerBuilder(rig, message_types.message_class, serialize)
     assert builder.still(0) is None
     times = []
     for _ in range(20):
@@ -142,7 +143,7 @@ def test_a_face_of_5000_vertices_is_built_within_the_budget():
 
 @pytest.fixture
 def shown():
-    return FaceMarkers(default_rig(), messages.message_class, serialize, rate=25.0)
+    return FaceMarkers(default_rig(), message_types.message_class, serialize, rate=25.0)
 
 
 def stamp_of(blob):
@@ -227,7 +228,7 @@ def test_the_transform_turns_about_the_neck_between_the_frames(shown):
 
 
 def test_without_rotation_the_markers_are_in_the_motions_own_frame():
-    still = FaceMarkers(default_rig(), messages.message_class, serialize, rotate=False)
+    still = FaceMarkers(default_rig(), message_types.message_class, serialize, rotate=False)
     assert still.hear(motion(open_mouth(), head=TURNED, frame_id="robot_head")) is None
     blobs = still.markers(10.0, STAMP, 1)
     assert {read(blob).header.frame_id for blob in blobs} == {"robot_head"}

@@ -4,7 +4,8 @@ from types import SimpleNamespace
 import pytest
 from node_stage import small_talker
 
-from streamingtalker_ros.node import diagnosis, messages
+from streamingtalker_ros.node import diagnosis
+from streamingtalker_ros.dds import message_types
 from streamingtalker_ros.node.core import TalkerCore
 from streamingtalker_ros.node.settings import Settings
 
@@ -15,7 +16,7 @@ def health(monkeypatch):
     clock = SimpleNamespace(now=100.0)
     monkeypatch.setattr(diagnosis.time, "monotonic", lambda: clock.now)
     core = TalkerCore(small_talker(), Settings(device="cpu"), lambda frame: None)
-    watch = diagnosis.Diagnosis(core, messages.message_class, "robot/talker")
+    watch = diagnosis.Diagnosis(core, message_types.message_class, "robot/talker")
 
     def count(**numbers):
         for name, number in numbers.items():

@@ -8,17 +8,18 @@ from types import SimpleNamespace
 
 from streamingtalker_ros.audio.payload import AudioFormat, PayloadDecoder
 from streamingtalker_ros.errors import TalkerError
-from streamingtalker_ros.node import faces, lineages, messages, source
+from streamingtalker_ros.node import faces, lineages
+from streamingtalker_ros.dds import message_types, audio_player
 
 STAMP = 1_700_000_000_000_000_001
 FORMAT = AudioFormat(22050, 1, "s16")
 
 
-@pytest.mark.parametrize("lineage", source.TYPES)
+@pytest.mark.parametrize("lineage", audio_player.TYPES)
 def test_what_the_source_sends_is_what_the_node_hears(lineage):
-    name = source.TYPES[lineage]
+    name = audio_player.TYPES[lineage]
     samples = np.array([0, 1, -1, 32767, -32768], np.int16)
-    made = messages.message_class(name, lineage)
+    made = message_types.message_class(name, lineage)
     message = lineages.fill_audio(made(), name, samples, FORMAT, STAMP, "microphone")
     message = type(message).deserialize(message.serialize())
     packet = lineages.packet(message, name, FORMAT)
@@ -30,7 +31,7 @@ def test_what_the_source_sends_is_what_the_node_hears(lineage):
     (1, "float32_data", "f4", "f32"), (2, "int32_data", "i4", "s32"), (8, "int16_data", "i2", "s16"),
     (16, "int8_data", "i1", "s8"), (32, "uint8_data", "u1", "u8")])
 def test_every_portaudio_format_is_understood(code, field, dtype, encoding):
-    message = messages.message_class("audio_common_msgs/msg/AudioStamped", "mgonzs13")()
+    message = message_types.message_class("audio_common_msgs/msg/AudioStamped", "mgonzs13")()
     values = np.array([1, 0, 1, 1], dtype)
     setattr(message.audio.audio_data, field, values.tolist())
     message.audio.info.format, message.audio.info.rate, message.audio.info.channels = code, 48000, 2
@@ -40,14 +41,14 @@ def test_every_portaudio_format_is_understood(code, field, dtype, encoding):
 
 
 def test_a_format_that_portaudio_does_not_know_is_refused():
-    message = messages.message_class("audio_common_msgs/msg/AudioStamped", "mgonzs13")()
+    message = message_types.message_class("audio_common_msgs/msg/AudioStamped", "mgonzs13")()
     message.audio.info.format = 4                       # packed 24 bits: the message has no field for it
     with pytest.raises(TalkerError, match="PortAudio format 4"):
         lineages.packet(message, "audio_common_msgs/msg/AudioStamped")
 
 
 def test_audio_info_tells_the_format_without_regard_to_case():
-    info = lineages.fill_info(messages.message_class(lineages.INFO_TYPE)(), FORMAT)
+    info = lineages.fill_info(message_types.message_class(lineages.INFO_TYPE)(), FORMAT)
     assert lineages.info_format(info) == ("pcm", FORMAT) and info.bitrate == 22050 * 16
     info.coding_format, info.sample_format = "WAVE", "s16le"
     assert lineages.info_format(info) == ("pcm", FORMAT)
@@ -64,7 +65,7 @@ def test_a_bare_message_has_the_time_of_its_arrival():
 
 def test_blocks_hold_all_samples_and_their_exact_times():
     samples = np.arange(1000, dtype=np.int16)
-    blocks = list(source.blocks(samples, 22050, 0.01, pace=0))
+    blocks = list(audio_player.blocks(samples, 22050, 0.01, pace=0))
     np.testing.assert_array_equal(np.concatenate([part for _, part in blocks]), samples)
     first = blocks[0][0]
     exact = [round(place * 220 * 1e9 / 22050) for place in range(len(blocks))]
@@ -77,7 +78,7 @@ def test_blocks_hold_all_samples_and_their_exact_times():
 @pytest.mark.parametrize("frame_id", ["", "a", "mic", "microphone"])
 @pytest.mark.parametrize("count", [0, 1, 7])
 def test_the_quick_reader_of_audio_reads_what_the_generic_one_reads(name, lineage, frame_id, count):
-    made = messages.message_class(name, lineage)
+    made = message_types.message_class(name, lineage)
     message, values = made(), np.arange(1, count + 1)
     if hasattr(message, "header"):
         faces.fill_header(message.header, STAMP, frame_id)
@@ -101,7 +102,7 @@ def plain(message):
 
 
 def test_a_packet_of_10_mb_is_read_at_once():
-    made = messages.message_class("audio_common_msgs/msg/AudioDataStamped")
+    made = message_types.message_class("audio_common_msgs/msg/AudioDataStamped")
     message = made()
     message.audio.data = array.array("B", bytes(1000))
     blob = bytearray(message.serialize())

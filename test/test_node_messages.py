@@ -7,14 +7,14 @@ import pytest
 
 pytest.importorskip("cyclonedds", reason="cyclonedds is not installed")
 
-from streamingtalker_ros.node import definitions, messages
+from streamingtalker_ros.dds import message_definitions, message_types
 from streamingtalker_ros import resources  # noqa: E402
 
-OWN = [f"streamingtalker_ros/msg/{name}" for name in definitions.OWN]
+OWN = [f"streamingtalker_ros/msg/{name}" for name in message_definitions.OWN]
 STANDARD = ["std_msgs/msg/Header", "geometry_msgs/msg/Quaternion", "builtin_interfaces/msg/Time",
             "diagnostic_msgs/msg/DiagnosticArray", "rmw_dds_common/msg/ParticipantEntitiesInfo"]
-CASES = ([(name, "ros-drivers") for name in OWN + STANDARD + list(definitions.COMMON)]
-         + [(name, lineage) for lineage, names in definitions.LINEAGES.items() for name in names])
+CASES = ([(name, "ros-drivers") for name in OWN + STANDARD + list(message_definitions.COMMON)]
+         + [(name, lineage) for lineage, names in message_definitions.LINEAGES.items() for name in names])
 
 
 def fill(made, store, name, random):
@@ -67,7 +67,7 @@ def element(made, field):
 
 @pytest.mark.parametrize("name, lineage", CASES)
 def test_bytes_equal_those_of_rosbags(name, lineage):
-    store, made = messages.typestore(lineage), messages.message_class(name, lineage)
+    store, made = message_types.typestore(lineage), message_types.message_class(name, lineage)
     random = np.random.default_rng(zlib.crc32(name.encode()))
     for _ in range(5):
         ours, theirs = fill(made, store, name, random)
@@ -80,7 +80,7 @@ def test_bytes_equal_those_of_rosbags(name, lineage):
 @pytest.mark.parametrize("name, lineage", CASES)
 def test_wire_names_are_those_of_rmw(name, lineage):
     package, kind, short = name.split("/")
-    assert messages.message_class(name, lineage).__idl_typename__ == f"{package}::{kind}::dds_::{short}_"
+    assert message_types.message_class(name, lineage).__idl_typename__ == f"{package}::{kind}::dds_::{short}_"
 
 
 @pytest.mark.parametrize("name, lineage, expected", [   # as they stand in a genuine ROS 2 Jazzy
@@ -102,25 +102,25 @@ def test_wire_names_are_those_of_rmw(name, lineage):
      "f6ad36427cfe3e7132f91509dca5a3be31b9b681f182db6e606e95e781b21611"),
 ])
 def test_hashes_are_those_of_ros(name, lineage, expected):
-    assert messages.type_hash(name, lineage) == f"RIHS01_{expected}"
+    assert message_types.type_hash(name, lineage) == f"RIHS01_{expected}"
 
 
 def test_zero_values_are_those_of_ros():
-    motion = messages.message_class(OWN[0])()
+    motion = message_types.message_class(OWN[0])()
     assert (motion.frame, list(motion.weights), motion.speaking, motion.header.stamp.sec) == (0, [], False, 0)
-    assert motion.header is not messages.message_class(OWN[0])().header
+    assert motion.header is not message_types.message_class(OWN[0])().header
 
 
 def test_the_lineages_differ_and_do_not_mix():
-    ours, theirs = (messages.message_class("audio_common_msgs/msg/AudioInfo", lineage)
+    ours, theirs = (message_types.message_class("audio_common_msgs/msg/AudioInfo", lineage)
                     for lineage in ("ros-drivers", "mgonzs13"))
     assert hasattr(ours(), "sample_format") and not hasattr(theirs(), "sample_format")
-    assert messages.type_hash("audio_common_msgs/msg/AudioInfo", "ros-drivers") != \
-        messages.type_hash("audio_common_msgs/msg/AudioInfo", "mgonzs13")
+    assert message_types.type_hash("audio_common_msgs/msg/AudioInfo", "ros-drivers") != \
+        message_types.type_hash("audio_common_msgs/msg/AudioInfo", "mgonzs13")
 
 
 def test_a_service_s_half_carries_the_header_of_rmw_cyclonedds():
-    made = messages.service_class("std_srvs/srv/Trigger_Response")
+    made = message_types.service_class("std_srvs/srv/Trigger_Response")
     data = made(guid=0x0102030405060708, seq=-2, success=True, message="ok").serialize()
     assert data[4:12] == bytes([8, 7, 6, 5, 4, 3, 2, 1]) and data[12:20] == b"\xfe" + b"\xff" * 7
     assert data[20] == 1 and data[24:31] == b"\x03\0\0\0ok\0"

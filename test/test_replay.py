@@ -9,7 +9,7 @@ from streamingtalker_ros.audio.pcm import to_16k
 from streamingtalker_ros.errors import TalkerError
 from streamingtalker_ros.bag import rosbag_io
 from streamingtalker_ros.face.rig import default_rig
-from streamingtalker_ros.node.messages import type_hash, typestore
+from streamingtalker_ros.dds.message_types import type_hash, typestore
 from streamingtalker_ros.streaming import Talker
 
 KINDS = [(STAMPED, "sqlite3"), (STAMPED, "mcap"), (TYPED, "sqlite3"), (TYPED, "mcap")]

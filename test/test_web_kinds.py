@@ -11,9 +11,9 @@ from dds_domain import own_domain  # noqa: E402
 from node_stage import small_talker, voice  # noqa: E402
 from web_client import Client, serving  # noqa: E402
 
-from streamingtalker_ros.node.dds import TalkerNode  # noqa: E402
+from streamingtalker_ros.dds.talker_node import TalkerNode  # noqa: E402
 from streamingtalker_ros.node.settings import Settings  # noqa: E402
-from streamingtalker_ros.node.source import AudioSource, blocks  # noqa: E402
+from streamingtalker_ros.dds.audio_player import AudioSource, blocks  # noqa: E402
 from streamingtalker_ros.web import assets, chromium  # noqa: E402
 
 SIZE = (480, 667)

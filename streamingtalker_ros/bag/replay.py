@@ -13,7 +13,8 @@ from streamingtalker_ros.audio.clock import LONGEST_GAP
 from streamingtalker_ros.audio.payload import PayloadDecoder
 from streamingtalker_ros.errors import TalkerError
 from streamingtalker_ros.face.arkit import ARKIT_NAMES, INDEX
-from streamingtalker_ros.node import faces, lineages, messages
+from streamingtalker_ros.node import faces, lineages
+from streamingtalker_ros.dds import message_types
 from streamingtalker_ros.node.hearing import Hearing
 from streamingtalker_ros.node.performance import Performance
 from streamingtalker_ros.node.statistics import Statistics
@@ -162,11 +163,11 @@ def replay(bag, out, topic, talker, settings, rig, warn, progress=lambda message
     out.copy_topics(bag.connections(*topics))
     out.add(MODEL_TOPIC, faces.MODEL, face_qos(1, latched=True))
     out.add(MOTION_TOPIC, faces.MOTION, face_qos(10))
-    model = faces.fill_model(messages.message_class(faces.MODEL)(), rig, talker.frame_rate, settings.frame_id,
+    model = faces.fill_model(message_types.message_class(faces.MODEL)(), rig, talker.frame_rate, settings.frame_id,
                              bag.start)
     out.write(Raw(bag.start, MODEL_TOPIC, faces.MODEL, encode(model)))
     rehearsal = Rehearsal(talker, settings, bag.start, warn)
-    motion, made = messages.message_class(faces.MOTION), []
+    motion, made = message_types.message_class(faces.MOTION), []
 
     def keep(published):
         for time, frame in published:

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from streamingtalker_ros.errors import TalkerError, require
-from streamingtalker_ros.node import faces, messages
+from streamingtalker_ros.node import faces
+from streamingtalker_ros.dds import message_types
 from streamingtalker_ros.node.lineages import AUDIO_TYPES, INFO_TYPE
 
 _TYPES = {**AUDIO_TYPES, INFO_TYPE: "ros-drivers", faces.MOTION: "ros-drivers", faces.MODEL: "ros-drivers"}
@@ -33,7 +34,7 @@ def lineage_of(name):
 def decode(raw):
     """A Raw -> an object with the message's fields. Raises TalkerError when its bytes are no such message."""
     try:
-        return messages.typestore(lineage_of(raw.type)).deserialize_cdr(raw.data, raw.type)
+        return message_types.typestore(lineage_of(raw.type)).deserialize_cdr(raw.data, raw.type)
     except Exception as error:  # rosbags runs generated code over the bytes: its errors have no common base
         raise TalkerError(f"a message on {raw.topic} is no {raw.type} ({type(error).__name__}: {error}): "
                           "it was left out") from None
@@ -154,7 +155,7 @@ class BagInput:
 def lineage_fits(connection):
     """Whether a connection's type hash, where the bag tells one, is that of the definition known here."""
     name = connection.msgtype
-    return not connection.digest or connection.digest == messages.type_hash(name, lineage_of(name))
+    return not connection.digest or connection.digest == message_types.type_hash(name, lineage_of(name))
 
 
 class BagOutput:
@@ -191,7 +192,7 @@ class BagOutput:
         """A topic of a type known here. qos: list of rosbags' Qos, as `face_qos` or a connection's own."""
         if (topic, name) not in self._connections:
             self._connections[topic, name] = self._writer.add_connection(
-                topic, name, typestore=messages.typestore(lineage_of(name)), offered_qos_profiles=qos)
+                topic, name, typestore=message_types.typestore(lineage_of(name)), offered_qos_profiles=qos)
 
     def copy_topics(self, connections):
         """Add the topics of another bag's connections, with the QoS that they were recorded with."""

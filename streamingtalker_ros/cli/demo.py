@@ -65,7 +65,7 @@ def perform(wav, seconds, device, domain):
     """
     from tqdm import tqdm
 
-    from streamingtalker_ros.node.recorder import FaceMotionRecorder
+    from streamingtalker_ros.dds.recorder import FaceMotionRecorder
 
     environment = {"ROS_LOCALHOST_ONLY": "1", "ROS_DOMAIN_ID": str(domain)}
     os.environ.update(environment)  # the recorder's too

@@ -33,7 +33,7 @@ def run(args):
     stop = threading.Event()
     on_stop_signals(lambda *_: stop.set())
 
-    from streamingtalker_ros.node.dds_heads import HeadNode
+    from streamingtalker_ros.dds.head_node import HeadNode
 
     node = HeadNode(head, args.namespace, args.domain, warn=warn)
     try:

@@ -39,7 +39,7 @@ def run(args):
     stop = threading.Event()
     on_stop_signals(lambda *_: stop.set())
 
-    from streamingtalker_ros.node.dds_markers import FaceMarkersNode
+    from streamingtalker_ros.dds.markers_node import FaceMarkersNode
 
     node = FaceMarkersNode(rig, args.rate, not args.still, args.face_frame, args.frame, args.namespace, args.domain,
                            warn=warn)

@@ -8,7 +8,7 @@ import numpy as np
 from streamingtalker_ros.errors import require
 from streamingtalker_ros.face.rig import rotation_matrix
 from streamingtalker_ros.face.software import nearest
-from streamingtalker_ros.node import messages
+from streamingtalker_ros.dds import message_types
 from streamingtalker_ros.node.marker_block import MARKER
 from streamingtalker_ros.node.markers import MarkerBuilder
 
@@ -17,7 +17,7 @@ _PAPER = (0.19, 0.19, 0.19)     # RViz's usual background
 
 def soup(blob):
     """Bytes of a Marker -> corners (T, 3, 3) float32 in metres, colours (T, 3, 3) 0..1."""
-    message = messages.message_class(MARKER).deserialize(blob)
+    message = message_types.message_class(MARKER).deserialize(blob)
     points = np.array([(point.x, point.y, point.z) for point in message.points], np.float32)
     colors = np.array([(color.r, color.g, color.b) for color in message.colors], np.float32)
     return points.reshape(-1, 3, 3), colors.reshape(-1, 3, 3)
@@ -26,7 +26,7 @@ def soup(blob):
 def draw(rig, faces, size, head=(0.0, 0.0, 0.09, 0.996)):
     """faces: a list of weights (S,); size: pixels of each. Returns them side by side."""
     image = require("PIL.Image", "the picture of the markers")
-    builder = MarkerBuilder(rig, messages.message_class, lambda message: message.serialize())
+    builder = MarkerBuilder(rig, message_types.message_class, lambda message: message.serialize())
     head = np.array(head) / np.linalg.norm(head)
     still = builder.still(0)
     tiles = []

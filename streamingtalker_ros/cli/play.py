@@ -37,7 +37,7 @@ def run(args):
         raise TalkerError("nothing to play, or two things: give a FILE or --microphone")
     if args.packet_ms <= 0 or args.pace < 0:
         raise TalkerError("--packet-ms must be above 0, --pace 0 or above: see streamingtalker play --help")
-    from streamingtalker_ros.node import source as sources
+    from streamingtalker_ros.dds import audio_player as sources
 
     samples, rate = (None, args.rate) if args.microphone else sources.load(args.file)
     source = sources.AudioSource(rate, args.lineage, args.topic, args.namespace, args.domain)

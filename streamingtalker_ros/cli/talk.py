@@ -41,7 +41,7 @@ def run(args):
     stop = threading.Event()
     on_stop_signals(lambda *_: stop.set())
 
-    from streamingtalker_ros.node.dds import TalkerNode   # late: torch and DDS take their time, bad parameters do not wait
+    from streamingtalker_ros.dds.talker_node import TalkerNode   # late: torch and DDS take their time, bad parameters do not wait
 
     started = time.monotonic()
     node = TalkerNode(settings, args.namespace, args.domain, warn=warn)

@@ -17,7 +17,8 @@ from rclpy.utilities import remove_ros_args
 from streamingtalker_ros.audio.payload import AudioFormat
 from streamingtalker_ros.errors import TalkerError
 from streamingtalker_ros.process import on_stop_signals, say
-from streamingtalker_ros.node import lineages, ros_audio, ros_qos, source
+from streamingtalker_ros.node import lineages, ros_audio, ros_qos
+from streamingtalker_ros.dds import audio_player
 
 
 class AudioPlayer(Node):
@@ -27,7 +28,7 @@ class AudioPlayer(Node):
         super().__init__("audio_source", **kwargs)
         self.format = AudioFormat(rate, 1, "s16")
         lineage = ros_audio.installed_lineage()
-        self._type, self._frame_id = source.TYPES[lineage], frame_id
+        self._type, self._frame_id = audio_player.TYPES[lineage], frame_id
         self._made = ros_audio.message_class(self._type)
         self._audio = self.create_publisher(self._made, "audio", ros_qos.SENT_AUDIO)
         if lineage == "ros-drivers":
@@ -74,7 +75,7 @@ def parse(args):
 def perform(options):
     """Play what the options ask for. Raises TalkerError for a file that is no audio, or when there is no
     microphone."""
-    samples, rate = source.load(options.file) if options.file else (None, options.rate)
+    samples, rate = audio_player.load(options.file) if options.file else (None, options.rate)
     player = AudioPlayer(rate)
     if not player.wait_for_subscriber(options.wait):
         raise TalkerError(f"nobody listened to {player.topic} within {options.wait:g} s: start the talker "
@@ -83,9 +84,9 @@ def perform(options):
     while again:
         again = options.loop
         if samples is None:
-            packets, what = source.microphone(rate), "microphone"
+            packets, what = audio_player.microphone(rate), "microphone"
         else:
-            packets, what = source.blocks(samples, rate), f"{options.file}, {len(samples) / rate:.1f} s"
+            packets, what = audio_player.blocks(samples, rate), f"{options.file}, {len(samples) / rate:.1f} s"
         player.get_logger().info(f"{what} at {rate} Hz on {player.topic}")
         for stamp, block in packets:
             player.publish(block, stamp)

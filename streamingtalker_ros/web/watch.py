@@ -11,11 +11,12 @@ import numpy as np
 from streamingtalker_ros.audio.payload import AudioFormat
 from streamingtalker_ros.errors import TalkerError
 from streamingtalker_ros.face.arkit import ARKIT_NAMES, INDEX
-from streamingtalker_ros.node import faces, lineages, messages
+from streamingtalker_ros.node import faces, lineages
+from streamingtalker_ros.dds import message_types
 from streamingtalker_ros.node.hearing import Hearing
 from streamingtalker_ros.node.intake import RATE, Intake
 from streamingtalker_ros.node.statistics import Statistics
-from streamingtalker_ros.node.wire import Wire
+from streamingtalker_ros.dds.node import Wire
 from streamingtalker_ros.process import FaultLog, never_raising
 from streamingtalker_ros.process import warn as warn_user
 from streamingtalker_ros.web import protocol
@@ -122,7 +123,7 @@ class Watcher:
         if self._wire is None or topic != "rt" + self._wire.resolve(self._audio_topic):
             return
         for name, lineage in lineages.AUDIO_TYPES.items():
-            if messages.dds_typename(name) == type_name and name not in self._heard:
+            if message_types.dds_typename(name) == type_name and name not in self._heard:
                 qos = self._wire.qos(depth=1000, reliable=reliable)
                 self._heard[name] = self._wire.subscribe(
                     self._audio_topic, name, lambda message, name=name: self._on_audio(message, name), qos, lineage)

@@ -18,7 +18,8 @@ from streamingtalker_ros.audio.files import read_audio
 from streamingtalker_ros.audio.payload import AudioFormat
 from streamingtalker_ros.audio.pcm import to_16k
 from streamingtalker_ros.msg import FaceMotion
-from streamingtalker_ros.node import lineages, ros_audio, source
+from streamingtalker_ros.node import lineages, ros_audio
+from streamingtalker_ros.dds import audio_player
 
 SECOND = 1_000_000_000
 LINEAGE = ros_audio.installed_lineage()
@@ -149,7 +150,7 @@ class Graph:
 
     def speak(self, samples, start, rate=16000, reliable=True, at_once=False, namespace=""):
         """Publish int16 samples, in real time or at once, stamped from `start` (ns) on, in the lineage."""
-        name, format = source.TYPES[LINEAGE], AudioFormat(rate, 1, "s16")
+        name, format = audio_player.TYPES[LINEAGE], AudioFormat(rate, 1, "s16")
         made = ros_audio.message_class(name)
         reliability = ReliabilityPolicy.RELIABLE if reliable else ReliabilityPolicy.BEST_EFFORT
         topic, info_topic = f"{namespace}/audio", f"{namespace}/audio_info"
@@ -166,7 +167,7 @@ class Graph:
             time.sleep(0.1)
         first = None
         packet, pace = (0.2, 0) if at_once else (0.02, 1)
-        for now, block in source.blocks(samples, rate, packet, pace):
+        for now, block in audio_player.blocks(samples, rate, packet, pace):
             first = now if first is None else first
             stamp = start + now - first
             publisher.publish(lineages.fill_audio(made(), name, block, format, stamp, "microphone"))

@@ -8,7 +8,8 @@ from ros_graph import LINEAGE, SECOND, until, voice
 from std_srvs.srv import Trigger
 
 from streamingtalker_ros.audio.payload import AudioFormat
-from streamingtalker_ros.node import lineages, ros_audio, source
+from streamingtalker_ros.node import lineages, ros_audio
+from streamingtalker_ros.dds import audio_player
 
 PACKET = 0.02
 PLAIN, WIDE = AudioFormat(16000, 1, "s16"), AudioFormat(48000, 2, "f32")
@@ -22,7 +23,7 @@ class Microphone:
     def __init__(self, graph):
         self.graph, self.node, self.random = graph, graph.node, np.random.default_rng(3)
         self.voice = voice(6.0)
-        self.name = source.TYPES[LINEAGE]
+        self.name = audio_player.TYPES[LINEAGE]
         self.place, self.due, self.stamp = 0, time.monotonic(), time.time_ns()
         self.publisher = self.info = None
         self.restart()

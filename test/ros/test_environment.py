@@ -7,6 +7,7 @@ def test_ros_and_the_built_package_are_here():
     reason = missing()
     if reason:
         pytest.skip(f"the tests of the ROS 2 node are left out: {reason}")
-    from streamingtalker_ros.node import ros_audio, source
+    from streamingtalker_ros.node import ros_audio
+    from streamingtalker_ros.dds import audio_player
     lineage = ros_audio.installed_lineage()
-    assert ros_audio.message_class(source.TYPES[lineage])().header.stamp.sec == 0
+    assert ros_audio.message_class(audio_player.TYPES[lineage])().header.stamp.sec == 0

@@ -9,7 +9,8 @@ from launch_ros.actions import Node
 from ros_graph import LINEAGE, SECOND, Graph, own_domain, until, voice
 
 from streamingtalker_ros.audio.payload import PayloadDecoder
-from streamingtalker_ros.node import lineages, ros_audio, ros_qos, source
+from streamingtalker_ros.node import lineages, ros_audio, ros_qos
+from streamingtalker_ros.dds import audio_player
 
 DOMAIN = own_domain()
 RATE = 32000
@@ -28,7 +29,7 @@ def player_launch(tmp_path_factory):
 
 @pytest.mark.launch(fixture=player_launch)
 def test_every_sample_arrives_at_its_time(player_launch):
-    name = source.TYPES[LINEAGE]
+    name = audio_player.TYPES[LINEAGE]
     graph = Graph(DOMAIN)
     infos = []
     if LINEAGE == "ros-drivers":

@@ -11,7 +11,7 @@ from ament_index_python.packages import get_package_prefix
 from ros_graph import LINEAGE, Graph, own_domain, until, voice
 
 from streamingtalker_ros import ARKIT_NAMES
-from streamingtalker_ros.node.recorder import FaceMotionRecorder
+from streamingtalker_ros.dds.recorder import FaceMotionRecorder
 
 DOMAIN = own_domain()
 FREE = [sys.executable, "-m", "streamingtalker_ros"]

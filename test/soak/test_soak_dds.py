@@ -22,9 +22,10 @@ from streamingtalker_ros.audio.files import read_audio  # noqa: E402
 from streamingtalker_ros.audio.payload import AudioFormat  # noqa: E402
 from streamingtalker_ros.audio.pcm import to_16k  # noqa: E402
 from streamingtalker_ros.model import checkpoint  # noqa: E402
-from streamingtalker_ros.node import lineages, messages  # noqa: E402
-from streamingtalker_ros.node.recorder import FaceMotionRecorder  # noqa: E402
-from streamingtalker_ros.node.wire import Wire, readers  # noqa: E402
+from streamingtalker_ros.node import lineages
+from streamingtalker_ros.dds import message_types  # noqa: E402
+from streamingtalker_ros.dds.recorder import FaceMotionRecorder  # noqa: E402
+from streamingtalker_ros.dds.node import Wire, readers  # noqa: E402
 
 STAMPED, INFO = "audio_common_msgs/msg/AudioDataStamped", lineages.INFO_TYPE
 PACKET, SECOND, FRAME = 0.02, 1_000_000_000, 40_000_000
@@ -37,11 +38,11 @@ class Sender:
 
     def __init__(self, domain, voice, random):
         self.domain, self.voice, self.random = domain, voice, random
-        self.made, self.info = messages.message_class(STAMPED), messages.message_class(INFO)
+        self.made, self.info = message_types.message_class(STAMPED), message_types.message_class(INFO)
         self.sent = self.place = 0
         # 10 MB, made ready beforehand: filling it takes longer than the voice may wait
         empty = self.made().serialize()
-        self.huge = messages.serialized_class(STAMPED)(empty[:-4] + (10**7).to_bytes(4, "little") + bytes(10**7))
+        self.huge = message_types.serialized_class(STAMPED)(empty[:-4] + (10**7).to_bytes(4, "little") + bytes(10**7))
         self.wire = None
         self.begin()
 

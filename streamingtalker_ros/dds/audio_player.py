@@ -13,8 +13,9 @@ from streamingtalker_ros.audio.files import read_audio
 from streamingtalker_ros.audio.payload import AudioFormat
 from streamingtalker_ros.errors import TalkerError, require
 from streamingtalker_ros.process import warn
-from streamingtalker_ros.node import lineages, messages
-from streamingtalker_ros.node.wire import Wire, readers
+from streamingtalker_ros.node import lineages
+from streamingtalker_ros.dds import message_types
+from streamingtalker_ros.dds.node import Wire, readers
 
 _SECOND = 1_000_000_000
 TYPES = {"ros-drivers": "audio_common_msgs/msg/AudioDataStamped",
@@ -30,7 +31,7 @@ class AudioSource:
         self.format = AudioFormat(rate, 1, "s16")
         self._name, self._frame_id = TYPES[lineage], frame_id
         self._wire = Wire("audio_source", namespace, domain, warn)
-        self._made = messages.message_class(self._name, lineage)
+        self._made = message_types.message_class(self._name, lineage)
         # ros-drivers' audio_capture is reliable, depth 10; mgonzs13's audio_capturer best effort, depth 5:
         # both could lose packets to a busy subscriber, so that this one is reliable and deep for either
         self._writer = self._wire.audio_publisher(topic, self._name, lineage, self._wire.qos(depth=1000))
@@ -60,7 +61,7 @@ class AudioSource:
 
     def _tell_format(self):
         if self._info is not None:
-            self._info.write(lineages.fill_info(messages.message_class(lineages.INFO_TYPE)(), self.format))
+            self._info.write(lineages.fill_info(message_types.message_class(lineages.INFO_TYPE)(), self.format))
 
     def publish(self, samples, stamp):
         """samples: (n,) int16, taken at `stamp` (ns)."""

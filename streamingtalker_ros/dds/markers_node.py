@@ -5,10 +5,11 @@ import time
 
 from streamingtalker_ros.face.rig import default_rig
 from streamingtalker_ros.process import never_raising
-from streamingtalker_ros.node import faces, messages
+from streamingtalker_ros.node import faces
+from streamingtalker_ros.dds import message_types
 from streamingtalker_ros.node.marker_block import MARKER
 from streamingtalker_ros.node.markers import FaceMarkers
-from streamingtalker_ros.node.wire import Wire, readers
+from streamingtalker_ros.dds.node import Wire, readers
 
 TF = "tf2_msgs/msg/TFMessage"
 
@@ -20,9 +21,9 @@ class FaceMarkersNode:
     def __init__(self, rig=None, rate=25.0, rotate=True, face_frame="face", frame_id="head", namespace="",
                  domain=None, warn=None):
         self._warn = never_raising(warn or logging.getLogger("streamingtalker_ros").warning)
-        self._markers = FaceMarkers(rig or default_rig(), messages.message_class,
+        self._markers = FaceMarkers(rig or default_rig(), message_types.message_class,
                                     lambda message: message.serialize(), rate, rotate, face_frame, frame_id)
-        self._made = messages.serialized_class(MARKER)
+        self._made = message_types.serialized_class(MARKER)
         self.sent = self.lost = 0
         self.wire = Wire("face_markers", namespace, domain, self._warn)
         # reliable, as RViz asks for unless it is told otherwise; what it does not take in time is old

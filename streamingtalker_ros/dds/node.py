@@ -13,7 +13,8 @@ import uuid
 from streamingtalker_ros.errors import TalkerError, require
 from streamingtalker_ros.process import never_raising
 from streamingtalker_ros.process import warn as warn_user
-from streamingtalker_ros.node import cyclone, messages
+from streamingtalker_ros.node import cyclone
+from streamingtalker_ros.dds import message_types
 
 _DISCOVERY = ("<Discovery><ParticipantIndex>auto</ParticipantIndex><MaxAutoParticipantIndex>32</MaxAutoParticipantIndex>"
               "<Peers><Peer address=\"localhost\"/></Peers></Discovery>")
@@ -112,7 +113,7 @@ class Wire:
                 policy.Durability.TransientLocal if latched else policy.Durability.Volatile]
 
     def _make_qos(self, policies, name, lineage, extra=""):
-        user = f"{extra}typehash={messages.type_hash(name, lineage)};".encode()
+        user = f"{extra}typehash={message_types.type_hash(name, lineage)};".encode()
         return self._dds["qos"].Qos(*policies, self._policy.Userdata(user),
                                     self._policy.WriterDataLifecycle(autodispose=False))
 
@@ -147,7 +148,7 @@ class Wire:
         self.announce()
 
     def _writer(self, topic, name, policies, lineage="ros-drivers", extra="", made=None):
-        made = made or messages.message_class(name, lineage)
+        made = made or message_types.message_class(name, lineage)
         qos = self._make_qos(policies, name, lineage, extra)
         writer = self._dds["pub"].DataWriter(
             self.participant, self._dds["topic"].Topic(self.participant, topic, made), qos=qos)
@@ -155,7 +156,7 @@ class Wire:
         return writer
 
     def _reader(self, topic, name, policies, lineage="ros-drivers", extra="", made=None):
-        made = made or messages.message_class(name, lineage)
+        made = made or message_types.message_class(name, lineage)
         qos = self._make_qos(policies, name, lineage, extra)
         reader = self._dds["sub"].DataReader(
             self.participant, self._dds["topic"].Topic(self.participant, topic, made), qos=qos)
@@ -195,10 +196,10 @@ class Wire:
         name = self.resolve(service)
         extra = f"serviceid={'.'.join(f'{byte:x}' for byte in uuid.uuid4().bytes)};"
         request, response = (f"std_srvs/srv/Trigger_{half}" for half in ("Request", "Response"))
-        answer = messages.service_class(response)
+        answer = message_types.service_class(response)
         writer = self._writer(f"rr{name}Reply", response, self.qos(), extra=extra, made=answer)
         reader = self._reader(f"rq{name}Request", request, self.qos(), extra=extra,
-                              made=messages.service_class(request))
+                              made=message_types.service_class(request))
 
         def reply(sample):
             try:
@@ -241,9 +242,9 @@ class Wire:
 
     def announce(self):
         """Tell the ROS graph which endpoints this node has, so that `ros2 node list` and `info` show it."""
-        info = messages.message_class("rmw_dds_common/msg/ParticipantEntitiesInfo")
-        node = messages.message_class("rmw_dds_common/msg/NodeEntitiesInfo")
-        gid = messages.message_class("rmw_dds_common/msg/Gid")
+        info = message_types.message_class("rmw_dds_common/msg/ParticipantEntitiesInfo")
+        node = message_types.message_class("rmw_dds_common/msg/NodeEntitiesInfo")
+        gid = message_types.message_class("rmw_dds_common/msg/Gid")
 
         def gids(entities):
             return [gid(data=list(entity.guid.bytes)) for entity in entities if entity is not self._discovery]

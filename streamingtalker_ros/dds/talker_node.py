@@ -9,12 +9,13 @@ import time
 
 from streamingtalker_ros.face.rig import default_rig
 from streamingtalker_ros.process import never_raising
-from streamingtalker_ros.node import faces, lineages, messages
+from streamingtalker_ros.node import faces, lineages
+from streamingtalker_ros.dds import message_types
 from streamingtalker_ros.node.core import TalkerCore, load_talker
 from streamingtalker_ros.node.diagnosis import Diagnosis
 from streamingtalker_ros.node.hearing import Hearing
 from streamingtalker_ros.node.settings import NODE_NAME
-from streamingtalker_ros.node.wire import Wire
+from streamingtalker_ros.dds.node import Wire
 
 
 class TalkerNode:
@@ -33,9 +34,9 @@ class TalkerNode:
         self._hearing = Hearing(self.core.refuse)
         # a robot's several talkers are told apart by their namespaces
         name = f"{self.wire.namespace}/{NODE_NAME}".strip("/")
-        self._diagnosis = Diagnosis(self.core, messages.message_class, name)
+        self._diagnosis = Diagnosis(self.core, message_types.message_class, name)
         self._heard = {}            # audio type -> (handle, reliable)
-        self._motion_class = messages.message_class(faces.MOTION)
+        self._motion_class = message_types.message_class(faces.MOTION)
         self._motion = self.wire.publisher("face_motion", faces.MOTION)
         self._publish_model(talker)
         self._diagnostics = self.wire.publisher("/diagnostics", "diagnostic_msgs/msg/DiagnosticArray")
@@ -60,7 +61,7 @@ class TalkerNode:
         if topic != "rt" + self.wire.resolve(self.settings.audio_topic):
             return
         for name, lineage in lineages.AUDIO_TYPES.items():
-            if messages.dds_typename(name) != type_name:
+            if message_types.dds_typename(name) != type_name:
                 continue
             handle, was_reliable = self._heard.get(name, (None, None))
             if handle is not None and (was_reliable is False or reliable):
@@ -102,11 +103,11 @@ class TalkerNode:
         self._rig = default_rig()
         # the writer is kept: a latched message lives as long as it
         self._model = self.wire.publisher("face_model", faces.MODEL, self.wire.qos(depth=1, latched=True))
-        model = messages.message_class(faces.MODEL)()
+        model = message_types.message_class(faces.MODEL)()
         self._model.write(faces.fill_model(model, self._rig, talker.frame_rate, self.settings.frame_id,
                                            time.time_ns()))
         if self.settings.publish_vertices:
-            self._vertices_class = messages.message_class(faces.VERTICES)
+            self._vertices_class = message_types.message_class(faces.VERTICES)
             self._vertices = self.wire.publisher("face_vertices", faces.VERTICES,
                                                  self.wire.qos(depth=5, reliable=False))
 

@@ -9,7 +9,7 @@ import dataclasses
 from functools import lru_cache
 
 from streamingtalker_ros.errors import require
-from streamingtalker_ros.node import audio_cdr, definitions
+from streamingtalker_ros.dds import audio_cdr, message_definitions
 from streamingtalker_ros import resources
 
 _DEFAULTS = {"bool": False, "string": "", "float32": 0.0, "float64": 0.0}
@@ -23,11 +23,11 @@ def typestore(lineage="ros-drivers"):
     """
     typesys = require("rosbags.typesys", "reading message definitions")
     store = typesys.get_typestore(typesys.Stores.ROS2_JAZZY)
-    files = {name: resources.find("msg", f"{name}.msg") for name in definitions.OWN}
+    files = {name: resources.find("msg", f"{name}.msg") for name in message_definitions.OWN}
     texts = {f"streamingtalker_ros/msg/{name}": file.read_text(encoding="utf-8")
              for name, file in files.items()}
     types = {}
-    for name, text in {**texts, **definitions.COMMON, **definitions.LINEAGES[lineage]}.items():
+    for name, text in {**texts, **message_definitions.COMMON, **message_definitions.LINEAGES[lineage]}.items():
         # the parser knows messages only and files a service's halves under srv/msg/
         types.update({found.replace("/srv/msg/", "/srv/"): fields
                       for found, fields in typesys.get_types_from_msg(text, name).items()})

@@ -4,9 +4,10 @@ import threading
 import time
 
 from streamingtalker_ros.process import never_raising
-from streamingtalker_ros.node import faces, messages
+from streamingtalker_ros.node import faces
+from streamingtalker_ros.dds import message_types
 from streamingtalker_ros.node.heads import HeadDriver, outputs
-from streamingtalker_ros.node.wire import Wire
+from streamingtalker_ros.dds.node import Wire
 
 JOINT_STATE = "sensor_msgs/msg/JointState"
 
@@ -20,7 +21,7 @@ class HeadNode:
         self.driver, self.sent = HeadDriver(head, self._warn), 0
         self.wire = Wire("head_driver", namespace, domain, self._warn)
         self._writers = [
-            (output, messages.message_class(outputs.type_name(output)),
+            (output, message_types.message_class(outputs.type_name(output)),
              self.wire.publisher(output.topic, outputs.type_name(output), self.wire.qos(depth=1)))
             for output in head.outputs]
         if head.feedback:
@@ -63,7 +64,7 @@ class HeadNode:
             return
         for output, made, writer in self._writers:
             try:
-                writer.write(outputs.fill(output, made(), command, self.driver.head, now, messages.message_class))
+                writer.write(outputs.fill(output, made(), command, self.driver.head, now, message_types.message_class))
             except Exception as error:      # the other outputs still get theirs
                 if output.topic not in self._unsent:
                     self._unsent.add(output.topic)

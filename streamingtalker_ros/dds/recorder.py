@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from streamingtalker_ros.node.lineages import stamp_ns
-from streamingtalker_ros.node.wire import Wire, writers
+from streamingtalker_ros.dds.node import Wire, writers
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,1 @@
+"""The ROS 2 wire over Cyclone DDS, without ROS: nodes, message types, publishers."""
