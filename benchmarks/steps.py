@@ -16,9 +16,9 @@ def main():
 
     import torch
     torch.set_num_threads(1)
-    from streamingtalker_ros.evaluation import bench, clips as over, sampling
-    from streamingtalker_ros.evaluation.section import load_section, score
-    from streamingtalker_ros.evaluation.takes import of_weights
+    from streamingtalker_ros.evaluation import bench, inference as over, sampling
+    from streamingtalker_ros.evaluation.test_set import load_section, score
+    from streamingtalker_ros.evaluation.motion_curves import of_weights
     from streamingtalker_ros.face.rig import default_rig
     from streamingtalker_ros.streaming import Talker
     talker, rig = Talker.load(args.model, "cpu"), default_rig()

@@ -19,7 +19,7 @@ TINY = dict(hidden_size=32, num_hidden_layers=2, num_attention_heads=2, intermed
 def published(hop, window):
     """The paper's network in its own form, every width cut down, random weights."""
     pytest.importorskip("transformers", reason="transformers is not installed")
-    from streamingtalker_ros.evaluation.paper import random_network
+    from streamingtalker_ros.evaluation.random_vertex_network import random_network
     from streamingtalker_ros.model.published.streaming import PublishedModel
 
     network = random_network(vertices=20, slots=4, code_dim=8, codec_width=32, codec_layers=2, codec_heads=2,

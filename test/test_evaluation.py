@@ -2,7 +2,7 @@
 import numpy as np
 import pytest
 
-from streamingtalker_ros.evaluation import metrics, vertices
+from streamingtalker_ros.evaluation import metrics, vertex_metrics
 from streamingtalker_ros.training.phones import Phone
 
 PHONES = [Phone("pau", 0.0, 0.2), Phone("m", 0.2, 0.3), Phone("aa", 0.3, 0.5), Phone("b", 0.5, 0.58),
@@ -60,7 +60,7 @@ def test_correlation_and_lag():
 def test_lip_vertex_error_is_the_worst_vertex():
     made, reference = np.zeros((2, 3, 3)), np.zeros((2, 3, 3))
     made[0, 1] = [0.0, 3.0, 4.0]
-    assert vertices.lip_vertex_error(made, reference) == 12.5
+    assert vertex_metrics.lip_vertex_error(made, reference) == 12.5
 
 
 def test_closing_time():
@@ -71,7 +71,7 @@ def test_closing_time():
 
 def test_seeds_move_what_sound_leaves_open_and_agree_on_the_lips(talker, speech):
     """The shipped model: over seeds brows, lids and head vary; the lip opening hardly does."""
-    from streamingtalker_ros.evaluation.clips import opening_of, speak
+    from streamingtalker_ros.evaluation.inference import opening_of, speak
     from streamingtalker_ros.evaluation.sampling import columns
     from streamingtalker_ros.face.rig import default_rig
     twice = np.concatenate((speech, speech))  # long enough for blinks

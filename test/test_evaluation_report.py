@@ -8,11 +8,11 @@ import pytest
 from test_evaluation_section import spoken_clip, write_corpus
 
 from streamingtalker_ros.cli.main import main
-from streamingtalker_ros.evaluation import hour, metrics, quiet, robustness, sampling
+from streamingtalker_ros.evaluation import drift, metrics, non_speech, robustness, sampling
 from streamingtalker_ros.evaluation.charts import clip as clip_chart, runs
-from streamingtalker_ros.evaluation.clips import speak_all
-from streamingtalker_ros.evaluation.quiet import lip_speed
-from streamingtalker_ros.evaluation.section import load_section
+from streamingtalker_ros.evaluation.inference import speak_all
+from streamingtalker_ros.evaluation.non_speech import lip_speed
+from streamingtalker_ros.evaluation.test_set import load_section
 from streamingtalker_ros.face.rig import default_rig
 from streamingtalker_ros.audio import augmentation
 
@@ -66,7 +66,7 @@ def measured(corpus, tmp_path_factory):
     pytest.importorskip("matplotlib", reason="matplotlib is not installed")
     out = tmp_path_factory.mktemp("out")
     patch = pytest.MonkeyPatch()
-    patch.setattr(quiet, "SECONDS", 2.0)
+    patch.setattr(non_speech, "SECONDS", 2.0)
     fewer = (*robustness.PROMISED, *runs.SNR)
     conditions = {key: dirty for key, dirty in robustness.CONDITIONS.items() if key[1] in fewer}
     patch.setattr(robustness, "CONDITIONS", conditions)
@@ -113,7 +113,7 @@ def test_every_promised_figure_has_its_row(measured):
     assert figures["sections"]["mixed, all"]["the reference itself"]["lip_opening_r_median"] == pytest.approx(1.0)
     assert figures["hour"]["blocks"]["opening_mean"] and len(figures["hour"]["blocks"]["opening_mean"]) == 12
     assert figures["robustness"]["mixed, all"]["clean"]["r_falls_by"] == 0.0
-    assert set(figures["quiet"]["share"]) == set(quiet.SOUNDS)
+    assert set(figures["quiet"]["share"]) == set(non_speech.SOUNDS)
 
 
 def test_a_short_corpus_prints_its_table(corpus, capsys):
@@ -138,9 +138,9 @@ def test_bad_input_is_one_sentence(corpus, capsys, arguments, words):
 
 
 def test_sounds_without_a_voice_are_what_they_are_called():
-    sounds = quiet.sounds(4.0)
+    sounds = non_speech.sounds(4.0)
     assert not sounds["silence"].any()
-    for name, (make, level) in quiet.SOUNDS.items():
+    for name, (make, level) in non_speech.SOUNDS.items():
         assert sounds[name].dtype == np.float32 and len(sounds[name]) == 64000 and np.abs(sounds[name]).max() <= 1.0
         if make:
             rms = 20 * np.log10(np.sqrt(np.mean(np.square(sounds[name], dtype=np.float64))))
@@ -149,7 +149,7 @@ def test_sounds_without_a_voice_are_what_they_are_called():
 
 def test_speech_is_cut_in_the_middle_of_sound(speech):
     for seed in range(5):
-        pcm, cut = quiet.cut_dead(speech, np.random.default_rng(seed))
+        pcm, cut = non_speech.cut_dead(speech, np.random.default_rng(seed))
         at = int(cut * 16000)
         assert not pcm[at:].any() and len(pcm) == at + 16000
         assert len(speech) / 2 / 16000 - 0.02 <= cut <= len(speech) / 16000
@@ -187,13 +187,13 @@ def test_an_hours_blocks_hear_the_same(talker, speech):
     """Blocks repeat the speech to the sample, and pieces of ten seconds change nothing."""
     clip = spoken_clip("a")
     clip.pcm = speech
-    block = hour.block_of([clip], 5.5)
+    block = drift.block_of([clip], 5.5)
     assert len(block) == 88000 and np.array_equal(block[64000:], speech[:24000])
     rig = default_rig()
-    figures = hour.hour(talker, rig, [clip], minutes=0.24, voices=2)
+    figures = drift.hour(talker, rig, [clip], minutes=0.24, voices=2)
     assert np.array(figures["blocks"]["opening_mean"]).shape == (12, 2)
-    weights = speak_all(talker, [np.tile(hour.block_of([clip], 1.2), 2)])[0][0]
-    second = hour.opening_of(rig, weights[30:58]).mean() / hour.inter_ocular(rig)
+    weights = speak_all(talker, [np.tile(drift.block_of([clip], 1.2), 2)])[0][0]
+    second = drift.opening_of(rig, weights[30:58]).mean() / drift.inter_ocular(rig)
     assert figures["blocks"]["opening_mean"][1][0] == pytest.approx(second, rel=0.3)
 
 

@@ -6,10 +6,10 @@ import pytest
 
 from streamingtalker_ros.cli.animate import _write_csv, _write_npz
 from streamingtalker_ros.errors import TalkerError
-from streamingtalker_ros.evaluation import baselines, dynamics, folder, metrics, vertices
-from streamingtalker_ros.evaluation.clips import inter_ocular
-from streamingtalker_ros.evaluation.section import load_section, score
-from streamingtalker_ros.evaluation.takes import Take, of_weights, on_grid, reference
+from streamingtalker_ros.evaluation import baselines, dynamics, external_motion, metrics, vertex_metrics
+from streamingtalker_ros.evaluation.inference import inter_ocular
+from streamingtalker_ros.evaluation.test_set import load_section, score
+from streamingtalker_ros.evaluation.motion_curves import Take, of_weights, on_grid, reference
 from streamingtalker_ros.face.arkit import ARKIT_NAMES, INDEX
 from streamingtalker_ros.face.rig import default_rig
 from streamingtalker_ros.coarticulation import face_motion
@@ -138,36 +138,36 @@ def test_loudness_jaw_is_causal():
 
 def test_upper_face_deviation(rig):
     """FDD is 0 for the same motion, keeps its sign, and hears brows but not lips."""
-    upper, t = vertices.regions(rig).upper, np.sin(np.arange(50))
+    upper, t = vertex_metrics.regions(rig).upper, np.sin(np.arange(50))
 
     def motion(**shapes):
         weights = np.zeros((50, 52))
         for name, size in shapes.items():
             weights[:, INDEX[name]] = size * (0.5 + 0.5 * t)
-        return vertices.points(rig, weights, upper)
+        return vertex_metrics.points(rig, weights, upper)
 
     still, brows = motion(), motion(browInnerUp=0.5)
     rest = rig.vertices[upper]
-    assert vertices.upper_face_deviation(brows, brows, rest) == 0.0
-    assert vertices.upper_face_deviation(still, brows, rest) == -vertices.upper_face_deviation(brows, still, rest) > 0
-    speaking = abs(vertices.upper_face_deviation(motion(jawOpen=0.5, mouthPucker=0.5), still, rest))
-    assert speaking < 0.05 * vertices.upper_face_deviation(still, brows, rest)
+    assert vertex_metrics.upper_face_deviation(brows, brows, rest) == 0.0
+    assert vertex_metrics.upper_face_deviation(still, brows, rest) == -vertex_metrics.upper_face_deviation(brows, still, rest) > 0
+    speaking = abs(vertex_metrics.upper_face_deviation(motion(jawOpen=0.5, mouthPucker=0.5), still, rest))
+    assert speaking < 0.05 * vertex_metrics.upper_face_deviation(still, brows, rest)
     hand = ((np.array([1.0, 3.0, 2.0]) ** 2).std())     # one vertex 1, 3, 2 away from its template
     points = np.zeros((3, 1, 3))
     points[:, 0, 1] = [1.0, 3.0, 2.0]
-    assert vertices.upper_face_deviation(np.zeros((3, 1, 3)), points, np.zeros((1, 3))) == pytest.approx(hand)
+    assert vertex_metrics.upper_face_deviation(np.zeros((3, 1, 3)), points, np.zeros((1, 3))) == pytest.approx(hand)
 
 
 def test_mouth_opening_difference(rig):
     """MOD of an open jaw against a shut one is the mean of the five pairs' distances."""
-    regions = vertices.regions(rig)
+    regions = vertex_metrics.regions(rig)
     assert len(regions.above) == 5 == len(regions.below)
     weights = np.zeros((4, 52))
-    shut = [vertices.points(rig, weights, side) for side in (regions.above, regions.below)]
+    shut = [vertex_metrics.points(rig, weights, side) for side in (regions.above, regions.below)]
     weights[:, INDEX["jawOpen"]] = 0.5
-    wide = [vertices.points(rig, weights, side) for side in (regions.above, regions.below)]
+    wide = [vertex_metrics.points(rig, weights, side) for side in (regions.above, regions.below)]
     gaps = np.linalg.norm(wide[0][0] - wide[1][0], axis=-1) - np.linalg.norm(shut[0][0] - shut[1][0], axis=-1)
-    assert vertices.mouth_opening_difference(wide, shut) == pytest.approx(np.abs(gaps).mean()) and gaps.max() > 0.005
+    assert vertex_metrics.mouth_opening_difference(wide, shut) == pytest.approx(np.abs(gaps).mean()) and gaps.max() > 0.005
 
 
 def test_blinks():
@@ -214,17 +214,17 @@ def test_motion_that_is_already_made(rig, corpus, tmp_path):
     _write_csv(tmp_path / "a.csv", motion, None, None, None)
     motion["names"], motion["weights"] = motion["names"][::-1], motion["weights"][:, ::-1]     # any order, by name
     _write_npz(tmp_path / "b.npz", motion, None, None, None)
-    takes = folder.read_folder(rig, tmp_path)
+    takes = external_motion.read_folder(rig, tmp_path)
     assert np.abs(takes["a"].opening - takes["b"].opening).max() < 1e-6
-    part, made = folder.against(section, takes)
+    part, made = external_motion.against(section, takes)
     assert [c.name for c in part.clips] == ["a", "b"]
     figures, clips = score(rig, part, made)
     assert clips["lip_opening_r"][0] > 0.999 and clips["lip_opening_r"][1] < 0.9
     soundfile.write(tmp_path / "a.wav", clip.pcm, 16000)
-    alone, made = folder.as_section(tmp_path, takes)
+    alone, made = external_motion.as_section(tmp_path, takes)
     figures, _ = score(rig, alone, made)
     assert figures["clips"] == 1 and np.isnan(figures["lip_opening_r_median"]) and figures["loudness_r_median"] > 0.3
-    assert folder.as_section(tmp_path, {"a": takes["a"]})[1][0].opening == pytest.approx(takes["a"].opening)
+    assert external_motion.as_section(tmp_path, {"a": takes["a"]})[1][0].opening == pytest.approx(takes["a"].opening)
 
 
 @pytest.mark.parametrize("wrong, words", [
@@ -237,7 +237,7 @@ def test_motion_that_is_already_made(rig, corpus, tmp_path):
 def test_wrong_motion_is_one_sentence(rig, tmp_path, wrong, words):
     wrong(tmp_path)
     with pytest.raises(TalkerError, match=words):
-        folder.read_folder(rig, tmp_path)
+        external_motion.read_folder(rig, tmp_path)
 
 
 def test_inter_ocular_and_units(rig):

@@ -18,9 +18,9 @@ from streamingtalker_ros.dds import message_types
 from streamingtalker_ros.node.hearing import Hearing
 from streamingtalker_ros.node.performance import Performance
 from streamingtalker_ros.node.statistics import Statistics
-from streamingtalker_ros.evaluation import metrics, vertices
+from streamingtalker_ros.evaluation import metrics, vertex_metrics
 from streamingtalker_ros.bag.rosbag_io import Raw, decode, encode, face_qos
-from streamingtalker_ros.evaluation.clips import MOUTH, lip_vertices, opening_of
+from streamingtalker_ros.evaluation.inference import MOUTH, lip_vertices, opening_of
 
 MOTION_TOPIC, MODEL_TOPIC = "/face_motion", "/face_model"
 ENOUGH = 12             # frames in common, under which a comparison says nothing
@@ -279,6 +279,6 @@ def compare(made, reference, rig):
         "lag_frames": late,
         "lag_ms": 1e3 * late / made.frame_rate,
         "lip_opening_error_mm": 1e3 * float(np.abs(a - b).mean()),
-        "lve_mm2": 1e6 * vertices.lip_vertex_error(np.tensordot(ours, lips, 1), np.tensordot(theirs, lips, 1)),
+        "lve_mm2": 1e6 * vertex_metrics.lip_vertex_error(np.tensordot(ours, lips, 1), np.tensordot(theirs, lips, 1)),
         "mouth_weights_error": float(np.abs(ours - theirs)[:, MOUTH].mean()),
     }

@@ -50,8 +50,8 @@ def add_arguments(parser):
 
 def run(args):
     _check(args)
-    from streamingtalker_ros.evaluation import study as studies
-    from streamingtalker_ros.evaluation.section import load_section
+    from streamingtalker_ros.evaluation import results as studies
+    from streamingtalker_ros.evaluation.test_set import load_section
     from streamingtalker_ros.face.rig import default_rig
     rig = default_rig()
     sections = [load_section(rig, folder, args.split, args.clips, args.unseen) for folder in args.corpus or ()]
@@ -117,11 +117,11 @@ def _refuse_vertices(talker, folder):
 
 
 def _generated(args, rig, sections):
-    from streamingtalker_ros.evaluation import folder, study as studies
+    from streamingtalker_ros.evaluation import external_motion, results as studies
     study = studies.Study("the given motion", rig)
     study.name = Path(args.generated).resolve().name
-    takes = folder.read_folder(rig, args.generated)
-    parts = [folder.against(section, takes) for section in sections] or [folder.as_section(args.generated, takes)]
+    takes = external_motion.read_folder(rig, args.generated)
+    parts = [external_motion.against(section, takes) for section in sections] or [external_motion.as_section(args.generated, takes)]
     studies.judge_takes(study, parts)
     return study
 
@@ -144,7 +144,7 @@ def _short(value):
 
 
 def _show_targets(study):
-    from streamingtalker_ros.evaluation.targets import judge
+    from streamingtalker_ros.evaluation.acceptance import judge
     rows = judge(study)
     if rows:
         print()

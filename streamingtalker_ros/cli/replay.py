@@ -101,7 +101,7 @@ def _counts(statistics):
 
 def _page(bag, sections, played, reference, rig):
     from streamingtalker_ros.bag import report
-    from streamingtalker_ros.evaluation.clips import opening_of
+    from streamingtalker_ros.evaluation.inference import opening_of
 
     motion = played.motion
     origin = min([motion.stamps.min(), *(at for at, _, _ in played.outline[:1])])

@@ -7,7 +7,7 @@ import numpy as np
 from streamingtalker_ros.face.arkit import ARKIT_NAMES, INDEX
 from streamingtalker_ros.coarticulation import face_motion
 from streamingtalker_ros.evaluation import metrics
-from streamingtalker_ros.evaluation.takes import of_weights
+from streamingtalker_ros.evaluation.motion_curves import of_weights
 
 RANGE = 30.0            # dB under the peak at which the jaw is shut
 FALL = 5.0              # dB per second by which the peak forgets

@@ -11,11 +11,11 @@ import numpy as np
 
 from streamingtalker_ros import __version__
 from streamingtalker_ros.errors import require
-from streamingtalker_ros.evaluation import targets
+from streamingtalker_ros.evaluation import acceptance
 from streamingtalker_ros.evaluation.charts import agreement, clip, runs
 from streamingtalker_ros.evaluation.charts.style import svg
 from streamingtalker_ros.evaluation.page_style import MEASURES, SCRIPT, STYLE
-from streamingtalker_ros.evaluation.study import REFERENCE
+from streamingtalker_ros.evaluation.results import REFERENCE
 
 EXAMPLES = ((90, "among the best"), (50, "a usual one"), (10, "among the worst"))
 COLUMNS = (("lip_opening_r_median", "lip opening r", "{:.2f}"), ("lip_opening_r_p10", "10th percentile", "{:.2f}"),
@@ -36,7 +36,7 @@ SAMPLING = (("lip_opening_error_mm", "lip opening error, mm", "{:.2f}"), ("lve_m
 def write_page(study, path):
     """Draw everything that a study holds into an HTML file. Raises TalkerError without matplotlib."""
     require("matplotlib", "the report")
-    rows = targets.judge(study)
+    rows = acceptance.judge(study)
     parts = [_head(study, rows), _targets(rows)]
     if sum(bool(section.spoken) for section in study.sections) > 1:
         parts.append(_part("At a glance", "The model and its baselines on every corpus.",
@@ -46,11 +46,11 @@ def write_page(study, path):
     if study.robustness:
         parts.append(_part("Rooms and wires", "The same clips in noise, at other levels, through a telephone. Judged "
                            "by what the clean clip is judged by.",
-                           svg(runs.robustness_chart(study.robustness, targets.FALLS))))
+                           svg(runs.robustness_chart(study.robustness, acceptance.FALLS))))
     if study.quiet:
         parts.append(_part("Rest", "Nobody speaks: the lips must lie still. And when speech stops in the middle of a "
                            "word, the mouth must close.",
-                           svg(runs.rest_chart(study.quiet, targets.REST_SPEED, targets.REST_MS))))
+                           svg(runs.rest_chart(study.quiet, acceptance.REST_SPEED, acceptance.REST_MS))))
     if study.seeds:
         parts.append(_seeds(study))
     if study.hour:
@@ -58,7 +58,7 @@ def write_page(study, path):
         seeds, minutes = hour["voices"], hour["block_seconds"] / 60.0
         text = (f"{hour['minutes']:g} minutes of the same speech, again and again, by {seeds} seed{'s' * (seeds > 1)}: every "
                 f"point is {minutes:.3g} minutes, as a share of the first. Thin: one seed; green: within 5 %.")
-        parts.append(_part("An hour", text, svg(runs.hour_chart(hour, targets.DRIFT))))
+        parts.append(_part("An hour", text, svg(runs.hour_chart(hour, acceptance.DRIFT))))
     parts.append(_part("How it is measured", "", f"<dl>{MEASURES}</dl>"))
     title = html.escape(f"How {study.name} speaks")
     Path(path).write_text(
@@ -128,7 +128,7 @@ def _section(study, section):
     bodies = [_systems(systems)]
     bound = None
     if not section.rule_made and section.spoken:
-        bound = targets.KNOWN_R if section.known else targets.UNSEEN["lip_opening_r_median"]
+        bound = acceptance.KNOWN_R if section.known else acceptance.UNSEEN["lip_opening_r_median"]
     if section.spoken:
         bodies.append(_figure(agreement.agreement_chart(study, section, bound)))
     chart = agreement.closure_chart(study, section)

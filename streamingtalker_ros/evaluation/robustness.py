@@ -8,9 +8,9 @@ import zlib
 import numpy as np
 
 from streamingtalker_ros.audio import augmentation
-from streamingtalker_ros.evaluation.clips import speak_all
-from streamingtalker_ros.evaluation.section import RATE, score
-from streamingtalker_ros.evaluation.takes import of_weights, on_grid
+from streamingtalker_ros.evaluation.inference import speak_all
+from streamingtalker_ros.evaluation.test_set import RATE, score
+from streamingtalker_ros.evaluation.motion_curves import of_weights, on_grid
 
 CLIPS = 24              # of a section, evenly spread: enough for a curve
 SURE = 120              # of those conditions that targets speak of: over 24 clips a fall of r is known to 0.015 alone

@@ -9,10 +9,10 @@ import numpy as np
 from streamingtalker_ros.face.arkit import ARKIT_NAMES
 from streamingtalker_ros.training.phones import merge
 from streamingtalker_ros.evaluation import metrics
-from streamingtalker_ros.evaluation.clips import opening_of, speak_all
+from streamingtalker_ros.evaluation.inference import opening_of, speak_all
 from streamingtalker_ros.evaluation.robustness import subset
-from streamingtalker_ros.evaluation.section import RATE, score
-from streamingtalker_ros.evaluation.takes import of_weights, on_grid
+from streamingtalker_ros.evaluation.test_set import RATE, score
+from streamingtalker_ros.evaluation.motion_curves import of_weights, on_grid
 
 GROUPS = {"brows": ("brow",), "lids": ("eyeBlink",), "gaze": ("eyeLook",)}
 LONGEST = 12.0          # seconds of the clip that all seeds speak

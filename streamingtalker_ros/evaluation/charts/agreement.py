@@ -3,9 +3,9 @@ import numpy as np
 
 from streamingtalker_ros.training.phones import squeezed
 from streamingtalker_ros.evaluation import dynamics, metrics
-from streamingtalker_ros.evaluation.clips import inter_ocular
-from streamingtalker_ros.evaluation.section import MOST_LAG, RATE
-from streamingtalker_ros.evaluation.study import REFERENCE
+from streamingtalker_ros.evaluation.inference import inter_ocular
+from streamingtalker_ros.evaluation.test_set import MOST_LAG, RATE
+from streamingtalker_ros.evaluation.results import REFERENCE
 from streamingtalker_ros.evaluation.charts.style import FAINT, INK, MADE, TRUE, WIDTH, bare, colours, drawing
 
 

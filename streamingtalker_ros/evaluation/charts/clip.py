@@ -5,8 +5,8 @@
 import numpy as np
 
 from streamingtalker_ros.evaluation import metrics
-from streamingtalker_ros.evaluation.clips import inter_ocular
-from streamingtalker_ros.evaluation.study import REFERENCE
+from streamingtalker_ros.evaluation.inference import inter_ocular
+from streamingtalker_ros.evaluation.results import REFERENCE
 from streamingtalker_ros.evaluation.charts.style import FAINT, GRID, INK, MADE, TRUE, VOICE, WIDTH, bare, drawing
 
 SPAN = (0.062, 0.99)    # of the figure's width: where the axes of time begin and end

@@ -7,11 +7,11 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from streamingtalker_ros.errors import TalkerError
-from streamingtalker_ros.evaluation import facts, hour, metrics, quiet, robustness, sampling
+from streamingtalker_ros.evaluation import model_stats, drift, metrics, non_speech, robustness, sampling
 from streamingtalker_ros.evaluation.baselines import BASELINES
-from streamingtalker_ros.evaluation.clips import inter_ocular, speak_all
-from streamingtalker_ros.evaluation.section import RATE, score
-from streamingtalker_ros.evaluation.takes import of_weights, on_grid
+from streamingtalker_ros.evaluation.inference import inter_ocular, speak_all
+from streamingtalker_ros.evaluation.test_set import RATE, score
+from streamingtalker_ros.evaluation.motion_curves import of_weights, on_grid
 
 REFERENCE = "the reference itself"
 
@@ -53,13 +53,13 @@ class Study:
 
     def speech_p95(self):
         """95th percentile of the model's lip speed over all sections, m/s."""
-        speeds = [quiet.lip_speed(self.rig, take.weights, RATE) for section in self.sections
+        speeds = [non_speech.lip_speed(self.rig, take.weights, RATE) for section in self.sections
                   for take in self.takes[section.name][self.model]]
         return float(np.percentile(np.concatenate(speeds), 95))
 
     def json(self):
         """All figures as plain types; what is not a number is null."""
-        from streamingtalker_ros.evaluation.targets import judge
+        from streamingtalker_ros.evaluation.acceptance import judge
         out = {"model": self.name, "system": self.model, "sections": self.figures, "quiet": self.quiet,
                "robustness": self.robustness, "hour": self.hour, "seeds": self.seeds_figures,
                "sampling": self.sampling_table, "facts": self.facts, "targets": [vars(row) for row in judge(self)]}
@@ -124,8 +124,8 @@ def measure_quiet(study, talker):
     if not np.isfinite(widest):     # no phones: the opening that is rarely exceeded
         widest = float(np.percentile(np.concatenate([take.opening for take in takes]), 90))
     speech = study.speech_p95()
-    share = quiet.speed_without_voice(talker, study.rig, speech, **study.options)
-    closing = quiet.closing_times(talker, study.rig, [clip.pcm for clip in section.clips],
+    share = non_speech.speed_without_voice(talker, study.rig, speech, **study.options)
+    closing = non_speech.closing_times(talker, study.rig, [clip.pcm for clip in section.clips],
                                   metrics.CLOSED * widest * inter_ocular(study.rig), **study.options)
     study.quiet = {"speech_p95_mm_s": 1e3 * speech, "share": share, "closing_ms": (1e3 * closing).tolist(),
                    "closing_p95_ms": 1e3 * float(np.percentile(closing, 95))}
@@ -150,9 +150,9 @@ def measure_seeds(study, talker, seeds=32, table=True, progress=False):
 
 def measure_hour(study, talker, minutes=60.0, voices=4, progress=False):
     clips = robustness.subset(study.spoken_most(), 200).clips
-    study.hour = hour.hour(talker, study.rig, clips, minutes, voices, progress, **study.options)
+    study.hour = drift.hour(talker, study.rig, clips, minutes, voices, progress, **study.options)
 
 
 def measure_facts(study, talker, folder):
-    study.facts = {**facts.size(folder), **facts.codebook(talker, [clip for section in study.sections
-                                                                    for clip in section.clips]), **facts.cost(talker)}
+    study.facts = {**model_stats.size(folder), **model_stats.codebook(talker, [clip for section in study.sections
+                                                                    for clip in section.clips]), **model_stats.cost(talker)}

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from streamingtalker_ros.evaluation.clips import lip_vertices
+from streamingtalker_ros.evaluation.inference import lip_vertices
 
 PAIRS = 5       # of lip vertices in MOD
 

@@ -8,7 +8,7 @@ import numpy as np
 from tqdm import tqdm
 
 from streamingtalker_ros.evaluation import dynamics
-from streamingtalker_ros.evaluation.clips import inter_ocular, opening_of
+from streamingtalker_ros.evaluation.inference import inter_ocular, opening_of
 
 BLOCKS = 12
 PIECE = 10.0            # seconds heard at a time

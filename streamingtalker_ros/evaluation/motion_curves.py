@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from streamingtalker_ros.evaluation.clips import inter_ocular, opening_of
+from streamingtalker_ros.evaluation.inference import inter_ocular, opening_of
 
 
 @dataclass

@@ -6,8 +6,8 @@ learned them by heart.
 import numpy as np
 
 from streamingtalker_ros.audio import augmentation
-from streamingtalker_ros.evaluation import dynamics, metrics, vertices
-from streamingtalker_ros.evaluation.clips import lip_vertices, opening_of, speak_all
+from streamingtalker_ros.evaluation import dynamics, metrics, vertex_metrics
+from streamingtalker_ros.evaluation.inference import lip_vertices, opening_of, speak_all
 
 RATE = 16000
 SECONDS = 15.0
@@ -107,7 +107,7 @@ def sounds(seconds=None):
 
 def lip_speed(rig, weights, frame_rate):
     """Mean speed of the lips' vertices between frames, without the head: (T, 52) -> (T - 1,) metres per second."""
-    return dynamics.vertex_speed(vertices.points(rig, weights, lip_vertices(rig)), frame_rate)
+    return dynamics.vertex_speed(vertex_metrics.points(rig, weights, lip_vertices(rig)), frame_rate)
 
 
 def speed_without_voice(talker, rig, speech_p95, seconds=None, **options):

@@ -13,8 +13,8 @@ from streamingtalker_ros.errors import TalkerError
 from streamingtalker_ros.face.arkit import ARKIT_NAMES
 from streamingtalker_ros.face.livelink import read_livelink_csv
 from streamingtalker_ros.corpus.storage import Clip
-from streamingtalker_ros.evaluation.section import RATE, Section
-from streamingtalker_ros.evaluation.takes import Take, of_weights, on_grid
+from streamingtalker_ros.evaluation.test_set import RATE, Section
+from streamingtalker_ros.evaluation.motion_curves import Take, of_weights, on_grid
 
 MOTION, SOUND = (".csv", ".npz"), (".wav", ".flac", ".ogg", ".mp3")
 HOP = 640

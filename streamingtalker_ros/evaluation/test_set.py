@@ -11,9 +11,9 @@ import numpy as np
 from streamingtalker_ros.errors import TalkerError
 from streamingtalker_ros.corpus.storage import SPLITS, load_corpus, read_index
 from streamingtalker_ros.training.phones import merge
-from streamingtalker_ros.evaluation import dynamics, metrics, vertices
-from streamingtalker_ros.evaluation.clips import MOUTH, inter_ocular
-from streamingtalker_ros.evaluation.takes import reference
+from streamingtalker_ros.evaluation import dynamics, metrics, vertex_metrics
+from streamingtalker_ros.evaluation.inference import MOUTH, inter_ocular
+from streamingtalker_ros.evaluation.motion_curves import reference
 
 RATE = 25.0             # frames a second of every corpus
 STILL = 0.002           # inter-ocular: a reference whose opening deviates less correlates with nothing
@@ -91,7 +91,7 @@ def score(rig, section, takes):
 
     figures: dict of floats; per clip: dict of (N,) arrays over the clips with a reference that moves.
     """
-    regions = vertices.regions(rig)
+    regions = vertex_metrics.regions(rig)
     rows = [_clip_scores(rig, regions, takes[i], section.truth[i]) for i in section.spoken]
     clips = {key: np.array([row[key] for row in rows]) for key in rows[0]} if rows else {}
     openings = [take.opening for take in takes]
@@ -152,13 +152,13 @@ def _clip_scores(rig, regions, take, truth):
 
 def _vertex_scores(rig, regions, made, true):
     def at(weights, chosen):
-        return vertices.points(rig, weights, chosen)
+        return vertex_metrics.points(rig, weights, chosen)
 
     pairs = [(at(weights, regions.above), at(weights, regions.below)) for weights in (made, true)]
-    return {"lve": vertices.lip_vertex_error(at(made, regions.lips), at(true, regions.lips)),
-            "fdd": vertices.upper_face_deviation(at(made, regions.upper), at(true, regions.upper),
+    return {"lve": vertex_metrics.lip_vertex_error(at(made, regions.lips), at(true, regions.lips)),
+            "fdd": vertex_metrics.upper_face_deviation(at(made, regions.upper), at(true, regions.upper),
                                                  rig.vertices[regions.upper]),
-            "mod": vertices.mouth_opening_difference(*pairs), "mouth": float(np.abs(made - true)[:, MOUTH].mean())}
+            "mod": vertex_metrics.mouth_opening_difference(*pairs), "mouth": float(np.abs(made - true)[:, MOUTH].mean())}
 
 
 def _blinks_per_minute(takes):
@@ -187,7 +187,7 @@ def _speed_in_pauses(rig, regions, takes, level):
     for take, sound in zip(takes, level):
         if take.weights is None or not np.any(take.weights):
             continue
-        speed = dynamics.vertex_speed(vertices.points(rig, take.weights, regions.lips), RATE)
+        speed = dynamics.vertex_speed(vertex_metrics.points(rig, take.weights, regions.lips), RATE)
         sounding = np.flatnonzero(sound > max(sound.max() - 40.0, -70.0))
         near = np.zeros(len(sound) + 8, bool)
         for shift in range(-2, 7):
