@@ -62,7 +62,7 @@ def run(args):
     if args.json:
         Path(args.json).write_text(json.dumps(study.json(), indent=1) + "\n")
     if args.report:
-        from streamingtalker_ros.evaluation.page import write_page
+        from streamingtalker_ros.evaluation.report.html import write_page
         write_page(study, args.report)
         print(f"\n{args.report}: the report, {Path(args.report).stat().st_size / 1e6:.1f} MB")
     return 0

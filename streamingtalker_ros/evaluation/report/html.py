@@ -14,7 +14,7 @@ from streamingtalker_ros.errors import require
 from streamingtalker_ros.evaluation import acceptance
 from streamingtalker_ros.evaluation.charts import agreement, clip, runs
 from streamingtalker_ros.evaluation.charts.style import svg
-from streamingtalker_ros.evaluation.page_style import MEASURES, SCRIPT, STYLE
+from streamingtalker_ros.evaluation.report.html_style import MEASURES, SCRIPT, STYLE
 from streamingtalker_ros.evaluation.results import REFERENCE
 
 EXAMPLES = ((90, "among the best"), (50, "a usual one"), (10, "among the worst"))
