@@ -9,7 +9,7 @@ from test_evaluation_section import spoken_clip, write_corpus
 
 from streamingtalker_ros.cli.main import main
 from streamingtalker_ros.evaluation import drift, metrics, non_speech, robustness, sampling
-from streamingtalker_ros.evaluation.charts import clip as clip_chart, runs
+from streamingtalker_ros.evaluation.report.charts import clip as clip_chart, runs
 from streamingtalker_ros.evaluation.inference import speak_all
 from streamingtalker_ros.evaluation.non_speech import lip_speed
 from streamingtalker_ros.evaluation.test_set import load_section

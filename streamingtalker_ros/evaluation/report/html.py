@@ -12,8 +12,8 @@ import numpy as np
 from streamingtalker_ros import __version__
 from streamingtalker_ros.errors import require
 from streamingtalker_ros.evaluation import acceptance
-from streamingtalker_ros.evaluation.charts import agreement, clip, runs
-from streamingtalker_ros.evaluation.charts.style import svg
+from streamingtalker_ros.evaluation.report.charts import agreement, clip, runs
+from streamingtalker_ros.evaluation.report.charts.style import svg
 from streamingtalker_ros.evaluation.report.html_style import MEASURES, SCRIPT, STYLE
 from streamingtalker_ros.evaluation.results import REFERENCE
 

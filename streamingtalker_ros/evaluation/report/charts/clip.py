@@ -7,7 +7,7 @@ import numpy as np
 from streamingtalker_ros.evaluation import metrics
 from streamingtalker_ros.evaluation.inference import inter_ocular
 from streamingtalker_ros.evaluation.results import REFERENCE
-from streamingtalker_ros.evaluation.charts.style import FAINT, GRID, INK, MADE, TRUE, VOICE, WIDTH, bare, drawing
+from streamingtalker_ros.evaluation.report.charts.style import FAINT, GRID, INK, MADE, TRUE, VOICE, WIDTH, bare, drawing
 
 SPAN = (0.062, 0.99)    # of the figure's width: where the axes of time begin and end
 MOST = 9.0              # seconds of a clip that are shown

@@ -6,7 +6,7 @@ from streamingtalker_ros.evaluation import dynamics
 from streamingtalker_ros.evaluation.drift import BLOCKS
 from streamingtalker_ros.evaluation.robustness import CONDITIONS
 from streamingtalker_ros.evaluation.test_set import RATE
-from streamingtalker_ros.evaluation.charts.style import BAD, FAINT, GOOD, INK, MADE, OTHERS, TRUE, WIDTH, bare, drawing
+from streamingtalker_ros.evaluation.report.charts.style import BAD, FAINT, GOOD, INK, MADE, OTHERS, TRUE, WIDTH, bare, drawing
 
 SNR = ("clean", "pink noise, 30 dB", "pink noise, 20 dB", "pink noise, 10 dB", "pink noise, 5 dB", "pink noise, 0 dB")
 LABELS = {"opening_mean": "mean lip opening", "opening_std": "spread of lip opening",

@@ -6,7 +6,7 @@ from streamingtalker_ros.evaluation import dynamics, metrics
 from streamingtalker_ros.evaluation.inference import inter_ocular
 from streamingtalker_ros.evaluation.test_set import MOST_LAG, RATE
 from streamingtalker_ros.evaluation.results import REFERENCE
-from streamingtalker_ros.evaluation.charts.style import FAINT, INK, MADE, TRUE, WIDTH, bare, colours, drawing
+from streamingtalker_ros.evaluation.report.charts.style import FAINT, INK, MADE, TRUE, WIDTH, bare, colours, drawing
 
 
 def agreement_chart(study, section, bound=None):
