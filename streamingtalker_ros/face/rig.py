@@ -142,6 +142,6 @@ def rotation_matrix(quaternion):
 @functools.lru_cache(maxsize=1)
 def default_rig():
     """The project's own face with the 52 ARKit shapes; built once per process, in under a second."""
-    from streamingtalker_ros.face.sculpt.assemble import sculpt_rig
+    from streamingtalker_ros.face.default_head.assemble import sculpt_rig
 
     return sculpt_rig()

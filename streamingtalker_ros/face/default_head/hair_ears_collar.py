@@ -3,8 +3,8 @@ Parts ear_left, ear_right, hair, collar; millimetres."""
 
 import numpy as np
 
-from streamingtalker_ros.face.sculpt.head import loft
-from streamingtalker_ros.face.sculpt.mesh import smooth
+from streamingtalker_ros.face.default_head.head import loft
+from streamingtalker_ros.face.default_head.mesh import smooth
 
 
 def sculpt_ears(mesh):

@@ -7,8 +7,8 @@ skin that swells over it. Looks turn the ball.
 
 import numpy as np
 
-from streamingtalker_ros.face.sculpt.head import EYE
-from streamingtalker_ros.face.sculpt.skin import skin_at
+from streamingtalker_ros.face.default_head.head import EYE
+from streamingtalker_ros.face.default_head.skin import skin_at
 
 _LOOK = {
     "eyeLookUpLeft": (0.0, 24.0),

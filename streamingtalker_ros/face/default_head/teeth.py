@@ -3,7 +3,7 @@
 
 import numpy as np
 
-from streamingtalker_ros.face.sculpt.head import MOUTH
+from streamingtalker_ros.face.default_head.head import MOUTH
 
 FRONT = 87.0  # x of the upper incisors
 EDGE = MOUTH - 1.2  # height of their edge

@@ -8,7 +8,7 @@ point of the bare surface with those frontal coordinates. Millimetres.
 
 import numpy as np
 
-from streamingtalker_ros.face.sculpt.mesh import bump, smooth, soft_max
+from streamingtalker_ros.face.default_head.mesh import bump, smooth, soft_max
 
 # One row per station, crown to neck: front (x, z), side (x, y, z), back (x, z). The numbers are drawn by eye.
 _STATIONS = np.array(

@@ -6,8 +6,8 @@ lie on the skin, so the skin's shapes carry them. Millimetres.
 
 import numpy as np
 
-from streamingtalker_ros.face.sculpt.head import BALL, EYE
-from streamingtalker_ros.face.sculpt.skin import skin_at
+from streamingtalker_ros.face.default_head.head import BALL, EYE
+from streamingtalker_ros.face.default_head.skin import skin_at
 
 SEGMENTS = 20
 # Rings of a ball: degrees from its pole, colour. Pairs close together make the painted edges crisp.

@@ -3,8 +3,8 @@ eye_names, teeth_names)` -> (V, 3) float32, 0..1."""
 
 import numpy as np
 
-from streamingtalker_ros.face.sculpt.canvas import LIPS
-from streamingtalker_ros.face.sculpt.mesh import bump, smooth
+from streamingtalker_ros.face.default_head.shape_builder import LIPS
+from streamingtalker_ros.face.default_head.mesh import bump, smooth
 
 SKIN = np.array([0.95, 0.75, 0.64])
 NAMES = {

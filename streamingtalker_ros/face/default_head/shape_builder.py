@@ -7,8 +7,8 @@ array of millimetres, built from regions × directions.
 
 import numpy as np
 
-from streamingtalker_ros.face.sculpt.mesh import bump, smooth
-from streamingtalker_ros.face.sculpt.skin import HALF_WIDTH, mouth_line
+from streamingtalker_ros.face.default_head.mesh import bump, smooth
+from streamingtalker_ros.face.default_head.skin import HALF_WIDTH, mouth_line
 
 HINGE = np.array([4.0, 0.0, -14.0])  # the jaw's axis runs through the ears' fronts
 LIPS = ("border", "lip0", "lip1", "lip2", "lip3", "contact")

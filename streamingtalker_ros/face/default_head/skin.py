@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from streamingtalker_ros.face.sculpt.head import BALL, EYE, LAST, MOUTH, front, loft, over_ball, relief
-from streamingtalker_ros.face.sculpt.mesh import block_loop
+from streamingtalker_ros.face.default_head.head import BALL, EYE, LAST, MOUTH, front, loft, over_ball, relief
+from streamingtalker_ros.face.default_head.mesh import block_loop
 
 HALF_WIDTH = 24.5  # of the mouth
 _ROWS_Z = (

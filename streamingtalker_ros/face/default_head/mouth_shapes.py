@@ -5,10 +5,10 @@ lips closed give both lips one motion along the line where they touch.
 
 import numpy as np
 
-from streamingtalker_ros.face.sculpt.canvas import HINGE
-from streamingtalker_ros.face.sculpt.head import MOUTH
-from streamingtalker_ros.face.sculpt.mesh import smooth
-from streamingtalker_ros.face.sculpt.skin import HALF_WIDTH, mouth_line
+from streamingtalker_ros.face.default_head.shape_builder import HINGE
+from streamingtalker_ros.face.default_head.head import MOUTH
+from streamingtalker_ros.face.default_head.mesh import smooth
+from streamingtalker_ros.face.default_head.skin import HALF_WIDTH, mouth_line
 
 OPEN_DEGREES = 21.0
 _ROLL = {
