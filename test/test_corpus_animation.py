@@ -10,7 +10,7 @@ import soundfile
 from streamingtalker_ros.cli.main import main
 from streamingtalker_ros.errors import TalkerError
 from streamingtalker_ros.face.arkit import ARKIT_NAMES, INDEX
-from streamingtalker_ros.face.livelink import quaternion_of, write_livelink_csv
+from streamingtalker_ros.face.formats.livelink import quaternion_of, write_livelink_csv
 from streamingtalker_ros.face.rig import default_rig
 from streamingtalker_ros.corpus import facegood
 from streamingtalker_ros.coarticulation import upper_face

@@ -10,7 +10,7 @@ import pytest
 
 from streamingtalker_ros.errors import TalkerError
 from streamingtalker_ros.face.arkit import ARKIT_NAMES, INDEX
-from streamingtalker_ros.face.importers import arkit_name, load_face
+from streamingtalker_ros.face.formats.importers import arkit_name, load_face
 from streamingtalker_ros.face.rig import default_rig
 
 ICT = Path(__file__).resolve().parents[2] / "shared" / "data" / "ict_face" / "ict_face.npz"

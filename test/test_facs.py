@@ -4,7 +4,7 @@ import pytest
 
 from streamingtalker_ros.face import facs
 from streamingtalker_ros.face.arkit import ARKIT_NAMES, INDEX
-from streamingtalker_ros.face.livelink import euler_of, quaternion_of
+from streamingtalker_ros.face.formats.livelink import euler_of, quaternion_of
 
 
 def units(speaking=0.0, turn=(0.0, 0.0, 0.0), **shapes):

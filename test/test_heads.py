@@ -7,7 +7,7 @@ import yaml
 
 from streamingtalker_ros.errors import TalkerError
 from streamingtalker_ros.face.arkit import ARKIT_NAMES, INDEX
-from streamingtalker_ros.face.livelink import quaternion_of
+from streamingtalker_ros.face.formats.livelink import quaternion_of
 from streamingtalker_ros import resources
 from streamingtalker_ros.node.heads import HeadDriver, load_head
 from streamingtalker_ros.node.heads.config import parse_head

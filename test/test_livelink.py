@@ -7,7 +7,7 @@ import pytest
 
 from streamingtalker_ros.errors import TalkerError
 from streamingtalker_ros.face.arkit import ARKIT_NAMES, INDEX
-from streamingtalker_ros.face.livelink import (COLUMNS, euler_of, quaternion_of, read_livelink_csv, timecode, write_livelink_csv)
+from streamingtalker_ros.face.formats.livelink import (COLUMNS, euler_of, quaternion_of, read_livelink_csv, timecode, write_livelink_csv)
 
 APP_HEADER = """Timecode BlendShapeCount EyeBlinkLeft EyeLookDownLeft EyeLookInLeft EyeLookOutLeft
 EyeLookUpLeft EyeSquintLeft EyeWideLeft EyeBlinkRight EyeLookDownRight EyeLookInRight EyeLookOutRight

@@ -11,7 +11,7 @@ soundfile = pytest.importorskip("soundfile")
 from streamingtalker_ros import Talker  # noqa: E402
 from streamingtalker_ros.cli.main import main  # noqa: E402
 from streamingtalker_ros.face.arkit import INDEX  # noqa: E402
-from streamingtalker_ros.face.livelink import write_livelink_csv  # noqa: E402
+from streamingtalker_ros.face.formats.livelink import write_livelink_csv  # noqa: E402
 from streamingtalker_ros.model import checkpoint  # noqa: E402
 from streamingtalker_ros.training import stages  # noqa: E402
 

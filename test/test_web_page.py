@@ -19,7 +19,7 @@ from streamingtalker_ros.audio.files import read_audio  # noqa: E402
 from streamingtalker_ros.cli.animate import animate  # noqa: E402
 from streamingtalker_ros.audio.pcm import to_16k  # noqa: E402
 from streamingtalker_ros.face.arkit import ARKIT_NAMES, INDEX  # noqa: E402
-from streamingtalker_ros.face.livelink import read_livelink_csv  # noqa: E402
+from streamingtalker_ros.face.formats.livelink import read_livelink_csv  # noqa: E402
 from streamingtalker_ros.face.rig import default_rig  # noqa: E402
 from streamingtalker_ros.web import assets, chromium  # noqa: E402
 from streamingtalker_ros.web.house import House  # noqa: E402

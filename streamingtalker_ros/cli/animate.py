@@ -116,7 +116,7 @@ def sheet(motion, pcm, rate, view="front", title="", pictures=12):
 
 
 def _write_csv(out, motion, pcm, rate, view):
-    from streamingtalker_ros.face.livelink import write_livelink_csv
+    from streamingtalker_ros.face.formats.livelink import write_livelink_csv
 
     write_livelink_csv(out, motion["weights"], motion["head"], motion["frame_rate"])
 

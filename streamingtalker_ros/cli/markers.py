@@ -31,7 +31,7 @@ def run(args):
         raise TalkerError(f"--rate is {args.rate:g}: give 1 to 120 markers per second")
     rig = None
     if args.face:
-        from streamingtalker_ros.face.importers import load_face
+        from streamingtalker_ros.face.formats.importers import load_face
 
         rig = load_face(args.face)
     if args.picture:

@@ -78,7 +78,7 @@ def add_arguments(parser):
 def run(args):
     """Render and write the pictures; prints each file's name and
     size. Raises TalkerError for an unusable face or folder."""
-    from streamingtalker_ros.face.importers import load_face
+    from streamingtalker_ros.face.formats.importers import load_face
     from streamingtalker_ros.face.rig import default_rig
 
     rig = default_rig() if args.face is None else load_face(args.face)

@@ -70,7 +70,7 @@ def read_animation(path):
         weights = facegood.to_arkit(np.load(path), names)
         return Animation(weights, np.zeros((len(weights), 3)), np.arange(len(weights)) / facegood.RATE)
     if path.suffix.lower() == ".csv":
-        from streamingtalker_ros.face.livelink import read_livelink_csv
+        from streamingtalker_ros.face.formats.livelink import read_livelink_csv
         weights, head, rate = read_livelink_csv(path)
     else:
         weights, head, rate = _read_npz(path)

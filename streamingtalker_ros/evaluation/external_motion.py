@@ -11,7 +11,7 @@ from streamingtalker_ros.audio.files import read_audio
 from streamingtalker_ros.audio.pcm import to_16k
 from streamingtalker_ros.errors import TalkerError
 from streamingtalker_ros.face.arkit import ARKIT_NAMES
-from streamingtalker_ros.face.livelink import read_livelink_csv
+from streamingtalker_ros.face.formats.livelink import read_livelink_csv
 from streamingtalker_ros.corpus.storage import Clip
 from streamingtalker_ros.evaluation.test_set import RATE, Section
 from streamingtalker_ros.evaluation.motion_curves import Take, of_weights, on_grid

@@ -43,7 +43,7 @@ class FaceMarkersNode(Node):
     def _rig(face):
         if not face:
             return default_rig()
-        from streamingtalker_ros.face.importers import load_face
+        from streamingtalker_ros.face.formats.importers import load_face
         return load_face(face)
 
     def _on_motion(self, motion):

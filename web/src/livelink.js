@@ -1,4 +1,4 @@
-// Face motion as the CSV of the Live Link Face app, as face/livelink.py writes it: the app swaps left and right of jaw
+// Face motion as the CSV of the Live Link Face app, as face/formats/livelink.py writes it: the app swaps left and right of jaw
 // and mouth against Apple's names; yaw, pitch, roll of head and eyes in radians.
 const SWAPPED = { jawLeft: 'jawRight', jawRight: 'jawLeft', mouthLeft: 'mouthRight', mouthRight: 'mouthLeft' };
 const EYE = Math.PI / 6; // of an eye-look shape at 1

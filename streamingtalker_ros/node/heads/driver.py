@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from streamingtalker_ros.face.livelink import euler_of
+from streamingtalker_ros.face.formats.livelink import euler_of
 from streamingtalker_ros.process import never_raising
 from streamingtalker_ros.process import warn as warn_user
 from streamingtalker_ros.node.heads.config import ANGLES, SOURCES

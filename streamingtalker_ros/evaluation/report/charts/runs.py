@@ -1,7 +1,7 @@
 """Charts of what was run beside the clips: rooms and wires, rest, seeds, the hour."""
 import numpy as np
 
-from streamingtalker_ros.face.livelink import euler_of
+from streamingtalker_ros.face.formats.livelink import euler_of
 from streamingtalker_ros.evaluation import dynamics
 from streamingtalker_ros.evaluation.drift import BLOCKS
 from streamingtalker_ros.evaluation.robustness import CONDITIONS

@@ -13,7 +13,7 @@ import numpy as np
 
 from streamingtalker_ros.errors import TalkerError
 from streamingtalker_ros.face.arkit import ARKIT_NAMES, INDEX
-from streamingtalker_ros.face.gltf import read_gltf
+from streamingtalker_ros.face.formats.gltf import read_gltf
 from streamingtalker_ros.face.lips import find_lips
 from streamingtalker_ros.face.rig import Rig
 

@@ -1,0 +1,1 @@
+"""File formats of faces and face motion: glTF, OBJ, PLY, Live Link Face CSV."""
