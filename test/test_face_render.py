@@ -7,7 +7,7 @@ import pytest
 
 from streamingtalker_ros.cli import main
 from streamingtalker_ros.errors import TalkerError
-from streamingtalker_ros.face.refine import Refiner
+from streamingtalker_ros.face.geometry.phong_tessellation import Refiner
 from streamingtalker_ros.face.rig import default_rig
 from test_face_rig import weights
 

@@ -8,8 +8,8 @@ points and their normals in place. Views: front, three_quarter, profile.
 import numpy as np
 
 from streamingtalker_ros.errors import TalkerError, require
-from streamingtalker_ros.face.normals import smooth_normals, vertex_corners
-from streamingtalker_ros.face.refine import Refiner
+from streamingtalker_ros.face.geometry.normals import smooth_normals, vertex_corners
+from streamingtalker_ros.face.geometry.phong_tessellation import Refiner
 
 VIEWS = {
     "front": (0.0, 2.0),

@@ -12,7 +12,7 @@ import sys
 import numpy as np
 
 from streamingtalker_ros.errors import TalkerError
-from streamingtalker_ros.face.normals import smooth_normals, vertex_corners
+from streamingtalker_ros.face.geometry.normals import smooth_normals, vertex_corners
 from streamingtalker_ros.face.render import _GLOSS, _LIGHTS, VIEWS
 
 _PROBE = ("import vtkmodules.vtkRenderingOpenGL2\n"

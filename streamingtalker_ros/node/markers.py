@@ -7,7 +7,7 @@ come from rclpy or from `messages`; see `marker_block`.
 """
 import numpy as np
 
-from streamingtalker_ros.face.normals import smooth_normals, vertex_corners
+from streamingtalker_ros.face.geometry.normals import smooth_normals, vertex_corners
 from streamingtalker_ros.face.rig import rotation_matrix
 from streamingtalker_ros.node.marker_block import MarkerBlock
 

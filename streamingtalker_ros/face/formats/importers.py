@@ -14,7 +14,7 @@ import numpy as np
 from streamingtalker_ros.errors import TalkerError
 from streamingtalker_ros.face.arkit import ARKIT_NAMES, INDEX
 from streamingtalker_ros.face.formats.gltf import read_gltf
-from streamingtalker_ros.face.lips import find_lips
+from streamingtalker_ros.face.geometry.lip_landmarks import find_lips
 from streamingtalker_ros.face.rig import Rig
 
 SKIN = (0.85, 0.68, 0.58)

@@ -1,0 +1,1 @@
+"""Mesh geometry: lip landmarks, normals, tessellation."""
