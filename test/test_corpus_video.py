@@ -15,7 +15,7 @@ from streamingtalker_ros.cli.main import main
 from streamingtalker_ros.errors import TalkerError
 from streamingtalker_ros.face.arkit import INDEX
 from streamingtalker_ros.face.rig import default_rig
-from streamingtalker_ros.face.video import write_mp4
+from streamingtalker_ros.face.rendering.video import write_mp4
 from streamingtalker_ros.corpus.storage import load_corpus
 from streamingtalker_ros.corpus.av_sync import lag
 from streamingtalker_ros.corpus.video import clips as cutting
@@ -313,7 +313,7 @@ def test_without_mediapipe_one_sentence_says_how_to_get_it(tmp_path, capsys):
 @pytest.mark.skipif(importlib.util.find_spec("mediapipe") is None,
                     reason="mediapipe is not installed beside this Python (it asks for numpy < 2)")
 def test_a_rendered_face_comes_back_through_the_camera(tmp_path):
-    from streamingtalker_ros.face.software import SoftwareRenderer
+    from streamingtalker_ros.face.rendering.software_renderer import SoftwareRenderer
     weights, pcm = talk(100)
     renderer = SoftwareRenderer(RIG, 320, 400)
     write_mp4(tmp_path / "me.mp4", (renderer.frame(row) for row in weights), 25, pcm)

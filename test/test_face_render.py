@@ -16,7 +16,7 @@ pytest.importorskip("vtk")
 
 @pytest.fixture(scope="module")
 def front():
-    from streamingtalker_ros.face.render import FaceRenderer
+    from streamingtalker_ros.face.rendering.vtk_renderer import FaceRenderer
 
     renderer = FaceRenderer(default_rig(), width=240, height=320)
     yield renderer
@@ -60,7 +60,7 @@ def test_head_turns_in_the_picture(front):
 
 
 def test_views_differ_and_unknown_ones_are_told():
-    from streamingtalker_ros.face.render import FaceRenderer
+    from streamingtalker_ros.face.rendering.vtk_renderer import FaceRenderer
 
     images = []
     for view in ("front", "three_quarter", "profile"):

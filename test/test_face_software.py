@@ -3,10 +3,10 @@ import numpy as np
 import pytest
 
 from streamingtalker_ros.errors import TalkerError
-from streamingtalker_ros.face import software
+from streamingtalker_ros.face.rendering import software_renderer
 from streamingtalker_ros.face.arkit import INDEX
 from streamingtalker_ros.face.rig import default_rig
-from streamingtalker_ros.face.software import SoftwareRenderer, opengl_works
+from streamingtalker_ros.face.rendering.software_renderer import SoftwareRenderer, opengl_works
 
 
 def open_mouth():
@@ -20,7 +20,7 @@ def test_it_draws_the_face_that_vtk_draws(view):
     pytest.importorskip("vtk", reason="vtk is not installed")
     if not opengl_works():
         pytest.skip("no OpenGL driver is on this machine, so there is nothing to compare with")
-    from streamingtalker_ros.face.render import FaceRenderer
+    from streamingtalker_ros.face.rendering.vtk_renderer import FaceRenderer
 
     head = np.float32([0, 0.05, 0.1, 1]) / np.linalg.norm([0, 0.05, 0.1, 1])
     reference = FaceRenderer(default_rig(), 240, 320, view)
@@ -42,7 +42,7 @@ def test_the_mouth_opens_in_the_picture():
 def test_the_nearest_triangle_wins():
     near = [[2, 2, 0.5], [2, 30, 0.5], [30, 2, 0.5]]
     far = [[0, 0, 0.25], [0, 64, 0.25], [64, 0, 0.25]]
-    pixel, face, corner = software.nearest(np.array([far, near], float), 32, 32)
+    pixel, face, corner = software_renderer.nearest(np.array([far, near], float), 32, 32)
     drawn = np.full(32 * 32, -1)
     drawn[pixel] = face
     drawn = drawn.reshape(32, 32)
@@ -53,9 +53,9 @@ def test_the_nearest_triangle_wins():
 
 def test_it_stands_in_where_there_is_no_driver(monkeypatch):
     pytest.importorskip("vtk", reason="vtk is not installed")
-    from streamingtalker_ros.face.render import FaceRenderer
+    from streamingtalker_ros.face.rendering.vtk_renderer import FaceRenderer
 
-    monkeypatch.setattr(software, "opengl_works", lambda: False)
+    monkeypatch.setattr(software_renderer, "opengl_works", lambda: False)
     renderer = FaceRenderer(default_rig(), width=60, height=80, view="profile")
     assert isinstance(renderer, SoftwareRenderer)
     assert renderer.frame(open_mouth()).shape == (80, 60, 3)

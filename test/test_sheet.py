@@ -2,7 +2,7 @@
 import numpy as np
 import pytest
 
-from streamingtalker_ros.face.sheet import contact_sheet, moments
+from streamingtalker_ros.face.rendering.contact_sheet import contact_sheet, moments
 
 
 def test_moments_are_open_and_closed_by_turns():

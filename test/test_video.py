@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 
 from streamingtalker_ros.errors import TalkerError
-from streamingtalker_ros.face.video import write_mp4
+from streamingtalker_ros.face.rendering.video import write_mp4
 
 av = pytest.importorskip("av", reason="PyAV is not installed")
 

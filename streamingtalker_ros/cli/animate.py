@@ -90,7 +90,7 @@ def render(motion, indices, width=WIDTH, height=HEIGHT, view="front", zoom=1.0, 
 
     logger = require("vtk", "rendering").vtkLogger
     logger.SetStderrVerbosity(logger.VERBOSITY_ERROR)  # it warns of every display that it does not need
-    from streamingtalker_ros.face.render import FaceRenderer
+    from streamingtalker_ros.face.rendering.vtk_renderer import FaceRenderer
     from streamingtalker_ros.face.rig import default_rig
 
     renderer = FaceRenderer(default_rig(), width=width, height=height, view=view, zoom=zoom)
@@ -105,7 +105,7 @@ def sheet(motion, pcm, rate, view="front", title="", pictures=12):
     """A contact sheet (PIL.Image) of a motion and its voice: pcm (n,) float32 at `rate` Hz from the motion's
     time 0."""
     from streamingtalker_ros.face.rig import default_rig
-    from streamingtalker_ros.face.sheet import contact_sheet, moments
+    from streamingtalker_ros.face.rendering.contact_sheet import contact_sheet, moments
 
     require("PIL.Image", "the contact sheet")
     opening = default_rig().lip_gap(motion["weights"])
@@ -126,7 +126,7 @@ def _write_npz(out, motion, pcm, rate, view):
 
 
 def _write_mp4(out, motion, pcm, rate, view):
-    from streamingtalker_ros.face.video import write_mp4
+    from streamingtalker_ros.face.rendering.video import write_mp4
 
     images = render(motion, range(len(motion["times"])), view=view)
     write_mp4(out, images, motion["frame_rate"], pcm, rate)

@@ -46,7 +46,7 @@ def run(args):
     print(f"voice: {args.wav}, {len(pcm) / rate:.2f} s; ROS domain {domain} on this machine only", flush=True)
     recorded, statistics = perform(args.wav, len(pcm) / rate, args.device, domain)
     motion = motion_of(recorded, statistics["frame_rate"])
-    from streamingtalker_ros.face.video import write_mp4
+    from streamingtalker_ros.face.rendering.video import write_mp4
 
     video, picture = folder / "demo.mp4", folder / "demo.png"
     print(f"rendering {len(motion['times'])} frames", flush=True)

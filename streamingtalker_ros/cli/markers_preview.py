@@ -7,7 +7,7 @@ import numpy as np
 
 from streamingtalker_ros.errors import require
 from streamingtalker_ros.face.rig import rotation_matrix
-from streamingtalker_ros.face.software import nearest
+from streamingtalker_ros.face.rendering.software_renderer import nearest
 from streamingtalker_ros.dds import message_types
 from streamingtalker_ros.node.marker_block import MARKER
 from streamingtalker_ros.node.markers import MarkerBuilder

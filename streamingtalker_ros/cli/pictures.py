@@ -128,7 +128,7 @@ def _page(rig, cases, views, size, columns, zoom, center):
     views None: each case's label names its own view."""
     image, draw = require("PIL.Image", "the pictures"), require("PIL.ImageDraw", "the pictures")
     font = require("PIL.ImageFont", "the pictures").load_default(12)
-    from streamingtalker_ros.face.render import FaceRenderer
+    from streamingtalker_ros.face.rendering.vtk_renderer import FaceRenderer
 
     width, height = size
     across = 1 if views is None else len(views)

@@ -6,7 +6,7 @@ moments, and below them voice, lip opening and lip width over time, tracked and 
 import numpy as np
 
 from streamingtalker_ros.errors import TalkerError, require
-from streamingtalker_ros.face.sheet import moments
+from streamingtalker_ros.face.rendering.contact_sheet import moments
 from streamingtalker_ros.corpus.video import tracking
 from streamingtalker_ros.corpus.video.clips import FRAME_RATE
 from streamingtalker_ros.corpus.video.landmarks import INNER_LOWER, INNER_UPPER, OUTER_LOWER, OUTER_UPPER

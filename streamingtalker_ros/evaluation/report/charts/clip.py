@@ -76,7 +76,7 @@ def _moments(opening):
 
 
 def _faces(axes, rig, name, weights, head, chosen, seconds, rate):
-    from streamingtalker_ros.face.software import SoftwareRenderer
+    from streamingtalker_ros.face.rendering.software_renderer import SoftwareRenderer
     renderer = SoftwareRenderer(rig, *FACE, zoom=2.6, center=(0.05, 0.0, -0.05), background=(1.0, 1.0, 1.0))
     wide = FACE[0] / FACE[1] * 0.95 / (WIDTH * (SPAN[1] - SPAN[0]))     # of the axes' width, at full height
     places = _spread([(frame + 0.5) / rate / seconds for frame in chosen], wide * 1.04)

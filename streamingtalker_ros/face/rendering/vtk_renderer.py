@@ -38,7 +38,7 @@ class FaceRenderer:
 
     def __new__(cls, *args, **options):
         """Where VTK finds no OpenGL driver at all, a `software.SoftwareRenderer` instead."""
-        from streamingtalker_ros.face.software import SoftwareRenderer, opengl_works  # late: it borrows this file's studio
+        from streamingtalker_ros.face.rendering.software_renderer import SoftwareRenderer, opengl_works  # late: it borrows this file's studio
 
         require("vtk", "rendering")
         return super().__new__(cls) if opengl_works() else SoftwareRenderer(*args, **options)

@@ -13,7 +13,7 @@ import numpy as np
 
 from streamingtalker_ros.errors import TalkerError
 from streamingtalker_ros.face.geometry.normals import smooth_normals, vertex_corners
-from streamingtalker_ros.face.render import _GLOSS, _LIGHTS, VIEWS
+from streamingtalker_ros.face.rendering.vtk_renderer import _GLOSS, _LIGHTS, VIEWS
 
 _PROBE = ("import vtkmodules.vtkRenderingOpenGL2\n"
           "from vtkmodules.vtkRenderingCore import vtkRenderWindow\n"
