@@ -13,7 +13,7 @@ from node_stage import FRAME, S0, Stage, small_talker  # noqa: E402
 
 from streamingtalker_ros.audio import mp3  # noqa: E402
 from streamingtalker_ros.audio.payload import PayloadDecoder  # noqa: E402
-from streamingtalker_ros.node import hearing  # noqa: E402
+from streamingtalker_ros.messaging import audio_decoder  # noqa: E402
 
 SECOND = 1_000_000_000
 STAMPED, BARE = "audio_common_msgs/msg/AudioDataStamped", "audio_common_msgs/msg/AudioData"
@@ -66,7 +66,7 @@ class Listener:
 
     def __init__(self, coding="mp3"):
         self.refused = []
-        self.hearing = hearing.Hearing(lambda *what: self.refused.append(what))
+        self.hearing = audio_decoder.Hearing(lambda *what: self.refused.append(what))
         if coding:
             self.hearing.tell(SimpleNamespace(coding_format=coding, sample_format="S16LE", sample_rate=16000,
                                               channels=1))
@@ -253,13 +253,13 @@ def test_mp3_is_found_out_without_being_told_and_then_kept():
 def test_a_guess_is_given_up_when_pcm_follows():
     packets, listener, quiet = live_packets(16000)[:10], Listener(None), bytes(640)
     listener.all(packets)
-    heard = [listener.hear(quiet, S0 + SECOND + index * 20_000_000) for index in range(hearing.BARREN // 640 + 5)]
+    heard = [listener.hear(quiet, S0 + SECOND + index * 20_000_000) for index in range(audio_decoder.BARREN // 640 + 5)]
     assert heard[0] is None and heard[-1].payload == quiet and heard[-1].format is None and not listener.refused
 
 
 def test_what_is_told_to_be_mp3_and_is_none_is_refused():
     listener = Listener()
-    for index in range(2 * hearing.BARREN // 640):
+    for index in range(2 * audio_decoder.BARREN // 640):
         assert listener.hear(bytes(640), S0 + index * 20_000_000) is None
     assert len(listener.refused) == 2 and "told to be MP3" in listener.refused[0][1]
     assert len(listener.all([(5 * SECOND + ns, data) for ns, data in live_packets(16000)[:10]])) > 5

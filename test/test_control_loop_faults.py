@@ -20,7 +20,7 @@ from test_dds_wire import wait_for  # noqa: E402
 from test_head_node import ARRAY, Peer, jaw_open  # noqa: E402
 from test_markers import motion  # noqa: E402
 
-from streamingtalker_ros.node import faces  # noqa: E402
+from streamingtalker_ros.messaging import face_messages  # noqa: E402
 from streamingtalker_ros.dds.head_node import HeadNode  # noqa: E402
 from streamingtalker_ros.node.heads import HeadDriver, load_head  # noqa: E402
 from streamingtalker_ros.dds.node import Wire, readers  # noqa: E402
@@ -41,7 +41,7 @@ def test_a_message_that_raises_is_refused_told_once_and_the_next_is_heard():
         raise OSError("a bug, or a log that is full")
     ticks = []
     try:
-        listener.subscribe("face_motion", faces.MOTION, hear)
+        listener.subscribe("face_motion", face_messages.MOTION, hear)
         listener.every(0.01, lambda: ticks.append(1 / 0))
         listener.start()
         assert wait_for(lambda: readers(peer.writer))

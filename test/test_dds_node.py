@@ -22,7 +22,7 @@ from streamingtalker_ros.audio.payload import AudioFormat  # noqa: E402
 from streamingtalker_ros.face.arkit import ARKIT_NAMES  # noqa: E402
 from streamingtalker_ros.face.rig import default_rig  # noqa: E402
 from streamingtalker_ros.model import checkpoint  # noqa: E402
-from streamingtalker_ros.node import faces, lineages
+from streamingtalker_ros.messaging import face_messages, audio_common
 from streamingtalker_ros.dds import message_types  # noqa: E402
 from streamingtalker_ros.dds.talker_node import TalkerNode  # noqa: E402
 from streamingtalker_ros.dds.recorder import FaceMotionRecorder  # noqa: E402
@@ -58,7 +58,7 @@ class AudioListener:
         self._wire.start()
 
     def _on_audio(self, message):
-        self.packets.append(lineages.packet(message, self._name))
+        self.packets.append(audio_common.packet(message, self._name))
 
     def close(self):
         self._wire.close()
@@ -150,8 +150,8 @@ def test_the_node_publishes_the_face_at_rest_its_surface_and_its_health(talker):
     settings = Settings(publish_vertices=True, frame_id="robot_head")
     node = TalkerNode(settings, "", domain, talker=talker, warn=lambda text: None)
     rig = default_rig()
-    model = Heard(domain, "face_model", faces.MODEL, depth=1, latched=True)
-    vertices = Heard(domain, "face_vertices", faces.VERTICES, reliable=False)
+    model = Heard(domain, "face_model", face_messages.MODEL, depth=1, latched=True)
+    vertices = Heard(domain, "face_vertices", face_messages.VERTICES, reliable=False)
     health = Heard(domain, "/diagnostics", "diagnostic_msgs/msg/DiagnosticArray")
     source = AudioSource(16000, domain=domain)
     with FaceMotionRecorder(domain) as motion:
@@ -225,7 +225,7 @@ def test_messages_that_cannot_be_understood_are_counted_and_told_once(talker):
     assert source.wait_for_subscriber(10)
     name = "audio_common_msgs/msg/AudioStamped"
     for _ in range(20):
-        message = lineages.fill_audio(message_types.message_class(name, "mgonzs13")(), name, voice(0.02),
+        message = audio_common.fill_audio(message_types.message_class(name, "mgonzs13")(), name, voice(0.02),
                                       AudioFormat(), 5 * MS, "microphone")
         message.audio.info.format = 99
         source._writer.write(message)
@@ -245,7 +245,7 @@ def test_best_effort_senders_are_heard_beside_reliable_ones(talker):
         assert wait_for(lambda: readers(writer))
         before = node.core.statistics()["packets"]
         for stamp, block in blocks(voice(0.2), 16000):
-            writer.write(lineages.fill_audio(made(), name, block, AudioFormat(), stamp, ""))
+            writer.write(audio_common.fill_audio(made(), name, block, AudioFormat(), stamp, ""))
         assert wait_for(lambda: node.core.statistics()["packets"] == before + 10)
     node.close()
     sender.close()

@@ -15,7 +15,7 @@ from test_dds_wire import wait_for  # noqa: E402
 from test_markers import motion  # noqa: E402
 
 from streamingtalker_ros.face.arkit import INDEX  # noqa: E402
-from streamingtalker_ros.node import faces
+from streamingtalker_ros.messaging import face_messages
 from streamingtalker_ros.dds import message_types  # noqa: E402
 from streamingtalker_ros.dds.head_node import JOINT_STATE, HeadNode  # noqa: E402
 from streamingtalker_ros.node.heads import load_head, outputs  # noqa: E402
@@ -40,7 +40,7 @@ class Peer:
         self.wire = Wire("peer", "", domain)
         for topic, name in topics.items():
             self.wire.subscribe(topic, name, self.heard[topic].append, self.wire.qos(depth=1000))
-        self.writer = self.wire.publisher("face_motion", faces.MOTION)
+        self.writer = self.wire.publisher("face_motion", face_messages.MOTION)
         self.wire.start()
 
     def say(self, weight, seconds=0.6):

@@ -14,7 +14,7 @@ from test_dds_wire import wait_for  # noqa: E402
 from streamingtalker_ros.errors import TalkerError  # noqa: E402
 from streamingtalker_ros.face.arkit import ARKIT_NAMES, INDEX  # noqa: E402
 from streamingtalker_ros.face.rig import Rig, default_rig, rotation_matrix  # noqa: E402
-from streamingtalker_ros.node import faces
+from streamingtalker_ros.messaging import face_messages
 from streamingtalker_ros.dds import message_types  # noqa: E402
 from streamingtalker_ros.dds.markers_node import TF, FaceMarkersNode  # noqa: E402
 from streamingtalker_ros.node.marker_block import MARKER, MarkerBlock  # noqa: E402
@@ -47,9 +47,9 @@ def builder():
 
 
 def motion(weights, stamp=STAMP, head=AHEAD, names=ARKIT_NAMES, frame_id="head"):
-    message = message_types.message_class(faces.MOTION)()
-    faces.fill_header(message.header, stamp, frame_id)
-    message.names, message.weights = list(names), faces.floats(weights)
+    message = message_types.message_class(face_messages.MOTION)()
+    face_messages.fill_header(message.header, stamp, frame_id)
+    message.names, message.weights = list(names), face_messages.floats(weights)
     message.head.x, message.head.y, message.head.z, message.head.w = (float(value) for value in head)
     return message
 
@@ -60,7 +60,7 @@ def test_the_bytes_are_those_of_a_marker_filled_by_hand():
     block.points[:], block.colors[:] = random.random((6, 3)), random.random((6, 4))
     block.stamp(STAMP)
     message = message_types.message_class(MARKER)()
-    faces.fill_header(message.header, STAMP, "a frame")
+    face_messages.fill_header(message.header, STAMP, "a frame")
     message.ns, message.id, message.type, message.frame_locked = "face", 3, 11, True
     message.pose.orientation.w = message.scale.x = message.scale.y = message.scale.z = message.color.a = 1.0
     point, color = (message_types.message_class(name) for name in ("geometry_msgs/msg/Point", "std_msgs/msg/ColorRGBA"))
@@ -245,7 +245,7 @@ def test_a_node_on_the_wire_shows_the_motion_that_it_hears():
     try:
         peer.subscribe("face_markers", MARKER, heard.markers.append, peer.qos(depth=10))
         peer.subscribe("/tf", TF, heard.turns.append, peer.qos(depth=10))
-        writer = peer.publisher("face_motion", faces.MOTION)
+        writer = peer.publisher("face_motion", face_messages.MOTION)
         peer.start()
         assert wait_for(lambda: len(heard.markers) >= 2)            # at rest, as soon as somebody listens
         assert wait_for(lambda: readers(writer) == 1)

@@ -4,7 +4,7 @@ from types import SimpleNamespace
 import pytest
 from node_stage import small_talker
 
-from streamingtalker_ros.node import diagnosis
+from streamingtalker_ros.messaging import diagnostics
 from streamingtalker_ros.dds import message_types
 from streamingtalker_ros.node.core import TalkerCore
 from streamingtalker_ros.node.settings import Settings
@@ -14,9 +14,9 @@ from streamingtalker_ros.node.settings import Settings
 def health(monkeypatch):
     """count(name=number…) and then level(seconds later) -> (level, text)."""
     clock = SimpleNamespace(now=100.0)
-    monkeypatch.setattr(diagnosis.time, "monotonic", lambda: clock.now)
+    monkeypatch.setattr(diagnostics.time, "monotonic", lambda: clock.now)
     core = TalkerCore(small_talker(), Settings(device="cpu"), lambda frame: None)
-    watch = diagnosis.Diagnosis(core, message_types.message_class, "robot/talker")
+    watch = diagnostics.Diagnosis(core, message_types.message_class, "robot/talker")
 
     def count(**numbers):
         for name, number in numbers.items():
@@ -34,23 +34,23 @@ def health(monkeypatch):
 
 def test_all_is_well_until_something_happens(health):
     health.count(frames=25)
-    assert health.level() == (diagnosis.OK, "waiting, in time")
+    assert health.level() == (diagnostics.OK, "waiting, in time")
 
 
 @pytest.mark.parametrize("numbers, level, text", [
-    ({"errors": 1}, diagnosis.ERROR, "1 frames failed"),
-    ({"dropped": 5, "frames": 20}, diagnosis.WARN, "5 frames were skipped"),
-    ({"dropped": 15, "frames": 10}, diagnosis.ERROR, "too slow"),
-    ({"refused": 3}, diagnosis.WARN, "3 packets were refused"),
-    ({"late": 2, "gaps": 1}, diagnosis.WARN, "2 packets came late"),
-    ({"jumps": 1}, diagnosis.WARN, "1 holes"),
+    ({"errors": 1}, diagnostics.ERROR, "1 frames failed"),
+    ({"dropped": 5, "frames": 20}, diagnostics.WARN, "5 frames were skipped"),
+    ({"dropped": 15, "frames": 10}, diagnostics.ERROR, "too slow"),
+    ({"refused": 3}, diagnostics.WARN, "3 packets were refused"),
+    ({"late": 2, "gaps": 1}, diagnostics.WARN, "2 packets came late"),
+    ({"jumps": 1}, diagnostics.WARN, "1 holes"),
 ])
 def test_trouble_is_told_and_forgotten_after_ten_seconds(health, numbers, level, text):
     health.level(3)
     health.count(**numbers)
     assert health.level()[0] == level and text in health.level()[1]
     assert health.level(6)[0] == level
-    assert health.level(4) == (diagnosis.OK, "waiting, in time")
+    assert health.level(4) == (diagnostics.OK, "waiting, in time")
     values = {item.key: item.value for item in health.watch.array().status[0].values}
     assert all(values[name] == str(number) for name, number in numbers.items()), "the counters stay"
 

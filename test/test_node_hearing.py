@@ -7,7 +7,7 @@ import pytest
 from streamingtalker_ros.audio import mp3, riff
 from streamingtalker_ros.audio.payload import AudioFormat, PayloadDecoder
 from streamingtalker_ros.errors import TalkerError
-from streamingtalker_ros.node import hearing, lineages
+from streamingtalker_ros.messaging import audio_decoder, audio_common
 
 RATE, SECOND = 16000, 1_000_000_000
 STAMPED = "audio_common_msgs/msg/AudioDataStamped"
@@ -46,7 +46,7 @@ class Listener:
 
     def __init__(self):
         self.refused = []
-        self.hearing = hearing.Hearing(lambda *what: self.refused.append(what))
+        self.hearing = audio_decoder.Hearing(lambda *what: self.refused.append(what))
 
     def hear(self, *messages):
         """(payload, stamp) pairs -> the packets that come of them."""
@@ -89,7 +89,7 @@ def test_broken_mp3_is_refused_and_what_follows_is_heard():
     frames, _ = mp3_frames()
     listener = Listener()
     listener.hearing.tell(info("mp3"))
-    assert not listener.hear((b"no such thing" * 500, 1), (b"\xff" * hearing.LONGEST_MP3 + b"\xff", 1))
+    assert not listener.hear((b"no such thing" * 500, 1), (b"\xff" * audio_decoder.LONGEST_MP3 + b"\xff", 1))
     assert all(kind == "message" for kind, _ in listener.refused) and listener.refused
     assert len(sound(listener.hear(*[(frame, SECOND) for frame in frames]))) > 10_000
 
@@ -141,4 +141,4 @@ def test_typed_samples_are_never_searched_for_heads():
         info=SimpleNamespace(format=0x20, channels=1, rate=RATE),
         audio_data=SimpleNamespace(uint8_data=list(b"RIFF\0\0\0\0WAVE")))
     packet = Listener().hearing.hear(message, "audio_common_msgs/msg/AudioStamped")
-    assert packet.format == AudioFormat(RATE, 1, "u8") and lineages.AUDIO_TYPES
+    assert packet.format == AudioFormat(RATE, 1, "u8") and audio_common.AUDIO_TYPES

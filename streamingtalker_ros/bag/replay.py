@@ -13,9 +13,9 @@ from streamingtalker_ros.audio.clock import LONGEST_GAP
 from streamingtalker_ros.audio.payload import PayloadDecoder
 from streamingtalker_ros.errors import TalkerError
 from streamingtalker_ros.face.arkit import ARKIT_NAMES, INDEX
-from streamingtalker_ros.node import faces, lineages
+from streamingtalker_ros.messaging import face_messages, audio_common
 from streamingtalker_ros.dds import message_types
-from streamingtalker_ros.node.hearing import Hearing
+from streamingtalker_ros.messaging.audio_decoder import Hearing
 from streamingtalker_ros.node.performance import Performance
 from streamingtalker_ros.node.statistics import Statistics
 from streamingtalker_ros.evaluation import metrics, vertex_metrics
@@ -161,18 +161,18 @@ def replay(bag, out, topic, talker, settings, rig, warn, progress=lambda message
     """
     topics = [name for name in (topic, bag.info_topic(topic)) if name]
     out.copy_topics(bag.connections(*topics))
-    out.add(MODEL_TOPIC, faces.MODEL, face_qos(1, latched=True))
-    out.add(MOTION_TOPIC, faces.MOTION, face_qos(10))
-    model = faces.fill_model(message_types.message_class(faces.MODEL)(), rig, talker.frame_rate, settings.frame_id,
+    out.add(MODEL_TOPIC, face_messages.MODEL, face_qos(1, latched=True))
+    out.add(MOTION_TOPIC, face_messages.MOTION, face_qos(10))
+    model = face_messages.fill_model(message_types.message_class(face_messages.MODEL)(), rig, talker.frame_rate, settings.frame_id,
                              bag.start)
-    out.write(Raw(bag.start, MODEL_TOPIC, faces.MODEL, encode(model)))
+    out.write(Raw(bag.start, MODEL_TOPIC, face_messages.MODEL, encode(model)))
     rehearsal = Rehearsal(talker, settings, bag.start, warn)
-    motion, made = message_types.message_class(faces.MOTION), []
+    motion, made = message_types.message_class(face_messages.MOTION), []
 
     def keep(published):
         for time, frame in published:
-            data = encode(faces.fill_motion(motion(), frame, settings.frame_id))
-            out.write(Raw(time, MOTION_TOPIC, faces.MOTION, data))
+            data = encode(face_messages.fill_motion(motion(), frame, settings.frame_id))
+            out.write(Raw(time, MOTION_TOPIC, face_messages.MOTION, data))
             made.append(frame)
 
     if len(topics) > 1:     # what audio_info says first holds for the packets before it too
@@ -230,7 +230,7 @@ def read_motion(bag, topic):
         if known:
             to, of = zip(*known)
             row[list(to)] = np.asarray(message.weights, np.float32)[list(of)]
-        stamps.append(lineages.stamp_ns(message.header.stamp) or 0)
+        stamps.append(audio_common.stamp_ns(message.header.stamp) or 0)
         weights.append(row)
         head.append([message.head.x, message.head.y, message.head.z, message.head.w])
         speaking.append(message.speaking)

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from streamingtalker_ros.errors import TalkerError, require
-from streamingtalker_ros.node import faces
+from streamingtalker_ros.messaging import face_messages
 from streamingtalker_ros.dds import message_types
-from streamingtalker_ros.node.lineages import AUDIO_TYPES, INFO_TYPE
+from streamingtalker_ros.messaging.audio_common import AUDIO_TYPES, INFO_TYPE
 
-_TYPES = {**AUDIO_TYPES, INFO_TYPE: "ros-drivers", faces.MOTION: "ros-drivers", faces.MODEL: "ros-drivers"}
+_TYPES = {**AUDIO_TYPES, INFO_TYPE: "ros-drivers", face_messages.MOTION: "ros-drivers", face_messages.MODEL: "ros-drivers"}
 _VERSION = 8    # of rosbag2's metadata: read by Humble and all after it
 
 
@@ -122,7 +122,7 @@ class BagInput:
     def motion_topic(self):
         """The topic of reference FaceMotion: /face_motion, or the only one of that type; None without one."""
         found = sorted({c.topic for c in self._connections
-                        if c.msgtype == faces.MOTION and c.msgcount and lineage_fits(c)})
+                        if c.msgtype == face_messages.MOTION and c.msgcount and lineage_fits(c)})
         return "/face_motion" if "/face_motion" in found else found[0] if len(found) == 1 else None
 
     def connections(self, *topics):

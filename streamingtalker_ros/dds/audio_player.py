@@ -13,7 +13,7 @@ from streamingtalker_ros.audio.files import read_audio
 from streamingtalker_ros.audio.payload import AudioFormat
 from streamingtalker_ros.errors import TalkerError, require
 from streamingtalker_ros.process import warn
-from streamingtalker_ros.node import lineages
+from streamingtalker_ros.messaging import audio_common
 from streamingtalker_ros.dds import message_types
 from streamingtalker_ros.dds.node import Wire, readers
 
@@ -37,7 +37,7 @@ class AudioSource:
         self._writer = self._wire.audio_publisher(topic, self._name, lineage, self._wire.qos(depth=1000))
         self._info = None
         if lineage == "ros-drivers":
-            self._info = self._wire.publisher(f"{topic}_info", lineages.INFO_TYPE, self._wire.qos(depth=1))
+            self._info = self._wire.publisher(f"{topic}_info", audio_common.INFO_TYPE, self._wire.qos(depth=1))
             self._wire.every(1.0, self._tell_format)    # for those who come later
         self._wire.start()
 
@@ -61,11 +61,11 @@ class AudioSource:
 
     def _tell_format(self):
         if self._info is not None:
-            self._info.write(lineages.fill_info(message_types.message_class(lineages.INFO_TYPE)(), self.format))
+            self._info.write(audio_common.fill_info(message_types.message_class(audio_common.INFO_TYPE)(), self.format))
 
     def publish(self, samples, stamp):
         """samples: (n,) int16, taken at `stamp` (ns)."""
-        self._writer.write(lineages.fill_audio(self._made(), self._name, samples, self.format, stamp,
+        self._writer.write(audio_common.fill_audio(self._made(), self._name, samples, self.format, stamp,
                                                self._frame_id))
 
     def close(self, linger=0.2):

@@ -4,7 +4,7 @@ import threading
 import time
 
 from streamingtalker_ros.process import never_raising
-from streamingtalker_ros.node import faces
+from streamingtalker_ros.messaging import face_messages
 from streamingtalker_ros.dds import message_types
 from streamingtalker_ros.node.heads import HeadDriver, outputs
 from streamingtalker_ros.dds.node import Wire
@@ -27,7 +27,7 @@ class HeadNode:
         if head.feedback:
             self.wire.subscribe(head.feedback, JOINT_STATE,
                                 lambda message: self.driver.place(message.name, message.position))
-        self.wire.subscribe("face_motion", faces.MOTION, lambda motion: self.driver.hear(motion, time.time_ns()),
+        self.wire.subscribe("face_motion", face_messages.MOTION, lambda motion: self.driver.hear(motion, time.time_ns()),
                             self.wire.qos(depth=1000))
         self.wire.every(1.0 / head.rate, self._step)
         self.wire.start()

@@ -5,7 +5,7 @@ import time
 
 from streamingtalker_ros.face.rig import default_rig
 from streamingtalker_ros.process import never_raising
-from streamingtalker_ros.node import faces
+from streamingtalker_ros.messaging import face_messages
 from streamingtalker_ros.dds import message_types
 from streamingtalker_ros.node.marker_block import MARKER
 from streamingtalker_ros.node.markers import FaceMarkers
@@ -29,7 +29,7 @@ class FaceMarkersNode:
         # reliable, as RViz asks for unless it is told otherwise; what it does not take in time is old
         self._writer = self.wire.publisher("face_markers", MARKER, self.wire.qos(depth=2))
         self._tf = self.wire.publisher("/tf", TF, self.wire.qos(depth=100)) if rotate else None
-        self.wire.subscribe("face_motion", faces.MOTION, self._on_motion, self.wire.qos(depth=1))
+        self.wire.subscribe("face_motion", face_messages.MOTION, self._on_motion, self.wire.qos(depth=1))
         self.wire.every(1.0 / rate, self._send)
         self.wire.start()
 

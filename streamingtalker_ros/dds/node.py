@@ -13,7 +13,7 @@ import uuid
 from streamingtalker_ros.errors import TalkerError, require
 from streamingtalker_ros.process import never_raising
 from streamingtalker_ros.process import warn as warn_user
-from streamingtalker_ros.node import cyclone
+from streamingtalker_ros.messaging import cyclonedds_config
 from streamingtalker_ros.dds import message_types
 
 _DISCOVERY = ("<Discovery><ParticipantIndex>auto</ParticipantIndex><MaxAutoParticipantIndex>32</MaxAutoParticipantIndex>"
@@ -84,7 +84,7 @@ class Wire:
     def _join(self, domain):
         local = (os.environ.get("ROS_LOCALHOST_ONLY") == "1"
                  or os.environ.get("ROS_AUTOMATIC_DISCOVERY_RANGE", "").upper() == "LOCALHOST")
-        config = cyclone.configuration((_LOCALHOST if local else "") + _DISCOVERY + cyclone.RECEIVING)
+        config = cyclonedds_config.configuration((_LOCALHOST if local else "") + _DISCOVERY + cyclonedds_config.RECEIVING)
         try:
             if domain not in _domains:
                 _domains[domain] = self._dds["domain"].Domain(domain, config)

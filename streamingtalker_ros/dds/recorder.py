@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from streamingtalker_ros.node.lineages import stamp_ns
+from streamingtalker_ros.messaging.audio_common import stamp_ns
 from streamingtalker_ros.dds.node import Wire, writers
 
 

@@ -9,11 +9,11 @@ import time
 
 from streamingtalker_ros.face.rig import default_rig
 from streamingtalker_ros.process import never_raising
-from streamingtalker_ros.node import faces, lineages
+from streamingtalker_ros.messaging import face_messages, audio_common
 from streamingtalker_ros.dds import message_types
 from streamingtalker_ros.node.core import TalkerCore, load_talker
-from streamingtalker_ros.node.diagnosis import Diagnosis
-from streamingtalker_ros.node.hearing import Hearing
+from streamingtalker_ros.messaging.diagnostics import Diagnosis
+from streamingtalker_ros.messaging.audio_decoder import Hearing
 from streamingtalker_ros.node.settings import NODE_NAME
 from streamingtalker_ros.dds.node import Wire
 
@@ -36,13 +36,13 @@ class TalkerNode:
         name = f"{self.wire.namespace}/{NODE_NAME}".strip("/")
         self._diagnosis = Diagnosis(self.core, message_types.message_class, name)
         self._heard = {}            # audio type -> (handle, reliable)
-        self._motion_class = message_types.message_class(faces.MOTION)
-        self._motion = self.wire.publisher("face_motion", faces.MOTION)
+        self._motion_class = message_types.message_class(face_messages.MOTION)
+        self._motion = self.wire.publisher("face_motion", face_messages.MOTION)
         self._publish_model(talker)
         self._diagnostics = self.wire.publisher("/diagnostics", "diagnostic_msgs/msg/DiagnosticArray")
         self.wire.serve("~/reset", self._on_reset)
         self.wire.serve("~/interrupt", self._on_interrupt)
-        self.wire.subscribe(settings.audio_info_topic, lineages.INFO_TYPE, self._on_info)
+        self.wire.subscribe(settings.audio_info_topic, audio_common.INFO_TYPE, self._on_info)
         self.wire.watch_publishers(self._on_publisher)
         self.wire.every(1.0, self._diagnose)
         self.core.start()
@@ -60,7 +60,7 @@ class TalkerNode:
         is."""
         if topic != "rt" + self.wire.resolve(self.settings.audio_topic):
             return
-        for name, lineage in lineages.AUDIO_TYPES.items():
+        for name, lineage in audio_common.AUDIO_TYPES.items():
             if message_types.dds_typename(name) != type_name:
                 continue
             handle, was_reliable = self._heard.get(name, (None, None))
@@ -94,21 +94,21 @@ class TalkerNode:
     # -- out --
 
     def _publish(self, frame):
-        self._motion.write(faces.fill_motion(self._motion_class(), frame, self.settings.frame_id))
+        self._motion.write(face_messages.fill_motion(self._motion_class(), frame, self.settings.frame_id))
         if self.settings.publish_vertices:
-            self._vertices.write(faces.fill_vertices(self._vertices_class(), frame, self._rig,
+            self._vertices.write(face_messages.fill_vertices(self._vertices_class(), frame, self._rig,
                                                      self.settings.frame_id))
 
     def _publish_model(self, talker):
         self._rig = default_rig()
         # the writer is kept: a latched message lives as long as it
-        self._model = self.wire.publisher("face_model", faces.MODEL, self.wire.qos(depth=1, latched=True))
-        model = message_types.message_class(faces.MODEL)()
-        self._model.write(faces.fill_model(model, self._rig, talker.frame_rate, self.settings.frame_id,
+        self._model = self.wire.publisher("face_model", face_messages.MODEL, self.wire.qos(depth=1, latched=True))
+        model = message_types.message_class(face_messages.MODEL)()
+        self._model.write(face_messages.fill_model(model, self._rig, talker.frame_rate, self.settings.frame_id,
                                            time.time_ns()))
         if self.settings.publish_vertices:
-            self._vertices_class = message_types.message_class(faces.VERTICES)
-            self._vertices = self.wire.publisher("face_vertices", faces.VERTICES,
+            self._vertices_class = message_types.message_class(face_messages.VERTICES)
+            self._vertices = self.wire.publisher("face_vertices", face_messages.VERTICES,
                                                  self.wire.qos(depth=5, reliable=False))
 
     def _diagnose(self):

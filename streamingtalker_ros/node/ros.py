@@ -15,7 +15,8 @@ from rclpy.lifecycle import LifecycleNode, TransitionCallbackReturn
 from std_srvs.srv import Trigger
 
 from streamingtalker_ros.errors import TalkerError
-from streamingtalker_ros.node import diagnosis, ros_audio, ros_parameters, ros_run, ros_time
+from streamingtalker_ros.messaging import diagnostics
+from streamingtalker_ros.node import ros_audio, ros_parameters, ros_run, ros_time
 from streamingtalker_ros.node.settings import NODE_NAME
 
 LONGEST_REST = 3.0      # s of queued audio that are still spoken when a simulated voice ends
@@ -133,7 +134,7 @@ class TalkerNode(LifecycleNode):
         self._core = core.TalkerCore(talker, settings, self._output.send, warn=self.get_logger().warning,
                                      clock=ros_time.clock_of(self))
         self._audio = ros_audio.AudioInput(self, lineage, settings, self._core)
-        self._diagnosis = diagnosis.Diagnosis(self._core, ros_audio.message_class, self._name_in_graph)
+        self._diagnosis = diagnostics.Diagnosis(self._core, ros_audio.message_class, self._name_in_graph)
         self._services_open = [self.create_service(Trigger, f"~/{name}", serve) for name, serve in
                                (("reset", self._reset), ("interrupt", self._interrupt))]
         self.get_logger().info(f"model {talker.name} on {talker.device}, {talker.frame_rate:g} frames per "
@@ -188,8 +189,8 @@ class TalkerNode(LifecycleNode):
         if self._diagnosis is not None:
             message = self._diagnosis.array(now)
         else:
-            level = diagnosis.ERROR if self._problem else diagnosis.OK
-            message = diagnosis.status_array(ros_audio.message_class, now, self._name_in_graph, level,
+            level = diagnostics.ERROR if self._problem else diagnostics.OK
+            message = diagnostics.status_array(ros_audio.message_class, now, self._name_in_graph, level,
                                              self._problem or "not configured")
         self._diagnostics.publish(message)
 

@@ -14,8 +14,9 @@ except ImportError:     # ROS 2 Humble
     from rclpy.qos_event import SubscriptionEventCallbacks
 
 from streamingtalker_ros.errors import TalkerError
-from streamingtalker_ros.node import lineages, ros_qos
-from streamingtalker_ros.node.hearing import Hearing
+from streamingtalker_ros.messaging import audio_common
+from streamingtalker_ros.node import ros_qos
+from streamingtalker_ros.messaging.audio_decoder import Hearing
 
 FOLLOW_EVERY = 0.25      # s between looks at who publishes
 
@@ -70,7 +71,7 @@ class AudioInput:
             # latched, such as audio_capture's: the info is subscribed to both ways, and one of them fits
             quiet = SubscriptionEventCallbacks(incompatible_qos=lambda event: None)
             self._infos = [self._node.create_subscription(
-                message_class(lineages.INFO_TYPE), self._settings.audio_info_topic, self._hearing.tell, qos,
+                message_class(audio_common.INFO_TYPE), self._settings.audio_info_topic, self._hearing.tell, qos,
                 event_callbacks=quiet) for qos in (ros_qos.HEARD_INFO, ros_qos.LATCHED)]
         self._timer = self._node.create_timer(FOLLOW_EVERY, self._follow, clock=self._steady)
 
@@ -100,7 +101,7 @@ class AudioInput:
         names = {publisher.topic_type for publisher in publishers}
         if not names or names == self._strange:
             return
-        heard = [name for name in sorted(names) if lineages.AUDIO_TYPES.get(name) == self._lineage]
+        heard = [name for name in sorted(names) if audio_common.AUDIO_TYPES.get(name) == self._lineage]
         if heard:
             name = self._name if self._name in heard else heard[0]
             reliable = all(publisher.qos_profile.reliability == ros_qos.RELIABLE
@@ -109,7 +110,7 @@ class AudioInput:
                 self._hear(name, reliable)
             return
         self._strange = names
-        known = [name for name, lineage in lineages.AUDIO_TYPES.items() if lineage == self._lineage]
+        known = [name for name, lineage in audio_common.AUDIO_TYPES.items() if lineage == self._lineage]
         self._core.refuse("type", f"{topic} carries {', '.join(sorted(names))}, which is not heard with the "
                                   f"audio_common_msgs of {self._lineage}, the one sourced here: publish "
                                   f"{' or '.join(known)}, or source the other lineage")

@@ -6,7 +6,8 @@ time. The publishers are lifecycle publishers: they send only while the node is 
 from streamingtalker_ros.msg import FaceModel, FaceMotion, FaceVertices
 
 from streamingtalker_ros.face.rig import default_rig
-from streamingtalker_ros.node import faces, ros_qos
+from streamingtalker_ros.messaging import face_messages
+from streamingtalker_ros.node import ros_qos
 
 
 class FaceOutput:
@@ -24,13 +25,13 @@ class FaceOutput:
     def send_model(self):
         """Latch the face at rest, so that late subscribers get it too. Call it when the node is active."""
         now = self._node.get_clock().now().nanoseconds
-        self._model.publish(faces.fill_model(FaceModel(), self._rig, self._frame_rate, self._frame_id, now))
+        self._model.publish(face_messages.fill_model(FaceModel(), self._rig, self._frame_rate, self._frame_id, now))
 
     def send(self, frame):
         """Publish a FaceFrame."""
-        self._motion.publish(faces.fill_motion(FaceMotion(), frame, self._frame_id))
+        self._motion.publish(face_messages.fill_motion(FaceMotion(), frame, self._frame_id))
         if self._vertices is not None:
-            self._vertices.publish(faces.fill_vertices(FaceVertices(), frame, self._rig, self._frame_id))
+            self._vertices.publish(face_messages.fill_vertices(FaceVertices(), frame, self._rig, self._frame_id))
 
     def destroy(self):
         """Give the publishers back."""

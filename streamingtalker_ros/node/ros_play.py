@@ -17,7 +17,8 @@ from rclpy.utilities import remove_ros_args
 from streamingtalker_ros.audio.payload import AudioFormat
 from streamingtalker_ros.errors import TalkerError
 from streamingtalker_ros.process import on_stop_signals, say
-from streamingtalker_ros.node import lineages, ros_audio, ros_qos
+from streamingtalker_ros.messaging import audio_common
+from streamingtalker_ros.node import ros_audio, ros_qos
 from streamingtalker_ros.dds import audio_player
 
 
@@ -32,9 +33,9 @@ class AudioPlayer(Node):
         self._made = ros_audio.message_class(self._type)
         self._audio = self.create_publisher(self._made, "audio", ros_qos.SENT_AUDIO)
         if lineage == "ros-drivers":
-            info = ros_audio.message_class(lineages.INFO_TYPE)
+            info = ros_audio.message_class(audio_common.INFO_TYPE)
             told = self.create_publisher(info, "audio_info", ros_qos.LATCHED)
-            told.publish(lineages.fill_info(info(), self.format))
+            told.publish(audio_common.fill_info(info(), self.format))
 
     @property
     def topic(self):
@@ -53,7 +54,7 @@ class AudioPlayer(Node):
 
     def publish(self, samples, stamp):
         """samples: (n,) int16, taken at `stamp` (ns)."""
-        message = lineages.fill_audio(self._made(), self._type, samples, self.format, stamp, self._frame_id)
+        message = audio_common.fill_audio(self._made(), self._type, samples, self.format, stamp, self._frame_id)
         self._audio.publish(message)
 
 

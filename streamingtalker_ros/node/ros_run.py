@@ -8,7 +8,7 @@ from rclpy.signals import SignalHandlerOptions
 
 from streamingtalker_ros.errors import TalkerError
 from streamingtalker_ros.process import FaultLog, on_stop_signals, say
-from streamingtalker_ros.node import cyclone
+from streamingtalker_ros.messaging import cyclonedds_config
 
 
 def run(name, make, args=None, close=lambda node, spin: None):
@@ -19,7 +19,7 @@ def run(name, make, args=None, close=lambda node, spin: None):
     """
     # one frame is too little work to share: on a busy machine a second thread costs more than it gives
     os.environ.setdefault("OMP_NUM_THREADS", "1")
-    cyclone.prefer_receiving()
+    cyclonedds_config.prefer_receiving()
     # rclpy's own handlers would close the context before the face is at rest
     rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
     ended, faults = [], FaultLog()

@@ -11,9 +11,9 @@ import numpy as np
 from streamingtalker_ros.audio.payload import AudioFormat
 from streamingtalker_ros.errors import TalkerError
 from streamingtalker_ros.face.arkit import ARKIT_NAMES, INDEX
-from streamingtalker_ros.node import faces, lineages
+from streamingtalker_ros.messaging import face_messages, audio_common
 from streamingtalker_ros.dds import message_types
-from streamingtalker_ros.node.hearing import Hearing
+from streamingtalker_ros.messaging.audio_decoder import Hearing
 from streamingtalker_ros.node.intake import RATE, Intake
 from streamingtalker_ros.node.statistics import Statistics
 from streamingtalker_ros.dds.node import Wire
@@ -94,8 +94,8 @@ class Watcher:
         self._hearing = Hearing(self._refuse)
         self._intake = Intake(AudioFormat(), Statistics())
         self._clock, self._given = None, 0
-        wire.subscribe("face_motion", faces.MOTION, self._on_motion)
-        wire.subscribe(f"{self._audio_topic}_info", lineages.INFO_TYPE, self._hearing.tell)
+        wire.subscribe("face_motion", face_messages.MOTION, self._on_motion)
+        wire.subscribe(f"{self._audio_topic}_info", audio_common.INFO_TYPE, self._hearing.tell)
         self._wire = wire
         wire.watch_publishers(self._on_publisher)
         wire.start()
@@ -116,13 +116,13 @@ class Watcher:
         head = message.head
         head = np.nan_to_num([head.x, head.y, head.z, head.w])
         weights = np.clip(np.nan_to_num(weights), 0.0, 1.0)
-        time = self._time(lineages.stamp_ns(message.header.stamp) or 0)
+        time = self._time(audio_common.stamp_ns(message.header.stamp) or 0)
         self._give(lambda epoch: protocol.face(epoch, message.frame % 2**32, time, weights, head, message.speaking))
 
     def _on_publisher(self, topic, type_name, reliable):
         if self._wire is None or topic != "rt" + self._wire.resolve(self._audio_topic):
             return
-        for name, lineage in lineages.AUDIO_TYPES.items():
+        for name, lineage in audio_common.AUDIO_TYPES.items():
             if message_types.dds_typename(name) == type_name and name not in self._heard:
                 qos = self._wire.qos(depth=1000, reliable=reliable)
                 self._heard[name] = self._wire.subscribe(

@@ -18,7 +18,8 @@ from streamingtalker_ros.audio.files import read_audio
 from streamingtalker_ros.audio.payload import AudioFormat
 from streamingtalker_ros.audio.pcm import to_16k
 from streamingtalker_ros.msg import FaceMotion
-from streamingtalker_ros.node import lineages, ros_audio
+from streamingtalker_ros.messaging import audio_common
+from streamingtalker_ros.node import ros_audio
 from streamingtalker_ros.dds import audio_player
 
 SECOND = 1_000_000_000
@@ -158,19 +159,19 @@ class Graph:
         assert until(publisher.get_subscription_count), "nobody listens to audio"
         info = None
         if LINEAGE == "ros-drivers":
-            kind = ros_audio.message_class(lineages.INFO_TYPE)
+            kind = ros_audio.message_class(audio_common.INFO_TYPE)
             info = self.node.create_publisher(kind, info_topic, 1)
             assert until(info.get_subscription_count), "nobody listens to audio_info"
         time.sleep(0.3)  # the listener knows the publishers too
         if info is not None:
-            info.publish(lineages.fill_info(kind(), format))
+            info.publish(audio_common.fill_info(kind(), format))
             time.sleep(0.1)
         first = None
         packet, pace = (0.2, 0) if at_once else (0.02, 1)
         for now, block in audio_player.blocks(samples, rate, packet, pace):
             first = now if first is None else first
             stamp = start + now - first
-            publisher.publish(lineages.fill_audio(made(), name, block, format, stamp, "microphone"))
+            publisher.publish(audio_common.fill_audio(made(), name, block, format, stamp, "microphone"))
         time.sleep(0.1)
         self.node.destroy_publisher(publisher)
         if info is not None:

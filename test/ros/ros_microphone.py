@@ -8,7 +8,8 @@ from ros_graph import LINEAGE, SECOND, until, voice
 from std_srvs.srv import Trigger
 
 from streamingtalker_ros.audio.payload import AudioFormat
-from streamingtalker_ros.node import lineages, ros_audio
+from streamingtalker_ros.messaging import audio_common
+from streamingtalker_ros.node import ros_audio
 from streamingtalker_ros.dds import audio_player
 
 PACKET = 0.02
@@ -34,7 +35,7 @@ class Microphone:
         self.publisher = self.node.create_publisher(ros_audio.message_class(self.name), "audio", QoSProfile(depth=100))
         assert until(self.publisher.get_subscription_count)
         if LINEAGE == "ros-drivers":
-            self.info = self.node.create_publisher(ros_audio.message_class(lineages.INFO_TYPE), "audio_info", 10)
+            self.info = self.node.create_publisher(ros_audio.message_class(audio_common.INFO_TYPE), "audio_info", 10)
             assert until(self.info.get_subscription_count)
         time.sleep(0.3)
         self.tell(PLAIN)
@@ -47,7 +48,7 @@ class Microphone:
 
     def tell(self, format, coding="wave"):
         if self.info is not None:
-            info = lineages.fill_info(ros_audio.message_class(lineages.INFO_TYPE)(), format)
+            info = audio_common.fill_info(ros_audio.message_class(audio_common.INFO_TYPE)(), format)
             info.coding_format = coding
             self.info.publish(info)
 
@@ -57,7 +58,7 @@ class Microphone:
         time.sleep(max(0.0, self.due - time.monotonic()))
         part = self.voice[self.place:self.place + 320]
         self.place = (self.place + 320) % (len(self.voice) - 320)
-        message = lineages.fill_audio(ros_audio.message_class(self.name)(), self.name, part, PLAIN, self.stamp, "mic")
+        message = audio_common.fill_audio(ros_audio.message_class(self.name)(), self.name, part, PLAIN, self.stamp, "mic")
         self.stamp += round(PACKET * SECOND)
         return message
 
@@ -68,7 +69,7 @@ class Microphone:
             message.audio.data = array.array("B", values.tobytes())
             return message
         message.audio.info.rate, message.audio.info.channels = format.sample_rate, format.channels
-        message.audio.info.format = lineages.PORTAUDIO_CODE[format.encoding]
+        message.audio.info.format = audio_common.PORTAUDIO_CODE[format.encoding]
         field = {"f32": "float32_data", "s16": "int16_data"}[format.encoding]
         message.audio.audio_data.int16_data = array.array("h")
         code = "f" if format.encoding == "f32" else "h"

@@ -46,7 +46,7 @@ def domain():
 def motion_of(path):
     """{stamp in ns: weights (52,)} of a bag's face_motion, and its frame numbers in their order."""
     from streamingtalker_ros.bag.rosbag_io import BagInput, decode
-    from streamingtalker_ros.node.lineages import stamp_ns
+    from streamingtalker_ros.messaging.audio_common import stamp_ns
     with BagInput(path) as opened:
         assert set(opened.topics()) >= {"/audio", "/face_motion", "/face_model"}
         messages = [decode(raw) for raw in opened.messages("/face_motion")]

@@ -9,7 +9,8 @@ from launch_ros.actions import Node
 from ros_graph import LINEAGE, SECOND, Graph, own_domain, until, voice
 
 from streamingtalker_ros.audio.payload import PayloadDecoder
-from streamingtalker_ros.node import lineages, ros_audio, ros_qos
+from streamingtalker_ros.messaging import audio_common
+from streamingtalker_ros.node import ros_audio, ros_qos
 from streamingtalker_ros.dds import audio_player
 
 DOMAIN = own_domain()
@@ -33,12 +34,12 @@ def test_every_sample_arrives_at_its_time(player_launch):
     graph = Graph(DOMAIN)
     infos = []
     if LINEAGE == "ros-drivers":
-        infos = graph.listen(ros_audio.message_class(lineages.INFO_TYPE), "audio_info", qos=ros_qos.LATCHED)
+        infos = graph.listen(ros_audio.message_class(audio_common.INFO_TYPE), "audio_info", qos=ros_qos.LATCHED)
     heard = graph.listen(ros_audio.message_class(name), "audio")
     assert until(lambda: len(heard) == 50), f"{len(heard)} of 50 packets"
-    format = lineages.info_format(infos[0])[1] if infos else None
+    format = audio_common.info_format(infos[0])[1] if infos else None
     graph.close()
-    packets = [lineages.packet(message, name, format) for message in heard]
+    packets = [audio_common.packet(message, name, format) for message in heard]
     assert {packet.format.sample_rate for packet in packets} == {RATE}
     decoder = PayloadDecoder(packets[0].format)
     got = np.concatenate([decoder.decode(packet.payload) for packet in packets])

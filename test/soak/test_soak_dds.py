@@ -22,12 +22,12 @@ from streamingtalker_ros.audio.files import read_audio  # noqa: E402
 from streamingtalker_ros.audio.payload import AudioFormat  # noqa: E402
 from streamingtalker_ros.audio.pcm import to_16k  # noqa: E402
 from streamingtalker_ros.model import checkpoint  # noqa: E402
-from streamingtalker_ros.node import lineages
+from streamingtalker_ros.messaging import audio_common
 from streamingtalker_ros.dds import message_types  # noqa: E402
 from streamingtalker_ros.dds.recorder import FaceMotionRecorder  # noqa: E402
 from streamingtalker_ros.dds.node import Wire, readers  # noqa: E402
 
-STAMPED, INFO = "audio_common_msgs/msg/AudioDataStamped", lineages.INFO_TYPE
+STAMPED, INFO = "audio_common_msgs/msg/AudioDataStamped", audio_common.INFO_TYPE
 PACKET, SECOND, FRAME = 0.02, 1_000_000_000, 40_000_000
 PLAIN = AudioFormat(16000, 1, "s16")
 OTHERS = (AudioFormat(44100, 2, "s16"), AudioFormat(48000, 1, "f32"), AudioFormat(8000, 1, "u8"))
@@ -66,7 +66,7 @@ class Sender:
         self.begin()
 
     def tell(self, format, coding="wave"):
-        info = lineages.fill_info(self.info(), format)
+        info = audio_common.fill_info(self.info(), format)
         info.coding_format = coding
         self.told.write(info)
 

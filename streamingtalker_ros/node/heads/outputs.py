@@ -6,7 +6,7 @@ Fills messages by their fields alone, for rclpy's classes and for those of `mess
 import array
 
 from streamingtalker_ros.face.facs import action_units
-from streamingtalker_ros.node.faces import fill_header, floats
+from streamingtalker_ros.messaging.face_messages import fill_header, floats
 from streamingtalker_ros.node.heads.config import OUTPUT_TYPES
 
 

@@ -10,7 +10,7 @@ from streamingtalker_ros.audio import mp3, riff
 from streamingtalker_ros.audio.clock import LONGEST_GAP
 from streamingtalker_ros.audio.payload import AudioFormat
 from streamingtalker_ros.errors import TalkerError
-from streamingtalker_ros.node import lineages
+from streamingtalker_ros.messaging import audio_common
 
 LONGEST_MP3 = 1_000_000     # bytes; decoding more in one go would hold up the thread that listens
 BARREN = 32_000             # bytes without a frame, of which none is longer than 1441: it is not MP3
@@ -35,7 +35,7 @@ class Hearing:
     def tell(self, info):
         """Hear an AudioInfo message of ros-drivers."""
         try:
-            self._coding, format = lineages.info_format(info)
+            self._coding, format = audio_common.info_format(info)
         except TalkerError as error:
             self._problem = str(error)
             self._refuse("info", self._problem)
@@ -48,8 +48,8 @@ class Hearing:
         now_ns, arrival: as `lineages.packet` takes them.
         """
         try:
-            packet = lineages.packet(message, name, self._format, now_ns, arrival)
-            if lineages.AUDIO_TYPES[name] == "mgonzs13":    # typed samples: nothing else can be in them
+            packet = audio_common.packet(message, name, self._format, now_ns, arrival)
+            if audio_common.AUDIO_TYPES[name] == "mgonzs13":    # typed samples: nothing else can be in them
                 return packet
             if riff.is_riff(packet.payload):
                 self._format, payload = riff.split(packet.payload)

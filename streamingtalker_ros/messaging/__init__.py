@@ -1,0 +1,1 @@
+"""Message fields of every transport: audio in, face motion and diagnostics out; no transport is imported here."""
