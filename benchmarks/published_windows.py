@@ -20,7 +20,7 @@ from streamingtalker_ros.audio.pcm import to_16k  # noqa: E402
 from streamingtalker_ros.cli.demo import VOICE  # noqa: E402
 from streamingtalker_ros.model.published import checkpoint, exact, hubert  # noqa: E402
 from streamingtalker_ros.model.published.streaming import PublishedModel  # noqa: E402
-from streamingtalker_ros.model.sampler import frame_noise  # noqa: E402
+from streamingtalker_ros.model.ddim import frame_noise  # noqa: E402
 
 
 def errors(ours, theirs, scale):

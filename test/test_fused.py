@@ -7,7 +7,7 @@ from streamingtalker_ros.model.config import TalkerConfig  # noqa: E402
 from streamingtalker_ros.model.fused import FusedNetwork, FusedSampler  # noqa: E402
 from streamingtalker_ros.model.head import HeadSampler  # noqa: E402
 from streamingtalker_ros.model.network import TalkerNetwork  # noqa: E402
-from streamingtalker_ros.model.sampler import Schedule  # noqa: E402
+from streamingtalker_ros.model.ddim import Schedule  # noqa: E402
 from streamingtalker_ros.streaming.pool import tensors  # noqa: E402
 
 CONFIGS = {"narrow": TalkerConfig(audio_width=48, audio_blocks=3, column_blocks=4, codec_width=24, width=32,

@@ -8,7 +8,7 @@ from streamingtalker_ros.model.config import TalkerConfig  # noqa: E402
 from streamingtalker_ros.model.features import LogMel, mel_filters  # noqa: E402
 from streamingtalker_ros.model.head import HeadSampler  # noqa: E402
 from streamingtalker_ros.model.network import TalkerNetwork  # noqa: E402
-from streamingtalker_ros.model.sampler import Schedule  # noqa: E402
+from streamingtalker_ros.model.ddim import Schedule  # noqa: E402
 from streamingtalker_ros import TalkerError  # noqa: E402
 
 CONFIG = TalkerConfig(audio_width=48, audio_blocks=3, codec_width=32, width=32, feedforward=64, history=12,

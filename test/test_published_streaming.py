@@ -15,7 +15,7 @@ from streamingtalker_ros.errors import TalkerError  # noqa: E402
 from streamingtalker_ros.model.published import checkpoint, config, exact, hubert  # noqa: E402
 from streamingtalker_ros.model.published.grid import Grid  # noqa: E402
 from streamingtalker_ros.model.published.streaming import PublishedModel  # noqa: E402
-from streamingtalker_ros.model.sampler import frame_noise  # noqa: E402
+from streamingtalker_ros.model.ddim import frame_noise  # noqa: E402
 
 SHARED = Path(os.environ.get("STREAMINGTALKER_SHARED", Path(__file__).resolve().parents[2] / "shared"))
 RECORDED = SHARED / "data" / "reference_parity"

@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 
 from streamingtalker_ros.errors import TalkerError
-from streamingtalker_ros.model.sampler import Schedule, ddim_coefficients, frame_noise, sample
+from streamingtalker_ros.model.ddim import Schedule, ddim_coefficients, frame_noise, sample
 
 
 def _clean(z, s):

@@ -10,7 +10,7 @@ import math
 import torch
 from torch import nn
 
-from streamingtalker_ros.model.sampler import ddim_coefficients, sample
+from streamingtalker_ros.model.ddim import ddim_coefficients, sample
 
 
 def time_sinusoids(t, size=128):

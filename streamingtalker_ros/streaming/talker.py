@@ -17,7 +17,7 @@ import torch
 from streamingtalker_ros.errors import TalkerError
 from streamingtalker_ros.model import checkpoint
 from streamingtalker_ros.model.fused import FusedNetwork, FusedSampler
-from streamingtalker_ros.model.sampler import Schedule, frame_noise
+from streamingtalker_ros.model.ddim import Schedule, frame_noise
 from streamingtalker_ros.streaming.closing import listen, shape
 from streamingtalker_ros.streaming.controls import Controls
 from streamingtalker_ros.streaming.life import keep_alive

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import torch
 from torch.nn import functional
 
-from streamingtalker_ros.model.sampler import Schedule
+from streamingtalker_ros.model.ddim import Schedule
 from streamingtalker_ros.training.listener import GAP, TOUCH, ListenerStage, disguise
 from streamingtalker_ros.training.loop import LoopConfig
 from streamingtalker_ros.training.machines import autocast

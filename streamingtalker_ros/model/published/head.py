@@ -9,7 +9,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from streamingtalker_ros.model.sampler import Schedule, ddim_coefficients, sample
+from streamingtalker_ros.model.ddim import Schedule, ddim_coefficients, sample
 
 
 class Head(nn.Module):

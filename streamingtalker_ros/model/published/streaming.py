@@ -15,7 +15,7 @@ import torch
 
 from streamingtalker_ros.errors import TalkerError
 from streamingtalker_ros.model.pcm import checked
-from streamingtalker_ros.model.sampler import frame_noise
+from streamingtalker_ros.model.ddim import frame_noise
 from streamingtalker_ros.model.published import checkpoint, hubert
 from streamingtalker_ros.model.published.grid import SAMPLE_RATE, Grid
 from streamingtalker_ros.model.published.predictor import PredictorState

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from streamingtalker_ros.model.sampler import Schedule
+from streamingtalker_ros.model.ddim import Schedule
 from streamingtalker_ros.training.published.conditions import conditions
 
 
