@@ -8,7 +8,7 @@ rosbag2 = pytest.importorskip("rosbags.rosbag2", reason="rosbags is not installe
 
 from streamingtalker_ros.bag import rosbag_io, replay  # noqa: E402
 from streamingtalker_ros.face.rig import default_rig  # noqa: E402
-from streamingtalker_ros.model.network import TalkerNetwork  # noqa: E402
+from streamingtalker_ros.model.blendshape.network import TalkerNetwork  # noqa: E402
 from streamingtalker_ros.dds.message_types import typestore  # noqa: E402
 from streamingtalker_ros.node.settings import Settings  # noqa: E402
 

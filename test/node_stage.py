@@ -9,8 +9,8 @@ import pytest
 torch = pytest.importorskip("torch", reason="torch is not installed")
 
 from streamingtalker_ros.audio.payload import AudioFormat  # noqa: E402
-from streamingtalker_ros.model.config import TalkerConfig  # noqa: E402
-from streamingtalker_ros.model.network import TalkerNetwork  # noqa: E402
+from streamingtalker_ros.model.blendshape.config import TalkerConfig  # noqa: E402
+from streamingtalker_ros.model.blendshape.network import TalkerNetwork  # noqa: E402
 from streamingtalker_ros.node.intake import AudioPacket  # noqa: E402
 from streamingtalker_ros.node.performance import Performance  # noqa: E402
 from streamingtalker_ros.node.settings import Settings  # noqa: E402

@@ -10,9 +10,9 @@ torch = pytest.importorskip("torch")
 from streamingtalker_ros import Talker  # noqa: E402
 from streamingtalker_ros.face.arkit import INDEX  # noqa: E402
 from streamingtalker_ros.face.rig import default_rig  # noqa: E402
-from streamingtalker_ros.model.config import TalkerConfig  # noqa: E402
-from streamingtalker_ros.model.encoder import WIDE  # noqa: E402
-from streamingtalker_ros.model.network import TalkerNetwork  # noqa: E402
+from streamingtalker_ros.model.blendshape.config import TalkerConfig  # noqa: E402
+from streamingtalker_ros.model.blendshape.encoder import WIDE  # noqa: E402
+from streamingtalker_ros.model.blendshape.network import TalkerNetwork  # noqa: E402
 from streamingtalker_ros.streaming.closing import (  # noqa: E402
     DOUBT, FAINT, LOUD, PARTED, Lips, listen, part, press, spread, steer, strength)
 from streamingtalker_ros.training.closure import parting_thresholds, thresholds  # noqa: E402
@@ -243,7 +243,7 @@ def test_parting_hinders_no_more_than_its_share():
 
 
 def test_a_checkpoint_carries_the_ear(networks, tmp_path):
-    from streamingtalker_ros.model import checkpoint
+    from streamingtalker_ros.model.blendshape import checkpoint
     checkpoint.save(tmp_path, networks[1])
     again = checkpoint.load(tmp_path)
     assert again.config.closure == (0.2, 0.4)

@@ -10,8 +10,8 @@ from streamingtalker_ros import TalkerError  # noqa: E402
 from streamingtalker_ros.face.arkit import ARKIT_NAMES, INDEX  # noqa: E402
 from streamingtalker_ros.face.expression import parse_expression  # noqa: E402
 from streamingtalker_ros.face.rig import default_rig  # noqa: E402
-from streamingtalker_ros.model.config import TalkerConfig  # noqa: E402
-from streamingtalker_ros.model.network import TalkerNetwork  # noqa: E402
+from streamingtalker_ros.model.blendshape.config import TalkerConfig  # noqa: E402
+from streamingtalker_ros.model.blendshape.network import TalkerNetwork  # noqa: E402
 from streamingtalker_ros.streaming import Talker  # noqa: E402
 from streamingtalker_ros.streaming.controls import FACE, GLIDE, TOUCH, Controls, Shaping  # noqa: E402
 from streamingtalker_ros.streaming.rest import MOUTH  # noqa: E402

@@ -21,7 +21,7 @@ from test_dds_wire import call, wait_for  # noqa: E402
 from streamingtalker_ros.audio.payload import AudioFormat  # noqa: E402
 from streamingtalker_ros.face.arkit import ARKIT_NAMES  # noqa: E402
 from streamingtalker_ros.face.rig import default_rig  # noqa: E402
-from streamingtalker_ros.model import checkpoint  # noqa: E402
+from streamingtalker_ros.model.blendshape import checkpoint  # noqa: E402
 from streamingtalker_ros.messaging import face_messages, audio_common
 from streamingtalker_ros.dds import message_types  # noqa: E402
 from streamingtalker_ros.dds.talker_node import TalkerNode  # noqa: E402

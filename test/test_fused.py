@@ -3,10 +3,10 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="PyTorch is not installed")
 
-from streamingtalker_ros.model.config import TalkerConfig  # noqa: E402
-from streamingtalker_ros.model.fused import FusedNetwork, FusedSampler  # noqa: E402
-from streamingtalker_ros.model.head import HeadSampler  # noqa: E402
-from streamingtalker_ros.model.network import TalkerNetwork  # noqa: E402
+from streamingtalker_ros.model.blendshape.config import TalkerConfig  # noqa: E402
+from streamingtalker_ros.model.blendshape.fused_inference import FusedNetwork, FusedSampler  # noqa: E402
+from streamingtalker_ros.model.blendshape.diffusion_head import HeadSampler  # noqa: E402
+from streamingtalker_ros.model.blendshape.network import TalkerNetwork  # noqa: E402
 from streamingtalker_ros.model.ddim import Schedule  # noqa: E402
 from streamingtalker_ros.streaming.pool import tensors  # noqa: E402
 

@@ -6,8 +6,8 @@ import soundfile
 torch = pytest.importorskip("torch")
 
 from streamingtalker_ros.cli.demo import VOICE  # noqa: E402
-from streamingtalker_ros.model.config import TalkerConfig  # noqa: E402
-from streamingtalker_ros.model.features import QUIET, LogMel  # noqa: E402
+from streamingtalker_ros.model.blendshape.config import TalkerConfig  # noqa: E402
+from streamingtalker_ros.model.blendshape.features import QUIET, LogMel  # noqa: E402
 from streamingtalker_ros.audio import augmentation
 from streamingtalker_ros.training import mixing  # noqa: E402
 from streamingtalker_ros.training.mixing import MixConfig, absolute, leveled, mix  # noqa: E402

@@ -3,11 +3,11 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from streamingtalker_ros.model import checkpoint  # noqa: E402
-from streamingtalker_ros.model.config import TalkerConfig  # noqa: E402
-from streamingtalker_ros.model.features import LogMel, mel_filters  # noqa: E402
-from streamingtalker_ros.model.head import HeadSampler  # noqa: E402
-from streamingtalker_ros.model.network import TalkerNetwork  # noqa: E402
+from streamingtalker_ros.model.blendshape import checkpoint  # noqa: E402
+from streamingtalker_ros.model.blendshape.config import TalkerConfig  # noqa: E402
+from streamingtalker_ros.model.blendshape.features import LogMel, mel_filters  # noqa: E402
+from streamingtalker_ros.model.blendshape.diffusion_head import HeadSampler  # noqa: E402
+from streamingtalker_ros.model.blendshape.network import TalkerNetwork  # noqa: E402
 from streamingtalker_ros.model.ddim import Schedule  # noqa: E402
 from streamingtalker_ros import TalkerError  # noqa: E402
 

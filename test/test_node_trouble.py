@@ -207,7 +207,7 @@ def watched(speak, used):
 def test_the_device_parameter_decides_where_the_diffusion_runs(talker, tmp_path):
     import torch
 
-    from streamingtalker_ros.model import checkpoint
+    from streamingtalker_ros.model.blendshape import checkpoint
 
     checkpoint.save(tmp_path, talker.network)
     used = set()
@@ -224,7 +224,7 @@ def test_the_device_parameter_decides_where_the_diffusion_runs(talker, tmp_path)
 def test_on_a_cuda_machine_the_node_diffuses_on_cuda(talker, tmp_path):
     import torch
 
-    from streamingtalker_ros.model import checkpoint
+    from streamingtalker_ros.model.blendshape import checkpoint
 
     if not torch.cuda.is_available():
         pytest.skip("this machine has no CUDA device")

@@ -7,8 +7,8 @@ torch = pytest.importorskip("torch")
 
 from streamingtalker_ros.cli import main  # noqa: E402
 from streamingtalker_ros.errors import TalkerError  # noqa: E402
-from streamingtalker_ros.model.config import TalkerConfig  # noqa: E402
-from streamingtalker_ros.model.features import LogMel  # noqa: E402
+from streamingtalker_ros.model.blendshape.config import TalkerConfig  # noqa: E402
+from streamingtalker_ros.model.blendshape.features import LogMel  # noqa: E402
 from streamingtalker_ros.streaming.rest import MOUTH  # noqa: E402
 from streamingtalker_ros.audio import augmentation  # noqa: E402
 from streamingtalker_ros.corpus.storage import Clip, load_corpus, read_index  # noqa: E402

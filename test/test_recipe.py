@@ -15,7 +15,7 @@ from streamingtalker_ros.cli import main  # noqa: E402
 from streamingtalker_ros.cli.main import _parser  # noqa: E402
 from streamingtalker_ros.errors import TalkerError  # noqa: E402
 from streamingtalker_ros.face.arkit import INDEX  # noqa: E402
-from streamingtalker_ros.model import checkpoint  # noqa: E402
+from streamingtalker_ros.model.blendshape import checkpoint  # noqa: E402
 from streamingtalker_ros.corpus import storage
 from streamingtalker_ros.training import recipe as recipes, recipe_log, stages  # noqa: E402
 from streamingtalker_ros.corpus import synthetic

@@ -13,7 +13,7 @@ from streamingtalker_ros.errors import TalkerError
 from streamingtalker_ros.bag import rosbag_io, replay
 from streamingtalker_ros.face.arkit import ARKIT_NAMES
 from streamingtalker_ros.face.rig import default_rig
-from streamingtalker_ros.model import checkpoint
+from streamingtalker_ros.model.blendshape import checkpoint
 from streamingtalker_ros.streaming import Talker
 
 

@@ -236,7 +236,7 @@ def test_a_cuda_graph_gives_the_same_frames(talker, speech):
 def test_temperature_scales_what_seeds_differ_in(speech):
     from dataclasses import replace
 
-    from streamingtalker_ros.model import checkpoint
+    from streamingtalker_ros.model.blendshape import checkpoint
     from streamingtalker_ros.streaming.talker import DEFAULT
     spread = {}
     for temperature in (0.0, 0.5, 1.0):

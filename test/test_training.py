@@ -13,9 +13,9 @@ from streamingtalker_ros import Talker  # noqa: E402
 from streamingtalker_ros.errors import TalkerError  # noqa: E402
 from streamingtalker_ros.face.arkit import INDEX  # noqa: E402
 from streamingtalker_ros.face.rig import default_rig  # noqa: E402
-from streamingtalker_ros.model import checkpoint  # noqa: E402
-from streamingtalker_ros.model.config import TalkerConfig  # noqa: E402
-from streamingtalker_ros.model.network import TalkerNetwork  # noqa: E402
+from streamingtalker_ros.model.blendshape import checkpoint  # noqa: E402
+from streamingtalker_ros.model.blendshape.config import TalkerConfig  # noqa: E402
+from streamingtalker_ros.model.blendshape.network import TalkerNetwork  # noqa: E402
 from streamingtalker_ros.corpus import storage
 from streamingtalker_ros.training import soup  # noqa: E402
 from streamingtalker_ros.training.closure import ClosureStage  # noqa: E402

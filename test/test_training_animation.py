@@ -12,7 +12,7 @@ from streamingtalker_ros import Talker  # noqa: E402
 from streamingtalker_ros.cli.main import main  # noqa: E402
 from streamingtalker_ros.face.arkit import INDEX  # noqa: E402
 from streamingtalker_ros.face.formats.livelink import write_livelink_csv  # noqa: E402
-from streamingtalker_ros.model import checkpoint  # noqa: E402
+from streamingtalker_ros.model.blendshape import checkpoint  # noqa: E402
 from streamingtalker_ros.training import stages  # noqa: E402
 
 TINY = dict(audio_width=32, audio_blocks=2, codec_width=32, width=32, feedforward=64, history=12, head_width=32,

@@ -14,7 +14,7 @@ import numpy as np
 
 from streamingtalker_ros.face.arkit import ARKIT_NAMES, INDEX
 from streamingtalker_ros.face.rig import default_rig
-from streamingtalker_ros.model.encoder import evidence
+from streamingtalker_ros.model.blendshape.encoder import evidence
 from streamingtalker_ros.streaming.controls import keep_closed
 
 PARTED = 0.0025  # metres of inner-lip gap, above rest, that an open vowel has at least

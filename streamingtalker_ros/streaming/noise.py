@@ -9,7 +9,7 @@ from collections import deque
 
 import numpy as np
 
-from streamingtalker_ros.model.features import QUIET, RELEASE
+from streamingtalker_ros.model.blendshape.features import QUIET, RELEASE
 
 MEMORY = 2.0  # seconds in which a voice has a quiet hop
 SILENCE = -100.0  # dB of full scale, of digital silence

@@ -15,8 +15,8 @@ import numpy as np
 import torch
 
 from streamingtalker_ros.errors import TalkerError
-from streamingtalker_ros.model import checkpoint
-from streamingtalker_ros.model.fused import FusedNetwork, FusedSampler
+from streamingtalker_ros.model.blendshape import checkpoint
+from streamingtalker_ros.model.blendshape.fused_inference import FusedNetwork, FusedSampler
 from streamingtalker_ros.model.ddim import Schedule, frame_noise
 from streamingtalker_ros.streaming.closing import listen, shape
 from streamingtalker_ros.streaming.controls import Controls

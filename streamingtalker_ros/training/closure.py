@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch.nn import functional
 
-from streamingtalker_ros.model.encoder import evidence
+from streamingtalker_ros.model.blendshape.encoder import evidence
 from streamingtalker_ros.training.listener import disguise, ears_loss
 from streamingtalker_ros.training.phones import BILABIALS, OPEN_VOWELS, squeezed
 

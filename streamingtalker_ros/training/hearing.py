@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from streamingtalker_ros.model.features import normalised
+from streamingtalker_ros.model.blendshape.features import normalised
 from streamingtalker_ros.audio.augmentation import augment
 
 HOP = 640

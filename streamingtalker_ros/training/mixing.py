@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch.nn import functional
 
-from streamingtalker_ros.model.features import FLOOR, QUIET, RELEASE, follow, mel_edges, normalised
+from streamingtalker_ros.model.blendshape.features import FLOOR, QUIET, RELEASE, follow, mel_edges, normalised
 
 COLUMN = 0.01  # seconds
 NEPERS = 0.2302585  # of power, per dB

@@ -169,7 +169,7 @@ def run(made, command, start=None, device="auto", say=print):
     command: runs `streamingtalker corpus` with a list of arguments; start: checkpoint whose weights it begins with;
     say: called with a line per step. Raises TalkerError where the run folder was begun with another recipe.
     """
-    from streamingtalker_ros.model import checkpoint
+    from streamingtalker_ros.model.blendshape import checkpoint
     from streamingtalker_ros.training import machines, stages
     out, recipe = made.out, made.recipe
     out.mkdir(parents=True, exist_ok=True)

@@ -11,7 +11,7 @@ import sys
 import torch
 
 from streamingtalker_ros.errors import TalkerError
-from streamingtalker_ros.model import checkpoint
+from streamingtalker_ros.model.blendshape import checkpoint
 
 
 @torch.no_grad()

@@ -17,9 +17,9 @@ import yaml
 from streamingtalker_ros.errors import TalkerError
 from streamingtalker_ros.face.arkit import INDEX
 from streamingtalker_ros.face.rig import default_rig
-from streamingtalker_ros.model import checkpoint
-from streamingtalker_ros.model.config import TalkerConfig
-from streamingtalker_ros.model.network import TalkerNetwork
+from streamingtalker_ros.model.blendshape import checkpoint
+from streamingtalker_ros.model.blendshape.config import TalkerConfig
+from streamingtalker_ros.model.blendshape.network import TalkerNetwork
 from streamingtalker_ros.training import gains, machines
 from streamingtalker_ros.training.closure import ClosureStage, parting_thresholds, probabilities, thresholds
 from streamingtalker_ros.training.codec import CodecStage, LipShape, measure_latents, measure_motion

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from streamingtalker_ros.face.arkit import MIRROR
-from streamingtalker_ros.model.features import QUIET
+from streamingtalker_ros.model.blendshape.features import QUIET
 from streamingtalker_ros.audio import augmentation
 from streamingtalker_ros.training.hearing import HOP, hear, hear_all
 from streamingtalker_ros.training.mixing import MixConfig, absolute, leveled, mix

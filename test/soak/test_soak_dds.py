@@ -21,7 +21,7 @@ from test_dds_wire import call, wait_for  # noqa: E402
 from streamingtalker_ros.audio.files import read_audio  # noqa: E402
 from streamingtalker_ros.audio.payload import AudioFormat  # noqa: E402
 from streamingtalker_ros.audio.pcm import to_16k  # noqa: E402
-from streamingtalker_ros.model import checkpoint  # noqa: E402
+from streamingtalker_ros.model.blendshape import checkpoint  # noqa: E402
 from streamingtalker_ros.messaging import audio_common
 from streamingtalker_ros.dds import message_types  # noqa: E402
 from streamingtalker_ros.dds.recorder import FaceMotionRecorder  # noqa: E402

@@ -9,8 +9,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from streamingtalker_ros.errors import TalkerError
-from streamingtalker_ros.model.config import TalkerConfig
-from streamingtalker_ros.model.network import TalkerNetwork
+from streamingtalker_ros.model.blendshape.config import TalkerConfig
+from streamingtalker_ros.model.blendshape.network import TalkerNetwork
 
 WEIGHTS, CONFIG = "weights.safetensors", "config.json"
 

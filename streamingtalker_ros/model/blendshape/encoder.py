@@ -9,8 +9,8 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from streamingtalker_ros.model.features import FeatureState, LogMel
-from streamingtalker_ros.model.layers import CausalConv, ResidualBlock
+from streamingtalker_ros.model.blendshape.features import FeatureState, LogMel
+from streamingtalker_ros.model.blendshape.causal_layers import CausalConv, ResidualBlock
 
 WIDE = 10.0  # of a logit, what speaks against pressing wide-open lips together
 DROPOUT = 0.2  # in training, half of it at the columns; some hundred speakers are soon known by heart

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from streamingtalker_ros.model.layers import CausalConv, ResidualBlock
+from streamingtalker_ros.model.blendshape.causal_layers import CausalConv, ResidualBlock
 
 
 @dataclass

@@ -10,7 +10,7 @@ import torch
 from torch import layer_norm
 from torch.nn.functional import scaled_dot_product_attention, silu
 
-from streamingtalker_ros.model.features import FLOOR, QUIET, STRIDE, WINDOW
+from streamingtalker_ros.model.blendshape.features import FLOOR, QUIET, STRIDE, WINDOW
 from streamingtalker_ros.model.ddim import ddim_coefficients
 
 FEW = 1024  # elements; below, what oneDNN takes to set up its gelu is longer than the plain kernel takes for twice as many

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from streamingtalker_ros.model.codec import CodecState, MotionCodec
-from streamingtalker_ros.model.config import TalkerConfig
-from streamingtalker_ros.model.encoder import AudioEncoder, EncoderState
-from streamingtalker_ros.model.head import DiffusionHead
-from streamingtalker_ros.model.predictor import ConditionPredictor, PredictorState
+from streamingtalker_ros.model.blendshape.codec import CodecState, MotionCodec
+from streamingtalker_ros.model.blendshape.config import TalkerConfig
+from streamingtalker_ros.model.blendshape.encoder import AudioEncoder, EncoderState
+from streamingtalker_ros.model.blendshape.diffusion_head import DiffusionHead
+from streamingtalker_ros.model.blendshape.predictor import ConditionPredictor, PredictorState
 
 
 @dataclass

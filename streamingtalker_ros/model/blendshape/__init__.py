@@ -1,0 +1,1 @@
+"""The blendshape family: ARKit-52 weights and a head rotation per frame."""
