@@ -18,8 +18,8 @@ import torch  # noqa: E402
 from streamingtalker_ros.audio.files import read_audio  # noqa: E402
 from streamingtalker_ros.audio.pcm import to_16k  # noqa: E402
 from streamingtalker_ros.cli.demo import VOICE  # noqa: E402
-from streamingtalker_ros.model.published import checkpoint, exact, hubert  # noqa: E402
-from streamingtalker_ros.model.published.streaming import PublishedModel  # noqa: E402
+from streamingtalker_ros.model.vertex import checkpoint, offline, hubert  # noqa: E402
+from streamingtalker_ros.model.vertex.streaming import PublishedModel  # noqa: E402
 from streamingtalker_ros.model.ddim import frame_noise  # noqa: E402
 
 
@@ -56,7 +56,7 @@ def main():
     normal = hubert.normalise(torch.from_numpy(pcm))
     count = hubert.frame_count(hubert.encode(network.audio, normal[None]).shape[1], c.audio_fps, c.frame_rate)
     noise = torch.from_numpy(np.stack([frame_noise(0, n, (c.latent_dim,)) for n in range(count)]))
-    truth = exact.generate(network, normal, who, noise, template=torch.zeros_like(network.template))
+    truth = offline.generate(network, normal, who, noise, template=torch.zeros_like(network.template))
     motion = truth.frames.reshape(count, -1)  # (L, 3V)
     raw, features = truth.audio_encoder_output[None], truth.audio_features
 

@@ -20,7 +20,7 @@ def published(hop, window):
     """The paper's network in its own form, every width cut down, random weights."""
     pytest.importorskip("transformers", reason="transformers is not installed")
     from streamingtalker_ros.evaluation.random_vertex_network import random_network
-    from streamingtalker_ros.model.published.streaming import PublishedModel
+    from streamingtalker_ros.model.vertex.streaming import PublishedModel
 
     network = random_network(vertices=20, slots=4, code_dim=8, codec_width=32, codec_layers=2, codec_heads=2,
                              codec_ff=48, width=32, audio_dim=32, ff=48, steps=5, hubert=TINY)

@@ -13,8 +13,8 @@ pytest.importorskip("transformers")
 import published_reference as reference  # noqa: E402
 from streamingtalker_ros.cli import main  # noqa: E402
 from streamingtalker_ros.errors import TalkerError  # noqa: E402
-from streamingtalker_ros.model.published import checkpoint, exact  # noqa: E402
-from streamingtalker_ros.model.published.template import read_template  # noqa: E402
+from streamingtalker_ros.model.vertex import checkpoint, offline  # noqa: E402
+from streamingtalker_ros.model.vertex.template import read_template  # noqa: E402
 
 
 @pytest.fixture(scope="module", params=["vocaset", "biwi"])
@@ -38,7 +38,7 @@ def test_the_converted_folder_computes_what_the_reference_computes(made, tmp_pat
     theirs = reference.Reference(size, reference.weights(size, 0))
     audio, template = torch.randn(6400), torch.zeros(3 * size["vertices"])
     recorded = theirs.record(audio, 1, template, 5, torch.randn(4, 3 * size["vertices"]))
-    ran = exact.generate(network, audio, 1, torch.from_numpy(recorded["noise"]))
+    ran = offline.generate(network, audio, 1, torch.from_numpy(recorded["noise"]))
     frames = recorded["frames"]
     assert np.abs(ran.frames.numpy() - frames).max() <= 1e-5 * np.abs(frames).max()
 
@@ -157,7 +157,7 @@ def test_a_template_travels_with_the_checkpoint_in_metres(made, tmp_path):
     points = np.random.default_rng(1).standard_normal((count, 3)).astype(np.float32)
     np.save(tmp_path / "t.npy", points)
     assert convert(made, tmp_path / "out", "--template", str(tmp_path / "t.npy"), "--unit", "cm") == 0
-    from streamingtalker_ros.model.published.streaming import PublishedModel
+    from streamingtalker_ros.model.vertex.streaming import PublishedModel
     model = PublishedModel.load(tmp_path / "out")
     np.testing.assert_allclose(model.template, points * 0.01, rtol=1e-6)
     frame = model.open_stream().accept(np.zeros(16000, np.float32))[0]

@@ -7,9 +7,9 @@ pytest.importorskip("transformers")
 
 import published_reference as reference  # noqa: E402
 from streamingtalker_ros.errors import TalkerError  # noqa: E402
-from streamingtalker_ros.model.published import checkpoint, config, exact, hubert  # noqa: E402
-from streamingtalker_ros.model.published.head import coefficients, sample_stepped  # noqa: E402
-from streamingtalker_ros.model.published.predictor import slopes  # noqa: E402
+from streamingtalker_ros.model.vertex import checkpoint, config, offline, hubert  # noqa: E402
+from streamingtalker_ros.model.vertex.diffusion_head import coefficients, sample_stepped  # noqa: E402
+from streamingtalker_ros.model.vertex.predictor import slopes  # noqa: E402
 
 
 @pytest.fixture(scope="module", params=["vocaset", "biwi"])
@@ -126,4 +126,4 @@ def test_newest_rows_of_the_decoder_equal_the_same_rows_of_all(network):
 def test_exact_mode_refuses_too_little_noise(network):
     audio = torch.randn(16000)
     with pytest.raises(TalkerError, match="noise has 3 rows"):
-        exact.generate(network, audio, 0, torch.zeros(3, network.config.latent_dim))
+        offline.generate(network, audio, 0, torch.zeros(3, network.config.latent_dim))

@@ -12,9 +12,9 @@ pytest.importorskip("transformers")
 
 import published_reference as reference  # noqa: E402
 from streamingtalker_ros.errors import TalkerError  # noqa: E402
-from streamingtalker_ros.model.published import checkpoint, config, exact, hubert  # noqa: E402
-from streamingtalker_ros.model.published.grid import Grid  # noqa: E402
-from streamingtalker_ros.model.published.streaming import PublishedModel  # noqa: E402
+from streamingtalker_ros.model.vertex import checkpoint, config, offline, hubert  # noqa: E402
+from streamingtalker_ros.model.vertex.chunking import Grid  # noqa: E402
+from streamingtalker_ros.model.vertex.streaming import PublishedModel  # noqa: E402
 from streamingtalker_ros.model.ddim import frame_noise  # noqa: E402
 
 SHARED = Path(os.environ.get("STREAMINGTALKER_SHARED", Path(__file__).resolve().parents[2] / "shared"))
@@ -193,7 +193,7 @@ def test_equals_the_exact_order_where_nothing_is_bounded(network):
     count = hubert.frame_count((int(seconds * 16000) - 400) // 320 + 1, c.audio_fps, c.frame_rate)
     assert count <= c.history
     noise = torch.from_numpy(np.stack([frame_noise(0, n, (c.latent_dim,)) for n in range(count)]))
-    ran = exact.generate(network, audio, 0, noise)
+    ran = offline.generate(network, audio, 0, noise)
     state, head, who = model.state(), model.collapsed(c.steps), torch.tensor([0])
     with torch.inference_mode():
         for n in range(count):

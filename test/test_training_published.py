@@ -16,9 +16,9 @@ from published_reference import HUBERT  # noqa: E402
 from streamingtalker_ros import Talker  # noqa: E402
 from streamingtalker_ros.cli.main import main  # noqa: E402
 from streamingtalker_ros.errors import TalkerError  # noqa: E402
-from streamingtalker_ros.model.published import hubert as published_hubert  # noqa: E402
-from streamingtalker_ros.model.published.network import PublishedNetwork  # noqa: E402
-from streamingtalker_ros.model.published.streaming import PublishedModel  # noqa: E402
+from streamingtalker_ros.model.vertex import hubert as published_hubert  # noqa: E402
+from streamingtalker_ros.model.vertex.network import PublishedNetwork  # noqa: E402
+from streamingtalker_ros.model.vertex.streaming import PublishedModel  # noqa: E402
 from streamingtalker_ros.training import machines  # noqa: E402
 from streamingtalker_ros.training.published import stages  # noqa: E402
 from streamingtalker_ros.training.published.conditions import conditions  # noqa: E402

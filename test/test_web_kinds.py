@@ -35,8 +35,8 @@ def vertex_model(tmp_path_factory):
     pytest.importorskip("transformers", reason="transformers is not installed")
     import published_reference as reference
 
-    from streamingtalker_ros.model.published import checkpoint, config
-    from streamingtalker_ros.model.published.streaming import PublishedModel
+    from streamingtalker_ros.model.vertex import checkpoint, config
+    from streamingtalker_ros.model.vertex.streaming import PublishedModel
 
     folder = tmp_path_factory.mktemp("published")
     reference.write_checkpoint(folder, reference.VOCASET)

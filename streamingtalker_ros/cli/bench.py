@@ -44,7 +44,7 @@ def load(args):
     bounds = {name: getattr(args, name) for name in BOUNDS if getattr(args, name) is not None}
     if args.paper:
         from streamingtalker_ros.evaluation.random_vertex_network import random_network
-        from streamingtalker_ros.model.published.streaming import PublishedModel
+        from streamingtalker_ros.model.vertex.streaming import PublishedModel
         return PublishedModel(random_network(), choose_device(args.device), **bounds)
     return Talker.load(args.model, args.device, **bounds)
 

@@ -23,7 +23,7 @@ def add_arguments(parser):
 
 def run(args):
     torch = require("torch", "the published model")
-    from streamingtalker_ros.model.published import checkpoint, config, template  # late: torch
+    from streamingtalker_ros.model.vertex import checkpoint, config, template  # late: torch
 
     hubert = config.read_hubert_json(args.hubert_config) if args.hubert_config else None
     settings = config.read_yaml(args.config, hubert)

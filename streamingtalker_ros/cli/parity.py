@@ -36,7 +36,7 @@ def run(args):
 def compare(folder):
     """{array: (relative error, indices equal)} of a recording. Raises TalkerError on bad files."""
     torch = require("torch", "the published model")
-    from streamingtalker_ros.model.published import checkpoint, config, exact  # late: torch
+    from streamingtalker_ros.model.vertex import checkpoint, config, offline  # late: torch
 
     folder = Path(folder)
     if not folder.is_dir():
@@ -51,9 +51,9 @@ def compare(folder):
     inputs = {name: torch.from_numpy(recorded[name].astype(np.float32)) for name in INPUTS}
     frames = len(recorded["noise"])
     try:
-        ran = exact.generate(network, inputs["audio"], int(inputs["identity"].argmax()), inputs["noise"],
+        ran = offline.generate(network, inputs["audio"], int(inputs["identity"].argmax()), inputs["noise"],
                              inputs["template"].view(-1, 3))
-        quantised, indices, decoded = exact.round_trip(network, inputs["vq_motion"])
+        quantised, indices, decoded = offline.round_trip(network, inputs["vq_motion"])
     except (RuntimeError, ValueError) as error:
         raise TalkerError(f"{folder / 'expected.npz'} does not fit the network: "
                           f"{str(error).splitlines()[0]}") from None

@@ -1,6 +1,6 @@
 """The paper-sized VOCASET network with random weights: what its cost is measured on where no checkpoint is at hand."""
 from streamingtalker_ros.errors import require
-from streamingtalker_ros.model.published.config import SUBJECTS, PublishedConfig
+from streamingtalker_ros.model.vertex.config import SUBJECTS, PublishedConfig
 
 # sizes of the paper and of the released configuration; HuBERT's are transformers' defaults, the base model
 VOCASET = dict(dataset="vocaset", vertices=5023, frame_rate=30.0, slots=16, code_dim=64, codes=256, codec_width=1024,
@@ -14,7 +14,7 @@ def random_network(seed=0, **changes):
     parameters, made in a few seconds. Raises TalkerError where torch or transformers is missing."""
     torch = require("torch", "the published model")
     require("transformers", "the published model's audio encoder")
-    from streamingtalker_ros.model.published.network import PublishedNetwork
+    from streamingtalker_ros.model.vertex.network import PublishedNetwork
 
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)

@@ -78,7 +78,7 @@ class Talker:
         """
         path, device = path or DEFAULT, choose_device(device)
         if checkpoint.read_config(path).get("family") == "published":
-            from streamingtalker_ros.model.published.streaming import PublishedModel  # late: it brings transformers
+            from streamingtalker_ros.model.vertex.streaming import PublishedModel  # late: it brings transformers
             return PublishedModel.load(path, device, **bounds)
         if bounds:
             raise TalkerError(f"{', '.join(bounds)}: only a published checkpoint has such bounds, {path} is none")

@@ -6,7 +6,7 @@ begins anywhere; dropout stands where torch's TransformerDecoderLayer, which the
 import torch
 from torch.nn import functional as F
 
-from streamingtalker_ros.model.published.predictor import slopes
+from streamingtalker_ros.model.vertex.predictor import slopes
 
 
 def conditions(predictor, past, audio, style, first, reach=None, dropout=0.0):

@@ -14,8 +14,8 @@ import numpy as np
 from streamingtalker_ros.audio.files import read_audio
 from streamingtalker_ros.audio.pcm import to_16k
 from streamingtalker_ros.errors import TalkerError
-from streamingtalker_ros.model.published.config import SUBJECTS
-from streamingtalker_ros.model.published.template import read_faces
+from streamingtalker_ros.model.vertex.config import SUBJECTS
+from streamingtalker_ros.model.vertex.template import read_faces
 
 SPLITS = ("train", "validation", "test")
 TOLERANCE = 0.5  # sound and motion whose lengths differ by more than this share do not belong together

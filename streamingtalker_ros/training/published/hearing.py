@@ -12,9 +12,9 @@ import torch
 from torch.nn import functional as F
 
 from streamingtalker_ros.errors import TalkerError, require
-from streamingtalker_ros.model.published import hubert
-from streamingtalker_ros.model.published.grid import SAMPLE_RATE, Grid
-from streamingtalker_ros.model.published.streaming import Loudness
+from streamingtalker_ros.model.vertex import hubert
+from streamingtalker_ros.model.vertex.chunking import SAMPLE_RATE, Grid
+from streamingtalker_ros.model.vertex.streaming import Loudness
 
 SPAN = 10  # features hidden together, as HuBERT was trained
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import yaml
 
 from streamingtalker_ros.errors import TalkerError
-from streamingtalker_ros.model.published.config import PublishedConfig, read_hubert_json
+from streamingtalker_ros.model.vertex.config import PublishedConfig, read_hubert_json
 from streamingtalker_ros.training.loop import LoopConfig
 from streamingtalker_ros.training.published.dataset import layout_of
 

@@ -12,12 +12,12 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from streamingtalker_ros.errors import TalkerError
-from streamingtalker_ros.model.published import checkpoint
-from streamingtalker_ros.model.published.codec import Codec
-from streamingtalker_ros.model.published.config import SUBJECTS, PublishedConfig
-from streamingtalker_ros.model.published.network import PublishedNetwork
-from streamingtalker_ros.model.published.streaming import PublishedModel
-from streamingtalker_ros.model.published.template import read_template
+from streamingtalker_ros.model.vertex import checkpoint
+from streamingtalker_ros.model.vertex.codec import Codec
+from streamingtalker_ros.model.vertex.config import SUBJECTS, PublishedConfig
+from streamingtalker_ros.model.vertex.network import PublishedNetwork
+from streamingtalker_ros.model.vertex.streaming import PublishedModel
+from streamingtalker_ros.model.vertex.template import read_template
 from streamingtalker_ros.training import machines
 from streamingtalker_ros.training.loop import Loop
 from streamingtalker_ros.training.published import codec as stage1

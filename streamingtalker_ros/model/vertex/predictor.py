@@ -11,7 +11,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from streamingtalker_ros.model.published.codec import position_table
+from streamingtalker_ros.model.vertex.codec import position_table
 
 
 def slopes(heads):

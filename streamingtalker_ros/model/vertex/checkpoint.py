@@ -12,9 +12,9 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from streamingtalker_ros.errors import TalkerError
-from streamingtalker_ros.model.published.codec import position_table
-from streamingtalker_ros.model.published.config import PublishedConfig
-from streamingtalker_ros.model.published.network import PublishedNetwork, names, tables
+from streamingtalker_ros.model.vertex.codec import position_table
+from streamingtalker_ros.model.vertex.config import PublishedConfig
+from streamingtalker_ros.model.vertex.network import PublishedNetwork, names, tables
 
 PREFIXES = ("audio_encoder.", "autoencoder.", "diff_ar_network.")
 WEIGHTS, CONFIG = "weights.safetensors", "config.json"

@@ -16,9 +16,9 @@ import torch
 from streamingtalker_ros.errors import TalkerError
 from streamingtalker_ros.model.pcm import checked
 from streamingtalker_ros.model.ddim import frame_noise
-from streamingtalker_ros.model.published import checkpoint, hubert
-from streamingtalker_ros.model.published.grid import SAMPLE_RATE, Grid
-from streamingtalker_ros.model.published.predictor import PredictorState
+from streamingtalker_ros.model.vertex import checkpoint, hubert
+from streamingtalker_ros.model.vertex.chunking import SAMPLE_RATE, Grid
+from streamingtalker_ros.model.vertex.predictor import PredictorState
 
 PRIOR_SECONDS, PRIOR_RMS = 1.0, 0.05  # speech of usual level, assumed to precede the stream: see Loudness
 

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 import torch
 
 from streamingtalker_ros.errors import TalkerError
-from streamingtalker_ros.model.published import hubert
-from streamingtalker_ros.model.published.head import coefficients, sample_stepped
+from streamingtalker_ros.model.vertex import hubert
+from streamingtalker_ros.model.vertex.diffusion_head import coefficients, sample_stepped
 
 
 @dataclass

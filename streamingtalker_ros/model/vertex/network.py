@@ -5,10 +5,10 @@ Takes a `PublishedConfig`; `names()` ties the authors' parameter names to the on
 import torch
 from torch import nn
 
-from streamingtalker_ros.model.published import hubert
-from streamingtalker_ros.model.published.codec import Codec
-from streamingtalker_ros.model.published.head import Collapsed, Head, coefficients
-from streamingtalker_ros.model.published.predictor import Predictor
+from streamingtalker_ros.model.vertex import hubert
+from streamingtalker_ros.model.vertex.codec import Codec
+from streamingtalker_ros.model.vertex.diffusion_head import Collapsed, Head, coefficients
+from streamingtalker_ros.model.vertex.predictor import Predictor
 
 
 class PublishedNetwork(nn.Module):
