@@ -8,22 +8,22 @@ import pytest
 pytest.importorskip("pocketsphinx", reason="pocketsphinx is not installed: nothing aligns")
 
 from streamingtalker_ros.errors import TalkerError                   # noqa: E402
-from streamingtalker_ros.training import align, voices               # noqa: E402
-from streamingtalker_ros.training.phones import BILABIALS, VISEMES, VOWELS       # noqa: E402
-from streamingtalker_ros.training.text import sentences              # noqa: E402
+from streamingtalker_ros.phonetics import forced_alignment, flite_festival_tts               # noqa: E402
+from streamingtalker_ros.phonetics.phones import BILABIALS, VISEMES, VOWELS       # noqa: E402
+from streamingtalker_ros.phonetics.sentences import sentences              # noqa: E402
 
 
 def _spoken(voice, texts):
-    if voice not in voices.available():
+    if voice not in flite_festival_tts.available():
         pytest.skip(f"the voice {voice} is not installed")
-    return voices.speak(voice, texts)
+    return flite_festival_tts.speak(voice, texts)
 
 
 @pytest.mark.parametrize("voice", ["slt", "awb", "rms"])
 def test_aligned_phones_start_when_the_synthesiser_says(voice):
     apart, closures, spoken = [], 0, 0
     for said in _spoken(voice, list(itertools.islice(sentences(7), 12))):
-        found = align.align(said.pcm, said.text)
+        found = forced_alignment.align(said.pcm, said.text)
         assert found[0].start == 0.0 and found[-1].end == len(said.pcm) / 16000
         assert all(one.end == two.start and two.end > two.start for one, two in zip(found, found[1:]))
         assert all(phone.name in VISEMES or phone.name in VOWELS for phone in found)
@@ -39,7 +39,7 @@ def test_aligned_phones_start_when_the_synthesiser_says(voice):
 
 def test_unknown_words_are_spelt_out():
     said = _spoken("slt", ["The blorfing zimbock was happy."])[0]
-    names = [phone.name for phone in align.align(said.pcm, said.text)]
+    names = [phone.name for phone in forced_alignment.align(said.pcm, said.text)]
     assert "".join(names).count("b") == 2 and names.count("m") == 1
 
 
@@ -47,8 +47,8 @@ def test_wrong_text_and_no_speech_are_one_sentence_each():
     said = _spoken("slt", ["We saw the bus."])[0]
     long = "many people believe that the mountain was beautiful before the big storm came over the village"
     with pytest.raises(TalkerError, match="does not fit the sound"):
-        align.align(said.pcm, long)
+        forced_alignment.align(said.pcm, long)
     for pcm, text, reason in ((np.zeros(16000), "hello", "silent"), (said.pcm, "bus 22", "digits"),
                               (said.pcm, " - ", "no English word"), (said.pcm[:100], "hello", "too short")):
         with pytest.raises(TalkerError, match=reason):
-            align.align(pcm, text)
+            forced_alignment.align(pcm, text)

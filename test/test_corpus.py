@@ -9,15 +9,15 @@ from streamingtalker_ros.errors import TalkerError
 from streamingtalker_ros.face.arkit import INDEX
 from streamingtalker_ros.audio import augmentation
 from streamingtalker_ros.corpus import storage, synthetic
-from streamingtalker_ros.training import voices
+from streamingtalker_ros.phonetics import flite_festival_tts
 from streamingtalker_ros.coarticulation import upper_face, residual, dominance
-from streamingtalker_ros.training.phones import VOWELS
+from streamingtalker_ros.phonetics.phones import VOWELS
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     """A corpus of a minute made through the command line."""
-    if not {*synthetic.TURNS, voices.HELD_OUT} <= set(voices.available()):
+    if not {*synthetic.TURNS, flite_festival_tts.HELD_OUT} <= set(flite_festival_tts.available()):
         pytest.skip("flite, festival or one of their voices is not installed")
     path = tmp_path_factory.mktemp("corpus")
     assert main(["corpus", "synthetic", "--out", str(path), "--minutes", "1", "--seed", "4"]) == 0
@@ -30,8 +30,8 @@ def clips(folder):
 
 
 def test_held_out_voice_is_in_test_alone(folder, clips):
-    assert {clip.voice for clip in clips if clip.split == "test"} == {voices.HELD_OUT, "none"}
-    assert all(clip.voice != voices.HELD_OUT for clip in clips if clip.split != "test")
+    assert {clip.voice for clip in clips if clip.split == "test"} == {flite_festival_tts.HELD_OUT, "none"}
+    assert all(clip.voice != flite_festival_tts.HELD_OUT for clip in clips if clip.split != "test")
     texts = {split: {entry["text"] for entry in storage.read_index(folder)["clips"]
                      if entry["split"] == split and entry["text"]} for split in storage.SPLITS}
     assert all(texts.values()) and not texts["train"] & (texts["validation"] | texts["test"])
@@ -127,7 +127,7 @@ def test_missing_synthesiser_names_its_package(tmp_path, monkeypatch):
     with pytest.raises(TalkerError, match="apt install festival"):
         synthetic.make_synthetic(tmp_path / "c", 1.0)
     with pytest.raises(TalkerError, match="apt install flite"):
-        voices.speak("slt", ["Hello."])
+        flite_festival_tts.speak("slt", ["Hello."])
 
 
 @pytest.fixture(scope="module")

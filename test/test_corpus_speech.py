@@ -12,11 +12,11 @@ from streamingtalker_ros.cli.main import main                        # noqa: E40
 from streamingtalker_ros.errors import TalkerError                   # noqa: E402
 from streamingtalker_ros.face.arkit import INDEX                     # noqa: E402
 from streamingtalker_ros.face.rig import default_rig                 # noqa: E402
-from streamingtalker_ros.training import align, espeak, languages, voices
+from streamingtalker_ros.phonetics import forced_alignment, espeak_tts, languages, flite_festival_tts
 from streamingtalker_ros.corpus import storage, espeak as espeak_corpus, relabel, speech
 from streamingtalker_ros.coarticulation import upper_face, dominance
-from streamingtalker_ros.training.phones import BILABIALS, VISEMES, VOWELS     # noqa: E402
-from streamingtalker_ros.training.text import sentences              # noqa: E402
+from streamingtalker_ros.phonetics.phones import BILABIALS, VISEMES, VOWELS     # noqa: E402
+from streamingtalker_ros.phonetics.sentences import sentences              # noqa: E402
 
 sf = pytest.importorskip("soundfile")
 SPEAKERS = {"anna": "slt", "bruce": "rms", "carl": "awb", "dan": "kal16"}
@@ -26,12 +26,12 @@ SPEAKERS = {"anna": "slt", "bruce": "rms", "carl": "awb", "dan": "kal16"}
 def pairs(tmp_path_factory):
     """A folder of WAV and text, four speakers, as a user has it: 22.05 kHz stereo, one wrong text, one of silence; and two
     words of a fifth."""
-    if not set(SPEAKERS.values()) <= set(voices.available()):
+    if not set(SPEAKERS.values()) <= set(flite_festival_tts.available()):
         pytest.skip("flite is not installed: nothing to read")
     folder = tmp_path_factory.mktemp("pairs")
     for n, (speaker, voice) in enumerate(SPEAKERS.items()):
         (folder / speaker).mkdir()
-        for k, said in enumerate(voices.speak(voice, list(itertools.islice(sentences(n), 4)))):
+        for k, said in enumerate(flite_festival_tts.speak(voice, list(itertools.islice(sentences(n), 4)))):
             path = folder / speaker / f"{speaker}_{k}.wav"
             sf.write(str(path), np.stack([said.pcm, said.pcm], 1), 16000)
             path.with_suffix(".txt").write_text(said.text + "\n")
@@ -39,7 +39,7 @@ def pairs(tmp_path_factory):
     sf.write(str(folder / "bruce" / "bruce_9.wav"), np.zeros(16000), 16000)
     (folder / "bruce" / "bruce_9.txt").write_text("nothing at all")
     (folder / "eve").mkdir()
-    sf.write(str(folder / "eve" / "eve_0.wav"), next(iter(voices.speak("slt", ["Good morning."]))).pcm, 16000)
+    sf.write(str(folder / "eve" / "eve_0.wav"), next(iter(flite_festival_tts.speak("slt", ["Good morning."]))).pcm, 16000)
     (folder / "eve" / "eve_0.txt").write_text("Good morning.")
     return folder
 
@@ -172,9 +172,9 @@ def test_linked_folders_are_read_once_and_circles_end(tmp_path):
 
 
 def test_libri_speech_and_common_voice_are_read_and_become_a_corpus(tmp_path):
-    if "slt" not in voices.available():
+    if "slt" not in flite_festival_tts.available():
         pytest.skip("flite is not installed: nothing to read")
-    said = voices.speak("slt", list(itertools.islice(sentences(5), 4)))
+    said = flite_festival_tts.speak("slt", list(itertools.islice(sentences(5), 4)))
     chapter, clips = tmp_path / "libri" / "dev-clean" / "84" / "121", tmp_path / "common" / "clips"
     chapter.mkdir(parents=True)
     clips.mkdir(parents=True)
@@ -216,7 +216,7 @@ def test_motion_can_be_made_again(corpus):
 
 
 def _needs_espeak():
-    if not espeak.available():
+    if not espeak_tts.available():
         pytest.skip("libespeak-ng is not installed")
 
 
@@ -225,8 +225,8 @@ def test_espeak_says_when_its_phones_sound(voice):
     import difflib
     _needs_espeak()
     apart, stops = [], []
-    for said in espeak.speak(voice, list(itertools.islice(sentences(11), 5))):
-        found = align.align(said.pcm, said.text)
+    for said in espeak_tts.speak(voice, list(itertools.islice(sentences(11), 5))):
+        found = forced_alignment.align(said.pcm, said.text)
         mine, theirs = ([phone.name.replace("ax", "ah") for phone in phones] for phones in (said.phones, found))
         for i, j, count in difflib.SequenceMatcher(None, mine, theirs, False).get_matching_blocks():
             late = [found[j + k].start - said.phones[i + k].start for k in range(count) if mine[i + k] != "pau"]
@@ -240,19 +240,19 @@ def test_espeak_says_when_its_phones_sound(voice):
 @pytest.mark.parametrize("language", sorted(languages.SENTENCES))
 def test_every_language_becomes_phones_of_the_table(language):
     _needs_espeak()
-    for said in espeak.speak(language, languages.SENTENCES[language][:4]):
+    for said in espeak_tts.speak(language, languages.SENTENCES[language][:4]):
         names = [phone.name for phone in said.phones]
         assert all(name in VISEMES or f"{name}:1" in VISEMES for name in names)
         assert all(one.end == two.start for one, two in zip(said.phones, said.phones[1:]))
         assert sum(name in VOWELS for name in names) > 0.25 * len(names) and 1.0 < len(said.pcm) / 16000 < 9.0
-    letters = " ".join(phone.name for said in espeak.speak(language, languages.SENTENCES[language][:8])
+    letters = " ".join(phone.name for said in espeak_tts.speak(language, languages.SENTENCES[language][:8])
                        for phone in said.phones)
     assert {"p", "b", "m"} & set(letters.split())
 
 
 def test_ipa_is_read_by_what_the_lips_do():
-    assert espeak.phones_of("tʃ") == ["ch"] and espeak.phones_of("ˈyː") == ["uw"]
-    assert espeak.phones_of("ɔ̃") == ["ao"] and espeak.phones_of("pʲ") == ["p"] and espeak.phones_of("") == []
+    assert espeak_tts.phones_of("tʃ") == ["ch"] and espeak_tts.phones_of("ˈyː") == ["uw"]
+    assert espeak_tts.phones_of("ɔ̃") == ["ao"] and espeak_tts.phones_of("pʲ") == ["p"] and espeak_tts.phones_of("") == []
 
 
 def test_espeak_corpus_keeps_a_language_for_the_test(tmp_path):
@@ -272,4 +272,4 @@ def test_espeak_corpus_keeps_a_language_for_the_test(tmp_path):
 def test_espeak_without_voice_is_one_sentence():
     _needs_espeak()
     with pytest.raises(TalkerError, match="no voice 'nowhere'"):
-        espeak.speak("nowhere", ["hello"])
+        espeak_tts.speak("nowhere", ["hello"])

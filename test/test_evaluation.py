@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 
 from streamingtalker_ros.evaluation import metrics, vertex_metrics
-from streamingtalker_ros.training.phones import Phone
+from streamingtalker_ros.phonetics.phones import Phone
 
 PHONES = [Phone("pau", 0.0, 0.2), Phone("m", 0.2, 0.3), Phone("aa", 0.3, 0.5), Phone("b", 0.5, 0.58),
           Phone("ae", 0.58, 0.8), Phone("pau", 0.8, 1.2)]

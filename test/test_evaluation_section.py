@@ -14,7 +14,7 @@ from streamingtalker_ros.face.arkit import ARKIT_NAMES, INDEX
 from streamingtalker_ros.face.rig import default_rig
 from streamingtalker_ros.coarticulation import face_motion
 from streamingtalker_ros.corpus.storage import Clip, save_clip
-from streamingtalker_ros.training.phones import Phone
+from streamingtalker_ros.phonetics.phones import Phone
 
 SAID = "pau m aa b ih t ow p ae n pau".split()
 

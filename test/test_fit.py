@@ -10,10 +10,11 @@ from streamingtalker_ros.errors import TalkerError                   # noqa: E40
 from streamingtalker_ros.face.arkit import INDEX                     # noqa: E402
 from streamingtalker_ros.face.rig import default_rig                 # noqa: E402
 from streamingtalker_ros.corpus import storage
-from streamingtalker_ros.training import fit, voices
+from streamingtalker_ros.training import fit
+from streamingtalker_ros.phonetics import flite_festival_tts
 from streamingtalker_ros.coarticulation import dominance       # noqa: E402
-from streamingtalker_ros.training.phones import FITTED, VISEMES      # noqa: E402
-from streamingtalker_ros.training.text import sentences              # noqa: E402
+from streamingtalker_ros.phonetics.phones import FITTED, VISEMES      # noqa: E402
+from streamingtalker_ros.phonetics.sentences import sentences              # noqa: E402
 
 RIG = default_rig()
 
@@ -26,10 +27,10 @@ def _filmed(said, lips):
 
 @pytest.fixture(scope="module")
 def spoken():
-    if not {"slt", "awb"} <= set(voices.available()):
+    if not {"slt", "awb"} <= set(flite_festival_tts.available()):
         pytest.skip("flite is not installed: no speech with phone times")
     return [said for voice, seed in (("slt", 1), ("awb", 2))
-            for said in voices.speak(voice, list(itertools.islice(sentences(seed), 8))) if len(said.pcm) > 40 * 640]
+            for said in flite_festival_tts.speak(voice, list(itertools.islice(sentences(seed), 8))) if len(said.pcm) > 40 * 640]
 
 
 def _shipped():

@@ -13,7 +13,7 @@ from streamingtalker_ros.streaming.rest import MOUTH  # noqa: E402
 from streamingtalker_ros.audio import augmentation  # noqa: E402
 from streamingtalker_ros.corpus.storage import Clip, load_corpus, read_index  # noqa: E402
 from streamingtalker_ros.training.mixing import MixConfig  # noqa: E402
-from streamingtalker_ros.training.phones import Phone  # noqa: E402
+from streamingtalker_ros.phonetics.phones import Phone  # noqa: E402
 from streamingtalker_ros.corpus.non_speech import make_quiet  # noqa: E402
 from streamingtalker_ros.training.windows import Windows  # noqa: E402
 

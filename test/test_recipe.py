@@ -19,7 +19,8 @@ from streamingtalker_ros.model.blendshape import checkpoint  # noqa: E402
 from streamingtalker_ros.corpus import storage
 from streamingtalker_ros.training import recipe as recipes, recipe_log, stages  # noqa: E402
 from streamingtalker_ros.corpus import synthetic
-from streamingtalker_ros.training import talker, voices  # noqa: E402
+from streamingtalker_ros.training import talker
+from streamingtalker_ros.phonetics import flite_festival_tts  # noqa: E402
 from streamingtalker_ros.corpus.video import tracking  # noqa: E402
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -40,8 +41,8 @@ def sources(**given):
 @pytest.fixture
 def voiceless(monkeypatch):
     """A machine without synthesisers."""
-    monkeypatch.setattr(voices, "available", lambda: [])
-    monkeypatch.setattr("streamingtalker_ros.training.espeak.available", lambda: False)
+    monkeypatch.setattr(flite_festival_tts, "available", lambda: [])
+    monkeypatch.setattr("streamingtalker_ros.phonetics.espeak_tts.available", lambda: False)
 
 
 @pytest.fixture
@@ -115,7 +116,7 @@ def test_a_step_is_done_once_and_never_with_other_settings(tmp_path):
         recipes.Steps(tmp_path / "steps.json").once("a", {"minutes": 2, "of": ("x",)}, lambda: None)
 
 
-@pytest.mark.skipif(not set(synthetic.TURNS) <= set(voices.available()), reason="flite or festival is not installed")
+@pytest.mark.skipif(not set(synthetic.TURNS) <= set(flite_festival_tts.available()), reason="flite or festival is not installed")
 def test_one_command_makes_corpus_stages_and_checkpoint_and_goes_on_where_it_was_cut(tmp_path, capsys, monkeypatch):
     (tmp_path / "recipe.yaml").write_text(json.dumps(MINIATURE))
     arguments = ["train", "all", "--config", str(tmp_path / "recipe.yaml"), "--out", str(tmp_path / "run"),

@@ -8,20 +8,20 @@ import pytest
 from streamingtalker_ros.face.arkit import INDEX
 from streamingtalker_ros.face.rig import default_rig
 from streamingtalker_ros.corpus import storage
-from streamingtalker_ros.training import voices
+from streamingtalker_ros.phonetics import flite_festival_tts
 from streamingtalker_ros.coarticulation import residual, dominance
-from streamingtalker_ros.training.phones import Phone
-from streamingtalker_ros.training.text import sentences
+from streamingtalker_ros.phonetics.phones import Phone
+from streamingtalker_ros.phonetics.sentences import sentences
 
 RIG = default_rig()
 
 
 @pytest.fixture(scope="module")
 def spoken():
-    if not {"slt", "awb"} <= set(voices.available()):
+    if not {"slt", "awb"} <= set(flite_festival_tts.available()):
         pytest.skip("flite is not installed: no speech with phone times")
     return [said for voice, seed in (("slt", 1), ("awb", 2))
-            for said in voices.speak(voice, list(itertools.islice(sentences(seed), 10)))]
+            for said in flite_festival_tts.speak(voice, list(itertools.islice(sentences(seed), 10)))]
 
 
 def _frames(said):

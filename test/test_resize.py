@@ -9,7 +9,7 @@ from streamingtalker_ros.errors import TalkerError
 from streamingtalker_ros.face.rig import default_rig
 from streamingtalker_ros.coarticulation import face_motion
 from streamingtalker_ros.corpus import storage
-from streamingtalker_ros.training.phones import Phone
+from streamingtalker_ros.phonetics.phones import Phone
 from streamingtalker_ros.corpus.speaker_scaling import SIZES, resize_corpus
 
 SAID = [Phone("pau", 0.0, 0.4), Phone("aa", 0.4, 0.8, 1), Phone("p", 0.8, 0.92), Phone("aa", 0.92, 1.4, 1),

@@ -14,7 +14,7 @@ except ImportError as missing:
 from streamingtalker_ros.cli import main  # noqa: E402
 from streamingtalker_ros.errors import TalkerError  # noqa: E402
 from streamingtalker_ros.corpus.storage import Clip, load_corpus, save_clip  # noqa: E402
-from streamingtalker_ros.training.phones import Phone  # noqa: E402
+from streamingtalker_ros.phonetics.phones import Phone  # noqa: E402
 from streamingtalker_ros.corpus.voice_conversion import put_together, revoice_corpus, take_apart  # noqa: E402
 
 

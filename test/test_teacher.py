@@ -7,9 +7,9 @@ import pytest
 from streamingtalker_ros.errors import TalkerError
 from streamingtalker_ros.face.arkit import INDEX, MIRROR
 from streamingtalker_ros.coarticulation import face_motion, upper_face, residual, dominance
-from streamingtalker_ros.training import voices
-from streamingtalker_ros.training.phones import (BILABIALS, LABIODENTALS, OPEN_VOWELS, VISEMES, VOWELS, Phone, merge)
-from streamingtalker_ros.training.text import sentences, vocabulary
+from streamingtalker_ros.phonetics import flite_festival_tts
+from streamingtalker_ros.phonetics.phones import (BILABIALS, LABIODENTALS, OPEN_VOWELS, VISEMES, VOWELS, Phone, merge)
+from streamingtalker_ros.phonetics.sentences import sentences, vocabulary
 
 SPOKEN = ("slt", "awb", "kal16", "rms")
 
@@ -18,12 +18,12 @@ SPOKEN = ("slt", "awb", "kal16", "rms")
 def speech(request):
     """Twelve sentences in each flite voice, with their lips, by the rules alone and with what they leave, and the gap
     between them in metres."""
-    if not set(SPOKEN) <= set(voices.available()):
+    if not set(SPOKEN) <= set(flite_festival_tts.available()):
         pytest.skip("flite is not installed: no speech with phone times")
     from streamingtalker_ros.face.rig import default_rig
     rig, out = default_rig(), []
     for n, voice in enumerate(SPOKEN):
-        for said in voices.speak(voice, list(itertools.islice(sentences(n), 12)), stretch=(1.0, 1.25)[n % 2]):
+        for said in flite_festival_tts.speak(voice, list(itertools.islice(sentences(n), 12)), stretch=(1.0, 1.25)[n % 2]):
             weights = request.param(said.phones, len(said.pcm) // 640, said.pcm)
             out.append((said, weights, rig.lip_gap(weights)))
     return out
@@ -146,13 +146,13 @@ def test_blinks_gaze_and_head_are_human():
     assert 12 < blinks / minutes < 22
 
 
-@pytest.mark.parametrize("voice", list(voices.VOICES))
+@pytest.mark.parametrize("voice", list(flite_festival_tts.VOICES))
 def test_phone_times_agree_with_the_sound(voice):
     """Pauses are quiet, and the lag that best matches loudness with the phones is under 8 ms."""
-    if voice not in voices.available():
+    if voice not in flite_festival_tts.available():
         pytest.skip(f"the voice {voice} is not installed")
     lags = []
-    for said in voices.speak(voice, list(itertools.islice(sentences(3), 8))):
+    for said in flite_festival_tts.speak(voice, list(itertools.islice(sentences(3), 8))):
         assert said.phones[0].start == 0.0 and abs(said.phones[-1].end - len(said.pcm) / 16000) < 1e-6
         assert all(a.end == b.start for a, b in zip(said.phones, said.phones[1:]))
         hop = 40
@@ -179,7 +179,7 @@ def test_phone_names_are_those_of_the_table():
 
 def test_unknown_voice_is_one_sentence():
     with pytest.raises(TalkerError, match="there is no voice 'hal'"):
-        voices.speak("hal", ["Good morning, Dave."])
+        flite_festival_tts.speak("hal", ["Good morning, Dave."])
 
 
 def test_sentences_repeat_by_seed_and_stay_short():

@@ -26,7 +26,7 @@ from streamingtalker_ros.training.gather import gather  # noqa: E402
 from streamingtalker_ros.training.hearing import hear_all  # noqa: E402
 from streamingtalker_ros.training.listener import ListenerStage  # noqa: E402
 from streamingtalker_ros.training.loop import Loop, LoopConfig  # noqa: E402
-from streamingtalker_ros.training.phones import Phone  # noqa: E402
+from streamingtalker_ros.phonetics.phones import Phone  # noqa: E402
 from streamingtalker_ros.training.talker import TalkerLoopConfig, TalkerStage  # noqa: E402
 from streamingtalker_ros.training.stages import adopt  # noqa: E402
 from streamingtalker_ros.training.windows import PHONES, Windows, mirror, motion_of  # noqa: E402

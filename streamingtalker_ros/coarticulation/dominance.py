@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from streamingtalker_ros.face.arkit import ARKIT_NAMES, INDEX
-from streamingtalker_ros.training.phones import BILABIALS, COLUMNS, FITTED, LABIODENTALS, VOWELS, targets
+from streamingtalker_ros.phonetics.phones import BILABIALS, COLUMNS, FITTED, LABIODENTALS, VOWELS, targets
 
 FRAME_RATE = 25.0
 REACH = FITTED["reach"]          # seconds that a target reaches before and after its phone, by group

@@ -18,7 +18,7 @@ from streamingtalker_ros.face.arkit import ARKIT_NAMES, INDEX
 from streamingtalker_ros.face.rig import default_rig
 from streamingtalker_ros.coarticulation import dominance
 from streamingtalker_ros.corpus.storage import HOP, load_corpus
-from streamingtalker_ros.training.phones import BILABIALS, COLUMNS, LABIODENTALS, VOWELS, Phone, targets
+from streamingtalker_ros.phonetics.phones import BILABIALS, COLUMNS, LABIODENTALS, VOWELS, Phone, targets
 from streamingtalker_ros.coarticulation.dominance import EARLIEST
 
 WEIGHTS = Path(__file__).parent.parent / "data" / "residual.npz"

@@ -13,11 +13,11 @@ import numpy as np
 from streamingtalker_ros import __version__
 from streamingtalker_ros.errors import TalkerError, require
 from streamingtalker_ros.coarticulation import face_motion, dominance
-from streamingtalker_ros.training import espeak
+from streamingtalker_ros.phonetics import espeak_tts
 from streamingtalker_ros.corpus.storage import RATE, SPLITS, read_index, save_clip
-from streamingtalker_ros.training.languages import SENTENCES
+from streamingtalker_ros.phonetics.languages import SENTENCES
 from streamingtalker_ros.corpus.synthetic import clip_of, packed
-from streamingtalker_ros.training.text import sentences
+from streamingtalker_ros.phonetics.sentences import sentences
 
 ENGLISH = ("en-us", "en", "en-gb-x-rp", "en-gb-scotland", "en-029")
 ENGLISH_SHARE = 0.45
@@ -35,7 +35,7 @@ def make_espeak(folder, minutes=30.0, seed=0, jobs=2):
     Raises TalkerError where espeak-ng is not installed, or the folder holds another corpus.
     """
     tqdm = require("tqdm", "the progress bar").tqdm
-    if not espeak.available():
+    if not espeak_tts.available():
         raise TalkerError("libespeak-ng is not installed: `apt install espeak-ng`")
     folder = Path(folder)
     settings = {"kind": "espeak", "minutes": float(minutes), "seed": int(seed), "version": __version__}
@@ -90,7 +90,7 @@ def _batch(job):
     manner = {"words_per_minute": int(rng.uniform(125, 205)), "pitch": int(rng.uniform(25, 75)),
               "span": int(rng.uniform(25, 75))}
     entries = []
-    for k, group in enumerate(packed(espeak.speak(voice, texts, **manner), 1.0, rng)):
+    for k, group in enumerate(packed(espeak_tts.speak(voice, texts, **manner), 1.0, rng)):
         clip = clip_of(group, 1.0, rng)
         clip.voice, clip.split = voice, split
         clip.name = f"{voice.replace('+', '_')}_{number:03d}_{k:02d}"

@@ -14,7 +14,7 @@ from streamingtalker_ros.errors import TalkerError, require
 from streamingtalker_ros.coarticulation import face_motion, dominance
 from streamingtalker_ros.audio import augmentation
 from streamingtalker_ros.corpus.storage import HOP, RATE, SPLITS, Clip, files_below, save_clip
-from streamingtalker_ros.training.phones import Phone
+from streamingtalker_ros.phonetics.phones import Phone
 
 SECONDS = 8.0             # of a piece
 LEVELS = (-50.0, -10.0)   # dBFS of RMS

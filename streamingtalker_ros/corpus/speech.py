@@ -19,9 +19,9 @@ from streamingtalker_ros import __version__
 from streamingtalker_ros.errors import TalkerError, require
 from streamingtalker_ros.coarticulation import face_motion, dominance
 from streamingtalker_ros.audio import augmentation
-from streamingtalker_ros.training.align import align
+from streamingtalker_ros.phonetics.forced_alignment import align
 from streamingtalker_ros.corpus.storage import HOP, RATE, SPLITS, Clip, files_below, read_index, save_clip
-from streamingtalker_ros.training.phones import Phone, merge
+from streamingtalker_ros.phonetics.phones import Phone, merge
 
 AGES = 18, 200        # years, first and last, of speakers whose age is known
 HELD = {"test": 0.10, "validation": 0.05}      # shares of the speakers

@@ -13,7 +13,7 @@ import numpy as np
 
 from streamingtalker_ros.errors import TalkerError, require
 from streamingtalker_ros.coarticulation import upper_face
-from streamingtalker_ros.training.phones import Phone
+from streamingtalker_ros.phonetics.phones import Phone
 
 RATE, HOP = 16000, 640
 SPLITS = ("train", "validation", "test")

@@ -13,11 +13,11 @@ import numpy as np
 from streamingtalker_ros import __version__
 from streamingtalker_ros.errors import TalkerError, require
 from streamingtalker_ros.coarticulation import face_motion, dominance
-from streamingtalker_ros.training import voices
+from streamingtalker_ros.phonetics import flite_festival_tts
 from streamingtalker_ros.audio import augmentation
 from streamingtalker_ros.corpus.storage import HOP, RATE, SPLITS, Clip, read_index, save_clip
-from streamingtalker_ros.training.phones import Phone, merge
-from streamingtalker_ros.training.text import sentences
+from streamingtalker_ros.phonetics.phones import Phone, merge
+from streamingtalker_ros.phonetics.sentences import sentences
 
 # two turns each for the voices with a speaker of their own; kal16 and kal are one speaker in two synthesisers
 TURNS = ("slt", "awb", "slt_hts", "ked", "kal16", "slt", "awb", "slt_hts", "ked", "kal")
@@ -69,10 +69,10 @@ def make_synthetic(folder, minutes=120.0, seed=0, jobs=2):
             count = max(1, round(REST_SHARE * wanted[split] * 60.0 / 7.0))
             clips += list(pool.map(_rest_clip, [(folder, split, number, seed) for number in range(count)]))
     seconds = {split: sum(clip["seconds"] for clip in clips if clip["split"] == split) for split in SPLITS}
-    index = {**settings, "rate": RATE, "frame_rate": dominance.FRAME_RATE, "held_out_voice": voices.HELD_OUT,
+    index = {**settings, "rate": RATE, "frame_rate": dominance.FRAME_RATE, "held_out_voice": flite_festival_tts.HELD_OUT,
              "minutes_by_split": {split: round(value / 60.0, 2) for split, value in seconds.items()},
              "sources": {name: {"engine": voice.engine, "package": voice.package, "licence": voice.licence}
-                         for name, voice in voices.VOICES.items() if name in (*TURNS, voices.HELD_OUT)},
+                         for name, voice in flite_festival_tts.VOICES.items() if name in (*TURNS, flite_festival_tts.HELD_OUT)},
              "motion": "rule-made by streamingtalker_ros.coarticulation.dominance", "clips": clips}
     (folder / "index.json").write_text(json.dumps(index, indent=1))
     return index
@@ -80,7 +80,7 @@ def make_synthetic(folder, minutes=120.0, seed=0, jobs=2):
 
 def check_voices():
     """Raises TalkerError, naming the packages, where a voice of the synthetic corpus is not installed."""
-    missing = [voices.VOICES[name] for name in sorted({*TURNS, voices.HELD_OUT} - set(voices.available()))]
+    missing = [flite_festival_tts.VOICES[name] for name in sorted({*TURNS, flite_festival_tts.HELD_OUT} - set(flite_festival_tts.available()))]
     if missing:
         packages = sorted({voice.engine for voice in missing} | {voice.package for voice in missing})
         raise TalkerError(f"the synthetic corpus needs voices that are not installed: "
@@ -94,15 +94,15 @@ def _batch(job):
     if done.is_file():
         return json.loads(done.read_text())
     rng = np.random.default_rng([seed, SPLITS.index(split), number])
-    voice = voices.HELD_OUT if split == "test" else TURNS[number % len(TURNS)]
+    voice = flite_festival_tts.HELD_OUT if split == "test" else TURNS[number % len(TURNS)]
     if split == "test":     # the held-out voice as it is, at three tempos
         factor, tempo, pitch = 1.0, (1.0, 0.85, 1.2)[number % 3], None
     else:                   # the first speakers keep their own size; later ones are made larger or smaller
         factor = 1.0 if number < 5 else round(float(np.exp(rng.uniform(np.log(0.82), np.log(1.2)))), 3)
         tempo = round(float(rng.uniform(0.85, 1.3)), 3)
-        pitch = voices.VOICES[voice].pitch * round(float(rng.uniform(0.85, 1.2)), 3)
+        pitch = flite_festival_tts.VOICES[voice].pitch * round(float(rng.uniform(0.85, 1.2)), 3)
     texts = list(itertools.islice(sentences(f"{seed} {split} {number}"), SENTENCES))
-    spoken = voices.speak(voice, texts, stretch=round(tempo * factor, 3), pitch=pitch)
+    spoken = flite_festival_tts.speak(voice, texts, stretch=round(tempo * factor, 3), pitch=pitch)
     entries = []
     for k, group in enumerate(packed(spoken, factor, rng)):
         clip = clip_of(group, factor, rng)

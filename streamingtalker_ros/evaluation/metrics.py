@@ -7,7 +7,7 @@ from dataclasses import astuple, dataclass
 
 import numpy as np
 
-from streamingtalker_ros.training.phones import BILABIALS, OPEN_VOWELS, squeezed
+from streamingtalker_ros.phonetics.phones import BILABIALS, OPEN_VOWELS, squeezed
 
 CLOSED = 0.1  # of the median open-vowel opening: under it the lips count as closed
 EDGE = 0.02  # seconds: half a frame, by which a phone may miss the middle of its frames

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from streamingtalker_ros.face.arkit import ARKIT_NAMES
-from streamingtalker_ros.training.phones import merge
+from streamingtalker_ros.phonetics.phones import merge
 from streamingtalker_ros.evaluation import metrics
 from streamingtalker_ros.evaluation.inference import opening_of, speak_all
 from streamingtalker_ros.evaluation.robustness import subset

@@ -10,7 +10,7 @@ import numpy as np
 
 from streamingtalker_ros.errors import TalkerError
 from streamingtalker_ros.corpus.storage import SPLITS, load_corpus, read_index
-from streamingtalker_ros.training.phones import merge
+from streamingtalker_ros.phonetics.phones import merge
 from streamingtalker_ros.evaluation import dynamics, metrics, vertex_metrics
 from streamingtalker_ros.evaluation.inference import MOUTH, inter_ocular
 from streamingtalker_ros.evaluation.motion_curves import reference

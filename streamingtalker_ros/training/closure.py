@@ -12,7 +12,7 @@ from torch.nn import functional
 
 from streamingtalker_ros.model.blendshape.encoder import evidence
 from streamingtalker_ros.training.listener import disguise, ears_loss
-from streamingtalker_ros.training.phones import BILABIALS, OPEN_VOWELS, squeezed
+from streamingtalker_ros.phonetics.phones import BILABIALS, OPEN_VOWELS, squeezed
 
 EDGE = 0.02  # seconds by which a phone may miss the middle of its frames
 

@@ -18,7 +18,7 @@ from streamingtalker_ros.face.arkit import ARKIT_NAMES, INDEX
 from streamingtalker_ros.face.rig import default_rig
 from streamingtalker_ros.coarticulation import dominance
 from streamingtalker_ros.corpus.storage import RATE, load_corpus, read_index
-from streamingtalker_ros.training.phones import BILABIALS, COLUMNS, LABIODENTALS, PRIOR, VOWELS
+from streamingtalker_ros.phonetics.phones import BILABIALS, COLUMNS, LABIODENTALS, PRIOR, VOWELS
 from streamingtalker_ros.coarticulation.dominance import EARLIEST
 
 NUMBERS = Path(__file__).parent.parent / "data" / "teacher.json"

@@ -14,7 +14,7 @@ from torch.nn import functional
 from streamingtalker_ros.face.arkit import ARKIT_NAMES
 from streamingtalker_ros.training.loop import LoopConfig
 from streamingtalker_ros.training.machines import autocast
-from streamingtalker_ros.training.phones import BILABIALS, OPEN_VOWELS
+from streamingtalker_ros.phonetics.phones import BILABIALS, OPEN_VOWELS
 from streamingtalker_ros.training.windows import PHONES, UNKNOWN
 
 HEARD = {ear: torch.tensor([PHONES.index(name) for name in sorted(names) if name in PHONES])

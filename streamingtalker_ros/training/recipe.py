@@ -122,8 +122,8 @@ def _missing(kind, of, sources, made):
         except TalkerError as error:
             return str(error)
     elif kind == "espeak":
-        from streamingtalker_ros.training import espeak
-        return None if espeak.available() else "libespeak-ng is not installed: `apt install espeak-ng`"
+        from streamingtalker_ros.phonetics import espeak_tts
+        return None if espeak_tts.available() else "libespeak-ng is not installed: `apt install espeak-ng`"
     elif not any(sources.get(source) for source in of):
         return f"give --{' DIR or --'.join(of)} DIR"
     elif kind == "speech":

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from streamingtalker_ros.errors import TalkerError
-from streamingtalker_ros.training.phones import Phone
+from streamingtalker_ros.phonetics.phones import Phone
 from streamingtalker_ros.corpus.video.neutral import loudness
 
 TICKS = 25000.0       # of GRID's times in a second
@@ -57,7 +57,7 @@ def _aligned(pcm, text, words):
 
     A second try hears only what lies around the words: the first may stretch a phone over the silence before.
     """
-    from streamingtalker_ros.training.align import align
+    from streamingtalker_ros.phonetics.forced_alignment import align
     end = len(pcm) / 16000
     tries = [(0.0, end)] + ([] if words is None else [(max(words[0][1] - 0.06, 0.0), min(words[-1][2] + 0.2, end))])
     for start, stop in tries:

@@ -1,7 +1,7 @@
 """How well the lips agree over all clips of a section: r by clip, delay, amplitude, openings, spectra."""
 import numpy as np
 
-from streamingtalker_ros.training.phones import squeezed
+from streamingtalker_ros.phonetics.phones import squeezed
 from streamingtalker_ros.evaluation import dynamics, metrics
 from streamingtalker_ros.evaluation.inference import inter_ocular
 from streamingtalker_ros.evaluation.test_set import MOST_LAG, RATE

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from streamingtalker_ros.errors import TalkerError, require
-from streamingtalker_ros.training.phones import VOWELS, Phone, merge
+from streamingtalker_ros.phonetics.phones import VOWELS, Phone, merge
 
 RATE = 16000
 _CMU = "© Carnegie Mellon University, free use and redistribution with notice (festvox licence)"

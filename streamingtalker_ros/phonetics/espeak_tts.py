@@ -11,8 +11,8 @@ import unicodedata
 import numpy as np
 
 from streamingtalker_ros.errors import TalkerError, require
-from streamingtalker_ros.training.phones import VOWELS, Phone, merge
-from streamingtalker_ros.training.voices import RATE, Utterance
+from streamingtalker_ros.phonetics.phones import VOWELS, Phone, merge
+from streamingtalker_ros.phonetics.flite_festival_tts import RATE, Utterance
 
 EARLY = {"p": 0.027, "t": 0.019, "k": 0.027, "ch": 0.027, "pau": 0.027}    # seconds by which a closure precedes its event
 SHORT = 0.06          # seconds

@@ -11,7 +11,7 @@ import subprocess
 import numpy as np
 
 from streamingtalker_ros.errors import TalkerError, require
-from streamingtalker_ros.training.phones import VOWELS, Phone, merge
+from streamingtalker_ros.phonetics.phones import VOWELS, Phone, merge
 
 RATE = 16000
 FRAME = 0.01          # seconds of a pocketsphinx frame

@@ -1,0 +1,1 @@
+"""Phones, forced alignment, sentences and text-to-speech voices."""
