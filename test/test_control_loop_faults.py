@@ -22,7 +22,7 @@ from test_markers import motion  # noqa: E402
 
 from streamingtalker_ros.messaging import face_messages  # noqa: E402
 from streamingtalker_ros.dds.head_node import HeadNode  # noqa: E402
-from streamingtalker_ros.node.heads import HeadDriver, load_head  # noqa: E402
+from streamingtalker_ros.robot_head import HeadDriver, load_head  # noqa: E402
 from streamingtalker_ros.dds.node import Wire, readers  # noqa: E402
 
 COMMANDS = "jaw_controller/commands"

@@ -18,8 +18,8 @@ from streamingtalker_ros.face.arkit import INDEX  # noqa: E402
 from streamingtalker_ros.messaging import face_messages
 from streamingtalker_ros.dds import message_types  # noqa: E402
 from streamingtalker_ros.dds.head_node import JOINT_STATE, HeadNode  # noqa: E402
-from streamingtalker_ros.node.heads import load_head, outputs  # noqa: E402
-from streamingtalker_ros.node.heads.config import parse_head  # noqa: E402
+from streamingtalker_ros.robot_head import load_head, outputs  # noqa: E402
+from streamingtalker_ros.robot_head.config import parse_head  # noqa: E402
 from streamingtalker_ros.dds.node import Wire, readers  # noqa: E402
 
 ARRAY, TRAJECTORY, UNITS = ("std_msgs/msg/Float64MultiArray", "trajectory_msgs/msg/JointTrajectory",

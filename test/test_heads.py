@@ -9,9 +9,9 @@ from streamingtalker_ros.errors import TalkerError
 from streamingtalker_ros.face.arkit import ARKIT_NAMES, INDEX
 from streamingtalker_ros.face.formats.livelink import quaternion_of
 from streamingtalker_ros import resources
-from streamingtalker_ros.node.heads import HeadDriver, load_head
-from streamingtalker_ros.node.heads.config import parse_head
-from streamingtalker_ros.node.heads.limits import Limiter
+from streamingtalker_ros.robot_head import HeadDriver, load_head
+from streamingtalker_ros.robot_head.config import parse_head
+from streamingtalker_ros.robot_head.joint_limits import Limiter
 
 S0, SECOND, MS = 1_700_000_000_123_456_789, 1_000_000_000, 1_000_000
 SHIPPED = ("jaw", "animatronic", "pan_tilt", "arkit", "facs")

@@ -19,7 +19,7 @@ def add_arguments(parser):
 
 
 def run(args):
-    from streamingtalker_ros.node.heads import load_head
+    from streamingtalker_ros.robot_head import load_head
 
     head = load_head(args.config)
     if args.check:

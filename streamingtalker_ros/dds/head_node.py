@@ -6,7 +6,7 @@ import time
 from streamingtalker_ros.process import never_raising
 from streamingtalker_ros.messaging import face_messages
 from streamingtalker_ros.dds import message_types
-from streamingtalker_ros.node.heads import HeadDriver, outputs
+from streamingtalker_ros.robot_head import HeadDriver, outputs
 from streamingtalker_ros.dds.node import Wire
 
 JOINT_STATE = "sensor_msgs/msg/JointState"

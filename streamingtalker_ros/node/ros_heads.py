@@ -12,7 +12,7 @@ from streamingtalker_ros.msg import FaceMotion
 from streamingtalker_ros.errors import TalkerError
 from streamingtalker_ros.process import FaultLog
 from streamingtalker_ros.node import ros_parameters, ros_qos, ros_run
-from streamingtalker_ros.node.heads import HeadDriver, load_head, outputs
+from streamingtalker_ros.robot_head import HeadDriver, load_head, outputs
 from streamingtalker_ros.node.ros_audio import message_class
 
 LONGEST_REST = 3.0      # s to come to rest in, at the end

@@ -18,7 +18,7 @@ from trajectory_msgs.msg import JointTrajectory
 from streamingtalker_ros import ARKIT_NAMES
 from streamingtalker_ros.msg import FaceMotion
 from streamingtalker_ros.node import ros_qos
-from streamingtalker_ros.node.heads import load_head
+from streamingtalker_ros.robot_head import load_head
 
 DOMAIN = own_domain()
 DRIVER = Path(get_package_prefix("streamingtalker_ros")) / "lib" / "streamingtalker_ros" / "head_driver"

@@ -4,7 +4,7 @@ import pytest
 from soak_length import SECONDS, tell
 from test_heads import Law, abuse
 
-from streamingtalker_ros.node.heads import HeadDriver, load_head
+from streamingtalker_ros.robot_head import HeadDriver, load_head
 
 
 @pytest.mark.parametrize("name", ["jaw", "animatronic", "pan_tilt", "arkit"])

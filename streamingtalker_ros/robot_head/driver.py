@@ -14,9 +14,9 @@ import numpy as np
 from streamingtalker_ros.face.formats.livelink import euler_of
 from streamingtalker_ros.process import never_raising
 from streamingtalker_ros.process import warn as warn_user
-from streamingtalker_ros.node.heads.config import ANGLES, SOURCES
-from streamingtalker_ros.node.heads.limits import Limiter
-from streamingtalker_ros.node.heads.playout import Playout
+from streamingtalker_ros.robot_head.config import ANGLES, SOURCES
+from streamingtalker_ros.robot_head.joint_limits import Limiter
+from streamingtalker_ros.robot_head.playout_buffer import Playout
 
 _SECOND = 1_000_000_000
 _STALLED = 4        # ticks; after a longer pause the joints are taken to have braked meanwhile

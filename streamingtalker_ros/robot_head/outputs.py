@@ -7,7 +7,7 @@ import array
 
 from streamingtalker_ros.face.facs import action_units
 from streamingtalker_ros.messaging.face_messages import fill_header, floats
-from streamingtalker_ros.node.heads.config import OUTPUT_TYPES
+from streamingtalker_ros.robot_head.config import OUTPUT_TYPES
 
 
 def type_name(output):
