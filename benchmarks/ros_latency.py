@@ -40,7 +40,7 @@ class RosGraph:
         from rclpy.qos import QoSProfile
 
         from streamingtalker_ros.msg import FaceMotion
-        from streamingtalker_ros.node.ros_play import AudioPlayer
+        from streamingtalker_ros.ros.audio_player import AudioPlayer
 
         rclpy.init()
         self.frames, self.health = [], {}

@@ -19,11 +19,11 @@ from streamingtalker_ros.audio.payload import AudioFormat
 from streamingtalker_ros.audio.pcm import to_16k
 from streamingtalker_ros.msg import FaceMotion
 from streamingtalker_ros.messaging import audio_common
-from streamingtalker_ros.node import ros_audio
+from streamingtalker_ros.ros import audio_input
 from streamingtalker_ros.dds import audio_player
 
 SECOND = 1_000_000_000
-LINEAGE = ros_audio.installed_lineage()
+LINEAGE = audio_input.installed_lineage()
 os.environ["ROS_AUTOMATIC_DISCOVERY_RANGE"] = "LOCALHOST"
 os.environ.pop("ROS_LOCALHOST_ONLY", None)
 
@@ -152,14 +152,14 @@ class Graph:
     def speak(self, samples, start, rate=16000, reliable=True, at_once=False, namespace=""):
         """Publish int16 samples, in real time or at once, stamped from `start` (ns) on, in the lineage."""
         name, format = audio_player.TYPES[LINEAGE], AudioFormat(rate, 1, "s16")
-        made = ros_audio.message_class(name)
+        made = audio_input.message_class(name)
         reliability = ReliabilityPolicy.RELIABLE if reliable else ReliabilityPolicy.BEST_EFFORT
         topic, info_topic = f"{namespace}/audio", f"{namespace}/audio_info"
         publisher = self.node.create_publisher(made, topic, QoSProfile(depth=100, reliability=reliability))
         assert until(publisher.get_subscription_count), "nobody listens to audio"
         info = None
         if LINEAGE == "ros-drivers":
-            kind = ros_audio.message_class(audio_common.INFO_TYPE)
+            kind = audio_input.message_class(audio_common.INFO_TYPE)
             info = self.node.create_publisher(kind, info_topic, 1)
             assert until(info.get_subscription_count), "nobody listens to audio_info"
         time.sleep(0.3)  # the listener knows the publishers too

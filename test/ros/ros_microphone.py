@@ -9,7 +9,7 @@ from std_srvs.srv import Trigger
 
 from streamingtalker_ros.audio.payload import AudioFormat
 from streamingtalker_ros.messaging import audio_common
-from streamingtalker_ros.node import ros_audio
+from streamingtalker_ros.ros import audio_input
 from streamingtalker_ros.dds import audio_player
 
 PACKET = 0.02
@@ -32,10 +32,10 @@ class Microphone:
     def restart(self):
         for publisher in filter(None, (self.publisher, self.info)):
             self.node.destroy_publisher(publisher)
-        self.publisher = self.node.create_publisher(ros_audio.message_class(self.name), "audio", QoSProfile(depth=100))
+        self.publisher = self.node.create_publisher(audio_input.message_class(self.name), "audio", QoSProfile(depth=100))
         assert until(self.publisher.get_subscription_count)
         if LINEAGE == "ros-drivers":
-            self.info = self.node.create_publisher(ros_audio.message_class(audio_common.INFO_TYPE), "audio_info", 10)
+            self.info = self.node.create_publisher(audio_input.message_class(audio_common.INFO_TYPE), "audio_info", 10)
             assert until(self.info.get_subscription_count)
         time.sleep(0.3)
         self.tell(PLAIN)
@@ -48,7 +48,7 @@ class Microphone:
 
     def tell(self, format, coding="wave"):
         if self.info is not None:
-            info = audio_common.fill_info(ros_audio.message_class(audio_common.INFO_TYPE)(), format)
+            info = audio_common.fill_info(audio_input.message_class(audio_common.INFO_TYPE)(), format)
             info.coding_format = coding
             self.info.publish(info)
 
@@ -58,7 +58,7 @@ class Microphone:
         time.sleep(max(0.0, self.due - time.monotonic()))
         part = self.voice[self.place:self.place + 320]
         self.place = (self.place + 320) % (len(self.voice) - 320)
-        message = audio_common.fill_audio(ros_audio.message_class(self.name)(), self.name, part, PLAIN, self.stamp, "mic")
+        message = audio_common.fill_audio(audio_input.message_class(self.name)(), self.name, part, PLAIN, self.stamp, "mic")
         self.stamp += round(PACKET * SECOND)
         return message
 

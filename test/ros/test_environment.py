@@ -7,7 +7,7 @@ def test_ros_and_the_built_package_are_here():
     reason = missing()
     if reason:
         pytest.skip(f"the tests of the ROS 2 node are left out: {reason}")
-    from streamingtalker_ros.node import ros_audio
+    from streamingtalker_ros.ros import audio_input
     from streamingtalker_ros.dds import audio_player
-    lineage = ros_audio.installed_lineage()
-    assert ros_audio.message_class(audio_player.TYPES[lineage])().header.stamp.sec == 0
+    lineage = audio_input.installed_lineage()
+    assert audio_input.message_class(audio_player.TYPES[lineage])().header.stamp.sec == 0

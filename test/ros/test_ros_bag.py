@@ -10,7 +10,7 @@ import pytest
 from ros_graph import LINEAGE, Graph, own_domain, until, voice
 
 from streamingtalker_ros import cli
-from streamingtalker_ros.node import ros_time
+from streamingtalker_ros.ros import clock as ros_time
 
 DOMAIN = own_domain()
 SECONDS = 2.4

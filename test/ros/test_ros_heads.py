@@ -17,7 +17,7 @@ from trajectory_msgs.msg import JointTrajectory
 
 from streamingtalker_ros import ARKIT_NAMES
 from streamingtalker_ros.msg import FaceMotion
-from streamingtalker_ros.node import ros_qos
+from streamingtalker_ros.ros import qos
 from streamingtalker_ros.robot_head import load_head
 
 DOMAIN = own_domain()
@@ -76,8 +76,8 @@ def check_limits(head, states):
 
 @launched
 def test_no_motion_drives_a_joint_beyond_its_limits(graph, send):
-    states = graph.listen(JointState, "/animatronic/head_commands", qos=ros_qos.HEARD_MOTION)
-    jaws = graph.listen(JointState, "/jaw/jaw_commands", qos=ros_qos.HEARD_MOTION)
+    states = graph.listen(JointState, "/animatronic/head_commands", qos=qos.HEARD_MOTION)
+    jaws = graph.listen(JointState, "/jaw/jaw_commands", qos=qos.HEARD_MOTION)
     assert until(lambda: states and jaws), "commands come before any motion: the head at rest"
     random = np.random.default_rng(5)
     for index in range(150):
@@ -102,8 +102,8 @@ def test_no_motion_drives_a_joint_beyond_its_limits(graph, send):
 
 @launched
 def test_every_output_is_heard_and_without_motion_the_head_rests(graph, send):
-    servo = graph.listen(Float64MultiArray, "/jaw/jaw_controller/commands", qos=ros_qos.HEARD_MOTION)
-    neck = graph.listen(JointTrajectory, "/pan_tilt/head_controller/joint_trajectory", qos=ros_qos.HEARD_MOTION)
+    servo = graph.listen(Float64MultiArray, "/jaw/jaw_controller/commands", qos=qos.HEARD_MOTION)
+    neck = graph.listen(JointTrajectory, "/pan_tilt/head_controller/joint_trajectory", qos=qos.HEARD_MOTION)
     opened = np.zeros(52)
     opened[ARKIT_NAMES.index("jawOpen")] = 0.6
 
@@ -122,7 +122,7 @@ def test_every_output_is_heard_and_without_motion_the_head_rests(graph, send):
 @launched
 def test_action_units_for_ros4hri(graph, send):
     messages = pytest.importorskip("hri_msgs.msg", reason="hri_msgs is not sourced here")
-    units = graph.listen(messages.FacialActionUnits, "/facs/facial_action_units", qos=ros_qos.HEARD_MOTION)
+    units = graph.listen(messages.FacialActionUnits, "/facs/facial_action_units", qos=qos.HEARD_MOTION)
     smile = np.zeros(52)
     smile[ARKIT_NAMES.index("mouthSmileLeft")] = 0.8
     for _ in range(10):

@@ -11,7 +11,7 @@ from visualization_msgs.msg import Marker
 from streamingtalker_ros import ARKIT_NAMES
 from streamingtalker_ros.face.rig import default_rig
 from streamingtalker_ros.msg import FaceMotion
-from streamingtalker_ros.node import ros_qos
+from streamingtalker_ros.ros import qos
 
 DOMAIN = own_domain()
 STAMP = 1_700_000_000_040_000_000
@@ -54,8 +54,8 @@ def corners(marker):
 def test_the_face_is_a_list_of_triangles_that_moves_with_the_motion(graph):
     publisher = graph.node.create_publisher(FaceMotion, "face_motion", 10)
     assert until(lambda: publisher.get_subscription_count() > 1, 60)     # the graph's own is one
-    turns = graph.listen(TFMessage, "/tf", qos=ros_qos.TRANSFORMS)
-    heard = graph.listen(Marker, "face_markers", qos=ros_qos.MARKERS)
+    turns = graph.listen(TFMessage, "/tf", qos=qos.TRANSFORMS)
+    heard = graph.listen(Marker, "face_markers", qos=qos.MARKERS)
     assert until(lambda: {marker.id for marker in heard} == {0, 1}), "at rest, to a listener without motion"
     rest = default_rig()
     assert sum(len(marker.points) for marker in heard[:2]) == 3 * len(rest.triangles)
@@ -84,6 +84,6 @@ def test_it_makes_no_marker_for_nobody(graph):
         if subscription.topic_name == "/face_markers":
             graph.node.destroy_subscription(subscription)
     assert until(lambda: not graph.node.get_subscriptions_info_by_topic("/face_markers"))
-    again = graph.listen(Marker, "face_markers", qos=ros_qos.MARKERS)
+    again = graph.listen(Marker, "face_markers", qos=qos.MARKERS)
     assert until(lambda: len(again) >= 2), "who comes later gets both at once"
     assert {marker.id for marker in again[:2]} == {0, 1}

@@ -10,7 +10,7 @@ from ros_graph import LINEAGE, SECOND, Graph, own_domain, until, voice
 
 from streamingtalker_ros.audio.payload import PayloadDecoder
 from streamingtalker_ros.messaging import audio_common
-from streamingtalker_ros.node import ros_audio, ros_qos
+from streamingtalker_ros.ros import audio_input, qos as ros_qos
 from streamingtalker_ros.dds import audio_player
 
 DOMAIN = own_domain()
@@ -34,8 +34,8 @@ def test_every_sample_arrives_at_its_time(player_launch):
     graph = Graph(DOMAIN)
     infos = []
     if LINEAGE == "ros-drivers":
-        infos = graph.listen(ros_audio.message_class(audio_common.INFO_TYPE), "audio_info", qos=ros_qos.LATCHED)
-    heard = graph.listen(ros_audio.message_class(name), "audio")
+        infos = graph.listen(audio_input.message_class(audio_common.INFO_TYPE), "audio_info", qos=ros_qos.LATCHED)
+    heard = graph.listen(audio_input.message_class(name), "audio")
     assert until(lambda: len(heard) == 50), f"{len(heard)} of 50 packets"
     format = audio_common.info_format(infos[0])[1] if infos else None
     graph.close()

@@ -18,7 +18,7 @@ from ros_graph import Graph, own, own_domain, until, voice
 
 from streamingtalker_ros import ARKIT_NAMES
 from streamingtalker_ros.msg import FaceModel
-from streamingtalker_ros.node import ros_qos
+from streamingtalker_ros.ros import qos
 from streamingtalker_ros.node.settings import PARAMETERS
 
 START = 1_700_000_000_123_456_789  # ns; nothing like now
@@ -121,7 +121,7 @@ def test_a_long_pause_begins_a_new_stream(graph):
 
 @launched
 def test_the_face_at_rest_is_latched(graph):
-    found = graph.listen(FaceModel, "face_model", qos=ros_qos.LATCHED)
+    found = graph.listen(FaceModel, "face_model", qos=qos.LATCHED)
     assert until(lambda: found)
     face = found[0]
     assert face.frame_rate == 25 and list(face.shape_names) == list(ARKIT_NAMES)

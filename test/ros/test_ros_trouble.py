@@ -13,7 +13,7 @@ from rcl_interfaces.msg import Log
 from ros_graph import Graph, own_domain, until
 
 from streamingtalker_ros import TalkerError
-from streamingtalker_ros.node import ros_audio
+from streamingtalker_ros.ros import audio_input
 
 DOMAIN = own_domain()
 TALKER = Path(get_package_prefix("streamingtalker_ros")) / "lib" / "streamingtalker_ros" / "talker"
@@ -53,7 +53,7 @@ def test_a_missing_model_fails_configure_and_the_node_lives(graph):
 def test_a_missing_package_is_named_with_its_cure(name):
     """In a process of its own, since a module that could not be imported leaves its mark on a process."""
     code = ("import sys; sys.modules['soxr'] = None\n"
-            f"from streamingtalker_ros.node.ros_start import start; sys.exit(start('{name}'))")
+            f"from streamingtalker_ros.ros.entry_points import start; sys.exit(start('{name}'))")
     ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
     assert ended.returncode == 2
     assert ended.stderr.startswith(f"{name}: error: ") and "pip install soxr" in ended.stderr
@@ -72,4 +72,4 @@ def test_without_audio_types_the_cure_is_named(monkeypatch):
     for module in ("audio_common_msgs", "audio_common_msgs.msg"):
         monkeypatch.setitem(sys.modules, module, None)  # what is None there cannot be imported
     with pytest.raises(TalkerError, match="audio-common-msgs"):
-        ros_audio.installed_lineage()
+        audio_input.installed_lineage()

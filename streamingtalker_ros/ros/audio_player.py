@@ -18,7 +18,7 @@ from streamingtalker_ros.audio.payload import AudioFormat
 from streamingtalker_ros.errors import TalkerError
 from streamingtalker_ros.process import on_stop_signals, say
 from streamingtalker_ros.messaging import audio_common
-from streamingtalker_ros.node import ros_audio, ros_qos
+from streamingtalker_ros.ros import audio_input, qos
 from streamingtalker_ros.dds import audio_player
 
 
@@ -28,13 +28,13 @@ class AudioPlayer(Node):
     def __init__(self, rate, frame_id="microphone", **kwargs):
         super().__init__("audio_source", **kwargs)
         self.format = AudioFormat(rate, 1, "s16")
-        lineage = ros_audio.installed_lineage()
+        lineage = audio_input.installed_lineage()
         self._type, self._frame_id = audio_player.TYPES[lineage], frame_id
-        self._made = ros_audio.message_class(self._type)
-        self._audio = self.create_publisher(self._made, "audio", ros_qos.SENT_AUDIO)
+        self._made = audio_input.message_class(self._type)
+        self._audio = self.create_publisher(self._made, "audio", qos.SENT_AUDIO)
         if lineage == "ros-drivers":
-            info = ros_audio.message_class(audio_common.INFO_TYPE)
-            told = self.create_publisher(info, "audio_info", ros_qos.LATCHED)
+            info = audio_input.message_class(audio_common.INFO_TYPE)
+            told = self.create_publisher(info, "audio_info", qos.LATCHED)
             told.publish(audio_common.fill_info(info(), self.format))
 
     @property

@@ -16,7 +16,7 @@ from std_srvs.srv import Trigger
 
 from streamingtalker_ros.errors import TalkerError
 from streamingtalker_ros.messaging import diagnostics
-from streamingtalker_ros.node import ros_audio, ros_parameters, ros_run, ros_time
+from streamingtalker_ros.ros import audio_input, parameters, spin as ros_run, clock as ros_time
 from streamingtalker_ros.node.settings import NODE_NAME
 
 LONGEST_REST = 3.0      # s of queued audio that are still spoken when a simulated voice ends
@@ -29,9 +29,9 @@ class TalkerNode(LifecycleNode):
     def __init__(self, **kwargs):
         super().__init__(NODE_NAME, **kwargs)
         self._survive_bad_transitions()
-        ros_parameters.declare(self)
-        self._settings = ros_parameters.read(self)
-        ros_parameters.watch(self, self._apply)
+        parameters.declare(self)
+        self._settings = parameters.read(self)
+        parameters.watch(self, self._apply)
         self._core = self._output = self._audio = self._diagnosis = None
         self._services_open = []
         # a robot's several talkers are told apart by their namespaces
@@ -126,15 +126,16 @@ class TalkerNode(LifecycleNode):
             self.trigger_activate()
 
     def _configure(self):
-        self._settings = settings = ros_parameters.read(self)
-        lineage = ros_audio.installed_lineage()
-        from streamingtalker_ros.node import core, ros_output  # late: they bring in torch and the generated messages
+        self._settings = settings = parameters.read(self)
+        lineage = audio_input.installed_lineage()
+        from streamingtalker_ros.node import core
+        from streamingtalker_ros.ros import face_output  # late: they bring in torch and the generated messages
         talker = core.load_talker(settings)
-        self._output = ros_output.FaceOutput(self, settings, talker.frame_rate)
+        self._output = face_output.FaceOutput(self, settings, talker.frame_rate)
         self._core = core.TalkerCore(talker, settings, self._output.send, warn=self.get_logger().warning,
                                      clock=ros_time.clock_of(self))
-        self._audio = ros_audio.AudioInput(self, lineage, settings, self._core)
-        self._diagnosis = diagnostics.Diagnosis(self._core, ros_audio.message_class, self._name_in_graph)
+        self._audio = audio_input.AudioInput(self, lineage, settings, self._core)
+        self._diagnosis = diagnostics.Diagnosis(self._core, audio_input.message_class, self._name_in_graph)
         self._services_open = [self.create_service(Trigger, f"~/{name}", serve) for name, serve in
                                (("reset", self._reset), ("interrupt", self._interrupt))]
         self.get_logger().info(f"model {talker.name} on {talker.device}, {talker.frame_rate:g} frames per "
@@ -190,7 +191,7 @@ class TalkerNode(LifecycleNode):
             message = self._diagnosis.array(now)
         else:
             level = diagnostics.ERROR if self._problem else diagnostics.OK
-            message = diagnostics.status_array(ros_audio.message_class, now, self._name_in_graph, level,
+            message = diagnostics.status_array(audio_input.message_class, now, self._name_in_graph, level,
                                              self._problem or "not configured")
         self._diagnostics.publish(message)
 

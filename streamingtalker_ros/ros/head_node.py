@@ -11,9 +11,9 @@ from streamingtalker_ros.msg import FaceMotion
 
 from streamingtalker_ros.errors import TalkerError
 from streamingtalker_ros.process import FaultLog
-from streamingtalker_ros.node import ros_parameters, ros_qos, ros_run
+from streamingtalker_ros.ros import parameters, qos, spin as ros_run
 from streamingtalker_ros.robot_head import HeadDriver, load_head, outputs
-from streamingtalker_ros.node.ros_audio import message_class
+from streamingtalker_ros.ros.audio_input import message_class
 
 LONGEST_REST = 3.0      # s to come to rest in, at the end
 
@@ -24,7 +24,7 @@ class HeadNode(Node):
     def __init__(self, **kwargs):
         super().__init__("head_driver", **kwargs)
         self._faults = FaultLog()
-        source = ros_parameters.value_of(
+        source = parameters.value_of(
             self, "head", "jaw", "YAML file of the head's joints (docs/heads.md), or one of the package: jaw, "
             "animatronic, pan_tilt, arkit, facs. Read-only.")
         self.driver = HeadDriver(load_head(source), self.get_logger().warning)
@@ -36,8 +36,8 @@ class HeadNode(Node):
         if head.feedback:
             self.create_subscription(
                 message_class("sensor_msgs/msg/JointState"), head.feedback,
-                lambda message: self.driver.place(message.name, message.position), ros_qos.LATEST)
-        self.create_subscription(FaceMotion, "face_motion", self._on_motion, ros_qos.HEARD_MOTION)
+                lambda message: self.driver.place(message.name, message.position), qos.LATEST)
+        self.create_subscription(FaceMotion, "face_motion", self._on_motion, qos.HEARD_MOTION)
         self.create_timer(1.0 / head.rate, self._step)
         topics = ", ".join(publisher.topic_name for _, _, publisher in self._outputs)
         self.get_logger().info(f"head {head.name}: {len(head.joints)} joints, {head.rate:g} commands per second on "
@@ -52,7 +52,7 @@ class HeadNode(Node):
             self.get_logger().warning(f"the output {output.topic} is left out: it needs {name.partition('/')[0]}, "
                                       "which is not sourced")
             return None
-        return output, made, self.create_publisher(made, output.topic, ros_qos.COMMANDS)
+        return output, made, self.create_publisher(made, output.topic, qos.COMMANDS)
 
     def _on_motion(self, motion):
         self.driver.hear(motion, self.get_clock().now().nanoseconds)

@@ -7,7 +7,7 @@ from streamingtalker_ros.msg import FaceModel, FaceMotion, FaceVertices
 
 from streamingtalker_ros.face.rig import default_rig
 from streamingtalker_ros.messaging import face_messages
-from streamingtalker_ros.node import ros_qos
+from streamingtalker_ros.ros import qos
 
 
 class FaceOutput:
@@ -16,11 +16,11 @@ class FaceOutput:
     def __init__(self, node, settings, frame_rate):
         self._node, self._frame_id, self._frame_rate = node, settings.frame_id, frame_rate
         self._rig = default_rig()
-        self._motion = node.create_lifecycle_publisher(FaceMotion, "face_motion", ros_qos.MOTION)
-        self._model = node.create_lifecycle_publisher(FaceModel, "face_model", ros_qos.LATCHED)
+        self._motion = node.create_lifecycle_publisher(FaceMotion, "face_motion", qos.MOTION)
+        self._model = node.create_lifecycle_publisher(FaceModel, "face_model", qos.LATCHED)
         self._vertices = None
         if settings.publish_vertices:
-            self._vertices = node.create_lifecycle_publisher(FaceVertices, "face_vertices", ros_qos.VERTICES)
+            self._vertices = node.create_lifecycle_publisher(FaceVertices, "face_vertices", qos.VERTICES)
 
     def send_model(self):
         """Latch the face at rest, so that late subscribers get it too. Call it when the node is active."""

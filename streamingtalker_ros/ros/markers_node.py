@@ -14,9 +14,9 @@ from visualization_msgs.msg import Marker
 from streamingtalker_ros.msg import FaceMotion
 
 from streamingtalker_ros.face.rig import default_rig
-from streamingtalker_ros.node import ros_parameters, ros_qos, ros_run
+from streamingtalker_ros.ros import parameters, qos, spin
 from streamingtalker_ros.node.markers import FaceMarkers
-from streamingtalker_ros.node.ros_audio import message_class
+from streamingtalker_ros.ros.audio_input import message_class
 
 
 class FaceMarkersNode(Node):
@@ -24,7 +24,7 @@ class FaceMarkersNode(Node):
 
     def __init__(self, **kwargs):
         super().__init__("face_markers", **kwargs)
-        value = ros_parameters.value_of
+        value = parameters.value_of
         face = value(self, "face", "", "A face of yours: .glb, .gltf, .ply or a folder of .obj shapes; empty for the "
                      "package's. Read-only.")
         rate = value(self, "rate", 25.0, "Markers per second at most. Read-only.", (1.0, 120.0))
@@ -34,9 +34,9 @@ class FaceMarkersNode(Node):
         frame_id = value(self, "frame_id", "head", "Frame of the face until face_motion tells it. Read-only.")
         self._markers = FaceMarkers(self._rig(face), message_class, serialize_message, rate, rotate, face_frame,
                                     frame_id)
-        self._out = self.create_publisher(Marker, "face_markers", ros_qos.MARKERS)
-        self._tf = self.create_publisher(TFMessage, "/tf", ros_qos.TRANSFORMS) if rotate else None
-        self.create_subscription(FaceMotion, "face_motion", self._on_motion, ros_qos.LATEST)
+        self._out = self.create_publisher(Marker, "face_markers", qos.MARKERS)
+        self._tf = self.create_publisher(TFMessage, "/tf", qos.TRANSFORMS) if rotate else None
+        self.create_subscription(FaceMotion, "face_motion", self._on_motion, qos.LATEST)
         self.create_timer(1.0 / rate, self._send, clock=Clock(clock_type=ClockType.STEADY_TIME))
 
     @staticmethod
@@ -60,4 +60,4 @@ class FaceMarkersNode(Node):
 
 def main(args=None):
     """Run the node until SIGINT or SIGTERM. Returns the exit code."""
-    return ros_run.run("face_markers", FaceMarkersNode, args)
+    return spin.run("face_markers", FaceMarkersNode, args)

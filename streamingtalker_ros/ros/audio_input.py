@@ -15,7 +15,7 @@ except ImportError:     # ROS 2 Humble
 
 from streamingtalker_ros.errors import TalkerError
 from streamingtalker_ros.messaging import audio_common
-from streamingtalker_ros.node import ros_qos
+from streamingtalker_ros.ros import qos as ros_qos
 from streamingtalker_ros.messaging.audio_decoder import Hearing
 
 FOLLOW_EVERY = 0.25      # s between looks at who publishes
