@@ -32,8 +32,8 @@ def main():
     from streamingtalker_ros.face.arkit import ARKIT_NAMES
     from streamingtalker_ros.face.rig import Rig, default_rig
     from streamingtalker_ros.dds import message_types
-    from streamingtalker_ros.node.marker_block import COLOR, MARKER, POINT
-    from streamingtalker_ros.node.markers import MarkerBuilder
+    from streamingtalker_ros.rviz.marker_cdr import COLOR, MARKER, POINT
+    from streamingtalker_ros.rviz.markers import MarkerBuilder
     from streamingtalker_ros.dds.node import Wire
 
     def sphere(rows=50, columns=100):

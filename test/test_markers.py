@@ -17,9 +17,9 @@ from streamingtalker_ros.face.rig import Rig, default_rig, rotation_matrix  # no
 from streamingtalker_ros.messaging import face_messages
 from streamingtalker_ros.dds import message_types  # noqa: E402
 from streamingtalker_ros.dds.markers_node import TF, FaceMarkersNode  # noqa: E402
-from streamingtalker_ros.node.marker_block import MARKER, MarkerBlock  # noqa: E402
+from streamingtalker_ros.rviz.marker_cdr import MARKER, MarkerBlock  # noqa: E402
 from streamingtalker_ros.cli.markers_preview import soup  # noqa: E402
-from streamingtalker_ros.node.markers import STILL_EVERY, FaceMarkers, MarkerBuilder  # noqa: E402
+from streamingtalker_ros.rviz.markers import STILL_EVERY, FaceMarkers, MarkerBuilder  # noqa: E402
 from streamingtalker_ros.dds.node import Wire, readers  # noqa: E402
 
 STAMP = 1_700_000_000_123_456_789

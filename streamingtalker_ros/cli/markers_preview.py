@@ -9,8 +9,8 @@ from streamingtalker_ros.errors import require
 from streamingtalker_ros.face.rig import rotation_matrix
 from streamingtalker_ros.face.rendering.software_renderer import nearest
 from streamingtalker_ros.dds import message_types
-from streamingtalker_ros.node.marker_block import MARKER
-from streamingtalker_ros.node.markers import MarkerBuilder
+from streamingtalker_ros.rviz.marker_cdr import MARKER
+from streamingtalker_ros.rviz.markers import MarkerBuilder
 
 _PAPER = (0.19, 0.19, 0.19)     # RViz's usual background
 

@@ -7,8 +7,8 @@ from streamingtalker_ros.face.rig import default_rig
 from streamingtalker_ros.process import never_raising
 from streamingtalker_ros.messaging import face_messages
 from streamingtalker_ros.dds import message_types
-from streamingtalker_ros.node.marker_block import MARKER
-from streamingtalker_ros.node.markers import FaceMarkers
+from streamingtalker_ros.rviz.marker_cdr import MARKER
+from streamingtalker_ros.rviz.markers import FaceMarkers
 from streamingtalker_ros.dds.node import Wire, readers
 
 TF = "tf2_msgs/msg/TFMessage"

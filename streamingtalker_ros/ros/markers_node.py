@@ -15,7 +15,7 @@ from streamingtalker_ros.msg import FaceMotion
 
 from streamingtalker_ros.face.rig import default_rig
 from streamingtalker_ros.ros import parameters, qos, spin
-from streamingtalker_ros.node.markers import FaceMarkers
+from streamingtalker_ros.rviz.markers import FaceMarkers
 from streamingtalker_ros.ros.audio_input import message_class
 
 

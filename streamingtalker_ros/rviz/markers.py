@@ -9,7 +9,7 @@ import numpy as np
 
 from streamingtalker_ros.face.geometry.normals import smooth_normals, vertex_corners
 from streamingtalker_ros.face.rig import rotation_matrix
-from streamingtalker_ros.node.marker_block import MarkerBlock
+from streamingtalker_ros.rviz.marker_cdr import MarkerBlock
 
 STILL_EVERY = 1.0       # s
 _REST = (0.0, 0.0, 0.0, 1.0)
