@@ -13,7 +13,7 @@ from streamingtalker_ros.face.rig import default_rig  # noqa: E402
 from streamingtalker_ros.model.blendshape.config import TalkerConfig  # noqa: E402
 from streamingtalker_ros.model.blendshape.encoder import WIDE  # noqa: E402
 from streamingtalker_ros.model.blendshape.network import TalkerNetwork  # noqa: E402
-from streamingtalker_ros.streaming.closing import (  # noqa: E402
+from streamingtalker_ros.streaming.lip_constraints import (  # noqa: E402
     DOUBT, FAINT, LOUD, PARTED, Lips, listen, part, press, spread, steer, strength)
 from streamingtalker_ros.training.closure import parting_thresholds, thresholds  # noqa: E402
 from streamingtalker_ros.training.gains import liven  # noqa: E402

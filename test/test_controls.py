@@ -14,7 +14,7 @@ from streamingtalker_ros.model.blendshape.config import TalkerConfig  # noqa: E4
 from streamingtalker_ros.model.blendshape.network import TalkerNetwork  # noqa: E402
 from streamingtalker_ros.streaming import Talker  # noqa: E402
 from streamingtalker_ros.streaming.controls import FACE, GLIDE, TOUCH, Controls, Shaping  # noqa: E402
-from streamingtalker_ros.streaming.rest import MOUTH  # noqa: E402
+from streamingtalker_ros.streaming.voice_gate import MOUTH  # noqa: E402
 
 SMILE = {"mouthSmileLeft": 0.4, "mouthSmileRight": 0.4}
 CONFIG = TalkerConfig(audio_width=32, audio_blocks=2, codec_width=32, width=32, feedforward=64, head_width=32,

@@ -8,7 +8,7 @@ from streamingtalker_ros.model.blendshape.fused_inference import FusedNetwork, F
 from streamingtalker_ros.model.blendshape.diffusion_head import HeadSampler  # noqa: E402
 from streamingtalker_ros.model.blendshape.network import TalkerNetwork  # noqa: E402
 from streamingtalker_ros.model.ddim import Schedule  # noqa: E402
-from streamingtalker_ros.streaming.pool import tensors  # noqa: E402
+from streamingtalker_ros.streaming.state_pool import tensors  # noqa: E402
 
 CONFIGS = {"narrow": TalkerConfig(audio_width=48, audio_blocks=3, column_blocks=4, codec_width=24, width=32,
                                   feedforward=40, history=7, period=5, head_width=16, head_blocks=2,

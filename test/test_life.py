@@ -6,7 +6,7 @@ import pytest
 pytest.importorskip("torch", reason="the streaming package needs PyTorch")
 
 from streamingtalker_ros.face.arkit import ARKIT_NAMES, INDEX  # noqa: E402
-from streamingtalker_ros.streaming.life import LIDS, LifeState, keep_alive, lid  # noqa: E402
+from streamingtalker_ros.streaming.eye_motion import LIDS, LifeState, keep_alive, lid  # noqa: E402
 
 RATE = 25.0
 LOOK = [i for i, name in enumerate(ARKIT_NAMES) if name.startswith("eyeLook")]

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from node_stage import FRAME, MS, S0, Stage, floats, offline, small_talker, voice, weights
 
-from streamingtalker_ros.streaming.rest import MOUTH
+from streamingtalker_ros.streaming.voice_gate import MOUTH
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,7 @@ pytest.importorskip("torch", reason="PyTorch is not installed")
 
 from node_stage import S0, Stage  # noqa: E402
 
-from streamingtalker_ros.streaming.rest import MOUTH  # noqa: E402
+from streamingtalker_ros.streaming.voice_gate import MOUTH  # noqa: E402
 
 
 def opening(frames):

@@ -4,8 +4,8 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from streamingtalker_ros.streaming import closing  # noqa: E402
-from streamingtalker_ros.streaming.noise import MEMORY, NoiseFloor  # noqa: E402
+from streamingtalker_ros.streaming import lip_constraints  # noqa: E402
+from streamingtalker_ros.streaming.noise_floor import MEMORY, NoiseFloor  # noqa: E402
 
 RATE, HOP = 25, 640
 
@@ -24,9 +24,9 @@ def above(audio):
 
 def test_the_louder_the_noise_the_less_a_voice_stands_above_it(speech):
     quiet, *loud = (np.median(above(audio)[25:]) for audio in (speech, noisy(speech, 30), noisy(speech, 10), noisy(speech, 0)))
-    assert quiet > closing.FAINT and list(loud) == sorted(loud, reverse=True)
-    assert loud[0] > closing.LOUD > loud[2]
-    assert np.mean(above(noisy(speech, 10))[25:] < closing.LOUD + 0.5 * (closing.FAINT - closing.LOUD)) > 0.9
+    assert quiet > lip_constraints.FAINT and list(loud) == sorted(loud, reverse=True)
+    assert loud[0] > lip_constraints.LOUD > loud[2]
+    assert np.mean(above(noisy(speech, 10))[25:] < lip_constraints.LOUD + 0.5 * (lip_constraints.FAINT - lip_constraints.LOUD)) > 0.9
 
 
 def test_neither_level_nor_offset_is_noise(speech):
@@ -42,7 +42,7 @@ def test_a_noise_that_ends_is_forgotten_and_one_that_begins_is_heard(speech):
     begins = np.concatenate((voice[: middle * HOP], noisy(voice[middle * HOP:], 5)))
     late = middle + round(MEMORY * RATE)
     assert (above(ends)[late:] == above(voice)[late:]).mean() > 0.9         # the level may still fall from the noise's
-    assert np.median(above(begins)[late:]) < closing.LOUD < closing.FAINT < np.median(above(begins)[RATE:middle])
+    assert np.median(above(begins)[late:]) < lip_constraints.LOUD < lip_constraints.FAINT < np.median(above(begins)[RATE:middle])
 
 
 def test_silence_and_reset_leave_nothing():
@@ -67,7 +67,7 @@ def pressures(talker, audio):
 def test_noise_makes_a_talker_surer_before_it_presses_the_lips_and_quiet_changes_nothing(talker, speech, monkeypatch):
     loud = noisy(speech, 5)
     careful = pressures(talker, loud), pressures(talker, speech)
-    monkeypatch.setattr(closing, "DOUBT", 0.0)
+    monkeypatch.setattr(lip_constraints, "DOUBT", 0.0)
     careless = pressures(talker, loud), pressures(talker, speech)
     assert careful[0].sum() < careless[0].sum() - 1.0
     assert np.abs(careful[1] - careless[1])[25:].max() == 0.0 and careful[1].max() == 1.0

@@ -9,7 +9,7 @@ from streamingtalker_ros.cli import main  # noqa: E402
 from streamingtalker_ros.errors import TalkerError  # noqa: E402
 from streamingtalker_ros.model.blendshape.config import TalkerConfig  # noqa: E402
 from streamingtalker_ros.model.blendshape.features import LogMel  # noqa: E402
-from streamingtalker_ros.streaming.rest import MOUTH  # noqa: E402
+from streamingtalker_ros.streaming.voice_gate import MOUTH  # noqa: E402
 from streamingtalker_ros.audio import augmentation  # noqa: E402
 from streamingtalker_ros.corpus.storage import Clip, load_corpus, read_index  # noqa: E402
 from streamingtalker_ros.training.mixing import MixConfig  # noqa: E402

@@ -2,7 +2,7 @@
 import numpy as np
 
 from streamingtalker_ros.face.arkit import INDEX
-from streamingtalker_ros.streaming.rest import BREATH, GateState, hear, rest
+from streamingtalker_ros.streaming.voice_gate import BREATH, GateState, hear, rest
 
 
 def mouths(voice, openings=None, lookahead=2, silence=()):

@@ -7,7 +7,7 @@ ended the mouth closes over a few frames whatever the model makes of the sudden 
 """
 import numpy as np
 
-from streamingtalker_ros.streaming.rest import MOUTH
+from streamingtalker_ros.streaming.voice_gate import MOUTH
 
 FADE = 5
 # what the gate of the mouth loses per frame: after the audio's end, after an interruption, while audio is

@@ -12,7 +12,7 @@ import numpy as np
 from streamingtalker_ros.face.arkit import ARKIT_NAMES
 from streamingtalker_ros.face.expression import number, parse_expression
 from streamingtalker_ros.face.rig import default_rig
-from streamingtalker_ros.streaming.rest import MOUTH
+from streamingtalker_ros.streaming.voice_gate import MOUTH
 
 GLIDE = 8  # frames that a change of gains or expression takes
 TOUCH = 0.0003  # metres of inner-lip gap, above rest, up to which lips count as touching

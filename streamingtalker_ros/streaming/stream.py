@@ -11,11 +11,11 @@ import numpy as np
 
 from streamingtalker_ros.errors import TalkerError
 from streamingtalker_ros.model.pcm import checked
-from streamingtalker_ros.streaming.closing import Lips
+from streamingtalker_ros.streaming.lip_constraints import Lips
 from streamingtalker_ros.streaming.controls import CONTROLS, Controls, Shaping
-from streamingtalker_ros.streaming.life import LifeState
-from streamingtalker_ros.streaming.noise import NoiseFloor
-from streamingtalker_ros.streaming.rest import GateState
+from streamingtalker_ros.streaming.eye_motion import LifeState
+from streamingtalker_ros.streaming.noise_floor import NoiseFloor
+from streamingtalker_ros.streaming.voice_gate import GateState
 
 
 @dataclass

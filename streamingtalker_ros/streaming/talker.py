@@ -18,12 +18,12 @@ from streamingtalker_ros.errors import TalkerError
 from streamingtalker_ros.model.blendshape import checkpoint
 from streamingtalker_ros.model.blendshape.fused_inference import FusedNetwork, FusedSampler
 from streamingtalker_ros.model.ddim import Schedule, frame_noise
-from streamingtalker_ros.streaming.closing import listen, shape
+from streamingtalker_ros.streaming.lip_constraints import listen, shape
 from streamingtalker_ros.streaming.controls import Controls
-from streamingtalker_ros.streaming.life import keep_alive
-from streamingtalker_ros.streaming.pool import StatePool
-from streamingtalker_ros.streaming.recorded import Recorded
-from streamingtalker_ros.streaming.rest import hear, rest
+from streamingtalker_ros.streaming.eye_motion import keep_alive
+from streamingtalker_ros.streaming.state_pool import StatePool
+from streamingtalker_ros.streaming.cuda_graph import Recorded
+from streamingtalker_ros.streaming.voice_gate import hear, rest
 from streamingtalker_ros.streaming.stream import Frame, Stream
 
 GRAPH = "STREAMINGTALKER_CUDA_GRAPH"  # environment: "1" records the frame step as CUDA graphs

@@ -9,7 +9,7 @@ and `work` is called, which is what the tests can see without a GPU. Off unless 
 """
 import torch
 
-from streamingtalker_ros.streaming.pool import tensors
+from streamingtalker_ros.streaming.state_pool import tensors
 
 WARM = 3  # runs before the recording, in which libraries choose their kernels and allocate
 
