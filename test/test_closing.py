@@ -15,9 +15,9 @@ from streamingtalker_ros.model.blendshape.encoder import WIDE  # noqa: E402
 from streamingtalker_ros.model.blendshape.network import TalkerNetwork  # noqa: E402
 from streamingtalker_ros.streaming.lip_constraints import (  # noqa: E402
     DOUBT, FAINT, LOUD, PARTED, Lips, listen, part, press, spread, steer, strength)
-from streamingtalker_ros.training.closure import parting_thresholds, thresholds  # noqa: E402
-from streamingtalker_ros.training.gains import liven  # noqa: E402
-from streamingtalker_ros.training.listener import events_loss  # noqa: E402
+from streamingtalker_ros.training.articulation_heads import parting_thresholds, thresholds  # noqa: E402
+from streamingtalker_ros.training.motion_gain import liven  # noqa: E402
+from streamingtalker_ros.training.encoder import events_loss  # noqa: E402
 
 SMALL = TalkerConfig(audio_width=32, audio_blocks=2, codec_width=32, width=32, feedforward=64, history=12,
                      head_width=32, head_blocks=2, slots=4, codes=32, code_dim=8, closure=(0.2, 0.4))

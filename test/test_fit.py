@@ -10,7 +10,7 @@ from streamingtalker_ros.errors import TalkerError                   # noqa: E40
 from streamingtalker_ros.face.arkit import INDEX                     # noqa: E402
 from streamingtalker_ros.face.rig import default_rig                 # noqa: E402
 from streamingtalker_ros.corpus import storage
-from streamingtalker_ros.training import fit
+from streamingtalker_ros.training import coarticulation_fit
 from streamingtalker_ros.phonetics import flite_festival_tts
 from streamingtalker_ros.coarticulation import dominance       # noqa: E402
 from streamingtalker_ros.phonetics.phones import FITTED, VISEMES      # noqa: E402
@@ -35,24 +35,24 @@ def spoken():
 
 def _shipped():
     """A Mouth with the numbers of data/teacher.json."""
-    mouth = fit.Mouth()
+    mouth = coarticulation_fit.Mouth()
     with torch.no_grad():
         mouth.learns.fill_(1.0)
-        mouth.hand_target.copy_(torch.tensor([[VISEMES[name][column] for column in fit.TARGETS]
-                                              for name in fit.NAMES]))
-        mouth.hand_firm.copy_(torch.tensor([[VISEMES[name][column] for column in fit.FIRM] for name in fit.NAMES]))
-        for name, keys in (("reach", fit.GROUPS), ("plateau", fit.GROUPS), ("closing", ("lips", "teeth")),
-                           ("release", ("lips", "teeth")), ("hold", fit.CONTACTS), ("effort", ("length", "level")),
+        mouth.hand_target.copy_(torch.tensor([[VISEMES[name][column] for column in coarticulation_fit.TARGETS]
+                                              for name in coarticulation_fit.NAMES]))
+        mouth.hand_firm.copy_(torch.tensor([[VISEMES[name][column] for column in coarticulation_fit.FIRM] for name in coarticulation_fit.NAMES]))
+        for name, keys in (("reach", coarticulation_fit.GROUPS), ("plateau", coarticulation_fit.GROUPS), ("closing", ("lips", "teeth")),
+                           ("release", ("lips", "teeth")), ("hold", coarticulation_fit.CONTACTS), ("effort", ("length", "level")),
                            ("rest", ("wait", "fall", "wake"))):
             getattr(mouth, name).copy_(torch.tensor([FITTED[name][key] for key in keys]))
-        mouth.neutral.copy_(torch.tensor([FITTED["neutral"][key] for key in fit.GROUPS]).log())
+        mouth.neutral.copy_(torch.tensor([FITTED["neutral"][key] for key in coarticulation_fit.GROUPS]).log())
         mouth.bite.copy_(torch.tensor(FITTED["bite"]))
     return mouth
 
 
 def test_arithmetic_is_the_teachers(spoken, monkeypatch):
     monkeypatch.setattr(dominance, "ROUNDING", 1.0)      # chosen, not fitted
-    sheet = fit.Sheet([_filmed(said, dominance.lips) for said in spoken])
+    sheet = coarticulation_fit.Sheet([_filmed(said, dominance.lips) for said in spoken])
     with torch.no_grad():
         gap, width, jaw = _shipped()(sheet)
     np.testing.assert_allclose(gap, sheet.gap, atol=0.02)            # millimetres
@@ -64,12 +64,12 @@ def test_fit_finds_the_numbers_that_made_a_motion(spoken):
     """A mouth that opens wider, rounds less and anticipates more than the hand-written numbers say."""
     wide = dominance.Manner(amplitude=1.3, rounding=0.6)
     clips = [_filmed(said, lambda *args: dominance.lips(*args, manner=wide)) for said in spoken]
-    train, judge = fit.Sheet(clips[1::2]), fit.Sheet(clips[::2])
-    before = fit.Mouth()
-    after = fit.fit(train, judge, steps=60, tell=lambda _: None)
+    train, judge = coarticulation_fit.Sheet(clips[1::2]), coarticulation_fit.Sheet(clips[::2])
+    before = coarticulation_fit.Mouth()
+    after = coarticulation_fit.fit(train, judge, steps=60, tell=lambda _: None)
     with torch.no_grad():
         apart = [float(((mouth(judge)[0] - judge.gap) ** 2).mean()) for mouth in (before, after)]
-        shift = fit.correlations(after(judge)[0], judge.gap).median()
+        shift = coarticulation_fit.correlations(after(judge)[0], judge.gap).median()
     assert apart[1] < 0.35 * apart[0] and shift > 0.93
     numbers = after.numbers(1.0, {})
     assert set(numbers) == set(FITTED) and set(numbers["visemes"]) == set(VISEMES)
@@ -78,7 +78,7 @@ def test_fit_finds_the_numbers_that_made_a_motion(spoken):
     assert unheard
     scale = float(after.scale[0].exp().detach())
     for name in unheard:      # phones that nobody said move with the others
-        assert numbers["visemes"][name][0] == pytest.approx(fit.TABLE[name]["jaw"] * scale, abs=1e-3)
+        assert numbers["visemes"][name][0] == pytest.approx(coarticulation_fit.TABLE[name]["jaw"] * scale, abs=1e-3)
     assert all(len(row) == 8 for row in numbers["visemes"].values())
 
 
@@ -86,11 +86,11 @@ def test_corpus_without_a_camera_is_one_sentence(spoken):
     clip = _filmed(spoken[0], dominance.lips)
     clip.lip_opening = None
     with pytest.raises(TalkerError, match="no clip has tracked lips"):
-        fit.Sheet([clip])
+        coarticulation_fit.Sheet([clip])
 
 
 def test_shipped_numbers_have_a_source_and_are_used():
     assert "CC BY 4.0" in str(FITTED["sources"]) and "Cooke" in str(FITTED["sources"])
-    assert dominance.REACH is FITTED["reach"] and all(ahead <= fit.EARLIEST for ahead, _ in FITTED["reach"].values())
+    assert dominance.REACH is FITTED["reach"] and all(ahead <= coarticulation_fit.EARLIEST for ahead, _ in FITTED["reach"].values())
     assert FITTED["rest"]["wait"] + FITTED["rest"]["fall"] < 0.2
     assert VISEMES["aa"]["jaw"] > VISEMES["uw"]["jaw"] and INDEX["jawOpen"] >= 0

@@ -9,8 +9,8 @@ from streamingtalker_ros.cli.demo import VOICE  # noqa: E402
 from streamingtalker_ros.model.blendshape.config import TalkerConfig  # noqa: E402
 from streamingtalker_ros.model.blendshape.features import QUIET, LogMel  # noqa: E402
 from streamingtalker_ros.audio import augmentation
-from streamingtalker_ros.training import mixing  # noqa: E402
-from streamingtalker_ros.training.mixing import MixConfig, absolute, leveled, mix  # noqa: E402
+from streamingtalker_ros.training import feature_augmentation  # noqa: E402
+from streamingtalker_ros.training.feature_augmentation import MixConfig, absolute, leveled, mix  # noqa: E402
 
 CONFIG = TalkerConfig()
 NOTHING = dict(noise=0.0, babble=0.0, room=0.0, band=0.0, telephone=0.0, level=(0.0, 0.0))
@@ -81,7 +81,7 @@ def test_a_room_rings_on_and_takes_nothing_from_what_came_before(log_mel, voice)
     power, _, _ = measured(log_mel, click[:24000 // 640 * 640])
     torch.manual_seed(1)
     batch = power.expand(8, -1, -1, -1)
-    rung = mixing._room(batch, lambda low, high: low + (high - low) * torch.rand(8))
+    rung = feature_augmentation._room(batch, lambda low, high: low + (high - low) * torch.rand(8))
     columns, dry = rung.flatten(1, 2).mean(-1), power.flatten(1, 2).mean(-1)
     assert torch.allclose(columns[:, :48], dry[:, :48].expand(8, -1), atol=0.05), "nothing sounds before its cause"
     after = columns[:, 56:70]
@@ -92,7 +92,7 @@ def test_band_limits_leave_the_middle(log_mel, voice):
     power, _, _ = measured(log_mel, voice)
     torch.manual_seed(2)
     batch = power.expand(16, -1, -1, -1)
-    cut = mixing._band(batch, 1.0, mixing.MICROPHONE, lambda *shape: torch.rand(shape),
+    cut = feature_augmentation._band(batch, 1.0, feature_augmentation.MICROPHONE, lambda *shape: torch.rand(shape),
                        lambda low, high: low + (high - low) * torch.rand(16))
     lost = (batch - cut).mean((1, 2))
     assert lost[:, 12:40].abs().max() == 0.0 and (lost[:, -1] >= 0.0).all() and lost[:, -1].max() > 8.0

@@ -12,10 +12,10 @@ from streamingtalker_ros.model.blendshape.features import LogMel  # noqa: E402
 from streamingtalker_ros.streaming.voice_gate import MOUTH  # noqa: E402
 from streamingtalker_ros.audio import augmentation  # noqa: E402
 from streamingtalker_ros.corpus.storage import Clip, load_corpus, read_index  # noqa: E402
-from streamingtalker_ros.training.mixing import MixConfig  # noqa: E402
+from streamingtalker_ros.training.feature_augmentation import MixConfig  # noqa: E402
 from streamingtalker_ros.phonetics.phones import Phone  # noqa: E402
 from streamingtalker_ros.corpus.non_speech import make_quiet  # noqa: E402
-from streamingtalker_ros.training.windows import Windows  # noqa: E402
+from streamingtalker_ros.training.batches import Windows  # noqa: E402
 
 
 @pytest.fixture

@@ -17,9 +17,9 @@ from streamingtalker_ros.errors import TalkerError  # noqa: E402
 from streamingtalker_ros.face.arkit import INDEX  # noqa: E402
 from streamingtalker_ros.model.blendshape import checkpoint  # noqa: E402
 from streamingtalker_ros.corpus import storage
-from streamingtalker_ros.training import recipe as recipes, recipe_log, stages  # noqa: E402
+from streamingtalker_ros.training import pipeline as recipes, curves, stages  # noqa: E402
 from streamingtalker_ros.corpus import synthetic
-from streamingtalker_ros.training import talker
+from streamingtalker_ros.training import generator
 from streamingtalker_ros.phonetics import flite_festival_tts  # noqa: E402
 from streamingtalker_ros.corpus.video import tracking  # noqa: E402
 
@@ -121,14 +121,14 @@ def test_one_command_makes_corpus_stages_and_checkpoint_and_goes_on_where_it_was
     (tmp_path / "recipe.yaml").write_text(json.dumps(MINIATURE))
     arguments = ["train", "all", "--config", str(tmp_path / "recipe.yaml"), "--out", str(tmp_path / "run"),
                  "--threads", "1", "--device", "cpu"]
-    whole = talker.TalkerStage.__call__
+    whole = generator.TalkerStage.__call__
 
     def cut(stage, step, rng):
         if step == 3:
             raise KeyboardInterrupt
         return whole(stage, step, rng)
 
-    monkeypatch.setattr(talker.TalkerStage, "__call__", cut)
+    monkeypatch.setattr(generator.TalkerStage, "__call__", cut)
     assert main(arguments) == 130
     monkeypatch.undo()
     assert "film, 40% of the mix, is left out: give --grid DIR" in capsys.readouterr().out
@@ -171,14 +171,14 @@ def test_a_log_is_thinned_to_means_and_drawn(tmp_path, capsys):
     (tmp_path / "run").mkdir()
     rows = [f"{step},{1000 + 6 * step},{1 / step},{step / 500}" for step in range(1, 501)]
     (tmp_path / "run" / "log.csv").write_text("\n".join(["step,time,loss,phones_right", *rows]) + "\n")
-    assert recipe_log.main([f"ear={tmp_path / 'run'}", "--out", str(tmp_path / "kept")]) == 0
-    names, kept = recipe_log.read_log(tmp_path / "kept" / "ear.csv")
+    assert curves.main([f"ear={tmp_path / 'run'}", "--out", str(tmp_path / "kept")]) == 0
+    names, kept = curves.read_log(tmp_path / "kept" / "ear.csv")
     assert names == ["step", "minutes", "loss", "phones_right"] and len(kept) == 100
     assert kept[-1].tolist() == pytest.approx([500, 49.9, (1 / np.arange(496, 501)).mean(), 0.996], rel=1e-3)
-    assert recipe_log.main([f"x={tmp_path}", "--out", str(tmp_path / "kept")]) == 2
+    assert curves.main([f"x={tmp_path}", "--out", str(tmp_path / "kept")]) == 2
     assert "is no log of a training" in capsys.readouterr().err
     pytest.importorskip("matplotlib")
-    recipe_log.main(["--out", str(tmp_path / "kept"), "--picture", str(tmp_path / "curves.png")])
+    curves.main(["--out", str(tmp_path / "kept"), "--picture", str(tmp_path / "curves.png")])
     assert (tmp_path / "curves.png").read_bytes()[:4] == b"\x89PNG"
 
 

@@ -17,20 +17,20 @@ from streamingtalker_ros.model.blendshape import checkpoint  # noqa: E402
 from streamingtalker_ros.model.blendshape.config import TalkerConfig  # noqa: E402
 from streamingtalker_ros.model.blendshape.network import TalkerNetwork  # noqa: E402
 from streamingtalker_ros.corpus import storage
-from streamingtalker_ros.training import soup  # noqa: E402
-from streamingtalker_ros.training.closure import ClosureStage  # noqa: E402
+from streamingtalker_ros.training import checkpoint_averaging  # noqa: E402
+from streamingtalker_ros.training.articulation_heads import ClosureStage  # noqa: E402
 from streamingtalker_ros.training.codec import CodecStage, LipShape, measure_latents, measure_motion  # noqa: E402
 from streamingtalker_ros.training.codec import perplexity  # noqa: E402
 from streamingtalker_ros.corpus.storage import save_clip  # noqa: E402
-from streamingtalker_ros.training.gather import gather  # noqa: E402
-from streamingtalker_ros.training.hearing import hear_all  # noqa: E402
-from streamingtalker_ros.training.listener import ListenerStage  # noqa: E402
-from streamingtalker_ros.training.loop import Loop, LoopConfig  # noqa: E402
+from streamingtalker_ros.training.mixture import gather  # noqa: E402
+from streamingtalker_ros.training.feature_cache import hear_all  # noqa: E402
+from streamingtalker_ros.training.encoder import ListenerStage  # noqa: E402
+from streamingtalker_ros.training.trainer import Loop, LoopConfig  # noqa: E402
 from streamingtalker_ros.phonetics.phones import Phone  # noqa: E402
-from streamingtalker_ros.training.talker import TalkerLoopConfig, TalkerStage  # noqa: E402
+from streamingtalker_ros.training.generator import TalkerLoopConfig, TalkerStage  # noqa: E402
 from streamingtalker_ros.training.stages import adopt  # noqa: E402
-from streamingtalker_ros.training.windows import PHONES, Windows, mirror, motion_of  # noqa: E402
-from streamingtalker_ros.training.windows import UNKNOWN, phone_labels, voice_labels  # noqa: E402
+from streamingtalker_ros.training.batches import PHONES, Windows, mirror, motion_of  # noqa: E402
+from streamingtalker_ros.training.batches import UNKNOWN, phone_labels, voice_labels  # noqa: E402
 
 CONFIG = TalkerConfig(audio_width=32, audio_blocks=2, codec_width=32, width=32, feedforward=64, history=12,
                       head_width=32, head_blocks=2, slots=4, codes=32, code_dim=8, closure=(0.1, 0.2), openness=(0.5, 0.75),
@@ -306,7 +306,7 @@ def test_a_soup_is_the_mean_of_encoders_that_fit(tmp_path):
         networks.append(TalkerNetwork(CONFIG if name != "c" else replace(CONFIG, audio_blocks=3)))
         checkpoint.save(tmp_path / name, networks[-1])
     a, b, _ = networks
-    assert soup.main([str(tmp_path / "a"), str(tmp_path / "b"), "--shares", "1", "3", "--rest", str(tmp_path / "b"),
+    assert checkpoint_averaging.main([str(tmp_path / "a"), str(tmp_path / "b"), "--shares", "1", "3", "--rest", str(tmp_path / "b"),
                       "--out", str(tmp_path / "made")]) == 0
     made = checkpoint.load(tmp_path / "made")
     for name, tensor in made.state_dict().items():
@@ -314,9 +314,9 @@ def test_a_soup_is_the_mean_of_encoders_that_fit(tmp_path):
         wanted = 0.25 * mine + 0.75 * other if name.startswith("encoder.") else other
         assert torch.allclose(tensor, wanted, atol=1e-6), name
     with pytest.raises(TalkerError, match="another one: it differs at"):
-        soup.soup([tmp_path / "a", tmp_path / "c"], rest=tmp_path / "c")
+        checkpoint_averaging.soup([tmp_path / "a", tmp_path / "c"], rest=tmp_path / "c")
     with pytest.raises(TalkerError, match="2 checkpoints have 1 shares"):
-        soup.soup([tmp_path / "a", tmp_path / "b"], [1.0])
+        checkpoint_averaging.soup([tmp_path / "a", tmp_path / "b"], [1.0])
 
 
 def test_gather_joins_short_clips_and_keeps_shares(tmp_path):

@@ -10,8 +10,8 @@ import pytest
 torch = pytest.importorskip("torch")
 
 from streamingtalker_ros.errors import TalkerError  # noqa: E402
-from streamingtalker_ros.training import machines  # noqa: E402
-from streamingtalker_ros.training.loop import Loop, LoopConfig, rate_at  # noqa: E402
+from streamingtalker_ros.training import distributed  # noqa: E402
+from streamingtalker_ros.training.trainer import Loop, LoopConfig, rate_at  # noqa: E402
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -20,7 +20,7 @@ ROOT = Path(__file__).resolve().parents[1]
 def test_bfloat16_only_where_the_processor_has_it(monkeypatch, able):
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx2": True, "avx512_bf16": able}, raising=False)
     for mixed in (False, True):
-        with machines.find("cpu").autocast(mixed):
+        with distributed.find("cpu").autocast(mixed):
             assert (torch.ones(2, 2) @ torch.ones(2, 2)).dtype == (torch.bfloat16 if able and mixed else torch.float32)
 
 
@@ -119,14 +119,14 @@ def test_alone_nothing_of_accelerate_is_asked_for(monkeypatch, tmp_path):
     Loop(stage.parameters(), LoopConfig(steps=2), tmp_path, "line").run(stage)
     monkeypatch.setenv("WORLD_SIZE", "2")
     with pytest.raises(TalkerError, match="several processes needs accelerate"):
-        machines.find()
+        distributed.find()
 
 
 WORKER = """
 import sys
 from pathlib import Path
 import torch
-from streamingtalker_ros.training.loop import Loop, LoopConfig
+from streamingtalker_ros.training.trainer import Loop, LoopConfig
 sys.path.insert(0, sys.argv[1])
 from test_training_loop import Stage, CONFIG
 import os

@@ -19,7 +19,7 @@ from streamingtalker_ros.errors import TalkerError  # noqa: E402
 from streamingtalker_ros.model.vertex import hubert as published_hubert  # noqa: E402
 from streamingtalker_ros.model.vertex.network import PublishedNetwork  # noqa: E402
 from streamingtalker_ros.model.vertex.streaming import PublishedModel  # noqa: E402
-from streamingtalker_ros.training import machines  # noqa: E402
+from streamingtalker_ros.training import distributed  # noqa: E402
 from streamingtalker_ros.training.published import stages  # noqa: E402
 from streamingtalker_ros.training.published.conditions import conditions  # noqa: E402
 from streamingtalker_ros.training.published.dataset import load_clips  # noqa: E402
@@ -229,7 +229,7 @@ def test_an_utterance_is_heard_as_published(network, data):
 def test_windows_carry_real_history_of_their_place(network, data, tmp_path):
     clips = load_clips("vocaset", data["vocaset"], "train")
     recipe = recipe_of(tmp_path, learning={"neutral": 0.3})
-    stage = TalkerStage(network, None, clips, recipe, machines.find("cpu"))
+    stage = TalkerStage(network, None, clips, recipe, distributed.find("cpu"))
     start, latents = network.codec.start_latent(), code(network.codec, clips, "cpu")
     windows = [stage.draw(np.random.default_rng(seed)) for seed in range(12)]
     for window in windows:
@@ -253,7 +253,7 @@ def test_the_past_is_disturbed_as_the_recipe_says(network, data, tmp_path):
     quiet = {"drop": 0.0, "cut": 0.0, "blur": 0.0, "own": 0.0, "own_from": 0.5, "frames": 1.0}
 
     def shown(step=0, **chances):
-        stage = TalkerStage(network, None, clips, recipe_of(tmp_path, history={**quiet, **chances}), machines.find("cpu"))
+        stage = TalkerStage(network, None, clips, recipe_of(tmp_path, history={**quiet, **chances}), distributed.find("cpu"))
         window = stage.draw(np.random.default_rng(5))
         audio = torch.zeros(*window.past.shape[:2], network.config.audio_dim)
         with torch.no_grad():

@@ -115,7 +115,7 @@ def _default(args):
 
 
 def _all(args):
-    from streamingtalker_ros.training import recipe as recipes
+    from streamingtalker_ros.training import pipeline as recipes
     made = recipes.plan(_recipe(args)[0], {name: getattr(args, name) for name in SOURCES}, args.out,
                         args.corpus or (), args.align, args.landmarks, args.jobs)
     for sentence in made.missing:

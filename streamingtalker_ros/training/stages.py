@@ -20,15 +20,15 @@ from streamingtalker_ros.face.rig import default_rig
 from streamingtalker_ros.model.blendshape import checkpoint
 from streamingtalker_ros.model.blendshape.config import TalkerConfig
 from streamingtalker_ros.model.blendshape.network import TalkerNetwork
-from streamingtalker_ros.training import gains, machines
-from streamingtalker_ros.training.closure import ClosureStage, parting_thresholds, probabilities, thresholds
+from streamingtalker_ros.training import motion_gain, distributed
+from streamingtalker_ros.training.articulation_heads import ClosureStage, parting_thresholds, probabilities, thresholds
 from streamingtalker_ros.training.codec import CodecStage, LipShape, measure_latents, measure_motion
 from streamingtalker_ros.corpus.storage import read_index
-from streamingtalker_ros.training.gather import gather
-from streamingtalker_ros.training.listener import ListenerLoopConfig, ListenerStage
-from streamingtalker_ros.training.loop import Loop, LoopConfig
-from streamingtalker_ros.training.talker import HistoryConfig, TalkerLoopConfig, TalkerStage
-from streamingtalker_ros.training.windows import Windows, motion_of
+from streamingtalker_ros.training.mixture import gather
+from streamingtalker_ros.training.encoder import ListenerLoopConfig, ListenerStage
+from streamingtalker_ros.training.trainer import Loop, LoopConfig
+from streamingtalker_ros.training.generator import HistoryConfig, TalkerLoopConfig, TalkerStage
+from streamingtalker_ros.training.batches import Windows, motion_of
 
 SECTIONS = {"corpora": None, "model": TalkerConfig, "mix": None, "windows": None, "codec": LoopConfig,
             "listener": ListenerLoopConfig, "talker": TalkerLoopConfig, "closure": LoopConfig, "history": HistoryConfig,
@@ -55,7 +55,7 @@ def read_recipe(path):
                 kind(**recipe[name])
             except TypeError as error:
                 raise TalkerError(f"the recipe {path}, section {name}: {error}") from None
-    gains.check(recipe["gains"])
+    motion_gain.check(recipe["gains"])
     return recipe
 
 
@@ -102,7 +102,7 @@ def adopt(network, other, skip=()):
 def train_codec(corpora, out, recipe, start=None, device="auto"):
     """Stage 1. corpora: list of folders; out: run folder; recipe: from `read_recipe`; start: a checkpoint folder to
     begin with; device: see `machines.find`. Returns the figures that it leaves in codec/figures.json."""
-    machine = machines.find(device)
+    machine = distributed.find(device)
     torch.manual_seed(0)
     network = begin(recipe, start)
     codec, out = network.codec, Path(out) / "codec"
@@ -159,7 +159,7 @@ def codec_error(codec, clips):
 def train_listener(corpora, out, recipe, start=None, device="auto", windows=None):
     """Before stage 2: the encoder of the run's codec checkpoint, or of `start`, learns to listen. windows: of
     `make_windows`, where they are made already. Returns the checkpoint folder."""
-    machine, out = machines.find(device), Path(out)
+    machine, out = distributed.find(device), Path(out)
     network = _after_codec(out, start)
     settings = ListenerLoopConfig(**recipe["listener"])
     windows = windows or make_windows(corpora, "train", recipe, network, machine.device)
@@ -182,7 +182,7 @@ def train_listener(corpora, out, recipe, start=None, device="auto", windows=None
 def train_talker(corpora, out, recipe, start=None, device="auto", windows=None):
     """Stage 2, after `train_codec` with the same folders. start: a checkpoint folder whose predictor and head it
     begins with. Its encoder is the listener's where the run has one. Returns the checkpoint folder."""
-    machine, out = machines.find(device), Path(out)
+    machine, out = distributed.find(device), Path(out)
     network = _after_codec(out, start)
     probe = None
     if (out / "listener" / checkpoint.WEIGHTS).exists():
@@ -206,7 +206,7 @@ def train_talker(corpora, out, recipe, start=None, device="auto", windows=None):
 def train_closure(corpora, out, recipe, start=None, device="auto", windows=None):
     """After stage 2: the ears, that for a voice among them, on the frozen encoder of the run's talker, or of `start`; the
     thresholds of those for p, b, m and for open vowels are chosen on held-out clips. Returns the checkpoint folder."""
-    machine, out = machines.find(device), Path(out)
+    machine, out = distributed.find(device), Path(out)
     if not start and not (out / "talker" / checkpoint.WEIGHTS).exists():
         raise TalkerError(f"no talker at {out / 'talker'}: run `streamingtalker train talker` with the same --out "
                           "first")
@@ -240,7 +240,7 @@ def train_closure(corpora, out, recipe, start=None, device="auto", windows=None)
 def finish(out, recipe, folder):
     """The checkpoint that ships, from the run's last stage: what it decodes made as lively as the recipe's `gains` say."""
     network = checkpoint.load(Path(out) / "closure")
-    gains.liven(network, recipe["gains"])
+    motion_gain.liven(network, recipe["gains"])
     checkpoint.save(folder, network)
 
 

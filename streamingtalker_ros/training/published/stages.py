@@ -18,8 +18,8 @@ from streamingtalker_ros.model.vertex.config import SUBJECTS, PublishedConfig
 from streamingtalker_ros.model.vertex.network import PublishedNetwork
 from streamingtalker_ros.model.vertex.streaming import PublishedModel
 from streamingtalker_ros.model.vertex.template import read_template
-from streamingtalker_ros.training import machines
-from streamingtalker_ros.training.loop import Loop
+from streamingtalker_ros.training import distributed
+from streamingtalker_ros.training.trainer import Loop
 from streamingtalker_ros.training.published import codec as stage1
 from streamingtalker_ros.training.published import talker as stage2
 from streamingtalker_ros.training.published.dataset import load_clips, read_templates
@@ -33,7 +33,7 @@ SCORED = 8  # held-out clips that the trained pair is measured on
 def train_codec(dataset, data, out, recipe, start=None, device="auto"):
     """Stage 1. dataset: "vocaset" or "biwi"; data, out: folders; recipe: from `read_recipe`; start: a checkpoint folder
     to begin with; device: see `machines.find`. Returns the figures that it leaves in codec/figures.json."""
-    machine, out = machines.find(device), Path(out) / "codec"
+    machine, out = distributed.find(device), Path(out) / "codec"
     clips = _clips(dataset, data, "train", recipe, sound=False)
     config = recipe.config(subjects(clips), {})
     _same_size(clips, config, data)
@@ -59,7 +59,7 @@ def train_codec(dataset, data, out, recipe, start=None, device="auto"):
 def train_talker(dataset, data, out, recipe, start=None, device="auto"):
     """Stage 2, after `train_codec` with the same folders. start: a checkpoint folder whose HuBERT, predictor and head
     it begins with. Returns the checkpoint folder."""
-    machine, out = machines.find(device), Path(out)
+    machine, out = distributed.find(device), Path(out)
     arguments = hubert_arguments(recipe.audio)
     clips = _clips(dataset, data, "train", recipe)
     config = recipe.config(subjects(clips), arguments)

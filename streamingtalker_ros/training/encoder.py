@@ -12,10 +12,10 @@ from torch import nn
 from torch.nn import functional
 
 from streamingtalker_ros.face.arkit import ARKIT_NAMES
-from streamingtalker_ros.training.loop import LoopConfig
-from streamingtalker_ros.training.machines import autocast
+from streamingtalker_ros.training.trainer import LoopConfig
+from streamingtalker_ros.training.distributed import autocast
 from streamingtalker_ros.phonetics.phones import BILABIALS, OPEN_VOWELS
-from streamingtalker_ros.training.windows import PHONES, UNKNOWN
+from streamingtalker_ros.training.batches import PHONES, UNKNOWN
 
 HEARD = {ear: torch.tensor([PHONES.index(name) for name in sorted(names) if name in PHONES])
          for ear, names in (("closure", BILABIALS), ("openness", OPEN_VOWELS))}

@@ -1,6 +1,6 @@
 """What is kept of a training: its `log.csv` files, thinned, and a picture of their curves.
 
-    python -m streamingtalker_ros.training.recipe_log codec=runs/mine/codec talker=runs/mine/talker --out docs/training
+    python -m streamingtalker_ros.training.curves codec=runs/mine/codec talker=runs/mine/talker --out docs/training
 
 writes `codec.csv` and `talker.csv`; `--picture FILE.png` draws every CSV that the folder then holds.
 """
@@ -108,7 +108,7 @@ def _number(name):
 
 
 def main(argv=None):
-    parser = argparse.ArgumentParser(prog="python -m streamingtalker_ros.training.recipe_log", description=__doc__,
+    parser = argparse.ArgumentParser(prog="python -m streamingtalker_ros.training.curves", description=__doc__,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("runs", nargs="*", metavar="NAME=DIR", help="a stage's folder, which holds log.csv")
     parser.add_argument("--out", type=Path, default=Path("docs/training"), metavar="DIR")

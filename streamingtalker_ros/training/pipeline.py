@@ -170,7 +170,7 @@ def run(made, command, start=None, device="auto", say=print):
     say: called with a line per step. Raises TalkerError where the run folder was begun with another recipe.
     """
     from streamingtalker_ros.model.blendshape import checkpoint
-    from streamingtalker_ros.training import machines, stages
+    from streamingtalker_ros.training import distributed, stages
     out, recipe = made.out, made.recipe
     out.mkdir(parents=True, exist_ok=True)
     steps = Steps(out / STEPS, say)
@@ -182,7 +182,7 @@ def run(made, command, start=None, device="auto", say=print):
         """Listener, talker and closure learn from the same windows, whose sounds take minutes to hear."""
         if not heard:
             heard.append(stages.make_windows(made.folders, "train", recipe, checkpoint.load(out / "codec"),
-                                             machines.find(device).device))
+                                             distributed.find(device).device))
         return heard[0]
 
     basis = {"model": recipe["model"], "windows": recipe["windows"], "mix": recipe["mix"],

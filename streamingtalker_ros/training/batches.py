@@ -12,8 +12,8 @@ import torch
 from streamingtalker_ros.face.arkit import MIRROR
 from streamingtalker_ros.model.blendshape.features import QUIET
 from streamingtalker_ros.audio import augmentation
-from streamingtalker_ros.training.hearing import HOP, hear, hear_all
-from streamingtalker_ros.training.mixing import MixConfig, absolute, leveled, mix
+from streamingtalker_ros.training.feature_cache import HOP, hear, hear_all
+from streamingtalker_ros.training.feature_augmentation import MixConfig, absolute, leveled, mix
 from streamingtalker_ros.phonetics.phones import VISEMES, merge, squeezed
 
 PAUSE = 0.2  # seconds; a shorter pause between phones counts as voice

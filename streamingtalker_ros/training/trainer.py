@@ -17,7 +17,7 @@ import torch
 from tqdm import tqdm
 
 from streamingtalker_ros.errors import TalkerError
-from streamingtalker_ros.training import machines
+from streamingtalker_ros.training import distributed
 
 SCHEDULES = ("cosine", "halving", "constant")
 
@@ -68,7 +68,7 @@ class Loop:
 
     def __init__(self, parameters, config, folder, title, machine=None):
         self.parameters, self.config, self.title = parameters, config, title
-        self.machine = machine or machines.find()
+        self.machine = machine or distributed.find()
         self.folder = Path(folder)
         self.optimizer = torch.optim.AdamW(parameters.values(), lr=config.rate, betas=(0.9, config.momentum),
                                            weight_decay=config.weight_decay)

@@ -1,6 +1,6 @@
 """The procedural teacher's numbers from tracked lips: targets, firmness and timing by gradient descent.
 
-`python -m streamingtalker_ros.training.fit CORPUS` takes a corpus of video with aligned phones and writes
+`python -m streamingtalker_ros.training.coarticulation_fit CORPUS` takes a corpus of video with aligned phones and writes
 data/teacher.json. `Mouth` is the teacher's arithmetic on tensors, so that gradients reach its numbers; what the corpus
 does not show stays at the hand-written `phones.PRIOR`, scaled like the rest.
 """
@@ -264,7 +264,7 @@ class Mouth(torch.nn.Module):
         rows = {name: dict(zip((*TARGETS, *FIRM), (short(x, 3) for x in (*target, *strength))))
                 for name, target, strength in zip(NAMES, targets, firm)}
         return {
-            "about": "Numbers of the procedural teacher, made by `python -m streamingtalker_ros.training.fit` from "
+            "about": "Numbers of the procedural teacher, made by `python -m streamingtalker_ros.training.coarticulation_fit` from "
                      "tracked lips; docs/teacher.md says what each means. visemes: " + " ".join(COLUMNS),
             "sources": sources,
             "reach": {name: [short(x) for x in self.reach[g]] for g, name in enumerate(GROUPS)},
@@ -317,7 +317,7 @@ def fit(train, judge, steps=STEPS, keep=KEEP, seed=0, tell=print):
 
 
 def main(argv=None):
-    parser = argparse.ArgumentParser(prog="python -m streamingtalker_ros.training.fit", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m streamingtalker_ros.training.coarticulation_fit", description=__doc__)
     parser.add_argument("corpus", type=Path, help="made by `streamingtalker corpus from-video`")
     parser.add_argument("--out", type=Path, default=NUMBERS)
     parser.add_argument("--steps", type=int, default=STEPS)

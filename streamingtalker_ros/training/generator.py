@@ -15,9 +15,9 @@ import torch
 from torch.nn import functional
 
 from streamingtalker_ros.model.ddim import Schedule
-from streamingtalker_ros.training.listener import GAP, TOUCH, ListenerStage, disguise
-from streamingtalker_ros.training.loop import LoopConfig
-from streamingtalker_ros.training.machines import autocast
+from streamingtalker_ros.training.encoder import GAP, TOUCH, ListenerStage, disguise
+from streamingtalker_ros.training.trainer import LoopConfig
+from streamingtalker_ros.training.distributed import autocast
 
 PRESS = 0.01  # part of a wide-open mouth by which touching lips are asked to overlap, so that a sample still touches
 NOISY = 200  # most training times lie above it: few-step sampling never looks below

@@ -11,7 +11,7 @@ import torch
 from torch.nn import functional
 
 from streamingtalker_ros.model.blendshape.encoder import evidence
-from streamingtalker_ros.training.listener import disguise, ears_loss
+from streamingtalker_ros.training.encoder import disguise, ears_loss
 from streamingtalker_ros.phonetics.phones import BILABIALS, OPEN_VOWELS, squeezed
 
 EDGE = 0.02  # seconds by which a phone may miss the middle of its frames

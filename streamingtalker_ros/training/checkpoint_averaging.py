@@ -3,7 +3,7 @@
 Networks that were trained on from the same weights, with other data or for another time, mostly lie in one basin; their mean
 errs less than each (model soups, Wortsman et al. 2022). What reads the mean, such as the ears, is best trained on it once more.
 
-    python -m streamingtalker_ros.training.soup A B C --out DIR [--shares 2 1 1] [--rest A]
+    python -m streamingtalker_ros.training.checkpoint_averaging A B C --out DIR [--shares 2 1 1] [--rest A]
 """
 import argparse
 import sys
@@ -34,7 +34,7 @@ def soup(folders, shares=None, rest=None):
 
 
 def main(argv=None):
-    parser = argparse.ArgumentParser(prog="python -m streamingtalker_ros.training.soup", description=__doc__,
+    parser = argparse.ArgumentParser(prog="python -m streamingtalker_ros.training.checkpoint_averaging", description=__doc__,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folders", nargs="+", metavar="DIR", help="checkpoints that began with the same weights")
     parser.add_argument("--out", required=True, metavar="DIR")
