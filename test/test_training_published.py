@@ -20,12 +20,12 @@ from streamingtalker_ros.model.vertex import hubert as published_hubert  # noqa:
 from streamingtalker_ros.model.vertex.network import PublishedNetwork  # noqa: E402
 from streamingtalker_ros.model.vertex.streaming import PublishedModel  # noqa: E402
 from streamingtalker_ros.training import distributed  # noqa: E402
-from streamingtalker_ros.training.published import stages  # noqa: E402
-from streamingtalker_ros.training.published.conditions import conditions  # noqa: E402
-from streamingtalker_ros.training.published.dataset import load_clips  # noqa: E402
-from streamingtalker_ros.training.published.hearing import Hearing  # noqa: E402
-from streamingtalker_ros.training.published.recipe import Audio, read_recipe  # noqa: E402
-from streamingtalker_ros.training.published.talker import TalkerStage, code  # noqa: E402
+from streamingtalker_ros.training.vertex import stages  # noqa: E402
+from streamingtalker_ros.training.vertex.conditions import conditions  # noqa: E402
+from streamingtalker_ros.training.vertex.dataset import load_clips  # noqa: E402
+from streamingtalker_ros.training.vertex.audio_context import Hearing  # noqa: E402
+from streamingtalker_ros.training.vertex.recipe import Audio, read_recipe  # noqa: E402
+from streamingtalker_ros.training.vertex.generator import TalkerStage, code  # noqa: E402
 
 CPU = torch.device("cpu")
 VERTICES = 12

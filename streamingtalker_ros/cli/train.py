@@ -91,8 +91,8 @@ def _check(args):
 
 def _published(args):
     from streamingtalker_ros.resources import find
-    from streamingtalker_ros.training.published import stages
-    from streamingtalker_ros.training.published.recipe import read_recipe
+    from streamingtalker_ros.training.vertex import stages
+    from streamingtalker_ros.training.vertex.recipe import read_recipe
     recipe = read_recipe(args.config or find("config", f"train_{args.dataset}.yaml"), args.dataset)
     if args.hubert:
         recipe = replace(recipe, audio=replace(recipe.audio, hubert=args.hubert))

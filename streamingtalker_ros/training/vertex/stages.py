@@ -20,11 +20,11 @@ from streamingtalker_ros.model.vertex.streaming import PublishedModel
 from streamingtalker_ros.model.vertex.template import read_template
 from streamingtalker_ros.training import distributed
 from streamingtalker_ros.training.trainer import Loop
-from streamingtalker_ros.training.published import codec as stage1
-from streamingtalker_ros.training.published import talker as stage2
-from streamingtalker_ros.training.published.dataset import load_clips, read_templates
-from streamingtalker_ros.training.published.hearing import Hearing, load_hubert
-from streamingtalker_ros.training.published.recipe import NEUTRAL, hubert_arguments
+from streamingtalker_ros.training.vertex import codec as stage1
+from streamingtalker_ros.training.vertex import generator as stage2
+from streamingtalker_ros.training.vertex.dataset import load_clips, read_templates
+from streamingtalker_ros.training.vertex.audio_context import Hearing, load_hubert
+from streamingtalker_ros.training.vertex.recipe import NEUTRAL, hubert_arguments
 
 CODEC, CONFIG, FIGURES = "codec.safetensors", "config.json", "figures.json"
 SCORED = 8  # held-out clips that the trained pair is measured on

@@ -10,7 +10,7 @@ import yaml
 from streamingtalker_ros.errors import TalkerError
 from streamingtalker_ros.model.vertex.config import PublishedConfig, read_hubert_json
 from streamingtalker_ros.training.trainer import LoopConfig
-from streamingtalker_ros.training.published.dataset import layout_of
+from streamingtalker_ros.training.vertex.dataset import layout_of
 
 NEUTRAL = "neutral"  # the style that needs no identity: the first row of the embedding, a stream's default
 SIZES = {

@@ -14,7 +14,7 @@ import torch
 from torch import nn
 
 from streamingtalker_ros.model.ddim import Schedule
-from streamingtalker_ros.training.published.conditions import conditions
+from streamingtalker_ros.training.vertex.conditions import conditions
 
 
 @dataclass
