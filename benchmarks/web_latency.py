@@ -21,7 +21,7 @@ import soundfile
 
 from streamingtalker_ros.errors import TalkerError
 from streamingtalker_ros.web.chromium import Chromium
-from streamingtalker_ros.web.house import VOICE
+from streamingtalker_ros.web.app import VOICE
 from streamingtalker_ros.web.stage import served
 
 SIZE = (480, 667)             # of the window: its picture is 480 x 360

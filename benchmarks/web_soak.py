@@ -18,7 +18,7 @@ import soundfile
 
 from streamingtalker_ros.errors import TalkerError
 from streamingtalker_ros.web.chromium import Chromium
-from streamingtalker_ros.web.house import VOICE
+from streamingtalker_ros.web.app import VOICE
 from streamingtalker_ros.web.stage import memory, served
 
 SIZE = (480, 667)

@@ -13,7 +13,7 @@ from web_client import Client, serving  # noqa: E402
 from streamingtalker_ros.cli.main import main  # noqa: E402
 from streamingtalker_ros.errors import TalkerError  # noqa: E402
 from streamingtalker_ros.web import assets  # noqa: E402
-from streamingtalker_ros.web.serve import _bind, loopback, outward  # noqa: E402
+from streamingtalker_ros.web.server import _bind, loopback, outward  # noqa: E402
 
 
 @pytest.fixture(scope="module")
@@ -78,7 +78,7 @@ def test_no_path_leads_out(server):
 def test_who_asks_for_nothing_or_takes_nothing_holds_no_place(small, monkeypatch):
     """Half a request, none at all, a second one that never ends, an answer that nobody reads: all are let go, and a
     visitor is served."""
-    monkeypatch.setattr("streamingtalker_ros.web.patience._LOOK", 0.1)
+    monkeypatch.setattr("streamingtalker_ros.web.idle_timeout._LOOK", 0.1)
     with serving(small, visitors=1) as server, Client(server) as visitor:
         visitor.say(type="rest", epoch=1)
         whole = b"GET /default.face HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n"
@@ -91,8 +91,8 @@ def test_who_asks_for_nothing_or_takes_nothing_holds_no_place(small, monkeypatch
                                   20 * whole)[k % 4])
             held.append(small_window)
         assert get(server)[0] == 503                             # all places are taken,
-        monkeypatch.setattr("streamingtalker_ros.web.patience.ASKED", 1.0)
-        monkeypatch.setattr("streamingtalker_ros.web.patience.TAKEN", 2.0)
+        monkeypatch.setattr("streamingtalker_ros.web.idle_timeout.ASKED", 1.0)
+        monkeypatch.setattr("streamingtalker_ros.web.idle_timeout.TAKEN", 2.0)
         deadline = time.monotonic() + 20
         while get(server)[0] != 200 and time.monotonic() < deadline:
             time.sleep(0.1)

@@ -18,9 +18,9 @@ from web_client import Client, serving  # noqa: E402
 
 from streamingtalker_ros.errors import TalkerError  # noqa: E402
 from streamingtalker_ros.web import protocol  # noqa: E402
-from streamingtalker_ros.web.house import House  # noqa: E402
+from streamingtalker_ros.web.app import House  # noqa: E402
 from streamingtalker_ros.web.limits import Limits  # noqa: E402
-from streamingtalker_ros.web.serve import Server  # noqa: E402
+from streamingtalker_ros.web.server import Server  # noqa: E402
 
 HUGE = "1" + "0" * 400
 DEEP = "[" * 900 + "]" * 900

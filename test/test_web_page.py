@@ -22,8 +22,8 @@ from streamingtalker_ros.face.arkit import ARKIT_NAMES, INDEX  # noqa: E402
 from streamingtalker_ros.face.formats.livelink import read_livelink_csv  # noqa: E402
 from streamingtalker_ros.face.rig import default_rig  # noqa: E402
 from streamingtalker_ros.web import assets, chromium  # noqa: E402
-from streamingtalker_ros.web.house import House  # noqa: E402
-from streamingtalker_ros.web.serve import Server  # noqa: E402
+from streamingtalker_ros.web.app import House  # noqa: E402
+from streamingtalker_ros.web.server import Server  # noqa: E402
 
 SECONDS = 20.0        # of speech in which sound and face must stay together
 SIZE = (480, 667)     # its picture is 480 x 360

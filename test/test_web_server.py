@@ -248,7 +248,7 @@ def test_visitors_who_vanish_leave_nothing_behind(small, server):
 def test_late_audio_is_skipped_and_times_stay_true(small):
     """A voice whose audio waits too long jumps to the newest; its frames keep their place in time."""
     from streamingtalker_ros.web.limits import Limits
-    from streamingtalker_ros.web.voice import Voice
+    from streamingtalker_ros.web.voice_stream import Voice
 
     now = [100.0]
     voice = Voice(small, None, pytest.fail, lambda: None, Limits(), clock=lambda: now[0])

@@ -12,9 +12,9 @@ pytest.importorskip("uvicorn", reason="the extra `web` is not installed")
 connect = pytest.importorskip("websockets.sync.client", reason="the extra `web` is not installed").connect
 
 from streamingtalker_ros.web import protocol  # noqa: E402
-from streamingtalker_ros.web.house import House  # noqa: E402
+from streamingtalker_ros.web.app import House  # noqa: E402
 from streamingtalker_ros.web.limits import Limits  # noqa: E402
-from streamingtalker_ros.web.serve import Server  # noqa: E402
+from streamingtalker_ros.web.server import Server  # noqa: E402
 
 
 @contextlib.contextmanager

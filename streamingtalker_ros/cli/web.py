@@ -40,9 +40,9 @@ def run(args):
 
     from streamingtalker_ros.streaming import Talker
     from streamingtalker_ros.web import assets
-    from streamingtalker_ros.web.house import House
+    from streamingtalker_ros.web.app import House
     from streamingtalker_ros.web.limits import Limits
-    from streamingtalker_ros.web.serve import Server, loopback
+    from streamingtalker_ros.web.server import Server, loopback
 
     given = {"visitors": args.visitors, "session_seconds": args.session_minutes and 60 * args.session_minutes}
     limits = dataclasses.replace(Limits(), **{name: value for name, value in given.items() if value is not None})

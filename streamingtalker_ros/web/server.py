@@ -11,7 +11,7 @@ import threading
 import time
 
 from streamingtalker_ros.errors import TalkerError, require
-from streamingtalker_ros.web.door import Door
+from streamingtalker_ros.web.access_control import Door
 
 _GRACE = 2   # s that open connections may take to end
 
@@ -26,7 +26,7 @@ class Server:
     def __init__(self, house, host="127.0.0.1", port=0, token=None, certificate=None, key=None, origins=()):
         uvicorn = require("uvicorn", "the web server")
         require("websockets", "the web server")
-        from streamingtalker_ros.web.patience import Patience
+        from streamingtalker_ros.web.idle_timeout import Patience
         self.house = house
         self.token = token or (None if loopback(host) else secrets.token_urlsafe(18))
         self._socket = _bind(host, port)

@@ -9,7 +9,7 @@ import time
 
 from streamingtalker_ros.process import FaultLog, never_raising
 from streamingtalker_ros.process import warn as warn_user
-from streamingtalker_ros.web.voice import Voice
+from streamingtalker_ros.web.voice_stream import Voice
 
 
 class Stepper:

@@ -15,9 +15,9 @@ from streamingtalker_ros.process import FaultLog, never_raising
 from streamingtalker_ros.process import warn as warn_user
 from streamingtalker_ros.web import assets, controls
 from streamingtalker_ros.web.limits import Limits
-from streamingtalker_ros.web.session import TRY_LATER, Session
-from streamingtalker_ros.web.stepper import Stepper
-from streamingtalker_ros.web.watch import Watcher
+from streamingtalker_ros.web.websocket_session import TRY_LATER, Session
+from streamingtalker_ros.web.batch_worker import Stepper
+from streamingtalker_ros.web.topic_watcher import Watcher
 
 VOICE = Path(__file__).parents[1] / "data" / "voice.flac"
 
