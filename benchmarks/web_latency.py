@@ -20,9 +20,9 @@ import numpy as np
 import soundfile
 
 from streamingtalker_ros.errors import TalkerError
-from streamingtalker_ros.web.chromium import Chromium
+from tools.browser.chromium import Chromium
 from streamingtalker_ros.web.app import VOICE
-from streamingtalker_ros.web.stage import served
+from tools.browser.server_process import served
 
 SIZE = (480, 667)             # of the window: its picture is 480 x 360
 MEDIAN, HIGH = 120.0, 200.0   # ms over the look-ahead

@@ -17,9 +17,9 @@ import numpy as np
 import soundfile
 
 from streamingtalker_ros.errors import TalkerError
-from streamingtalker_ros.web.chromium import Chromium
+from tools.browser.chromium import Chromium
 from streamingtalker_ros.web.app import VOICE
-from streamingtalker_ros.web.stage import memory, served
+from tools.browser.server_process import memory, served
 
 SIZE = (480, 667)
 APART, GROWTH = 40.0, 0.05

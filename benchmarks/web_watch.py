@@ -17,8 +17,8 @@ import time
 import numpy as np
 
 from streamingtalker_ros.errors import TalkerError, require
-from streamingtalker_ros.web.chromium import Chromium
-from streamingtalker_ros.web.stage import served
+from tools.browser.chromium import Chromium
+from tools.browser.server_process import served
 
 SIZE = (480, 667)
 SEEN = """new Promise((resolve) => {

@@ -45,7 +45,7 @@ def _no_ros(config: pytest.Config) -> str:
 
 
 def _no_browser(config: pytest.Config) -> str:
-    from streamingtalker_ros.web import chromium
+    from tools.browser import chromium
 
     return "" if chromium.find() else "no Chromium is installed: `apt install chromium`, or name one with CHROMIUM=…"
 

@@ -14,7 +14,8 @@ from web_client import Client, serving  # noqa: E402
 from streamingtalker_ros.dds.talker_node import TalkerNode  # noqa: E402
 from streamingtalker_ros.node.settings import Settings  # noqa: E402
 from streamingtalker_ros.dds.audio_player import AudioSource, blocks  # noqa: E402
-from streamingtalker_ros.web import assets, chromium  # noqa: E402
+from streamingtalker_ros.web import assets
+from tools.browser import chromium  # noqa: E402
 
 SIZE = (480, 667)
 

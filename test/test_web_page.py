@@ -21,7 +21,8 @@ from streamingtalker_ros.audio.pcm import to_16k  # noqa: E402
 from streamingtalker_ros.face.arkit import ARKIT_NAMES, INDEX  # noqa: E402
 from streamingtalker_ros.face.formats.livelink import read_livelink_csv  # noqa: E402
 from streamingtalker_ros.face.rig import default_rig  # noqa: E402
-from streamingtalker_ros.web import assets, chromium  # noqa: E402
+from streamingtalker_ros.web import assets
+from tools.browser import chromium  # noqa: E402
 from streamingtalker_ros.web.app import House  # noqa: E402
 from streamingtalker_ros.web.server import Server  # noqa: E402
 

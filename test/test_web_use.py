@@ -13,7 +13,8 @@ from streamingtalker_ros.audio.files import read_audio  # noqa: E402
 from streamingtalker_ros.audio.pcm import to_16k  # noqa: E402
 from streamingtalker_ros.cli.animate import animate  # noqa: E402
 from streamingtalker_ros.face.arkit import INDEX  # noqa: E402
-from streamingtalker_ros.web import assets, chromium  # noqa: E402
+from streamingtalker_ros.web import assets
+from tools.browser import chromium  # noqa: E402
 
 SIZE = (480, 667)
 

@@ -37,7 +37,8 @@ def test_the_page_shows_a_genuine_ros_talker(start, tmp_path):
     from node_stage import small_talker
     from web_client import Client, serving
 
-    from streamingtalker_ros.web import assets, chromium
+    from streamingtalker_ros.web import assets
+    from tools.browser import chromium
 
     soundfile.write(tmp_path / "voice.wav", voice(4.0), 16000)
     graph = Graph(DOMAIN)

@@ -1,4 +1,4 @@
-"""Screenshots of the page while it speaks the sample: `python -m streamingtalker_ros.web.screenshots --out docs`.
+"""Screenshots of the page while it speaks the sample: `python -m tools.browser.screenshots --out docs`.
 
 Drawn by a processor at full detail, which takes a second a picture: the page speaks at low detail until the lips are
 open, stops there, and draws that moment finely. Writes web-desktop.png and web-phone.png.
@@ -8,8 +8,8 @@ import sys
 from pathlib import Path
 
 from streamingtalker_ros.errors import TalkerError
-from streamingtalker_ros.web.chromium import Chromium
-from streamingtalker_ros.web.stage import served
+from tools.browser.chromium import Chromium
+from tools.browser.server_process import served
 
 SHOTS = {  # name: (page in pixels, telephone, seconds of the voice, least jawOpen, camera to the person's left and up)
     "web-desktop": ((1280, 800), False, 5.0, 0.24, (0.0, 0.0)),
