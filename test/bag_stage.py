@@ -10,7 +10,7 @@ from streamingtalker_ros.bag import rosbag_io, replay  # noqa: E402
 from streamingtalker_ros.face.rig import default_rig  # noqa: E402
 from streamingtalker_ros.model.blendshape.network import TalkerNetwork  # noqa: E402
 from streamingtalker_ros.dds.message_types import typestore  # noqa: E402
-from streamingtalker_ros.node.settings import Settings  # noqa: E402
+from streamingtalker_ros.runtime.parameters import Settings  # noqa: E402
 
 SECOND = 1_000_000_000
 STAMPED, BARE, TYPED = (f"audio_common_msgs/msg/{name}" for name in

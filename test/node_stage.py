@@ -11,10 +11,10 @@ torch = pytest.importorskip("torch", reason="torch is not installed")
 from streamingtalker_ros.audio.payload import AudioFormat  # noqa: E402
 from streamingtalker_ros.model.blendshape.config import TalkerConfig  # noqa: E402
 from streamingtalker_ros.model.blendshape.network import TalkerNetwork  # noqa: E402
-from streamingtalker_ros.node.intake import AudioPacket  # noqa: E402
-from streamingtalker_ros.node.performance import Performance  # noqa: E402
-from streamingtalker_ros.node.settings import Settings  # noqa: E402
-from streamingtalker_ros.node.statistics import Statistics  # noqa: E402
+from streamingtalker_ros.runtime.packet_aligner import AudioPacket  # noqa: E402
+from streamingtalker_ros.runtime.scheduler import Performance  # noqa: E402
+from streamingtalker_ros.runtime.parameters import Settings  # noqa: E402
+from streamingtalker_ros.runtime.statistics import Statistics  # noqa: E402
 from streamingtalker_ros.streaming import Talker  # noqa: E402
 
 S0 = 1_700_000_000_123_456_789      # ns, the stamp of a test's first sample

@@ -154,8 +154,8 @@ def test_the_talkers_worker_goes_on_after_a_fault_in_its_work():
     from node_stage import small_talker, voice
 
     from streamingtalker_ros.audio.payload import AudioFormat
-    from streamingtalker_ros.node.core import AudioPacket, TalkerCore
-    from streamingtalker_ros.node.settings import Settings
+    from streamingtalker_ros.runtime.worker import AudioPacket, TalkerCore
+    from streamingtalker_ros.runtime.parameters import Settings
 
     frames, faults = [], [OSError("the network has gone")] * 2
 

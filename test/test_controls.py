@@ -249,8 +249,8 @@ def test_the_node_changes_them_live_and_a_smile_outlasts_the_speech():
 
 def test_the_node_without_ros_follows_its_parameter_file(tmp_path, capsys):
     from streamingtalker_ros.cli.talk import _follow
-    from streamingtalker_ros.node.core import TalkerCore
-    from streamingtalker_ros.node.settings import ParameterFile
+    from streamingtalker_ros.runtime.worker import TalkerCore
+    from streamingtalker_ros.runtime.parameters import ParameterFile
 
     path = tmp_path / "mine.yaml"
 

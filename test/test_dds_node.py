@@ -26,7 +26,7 @@ from streamingtalker_ros.messaging import face_messages, audio_common
 from streamingtalker_ros.dds import message_types  # noqa: E402
 from streamingtalker_ros.dds.talker_node import TalkerNode  # noqa: E402
 from streamingtalker_ros.dds.recorder import FaceMotionRecorder  # noqa: E402
-from streamingtalker_ros.node.settings import Settings  # noqa: E402
+from streamingtalker_ros.runtime.parameters import Settings  # noqa: E402
 from streamingtalker_ros.dds.audio_player import AudioSource, blocks  # noqa: E402
 from streamingtalker_ros.dds.node import Wire, readers  # noqa: E402
 

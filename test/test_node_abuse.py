@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from node_stage import FRAME, MS, S0, Stage, offline, small_talker, voice
 
-from streamingtalker_ros.node.seam import FADE
+from streamingtalker_ros.runtime.transition import FADE
 
 # a frame of 40 ms waits for 80 ms of look-ahead; the packet that completes it is 20 ms long
 LIVE = 0.14

@@ -6,8 +6,8 @@ from node_stage import small_talker
 
 from streamingtalker_ros.messaging import diagnostics
 from streamingtalker_ros.dds import message_types
-from streamingtalker_ros.node.core import TalkerCore
-from streamingtalker_ros.node.settings import Settings
+from streamingtalker_ros.runtime.worker import TalkerCore
+from streamingtalker_ros.runtime.parameters import Settings
 
 
 @pytest.fixture

@@ -6,14 +6,14 @@ import yaml
 
 from streamingtalker_ros.errors import TalkerError
 from streamingtalker_ros import resources
-from streamingtalker_ros.node import settings
-from streamingtalker_ros.node.settings import PARAMETERS, Settings
+from streamingtalker_ros.runtime import parameters
+from streamingtalker_ros.runtime.parameters import PARAMETERS, Settings
 
 
 def test_the_yaml_holds_every_parameter_with_its_default():
-    values = settings.load()
+    values = parameters.load()
     assert list(values) == list(PARAMETERS)
-    assert settings.from_values(values) == Settings()
+    assert parameters.from_values(values) == Settings()
 
 
 def test_the_yaml_documents_every_parameter_with_its_range_and_when_it_may_change():
@@ -38,7 +38,7 @@ def test_a_file_may_speak_to_all_nodes_and_to_this_one(tmp_path):
         "/**": {"ros__parameters": {"seed": 1, "idle": False, "use_sim_time": True}},
         "talker": {"ros__parameters": {"seed": 2}},
         "camera": {"ros__parameters": {"fps": 30}}}))
-    assert settings.load(file) == {"seed": 2, "idle": False}
+    assert parameters.load(file) == {"seed": 2, "idle": False}
 
 
 @pytest.mark.parametrize("text, sentence", [
@@ -49,9 +49,9 @@ def test_a_file_of_another_form_is_refused_in_a_sentence(tmp_path, text, sentenc
     file = tmp_path / "bad.yaml"
     file.write_text(text)
     with pytest.raises(TalkerError, match=sentence):
-        settings.load(file)
+        parameters.load(file)
     with pytest.raises(TalkerError, match="cannot be read"):
-        settings.load(tmp_path / "none.yaml")
+        parameters.load(tmp_path / "none.yaml")
 
 
 @pytest.mark.parametrize("values, sentence", [
@@ -64,7 +64,7 @@ def test_a_file_of_another_form_is_refused_in_a_sentence(tmp_path, text, sentenc
 ])
 def test_bad_values_are_refused_with_the_reason(values, sentence):
     with pytest.raises(TalkerError, match=re.escape(sentence)):
-        settings.from_values(values)
+        parameters.from_values(values)
 
 
 def test_whole_numbers_are_floats_where_a_float_is_asked():
@@ -76,10 +76,10 @@ def test_whole_numbers_are_floats_where_a_float_is_asked():
     ("idle_after=0.2", ("idle_after", 0.2)), ("model=", ("model", "")), ("style=none", ("style", "none")),
 ])
 def test_assignments_of_the_command_line(text, expected):
-    assert settings.parse_assignment(text) == expected
+    assert parameters.parse_assignment(text) == expected
 
 
 @pytest.mark.parametrize("text", ["seed", "volume=1", "seed=many", "idle=[", "seed=-1"])
 def test_bad_assignments_are_refused(text):
     with pytest.raises(TalkerError):
-        settings.parse_assignment(text)
+        parameters.parse_assignment(text)

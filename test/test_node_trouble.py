@@ -7,9 +7,9 @@ from node_stage import FRAME, MS, S0, Stage, floats, offline, small_talker, voic
 
 from streamingtalker_ros.audio.payload import AudioFormat
 from streamingtalker_ros.errors import TalkerError
-from streamingtalker_ros.node.core import AudioPacket, TalkerCore, load_talker
-from streamingtalker_ros.node.settings import Settings
-from streamingtalker_ros.node.statistics import Reservoir
+from streamingtalker_ros.runtime.worker import AudioPacket, TalkerCore, load_talker
+from streamingtalker_ros.runtime.parameters import Settings
+from streamingtalker_ros.runtime.statistics import Reservoir
 
 
 @pytest.fixture(scope="module")

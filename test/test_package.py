@@ -105,7 +105,7 @@ def test_animate_runs_from_the_wheel_in_another_directory(installed, tmp_path):
 
 def test_messages_are_found_in_the_wheel(installed, tmp_path):
     pytest.importorskip("rosbags", reason="rosbags is not installed")
-    code = ("from streamingtalker_ros.node import messages, resources\n"
+    code = ("from streamingtalker_ros.runtime import messages, resources\n"
             "print(resources.find('msg', 'FaceMotion.msg'), resources.find('config', 'talker.yaml'))\n"
             "print(messages.message_class('streamingtalker_ros/msg/FaceMotion').__name__)")
     done = run(installed, tmp_path, "-c", code)
@@ -114,11 +114,11 @@ def test_messages_are_found_in_the_wheel(installed, tmp_path):
 
 
 def test_the_readme_lists_every_parameter_with_its_default():
-    from streamingtalker_ros.node import settings
+    from streamingtalker_ros.runtime import parameters
 
     readme = (SOURCE / "README.md").read_text(encoding="utf-8")
-    values = vars(settings.Settings())
-    for name in settings.PARAMETERS:
+    values = vars(parameters.Settings())
+    for name in parameters.PARAMETERS:
         value = '""' if values[name] == "" else str(values[name])
         value = json.dumps(values[name]) if isinstance(values[name], tuple) else value
         value = value.lower() if isinstance(values[name], bool) else value

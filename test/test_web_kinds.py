@@ -12,7 +12,7 @@ from node_stage import small_talker, voice  # noqa: E402
 from web_client import Client, serving  # noqa: E402
 
 from streamingtalker_ros.dds.talker_node import TalkerNode  # noqa: E402
-from streamingtalker_ros.node.settings import Settings  # noqa: E402
+from streamingtalker_ros.runtime.parameters import Settings  # noqa: E402
 from streamingtalker_ros.dds.audio_player import AudioSource, blocks  # noqa: E402
 from streamingtalker_ros.web import assets
 from tools.browser import chromium  # noqa: E402

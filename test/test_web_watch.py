@@ -15,7 +15,7 @@ from web_client import Client, serving  # noqa: E402
 
 from streamingtalker_ros.dds.talker_node import TalkerNode  # noqa: E402
 from streamingtalker_ros.dds.recorder import FaceMotionRecorder  # noqa: E402
-from streamingtalker_ros.node.settings import Settings  # noqa: E402
+from streamingtalker_ros.runtime.parameters import Settings  # noqa: E402
 from streamingtalker_ros.dds.audio_player import AudioSource, blocks  # noqa: E402
 
 

@@ -16,8 +16,8 @@ from streamingtalker_ros.face.arkit import ARKIT_NAMES, INDEX
 from streamingtalker_ros.messaging import face_messages, audio_common
 from streamingtalker_ros.dds import message_types
 from streamingtalker_ros.messaging.audio_decoder import Hearing
-from streamingtalker_ros.node.performance import Performance
-from streamingtalker_ros.node.statistics import Statistics
+from streamingtalker_ros.runtime.scheduler import Performance
+from streamingtalker_ros.runtime.statistics import Statistics
 from streamingtalker_ros.evaluation import metrics, vertex_metrics
 from streamingtalker_ros.bag.rosbag_io import Raw, decode, encode, face_qos
 from streamingtalker_ros.evaluation.inference import MOUTH, lip_vertices, opening_of

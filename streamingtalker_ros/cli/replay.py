@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 
 from streamingtalker_ros.errors import TalkerError, require
-from streamingtalker_ros.node import settings as parameters
+from streamingtalker_ros.runtime import parameters
 
 _SECOND = 1_000_000_000
 
@@ -37,7 +37,7 @@ def run(args):
 
     from streamingtalker_ros.bag import rosbag_io, replay
     from streamingtalker_ros.face.rig import default_rig
-    from streamingtalker_ros.node.core import load_talker
+    from streamingtalker_ros.runtime.worker import load_talker
 
     report = Path(args.report) if args.report else None
     for path in filter(None, (report, Path(args.out))):

@@ -6,7 +6,7 @@ import threading
 import time
 
 from streamingtalker_ros.errors import TalkerError
-from streamingtalker_ros.node import settings as parameters
+from streamingtalker_ros.runtime import parameters
 from streamingtalker_ros.process import FaultLog, on_stop_signals, say, warn
 
 _FAULTS = FaultLog()

@@ -11,10 +11,10 @@ from streamingtalker_ros.face.rig import default_rig
 from streamingtalker_ros.process import never_raising
 from streamingtalker_ros.messaging import face_messages, audio_common
 from streamingtalker_ros.dds import message_types
-from streamingtalker_ros.node.core import TalkerCore, load_talker
+from streamingtalker_ros.runtime.worker import TalkerCore, load_talker
 from streamingtalker_ros.messaging.diagnostics import Diagnosis
 from streamingtalker_ros.messaging.audio_decoder import Hearing
-from streamingtalker_ros.node.settings import NODE_NAME
+from streamingtalker_ros.runtime.parameters import NODE_NAME
 from streamingtalker_ros.dds.node import Wire
 
 

@@ -12,7 +12,7 @@ import numpy as np
 from streamingtalker_ros.audio.payload import AudioFormat
 from streamingtalker_ros.errors import TalkerError, require
 from streamingtalker_ros.messaging.face_messages import fill_header
-from streamingtalker_ros.node.intake import AudioPacket
+from streamingtalker_ros.runtime.packet_aligner import AudioPacket
 
 # type on the wire -> lineage
 AUDIO_TYPES = {

@@ -7,7 +7,7 @@ before rclpy accepts it.
 from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor, SetParametersResult
 
 from streamingtalker_ros.errors import TalkerError
-from streamingtalker_ros.node.settings import PARAMETERS, from_values, type_name
+from streamingtalker_ros.runtime.parameters import PARAMETERS, from_values, type_name
 
 
 def descriptor(parameter):

@@ -17,7 +17,7 @@ from std_srvs.srv import Trigger
 from streamingtalker_ros.errors import TalkerError
 from streamingtalker_ros.messaging import diagnostics
 from streamingtalker_ros.ros import audio_input, parameters, spin as ros_run, clock as ros_time
-from streamingtalker_ros.node.settings import NODE_NAME
+from streamingtalker_ros.runtime.parameters import NODE_NAME
 
 LONGEST_REST = 3.0      # s of queued audio that are still spoken when a simulated voice ends
 SUCCESS, FAILURE = TransitionCallbackReturn.SUCCESS, TransitionCallbackReturn.FAILURE
@@ -128,11 +128,11 @@ class TalkerNode(LifecycleNode):
     def _configure(self):
         self._settings = settings = parameters.read(self)
         lineage = audio_input.installed_lineage()
-        from streamingtalker_ros.node import core
+        from streamingtalker_ros.runtime import worker
         from streamingtalker_ros.ros import face_output  # late: they bring in torch and the generated messages
-        talker = core.load_talker(settings)
+        talker = worker.load_talker(settings)
         self._output = face_output.FaceOutput(self, settings, talker.frame_rate)
-        self._core = core.TalkerCore(talker, settings, self._output.send, warn=self.get_logger().warning,
+        self._core = worker.TalkerCore(talker, settings, self._output.send, warn=self.get_logger().warning,
                                      clock=ros_time.clock_of(self))
         self._audio = audio_input.AudioInput(self, lineage, settings, self._core)
         self._diagnosis = diagnostics.Diagnosis(self._core, audio_input.message_class, self._name_in_graph)

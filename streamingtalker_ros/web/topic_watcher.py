@@ -14,8 +14,8 @@ from streamingtalker_ros.face.arkit import ARKIT_NAMES, INDEX
 from streamingtalker_ros.messaging import face_messages, audio_common
 from streamingtalker_ros.dds import message_types
 from streamingtalker_ros.messaging.audio_decoder import Hearing
-from streamingtalker_ros.node.intake import RATE, Intake
-from streamingtalker_ros.node.statistics import Statistics
+from streamingtalker_ros.runtime.packet_aligner import RATE, Intake
+from streamingtalker_ros.runtime.statistics import Statistics
 from streamingtalker_ros.dds.node import Wire
 from streamingtalker_ros.process import FaultLog, never_raising
 from streamingtalker_ros.process import warn as warn_user

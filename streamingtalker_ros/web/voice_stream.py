@@ -12,7 +12,7 @@ import numpy as np
 from streamingtalker_ros.audio.resample import Resampler
 from streamingtalker_ros.errors import TalkerError
 from streamingtalker_ros.face.formats.importers import to_our_axes
-from streamingtalker_ros.node.seam import INTERRUPT, OPEN, REST, Seam
+from streamingtalker_ros.runtime.transition import INTERRUPT, OPEN, REST, Seam
 from streamingtalker_ros.web import protocol
 from streamingtalker_ros.web.controls import Controls
 

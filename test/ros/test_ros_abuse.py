@@ -15,7 +15,7 @@ from ros_graph import SECOND, Graph, own, own_domain, until
 from ros_microphone import FAULTS, Microphone
 
 from streamingtalker_ros import Talker
-from streamingtalker_ros.node.seam import FADE
+from streamingtalker_ros.runtime.transition import FADE
 
 DOMAIN, FRAME = own_domain(), 40_000_000
 TALKER = Node(package="streamingtalker_ros", executable="talker", name="talker", output="screen")

@@ -19,7 +19,7 @@ from ros_graph import Graph, own, own_domain, until, voice
 from streamingtalker_ros import ARKIT_NAMES
 from streamingtalker_ros.msg import FaceModel
 from streamingtalker_ros.ros import qos
-from streamingtalker_ros.node.settings import PARAMETERS
+from streamingtalker_ros.runtime.parameters import PARAMETERS
 
 START = 1_700_000_000_123_456_789  # ns; nothing like now
 FRAME = 40_000_000  # ns

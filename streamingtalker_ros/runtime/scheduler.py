@@ -12,10 +12,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from streamingtalker_ros.errors import TalkerError
-from streamingtalker_ros.node.inbox import Inbox
-from streamingtalker_ros.node.intake import RATE, Intake, Piece
-from streamingtalker_ros.node.seam import INTERRUPT, OPEN, REST, Seam
-from streamingtalker_ros.node.tape import Tape
+from streamingtalker_ros.runtime.audio_queue import Inbox
+from streamingtalker_ros.runtime.packet_aligner import RATE, Intake, Piece
+from streamingtalker_ros.runtime.transition import INTERRUPT, OPEN, REST, Seam
+from streamingtalker_ros.runtime.timeline import Tape
 
 # silence that brings out the four frames that close the mouth, with their look-ahead
 CLOSING = int(0.28 * RATE)

@@ -12,9 +12,9 @@ import time
 
 from streamingtalker_ros.errors import TalkerError
 from streamingtalker_ros.process import FaultLog, never_raising
-from streamingtalker_ros.node.intake import AudioPacket
-from streamingtalker_ros.node.performance import FaceFrame, Performance
-from streamingtalker_ros.node.statistics import Statistics
+from streamingtalker_ros.runtime.packet_aligner import AudioPacket
+from streamingtalker_ros.runtime.scheduler import FaceFrame, Performance
+from streamingtalker_ros.runtime.statistics import Statistics
 
 __all__ = ["AudioPacket", "FaceFrame", "TalkerCore", "load_talker"]
 
