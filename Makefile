@@ -11,7 +11,7 @@ MINUTES ?= 10
 PIP   := .venv/bin/python -m pip --disable-pip-version-check --quiet --no-input
 SETUP := $(shell printf '%s' '$(TORCH) $(CUDA)' | cksum | cut -d' ' -f1)
 export PIP_ROOT_USER_ACTION := ignore
-FRONTEND := web
+FRONTEND := frontend
 PAGE  := streamingtalker_ros/web/static/index.html
 # pyright runs on the Node that is installed; without one its package brings its own
 PYRIGHT := $(if $(shell command -v node),PYRIGHT_PYTHON_GLOBAL_NODE=1) PYRIGHT_PYTHON_IGNORE_WARNINGS=1 .venv/bin/pyright
@@ -34,7 +34,7 @@ help:
 	@echo "make check           everything but the tests: ruff, pyright, import-linter, codespell, tsc, ..."
 	@echo "make docs            the documentation as a site, in site/"
 	@echo "make soak            the long tests: MINUTES=$(MINUTES) of abuse in each form and of the page, an hour of speech; about an hour"
-	@echo "make bench           measure what a frame costs here, into benchmarks/README.md; some minutes"
+	@echo "make bench           measure what a frame costs here, into tools/benchmarks/README.md; some minutes"
 	@echo "make clean           remove what these commands made, .venv included"
 	@echo
 	@echo "CUDA=1               keep pip's usual build of torch instead of the CPU one"
@@ -110,12 +110,12 @@ docs: .venv/ready-check-$(SETUP)
 
 soak: .venv/ready-test-$(SETUP) $(PAGE)
 	SOAK_SECONDS=$$((60 * $(MINUTES))) SOAK_HOUR=3600 .venv/bin/python -m pytest test/soak -q -rs --soak
-	@if .venv/bin/python -c 'import sys; from streamingtalker_ros.web import chromium; sys.exit(not chromium.find())' && \
-	  test -f $(PAGE); then .venv/bin/python benchmarks/web_soak.py --minutes $(MINUTES); \
+	@if .venv/bin/python -c 'import sys; from tools.browser import chromium; sys.exit(not chromium.find())' && \
+	  test -f $(PAGE); then .venv/bin/python tools/benchmarks/web_soak.py --minutes $(MINUTES); \
 	  else echo "the page was not soaked: that needs a Chromium and the built page"; fi
 
 bench: .venv/ready-test-$(SETUP)
-	.venv/bin/python benchmarks/tables.py
+	.venv/bin/python tools/benchmarks/tables.py
 
 # The CPU build is tried first unless CUDA is asked for; where no index offers it (macOS), the plain one is it.
 .venv/torch-$(SETUP):

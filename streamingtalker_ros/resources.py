@@ -8,7 +8,7 @@ from pathlib import Path
 
 from streamingtalker_ros.errors import TalkerError
 
-_PACKAGE = Path(__file__).absolute().parents[1]
+_PACKAGE = Path(__file__).absolute().parent
 
 
 def find(kind, name, package=None):

@@ -5,7 +5,7 @@ the same numbers however the input was cut. 16 kHz passes untouched and undelaye
 
 soxr's fixed-rate resamplers work in blocks and hold audio back by a varying 20 to 120 ms; its variable-rate
 engine, at a constant ratio, holds back a constant 10 to 14 ms (30 ms from 8 kHz) with a flat pass band to
-7.9 kHz. `python benchmarks/resample_delay.py` makes the table in docs/audio.md.
+7.9 kHz. `python tools/benchmarks/resample_delay.py` makes the table in docs/audio.md.
 """
 import math
 

@@ -4,7 +4,7 @@ Takes: a function that predicts the clean latent x0 from a noisy one (numpy arra
 Gives: the sampled latent. Everything that depends only on the number of steps is computed once, in float64.
 
 Notation of Song, Meng, Ermon, "Denoising Diffusion Implicit Models" (arXiv 2010.02502); alpha-bar is written
-`alphas_cumprod` as in the diffusers library, to which the coefficients are equal (test/test_sampler.py).
+`alphas_cumprod` as in the diffusers library, to which the coefficients are equal (test/model/test_ddim.py).
 """
 from dataclasses import dataclass
 

@@ -3,10 +3,7 @@
 A skip at the head of a module would not do: where ROS is sourced, launch_testing's plugin imports the modules
 outside of pytest's own collection, and a skip there ends the collection of everything.
 """
-import sys
-from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parent))
-from ros_missing import missing  # noqa: E402
+from support.ros_missing import missing  # noqa: E402
 
 collect_ignore_glob = ["test_ros_*.py"] if missing() else []

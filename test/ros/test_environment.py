@@ -1,6 +1,6 @@
 """Shows why the ROS tests are skipped; else, that the audio types are those of a lineage."""
 import pytest
-from ros_missing import missing
+from support.ros_missing import missing
 
 
 def test_ros_and_the_built_package_are_here():

@@ -11,8 +11,8 @@ import launch_pytest
 import numpy as np
 import pytest
 from launch_ros.actions import Node
-from ros_graph import SECOND, Graph, own, own_domain, until
-from ros_microphone import FAULTS, Microphone
+from support.ros_graph import SECOND, Graph, own, own_domain, until
+from support.ros_microphone import FAULTS, Microphone
 
 from streamingtalker_ros import Talker
 from streamingtalker_ros.runtime.transition import FADE

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from ros_graph import LINEAGE, Graph, own_domain, until, voice
+from support.ros_graph import LINEAGE, Graph, own_domain, until, voice
 
 from streamingtalker_ros import cli
 from streamingtalker_ros.ros import clock as ros_time

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from ament_index_python.packages import get_package_prefix
 from launch_ros.actions import Node
-from ros_graph import SECOND, Graph, own, own_domain, until
+from support.ros_graph import SECOND, Graph, own, own_domain, until
 from sensor_msgs.msg import JointState
 from std_msgs.msg import Float64MultiArray
 from trajectory_msgs.msg import JointTrajectory

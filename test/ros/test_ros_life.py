@@ -12,7 +12,7 @@ from ament_index_python.packages import get_package_prefix, get_package_share_di
 from launch.launch_description_sources import PythonLaunchDescriptionSource
 from launch_ros.actions import Node
 from lifecycle_msgs.msg import Transition
-from ros_graph import Graph, own, own_domain, until, voice
+from support.ros_graph import Graph, own, own_domain, until, voice
 
 from streamingtalker_ros import ARKIT_NAMES
 from streamingtalker_ros.msg import FaceMotion

@@ -4,7 +4,7 @@ import launch_pytest
 import numpy as np
 import pytest
 from launch_ros.actions import Node
-from ros_graph import SECOND, Graph, own, own_domain, until
+from support.ros_graph import SECOND, Graph, own, own_domain, until
 from tf2_msgs.msg import TFMessage
 from visualization_msgs.msg import Marker
 

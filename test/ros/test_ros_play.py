@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import soundfile
 from launch_ros.actions import Node
-from ros_graph import LINEAGE, SECOND, Graph, own_domain, until, voice
+from support.ros_graph import LINEAGE, SECOND, Graph, own_domain, until, voice
 
 from streamingtalker_ros.audio.payload import PayloadDecoder
 from streamingtalker_ros.messaging import audio_common

@@ -14,7 +14,7 @@ from lifecycle_msgs.srv import GetState
 from rcl_interfaces.srv import DescribeParameters, GetParameters
 from rclpy.parameter import parameter_value_to_python
 from std_srvs.srv import Trigger
-from ros_graph import Graph, own, own_domain, until, voice
+from support.ros_graph import Graph, own, own_domain, until, voice
 
 from streamingtalker_ros import ARKIT_NAMES
 from streamingtalker_ros.msg import FaceModel

@@ -10,7 +10,7 @@ from ament_index_python.packages import get_package_prefix
 from launch_ros.actions import Node
 from lifecycle_msgs.msg import Transition
 from rcl_interfaces.msg import Log
-from ros_graph import Graph, own_domain, until
+from support.ros_graph import Graph, own_domain, until
 
 from streamingtalker_ros import TalkerError
 from streamingtalker_ros.ros import audio_input

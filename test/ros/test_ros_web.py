@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import soundfile
 from ament_index_python.packages import get_package_prefix
-from ros_graph import LINEAGE, Graph, own_domain, until, voice
+from support.ros_graph import LINEAGE, Graph, own_domain, until, voice
 
 DOMAIN = own_domain()
 TALKER = str(Path(get_package_prefix("streamingtalker_ros")) / "lib" / "streamingtalker_ros" / "talker")
@@ -33,9 +33,8 @@ def start(monkeypatch):
 
 
 def test_the_page_shows_a_genuine_ros_talker(start, tmp_path):
-    sys.path.insert(0, str(Path(__file__).parents[1]))
-    from node_stage import small_talker
-    from web_client import Client, serving
+    from support.scheduler_harness import small_talker
+    from support.web_client import Client, serving
 
     from streamingtalker_ros.web import assets
     from tools.browser import chromium

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import soundfile
 from ament_index_python.packages import get_package_prefix
-from ros_graph import LINEAGE, Graph, own_domain, until, voice
+from support.ros_graph import LINEAGE, Graph, own_domain, until, voice
 
 from streamingtalker_ros import ARKIT_NAMES
 from streamingtalker_ros.dds.recorder import FaceMotionRecorder

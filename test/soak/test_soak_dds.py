@@ -13,10 +13,10 @@ import pytest
 pytest.importorskip("cyclonedds", reason="cyclonedds is not installed")
 pytest.importorskip("torch", reason="torch is not installed")
 
-from dds_domain import own_domain  # noqa: E402
-from node_stage import small_talker  # noqa: E402
-from soak_length import LONG, SECONDS, grown, memory, tell  # noqa: E402
-from test_dds_wire import call, wait_for  # noqa: E402
+from support.dds_domain import own_domain  # noqa: E402
+from support.scheduler_harness import small_talker  # noqa: E402
+from support.soak_length import LONG, SECONDS, grown, memory, tell  # noqa: E402
+from dds.test_node import call, wait_for  # noqa: E402
 
 from streamingtalker_ros.audio.files import read_audio  # noqa: E402
 from streamingtalker_ros.audio.payload import AudioFormat  # noqa: E402

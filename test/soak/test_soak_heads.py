@@ -1,8 +1,8 @@
 """The head driver under minutes of abuse: every limit of every joint holds."""
 import numpy as np
 import pytest
-from soak_length import SECONDS, tell
-from test_heads import Law, abuse
+from support.soak_length import SECONDS, tell
+from robot_head.test_robot_head import Law, abuse
 
 from streamingtalker_ros.robot_head import HeadDriver, load_head
 

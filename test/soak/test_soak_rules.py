@@ -2,12 +2,12 @@
 """
 import time
 
-import abuse
+from support import fault_injection as abuse
 import numpy as np
 import pytest
-from node_stage import FRAME, MS, S0, Stage, small_talker, voice
-from soak_length import HOUR, LONG, SECONDS, grown, memory, tell
-from test_node_abuse import judge, test_frames_are_right_200_ms_after_any_trouble_ends as right_after
+from support.scheduler_harness import FRAME, MS, S0, Stage, small_talker, voice
+from support.soak_length import HOUR, LONG, SECONDS, grown, memory, tell
+from runtime.test_scheduler_faults import judge, test_frames_are_right_200_ms_after_any_trouble_ends as right_after
 
 
 @pytest.fixture(scope="module")

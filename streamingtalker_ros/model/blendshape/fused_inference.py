@@ -3,7 +3,7 @@
 At one frame a network of 4 M parameters is bound by reading its weights and by the number of its operations. So here
 matrices lie as the product reads them, maps that follow each other without a bend between them are one (the audio's
 value and output maps of all layers; the head's way out of one step and into the next), and what depends only on the
-number of steps is summed up beforehand. State and arguments are the network's own; test/test_fused.py holds the two
+number of steps is summed up beforehand. State and arguments are the network's own; test/model/test_fused_inference.py holds the two
 equal. Nothing asks the host for a number, so that a CUDA graph can record it.
 """
 import torch

@@ -1,6 +1,6 @@
 """The condition predictor as stage 2 runs it: all rows of a window at once, with dropout, at the rows' own places.
 
-Row for row what `predictor.step` gives from its ring of h rows (test/test_training_published.py), for a window that
+Row for row what `predictor.step` gives from its ring of h rows (test/training/test_vertex_training.py), for a window that
 begins anywhere; dropout stands where torch's TransformerDecoderLayer, which the release used, has it.
 """
 import torch

@@ -1,0 +1,156 @@
+"""Laws of the replay command: figures against a reference, the page, and what it says of mistakes."""
+import dataclasses
+import re
+from html.parser import HTMLParser
+
+import numpy as np
+import pytest
+from support.bag_harness import SECOND, cut, network, raw, run, write_bag
+from support.scheduler_harness import MS, S0, voice
+
+from streamingtalker_ros.cli.main import main
+from streamingtalker_ros.errors import TalkerError
+from streamingtalker_ros.bag import rosbag_io, replay
+from streamingtalker_ros.face.arkit import ARKIT_NAMES
+from streamingtalker_ros.face.rig import default_rig
+from streamingtalker_ros.model.blendshape import checkpoint
+from streamingtalker_ros.streaming import Talker
+
+
+@pytest.fixture(scope="module")
+def talker():
+    return Talker(network(), "cpu")
+
+
+# -- against a reference -------------------------------------------------------------------------------------
+
+
+def made_motion(path, talker):
+    """A bag of 2 s and what the talker makes of it."""
+    source = write_bag(path / "in", cut(voice(2.0)))
+    return run(source, path / "plain", talker)[0].motion
+
+
+def compared(path, motion, talker):
+    source = write_bag(path, cut(voice(2.0)), motion=motion)
+    with rosbag_io.BagInput(source) as bag:
+        reference = replay.read_motion(bag, bag.motion_topic())
+    return replay.compare(run(source, path.with_suffix(".out"), talker)[0].motion, reference, default_rig())
+
+
+def test_a_reference_that_is_the_same_has_no_error_whatever_the_order_of_its_names(tmp_path, talker):
+    motion = made_motion(tmp_path, talker)
+    order = np.random.default_rng(0).permutation(52)
+    names = [ARKIT_NAMES[k] for k in order]
+    same = [(int(stamp), names, weights[order]) for stamp, weights in zip(motion.stamps, motion.weights)]
+    figures = compared(tmp_path / "same", same, talker)
+    assert figures["frames"] == 50 and figures["lag_frames"] == 0
+    assert figures["lip_opening_r"] == pytest.approx(1.0)
+    for error in ("lip_opening_error_mm", "lve_mm2", "mouth_weights_error"):
+        assert figures[error] == pytest.approx(0.0, abs=1e-6)
+    # the reference two frames earlier: ours comes after it
+    early = [(stamp - 80 * MS, names, weights) for stamp, names, weights in same]
+    assert compared(tmp_path / "early", early, talker)["lag_frames"] == 2
+    opened = [(stamp, names, np.minimum(weights + 0.1, 1.0)) for stamp, names, weights in same]
+    figures = compared(tmp_path / "opened", opened, talker)
+    assert figures["mouth_weights_error"] == pytest.approx(0.1, abs=0.01) and figures["lve_mm2"] > 0.0
+
+
+def test_a_reference_of_another_frame_rate_is_read_at_the_middles_of_our_frames():
+    def ramp(rate, start=0):
+        stamps = start + (np.arange(round(2 * rate)) * SECOND / rate).astype(np.int64)
+        weights = np.repeat(((stamps / SECOND + 0.5 / rate) / 3.0)[:, None], 52, 1).astype(np.float32)
+        none = np.zeros(len(stamps), bool)
+        return replay.Motion(stamps, weights, np.zeros((len(stamps), 4)), none, none, rate)
+
+    ours, theirs = replay.aligned(ramp(25.0), ramp(30.0))
+    np.testing.assert_allclose(ours, theirs, atol=1e-5)     # what is linear in time stays so
+    assert 48 <= len(ours) <= 50
+    holed = ramp(30.0)
+    keep = np.r_[0:20, 40:60]
+    holed = dataclasses.replace(holed, stamps=holed.stamps[keep], weights=holed.weights[keep])
+    assert len(replay.aligned(ramp(25.0), holed)[0]) < 40   # nothing is made up inside a hole
+    with pytest.raises(TalkerError, match="too few"):
+        replay.compare(ramp(25.0), ramp(25.0, start=9 * SECOND), default_rig())
+
+
+# -- the command ---------------------------------------------------------------------------------------------
+
+
+class Balance(HTMLParser):
+    """Collects tags; fails on one that is closed in the wrong place."""
+
+    def __init__(self):
+        super().__init__()
+        self.open, self.seen, self.text = [], [], ""
+
+    def handle_starttag(self, tag, attributes):
+        self.seen.append((tag, dict(attributes)))
+        if tag != "meta":
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag, attributes):
+        self.seen.append((tag, dict(attributes)))
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        self.text += data
+
+
+def test_the_command_writes_a_bag_and_a_page_that_needs_nothing_else(tmp_path, talker, capsys):
+    checkpoint.save(tmp_path / "model", network())
+    motion = made_motion(tmp_path, talker)
+    reference = [(int(s), list(ARKIT_NAMES), w) for s, w in zip(motion.stamps, motion.weights)]
+    source = write_bag(tmp_path / "<bag>", cut(voice(2.0)), motion=reference)
+    page = tmp_path / "report.html"
+    assert main(["replay", str(source), "--out", str(tmp_path / "out"), "--model", str(tmp_path / "model"),
+                 "--device", "cpu", "--storage", "mcap", "--report", str(page)]) == 0
+    said = capsys.readouterr().out
+    assert re.search(r"50 frames of audio and \d+ idle frames from 2.00 s of /audio", said)
+    assert re.search(r"lip_opening_r +1\n", said) and re.search(r"lag_frames +0\n", said)
+    assert [data for _, data in raw(tmp_path / "out", "/face_motion")] == [
+        data for _, data in raw(tmp_path / "plain", "/face_motion")]
+    text = page.read_text(encoding="utf-8")
+    tags = Balance()
+    tags.feed(text)
+    assert not tags.open and "Replay of <bag>" in tags.text
+    assert not re.search(r"(src|href)=|https?://|@import|url\(", text)
+    paths = {values["class"]: values["d"] for tag, values in tags.seen if tag == "path"}
+    assert set(paths) == {"voice", "made", "reference"}
+    points = {kind: re.findall(r"[ML]([\d.]+) ([\d.]+)", paths[kind]) for kind in ("made", "reference")}
+    assert len(points["made"]) == len(motion.stamps) and points["made"] == points["reference"]
+    assert paths["voice"].count("M") == 200
+
+
+def complaint(capsys, *words):
+    assert main(["replay", *map(str, words)]) == 2
+    said = capsys.readouterr().err
+    assert said.startswith("streamingtalker: error: ") and said.count("\n") == 1
+    return said
+
+
+def test_what_is_wrong_is_said_in_one_sentence(tmp_path, capsys):
+    checkpoint.save(tmp_path / "model", network())
+    model = ("--model", tmp_path / "model", "--device", "cpu")
+    out = tmp_path / "out"
+    assert "there is no bag" in complaint(capsys, tmp_path / "none", "--out", out)
+    (tmp_path / "empty").mkdir()
+    assert "metadata.yaml" in complaint(capsys, tmp_path / "empty", "--out", out)
+    (tmp_path / "text.mcap").write_text("no bag at all")
+    assert "cannot be read" in complaint(capsys, tmp_path / "text.mcap", "--out", out)
+    (tmp_path / "empty" / "metadata.yaml").write_text("a: [\n")
+    assert "cannot be read" in complaint(capsys, tmp_path / "empty", "--out", out)
+    source = write_bag(tmp_path / "in", cut(voice(0.4)), topic="/robot/mic", info=S0,
+                       motion=[(S0, [], [])])
+    said = complaint(capsys, source, "--out", out, "--topic", "audio")
+    assert "/robot/mic (audio_common_msgs/msg/AudioDataStamped)" in said and "/face_motion" in said
+    assert "is no audio" in complaint(capsys, source, "--out", out, "--topic", "face_motion")
+    assert "exists already" in complaint(capsys, source, "--out", tmp_path / "model")
+    assert "no folder" in complaint(capsys, source, "--out", out, "--report", tmp_path / "no" / "report.html")
+    silent = write_bag(tmp_path / "silent", [(S0, np.zeros(0, np.int16))])
+    assert "no face came out" in complaint(capsys, silent, "--out", out, *model)
+    assert not out.exists()     # nothing half-written stays
+    # the only audio of a bag is found without being named
+    assert main(["replay", str(source), "--out", str(out), *map(str, model)]) == 0

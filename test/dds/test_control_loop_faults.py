@@ -1,0 +1,179 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Whatever happens to a message, the log or the motion: the DDS thread goes on, and a head's joints go to rest."""
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import time
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+pytest.importorskip("cyclonedds", reason="cyclonedds is not installed")
+
+from support.dds_domain import own_domain  # noqa: E402
+from dds.test_node import wait_for  # noqa: E402
+from dds.test_head_node import ARRAY, Peer, jaw_open  # noqa: E402
+from rviz.test_markers import motion  # noqa: E402
+
+from streamingtalker_ros.messaging import face_messages  # noqa: E402
+from streamingtalker_ros.dds.head_node import HeadNode  # noqa: E402
+from streamingtalker_ros.robot_head import HeadDriver, load_head  # noqa: E402
+from streamingtalker_ros.dds.node import Wire, readers  # noqa: E402
+
+COMMANDS = "jaw_controller/commands"
+
+
+def broken(sentence):
+    raise BrokenPipeError("nobody reads")
+
+
+def test_a_message_that_raises_is_refused_told_once_and_the_next_is_heard():
+    domain, said, heard = own_domain(), [], []
+    listener, peer = Wire("listener", "", domain, lambda text: (said.append(text), broken(text))), Peer(domain)
+
+    def hear(message):
+        heard.append(message)
+        raise OSError("a bug, or a log that is full")
+    ticks = []
+    try:
+        listener.subscribe("face_motion", face_messages.MOTION, hear)
+        listener.every(0.01, lambda: ticks.append(1 / 0))
+        listener.start()
+        assert wait_for(lambda: readers(peer.writer))
+        peer.say(0.5, 0.4)
+        assert wait_for(lambda: len(heard) >= 5)
+        assert sum("OSError" in text for text in said) == 1 and sum("ZeroDivision" in text for text in said) == 1
+    finally:
+        listener.close()
+        peer.wire.close()
+
+
+@pytest.mark.parametrize("fault", ["_due", "_targets"])
+def test_a_motion_that_cannot_be_followed_brings_the_joints_to_rest(fault):
+    driver = HeadDriver(load_head("jaw"), broken)
+    now, tick = 10**18, 20_000_000
+    for _ in range(50):
+        now += tick
+        driver.hear(motion(jaw_open(1.0), now), now)
+        driver.step(now)
+    assert not driver.at_rest
+    whole, calls = getattr(driver, fault), []
+
+    def fails(*values):
+        calls.append(1)
+        if len(calls) == 1:
+            raise OverflowError("a bug")
+        return whole(*values)
+    setattr(driver, fault, fails)
+    for _ in range(200):
+        now += tick
+        driver.step(now)
+    assert driver.at_rest and driver.refused == 1
+
+
+def test_the_head_comes_to_rest_though_the_thread_of_dds_stands_still():
+    domain = own_domain()
+    node, peer = HeadNode(load_head("jaw"), domain=domain, warn=broken), Peer(domain, **{COMMANDS: ARRAY})
+    try:
+        commands = peer.heard[COMMANDS]
+        assert wait_for(lambda: commands and readers(peer.writer))
+        peer.say(1.0)
+        assert commands[-1].data[0] > 0.2
+        node.wire.every(0.01, lambda: time.sleep(6.0))
+        time.sleep(0.1)
+        assert node.rest() and wait_for(lambda: abs(commands[-1].data[0]) < 1e-6, 1.0)
+    finally:
+        node.close()
+        peer.wire.close()
+
+
+def still_pipe():
+    """A pipe that is full, and whose reader does not read: (writing end, what to close)."""
+    read, write = os.pipe()
+    os.set_blocking(write, False)
+    with contextlib.suppress(BlockingIOError):
+        while True:
+            os.write(write, b"x" * 4096)
+    os.set_blocking(write, True)
+    return write, read
+
+
+def closed_pipe():
+    read, write = os.pipe()
+    os.close(read)
+    return write, None
+
+
+def full_device():
+    return os.open("/dev/full", os.O_WRONLY), None
+
+
+STREAMS = {"full stdout": ("stdout", full_device), "closed stderr": ("stderr", closed_pipe),
+           "closed both": ("both", closed_pipe), "full both": ("both", full_device),
+           "stdout that stands still": ("stdout", still_pipe)}
+
+
+@pytest.mark.parametrize("case", STREAMS)
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_the_command_rests_the_head_whatever_happens_to_its_output(case, number):
+    which, make = STREAMS[case]
+    write, read = make()
+    streams = {name: write if which in (name, "both") else subprocess.DEVNULL for name in ("stdout", "stderr")}
+    domain = own_domain()
+    peer = Peer(domain, **{COMMANDS: ARRAY})
+    node = subprocess.Popen([sys.executable, "-m", "streamingtalker_ros", "head", "--config", "jaw", "--domain",
+                             str(domain)], **streams)
+    os.close(write)
+    try:
+        commands = peer.heard[COMMANDS]
+        assert wait_for(lambda: commands and readers(peer.writer), 30)
+        for bad in (motion(jaw_open(np.nan), time.time_ns()), motion(jaw_open(1.0)[:3], time.time_ns())):
+            peer.writer.write(bad)
+        peer.say(1.0)
+        assert commands[-1].data[0] > 0.2
+        assert wait_for(lambda: abs(commands[-1].data[0]) < 1e-6, 5), "after the time-out"
+        peer.say(1.0)
+        assert commands[-1].data[0] > 0.2
+        node.send_signal(number)
+        assert node.wait(15) == 0 and abs(commands[-1].data[0]) < 1e-6
+    finally:
+        node.kill()
+        node.wait()
+        peer.wire.close()
+        if read is not None:
+            os.close(read)
+
+
+def test_the_talkers_worker_goes_on_after_a_fault_in_its_work():
+    pytest.importorskip("torch", reason="torch is not installed")
+    from support.scheduler_harness import small_talker, voice
+
+    from streamingtalker_ros.audio.payload import AudioFormat
+    from streamingtalker_ros.runtime.worker import AudioPacket, TalkerCore
+    from streamingtalker_ros.runtime.parameters import Settings
+
+    frames, faults = [], [OSError("the network has gone")] * 2
+
+    def publish(frame):
+        if faults and frames:
+            raise faults.pop()
+        frames.append(frame)
+    core = TalkerCore(small_talker(), Settings(), publish, warn=broken)
+    core.start()
+    try:
+        begin = time.time_ns()
+        for k in range(100):
+            pcm = voice(0.02, 16000)
+            core.push(AudioPacket(pcm.tobytes(), AudioFormat(16000, 1, "s16"), begin + k * 20_000_000,
+                                  time.monotonic()))
+            time.sleep(0.02)
+        assert not faults
+        count = len(frames)
+        assert wait_for(lambda: len(frames) > count + 3), SimpleNamespace(state=core.state, frames=count)
+    finally:
+        core.stop()

@@ -1,0 +1,117 @@
+"""The head driver on the wire: FaceMotion in, each kind of command out, as its controller takes it."""
+import re
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+
+pytest.importorskip("cyclonedds", reason="cyclonedds is not installed")
+
+from support.dds_domain import own_domain  # noqa: E402
+from dds.test_node import wait_for  # noqa: E402
+from rviz.test_markers import motion  # noqa: E402
+
+from streamingtalker_ros.face.arkit import INDEX  # noqa: E402
+from streamingtalker_ros.messaging import face_messages
+from streamingtalker_ros.dds import message_types  # noqa: E402
+from streamingtalker_ros.dds.head_node import JOINT_STATE, HeadNode  # noqa: E402
+from streamingtalker_ros.robot_head import load_head, outputs  # noqa: E402
+from streamingtalker_ros.robot_head.config import parse_head  # noqa: E402
+from streamingtalker_ros.dds.node import Wire, readers  # noqa: E402
+
+ARRAY, TRAJECTORY, UNITS = ("std_msgs/msg/Float64MultiArray", "trajectory_msgs/msg/JointTrajectory",
+                            "hri_msgs/msg/FacialActionUnits")
+
+
+def jaw_open(weight):
+    weights = np.zeros(52, np.float32)
+    weights[INDEX["jawOpen"]] = weight
+    return weights
+
+
+class Peer:
+    """Hears topics of a domain and sends motion."""
+
+    def __init__(self, domain, **topics):
+        self.heard = {topic: [] for topic in topics}
+        self.wire = Wire("peer", "", domain)
+        for topic, name in topics.items():
+            self.wire.subscribe(topic, name, self.heard[topic].append, self.wire.qos(depth=1000))
+        self.writer = self.wire.publisher("face_motion", face_messages.MOTION)
+        self.wire.start()
+
+    def say(self, weight, seconds=0.6):
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            self.writer.write(motion(jaw_open(weight), time.time_ns()))
+            time.sleep(0.04)
+
+
+def test_every_kind_of_command_reaches_its_controller():
+    limits = {"min": 0.0, "max": 1.0, "max_velocity": 20.0, "max_acceleration": 500.0}
+    head = parse_head({
+        "rate": 100.0, "feedback": "joint_states",
+        "outputs": [{"type": "JointState", "topic": "states"},
+                    {"type": "Float64MultiArray", "topic": "commands", "joints": ["tilt"]},
+                    {"type": "JointTrajectory", "topic": "trajectory", "joints": ["tilt", "jaw"]},
+                    {"type": "FacialActionUnits", "topic": "facs"}],
+        "joints": {"jaw": {"from": {"jawOpen": 0.5}, **limits}, "tilt": {"from": {"jawOpen": 1.0}, **limits}},
+    }, "test")
+    domain = own_domain()
+    node = HeadNode(head, domain=domain)
+    peer = Peer(domain, states=JOINT_STATE, commands=ARRAY, trajectory=TRAJECTORY, facs=UNITS)
+    try:
+        feedback = peer.wire.publisher("joint_states", JOINT_STATE)
+        assert wait_for(lambda: readers(feedback) and readers(peer.writer))
+        assert not peer.heard["states"]                     # it waits for the joints' own positions
+        feedback.write(message_types.message_class(JOINT_STATE)(name=["jaw", "tilt"], position=[0.2, 0.4]))
+        assert wait_for(lambda: all(peer.heard.values()))
+        assert peer.heard["states"][0].position == [0.2, 0.4]
+        peer.say(0.6)
+        state, command, trajectory, units = (peer.heard[topic][-1] for topic in peer.heard)
+        assert state.name == ["jaw", "tilt"]
+        np.testing.assert_allclose(state.position, [0.3, 0.6], atol=1e-6)
+        assert abs(state.header.stamp.sec - time.time()) < 5 and len(state.velocity) == 2
+        np.testing.assert_allclose(command.data, [0.6], atol=1e-6)
+        assert trajectory.joint_names == ["tilt", "jaw"] and trajectory.header.stamp.sec == 0
+        point = trajectory.points[0]
+        np.testing.assert_allclose(point.positions, [0.6, 0.3], atol=1e-6)
+        assert point.time_from_start.nanosec == 10_000_000 and not len(point.velocities)
+        assert len(units.intensity) == len(units.confidence) == 99 and units.intensity[25] == pytest.approx(0.6)
+        assert node.rest() and wait_for(lambda: peer.heard["states"][-1].position == [0.0, 0.0])
+    finally:
+        node.close()
+        peer.wire.close()
+    span = (peer.heard["states"][-1].header.stamp.sec - peer.heard["states"][0].header.stamp.sec)
+    assert node.sent == len(peer.heard["states"]) and span >= 0
+
+
+def test_the_command_checks_a_head_drives_it_and_rests_it(tmp_path):
+    command = [sys.executable, "-m", "streamingtalker_ros", "head", "--config"]
+    listed = subprocess.run([*command, "pan_tilt", "--check"], capture_output=True, text=True)
+    assert listed.returncode == 0 and "head_pan_joint: 1.5 head_yaw" in listed.stdout
+    refused = subprocess.run([*command, "pan_tit"], capture_output=True, text=True)
+    assert refused.returncode == 2 and "pan_tit" in refused.stderr and refused.stderr.count("\n") == 1
+    domain = own_domain()
+    peer = Peer(domain, **{"jaw_controller/commands": ARRAY})
+    node = subprocess.Popen([*command, "jaw", "--domain", str(domain)], stdout=subprocess.PIPE, text=True)
+    try:
+        assert node.stdout.readline().startswith("head jaw: 1 joints, 50 commands per second")
+        commands = peer.heard["jaw_controller/commands"]
+        assert wait_for(lambda: commands and readers(peer.writer))
+        peer.say(0.5)
+        assert commands[-1].data[0] == pytest.approx(0.225, abs=1e-6)
+        node.send_signal(signal.SIGINT)
+        assert re.match(r"commands \d+, messages that could not be used 0", node.stdout.read())
+        assert node.wait(10) == 0 and wait_for(lambda: commands[-1].data[0] == 0.0)
+    finally:
+        node.kill()
+        peer.wire.close()
+
+
+def test_names_of_types_are_those_of_ros():
+    assert [outputs.type_name(output) for output in load_head("animatronic").outputs] == [
+        JOINT_STATE, TRAJECTORY, ARRAY]

@@ -1,0 +1,275 @@
+"""The wire between processes: round trips, services, latched topics, the graph; real Cyclone DDS, a domain
+per test."""
+import os
+import subprocess
+import sys
+import threading
+import time
+
+import numpy as np
+import pytest
+
+pytest.importorskip("cyclonedds", reason="cyclonedds is not installed")
+
+from support.dds_domain import own_domain  # noqa: E402
+
+from streamingtalker_ros.errors import TalkerError  # noqa: E402
+from streamingtalker_ros.dds import message_types, node as wire  # noqa: E402
+from streamingtalker_ros.dds.recorder import FaceMotionRecorder  # noqa: E402
+from streamingtalker_ros.dds.node import Wire, readers, writers  # noqa: E402
+
+MOTION, MODEL = "streamingtalker_ros/msg/FaceMotion", "streamingtalker_ros/msg/FaceModel"
+_SENDER = """
+import array, sys, time
+from streamingtalker_ros.runtime import messages
+from streamingtalker_ros.dds.node import Wire, readers
+node = Wire("sender", "", int(sys.argv[1]))
+writer = node.publisher("face_motion", "streamingtalker_ros/msg/FaceMotion")
+node.start()
+while not readers(writer):
+    time.sleep(0.01)
+made = messages.message_class("streamingtalker_ros/msg/FaceMotion")
+for index in range(50):
+    message = made(frame=index, names=["jawOpen", "mouthClose"], weights=array.array("f", [index / 50, 0.1]),
+                   speaking=index % 2 == 0)
+    message.header.stamp.sec, message.header.stamp.nanosec = 1_700_000_000, index * 1000 + 1
+    message.header.frame_id = "head"
+    message.head.w = 1.0
+    writer.write(message)
+    time.sleep(0.01)    # keep-last 10 keeps no more for a reader that is slower
+time.sleep(0.5)
+node.close()
+"""
+
+
+def wait_for(condition, seconds=30.0):
+    deadline = time.monotonic() + seconds
+    while not (result := condition()):
+        if time.monotonic() > deadline:
+            return result
+        time.sleep(0.01)
+    return result
+
+
+def test_messages_cross_from_one_process_to_another_unchanged():
+    domain = own_domain()
+    with FaceMotionRecorder(domain=domain) as recorder:
+        sender = subprocess.Popen([sys.executable, "-c", _SENDER, str(domain)])
+        try:
+            assert recorder.wait(50, 15)
+        finally:
+            assert sender.wait(10) == 0
+    frames = recorder.frames
+    assert [frame.frame for frame in frames] == list(range(50))
+    expected = [1_700_000_000_000_000_001 + index * 1000 for index in range(50)]
+    assert [frame.stamp for frame in frames] == expected
+    np.testing.assert_array_equal([frame.weights for frame in frames],
+                                  np.array([[index / 50, 0.1] for index in range(50)], np.float32))
+    assert frames[0].names == ("jawOpen", "mouthClose") and frames[0].frame_id == "head"
+    assert [frame.speaking for frame in frames] == [index % 2 == 0 for index in range(50)]
+    assert frames[0].head.tolist() == [0, 0, 0, 1]
+
+
+def test_a_latched_message_reaches_who_comes_later():
+    domain = own_domain()
+    early, late, got = Wire("early", "", domain), Wire("late", "robot", domain), []
+    writer = early.publisher("/robot/face_model", MODEL, early.qos(depth=1, latched=True))
+    writer.write(message_types.message_class(MODEL)(name="head", triangles=[0, 1, 2]))
+    time.sleep(0.1)
+    late.subscribe("face_model", MODEL, got.append, late.qos(depth=1, latched=True))
+    late.start()
+    assert wait_for(lambda: got) and got[0].name == "head" and list(got[0].triangles) == [0, 1, 2]
+    late.close()
+    early.close()
+
+
+def test_readers_are_counted_while_they_come_and_go():
+    """The binding raises IndexError at times; the node must not."""
+    domain = own_domain()
+    node, other, seen = Wire("talker", "", domain), Wire("visitors", "", domain), set()
+    writer = node.publisher("motion", MODEL, node.qos(depth=1))
+    stop = threading.Event()
+
+    def count():
+        while not stop.is_set():
+            seen.add(readers(writer))
+
+    counting = threading.Thread(target=count)
+    counting.start()
+    try:
+        for _ in range(10):
+            visitors = [other.subscribe("motion", MODEL, print, other.qos(depth=1)) for _ in range(20)]
+            assert wait_for(lambda: 20 in seen)
+            for visitor in visitors:
+                other.unsubscribe(visitor)
+            del visitor, visitors
+            seen.clear()
+            assert wait_for(lambda: 0 in seen)
+    finally:
+        alive = counting.is_alive()
+        stop.set()
+        counting.join()
+        other.close()
+        node.close()
+    assert alive
+
+
+def call(node, service):
+    """A client as rmw_cyclonedds makes it. Returns (request's sequence number, list of replies)."""
+    name, replies = node.resolve(service), []
+    request = message_types.service_class("std_srvs/srv/Trigger_Request")
+    writer = node._writer(f"rq{name}Request", "std_srvs/srv/Trigger_Request", node.qos(), made=request)
+    reader = node._reader(f"rr{name}Reply", "std_srvs/srv/Trigger_Response", node.qos(),
+                          made=message_types.service_class("std_srvs/srv/Trigger_Response"))
+    node._listen(reader, replies.append)
+    assert wait_for(lambda: readers(writer) and writers(reader))
+    writer.write(request(guid=77, seq=5))
+    assert wait_for(lambda: replies)
+    return replies[0]
+
+
+def test_a_trigger_service_answers_the_one_who_asked():
+    domain = own_domain()
+    server, client, asked = Wire("talker", "ns", domain), Wire("client", "", domain), []
+
+    def refuse():
+        raise ValueError("not now")
+
+    server.serve("~/reset", lambda: asked.append(1) or "done")
+    server.serve("~/interrupt", refuse)
+    server.start()
+    client.start()
+    reply = call(client, "/ns/talker/reset")
+    assert (reply.guid, reply.seq, reply.success, reply.message) == (77, 5, True, "done") and asked == [1]
+    reply = call(client, "/ns/talker/interrupt")
+    assert (reply.success, reply.message) == (False, "not now")
+    client.close()
+    server.close()
+
+
+def test_the_graph_shows_the_node_and_its_endpoints():
+    domain = own_domain()
+    node, watcher, told = Wire("talker", "robot", domain), Wire("watcher", "", domain), []
+    watcher._listen(watcher._reader("ros_discovery_info", "rmw_dds_common/msg/ParticipantEntitiesInfo",
+                                    watcher.qos(depth=10, latched=True)), told.append)
+    watcher.start()
+    writer = node.publisher("face_motion", MOTION)
+    handle = node.subscribe("audio", "audio_common_msgs/msg/AudioDataStamped", print)
+    mine = list(node.participant.guid.bytes)
+
+    def entry():
+        found = [info.node_entities_info_seq[0] for info in told if list(info.gid.data) == mine]
+        return found[-1] if found and found[-1].reader_gid_seq else None
+
+    info = wait_for(entry)
+    assert (info.node_namespace, info.node_name) == ("/robot", "talker")
+    assert [list(gid.data) for gid in info.writer_gid_seq] == [list(writer.guid.bytes)]
+    assert len(info.reader_gid_seq) == 1
+    node.unsubscribe(handle)
+    assert wait_for(lambda: entry() is None or not [
+        seen.node_entities_info_seq[0] for seen in told if list(seen.gid.data) == mine][-1].reader_gid_seq)
+    node.close()
+    watcher.close()
+
+
+def test_endpoints_carry_their_type_hash():
+    domain = own_domain()
+    from cyclonedds.qos import Policy
+
+    node = Wire("talker", "", domain)
+    writer = node.publisher("face_motion", MOTION)
+    data = writer.get_qos()[Policy.Userdata].data
+    assert bytes(data) == f"typehash={message_types.type_hash(MOTION)};".encode()
+    node.close()
+
+
+def test_names_resolve_as_in_ros():
+    domain = own_domain()
+    node = Wire("talker", "/robot/", domain)
+    resolved = [node.resolve(name) for name in ("audio", "/audio", "~/reset")]
+    assert resolved == ["/robot/audio", "/audio", "/robot/talker/reset"]
+    node.close()
+    node = Wire("talker", "", domain)
+    assert [node.resolve(name) for name in ("audio", "~/reset")] == ["/audio", "/talker/reset"]
+    node.close()
+
+
+def test_the_domain_comes_from_the_environment(monkeypatch):
+    monkeypatch.setenv("ROS_DOMAIN_ID", "42")
+    assert wire.domain_id() == 42 and wire.domain_id(7) == 7
+    monkeypatch.setenv("ROS_DOMAIN_ID", "many")
+    with pytest.raises(TalkerError, match="'many' is no ROS domain"):
+        wire.domain_id()
+    monkeypatch.delenv("ROS_DOMAIN_ID")
+    assert wire.domain_id() == 0
+
+
+def test_cyclonedds_uri_is_honoured(tmp_path):
+    domain = own_domain()
+    log = tmp_path / "trace.log"
+    script = f"from streamingtalker_ros.dds.node import Wire\nnode = Wire('x', '', {domain})\nnode.close()\n"
+    uri = ("<CycloneDDS><Domain><Tracing><Verbosity>config</Verbosity>"
+           f"<OutputFile>{log}</OutputFile></Tracing></Domain></CycloneDDS>")
+    for value, expected in ((uri, "ParticipantIndex"), (None, None)):
+        log.unlink(missing_ok=True)
+        env = {name: text for name, text in os.environ.items() if name != "CYCLONEDDS_URI"}
+        if value:
+            env["CYCLONEDDS_URI"] = value
+        subprocess.run([sys.executable, "-c", script], check=True, env=env)
+        assert (expected in log.read_text()) if expected else not log.exists()
+
+
+@pytest.mark.parametrize("user, delay", [("", "5 ms"), ("<Internal><NackDelay>7 ms</NackDelay></Internal>", "7 ms")])
+def test_lost_fragments_are_asked_for_soon_unless_the_user_says_otherwise(tmp_path, monkeypatch, user, delay):
+    log = tmp_path / "trace.log"
+    tracing = f"<Tracing><Verbosity>config</Verbosity><OutputFile>{log}</OutputFile></Tracing>"
+    monkeypatch.setenv("CYCLONEDDS_URI", f"<CycloneDDS><Domain>{tracing}{user}</Domain></CycloneDDS>")
+    for way in (f"from streamingtalker_ros.dds.node import Wire\nWire('x', '', {own_domain()}).close()\n",
+                "import os\nfrom cyclonedds.domain import Domain\nfrom streamingtalker_ros.runtime import cyclone\n"
+                "cyclone.prefer_receiving()\ncyclone.prefer_receiving()\n"     # as rmw_cyclonedds hears it
+                f"Domain({own_domain()}, os.environ['CYCLONEDDS_URI'])\n"):
+        log.unlink(missing_ok=True)
+        subprocess.run([sys.executable, "-c", way], check=True)
+        assert f"Internal/NackDelay/#text: {delay} " in log.read_text()
+
+
+def test_a_callback_that_fails_is_told_and_the_others_go_on():
+    domain = own_domain()
+    told, ticks, broken = [], [], threading.Event()
+    node = Wire("talker", "", domain, told.append)
+
+    def fail():
+        broken.set()
+        raise ValueError("strange message")
+
+    node.every(0.02, fail)
+    node.every(0.02, lambda: ticks.append(1))
+    node.start()
+    assert broken.wait(5) and wait_for(lambda: len(ticks) > 5)
+    assert "strange message" in told[0]
+    node.close()
+
+
+def test_messages_of_different_topics_are_heard_in_the_order_in_which_they_were_sent():
+    domain, heard = own_domain(), []
+    listener, sender = Wire("listener", "", domain), Wire("sender", "", domain)
+    made = message_types.message_class("std_msgs/msg/String")
+    try:
+        senders = {}
+        for topic in ("first", "second", "third"):
+            listener.subscribe(topic, "std_msgs/msg/String", lambda message: heard.append(message.data))
+            senders[topic] = sender.publisher(topic, "std_msgs/msg/String")
+        sender.start()
+        assert wait_for(lambda: all(readers(writer) for writer in senders.values()))
+        expected = []
+        for number in range(9):
+            topic = ("third", "first", "second")[number * number % 3]
+            senders[topic].write(made(data=f"{topic} {number}"))
+            expected.append(f"{topic} {number}")
+            time.sleep(0.002)
+        time.sleep(0.1)
+        listener.start()                    # all of it waits already
+        assert wait_for(lambda: len(heard) == 9) and heard == expected
+    finally:
+        sender.close()
+        listener.close()

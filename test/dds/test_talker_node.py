@@ -1,0 +1,251 @@
+"""The talker node on the wire: a WAV becomes FaceMotion through three processes, both lineages, services,
+vertices."""
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+import wave
+
+import numpy as np
+import pytest
+
+pytest.importorskip("cyclonedds", reason="cyclonedds is not installed")
+pytest.importorskip("torch", reason="torch is not installed")
+
+from support.dds_domain import own_domain  # noqa: E402
+from support.scheduler_harness import FRAME, MS, small_talker, voice  # noqa: E402
+from dds.test_node import call, wait_for  # noqa: E402
+
+from streamingtalker_ros.audio.payload import AudioFormat  # noqa: E402
+from streamingtalker_ros.face.arkit import ARKIT_NAMES  # noqa: E402
+from streamingtalker_ros.face.rig import default_rig  # noqa: E402
+from streamingtalker_ros.model.blendshape import checkpoint  # noqa: E402
+from streamingtalker_ros.messaging import face_messages, audio_common
+from streamingtalker_ros.dds import message_types  # noqa: E402
+from streamingtalker_ros.dds.talker_node import TalkerNode  # noqa: E402
+from streamingtalker_ros.dds.recorder import FaceMotionRecorder  # noqa: E402
+from streamingtalker_ros.runtime.parameters import Settings  # noqa: E402
+from streamingtalker_ros.dds.audio_player import AudioSource, blocks  # noqa: E402
+from streamingtalker_ros.dds.node import Wire, readers  # noqa: E402
+
+COMMAND = [sys.executable, "-m", "streamingtalker_ros"]
+
+
+@pytest.fixture(scope="module")
+def talker():
+    return small_talker()
+
+
+def write_wav(path, seconds, rate):
+    with wave.open(str(path), "wb") as file:
+        file.setnchannels(1)
+        file.setsampwidth(2)
+        file.setframerate(rate)
+        file.writeframes(voice(seconds, rate).tobytes())
+    return str(path)
+
+
+class AudioListener:
+    """Hears the audio topic beside the talker, to know the stamps that were sent."""
+
+    def __init__(self, domain, lineage, name):
+        self.packets = []
+        self._wire = Wire("listener", "", domain)
+        self._name = name
+        self._wire.subscribe("audio", name, self._on_audio, self._wire.qos(depth=1000), lineage)
+        self._wire.start()
+
+    def _on_audio(self, message):
+        self.packets.append(audio_common.packet(message, self._name))
+
+    def close(self):
+        self._wire.close()
+
+
+@pytest.mark.parametrize("lineage, name, rate", [
+    ("ros-drivers", "audio_common_msgs/msg/AudioDataStamped", 22050),
+    ("mgonzs13", "audio_common_msgs/msg/AudioStamped", 48000)])
+def test_a_wav_becomes_face_motion_through_three_processes_with_the_times_of_its_samples(
+        tmp_path, talker, lineage, name, rate):
+    domain = own_domain()
+    checkpoint.save(tmp_path / "model", talker.network)
+    file, stats = write_wav(tmp_path / "voice.wav", 1.2, rate), tmp_path / "stats.json"
+    arguments = ["--domain", str(domain), "--param", f"model={tmp_path / 'model'}", "--param", "device=cpu"]
+    node = subprocess.Popen(COMMAND + ["talk", *arguments, "--until-idle", "0.5", "--stats", str(stats)],
+                            stdout=subprocess.PIPE, text=True)
+    try:
+        with FaceMotionRecorder(domain) as recorder:
+            listener = AudioListener(domain, lineage, name)
+            assert node.stdout.readline().startswith("talker ready")
+            assert recorder.wait_for_publisher(10)
+            played = subprocess.run(
+                COMMAND + ["play", file, "--lineage", lineage, "--domain", str(domain), "--quiet"],
+                stdout=subprocess.PIPE, text=True, timeout=60)
+            assert played.returncode == 0 and "played 1.20 s" in played.stdout
+            output, _ = node.communicate(timeout=30)
+            frames = list(recorder.frames)
+            listener.close()
+    finally:
+        node.kill()
+    assert node.returncode == 0
+    numbers = json.loads(stats.read_text())
+    summary = f"frames of audio 30, idle {numbers['idle_frames']}, dropped 0, latency p50 "
+    assert output.splitlines()[-1].startswith(summary)
+    assert (numbers["frames"], numbers["dropped"], numbers["refused"], numbers["streams"]) == (30, 0, 0, 1)
+    assert numbers["device"] == "cpu" and numbers["idle_frames"] > 5
+    assert [frame.frame for frame in frames] == list(range(len(frames)))
+    # to the nanosecond: a frame's stamp is the first packet's plus its place on the grid
+    first = listener.packets[0].stamp
+    assert [frame.stamp for frame in frames] == [first + index * FRAME for index in range(len(frames))]
+    assert sum(len(packet.payload) for packet in listener.packets) == 2 * round(1.2 * rate)
+    assert len(frames) == 30 + numbers["idle_frames"]
+    assert frames[0].names == ARKIT_NAMES
+    weights = np.array([frame.weights for frame in frames])
+    assert weights.shape == (len(frames), 52) and weights.min() >= 0 and weights.max() <= 1
+    assert weights.std(axis=0).max() > 0
+
+
+def test_talk_ends_cleanly_on_a_signal_with_its_summary(tmp_path, talker):
+    checkpoint.save(tmp_path, talker.network)
+    model = f"model={tmp_path}"
+    arguments = ["talk", "--domain", str(own_domain()), "--param", model, "--param", "device=cpu"]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    nodes = {number: subprocess.Popen(COMMAND + arguments, **pipes)
+             for number in (signal.SIGINT, signal.SIGTERM)}
+    for number, node in nodes.items():
+        assert node.stdout.readline().startswith("talker ready")
+        node.send_signal(number)
+        output, errors = node.communicate(timeout=20)
+        assert node.returncode == 0 and errors == ""
+        assert output.startswith("frames of audio 0, idle 0, dropped 0")
+
+
+@pytest.mark.parametrize("arguments, sentence", [
+    (["talk", "--param", "volume=1"], "sets no parameter"),
+    (["talk", "--param", "device=cpu", "--param", "model=/nowhere"], "/nowhere"),
+    (["play"], "give a FILE or --microphone"),
+    (["play", "/nowhere.wav"], "/nowhere.wav"),
+])
+def test_mistakes_of_the_command_line_give_one_sentence(arguments, sentence):
+    done = subprocess.run(COMMAND + arguments, capture_output=True, text=True,
+                          env={**os.environ, "ROS_DOMAIN_ID": str(own_domain())})
+    assert done.returncode == 2 and sentence in done.stderr
+    assert done.stderr.startswith("streamingtalker: error: ") and done.stderr.count("\n") == 1
+
+
+class Heard:
+    """Collects a topic's messages."""
+
+    def __init__(self, domain, topic, name, **qos):
+        self.messages = []
+        self.wire = Wire("heard", "", domain)
+        self.wire.subscribe(topic, name, self.messages.append, self.wire.qos(**qos))
+        self.wire.start()
+
+
+def test_the_node_publishes_the_face_at_rest_its_surface_and_its_health(talker):
+    domain = own_domain()
+    settings = Settings(publish_vertices=True, frame_id="robot_head")
+    node = TalkerNode(settings, "", domain, talker=talker, warn=lambda text: None)
+    rig = default_rig()
+    model = Heard(domain, "face_model", face_messages.MODEL, depth=1, latched=True)
+    vertices = Heard(domain, "face_vertices", face_messages.VERTICES, reliable=False)
+    health = Heard(domain, "/diagnostics", "diagnostic_msgs/msg/DiagnosticArray")
+    source = AudioSource(16000, domain=domain)
+    with FaceMotionRecorder(domain) as motion:
+        assert motion.wait_for_publisher(10) and source.wait_for_subscriber(10)
+        for stamp, block in blocks(voice(0.5), 16000):
+            source.publish(block, stamp)
+        assert motion.wait(12, 10)
+        assert wait_for(lambda: model.messages and len(vertices.messages) > 5 and health.messages)
+        frames = {frame.frame: frame for frame in motion.frames}
+    node.close()
+    source.close()
+    at_rest = model.messages[0]
+    np.testing.assert_array_equal(np.reshape(at_rest.vertices, (-1, 3)), rig.vertices)
+    np.testing.assert_array_equal(np.reshape(at_rest.triangles, (-1, 3)), rig.triangles)
+    assert tuple(at_rest.shape_names) == ARKIT_NAMES and at_rest.frame_rate == 25
+    for surface in vertices.messages[:5]:
+        if surface.frame in frames:
+            expected = rig.offsets(frames[surface.frame].weights)
+            np.testing.assert_allclose(np.reshape(surface.offsets, (-1, 3)), expected, atol=1e-6)
+            assert surface.header.frame_id == "robot_head"
+    status = health.messages[-1].status[0]
+    values = {item.key: item.value for item in status.values}
+    assert status.level == 0 and values["device"] == "cpu" and float(values["latency_p99_ms"]) >= 0
+
+
+def test_interrupt_and_reset_are_services_that_answer_while_the_node_speaks(talker):
+    domain = own_domain()
+    node = TalkerNode(Settings(), "", domain, talker=talker, warn=lambda text: None)
+    client, source = Wire("client", "", domain), AudioSource(16000, "mgonzs13", domain=domain)
+    client.start()
+    with FaceMotionRecorder(domain) as motion:
+        assert motion.wait_for_publisher(10) and source.wait_for_subscriber(10)
+        for stamp, block in blocks(voice(5.0), 16000, 0.1, pace=0):      # a sentence of five seconds at once
+            source.publish(block, stamp)
+        assert motion.wait(10, 10)
+        reply = call(client, "/talker/interrupt")
+        assert reply.success and node.core.settle() and node.core.queued == 0
+        assert wait_for(lambda: node.core.state == "idle")
+        assert node.core.statistics()["frames"] < 60
+        assert call(client, "/talker/reset").success
+        assert wait_for(lambda: node.core.state == "waiting")
+    client.close()
+    node.close()
+    source.close()
+
+
+def test_a_sender_that_vanishes_and_returns_is_heard_again(talker):
+    domain = own_domain()
+    node = TalkerNode(Settings(), "", domain, talker=talker, warn=lambda text: None)
+    with FaceMotionRecorder(domain) as motion:
+        for lineage in ("ros-drivers", "mgonzs13", "ros-drivers"):
+            before = node.core.statistics()["frames"]
+            source = AudioSource(16000, lineage, domain=domain)
+            assert source.wait_for_subscriber(10)
+            for stamp, block in blocks(voice(0.4), 16000):
+                source.publish(block, stamp)
+            source.close()
+            assert wait_for(lambda: node.core.statistics()["frames"] >= before + 10)
+            time.sleep(0.6)
+        stamps = [frame.stamp for frame in motion.frames]
+    node.close()
+    assert node.core.statistics()["streams"] == 3
+    assert all(earlier < later for earlier, later in zip(stamps, stamps[1:]))
+
+
+def test_messages_that_cannot_be_understood_are_counted_and_told_once(talker):
+    domain = own_domain()
+    told = []
+    node = TalkerNode(Settings(), "", domain, talker=talker, warn=told.append)
+    source = AudioSource(16000, "mgonzs13", domain=domain)
+    assert source.wait_for_subscriber(10)
+    name = "audio_common_msgs/msg/AudioStamped"
+    for _ in range(20):
+        message = audio_common.fill_audio(message_types.message_class(name, "mgonzs13")(), name, voice(0.02),
+                                      AudioFormat(), 5 * MS, "microphone")
+        message.audio.info.format = 99
+        source._writer.write(message)
+    assert wait_for(lambda: node.core.statistics()["refused"] == 20)
+    assert [sentence for sentence in told if "PortAudio format 99" in sentence] == told and len(told) == 1
+    node.close()
+    source.close()
+
+
+def test_best_effort_senders_are_heard_beside_reliable_ones(talker):
+    domain = own_domain()
+    name = "audio_common_msgs/msg/AudioStamped"
+    node = TalkerNode(Settings(), "", domain, talker=talker, warn=print)
+    sender, made = Wire("sender", "", domain), message_types.message_class(name, "mgonzs13")
+    for reliable in (True, False, True):                # the second one changes the subscription
+        writer = sender.audio_publisher("audio", name, "mgonzs13", sender.qos(depth=5, reliable=reliable))
+        assert wait_for(lambda: readers(writer))
+        before = node.core.statistics()["packets"]
+        for stamp, block in blocks(voice(0.2), 16000):
+            writer.write(audio_common.fill_audio(made(), name, block, AudioFormat(), stamp, ""))
+        assert wait_for(lambda: node.core.statistics()["packets"] == before + 10)
+    node.close()
+    sender.close()

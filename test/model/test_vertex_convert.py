@@ -1,0 +1,206 @@
+"""`streamingtalker convert`: the converted folder is the same network; templates are read without running
+anything."""
+import json
+import pickle
+import struct
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch")
+pytest.importorskip("transformers")
+
+from support import vertex_reference as reference  # noqa: E402
+from streamingtalker_ros.cli import main  # noqa: E402
+from streamingtalker_ros.errors import TalkerError  # noqa: E402
+from streamingtalker_ros.model.vertex import checkpoint, offline  # noqa: E402
+from streamingtalker_ros.model.vertex.template import read_template  # noqa: E402
+
+
+@pytest.fixture(scope="module", params=["vocaset", "biwi"])
+def made(request, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("made")
+    reference.write_checkpoint(folder, reference.VOCASET if request.param == "vocaset" else reference.BIWI)
+    return folder
+
+
+def convert(folder, out, *more):
+    return main(["convert", str(folder / "checkpoint.ckpt"), "--config", str(folder / "config.yaml"),
+                 "--hubert-config", str(folder / "hubert_config.json"), "--out", str(out), *more])
+
+
+def test_the_converted_folder_computes_what_the_reference_computes(made, tmp_path):
+    assert convert(made, tmp_path / "out") == 0
+    written = sorted(path.name for path in (tmp_path / "out").iterdir())
+    assert written == ["config.json", "weights.safetensors"]
+    network = checkpoint.load(tmp_path / "out")
+    size = reference.VOCASET if network.config.dataset == "vocaset" else reference.BIWI
+    theirs = reference.Reference(size, reference.weights(size, 0))
+    audio, template = torch.randn(6400), torch.zeros(3 * size["vertices"])
+    recorded = theirs.record(audio, 1, template, 5, torch.randn(4, 3 * size["vertices"]))
+    ran = offline.generate(network, audio, 1, torch.from_numpy(recorded["noise"]))
+    frames = recorded["frames"]
+    assert np.abs(ran.frames.numpy() - frames).max() <= 1e-5 * np.abs(frames).max()
+
+
+def test_the_configuration_says_the_family_the_names_and_the_unit(made, tmp_path):
+    assert convert(made, tmp_path / "out", "--unit", "mm") == 0
+    stored = json.loads((tmp_path / "out" / "config.json").read_text())
+    assert stored["family"] == "published" and stored["unit"] == 0.001
+    if stored["dataset"] == "biwi":
+        assert (stored["identities"], stored["frame_rate"], stored["activation"]) == (
+            ["F2", "F3", "F4", "M3", "M4", "M5"], 25, "gelu")
+    else:
+        assert stored["identities"][0] == "FaceTalk_170728_03272_TA" and stored["activation"] == "relu"
+
+
+def test_lightning_wrapping_and_newer_names_are_accepted(made, tmp_path):
+    content = torch.load(made / "checkpoint.ckpt", weights_only=True)["state_dict"]
+    newer = {name.replace("weight_g", "parametrizations.weight.original0")
+                 .replace("weight_v", "parametrizations.weight.original1"): value
+             for name, value in content.items()}
+    newer["losses_train.total"] = torch.zeros(1)  # metrics of the training, none of the network's
+    for name in ("config.yaml", "hubert_config.json"):
+        (tmp_path / name).write_bytes((made / name).read_bytes())
+    torch.save(newer, tmp_path / "checkpoint.ckpt")  # a bare state dict
+    assert convert(tmp_path, tmp_path / "a") == 0 and convert(made, tmp_path / "b") == 0
+    one, two = ((tmp_path / folder / "weights.safetensors").read_bytes() for folder in "ab")
+    assert one == two
+
+
+class Bomb:
+    def __reduce__(self):
+        return exec, (f"import pathlib; pathlib.Path({Bomb.path!r}).write_text('ran')",)
+
+
+@pytest.mark.parametrize("what", ["checkpoint", "template"])
+def test_code_in_a_pickle_is_refused_and_does_not_run(made, what, tmp_path, capsys):
+    Bomb.path = str(tmp_path / "ran")
+    for name in ("config.yaml", "hubert_config.json", "checkpoint.ckpt"):
+        (tmp_path / name).write_bytes((made / name).read_bytes())
+    if what == "checkpoint":
+        torch.save({"state_dict": {}, "hyper_parameters": Bomb()}, tmp_path / "checkpoint.ckpt")
+        code = convert(tmp_path, tmp_path / "out")
+    else:
+        (tmp_path / "templates.pkl").write_bytes(pickle.dumps({"F2": Bomb()}))
+        code = convert(tmp_path, tmp_path / "out", "--template", f"{tmp_path / 'templates.pkl'}:F2")
+    error = capsys.readouterr().err
+    assert code == 2 and error.count("\n") == 1 and not (tmp_path / "ran").exists()
+    assert ("safely" if what == "checkpoint" else "more than numpy arrays") in error
+
+
+POINTS = np.random.default_rng(0).standard_normal((5, 3)).astype(np.float32)
+FACES = np.array([[0, 1, 2], [0, 2, 3], [0, 3, 4]])  # as one quad and one triangle in the files
+
+
+def _ply(kind):
+    head = (f"ply\nformat {kind} 1.0\ncomment end of nothing\nelement vertex 5\nproperty float x\n"
+            "property double y\nproperty uchar red\nproperty float z\nelement face 2\n"
+            "property list uchar int vertex_indices\nend_header\n")
+    polygons = [(0, 1, 2, 3), (0, 3, 4)]
+    if kind == "ascii":
+        rows = [f"{x!r} {y!r} 7 {z!r}" for x, y, z in POINTS.tolist()]
+        rows += [" ".join(map(str, (len(p), *p))) for p in polygons]
+        return (head + "\n".join(rows) + "\n").encode()
+    order = "<" if "little" in kind else ">"
+    body = b"".join(struct.pack(f"{order}fdBf", x, y, 7, z) for x, y, z in POINTS.tolist())
+    return head.encode() + body + b"".join(struct.pack(f"{order}B{len(p)}i", len(p), *p) for p in polygons)
+
+
+@pytest.mark.parametrize("kind", ["ascii", "binary_little_endian", "binary_big_endian"])
+def test_ply_templates(kind, tmp_path):
+    (tmp_path / "t.ply").write_bytes(_ply(kind))
+    points, triangles = read_template(tmp_path / "t.ply", 5)
+    np.testing.assert_allclose(points, POINTS, rtol=1e-6)
+    np.testing.assert_array_equal(triangles, FACES)
+
+
+@pytest.mark.parametrize("protocol", [0, 2, 4])
+def test_pickled_templates_of_the_release(protocol, tmp_path):
+    faces = {"F2": POINTS.astype(np.float64), "M3": POINTS * 2}
+    (tmp_path / "templates.pkl").write_bytes(pickle.dumps(faces, protocol))
+    points, triangles = read_template(f"{tmp_path / 'templates.pkl'}:M3", 5)
+    np.testing.assert_array_equal(points, POINTS * 2)
+    assert points.dtype == np.float32 and triangles.shape == (0, 3)
+    with pytest.raises(TalkerError, match="no subject 'X': it knows F2, M3"):
+        read_template(f"{tmp_path / 'templates.pkl'}:X", 5)
+    with pytest.raises(TalkerError, match="SUBJECT"):
+        read_template(tmp_path / "templates.pkl", 5)
+
+
+def test_npy_templates_flat_and_square(tmp_path):
+    np.save(tmp_path / "t.npy", POINTS.reshape(-1))
+    np.testing.assert_array_equal(read_template(tmp_path / "t.npy", 5)[0], POINTS)
+    with pytest.raises(TalkerError, match="holds 5 vertices, the checkpoint has 6"):
+        read_template(tmp_path / "t.npy", 6)
+
+
+@pytest.mark.parametrize("name, content", [
+    ("t.npy", b"nothing"),
+    ("t.ply", b"ply\nformat ascii 1.0\nelement vertex 5\nproperty float x\nend_header\n1\n"),
+    ("t.ply", _ply("binary_little_endian")[:200]), ("t.ply", b""), ("t.stl", b"solid"), ("t.pkl:F2", b"junk"),
+    ("t.ply", _ply("ascii")[:-30])])
+def test_malformed_templates_are_named(name, content, tmp_path):
+    (tmp_path / name.split(":")[0]).write_bytes(content)
+    with pytest.raises(TalkerError, match=r"t\.\w{3}"):
+        read_template(tmp_path / name, 5)
+
+
+def test_a_missing_template_is_named(tmp_path):
+    with pytest.raises(TalkerError, match="No such file"):
+        read_template(tmp_path / "t.npy", 5)
+
+
+def test_a_template_travels_with_the_checkpoint_in_metres(made, tmp_path):
+    is_vocaset = "vocaset" in (made / "config.yaml").read_text()
+    count = (reference.VOCASET if is_vocaset else reference.BIWI)["vertices"]
+    points = np.random.default_rng(1).standard_normal((count, 3)).astype(np.float32)
+    np.save(tmp_path / "t.npy", points)
+    assert convert(made, tmp_path / "out", "--template", str(tmp_path / "t.npy"), "--unit", "cm") == 0
+    from streamingtalker_ros.model.vertex.streaming import PublishedModel
+    model = PublishedModel.load(tmp_path / "out")
+    np.testing.assert_allclose(model.template, points * 0.01, rtol=1e-6)
+    frame = model.open_stream().accept(np.zeros(16000, np.float32))[0]
+    still = PublishedModel(checkpoint.load(tmp_path / "out"))
+    still.network.template.zero_()
+    moved = frame.vertices - still.open_stream().accept(np.zeros(16000, np.float32))[0].vertices
+    np.testing.assert_allclose(moved, points * 0.01, atol=1e-6)
+
+
+@pytest.mark.parametrize("how, says", [("no folder", "no checkpoint"), ("weights", "weights.safetensors"),
+                                       ("json", "config.json"), ("family", "family"), ("field", "odd"),
+                                       ("less", "vertices")])
+def test_a_damaged_converted_folder_is_named(made, how, says, tmp_path):
+    out = tmp_path / "out"
+    assert convert(made, out) == 0
+    stored = json.loads((out / "config.json").read_text())
+    if how == "no folder":
+        out = tmp_path / "none"
+    elif how == "weights":
+        (out / "weights.safetensors").write_bytes(b"junk")
+    elif how == "json":
+        (out / "config.json").write_text("{")
+    else:
+        stored.pop({"family": "family", "less": "vertices"}.get(how, "unit"))
+        stored.update({"odd": 1} if how == "field" else {})
+        (out / "config.json").write_text(json.dumps(stored))
+    with pytest.raises(TalkerError, match=says):
+        checkpoint.load(out)
+
+
+def test_the_converted_folder_is_loaded_like_any_talker(made, tmp_path):
+    from streamingtalker_ros import Talker
+    assert convert(made, tmp_path / "out") == 0
+    talker = Talker.load(tmp_path / "out", device="cpu", hop=2, window=0.5)
+    stream = talker.open_stream(seed=1, identity=talker.identities[1])
+    frames = stream.accept(np.random.default_rng(0).normal(0, 0.1, 16000).astype(np.float32)) + stream.finish()
+    assert [frame.index for frame in frames] == list(range(round(talker.frame_rate)))
+    assert frames[0].vertices.ndim == 2 and frames[0].vertices.shape[1] == 3
+    with pytest.raises(TalkerError, match="knows .*" + talker.identities[-1]):
+        talker.open_stream(identity="nobody")
+
+
+def test_bounds_are_for_published_checkpoints_alone():
+    from streamingtalker_ros import Talker
+    with pytest.raises(TalkerError, match="window"):
+        Talker.load(device="cpu", window=1.0)

@@ -1,0 +1,129 @@
+"""The published parts that are faster than the published order: collapsed head, cached predictor, picked
+features."""
+import pytest
+
+torch = pytest.importorskip("torch")
+pytest.importorskip("transformers")
+
+from support import vertex_reference as reference  # noqa: E402
+from streamingtalker_ros.errors import TalkerError  # noqa: E402
+from streamingtalker_ros.model.vertex import checkpoint, config, offline, hubert  # noqa: E402
+from streamingtalker_ros.model.vertex.diffusion_head import coefficients, sample_stepped  # noqa: E402
+from streamingtalker_ros.model.vertex.predictor import slopes  # noqa: E402
+
+
+@pytest.fixture(scope="module", params=["vocaset", "biwi"])
+def network(request, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("made")
+    reference.write_checkpoint(folder, reference.VOCASET if request.param == "vocaset" else reference.BIWI)
+    hubert_json = config.read_hubert_json(folder / "hubert_config.json")
+    settings = config.read_yaml(folder / "config.yaml", hubert_json)
+    return checkpoint.read_ckpt(folder / "checkpoint.ckpt", settings)
+
+
+@pytest.mark.parametrize("steps", [1, 2, 4, 8, 16, 50, 999])
+def test_the_collapsed_head_equals_the_stepped_one(network, steps):
+    torch.manual_seed(steps)
+    c = network.config
+    noise, condition = torch.randn(20, c.latent_dim), torch.randn(20, c.width)
+    table = coefficients(c, steps)
+    head, enter = network.head, network.predictor.latent_in
+    in_double = sample_stepped(head.double(), enter.double(), condition.double(), noise.double(), table)
+    stepped = sample_stepped(head.float(), enter.float(), condition, noise, table)
+    collapsed = network.collapsed(steps)(noise, condition)
+    assert collapsed.dtype == torch.float32
+    assert (collapsed - in_double).abs().max() <= 1e-6 * in_double.abs().max()
+    # it rounds more
+    assert (collapsed - stepped).abs().max() <= (1e-6 if steps < 500 else 1e-5) * stepped.abs().max()
+
+
+def test_the_cached_predictor_equals_the_whole_clip_while_the_history_lasts(network):
+    c, T = network.config, network.config.history
+    past, audio = torch.randn(1, T, c.latent_dim), torch.randn(1, T, c.audio_dim)
+    who = torch.tensor([1])
+    whole = network.predictor(past, audio, who)[0]
+    state = network.predictor.state(1)
+    for n in range(T):
+        row = network.predictor.step(past[:, n], audio[:, n], who, state)[0]
+        assert (row - whole[n]).abs().max() <= 2e-6 * whole.abs().max()
+
+
+def test_the_ring_forgets_what_is_older_than_it_can_hold(network):
+    """Row n depends on rows n − layers·(h − 1) … n and on none before, and its state does not grow."""
+    c = network.config
+    who, T = torch.tensor([0]), c.layers * (c.history - 1) + c.history + 5
+    T += -T % c.period  # start both runs at the same positional row
+    torch.manual_seed(1)
+    past, audio = torch.randn(1, T, c.latent_dim), torch.randn(1, T, c.audio_dim)
+
+    def last(past):
+        state = network.predictor.state(1)
+        sizes = [k.shape for k in state.keys]
+        for n in range(T):
+            row = network.predictor.step(past[:, n], audio[:, n], who, state)
+        assert [k.shape for k in state.keys] == sizes
+        return row[0]
+
+    row, reach = last(past), c.layers * (c.history - 1) + 1
+    old, edge = past.clone(), past.clone()
+    old[:, : T - reach] += 1.0
+    edge[:, T - c.history] += 1.0
+    assert (last(old) - row).abs().max() <= 1e-6
+    assert (last(edge) - row).abs().max() > 1e-6  # the oldest row that is kept still counts
+
+
+def test_the_ring_past_its_end_equals_a_plain_computation(network):
+    """One layer deep, the ring after wrapping equals attention over exactly the last h rows with the true
+    distances."""
+    c = network.config
+    layer, h, T = network.predictor.layers[0], c.history, c.history + 17
+    torch.manual_seed(2)
+    past, audio, who = torch.randn(1, T, c.latent_dim), torch.randn(1, T, c.audio_dim), torch.tensor([0])
+    p = network.predictor
+    x = p.latent_in(past) + p.identity(who)[:, None] + p.position[torch.arange(T) % c.period]
+    q, k, v = layer.project(x)
+    distance = torch.arange(h).flip(0)  # of the last h rows from the newest
+    bias = -torch.tensor(slopes(c.heads))[:, None, None] * (distance // c.period)
+    attended = layer.attend(q[:, :, -1:], k[:, :, -h:], v[:, :, -h:], bias)
+    expected = layer.finish(x[:, -1:], attended, p.audio_in(audio)[:, -1:])
+    state, full = p.state(1), p.layers
+    try:
+        p.layers = torch.nn.ModuleList([layer])
+        for n in range(T):
+            row = p.step(past[:, n], audio[:, n], who, state)
+    finally:
+        p.layers = full
+    assert (row - expected[:, 0]).abs().max() <= 2e-6 * expected.abs().max()
+
+
+@pytest.mark.parametrize("heads", [1, 2, 3, 4, 6, 8])
+def test_slopes_are_a_falling_series_that_repeats_the_published_rule(heads):
+    ours = slopes(heads)
+    assert len(ours) == heads
+    if heads in (1, 2, 4, 8):
+        assert ours == [2.0 ** (-8 * (i + 1) / heads) for i in range(heads)]
+    else:  # the powers below, then every second of the powers above
+        below = 2 if heads == 3 else 4
+        assert ours[:below] == slopes(below) and ours[below:] == slopes(2 * below)[0::2][: heads - below]
+
+
+def test_picking_at_the_published_places_equals_the_published_interpolation():
+    torch.manual_seed(0)
+    for count, rate in ((99, 30), (50, 25), (7, 30), (120, 25), (61, 60)):
+        features = torch.randn(2, count, 5)
+        published = hubert.interpolate(features, 50, rate)
+        places = torch.linspace(0, count - 1, published.shape[1], dtype=torch.float64)
+        # the published index rounds to float32
+        assert (hubert.pick(features, places.expand(2, -1)) - published).abs().max() <= 1e-4
+
+
+def test_newest_rows_of_the_decoder_equal_the_same_rows_of_all(network):
+    latents = torch.randn(1, 12, network.config.latent_dim)
+    every = network.codec.decode(latents)
+    assert (network.codec.decode(latents, newest=3) - every[:, -3:]).abs().max() <= 1e-6 * every.abs().max()
+
+
+def test_exact_mode_refuses_too_little_noise(network):
+    audio = torch.randn(16000)
+    with pytest.raises(TalkerError, match="noise has 3 rows"):
+        offline.generate(network, audio, 0, torch.zeros(3, network.config.latent_dim))

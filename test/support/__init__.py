@@ -1,0 +1,1 @@
+"""Harnesses, fixtures and fake peers that several tests share."""

@@ -1,0 +1,127 @@
+"""Bags for tests of the replay, written and read by rosbags alone, and a talker that moves its mouth."""
+import numpy as np
+import pytest
+from support.scheduler_harness import MS, S0, SMALL
+
+torch = pytest.importorskip("torch", reason="torch is not installed")
+rosbag2 = pytest.importorskip("rosbags.rosbag2", reason="rosbags is not installed")
+
+from streamingtalker_ros.bag import rosbag_io, replay  # noqa: E402
+from streamingtalker_ros.face.rig import default_rig  # noqa: E402
+from streamingtalker_ros.model.blendshape.network import TalkerNetwork  # noqa: E402
+from streamingtalker_ros.dds.message_types import typestore  # noqa: E402
+from streamingtalker_ros.runtime.parameters import Settings  # noqa: E402
+
+SECOND = 1_000_000_000
+STAMPED, BARE, TYPED = (f"audio_common_msgs/msg/{name}" for name in
+                        ("AudioDataStamped", "AudioData", "AudioStamped"))
+MOTION = "streamingtalker_ros/msg/FaceMotion"
+
+
+def network():
+    """A small network of fixed random weights that always hears a voice and moves its mouth."""
+    torch.manual_seed(0)
+    made = TalkerNetwork(SMALL)
+    with torch.no_grad():
+        made.encoder.voice.bias += 20.0
+        made.codec.motion_mean[:52] = 0.4
+    return made
+
+
+def header(store, ns, frame_id="microphone"):
+    time = store.types["builtin_interfaces/msg/Time"](ns // SECOND, ns % SECOND)
+    return store.types["std_msgs/msg/Header"](time, frame_id)
+
+
+def audio_message(name, samples, ns, rate):
+    """A message of one of the three types from int16 samples, as (lineage, message)."""
+    if name == TYPED:
+        store = typestore("mgonzs13")
+        make = {short: store.types[f"audio_common_msgs/msg/{short}"] for short in
+                ("AudioStamped", "Audio", "AudioData", "AudioInfo")}
+        data = make["AudioData"](np.zeros(0, np.float32), np.zeros(0, np.int32), samples,
+                                 np.zeros(0, np.int8), np.zeros(0, np.uint8))
+        audio = make["Audio"](data, make["AudioInfo"](8, 1, rate, len(samples)))
+        return "mgonzs13", make["AudioStamped"](header(store, ns), audio)
+    store = typestore("ros-drivers")
+    data = store.types[BARE](np.frombuffer(samples.astype("<i2").tobytes(), np.uint8))
+    return "ros-drivers", data if name == BARE else store.types[STAMPED](header(store, ns), data)
+
+
+def cut(pcm, rate=16000, start=S0, packet=0.02):
+    """[(stamp, samples), …] of an unbroken voice."""
+    size = round(packet * rate)
+    return [(start + round(first * SECOND / rate), pcm[first:first + size])
+            for first in range(0, len(pcm), size)]
+
+
+def write_bag(path, packets, name=STAMPED, storage="sqlite3", rate=16000, topic="/audio", times=None,
+              info=None, motion=(), compression=None):
+    """packets: [(stamp, samples), …], recorded at `times` (default 5 ms after their last sample); info: the
+    time at which audio_info came; motion: [(stamp, names, weights), …] for /face_motion."""
+    bag = rosbag2.Writer(path, version=8, storage_plugin=rosbag2.StoragePlugin[storage.upper()])
+    if compression:
+        bag.set_compression(rosbag2.CompressionMode[compression], rosbag2.CompressionFormat.ZSTD)
+    with bag as writer:
+        def add(topic, name, lineage="ros-drivers"):
+            return writer.add_connection(topic, name, typestore=typestore(lineage))
+
+        entries = []
+        for k, (stamp, samples) in enumerate(packets):
+            lineage, message = audio_message(name, samples, stamp, rate)
+            at = stamp + len(samples) * SECOND // rate + 5 * MS if times is None else times[k]
+            entries.append((at, topic, name, lineage, message))
+        store = typestore("ros-drivers")
+        if info is not None:
+            message = store.types["audio_common_msgs/msg/AudioInfo"](1, rate, "S16LE", 16 * rate, "wave")
+            entries.append((info, f"{topic}_info", "audio_common_msgs/msg/AudioInfo", "ros-drivers", message))
+        for frame, (stamp, names, weights) in enumerate(motion):
+            head = store.types["geometry_msgs/msg/Quaternion"](0.0, 0.0, 0.0, 1.0)
+            message = store.types[MOTION](header(store, stamp, "head"), frame, names,
+                                          np.asarray(weights, np.float32), head, True)
+            entries.append((stamp, "/face_motion", MOTION, "ros-drivers", message))
+        connections = {}
+        for at, on, kind, lineage, message in sorted(entries, key=lambda entry: entry[0]):
+            if on not in connections:
+                connections[on] = add(on, kind, lineage)
+            writer.write(connections[on], at, typestore(lineage).serialize_cdr(message, kind))
+    return path
+
+
+def run(path, out, talker, topic=None, **settings):
+    """Replay a bag: (Replayed, warnings)."""
+    told = []
+    with rosbag_io.BagInput(path) as bag, rosbag_io.BagOutput(out, bag.storage) as made:
+        return replay.replay(bag, made, bag.audio_topic(topic), talker, Settings(**settings), default_rig(),
+                             told.append), told
+
+
+def run_out(path, out, talker):
+    run(path, out, talker)
+    return out
+
+
+def store_of(name):
+    return typestore("mgonzs13" if name == TYPED else "ros-drivers")
+
+
+def read(path, topic):
+    """[(time, object), …] of a topic, read by rosbags alone."""
+    with rosbag2.Reader(path) as reader:
+        chosen = [connection for connection in reader.connections if connection.topic == topic]
+        return [(time, store_of(connection.msgtype).deserialize_cdr(data, connection.msgtype))
+                for connection, time, data in reader.messages(chosen)]
+
+
+def raw(path, topic):
+    with rosbag2.Reader(path) as reader:
+        return [(time, bytes(data)) for connection, time, data in reader.messages()
+                if connection.topic == topic]
+
+
+def of_audio(played):
+    return played.motion.weights[~played.motion.idle], played.motion.stamps[~played.motion.idle]
+
+
+def stacked(frames):
+    return np.stack([frame.weights for frame in frames])
