@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 # The package on the official ROS 2 image, with the audio_common_msgs of ros-drivers and PyTorch.
 #
 #   docker build -t streamingtalker_ros .                      (Humble, Lyrical: --build-arg ROS_DISTRO=humble, lyrical)

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 # `make demo`, `make web`, `make train`, `make check` and `make test` set up a virtual environment in .venv once; none
 # needs ROS, a display or root. `make help` lists all.
 PYTHON ?= python3

@@ -1,22 +1,32 @@
+# SPDX-License-Identifier: Apache-2.0
 """The talker, a voice and the face in RViz: an audio file (by default the demo's sentence) is spoken, then
 everything ends; or a microphone is heard, until Ctrl-C.
 
 ros2 launch streamingtalker_ros demo.launch.py [file:=mine.wav] [loop:=true] [microphone:=true] [rviz:=false]
 Without RViz, watch it with `ros2 topic echo /face_motion`.
 """
+
 from pathlib import Path
 
-import streamingtalker_ros
 from ament_index_python.packages import PackageNotFoundError, get_package_prefix
-from launch import LaunchDescription
-from launch.actions import (DeclareLaunchArgument, EmitEvent, IncludeLaunchDescription, LogInfo, OpaqueFunction,
-                            RegisterEventHandler, TimerAction)
+from launch.actions import (
+    DeclareLaunchArgument,
+    EmitEvent,
+    IncludeLaunchDescription,
+    LogInfo,
+    OpaqueFunction,
+    RegisterEventHandler,
+    TimerAction,
+)
 from launch.event_handlers import OnProcessExit
 from launch.events import Shutdown
 from launch.launch_description_sources import PythonLaunchDescriptionSource
 from launch.substitutions import LaunchConfiguration, PathJoinSubstitution
 from launch_ros.actions import Node
 from launch_ros.substitutions import FindPackageShare
+
+import streamingtalker_ros
+from launch import LaunchDescription
 
 VOICE = Path(streamingtalker_ros.__file__).parent / "data" / "voice.flac"
 REST = 1.0  # s after the voice in which the face comes to rest
@@ -29,10 +39,25 @@ def _is_true(context, name):
 
 def _voice(context):
     heard = [] if _is_true(context, "microphone") else [LaunchConfiguration("file")]
-    player = Node(package="streamingtalker_ros", executable="play", output="screen",
-                  arguments=heard + (["--loop"] if _is_true(context, "loop") else []))
-    return [player, RegisterEventHandler(OnProcessExit(target_action=player, on_exit=[
-        TimerAction(period=REST, actions=[EmitEvent(event=Shutdown(reason="the voice has ended"))])]))]
+    player = Node(
+        package="streamingtalker_ros",
+        executable="play",
+        output="screen",
+        arguments=heard + (["--loop"] if _is_true(context, "loop") else []),
+    )
+    return [
+        player,
+        RegisterEventHandler(
+            OnProcessExit(
+                target_action=player,
+                on_exit=[
+                    TimerAction(
+                        period=REST, actions=[EmitEvent(event=Shutdown(reason="the voice has ended"))]
+                    )
+                ],
+            )
+        ),
+    ]
 
 
 def _picture(context):
@@ -41,22 +66,42 @@ def _picture(context):
     try:
         get_package_prefix("rviz2")
     except PackageNotFoundError:
-        return [LogInfo(msg="RViz is not installed, so the face is not shown: sudo apt install "
-                            "ros-$ROS_DISTRO-rviz2")]
-    return [Node(package="streamingtalker_ros", executable="face_markers", output="screen"),
-            Node(package="rviz2", executable="rviz2", name="rviz2", output="screen",
-                 arguments=["-d", PathJoinSubstitution([SHARE, "config", "face.rviz"])])]
+        return [
+            LogInfo(
+                msg="RViz is not installed, so the face is not shown: sudo apt install ros-$ROS_DISTRO-rviz2"
+            )
+        ]
+    return [
+        Node(package="streamingtalker_ros", executable="face_markers", output="screen"),
+        Node(
+            package="rviz2",
+            executable="rviz2",
+            name="rviz2",
+            output="screen",
+            arguments=["-d", PathJoinSubstitution([SHARE, "config", "face.rviz"])],
+        ),
+    ]
 
 
 def generate_launch_description():
-    return LaunchDescription([
-        DeclareLaunchArgument("file", default_value=str(VOICE), description="WAV, FLAC, OGG or MP3 to speak"),
-        DeclareLaunchArgument("loop", default_value="false", description="true: speak it again and again"),
-        DeclareLaunchArgument("microphone", default_value="false",
-                              description="true: hear the microphone instead of a file"),
-        DeclareLaunchArgument("rviz", default_value="true", description="show the face, where RViz is installed"),
-        IncludeLaunchDescription(PythonLaunchDescriptionSource(
-            PathJoinSubstitution([SHARE, "launch", "talker.launch.py"]))),
-        OpaqueFunction(function=_picture),
-        OpaqueFunction(function=_voice),
-    ])
+    return LaunchDescription(
+        [
+            DeclareLaunchArgument(
+                "file", default_value=str(VOICE), description="WAV, FLAC, OGG or MP3 to speak"
+            ),
+            DeclareLaunchArgument(
+                "loop", default_value="false", description="true: speak it again and again"
+            ),
+            DeclareLaunchArgument(
+                "microphone", default_value="false", description="true: hear the microphone instead of a file"
+            ),
+            DeclareLaunchArgument(
+                "rviz", default_value="true", description="show the face, where RViz is installed"
+            ),
+            IncludeLaunchDescription(
+                PythonLaunchDescriptionSource(PathJoinSubstitution([SHARE, "launch", "talker.launch.py"]))
+            ),
+            OpaqueFunction(function=_picture),
+            OpaqueFunction(function=_voice),
+        ]
+    )

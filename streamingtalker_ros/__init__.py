@@ -1,9 +1,16 @@
+# SPDX-License-Identifier: Apache-2.0
 """Live speech in, a talking 3D face out: `Talker.load().open_stream().accept(pcm)` gives frames."""
+
 import importlib
 
 __version__ = "0.1.0"
-_HOME = {"Talker": "streaming", "Stream": "streaming", "Frame": "streaming", "ARKIT_NAMES": "face.arkit",
-         "TalkerError": "errors"}
+_HOME = {
+    "Talker": "streaming",
+    "Stream": "streaming",
+    "Frame": "streaming",
+    "ARKIT_NAMES": "face.arkit",
+    "TalkerError": "errors",
+}
 
 
 def __getattr__(name):  # late, so that importing the package never imports torch

@@ -1,7 +1,9 @@
+# SPDX-License-Identifier: Apache-2.0
 """The one error that users meet, and the late import of what may be absent.
 
 `TalkerError` carries one sentence that says what was wrong and what to do about it.
 """
+
 import importlib
 
 _HOW = {

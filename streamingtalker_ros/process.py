@@ -4,6 +4,7 @@
 A warning is often written by a control loop. Its reader may have gone (`| head -1`), its disk may be full, its pager
 may stand still: none of that may raise there, or wait there.
 """
+
 from __future__ import annotations
 
 import contextlib
@@ -18,9 +19,11 @@ from collections.abc import Callable
 from typing import Any, TextIO
 
 LOGGER_NAME = "streamingtalker_ros"
-_LONGEST = 3000     # characters of one text: a pipe that can be written to takes PIPE_BUF, 4096 bytes, without waiting
-_PATIENCE = 1.0     # s that `say` waits for a reader that stands still
-_GONE = (errno.EPIPE, errno.EBADF, errno.EIO)   # no later text will arrive either
+_LONGEST = (
+    3000  # characters of one text: a pipe that can be written to takes PIPE_BUF, 4096 bytes, without waiting
+)
+_PATIENCE = 1.0  # s that `say` waits for a reader that stands still
+_GONE = (errno.EPIPE, errno.EBADF, errno.EIO)  # no later text will arrive either
 
 
 def say(text: str, error: bool = False, patience: float = _PATIENCE) -> bool:
@@ -35,10 +38,10 @@ def say(text: str, error: bool = False, patience: float = _PATIENCE) -> bool:
         Whether the line was written.
     """
     stream = sys.stderr if error else sys.stdout
-    if stream is None:      # closed before the process began
+    if stream is None:  # closed before the process began
         return False
     if len(text) > _LONGEST:
-        text = f"{text[:_LONGEST // 4]} … {text[-3 * _LONGEST // 4:]}"
+        text = f"{text[: _LONGEST // 4]} … {text[-3 * _LONGEST // 4 :]}"
     try:
         if not _takes(stream, patience):
             return False
@@ -61,9 +64,11 @@ def warn(sentence: str) -> None:
 
 def never_raising(warn: Callable[[str], Any]) -> Callable[[str], None]:
     """The same callable, for a control loop: an exception in it is dropped."""
+
     def guarded(sentence: str) -> None:
         with contextlib.suppress(Exception):
             warn(sentence)
+
     return guarded
 
 
@@ -77,18 +82,28 @@ class FaultLog:
         """where: what was being done, for the sentence."""
         with contextlib.suppress(Exception):
             last = traceback.extract_tb(fault.__traceback__)[-1:]
-            place = (type(fault).__name__, last[0].filename if last else "", (last[0].lineno or 0) if last else 0)
+            place = (
+                type(fault).__name__,
+                last[0].filename if last else "",
+                (last[0].lineno or 0) if last else 0,
+            )
             if place in self._logged:
                 return
             self._logged.add(place)
-            text = "".join(traceback.format_exception(type(fault), fault, fault.__traceback__, limit=-12)).rstrip()
+            text = "".join(
+                traceback.format_exception(type(fault), fault, fault.__traceback__, limit=-12)
+            ).rstrip()
             logging.getLogger(LOGGER_NAME).error("%s (please report it; told once):\n%s", where, text)
 
 
 class _SayHandler(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         with contextlib.suppress(Exception):
-            say(f"streamingtalker: {record.levelname.lower()}: {record.getMessage()}", error=True, patience=0.0)
+            say(
+                f"streamingtalker: {record.levelname.lower()}: {record.getMessage()}",
+                error=True,
+                patience=0.0,
+            )
 
 
 def log_to_stderr() -> None:
@@ -134,7 +149,7 @@ def on_stop_signals(handler: Callable[..., Any]) -> None:
     Only from the main thread.
     """
     for name in ("SIGINT", "SIGTERM", "SIGHUP"):
-        number = getattr(signal, name, None)      # Windows has no SIGHUP
+        number = getattr(signal, name, None)  # Windows has no SIGHUP
         if number is None or name == "SIGHUP" and signal.getsignal(number) == signal.SIG_IGN:
             continue
         signal.signal(number, handler)
@@ -145,7 +160,7 @@ def _takes(stream: TextIO, patience: float) -> bool:
     try:
         poll = select.poll()
         poll.register(stream.fileno(), select.POLLOUT)
-    except (OSError, ValueError, AttributeError):     # no file of the system's, or no poll there
+    except (OSError, ValueError, AttributeError):  # no file of the system's, or no poll there
         return True
     return bool(poll.poll(round(1000 * patience)))
 

@@ -1,9 +1,11 @@
+# SPDX-License-Identifier: Apache-2.0
 """Finds the package's msg/ and config/ files wherever it was installed.
 
 Takes "msg" or "config" and a file name, gives a Path. Three homes exist: the source tree (and an editable or
 symlinked install), the wheel, where both folders lie inside the package, and a colcon install, where they lie
 in share/streamingtalker_ros beside the Python code's prefix.
 """
+
 from pathlib import Path
 
 from streamingtalker_ros.errors import TalkerError

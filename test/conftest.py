@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What the tests share: markers that skip a test where it cannot run, the shipped talker, and a real voice.
 
 A test that needs more than the extra `test` says so by a marker, alone or with others:
@@ -10,22 +11,24 @@ A test that needs more than the extra `test` says so by a marker, alone or with 
 For a whole module: `pytestmark = pytest.mark.browser`. A marked test is collected everywhere, so a module must import
 what may be absent inside of its tests or fixtures. Everything else is in the extra `test` and is simply imported.
 """
+
 import importlib.util
 import os
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch: small networks only lose by more threads
 
-from pathlib import Path  # noqa: E402
-from typing import TYPE_CHECKING  # noqa: E402
+from pathlib import Path
+from typing import TYPE_CHECKING
 
-import numpy as np  # noqa: E402
-import pytest  # noqa: E402
+import numpy as np
+import pytest
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 
-if int(pytest.__version__.split(".")[0]) >= 7:      # Humble's is older, and looks at the asked folder alone
+if int(pytest.__version__.split(".")[0]) >= 7:  # Humble's is older, and looks at the asked folder alone
+
     @pytest.hookimpl(tryfirst=True)
     def pytest_pycollect_makemodule(module_path, parent):
         """Every module is a plain one. Where ROS is sourced, launch_testing's plugin would import it outside of
@@ -35,7 +38,9 @@ if int(pytest.__version__.split(".")[0]) >= 7:      # Humble's is older, and loo
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Adds `--soak`, and takes the settings of pyproject.toml that a missing plugin would take."""
-    parser.addoption("--soak", action="store_true", help="run the tests marked soak, which take minutes to hours")
+    parser.addoption(
+        "--soak", action="store_true", help="run the tests marked soak, which take minutes to hours"
+    )
     if importlib.util.find_spec("pytest_timeout") is None:
         parser.addini("timeout", "of pytest-timeout, which is not installed: ignored")
 
@@ -47,7 +52,11 @@ def _no_ros(config: pytest.Config) -> str:
 def _no_browser(config: pytest.Config) -> str:
     from tools.browser import chromium
 
-    return "" if chromium.find() else "no Chromium is installed: `apt install chromium`, or name one with CHROMIUM=…"
+    return (
+        ""
+        if chromium.find()
+        else "no Chromium is installed: `apt install chromium`, or name one with CHROMIUM=…"
+    )
 
 
 def _no_gpu(config: pytest.Config) -> str:
@@ -65,7 +74,11 @@ def _no_soak(config: pytest.Config) -> str:
 
 # marker -> why a test so marked cannot run here; an empty string where it can
 _OBSTACLES: "dict[str, Callable[[pytest.Config], str]]" = {
-    "ros": _no_ros, "browser": _no_browser, "gpu": _no_gpu, "soak": _no_soak}
+    "ros": _no_ros,
+    "browser": _no_browser,
+    "gpu": _no_gpu,
+    "soak": _no_soak,
+}
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: "list[pytest.Item]") -> None:
@@ -82,6 +95,7 @@ def talker():
     """The default model on the CPU."""
     pytest.importorskip("torch", reason="PyTorch is not installed")
     from streamingtalker_ros import Talker
+
     return Talker.load(device="cpu")
 
 
@@ -89,6 +103,7 @@ def talker():
 def voice_path():
     """The demo's voice, a few seconds of speech."""
     from streamingtalker_ros.cli.demo import VOICE
+
     return Path(VOICE)
 
 
@@ -97,5 +112,6 @@ def speech(voice_path):
     """Four seconds of a real voice: (64000,) float32 at 16 kHz."""
     from streamingtalker_ros.audio.files import read_audio
     from streamingtalker_ros.audio.pcm import to_16k
+
     pcm = to_16k(*read_audio(voice_path))
     return np.ascontiguousarray(pcm[:64000], np.float32)

@@ -1,4 +1,6 @@
+# SPDX-License-Identifier: Apache-2.0
 """The wheel: what pip installs, built from this source and used in another directory."""
+
 import email
 import json
 import os
@@ -27,8 +29,21 @@ def wheel(tmp_path_factory):
             shutil.copytree(SOURCE / name, here / "source" / name, ignore=ignore)
         elif (SOURCE / name).exists():
             shutil.copy(SOURCE / name, here / "source" / name)
-    done = subprocess.run([sys.executable, "-m", "pip", "wheel", "--no-deps", "--no-build-isolation",
-                           "--wheel-dir", str(here), str(here / "source")], capture_output=True, text=True)
+    done = subprocess.run(
+        [
+            sys.executable,
+            "-m",
+            "pip",
+            "wheel",
+            "--no-deps",
+            "--no-build-isolation",
+            "--wheel-dir",
+            str(here),
+            str(here / "source"),
+        ],
+        capture_output=True,
+        text=True,
+    )
     assert done.returncode == 0, done.stderr
     return next(here.glob("*.whl"))
 
@@ -36,17 +51,24 @@ def wheel(tmp_path_factory):
 @pytest.fixture(scope="module")
 def installed(wheel):
     target = wheel.parent / "site"
-    subprocess.run([sys.executable, "-m", "pip", "install", "--no-deps", "--quiet", "--target", str(target),
-                    str(wheel)], check=True)
+    subprocess.run(
+        [sys.executable, "-m", "pip", "install", "--no-deps", "--quiet", "--target", str(target), str(wheel)],
+        check=True,
+    )
     return target
 
 
 def run(installed, folder, *arguments):
-    return subprocess.run([sys.executable, *arguments], cwd=folder, capture_output=True, text=True,
-                          env={**os.environ, "PYTHONPATH": str(installed)})
+    return subprocess.run(
+        [sys.executable, *arguments],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(installed)},
+    )
 
 
-def test_the_wheel_carries_weights_messages_and_configuration(wheel):
+def test_the_wheel_carries_weights_messages_and_configuration(wheel) -> None:
     with zipfile.ZipFile(wheel) as archive:
         names = archive.namelist()
     assert len(names) == len(set(names))
@@ -58,14 +80,16 @@ def test_the_wheel_carries_weights_messages_and_configuration(wheel):
         assert path.relative_to(SOURCE).as_posix() in names
     assert "streamingtalker_ros/data/voice.flac" in names
     assert "streamingtalker_ros/py.typed" in names
-    for path in (SOURCE / "streamingtalker_ros" / "web" / "static").rglob("*"):  # empty where the page is not built
+    for path in (SOURCE / "streamingtalker_ros" / "web" / "static").rglob(
+        "*"
+    ):  # empty where the page is not built
         assert path.is_dir() or path.relative_to(SOURCE).as_posix() in names
     assert "streamingtalker_ros/weights/default/weights.safetensors" in names
     assert not [name for name in names if name.startswith(("test/", "msg/", "config/"))]
     assert wheel.stat().st_size < 40e6
 
 
-def test_the_wheel_asks_for_tested_bounds_and_never_for_torch(wheel):
+def test_the_wheel_asks_for_tested_bounds_and_never_for_torch(wheel) -> None:
     with zipfile.ZipFile(wheel) as archive:
         name = next(name for name in archive.namelist() if name.endswith("METADATA"))
         metadata = email.message_from_bytes(archive.read(name))
@@ -77,12 +101,32 @@ def test_the_wheel_asks_for_tested_bounds_and_never_for_torch(wheel):
     assert all(">=" in need for need in outside if not need.replace("'", '"').endswith('extra == "check"'))
     assert "numpy>=1.21" in [need.replace(" ", "") for need in needs]
     assert {need.partition(">")[0] for need in needs if "extra ==" not in need} == {
-        "numpy", "soxr", "soundfile", "safetensors", "pyyaml", "tqdm"}
-    assert {"dds", "bag", "microphone", "vertex", "web", "render", "report", "train", "video", "voices", "all",
-            "test", "docs", "check"} == set(metadata.get_all("Provides-Extra"))
+        "numpy",
+        "soxr",
+        "soundfile",
+        "safetensors",
+        "pyyaml",
+        "tqdm",
+    }
+    assert {
+        "dds",
+        "bag",
+        "microphone",
+        "vertex",
+        "web",
+        "render",
+        "report",
+        "train",
+        "video",
+        "voices",
+        "all",
+        "test",
+        "docs",
+        "check",
+    } == set(metadata.get_all("Provides-Extra"))
 
 
-def test_the_version_of_the_wheel_is_that_of_the_ros_package(wheel):
+def test_the_version_of_the_wheel_is_that_of_the_ros_package(wheel) -> None:
     import streamingtalker_ros
 
     with zipfile.ZipFile(wheel) as archive:
@@ -92,28 +136,40 @@ def test_the_version_of_the_wheel_is_that_of_the_ros_package(wheel):
     assert metadata["Version"] == package.findtext("version") == streamingtalker_ros.__version__
 
 
-def test_animate_runs_from_the_wheel_in_another_directory(installed, tmp_path):
+def test_animate_runs_from_the_wheel_in_another_directory(installed, tmp_path) -> None:
     pytest.importorskip("torch", reason="torch is not installed")
     where = run(installed, tmp_path, "-c", "import streamingtalker_ros; print(streamingtalker_ros.__file__)")
     assert where.stdout.strip().startswith(str(installed)), where.stdout + where.stderr
     voice = installed / "streamingtalker_ros" / "data" / "voice.flac"
-    done = run(installed, tmp_path, "-m", "streamingtalker_ros", "animate", str(voice), "--out", "a.csv",
-               "--device", "cpu")
+    done = run(
+        installed,
+        tmp_path,
+        "-m",
+        "streamingtalker_ros",
+        "animate",
+        str(voice),
+        "--out",
+        "a.csv",
+        "--device",
+        "cpu",
+    )
     assert done.returncode == 0, done.stderr
     assert len((tmp_path / "a.csv").read_text().splitlines()) == 1 + 219  # 8.73 s
 
 
-def test_messages_are_found_in_the_wheel(installed, tmp_path):
+def test_messages_are_found_in_the_wheel(installed, tmp_path) -> None:
     pytest.importorskip("rosbags", reason="rosbags is not installed")
-    code = ("from streamingtalker_ros.runtime import messages, resources\n"
-            "print(resources.find('msg', 'FaceMotion.msg'), resources.find('config', 'talker.yaml'))\n"
-            "print(messages.message_class('streamingtalker_ros/msg/FaceMotion').__name__)")
+    code = (
+        "from streamingtalker_ros.runtime import messages, resources\n"
+        "print(resources.find('msg', 'FaceMotion.msg'), resources.find('config', 'talker.yaml'))\n"
+        "print(messages.message_class('streamingtalker_ros/msg/FaceMotion').__name__)"
+    )
     done = run(installed, tmp_path, "-c", code)
     assert done.returncode == 0, done.stderr
     assert done.stdout.count(str(installed)) == 2 and "FaceMotion" in done.stdout
 
 
-def test_the_readme_lists_every_parameter_with_its_default():
+def test_the_readme_lists_every_parameter_with_its_default() -> None:
     from streamingtalker_ros.runtime import parameters
 
     readme = (SOURCE / "README.md").read_text(encoding="utf-8")

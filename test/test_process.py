@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Output never stops a long-running command: a reader that has gone or stands still, a full disk, no stream at all."""
+
 from __future__ import annotations
 
 import os
@@ -13,11 +14,13 @@ import pytest
 
 from streamingtalker_ros import process
 
-SAY = ("import sys\nfrom streamingtalker_ros import process\n"
-       "process.log_to_stderr()\n"
-       "for k in range(5):\n    process.say('x' * 100, error=(k == 4)); process.warn('w')\n"
-       "process.FaultLog().log('a test', ValueError('v'))\n"
-       "process.flush_output()\nopen(sys.argv[1], 'w').write('reached')\n")
+SAY = (
+    "import sys\nfrom streamingtalker_ros import process\n"
+    "process.log_to_stderr()\n"
+    "for k in range(5):\n    process.say('x' * 100, error=(k == 4)); process.warn('w')\n"
+    "process.FaultLog().log('a test', ValueError('v'))\n"
+    "process.flush_output()\nopen(sys.argv[1], 'w').write('reached')\n"
+)
 
 
 def full() -> int:
@@ -32,7 +35,7 @@ def closed() -> int:
 
 @pytest.mark.parametrize("broken", [("stdout",), ("stderr",), ("stdout", "stderr")])
 @pytest.mark.parametrize("make", [full, closed])
-def test_text_for_a_broken_stream_is_left_out(make, broken, tmp_path):
+def test_text_for_a_broken_stream_is_left_out(make, broken, tmp_path) -> None:
     streams = {name: make() if name in broken else subprocess.PIPE for name in ("stdout", "stderr")}
     done = subprocess.run([sys.executable, "-c", SAY, str(tmp_path / "end")], timeout=60, **streams)
     # a full disk still fails in Python's own flush unless it was discarded: the exit code is the command's
@@ -43,13 +46,15 @@ def test_text_for_a_broken_stream_is_left_out(make, broken, tmp_path):
         assert b"ValueError: v" in done.stderr
 
 
-def test_streams_closed_before_the_start_are_left_alone(tmp_path):
-    done = subprocess.run(["sh", "-c", 'exec "$0" -c "$1" "$2" >&- 2>&-', sys.executable, SAY, str(tmp_path / "end")],
-                          timeout=60)
+def test_streams_closed_before_the_start_are_left_alone(tmp_path) -> None:
+    done = subprocess.run(
+        ["sh", "-c", 'exec "$0" -c "$1" "$2" >&- 2>&-', sys.executable, SAY, str(tmp_path / "end")],
+        timeout=60,
+    )
     assert done.returncode == 0 and (tmp_path / "end").read_text() == "reached"
 
 
-def test_a_warning_does_not_wait_for_a_reader_that_stands_still(monkeypatch):
+def test_a_warning_does_not_wait_for_a_reader_that_stands_still(monkeypatch) -> None:
     read, write = os.pipe()
     try:
         os.set_blocking(write, False)
@@ -73,7 +78,7 @@ def test_a_warning_does_not_wait_for_a_reader_that_stands_still(monkeypatch):
         os.close(write)
 
 
-def test_a_text_that_the_stream_cannot_encode_is_written_all_the_same(monkeypatch, tmp_path):
+def test_a_text_that_the_stream_cannot_encode_is_written_all_the_same(monkeypatch, tmp_path) -> None:
     with open(tmp_path / "out", "w", encoding="ascii") as stream:
         monkeypatch.setattr(sys, "stdout", stream)
         assert process.say("s² \ud800")
@@ -81,9 +86,9 @@ def test_a_text_that_the_stream_cannot_encode_is_written_all_the_same(monkeypatc
     assert (tmp_path / "out").read_text() == "s\\xb2 \\ud800\n"
 
 
-def test_a_fault_is_logged_once_with_its_traceback_and_never_raises(caplog):
+def test_a_fault_is_logged_once_with_its_traceback_and_never_raises(caplog) -> None:
     class Unprintable(Exception):
-        def __str__(self):
+        def __str__(self) -> str:
             raise RuntimeError("no text")
 
     faults = process.FaultLog()
@@ -96,7 +101,7 @@ def test_a_fault_is_logged_once_with_its_traceback_and_never_raises(caplog):
 
 
 @pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGHUP"])
-def test_each_stop_signal_calls_the_handler(name):
+def test_each_stop_signal_calls_the_handler(name) -> None:
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
     stop = threading.Event()
     try:
@@ -104,7 +109,7 @@ def test_each_stop_signal_calls_the_handler(name):
         process.on_stop_signals(lambda *_: stop.set())
         os.kill(os.getpid(), getattr(signal, name))
         assert stop.wait(5)
-        signal.signal(signal.SIGHUP, signal.SIG_IGN)      # nohup
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)  # nohup
         process.on_stop_signals(lambda *_: stop.set())
         assert signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
     finally:

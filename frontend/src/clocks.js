@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Which moment of the voice is at the loudspeaker, or would be: `heard(now)` in seconds of the timeline, now in ms of
 // performance.now(). `shift(seconds)` has it heard later (above 0) or earlier.
 

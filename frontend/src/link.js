@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The WebSocket to the server: texts and bytes, both ways, and coming back by itself after it was cut.
 import { unpack } from './protocol.js';
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Face motion as the CSV of the Live Link Face app, as face/formats/livelink.py writes it: the app swaps left and right of jaw
 // and mouth against Apple's names; yaw, pitch, roll of head and eyes in radians.
 const SWAPPED = { jawLeft: 'jawRight', jawRight: 'jawLeft', mouthLeft: 'mouthRight', mouthRight: 'mouthLeft' };

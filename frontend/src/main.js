@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The page's elements: buttons, files, plots and numbers, joined to what they do. `?detail=high`, medium, low or lowest
 // in the address draws so, whatever it costs.
 import { Numbers } from './numbers.js';

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // What the page measures of itself. A picture drawn in one animation frame counts as on the screen when the next one
 // begins and the graphics card has finished it. "Apart": the moment that is heard then, minus the moment shown.
 // "Latency": from when the middle of a frame's audio came in until that frame is shown.

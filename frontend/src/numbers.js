@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // What is measured, in a few tiles.
 import { quantile } from './measure.js';
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // What the page does: one source of sound at a time, the server that makes frames of it, the timeline that shows them.
 import { WallClock } from './clocks.js';
 import { Link } from './link.js';

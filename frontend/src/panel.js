@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The controls of a voice, drawn from what the server says there is; each change is sent as it is made.
 const EVERY = 100; // ms between two messages
 const LABELS = {

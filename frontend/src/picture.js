@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The picture: faces in the studio, posed by the frames of a timeline, and measured. `draw` makes one picture.
 import { Avatar } from './face/avatar.js';
 import { Detail } from './face/detail.js';

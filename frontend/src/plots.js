@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Live plots: the sound's envelope with the opening of the lips over it, and a few weights as bars.
 const SECONDS = 4;
 const BARS = [

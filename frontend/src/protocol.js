@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The bytes of the WebSocket, both ways, as streamingtalker_ros/web/protocol.py writes and reads them.
 const PCM = 1;
 export const FACE = 1,

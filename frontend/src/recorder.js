@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Keeps what is said and shown between start and stop: a WAV of the sound, a Live Link CSV of the frames on the same
 // time, and a video of the picture with its sound. All of it stays in the browser.
 import { livelink } from './livelink.js';

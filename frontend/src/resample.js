@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // A live voice to the model's 16 kHz with two milliseconds of delay, where block resamplers hold back ten: a bank of
 // windowed sinc filters (Kaiser), one for each place that an output sample can have between input samples.
 const CROSSINGS = 32; // zero crossings on each side

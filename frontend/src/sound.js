@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Everything with sound: the microphone, a file or what a watched talker hears goes into the worklet's delay line, and
 // from there, later by what the frames need, to the loudspeaker and to a recording.
 import { SoundClock } from './clocks.js';

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The frames of one run of a voice, shown when their sound is heard: keeps them by time, mixes the two around a moment,
 // and has the sound wait as long as the frames need.
 const KEPT = 6; // s of frames

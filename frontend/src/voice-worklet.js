@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The audio thread: a delay line between what is heard and what is played. It hands what it hears to the page in pieces
 // of about 10 ms, plays it `delay` samples later, and tells with each piece which sample is being played. Position 0 is
 // the first sample that "begin" asks for. In feed mode the page writes the line instead of an input.

@@ -1,8 +1,10 @@
+# SPDX-License-Identifier: Apache-2.0
 """What happens to a voice between a mouth and a robot's microphone: level, noise, band, room, clipping.
 
 Pure functions on mono float32 PCM at 16 kHz; whatever is random comes from the numpy Generator passed in,
 so that a seed repeats it. None moves sound in time, so that motion made for clean audio still fits.
 """
+
 import numpy as np
 
 from streamingtalker_ros.errors import require
@@ -41,8 +43,9 @@ def pink(count, rng):
 def hum(count, rng):
     """(count,) float32 mains or fan hum of RMS 1: a fundamental of 48 to 240 Hz and a few harmonics."""
     t, base = np.arange(count) / RATE, rng.choice([50.0, 60.0, 100.0, rng.uniform(48.0, 240.0)])
-    tones = [rng.uniform(0.2, 1.0) / k * np.sin(2 * np.pi * (k * base * t + rng.random()))
-             for k in range(1, 8)]
+    tones = [
+        rng.uniform(0.2, 1.0) / k * np.sin(2 * np.pi * (k * base * t + rng.random())) for k in range(1, 8)
+    ]
     return _unit(np.sum(tones, 0) + 0.05 * rng.standard_normal(count))
 
 
@@ -89,7 +92,7 @@ def knocks(count, rng):
         length = min(count - start, int(RATE * 0.12))
         age = np.arange(length) / RATE
         ring = np.sin(2 * np.pi * rng.uniform(120, 2500) * age) + 0.5 * rng.standard_normal(length)
-        out[start: start + length] += rng.uniform(0.3, 1.0) * np.exp(-age * rng.uniform(30, 200)) * ring
+        out[start : start + length] += rng.uniform(0.3, 1.0) * np.exp(-age * rng.uniform(30, 200)) * ring
     return _unit(out)
 
 
@@ -108,7 +111,9 @@ def rings(count, rng):
         base, decay, struck = rng.uniform(200.0, 3000.0), rng.uniform(8.0, 120.0), rng.uniform(0.1, 1.0)
         for ratio in rng.uniform(1.0, 4.5, rng.integers(2, 7)):
             tone = np.sin(2 * np.pi * min(base * ratio, 7500.0) * age + rng.uniform(0.0, 6.0))
-            out[start: start + len(age)] += struck * rng.uniform(0.2, 1.0) * tone * np.exp(-age * decay * ratio ** 0.5)
+            out[start : start + len(age)] += (
+                struck * rng.uniform(0.2, 1.0) * tone * np.exp(-age * decay * ratio**0.5)
+            )
         now += rng.exponential(rng.choice([0.08, 0.3, 0.8]))
     return _unit(np.tanh(_unit(out) / 4.0))
 
@@ -123,7 +128,9 @@ def chirps(count, rng):
         trill = rng.uniform(0.0, 0.15) * np.sin(2 * np.pi * rng.uniform(3.0, 30.0) * age)
         hertz = rng.uniform(250.0, 5000.0) * np.exp(rng.normal(0.0, 0.7) * age / length + trill)
         tone = np.sin(2 * np.pi * np.cumsum(np.minimum(hertz, 7500.0)) / RATE)
-        out[inside] += rng.uniform(0.2, 1.0) * np.sin(np.pi * age / length) ** rng.choice([0.3, 1.0, 2.0]) * tone
+        out[inside] += (
+            rng.uniform(0.2, 1.0) * np.sin(np.pi * age / length) ** rng.choice([0.3, 1.0, 2.0]) * tone
+        )
         now += length * rng.uniform(0.3, 1.5) + rng.exponential(0.3)
     return _unit(out)
 
@@ -132,7 +139,9 @@ def engine(count, rng):
     """(count,) float32 engine, drill or vacuum cleaner of RMS 1: a buzz of wandering speed in noise, swelling."""
     speed = rng.uniform(20.0, 180.0) * np.exp(0.2 * (sway(count, rng, rng.uniform(0.1, 0.8)) - 1.0))
     phase = 2 * np.pi * np.cumsum(speed) / RATE
-    buzz = sum(rng.uniform(0.1, 1.0) / k ** 0.5 * np.sin(k * phase + rng.uniform(0.0, 6.0)) for k in range(1, 16))
+    buzz = sum(
+        rng.uniform(0.1, 1.0) / k**0.5 * np.sin(k * phase + rng.uniform(0.0, 6.0)) for k in range(1, 16)
+    )
     noise = band(white(count, rng), rng.uniform(100.0, 1000.0), rng.uniform(2000.0, 7500.0))
     return _unit((_unit(buzz) + rng.uniform(0.2, 2.0) * noise) * sway(count, rng, rng.uniform(0.2, 4.0)))
 
@@ -151,8 +160,12 @@ def ensemble(count, rng):
         if rng.random() < 0.7:  # a plucked string or a key
             note, decay = rng.choice(scale) * rng.choice([1.0, 4.0, 8.0, 16.0]), rng.uniform(2.0, 15.0)
             out[first:] += rng.uniform(0.2, 1.0) * sum(
-                np.sin(2 * np.pi * k * note * age) / k ** rng.uniform(0.8, 1.5) * np.exp(-age * decay * k ** 0.7)
-                for k in range(1, 9) if k * note < 7500.0)
+                np.sin(2 * np.pi * k * note * age)
+                / k ** rng.uniform(0.8, 1.5)
+                * np.exp(-age * decay * k**0.7)
+                for k in range(1, 9)
+                if k * note < 7500.0
+            )
     for octave, voices, gain in ((1.0, 1, 0.8), (4.0, 3, 0.6), (8.0, 1, rng.uniform(0.2, 1.2))):
         length = beat * rng.choice([1.0, 2.0, 4.0])
         for start in np.arange(0.0, count / RATE, length):
@@ -162,7 +175,9 @@ def ensemble(count, rng):
             for note in rng.choice(scale, voices, replace=False) * octave:
                 bend = 1.0 + 0.006 * np.sin(2 * np.pi * rng.uniform(4.0, 7.0) * age) * rng.uniform(0.0, 2.0)
                 phase = 2 * np.pi * np.cumsum(note * bend) / RATE
-                tone = sum(np.sin(k * phase) / k ** rng.uniform(0.6, 2.0) for k in range(1, 9) if k * note < 7500.0)
+                tone = sum(
+                    np.sin(k * phase) / k ** rng.uniform(0.6, 2.0) for k in range(1, 9) if k * note < 7500.0
+                )
                 out[first:last] += gain * swell * tone
     return _unit(out)
 
@@ -239,12 +254,16 @@ def augment(pcm, seed, voices=()):
     if rng.random() < 0.25:
         out = band(out, rng.uniform(40.0, 250.0), rng.uniform(3000.0, 7900.0))
     if rng.random() < 0.75:
-        kind = rng.choice(["white", "pink", "hum", "babble", "brown", "rings", "engine"],
-                          p=[0.15, 0.25, 0.1, 0.2, 0.1, 0.1, 0.1])
+        kind = rng.choice(
+            ["white", "pink", "hum", "babble", "brown", "rings", "engine"],
+            p=[0.15, 0.25, 0.1, 0.2, 0.1, 0.1, 0.1],
+        )
         if kind == "babble" and len(voices):
             out = add_noise(out, babble(count, rng, voices), rng.uniform(10.0, 35.0))
         else:
-            made = {"white": white, "hum": hum, "brown": brown, "rings": rings, "engine": engine}.get(kind, pink)
+            made = {"white": white, "hum": hum, "brown": brown, "rings": rings, "engine": engine}.get(
+                kind, pink
+            )
             noise = made(count, rng)
             out = add_noise(out, noise, rng.uniform(5.0, 40.0))
     # levels as measured on speech; -35 dBFS is a whisper across the room, 0 is beyond most converters

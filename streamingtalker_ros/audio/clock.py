@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The audio clock: packet stamps to sample time.
 
 Takes each packet's stamp (integer nanoseconds, the time of its first sample) and its number of samples; says
@@ -13,19 +14,21 @@ The rules. A packet is expected where the last one ended; `error` = its stamp mi
            leave all of it out
   jump     |error| ≥ 0.5 s: another time; the packet's stamp is sample 0 of a new stream
 """
+
 from dataclasses import dataclass
 
 SECOND = 1_000_000_000
-TOLERANCE = 0.015         # s; under one lost packet of 20 ms, the usual size; over software jitter
-ARRIVAL_TOLERANCE = 0.2   # s; for times of arrival, which wait for the network and for the scheduler
-LONGEST_GAP = 0.5         # s
+TOLERANCE = 0.015  # s; under one lost packet of 20 ms, the usual size; over software jitter
+ARRIVAL_TOLERANCE = 0.2  # s; for times of arrival, which wait for the network and for the scheduler
+LONGEST_GAP = 0.5  # s
 _STEADY = SECOND // 1000  # errors up to here are rounding: the grid stays exact
-_FOLLOW = 5.0             # s; time constant of following drift: 15 ms of error move the grid by 0.3 % at most
+_FOLLOW = 5.0  # s; time constant of following drift: 15 ms of error move the grid by 0.3 % at most
 
 
 @dataclass(frozen=True)
 class Placement:
     """Where a packet lies: kind, samples of silence to put before it, samples to leave out at its front."""
+
     kind: str
     gap: int = 0
     skip: int = 0
@@ -47,7 +50,7 @@ class AudioClock:
     and for frame n of a stream with hop 640 at 16 kHz: stamp = clock.stamp_of(n * 640, 16000).
     """
 
-    def __init__(self, rate, tolerance=None, arrival=False):
+    def __init__(self, rate, tolerance=None, arrival=False) -> None:
         self.rate = int(rate)
         self.arrival = arrival
         usual = ARRIVAL_TOLERANCE if arrival else TOLERANCE
@@ -55,10 +58,10 @@ class AudioClock:
         self._longest = _ns(LONGEST_GAP)
         self.reset()
 
-    def reset(self):
+    def reset(self) -> None:
         """Forget the stream: the next packet is a start."""
-        self.samples = 0        # samples on the grid since the start, silence included
-        self._origin = None     # ns, time of sample 0 as known now
+        self.samples = 0  # samples on the grid since the start, silence included
+        self._origin = None  # ns, time of sample 0 as known now
 
     @property
     def started(self):
@@ -87,7 +90,7 @@ class AudioClock:
         self.samples += n_samples - shift
         return Placement("overlap", skip=shift)
 
-    def fill(self, n_samples):
+    def fill(self, n_samples) -> None:
         """The caller put n_samples of silence on the grid by itself, because no packet came."""
         self.samples += n_samples
 

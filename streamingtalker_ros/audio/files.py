@@ -1,4 +1,6 @@
+# SPDX-License-Identifier: Apache-2.0
 """Audio files: WAV, FLAC, OGG and MP3 in, mono float32 out (through libsndfile)."""
+
 import os
 
 import numpy as np

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """MP3 packets to PCM, one after another: what `audio_capture` of ros-drivers sends unless it is told otherwise.
 
 `looks_like_mp3(payload)` tells MP3 from bare PCM before any message has told the coding; `Mp3Decoder` takes the
@@ -7,6 +8,7 @@ MP3 is late: encoder and decoder hold the sound back, by 1,105 samples with LAME
 with the time of the sound that went into it (GStreamer's lamemp3enc does; its first packet has the time of the
 first sample). So the first `delay` of what comes out is left out, and the rest has its true time.
 """
+
 import array
 from dataclasses import dataclass
 
@@ -15,14 +17,16 @@ import numpy as np
 from streamingtalker_ros.errors import require
 
 # kbit/s of layer III by index 1…14, ISO/IEC 11172-3 (MPEG-1) and 13818-3 (MPEG-2, and 2.5 as it is used)
-_BITRATES = {1: (32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320),
-             2: (8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160)}
+_BITRATES = {
+    1: (32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320),
+    2: (8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160),
+}
 _RATES = {3: (44100, 48000, 32000), 2: (22050, 24000, 16000), 0: (11025, 12000, 8000)}
 _SECOND = 1_000_000_000
-LAME_DELAY, DECODER_DELAY = 576, 529    # samples, LAME's technical FAQ
-_LOOSE = 1.5        # frames by which the time of a packet that is cut anywhere may be wrong
-_KEPT = 2048        # payloads whose stamps are remembered: a frame has fewer bytes than that
-_FOLLOW = 5.0       # s; time constant of following it
+LAME_DELAY, DECODER_DELAY = 576, 529  # samples, LAME's technical FAQ
+_LOOSE = 1.5  # frames by which the time of a packet that is cut anywhere may be wrong
+_KEPT = 2048  # payloads whose stamps are remembered: a frame has fewer bytes than that
+_FOLLOW = 5.0  # s; time constant of following it
 
 
 @dataclass(frozen=True)
@@ -58,7 +62,7 @@ def duration(payload):
     """(samples per channel, Header of the first) of a row of whole MP3 frames, or None where it is none."""
     at, samples, first = 0, 0, None
     while at < len(payload):
-        header = header_of(payload[at:at + 4])
+        header = header_of(payload[at : at + 4])
         if header is None:
             return None
         at, samples, first = at + header.length, samples + header.samples, first or header
@@ -71,9 +75,9 @@ def tag_delay(frame):
     place = max(frame[:44].find(b"Xing"), frame[:44].find(b"Info"))
     if place < 4:
         return None
-    flags = int.from_bytes(frame[place + 4:place + 8], "big")
+    flags = int.from_bytes(frame[place + 4 : place + 8], "big")
     place += 8 + sum(size for bit, size in ((1, 4), (2, 4), (4, 100), (8, 4)) if flags & bit) + 21
-    return int.from_bytes(frame[place:place + 3], "big") >> 12
+    return int.from_bytes(frame[place : place + 3], "big") >> 12
 
 
 def _frame_of(data):
@@ -81,7 +85,7 @@ def _frame_of(data):
     None for the last where no frame is."""
     at = data.find(0xFF)
     while at >= 0:
-        header = header_of(data[at:at + 4])
+        header = header_of(data[at : at + 4])
         if header is not None and header.length == len(data) - at:
             return data[at:], at, header
         at = data.find(0xFF, at + 1)
@@ -91,7 +95,7 @@ def _frame_of(data):
 def _padded(payload):
     """The same bytes, with memory behind them: FFmpeg's parsers copy up to AV_INPUT_BUFFER_PADDING_SIZE bytes beyond what
     they are given (`av_parser_parse2`), and a process dies where that is not mapped."""
-    return memoryview(bytes(payload) + bytes(64))[:len(payload)] if payload else b""
+    return memoryview(bytes(payload) + bytes(64))[: len(payload)] if payload else b""
 
 
 @dataclass(frozen=True)
@@ -111,19 +115,19 @@ class Mp3Decoder:
     `decoded`: seconds of sound ever, with what was left out.
     """
 
-    def __init__(self):
+    def __init__(self) -> None:
         self._av = require("av", "MP3 audio")
         self.decoded = 0.0
         self.reset()
 
-    def reset(self):
+    def reset(self) -> None:
         """Forget the bytes and the filters' memory of what came before."""
         self._codec = self._av.CodecContext.create("mp3float", "r")
-        self._fed = self._parsed = 0     # bytes so far
-        self._starts = [(0, None)]       # (byte at which a payload begins, its stamp), the latest last
-        self._kind = None                # (rate, channels)
-        self._origin = None              # (ns, samples): when which sample was, counted from the first given
-        self._given = 0                  # samples given so far
+        self._fed = self._parsed = 0  # bytes so far
+        self._starts = [(0, None)]  # (byte at which a payload begins, its stamp), the latest last
+        self._kind = None  # (rate, channels)
+        self._origin = None  # (ns, samples): when which sample was, counted from the first given
+        self._given = 0  # samples given so far
         self._late = self._skip = LAME_DELAY + DECODER_DELAY
         self.delay = 0.0
 
@@ -166,7 +170,7 @@ class Mp3Decoder:
         self._given += len(pcm) // channels
         return Decoded(pcm.tobytes(), rate, channels, when)
 
-    def _restart(self, header):
+    def _restart(self, header) -> None:
         """The sound has another rate or other channels from here on."""
         self._origin, self._given, self._skip = None, 0, self._late
 
@@ -203,12 +207,14 @@ class Mp3Decoder:
         counted = self._origin[0] + (self._given - self._origin[1]) * _SECOND // header.rate
         inside = self._inside(begun, header)
         if not inside:
-            return said                 # whole frames: their times are exact
+            return said  # whole frames: their times are exact
         said += inside
         error = said - counted
         if abs(error) > _LOOSE * header.samples * _SECOND / header.rate:
             self._origin = said, self._given
             return said
-        self._origin = (self._origin[0] + int(error * min(1.0, header.samples / (header.rate * _FOLLOW))),
-                        self._origin[1])
+        self._origin = (
+            self._origin[0] + int(error * min(1.0, header.samples / (header.rate * _FOLLOW))),
+            self._origin[1],
+        )
         return counted

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Payload bytes of audio messages to mono float32.
 
 Takes the bytes of one packet after another (interleaved PCM, little-endian, of one `AudioFormat`) and gives
@@ -5,6 +6,7 @@ Takes the bytes of one packet after another (interleaved PCM, little-endian, of 
 sample, is kept and put in front of the next packet; except that among packets of one whole length a single
 shorter one was cut short, and its odd bytes would turn all that follows into noise.
 """
+
 from collections import deque
 from dataclasses import dataclass
 
@@ -14,7 +16,7 @@ from streamingtalker_ros.errors import TalkerError
 
 LOWEST_RATE, HIGHEST_RATE = 8000, 192000
 
-_RECENT = 8     # packets looked back on to tell a packet that was cut short from audio that is cut anywhere
+_RECENT = 8  # packets looked back on to tell a packet that was cut short from audio that is cut anywhere
 
 _BYTES = {"u8": 1, "s8": 1, "s16": 2, "s24": 3, "s32": 4, "f32": 4}
 _WIRE_NAMES = {"u8": "u8", "s8": "s8", "s16le": "s16", "s24le": "s24", "s32le": "s32", "f32le": "f32"}
@@ -28,6 +30,7 @@ class AudioFormat:
     128), "s8", "s16", "s24" (three bytes), "s32" or "f32", little-endian. The names of `audio_info` messages
     ("S16LE", …) are taken too. Raises TalkerError for anything else.
     """
+
     sample_rate: int = 16000
     channels: int = 1
     encoding: str = "s16"
@@ -36,11 +39,14 @@ class AudioFormat:
         encoding = str(self.encoding).lower()
         encoding = _WIRE_NAMES.get(encoding, encoding)
         if encoding not in _BYTES:
-            raise TalkerError(f"audio encoding {self.encoding!r} is not known: send little-endian PCM: "
-                              + ", ".join(_BYTES))
+            raise TalkerError(
+                f"audio encoding {self.encoding!r} is not known: send little-endian PCM: " + ", ".join(_BYTES)
+            )
         if not LOWEST_RATE <= self.sample_rate <= HIGHEST_RATE:
-            raise TalkerError(f"a sample rate of {self.sample_rate} Hz is out of range: send audio of "
-                              f"{LOWEST_RATE} to {HIGHEST_RATE} Hz")
+            raise TalkerError(
+                f"a sample rate of {self.sample_rate} Hz is out of range: send audio of "
+                f"{LOWEST_RATE} to {HIGHEST_RATE} Hz"
+            )
         if self.channels < 1:
             raise TalkerError(f"{self.channels} channels cannot be: send 1 or more")
         object.__setattr__(self, "encoding", encoding)
@@ -63,13 +69,13 @@ class PayloadDecoder:
     format: AudioFormat. `nonfinite` counts the NaN and infinite samples that were made silence, ever.
     """
 
-    def __init__(self, format):
+    def __init__(self, format) -> None:
         self.format = format
         self.nonfinite = 0
         self._tail = b""
-        self._lengths = deque(maxlen=_RECENT)   # of the last packets, in bytes
+        self._lengths = deque(maxlen=_RECENT)  # of the last packets, in bytes
 
-    def reset(self):
+    def reset(self) -> None:
         """Forget the bytes kept from the last packet: after a loss they are half of some other sample."""
         self._tail = b""
 
@@ -80,8 +86,11 @@ class PayloadDecoder:
     def _head(self, data):
         """What was left over, if it belongs in front of `data`."""
         usual = len(data)
-        cut_short = (usual % self.format.frame_bytes == 0 and list(self._lengths)[:-1] == [usual] * (_RECENT - 1)
-                     and self._lengths[-1] < usual)
+        cut_short = (
+            usual % self.format.frame_bytes == 0
+            and list(self._lengths)[:-1] == [usual] * (_RECENT - 1)
+            and self._lengths[-1] < usual
+        )
         return b"" if cut_short else self._tail
 
     def decode(self, data):

@@ -1,7 +1,9 @@
+# SPDX-License-Identifier: Apache-2.0
 """A whole clip to 16 kHz: takes (n,) float32 mono at any rate, gives (m,) float32 mono at 16 kHz.
 
 The same resampler as in a stream, so that a clip and its packets give the same numbers.
 """
+
 import numpy as np
 
 from streamingtalker_ros.audio.resample import Resampler

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A voice at any rate to 16 kHz, packet by packet.
 
 Takes (n,) float32 chunks of any length and gives what is ready of the 16 kHz signal; the pieces joined are
@@ -7,6 +8,7 @@ soxr's fixed-rate resamplers work in blocks and hold audio back by a varying 20 
 engine, at a constant ratio, holds back a constant 10 to 14 ms (30 ms from 8 kHz) with a flat pass band to
 7.9 kHz. `python tools/benchmarks/resample_delay.py` makes the table in docs/audio.md.
 """
+
 import math
 
 import numpy as np
@@ -22,18 +24,19 @@ class Resampler:
     Raises TalkerError for rates that are not positive.
     """
 
-    def __init__(self, rate_in, rate_out=16000):
+    def __init__(self, rate_in, rate_out=16000) -> None:
         if rate_in <= 0 or rate_out <= 0:
             raise TalkerError(f"cannot resample {rate_in} Hz to {rate_out} Hz: rates are positive numbers")
         self.rate_in, self.rate_out = int(rate_in), int(rate_out)
         self._engine = None
         if self.rate_in != self.rate_out:
-            self._engine = soxr.ResampleStream(self.rate_in, self.rate_out, 1, dtype="float32", quality="HQ",
-                                               vr=True)
+            self._engine = soxr.ResampleStream(
+                self.rate_in, self.rate_out, 1, dtype="float32", quality="HQ", vr=True
+            )
         self.delay = self._measure_delay()
         self.reset()
 
-    def reset(self):
+    def reset(self) -> None:
         """Forget all audio: the next sample is the first of a new signal."""
         self._taken = self._given = 0
         self._ended = False

@@ -1,8 +1,10 @@
+# SPDX-License-Identifier: Apache-2.0
 """The head of a WAV file that some senders put before their first samples: `split(payload)` takes it off."""
+
 import struct
 
-from streamingtalker_ros.errors import TalkerError
 from streamingtalker_ros.audio.payload import AudioFormat
+from streamingtalker_ros.errors import TalkerError
 
 _PCM, _FLOAT, _EXTENSIBLE = 1, 3, 0xFFFE
 _ENCODINGS = {(_PCM, 8): "u8", (_PCM, 16): "s16", (_PCM, 24): "s24", (_PCM, 32): "s32", (_FLOAT, 32): "f32"}
@@ -22,17 +24,21 @@ def split(payload):
     """
     at, format = 12, None
     while at + 8 <= len(payload):
-        kind, size = payload[at:at + 4], int.from_bytes(payload[at + 4:at + 8], "little")
-        body = payload[at + 8:]
+        kind, size = payload[at : at + 4], int.from_bytes(payload[at + 4 : at + 8], "little")
+        body = payload[at + 8 :]
         if kind == b"fmt " and len(body) >= 16:
             code, channels, rate, _, _, bits = struct.unpack_from("<HHIIHH", body)
             if code == _EXTENSIBLE and size >= 26 and len(body) >= 26:
-                code = int.from_bytes(body[24:26], "little")    # the first field of its GUID
+                code = int.from_bytes(body[24:26], "little")  # the first field of its GUID
             if (code, bits) not in _ENCODINGS:
-                raise TalkerError(f"a WAV file of code {code} with {bits} bits was sent as audio: send 8, 16, 24 "
-                                  "or 32 bit PCM, or 32 bit floats")
+                raise TalkerError(
+                    f"a WAV file of code {code} with {bits} bits was sent as audio: send 8, 16, 24 "
+                    "or 32 bit PCM, or 32 bit floats"
+                )
             format = AudioFormat(rate, channels, _ENCODINGS[code, bits])
         if kind == b"data" and format is not None:
             return format, body[:size] if 0 < size < len(body) else body
         at += 8 + size + size % 2
-    raise TalkerError("a packet begins as a WAV file does and ends before its samples: send its head in one piece")
+    raise TalkerError(
+        "a packet begins as a WAV file does and ends before its samples: send its head in one piece"
+    )

@@ -1,1 +1,2 @@
+# SPDX-License-Identifier: Apache-2.0
 """Recordings: reading and writing rosbag2 files, and their replay."""

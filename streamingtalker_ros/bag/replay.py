@@ -1,9 +1,11 @@
+# SPDX-License-Identifier: Apache-2.0
 """Replays a bag's audio through the talker node's own rules, on a clock that the bag turns, without waiting.
 
 Takes a `BagInput`, a talker and the node's Settings; writes the FaceMotion that the node would have
 published, and gives it as a `Motion` with the node's counters. `compare` measures it against a FaceMotion
 that the bag held before.
 """
+
 import dataclasses
 from dataclasses import dataclass, field
 
@@ -11,22 +13,22 @@ import numpy as np
 
 from streamingtalker_ros.audio.clock import LONGEST_GAP
 from streamingtalker_ros.audio.payload import PayloadDecoder
-from streamingtalker_ros.errors import TalkerError
-from streamingtalker_ros.face.arkit import ARKIT_NAMES, INDEX
-from streamingtalker_ros.messaging import face_messages, audio_common
+from streamingtalker_ros.bag.rosbag_io import Raw, decode, encode, face_qos
 from streamingtalker_ros.dds import message_types
+from streamingtalker_ros.errors import TalkerError
+from streamingtalker_ros.evaluation import metrics, vertex_metrics
+from streamingtalker_ros.evaluation.inference import MOUTH, lip_vertices, opening_of
+from streamingtalker_ros.face.arkit import ARKIT_NAMES, INDEX
+from streamingtalker_ros.messaging import audio_common, face_messages
 from streamingtalker_ros.messaging.audio_decoder import Hearing
 from streamingtalker_ros.runtime.scheduler import Performance
 from streamingtalker_ros.runtime.statistics import Statistics
-from streamingtalker_ros.evaluation import metrics, vertex_metrics
-from streamingtalker_ros.bag.rosbag_io import Raw, decode, encode, face_qos
-from streamingtalker_ros.evaluation.inference import MOUTH, lip_vertices, opening_of
 
 MOTION_TOPIC, MODEL_TOPIC = "/face_motion", "/face_model"
-ENOUGH = 12             # frames in common, under which a comparison says nothing
-BLOCK = 0.01            # s of voice to one point of its drawn outline
+ENOUGH = 12  # frames in common, under which a comparison says nothing
+BLOCK = 0.01  # s of voice to one point of its drawn outline
 _SECOND = 1_000_000_000
-_TICK = 1e-6            # s; the least step of the clock, so that rounding never makes it stand still
+_TICK = 1e-6  # s; the least step of the clock, so that rounding never makes it stand still
 
 
 @dataclass
@@ -61,18 +63,19 @@ class Rehearsal:
     `hear`, `tell` and `end` return [(time of publication in ns, FaceFrame), …].
     """
 
-    def __init__(self, talker, settings, start, warn):
+    def __init__(self, talker, settings, start, warn) -> None:
         self.settings, self.statistics = settings, Statistics()
         self.seconds, self.outline = 0.0, []
         self._start, self._warn, self._told = start, warn, set()
-        self._now = 0.0         # seconds since `start`
+        self._now = 0.0  # seconds since `start`
         self._made = []
         self._hearing = Hearing(self.refuse)
-        self._delay = None      # s from a packet's end, by its stamp, to its record; the least of late
-        self._performance = Performance(talker, settings, self.statistics, self._publish, lambda: self._now,
-                                        self._complain)
+        self._delay = None  # s from a packet's end, by its stamp, to its record; the least of late
+        self._performance = Performance(
+            talker, settings, self.statistics, self._publish, lambda: self._now, self._complain
+        )
 
-    def tell(self, info):
+    def tell(self, info) -> None:
         """Hear an AudioInfo message."""
         self._hearing.tell(info)
 
@@ -90,7 +93,7 @@ class Rehearsal:
         self._performance.push(dataclasses.replace(packet, arrival=self._now))
         return self._taken()
 
-    def refuse(self, kind, sentence):
+    def refuse(self, kind, sentence) -> None:
         """Count a message that could not be read."""
         self._performance.refuse(kind, sentence)
 
@@ -117,17 +120,17 @@ class Rehearsal:
         self._delay = min(delay, self._delay)
         return ended + self._delay
 
-    def _draw(self, packet, format, samples):
+    def _draw(self, packet, format, samples) -> None:
         pcm = PayloadDecoder(format).decode(packet.payload)
         rate, begin = format.sample_rate, packet.stamp
         if begin is None:
             begin = packet.received - samples * _SECOND // rate
         size = max(1, round(BLOCK * rate))
         for first in range(0, len(pcm), size):
-            part = pcm[first:first + size]
+            part = pcm[first : first + size]
             self.outline.append((begin + first * _SECOND // rate, float(part.min()), float(part.max())))
 
-    def _run_to(self, time):
+    def _run_to(self, time) -> None:
         """Let the clock run, working at each moment that the rules ask for, as a worker of boundless speed
         does."""
         while self._now < time:
@@ -139,14 +142,14 @@ class Rehearsal:
         if time < float("inf"):
             self._now = max(self._now, time)
 
-    def _publish(self, frame):
+    def _publish(self, frame) -> None:
         self._made.append((self._start + round(self._now * _SECOND), frame))
 
     def _taken(self):
         made, self._made = self._made, []
         return made
 
-    def _complain(self, kind, sentence):
+    def _complain(self, kind, sentence) -> None:
         if kind not in self._told:
             self._told.add(kind)
             self._warn(sentence)
@@ -163,19 +166,24 @@ def replay(bag, out, topic, talker, settings, rig, warn, progress=lambda message
     out.copy_topics(bag.connections(*topics))
     out.add(MODEL_TOPIC, face_messages.MODEL, face_qos(1, latched=True))
     out.add(MOTION_TOPIC, face_messages.MOTION, face_qos(10))
-    model = face_messages.fill_model(message_types.message_class(face_messages.MODEL)(), rig, talker.frame_rate, settings.frame_id,
-                             bag.start)
+    model = face_messages.fill_model(
+        message_types.message_class(face_messages.MODEL)(),
+        rig,
+        talker.frame_rate,
+        settings.frame_id,
+        bag.start,
+    )
     out.write(Raw(bag.start, MODEL_TOPIC, face_messages.MODEL, encode(model)))
     rehearsal = Rehearsal(talker, settings, bag.start, warn)
     motion, made = message_types.message_class(face_messages.MOTION), []
 
-    def keep(published):
+    def keep(published) -> None:
         for time, frame in published:
             data = encode(face_messages.fill_motion(motion(), frame, settings.frame_id))
             out.write(Raw(time, MOTION_TOPIC, face_messages.MOTION, data))
             made.append(frame)
 
-    if len(topics) > 1:     # what audio_info says first holds for the packets before it too
+    if len(topics) > 1:  # what audio_info says first holds for the packets before it too
         first = next(bag.messages(topics[1]), None)
         if first is not None:
             rehearsal.tell(decode(first))
@@ -193,17 +201,25 @@ def replay(bag, out, topic, talker, settings, rig, warn, progress=lambda message
         progress(1)
     keep(rehearsal.end())
     if not rehearsal.statistics.frames:
-        raise TalkerError(f"no face came out of the {rehearsal.statistics.packets} packets on {topic}: check "
-                          "that they hold audio, and that its format is known (audio_info, or sample_rate "
-                          "and sample_format)")
-    return Replayed(_stacked(made, talker.frame_rate), rehearsal.statistics, rehearsal.seconds,
-                    rehearsal.outline)
+        raise TalkerError(
+            f"no face came out of the {rehearsal.statistics.packets} packets on {topic}: check "
+            "that they hold audio, and that its format is known (audio_info, or sample_rate "
+            "and sample_format)"
+        )
+    return Replayed(
+        _stacked(made, talker.frame_rate), rehearsal.statistics, rehearsal.seconds, rehearsal.outline
+    )
 
 
 def _stacked(made, frame_rate):
-    return Motion(np.array([f.stamp for f in made], np.int64), np.stack([f.weights for f in made]),
-                  np.stack([f.head for f in made]), np.array([f.speaking for f in made]),
-                  np.array([f.idle for f in made]), float(frame_rate))
+    return Motion(
+        np.array([f.stamp for f in made], np.int64),
+        np.stack([f.weights for f in made]),
+        np.stack([f.head for f in made]),
+        np.array([f.speaking for f in made]),
+        np.array([f.idle for f in made]),
+        float(frame_rate),
+    )
 
 
 # -- against a reference -------------------------------------------------------------------------------------
@@ -220,11 +236,13 @@ def read_motion(bag, topic):
     for raw in bag.messages(topic):
         try:
             message = decode(raw)
-        except TalkerError:     # a damaged frame is a missing one
+        except TalkerError:  # a damaged frame is a missing one
             continue
         if len(message.names) != len(message.weights):
-            raise TalkerError(f"frame {message.frame} of {topic} has {len(message.names)} names for "
-                              f"{len(message.weights)} weights: it cannot be compared with")
+            raise TalkerError(
+                f"frame {message.frame} of {topic} has {len(message.names)} names for "
+                f"{len(message.weights)} weights: it cannot be compared with"
+            )
         row = np.zeros(len(ARKIT_NAMES), np.float32)
         known = [(INDEX[name], k) for k, name in enumerate(message.names) if name in INDEX]
         if known:
@@ -236,8 +254,14 @@ def read_motion(bag, topic):
         speaking.append(message.speaking)
     stamps, order = np.unique(np.array(stamps, np.int64), return_index=True)
     rate = _SECOND / float(np.median(np.diff(stamps))) if len(stamps) > 1 else 0.0
-    return Motion(stamps, np.array(weights, np.float32)[order], np.array(head, np.float32)[order],
-                  np.array(speaking, bool)[order], np.zeros(len(order), bool), rate)
+    return Motion(
+        stamps,
+        np.array(weights, np.float32)[order],
+        np.array(head, np.float32)[order],
+        np.array(speaking, bool)[order],
+        np.zeros(len(order), bool),
+        rate,
+    )
 
 
 def aligned(made, reference):
@@ -267,10 +291,12 @@ def compare(made, reference, rig):
     """
     ours, theirs = aligned(made, reference)
     if len(ours) < ENOUGH:
-        raise TalkerError(f"the reference covers {len(ours)} of the frames, too few to compare: its stamps "
-                          "are of another time than the audio's")
+        raise TalkerError(
+            f"the reference covers {len(ours)} of the frames, too few to compare: its stamps "
+            "are of another time than the audio's"
+        )
     a, b = opening_of(rig, ours), opening_of(rig, theirs)
-    lips = rig.deltas[:, lip_vertices(rig)]     # of all vertices these alone are looked at: (52, L, 3)
+    lips = rig.deltas[:, lip_vertices(rig)]  # of all vertices these alone are looked at: (52, L, 3)
     moving = np.ptp(a) > 0 and np.ptp(b) > 0
     late = metrics.lag(a, b) if moving else float("nan")
     return {
@@ -279,6 +305,7 @@ def compare(made, reference, rig):
         "lag_frames": late,
         "lag_ms": 1e3 * late / made.frame_rate,
         "lip_opening_error_mm": 1e3 * float(np.abs(a - b).mean()),
-        "lve_mm2": 1e6 * vertex_metrics.lip_vertex_error(np.tensordot(ours, lips, 1), np.tensordot(theirs, lips, 1)),
+        "lve_mm2": 1e6
+        * vertex_metrics.lip_vertex_error(np.tensordot(ours, lips, 1), np.tensordot(theirs, lips, 1)),
         "mouth_weights_error": float(np.abs(ours - theirs)[:, MOUTH].mean()),
     }

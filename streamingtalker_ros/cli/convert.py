@@ -1,8 +1,10 @@
+# SPDX-License-Identifier: Apache-2.0
 """`streamingtalker convert CKPT --config published.yaml --out DIR`: published weights to safetensors + JSON.
 
 Reads the .ckpt without executing anything in it, checks every weight against the configuration, adds the
 template of one face and writes a folder that the talker loads.
 """
+
 from pathlib import Path
 
 from streamingtalker_ros.errors import require
@@ -10,18 +12,22 @@ from streamingtalker_ros.errors import require
 UNITS = {"m": 1.0, "cm": 0.01, "mm": 0.001}
 
 
-def add_arguments(parser):
+def add_arguments(parser) -> None:
     parser.add_argument("checkpoint", metavar="CKPT", type=Path, help="published stage-2 checkpoint")
     parser.add_argument("--config", type=Path, required=True, help="its published YAML configuration")
     parser.add_argument("--hubert-config", type=Path, help="JSON of its HuBERT; without it the base model's")
     parser.add_argument("--out", metavar="DIR", type=Path, required=True, help="folder to write")
-    parser.add_argument("--template", help="rest face: FILE.npy, FILE.ply or templates.pkl:SUBJECT; "
-                                           "without it frames are offsets from the rest face")
-    parser.add_argument("--unit", choices=UNITS, default="m",
-                        help="unit of the checkpoint's and template's vertices")
+    parser.add_argument(
+        "--template",
+        help="rest face: FILE.npy, FILE.ply or templates.pkl:SUBJECT; "
+        "without it frames are offsets from the rest face",
+    )
+    parser.add_argument(
+        "--unit", choices=UNITS, default="m", help="unit of the checkpoint's and template's vertices"
+    )
 
 
-def run(args):
+def run(args) -> int:
     torch = require("torch", "the published model")
     from streamingtalker_ros.model.vertex import checkpoint, config, template  # late: torch
 
@@ -35,6 +41,8 @@ def run(args):
         network.triangles = torch.from_numpy(triangles)
     checkpoint.save(args.out, network)
     count = sum(p.numel() for p in network.parameters())
-    print(f"{args.out}: {settings.dataset}, {settings.vertices} vertices, {settings.frame_rate:g} frames/s, "
-          f"{count / 1e6:.1f} M parameters\nidentities: {', '.join(settings.identities)}")
+    print(
+        f"{args.out}: {settings.dataset}, {settings.vertices} vertices, {settings.frame_rate:g} frames/s, "
+        f"{count / 1e6:.1f} M parameters\nidentities: {', '.join(settings.identities)}"
+    )
     return 0

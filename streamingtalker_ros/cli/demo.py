@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`streamingtalker demo`: the whole way, end to end: a voice over DDS, a talker, and the face that came back
 as a video.
 
@@ -5,6 +6,7 @@ Starts `streamingtalker talk` and `streamingtalker play` as processes of their o
 own on this machine, records the FaceMotion messages, and renders exactly those, placed by their stamps, with
 the voice as sound: demo.mp4 and demo.png. The last line it prints counts the frames and tells the latency.
 """
+
 import json
 import os
 import random
@@ -17,26 +19,31 @@ from pathlib import Path
 import numpy as np
 
 from streamingtalker_ros.audio.files import read_audio
-from streamingtalker_ros.errors import TalkerError, require
 from streamingtalker_ros.cli.animate import render, sheet
+from streamingtalker_ros.errors import TalkerError, require
 
 VOICE = Path(__file__).parents[1] / "data" / "voice.flac"
-_LOADING = 120.0   # s that the talker may take to load its model
-_IDLE = 1.0        # s of idle frames after the voice, then the talker ends
+_LOADING = 120.0  # s that the talker may take to load its model
+_IDLE = 1.0  # s of idle frames after the voice, then the talker ends
 _SECOND = 1_000_000_000
 
 
-def add_arguments(parser):
-    parser.add_argument("--wav", metavar="FILE", default=str(VOICE),
-                        help="voice to speak with: WAV, FLAC, OGG or MP3")
+def add_arguments(parser) -> None:
+    parser.add_argument(
+        "--wav", metavar="FILE", default=str(VOICE), help="voice to speak with: WAV, FLAC, OGG or MP3"
+    )
     parser.add_argument("--out-dir", default=".", help="where demo.mp4 and demo.png go")
     parser.add_argument("--device", default="auto", help="auto, cpu or cuda")
     parser.add_argument("--domain", type=int, help="ROS domain; one of 101 to 200 by chance if left out")
 
 
-def run(args):
-    for module, purpose in (("torch", "the talker"), ("vtk", "rendering"), ("av", "writing a video"),
-                            ("PIL", "the contact sheet")):
+def run(args) -> int:
+    for module, purpose in (
+        ("torch", "the talker"),
+        ("vtk", "rendering"),
+        ("av", "writing a video"),
+        ("PIL", "the contact sheet"),
+    ):
         require(module, purpose)  # now, rather than after the voice has been spoken
     folder = Path(args.out_dir)
     if not folder.is_dir():
@@ -71,8 +78,9 @@ def perform(wav, seconds, device, domain):
     os.environ.update(environment)  # the recorder's too
     with tempfile.TemporaryDirectory() as scratch, FaceMotionRecorder(domain) as recorder:
         path = Path(scratch) / "statistics.json"
-        talk = _Process(scratch, "talk", "--param", f"device={device}", "--until-idle", str(_IDLE),
-                        "--stats", str(path))
+        talk = _Process(
+            scratch, "talk", "--param", f"device={device}", "--until-idle", str(_IDLE), "--stats", str(path)
+        )
         play = None
         try:
             print("starting the talker", flush=True)
@@ -81,9 +89,11 @@ def perform(wav, seconds, device, domain):
             print("playing", flush=True)
             play = _Process(scratch, "play", wav, "--quiet")
             with tqdm(unit="frame", desc="face_motion", leave=False, disable=None) as bar:
+
                 def come():
                     bar.update(len(recorder.frames) - bar.n)
                     return play.ended() and talk.ended()
+
                 talk.wait_for(come, seconds + _LOADING, others=[play])
             time.sleep(0.2)  # the last messages are on their way
             frames = list(recorder.frames)
@@ -99,13 +109,16 @@ def perform(wav, seconds, device, domain):
 class _Process:
     """A `streamingtalker` command, its words kept in a file."""
 
-    def __init__(self, scratch, command, *arguments):
+    def __init__(self, scratch, command, *arguments) -> None:
         self._log = Path(scratch) / f"{command}.log"
         self._command = command
         with open(self._log, "w") as log:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "streamingtalker_ros", command, *arguments], stdin=subprocess.DEVNULL,
-                stdout=log, stderr=subprocess.STDOUT)
+                [sys.executable, "-m", "streamingtalker_ros", command, *arguments],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+            )
 
     def said(self):
         return self._log.read_text(errors="replace").strip()
@@ -115,11 +128,12 @@ class _Process:
         code = self._process.poll()
         if code:
             last = (self.said().splitlines() or ["without a word"])[-1]
-            raise TalkerError(f"`streamingtalker {self._command}` failed: "
-                              + last.replace("streamingtalker: error: ", ""))
+            raise TalkerError(
+                f"`streamingtalker {self._command}` failed: " + last.replace("streamingtalker: error: ", "")
+            )
         return code == 0
 
-    def wait_for(self, condition, timeout, others=()):
+    def wait_for(self, condition, timeout, others=()) -> None:
         """Poll until condition() is true. Raises TalkerError when this or another process fails, or time is
         up."""
         deadline = time.monotonic() + timeout
@@ -127,11 +141,13 @@ class _Process:
             for process in (self, *others):
                 process.ended()
             if time.monotonic() > deadline:
-                raise TalkerError(f"`streamingtalker {self._command}` is not there after {timeout:.0f} s: run "
-                                  "it by itself to see why")
+                raise TalkerError(
+                    f"`streamingtalker {self._command}` is not there after {timeout:.0f} s: run "
+                    "it by itself to see why"
+                )
             time.sleep(0.05)
 
-    def stop(self):
+    def stop(self) -> None:
         if self._process.poll() is None:
             self._process.terminate()
             self._process.wait(timeout=10)
@@ -152,17 +168,22 @@ def motion_of(recorded, frame_rate):
     for place in range(max(places) + 1):
         last = at.get(place, last)
         frames.append(last)
-    return {"weights": np.stack([frame.weights for frame in frames]),
-            "head": np.stack([frame.head for frame in frames]),
-            "times": np.arange(len(frames)) / frame_rate,
-            "speaking": np.array([frame.speaking for frame in frames]),
-            "frame_rate": frame_rate, "names": np.array(recorded[0].names)}
+    return {
+        "weights": np.stack([frame.weights for frame in frames]),
+        "head": np.stack([frame.head for frame in frames]),
+        "times": np.arange(len(frames)) / frame_rate,
+        "speaking": np.array([frame.speaking for frame in frames]),
+        "frame_rate": frame_rate,
+        "names": np.array(recorded[0].names),
+    }
 
 
-def summary(statistics, received, seconds):
+def summary(statistics, received, seconds) -> str:
     """The line that tells whether all went well."""
     value = statistics
-    return (f"{value['frames']} frames of audio published ({value['frame_rate']:g} × {seconds:.2f} s), "
-            f"{value['idle_frames']} idle frames, dropped {value['dropped']}, {received} received; "
-            f"p50 {value['latency_p50_ms']:.1f} ms, p99 {value['latency_p99_ms']:.1f} ms "
-            "from the last needed sample's arrival to publication")
+    return (
+        f"{value['frames']} frames of audio published ({value['frame_rate']:g} × {seconds:.2f} s), "
+        f"{value['idle_frames']} idle frames, dropped {value['dropped']}, {received} received; "
+        f"p50 {value['latency_p50_ms']:.1f} ms, p99 {value['latency_p99_ms']:.1f} ms "
+        "from the last needed sample's arrival to publication"
+    )

@@ -1,32 +1,41 @@
+# SPDX-License-Identifier: Apache-2.0
 """`streamingtalker head`: drive a robot's head from `face_motion`, without ROS, until it is stopped."""
+
 import threading
 
 from streamingtalker_ros.process import on_stop_signals, say, warn
 
 
-def add_arguments(parser):
+def add_arguments(parser) -> None:
     parser.description = (
         "Hears the ROS 2 topic `face_motion` and publishes commands for a robot head's joints, as a YAML file "
         "says (docs/heads.md): sensor_msgs/JointState, std_msgs/Float64MultiArray, "
         "trajectory_msgs/JointTrajectory or hri_msgs/FacialActionUnits. Position, velocity and acceleration "
-        "stay within the file's limits; without motion the head goes to rest. Ctrl-C brings it to rest, too.")
-    parser.add_argument("--config", metavar="HEAD", default="jaw",
-                        help="YAML file, or one of the package: jaw, animatronic, pan_tilt, arkit, facs")
+        "stay within the file's limits; without motion the head goes to rest. Ctrl-C brings it to rest, too."
+    )
+    parser.add_argument(
+        "--config",
+        metavar="HEAD",
+        default="jaw",
+        help="YAML file, or one of the package: jaw, animatronic, pan_tilt, arkit, facs",
+    )
     parser.add_argument("--domain", type=int, help="ROS domain, instead of ROS_DOMAIN_ID")
     parser.add_argument("--namespace", default="", help="namespace of the node and its topics")
     parser.add_argument("--duration", type=float, metavar="SECONDS", help="end after this time")
     parser.add_argument("--check", action="store_true", help="read the file, list the joints and end")
 
 
-def run(args):
+def run(args) -> int:
     from streamingtalker_ros.robot_head import load_head
 
     head = load_head(args.config)
     if args.check:
         for joint in head.joints:
             gains = " + ".join(f"{gain:g} {source}" for source, gain in joint.gains.items()) or "rest"
-            print(f"{joint.name}: {gains} + {joint.offset:g}, {joint.min:g} to {joint.max:g}, at most "
-                  f"{joint.max_velocity:g}/s and {joint.max_acceleration:g}/s²")
+            print(
+                f"{joint.name}: {gains} + {joint.offset:g}, {joint.min:g} to {joint.max:g}, at most "
+                f"{joint.max_velocity:g}/s and {joint.max_acceleration:g}/s²"
+            )
         for output in head.outputs:
             print(f"{output.topic}: {output.type}")
         return 0
@@ -38,8 +47,10 @@ def run(args):
     node = HeadNode(head, args.namespace, args.domain, warn=warn)
     try:
         topics = ", ".join(node.wire.resolve(output.topic) for output in head.outputs)
-        say(f"head {head.name}: {len(head.joints)} joints, {head.rate:g} commands per second, domain "
-            f"{node.wire.domain}; hears {node.wire.resolve('face_motion')}, speaks {topics}")
+        say(
+            f"head {head.name}: {len(head.joints)} joints, {head.rate:g} commands per second, domain "
+            f"{node.wire.domain}; hears {node.wire.resolve('face_motion')}, speaks {topics}"
+        )
         stop.wait(args.duration)
     finally:
         node.rest()

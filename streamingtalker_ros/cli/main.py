@@ -1,8 +1,10 @@
+# SPDX-License-Identifier: Apache-2.0
 """`streamingtalker COMMAND …`: finds the command's file, parses its arguments, prints errors as one sentence.
 
 A command NAME lives in `cli/NAME.py` (dashes become underscores) and has `add_arguments(parser)` and
 `run(args) -> int`. Only the chosen command is imported, so that `--help` is instant and torch stays out of it.
 """
+
 import argparse
 import importlib
 import os
@@ -43,8 +45,9 @@ def _parser(name):
     parser.add_argument("--version", action="version", version=__version__)
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     for command, text in COMMANDS.items():
-        sub = commands.add_parser(command, help=text, description=text[0].upper() + text[1:] + ".",
-                                  formatter_class=Help)
+        sub = commands.add_parser(
+            command, help=text, description=text[0].upper() + text[1:] + ".", formatter_class=Help
+        )
         if command == name:
             module = importlib.import_module(f".{command.replace('-', '_')}", __package__)
             module.add_arguments(sub)

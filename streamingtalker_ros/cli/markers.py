@@ -1,4 +1,6 @@
+# SPDX-License-Identifier: Apache-2.0
 """`streamingtalker markers`: show the face in RViz from `face_motion`, without ROS, until it is stopped."""
+
 import threading
 
 from streamingtalker_ros.errors import TalkerError
@@ -7,23 +9,29 @@ from streamingtalker_ros.process import on_stop_signals, say, warn
 _SIZE = (480, 600)
 
 
-def add_arguments(parser):
+def add_arguments(parser) -> None:
     parser.description = (
         "Hears the ROS 2 topic `face_motion` and publishes the face as visualization_msgs/Marker on "
         "`face_markers`, with the head's rotation on /tf: in RViz, set the fixed frame to `head` and add the "
-        "topic. Nothing is sent while nobody listens. Ctrl-C ends it.")
-    parser.add_argument("--face", metavar="PATH",
-                        help="a face of yours: .glb, .gltf, .ply or a folder of .obj shapes")
+        "topic. Nothing is sent while nobody listens. Ctrl-C ends it."
+    )
+    parser.add_argument(
+        "--face", metavar="PATH", help="a face of yours: .glb, .gltf, .ply or a folder of .obj shapes"
+    )
     parser.add_argument("--rate", type=float, default=25.0, help="markers per second at most")
     parser.add_argument("--frame", default="head", help="frame of the face until face_motion tells it")
     parser.add_argument("--face-frame", default="face", help="frame of the turning head, in /tf")
-    parser.add_argument("--still", action="store_true",
-                        help="no transform, the head does not turn: for a robot whose own neck does")
+    parser.add_argument(
+        "--still",
+        action="store_true",
+        help="no transform, the head does not turn: for a robot whose own neck does",
+    )
     parser.add_argument("--domain", type=int, help="ROS domain, instead of ROS_DOMAIN_ID")
     parser.add_argument("--namespace", default="", help="namespace of the node and its topics")
     parser.add_argument("--duration", type=float, metavar="SECONDS", help="end after this time")
-    parser.add_argument("--picture", metavar="PNG",
-                        help="draw what RViz gets, from the messages' own bytes, and end")
+    parser.add_argument(
+        "--picture", metavar="PNG", help="draw what RViz gets, from the messages' own bytes, and end"
+    )
 
 
 def run(args):
@@ -41,33 +49,40 @@ def run(args):
 
     from streamingtalker_ros.dds.markers_node import FaceMarkersNode
 
-    node = FaceMarkersNode(rig, args.rate, not args.still, args.face_frame, args.frame, args.namespace, args.domain,
-                           warn=warn)
+    node = FaceMarkersNode(
+        rig, args.rate, not args.still, args.face_frame, args.frame, args.namespace, args.domain, warn=warn
+    )
     resolve = node.wire.resolve
-    say(f"face markers ready, domain {node.wire.domain}; hears {resolve('face_motion')}, speaks "
-        f"{resolve('face_markers')}{'' if args.still else ' and /tf'}")
+    say(
+        f"face markers ready, domain {node.wire.domain}; hears {resolve('face_motion')}, speaks "
+        f"{resolve('face_markers')}{'' if args.still else ' and /tf'}"
+    )
     stop.wait(args.duration)
     say(f"markers {node.sent}, lost {node.lost}")
     node.close()
     return 0
 
 
-def _picture(rig, path):
+def _picture(rig, path) -> int:
     """The triangles of the serialised markers, flat and in their own colours, as RViz draws them."""
-    from streamingtalker_ros.face.arkit import ARKIT_NAMES
-    from streamingtalker_ros.face.rig import default_rig
     from streamingtalker_ros.cli.markers_preview import draw
     from streamingtalker_ros.cli.pictures import EXPRESSIONS, VISEMES, weights_of
+    from streamingtalker_ros.face.arkit import ARKIT_NAMES
+    from streamingtalker_ros.face.rig import default_rig
 
     rig = rig or default_rig()
     if rig.shape_names != ARKIT_NAMES:
         raise TalkerError("this face has no ARKit shapes to show: give a .glb or a folder of .obj shapes")
-    faces = [weights_of(case) for case in (EXPRESSIONS["neutral"], VISEMES["ah"], VISEMES["p b m"],
-                                           EXPRESSIONS["smile"])]
+    faces = [
+        weights_of(case)
+        for case in (EXPRESSIONS["neutral"], VISEMES["ah"], VISEMES["p b m"], EXPRESSIONS["smile"])
+    ]
     picture = draw(rig, faces, _SIZE)
     try:
         picture.save(path, optimize=True)
     except (OSError, ValueError) as error:
-        raise TalkerError(f"{path} cannot be written ({error}): give a .png in a folder that is there") from None
+        raise TalkerError(
+            f"{path} cannot be written ({error}): give a .png in a folder that is there"
+        ) from None
     print(f"{path}: {picture.width} x {picture.height}")
     return 0

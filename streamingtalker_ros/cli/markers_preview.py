@@ -1,18 +1,20 @@
+# SPDX-License-Identifier: Apache-2.0
 """A look at the markers without RViz: their bytes are read back as messages, their triangles drawn off-screen.
 
 RViz draws a coloured TRIANGLE_LIST without light of its own; so does this, through the z-buffer of
 `face/software`. Takes a rig and weights, gives a PIL image.
 """
+
 import numpy as np
 
-from streamingtalker_ros.errors import require
-from streamingtalker_ros.face.rig import rotation_matrix
-from streamingtalker_ros.face.rendering.software_renderer import nearest
 from streamingtalker_ros.dds import message_types
+from streamingtalker_ros.errors import require
+from streamingtalker_ros.face.rendering.software_renderer import nearest
+from streamingtalker_ros.face.rig import rotation_matrix
 from streamingtalker_ros.rviz.marker_cdr import MARKER
 from streamingtalker_ros.rviz.markers import MarkerBuilder
 
-_PAPER = (0.19, 0.19, 0.19)     # RViz's usual background
+_PAPER = (0.19, 0.19, 0.19)  # RViz's usual background
 
 
 def soup(blob):
@@ -33,7 +35,7 @@ def draw(rig, faces, size, head=(0.0, 0.0, 0.09, 0.996)):
     for weights in faces:
         parts = [soup(blob) for blob in (builder.moving(weights, head, 0), still) if blob is not None]
         points, colors = (np.concatenate(kind) for kind in zip(*parts))
-        turned = (points - rig.pivot) @ rotation_matrix(head).T + rig.pivot     # what /tf does
+        turned = (points - rig.pivot) @ rotation_matrix(head).T + rig.pivot  # what /tf does
         tiles.append(_fill(turned, colors, size, rig.vertices))
     return image.fromarray(np.concatenate(tiles, axis=1))
 
@@ -45,8 +47,14 @@ def _fill(points, colors, size, rest, over=2):
     scale = 0.94 * min(width / (high - low)[1], height / (high - low)[2])
     middle = (low + high) / 2
     # the nearer a corner, the higher its third number
-    screen = np.stack([width / 2 + scale * (points[..., 1] - middle[1]),
-                       height / 2 - scale * (points[..., 2] - middle[2]), 10 + points[..., 0]], axis=-1)
+    screen = np.stack(
+        [
+            width / 2 + scale * (points[..., 1] - middle[1]),
+            height / 2 - scale * (points[..., 2] - middle[2]),
+            10 + points[..., 0],
+        ],
+        axis=-1,
+    )
     pixel, triangle, corner = nearest(screen, width, height)
     out = np.tile(np.float32(_PAPER), (height * width, 1))
     out[pixel] = np.einsum("nk,nkc->nc", corner, colors[triangle])

@@ -1,9 +1,11 @@
+# SPDX-License-Identifier: Apache-2.0
 """`streamingtalker parity DIR`: run a recording of the published code again, in its own order, and compare.
 
 DIR holds config.yaml, hubert_config.json, checkpoint.ckpt and expected.npz (inputs, noise, recorded outputs).
 Prints the error of every array, max|ours − recorded| / max|recorded|, and a last line `parity: worst ERROR
 (ARRAY)`; exits 0 only if all are within 1e-4 and the code indices are equal, else 1.
 """
+
 import zipfile
 from pathlib import Path
 
@@ -13,16 +15,29 @@ from streamingtalker_ros.errors import TalkerError, require
 
 LIMIT = 1e-4
 INPUTS = ("audio", "identity", "template", "noise", "vq_motion")
-OUTPUTS = ("audio_encoder_output", "audio_features", "start_latent", "conditions", "latents", "frames",
-           "vq_quantized", "vq_indices", "vq_decoded")
+OUTPUTS = (
+    "audio_encoder_output",
+    "audio_features",
+    "start_latent",
+    "conditions",
+    "latents",
+    "frames",
+    "vq_quantized",
+    "vq_indices",
+    "vq_decoded",
+)
 
 
-def add_arguments(parser):
-    parser.add_argument("folder", metavar="DIR", type=Path,
-                        help="recording: config.yaml, hubert_config.json, checkpoint.ckpt, expected.npz")
+def add_arguments(parser) -> None:
+    parser.add_argument(
+        "folder",
+        metavar="DIR",
+        type=Path,
+        help="recording: config.yaml, hubert_config.json, checkpoint.ckpt, expected.npz",
+    )
 
 
-def run(args):
+def run(args) -> int:
     errors = compare(args.folder)
     for name, (error, equal) in errors.items():
         verdict = "ok" if error <= LIMIT and equal else "FAIL"
@@ -51,15 +66,22 @@ def compare(folder):
     inputs = {name: torch.from_numpy(recorded[name].astype(np.float32)) for name in INPUTS}
     frames = len(recorded["noise"])
     try:
-        ran = offline.generate(network, inputs["audio"], int(inputs["identity"].argmax()), inputs["noise"],
-                             inputs["template"].view(-1, 3))
+        ran = offline.generate(
+            network,
+            inputs["audio"],
+            int(inputs["identity"].argmax()),
+            inputs["noise"],
+            inputs["template"].view(-1, 3),
+        )
         quantised, indices, decoded = offline.round_trip(network, inputs["vq_motion"])
     except (RuntimeError, ValueError) as error:
-        raise TalkerError(f"{folder / 'expected.npz'} does not fit the network: "
-                          f"{str(error).splitlines()[0]}") from None
+        raise TalkerError(
+            f"{folder / 'expected.npz'} does not fit the network: {str(error).splitlines()[0]}"
+        ) from None
     if len(ran.frames) != frames:
-        raise TalkerError(f"{folder / 'expected.npz'}: noise has {frames} rows, the audio gives "
-                          f"{len(ran.frames)} frames")
+        raise TalkerError(
+            f"{folder / 'expected.npz'}: noise has {frames} rows, the audio gives {len(ran.frames)} frames"
+        )
     ours = {name: getattr(ran, name) for name in OUTPUTS[:6]}
     ours.update(vq_quantized=quantised, vq_indices=indices, vq_decoded=decoded)
     return {name: _error(name, ours[name].numpy(), recorded[name], folder) for name in OUTPUTS}
@@ -67,8 +89,9 @@ def compare(folder):
 
 def _error(name, ours, recorded, folder):
     if ours.shape != recorded.shape:
-        raise TalkerError(f"{folder / 'expected.npz'}: {name} has shape {recorded.shape}, {ours.shape} was "
-                          "computed")
+        raise TalkerError(
+            f"{folder / 'expected.npz'}: {name} has shape {recorded.shape}, {ours.shape} was computed"
+        )
     equal = name != "vq_indices" or bool(np.array_equal(ours, recorded))
     difference = np.abs(ours.astype(np.float64) - recorded.astype(np.float64))
     scale = np.abs(recorded.astype(np.float64)).max(initial=0.0)
@@ -82,16 +105,22 @@ def _read_arrays(path, c):
         with np.load(path, allow_pickle=False) as stored:
             arrays = {name: stored[name] for name in stored.files}
     except (OSError, ValueError, zipfile.BadZipFile, EOFError, KeyError) as error:
-        raise TalkerError(f"{path} cannot be read as arrays ({str(error).splitlines()[0]}): record it "
-                          "again") from None
+        raise TalkerError(
+            f"{path} cannot be read as arrays ({str(error).splitlines()[0]}): record it again"
+        ) from None
     for name in INPUTS + OUTPUTS:
         if name not in arrays:
             raise TalkerError(f"{path} lacks the array {name}: record it again")
         if not np.issubdtype(arrays[name].dtype, np.number):
             raise TalkerError(f"{path}: {name} does not hold numbers: record it again")
     rows = 3 * c.vertices
-    shapes = {"audio": (None,), "identity": (len(c.identities),), "template": (rows,),
-              "noise": (None, c.latent_dim), "vq_motion": (None, rows)}
+    shapes = {
+        "audio": (None,),
+        "identity": (len(c.identities),),
+        "template": (rows,),
+        "noise": (None, c.latent_dim),
+        "vq_motion": (None, rows),
+    }
     for name, shape in shapes.items():
         there = arrays[name].shape
         if len(there) != len(shape) or any(want not in (None, have) for want, have in zip(shape, there)):

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`streamingtalker pictures`: the documentation's pictures of the face, each a PNG of labelled tiles.
 
 Takes a folder to write and optionally a user's face; writes face.png (three
@@ -64,7 +65,7 @@ VIEWS = {"front": {}, "three-quarter": {}, "profile": {}}
 _INK, _PAPER = (52, 58, 66), (250, 250, 250)
 
 
-def add_arguments(parser):
+def add_arguments(parser) -> None:
     """The command's options."""
     parser.add_argument("--out", default="docs/pictures", help="folder to write the PNG files into")
     parser.add_argument(
@@ -75,7 +76,7 @@ def add_arguments(parser):
     )
 
 
-def run(args):
+def run(args) -> int:
     """Render and write the pictures; prints each file's name and
     size. Raises TalkerError for an unusable face or folder."""
     from streamingtalker_ros.face.formats.importers import load_face

@@ -1,4 +1,6 @@
+# SPDX-License-Identifier: Apache-2.0
 """`streamingtalker replay BAG --out BAG2`: a recorded voice through the talker's rules, into a bag."""
+
 import time
 from pathlib import Path
 
@@ -10,12 +12,13 @@ from streamingtalker_ros.runtime import parameters
 _SECOND = 1_000_000_000
 
 
-def add_arguments(parser):
+def add_arguments(parser) -> None:
     parser.description = (
         "Reads a rosbag2 (sqlite3 or MCAP) with the audio of either audio_common_msgs, without ROS; runs it "
         "through the talker node's rules faster than real time, the same in every run; writes a bag of the "
         "audio and the face_motion that the node would have published. Where the bag holds "
-        "face_motion already, the two are compared.")
+        "face_motion already, the two are compared."
+    )
     parser.add_argument("bag", metavar="BAG", help="folder of a rosbag2, or one .db3 or .mcap file")
     parser.add_argument("--out", required=True, metavar="BAG2", help="folder to write, not there yet")
     parser.add_argument("--topic", help="the audio; if left out /audio, or the only topic of an audio type")
@@ -24,18 +27,24 @@ def add_arguments(parser):
     parser.add_argument("--seed", type=int, help="of the noise; the parameter file's if left out")
     parser.add_argument("--model", help="folder of a checkpoint; the parameter file's if left out")
     parser.add_argument("--device", help="auto, cpu, cuda or cuda:N; the parameter file's if left out")
-    parser.add_argument("--params", metavar="FILE",
-                        help="ROS 2 parameter file; else the package's config/talker.yaml")
-    parser.add_argument("--param", metavar="NAME=VALUE", action="append", default=[],
-                        help="set one parameter of the node, such as steps=8; may be repeated")
+    parser.add_argument(
+        "--params", metavar="FILE", help="ROS 2 parameter file; else the package's config/talker.yaml"
+    )
+    parser.add_argument(
+        "--param",
+        metavar="NAME=VALUE",
+        action="append",
+        default=[],
+        help="set one parameter of the node, such as steps=8; may be repeated",
+    )
 
 
-def run(args):
+def run(args) -> int:
     settings = _settings(args)
     require("torch", "the talker")
     from tqdm import tqdm
 
-    from streamingtalker_ros.bag import rosbag_io, replay
+    from streamingtalker_ros.bag import replay, rosbag_io
     from streamingtalker_ros.face.rig import default_rig
     from streamingtalker_ros.runtime.worker import load_talker
 
@@ -49,8 +58,10 @@ def run(args):
         output = rosbag_io.BagOutput(args.out, args.storage or bag.storage)
         rig, talker = default_rig(), load_talker(settings)
         began = time.monotonic()
-        with output as out, tqdm(total=total, desc="replaying", unit="message", leave=False,
-                                 disable=None) as bar:
+        with (
+            output as out,
+            tqdm(total=total, desc="replaying", unit="message", leave=False, disable=None) as bar,
+        ):
             played = replay.replay(bag, out, topic, talker, settings, rig, _warn, bar.update)
         spent = time.monotonic() - began
         reference_motion, figures = None, {}
@@ -62,18 +73,27 @@ def run(args):
                 _warn(f"{reference} cannot serve as reference: {error}")
                 reference_motion = None
     counts = _counts(played.statistics)
-    print(f"{args.out}: {played.statistics.frames} frames of audio and {played.statistics.idle_frames} idle "
-          f"frames from {played.seconds:.2f} s of {topic}, in {spent:.1f} s "
-          f"({played.seconds / spent:.1f} times real time)")
+    print(
+        f"{args.out}: {played.statistics.frames} frames of audio and {played.statistics.idle_frames} idle "
+        f"frames from {played.seconds:.2f} s of {topic}, in {spent:.1f} s "
+        f"({played.seconds / spent:.1f} times real time)"
+    )
     print(", ".join(f"{name} {value}" for name, value in counts.items()))
     if figures:
         print(f"against {reference} of {args.bag}:")
         for name, value in figures.items():
             print(f"  {name:22} {value:.4g}")
     if report:
-        run_of = {"bag": args.bag, "audio": topic, "model": talker.name, "device": talker.device,
-                  "seed": settings.seed, "style": settings.style or talker.styles[0],
-                  "steps": settings.steps or talker.steps, "seconds_of_audio": round(played.seconds, 2)}
+        run_of = {
+            "bag": args.bag,
+            "audio": topic,
+            "model": talker.name,
+            "device": talker.device,
+            "seed": settings.seed,
+            "style": settings.style or talker.styles[0],
+            "steps": settings.steps or talker.steps,
+            "seconds_of_audio": round(played.seconds, 2),
+        }
         sections = {"Run": run_of, "Counted": counts}
         if figures:
             sections[f"Against {reference}"] = figures
@@ -93,8 +113,19 @@ def _settings(args):
 def _counts(statistics):
     """The counters that tell what happened to the audio: those of a clean run, others unless they are 0."""
     usual = ("packets", "frames", "idle_frames", "streams")
-    other = ("refused", "gaps", "overlaps", "late", "duplicates", "jumps", "format_changes", "nonfinite",
-             "withheld", "dropped", "errors")
+    other = (
+        "refused",
+        "gaps",
+        "overlaps",
+        "late",
+        "duplicates",
+        "jumps",
+        "format_changes",
+        "nonfinite",
+        "withheld",
+        "dropped",
+        "errors",
+    )
     values = statistics.as_dict()
     return {name: values[name] for name in usual + other if name in usual or values[name]}
 
@@ -118,5 +149,5 @@ def _page(bag, sections, played, reference, rig):
     return report.page(f"Replay of {Path(bag).name}", sections, curves, voice, speaking)
 
 
-def _warn(sentence):
+def _warn(sentence) -> None:
     print(f"streamingtalker: warning: {sentence}", flush=True)

@@ -1,34 +1,50 @@
+# SPDX-License-Identifier: Apache-2.0
 """`streamingtalker talk`: the talker node without ROS; hears an audio topic, publishes face motion until it
 is stopped."""
+
 import dataclasses
 import json
 import threading
 import time
 
 from streamingtalker_ros.errors import TalkerError
-from streamingtalker_ros.runtime import parameters
 from streamingtalker_ros.process import FaultLog, on_stop_signals, say, warn
+from streamingtalker_ros.runtime import parameters
 
 _FAULTS = FaultLog()
 
 
-def add_arguments(parser):
+def add_arguments(parser) -> None:
     parser.description = (
         "Hears the ROS 2 topic `audio` (audio_common_msgs of ros-drivers or of mgonzs13) and publishes "
         "`face_motion`, `face_model` and `/diagnostics`, without a ROS installation. `streamingtalker play "
         "FILE` in another terminal gives it a voice. Ctrl-C ends it with a summary. The domain is that of "
-        "ROS_DOMAIN_ID; CYCLONEDDS_URI and ROS_AUTOMATIC_DISCOVERY_RANGE are honoured.")
-    parser.add_argument("--params", metavar="FILE",
-                        help="ROS 2 parameter file, the package's config/talker.yaml otherwise; what is changed in it "
-                        "while the node runs is taken over, as far as the parameter is live")
-    parser.add_argument("--param", metavar="NAME=VALUE", action="append", default=[],
-                        help="set one parameter, such as device=cpu or idle=false; may be repeated")
+        "ROS_DOMAIN_ID; CYCLONEDDS_URI and ROS_AUTOMATIC_DISCOVERY_RANGE are honoured."
+    )
+    parser.add_argument(
+        "--params",
+        metavar="FILE",
+        help="ROS 2 parameter file, the package's config/talker.yaml otherwise; what is changed in it "
+        "while the node runs is taken over, as far as the parameter is live",
+    )
+    parser.add_argument(
+        "--param",
+        metavar="NAME=VALUE",
+        action="append",
+        default=[],
+        help="set one parameter, such as device=cpu or idle=false; may be repeated",
+    )
     parser.add_argument("--domain", type=int, help="ROS domain, instead of ROS_DOMAIN_ID")
-    parser.add_argument("--namespace", default="",
-                        help="namespace of the node, for several talkers in one domain")
+    parser.add_argument(
+        "--namespace", default="", help="namespace of the node, for several talkers in one domain"
+    )
     parser.add_argument("--duration", type=float, metavar="SECONDS", help="end after this time")
-    parser.add_argument("--until-idle", type=float, metavar="SECONDS",
-                        help="end when a voice has been heard and then none for this time")
+    parser.add_argument(
+        "--until-idle",
+        type=float,
+        metavar="SECONDS",
+        help="end when a voice has been heard and then none for this time",
+    )
     parser.add_argument("--stats", metavar="FILE", help="write the final statistics as JSON")
     parser.add_argument("--list-params", action="store_true", help="print all parameters and end")
 
@@ -41,27 +57,34 @@ def run(args):
     stop = threading.Event()
     on_stop_signals(lambda *_: stop.set())
 
-    from streamingtalker_ros.dds.talker_node import TalkerNode   # late: torch and DDS take their time, bad parameters do not wait
+    from streamingtalker_ros.dds.talker_node import (
+        TalkerNode,  # late: torch and DDS take their time, bad parameters do not wait
+    )
 
     started = time.monotonic()
     node = TalkerNode(settings, args.namespace, args.domain, warn=warn)
     talker, resolve = node.core.talker, node.wire.resolve
-    say(f"talker ready in {time.monotonic() - started:.1f} s: model {talker.name} on {talker.device}, "
+    say(
+        f"talker ready in {time.monotonic() - started:.1f} s: model {talker.name} on {talker.device}, "
         f"{settings.steps or talker.steps} diffusion steps, domain {node.wire.domain}; "
-        f"hears {resolve(settings.audio_topic)}, speaks {resolve('face_motion')}")
+        f"hears {resolve(settings.audio_topic)}, speaks {resolve('face_motion')}"
+    )
     _wait(node.core, stop, args, file)
     node.core.stop()
     numbers = node.core.statistics()
     if args.stats:
         with open(args.stats, "w", encoding="utf-8") as file:
-            json.dump({"model": talker.name, "device": talker.device, "frame_rate": talker.frame_rate,
-                       **numbers}, file, indent=1)
+            json.dump(
+                {"model": talker.name, "device": talker.device, "frame_rate": talker.frame_rate, **numbers},
+                file,
+                indent=1,
+            )
     say(node.core.summary())
     node.close()
     return 0
 
 
-def _wait(core, stop, args, file):
+def _wait(core, stop, args, file) -> None:
     """Until a signal, the duration, or a silence of `--until-idle` seconds after a voice; follow the parameter file."""
     end = time.monotonic() + args.duration if args.duration else None
     silent_since = None
@@ -78,7 +101,7 @@ def _wait(core, stop, args, file):
             return
 
 
-def _follow(core, file):
+def _follow(core, file) -> None:
     """Take over what was written into the parameter file."""
     try:
         news = file.follow(core.settings)
@@ -89,7 +112,7 @@ def _follow(core, file):
     except TalkerError as error:
         warn(f"{error}; the parameters stay as they were")
         return
-    except Exception as fault:      # the voice goes on
+    except Exception as fault:  # the voice goes on
         _FAULTS.log("the parameter file could not be followed", fault)
         return
     say("the parameter file was read again")
@@ -97,7 +120,7 @@ def _follow(core, file):
         warn(f"{', '.join(others)} cannot change while the node runs: start it anew for that")
 
 
-def _list_parameters():
+def _list_parameters() -> int:
     for name, parameter in parameters.PARAMETERS.items():
         meta = parameter.metadata
         allowed = "" if not meta["choices"] else f" One of {', '.join(meta['choices'])}."

@@ -1,9 +1,11 @@
+# SPDX-License-Identifier: Apache-2.0
 """The procedural teacher's rules: phones with their times become the motion of a mouth.
 
 `lips(phones, frames, …)` gives ARKit weights (T, 52) in 0..1 at 25 frames/s; frame n shows the moment (n + 0.5) / 25 s.
 They are a function of phones, their loudness and a `Manner`. The numbers are fitted on tracked lips (data/teacher.json);
 docs/teacher.md tells how. `residual` adds what rules leave, `animate` the face above.
 """
+
 import zlib
 from dataclasses import dataclass
 
@@ -13,15 +15,15 @@ from streamingtalker_ros.face.arkit import ARKIT_NAMES, INDEX
 from streamingtalker_ros.phonetics.phones import BILABIALS, COLUMNS, FITTED, LABIODENTALS, VOWELS, targets
 
 FRAME_RATE = 25.0
-REACH = FITTED["reach"]          # seconds that a target reaches before and after its phone, by group
-PLATEAU = FITTED["plateau"]      # share of a phone at either end that belongs to the skirts
-NEUTRAL = FITTED["neutral"]      # firmness of doing nothing, where no phone asks for anything
-CLOSING, RELEASE = FITTED["closing"], FITTED["release"]   # seconds a contact takes to form and to open
-HOLD = FITTED["hold"]            # seconds from a phone's start to its contact's, from the contact's end to the phone's
-BITE = FITTED["bite"]            # share of the jaw's opening that f and v take back
-REST = FITTED["rest"]            # seconds that the mouth waits in a pause, takes to close, and wakes before its end
-EARLIEST = 0.10                  # seconds: a model that hears 80 ms ahead can follow no articulator that moves earlier
-ROUNDING = 2.0                   # chosen, not fitted: a camera in front sees lips narrow, not come forward
+REACH = FITTED["reach"]  # seconds that a target reaches before and after its phone, by group
+PLATEAU = FITTED["plateau"]  # share of a phone at either end that belongs to the skirts
+NEUTRAL = FITTED["neutral"]  # firmness of doing nothing, where no phone asks for anything
+CLOSING, RELEASE = FITTED["closing"], FITTED["release"]  # seconds a contact takes to form and to open
+HOLD = FITTED["hold"]  # seconds from a phone's start to its contact's, from the contact's end to the phone's
+BITE = FITTED["bite"]  # share of the jaw's opening that f and v take back
+REST = FITTED["rest"]  # seconds that the mouth waits in a pause, takes to close, and wakes before its end
+EARLIEST = 0.10  # seconds: a model that hears 80 ms ahead can follow no articulator that moves earlier
+ROUNDING = 2.0  # chosen, not fitted: a camera in front sees lips narrow, not come forward
 PRESS = {"p": 0.40, "b": 0.34, "m": 0.26}
 RATE = 16000
 
@@ -37,7 +39,9 @@ class Manner:
 
 def manner(speaker, clip=""):
     """The Manner of a speaker by name, a little different in every clip; equal names, equal manners."""
-    who, now = (np.random.default_rng(zlib.crc32(text.encode())) for text in (str(speaker), f"{speaker} {clip}"))
+    who, now = (
+        np.random.default_rng(zlib.crc32(text.encode())) for text in (str(speaker), f"{speaker} {clip}")
+    )
     own = who.normal(0.0, (0.12, 0.15, 0.10))
     today = now.normal(0.0, (0.04, 0.04, 0.03))
     return Manner(*np.exp(np.clip(own + today, -0.3, 0.3)))
@@ -83,7 +87,9 @@ def _contact(t, phones, names, hold, kind="lips", strength=None, sharpness=1.0):
         if missing > 0:  # no hold may fall between two frames
             start, end = start - missing / 2, end + missing / 2
         # a short vowel beside the contact keeps half of itself
-        closing = min(usual_closing, max(0.03, 0.5 * (before.end - before.start))) if before else usual_closing
+        closing = (
+            min(usual_closing, max(0.03, 0.5 * (before.end - before.start))) if before else usual_closing
+        )
         release = min(usual_release, max(0.03, 0.5 * (after.end - after.start))) if after else usual_release
         bump = np.minimum(_smooth((t - start) / closing + 1.0), _smooth((end - t) / release + 1.0))
         out = np.maximum(out, bump * (strength[phone.name] if strength else 1.0))
@@ -118,8 +124,14 @@ def awake(t, phones):
     for i, phone in enumerate(phones):
         if phone.name != "pau" or phone.end - phone.start < 0.12:
             continue
-        leaving = np.zeros(len(t)) if i == 0 else 1.0 - _smooth((t - phone.start - REST["wait"]) / REST["fall"])
-        waking = np.zeros(len(t)) if i == len(phones) - 1 else _smooth((t - phone.end + REST["wake"]) / REST["wake"])
+        leaving = (
+            np.zeros(len(t)) if i == 0 else 1.0 - _smooth((t - phone.start - REST["wait"]) / REST["fall"])
+        )
+        waking = (
+            np.zeros(len(t))
+            if i == len(phones) - 1
+            else _smooth((t - phone.end + REST["wake"]) / REST["wake"])
+        )
         inside = (t >= phone.start) & (t < phone.end)
         out[inside] = np.minimum(out, np.maximum(leaving, waking))[inside]
     if phones:
@@ -140,9 +152,18 @@ def effort(phones, pcm=None):
     spans = np.array([max(phones[i].end - phones[i].start, 0.01) for i in vowels])
     out[vowels] += FITTED["effort"]["length"] * np.tanh(np.log(spans / 0.10))
     if pcm is not None:
-        power = np.array([np.mean(np.square(pcm[int(phones[i].start * RATE): int(phones[i].end * RATE) + 1],
-                                            dtype=np.float64)) if phones[i].start * RATE < len(pcm) else 0.0
-                          for i in vowels])
+        power = np.array(
+            [
+                np.mean(
+                    np.square(
+                        pcm[int(phones[i].start * RATE) : int(phones[i].end * RATE) + 1], dtype=np.float64
+                    )
+                )
+                if phones[i].start * RATE < len(pcm)
+                else 0.0
+                for i in vowels
+            ]
+        )
         level = 10.0 * np.log10(power + 1e-9)
         out[vowels] += FITTED["effort"]["level"] * np.tanh((level - np.median(level)) / 6.0)
     return np.clip(out, 0.65, 1.45)
@@ -166,7 +187,7 @@ def lips(phones, frames, pcm=None, manner=Manner()):
     table = {column: np.array([row[0][column] for row in rows]) for column in COLUMNS}
     blend = {}
     for group, columns in (("jaw", ["jaw"]), ("shape", ["pucker", "funnel", "spread"]), ("part", ["part"])):
-        weight = _dominance(t, start, end, *REACH[group], PLATEAU[group]) * table[f"{group}_firm"]   # (T, N)
+        weight = _dominance(t, start, end, *REACH[group], PLATEAU[group]) * table[f"{group}_firm"]  # (T, N)
         weight /= weight.sum(1, keepdims=True) + NEUTRAL[group]
         for column in columns:
             blend[column] = weight @ (table[column] * (scale if group != "shape" else 1.0))
@@ -184,7 +205,7 @@ def lips(phones, frames, pcm=None, manner=Manner()):
     pucker = np.clip(blend["pucker"] * ROUNDING * manner.rounding, 0.0, 1.0) * speaking
     funnel = np.clip(blend["funnel"] * manner.rounding, 0.0, 1.0) * speaking * (1.0 - shut)
 
-    def put(value, *names):
+    def put(value, *names) -> None:
         for name in names:
             out[:, INDEX[name]] += value
 

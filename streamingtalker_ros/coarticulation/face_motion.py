@@ -1,14 +1,16 @@
+# SPDX-License-Identifier: Apache-2.0
 """A face for phones with their times: lips by the teacher and what a camera taught it, life above them.
 
 `motion(phones, frames, pcm, …)` gives ARKit weights (T, 52) in 0..1 and head rotation vectors (T, 3) in radians at
 25 frames/s; frame n shows the moment (n + 0.5) / 25 s. Lips come from `residual`; lids, gaze, brows and head from `living`
 and its seed.
 """
+
 import zlib
 
 import numpy as np
 
-from streamingtalker_ros.coarticulation import upper_face, residual
+from streamingtalker_ros.coarticulation import residual, upper_face
 from streamingtalker_ros.coarticulation.dominance import FRAME_RATE, RATE, Manner, manner
 
 
@@ -29,5 +31,10 @@ def speaker_motion(clip, speaker):
 
     clip: with pcm, phones and name; speaker: name. Equal names and phones give equal motion.
     """
-    return motion(clip.phones, len(clip.pcm) * int(FRAME_RATE) // RATE, clip.pcm, zlib.crc32(clip.name.encode()),
-                  manner(speaker, clip.name))
+    return motion(
+        clip.phones,
+        len(clip.pcm) * int(FRAME_RATE) // RATE,
+        clip.pcm,
+        zlib.crc32(clip.name.encode()),
+        manner(speaker, clip.name),
+    )

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What the teacher's rules leave of lips that a camera saw: a small network that knows the phones around each frame.
 
 `lips(phones, frames, pcm, manner)` are the rules' lips (`teacher.lips`) with the inner-lip gap and the mouth's width that
@@ -6,6 +7,7 @@ is by the rules' own numbers for it, never its name, so that phones the camera d
 `python -m streamingtalker_ros.coarticulation.residual CORPUS` learns it from a corpus of video with aligned phones and writes
 data/residual.npz; docs/teacher.md tells what it is worth.
 """
+
 import argparse
 import functools
 import sys
@@ -13,22 +15,35 @@ from pathlib import Path
 
 import numpy as np
 
+from streamingtalker_ros.coarticulation import dominance
+from streamingtalker_ros.coarticulation.dominance import EARLIEST
+from streamingtalker_ros.corpus.storage import HOP, load_corpus
 from streamingtalker_ros.errors import TalkerError, require
 from streamingtalker_ros.face.arkit import ARKIT_NAMES, INDEX
 from streamingtalker_ros.face.rig import default_rig
-from streamingtalker_ros.coarticulation import dominance
-from streamingtalker_ros.corpus.storage import HOP, load_corpus
 from streamingtalker_ros.phonetics.phones import BILABIALS, COLUMNS, LABIODENTALS, VOWELS, Phone, targets
-from streamingtalker_ros.coarticulation.dominance import EARLIEST
 
 WEIGHTS = Path(__file__).parent.parent / "data" / "residual.npz"
 BEFORE, AFTER = 3, 4  # phones known besides the one that sounds
 FRAMES = (-2, -1, 0, 1, 2)  # of the rules' lips and of loudness that are known
-MADE = (VOWELS, BILABIALS, LABIODENTALS, {"pau"}, {"n", "ng"}, set("tdkg"), set("sz") | {"sh", "zh", "ch", "jh"},
-        {"th", "dh"}, set("lrwy"), {"hh"})
+MADE = (
+    VOWELS,
+    BILABIALS,
+    LABIODENTALS,
+    {"pau"},
+    {"n", "ng"},
+    set("tdkg"),
+    set("sz") | {"sh", "zh", "ch", "jh"},
+    {"th", "dh"},
+    set("lrwy"),
+    {"hh"},
+)
 NEAR = 0.15  # seconds over which it matters how far a phone's edge is
 APART = 0.7  # mm that lips keep where no phone closes them: lips that nearly touch are not to touch
-SIDEWAYS = ("mouthPucker", *(f"mouth{way}{side}" for way in ("Smile", "Stretch", "Dimple") for side in ("Left", "Right")))
+SIDEWAYS = (
+    "mouthPucker",
+    *(f"mouth{way}{side}" for way in ("Smile", "Stretch", "Dimple") for side in ("Left", "Right")),
+)
 FAR = 1e3  # units of a row, further than any weight has to move
 HIDDEN, STEPS, BATCH, RATE = 128, 3000, 1024, 2e-3
 
@@ -40,12 +55,19 @@ def features(phones, frames, pcm):
     t = dominance.times(frames)
     gap, width = _measured(dominance.lips(phones, frames, pcm))
     closed, awake = dominance.closed(t, phones), dominance.awake(t, phones)
-    kinds = np.array([_kind("pau")] * BEFORE + [_kind(phone.name) for phone in phones] + [_kind("pau")] * AFTER)
+    kinds = np.array(
+        [_kind("pau")] * BEFORE + [_kind(phone.name) for phone in phones] + [_kind("pau")] * AFTER
+    )
     first, last = phones[0].start, phones[-1].end
-    starts = np.array([*(first - k for k in range(BEFORE, 0, -1)), *(phone.start for phone in phones),
-                       *(last + k for k in range(AFTER))])
+    starts = np.array(
+        [
+            *(first - k for k in range(BEFORE, 0, -1)),
+            *(phone.start for phone in phones),
+            *(last + k for k in range(AFTER)),
+        ]
+    )
     ends = np.append(starts[1:], starts[-1] + 1.0)
-    ends[BEFORE:BEFORE + len(phones)] = [phone.end for phone in phones]
+    ends[BEFORE : BEFORE + len(phones)] = [phone.end for phone in phones]
     effort = np.concatenate((np.ones(BEFORE), dominance.effort(phones, pcm), np.ones(AFTER)))
     now = BEFORE + np.clip(np.searchsorted([phone.start for phone in phones], t, "right") - 1, 0, None)
     known = []
@@ -65,14 +87,18 @@ def lips(phones, frames, pcm=None, manner=dominance.Manner()):
     known, ruled, _, awake = features(phones, frames, pcm)
     closed = dominance.closed(dominance.times(frames), phones, manner.sharpness)
     gap, width = told(load(), known, ruled).T
-    gap = np.maximum(manner.amplitude * gap, APART) * (1.0 - closed ** 4) * awake  # the network knows of the lips' way there
+    gap = (
+        np.maximum(manner.amplitude * gap, APART) * (1.0 - closed**4) * awake
+    )  # the network knows of the lips' way there
     width = manner.rounding * width * awake
     (bias, opening), across = default_rig().lip_gap_map(), default_rig().lip_width_map()[1]
     free = (closed < 1.0) & (awake > 0.0)
     weights = moved(weights, across * _only(SIDEWAYS), across, 1e-3 * width)
     weights[free] = moved(weights[free], opening * ~_only(("mouthClose",)), opening, 1e-3 * gap[free] - bias)
     close, jaw = INDEX["mouthClose"], INDEX["jawOpen"]
-    weights[:, close] = np.minimum(weights[:, close], weights[:, jaw])  # it serves contacts, and follows the jaw
+    weights[:, close] = np.minimum(
+        weights[:, close], weights[:, jaw]
+    )  # it serves contacts, and follows the jaw
     return weights
 
 
@@ -102,7 +128,7 @@ def load():
         return {name: file[name].astype(np.float32) for name in file.files}
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def _kind(name):
     """A phone as the rules know it: its first and its last target, and how it is made."""
     rows = [[row[column] for column in COLUMNS] for row, *_ in targets([Phone(name, 0.0, 1.0)])]
@@ -126,7 +152,7 @@ def _level(pcm, frames):
     if pcm is None:
         return np.zeros(frames)
     sound = np.zeros(frames * HOP)
-    sound[:min(len(pcm), len(sound))] = pcm[:len(sound)]
+    sound[: min(len(pcm), len(sound))] = pcm[: len(sound)]
     level = 10.0 * np.log10(np.square(sound).reshape(frames, HOP).mean(1) + 1e-9)
     return np.clip((level - np.percentile(level, 90)) / 10.0, -4.0, 1.0)
 
@@ -145,7 +171,7 @@ class Seen:
     in mm, how far lips are free (neither closed nor asleep), and which frames count: people part their lips half a second
     before they speak, of which no sound tells."""
 
-    def __init__(self, clips):
+    def __init__(self, clips) -> None:
         clips = [clip for clip in clips if clip.lip_opening is not None and len(clip.phones) > 1]
         if not clips:
             raise TalkerError("no clip has tracked lips and phones; learn from a corpus made from video")
@@ -157,13 +183,20 @@ class Seen:
             self.true.append(np.stack(_measured(clip.weights), 1))
             self.free.append(np.stack(((1.0 - closed) * awake, awake), 1))
             first = clip.phones[0]
-            self.counts.append(dominance.times(len(known)) > (first.end - EARLIEST if first.name == "pau" else 0.0))
+            self.counts.append(
+                dominance.times(len(known)) > (first.end - EARLIEST if first.name == "pau" else 0.0)
+            )
 
-    def described(self, network=None):
+    def described(self, network=None) -> str:
         """r of gap and width with the camera's, medians of the clips, in words; the rules' without a network."""
-        made = [ruled if network is None else np.maximum(told(network, known, ruled) * free, [0.0, -np.inf])
-                for known, ruled, free in zip(self.known, self.ruled, self.free)]
-        r = [np.median([np.corrcoef(one[:, k], true[:, k])[0, 1] for one, true in zip(made, self.true)]) for k in (0, 1)]
+        made = [
+            ruled if network is None else np.maximum(told(network, known, ruled) * free, [0.0, -np.inf])
+            for known, ruled, free in zip(self.known, self.ruled, self.free)
+        ]
+        r = [
+            np.median([np.corrcoef(one[:, k], true[:, k])[0, 1] for one, true in zip(made, self.true)])
+            for k in (0, 1)
+        ]
         return f"opening r {r[0]:.3f}, width r {r[1]:.3f}"
 
 
@@ -177,8 +210,16 @@ def learn(train, steps=STEPS, seed=0):
     mean, scale = known.mean(0), known.std(0) + 0.1
     x, rest = torch.from_numpy((known - mean) / scale), torch.from_numpy((true - ruled) / true.std(0)).float()
     nn = torch.nn
-    net = nn.Sequential(nn.Dropout(0.1), nn.Linear(x.shape[1], HIDDEN), nn.SiLU(), nn.Dropout(0.3),
-                        nn.Linear(HIDDEN, HIDDEN), nn.SiLU(), nn.Dropout(0.3), nn.Linear(HIDDEN, 2))
+    net = nn.Sequential(
+        nn.Dropout(0.1),
+        nn.Linear(x.shape[1], HIDDEN),
+        nn.SiLU(),
+        nn.Dropout(0.3),
+        nn.Linear(HIDDEN, HIDDEN),
+        nn.SiLU(),
+        nn.Dropout(0.3),
+        nn.Linear(HIDDEN, 2),
+    )
     optimizer = torch.optim.AdamW(net.parameters(), RATE, weight_decay=0.02)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
     for _ in range(steps):
@@ -189,16 +230,24 @@ def learn(train, steps=STEPS, seed=0):
         optimizer.step()
         schedule.step()
     layers = [layer for layer in net if isinstance(layer, nn.Linear)]
-    network = {f"{name}{k}": value.detach().numpy() for k, layer in enumerate(layers)
-               for name, value in (("weight", layer.weight), ("bias", layer.bias))}
-    network["weight2"], network["bias2"] = network["weight2"] * true.std(0)[:, None], network["bias2"] * true.std(0)
+    network = {
+        f"{name}{k}": value.detach().numpy()
+        for k, layer in enumerate(layers)
+        for name, value in (("weight", layer.weight), ("bias", layer.bias))
+    }
+    network["weight2"], network["bias2"] = (
+        network["weight2"] * true.std(0)[:, None],
+        network["bias2"] * true.std(0),
+    )
     network |= {"mean": mean, "scale": scale, "gain": np.ones(2)}
-    network["gain"] = (true.std(0) / told(network, known, ruled).std(0))
+    network["gain"] = true.std(0) / told(network, known, ruled).std(0)
     return network
 
 
-def main(argv=None):
-    parser = argparse.ArgumentParser(prog="python -m streamingtalker_ros.coarticulation.residual", description=__doc__)
+def main(argv=None) -> int:
+    parser = argparse.ArgumentParser(
+        prog="python -m streamingtalker_ros.coarticulation.residual", description=__doc__
+    )
     parser.add_argument("corpus", type=Path, help="made by `streamingtalker corpus from-video`")
     parser.add_argument("--out", type=Path, default=WEIGHTS)
     parser.add_argument("--steps", type=int, default=STEPS)

@@ -1,16 +1,18 @@
+# SPDX-License-Identifier: Apache-2.0
 """The face around the mouth: blinks, gaze, brows and head, random for a seed, moved by stress and phrases.
 
 `upper_face(phones, frames, seed)` gives weights (T, 52) that leave the mouth alone, and head
 rotation vectors (T, 3). One recording of speech has many true motions up here; every seed is one of them.
 """
+
 import numpy as np
 
 from streamingtalker_ros.face.arkit import ARKIT_NAMES, INDEX
 from streamingtalker_ros.phonetics.phones import VOWELS
 
 FRAME_RATE = 25.0
-CLOSING, OPENING = 0.12, 0.20      # seconds of a lid's way down and up
-HEAD_LIMIT = 0.08                  # radians
+CLOSING, OPENING = 0.12, 0.20  # seconds of a lid's way down and up
+HEAD_LIMIT = 0.08  # radians
 
 
 def _bump(t, start, peak, end):
@@ -40,20 +42,23 @@ def _blink_times(rng, seconds, ends):
     return times
 
 
-def _lids(rng, t, seconds, ends, put):
+def _lids(rng, t, seconds, ends, put) -> None:
     for start in _blink_times(rng, seconds, ends):
         depth, slow = rng.uniform(0.92, 1.0), rng.uniform(0.9, 1.15)
         bottom = start + CLOSING * slow
         # the lid rests shut for a frame, so that no blink slips between two frames half open
-        shut = np.where(t <= bottom, _bump(t, start, bottom, bottom + 1.0),
-                        _bump(t, bottom - 1.0, bottom + 0.045, bottom + 0.045 + OPENING * slow))
+        shut = np.where(
+            t <= bottom,
+            _bump(t, start, bottom, bottom + 1.0),
+            _bump(t, bottom - 1.0, bottom + 0.045, bottom + 0.045 + OPENING * slow),
+        )
         shut[(t > bottom) & (t < bottom + 0.045)] = 1.0
         put(depth * shut, "eyeBlinkLeft")
         put((depth - 0.02) * shut, "eyeBlinkRight")
         put(0.15 * shut, "eyeSquintLeft", "eyeSquintRight")
 
 
-def _gaze(rng, t, seconds, put):
+def _gaze(rng, t, seconds, put) -> None:
     """Fixations of 0.5 to 3 s near the listener, jumps of about 40 ms between them, both eyes together."""
     side, up = np.zeros(len(t)), np.zeros(len(t))
     now, here = 0.0, rng.normal(0.0, [0.08, 0.05])
@@ -61,13 +66,13 @@ def _gaze(rng, t, seconds, put):
     up += here[1]
     while now < seconds:
         now += 0.5 + rng.gamma(2.0, 0.6)
-        away = rng.random() < 0.75       # else back to the listener
+        away = rng.random() < 0.75  # else back to the listener
         there = np.clip(rng.normal(0.0, [0.13, 0.08] if away else [0.05, 0.03]), -0.3, 0.3)
         jump = np.clip((t - now) / 0.04, 0.0, 1.0)
         side += jump * (there[0] - here[0])
         up += jump * (there[1] - here[1])
         here = there
-    put(np.maximum(side, 0), "eyeLookOutLeft", "eyeLookInRight")        # side > 0: to the person's left
+    put(np.maximum(side, 0), "eyeLookOutLeft", "eyeLookInRight")  # side > 0: to the person's left
     put(np.maximum(-side, 0), "eyeLookInLeft", "eyeLookOutRight")
     put(np.maximum(up, 0), "eyeLookUpLeft", "eyeLookUpRight")
     put(np.maximum(-up, 0), "eyeLookDownLeft", "eyeLookDownRight")
@@ -83,7 +88,7 @@ def upper_face(phones, frames, seed=0, liveliness=1.0):
     seconds = frames / FRAME_RATE
     out = np.zeros((frames, len(ARKIT_NAMES)))
 
-    def put(value, *names):
+    def put(value, *names) -> None:
         for name in names:
             out[:, INDEX[name]] = np.maximum(out[:, INDEX[name]], value)
 
@@ -93,8 +98,9 @@ def upper_face(phones, frames, seed=0, liveliness=1.0):
 
     calm = 0.04 + 0.03 * _drift(rng, t, 7.0)
     inner, outer = np.maximum(calm, 0.0), np.maximum(0.7 * calm, 0.0)
-    head = np.stack([size * _drift(rng, t, period)
-                     for size, period in ((0.010, 5.0), (0.012, 4.0), (0.016, 6.0))], 1)
+    head = np.stack(
+        [size * _drift(rng, t, period) for size, period in ((0.010, 5.0), (0.012, 4.0), (0.016, 6.0))], 1
+    )
     last_brow = last_nod = -9.0
     for phone in phones:
         if phone.name not in VOWELS or not phone.stress:
@@ -107,7 +113,7 @@ def upper_face(phones, frames, seed=0, liveliness=1.0):
         if phone.start - last_nod > 0.30 and rng.random() < 0.5:
             last_nod, size = phone.start, rng.uniform(0.008, 0.035)
             beat = _bump(t, phone.start - 0.12, phone.start + 0.12, phone.end + 0.40)
-            head[:, 1] += size * beat                                  # a nod: forward and down
+            head[:, 1] += size * beat  # a nod: forward and down
             head[:, 0] += 0.35 * size * rng.normal() * beat
             head[:, 2] += 0.35 * size * rng.normal() * beat
     put(liveliness * inner, "browInnerUp")

@@ -1,8 +1,10 @@
+# SPDX-License-Identifier: Apache-2.0
 """Blendshape animation with its sound as a corpus: Live Link Face CSV, NPZ, FACEGOOD's pairs.
 
 `make_from_animation(pairs, folder, …)` reads motion of any frame rate, brings it onto 25 frames a second at the
 middles of 640 samples, makes its closures close on the default rig, cuts it where it is quiet and writes clips.
 """
+
 import json
 import zlib
 from dataclasses import dataclass
@@ -12,24 +14,24 @@ import numpy as np
 
 from streamingtalker_ros import __version__
 from streamingtalker_ros.audio.files import read_audio
-from streamingtalker_ros.errors import TalkerError, require
-from streamingtalker_ros.face.arkit import ARKIT_NAMES, INDEX
-from streamingtalker_ros.corpus import facegood
 from streamingtalker_ros.coarticulation import upper_face
-from streamingtalker_ros.corpus.storage import HOP, RATE, Clip, save_clip
+from streamingtalker_ros.corpus import facegood
 from streamingtalker_ros.corpus.av_sync import lag
+from streamingtalker_ros.corpus.storage import HOP, RATE, Clip, save_clip
 from streamingtalker_ros.corpus.video import clips as cutting
 from streamingtalker_ros.corpus.video.corpus import minutes
 from streamingtalker_ros.corpus.video.matching import MOUTH, eye_distance
 from streamingtalker_ros.corpus.video.neutral import loudness
 from streamingtalker_ros.corpus.video.solving import exact, opening
 from streamingtalker_ros.corpus.video.words import phones_of, spoken, within
+from streamingtalker_ros.errors import TalkerError, require
+from streamingtalker_ros.face.arkit import ARKIT_NAMES, INDEX
 
 FRAME_RATE = 25.0
-UNEQUAL = 0.15     # share by which sound and motion may differ in length; the longer one's end is dropped
-CONTACT = 0.008    # lips nearer than that touch: half a millimetre, in parts of the inter-ocular distance
-DEEPEST = 0.03     # most that a mouth at rest may gape and still be taken for shut: 2 mm
-ROLLED = 0.15      # both lips rolled in, or pressed, by that much are shut whatever the jaw does
+UNEQUAL = 0.15  # share by which sound and motion may differ in length; the longer one's end is dropped
+CONTACT = 0.008  # lips nearer than that touch: half a millimetre, in parts of the inter-ocular distance
+DEEPEST = 0.03  # most that a mouth at rest may gape and still be taken for shut: 2 mm
+ROLLED = 0.15  # both lips rolled in, or pressed, by that much are shut whatever the jaw does
 
 
 @dataclass
@@ -51,7 +53,11 @@ def find_pairs(paths, motion=None):
         if (path / "bs_value").is_dir():
             found += facegood.pairs(path)
             continue
-        sounds = [path] if path.is_file() else sorted(file for end in ("*.wav", "*.flac") for file in path.glob(end))
+        sounds = (
+            [path]
+            if path.is_file()
+            else sorted(file for end in ("*.wav", "*.flac") for file in path.glob(end))
+        )
         if not sounds:
             raise TalkerError(f"{path} holds no sound: give WAV or FLAC files beside NAME.csv or NAME.npz")
         for sound in sounds:
@@ -71,6 +77,7 @@ def read_animation(path):
         return Animation(weights, np.zeros((len(weights), 3)), np.arange(len(weights)) / facegood.RATE)
     if path.suffix.lower() == ".csv":
         from streamingtalker_ros.face.formats.livelink import read_livelink_csv
+
         weights, head, rate = read_livelink_csv(path)
     else:
         weights, head, rate = _read_npz(path)
@@ -88,10 +95,14 @@ def _read_npz(path):
             still = np.tile((0.0, 0.0, 0.0, 1.0), (len(weights), 1))
             head = np.asarray(data["head"], np.float64) if "head" in data else still
     except (OSError, KeyError, ValueError) as broken:
-        raise TalkerError(f"{path} cannot be read ({broken}): it needs weights (T, 52) and frame_rate") from None
+        raise TalkerError(
+            f"{path} cannot be read ({broken}): it needs weights (T, 52) and frame_rate"
+        ) from None
     if weights.ndim != 2 or weights.shape[1] != len(names) or head.shape != (len(weights), 4) or rate <= 0:
-        raise TalkerError(f"{path} has weights of shape {weights.shape} for {len(names)} names, head {head.shape}, "
-                          f"{rate:g} frames/s: it needs (T, 52), (T, 4) and more than 0")
+        raise TalkerError(
+            f"{path} has weights of shape {weights.shape} for {len(names)} names, head {head.shape}, "
+            f"{rate:g} frames/s: it needs (T, 52), (T, 4) and more than 0"
+        )
     out = np.zeros((len(weights), len(ARKIT_NAMES)))
     for k, name in enumerate(names):
         if name in INDEX:
@@ -102,8 +113,10 @@ def _read_npz(path):
 def on_grid(animation, frames, offset=0.0):
     """The animation at the middles of motion frames 0 to `frames`, lines between its rows, ends held: weights, head."""
     at = (np.arange(frames) + 0.5) / FRAME_RATE
-    return tuple(np.stack([np.interp(at, animation.times + offset, column) for column in values.T], axis=1)
-                 for values in (animation.weights, animation.head))
+    return tuple(
+        np.stack([np.interp(at, animation.times + offset, column) for column in values.T], axis=1)
+        for values in (animation.weights, animation.head)
+    )
 
 
 def shut(weights, rig, quiet):
@@ -117,8 +130,13 @@ def shut(weights, rig, quiet):
     rest = gap[quiet & (gap < DEEPEST)]
     touch = max(CONTACT, float(np.percentile(rest, 75)) + CONTACT if len(rest) else CONTACT)
     column = {name: weights[:, INDEX[name]] for name in ARKIT_NAMES}
-    rolled = np.maximum(np.minimum(column["mouthRollLower"], column["mouthRollUpper"]),
-                        np.minimum(column["mouthPressLeft"], column["mouthPressRight"])) / ROLLED
+    rolled = (
+        np.maximum(
+            np.minimum(column["mouthRollLower"], column["mouthRollUpper"]),
+            np.minimum(column["mouthPressLeft"], column["mouthPressRight"]),
+        )
+        / ROLLED
+    )
     wanted = opening(gap, touch)
     wanted = np.minimum(wanted, wanted * (1.0 - np.clip(rolled, 0.0, 1.0)))
     columns = [INDEX[name] for name in MOUTH]
@@ -127,7 +145,9 @@ def shut(weights, rig, quiet):
     return out
 
 
-def make_from_animation(pairs, folder, speaker, hold_out="last", offset=0.0, align=None, licence="", say=print):
+def make_from_animation(
+    pairs, folder, speaker, hold_out="last", offset=0.0, align=None, licence="", say=print
+):
     """Write the corpus; equal arguments give equal files. Returns its index.
 
     pairs: of `find_pairs`; speaker: names voice and style; hold_out: "last" pair, "none" or "all", for test; offset:
@@ -135,6 +155,7 @@ def make_from_animation(pairs, folder, speaker, hold_out="last", offset=0.0, ali
     Raises TalkerError where nothing is left.
     """
     from streamingtalker_ros.face.rig import default_rig
+
     rig, folder = default_rig(), Path(folder)
     bar = require("tqdm", "the progress bar").tqdm(pairs, desc="pairs", unit="pair")
     entries, rejected, lags, captured = [], {}, [], set()
@@ -151,19 +172,44 @@ def make_from_animation(pairs, folder, speaker, hold_out="last", offset=0.0, ali
         phones, text, how = phones_of(sound.stem, clip.pcm, align)
         spans = cutting.pieces(0, len(clip.weights), clip.pcm)
         for number, span in enumerate(spans):
-            piece = Clip(cutting.sound_of(clip.pcm, span), clip.weights[slice(*span)].astype(np.float32),
-                         clip.head[slice(*span)].astype(np.float32),
-                         within(phones, *(edge / FRAME_RATE for edge in span)), speaker, split,
-                         sound.stem if len(spans) == 1 else f"{sound.stem}_{number:02d}", speaker)
-            entries.append(save_clip(folder, piece, speaker=speaker, text=text if len(spans) == 1 else "", phones=how,
-                                     start=span[0] / FRAME_RATE))
+            piece = Clip(
+                cutting.sound_of(clip.pcm, span),
+                clip.weights[slice(*span)].astype(np.float32),
+                clip.head[slice(*span)].astype(np.float32),
+                within(phones, *(edge / FRAME_RATE for edge in span)),
+                speaker,
+                split,
+                sound.stem if len(spans) == 1 else f"{sound.stem}_{number:02d}",
+                speaker,
+            )
+            entries.append(
+                save_clip(
+                    folder,
+                    piece,
+                    speaker=speaker,
+                    text=text if len(spans) == 1 else "",
+                    phones=how,
+                    start=span[0] / FRAME_RATE,
+                )
+            )
     if not entries:
         raise TalkerError("no pair is left to learn from; every one was rejected")
-    index = {"kind": "animation", "version": __version__, "rate": RATE, "frame_rate": FRAME_RATE,
-             "minutes_by_split": minutes(entries), "motion": "animated or captured blendshapes under ARKit's names",
-             "sources": {speaker: {"pairs": len(pairs) - len(rejected), "rejected": len(rejected), "licence": licence}},
-             "captured": sorted(captured), "lag": float(np.median([row[0] for row in lags])),
-             "lag_correlation": float(np.median([row[1] for row in lags])), "rejected": rejected, "clips": entries}
+    index = {
+        "kind": "animation",
+        "version": __version__,
+        "rate": RATE,
+        "frame_rate": FRAME_RATE,
+        "minutes_by_split": minutes(entries),
+        "motion": "animated or captured blendshapes under ARKit's names",
+        "sources": {
+            speaker: {"pairs": len(pairs) - len(rejected), "rejected": len(rejected), "licence": licence}
+        },
+        "captured": sorted(captured),
+        "lag": float(np.median([row[0] for row in lags])),
+        "lag_correlation": float(np.median([row[1] for row in lags])),
+        "rejected": rejected,
+        "clips": entries,
+    }
     (folder / "index.json").write_text(json.dumps(index, indent=1))
     return index
 
@@ -178,12 +224,14 @@ def _whole(sound, motion, rig, offset):
         pcm = require("soxr", "resampling").resample(pcm, rate, RATE)
     heard, moved = len(pcm) / RATE, float(animation.times[-1])
     if abs(heard - moved) > UNEQUAL * max(heard, moved):
-        raise TalkerError(f"its sound lasts {heard:.1f} s and its motion {moved:.1f} s: they do not belong together")
+        raise TalkerError(
+            f"its sound lasts {heard:.1f} s and its motion {moved:.1f} s: they do not belong together"
+        )
     frames = int(min(heard, moved + 1.0 / FRAME_RATE) * FRAME_RATE)
     if frames < FRAME_RATE:
         raise TalkerError(f"it is too short: {min(heard, moved):.2f} s")
     weights, head = on_grid(animation, frames, offset)
-    pcm = pcm[:frames * HOP]
+    pcm = pcm[: frames * HOP]
     level = loudness(pcm, (np.arange(frames) + 0.5) / FRAME_RATE)
     weights = shut(weights, rig, level < np.percentile(level, 95) - 25.0)
     parts = {"mouth": ~upper_face.COLUMNS, "eyes and brows": upper_face.COLUMNS}

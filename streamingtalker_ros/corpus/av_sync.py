@@ -1,10 +1,12 @@
+# SPDX-License-Identifier: Apache-2.0
 """How far a mouth follows its voice: a check that sound and motion of a recording belong together."""
+
 import numpy as np
 
 from streamingtalker_ros.corpus.video.neutral import loudness
 
 FRAME_RATE = 25.0
-REACH = 0.3      # s within which sound and opening are compared
+REACH = 0.3  # s within which sound and opening are compared
 QUIETEST = -60.0  # dB; what is softer is silence
 
 
@@ -18,10 +20,16 @@ def lag(opening, pcm):
     level = np.maximum(loudness(pcm, times, 0.02), QUIETEST)
     reach = int(min(REACH * FRAME_RATE, len(opening) // 3))
     shifts = np.arange(-reach, reach + 1)
-    found = np.array([_correlation(opening[max(0, k):len(opening) + min(0, k)],
-                                   level[max(0, -k):len(level) + min(0, -k)]) for k in shifts])
+    found = np.array(
+        [
+            _correlation(
+                opening[max(0, k) : len(opening) + min(0, k)], level[max(0, -k) : len(level) + min(0, -k)]
+            )
+            for k in shifts
+        ]
+    )
     best = int(np.clip(np.argmax(found), 1, len(found) - 2))
-    before, peak, after = found[best - 1:best + 2]
+    before, peak, after = found[best - 1 : best + 2]
     bend = before - 2 * peak + after
     return float((shifts[best] + (0.5 * (before - after) / bend if bend else 0.0)) / FRAME_RATE), float(peak)
 

@@ -1,12 +1,14 @@
+# SPDX-License-Identifier: Apache-2.0
 """The present teacher's motion for a corpus whose motion is rule-made: sound and phones stay as they are.
 
 `reanimate(folder)` takes a fifth of a second per minute of speech; run it after `fit` or `residual` has changed what the teacher knows.
 """
+
 from pathlib import Path
 
-from streamingtalker_ros.errors import TalkerError, require
 from streamingtalker_ros.coarticulation import face_motion
 from streamingtalker_ros.corpus.storage import load_corpus, read_index, save_clip
+from streamingtalker_ros.errors import TalkerError, require
 
 RULE_MADE = ("synthetic", "speech", "espeak")
 

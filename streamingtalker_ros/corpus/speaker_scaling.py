@@ -1,9 +1,11 @@
+# SPDX-License-Identifier: Apache-2.0
 """Speakers of other sizes: clips with known phones played faster or slower, and moved anew by the teacher.
 
 Speed perturbation (Ko, Peddinti, Povey, Khudanpur 2015) makes pitch, formants and tempo those of a smaller or larger
 speaker at once. Motion that a camera saw does not stretch like that, so this is for corpora whose motion is rule-made;
 captured ones get other voices from `revoice`.
 """
+
 import json
 import zlib
 from concurrent.futures import ProcessPoolExecutor
@@ -12,10 +14,10 @@ from pathlib import Path
 
 import numpy as np
 
-from streamingtalker_ros.errors import TalkerError, require
-from streamingtalker_ros.coarticulation import face_motion
 from streamingtalker_ros.audio import augmentation
+from streamingtalker_ros.coarticulation import face_motion
 from streamingtalker_ros.corpus.storage import HOP, RATE, load_corpus, read_index, save_clip
+from streamingtalker_ros.errors import TalkerError, require
 
 SIZES = ((0.85, 0.95), (1.06, 1.18))  # factors of all frequencies, one drawn from each range for each voice
 
@@ -29,15 +31,25 @@ def resize_corpus(folder, out, seed=0, jobs=2):
     if folder.resolve() == out.resolve():
         raise TalkerError(f"{out} is the corpus itself: give another folder to write")
     source = read_index(folder)
-    clips = [clip for clip in load_corpus(folder, "train") if clip.lip_opening is None and clip.style == "teacher"]
+    clips = [
+        clip for clip in load_corpus(folder, "train") if clip.lip_opening is None and clip.style == "teacher"
+    ]
     if not clips:
-        raise TalkerError(f"{folder} has no training clips with rule-made motion; captured ones are for `corpus revoice`")
+        raise TalkerError(
+            f"{folder} has no training clips with rule-made motion; captured ones are for `corpus revoice`"
+        )
     work = [(clip, out, number, seed) for clip in clips for number in range(len(SIZES))]
     with ProcessPoolExecutor(jobs) as pool:
-        entries = list(tqdm(pool.map(_resized, work, chunksize=8), total=len(work), unit="clip", desc="other sizes"))
+        entries = list(
+            tqdm(pool.map(_resized, work, chunksize=8), total=len(work), unit="clip", desc="other sizes")
+        )
     minutes = sum(entry["seconds"] for entry in entries) / 60.0
-    index = {**source, "minutes_by_split": {"train": round(minutes, 2), "validation": 0.0, "test": 0.0},
-             "resized": {"of": source.get("kind"), "seed": seed}, "clips": entries}
+    index = {
+        **source,
+        "minutes_by_split": {"train": round(minutes, 2), "validation": 0.0, "test": 0.0},
+        "resized": {"of": source.get("kind"), "seed": seed},
+        "clips": entries,
+    }
     (out / "index.json").write_text(json.dumps(index, indent=1))
     return index
 
@@ -49,11 +61,19 @@ def _resized(job):
     pcm = augmentation.resized(clip.pcm, factor)
     frames = len(pcm) // HOP
     length = frames * HOP / RATE
-    phones = [replace(phone, start=phone.start / factor, end=min(phone.end / factor, length)) for phone in clip.phones
-              if phone.start / factor < length]
+    phones = [
+        replace(phone, start=phone.start / factor, end=min(phone.end / factor, length))
+        for phone in clip.phones
+        if phone.start / factor < length
+    ]
     voice = f"{clip.voice}*{factor}"
-    other = replace(clip, pcm=np.clip(pcm[: frames * HOP], -1.0, 1.0), phones=phones, voice=voice,
-                    name=f"{clip.name}_s{number}")
+    other = replace(
+        clip,
+        pcm=np.clip(pcm[: frames * HOP], -1.0, 1.0),
+        phones=phones,
+        voice=voice,
+        name=f"{clip.name}_s{number}",
+    )
     other = replace(other, weights=np.zeros((frames, 52), np.float32), head=np.zeros((frames, 3), np.float32))
     other.weights, other.head = face_motion.speaker_motion(other, voice)
     return save_clip(out, other, speaker=voice, size=factor)

@@ -1,8 +1,10 @@
+# SPDX-License-Identifier: Apache-2.0
 """Corpora on disk: clips of speech with motion, whatever they came from.
 
 A corpus is a folder with `index.json` and, per clip, `SPLIT/NAME.flac` (16 kHz, int16) and `SPLIT/NAME.npz`
 (weights, head, phones, and the lips as a camera saw them where one did). `load_corpus(folder, split)` gives its clips.
 """
+
 import json
 import os
 import zlib
@@ -11,8 +13,8 @@ from pathlib import Path
 
 import numpy as np
 
-from streamingtalker_ros.errors import TalkerError, require
 from streamingtalker_ros.coarticulation import upper_face
+from streamingtalker_ros.errors import TalkerError, require
 from streamingtalker_ros.phonetics.phones import Phone
 
 RATE, HOP = 16000, 640
@@ -53,7 +55,7 @@ class Clip:
 
     def relive(self, seed, liveliness=1.0):
         """(weights, head) with the same lips and other lids, gaze, brows and head, from `seed`."""
-        life = zlib.crc32(f"{self.name} {seed}".encode())    # equal seeds must not blink alike in every clip
+        life = zlib.crc32(f"{self.name} {seed}".encode())  # equal seeds must not blink alike in every clip
         upper, head = upper_face.upper_face(self.phones, len(self.weights), life, liveliness)
         return np.where(upper_face.COLUMNS, upper, self.weights), head
 
@@ -75,11 +77,25 @@ def load_corpus(folder, split=None):
         path = folder / entry["split"] / entry["name"]
         pcm, _ = sf.read(str(path.with_suffix(".flac")), dtype="float32")
         with np.load(path.with_suffix(".npz")) as data:
-            phones = [Phone(str(name), float(start), float(end), int(stress)) for name, start, end, stress
-                      in zip(data["names"], data["starts"], data["ends"], data["stress"])]
-            clips.append(Clip(pcm, data["weights"].astype(np.float32), data["head"].astype(np.float32),
-                              phones, entry["voice"], entry["split"], entry["name"], entry.get("style", "teacher"),
-                              *(data[key].astype(np.float32) if key in data else None for key in TRACKED)))
+            phones = [
+                Phone(str(name), float(start), float(end), int(stress))
+                for name, start, end, stress in zip(
+                    data["names"], data["starts"], data["ends"], data["stress"]
+                )
+            ]
+            clips.append(
+                Clip(
+                    pcm,
+                    data["weights"].astype(np.float32),
+                    data["head"].astype(np.float32),
+                    phones,
+                    entry["voice"],
+                    entry["split"],
+                    entry["name"],
+                    entry.get("style", "teacher"),
+                    *(data[key].astype(np.float32) if key in data else None for key in TRACKED),
+                )
+            )
     return clips
 
 
@@ -87,8 +103,10 @@ def read_index(folder):
     """The dict in a corpus's index.json."""
     path = Path(folder) / "index.json"
     if not path.is_file():
-        raise TalkerError(f"{folder} holds no corpus (index.json is missing); "
-                          f"make one with `streamingtalker corpus synthetic --out {folder}`")
+        raise TalkerError(
+            f"{folder} holds no corpus (index.json is missing); "
+            f"make one with `streamingtalker corpus synthetic --out {folder}`"
+        )
     return json.loads(path.read_text())
 
 
@@ -99,10 +117,21 @@ def save_clip(folder, clip, **more):
     path.parent.mkdir(parents=True, exist_ok=True)
     sf.write(str(path.with_suffix(".flac")), clip.pcm, RATE, subtype="PCM_16")
     tracked = {key: getattr(clip, key) for key in TRACKED if getattr(clip, key) is not None}
-    np.savez_compressed(path.with_suffix(".npz"), weights=clip.weights.astype(np.float16), head=clip.head, **tracked,
-                        names=np.array([phone.name for phone in clip.phones]),
-                        starts=np.array([phone.start for phone in clip.phones]),
-                        ends=np.array([phone.end for phone in clip.phones]),
-                        stress=np.array([phone.stress for phone in clip.phones], np.int8))
-    return {"name": clip.name, "split": clip.split, "voice": clip.voice, "style": clip.style,
-            "seconds": round(len(clip.pcm) / RATE, 3), **more}
+    np.savez_compressed(
+        path.with_suffix(".npz"),
+        weights=clip.weights.astype(np.float16),
+        head=clip.head,
+        **tracked,
+        names=np.array([phone.name for phone in clip.phones]),
+        starts=np.array([phone.start for phone in clip.phones]),
+        ends=np.array([phone.end for phone in clip.phones]),
+        stress=np.array([phone.stress for phone in clip.phones], np.int8),
+    )
+    return {
+        "name": clip.name,
+        "split": clip.split,
+        "voice": clip.voice,
+        "style": clip.style,
+        "seconds": round(len(clip.pcm) / RATE, 3),
+        **more,
+    }

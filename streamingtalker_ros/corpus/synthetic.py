@@ -1,7 +1,9 @@
+# SPDX-License-Identifier: Apache-2.0
 """The synthetic corpus: flite's and festival's voices with exact phone times, and the procedural teacher's motion.
 
 `make_synthetic(folder, …)` writes it in the layout of `corpora`; equal arguments give equal files.
 """
+
 import itertools
 import json
 import math
@@ -11,25 +13,41 @@ from pathlib import Path
 import numpy as np
 
 from streamingtalker_ros import __version__
-from streamingtalker_ros.errors import TalkerError, require
-from streamingtalker_ros.coarticulation import face_motion, dominance
-from streamingtalker_ros.phonetics import flite_festival_tts
 from streamingtalker_ros.audio import augmentation
+from streamingtalker_ros.coarticulation import dominance, face_motion
 from streamingtalker_ros.corpus.storage import HOP, RATE, SPLITS, Clip, read_index, save_clip
+from streamingtalker_ros.errors import TalkerError, require
+from streamingtalker_ros.phonetics import flite_festival_tts
 from streamingtalker_ros.phonetics.phones import Phone, merge
 from streamingtalker_ros.phonetics.sentences import sentences
 
 # two turns each for the voices with a speaker of their own; kal16 and kal are one speaker in two synthesisers
 TURNS = ("slt", "awb", "slt_hts", "ked", "kal16", "slt", "awb", "slt_hts", "ked", "kal")
-SENTENCES = 15                # per batch: about 40 seconds of one speaker, so that speakers are many
-REST_SHARE = 0.05             # share of clips' time without speech, in which the mouth rests
-REST_SOUNDS = ("nothing", "white", "pink", "hum", "music", "breath", "knocks", "brown", "rings", "chirps", "engine", "ensemble")
+SENTENCES = 15  # per batch: about 40 seconds of one speaker, so that speakers are many
+REST_SHARE = 0.05  # share of clips' time without speech, in which the mouth rests
+REST_SOUNDS = (
+    "nothing",
+    "white",
+    "pink",
+    "hum",
+    "music",
+    "breath",
+    "knocks",
+    "brown",
+    "rings",
+    "chirps",
+    "engine",
+    "ensemble",
+)
 
 
 def synthetic_minutes(minutes):
     """How many minutes of speech each split gets: {"train": …, "validation": …, "test": …}."""
-    return {"train": float(minutes), "validation": max(0.5, 0.08 * minutes),
-            "test": max(0.5, 0.065 * minutes)}
+    return {
+        "train": float(minutes),
+        "validation": max(0.5, 0.08 * minutes),
+        "test": max(0.5, 0.065 * minutes),
+    }
 
 
 def make_synthetic(folder, minutes=120.0, seed=0, jobs=2):
@@ -51,8 +69,10 @@ def make_synthetic(folder, minutes=120.0, seed=0, jobs=2):
     parts.mkdir(parents=True, exist_ok=True)
     clips = []
     wanted = synthetic_minutes(minutes)
-    with ProcessPoolExecutor(jobs) as pool, tqdm(total=round(60 * sum(wanted.values())), unit="s",
-                                                 desc="speech") as bar:
+    with (
+        ProcessPoolExecutor(jobs) as pool,
+        tqdm(total=round(60 * sum(wanted.values())), unit="s", desc="speech") as bar,
+    ):
         for split in SPLITS:
             made, batch = 0.0, 0
             while made < 60.0 * wanted[split]:
@@ -69,22 +89,35 @@ def make_synthetic(folder, minutes=120.0, seed=0, jobs=2):
             count = max(1, round(REST_SHARE * wanted[split] * 60.0 / 7.0))
             clips += list(pool.map(_rest_clip, [(folder, split, number, seed) for number in range(count)]))
     seconds = {split: sum(clip["seconds"] for clip in clips if clip["split"] == split) for split in SPLITS}
-    index = {**settings, "rate": RATE, "frame_rate": dominance.FRAME_RATE, "held_out_voice": flite_festival_tts.HELD_OUT,
-             "minutes_by_split": {split: round(value / 60.0, 2) for split, value in seconds.items()},
-             "sources": {name: {"engine": voice.engine, "package": voice.package, "licence": voice.licence}
-                         for name, voice in flite_festival_tts.VOICES.items() if name in (*TURNS, flite_festival_tts.HELD_OUT)},
-             "motion": "rule-made by streamingtalker_ros.coarticulation.dominance", "clips": clips}
+    index = {
+        **settings,
+        "rate": RATE,
+        "frame_rate": dominance.FRAME_RATE,
+        "held_out_voice": flite_festival_tts.HELD_OUT,
+        "minutes_by_split": {split: round(value / 60.0, 2) for split, value in seconds.items()},
+        "sources": {
+            name: {"engine": voice.engine, "package": voice.package, "licence": voice.licence}
+            for name, voice in flite_festival_tts.VOICES.items()
+            if name in (*TURNS, flite_festival_tts.HELD_OUT)
+        },
+        "motion": "rule-made by streamingtalker_ros.coarticulation.dominance",
+        "clips": clips,
+    }
     (folder / "index.json").write_text(json.dumps(index, indent=1))
     return index
 
 
-def check_voices():
+def check_voices() -> None:
     """Raises TalkerError, naming the packages, where a voice of the synthetic corpus is not installed."""
-    missing = [flite_festival_tts.VOICES[name] for name in sorted({*TURNS, flite_festival_tts.HELD_OUT} - set(flite_festival_tts.available()))]
+    missing = [
+        flite_festival_tts.VOICES[name]
+        for name in sorted({*TURNS, flite_festival_tts.HELD_OUT} - set(flite_festival_tts.available()))
+    ]
     if missing:
         packages = sorted({voice.engine for voice in missing} | {voice.package for voice in missing})
-        raise TalkerError(f"the synthetic corpus needs voices that are not installed: "
-                          f"`apt install {' '.join(packages)}`")
+        raise TalkerError(
+            f"the synthetic corpus needs voices that are not installed: `apt install {' '.join(packages)}`"
+        )
 
 
 def _batch(job):
@@ -95,9 +128,9 @@ def _batch(job):
         return json.loads(done.read_text())
     rng = np.random.default_rng([seed, SPLITS.index(split), number])
     voice = flite_festival_tts.HELD_OUT if split == "test" else TURNS[number % len(TURNS)]
-    if split == "test":     # the held-out voice as it is, at three tempos
+    if split == "test":  # the held-out voice as it is, at three tempos
         factor, tempo, pitch = 1.0, (1.0, 0.85, 1.2)[number % 3], None
-    else:                   # the first speakers keep their own size; later ones are made larger or smaller
+    else:  # the first speakers keep their own size; later ones are made larger or smaller
         factor = 1.0 if number < 5 else round(float(np.exp(rng.uniform(np.log(0.82), np.log(1.2)))), 3)
         tempo = round(float(rng.uniform(0.85, 1.3)), 3)
         pitch = flite_festival_tts.VOICES[voice].pitch * round(float(rng.uniform(0.85, 1.2)), 3)
@@ -109,8 +142,15 @@ def _batch(job):
         clip.voice, clip.split, clip.name = voice, split, f"{voice}_{number:03d}_{k:02d}"
         speaker = f"{voice}*{factor}"
         clip.weights, clip.head = face_motion.speaker_motion(clip, speaker)
-        entries.append(save_clip(folder, clip, speaker=speaker, tempo=tempo,
-                                 text=" ".join(utterance.text for utterance in group)))
+        entries.append(
+            save_clip(
+                folder,
+                clip,
+                speaker=speaker,
+                tempo=tempo,
+                text=" ".join(utterance.text for utterance in group),
+            )
+        )
     done.write_text(json.dumps(entries))
     return entries
 
@@ -136,7 +176,7 @@ def clip_of(group, factor, rng):
     """Utterances joined by pauses, silence around them; loudness wanders, so that louder can open wider."""
     pieces, phones, now = [], [], 0
 
-    def silence(seconds):
+    def silence(seconds) -> None:
         nonlocal now
         count = int(seconds * RATE)
         phones.append(Phone("pau", now / RATE, (now + count) / RATE))
@@ -146,7 +186,7 @@ def clip_of(group, factor, rng):
     silence(rng.uniform(0.1, 0.8))
     for i, utterance in enumerate(group):
         pcm = augmentation.resized(utterance.pcm, factor) if factor != 1.0 else utterance.pcm
-        usual, sway = rng.normal(0.0, [2.5, 1.5])                       # dB
+        usual, sway = rng.normal(0.0, [2.5, 1.5])  # dB
         wave = np.sin(2 * np.pi * (rng.uniform(0.3, 0.9) * np.arange(len(pcm)) / RATE + rng.random()))
         gain = usual + sway * wave
         pieces.append((pcm * 10.0 ** (gain / 20.0)).astype(np.float32))

@@ -1,9 +1,11 @@
+# SPDX-License-Identifier: Apache-2.0
 """One speaker becomes many: another pitch and another throat on the same sounds at the same times.
 
 The WORLD vocoder (Morise, Yokomori and Ozawa 2016; `pyworld`) takes a voice apart into pitch, spectral envelope and
 aperiodicity; the pitch is scaled, the envelope stretched along frequency, and the voice put together again. Nothing
 moves in time, so that motion captured with the first voice fits the others.
 """
+
 import json
 import zlib
 from concurrent.futures import ProcessPoolExecutor
@@ -12,8 +14,8 @@ from pathlib import Path
 
 import numpy as np
 
-from streamingtalker_ros.errors import TalkerError, require
 from streamingtalker_ros.corpus.storage import RATE, load_corpus, read_index, save_clip
+from streamingtalker_ros.errors import TalkerError, require
 
 STAYS = 4  # clips that another speaker speaks before the next one comes
 PERIOD = 5.0  # ms between analysis frames: the bursts of p, t and k are this short
@@ -26,8 +28,9 @@ def vocoder():
     except ModuleNotFoundError as missing:
         if missing.name != "pkg_resources":
             raise
-        raise TalkerError("pyworld needs pkg_resources, which newer setuptools lack: "
-                          "`pip install 'setuptools<81'`") from None
+        raise TalkerError(
+            "pyworld needs pkg_resources, which newer setuptools lack: `pip install 'setuptools<81'`"
+        ) from None
 
 
 def take_apart(pcm):
@@ -48,10 +51,17 @@ def put_together(parts, pitch, throat, count):
     source = np.minimum(np.arange(bins) / throat, bins - 1.0)
     low = np.minimum(source.astype(int), bins - 2)
     part = source - low
-    envelope = np.exp(np.log(envelope[:, low] + 1e-16) * (1.0 - part) + np.log(envelope[:, low + 1] + 1e-16) * part)
+    envelope = np.exp(
+        np.log(envelope[:, low] + 1e-16) * (1.0 - part) + np.log(envelope[:, low + 1] + 1e-16) * part
+    )
     aperiodicity = aperiodicity[:, low] * (1.0 - part) + aperiodicity[:, low + 1] * part
-    pcm = world.synthesize(f0 * pitch, np.ascontiguousarray(envelope), np.ascontiguousarray(aperiodicity), RATE,
-                           frame_period=PERIOD)
+    pcm = world.synthesize(
+        f0 * pitch,
+        np.ascontiguousarray(envelope),
+        np.ascontiguousarray(aperiodicity),
+        RATE,
+        frame_period=PERIOD,
+    )
     return np.pad(pcm, (0, max(count - len(pcm), 0)))[:count].astype(np.float32)
 
 
@@ -60,7 +70,7 @@ def another_speaker(rng):
     throat = float(np.exp(rng.uniform(np.log(0.84), np.log(1.25))))
     if rng.random() < 0.05:
         return 0.0, throat
-    return float(np.clip(throat ** 2.0 * np.exp(rng.normal(0.0, 0.22)), 0.55, 2.2)), throat
+    return float(np.clip(throat**2.0 * np.exp(rng.normal(0.0, 0.22)), 0.55, 2.2)), throat
 
 
 def revoice_corpus(folder, out, copies=3, seed=0, jobs=2):
@@ -80,11 +90,17 @@ def revoice_corpus(folder, out, copies=3, seed=0, jobs=2):
     (out / "parts").mkdir(parents=True, exist_ok=True)
     with ProcessPoolExecutor(jobs) as pool:
         work = [(clip, out, copies, [seed, number // STAYS]) for number, clip in enumerate(clips)]
-        made = list(tqdm(pool.map(_revoice, work, chunksize=8), total=len(work), unit="clip", desc="other voices"))
+        made = list(
+            tqdm(pool.map(_revoice, work, chunksize=8), total=len(work), unit="clip", desc="other voices")
+        )
     entries = [entry for copy in zip(*made) for entry in copy]  # one other speaker after the other
     minutes = sum(entry["seconds"] for entry in entries) / 60.0
-    index = {**source, "minutes_by_split": {"train": round(minutes, 2), "validation": 0.0, "test": 0.0},
-             "revoiced": {"of": source.get("kind"), "copies": copies, "seed": seed}, "clips": entries}
+    index = {
+        **source,
+        "minutes_by_split": {"train": round(minutes, 2), "validation": 0.0, "test": 0.0},
+        "revoiced": {"of": source.get("kind"), "copies": copies, "seed": seed},
+        "clips": entries,
+    }
     (out / "index.json").write_text(json.dumps(index, indent=1))
     return index
 
@@ -108,8 +124,15 @@ def _revoice(job):
         level = np.sqrt(np.mean(np.square(clip.pcm)) / max(np.mean(np.square(pcm)), 1e-12))
         pcm = np.clip(pcm * level, -1.0, 1.0).astype(np.float32)
         other = replace(clip, pcm=pcm, name=f"{clip.name}_v{copy}", voice=f"{clip.voice}_v{copy}")
-        entries.append(save_clip(out, other, speaker=f"{other.voice}*{throat:.2f}", pitch=round(pitch, 3),
-                                 throat=round(throat, 3)))
+        entries.append(
+            save_clip(
+                out,
+                other,
+                speaker=f"{other.voice}*{throat:.2f}",
+                pitch=round(pitch, 3),
+                throat=round(throat, 3),
+            )
+        )
     partial = done.with_suffix(".partial")
     partial.write_text(json.dumps({"state": state, "clips": entries}))
     partial.replace(done)

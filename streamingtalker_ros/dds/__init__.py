@@ -1,1 +1,2 @@
+# SPDX-License-Identifier: Apache-2.0
 """The ROS 2 wire over Cyclone DDS, without ROS: nodes, message types, publishers."""

@@ -1,29 +1,40 @@
+# SPDX-License-Identifier: Apache-2.0
 """Reads audio messages off the wire without making a Python number of every sample.
 
 The generic reader takes 0.2 s for a packet of 10 MB and holds up the thread that listens; this one knows the few
 audio types by heart, takes their arrays in one piece, and leaves everything else to the generic one.
 `speed_up(name, made)` is called for each class that `messages` makes.
 """
+
 import array
 import struct
 
-_TYPES = ("audio_common_msgs/msg/AudioData", "audio_common_msgs/msg/AudioDataStamped",
-          "audio_common_msgs/msg/AudioStamped")
+_TYPES = (
+    "audio_common_msgs/msg/AudioData",
+    "audio_common_msgs/msg/AudioDataStamped",
+    "audio_common_msgs/msg/AudioStamped",
+)
 # the arrays of mgonzs13's AudioData, in their order: field, type code
-_ARRAYS = (("float32_data", "f"), ("int32_data", "i"), ("int16_data", "h"), ("int8_data", "b"), ("uint8_data", "B"))
+_ARRAYS = (
+    ("float32_data", "f"),
+    ("int32_data", "i"),
+    ("int16_data", "h"),
+    ("int8_data", "b"),
+    ("uint8_data", "B"),
+)
 
 
 class Cdr:
     """A plain little-endian CDR stream; `at` counts from behind the encapsulation header."""
 
-    def __init__(self, data):
+    def __init__(self, data) -> None:
         self._data, self.at = memoryview(data)[4:], 0
 
     def take(self, form):
         """One value of a struct format of one letter."""
         size = struct.calcsize(form)
         self.at += -self.at % size
-        value, = struct.unpack_from("<" + form, self._data, self.at)
+        (value,) = struct.unpack_from("<" + form, self._data, self.at)
         self.at += size
         return value
 
@@ -44,12 +55,12 @@ class Cdr:
     def _piece(self, length):
         if self.at + length > len(self._data):
             raise struct.error("the message ends before its data")
-        piece = self._data[self.at:self.at + length]
+        piece = self._data[self.at : self.at + length]
         self.at += length
         return piece
 
 
-def speed_up(name, made):
+def speed_up(name, made) -> None:
     """Give a message class its own `deserialize` if it is one of audio."""
     if name not in _TYPES:
         return
@@ -72,7 +83,7 @@ def speed_up(name, made):
             message.audio.data = cdr.values("B")
         elif "data" in types:
             message.data = cdr.values("B")
-        else:                       # mgonzs13's bare AudioData, which no topic carries
+        else:  # mgonzs13's bare AudioData, which no topic carries
             return slow(data, has_header=has_header, use_version_2=use_version_2)
         return message
 

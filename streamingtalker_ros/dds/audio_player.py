@@ -1,9 +1,11 @@
+# SPDX-License-Identifier: Apache-2.0
 """The audio source: a file or the microphone, published in real time as either lineage of audio_common_msgs.
 
 Packets carry signed 16-bit samples at the file's own rate; a packet's stamp is the time of its first sample:
 the start in wall time plus samples / rate. ros-drivers: AudioDataStamped and AudioInfo; mgonzs13:
 AudioStamped.
 """
+
 import queue
 import time
 
@@ -11,23 +13,26 @@ import numpy as np
 
 from streamingtalker_ros.audio.files import read_audio
 from streamingtalker_ros.audio.payload import AudioFormat
-from streamingtalker_ros.errors import TalkerError, require
-from streamingtalker_ros.process import warn
-from streamingtalker_ros.messaging import audio_common
 from streamingtalker_ros.dds import message_types
 from streamingtalker_ros.dds.node import Wire, readers
+from streamingtalker_ros.errors import TalkerError, require
+from streamingtalker_ros.messaging import audio_common
+from streamingtalker_ros.process import warn
 
 _SECOND = 1_000_000_000
-TYPES = {"ros-drivers": "audio_common_msgs/msg/AudioDataStamped",
-         "mgonzs13": "audio_common_msgs/msg/AudioStamped"}
+TYPES = {
+    "ros-drivers": "audio_common_msgs/msg/AudioDataStamped",
+    "mgonzs13": "audio_common_msgs/msg/AudioStamped",
+}
 
 
 class AudioSource:
     """A node that publishes audio. lineage: a key of TYPES; rate: Hz; topic: of the audio, `audio_info`
     beside it."""
 
-    def __init__(self, rate, lineage="ros-drivers", topic="audio", namespace="", domain=None,
-                 frame_id="microphone"):
+    def __init__(
+        self, rate, lineage="ros-drivers", topic="audio", namespace="", domain=None, frame_id="microphone"
+    ) -> None:
         self.format = AudioFormat(rate, 1, "s16")
         self._name, self._frame_id = TYPES[lineage], frame_id
         self._wire = Wire("audio_source", namespace, domain, warn)
@@ -37,8 +42,10 @@ class AudioSource:
         self._writer = self._wire.audio_publisher(topic, self._name, lineage, self._wire.qos(depth=1000))
         self._info = None
         if lineage == "ros-drivers":
-            self._info = self._wire.publisher(f"{topic}_info", audio_common.INFO_TYPE, self._wire.qos(depth=1))
-            self._wire.every(1.0, self._tell_format)    # for those who come later
+            self._info = self._wire.publisher(
+                f"{topic}_info", audio_common.INFO_TYPE, self._wire.qos(depth=1)
+            )
+            self._wire.every(1.0, self._tell_format)  # for those who come later
         self._wire.start()
 
     def wait_for_subscriber(self, timeout, settle=0.3):
@@ -59,16 +66,19 @@ class AudioSource:
         self._tell_format()
         return last > 0
 
-    def _tell_format(self):
+    def _tell_format(self) -> None:
         if self._info is not None:
-            self._info.write(audio_common.fill_info(message_types.message_class(audio_common.INFO_TYPE)(), self.format))
+            self._info.write(
+                audio_common.fill_info(message_types.message_class(audio_common.INFO_TYPE)(), self.format)
+            )
 
-    def publish(self, samples, stamp):
+    def publish(self, samples, stamp) -> None:
         """samples: (n,) int16, taken at `stamp` (ns)."""
-        self._writer.write(audio_common.fill_audio(self._made(), self._name, samples, self.format, stamp,
-                                               self._frame_id))
+        self._writer.write(
+            audio_common.fill_audio(self._made(), self._name, samples, self.format, stamp, self._frame_id)
+        )
 
-    def close(self, linger=0.2):
+    def close(self, linger=0.2) -> None:
         """Leave, `linger` seconds after the last packet so that a slow subscriber gets it."""
         time.sleep(linger)
         self._wire.close()
@@ -90,7 +100,7 @@ def blocks(samples, rate, packet=0.02, pace=1.0):
     size = max(1, round(packet * rate))
     start, start_ns = time.monotonic(), time.time_ns()
     for first in range(0, len(samples), size):
-        part = samples[first:first + size]
+        part = samples[first : first + size]
         wait = start + (first + len(part)) / rate / pace - time.monotonic() if pace else 0.0
         if wait > 0:
             time.sleep(wait)
@@ -110,8 +120,13 @@ def microphone(rate, packet=0.02, seconds=None, device=None):
     sent, start = 0, None
     try:
         with sounddevice.RawInputStream(
-                samplerate=rate, channels=1, dtype="int16", blocksize=size, device=device,
-                callback=lambda data, *_: heard.put((bytes(data), time.time_ns()))):
+            samplerate=rate,
+            channels=1,
+            dtype="int16",
+            blocksize=size,
+            device=device,
+            callback=lambda data, *_: heard.put((bytes(data), time.time_ns())),
+        ):
             while seconds is None or sent < seconds * rate:
                 data, now = heard.get()
                 block = np.frombuffer(data, np.int16)
@@ -119,5 +134,6 @@ def microphone(rate, packet=0.02, seconds=None, device=None):
                 yield start + sent * _SECOND // rate, block
                 sent += len(block)
     except (sounddevice.PortAudioError, ValueError) as error:
-        raise TalkerError(f"the microphone cannot be opened ({error}): check that one is plugged in, or play "
-                          "a file") from None
+        raise TalkerError(
+            f"the microphone cannot be opened ({error}): check that one is plugged in, or play a file"
+        ) from None

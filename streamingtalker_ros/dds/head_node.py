@@ -1,13 +1,15 @@
+# SPDX-License-Identifier: Apache-2.0
 """The head_driver node without ROS: hears `face_motion`, publishes the commands of a robot head's joints."""
+
 import logging
 import threading
 import time
 
-from streamingtalker_ros.process import never_raising
-from streamingtalker_ros.messaging import face_messages
 from streamingtalker_ros.dds import message_types
-from streamingtalker_ros.robot_head import HeadDriver, outputs
 from streamingtalker_ros.dds.node import Wire
+from streamingtalker_ros.messaging import face_messages
+from streamingtalker_ros.process import never_raising
+from streamingtalker_ros.robot_head import HeadDriver, outputs
 
 JOINT_STATE = "sensor_msgs/msg/JointState"
 
@@ -15,20 +17,29 @@ JOINT_STATE = "sensor_msgs/msg/JointState"
 class HeadNode:
     """head: Head; namespace, domain: as `Wire` takes them. `sent` counts the commands."""
 
-    def __init__(self, head, namespace="", domain=None, warn=None):
+    def __init__(self, head, namespace="", domain=None, warn=None) -> None:
         self._warn = never_raising(warn or logging.getLogger("streamingtalker_ros").warning)
         self._stepping, self._unsent = threading.Lock(), set()
         self.driver, self.sent = HeadDriver(head, self._warn), 0
         self.wire = Wire("head_driver", namespace, domain, self._warn)
         self._writers = [
-            (output, message_types.message_class(outputs.type_name(output)),
-             self.wire.publisher(output.topic, outputs.type_name(output), self.wire.qos(depth=1)))
-            for output in head.outputs]
+            (
+                output,
+                message_types.message_class(outputs.type_name(output)),
+                self.wire.publisher(output.topic, outputs.type_name(output), self.wire.qos(depth=1)),
+            )
+            for output in head.outputs
+        ]
         if head.feedback:
-            self.wire.subscribe(head.feedback, JOINT_STATE,
-                                lambda message: self.driver.place(message.name, message.position))
-        self.wire.subscribe("face_motion", face_messages.MOTION, lambda motion: self.driver.hear(motion, time.time_ns()),
-                            self.wire.qos(depth=1000))
+            self.wire.subscribe(
+                head.feedback, JOINT_STATE, lambda message: self.driver.place(message.name, message.position)
+            )
+        self.wire.subscribe(
+            "face_motion",
+            face_messages.MOTION,
+            lambda motion: self.driver.hear(motion, time.time_ns()),
+            self.wire.qos(depth=1000),
+        )
         self.wire.every(1.0 / head.rate, self._step)
         self.wire.start()
 
@@ -44,29 +55,33 @@ class HeadNode:
             if self.sent != sent:
                 sent, since = self.sent, time.monotonic()
             elif time.monotonic() - since > max(0.2, 3 * period):
-                self._step()        # the wire's thread stands still, or has ended
+                self._step()  # the wire's thread stands still, or has ended
                 sent = self.sent
         return self.driver.at_rest
 
-    def close(self):
+    def close(self) -> None:
         """Leave the graph; the joints stay where the last command put them."""
         self.wire.close()
         self._writers = []
 
-    def _step(self):
+    def _step(self) -> None:
         with self._stepping:
             self._command()
 
-    def _command(self):
+    def _command(self) -> None:
         now = time.time_ns()
         command = self.driver.step(now)
         if command is None:
             return
         for output, made, writer in self._writers:
             try:
-                writer.write(outputs.fill(output, made(), command, self.driver.head, now, message_types.message_class))
-            except Exception as error:      # the other outputs still get theirs
+                writer.write(
+                    outputs.fill(output, made(), command, self.driver.head, now, message_types.message_class)
+                )
+            except Exception as error:  # the other outputs still get theirs
                 if output.topic not in self._unsent:
                     self._unsent.add(output.topic)
-                    self._warn(f"a command could not be sent on {output.topic} ({type(error).__name__}: {error})")
+                    self._warn(
+                        f"a command could not be sent on {output.topic} ({type(error).__name__}: {error})"
+                    )
         self.sent += 1

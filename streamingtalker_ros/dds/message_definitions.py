@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Message definitions that no standard typestore holds, as text: {type name: definition}.
 
 `LINEAGES` maps each audio lineage to its `audio_common_msgs`. Two packages share that name and differ in
@@ -13,9 +14,10 @@ ROS_DRIVERS = {
     "audio_common_msgs/msg/AudioInfo": (
         "uint8 channels\n"
         "uint32 sample_rate\n"
-        "string sample_format\n"       # such as S16LE
-        "uint32 bitrate\n"             # bits per second
-        "string coding_format\n"),     # such as wave, mp3
+        "string sample_format\n"  # such as S16LE
+        "uint32 bitrate\n"  # bits per second
+        "string coding_format\n"
+    ),  # such as wave, mp3
 }
 
 MGONZS13 = {
@@ -24,11 +26,12 @@ MGONZS13 = {
         "int32[] int32_data\n"
         "int16[] int16_data\n"
         "int8[] int8_data\n"
-        "uint8[] uint8_data\n"),
+        "uint8[] uint8_data\n"
+    ),
     "audio_common_msgs/msg/AudioInfo": "int32 format\nint32 channels\nint32 rate\nint32 chunk\n",
     "audio_common_msgs/msg/Audio": (
-        "audio_common_msgs/AudioData audio_data\n"
-        "audio_common_msgs/AudioInfo info\n"),
+        "audio_common_msgs/AudioData audio_data\naudio_common_msgs/AudioInfo info\n"
+    ),
     "audio_common_msgs/msg/AudioStamped": "std_msgs/Header header\naudio_common_msgs/Audio audio\n",
 }
 
@@ -38,8 +41,9 @@ COMMON = {
     "std_srvs/srv/Trigger_Response": "bool success\nstring message\n",
     "hri_msgs/msg/FacialActionUnits": (
         "std_msgs/Header header\n"
-        "float32[] intensity\n"        # 99, indexed by the units' codes
-        "float32[] confidence\n"),
+        "float32[] intensity\n"  # 99, indexed by the units' codes
+        "float32[] confidence\n"
+    ),
 }
 
 LINEAGES = {"ros-drivers": ROS_DRIVERS, "mgonzs13": MGONZS13}

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """One ROS 2 node on the wire without ROS: publishers, subscriptions and Trigger services over Cyclone DDS.
 
 Takes relative or absolute ROS names and type names ("package/msg/Name"); topics, types, QoS, type hashes and
@@ -5,23 +6,28 @@ the graph announcement are those of rmw_cyclonedds, so that ROS 2 peers see an o
 one thread. Honours ROS_DOMAIN_ID, CYCLONEDDS_URI, ROS_LOCALHOST_ONLY and
 ROS_AUTOMATIC_DISCOVERY_RANGE=LOCALHOST.
 """
+
 import os
 import threading
 import time
 import uuid
 
+from streamingtalker_ros.dds import message_types
 from streamingtalker_ros.errors import TalkerError, require
+from streamingtalker_ros.messaging import cyclonedds_config
 from streamingtalker_ros.process import never_raising
 from streamingtalker_ros.process import warn as warn_user
-from streamingtalker_ros.messaging import cyclonedds_config
-from streamingtalker_ros.dds import message_types
 
-_DISCOVERY = ("<Discovery><ParticipantIndex>auto</ParticipantIndex><MaxAutoParticipantIndex>32</MaxAutoParticipantIndex>"
-              "<Peers><Peer address=\"localhost\"/></Peers></Discovery>")
+_DISCOVERY = (
+    "<Discovery><ParticipantIndex>auto</ParticipantIndex><MaxAutoParticipantIndex>32</MaxAutoParticipantIndex>"
+    '<Peers><Peer address="localhost"/></Peers></Discovery>'
+)
 # on the local host alone rmw_cyclonedds announces itself to 127.0.0.1, and Cyclone DDS 11 hears chosen
 # interfaces only
-_LOCALHOST = ("<General><AllowMulticast>false</AllowMulticast>"
-              "<Interfaces><NetworkInterface address=\"127.0.0.1\"/></Interfaces></General>")
+_LOCALHOST = (
+    "<General><AllowMulticast>false</AllowMulticast>"
+    '<Interfaces><NetworkInterface address="127.0.0.1"/></Interfaces></General>'
+)
 _SECOND = 1_000_000_000
 _domains = {}  # domains whose configuration this process has set; Cyclone DDS takes it once per process
 
@@ -31,8 +37,9 @@ def domain_id(domain=None):
     232."""
     value = os.environ.get("ROS_DOMAIN_ID") or "0" if domain is None else str(domain)
     if not value.isdigit() or int(value) > 232:
-        raise TalkerError(f"{value!r} is no ROS domain: set ROS_DOMAIN_ID, or --domain, to a number of "
-                          "0 to 232")
+        raise TalkerError(
+            f"{value!r} is no ROS domain: set ROS_DOMAIN_ID, or --domain, to a number of 0 to 232"
+        )
     return int(value)
 
 
@@ -62,37 +69,49 @@ class Wire:
     time. Raises TalkerError when the domain cannot be joined.
     """
 
-    def __init__(self, node, namespace="", domain=None, warn=warn_user):
+    def __init__(self, node, namespace="", domain=None, warn=warn_user) -> None:
         self.node, self.namespace, self.warn = node, "/" + namespace.strip("/"), never_raising(warn)
         self._told = set()
-        self._dds = {name: require(f"cyclonedds.{name}", "DDS")
-                     for name in ("builtin", "core", "domain", "pub", "qos", "sub", "topic")}
+        self._dds = {
+            name: require(f"cyclonedds.{name}", "DDS")
+            for name in ("builtin", "core", "domain", "pub", "qos", "sub", "topic")
+        }
         self._policy = self._dds["qos"].Policy
         self.domain = domain_id(domain)
         self.participant = self._join(self.domain)
         self._waitset = self._dds["core"].WaitSet(self.participant)
         self._wake = self._dds["core"].GuardCondition(self.participant)
         self._waitset.attach(self._wake)
-        self._readers = []          # (condition, function that empties the reader -> (sent at, callback, sample))
-        self._timers = []           # [period, next time, callback]
+        self._readers = []  # (condition, function that empties the reader -> (sent at, callback, sample))
+        self._timers = []  # [period, next time, callback]
         self._endpoints = [[], []]  # readers and writers, for the graph
         self._thread, self._stopping = None, False
         self._lock = threading.RLock()
-        self._discovery = self._writer("ros_discovery_info", "rmw_dds_common/msg/ParticipantEntitiesInfo",
-                                       self.qos(depth=1, latched=True))
+        self._discovery = self._writer(
+            "ros_discovery_info",
+            "rmw_dds_common/msg/ParticipantEntitiesInfo",
+            self.qos(depth=1, latched=True),
+        )
 
     def _join(self, domain):
-        local = (os.environ.get("ROS_LOCALHOST_ONLY") == "1"
-                 or os.environ.get("ROS_AUTOMATIC_DISCOVERY_RANGE", "").upper() == "LOCALHOST")
-        config = cyclonedds_config.configuration((_LOCALHOST if local else "") + _DISCOVERY + cyclonedds_config.RECEIVING)
+        local = (
+            os.environ.get("ROS_LOCALHOST_ONLY") == "1"
+            or os.environ.get("ROS_AUTOMATIC_DISCOVERY_RANGE", "").upper() == "LOCALHOST"
+        )
+        config = cyclonedds_config.configuration(
+            (_LOCALHOST if local else "") + _DISCOVERY + cyclonedds_config.RECEIVING
+        )
         try:
             if domain not in _domains:
                 _domains[domain] = self._dds["domain"].Domain(domain, config)
             return self._dds["domain"].DomainParticipant(
-                domain, self._dds["qos"].Qos(self._policy.Userdata(b"enclave=/;")))
+                domain, self._dds["qos"].Qos(self._policy.Userdata(b"enclave=/;"))
+            )
         except self._dds["core"].DDSException as error:
-            raise TalkerError(f"DDS domain {domain} cannot be joined ({error.msg}): check CYCLONEDDS_URI and "
-                              "that a network interface, if only the loopback, is up") from None
+            raise TalkerError(
+                f"DDS domain {domain} cannot be joined ({error.msg}): check CYCLONEDDS_URI and "
+                "that a network interface, if only the loopback, is up"
+            ) from None
 
     # -- names and QoS --
 
@@ -108,14 +127,17 @@ class Wire:
         """ROS's usual QoS: keep-last depth, reliable or best effort, volatile or (latched) transient
         local."""
         policy = self._policy
-        return [policy.History.KeepLast(depth),
-                policy.Reliability.Reliable(_SECOND) if reliable else policy.Reliability.BestEffort,
-                policy.Durability.TransientLocal if latched else policy.Durability.Volatile]
+        return [
+            policy.History.KeepLast(depth),
+            policy.Reliability.Reliable(_SECOND) if reliable else policy.Reliability.BestEffort,
+            policy.Durability.TransientLocal if latched else policy.Durability.Volatile,
+        ]
 
     def _make_qos(self, policies, name, lineage, extra=""):
         user = f"{extra}typehash={message_types.type_hash(name, lineage)};".encode()
-        return self._dds["qos"].Qos(*policies, self._policy.Userdata(user),
-                                    self._policy.WriterDataLifecycle(autodispose=False))
+        return self._dds["qos"].Qos(
+            *policies, self._policy.Userdata(user), self._policy.WriterDataLifecycle(autodispose=False)
+        )
 
     # -- topics --
 
@@ -139,7 +161,7 @@ class Wire:
         self.announce()
         return handle
 
-    def unsubscribe(self, handle):
+    def unsubscribe(self, handle) -> None:
         with self._lock:
             condition, _, reader = handle
             self._readers.remove(handle)
@@ -151,7 +173,8 @@ class Wire:
         made = made or message_types.message_class(name, lineage)
         qos = self._make_qos(policies, name, lineage, extra)
         writer = self._dds["pub"].DataWriter(
-            self.participant, self._dds["topic"].Topic(self.participant, topic, made), qos=qos)
+            self.participant, self._dds["topic"].Topic(self.participant, topic, made), qos=qos
+        )
         self._endpoints[1].append(writer)
         return writer
 
@@ -159,27 +182,32 @@ class Wire:
         made = made or message_types.message_class(name, lineage)
         qos = self._make_qos(policies, name, lineage, extra)
         reader = self._dds["sub"].DataReader(
-            self.participant, self._dds["topic"].Topic(self.participant, topic, made), qos=qos)
+            self.participant, self._dds["topic"].Topic(self.participant, topic, made), qos=qos
+        )
         self._endpoints[0].append(reader)
         return reader
 
     def _listen(self, reader, callback, batch=64):
         core = self._dds["core"]
         condition = core.ReadCondition(
-            reader, core.ViewState.Any | core.InstanceState.Any | core.SampleState.Any)
+            reader, core.ViewState.Any | core.InstanceState.Any | core.SampleState.Any
+        )
 
         found = []
 
-        def taken():
+        def taken() -> None:
             while samples := reader.take(batch):
-                found.extend((sample.sample_info.source_timestamp, callback, sample) for sample in samples
-                             if sample.sample_info.valid_data)     # without data: a peer has left
+                found.extend(
+                    (sample.sample_info.source_timestamp, callback, sample)
+                    for sample in samples
+                    if sample.sample_info.valid_data
+                )  # without data: a peer has left
                 if len(samples) < batch:
                     break
 
         def taken_so_far():
             found.clear()
-            self._call(taken)       # what was read before one that cannot be read is not lost
+            self._call(taken)  # what was read before one that cannot be read is not lost
             return list(found)
 
         handle = (condition, taken_so_far, reader)
@@ -190,7 +218,7 @@ class Wire:
 
     # -- services, discovery, timers --
 
-    def serve(self, service, callback):
+    def serve(self, service, callback) -> None:
         """A std_srvs/srv/Trigger service; `callback()` returns the answer's message, or raises to answer
         failure."""
         name = self.resolve(service)
@@ -198,15 +226,16 @@ class Wire:
         request, response = (f"std_srvs/srv/Trigger_{half}" for half in ("Request", "Response"))
         answer = message_types.service_class(response)
         writer = self._writer(f"rr{name}Reply", response, self.qos(), extra=extra, made=answer)
-        reader = self._reader(f"rq{name}Request", request, self.qos(), extra=extra,
-                              made=message_types.service_class(request))
+        reader = self._reader(
+            f"rq{name}Request", request, self.qos(), extra=extra, made=message_types.service_class(request)
+        )
 
-        def reply(sample):
+        def reply(sample) -> None:
             try:
                 success, text = True, callback()
             except Exception as error:
                 success, text = False, str(error)
-            deadline = time.monotonic() + 0.1   # a client's reader may be discovered after its request
+            deadline = time.monotonic() + 0.1  # a client's reader may be discovered after its request
             while not readers(writer) and time.monotonic() < deadline:
                 time.sleep(0.005)
             writer.write(answer(guid=sample.guid, seq=sample.seq, success=success, message=text))
@@ -214,33 +243,36 @@ class Wire:
         self._listen(reader, reply)
         self.announce()
 
-    def watch_publishers(self, callback):
+    def watch_publishers(self, callback) -> None:
         """Call `callback(topic, DDS type name, whether it is reliable)` for every publisher that is
         discovered."""
         builtin, core = self._dds["builtin"], self._dds["core"]
         reader = builtin.BuiltinDataReader(self.participant, builtin.BuiltinTopicDcpsPublication)
         condition = core.ReadCondition(
-            reader, core.ViewState.Any | core.InstanceState.Any | core.SampleState.Any)
+            reader, core.ViewState.Any | core.InstanceState.Any | core.SampleState.Any
+        )
         best_effort = self._policy.Reliability.BestEffort
 
         def taken():
             while found := reader.take(64):
                 for endpoint in found:
                     if endpoint.sample_info.valid_data:
-                        self._call(callback, endpoint.topic_name, endpoint.type_name, best_effort not in endpoint.qos)
+                        self._call(
+                            callback, endpoint.topic_name, endpoint.type_name, best_effort not in endpoint.qos
+                        )
             return []
 
         with self._lock:
             self._readers.append((condition, taken, reader))
             self._waitset.attach(condition)
 
-    def every(self, period, callback):
+    def every(self, period, callback) -> None:
         """Call `callback()` every `period` seconds."""
         with self._lock:
             self._timers.append([period, time.monotonic() + period, callback])
         self._wake.set(True)
 
-    def announce(self):
+    def announce(self) -> None:
         """Tell the ROS graph which endpoints this node has, so that `ros2 node list` and `info` show it."""
         info = message_types.message_class("rmw_dds_common/msg/ParticipantEntitiesInfo")
         node = message_types.message_class("rmw_dds_common/msg/NodeEntitiesInfo")
@@ -251,18 +283,23 @@ class Wire:
 
         with self._lock:
             readers, writers = (gids(entities) for entities in self._endpoints)
-            entry = node(node_namespace=self.namespace, node_name=self.node, reader_gid_seq=readers,
-                         writer_gid_seq=writers)
-            self._discovery.write(info(gid=gid(data=list(self.participant.guid.bytes)),
-                                       node_entities_info_seq=[entry]))
+            entry = node(
+                node_namespace=self.namespace,
+                node_name=self.node,
+                reader_gid_seq=readers,
+                writer_gid_seq=writers,
+            )
+            self._discovery.write(
+                info(gid=gid(data=list(self.participant.guid.bytes)), node_entities_info_seq=[entry])
+            )
 
     # -- the thread --
 
-    def start(self):
+    def start(self) -> None:
         self._thread = threading.Thread(target=self._spin, name="dds", daemon=True)
         self._thread.start()
 
-    def close(self):
+    def close(self) -> None:
         """Stop the thread and leave the domain."""
         self._stopping = True
         self._wake.set(True)
@@ -275,15 +312,15 @@ class Wire:
             self._endpoints = [[], []]
         self.participant = self._waitset = self._wake = self._discovery = None
 
-    def _spin(self):
+    def _spin(self) -> None:
         while not self._stopping:
             try:
                 self._turn()
-            except Exception as fault:      # the thread is all that hears and commands: it goes on
+            except Exception as fault:  # the thread is all that hears and commands: it goes on
                 self._tell("the DDS thread met", fault)
                 time.sleep(0.01)
 
-    def _turn(self):
+    def _turn(self) -> None:
         """Wait for data or the next timer, and call what is due."""
         with self._lock:
             timers = list(self._timers)
@@ -310,10 +347,10 @@ class Wire:
     def _call(self, callback, *values):
         try:
             return callback(*values)
-        except Exception as error:   # a message that cannot be read, a peer's strange type: the node lives on
+        except Exception as error:  # a message that cannot be read, a peer's strange type: the node lives on
             self._tell("a DDS message could not be handled and was left out", error)
 
-    def _tell(self, what, fault):
+    def _tell(self, what, fault) -> None:
         """A warning, once for each place in the code that raised."""
         trace = fault.__traceback__
         while trace is not None and trace.tb_next is not None:

@@ -1,12 +1,14 @@
+# SPDX-License-Identifier: Apache-2.0
 """Records FaceMotion messages from a ROS domain: for the demo, for tests, for a look at what a node sends."""
+
 import threading
 import time
 from dataclasses import dataclass
 
 import numpy as np
 
-from streamingtalker_ros.messaging.audio_common import stamp_ns
 from streamingtalker_ros.dds.node import Wire, writers
+from streamingtalker_ros.messaging.audio_common import stamp_ns
 
 
 @dataclass(frozen=True)
@@ -28,12 +30,13 @@ class FaceMotionRecorder:
     """Collects in `frames` (a list of Recorded) what is published on `topic` until `close`. A context
     manager."""
 
-    def __init__(self, domain=None, topic="face_motion", namespace="", name="face_motion_recorder"):
+    def __init__(self, domain=None, topic="face_motion", namespace="", name="face_motion_recorder") -> None:
         self.frames = []
         self._came = threading.Condition()
         self._wire = Wire(name, namespace, domain)
-        self._reader = self._wire.subscribe(topic, "streamingtalker_ros/msg/FaceMotion", self._on_motion,
-                                            self._wire.qos(depth=1000))[2]
+        self._reader = self._wire.subscribe(
+            topic, "streamingtalker_ros/msg/FaceMotion", self._on_motion, self._wire.qos(depth=1000)
+        )[2]
         self._wire.start()
 
     def wait(self, count, timeout):
@@ -41,7 +44,7 @@ class FaceMotionRecorder:
         with self._came:
             return self._came.wait_for(lambda: len(self.frames) >= count, timeout)
 
-    def wait_for_publisher(self, timeout):
+    def wait_for_publisher(self, timeout) -> bool:
         """Wait until a talker is connected. Returns whether one is, after at most `timeout` seconds."""
         deadline = time.monotonic() + timeout
         while not writers(self._reader):
@@ -50,7 +53,7 @@ class FaceMotionRecorder:
             time.sleep(0.02)
         return True
 
-    def close(self):
+    def close(self) -> None:
         self._reader = None
         self._wire.close()
 
@@ -60,12 +63,18 @@ class FaceMotionRecorder:
     def __exit__(self, *_):
         self.close()
 
-    def _on_motion(self, message):
+    def _on_motion(self, message) -> None:
         head = message.head
         recorded = Recorded(
-            time.monotonic(), stamp_ns(message.header.stamp) or 0, message.frame, message.header.frame_id,
-            tuple(message.names), np.array(message.weights, np.float32),
-            np.array([head.x, head.y, head.z, head.w], np.float32), message.speaking)
+            time.monotonic(),
+            stamp_ns(message.header.stamp) or 0,
+            message.frame,
+            message.header.frame_id,
+            tuple(message.names),
+            np.array(message.weights, np.float32),
+            np.array([head.x, head.y, head.z, head.w], np.float32),
+            message.speaking,
+        )
         with self._came:
             self.frames.append(recorded)
             self._came.notify_all()

@@ -1,21 +1,23 @@
+# SPDX-License-Identifier: Apache-2.0
 """The talker node without ROS: the topics and services of the design on the ROS 2 wire.
 
 Hears `audio` (either lineage of audio_common_msgs, found by the types that its publishers announce) and
 `audio_info`; publishes `face_motion`, `face_model`, if asked `face_vertices`, and `/diagnostics`; serves
 `~/reset` and `~/interrupt`.
 """
+
 import logging
 import time
 
-from streamingtalker_ros.face.rig import default_rig
-from streamingtalker_ros.process import never_raising
-from streamingtalker_ros.messaging import face_messages, audio_common
 from streamingtalker_ros.dds import message_types
-from streamingtalker_ros.runtime.worker import TalkerCore, load_talker
-from streamingtalker_ros.messaging.diagnostics import Diagnosis
-from streamingtalker_ros.messaging.audio_decoder import Hearing
-from streamingtalker_ros.runtime.parameters import NODE_NAME
 from streamingtalker_ros.dds.node import Wire
+from streamingtalker_ros.face.rig import default_rig
+from streamingtalker_ros.messaging import audio_common, face_messages
+from streamingtalker_ros.messaging.audio_decoder import Hearing
+from streamingtalker_ros.messaging.diagnostics import Diagnosis
+from streamingtalker_ros.process import never_raising
+from streamingtalker_ros.runtime.parameters import NODE_NAME
+from streamingtalker_ros.runtime.worker import TalkerCore, load_talker
 
 
 class TalkerNode:
@@ -25,7 +27,7 @@ class TalkerNode:
     Ready when constructed: the model is warm and the topics are up. Raises TalkerError when either cannot be.
     """
 
-    def __init__(self, settings, namespace="", domain=None, talker=None, warn=None):
+    def __init__(self, settings, namespace="", domain=None, talker=None, warn=None) -> None:
         self.settings = settings
         self._warn = never_raising(warn or logging.getLogger("streamingtalker_ros").warning)
         talker = talker or load_talker(settings)
@@ -35,7 +37,7 @@ class TalkerNode:
         # a robot's several talkers are told apart by their namespaces
         name = f"{self.wire.namespace}/{NODE_NAME}".strip("/")
         self._diagnosis = Diagnosis(self.core, message_types.message_class, name)
-        self._heard = {}            # audio type -> (handle, reliable)
+        self._heard = {}  # audio type -> (handle, reliable)
         self._motion_class = message_types.message_class(face_messages.MOTION)
         self._motion = self.wire.publisher("face_motion", face_messages.MOTION)
         self._publish_model(talker)
@@ -48,14 +50,14 @@ class TalkerNode:
         self.core.start()
         self.wire.start()
 
-    def close(self):
+    def close(self) -> None:
         """Stop hearing, finish the frame at hand, leave the graph."""
         self.core.stop()
         self.wire.close()
 
     # -- in --
 
-    def _on_publisher(self, topic, type_name, reliable):
+    def _on_publisher(self, topic, type_name, reliable) -> None:
         """Subscribe to the types that publishers of the audio topic bring; best effort where one of them
         is."""
         if topic != "rt" + self.wire.resolve(self.settings.audio_topic):
@@ -68,48 +70,65 @@ class TalkerNode:
                 return
             if handle is not None:
                 self.wire.unsubscribe(handle)
-            self._heard[name] = (self.wire.subscribe(
-                self.settings.audio_topic, name, lambda message: self._on_audio(message, name),
-                self.wire.qos(depth=1000, reliable=reliable), lineage), reliable)
+            self._heard[name] = (
+                self.wire.subscribe(
+                    self.settings.audio_topic,
+                    name,
+                    lambda message: self._on_audio(message, name),
+                    self.wire.qos(depth=1000, reliable=reliable),
+                    lineage,
+                ),
+                reliable,
+            )
             return
-        self.core.refuse("type", f"the publisher of {topic[2:]} sends {type_name}: send AudioData or "
-                                 "AudioDataStamped (ros-drivers), or AudioStamped (mgonzs13)")
+        self.core.refuse(
+            "type",
+            f"the publisher of {topic[2:]} sends {type_name}: send AudioData or "
+            "AudioDataStamped (ros-drivers), or AudioStamped (mgonzs13)",
+        )
 
-    def _on_audio(self, message, name):
+    def _on_audio(self, message, name) -> None:
         packet = self._hearing.hear(message, name)
         if packet is not None:
             self.core.push(packet)
 
-    def _on_info(self, message):
+    def _on_info(self, message) -> None:
         self._hearing.tell(message)
 
-    def _on_reset(self):
+    def _on_reset(self) -> str:
         self.core.reset()
         return "the next audio begins afresh"
 
-    def _on_interrupt(self):
+    def _on_interrupt(self) -> str:
         self.core.interrupt()
         return "the queued audio is dropped, the mouth closes"
 
     # -- out --
 
-    def _publish(self, frame):
+    def _publish(self, frame) -> None:
         self._motion.write(face_messages.fill_motion(self._motion_class(), frame, self.settings.frame_id))
         if self.settings.publish_vertices:
-            self._vertices.write(face_messages.fill_vertices(self._vertices_class(), frame, self._rig,
-                                                     self.settings.frame_id))
+            self._vertices.write(
+                face_messages.fill_vertices(self._vertices_class(), frame, self._rig, self.settings.frame_id)
+            )
 
-    def _publish_model(self, talker):
+    def _publish_model(self, talker) -> None:
         self._rig = default_rig()
         # the writer is kept: a latched message lives as long as it
-        self._model = self.wire.publisher("face_model", face_messages.MODEL, self.wire.qos(depth=1, latched=True))
+        self._model = self.wire.publisher(
+            "face_model", face_messages.MODEL, self.wire.qos(depth=1, latched=True)
+        )
         model = message_types.message_class(face_messages.MODEL)()
-        self._model.write(face_messages.fill_model(model, self._rig, talker.frame_rate, self.settings.frame_id,
-                                           time.time_ns()))
+        self._model.write(
+            face_messages.fill_model(
+                model, self._rig, talker.frame_rate, self.settings.frame_id, time.time_ns()
+            )
+        )
         if self.settings.publish_vertices:
             self._vertices_class = message_types.message_class(face_messages.VERTICES)
-            self._vertices = self.wire.publisher("face_vertices", face_messages.VERTICES,
-                                                 self.wire.qos(depth=5, reliable=False))
+            self._vertices = self.wire.publisher(
+                "face_vertices", face_messages.VERTICES, self.wire.qos(depth=5, reliable=False)
+            )
 
-    def _diagnose(self):
+    def _diagnose(self) -> None:
         self._diagnostics.write(self._diagnosis.array())

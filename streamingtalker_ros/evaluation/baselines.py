@@ -1,18 +1,20 @@
+# SPDX-License-Identifier: Apache-2.0
 """What a model must beat, or cannot: a jaw driven by loudness, the teacher, and the clip's own motion on the rig.
 
 Each takes a Section and gives a Take for every clip, or None where it has nothing to say about such clips.
 """
+
 import numpy as np
 
-from streamingtalker_ros.face.arkit import ARKIT_NAMES, INDEX
 from streamingtalker_ros.coarticulation import face_motion
 from streamingtalker_ros.evaluation import metrics
 from streamingtalker_ros.evaluation.motion_curves import of_weights
+from streamingtalker_ros.face.arkit import ARKIT_NAMES, INDEX
 
-RANGE = 30.0            # dB under the peak at which the jaw is shut
-FALL = 5.0              # dB per second by which the peak forgets
-WIDEST = 0.35           # jawOpen at the peak
-FEWEST = 6              # different phones: corpora without a transcript tell only voice from pause
+RANGE = 30.0  # dB under the peak at which the jaw is shut
+FALL = 5.0  # dB per second by which the peak forgets
+WIDEST = 0.35  # jawOpen at the peak
+FEWEST = 6  # different phones: corpora without a transcript tell only voice from pause
 
 
 def jaw_of_loudness(pcm, hop=640, frame_rate=25.0):
@@ -38,8 +40,10 @@ def teacher_itself(rig, section):
     names = {phone.name for phones in section.phones for phone in phones}
     if section.rule_made or len(names) < FEWEST:
         return None
-    return [of_weights(rig, face_motion.motion(phones, len(clip.weights), clip.pcm)[0])
-            for clip, phones in zip(section.clips, section.phones)]
+    return [
+        of_weights(rig, face_motion.motion(phones, len(clip.weights), clip.pcm)[0])
+        for clip, phones in zip(section.clips, section.phones)
+    ]
 
 
 def own_motion(rig, section):
@@ -49,5 +53,8 @@ def own_motion(rig, section):
     return [of_weights(rig, clip.weights) for clip in section.clips]
 
 
-BASELINES = {"the reference solved onto the face": own_motion, "the teacher on the phones": teacher_itself,
-             "a jaw driven by loudness": loud_jaw}
+BASELINES = {
+    "the reference solved onto the face": own_motion,
+    "the teacher on the phones": teacher_itself,
+    "a jaw driven by loudness": loud_jaw,
+}

@@ -1,8 +1,10 @@
+# SPDX-License-Identifier: Apache-2.0
 """What a frame costs: milliseconds by stage, first frame, late against early, memory, how many voices in real time.
 
 Everything is measured on the running machine, one pass at a time, as a node runs it; nothing is extrapolated. A pass
 of the default family makes one frame, one of a published checkpoint `hop` frames.
 """
+
 import os
 import platform
 import time
@@ -50,7 +52,7 @@ class Feed:
     samples); lead: passes of audio until the first frame.
     """
 
-    def __init__(self, model):
+    def __init__(self, model) -> None:
         grid = getattr(model, "grid", None)
         self.model, self.frames = model, grid.hop if grid else 1
         self.samples = round(16000 * self.frames / float(model.frame_rate))
@@ -104,12 +106,19 @@ def _synchronise():
 def stages(model, count=200):
     """Milliseconds per pass and stage of one voice: {stage: percentiles}; what remains is sampling, control, memory."""
     if hasattr(model, "grid"):
-        parts = {"HuBERT": (model, "listen"), "predictor": (model.network.predictor, "step"),
-                 "decoder": (model.network.codec, "decode")}
+        parts = {
+            "HuBERT": (model, "listen"),
+            "predictor": (model.network.predictor, "step"),
+            "decoder": (model.network.codec, "decode"),
+        }
     else:
         sampler, fused = model.sampler(model.steps), model.fused
-        parts = {"encoder": (fused, "listen"), "predictor": (fused, "predictor"), "head": (sampler, "_sample"),
-                 "decoder": (fused, "decoder")}
+        parts = {
+            "encoder": (fused, "listen"),
+            "predictor": (fused, "predictor"),
+            "head": (sampler, "_sample"),
+            "decoder": (fused, "decoder"),
+        }
     feed = Feed(model)
     stream, _ = feed.open()
     work, rows = feed.pass_of(stream), []
@@ -125,7 +134,10 @@ def stages(model, count=200):
         rows.append([*(sum(part) for part in times.values()), total])
     rows = np.array(rows)  # (count, stages + 1)
     rest = rows[:, -1] - rows[:, :-1].sum(1)
-    return {**{name: percentiles(column) for name, column in zip(parts, rows.T)}, "the rest": percentiles(rest)}
+    return {
+        **{name: percentiles(column) for name, column in zip(parts, rows.T)},
+        "the rest": percentiles(rest),
+    }
 
 
 def one_voice(model, frames=2000):
@@ -148,10 +160,17 @@ def one_voice(model, frames=2000):
     for n in range(len(turns)):
         for which in (0, 1) if n % 2 else (1, 0):
             turns[n, which] = milliseconds((late, early)[which], 1)[0]
-    return {**percentiles(times), "cpu": busy, "first_frame": first, "frames": frames, "frames_per_pass": feed.frames,
-            "real_time_factor": float(times.mean() / feed.budget),
-            "late_over_early": float(np.median(turns[:, 0]) / np.median(turns[:, 1])),
-            "memory_growth_mb": growth, "memory_mb": resident_megabytes()}
+    return {
+        **percentiles(times),
+        "cpu": busy,
+        "first_frame": first,
+        "frames": frames,
+        "frames_per_pass": feed.frames,
+        "real_time_factor": float(times.mean() / feed.budget),
+        "late_over_early": float(np.median(turns[:, 0]) / np.median(turns[:, 1])),
+        "memory_growth_mb": growth,
+        "memory_mb": resident_megabytes(),
+    }
 
 
 def at_frames(model, marks=(1, 85, 300), around=15):
@@ -160,7 +179,7 @@ def at_frames(model, marks=(1, 85, 300), around=15):
     stream, _ = feed.open()  # which has given frame 0
     times = milliseconds(feed.pass_of(stream), max(marks) // feed.frames + around)
     first = [max(n // feed.frames - 1, 0) for n in marks]
-    return {n: float(np.median(times[at:at + around])) for n, at in zip(marks, first)}
+    return {n: float(np.median(times[at : at + around])) for n, at in zip(marks, first)}
 
 
 def many_voices(model, counts=(1, 2, 4, 8, 16, 32, 64), passes=60):
@@ -180,13 +199,22 @@ def report(model, frames=2000, most=64, passes=60):
     """All figures of a model, as a dict; `cli/bench.py` prints it."""
     counts = [1 << n for n in range(11) if 1 << n <= most]
     feed = Feed(model)
-    out = {"machine": machine(), "model": getattr(model, "name", "published"), "device": str(model.device),
-           "steps": model.steps, "lookahead_ms": 1e3 * model.lookahead, "budget_ms": feed.budget,
-           "frames_per_pass": feed.frames, "stages_ms": stages(model, min(200, passes * 4)),
-           "one_voice": one_voice(model, frames)}
+    out = {
+        "machine": machine(),
+        "model": getattr(model, "name", "published"),
+        "device": str(model.device),
+        "steps": model.steps,
+        "lookahead_ms": 1e3 * model.lookahead,
+        "budget_ms": feed.budget,
+        "frames_per_pass": feed.frames,
+        "stages_ms": stages(model, min(200, passes * 4)),
+        "one_voice": one_voice(model, frames),
+    }
     voices = many_voices(model, counts, passes)
     out["voices_ms"] = {str(n): cost for n, cost in voices.items()}  # names, as JSON has them
-    out["voices_in_real_time"] = max((n for n, cost in voices.items() if cost["p95"] <= feed.budget), default=0)
+    out["voices_in_real_time"] = max(
+        (n for n, cost in voices.items() if cost["p95"] <= feed.budget), default=0
+    )
     if hasattr(model, "grid"):
         out["at_frames_ms"] = {str(n): cost for n, cost in at_frames(model).items()}
     return out
@@ -201,6 +229,11 @@ def machine():
             name = next(line.split(":")[1].strip() for line in file if line.startswith("model name"))
     except (OSError, StopIteration):
         pass
-    return {"cpu": name, "cores": os.cpu_count(), "threads": torch.get_num_threads(), "torch": torch.__version__,
-            "load": os.getloadavg()[0] if hasattr(os, "getloadavg") else float("nan"),
-            "cuda": torch.cuda.get_device_name(0) if torch.cuda.is_available() else None}
+    return {
+        "cpu": name,
+        "cores": os.cpu_count(),
+        "threads": torch.get_num_threads(),
+        "torch": torch.__version__,
+        "load": os.getloadavg()[0] if hasattr(os, "getloadavg") else float("nan"),
+        "cuda": torch.cuda.get_device_name(0) if torch.cuda.is_available() else None,
+    }

@@ -1,14 +1,16 @@
+# SPDX-License-Identifier: Apache-2.0
 """How a face moves over time: speed of the lips, jerk, spectrum, blinks. On arrays alone, one clip each.
 
 Weights are (T, 52) in ARKIT_NAMES order, curves (T,) in any unit; every result is in the unit of what came in.
 """
+
 import numpy as np
 
 from streamingtalker_ros.face.arkit import INDEX
 
 LIDS = [INDEX["eyeBlinkLeft"], INDEX["eyeBlinkRight"]]
-SHUT, OPEN = 0.5, 0.25      # a blink begins above the first and ends below the second
-SEGMENT = 64                # frames of a spectrum's segments, 2.56 s at 25 frames/s
+SHUT, OPEN = 0.5, 0.25  # a blink begins above the first and ends below the second
+SEGMENT = 64  # frames of a spectrum's segments, 2.56 s at 25 frames/s
 
 
 def blinks(weights):
@@ -34,7 +36,9 @@ def jerk(curve, frame_rate):
 
     Noise and jumps raise it, but so does moving more: compare it between motions of equal amplitude.
     """
-    return float(np.sqrt(np.mean(np.diff(curve, n=3) ** 2)) * frame_rate ** 3) if len(curve) > 3 else float("nan")
+    return (
+        float(np.sqrt(np.mean(np.diff(curve, n=3) ** 2)) * frame_rate**3) if len(curve) > 3 else float("nan")
+    )
 
 
 def spectrum(curves, frame_rate):
@@ -44,12 +48,15 @@ def spectrum(curves, frame_rate):
     left out, and the density is NaN when none is left.
     """
     window = np.hanning(SEGMENT + 1)[:-1]
-    parts = [curve[start:start + SEGMENT] for curve in curves
-             for start in range(0, len(curve) - SEGMENT + 1, SEGMENT // 2)]
+    parts = [
+        curve[start : start + SEGMENT]
+        for curve in curves
+        for start in range(0, len(curve) - SEGMENT + 1, SEGMENT // 2)
+    ]
     hertz = np.fft.rfftfreq(SEGMENT, 1.0 / frame_rate)
     if not parts:
         return hertz, np.full(len(hertz), np.nan)
     parts = np.stack(parts).astype(np.float64)
     power = np.abs(np.fft.rfft((parts - parts.mean(1, keepdims=True)) * window, axis=1)) ** 2
-    power[:, 1:-1] *= 2.0       # the negative frequencies' half
-    return hertz, power.mean(0) / (frame_rate * (window ** 2).sum())
+    power[:, 1:-1] *= 2.0  # the negative frequencies' half
+    return hertz, power.mean(0) / (frame_rate * (window**2).sum())

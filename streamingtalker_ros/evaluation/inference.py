@@ -1,4 +1,6 @@
+# SPDX-License-Identifier: Apache-2.0
 """Runs a talker over audio, many clips at a time, and measures the mouths of ARKit weights on a rig."""
+
 import numpy as np
 from tqdm import tqdm
 
@@ -22,14 +24,19 @@ def speak_all(talker, audio, seeds=None, progress=False, **options):
     order = sorted(range(len(audio)), key=lambda i: len(audio[i]))
     out = [None] * len(audio)
     name = progress if isinstance(progress, str) else "speaking"
-    with tqdm(total=len(audio), desc=name, unit="clip", leave=False, disable=None if progress else True) as bar:
-        for part in (order[first:first + TOGETHER] for first in range(0, len(order), TOGETHER)):
+    with tqdm(
+        total=len(audio), desc=name, unit="clip", leave=False, disable=None if progress else True
+    ) as bar:
+        for part in (order[first : first + TOGETHER] for first in range(0, len(order), TOGETHER)):
             streams = [talker.open_stream(seed=seeds[i], **options) for i in part]
             heard = talker.accept(streams, [np.asarray(audio[i], np.float32) for i in part])
             for i, stream, frames in zip(part, streams, heard):
                 frames += stream.finish()
-                out[i] = (np.stack([f.weights for f in frames]), np.stack([f.head for f in frames]),
-                          np.array([f.speaking for f in frames]))
+                out[i] = (
+                    np.stack([f.weights for f in frames]),
+                    np.stack([f.head for f in frames]),
+                    np.array([f.speaking for f in frames]),
+                )
             bar.update(len(part))
     return out
 
@@ -51,5 +58,11 @@ def inter_ocular(rig):
 
 def lip_vertices(rig):
     """Indices of the lip vertices that LVE looks at: the rings of the inner lips and the corners."""
-    return np.unique(np.concatenate([np.asarray(rig.landmarks[name]).ravel() for name in
-                                     ("inner_lip_upper", "inner_lip_lower", "mouth_corners")]))
+    return np.unique(
+        np.concatenate(
+            [
+                np.asarray(rig.landmarks[name]).ravel()
+                for name in ("inner_lip_upper", "inner_lip_lower", "mouth_corners")
+            ]
+        )
+    )

@@ -1,8 +1,10 @@
+# SPDX-License-Identifier: Apache-2.0
 """Measures of face motion on arrays alone; nothing here knows where the motion came from.
 
 Lip opening is max(0, signed inner-lip gap) everywhere, so overlapping lips count as closed. A frame's motion stands
 for the middle of its audio, (n + 1/2) / frame_rate.
 """
+
 from dataclasses import astuple, dataclass
 
 import numpy as np
@@ -80,7 +82,7 @@ def closures(opening, phones, frame_rate, reference):
 
 def loudness(pcm, hop=640):
     """Level of each frame's audio, dBFS, -90 and up: (n,) pcm -> (n / hop,)."""
-    power = np.square(pcm[:len(pcm) // hop * hop], dtype=np.float64).reshape(-1, hop).mean(1)
+    power = np.square(pcm[: len(pcm) // hop * hop], dtype=np.float64).reshape(-1, hop).mean(1)
     return 10.0 * np.log10(power + 1e-9)
 
 
@@ -93,8 +95,11 @@ def correlation(a, b):
 
 def cross_correlation(made, reference, most=5):
     """r of `made` shifted by -most … most frames against `reference`: (2 most + 1,); positive shifts: it is late."""
+
     def shifted(k):
-        return correlation(made[max(k, 0):len(made) + min(k, 0)], reference[max(-k, 0):len(reference) - max(k, 0)])
+        return correlation(
+            made[max(k, 0) : len(made) + min(k, 0)], reference[max(-k, 0) : len(reference) - max(k, 0)]
+        )
 
     return np.array([shifted(k) for k in range(-most, most + 1)])
 
@@ -110,7 +115,7 @@ def peak_of(values):
     k = int(np.argmax(values))
     if not 0 < k < len(values) - 1:
         return float(k)
-    before, here, after = (float(v) for v in values[k - 1:k + 2])
+    before, here, after = (float(v) for v in values[k - 1 : k + 2])
     bend = before - 2.0 * here + after
     return k + (0.5 * (before - after) / bend if bend else 0.0)
 

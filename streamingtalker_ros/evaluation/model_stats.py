@@ -1,13 +1,15 @@
+# SPDX-License-Identifier: Apache-2.0
 """What a checkpoint is, apart from how it speaks: size, use of its codebook, cost of a frame."""
+
 from pathlib import Path
 
 import numpy as np
 
 from streamingtalker_ros.errors import require
-from streamingtalker_ros.training.codec import perplexity
 from streamingtalker_ros.evaluation import bench
+from streamingtalker_ros.training.codec import perplexity
 
-MOST = 24               # clips looked at for the codebook
+MOST = 24  # clips looked at for the codebook
 
 
 def size(folder):
@@ -27,7 +29,11 @@ def codebook(talker, clips):
             used.append(codec.quantise(features)[1].flatten().cpu())
     indices = torch.cat(used)
     codes = len(codec.codebook)
-    return {"codes": codes, "codes_used": int(indices.unique().numel()), "perplexity": perplexity(indices, codes)}
+    return {
+        "codes": codes,
+        "codes_used": int(indices.unique().numel()),
+        "perplexity": perplexity(indices, codes),
+    }
 
 
 def cost(talker, frames=400):

@@ -1,8 +1,10 @@
+# SPDX-License-Identifier: Apache-2.0
 """A take: what one system did with one clip, as curves in the unit that every face has, its inter-ocular distance.
 
 `of_weights` makes one of ARKit weights on a rig, `reference` that of a clip: the lips that a camera saw, or the
 clip's own weights where none did.
 """
+
 from dataclasses import dataclass
 
 import numpy as np
@@ -34,7 +36,9 @@ def reference(rig, clip):
     own = of_weights(rig, clip.weights)
     if clip.lip_opening is not None:
         own.opening = np.maximum(_whole(clip.lip_opening), 0.0)
-        own.width = _whole(clip.lip_width) if clip.lip_width is not None else np.full(len(own.opening), np.nan)
+        own.width = (
+            _whole(clip.lip_width) if clip.lip_width is not None else np.full(len(own.opening), np.nan)
+        )
     return own
 
 
@@ -53,4 +57,8 @@ def _whole(curve):
     """A tracked curve with the frames that the tracker lost bridged by straight lines."""
     curve = np.asarray(curve, np.float64)
     seen = np.isfinite(curve)
-    return np.interp(np.arange(len(curve)), np.flatnonzero(seen), curve[seen]) if seen.any() else np.zeros(len(curve))
+    return (
+        np.interp(np.arange(len(curve)), np.flatnonzero(seen), curve[seen])
+        if seen.any()
+        else np.zeros(len(curve))
+    )

@@ -1,8 +1,10 @@
+# SPDX-License-Identifier: Apache-2.0
 """When nobody speaks the mouth must rest: sounds without a voice, and speech that stops dead.
 
 The sounds are made here, apart from those of `training.augment`, so that resting in them is not a matter of having
 learned them by heart.
 """
+
 import numpy as np
 
 from streamingtalker_ros.audio import augmentation
@@ -11,8 +13,8 @@ from streamingtalker_ros.evaluation.inference import lip_vertices, opening_of, s
 
 RATE = 16000
 SECONDS = 15.0
-AFTER = 1.0                 # seconds of silence after the cut
-RESTED = 0.2                # seconds that the mouth may take to close
+AFTER = 1.0  # seconds of silence after the cut
+RESTED = 0.2  # seconds that the mouth may take to close
 
 
 def _hertz(count):
@@ -39,7 +41,9 @@ def motor(count, rng):
     """A motor that speeds up and slows down: 90 to 160 Hz and its harmonics over rumble."""
     t = np.arange(count) / RATE
     phase = 2 * np.pi * np.cumsum(125.0 + 35.0 * np.sin(2 * np.pi * 0.21 * t)) / RATE
-    return sum(np.sin(k * phase) / k for k in range(1, 16)) + 0.3 * augmentation.at_rms(brown(count, rng), 0.0)
+    return sum(np.sin(k * phase) / k for k in range(1, 16)) + 0.3 * augmentation.at_rms(
+        brown(count, rng), 0.0
+    )
 
 
 def clatter(count, rng):
@@ -47,7 +51,7 @@ def clatter(count, rng):
     out, t = np.zeros(count), np.arange(int(0.4 * RATE)) / RATE
     for start in rng.integers(0, count - len(t), int(4 * count / RATE)):
         ring = sum(rng.uniform(0.2, 1.0) * np.sin(2 * np.pi * f * t) for f in rng.uniform(900.0, 6000.0, 5))
-        out[start:start + len(t)] += rng.uniform(0.2, 1.0) * ring * np.exp(-t / rng.uniform(0.01, 0.07))
+        out[start : start + len(t)] += rng.uniform(0.2, 1.0) * ring * np.exp(-t / rng.uniform(0.01, 0.07))
     return out
 
 
@@ -60,7 +64,9 @@ def strings(count, rng):
         swell = np.minimum(1.0, now / 0.3) * np.minimum(1.0, np.maximum(2.0 - now, 0.0) / 0.3)
         root = 196.0 * 2.0 ** (rng.choice([0, 5, 7, 9, -3]) / 12.0)
         for ratio in (0.5, 1.0, 1.26, 1.5, 2.0):
-            phase = 2 * np.pi * root * ratio * (now + 0.0008 * np.sin(2 * np.pi * 5.5 * now + rng.uniform(0, 6)))
+            phase = (
+                2 * np.pi * root * ratio * (now + 0.0008 * np.sin(2 * np.pi * 5.5 * now + rng.uniform(0, 6)))
+            )
             out[inside] += swell * sum(np.sin(k * phase) / k for k in range(1, 9))
     return out
 
@@ -69,9 +75,11 @@ def band(count, rng):
     """Pop: kick, snare and hi-hat at 112 beats a minute under a plucked bass and a lead."""
     out, beat = np.zeros(count), 60.0 / 112.0
     t = np.arange(int(0.5 * RATE)) / RATE
-    sounds = {"kick": np.sin(2 * np.pi * (45.0 * t + 6.0 * (1 - np.exp(-t / 0.03)))) * np.exp(-t / 0.12),
-              "snare": rng.standard_normal(len(t)) * np.exp(-t / 0.06),
-              "hat": np.diff(rng.standard_normal(len(t) + 1)) * np.exp(-t / 0.02)}
+    sounds = {
+        "kick": np.sin(2 * np.pi * (45.0 * t + 6.0 * (1 - np.exp(-t / 0.03)))) * np.exp(-t / 0.12),
+        "snare": rng.standard_normal(len(t)) * np.exp(-t / 0.06),
+        "hat": np.diff(rng.standard_normal(len(t) + 1)) * np.exp(-t / 0.02),
+    }
 
     def pluck(hertz, decay):
         return sum(np.sin(2 * np.pi * hertz * k * t) / k * np.exp(-t * k / decay) for k in range(1, 7))
@@ -85,22 +93,34 @@ def band(count, rng):
             parts.append(0.5 * pluck(440.0 * 2.0 ** (rng.choice([0, 3, 5, 7, 10, 12]) / 12.0), 0.15))
         start = int(step * beat / 2 * RATE)
         end = min(start + len(t), count)
-        out[start:end] += sum(parts)[:end - start]
+        out[start:end] += sum(parts)[: end - start]
     return out
 
 
 # name -> (maker or None for nothing, dBFS)
-SOUNDS = {"silence": (None, 0.0), "room tone": (brown, -60.0), "white noise": (augmentation.white, -30.0),
-          "rumble": (brown, -25.0), "hiss": (hiss, -35.0), "motor": (motor, -25.0), "clatter": (clatter, -30.0),
-          "strings": (strings, -20.0), "pop band": (band, -20.0), "loud band": (band, -10.0)}
+SOUNDS = {
+    "silence": (None, 0.0),
+    "room tone": (brown, -60.0),
+    "white noise": (augmentation.white, -30.0),
+    "rumble": (brown, -25.0),
+    "hiss": (hiss, -35.0),
+    "motor": (motor, -25.0),
+    "clatter": (clatter, -30.0),
+    "strings": (strings, -20.0),
+    "pop band": (band, -20.0),
+    "loud band": (band, -10.0),
+}
 
 
 def sounds(seconds=None):
     """{name: (n,) float32 at 16 kHz}: everything without a voice that the mouth must rest in."""
     count, out = int((seconds or SECONDS) * RATE), {}
     for name, (make, level) in SOUNDS.items():
-        sound = np.zeros(count, np.float32) if make is None else augmentation.at_rms(
-            make(count, np.random.default_rng(7)), level)
+        sound = (
+            np.zeros(count, np.float32)
+            if make is None
+            else augmentation.at_rms(make(count, np.random.default_rng(7)), level)
+        )
         out[name] = np.clip(sound, -1.0, 1.0).astype(np.float32)
     return out
 
@@ -113,8 +133,10 @@ def lip_speed(rig, weights, frame_rate):
 def speed_without_voice(talker, rig, speech_p95, seconds=None, **options):
     """Speed of the lips in each sound of `sounds`, 95th percentile as a share of speech_p95 (m/s): {name: share}."""
     made = speak_all(talker, list(sounds(seconds).values()), **options)
-    return {name: float(np.percentile(lip_speed(rig, weights, talker.frame_rate), 95) / speech_p95)
-            for name, (weights, _, _) in zip(SOUNDS, made)}
+    return {
+        name: float(np.percentile(lip_speed(rig, weights, talker.frame_rate), 95) / speech_p95)
+        for name, (weights, _, _) in zip(SOUNDS, made)
+    }
 
 
 def cut_dead(pcm, rng):
@@ -122,7 +144,7 @@ def cut_dead(pcm, rng):
 
     The cut lies at random among the loudest third of 20-ms pieces in the second half of pcm.
     """
-    pieces = np.square(pcm[:len(pcm) // 320 * 320], dtype=np.float64).reshape(-1, 320).mean(1)
+    pieces = np.square(pcm[: len(pcm) // 320 * 320], dtype=np.float64).reshape(-1, 320).mean(1)
     half = len(pieces) // 2
     loud = half + np.flatnonzero(pieces[half:] >= np.quantile(pieces[half:], 2.0 / 3.0))
     cut = 320 * (int(rng.choice(loud)) + 1)
@@ -137,5 +159,9 @@ def closing_times(talker, rig, audio, limit, seed=0, **options):
     rng = np.random.default_rng(seed)
     cuts = [cut_dead(pcm, rng) for pcm in audio]
     made = speak_all(talker, [pcm for pcm, _ in cuts], **options)
-    return np.array([metrics.closing_time(opening_of(rig, weights), cut, talker.frame_rate, limit)
-                     for (weights, _, _), (_, cut) in zip(made, cuts)])
+    return np.array(
+        [
+            metrics.closing_time(opening_of(rig, weights), cut, talker.frame_rate, limit)
+            for (weights, _, _), (_, cut) in zip(made, cuts)
+        ]
+    )

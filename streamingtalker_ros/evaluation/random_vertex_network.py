@@ -1,12 +1,33 @@
+# SPDX-License-Identifier: Apache-2.0
 """The paper-sized VOCASET network with random weights: what its cost is measured on where no checkpoint is at hand."""
+
 from streamingtalker_ros.errors import require
 from streamingtalker_ros.model.vertex.config import SUBJECTS, PublishedConfig
 
 # sizes of the paper and of the released configuration; HuBERT's are transformers' defaults, the base model
-VOCASET = dict(dataset="vocaset", vertices=5023, frame_rate=30.0, slots=16, code_dim=64, codes=256, codec_width=1024,
-               codec_layers=6, codec_heads=8, codec_ff=1536, codec_slope=0.2, codec_affine=False, width=768,
-               audio_dim=768, heads=4, layers=2, ff=1024, activation="relu", period=30,
-               identities=SUBJECTS["vocaset"], history=60)
+VOCASET = dict(
+    dataset="vocaset",
+    vertices=5023,
+    frame_rate=30.0,
+    slots=16,
+    code_dim=64,
+    codes=256,
+    codec_width=1024,
+    codec_layers=6,
+    codec_heads=8,
+    codec_ff=1536,
+    codec_slope=0.2,
+    codec_affine=False,
+    width=768,
+    audio_dim=768,
+    heads=4,
+    layers=2,
+    ff=1024,
+    activation="relu",
+    period=30,
+    identities=SUBJECTS["vocaset"],
+    history=60,
+)
 
 
 def random_network(seed=0, **changes):

@@ -1,20 +1,22 @@
+# SPDX-License-Identifier: Apache-2.0
 """What the room and the wire do to the lips: the same clips dirtied, and how far the figures fall.
 
 `CONDITIONS` names them; `robustness(talker, rig, section)` gives the figures under each. Judged by the clean clip's
 reference, since noise does not change what was said.
 """
+
 import zlib
 
 import numpy as np
 
 from streamingtalker_ros.audio import augmentation
 from streamingtalker_ros.evaluation.inference import speak_all
-from streamingtalker_ros.evaluation.test_set import RATE, score
 from streamingtalker_ros.evaluation.motion_curves import of_weights, on_grid
+from streamingtalker_ros.evaluation.test_set import RATE, score
 
-CLIPS = 24              # of a section, evenly spread: enough for a curve
-SURE = 120              # of those conditions that targets speak of: over 24 clips a fall of r is known to 0.015 alone
-CHATTER = 6             # clips whose voices make babble
+CLIPS = 24  # of a section, evenly spread: enough for a curve
+SURE = 120  # of those conditions that targets speak of: over 24 clips a fall of r is known to 0.015 alone
+CHATTER = 6  # clips whose voices make babble
 
 
 def _noisy(make, snr):
@@ -22,7 +24,9 @@ def _noisy(make, snr):
 
 
 def _babble(pcm, rng, voices):
-    return augmentation.add_noise(pcm, augmentation.babble(len(pcm), rng, voices), 10.0) if len(voices) else pcm
+    return (
+        augmentation.add_noise(pcm, augmentation.babble(len(pcm), rng, voices), 10.0) if len(voices) else pcm
+    )
 
 
 def _level(dbfs):
@@ -51,7 +55,7 @@ CONDITIONS = {
     ("room", "small room"): lambda pcm, rng, voices: augmentation.room(pcm, rng),
     ("room", "clipped by 12 dB"): _clipped,
 }
-PROMISED = ("pink noise, 10 dB", "white noise, 10 dB", "telephone", "-30 dBFS")     # those that targets speak of
+PROMISED = ("pink noise, 10 dB", "white noise, 10 dB", "telephone", "-30 dBFS")  # those that targets speak of
 
 
 def subset(section, count=CLIPS):
@@ -69,10 +73,15 @@ def robustness(talker, rig, section, progress=False, **options):
     Noise and rooms are drawn from the clip's name: equal for every model.
     """
     names = [name for _, name in CONDITIONS]
-    groups = ((CLIPS, [name for name in names if name not in PROMISED]), (SURE, [name for name in names if name in PROMISED]))
+    groups = (
+        (CLIPS, [name for name in names if name not in PROMISED]),
+        (SURE, [name for name in names if name in PROMISED]),
+    )
     out = {}
     for count, some in groups:
-        out |= _under(some, talker, rig, subset(section, count), "noise, level, band" if progress else False, options)
+        out |= _under(
+            some, talker, rig, subset(section, count), "noise, level, band" if progress else False, options
+        )
     return {name: out[name] for name in ("clean", *names)}
 
 
@@ -89,10 +98,22 @@ def _under(names, talker, rig, part, progress, options):
     made = speak_all(talker, audio, progress=progress, **options)
     out, count = {}, len(part.clips)
     for k, name in enumerate(("clean", *names)):
-        takes = [of_weights(rig, on_grid(weights, talker.frame_rate, len(truth.opening), RATE))
-                 for (weights, _, _), truth in zip(made[k * count:(k + 1) * count], part.truth)]
+        takes = [
+            of_weights(rig, on_grid(weights, talker.frame_rate, len(truth.opening), RATE))
+            for (weights, _, _), truth in zip(made[k * count : (k + 1) * count], part.truth)
+        ]
         figures, _ = score(rig, part, takes)
-        out[name] = {key: figures[key] for key in ("lip_opening_r_median", "lip_opening_r_p10", "lip_width_r_median",
-                                                   "amplitude_ratio", "closure_recall", "false_closures", "clips")}
+        out[name] = {
+            key: figures[key]
+            for key in (
+                "lip_opening_r_median",
+                "lip_opening_r_p10",
+                "lip_width_r_median",
+                "amplitude_ratio",
+                "closure_recall",
+                "false_closures",
+                "clips",
+            )
+        }
         out[name]["r_falls_by"] = out["clean"]["lip_opening_r_median"] - out[name]["lip_opening_r_median"]
     return out

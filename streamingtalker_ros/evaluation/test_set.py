@@ -1,23 +1,25 @@
+# SPDX-License-Identifier: Apache-2.0
 """A section: the clips of one corpus, what each is judged by, and the figures of any system's takes of them.
 
 `load_section(rig, folder, split)` reads one, `score(rig, section, takes)` judges. Figures are flat dicts with units in
 their names; a figure that the clips cannot give (closures without phones) is NaN.
 """
+
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 
-from streamingtalker_ros.errors import TalkerError
 from streamingtalker_ros.corpus.storage import SPLITS, load_corpus, read_index
-from streamingtalker_ros.phonetics.phones import merge
+from streamingtalker_ros.errors import TalkerError
 from streamingtalker_ros.evaluation import dynamics, metrics, vertex_metrics
 from streamingtalker_ros.evaluation.inference import MOUTH, inter_ocular
 from streamingtalker_ros.evaluation.motion_curves import reference
+from streamingtalker_ros.phonetics.phones import merge
 
-RATE = 25.0             # frames a second of every corpus
-STILL = 0.002           # inter-ocular: a reference whose opening deviates less correlates with nothing
-MOST_LAG = 5            # frames
+RATE = 25.0  # frames a second of every corpus
+STILL = 0.002  # inter-ocular: a reference whose opening deviates less correlates with nothing
+MOST_LAG = 5  # frames
 
 
 @dataclass
@@ -39,8 +41,12 @@ class Section:
 
     def part(self, chosen):
         """The Section of the clips at some indices."""
-        return replace(self, clips=[self.clips[i] for i in chosen], truth=[self.truth[i] for i in chosen],
-                       phones=[self.phones[i] for i in chosen])
+        return replace(
+            self,
+            clips=[self.clips[i] for i in chosen],
+            truth=[self.truth[i] for i in chosen],
+            phones=[self.phones[i] for i in chosen],
+        )
 
     @property
     def spoken(self):
@@ -66,23 +72,39 @@ def load_section(rig, folder, split="test", limit=None, unseen=False):
     clips = load_corpus(folder, None if split == "all" else split)
     if not clips:
         have = {name: sum(clip["split"] == name for clip in index["clips"]) for name in SPLITS}
-        raise TalkerError(f"the corpus {folder} has no {split} clips (it has "
-                          f"{', '.join(f'{n} {name}' for name, n in have.items())}): choose another --split")
+        raise TalkerError(
+            f"the corpus {folder} has no {split} clips (it has "
+            f"{', '.join(f'{n} {name}' for name, n in have.items())}): choose another --split"
+        )
     if limit and limit < len(clips):
         clips = [clips[int(i)] for i in np.linspace(0, len(clips) - 1, limit).round()]
     trained = {clip["voice"] for clip in index["clips"] if clip["split"] == "train"}
-    known = split in ("test", "validation") and not unseen and any(clip.voice in trained - {"none"} for clip in clips)
+    known = (
+        split in ("test", "validation")
+        and not unseen
+        and any(clip.voice in trained - {"none"} for clip in clips)
+    )
     tracked = any(clip.lip_opening is not None for clip in clips)
-    return Section(f"{Path(folder).resolve().name}, {split}", clips, [reference(rig, clip) for clip in clips],
-                   [merge(clip.phones) for clip in clips], tracked, known,
-                   not tracked and "rule" in str(index.get("motion", "")), _licences(index))
+    return Section(
+        f"{Path(folder).resolve().name}, {split}",
+        clips,
+        [reference(rig, clip) for clip in clips],
+        [merge(clip.phones) for clip in clips],
+        tracked,
+        known,
+        not tracked and "rule" in str(index.get("motion", "")),
+        _licences(index),
+    )
 
 
 def _licences(index):
     """What an index says of its sources' licences, each once."""
     sources = index.get("sources", {})
-    found = [str(source["licence"]) for source in (sources.values() if isinstance(sources, dict) else sources)
-             if isinstance(source, dict) and source.get("licence")]
+    found = [
+        str(source["licence"])
+        for source in (sources.values() if isinstance(sources, dict) else sources)
+        if isinstance(source, dict) and source.get("licence")
+    ]
     return tuple(dict.fromkeys(found))
 
 
@@ -96,8 +118,13 @@ def score(rig, section, takes):
     clips = {key: np.array([row[key] for row in rows]) for key in rows[0]} if rows else {}
     openings = [take.opening for take in takes]
     widest = metrics.vowel_opening(openings, section.phones, RATE)
-    count = sum((metrics.closures(opening, phones, RATE, widest)
-                 for opening, phones in zip(openings, section.phones)), metrics.Closures())
+    count = sum(
+        (
+            metrics.closures(opening, phones, RATE, widest)
+            for opening, phones in zip(openings, section.phones)
+        ),
+        metrics.Closures(),
+    )
     figures = {"clips": len(takes), "seconds": section.seconds, "clips_that_move": len(rows)}
     for name in ("lip_opening_r", "lip_width_r"):
         figures[f"{name}_median"] = _percentile(clips, name, 50)
@@ -114,11 +141,16 @@ def score(rig, section, takes):
         "lip_opening_error_mm": 1e3 * inter_ocular(rig) * _mean(clips, "error"),
         "jerk_ratio": _percentile(clips, "jerk", 50),
         "jerk_over_amplitude_ratio": _percentile(clips, "jerk_per_amplitude", 50),
-        "bilabials": count.bilabials, "closure_recall": count.recall,
-        "squeezed": count.squeezed, "closure_recall_of_all": count.recall_of_all,
-        "open_vowels": count.vowels, "false_closures": count.false_rate,
+        "bilabials": count.bilabials,
+        "closure_recall": count.recall,
+        "squeezed": count.squeezed,
+        "closure_recall_of_all": count.recall_of_all,
+        "open_vowels": count.vowels,
+        "false_closures": count.false_rate,
         "vowel_opening_mm": 1e3 * inter_ocular(rig) * widest,
-        "lve_mm2": 1e6 * _mean(clips, "lve"), "fdd_mm2": 1e6 * _mean(clips, "fdd"), "mod_mm": 1e3 * _mean(clips, "mod"),
+        "lve_mm2": 1e6 * _mean(clips, "lve"),
+        "fdd_mm2": 1e6 * _mean(clips, "fdd"),
+        "mod_mm": 1e3 * _mean(clips, "mod"),
         "mouth_weights_error": _mean(clips, "mouth"),
         "blinks_per_minute": _blinks_per_minute(takes),
         "pause_lip_speed_share": _speed_in_pauses(rig, regions, takes, level),
@@ -135,12 +167,21 @@ def _clip_scores(rig, regions, take, truth):
     true_jerk = dynamics.jerk(true, RATE)
     jerk = dynamics.jerk(made, RATE) / true_jerk if true_jerk > 0 else float("nan")
     crossed = metrics.cross_correlation(made, true, MOST_LAG)
-    row = {"lip_opening_r": metrics.correlation(made, true), "crossed": crossed,
-           "lag": int(crossed.argmax()) - MOST_LAG, "amplitude": ratio, "jerk": jerk,
-           "jerk_per_amplitude": jerk / ratio if ratio > 0 else float("nan"),
-           "error": float(np.abs(made - true).mean()),
-           "lip_width_r": float("nan"), "width_amplitude": float("nan"),
-           "lve": float("nan"), "fdd": float("nan"), "mod": float("nan"), "mouth": float("nan")}
+    row = {
+        "lip_opening_r": metrics.correlation(made, true),
+        "crossed": crossed,
+        "lag": int(crossed.argmax()) - MOST_LAG,
+        "amplitude": ratio,
+        "jerk": jerk,
+        "jerk_per_amplitude": jerk / ratio if ratio > 0 else float("nan"),
+        "error": float(np.abs(made - true).mean()),
+        "lip_width_r": float("nan"),
+        "width_amplitude": float("nan"),
+        "lve": float("nan"),
+        "fdd": float("nan"),
+        "mod": float("nan"),
+        "mouth": float("nan"),
+    }
     width, true_width = take.width[:frames], truth.width[:frames]
     if np.isfinite(true_width).all() and true_width.std() > 1e-6:
         row["lip_width_r"] = metrics.correlation(width, true_width)
@@ -155,29 +196,40 @@ def _vertex_scores(rig, regions, made, true):
         return vertex_metrics.points(rig, weights, chosen)
 
     pairs = [(at(weights, regions.above), at(weights, regions.below)) for weights in (made, true)]
-    return {"lve": vertex_metrics.lip_vertex_error(at(made, regions.lips), at(true, regions.lips)),
-            "fdd": vertex_metrics.upper_face_deviation(at(made, regions.upper), at(true, regions.upper),
-                                                 rig.vertices[regions.upper]),
-            "mod": vertex_metrics.mouth_opening_difference(*pairs), "mouth": float(np.abs(made - true)[:, MOUTH].mean())}
+    return {
+        "lve": vertex_metrics.lip_vertex_error(at(made, regions.lips), at(true, regions.lips)),
+        "fdd": vertex_metrics.upper_face_deviation(
+            at(made, regions.upper), at(true, regions.upper), rig.vertices[regions.upper]
+        ),
+        "mod": vertex_metrics.mouth_opening_difference(*pairs),
+        "mouth": float(np.abs(made - true)[:, MOUTH].mean()),
+    }
 
 
 def _blinks_per_minute(takes):
     """Over all takes together; NaN where lids are unknown."""
     known = [take.weights for take in takes if take.weights is not None]
     seconds = sum(len(weights) for weights in known) / RATE
-    return 60.0 * sum(len(dynamics.blinks(weights)) for weights in known) / seconds if seconds else float("nan")
+    return (
+        60.0 * sum(len(dynamics.blinks(weights)) for weights in known) / seconds if seconds else float("nan")
+    )
 
 
 def _with_sound(takes, level):
     """How the opening goes with loudness: what can be said without a reference. A face mostly opens a little before it
     is loud; a lag of several frames either way is seen."""
-    pairs = [(take.opening[:len(sound)], np.maximum(sound[:len(take.opening)], sound.max() - 40.0))
-             for take, sound in zip(takes, level) if take.opening.std() > STILL and np.ptp(sound) > 20.0]
+    pairs = [
+        (take.opening[: len(sound)], np.maximum(sound[: len(take.opening)], sound.max() - 40.0))
+        for take, sound in zip(takes, level)
+        if take.opening.std() > STILL and np.ptp(sound) > 20.0
+    ]
     if not pairs:
         return {"loudness_r_median": float("nan"), "loudness_lag_ms": float("nan")}
     crossed = np.array([metrics.cross_correlation(*pair, MOST_LAG) for pair in pairs])
-    return {"loudness_r_median": float(np.median(crossed[:, MOST_LAG])),
-            "loudness_lag_ms": 1e3 * (metrics.peak_of(crossed.mean(0)) - MOST_LAG) / RATE}
+    return {
+        "loudness_r_median": float(np.median(crossed[:, MOST_LAG])),
+        "loudness_lag_ms": 1e3 * (metrics.peak_of(crossed.mean(0)) - MOST_LAG) / RATE,
+    }
 
 
 def _speed_in_pauses(rig, regions, takes, level):
@@ -191,8 +243,8 @@ def _speed_in_pauses(rig, regions, takes, level):
         sounding = np.flatnonzero(sound > max(sound.max() - 40.0, -70.0))
         near = np.zeros(len(sound) + 8, bool)
         for shift in range(-2, 7):
-            near[sounding + shift] = True       # negative indices fall into the tail that is cut off
-        near = near[1:len(speed) + 1]
+            near[sounding + shift] = True  # negative indices fall into the tail that is cut off
+        near = near[1 : len(speed) + 1]
         loud.append(speed[near])
         quiet.append(speed[~near])
     if not quiet or sum(map(len, quiet)) < RATE:

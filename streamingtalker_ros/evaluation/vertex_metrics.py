@@ -1,16 +1,18 @@
+# SPDX-License-Identifier: Apache-2.0
 """Errors of vertices, as papers on speech-driven faces give them: LVE, FDD, MOD. All take (T, V, 3) metres.
 
 LVE is MeshTalk's (Richard et al. 2021), FDD is CodeTalker's (Xing et al. 2023), MOD is that of Sun et al.
 (DiffPoseTalk, 2024); all three as StreamingTalker (2025) reports them. `Regions` says which vertices of a rig each of
 them looks at: published figures belong to other meshes and other people, and compare with nothing here.
 """
+
 from dataclasses import dataclass
 
 import numpy as np
 
 from streamingtalker_ros.evaluation.inference import lip_vertices
 
-PAIRS = 5       # of lip vertices in MOD
+PAIRS = 5  # of lip vertices in MOD
 
 
 @dataclass(frozen=True)
@@ -31,7 +33,7 @@ def regions(rig):
     above_mouth = [i for i, name in enumerate(rig.shape_names) if name.startswith(("eye", "brow"))]
     moved = np.linalg.norm(rig.deltas[above_mouth], axis=-1).max(0) > 5e-4
     lids = {name: span for name, span in rig.parts.items() if name.startswith(("eye_", "glint"))}
-    for first, last in lids.values():       # eyeballs turn behind the lids: gaze is no upper-face motion
+    for first, last in lids.values():  # eyeballs turn behind the lids: gaze is no upper-face motion
         moved[first:last] = False
     return Regions(lip_vertices(rig), np.flatnonzero(moved), inner[0][pick], inner[1][pick])
 
@@ -53,6 +55,7 @@ def upper_face_deviation(made, reference, template):
 
     template (V, 3). Its sign is kept, so that clips average honestly; tables of papers give its size.
     """
+
     def dynamics(motion):
         return ((motion - template) ** 2).sum(-1).std(0)
 

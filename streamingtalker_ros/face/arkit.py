@@ -1,7 +1,9 @@
+# SPDX-License-Identifier: Apache-2.0
 """The 52 ARKit blendshape names in the order of Apple's documentation, their indices and mirror partners.
 
 "Left" is the person's left, as in Apple's names.
 """
+
 import numpy as np
 
 _EYE = ("eyeBlink", "eyeLookDown", "eyeLookIn", "eyeLookOut", "eyeLookUp", "eyeSquint", "eyeWide")
@@ -14,13 +16,32 @@ def _pairs(*stems):
 ARKIT_NAMES = (
     *(name + "Left" for name in _EYE),
     *(name + "Right" for name in _EYE),
-    "jawForward", "jawLeft", "jawRight", "jawOpen",
-    "mouthClose", "mouthFunnel", "mouthPucker", "mouthLeft", "mouthRight",
+    "jawForward",
+    "jawLeft",
+    "jawRight",
+    "jawOpen",
+    "mouthClose",
+    "mouthFunnel",
+    "mouthPucker",
+    "mouthLeft",
+    "mouthRight",
     *_pairs("mouthSmile", "mouthFrown", "mouthDimple", "mouthStretch"),
-    "mouthRollLower", "mouthRollUpper", "mouthShrugLower", "mouthShrugUpper",
+    "mouthRollLower",
+    "mouthRollUpper",
+    "mouthShrugLower",
+    "mouthShrugUpper",
     *_pairs("mouthPress", "mouthLowerDown", "mouthUpperUp"),
-    "browDownLeft", "browDownRight", "browInnerUp", "browOuterUpLeft", "browOuterUpRight",
-    "cheekPuff", "cheekSquintLeft", "cheekSquintRight", "noseSneerLeft", "noseSneerRight", "tongueOut",
+    "browDownLeft",
+    "browDownRight",
+    "browInnerUp",
+    "browOuterUpLeft",
+    "browOuterUpRight",
+    "cheekPuff",
+    "cheekSquintLeft",
+    "cheekSquintRight",
+    "noseSneerLeft",
+    "noseSneerRight",
+    "tongueOut",
 )
 
 INDEX = {name: i for i, name in enumerate(ARKIT_NAMES)}

@@ -1,7 +1,9 @@
+# SPDX-License-Identifier: Apache-2.0
 """An expression as people write it: shape names with weights, to be added under the speech.
 
-    parse_expression({"mouthSmileLeft": 0.4})  ==  parse_expression(["mouthSmileLeft:0.4"])
+parse_expression({"mouthSmileLeft": 0.4})  ==  parse_expression(["mouthSmileLeft:0.4"])
 """
+
 import difflib
 from collections.abc import Mapping
 
@@ -23,8 +25,10 @@ def parse_expression(given):
     for name, weight in given.items():
         if name not in INDEX:
             near = difflib.get_close_matches(str(name), ARKIT_NAMES, 1)
-            raise TalkerError(f"unknown shape {str(name)!r} in the expression: "
-                              + (f"did you mean {near[0]}?" if near else "give one of the 52 ARKit names"))
+            raise TalkerError(
+                f"unknown shape {str(name)!r} in the expression: "
+                + (f"did you mean {near[0]}?" if near else "give one of the 52 ARKit names")
+            )
         out[INDEX[name]] = number(f"the weight of {name}", weight, -1.0, 1.0)
     out.flags.writeable = False
     return out
@@ -39,7 +43,7 @@ def number(what, value, low, high):
     """The value as a float. Raises TalkerError, naming `what`, where it is no number from low to high."""
     try:
         given = float(value)
-    except (TypeError, ValueError, OverflowError):   # of a whole number beyond the floats
+    except (TypeError, ValueError, OverflowError):  # of a whole number beyond the floats
         given = float("nan")
     if not low <= given <= high:
         raise TalkerError(f"{what} is {value!r}: give a number from {low:g} to {high:g}")

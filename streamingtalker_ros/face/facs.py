@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """ARKit shapes and the head's rotation as FACS action units, in the layout of hri_msgs/FacialActionUnits.
 
 The table follows the descriptions of the action units in P. Ekman, W. Friesen, J. Hager, Facial Action Coding
@@ -6,51 +7,64 @@ cheat sheet (melindaozel.com/arkit-to-facs-cheat-sheet) was the guide. FACS code
 units take a combination of shapes: lips part (25) as far as the jaw opens and `mouthClose` does not undo it.
 FACS has no unit for `mouthLeft` and `mouthRight`.
 """
+
 import numpy as np
 
 from streamingtalker_ros.face.arkit import INDEX
 
-COUNT = 99                      # units of hri_msgs, indexed by their code
-FULL_TURN = np.radians(45.0)    # of the head, for intensity 1 of units 51 to 56
+COUNT = 99  # units of hri_msgs, indexed by their code
+FULL_TURN = np.radians(45.0)  # of the head, for intensity 1 of units 51 to 56
 
 # unit -> the shapes that show it; of a pair the stronger side counts, as a rater codes either side
 UNITS = {
-    1: ("browInnerUp",),                                # inner brow raiser
-    2: ("browOuterUpLeft", "browOuterUpRight"),         # outer brow raiser
-    4: ("browDownLeft", "browDownRight"),               # brow lowerer
-    5: ("eyeWideLeft", "eyeWideRight"),                 # upper lid raiser
-    6: ("cheekSquintLeft", "cheekSquintRight"),         # cheek raiser
-    7: ("eyeSquintLeft", "eyeSquintRight"),             # lid tightener
-    8: ("mouthClose",),                                 # lips toward each other
-    9: ("noseSneerLeft", "noseSneerRight"),             # nose wrinkler
-    10: ("mouthUpperUpLeft", "mouthUpperUpRight"),      # upper lip raiser
-    12: ("mouthSmileLeft", "mouthSmileRight"),          # lip corner puller
-    14: ("mouthDimpleLeft", "mouthDimpleRight"),        # dimpler
-    15: ("mouthFrownLeft", "mouthFrownRight"),          # lip corner depressor
+    1: ("browInnerUp",),  # inner brow raiser
+    2: ("browOuterUpLeft", "browOuterUpRight"),  # outer brow raiser
+    4: ("browDownLeft", "browDownRight"),  # brow lowerer
+    5: ("eyeWideLeft", "eyeWideRight"),  # upper lid raiser
+    6: ("cheekSquintLeft", "cheekSquintRight"),  # cheek raiser
+    7: ("eyeSquintLeft", "eyeSquintRight"),  # lid tightener
+    8: ("mouthClose",),  # lips toward each other
+    9: ("noseSneerLeft", "noseSneerRight"),  # nose wrinkler
+    10: ("mouthUpperUpLeft", "mouthUpperUpRight"),  # upper lip raiser
+    12: ("mouthSmileLeft", "mouthSmileRight"),  # lip corner puller
+    14: ("mouthDimpleLeft", "mouthDimpleRight"),  # dimpler
+    15: ("mouthFrownLeft", "mouthFrownRight"),  # lip corner depressor
     16: ("mouthLowerDownLeft", "mouthLowerDownRight"),  # lower lip depressor
-    17: ("mouthShrugLower", "mouthShrugUpper"),         # chin raiser; it pushes the upper lip, too
-    18: ("mouthPucker",),                               # lip pucker
-    19: ("tongueOut",),                                 # tongue show
-    20: ("mouthStretchLeft", "mouthStretchRight"),      # lip stretcher
-    22: ("mouthFunnel",),                               # lip funneler
-    24: ("mouthPressLeft", "mouthPressRight"),          # lip pressor
-    28: ("mouthRollLower", "mouthRollUpper"),           # lip suck
-    29: ("jawForward",),                                # jaw thrust
-    30: ("jawLeft", "jawRight"),                        # jaw sideways
-    34: ("cheekPuff",),                                 # cheek puff
-    61: ("eyeLookOutLeft", "eyeLookInRight"),           # eyes turn left; the mean of both eyes
-    62: ("eyeLookInLeft", "eyeLookOutRight"),           # eyes turn right
-    63: ("eyeLookUpLeft", "eyeLookUpRight"),            # eyes up
-    64: ("eyeLookDownLeft", "eyeLookDownRight"),        # eyes down
-    65: ("eyeLookOutLeft", "eyeLookOutRight"),          # walleye; the weaker of both
-    66: ("eyeLookInLeft", "eyeLookInRight"),            # cross-eye
+    17: ("mouthShrugLower", "mouthShrugUpper"),  # chin raiser; it pushes the upper lip, too
+    18: ("mouthPucker",),  # lip pucker
+    19: ("tongueOut",),  # tongue show
+    20: ("mouthStretchLeft", "mouthStretchRight"),  # lip stretcher
+    22: ("mouthFunnel",),  # lip funneler
+    24: ("mouthPressLeft", "mouthPressRight"),  # lip pressor
+    28: ("mouthRollLower", "mouthRollUpper"),  # lip suck
+    29: ("jawForward",),  # jaw thrust
+    30: ("jawLeft", "jawRight"),  # jaw sideways
+    34: ("cheekPuff",),  # cheek puff
+    61: ("eyeLookOutLeft", "eyeLookInRight"),  # eyes turn left; the mean of both eyes
+    62: ("eyeLookInLeft", "eyeLookOutRight"),  # eyes turn right
+    63: ("eyeLookUpLeft", "eyeLookUpRight"),  # eyes up
+    64: ("eyeLookDownLeft", "eyeLookDownRight"),  # eyes down
+    65: ("eyeLookOutLeft", "eyeLookOutRight"),  # walleye; the weaker of both
+    66: ("eyeLookInLeft", "eyeLookInRight"),  # cross-eye
 }
 _LIPS_PART, _JAW_DROP, _MOUTH_STRETCH, _EYES_CLOSED, _SPEECH = 25, 26, 27, 43, 50
 _TURNS = ((51, 0, 1), (52, 0, -1), (53, 1, -1), (54, 1, 1), (55, 2, -1), (56, 2, 1))  # unit, angle, sign
 _MEANS, _WEAKER = (61, 62, 63, 64), (65, 66)
 
-CODED = tuple(sorted({*UNITS, _LIPS_PART, _JAW_DROP, _MOUTH_STRETCH, _EYES_CLOSED, _SPEECH, 46,
-                      *(unit for unit, _, _ in _TURNS)}))
+CODED = tuple(
+    sorted(
+        {
+            *UNITS,
+            _LIPS_PART,
+            _JAW_DROP,
+            _MOUTH_STRETCH,
+            _EYES_CLOSED,
+            _SPEECH,
+            46,
+            *(unit for unit, _, _ in _TURNS),
+        }
+    )
+)
 
 
 def action_units(sources):
@@ -73,11 +87,10 @@ def action_units(sources):
     # a dropped jaw is up to half of the way, a stretched mouth is beyond
     intensity[_JAW_DROP], intensity[_MOUTH_STRETCH] = min(2 * jaw, 1.0), max(2 * jaw - 1, 0.0)
     left, right = weights[INDEX["eyeBlinkLeft"]], weights[INDEX["eyeBlinkRight"]]
-    intensity[_EYES_CLOSED], intensity[46] = min(left, right), abs(left - right)     # 46: wink
+    intensity[_EYES_CLOSED], intensity[46] = min(left, right), abs(left - right)  # 46: wink
     intensity[_SPEECH] = speaking
     for unit, angle, sign in _TURNS:
         intensity[unit] = sign * angles[angle] / FULL_TURN
     confidence = np.zeros(COUNT, np.float32)
     confidence[list(CODED)] = 1.0
     return np.clip(intensity, 0, 1).astype(np.float32), confidence
-

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The rig: a template face, its triangles, its blendshapes and the landmarks that measure a mouth.
 
 `default_rig()` gives the face that the project sculpts itself (see `face/sculpt`); `face/importers` makes
@@ -44,9 +45,7 @@ class Rig:
     def _moving(self):
         """The vertices that any shape moves, and their deltas as a matrix: (M,) int, (S, 3 M) float32."""
         moving = np.flatnonzero((self.deltas != 0).any(axis=(0, 2)))
-        return moving, np.ascontiguousarray(
-            self.deltas[:, moving].reshape(len(self.deltas), 3 * len(moving))
-        )
+        return moving, np.ascontiguousarray(self.deltas[:, moving].reshape(len(self.deltas), 3 * len(moving)))
 
     def _checked(self, weights):
         weights = np.asarray(weights, np.float32)
@@ -116,7 +115,9 @@ class Rig:
         is the exact form for corners that also move to and fro."""
         left, right = self.landmark("mouth_corners")
         across = self.vertices[left, 1] - self.vertices[right, 1]
-        return abs(float(across)), np.float32(np.sign(across) * (self.deltas[:, left, 1] - self.deltas[:, right, 1]))
+        return abs(float(across)), np.float32(
+            np.sign(across) * (self.deltas[:, left, 1] - self.deltas[:, right, 1])
+        )
 
     def lip_width(self, weights):
         """weights (…, S) -> (…) metres: the distance of the mouth's corners."""

@@ -1,9 +1,11 @@
+# SPDX-License-Identifier: Apache-2.0
 """The two lineages of audio_common_msgs, to and from `AudioPacket`s.
 
 Takes messages by their fields alone, so that it serves rclpy's message classes and those of `messages` alike.
 ros-drivers: AudioData, AudioDataStamped, and AudioInfo, which tells the format; mgonzs13: AudioStamped, whose
 arrays are typed and whose format is a PortAudio code.
 """
+
 import array
 import time
 
@@ -50,8 +52,10 @@ def info_format(info):
         require("av", "hearing audio that is coded as MP3")
         return "mp3", None
     if coding not in _PLAIN:
-        raise TalkerError(f"the audio is coded as {info.coding_format!r}, which is not known: have its sender "
-                          "publish wave or mp3 (audio_capture: format:=wave)")
+        raise TalkerError(
+            f"the audio is coded as {info.coding_format!r}, which is not known: have its sender "
+            "publish wave or mp3 (audio_capture: format:=wave)"
+        )
     return "pcm", AudioFormat(info.sample_rate, info.channels, info.sample_format.strip() or "s16")
 
 
@@ -75,8 +79,9 @@ def packet(message, name, format=None, now_ns=None, arrival=None):
 def _typed(audio):
     info = audio.info
     if info.format not in _PORTAUDIO:
-        raise TalkerError(f"PortAudio format {info.format} is not known: send 1 (float32), or 2, 8, 16 or 32 "
-                          "(integers)")
+        raise TalkerError(
+            f"PortAudio format {info.format} is not known: send 1 (float32), or 2, 8, 16 or 32 (integers)"
+        )
     field, encoding, dtype = _PORTAUDIO[info.format]
     values = np.asarray(getattr(audio.audio_data, field), dtype)
     return values.tobytes(), AudioFormat(info.rate, info.channels, encoding)

@@ -1,9 +1,11 @@
+# SPDX-License-Identifier: Apache-2.0
 """Audio messages as they come to `AudioPacket`s of bare PCM: the format told by audio_info, heads of WAV files,
 MP3.
 
 `Hearing` keeps what a voice's messages have told about those after them; both nodes and the bag replay have one
 for their audio topic. What cannot be heard goes to `refuse`, as (kind, sentence).
 """
+
 import dataclasses
 
 from streamingtalker_ros.audio import mp3, riff
@@ -12,27 +14,27 @@ from streamingtalker_ros.audio.payload import AudioFormat
 from streamingtalker_ros.errors import TalkerError
 from streamingtalker_ros.messaging import audio_common
 
-LONGEST_MP3 = 1_000_000     # bytes; decoding more in one go would hold up the thread that listens
-BARREN = 32_000             # bytes without a frame, of which none is longer than 1441: it is not MP3
+LONGEST_MP3 = 1_000_000  # bytes; decoding more in one go would hold up the thread that listens
+BARREN = 32_000  # bytes without a frame, of which none is longer than 1441: it is not MP3
 _SECOND = 1_000_000_000
-_JUMP = round(LONGEST_GAP * _SECOND)    # ns; stamps that jump by more begin a new stream
+_JUMP = round(LONGEST_GAP * _SECOND)  # ns; stamps that jump by more begin a new stream
 
 
 class Hearing:
     """refuse: called with (kind, sentence) for each message that cannot be used."""
 
-    def __init__(self, refuse):
+    def __init__(self, refuse) -> None:
         self._refuse = refuse
-        self._coding = None         # "pcm" or "mp3" as audio_info told; None before
-        self._format = None         # of bare PCM: as audio_info or the head of a WAV file told
-        self._problem = None        # why what audio_info tells cannot be heard
-        self._decoder = None        # of MP3, while it is that
-        self._last = None           # ns, stamp of the newest packet of MP3
-        self._next = 0              # ns, where its sound ends
-        self._barren = 0            # bytes in a row without a frame of MP3
-        self._guessed = 0           # packets in a row that looked like MP3 though nothing told so
+        self._coding = None  # "pcm" or "mp3" as audio_info told; None before
+        self._format = None  # of bare PCM: as audio_info or the head of a WAV file told
+        self._problem = None  # why what audio_info tells cannot be heard
+        self._decoder = None  # of MP3, while it is that
+        self._last = None  # ns, stamp of the newest packet of MP3
+        self._next = 0  # ns, where its sound ends
+        self._barren = 0  # bytes in a row without a frame of MP3
+        self._guessed = 0  # packets in a row that looked like MP3 though nothing told so
 
-    def tell(self, info):
+    def tell(self, info) -> None:
         """Hear an AudioInfo message of ros-drivers."""
         try:
             self._coding, format = audio_common.info_format(info)
@@ -49,7 +51,7 @@ class Hearing:
         """
         try:
             packet = audio_common.packet(message, name, self._format, now_ns, arrival)
-            if audio_common.AUDIO_TYPES[name] == "mgonzs13":    # typed samples: nothing else can be in them
+            if audio_common.AUDIO_TYPES[name] == "mgonzs13":  # typed samples: nothing else can be in them
                 return packet
             if riff.is_riff(packet.payload):
                 self._format, payload = riff.split(packet.payload)
@@ -80,9 +82,11 @@ class Hearing:
 
     def _decoded(self, packet):
         if len(packet.payload) > LONGEST_MP3:
-            raise TalkerError(f"a packet holds {len(packet.payload)} bytes of MP3: send at most {LONGEST_MP3} at once")
+            raise TalkerError(
+                f"a packet holds {len(packet.payload)} bytes of MP3: send at most {LONGEST_MP3} at once"
+            )
         if not packet.payload:
-            return packet           # refused where all empty packets are
+            return packet  # refused where all empty packets are
         self._decoder = self._decoder or mp3.Mp3Decoder()
         if packet.stamp is not None and self._last is not None:
             if -_JUMP < packet.stamp - self._last <= 0:
@@ -98,13 +102,19 @@ class Hearing:
         if self._barren >= BARREN:
             self._barren = self._guessed = 0
             if self._coding == "mp3":
-                raise TalkerError("the audio is told to be MP3 and holds none: check what its sender publishes on "
-                                  "audio_info and on audio")
+                raise TalkerError(
+                    "the audio is told to be MP3 and holds none: check what its sender publishes on "
+                    "audio_info and on audio"
+                )
         if made is None:
             return None
         return dataclasses.replace(
-            packet, payload=made.pcm, format=AudioFormat(made.rate, made.channels, "f32"), stamp=made.stamp,
-            received=packet.received - round(self._decoder.delay * _SECOND))
+            packet,
+            payload=made.pcm,
+            format=AudioFormat(made.rate, made.channels, "f32"),
+            stamp=made.stamp,
+            received=packet.received - round(self._decoder.delay * _SECOND),
+        )
 
     def _heard_before(self, packet):
         """A packet that came twice or too late would disturb the decoder: silence of its length tells the core, which
@@ -114,5 +124,9 @@ class Hearing:
             return None
         samples, header = found
         stamp = packet.stamp - round(self._decoder.delay * _SECOND)
-        return dataclasses.replace(packet, payload=bytes(4 * samples * header.channels), stamp=stamp,
-                                   format=AudioFormat(header.rate, header.channels, "f32"))
+        return dataclasses.replace(
+            packet,
+            payload=bytes(4 * samples * header.channels),
+            stamp=stamp,
+            format=AudioFormat(header.rate, header.channels, "f32"),
+        )

@@ -1,5 +1,7 @@
+# SPDX-License-Identifier: Apache-2.0
 """Fills our own messages from frames and rigs, by their fields alone: for rclpy's classes and for those of
 `messages`."""
+
 import array
 
 import numpy as np
@@ -8,10 +10,11 @@ from streamingtalker_ros.face.arkit import ARKIT_NAMES
 
 NAMES = list(ARKIT_NAMES)
 MOTION, VERTICES, MODEL = (
-    f"streamingtalker_ros/msg/{name}" for name in ("FaceMotion", "FaceVertices", "FaceModel"))
+    f"streamingtalker_ros/msg/{name}" for name in ("FaceMotion", "FaceVertices", "FaceModel")
+)
 
 
-def fill_header(header, ns, frame_id):
+def fill_header(header, ns, frame_id) -> None:
     """Write a time in ns and a frame_id into a std_msgs/Header."""
     header.stamp.sec, header.stamp.nanosec = divmod(int(ns), 1_000_000_000)
     header.frame_id = frame_id

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The diffusion schedule, the DDIM sampler and the noise of a frame; no network is known here.
 
 Takes: a function that predicts the clean latent x0 from a noisy one (numpy arrays or torch tensors alike).
@@ -6,6 +7,7 @@ Gives: the sampled latent. Everything that depends only on the number of steps i
 Notation of Song, Meng, Ermon, "Denoising Diffusion Implicit Models" (arXiv 2010.02502); alpha-bar is written
 `alphas_cumprod` as in the diffusers library, to which the coefficients are equal (test/model/test_ddim.py).
 """
+
 from dataclasses import dataclass
 
 import numpy as np

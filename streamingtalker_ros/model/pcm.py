@@ -1,4 +1,6 @@
+# SPDX-License-Identifier: Apache-2.0
 """What every stream asks of a chunk of audio, whichever family of checkpoints hears it."""
+
 import numpy as np
 
 from streamingtalker_ros.errors import TalkerError

@@ -1,8 +1,10 @@
+# SPDX-License-Identifier: Apache-2.0
 """espeak-ng as a voice with phone times: many languages, many speakers, through libespeak-ng's phoneme events.
 
 `speak(voice, texts, …)` gives one `voices.Utterance` per text; `phones_of` maps the International Phonetic Alphabet
 onto the teacher's phones by what the lips do. Timing is coarser than flite's; docs/teacher.md holds the figures.
 """
+
 import ctypes
 import ctypes.util
 import functools
@@ -11,28 +13,136 @@ import unicodedata
 import numpy as np
 
 from streamingtalker_ros.errors import TalkerError, require
-from streamingtalker_ros.phonetics.phones import VOWELS, Phone, merge
 from streamingtalker_ros.phonetics.flite_festival_tts import RATE, Utterance
+from streamingtalker_ros.phonetics.phones import VOWELS, Phone, merge
 
-EARLY = {"p": 0.027, "t": 0.019, "k": 0.027, "ch": 0.027, "pau": 0.027}    # seconds by which a closure precedes its event
-SHORT = 0.06          # seconds
+EARLY = {
+    "p": 0.027,
+    "t": 0.019,
+    "k": 0.027,
+    "ch": 0.027,
+    "pau": 0.027,
+}  # seconds by which a closure precedes its event
+SHORT = 0.06  # seconds
 _SYNCHRONOUS, _PHONEMES, _IPA, _DONT_EXIT = 2, 1, 2, 1 << 15
 _PHONEME, _SPEED, _PITCH, _RANGE, _UTF8 = 7, 1, 3, 4, 1
 
 # sounds of two letters first; what the lips do decides, not the ear: a front rounded vowel is a rounded one
 _IPA_PHONES = {
-    "tʃ": "ch", "dʒ": "jh", "tɕ": "ch", "dʑ": "jh", "tʂ": "ch", "dʐ": "jh", "ʈʂ": "ch", "ts": "t s", "dz": "d z",
-    "pf": "p f", "aɪ": "ay", "aʊ": "aw", "eɪ": "ey", "oʊ": "ow", "əʊ": "ow", "ɔɪ": "oy", "ɔø": "oy", "ɔʏ": "oy",
-    "əl": "ax l", "ai": "ay", "ei": "ey", "au": "aw", "ou": "ow", "oi": "oy", "eu": "eh uw", "ɑu": "aw", "ʉ": "uw",
-    "i": "iy", "ɪ": "ih", "ɨ": "ih", "y": "uw", "ʏ": "uh", "u": "uw", "ʊ": "uh", "ɯ": "ih", "e": "eh", "ɛ": "eh",
-    "ø": "uh", "œ": "er", "ə": "ax", "ɐ": "ax", "ɘ": "ax", "ɵ": "uh", "ɤ": "ah", "ʌ": "ah", "o": "ow", "ɔ": "ao",
-    "æ": "ae", "a": "aa", "ɑ": "aa", "ɒ": "ao", "ɜ": "er", "ɚ": "er", "ɝ": "er",
-    "p": "p", "b": "b", "m": "m", "ɱ": "m", "f": "f", "v": "v", "ɸ": "f", "β": "v", "ʋ": "v", "w": "w", "ʍ": "w",
-    "ɥ": "w", "θ": "th", "ð": "dh", "t": "t", "d": "d", "ʈ": "t", "ɖ": "d", "n": "n", "ɳ": "n", "ɲ": "n", "s": "s",
-    "z": "z", "ʃ": "sh", "ʒ": "zh", "ʂ": "sh", "ʐ": "zh", "ɕ": "sh", "ʑ": "zh", "ç": "hh", "ʝ": "y", "j": "y",
-    "l": "l", "ɫ": "l", "ʎ": "l", "ɭ": "l", "ɬ": "l", "ɾ": "d", "r": "d", "ɽ": "d", "ɹ": "r", "ɻ": "r", "ʀ": "g",
-    "ʁ": "g", "k": "k", "ɡ": "g", "g": "g", "q": "k", "c": "k", "ɟ": "g", "x": "hh", "χ": "hh", "ɣ": "g", "h": "hh",
-    "ɦ": "hh", "ħ": "hh", "ʕ": "hh", "ŋ": "ng", "ʔ": "pau"}
+    "tʃ": "ch",
+    "dʒ": "jh",
+    "tɕ": "ch",
+    "dʑ": "jh",
+    "tʂ": "ch",
+    "dʐ": "jh",
+    "ʈʂ": "ch",
+    "ts": "t s",
+    "dz": "d z",
+    "pf": "p f",
+    "aɪ": "ay",
+    "aʊ": "aw",
+    "eɪ": "ey",
+    "oʊ": "ow",
+    "əʊ": "ow",
+    "ɔɪ": "oy",
+    "ɔø": "oy",
+    "ɔʏ": "oy",
+    "əl": "ax l",
+    "ai": "ay",
+    "ei": "ey",
+    "au": "aw",
+    "ou": "ow",
+    "oi": "oy",
+    "eu": "eh uw",
+    "ɑu": "aw",
+    "ʉ": "uw",
+    "i": "iy",
+    "ɪ": "ih",
+    "ɨ": "ih",
+    "y": "uw",
+    "ʏ": "uh",
+    "u": "uw",
+    "ʊ": "uh",
+    "ɯ": "ih",
+    "e": "eh",
+    "ɛ": "eh",
+    "ø": "uh",
+    "œ": "er",
+    "ə": "ax",
+    "ɐ": "ax",
+    "ɘ": "ax",
+    "ɵ": "uh",
+    "ɤ": "ah",
+    "ʌ": "ah",
+    "o": "ow",
+    "ɔ": "ao",
+    "æ": "ae",
+    "a": "aa",
+    "ɑ": "aa",
+    "ɒ": "ao",
+    "ɜ": "er",
+    "ɚ": "er",
+    "ɝ": "er",
+    "p": "p",
+    "b": "b",
+    "m": "m",
+    "ɱ": "m",
+    "f": "f",
+    "v": "v",
+    "ɸ": "f",
+    "β": "v",
+    "ʋ": "v",
+    "w": "w",
+    "ʍ": "w",
+    "ɥ": "w",
+    "θ": "th",
+    "ð": "dh",
+    "t": "t",
+    "d": "d",
+    "ʈ": "t",
+    "ɖ": "d",
+    "n": "n",
+    "ɳ": "n",
+    "ɲ": "n",
+    "s": "s",
+    "z": "z",
+    "ʃ": "sh",
+    "ʒ": "zh",
+    "ʂ": "sh",
+    "ʐ": "zh",
+    "ɕ": "sh",
+    "ʑ": "zh",
+    "ç": "hh",
+    "ʝ": "y",
+    "j": "y",
+    "l": "l",
+    "ɫ": "l",
+    "ʎ": "l",
+    "ɭ": "l",
+    "ɬ": "l",
+    "ɾ": "d",
+    "r": "d",
+    "ɽ": "d",
+    "ɹ": "r",
+    "ɻ": "r",
+    "ʀ": "g",
+    "ʁ": "g",
+    "k": "k",
+    "ɡ": "g",
+    "g": "g",
+    "q": "k",
+    "c": "k",
+    "ɟ": "g",
+    "x": "hh",
+    "χ": "hh",
+    "ɣ": "g",
+    "h": "hh",
+    "ɦ": "hh",
+    "ħ": "hh",
+    "ʕ": "hh",
+    "ŋ": "ng",
+    "ʔ": "pau",
+}
 
 
 class _Id(ctypes.Union):
@@ -40,26 +150,35 @@ class _Id(ctypes.Union):
 
 
 class _Event(ctypes.Structure):
-    _fields_ = [("type", ctypes.c_int), ("unique", ctypes.c_uint), ("position", ctypes.c_int),
-                ("length", ctypes.c_int), ("milliseconds", ctypes.c_int), ("sample", ctypes.c_int),
-                ("user", ctypes.c_void_p), ("id", _Id)]
+    _fields_ = [
+        ("type", ctypes.c_int),
+        ("unique", ctypes.c_uint),
+        ("position", ctypes.c_int),
+        ("length", ctypes.c_int),
+        ("milliseconds", ctypes.c_int),
+        ("sample", ctypes.c_int),
+        ("user", ctypes.c_void_p),
+        ("id", _Id),
+    ]
 
 
-_CALLBACK = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.POINTER(ctypes.c_short), ctypes.c_int, ctypes.POINTER(_Event))
+_CALLBACK = ctypes.CFUNCTYPE(
+    ctypes.c_int, ctypes.POINTER(ctypes.c_short), ctypes.c_int, ctypes.POINTER(_Event)
+)
 
 
 class _Engine:
     """The one instance that the library allows in a process."""
 
-    def __init__(self, library):
+    def __init__(self, library) -> None:
         self.library, self.sound, self.events = library, [], []
         self.rate = library.espeak_Initialize(_SYNCHRONOUS, 200, None, _PHONEMES | _IPA | _DONT_EXIT)
         if self.rate <= 0:
             raise TalkerError("libespeak-ng found no voices; `apt install espeak-ng-data`")
-        self.callback = _CALLBACK(self._heard)       # kept: the library holds only a pointer
+        self.callback = _CALLBACK(self._heard)  # kept: the library holds only a pointer
         library.espeak_SetSynthCallback(self.callback)
 
-    def _heard(self, samples, count, events):
+    def _heard(self, samples, count, events) -> int:
         if samples and count > 0:
             self.sound.append(np.ctypeslib.as_array(samples, (count,)).copy())
         i = 0
@@ -101,13 +220,16 @@ def available():
 
 def phones_of(ipa):
     """IPA of one sound -> names of the teacher's phones, list; diacritics, length and stress are dropped."""
-    bare = "".join(char for char in unicodedata.normalize("NFD", ipa)
-                   if not unicodedata.combining(char) and char not in "ːˑˈˌʰʲʷˠˤ̃-_|ˀ˞0123456789")
+    bare = "".join(
+        char
+        for char in unicodedata.normalize("NFD", ipa)
+        if not unicodedata.combining(char) and char not in "ːˑˈˌʰʲʷˠˤ̃-_|ˀ˞0123456789"
+    )
     out, at = [], 0
     while at < len(bare):
         for size in (2, 1):
-            if bare[at:at + size] in _IPA_PHONES:
-                out += _IPA_PHONES[bare[at:at + size]].split()
+            if bare[at : at + size] in _IPA_PHONES:
+                out += _IPA_PHONES[bare[at : at + size]].split()
                 at += size
                 break
         else:
@@ -122,8 +244,10 @@ def speak(voice, texts, words_per_minute=165, pitch=50, span=50):
     Returns one Utterance per text. Raises TalkerError without the library or the voice.
     """
     engine = _engine()
-    return [_utterance(voice, text, *engine.say(voice, text, words_per_minute, pitch, span), engine.rate)
-            for text in texts]
+    return [
+        _utterance(voice, text, *engine.say(voice, text, words_per_minute, pitch, span), engine.rate)
+        for text in texts
+    ]
 
 
 def _utterance(voice, text, pcm, events, rate):
@@ -132,7 +256,7 @@ def _utterance(voice, text, pcm, events, rate):
     for i, (sample, name) in enumerate(events):
         start = min(sample / rate, length)
         end = min(events[i + 1][0] / rate, length) if i + 1 < len(events) else length
-        if name.startswith("("):          # a switch of language: the text is in another script
+        if name.startswith("("):  # a switch of language: the text is in another script
             raise TalkerError(f"the espeak-ng voice '{voice}' cannot read “{text}”")
         names = phones_of(name) or ["pau"]
         edges = np.linspace(start, end, len(names) + 1)

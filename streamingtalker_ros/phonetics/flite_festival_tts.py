@@ -1,8 +1,10 @@
+# SPDX-License-Identifier: Apache-2.0
 """Speech with exact phone times: the synthesisers flite and festival speak, and say when each phone sounded.
 
 `speak(voice, texts)` takes the name of a voice and sentences and gives one `Utterance` per sentence:
 16 kHz mono float32 and its phones. Both programs are Debian packages and are needed only to make a corpus.
 """
+
 import shutil
 import subprocess
 import tempfile
@@ -26,8 +28,8 @@ class Voice:
 
     engine: str
     name: str
-    early: float      # seconds by which the engine's phone times run ahead of its sound; see docs/teacher.md
-    pitch: float      # Hz, usual mean
+    early: float  # seconds by which the engine's phone times run ahead of its sound; see docs/teacher.md
+    pitch: float  # Hz, usual mean
     package: str
     licence: str
 
@@ -41,7 +43,7 @@ VOICES = {
     "ked": Voice("festival", "voice_ked_diphone", 0.005, 105.0, "festvox-kdlpc16k", _CSTR),
     "slt_hts": Voice("festival", "voice_cmu_us_slt_arctic_hts", 0.0125, 175.0, "festvox-us-slt-hts", _CMU),
 }
-HELD_OUT = "rms"      # the speaker that training never hears
+HELD_OUT = "rms"  # the speaker that training never hears
 
 
 @dataclass
@@ -61,7 +63,7 @@ def available():
         there = shutil.which(voice.engine) is not None
         if there and voice.engine == "festival":
             folders = Path("/usr/share/festival/voices").glob("*/*")
-            there = voice.name[len("voice_"):] in {folder.name for folder in folders}
+            there = voice.name[len("voice_") :] in {folder.name for folder in folders}
         if there:
             found.append(name)
     return found
@@ -79,8 +81,9 @@ def speak(voice, texts, stretch=1.0, pitch=None, jobs=1):
         raise TalkerError(f"there is no voice '{voice}'; the voices are {', '.join(VOICES)}")
     entry = VOICES[voice]
     if voice not in available():
-        raise TalkerError(f"the voice '{voice}' is not installed: "
-                          f"`apt install {entry.engine} {entry.package}`")
+        raise TalkerError(
+            f"the voice '{voice}' is not installed: `apt install {entry.engine} {entry.package}`"
+        )
     with tempfile.TemporaryDirectory(prefix="streamingtalker-") as folder:
         paths = [Path(folder) / f"{i}.wav" for i in range(len(texts))]
         if entry.engine == "flite":
@@ -115,8 +118,9 @@ def _run(command, **more):
     done = subprocess.run(command, capture_output=True, text=True, **more)
     if done.returncode:
         last = (done.stderr.strip().splitlines() or ["no reason given"])[-1]
-        raise TalkerError(f"{command[0]} failed to speak ({last}); "
-                          f"check its installation with `{command[0]} --version`")
+        raise TalkerError(
+            f"{command[0]} failed to speak ({last}); check its installation with `{command[0]} --version`"
+        )
     return done.stdout
 
 
@@ -130,8 +134,10 @@ def _flite(entry, text, path, stretch, pitch):
     starts = [0.0] + [end for _, end in rows[:-1]]
     spans = [end - start if name in VOWELS else 0.0 for (name, end), start in zip(rows, starts)]
     usual = np.median([span for span in spans if span] or [0.0])
-    return [(name, end, int(span > 0.9 * usual and name not in ("ax", "er")))
-            for (name, end), span in zip(rows, spans)]
+    return [
+        (name, end, int(span > 0.9 * usual and name not in ("ax", "er")))
+        for (name, end), span in zip(rows, spans)
+    ]
 
 
 _DUMP = """
@@ -161,7 +167,7 @@ def _festival(entry, texts, paths, stretch):
     _run(["festival", "-b", str(script)])
     table = []
     for text, path in zip(texts, paths):
-        if not path.with_suffix(".lab").is_file():       # festival reports its own failures with exit code 0
+        if not path.with_suffix(".lab").is_file():  # festival reports its own failures with exit code 0
             raise TalkerError(f"festival could not speak “{text}”; give it an English sentence")
         rows = (line.split() for line in path.with_suffix(".lab").read_text().splitlines())
         table.append([(name, float(end), int(stress == "1")) for name, end, stress in rows])

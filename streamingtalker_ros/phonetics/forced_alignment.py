@@ -1,8 +1,10 @@
+# SPDX-License-Identifier: Apache-2.0
 """Forced alignment: when each phone of a text sounds in a recording, found by pocketsphinx (English).
 
 `align(pcm, text)` gives phones in the package's names from 0 to the end of the recording, pauses as `pau`.
 pocketsphinx and its English model come from PyPI; words that its dictionary lacks are spelt out by flite.
 """
+
 import functools
 import re
 import shutil
@@ -14,11 +16,11 @@ from streamingtalker_ros.errors import TalkerError, require
 from streamingtalker_ros.phonetics.phones import VOWELS, Phone, merge
 
 RATE = 16000
-FRAME = 0.01          # seconds of a pocketsphinx frame
-LATE = 0.0128         # seconds by which a frame's middle lies behind its start: half of the 25.6 ms window
-WIDE = {"beam": 1e-100, "pbeam": 1e-100, "wbeam": 1e-80}     # a second try for accents that the first one loses
-HURRIED = 0.45        # a text that does not fit is squeezed into phones of the least length, three frames
-SCHWA = 0.075         # seconds: an `ah` below this is a schwa; the dictionary does not tell them apart
+FRAME = 0.01  # seconds of a pocketsphinx frame
+LATE = 0.0128  # seconds by which a frame's middle lies behind its start: half of the 25.6 ms window
+WIDE = {"beam": 1e-100, "pbeam": 1e-100, "wbeam": 1e-80}  # a second try for accents that the first one loses
+HURRIED = 0.45  # a text that does not fit is squeezed into phones of the least length, three frames
+SCHWA = 0.075  # seconds: an `ah` below this is a schwa; the dictionary does not tell them apart
 
 
 @functools.lru_cache(maxsize=2)
@@ -40,11 +42,13 @@ def words_of(text):
     return found
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def spell(word):
     """How flite's letter-to-sound rules say a word: its phones in pocketsphinx's names, one string."""
     if shutil.which("flite") is None:
-        raise TalkerError(f"'{word}' is not in the dictionary; `apt install flite` brings rules for unknown words")
+        raise TalkerError(
+            f"'{word}' is not in the dictionary; `apt install flite` brings rules for unknown words"
+        )
     said = subprocess.run(["flite", "-ps", "-t", word, "none"], capture_output=True, text=True)
     phones = [phone for phone in said.stdout.split() if phone != "pau"]
     if said.returncode or not phones:
@@ -75,7 +79,7 @@ def _attempt(decoder, words, sound):
             decoder.start_utt()
             decoder.process_raw(sound, full_utt=True)
             decoder.end_utt()
-            if not again and decoder.hyp() is None:      # after the second pass hyp() crashes pocketsphinx 5.1
+            if not again and decoder.hyp() is None:  # after the second pass hyp() crashes pocketsphinx 5.1
                 return None
         found = decoder.get_alignment()
         return [(phone.name, phone.start, phone.duration) for word in found or () for phone in word]
@@ -103,7 +107,9 @@ def align(pcm, text):
         if found and _hurried(found) < HURRIED:
             return _phones(found, len(pcm) / RATE)
     reason = "no path through its phones" if not found else "its phones are squeezed"
-    raise TalkerError(f"“{' '.join(words)}” does not fit the sound ({reason}); check that this is what is said")
+    raise TalkerError(
+        f"“{' '.join(words)}” does not fit the sound ({reason}); check that this is what is said"
+    )
 
 
 def _hurried(found):

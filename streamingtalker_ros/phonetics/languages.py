@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Plain sentences in languages other than English, for espeak-ng: `SENTENCES[code]`, code as espeak-ng names it.
 
 Everyday phrases, rich in closed lips, rounded and open vowels. They feed the ear of a model, not its knowledge.

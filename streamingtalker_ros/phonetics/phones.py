@@ -1,20 +1,41 @@
+# SPDX-License-Identifier: Apache-2.0
 """Phones and their visemes: what each ARPAbet phone asks of jaw, lips and tongue, and how firmly it asks.
 
 `Phone` is one sound with its times; `VISEMES` the table of targets that the teacher blends: `PRIOR`, written by hand,
 as far as `fit` moved it towards tracked lips (`FITTED`, data/teacher.json).
 """
+
 import json
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-VOWELS = frozenset("aa ae ah ao aw ax ay eh er ey ih iy ow oy uh uw".split())
-OPEN_VOWELS = frozenset("aa ae ah ao aw ay eh".split())     # the mouth is visibly open in these
-BILABIALS = frozenset("p b m".split())
-LABIODENTALS = frozenset("f v".split())
-SQUEEZED = 0.0355     # seconds, see `squeezed`
-_OTHER_NAMES = {"h#": "pau", "sil": "pau", "ssil": "pau", "brth": "pau", "": "pau", "ax-h": "ax",
-                "axr": "er", "ix": "ih", "ux": "uw", "el": "l", "em": "m", "en": "n", "nx": "n", "dx": "d",
-                "hv": "hh", "q": "pau", "wh": "w", "eng": "ng"}
+VOWELS = frozenset(
+    ["aa", "ae", "ah", "ao", "aw", "ax", "ay", "eh", "er", "ey", "ih", "iy", "ow", "oy", "uh", "uw"]
+)
+OPEN_VOWELS = frozenset(["aa", "ae", "ah", "ao", "aw", "ay", "eh"])  # the mouth is visibly open in these
+BILABIALS = frozenset(["p", "b", "m"])
+LABIODENTALS = frozenset(["f", "v"])
+SQUEEZED = 0.0355  # seconds, see `squeezed`
+_OTHER_NAMES = {
+    "h#": "pau",
+    "sil": "pau",
+    "ssil": "pau",
+    "brth": "pau",
+    "": "pau",
+    "ax-h": "ax",
+    "axr": "er",
+    "ix": "ih",
+    "ux": "uw",
+    "el": "l",
+    "em": "m",
+    "en": "n",
+    "nx": "n",
+    "dx": "d",
+    "hv": "hh",
+    "q": "pau",
+    "wh": "w",
+    "eng": "ng",
+}
 
 
 @dataclass(frozen=True)
@@ -109,8 +130,10 @@ def targets(phones):
     for phone in phones:
         if phone.name + ":1" in VISEMES:
             turn = phone.start + 0.5 * (phone.end - phone.start)
-            out += [(VISEMES[phone.name + ":1"], phone.start, turn),
-                    (VISEMES[phone.name + ":2"], turn, phone.end)]
+            out += [
+                (VISEMES[phone.name + ":1"], phone.start, turn),
+                (VISEMES[phone.name + ":2"], turn, phone.end),
+            ]
         else:
             out.append((VISEMES.get(phone.name, VISEMES["ax"]), phone.start, phone.end))
     return out

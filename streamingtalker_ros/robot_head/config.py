@@ -1,9 +1,11 @@
+# SPDX-License-Identifier: Apache-2.0
 """The YAML of a robot's head: which joint follows which shapes, by how much and within which limits.
 
 `load_head(name or path)` reads it, checks every line of it and gives a `Head`; docs/heads.md describes the
 language. Numbers are in the joints' own units: radians for a controller of joints, 0..1 or microseconds for a
 servo that wants those.
 """
+
 import dataclasses
 import difflib
 import math
@@ -13,9 +15,9 @@ from pathlib import Path
 import numpy as np
 import yaml
 
+from streamingtalker_ros import resources
 from streamingtalker_ros.errors import TalkerError
 from streamingtalker_ros.face.arkit import ARKIT_NAMES
-from streamingtalker_ros import resources
 
 # what a joint may follow: shapes 0..1, the head's angles in rad as face/livelink has them, speaking 0 or 1
 ANGLES = ("head_yaw", "head_pitch", "head_roll")
@@ -34,16 +36,16 @@ class Joint:
     seconds."""
 
     name: str
-    gains: dict                 # source -> gain
+    gains: dict  # source -> gain
     min: float
     max: float
     max_velocity: float
     max_acceleration: float
     offset: float = 0.0
-    rest: float = None          # where it goes when no motion comes; default: offset, within the limits
-    smoothing: float = 0.0      # s, time constant of a low-pass
-    deadband: float = 0.0       # changes smaller than this are left out
-    lead: float = None          # s, default the head's
+    rest: float = None  # where it goes when no motion comes; default: offset, within the limits
+    smoothing: float = 0.0  # s, time constant of a low-pass
+    deadband: float = 0.0  # changes smaller than this are left out
+    lead: float = None  # s, default the head's
 
 
 @dataclass(frozen=True)
@@ -95,8 +97,9 @@ def load_head(source):
     try:
         document = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as error:
-        raise TalkerError(f"the head {path} cannot be read ({getattr(error, 'strerror', error)}): "
-                          "check its path") from None
+        raise TalkerError(
+            f"the head {path} cannot be read ({getattr(error, 'strerror', error)}): check its path"
+        ) from None
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         where = f", line {mark.line + 1}" if mark else ""
@@ -117,13 +120,17 @@ def parse_head(document, name):
     defaults = document.get("defaults") or {}
     entries = document.get("joints") or {}
     if not isinstance(entries, dict) or not isinstance(defaults, dict):
-        raise TalkerError(f"joints or defaults of the head {name} is no mapping: write `name: {{from: …}}` lines")
+        raise TalkerError(
+            f"joints or defaults of the head {name} is no mapping: write `name: {{from: …}}` lines"
+        )
     joints = tuple(_joint(joint, entry, defaults, lead) for joint, entry in entries.items())
-    outputs = tuple(_output(entry, [joint.name for joint in joints], name)
-                    for entry in document.get("outputs") or ())
+    outputs = tuple(
+        _output(entry, [joint.name for joint in joints], name) for entry in document.get("outputs") or ()
+    )
     if not outputs:
-        raise TalkerError(f"the head {name} has no outputs: add `outputs: [{{type: JointState, topic: "
-                          "joint_states}]`")
+        raise TalkerError(
+            f"the head {name} has no outputs: add `outputs: [{{type: JointState, topic: joint_states}}]`"
+        )
     feedback = document.get("feedback") or ""
     return Head(str(document.get("name") or name), joints, outputs, feedback=str(feedback), **values)
 
@@ -136,14 +143,17 @@ def _joint(name, entry, defaults, lead):
     _known(entry, _JOINT, where)
     gains = entry.pop("from", None)
     if not isinstance(gains, dict):
-        raise TalkerError(f"{where} follows nothing: write `from: {{jawOpen: 0.3}}`, or `from: {{}}` for a joint "
-                          "that rests")
+        raise TalkerError(
+            f"{where} follows nothing: write `from: {{jawOpen: 0.3}}`, or `from: {{}}` for a joint that rests"
+        )
     _known(gains, SOURCES, f"{where}: from")
     gains = {source: _number(gain, f"{where}: gain of {source}") for source, gain in gains.items()}
     values = {key: _number(value, f"{where}: {key}") for key, value in entry.items() if value is not None}
     missing = {"min", "max", "max_velocity", "max_acceleration"} - set(values)
     if missing:
-        raise TalkerError(f"{where} has no {', '.join(sorted(missing))}: a joint without limits is not driven")
+        raise TalkerError(
+            f"{where} has no {', '.join(sorted(missing))}: a joint without limits is not driven"
+        )
     if values["min"] > values["max"]:
         raise TalkerError(f"{where}: min {values['min']:g} is above max {values['max']:g}: exchange them")
     for key in ("max_velocity", "max_acceleration"):
@@ -151,8 +161,11 @@ def _joint(name, entry, defaults, lead):
             raise TalkerError(f"{where}: {key} is {values[key]:g}: give a number above 0")
     for key in ("smoothing", "deadband", "lead"):
         if not 0 <= values.get(key, 0) <= (1.0 if key != "deadband" else math.inf):
-            raise TalkerError(f"{where}: {key} is {values[key]:g}: give 0 to 1 s" if key != "deadband" else
-                              f"{where}: deadband is {values[key]:g}: give 0 or more")
+            raise TalkerError(
+                f"{where}: {key} is {values[key]:g}: give 0 to 1 s"
+                if key != "deadband"
+                else f"{where}: deadband is {values[key]:g}: give 0 or more"
+            )
     values.setdefault("lead", lead)
     rest = values.setdefault("rest", min(max(values.get("offset", 0.0), values["min"]), values["max"]))
     if not values["min"] <= rest <= values["max"]:
@@ -162,8 +175,10 @@ def _joint(name, entry, defaults, lead):
 
 def _output(entry, names, head):
     if not isinstance(entry, dict) or "type" not in entry or "topic" not in entry:
-        raise TalkerError(f"an output of the head {head} lacks type or topic: write {{type: JointState, topic: "
-                          "joint_states}")
+        raise TalkerError(
+            f"an output of the head {head} lacks type or topic: write {{type: JointState, topic: "
+            "joint_states}"
+        )
     _known(entry, {"type", "topic", "joints"}, f"an output of the head {head}")
     _known([entry["type"]], OUTPUT_TYPES, f"an output's type of the head {head}")
     chosen = entry.get("joints", names)
@@ -175,11 +190,13 @@ def _output(entry, names, head):
     return Output(entry["type"], str(entry["topic"]), tuple(names.index(name) for name in chosen))
 
 
-def _known(given, allowed, where):
+def _known(given, allowed, where) -> None:
     for key in given:
         if key not in allowed:
             near = difflib.get_close_matches(str(key), map(str, allowed), 1)
-            hint = f"did you mean {near[0]}?" if near else "known are " + ", ".join(map(str, list(allowed)[:12]))
+            hint = (
+                f"did you mean {near[0]}?" if near else "known are " + ", ".join(map(str, list(allowed)[:12]))
+            )
             raise TalkerError(f"{where}: {key!r} is not known: {hint}")
 
 

@@ -1,8 +1,10 @@
+# SPDX-License-Identifier: Apache-2.0
 """Commands into messages: sensor_msgs/JointState, std_msgs/Float64MultiArray (a ros2_control forward command
 controller), trajectory_msgs/JointTrajectory (a joint trajectory controller), hri_msgs/FacialActionUnits.
 
 Fills messages by their fields alone, for rclpy's classes and for those of `messages`.
 """
+
 import array
 
 from streamingtalker_ros.face.facs import action_units

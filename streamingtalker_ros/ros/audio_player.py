@@ -1,9 +1,11 @@
+# SPDX-License-Identifier: Apache-2.0
 """The audio source on rclpy: a file or the microphone, published in real time as the audio_common_msgs
 sourced here.
 
 `ros2 run streamingtalker_ros play FILE` waits for a listener, then sends; `main` is the executable. The
 packets and their stamps are `source.blocks`', the same as without ROS.
 """
+
 import argparse
 import signal
 import sys
@@ -15,17 +17,17 @@ from rclpy.signals import SignalHandlerOptions
 from rclpy.utilities import remove_ros_args
 
 from streamingtalker_ros.audio.payload import AudioFormat
-from streamingtalker_ros.errors import TalkerError
-from streamingtalker_ros.process import on_stop_signals, say
-from streamingtalker_ros.messaging import audio_common
-from streamingtalker_ros.ros import audio_input, qos
 from streamingtalker_ros.dds import audio_player
+from streamingtalker_ros.errors import TalkerError
+from streamingtalker_ros.messaging import audio_common
+from streamingtalker_ros.process import on_stop_signals, say
+from streamingtalker_ros.ros import audio_input, qos
 
 
 class AudioPlayer(Node):
     """Publishes packets on `audio`, and the format on `audio_info` where the lineage has it. rate: Hz."""
 
-    def __init__(self, rate, frame_id="microphone", **kwargs):
+    def __init__(self, rate, frame_id="microphone", **kwargs) -> None:
         super().__init__("audio_source", **kwargs)
         self.format = AudioFormat(rate, 1, "s16")
         lineage = audio_input.installed_lineage()
@@ -42,45 +44,55 @@ class AudioPlayer(Node):
         """The audio's topic, remapped and absolute."""
         return self._audio.topic_name
 
-    def wait_for_subscriber(self, timeout):
+    def wait_for_subscriber(self, timeout) -> bool:
         """Wait until somebody listens. Returns whether somebody does, after at most `timeout` seconds."""
         deadline = time.monotonic() + timeout
         while not self._audio.get_subscription_count():
             if time.monotonic() > deadline:
                 return False
             time.sleep(0.05)
-        time.sleep(0.3)     # both ends know each other now, and the listener has heard the format
+        time.sleep(0.3)  # both ends know each other now, and the listener has heard the format
         return True
 
-    def publish(self, samples, stamp):
+    def publish(self, samples, stamp) -> None:
         """samples: (n,) int16, taken at `stamp` (ns)."""
-        message = audio_common.fill_audio(self._made(), self._type, samples, self.format, stamp, self._frame_id)
+        message = audio_common.fill_audio(
+            self._made(), self._type, samples, self.format, stamp, self._frame_id
+        )
         self._audio.publish(message)
 
 
 def parse(args):
     parser = argparse.ArgumentParser(
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
-        prog="play", description="Publish an audio file, or the microphone, in real time on the topic "
-        "`audio` (remap it with --ros-args -r audio:=/other).")
+        prog="play",
+        description="Publish an audio file, or the microphone, in real time on the topic "
+        "`audio` (remap it with --ros-args -r audio:=/other).",
+    )
     parser.add_argument("file", nargs="?", help="WAV, FLAC, OGG or MP3; without it, the microphone")
     again = parser.add_mutually_exclusive_group()
     again.add_argument("--loop", action="store_true", help="begin again when the file ends")
     again.add_argument("--once", action="store_false", dest="loop", default=False, help="end with the file")
     parser.add_argument("--rate", type=int, default=16000, help="the microphone's samples per second")
-    parser.add_argument("--wait", type=float, default=60.0,
-                        help="seconds to wait for a listener, such as a talker that is loading")
+    parser.add_argument(
+        "--wait",
+        type=float,
+        default=60.0,
+        help="seconds to wait for a listener, such as a talker that is loading",
+    )
     return parser.parse_args(remove_ros_args(args)[1:])
 
 
-def perform(options):
+def perform(options) -> None:
     """Play what the options ask for. Raises TalkerError for a file that is no audio, or when there is no
     microphone."""
     samples, rate = audio_player.load(options.file) if options.file else (None, options.rate)
     player = AudioPlayer(rate)
     if not player.wait_for_subscriber(options.wait):
-        raise TalkerError(f"nobody listened to {player.topic} within {options.wait:g} s: start the talker "
-                          "first, in the same ROS_DOMAIN_ID")
+        raise TalkerError(
+            f"nobody listened to {player.topic} within {options.wait:g} s: start the talker "
+            "first, in the same ROS_DOMAIN_ID"
+        )
     again = True
     while again:
         again = options.loop
@@ -91,10 +103,10 @@ def perform(options):
         player.get_logger().info(f"{what} at {rate} Hz on {player.topic}")
         for stamp, block in packets:
             player.publish(block, stamp)
-        time.sleep(0.2)     # a publisher that leaves at once takes its last packets with it
+        time.sleep(0.2)  # a publisher that leaves at once takes its last packets with it
 
 
-def main(args=None):
+def main(args=None) -> int:
     """Returns the exit code."""
     args = sys.argv if args is None else args
     options = parse(args)

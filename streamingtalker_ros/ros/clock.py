@@ -1,7 +1,9 @@
+# SPDX-License-Identifier: Apache-2.0
 """The seconds by which the core paces, idles and catches up: real ones, or those of `/clock` under use_sim_time.
 
 `clock_of(node)` gives the core its clock.
 """
+
 import threading
 import time
 
@@ -13,11 +15,11 @@ class SimulatedSeconds:
     on from where they were. They are no times of day.
     """
 
-    def __init__(self, node):
+    def __init__(self, node) -> None:
         self._clock = node.get_clock()
         self._lock = threading.Lock()
-        self._last, self._run = self._clock.now().nanoseconds, 0    # ns
-        self._since = None      # ns of real time, while that is what counts
+        self._last, self._run = self._clock.now().nanoseconds, 0  # ns
+        self._since = None  # ns of real time, while that is what counts
 
     def __call__(self):
         with self._lock:
@@ -30,7 +32,7 @@ class SimulatedSeconds:
             self._last = now
             return self._run * 1e-9
 
-    def run(self, real):
+    def run(self, real) -> None:
         """real: whether real time counts from now on, as for a node that ends while the simulation stands still."""
         self()
         with self._lock:

@@ -1,15 +1,21 @@
+# SPDX-License-Identifier: Apache-2.0
 """Starts an executable of the ROS 2 package, or says in one sentence which Python package it lacks.
 
 rosdep does not know all of them (soxr, safetensors), so that one missing is the usual case on a new machine.
 """
+
 import importlib
 
 from streamingtalker_ros.errors import TalkerError, require
 from streamingtalker_ros.process import log_to_stderr, say
 
 _HOMES = {"talker": ".ros", "play": ".ros_play", "face_markers": ".ros_markers", "head_driver": ".ros_heads"}
-_NEEDED = {"talker": ("numpy", "yaml", "soxr", "soundfile", "safetensors"),
-           "play": ("numpy", "soxr", "soundfile"), "face_markers": ("numpy",), "head_driver": ("numpy", "yaml")}
+_NEEDED = {
+    "talker": ("numpy", "yaml", "soxr", "soundfile", "safetensors"),
+    "play": ("numpy", "soxr", "soundfile"),
+    "face_markers": ("numpy",),
+    "head_driver": ("numpy", "yaml"),
+}
 
 
 def start(name):

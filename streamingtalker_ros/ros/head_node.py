@@ -1,47 +1,59 @@
+# SPDX-License-Identifier: Apache-2.0
 """The head_driver node on rclpy: hears `face_motion`, publishes the commands of a robot head's joints.
 
 What is commanded is `heads`', from a YAML file. `main` is the executable; ended by a signal, it brings the head to
 rest first.
 """
+
 import time
 
 from rclpy.node import Node
 
-from streamingtalker_ros.msg import FaceMotion
-
 from streamingtalker_ros.errors import TalkerError
+from streamingtalker_ros.msg import FaceMotion
 from streamingtalker_ros.process import FaultLog
-from streamingtalker_ros.ros import parameters, qos, spin as ros_run
 from streamingtalker_ros.robot_head import HeadDriver, load_head, outputs
+from streamingtalker_ros.ros import parameters, qos
+from streamingtalker_ros.ros import spin as ros_run
 from streamingtalker_ros.ros.audio_input import message_class
 
-LONGEST_REST = 3.0      # s to come to rest in, at the end
+LONGEST_REST = 3.0  # s to come to rest in, at the end
 
 
 class HeadNode(Node):
     """Raises TalkerError when the YAML says what cannot be, or a message type that it asks for is not there."""
 
-    def __init__(self, **kwargs):
+    def __init__(self, **kwargs) -> None:
         super().__init__("head_driver", **kwargs)
         self._faults = FaultLog()
         source = parameters.value_of(
-            self, "head", "jaw", "YAML file of the head's joints (docs/heads.md), or one of the package: jaw, "
-            "animatronic, pan_tilt, arkit, facs. Read-only.")
+            self,
+            "head",
+            "jaw",
+            "YAML file of the head's joints (docs/heads.md), or one of the package: jaw, "
+            "animatronic, pan_tilt, arkit, facs. Read-only.",
+        )
         self.driver = HeadDriver(load_head(source), self.get_logger().warning)
         head = self.driver.head
         self._outputs = [opened for opened in map(self._open, head.outputs) if opened]
         if not self._outputs:
-            raise TalkerError(f"the head {head.name} has no output whose messages are sourced: build "
-                              f"{outputs.type_name(head.outputs[0]).partition('/')[0]} and source it")
+            raise TalkerError(
+                f"the head {head.name} has no output whose messages are sourced: build "
+                f"{outputs.type_name(head.outputs[0]).partition('/')[0]} and source it"
+            )
         if head.feedback:
             self.create_subscription(
-                message_class("sensor_msgs/msg/JointState"), head.feedback,
-                lambda message: self.driver.place(message.name, message.position), qos.LATEST)
+                message_class("sensor_msgs/msg/JointState"),
+                head.feedback,
+                lambda message: self.driver.place(message.name, message.position),
+                qos.LATEST,
+            )
         self.create_subscription(FaceMotion, "face_motion", self._on_motion, qos.HEARD_MOTION)
         self.create_timer(1.0 / head.rate, self._step)
         topics = ", ".join(publisher.topic_name for _, _, publisher in self._outputs)
-        self.get_logger().info(f"head {head.name}: {len(head.joints)} joints, {head.rate:g} commands per second on "
-                               f"{topics}")
+        self.get_logger().info(
+            f"head {head.name}: {len(head.joints)} joints, {head.rate:g} commands per second on {topics}"
+        )
 
     def _open(self, output):
         """Output -> (output, its message class, publisher), or None where its messages are not sourced."""
@@ -49,15 +61,17 @@ class HeadNode(Node):
         try:
             made = message_class(name)
         except (ModuleNotFoundError, AttributeError):
-            self.get_logger().warning(f"the output {output.topic} is left out: it needs {name.partition('/')[0]}, "
-                                      "which is not sourced")
+            self.get_logger().warning(
+                f"the output {output.topic} is left out: it needs {name.partition('/')[0]}, "
+                "which is not sourced"
+            )
             return None
         return output, made, self.create_publisher(made, output.topic, qos.COMMANDS)
 
-    def _on_motion(self, motion):
+    def _on_motion(self, motion) -> None:
         self.driver.hear(motion, self.get_clock().now().nanoseconds)
 
-    def _step(self):
+    def _step(self) -> None:
         now = self.get_clock().now().nanoseconds
         command = self.driver.step(now)
         if command is None:
@@ -65,11 +79,11 @@ class HeadNode(Node):
         for output, made, publisher in self._outputs:
             try:
                 publisher.publish(outputs.fill(output, made(), command, self.driver.head, now, message_class))
-            except Exception as fault:      # the other outputs still get theirs
+            except Exception as fault:  # the other outputs still get theirs
                 self._faults.log(f"a command could not be sent on {output.topic}", fault)
 
 
-def rest(node, spin):
+def rest(node, spin) -> None:
     """Bring the head to rest before the process ends; the joints stay where the last command put them."""
     node.driver.release()
     deadline = time.monotonic() + LONGEST_REST

@@ -1,9 +1,11 @@
+# SPDX-License-Identifier: Apache-2.0
 """The talker's parameters as rclpy knows them, from the one table in `settings`.
 
 `declare(node)` declares each with its descriptor (meaning, range or choices, read-only or live);
 `read(node)` gives them as `Settings`; `watch(node, apply)` hands every change of live ones to the node
 before rclpy accepts it.
 """
+
 from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor, SetParametersResult
 
 from streamingtalker_ros.errors import TalkerError
@@ -23,7 +25,9 @@ def _descriptor(name, text, range, choices=None, live=False):
     if range and isinstance(range[0], int):
         described.integer_range = [IntegerRange(from_value=range[0], to_value=range[1], step=1)]
     elif range:
-        described.floating_point_range = [FloatingPointRange(from_value=range[0], to_value=range[1], step=0.0)]
+        described.floating_point_range = [
+            FloatingPointRange(from_value=range[0], to_value=range[1], step=0.0)
+        ]
     return described
 
 
@@ -35,11 +39,12 @@ def value_of(node, name, default, text, range=None):
     try:
         return node.declare_parameter(name, default, _descriptor(name, text, range)).value
     except Exception as refused:  # rclpy's own kinds differ between ROS distributions
-        raise TalkerError(f"parameter {name} was refused ({refused}): give a {type(default).__name__}, such as "
-                          f"{default!r}") from None
+        raise TalkerError(
+            f"parameter {name} was refused ({refused}): give a {type(default).__name__}, such as {default!r}"
+        ) from None
 
 
-def declare(node):
+def declare(node) -> None:
     """Declare every parameter on `node`; overrides of the command line and of parameter files apply.
 
     Raises TalkerError for an override of the wrong type or out of its range.
@@ -49,8 +54,10 @@ def declare(node):
             node.declare_parameter(parameter.name, parameter.default, descriptor(parameter))
         except Exception as refused:  # rclpy's own kinds differ between ROS distributions
             kind = type_name(parameter)
-            raise TalkerError(f"parameter {parameter.name} was refused ({refused}): give a {kind} that "
-                              f"`ros2 param describe` allows, such as {parameter.default!r}") from None
+            raise TalkerError(
+                f"parameter {parameter.name} was refused ({refused}): give a {kind} that "
+                f"`ros2 param describe` allows, such as {parameter.default!r}"
+            ) from None
 
 
 def read(node):
@@ -58,9 +65,10 @@ def read(node):
     return from_values({name: node.get_parameter(name).value for name in PARAMETERS})
 
 
-def watch(node, apply):
+def watch(node, apply) -> None:
     """apply: called with {name: value} of the parameters about to change; a TalkerError of it refuses the
     change."""
+
     def asked(changes):
         values = {change.name: change.value for change in changes if change.name in PARAMETERS}
         try:
@@ -69,4 +77,5 @@ def watch(node, apply):
         except TalkerError as wrong:
             return SetParametersResult(successful=False, reason=str(wrong))
         return SetParametersResult(successful=True)
+
     node.add_on_set_parameters_callback(asked)

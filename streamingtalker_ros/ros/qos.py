@@ -1,10 +1,12 @@
+# SPDX-License-Identifier: Apache-2.0
 """The qualities of service of the rclpy node's and the audio source's topics, as docs/ros2.md lists them."""
+
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 
 RELIABLE, BEST_EFFORT = ReliabilityPolicy.RELIABLE, ReliabilityPolicy.BEST_EFFORT
 
 MOTION = QoSProfile(depth=10, reliability=RELIABLE)
-HEARD_MOTION = QoSProfile(depth=1000, reliability=RELIABLE)     # a sentence at once, for those who play it later
+HEARD_MOTION = QoSProfile(depth=1000, reliability=RELIABLE)  # a sentence at once, for those who play it later
 LATEST = QoSProfile(depth=1, reliability=RELIABLE)
 # reliable, as RViz asks for unless it is told otherwise; what it does not take in time is old
 MARKERS = QoSProfile(depth=2, reliability=RELIABLE)

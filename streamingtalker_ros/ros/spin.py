@@ -1,4 +1,6 @@
+# SPDX-License-Identifier: Apache-2.0
 """Runs one rclpy node as a process: until SIGINT, SIGTERM or SIGHUP, with time to come to rest before it leaves."""
+
 import os
 import time
 
@@ -7,11 +9,11 @@ from rclpy.executors import SingleThreadedExecutor
 from rclpy.signals import SignalHandlerOptions
 
 from streamingtalker_ros.errors import TalkerError
-from streamingtalker_ros.process import FaultLog, on_stop_signals, say
 from streamingtalker_ros.messaging import cyclonedds_config
+from streamingtalker_ros.process import FaultLog, on_stop_signals, say
 
 
-def run(name, make, args=None, close=lambda node, spin: None):
+def run(name, make, args=None, close=lambda node, spin: None) -> int:
     """make: gives the node; close: called with it and with `spin(seconds)`, which lets its callbacks run, when a
     signal has come.
 
@@ -33,10 +35,10 @@ def run(name, make, args=None, close=lambda node, spin: None):
     executor = SingleThreadedExecutor()
     executor.add_node(node)
 
-    def spin(seconds):
+    def spin(seconds) -> None:
         try:
             executor.spin_once(timeout_sec=seconds)
-        except Exception as fault:      # of one message or timer: it is left out, the node goes on
+        except Exception as fault:  # of one message or timer: it is left out, the node goes on
             faults.log(f"{name}: a callback failed", fault)
             time.sleep(0.001)
 

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The talker as an rclpy lifecycle node: audio topic in, face_motion (and face_model, face_vertices) out.
 
 configure loads and warms the model, activate opens subscriptions and publishers, deactivate closes the mouth
@@ -5,6 +6,7 @@ and then both, cleanup frees the model. With `autostart` (the default) it config
 What is said when is the core's business; here are only transitions, parameters, services and diagnostics.
 `main` is the executable.
 """
+
 import gc
 import sys
 import time
@@ -16,17 +18,19 @@ from std_srvs.srv import Trigger
 
 from streamingtalker_ros.errors import TalkerError
 from streamingtalker_ros.messaging import diagnostics
-from streamingtalker_ros.ros import audio_input, parameters, spin as ros_run, clock as ros_time
+from streamingtalker_ros.ros import audio_input, parameters
+from streamingtalker_ros.ros import clock as ros_time
+from streamingtalker_ros.ros import spin as ros_run
 from streamingtalker_ros.runtime.parameters import NODE_NAME
 
-LONGEST_REST = 3.0      # s of queued audio that are still spoken when a simulated voice ends
+LONGEST_REST = 3.0  # s of queued audio that are still spoken when a simulated voice ends
 SUCCESS, FAILURE = TransitionCallbackReturn.SUCCESS, TransitionCallbackReturn.FAILURE
 
 
 class TalkerNode(LifecycleNode):
     """Raises TalkerError when a parameter has a value that it cannot take."""
 
-    def __init__(self, **kwargs):
+    def __init__(self, **kwargs) -> None:
         super().__init__(NODE_NAME, **kwargs)
         self._survive_bad_transitions()
         parameters.declare(self)
@@ -37,9 +41,9 @@ class TalkerNode(LifecycleNode):
         # a robot's several talkers are told apart by their namespaces
         self._name_in_graph = self.get_fully_qualified_name().lstrip("/")
         self._active = False
-        self._problem = ""      # why the last configure failed
+        self._problem = ""  # why the last configure failed
         self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", 10)
-        steady = Clock(clock_type=ClockType.STEADY_TIME)    # runs where a simulation stands still
+        steady = Clock(clock_type=ClockType.STEADY_TIME)  # runs where a simulation stands still
         self.create_timer(1.0, self._diagnose, clock=steady)
         if self._settings.autostart:
             self._starter = self.create_timer(0.0, self._start, clock=steady)
@@ -94,7 +98,7 @@ class TalkerNode(LifecycleNode):
         self._release()
         return super().on_error(state)
 
-    def close(self):
+    def close(self) -> None:
         """End as the process ends: the face at rest, nothing held."""
         if self._core is not None:
             self.get_logger().info(self._core.summary())
@@ -103,7 +107,7 @@ class TalkerNode(LifecycleNode):
 
     # -- what they are made of -----------------------------------------------------------------------------
 
-    def _survive_bad_transitions(self):
+    def _survive_bad_transitions(self) -> None:
         """Answer False to a transition that the state does not allow: rclpy raises, which would end the process."""
         service = self._service_change_state
         change = service.callback
@@ -113,35 +117,46 @@ class TalkerNode(LifecycleNode):
                 return change(request, response)
             except Exception as error:
                 wanted = request.transition.label or f"number {request.transition.id}"
-                self.get_logger().warning(f"the transition {wanted} is not possible from the state "
-                                          f"{self._state_machine.current_state[1]} ({type(error).__name__})")
+                self.get_logger().warning(
+                    f"the transition {wanted} is not possible from the state "
+                    f"{self._state_machine.current_state[1]} ({type(error).__name__})"
+                )
                 response.success = False
                 return response
+
         service.callback = asked
 
-    def _start(self):
+    def _start(self) -> None:
         self.destroy_timer(self._starter)
         # a manager may have been faster
         if self._state_machine.current_state[1] == "unconfigured" and self.trigger_configure() == SUCCESS:
             self.trigger_activate()
 
-    def _configure(self):
+    def _configure(self) -> None:
         self._settings = settings = parameters.read(self)
         lineage = audio_input.installed_lineage()
+        from streamingtalker_ros.ros import (
+            face_output,  # late: they bring in torch and the generated messages
+        )
         from streamingtalker_ros.runtime import worker
-        from streamingtalker_ros.ros import face_output  # late: they bring in torch and the generated messages
+
         talker = worker.load_talker(settings)
         self._output = face_output.FaceOutput(self, settings, talker.frame_rate)
-        self._core = worker.TalkerCore(talker, settings, self._output.send, warn=self.get_logger().warning,
-                                     clock=ros_time.clock_of(self))
+        self._core = worker.TalkerCore(
+            talker, settings, self._output.send, warn=self.get_logger().warning, clock=ros_time.clock_of(self)
+        )
         self._audio = audio_input.AudioInput(self, lineage, settings, self._core)
         self._diagnosis = diagnostics.Diagnosis(self._core, audio_input.message_class, self._name_in_graph)
-        self._services_open = [self.create_service(Trigger, f"~/{name}", serve) for name, serve in
-                               (("reset", self._reset), ("interrupt", self._interrupt))]
-        self.get_logger().info(f"model {talker.name} on {talker.device}, {talker.frame_rate:g} frames per "
-                               f"second, look-ahead {1000 * talker.lookahead:.0f} ms")
+        self._services_open = [
+            self.create_service(Trigger, f"~/{name}", serve)
+            for name, serve in (("reset", self._reset), ("interrupt", self._interrupt))
+        ]
+        self.get_logger().info(
+            f"model {talker.name} on {talker.device}, {talker.frame_rate:g} frames per "
+            f"second, look-ahead {1000 * talker.lookahead:.0f} ms"
+        )
 
-    def _rest(self):
+    def _rest(self) -> None:
         if not self._active:
             return
         self._active = False
@@ -155,7 +170,7 @@ class TalkerNode(LifecycleNode):
         self._core.stop()
         self._core.reset()
 
-    def _release(self):
+    def _release(self) -> None:
         for service in self._services_open:
             self.destroy_service(service)
         self._services_open = []
@@ -167,7 +182,7 @@ class TalkerNode(LifecycleNode):
         if torch is not None and torch.cuda.is_initialized():
             torch.cuda.empty_cache()
 
-    def _apply(self, values):
+    def _apply(self, values) -> None:
         settings = self._settings.changed(**values)
         if self._core is not None:
             self._core.update(settings)
@@ -185,14 +200,15 @@ class TalkerNode(LifecycleNode):
         response.success, response.message = True, "the queued audio is dropped, the mouth closes"
         return response
 
-    def _diagnose(self):
+    def _diagnose(self) -> None:
         now = self.get_clock().now().nanoseconds
         if self._diagnosis is not None:
             message = self._diagnosis.array(now)
         else:
             level = diagnostics.ERROR if self._problem else diagnostics.OK
-            message = diagnostics.status_array(audio_input.message_class, now, self._name_in_graph, level,
-                                             self._problem or "not configured")
+            message = diagnostics.status_array(
+                audio_input.message_class, now, self._name_in_graph, level, self._problem or "not configured"
+            )
         self._diagnostics.publish(message)
 
 

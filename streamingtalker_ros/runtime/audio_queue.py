@@ -1,5 +1,7 @@
+# SPDX-License-Identifier: Apache-2.0
 """The bounded queue between the transports' threads and the worker: counts what comes, refuses what cannot be
 kept."""
+
 import threading
 from collections import deque
 
@@ -8,12 +10,12 @@ class Inbox:
     """limit: seconds of audio that may wait; statistics: a Statistics to count in; complain: called with
     (kind, sentence) for what is refused. Every method may be called from any thread."""
 
-    def __init__(self, limit, statistics, complain):
+    def __init__(self, limit, statistics, complain) -> None:
         self._limit, self._statistics, self._complain = limit, statistics, complain
         self._lock = threading.Lock()
-        self._packets = deque()     # (AudioPacket, its seconds)
+        self._packets = deque()  # (AudioPacket, its seconds)
         self._requests = []
-        self.seconds = 0.0          # of audio that wait
+        self.seconds = 0.0  # of audio that wait
 
     def push(self, packet, format):
         """Queue an AudioPacket of an AudioFormat. Returns False when it is refused: empty, too long, or no
@@ -24,20 +26,23 @@ class Inbox:
             if not len(packet.payload):
                 return self._refuse("empty", "a packet of audio without data was left out: check the sender")
             if self.seconds + seconds > self._limit + 1e-6:
-                return self._refuse("full", f"more than {self._limit:g} s of audio are waiting: send it "
-                                            "nearer to its time, or raise queue_seconds")
+                return self._refuse(
+                    "full",
+                    f"more than {self._limit:g} s of audio are waiting: send it "
+                    "nearer to its time, or raise queue_seconds",
+                )
             self.seconds += seconds
             self._packets.append((packet, seconds))
         return True
 
-    def refuse(self, kind, sentence, counted=False):
+    def refuse(self, kind, sentence, counted=False) -> None:
         """Count a message that is not usable; counted: it was pushed, and has been counted as a packet
         then."""
         with self._lock:
             self._statistics.packets += not counted
             self._refuse(kind, sentence)
 
-    def request(self, action, drop=False):
+    def request(self, action, drop=False) -> None:
         """Leave a callable for the worker; drop: and forget the audio that waits."""
         with self._lock:
             self._requests.append(action)
@@ -65,10 +70,10 @@ class Inbox:
             self.seconds = max(0.0, self.seconds - seconds) if self._packets else 0.0
             return packet, seconds
 
-    def __bool__(self):
+    def __bool__(self) -> bool:
         return bool(self._packets)
 
-    def _refuse(self, kind, sentence):
+    def _refuse(self, kind, sentence) -> bool:
         self._statistics.refused += 1
         self._complain(kind, sentence)
         return False

@@ -1,9 +1,11 @@
+# SPDX-License-Identifier: Apache-2.0
 """Packets of audio in, pieces of 16 kHz mono on an unbroken grid of samples out.
 
 Takes `AudioPacket`s of any format; decodes, places each by the audio clock, resamples. Decides what a packet
 is (next, after a gap, duplicate, late, the beginning of a new stream) and counts it. Knows no model and no
 wall clock.
 """
+
 import copy
 from collections import deque
 from dataclasses import dataclass
@@ -53,14 +55,14 @@ class Piece:
 class Intake:
     """fallback: the AudioFormat of packets without one. statistics: a Statistics to count in."""
 
-    def __init__(self, fallback, statistics):
+    def __init__(self, fallback, statistics) -> None:
         self.fallback = fallback
         self._statistics = statistics
         self.reset()
 
-    def reset(self):
+    def reset(self) -> None:
         """Forget the stream: the next packet begins a new one."""
-        self._kind = None           # (format, stamped) of the packets so far
+        self._kind = None  # (format, stamped) of the packets so far
         self._clock = None
         self._recent = deque(maxlen=_RECENT)
 
@@ -113,10 +115,9 @@ class Intake:
             self._statistics.overlaps += 1
         if place.kind != "ok" and place.kind != "overlap":
             self._decoder.reset()
-        pcm = self._decode(packet.payload)[place.skip + cut:]
+        pcm = self._decode(packet.payload)[place.skip + cut :]
         first = place.kind in ("start", "jump") or not known
-        pieces.append(Piece(self._grid(pcm, place.gap), packet.arrival, self._clock, first,
-                            retold=retold))
+        pieces.append(Piece(self._grid(pcm, place.gap), packet.arrival, self._clock, first, retold=retold))
         self._end_stamp = self._clock.stamp_of(self._clock.samples)
         return pieces
 
@@ -130,21 +131,21 @@ class Intake:
         self._given += len(tail)
         return tail
 
-    def fill(self, samples):
+    def fill(self, samples) -> None:
         """`samples` of silence at 16 kHz were put on the grid after `rest`."""
-        if self._kind is None:      # after an interruption the next audio begins anew
+        if self._kind is None:  # after an interruption the next audio begins anew
             return
         self._given += samples
         self._clock.fill(max(0, round(self._given * self._clock.rate / RATE) - self._clock.samples))
 
-    def _begin(self, kind, clock=None):
+    def _begin(self, kind, clock=None) -> None:
         format, stamped = self._kind = kind
         self._decoder = PayloadDecoder(format)
         self._resampler = Resampler(format.sample_rate, RATE)
         self._clock = clock or AudioClock(format.sample_rate, arrival=not stamped)
-        self._given = 0             # samples at 16 kHz on the grid so far
+        self._given = 0  # samples at 16 kHz on the grid so far
         self._rested = False
-        self._end_stamp = 0         # ns, the end of the packets' audio
+        self._end_stamp = 0  # ns, the end of the packets' audio
         self._recent.clear()
 
     def _meet(self, stamp, samples):

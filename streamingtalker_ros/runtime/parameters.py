@@ -1,19 +1,21 @@
+# SPDX-License-Identifier: Apache-2.0
 """The talker node's parameters: name, type, default, range, meaning and whether it may change while the node
 runs.
 
 They are written here once. The rclpy node makes its descriptors from `PARAMETERS`, the node without ROS reads
 the same YAML file through `load`; both hand a `Settings` to the core.
 """
+
 import dataclasses
 import os
 from dataclasses import dataclass, field
 
 import yaml
 
+from streamingtalker_ros import resources
 from streamingtalker_ros.audio.payload import HIGHEST_RATE, LOWEST_RATE, AudioFormat
 from streamingtalker_ros.errors import TalkerError
 from streamingtalker_ros.face.expression import parse_expression
-from streamingtalker_ros import resources
 
 NODE_NAME = "talker"
 
@@ -31,50 +33,83 @@ class Settings:
 
     model: str = _parameter("", "Folder of the checkpoint; empty for the default one inside the package.")
     device: str = _parameter(
-        "auto", "Where the diffusion runs: auto (CUDA where it is), cuda, cuda:N or cpu.")
+        "auto", "Where the diffusion runs: auto (CUDA where it is), cuda, cuda:N or cpu."
+    )
     frame_id: str = _parameter(
-        "head", "frame_id of the published headers: the frame that the face is fixed to.")
+        "head", "frame_id of the published headers: the frame that the face is fixed to."
+    )
     audio_topic: str = _parameter("audio", "Topic of the audio, relative to the node's namespace.")
     audio_info_topic: str = _parameter(
-        "audio_info", "Topic of the audio's format (audio_common_msgs of ros-drivers).")
+        "audio_info", "Topic of the audio's format (audio_common_msgs of ros-drivers)."
+    )
     sample_format: str = _parameter(
-        "s16", "Encoding of a payload whose message and audio_info do not tell it, little-endian.",
-        choices=("u8", "s8", "s16", "s24", "s32", "f32"))
+        "s16",
+        "Encoding of a payload whose message and audio_info do not tell it, little-endian.",
+        choices=("u8", "s8", "s16", "s24", "s32", "f32"),
+    )
     sample_rate: int = _parameter(16000, "Its samples per second.", range=(LOWEST_RATE, HIGHEST_RATE))
     channels: int = _parameter(1, "Its interleaved channels.", range=(1, 64))
     seed: int = _parameter(
-        0, "Seed of the voice's noise: other numbers give other blinks, brows and head motion.",
-        range=(0, 2**31 - 1), live=True)
+        0,
+        "Seed of the voice's noise: other numbers give other blinks, brows and head motion.",
+        range=(0, 2**31 - 1),
+        live=True,
+    )
     style: str = _parameter("", "Speaking style, one of the checkpoint's; empty for its first.", live=True)
     steps: int = _parameter(
-        0, "Diffusion steps per frame; 0 for the checkpoint's own number.", range=(0, 1000), live=True)
+        0, "Diffusion steps per frame; 0 for the checkpoint's own number.", range=(0, 1000), live=True
+    )
     mouth_expressiveness: float = _parameter(
-        1.0, "Gain on the motion of mouth and jaw, 1 as learned; lips that touch stay in touch.", range=(0.0, 2.0),
-        live=True)
+        1.0,
+        "Gain on the motion of mouth and jaw, 1 as learned; lips that touch stay in touch.",
+        range=(0.0, 2.0),
+        live=True,
+    )
     face_expressiveness: float = _parameter(
-        1.0, "Gain on brows, squint, cheeks, nose and the head's rotation, 1 as learned.", range=(0.0, 2.0), live=True)
+        1.0,
+        "Gain on brows, squint, cheeks, nose and the head's rotation, 1 as learned.",
+        range=(0.0, 2.0),
+        live=True,
+    )
     expression: tuple = _parameter(
-        ("",), "Shapes added under the speech, each \"name:weight\", such as mouthSmileLeft:0.4; it never parts lips "
-        "that touch.", live=True)
+        ("",),
+        'Shapes added under the speech, each "name:weight", such as mouthSmileLeft:0.4; it never parts lips '
+        "that touch.",
+        live=True,
+    )
     guidance: float = _parameter(
-        1.0, "Classifier-free guidance on the audio; 1 is off and costs nothing, more follows the sound more strictly.",
-        range=(0.0, 4.0), live=True)
+        1.0,
+        "Classifier-free guidance on the audio; 1 is off and costs nothing, more follows the sound more strictly.",
+        range=(0.0, 4.0),
+        live=True,
+    )
     idle: bool = _parameter(
-        True, "Go on with idle frames when the audio stops; false publishes nothing then.", live=True)
+        True, "Go on with idle frames when the audio stops; false publishes nothing then.", live=True
+    )
     idle_after: float = _parameter(
-        0.1, "Seconds without audio (1.5 packets, if longer) until the mouth goes to rest.",
-        range=(0.05, 0.5), live=True)
+        0.1,
+        "Seconds without audio (1.5 packets, if longer) until the mouth goes to rest.",
+        range=(0.05, 0.5),
+        live=True,
+    )
     pacing: str = _parameter(
-        "audio", "audio: a frame leaves no earlier than its audio would be heard; none: at once.",
-        choices=("audio", "none"), live=True)
+        "audio",
+        "audio: a frame leaves no earlier than its audio would be heard; none: at once.",
+        choices=("audio", "none"),
+        live=True,
+    )
     queue_seconds: float = _parameter(
-        60.0, "Audio sent ahead of its time that is kept; what comes beyond is refused.", range=(1.0, 600.0))
+        60.0, "Audio sent ahead of its time that is kept; what comes beyond is refused.", range=(1.0, 600.0)
+    )
     overload_after: float = _parameter(
-        0.5, "Seconds of lag after which old audio is skipped to catch up.", range=(0.2, 10.0), live=True)
+        0.5, "Seconds of lag after which old audio is skipped to catch up.", range=(0.2, 10.0), live=True
+    )
     publish_vertices: bool = _parameter(
-        False, "Publish face_vertices too: the default head's offsets for each frame.")
+        False, "Publish face_vertices too: the default head's offsets for each frame."
+    )
     autostart: bool = _parameter(
-        True, "With ROS: configure and activate by itself; without ROS it always does.")
+        True, "With ROS: configure and activate by itself; without ROS it always does."
+    )
 
     def __post_init__(self):
         for parameter in dataclasses.fields(self):
@@ -84,8 +119,10 @@ class Settings:
     @property
     def controls(self):
         """The parameters that `streaming.Stream.set` takes, as its keyword arguments."""
-        return {name: getattr(self, name) for name in ("mouth_expressiveness", "face_expressiveness", "expression",
-                                                       "guidance")}
+        return {
+            name: getattr(self, name)
+            for name in ("mouth_expressiveness", "face_expressiveness", "expression", "guidance")
+        }
 
     @property
     def audio_format(self):
@@ -113,8 +150,9 @@ def checked(parameter, value):
     if kind is tuple and type(value) in (list, tuple) and all(type(part) is str for part in value):
         value = tuple(value)
     if type(value) is not kind:
-        raise TalkerError(f"parameter {name} is {value!r}, of type {type(value).__name__}: "
-                          f"give a {type_name(parameter)}")
+        raise TalkerError(
+            f"parameter {name} is {value!r}, of type {type(value).__name__}: give a {type_name(parameter)}"
+        )
     if meta["choices"] and value not in meta["choices"]:
         raise TalkerError(f"parameter {name} is {value!r}: choose one of {', '.join(meta['choices'])}")
     if meta["range"] and not meta["range"][0] <= value <= meta["range"][1]:
@@ -143,8 +181,9 @@ def load(path=None, node=NODE_NAME):
         with open(path, encoding="utf-8") as file:
             document = yaml.safe_load(file)
     except OSError as error:
-        raise TalkerError(f"the parameter file {path} cannot be read ({error.strerror}): "
-                          "check its path") from None
+        raise TalkerError(
+            f"the parameter file {path} cannot be read ({error.strerror}): check its path"
+        ) from None
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         where = f", line {mark.line + 1}" if mark else ""
@@ -154,19 +193,22 @@ def load(path=None, node=NODE_NAME):
         section = document.get(name) if isinstance(document, dict) else None
         if section is not None:
             if not isinstance(section, dict) or not isinstance(section.get("ros__parameters"), dict):
-                raise TalkerError(f"{path} has no ros__parameters under {name}: write them as ROS 2 does, "
-                                  f"{node}: {{ros__parameters: {{…}}}}")
+                raise TalkerError(
+                    f"{path} has no ros__parameters under {name}: write them as ROS 2 does, "
+                    f"{node}: {{ros__parameters: {{…}}}}"
+                )
             values.update(section["ros__parameters"])
     values.pop("use_sim_time", None)  # rclpy's own
     return values
 
 
 def parse_assignment(text):
-    """"name=value" of a command line -> (name, value of the parameter's type). Raises TalkerError."""
+    """ "name=value" of a command line -> (name, value of the parameter's type). Raises TalkerError."""
     name, equals, value = text.partition("=")
     if not equals or name not in PARAMETERS:
-        raise TalkerError(f"{text!r} sets no parameter: write name=value with a name of "
-                          f"{', '.join(PARAMETERS)}")
+        raise TalkerError(
+            f"{text!r} sets no parameter: write name=value with a name of {', '.join(PARAMETERS)}"
+        )
     if PARAMETERS[name].type is str:
         return name, value
     if PARAMETERS[name].type is tuple:
@@ -181,7 +223,7 @@ class ParameterFile:
     """A parameter file that may be edited while the node runs. path: as `load` takes it; assignments: (name, value)
     pairs of the command line, which hold over it."""
 
-    def __init__(self, path=None, assignments=()):
+    def __init__(self, path=None, assignments=()) -> None:
         self._path, self._assignments = path or resources.find("config", "talker.yaml"), dict(assignments)
         self._seen = self._stamp()
 

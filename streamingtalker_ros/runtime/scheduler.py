@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The rules of the talker node: queued audio packets in, face frames out at the right moment; without
 threads.
 
@@ -5,6 +6,7 @@ threads.
 rule of docs/node.md (pacing, idle, overload, interruption, new streams) stands here; the clock is handed in,
 so that tests tell the time. Positions are samples at 16 kHz from frame 0 of the current stream.
 """
+
 import math
 from collections import deque
 from dataclasses import dataclass
@@ -14,17 +16,17 @@ import numpy as np
 from streamingtalker_ros.errors import TalkerError
 from streamingtalker_ros.runtime.audio_queue import Inbox
 from streamingtalker_ros.runtime.packet_aligner import RATE, Intake, Piece
-from streamingtalker_ros.runtime.transition import INTERRUPT, OPEN, REST, Seam
 from streamingtalker_ros.runtime.timeline import Tape
+from streamingtalker_ros.runtime.transition import INTERRUPT, OPEN, REST, Seam
 
 # silence that brings out the four frames that close the mouth, with their look-ahead
 CLOSING = int(0.28 * RATE)
-SLEW = 0.002                  # share of real time by which the pace follows a sender whose clock runs off
-BEHIND = 0.25                 # s by which a voice that begins while another is heard may wait for it and catch up,
-CATCH_UP = 0.1                # by this share of real time
-TOLD_LATE = 2 * RATE          # samples of a wrong format that may be taken back
-HELD_BACK = 2.0               # s that the network may hold audio back and still be caught up with
-_ORDER = 500_000_000          # ns; stamps may go back by more than this only
+SLEW = 0.002  # share of real time by which the pace follows a sender whose clock runs off
+BEHIND = 0.25  # s by which a voice that begins while another is heard may wait for it and catch up,
+CATCH_UP = 0.1  # by this share of real time
+TOLD_LATE = 2 * RATE  # samples of a wrong format that may be taken back
+HELD_BACK = 2.0  # s that the network may hold audio back and still be caught up with
+_ORDER = 500_000_000  # ns; stamps may go back by more than this only
 
 
 @dataclass(frozen=True)
@@ -46,7 +48,7 @@ class Performance:
     """talker: streaming.Talker; settings: Settings; publish: called with each FaceFrame; clock: seconds,
     monotonic; complain: called with (kind, sentence) for what is wrong with a packet."""
 
-    def __init__(self, talker, settings, statistics, publish, clock, complain):
+    def __init__(self, talker, settings, statistics, publish, clock, complain) -> None:
         self.talker, self.statistics = talker, statistics
         self._publish, self._clock, self._complain = publish, clock, complain
         self._inbox = Inbox(settings.queue_seconds, statistics, complain)
@@ -54,8 +56,9 @@ class Performance:
         self._seam = Seam()
         self._tape = Tape(talker.hop)
         self._ahead = round(talker.lookahead * RATE)
-        self._stream = talker.open_stream(settings.seed, settings.style or None, settings.steps or None,
-                                          **settings.controls)
+        self._stream = talker.open_stream(
+            settings.seed, settings.style or None, settings.steps or None, **settings.controls
+        )
         self._last_stamp = None
         self.settings = settings
         self._clear()
@@ -66,19 +69,19 @@ class Performance:
         """Queue an AudioPacket. Returns False when it is refused: empty, too long, or the queue is full."""
         return self._inbox.push(packet, packet.format or self.settings.audio_format)
 
-    def refuse(self, kind, sentence):
+    def refuse(self, kind, sentence) -> None:
         """Count and report a message that could not become an AudioPacket."""
         self._inbox.refuse(kind, sentence)
 
-    def interrupt(self):
+    def interrupt(self) -> None:
         """Drop the queued audio; the next steps close the mouth, the next audio begins a new stream."""
         self._inbox.request(self._interrupt, drop=True)
 
-    def reset(self):
+    def reset(self) -> None:
         """Forget everything; nothing is published until audio comes again."""
         self._inbox.request(self._restart, drop=True)
 
-    def apply(self, settings):
+    def apply(self, settings) -> None:
         """Take new values of the live parameters, without a gap in the motion."""
         self._inbox.request(lambda: self._apply(settings))
 
@@ -88,8 +91,8 @@ class Performance:
         return self._inbox.seconds + self._tape.waiting / RATE
 
     @property
-    def state(self):
-        """"waiting" (nothing was published since the start or the last reset), "speaking" or "idle"."""
+    def state(self) -> str:
+        """ "waiting" (nothing was published since the start or the last reset), "speaking" or "idle"."""
         if self._frames is None:
             return "waiting"
         return "speaking" if self._rest is None else "idle"
@@ -111,7 +114,7 @@ class Performance:
         self._catch_up()
         return self._feed(self._tape.pieces[0])
 
-    def _apply(self, settings):
+    def _apply(self, settings) -> None:
         old, self.settings = self.settings, settings
         if settings.style != old.style:
             self._stream.style = settings.style or None
@@ -120,28 +123,28 @@ class Performance:
         self._stream.seed = settings.seed
         self._stream.set(**settings.controls)
 
-    def _clear(self):
+    def _clear(self) -> None:
         """No stream: the next audio begins one."""
         self._intake.reset()
         self._tape.clear()
-        self._next = deque()        # pieces of the stream after this one
-        self._end = 0               # position where the received audio ends
-        self._rest = None           # (position, time) from which our own silence runs with the clock
-        self._closed = 0            # position up to which it need not wait for the clock
-        self._interrupted = False   # the stream was interrupted, and ends so
-        self._frames = None         # published in this stream; None before the first
-        self._anchor = 0.0          # time of position 0
-        self._behind = 0.0          # s of that in which this voice waits for the end of the one before
-        self._came = 0.0            # time when the last audio came
-        self._touched = 0.0         # time when a packet last came, audible or not
+        self._next = deque()  # pieces of the stream after this one
+        self._end = 0  # position where the received audio ends
+        self._rest = None  # (position, time) from which our own silence runs with the clock
+        self._closed = 0  # position up to which it need not wait for the clock
+        self._interrupted = False  # the stream was interrupted, and ends so
+        self._frames = None  # published in this stream; None before the first
+        self._anchor = 0.0  # time of position 0
+        self._behind = 0.0  # s of that in which this voice waits for the end of the one before
+        self._came = 0.0  # time when the last audio came
+        self._touched = 0.0  # time when a packet last came, audible or not
         self._packet_seconds = 0.0  # length of the last packet
 
-    def _restart(self):
+    def _restart(self) -> None:
         self._clear()
         self._seam, self._last_stamp = Seam(), None
         self._stream.reset(self.settings.seed)
 
-    def _interrupt(self):
+    def _interrupt(self) -> None:
         self.statistics.interrupts += 1
         self._tape.pieces.clear()
         self._next.clear()
@@ -153,7 +156,7 @@ class Performance:
         self._intake.reset()
         self._rest_from(self._tape.position, self._clock())
 
-    def _rest_from(self, position, time):
+    def _rest_from(self, position, time) -> None:
         self._rest, self._closed = (position, time), position + CLOSING
 
     def _pull(self):
@@ -191,7 +194,7 @@ class Performance:
             self._open(self._next.popleft())
         return bool(self._tape)
 
-    def _append(self, piece):
+    def _append(self, piece) -> None:
         self._clock_of_stream = piece.clock
         if not len(piece.pcm):
             return
@@ -202,7 +205,7 @@ class Performance:
             self._end = end
             self._follow(piece, end - len(piece.pcm))
 
-    def _cut(self, clock):
+    def _cut(self, clock) -> None:
         """The format changes, and was told late: packets that were read in the old one seem longer than they are.
         The stream ends where the stamps say that the next one begins, if that is not much earlier."""
         old = self._clock_of_stream
@@ -213,7 +216,7 @@ class Performance:
             self._tape.cut(begins)
             self._end = max(begins, self._tape.position)
 
-    def _owe(self, arrival):
+    def _owe(self, arrival) -> None:
         """The stream ends in the midst of audio: queue the silence that brings out its last frames."""
         if self._frames is None or self._next:
             return
@@ -223,7 +226,7 @@ class Performance:
             silence = np.zeros(owed, np.float32)
             self._tape.pieces.append(Piece(silence, arrival, self._clock_of_stream, heard=False))
 
-    def _open(self, piece):
+    def _open(self, piece) -> None:
         """Begin a new stream with its first piece."""
         audible = self._anchor + self._end / RATE if self._frames is not None and self._rest is None else 0.0
         held = self._held_back(piece)
@@ -243,14 +246,18 @@ class Performance:
     def _held_back(self, piece):
         """Seconds that a new stream's first audio was under way for longer than the audio before, by the stamps: the
         network held it back, and what follows comes early. 0 where it does not seem so."""
-        if self._frames is None or piece.clock.arrival or self._clock_of_stream.arrival \
-                or piece.arrival - self._came > HELD_BACK:
+        if (
+            self._frames is None
+            or piece.clock.arrival
+            or self._clock_of_stream.arrival
+            or piece.arrival - self._came > HELD_BACK
+        ):
             return 0.0
         apart = (piece.clock.stamp_of(0) - self._clock_of_stream.stamp_of(0)) / 1e9
         late = piece.arrival - (self._anchor + apart)
         return late if 0.0 < late < HELD_BACK else 0.0
 
-    def _follow(self, piece, position):
+    def _follow(self, piece, position) -> None:
         """Live senders' clocks run off by some ppm, and one live voice after another waits a little longer when
         packets come unevenly: let the pace follow them, never a burst of early audio."""
         early, seconds = self._anchor + position / RATE - piece.arrival, len(piece.pcm) / RATE
@@ -282,7 +289,7 @@ class Performance:
         frame = (self._tape.fed + count - self._ahead) // hop - 1
         return self._due(self._tape.index(frame)) - now if frame >= 0 else 0.0
 
-    def _hear(self, chunk, arrival):
+    def _hear(self, chunk, arrival) -> None:
         self._tape.fed += len(chunk)
         before = self._clock()
         try:
@@ -290,21 +297,24 @@ class Performance:
         except Exception as error:  # the node lives on; what the model knew of this voice is in doubt
             self.statistics.errors += 1
             self.statistics.dropped += 1
-            self._complain("model", f"the model failed on a frame ({type(error).__name__}: {error}): "
-                                    "the next audio begins anew, restart the node if this goes on")
+            self._complain(
+                "model",
+                f"the model failed on a frame ({type(error).__name__}: {error}): "
+                "the next audio begins anew, restart the node if this goes on",
+            )
             self._clear()
             return
         self.statistics.busy += self._clock() - before
         for frame in frames:
             self._emit(frame, arrival)
 
-    def _emit(self, frame, arrival):
+    def _emit(self, frame, arrival) -> None:
         index = self._tape.index(frame.index)
         position = index * self.talker.hop
         idle = position >= self._end
         stamp = self._clock_of_stream.stamp_of(position, RATE)
         if self._last_stamp is not None and 0 <= self._last_stamp - stamp < _ORDER:
-            self.statistics.withheld += 1   # this time has been published by the stream before
+            self.statistics.withheld += 1  # this time has been published by the stream before
             return
         fall = INTERRUPT if self._interrupted else REST if idle else OPEN
         weights, head = self._seam.frame(frame.weights, frame.head, fall, self._stream.mouth_at_rest)
@@ -314,8 +324,10 @@ class Performance:
             self._publish(FaceFrame(index, stamp, weights, head, speaking, idle, ready))
         except Exception as error:
             self.statistics.errors += 1
-            self._complain("publish", f"a frame could not be published ({type(error).__name__}: {error}): "
-                                      "the node goes on")
+            self._complain(
+                "publish",
+                f"a frame could not be published ({type(error).__name__}: {error}): the node goes on",
+            )
             return
         self._last_stamp = stamp
         self._frames += 1
@@ -349,7 +361,7 @@ class Performance:
         start, since = self._rest
         count = self._tape.to_hop
         target = self._tape.position + count
-        waits = target > self._closed    # the silence that closes the mouth need not wait for the clock
+        waits = target > self._closed  # the silence that closes the mouth need not wait for the clock
         if waits and not self.settings.idle:
             return None
         wait = since + (target - start) / RATE - now if waits else 0.0
@@ -366,7 +378,7 @@ class Performance:
 
     # -- overload --
 
-    def _catch_up(self):
+    def _catch_up(self) -> None:
         """When the audio at hand is older than `overload_after`, skip whole frames up to the newest audio."""
         now, piece = self._clock(), self._tape.pieces[0]
         hop = self.talker.hop
@@ -382,8 +394,11 @@ class Performance:
         self._tape.drop(skip)
         self.statistics.overloads += 1
         self.statistics.dropped += skip
-        self._complain("overload", f"the model is too slow for this machine: {skip} frames of old audio were "
-                                   "skipped to catch up; set fewer steps or another device")
+        self._complain(
+            "overload",
+            f"the model is too slow for this machine: {skip} frames of old audio were "
+            "skipped to catch up; set fewer steps or another device",
+        )
 
     def _audible(self, position):
         """Time at which the audio of a position is due to be fed, so that the frame before it leaves in

@@ -1,25 +1,27 @@
+# SPDX-License-Identifier: Apache-2.0
 """The audio of one stream on its way to the model: pieces that wait, how much was heard, what was left out.
 
 Counts in samples at 16 kHz from frame 0. Under overload whole frames are left out of the middle; `index` then
 tells which published frame a frame of the model is, so that numbers and stamps skip together.
 """
+
 from collections import deque
 
 
 class Tape:
     """hop: samples per frame."""
 
-    def __init__(self, hop):
+    def __init__(self, hop) -> None:
         self._hop = hop
         self.clear()
 
-    def clear(self):
+    def clear(self) -> None:
         """The next piece begins a new stream."""
         self.pieces = deque()
-        self.fed = 0                # samples that the model has heard
-        self._splices = [(0, 0)]    # (frame of the model, frames left out before it)
+        self.fed = 0  # samples that the model has heard
+        self._splices = [(0, 0)]  # (frame of the model, frames left out before it)
 
-    def __bool__(self):
+    def __bool__(self) -> bool:
         return bool(self.pieces)
 
     @property
@@ -50,7 +52,7 @@ class Tape:
             self.pieces.popleft()
         return chunk
 
-    def cut(self, position):
+    def cut(self, position) -> None:
         """Take away what waits beyond a position."""
         excess = self.end - max(position, self.position)
         while excess > 0:
@@ -61,17 +63,17 @@ class Tape:
             if not kept:
                 self.pieces.pop()
 
-    def drop(self, frames):
+    def drop(self, frames) -> None:
         """Leave out the next frames of what waits."""
         samples = frames * self._hop
         while samples:
             samples -= len(self.take(min(samples, len(self.pieces[0].pcm))))
         self.skip(frames)
 
-    def skip(self, frames):
+    def skip(self, frames) -> None:
         """Count frames as left out before the next that the model hears; the model is at a whole hop."""
         self._splices.append((self.fed // self._hop, self._splices[-1][1] + frames))
-        del self._splices[:-8]      # frames are owed for the look-ahead only
+        del self._splices[:-8]  # frames are owed for the look-ahead only
 
     def index(self, frame):
         """Index of the model's frame in the published stream."""

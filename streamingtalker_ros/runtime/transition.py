@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Keeps the face from jumping or hanging open where its motion is cut: at a new stream, and where the audio
 ends.
 
@@ -5,6 +6,7 @@ Takes a frame's weights (52,) and head (4,) and gives them changed for a few fra
 what was left of the old face (the difference of the two, which fades over `FADE` frames). Where the audio has
 ended the mouth closes over a few frames whatever the model makes of the sudden silence.
 """
+
 import numpy as np
 
 from streamingtalker_ros.streaming.voice_gate import MOUTH
@@ -19,10 +21,14 @@ def multiply(a, b):
     """Quaternion product of xyzw (4,) and (4,): the rotation b, then a."""
     ax, ay, az, aw = a
     bx, by, bz, bw = b
-    return np.array([aw * bx + ax * bw + ay * bz - az * by,
-                     aw * by - ax * bz + ay * bw + az * bx,
-                     aw * bz + ax * by - ay * bx + az * bw,
-                     aw * bw - ax * bx - ay * by - az * bz])
+    return np.array(
+        [
+            aw * bx + ax * bw + ay * bz - az * by,
+            aw * by - ax * bz + ay * bw + az * bx,
+            aw * bz + ax * by - ay * bx + az * bw,
+            aw * bw - ax * bx - ay * by - az * bz,
+        ]
+    )
 
 
 def part(rotation, share):
@@ -36,12 +42,12 @@ def part(rotation, share):
 class Seam:
     """One face's seam; `frame` is called for every published frame."""
 
-    def __init__(self):
-        self._last = None       # weights and head as published
-        self._left = 0          # frames that the fade still lasts
-        self._gate = 1.0        # of the mouth: 0 shut … 1 as the model has it
+    def __init__(self) -> None:
+        self._last = None  # weights and head as published
+        self._left = 0  # frames that the fade still lasts
+        self._gate = 1.0  # of the mouth: 0 shut … 1 as the model has it
 
-    def cut(self):
+    def cut(self) -> None:
         """The next frame begins a new stream."""
         self._gate = 1.0
         self._left = FADE if self._last is not None else 0

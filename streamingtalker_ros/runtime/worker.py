@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The node's core: audio packets in from any transport's thread, face frames out through a callback, one
 worker thread.
 
@@ -6,6 +7,7 @@ worker thread.
 
 Both the rclpy node and the node without ROS are thin shells around it. What it does when is `performance`'s.
 """
+
 import logging
 import threading
 import time
@@ -18,7 +20,7 @@ from streamingtalker_ros.runtime.statistics import Statistics
 
 __all__ = ["AudioPacket", "FaceFrame", "TalkerCore", "load_talker"]
 
-LOOK_EVERY = 0.01       # s between looks at a clock that does not run with real time
+LOOK_EVERY = 0.01  # s between looks at a clock that does not run with real time
 
 
 def load_talker(settings):
@@ -28,14 +30,16 @@ def load_talker(settings):
 
     talker = Talker.load(settings.model or None, device=settings.device)
     if not isinstance(talker, Talker):
-        raise TalkerError(f"the model {settings.model} is a published checkpoint, whose frames are vertices, not "
-                          "weights: the node cannot publish them yet, use it from Python")
+        raise TalkerError(
+            f"the model {settings.model} is a published checkpoint, whose frames are vertices, not "
+            "weights: the node cannot publish them yet, use it from Python"
+        )
     check(talker, settings)
     talker.warm_up()
     return talker
 
 
-def check(talker, settings):
+def check(talker, settings) -> None:
     """Raise TalkerError when the talker lacks the style or the number of steps that the settings name."""
     if settings.style and settings.style not in talker.styles:
         raise TalkerError(f"unknown style {settings.style!r}: this model knows {', '.join(talker.styles)}")
@@ -49,7 +53,7 @@ class TalkerCore:
     the time of packets' `arrival`. One that does not run with real time, such as a simulation's, is looked at
     a hundred times a second."""
 
-    def __init__(self, talker, settings, publish, warn=None, clock=time.monotonic):
+    def __init__(self, talker, settings, publish, warn=None, clock=time.monotonic) -> None:
         check(talker, settings)
         self.talker, self.clock = talker, clock
         self._warn = never_raising(warn or logging.getLogger("streamingtalker_ros").warning)
@@ -66,7 +70,7 @@ class TalkerCore:
 
     @property
     def state(self):
-        """"waiting" before the first audio, "speaking", or "idle" when the audio has stopped."""
+        """ "waiting" before the first audio, "speaking", or "idle" when the audio has stopped."""
         return self._performance.state
 
     @property
@@ -74,14 +78,14 @@ class TalkerCore:
         """Seconds of audio that wait."""
         return self._performance.queued
 
-    def start(self):
+    def start(self) -> None:
         """Start the worker; packets pushed before are worked on now."""
         if self._thread is None:
             self._stopping = False
             self._thread = threading.Thread(target=self._work, name="talker", daemon=True)
             self._thread.start()
 
-    def stop(self):
+    def stop(self) -> None:
         """End the worker after the frame at hand; audio still queued stays unheard. May be started again."""
         if self._thread is not None:
             self._stopping = True
@@ -96,11 +100,11 @@ class TalkerCore:
         self._notify()
         return accepted
 
-    def refuse(self, kind, sentence):
+    def refuse(self, kind, sentence) -> None:
         """Count a message that could not become an AudioPacket; the sentence is told once per kind."""
         self._performance.refuse(kind, sentence)
 
-    def interrupt(self):
+    def interrupt(self) -> None:
         """Barge-in: drop the queued audio and close the mouth within 150 ms; the next audio begins a new
         stream."""
         self._performance.interrupt()
@@ -123,14 +127,14 @@ class TalkerCore:
             time.sleep(0.01)
         return self.state != "speaking" and self._performance.at_rest
 
-    def reset(self):
+    def reset(self) -> None:
         """Start afresh: forget the audio, publish nothing until new audio comes; warnings are told anew."""
         with self._complaints:
             self._complained.clear()
         self._performance.reset()
         self._notify()
 
-    def update(self, settings):
+    def update(self, settings) -> None:
         """Take new live parameters. Raises TalkerError when the talker cannot follow them; the old ones hold
         then."""
         check(self.talker, settings)
@@ -145,12 +149,12 @@ class TalkerCore:
         """One line: frames of audio, idle frames, dropped frames, latency."""
         return self._statistics.summary()
 
-    def _notify(self):
+    def _notify(self) -> None:
         with self._news:
             self._came = True
             self._news.notify()
 
-    def _complain(self, kind, sentence):
+    def _complain(self, kind, sentence) -> None:
         with self._complaints:
             if kind in self._complained:
                 return
@@ -166,14 +170,17 @@ class TalkerCore:
             return wait
         except Exception as fault:
             self._faults.log("the talker's work failed", fault)
-            self._complain("fault", f"the talker's work failed ({type(fault).__name__}: {str(fault)[:300]}): the audio "
-                                    "that waited is dropped")
+            self._complain(
+                "fault",
+                f"the talker's work failed ({type(fault).__name__}: {str(fault)[:300]}): the audio "
+                "that waited is dropped",
+            )
             self._failures += 1
             (self._performance.interrupt if self._failures == 1 else self._performance.reset)()
             time.sleep(0.0 if self._failures == 1 else 0.1)
             return 0
 
-    def _work(self):
+    def _work(self) -> None:
         self._failures = 0
         while not self._stopping:
             wait = self._step()

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The face for RViz: FaceMotion in, serialised visualization_msgs/Marker and a head transform out.
 
 Two markers, both TRIANGLE_LISTs in the frame of the turning head: `moving`, which any shape or the neck
@@ -5,13 +6,14 @@ moves, sent at `rate`; `still` (hair, ears, …), sent once a second and to each
 light a marker that has colours, so the light is painted into them. Transport-free: `make` and `serialize`
 come from rclpy or from `messages`; see `marker_block`.
 """
+
 import numpy as np
 
 from streamingtalker_ros.face.geometry.normals import smooth_normals, vertex_corners
 from streamingtalker_ros.face.rig import rotation_matrix
 from streamingtalker_ros.rviz.marker_cdr import MarkerBlock
 
-STILL_EVERY = 1.0       # s
+STILL_EVERY = 1.0  # s
 _REST = (0.0, 0.0, 0.0, 1.0)
 # light: direction towards it (x out of the face, y to the person's left, z up) and strength
 _LIGHTS = (((0.80, -0.40, 0.45), 0.55), ((0.75, 0.62, 0.10), 0.25), ((-0.6, 0.3, 0.6), 0.12))
@@ -22,7 +24,7 @@ class MarkerBuilder:
     """Builds the two markers of a rig. make: type name -> message class; serialize: message -> bytes;
     frame_id: of the markers' headers; ns: RViz's name for them."""
 
-    def __init__(self, rig, make, serialize, frame_id="face", ns="face"):
+    def __init__(self, rig, make, serialize, frame_id="face", ns="face") -> None:
         self.rig = rig
         follow = np.ones(len(rig.vertices), np.float32) if rig.follow is None else rig.follow
         faces = rig.triangles.astype(np.int64)
@@ -51,7 +53,9 @@ class MarkerBuilder:
             flat = faces[~moves].ravel()
             self._still.points[:] = rig.vertices[flat]
             self._still.colors[:, 3] = 1.0
-            self._still.colors[:, :3] = (np.clip(rig.colors, 0, 1) * _light(normals)[:, None]).clip(0, 1)[flat]
+            self._still.colors[:, :3] = (np.clip(rig.colors, 0, 1) * _light(normals)[:, None]).clip(0, 1)[
+                flat
+            ]
 
     def moving(self, weights, head, stamp):
         """weights (S,) of the rig's shapes, head (4,) xyzw as the face frame is turned, stamp ns -> bytes of
@@ -84,15 +88,17 @@ class FaceMarkers:
     turn the face by a transform from FaceMotion's frame to `face_frame`; without it the markers are in
     `frame_id` and the head stands still; frame_id: of FaceMotion, until the first one tells it."""
 
-    def __init__(self, rig, make, serialize, rate=25.0, rotate=True, face_frame="face", frame_id="head"):
+    def __init__(
+        self, rig, make, serialize, rate=25.0, rotate=True, face_frame="face", frame_id="head"
+    ) -> None:
         self._make, self.rig = make, rig
         self.period, self.rotate, self.face_frame, self.frame_id = 1.0 / rate, rotate, face_frame, frame_id
         self._build = lambda frame: MarkerBuilder(rig, make, serialize, frame)
         self._builder = self._build(face_frame if rotate else frame_id)
         self._names, self._order = None, None
         self._weights, self._head, self._stamp = np.zeros(len(rig.shape_names), np.float32), _REST, None
-        self._new = False               # a motion waits to be shown
-        self._shown = self._told = -1e9     # s, when the last moving and the last still marker were made
+        self._new = False  # a motion waits to be shown
+        self._shown = self._told = -1e9  # s, when the last moving and the last still marker were made
         self._listeners = 0
 
     def hear(self, motion):
@@ -100,7 +106,7 @@ class FaceMarkers:
         `rotate`."""
         self._weights = self._by_name(motion)
         head = np.array([motion.head.x, motion.head.y, motion.head.z, motion.head.w])
-        size = np.abs(head).max()           # the length itself could overflow
+        size = np.abs(head).max()  # the length itself could overflow
         usable = np.isfinite(size) and size > 1e-6
         self._head = head / size / np.linalg.norm(head / size) if usable else np.array(_REST)
         self._stamp = motion.header.stamp.sec * 1_000_000_000 + motion.header.stamp.nanosec
@@ -124,8 +130,13 @@ class FaceMarkers:
         # once a second even without new motion: a new listener may miss what was sent as it was discovered
         if due or fresh or now - self._shown >= STILL_EVERY:
             self._new, self._shown = False, now
-            out.append(self._builder.moving(self._weights, self._head if self.rotate else np.array(_REST),
-                                            stamp if self._stamp is None else self._stamp))
+            out.append(
+                self._builder.moving(
+                    self._weights,
+                    self._head if self.rotate else np.array(_REST),
+                    stamp if self._stamp is None else self._stamp,
+                )
+            )
         if fresh or now - self._told >= STILL_EVERY:
             self._told = now
             out.append(self._builder.still(stamp if self._stamp is None else self._stamp))

@@ -1,4 +1,6 @@
+# SPDX-License-Identifier: Apache-2.0
 """The streaming API: `Talker` (weights, device) and `Stream` (one voice's state), which gives `Frame`s."""
+
 from streamingtalker_ros.errors import require
 
 require("torch", "the talker")  # absent torch gives one sentence, not a traceback

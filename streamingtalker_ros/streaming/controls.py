@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What a user may change of a voice while it runs: gains of mouth and face, an expression, guidance.
 
 `Controls` holds the values; `Shaping` is one voice's state of them and shapes its frames: (52,) weights and a (3,)
@@ -5,6 +6,7 @@ rotation in, both changed. A change glides in over `GLIDE` frames, so that the f
 stay in touch: whatever gains and expression ask for, the inner-lip gap of the default face is brought back to what
 the speech had. Values that change nothing leave every bit as it is.
 """
+
 from dataclasses import dataclass, fields, replace
 
 import numpy as np
@@ -19,8 +21,9 @@ TOUCH = 0.0003  # metres of inner-lip gap, above rest, up to which lips count as
 OPEN = 0.002  # metres beyond that from which on an expression may open speaking lips as it likes
 HIGHEST_GAIN, HIGHEST_GUIDANCE = 2.0, 4.0
 # what moves with expressiveness above the mouth; blinks and gaze are life, not expression, and keep their size
-FACE = np.array([name.startswith(("brow", "eyeSquint", "eyeWide", "cheekSquint", "noseSneer"))
-                 for name in ARKIT_NAMES])  # (52,)
+FACE = np.array(
+    [name.startswith(("brow", "eyeSquint", "eyeWide", "cheekSquint", "noseSneer")) for name in ARKIT_NAMES]
+)  # (52,)
 
 NEUTRAL = np.array([1.0, 1.0] + 52 * [0.0], np.float32)  # gains of mouth and face, expression
 
@@ -40,7 +43,7 @@ class Controls:
     guidance: float = 1.0
 
     def __post_init__(self):
-        def put(name, value):
+        def put(name, value) -> None:
             object.__setattr__(self, name, value)
 
         for name in ("mouth_expressiveness", "face_expressiveness"):
@@ -58,8 +61,9 @@ class Controls:
     @property
     def target(self):
         """(2 + 52,) float32: what glides."""
-        return np.concatenate(([self.mouth_expressiveness, self.face_expressiveness], self.expression),
-                              dtype=np.float32)
+        return np.concatenate(
+            ([self.mouth_expressiveness, self.face_expressiveness], self.expression), dtype=np.float32
+        )
 
 
 CONTROLS = tuple(field.name for field in fields(Controls))
@@ -68,21 +72,21 @@ CONTROLS = tuple(field.name for field in fields(Controls))
 class Shaping:
     """One voice's gains and expression as they are now, on their way to its controls."""
 
-    def __init__(self, controls):
+    def __init__(self, controls) -> None:
         self._target = controls.target
         self.reset()
 
-    def reset(self):
+    def reset(self) -> None:
         """Be where the controls are, at once: a stream begins so."""
         self._now, self._left = self._target.copy(), 0
         self._settle()
 
-    def aim(self, controls):
+    def aim(self, controls) -> None:
         """Glide to other controls, from the next frame on."""
         if not np.array_equal(controls.target, self._target):
             self._target, self._left = controls.target, GLIDE
 
-    def _settle(self):
+    def _settle(self) -> None:
         self.neutral = np.array_equal(self._now, NEUTRAL)  # then nothing is done to a frame
         self.mouth_at_rest = np.zeros(len(ARKIT_NAMES), np.float32)  # (52,): the mouth where nobody speaks
         if not self.neutral:
@@ -91,7 +95,9 @@ class Shaping:
     def frame(self, weights, rotation):
         """The next frame: weights (52,) in 0..1, rotation (3,) rad -> both as the controls want them, new arrays."""
         if self._left:
-            self._now = self._now + (self._target - self._now) / self._left if self._left > 1 else self._target.copy()
+            self._now = (
+                self._now + (self._target - self._now) / self._left if self._left > 1 else self._target.copy()
+            )
             self._left -= 1
             self._settle()
         if self.neutral:

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A frame step on CUDA as one graph: recorded once over static buffers, replayed for every frame.
 
     step = Recorded(work, state, inputs)     # work(*inputs) -> tensors; changes `state` in place
@@ -7,6 +8,7 @@ A frame of this network is some two hundred small kernels, whose launches cost m
 them together, in a quarter of the time (docs/streaming.md). On the CPU there is nothing to record: the same buffers are used
 and `work` is called, which is what the tests can see without a GPU. Off unless asked for (see `Talker`).
 """
+
 import torch
 
 from streamingtalker_ros.streaming.state_pool import tensors
@@ -18,13 +20,13 @@ class Recorded:
     """work: a function of tensors alone, whose shapes and device never change and which asks the host for nothing;
     state: all that it changes in place, which must stay where it is; inputs: tensors like those of every call."""
 
-    def __init__(self, work, state, inputs):
+    def __init__(self, work, state, inputs) -> None:
         self._work, self._inputs = work, [value.clone() for value in inputs]
         self._graph = None
         if self._inputs[0].is_cuda:
             self._record(state)
 
-    def _record(self, state):
+    def _record(self, state) -> None:
         kept = [(value, value.clone()) for value in tensors(state)]
         side = torch.cuda.Stream()
         side.wait_stream(torch.cuda.current_stream())

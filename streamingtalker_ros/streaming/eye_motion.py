@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A guard of the eyes' life, made of rules: whatever the network does, the face blinks and looks about.
 
 The network has learned blinks and saccades; most of the time this only watches and leaves every bit as it is. It adds
@@ -5,6 +6,7 @@ a blink where none came for 2.8 to 5.2 s, or at the end of a phrase where the la
 what comes beyond 24 blinks a minute; it lets the gaze jump where it stood still for 3 to 5 s. Its chances are
 functions of (seed, frame) alone, so that chunked = offline holds, and no future frame is asked.
 """
+
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,13 +15,19 @@ from streamingtalker_ros.face.arkit import INDEX
 
 LIDS = INDEX["eyeBlinkLeft"], INDEX["eyeBlinkRight"]
 # of each eye: (to the person's left, to the right, up, down)
-EYES = [[INDEX[f"eyeLook{way}{side}"] for way in ways]
-        for side, ways in (("Left", ("Out", "In", "Up", "Down")), ("Right", ("In", "Out", "Up", "Down")))]
+EYES = [
+    [INDEX[f"eyeLook{way}{side}"] for way in ways]
+    for side, ways in (("Left", ("Out", "In", "Up", "Down")), ("Right", ("In", "Out", "Up", "Down")))
+]
 SHUT, OPEN = 0.5, 0.25  # a blink begins above the one and has ended below the other
 LONGEST = 0.6  # seconds: lids that stay shut for longer count as a new blink, and are held back as such
 RATE, BURST = 24.0 / 60.0, 8.0  # blinks a second in the long run, blinks at once
 WAIT, STILL = (2.8, 5.2), (3.0, 5.0)  # seconds without a blink, without a saccade
-AFTER_PHRASE, CHANCE, DELAY = 2.0, 0.6, 0.25  # seconds since the last blink, chance of one, seconds it may wait
+AFTER_PHRASE, CHANCE, DELAY = (
+    2.0,
+    0.6,
+    0.25,
+)  # seconds since the last blink, chance of one, seconds it may wait
 CLOSING, HOLD, OPENING = 0.12, 0.045, 0.20  # seconds of a lid's way down, at the bottom, up
 MOVED = 0.03  # of the gaze, in weights: a saccade, or a drift that has become one
 REACH = (0.10, 0.06)  # standard deviation of the gaze that is added, sideways and up
@@ -42,7 +50,7 @@ class LifeState:
     gaze: tuple = (0.0, 0.0)  # of the network, when it last jumped: to the person's left, up
     added: tuple = (0.0, 0.0)  # to the gaze
 
-    def reset(self):
+    def reset(self) -> None:
         self.__init__()
 
 
@@ -59,14 +67,14 @@ def lid(seconds):
     return 1.0 if rest < 0.0 else 0.5 + 0.5 * np.cos(np.pi * min(rest / OPENING, 1.0))
 
 
-def keep_alive(state, weights, speaking, seed, n, rate):
+def keep_alive(state, weights, speaking, seed, n, rate) -> None:
     """Take frame n (weights (52,), changed in place; speaking: its voice activity) at `rate` frames/s."""
     _blink(state, weights, state.spoke and not speaking, seed, n, rate)
     _look(state, weights, seed, n, rate)
     state.spoke = speaking
 
 
-def _blink(state, weights, phrase_ends, seed, n, rate):
+def _blink(state, weights, phrase_ends, seed, n, rate) -> None:
     lids = 0.5 * sum(float(weights[i]) for i in LIDS)
     state.since += 1
     state.tokens = min(state.tokens + RATE / rate, BURST)
@@ -101,12 +109,12 @@ def _blink(state, weights, phrase_ends, seed, n, rate):
             state.blink = -1
 
 
-def _begin(state):
+def _begin(state) -> None:
     state.shut, state.held, state.since, state.limit, state.due = True, 0, 0, 0.0, -1
     state.tokens -= 1.0
 
 
-def _look(state, weights, seed, n, rate):
+def _look(state, weights, seed, n, rate) -> None:
     left, right, up, down = (float(weights[i]) for i in EYES[0])
     side, up = left - right, up - down
     state.still += 1
@@ -119,7 +127,7 @@ def _look(state, weights, seed, n, rate):
         state.still, state.patience = 0, 0.0
         first, second, third, fourth = draw(seed, n, 8)[4:]
         # the sum of two uniform numbers: a triangle, of variance 1/6 about its middle
-        state.added = (6 ** 0.5 * REACH[0] * (first + second - 1.0), 6 ** 0.5 * REACH[1] * (third + fourth - 1.0))
+        state.added = (6**0.5 * REACH[0] * (first + second - 1.0), 6**0.5 * REACH[1] * (third + fourth - 1.0))
     if state.added != (0.0, 0.0):
         for left, right, up, down in EYES:
             for plus, minus, add in ((left, right, state.added[0]), (up, down, state.added[1])):

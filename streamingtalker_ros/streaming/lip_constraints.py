@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Ears for the lips: what listening knows for sure, sampling must not lose.
 
 The network hears in each frame how likely lips meet there in a p, b or m, and how likely an open vowel sounds. A third ear
@@ -6,9 +7,10 @@ says. What speaks for a closure is the first, the less the wider the third (`mod
 two probabilities on the inner-lip gap of the default face is narrowed, at the second the lips touch, in every sample
 alike; or they are kept apart. A fourth ear tells the mouth's width, as the third its opening.
 """
+
 import functools
 import math
-from typing import NamedTuple, Optional
+from typing import NamedTuple
 
 import numpy as np
 
@@ -20,7 +22,10 @@ from streamingtalker_ros.streaming.controls import keep_closed
 PARTED = 0.0025  # metres of inner-lip gap, above rest, that an open vowel has at least
 FALL = 0.35  # of a logit, by which the evidence for a closure falls in a frame before the lips part
 DOUBT = 2.0  # of a logit, what speaks against a closure in noise
-LOUD, FAINT = 16.0, 28.0  # dB of the voice above its noise floor: noise up to the first is worth all DOUBT, from the second none
+LOUD, FAINT = (
+    16.0,
+    28.0,
+)  # dB of the voice above its noise floor: noise up to the first is worth all DOUBT, from the second none
 
 
 class Lips(NamedTuple):
@@ -29,8 +34,8 @@ class Lips(NamedTuple):
 
     pressure: float = 0.0
     parting: float = 0.0
-    opening: Optional[float] = None
-    width: Optional[float] = None
+    opening: float | None = None
+    width: float | None = None
     evidence: float = -float("inf")
 
 
@@ -50,8 +55,10 @@ def listen(cues, config, before=Lips(), above=math.inf):
     surer: a mistake there is likelier, and takes as much from the motion.
     """
     given = iter(cues[1:])
-    closure, openness, opening, width = (next(given) if told else None for told in
-                                         (config.closure, config.openness, config.opening, config.lip_width))
+    closure, openness, opening, width = (
+        next(given) if told else None
+        for told in (config.closure, config.openness, config.opening, config.lip_width)
+    )
     doubt = DOUBT * min(max((FAINT - above) / (FAINT - LOUD), 0.0), 1.0)
     heard = evidence(closure, opening) - doubt if config.closure else before.evidence
     pressure = strength(heard, config.closure) if config.closure and heard >= before.evidence - FALL else 0.0

@@ -1,8 +1,10 @@
+# SPDX-License-Identifier: Apache-2.0
 """The states of all open voices of a talker in one set of tensors, so that ready voices are stepped as one batch.
 
 A voice owns a row. `batch(rows)` lends the state of some rows as a contiguous batch and takes it back changed; when
 the rows are the whole pool, as with a single voice, nothing is copied.
 """
+
 from contextlib import contextmanager
 from dataclasses import fields, is_dataclass
 
@@ -23,7 +25,7 @@ def tensors(state):
 class StatePool:
     """make(batch) gives a fresh state of that many rows."""
 
-    def __init__(self, make):
+    def __init__(self, make) -> None:
         self._make = make
         self._size = 0
         self._state = None
@@ -38,13 +40,13 @@ class StatePool:
         self._state.reset([row])
         return row
 
-    def close(self, row):
+    def close(self, row) -> None:
         self._free.append(row)
 
-    def reset(self, row):
+    def reset(self, row) -> None:
         self._state.reset([row])
 
-    def _grow(self, size):
+    def _grow(self, size) -> None:
         grown = self._make(size)
         if self._state is not None:
             for new, old in zip(tensors(grown), tensors(self._state)):
@@ -62,8 +64,14 @@ class StatePool:
         if len(rows) not in self._borrowed:
             self._borrowed[len(rows)] = self._make(len(rows))
         borrowed = self._borrowed[len(rows)]
-        pairs = list(zip(*(tensors([getattr(state, part) for part in parts] or state)
-                           for state in (borrowed, self._state))))
+        pairs = list(
+            zip(
+                *(
+                    tensors([getattr(state, part) for part in parts] or state)
+                    for state in (borrowed, self._state)
+                )
+            )
+        )
         index = torch.tensor(rows, device=pairs[0][0].device)
         for part, whole in pairs:
             torch.index_select(whole, 0, index, out=part)

@@ -1,9 +1,11 @@
+# SPDX-License-Identifier: Apache-2.0
 """One voice: audio chunks in, frames of face motion out, exact for every way of cutting the audio.
 
-    stream = talker.open_stream(seed=0)
-    frames = stream.accept(pcm)      # float32 mono 16 kHz, any length
-    frames += stream.finish()
+stream = talker.open_stream(seed=0)
+frames = stream.accept(pcm)      # float32 mono 16 kHz, any length
+frames += stream.finish()
 """
+
 import weakref
 from dataclasses import dataclass
 
@@ -11,9 +13,9 @@ import numpy as np
 
 from streamingtalker_ros.errors import TalkerError
 from streamingtalker_ros.model.pcm import checked
-from streamingtalker_ros.streaming.lip_constraints import Lips
 from streamingtalker_ros.streaming.controls import CONTROLS, Controls, Shaping
 from streamingtalker_ros.streaming.eye_motion import LifeState
+from streamingtalker_ros.streaming.lip_constraints import Lips
 from streamingtalker_ros.streaming.noise_floor import NoiseFloor
 from streamingtalker_ros.streaming.voice_gate import GateState
 
@@ -40,7 +42,7 @@ class Stream:
     `seed`, `steps`, `style` and what `set` takes may change at any time; the frames to come follow.
     """
 
-    def __init__(self, talker, row, seed, style, steps, history, controls=Controls(), lively=True):
+    def __init__(self, talker, row, seed, style, steps, history, controls=Controls(), lively=True) -> None:
         self.talker, self.row, self.history, self.lively = talker, row, history, lively
         self.style, self.steps = style, steps
         self.gate, self.life = GateState.fresh(talker.network.config.lookahead_frames), LifeState()
@@ -58,7 +60,7 @@ class Stream:
         return self._steps
 
     @steps.setter
-    def steps(self, steps):
+    def steps(self, steps) -> None:
         steps = self.talker.steps if steps is None else steps
         self.talker.sampler(steps)  # refuses a number that cannot be had
         self._steps = steps
@@ -69,14 +71,14 @@ class Stream:
         return self.talker.styles[self.style_row]
 
     @style.setter
-    def style(self, style):
+    def style(self, style) -> None:
         styles = self.talker.styles
         style = styles[0] if style in (None, "") else style
         if style not in styles:
             raise TalkerError(f"unknown style {style!r}: this model knows {', '.join(styles)}")
         self.style_row = styles.index(style)
 
-    def set(self, **values):
+    def set(self, **values) -> None:
         """Change controls (see `controls.Controls`), such as mouth_expressiveness=1.2, from the next frame on.
 
         Gains and the expression glide there in `controls.GLIDE` frames. Raises TalkerError, and changes nothing, for
@@ -96,7 +98,7 @@ class Stream:
         """(52,) float32: the mouth's shapes where nobody speaks, zeros unless an expression moves them."""
         return self.shaping.mouth_at_rest
 
-    def _guide(self):
+    def _guide(self) -> None:
         """Have the branch of guidance where it is wanted, and not where it is not."""
         wanted = self.controls.guidance != 1.0
         if wanted and self.blind_row is None:
@@ -127,7 +129,7 @@ class Stream:
         self._finished = True
         return frames
 
-    def reset(self, seed=None):
+    def reset(self, seed=None) -> None:
         """Forget everything, in place; frames count from 0 again. seed: a new one, or None to keep it."""
         self.talker.forget(self.row, self.blind_row)
         self.gate.reset()
@@ -137,7 +139,7 @@ class Stream:
         self._buffer[:] = 0.0
         self._zero(self.seed if seed is None else seed)
 
-    def _zero(self, seed):
+    def _zero(self, seed) -> None:
         self.lips = Lips()  # what the ears say of the newest frame
         self.seed = int(seed)
         self.hops = 0  # whole hops that the talker has listened to
@@ -157,7 +159,7 @@ class Stream:
         self._heard += len(pcm)
         while start < len(pcm):
             count = min(hop - self._filled, len(pcm) - start)
-            self._buffer[self._filled:self._filled + count] = pcm[start:start + count]
+            self._buffer[self._filled : self._filled + count] = pcm[start : start + count]
             start, self._filled = start + count, self._filled + count
             if self._filled == hop:
                 self._filled = 0

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A talker: the weights of a checkpoint on a device, from which any number of streams are opened.
 
     talker = Talker.load()            # the default weights, CUDA where there is one
@@ -5,6 +6,7 @@
 
 Streams that have a hop of audio ready are stepped together as one batch; who shares the batch changes no frame.
 """
+
 import math
 import os
 import threading
@@ -18,20 +20,20 @@ from streamingtalker_ros.errors import TalkerError
 from streamingtalker_ros.model.blendshape import checkpoint
 from streamingtalker_ros.model.blendshape.fused_inference import FusedNetwork, FusedSampler
 from streamingtalker_ros.model.ddim import Schedule, frame_noise
-from streamingtalker_ros.streaming.lip_constraints import listen, shape
 from streamingtalker_ros.streaming.controls import Controls
-from streamingtalker_ros.streaming.eye_motion import keep_alive
-from streamingtalker_ros.streaming.state_pool import StatePool
 from streamingtalker_ros.streaming.cuda_graph import Recorded
-from streamingtalker_ros.streaming.voice_gate import hear, rest
+from streamingtalker_ros.streaming.eye_motion import keep_alive
+from streamingtalker_ros.streaming.lip_constraints import listen, shape
+from streamingtalker_ros.streaming.state_pool import StatePool
 from streamingtalker_ros.streaming.stream import Frame, Stream
+from streamingtalker_ros.streaming.voice_gate import hear, rest
 
 GRAPH = "STREAMINGTALKER_CUDA_GRAPH"  # environment: "1" records the frame step as CUDA graphs
 DEFAULT = Path(__file__).parent.parent / "weights" / "default"
 
 
 def choose_device(device):
-    """"auto" | "cpu" | "cuda" | "cuda:N" -> a torch device string. Raises TalkerError when it is not there."""
+    """ "auto" | "cpu" | "cuda" | "cuda:N" -> a torch device string. Raises TalkerError when it is not there."""
     if device == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
     kind, _, number = device.partition(":")
@@ -40,7 +42,9 @@ def choose_device(device):
     if kind == "cuda" and not torch.cuda.is_available():
         raise TalkerError(f"device {device!r} is not there: this PyTorch sees no CUDA, choose auto or cpu")
     if number and int(number) >= torch.cuda.device_count():
-        raise TalkerError(f"device {device!r} is not there: {torch.cuda.device_count()} CUDA devices are seen")
+        raise TalkerError(
+            f"device {device!r} is not there: {torch.cuda.device_count()} CUDA devices are seen"
+        )
     return device
 
 
@@ -58,7 +62,7 @@ class Talker:
     the frame step runs as recorded CUDA graphs; by default the environment's STREAMINGTALKER_CUDA_GRAPH says so.
     """
 
-    def __init__(self, network, device="auto", record=None):
+    def __init__(self, network, device="auto", record=None) -> None:
         self.device = choose_device(device)
         self.network = network.to(self.device).eval().requires_grad_(False)
         self.fused = FusedNetwork(self.network)  # what runs: the same numbers in fewer operations
@@ -78,10 +82,15 @@ class Talker:
         """
         path, device = path or DEFAULT, choose_device(device)
         if checkpoint.read_config(path).get("family") == "published":
-            from streamingtalker_ros.model.vertex.streaming import PublishedModel  # late: it brings transformers
+            from streamingtalker_ros.model.vertex.streaming import (
+                PublishedModel,  # late: it brings transformers
+            )
+
             return PublishedModel.load(path, device, **bounds)
         if bounds:
-            raise TalkerError(f"{', '.join(bounds)}: only a published checkpoint has such bounds, {path} is none")
+            raise TalkerError(
+                f"{', '.join(bounds)}: only a published checkpoint has such bounds, {path} is none"
+            )
         return cls(checkpoint.load(path), device)
 
     @property
@@ -138,7 +147,7 @@ class Talker:
         with self.lock:
             return Stream(self, self._pool.open(), seed, style, steps, history, controls, lively)
 
-    def release(self, row):
+    def release(self, row) -> None:
         """Called when a stream is gone: its row serves the next one."""
         with self.lock:
             self._pool.close(row)
@@ -151,19 +160,19 @@ class Talker:
                 state.frame[:] = frame
             return row
 
-    def release_blind(self, row):
+    def release_blind(self, row) -> None:
         """Called when a stream is gone, or wants guidance no more."""
         with self.lock:
             self._blind.close(row)
 
-    def forget(self, row, blind_row=None):
+    def forget(self, row, blind_row=None) -> None:
         """Called by `Stream.reset`: zero what the network remembers of one voice."""
         with self.lock:
             self._pool.reset(row)
             if blind_row is not None:
                 self._blind.reset(blind_row)
 
-    def warm_up(self, frames=10):
+    def warm_up(self, frames=10) -> None:
         """Run a few frames of silence, so that the first real one finds everything allocated."""
         self.open_stream().accept(np.zeros(frames * self.hop, np.float32))
 
@@ -176,8 +185,12 @@ class Talker:
             raise TalkerError("a stream is given twice in one call: join its chunks")
         frames = [[] for _ in streams]
         with self.lock:
-            hops = [stream.fill(pcm) for stream, pcm in
-                    zip(streams, [stream.checked(chunk) for stream, chunk in zip(streams, chunks)])]
+            hops = [
+                stream.fill(pcm)
+                for stream, pcm in zip(
+                    streams, [stream.checked(chunk) for stream, chunk in zip(streams, chunks)]
+                )
+            ]
             ready = list(range(len(streams)))
             while ready:
                 heard = [(i, hop) for i in ready for hop in [next(hops[i], None)] if hop is not None]
@@ -195,8 +208,12 @@ class Talker:
         first hops of a stream)."""
         config = self.network.config
         with self._pool.batch([stream.row for stream in streams], "encoder") as state:
-            features, cues = self._run("listen", lambda hop: self.fused.listen(hop, state), [state],
-                                        torch.from_numpy(hops).to(self.device))
+            features, cues = self._run(
+                "listen",
+                lambda hop: self.fused.listen(hop, state),
+                [state],
+                torch.from_numpy(hops).to(self.device),
+            )
         frames = [None] * len(streams)
         groups = {}  # streams that share steps, history and whether there is guidance share a pass of the head
         for i, (stream, hop, logits) in enumerate(zip(streams, hops, cues.tolist())):
@@ -215,18 +232,24 @@ class Talker:
         """Motion (B, 55) of the next frame of each stream."""
         lookahead = self.network.config.lookahead_frames
         noise = np.float32(self.network.config.temperature) * np.stack(
-            [frame_noise(s.seed, s.hops - 1 - lookahead, self.network.config.latent_dim) for s in streams])
+            [frame_noise(s.seed, s.hops - 1 - lookahead, self.network.config.latent_dim) for s in streams]
+        )
         style = torch.tensor([stream.style_row for stream in streams], device=self.device)
         given, sampler = [features, torch.from_numpy(noise).to(self.device), style], self.sampler(steps)
         rows, blind_rows = [stream.row for stream in streams], [stream.blind_row for stream in streams]
         if blind_rows[0] is not None:
             given.append(torch.tensor([[stream.controls.guidance] for stream in streams], device=self.device))
-        with self._pool.batch(rows, "predictor", "codec", "latent") as state, \
-                self._blind.batch(blind_rows) if len(given) > 3 else nullcontext() as blind:
+        with (
+            self._pool.batch(rows, "predictor", "codec", "latent") as state,
+            self._blind.batch(blind_rows) if len(given) > 3 else nullcontext() as blind,
+        ):
+
             def speak(feature, noise, style, guidance=None):
                 return self.fused.speak(feature, noise, style, sampler, state, history, guidance, blind)
 
-            motion = self._run(("speak", steps, history), speak, [state] if blind is None else [state, blind], *given)
+            motion = self._run(
+                ("speak", steps, history), speak, [state] if blind is None else [state, blind], *given
+            )
         return motion.cpu().numpy()
 
     def _run(self, name, work, states, *inputs):
@@ -235,7 +258,10 @@ class Talker:
             return work(*inputs)
         key = (name, *map(id, states))
         if key not in self._recorded:
-            self._recorded[key] = states, Recorded(work, states, inputs)  # with its states, so that no id is reused
+            self._recorded[key] = (
+                states,
+                Recorded(work, states, inputs),
+            )  # with its states, so that no id is reused
         return self._recorded[key][1](*inputs)
 
     def _frame(self, stream, motion):

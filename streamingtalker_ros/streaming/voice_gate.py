@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The mouth's rest: voice activity per frame opens a gate, without voice the mouth's shapes fade to rest.
 
 The activity is the encoder's own (learned, so that noise and music do not open the mouth). The gate opens with the
@@ -5,6 +6,7 @@ first voice inside the look-ahead, stays open one frame after the last and falls
 160 ms after the last sound. People part their lips before they speak, with a breath: where the ear for the lips'
 opening hears them well apart, they are, voice or no voice, unless there is no sound at all.
 """
+
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,8 +15,13 @@ from streamingtalker_ros.face.arkit import ARKIT_NAMES
 
 RISE, FALL = 0.5, 1.0 / 3.0  # of the gate, per frame
 VOICE = 0.15  # probability from which on a hop counts as voice
-SILENT = 1e-8  # power of a hop, -80 dB of full scale, which no microphone's noise stays under; pauses in a file do
-BREATH = 0.07, 0.15  # lip openings, in parts of a wide-open mouth, between which the ear's word for it opens the gate
+SILENT = (
+    1e-8  # power of a hop, -80 dB of full scale, which no microphone's noise stays under; pauses in a file do
+)
+BREATH = (
+    0.07,
+    0.15,
+)  # lip openings, in parts of a wide-open mouth, between which the ear's word for it opens the gate
 MOUTH = np.array([name.startswith(("jaw", "mouth", "tongue", "cheekPuff")) for name in ARKIT_NAMES])  # (52,)
 
 
@@ -31,13 +38,13 @@ class GateState:
     def fresh(cls, lookahead_frames):
         return cls(np.zeros(lookahead_frames + 2, np.float32))
 
-    def reset(self):
+    def reset(self) -> None:
         self.activity[:] = 0.0
         self.silent = 0
         self.gate = 0.0
 
 
-def hear(state, probability, hop):
+def hear(state, probability, hop) -> None:
     """Take the newest hop: the probability of voice in it, and its audio (hop,) in -1..1. In silence nobody speaks,
     whatever the encoder expects to go on."""
     state.silent = 0 if np.var(hop) > SILENT else state.silent + 1

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """After stage 2 the ears are trained on the finished encoder, and the thresholds of those for p, b, m and open vowels chosen.
 
 A sample of the head closes the lips where it is sure; the ears hear how likely they meet, for every voice of the
@@ -6,13 +7,14 @@ closures: the thresholds are those at which, on the held-out clips of every corp
 those at which lips are kept apart spare all but a given share of them. The worst corpus counts, so that voices that
 anybody understands do not hide what is missed in others.
 """
+
 import numpy as np
 import torch
 from torch.nn import functional
 
 from streamingtalker_ros.model.blendshape.encoder import evidence
-from streamingtalker_ros.training.encoder import disguise, ears_loss
 from streamingtalker_ros.phonetics.phones import BILABIALS, OPEN_VOWELS, squeezed
+from streamingtalker_ros.training.encoder import disguise, ears_loss
 
 EDGE = 0.02  # seconds by which a phone may miss the middle of its frames
 
@@ -21,8 +23,14 @@ class ClosureStage:
     """The losses of the ears alone (`listener.ears_loss`) over windows, the encoder frozen; and of the voice activity, for
     which a third as many windows hold sounds without speech alone, where the windows were made for noise."""
 
-    def __init__(self, encoder, lookahead, windows, lips, batch):
-        self.encoder, self.lookahead, self.windows, self.lips, self.batch = encoder, lookahead, windows, lips, batch
+    def __init__(self, encoder, lookahead, windows, lips, batch) -> None:
+        self.encoder, self.lookahead, self.windows, self.lips, self.batch = (
+            encoder,
+            lookahead,
+            windows,
+            lips,
+            batch,
+        )
         self.device = encoder.voice.weight.device
 
     def __call__(self, step, rng):
@@ -30,12 +38,14 @@ class ClosureStage:
         mels, loudness, voice = disguise(window.mels), window.loudness, window.voice
         if self.windows.noisy:
             alone = self.windows.alone(self.batch // 3 + 1, rng)
-            mels, loudness = (torch.cat((part, other.to(self.device))) for part, other in zip((mels, loudness), alone))
+            mels, loudness = (
+                torch.cat((part, other.to(self.device))) for part, other in zip((mels, loudness), alone)
+            )
             voice = torch.cat((voice, voice.new_zeros(len(mels) - self.batch, voice.shape[1])))
         with torch.no_grad():
             heard = self.encoder.encode(mels, loudness)
         speech = functional.binary_cross_entropy_with_logits(self.encoder.voice(heard)[..., 0].float(), voice)
-        ears = ears_loss(self.encoder, heard[: self.batch, self.lookahead:], window, self.lips)
+        ears = ears_loss(self.encoder, heard[: self.batch, self.lookahead :], window, self.lips)
         return ears + speech, {"ears": ears.detach(), "voice": speech.detach()}
 
 
@@ -77,8 +87,10 @@ def _frames(start, end, rate, count):
 def thresholds(closed, opened, recall, false):
     """(low, high): `high` catches the share `recall` of p, b and m in every corpus, unless more than the share `false` of
     open vowels lie above it in one. closed, opened: lists of (n,) probabilities, one for each corpus."""
-    high = max(min(float(np.quantile(part, 1.0 - recall)) for part in closed),
-               max(float(np.quantile(part, 1.0 - false)) for part in opened))
+    high = max(
+        min(float(np.quantile(part, 1.0 - recall)) for part in closed),
+        max(float(np.quantile(part, 1.0 - false)) for part in opened),
+    )
     return 0.5 * high, high
 
 

@@ -1,26 +1,40 @@
+# SPDX-License-Identifier: Apache-2.0
 """Clips cut into random training windows: sound, motion, phones and voice labels of B pieces of speech at once.
 
 A window begins anywhere in its clip, mid-speech included, and carries `lead` frames of real sound and motion before
 the frames that are learned, so that training sees the history that streaming has. Windows at a clip's start have
 none, as a stream has none.
 """
+
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 
+from streamingtalker_ros.audio import augmentation
 from streamingtalker_ros.face.arkit import MIRROR
 from streamingtalker_ros.model.blendshape.features import QUIET
-from streamingtalker_ros.audio import augmentation
-from streamingtalker_ros.training.feature_cache import HOP, hear, hear_all
-from streamingtalker_ros.training.feature_augmentation import MixConfig, absolute, leveled, mix
 from streamingtalker_ros.phonetics.phones import VISEMES, merge, squeezed
+from streamingtalker_ros.training.feature_augmentation import MixConfig, absolute, leveled, mix
+from streamingtalker_ros.training.feature_cache import HOP, hear, hear_all
 
 PAUSE = 0.2  # seconds; a shorter pause between phones counts as voice
 SILENT_PHONES = ("pau", "sil", "h#", "")
 PHONES = tuple(sorted({name.split(":")[0] for name in VISEMES}))
-NOISES = (augmentation.white, augmentation.white, augmentation.pink, augmentation.pink, augmentation.brown, augmentation.engine, augmentation.hum)
-NOISE_SECONDS, NOISE_COPIES, TILT = 8, 3, 1.5  # TILT: nepers of power by which a noise's spectrum may lean, at its ends
+NOISES = (
+    augmentation.white,
+    augmentation.white,
+    augmentation.pink,
+    augmentation.pink,
+    augmentation.brown,
+    augmentation.engine,
+    augmentation.hum,
+)
+NOISE_SECONDS, NOISE_COPIES, TILT = (
+    8,
+    3,
+    1.5,
+)  # TILT: nepers of power by which a noise's spectrum may lean, at its ends
 ALONE = (-6.0, 2.0)  # nepers of power by which sounds without speech are changed where they sound alone
 BESIDE = 0.07  # seconds from a squeezed p, b or m in which it may be
 UNKNOWN = -100  # label of a frame whose phone nobody knows, as torch's cross-entropy skips it
@@ -38,11 +52,16 @@ class Batch:
     style: torch.Tensor  # (B,) int64 rows of the style embedding
     first: torch.Tensor  # (B,) int64: index of row 0 in its clip
     learned: torch.Tensor  # (B, T) float32: 1 where the loss counts
-    snr: torch.Tensor = None  # (B,) dB by which the voice stands above what `mix` added, infinite where it added nothing
-    clean: tuple = None  # mels and loudness of the same windows as they were recorded, before anything was added
+    snr: torch.Tensor = (
+        None  # (B,) dB by which the voice stands above what `mix` added, infinite where it added nothing
+    )
+    clean: tuple = (
+        None  # mels and loudness of the same windows as they were recorded, before anything was added
+    )
 
     def to(self, device):
         """The same Batch on a device."""
+
         def moved(part):
             return tuple(map(moved, part)) if isinstance(part, tuple) else part.to(device, non_blocking=True)
 
@@ -108,35 +127,72 @@ class Windows:
     made, 46 MB an hour and version of the sounds, 20 MB an hour and life of the motion.
     """
 
-    def __init__(self, clips, frames, lead, lookahead, log_mel=None, chances=None, styles=("neutral",), versions=1,
-                 clean=0.25, at_start=0.15, mirrored=0.5, lives=1, captured_life=False, noisy=0.0, hiss=0.5, mixing=None,
-                 seed=0, progress=False, jobs=1, device="cpu"):
-        self.total, self.lead, self.lookahead, self.noisy, self.hiss = lead + frames, lead, lookahead, noisy, hiss
+    def __init__(
+        self,
+        clips,
+        frames,
+        lead,
+        lookahead,
+        log_mel=None,
+        chances=None,
+        styles=("neutral",),
+        versions=1,
+        clean=0.25,
+        at_start=0.15,
+        mirrored=0.5,
+        lives=1,
+        captured_life=False,
+        noisy=0.0,
+        hiss=0.5,
+        mixing=None,
+        seed=0,
+        progress=False,
+        jobs=1,
+        device="cpu",
+    ) -> None:
+        self.total, self.lead, self.lookahead, self.noisy, self.hiss = (
+            lead + frames,
+            lead,
+            lookahead,
+            noisy,
+            hiss,
+        )
         self.at_start, self.mirrored, self.clean = at_start, mirrored, clean
         self.mixing, self.device = MixConfig(**(mixing or {})), torch.device(device)
         motions = [_motions(clip, lives, captured_life, self.total) for clip in clips]
         self.frames = np.array([len(lived[0]) for lived in motions])  # of each clip
         sounds = self.frames + lookahead
-        self._motion, self._lived = self._laid([motion for lived in motions for motion in lived], (len(clips), lives))
+        self._motion, self._lived = self._laid(
+            [motion for lived in motions for motion in lived], (len(clips), lives)
+        )
         voices = [voice_labels(clip.phones, count) for clip, count in zip(clips, sounds)]
         self.quiet = np.flatnonzero([not voice.any() for voice in voices])
         self._voice, self._labelled = self._laid(voices)
-        self._phones, _ = self._laid([phone_labels(clip.phones, count).astype(np.int16)
-                                      for clip, count in zip(clips, sounds)])
+        self._phones, _ = self._laid(
+            [phone_labels(clip.phones, count).astype(np.int16) for clip, count in zip(clips, sounds)]
+        )
         known = {name: row for row, name in enumerate(styles)}
         self.style = np.array([known.get(getattr(clip, "style", "neutral"), 0) for clip in clips])
         chances = np.array(self.frames if chances is None else chances, np.float64)
         self.chances = chances / chances.sum()
         self._mels = None
         if log_mel is not None:
-            heard = [one for clip in hear_all(log_mel, clips, sounds, versions, seed, progress, jobs) for one in clip]
+            heard = [
+                one
+                for clip in hear_all(log_mel, clips, sounds, versions, seed, progress, jobs)
+                for one in clip
+            ]
             noises = _noises(log_mel, seed) if noisy else []
             self._mels, places = self._laid([one.mels for one in heard + noises])
             self._loudness, _ = self._laid([one.loudness for one in heard + noises])
             self._level, _ = self._laid([one.level for one in heard + noises])
             self._heard = places[: len(heard)].reshape(len(clips), versions)
-            self._under = np.concatenate((self._heard[self.quiet, 0], places[len(heard):]))  # what lies under voices
-            self._under_frames = np.concatenate((sounds[self.quiet], [len(one.level) for one in noises])).astype(int)
+            self._under = np.concatenate(
+                (self._heard[self.quiet, 0], places[len(heard) :])
+            )  # what lies under voices
+            self._under_frames = np.concatenate(
+                (sounds[self.quiet], [len(one.level) for one in noises])
+            ).astype(int)
 
     def _laid(self, parts, shape=(-1,)):
         """Parts (n_i, …) one after the other on the device, and the row where each begins, in `shape`."""
@@ -146,7 +202,7 @@ class Windows:
     def motions(self):
         """Every motion that is learned from: (T, 55) float32, one after the other."""
         for lived, count in zip(self._lived, self.frames):
-            yield from (self._motion[first: first + count].cpu().numpy() for first in lived)
+            yield from (self._motion[first : first + count].cpu().numpy() for first in lived)
 
     def draw(self, batch, rng, with_clean=False):
         """A random Batch; rng: numpy Generator, with torch's the only source of chance; with_clean: fill `clean`, too."""
@@ -159,15 +215,28 @@ class Windows:
         labels = self._rows(self._labelled[clip] + first, self.total + self.lookahead)
         learned = np.ones((batch, self.total), np.float32)
         learned[first > 0, : self.lead] = 0.0
-        mels, loudness, snr, clean = (self._sounds(clip, first, rng, with_clean) if self._mels is not None
-                                      else (None,) * 4)
-        return Batch(mels, loudness, torch.where(swapped, mirror(motion), motion), self._voice[labels],
-                     self._phones[labels[:, : self.total]].long(), self._here(self.style[clip]), self._here(first),
-                     self._here(learned), snr, clean)
+        mels, loudness, snr, clean = (
+            self._sounds(clip, first, rng, with_clean) if self._mels is not None else (None,) * 4
+        )
+        return Batch(
+            mels,
+            loudness,
+            torch.where(swapped, mirror(motion), motion),
+            self._voice[labels],
+            self._phones[labels[:, : self.total]].long(),
+            self._here(self.style[clip]),
+            self._here(first),
+            self._here(learned),
+            snr,
+            clean,
+        )
 
     def alone(self, batch, rng):
         """As many sounds without speech: (mels, loudness) of windows, as a stream hears them that begins with them."""
-        power = self._sounds_under(batch, rng) + self._here(rng.uniform(*ALONE, batch).astype(np.float32))[:, None, None, None]
+        power = (
+            self._sounds_under(batch, rng)
+            + self._here(rng.uniform(*ALONE, batch).astype(np.float32))[:, None, None, None]
+        )
         return leveled(power, torch.full((batch,), QUIET, device=self.device))
 
     def _here(self, array):
@@ -180,7 +249,9 @@ class Windows:
     def _sounds(self, clip, first, rng, with_clean):
         """(mels, loudness, snr, clean) of the windows that begin at `first` of each clip, a share mixed with other sounds."""
         batch, versions = len(clip), self._heard.shape[1]
-        version = np.where(rng.random(batch) < self.clean, 0, rng.integers(min(1, versions - 1), versions, batch))
+        version = np.where(
+            rng.random(batch) < self.clean, 0, rng.integers(min(1, versions - 1), versions, batch)
+        )
         begin = self._heard[clip, version] + first
         rows = self._rows(begin, self.total + self.lookahead)
         mels, loudness = self._mels[rows].float(), self._loudness[rows]
@@ -195,8 +266,12 @@ class Windows:
         start = torch.where(self._here(first > 0), before, torch.full_like(before, QUIET))
         mixed = mix(absolute(mels, level), start, self._sounds_under(batch, rng), self.mixing)
         chosen = self._here(rng.random(batch) < self.noisy)
-        return (torch.where(chosen[:, None, None, None], mixed[0], mels), torch.where(chosen[:, None], mixed[1], loudness),
-                torch.where(chosen, mixed[2], torch.full_like(mixed[2], np.inf)), clean)
+        return (
+            torch.where(chosen[:, None, None, None], mixed[0], mels),
+            torch.where(chosen[:, None], mixed[1], loudness),
+            torch.where(chosen, mixed[2], torch.full_like(mixed[2], np.inf)),
+            clean,
+        )
 
     def _sounds_under(self, batch, rng):
         """Log powers (B, n, columns, mels) of as many sounds without speech, each begun anywhere and gone round."""
@@ -205,7 +280,9 @@ class Windows:
         pick = np.where(steady, quiet + rng.integers(0, noises, batch), rng.integers(0, max(quiet, 1), batch))
         lean = np.where(steady, rng.uniform(-TILT, TILT, batch), 0.0).astype(np.float32)
         count = self._here(self._under_frames[pick])[:, None]
-        turn = self._rows((rng.random(batch) * self._under_frames[pick]).astype(np.int64), self.total + self.lookahead)
+        turn = self._rows(
+            (rng.random(batch) * self._under_frames[pick]).astype(np.int64), self.total + self.lookahead
+        )
         rows = self._here(self._under[pick])[:, None] + turn % count
         tilt = self._here(lean)[:, None] * torch.linspace(-1.0, 1.0, self._mels.shape[-1], device=self.device)
         return absolute(self._mels[rows].float(), self._level[rows]) + tilt[:, None, None]
@@ -222,5 +299,8 @@ def _motions(clip, lives, captured_life, least):
 def _noises(log_mel, seed):
     """The steady noises of a room, Heard: hiss, rumble, hum and engines, some of each."""
     rng, frames = np.random.default_rng([seed, 1]), NOISE_SECONDS * 16000 // HOP
-    return [hear(log_mel, augmentation.at_rms(make(NOISE_SECONDS * 16000, rng), -30.0), frames)
-            for make in NOISES for _ in range(NOISE_COPIES)]
+    return [
+        hear(log_mel, augmentation.at_rms(make(NOISE_SECONDS * 16000, rng), -30.0), frames)
+        for make in NOISES
+        for _ in range(NOISE_COPIES)
+    ]

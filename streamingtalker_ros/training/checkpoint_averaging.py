@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """One network of several that learned from one beginning: the mean of their weights.
 
 Networks that were trained on from the same weights, with other data or for another time, mostly lie in one basin; their mean
@@ -5,6 +6,7 @@ errs less than each (model soups, Wortsman et al. 2022). What reads the mean, su
 
     python -m streamingtalker_ros.training.checkpoint_averaging A B C --out DIR [--shares 2 1 1] [--rest A]
 """
+
 import argparse
 import sys
 
@@ -33,14 +35,23 @@ def soup(folders, shares=None, rest=None):
     return mean
 
 
-def main(argv=None):
-    parser = argparse.ArgumentParser(prog="python -m streamingtalker_ros.training.checkpoint_averaging", description=__doc__,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("folders", nargs="+", metavar="DIR", help="checkpoints that began with the same weights")
+def main(argv=None) -> int:
+    parser = argparse.ArgumentParser(
+        prog="python -m streamingtalker_ros.training.checkpoint_averaging",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument(
+        "folders", nargs="+", metavar="DIR", help="checkpoints that began with the same weights"
+    )
     parser.add_argument("--out", required=True, metavar="DIR")
     parser.add_argument("--shares", nargs="+", type=float, default=None, help="of each; alike when left out")
-    parser.add_argument("--rest", default=None, metavar="DIR", help="checkpoint that gives all but the encoder; the "
-                        "first when left out")
+    parser.add_argument(
+        "--rest",
+        default=None,
+        metavar="DIR",
+        help="checkpoint that gives all but the encoder; the first when left out",
+    )
     args = parser.parse_args(argv)
     try:
         checkpoint.save(args.out, soup(args.folders, args.shares, args.rest))

@@ -1,9 +1,11 @@
+# SPDX-License-Identifier: Apache-2.0
 """The procedural teacher's numbers from tracked lips: targets, firmness and timing by gradient descent.
 
 `python -m streamingtalker_ros.training.coarticulation_fit CORPUS` takes a corpus of video with aligned phones and writes
 data/teacher.json. `Mouth` is the teacher's arithmetic on tensors, so that gradients reach its numbers; what the corpus
 does not show stays at the hand-written `phones.PRIOR`, scaled like the rest.
 """
+
 import argparse
 import json
 import re
@@ -13,13 +15,13 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from streamingtalker_ros.coarticulation import dominance
+from streamingtalker_ros.coarticulation.dominance import EARLIEST
+from streamingtalker_ros.corpus.storage import RATE, load_corpus, read_index
 from streamingtalker_ros.errors import TalkerError
 from streamingtalker_ros.face.arkit import ARKIT_NAMES, INDEX
 from streamingtalker_ros.face.rig import default_rig
-from streamingtalker_ros.coarticulation import dominance
-from streamingtalker_ros.corpus.storage import RATE, load_corpus, read_index
 from streamingtalker_ros.phonetics.phones import BILABIALS, COLUMNS, LABIODENTALS, PRIOR, VOWELS
-from streamingtalker_ros.coarticulation.dominance import EARLIEST
 
 NUMBERS = Path(__file__).parent.parent / "data" / "teacher.json"
 GROUPS = ("jaw", "shape", "part")
@@ -27,15 +29,33 @@ TARGETS = ("jaw", "pucker", "funnel", "spread", "part")
 FIRM = ("jaw_firm", "shape_firm", "part_firm")
 OF_GROUP = {"jaw": (0,), "shape": (1, 2, 3), "part": (4,)}
 CONTACTS = "pbmfv"
-OPEN = 0.04              # least jaw of a phone that is no contact: lips that nearly touch are not to touch
-LOUDER, LONGER = 0.20, 0.0      # least effects of loudness and length: one calm speaker does not show them
-SIGMA = {"target": 0.10, "firm": 0.5}    # how far from the hand-written number a fitted one likes to be
+OPEN = 0.04  # least jaw of a phone that is no contact: lips that nearly touch are not to touch
+LOUDER, LONGER = 0.20, 0.0  # least effects of loudness and length: one calm speaker does not show them
+SIGMA = {"target": 0.10, "firm": 0.5}  # how far from the hand-written number a fitted one likes to be
 STEPS, BATCH = 300, 120
-KEEP = 0.0005    # price of a square of strangeness: twice as much costs 0.01 of r on clips held out
-RATES = {"target": 0.01, "firm": 0.04, "scale": 0.02, "reach": 0.002, "plateau": 0.005, "neutral": 0.04,
-         "closing": 0.001, "release": 0.001, "hold": 0.001, "bite": 0.01, "effort": 0.01, "rest": 0.002, "width": 0.05}
-LIMITS = {"plateau": (0.02, 0.49), "closing": (0.03, 0.15), "release": (0.03, 0.2), "hold": (-0.05, 0.08),
-          "bite": (0.2, 0.95)}
+KEEP = 0.0005  # price of a square of strangeness: twice as much costs 0.01 of r on clips held out
+RATES = {
+    "target": 0.01,
+    "firm": 0.04,
+    "scale": 0.02,
+    "reach": 0.002,
+    "plateau": 0.005,
+    "neutral": 0.04,
+    "closing": 0.001,
+    "release": 0.001,
+    "hold": 0.001,
+    "bite": 0.01,
+    "effort": 0.01,
+    "rest": 0.002,
+    "width": 0.05,
+}
+LIMITS = {
+    "plateau": (0.02, 0.49),
+    "closing": (0.03, 0.15),
+    "release": (0.03, 0.2),
+    "hold": (-0.05, 0.08),
+    "bite": (0.2, 0.95),
+}
 
 
 def _prior():
@@ -57,25 +77,35 @@ class Sheet:
     longest closing and release, whether a bilabial follows; pauses (B, P, 4): start, end, first, last.
     """
 
-    def __init__(self, clips):
+    def __init__(self, clips) -> None:
         rig = default_rig()
         clips = [clip for clip in clips if clip.lip_opening is not None and len(clip.phones) > 1]
         if not clips:
             raise TalkerError("no clip has tracked lips and phones; fit on a corpus made from video")
         self.frames = min(len(clip.weights) for clip in clips)
         rows, contacts, pauses = zip(*(self._clip(clip) for clip in clips))
-        self.rows, self.contacts, self.pauses = self._pad(rows, 5), self._pad(contacts, 6), self._pad(pauses, 4)
-        seen = [clip.weights[:self.frames] for clip in clips]
+        self.rows, self.contacts, self.pauses = (
+            self._pad(rows, 5),
+            self._pad(contacts, 6),
+            self._pad(pauses, 4),
+        )
+        seen = [clip.weights[: self.frames] for clip in clips]
         self.gap = torch.tensor(np.stack([np.maximum(rig.lip_gap(w), 0.0) for w in seen]) * 1000.0).float()
         still = rig.lip_width(np.zeros((1, len(ARKIT_NAMES)), np.float32))
         self.width = torch.tensor(np.stack([rig.lip_width(w) - still for w in seen]) * 1000.0).float()
         self.jaw = torch.tensor(np.stack([w[:, INDEX["jawOpen"]] for w in seen])).float()
         # people part their lips half a second before they speak; no sound tells of it, and the teacher rests
         t = dominance.times(self.frames)
-        self.counts = torch.tensor(np.stack([t > clip.phones[0].end - EARLIEST if clip.phones[0].name == "pau"
-                                             else t >= 0.0 for clip in clips])).float()
+        self.counts = torch.tensor(
+            np.stack(
+                [
+                    t > clip.phones[0].end - EARLIEST if clip.phones[0].name == "pau" else t >= 0.0
+                    for clip in clips
+                ]
+            )
+        ).float()
 
-    def __len__(self):
+    def __len__(self) -> int:
         return len(self.rows)
 
     def pick(self, rows):
@@ -90,7 +120,7 @@ class Sheet:
         out = np.full((len(lists), max(1, max(map(len, lists))), width), -9.0, np.float32)
         for i, rows in enumerate(lists):
             if rows:
-                out[i, :len(rows)] = rows
+                out[i, : len(rows)] = rows
         return torch.from_numpy(out)
 
     @staticmethod
@@ -101,18 +131,36 @@ class Sheet:
             before, after = phones[i - 1] if i else None, phones[i + 1] if i + 1 < len(phones) else None
             if phone.name + ":1" in TABLE:
                 turn = 0.5 * (phone.start + phone.end)
-                rows += [(NAMES.index(phone.name + ":1"), phone.start, turn, length[i], level[i]),
-                         (NAMES.index(phone.name + ":2"), turn, phone.end, length[i], level[i])]
+                rows += [
+                    (NAMES.index(phone.name + ":1"), phone.start, turn, length[i], level[i]),
+                    (NAMES.index(phone.name + ":2"), turn, phone.end, length[i], level[i]),
+                ]
             else:
-                rows.append((NAMES.index(phone.name if phone.name in TABLE else "ax"), phone.start, phone.end,
-                             length[i], level[i]))
+                rows.append(
+                    (
+                        NAMES.index(phone.name if phone.name in TABLE else "ax"),
+                        phone.start,
+                        phone.end,
+                        length[i],
+                        level[i],
+                    )
+                )
             if phone.name in BILABIALS | LABIODENTALS:
-                contacts.append((CONTACTS.index(phone.name), phone.start, phone.end,
-                                 max(0.03, 0.5 * (before.end - before.start)) if before else 1.0,
-                                 max(0.03, 0.5 * (after.end - after.start)) if after else 1.0,
-                                 float(after is not None and after.name in BILABIALS)))
-        pauses = [(phone.start, phone.end, float(i == 0), float(i == len(phones) - 1))
-                  for i, phone in enumerate(phones) if phone.name == "pau" and phone.end - phone.start >= 0.12]
+                contacts.append(
+                    (
+                        CONTACTS.index(phone.name),
+                        phone.start,
+                        phone.end,
+                        max(0.03, 0.5 * (before.end - before.start)) if before else 1.0,
+                        max(0.03, 0.5 * (after.end - after.start)) if after else 1.0,
+                        float(after is not None and after.name in BILABIALS),
+                    )
+                )
+        pauses = [
+            (phone.start, phone.end, float(i == 0), float(i == len(phones) - 1))
+            for i, phone in enumerate(phones)
+            if phone.name == "pau" and phone.end - phone.start >= 0.12
+        ]
         return rows, contacts, pauses
 
 
@@ -122,8 +170,8 @@ def _efforts(phones, pcm):
     length, level = np.zeros(len(phones)), np.zeros(len(phones))
     for i in vowels:
         length[i] = np.tanh(np.log(max(phones[i].end - phones[i].start, 0.01) / 0.10))
-        sound = pcm[int(phones[i].start * RATE):int(phones[i].end * RATE) + 1].astype(np.float64)
-        level[i] = 10.0 * np.log10((np.mean(sound ** 2) if len(sound) else 0.0) + 1e-9)
+        sound = pcm[int(phones[i].start * RATE) : int(phones[i].end * RATE) + 1].astype(np.float64)
+        level[i] = 10.0 * np.log10((np.mean(sound**2) if len(sound) else 0.0) + 1e-9)
     if vowels:
         level[vowels] = np.tanh((level[vowels] - np.median(level[vowels])) / 6.0)
     return length, level
@@ -137,7 +185,7 @@ def _smooth(x):
 class Mouth(torch.nn.Module):
     """The teacher's lips with numbers that learn: a Sheet -> opening and width in millimetres, jaw; (B, T) each."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         super().__init__()
         self.register_buffer("hand_target", _column(TARGETS))
         self.register_buffer("hand_firm", _column(FIRM))
@@ -147,22 +195,36 @@ class Mouth(torch.nn.Module):
         learns[NAMES.index("pau")] = 0.0
         self.register_buffer("learns", learns)
         floor = torch.zeros_like(learns)
-        floor[:, 0] = OPEN * torch.tensor([float(name not in BILABIALS | LABIODENTALS | {"pau"}) for name in NAMES])
+        floor[:, 0] = OPEN * torch.tensor(
+            [float(name not in BILABIALS | LABIODENTALS | {"pau"}) for name in NAMES]
+        )
         self.register_buffer("floor", floor)
-        start = {"target": torch.zeros(len(NAMES), len(TARGETS)), "firm": torch.zeros(len(NAMES), len(FIRM)),
-                 "scale": torch.zeros(len(TARGETS)), "reach": torch.tensor([[0.08, 0.11], [0.10, 0.13], [0.07, 0.09]]),
-                 "plateau": torch.full((3,), 0.25), "neutral": torch.full((3,), 0.12).log(),
-                 "closing": torch.full((2,), 0.065), "release": torch.full((2,), 0.07),
-                 "hold": torch.tensor([[-0.005, 0.025], [-0.005, 0.010], [-0.005, -0.005], [0.01, 0.01], [0.01, 0.01]]),
-                 "bite": torch.tensor(0.8), "effort": torch.tensor([0.28, 0.25]),
-                 "rest": torch.tensor([0.03, 0.14, 0.09]), "width": torch.tensor(0.0)}
+        start = {
+            "target": torch.zeros(len(NAMES), len(TARGETS)),
+            "firm": torch.zeros(len(NAMES), len(FIRM)),
+            "scale": torch.zeros(len(TARGETS)),
+            "reach": torch.tensor([[0.08, 0.11], [0.10, 0.13], [0.07, 0.09]]),
+            "plateau": torch.full((3,), 0.25),
+            "neutral": torch.full((3,), 0.12).log(),
+            "closing": torch.full((2,), 0.065),
+            "release": torch.full((2,), 0.07),
+            "hold": torch.tensor(
+                [[-0.005, 0.025], [-0.005, 0.010], [-0.005, -0.005], [0.01, 0.01], [0.01, 0.01]]
+            ),
+            "bite": torch.tensor(0.8),
+            "effort": torch.tensor([0.28, 0.25]),
+            "rest": torch.tensor([0.03, 0.14, 0.09]),
+            "width": torch.tensor(0.0),
+        }
         for name, value in start.items():
             setattr(self, name, torch.nn.Parameter(value))
         rig = default_rig()
         eye = np.eye(len(ARKIT_NAMES), dtype=np.float32)
         wide = 1000.0 * (rig.lip_width(eye) - rig.lip_width(0.0 * eye))
         tall = 1000.0 * rig.lip_gap_map()[1]
-        self.tall, self.wide = ({name: float(row[INDEX[name]]) for name in ARKIT_NAMES} for row in (tall, wide))
+        self.tall, self.wide = (
+            {name: float(row[INDEX[name]]) for name in ARKIT_NAMES} for row in (tall, wide)
+        )
 
     @property
     def targets(self):
@@ -173,7 +235,7 @@ class Mouth(torch.nn.Module):
         return self.hand_firm * self.firm.exp()
 
     def forward(self, sheet):
-        t = torch.tensor(dominance.times(sheet.frames)).float()[:, None, None]              # (T, 1, 1)
+        t = torch.tensor(dominance.times(sheet.frames)).float()[:, None, None]  # (T, 1, 1)
         blend = self._blend(sheet.rows, t)
         closed, bitten, pressed = self._contacts(sheet.contacts, t)
         awake = self._awake(sheet.pauses, t)
@@ -184,12 +246,23 @@ class Mouth(torch.nn.Module):
         funnel = blend["funnel"].clamp(0.0, 1.0) * awake * (1.0 - closed) * (1.0 - 0.5 * bitten)
         lift = 0.65 * part + 0.16 * bitten * awake * (1.0 - closed)
         tall, wide = self.tall, self.wide
-        gap = (tall["jawOpen"] * jaw * (1.0 - closed) * (1.0 - self.bite * bitten) + tall["mouthFunnel"] * funnel
-               + 2.0 * tall["mouthLowerDownLeft"] * part + 2.0 * tall["mouthUpperUpLeft"] * lift)
-        corners = 2.0 * (0.48 * wide["mouthSmileLeft"] + 0.50 * wide["mouthStretchLeft"]
-                         + 0.10 * wide["mouthDimpleLeft"])
-        width = (wide["mouthPucker"] * pucker + wide["mouthFunnel"] * funnel + wide["jawOpen"] * jaw
-                 + corners * spread + 2.0 * wide["mouthPressLeft"] * pressed + self.width)
+        gap = (
+            tall["jawOpen"] * jaw * (1.0 - closed) * (1.0 - self.bite * bitten)
+            + tall["mouthFunnel"] * funnel
+            + 2.0 * tall["mouthLowerDownLeft"] * part
+            + 2.0 * tall["mouthUpperUpLeft"] * lift
+        )
+        corners = 2.0 * (
+            0.48 * wide["mouthSmileLeft"] + 0.50 * wide["mouthStretchLeft"] + 0.10 * wide["mouthDimpleLeft"]
+        )
+        width = (
+            wide["mouthPucker"] * pucker
+            + wide["mouthFunnel"] * funnel
+            + wide["jawOpen"] * jaw
+            + corners * spread
+            + 2.0 * wide["mouthPressLeft"] * pressed
+            + self.width
+        )
         return gap.clamp(min=0.0), width, jaw
 
     def _blend(self, rows, t):
@@ -231,11 +304,14 @@ class Mouth(torch.nn.Module):
         here = (rows[..., 1] >= 0).float()
         leaving = 1.0 - _smooth((t - rows[..., 0] - self.rest[0]) / self.rest[1])
         waking = _smooth((t - rows[..., 1] + self.rest[2]) / self.rest[2])
-        leaving, waking = leaving * (1.0 - (rows[..., 2] > 0).float()), waking * (1.0 - (rows[..., 3] > 0).float())
+        leaving, waking = (
+            leaving * (1.0 - (rows[..., 2] > 0).float()),
+            waking * (1.0 - (rows[..., 3] > 0).float()),
+        )
         inside = ((t >= rows[..., 0]) & (t < rows[..., 1])).float() * here
         return (1.0 - (inside * (1.0 - torch.maximum(leaving, waking))).amax(-1)).T
 
-    def bound(self):
+    def bound(self) -> None:
         """Keep every number where it means something."""
         with torch.no_grad():
             for name, (low, high) in LIMITS.items():
@@ -255,17 +331,20 @@ class Mouth(torch.nn.Module):
 
     def numbers(self, gain, sources):
         """The dict of data/teacher.json. gain: factor on every opening."""
+
         def short(value, digits=4):
             return round(float(value.detach()) if torch.is_tensor(value) else float(value), digits)
 
         targets, firm = self.targets.detach().clone(), self.firmness.detach()
         targets[:, 0] *= gain
         targets[:, 4] *= gain
-        rows = {name: dict(zip((*TARGETS, *FIRM), (short(x, 3) for x in (*target, *strength))))
-                for name, target, strength in zip(NAMES, targets, firm)}
+        rows = {
+            name: dict(zip((*TARGETS, *FIRM), (short(x, 3) for x in (*target, *strength))))
+            for name, target, strength in zip(NAMES, targets, firm)
+        }
         return {
             "about": "Numbers of the procedural teacher, made by `python -m streamingtalker_ros.training.coarticulation_fit` from "
-                     "tracked lips; docs/teacher.md says what each means. visemes: " + " ".join(COLUMNS),
+            "tracked lips; docs/teacher.md says what each means. visemes: " + " ".join(COLUMNS),
             "sources": sources,
             "reach": {name: [short(x) for x in self.reach[g]] for g, name in enumerate(GROUPS)},
             "plateau": {name: short(self.plateau[g]) for g, name in enumerate(GROUPS)},
@@ -273,9 +352,11 @@ class Mouth(torch.nn.Module):
             "closing": {name: short(self.closing[k]) for k, name in enumerate(("lips", "teeth"))},
             "release": {name: short(self.release[k]) for k, name in enumerate(("lips", "teeth"))},
             "hold": {name: [short(x) for x in self.hold[k]] for k, name in enumerate(CONTACTS)},
-            "bite": short(self.bite), "effort": {"length": short(self.effort[0]), "level": short(self.effort[1])},
+            "bite": short(self.bite),
+            "effort": {"length": short(self.effort[0]), "level": short(self.effort[1])},
             "rest": {name: short(self.rest[k]) for k, name in enumerate(("wait", "fall", "wake"))},
-            "visemes": {name: [row[column] for column in COLUMNS] for name, row in rows.items()}}
+            "visemes": {name: [row[column] for column in COLUMNS] for name, row in rows.items()},
+        }
 
 
 def correlations(one, other):
@@ -284,13 +365,15 @@ def correlations(one, other):
     return (one * other).sum(1) / (one.norm(dim=1) * other.norm(dim=1) + 1e-9)
 
 
-def described(mouth, sheet):
+def described(mouth, sheet) -> str:
     """r and amplitude of a Mouth against a Sheet, in words."""
     with torch.no_grad():
         gap, width, _ = mouth(sheet)
         r, of_width = correlations(gap, sheet.gap), correlations(width, sheet.width)
-    return (f"opening r {r.median():.3f} (10th percentile {r.quantile(0.1):.3f}), width r {of_width.median():.3f}, "
-            f"amplitude {(gap.std(1) / sheet.gap.std(1)).median():.2f}")
+    return (
+        f"opening r {r.median():.3f} (10th percentile {r.quantile(0.1):.3f}), width r {of_width.median():.3f}, "
+        f"amplitude {(gap.std(1) / sheet.gap.std(1)).median():.2f}"
+    )
 
 
 def fit(train, judge, steps=STEPS, keep=KEEP, seed=0, tell=print):
@@ -298,15 +381,18 @@ def fit(train, judge, steps=STEPS, keep=KEEP, seed=0, tell=print):
     torch.manual_seed(seed)
     mouth = Mouth()
     tell(f"hand-written: {described(mouth, judge)}")
-    optimizer = torch.optim.Adam([{"params": [getattr(mouth, name)], "lr": rate, "usual": rate}
-                                  for name, rate in RATES.items()])
+    optimizer = torch.optim.Adam(
+        [{"params": [getattr(mouth, name)], "lr": rate, "usual": rate} for name, rate in RATES.items()]
+    )
     for step in range(steps):
         for group in optimizer.param_groups:
             group["lr"] = group["usual"] * min(1.0, (steps - step) / (0.4 * steps))
         part = train.pick(torch.randperm(len(train))[:BATCH])
         gap, width, jaw = mouth(part)
-        loss = (part.counts * ((gap - part.gap) ** 2 / 9.0 + (width - part.width) ** 2 / 4.0
-                               + 20.0 * (jaw - part.jaw) ** 2)).mean() + keep * mouth.strangeness()
+        loss = (
+            part.counts
+            * ((gap - part.gap) ** 2 / 9.0 + (width - part.width) ** 2 / 4.0 + 20.0 * (jaw - part.jaw) ** 2)
+        ).mean() + keep * mouth.strangeness()
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
@@ -316,8 +402,10 @@ def fit(train, judge, steps=STEPS, keep=KEEP, seed=0, tell=print):
     return mouth
 
 
-def main(argv=None):
-    parser = argparse.ArgumentParser(prog="python -m streamingtalker_ros.training.coarticulation_fit", description=__doc__)
+def main(argv=None) -> int:
+    parser = argparse.ArgumentParser(
+        prog="python -m streamingtalker_ros.training.coarticulation_fit", description=__doc__
+    )
     parser.add_argument("corpus", type=Path, help="made by `streamingtalker corpus from-video`")
     parser.add_argument("--out", type=Path, default=NUMBERS)
     parser.add_argument("--steps", type=int, default=STEPS)

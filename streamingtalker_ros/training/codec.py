@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Stage 1: the motion codec learns to say motion in codes (paper, stage 1).
 
 Loss: L1 of the reconstruction + ||sg(zq) - z||² + 0.25 ||zq - sg(z)||². Added: the squared error, without which a
@@ -5,6 +6,7 @@ blink (one frame in twenty) is dropped, since the median lid is open; the veloci
 people look at, L1 of the inner-lip gap on the rig. A code that nothing uses is put where data is: a collapsed codebook
 is a failure, so use and perplexity are logged.
 """
+
 import numpy as np
 import torch
 from torch.nn import functional
@@ -13,7 +15,7 @@ COMMIT = 0.25  # weight of the commitment, as published
 WEIGHT_FLOOR, HEAD_FLOOR = 0.04, 0.005  # what hardly moves is not magnified beyond this (head: rad)
 
 
-def measure_motion(codec, motions):
+def measure_motion(codec, motions) -> None:
     """Store mean and scale of the training motion (list of (T, 55)) in the codec's buffers."""
     joined = torch.from_numpy(np.concatenate(motions))
     codec.motion_mean.copy_(joined.mean(0))
@@ -25,7 +27,7 @@ class LipShape:
     """What lips do in motion, (…, 55) -> (…): the inner-lip `gap`, in units of a wide-open mouth, and what the mouth is
     wider than at rest, in parts of its `width` there. Linear, hence cheap and exact."""
 
-    def __init__(self, rig, device="cpu"):
+    def __init__(self, rig, device="cpu") -> None:
         bias, row = rig.lip_gap_map()
         jaw = rig.shape_names.index("jawOpen")
         scale = float(row[jaw])
@@ -44,7 +46,7 @@ class LipShape:
 class CodecStage:
     """The loss of stage 1 over windows of motion."""
 
-    def __init__(self, codec, windows, lips, batch):
+    def __init__(self, codec, windows, lips, batch) -> None:
         self.codec, self.windows, self.lips, self.batch = codec, windows, lips, batch
         self.device = codec.codebook.device
         self.used = torch.zeros(len(codec.codebook), device=self.device)
@@ -65,16 +67,23 @@ class CodecStage:
         velocity = difference.diff(dim=1).abs().mean()
         self._restart(step, indices, features, rng)
         loss = weights + square + 4.0 * gap + 0.5 * velocity + codebook + COMMIT * commitment
-        return loss, {"weights": weights.detach(), "square": square.detach(), "gap": gap.detach(),
-                      "codebook": codebook.detach(), "perplexity": perplexity(indices, len(codec.codebook))}
+        return loss, {
+            "weights": weights.detach(),
+            "square": square.detach(),
+            "gap": gap.detach(),
+            "codebook": codebook.detach(),
+            "perplexity": perplexity(indices, len(codec.codebook)),
+        }
 
     @torch.no_grad()
-    def _restart(self, step, indices, features, rng):
+    def _restart(self, step, indices, features, rng) -> None:
         """Every 20 steps move the codes that went unused onto random features of the batch."""
         self.used += torch.bincount(indices.flatten(), minlength=len(self.used))
         if step % 20 == 19:
             dead = (self.used < 2).nonzero()[:, 0]
-            slots = features.unflatten(-1, (self.codec.slots, self.codec.code_dim)).reshape(-1, self.codec.code_dim)
+            slots = features.unflatten(-1, (self.codec.slots, self.codec.code_dim)).reshape(
+                -1, self.codec.code_dim
+            )
             pick = torch.from_numpy(rng.integers(0, len(slots), len(dead))).to(self.device)
             self.codec.codebook[dead] = slots[pick]
             self.used.zero_()
@@ -98,5 +107,8 @@ def measure_latents(codec, motions):
     joined, indices = torch.cat(latents), torch.cat(used)
     codec.latent_mean.copy_(joined.mean(0))
     codec.latent_scale.copy_(joined.std(0).clamp(min=1e-3))
-    return {"codes_used": int(indices.unique().numel()), "codes": len(codec.codebook),
-            "perplexity": perplexity(indices, len(codec.codebook))}
+    return {
+        "codes_used": int(indices.unique().numel()),
+        "codes": len(codec.codebook),
+        "perplexity": perplexity(indices, len(codec.codebook)),
+    }

@@ -1,9 +1,11 @@
+# SPDX-License-Identifier: Apache-2.0
 """What is kept of a training: its `log.csv` files, thinned, and a picture of their curves.
 
     python -m streamingtalker_ros.training.curves codec=runs/mine/codec talker=runs/mine/talker --out docs/training
 
 writes `codec.csv` and `talker.csv`; `--picture FILE.png` draws every CSV that the folder then holds.
 """
+
 import argparse
 import csv
 import re
@@ -47,7 +49,7 @@ def thinned(names, rows, count=ROWS):
     return names, out
 
 
-def write(path, names, rows):
+def write(path, names, rows) -> None:
     """A thinned log as a CSV file; equal logs give equal files."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("w", newline="") as file:
@@ -59,16 +61,18 @@ def write(path, names, rows):
 
 def smooth(values):
     """The mean of each value's neighbours, AROUND rows to either side; fewer at the ends."""
-    return np.array([values[max(k - AROUND, 0): k + AROUND + 1].mean() for k in range(len(values))])
+    return np.array([values[max(k - AROUND, 0) : k + AROUND + 1].mean() for k in range(len(values))])
 
 
-def draw(paths, picture):
+def draw(paths, picture) -> None:
     """One panel per CSV: its losses over the steps in parts of where they begin, shares on an axis of their own;
     faint as logged, bold as `smooth` gives them."""
     require("matplotlib", "the picture").use("Agg")
     from matplotlib import pyplot, ticker
-    figure, panels = pyplot.subplots(len(paths), squeeze=False, dpi=90, layout="constrained",
-                                     figsize=(10.0, 2.6 * len(paths)))
+
+    figure, panels = pyplot.subplots(
+        len(paths), squeeze=False, dpi=90, layout="constrained", figsize=(10.0, 2.6 * len(paths))
+    )
     for panel, path in zip(panels.flat, paths):
         names, rows = read_log(path)
         columns = [name for name in names if name not in ("step", "time", "minutes")]
@@ -79,10 +83,20 @@ def draw(paths, picture):
             mean, share = smooth(values), name in SHARES
             unit = 1.0 if share or mean[0] <= 0 else mean[0]
             look = {"color": INK.get(name), "linestyle": "--" if share else "-"}
-            label = f"{name.replace('_', ' ')} {mean[0]:.3g} to {mean[-1]:.3g}{' (right axis)' if share else ''}"
+            label = (
+                f"{name.replace('_', ' ')} {mean[0]:.3g} to {mean[-1]:.3g}{' (right axis)' if share else ''}"
+            )
             axis = other if share else panel
-            lines += axis.plot(rows[:, 0], mean / unit, label=label, linewidth=2.2 if name == "loss" else 1.3, **look)
-            axis.plot(rows[:, 0], values / unit, linewidth=0.7, alpha=0.2, **{**look, "color": lines[-1].get_color()})
+            lines += axis.plot(
+                rows[:, 0], mean / unit, label=label, linewidth=2.2 if name == "loss" else 1.3, **look
+            )
+            axis.plot(
+                rows[:, 0],
+                values / unit,
+                linewidth=0.7,
+                alpha=0.2,
+                **{**look, "color": lines[-1].get_color()},
+            )
         panel.set_yscale("log")
         panel.set_ylim(0.1, 2.0)
         panel.yaxis.set_major_locator(ticker.FixedLocator((0.1, 0.2, 0.5, 1.0, 2.0)))
@@ -93,8 +107,14 @@ def draw(paths, picture):
         panel.grid(color="#e6e9ef", linewidth=0.8)
         for axis in filter(None, (panel, other)):
             axis.spines["top"].set_visible(False)
-        panel.legend(lines, [line.get_label() for line in lines], fontsize=8, frameon=False, loc="center left",
-                     bbox_to_anchor=(1.06, 0.5))
+        panel.legend(
+            lines,
+            [line.get_label() for line in lines],
+            fontsize=8,
+            frameon=False,
+            loc="center left",
+            bbox_to_anchor=(1.06, 0.5),
+        )
     panels[-1, 0].set_xlabel("step")
     figure.supylabel("loss in parts of its beginning", fontsize=10)
     Path(picture).parent.mkdir(parents=True, exist_ok=True)
@@ -107,9 +127,12 @@ def _number(name):
     return [int(part) if part.isdigit() else part for part in re.split(r"(\d+)", name)]
 
 
-def main(argv=None):
-    parser = argparse.ArgumentParser(prog="python -m streamingtalker_ros.training.curves", description=__doc__,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+def main(argv=None) -> int:
+    parser = argparse.ArgumentParser(
+        prog="python -m streamingtalker_ros.training.curves",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     parser.add_argument("runs", nargs="*", metavar="NAME=DIR", help="a stage's folder, which holds log.csv")
     parser.add_argument("--out", type=Path, default=Path("docs/training"), metavar="DIR")
     parser.add_argument("--picture", type=Path, default=None, metavar="FILE.png")

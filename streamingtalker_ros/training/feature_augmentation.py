@@ -1,8 +1,10 @@
+# SPDX-License-Identifier: Apache-2.0
 """Voices in other rooms and noises, in the domain of the features: every step of a training hears recordings anew.
 
 Log-mel features hold powers, and powers of independent sounds add. So noise, reverberation, a band limit and a level
 cost a few operations on a batch, where `augment` filters samples; what samples alone know (clipping) stays there.
 """
+
 import math
 from dataclasses import dataclass
 
@@ -15,7 +17,10 @@ COLUMN = 0.01  # seconds
 NEPERS = 0.2302585  # of power, per dB
 MICROPHONE = {"low": (0.0, 350.0), "high": (3000.0, 7900.0)}  # Hz
 TELEPHONE = {"low": (250.0, 350.0), "high": (3200.0, 3600.0)}  # Hz; ITU-T G.712 passes 300 to 3400
-MU_LAW = (36.0, 40.0)  # dB by which sound stands above the noise of 8-bit mu-law steps, ITU-T G.711: 38 whatever its level
+MU_LAW = (
+    36.0,
+    40.0,
+)  # dB by which sound stands above the noise of 8-bit mu-law steps, ITU-T G.711: 38 whatever its level
 
 
 @dataclass(frozen=True)
@@ -63,8 +68,12 @@ def mix(power, start, quiet, config=MixConfig()):
     power = torch.where((chance(batch) < config.room)[:, None, None, None], _room(power, between), power)
     gain = NEPERS * between(*config.level)
     power, peak = power + gain[:, None, None, None], peak + gain
-    start = torch.where(start > QUIET, start + gain, start)  # where nothing has sounded there is nothing to amplify
-    others = torch.stack([power.roll(k, 0) + NEPERS * between(-8.0, 0.0)[:, None, None, None] for k in (1, 2, 3)])
+    start = torch.where(
+        start > QUIET, start + gain, start
+    )  # where nothing has sounded there is nothing to amplify
+    others = torch.stack(
+        [power.roll(k, 0) + NEPERS * between(-8.0, 0.0)[:, None, None, None] for k in (1, 2, 3)]
+    )
     kind = chance(batch)
     under = torch.where((kind < config.babble)[:, None, None, None], torch.logsumexp(others, 0), quiet)
     usual = torch.log(torch.exp(under).mean((1, 2, 3)) + FLOOR)
@@ -97,7 +106,9 @@ def _band(power, share, microphone, chance, between):
     hertz = _hertz(power)
     mel = torch.log1p(hertz / 700.0)
     low, high = (torch.log1p(between(*microphone[edge]) / 700.0)[:, None] for edge in ("low", "high"))
-    outside = (torch.maximum(low - mel, mel - high) / (mel[1] - mel[0])).clamp(0.0, 6.0)  # (B, bands), in bands
+    outside = (torch.maximum(low - mel, mel - high) / (mel[1] - mel[0])).clamp(
+        0.0, 6.0
+    )  # (B, bands), in bands
     outside = torch.where(chance(len(power), 1) < share, outside, torch.zeros_like(outside))
     return power - 2.0 * outside[:, None, None]
 
@@ -109,7 +120,9 @@ def _telephone(power, share, chance, between):
     width = 700.0 + _hertz(power)  # of a band, up to a factor: equal on the mel scale
     mean = torch.log(narrow.exp() @ (width / width.sum()))[..., None]  # over frequency
     steps = mean - NEPERS * between(*MU_LAW)[:, None, None, None]
-    stepped = torch.where((chance(len(power)) < 0.5)[:, None, None, None], torch.logaddexp(narrow, steps), narrow)
+    stepped = torch.where(
+        (chance(len(power)) < 0.5)[:, None, None, None], torch.logaddexp(narrow, steps), narrow
+    )
     return torch.where((chance(len(power)) < share)[:, None, None, None], stepped, power)
 
 

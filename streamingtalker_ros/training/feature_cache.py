@@ -1,8 +1,10 @@
+# SPDX-License-Identifier: Apache-2.0
 """What the encoder hears of a corpus, computed once: log-mel features of each clip, clean and dirty.
 
 The features of a whole clip are those of a stream (the running level included), which features of a window alone would
 not be; and a training step that only gathers rows spends its time on learning.
 """
+
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 
@@ -10,8 +12,8 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from streamingtalker_ros.model.blendshape.features import normalised
 from streamingtalker_ros.audio.augmentation import augment
+from streamingtalker_ros.model.blendshape.features import normalised
 
 HOP = 640
 SAVED = torch.float16
@@ -42,9 +44,11 @@ def hear_all(log_mel, clips, frames, versions=1, seed=0, progress=False, jobs=1)
 
     frames: list of (how many of each clip); jobs: processes. About 0.8 MB a minute and version.
     """
-    talk = [clip.pcm for clip in clips[::max(len(clips) // 40, 1)]]  # what babbles in the background
-    work = [(log_mel, clip.pcm, count, [[seed, number, version] for version in range(versions)])
-            for number, (clip, count) in enumerate(zip(clips, frames))]
+    talk = [clip.pcm for clip in clips[:: max(len(clips) // 40, 1)]]  # what babbles in the background
+    work = [
+        (log_mel, clip.pcm, count, [[seed, number, version] for version in range(versions)])
+        for number, (clip, count) in enumerate(zip(clips, frames))
+    ]
     if jobs == 1:
         heard = (_versions(job, talk) for job in work)
         return _collected(heard, len(work), progress)
@@ -53,14 +57,16 @@ def hear_all(log_mel, clips, frames, versions=1, seed=0, progress=False, jobs=1)
 
 
 def _collected(heard, count, progress):
-    return [[Heard(*map(torch.from_numpy, parts)) for parts in versions]
-            for versions in tqdm(heard, total=count, desc="listening", disable=not progress)]
+    return [
+        [Heard(*map(torch.from_numpy, parts)) for parts in versions]
+        for versions in tqdm(heard, total=count, desc="listening", disable=not progress)
+    ]
 
 
 _talk = []
 
 
-def _begin(talk):
+def _begin(talk) -> None:
     torch.set_num_threads(1)
     _talk[:] = talk
 
@@ -69,6 +75,8 @@ def _versions(job, talk=None):
     """Arrays, not tensors: a tensor that crosses a process costs an open file."""
     log_mel, pcm, count, seeds = job
     pcm = np.pad(pcm, (0, max(count * HOP - len(pcm), 0)))
-    heard = [hear(log_mel, augment(pcm, seed, _talk if talk is None else talk) if number else pcm, count)
-             for number, seed in enumerate(seeds)]
+    heard = [
+        hear(log_mel, augment(pcm, seed, _talk if talk is None else talk) if number else pcm, count)
+        for number, seed in enumerate(seeds)
+    ]
     return [(one.mels.numpy(), one.loudness.numpy(), one.level.numpy()) for one in heard]

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Stage 2: encoder, predictor and diffusion head learn motion from sound; the codec is frozen (paper, stage 2).
 
 The paper's loss, all mean squared with weight 1 as released: the error of the latent, of the motion (in units of each
@@ -9,15 +10,16 @@ that the neutral style is a blend of all; some are not heard at all, for guidanc
 hears another one: listening is cheap and is what new voices fail at. Where that is too dear, `listens: false` leaves the
 encoder as the listener made it.
 """
+
 from dataclasses import dataclass
 
 import torch
 from torch.nn import functional
 
 from streamingtalker_ros.model.ddim import Schedule
+from streamingtalker_ros.training.distributed import autocast
 from streamingtalker_ros.training.encoder import GAP, TOUCH, ListenerStage, disguise
 from streamingtalker_ros.training.trainer import LoopConfig
-from streamingtalker_ros.training.distributed import autocast
 
 PRESS = 0.01  # part of a wide-open mouth by which touching lips are asked to overlap, so that a sample still touches
 NOISY = 200  # most training times lie above it: few-step sampling never looks below
@@ -27,7 +29,9 @@ NOISY = 200  # most training times lie above it: few-step sampling never looks b
 class TalkerLoopConfig(LoopConfig):
     """A loop's settings, and those of this stage alone."""
 
-    listens: bool = True  # the encoder learns on; False keeps the listener's, which makes a step three times cheaper
+    listens: bool = (
+        True  # the encoder learns on; False keeps the listener's, which makes a step three times cheaper
+    )
     draws: int = 2  # noisy versions of each latent in a step
 
 
@@ -48,13 +52,19 @@ class HistoryConfig:
 class TalkerStage:
     """The loss of stage 2 over windows of audio and motion."""
 
-    def __init__(self, network, windows, lips, settings, history=HistoryConfig()):
+    def __init__(self, network, windows, lips, settings, history=HistoryConfig()) -> None:
         """network: TalkerNetwork; windows: Windows; lips: LipShape; settings: TalkerLoopConfig."""
         self.network, self.windows, self.lips, self.history = network, windows, lips, history
-        self.batch, self.steps, self.draws, self.mixed = settings.batch, settings.steps, settings.draws, settings.mixed
+        self.batch, self.steps, self.draws, self.mixed = (
+            settings.batch,
+            settings.steps,
+            settings.draws,
+            settings.mixed,
+        )
         self.listens, config = settings.listens, network.config
-        self.listener = ListenerStage(network.encoder, network.codec, config.lookahead_frames, windows, lips, self.batch,
-                                      self.mixed)
+        self.listener = ListenerStage(
+            network.encoder, network.codec, config.lookahead_frames, windows, lips, self.batch, self.mixed
+        )
         self.probe, self.device = self.listener.probe, self.listener.device
         self.schedule = Schedule(config.beta_start, config.beta_end, config.train_steps)
 
@@ -70,7 +80,7 @@ class TalkerStage:
             with torch.set_grad_enabled(self.listens):
                 heard = network.encoder.encode(*features)  # (B, T + lookahead, audio_width)
                 voice = network.encoder.voice(heard)[..., 0].float()
-            audio = heard[:, network.config.lookahead_frames:]
+            audio = heard[:, network.config.lookahead_frames :]
             known, past, reach = self._history(window, past, audio, style, step, rng)
             condition = network.predictor(past, known, audio * hears[..., None], style, window.first, reach)
             said = self._denoise(condition, latents).float()  # (draws, B, T, D)
@@ -80,13 +90,23 @@ class TalkerStage:
         count = learned.sum()
         latent = ((said - latents).square().mean((0, -1)) * learned).sum() / count
         motion, velocity, gap, touch = self._motion_errors(said[0], window, learned * hears, count)
-        mouth, phones = self.probe.loss(read, window, self.lips.gap(window.motion), network.codec.motion_scale)
+        mouth, phones = self.probe.loss(
+            read, window, self.lips.gap(window.motion), network.codec.motion_scale
+        )
         speech = functional.binary_cross_entropy_with_logits(voice, window.voice)
         loss = latent + motion + velocity + 2.0 * gap + 30.0 * touch
         if self.listens:
             loss = loss + mouth + 0.5 * phones + 0.3 * speech + self.listener(step, rng)[0]
-        figures = {"latent": latent, "motion": motion, "gap": gap, "touch": touch, "velocity": velocity,
-                   "mouth": mouth, "phones": phones, "voice": speech}
+        figures = {
+            "latent": latent,
+            "motion": motion,
+            "gap": gap,
+            "touch": touch,
+            "velocity": velocity,
+            "mouth": mouth,
+            "phones": phones,
+            "voice": speech,
+        }
         return loss, {name: figure.detach() for name, figure in figures.items()}
 
     def _chance(self, *shape):
@@ -112,7 +132,7 @@ class TalkerStage:
         velocity = (difference.diff(dim=1).square().mean(-1) * pairs).sum() / pairs.sum()
         true, gap = GAP * self.lips.gap(window.motion), GAP * self.lips.gap(made)
         error = ((gap - true).square() * learned).sum() / count
-        spoken = window.voice[:, :learned.shape[1]] * learned  # in silence the gate closes the mouth
+        spoken = window.voice[:, : learned.shape[1]] * learned  # in silence the gate closes the mouth
         touch = ((gap + GAP * PRESS).clamp(min=0.0) * (true < GAP * TOUCH) * spoken).sum() / count
         return motion, velocity, error, touch
 

@@ -1,14 +1,16 @@
+# SPDX-License-Identifier: Apache-2.0
 """What a run learns from: clips of several corpora, the short ones joined, each corpus with its share.
 
 `gather(folders, …)` gives clips and how often each is drawn.
 """
+
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
-from streamingtalker_ros.errors import TalkerError
 from streamingtalker_ros.corpus.storage import HOP, RATE, load_corpus
+from streamingtalker_ros.errors import TalkerError
 
 JOINED = 10.0  # seconds that short clips of one speaker are joined to, so that windows have a past
 LEAST = 0.05  # share of the corpora that the mix does not name, whatever it leaves
@@ -24,8 +26,10 @@ def gather(folders, split, mix=None):
     mix = dict(mix or {})
     unknown = set(mix) - {folder.name for folder in folders}
     if unknown:
-        raise TalkerError(f"the recipe's mix names {sorted(unknown)}, but the corpora are "
-                          f"{[folder.name for folder in folders]}")
+        raise TalkerError(
+            f"the recipe's mix names {sorted(unknown)}, but the corpora are "
+            f"{[folder.name for folder in folders]}"
+        )
     clips, chances, names = [], [], []
     for folder in folders:
         part = join(load_corpus(folder, split))
@@ -63,11 +67,20 @@ def joined(clips):
     for clip in clips:
         phones += [replace(phone, start=phone.start + start, end=phone.end + start) for phone in clip.phones]
         start += len(clip.weights) * HOP / RATE
-    tracked = {key: None if any(getattr(clip, key) is None for clip in clips)
-               else np.concatenate([getattr(clip, key) for clip in clips]) for key in ("lip_opening", "lip_width")}
-    return replace(clips[0], pcm=np.concatenate([_whole(clip) for clip in clips]), phones=phones,
-                   weights=np.concatenate([clip.weights for clip in clips]),
-                   head=np.concatenate([clip.head for clip in clips]), **tracked)
+    tracked = {
+        key: None
+        if any(getattr(clip, key) is None for clip in clips)
+        else np.concatenate([getattr(clip, key) for clip in clips])
+        for key in ("lip_opening", "lip_width")
+    }
+    return replace(
+        clips[0],
+        pcm=np.concatenate([_whole(clip) for clip in clips]),
+        phones=phones,
+        weights=np.concatenate([clip.weights for clip in clips]),
+        head=np.concatenate([clip.head for clip in clips]),
+        **tracked,
+    )
 
 
 def _whole(clip):

@@ -1,18 +1,24 @@
+# SPDX-License-Identifier: Apache-2.0
 """Last touch: samples move less than what they learned from, so what the network says is scaled, group by group.
 
 `liven(network, gains)` changes the codec's motion scale in place, and what the ears for the lips' opening and width
 tell. Training is done with the true ones: a network that was livened must not be trained with.
 """
+
 import torch
 
 from streamingtalker_ros.errors import TalkerError
 from streamingtalker_ros.face.arkit import ARKIT_NAMES
 
-GROUPS = {"mouth": ("jaw", "mouth"), "brows": ("brow",), "lids": ("eyeBlink",),  # beginnings of the shapes' names
-          "width": ()}  # of what the ear for the mouth's width tells alone
+GROUPS = {
+    "mouth": ("jaw", "mouth"),
+    "brows": ("brow",),
+    "lids": ("eyeBlink",),  # beginnings of the shapes' names
+    "width": (),
+}  # of what the ear for the mouth's width tells alone
 
 
-def check(gains):
+def check(gains) -> None:
     """Raises TalkerError on a group that is unknown, or a gain that is no positive number."""
     for group, gain in gains.items():
         if group not in GROUPS:
@@ -22,12 +28,15 @@ def check(gains):
 
 
 @torch.no_grad()
-def liven(network, gains):
+def liven(network, gains) -> None:
     """Multiply motion, group by group. network: TalkerNetwork; gains: {group of GROUPS: factor}, 1 for the groups left
     out. Raises TalkerError as `check`."""
     check(gains)
     codec, encoder = network.codec, network.encoder
-    for told, ear, group in ((encoder.tells_opening, "opening", "mouth"), (encoder.tells_width, "lip_width.2", "width")):
+    for told, ear, group in (
+        (encoder.tells_opening, "opening", "mouth"),
+        (encoder.tells_width, "lip_width.2", "width"),
+    ):
         for parameter in encoder.get_submodule(ear).parameters() if told else ():
             parameter *= gains.get(group, 1.0)
     for group, gain in gains.items():

@@ -1,8 +1,10 @@
+# SPDX-License-Identifier: Apache-2.0
 """The whole recipe as steps that are done once: make every corpus, train every stage, leave a checkpoint.
 
 `plan(recipe, sources, out)` says which corpora can be made of the sources that are there, and as which command;
 `run(plan, …)` does what is not done. `out/steps.json` tells what was made of what, and how long it took.
 """
+
 import json
 import os
 import time
@@ -53,7 +55,9 @@ def plan(recipe, sources, out, more=(), align=None, landmarks=None, jobs=None):
     without its synthesiser. Raises TalkerError for a folder that is not there, for a package that a given source
     needs, and where nothing is left.
     """
-    made = Plan(Path(out), {**recipe, "mix": dict(recipe["mix"])}, [Path(folder).resolve() for folder in more])
+    made = Plan(
+        Path(out), {**recipe, "mix": dict(recipe["mix"])}, [Path(folder).resolve() for folder in more]
+    )
     for name, folder in sources.items():
         if folder is not None and not Path(folder).is_dir():
             raise TalkerError(f"there is no folder {folder}: give --{name} the one of that source")
@@ -62,21 +66,28 @@ def plan(recipe, sources, out, more=(), align=None, landmarks=None, jobs=None):
         reason = _missing(kind, of, sources, made)
         if reason:
             share = made.recipe["mix"].pop(name, None)
-            made.missing.append(f"{name}{f', {share:.0%} of the mix,' if share else ''} is left out: {reason}")
+            made.missing.append(
+                f"{name}{f', {share:.0%} of the mix,' if share else ''} is left out: {reason}"
+            )
             continue
         here = made.out / CORPORA / name
         if kind in DERIVED:
             places, basis = [made.out / CORPORA / of[0]], of
         else:
             places = basis = [str(Path(sources[source]).resolve()) for source in of if sources.get(source)]
-            made.missing += [f"{name} is made without {source}: --{source} was not given"
-                             for source in of if not sources.get(source)]
+            made.missing += [
+                f"{name} is made without {source}: --{source} was not given"
+                for source in of
+                if not sources.get(source)
+            ]
         if kind == "from-video":
             videos, beside = _videos(places[0], align, landmarks, here)
             places, options = [videos], {**options, **beside}
             if "align" not in beside:
-                made.missing.append(f"{name} knows no words, only where there is voice: --align was not given, and "
-                                    f"{videos} has no word times beside it")
+                made.missing.append(
+                    f"{name} knows no words, only where there is voice: --align was not given, and "
+                    f"{videos} has no word times beside it"
+                )
         elif kind == "from-animation" and (Path(places[0]) / "code" / "train" / "bs_value").is_dir():
             places = [Path(places[0]) / "code" / "train"]  # of a checkout of FACEGOOD's
         arguments = [kind, *map(str, places), "--out", str(here), *_flags(options)]
@@ -87,9 +98,13 @@ def plan(recipe, sources, out, more=(), align=None, landmarks=None, jobs=None):
             style = next(corpus.style for corpus in made.corpora if corpus.name == of[0])
         made.corpora.append(Corpus(name, arguments, {"kind": kind, "of": basis, **options}, style))
     if not made.folders:
-        raise TalkerError("nothing to learn from: " + ("; ".join(made.missing) or "the recipe names no corpora"))
+        raise TalkerError(
+            "nothing to learn from: " + ("; ".join(made.missing) or "the recipe names no corpora")
+        )
     if len({folder.name for folder in made.folders}) < len(made.folders):
-        raise TalkerError(f"two corpora have the same name: {', '.join(folder.name for folder in made.folders)}")
+        raise TalkerError(
+            f"two corpora have the same name: {', '.join(folder.name for folder in made.folders)}"
+        )
     made.recipe["model"] = {**recipe["model"], "styles": _styles(recipe["model"], made)}
     return made
 
@@ -102,8 +117,10 @@ def _entry(name, entry):
     if kind not in KINDS:
         raise TalkerError(f"the recipe's corpus {name} has kind {kind!r}: it may be {', '.join(KINDS)}")
     if bool(of) == (kind in ("synthetic", "espeak")) or (len(of) > 1 and kind != "speech"):
-        raise TalkerError(f"the recipe's corpus {name}, {kind}, is made of {of}: synthetic speech takes no source, "
-                          "speech takes several, all else one")
+        raise TalkerError(
+            f"the recipe's corpus {name}, {kind}, is made of {of}: synthetic speech takes no source, "
+            "speech takes several, all else one"
+        )
     return kind, of, options
 
 
@@ -114,15 +131,18 @@ def _missing(kind, of, sources, made):
             return f"{of[0]} is"
         if kind == "revoice":
             from streamingtalker_ros.corpus.voice_conversion import vocoder
+
             vocoder()
     elif kind == "synthetic":
         from streamingtalker_ros.corpus.synthetic import check_voices
+
         try:
             check_voices()
         except TalkerError as error:
             return str(error)
     elif kind == "espeak":
         from streamingtalker_ros.phonetics import espeak_tts
+
         return None if espeak_tts.available() else "libespeak-ng is not installed: `apt install espeak-ng`"
     elif not any(sources.get(source) for source in of):
         return f"give --{' DIR or --'.join(of)} DIR"
@@ -135,15 +155,20 @@ def _videos(folder, align, landmarks, here):
     """(folder of the videos, {option: folder} of what belongs to them). Raises TalkerError where they can be neither
     tracked nor were."""
     from streamingtalker_ros.corpus.video import tracking
+
     folder = Path(folder)
     if not any(file.is_file() for file in folder.iterdir()) and (folder / "s1").is_dir():
         folder = folder / "s1"  # GRID's speaker 1
     if not (tracking.available() or landmarks or (here / "landmarks").is_dir()):
         raise TalkerError(tracking.HOW)
-    beside = [Path(align)] if align else [folder, folder.parent / "alignments" / folder.name, folder / "align"]
+    beside = (
+        [Path(align)] if align else [folder, folder.parent / "alignments" / folder.name, folder / "align"]
+    )
     told = next((place for place in beside for end in ("align", "txt") if any(place.glob(f"*.{end}"))), None)
     if align and not told:
-        raise TalkerError(f"{align} holds no NAME.align or NAME.txt: give the folder that does, or leave it out")
+        raise TalkerError(
+            f"{align} holds no NAME.align or NAME.txt: give the folder that does, or leave it out"
+        )
     named = {"align": told, "landmarks": landmarks}
     return folder, {key: str(Path(place).resolve()) for key, place in named.items() if place}
 
@@ -151,6 +176,7 @@ def _videos(folder, align, landmarks, here):
 def _styles(model, made):
     """The styles of the model's configuration that a corpus has, and those that more corpora bring."""
     from streamingtalker_ros.corpus.storage import read_index
+
     first, *others = model.get("styles", ["neutral"])
     there = [corpus.style for corpus in made.corpora]
     brought = [clip.get("style", "teacher") for folder in made.more for clip in read_index(folder)["clips"]]
@@ -159,8 +185,12 @@ def _styles(model, made):
 
 def _flags(entry):
     """{"hold-out": "last", "no-pictures": True} -> ["--hold-out", "last", "--no-pictures"]."""
-    return [word for key, value in entry.items() if value is not False
-            for word in ([f"--{key}"] if value is True else [f"--{key}", str(value)])]
+    return [
+        word
+        for key, value in entry.items()
+        if value is not False
+        for word in ([f"--{key}"] if value is True else [f"--{key}", str(value)])
+    ]
 
 
 def run(made, command, start=None, device="auto", say=print):
@@ -171,6 +201,7 @@ def run(made, command, start=None, device="auto", say=print):
     """
     from streamingtalker_ros.model.blendshape import checkpoint
     from streamingtalker_ros.training import distributed, stages
+
     out, recipe = made.out, made.recipe
     out.mkdir(parents=True, exist_ok=True)
     steps = Steps(out / STEPS, say)
@@ -181,20 +212,44 @@ def run(made, command, start=None, device="auto", say=print):
     def windows():
         """Listener, talker and closure learn from the same windows, whose sounds take minutes to hear."""
         if not heard:
-            heard.append(stages.make_windows(made.folders, "train", recipe, checkpoint.load(out / "codec"),
-                                             distributed.find(device).device))
+            heard.append(
+                stages.make_windows(
+                    made.folders,
+                    "train",
+                    recipe,
+                    checkpoint.load(out / "codec"),
+                    distributed.find(device).device,
+                )
+            )
         return heard[0]
 
-    basis = {"model": recipe["model"], "windows": recipe["windows"], "mix": recipe["mix"],
-             "corpora": [folder.name for folder in made.folders], "start": str(start) if start else None}
-    steps.once("codec", {**basis, "codec": recipe["codec"]},
-               lambda: stages.train_codec(made.folders, out, recipe, start, device))
-    steps.once("listener", {**basis, "listener": recipe["listener"]},
-               lambda: stages.train_listener(made.folders, out, recipe, None, device, windows()))
-    steps.once("talker", {**basis, "talker": recipe["talker"], "history": recipe["history"]},
-               lambda: stages.train_talker(made.folders, out, recipe, None, device, windows()))
-    steps.once("closure", {**basis, "closure": recipe["closure"]},
-               lambda: stages.train_closure(made.folders, out, recipe, None, device, windows()))
+    basis = {
+        "model": recipe["model"],
+        "windows": recipe["windows"],
+        "mix": recipe["mix"],
+        "corpora": [folder.name for folder in made.folders],
+        "start": str(start) if start else None,
+    }
+    steps.once(
+        "codec",
+        {**basis, "codec": recipe["codec"]},
+        lambda: stages.train_codec(made.folders, out, recipe, start, device),
+    )
+    steps.once(
+        "listener",
+        {**basis, "listener": recipe["listener"]},
+        lambda: stages.train_listener(made.folders, out, recipe, None, device, windows()),
+    )
+    steps.once(
+        "talker",
+        {**basis, "talker": recipe["talker"], "history": recipe["history"]},
+        lambda: stages.train_talker(made.folders, out, recipe, None, device, windows()),
+    )
+    steps.once(
+        "closure",
+        {**basis, "closure": recipe["closure"]},
+        lambda: stages.train_closure(made.folders, out, recipe, None, device, windows()),
+    )
     steps.once("checkpoint", {"gains": recipe["gains"]}, lambda: stages.finish(out, recipe, out / CHECKPOINT))
     return out / CHECKPOINT
 
@@ -202,21 +257,27 @@ def run(made, command, start=None, device="auto", say=print):
 class Steps:
     """What was done, of which settings, in how many seconds: a JSON file that is written after each step."""
 
-    def __init__(self, path, say=print):
+    def __init__(self, path, say=print) -> None:
         self.path, self.say = Path(path), say
         try:
             self.rows = json.loads(self.path.read_text()) if self.path.exists() else {}
         except ValueError:
             raise TalkerError(f"{self.path} is damaged: remove it to do every step again") from None
 
-    def once(self, name, settings, make):
+    def once(self, name, settings, make) -> None:
         """Call `make` unless the step is done. Raises TalkerError where it was begun with other settings."""
         settings = json.loads(json.dumps(settings))  # as they are read again
         row = self.rows.setdefault(name, {"settings": settings, "seconds": 0.0, "done": False})
         if row["settings"] != settings:
-            other = [key for key in {**row["settings"], **settings} if row["settings"].get(key) != settings.get(key)]
-            raise TalkerError(f"{name} of {self.path.parent} was begun with another {', '.join(other)}: give "
-                              "another --out, or what it was begun with")
+            other = [
+                key
+                for key in {**row["settings"], **settings}
+                if row["settings"].get(key) != settings.get(key)
+            ]
+            raise TalkerError(
+                f"{name} of {self.path.parent} was begun with another {', '.join(other)}: give "
+                "another --out, or what it was begun with"
+            )
         if row["done"]:
             self.say(f"{name}: done, in {row['seconds']:.0f} s")
             return
@@ -230,7 +291,7 @@ class Steps:
             row["seconds"] = round(row["seconds"] + time.monotonic() - began, 1)
             self._write()
 
-    def _write(self):
+    def _write(self) -> None:
         partial = self.path.with_suffix(".partial")
         partial.write_text(json.dumps(self.rows, indent=1) + "\n")
         partial.replace(self.path)
@@ -239,9 +300,22 @@ class Steps:
 def evaluation(made):
     """The command line, as a list, that measures the run's checkpoint on what it kept for test."""
     from streamingtalker_ros.corpus.storage import read_index
+
     indices = {folder: read_index(folder) for folder in made.folders}
-    tested = [folder for folder, index in indices.items() if index.get("kind") != "quiet"
-              and any(clip["split"] == "test" for clip in index["clips"])]
-    return ["streamingtalker", "evaluate", "--model", str(made.out / CHECKPOINT),
-            *(word for folder in tested for word in ("--corpus", str(folder))), "--full",
-            "--report", str(made.out / "report.html"), "--json", str(made.out / "figures.json")]
+    tested = [
+        folder
+        for folder, index in indices.items()
+        if index.get("kind") != "quiet" and any(clip["split"] == "test" for clip in index["clips"])
+    ]
+    return [
+        "streamingtalker",
+        "evaluate",
+        "--model",
+        str(made.out / CHECKPOINT),
+        *(word for folder in tested for word in ("--corpus", str(folder))),
+        "--full",
+        "--report",
+        str(made.out / "report.html"),
+        "--json",
+        str(made.out / "figures.json"),
+    ]

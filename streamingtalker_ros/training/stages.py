@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The stages from corpus folders to a checkpoint folder.
 
 `train_codec` leaves `out/codec/` (a checkpoint whose codec is trained), `train_listener` takes it and leaves
@@ -5,6 +6,7 @@
 `out/talker/`, which `Talker.load` reads; `train_closure` adds an ear for p, b and m to that and leaves `out/closure/`,
 whose lips close more surely. All resume from their run folders.
 """
+
 import json
 import os
 from dataclasses import replace
@@ -14,25 +16,39 @@ import numpy as np
 import torch
 import yaml
 
+from streamingtalker_ros.corpus.storage import read_index
 from streamingtalker_ros.errors import TalkerError
 from streamingtalker_ros.face.arkit import INDEX
 from streamingtalker_ros.face.rig import default_rig
 from streamingtalker_ros.model.blendshape import checkpoint
 from streamingtalker_ros.model.blendshape.config import TalkerConfig
 from streamingtalker_ros.model.blendshape.network import TalkerNetwork
-from streamingtalker_ros.training import motion_gain, distributed
-from streamingtalker_ros.training.articulation_heads import ClosureStage, parting_thresholds, probabilities, thresholds
-from streamingtalker_ros.training.codec import CodecStage, LipShape, measure_latents, measure_motion
-from streamingtalker_ros.corpus.storage import read_index
-from streamingtalker_ros.training.mixture import gather
-from streamingtalker_ros.training.encoder import ListenerLoopConfig, ListenerStage
-from streamingtalker_ros.training.trainer import Loop, LoopConfig
-from streamingtalker_ros.training.generator import HistoryConfig, TalkerLoopConfig, TalkerStage
+from streamingtalker_ros.training import distributed, motion_gain
+from streamingtalker_ros.training.articulation_heads import (
+    ClosureStage,
+    parting_thresholds,
+    probabilities,
+    thresholds,
+)
 from streamingtalker_ros.training.batches import Windows, motion_of
+from streamingtalker_ros.training.codec import CodecStage, LipShape, measure_latents, measure_motion
+from streamingtalker_ros.training.encoder import ListenerLoopConfig, ListenerStage
+from streamingtalker_ros.training.generator import HistoryConfig, TalkerLoopConfig, TalkerStage
+from streamingtalker_ros.training.mixture import gather
+from streamingtalker_ros.training.trainer import Loop, LoopConfig
 
-SECTIONS = {"corpora": None, "model": TalkerConfig, "mix": None, "windows": None, "codec": LoopConfig,
-            "listener": ListenerLoopConfig, "talker": TalkerLoopConfig, "closure": LoopConfig, "history": HistoryConfig,
-            "gains": None}
+SECTIONS = {
+    "corpora": None,
+    "model": TalkerConfig,
+    "mix": None,
+    "windows": None,
+    "codec": LoopConfig,
+    "listener": ListenerLoopConfig,
+    "talker": TalkerLoopConfig,
+    "closure": LoopConfig,
+    "history": HistoryConfig,
+    "gains": None,
+}
 
 CAUGHT, FALSE = 0.92, 0.10  # shares of p, b, m and of open vowels, in held-out clips, that the ears press
 ENOUGH = 20  # p, b and m, and open vowels, that a corpus must have to be heeded in that
@@ -47,7 +63,9 @@ def read_recipe(path):
         raise TalkerError(f"the recipe {path} cannot be read: {error}") from None
     unknown = set(recipe) - set(SECTIONS)
     if unknown:
-        raise TalkerError(f"the recipe {path} has unknown sections {sorted(unknown)}: it may have {sorted(SECTIONS)}")
+        raise TalkerError(
+            f"the recipe {path} has unknown sections {sorted(unknown)}: it may have {sorted(SECTIONS)}"
+        )
     for name, kind in SECTIONS.items():
         recipe[name] = recipe.get(name) or {}
         if kind is not None:
@@ -62,11 +80,26 @@ def read_recipe(path):
 def make_windows(corpora, split, recipe, network=None, device="cpu"):
     """The Windows of a recipe over corpus folders; without a network they carry motion alone. device: where they lie."""
     clips, chances = gather(corpora, split, recipe["mix"])
-    values = {"frames": 80, "lead": 32, "lives": 2, "versions": 3, "jobs": os.cpu_count() or 1, **recipe["windows"]}
+    values = {
+        "frames": 80,
+        "lead": 32,
+        "lives": 2,
+        "versions": 3,
+        "jobs": os.cpu_count() or 1,
+        **recipe["windows"],
+    }
     config = network.config if network else TalkerConfig(**recipe["model"])
     log_mel = network.encoder.log_mel if network else None
-    return Windows(clips, lookahead=config.lookahead_frames, log_mel=log_mel, chances=chances, styles=config.styles,
-                   progress=True, device=device, **values)
+    return Windows(
+        clips,
+        lookahead=config.lookahead_frames,
+        log_mel=log_mel,
+        chances=chances,
+        styles=config.styles,
+        progress=True,
+        device=device,
+        **values,
+    )
 
 
 def begin(recipe, start=None):
@@ -82,7 +115,7 @@ def begin(recipe, start=None):
 
 
 @torch.no_grad()
-def adopt(network, other, skip=()):
+def adopt(network, other, skip=()) -> None:
     """Copy into `network` the weights of `other`, of the same shape or smaller; skip: prefixes left as they are."""
     theirs = other.state_dict()
     for name, mine in network.state_dict().items():
@@ -92,8 +125,10 @@ def adopt(network, other, skip=()):
             mine.copy_(theirs[name][:1].expand_as(mine))
         elif name in theirs:
             if theirs[name].shape != mine.shape:
-                raise TalkerError(f"the checkpoint to start with does not fit the recipe's model at {name}: "
-                                  f"{tuple(theirs[name].shape)} against {tuple(mine.shape)}")
+                raise TalkerError(
+                    f"the checkpoint to start with does not fit the recipe's model at {name}: "
+                    f"{tuple(theirs[name].shape)} against {tuple(mine.shape)}"
+                )
             mine.copy_(theirs[name])
         elif "blocks." in name and ".out." in name:
             mine.zero_()
@@ -151,9 +186,12 @@ def codec_error(codec, clips):
     def r(columns):
         return float(np.mean([np.corrcoef(truth[:, i], made[:, i])[0, 1] for i in columns]))
 
-    return {"weights_error": float((made - truth)[:, :52].abs().mean()),
-            "lip_gap_error": float((gap(made) - gap(truth)).abs().mean()),
-            "lids_r": r([INDEX["eyeBlinkLeft"], INDEX["eyeBlinkRight"]]), "head_r": r(range(52, 55))}
+    return {
+        "weights_error": float((made - truth)[:, :52].abs().mean()),
+        "lip_gap_error": float((gap(made) - gap(truth)).abs().mean()),
+        "lids_r": r([INDEX["eyeBlinkLeft"], INDEX["eyeBlinkRight"]]),
+        "head_r": r(range(52, 55)),
+    }
 
 
 def train_listener(corpora, out, recipe, start=None, device="auto", windows=None):
@@ -164,8 +202,16 @@ def train_listener(corpora, out, recipe, start=None, device="auto", windows=None
     settings = ListenerLoopConfig(**recipe["listener"])
     windows = windows or make_windows(corpora, "train", recipe, network, machine.device)
     network.to(machine.device)
-    stage = ListenerStage(network.encoder, network.codec, network.config.lookahead_frames, windows,
-                          LipShape(default_rig(), machine.device), settings.batch, settings.mixed, settings.steady)
+    stage = ListenerStage(
+        network.encoder,
+        network.codec,
+        network.config.lookahead_frames,
+        windows,
+        LipShape(default_rig(), machine.device),
+        settings.batch,
+        settings.mixed,
+        settings.steady,
+    )
     parameters = {f"encoder.{name}": p for name, p in network.encoder.named_parameters()}
     before = [p.detach().clone() for p in parameters.values()]
     _learn(network, stage, parameters, settings, out / "listener", machine)
@@ -193,8 +239,13 @@ def train_talker(corpora, out, recipe, start=None, device="auto", windows=None):
     network.encoder.requires_grad_(settings.listens)
     windows = windows or make_windows(corpora, "train", recipe, network, machine.device)
     network.to(machine.device)
-    stage = TalkerStage(network, windows, LipShape(default_rig(), machine.device), settings,
-                        HistoryConfig(**recipe["history"]))
+    stage = TalkerStage(
+        network,
+        windows,
+        LipShape(default_rig(), machine.device),
+        settings,
+        HistoryConfig(**recipe["history"]),
+    )
     stage.probe.requires_grad_(settings.listens)
     if probe:
         stage.probe.load_state_dict(probe)
@@ -208,20 +259,31 @@ def train_closure(corpora, out, recipe, start=None, device="auto", windows=None)
     thresholds of those for p, b, m and for open vowels are chosen on held-out clips. Returns the checkpoint folder."""
     machine, out = distributed.find(device), Path(out)
     if not start and not (out / "talker" / checkpoint.WEIGHTS).exists():
-        raise TalkerError(f"no talker at {out / 'talker'}: run `streamingtalker train talker` with the same --out "
-                          "first")
+        raise TalkerError(
+            f"no talker at {out / 'talker'}: run `streamingtalker train talker` with the same --out first"
+        )
     torch.manual_seed(0)
     talker = checkpoint.load(start or out / "talker")
     known = talker.config
-    network = TalkerNetwork(replace(known, closure=known.closure or (0.1, 0.2), openness=known.openness or (0.5, 0.75)))
+    network = TalkerNetwork(
+        replace(known, closure=known.closure or (0.1, 0.2), openness=known.openness or (0.5, 0.75))
+    )
     network.eval().load_state_dict(talker.state_dict(), strict=False)  # an ear is what it may lack
     settings = LoopConfig(**recipe["closure"])
     windows = windows or make_windows(corpora, "train", recipe, network, machine.device)
     network.to(machine.device)
-    stage = ClosureStage(network.encoder, network.config.lookahead_frames, windows,
-                         LipShape(default_rig(), machine.device), settings.batch)
-    parameters = {name: p for name, p in network.encoder.named_parameters()
-                  if name.startswith((*network.encoder.ears, "opening", "lip_width", "voice"))}
+    stage = ClosureStage(
+        network.encoder,
+        network.config.lookahead_frames,
+        windows,
+        LipShape(default_rig(), machine.device),
+        settings.batch,
+    )
+    parameters = {
+        name: p
+        for name, p in network.encoder.named_parameters()
+        if name.startswith((*network.encoder.ears, "opening", "lip_width", "voice"))
+    }
     loop = Loop(parameters, settings, out / "closure", "closure", machine)
     loop.run(stage)
     loop.adopt_average()
@@ -230,21 +292,24 @@ def train_closure(corpora, out, recipe, start=None, device="auto", windows=None)
     heard = [parts for parts in heard if min(map(len, parts)) >= ENOUGH] or heard
     closed, opened, spared = zip(*heard)
     if min(map(len, closed)) and min(map(len, opened)):
-        network.config = replace(network.config, closure=thresholds(closed, opened, CAUGHT, FALSE),
-                                 openness=parting_thresholds(spared, HINDERED))
+        network.config = replace(
+            network.config,
+            closure=thresholds(closed, opened, CAUGHT, FALSE),
+            openness=parting_thresholds(spared, HINDERED),
+        )
     if machine.rank == 0:
         checkpoint.save(out / "closure", network)
     return out / "closure"
 
 
-def finish(out, recipe, folder):
+def finish(out, recipe, folder) -> None:
     """The checkpoint that ships, from the run's last stage: what it decodes made as lively as the recipe's `gains` say."""
     network = checkpoint.load(Path(out) / "closure")
     motion_gain.liven(network, recipe["gains"])
     checkpoint.save(folder, network)
 
 
-def _learn(network, stage, parameters, settings, folder, machine):
+def _learn(network, stage, parameters, settings, folder, machine) -> None:
     """Train the parameters and the stage's probe; leave the network with averaged weights in its run folder."""
     parameters = {**parameters, **{f"probe.{name}": p for name, p in stage.probe.named_parameters()}}
     loop = Loop(parameters, settings, folder, folder.name, machine)
@@ -257,7 +322,9 @@ def _learn(network, stage, parameters, settings, folder, machine):
 def _after_codec(out, start):
     """The network of a run whose codec is trained; start: a checkpoint folder that gives everything but the codec."""
     if not (out / "codec" / checkpoint.WEIGHTS).exists():
-        raise TalkerError(f"no codec at {out / 'codec'}: run `streamingtalker train codec` with the same --out first")
+        raise TalkerError(
+            f"no codec at {out / 'codec'}: run `streamingtalker train codec` with the same --out first"
+        )
     torch.manual_seed(0)  # what the stage adds of its own begins alike in every run
     network = checkpoint.load(out / "codec")
     if start:

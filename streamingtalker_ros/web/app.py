@@ -1,4 +1,6 @@
+# SPDX-License-Identifier: Apache-2.0
 """What all visitors share: the talker with its batch, the watcher of topics, the limits; and the routes to them."""
+
 import asyncio
 from pathlib import Path
 
@@ -14,10 +16,10 @@ from streamingtalker_ros.face.rig import default_rig
 from streamingtalker_ros.process import FaultLog, never_raising
 from streamingtalker_ros.process import warn as warn_user
 from streamingtalker_ros.web import assets, controls
-from streamingtalker_ros.web.limits import Limits
-from streamingtalker_ros.web.websocket_session import TRY_LATER, Session
 from streamingtalker_ros.web.batch_worker import Stepper
+from streamingtalker_ros.web.limits import Limits
 from streamingtalker_ros.web.topic_watcher import Watcher
+from streamingtalker_ros.web.websocket_session import TRY_LATER, Session
 
 VOICE = Path(__file__).parents[1] / "data" / "voice.flac"
 
@@ -26,13 +28,15 @@ class House:
     """talker: Talker or PublishedModel; limits: Limits; domain, namespace: of the watched talker; warn: called with a
     sentence."""
 
-    def __init__(self, talker, limits=None, domain=None, namespace="", warn=warn_user):
+    def __init__(self, talker, limits=None, domain=None, namespace="", warn=warn_user) -> None:
         warn = never_raising(warn)
         self.talker, self.limits, self.warn, self.faults = talker, limits or Limits(), warn, FaultLog()
         self.stepper = Stepper(talker, self.limits, warn)
         self.watcher = Watcher(domain, namespace, warn)
         self.visitors = 0
-        self.window = round(self.limits.unseen_seconds * talker.frame_rate)   # frames on their way to one browser
+        self.window = round(
+            self.limits.unseen_seconds * talker.frame_rate
+        )  # frames on their way to one browser
         self._files = assets.page_files()
         self._files["/voice.flac"] = assets.File.of(VOICE.read_bytes(), "audio/flac")
         rig = default_rig()
@@ -45,12 +49,19 @@ class House:
 
     def hello(self):
         """What a page is told first."""
-        return {"version": __version__, "model": getattr(self.talker, "name", "published"),
-                "device": str(self.talker.device), "vertices": self._vertices, "frame_rate": self.talker.frame_rate,
-                "lookahead": self.talker.lookahead, "names": list(ARKIT_NAMES),
-                "controls": controls.describe(self.talker), "limit": self.limits.visitors,
-                "session_seconds": self.limits.session_seconds,
-                "watch": self.watcher.possible}
+        return {
+            "version": __version__,
+            "model": getattr(self.talker, "name", "published"),
+            "device": str(self.talker.device),
+            "vertices": self._vertices,
+            "frame_rate": self.talker.frame_rate,
+            "lookahead": self.talker.lookahead,
+            "names": list(ARKIT_NAMES),
+            "controls": controls.describe(self.talker),
+            "limit": self.limits.visitors,
+            "session_seconds": self.limits.session_seconds,
+            "watch": self.watcher.possible,
+        }
 
     def watch(self, session, epoch):
         """The topics of a running talker for one session; `close` the answer to end it."""
@@ -60,10 +71,10 @@ class House:
         """The Starlette application."""
         return Starlette(routes=[WebSocketRoute("/socket", self._socket), Route("/{path:path}", self._file)])
 
-    def start(self):
+    def start(self) -> None:
         self.stepper.start()
 
-    def stop(self):
+    def stop(self) -> None:
         self.watcher.stop()
         self.stepper.stop()
 
@@ -79,7 +90,7 @@ class House:
             body, headers["content-encoding"] = file.squeezed, "gzip"
         return Response(body, media_type=file.kind, headers=headers)
 
-    async def _socket(self, socket: WebSocket):
+    async def _socket(self, socket: WebSocket) -> None:
         await socket.accept()
         if self.visitors >= self.limits.visitors:
             text = f"{self.limits.visitors} visitors are here, which is all that this machine serves: try again soon"

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The words of the WebSocket: JSON texts for what happens seldom, bytes for audio and frames.
 
 To the server. Texts, each with "type":
@@ -14,17 +15,19 @@ From the server. Texts: hello, state, error, refused, bye. Bytes: `HEADER`, then
 weights and head (xyzw) as float32; vertices as a float32 scale and s16 x, y, z; audio as s16.
 An epoch (0..255) is the page's number of a timeline: what comes late from an older one is left out.
 """
+
 import json
 import struct
+from typing import NoReturn
 
 import numpy as np
 
 from streamingtalker_ros.audio.payload import HIGHEST_RATE, LOWEST_RATE
 from streamingtalker_ros.errors import TalkerError
 
-PCM = 1                           # kind of the bytes that a page sends
-FACE, VERTICES, AUDIO = 1, 2, 3   # kinds of those that it gets
-SPEAKING, IDLE = 1, 2             # flags
+PCM = 1  # kind of the bytes that a page sends
+FACE, VERTICES, AUDIO = 1, 2, 3  # kinds of those that it gets
+SPEAKING, IDLE = 1, 2  # flags
 # kind, epoch, flags, 0, index, time in s, model ms, ms that the audio waited, frames left out so far, 0
 HEADER = struct.Struct("<BBBxIdffI4x")
 KINDS = ("start", "rest", "interrupt", "watch", "pause", "set", "seen")
@@ -51,7 +54,7 @@ def read_text(text):
     return message
 
 
-def _no_constant(name):
+def _no_constant(name) -> NoReturn:
     raise ValueError(name)
 
 
@@ -91,16 +94,22 @@ def read_pcm(data):
 def face(epoch, index, time, weights, head, speaking, idle=False, model_ms=0.0, wait_ms=0.0, dropped=0):
     """One frame of a blendshape face as bytes."""
     flags = SPEAKING * bool(speaking) + IDLE * bool(idle)
-    return (HEADER.pack(FACE, epoch, flags, index, time, model_ms, wait_ms, dropped)
-            + np.asarray(weights, "<f4").tobytes() + np.asarray(head, "<f4").tobytes())
+    return (
+        HEADER.pack(FACE, epoch, flags, index, time, model_ms, wait_ms, dropped)
+        + np.asarray(weights, "<f4").tobytes()
+        + np.asarray(head, "<f4").tobytes()
+    )
 
 
 def vertices(epoch, index, time, offsets, idle=False, model_ms=0.0, wait_ms=0.0, dropped=0):
     """One frame of a vertex model as bytes. offsets: (V, 3) metres from the template, sent in steps of 1/32767 of
     the largest."""
     scale = max(float(np.abs(offsets).max(initial=0.0)), 1e-9) / 32767
-    return (HEADER.pack(VERTICES, epoch, IDLE * bool(idle), index, time, model_ms, wait_ms, dropped)
-            + struct.pack("<f", scale) + np.round(offsets / scale).astype("<i2").tobytes())
+    return (
+        HEADER.pack(VERTICES, epoch, IDLE * bool(idle), index, time, model_ms, wait_ms, dropped)
+        + struct.pack("<f", scale)
+        + np.round(offsets / scale).astype("<i2").tobytes()
+    )
 
 
 def audio(epoch, time, samples):

@@ -1,8 +1,10 @@
+# SPDX-License-Identifier: Apache-2.0
 """Runs the server: a socket of its own, uvicorn on it, the door in front.
 
 `Server(house)` binds at once and knows its `address`; `run()` serves until a signal, `background()` is a context
 manager that serves in a thread, for tests and benchmarks.
 """
+
 import contextlib
 import ipaddress
 import secrets
@@ -13,7 +15,7 @@ import time
 from streamingtalker_ros.errors import TalkerError, require
 from streamingtalker_ros.web.access_control import Door
 
-_GRACE = 2   # s that open connections may take to end
+_GRACE = 2  # s that open connections may take to end
 
 
 class Server:
@@ -23,10 +25,13 @@ class Server:
     Raises TalkerError where the address cannot be had.
     """
 
-    def __init__(self, house, host="127.0.0.1", port=0, token=None, certificate=None, key=None, origins=()):
+    def __init__(
+        self, house, host="127.0.0.1", port=0, token=None, certificate=None, key=None, origins=()
+    ) -> None:
         uvicorn = require("uvicorn", "the web server")
         require("websockets", "the web server")
         from streamingtalker_ros.web.idle_timeout import Patience
+
         self.house = house
         self.token = token or (None if loopback(host) else secrets.token_urlsafe(18))
         self._socket = _bind(host, port)
@@ -36,24 +41,41 @@ class Server:
         door = Door(house.app(), self.token, self.port, origins)
         limits = house.limits
         config = uvicorn.Config(
-            door, log_level="warning", access_log=False, lifespan="off", server_header=False, date_header=False,
-            http=Patience, ws="websockets-sansio", ws_max_size=limits.message_bytes, ws_max_queue=32,
-            ws_ping_interval=10.0, ws_ping_timeout=20.0, ws_per_message_deflate=False, timeout_keep_alive=10,
-            limit_concurrency=limits.visitors + 100, h11_max_incomplete_event_size=16384,
-            timeout_graceful_shutdown=_GRACE, ssl_certfile=certificate, ssl_keyfile=key)
+            door,
+            log_level="warning",
+            access_log=False,
+            lifespan="off",
+            server_header=False,
+            date_header=False,
+            http=Patience,
+            ws="websockets-sansio",
+            ws_max_size=limits.message_bytes,
+            ws_max_queue=32,
+            ws_ping_interval=10.0,
+            ws_ping_timeout=20.0,
+            ws_per_message_deflate=False,
+            timeout_keep_alive=10,
+            limit_concurrency=limits.visitors + 100,
+            h11_max_incomplete_event_size=16384,
+            timeout_graceful_shutdown=_GRACE,
+            ssl_certfile=certificate,
+            ssl_keyfile=key,
+        )
         try:
             config.load()
         except OSError as error:
             self._socket.close()
-            raise TalkerError(f"the certificate or its key cannot be read ({error}): give two PEM files") from None
+            raise TalkerError(
+                f"the certificate or its key cannot be read ({error}): give two PEM files"
+            ) from None
         self._uvicorn = uvicorn.Server(config)
         house.stepper.on_failure = self.stop
 
-    def _origin(self, name):
+    def _origin(self, name) -> str:
         return f"{self._scheme}://{f'[{name}]' if ':' in name else name}:{self.port}"
 
     @property
-    def address(self):
+    def address(self) -> str:
         """What to open in a browser."""
         return f"{self.origin}/?token={self.token}" if self.token else f"{self.origin}/"
 
@@ -64,7 +86,7 @@ class Server:
             return None
         return self.address.replace(self.origin, self._origin("::1" if ":" in self._host else "127.0.0.1"))
 
-    def run(self):
+    def run(self) -> None:
         """Serve until SIGINT, SIGTERM or `stop`. Raises TalkerError where the thread that steps the voices has ended."""
         self.house.start()
         try:
@@ -73,10 +95,12 @@ class Server:
             self.house.stop()
             self._socket.close()
         if self.house.stepper.failed:
-            raise TalkerError("the thread that steps the voices ended by an exception, which the log shows: start the "
-                              "server again")
+            raise TalkerError(
+                "the thread that steps the voices ended by an exception, which the log shows: start the "
+                "server again"
+            )
 
-    def stop(self, *_):
+    def stop(self, *_) -> None:
         """Let `run` return soon; from any thread, or as the handler of a signal."""
         self._uvicorn.should_exit = True
 
@@ -117,7 +141,7 @@ def outward(host):
         return host
     probe, far = ("::1", "2001:db8::1") if address.version == 6 else ("127.0.0.1", "192.0.2.1")
     family = socket.AF_INET6 if address.version == 6 else socket.AF_INET
-    with socket.socket(family, socket.SOCK_DGRAM) as asked:   # connecting it finds the way and sends nothing
+    with socket.socket(family, socket.SOCK_DGRAM) as asked:  # connecting it finds the way and sends nothing
         try:
             asked.connect((far, 9))
             return asked.getsockname()[0]
@@ -135,5 +159,6 @@ def _bind(host, port):
         return bound
     except (OSError, OverflowError) as error:
         reason = getattr(error, "strerror", None) or error
-        raise TalkerError(f"{host}, port {port}, cannot be bound ({reason}): choose others with --host and "
-                          "--port") from None
+        raise TalkerError(
+            f"{host}, port {port}, cannot be bound ({reason}): choose others with --host and --port"
+        ) from None

@@ -1,4 +1,6 @@
+# SPDX-License-Identifier: Apache-2.0
 """The audio clock: jitter and drift are borne, losses, overlaps and jumps are noticed, time is exact."""
+
 import numpy as np
 import pytest
 
@@ -16,7 +18,7 @@ def running(rate=16000, packets=10, **options):
     return clock, T0 + packets * STEP
 
 
-def test_steady_packets_are_ok_and_time_is_exact_for_a_day():
+def test_steady_packets_are_ok_and_time_is_exact_for_a_day() -> None:
     clock = AudioClock(44100)
     assert clock.place(T0, 441).kind == "start"
     samples = 441
@@ -30,7 +32,7 @@ def test_steady_packets_are_ok_and_time_is_exact_for_a_day():
     assert clock.stamp_of(25 * day * 640, 16000) == T0 + day * SECOND
 
 
-def test_jitter_makes_no_gap_and_hardly_moves_the_grid():
+def test_jitter_makes_no_gap_and_hardly_moves_the_grid() -> None:
     clock = AudioClock(16000)
     rng = np.random.default_rng(3)
     kinds = {clock.place(T0 + k * STEP + int(rng.uniform(-6e6, 6e6)), PACKET).kind for k in range(3000)}
@@ -40,7 +42,7 @@ def test_jitter_makes_no_gap_and_hardly_moves_the_grid():
 
 
 @pytest.mark.parametrize("ppm", [-200, 200])
-def test_drift_between_two_clocks_is_followed_without_gaps(ppm):
+def test_drift_between_two_clocks_is_followed_without_gaps(ppm) -> None:
     clock = AudioClock(16000)
     packets = 50 * 600  # ten minutes drift by 120 ms
     for k in range(packets):
@@ -49,7 +51,7 @@ def test_drift_between_two_clocks_is_followed_without_gaps(ppm):
     assert abs(clock.stamp_of(clock.samples - PACKET) - stamp) < 3_000_000
 
 
-def test_stamps_of_frames_never_run_backwards_under_jitter():
+def test_stamps_of_frames_never_run_backwards_under_jitter() -> None:
     clock, previous = AudioClock(16000), 0
     rng = np.random.default_rng(4)
     for k in range(2000):
@@ -60,7 +62,7 @@ def test_stamps_of_frames_never_run_backwards_under_jitter():
 
 
 @pytest.mark.parametrize("lost", [1, 3, 24])
-def test_lost_packets_are_a_gap_of_their_length(lost):
+def test_lost_packets_are_a_gap_of_their_length(lost) -> None:
     clock, next_stamp = running()
     before = clock.samples
     assert clock.place(next_stamp + lost * STEP, PACKET) == Placement("gap", gap=lost * PACKET)
@@ -68,7 +70,7 @@ def test_lost_packets_are_a_gap_of_their_length(lost):
     assert clock.place(next_stamp + (lost + 1) * STEP, PACKET) == Placement("ok")
 
 
-def test_small_losses_add_up_until_they_are_noticed():
+def test_small_losses_add_up_until_they_are_noticed() -> None:
     """Two lost packets of 10 ms, each under the tolerance, become one gap of about 20 ms."""
     clock = AudioClock(16000)
     places = [clock.place(T0 + k * STEP // 2, 160) for k in range(40) if k not in (20, 23)]
@@ -76,7 +78,7 @@ def test_small_losses_add_up_until_they_are_noticed():
     assert len(gaps) == 1 and abs(gaps[0] - 320) <= 2
 
 
-def test_an_overlap_is_cut_and_a_duplicate_left_out():
+def test_an_overlap_is_cut_and_a_duplicate_left_out() -> None:
     clock, next_stamp = running()
     assert clock.place(next_stamp - STEP, 2 * PACKET) == Placement("overlap", skip=PACKET)
     next_stamp += STEP
@@ -86,7 +88,7 @@ def test_an_overlap_is_cut_and_a_duplicate_left_out():
     assert clock.place(next_stamp, PACKET) == Placement("ok")
 
 
-def test_a_straggler_after_its_gap_was_filled_is_left_out():
+def test_a_straggler_after_its_gap_was_filled_is_left_out() -> None:
     clock, next_stamp = running()
     assert clock.place(next_stamp + STEP, PACKET).kind == "gap"
     assert clock.place(next_stamp, PACKET) == Placement("late", skip=PACKET)
@@ -94,25 +96,25 @@ def test_a_straggler_after_its_gap_was_filled_is_left_out():
 
 
 @pytest.mark.parametrize("seconds", [0.5, 3600, -0.5, -86400])
-def test_half_a_second_either_way_is_a_new_stream(seconds):
+def test_half_a_second_either_way_is_a_new_stream(seconds) -> None:
     clock, next_stamp = running()
     stamp = next_stamp + int(seconds * SECOND)
     assert clock.place(stamp, PACKET) == Placement("jump")
     assert clock.samples == PACKET and clock.stamp_of(0) == stamp
 
 
-def test_just_under_half_a_second_is_filled():
+def test_just_under_half_a_second_is_filled() -> None:
     clock, next_stamp = running()
     assert clock.place(next_stamp + int(0.499 * SECOND), PACKET) == Placement("gap", gap=7984)
 
 
-def test_silence_that_the_caller_put_in_counts():
+def test_silence_that_the_caller_put_in_counts() -> None:
     clock, next_stamp = running()
     clock.fill(2 * PACKET)
     assert clock.place(next_stamp + 3 * STEP, PACKET) == Placement("gap", gap=PACKET)
 
 
-def test_times_of_arrival_never_lose_a_sample():
+def test_times_of_arrival_never_lose_a_sample() -> None:
     """A voice sent twice as fast as it sounds, with ragged arrival: all of it is new audio."""
     clock = AudioClock(16000, arrival=True)
     rng = np.random.default_rng(5)
@@ -122,7 +124,7 @@ def test_times_of_arrival_never_lose_a_sample():
     assert clock.samples == 200 * PACKET
 
 
-def test_a_pause_of_arrivals_is_a_gap_or_a_new_stream():
+def test_a_pause_of_arrivals_is_a_gap_or_a_new_stream() -> None:
     clock, next_stamp = running(arrival=True)
     assert clock.place(next_stamp + int(0.1 * SECOND), PACKET).kind == "ok"
     clock, next_stamp = running(arrival=True)
@@ -130,7 +132,7 @@ def test_a_pause_of_arrivals_is_a_gap_or_a_new_stream():
     assert clock.place(next_stamp + 2 * SECOND, PACKET).kind == "jump"
 
 
-def test_no_time_before_the_first_packet_and_reset_forgets():
+def test_no_time_before_the_first_packet_and_reset_forgets() -> None:
     clock, _ = running()
     assert clock.started
     clock.reset()

@@ -1,16 +1,34 @@
+# SPDX-License-Identifier: Apache-2.0
 """Laws of a replay's frames, on bags of both storages and lineages: a stream's, and the node's."""
+
 import numpy as np
 import pytest
-from support.bag_harness import (BARE, MOTION, SECOND, STAMPED, TYPED, audio_message, cut, network, of_audio, raw, read,
-                       rosbag2, run, run_out, stacked, write_bag)
-from support.scheduler_harness import MS, S0, Stage, floats, offline, voice
 
 from streamingtalker_ros.audio.pcm import to_16k
-from streamingtalker_ros.errors import TalkerError
 from streamingtalker_ros.bag import rosbag_io
-from streamingtalker_ros.face.rig import default_rig
 from streamingtalker_ros.dds.message_types import type_hash, typestore
+from streamingtalker_ros.errors import TalkerError
+from streamingtalker_ros.face.rig import default_rig
 from streamingtalker_ros.streaming import Talker
+from support.bag_harness import (
+    BARE,
+    MOTION,
+    SECOND,
+    STAMPED,
+    TYPED,
+    audio_message,
+    cut,
+    network,
+    of_audio,
+    raw,
+    read,
+    rosbag2,
+    run,
+    run_out,
+    stacked,
+    write_bag,
+)
+from support.scheduler_harness import MS, S0, Stage, floats, offline, voice
 
 KINDS = [(STAMPED, "sqlite3"), (STAMPED, "mcap"), (TYPED, "sqlite3"), (TYPED, "mcap")]
 
@@ -24,7 +42,9 @@ def talker():
 
 
 @pytest.mark.parametrize("name, storage", KINDS)
-def test_the_bag_holds_a_streams_frames_and_every_run_gives_the_same_bytes(tmp_path, talker, name, storage):
+def test_the_bag_holds_a_streams_frames_and_every_run_gives_the_same_bytes(
+    tmp_path, talker, name, storage
+) -> None:
     pcm = voice(1.01)
     source = write_bag(tmp_path / "in", cut(pcm), name, storage, info=S0 if name == STAMPED else None)
     played, told = run(source, tmp_path / "out", talker, seed=7)
@@ -47,7 +67,7 @@ def test_the_bag_holds_a_streams_frames_and_every_run_gives_the_same_bytes(tmp_p
 
 
 @pytest.mark.parametrize("name, storage", KINDS)
-def test_the_audio_is_copied_and_every_topic_has_its_definition(tmp_path, talker, name, storage):
+def test_the_audio_is_copied_and_every_topic_has_its_definition(tmp_path, talker, name, storage) -> None:
     source = write_bag(tmp_path / "in", cut(voice(0.4)), name, storage, info=S0 if name == STAMPED else None)
     run(source, tmp_path / "out", talker)
     for topic in ("/audio", "/audio_info"):
@@ -57,43 +77,45 @@ def test_the_audio_is_copied_and_every_topic_has_its_definition(tmp_path, talker
         text = next(c.msgdef.data for c in reader.connections if c.topic == "/face_motion")
     assert hashes["/face_motion"] == (MOTION, type_hash(MOTION)) and hashes["/audio"][0] == name
     assert hashes["/audio"][1] == type_hash(name, "mgonzs13" if name == TYPED else "ros-drivers")
-    if storage == "mcap":   # sqlite3 keeps definitions in a table that is younger than Humble
+    if storage == "mcap":  # sqlite3 keeps definitions in a table that is younger than Humble
         assert "float32[] weights" in text
     assert list((tmp_path / "out").glob("*.mcap" if storage == "mcap" else "*.db3"))
-    (_, model), = read(tmp_path / "out", "/face_model")
+    ((_, model),) = read(tmp_path / "out", "/face_model")
     assert model.name == default_rig().name and model.frame_rate == 25.0
     np.testing.assert_array_equal(np.reshape(model.vertices, (-1, 3)), default_rig().vertices)
 
 
 @pytest.mark.parametrize("storage, compression", [("sqlite3", "MESSAGE"), ("mcap", "FILE")])
-def test_compressed_bags_and_single_files_give_the_same_frames(tmp_path, talker, storage, compression):
+def test_compressed_bags_and_single_files_give_the_same_frames(
+    tmp_path, talker, storage, compression
+) -> None:
     packets = cut(voice(0.4))
     plain = write_bag(tmp_path / "plain", packets, storage=storage)
     packed = write_bag(tmp_path / "packed", packets, storage=storage, compression=compression)
-    single, = plain.glob("plain.*")
+    (single,) = plain.glob("plain.*")
     expected = raw(run_out(plain, tmp_path / "a", talker), "/face_motion")
     assert expected and raw(run_out(packed, tmp_path / "b", talker), "/face_motion") == expected
     assert raw(run_out(single, tmp_path / "c", talker), "/face_motion") == expected
-    for out in "abc":   # the storage is that of the input
+    for out in "abc":  # the storage is that of the input
         assert len(list((tmp_path / out).glob("*.mcap"))) == (storage == "mcap")
 
 
-def test_a_frame_is_published_when_the_audio_it_needs_has_come(tmp_path, talker):
+def test_a_frame_is_published_when_the_audio_it_needs_has_come(tmp_path, talker) -> None:
     source = write_bag(tmp_path / "in", cut(voice(0.6)))
     run(source, tmp_path / "out", talker)
     times = [time for time, _ in read(tmp_path / "out", "/face_motion")]
     late = [time - (S0 + (k + 3) * 40 * MS + 5 * MS) for k, time in enumerate(times[:13])]
-    assert max(np.abs(late)) < MS   # frame k needs the audio up to that of frame k + 2, which came 5 ms later
+    assert max(np.abs(late)) < MS  # frame k needs the audio up to that of frame k + 2, which came 5 ms later
 
 
-def test_audio_at_another_rate_is_resampled_as_a_whole_clip_would_be(tmp_path, talker):
+def test_audio_at_another_rate_is_resampled_as_a_whole_clip_would_be(tmp_path, talker) -> None:
     pcm = voice(1.0, rate=44100)
     source = write_bag(tmp_path / "in", cut(pcm, 44100), TYPED, "mcap", rate=44100)
     weights, _ = of_audio(run(source, tmp_path / "out", talker)[0])
     np.testing.assert_allclose(weights, stacked(offline(talker, to_16k(floats(pcm), 44100))), atol=1e-5)
 
 
-def test_audio_info_holds_for_the_packets_before_it(tmp_path, talker):
+def test_audio_info_holds_for_the_packets_before_it(tmp_path, talker) -> None:
     pcm = voice(1.0, rate=32000)
     source = write_bag(tmp_path / "in", cut(pcm, 32000), rate=32000, info=S0 + 700 * MS)
     played, _ = run(source, tmp_path / "out", talker)
@@ -102,7 +124,7 @@ def test_audio_info_holds_for_the_packets_before_it(tmp_path, talker):
     np.testing.assert_allclose(of_audio(played)[0], expected, atol=1e-5)
 
 
-def test_messages_without_a_stamp_are_timed_by_the_bag(tmp_path, talker):
+def test_messages_without_a_stamp_are_timed_by_the_bag(tmp_path, talker) -> None:
     pcm = voice(1.0)
     source = write_bag(tmp_path / "in", cut(pcm), BARE)
     played, _ = run(source, tmp_path / "out", talker)
@@ -114,13 +136,13 @@ def test_messages_without_a_stamp_are_timed_by_the_bag(tmp_path, talker):
 # -- the node's rules ----------------------------------------------------------------------------------------
 
 
-def test_a_short_hole_is_silence_and_a_long_one_begins_a_new_stream(tmp_path, talker):
+def test_a_short_hole_is_silence_and_a_long_one_begins_a_new_stream(tmp_path, talker) -> None:
     pcm = voice(2.0)
     packets = cut(pcm)
-    short = packets[:40] + packets[44:]     # 80 ms are missing
+    short = packets[:40] + packets[44:]  # 80 ms are missing
     played, _ = run(write_bag(tmp_path / "short", short), tmp_path / "short_out", talker)
     silenced = pcm.copy()
-    silenced[40 * 320:44 * 320] = 0
+    silenced[40 * 320 : 44 * 320] = 0
     assert played.statistics.streams == played.statistics.gaps == 1
     np.testing.assert_allclose(of_audio(played)[0], stacked(offline(talker, floats(silenced))), atol=1e-5)
     long = packets[:40] + [(stamp + SECOND, part) for stamp, part in packets[40:]]
@@ -128,23 +150,23 @@ def test_a_short_hole_is_silence_and_a_long_one_begins_a_new_stream(tmp_path, ta
     frames = [message.frame for _, message in read(tmp_path / "long_out", "/face_motion")]
     second = frames.index(0, 1)
     assert played.statistics.streams == 2 and played.motion.stamps[second] == S0 + 1800 * MS
-    expected = stacked(offline(talker, floats(pcm[40 * 320:])))
+    expected = stacked(offline(talker, floats(pcm[40 * 320 :])))
     # five frames lead over from the old face
-    np.testing.assert_allclose(played.motion.weights[second + 5:second + 30], expected[5:30], atol=1e-5)
+    np.testing.assert_allclose(played.motion.weights[second + 5 : second + 30], expected[5:30], atol=1e-5)
 
 
-def test_duplicates_and_stragglers_change_no_frame(tmp_path, talker):
+def test_duplicates_and_stragglers_change_no_frame(tmp_path, talker) -> None:
     packets = cut(voice(1.0))
     clean, _ = run(write_bag(tmp_path / "clean", packets), tmp_path / "clean_out", talker)
     times = [stamp + 25 * MS for stamp, _ in packets]
-    dirty = packets + [packets[10], packets[3]]     # again: at once, and 400 ms later
+    dirty = packets + [packets[10], packets[3]]  # again: at once, and 400 ms later
     source = write_bag(tmp_path / "dirty", dirty, times=times + [times[10] + MS, times[23] + MS])
     played, _ = run(source, tmp_path / "dirty_out", talker)
     assert played.statistics.duplicates + played.statistics.late == 2
     np.testing.assert_array_equal(of_audio(played)[0], of_audio(clean)[0])
 
 
-def test_a_recorder_that_stalls_loses_no_voice(tmp_path, talker):
+def test_a_recorder_that_stalls_loses_no_voice(tmp_path, talker) -> None:
     packets = cut(voice(2.0))
     times = [stamp + 25 * MS for stamp, _ in packets]
     clean, _ = run(write_bag(tmp_path / "clean", packets), tmp_path / "clean_out", talker)
@@ -155,7 +177,7 @@ def test_a_recorder_that_stalls_loses_no_voice(tmp_path, talker):
     np.testing.assert_array_equal(played.motion.weights, clean.motion.weights)
 
 
-def test_a_sentence_that_was_sent_at_once_is_spoken_in_its_own_time(tmp_path, talker):
+def test_a_sentence_that_was_sent_at_once_is_spoken_in_its_own_time(tmp_path, talker) -> None:
     pcm = voice(2.0)
     packets = cut(pcm)
     source = write_bag(tmp_path / "in", packets, times=[S0 + k * 1000 for k in range(len(packets))])
@@ -165,15 +187,15 @@ def test_a_sentence_that_was_sent_at_once_is_spoken_in_its_own_time(tmp_path, ta
     assert not told and np.abs(np.diff(times[:50]) - 40 * MS).max() < MS
 
 
-def test_whatever_happens_to_the_audio_the_frames_are_those_of_the_live_node(tmp_path, talker):
+def test_whatever_happens_to_the_audio_the_frames_are_those_of_the_live_node(tmp_path, talker) -> None:
     pcm = voice(3.0)
     packets = cut(pcm)
     # holes of 0.2 and of 0.9 s
     packets = packets[:30] + packets[40:70] + [(stamp + 900 * MS, part) for stamp, part in packets[70:]]
-    packets.insert(25, packets[24])                         # twice
+    packets.insert(25, packets[24])  # twice
     ends = [stamp + 25 * MS for stamp, _ in packets]
     ends[25] += MS
-    packets[50], packets[51] = packets[51], packets[50]     # swapped
+    packets[50], packets[51] = packets[51], packets[50]  # swapped
     ends[50], ends[51] = ends[51], ends[51] + MS
     stage = Stage(talker)
     for (stamp, part), at in zip(packets, ends):
@@ -181,14 +203,14 @@ def test_whatever_happens_to_the_audio_the_frames_are_those_of_the_live_node(tmp
     stage.run(5.0)
     played, _ = run(write_bag(tmp_path / "in", packets, times=ends), tmp_path / "out", talker)
     count = len(played.motion.stamps)
-    live = stage.faces[:count]      # its idle frames go on
+    live = stage.faces[:count]  # its idle frames go on
     assert played.statistics.streams == 2 and count > 75 and played.motion.idle[:-10].any()
     assert played.motion.stamps.tolist() == [frame.stamp for frame in live]
     assert played.motion.idle.tolist() == [frame.idle for frame in live]
     np.testing.assert_allclose(played.motion.weights, stacked(live), atol=1e-5)
 
 
-def test_a_message_that_is_damaged_is_left_out_and_told(tmp_path, talker):
+def test_a_message_that_is_damaged_is_left_out_and_told(tmp_path, talker) -> None:
     packets = cut(voice(1.0))
     source = tmp_path / "in"
     store = typestore("ros-drivers")
@@ -202,7 +224,7 @@ def test_a_message_that_is_damaged_is_left_out_and_told(tmp_path, talker):
     assert played.statistics.frames == 25 and played.statistics.gaps == 1
 
 
-def test_another_definition_of_a_type_is_refused(tmp_path):
+def test_another_definition_of_a_type_is_refused(tmp_path) -> None:
     typesys = pytest.importorskip("rosbags.typesys")
     store = typesys.get_typestore(typesys.Stores.ROS2_JAZZY)
     store.register(typesys.get_types_from_msg("std_msgs/Header header\nuint8[] data\n", STAMPED))

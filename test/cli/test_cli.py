@@ -1,4 +1,6 @@
+# SPDX-License-Identifier: Apache-2.0
 """The command line: `animate` writes what it promises, errors are one sentence, --help needs no torch."""
+
 import csv
 import subprocess
 import sys
@@ -28,7 +30,7 @@ def animate(voice, out, *more):
     return out
 
 
-def test_csv_and_npz_hold_the_same_motion(voice, tmp_path):
+def test_csv_and_npz_hold_the_same_motion(voice, tmp_path) -> None:
     with np.load(animate(voice, tmp_path / "a.npz", "--seed", "3")) as file:
         motion = dict(file)
     seconds = soundfile.info(voice).duration
@@ -43,7 +45,7 @@ def test_csv_and_npz_hold_the_same_motion(voice, tmp_path):
     np.testing.assert_allclose(jaw, motion["weights"][:, ARKIT_NAMES.index("jawOpen")], atol=1e-6)
 
 
-def test_another_seed_is_another_take(voice, tmp_path):
+def test_another_seed_is_another_take(voice, tmp_path) -> None:
     takes = []
     for name, seed in (("a.npz", "0"), ("b.npz", "0"), ("c.npz", "1")):
         with np.load(animate(voice, tmp_path / name, "--seed", seed)) as file:
@@ -52,7 +54,7 @@ def test_another_seed_is_another_take(voice, tmp_path):
     assert np.abs(takes[0] - takes[2]).max() > 0
 
 
-def test_png_and_mp4_show_the_face(voice, tmp_path):
+def test_png_and_mp4_show_the_face(voice, tmp_path) -> None:
     for module in ("vtk", "av", "PIL"):
         pytest.importorskip(module, reason=f"{module} is not installed")
     import av
@@ -66,15 +68,20 @@ def test_png_and_mp4_show_the_face(voice, tmp_path):
         assert container.streams.audio[0].codec_context.name == "aac"
 
 
-@pytest.mark.parametrize("arguments, sentence", [
-    (["animate", "no.wav", "--out", "a.csv"], "no file"),
-    (["animate", "VOICE", "--out", "a.doc"], "choose one"),
-    (["animate", "VOICE", "--out", "no/such/folder/a.csv"], "make it first"),
-    (["animate", "VOICE", "--out", "a.csv", "--device", "gpu"], "auto"),
-    (["animate", "VOICE", "--out", "a.csv", "--model", "no/such/folder"], "no/such/folder"),
-    (["animate", "VOICE", "--out", "a.csv", "--style", "opera"], "opera"),
-])
-def test_mistakes_are_one_sentence_and_exit_2(voice, arguments, sentence, capsys, tmp_path, monkeypatch):
+@pytest.mark.parametrize(
+    "arguments, sentence",
+    [
+        (["animate", "no.wav", "--out", "a.csv"], "no file"),
+        (["animate", "VOICE", "--out", "a.doc"], "choose one"),
+        (["animate", "VOICE", "--out", "no/such/folder/a.csv"], "make it first"),
+        (["animate", "VOICE", "--out", "a.csv", "--device", "gpu"], "auto"),
+        (["animate", "VOICE", "--out", "a.csv", "--model", "no/such/folder"], "no/such/folder"),
+        (["animate", "VOICE", "--out", "a.csv", "--style", "opera"], "opera"),
+    ],
+)
+def test_mistakes_are_one_sentence_and_exit_2(
+    voice, arguments, sentence, capsys, tmp_path, monkeypatch
+) -> None:
     pytest.importorskip("torch", reason="torch is not installed")
     monkeypatch.chdir(tmp_path)
     assert main([voice if word == "VOICE" else word for word in arguments]) == 2
@@ -82,21 +89,25 @@ def test_mistakes_are_one_sentence_and_exit_2(voice, arguments, sentence, capsys
     assert words.startswith("streamingtalker: error: ") and sentence in words
 
 
-def test_every_command_explains_itself():
+def test_every_command_explains_itself() -> None:
     for command in COMMANDS:
         with pytest.raises(SystemExit) as end:
             main([command, "--help"])
         assert end.value.code == 0
 
 
-def test_help_does_not_wait_for_torch():
-    code = ("import sys; from streamingtalker_ros.cli import main\n"
-            "try: main(['animate', '--help'])\nexcept SystemExit: pass\nsys.exit('torch' in sys.modules)")
+def test_help_does_not_wait_for_torch() -> None:
+    code = (
+        "import sys; from streamingtalker_ros.cli import main\n"
+        "try: main(['animate', '--help'])\nexcept SystemExit: pass\nsys.exit('torch' in sys.modules)"
+    )
     assert subprocess.run([sys.executable, "-c", code], capture_output=True).returncode == 0
 
 
-def test_without_torch_one_sentence_tells_how_to_install_it(voice, tmp_path):
-    code = ("import sys; sys.modules['torch'] = None\nfrom streamingtalker_ros.cli import main\n"
-            f"sys.exit(main(['animate', {voice!r}, '--out', {str(tmp_path / 'a.csv')!r}]))")
+def test_without_torch_one_sentence_tells_how_to_install_it(voice, tmp_path) -> None:
+    code = (
+        "import sys; sys.modules['torch'] = None\nfrom streamingtalker_ros.cli import main\n"
+        f"sys.exit(main(['animate', {voice!r}, '--out', {str(tmp_path / 'a.csv')!r}]))"
+    )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 2 and "pip install torch" in done.stderr and "Traceback" not in done.stderr

@@ -1,20 +1,22 @@
+# SPDX-License-Identifier: Apache-2.0
 """Laws of the replay command: figures against a reference, the page, and what it says of mistakes."""
+
 import dataclasses
 import re
 from html.parser import HTMLParser
 
 import numpy as np
 import pytest
-from support.bag_harness import SECOND, cut, network, raw, run, write_bag
-from support.scheduler_harness import MS, S0, voice
 
+from streamingtalker_ros.bag import replay, rosbag_io
 from streamingtalker_ros.cli.main import main
 from streamingtalker_ros.errors import TalkerError
-from streamingtalker_ros.bag import rosbag_io, replay
 from streamingtalker_ros.face.arkit import ARKIT_NAMES
 from streamingtalker_ros.face.rig import default_rig
 from streamingtalker_ros.model.blendshape import checkpoint
 from streamingtalker_ros.streaming import Talker
+from support.bag_harness import SECOND, cut, network, raw, run, write_bag
+from support.scheduler_harness import MS, S0, voice
 
 
 @pytest.fixture(scope="module")
@@ -38,7 +40,7 @@ def compared(path, motion, talker):
     return replay.compare(run(source, path.with_suffix(".out"), talker)[0].motion, reference, default_rig())
 
 
-def test_a_reference_that_is_the_same_has_no_error_whatever_the_order_of_its_names(tmp_path, talker):
+def test_a_reference_that_is_the_same_has_no_error_whatever_the_order_of_its_names(tmp_path, talker) -> None:
     motion = made_motion(tmp_path, talker)
     order = np.random.default_rng(0).permutation(52)
     names = [ARKIT_NAMES[k] for k in order]
@@ -56,7 +58,7 @@ def test_a_reference_that_is_the_same_has_no_error_whatever_the_order_of_its_nam
     assert figures["mouth_weights_error"] == pytest.approx(0.1, abs=0.01) and figures["lve_mm2"] > 0.0
 
 
-def test_a_reference_of_another_frame_rate_is_read_at_the_middles_of_our_frames():
+def test_a_reference_of_another_frame_rate_is_read_at_the_middles_of_our_frames() -> None:
     def ramp(rate, start=0):
         stamps = start + (np.arange(round(2 * rate)) * SECOND / rate).astype(np.int64)
         weights = np.repeat(((stamps / SECOND + 0.5 / rate) / 3.0)[:, None], 52, 1).astype(np.float32)
@@ -64,12 +66,12 @@ def test_a_reference_of_another_frame_rate_is_read_at_the_middles_of_our_frames(
         return replay.Motion(stamps, weights, np.zeros((len(stamps), 4)), none, none, rate)
 
     ours, theirs = replay.aligned(ramp(25.0), ramp(30.0))
-    np.testing.assert_allclose(ours, theirs, atol=1e-5)     # what is linear in time stays so
+    np.testing.assert_allclose(ours, theirs, atol=1e-5)  # what is linear in time stays so
     assert 48 <= len(ours) <= 50
     holed = ramp(30.0)
     keep = np.r_[0:20, 40:60]
     holed = dataclasses.replace(holed, stamps=holed.stamps[keep], weights=holed.weights[keep])
-    assert len(replay.aligned(ramp(25.0), holed)[0]) < 40   # nothing is made up inside a hole
+    assert len(replay.aligned(ramp(25.0), holed)[0]) < 40  # nothing is made up inside a hole
     with pytest.raises(TalkerError, match="too few"):
         replay.compare(ramp(25.0), ramp(25.0, start=9 * SECOND), default_rig())
 
@@ -80,38 +82,56 @@ def test_a_reference_of_another_frame_rate_is_read_at_the_middles_of_our_frames(
 class Balance(HTMLParser):
     """Collects tags; fails on one that is closed in the wrong place."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         super().__init__()
         self.open, self.seen, self.text = [], [], ""
 
-    def handle_starttag(self, tag, attributes):
+    def handle_starttag(self, tag, attributes) -> None:
         self.seen.append((tag, dict(attributes)))
         if tag != "meta":
             self.open.append(tag)
 
-    def handle_startendtag(self, tag, attributes):
+    def handle_startendtag(self, tag, attributes) -> None:
         self.seen.append((tag, dict(attributes)))
 
-    def handle_endtag(self, tag):
+    def handle_endtag(self, tag) -> None:
         assert self.open.pop() == tag
 
-    def handle_data(self, data):
+    def handle_data(self, data) -> None:
         self.text += data
 
 
-def test_the_command_writes_a_bag_and_a_page_that_needs_nothing_else(tmp_path, talker, capsys):
+def test_the_command_writes_a_bag_and_a_page_that_needs_nothing_else(tmp_path, talker, capsys) -> None:
     checkpoint.save(tmp_path / "model", network())
     motion = made_motion(tmp_path, talker)
     reference = [(int(s), list(ARKIT_NAMES), w) for s, w in zip(motion.stamps, motion.weights)]
     source = write_bag(tmp_path / "<bag>", cut(voice(2.0)), motion=reference)
     page = tmp_path / "report.html"
-    assert main(["replay", str(source), "--out", str(tmp_path / "out"), "--model", str(tmp_path / "model"),
-                 "--device", "cpu", "--storage", "mcap", "--report", str(page)]) == 0
+    assert (
+        main(
+            [
+                "replay",
+                str(source),
+                "--out",
+                str(tmp_path / "out"),
+                "--model",
+                str(tmp_path / "model"),
+                "--device",
+                "cpu",
+                "--storage",
+                "mcap",
+                "--report",
+                str(page),
+            ]
+        )
+        == 0
+    )
     said = capsys.readouterr().out
     assert re.search(r"50 frames of audio and \d+ idle frames from 2.00 s of /audio", said)
     assert re.search(r"lip_opening_r +1\n", said) and re.search(r"lag_frames +0\n", said)
     assert [data for _, data in raw(tmp_path / "out", "/face_motion")] == [
-        data for _, data in raw(tmp_path / "plain", "/face_motion")]
+        data for _, data in raw(tmp_path / "plain", "/face_motion")
+    ]
     text = page.read_text(encoding="utf-8")
     tags = Balance()
     tags.feed(text)
@@ -131,7 +151,7 @@ def complaint(capsys, *words):
     return said
 
 
-def test_what_is_wrong_is_said_in_one_sentence(tmp_path, capsys):
+def test_what_is_wrong_is_said_in_one_sentence(tmp_path, capsys) -> None:
     checkpoint.save(tmp_path / "model", network())
     model = ("--model", tmp_path / "model", "--device", "cpu")
     out = tmp_path / "out"
@@ -142,8 +162,7 @@ def test_what_is_wrong_is_said_in_one_sentence(tmp_path, capsys):
     assert "cannot be read" in complaint(capsys, tmp_path / "text.mcap", "--out", out)
     (tmp_path / "empty" / "metadata.yaml").write_text("a: [\n")
     assert "cannot be read" in complaint(capsys, tmp_path / "empty", "--out", out)
-    source = write_bag(tmp_path / "in", cut(voice(0.4)), topic="/robot/mic", info=S0,
-                       motion=[(S0, [], [])])
+    source = write_bag(tmp_path / "in", cut(voice(0.4)), topic="/robot/mic", info=S0, motion=[(S0, [], [])])
     said = complaint(capsys, source, "--out", out, "--topic", "audio")
     assert "/robot/mic (audio_common_msgs/msg/AudioDataStamped)" in said and "/face_motion" in said
     assert "is no audio" in complaint(capsys, source, "--out", out, "--topic", "face_motion")
@@ -151,6 +170,6 @@ def test_what_is_wrong_is_said_in_one_sentence(tmp_path, capsys):
     assert "no folder" in complaint(capsys, source, "--out", out, "--report", tmp_path / "no" / "report.html")
     silent = write_bag(tmp_path / "silent", [(S0, np.zeros(0, np.int16))])
     assert "no face came out" in complaint(capsys, silent, "--out", out, *model)
-    assert not out.exists()     # nothing half-written stays
+    assert not out.exists()  # nothing half-written stays
     # the only audio of a bag is found without being named
     assert main(["replay", str(source), "--out", str(out), *map(str, model)]) == 0

@@ -1,5 +1,7 @@
+# SPDX-License-Identifier: Apache-2.0
 """ARKit motion as CSV or NPZ beside WAV, through the commands: a corpus, the stages of the default family, a stream.
 Every stage, cut between two saves, goes on bit for bit."""
+
 import numpy as np
 import pytest
 import yaml
@@ -15,8 +17,19 @@ from streamingtalker_ros.face.formats.livelink import write_livelink_csv  # noqa
 from streamingtalker_ros.model.blendshape import checkpoint  # noqa: E402
 from streamingtalker_ros.training import stages  # noqa: E402
 
-TINY = dict(audio_width=32, audio_blocks=2, codec_width=32, width=32, feedforward=64, history=12, head_width=32,
-            head_blocks=2, slots=4, codes=32, code_dim=8)
+TINY = dict(
+    audio_width=32,
+    audio_blocks=2,
+    codec_width=32,
+    width=32,
+    feedforward=64,
+    history=12,
+    head_width=32,
+    head_blocks=2,
+    slots=4,
+    codes=32,
+    code_dim=8,
+)
 STAGES = {"codec": stages.CodecStage, "listener": stages.ListenerStage, "talker": stages.TalkerStage}
 
 
@@ -27,7 +40,9 @@ def corpus(tmp_path_factory):
     for name, rate in (("a", 60), ("b", 24)):
         times = (np.arange(4 * rate) + 0.5) / rate
         weights = np.zeros((len(times), 52))
-        weights[:, INDEX["jawOpen"]] = 0.4 * np.clip(np.sin(4 * np.pi * times), 0, 1) * (np.abs(times - 2) < 1)
+        weights[:, INDEX["jawOpen"]] = (
+            0.4 * np.clip(np.sin(4 * np.pi * times), 0, 1) * (np.abs(times - 2) < 1)
+        )
         if name == "a":
             level = np.tile([0.0, 0.0, 0.0, 1.0], (len(times), 1))
             write_livelink_csv(folder / "takes" / "a.csv", weights, level, rate)
@@ -39,15 +54,31 @@ def corpus(tmp_path_factory):
     return folder / "corpus"
 
 
-def test_animation_and_its_sound_train_a_talker_that_resumes_bit_for_bit(corpus, tmp_path, monkeypatch):
+def test_animation_and_its_sound_train_a_talker_that_resumes_bit_for_bit(
+    corpus, tmp_path, monkeypatch
+) -> None:
     steps = {"steps": 7, "batch": 2, "save_every": 3, "warmup": 2}
-    recipe = {"model": TINY, "windows": {"frames": 24, "lead": 8, "lives": 1}, **{stage: steps for stage in STAGES},
-              "history": {"own_from": 0.2, "own": 1.0}}
+    recipe = {
+        "model": TINY,
+        "windows": {"frames": 24, "lead": 8, "lives": 1},
+        **{stage: steps for stage in STAGES},
+        "history": {"own_from": 0.2, "own": 1.0},
+    }
     (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(recipe))
 
     def train(stage, run):
-        return main(["train", stage, "--corpus", str(corpus), "--out", str(tmp_path / run), "--config",
-                     str(tmp_path / "recipe.yaml")])
+        return main(
+            [
+                "train",
+                stage,
+                "--corpus",
+                str(corpus),
+                "--out",
+                str(tmp_path / run),
+                "--config",
+                str(tmp_path / "recipe.yaml"),
+            ]
+        )
 
     for stage, kind in STAGES.items():
         assert train(stage, "straight") == 0
@@ -62,8 +93,9 @@ def test_animation_and_its_sound_train_a_talker_that_resumes_bit_for_bit(corpus,
             patch.setattr(kind, "__call__", cut)
             assert train(stage, "cut") == 130
         assert train(stage, "cut") == 0
-        first, second = (torch.load(tmp_path / run / stage / "state.pt", weights_only=True)
-                         for run in ("straight", "cut"))
+        first, second = (
+            torch.load(tmp_path / run / stage / "state.pt", weights_only=True) for run in ("straight", "cut")
+        )
         assert first["step"] == second["step"] == 7
         for part in ("parameters", "average"):
             for name, tensor in first[part].items():
@@ -72,17 +104,37 @@ def test_animation_and_its_sound_train_a_talker_that_resumes_bit_for_bit(corpus,
     assert len(stream.accept(np.zeros(16000, np.float32)) + stream.finish()) == 25
 
 
-def test_a_listener_may_keep_a_share_of_the_weights_it_began_with(corpus, tmp_path):
+def test_a_listener_may_keep_a_share_of_the_weights_it_began_with(corpus, tmp_path) -> None:
     def learned(keep):
         steps = {"steps": 4, "batch": 2, "save_every": 4, "warmup": 2}
-        recipe = {"model": TINY, "windows": {"frames": 24, "lead": 8, "lives": 1}, "codec": steps,
-                  "listener": {**steps, "keep": keep, "rate": 0.01}}
+        recipe = {
+            "model": TINY,
+            "windows": {"frames": 24, "lead": 8, "lives": 1},
+            "codec": steps,
+            "listener": {**steps, "keep": keep, "rate": 0.01},
+        }
         (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(recipe))
         for stage in ("codec", "listener"):
-            assert main(["train", stage, "--corpus", str(corpus), "--out", str(tmp_path / str(keep)), "--config",
-                         str(tmp_path / "recipe.yaml")]) == 0
-        return {name: tensor for name, tensor in checkpoint.load(tmp_path / str(keep) / "listener").state_dict().items()
-                if name.startswith("encoder.")}
+            assert (
+                main(
+                    [
+                        "train",
+                        stage,
+                        "--corpus",
+                        str(corpus),
+                        "--out",
+                        str(tmp_path / str(keep)),
+                        "--config",
+                        str(tmp_path / "recipe.yaml"),
+                    ]
+                )
+                == 0
+            )
+        return {
+            name: tensor
+            for name, tensor in checkpoint.load(tmp_path / str(keep) / "listener").state_dict().items()
+            if name.startswith("encoder.")
+        }
 
     free, half, begun = learned(0.0), learned(0.5), learned(1.0)
     assert any((free[name] - begun[name]).abs().max() > 0.01 for name in free)

@@ -1,16 +1,18 @@
+# SPDX-License-Identifier: Apache-2.0
 """Laws of the corpus and of augmentation: equal seeds, equal files; a voice held out; motion in step."""
+
 import shutil
 
 import numpy as np
 import pytest
 
+from streamingtalker_ros.audio import augmentation
 from streamingtalker_ros.cli.main import main
+from streamingtalker_ros.coarticulation import dominance, residual, upper_face
+from streamingtalker_ros.corpus import storage, synthetic
 from streamingtalker_ros.errors import TalkerError
 from streamingtalker_ros.face.arkit import INDEX
-from streamingtalker_ros.audio import augmentation
-from streamingtalker_ros.corpus import storage, synthetic
 from streamingtalker_ros.phonetics import flite_festival_tts
-from streamingtalker_ros.coarticulation import upper_face, residual, dominance
 from streamingtalker_ros.phonetics.phones import VOWELS
 
 
@@ -29,15 +31,21 @@ def clips(folder):
     return storage.load_corpus(folder)
 
 
-def test_held_out_voice_is_in_test_alone(folder, clips):
+def test_held_out_voice_is_in_test_alone(folder, clips) -> None:
     assert {clip.voice for clip in clips if clip.split == "test"} == {flite_festival_tts.HELD_OUT, "none"}
     assert all(clip.voice != flite_festival_tts.HELD_OUT for clip in clips if clip.split != "test")
-    texts = {split: {entry["text"] for entry in storage.read_index(folder)["clips"]
-                     if entry["split"] == split and entry["text"]} for split in storage.SPLITS}
+    texts = {
+        split: {
+            entry["text"]
+            for entry in storage.read_index(folder)["clips"]
+            if entry["split"] == split and entry["text"]
+        }
+        for split in storage.SPLITS
+    }
     assert all(texts.values()) and not texts["train"] & (texts["validation"] | texts["test"])
 
 
-def test_clips_are_whole_and_in_range(clips):
+def test_clips_are_whole_and_in_range(clips) -> None:
     seconds = sum(len(clip.pcm) for clip in clips if clip.split == "train" and clip.voice != "none") / 16000
     assert seconds >= 60
     for clip in clips:
@@ -50,7 +58,7 @@ def test_clips_are_whole_and_in_range(clips):
             assert clip.phones[0].end >= 0.2 and clip.phones[-1].end - clip.phones[-1].start >= 0.2
 
 
-def test_mouth_rests_where_nobody_speaks(clips):
+def test_mouth_rests_where_nobody_speaks(clips) -> None:
     silent = [clip for clip in clips if clip.voice == "none"]
     assert silent
     for clip in silent:
@@ -58,15 +66,17 @@ def test_mouth_rests_where_nobody_speaks(clips):
         assert clip.weights.any()
 
 
-def test_stored_motion_is_the_teachers(folder, clips):
+def test_stored_motion_is_the_teachers(folder, clips) -> None:
     speakers = {entry["name"]: entry["speaker"] for entry in storage.read_index(folder)["clips"]}
     for clip in clips[:6]:
         manner = dominance.manner(speakers[clip.name], clip.name)
         again = residual.lips(clip.phones, len(clip.weights), clip.pcm, manner)
-        np.testing.assert_allclose(clip.weights[:, ~upper_face.COLUMNS], again[:, ~upper_face.COLUMNS], atol=2e-3)
+        np.testing.assert_allclose(
+            clip.weights[:, ~upper_face.COLUMNS], again[:, ~upper_face.COLUMNS], atol=2e-3
+        )
 
 
-def test_sound_is_where_the_phones_say(clips):
+def test_sound_is_where_the_phones_say(clips) -> None:
     """Nearly all frames within pauses are 20 dB below speech, nearly all within vowels are not."""
     pauses, vowels = [], []
     for clip in clips:
@@ -85,7 +95,7 @@ def test_sound_is_where_the_phones_say(clips):
     assert np.concatenate(vowels).mean() > 0.95
 
 
-def test_relived_clip_keeps_its_lips(clips):
+def test_relived_clip_keeps_its_lips(clips) -> None:
     clip = clips[0]
     (one, head), (two, other) = clip.relive(1), clip.relive(2)
     np.testing.assert_array_equal(one[:, ~upper_face.COLUMNS], clip.weights[:, ~upper_face.COLUMNS])
@@ -95,7 +105,7 @@ def test_relived_clip_keeps_its_lips(clips):
     assert np.abs(head[:count] - elsewhere[:count]).max() > 0.002
 
 
-def test_interrupted_corpus_ends_up_the_same(folder, tmp_path):
+def test_interrupted_corpus_ends_up_the_same(folder, tmp_path) -> None:
     """Half of the parts gone, the index gone: the second call makes the same files."""
     shutil.copytree(folder, tmp_path / "again")
     again = tmp_path / "again"
@@ -111,7 +121,7 @@ def test_interrupted_corpus_ends_up_the_same(folder, tmp_path):
     assert all((folder / path).read_bytes() == (again / path).read_bytes() for path in files)
 
 
-def test_mistakes_are_one_sentence(tmp_path, folder, capsys):
+def test_mistakes_are_one_sentence(tmp_path, folder, capsys) -> None:
     with pytest.raises(TalkerError, match="streamingtalker corpus synthetic"):
         storage.load_corpus(tmp_path)
     with pytest.raises(TalkerError, match="no split 'exam'"):
@@ -122,7 +132,7 @@ def test_mistakes_are_one_sentence(tmp_path, folder, capsys):
     assert "--minutes must be above 0" in capsys.readouterr().err
 
 
-def test_missing_synthesiser_names_its_package(tmp_path, monkeypatch):
+def test_missing_synthesiser_names_its_package(tmp_path, monkeypatch) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(TalkerError, match="apt install festival"):
         synthetic.make_synthetic(tmp_path / "c", 1.0)
@@ -139,7 +149,7 @@ def voice():
     return (0.2 * syllables * buzz).astype(np.float32)
 
 
-def test_augmentation_repeats_by_seed_and_keeps_length_and_time(voice):
+def test_augmentation_repeats_by_seed_and_keeps_length_and_time(voice) -> None:
     changed = 0
     for seed in range(40):
         out = augmentation.augment(voice, seed, [voice[::-1].copy()])
@@ -149,30 +159,41 @@ def test_augmentation_repeats_by_seed_and_keeps_length_and_time(voice):
         changed += not np.allclose(out, voice)
     assert changed == 40
     whisper = np.abs(voice) * np.random.default_rng(2).standard_normal(len(voice)).astype(np.float32)
-    for dirty in (augmentation.telephone(whisper), augmentation.room(whisper, np.random.default_rng(1)),
-                  augmentation.band(whisper, 200.0, 4000.0), augmentation.clip(whisper, 0.1)):
+    for dirty in (
+        augmentation.telephone(whisper),
+        augmentation.room(whisper, np.random.default_rng(1)),
+        augmentation.band(whisper, 200.0, 4000.0),
+        augmentation.clip(whisper, 0.1),
+    ):
         lag = np.correlate(dirty, whisper, "same").argmax() - len(whisper) // 2
         assert abs(lag) <= 2
 
 
-def test_noise_has_the_asked_ratio_and_colour(voice):
+def test_noise_has_the_asked_ratio_and_colour(voice) -> None:
     rng = np.random.default_rng(0)
-    for make in (augmentation.white, augmentation.pink, augmentation.hum, augmentation.music, augmentation.breath, augmentation.knocks):
+    for make in (
+        augmentation.white,
+        augmentation.pink,
+        augmentation.hum,
+        augmentation.music,
+        augmentation.breath,
+        augmentation.knocks,
+    ):
         noise = make(48000, rng)
-        assert noise.shape == (48000,) and abs(np.sqrt(np.mean(noise ** 2)) - 1.0) < 0.02
+        assert noise.shape == (48000,) and abs(np.sqrt(np.mean(noise**2)) - 1.0) < 0.02
     added = augmentation.add_noise(voice, augmentation.white(len(voice), rng), 20.0) - voice
-    assert abs(augmentation.active_level(voice) - 10 * np.log10(np.mean(added ** 2)) - 20.0) < 0.1
+    assert abs(augmentation.active_level(voice) - 10 * np.log10(np.mean(added**2)) - 20.0) < 0.1
     power = np.abs(np.fft.rfft(augmentation.pink(160000, rng))) ** 2
-    octaves = [power[10 * low:20 * low].mean() for low in (100, 400, 1600)]     # bins are 0.1 Hz wide
+    octaves = [power[10 * low : 20 * low].mean() for low in (100, 400, 1600)]  # bins are 0.1 Hz wide
     np.testing.assert_allclose(10 * np.log10(np.array(octaves[:-1]) / octaves[1:]), 6.0, atol=1.0)
 
 
-def test_level_band_and_size(voice):
+def test_level_band_and_size(voice) -> None:
     assert abs(augmentation.active_level(augmentation.at_level(voice, -30.0)) + 30.0) < 0.05
     assert not augmentation.at_level(np.zeros(1600, np.float32), -10.0).any()
     power = np.abs(np.fft.rfft(augmentation.telephone(voice) - augmentation.band(voice, 300.0, 3400.0))) ** 2
     wanted = np.abs(np.fft.rfft(augmentation.band(voice, 300.0, 3400.0))) ** 2
-    assert power.sum() < 0.01 * wanted.sum()                # mu-law adds little
+    assert power.sum() < 0.01 * wanted.sum()  # mu-law adds little
     narrow = np.abs(np.fft.rfft(augmentation.band(voice, 300.0, 3400.0))) ** 2
     hertz = np.fft.rfftfreq(len(voice), 1 / 16000)
     assert narrow[(hertz < 250) | (hertz > 4000)].sum() < 1e-6 * narrow.sum()
@@ -182,7 +203,7 @@ def test_level_band_and_size(voice):
     assert abs(peak - 1.2 * 120) < 5
 
 
-def test_closures_survive_in_the_stored_corpus(clips):
+def test_closures_survive_in_the_stored_corpus(clips) -> None:
     for clip in clips:
         gap = clip.weights[:, INDEX["jawOpen"]] - clip.weights[:, INDEX["mouthClose"]]
         t = dominance.times(len(gap))

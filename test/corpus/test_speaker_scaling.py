@@ -1,19 +1,26 @@
+# SPDX-License-Identifier: Apache-2.0
 """Speakers of other sizes: sound, phones and motion change together."""
+
 import json
 
 import numpy as np
 import pytest
 
 from streamingtalker_ros.cli import main
-from streamingtalker_ros.errors import TalkerError
-from streamingtalker_ros.face.rig import default_rig
 from streamingtalker_ros.coarticulation import face_motion
 from streamingtalker_ros.corpus import storage
-from streamingtalker_ros.phonetics.phones import Phone
 from streamingtalker_ros.corpus.speaker_scaling import SIZES, resize_corpus
+from streamingtalker_ros.errors import TalkerError
+from streamingtalker_ros.face.rig import default_rig
+from streamingtalker_ros.phonetics.phones import Phone
 
-SAID = [Phone("pau", 0.0, 0.4), Phone("aa", 0.4, 0.8, 1), Phone("p", 0.8, 0.92), Phone("aa", 0.92, 1.4, 1),
-        Phone("pau", 1.4, 2.0)]
+SAID = [
+    Phone("pau", 0.0, 0.4),
+    Phone("aa", 0.4, 0.8, 1),
+    Phone("p", 0.8, 0.92),
+    Phone("aa", 0.92, 1.4, 1),
+    Phone("pau", 1.4, 2.0),
+]
 
 
 @pytest.fixture
@@ -30,10 +37,12 @@ def said(tmp_path):
     return tmp_path / "said"
 
 
-def test_smaller_speakers_speak_higher_faster_and_close_at_their_own_p(said, tmp_path):
+def test_smaller_speakers_speak_higher_faster_and_close_at_their_own_p(said, tmp_path) -> None:
     assert main(["corpus", "resize", str(said), "--out", str(tmp_path / "sizes"), "--jobs", "1"]) == 0
     clips = storage.load_corpus(tmp_path / "sizes")
-    assert len(clips) == len(SIZES) and {clip.split for clip in clips} == {"train"}, "what is for test stays unheard"
+    assert len(clips) == len(SIZES) and {clip.split for clip in clips} == {"train"}, (
+        "what is for test stays unheard"
+    )
     for clip, (low, high) in zip(clips, SIZES):
         factor = float(clip.voice.partition("*")[2])
         assert low <= factor <= high
@@ -46,10 +55,12 @@ def test_smaller_speakers_speak_higher_faster_and_close_at_their_own_p(said, tmp
         middle = int((clip.phones[2].start + clip.phones[2].end) / 2 * 25)
         assert gap[middle] <= 1e-6 < gap[middle - 5] and gap[middle + 4] > 0.003
     again = resize_corpus(said, tmp_path / "again", jobs=2)
-    assert [clip["size"] for clip in again["clips"]] == [float(clip.voice.partition("*")[2]) for clip in clips]
+    assert [clip["size"] for clip in again["clips"]] == [
+        float(clip.voice.partition("*")[2]) for clip in clips
+    ]
 
 
-def test_captured_motion_and_the_corpus_itself_are_refused(said):
+def test_captured_motion_and_the_corpus_itself_are_refused(said) -> None:
     with pytest.raises(TalkerError, match="is the corpus itself"):
         resize_corpus(said, said)
     index = json.loads((said / "index.json").read_text())

@@ -1,4 +1,6 @@
+# SPDX-License-Identifier: Apache-2.0
 """Laws of other voices: the time stays, the pitch and the formants move, the motion is the clip's own."""
+
 import json
 import sys
 from dataclasses import replace
@@ -11,11 +13,11 @@ try:
 except ImportError as missing:
     pytest.skip(f"pyworld cannot be imported ({missing})", allow_module_level=True)
 
-from streamingtalker_ros.cli import main  # noqa: E402
-from streamingtalker_ros.errors import TalkerError  # noqa: E402
-from streamingtalker_ros.corpus.storage import Clip, load_corpus, save_clip  # noqa: E402
-from streamingtalker_ros.phonetics.phones import Phone  # noqa: E402
-from streamingtalker_ros.corpus.voice_conversion import put_together, revoice_corpus, take_apart  # noqa: E402
+from streamingtalker_ros.cli import main
+from streamingtalker_ros.corpus.storage import Clip, load_corpus, save_clip
+from streamingtalker_ros.corpus.voice_conversion import put_together, revoice_corpus, take_apart
+from streamingtalker_ros.errors import TalkerError
+from streamingtalker_ros.phonetics.phones import Phone
 
 
 @pytest.fixture(scope="module")
@@ -35,14 +37,14 @@ def centroid(pcm):
     return float((np.arange(len(power)) * power)[200:2500].sum() / power[200:2500].sum())
 
 
-def test_sounds_stay_where_they_are(vowel):
+def test_sounds_stay_where_they_are(vowel) -> None:
     made = put_together(take_apart(vowel), 1.5, 1.2, len(vowel))
     assert len(made) == len(vowel)
     envelope = [np.sqrt(np.square(x).reshape(-1, 400).mean(1)) for x in (vowel, made)]
     assert np.corrcoef(*envelope)[0, 1] > 0.97
 
 
-def test_pitch_and_throat_move_apart(vowel):
+def test_pitch_and_throat_move_apart(vowel) -> None:
     parts = take_apart(vowel)
     same, higher, shorter = (put_together(parts, *way, len(vowel)) for way in ((1, 1), (1.5, 1), (1, 1.2)))
     f0 = [np.median(f[f > 0]) for f, _, _ in map(take_apart, (same, higher, shorter))]
@@ -50,9 +52,17 @@ def test_pitch_and_throat_move_apart(vowel):
     assert centroid(shorter) == pytest.approx(1.2 * centroid(same), rel=0.07)
 
 
-def test_a_corpus_keeps_its_motion_and_repeats(vowel, tmp_path):
+def test_a_corpus_keeps_its_motion_and_repeats(vowel, tmp_path) -> None:
     weights = np.random.default_rng(0).random((62, 52)).astype(np.float16).astype(np.float32)
-    clip = Clip(vowel[: 62 * 640], weights, np.zeros((62, 3), np.float32), [Phone("aa", 1.0, 2.0)], "ann", "train", "x")
+    clip = Clip(
+        vowel[: 62 * 640],
+        weights,
+        np.zeros((62, 3), np.float32),
+        [Phone("aa", 1.0, 2.0)],
+        "ann",
+        "train",
+        "x",
+    )
     entry = save_clip(tmp_path / "a", clip)
     (tmp_path / "a" / "index.json").write_text(json.dumps({"kind": "test", "clips": [entry]}))
     for name in "bc":
@@ -63,7 +73,9 @@ def test_a_corpus_keeps_its_motion_and_repeats(vowel, tmp_path):
     assert all(np.array_equal(a.pcm, b.pcm) for a, b in zip(first, second))
     kept = (tmp_path / "b" / "train" / "x_v0.flac").stat().st_mtime_ns
     (tmp_path / "b" / "index.json").unlink()  # as if interrupted
-    assert main(["corpus", "revoice", str(tmp_path / "a"), "--out", str(tmp_path / "b"), "--copies", "2"]) == 0
+    assert (
+        main(["corpus", "revoice", str(tmp_path / "a"), "--out", str(tmp_path / "b"), "--copies", "2"]) == 0
+    )
     assert (tmp_path / "b" / "train" / "x_v0.flac").stat().st_mtime_ns == kept
     assert (tmp_path / "b" / "index.json").read_bytes() == (tmp_path / "c" / "index.json").read_bytes()
     save_clip(tmp_path / "a", replace(clip, weights=weights[::-1]))  # solved again: the other voices follow
@@ -73,7 +85,7 @@ def test_a_corpus_keeps_its_motion_and_repeats(vowel, tmp_path):
         revoice_corpus(tmp_path / "a", tmp_path / "a")
 
 
-def test_setuptools_without_pkg_resources_is_one_sentence(vowel, monkeypatch):
+def test_setuptools_without_pkg_resources_is_one_sentence(vowel, monkeypatch) -> None:
     monkeypatch.delitem(sys.modules, "pyworld")
     monkeypatch.setitem(sys.modules, "pkg_resources", None)  # as if it were not installed
     with pytest.raises(TalkerError, match=r"pip install 'setuptools<81'"):

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Whatever happens to a message, the log or the motion: the DDS thread goes on, and a head's joints go to rest."""
+
 from __future__ import annotations
 
 import contextlib
@@ -15,30 +16,36 @@ import pytest
 
 pytest.importorskip("cyclonedds", reason="cyclonedds is not installed")
 
-from support.dds_domain import own_domain  # noqa: E402
-from dds.test_node import wait_for  # noqa: E402
-from dds.test_head_node import ARRAY, Peer, jaw_open  # noqa: E402
-from rviz.test_markers import motion  # noqa: E402
+from typing import NoReturn
 
-from streamingtalker_ros.messaging import face_messages  # noqa: E402
-from streamingtalker_ros.dds.head_node import HeadNode  # noqa: E402
-from streamingtalker_ros.robot_head import HeadDriver, load_head  # noqa: E402
-from streamingtalker_ros.dds.node import Wire, readers  # noqa: E402
+from dds.test_head_node import ARRAY, Peer, jaw_open
+from dds.test_node import wait_for
+from rviz.test_markers import motion
+
+from streamingtalker_ros.dds.head_node import HeadNode
+from streamingtalker_ros.dds.node import Wire, readers
+from streamingtalker_ros.messaging import face_messages
+from streamingtalker_ros.robot_head import HeadDriver, load_head
+from support.dds_domain import own_domain
 
 COMMANDS = "jaw_controller/commands"
 
 
-def broken(sentence):
+def broken(sentence) -> NoReturn:
     raise BrokenPipeError("nobody reads")
 
 
-def test_a_message_that_raises_is_refused_told_once_and_the_next_is_heard():
+def test_a_message_that_raises_is_refused_told_once_and_the_next_is_heard() -> None:
     domain, said, heard = own_domain(), [], []
-    listener, peer = Wire("listener", "", domain, lambda text: (said.append(text), broken(text))), Peer(domain)
+    listener, peer = (
+        Wire("listener", "", domain, lambda text: (said.append(text), broken(text))),
+        Peer(domain),
+    )
 
-    def hear(message):
+    def hear(message) -> NoReturn:
         heard.append(message)
         raise OSError("a bug, or a log that is full")
+
     ticks = []
     try:
         listener.subscribe("face_motion", face_messages.MOTION, hear)
@@ -47,14 +54,16 @@ def test_a_message_that_raises_is_refused_told_once_and_the_next_is_heard():
         assert wait_for(lambda: readers(peer.writer))
         peer.say(0.5, 0.4)
         assert wait_for(lambda: len(heard) >= 5)
-        assert sum("OSError" in text for text in said) == 1 and sum("ZeroDivision" in text for text in said) == 1
+        assert (
+            sum("OSError" in text for text in said) == 1 and sum("ZeroDivision" in text for text in said) == 1
+        )
     finally:
         listener.close()
         peer.wire.close()
 
 
 @pytest.mark.parametrize("fault", ["_due", "_targets"])
-def test_a_motion_that_cannot_be_followed_brings_the_joints_to_rest(fault):
+def test_a_motion_that_cannot_be_followed_brings_the_joints_to_rest(fault) -> None:
     driver = HeadDriver(load_head("jaw"), broken)
     now, tick = 10**18, 20_000_000
     for _ in range(50):
@@ -69,6 +78,7 @@ def test_a_motion_that_cannot_be_followed_brings_the_joints_to_rest(fault):
         if len(calls) == 1:
             raise OverflowError("a bug")
         return whole(*values)
+
     setattr(driver, fault, fails)
     for _ in range(200):
         now += tick
@@ -76,7 +86,7 @@ def test_a_motion_that_cannot_be_followed_brings_the_joints_to_rest(fault):
     assert driver.at_rest and driver.refused == 1
 
 
-def test_the_head_comes_to_rest_though_the_thread_of_dds_stands_still():
+def test_the_head_comes_to_rest_though_the_thread_of_dds_stands_still() -> None:
     domain = own_domain()
     node, peer = HeadNode(load_head("jaw"), domain=domain, warn=broken), Peer(domain, **{COMMANDS: ARRAY})
     try:
@@ -113,21 +123,29 @@ def full_device():
     return os.open("/dev/full", os.O_WRONLY), None
 
 
-STREAMS = {"full stdout": ("stdout", full_device), "closed stderr": ("stderr", closed_pipe),
-           "closed both": ("both", closed_pipe), "full both": ("both", full_device),
-           "stdout that stands still": ("stdout", still_pipe)}
+STREAMS = {
+    "full stdout": ("stdout", full_device),
+    "closed stderr": ("stderr", closed_pipe),
+    "closed both": ("both", closed_pipe),
+    "full both": ("both", full_device),
+    "stdout that stands still": ("stdout", still_pipe),
+}
 
 
 @pytest.mark.parametrize("case", STREAMS)
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
-def test_the_command_rests_the_head_whatever_happens_to_its_output(case, number):
+def test_the_command_rests_the_head_whatever_happens_to_its_output(case, number) -> None:
     which, make = STREAMS[case]
     write, read = make()
-    streams = {name: write if which in (name, "both") else subprocess.DEVNULL for name in ("stdout", "stderr")}
+    streams = {
+        name: write if which in (name, "both") else subprocess.DEVNULL for name in ("stdout", "stderr")
+    }
     domain = own_domain()
     peer = Peer(domain, **{COMMANDS: ARRAY})
-    node = subprocess.Popen([sys.executable, "-m", "streamingtalker_ros", "head", "--config", "jaw", "--domain",
-                             str(domain)], **streams)
+    node = subprocess.Popen(
+        [sys.executable, "-m", "streamingtalker_ros", "head", "--config", "jaw", "--domain", str(domain)],
+        **streams,
+    )
     os.close(write)
     try:
         commands = peer.heard[COMMANDS]
@@ -149,28 +167,31 @@ def test_the_command_rests_the_head_whatever_happens_to_its_output(case, number)
             os.close(read)
 
 
-def test_the_talkers_worker_goes_on_after_a_fault_in_its_work():
+def test_the_talkers_worker_goes_on_after_a_fault_in_its_work() -> None:
     pytest.importorskip("torch", reason="torch is not installed")
-    from support.scheduler_harness import small_talker, voice
-
     from streamingtalker_ros.audio.payload import AudioFormat
-    from streamingtalker_ros.runtime.worker import AudioPacket, TalkerCore
     from streamingtalker_ros.runtime.parameters import Settings
+    from streamingtalker_ros.runtime.worker import AudioPacket, TalkerCore
+    from support.scheduler_harness import small_talker, voice
 
     frames, faults = [], [OSError("the network has gone")] * 2
 
-    def publish(frame):
+    def publish(frame) -> None:
         if faults and frames:
             raise faults.pop()
         frames.append(frame)
+
     core = TalkerCore(small_talker(), Settings(), publish, warn=broken)
     core.start()
     try:
         begin = time.time_ns()
         for k in range(100):
             pcm = voice(0.02, 16000)
-            core.push(AudioPacket(pcm.tobytes(), AudioFormat(16000, 1, "s16"), begin + k * 20_000_000,
-                                  time.monotonic()))
+            core.push(
+                AudioPacket(
+                    pcm.tobytes(), AudioFormat(16000, 1, "s16"), begin + k * 20_000_000, time.monotonic()
+                )
+            )
             time.sleep(0.02)
         assert not faults
         count = len(frames)

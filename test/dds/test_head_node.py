@@ -1,4 +1,6 @@
+# SPDX-License-Identifier: Apache-2.0
 """The head driver on the wire: FaceMotion in, each kind of command out, as its controller takes it."""
+
 import re
 import signal
 import subprocess
@@ -10,20 +12,23 @@ import pytest
 
 pytest.importorskip("cyclonedds", reason="cyclonedds is not installed")
 
-from support.dds_domain import own_domain  # noqa: E402
-from dds.test_node import wait_for  # noqa: E402
-from rviz.test_markers import motion  # noqa: E402
+from dds.test_node import wait_for
+from rviz.test_markers import motion
 
-from streamingtalker_ros.face.arkit import INDEX  # noqa: E402
+from streamingtalker_ros.dds import message_types
+from streamingtalker_ros.dds.head_node import JOINT_STATE, HeadNode
+from streamingtalker_ros.dds.node import Wire, readers
+from streamingtalker_ros.face.arkit import INDEX
 from streamingtalker_ros.messaging import face_messages
-from streamingtalker_ros.dds import message_types  # noqa: E402
-from streamingtalker_ros.dds.head_node import JOINT_STATE, HeadNode  # noqa: E402
-from streamingtalker_ros.robot_head import load_head, outputs  # noqa: E402
-from streamingtalker_ros.robot_head.config import parse_head  # noqa: E402
-from streamingtalker_ros.dds.node import Wire, readers  # noqa: E402
+from streamingtalker_ros.robot_head import load_head, outputs
+from streamingtalker_ros.robot_head.config import parse_head
+from support.dds_domain import own_domain
 
-ARRAY, TRAJECTORY, UNITS = ("std_msgs/msg/Float64MultiArray", "trajectory_msgs/msg/JointTrajectory",
-                            "hri_msgs/msg/FacialActionUnits")
+ARRAY, TRAJECTORY, UNITS = (
+    "std_msgs/msg/Float64MultiArray",
+    "trajectory_msgs/msg/JointTrajectory",
+    "hri_msgs/msg/FacialActionUnits",
+)
 
 
 def jaw_open(weight):
@@ -35,7 +40,7 @@ def jaw_open(weight):
 class Peer:
     """Hears topics of a domain and sends motion."""
 
-    def __init__(self, domain, **topics):
+    def __init__(self, domain, **topics) -> None:
         self.heard = {topic: [] for topic in topics}
         self.wire = Wire("peer", "", domain)
         for topic, name in topics.items():
@@ -43,30 +48,39 @@ class Peer:
         self.writer = self.wire.publisher("face_motion", face_messages.MOTION)
         self.wire.start()
 
-    def say(self, weight, seconds=0.6):
+    def say(self, weight, seconds=0.6) -> None:
         end = time.monotonic() + seconds
         while time.monotonic() < end:
             self.writer.write(motion(jaw_open(weight), time.time_ns()))
             time.sleep(0.04)
 
 
-def test_every_kind_of_command_reaches_its_controller():
+def test_every_kind_of_command_reaches_its_controller() -> None:
     limits = {"min": 0.0, "max": 1.0, "max_velocity": 20.0, "max_acceleration": 500.0}
-    head = parse_head({
-        "rate": 100.0, "feedback": "joint_states",
-        "outputs": [{"type": "JointState", "topic": "states"},
-                    {"type": "Float64MultiArray", "topic": "commands", "joints": ["tilt"]},
-                    {"type": "JointTrajectory", "topic": "trajectory", "joints": ["tilt", "jaw"]},
-                    {"type": "FacialActionUnits", "topic": "facs"}],
-        "joints": {"jaw": {"from": {"jawOpen": 0.5}, **limits}, "tilt": {"from": {"jawOpen": 1.0}, **limits}},
-    }, "test")
+    head = parse_head(
+        {
+            "rate": 100.0,
+            "feedback": "joint_states",
+            "outputs": [
+                {"type": "JointState", "topic": "states"},
+                {"type": "Float64MultiArray", "topic": "commands", "joints": ["tilt"]},
+                {"type": "JointTrajectory", "topic": "trajectory", "joints": ["tilt", "jaw"]},
+                {"type": "FacialActionUnits", "topic": "facs"},
+            ],
+            "joints": {
+                "jaw": {"from": {"jawOpen": 0.5}, **limits},
+                "tilt": {"from": {"jawOpen": 1.0}, **limits},
+            },
+        },
+        "test",
+    )
     domain = own_domain()
     node = HeadNode(head, domain=domain)
     peer = Peer(domain, states=JOINT_STATE, commands=ARRAY, trajectory=TRAJECTORY, facs=UNITS)
     try:
         feedback = peer.wire.publisher("joint_states", JOINT_STATE)
         assert wait_for(lambda: readers(feedback) and readers(peer.writer))
-        assert not peer.heard["states"]                     # it waits for the joints' own positions
+        assert not peer.heard["states"]  # it waits for the joints' own positions
         feedback.write(message_types.message_class(JOINT_STATE)(name=["jaw", "tilt"], position=[0.2, 0.4]))
         assert wait_for(lambda: all(peer.heard.values()))
         assert peer.heard["states"][0].position == [0.2, 0.4]
@@ -80,16 +94,18 @@ def test_every_kind_of_command_reaches_its_controller():
         point = trajectory.points[0]
         np.testing.assert_allclose(point.positions, [0.6, 0.3], atol=1e-6)
         assert point.time_from_start.nanosec == 10_000_000 and not len(point.velocities)
-        assert len(units.intensity) == len(units.confidence) == 99 and units.intensity[25] == pytest.approx(0.6)
+        assert len(units.intensity) == len(units.confidence) == 99 and units.intensity[25] == pytest.approx(
+            0.6
+        )
         assert node.rest() and wait_for(lambda: peer.heard["states"][-1].position == [0.0, 0.0])
     finally:
         node.close()
         peer.wire.close()
-    span = (peer.heard["states"][-1].header.stamp.sec - peer.heard["states"][0].header.stamp.sec)
+    span = peer.heard["states"][-1].header.stamp.sec - peer.heard["states"][0].header.stamp.sec
     assert node.sent == len(peer.heard["states"]) and span >= 0
 
 
-def test_the_command_checks_a_head_drives_it_and_rests_it(tmp_path):
+def test_the_command_checks_a_head_drives_it_and_rests_it(tmp_path) -> None:
     command = [sys.executable, "-m", "streamingtalker_ros", "head", "--config"]
     listed = subprocess.run([*command, "pan_tilt", "--check"], capture_output=True, text=True)
     assert listed.returncode == 0 and "head_pan_joint: 1.5 head_yaw" in listed.stdout
@@ -112,6 +128,9 @@ def test_the_command_checks_a_head_drives_it_and_rests_it(tmp_path):
         peer.wire.close()
 
 
-def test_names_of_types_are_those_of_ros():
+def test_names_of_types_are_those_of_ros() -> None:
     assert [outputs.type_name(output) for output in load_head("animatronic").outputs] == [
-        JOINT_STATE, TRAJECTORY, ARRAY]
+        JOINT_STATE,
+        TRAJECTORY,
+        ARRAY,
+    ]

@@ -1,4 +1,6 @@
+# SPDX-License-Identifier: Apache-2.0
 """The derived message classes: their bytes are rosbags' bytes, their names and hashes those of ROS 2."""
+
 import dataclasses
 import zlib
 
@@ -7,14 +9,20 @@ import pytest
 
 pytest.importorskip("cyclonedds", reason="cyclonedds is not installed")
 
+from streamingtalker_ros import resources
 from streamingtalker_ros.dds import message_definitions, message_types
-from streamingtalker_ros import resources  # noqa: E402
 
 OWN = [f"streamingtalker_ros/msg/{name}" for name in message_definitions.OWN]
-STANDARD = ["std_msgs/msg/Header", "geometry_msgs/msg/Quaternion", "builtin_interfaces/msg/Time",
-            "diagnostic_msgs/msg/DiagnosticArray", "rmw_dds_common/msg/ParticipantEntitiesInfo"]
-CASES = ([(name, "ros-drivers") for name in OWN + STANDARD + list(message_definitions.COMMON)]
-         + [(name, lineage) for lineage, names in message_definitions.LINEAGES.items() for name in names])
+STANDARD = [
+    "std_msgs/msg/Header",
+    "geometry_msgs/msg/Quaternion",
+    "builtin_interfaces/msg/Time",
+    "diagnostic_msgs/msg/DiagnosticArray",
+    "rmw_dds_common/msg/ParticipantEntitiesInfo",
+]
+CASES = [(name, "ros-drivers") for name in OWN + STANDARD + list(message_definitions.COMMON)] + [
+    (name, lineage) for lineage, names in message_definitions.LINEAGES.items() for name in names
+]
 
 
 def fill(made, store, name, random):
@@ -49,7 +57,7 @@ def base(kind, random):
         return bool(random.integers(2))
     if kind.startswith("float"):
         return float(np.float32(random.standard_normal()))
-    if kind == "byte":      # rosbags writes it as a signed one
+    if kind == "byte":  # rosbags writes it as a signed one
         return int(random.integers(128))
     info = np.iinfo({"char": np.uint8}.get(kind, kind))
     return int(random.integers(info.min, info.max, endpoint=True, dtype=info.dtype))
@@ -66,60 +74,90 @@ def element(made, field):
 
 
 @pytest.mark.parametrize("name, lineage", CASES)
-def test_bytes_equal_those_of_rosbags(name, lineage):
+def test_bytes_equal_those_of_rosbags(name, lineage) -> None:
     store, made = message_types.typestore(lineage), message_types.message_class(name, lineage)
     random = np.random.default_rng(zlib.crc32(name.encode()))
     for _ in range(5):
         ours, theirs = fill(made, store, name, random)
         wire = bytes(store.serialize_cdr(theirs, name))
         mine = bytes(ours.serialize())
-        assert mine[:len(wire)] == wire and not any(mine[len(wire):])   # Cyclone pads the end to four bytes
+        assert mine[: len(wire)] == wire and not any(mine[len(wire) :])  # Cyclone pads the end to four bytes
         assert made.deserialize(wire) == made.deserialize(mine)
 
 
 @pytest.mark.parametrize("name, lineage", CASES)
-def test_wire_names_are_those_of_rmw(name, lineage):
+def test_wire_names_are_those_of_rmw(name, lineage) -> None:
     package, kind, short = name.split("/")
     assert message_types.message_class(name, lineage).__idl_typename__ == f"{package}::{kind}::dds_::{short}_"
 
 
-@pytest.mark.parametrize("name, lineage, expected", [   # as they stand in a genuine ROS 2 Jazzy
-    ("std_msgs/msg/Header", "ros-drivers",
-     "f49fb3ae2cf070f793645ff749683ac6b06203e41c891e17701b1cb597ce6a01"),
-    ("diagnostic_msgs/msg/DiagnosticArray", "ros-drivers",
-     "5a8a36efb05fb25070fa0fb3810290c0e6cd4862b54a8fb975a1ee8dc55a333e"),
-    ("rmw_dds_common/msg/ParticipantEntitiesInfo", "ros-drivers",
-     "91a0593bacdcc50ea9bdcf849a938b128412cc1ea821245c663bcd26f83c295e"),
-    ("std_srvs/srv/Trigger_Request", "ros-drivers",
-     "d010825374ce8918e72bfd826c82603e60f45419e932ea976f807b74a863a199"),
-    ("std_srvs/srv/Trigger_Response", "ros-drivers",
-     "2d946c21e2fc3f1e9ca6986a8191d85fcc70097a8bb7771a053564bc47009cdf"),
-    ("audio_common_msgs/msg/AudioDataStamped", "ros-drivers",
-     "6fc679d5a868ed68e4d301f1ef42abecc86140afb57d255656ff2d9e476ea9e3"),
-    ("audio_common_msgs/msg/AudioInfo", "ros-drivers",
-     "b3494d204e513d2cceefae1888e5be3da7c8c8ca31eb277f7b5b62f364bcb1fb"),
-    ("audio_common_msgs/msg/AudioStamped", "mgonzs13",
-     "f6ad36427cfe3e7132f91509dca5a3be31b9b681f182db6e606e95e781b21611"),
-])
-def test_hashes_are_those_of_ros(name, lineage, expected):
+@pytest.mark.parametrize(
+    "name, lineage, expected",
+    [  # as they stand in a genuine ROS 2 Jazzy
+        (
+            "std_msgs/msg/Header",
+            "ros-drivers",
+            "f49fb3ae2cf070f793645ff749683ac6b06203e41c891e17701b1cb597ce6a01",
+        ),
+        (
+            "diagnostic_msgs/msg/DiagnosticArray",
+            "ros-drivers",
+            "5a8a36efb05fb25070fa0fb3810290c0e6cd4862b54a8fb975a1ee8dc55a333e",
+        ),
+        (
+            "rmw_dds_common/msg/ParticipantEntitiesInfo",
+            "ros-drivers",
+            "91a0593bacdcc50ea9bdcf849a938b128412cc1ea821245c663bcd26f83c295e",
+        ),
+        (
+            "std_srvs/srv/Trigger_Request",
+            "ros-drivers",
+            "d010825374ce8918e72bfd826c82603e60f45419e932ea976f807b74a863a199",
+        ),
+        (
+            "std_srvs/srv/Trigger_Response",
+            "ros-drivers",
+            "2d946c21e2fc3f1e9ca6986a8191d85fcc70097a8bb7771a053564bc47009cdf",
+        ),
+        (
+            "audio_common_msgs/msg/AudioDataStamped",
+            "ros-drivers",
+            "6fc679d5a868ed68e4d301f1ef42abecc86140afb57d255656ff2d9e476ea9e3",
+        ),
+        (
+            "audio_common_msgs/msg/AudioInfo",
+            "ros-drivers",
+            "b3494d204e513d2cceefae1888e5be3da7c8c8ca31eb277f7b5b62f364bcb1fb",
+        ),
+        (
+            "audio_common_msgs/msg/AudioStamped",
+            "mgonzs13",
+            "f6ad36427cfe3e7132f91509dca5a3be31b9b681f182db6e606e95e781b21611",
+        ),
+    ],
+)
+def test_hashes_are_those_of_ros(name, lineage, expected) -> None:
     assert message_types.type_hash(name, lineage) == f"RIHS01_{expected}"
 
 
-def test_zero_values_are_those_of_ros():
+def test_zero_values_are_those_of_ros() -> None:
     motion = message_types.message_class(OWN[0])()
     assert (motion.frame, list(motion.weights), motion.speaking, motion.header.stamp.sec) == (0, [], False, 0)
     assert motion.header is not message_types.message_class(OWN[0])().header
 
 
-def test_the_lineages_differ_and_do_not_mix():
-    ours, theirs = (message_types.message_class("audio_common_msgs/msg/AudioInfo", lineage)
-                    for lineage in ("ros-drivers", "mgonzs13"))
+def test_the_lineages_differ_and_do_not_mix() -> None:
+    ours, theirs = (
+        message_types.message_class("audio_common_msgs/msg/AudioInfo", lineage)
+        for lineage in ("ros-drivers", "mgonzs13")
+    )
     assert hasattr(ours(), "sample_format") and not hasattr(theirs(), "sample_format")
-    assert message_types.type_hash("audio_common_msgs/msg/AudioInfo", "ros-drivers") != \
-        message_types.type_hash("audio_common_msgs/msg/AudioInfo", "mgonzs13")
+    assert message_types.type_hash(
+        "audio_common_msgs/msg/AudioInfo", "ros-drivers"
+    ) != message_types.type_hash("audio_common_msgs/msg/AudioInfo", "mgonzs13")
 
 
-def test_a_service_s_half_carries_the_header_of_rmw_cyclonedds():
+def test_a_service_s_half_carries_the_header_of_rmw_cyclonedds() -> None:
     made = message_types.service_class("std_srvs/srv/Trigger_Response")
     data = made(guid=0x0102030405060708, seq=-2, success=True, message="ok").serialize()
     assert data[4:12] == bytes([8, 7, 6, 5, 4, 3, 2, 1]) and data[12:20] == b"\xfe" + b"\xff" * 7
@@ -128,12 +166,20 @@ def test_a_service_s_half_carries_the_header_of_rmw_cyclonedds():
 
 
 @pytest.mark.parametrize("layout", ["wheel", "source", "colcon"])
-def test_definitions_are_found_wherever_the_package_lies(tmp_path, layout):
-    package = tmp_path / {"wheel": "site-packages", "source": "src",
-                          "colcon": "install/lib/python3.12/site-packages"}[layout] / "streamingtalker_ros"
-    (package / "msg").mkdir(parents=True)               # a colcon install has generated code there
-    home = {"wheel": package, "source": package.parent,
-            "colcon": tmp_path / "install" / "share" / "streamingtalker_ros"}[layout]
+def test_definitions_are_found_wherever_the_package_lies(tmp_path, layout) -> None:
+    package = (
+        tmp_path
+        / {"wheel": "site-packages", "source": "src", "colcon": "install/lib/python3.12/site-packages"}[
+            layout
+        ]
+        / "streamingtalker_ros"
+    )
+    (package / "msg").mkdir(parents=True)  # a colcon install has generated code there
+    home = {
+        "wheel": package,
+        "source": package.parent,
+        "colcon": tmp_path / "install" / "share" / "streamingtalker_ros",
+    }[layout]
     (home / "msg").mkdir(parents=True, exist_ok=True)
     (home / "msg" / "FaceMotion.msg").write_text("uint64 frame\n")
     assert resources.find("msg", "FaceMotion.msg", package).parent == home / "msg"

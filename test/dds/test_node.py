@@ -1,5 +1,7 @@
+# SPDX-License-Identifier: Apache-2.0
 """The wire between processes: round trips, services, latched topics, the graph; real Cyclone DDS, a domain
 per test."""
+
 import os
 import subprocess
 import sys
@@ -11,12 +13,14 @@ import pytest
 
 pytest.importorskip("cyclonedds", reason="cyclonedds is not installed")
 
-from support.dds_domain import own_domain  # noqa: E402
+from typing import NoReturn
 
-from streamingtalker_ros.errors import TalkerError  # noqa: E402
-from streamingtalker_ros.dds import message_types, node as wire  # noqa: E402
-from streamingtalker_ros.dds.recorder import FaceMotionRecorder  # noqa: E402
-from streamingtalker_ros.dds.node import Wire, readers, writers  # noqa: E402
+from streamingtalker_ros.dds import message_types
+from streamingtalker_ros.dds import node as wire
+from streamingtalker_ros.dds.node import Wire, readers, writers
+from streamingtalker_ros.dds.recorder import FaceMotionRecorder
+from streamingtalker_ros.errors import TalkerError
+from support.dds_domain import own_domain
 
 MOTION, MODEL = "streamingtalker_ros/msg/FaceMotion", "streamingtalker_ros/msg/FaceModel"
 _SENDER = """
@@ -51,7 +55,7 @@ def wait_for(condition, seconds=30.0):
     return result
 
 
-def test_messages_cross_from_one_process_to_another_unchanged():
+def test_messages_cross_from_one_process_to_another_unchanged() -> None:
     domain = own_domain()
     with FaceMotionRecorder(domain=domain) as recorder:
         sender = subprocess.Popen([sys.executable, "-c", _SENDER, str(domain)])
@@ -63,14 +67,15 @@ def test_messages_cross_from_one_process_to_another_unchanged():
     assert [frame.frame for frame in frames] == list(range(50))
     expected = [1_700_000_000_000_000_001 + index * 1000 for index in range(50)]
     assert [frame.stamp for frame in frames] == expected
-    np.testing.assert_array_equal([frame.weights for frame in frames],
-                                  np.array([[index / 50, 0.1] for index in range(50)], np.float32))
+    np.testing.assert_array_equal(
+        [frame.weights for frame in frames], np.array([[index / 50, 0.1] for index in range(50)], np.float32)
+    )
     assert frames[0].names == ("jawOpen", "mouthClose") and frames[0].frame_id == "head"
     assert [frame.speaking for frame in frames] == [index % 2 == 0 for index in range(50)]
     assert frames[0].head.tolist() == [0, 0, 0, 1]
 
 
-def test_a_latched_message_reaches_who_comes_later():
+def test_a_latched_message_reaches_who_comes_later() -> None:
     domain = own_domain()
     early, late, got = Wire("early", "", domain), Wire("late", "robot", domain), []
     writer = early.publisher("/robot/face_model", MODEL, early.qos(depth=1, latched=True))
@@ -83,14 +88,14 @@ def test_a_latched_message_reaches_who_comes_later():
     early.close()
 
 
-def test_readers_are_counted_while_they_come_and_go():
+def test_readers_are_counted_while_they_come_and_go() -> None:
     """The binding raises IndexError at times; the node must not."""
     domain = own_domain()
     node, other, seen = Wire("talker", "", domain), Wire("visitors", "", domain), set()
     writer = node.publisher("motion", MODEL, node.qos(depth=1))
     stop = threading.Event()
 
-    def count():
+    def count() -> None:
         while not stop.is_set():
             seen.add(readers(writer))
 
@@ -119,8 +124,12 @@ def call(node, service):
     name, replies = node.resolve(service), []
     request = message_types.service_class("std_srvs/srv/Trigger_Request")
     writer = node._writer(f"rq{name}Request", "std_srvs/srv/Trigger_Request", node.qos(), made=request)
-    reader = node._reader(f"rr{name}Reply", "std_srvs/srv/Trigger_Response", node.qos(),
-                          made=message_types.service_class("std_srvs/srv/Trigger_Response"))
+    reader = node._reader(
+        f"rr{name}Reply",
+        "std_srvs/srv/Trigger_Response",
+        node.qos(),
+        made=message_types.service_class("std_srvs/srv/Trigger_Response"),
+    )
     node._listen(reader, replies.append)
     assert wait_for(lambda: readers(writer) and writers(reader))
     writer.write(request(guid=77, seq=5))
@@ -128,11 +137,11 @@ def call(node, service):
     return replies[0]
 
 
-def test_a_trigger_service_answers_the_one_who_asked():
+def test_a_trigger_service_answers_the_one_who_asked() -> None:
     domain = own_domain()
     server, client, asked = Wire("talker", "ns", domain), Wire("client", "", domain), []
 
-    def refuse():
+    def refuse() -> NoReturn:
         raise ValueError("not now")
 
     server.serve("~/reset", lambda: asked.append(1) or "done")
@@ -147,11 +156,17 @@ def test_a_trigger_service_answers_the_one_who_asked():
     server.close()
 
 
-def test_the_graph_shows_the_node_and_its_endpoints():
+def test_the_graph_shows_the_node_and_its_endpoints() -> None:
     domain = own_domain()
     node, watcher, told = Wire("talker", "robot", domain), Wire("watcher", "", domain), []
-    watcher._listen(watcher._reader("ros_discovery_info", "rmw_dds_common/msg/ParticipantEntitiesInfo",
-                                    watcher.qos(depth=10, latched=True)), told.append)
+    watcher._listen(
+        watcher._reader(
+            "ros_discovery_info",
+            "rmw_dds_common/msg/ParticipantEntitiesInfo",
+            watcher.qos(depth=10, latched=True),
+        ),
+        told.append,
+    )
     watcher.start()
     writer = node.publisher("face_motion", MOTION)
     handle = node.subscribe("audio", "audio_common_msgs/msg/AudioDataStamped", print)
@@ -166,13 +181,19 @@ def test_the_graph_shows_the_node_and_its_endpoints():
     assert [list(gid.data) for gid in info.writer_gid_seq] == [list(writer.guid.bytes)]
     assert len(info.reader_gid_seq) == 1
     node.unsubscribe(handle)
-    assert wait_for(lambda: entry() is None or not [
-        seen.node_entities_info_seq[0] for seen in told if list(seen.gid.data) == mine][-1].reader_gid_seq)
+    assert wait_for(
+        lambda: (
+            entry() is None
+            or not [seen.node_entities_info_seq[0] for seen in told if list(seen.gid.data) == mine][
+                -1
+            ].reader_gid_seq
+        )
+    )
     node.close()
     watcher.close()
 
 
-def test_endpoints_carry_their_type_hash():
+def test_endpoints_carry_their_type_hash() -> None:
     domain = own_domain()
     from cyclonedds.qos import Policy
 
@@ -183,7 +204,7 @@ def test_endpoints_carry_their_type_hash():
     node.close()
 
 
-def test_names_resolve_as_in_ros():
+def test_names_resolve_as_in_ros() -> None:
     domain = own_domain()
     node = Wire("talker", "/robot/", domain)
     resolved = [node.resolve(name) for name in ("audio", "/audio", "~/reset")]
@@ -194,7 +215,7 @@ def test_names_resolve_as_in_ros():
     node.close()
 
 
-def test_the_domain_comes_from_the_environment(monkeypatch):
+def test_the_domain_comes_from_the_environment(monkeypatch) -> None:
     monkeypatch.setenv("ROS_DOMAIN_ID", "42")
     assert wire.domain_id() == 42 and wire.domain_id(7) == 7
     monkeypatch.setenv("ROS_DOMAIN_ID", "many")
@@ -204,12 +225,14 @@ def test_the_domain_comes_from_the_environment(monkeypatch):
     assert wire.domain_id() == 0
 
 
-def test_cyclonedds_uri_is_honoured(tmp_path):
+def test_cyclonedds_uri_is_honoured(tmp_path) -> None:
     domain = own_domain()
     log = tmp_path / "trace.log"
     script = f"from streamingtalker_ros.dds.node import Wire\nnode = Wire('x', '', {domain})\nnode.close()\n"
-    uri = ("<CycloneDDS><Domain><Tracing><Verbosity>config</Verbosity>"
-           f"<OutputFile>{log}</OutputFile></Tracing></Domain></CycloneDDS>")
+    uri = (
+        "<CycloneDDS><Domain><Tracing><Verbosity>config</Verbosity>"
+        f"<OutputFile>{log}</OutputFile></Tracing></Domain></CycloneDDS>"
+    )
     for value, expected in ((uri, "ParticipantIndex"), (None, None)):
         log.unlink(missing_ok=True)
         env = {name: text for name, text in os.environ.items() if name != "CYCLONEDDS_URI"}
@@ -219,26 +242,32 @@ def test_cyclonedds_uri_is_honoured(tmp_path):
         assert (expected in log.read_text()) if expected else not log.exists()
 
 
-@pytest.mark.parametrize("user, delay", [("", "5 ms"), ("<Internal><NackDelay>7 ms</NackDelay></Internal>", "7 ms")])
-def test_lost_fragments_are_asked_for_soon_unless_the_user_says_otherwise(tmp_path, monkeypatch, user, delay):
+@pytest.mark.parametrize(
+    "user, delay", [("", "5 ms"), ("<Internal><NackDelay>7 ms</NackDelay></Internal>", "7 ms")]
+)
+def test_lost_fragments_are_asked_for_soon_unless_the_user_says_otherwise(
+    tmp_path, monkeypatch, user, delay
+) -> None:
     log = tmp_path / "trace.log"
     tracing = f"<Tracing><Verbosity>config</Verbosity><OutputFile>{log}</OutputFile></Tracing>"
     monkeypatch.setenv("CYCLONEDDS_URI", f"<CycloneDDS><Domain>{tracing}{user}</Domain></CycloneDDS>")
-    for way in (f"from streamingtalker_ros.dds.node import Wire\nWire('x', '', {own_domain()}).close()\n",
-                "import os\nfrom cyclonedds.domain import Domain\nfrom streamingtalker_ros.runtime import cyclone\n"
-                "cyclone.prefer_receiving()\ncyclone.prefer_receiving()\n"     # as rmw_cyclonedds hears it
-                f"Domain({own_domain()}, os.environ['CYCLONEDDS_URI'])\n"):
+    for way in (
+        f"from streamingtalker_ros.dds.node import Wire\nWire('x', '', {own_domain()}).close()\n",
+        "import os\nfrom cyclonedds.domain import Domain\nfrom streamingtalker_ros.runtime import cyclone\n"
+        "cyclone.prefer_receiving()\ncyclone.prefer_receiving()\n"  # as rmw_cyclonedds hears it
+        f"Domain({own_domain()}, os.environ['CYCLONEDDS_URI'])\n",
+    ):
         log.unlink(missing_ok=True)
         subprocess.run([sys.executable, "-c", way], check=True)
         assert f"Internal/NackDelay/#text: {delay} " in log.read_text()
 
 
-def test_a_callback_that_fails_is_told_and_the_others_go_on():
+def test_a_callback_that_fails_is_told_and_the_others_go_on() -> None:
     domain = own_domain()
     told, ticks, broken = [], [], threading.Event()
     node = Wire("talker", "", domain, told.append)
 
-    def fail():
+    def fail() -> NoReturn:
         broken.set()
         raise ValueError("strange message")
 
@@ -250,7 +279,7 @@ def test_a_callback_that_fails_is_told_and_the_others_go_on():
     node.close()
 
 
-def test_messages_of_different_topics_are_heard_in_the_order_in_which_they_were_sent():
+def test_messages_of_different_topics_are_heard_in_the_order_in_which_they_were_sent() -> None:
     domain, heard = own_domain(), []
     listener, sender = Wire("listener", "", domain), Wire("sender", "", domain)
     made = message_types.message_class("std_msgs/msg/String")
@@ -268,7 +297,7 @@ def test_messages_of_different_topics_are_heard_in_the_order_in_which_they_were_
             expected.append(f"{topic} {number}")
             time.sleep(0.002)
         time.sleep(0.1)
-        listener.start()                    # all of it waits already
+        listener.start()  # all of it waits already
         assert wait_for(lambda: len(heard) == 9) and heard == expected
     finally:
         sender.close()

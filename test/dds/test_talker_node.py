@@ -1,5 +1,7 @@
+# SPDX-License-Identifier: Apache-2.0
 """The talker node on the wire: a WAV becomes FaceMotion through three processes, both lineages, services,
 vertices."""
+
 import json
 import os
 import signal
@@ -14,21 +16,21 @@ import pytest
 pytest.importorskip("cyclonedds", reason="cyclonedds is not installed")
 pytest.importorskip("torch", reason="torch is not installed")
 
-from support.dds_domain import own_domain  # noqa: E402
-from support.scheduler_harness import FRAME, MS, small_talker, voice  # noqa: E402
-from dds.test_node import call, wait_for  # noqa: E402
+from dds.test_node import call, wait_for
 
-from streamingtalker_ros.audio.payload import AudioFormat  # noqa: E402
-from streamingtalker_ros.face.arkit import ARKIT_NAMES  # noqa: E402
-from streamingtalker_ros.face.rig import default_rig  # noqa: E402
-from streamingtalker_ros.model.blendshape import checkpoint  # noqa: E402
-from streamingtalker_ros.messaging import face_messages, audio_common
-from streamingtalker_ros.dds import message_types  # noqa: E402
-from streamingtalker_ros.dds.talker_node import TalkerNode  # noqa: E402
-from streamingtalker_ros.dds.recorder import FaceMotionRecorder  # noqa: E402
-from streamingtalker_ros.runtime.parameters import Settings  # noqa: E402
-from streamingtalker_ros.dds.audio_player import AudioSource, blocks  # noqa: E402
-from streamingtalker_ros.dds.node import Wire, readers  # noqa: E402
+from streamingtalker_ros.audio.payload import AudioFormat
+from streamingtalker_ros.dds import message_types
+from streamingtalker_ros.dds.audio_player import AudioSource, blocks
+from streamingtalker_ros.dds.node import Wire, readers
+from streamingtalker_ros.dds.recorder import FaceMotionRecorder
+from streamingtalker_ros.dds.talker_node import TalkerNode
+from streamingtalker_ros.face.arkit import ARKIT_NAMES
+from streamingtalker_ros.face.rig import default_rig
+from streamingtalker_ros.messaging import audio_common, face_messages
+from streamingtalker_ros.model.blendshape import checkpoint
+from streamingtalker_ros.runtime.parameters import Settings
+from support.dds_domain import own_domain
+from support.scheduler_harness import FRAME, MS, small_talker, voice
 
 COMMAND = [sys.executable, "-m", "streamingtalker_ros"]
 
@@ -50,31 +52,39 @@ def write_wav(path, seconds, rate):
 class AudioListener:
     """Hears the audio topic beside the talker, to know the stamps that were sent."""
 
-    def __init__(self, domain, lineage, name):
+    def __init__(self, domain, lineage, name) -> None:
         self.packets = []
         self._wire = Wire("listener", "", domain)
         self._name = name
         self._wire.subscribe("audio", name, self._on_audio, self._wire.qos(depth=1000), lineage)
         self._wire.start()
 
-    def _on_audio(self, message):
+    def _on_audio(self, message) -> None:
         self.packets.append(audio_common.packet(message, self._name))
 
-    def close(self):
+    def close(self) -> None:
         self._wire.close()
 
 
-@pytest.mark.parametrize("lineage, name, rate", [
-    ("ros-drivers", "audio_common_msgs/msg/AudioDataStamped", 22050),
-    ("mgonzs13", "audio_common_msgs/msg/AudioStamped", 48000)])
+@pytest.mark.parametrize(
+    "lineage, name, rate",
+    [
+        ("ros-drivers", "audio_common_msgs/msg/AudioDataStamped", 22050),
+        ("mgonzs13", "audio_common_msgs/msg/AudioStamped", 48000),
+    ],
+)
 def test_a_wav_becomes_face_motion_through_three_processes_with_the_times_of_its_samples(
-        tmp_path, talker, lineage, name, rate):
+    tmp_path, talker, lineage, name, rate
+) -> None:
     domain = own_domain()
     checkpoint.save(tmp_path / "model", talker.network)
     file, stats = write_wav(tmp_path / "voice.wav", 1.2, rate), tmp_path / "stats.json"
     arguments = ["--domain", str(domain), "--param", f"model={tmp_path / 'model'}", "--param", "device=cpu"]
-    node = subprocess.Popen(COMMAND + ["talk", *arguments, "--until-idle", "0.5", "--stats", str(stats)],
-                            stdout=subprocess.PIPE, text=True)
+    node = subprocess.Popen(
+        COMMAND + ["talk", *arguments, "--until-idle", "0.5", "--stats", str(stats)],
+        stdout=subprocess.PIPE,
+        text=True,
+    )
     try:
         with FaceMotionRecorder(domain) as recorder:
             listener = AudioListener(domain, lineage, name)
@@ -82,7 +92,10 @@ def test_a_wav_becomes_face_motion_through_three_processes_with_the_times_of_its
             assert recorder.wait_for_publisher(10)
             played = subprocess.run(
                 COMMAND + ["play", file, "--lineage", lineage, "--domain", str(domain), "--quiet"],
-                stdout=subprocess.PIPE, text=True, timeout=60)
+                stdout=subprocess.PIPE,
+                text=True,
+                timeout=60,
+            )
             assert played.returncode == 0 and "played 1.20 s" in played.stdout
             output, _ = node.communicate(timeout=30)
             frames = list(recorder.frames)
@@ -107,13 +120,14 @@ def test_a_wav_becomes_face_motion_through_three_processes_with_the_times_of_its
     assert weights.std(axis=0).max() > 0
 
 
-def test_talk_ends_cleanly_on_a_signal_with_its_summary(tmp_path, talker):
+def test_talk_ends_cleanly_on_a_signal_with_its_summary(tmp_path, talker) -> None:
     checkpoint.save(tmp_path, talker.network)
     model = f"model={tmp_path}"
     arguments = ["talk", "--domain", str(own_domain()), "--param", model, "--param", "device=cpu"]
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-    nodes = {number: subprocess.Popen(COMMAND + arguments, **pipes)
-             for number in (signal.SIGINT, signal.SIGTERM)}
+    nodes = {
+        number: subprocess.Popen(COMMAND + arguments, **pipes) for number in (signal.SIGINT, signal.SIGTERM)
+    }
     for number, node in nodes.items():
         assert node.stdout.readline().startswith("talker ready")
         node.send_signal(number)
@@ -122,15 +136,22 @@ def test_talk_ends_cleanly_on_a_signal_with_its_summary(tmp_path, talker):
         assert output.startswith("frames of audio 0, idle 0, dropped 0")
 
 
-@pytest.mark.parametrize("arguments, sentence", [
-    (["talk", "--param", "volume=1"], "sets no parameter"),
-    (["talk", "--param", "device=cpu", "--param", "model=/nowhere"], "/nowhere"),
-    (["play"], "give a FILE or --microphone"),
-    (["play", "/nowhere.wav"], "/nowhere.wav"),
-])
-def test_mistakes_of_the_command_line_give_one_sentence(arguments, sentence):
-    done = subprocess.run(COMMAND + arguments, capture_output=True, text=True,
-                          env={**os.environ, "ROS_DOMAIN_ID": str(own_domain())})
+@pytest.mark.parametrize(
+    "arguments, sentence",
+    [
+        (["talk", "--param", "volume=1"], "sets no parameter"),
+        (["talk", "--param", "device=cpu", "--param", "model=/nowhere"], "/nowhere"),
+        (["play"], "give a FILE or --microphone"),
+        (["play", "/nowhere.wav"], "/nowhere.wav"),
+    ],
+)
+def test_mistakes_of_the_command_line_give_one_sentence(arguments, sentence) -> None:
+    done = subprocess.run(
+        COMMAND + arguments,
+        capture_output=True,
+        text=True,
+        env={**os.environ, "ROS_DOMAIN_ID": str(own_domain())},
+    )
     assert done.returncode == 2 and sentence in done.stderr
     assert done.stderr.startswith("streamingtalker: error: ") and done.stderr.count("\n") == 1
 
@@ -138,14 +159,14 @@ def test_mistakes_of_the_command_line_give_one_sentence(arguments, sentence):
 class Heard:
     """Collects a topic's messages."""
 
-    def __init__(self, domain, topic, name, **qos):
+    def __init__(self, domain, topic, name, **qos) -> None:
         self.messages = []
         self.wire = Wire("heard", "", domain)
         self.wire.subscribe(topic, name, self.messages.append, self.wire.qos(**qos))
         self.wire.start()
 
 
-def test_the_node_publishes_the_face_at_rest_its_surface_and_its_health(talker):
+def test_the_node_publishes_the_face_at_rest_its_surface_and_its_health(talker) -> None:
     domain = own_domain()
     settings = Settings(publish_vertices=True, frame_id="robot_head")
     node = TalkerNode(settings, "", domain, talker=talker, warn=lambda text: None)
@@ -177,14 +198,14 @@ def test_the_node_publishes_the_face_at_rest_its_surface_and_its_health(talker):
     assert status.level == 0 and values["device"] == "cpu" and float(values["latency_p99_ms"]) >= 0
 
 
-def test_interrupt_and_reset_are_services_that_answer_while_the_node_speaks(talker):
+def test_interrupt_and_reset_are_services_that_answer_while_the_node_speaks(talker) -> None:
     domain = own_domain()
     node = TalkerNode(Settings(), "", domain, talker=talker, warn=lambda text: None)
     client, source = Wire("client", "", domain), AudioSource(16000, "mgonzs13", domain=domain)
     client.start()
     with FaceMotionRecorder(domain) as motion:
         assert motion.wait_for_publisher(10) and source.wait_for_subscriber(10)
-        for stamp, block in blocks(voice(5.0), 16000, 0.1, pace=0):      # a sentence of five seconds at once
+        for stamp, block in blocks(voice(5.0), 16000, 0.1, pace=0):  # a sentence of five seconds at once
             source.publish(block, stamp)
         assert motion.wait(10, 10)
         reply = call(client, "/talker/interrupt")
@@ -198,7 +219,7 @@ def test_interrupt_and_reset_are_services_that_answer_while_the_node_speaks(talk
     source.close()
 
 
-def test_a_sender_that_vanishes_and_returns_is_heard_again(talker):
+def test_a_sender_that_vanishes_and_returns_is_heard_again(talker) -> None:
     domain = own_domain()
     node = TalkerNode(Settings(), "", domain, talker=talker, warn=lambda text: None)
     with FaceMotionRecorder(domain) as motion:
@@ -217,7 +238,7 @@ def test_a_sender_that_vanishes_and_returns_is_heard_again(talker):
     assert all(earlier < later for earlier, later in zip(stamps, stamps[1:]))
 
 
-def test_messages_that_cannot_be_understood_are_counted_and_told_once(talker):
+def test_messages_that_cannot_be_understood_are_counted_and_told_once(talker) -> None:
     domain = own_domain()
     told = []
     node = TalkerNode(Settings(), "", domain, talker=talker, warn=told.append)
@@ -225,8 +246,14 @@ def test_messages_that_cannot_be_understood_are_counted_and_told_once(talker):
     assert source.wait_for_subscriber(10)
     name = "audio_common_msgs/msg/AudioStamped"
     for _ in range(20):
-        message = audio_common.fill_audio(message_types.message_class(name, "mgonzs13")(), name, voice(0.02),
-                                      AudioFormat(), 5 * MS, "microphone")
+        message = audio_common.fill_audio(
+            message_types.message_class(name, "mgonzs13")(),
+            name,
+            voice(0.02),
+            AudioFormat(),
+            5 * MS,
+            "microphone",
+        )
         message.audio.info.format = 99
         source._writer.write(message)
     assert wait_for(lambda: node.core.statistics()["refused"] == 20)
@@ -235,12 +262,12 @@ def test_messages_that_cannot_be_understood_are_counted_and_told_once(talker):
     source.close()
 
 
-def test_best_effort_senders_are_heard_beside_reliable_ones(talker):
+def test_best_effort_senders_are_heard_beside_reliable_ones(talker) -> None:
     domain = own_domain()
     name = "audio_common_msgs/msg/AudioStamped"
     node = TalkerNode(Settings(), "", domain, talker=talker, warn=print)
     sender, made = Wire("sender", "", domain), message_types.message_class(name, "mgonzs13")
-    for reliable in (True, False, True):                # the second one changes the subscription
+    for reliable in (True, False, True):  # the second one changes the subscription
         writer = sender.audio_publisher("audio", name, "mgonzs13", sender.qos(depth=5, reliable=reliable))
         assert wait_for(lambda: readers(writer))
         before = node.core.statistics()["packets"]

@@ -1,11 +1,13 @@
+# SPDX-License-Identifier: Apache-2.0
 """The contact sheet: it shows the mouth open and closed, and draws the curves where they belong."""
+
 import numpy as np
 import pytest
 
 from streamingtalker_ros.face.rendering.contact_sheet import contact_sheet, moments
 
 
-def test_moments_are_open_and_closed_by_turns():
+def test_moments_are_open_and_closed_by_turns() -> None:
     opening = np.tile(np.r_[np.linspace(0, 1, 5), np.linspace(1, 0, 5)], 12)  # a syllable every ten frames
     chosen = moments(opening, 12)
     assert len(chosen) == 12 and chosen == sorted(chosen)
@@ -13,7 +15,7 @@ def test_moments_are_open_and_closed_by_turns():
     assert moments(opening[:3], 12) == [0, 1, 2]
 
 
-def test_pictures_and_curves_are_where_they_belong():
+def test_pictures_and_curves_are_where_they_belong() -> None:
     """One white picture in black ones; lips that open in the second half only."""
     pytest.importorskip("PIL", reason="Pillow is not installed")
     images = [np.full((40, 200, 3), 255 * (k == 1), np.uint8) for k in range(4)]

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Faces that users own: small glTF, OBJ and PLY files written
 here come back as the same face in our axes and metres."""
 
@@ -98,7 +99,7 @@ def write_glb(path, vertices, faces, deltas, names=None, node=None, sparse=True,
     return path
 
 
-def write_obj(path, vertices, faces):
+def write_obj(path, vertices, faces) -> None:
     lines = ["v %.7f %.7f %.7f" % tuple(v) for v in vertices] + [
         "f %d/1 %d/1 %d/1" % tuple(f + 1) for f in faces
     ]
@@ -106,7 +107,7 @@ def write_obj(path, vertices, faces):
 
 
 @pytest.mark.parametrize("sparse", [True, False])
-def test_glb_round_trip(tmp_path, sparse):
+def test_glb_round_trip(tmp_path, sparse) -> None:
     vertices, faces, deltas = small_face()
     rig = load_face(write_glb(tmp_path / "me.glb", vertices, faces, deltas, sparse=sparse))
     assert rig.name == "me" and rig.shape_names == ARKIT_NAMES
@@ -120,7 +121,7 @@ def test_glb_round_trip(tmp_path, sparse):
     assert rig.parts["face"] == (0, count)
 
 
-def test_glb_nodes_place_and_turn_the_mesh_and_its_targets(tmp_path):
+def test_glb_nodes_place_and_turn_the_mesh_and_its_targets(tmp_path) -> None:
     vertices, faces, deltas = small_face()
     quarter = [0.0, np.sin(np.pi / 4), 0.0, np.cos(np.pi / 4)]  # 90 degrees about the file's y
     rig = load_face(
@@ -135,12 +136,10 @@ def test_glb_nodes_place_and_turn_the_mesh_and_its_targets(tmp_path):
     plain = load_face(write_glb(tmp_path / "plain.glb", vertices, faces, deltas))
     turned = plain.vertices @ np.float32([[0, -1, 0], [1, 0, 0], [0, 0, 1]]).T + np.float32([0, 0, 1])
     assert np.allclose(rig.vertices, turned, atol=1e-6)
-    assert np.allclose(
-        np.linalg.norm(rig.deltas, axis=-1), np.linalg.norm(plain.deltas, axis=-1), atol=1e-6
-    )
+    assert np.allclose(np.linalg.norm(rig.deltas, axis=-1), np.linalg.norm(plain.deltas, axis=-1), atol=1e-6)
 
 
-def test_obj_folder_round_trip_in_centimetres(tmp_path):
+def test_obj_folder_round_trip_in_centimetres(tmp_path) -> None:
     vertices, faces, deltas = small_face()
     write_obj(tmp_path / "generic_neutral_mesh.obj", vertices * 100, faces)
     for name, label in (("jawOpen", "jawOpen"), ("mouthSmileLeft", "mouthSmile_L")):
@@ -163,7 +162,7 @@ def test_obj_folder_round_trip_in_centimetres(tmp_path):
         load_face(tmp_path)
 
 
-def test_lips_are_found_from_the_jaws_motion(tmp_path):
+def test_lips_are_found_from_the_jaws_motion(tmp_path) -> None:
     vertices, faces, deltas = small_face()
     rig = load_face(write_glb(tmp_path / "me.glb", vertices, faces, deltas))
     open_mouth = np.eye(52, dtype=np.float32)[INDEX["jawOpen"]]
@@ -186,7 +185,7 @@ def test_lips_are_found_from_the_jaws_motion(tmp_path):
 
 
 @pytest.mark.parametrize("layout", ["ascii", "binary_little_endian", "binary_big_endian"])
-def test_ply_template(tmp_path, layout):
+def test_ply_template(tmp_path, layout) -> None:
     vertices, faces, _ = small_face()
     header = (
         f"ply\nformat {layout} 1.0\ncomment a face\nelement vertex {len(vertices)}\nproperty float x\n"
@@ -214,7 +213,7 @@ def test_ply_template(tmp_path, layout):
         load_face(path)
 
 
-def test_names_of_many_tools():
+def test_names_of_many_tools() -> None:
     for label, name in (
         ("jawOpen", "jawOpen"),
         ("mouthSmile_L", "mouthSmileLeft"),
@@ -243,7 +242,7 @@ def test_names_of_many_tools():
         (lambda p, f: p, "no neutral"),
     ],
 )
-def test_bad_files_are_told_in_one_sentence(tmp_path, make, sentence):
+def test_bad_files_are_told_in_one_sentence(tmp_path, make, sentence) -> None:
     with pytest.raises(TalkerError, match=sentence) as error:
         load_face(make(tmp_path, small_face()))
     assert "\n" not in str(error.value)
@@ -255,7 +254,7 @@ def _written(path, data):
 
 
 @pytest.mark.skipif(not ICT.is_file(), reason="the ICT-FaceKit sample is not here")
-def test_lips_of_ict_facekit_are_found(tmp_path):
+def test_lips_of_ict_facekit_are_found(tmp_path) -> None:
     data = np.load(ICT)
     count = 9409
     vertices, faces = data["vertices"][:count], data["faces"]

@@ -1,15 +1,16 @@
+# SPDX-License-Identifier: Apache-2.0
 """Pictures of the face: drawn off-screen, the same for the same weights, different where the face moves."""
 
 from pathlib import Path
 
 import numpy as np
 import pytest
+from face.test_rig import weights
 
 from streamingtalker_ros.cli import main
 from streamingtalker_ros.errors import TalkerError
 from streamingtalker_ros.face.geometry.phong_tessellation import Refiner
 from streamingtalker_ros.face.rig import default_rig
-from face.test_rig import weights
 
 pytest.importorskip("vtk")
 
@@ -28,7 +29,7 @@ def changed(a, b):
     return np.abs(a.astype(int) - b.astype(int)).max(axis=-1) > 24
 
 
-def test_a_frame_is_an_image_of_the_face(front):
+def test_a_frame_is_an_image_of_the_face(front) -> None:
     image = front.frame(weights())
     assert image.shape == (320, 240, 3) and image.dtype == np.uint8
     backdrop = np.tile(image[:, :1], (1, 240, 1))
@@ -37,29 +38,27 @@ def test_a_frame_is_an_image_of_the_face(front):
     assert changed(image, backdrop)[:3].sum() == 0, "and does not touch its upper border"
 
 
-def test_the_picture_changes_with_the_jaw_around_the_mouth(front):
+def test_the_picture_changes_with_the_jaw_around_the_mouth(front) -> None:
     rest, open_ = front.frame(weights()), front.frame(weights(jawOpen=0.7))
     rows, columns = np.nonzero(changed(rest, open_))
     assert len(rows) > 200
-    assert (
-        np.median(rows) > 160 and 90 < np.median(columns) < 150
-    ), "below the middle, between left and right"
+    assert np.median(rows) > 160 and 90 < np.median(columns) < 150, "below the middle, between left and right"
     assert not changed(rest, front.frame(weights())).any(), "the same weights give the same picture again"
 
 
-def test_frames_are_arrays_of_their_own(front):
+def test_frames_are_arrays_of_their_own(front) -> None:
     first = front.frame(weights())
     kept = first.copy()
     front.frame(weights(jawOpen=1.0))
     assert np.array_equal(first, kept)
 
 
-def test_head_turns_in_the_picture(front):
+def test_head_turns_in_the_picture(front) -> None:
     yaw = np.array([0.0, 0.0, np.sin(0.2), np.cos(0.2)])
     assert changed(front.frame(weights()), front.frame(weights(), yaw)).sum() > 1500
 
 
-def test_views_differ_and_unknown_ones_are_told():
+def test_views_differ_and_unknown_ones_are_told() -> None:
     from streamingtalker_ros.face.rendering.vtk_renderer import FaceRenderer
 
     images = []
@@ -72,7 +71,7 @@ def test_views_differ_and_unknown_ones_are_told():
         FaceRenderer(default_rig(), view="back")
 
 
-def test_refining_keeps_vertices_and_rounds_a_sphere():
+def test_refining_keeps_vertices_and_rounds_a_sphere() -> None:
     rig = default_rig()
     first, last = rig.parts["eye_left"]
     faces = (
@@ -89,7 +88,7 @@ def test_refining_keeps_vertices_and_rounds_a_sphere():
     assert bent.max() < 0.5 * flat.max() and np.allclose(np.linalg.norm(normals, axis=1), 1.0, atol=1e-3)
 
 
-def test_the_pictures_command_tells_what_a_face_lacks(tmp_path, capsys):
+def test_the_pictures_command_tells_what_a_face_lacks(tmp_path, capsys) -> None:
     (tmp_path / "still.ply").write_text(
         "ply\nformat ascii 1.0\nelement vertex 3\nproperty float x\nproperty float y\nproperty float z\n"
         "element face 1\nproperty list uchar int vertex_indices\nend_header\n"
@@ -99,7 +98,7 @@ def test_the_pictures_command_tells_what_a_face_lacks(tmp_path, capsys):
     assert "has no expressions to show" in capsys.readouterr().err
 
 
-def test_the_pictures_command_writes_its_sheets(tmp_path, monkeypatch):
+def test_the_pictures_command_writes_its_sheets(tmp_path, monkeypatch) -> None:
     image = pytest.importorskip("PIL.Image")
     from streamingtalker_ros.cli import pictures
 
@@ -111,7 +110,7 @@ def test_the_pictures_command_writes_its_sheets(tmp_path, monkeypatch):
             assert np.asarray(page).std() > 20
 
 
-def test_the_committed_pictures_are_small():
+def test_the_committed_pictures_are_small() -> None:
     folder = Path(__file__).resolve().parents[2] / "docs" / "pictures"
     if not folder.is_dir():
         pytest.skip("no documentation here")

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The laws of the default face: names, units, mirror, closure of
 the lips, lids over the balls, nothing through the skin."""
 
@@ -40,37 +41,37 @@ def mirror_of_vertices(rig):
     return partner
 
 
-def test_the_rig_has_the_52_shapes_in_apples_order_and_a_few_thousand_vertices():
+def test_the_rig_has_the_52_shapes_in_apples_order_and_a_few_thousand_vertices() -> None:
     rig = default_rig()
     assert rig.shape_names == ARKIT_NAMES and default_rig() is rig
     assert 2000 <= len(rig.vertices) <= 4000
     assert rig.deltas.shape == (52, len(rig.vertices), 3) and rig.deltas.dtype == np.float32
     assert rig.colors.shape == rig.vertices.shape and rig.colors.min() >= 0 and rig.colors.max() <= 1
     largest = np.linalg.norm(rig.deltas, axis=-1).max(axis=1)
-    assert (
-        largest > 1e-3
-    ).all() and largest.max() < 0.06, "each shape moves something by a visible, human amount"
+    assert (largest > 1e-3).all() and largest.max() < 0.06, (
+        "each shape moves something by a visible, human amount"
+    )
 
 
-def test_metres_and_axes():
+def test_metres_and_axes() -> None:
     rig = default_rig()
     size = np.ptp(rig.vertices, axis=0)
     assert 0.2 < size[2] < 0.32 and 0.13 < size[1] < 0.22 and 0.15 < size[0] < 0.25
     middle = {part: rig.vertices[slice(*run)].mean(axis=0) for part, run in rig.parts.items()}
     assert middle["eye_left"][1] > 0.02 > -0.02 > middle["eye_right"][1], "y points to the person's left"
     assert middle["eye_left"][2] > middle["teeth_upper"][2] > middle["teeth_lower"][2], "z points up"
-    assert (
-        middle["eye_left"][0] > rig.vertices[slice(*rig.parts["skin"])][:, 0].min() + 0.1
-    ), "x points out of the face"
+    assert middle["eye_left"][0] > rig.vertices[slice(*rig.parts["skin"])][:, 0].min() + 0.1, (
+        "x points out of the face"
+    )
 
 
-def test_left_and_right_mirror():
+def test_left_and_right_mirror() -> None:
     rig = default_rig()
     partner = mirror_of_vertices(rig)
     assert np.abs(rig.deltas[MIRROR][:, partner] * FLIP - rig.deltas).max() < 1e-7
 
 
-def test_equal_jaw_open_and_mouth_close_bring_the_lips_together():
+def test_equal_jaw_open_and_mouth_close_bring_the_lips_together() -> None:
     rig = default_rig()
     bias, row = rig.lip_gap_map()
     assert abs(bias) < 1e-7
@@ -85,12 +86,11 @@ def test_equal_jaw_open_and_mouth_close_bring_the_lips_together():
     posed = rig.pose(random)
     assert np.allclose(rig.lip_gap(random), bias + random @ row)
     assert (
-        np.corrcoef(rig.lip_gap(random), (posed[:, upper, 2] - posed[:, lower, 2]).mean(axis=1))[0, 1]
-        > 0.99
+        np.corrcoef(rig.lip_gap(random), (posed[:, upper, 2] - posed[:, lower, 2]).mean(axis=1))[0, 1] > 0.99
     )
 
 
-def test_shapes_that_leave_closed_lips_closed():
+def test_shapes_that_leave_closed_lips_closed() -> None:
     rig = default_rig()
     bias, row = rig.lip_gap_map()
     sealed = [
@@ -132,7 +132,7 @@ def test_shapes_that_leave_closed_lips_closed():
     assert set(sealed) | set(opening) | {"mouthClose"} == set(ARKIT_NAMES)
 
 
-def test_round_and_wide_mouths_have_another_width():
+def test_round_and_wide_mouths_have_another_width() -> None:
     rig = default_rig()
     rest = rig.lip_width(weights())
     assert 0.045 < rest < 0.06
@@ -144,7 +144,7 @@ def test_round_and_wide_mouths_have_another_width():
         assert rig.lip_width(weights(**{name: 1.0})) > 1.15 * rest
 
 
-def test_pose_takes_batches_and_turns_the_head():
+def test_pose_takes_batches_and_turns_the_head() -> None:
     rig = default_rig()
     batch = np.random.default_rng(1).random((2, 3, 52)).astype(np.float32)
     assert np.allclose(rig.pose(batch)[1, 2], rig.pose(batch[1, 2]), atol=1e-7)
@@ -158,6 +158,6 @@ def test_pose_takes_batches_and_turns_the_head():
     assert np.allclose(turned[foot], rig.vertices[foot], atol=1e-6), "the neck stands still at its foot"
 
 
-def test_wrong_weights_are_an_error_in_a_sentence():
+def test_wrong_weights_are_an_error_in_a_sentence() -> None:
     with pytest.raises(TalkerError, match="52 weights"):
         default_rig().pose(np.zeros(51))

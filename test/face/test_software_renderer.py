@@ -1,12 +1,14 @@
+# SPDX-License-Identifier: Apache-2.0
 """The renderer without OpenGL: it draws what VTK draws, and stands in where VTK cannot."""
+
 import numpy as np
 import pytest
 
 from streamingtalker_ros.errors import TalkerError
-from streamingtalker_ros.face.rendering import software_renderer
 from streamingtalker_ros.face.arkit import INDEX
-from streamingtalker_ros.face.rig import default_rig
+from streamingtalker_ros.face.rendering import software_renderer
 from streamingtalker_ros.face.rendering.software_renderer import SoftwareRenderer, opengl_works
+from streamingtalker_ros.face.rig import default_rig
 
 
 def open_mouth():
@@ -16,7 +18,7 @@ def open_mouth():
 
 
 @pytest.mark.parametrize("view", ["front", "three_quarter", "profile"])
-def test_it_draws_the_face_that_vtk_draws(view):
+def test_it_draws_the_face_that_vtk_draws(view) -> None:
     pytest.importorskip("vtk", reason="vtk is not installed")
     if not opengl_works():
         pytest.skip("no OpenGL driver is on this machine, so there is nothing to compare with")
@@ -32,14 +34,14 @@ def test_it_draws_the_face_that_vtk_draws(view):
     assert (np.abs(ours - theirs).max(axis=2) > 48).mean() < 0.02  # edges, not places
 
 
-def test_the_mouth_opens_in_the_picture():
+def test_the_mouth_opens_in_the_picture() -> None:
     renderer = SoftwareRenderer(default_rig(), 120, 160)
     closed = renderer.frame(np.zeros(52, np.float32)).astype(int)
     moved = np.abs(renderer.frame(open_mouth()).astype(int) - closed).sum(axis=2)
     assert moved[90:130].sum() > 5 * moved[:80].sum() + 1000  # the lower half of the face, not the brow
 
 
-def test_the_nearest_triangle_wins():
+def test_the_nearest_triangle_wins() -> None:
     near = [[2, 2, 0.5], [2, 30, 0.5], [30, 2, 0.5]]
     far = [[0, 0, 0.25], [0, 64, 0.25], [64, 0, 0.25]]
     pixel, face, corner = software_renderer.nearest(np.array([far, near], float), 32, 32)
@@ -51,7 +53,7 @@ def test_the_nearest_triangle_wins():
     np.testing.assert_allclose(corner.sum(axis=1), 1, atol=1e-9)
 
 
-def test_it_stands_in_where_there_is_no_driver(monkeypatch):
+def test_it_stands_in_where_there_is_no_driver(monkeypatch) -> None:
     pytest.importorskip("vtk", reason="vtk is not installed")
     from streamingtalker_ros.face.rendering.vtk_renderer import FaceRenderer
 

@@ -1,12 +1,13 @@
+# SPDX-License-Identifier: Apache-2.0
 """The default face as a surface: whole and outward, lids that
 cover the balls, teeth and tongue that stay inside."""
 
 import numpy as np
 import pytest
+from face.test_rig import weights
 
 from streamingtalker_ros.face.arkit import INDEX
 from streamingtalker_ros.face.rig import default_rig
-from face.test_rig import weights
 
 EXPRESSIONS = {
     "rest": {},
@@ -99,7 +100,7 @@ def open_loops(faces):
     return loops
 
 
-def test_skin_is_manifold_with_openings_for_neck_and_eyes():
+def test_skin_is_manifold_with_openings_for_neck_and_eyes() -> None:
     rig = default_rig()
     faces = mouth_faces(rig)
     edges = np.concatenate([faces[:, [0, 1]], faces[:, [1, 2]], faces[:, [2, 0]]])
@@ -110,15 +111,15 @@ def test_skin_is_manifold_with_openings_for_neck_and_eyes():
     assert len(used) == len(rig.vertices), "no loose vertices"
 
 
-def test_triangles_face_outward():
+def test_triangles_face_outward() -> None:
     rig = default_rig()
     points = rig.vertices.astype(float)
     for part in rig.parts:
         faces = faces_of(rig, part)
         edges = np.concatenate([faces[:, [0, 1]], faces[:, [1, 2]], faces[:, [2, 0]]])
-        assert len(np.unique(edges, axis=0)) == len(
-            edges
-        ), f"the triangles of {part} agree about their outside"
+        assert len(np.unique(edges, axis=0)) == len(edges), (
+            f"the triangles of {part} agree about their outside"
+        )
     for part, share in (
         ("eye_left", 0.5),
         ("eye_right", 0.5),
@@ -133,12 +134,12 @@ def test_triangles_face_outward():
 
 
 @pytest.mark.parametrize("name", EXPRESSIONS)
-def test_teeth_tongue_and_inner_mouth_stay_behind_the_skin(name):
+def test_teeth_tongue_and_inner_mouth_stay_behind_the_skin(name) -> None:
     rig = default_rig()
     assert poking(rig, weights(**EXPRESSIONS[name])) == {}
 
 
-def test_nothing_pokes_through_in_random_speech():
+def test_nothing_pokes_through_in_random_speech() -> None:
     rig = default_rig()
     generator = np.random.default_rng(3)
     for _ in range(8):
@@ -157,7 +158,7 @@ def poking(rig, w):
     return found
 
 
-def test_blink_covers_the_ball_and_never_cuts_it():
+def test_blink_covers_the_ball_and_never_cuts_it() -> None:
     rig = default_rig()
     faces = faces_of(rig, "skin")
     for side, sign in (("left", 1.0), ("right", -1.0)):
@@ -181,9 +182,7 @@ def probes(vertices, faces, center, radius):
     """How deep the middles of triangles and edges lie in the front
     of the ball, metres; negative outside."""
     corner = vertices[faces].astype(float)
-    probe = np.concatenate(
-        [corner.mean(axis=1), *((corner[:, k] + corner[:, k - 1]) / 2 for k in range(3))]
-    )
+    probe = np.concatenate([corner.mean(axis=1), *((corner[:, k] + corner[:, k - 1]) / 2 for k in range(3))])
     return np.where(probe[:, 0] > center[0], radius - np.linalg.norm(probe - center, axis=1), -1.0)
 
 
@@ -203,7 +202,7 @@ def hidden(points, vertices, faces):
     return (covers & ahead).any(axis=1)
 
 
-def test_gaze_turns_the_iris():
+def test_gaze_turns_the_iris() -> None:
     rig = default_rig()
     pupil = rig.parts["eye_left"][0]
     for name, axis, sign in (
@@ -215,7 +214,7 @@ def test_gaze_turns_the_iris():
         assert sign * rig.deltas[INDEX[name], pupil, axis] > 0.005
 
 
-def test_lower_lip_meets_the_upper_teeth():
+def test_lower_lip_meets_the_upper_teeth() -> None:
     rig = default_rig()
     posed = rig.pose(weights(**EXPRESSIONS["f"]))
     lip = rig.landmarks["lip_lower"][6:13]

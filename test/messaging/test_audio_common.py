@@ -1,22 +1,24 @@
+# SPDX-License-Identifier: Apache-2.0
 """Both lineages of audio_common_msgs to packets and back, by fields alone."""
+
 import array
 import time
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from types import SimpleNamespace
 
 from streamingtalker_ros.audio.payload import AudioFormat, PayloadDecoder
+from streamingtalker_ros.dds import audio_player, message_types
 from streamingtalker_ros.errors import TalkerError
-from streamingtalker_ros.messaging import face_messages, audio_common
-from streamingtalker_ros.dds import message_types, audio_player
+from streamingtalker_ros.messaging import audio_common, face_messages
 
 STAMP = 1_700_000_000_000_000_001
 FORMAT = AudioFormat(22050, 1, "s16")
 
 
 @pytest.mark.parametrize("lineage", audio_player.TYPES)
-def test_what_the_source_sends_is_what_the_node_hears(lineage):
+def test_what_the_source_sends_is_what_the_node_hears(lineage) -> None:
     name = audio_player.TYPES[lineage]
     samples = np.array([0, 1, -1, 32767, -32768], np.int16)
     made = message_types.message_class(name, lineage)
@@ -27,27 +29,34 @@ def test_what_the_source_sends_is_what_the_node_hears(lineage):
     np.testing.assert_array_equal(PayloadDecoder(FORMAT).decode(packet.payload), samples / 32768)
 
 
-@pytest.mark.parametrize("code, field, dtype, encoding", [
-    (1, "float32_data", "f4", "f32"), (2, "int32_data", "i4", "s32"), (8, "int16_data", "i2", "s16"),
-    (16, "int8_data", "i1", "s8"), (32, "uint8_data", "u1", "u8")])
-def test_every_portaudio_format_is_understood(code, field, dtype, encoding):
+@pytest.mark.parametrize(
+    "code, field, dtype, encoding",
+    [
+        (1, "float32_data", "f4", "f32"),
+        (2, "int32_data", "i4", "s32"),
+        (8, "int16_data", "i2", "s16"),
+        (16, "int8_data", "i1", "s8"),
+        (32, "uint8_data", "u1", "u8"),
+    ],
+)
+def test_every_portaudio_format_is_understood(code, field, dtype, encoding) -> None:
     message = message_types.message_class("audio_common_msgs/msg/AudioStamped", "mgonzs13")()
     values = np.array([1, 0, 1, 1], dtype)
     setattr(message.audio.audio_data, field, values.tolist())
     message.audio.info.format, message.audio.info.rate, message.audio.info.channels = code, 48000, 2
     packet = audio_common.packet(message, "audio_common_msgs/msg/AudioStamped")
     assert packet.format == AudioFormat(48000, 2, encoding) and packet.payload == values.tobytes()
-    assert packet.stamp is None                         # a stamp of zero was never set
+    assert packet.stamp is None  # a stamp of zero was never set
 
 
-def test_a_format_that_portaudio_does_not_know_is_refused():
+def test_a_format_that_portaudio_does_not_know_is_refused() -> None:
     message = message_types.message_class("audio_common_msgs/msg/AudioStamped", "mgonzs13")()
-    message.audio.info.format = 4                       # packed 24 bits: the message has no field for it
+    message.audio.info.format = 4  # packed 24 bits: the message has no field for it
     with pytest.raises(TalkerError, match="PortAudio format 4"):
         audio_common.packet(message, "audio_common_msgs/msg/AudioStamped")
 
 
-def test_audio_info_tells_the_format_without_regard_to_case():
+def test_audio_info_tells_the_format_without_regard_to_case() -> None:
     info = audio_common.fill_info(message_types.message_class(audio_common.INFO_TYPE)(), FORMAT)
     assert audio_common.info_format(info) == ("pcm", FORMAT) and info.bitrate == 22050 * 16
     info.coding_format, info.sample_format = "WAVE", "s16le"
@@ -57,13 +66,13 @@ def test_audio_info_tells_the_format_without_regard_to_case():
         audio_common.info_format(info)
 
 
-def test_a_bare_message_has_the_time_of_its_arrival():
+def test_a_bare_message_has_the_time_of_its_arrival() -> None:
     message = SimpleNamespace(data=[1, 0])
     packet = audio_common.packet(message, "audio_common_msgs/msg/AudioData", None, now_ns=STAMP)
     assert (packet.stamp, packet.received, packet.payload, packet.format) == (None, STAMP, b"\1\0", None)
 
 
-def test_blocks_hold_all_samples_and_their_exact_times():
+def test_blocks_hold_all_samples_and_their_exact_times() -> None:
     samples = np.arange(1000, dtype=np.int16)
     blocks = list(audio_player.blocks(samples, 22050, 0.01, pace=0))
     np.testing.assert_array_equal(np.concatenate([part for _, part in blocks]), samples)
@@ -72,12 +81,18 @@ def test_blocks_hold_all_samples_and_their_exact_times():
     assert [stamp - first for stamp, _ in blocks] == exact
 
 
-@pytest.mark.parametrize("name, lineage", [
-    ("audio_common_msgs/msg/AudioData", "ros-drivers"), ("audio_common_msgs/msg/AudioDataStamped", "ros-drivers"),
-    ("audio_common_msgs/msg/AudioStamped", "mgonzs13"), ("audio_common_msgs/msg/AudioData", "mgonzs13")])
+@pytest.mark.parametrize(
+    "name, lineage",
+    [
+        ("audio_common_msgs/msg/AudioData", "ros-drivers"),
+        ("audio_common_msgs/msg/AudioDataStamped", "ros-drivers"),
+        ("audio_common_msgs/msg/AudioStamped", "mgonzs13"),
+        ("audio_common_msgs/msg/AudioData", "mgonzs13"),
+    ],
+)
 @pytest.mark.parametrize("frame_id", ["", "a", "mic", "microphone"])
 @pytest.mark.parametrize("count", [0, 1, 7])
-def test_the_quick_reader_of_audio_reads_what_the_generic_one_reads(name, lineage, frame_id, count):
+def test_the_quick_reader_of_audio_reads_what_the_generic_one_reads(name, lineage, frame_id, count) -> None:
     made = message_types.message_class(name, lineage)
     message, values = made(), np.arange(1, count + 1)
     if hasattr(message, "header"):
@@ -101,7 +116,7 @@ def plain(message):
     return list(message) if hasattr(message, "__len__") and not isinstance(message, str) else message
 
 
-def test_a_packet_of_10_mb_is_read_at_once():
+def test_a_packet_of_10_mb_is_read_at_once() -> None:
     made = message_types.message_class("audio_common_msgs/msg/AudioDataStamped")
     message = made()
     message.audio.data = array.array("B", bytes(1000))
@@ -109,5 +124,8 @@ def test_a_packet_of_10_mb_is_read_at_once():
     blob[-1004:-1000] = (10_000_000).to_bytes(4, "little")
     blob = bytes(blob[:-1000]) + bytes(10_000_000)
     start = time.perf_counter()
-    assert len(audio_common.packet(made.deserialize(blob), "audio_common_msgs/msg/AudioDataStamped").payload) == 10_000_000
-    assert time.perf_counter() - start < 0.15       # 0.3 s by the generic reader on an idle machine
+    assert (
+        len(audio_common.packet(made.deserialize(blob), "audio_common_msgs/msg/AudioDataStamped").payload)
+        == 10_000_000
+    )
+    assert time.perf_counter() - start < 0.15  # 0.3 s by the generic reader on an idle machine

@@ -1,13 +1,15 @@
+# SPDX-License-Identifier: Apache-2.0
 """The level of /diagnostics tells of the last ten seconds, and of nothing before."""
+
 from types import SimpleNamespace
 
 import pytest
-from support.scheduler_harness import small_talker
 
-from streamingtalker_ros.messaging import diagnostics
 from streamingtalker_ros.dds import message_types
-from streamingtalker_ros.runtime.worker import TalkerCore
+from streamingtalker_ros.messaging import diagnostics
 from streamingtalker_ros.runtime.parameters import Settings
+from streamingtalker_ros.runtime.worker import TalkerCore
+from support.scheduler_harness import small_talker
 
 
 @pytest.fixture
@@ -18,7 +20,7 @@ def health(monkeypatch):
     core = TalkerCore(small_talker(), Settings(device="cpu"), lambda frame: None)
     watch = diagnostics.Diagnosis(core, message_types.message_class, "robot/talker")
 
-    def count(**numbers):
+    def count(**numbers) -> None:
         for name, number in numbers.items():
             setattr(core._statistics, name, getattr(core._statistics, name) + number)
 
@@ -29,23 +31,27 @@ def health(monkeypatch):
         assert (array.header.stamp.sec, array.header.stamp.nanosec) == (5, 7)
         assert array.status[0].name == "robot/talker"
         return array.status[0].level, array.status[0].message
+
     return SimpleNamespace(count=count, level=level, core=core, watch=watch)
 
 
-def test_all_is_well_until_something_happens(health):
+def test_all_is_well_until_something_happens(health) -> None:
     health.count(frames=25)
     assert health.level() == (diagnostics.OK, "waiting, in time")
 
 
-@pytest.mark.parametrize("numbers, level, text", [
-    ({"errors": 1}, diagnostics.ERROR, "1 frames failed"),
-    ({"dropped": 5, "frames": 20}, diagnostics.WARN, "5 frames were skipped"),
-    ({"dropped": 15, "frames": 10}, diagnostics.ERROR, "too slow"),
-    ({"refused": 3}, diagnostics.WARN, "3 packets were refused"),
-    ({"late": 2, "gaps": 1}, diagnostics.WARN, "2 packets came late"),
-    ({"jumps": 1}, diagnostics.WARN, "1 holes"),
-])
-def test_trouble_is_told_and_forgotten_after_ten_seconds(health, numbers, level, text):
+@pytest.mark.parametrize(
+    "numbers, level, text",
+    [
+        ({"errors": 1}, diagnostics.ERROR, "1 frames failed"),
+        ({"dropped": 5, "frames": 20}, diagnostics.WARN, "5 frames were skipped"),
+        ({"dropped": 15, "frames": 10}, diagnostics.ERROR, "too slow"),
+        ({"refused": 3}, diagnostics.WARN, "3 packets were refused"),
+        ({"late": 2, "gaps": 1}, diagnostics.WARN, "2 packets came late"),
+        ({"jumps": 1}, diagnostics.WARN, "1 holes"),
+    ],
+)
+def test_trouble_is_told_and_forgotten_after_ten_seconds(health, numbers, level, text) -> None:
     health.level(3)
     health.count(**numbers)
     assert health.level()[0] == level and text in health.level()[1]
@@ -55,7 +61,22 @@ def test_trouble_is_told_and_forgotten_after_ten_seconds(health, numbers, level,
     assert all(values[name] == str(number) for name, number in numbers.items()), "the counters stay"
 
 
-def test_the_values_tell_what_a_person_asks_for(health):
+def test_the_values_tell_what_a_person_asks_for(health) -> None:
     values = {item.key for item in health.watch.array().status[0].values}
-    assert {"model", "device", "state", "real_time_factor", "latency_p50_ms", "latency_p99_ms", "queued_seconds",
-            "frames", "dropped", "gaps", "late", "duplicates", "jumps", "format_changes", "refused"} <= values
+    assert {
+        "model",
+        "device",
+        "state",
+        "real_time_factor",
+        "latency_p50_ms",
+        "latency_p99_ms",
+        "queued_seconds",
+        "frames",
+        "dropped",
+        "gaps",
+        "late",
+        "duplicates",
+        "jumps",
+        "format_changes",
+        "refused",
+    } <= values

@@ -1,4 +1,6 @@
+# SPDX-License-Identifier: Apache-2.0
 """The sampler: equal to diffusers' DDIM scheduler, exact noising, noise as a function of (seed, frame)."""
+
 import numpy as np
 import pytest
 
@@ -14,13 +16,20 @@ def _clean(z, s):
 @pytest.mark.parametrize("steps", [1, 2, 3, 4, 7, 8, 16, 25, 50, 100])
 @pytest.mark.parametrize("spacing", ["leading", "trailing"])
 @pytest.mark.parametrize("to_one", [False, True])
-def test_equals_diffusers(steps, spacing, to_one):
+def test_equals_diffusers(steps, spacing, to_one) -> None:
     diffusers = pytest.importorskip("diffusers", reason="diffusers, of the test extra, is the referee here")
     torch = pytest.importorskip("torch")
     scheduler = diffusers.DDIMScheduler(
-        num_train_timesteps=1000, beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear",
-        clip_sample=False, set_alpha_to_one=to_one, steps_offset=1, prediction_type="sample",
-        timestep_spacing=spacing)
+        num_train_timesteps=1000,
+        beta_start=0.00085,
+        beta_end=0.012,
+        beta_schedule="scaled_linear",
+        clip_sample=False,
+        set_alpha_to_one=to_one,
+        steps_offset=1,
+        prediction_type="sample",
+        timestep_spacing=spacing,
+    )
     scheduler.set_timesteps(steps)
     noise = np.random.default_rng(0).standard_normal((40, 64)).astype(np.float32)
     z = torch.from_numpy(noise)
@@ -32,15 +41,21 @@ def test_equals_diffusers(steps, spacing, to_one):
     assert np.abs(sample(_clean, noise, ours) - theirs).max() <= 1e-6 * np.abs(theirs).max()
 
 
-def test_published_sampler_equals_diffusers_with_a_random_network():
+def test_published_sampler_equals_diffusers_with_a_random_network() -> None:
     diffusers = pytest.importorskip("diffusers", reason="diffusers, of the test extra, is the referee here")
     torch = pytest.importorskip("torch")
     torch.manual_seed(3)
     net = torch.nn.Sequential(torch.nn.Linear(32, 64), torch.nn.SiLU(), torch.nn.Linear(64, 32))
     net.requires_grad_(False)
     scheduler = diffusers.DDIMScheduler(
-        beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear", clip_sample=False,
-        set_alpha_to_one=False, steps_offset=1, prediction_type="sample")
+        beta_start=0.00085,
+        beta_end=0.012,
+        beta_schedule="scaled_linear",
+        clip_sample=False,
+        set_alpha_to_one=False,
+        steps_offset=1,
+        prediction_type="sample",
+    )
     scheduler.set_timesteps(50)
     z = noise = torch.randn(100, 32)
     for t in scheduler.timesteps:
@@ -49,13 +64,13 @@ def test_published_sampler_equals_diffusers_with_a_random_network():
     assert (ours - z).abs().max() <= 1e-6 * z.abs().max()
 
 
-def test_one_trailing_step_to_alpha_one_gives_the_prediction():
+def test_one_trailing_step_to_alpha_one_gives_the_prediction() -> None:
     noise = np.ones((1, 4), np.float32)
     out = sample(lambda z, s: np.full_like(z, 7.0), noise, ddim_coefficients(1))
     np.testing.assert_array_equal(out, np.full((1, 4), 7.0, np.float32))
 
 
-def test_a_perfect_prediction_of_x0_follows_the_forward_process():
+def test_a_perfect_prediction_of_x0_follows_the_forward_process() -> None:
     """With the true x0 every step lands on the forward process's own z at the next time, with the same
     noise."""
     schedule = Schedule()
@@ -66,10 +81,10 @@ def test_a_perfect_prediction_of_x0_follows_the_forward_process():
     start = schedule.add_noise(z0, noise, c.timesteps[:1])
     sample(lambda z, s: seen.append(z) or z0, start, c)
     for s, z in enumerate(seen):
-        np.testing.assert_allclose(z, schedule.add_noise(z0, noise, c.timesteps[s: s + 1]), atol=3e-6)
+        np.testing.assert_allclose(z, schedule.add_noise(z0, noise, c.timesteps[s : s + 1]), atol=3e-6)
 
 
-def test_add_noise_equals_diffusers_and_takes_arrays_and_tensors():
+def test_add_noise_equals_diffusers_and_takes_arrays_and_tensors() -> None:
     diffusers = pytest.importorskip("diffusers", reason="diffusers, of the test extra, is the referee here")
     torch = pytest.importorskip("torch")
     scheduler = diffusers.DDPMScheduler(beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear")
@@ -83,7 +98,7 @@ def test_add_noise_equals_diffusers_and_takes_arrays_and_tensors():
     np.testing.assert_allclose(plain, theirs.numpy(), atol=1e-5)
 
 
-def test_noise_is_a_function_of_seed_and_frame_alone():
+def test_noise_is_a_function_of_seed_and_frame_alone() -> None:
     forward = [frame_noise(5, n, (64,)) for n in range(50)]
     backward = [frame_noise(5, n, (64,)) for n in reversed(range(50))][::-1]
     np.testing.assert_array_equal(forward, backward)
@@ -91,7 +106,7 @@ def test_noise_is_a_function_of_seed_and_frame_alone():
     assert not np.array_equal(frame_noise(5, 0, 64), frame_noise(6, 0, 64))
 
 
-def test_noise_is_white_within_and_across_frames_and_seeds():
+def test_noise_is_white_within_and_across_frames_and_seeds() -> None:
     x = np.stack([frame_noise(seed, n, 64) for seed in range(4) for n in range(500)])  # (2000, 64)
     assert abs(x.mean()) < 0.02 and abs(x.std() - 1.0) < 0.02
     correlation = np.corrcoef(x.T)
@@ -101,6 +116,6 @@ def test_noise_is_white_within_and_across_frames_and_seeds():
 
 
 @pytest.mark.parametrize("steps", [0, -3, 1001, 2.5])
-def test_an_impossible_number_of_steps_is_refused_in_one_sentence(steps):
+def test_an_impossible_number_of_steps_is_refused_in_one_sentence(steps) -> None:
     with pytest.raises(TalkerError, match="whole number from 1 to 1000"):
         ddim_coefficients(steps)

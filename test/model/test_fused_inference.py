@@ -1,20 +1,45 @@
+# SPDX-License-Identifier: Apache-2.0
 """The fast frame step equals the network's own, on every path: many voices, guidance, short history, many steps."""
+
 import pytest
 
 torch = pytest.importorskip("torch", reason="PyTorch is not installed")
 
 from streamingtalker_ros.model.blendshape.config import TalkerConfig  # noqa: E402
-from streamingtalker_ros.model.blendshape.fused_inference import FusedNetwork, FusedSampler  # noqa: E402
 from streamingtalker_ros.model.blendshape.diffusion_head import HeadSampler  # noqa: E402
+from streamingtalker_ros.model.blendshape.fused_inference import FusedNetwork, FusedSampler  # noqa: E402
 from streamingtalker_ros.model.blendshape.network import TalkerNetwork  # noqa: E402
 from streamingtalker_ros.model.ddim import Schedule  # noqa: E402
 from streamingtalker_ros.streaming.state_pool import tensors  # noqa: E402
 
-CONFIGS = {"narrow": TalkerConfig(audio_width=48, audio_blocks=3, column_blocks=4, codec_width=24, width=32,
-                                  feedforward=40, history=7, period=5, head_width=16, head_blocks=2,
-                                  styles=("neutral", "lively")),
-           "one layer": TalkerConfig(audio_width=32, audio_blocks=1, codec_width=32, width=64, heads=2, layers=1,
-                                     history=12, head_width=32, head_blocks=1, lookahead_frames=1, mels=40)}
+CONFIGS = {
+    "narrow": TalkerConfig(
+        audio_width=48,
+        audio_blocks=3,
+        column_blocks=4,
+        codec_width=24,
+        width=32,
+        feedforward=40,
+        history=7,
+        period=5,
+        head_width=16,
+        head_blocks=2,
+        styles=("neutral", "lively"),
+    ),
+    "one layer": TalkerConfig(
+        audio_width=32,
+        audio_blocks=1,
+        codec_width=32,
+        width=64,
+        heads=2,
+        layers=1,
+        history=12,
+        head_width=32,
+        head_blocks=1,
+        lookahead_frames=1,
+        mels=40,
+    ),
+}
 
 
 @pytest.fixture(scope="module", params=[*CONFIGS, "shipped"])
@@ -23,16 +48,20 @@ def network(request, talker):
         return talker.network
     torch.manual_seed(0)
     network = TalkerNetwork(CONFIGS[request.param]).eval().requires_grad_(False)
-    for parameter in network.parameters():  # biases, norms and the first latent are not left at their trivial values
+    for (
+        parameter
+    ) in network.parameters():  # biases, norms and the first latent are not left at their trivial values
         parameter += 0.1 * torch.randn_like(parameter)
     for name in ("motion_mean", "motion_scale", "latent_mean", "latent_scale"):
         getattr(network.codec, name).add_(0.3 * torch.rand_like(getattr(network.codec, name)))
     return network
 
 
-@pytest.mark.parametrize("batch, steps, history, guided", [
-    (1, 4, None, False), (3, 4, None, True), (2, 1, 0, False), (2, 9, 3, True), (5, 50, 1, False)])
-def test_fused_equals_eager(network, batch, steps, history, guided):
+@pytest.mark.parametrize(
+    "batch, steps, history, guided",
+    [(1, 4, None, False), (3, 4, None, True), (2, 1, 0, False), (2, 9, 3, True), (5, 50, 1, False)],
+)
+def test_fused_equals_eager(network, batch, steps, history, guided) -> None:
     c = network.config
     torch.manual_seed(1)
     frames = c.history + 9  # once around the ring
@@ -50,20 +79,26 @@ def test_fused_equals_eager(network, batch, steps, history, guided):
             rows = []
             for n in range(frames):
                 feature, cues = way.listen(audio[n], state)
-                motion = way.speak(feature, louder * noise[n], style, sampler, state, history, guidance, blind)
+                motion = way.speak(
+                    feature, louder * noise[n], style, sampler, state, history, guidance, blind
+                )
                 rows.append(torch.cat((feature, cues, motion), 1))
             told.append((torch.stack(rows), [part.clone() for part in tensors(state)]))
     (eager, eager_state), (fast, fast_state), (_, nudged_state) = told
     assert (eager - fast).abs().max() <= 1e-4 * eager.abs().max()  # motion feeds on motion
     assert (eager[:3] - fast[:3]).abs().max() <= 1e-5 * eager.abs().max()
-    for a, b, nudged in zip(eager_state, fast_state, nudged_state):  # latents go apart: how far, the eager way tells itself
+    for a, b, nudged in zip(
+        eager_state, fast_state, nudged_state
+    ):  # latents go apart: how far, the eager way tells itself
         largest, own = max(float(a.float().abs().max()), 1.0), float((a.float() - nudged.float()).abs().max())
         assert float((a.float() - b.float()).abs().max()) <= 1e-3 * largest + own
 
 
-def test_weights_keep_their_values_names_and_shapes(network):
+def test_weights_keep_their_values_names_and_shapes(network) -> None:
     before = {name: value.clone() for name, value in network.state_dict().items()}
     FusedNetwork(network), FusedSampler(network.head, 4, Schedule())
     after = network.state_dict()
     assert list(before) == list(after)
-    assert all(torch.equal(before[name], after[name]) and before[name].shape == after[name].shape for name in before)
+    assert all(
+        torch.equal(before[name], after[name]) and before[name].shape == after[name].shape for name in before
+    )

@@ -1,18 +1,30 @@
+# SPDX-License-Identifier: Apache-2.0
 """The four parts alone: one step at a time equals the whole window, whoever shares the batch."""
+
 import pytest
 
 torch = pytest.importorskip("torch")
 
+from streamingtalker_ros import TalkerError  # noqa: E402
 from streamingtalker_ros.model.blendshape import checkpoint  # noqa: E402
 from streamingtalker_ros.model.blendshape.config import TalkerConfig  # noqa: E402
-from streamingtalker_ros.model.blendshape.features import LogMel, mel_filters  # noqa: E402
 from streamingtalker_ros.model.blendshape.diffusion_head import HeadSampler  # noqa: E402
+from streamingtalker_ros.model.blendshape.features import LogMel, mel_filters  # noqa: E402
 from streamingtalker_ros.model.blendshape.network import TalkerNetwork  # noqa: E402
 from streamingtalker_ros.model.ddim import Schedule  # noqa: E402
-from streamingtalker_ros import TalkerError  # noqa: E402
 
-CONFIG = TalkerConfig(audio_width=48, audio_blocks=3, codec_width=32, width=32, feedforward=64, history=12,
-                      period=7, head_width=32, head_blocks=2, styles=("neutral", "lively"))
+CONFIG = TalkerConfig(
+    audio_width=48,
+    audio_blocks=3,
+    codec_width=32,
+    width=32,
+    feedforward=64,
+    history=12,
+    period=7,
+    head_width=32,
+    head_blocks=2,
+    styles=("neutral", "lively"),
+)
 
 
 @pytest.fixture(scope="module")
@@ -25,7 +37,7 @@ def close(a, b, tolerance=1e-5):
     return (a - b).abs().max().item() <= tolerance * max(b.abs().max().item(), 1.0)
 
 
-def test_encoder_hop_by_hop_equals_the_whole(network):
+def test_encoder_hop_by_hop_equals_the_whole(network) -> None:
     audio = torch.randn(2, 40 * CONFIG.hop) * 0.1
     audio[1] *= torch.linspace(0, 5, audio.shape[1])  # the level follows
     state = network.state(2)
@@ -33,7 +45,7 @@ def test_encoder_hop_by_hop_equals_the_whole(network):
     assert close(steps, network.encoder(audio))
 
 
-def test_predictor_step_equals_the_window_far_beyond_its_history(network):
+def test_predictor_step_equals_the_window_far_beyond_its_history(network) -> None:
     torch.manual_seed(1)
     frames = 5 * CONFIG.history + 3
     latents, audio = torch.randn(2, frames, CONFIG.latent_dim), torch.randn(2, frames, CONFIG.audio_width)
@@ -42,11 +54,13 @@ def test_predictor_step_equals_the_window_far_beyond_its_history(network):
     for history in (None, 5, 1):
         whole = network.predictor(past, torch.arange(frames).expand(2, -1) > 0, audio, style, 0, history)
         state = network.predictor.state(2)
-        steps = [network.predictor.step(past[:, n], audio[:, n], style, state, history) for n in range(frames)]
+        steps = [
+            network.predictor.step(past[:, n], audio[:, n], style, state, history) for n in range(frames)
+        ]
         assert close(torch.stack(steps, 1), whole)
 
 
-def test_history_is_bounded(network):
+def test_history_is_bounded(network) -> None:
     """A latent more than layers·h frames old cannot matter; one inside the window does."""
     frames, layers = 40, CONFIG.layers
     latents, audio = torch.randn(1, frames, CONFIG.latent_dim), torch.randn(1, frames, CONFIG.audio_width)
@@ -60,17 +74,17 @@ def test_history_is_bounded(network):
     assert not close(network.predictor(other, known, audio, style)[:, -1], a, 1e-6)
 
 
-def test_codec_decodes_frame_by_frame_and_is_causal(network):
+def test_codec_decodes_frame_by_frame_and_is_causal(network) -> None:
     latents = torch.randn(2, 30, CONFIG.latent_dim)
     whole, state = network.codec.decode(latents), network.codec.state(2)
-    steps = torch.cat([network.codec.decode(latents[:, n:n + 1], state) for n in range(30)], 1)
+    steps = torch.cat([network.codec.decode(latents[:, n : n + 1], state) for n in range(30)], 1)
     assert close(steps, whole)
     later = latents.clone()
     later[:, 10:] = 0.0
     assert torch.equal(network.codec.decode(later)[:, :10], whole[:, :10])
 
 
-def test_quantise_takes_the_nearest_code(network):
+def test_quantise_takes_the_nearest_code(network) -> None:
     features = torch.randn(1, 4, CONFIG.latent_dim)
     quantised, indices = network.codec.quantise(features)
     slots = features.view(4 * CONFIG.slots, CONFIG.code_dim)
@@ -81,7 +95,7 @@ def test_quantise_takes_the_nearest_code(network):
     assert torch.equal(again, quantised)
 
 
-def test_head_is_not_affine_and_sampler_is_the_stepped_formula(network):
+def test_head_is_not_affine_and_sampler_is_the_stepped_formula(network) -> None:
     sampler = HeadSampler(network.head, 4, Schedule())
     condition, noise = torch.randn(3, CONFIG.width), torch.randn(3, CONFIG.latent_dim)
     z, c = noise, sampler.coefficients
@@ -95,7 +109,7 @@ def test_head_is_not_affine_and_sampler_is_the_stepped_formula(network):
 
 
 @pytest.mark.parametrize("others", [1, 3, 7])
-def test_the_same_frames_whoever_shares_the_batch(network, others):
+def test_the_same_frames_whoever_shares_the_batch(network, others) -> None:
     torch.manual_seed(others)
     sampler, style = HeadSampler(network.head, 3, Schedule()), torch.zeros(1 + others, dtype=torch.int64)
     audio = torch.randn(1 + others, 20 * CONFIG.hop) * 0.1
@@ -111,7 +125,7 @@ def test_the_same_frames_whoever_shares_the_batch(network, others):
     assert close(run(slice(0, 1)), run(slice(None))[:1], 1e-4)
 
 
-def test_reset_of_one_row_leaves_the_others(network):
+def test_reset_of_one_row_leaves_the_others(network) -> None:
     state, fresh = network.state(3), network.state(3)
     network.listen(torch.randn(3, CONFIG.hop), state)
     kept = state.encoder.features.samples[0].clone()
@@ -120,7 +134,7 @@ def test_reset_of_one_row_leaves_the_others(network):
     assert torch.equal(state.encoder.features.samples[0], kept) and kept.abs().max() > 0
 
 
-def test_level_makes_quiet_and_loud_alike():
+def test_level_makes_quiet_and_loud_alike() -> None:
     log_mel = LogMel(TalkerConfig())
     torch.manual_seed(0)
     voice = torch.randn(1, 50 * 640) * (0.2 + torch.sin(torch.arange(50 * 640) / 4000.0).clamp(min=0))
@@ -130,7 +144,7 @@ def test_level_makes_quiet_and_loud_alike():
     assert torch.isfinite(silent).all() and silent.max() <= -0.7
 
 
-def test_mel_filters_cover_the_band_once():
+def test_mel_filters_cover_the_band_once() -> None:
     filters = mel_filters(64)
     assert filters.shape == (257, 64) and (filters >= 0).all()
     assert torch.allclose(filters.sum(0), torch.ones(64), atol=1e-4)
@@ -138,7 +152,7 @@ def test_mel_filters_cover_the_band_once():
     assert (peaks.diff() >= 0).all()
 
 
-def test_checkpoint_round_trip_and_its_errors(network, tmp_path):
+def test_checkpoint_round_trip_and_its_errors(network, tmp_path) -> None:
     checkpoint.save(tmp_path / "c", network)
     again = checkpoint.load(tmp_path / "c")
     assert again.config == CONFIG

@@ -1,5 +1,7 @@
+# SPDX-License-Identifier: Apache-2.0
 """`streamingtalker convert`: the converted folder is the same network; templates are read without running
 anything."""
+
 import json
 import pickle
 import struct
@@ -10,11 +12,11 @@ import pytest
 torch = pytest.importorskip("torch")
 pytest.importorskip("transformers")
 
-from support import vertex_reference as reference  # noqa: E402
 from streamingtalker_ros.cli import main  # noqa: E402
 from streamingtalker_ros.errors import TalkerError  # noqa: E402
 from streamingtalker_ros.model.vertex import checkpoint, offline  # noqa: E402
 from streamingtalker_ros.model.vertex.template import read_template  # noqa: E402
+from support import vertex_reference as reference  # noqa: E402
 
 
 @pytest.fixture(scope="module", params=["vocaset", "biwi"])
@@ -25,11 +27,22 @@ def made(request, tmp_path_factory):
 
 
 def convert(folder, out, *more):
-    return main(["convert", str(folder / "checkpoint.ckpt"), "--config", str(folder / "config.yaml"),
-                 "--hubert-config", str(folder / "hubert_config.json"), "--out", str(out), *more])
+    return main(
+        [
+            "convert",
+            str(folder / "checkpoint.ckpt"),
+            "--config",
+            str(folder / "config.yaml"),
+            "--hubert-config",
+            str(folder / "hubert_config.json"),
+            "--out",
+            str(out),
+            *more,
+        ]
+    )
 
 
-def test_the_converted_folder_computes_what_the_reference_computes(made, tmp_path):
+def test_the_converted_folder_computes_what_the_reference_computes(made, tmp_path) -> None:
     assert convert(made, tmp_path / "out") == 0
     written = sorted(path.name for path in (tmp_path / "out").iterdir())
     assert written == ["config.json", "weights.safetensors"]
@@ -43,22 +56,28 @@ def test_the_converted_folder_computes_what_the_reference_computes(made, tmp_pat
     assert np.abs(ran.frames.numpy() - frames).max() <= 1e-5 * np.abs(frames).max()
 
 
-def test_the_configuration_says_the_family_the_names_and_the_unit(made, tmp_path):
+def test_the_configuration_says_the_family_the_names_and_the_unit(made, tmp_path) -> None:
     assert convert(made, tmp_path / "out", "--unit", "mm") == 0
     stored = json.loads((tmp_path / "out" / "config.json").read_text())
     assert stored["family"] == "published" and stored["unit"] == 0.001
     if stored["dataset"] == "biwi":
         assert (stored["identities"], stored["frame_rate"], stored["activation"]) == (
-            ["F2", "F3", "F4", "M3", "M4", "M5"], 25, "gelu")
+            ["F2", "F3", "F4", "M3", "M4", "M5"],
+            25,
+            "gelu",
+        )
     else:
         assert stored["identities"][0] == "FaceTalk_170728_03272_TA" and stored["activation"] == "relu"
 
 
-def test_lightning_wrapping_and_newer_names_are_accepted(made, tmp_path):
+def test_lightning_wrapping_and_newer_names_are_accepted(made, tmp_path) -> None:
     content = torch.load(made / "checkpoint.ckpt", weights_only=True)["state_dict"]
-    newer = {name.replace("weight_g", "parametrizations.weight.original0")
-                 .replace("weight_v", "parametrizations.weight.original1"): value
-             for name, value in content.items()}
+    newer = {
+        name.replace("weight_g", "parametrizations.weight.original0").replace(
+            "weight_v", "parametrizations.weight.original1"
+        ): value
+        for name, value in content.items()
+    }
     newer["losses_train.total"] = torch.zeros(1)  # metrics of the training, none of the network's
     for name in ("config.yaml", "hubert_config.json"):
         (tmp_path / name).write_bytes((made / name).read_bytes())
@@ -74,7 +93,7 @@ class Bomb:
 
 
 @pytest.mark.parametrize("what", ["checkpoint", "template"])
-def test_code_in_a_pickle_is_refused_and_does_not_run(made, what, tmp_path, capsys):
+def test_code_in_a_pickle_is_refused_and_does_not_run(made, what, tmp_path, capsys) -> None:
     Bomb.path = str(tmp_path / "ran")
     for name in ("config.yaml", "hubert_config.json", "checkpoint.ckpt"):
         (tmp_path / name).write_bytes((made / name).read_bytes())
@@ -94,9 +113,11 @@ FACES = np.array([[0, 1, 2], [0, 2, 3], [0, 3, 4]])  # as one quad and one trian
 
 
 def _ply(kind):
-    head = (f"ply\nformat {kind} 1.0\ncomment end of nothing\nelement vertex 5\nproperty float x\n"
-            "property double y\nproperty uchar red\nproperty float z\nelement face 2\n"
-            "property list uchar int vertex_indices\nend_header\n")
+    head = (
+        f"ply\nformat {kind} 1.0\ncomment end of nothing\nelement vertex 5\nproperty float x\n"
+        "property double y\nproperty uchar red\nproperty float z\nelement face 2\n"
+        "property list uchar int vertex_indices\nend_header\n"
+    )
     polygons = [(0, 1, 2, 3), (0, 3, 4)]
     if kind == "ascii":
         rows = [f"{x!r} {y!r} 7 {z!r}" for x, y, z in POINTS.tolist()]
@@ -108,7 +129,7 @@ def _ply(kind):
 
 
 @pytest.mark.parametrize("kind", ["ascii", "binary_little_endian", "binary_big_endian"])
-def test_ply_templates(kind, tmp_path):
+def test_ply_templates(kind, tmp_path) -> None:
     (tmp_path / "t.ply").write_bytes(_ply(kind))
     points, triangles = read_template(tmp_path / "t.ply", 5)
     np.testing.assert_allclose(points, POINTS, rtol=1e-6)
@@ -116,7 +137,7 @@ def test_ply_templates(kind, tmp_path):
 
 
 @pytest.mark.parametrize("protocol", [0, 2, 4])
-def test_pickled_templates_of_the_release(protocol, tmp_path):
+def test_pickled_templates_of_the_release(protocol, tmp_path) -> None:
     faces = {"F2": POINTS.astype(np.float64), "M3": POINTS * 2}
     (tmp_path / "templates.pkl").write_bytes(pickle.dumps(faces, protocol))
     points, triangles = read_template(f"{tmp_path / 'templates.pkl'}:M3", 5)
@@ -128,36 +149,44 @@ def test_pickled_templates_of_the_release(protocol, tmp_path):
         read_template(tmp_path / "templates.pkl", 5)
 
 
-def test_npy_templates_flat_and_square(tmp_path):
+def test_npy_templates_flat_and_square(tmp_path) -> None:
     np.save(tmp_path / "t.npy", POINTS.reshape(-1))
     np.testing.assert_array_equal(read_template(tmp_path / "t.npy", 5)[0], POINTS)
     with pytest.raises(TalkerError, match="holds 5 vertices, the checkpoint has 6"):
         read_template(tmp_path / "t.npy", 6)
 
 
-@pytest.mark.parametrize("name, content", [
-    ("t.npy", b"nothing"),
-    ("t.ply", b"ply\nformat ascii 1.0\nelement vertex 5\nproperty float x\nend_header\n1\n"),
-    ("t.ply", _ply("binary_little_endian")[:200]), ("t.ply", b""), ("t.stl", b"solid"), ("t.pkl:F2", b"junk"),
-    ("t.ply", _ply("ascii")[:-30])])
-def test_malformed_templates_are_named(name, content, tmp_path):
+@pytest.mark.parametrize(
+    "name, content",
+    [
+        ("t.npy", b"nothing"),
+        ("t.ply", b"ply\nformat ascii 1.0\nelement vertex 5\nproperty float x\nend_header\n1\n"),
+        ("t.ply", _ply("binary_little_endian")[:200]),
+        ("t.ply", b""),
+        ("t.stl", b"solid"),
+        ("t.pkl:F2", b"junk"),
+        ("t.ply", _ply("ascii")[:-30]),
+    ],
+)
+def test_malformed_templates_are_named(name, content, tmp_path) -> None:
     (tmp_path / name.split(":")[0]).write_bytes(content)
     with pytest.raises(TalkerError, match=r"t\.\w{3}"):
         read_template(tmp_path / name, 5)
 
 
-def test_a_missing_template_is_named(tmp_path):
+def test_a_missing_template_is_named(tmp_path) -> None:
     with pytest.raises(TalkerError, match="No such file"):
         read_template(tmp_path / "t.npy", 5)
 
 
-def test_a_template_travels_with_the_checkpoint_in_metres(made, tmp_path):
+def test_a_template_travels_with_the_checkpoint_in_metres(made, tmp_path) -> None:
     is_vocaset = "vocaset" in (made / "config.yaml").read_text()
     count = (reference.VOCASET if is_vocaset else reference.BIWI)["vertices"]
     points = np.random.default_rng(1).standard_normal((count, 3)).astype(np.float32)
     np.save(tmp_path / "t.npy", points)
     assert convert(made, tmp_path / "out", "--template", str(tmp_path / "t.npy"), "--unit", "cm") == 0
     from streamingtalker_ros.model.vertex.streaming import PublishedModel
+
     model = PublishedModel.load(tmp_path / "out")
     np.testing.assert_allclose(model.template, points * 0.01, rtol=1e-6)
     frame = model.open_stream().accept(np.zeros(16000, np.float32))[0]
@@ -167,10 +196,18 @@ def test_a_template_travels_with_the_checkpoint_in_metres(made, tmp_path):
     np.testing.assert_allclose(moved, points * 0.01, atol=1e-6)
 
 
-@pytest.mark.parametrize("how, says", [("no folder", "no checkpoint"), ("weights", "weights.safetensors"),
-                                       ("json", "config.json"), ("family", "family"), ("field", "odd"),
-                                       ("less", "vertices")])
-def test_a_damaged_converted_folder_is_named(made, how, says, tmp_path):
+@pytest.mark.parametrize(
+    "how, says",
+    [
+        ("no folder", "no checkpoint"),
+        ("weights", "weights.safetensors"),
+        ("json", "config.json"),
+        ("family", "family"),
+        ("field", "odd"),
+        ("less", "vertices"),
+    ],
+)
+def test_a_damaged_converted_folder_is_named(made, how, says, tmp_path) -> None:
     out = tmp_path / "out"
     assert convert(made, out) == 0
     stored = json.loads((out / "config.json").read_text())
@@ -188,19 +225,23 @@ def test_a_damaged_converted_folder_is_named(made, how, says, tmp_path):
         checkpoint.load(out)
 
 
-def test_the_converted_folder_is_loaded_like_any_talker(made, tmp_path):
+def test_the_converted_folder_is_loaded_like_any_talker(made, tmp_path) -> None:
     from streamingtalker_ros import Talker
+
     assert convert(made, tmp_path / "out") == 0
     talker = Talker.load(tmp_path / "out", device="cpu", hop=2, window=0.5)
     stream = talker.open_stream(seed=1, identity=talker.identities[1])
-    frames = stream.accept(np.random.default_rng(0).normal(0, 0.1, 16000).astype(np.float32)) + stream.finish()
+    frames = (
+        stream.accept(np.random.default_rng(0).normal(0, 0.1, 16000).astype(np.float32)) + stream.finish()
+    )
     assert [frame.index for frame in frames] == list(range(round(talker.frame_rate)))
     assert frames[0].vertices.ndim == 2 and frames[0].vertices.shape[1] == 3
     with pytest.raises(TalkerError, match="knows .*" + talker.identities[-1]):
         talker.open_stream(identity="nobody")
 
 
-def test_bounds_are_for_published_checkpoints_alone():
+def test_bounds_are_for_published_checkpoints_alone() -> None:
     from streamingtalker_ros import Talker
+
     with pytest.raises(TalkerError, match="window"):
         Talker.load(device="cpu", window=1.0)

@@ -1,15 +1,17 @@
+# SPDX-License-Identifier: Apache-2.0
 """The published parts that are faster than the published order: collapsed head, cached predictor, picked
 features."""
+
 import pytest
 
 torch = pytest.importorskip("torch")
 pytest.importorskip("transformers")
 
-from support import vertex_reference as reference  # noqa: E402
 from streamingtalker_ros.errors import TalkerError  # noqa: E402
-from streamingtalker_ros.model.vertex import checkpoint, config, offline, hubert  # noqa: E402
+from streamingtalker_ros.model.vertex import checkpoint, config, hubert, offline  # noqa: E402
 from streamingtalker_ros.model.vertex.diffusion_head import coefficients, sample_stepped  # noqa: E402
 from streamingtalker_ros.model.vertex.predictor import slopes  # noqa: E402
+from support import vertex_reference as reference  # noqa: E402
 
 
 @pytest.fixture(scope="module", params=["vocaset", "biwi"])
@@ -22,7 +24,7 @@ def network(request, tmp_path_factory):
 
 
 @pytest.mark.parametrize("steps", [1, 2, 4, 8, 16, 50, 999])
-def test_the_collapsed_head_equals_the_stepped_one(network, steps):
+def test_the_collapsed_head_equals_the_stepped_one(network, steps) -> None:
     torch.manual_seed(steps)
     c = network.config
     noise, condition = torch.randn(20, c.latent_dim), torch.randn(20, c.width)
@@ -37,7 +39,7 @@ def test_the_collapsed_head_equals_the_stepped_one(network, steps):
     assert (collapsed - stepped).abs().max() <= (1e-6 if steps < 500 else 1e-5) * stepped.abs().max()
 
 
-def test_the_cached_predictor_equals_the_whole_clip_while_the_history_lasts(network):
+def test_the_cached_predictor_equals_the_whole_clip_while_the_history_lasts(network) -> None:
     c, T = network.config, network.config.history
     past, audio = torch.randn(1, T, c.latent_dim), torch.randn(1, T, c.audio_dim)
     who = torch.tensor([1])
@@ -48,7 +50,7 @@ def test_the_cached_predictor_equals_the_whole_clip_while_the_history_lasts(netw
         assert (row - whole[n]).abs().max() <= 2e-6 * whole.abs().max()
 
 
-def test_the_ring_forgets_what_is_older_than_it_can_hold(network):
+def test_the_ring_forgets_what_is_older_than_it_can_hold(network) -> None:
     """Row n depends on rows n − layers·(h − 1) … n and on none before, and its state does not grow."""
     c = network.config
     who, T = torch.tensor([0]), c.layers * (c.history - 1) + c.history + 5
@@ -72,7 +74,7 @@ def test_the_ring_forgets_what_is_older_than_it_can_hold(network):
     assert (last(edge) - row).abs().max() > 1e-6  # the oldest row that is kept still counts
 
 
-def test_the_ring_past_its_end_equals_a_plain_computation(network):
+def test_the_ring_past_its_end_equals_a_plain_computation(network) -> None:
     """One layer deep, the ring after wrapping equals attention over exactly the last h rows with the true
     distances."""
     c = network.config
@@ -97,7 +99,7 @@ def test_the_ring_past_its_end_equals_a_plain_computation(network):
 
 
 @pytest.mark.parametrize("heads", [1, 2, 3, 4, 6, 8])
-def test_slopes_are_a_falling_series_that_repeats_the_published_rule(heads):
+def test_slopes_are_a_falling_series_that_repeats_the_published_rule(heads) -> None:
     ours = slopes(heads)
     assert len(ours) == heads
     if heads in (1, 2, 4, 8):
@@ -107,7 +109,7 @@ def test_slopes_are_a_falling_series_that_repeats_the_published_rule(heads):
         assert ours[:below] == slopes(below) and ours[below:] == slopes(2 * below)[0::2][: heads - below]
 
 
-def test_picking_at_the_published_places_equals_the_published_interpolation():
+def test_picking_at_the_published_places_equals_the_published_interpolation() -> None:
     torch.manual_seed(0)
     for count, rate in ((99, 30), (50, 25), (7, 30), (120, 25), (61, 60)):
         features = torch.randn(2, count, 5)
@@ -117,13 +119,13 @@ def test_picking_at_the_published_places_equals_the_published_interpolation():
         assert (hubert.pick(features, places.expand(2, -1)) - published).abs().max() <= 1e-4
 
 
-def test_newest_rows_of_the_decoder_equal_the_same_rows_of_all(network):
+def test_newest_rows_of_the_decoder_equal_the_same_rows_of_all(network) -> None:
     latents = torch.randn(1, 12, network.config.latent_dim)
     every = network.codec.decode(latents)
     assert (network.codec.decode(latents, newest=3) - every[:, -3:]).abs().max() <= 1e-6 * every.abs().max()
 
 
-def test_exact_mode_refuses_too_little_noise(network):
+def test_exact_mode_refuses_too_little_noise(network) -> None:
     audio = torch.randn(16000)
     with pytest.raises(TalkerError, match="noise has 3 rows"):
         offline.generate(network, audio, 0, torch.zeros(3, network.config.latent_dim))

@@ -1,5 +1,7 @@
+# SPDX-License-Identifier: Apache-2.0
 """`streamingtalker parity`: equal to the published code's recording, and to an independent implementation in
 both configurations; anything altered is noticed and named."""
+
 import os
 import re
 import shutil
@@ -11,13 +13,14 @@ import pytest
 torch = pytest.importorskip("torch")
 pytest.importorskip("transformers")
 
-from support import vertex_reference as reference  # noqa: E402
 from streamingtalker_ros.cli import main  # noqa: E402
+from support import vertex_reference as reference  # noqa: E402
 
 SHARED = Path(os.environ.get("STREAMINGTALKER_SHARED", Path(__file__).resolve().parents[3] / "shared"))
 RECORDED = SHARED / "data" / "reference_parity"
-needs_recording = pytest.mark.skipif(not RECORDED.is_dir(),
-                                     reason=f"no recording of the published code at {RECORDED}")
+needs_recording = pytest.mark.skipif(
+    not RECORDED.is_dir(), reason=f"no recording of the published code at {RECORDED}"
+)
 
 
 def parity(folder, capsys):
@@ -38,17 +41,17 @@ def made(request, tmp_path_factory):
 
 
 @needs_recording
-def test_recording_of_the_published_code(capsys):
+def test_recording_of_the_published_code(capsys) -> None:
     code, worst, _, failed, _ = parity(RECORDED, capsys)
     assert (code, failed) == (0, []) and worst <= 1e-5
 
 
-def test_equals_an_independent_implementation(made, capsys):
+def test_equals_an_independent_implementation(made, capsys) -> None:
     code, worst, _, failed, _ = parity(made, capsys)
     assert (code, failed) == (0, []) and worst <= 1e-5
 
 
-def test_the_period_and_the_bias_are_reached_in_the_recordings_made_here():
+def test_the_period_and_the_bias_are_reached_in_the_recordings_made_here() -> None:
     """More frames than one period, or the positional row and the temporal bias would go untested."""
     assert 1.1 * reference.VOCASET["fps"] > reference.VOCASET["period"] + 2
     assert 1.1 * reference.BIWI["fps"] > reference.BIWI["period"] + 1
@@ -67,7 +70,7 @@ WEIGHTS = {
 
 
 @pytest.mark.parametrize("name", WEIGHTS)
-def test_an_altered_weight_fails_and_is_named(made, name, tmp_path, capsys):
+def test_an_altered_weight_fails_and_is_named(made, name, tmp_path, capsys) -> None:
     shutil.copytree(made, tmp_path / "r")
     content = torch.load(made / "checkpoint.ckpt", weights_only=True)
     flat = content["state_dict"][name].view(-1)
@@ -78,9 +81,21 @@ def test_an_altered_weight_fails_and_is_named(made, name, tmp_path, capsys):
     assert code == 1 and worst > 1e-4 and WEIGHTS[name] in failed
 
 
-@pytest.mark.parametrize("name", ["audio_encoder_output", "audio_features", "start_latent", "conditions",
-                                  "latents", "frames", "vq_quantized", "vq_indices", "vq_decoded"])
-def test_an_altered_array_fails_alone_and_is_named(made, name, tmp_path, capsys):
+@pytest.mark.parametrize(
+    "name",
+    [
+        "audio_encoder_output",
+        "audio_features",
+        "start_latent",
+        "conditions",
+        "latents",
+        "frames",
+        "vq_quantized",
+        "vq_indices",
+        "vq_decoded",
+    ],
+)
+def test_an_altered_array_fails_alone_and_is_named(made, name, tmp_path, capsys) -> None:
     shutil.copytree(made, tmp_path / "r")
     arrays = dict(np.load(made / "expected.npz"))
     arrays[name].flat[-1] += 1
@@ -89,10 +104,17 @@ def test_an_altered_array_fails_alone_and_is_named(made, name, tmp_path, capsys)
     assert (code, worst, failed) == (1, name, [name])
 
 
-@pytest.mark.parametrize("name, first", [("audio", "audio_encoder_output"), ("noise", "latents"),
-                                         ("template", "frames"), ("identity", "conditions"),
-                                         ("vq_motion", "vq_decoded")])
-def test_an_altered_input_fails(made, name, first, tmp_path, capsys):
+@pytest.mark.parametrize(
+    "name, first",
+    [
+        ("audio", "audio_encoder_output"),
+        ("noise", "latents"),
+        ("template", "frames"),
+        ("identity", "conditions"),
+        ("vq_motion", "vq_decoded"),
+    ],
+)
+def test_an_altered_input_fails(made, name, first, tmp_path, capsys) -> None:
     shutil.copytree(made, tmp_path / "r")
     arrays = dict(np.load(made / "expected.npz"))
     arrays[name] = np.roll(arrays[name], 1, 0)
@@ -101,12 +123,20 @@ def test_an_altered_input_fails(made, name, first, tmp_path, capsys):
     assert code == 1 and first in failed
 
 
-@pytest.mark.parametrize("old, new", [("period: 30", "period: 7"), ("period: 25", "period: 7"),
-                                      ("activation: gelu", "activation: relu"), ("neg: 0.2", "neg: 0.01"),
-                                      ("hidden_fps: ", "hidden_fps: 2"),
-                                      ("steps_offset: 1", "steps_offset: 0"), ("n_heads: 4", "n_heads: 8"),
-                                      ("num_inference_timesteps: 50", "num_inference_timesteps: 25")])
-def test_another_configuration_is_noticed(made, old, new, tmp_path, capsys):
+@pytest.mark.parametrize(
+    "old, new",
+    [
+        ("period: 30", "period: 7"),
+        ("period: 25", "period: 7"),
+        ("activation: gelu", "activation: relu"),
+        ("neg: 0.2", "neg: 0.01"),
+        ("hidden_fps: ", "hidden_fps: 2"),
+        ("steps_offset: 1", "steps_offset: 0"),
+        ("n_heads: 4", "n_heads: 8"),
+        ("num_inference_timesteps: 50", "num_inference_timesteps: 25"),
+    ],
+)
+def test_another_configuration_is_noticed(made, old, new, tmp_path, capsys) -> None:
     text = (made / "config.yaml").read_text()
     if old not in text:
         pytest.skip("belongs to the other configuration")
@@ -115,7 +145,7 @@ def test_another_configuration_is_noticed(made, old, new, tmp_path, capsys):
     assert parity(tmp_path / "r", capsys)[0] in (1, 2)
 
 
-def _break(folder, how):
+def _break(folder, how) -> None:
     arrays = dict(np.load(folder / "expected.npz"))
     content = torch.load(folder / "checkpoint.ckpt", weights_only=True)
     if how.startswith("no "):
@@ -161,23 +191,40 @@ def _break(folder, how):
         (folder / "hubert_config.json").write_text('{"hidden_size": "wide"}')
 
 
-@pytest.mark.parametrize("how, says", [
-    ("no config.yaml", "lacks config.yaml"), ("no checkpoint.ckpt", "lacks checkpoint.ckpt"),
-    ("no expected.npz", "lacks expected.npz"), ("no hubert_config.json", "lacks hubert_config.json"),
-    ("array missing", "conditions"), ("identity", "one-hot"), ("nan", "noise"), ("shape", "latents"),
-    ("frames", "frames"), ("weight missing", "denoiser.0.bias"), ("weight unknown", "more.weight"),
-    ("hubert weight missing", "audio_encoder.encoder.layer_norm.bias"),
-    ("weight shape", "denoiser.0.bias"), ("weight nan", "denoiser.0.bias"), ("table", "PPE.pe"),
-    ("prefix", "audio_encoder."), ("truncated ckpt", "checkpoint.ckpt"), ("truncated npz", "expected.npz"),
-    ("yaml", "config.yaml"), ("yaml list", "config.yaml"), ("json", "hubert_config.json"),
-    ("hubert", "HuBERT")])
-def test_a_broken_recording_is_named_in_one_sentence(made, how, says, tmp_path, capsys):
+@pytest.mark.parametrize(
+    "how, says",
+    [
+        ("no config.yaml", "lacks config.yaml"),
+        ("no checkpoint.ckpt", "lacks checkpoint.ckpt"),
+        ("no expected.npz", "lacks expected.npz"),
+        ("no hubert_config.json", "lacks hubert_config.json"),
+        ("array missing", "conditions"),
+        ("identity", "one-hot"),
+        ("nan", "noise"),
+        ("shape", "latents"),
+        ("frames", "frames"),
+        ("weight missing", "denoiser.0.bias"),
+        ("weight unknown", "more.weight"),
+        ("hubert weight missing", "audio_encoder.encoder.layer_norm.bias"),
+        ("weight shape", "denoiser.0.bias"),
+        ("weight nan", "denoiser.0.bias"),
+        ("table", "PPE.pe"),
+        ("prefix", "audio_encoder."),
+        ("truncated ckpt", "checkpoint.ckpt"),
+        ("truncated npz", "expected.npz"),
+        ("yaml", "config.yaml"),
+        ("yaml list", "config.yaml"),
+        ("json", "hubert_config.json"),
+        ("hubert", "HuBERT"),
+    ],
+)
+def test_a_broken_recording_is_named_in_one_sentence(made, how, says, tmp_path, capsys) -> None:
     shutil.copytree(made, tmp_path / "r")
     _break(tmp_path / "r", how)
     code, _, _, _, err = parity(tmp_path / "r", capsys)
     assert code == 2 and says in err and err.startswith("streamingtalker: error: ") and err.count("\n") == 1
 
 
-def test_a_folder_that_is_not_there(tmp_path, capsys):
+def test_a_folder_that_is_not_there(tmp_path, capsys) -> None:
     code, _, _, _, err = parity(tmp_path / "none", capsys)
     assert code == 2 and "there is no folder" in err

@@ -1,6 +1,8 @@
+# SPDX-License-Identifier: Apache-2.0
 """Laws of bounded streaming of published checkpoints: exact for any chunking, causal, of fixed size, near the
 exact order where nothing is bounded. On the recorded miniature where it is at hand, and on random networks
 everywhere."""
+
 import os
 from pathlib import Path
 
@@ -10,12 +12,12 @@ import pytest
 torch = pytest.importorskip("torch")
 pytest.importorskip("transformers")
 
-from support import vertex_reference as reference  # noqa: E402
 from streamingtalker_ros.errors import TalkerError  # noqa: E402
-from streamingtalker_ros.model.vertex import checkpoint, config, offline, hubert  # noqa: E402
+from streamingtalker_ros.model.ddim import frame_noise  # noqa: E402
+from streamingtalker_ros.model.vertex import checkpoint, config, hubert, offline  # noqa: E402
 from streamingtalker_ros.model.vertex.chunking import Grid  # noqa: E402
 from streamingtalker_ros.model.vertex.streaming import PublishedModel  # noqa: E402
-from streamingtalker_ros.model.ddim import frame_noise  # noqa: E402
+from support import vertex_reference as reference  # noqa: E402
 
 SHARED = Path(os.environ.get("STREAMINGTALKER_SHARED", Path(__file__).resolve().parents[3] / "shared"))
 RECORDED = SHARED / "data" / "reference_parity"
@@ -62,7 +64,7 @@ def close(a, b, limit=1e-5):
     return a.shape == b.shape and np.abs(a - b).max() <= limit * max(1.0, np.abs(b).max())
 
 
-def test_any_chunking_gives_the_frames_of_the_whole(model):
+def test_any_chunking_gives_the_frames_of_the_whole(model) -> None:
     pcm = sound(2.3)
     whole = run(model.open_stream(seed=4), pcm)
     rng = np.random.default_rng(1)
@@ -71,7 +73,7 @@ def test_any_chunking_gives_the_frames_of_the_whole(model):
         assert close(run(model.open_stream(seed=4), pcm, cuts), whole)
 
 
-def test_frames_are_as_many_as_the_audio_and_timed(model):
+def test_frames_are_as_many_as_the_audio_and_timed(model) -> None:
     for samples in (0, 1, 533, 534, 640, 641, 16000, 20011):
         stream = model.open_stream()
         frames = stream.accept(sound(2)[:samples]) + stream.finish()
@@ -82,19 +84,19 @@ def test_frames_are_as_many_as_the_audio_and_timed(model):
             assert frame.vertices.dtype == np.float32
 
 
-def test_no_frame_depends_on_audio_after_its_lookahead(model):
+def test_no_frame_depends_on_audio_after_its_lookahead(model) -> None:
     pcm, rate = sound(2.0), model.frame_rate
     before = run(model.open_stream(seed=1), pcm)
     for moment in (0.5, 0.913, 1.4):
         changed = pcm.copy()
-        changed[int(moment * 16000):] = sound(2.0, seed=9)[int(moment * 16000):] * 3
+        changed[int(moment * 16000) :] = sound(2.0, seed=9)[int(moment * 16000) :] * 3
         after = run(model.open_stream(seed=1), changed)
         safe = [n for n in range(len(before)) if (n + 1) / rate + model.lookahead <= moment]
         assert safe and close(after[safe], before[safe])
         assert not close(after, before)
 
 
-def test_a_frame_comes_as_soon_as_its_lookahead_is_heard(model):
+def test_a_frame_comes_as_soon_as_its_lookahead_is_heard(model) -> None:
     stream, pcm, heard, first = model.open_stream(), sound(2.0), 0, {}
     for piece in np.split(pcm, range(80, len(pcm), 80)):
         heard += len(piece)
@@ -104,7 +106,7 @@ def test_a_frame_comes_as_soon_as_its_lookahead_is_heard(model):
     assert max(lateness) <= model.lookahead + 80 / 16000
 
 
-def test_reset_is_a_fresh_stream_in_place(model):
+def test_reset_is_a_fresh_stream_in_place(model) -> None:
     pcm = sound(1.1)
     stream = model.open_stream(seed=7)
     fresh = run(stream, pcm)
@@ -118,7 +120,7 @@ def test_reset_is_a_fresh_stream_in_place(model):
     assert not close(run(stream, pcm), fresh)
 
 
-def test_streams_do_not_disturb_each_other(model):
+def test_streams_do_not_disturb_each_other(model) -> None:
     pcm, other = sound(1.2), sound(1.2, seed=5)
     alone = run(model.open_stream(seed=2), pcm)
     one, two = model.open_stream(seed=2), model.open_stream(seed=3)
@@ -130,19 +132,21 @@ def test_streams_do_not_disturb_each_other(model):
     assert np.array_equal(np.stack([frame.vertices for frame in frames]), alone)
 
 
-def test_the_same_frames_whoever_shares_the_batch(model):
+def test_the_same_frames_whoever_shares_the_batch(model) -> None:
     """Voices that join late, stall, leave and take other numbers of steps change no other's frames."""
     voices = [sound(1.3, seed=i) for i in range(4)]
     names = model.identities
-    alone = [run(model.open_stream(seed=i, identity=names[i], steps=None if i < 3 else 4), pcm)
-             for i, pcm in enumerate(voices)]
+    alone = [
+        run(model.open_stream(seed=i, identity=names[i], steps=None if i < 3 else 4), pcm)
+        for i, pcm in enumerate(voices)
+    ]
     streams = [model.open_stream(seed=i, identity=names[i], steps=None if i < 3 else 4) for i in range(4)]
     frames, rng, done = [[] for _ in streams], np.random.default_rng(0), [0] * 4
     sizes, one_pass = [], model._pass
     model._pass = lambda group: sizes.append(len(group)) or one_pass(group)
     for turn in range(200):
         going = [i for i in range(4) if turn >= i and done[i] < len(voices[i]) and rng.random() < 0.8]
-        chunks = [voices[i][done[i]: done[i] + int(rng.integers(0, 4000))] for i in going]
+        chunks = [voices[i][done[i] : done[i] + int(rng.integers(0, 4000))] for i in going]
         made = model.accept([streams[i] for i in going], chunks)
         for i, chunk, new in zip(going, chunks, made):
             done[i] += len(chunk)
@@ -161,7 +165,7 @@ def _size(stream):
     return [state.pcm.nbytes] + [tensor.nbytes for tensor in tensors]
 
 
-def test_the_state_keeps_its_size_and_its_place(network):
+def test_the_state_keeps_its_size_and_its_place(network) -> None:
     model = PublishedModel(network, hop=5, window=0.6, decode=12)
     stream = model.open_stream()
     size, place = _size(stream), stream.state.latents.data_ptr()
@@ -170,7 +174,7 @@ def test_the_state_keeps_its_size_and_its_place(network):
         assert _size(stream) == size and stream.state.latents.data_ptr() == place
 
 
-def test_no_buffer_grows_with_the_frame_index(network):
+def test_no_buffer_grows_with_the_frame_index(network) -> None:
     """Late passes hear as much audio, decode as many rows and keep as many as any pass after the first
     seconds."""
     model = PublishedModel(network, hop=5, window=0.6, decode=12)
@@ -184,7 +188,7 @@ def test_no_buffer_grows_with_the_frame_index(network):
         assert places[0] >= 0 and np.ceil(places[-1]) <= features - 1
 
 
-def test_equals_the_exact_order_where_nothing_is_bounded(network):
+def test_equals_the_exact_order_where_nothing_is_bounded(network) -> None:
     """Given the exact features, hop 1, a long history and a long decoder window reproduce the published
     order."""
     c, seconds = network.config, 1.6
@@ -197,13 +201,13 @@ def test_equals_the_exact_order_where_nothing_is_bounded(network):
     state, head, who = model.state(), model.collapsed(c.steps), torch.tensor([0])
     with torch.inference_mode():
         for n in range(count):
-            feature, white = ran.audio_features[None, n: n + 1], noise[None, n: n + 1]
+            feature, white = ran.audio_features[None, n : n + 1], noise[None, n : n + 1]
             offsets = model.speak(feature, [state], who, white, head)
             frame = offsets.view(-1, 3) + network.template
             assert (frame - ran.frames[n]).abs().max() <= 2e-5 * ran.frames.abs().max()
 
 
-def test_identities_change_the_motion_and_unknown_ones_are_refused(network):
+def test_identities_change_the_motion_and_unknown_ones_are_refused(network) -> None:
     model = PublishedModel(network, hop=5, window=0.8)
     pcm = sound(0.8)
     first, second = (run(model.open_stream(identity=name), pcm) for name in model.identities[:2])
@@ -212,7 +216,7 @@ def test_identities_change_the_motion_and_unknown_ones_are_refused(network):
         model.open_stream(identity="Nobody")
 
 
-def test_the_number_of_steps_is_a_choice_at_run_time(network):
+def test_the_number_of_steps_is_a_choice_at_run_time(network) -> None:
     model = PublishedModel(network, hop=5, window=0.8)
     pcm = sound(0.8)
     few, many = run(model.open_stream(steps=2), pcm), run(model.open_stream(), pcm)
@@ -221,7 +225,7 @@ def test_the_number_of_steps_is_a_choice_at_run_time(network):
         model.open_stream(steps=1001)
 
 
-def test_level_of_the_audio_matters_little(network):
+def test_level_of_the_audio_matters_little(network) -> None:
     """The running normalisation takes the level out, but for the assumed second of speech at the
     beginning."""
     model = PublishedModel(network, hop=5, window=0.8)
@@ -231,7 +235,7 @@ def test_level_of_the_audio_matters_little(network):
     assert np.abs(soft - loud).mean() < 0.5 * np.abs(soft - moved).mean()
 
 
-def test_loudness_counts_each_sample_that_was_heard_once(model):
+def test_loudness_counts_each_sample_that_was_heard_once(model) -> None:
     stream, pcm = model.open_stream(), sound(2.0)
     passes = len(stream.accept(pcm)) // model.grid.hop
     heard = pcm[: model.grid.end(passes - 1)].astype(np.float64)
@@ -240,32 +244,38 @@ def test_loudness_counts_each_sample_that_was_heard_once(model):
     assert (loudness.total, loudness.squares) == pytest.approx((heard.sum(), (heard**2).sum()))
 
 
-def test_what_is_not_finite_counts_as_silence(model):
+def test_what_is_not_finite_counts_as_silence(model) -> None:
     pcm = sound(0.9)
     broken, silent = pcm.copy(), pcm.copy()
     broken[3000:3100], silent[3000:3100] = np.nan, 0.0
     assert np.array_equal(run(model.open_stream(), broken), run(model.open_stream(), silent))
 
 
-@pytest.mark.parametrize("bounds, says", [(dict(hop=0), "hop of 0"), (dict(hop=1.5), "hop of 1.5"),
-                                          (dict(hop=12, window=0.3), "window of 0.3"),
-                                          (dict(hop=12, decode=5), "decoding 5"),
-                                          (dict(context=-0.1), "context of -0.1"),
-                                          (dict(window=float("nan")), "window")])
-def test_bounds_that_cannot_be_had_are_refused(network, bounds, says):
+@pytest.mark.parametrize(
+    "bounds, says",
+    [
+        (dict(hop=0), "hop of 0"),
+        (dict(hop=1.5), "hop of 1.5"),
+        (dict(hop=12, window=0.3), "window of 0.3"),
+        (dict(hop=12, decode=5), "decoding 5"),
+        (dict(context=-0.1), "context of -0.1"),
+        (dict(window=float("nan")), "window"),
+    ],
+)
+def test_bounds_that_cannot_be_had_are_refused(network, bounds, says) -> None:
     with pytest.raises(TalkerError, match=says):
         PublishedModel(network, **bounds)
 
 
 @pytest.mark.parametrize("wrong", [np.zeros((2, 100), np.float32), np.zeros(100, np.int16)])
-def test_audio_of_another_kind_is_refused(network, wrong):
+def test_audio_of_another_kind_is_refused(network, wrong) -> None:
     with pytest.raises(TalkerError, match="given: pass"):
         PublishedModel(network).open_stream().accept(wrong)
 
 
 @pytest.mark.parametrize("rate", [25, 30, 29.97, 60])
 @pytest.mark.parametrize("hop", [1, 7])
-def test_the_grid_hears_everything_a_frame_needs_and_nothing_after_its_lookahead(rate, hop):
+def test_the_grid_hears_everything_a_frame_needs_and_nothing_after_its_lookahead(rate, hop) -> None:
     grid = Grid.fitted(rate, 50, 320, 400, hop, 0.8, 0.03)
     for k in list(range(60)) + [12345]:
         end, (start, stop) = grid.end(k), grid.span(k)
@@ -276,10 +286,11 @@ def test_the_grid_hears_everything_a_frame_needs_and_nothing_after_its_lookahead
         assert end / 16000 <= (first_frame + 1) / rate + grid.lookahead + 1e-4
 
 
-def test_on_cuda_as_on_the_cpu(network):
+def test_on_cuda_as_on_the_cpu(network) -> None:
     if not torch.cuda.is_available():
         pytest.skip("no CUDA device here")
     import copy
+
     pcm = sound(1.5)
     here = run(PublishedModel(network, hop=5, window=0.8).open_stream(), pcm)
     there = run(PublishedModel(copy.deepcopy(network), "cuda", hop=5, window=0.8).open_stream(), pcm)

@@ -1,5 +1,7 @@
+# SPDX-License-Identifier: Apache-2.0
 """A bag that `ros2 bag record` made gives the same frames in `streamingtalker replay` and, played on simulated time,
 through replay.launch.py."""
+
 import signal
 import subprocess
 import time
@@ -7,10 +9,10 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from support.ros_graph import LINEAGE, Graph, own_domain, until, voice
 
 from streamingtalker_ros import cli
 from streamingtalker_ros.ros import clock as ros_time
+from support.ros_graph import LINEAGE, Graph, own_domain, until, voice
 
 DOMAIN = own_domain()
 SECONDS = 2.4
@@ -19,12 +21,27 @@ SECONDS = 2.4
 @pytest.fixture(scope="module")
 def bag(tmp_path_factory):
     """A bag of SECONDS of the voice, recorded live."""
-    pytest.importorskip("rosbags", reason="rosbags, which reads bags without ROS, is not installed in ROS's Python")
+    pytest.importorskip(
+        "rosbags", reason="rosbags, which reads bags without ROS, is not installed in ROS's Python"
+    )
     if subprocess.run(["ros2", "bag", "--help"], capture_output=True).returncode:
         pytest.skip("rosbag2 is not installed in this ROS 2")
     path = tmp_path_factory.mktemp("bags") / "voice"
-    recorder = subprocess.Popen(["ros2", "bag", "record", "--storage", "mcap", "--output", str(path), "--topics",
-                                 "/audio", "/audio_info"], stderr=subprocess.DEVNULL)
+    recorder = subprocess.Popen(
+        [
+            "ros2",
+            "bag",
+            "record",
+            "--storage",
+            "mcap",
+            "--output",
+            str(path),
+            "--topics",
+            "/audio",
+            "/audio_info",
+        ],
+        stderr=subprocess.DEVNULL,
+    )
     graph = Graph(DOMAIN)
     try:
         graph.speak(voice(SECONDS), time.time_ns())
@@ -47,23 +64,37 @@ def motion_of(path):
     """{stamp in ns: weights (52,)} of a bag's face_motion, and its frame numbers in their order."""
     from streamingtalker_ros.bag.rosbag_io import BagInput, decode
     from streamingtalker_ros.messaging.audio_common import stamp_ns
+
     with BagInput(path) as opened:
         assert set(opened.topics()) >= {"/audio", "/face_motion", "/face_model"}
         messages = [decode(raw) for raw in opened.messages("/face_motion")]
-    return ({stamp_ns(message.header.stamp): np.asarray(message.weights) for message in messages},
-            [message.frame for message in messages])
+    return (
+        {stamp_ns(message.header.stamp): np.asarray(message.weights) for message in messages},
+        [message.frame for message in messages],
+    )
 
 
-def test_a_recorded_bag_gives_the_same_frames_both_ways(bag, tmp_path):
+def test_a_recorded_bag_gives_the_same_frames_both_ways(bag, tmp_path) -> None:
     assert cli.main(["replay", str(bag), "--out", str(tmp_path / "free"), "--device", "cpu"]) == 0
-    patient = tmp_path / "patient.yaml"     # a machine that others keep busy is no reason to skip frames here
+    patient = tmp_path / "patient.yaml"  # a machine that others keep busy is no reason to skip frames here
     patient.write_text("/**: {ros__parameters: {overload_after: 10.0, device: cpu}}\n")
     launched = subprocess.run(
-        ["ros2", "launch", "streamingtalker_ros", "replay.launch.py", f"bag:={bag}", f"out:={tmp_path / 'ros'}",
-         f"params_file:={patient}"], capture_output=True, text=True, timeout=150)
+        [
+            "ros2",
+            "launch",
+            "streamingtalker_ros",
+            "replay.launch.py",
+            f"bag:={bag}",
+            f"out:={tmp_path / 'ros'}",
+            f"params_file:={patient}",
+        ],
+        capture_output=True,
+        text=True,
+        timeout=150,
+    )
     (free, _), (ros, numbers) = motion_of(tmp_path / "free"), motion_of(tmp_path / "ros")
     assert numbers == list(range(len(numbers))), launched.stdout + launched.stderr
-    spoken = sorted(free)[:round(SECONDS * 25)]
+    spoken = sorted(free)[: round(SECONDS * 25)]
     missing = [index for index, stamp in enumerate(spoken) if stamp not in ros]
     assert not missing, f"frames {missing} of {len(spoken)}: {launched.stdout}{launched.stderr}"
     difference = max(np.abs(free[stamp] - ros[stamp]).max() for stamp in spoken)
@@ -72,20 +103,34 @@ def test_a_recorded_bag_gives_the_same_frames_both_ways(bag, tmp_path):
 
 
 @pytest.mark.parametrize("trouble", ["model", "out"])
-def test_a_replay_that_cannot_be_says_so_and_ends(bag, tmp_path, trouble):
+def test_a_replay_that_cannot_be_says_so_and_ends(bag, tmp_path, trouble) -> None:
     wrong, out = tmp_path / "wrong.yaml", tmp_path / "out"
-    wrong.write_text(f"/**: {{ros__parameters: {{model: {tmp_path / 'nowhere'}}}}}\n" if trouble == "model" else
-                     "/**: {ros__parameters: {device: cpu}}\n")
+    wrong.write_text(
+        f"/**: {{ros__parameters: {{model: {tmp_path / 'nowhere'}}}}}\n"
+        if trouble == "model"
+        else "/**: {ros__parameters: {device: cpu}}\n"
+    )
     if trouble == "out":
         out.mkdir()
     launched = subprocess.run(
-        ["ros2", "launch", "streamingtalker_ros", "replay.launch.py", f"bag:={bag}", f"out:={out}",
-         f"params_file:={wrong}"], capture_output=True, text=True, timeout=100)
+        [
+            "ros2",
+            "launch",
+            "streamingtalker_ros",
+            "replay.launch.py",
+            f"bag:={bag}",
+            f"out:={out}",
+            f"params_file:={wrong}",
+        ],
+        capture_output=True,
+        text=True,
+        timeout=100,
+    )
     said = {"model": "the talker cannot be configured", "out": "is the folder `out` there already?"}[trouble]
     assert said in launched.stdout + launched.stderr, launched.stdout + launched.stderr
 
 
-def test_simulated_seconds_stand_still_and_never_go_back():
+def test_simulated_seconds_stand_still_and_never_go_back() -> None:
     now = SimpleNamespace(nanoseconds=5_000_000_000)
     node = SimpleNamespace(get_clock=lambda: SimpleNamespace(now=lambda: now))
     clock = ros_time.SimulatedSeconds(node)
@@ -93,7 +138,7 @@ def test_simulated_seconds_stand_still_and_never_go_back():
     assert clock() == began, "a simulation that is paused"
     now.nanoseconds += 250_000_000
     assert clock() - began == pytest.approx(0.25)
-    now.nanoseconds = 1_000_000_000     # a bag begins again
+    now.nanoseconds = 1_000_000_000  # a bag begins again
     assert clock() - began == pytest.approx(0.25)
     now.nanoseconds += 40_000_000
     assert clock() - began == pytest.approx(0.29)

@@ -1,24 +1,26 @@
+# SPDX-License-Identifier: Apache-2.0
 """The head_driver node: limits hold for whatever is published as FaceMotion; without motion the head rests."""
+
 import subprocess
 import time
 from importlib.util import find_spec
 from pathlib import Path
 
-import launch
 import launch_pytest
 import numpy as np
 import pytest
 from ament_index_python.packages import get_package_prefix
 from launch_ros.actions import Node
-from support.ros_graph import SECOND, Graph, own, own_domain, until
 from sensor_msgs.msg import JointState
 from std_msgs.msg import Float64MultiArray
 from trajectory_msgs.msg import JointTrajectory
 
+import launch
 from streamingtalker_ros import ARKIT_NAMES
 from streamingtalker_ros.msg import FaceMotion
-from streamingtalker_ros.ros import qos
 from streamingtalker_ros.robot_head import load_head
+from streamingtalker_ros.ros import qos
+from support.ros_graph import SECOND, Graph, own, own_domain, until
 
 DOMAIN = own_domain()
 DRIVER = Path(get_package_prefix("streamingtalker_ros")) / "lib" / "streamingtalker_ros" / "head_driver"
@@ -27,13 +29,23 @@ HEADS = ("jaw", "animatronic", "pan_tilt") + (("facs",) if find_spec("hri_msgs")
 
 @launch_pytest.fixture(scope="module")
 def heads_launch():
-    return launch.LaunchDescription([
-        launch.actions.SetEnvironmentVariable("ROS_DOMAIN_ID", str(DOMAIN)),
-        *(Node(package="streamingtalker_ros", executable="head_driver", namespace=head, output="screen",
-               parameters=[{"head": head}], remappings=[(f"/{head}/face_motion", "/face_motion")])
-          for head in HEADS),
-        launch_pytest.actions.ReadyToTest(),
-    ])
+    return launch.LaunchDescription(
+        [
+            launch.actions.SetEnvironmentVariable("ROS_DOMAIN_ID", str(DOMAIN)),
+            *(
+                Node(
+                    package="streamingtalker_ros",
+                    executable="head_driver",
+                    namespace=head,
+                    output="screen",
+                    parameters=[{"head": head}],
+                    remappings=[(f"/{head}/face_motion", "/face_motion")],
+                )
+                for head in HEADS
+            ),
+            launch_pytest.actions.ReadyToTest(),
+        ]
+    )
 
 
 @pytest.fixture(scope="module")
@@ -50,22 +62,25 @@ launched = pytest.mark.launch(fixture=heads_launch)
 def send(graph):
     """send(**changes): publish a FaceMotion of now."""
     publisher = graph.node.create_publisher(FaceMotion, "face_motion", 10)
-    assert until(lambda: publisher.get_subscription_count() > len(HEADS), 60)   # the graph's own is one
+    assert until(lambda: publisher.get_subscription_count() > len(HEADS), 60)  # the graph's own is one
 
-    def send(weights=None, head=(0.0, 0.0, 0.0, 1.0), names=ARKIT_NAMES, stamp=None):
+    def send(weights=None, head=(0.0, 0.0, 0.0, 1.0), names=ARKIT_NAMES, stamp=None) -> None:
         message = FaceMotion(names=list(names), weights=[0.0] * 52 if weights is None else list(weights))
         stamp = time.time_ns() if stamp is None else stamp
         message.header.stamp.sec, message.header.stamp.nanosec = divmod(stamp, SECOND)
         message.head.x, message.head.y, message.head.z, message.head.w = head
         publisher.publish(message)
+
     return send
 
 
 def check_limits(head, states):
     """JointStates never leave the positions of the head's joints, nor move faster than they may."""
     joints = {joint.name: joint for joint in head.joints}
-    low, high, fastest = (np.array([getattr(joints[name], field) for name in states[0].name])
-                          for field in ("min", "max", "max_velocity"))
+    low, high, fastest = (
+        np.array([getattr(joints[name], field) for name in states[0].name])
+        for field in ("min", "max", "max_velocity")
+    )
     positions = np.array([state.position for state in states])
     seconds = np.diff([own(state.header.stamp) for state in states]) * 1e-9
     assert (positions >= low).all() and (positions <= high).all()
@@ -75,7 +90,7 @@ def check_limits(head, states):
 
 
 @launched
-def test_no_motion_drives_a_joint_beyond_its_limits(graph, send):
+def test_no_motion_drives_a_joint_beyond_its_limits(graph, send) -> None:
     states = graph.listen(JointState, "/animatronic/head_commands", qos=qos.HEARD_MOTION)
     jaws = graph.listen(JointState, "/jaw/jaw_commands", qos=qos.HEARD_MOTION)
     assert until(lambda: states and jaws), "commands come before any motion: the head at rest"
@@ -89,7 +104,7 @@ def test_no_motion_drives_a_joint_beyond_its_limits(graph, send):
         if index % 11 == 0:
             head = np.zeros(4)
         if index % 13 == 0:
-            weights = weights[:random.integers(52)]
+            weights = weights[: random.integers(52)]
         if index % 17 == 0:
             stamp = int(random.integers(0, 2**31)) * SECOND
         send(weights, [float(value) for value in head], stamp=stamp)
@@ -101,7 +116,7 @@ def test_no_motion_drives_a_joint_beyond_its_limits(graph, send):
 
 
 @launched
-def test_every_output_is_heard_and_without_motion_the_head_rests(graph, send):
+def test_every_output_is_heard_and_without_motion_the_head_rests(graph, send) -> None:
     servo = graph.listen(Float64MultiArray, "/jaw/jaw_controller/commands", qos=qos.HEARD_MOTION)
     neck = graph.listen(JointTrajectory, "/pan_tilt/head_controller/joint_trajectory", qos=qos.HEARD_MOTION)
     opened = np.zeros(52)
@@ -110,17 +125,23 @@ def test_every_output_is_heard_and_without_motion_the_head_rests(graph, send):
     def there():
         send(opened, (0.0, 0.0, float(np.sin(0.15)), float(np.cos(0.15))))
         time.sleep(0.02)
-        return servo and neck and abs(servo[-1].data[0] - 0.45 * 0.6) < 0.01 \
+        return (
+            servo
+            and neck
+            and abs(servo[-1].data[0] - 0.45 * 0.6) < 0.01
             and abs(abs(neck[-1].points[0].positions[0]) - 1.5 * 0.3) < 0.01
+        )
+
     assert until(there), "jaw and neck go where their gains on jawOpen and the yaw of 0.3 rad lead them"
     head = load_head("pan_tilt")
     assert neck[-1].joint_names == [joint.name for joint in head.joints] and len(neck[-1].points) == 1
-    assert until(lambda: abs(servo[-1].data[0]) < 1e-6 and abs(neck[-1].points[0].positions[0]) < 1e-6, 10), \
+    assert until(lambda: abs(servo[-1].data[0]) < 1e-6 and abs(neck[-1].points[0].positions[0]) < 1e-6, 10), (
         "half a second, or one, after the last motion the head returns"
+    )
 
 
 @launched
-def test_action_units_for_ros4hri(graph, send):
+def test_action_units_for_ros4hri(graph, send) -> None:
     messages = pytest.importorskip("hri_msgs.msg", reason="hri_msgs is not sourced here")
     units = graph.listen(messages.FacialActionUnits, "/facs/facial_action_units", qos=qos.HEARD_MOTION)
     smile = np.zeros(52)
@@ -132,8 +153,12 @@ def test_action_units_for_ros4hri(graph, send):
     assert units[-1].confidence[12] == 1 and units[-1].confidence[40] == 0
 
 
-def test_a_head_that_cannot_be_ends_the_process_with_a_sentence(tmp_path):
+def test_a_head_that_cannot_be_ends_the_process_with_a_sentence(tmp_path) -> None:
     path = tmp_path / "head.yaml"
     path.write_text("outputs: [{type: JointState, topic: joints}]\njoints: {jaw: {from: {jawOpn: 1.0}}}\n")
-    ended = subprocess.run([DRIVER, "--ros-args", "-p", f"head:={path}"], capture_output=True, text=True, timeout=60)
-    assert ended.returncode == 2 and "did you mean jawOpen?" in ended.stderr and "Traceback" not in ended.stderr
+    ended = subprocess.run(
+        [DRIVER, "--ros-args", "-p", f"head:={path}"], capture_output=True, text=True, timeout=60
+    )
+    assert (
+        ended.returncode == 2 and "did you mean jawOpen?" in ended.stderr and "Traceback" not in ended.stderr
+    )

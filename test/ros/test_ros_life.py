@@ -1,10 +1,11 @@
+# SPDX-License-Identifier: Apache-2.0
 """Coming and going: a lifecycle manager, two talkers of one graph, a talker that is killed, a voice that vanishes."""
+
 import os
 import signal
 import subprocess
 from pathlib import Path
 
-import launch
 import launch_pytest
 import pytest
 import soundfile
@@ -12,17 +13,24 @@ from ament_index_python.packages import get_package_prefix, get_package_share_di
 from launch.launch_description_sources import PythonLaunchDescriptionSource
 from launch_ros.actions import Node
 from lifecycle_msgs.msg import Transition
-from support.ros_graph import Graph, own, own_domain, until, voice
 
+import launch
 from streamingtalker_ros import ARKIT_NAMES
 from streamingtalker_ros.msg import FaceMotion
+from support.ros_graph import Graph, own, own_domain, until, voice
 
 START = 1_700_000_000_000_000_000
 FRAME = 40_000_000
 MOUTH = [index for index, name in enumerate(ARKIT_NAMES) if name.startswith(("jaw", "mouth", "tongue"))]
 DOMAIN = own_domain()
-FIRST = Node(package="streamingtalker_ros", executable="talker", name="talker", respawn=True, respawn_delay=0.1,
-             parameters=[{"overload_after": 10.0}])
+FIRST = Node(
+    package="streamingtalker_ros",
+    executable="talker",
+    name="talker",
+    respawn=True,
+    respawn_delay=0.1,
+    parameters=[{"overload_after": 10.0}],
+)
 PLAY = Path(get_package_prefix("streamingtalker_ros")) / "lib" / "streamingtalker_ros" / "play"
 
 
@@ -31,13 +39,16 @@ def two_talkers():
     """/talker, which is started again when it dies, and /left/talker, which waits for a manager."""
     launch_file = Path(get_package_share_directory("streamingtalker_ros")) / "launch" / "talker.launch.py"
     managed = {"namespace": "left", "autostart": "false", "device": "cpu"}
-    return launch.LaunchDescription([
-        launch.actions.SetEnvironmentVariable("ROS_DOMAIN_ID", str(DOMAIN)),
-        FIRST,
-        launch.actions.IncludeLaunchDescription(PythonLaunchDescriptionSource(str(launch_file)),
-                                                launch_arguments=managed.items()),
-        launch_pytest.actions.ReadyToTest(),
-    ])
+    return launch.LaunchDescription(
+        [
+            launch.actions.SetEnvironmentVariable("ROS_DOMAIN_ID", str(DOMAIN)),
+            FIRST,
+            launch.actions.IncludeLaunchDescription(
+                PythonLaunchDescriptionSource(str(launch_file)), launch_arguments=managed.items()
+            ),
+            launch_pytest.actions.ReadyToTest(),
+        ]
+    )
 
 
 @pytest.fixture(scope="module")
@@ -50,7 +61,7 @@ def graph(two_talkers):
 launched = pytest.mark.launch(fixture=two_talkers)
 
 
-def expect(graph, frames, start, count):
+def expect(graph, frames, start, count) -> None:
     """The next frames are numbers 0 to `count` at the audio's times."""
     assert until(lambda: len(frames) >= count), f"{len(frames)} of {count} frames"
     assert [frame.frame for frame in frames[:count]] == list(range(count))
@@ -59,7 +70,7 @@ def expect(graph, frames, start, count):
 
 
 @launched
-def test_a_manager_takes_a_talker_through_its_states_and_back(graph):
+def test_a_manager_takes_a_talker_through_its_states_and_back(graph) -> None:
     talker, frames = "/left/talker", graph.listen(FaceMotion, "/left/face_motion")
     assert graph.state(talker) == "unconfigured"
     assert not graph.change(Transition.TRANSITION_ACTIVATE, talker), "not before it is configured"
@@ -78,7 +89,7 @@ def test_a_manager_takes_a_talker_through_its_states_and_back(graph):
 
 
 @launched
-def test_each_talker_hears_its_own_voice(graph):
+def test_each_talker_hears_its_own_voice(graph) -> None:
     other = graph.listen(FaceMotion, "/left/face_motion")
     assert graph.change(Transition.TRANSITION_CONFIGURE, "/left/talker")
     assert graph.change(Transition.TRANSITION_ACTIVATE, "/left/talker")
@@ -88,22 +99,29 @@ def test_each_talker_hears_its_own_voice(graph):
     assert not other
     graph.speak(voice(0.4), START, namespace="/left")
     expect(graph, other, START, 10)
-    assert until(lambda: {status.name for array in graph.diagnostics for status in array.status}
-                 >= {"talker", "left/talker"})
+    assert until(
+        lambda: (
+            {status.name for array in graph.diagnostics for status in array.status}
+            >= {"talker", "left/talker"}
+        )
+    )
 
 
 @launched
-def test_a_voice_that_vanishes_leaves_a_closed_mouth_and_the_next_is_heard(graph, tmp_path):
+def test_a_voice_that_vanishes_leaves_a_closed_mouth_and_the_next_is_heard(graph, tmp_path) -> None:
     soundfile.write(tmp_path / "voice.wav", voice(5.0), 16000)
     graph.afresh()
-    player = subprocess.Popen([PLAY, str(tmp_path / "voice.wav")], env={**os.environ, "ROS_DOMAIN_ID": str(DOMAIN)},
-                              stderr=subprocess.DEVNULL)
+    player = subprocess.Popen(
+        [PLAY, str(tmp_path / "voice.wav")],
+        env={**os.environ, "ROS_DOMAIN_ID": str(DOMAIN)},
+        stderr=subprocess.DEVNULL,
+    )
     assert until(lambda: any(frame.speaking for frame in graph.frames), 60)
     player.send_signal(signal.SIGKILL)
     player.wait(10)
     known = len(graph.frames)
     assert until(lambda: len(graph.frames) > known + 20), "idle frames go on"
-    late = graph.frames[known + 10:]
+    late = graph.frames[known + 10 :]
     assert all(max(frame.weights[index] for index in MOUTH) == 0 and not frame.speaking for frame in late)
     known = len(graph.frames)
     graph.speak(voice(0.4), START)
@@ -113,14 +131,17 @@ def test_a_voice_that_vanishes_leaves_a_closed_mouth_and_the_next_is_heard(graph
 
 
 @launched
-def test_a_talker_that_is_killed_is_started_again_and_speaks(graph):
+def test_a_talker_that_is_killed_is_started_again_and_speaks(graph) -> None:
     graph.afresh()
 
     def ears():
         return {bytes(end.endpoint_gid) for end in graph.node.get_subscriptions_info_by_topic("/audio")}
+
     known = ears()
     os.kill(FIRST.process_details["pid"], signal.SIGKILL)
-    assert until(lambda: ears() - known), "another talker listens, while the graph may still know of the first"
+    assert until(lambda: ears() - known), (
+        "another talker listens, while the graph may still know of the first"
+    )
     graph.frames.clear()
     graph.speak(voice(0.4), START)
     expect(graph, graph.frames, START, 10)

@@ -1,17 +1,19 @@
+# SPDX-License-Identifier: Apache-2.0
 """The face_markers node: what RViz gets, and when."""
-import launch
+
 import launch_pytest
 import numpy as np
 import pytest
 from launch_ros.actions import Node
-from support.ros_graph import SECOND, Graph, own, own_domain, until
 from tf2_msgs.msg import TFMessage
 from visualization_msgs.msg import Marker
 
+import launch
 from streamingtalker_ros import ARKIT_NAMES
 from streamingtalker_ros.face.rig import default_rig
 from streamingtalker_ros.msg import FaceMotion
 from streamingtalker_ros.ros import qos
+from support.ros_graph import SECOND, Graph, own, own_domain, until
 
 DOMAIN = own_domain()
 STAMP = 1_700_000_000_040_000_000
@@ -20,11 +22,15 @@ TURNED = (0.0, 0.0, float(np.sin(0.1)), float(np.cos(0.1)))
 
 @launch_pytest.fixture(scope="module")
 def markers_launch():
-    return launch.LaunchDescription([
-        launch.actions.SetEnvironmentVariable("ROS_DOMAIN_ID", str(DOMAIN)),
-        Node(package="streamingtalker_ros", executable="face_markers", name="face_markers", output="screen"),
-        launch_pytest.actions.ReadyToTest(),
-    ])
+    return launch.LaunchDescription(
+        [
+            launch.actions.SetEnvironmentVariable("ROS_DOMAIN_ID", str(DOMAIN)),
+            Node(
+                package="streamingtalker_ros", executable="face_markers", name="face_markers", output="screen"
+            ),
+            launch_pytest.actions.ReadyToTest(),
+        ]
+    )
 
 
 @pytest.fixture(scope="module")
@@ -51,16 +57,18 @@ def corners(marker):
 
 
 @launched
-def test_the_face_is_a_list_of_triangles_that_moves_with_the_motion(graph):
+def test_the_face_is_a_list_of_triangles_that_moves_with_the_motion(graph) -> None:
     publisher = graph.node.create_publisher(FaceMotion, "face_motion", 10)
-    assert until(lambda: publisher.get_subscription_count() > 1, 60)     # the graph's own is one
+    assert until(lambda: publisher.get_subscription_count() > 1, 60)  # the graph's own is one
     turns = graph.listen(TFMessage, "/tf", qos=qos.TRANSFORMS)
     heard = graph.listen(Marker, "face_markers", qos=qos.MARKERS)
     assert until(lambda: {marker.id for marker in heard} == {0, 1}), "at rest, to a listener without motion"
     rest = default_rig()
     assert sum(len(marker.points) for marker in heard[:2]) == 3 * len(rest.triangles)
     for marker in heard[:2]:
-        assert marker.type == Marker.TRIANGLE_LIST and marker.ns == "face" and marker.header.frame_id == "face"
+        assert (
+            marker.type == Marker.TRIANGLE_LIST and marker.ns == "face" and marker.header.frame_id == "face"
+        )
         assert len(marker.colors) == len(marker.points) and marker.action == Marker.ADD
         low, high = corners(marker).min(0), corners(marker).max(0)
         assert (low >= rest.vertices.min(0) - 1e-5).all() and (high <= rest.vertices.max(0) + 1e-5).all()
@@ -68,8 +76,12 @@ def test_the_face_is_a_list_of_triangles_that_moves_with_the_motion(graph):
     for index in range(12):
         publisher.publish(motion(STAMP + index * 40_000_000, jaw=1.0))
         assert until(lambda: len(turns) > index)
-    opened = until(lambda: next((marker for marker in reversed(heard) if own(marker.header.stamp) >= STAMP
-                                 and marker.id == 0), None))
+    opened = until(
+        lambda: next(
+            (marker for marker in reversed(heard) if own(marker.header.stamp) >= STAMP and marker.id == 0),
+            None,
+        )
+    )
     moved = corners(opened) - closed
     assert moved[:, 2].min() < -0.008 and np.abs(moved).max() < 0.04, "the chin goes down, nothing flies away"
     turn = turns[0].transforms[0]
@@ -78,7 +90,7 @@ def test_the_face_is_a_list_of_triangles_that_moves_with_the_motion(graph):
 
 
 @launched
-def test_it_makes_no_marker_for_nobody(graph):
+def test_it_makes_no_marker_for_nobody(graph) -> None:
     """Its own time on the processor tells: with a listener it builds a face for each motion, else nothing."""
     for subscription in list(graph.node.subscriptions):
         if subscription.topic_name == "/face_markers":

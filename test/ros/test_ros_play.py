@@ -1,17 +1,20 @@
+# SPDX-License-Identifier: Apache-2.0
 """The `play` executable: every sample of the file arrives, stamped in step, in the lineage that is
 sourced."""
-import launch
+
 import launch_pytest
 import numpy as np
 import pytest
 import soundfile
 from launch_ros.actions import Node
-from support.ros_graph import LINEAGE, SECOND, Graph, own_domain, until, voice
 
+import launch
 from streamingtalker_ros.audio.payload import PayloadDecoder
-from streamingtalker_ros.messaging import audio_common
-from streamingtalker_ros.ros import audio_input, qos as ros_qos
 from streamingtalker_ros.dds import audio_player
+from streamingtalker_ros.messaging import audio_common
+from streamingtalker_ros.ros import audio_input
+from streamingtalker_ros.ros import qos as ros_qos
+from support.ros_graph import LINEAGE, SECOND, Graph, own_domain, until, voice
 
 DOMAIN = own_domain()
 RATE = 32000
@@ -21,20 +24,24 @@ RATE = 32000
 def player_launch(tmp_path_factory):
     path = tmp_path_factory.mktemp("voice") / "voice.wav"
     soundfile.write(path, voice(1.0, RATE), RATE)
-    return launch.LaunchDescription([
-        launch.actions.SetEnvironmentVariable("ROS_DOMAIN_ID", str(DOMAIN)),
-        Node(package="streamingtalker_ros", executable="play", arguments=[str(path)]),
-        launch_pytest.actions.ReadyToTest(),
-    ])
+    return launch.LaunchDescription(
+        [
+            launch.actions.SetEnvironmentVariable("ROS_DOMAIN_ID", str(DOMAIN)),
+            Node(package="streamingtalker_ros", executable="play", arguments=[str(path)]),
+            launch_pytest.actions.ReadyToTest(),
+        ]
+    )
 
 
 @pytest.mark.launch(fixture=player_launch)
-def test_every_sample_arrives_at_its_time(player_launch):
+def test_every_sample_arrives_at_its_time(player_launch) -> None:
     name = audio_player.TYPES[LINEAGE]
     graph = Graph(DOMAIN)
     infos = []
     if LINEAGE == "ros-drivers":
-        infos = graph.listen(audio_input.message_class(audio_common.INFO_TYPE), "audio_info", qos=ros_qos.LATCHED)
+        infos = graph.listen(
+            audio_input.message_class(audio_common.INFO_TYPE), "audio_info", qos=ros_qos.LATCHED
+        )
     heard = graph.listen(audio_input.message_class(name), "audio")
     assert until(lambda: len(heard) == 50), f"{len(heard)} of 50 packets"
     format = audio_common.info_format(infos[0])[1] if infos else None

@@ -1,9 +1,10 @@
+# SPDX-License-Identifier: Apache-2.0
 """The rclpy node, launched as a user launches it: lifecycle, the laws of its frames, services, parameters."""
+
 import os
 import threading
 from pathlib import Path
 
-import launch
 import launch_pytest
 import numpy as np
 import pytest
@@ -14,12 +15,13 @@ from lifecycle_msgs.srv import GetState
 from rcl_interfaces.srv import DescribeParameters, GetParameters
 from rclpy.parameter import parameter_value_to_python
 from std_srvs.srv import Trigger
-from support.ros_graph import Graph, own, own_domain, until, voice
 
+import launch
 from streamingtalker_ros import ARKIT_NAMES
 from streamingtalker_ros.msg import FaceModel
 from streamingtalker_ros.ros import qos
 from streamingtalker_ros.runtime.parameters import PARAMETERS
+from support.ros_graph import Graph, own, own_domain, until, voice
 
 START = 1_700_000_000_123_456_789  # ns; nothing like now
 FRAME = 40_000_000  # ns
@@ -30,12 +32,15 @@ DOMAIN = own_domain()
 @launch_pytest.fixture(scope="module")
 def talker_launch():
     share = Path(get_package_share_directory("streamingtalker_ros"))
-    return launch.LaunchDescription([
-        launch.actions.SetEnvironmentVariable("ROS_DOMAIN_ID", str(DOMAIN)),
-        launch.actions.IncludeLaunchDescription(
-            PythonLaunchDescriptionSource(str(share / "launch" / "talker.launch.py"))),
-        launch_pytest.actions.ReadyToTest(),
-    ])
+    return launch.LaunchDescription(
+        [
+            launch.actions.SetEnvironmentVariable("ROS_DOMAIN_ID", str(DOMAIN)),
+            launch.actions.IncludeLaunchDescription(
+                PythonLaunchDescriptionSource(str(share / "launch" / "talker.launch.py"))
+            ),
+            launch_pytest.actions.ReadyToTest(),
+        ]
+    )
 
 
 @pytest.fixture(scope="module")
@@ -50,7 +55,7 @@ def graph(talker_launch):
 launched = pytest.mark.launch(fixture=talker_launch)
 
 
-def check(frames, start):
+def check(frames, start) -> None:
     """Frames number 0, 1, 2, …, and each stamp is the time of that frame's first sample."""
     assert [frame.frame for frame in frames] == list(range(len(frames)))
     stamps = np.array([own(frame.header.stamp) for frame in frames])
@@ -62,19 +67,19 @@ def opening(frame):
     return max(frame.weights[index] for index in MOUTH)
 
 
-def open_mouth(graph):
+def open_mouth(graph) -> None:
     """Leave the talker in the midst of speech, with the rest of the sentence still queued."""
     graph.speak(voice(4.0), START, at_once=True)
     assert until(lambda: graph.frames and opening(graph.frames[-1]) > 0.05), "the mouth did not open"
 
 
 @launched
-def test_the_launch_file_alone_reaches_active(graph):
+def test_the_launch_file_alone_reaches_active(graph) -> None:
     assert until(lambda: graph.state() == "active", 60)
 
 
 @launched
-def test_frames_carry_the_times_of_the_audio(graph):
+def test_frames_carry_the_times_of_the_audio(graph) -> None:
     graph.afresh()
     graph.speak(voice(1.2), START)
     assert until(lambda: len(graph.frames) > 40)  # 30 of audio, the rest of idling
@@ -91,7 +96,7 @@ def test_frames_carry_the_times_of_the_audio(graph):
 
 
 @launched
-def test_best_effort_publishers_are_heard(graph):
+def test_best_effort_publishers_are_heard(graph) -> None:
     graph.afresh()
     graph.speak(voice(0.6), START, reliable=False)
     assert until(lambda: len(graph.frames) >= 15)
@@ -99,7 +104,7 @@ def test_best_effort_publishers_are_heard(graph):
 
 
 @launched
-def test_the_format_comes_with_the_audio(graph):
+def test_the_format_comes_with_the_audio(graph) -> None:
     """48 kHz, told by audio_info (ros-drivers) or by each message (mgonzs13): time stays the audio's time."""
     graph.afresh()
     before = int(graph.counts()["frames"])
@@ -110,7 +115,7 @@ def test_the_format_comes_with_the_audio(graph):
 
 
 @launched
-def test_a_long_pause_begins_a_new_stream(graph):
+def test_a_long_pause_begins_a_new_stream(graph) -> None:
     graph.afresh()
     graph.speak(voice(0.4), START)
     graph.speak(voice(0.4), START + 60 * 10**9)
@@ -120,7 +125,7 @@ def test_a_long_pause_begins_a_new_stream(graph):
 
 
 @launched
-def test_the_face_at_rest_is_latched(graph):
+def test_the_face_at_rest_is_latched(graph) -> None:
     found = graph.listen(FaceModel, "face_model", qos=qos.LATCHED)
     assert until(lambda: found)
     face = found[0]
@@ -129,7 +134,7 @@ def test_the_face_at_rest_is_latched(graph):
 
 
 @launched
-def test_diagnostics_count_the_frames(graph):
+def test_diagnostics_count_the_frames(graph) -> None:
     graph.afresh()
     before = graph.counts()
     graph.speak(voice(0.4), START)
@@ -141,23 +146,27 @@ def test_diagnostics_count_the_frames(graph):
 
 
 @launched
-def test_interruption_closes_the_mouth(graph):
+def test_interruption_closes_the_mouth(graph) -> None:
     graph.afresh()
     open_mouth(graph)
     assert graph.call(Trigger, "/talker/interrupt").success
     known = len(graph.frames)
     assert until(lambda: len(graph.frames) > known + 20)
     frames = list(graph.frames)
-    assert all(opening(frame) == 0 for frame in frames[known + 4:]), "shut in four frames, and it stays so"
-    assert not any(frame.speaking for frame in frames[known + 4:])
+    assert all(opening(frame) == 0 for frame in frames[known + 4 :]), "shut in four frames, and it stays so"
+    assert not any(frame.speaking for frame in frames[known + 4 :])
     check(frames, START)
 
 
 @launched
-def test_every_parameter_is_described_and_the_live_ones_are_writable(graph):
+def test_every_parameter_is_described_and_the_live_ones_are_writable(graph) -> None:
     request = DescribeParameters.Request(names=list(PARAMETERS))
-    described = {d.name: d for d in graph.call(DescribeParameters, "/talker/describe_parameters", request).descriptors}
-    values = graph.call(GetParameters, "/talker/get_parameters", GetParameters.Request(names=list(PARAMETERS))).values
+    described = {
+        d.name: d for d in graph.call(DescribeParameters, "/talker/describe_parameters", request).descriptors
+    }
+    values = graph.call(
+        GetParameters, "/talker/get_parameters", GetParameters.Request(names=list(PARAMETERS))
+    ).values
     for (name, parameter), value in zip(PARAMETERS.items(), values):
         meta, descriptor = parameter.metadata, described[name]
         assert descriptor.description == meta["text"] and descriptor.read_only == (not meta["live"])
@@ -169,7 +178,7 @@ def test_every_parameter_is_described_and_the_live_ones_are_writable(graph):
 
 
 @launched
-def test_live_parameters_change_without_a_gap_in_the_motion(graph):
+def test_live_parameters_change_without_a_gap_in_the_motion(graph) -> None:
     smile = ARKIT_NAMES.index("mouthSmileLeft")
     graph.afresh()
     speaker = threading.Thread(target=graph.speak, args=(voice(2.4), START))
@@ -185,12 +194,21 @@ def test_live_parameters_change_without_a_gap_in_the_motion(graph):
 
 
 @launched
-@pytest.mark.parametrize("name, value, reason", [
-    ("idle_after", 99.0, ""), ("steps", -1, ""), ("style", "no such style", "no such style"),
-    ("pacing", "sometimes", "audio, none"), ("expression", ["mouthSmiles:0.4"], "mouthSmiles"), ("seed", "one", ""),
-])
-def test_a_bad_value_is_refused_with_the_reason(graph, name, value, reason):
-    before = graph.call(GetParameters, "/talker/get_parameters", GetParameters.Request(names=[name])).values[0]
+@pytest.mark.parametrize(
+    "name, value, reason",
+    [
+        ("idle_after", 99.0, ""),
+        ("steps", -1, ""),
+        ("style", "no such style", "no such style"),
+        ("pacing", "sometimes", "audio, none"),
+        ("expression", ["mouthSmiles:0.4"], "mouthSmiles"),
+        ("seed", "one", ""),
+    ],
+)
+def test_a_bad_value_is_refused_with_the_reason(graph, name, value, reason) -> None:
+    before = graph.call(GetParameters, "/talker/get_parameters", GetParameters.Request(names=[name])).values[
+        0
+    ]
     result = graph.set(**{name: value})[0]
     assert not result.successful and result.reason and reason in result.reason
     after = graph.call(GetParameters, "/talker/get_parameters", GetParameters.Request(names=[name])).values[0]
@@ -198,7 +216,7 @@ def test_a_bad_value_is_refused_with_the_reason(graph, name, value, reason):
 
 
 @launched
-def test_a_sentence_at_once_is_paced_to_its_audio_or_sent_at_once(graph):
+def test_a_sentence_at_once_is_paced_to_its_audio_or_sent_at_once(graph) -> None:
     def heard(**setting):
         assert graph.set(**setting)[0].successful
         graph.afresh()
@@ -207,6 +225,7 @@ def test_a_sentence_at_once_is_paced_to_its_audio_or_sent_at_once(graph):
         check(list(graph.frames)[:50], START)
         # the last two wait in any case: more audio may come until theirs has been heard
         return graph.times[47] - graph.times[0]
+
     try:
         quick = any(heard(pacing="none") < 1.4 for _ in range(3))
     finally:
@@ -217,7 +236,7 @@ def test_a_sentence_at_once_is_paced_to_its_audio_or_sent_at_once(graph):
 
 
 @launched
-def test_overload_skips_to_the_newest_audio_and_services_answer(graph):
+def test_overload_skips_to_the_newest_audio_and_services_answer(graph) -> None:
     """A thousand diffusion steps are more than any machine does in a frame's time."""
     graph.afresh()
     before = graph.counts()
@@ -232,7 +251,9 @@ def test_overload_skips_to_the_newest_audio_and_services_answer(graph):
     finally:
         assert graph.set(steps=0, overload_after=10.0)
     # the median, since on a machine that others share a process may wait for its turn longer than that
-    assert took[len(took) // 2] <= 0.05, f"answers took {took[len(took) // 2]:.3f} s, the last {took[-1]:.3f} s"
+    assert took[len(took) // 2] <= 0.05, (
+        f"answers took {took[len(took) // 2]:.3f} s, the last {took[-1]:.3f} s"
+    )
     assert int(counts["dropped"]) > int(before["dropped"]) and float(counts["queued_seconds"]) < 2.0
     status = graph.diagnostics[-1].status[0]
     assert status.level in (b"\1", b"\2") and "skipped" in status.message
@@ -242,7 +263,7 @@ def test_overload_skips_to_the_newest_audio_and_services_answer(graph):
 
 
 @launched
-def test_deactivated_the_face_rests_and_hears_nothing(graph):
+def test_deactivated_the_face_rests_and_hears_nothing(graph) -> None:
     graph.afresh()
     open_mouth(graph)
     assert graph.change(Transition.TRANSITION_DEACTIVATE)

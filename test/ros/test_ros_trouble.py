@@ -1,19 +1,21 @@
+# SPDX-License-Identifier: Apache-2.0
 """What goes wrong goes wrong in one sentence: a model that is not there, a bad parameter, no audio types."""
+
 import subprocess
 import sys
 from pathlib import Path
 
-import launch
 import launch_pytest
 import pytest
 from ament_index_python.packages import get_package_prefix
 from launch_ros.actions import Node
 from lifecycle_msgs.msg import Transition
 from rcl_interfaces.msg import Log
-from support.ros_graph import Graph, own_domain, until
 
+import launch
 from streamingtalker_ros import TalkerError
 from streamingtalker_ros.ros import audio_input
+from support.ros_graph import Graph, own_domain, until
 
 DOMAIN = own_domain()
 TALKER = Path(get_package_prefix("streamingtalker_ros")) / "lib" / "streamingtalker_ros" / "talker"
@@ -21,12 +23,19 @@ TALKER = Path(get_package_prefix("streamingtalker_ros")) / "lib" / "streamingtal
 
 @launch_pytest.fixture(scope="module")
 def broken_launch():
-    return launch.LaunchDescription([
-        launch.actions.SetEnvironmentVariable("ROS_DOMAIN_ID", str(DOMAIN)),
-        Node(package="streamingtalker_ros", executable="talker", name="talker", namespace="/",
-             parameters=[{"model": "/there/is/no/such/model"}]),
-        launch_pytest.actions.ReadyToTest(),
-    ])
+    return launch.LaunchDescription(
+        [
+            launch.actions.SetEnvironmentVariable("ROS_DOMAIN_ID", str(DOMAIN)),
+            Node(
+                package="streamingtalker_ros",
+                executable="talker",
+                name="talker",
+                namespace="/",
+                parameters=[{"model": "/there/is/no/such/model"}],
+            ),
+            launch_pytest.actions.ReadyToTest(),
+        ]
+    )
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +46,7 @@ def graph(broken_launch):
 
 
 @pytest.mark.launch(fixture=broken_launch)
-def test_a_missing_model_fails_configure_and_the_node_lives(graph):
+def test_a_missing_model_fails_configure_and_the_node_lives(graph) -> None:
     logged = graph.listen(Log, "/rosout")
     assert graph.state() == "unconfigured"
     assert not graph.change(Transition.TRANSITION_CONFIGURE)
@@ -50,10 +59,12 @@ def test_a_missing_model_fails_configure_and_the_node_lives(graph):
 
 
 @pytest.mark.parametrize("name", ["talker", "play"])
-def test_a_missing_package_is_named_with_its_cure(name):
+def test_a_missing_package_is_named_with_its_cure(name) -> None:
     """In a process of its own, since a module that could not be imported leaves its mark on a process."""
-    code = ("import sys; sys.modules['soxr'] = None\n"
-            f"from streamingtalker_ros.ros.entry_points import start; sys.exit(start('{name}'))")
+    code = (
+        "import sys; sys.modules['soxr'] = None\n"
+        f"from streamingtalker_ros.ros.entry_points import start; sys.exit(start('{name}'))"
+    )
     ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
     assert ended.returncode == 2
     assert ended.stderr.startswith(f"{name}: error: ") and "pip install soxr" in ended.stderr
@@ -61,14 +72,14 @@ def test_a_missing_package_is_named_with_its_cure(name):
 
 
 @pytest.mark.parametrize("value", ["steps:=-3", "device:=5", "pacing:=sometimes"])
-def test_a_bad_parameter_ends_the_process_with_a_sentence(value):
+def test_a_bad_parameter_ends_the_process_with_a_sentence(value) -> None:
     ended = subprocess.run([TALKER, "--ros-args", "-p", value], capture_output=True, text=True, timeout=60)
     assert ended.returncode == 2
     told = [line for line in ended.stderr.splitlines() if line.startswith("talker: error: ")]
     assert len(told) == 1 and value.partition(":")[0] in told[0] and "Traceback" not in ended.stderr
 
 
-def test_without_audio_types_the_cure_is_named(monkeypatch):
+def test_without_audio_types_the_cure_is_named(monkeypatch) -> None:
     for module in ("audio_common_msgs", "audio_common_msgs.msg"):
         monkeypatch.setitem(sys.modules, module, None)  # what is None there cannot be imported
     with pytest.raises(TalkerError, match="audio-common-msgs"):

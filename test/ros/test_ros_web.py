@@ -1,4 +1,6 @@
+# SPDX-License-Identifier: Apache-2.0
 """The web page watches a genuine ROS 2 talker: rclpy's node speaks, the page shows its frames and plays its audio."""
+
 import subprocess
 import sys
 from pathlib import Path
@@ -7,6 +9,7 @@ import numpy as np
 import pytest
 import soundfile
 from ament_index_python.packages import get_package_prefix
+
 from support.ros_graph import LINEAGE, Graph, own_domain, until, voice
 
 DOMAIN = own_domain()
@@ -25,6 +28,7 @@ def start(monkeypatch):
     def start(*command):
         started.append(subprocess.Popen(command))
         return started[-1]
+
     yield start
     for process in started:
         process.terminate()
@@ -32,11 +36,10 @@ def start(monkeypatch):
         process.wait(20)
 
 
-def test_the_page_shows_a_genuine_ros_talker(start, tmp_path):
+def test_the_page_shows_a_genuine_ros_talker(start, tmp_path) -> None:
+    from streamingtalker_ros.web import assets
     from support.scheduler_harness import small_talker
     from support.web_client import Client, serving
-
-    from streamingtalker_ros.web import assets
     from tools.browser import chromium
 
     soundfile.write(tmp_path / "voice.wav", voice(4.0), 16000)
@@ -56,16 +59,25 @@ def test_the_page_shows_a_genuine_ros_talker(start, tmp_path):
                     page.wait("talk.source === 'watch'", 20)
                     page.run("talk.picture.trace = [], talk.history = [], 1")
                 start(TALKER)
-                assert until(lambda: graph.state() == "active")     # the page listens, too: play would not wait
-                start(sys.executable, "-m", "streamingtalker_ros", "play", str(tmp_path / "voice.wav"),
-                      "--lineage", LINEAGE, "--wait", "60")
+                assert until(lambda: graph.state() == "active")  # the page listens, too: play would not wait
+                start(
+                    sys.executable,
+                    "-m",
+                    "streamingtalker_ros",
+                    "play",
+                    str(tmp_path / "voice.wav"),
+                    "--lineage",
+                    LINEAGE,
+                    "--wait",
+                    "60",
+                )
                 assert until(lambda: len(graph.frames) >= 60 and len(client.faces) >= 60, 90)
                 _same(graph.frames, {frame["index"]: frame["weights"] for frame in client.faces[:60]})
                 assert sum(len(piece["samples"]) for piece in client.audio) > 16000
                 if browser:
                     page.wait("talk.picture.trace.length > 40 && talk.history.length > 60", 30)
                     shown = np.array(page.run("talk.picture.trace"))
-                    assert np.ptp(shown[:, 1:], axis=0).max() > 0.05      # and the face moves
+                    assert np.ptp(shown[:, 1:], axis=0).max() > 0.05  # and the face moves
                     page.wait("talk.plots.envelope.some(([, peak]) => peak > 0.05)", 20)
                     assert page.errors == []
             finally:
@@ -75,7 +87,7 @@ def test_the_page_shows_a_genuine_ros_talker(start, tmp_path):
         graph.close()
 
 
-def _same(messages, shown):
+def _same(messages, shown) -> None:
     both = [message for message in messages if message.frame in shown][:40]
     assert len(both) >= 30
     for message in both:

@@ -1,4 +1,6 @@
+# SPDX-License-Identifier: Apache-2.0
 """ROS and the ROS-free node on one wire: each hears the other's audio and frames."""
+
 import os
 import subprocess
 import sys
@@ -8,10 +10,10 @@ from pathlib import Path
 import pytest
 import soundfile
 from ament_index_python.packages import get_package_prefix
-from support.ros_graph import LINEAGE, Graph, own_domain, until, voice
 
 from streamingtalker_ros import ARKIT_NAMES
 from streamingtalker_ros.dds.recorder import FaceMotionRecorder
+from support.ros_graph import LINEAGE, Graph, own_domain, until, voice
 
 DOMAIN = own_domain()
 FREE = [sys.executable, "-m", "streamingtalker_ros"]
@@ -29,6 +31,7 @@ def start(monkeypatch):
     def start(*command, **options):
         started.append(subprocess.Popen(command, **options))
         return started[-1]
+
     yield start
     for process in started:
         process.terminate()
@@ -42,10 +45,19 @@ def wav(tmp_path):
     return str(tmp_path / "voice.wav")
 
 
-def test_ros_reads_the_frames_of_the_ros_free_node(start, wav):
+def test_ros_reads_the_frames_of_the_ros_free_node(start, wav) -> None:
     start(*FREE, "talk")
-    echo = start("ros2", "topic", "echo", "--no-daemon", "--once", "/face_motion", "streamingtalker_ros/msg/FaceMotion",
-                 stdout=subprocess.PIPE, text=True)
+    echo = start(
+        "ros2",
+        "topic",
+        "echo",
+        "--no-daemon",
+        "--once",
+        "/face_motion",
+        "streamingtalker_ros/msg/FaceMotion",
+        stdout=subprocess.PIPE,
+        text=True,
+    )
     graph = Graph(DOMAIN)
     try:
         time.sleep(1.0)  # echo has begun to listen
@@ -58,7 +70,7 @@ def test_ros_reads_the_frames_of_the_ros_free_node(start, wav):
         graph.close()
 
 
-def test_the_ros_free_recorder_reads_the_frames_of_the_rclpy_node(start, wav):
+def test_the_ros_free_recorder_reads_the_frames_of_the_rclpy_node(start, wav) -> None:
     """rclpy's talker hears the ROS-free source, and its frames come back the same way."""
     with FaceMotionRecorder() as recorder:
         start(TALKER)
@@ -71,9 +83,13 @@ def test_the_ros_free_recorder_reads_the_frames_of_the_rclpy_node(start, wav):
         assert all(abs(after - before - 40_000_000) <= 1000 for before, after in zip(stamps, stamps[1:]))
 
 
-@pytest.mark.skipif("cyclonedds" not in os.environ.get("RMW_IMPLEMENTATION", ""), reason="a matter of rmw_cyclonedds_cpp")
-def test_the_rclpy_node_asks_soon_for_fragments_that_were_lost(start, tmp_path):
+@pytest.mark.skipif(
+    "cyclonedds" not in os.environ.get("RMW_IMPLEMENTATION", ""), reason="a matter of rmw_cyclonedds_cpp"
+)
+def test_the_rclpy_node_asks_soon_for_fragments_that_were_lost(start, tmp_path) -> None:
     log = tmp_path / "trace.log"
     tracing = f"<Tracing><Verbosity>config</Verbosity><OutputFile>{log}</OutputFile></Tracing>"
-    start(TALKER, env={**os.environ, "CYCLONEDDS_URI": f"<CycloneDDS><Domain>{tracing}</Domain></CycloneDDS>"})
+    start(
+        TALKER, env={**os.environ, "CYCLONEDDS_URI": f"<CycloneDDS><Domain>{tracing}</Domain></CycloneDDS>"}
+    )
     assert until(lambda: log.exists() and "Internal/NackDelay/#text: 5 ms " in log.read_text())

@@ -1,22 +1,24 @@
+# SPDX-License-Identifier: Apache-2.0
 """The parameters: one table, the YAML that agrees with it, values that are refused with a reason."""
+
 import re
 
 import pytest
 import yaml
 
-from streamingtalker_ros.errors import TalkerError
 from streamingtalker_ros import resources
+from streamingtalker_ros.errors import TalkerError
 from streamingtalker_ros.runtime import parameters
 from streamingtalker_ros.runtime.parameters import PARAMETERS, Settings
 
 
-def test_the_yaml_holds_every_parameter_with_its_default():
+def test_the_yaml_holds_every_parameter_with_its_default() -> None:
     values = parameters.load()
     assert list(values) == list(PARAMETERS)
     assert parameters.from_values(values) == Settings()
 
 
-def test_the_yaml_documents_every_parameter_with_its_range_and_when_it_may_change():
+def test_the_yaml_documents_every_parameter_with_its_range_and_when_it_may_change() -> None:
     lines = resources.find("config", "talker.yaml").read_text(encoding="utf-8").splitlines()
     comments, text = {}, ""
     for line in lines:
@@ -32,20 +34,28 @@ def test_the_yaml_documents_every_parameter_with_its_range_and_when_it_may_chang
             assert str(allowed) in comment, (name, allowed)
 
 
-def test_a_file_may_speak_to_all_nodes_and_to_this_one(tmp_path):
+def test_a_file_may_speak_to_all_nodes_and_to_this_one(tmp_path) -> None:
     file = tmp_path / "robot.yaml"
-    file.write_text(yaml.safe_dump({
-        "/**": {"ros__parameters": {"seed": 1, "idle": False, "use_sim_time": True}},
-        "talker": {"ros__parameters": {"seed": 2}},
-        "camera": {"ros__parameters": {"fps": 30}}}))
+    file.write_text(
+        yaml.safe_dump(
+            {
+                "/**": {"ros__parameters": {"seed": 1, "idle": False, "use_sim_time": True}},
+                "talker": {"ros__parameters": {"seed": 2}},
+                "camera": {"ros__parameters": {"fps": 30}},
+            }
+        )
+    )
     assert parameters.load(file) == {"seed": 2, "idle": False}
 
 
-@pytest.mark.parametrize("text, sentence", [
-    ("talker: {seed: 1}", "no ros__parameters under talker"),
-    ("a: [", "is not YAML"),
-])
-def test_a_file_of_another_form_is_refused_in_a_sentence(tmp_path, text, sentence):
+@pytest.mark.parametrize(
+    "text, sentence",
+    [
+        ("talker: {seed: 1}", "no ros__parameters under talker"),
+        ("a: [", "is not YAML"),
+    ],
+)
+def test_a_file_of_another_form_is_refused_in_a_sentence(tmp_path, text, sentence) -> None:
     file = tmp_path / "bad.yaml"
     file.write_text(text)
     with pytest.raises(TalkerError, match=sentence):
@@ -54,32 +64,42 @@ def test_a_file_of_another_form_is_refused_in_a_sentence(tmp_path, text, sentenc
         parameters.load(tmp_path / "none.yaml")
 
 
-@pytest.mark.parametrize("values, sentence", [
-    ({"pacing": "fast"}, "pacing is 'fast': choose one of audio, none"),
-    ({"sample_rate": 4000}, "sample_rate is 4000: give a value from 8000 to 192000"),
-    ({"idle": 1}, "idle is 1, of type int: give a bool"),
-    ({"seed": 1.5}, "seed is 1.5, of type float: give a int"),
-    ({"seed": True}, "seed is True"),
-    ({"volume": 1}, "volume is no parameter of the talker"),
-])
-def test_bad_values_are_refused_with_the_reason(values, sentence):
+@pytest.mark.parametrize(
+    "values, sentence",
+    [
+        ({"pacing": "fast"}, "pacing is 'fast': choose one of audio, none"),
+        ({"sample_rate": 4000}, "sample_rate is 4000: give a value from 8000 to 192000"),
+        ({"idle": 1}, "idle is 1, of type int: give a bool"),
+        ({"seed": 1.5}, "seed is 1.5, of type float: give a int"),
+        ({"seed": True}, "seed is True"),
+        ({"volume": 1}, "volume is no parameter of the talker"),
+    ],
+)
+def test_bad_values_are_refused_with_the_reason(values, sentence) -> None:
     with pytest.raises(TalkerError, match=re.escape(sentence)):
         parameters.from_values(values)
 
 
-def test_whole_numbers_are_floats_where_a_float_is_asked():
+def test_whole_numbers_are_floats_where_a_float_is_asked() -> None:
     assert Settings(overload_after=2).overload_after == 2.0
 
 
-@pytest.mark.parametrize("text, expected", [
-    ("device=cpu", ("device", "cpu")), ("idle=false", ("idle", False)), ("seed=3", ("seed", 3)),
-    ("idle_after=0.2", ("idle_after", 0.2)), ("model=", ("model", "")), ("style=none", ("style", "none")),
-])
-def test_assignments_of_the_command_line(text, expected):
+@pytest.mark.parametrize(
+    "text, expected",
+    [
+        ("device=cpu", ("device", "cpu")),
+        ("idle=false", ("idle", False)),
+        ("seed=3", ("seed", 3)),
+        ("idle_after=0.2", ("idle_after", 0.2)),
+        ("model=", ("model", "")),
+        ("style=none", ("style", "none")),
+    ],
+)
+def test_assignments_of_the_command_line(text, expected) -> None:
     assert parameters.parse_assignment(text) == expected
 
 
 @pytest.mark.parametrize("text", ["seed", "volume=1", "seed=many", "idle=[", "seed=-1"])
-def test_bad_assignments_are_refused(text):
+def test_bad_assignments_are_refused(text) -> None:
     with pytest.raises(TalkerError):
         parameters.parse_assignment(text)

@@ -1,13 +1,14 @@
+# SPDX-License-Identifier: Apache-2.0
 """The shipped talker under the node's rules: the mouth closes when the voice stops, and never stays open
 mid-vowel."""
+
 import numpy as np
 import pytest
 
 pytest.importorskip("torch", reason="PyTorch is not installed")
 
-from support.scheduler_harness import S0, Stage  # noqa: E402
-
-from streamingtalker_ros.streaming.voice_gate import MOUTH  # noqa: E402
+from streamingtalker_ros.streaming.voice_gate import MOUTH
+from support.scheduler_harness import S0, Stage
 
 
 def opening(frames):
@@ -19,30 +20,30 @@ def loud(speech):
     """2 s of the voice as int16, cut where it is loud: in the midst of a vowel."""
     level = np.convolve(speech[24000:32000] ** 2, np.ones(400), "same")
     cut = 24000 + int(level.argmax())
-    return np.round(speech[cut - 24000:cut] * 32767).astype(np.int16)
+    return np.round(speech[cut - 24000 : cut] * 32767).astype(np.int16)
 
 
-def test_the_mouth_is_closed_200_ms_after_the_voice_was_cut_and_the_face_lives_on(talker, loud):
+def test_the_mouth_is_closed_200_ms_after_the_voice_was_cut_and_the_face_lives_on(talker, loud) -> None:
     stage = Stage(talker)
     stage.live(loud)
     stage.run(1.5)
-    assert opening(stage.faces).max() > 0.1                        # it did speak
+    assert opening(stage.faces).max() > 0.1  # it did speak
     stage.run(0.2)
     assert opening(stage.faces)[-1] == 0 and not stage.faces[-1].speaking
     closing = opening([frame for frame in stage.faces if frame.idle])
-    assert len(closing) >= 4 and np.all(np.diff(closing) <= 0.1)   # over some frames, never opening again
+    assert len(closing) >= 4 and np.all(np.diff(closing) <= 0.1)  # over some frames, never opening again
     stage.run(4.0)
     rest = [frame for time, frame in stage.frames if time > 101.7]
     assert opening(rest).max() == 0 and not any(frame.speaking for frame in rest)
-    assert len(rest) == pytest.approx(100, abs=3)             # at the frame rate, after a breath
+    assert len(rest) == pytest.approx(100, abs=3)  # at the frame rate, after a breath
     others = np.stack([frame.weights[~MOUTH] for frame in rest])
-    assert others.std(axis=0).max() > 0.01                         # eyes and brows go on
+    assert others.std(axis=0).max() > 0.01  # eyes and brows go on
 
 
-def test_an_interruption_in_a_vowel_closes_the_mouth_within_150_ms_without_a_snap(talker, loud):
+def test_an_interruption_in_a_vowel_closes_the_mouth_within_150_ms_without_a_snap(talker, loud) -> None:
     stage = Stage(talker)
-    for packet in range(30):                   # a sentence sent at once, of which half is heard
-        stage.send(np.tile(loud, 2)[1600 * packet:1600 * (packet + 1)], S0 + packet * 100_000_000)
+    for packet in range(30):  # a sentence sent at once, of which half is heard
+        stage.send(np.tile(loud, 2)[1600 * packet : 1600 * (packet + 1)], S0 + packet * 100_000_000)
     stage.run(1.4)
     before = opening(stage.faces)[-1]
     stage.performance.interrupt()
@@ -50,10 +51,10 @@ def test_an_interruption_in_a_vowel_closes_the_mouth_within_150_ms_without_a_sna
     stage.run(0.15)
     after = opening(stage.faces[count:])
     assert before > 0.05 and after[-1] == 0
-    assert len(after) >= 3 and after[0] > 0                        # over some frames, not at once
+    assert len(after) >= 3 and after[0] > 0  # over some frames, not at once
 
 
-def test_speech_after_a_pause_opens_the_mouth_as_if_it_came_first(talker, loud):
+def test_speech_after_a_pause_opens_the_mouth_as_if_it_came_first(talker, loud) -> None:
     stage, alone = Stage(talker), Stage(talker)
     stage.live(loud)
     stage.live(loud, S0 + 4_000_000_000, start=104.0)

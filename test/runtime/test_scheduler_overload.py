@@ -1,15 +1,17 @@
+# SPDX-License-Identifier: Apache-2.0
 """Overload, changes of format, bad packets and failures: what is skipped, what is counted, what is told."""
+
 import time
 
 import numpy as np
 import pytest
-from support.scheduler_harness import FRAME, MS, S0, Stage, floats, offline, small_talker, voice, weights
 
 from streamingtalker_ros.audio.payload import AudioFormat
 from streamingtalker_ros.errors import TalkerError
-from streamingtalker_ros.runtime.worker import AudioPacket, TalkerCore, load_talker
 from streamingtalker_ros.runtime.parameters import Settings
 from streamingtalker_ros.runtime.statistics import Reservoir
+from streamingtalker_ros.runtime.worker import AudioPacket, TalkerCore, load_talker
+from support.scheduler_harness import FRAME, MS, S0, Stage, floats, offline, small_talker, voice, weights
 
 
 @pytest.fixture(scope="module")
@@ -32,9 +34,9 @@ def slow(stage, seconds):
     return heard
 
 
-def test_under_overload_the_newest_audio_is_spoken_with_true_stamps_and_the_rest_counted(talker):
+def test_under_overload_the_newest_audio_is_spoken_with_true_stamps_and_the_rest_counted(talker) -> None:
     stage = Stage(talker)
-    heard, pcm = slow(stage, 0.1), voice(10.0)                     # 2.5 times too slow
+    heard, pcm = slow(stage, 0.1), voice(10.0)  # 2.5 times too slow
     stage.live(pcm)
     stage.run(11.0)
     statistics = stage.statistics
@@ -42,18 +44,18 @@ def test_under_overload_the_newest_audio_is_spoken_with_true_stamps_and_the_rest
     assert statistics.frames + statistics.dropped == 250
     assert 250 / 2.5 * 0.8 < statistics.frames < 250 / 2.5 * 1.2
     for _, frame in stage.frames:
-        assert frame.stamp == S0 + frame.index * FRAME           # numbers and stamps skip together
+        assert frame.stamp == S0 + frame.index * FRAME  # numbers and stamps skip together
     speaking = [(at, frame) for at, frame in stage.frames if not frame.idle]
-    hops = np.concatenate(heard)[:640 * len(speaking)].reshape(-1, 640)
-    for (_, frame), hop in zip(speaking, hops):    # the stamp is that of the audio that was heard
-        np.testing.assert_array_equal(floats(pcm)[640 * frame.index:640 * (frame.index + 1)], hop)
+    hops = np.concatenate(heard)[: 640 * len(speaking)].reshape(-1, 640)
+    for (_, frame), hop in zip(speaking, hops):  # the stamp is that of the audio that was heard
+        np.testing.assert_array_equal(floats(pcm)[640 * frame.index : 640 * (frame.index + 1)], hop)
     lags = [at - 100 - (frame.stamp - S0) / 1e9 for at, frame in speaking]
     assert max(lags) < 0.5 + 0.12 + 0.5
     assert stage.performance.queued == 0
     assert sum("too slow" in sentence for sentence in stage.told) >= 1
 
 
-def test_idle_frames_keep_up_with_the_clock_on_a_machine_that_is_too_slow_for_them(talker):
+def test_idle_frames_keep_up_with_the_clock_on_a_machine_that_is_too_slow_for_them(talker) -> None:
     stage = Stage(talker)
     slow(stage, 0.1)
     stage.live(voice(0.4))
@@ -63,7 +65,7 @@ def test_idle_frames_keep_up_with_the_clock_on_a_machine_that_is_too_slow_for_th
     assert frame.stamp == S0 + frame.index * FRAME and stage.statistics.dropped == 0
 
 
-def test_a_machine_that_is_slow_for_a_moment_drops_nothing(talker):
+def test_a_machine_that_is_slow_for_a_moment_drops_nothing(talker) -> None:
     stage = Stage(talker)
     stage.live(voice(2.0))
     stage.at(100.5, lambda: setattr(stage, "now", stage.now + 0.3))
@@ -71,7 +73,7 @@ def test_a_machine_that_is_slow_for_a_moment_drops_nothing(talker):
     assert len(stage.audio) == 50 and stage.statistics.dropped == 0
 
 
-def test_a_change_of_format_begins_a_new_stream(talker):
+def test_a_change_of_format_begins_a_new_stream(talker) -> None:
     stage = Stage(talker)
     first, second = voice(0.5), voice(0.5, 48000, seed=1)
     stage.live(first)
@@ -82,26 +84,31 @@ def test_a_change_of_format_begins_a_new_stream(talker):
     assert stage.statistics.errors == 0
 
 
-def test_broken_floats_become_silence_and_are_counted(talker):
+def test_broken_floats_become_silence_and_are_counted(talker) -> None:
     stage = Stage(talker)
     pcm = floats(voice(0.4))
     pcm[100:110] = np.nan
     pcm[200] = np.inf
     for first in range(0, len(pcm), 320):
-        stage.send(None, S0 + first * MS // 16, 100 + (first + 320) / 16000, AudioFormat(16000, 1, "f32"),
-                   payload=pcm[first:first + 320].tobytes())
+        stage.send(
+            None,
+            S0 + first * MS // 16,
+            100 + (first + 320) / 16000,
+            AudioFormat(16000, 1, "f32"),
+            payload=pcm[first : first + 320].tobytes(),
+        )
     stage.run(1.0)
     silent = np.nan_to_num(pcm, nan=0, posinf=0)
     assert stage.statistics.nonfinite == 11
     np.testing.assert_allclose(weights(stage.audio), weights(offline(talker, silent)), atol=1e-5)
 
 
-def test_bad_packets_are_refused_and_told_once_per_kind_while_the_voice_goes_on(talker):
+def test_bad_packets_are_refused_and_told_once_per_kind_while_the_voice_goes_on(talker) -> None:
     told = []
     core = TalkerCore(talker, Settings(queue_seconds=5.0), lambda frame: None, told.append)
     for _ in range(30):
         assert not core.push(AudioPacket(b"", None, S0, 0.0))
-        assert not core.push(AudioPacket(bytes(10_000_000), None, S0, 0.0))     # five minutes in one packet
+        assert not core.push(AudioPacket(bytes(10_000_000), None, S0, 0.0))  # five minutes in one packet
         core.refuse("message", "this message contradicts itself")
     assert core.push(AudioPacket(bytes(640), None, S0, 0.0))
     numbers = core.statistics()
@@ -110,7 +117,7 @@ def test_bad_packets_are_refused_and_told_once_per_kind_while_the_voice_goes_on(
     assert numbers["queued_seconds"] == pytest.approx(0.02)
 
 
-def test_a_full_queue_refuses_what_comes_beyond(talker):
+def test_a_full_queue_refuses_what_comes_beyond(talker) -> None:
     stage = Stage(talker, queue_seconds=2.0)
     for packet in range(30):
         stage.send(voice(0.1), S0 + 100 * packet * MS)
@@ -120,7 +127,7 @@ def test_a_full_queue_refuses_what_comes_beyond(talker):
     assert len(stage.audio) == 50
 
 
-def test_the_worker_survives_a_model_that_fails(talker):
+def test_the_worker_survives_a_model_that_fails(talker) -> None:
     stage = Stage(talker)
     accept, calls = stage.performance._stream.accept, []
 
@@ -136,16 +143,17 @@ def test_the_worker_survives_a_model_that_fails(talker):
     assert stage.statistics.errors == 1 and stage.statistics.streams == 2
     assert len(stage.told) == 1 and "out of memory" in stage.told[0]
     new = [frame for frame in stage.faces if frame.stamp >= S0 + 200 * MS and not frame.idle]
-    begin = new[0].stamp                        # a packet's stamp: the new stream's sample 0
+    begin = new[0].stamp  # a packet's stamp: the new stream's sample 0
     assert (begin - S0) % (20 * MS) == 0 and new[-1].stamp + FRAME >= S0 + 1000 * MS
     assert [(frame.index, frame.stamp) for frame in new] == [
-        (index, begin + index * FRAME) for index in range(len(new))]
+        (index, begin + index * FRAME) for index in range(len(new))
+    ]
 
 
-def test_the_worker_survives_a_publisher_that_fails(talker):
+def test_the_worker_survives_a_publisher_that_fails(talker) -> None:
     stage, publish = Stage(talker), []
 
-    def failing(frame):
+    def failing(frame) -> None:
         publish.append(frame)
         if len(publish) == 5:
             raise RuntimeError("no route")
@@ -157,7 +165,7 @@ def test_the_worker_survives_a_publisher_that_fails(talker):
     assert [frame.index for frame in publish] == list(range(len(publish))) and len(publish) > 40
 
 
-def test_live_parameters_change_without_a_gap(talker):
+def test_live_parameters_change_without_a_gap(talker) -> None:
     stage = Stage(talker)
     stage.live(voice(1.0))
     settings = stage.performance.settings
@@ -171,7 +179,7 @@ def test_live_parameters_change_without_a_gap(talker):
     assert np.abs(changed[12:25] - plain[12:25]).max() > 1e-3
 
 
-def test_the_core_publishes_a_live_voice_through_its_worker(talker):
+def test_the_core_publishes_a_live_voice_through_its_worker(talker) -> None:
     frames = []
     core = TalkerCore(talker, Settings(), frames.append, lambda sentence: None)
     core.start()
@@ -179,7 +187,7 @@ def test_the_core_publishes_a_live_voice_through_its_worker(talker):
     for packet in range(30):
         while time.monotonic() < start + 0.02 * (packet + 1):
             time.sleep(0.001)
-        part = pcm[320 * packet:320 * (packet + 1)]
+        part = pcm[320 * packet : 320 * (packet + 1)]
         core.push(AudioPacket(part.tobytes(), AudioFormat(), S0 + 20 * packet * MS, time.monotonic()))
     deadline = time.monotonic() + 5
     while core.state != "idle" and time.monotonic() < deadline:
@@ -188,7 +196,7 @@ def test_the_core_publishes_a_live_voice_through_its_worker(talker):
     core.stop()
     count = len(frames)
     time.sleep(0.1)
-    assert len(frames) == count                                    # the worker has ended
+    assert len(frames) == count  # the worker has ended
     assert [frame.index for frame in frames] == list(range(count))
     assert core.statistics()["frames"] == 15
     assert core.summary().startswith("frames of audio 15, idle ")
@@ -196,6 +204,7 @@ def test_the_core_publishes_a_live_voice_through_its_worker(talker):
 
 def watched(speak, used):
     """The frame step, noting into the set `used` on what kind of device it works."""
+
     def step(*given):
         motion = speak(*given)
         used.add(motion.device.type)
@@ -204,7 +213,7 @@ def watched(speak, used):
     return step
 
 
-def test_the_device_parameter_decides_where_the_diffusion_runs(talker, tmp_path):
+def test_the_device_parameter_decides_where_the_diffusion_runs(talker, tmp_path) -> None:
     import torch
 
     from streamingtalker_ros.model.blendshape import checkpoint
@@ -221,7 +230,7 @@ def test_the_device_parameter_decides_where_the_diffusion_runs(talker, tmp_path)
             load_talker(Settings(model=str(tmp_path), device="cuda"))
 
 
-def test_on_a_cuda_machine_the_node_diffuses_on_cuda(talker, tmp_path):
+def test_on_a_cuda_machine_the_node_diffuses_on_cuda(talker, tmp_path) -> None:
     import torch
 
     from streamingtalker_ros.model.blendshape import checkpoint
@@ -245,7 +254,7 @@ def test_on_a_cuda_machine_the_node_diffuses_on_cuda(talker, tmp_path):
         np.testing.assert_allclose(weights(frames)[5:20], reference, atol=1e-3)
 
 
-def test_a_style_or_a_number_of_steps_that_the_model_lacks_is_refused(talker):
+def test_a_style_or_a_number_of_steps_that_the_model_lacks_is_refused(talker) -> None:
     with pytest.raises(TalkerError, match="style"):
         TalkerCore(talker, Settings(style="operatic"), print)
     core = TalkerCore(talker, Settings(), print)
@@ -254,7 +263,7 @@ def test_a_style_or_a_number_of_steps_that_the_model_lacks_is_refused(talker):
     assert core.settings.style == ""
 
 
-def test_the_reservoir_is_bounded_and_its_percentiles_are_those_of_all():
+def test_the_reservoir_is_bounded_and_its_percentiles_are_those_of_all() -> None:
     reservoir = Reservoir(500)
     for value in range(20_000):
         reservoir.add(value)

@@ -1,10 +1,12 @@
+# SPDX-License-Identifier: Apache-2.0
 """The written rules of docs/node.md on stamps, gaps, jumps, duplicates and late packets, with the real
 talker."""
+
 import numpy as np
 import pytest
-from support.scheduler_harness import FRAME, MS, S0, Stage, floats, offline, small_talker, voice, weights
 
 from streamingtalker_ros.audio.pcm import to_16k
+from support.scheduler_harness import FRAME, MS, S0, Stage, floats, offline, small_talker, voice, weights
 
 
 @pytest.fixture(scope="module")
@@ -20,9 +22,9 @@ def grid(count, start=S0):
     return [start + index * FRAME for index in range(count)]
 
 
-def test_live_audio_gives_the_frames_of_the_whole_clip_with_the_stamps_of_its_samples(talker):
+def test_live_audio_gives_the_frames_of_the_whole_clip_with_the_stamps_of_its_samples(talker) -> None:
     stage = Stage(talker)
-    pcm = voice(1.01)                       # 25.25 frames: the last one is begun, so it counts
+    pcm = voice(1.01)  # 25.25 frames: the last one is begun, so it counts
     stage.live(pcm)
     stage.run(2.0)
     reference = offline(talker, floats(pcm))
@@ -34,7 +36,7 @@ def test_live_audio_gives_the_frames_of_the_whole_clip_with_the_stamps_of_its_sa
     assert stage.statistics.dropped == stage.statistics.refused == 0
 
 
-def test_a_frame_leaves_when_its_last_needed_sample_has_come(talker):
+def test_a_frame_leaves_when_its_last_needed_sample_has_come(talker) -> None:
     stage = Stage(talker)
     stage.live(voice(1.0))
     stage.run(1.0)
@@ -45,7 +47,7 @@ def test_a_frame_leaves_when_its_last_needed_sample_has_come(talker):
 
 
 @pytest.mark.parametrize("rate", [8000, 22050, 44100, 48000])
-def test_stamps_are_exact_at_other_rates(talker, rate):
+def test_stamps_are_exact_at_other_rates(talker, rate) -> None:
     stage = Stage(talker)
     pcm = voice(1.0, rate)
     stage.live(pcm, rate=rate)
@@ -57,26 +59,26 @@ def test_stamps_are_exact_at_other_rates(talker, rate):
     np.testing.assert_allclose(weights(stage.audio), weights(reference), atol=1e-5)
 
 
-def test_a_live_voice_that_began_behind_another_is_soon_on_time(talker):
+def test_a_live_voice_that_began_behind_another_is_soon_on_time(talker) -> None:
     """The first voice's beginning is held back by the network for 0.2 s; then the sender's clock is set, and a new
     stream must wait for the end of the first."""
     stage, pcm = Stage(talker), voice(5.0)
     for k in range(250):
         stamp = S0 + k * 20 * MS + (3600 * 1000 * MS if k >= 50 else 0)
-        stage.send(pcm[320 * k:320 * (k + 1)], stamp, 100 + max(0.02 * (k + 1), 0.2))
+        stage.send(pcm[320 * k : 320 * (k + 1)], stamp, 100 + max(0.02 * (k + 1), 0.2))
     stage.run(5.0)
     second = [(time, frame) for time, frame in stage.frames if frame.stamp >= S0 + 3600 * 1000 * MS]
     late = [time - (101.0 + 0.04 * (frame.index + 1) + talker.lookahead) for time, frame in second]
     assert len(late) > 90 and 0.05 < late[0] < 0.2
-    assert max(late[50:]) == pytest.approx(0.0, abs=1e-6)      # two seconds later
+    assert max(late[50:]) == pytest.approx(0.0, abs=1e-6)  # two seconds later
 
 
-def test_a_gap_is_filled_with_silence_on_the_same_grid(talker):
+def test_a_gap_is_filled_with_silence_on_the_same_grid(talker) -> None:
     stage = Stage(talker)
     pcm = voice(1.0)
-    lost = slice(8000, 12800)               # 0.3 s
+    lost = slice(8000, 12800)  # 0.3 s
     stage.live(pcm[:8000], start=100.0)
-    stage.live(pcm[12800:], S0 + 800 * MS, start=100.5)   # sent at once: the network was slow, not the clock
+    stage.live(pcm[12800:], S0 + 800 * MS, start=100.5)  # sent at once: the network was slow, not the clock
     stage.run(2.0)
     silent = floats(pcm).copy()
     silent[lost] = 0
@@ -85,11 +87,11 @@ def test_a_gap_is_filled_with_silence_on_the_same_grid(talker):
     np.testing.assert_allclose(weights(stage.audio), weights(offline(talker, silent)), atol=1e-5)
 
 
-def test_a_longer_gap_begins_a_new_stream_after_the_old_one_has_said_all(talker):
+def test_a_longer_gap_begins_a_new_stream_after_the_old_one_has_said_all(talker) -> None:
     stage = Stage(talker)
     first, second = voice(0.5), voice(0.4, seed=1)
     stage.live(first, start=100.0)
-    stage.live(second, S0 + 1500 * MS, start=100.5)       # 1 s is missing, yet the packets do not pause
+    stage.live(second, S0 + 1500 * MS, start=100.5)  # 1 s is missing, yet the packets do not pause
     stage.run(1.5)
     assert stage.statistics.jumps == 1 and stage.statistics.streams == 2 and stage.statistics.gaps == 0
     old, new = stage.audio[:13], stage.audio[13:]
@@ -99,7 +101,7 @@ def test_a_longer_gap_begins_a_new_stream_after_the_old_one_has_said_all(talker)
     np.testing.assert_allclose(weights(new)[5:], weights(offline(talker, floats(second)))[5:], atol=1e-5)
 
 
-def test_a_clock_that_is_set_back_begins_a_new_stream(talker):
+def test_a_clock_that_is_set_back_begins_a_new_stream(talker) -> None:
     stage = Stage(talker)
     stage.live(voice(0.4), start=100.0)
     stage.live(voice(0.4), S0 - 3600_000 * MS, start=100.4)
@@ -108,14 +110,16 @@ def test_a_clock_that_is_set_back_begins_a_new_stream(talker):
     assert stamps(stage.audio) == grid(10) + grid(10, S0 - 3600_000 * MS)
 
 
-def test_duplicates_and_stragglers_are_left_out_and_counted_apart(talker):
+def test_duplicates_and_stragglers_are_left_out_and_counted_apart(talker) -> None:
     clean, messy = Stage(talker), Stage(talker)
     pcm = voice(1.0)
     clean.live(pcm)
     messy.live(pcm)
-    for packet in (3, 20, 45):              # again, 50 ms later
-        messy.send(pcm[320 * packet:320 * (packet + 1)], S0 + 20 * packet * MS, 100.05 + 0.02 * (packet + 1))
-    messy.send(voice(0.02, seed=9), S0 + 107 * MS, 100.6)   # never heard, and half a second late
+    for packet in (3, 20, 45):  # again, 50 ms later
+        messy.send(
+            pcm[320 * packet : 320 * (packet + 1)], S0 + 20 * packet * MS, 100.05 + 0.02 * (packet + 1)
+        )
+    messy.send(voice(0.02, seed=9), S0 + 107 * MS, 100.6)  # never heard, and half a second late
     clean.run(2.0)
     messy.run(2.0)
     assert messy.statistics.duplicates == 3 and messy.statistics.late + messy.statistics.jumps == 1
@@ -124,13 +128,13 @@ def test_duplicates_and_stragglers_are_left_out_and_counted_apart(talker):
     np.testing.assert_array_equal(weights(messy.audio), weights(clean.audio))
 
 
-def test_a_packet_that_lies_half_in_the_past_is_cut(talker):
+def test_a_packet_that_lies_half_in_the_past_is_cut(talker) -> None:
     clean, messy = Stage(talker), Stage(talker)
     pcm = voice(1.0)
     clean.live(pcm)
     for packet in range(50):
-        back = 20 if packet in (10, 30) else 0                     # ms that are sent again
-        part = pcm[320 * packet - 16 * back:320 * (packet + 1)]
+        back = 20 if packet in (10, 30) else 0  # ms that are sent again
+        part = pcm[320 * packet - 16 * back : 320 * (packet + 1)]
         messy.send(part, S0 + (20 * packet - back) * MS, 100.02 + 0.02 * packet)
     clean.run(2.0)
     messy.run(2.0)
@@ -139,25 +143,25 @@ def test_a_packet_that_lies_half_in_the_past_is_cut(talker):
     np.testing.assert_array_equal(weights(messy.audio), weights(clean.audio))
 
 
-def test_swapped_packets_cost_only_themselves(talker):
+def test_swapped_packets_cost_only_themselves(talker) -> None:
     stage = Stage(talker)
     pcm = voice(1.0)
     order = list(range(50))
     order[10], order[11] = 11, 10
     for place, packet in enumerate(order):
-        stage.send(pcm[320 * packet:320 * (packet + 1)], S0 + 20 * packet * MS, 100.02 + 0.02 * place)
+        stage.send(pcm[320 * packet : 320 * (packet + 1)], S0 + 20 * packet * MS, 100.02 + 0.02 * place)
     stage.run(2.0)
     # 11 came first: 10 is a hole that was filled, and late when it came
     assert (stage.statistics.gaps, stage.statistics.late, stage.statistics.streams) == (1, 1, 1)
     assert stamps(stage.audio) == grid(25)
 
 
-def test_jitter_of_stamps_moves_no_frame_off_the_grid_by_more_than_the_jitter(talker):
+def test_jitter_of_stamps_moves_no_frame_off_the_grid_by_more_than_the_jitter(talker) -> None:
     stage, random = Stage(talker), np.random.default_rng(3)
     pcm = voice(2.0)
     for packet in range(100):
         jitter = int(random.uniform(-3, 3) * MS) if packet else 0
-        part = pcm[320 * packet:320 * (packet + 1)]
+        part = pcm[320 * packet : 320 * (packet + 1)]
         stage.send(part, S0 + 20 * packet * MS + jitter, 100.02 + 0.02 * packet)
     stage.run(2.5)
     assert (stage.statistics.streams, stage.statistics.gaps, stage.statistics.late) == (1, 0, 0)
@@ -165,14 +169,17 @@ def test_jitter_of_stamps_moves_no_frame_off_the_grid_by_more_than_the_jitter(ta
     assert len(stage.audio) == 50
 
 
-def test_packets_without_stamps_get_the_time_of_their_arrival_smoothed(talker):
+def test_packets_without_stamps_get_the_time_of_their_arrival_smoothed(talker) -> None:
     stage, random = Stage(talker), np.random.default_rng(4)
     pcm = voice(1.0)
     for packet in range(50):
-        stage.send(pcm[320 * packet:320 * (packet + 1)], None,
-                   100.02 + 0.02 * packet + (float(random.uniform(0, 0.015)) if packet else 0))
+        stage.send(
+            pcm[320 * packet : 320 * (packet + 1)],
+            None,
+            100.02 + 0.02 * packet + (float(random.uniform(0, 0.015)) if packet else 0),
+        )
     stage.run(2.0)
     assert stage.statistics.streams == 1 and len(stage.audio) == 25
     steps = np.diff(stamps(stage.audio))
-    assert abs(steps - FRAME).max() < 1 * MS        # the jitter of 15 ms is not in the frames
+    assert abs(steps - FRAME).max() < 1 * MS  # the jitter of 15 ms is not in the frames
     assert abs(stamps(stage.audio)[0] - S0) < 1 * MS  # arrival minus the length of the packet

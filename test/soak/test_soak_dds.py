@@ -1,5 +1,6 @@
-"""Abuse in real time over real DDS: a process of its own speaks on, does not grow, and is on time soon after each fault.
-"""
+# SPDX-License-Identifier: Apache-2.0
+"""Abuse in real time over real DDS: a process of its own speaks on, does not grow, and is on time soon after each fault."""
+
 import array
 import json
 import signal
@@ -13,19 +14,19 @@ import pytest
 pytest.importorskip("cyclonedds", reason="cyclonedds is not installed")
 pytest.importorskip("torch", reason="torch is not installed")
 
-from support.dds_domain import own_domain  # noqa: E402
-from support.scheduler_harness import small_talker  # noqa: E402
-from support.soak_length import LONG, SECONDS, grown, memory, tell  # noqa: E402
-from dds.test_node import call, wait_for  # noqa: E402
+from dds.test_node import call, wait_for
 
-from streamingtalker_ros.audio.files import read_audio  # noqa: E402
-from streamingtalker_ros.audio.payload import AudioFormat  # noqa: E402
-from streamingtalker_ros.audio.pcm import to_16k  # noqa: E402
-from streamingtalker_ros.model.blendshape import checkpoint  # noqa: E402
+from streamingtalker_ros.audio.files import read_audio
+from streamingtalker_ros.audio.payload import AudioFormat
+from streamingtalker_ros.audio.pcm import to_16k
+from streamingtalker_ros.dds import message_types
+from streamingtalker_ros.dds.node import Wire, readers
+from streamingtalker_ros.dds.recorder import FaceMotionRecorder
 from streamingtalker_ros.messaging import audio_common
-from streamingtalker_ros.dds import message_types  # noqa: E402
-from streamingtalker_ros.dds.recorder import FaceMotionRecorder  # noqa: E402
-from streamingtalker_ros.dds.node import Wire, readers  # noqa: E402
+from streamingtalker_ros.model.blendshape import checkpoint
+from support.dds_domain import own_domain
+from support.scheduler_harness import small_talker
+from support.soak_length import LONG, SECONDS, grown, memory, tell
 
 STAMPED, INFO = "audio_common_msgs/msg/AudioDataStamped", audio_common.INFO_TYPE
 PACKET, SECOND, FRAME = 0.02, 1_000_000_000, 40_000_000
@@ -36,17 +37,19 @@ OTHERS = (AudioFormat(44100, 2, "s16"), AudioFormat(48000, 1, "f32"), AudioForma
 class Sender:
     """A microphone that misbehaves; `voice` is what it hears, (n,) int16 at 16 kHz."""
 
-    def __init__(self, domain, voice, random):
+    def __init__(self, domain, voice, random) -> None:
         self.domain, self.voice, self.random = domain, voice, random
         self.made, self.info = message_types.message_class(STAMPED), message_types.message_class(INFO)
         self.sent = self.place = 0
         # 10 MB, made ready beforehand: filling it takes longer than the voice may wait
         empty = self.made().serialize()
-        self.huge = message_types.serialized_class(STAMPED)(empty[:-4] + (10**7).to_bytes(4, "little") + bytes(10**7))
+        self.huge = message_types.serialized_class(STAMPED)(
+            empty[:-4] + (10**7).to_bytes(4, "little") + bytes(10**7)
+        )
         self.wire = None
         self.begin()
 
-    def begin(self):
+    def begin(self) -> None:
         self.wire = Wire("microphone", "", self.domain)
         self.writer = self.wire.audio_publisher("audio", STAMPED, "ros-drivers", self.wire.qos(depth=1000))
         self.told = self.wire.publisher("audio_info", INFO, self.wire.qos(depth=1))
@@ -57,15 +60,15 @@ class Sender:
         self.due = time.monotonic()
         self.stamp = time.time_ns()
 
-    def end(self):
+    def end(self) -> None:
         self.wire.close()
         self.writer = self.told = None
 
-    def restart(self):
+    def restart(self) -> None:
         self.end()
         self.begin()
 
-    def tell(self, format, coding="wave"):
+    def tell(self, format, coding="wave") -> None:
         info = audio_common.fill_info(self.info(), format)
         info.coding_format = coding
         self.told.write(info)
@@ -75,11 +78,11 @@ class Sender:
         self.due += PACKET
         time.sleep(max(0.0, self.due - time.monotonic()))
         stamp, self.stamp = self.stamp, self.stamp + round(PACKET * SECOND)
-        part = self.voice[self.place:self.place + 320]
+        part = self.voice[self.place : self.place + 320]
         self.place = (self.place + 320) % (len(self.voice) - 320)
         return stamp, part.tobytes()
 
-    def send(self, stamp, payload):
+    def send(self, stamp, payload) -> None:
         message = self.made()
         message.header.stamp.sec, message.header.stamp.nanosec = divmod(stamp, SECOND)
         message.audio.data = array.array("B", payload)
@@ -95,19 +98,19 @@ class Sender:
 
     # -- the faults, a second each --
 
-    def loss(self):
+    def loss(self) -> None:
         for _ in range(50):
             packet = self.next()
             if self.random.random() > 0.1:
                 self.send(*packet)
 
-    def duplicates(self):
+    def duplicates(self) -> None:
         for _ in range(50):
             packet = self.next()
             for _ in range(1 + (self.random.random() < 0.3)):
                 self.send(*packet)
 
-    def swaps(self):
+    def swaps(self) -> None:
         for _ in range(25):
             first, second = self.next(), self.next()
             if self.random.random() < 0.3:
@@ -115,17 +118,17 @@ class Sender:
             self.send(*first)
             self.send(*second)
 
-    def gap(self):
+    def gap(self) -> None:
         for _ in range(50):
             self.next()
 
-    def short_gaps(self):
+    def short_gaps(self) -> None:
         for index in range(50):
             packet = self.next()
             if index % 10 < 7:
                 self.send(*packet)
 
-    def format_changes(self):
+    def format_changes(self) -> None:
         for format in OTHERS:
             self.tell(format)
             for _ in range(16):
@@ -133,7 +136,7 @@ class Sender:
                 self.send(stamp, self.random.bytes(round(PACKET * format.sample_rate) * format.frame_bytes))
         self.tell(PLAIN)
 
-    def broken_numbers(self):
+    def broken_numbers(self) -> None:
         self.tell(AudioFormat(16000, 1, "f32"))
         for _ in range(50):
             stamp, payload = self.next()
@@ -142,13 +145,13 @@ class Sender:
             self.send(stamp, samples.tobytes())
         self.tell(PLAIN)
 
-    def empty_packets(self):
+    def empty_packets(self) -> None:
         for _ in range(50):
             packet = self.next()
             self.send(*packet)
             self.send(packet[0], b"")
 
-    def huge_packets(self):
+    def huge_packets(self) -> None:
         for index in range(50):
             packet = self.next()
             self.send(*packet)
@@ -156,39 +159,54 @@ class Sender:
                 self.writer.write(self.huge)
                 self.sent += 1
 
-    def unknown_coding(self):
+    def unknown_coding(self) -> None:
         self.tell(PLAIN, "opus")
         for _ in range(50):
             self.send(self.next()[0], self.random.bytes(100))
         self.tell(PLAIN)
 
-    def coded_garbage(self):
+    def coded_garbage(self) -> None:
         self.tell(PLAIN, "mp3")
         for _ in range(50):
             self.send(self.next()[0], b"\xff\xf3" + self.random.bytes(200))
         self.tell(PLAIN)
 
-    def clock_set(self):
+    def clock_set(self) -> None:
         self.stamp += 3600 * SECOND
         self.speak(0.5)
         self.stamp -= 3600 * SECOND
 
-    def publisher_restarts(self):
+    def publisher_restarts(self) -> None:
         self.restart()
 
-    def barge_in(self):
+    def barge_in(self) -> None:
         self.speak(0.3)
         call(self.wire, "/talker/interrupt")
         self.due, self.stamp = time.monotonic(), time.time_ns()
 
-    def afresh(self):
+    def afresh(self) -> None:
         self.speak(0.3)
         call(self.wire, "/talker/reset")
         self.due, self.stamp = time.monotonic(), time.time_ns()
 
 
-FAULTS = ("loss", "duplicates", "swaps", "gap", "short_gaps", "format_changes", "broken_numbers", "empty_packets",
-          "huge_packets", "unknown_coding", "coded_garbage", "clock_set", "publisher_restarts", "barge_in", "afresh")
+FAULTS = (
+    "loss",
+    "duplicates",
+    "swaps",
+    "gap",
+    "short_gaps",
+    "format_changes",
+    "broken_numbers",
+    "empty_packets",
+    "huge_packets",
+    "unknown_coding",
+    "coded_garbage",
+    "clock_set",
+    "publisher_restarts",
+    "barge_in",
+    "afresh",
+)
 
 
 def recovery(recorder, since, stamp, at):
@@ -199,16 +217,20 @@ def recovery(recorder, since, stamp, at):
     return None
 
 
-def test_abuse_in_real_time(tmp_path, voice_path, capsys):
+def test_abuse_in_real_time(tmp_path, voice_path, capsys) -> None:
     voice = np.round(to_16k(*read_audio(voice_path)).clip(-1, 1) * 32000).astype(np.int16)
     domain, stats = own_domain(), tmp_path / "stats.json"
     errors = open(tmp_path / "errors", "w+")
     arguments = ["--domain", str(domain), "--param", "device=cpu", "--stats", str(stats)]
-    if not LONG:    # the rules are the same with a model that asks little of a machine which others use, too
+    if not LONG:  # the rules are the same with a model that asks little of a machine which others use, too
         checkpoint.save(tmp_path / "model", small_talker().network)
         arguments += ["--param", f"model={tmp_path / 'model'}"]
-    node = subprocess.Popen([sys.executable, "-m", "streamingtalker_ros", "talk", *arguments], stdout=subprocess.PIPE,
-                            stderr=errors, text=True)
+    node = subprocess.Popen(
+        [sys.executable, "-m", "streamingtalker_ros", "talk", *arguments],
+        stdout=subprocess.PIPE,
+        stderr=errors,
+        text=True,
+    )
     random = np.random.default_rng(5)
     took, sizes, sender = {name: [] for name in FAULTS}, [], None
     try:
@@ -241,8 +263,12 @@ def test_abuse_in_real_time(tmp_path, voice_path, capsys):
     assert "Traceback" not in errors.read() + said and node.returncode == 0
     counted = json.loads(stats.read_text())
     for name, looks in sorted(took.items()):
-        tell(capsys, f"{name}: first frame of the clean voice after " + ", ".join(
-            "nothing" if look is None else f"{1000 * look:.0f}" for look in looks) + " ms")
+        tell(
+            capsys,
+            f"{name}: first frame of the clean voice after "
+            + ", ".join("nothing" if look is None else f"{1000 * look:.0f}" for look in looks)
+            + " ms",
+        )
     tell(capsys, f"{sender.sent} packets, {counted}; {grown(sizes):+.1f} MB after the first quarter")
     # 0.14 s are the frame, its look-ahead and the packet. The short form runs beside other tests, and must not mind
     # that a busy machine skips some of the voice
@@ -250,4 +276,4 @@ def test_abuse_in_real_time(tmp_path, voice_path, capsys):
     assert np.percentile(everything, 95 if LONG else 50) < (0.2 if LONG else 2.0), took
     assert counted["errors"] == 0 and grown(sizes) < 40
     warnings = [line for line in said.splitlines() if "warning" in line]
-    assert len(warnings) <= len(set(warnings)) * (1 + len(took.get("afresh", ())))      # told once, until a reset
+    assert len(warnings) <= len(set(warnings)) * (1 + len(took.get("afresh", ())))  # told once, until a reset

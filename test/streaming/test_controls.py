@@ -1,10 +1,10 @@
+# SPDX-License-Identifier: Apache-2.0
 """What may be changed while it runs: every control keeps the laws of streaming and lips that touch in touch."""
+
 import numpy as np
 import pytest
 
 torch = pytest.importorskip("torch", reason="PyTorch is not installed")
-
-from support.scheduler_harness import Stage, floats, offline, small_talker, voice  # noqa: E402
 
 from streamingtalker_ros import TalkerError  # noqa: E402
 from streamingtalker_ros.face.arkit import ARKIT_NAMES, INDEX  # noqa: E402
@@ -15,14 +15,33 @@ from streamingtalker_ros.model.blendshape.network import TalkerNetwork  # noqa: 
 from streamingtalker_ros.streaming import Talker  # noqa: E402
 from streamingtalker_ros.streaming.controls import FACE, GLIDE, TOUCH, Controls, Shaping  # noqa: E402
 from streamingtalker_ros.streaming.voice_gate import MOUTH  # noqa: E402
+from support.scheduler_harness import Stage, floats, offline, small_talker, voice  # noqa: E402
 
 SMILE = {"mouthSmileLeft": 0.4, "mouthSmileRight": 0.4}
-CONFIG = TalkerConfig(audio_width=32, audio_blocks=2, codec_width=32, width=32, feedforward=64, head_width=32,
-                      head_blocks=1, steps=2, history=10, styles=("neutral", "lively"))
-SETS = {"mouth": {"mouth_expressiveness": 1.6}, "calm": {"mouth_expressiveness": 0.3, "face_expressiveness": 0.0},
-        "smile": {"expression": SMILE}, "guidance": {"guidance": 2.5},
-        "all": {"mouth_expressiveness": 1.3, "face_expressiveness": 2.0, "guidance": 0.5,
-                "expression": {"jawOpen": 0.3, "browInnerUp": 0.5}}}
+CONFIG = TalkerConfig(
+    audio_width=32,
+    audio_blocks=2,
+    codec_width=32,
+    width=32,
+    feedforward=64,
+    head_width=32,
+    head_blocks=1,
+    steps=2,
+    history=10,
+    styles=("neutral", "lively"),
+)
+SETS = {
+    "mouth": {"mouth_expressiveness": 1.6},
+    "calm": {"mouth_expressiveness": 0.3, "face_expressiveness": 0.0},
+    "smile": {"expression": SMILE},
+    "guidance": {"guidance": 2.5},
+    "all": {
+        "mouth_expressiveness": 1.3,
+        "face_expressiveness": 2.0,
+        "guidance": 0.5,
+        "expression": {"jawOpen": 0.3, "browInnerUp": 0.5},
+    },
+}
 
 
 @pytest.fixture(scope="module")
@@ -45,18 +64,22 @@ def motion(frames):
 
 
 @pytest.mark.parametrize("name", SETS)
-def test_chunked_equals_whole_with_any_control(small, speech, name):
+def test_chunked_equals_whole_with_any_control(small, speech, name) -> None:
     whole = motion(run(small.open_stream(3, **SETS[name]), [speech]))
     cuts = np.sort(np.random.default_rng(1).integers(0, len(speech), 40))
-    np.testing.assert_array_equal(motion(run(small.open_stream(3, **SETS[name]), np.split(speech, cuts))), whole)
-    assert np.abs(whole - motion(run(small.open_stream(3), [speech]))).max() > 0.01  # the control does something
+    np.testing.assert_array_equal(
+        motion(run(small.open_stream(3, **SETS[name]), np.split(speech, cuts))), whole
+    )
+    assert (
+        np.abs(whole - motion(run(small.open_stream(3), [speech]))).max() > 0.01
+    )  # the control does something
 
 
 CHANGES = [*SETS.values(), {"style": "lively"}, {"seed": 77}, {"steps": 5}]
 
 
 @pytest.mark.parametrize("change", CHANGES, ids=lambda change: ",".join(change))
-def test_a_live_change_touches_no_earlier_frame_and_no_gap_opens(small, speech, change):
+def test_a_live_change_touches_no_earlier_frame_and_no_gap_opens(small, speech, change) -> None:
     plain = run(small.open_stream(3, style="neutral"), [speech])
     stream = small.open_stream(3, style="neutral")
     frames = stream.accept(speech[:32000])
@@ -73,9 +96,11 @@ def test_a_live_change_touches_no_earlier_frame_and_no_gap_opens(small, speech, 
     np.testing.assert_array_equal([frame.speaking for frame in frames], [frame.speaking for frame in plain])
 
 
-def test_controls_that_change_nothing_leave_every_bit(small, speech):
+def test_controls_that_change_nothing_leave_every_bit(small, speech) -> None:
     plain = motion(run(small.open_stream(3), [speech]))
-    stream = small.open_stream(3, mouth_expressiveness=1.0, face_expressiveness=1, expression=[""], guidance=1.0)
+    stream = small.open_stream(
+        3, mouth_expressiveness=1.0, face_expressiveness=1, expression=[""], guidance=1.0
+    )
     np.testing.assert_array_equal(motion(run(stream, [speech])), plain)
     stream = small.open_stream(3, expression=SMILE)
     stream.set(expression=None)
@@ -83,7 +108,7 @@ def test_controls_that_change_nothing_leave_every_bit(small, speech):
     np.testing.assert_array_equal(motion(run(stream, [speech])), plain)
 
 
-def test_gains_and_expression_glide(small):
+def test_gains_and_expression_glide(small) -> None:
     stream = small.open_stream(expression=None, lively=False)
     silence = np.zeros(small.hop, np.float32)
     for _ in range(5):
@@ -105,11 +130,20 @@ def faces(count=3000):
     return weights
 
 
-@pytest.mark.parametrize("controls", [
-    {"mouth_expressiveness": 2.0}, {"mouth_expressiveness": 1.3}, {"mouth_expressiveness": 0.0},
-    {"mouth_expressiveness": 0.5}, {"expression": SMILE}, {"expression": {"jawOpen": 0.6, "mouthUpperUpLeft": 1.0}},
-    {"expression": {"mouthClose": -1.0}}, {"mouth_expressiveness": 2.0, "expression": {"mouthFunnel": 1.0}}])
-def test_lips_that_touch_stay_in_touch(controls):
+@pytest.mark.parametrize(
+    "controls",
+    [
+        {"mouth_expressiveness": 2.0},
+        {"mouth_expressiveness": 1.3},
+        {"mouth_expressiveness": 0.0},
+        {"mouth_expressiveness": 0.5},
+        {"expression": SMILE},
+        {"expression": {"jawOpen": 0.6, "mouthUpperUpLeft": 1.0}},
+        {"expression": {"mouthClose": -1.0}},
+        {"mouth_expressiveness": 2.0, "expression": {"mouthFunnel": 1.0}},
+    ],
+)
+def test_lips_that_touch_stay_in_touch(controls) -> None:
     shaping, rig = Shaping(Controls(**controls)), default_rig()
     touched = 0
     for weights in faces():
@@ -123,7 +157,7 @@ def test_lips_that_touch_stay_in_touch(controls):
     assert rig.lip_gap(shaping.mouth_at_rest) <= 1e-6
 
 
-def test_the_mouths_gain_is_the_gain_of_its_opening_and_leaves_the_eyes():
+def test_the_mouths_gain_is_the_gain_of_its_opening_and_leaves_the_eyes() -> None:
     rig, weights = default_rig(), np.zeros(52, np.float32)
     weights[INDEX["jawOpen"]], weights[INDEX["mouthFunnel"]], weights[INDEX["eyeBlinkLeft"]] = 0.4, 0.2, 0.9
     for gain in (0.0, 0.5, 1.5):
@@ -136,10 +170,12 @@ def test_the_mouths_gain_is_the_gain_of_its_opening_and_leaves_the_eyes():
     assert not any(FACE[INDEX[name]] for name in ARKIT_NAMES if name.startswith(("eyeBlink", "eyeLook")))
 
 
-def test_closures_of_the_shipped_voice_survive_a_smile_and_a_gain(talker, speech):
+def test_closures_of_the_shipped_voice_survive_a_smile_and_a_gain(talker, speech) -> None:
     rig = default_rig()
-    plain, shaped = (np.stack([frame.weights for frame in run(talker.open_stream(**controls), [speech])])
-                     for controls in ({}, {"expression": {**SMILE, "jawOpen": 0.2}, "mouth_expressiveness": 1.4}))
+    plain, shaped = (
+        np.stack([frame.weights for frame in run(talker.open_stream(**controls), [speech])])
+        for controls in ({}, {"expression": {**SMILE, "jawOpen": 0.2}, "mouth_expressiveness": 1.4})
+    )
     before, after = rig.lip_gap(plain), rig.lip_gap(shaped)
     closed = before <= TOUCH
     assert closed.sum() > 10 and (after[closed] <= np.maximum(before[closed], 0) + 1e-6).all()
@@ -147,7 +183,9 @@ def test_closures_of_the_shipped_voice_survive_a_smile_and_a_gain(talker, speech
     assert after.max() > 1.2 * before.max()
 
 
-def test_guidance_of_one_voice_changes_no_other_and_costs_nothing_when_off(small, speech, monkeypatch):
+def test_guidance_of_one_voice_changes_no_other_and_costs_nothing_when_off(
+    small, speech, monkeypatch
+) -> None:
     alone = motion(run(small.open_stream(1), [speech]))
     guided, plain = small.open_stream(2, guidance=3.0), small.open_stream(1)
     frames = []
@@ -162,22 +200,26 @@ def test_guidance_of_one_voice_changes_no_other_and_costs_nothing_when_off(small
     assert len(calls) == 3 * count
 
 
-def test_guidance_goes_from_the_blind_face_through_the_heard_one(small, speech):
+def test_guidance_goes_from_the_blind_face_through_the_heard_one(small, speech) -> None:
     """0 is the branch that hears nothing, 1 the plain one, and with one step the rest lies on the line between."""
-    def first(guidance, pcm=speech[:640 * 3]):
+
+    def first(guidance, pcm=speech[: 640 * 3]):
         stream = small.open_stream(1, steps=1, history=0, lively=False, guidance=guidance)
         return motion(run(stream, [pcm]))[0]
 
     plain, none, half = (first(guidance) for guidance in (1.0, 0.0, 0.5))
-    other = first(0.0, -speech[1000:1000 + 640 * 3])
+    other = first(0.0, -speech[1000 : 1000 + 640 * 3])
     upper = ~np.append(MOUTH, [True] * 4)  # the mouth rests until a voice is heard
     np.testing.assert_allclose(other[upper], none[upper], atol=1e-5)  # it hears nothing
     assert np.abs(plain - none)[upper].max() > 1e-3
     inside = upper & (np.minimum(plain, none) > 0.01) & (np.maximum(plain, none) < 0.99)
-    assert inside.sum() > 5 and np.abs(plain + none - 2 * half)[inside].max() < np.abs(plain - none)[inside].max()
+    assert (
+        inside.sum() > 5
+        and np.abs(plain + none - 2 * half)[inside].max() < np.abs(plain - none)[inside].max()
+    )
 
 
-def test_the_branch_of_guidance_joins_late_and_forgets_on_reset(small, speech):
+def test_the_branch_of_guidance_joins_late_and_forgets_on_reset(small, speech) -> None:
     fresh = motion(run(small.open_stream(1, guidance=2.0), [speech]))
     stream = small.open_stream(1)
     stream.accept(speech[:20000])
@@ -190,7 +232,7 @@ def test_the_branch_of_guidance_joins_late_and_forgets_on_reset(small, speech):
     np.testing.assert_array_equal(motion(run(stream, [speech])), motion(run(small.open_stream(1), [speech])))
 
 
-def test_a_branch_that_joins_late_counts_its_frames_like_one_from_the_start(small, speech):
+def test_a_branch_that_joins_late_counts_its_frames_like_one_from_the_start(small, speech) -> None:
     """Where no past counts (history 0) both are the same once the decoder has forgotten."""
     fresh = run(small.open_stream(1, history=0, lively=False, guidance=2.0), [speech])
     stream = small.open_stream(1, history=0, lively=False)
@@ -201,14 +243,21 @@ def test_a_branch_that_joins_late_counts_its_frames_like_one_from_the_start(smal
     assert np.abs(motion(frames[:20]) - motion(fresh[:20])).max() > 1e-3
 
 
-@pytest.mark.parametrize("given, sentence", [
-    ({"mouth_expressiveness": 3.0}, "mouth_expressiveness is 3.0: give a number from 0 to 2"),
-    ({"guidance": float("nan")}, "guidance is nan: give a number from 0 to 4"),
-    ({"expression": {"mouthSmile": 0.4}}, "unknown shape 'mouthSmile' in the expression: did you mean mouthSmile"),
-    ({"expression": "mouthSmileLeft"}, "the weight of mouthSmileLeft is '': give a number from -1 to 1"),
-    ({"expression": ["jawOpen:2"]}, "the weight of jawOpen is '2': give a number from -1 to 1"),
-    ({"volume": 1}, "volume")])
-def test_a_bad_value_is_refused_in_a_sentence_and_changes_nothing(small, given, sentence):
+@pytest.mark.parametrize(
+    "given, sentence",
+    [
+        ({"mouth_expressiveness": 3.0}, "mouth_expressiveness is 3.0: give a number from 0 to 2"),
+        ({"guidance": float("nan")}, "guidance is nan: give a number from 0 to 4"),
+        (
+            {"expression": {"mouthSmile": 0.4}},
+            "unknown shape 'mouthSmile' in the expression: did you mean mouthSmile",
+        ),
+        ({"expression": "mouthSmileLeft"}, "the weight of mouthSmileLeft is '': give a number from -1 to 1"),
+        ({"expression": ["jawOpen:2"]}, "the weight of jawOpen is '2': give a number from -1 to 1"),
+        ({"volume": 1}, "volume"),
+    ],
+)
+def test_a_bad_value_is_refused_in_a_sentence_and_changes_nothing(small, given, sentence) -> None:
     stream = small.open_stream(expression=SMILE)
     before = stream.controls
     for change in (stream.set, small.open_stream):
@@ -217,16 +266,23 @@ def test_a_bad_value_is_refused_in_a_sentence_and_changes_nothing(small, given, 
     assert stream.controls is before
 
 
-def test_expressions_are_read_in_every_form():
+def test_expressions_are_read_in_every_form() -> None:
     expected = np.zeros(52)
     expected[INDEX["mouthSmileLeft"]], expected[INDEX["browInnerUp"]] = 0.4, -0.2
-    for given in ({"mouthSmileLeft": 0.4, "browInnerUp": -0.2}, "mouthSmileLeft:0.4, browInnerUp=-0.2",
-                  ["mouthSmileLeft:0.4", "", "browInnerUp: -0.2"]):
+    for given in (
+        {"mouthSmileLeft": 0.4, "browInnerUp": -0.2},
+        "mouthSmileLeft:0.4, browInnerUp=-0.2",
+        ["mouthSmileLeft:0.4", "", "browInnerUp: -0.2"],
+    ):
         np.testing.assert_allclose(parse_expression(given), expected, atol=1e-7)
-    assert not parse_expression(None).any() and not parse_expression([""]).any() and not parse_expression("").any()
+    assert (
+        not parse_expression(None).any()
+        and not parse_expression([""]).any()
+        and not parse_expression("").any()
+    )
 
 
-def test_the_node_changes_them_live_and_a_smile_outlasts_the_speech():
+def test_the_node_changes_them_live_and_a_smile_outlasts_the_speech() -> None:
     talker = small_talker()
     stage, pcm = Stage(talker), voice(2.0)
     stage.live(pcm)
@@ -247,14 +303,14 @@ def test_the_node_changes_them_live_and_a_smile_outlasts_the_speech():
         settings.changed(expression=["mouthSmileLef:0.4"])
 
 
-def test_the_node_without_ros_follows_its_parameter_file(tmp_path, capsys):
+def test_the_node_without_ros_follows_its_parameter_file(tmp_path, capsys) -> None:
     from streamingtalker_ros.cli.talk import _follow
-    from streamingtalker_ros.runtime.worker import TalkerCore
     from streamingtalker_ros.runtime.parameters import ParameterFile
+    from streamingtalker_ros.runtime.worker import TalkerCore
 
     path = tmp_path / "mine.yaml"
 
-    def write(text):
+    def write(text) -> None:
         path.write_text("talker: {ros__parameters: {" + text + "}}")
 
     write("seed: 3")
@@ -262,15 +318,20 @@ def test_the_node_without_ros_follows_its_parameter_file(tmp_path, capsys):
     core = TalkerCore(small_talker(), file.read(), publish=lambda frame: None)
     _follow(core, file)
     assert capsys.readouterr().out == ""
-    write("seed: 4, expression: [\"mouthSmileLeft:0.4\"], guidance: 2, steps: 2, device: cuda")
+    write('seed: 4, expression: ["mouthSmileLeft:0.4"], guidance: 2, steps: 2, device: cuda')
     _follow(core, file)
     told = capsys.readouterr().out
-    assert "read again" in told and "device cannot change while the node runs" in told and told.count("\n") == 2
+    assert (
+        "read again" in told and "device cannot change while the node runs" in told and told.count("\n") == 2
+    )
     core._performance.step()
     assert (core.settings.seed, core.settings.steps, core.settings.device) == (4, 1, "auto")
     assert core.settings.controls["expression"] == ("mouthSmileLeft:0.4",) and core.settings.guidance == 2.0
-    for text, sentence in (("expression: [\"mouthSmil:0.4\"]", "unknown shape 'mouthSmil'"),
-                           ("style: nobody", "unknown style"), ("seed: [", "is not YAML")):
+    for text, sentence in (
+        ('expression: ["mouthSmil:0.4"]', "unknown shape 'mouthSmil'"),
+        ("style: nobody", "unknown style"),
+        ("seed: [", "is not YAML"),
+    ):
         write(text)
         _follow(core, file)
         _follow(core, file)

@@ -1,4 +1,6 @@
+# SPDX-License-Identifier: Apache-2.0
 """The laws of streaming, on the shipped model and a real voice: exact, causal, resettable, bounded."""
+
 import numpy as np
 import pytest
 
@@ -18,7 +20,7 @@ def run(stream, pieces):
     return frames + stream.finish()
 
 
-def assert_equal(a, b, tolerance=1e-5):
+def assert_equal(a, b, tolerance=1e-5) -> None:
     assert [f.index for f in a] == [f.index for f in b]
     for x, y in zip(a, b):
         assert np.abs(x.weights - y.weights).max() <= tolerance
@@ -27,14 +29,16 @@ def assert_equal(a, b, tolerance=1e-5):
 
 
 @pytest.mark.parametrize("cut", [1, 2, 3])
-def test_chunked_equals_whole(talker, speech, cut):
+def test_chunked_equals_whole(talker, speech, cut) -> None:
     whole = run(talker.open_stream(seed=5), [speech])
     pieces = chunks(speech, np.random.default_rng(cut), longest=300 * 10 ** (cut - 1))
     assert_equal(run(talker.open_stream(seed=5), pieces), whole)
-    assert np.ptp([f.weights for f in whole], 0).max() > 0.1  # it moves: the equality is not of two dead faces
+    assert (
+        np.ptp([f.weights for f in whole], 0).max() > 0.1
+    )  # it moves: the equality is not of two dead faces
 
 
-def test_frames_are_numbered_timed_and_bounded(talker, speech):
+def test_frames_are_numbered_timed_and_bounded(talker, speech) -> None:
     frames = run(talker.open_stream(), [speech])
     assert len(frames) == -(-len(speech) // talker.hop)
     for n, frame in enumerate(frames):
@@ -45,23 +49,23 @@ def test_frames_are_numbered_timed_and_bounded(talker, speech):
 
 
 @pytest.mark.parametrize("n", [0, 1, 20, 61])
-def test_future_audio_cannot_change_a_frame(talker, speech, n):
+def test_future_audio_cannot_change_a_frame(talker, speech, n) -> None:
     heard = (n + 1) * talker.hop + round(talker.lookahead * 16000)
     other = speech.copy()
     other[heard:] = np.random.default_rng(n).uniform(-1, 1, len(speech) - heard)
     true, changed = run(talker.open_stream(), [speech]), run(talker.open_stream(), [other])
     assert_equal(true[: n + 1], changed[: n + 1], tolerance=0.0)
-    assert any(np.abs(a.weights - b.weights).max() > 1e-3 for a, b in zip(true[n + 1:], changed[n + 1:]))
+    assert any(np.abs(a.weights - b.weights).max() > 1e-3 for a, b in zip(true[n + 1 :], changed[n + 1 :]))
 
 
-def test_a_frame_comes_with_its_last_sample_and_not_before(talker, speech):
+def test_a_frame_comes_with_its_last_sample_and_not_before(talker, speech) -> None:
     stream, need = talker.open_stream(), talker.hop + round(talker.lookahead * 16000)
     assert stream.accept(speech[: need - 1]) == []
-    assert [f.index for f in stream.accept(speech[need - 1: need])] == [0]
+    assert [f.index for f in stream.accept(speech[need - 1 : need])] == [0]
     assert talker.lookahead <= 0.080
 
 
-def test_reset_is_a_fresh_stream(talker, speech):
+def test_reset_is_a_fresh_stream(talker, speech) -> None:
     stream = talker.open_stream(seed=2)
     stream.accept(speech[::-1].copy())
     stream.reset()
@@ -70,7 +74,7 @@ def test_reset_is_a_fresh_stream(talker, speech):
     assert_equal(run(stream, [speech]), run(talker.open_stream(seed=9), [speech]), tolerance=0.0)
 
 
-def test_finish_pads_once_and_closes(talker):
+def test_finish_pads_once_and_closes(talker) -> None:
     stream = talker.open_stream()
     stream.accept(np.zeros(talker.hop + 1, np.float32))
     assert [f.index for f in stream.finish()] == [0, 1]
@@ -81,7 +85,7 @@ def test_finish_pads_once_and_closes(talker):
     assert stream.finish() == []  # nothing heard, nothing owed
 
 
-def test_streams_do_not_touch_each_other(talker, speech):
+def test_streams_do_not_touch_each_other(talker, speech) -> None:
     alone = run(talker.open_stream(seed=1), [speech])
     a, b = talker.open_stream(seed=1), talker.open_stream(seed=2)
     frames = []
@@ -91,20 +95,20 @@ def test_streams_do_not_touch_each_other(talker, speech):
     assert_equal(frames + a.finish(), alone, tolerance=0.0)
 
 
-def test_seed_alone_decides_the_noise(talker, speech):
+def test_seed_alone_decides_the_noise(talker, speech) -> None:
     one, same, other = (run(talker.open_stream(seed=s), [speech]) for s in (3, 3, 4))
     assert_equal(one, same, tolerance=0.0)
     assert any(np.abs(x.weights - y.weights).max() > 1e-3 for x, y in zip(one, other))
 
 
-def test_frames_own_their_arrays(talker, speech):
+def test_frames_own_their_arrays(talker, speech) -> None:
     frames = talker.open_stream().accept(speech)
     before = frames[1].weights.copy()
     frames[0].weights[:] = 7.0
     assert np.array_equal(frames[1].weights, before)
 
 
-def test_memory_of_a_stream_has_a_fixed_size(talker, speech):
+def test_memory_of_a_stream_has_a_fixed_size(talker, speech) -> None:
     import torch
 
     def tensors(value):
@@ -112,7 +116,11 @@ def test_memory_of_a_stream_has_a_fixed_size(talker, speech):
             return [value]
         if isinstance(value, list):
             return [t for v in value for t in tensors(v)]
-        return [t for v in vars(value).values() for t in tensors(v)] if hasattr(value, "__dataclass_fields__") else []
+        return (
+            [t for v in vars(value).values() for t in tensors(v)]
+            if hasattr(value, "__dataclass_fields__")
+            else []
+        )
 
     stream = talker.open_stream()
     stream.accept(speech[:6400])
@@ -122,14 +130,14 @@ def test_memory_of_a_stream_has_a_fixed_size(talker, speech):
     assert [(t.data_ptr(), t.shape) for t in tensors(talker._pool._state)] == before
 
 
-def test_not_finite_audio_counts_as_silence(talker, speech):
+def test_not_finite_audio_counts_as_silence(talker, speech) -> None:
     holes, zeros = speech.copy(), speech.copy()
     holes[8000:8200], zeros[8000:8200] = np.nan, 0.0
     holes[9000], zeros[9000] = np.inf, 0.0
     assert_equal(run(talker.open_stream(), [holes]), run(talker.open_stream(), [zeros]), tolerance=0.0)
 
 
-def test_bad_input_is_one_sentence(talker):
+def test_bad_input_is_one_sentence(talker) -> None:
     with pytest.raises(TalkerError, match="one channel"):
         talker.open_stream().accept(np.zeros((10, 2), np.float32))
     with pytest.raises(TalkerError, match="floats"):
@@ -146,19 +154,20 @@ def test_bad_input_is_one_sentence(talker):
         Talker.load("/nowhere")
 
 
-def test_steps_can_change_while_it_runs(talker, speech):
+def test_steps_can_change_while_it_runs(talker, speech) -> None:
     stream = talker.open_stream(steps=2)
     first = stream.accept(speech[:16000])
     stream.steps = 8
     second = stream.accept(speech[16000:])
     two, eight = run(talker.open_stream(steps=2), [speech]), run(talker.open_stream(steps=8), [speech])
     assert_equal(first, two[: len(first)], tolerance=0.0)
-    assert max(np.abs(a.weights - b.weights).max() for a, b in zip(second, two[len(first):])) > 0
+    assert max(np.abs(a.weights - b.weights).max() for a, b in zip(second, two[len(first) :])) > 0
     assert max(np.abs(a.weights - b.weights).max() for a, b in zip(two, eight)) > 0
 
 
-def test_the_mouth_rests_in_silence_and_after_speech(talker, speech):
+def test_the_mouth_rests_in_silence_and_after_speech(talker, speech) -> None:
     from streamingtalker_ros.face.rig import default_rig
+
     silence = np.zeros(32000, np.float32)
     frames = run(talker.open_stream(), [speech, silence])
     gap = np.maximum(default_rig().lip_gap(np.stack([f.weights for f in frames])), 0.0)
@@ -170,7 +179,7 @@ def test_the_mouth_rests_in_silence_and_after_speech(talker, speech):
     assert any(f.speaking for f in frames)
 
 
-def test_voices_that_join_leave_and_stall_change_nobody(talker, speech):
+def test_voices_that_join_leave_and_stall_change_nobody(talker, speech) -> None:
     """Up to five voices stepped together, ragged chunks; each is what it is alone (1e-4: another batch size)."""
     rng = np.random.default_rng(0)
     audio = [np.roll(speech, 7919 * k) * (1.0 - 0.15 * k) for k in range(5)]
@@ -181,7 +190,7 @@ def test_voices_that_join_leave_and_stall_change_nobody(talker, speech):
             k = waiting.pop(0)
             streams[k] = talker.open_stream(seed=k)  # joins
         now = [k for k in streams if rng.random() < 0.7]  # the others stall
-        chunks = [audio[k][heard[k]:heard[k] + rng.integers(0, 3000)] for k in now]
+        chunks = [audio[k][heard[k] : heard[k] + rng.integers(0, 3000)] for k in now]
         for k, chunk, frames in zip(now, chunks, talker.accept([streams[k] for k in now], chunks)):
             heard[k] += len(chunk)
             got[k] += frames
@@ -191,8 +200,9 @@ def test_voices_that_join_leave_and_stall_change_nobody(talker, speech):
         assert_equal(got[k], alone[k], tolerance=1e-4)
 
 
-def test_a_dropped_stream_frees_its_row(talker, speech):
+def test_a_dropped_stream_frees_its_row(talker, speech) -> None:
     import gc
+
     rows = set()
     for seed in range(20):
         stream = talker.open_stream(seed=seed)
@@ -203,7 +213,7 @@ def test_a_dropped_stream_frees_its_row(talker, speech):
     assert len(rows) <= 2
 
 
-def test_static_buffers_change_no_frame(talker, speech):
+def test_static_buffers_change_no_frame(talker, speech) -> None:
     """What a CUDA graph is recorded over, exercised on the CPU: joining, leaving, other steps, guidance, growth."""
     recorded = Talker(talker.network, "cpu", record=True)
 
@@ -224,25 +234,30 @@ def test_static_buffers_change_no_frame(talker, speech):
     assert count > 150 and len(recorded._recorded) > 5
 
 
-def test_a_cuda_graph_gives_the_same_frames(talker, speech):
+def test_a_cuda_graph_gives_the_same_frames(talker, speech) -> None:
     import copy
+
     import torch
+
     if not torch.cuda.is_available():
         pytest.skip("no CUDA device here")
     plain, graph = (Talker(copy.deepcopy(talker.network), "cuda", record=record) for record in (False, True))
     assert_equal(run(graph.open_stream(), [speech]), run(plain.open_stream(), [speech]), tolerance=1e-4)
 
 
-def test_temperature_scales_what_seeds_differ_in(speech):
+def test_temperature_scales_what_seeds_differ_in(speech) -> None:
     from dataclasses import replace
 
     from streamingtalker_ros.model.blendshape import checkpoint
     from streamingtalker_ros.streaming.talker import DEFAULT
+
     spread = {}
     for temperature in (0.0, 0.5, 1.0):
         network = checkpoint.load(DEFAULT)
         network.config = replace(network.config, temperature=temperature)
         talker = Talker(network, "cpu")
-        first, second = (run(talker.open_stream(seed=seed, lively=False), [speech[:48000]]) for seed in (1, 2))
+        first, second = (
+            run(talker.open_stream(seed=seed, lively=False), [speech[:48000]]) for seed in (1, 2)
+        )
         spread[temperature] = np.mean([np.abs(a.weights - b.weights).mean() for a, b in zip(first, second)])
     assert spread[0.0] == 0.0 and 0.0 < spread[0.5] < spread[1.0]

@@ -1,4 +1,6 @@
+# SPDX-License-Identifier: Apache-2.0
 """Laws of the mouth's rest: shut without a voice, open with one, and with a breath that parts the lips before it."""
+
 import numpy as np
 
 from streamingtalker_ros.face.arkit import INDEX
@@ -20,28 +22,28 @@ def mouths(voice, openings=None, lookahead=2, silence=()):
     return np.array(out)
 
 
-def test_the_mouth_opens_with_a_voice_ahead_and_is_shut_160_ms_after_it():
+def test_the_mouth_opens_with_a_voice_ahead_and_is_shut_160_ms_after_it() -> None:
     voice = np.zeros(40)
     voice[10:20] = 0.9
     jaw, brow = mouths(voice).T
-    assert (jaw[:8] == 0).all() and jaw[9] == 1.0            # the voice is heard two frames ahead
+    assert (jaw[:8] == 0).all() and jaw[9] == 1.0  # the voice is heard two frames ahead
     assert (jaw[9:21] == 1.0).all() and (jaw[23:] < 1e-6).all() and (np.diff(jaw[20:24]) < 0).all()
     assert (brow == 1.0).all()
 
 
-def test_lips_that_are_heard_apart_part_before_there_is_a_voice():
+def test_lips_that_are_heard_apart_part_before_there_is_a_voice() -> None:
     voice, openings = np.zeros(30), np.zeros(28)
     openings[5:9] = 0.5 * BREATH[0], 0.5 * sum(BREATH), BREATH[1], 0.9
     jaw, _ = mouths(voice, openings).T
     assert jaw[5] == 0.0 and abs(jaw[6] - 0.5) < 1e-6 and jaw[7] == jaw[8] == 1.0
-    assert (np.delete(jaw, [6, 7, 8]) == 0).all()            # without a voice it is the breath alone that opens
+    assert (np.delete(jaw, [6, 7, 8]) == 0).all()  # without a voice it is the breath alone that opens
     voice[:] = 0.9
-    assert (mouths(voice, openings)[2:, 0] == 1.0).all()     # and with one it takes nothing away
+    assert (mouths(voice, openings)[2:, 0] == 1.0).all()  # and with one it takes nothing away
     assert (mouths(np.zeros(30), -openings)[:, 0] == 0).all()
 
 
-def test_in_silence_nobody_speaks_whatever_the_ears_expect_to_go_on():
+def test_in_silence_nobody_speaks_whatever_the_ears_expect_to_go_on() -> None:
     voice, openings = np.full(40, 0.9), np.full(38, 0.9)
     jaw, _ = mouths(voice, openings, silence=range(20, 40)).T
-    assert (jaw[2:21] == 1.0).all() and (jaw[23:] < 1e-6).all()             # as where the ears hear the end
+    assert (jaw[2:21] == 1.0).all() and (jaw[23:] < 1e-6).all()  # as where the ears hear the end
     assert (mouths(voice, openings, silence=(20, 21))[2:, 0] == 1.0).all()  # and a stop's gap is no end

@@ -1,1 +1,2 @@
+# SPDX-License-Identifier: Apache-2.0
 """Harnesses, fixtures and fake peers that several tests share."""

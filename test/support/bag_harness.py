@@ -1,20 +1,24 @@
+# SPDX-License-Identifier: Apache-2.0
 """Bags for tests of the replay, written and read by rosbags alone, and a talker that moves its mouth."""
+
 import numpy as np
 import pytest
+
 from support.scheduler_harness import MS, S0, SMALL
 
 torch = pytest.importorskip("torch", reason="torch is not installed")
 rosbag2 = pytest.importorskip("rosbags.rosbag2", reason="rosbags is not installed")
 
-from streamingtalker_ros.bag import rosbag_io, replay  # noqa: E402
+from streamingtalker_ros.bag import replay, rosbag_io  # noqa: E402
+from streamingtalker_ros.dds.message_types import typestore  # noqa: E402
 from streamingtalker_ros.face.rig import default_rig  # noqa: E402
 from streamingtalker_ros.model.blendshape.network import TalkerNetwork  # noqa: E402
-from streamingtalker_ros.dds.message_types import typestore  # noqa: E402
 from streamingtalker_ros.runtime.parameters import Settings  # noqa: E402
 
 SECOND = 1_000_000_000
-STAMPED, BARE, TYPED = (f"audio_common_msgs/msg/{name}" for name in
-                        ("AudioDataStamped", "AudioData", "AudioStamped"))
+STAMPED, BARE, TYPED = (
+    f"audio_common_msgs/msg/{name}" for name in ("AudioDataStamped", "AudioData", "AudioStamped")
+)
 MOTION = "streamingtalker_ros/msg/FaceMotion"
 
 
@@ -37,10 +41,17 @@ def audio_message(name, samples, ns, rate):
     """A message of one of the three types from int16 samples, as (lineage, message)."""
     if name == TYPED:
         store = typestore("mgonzs13")
-        make = {short: store.types[f"audio_common_msgs/msg/{short}"] for short in
-                ("AudioStamped", "Audio", "AudioData", "AudioInfo")}
-        data = make["AudioData"](np.zeros(0, np.float32), np.zeros(0, np.int32), samples,
-                                 np.zeros(0, np.int8), np.zeros(0, np.uint8))
+        make = {
+            short: store.types[f"audio_common_msgs/msg/{short}"]
+            for short in ("AudioStamped", "Audio", "AudioData", "AudioInfo")
+        }
+        data = make["AudioData"](
+            np.zeros(0, np.float32),
+            np.zeros(0, np.int32),
+            samples,
+            np.zeros(0, np.int8),
+            np.zeros(0, np.uint8),
+        )
         audio = make["Audio"](data, make["AudioInfo"](8, 1, rate, len(samples)))
         return "mgonzs13", make["AudioStamped"](header(store, ns), audio)
     store = typestore("ros-drivers")
@@ -51,18 +62,31 @@ def audio_message(name, samples, ns, rate):
 def cut(pcm, rate=16000, start=S0, packet=0.02):
     """[(stamp, samples), …] of an unbroken voice."""
     size = round(packet * rate)
-    return [(start + round(first * SECOND / rate), pcm[first:first + size])
-            for first in range(0, len(pcm), size)]
+    return [
+        (start + round(first * SECOND / rate), pcm[first : first + size])
+        for first in range(0, len(pcm), size)
+    ]
 
 
-def write_bag(path, packets, name=STAMPED, storage="sqlite3", rate=16000, topic="/audio", times=None,
-              info=None, motion=(), compression=None):
+def write_bag(
+    path,
+    packets,
+    name=STAMPED,
+    storage="sqlite3",
+    rate=16000,
+    topic="/audio",
+    times=None,
+    info=None,
+    motion=(),
+    compression=None,
+):
     """packets: [(stamp, samples), …], recorded at `times` (default 5 ms after their last sample); info: the
     time at which audio_info came; motion: [(stamp, names, weights), …] for /face_motion."""
     bag = rosbag2.Writer(path, version=8, storage_plugin=rosbag2.StoragePlugin[storage.upper()])
     if compression:
         bag.set_compression(rosbag2.CompressionMode[compression], rosbag2.CompressionFormat.ZSTD)
     with bag as writer:
+
         def add(topic, name, lineage="ros-drivers"):
             return writer.add_connection(topic, name, typestore=typestore(lineage))
 
@@ -77,8 +101,9 @@ def write_bag(path, packets, name=STAMPED, storage="sqlite3", rate=16000, topic=
             entries.append((info, f"{topic}_info", "audio_common_msgs/msg/AudioInfo", "ros-drivers", message))
         for frame, (stamp, names, weights) in enumerate(motion):
             head = store.types["geometry_msgs/msg/Quaternion"](0.0, 0.0, 0.0, 1.0)
-            message = store.types[MOTION](header(store, stamp, "head"), frame, names,
-                                          np.asarray(weights, np.float32), head, True)
+            message = store.types[MOTION](
+                header(store, stamp, "head"), frame, names, np.asarray(weights, np.float32), head, True
+            )
             entries.append((stamp, "/face_motion", MOTION, "ros-drivers", message))
         connections = {}
         for at, on, kind, lineage, message in sorted(entries, key=lambda entry: entry[0]):
@@ -92,8 +117,9 @@ def run(path, out, talker, topic=None, **settings):
     """Replay a bag: (Replayed, warnings)."""
     told = []
     with rosbag_io.BagInput(path) as bag, rosbag_io.BagOutput(out, bag.storage) as made:
-        return replay.replay(bag, made, bag.audio_topic(topic), talker, Settings(**settings), default_rig(),
-                             told.append), told
+        return replay.replay(
+            bag, made, bag.audio_topic(topic), talker, Settings(**settings), default_rig(), told.append
+        ), told
 
 
 def run_out(path, out, talker):
@@ -109,14 +135,17 @@ def read(path, topic):
     """[(time, object), …] of a topic, read by rosbags alone."""
     with rosbag2.Reader(path) as reader:
         chosen = [connection for connection in reader.connections if connection.topic == topic]
-        return [(time, store_of(connection.msgtype).deserialize_cdr(data, connection.msgtype))
-                for connection, time, data in reader.messages(chosen)]
+        return [
+            (time, store_of(connection.msgtype).deserialize_cdr(data, connection.msgtype))
+            for connection, time, data in reader.messages(chosen)
+        ]
 
 
 def raw(path, topic):
     with rosbag2.Reader(path) as reader:
-        return [(time, bytes(data)) for connection, time, data in reader.messages()
-                if connection.topic == topic]
+        return [
+            (time, bytes(data)) for connection, time, data in reader.messages() if connection.topic == topic
+        ]
 
 
 def of_audio(played):

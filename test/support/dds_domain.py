@@ -1,4 +1,6 @@
+# SPDX-License-Identifier: Apache-2.0
 """A ROS domain for each test, so that neither tests nor two runs on one machine hear each other."""
+
 import itertools
 import os
 

@@ -1,22 +1,29 @@
+# SPDX-License-Identifier: Apache-2.0
 """What can go wrong with a live voice: faults of one kind, for over a second in the midst of a voice, and all of them at
 random.
 
 A `Trouble` holds the packets of a voice and what a perfect listener would make of them: the audio on the grid of the
 stream that is on when the trouble ends, from that stream's first sample.
 """
+
 from dataclasses import dataclass, field
 
 import numpy as np
-from support.scheduler_harness import MS, S0, voice
 
 from streamingtalker_ros.audio.payload import AudioFormat
+from support.scheduler_harness import MS, S0, voice
 
-RATE, PACKET, PACKETS = 16000, 320, 190     # samples of a packet of 20 ms; 3.8 seconds of them
-FIRST, LAST = 50, 110                       # the packets in which the trouble is
-ONE, TWO = FIRST + 20, FIRST + 40           # a third of it, two
+RATE, PACKET, PACKETS = 16000, 320, 190  # samples of a packet of 20 ms; 3.8 seconds of them
+FIRST, LAST = 50, 110  # the packets in which the trouble is
+ONE, TWO = FIRST + 20, FIRST + 40  # a third of it, two
 PLAIN = AudioFormat(RATE, 1, "s16")
-FORMATS = [PLAIN, AudioFormat(44100, 2, "s16"), AudioFormat(48000, 1, "f32"), AudioFormat(8000, 1, "u8"),
-           AudioFormat(RATE, 1, "s24")]
+FORMATS = [
+    PLAIN,
+    AudioFormat(44100, 2, "s16"),
+    AudioFormat(48000, 1, "f32"),
+    AudioFormat(8000, 1, "u8"),
+    AudioFormat(RATE, 1, "s24"),
+]
 
 
 @dataclass
@@ -30,7 +37,7 @@ class Trouble:
     stalls: list = field(default_factory=list)
     grid: np.ndarray = None
     start: int = S0
-    ends: float = LAST * 0.02               # seconds after the start
+    ends: float = LAST * 0.02  # seconds after the start
     refused: int = 0
 
     def schedule(self, stage):
@@ -47,8 +54,10 @@ class Trouble:
 
 def _clean(samples):
     """The packets of a voice, (at, stamp, payload, format), each when its last sample has been spoken."""
-    return [((k + 1) * 0.02, S0 + k * 20 * MS, samples[k * PACKET:(k + 1) * PACKET].tobytes(), PLAIN)
-            for k in range(PACKETS)]
+    return [
+        ((k + 1) * 0.02, S0 + k * 20 * MS, samples[k * PACKET : (k + 1) * PACKET].tobytes(), PLAIN)
+        for k in range(PACKETS)
+    ]
 
 
 def _parts(seed=0):
@@ -56,9 +65,9 @@ def _parts(seed=0):
     return samples, _clean(samples), samples.astype(np.float32) / 32768
 
 
-def _silent(grid, packets):
+def _silent(grid, packets) -> None:
     for k in packets:
-        grid[k * PACKET:(k + 1) * PACKET] = 0
+        grid[k * PACKET : (k + 1) * PACKET] = 0
 
 
 def loss(random):
@@ -72,8 +81,11 @@ def loss(random):
 def duplicates(random):
     """One packet in three comes twice."""
     _, clean, grid = _parts()
-    twice = [(at + 0.003, *rest) for k, (at, *rest) in enumerate(clean)
-             if FIRST <= k < LAST and random.random() < 0.33]
+    twice = [
+        (at + 0.003, *rest)
+        for k, (at, *rest) in enumerate(clean)
+        if FIRST <= k < LAST and random.random() < 0.33
+    ]
     return Trouble(clean + twice, grid=grid)
 
 
@@ -103,7 +115,7 @@ def held_back(random):
     begin = LAST - 35
     for k in range(begin, LAST):
         clean[k] = (LAST * 0.02, *clean[k][1:])
-    return Trouble(clean, grid=grid[begin * PACKET:], start=S0 + begin * 20 * MS)
+    return Trouble(clean, grid=grid[begin * PACKET :], start=S0 + begin * 20 * MS)
 
 
 def short_gaps(random):
@@ -117,7 +129,7 @@ def short_gaps(random):
 def long_gap(random):
     """The sender is away for as long as the trouble lasts."""
     _, clean, grid = _parts()
-    return Trouble(clean[:FIRST] + clean[LAST:], grid=grid[LAST * PACKET:], start=S0 + LAST * 20 * MS)
+    return Trouble(clean[:FIRST] + clean[LAST:], grid=grid[LAST * PACKET :], start=S0 + LAST * 20 * MS)
 
 
 def restarts(random):
@@ -138,20 +150,24 @@ def format_changes(random):
         for k in range(first, first + 15):
             count = round(0.02 * format.sample_rate)
             events.append((*clean[k][:2], random.bytes(count * format.frame_bytes), format))
-    return Trouble(events + clean[LAST:], grid=grid[LAST * PACKET:], start=S0 + LAST * 20 * MS)
+    return Trouble(events + clean[LAST:], grid=grid[LAST * PACKET :], start=S0 + LAST * 20 * MS)
 
 
 def told_late(random):
     """The format changes three times, and is told six packets late: as many are read in the format before."""
     _, clean, grid = _parts()
     events, told = clean[:FIRST], PLAIN
-    for first, last, format in ((FIRST, ONE, FORMATS[1]), (ONE, LAST - 6, FORMATS[3]), (LAST - 6, PACKETS, PLAIN)):
+    for first, last, format in (
+        (FIRST, ONE, FORMATS[1]),
+        (ONE, LAST - 6, FORMATS[3]),
+        (LAST - 6, PACKETS, PLAIN),
+    ):
         for k in range(first, last):
             count = round(0.02 * format.sample_rate)
             payload = clean[k][2] if format is PLAIN else random.bytes(count * format.frame_bytes)
             told = format if k >= first + 6 else told
             events.append((*clean[k][:2], payload, told))
-    return Trouble(events, grid=grid[LAST * PACKET:], start=S0 + LAST * 20 * MS)
+    return Trouble(events, grid=grid[LAST * PACKET :], start=S0 + LAST * 20 * MS)
 
 
 def broken_numbers(random):
@@ -161,10 +177,12 @@ def broken_numbers(random):
     format = AudioFormat(RATE, 1, "f32")
     spoiled = floats.copy()
     where = np.zeros(len(floats), bool)
-    where[FIRST * PACKET:LAST * PACKET] = random.random((LAST - FIRST) * PACKET) < 0.33
+    where[FIRST * PACKET : LAST * PACKET] = random.random((LAST - FIRST) * PACKET) < 0.33
     spoiled[where] = random.choice(np.array([np.nan, np.inf, -np.inf], np.float32), int(where.sum()))
-    events = [(at, stamp, spoiled[k * PACKET:(k + 1) * PACKET].tobytes(), format)
-              for k, (at, stamp, _, _) in enumerate(clean)]
+    events = [
+        (at, stamp, spoiled[k * PACKET : (k + 1) * PACKET].tobytes(), format)
+        for k, (at, stamp, _, _) in enumerate(clean)
+    ]
     return Trouble(events, grid=np.where(where, 0, floats).astype(np.float32))
 
 
@@ -198,21 +216,21 @@ def clock_set(random):
         for k in range(first, last):
             clean[k] = (clean[k][0], clean[k][1] + round(shift * 1e9), *clean[k][2:])
     begin = TWO
-    return Trouble(clean, grid=grid[begin * PACKET:], start=clean[begin][1])
+    return Trouble(clean, grid=grid[begin * PACKET :], start=clean[begin][1])
 
 
 def barge_in(random):
     """The voice is interrupted three times while it speaks."""
     _, clean, grid = _parts()
     actions = [(k * 0.02 + 0.005, "interrupt") for k in (FIRST, ONE, LAST)]
-    return Trouble(clean, actions, grid=grid[LAST * PACKET:], start=S0 + LAST * 20 * MS)
+    return Trouble(clean, actions, grid=grid[LAST * PACKET :], start=S0 + LAST * 20 * MS)
 
 
 def resets(random):
     """It is told to start afresh three times."""
     _, clean, grid = _parts()
     actions = [(k * 0.02 + 0.005, "reset") for k in (FIRST, ONE, LAST)]
-    return Trouble(clean, actions, grid=grid[LAST * PACKET:], start=S0 + LAST * 20 * MS)
+    return Trouble(clean, actions, grid=grid[LAST * PACKET :], start=S0 + LAST * 20 * MS)
 
 
 def stalls(random):
@@ -224,13 +242,34 @@ def stalls(random):
 def no_stamps(random):
     """The stamps go missing; those who lack them are placed by their arrival."""
     _, clean, grid = _parts()
-    clean = [(at, None if FIRST <= k < LAST else stamp, payload, format)
-             for k, (at, stamp, payload, format) in enumerate(clean)]
-    return Trouble(clean, grid=grid[LAST * PACKET:], start=S0 + LAST * 20 * MS)
+    clean = [
+        (at, None if FIRST <= k < LAST else stamp, payload, format)
+        for k, (at, stamp, payload, format) in enumerate(clean)
+    ]
+    return Trouble(clean, grid=grid[LAST * PACKET :], start=S0 + LAST * 20 * MS)
 
 
-KINDS = (loss, duplicates, swaps, jitter, held_back, short_gaps, long_gap, restarts, format_changes, told_late,
-         broken_numbers, empty_packets, huge_packets, cut_packets, clock_set, barge_in, resets, stalls, no_stamps)
+KINDS = (
+    loss,
+    duplicates,
+    swaps,
+    jitter,
+    held_back,
+    short_gaps,
+    long_gap,
+    restarts,
+    format_changes,
+    told_late,
+    broken_numbers,
+    empty_packets,
+    huge_packets,
+    cut_packets,
+    clock_set,
+    barge_in,
+    resets,
+    stalls,
+    no_stamps,
+)
 
 
 def at_random(stage, random, seconds):
@@ -238,14 +277,14 @@ def at_random(stage, random, seconds):
     at, stamp, format = stage.now, S0, FORMATS[0]
     while at < stage.now + seconds:
         samples = round(0.02 * format.sample_rate)
-        payload = random.bytes(samples * format.frame_bytes)    # as floats, these hold NaN and infinities
+        payload = random.bytes(samples * format.frame_bytes)  # as floats, these hold NaN and infinities
         event = random.random()
         if event < 0.10:
-            payload = None                                      # lost
+            payload = None  # lost
         elif event < 0.12:
             payload = b""
         elif event < 0.13:
-            payload = payload[:-1]                              # an odd tail
+            payload = payload[:-1]  # an odd tail
         elif event < 0.14:
             stage.send(None, stamp, at, format, payload=bytes(10_000_000))
         elif event < 0.15:
@@ -256,13 +295,13 @@ def at_random(stage, random, seconds):
             at, stamp = at + pause, stamp + round(pause * 1e9)
             continue
         elif event < 0.17:
-            stamp += int(random.uniform(-3, 3) * 1e9)           # the clock is set
+            stamp += int(random.uniform(-3, 3) * 1e9)  # the clock is set
         elif event < 0.175:
             stage.at(at, stage.performance.interrupt)
         elif event < 0.18:
             stage.at(at, stage.performance.reset)
         elif event < 0.19:
-            at += random.uniform(0, 0.4)                        # the network holds all of it back
+            at += random.uniform(0, 0.4)  # the network holds all of it back
         if payload is not None:
             late = random.uniform(0.02, 0.2) if event > 0.95 else 0.0
             stage.send(None, None if event > 0.995 else stamp, at + 0.02 + late, format, payload=payload)

@@ -1,4 +1,6 @@
+# SPDX-License-Identifier: Apache-2.0
 """What the ROS tests share: a node on a ROS domain of their own, and how they speak and listen."""
+
 import os
 import random
 import threading
@@ -17,10 +19,10 @@ from std_srvs.srv import Trigger
 from streamingtalker_ros.audio.files import read_audio
 from streamingtalker_ros.audio.payload import AudioFormat
 from streamingtalker_ros.audio.pcm import to_16k
-from streamingtalker_ros.msg import FaceMotion
-from streamingtalker_ros.messaging import audio_common
-from streamingtalker_ros.ros import audio_input
 from streamingtalker_ros.dds import audio_player
+from streamingtalker_ros.messaging import audio_common
+from streamingtalker_ros.msg import FaceMotion
+from streamingtalker_ros.ros import audio_input
 
 SECOND = 1_000_000_000
 LINEAGE = audio_input.installed_lineage()
@@ -44,7 +46,8 @@ def until(condition, timeout=60.0):
 def voice(seconds, rate=16000):
     """The beginning of the demo's voice: (n,) int16 at `rate`, a divisor or a multiple of 16 kHz."""
     from streamingtalker_ros.cli.demo import VOICE
-    pcm = to_16k(*read_audio(VOICE))[:int(seconds * 16000)]
+
+    pcm = to_16k(*read_audio(VOICE))[: int(seconds * 16000)]
     return np.repeat(np.round(pcm * 32767).astype(np.int16), rate // 16000)
 
 
@@ -56,7 +59,7 @@ class Graph:
     """A node named `witness` that spins in a thread. frames, diagnostics: the messages so far; times: when each
     frame came, in s."""
 
-    def __init__(self, domain):
+    def __init__(self, domain) -> None:
         self.context = rclpy.Context()
         rclpy.init(context=self.context, domain_id=domain)
         self.node = rclpy.create_node("witness", context=self.context)
@@ -69,11 +72,11 @@ class Graph:
         self._thread = threading.Thread(target=self._spin, daemon=True)
         self._thread.start()
 
-    def _spin(self):
+    def _spin(self) -> None:
         while not self._closing:
             self._executor.spin_once(timeout_sec=0.1)
 
-    def close(self):
+    def close(self) -> None:
         self._closing = True
         self._thread.join()
         self._executor.shutdown()
@@ -91,7 +94,7 @@ class Graph:
         if name not in self._clients:
             self._clients[name] = self.node.create_client(kind, name)
             assert self._clients[name].wait_for_service(timeout), f"no service {name}"
-            time.sleep(0.3)     # an answer is lost where the service's side does not know of the client yet
+            time.sleep(0.3)  # an answer is lost where the service's side does not know of the client yet
         assert self._clients[name].wait_for_service(timeout), f"no service {name}"
         answer = self._clients[name].call_async(request or kind.Request())
         assert until(answer.done, timeout), f"{name} did not answer"
@@ -109,8 +112,9 @@ class Graph:
 
     def set(self, **values):
         """Set parameters of the talker. Returns rclpy's results, one each."""
-        request = SetParameters.Request(parameters=[
-            Parameter(name, value=value).to_parameter_msg() for name, value in values.items()])
+        request = SetParameters.Request(
+            parameters=[Parameter(name, value=value).to_parameter_msg() for name, value in values.items()]
+        )
         return self.call(SetParameters, "/talker/set_parameters", request).results
 
     def answers(self, kind, name, count):
@@ -134,22 +138,22 @@ class Graph:
         assert until(lambda: len(self.diagnostics) > known), "no diagnostics"
         return {item.key: item.value for item in self.diagnostics[-1].status[0].values}
 
-    def afresh(self):
+    def afresh(self) -> None:
         """An active talker that has heard nothing, and no frames."""
         assert until(lambda: self.state() == "active", 60), "the talker did not reach active"
         assert self.call(Trigger, "/talker/reset").success
         known = None
-        while known != len(self.frames):    # a frame may still be on its way
+        while known != len(self.frames):  # a frame may still be on its way
             known = len(self.frames)
             time.sleep(0.3)
         self.frames.clear()
         self.times.clear()
 
-    def _on_motion(self, frame):
+    def _on_motion(self, frame) -> None:
         self.times.append(time.monotonic())
         self.frames.append(frame)
 
-    def speak(self, samples, start, rate=16000, reliable=True, at_once=False, namespace=""):
+    def speak(self, samples, start, rate=16000, reliable=True, at_once=False, namespace="") -> None:
         """Publish int16 samples, in real time or at once, stamped from `start` (ns) on, in the lineage."""
         name, format = audio_player.TYPES[LINEAGE], AudioFormat(rate, 1, "s16")
         made = audio_input.message_class(name)

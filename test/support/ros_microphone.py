@@ -1,27 +1,43 @@
+# SPDX-License-Identifier: Apache-2.0
 """A microphone on rclpy that misbehaves: `Microphone`, and `FAULTS`, the names of what it can do wrong."""
+
 import array
 import time
 
 import numpy as np
 from rclpy.qos import QoSProfile
-from support.ros_graph import LINEAGE, SECOND, until, voice
 from std_srvs.srv import Trigger
 
 from streamingtalker_ros.audio.payload import AudioFormat
+from streamingtalker_ros.dds import audio_player
 from streamingtalker_ros.messaging import audio_common
 from streamingtalker_ros.ros import audio_input
-from streamingtalker_ros.dds import audio_player
+from support.ros_graph import LINEAGE, SECOND, until, voice
 
 PACKET = 0.02
 PLAIN, WIDE = AudioFormat(16000, 1, "s16"), AudioFormat(48000, 2, "f32")
-FAULTS = ("loss", "duplicates", "swaps", "gap", "short_gaps", "format_changes", "broken_numbers", "sizes",
-          "unknown_coding", "garbage", "clock_set", "restart", "barge_in", "afresh")
+FAULTS = (
+    "loss",
+    "duplicates",
+    "swaps",
+    "gap",
+    "short_gaps",
+    "format_changes",
+    "broken_numbers",
+    "sizes",
+    "unknown_coding",
+    "garbage",
+    "clock_set",
+    "restart",
+    "barge_in",
+    "afresh",
+)
 
 
 class Microphone:
     """Publishes 20-ms packets of the voice at their times; each fault is about one second of something else."""
 
-    def __init__(self, graph):
+    def __init__(self, graph) -> None:
         self.graph, self.node, self.random = graph, graph.node, np.random.default_rng(3)
         self.voice = voice(6.0)
         self.name = audio_player.TYPES[LINEAGE]
@@ -29,24 +45,28 @@ class Microphone:
         self.publisher = self.info = None
         self.restart()
 
-    def restart(self):
+    def restart(self) -> None:
         for publisher in filter(None, (self.publisher, self.info)):
             self.node.destroy_publisher(publisher)
-        self.publisher = self.node.create_publisher(audio_input.message_class(self.name), "audio", QoSProfile(depth=100))
+        self.publisher = self.node.create_publisher(
+            audio_input.message_class(self.name), "audio", QoSProfile(depth=100)
+        )
         assert until(self.publisher.get_subscription_count)
         if LINEAGE == "ros-drivers":
-            self.info = self.node.create_publisher(audio_input.message_class(audio_common.INFO_TYPE), "audio_info", 10)
+            self.info = self.node.create_publisher(
+                audio_input.message_class(audio_common.INFO_TYPE), "audio_info", 10
+            )
             assert until(self.info.get_subscription_count)
         time.sleep(0.3)
         self.tell(PLAIN)
         self._be_now()
 
-    def _be_now(self):
+    def _be_now(self) -> None:
         """Leave out what was said meanwhile."""
         lost = max(0.0, time.monotonic() - self.due)
         self.due, self.stamp = self.due + lost, self.stamp + round(lost * SECOND)
 
-    def tell(self, format, coding="wave"):
+    def tell(self, format, coding="wave") -> None:
         if self.info is not None:
             info = audio_common.fill_info(audio_input.message_class(audio_common.INFO_TYPE)(), format)
             info.coding_format = coding
@@ -56,9 +76,11 @@ class Microphone:
         """A message with the next 20 ms of the voice, at its time."""
         self.due += PACKET
         time.sleep(max(0.0, self.due - time.monotonic()))
-        part = self.voice[self.place:self.place + 320]
+        part = self.voice[self.place : self.place + 320]
         self.place = (self.place + 320) % (len(self.voice) - 320)
-        message = audio_common.fill_audio(audio_input.message_class(self.name)(), self.name, part, PLAIN, self.stamp, "mic")
+        message = audio_common.fill_audio(
+            audio_input.message_class(self.name)(), self.name, part, PLAIN, self.stamp, "mic"
+        )
         self.stamp += round(PACKET * SECOND)
         return message
 
@@ -81,25 +103,25 @@ class Microphone:
         its samples, (n,) int16."""
         first, at, said = self.stamp, max(self.due + PACKET, time.monotonic()), []
         for _ in range(round(seconds / PACKET)):
-            said.append(self.voice[self.place:self.place + 320])
+            said.append(self.voice[self.place : self.place + 320])
             self.publisher.publish(self.next())
         return first, at, np.concatenate(said)
 
     # -- the faults --
 
-    def loss(self):
+    def loss(self) -> None:
         for _ in range(50):
             message = self.next()
             if self.random.random() > 0.1:
                 self.publisher.publish(message)
 
-    def duplicates(self):
+    def duplicates(self) -> None:
         for _ in range(50):
             message = self.next()
             for _ in range(1 + (self.random.random() < 0.3)):
                 self.publisher.publish(message)
 
-    def swaps(self):
+    def swaps(self) -> None:
         for _ in range(25):
             pair = [self.next(), self.next()]
             if self.random.random() < 0.3:
@@ -107,23 +129,23 @@ class Microphone:
             for message in pair:
                 self.publisher.publish(message)
 
-    def gap(self):
+    def gap(self) -> None:
         for _ in range(50):
             self.next()
 
-    def short_gaps(self):
+    def short_gaps(self) -> None:
         for index in range(50):
             message = self.next()
             if index % 10 < 7:
                 self.publisher.publish(message)
 
-    def format_changes(self):
+    def format_changes(self) -> None:
         self.tell(WIDE)
         for _ in range(50):
             self.publisher.publish(self.filled(WIDE, self.random.normal(size=1920).astype(np.float32)))
         self.tell(PLAIN)
 
-    def broken_numbers(self):
+    def broken_numbers(self) -> None:
         format = AudioFormat(16000, 1, "f32")
         self.tell(format)
         for _ in range(50):
@@ -132,11 +154,11 @@ class Microphone:
             self.publisher.publish(self.filled(format, values))
         self.tell(PLAIN)
 
-    def sizes(self):
+    def sizes(self) -> None:
         for size in (0, 1, 5_000_000, 0):
             self.publisher.publish(self.filled(PLAIN, np.zeros(size, np.int16)))
 
-    def unknown_coding(self):
+    def unknown_coding(self) -> None:
         self.tell(PLAIN, "vorbis")
         for _ in range(15):
             message = self.next()
@@ -145,7 +167,7 @@ class Microphone:
             self.publisher.publish(message)
         self.tell(PLAIN)
 
-    def garbage(self):
+    def garbage(self) -> None:
         """Random bytes that call themselves MP3, or random samples."""
         self.tell(PLAIN, "mp3")
         for _ in range(50):
@@ -153,17 +175,17 @@ class Microphone:
             self.publisher.publish(self.filled(PLAIN, noise))
         self.tell(PLAIN)
 
-    def clock_set(self):
+    def clock_set(self) -> None:
         self.stamp += 3600 * SECOND
         self.speak(0.5)
         self.stamp -= 3600 * SECOND
 
-    def barge_in(self):
+    def barge_in(self) -> None:
         self.speak(0.3)
         assert self.graph.call(Trigger, "/talker/interrupt").success
         self._be_now()
 
-    def afresh(self):
+    def afresh(self) -> None:
         self.speak(0.3)
         assert self.graph.call(Trigger, "/talker/reset").success
         self._be_now()

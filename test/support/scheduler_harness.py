@@ -1,5 +1,7 @@
+# SPDX-License-Identifier: Apache-2.0
 """A stage for tests of the node's rules: the real talker and the real rules under a clock that the test
 turns."""
+
 import heapq
 import itertools
 
@@ -12,15 +14,23 @@ from streamingtalker_ros.audio.payload import AudioFormat  # noqa: E402
 from streamingtalker_ros.model.blendshape.config import TalkerConfig  # noqa: E402
 from streamingtalker_ros.model.blendshape.network import TalkerNetwork  # noqa: E402
 from streamingtalker_ros.runtime.packet_aligner import AudioPacket  # noqa: E402
-from streamingtalker_ros.runtime.scheduler import Performance  # noqa: E402
 from streamingtalker_ros.runtime.parameters import Settings  # noqa: E402
+from streamingtalker_ros.runtime.scheduler import Performance  # noqa: E402
 from streamingtalker_ros.runtime.statistics import Statistics  # noqa: E402
 from streamingtalker_ros.streaming import Talker  # noqa: E402
 
-S0 = 1_700_000_000_123_456_789      # ns, the stamp of a test's first sample
+S0 = 1_700_000_000_123_456_789  # ns, the stamp of a test's first sample
 MS = 1_000_000
-SMALL = TalkerConfig(audio_width=32, audio_blocks=2, codec_width=32, width=32, feedforward=64, head_width=32,
-                     head_blocks=1, steps=2)
+SMALL = TalkerConfig(
+    audio_width=32,
+    audio_blocks=2,
+    codec_width=32,
+    width=32,
+    feedforward=64,
+    head_width=32,
+    head_blocks=1,
+    steps=2,
+)
 FRAME = 40 * MS
 
 
@@ -48,34 +58,43 @@ class Stage:
     `frames` holds (time of publication, FaceFrame); `told` the warnings. Time begins at 100 s.
     """
 
-    def __init__(self, talker, **settings):
+    def __init__(self, talker, **settings) -> None:
         self.now, self.frames, self.told = 100.0, [], []
         self.statistics = Statistics()
         self._events, self._order = [], itertools.count()
-        self.performance = Performance(talker, Settings(**settings), self.statistics,
-                                       lambda frame: self.frames.append((self.now, frame)), lambda: self.now,
-                                       lambda kind, sentence: self.told.append(sentence))
+        self.performance = Performance(
+            talker,
+            Settings(**settings),
+            self.statistics,
+            lambda frame: self.frames.append((self.now, frame)),
+            lambda: self.now,
+            lambda kind, sentence: self.told.append(sentence),
+        )
 
-    def at(self, time, action):
+    def at(self, time, action) -> None:
         heapq.heappush(self._events, (time, next(self._order), action))
 
-    def send(self, samples, stamp, at=None, format=AudioFormat(16000, 1, "s16"), payload=None):
+    def send(self, samples, stamp, at=None, format=AudioFormat(16000, 1, "s16"), payload=None) -> None:
         """One packet, to be pushed at a time (default now)."""
         at = self.now if at is None else at
         payload = samples.tobytes() if payload is None else payload
         packet = AudioPacket(payload, format, stamp, at, S0 + round((at - 100) * 1e9))
         self.at(at, lambda: self.performance.push(packet))
 
-    def live(self, samples, stamp=S0, start=None, rate=16000, packet=0.02, stamped=True, channels=1):
+    def live(self, samples, stamp=S0, start=None, rate=16000, packet=0.02, stamped=True, channels=1) -> None:
         """Packets of `packet` seconds; each comes when its last sample has been spoken, the first one at
         `start`."""
         start, size = self.now if start is None else start, round(packet * rate)
         for first in range(0, len(samples), size):
-            part = samples[first:first + size]
-            self.send(part, stamp + round(first * 1e9 / rate) if stamped else None,
-                      start + (first + len(part)) / rate, AudioFormat(rate, channels, "s16"))
+            part = samples[first : first + size]
+            self.send(
+                part,
+                stamp + round(first * 1e9 / rate) if stamped else None,
+                start + (first + len(part)) / rate,
+                AudioFormat(rate, channels, "s16"),
+            )
 
-    def run(self, seconds):
+    def run(self, seconds) -> None:
         """Let time pass: steps whenever there is work, as the worker does."""
         end = self.now + seconds
         while True:

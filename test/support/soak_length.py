@@ -1,14 +1,16 @@
+# SPDX-License-Identifier: Apache-2.0
 """How long the soak tests run: `make soak` sets SOAK_SECONDS=600 and SOAK_HOUR=3600; without it, their short forms."""
+
 import gc
 import os
 from pathlib import Path
 
-SECONDS = float(os.environ.get("SOAK_SECONDS", 20))         # of abuse
-HOUR = float(os.environ.get("SOAK_HOUR", 30))               # of one undisturbed voice
+SECONDS = float(os.environ.get("SOAK_SECONDS", 20))  # of abuse
+HOUR = float(os.environ.get("SOAK_HOUR", 30))  # of one undisturbed voice
 LONG = SECONDS > 60
 
 
-def tell(capsys, text):
+def tell(capsys, text) -> None:
     """Print what was measured, in the long form only."""
     if LONG:
         with capsys.disabled():
@@ -18,7 +20,7 @@ def tell(capsys, text):
 def memory(pid="self"):
     """Resident megabytes of a process, or None where the system does not tell."""
     if pid == "self":
-        gc.collect()    # takes 0.15 s, for which a microphone of ours would fall silent
+        gc.collect()  # takes 0.15 s, for which a microphone of ours would fall silent
     try:
         return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * 4096 / 1e6
     except OSError:

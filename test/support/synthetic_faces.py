@@ -1,11 +1,13 @@
+# SPDX-License-Identifier: Apache-2.0
 """Landmarks without a camera: the default rig, posed and seen as a face tracker would see it."""
+
 import numpy as np
 from scipy.spatial.transform import Rotation
 
-from streamingtalker_ros.face.rig import default_rig
 from streamingtalker_ros.corpus.video import landmarks as L
 from streamingtalker_ros.corpus.video.matching import _on_chin
 from streamingtalker_ros.corpus.video.pose import AXES
+from streamingtalker_ros.face.rig import default_rig
 
 PIXELS = 700.0  # per metre: 46 between the eyes
 
@@ -14,8 +16,12 @@ def anatomy(rig):
     """{landmark number: vertex} for lips, chin, eyes and brows; lip points lie evenly between the corners."""
     corners = rig.landmark("mouth_corners")
     found = {L.CORNERS[0]: corners[0], L.CORNERS[1]: corners[1]}
-    for numbers, name in ((L.INNER_UPPER, "inner_lip_upper"), (L.INNER_LOWER, "inner_lip_lower"),
-                          (L.OUTER_UPPER, "outer_lip_upper"), (L.OUTER_LOWER, "outer_lip_lower")):
+    for numbers, name in (
+        (L.INNER_UPPER, "inner_lip_upper"),
+        (L.INNER_LOWER, "inner_lip_lower"),
+        (L.OUTER_UPPER, "outer_lip_upper"),
+        (L.OUTER_LOWER, "outer_lip_lower"),
+    ):
         row = rig.landmark(name)
         row = row[np.argsort(rig.vertices[row, 1])]
         found.update(zip(numbers, (corners[1], *row[1:-1:2], corners[0])))
@@ -40,8 +46,17 @@ def bones(rig):
     points = np.zeros((L.POINTS, 3))
     middle = rig.vertices[rig.landmark("mouth_corners")].mean(axis=0) + (0, 0, 0.06)
     points += middle + (-0.03, 0, 0)
-    for right, left in ((54, 284), (67, 297), (103, 332), (109, 338), (21, 251), (162, 389), (127, 356), (234, 454),
-                        (98, 327)):
+    for right, left in (
+        (54, 284),
+        (67, 297),
+        (103, 332),
+        (109, 338),
+        (21, 251),
+        (162, 389),
+        (127, 356),
+        (234, 454),
+        (98, 327),
+    ):
         offset = rng.uniform((-0.06, 0.02, -0.05), (0.0, 0.08, 0.08))
         points[left], points[right] = middle + offset, middle + offset * (1, -1, 1)
     for number in (10, 168, 6, 197, 195, 5, 4, 1, 2):
@@ -69,10 +84,17 @@ def film(weights, head=None, name="film", fps=25.0, noise=0.0, shift=None, zoom=
     if shift is not None:
         pixels[..., :2] += shift[:, None]
     pixels += np.random.default_rng(5).normal(0.0, noise, pixels.shape) if noise else 0.0
-    return L.Track(pixels.astype(np.float32), (np.arange(count) + 0.5) / fps, np.ones(count, bool), faces, (640, 480),
-                   name)
+    return L.Track(
+        pixels.astype(np.float32),
+        (np.arange(count) + 0.5) / fps,
+        np.ones(count, bool),
+        faces,
+        (640, 480),
+        name,
+    )
 
 
 def match_of(rig, neutral):
     from streamingtalker_ros.corpus.video.matching import match
+
     return match(rig, neutral)

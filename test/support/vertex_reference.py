@@ -1,9 +1,11 @@
+# SPDX-License-Identifier: Apache-2.0
 """A second, naive implementation of the published network, written from its description alone, for the tests.
 
 It works on the authors' parameter names with torch's own TransformerDecoder, full masks, diffusion by the
 textbook formula, loops instead of batches; and it writes recording folders of any size in the published
 layout.
 """
+
 import json
 import math
 
@@ -13,15 +15,54 @@ import yaml
 from torch import nn
 from torch.nn import functional as F
 
-VOCASET = dict(name="vocaset", fps=30, period=30, activation=None, identities=8, window=60, heads=4, width=24,
-               ff=40, vertices=10, slots=4, code=6, codes=16, codec_width=24, codec_heads=4, codec_ff=32,
-               codec_layers=2)
-BIWI = dict(name="biwi", fps=25, period=25, activation="gelu", identities=6, window=120, heads=4, width=32,
-            ff=48, vertices=14, slots=2, code=10, codes=24, codec_width=16, codec_heads=2, codec_ff=24,
-            codec_layers=3)
-HUBERT = dict(model_type="hubert", hidden_size=24, num_hidden_layers=2, num_attention_heads=4,
-              intermediate_size=32, conv_dim=[12] * 7, num_conv_pos_embeddings=16,
-              num_conv_pos_embedding_groups=4)
+VOCASET = dict(
+    name="vocaset",
+    fps=30,
+    period=30,
+    activation=None,
+    identities=8,
+    window=60,
+    heads=4,
+    width=24,
+    ff=40,
+    vertices=10,
+    slots=4,
+    code=6,
+    codes=16,
+    codec_width=24,
+    codec_heads=4,
+    codec_ff=32,
+    codec_layers=2,
+)
+BIWI = dict(
+    name="biwi",
+    fps=25,
+    period=25,
+    activation="gelu",
+    identities=6,
+    window=120,
+    heads=4,
+    width=32,
+    ff=48,
+    vertices=14,
+    slots=2,
+    code=10,
+    codes=24,
+    codec_width=16,
+    codec_heads=2,
+    codec_ff=24,
+    codec_layers=3,
+)
+HUBERT = dict(
+    model_type="hubert",
+    hidden_size=24,
+    num_hidden_layers=2,
+    num_attention_heads=4,
+    intermediate_size=32,
+    conv_dim=[12] * 7,
+    num_conv_pos_embeddings=16,
+    num_conv_pos_embedding_groups=4,
+)
 
 
 def sinusoids(rows, width):
@@ -40,25 +81,28 @@ def weights(size, seed):
     torch.manual_seed(seed)
     sd = {}
 
-    def linear(name, n_in, n_out, bias=True):
+    def linear(name, n_in, n_out, bias=True) -> None:
         sd[f"{name}.weight"] = torch.randn(n_out, n_in) * n_in**-0.5
         if bias:
             sd[f"{name}.bias"] = torch.randn(n_out) * 0.1
 
-    def norm(name, n):
+    def norm(name, n) -> None:
         sd[f"{name}.weight"], sd[f"{name}.bias"] = 1 + 0.1 * torch.randn(n), 0.1 * torch.randn(n)
 
     hubert = transformers.HubertModel(transformers.HubertConfig(**HUBERT)).state_dict()
     for name, value in hubert.items():  # the older names, as in the release
         name = name.replace("parametrizations.weight.original0", "weight_g")
         name = name.replace("parametrizations.weight.original1", "weight_v")
-        sd[f"audio_encoder.{name}"] = value if "layer_norm" in name else torch.randn_like(value) * (
-            value.std().clamp(min=0.05) if value.numel() > 1 else 1)
+        sd[f"audio_encoder.{name}"] = (
+            value
+            if "layer_norm" in name
+            else torch.randn_like(value) * (value.std().clamp(min=0.05) if value.numel() > 1 else 1)
+        )
     W, Z, d, V3 = size["codec_width"], size["slots"] * size["code"], size["width"], 3 * size["vertices"]
     table = sinusoids(100, W)  # the release stores 5,000 rows of it
     for side, conv in (("encoder", "squasher"), ("decoder", "expander")):
         root = f"autoencoder.{side}"
-        sd[f"{root}.{conv}.0.0.weight"] = torch.randn(W, W, 5) * (5 * W)**-0.5
+        sd[f"{root}.{conv}.0.0.weight"] = torch.randn(W, W, 5) * (5 * W) ** -0.5
         sd[f"{root}.{conv}.0.0.bias"] = torch.randn(W)
         linear(f"{root}.{side}_linear_embedding.net", W, W)
         sd[f"{root}.{side}_pos_embedding.pe"] = table[:, None].clone()
@@ -91,15 +135,16 @@ def weights(size, seed):
 
 
 def _decoder(size):
-    layer = nn.TransformerDecoderLayer(size["width"], size["heads"], size["ff"], 0.0,
-                                       size["activation"] or "relu", batch_first=True)
+    layer = nn.TransformerDecoderLayer(
+        size["width"], size["heads"], size["ff"], 0.0, size["activation"] or "relu", batch_first=True
+    )
     return nn.TransformerDecoder(layer, 2).eval()
 
 
 class Reference:
     """The published computation on one clip; `sd` under the authors' names."""
 
-    def __init__(self, size, sd):
+    def __init__(self, size, sd) -> None:
         import transformers
 
         self.size, self.sd = size, sd
@@ -115,7 +160,7 @@ class Reference:
         self.decoder.load_state_dict(self.part("diff_ar_network.transformer_decoder."))
 
     def part(self, prefix):
-        return {name[len(prefix):]: value for name, value in self.sd.items() if name.startswith(prefix)}
+        return {name[len(prefix) :]: value for name, value in self.sd.items() if name.startswith(prefix)}
 
     def linear(self, name, x):
         return F.linear(x, self.sd[f"{name}.weight"], self.sd.get(f"{name}.bias"))
@@ -170,7 +215,7 @@ class Reference:
     def condition(self, past, heard, identity):  # (n, H·C), (L, d) -> (n, d)
         x = self.linear("diff_ar_network.vq_latent_map", past)
         x = x + self.sd["diff_ar_network.obj_vector.weight"][identity]
-        x = x + self.sd["diff_ar_network.PPE.pe"][0, :len(past)]
+        x = x + self.sd["diff_ar_network.PPE.pe"][0, : len(past)]
         diagonal = torch.ones(len(past), len(heard), dtype=torch.bool)
         diagonal[range(len(past)), range(len(past))] = False
         return self.decoder(x[None], heard[None], tgt_mask=self.masks(len(past)), memory_mask=diagonal)[0]
@@ -196,8 +241,9 @@ class Reference:
         count = int(raw.shape[1] * (self.size["fps"] / 50))
         features = F.interpolate(raw.transpose(1, 2), size=count, mode="linear", align_corners=True)[0].T
         heard = self.linear("diff_ar_network.audio_feature_map", features)
-        noise = torch.randn(count, self.size["slots"] * self.size["code"],
-                            generator=torch.Generator().manual_seed(noise_seed))
+        noise = torch.randn(
+            count, self.size["slots"] * self.size["code"], generator=torch.Generator().manual_seed(noise_seed)
+        )
         start = self.encode(torch.zeros(2, 3 * self.size["vertices"]))[0].reshape(2, -1)[0]
         latents, conditions, frames = [start], [], []
         for n in range(count):
@@ -206,33 +252,80 @@ class Reference:
             frames.append(self.decode(torch.stack(latents))[-1].view(-1, 3) + template.view(-1, 3))
         quantised, indices = self.encode(motion)
         one_hot = F.one_hot(torch.tensor(identity), self.size["identities"]).float()
-        arrays = dict(audio=audio, identity=one_hot, template=template, noise=noise,
-                      audio_encoder_output=raw[0], audio_features=features,
-                      start_latent=start, conditions=torch.stack(conditions), latents=torch.stack(latents),
-                      frames=torch.stack(frames), vq_motion=motion, vq_quantized=quantised,
-                      vq_indices=indices, vq_decoded=self.decode(quantised.reshape(len(motion), -1)))
+        arrays = dict(
+            audio=audio,
+            identity=one_hot,
+            template=template,
+            noise=noise,
+            audio_encoder_output=raw[0],
+            audio_features=features,
+            start_latent=start,
+            conditions=torch.stack(conditions),
+            latents=torch.stack(latents),
+            frames=torch.stack(frames),
+            vq_motion=motion,
+            vq_quantized=quantised,
+            vq_indices=indices,
+            vq_decoded=self.decode(quantised.reshape(len(motion), -1)),
+        )
         return {name: value.numpy() for name, value in arrays.items()}
 
 
 def configuration(size):
     """The published YAML tree of a size."""
-    predictor = dict(vq_dim=size["slots"] * size["code"], latent_dim=size["width"],
-                     audio_encode_dim=HUBERT["hidden_size"], period=size["period"], n_heads=size["heads"],
-                     max_seq_len=200, id_dim=size["identities"],
-                     feedforward_dim=size["ff"], num_layers=2, dropout=0.1)
+    predictor = dict(
+        vq_dim=size["slots"] * size["code"],
+        latent_dim=size["width"],
+        audio_encode_dim=HUBERT["hidden_size"],
+        period=size["period"],
+        n_heads=size["heads"],
+        max_seq_len=200,
+        id_dim=size["identities"],
+        feedforward_dim=size["ff"],
+        num_layers=2,
+        dropout=0.1,
+    )
     if size["activation"]:
         predictor["activation"] = size["activation"]
-    codec = dict(n_vert=3 * size["vertices"], n_embed=size["codes"], zquant_dim=size["code"],
-                 hidden_size=size["codec_width"], num_hidden_layers=size["codec_layers"],
-                 num_attention_heads=size["codec_heads"], intermediate_size=size["codec_ff"], window_size=1,
-                 quant_factor=0, face_quan_num=size["slots"], neg=0.2, INaffine=False)
-    schedule = dict(num_train_timesteps=1000, beta_start=0.00085, beta_end=0.012,
-                    beta_schedule="scaled_linear", clip_sample=False, prediction_type="sample",
-                    set_alpha_to_one=False, steps_offset=1)
+    codec = dict(
+        n_vert=3 * size["vertices"],
+        n_embed=size["codes"],
+        zquant_dim=size["code"],
+        hidden_size=size["codec_width"],
+        num_hidden_layers=size["codec_layers"],
+        num_attention_heads=size["codec_heads"],
+        intermediate_size=size["codec_ff"],
+        window_size=1,
+        quant_factor=0,
+        face_quan_num=size["slots"],
+        neg=0.2,
+        INaffine=False,
+    )
+    schedule = dict(
+        num_train_timesteps=1000,
+        beta_start=0.00085,
+        beta_end=0.012,
+        beta_schedule="scaled_linear",
+        clip_sample=False,
+        prediction_type="sample",
+        set_alpha_to_one=False,
+        steps_offset=1,
+    )
     audio = dict(audio_fps=50, hidden_fps=size["fps"], model_name_or_path="facebook/hubert-base-ls960")
-    return dict(DATASET=dict(NAME=size["name"]), MODEL=dict(
-        TYPE="diff_ar", finetune_dec=size["name"] == "biwi", window_size=size["window"], AUDIO_ENCODER=audio,
-        DIFF_AR_DEC=predictor, VAE=codec, SCHEDULER=schedule, num_inference_timesteps=50, eta=0.0))
+    return dict(
+        DATASET=dict(NAME=size["name"]),
+        MODEL=dict(
+            TYPE="diff_ar",
+            finetune_dec=size["name"] == "biwi",
+            window_size=size["window"],
+            AUDIO_ENCODER=audio,
+            DIFF_AR_DEC=predictor,
+            VAE=codec,
+            SCHEDULER=schedule,
+            num_inference_timesteps=50,
+            eta=0.0,
+        ),
+    )
 
 
 def write_checkpoint(folder, size, seed=0):
@@ -245,7 +338,7 @@ def write_checkpoint(folder, size, seed=0):
     return sd
 
 
-def write_recording(folder, size, seconds=1.1, seed=0):
+def write_recording(folder, size, seconds=1.1, seed=0) -> None:
     """A whole recording folder, computed by this reference."""
     sd = write_checkpoint(folder, size, seed)
     rng = np.random.default_rng(seed)

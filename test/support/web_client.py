@@ -1,4 +1,6 @@
+# SPDX-License-Identifier: Apache-2.0
 """A page's side of the WebSocket in Python, for tests: says what a page says and keeps what comes back."""
+
 import contextlib
 import json
 import threading
@@ -28,7 +30,7 @@ def serving(talker, host="127.0.0.1", token=None, domain=None, **limits):
 class Client:
     """Connected to a Server. `faces`, `audio`, `texts`: what came, dicts; `closed`: (code, reason) at the end."""
 
-    def __init__(self, server, reads=True, acknowledges=True, **options):
+    def __init__(self, server, reads=True, acknowledges=True, **options) -> None:
         headers = {"origin": server.origin, **options}
         address = server.origin.replace("http", "ws") + "/socket"
         self._leave = contextlib.ExitStack()
@@ -38,7 +40,7 @@ class Client:
         if reads:
             threading.Thread(target=self._read, daemon=True).start()
 
-    def _read(self):
+    def _read(self) -> None:
         frames = 0
         try:
             for message in self.socket:
@@ -59,7 +61,7 @@ class Client:
                 self.closed = (self.socket.close_code, self.socket.close_reason)
                 self._come.notify_all()
 
-    def say(self, **message):
+    def say(self, **message) -> None:
         self.socket.send(json.dumps(message))
 
     def wait(self, condition, timeout=20.0):
@@ -70,8 +72,9 @@ class Client:
     def text(self, kind, timeout=20.0):
         """The first text of a type; fails when none comes."""
         found = []
-        assert self.wait(lambda: found or found.extend(m for m in self.texts if m["type"] == kind) or found, timeout), \
-            f"no {kind} among {self.texts}, closed {self.closed}"
+        assert self.wait(
+            lambda: found or found.extend(m for m in self.texts if m["type"] == kind) or found, timeout
+        ), f"no {kind} among {self.texts}, closed {self.closed}"
         return found[0]
 
     def speak(self, pcm, rate=16000, epoch=1, packet=0.02, pace=0.0, seed=0):
@@ -80,13 +83,13 @@ class Client:
         samples, size = np.round(np.clip(pcm, -1, 1) * 32767).astype("<i2"), round(packet * rate)
         start = time.monotonic()
         for first in range(0, len(samples), size):
-            self.socket.send(bytes([protocol.PCM, epoch, 0, 0]) + samples[first:first + size].tobytes())
+            self.socket.send(bytes([protocol.PCM, epoch, 0, 0]) + samples[first : first + size].tobytes())
             wait = start + pace * (first + size) / rate - time.monotonic()
             if pace and wait > 0:
                 time.sleep(wait)
         return samples.astype(np.float32) / 32768
 
-    def close(self):
+    def close(self) -> None:
         self._leave.close()
 
     def __enter__(self):
@@ -99,14 +102,26 @@ class Client:
 def unpack(data):
     """A frame's bytes -> dict."""
     kind, epoch, flags, index, at, model_ms, wait_ms, dropped = protocol.HEADER.unpack_from(data)
-    body = data[protocol.HEADER.size:]
-    frame = dict(kind=kind, epoch=epoch, speaking=bool(flags & protocol.SPEAKING), idle=bool(flags & protocol.IDLE),
-                 index=index, time=at, model_ms=model_ms, wait_ms=wait_ms, dropped=dropped, came=time.monotonic())
+    body = data[protocol.HEADER.size :]
+    frame = dict(
+        kind=kind,
+        epoch=epoch,
+        speaking=bool(flags & protocol.SPEAKING),
+        idle=bool(flags & protocol.IDLE),
+        index=index,
+        time=at,
+        model_ms=model_ms,
+        wait_ms=wait_ms,
+        dropped=dropped,
+        came=time.monotonic(),
+    )
     if kind == protocol.FACE:
         values = np.frombuffer(body, "<f4")
         frame |= {"weights": values[:52], "head": values[52:]}
     elif kind == protocol.VERTICES:
-        frame["offsets"] = np.frombuffer(body, "<f4", 1)[0] * np.frombuffer(body, "<i2", offset=4).reshape(-1, 3)
+        frame["offsets"] = np.frombuffer(body, "<f4", 1)[0] * np.frombuffer(body, "<i2", offset=4).reshape(
+            -1, 3
+        )
     else:
         frame["samples"] = np.frombuffer(body, "<i2")
     return frame

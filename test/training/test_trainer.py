@@ -1,4 +1,6 @@
+# SPDX-License-Identifier: Apache-2.0
 """The loop's laws: exact resumption from any save, schedules as written, one step of all processes, clear refusals."""
+
 import os
 import subprocess
 import sys
@@ -17,17 +19,21 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.mark.parametrize("able", [False, True])
-def test_bfloat16_only_where_the_processor_has_it(monkeypatch, able):
-    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx2": True, "avx512_bf16": able}, raising=False)
+def test_bfloat16_only_where_the_processor_has_it(monkeypatch, able) -> None:
+    monkeypatch.setattr(
+        torch.cpu, "get_capabilities", lambda: {"avx2": True, "avx512_bf16": able}, raising=False
+    )
     for mixed in (False, True):
         with distributed.find("cpu").autocast(mixed):
-            assert (torch.ones(2, 2) @ torch.ones(2, 2)).dtype == (torch.bfloat16 if able and mixed else torch.float32)
+            assert (torch.ones(2, 2) @ torch.ones(2, 2)).dtype == (
+                torch.bfloat16 if able and mixed else torch.float32
+            )
 
 
 class Stage:
     """Fits a line to noise; counts its calls in a tensor of its own, which enters the loss."""
 
-    def __init__(self, seed=0):
+    def __init__(self, seed=0) -> None:
         torch.manual_seed(seed)
         self.line = torch.nn.Linear(4, 1)
         self.unused = torch.nn.Parameter(torch.ones(2))
@@ -67,7 +73,7 @@ def interrupted(folder, config, at):
     return stage, loop
 
 
-def test_resume_is_exact_between_saves_with_what_the_stage_keeps(tmp_path):
+def test_resume_is_exact_between_saves_with_what_the_stage_keeps(tmp_path) -> None:
     config = LoopConfig(steps=30, rate=1e-2, warmup=2, save_every=7, log_every=2, mixed=False)
     straight = Stage()
     loop = Loop(straight.parameters(), config, tmp_path / "a", "line")
@@ -77,12 +83,17 @@ def test_resume_is_exact_between_saves_with_what_the_stage_keeps(tmp_path):
         assert torch.equal(tensor, again.parameters()[name]), name
         assert torch.equal(loop.average[name], resumed.average[name]), name
     assert torch.equal(straight.calls, again.calls)
-    logs = [[row.split(",")[0:1] + row.split(",")[2:] for row in (tmp_path / run / "log.csv").read_text().splitlines()]
-            for run in "ab"]
+    logs = [
+        [
+            row.split(",")[0:1] + row.split(",")[2:]
+            for row in (tmp_path / run / "log.csv").read_text().splitlines()
+        ]
+        for run in "ab"
+    ]
     assert logs[0] == logs[1]  # rows written after the last save do not come twice
 
 
-def test_a_state_written_before_stages_kept_anything_resumes(tmp_path):
+def test_a_state_written_before_stages_kept_anything_resumes(tmp_path) -> None:
     config = LoopConfig(steps=4, warmup=1)
     stage = Stage()
     Loop(stage.parameters(), config, tmp_path, "line").run(stage)
@@ -92,17 +103,17 @@ def test_a_state_written_before_stages_kept_anything_resumes(tmp_path):
     assert Loop(Stage().parameters(), config, tmp_path, "line").step == 4
 
 
-def test_schedules():
+def test_schedules() -> None:
     halving = LoopConfig(rate=1.0, warmup=2, schedule="halving", halve_every=10)
     assert [rate_at(step, halving) for step in (0, 1, 2, 9, 10, 35)] == [0.5, 1.0, 1.0, 1.0, 0.5, 0.125]
-    assert rate_at(10 ** 6, LoopConfig(rate=1.0, schedule="constant")) == 1.0
+    assert rate_at(10**6, LoopConfig(rate=1.0, schedule="constant")) == 1.0
     cosine = LoopConfig(rate=1.0, warmup=0, steps=100)
     assert rate_at(50, cosine) == pytest.approx(0.51) and rate_at(100, cosine) == pytest.approx(0.02)
     with pytest.raises(TalkerError, match="cosine, halving, constant"):
         LoopConfig(schedule="poly")
 
 
-def test_a_state_of_another_network_or_a_damaged_one_is_named(tmp_path):
+def test_a_state_of_another_network_or_a_damaged_one_is_named(tmp_path) -> None:
     stage = Stage()
     Loop(stage.parameters(), LoopConfig(steps=1), tmp_path, "line").run(stage)
     with pytest.raises(TalkerError, match="state.pt is of another network"):
@@ -112,7 +123,7 @@ def test_a_state_of_another_network_or_a_damaged_one_is_named(tmp_path):
         Loop(stage.parameters(), LoopConfig(steps=1), tmp_path, "line")
 
 
-def test_alone_nothing_of_accelerate_is_asked_for(monkeypatch, tmp_path):
+def test_alone_nothing_of_accelerate_is_asked_for(monkeypatch, tmp_path) -> None:
     monkeypatch.setitem(sys.modules, "accelerate", None)
     monkeypatch.delenv("WORLD_SIZE", raising=False)
     stage = Stage()
@@ -139,13 +150,27 @@ torch.save(stage.parameters(), Path(sys.argv[2]) / f"{rank}.pt")
 CONFIG = dict(steps=6, rate=1e-2, warmup=2, save_every=4, mixed=False)
 
 
-def test_two_processes_take_the_step_of_their_mean(tmp_path):
+def test_two_processes_take_the_step_of_their_mean(tmp_path) -> None:
     pytest.importorskip("accelerate")
     (tmp_path / "worker.py").write_text(WORKER)
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true"}
+    environment = {
+        **os.environ,
+        "PYTHONPATH": str(ROOT),
+        "OMP_NUM_THREADS": "1",
+        "ACCELERATE_USE_CPU": "true",
+    }
     # torch's launcher, which sets the same variables as `accelerate launch`
-    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2",
-              str(tmp_path / "worker.py"), str(ROOT / "test"), str(tmp_path)]
+    launch = [
+        sys.executable,
+        "-m",
+        "torch.distributed.run",
+        "--standalone",
+        "--nproc_per_node",
+        "2",
+        str(tmp_path / "worker.py"),
+        str(ROOT / "test"),
+        str(tmp_path),
+    ]
     done = subprocess.run(launch, env=environment, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr[-3000:]
 
@@ -157,7 +182,7 @@ def test_two_processes_take_the_step_of_their_mean(tmp_path):
             self.calls += 1
             for extra in ([], [1]):
                 rng = np.random.default_rng([0, step, *extra])
-                torch.manual_seed(int(rng.integers(2 ** 31)))
+                torch.manual_seed(int(rng.integers(2**31)))
                 self.calls -= 1
                 losses.append(super().__call__(step, rng)[0])
             return sum(losses) / 2, {}

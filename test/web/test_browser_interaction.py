@@ -1,4 +1,6 @@
+# SPDX-License-Identifier: Apache-2.0
 """The page in a person's hands: turned by keys, its sliders dragged, on a network that stalls. In a real Chromium."""
+
 import json
 import time
 
@@ -7,14 +9,13 @@ import pytest
 
 pytest.importorskip("torch", reason="torch is not installed")
 
-from support.web_client import serving  # noqa: E402
-
-from streamingtalker_ros.audio.files import read_audio  # noqa: E402
-from streamingtalker_ros.audio.pcm import to_16k  # noqa: E402
-from streamingtalker_ros.cli.animate import animate  # noqa: E402
-from streamingtalker_ros.face.arkit import INDEX  # noqa: E402
+from streamingtalker_ros.audio.files import read_audio
+from streamingtalker_ros.audio.pcm import to_16k
+from streamingtalker_ros.cli.animate import animate
+from streamingtalker_ros.face.arkit import INDEX
 from streamingtalker_ros.web import assets
-from tools.browser import chromium  # noqa: E402
+from support.web_client import serving
+from tools.browser import chromium
 
 SIZE = (480, 667)
 
@@ -37,17 +38,17 @@ def page(server):
         yield page
 
 
-def press(page, key):
+def press(page, key) -> None:
     for kind in ("keyDown", "keyUp"):
         page.call("Input.dispatchKeyEvent", type=kind, key=key, text=key if len(key) == 1 else "")
 
 
-def test_keys_turn_the_face_and_bring_it_back(page):
+def test_keys_turn_the_face_and_bring_it_back(page) -> None:
     """Each key does what a drag of the mouse that way does."""
     where = "talk.picture.studio.camera.position.toArray()"
     page.run("document.querySelector('#face').focus()")
     began = np.array(page.run(where))
-    for key, axis, sign in (("ArrowLeft", 0, 1), ("ArrowUp", 1, -1)):   # the camera goes the other way
+    for key, axis, sign in (("ArrowLeft", 0, 1), ("ArrowUp", 1, -1)):  # the camera goes the other way
         press(page, key)
         page.wait(f"{sign} * ({where}[{axis}] - {began[axis]}) > 0.01")
         press(page, "0")
@@ -59,17 +60,17 @@ def test_keys_turn_the_face_and_bring_it_back(page):
     press(page, "0")
 
 
-def test_buttons_tell_what_is_on(page):
+def test_buttons_tell_what_is_on(page) -> None:
     pressed = "document.querySelector('#{}').getAttribute('aria-pressed')"
     page.click("#sample")
     page.wait("talk.source === 'file'")
     assert page.run(pressed.format("sample")) == "true" and page.run(pressed.format("file")) == "false"
-    page.click("#sample")                                    # once more: it ends
+    page.click("#sample")  # once more: it ends
     page.wait("talk.source === null")
     assert page.run(pressed.format("sample")) == "false"
 
 
-def test_every_control_has_a_name(page):
+def test_every_control_has_a_name(page) -> None:
     """What a screen reader says of it."""
     nameless = page.run("""[...document.querySelectorAll('button, input:not([hidden]), select, canvas[tabindex]')]
         .filter((e) => !(e.textContent.trim() && e.matches('button')) && !e.getAttribute('aria-label')
@@ -78,17 +79,20 @@ def test_every_control_has_a_name(page):
     assert nameless == []
 
 
-def test_a_slider_may_be_dragged_for_long(page):
+def test_a_slider_may_be_dragged_for_long(page) -> None:
     """Sixty changes a second, as a mouse makes them, end no session; the last of them holds."""
     epoch = page.run("talk.epoch")
-    page.run("""new Promise((resolve) => {
+    page.run(
+        """new Promise((resolve) => {
         const input = document.querySelector('[name=mouth_expressiveness]');
         let k = 0;
         const drag = setInterval(() => {
           input.value = 0.5 + 0.05 * (k++ % 20);
           input.dispatchEvent(new Event('input'));
           if (k === 360) { clearInterval(drag); resolve(1); }
-        }, 16); })""", 60)
+        }, 16); })""",
+        60,
+    )
     time.sleep(0.5)
     assert page.run("talk.up && talk.epoch") == epoch
     assert page.run("talk.values().mouth_expressiveness") == 1.45
@@ -97,12 +101,15 @@ def test_a_slider_may_be_dragged_for_long(page):
     assert page.run("talk.values().mouth_expressiveness") == 1
 
 
-def test_sound_waits_for_late_frames(page, voice_path):
+def test_sound_waits_for_late_frames(page, voice_path) -> None:
     """Frames that come half a second too late: the sound stops where they end, and goes on from there; nothing is heard
     twice."""
     page.choose_file("#pick-audio", voice_path)
     page.wait("talk.source === 'file' && talk.timeline.newest && talk.timeline.newest.time > 1.5")
-    rows = np.array(json.loads(page.run("""new Promise((resolve) => {
+    rows = np.array(
+        json.loads(
+            page.run(
+                """new Promise((resolve) => {
         const on = talk.link.on, frame = on.frame, kept = [], rows = [], begin = performance.now();
         const { clock, newest } = talk.timeline, late = 1000 * (newest.time - clock.heard(begin)) + 500;
         on.frame = (each) => kept.push(each);
@@ -115,35 +122,43 @@ def test_sound_waits_for_late_frames(page, voice_path):
           }
           if (now - begin < late + 1800) setTimeout(look, 8); else resolve(JSON.stringify(rows));
         };
-        look(); })""", 60)))
+        look(); })""",
+                60,
+            )
+        )
+    )
     heard = rows[:, 1]
     # the page reckons from one message of the audio thread to the next, which come late on a busy machine
     assert (heard - rows[:, 2]).max() < 0.25
     assert np.diff(heard).min() > -0.25
-    assert heard[-1] > rows[rows[:, 0] < 0, 2][-1] + 0.8   # and on it goes
+    assert heard[-1] > rows[rows[:, 0] < 0, 2][-1] + 0.8  # and on it goes
     page.click("#file")
     page.wait("talk.source === null")
 
 
-def test_sound_that_a_stalled_network_lost_moves_nothing_in_time(page, voice_path):
+def test_sound_that_a_stalled_network_lost_moves_nothing_in_time(page, voice_path) -> None:
     """A hole in what is sent: a new voice begins behind it, and its frames lie where their sound lies."""
     page.choose_file("#pick-audio", voice_path)
     page.wait("talk.source === 'file' && talk.timeline.newest && talk.timeline.newest.time > 1")
     epoch = page.run("talk.epoch")
-    page.run("Object.defineProperty(talk.link.socket, 'bufferedAmount', {get: () => 1e9, configurable: true}), 1")
+    page.run(
+        "Object.defineProperty(talk.link.socket, 'bufferedAmount', {get: () => 1e9, configurable: true}), 1"
+    )
     time.sleep(0.6)
     page.run("delete talk.link.socket.bufferedAmount, 1")
     page.wait(f"talk.epoch > {epoch} && talk.timeline.newest && (talk.history = [], true)")
-    begin = page.run("talk.sound.clock.origin")              # sample of the file that is the new voice's first
+    begin = page.run("talk.sound.clock.origin")  # sample of the file that is the new voice's first
     pcm, rate = read_audio(voice_path)
     assert begin > 1.5 * rate
-    page.wait("talk.source === null", 30)                    # it ends when the file does
+    page.wait("talk.source === null", 30)  # it ends when the file does
     shown = page.run("talk.history")
     page.run("talk.history = null, 1")
     motion = animate(to_16k(pcm[begin:], rate), device="cpu")
     times = np.array([frame["time"] for frame in shown])
     idle = np.argmax(np.append(np.diff(times), -1) < 0) + 1  # of the next timeline, after the file
-    own = (times[:idle] > 0.2) & (times[:idle] < (len(pcm) - begin) / rate - 0.2)   # behind the seam of the two voices
+    own = (times[:idle] > 0.2) & (
+        times[:idle] < (len(pcm) - begin) / rate - 0.2
+    )  # behind the seam of the two voices
     assert own.sum() > 80
     for name in ("jawOpen", "mouthPucker", "browInnerUp"):
         reference = np.interp(times[:idle][own], motion["times"], motion["weights"][:, INDEX[name]])

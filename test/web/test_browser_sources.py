@@ -1,4 +1,6 @@
+# SPDX-License-Identifier: Apache-2.0
 """The page's other sources and faces in a real Chromium: a watched talker, the vertices of a published checkpoint."""
+
 import threading
 
 import numpy as np
@@ -7,14 +9,13 @@ import pytest
 torch = pytest.importorskip("torch", reason="torch is not installed")
 pytest.importorskip("cyclonedds", reason="cyclonedds is not installed")
 
+from streamingtalker_ros.dds.audio_player import AudioSource, blocks  # noqa: E402
+from streamingtalker_ros.dds.talker_node import TalkerNode  # noqa: E402
+from streamingtalker_ros.runtime.parameters import Settings  # noqa: E402
+from streamingtalker_ros.web import assets
 from support.dds_domain import own_domain  # noqa: E402
 from support.scheduler_harness import small_talker, voice  # noqa: E402
 from support.web_client import Client, serving  # noqa: E402
-
-from streamingtalker_ros.dds.talker_node import TalkerNode  # noqa: E402
-from streamingtalker_ros.runtime.parameters import Settings  # noqa: E402
-from streamingtalker_ros.dds.audio_player import AudioSource, blocks  # noqa: E402
-from streamingtalker_ros.web import assets
 from tools.browser import chromium  # noqa: E402
 
 SIZE = (480, 667)
@@ -34,24 +35,27 @@ def browser():
 def vertex_model(tmp_path_factory):
     """A small random network of the published kind, on a grid of triangles."""
     pytest.importorskip("transformers", reason="transformers is not installed")
-    from support import vertex_reference as reference
-
     from streamingtalker_ros.model.vertex import checkpoint, config
     from streamingtalker_ros.model.vertex.streaming import PublishedModel
+    from support import vertex_reference as reference
 
     folder = tmp_path_factory.mktemp("published")
     reference.write_checkpoint(folder, reference.VOCASET)
-    settings = config.read_yaml(folder / "config.yaml", config.read_hubert_json(folder / "hubert_config.json"))
+    settings = config.read_yaml(
+        folder / "config.yaml", config.read_hubert_json(folder / "hubert_config.json")
+    )
     network = checkpoint.read_ckpt(folder / "checkpoint.ckpt", settings)
     rng = np.random.default_rng(0)
-    network.template.copy_(torch.from_numpy(rng.standard_normal(tuple(network.template.shape)).astype(np.float32)))
+    network.template.copy_(
+        torch.from_numpy(rng.standard_normal(tuple(network.template.shape)).astype(np.float32))
+    )
     count = settings.vertices
     corner = np.arange(count - 2)
     network.triangles = torch.from_numpy(np.stack([corner, corner + 1, corner + 2], 1))
     return PublishedModel(network, hop=5, window=0.8, decode=20)
 
 
-def test_vertices_of_a_published_checkpoint_are_streamed(vertex_model, speech):
+def test_vertices_of_a_published_checkpoint_are_streamed(vertex_model, speech) -> None:
     """What the socket brings is the model's own motion, in our axes, to a 32767th of the largest offset."""
     pcm = np.round(speech[:32000] * 32767).astype(np.float32) / 32768
     stream = vertex_model.open_stream()
@@ -63,21 +67,27 @@ def test_vertices_of_a_published_checkpoint_are_streamed(vertex_model, speech):
         assert hello["vertices"] and set(hello["controls"]) == {"seed"}
         client.speak(speech[:32000])
         assert client.wait(lambda: len(client.faces) >= len(frames)), (len(client.faces), len(frames))
-        got = template + np.stack([frame["offsets"] for frame in client.faces[:len(frames)]])
+        got = template + np.stack([frame["offsets"] for frame in client.faces[: len(frames)]])
         largest = np.abs(reference - template).max(axis=(1, 2))
         assert (np.abs(got - reference).max(axis=(1, 2)) < 1.2e-4 * largest + 1e-6).all()
-        np.testing.assert_allclose([frame["time"] for frame in client.faces[:len(frames)]],
-                                   [frame.time for frame in frames], atol=1e-9)
+        np.testing.assert_allclose(
+            [frame["time"] for frame in client.faces[: len(frames)]],
+            [frame.time for frame in frames],
+            atol=1e-9,
+        )
 
 
-def test_vertices_of_a_published_checkpoint_move_the_page(browser, vertex_model):
+def test_vertices_of_a_published_checkpoint_move_the_page(browser, vertex_model) -> None:
     with serving(vertex_model) as server:
         page = browser.open(server.address + "?detail=low", SIZE)
         page.wait("talk.picture.which === 'model' && talk.timeline && talk.timeline.newest", 60)
         page.run("(() => { const s = talk.picture.faces.model.shape; talk.before = s.points.slice(); })()")
-        page.wait("""(() => { const s = talk.picture.faces.model.shape; let most = 0;
+        page.wait(
+            """(() => { const s = talk.picture.faces.model.shape; let most = 0;
             for (let i = 0; i < s.points.length; i++) most = Math.max(most, Math.abs(s.points[i] - talk.before[i]));
-            return most > 1e-3; })()""", 30)
+            return most > 1e-3; })()""",
+            30,
+        )
         apart = page.run("""(() => {
             const f = talk.timeline.newest, s = talk.picture.faces.model.shape, rest = s.pack.vertices;
             s.displace(f.offsets, f.scale);
@@ -89,7 +99,7 @@ def test_vertices_of_a_published_checkpoint_move_the_page(browser, vertex_model)
         page.close()
 
 
-def test_the_page_watches_a_running_talker(browser, monkeypatch):
+def test_the_page_watches_a_running_talker(browser, monkeypatch) -> None:
     """Frames and sound of the topics: shown, and heard from the page's own line."""
     monkeypatch.setenv("ROS_LOCALHOST_ONLY", "1")
     domain = own_domain()
@@ -105,7 +115,8 @@ def test_the_page_watches_a_running_talker(browser, monkeypatch):
             assert source.wait_for_subscriber(20, settle=1.0)
             samples = voice(3.0)
             speaker = threading.Thread(
-                target=lambda: [source.publish(part, stamp) for stamp, part in blocks(samples, 16000)])
+                target=lambda: [source.publish(part, stamp) for stamp, part in blocks(samples, 16000)]
+            )
             speaker.start()
             page.wait("talk.picture.trace.length > 30 && talk.source === 'watch'", 30)
             page.wait("talk.plots.envelope.some(([, peak]) => peak > 0.2)", 20)

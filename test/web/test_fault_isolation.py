@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """What goes wrong with one visitor of the web server costs that visitor at most his session."""
+
 from __future__ import annotations
 
 import contextlib
@@ -13,14 +14,15 @@ import pytest
 
 pytest.importorskip("torch", reason="torch is not installed")
 
-from support.scheduler_harness import small_talker  # noqa: E402
-from support.web_client import Client, serving  # noqa: E402
+from typing import NoReturn
 
-from streamingtalker_ros.errors import TalkerError  # noqa: E402
-from streamingtalker_ros.web import protocol  # noqa: E402
-from streamingtalker_ros.web.app import House  # noqa: E402
-from streamingtalker_ros.web.limits import Limits  # noqa: E402
-from streamingtalker_ros.web.server import Server  # noqa: E402
+from streamingtalker_ros.errors import TalkerError
+from streamingtalker_ros.web import protocol
+from streamingtalker_ros.web.app import House
+from streamingtalker_ros.web.limits import Limits
+from streamingtalker_ros.web.server import Server
+from support.scheduler_harness import small_talker
+from support.web_client import Client, serving
 
 HUGE = "1" + "0" * 400
 DEEP = "[" * 900 + "]" * 900
@@ -67,7 +69,7 @@ def goes_on(client: Client, frames: int = 5) -> bool:
     return client.wait(lambda: len(client.faces) >= before + frames, 10)
 
 
-def test_every_value_that_cannot_be_is_told_and_no_session_ends(server):
+def test_every_value_that_cannot_be_is_told_and_no_session_ends(server) -> None:
     with Client(server) as other, Client(server) as sender:
         other.say(type="rest", epoch=1)
         sender.say(type="rest", epoch=1)
@@ -75,7 +77,9 @@ def test_every_value_that_cannot_be_is_told_and_no_session_ends(server):
         for name, text in TEXTS.items():
             before = len(sender.texts)
             sender.socket.send(text)
-            assert sender.wait(lambda: any(said["type"] == "error" for said in sender.texts[before:]), 10), name
+            assert sender.wait(lambda: any(said["type"] == "error" for said in sender.texts[before:]), 10), (
+                name
+            )
             said = next(said["text"] for said in sender.texts[before:] if said["type"] == "error")
             assert len(said) < 300 and "\n" not in said, name
             assert goes_on(sender, 2), name
@@ -84,14 +88,15 @@ def test_every_value_that_cannot_be_is_told_and_no_session_ends(server):
 
 
 @pytest.mark.parametrize("part", ["settle", "take", "dress", "deliver"])
-def test_a_fault_of_ours_ends_one_voice_and_is_logged_once(part, small, caplog):
+def test_a_fault_of_ours_ends_one_voice_and_is_logged_once(part, small, caplog) -> None:
     with serving(small) as server, Client(server) as other, Client(server) as sender:
         sender.say(type="rest", epoch=1)
         assert goes_on(sender)
         voice = server.house.stepper._voices[-1]
 
-        def fails(*_):
+        def fails(*_) -> NoReturn:
             raise RuntimeError(f"a bug in {part}")
+
         other.say(type="rest", epoch=1)
         assert goes_on(other)
         setattr(voice, part, fails)
@@ -103,13 +108,14 @@ def test_a_fault_of_ours_ends_one_voice_and_is_logged_once(part, small, caplog):
             assert goes_on(new)
 
 
-def test_a_message_that_our_code_fails_on_sends_its_sender_away_alone(server, monkeypatch, caplog):
+def test_a_message_that_our_code_fails_on_sends_its_sender_away_alone(server, monkeypatch, caplog) -> None:
     read = protocol.read_text
 
     def fails(text):
         if json.loads(text).get("type") == "pause":
             raise RuntimeError("a bug in reading")
         return read(text)
+
     monkeypatch.setattr(protocol, "read_text", fails)
     with Client(server) as other, Client(server) as sender:
         other.say(type="rest", epoch=1)
@@ -120,9 +126,10 @@ def test_a_message_that_our_code_fails_on_sends_its_sender_away_alone(server, mo
     assert "a bug in reading" in caplog.text
 
 
-def test_a_warning_that_cannot_be_written_stops_nobody(small):
-    def warn(sentence):
+def test_a_warning_that_cannot_be_written_stops_nobody(small) -> None:
+    def warn(sentence) -> NoReturn:
         raise BrokenPipeError("nobody reads")
+
     with Server(House(small, Limits(), warn=warn)).background() as server, Client(server) as client:
         accept, failed = small.accept, threading.Event()
 
@@ -131,6 +138,7 @@ def test_a_warning_that_cannot_be_written_stops_nobody(small):
                 failed.set()
                 raise RuntimeError("the device has gone")
             return accept(streams, hops)
+
         small.accept = fails
         try:
             client.say(type="rest", epoch=1)
@@ -141,14 +149,15 @@ def test_a_warning_that_cannot_be_written_stops_nobody(small):
             del small.accept
 
 
-def test_the_server_ends_with_an_error_where_its_stepping_thread_ends(small, monkeypatch):
+def test_the_server_ends_with_an_error_where_its_stepping_thread_ends(small, monkeypatch) -> None:
     server, ended = Server(House(small, Limits(), warn=lambda sentence: None)), []
 
-    def serve():
+    def serve() -> None:
         try:
             server.run()
         except TalkerError as error:
             ended.append(str(error))
+
     thread = threading.Thread(target=serve, daemon=True)
     thread.start()
     while True:
@@ -160,17 +169,20 @@ def test_the_server_ends_with_an_error_where_its_stepping_thread_ends(small, mon
         client.say(type="rest", epoch=1)
         assert goes_on(client)
 
-        def fails(voices):
+        def fails(voices) -> NoReturn:
             raise SystemError("a bug in the thread itself")
+
         monkeypatch.setattr(server.house.stepper, "_round", fails)
         thread.join(20)
     assert not thread.is_alive() and ended and "start the server again" in ended[0]
 
 
-@pytest.mark.parametrize("value", [10**400, -10**400, float("nan"), float("inf"), True, None, "1", [1], {}])
-def test_a_number_is_finite_and_in_its_range(value):
+@pytest.mark.parametrize("value", [10**400, -(10**400), float("nan"), float("inf"), True, None, "1", [1], {}])
+def test_a_number_is_finite_and_in_its_range(value) -> None:
     with pytest.raises(TalkerError):
         protocol.number({"x": value}, "x", 0.0, 2.0)
     with pytest.raises(TalkerError):
         protocol.whole({"x": value}, "x", 0, 2)
-    assert protocol.number({"x": 2}, "x", 0.0, 2.0) == 2.0 and np.isfinite(protocol.whole({"x": 2}, "x", 0, 2))
+    assert protocol.number({"x": 2}, "x", 0.0, 2.0) == 2.0 and np.isfinite(
+        protocol.whole({"x": 2}, "x", 0, 2)
+    )

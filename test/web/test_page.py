@@ -1,5 +1,7 @@
+# SPDX-License-Identifier: Apache-2.0
 """The page in a real Chromium: it loads without a word of complaint, the mouth follows the file, sound and face stay
 together, the microphone comes through, recordings are what was shown, and it comes back when the server does."""
+
 import base64
 import io
 import json
@@ -11,28 +13,28 @@ import soundfile
 
 pytest.importorskip("torch", reason="torch is not installed")
 
-from support.scheduler_harness import small_talker  # noqa: E402
-from face.test_importers import small_face, write_glb  # noqa: E402
-from support.web_client import Client, serving  # noqa: E402
+from face.test_importers import small_face, write_glb
 
-from streamingtalker_ros.audio.files import read_audio  # noqa: E402
-from streamingtalker_ros.cli.animate import animate  # noqa: E402
-from streamingtalker_ros.audio.pcm import to_16k  # noqa: E402
-from streamingtalker_ros.face.arkit import ARKIT_NAMES, INDEX  # noqa: E402
-from streamingtalker_ros.face.formats.livelink import read_livelink_csv  # noqa: E402
-from streamingtalker_ros.face.rig import default_rig  # noqa: E402
+from streamingtalker_ros.audio.files import read_audio
+from streamingtalker_ros.audio.pcm import to_16k
+from streamingtalker_ros.cli.animate import animate
+from streamingtalker_ros.face.arkit import ARKIT_NAMES, INDEX
+from streamingtalker_ros.face.formats.livelink import read_livelink_csv
+from streamingtalker_ros.face.rig import default_rig
 from streamingtalker_ros.web import assets
-from tools.browser import chromium  # noqa: E402
-from streamingtalker_ros.web.app import House  # noqa: E402
-from streamingtalker_ros.web.server import Server  # noqa: E402
+from streamingtalker_ros.web.app import House
+from streamingtalker_ros.web.server import Server
+from support.scheduler_harness import small_talker
+from support.web_client import Client, serving
+from tools.browser import chromium
 
-SECONDS = 20.0        # of speech in which sound and face must stay together
-SIZE = (480, 667)     # its picture is 480 x 360
+SECONDS = 20.0  # of speech in which sound and face must stay together
+SIZE = (480, 667)  # its picture is 480 x 360
 READY = "talk.hello && talk.timeline && talk.timeline.newest"
 
 
 @pytest.fixture(scope="module", autouse=True)
-def possible():
+def possible() -> None:
     if chromium.find() is None:
         pytest.skip("no Chromium is installed: `apt install chromium`, or name one with CHROMIUM=…")
     if not assets.built():
@@ -80,7 +82,9 @@ def spoken(page, wav):
         if (talk.source === 'file' && now.weights[index.jawOpen] < 0.2) return requestAnimationFrame(look);
         talk.picture.studio.render(); resolve(talk.picture.studio.canvas.toDataURL()); }; look(); })""")
     page.wait("talk.source === null", SECONDS + 40, every=0.3)
-    shown = page.run("JSON.stringify({log: talk.picture.measure.log.pictures, trace: talk.picture.trace})", 60)
+    shown = page.run(
+        "JSON.stringify({log: talk.picture.measure.log.pictures, trace: talk.picture.trace})", 60
+    )
     page.run("talk.picture.measure.log = talk.picture.trace = null, 1")
     time.sleep(0.5)
     still = page.run("(talk.picture.studio.render(), talk.picture.studio.canvas.toDataURL())")
@@ -93,10 +97,12 @@ def spoken(page, wav):
 
 def image(address):
     picture = pytest.importorskip("PIL.Image", reason="pillow is not installed")
-    return np.asarray(picture.open(io.BytesIO(base64.b64decode(address.partition(",")[2]))).convert("RGB"), float)
+    return np.asarray(
+        picture.open(io.BytesIO(base64.b64decode(address.partition(",")[2]))).convert("RGB"), float
+    )
 
 
-def test_it_loads_without_complaint_and_fetches_nothing_from_elsewhere(page, server):
+def test_it_loads_without_complaint_and_fetches_nothing_from_elsewhere(page, server) -> None:
     assert page.errors == []
     own = (server.origin, server.origin.replace("http", "ws"), "data:", "blob:")
     assert all(address.startswith(own) for address in page.fetched)
@@ -104,7 +110,7 @@ def test_it_loads_without_complaint_and_fetches_nothing_from_elsewhere(page, ser
     assert page.run("[talk.picture.studio.canvas.width, talk.picture.studio.canvas.height]")[1] == 360
 
 
-def test_the_page_moves_the_face_as_the_rig_does(page):
+def test_the_page_moves_the_face_as_the_rig_does(page) -> None:
     """Vertices of the page's own arithmetic, for random weights and a turned head."""
     rng, rig = np.random.default_rng(0), default_rig()
     for _ in range(2):
@@ -112,11 +118,11 @@ def test_the_page_moves_the_face_as_the_rig_does(page):
         head = rng.standard_normal(4) * 0.1 + (0, 0, 0, 1)
         given = page.run(f"""(() => {{ const s = talk.picture.faces.default.shape;
             s.pose(new Float32Array({weights.tolist()}), {head.tolist()}); return Array.from(s.points); }})()""")
-        points = np.array(given, np.float32).reshape(-1, 3)[:, [2, 0, 1]]     # the picture's axes -> ours
+        points = np.array(given, np.float32).reshape(-1, 3)[:, [2, 0, 1]]  # the picture's axes -> ours
         np.testing.assert_allclose(points, rig.pose(weights, head / np.linalg.norm(head)), atol=2e-6)
 
 
-def test_the_mouth_follows_the_file(spoken, wav):
+def test_the_mouth_follows_the_file(spoken, wav) -> None:
     """Weights shown on the page against those of `streamingtalker animate`, shape by shape."""
     motion = animate(to_16k(*read_audio(wav)), device="cpu")
     trace = spoken["trace"][(spoken["trace"][:, 0] > 0.3) & (spoken["trace"][:, 0] < SECONDS - 0.3)]
@@ -131,7 +137,7 @@ def test_the_mouth_follows_the_file(spoken, wav):
     assert np.median(list(alike.values())) > 0.98 and min(alike.values()) > 0.85, alike
 
 
-def test_sound_and_face_stay_together(spoken):
+def test_sound_and_face_stay_together(spoken) -> None:
     """At every picture after the first second, by the page's own clocks; but for the second after a stall, in which the
     machine gave the browser no time to draw."""
     if spoken["rate"] < 24:
@@ -141,22 +147,27 @@ def test_sound_and_face_stay_together(spoken):
     shaken = ((log[:, :1] >= stalls - 100) & (log[:, :1] < stalls + 1000)).any(axis=1)
     if shaken.mean() > 0.5:
         pytest.skip(f"this machine stalls: {len(stalls)} times in {SECONDS:g} s no picture for 60 ms")
-    assert apart[~shaken].max() <= 40, f"{apart.max():.0f} ms at {spoken['rate']:.0f} pictures/s, {len(stalls)} stalls"
+    assert apart[~shaken].max() <= 40, (
+        f"{apart.max():.0f} ms at {spoken['rate']:.0f} pictures/s, {len(stalls)} stalls"
+    )
 
 
-def test_the_picture_changes_between_silence_and_speech(spoken):
+def test_the_picture_changes_between_silence_and_speech(spoken) -> None:
     still, moving = image(spoken["still"]), image(spoken["moving"])
     mouth = slice(200, 300), slice(170, 300)
     assert np.abs(still - moving)[mouth].max(axis=2).mean() > 4
-    assert np.abs(still - moving)[:40, :80].mean() < 1      # the wall behind does not
+    assert np.abs(still - moving)[:40, :80].mean() < 1  # the wall behind does not
 
 
-def test_the_microphone_comes_through_and_figures_appear(page):
+def test_the_microphone_comes_through_and_figures_appear(page) -> None:
     page.click("#microphone")
     page.wait("talk.source === 'microphone' && talk.picture.measure.latency.length > 20", 40)
-    figure = page.wait(r"/^\d+ \/ \d+ ms$/.test(document.querySelector('#n-latency strong').textContent)"
-                       " && document.querySelector('#n-latency strong').textContent", 20)
-    assert int(figure.split()[0]) > 100                      # no less than the look-ahead and a half frame
+    figure = page.wait(
+        r"/^\d+ \/ \d+ ms$/.test(document.querySelector('#n-latency strong').textContent)"
+        " && document.querySelector('#n-latency strong').textContent",
+        20,
+    )
+    assert int(figure.split()[0]) > 100  # no less than the look-ahead and a half frame
     assert page.run("talk.sound.muted")
     assert page.run("document.querySelector('#sound').getAttribute('aria-pressed')") == "false"
     assert page.wait("talk.timeline.frames.some((frame) => frame.speaking)", 20)
@@ -164,7 +175,7 @@ def test_the_microphone_comes_through_and_figures_appear(page):
     assert page.errors == []
 
 
-def test_a_recording_is_what_was_heard_and_shown(page, tmp_path):
+def test_a_recording_is_what_was_heard_and_shown(page, tmp_path) -> None:
     if page.run("talk.source") != "microphone":
         page.click("#microphone")
         page.wait("talk.source === 'microphone'")
@@ -184,27 +195,31 @@ def test_a_recording_is_what_was_heard_and_shown(page, tmp_path):
     weights, head, rate = read_livelink_csv(tmp_path / "face.csv")
     history = np.array([frame["weights"] for frame in page.run("talk.history")])
     first = next(k for k in range(len(history)) if np.abs(history[k] - weights[0]).max() < 1e-6)
-    np.testing.assert_allclose(weights, history[first:first + len(weights)], atol=1e-6)
+    np.testing.assert_allclose(weights, history[first : first + len(weights)], atol=1e-6)
     np.testing.assert_allclose(np.linalg.norm(head, axis=1), 1, atol=1e-5)
     pcm, sampled = soundfile.read(io.BytesIO(files["wav"]))
     assert abs(len(pcm) / sampled - len(weights) / 25) < 0.001
     assert len(weights) > 50 and np.abs(pcm).max() > 0.02
-    loudness = np.abs(pcm[:len(weights) * (sampled // 25)]).reshape(len(weights), -1).mean(axis=1)
-    assert np.corrcoef(loudness > 0.01, weights[:, INDEX["jawOpen"]])[0, 1] > 0.1   # of the same seconds
+    loudness = np.abs(pcm[: len(weights) * (sampled // 25)]).reshape(len(weights), -1).mean(axis=1)
+    assert np.corrcoef(loudness > 0.01, weights[:, INDEX["jawOpen"]])[0, 1] > 0.1  # of the same seconds
     video = next(files[kind] for kind in ("webm", "mp4") if kind in files)
     assert len(video) > 10_000 and (video[:4] == b"\x1aE\xdf\xa3" or video[4:8] == b"ftyp")
 
 
-def test_controls_reach_the_face(page):
-    page.run("(() => { const box = document.querySelector('[name=mood]'); box.value = 'surprised';"
-             " box.dispatchEvent(new Event('change')); })()")
+def test_controls_reach_the_face(page) -> None:
+    page.run(
+        "(() => { const box = document.querySelector('[name=mood]'); box.value = 'surprised';"
+        " box.dispatchEvent(new Event('change')); })()"
+    )
     page.wait("talk.timeline.newest.weights[talk.picture.index.browInnerUp] > 0.5", 20)
-    page.run("(() => { const box = document.querySelector('[name=mood]'); box.value = 'none';"
-             " box.dispatchEvent(new Event('change')); })()")
+    page.run(
+        "(() => { const box = document.querySelector('[name=mood]'); box.value = 'none';"
+        " box.dispatchEvent(new Event('change')); })()"
+    )
     page.wait("talk.timeline.newest.weights[talk.picture.index.browInnerUp] < 0.4", 20)
 
 
-def test_an_interruption_closes_the_mouth(page):
+def test_an_interruption_closes_the_mouth(page) -> None:
     if page.run("talk.source") != "microphone":
         page.click("#microphone")
         page.wait("talk.source === 'microphone'")
@@ -212,12 +227,12 @@ def test_an_interruption_closes_the_mouth(page):
     epoch = page.run("talk.epoch")
     page.click("#interrupt")
     page.wait(f"talk.epoch !== {epoch} && talk.picture.now.weights[talk.picture.index.jawOpen] < 0.01", 20)
-    page.wait(f"talk.epoch > {epoch} + 1 && talk.timeline.newest", 20)     # and it listens again
+    page.wait(f"talk.epoch > {epoch} + 1 && talk.timeline.newest", 20)  # and it listens again
     page.click("#microphone")
     page.wait("talk.source === null && talk.timeline.newest && talk.timeline.newest.idle", 20)
 
 
-def test_an_own_avatar_is_opened_in_the_browser(page, tmp_path):
+def test_an_own_avatar_is_opened_in_the_browser(page, tmp_path) -> None:
     vertices, faces, deltas = small_face()
     page.choose_file("#pick-face", write_glb(tmp_path / "me.glb", vertices, faces, deltas, sparse=False))
     page.wait("talk.picture.which === 'avatar' && talk.picture.faces.avatar.targets.length === 3")
@@ -241,30 +256,30 @@ def test_an_own_avatar_is_opened_in_the_browser(page, tmp_path):
 
 def _with_far_buffer(whole):
     size = int.from_bytes(whole[12:16], "little")
-    tree = json.loads(whole[20:20 + size])
+    tree = json.loads(whole[20 : 20 + size])
     tree["buffers"][0]["uri"] = "https://evil.example/x.bin"
     text = json.dumps(tree).encode()
     text += b" " * (-len(text) % 4)
-    rest = whole[20 + size:]
+    rest = whole[20 + size :]
     sizes = [(20 + len(text) + len(rest)).to_bytes(4, "little"), len(text).to_bytes(4, "little")]
     return whole[:8] + b"".join(sizes) + whole[16:20] + text + rest
 
 
-def test_a_file_that_is_no_audio_is_one_sentence(page, tmp_path):
+def test_a_file_that_is_no_audio_is_one_sentence(page, tmp_path) -> None:
     (tmp_path / "noise.wav").write_bytes(bytes(range(256)) * 40)
     page.choose_file("#pick-audio", tmp_path / "noise.wav")
     page.wait("document.querySelector('#word').textContent.includes('no audio')")
     page.wait("talk.source === null && talk.timeline.newest", 20)
 
 
-def test_garbage_on_the_socket_is_told_and_survived(page):
+def test_garbage_on_the_socket_is_told_and_survived(page) -> None:
     page.run("talk.link.socket.send('{'), talk.link.socket.send(new Uint8Array([9, 9, 9])), 1")
     page.wait("document.querySelector('#word').textContent.length > 0")
     newest = page.run("talk.timeline.newest.time")
     page.wait(f"talk.timeline.newest.time > {newest} + 0.2")
 
 
-def test_twenty_at_once(page, server):
+def test_twenty_at_once(page, server) -> None:
     """A page among twenty: every one gets its frames."""
     clients = [Client(server) for _ in range(19)]
     try:
@@ -279,7 +294,7 @@ def test_twenty_at_once(page, server):
             client.close()
 
 
-def test_it_comes_back_when_the_server_does(browser):
+def test_it_comes_back_when_the_server_does(browser) -> None:
     talker = small_talker()
     first = Server(House(talker, warn=lambda sentence: None))
     with first.background():

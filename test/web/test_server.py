@@ -1,5 +1,7 @@
+# SPDX-License-Identifier: Apache-2.0
 """The web server without a browser: what comes back is the talker's own motion, for one and for twenty at once; who
 speaks nonsense, too fast or too slowly disturbs nobody."""
+
 import gc
 import json
 import os
@@ -11,12 +13,11 @@ import pytest
 
 pytest.importorskip("torch", reason="torch is not installed")
 
-from support.scheduler_harness import offline, small_talker  # noqa: E402
-from support.web_client import Client, serving  # noqa: E402
-
-from streamingtalker_ros.audio.pcm import to_16k  # noqa: E402
-from streamingtalker_ros.audio.resample import Resampler  # noqa: E402
-from streamingtalker_ros.web import protocol  # noqa: E402
+from streamingtalker_ros.audio.pcm import to_16k
+from streamingtalker_ros.audio.resample import Resampler
+from streamingtalker_ros.web import protocol
+from support.scheduler_harness import offline, small_talker
+from support.web_client import Client, serving
 
 
 @pytest.fixture(scope="module")
@@ -38,7 +39,7 @@ def expected(talker, pcm, seed=0):
     return np.stack([frame.weights for frame in offline(talker, pcm, seed)])
 
 
-def test_a_voice_comes_back_as_the_talker_moves_it(talker, speech):
+def test_a_voice_comes_back_as_the_talker_moves_it(talker, speech) -> None:
     """The shipped model, at the browser's usual rate: the frames of `streamingtalker animate`."""
     heard = Resampler(16000, 48000)
     at_48k = np.concatenate([heard.accept(speech[:40000]), heard.finish()])
@@ -54,13 +55,15 @@ def test_a_voice_comes_back_as_the_talker_moves_it(talker, speech):
         assert any(frame["speaking"] for frame in client.faces)
 
 
-def test_twenty_voices_at_once_are_each_their_own(small, server):
+def test_twenty_voices_at_once_are_each_their_own(small, server) -> None:
     rng = np.random.default_rng(0)
     clips = [(0.1 * rng.standard_normal(16000 + 640 * k)).astype(np.float32) for k in range(20)]
     clients = [Client(server) for _ in clips]
     try:
-        threads = [threading.Thread(target=client.speak, args=(clip,), kwargs={"seed": k})
-                   for k, (client, clip) in enumerate(zip(clients, clips))]
+        threads = [
+            threading.Thread(target=client.speak, args=(clip,), kwargs={"seed": k})
+            for k, (client, clip) in enumerate(zip(clients, clips))
+        ]
         for thread in threads:
             thread.start()
         for thread in threads:
@@ -69,13 +72,15 @@ def test_twenty_voices_at_once_are_each_their_own(small, server):
             count = len(clip) // 640 - 2
             assert client.wait(lambda: len(client.faces) >= count), f"client {k} got {len(client.faces)}"
             quantised = np.round(clip * 32767).astype(np.float32) / 32768
-            np.testing.assert_allclose(weights(client.faces[:count]), expected(small, quantised, k)[:count], atol=2e-3)
+            np.testing.assert_allclose(
+                weights(client.faces[:count]), expected(small, quantised, k)[:count], atol=2e-3
+            )
     finally:
         for client in clients:
             client.close()
 
 
-def test_without_a_voice_the_face_lives_on_in_real_time(server):
+def test_without_a_voice_the_face_lives_on_in_real_time(server) -> None:
     with Client(server) as client:
         client.say(type="rest", epoch=7)
         assert client.wait(lambda: len(client.faces) >= 26)
@@ -89,7 +94,7 @@ def test_without_a_voice_the_face_lives_on_in_real_time(server):
         assert len(client.faces) <= count + 1
 
 
-def test_an_interruption_closes_the_mouth(talker, speech):
+def test_an_interruption_closes_the_mouth(talker, speech) -> None:
     with serving(talker) as server, Client(server) as client:
         client.speak(speech[:16000], pace=1.0)
         assert client.wait(lambda: len(client.faces) >= 20)
@@ -100,17 +105,24 @@ def test_an_interruption_closes_the_mouth(talker, speech):
         assert max(frame["weights"][17] for frame in client.faces if frame["epoch"] == 1) > 0.05
 
 
-def test_controls_change_the_voice_and_bad_ones_are_told(talker, speech):
+def test_controls_change_the_voice_and_bad_ones_are_told(talker, speech) -> None:
     with serving(talker, backlog_seconds=60.0) as server, Client(server) as client:
         panel = client.text("hello")["controls"]
         assert {"style", "seed", "steps", "mouth_expressiveness", "expression"} <= set(panel)
         client.say(type="set", mouth_expressiveness=0.0, expression={"browInnerUp": 0.8}, steps=2)
         client.speak(speech[:24000])
         assert client.wait(lambda: len(client.faces) >= 30)
-        assert weights(client.faces[12:30])[:, 17].max() == 0.0      # jawOpen
-        assert weights(client.faces[12:30])[:, 43].min() > 0.7       # browInnerUp
-        for bad in ({"steps": 400}, {"style": "shouting"}, {"loudness": 2}, {"expression": {"noseOpen": 1}},
-                    {"guidance": float("nan")}, {"seed": -1}, {"expression": [1, 2]}):
+        assert weights(client.faces[12:30])[:, 17].max() == 0.0  # jawOpen
+        assert weights(client.faces[12:30])[:, 43].min() > 0.7  # browInnerUp
+        for bad in (
+            {"steps": 400},
+            {"style": "shouting"},
+            {"loudness": 2},
+            {"expression": {"noseOpen": 1}},
+            {"guidance": float("nan")},
+            {"seed": -1},
+            {"expression": [1, 2]},
+        ):
             before = len(client.texts)
             client.say(type="set", **bad)
             assert client.wait(lambda: any(text["type"] == "error" for text in client.texts[before:])), bad
@@ -119,14 +131,26 @@ def test_controls_change_the_voice_and_bad_ones_are_told(talker, speech):
         assert client.wait(lambda: len(client.faces) >= count + 15)
 
 
-def test_garbage_is_told_and_survived(server):
+def test_garbage_is_told_and_survived(server) -> None:
     rng = np.random.default_rng(1)
     with Client(server) as client:
         client.text("hello")
-        nonsense = ["", "{", "[]", "null", '{"type": 7}', '{"type": "start"}',
-                    '{"type": "start", "epoch": 1, "rate": 1e9}',
-                    '{"type": "start", "epoch": "x", "rate": 16000}', "[" * 5000, '{"type": "seen", "count": NaN}',
-                    b"", b"\x00", b"\x01\x01\x00\x00\x00", bytes(rng.integers(0, 256, 999, dtype=np.uint8))]
+        nonsense = [
+            "",
+            "{",
+            "[]",
+            "null",
+            '{"type": 7}',
+            '{"type": "start"}',
+            '{"type": "start", "epoch": 1, "rate": 1e9}',
+            '{"type": "start", "epoch": "x", "rate": 16000}',
+            "[" * 5000,
+            '{"type": "seen", "count": NaN}',
+            b"",
+            b"\x00",
+            b"\x01\x01\x00\x00\x00",
+            bytes(rng.integers(0, 256, 999, dtype=np.uint8)),
+        ]
         for k, message in enumerate(nonsense):
             client.socket.send(message)
             time.sleep(0.03)
@@ -136,7 +160,7 @@ def test_garbage_is_told_and_survived(server):
 
 
 @pytest.mark.parametrize("bad, code", [("flood", 1008), ("texts", 1008), ("large", 1009)])
-def test_who_sends_too_much_is_sent_away_with_a_reason(server, bad, code):
+def test_who_sends_too_much_is_sent_away_with_a_reason(server, bad, code) -> None:
     with Client(server) as client:
         client.text("hello")
         try:
@@ -150,7 +174,7 @@ def test_who_sends_too_much_is_sent_away_with_a_reason(server, bad, code):
             else:
                 client.socket.send(bytes([1, 1, 0, 0]) + bytes(200_000))
         except Exception:
-            pass   # it may be sent away while it sends
+            pass  # it may be sent away while it sends
         assert client.wait(lambda: client.closed is not None)
         assert client.closed[0] == code
         if code == 1008:
@@ -160,7 +184,7 @@ def test_who_sends_too_much_is_sent_away_with_a_reason(server, bad, code):
 
 
 @pytest.mark.parametrize("way", ["starts", "empty"])
-def test_no_way_around_the_bounds(small, way):
+def test_no_way_around_the_bounds(small, way) -> None:
     """A new start allows no more audio at once, and packets without a sample are messages all the same."""
     with serving(small) as server, Client(server) as client:
         try:
@@ -169,12 +193,12 @@ def test_no_way_around_the_bounds(small, way):
                 for _ in range(2 if way == "starts" else 5000):
                     client.socket.send(bytes([1, epoch, 0, 0]) + bytes(16000 if way == "starts" else 0))
         except Exception:
-            pass   # it may be sent away while it sends
+            pass  # it may be sent away while it sends
         assert client.wait(lambda: client.closed is not None) and client.closed[0] == 1008
         assert ("faster" if way == "starts" else "too many") in client.text("bye")["text"]
 
 
-def test_the_house_is_full_and_then_it_is_not(small):
+def test_the_house_is_full_and_then_it_is_not(small) -> None:
     with serving(small, visitors=2) as server:
         with Client(server) as first, Client(server) as second:
             first.text("hello"), second.text("hello")
@@ -188,7 +212,7 @@ def test_the_house_is_full_and_then_it_is_not(small):
             fourth.text("hello")
 
 
-def test_sessions_end_and_the_silent_are_let_go(small):
+def test_sessions_end_and_the_silent_are_let_go(small) -> None:
     with serving(small, session_seconds=1.5, hello_seconds=1.0) as server:
         with Client(server) as silent, Client(server) as alive:
             alive.say(type="rest", epoch=1)
@@ -198,7 +222,7 @@ def test_sessions_end_and_the_silent_are_let_go(small):
             assert "a session lasts" in alive.text("bye")["text"] and alive.closed[0] == 1013
 
 
-def test_a_slow_browser_is_sent_away_and_slows_nobody(small):
+def test_a_slow_browser_is_sent_away_and_slows_nobody(small) -> None:
     with serving(small, unseen_seconds=0.4, slow_seconds=1.0) as server:
         with Client(server, acknowledges=False) as slow, Client(server) as quick:
             for client in (slow, quick):
@@ -210,7 +234,7 @@ def test_a_slow_browser_is_sent_away_and_slows_nobody(small):
             assert quick.closed is None
 
 
-def test_one_who_never_reads_is_let_go(small):
+def test_one_who_never_reads_is_let_go(small) -> None:
     """The last sentence cannot be delivered; the visitor's place is free all the same."""
     with serving(small, unseen_seconds=0.4, slow_seconds=1.0) as server:
         stuck = Client(server, reads=False)
@@ -223,13 +247,13 @@ def test_one_who_never_reads_is_let_go(small):
         assert server.house.visitors == 0 and server.house.stepper._voices == []
 
 
-def test_visitors_who_vanish_leave_nothing_behind(small, server):
+def test_visitors_who_vanish_leave_nothing_behind(small, server) -> None:
     def once():
         client = Client(server)
         client.say(type="start", epoch=1, rate=48000)
         client.socket.send(bytes([1, 1, 0, 0]) + bytes(30000))
         client.wait(lambda: client.faces, 3)
-        client.socket.socket.shutdown(2)   # a browser whose machine has gone
+        client.socket.socket.shutdown(2)  # a browser whose machine has gone
         return client
 
     for _ in range(3):
@@ -239,13 +263,13 @@ def test_visitors_who_vanish_leave_nothing_behind(small, server):
     deadline = time.monotonic() + 10
     del clients
     while (server.house.visitors or len(small._pool._free) < size) and time.monotonic() < deadline:
-        time.sleep(0.02)    # the stepper may hold a voice until its next batch
+        time.sleep(0.02)  # the stepper may hold a voice until its next batch
         gc.collect()
     assert server.house.visitors == 0 and server.house.stepper._voices == []
     assert small._pool._size == size <= 32 and len(small._pool._free) == size
 
 
-def test_late_audio_is_skipped_and_times_stay_true(small):
+def test_late_audio_is_skipped_and_times_stay_true(small) -> None:
     """A voice whose audio waits too long jumps to the newest; its frames keep their place in time."""
     from streamingtalker_ros.web.limits import Limits
     from streamingtalker_ros.web.voice_stream import Voice
@@ -259,12 +283,16 @@ def test_late_audio_is_skipped_and_times_stay_true(small):
     now[0] += 0.8
     times = []
     while (hop := voice.take(now[0])) is not None:
-        times += [unpack_time(data) for data in voice.dress(small.accept([voice.stream], [hop])[0], 1.0, now[0])]
-    assert voice.dropped == 24 and times == []       # one hop is left, too few for the look-ahead
+        times += [
+            unpack_time(data) for data in voice.dress(small.accept([voice.stream], [hop])[0], 1.0, now[0])
+        ]
+    assert voice.dropped == 24 and times == []  # one hop is left, too few for the look-ahead
     voice.ask("hear", 1, pcm[:2560])
     voice.settle()
     while (hop := voice.take(now[0])) is not None:
-        times += [unpack_time(data) for data in voice.dress(small.accept([voice.stream], [hop])[0], 1.0, now[0])]
+        times += [
+            unpack_time(data) for data in voice.dress(small.accept([voice.stream], [hop])[0], 1.0, now[0])
+        ]
     np.testing.assert_allclose(times, [0.96, 1.0, 1.04])
 
 
@@ -272,8 +300,9 @@ def unpack_time(data):
     return protocol.HEADER.unpack_from(data)[4]
 
 
-def test_memory_is_flat_over_many_frames(server):
+def test_memory_is_flat_over_many_frames(server) -> None:
     """Twenty seconds' worth of audio as fast as allowed: nothing grows."""
+
     def rss():
         with open("/proc/self/statm") as file:
             return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What the face costs on its way to RViz: milliseconds per frame to build and to send it, as a Markdown table.
 
     python tools/benchmarks/markers.py [--frames 300]
@@ -5,6 +6,7 @@
 The package's face, and one of 5,000 vertices and 9,800 triangles of which every one moves; "by hand" fills a
 message of Points and Colors and serialises that.
 """
+
 import argparse
 import os
 import time
@@ -24,30 +26,39 @@ def milliseconds(work, count, warm=10):
     return np.percentile(taken[warm:], [50, 99])
 
 
-def main():
+def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--frames", type=int, default=300)
     args = parser.parse_args()
 
+    from streamingtalker_ros.dds import message_types
+    from streamingtalker_ros.dds.node import Wire
     from streamingtalker_ros.face.arkit import ARKIT_NAMES
     from streamingtalker_ros.face.rig import Rig, default_rig
-    from streamingtalker_ros.dds import message_types
     from streamingtalker_ros.rviz.marker_cdr import COLOR, MARKER, POINT
     from streamingtalker_ros.rviz.markers import MarkerBuilder
-    from streamingtalker_ros.dds.node import Wire
 
     def sphere(rows=50, columns=100):
         """A rig of rows · columns vertices, all moved by all shapes."""
-        v, u = np.meshgrid(np.linspace(0.05, np.pi - 0.05, rows), np.linspace(0, 2 * np.pi, columns, False),
-                           indexing="ij")
+        v, u = np.meshgrid(
+            np.linspace(0.05, np.pi - 0.05, rows), np.linspace(0, 2 * np.pi, columns, False), indexing="ij"
+        )
         points = np.stack([np.sin(v) * np.cos(u), np.sin(v) * np.sin(u), np.cos(v)], -1).reshape(-1, 3)
         index = np.arange(rows * columns).reshape(rows, columns)
         a, b = index[:-1], np.roll(index, -1, axis=1)[:-1]
         c, d = index[1:], np.roll(index, -1, axis=1)[1:]
         triangles = np.stack([a, c, d, a, d, b], -1).reshape(-1, 3)
         deltas = np.random.default_rng(0).normal(0, 1e-3, (52, len(points), 3))
-        return Rig("5,000 vertices, all moving", points.astype(np.float32), triangles.astype(np.uint32), ARKIT_NAMES,
-                   deltas.astype(np.float32), {}, {}, np.full((len(points), 3), 0.8, np.float32))
+        return Rig(
+            "5,000 vertices, all moving",
+            points.astype(np.float32),
+            triangles.astype(np.uint32),
+            ARKIT_NAMES,
+            deltas.astype(np.float32),
+            {},
+            {},
+            np.full((len(points), 3), 0.8, np.float32),
+        )
 
     def serialize(message):
         return message.serialize()
@@ -57,13 +68,18 @@ def main():
     heard = []
     listener.subscribe("face_markers", MARKER, heard.append, listener.qos(depth=1))
     writer = sender.publisher("face_markers", MARKER, sender.qos(depth=2))
-    while not writer.get_matched_subscriptions():   # a reader that takes nothing: what DDS itself costs
+    while not writer.get_matched_subscriptions():  # a reader that takes nothing: what DDS itself costs
         time.sleep(0.05)
-    made, point, color = message_types.serialized_class(MARKER), *map(message_types.message_class, (POINT, COLOR))
+    made, point, color = (
+        message_types.serialized_class(MARKER),
+        *map(message_types.message_class, (POINT, COLOR)),
+    )
     weights = np.random.default_rng(0).random((64, 52)).astype(np.float32)
     head = np.array([0.0, 0.0, 0.1, 0.995])
-    print("| face | triangles sent | bytes | build p50, ms | build p99, ms | send p50, ms | by hand, ms |\n"
-          "|---|---|---|---|---|---|---|")
+    print(
+        "| face | triangles sent | bytes | build p50, ms | build p99, ms | send p50, ms | by hand, ms |\n"
+        "|---|---|---|---|---|---|---|"
+    )
     for rig in (default_rig(), sphere()):
         builder = MarkerBuilder(rig, message_types.message_class, serialize)
         blob = builder.moving(weights[0], head, 0)
@@ -72,15 +88,18 @@ def main():
         message = message_types.message_class(MARKER)()
         corners = rig.pose(weights[0])[rig.triangles].reshape(-1, 3).tolist()
 
-        def by_hand(_):
+        def by_hand(_) -> None:
             message.points = [point(x=x, y=y, z=z) for x, y, z in corners]
             message.colors = [color(r=0.8, g=0.7, b=0.6, a=1.0) for _ in corners]
             message.serialize()
 
         hand = milliseconds(by_hand, 5, warm=1)
         triangles = len(builder._corners) // 3
-        print(f"| {rig.name} | {triangles:,} of {len(rig.triangles):,} | {len(blob):,} | {build[0]:.2f} | {build[1]:.2f} | "
-              f"{send[0]:.2f} | {hand[0]:.0f} |", flush=True)
+        print(
+            f"| {rig.name} | {triangles:,} of {len(rig.triangles):,} | {len(blob):,} | {build[0]:.2f} | {build[1]:.2f} | "
+            f"{send[0]:.2f} | {hand[0]:.0f} |",
+            flush=True,
+        )
     sender.close()
     listener.close()
 

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """How far bounded streaming of a published checkpoint is from the published order of computation.
 
     python tools/benchmarks/published_windows.py DIR [--audio FILE] [--seconds 7.5] [--identity NAME]
@@ -6,27 +7,30 @@ DIR is a converted checkpoint. Prints the two Markdown tables of docs/published.
 costs, and the whole at several windows. Errors are those of the offsets from the template, relative to the
 exact ones: root mean square over frames and vertices, and the largest.
 """
+
 import argparse
 import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
-import numpy as np  # noqa: E402
-import torch  # noqa: E402
+import numpy as np
+import torch
 
-from streamingtalker_ros.audio.files import read_audio  # noqa: E402
-from streamingtalker_ros.audio.pcm import to_16k  # noqa: E402
-from streamingtalker_ros.cli.demo import VOICE  # noqa: E402
-from streamingtalker_ros.model.vertex import checkpoint, offline, hubert  # noqa: E402
-from streamingtalker_ros.model.vertex.streaming import PublishedModel  # noqa: E402
-from streamingtalker_ros.model.ddim import frame_noise  # noqa: E402
+from streamingtalker_ros.audio.files import read_audio
+from streamingtalker_ros.audio.pcm import to_16k
+from streamingtalker_ros.cli.demo import VOICE
+from streamingtalker_ros.model.ddim import frame_noise
+from streamingtalker_ros.model.vertex import checkpoint, hubert, offline
+from streamingtalker_ros.model.vertex.streaming import PublishedModel
 
 
 def errors(ours, theirs, scale):
     difference = (ours - theirs).double()
-    return f"{float(difference.square().mean().sqrt() / scale.square().mean().sqrt()):.1e}", \
-           f"{float(difference.abs().max() / scale.abs().max()):.1e}"
+    return (
+        f"{float(difference.square().mean().sqrt() / scale.square().mean().sqrt()):.1e}",
+        f"{float(difference.abs().max() / scale.abs().max()):.1e}",
+    )
 
 
 @torch.inference_mode()
@@ -34,13 +38,15 @@ def from_features(model, features, who, noise):
     """Offsets (L, 3V) of the bounded predictor, head and decoder on given features (L, audio_dim)."""
     state, head, hop = model.state(), model.collapsed(model.steps), model.grid.hop
     features, noise, who = features[None], noise[None], torch.tensor([who])
-    rows = [model.speak(features[:, n: n + hop], [state], who, noise[:, n: n + hop], head)
-            for n in range(0, features.shape[1], hop)]
+    rows = [
+        model.speak(features[:, n : n + hop], [state], who, noise[:, n : n + hop], head)
+        for n in range(0, features.shape[1], hop)
+    ]
     return torch.cat(rows, 1)[0]
 
 
 @torch.inference_mode()
-def main():
+def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("folder", type=Path)
     parser.add_argument("--audio", default=str(VOICE))
@@ -65,15 +71,21 @@ def main():
     ratio = c.audio_fps / c.frame_rate
     places = ((torch.arange(count) + 0.5) * ratio - 0.5).clamp(0, raw.shape[1] - 1)
     centred = hubert.pick(raw, places[None])[0]
-    rows = [("a ring of h rows in the predictor", from_features(free, features, who, noise)),
-            ("places of frames without the utterance's end", from_features(free, centred, who, noise))]
+    rows = [
+        ("a ring of h rows in the predictor", from_features(free, features, who, noise)),
+        ("places of frames without the utterance's end", from_features(free, centred, who, noise)),
+    ]
     for decode in (24, c.history):
         bounded = PublishedModel(network, hop=1, window=2.0, decode=decode)
         rows.append((f"the ring, and {decode} rows decoded", from_features(bounded, features, who, noise)))
     batch = PublishedModel(network, hop=12, window=2.0)
     whole = count // 12 * 12
-    rows.append((f"the ring, {c.history} rows decoded, 12 frames per pass",
-                 from_features(batch, features[:whole], who, noise[:whole])))
+    rows.append(
+        (
+            f"the ring, {c.history} rows decoded, 12 frames per pass",
+            from_features(batch, features[:whole], who, noise[:whole]),
+        )
+    )
     for name, ours in rows:
         print(f"| {name} | {' | '.join(errors(ours, motion[: len(ours)], motion))} |")
 
@@ -82,10 +94,20 @@ def main():
     largest = [errors(ring[n], motion[n], motion)[1] for n in marks]
     print("| largest error of the ring alone | " + " | ".join(largest) + " |")
 
-    print("\n| hop | HuBERT window, s | context, s | look-ahead, s | features rms | motion rms | largest |\n"
-          "|---|---|---|---|---|---|---|")
-    for hop, window, context in ((1, 0.5, 0.1), (1, 1.0, 0.1), (1, 2.0, 0.1), (1, 4.0, 0.1), (1, 2.0, 0.5),
-                                 (12, 1.0, 0.1), (12, 2.0, 0.1), (12, 4.0, 0.1)):
+    print(
+        "\n| hop | HuBERT window, s | context, s | look-ahead, s | features rms | motion rms | largest |\n"
+        "|---|---|---|---|---|---|---|"
+    )
+    for hop, window, context in (
+        (1, 0.5, 0.1),
+        (1, 1.0, 0.1),
+        (1, 2.0, 0.1),
+        (1, 4.0, 0.1),
+        (1, 2.0, 0.5),
+        (12, 1.0, 0.1),
+        (12, 2.0, 0.1),
+        (12, 4.0, 0.1),
+    ):
         model = PublishedModel(network, hop=hop, window=window, context=context)
         heard = []
         model.listen = lambda *pass_: heard.append(PublishedModel.listen(model, *pass_)) or heard[-1]
@@ -93,8 +115,11 @@ def main():
         frames = (stream.accept(pcm) + stream.finish())[:count]
         ours = torch.from_numpy(np.stack([f.vertices for f in frames])) / c.unit - network.template
         there = errors(torch.cat(heard, 1)[0, :count], features, features)[0]
-        print(f"| {hop} | {window:g} | {context:g} | {model.lookahead:.2f} | {there} | "
-              f"{' | '.join(errors(ours.reshape(count, -1), motion, motion))} |", flush=True)
+        print(
+            f"| {hop} | {window:g} | {context:g} | {model.lookahead:.2f} | {there} | "
+            f"{' | '.join(errors(ours.reshape(count, -1), motion, motion))} |",
+            flush=True,
+        )
 
 
 if __name__ == "__main__":

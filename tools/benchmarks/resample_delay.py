@@ -1,9 +1,11 @@
+# SPDX-License-Identifier: Apache-2.0
 """How long each soxr engine holds audio back in packets of 20 ms, and what it lets through: a Markdown table.
 
     python tools/benchmarks/resample_delay.py
 
 Hold-back: time of the audio sent minus time of the audio received, after each packet; least and most.
 """
+
 import numpy as np
 import soxr
 
@@ -28,10 +30,10 @@ def level(rate, frequency, quality, variable):
     """Level in dB of a full-scale tone at the output."""
     wave = np.sin(2 * np.pi * frequency * np.arange(rate) / rate).astype(np.float32)
     inner = engine(rate, quality, variable).resample_chunk(wave, last=True)[2000:14000]
-    return max(-120.0, 20 * np.log10(np.sqrt(2 * np.mean(inner ** 2)) + 1e-9))
+    return max(-120.0, 20 * np.log10(np.sqrt(2 * np.mean(inner**2)) + 1e-9))
 
 
-def main():
+def main() -> None:
     rates = " | ".join(f"{rate / 1000:g} kHz" for rate in RATES)
     print(f"| engine | {rates} | 7.5 kHz kept | 9 kHz alias |")
     print("|---" * (len(RATES) + 3) + "|")

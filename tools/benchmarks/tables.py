@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Every table of tools/benchmarks/README.md, measured on this machine in some minutes: `make bench`, or
 
     python tools/benchmarks/tables.py [--quick] [--out tools/benchmarks/README.md]
@@ -5,6 +6,7 @@
 Each case is one `streamingtalker bench --json` in a process of its own. Leave the machine alone meanwhile: the load
 average before the first case is written into the file. --quick is a tenth of it, to see that it runs.
 """
+
 import argparse
 import datetime
 import json
@@ -21,7 +23,16 @@ PAPER = ((1, 0.5, 24), (1, 0.5, 60), (12, 1.0, 60), (12, 2.0, 60))  # hop, HuBER
 
 def bench(*options, threads=1):
     """One case -> its report; what it printed besides goes to the terminal."""
-    command = [sys.executable, "-m", "streamingtalker_ros", "bench", "--json", "--threads", str(threads), *options]
+    command = [
+        sys.executable,
+        "-m",
+        "streamingtalker_ros",
+        "bench",
+        "--json",
+        "--threads",
+        str(threads),
+        *options,
+    ]
     print(" ".join(command[2:]), flush=True)
     environment = {**os.environ, "PYTHONPATH": str(HERE.parent), "OMP_NUM_THREADS": str(threads)}
     done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, text=True, check=True)
@@ -45,49 +56,106 @@ def default_model(device, frames, threads):
     rows.append(["one voice, all of it", *spread(one)])
     alone = times["1"]["p50"]
     voices = [[n, *spread(cost), f"{cost['p50'] / (int(n) * alone):.2f}"] for n, cost in times.items()]
-    facts = table(["figure", ""], [
-        ["processor time per frame, ms", one["cpu"]],
-        ["first frame after the last sample it needs, ms", one["first_frame"]],
-        ["look-ahead, ms", f"{report['lookahead_ms']:.0f}"],
-        ["real-time factor", f"{one['real_time_factor']:.3f}"],
-        [f"cost of frame {frames} over that of frame 200", f"{one['late_over_early']:.3f}"],
-        [f"growth of memory over {frames} frames, MB", one["memory_growth_mb"]],
-        ["resident memory, MB", f"{one['memory_mb']:.0f}"],
-        ["voices in real time", report["voices_in_real_time"]]])
-    return "\n\n".join((
-        table(["ms per frame", "p50", "p95", "p99"], rows), facts,
-        table(["voices stepped together", "p50", "p95", "p99", "of as many alone"], voices)))
+    facts = table(
+        ["figure", ""],
+        [
+            ["processor time per frame, ms", one["cpu"]],
+            ["first frame after the last sample it needs, ms", one["first_frame"]],
+            ["look-ahead, ms", f"{report['lookahead_ms']:.0f}"],
+            ["real-time factor", f"{one['real_time_factor']:.3f}"],
+            [f"cost of frame {frames} over that of frame 200", f"{one['late_over_early']:.3f}"],
+            [f"growth of memory over {frames} frames, MB", one["memory_growth_mb"]],
+            ["resident memory, MB", f"{one['memory_mb']:.0f}"],
+            ["voices in real time", report["voices_in_real_time"]],
+        ],
+    )
+    return "\n\n".join(
+        (
+            table(["ms per frame", "p50", "p95", "p99"], rows),
+            facts,
+            table(["voices stepped together", "p50", "p95", "p99", "of as many alone"], voices),
+        )
+    )
 
 
 def paper_sized(device, threads, frames):
     """The table of the published family, and the one that shows its cost over time."""
     rows, flat, marks = [], [], []
     for hop, window, decode in PAPER:
-        report = bench("--paper", "--device", device, "--frames", str(frames * hop), "--streams", "8",
-                       "--hop", str(hop), "--window", str(window), "--decode", str(decode), threads=threads)
+        report = bench(
+            "--paper",
+            "--device",
+            device,
+            "--frames",
+            str(frames * hop),
+            "--streams",
+            "8",
+            "--hop",
+            str(hop),
+            "--window",
+            str(window),
+            "--decode",
+            str(decode),
+            threads=threads,
+        )
         one, stage = report["one_voice"], report["stages_ms"]
-        rows.append([hop, window, decode, *(stage[name]["p50"] for name in ("HuBERT", "predictor", "decoder")),
-                     one["p50"], one["p99"], one["p50"] / hop, one["first_frame"], f"{one['real_time_factor']:.2f}",
-                     report["voices_in_real_time"]])
+        rows.append(
+            [
+                hop,
+                window,
+                decode,
+                *(stage[name]["p50"] for name in ("HuBERT", "predictor", "decoder")),
+                one["p50"],
+                one["p99"],
+                one["p50"] / hop,
+                one["first_frame"],
+                f"{one['real_time_factor']:.2f}",
+                report["voices_in_real_time"],
+            ]
+        )
         marks = list(report["at_frames_ms"])
         flat.append([f"hop {hop}, {window:g} s, {decode} rows", *report["at_frames_ms"].values()])
-    return "\n\n".join((
-        table(["hop", "window, s", "rows decoded", "HuBERT", "predictor", "decoder", "pass p50", "pass p99",
-               "per frame", "first frame", "real-time factor", "voices in real time"], rows),
-        table(["ms of the pass at frame", *marks], flat)))
+    return "\n\n".join(
+        (
+            table(
+                [
+                    "hop",
+                    "window, s",
+                    "rows decoded",
+                    "HuBERT",
+                    "predictor",
+                    "decoder",
+                    "pass p50",
+                    "pass p99",
+                    "per frame",
+                    "first frame",
+                    "real-time factor",
+                    "voices in real time",
+                ],
+                rows,
+            ),
+            table(["ms of the pass at frame", *marks], flat),
+        )
+    )
 
 
 def machine():
-    import torch
     from importlib.metadata import version
-    name = next((line.split(":")[1].strip() for line in open("/proc/cpuinfo") if line.startswith("model name")),
-                platform.processor())
-    return (f"{os.cpu_count()} cores of {name}, {platform.system()} {platform.release()}, Python "
-            f"{platform.python_version()}, torch {torch.__version__}, transformers {version('transformers')}, "
-            f"{datetime.date.today()}, load average at the start {os.getloadavg()[0]:.2f}"), torch.cuda.is_available()
+
+    import torch
+
+    name = next(
+        (line.split(":")[1].strip() for line in open("/proc/cpuinfo") if line.startswith("model name")),
+        platform.processor(),
+    )
+    return (
+        f"{os.cpu_count()} cores of {name}, {platform.system()} {platform.release()}, Python "
+        f"{platform.python_version()}, torch {torch.__version__}, transformers {version('transformers')}, "
+        f"{datetime.date.today()}, load average at the start {os.getloadavg()[0]:.2f}"
+    ), torch.cuda.is_available()
 
 
-def main():
+def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="a tenth of it")
     parser.add_argument("--out", type=Path, default=HERE / "README.md")
@@ -95,13 +163,20 @@ def main():
     sys.path.insert(0, str(HERE.parents[1]))
     frames, passes, started = (600, 6, time.monotonic()) if args.quick else (20000, 60, time.monotonic())
     where, cuda = machine()
-    parts = [TEXT.format(where=where, frames=frames),
-             "## Default model, one thread\n\n" + default_model("cpu", frames, 1),
-             "## Default model, two threads\n\n" + default_model("cpu", min(frames, 2000), 2),
-             "## Paper-sized VOCASET network, two threads\n\n" + PUBLISHED + "\n\n" + paper_sized("cpu", 2, passes)]
+    parts = [
+        TEXT.format(where=where, frames=frames),
+        "## Default model, one thread\n\n" + default_model("cpu", frames, 1),
+        "## Default model, two threads\n\n" + default_model("cpu", min(frames, 2000), 2),
+        "## Paper-sized VOCASET network, two threads\n\n"
+        + PUBLISHED
+        + "\n\n"
+        + paper_sized("cpu", 2, passes),
+    ]
     if cuda:
-        parts += ["## Default model, CUDA\n\n" + default_model("cuda", frames, 1),
-                  "## Paper-sized VOCASET network, CUDA\n\n" + paper_sized("cuda", 1, passes)]
+        parts += [
+            "## Default model, CUDA\n\n" + default_model("cuda", frames, 1),
+            "## Paper-sized VOCASET network, CUDA\n\n" + paper_sized("cuda", 1, passes),
+        ]
     else:
         parts += ["## CUDA\n\nNot measured: no GPU was at hand, for neither of the two models."]
     parts += [f"Measured in {(time.monotonic() - started) / 60:.0f} minutes."]

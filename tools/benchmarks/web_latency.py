@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """From the microphone to the screen: what a visitor of `streamingtalker web` waits for, in a headless Chromium.
 
     python tools/benchmarks/web_latency.py [--seconds 30]
@@ -8,6 +9,7 @@ of its 40 ms of sound came in to the page until the frame is fully shown: the pi
 finished it and the next animation frame has begun. What lies before the page (the sound card) and after it (the
 screen) is not in it. Ends with 1 where a bound is not kept.
 """
+
 import argparse
 import json
 import os
@@ -20,18 +22,20 @@ import numpy as np
 import soundfile
 
 from streamingtalker_ros.errors import TalkerError
-from tools.browser.chromium import Chromium
 from streamingtalker_ros.web.app import VOICE
+from tools.browser.chromium import Chromium
 from tools.browser.server_process import served
 
-SIZE = (480, 667)             # of the window: its picture is 480 x 360
-MEDIAN, HIGH = 120.0, 200.0   # ms over the look-ahead
-WARM = 5.0                    # s until it has settled
+SIZE = (480, 667)  # of the window: its picture is 480 x 360
+MEDIAN, HIGH = 120.0, 200.0  # ms over the look-ahead
+WARM = 5.0  # s until it has settled
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--seconds", type=float, default=30.0, help="to measure for, after the first %g" % WARM)
+    parser.add_argument(
+        "--seconds", type=float, default=30.0, help="to measure for, after the first %g" % WARM
+    )
     parser.add_argument("--detail", default="low", help="of the picture: lowest, low, medium or high")
     args = parser.parse_args()
     try:
@@ -62,24 +66,31 @@ def measure(args):
     return report(log, told)
 
 
-def report(log, told):
+def report(log, told) -> int:
     latency = np.array(log["frames"])[:, 2]
     pictures = np.array(log["pictures"])[:, 0]
     drawn = 1000 * (len(pictures) - 1) / np.ptp(pictures)
     median, high = np.percentile(latency, (50, 95))
     half = 500 / told["rate"]
-    print(f"{len(latency)} frames, {drawn:.0f} pictures/s of {told['size'][0]} x {told['size'][1]}, microphone at "
-          f"{told['sound']} Hz, model {np.median(told['model']):.1f} ms on {told['device']}, {told['left']} frames "
-          f"left out, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}")
+    print(
+        f"{len(latency)} frames, {drawn:.0f} pictures/s of {told['size'][0]} x {told['size'][1]}, microphone at "
+        f"{told['sound']} Hz, model {np.median(told['model']):.1f} ms on {told['device']}, {told['left']} frames "
+        f"left out, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}"
+    )
     print("| latency, ms | median | 95 % | least | most |")
     print("|---|---|---|---|---|")
-    for name, extra in (("middle of a frame's sound to screen", 0.0), ("its beginning to screen", half),
-                        ("its end to screen", -half)):
+    for name, extra in (
+        ("middle of a frame's sound to screen", 0.0),
+        ("its beginning to screen", half),
+        ("its end to screen", -half),
+    ):
         cells = (value + extra for value in (median, high, latency.min(), latency.max()))
         print(f"| {name} | " + " | ".join(f"{value:.0f}" for value in cells) + " |")
     kept = median <= told["ahead"] + MEDIAN and high <= told["ahead"] + HIGH
-    print(f"bounds: median <= look-ahead + {MEDIAN:g} = {told['ahead'] + MEDIAN:g} ms, 95 % <= look-ahead + {HIGH:g} = "
-          f"{told['ahead'] + HIGH:g} ms: {'kept' if kept else 'NOT kept'}")
+    print(
+        f"bounds: median <= look-ahead + {MEDIAN:g} = {told['ahead'] + MEDIAN:g} ms, 95 % <= look-ahead + {HIGH:g} = "
+        f"{told['ahead'] + HIGH:g} ms: {'kept' if kept else 'NOT kept'}"
+    )
     return 0 if kept else 1
 
 

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Minutes of speech on the page of `streamingtalker web`: sound and face stay together, the server's memory is flat.
 
     python tools/benchmarks/web_soak.py [--minutes 10]
@@ -6,6 +7,7 @@ A headless Chromium speaks a file of that length. For every picture the page com
 picture is on the screen with the moment that it shows. Ends with 1 where they were more than 40 ms apart after the
 first second, or the server's memory grew by more than 5 %.
 """
+
 import argparse
 import json
 import sys
@@ -17,13 +19,13 @@ import numpy as np
 import soundfile
 
 from streamingtalker_ros.errors import TalkerError
-from tools.browser.chromium import Chromium
 from streamingtalker_ros.web.app import VOICE
+from tools.browser.chromium import Chromium
 from tools.browser.server_process import memory, served
 
 SIZE = (480, 667)
 APART, GROWTH = 40.0, 0.05
-WARM = 60.0   # s after which memory should have settled
+WARM = 60.0  # s after which memory should have settled
 
 
 def main():
@@ -54,27 +56,41 @@ def soak(args):
             begin = time.monotonic()
             while page.run("talk.source") == "file" and time.monotonic() - begin < seconds + 60:
                 time.sleep(1.0)
-                rows += json.loads(page.run("JSON.stringify(talk.picture.measure.log.pictures.splice(0))", 60))
+                rows += json.loads(
+                    page.run("JSON.stringify(talk.picture.measure.log.pictures.splice(0))", 60)
+                )
                 page.run("talk.picture.measure.log.frames.length = 0")
                 sizes.append((time.monotonic() - begin, memory(process)))
             left = page.run("talk.leftOut + talk.dropped")
     return report(np.array(rows), np.array(sizes), seconds, left)
 
 
-def report(rows, sizes, seconds, left):
+def report(rows, sizes, seconds, left) -> int:
     rows = rows[(rows[:, 1] > 1.0) & (rows[:, 1] < seconds - 0.2)]
     apart = np.abs(rows[:, 2])
     settled = sizes[sizes[:, 0] >= min(WARM, 0.3 * seconds), 1]
-    grown = settled[-len(settled) // 5:].mean() / settled[:len(settled) // 5 + 1].mean() - 1 if settled.any() else 0.0
-    print(f"{seconds / 60:g} min: {len(rows)} pictures, {1000 * len(rows) / np.ptp(rows[:, 0]):.0f} a second; heard up "
-          f"to second {rows[:, 1].max():.1f}; frames left out {left}")
-    print(f"sound and face apart: median {np.median(apart):.1f} ms, 99 % {np.percentile(apart, 99):.1f} ms, most "
-          f"{apart.max():.1f} ms; {100 * (apart <= APART).mean():.2f} % within {APART:g} ms")
-    print(f"server memory: {sizes[0, 1] / 1e6:.0f} MB at first, {sizes[-1, 1] / 1e6:.0f} MB at last, "
-          f"{100 * grown:+.1f} % since it settled")
+    grown = (
+        settled[-len(settled) // 5 :].mean() / settled[: len(settled) // 5 + 1].mean() - 1
+        if settled.any()
+        else 0.0
+    )
+    print(
+        f"{seconds / 60:g} min: {len(rows)} pictures, {1000 * len(rows) / np.ptp(rows[:, 0]):.0f} a second; heard up "
+        f"to second {rows[:, 1].max():.1f}; frames left out {left}"
+    )
+    print(
+        f"sound and face apart: median {np.median(apart):.1f} ms, 99 % {np.percentile(apart, 99):.1f} ms, most "
+        f"{apart.max():.1f} ms; {100 * (apart <= APART).mean():.2f} % within {APART:g} ms"
+    )
+    print(
+        f"server memory: {sizes[0, 1] / 1e6:.0f} MB at first, {sizes[-1, 1] / 1e6:.0f} MB at last, "
+        f"{100 * grown:+.1f} % since it settled"
+    )
     gaps = np.diff(rows[:, 0], prepend=rows[0, 0])
     for k in np.flatnonzero(apart > APART)[:10]:
-        print(f"  at {rows[k, 1]:.2f} s: {rows[k, 2]:+.0f} ms apart, {gaps[k]:.0f} ms after the picture before")
+        print(
+            f"  at {rows[k, 1]:.2f} s: {rows[k, 2]:+.0f} ms apart, {gaps[k]:.0f} ms after the picture before"
+        )
     kept = apart.max() <= APART and grown <= GROWTH and rows[:, 1].max() > seconds - 2
     print("kept" if kept else "NOT kept")
     return 0 if kept else 1

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A running talker seen on the page: what comes of its frames and of its voice, in a headless Chromium.
 
     ros2 launch streamingtalker_ros talker.launch.py       # or: streamingtalker talk
@@ -7,6 +8,7 @@
 Start it while the voice is playing, or just before. Ends with 1 where the face does not come as the talker sends it:
 fewer than 24 frames a second, no speech, no sound, or a picture that stays the same.
 """
+
 import argparse
 import base64
 import io
@@ -56,31 +58,44 @@ def watch(args):
         page = browser.open(f"{address}?detail=low", SIZE)
         page.wait("talk.hello && talk.timeline && talk.timeline.newest", 60)
         page.click("#watch")
-        page.wait("talk.source === 'watch' && talk.timeline.frames.some((frame) => frame.speaking)", args.wait)
+        page.wait(
+            "talk.source === 'watch' && talk.timeline.frames.some((frame) => frame.speaking)", args.wait
+        )
         time.sleep(1.0)
         page.run("talk.history = [], talk.picture.measure.log = {pictures: [], frames: []}, 1")
         begin = time.monotonic()
         best = json.loads(page.run(SEEN.replace("MS", str(1000 * args.seconds)), args.seconds + 60))
         seconds = time.monotonic() - begin
-        shown = page.run("""JSON.stringify({times: talk.history.map((f) => f.time), jaw: talk.history.map((f) =>
+        shown = page.run(
+            """JSON.stringify({times: talk.history.map((f) => f.time), jaw: talk.history.map((f) =>
             f.weights[talk.picture.index.jawOpen]), pictures: talk.picture.measure.log.pictures,
-            loud: Math.max(0, ...talk.plots.envelope.map(([, peak]) => peak)), errors: %s})""" % json.dumps(page.errors))
-    open_, shut = (np.asarray(images.open(io.BytesIO(base64.b64decode(best[name][1].partition(",")[2]))).convert("RGB"),
-                              float) for name in ("open", "shut"))
+            loud: Math.max(0, ...talk.plots.envelope.map(([, peak]) => peak)), errors: %s})"""
+            % json.dumps(page.errors)
+        )
+    open_, shut = (
+        np.asarray(
+            images.open(io.BytesIO(base64.b64decode(best[name][1].partition(",")[2]))).convert("RGB"), float
+        )
+        for name in ("open", "shut")
+    )
     mouth = slice(200, 300), slice(170, 300)
     return report(json.loads(shown), np.abs(open_ - shut)[mouth].max(axis=2).mean(), seconds)
 
 
-def report(shown, changed, seconds):
+def report(shown, changed, seconds) -> int:
     times, jaw, pictures = (np.array(shown[name]) for name in ("times", "jaw", "pictures"))
     apart = np.abs(pictures[:, 2])
     steps = np.diff(times)
     rate = len(times) / seconds
-    print(f"{len(times)} frames in {seconds:.1f} s, {rate:.1f} a second; {(np.abs(steps - 0.04) < 0.002).mean():.1%} of "
-          f"them 40 ms after the one before; jawOpen {jaw.min():.2f} to {jaw.max():.2f}")
-    print(f"{len(pictures) / seconds:.0f} pictures/s; the mouth's pixels differ by {changed:.1f} of 255 between shut and "
-          f"open; loudest sound {shown['loud']:.2f}; sound and face apart: median {np.median(apart):.1f} ms, 95 % "
-          f"{np.percentile(apart, 95):.1f} ms")
+    print(
+        f"{len(times)} frames in {seconds:.1f} s, {rate:.1f} a second; {(np.abs(steps - 0.04) < 0.002).mean():.1%} of "
+        f"them 40 ms after the one before; jawOpen {jaw.min():.2f} to {jaw.max():.2f}"
+    )
+    print(
+        f"{len(pictures) / seconds:.0f} pictures/s; the mouth's pixels differ by {changed:.1f} of 255 between shut and "
+        f"open; loudest sound {shown['loud']:.2f}; sound and face apart: median {np.median(apart):.1f} ms, 95 % "
+        f"{np.percentile(apart, 95):.1f} ms"
+    )
     kept = rate >= 24 and np.ptp(jaw) > 0.1 and changed > 4 and shown["loud"] > 0.05 and not shown["errors"]
     print("kept" if kept else f"NOT kept {shown['errors']}")
     return 0 if kept else 1

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A Chromium that is installed here, driven over its DevTools protocol: for tests, measurements and screenshots of the
 page. Nothing is downloaded; without one, TalkerError says so.
 
@@ -6,6 +7,7 @@ page. Nothing is downloaded; without one, TalkerError says so.
         page.wait("talk.hello")
         page.click("#microphone")
 """
+
 import base64
 import contextlib
 import json
@@ -20,15 +22,29 @@ from pathlib import Path
 
 from streamingtalker_ros.errors import TalkerError, require
 
-FLAGS = ("--headless", "--no-sandbox", "--disable-quic", "--no-first-run", "--no-default-browser-check",
-         "--disable-background-networking", "--disable-component-update", "--disable-sync", "--disable-extensions",
-         "--disable-dev-shm-usage", "--disable-features=Translate,MediaRouter,OptimizationHints", "--mute-audio",
-         "--hide-scrollbars",
-         "--use-angle=swiftshader", "--enable-unsafe-swiftshader",
-         "--disable-gpu-compositing",   # composing the page through SwiftShader as well would double the work
-         "--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream",
-         "--disable-background-timer-throttling", "--disable-backgrounding-occluded-windows",
-         "--disable-renderer-backgrounding")
+FLAGS = (
+    "--headless",
+    "--no-sandbox",
+    "--disable-quic",
+    "--no-first-run",
+    "--no-default-browser-check",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--disable-extensions",
+    "--disable-dev-shm-usage",
+    "--disable-features=Translate,MediaRouter,OptimizationHints",
+    "--mute-audio",
+    "--hide-scrollbars",
+    "--use-angle=swiftshader",
+    "--enable-unsafe-swiftshader",
+    "--disable-gpu-compositing",  # composing the page through SwiftShader as well would double the work
+    "--use-fake-device-for-media-stream",
+    "--use-fake-ui-for-media-stream",
+    "--disable-background-timer-throttling",
+    "--disable-backgrounding-occluded-windows",
+    "--disable-renderer-backgrounding",
+)
 
 
 def find():
@@ -44,17 +60,32 @@ class Chromium:
     A context manager; whatever happens in the block, its processes end with it.
     """
 
-    def __init__(self, microphone=None, size=(1280, 800), flags=()):
+    def __init__(self, microphone=None, size=(1280, 800), flags=()) -> None:
         path = find()
         if path is None:
-            raise TalkerError("no Chromium is installed here: `apt install chromium`, or name one with CHROMIUM=…")
+            raise TalkerError(
+                "no Chromium is installed here: `apt install chromium`, or name one with CHROMIUM=…"
+            )
         connect = require("websockets.sync.client", "driving a browser").connect
         self._home = tempfile.mkdtemp(prefix="chromium-")
         given = [f"--use-file-for-fake-audio-capture={microphone}"] if microphone else []
-        command = [path, *FLAGS, *given, *flags, f"--window-size={size[0]},{size[1]}", f"--user-data-dir={self._home}",
-                   "--remote-debugging-port=0", "about:blank"]
-        self._process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
-                                         stderr=subprocess.DEVNULL, start_new_session=True)
+        command = [
+            path,
+            *FLAGS,
+            *given,
+            *flags,
+            f"--window-size={size[0]},{size[1]}",
+            f"--user-data-dir={self._home}",
+            "--remote-debugging-port=0",
+            "about:blank",
+        ]
+        self._process = subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
         try:
             self._leave = contextlib.ExitStack()
             self._socket = self._leave.enter_context(connect(self._address(), max_size=None, open_timeout=20))
@@ -65,7 +96,7 @@ class Chromium:
         self._come = threading.Condition()
         threading.Thread(target=self._listen, daemon=True).start()
 
-    def _address(self):
+    def _address(self) -> str:
         told, deadline = Path(self._home) / "DevToolsActivePort", time.monotonic() + 60
         while not told.exists() or len(told.read_text().split()) < 2:
             if self._process.poll() is not None or time.monotonic() > deadline:
@@ -74,7 +105,7 @@ class Chromium:
         port, path = told.read_text().split()[:2]
         return f"ws://127.0.0.1:{port}{path}"
 
-    def _listen(self):
+    def _listen(self) -> None:
         try:
             for text in self._socket:
                 message = json.loads(text)
@@ -85,7 +116,7 @@ class Chromium:
                 page = self.pages.get(message.get("sessionId"))
                 if page is not None and "method" in message:
                     page._on_event(message["method"], message["params"])
-        except Exception:   # the browser has gone
+        except Exception:  # the browser has gone
             with self._come:
                 self._socket = None
                 self._come.notify_all()
@@ -114,12 +145,17 @@ class Chromium:
         for domain in ("Page", "Runtime", "Log", "Network"):
             page.call(f"{domain}.enable")
         if size:
-            page.call("Emulation.setDeviceMetricsOverride", width=size[0], height=size[1], mobile=mobile,
-                      deviceScaleFactor=2 if mobile else 1)
+            page.call(
+                "Emulation.setDeviceMetricsOverride",
+                width=size[0],
+                height=size[1],
+                mobile=mobile,
+                deviceScaleFactor=2 if mobile else 1,
+            )
         page.call("Page.navigate", url=address)
         return page
 
-    def close(self):
+    def close(self) -> None:
         """End the browser and all its processes, and remove its folder."""
         try:
             os.killpg(self._process.pid, signal.SIGTERM)
@@ -143,16 +179,18 @@ class Chromium:
 class Page:
     """A tab. `errors`: what its console called an error, and exceptions that nothing caught; `fetched`: addresses."""
 
-    def __init__(self, browser, session, target):
+    def __init__(self, browser, session, target) -> None:
         self._browser, self._session, self._target = browser, session, target
         self.errors, self.fetched = [], []
 
-    def _on_event(self, method, params):
+    def _on_event(self, method, params) -> None:
         if method == "Runtime.exceptionThrown":
             details = params["exceptionDetails"]
             self.errors.append(details.get("exception", {}).get("description") or details["text"])
         elif method == "Runtime.consoleAPICalled" and params["type"] in ("error", "assert"):
-            self.errors.append(" ".join(str(each.get("value", each.get("description"))) for each in params["args"]))
+            self.errors.append(
+                " ".join(str(each.get("value", each.get("description"))) for each in params["args"])
+            )
         elif method == "Log.entryAdded" and params["entry"]["level"] == "error":
             self.errors.append(f"{params['entry']['text']} {params['entry'].get('url', '')}")
         elif method == "Network.requestWillBeSent":
@@ -163,11 +201,19 @@ class Page:
 
     def run(self, script, timeout=30.0):
         """The value of a JavaScript expression, awaited where it is a promise. Raises TalkerError where it throws."""
-        result = self.call("Runtime.evaluate", timeout, expression=script, awaitPromise=True, returnByValue=True,
-                           userGesture=True)
+        result = self.call(
+            "Runtime.evaluate",
+            timeout,
+            expression=script,
+            awaitPromise=True,
+            returnByValue=True,
+            userGesture=True,
+        )
         if "exceptionDetails" in result:
             details = result["exceptionDetails"]
-            raise TalkerError(f"{script[:80]}: {details.get('exception', {}).get('description') or details['text']}")
+            raise TalkerError(
+                f"{script[:80]}: {details.get('exception', {}).get('description') or details['text']}"
+            )
         return result["result"].get("value")
 
     def wait(self, condition, timeout=20.0, every=0.05):
@@ -176,19 +222,23 @@ class Page:
         guarded = f"(() => {{ try {{ return {condition}; }} catch {{ return null; }} }})()"
         while not (value := self.run(guarded)):
             if time.monotonic() > deadline:
-                raise TalkerError(f"the page did not come to {condition!r} within {timeout:g} s; errors: {self.errors}")
+                raise TalkerError(
+                    f"the page did not come to {condition!r} within {timeout:g} s; errors: {self.errors}"
+                )
             time.sleep(every)
         return value
 
-    def click(self, selector):
+    def click(self, selector) -> None:
         """As a person does, with the mouse, in the element's middle."""
-        box = self.run(f"(() => {{ const e = document.querySelector({json.dumps(selector)});"
-                       " e.scrollIntoView({block: 'center'}); const b = e.getBoundingClientRect();"
-                       " return [b.x + b.width / 2, b.y + b.height / 2]; })()")
+        box = self.run(
+            f"(() => {{ const e = document.querySelector({json.dumps(selector)});"
+            " e.scrollIntoView({block: 'center'}); const b = e.getBoundingClientRect();"
+            " return [b.x + b.width / 2, b.y + b.height / 2]; })()"
+        )
         for kind in ("mousePressed", "mouseReleased"):
             self.call("Input.dispatchMouseEvent", type=kind, x=box[0], y=box[1], button="left", clickCount=1)
 
-    def choose_file(self, selector, path):
+    def choose_file(self, selector, path) -> None:
         """Give a file to an <input type=file>."""
         root = self.call("DOM.getDocument")["root"]["nodeId"]
         node = self.call("DOM.querySelector", nodeId=root, selector=selector)["nodeId"]
@@ -202,6 +252,6 @@ class Page:
             Path(path).write_bytes(data)
         return data
 
-    def close(self):
+    def close(self) -> None:
         self._browser.call("Target.closeTarget", targetId=self._target)
         self._browser.pages.pop(self._session, None)

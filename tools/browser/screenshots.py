@@ -1,8 +1,10 @@
+# SPDX-License-Identifier: Apache-2.0
 """Screenshots of the page while it speaks the sample: `python -m tools.browser.screenshots --out docs`.
 
 Drawn by a processor at full detail, which takes a second a picture: the page speaks at low detail until the lips are
 open, stops there, and draws that moment finely. Writes web-desktop.png and web-phone.png.
 """
+
 import argparse
 import sys
 from pathlib import Path
@@ -41,7 +43,7 @@ _FINE = """(() => {{
 }})()"""
 
 
-def shoot(browser, address, name, out):
+def shoot(browser, address, name, out) -> None:
     size, phone, seconds, jaw, (aside, up) = SHOTS[name]
     page = browser.open(f"{address}?detail=high", size, phone)
     page.wait("!!talk.picture.faces.default", 120)
@@ -62,7 +64,7 @@ def shoot(browser, address, name, out):
     print(f"{path}  {size[0]} x {size[1]}, {path.stat().st_size // 1024} kB", file=sys.stderr)
 
 
-def main():
+def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--out", default="docs", help="folder to write them into")
     args = parser.parse_args()

@@ -1,4 +1,6 @@
+# SPDX-License-Identifier: Apache-2.0
 """`streamingtalker web` as a process of its own, for measurements and screenshots that drive a browser at it."""
+
 import contextlib
 import os
 import subprocess
@@ -10,7 +12,7 @@ from pathlib import Path
 from streamingtalker_ros.errors import TalkerError
 from streamingtalker_ros.web import assets
 
-LOADING = 120.0   # s that it may take to start
+LOADING = 120.0  # s that it may take to start
 
 
 @contextlib.contextmanager
@@ -22,13 +24,19 @@ def served(*arguments):
     with tempfile.TemporaryDirectory() as scratch:
         told = Path(scratch) / "told.txt"
         with open(told, "w") as log:
-            process = subprocess.Popen([sys.executable, "-m", "streamingtalker_ros", "web", "--port", "0", *arguments],
-                                       stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT)
+            process = subprocess.Popen(
+                [sys.executable, "-m", "streamingtalker_ros", "web", "--port", "0", *arguments],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+            )
         try:
             deadline = time.monotonic() + LOADING
             while "open http" not in told.read_text():
                 if process.poll() is not None or time.monotonic() > deadline:
-                    raise TalkerError(f"`streamingtalker web` did not start: {told.read_text().strip()[-300:]}")
+                    raise TalkerError(
+                        f"`streamingtalker web` did not start: {told.read_text().strip()[-300:]}"
+                    )
                 time.sleep(0.05)
             yield told.read_text().partition("open ")[2].split()[0], process
         finally:

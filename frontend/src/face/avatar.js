@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // A face of the visitor's own: a GLB with ARKit morph targets, opened in the browser and never uploaded. Bounded in
 // size; what points outside of the file is refused.
 import { Box3, Euler, Group, MathUtils, Quaternion, Vector3 } from 'three';

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // How finely and how often a face is drawn, in levels; lowered by itself where pictures come too slowly.
 export const LEVELS = {
   high: { shadows: true, fine: true, plain: false, ratio: 2 },

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // A packed face as a three.js object: one mesh, its triangles in groups by material. `pose` and `displace` move it.
 import { BufferAttribute, BufferGeometry, Color, DynamicDrawUsage, Group, Mesh, Points, PointsMaterial } from 'three';
 import { kindOf, makeMaterials } from './materials.js';

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The materials of the default face by its parts: skin that lets light in at its edge, wet eyes, teeth, lips, cloth.
 import {
   DoubleSide,

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Morph-target names as artists write them -> ARKit's, as face/formats/importers.py reads them: mouthSmile_L, Face.M_JawOpen, …
 export function arkitName(label, names) {
   const known = new Map(names.map((name) => [name.toLowerCase(), name]));

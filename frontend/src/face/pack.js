@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Reads a face as streamingtalker_ros/web/assets.py packs it, and turns it into the picture's axes:
 // x to the viewer's right (the person's left), y up, z towards the viewer.
 const KINDS = { triangles: Uint32Array, moved: Uint32Array };

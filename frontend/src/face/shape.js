@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The moving shape of a face on the processor, as face/rig.py, face/rendering/vtk_renderer.py and face/geometry/phong_tessellation.py have it:
 // `pose` gives vertices from weights and head, `displace` from offsets; both then make smooth normals and, if asked,
 // a finer mesh. Plain arrays, nothing of three.js.

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The room in which a face is seen: a dark neutral studio with key, fill and rim light, soft shadows, a camera that
 // orbits. Knows nothing of the face but where it is.
 import {

@@ -1,21 +1,23 @@
+# SPDX-License-Identifier: Apache-2.0
 """A track and its sound cut into clips on the grid of motion frames, 25 a second.
 
 `cut(track, pcm)` gives the spans in which one face was followed; `on_grid(face, span)` the face in them. Motion
 frame n stands for the middle of its 640 samples, at (n + 0.5) / 25 s.
 """
+
 from dataclasses import replace
 
 import numpy as np
 
-from streamingtalker_ros.errors import TalkerError
 from streamingtalker_ros.corpus.video.neutral import loudness
+from streamingtalker_ros.errors import TalkerError
 
 FRAME_RATE = 25.0
 HOP, RATE = 640, 16000
-BRIDGED = 0.13        # s without a face that are filled in; longer ones end the clip
-SHORTEST = 1.0        # s
+BRIDGED = 0.13  # s without a face that are filled in; longer ones end the clip
+SHORTEST = 1.0  # s
 LONGEST, USUAL = 15.0, 8.0  # s; longer spans are cut where it is quiet, into pieces of about the usual length
-FOLLOWED = 0.5        # share of its frames in which a video must show the face
+FOLLOWED = 0.5  # share of its frames in which a video must show the face
 
 
 def cut(track, pcm):
@@ -28,7 +30,9 @@ def cut(track, pcm):
     if track.faces > 1:
         raise TalkerError(f"{track.faces} faces are in it: one speaker at a time can be followed")
     if track.found.mean() < FOLLOWED:
-        raise TalkerError(f"the track was lost: a face in only {100 * track.found.mean():.0f} % of the frames")
+        raise TalkerError(
+            f"the track was lost: a face in only {100 * track.found.mean():.0f} % of the frames"
+        )
     times = track.times[track.found]
     breaks = np.flatnonzero(np.diff(times) > BRIDGED)
     starts, ends = np.concatenate([[0], breaks + 1]), np.concatenate([breaks, [len(times) - 1]])
@@ -55,8 +59,12 @@ def pieces(first, last, pcm):
 
 def filled(track):
     """The track with only the frames in which the face was found; `on_grid` draws lines over the rest."""
-    return replace(track, points=track.points[track.found], times=track.times[track.found],
-                   found=track.found[track.found])
+    return replace(
+        track,
+        points=track.points[track.found],
+        times=track.times[track.found],
+        found=track.found[track.found],
+    )
 
 
 def on_grid(face, span):
@@ -66,8 +74,12 @@ def on_grid(face, span):
     left = np.minimum(at.astype(int), len(face.times) - 1)
     right = np.minimum(left + 1, len(face.times) - 1)
     share = np.where(np.abs(at - left) < 1e-2, 0.0, at - left)  # a video of 25 frames a second stays as it is
-    return replace(face, points=_between(face.points, left, right, share),
-                   head=_between(face.head, left, right, share), times=times - span[0] / FRAME_RATE)
+    return replace(
+        face,
+        points=_between(face.points, left, right, share),
+        head=_between(face.head, left, right, share),
+        times=times - span[0] / FRAME_RATE,
+    )
 
 
 def _between(values, left, right, share):
@@ -77,5 +89,5 @@ def _between(values, left, right, share):
 
 def sound_of(pcm, span):
     """The sound of a span, exactly 640 samples a frame, silence where it ends early: (640 T,) float32."""
-    piece = pcm[span[0] * HOP:span[1] * HOP]
+    piece = pcm[span[0] * HOP : span[1] * HOP]
     return np.pad(piece, (0, (span[1] - span[0]) * HOP - len(piece))).astype(np.float32)

@@ -1,8 +1,10 @@
+# SPDX-License-Identifier: Apache-2.0
 """`make_from_video`: videos of one speaker -> a corpus. Tracks, finds the neutral, solves, cuts, draws, resumes.
 
 Files in the corpus's folder beside the clips: `landmarks/` (tracks and sounds, or another folder), `pictures/` (one
 PNG a clip), `parts/` (what is done), `rejected.json` (name: reason). What changed since the last call is done again.
 """
+
 import json
 import os
 from concurrent.futures import ProcessPoolExecutor
@@ -13,9 +15,8 @@ from zlib import crc32
 import numpy as np
 
 from streamingtalker_ros import __version__
-from streamingtalker_ros.errors import TalkerError, require
-from streamingtalker_ros.corpus.storage import RATE, SPLITS, Clip, save_clip
 from streamingtalker_ros.corpus.av_sync import lag
+from streamingtalker_ros.corpus.storage import RATE, SPLITS, Clip, save_clip
 from streamingtalker_ros.corpus.video import clips as cutting
 from streamingtalker_ros.corpus.video import tracking
 from streamingtalker_ros.corpus.video.landmarks import load
@@ -24,20 +25,32 @@ from streamingtalker_ros.corpus.video.neutral import find_neutral, lip_gap, lip_
 from streamingtalker_ros.corpus.video.pose import mean_face, relative, steady
 from streamingtalker_ros.corpus.video.solving import solve
 from streamingtalker_ros.corpus.video.words import phones_of, within
+from streamingtalker_ros.errors import TalkerError, require
 
 LOOKED_AT = 120  # clips for the speaker's neutral, evenly spread
-VALIDATED = 33   # every so many videos that are not held out are for validation
+VALIDATED = 33  # every so many videos that are not held out are for validation
 
 
-def split_of(index, every):
+def split_of(index, every) -> str:
     """Which split the video at an index, in the order of names, belongs to: every `every`th is held out."""
     if every and index % every == 0:
         return "test"
     return "validation" if index % VALIDATED == VALIDATED // 2 else "train"
 
 
-def make_from_video(videos, folder, speaker, landmarks=None, stage="all", every=20, align=None, licence="", jobs=2,
-                    pictures=True, say=print):
+def make_from_video(
+    videos,
+    folder,
+    speaker,
+    landmarks=None,
+    stage="all",
+    every=20,
+    align=None,
+    licence="",
+    jobs=2,
+    pictures=True,
+    say=print,
+):
     """Write the corpus, or its landmarks alone; a second call goes on where the first stopped.
 
     videos: paths, all of one speaker; folder: to write; speaker: names voice and style; landmarks: folder of tracks,
@@ -60,11 +73,16 @@ def make_from_video(videos, folder, speaker, landmarks=None, stage="all", every=
     usable = _usable(names, landmarks, rejected, say)
     if not usable:
         raise TalkerError("no video is left to learn from; every one was rejected")
-    picked = [usable[k] for k in np.linspace(0, len(usable) - 1, min(LOOKED_AT, len(usable))).round().astype(int)]
+    picked = [
+        usable[k] for k in np.linspace(0, len(usable) - 1, min(LOOKED_AT, len(usable))).round().astype(int)
+    ]
     tracks = [cutting.filled(load(landmarks / f"{name}.npz")) for name in picked]
     reference = mean_face(tracks)
-    neutral = find_neutral([steady(track, reference) for track in tracks],
-                           [sound(landmarks / f"{name}.flac") for name in picked], say)
+    neutral = find_neutral(
+        [steady(track, reference) for track in tracks],
+        [sound(landmarks / f"{name}.flac") for name in picked],
+        say,
+    )
     np.savez(folder / "neutral.npz", reference=reference, points=neutral.points, head=neutral.head)
     paths = {path.stem: path for path in videos}
     splits = {path.stem: split_of(k, every) for k, path in enumerate(videos)}
@@ -75,11 +93,18 @@ def make_from_video(videos, folder, speaker, landmarks=None, stage="all", every=
         for made in bar(pool.map(_solve_one, work, chunksize=4), total=len(work), desc="clips", unit="video"):
             entries += made
     (folder / "rejected.json").write_text(json.dumps(rejected, indent=1))
-    index = {"kind": "video", "version": __version__, "rate": RATE, "frame_rate": cutting.FRAME_RATE,
-             "minutes_by_split": minutes(entries), "motion": "tracked lips, solved by least squares on the default rig",
-             "sources": {speaker: {"videos": len(usable), "rejected": len(rejected), "licence": licence}},
-             "lag": float(np.median([entry["lag"] for entry in entries])),
-             "neutral": {"gap": neutral.gap, "width": neutral.width, "touch": neutral.touch}, "clips": entries}
+    index = {
+        "kind": "video",
+        "version": __version__,
+        "rate": RATE,
+        "frame_rate": cutting.FRAME_RATE,
+        "minutes_by_split": minutes(entries),
+        "motion": "tracked lips, solved by least squares on the default rig",
+        "sources": {speaker: {"videos": len(usable), "rejected": len(rejected), "licence": licence}},
+        "lag": float(np.median([entry["lag"] for entry in entries])),
+        "neutral": {"gap": neutral.gap, "width": neutral.width, "touch": neutral.touch},
+        "clips": entries,
+    }
     (folder / "index.json").write_text(json.dumps(index, indent=1))
     return index
 
@@ -96,14 +121,19 @@ def _unlike(videos, say):
 
 def minutes(entries):
     """{split: minutes} of index entries."""
-    return {split: round(sum(entry["seconds"] for entry in entries if entry["split"] == split) / 60, 2)
-            for split in SPLITS}
+    return {
+        split: round(sum(entry["seconds"] for entry in entries if entry["split"] == split) / 60, 2)
+        for split in SPLITS
+    }
 
 
 def track_all(videos, landmarks, jobs, say):
     """Track every video that has no track yet; {name: reason} of those that cannot be."""
-    todo = [path for path in videos if not (landmarks / f"{path.stem}.npz").is_file()
-            or not (landmarks / f"{path.stem}.flac").is_file()]
+    todo = [
+        path
+        for path in videos
+        if not (landmarks / f"{path.stem}.npz").is_file() or not (landmarks / f"{path.stem}.flac").is_file()
+    ]
     if todo and not tracking.available():
         raise TalkerError(tracking.HOW)
     rejected = {}
@@ -121,7 +151,7 @@ def track_all(videos, landmarks, jobs, say):
     return rejected
 
 
-def _hush():
+def _hush() -> None:
     """Send what mediapipe's libraries print nowhere; reasons come back as values."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
 
@@ -160,7 +190,7 @@ def sound(path):
 _SHARED = []
 
 
-def _share(reference, neutral):
+def _share(reference, neutral) -> None:
     """In each process: what all clips of the speaker need."""
     _SHARED[:] = [reference, neutral, crc32(reference.tobytes() + neutral.points.tobytes())]
 
@@ -168,6 +198,7 @@ def _share(reference, neutral):
 @lru_cache(maxsize=1)
 def _rig():
     from streamingtalker_ros.face.rig import default_rig
+
     return default_rig()
 
 
@@ -179,8 +210,9 @@ def _solve_one(job):
     state = [version, __version__, str(align), speaker, split, pictures]
     if done.is_file():
         part = json.loads(done.read_text())
-        if part["state"] == state and all((folder / split / f"{entry['name']}.npz").is_file()
-                                          for entry in part["clips"]):
+        if part["state"] == state and all(
+            (folder / split / f"{entry['name']}.npz").is_file() for entry in part["clips"]
+        ):
             return part["clips"]
     track, pcm = load(landmarks / f"{name}.npz"), sound(landmarks / f"{name}.flac")
     face = steady(cutting.filled(track), reference)
@@ -190,15 +222,32 @@ def _solve_one(job):
     entries = []
     for k, span in enumerate(spans):
         part = cutting.on_grid(face, span)
-        clip = Clip(cutting.sound_of(pcm, span), solve(part, neutral, basis), relative(part.head, neutral.head),
-                    within(phones, *(edge / cutting.FRAME_RATE for edge in span)), speaker, split,
-                    name if len(spans) == 1 else f"{name}_{k:02d}", speaker,
-                    lip_gap(part.points).astype(np.float32), lip_width(part.points).astype(np.float32))
-        entries.append(save_clip(folder, clip, speaker=speaker, text=text, phones=how,
-                                 start=span[0] / cutting.FRAME_RATE,
-                                 lag=round(lag(np.maximum(clip.lip_opening, 0.0), clip.pcm)[0], 4)))
+        clip = Clip(
+            cutting.sound_of(pcm, span),
+            solve(part, neutral, basis),
+            relative(part.head, neutral.head),
+            within(phones, *(edge / cutting.FRAME_RATE for edge in span)),
+            speaker,
+            split,
+            name if len(spans) == 1 else f"{name}_{k:02d}",
+            speaker,
+            lip_gap(part.points).astype(np.float32),
+            lip_width(part.points).astype(np.float32),
+        )
+        entries.append(
+            save_clip(
+                folder,
+                clip,
+                speaker=speaker,
+                text=text,
+                phones=how,
+                start=span[0] / cutting.FRAME_RATE,
+                lag=round(lag(np.maximum(clip.lip_opening, 0.0), clip.pcm)[0], 4),
+            )
+        )
         if pictures:
             from streamingtalker_ros.corpus.video.picture import draw
+
             path = folder / "pictures" / f"{clip.name}.png"
             path.parent.mkdir(exist_ok=True)
             draw(clip, part, track, span, video, basis, neutral).save(path)

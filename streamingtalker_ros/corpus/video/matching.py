@@ -1,18 +1,30 @@
+# SPDX-License-Identifier: Apache-2.0
 """Which points of a rig are which landmarks: the least-squares basis that tracked faces are solved on.
 
 `match(rig, neutral)` gives a `Basis`. Lip points are matched by how far along they lie between the mouth's corners,
 the chin by its place on the mid-plane, so that any rig with landmarks inner_lip_upper, inner_lip_lower,
 outer_lip_upper, outer_lip_lower and mouth_corners will do.
 """
+
 from dataclasses import dataclass
 
 import numpy as np
 
+from streamingtalker_ros.corpus.video.landmarks import (
+    CORNERS,
+    INNER_LOWER,
+    INNER_UPPER,
+    OUTER_LOWER,
+    OUTER_UPPER,
+)
 from streamingtalker_ros.face.arkit import ARKIT_NAMES
-from streamingtalker_ros.corpus.video.landmarks import CORNERS, INNER_LOWER, INNER_UPPER, OUTER_LOWER, OUTER_UPPER
 
-LINES = ((INNER_UPPER, "inner_lip_upper"), (INNER_LOWER, "inner_lip_lower"),
-         (OUTER_UPPER, "outer_lip_upper"), (OUTER_LOWER, "outer_lip_lower"))
+LINES = (
+    (INNER_UPPER, "inner_lip_upper"),
+    (INNER_LOWER, "inner_lip_lower"),
+    (OUTER_UPPER, "outer_lip_upper"),
+    (OUTER_LOWER, "outer_lip_lower"),
+)
 CHIN = (199, 175)  # the front of the chin, and nearer its tip
 MOUTH = tuple(name for name in ARKIT_NAMES if name.startswith(("jaw", "mouth")))
 EYES = {"Left": "eyelid_left", "Right": "eyelid_right"}
@@ -39,19 +51,27 @@ def match(rig, neutral):
         row = rig.landmark(name)
         row = row[np.argsort(rig.vertices[row, 1])]
         there = _along(neutral.points[list(numbers), 1])
-        here = _along(np.concatenate([rig.vertices[corners[1:], 1], rig.vertices[row, 1],
-                                      rig.vertices[corners[:1], 1]]))[1:-1]
+        here = _along(
+            np.concatenate([rig.vertices[corners[1:], 1], rig.vertices[row, 1], rig.vertices[corners[:1], 1]])
+        )[1:-1]
         for number, share in zip(numbers[1:-1], there[1:-1]):
             mesh.append(number)
             points.append(row[np.argmin(np.abs(here - share))])
     below = neutral.points[[0, *CHIN], 2]
-    drop = (below[1:] - below[0]) / (neutral.points[152, 2] - below[0])  # 0 at the upper lip, 1 under the chin
+    drop = (below[1:] - below[0]) / (
+        neutral.points[152, 2] - below[0]
+    )  # 0 at the upper lip, 1 under the chin
     for number, share in zip(CHIN, drop):
         mesh.append(number)
         points.append(_on_chin(rig, share))
     names = [rig.shape_names.index(name) for name in MOUTH]
-    return Basis(rig, np.array(mesh), rig.deltas[names][:, points].astype(np.float64) / eyes, eyes,
-                 float(rig.lip_width(np.zeros(len(rig.shape_names)))))
+    return Basis(
+        rig,
+        np.array(mesh),
+        rig.deltas[names][:, points].astype(np.float64) / eyes,
+        eyes,
+        float(rig.lip_width(np.zeros(len(rig.shape_names)))),
+    )
 
 
 def eye_distance(rig):
@@ -76,7 +96,11 @@ def _on_chin(rig, share):
     falls = -rig.deltas[rig.shape_names.index("jawOpen"), :, 2]
     width = np.ptp(rig.vertices[rig.landmark("mouth_corners"), 1])
     x, y, z = rig.vertices.T
-    front = np.flatnonzero((np.abs(y) < 0.06 * width) & (falls > 0.5 * falls.max()) & (x > top[0] - 0.6 * width)
-                           & (z < top[2] - 0.3 * width))
+    front = np.flatnonzero(
+        (np.abs(y) < 0.06 * width)
+        & (falls > 0.5 * falls.max())
+        & (x > top[0] - 0.6 * width)
+        & (z < top[2] - 0.3 * width)
+    )
     end = z[front].min()
     return front[np.argmin(np.abs(z[front] - (top[2] + share * (end - top[2]))) - 0.2 * x[front])]

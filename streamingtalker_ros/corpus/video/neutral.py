@@ -1,22 +1,32 @@
+# SPDX-License-Identifier: Apache-2.0
 """A speaker's neutral face: what the landmarks look like while the mouth is shut, still and silent.
 
 `rest_frames(face, pcm)` picks such frames of one clip, `find_neutral(faces, sounds)` makes a `Neutral` of all
 clips of a speaker. Solving measures every frame against it. A speaker who never rests lends the frames in which his
 lips meet as he speaks (`shut_frames`), which is told, once.
 """
+
 from dataclasses import dataclass
 
 import numpy as np
 
+from streamingtalker_ros.corpus.video.landmarks import (
+    CORNERS,
+    EYES,
+    INNER_LOWER,
+    INNER_UPPER,
+    LIDS_LOWER,
+    LIDS_UPPER,
+    MIDDLE,
+)
 from streamingtalker_ros.errors import TalkerError
-from streamingtalker_ros.corpus.video.landmarks import CORNERS, EYES, INNER_LOWER, INNER_UPPER, LIDS_LOWER, LIDS_UPPER, MIDDLE
 
 RATE = 16000
-SHUT = 0.02     # largest gap of lips at rest; an open mouth is a neutral for nobody
-QUIET = 20.0    # dB below the clip's loud frames
-PER_CLIP = 12   # frames of one clip at most, so that no clip outweighs the others
-FEWEST = 5      # frames that make a neutral
-TOUCH = 0.011   # gaps below are contact: half a pixel in a face with 50 between the eyes
+SHUT = 0.02  # largest gap of lips at rest; an open mouth is a neutral for nobody
+QUIET = 20.0  # dB below the clip's loud frames
+PER_CLIP = 12  # frames of one clip at most, so that no clip outweighs the others
+FEWEST = 5  # frames that make a neutral
+TOUCH = 0.011  # gaps below are contact: half a pixel in a face with 50 between the eyes
 
 
 @dataclass
@@ -91,10 +101,14 @@ def find_neutral(faces, sounds, say=print):
     if sum(map(len, chosen)) < FEWEST:
         chosen = [shut_frames(face) for face in faces]
         if sum(map(len, chosen)) < FEWEST:
-            raise TalkerError("the speaker's mouth is never shut: leave half a second of rest with closed lips at the "
-                              "start of the videos")
-        say("the speaker's mouth is never shut, still and silent, so the neutral face is that of lips which meet in "
-            "speech: good enough to measure by; to learn from, leave half a second of rest with closed lips")
+            raise TalkerError(
+                "the speaker's mouth is never shut: leave half a second of rest with closed lips at the "
+                "start of the videos"
+            )
+        say(
+            "the speaker's mouth is never shut, still and silent, so the neutral face is that of lips which meet in "
+            "speech: good enough to measure by; to learn from, leave half a second of rest with closed lips"
+        )
     points = np.concatenate([face.points[frames] for face, frames in zip(faces, chosen)])
     heads = np.concatenate([face.head[frames] for face, frames in zip(faces, chosen)])
     # blinks and stray frames lie far from the median; the nearer half makes it again
@@ -105,5 +119,11 @@ def find_neutral(faces, sounds, say=print):
         points, heads = (points[near], heads[near]) if len(far) >= 10 else (points, heads)
     middle = np.median(points, axis=0)
     gap = float(np.median(lip_gap(points)))
-    return Neutral(middle, gap, float(np.median(lip_width(points))), max(TOUCH, gap + 0.006),
-                   {side: float(np.median(lid_gap(points, side))) for side in EYES}, np.median(heads, axis=0))
+    return Neutral(
+        middle,
+        gap,
+        float(np.median(lip_width(points))),
+        max(TOUCH, gap + 0.006),
+        {side: float(np.median(lid_gap(points, side))) for side in EYES},
+        np.median(heads, axis=0),
+    )

@@ -1,15 +1,17 @@
+# SPDX-License-Identifier: Apache-2.0
 """One picture per clip to check by eye: what the camera saw, what the landmarks say, what the rig makes of it.
 
 `draw(…)` gives a Pillow image: moments of the video with the tracked lips on them, the rig's lips at the same
 moments, and below them voice, lip opening and lip width over time, tracked and solved.
 """
+
 import numpy as np
 
-from streamingtalker_ros.errors import TalkerError, require
-from streamingtalker_ros.face.rendering.contact_sheet import moments
 from streamingtalker_ros.corpus.video import tracking
 from streamingtalker_ros.corpus.video.clips import FRAME_RATE
 from streamingtalker_ros.corpus.video.landmarks import INNER_LOWER, INNER_UPPER, OUTER_LOWER, OUTER_UPPER
+from streamingtalker_ros.errors import TalkerError, require
+from streamingtalker_ros.face.rendering.contact_sheet import moments
 
 COLUMNS, TILE, STRIP, MARGIN = 6, 150, 74, 12
 PAPER, INK, FAINT, VOICE = (250, 250, 252), (40, 44, 52), (208, 211, 217), (92, 124, 168)
@@ -64,8 +66,11 @@ def _frames(video, times):
     """{position in times: image} of the video's frames at those times (on the sound's clock); {} without a video."""
     try:
         began = tracking.sound_began(video)
-        return {int(np.argmin(np.abs(times - time + began))): picture for time, picture in tracking.frames(video)
-                if np.abs(times - time + began).min() < 1e-3}
+        return {
+            int(np.argmin(np.abs(times - time + began))): picture
+            for time, picture in tracking.frames(video)
+            if np.abs(times - time + began).min() < 1e-3
+        }
     except TalkerError:
         return {}
 
@@ -78,10 +83,16 @@ def _camera(image, drawing, picture, points):
     tile = image.new("RGB", (TILE, TILE), (120, 124, 130))
     if picture is not None:
         box = tuple(float(edge) for edge in (*low, *(low + 2 * half)))
-        tile = image.fromarray(picture).resize((TILE, TILE), image.Resampling.BICUBIC, box=_inside(box, picture))
+        tile = image.fromarray(picture).resize(
+            (TILE, TILE), image.Resampling.BICUBIC, box=_inside(box, picture)
+        )
     pen = drawing.Draw(tile)
-    for line, color in ((OUTER_UPPER, (120, 220, 255)), (OUTER_LOWER, (120, 220, 255)),
-                        (INNER_UPPER, (255, 230, 90)), (INNER_LOWER, (255, 150, 60))):
+    for line, color in (
+        (OUTER_UPPER, (120, 220, 255)),
+        (OUTER_LOWER, (120, 220, 255)),
+        (INNER_UPPER, (255, 230, 90)),
+        (INNER_LOWER, (255, 150, 60)),
+    ):
         for x, y in (points[list(line), :2] - low) * TILE / (2 * half):
             pen.point([(x, y), (x + 1, y)], fill=color)
     return tile
@@ -112,8 +123,10 @@ def _lips(image, drawing, basis, weights):
 
     tile = image.new("RGB", (TILE, TILE), (238, 205, 185))
     pen = drawing.Draw(tile)
-    for upper, lower, color in (("outer_lip_upper", "outer_lip_lower", LIP),
-                                ("inner_lip_upper", "inner_lip_lower", HOLE)):
+    for upper, lower, color in (
+        ("outer_lip_upper", "outer_lip_lower", LIP),
+        ("inner_lip_upper", "inner_lip_lower", HOLE),
+    ):
         top, bottom = line(upper), line(lower)
         if "inner" in upper:  # lips that overlap show no hole
             bottom = np.maximum(bottom, top * (0, 1) + bottom * (1, 0))
@@ -126,22 +139,24 @@ def _x(area, time):
     return area[0] + area[1] * time / area[2]
 
 
-def _axes(pen, area, top, label):
+def _axes(pen, area, top, label) -> None:
     for time in area[3]:
         pen.line([_x(area, time), top, _x(area, time), top + STRIP], fill=FAINT)
     pen.text((area[0], top - 14), label, fill=INK)
     pen.line([area[0], top + STRIP, area[0] + area[1], top + STRIP], fill=INK)
 
 
-def _wave(pen, area, top, clip):
-    peaks = np.abs(clip.pcm[:len(clip.pcm) // 80 * 80].reshape(-1, 80)).max(axis=1)
+def _wave(pen, area, top, clip) -> None:
+    peaks = np.abs(clip.pcm[: len(clip.pcm) // 80 * 80].reshape(-1, 80)).max(axis=1)
     peaks = peaks / max(0.02, peaks.max()) * STRIP / 2
     for n, peak in enumerate(peaks):
         x = _x(area, n * 0.005)
         pen.line([x, top + STRIP / 2 - peak, x, top + STRIP / 2 + peak], fill=VOICE)
 
 
-def _curve(pen, area, top, level, color, width):
-    points = [(_x(area, (n + 0.5) / FRAME_RATE), top + STRIP * (1 - float(np.clip(value, -0.1, 1.1))))
-              for n, value in enumerate(level)]
+def _curve(pen, area, top, level, color, width) -> None:
+    points = [
+        (_x(area, (n + 0.5) / FRAME_RATE), top + STRIP * (1 - float(np.clip(value, -0.1, 1.1))))
+        for n, value in enumerate(level)
+    ]
     pen.line(points, fill=color, width=width)

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The head's pose out of tracked landmarks, and kept.
 
 `mean_face(tracks)` finds a speaker's rigid reference; `steady(track, reference)` turns every frame onto it.
@@ -5,16 +6,30 @@ Steady points are in parts of the inter-ocular distance (between the middles of 
 x out of the face, y to the person's left, z up, the origin between the eyes. The pose is a similarity fitted
 by least squares (Umeyama 1991) to landmarks that neither speech nor brows move.
 """
+
 from dataclasses import dataclass
 
 import numpy as np
 
-from streamingtalker_ros.errors import require
 from streamingtalker_ros.corpus.video.landmarks import EYES, STABLE
+from streamingtalker_ros.errors import require
 
-AXES = np.array([[0.0, 0.0, -1.0], [1.0, 0.0, 0.0], [0.0, -1.0, 0.0]])  # image (x right, y down, z away) -> ours
-PAIRS = ((33, 263), (133, 362), (54, 284), (67, 297), (103, 332), (109, 338), (21, 251), (162, 389), (127, 356),
-         (234, 454), (98, 327))  # right and left partners among the stable landmarks
+AXES = np.array(
+    [[0.0, 0.0, -1.0], [1.0, 0.0, 0.0], [0.0, -1.0, 0.0]]
+)  # image (x right, y down, z away) -> ours
+PAIRS = (
+    (33, 263),
+    (133, 362),
+    (54, 284),
+    (67, 297),
+    (103, 332),
+    (109, 338),
+    (21, 251),
+    (162, 389),
+    (127, 356),
+    (234, 454),
+    (98, 327),
+)  # right and left partners among the stable landmarks
 SMOOTH = 5  # frames: the rigid fit trembles more than a head does
 
 
@@ -48,14 +63,22 @@ def mean_face(tracks, frames=20):
     views = []
     for track in tracks:
         seen = np.flatnonzero(track.found)
-        views.append(track.points[seen[np.linspace(0, len(seen) - 1, min(frames, len(seen))).round().astype(int)]])
+        views.append(
+            track.points[seen[np.linspace(0, len(seen) - 1, min(frames, len(seen))).round().astype(int)]]
+        )
     views = np.concatenate(views).astype(np.float64) @ AXES.T
     stable = views[:, STABLE]
     mean = stable[0] - stable[0].mean(axis=0)
     for _ in range(4):  # generalised Procrustes
         rotation, scale, shift = similarity(mean, stable)
-        mean = (np.swapaxes(rotation, -1, -2) @ ((stable - shift[:, None]) / scale[:, None, None]).swapaxes(-1, -2)
-                ).swapaxes(-1, -2).mean(axis=0)
+        mean = (
+            (
+                np.swapaxes(rotation, -1, -2)
+                @ ((stable - shift[:, None]) / scale[:, None, None]).swapaxes(-1, -2)
+            )
+            .swapaxes(-1, -2)
+            .mean(axis=0)
+        )
         mean -= mean.mean(axis=0)
     left, right = (np.array([STABLE.index(p) for p in EYES[side]]) for side in ("Left", "Right"))
     # a face is its own mirror image: half of the turn onto that image is what it looks away from the front

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Landmarks onto the weights of the 52 shapes: bounded least squares, then exact lips.
 
 `solve(face, neutral, basis)` gives weights (F, 52). The mouth is solved per frame against the speaker's neutral
@@ -5,26 +6,50 @@ with bounds 0 and 1; a second pass leans lightly on the neighbouring frames. At 
 until the rig's lips are as far apart, and as wide, as the tracked ones: contact stays contact, whatever the
 fit left over. Eyes and brows are read off directly, they have shapes of their own.
 """
+
 import numpy as np
 
-from streamingtalker_ros.errors import require
-from streamingtalker_ros.face.arkit import INDEX
 from streamingtalker_ros.corpus.video.matching import MOUTH
 from streamingtalker_ros.corpus.video.neutral import lip_gap, lip_width
 from streamingtalker_ros.corpus.video.upper import upper_face
+from streamingtalker_ros.errors import require
+from streamingtalker_ros.face.arkit import INDEX
 
 TRUST = np.array([0.2, 0.7, 1.0])  # of x, y, z: a camera hardly sees depth
-GAP, WIDTH = 6.0, 2.0              # the lips' distance counts as much as that many landmarks
-NEIGHBOURS = 0.05                  # how firmly a frame leans on the ones beside it
-ROUNDS = 30                        # of correction: a gap within a micrometre
+GAP, WIDTH = 6.0, 2.0  # the lips' distance counts as much as that many landmarks
+NEIGHBOURS = 0.05  # how firmly a frame leans on the ones beside it
+ROUNDS = 30  # of correction: a gap within a micrometre
 # how readily a shape gives way when lips are made exact
-EASE = {"jawOpen": 1.0, "mouthClose": 0.5, "mouthLowerDown": 0.5, "mouthUpperUp": 0.3, "mouthFunnel": 0.2,
-        "mouthPucker": 1.0, "mouthStretch": 1.0, "mouthSmile": 0.5}
+EASE = {
+    "jawOpen": 1.0,
+    "mouthClose": 0.5,
+    "mouthLowerDown": 0.5,
+    "mouthUpperUp": 0.3,
+    "mouthFunnel": 0.2,
+    "mouthPucker": 1.0,
+    "mouthStretch": 1.0,
+    "mouthSmile": 0.5,
+}
 # what a shape costs: those that a camera cannot tell from others must earn their place; a funnel with drawn corners
 # would fit open vowels as well as the lips drawn off the teeth that they are
-COST = {"jawOpen": 0.005, "jawForward": 0.3, "jaw": 0.1, "mouthClose": 0.05, "mouthFunnel": 0.3, "mouthUpperUp": 0.01,
-        "mouthLowerDown": 0.03, "mouthPucker": 0.03, "mouthSmile": 0.03, "mouthStretch": 0.05, "mouthFrown": 0.08,
-        "mouthDimple": 0.15, "mouthPress": 0.08, "mouthRoll": 0.04, "mouthShrug": 0.15, "mouth": 0.1}
+COST = {
+    "jawOpen": 0.005,
+    "jawForward": 0.3,
+    "jaw": 0.1,
+    "mouthClose": 0.05,
+    "mouthFunnel": 0.3,
+    "mouthUpperUp": 0.01,
+    "mouthLowerDown": 0.03,
+    "mouthPucker": 0.03,
+    "mouthSmile": 0.03,
+    "mouthStretch": 0.05,
+    "mouthFrown": 0.08,
+    "mouthDimple": 0.15,
+    "mouthPress": 0.08,
+    "mouthRoll": 0.04,
+    "mouthShrug": 0.15,
+    "mouth": 0.1,
+}
 
 
 def opening(gap, touch):
@@ -53,8 +78,14 @@ def _fit(face, neutral, basis, gap, width):
     rows = (basis.shapes * TRUST).reshape(len(MOUTH), -1).T
     gap_row, width_row = lip_rows(basis.rig)
     rows = np.concatenate([rows, GAP * gap_row[None] / basis.eyes, WIDTH * width_row[None] / basis.eyes])
-    seen = np.concatenate([(moved * TRUST).reshape(len(moved), -1), GAP * gap[:, None] / basis.eyes,
-                           WIDTH * (width - basis.width)[:, None] / basis.eyes], axis=1)
+    seen = np.concatenate(
+        [
+            (moved * TRUST).reshape(len(moved), -1),
+            GAP * gap[:, None] / basis.eyes,
+            WIDTH * (width - basis.width)[:, None] / basis.eyes,
+        ],
+        axis=1,
+    )
     cost = np.array([next(value for key, value in COST.items() if name.startswith(key)) for name in MOUTH])
     hessian = rows.T @ rows + np.diag(cost)
     first = bounded(hessian, seen @ rows)
@@ -67,8 +98,10 @@ def lip_rows(rig):
     """(gap (len(MOUTH),), width (len(MOUTH),)): m per weight of the mouth's shapes, width linearised at rest."""
     columns = [rig.shape_names.index(name) for name in MOUTH]
     step = 1e-2 * np.eye(len(rig.shape_names))[columns]
-    return (rig.lip_gap_map()[1][columns].astype(np.float64),
-            (rig.lip_width(step) - rig.lip_width(np.zeros(len(rig.shape_names)))) * 1e2)
+    return (
+        rig.lip_gap_map()[1][columns].astype(np.float64),
+        (rig.lip_width(step) - rig.lip_width(np.zeros(len(rig.shape_names)))) * 1e2,
+    )
 
 
 def exact(mouth, rig, gap, width):

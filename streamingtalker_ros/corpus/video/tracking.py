@@ -1,9 +1,11 @@
+# SPDX-License-Identifier: Apache-2.0
 """Track a face through a video with mediapipe's face mesh.
 
 `track(video, folder)` writes NAME.npz (landmarks, see `landmarks`) and NAME.flac (its sound, mono 16 kHz).
 mediapipe is optional and asks for numpy < 2; `available()` tells whether it is here. All else of this package
 works from the files, so that tracking may run in an environment or on a machine of its own.
 """
+
 import functools
 import importlib
 import importlib.util
@@ -12,15 +14,17 @@ from pathlib import Path
 
 import numpy as np
 
-from streamingtalker_ros.errors import TalkerError, require
 from streamingtalker_ros.corpus.video.landmarks import POINTS, Track
+from streamingtalker_ros.errors import TalkerError, require
 
 RATE = 16000
 LOOK = 1.0  # s between two looks for a second face
-HOW = ("tracking needs mediapipe 0.10, which is not installed here: give it an environment of its own, as it "
-       "asks for numpy < 2 (`python -m venv mp && mp/bin/pip install mediapipe==0.10.21 "
-       "'streamingtalker_ros[video]'`, then `mp/bin/streamingtalker corpus from-video … --stage track`), "
-       "and pass what it wrote as --landmarks")
+HOW = (
+    "tracking needs mediapipe 0.10, which is not installed here: give it an environment of its own, as it "
+    "asks for numpy < 2 (`python -m venv mp && mp/bin/pip install mediapipe==0.10.21 "
+    "'streamingtalker_ros[video]'`, then `mp/bin/streamingtalker corpus from-video … --stage track`), "
+    "and pass what it wrote as --landmarks"
+)
 
 
 def available():
@@ -38,8 +42,12 @@ def _solutions():
     except (ImportError, AttributeError) as broken:  # numpy 2 beside it, or a release without the face mesh
         raise TalkerError(f"mediapipe does not load its face mesh here ({broken}); {HOW}") from None
     mesh = solutions.face_mesh.FaceMesh(
-        static_image_mode=False, max_num_faces=1, refine_landmarks=True,
-        min_detection_confidence=0.5, min_tracking_confidence=0.5)
+        static_image_mode=False,
+        max_num_faces=1,
+        refine_landmarks=True,
+        min_detection_confidence=0.5,
+        min_tracking_confidence=0.5,
+    )
     finder = solutions.face_detection.FaceDetection(model_selection=1, min_detection_confidence=0.6)
     return mesh, finder
 
@@ -62,9 +70,14 @@ def track(video, folder):
     for time, image in frames(video):
         size = (image.shape[1], image.shape[0])
         found = mesh.process(image).multi_face_landmarks
-        points.append(np.full((POINTS, 3), np.nan, np.float32) if not found else
-                      np.array([(mark.x * size[0], mark.y * size[1], mark.z * size[0])
-                                for mark in found[0].landmark], np.float32))
+        points.append(
+            np.full((POINTS, 3), np.nan, np.float32)
+            if not found
+            else np.array(
+                [(mark.x * size[0], mark.y * size[1], mark.z * size[0]) for mark in found[0].landmark],
+                np.float32,
+            )
+        )
         times.append(time - began)
         if time - looked >= LOOK:
             looked = time

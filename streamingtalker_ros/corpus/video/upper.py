@@ -1,20 +1,22 @@
+# SPDX-License-Identifier: Apache-2.0
 """Eyes and brows of a tracked face, read off its landmarks: blinks, wide and narrow eyes, gaze, brows.
 
 `upper_face(face, neutral)` gives weights (F, 52) that leave the mouth alone. Each is one distance against the
 neutral's, with a dead zone as wide as the tracker's tremble.
 """
+
 import numpy as np
 
-from streamingtalker_ros.face.arkit import ARKIT_NAMES, INDEX
 from streamingtalker_ros.corpus.video.landmarks import BROWS, EYES, IRIS
 from streamingtalker_ros.corpus.video.neutral import lid_gap
+from streamingtalker_ros.face.arkit import ARKIT_NAMES, INDEX
 
-SHUT = 0.16        # a shut eye's lids are still so far apart, in parts of the open eye's
-DEAD = 0.12        # changes of an eye's opening below this are no motion
-WINK = 0.6         # eyes whose openings differ by less blink together
+SHUT = 0.16  # a shut eye's lids are still so far apart, in parts of the open eye's
+DEAD = 0.12  # changes of an eye's opening below this are no motion
+WINK = 0.6  # eyes whose openings differ by less blink together
 EYE_RADIUS = 0.19  # of the eyeball, in inter-ocular distances: 12 mm of 63
 LOOK = np.radians(30.0)  # the gaze of an eye-look shape at 1
-BROW = 0.13        # rise of a brow at weight 1, in inter-ocular distances: 8 mm
+BROW = 0.13  # rise of a brow at weight 1, in inter-ocular distances: 8 mm
 BROW_DOWN = 0.09
 BROW_DEAD = 0.01
 

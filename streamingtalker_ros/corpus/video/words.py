@@ -1,22 +1,27 @@
+# SPDX-License-Identifier: Apache-2.0
 """What is said in a video, as phones: from word times, a transcript, or the loudness alone.
 
 `phones_of(name, pcm, folder)` looks for NAME.align (GRID's word times) or NAME.txt (a transcript) and aligns its
 words by force; where that fails, words with times become phones named `voice`, whose label nobody knows.
 """
+
 from pathlib import Path
 
 import numpy as np
 
+from streamingtalker_ros.corpus.video.neutral import loudness
 from streamingtalker_ros.errors import TalkerError
 from streamingtalker_ros.phonetics.phones import Phone
-from streamingtalker_ros.corpus.video.neutral import loudness
 
-TICKS = 25000.0       # of GRID's times in a second
+TICKS = 25000.0  # of GRID's times in a second
 SILENT = ("sil", "sp")
-VOICE = "voice"       # speech whose phone is unknown
+VOICE = "voice"  # speech whose phone is unknown
 LETTERS = {"z": "zed"}  # British; the dictionary knows the other letters
-APART = 0.25          # s; phones that end farther than that from the word times were found in the wrong place
-EARLY, LATE = 0.2, 0.8  # s around the first word's time in which speech starts; it may hold the silence before it
+APART = 0.25  # s; phones that end farther than that from the word times were found in the wrong place
+EARLY, LATE = (
+    0.2,
+    0.8,
+)  # s around the first word's time in which speech starts; it may hold the silence before it
 
 
 def phones_of(name, pcm, folder=None):
@@ -38,8 +43,11 @@ def phones_of(name, pcm, folder=None):
         if phones:
             return phones, text, "aligned"
     if words is not None:
-        return _filled([Phone(VOICE, start, min(stop, end)) for _, start, stop in words if start < end],
-                       end), text, "words"
+        return (
+            _filled([Phone(VOICE, start, min(stop, end)) for _, start, stop in words if start < end], end),
+            text,
+            "words",
+        )
     return spoken(pcm), text, "loudness"
 
 
@@ -47,7 +55,9 @@ def read_words(path):
     """GRID's NAME.align -> [(word, start s, end s)] without its silences. Raises TalkerError for another file."""
     try:
         rows = [line.split() for line in Path(path).read_text().splitlines() if line.strip()]
-        return [(word, int(start) / TICKS, int(end) / TICKS) for start, end, word in rows if word not in SILENT]
+        return [
+            (word, int(start) / TICKS, int(end) / TICKS) for start, end, word in rows if word not in SILENT
+        ]
     except ValueError:
         raise TalkerError(f"{path} has a line that is not `start end word`: give GRID's word times") from None
 
@@ -58,16 +68,23 @@ def _aligned(pcm, text, words):
     A second try hears only what lies around the words: the first may stretch a phone over the silence before.
     """
     from streamingtalker_ros.phonetics.forced_alignment import align
+
     end = len(pcm) / 16000
-    tries = [(0.0, end)] + ([] if words is None else [(max(words[0][1] - 0.06, 0.0), min(words[-1][2] + 0.2, end))])
+    tries = [(0.0, end)] + (
+        [] if words is None else [(max(words[0][1] - 0.06, 0.0), min(words[-1][2] + 0.2, end))]
+    )
     for start, stop in tries:
         try:
-            said = [Phone(phone.name, phone.start + start, phone.end + start, phone.stress)
-                    for phone in align(pcm[int(start * 16000):int(stop * 16000)], text) if phone.name != "pau"]
+            said = [
+                Phone(phone.name, phone.start + start, phone.end + start, phone.stress)
+                for phone in align(pcm[int(start * 16000) : int(stop * 16000)], text)
+                if phone.name != "pau"
+            ]
         except TalkerError:
             continue
-        if words is None or (said and -EARLY < said[0].start - words[0][1] < LATE
-                             and abs(said[-1].end - words[-1][2]) < APART):
+        if words is None or (
+            said and -EARLY < said[0].start - words[0][1] < LATE and abs(said[-1].end - words[-1][2]) < APART
+        ):
             return _filled(said, end)
     return None
 
@@ -91,7 +108,9 @@ def spoken(pcm, above=12.0, least=0.12, hold=0.15):
         else:
             spans.append([start, stop])
     end = len(pcm) / 16000
-    return _filled([Phone(VOICE, start, min(stop, end)) for start, stop in spans if stop - start >= least], end)
+    return _filled(
+        [Phone(VOICE, start, min(stop, end)) for start, stop in spans if stop - start >= least], end
+    )
 
 
 def _filled(phones, end):
@@ -107,5 +126,8 @@ def _filled(phones, end):
 
 def within(phones, start, end):
     """The phones between two times, counted from the first: list of Phone."""
-    return [Phone(phone.name, max(phone.start, start) - start, min(phone.end, end) - start, phone.stress)
-            for phone in phones if phone.end > start + 1e-6 and phone.start < end - 1e-6]
+    return [
+        Phone(phone.name, max(phone.start, start) - start, min(phone.end, end) - start, phone.stress)
+        for phone in phones
+        if phone.end > start + 1e-6 and phone.start < end - 1e-6
+    ]

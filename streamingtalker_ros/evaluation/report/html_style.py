@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Style, script and the explanations at the foot of the report."""
 
 STYLE = """

@@ -1,18 +1,19 @@
+# SPDX-License-Identifier: Apache-2.0
 """Puts the sculpture together: parts, shapes on both sides, landmarks, colours -> Rig in metres."""
 
 import numpy as np
 
 from streamingtalker_ros.face.arkit import ARKIT_NAMES
-from streamingtalker_ros.face.rig import Rig
-from streamingtalker_ros.face.default_head.shape_builder import Canvas
-from streamingtalker_ros.face.default_head.hair_ears_collar import sculpt_collar, sculpt_ears, sculpt_hair
 from streamingtalker_ros.face.default_head.eye_shapes import eye_shapes
 from streamingtalker_ros.face.default_head.eyes import sculpt_brows, sculpt_eyes, sculpt_glints
+from streamingtalker_ros.face.default_head.hair_ears_collar import sculpt_collar, sculpt_ears, sculpt_hair
 from streamingtalker_ros.face.default_head.mesh import Mesh, other_side, smooth
 from streamingtalker_ros.face.default_head.mouth_shapes import mouth_shapes
-from streamingtalker_ros.face.default_head.vertex_colors import paint
+from streamingtalker_ros.face.default_head.shape_builder import Canvas
 from streamingtalker_ros.face.default_head.skin import sculpt_skin
 from streamingtalker_ros.face.default_head.teeth import sculpt_teeth, sculpt_tongue
+from streamingtalker_ros.face.default_head.vertex_colors import paint
+from streamingtalker_ros.face.rig import Rig
 
 NECK = np.array([-22.0, 0.0, -98.0])  # mm: where the head turns
 _FLIP = np.array([1.0, -1.0, 1.0])

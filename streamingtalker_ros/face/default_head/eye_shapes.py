@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The shapes of eyes, brows, upper cheeks and nose:
 `eye_shapes(canvas)` -> {name: (V, 3) mm}, left sides only.
 

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Eyeballs with pupil, iris and white, and the brows: parts eye_left, eye_right, brow_left, brow_right.
 
 `sculpt_eyes(mesh)` and `sculpt_brows(mesh)` add them; the brows
@@ -46,7 +47,7 @@ def sculpt_eyes(mesh):
     return [_IRIS[0][1]] + [name for _, name in _IRIS[1:] for _ in range(SEGMENTS)]
 
 
-def sculpt_glints(mesh):
+def sculpt_glints(mesh) -> None:
     """Add a small white disc on each ball, towards the light at the person's right: parts glint_left,
     glint_right. It stays where the light is when the ball turns."""
     turn = 2 * np.pi * np.arange(8) / 8
@@ -60,7 +61,7 @@ def sculpt_glints(mesh):
         mesh.fan(ids[:8], ids[8])
 
 
-def sculpt_brows(mesh):
+def sculpt_brows(mesh) -> None:
     """Add both brows: a soft ribbon with a domed section, thick inside, thin outside."""
     s = np.linspace(0.0, 1.0, BROW_COLUMNS)
     y = 14.0 + 38.0 * s

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What surrounds the face: ears, a cap of sculpted hair, a collar.
 Parts ear_left, ear_right, hair, collar; millimetres."""
 
@@ -7,7 +8,7 @@ from streamingtalker_ros.face.default_head.head import loft
 from streamingtalker_ros.face.default_head.mesh import smooth
 
 
-def sculpt_ears(mesh):
+def sculpt_ears(mesh) -> None:
     """Two ears: a bowl with a rolled rim on a short root, leaning
     back and standing off the head a little."""
     turn = 2 * np.pi * np.arange(14) / 14
@@ -63,7 +64,7 @@ _HAIRLINE = (
 _PARTING = 26.0  # degrees
 
 
-def sculpt_hair(mesh):
+def sculpt_hair(mesh) -> None:
     """A short cut, swept from a parting on the person's left: a
     thick shell over the crown down to the hairline."""
     degrees = np.array([0, 9, 18, 26, 33, 42, 52, 61, 69, 76, 83, 90, 98, 108, 122, 140, 160])
@@ -111,7 +112,7 @@ def sculpt_hair(mesh):
     mesh.fan(ids[0], top)
 
 
-def sculpt_collar(mesh):
+def sculpt_collar(mesh) -> None:
     """A soft round collar that hides the neck's cut."""
     turn = 2 * np.pi * np.arange(32) / 32
     c, s = np.cos(turn), np.sin(turn)
@@ -124,8 +125,6 @@ def sculpt_collar(mesh):
         (1.27, 1.25, -151),
         (1.36, 1.30, -163),
     ):
-        rows.append(
-            np.column_stack([-21.0 + 40.0 * deep * c, 41.0 * wide * s, z + 1.5 * (1 - c) + 0.0 * s])
-        )
+        rows.append(np.column_stack([-21.0 + 40.0 * deep * c, 41.0 * wide * s, z + 1.5 * (1 - c) + 0.0 * s]))
     ids = np.stack([mesh.add("collar", row) for row in rows])
     mesh.grid(ids, closed=True)

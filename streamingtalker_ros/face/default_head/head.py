@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The head's surface: a loft through front, side and back
 profiles, with the features of a face raised on it.
 

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A growing mesh: parts of vertices and quads, loops cut out
 of a grid, rings that fill them, exact mirror symmetry.
 
@@ -11,7 +12,7 @@ import numpy as np
 class Mesh:
     """Vertices and quads by part; `add` returns the new vertices' indices."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         self.points, self.quads, self.parts = np.zeros((0, 3)), [], {}
 
     def add(self, part, points):
@@ -24,7 +25,7 @@ class Mesh:
         self.parts[part] = (low, first + len(points))
         return np.arange(first, first + len(points))
 
-    def strip(self, outer, inner, closed=True):
+    def strip(self, outer, inner, closed=True) -> None:
         """Quads between two loops of equal length, counter-clockwise
         when `outer` runs so around `inner`."""
         steps = len(outer) if closed else len(outer) - 1
@@ -32,12 +33,12 @@ class Mesh:
             n = (k + 1) % len(outer)
             self.quads.append((outer[k], outer[n], inner[n], inner[k]))
 
-    def fan(self, loop, center):
+    def fan(self, loop, center) -> None:
         """Triangles from a closed loop to one vertex (as quads with a doubled corner)."""
         for k in range(len(loop)):
             self.quads.append((loop[k], loop[(k + 1) % len(loop)], center, center))
 
-    def grid(self, ids, closed=False):
+    def grid(self, ids, closed=False) -> None:
         """Quads over a (rows, columns) array of indices: rows go down,
         columns to the person's left, seen from outside."""
         rows, columns = ids.shape

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The mouth's and jaw's blendshapes: `mouth_shapes(canvas)` -> {name: (V, 3)
 mm}, left sides only (the mirror makes the right ones). Shapes that keep closed
 lips closed give both lips one motion along the line where they touch.
@@ -5,9 +6,9 @@ lips closed give both lips one motion along the line where they touch.
 
 import numpy as np
 
-from streamingtalker_ros.face.default_head.shape_builder import HINGE
 from streamingtalker_ros.face.default_head.head import MOUTH
 from streamingtalker_ros.face.default_head.mesh import smooth
+from streamingtalker_ros.face.default_head.shape_builder import HINGE
 from streamingtalker_ros.face.default_head.skin import HALF_WIDTH, mouth_line
 
 OPEN_DEGREES = 21.0
@@ -104,7 +105,10 @@ def _whole_mouth(c):
     pucker[:, 2] += up * border * (1.3 * mid + 0.3)
     pucker[:, 2] -= 0.85 * bow
     pucker -= c.move(c.region(42, -58, 10, 14), dx=2.5) + c.move(c.region(-42, -58, 10, 14), dx=2.5)
-    for part in ("teeth_upper", "teeth_lower"):  # lips drawn together slide round the arch: its hidden sides give way
+    for part in (
+        "teeth_upper",
+        "teeth_lower",
+    ):  # lips drawn together slide round the arch: its hidden sides give way
         ids = slice(*c.parts[part])
         way = np.column_stack([-3.0 * (c.y[ids] / 23.5) ** 2, -0.2 * c.y[ids], np.zeros_like(c.y[ids])])
         pucker[ids] += way

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What the shapes draw with: the finished vertices, how much
 each belongs to jaw, lips and skin, soft regions.
 
@@ -21,7 +22,7 @@ class Canvas:
     the share that closed lips would take; lip, wide (V,): 1 on the lips, fading over
     25 and 36 mm of skin; upper (V,): 1 above the mouth, 0 below."""
 
-    def __init__(self, mesh, rings):
+    def __init__(self, mesh, rings) -> None:
         self.points, self.parts, self.rings = mesh.points, mesh.parts, rings
         self.x, self.y, self.z = mesh.points.T
         self.a = np.abs(self.y)
@@ -55,7 +56,7 @@ class Canvas:
         """weight (V,) times a direction in mm -> (V, 3)."""
         return weight[:, None] * np.array([dx, dy, dz])
 
-    def _mouth(self):
+    def _mouth(self) -> None:
         k = np.arange(40)
         contact = self.rings.mouth["contact"]
         self.ring_t = np.abs(self.y[contact]) / HALF_WIDTH  # (40,)

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The skin: a grid around head and neck, with rings for the mouth and the two eyes set into cut-out blocks.
 
 `sculpt_skin(mesh)` adds the parts skin and mouth to a Mesh and returns Rings: the vertex loops that the

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Teeth and tongue: parts teeth_upper, teeth_lower, tongue.
 `sculpt_teeth(mesh)`, `sculpt_tongue(mesh)`; millimetres."""
 
@@ -54,7 +55,7 @@ def smooth_abs(turn):
     return np.clip(np.abs(turn) / 1.2, 0.0, 1.0) ** 1.5
 
 
-def sculpt_tongue(mesh):
+def sculpt_tongue(mesh) -> None:
     """Add the tongue: a flattened, closed body with a groove; rings from the root to the tip."""
     around = 2 * np.pi * np.arange(10) / 10
     loops = []

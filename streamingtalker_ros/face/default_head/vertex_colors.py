@@ -1,10 +1,11 @@
+# SPDX-License-Identifier: Apache-2.0
 """Colours of the default face, per vertex: `paint(canvas,
 eye_names, teeth_names)` -> (V, 3) float32, 0..1."""
 
 import numpy as np
 
-from streamingtalker_ros.face.default_head.shape_builder import LIPS
 from streamingtalker_ros.face.default_head.mesh import bump, smooth
+from streamingtalker_ros.face.default_head.shape_builder import LIPS
 
 SKIN = np.array([0.95, 0.75, 0.64])
 NAMES = {
@@ -69,5 +70,5 @@ def paint(c, eye_names, teeth_names):
     return colors.astype(np.float32)
 
 
-def _mix(colors, color, share, ids=slice(None)):
+def _mix(colors, color, share, ids=slice(None)) -> None:
     colors[ids] += np.reshape(share, (-1, 1)) * (color - colors[ids])

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A small reader of glTF 2.0: positions, triangles, colours
 and morph targets of every mesh in a .glb or .gltf file.
 
@@ -45,7 +46,7 @@ def read_gltf(path):
 
 
 class _Reader:
-    def __init__(self, path):
+    def __init__(self, path) -> None:
         self.path = path
         data = path.read_bytes()
         self.bin, text = None, b""
@@ -130,8 +131,10 @@ class _Reader:
                 mesh = self.json["meshes"][node["mesh"]]
                 name = mesh.get("name") or node.get("name") or f"mesh{node['mesh']}"
                 seen[name] = seen.get(name, 0) + 1
-                yield name if seen[name] == 1 else f"{name}.{seen[name]}", mesh, (
-                    np.eye(4) if "skin" in node else world
+                yield (
+                    name if seen[name] == 1 else f"{name}.{seen[name]}",
+                    mesh,
+                    (np.eye(4) if "skin" in node else world),
                 )
 
     def _targets(self, name, mesh, primitive, matrix, first, count):

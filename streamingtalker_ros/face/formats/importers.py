@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Faces that users own, as a Rig: glTF/GLB with ARKit morph
 targets, a folder of OBJ shapes, a PLY template.
 
@@ -21,9 +22,25 @@ SKIN = (0.85, 0.68, 0.58)
 _KEYS = {name.lower(): name for name in ARKIT_NAMES}
 _PLY = dict(  # the format's names of types, old and new, and numpy's
     zip(
-        "char uchar short ushort int uint float double"
-        " int8 uint8 int16 uint16 int32 uint32 float32 float64".split(),
-        2 * "i1 u1 i2 u2 i4 u4 f4 f8".split(),
+        [
+            "char",
+            "uchar",
+            "short",
+            "ushort",
+            "int",
+            "uint",
+            "float",
+            "double",
+            "int8",
+            "uint8",
+            "int16",
+            "uint16",
+            "int32",
+            "uint32",
+            "float32",
+            "float64",
+        ],
+        2 * ["i1", "u1", "i2", "u2", "i4", "u4", "f4", "f8"],
     )
 )
 
@@ -62,9 +79,7 @@ def load_face(path, unit=None, landmarks=None):
     if landmarks is None:
         landmarks = find_lips(points, triangles, deltas[INDEX["jawOpen"]]) if names else {}
     landmarks = {key: np.asarray(value, np.int64) for key, value in landmarks.items()}
-    if any(
-        len(value) and not 0 <= value.min() <= value.max() < len(points) for value in landmarks.values()
-    ):
+    if any(len(value) and not 0 <= value.min() <= value.max() < len(points) for value in landmarks.values()):
         raise TalkerError(
             f"a landmark lies outside the {len(points)} vertices of {path.name}: count them from 0"
         )
@@ -178,9 +193,7 @@ def read_obj(path, faces=True):
     if len(vertices) == 0 or (
         faces and (len(triangles) == 0 or triangles.max() >= len(vertices) or triangles.min() < 0)
     ):
-        raise TalkerError(
-            f"{path} holds no mesh, or its faces name vertices that it lacks: export it again"
-        )
+        raise TalkerError(f"{path} holds no mesh, or its faces name vertices that it lacks: export it again")
     return vertices, triangles
 
 
@@ -215,9 +228,7 @@ def read_ply(path):
         ) from None
     triangles = np.array(triangles, np.int64).reshape(-1, 3)
     if len(vertices) == 0 or (len(triangles) and triangles.max() >= len(vertices)):
-        raise TalkerError(
-            f"{path} holds no mesh, or its faces name vertices that it lacks: export it again"
-        )
+        raise TalkerError(f"{path} holds no mesh, or its faces name vertices that it lacks: export it again")
     return vertices, triangles
 
 

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Face motion as the CSV of the Live Link Face app, both ways.
 
 Takes weights (T, 52) in ARKIT_NAMES order and head quaternions (T, 4); gives the file that animators import
@@ -10,6 +11,7 @@ Signs, right-handed with x out of the face, y to the person's left, z up: yaw > 
 rotation is yaw, then pitch, then roll about the axes that turn along. The app's own signs depend on how the
 phone is held.
 """
+
 import csv
 
 import numpy as np
@@ -17,14 +19,18 @@ import numpy as np
 from streamingtalker_ros.errors import TalkerError
 from streamingtalker_ros.face.arkit import ARKIT_NAMES, INDEX
 
-_SWAPPED = {"jawLeft": "jawRight", "jawRight": "jawLeft",
-            "mouthLeft": "mouthRight", "mouthRight": "mouthLeft"}
+_SWAPPED = {
+    "jawLeft": "jawRight",
+    "jawRight": "jawLeft",
+    "mouthLeft": "mouthRight",
+    "mouthRight": "mouthLeft",
+}
 SHAPE_ORDER = tuple(_SWAPPED.get(name, name) for name in ARKIT_NAMES)
 ANGLES = tuple(part + angle for part in ("Head", "LeftEye", "RightEye") for angle in ("Yaw", "Pitch", "Roll"))
 COLUMNS = ("Timecode", "BlendShapeCount", *(name[0].upper() + name[1:] for name in SHAPE_ORDER), *ANGLES)
 
 EYE_ANGLE = np.radians(30.0)  # of an eye-look shape at 1, as the default face's eyes turn to the side
-_APP_RATE = 60.0              # frames/s of the app unless it is told otherwise
+_APP_RATE = 60.0  # frames/s of the app unless it is told otherwise
 _ORDER = [INDEX[name] for name in SHAPE_ORDER]
 
 
@@ -43,31 +49,50 @@ def quaternion_of(euler):
     yaw, pitch, roll = np.moveaxis(np.asarray(euler, np.float64) / 2, -1, 0)
     cy, cp, cr = np.cos(yaw), np.cos(pitch), np.cos(roll)
     sy, sp, sr = np.sin(yaw), np.sin(pitch), np.sin(roll)
-    q = np.stack([sr * cp * cy - cr * sp * sy, cr * sp * cy + sr * cp * sy,
-                  cr * cp * sy - sr * sp * cy, cr * cp * cy + sr * sp * sy], axis=-1)
+    q = np.stack(
+        [
+            sr * cp * cy - cr * sp * sy,
+            cr * sp * cy + sr * cp * sy,
+            cr * cp * sy - sr * sp * cy,
+            cr * cp * cy + sr * sp * sy,
+        ],
+        axis=-1,
+    )
     return np.where(q[..., 3:] < 0, -q, q)
 
 
 def eye_angles(weights):
     """Weights (T, 52) -> (T, 6): yaw, pitch, roll (always 0) of the left eye, then of the right."""
+
     def between(more, less):
         return weights[:, INDEX[f"eyeLook{more}"]] - weights[:, INDEX[f"eyeLook{less}"]]
+
     roll = np.zeros(len(weights))
-    return EYE_ANGLE * np.stack([between("OutLeft", "InLeft"), between("DownLeft", "UpLeft"), roll,
-                                 between("InRight", "OutRight"), between("DownRight", "UpRight"), roll],
-                                axis=1)
+    return EYE_ANGLE * np.stack(
+        [
+            between("OutLeft", "InLeft"),
+            between("DownLeft", "UpLeft"),
+            roll,
+            between("InRight", "OutRight"),
+            between("DownRight", "UpRight"),
+            roll,
+        ],
+        axis=1,
+    )
 
 
-def timecode(index, frame_rate):
+def timecode(index, frame_rate) -> str:
     """Time of a frame as the app writes it: HH:MM:SS:FF.fff, frames and thousandths of a frame of the
     second."""
     second = int(index / frame_rate + 1e-9)
     thousandths = round((index - second * frame_rate) * 1000)
-    return (f"{second // 3600:02d}:{second // 60 % 60:02d}:{second % 60:02d}:"
-            f"{thousandths // 1000:02d}.{thousandths % 1000:03d}")
+    return (
+        f"{second // 3600:02d}:{second // 60 % 60:02d}:{second % 60:02d}:"
+        f"{thousandths // 1000:02d}.{thousandths % 1000:03d}"
+    )
 
 
-def write_livelink_csv(path, weights, head, frame_rate):
+def write_livelink_csv(path, weights, head, frame_rate) -> None:
     """weights: (T, 52) in ARKIT_NAMES order; head: (T, 4) xyzw; frame_rate: frames/s."""
     weights = np.asarray(weights, np.float64)
     angles = np.concatenate([euler_of(head), eye_angles(weights)], axis=1)
@@ -90,13 +115,16 @@ def read_livelink_csv(path):
         with open(path, newline="") as file:
             header, *rows = [row for row in csv.reader(file) if row]
     except (OSError, ValueError) as broken:
-        raise TalkerError(f"{path} cannot be read as a Live Link Face CSV ({broken}): give an existing, "
-                          "non-empty file") from None
+        raise TalkerError(
+            f"{path} cannot be read as a Live Link Face CSV ({broken}): give an existing, non-empty file"
+        ) from None
     column = {name.strip().lower(): k for k, name in enumerate(header)}
     missing = [name for name in ("timecode", *ARKIT_NAMES) if name.lower() not in column]
     if missing:
-        raise TalkerError(f"{path} lacks the column {missing[0]} ({len(missing)} are missing): export all 52 "
-                          "shapes and the timecode")
+        raise TalkerError(
+            f"{path} lacks the column {missing[0]} ({len(missing)} are missing): export all 52 "
+            "shapes and the timecode"
+        )
     try:
         weights = _numbers(rows, column, ARKIT_NAMES)
         euler = np.zeros((len(rows), 3))

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Where a face's inner lips are, told from the motion of
 jawOpen: the landmarks of faces that come without any.
 

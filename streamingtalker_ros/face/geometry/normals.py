@@ -1,6 +1,7 @@
+# SPDX-License-Identifier: Apache-2.0
 """Normals of a moving triangle mesh: the mesh's corners sorted once, then summed for every pose without a loop.
 
-    corners = vertex_corners(triangles); normals = smooth_normals(points, triangles, corners)
+corners = vertex_corners(triangles); normals = smooth_normals(points, triangles, corners)
 """
 
 import numpy as np

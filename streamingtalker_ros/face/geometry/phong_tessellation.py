@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Rounder pictures from few vertices: each triangle is cut in four and bent towards its corners' normals.
 
 `Refiner(triangles, count)` knows the mesh; `refine(points, normals)` gives the finer points and normals of
@@ -14,7 +15,7 @@ class Refiner:
     """triangles: (T, 3) int; count: vertices. After it, `triangles` (4 T, 3) int64 are those of the finer
     mesh and `edges` (E, 2) the ends of each added vertex."""
 
-    def __init__(self, triangles, count):
+    def __init__(self, triangles, count) -> None:
         a, b, c = np.asarray(triangles, np.int64).T
         pairs = np.sort(
             np.concatenate([np.stack([a, b], 1), np.stack([b, c], 1), np.stack([c, a], 1)]), axis=1

@@ -1,9 +1,11 @@
+# SPDX-License-Identifier: Apache-2.0
 """A contact sheet of a speaking face: pictures of chosen moments over the waveform and the opening of the
 lips.
 
 Takes pictures, their times, the voice and a curve over time; gives one Pillow image. Only Pillow is used, so
 that pictures of a clip need no plotting library.
 """
+
 import numpy as np
 
 from streamingtalker_ros.errors import require
@@ -19,8 +21,10 @@ def moments(opening, count):
     opening: (T,) lip gap over the frames, any unit -> up to `count` ascending frame indices.
     """
     stretches = np.array_split(np.arange(len(opening)), min(count, len(opening)))
-    return [int(frames[np.argmax(opening[frames]) if k % 2 == 0 else np.argmin(opening[frames])])
-            for k, frames in enumerate(stretches)]
+    return [
+        int(frames[np.argmax(opening[frames]) if k % 2 == 0 else np.argmin(opening[frames])])
+        for k, frames in enumerate(stretches)
+    ]
 
 
 def contact_sheet(images, times, pcm, rate, opening, frame_rate, title, columns=6):
@@ -61,13 +65,13 @@ def contact_sheet(images, times, pcm, rate, opening, frame_rate, title, columns=
 class _Strip:
     """Draws curves over the clip's time, one under the other, with the shown moments marked."""
 
-    def __init__(self, draw, left, width, seconds, times):
+    def __init__(self, draw, left, width, seconds, times) -> None:
         self._draw, self._left, self._width, self._seconds, self._times = draw, left, width, seconds, times
 
     def _x(self, time):
         return self._left + self._width * time / self._seconds
 
-    def axes(self, top, label, ticks=False):
+    def axes(self, top, label, ticks=False) -> None:
         for time in self._times:
             self._draw.line([self._x(time), top + 12, self._x(time), top + 12 + _STRIP], fill=_FAINT)
         self._draw.text((self._left, top - 6), label, fill=_INK)
@@ -77,18 +81,18 @@ class _Strip:
             self._draw.line([self._x(second), base, self._x(second), base + 4], fill=_INK)
             self._draw.text((self._x(second) + 2, base + 2), f"{second} s", fill=_INK)
 
-    def wave(self, top, pcm, rate):
+    def wave(self, top, pcm, rate) -> None:
         pixels = np.arange(int(self._width * len(pcm) / rate / self._seconds))
         if not len(pixels):
             return
         edges = np.linspace(0, len(pcm), len(pixels) + 1).astype(int)
         middle, half = top + 12 + _STRIP / 2, _STRIP / 2 / max(0.05, float(np.abs(pcm).max()))
         for pixel, start, end in zip(pixels, edges[:-1], edges[1:]):
-            piece = pcm[start:max(end, start + 1)]
+            piece = pcm[start : max(end, start + 1)]
             x = self._left + int(pixel)
             self._draw.line([x, middle - half * piece.max(), x, middle - half * piece.min()], fill=_VOICE)
 
-    def curve(self, top, level, frame_rate):
+    def curve(self, top, level, frame_rate) -> None:
         base = top + 12 + _STRIP
         points = [(self._x(n / frame_rate), base - _STRIP * float(value)) for n, value in enumerate(level)]
         if len(points) > 1:

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Pictures of a rig in plain numpy, for machines without any OpenGL: same face, same studio, half as fast as
 Mesa.
 
@@ -5,6 +6,7 @@ Mesa.
 these where VTK finds no driver, not even Mesa's; `opengl_works()` tells. A z-buffer over the coarse
 triangles, Phong-shaded.
 """
+
 import functools
 import subprocess
 import sys
@@ -15,16 +17,18 @@ from streamingtalker_ros.errors import TalkerError
 from streamingtalker_ros.face.geometry.normals import smooth_normals, vertex_corners
 from streamingtalker_ros.face.rendering.vtk_renderer import _GLOSS, _LIGHTS, VIEWS
 
-_PROBE = ("import vtkmodules.vtkRenderingOpenGL2\n"
-          "from vtkmodules.vtkRenderingCore import vtkRenderWindow\n"
-          "window = vtkRenderWindow()\nwindow.SetOffScreenRendering(1)\n"
-          "window.SetSize(8, 8)\nwindow.Render()")
+_PROBE = (
+    "import vtkmodules.vtkRenderingOpenGL2\n"
+    "from vtkmodules.vtkRenderingCore import vtkRenderWindow\n"
+    "window = vtkRenderWindow()\nwindow.SetOffScreenRendering(1)\n"
+    "window.SetSize(8, 8)\nwindow.Render()"
+)
 _AMBIENT, _DIFFUSE = 0.27, 0.84
-_SMALL = 100_000     # pixels; smaller pictures are drawn at twice the size and averaged
+_SMALL = 100_000  # pixels; smaller pictures are drawn at twice the size and averaged
 _FRAGMENTS = 400_000  # pixels of bounding boxes worked on at once, to bound the memory
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def opengl_works():
     """Whether VTK can draw here. Tried in a process of its own, since VTK crashes where it finds no
     driver."""
@@ -37,8 +41,9 @@ def opengl_works():
 class SoftwareRenderer:
     """Draws one rig from one view."""
 
-    def __init__(self, rig, width=480, height=640, view="front", background=(0.95, 0.94, 0.93), zoom=1.0,
-                 center=None):
+    def __init__(
+        self, rig, width=480, height=640, view="front", background=(0.95, 0.94, 0.93), zoom=1.0, center=None
+    ) -> None:
         """As FaceRenderer. Raises TalkerError for an unknown view."""
         if view not in VIEWS:
             raise TalkerError(f"view {view!r} is unknown: choose one of {', '.join(VIEWS)}")
@@ -52,8 +57,10 @@ class SoftwareRenderer:
         low, high = rig.vertices.min(axis=0), rig.vertices.max(axis=0)
         middle, extent = (low + high) / 2, high - low
         directions = [np.asarray(position, np.float32) for position, _, _ in _LIGHTS]
-        self._lights = [(direction / np.linalg.norm(direction), strength * np.asarray(color, np.float32))
-                        for direction, (_, color, strength) in zip(directions, _LIGHTS)]
+        self._lights = [
+            (direction / np.linalg.norm(direction), strength * np.asarray(color, np.float32))
+            for direction, (_, color, strength) in zip(directions, _LIGHTS)
+        ]
         center = middle if center is None else np.asarray(center, float)
         self._look(view, zoom, width / height, center, extent)
         foot = np.asarray(background, np.float32)
@@ -61,10 +68,11 @@ class SoftwareRenderer:
         # (rows, 3), top first
         self._backdrop = foot * (1 - share) + foot * np.float32([0.78, 0.84, 0.88]) * share
 
-    def _look(self, view, zoom, aspect, center, extent):
+    def _look(self, view, zoom, aspect, center, extent) -> None:
         azimuth, elevation = np.radians(VIEWS[view])
-        toward = np.array([np.cos(azimuth) * np.cos(elevation), -np.sin(azimuth) * np.cos(elevation),
-                           np.sin(elevation)])
+        toward = np.array(
+            [np.cos(azimuth) * np.cos(elevation), -np.sin(azimuth) * np.cos(elevation), np.sin(elevation)]
+        )
         # half the picture's height
         tall = 0.54 * max(extent[2], max(extent[0], extent[1]) / aspect * 0.98) / zoom
         distance = tall / np.tan(np.radians(9.0)) + extent[0] / 2
@@ -90,14 +98,16 @@ class SoftwareRenderer:
         image = image.reshape(self._size[1], self._over, self._size[0], self._over, 3).mean(axis=(1, 3))
         return (np.clip(image, 0, 1) * 255).round().astype(np.uint8)
 
-    def close(self):
+    def close(self) -> None:
         """Nothing is held."""
 
     def _shade(self, points, normals, vertices, corner, gloss):
         """Phong's model for N pixels: vertices (N, 3) indices, corner (N, 3) weights, gloss (N, 2) -> (N,
         3)."""
+
         def mixed(values):
             return sum(corner[:, k, None] * values[vertices[:, k]] for k in range(3))
+
         color, normal = mixed(self._colors), mixed(normals.astype(np.float32))
         toward = (self._eye - mixed(points)).astype(np.float32)
         toward /= np.linalg.norm(toward, axis=1, keepdims=True)
@@ -140,8 +150,8 @@ def nearest(triangles, width, height):
     side = 1
     while side < 2 * max(width, height):  # triangles of about one size at a time, as squares of pixels
         group = np.flatnonzero(drawn & (extent <= side) & (extent > side // 2))
-        for start in range(0, len(group), max(1, _FRAGMENTS // side ** 2)):
-            part = group[start:start + max(1, _FRAGMENTS // side ** 2)]
+        for start in range(0, len(group), max(1, _FRAGMENTS // side**2)):
+            part = group[start : start + max(1, _FRAGMENTS // side**2)]
             found.append(_fragments(triangles[part], area[part], low[part], part, side, width, height))
         side *= 2
     pixel, face, corner, near = (np.concatenate(kind) for kind in zip(*found))
@@ -160,8 +170,9 @@ def _fragments(triangles, area, low, names, side, width, height):
     weights = []
     for k in (1, 2):  # twice the area of the triangle that the pixel makes with the edge across from corner k
         p, q = triangles[:, (k + 1) % 3, :2, None, None], triangles[:, (k + 2) % 3, :2, None, None]
-        weights.append(((q[:, 0] - p[:, 0]) * (y - p[:, 1]) - (q[:, 1] - p[:, 1]) * (x - p[:, 0]))
-                       / area[:, None, None])
+        weights.append(
+            ((q[:, 0] - p[:, 0]) * (y - p[:, 1]) - (q[:, 1] - p[:, 1]) * (x - p[:, 0])) / area[:, None, None]
+        )
     weights.insert(0, 1 - weights[0] - weights[1])
     inside = (weights[0] >= 0) & (weights[1] >= 0) & (weights[2] >= 0) & (column < width) & (row < height)
     which, down, across = np.nonzero(inside)

@@ -1,8 +1,10 @@
+# SPDX-License-Identifier: Apache-2.0
 """Pictures and a voice to an MP4 that plays anywhere: H.264 (yuv420p) and AAC, in step.
 
 Takes an iterator of (H, W, 3) uint8 RGB images and (n,) float32 mono audio. Image n is shown at n /
 frame_rate, the audio starts at 0. Through PyAV, which brings its own FFmpeg.
 """
+
 from fractions import Fraction
 
 import numpy as np
@@ -13,7 +15,7 @@ _SOUND_RATE = 48000  # what every player's AAC decoder takes
 _BLOCK = 4096
 
 
-def write_mp4(path, images, frame_rate, audio=None, audio_rate=16000):
+def write_mp4(path, images, frame_rate, audio=None, audio_rate=16000) -> None:
     """path: file to write; images: iterable of (H, W, 3) uint8, H and W even; frame_rate: frames/s.
 
     audio: (n,) float32 mono in -1..1 or None; audio_rate: Hz. Raises TalkerError where PyAV is not installed,
@@ -50,25 +52,25 @@ def write_mp4(path, images, frame_rate, audio=None, audio_rate=16000):
 class _Sound:
     """The audio track, written piece by piece."""
 
-    def __init__(self, av, container, pcm, rate):
+    def __init__(self, av, container, pcm, rate) -> None:
         self._av, self._container, self._pcm, self._rate = av, container, pcm, int(rate)
         self._stream = container.add_stream("aac", rate=_SOUND_RATE, layout="mono")
         self._resampler = av.AudioResampler(format="fltp", layout="mono", rate=_SOUND_RATE)
         self._done = 0
 
-    def write_until(self, seconds):
+    def write_until(self, seconds) -> None:
         while self._done < len(self._pcm) and self._done < seconds * self._rate:
-            block = self._pcm[self._done:self._done + _BLOCK]
+            block = self._pcm[self._done : self._done + _BLOCK]
             frame = self._av.AudioFrame.from_ndarray(block[None].copy(), format="fltp", layout="mono")
             frame.sample_rate, frame.pts, frame.time_base = self._rate, self._done, Fraction(1, self._rate)
             self._done += len(block)
             self._mux(self._resampler.resample(frame))
 
-    def finish(self):
+    def finish(self) -> None:
         self.write_until(float("inf"))
         self._mux(self._resampler.resample(None))
         self._container.mux(self._stream.encode(None))
 
-    def _mux(self, frames):
+    def _mux(self, frames) -> None:
         for frame in frames:
             self._container.mux(self._stream.encode(frame))

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Off-screen pictures of a rig through VTK: no display needed, one core is enough.
 
 `FaceRenderer(rig, width, height, view).frame(weights, head)` gives an (H, W,
@@ -38,14 +39,17 @@ class FaceRenderer:
 
     def __new__(cls, *args, **options):
         """Where VTK finds no OpenGL driver at all, a `software.SoftwareRenderer` instead."""
-        from streamingtalker_ros.face.rendering.software_renderer import SoftwareRenderer, opengl_works  # late: it borrows this file's studio
+        from streamingtalker_ros.face.rendering.software_renderer import (  # late: it borrows this file's studio
+            SoftwareRenderer,
+            opengl_works,
+        )
 
         require("vtk", "rendering")
         return super().__new__(cls) if opengl_works() else SoftwareRenderer(*args, **options)
 
     def __init__(
         self, rig, width=480, height=640, view="front", background=(0.95, 0.94, 0.93), zoom=1.0, center=None
-    ):
+    ) -> None:
         """background: RGB 0..1 of the backdrop's foot (its top is a little darker); zoom: above 1 comes
         nearer; center: (3,) metres, the point in the picture's middle, by default the head's.
 
@@ -120,7 +124,7 @@ class FaceRenderer:
         self._meshes.append(mesh)
         return actor
 
-    def _light(self):
+    def _light(self) -> None:
         size = np.ptp(self.rig.vertices[:, 2])
         middle = self._middle()
         self._renderer.AutomaticLightCreationOff()
@@ -137,7 +141,7 @@ class FaceRenderer:
     def _middle(self):
         return (self.rig.vertices.max(axis=0) + self.rig.vertices.min(axis=0)) / 2.0
 
-    def _look(self, view, zoom, aspect, center):
+    def _look(self, view, zoom, aspect, center) -> None:
         azimuth, elevation = np.radians(VIEWS[view])
         low, high = self.rig.vertices.min(axis=0), self.rig.vertices.max(axis=0)
         middle, size = (low + high) / 2.0 if center is None else np.asarray(center, float), high - low
@@ -173,7 +177,7 @@ class FaceRenderer:
         pixels = self._to_numpy(image.GetPointData().GetScalars()).reshape(rows, columns, 3)
         return pixels[::-1].copy()
 
-    def close(self):
+    def close(self) -> None:
         """Give the window back."""
         self._window.Finalize()
 

@@ -1,7 +1,9 @@
+# SPDX-License-Identifier: Apache-2.0
 """Checkpoints of the default family: a folder with `weights.safetensors` and `config.json`, nothing pickled.
 
 `save(folder, network)` writes it, `load(folder)` gives the network back in evaluation mode on the CPU.
 """
+
 import json
 from pathlib import Path
 
@@ -15,12 +17,14 @@ from streamingtalker_ros.model.blendshape.network import TalkerNetwork
 WEIGHTS, CONFIG = "weights.safetensors", "config.json"
 
 
-def save(folder, network):
+def save(folder, network) -> None:
     """Write the network (float32) and its configuration into `folder`, which is made."""
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    save_file({name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()},
-              str(folder / WEIGHTS))
+    save_file(
+        {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()},
+        str(folder / WEIGHTS),
+    )
     (folder / WEIGHTS).chmod(0o644)  # safetensors writes for its owner alone; a checkpoint is to be shared
     (folder / CONFIG).write_text(json.dumps(network.config.to_json(), indent=2) + "\n")
 
@@ -33,7 +37,9 @@ def read_config(folder):
     try:
         return json.loads(path.read_text())
     except json.JSONDecodeError as error:
-        raise TalkerError(f"{path} is not valid JSON ({error}): restore it from where the checkpoint came") from None
+        raise TalkerError(
+            f"{path} is not valid JSON ({error}): restore it from where the checkpoint came"
+        ) from None
 
 
 def load(folder):

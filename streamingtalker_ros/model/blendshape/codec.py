@@ -1,9 +1,11 @@
+# SPDX-License-Identifier: Apache-2.0
 """The motion codec: a VQ-VAE over motion frames, causal on both sides, no temporal down-sampling (paper, stage 1).
 
 Motion (B, T, motion_dim) -> encoder -> H slots of C numbers a frame -> nearest entry of one codebook each ->
 latent (B, T, H·C) -> decoder -> motion. Latents are scaled to unit variance, which the diffusion head expects.
 Streaming uses the decoder alone: a generated latent is never quantised again.
 """
+
 from dataclasses import dataclass
 
 import torch
@@ -18,7 +20,7 @@ class CodecState:
 
     contexts: list  # of (B, reach, C)
 
-    def reset(self, rows=slice(None)):
+    def reset(self, rows=slice(None)) -> None:
         for context in self.contexts:
             context[rows] = 0.0
 
@@ -26,7 +28,7 @@ class CodecState:
 class CausalStack(nn.Module):
     """A causal convolution, two residual blocks and a map out: (B, T, inputs) -> (B, T, outputs)."""
 
-    def __init__(self, inputs, width, outputs):
+    def __init__(self, inputs, width, outputs) -> None:
         super().__init__()
         self.first = CausalConv(inputs, width, kernel=2)
         self.blocks = nn.ModuleList(ResidualBlock(width, 2) for _ in range(2))
@@ -44,7 +46,7 @@ class CausalStack(nn.Module):
 
 
 class MotionCodec(nn.Module):
-    def __init__(self, config):
+    def __init__(self, config) -> None:
         super().__init__()
         self.slots, self.code_dim = config.slots, config.code_dim
         self.encoder = CausalStack(config.motion_dim, config.codec_width, config.latent_dim)
@@ -67,7 +69,9 @@ class MotionCodec(nn.Module):
         """(B, T, H·C) -> the nearest codes (B, T, H·C) and their indices (B, T, H)."""
         slots = features.unflatten(-1, (self.slots, self.code_dim))
         flat = slots.reshape(-1, self.code_dim)
-        distance = self.codebook.square().sum(1) - 2.0 * flat @ self.codebook.t()  # + |flat|², the same for all
+        distance = (
+            self.codebook.square().sum(1) - 2.0 * flat @ self.codebook.t()
+        )  # + |flat|², the same for all
         indices = distance.argmin(1)
         return self.codebook[indices].view_as(features), indices.view(slots.shape[:-1])
 

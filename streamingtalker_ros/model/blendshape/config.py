@@ -1,4 +1,6 @@
+# SPDX-License-Identifier: Apache-2.0
 """The shape of a default-family talker, as one flat dataclass that is stored as JSON beside its weights."""
+
 from dataclasses import asdict, dataclass, fields
 
 from streamingtalker_ros.errors import TalkerError
@@ -17,7 +19,9 @@ class TalkerConfig:
     # audio encoder
     mels: int = 64  # bands of the log-mel spectrum, four columns per motion frame
     audio_width: int = 224
-    column_blocks: int = 0  # at 100 columns/s, where the bursts of p, t and k are told apart; dilations 1, 1, 2, 4, 8
+    column_blocks: int = (
+        0  # at 100 columns/s, where the bursts of p, t and k are told apart; dilations 1, 1, 2, 4, 8
+    )
     audio_blocks: int = 4  # dilations 1, 2, 4, 8, then again from 1: four reach 1.2 s into the past
     # motion codec
     motion_dim: int = 55  # 52 blendshape weights, then the head's rotation vector (rad)
@@ -36,7 +40,9 @@ class TalkerConfig:
     # ear for p, b, m: probabilities at which the lips begin to be pressed together and are; () for a model without it
     closure: tuple = ()
     openness: tuple = ()  # the same for open vowels and the lips' being kept apart
-    opening: float = 0.0  # share of the lips' opening that an ear for it tells, the rest is the sample's; 0: no such ear
+    opening: float = (
+        0.0  # share of the lips' opening that an ear for it tells, the rest is the sample's; 0: no such ear
+    )
     lip_width: float = 0.0  # the same for the mouth's width
     # diffusion head
     head_width: int = 256
@@ -45,7 +51,9 @@ class TalkerConfig:
     beta_start: float = 0.00085
     beta_end: float = 0.012
     steps: int = 4  # DDIM steps at inference, trailing spacing
-    temperature: float = 1.0  # scale of the noise that sampling begins with; below 1 nearer to the likely motion
+    temperature: float = (
+        1.0  # scale of the noise that sampling begins with; below 1 nearer to the likely motion
+    )
 
     @property
     def latent_dim(self):
@@ -63,8 +71,10 @@ class TalkerConfig:
         """Raises TalkerError on a field that this version does not know."""
         unknown = set(values) - {field.name for field in fields(cls)}
         if unknown:
-            raise TalkerError(f"the checkpoint's config.json has unknown fields {sorted(unknown)}: "
-                              "it was written by a newer version, upgrade streamingtalker_ros")
+            raise TalkerError(
+                f"the checkpoint's config.json has unknown fields {sorted(unknown)}: "
+                "it was written by a newer version, upgrade streamingtalker_ros"
+            )
         values = dict(values)
         for name in ("styles", "closure", "openness"):
             values[name] = tuple(values.get(name, getattr(cls, name)))

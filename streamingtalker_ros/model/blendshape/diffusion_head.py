@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The diffusion head: predicts the clean latent z_0 of one frame from a noisy one under the frame's condition.
 
 x0-prediction (paper, equation of the light head) with a small residual network; the published head is affine, which
@@ -5,6 +6,7 @@ makes its "diffusion" a Gaussian around a linear mean, this one is not. The cond
 a shift that are computed once per frame (`prepare`), the diffusion time as a shift that is a table over steps
 (`times`), so that a denoising step runs only what truly changes with it.
 """
+
 import math
 
 import torch
@@ -21,7 +23,7 @@ def time_sinusoids(t, size=128):
 
 
 class DiffusionHead(nn.Module):
-    def __init__(self, config):
+    def __init__(self, config) -> None:
         super().__init__()
         width, self.blocks = config.head_width, config.head_blocks
         self.width = width
@@ -59,7 +61,7 @@ class HeadSampler:
     once per frame, so that a step costs one pass of the head.
     """
 
-    def __init__(self, head, steps, schedule):
+    def __init__(self, head, steps, schedule) -> None:
         self.head = head
         self.coefficients = ddim_coefficients(steps, "trailing", schedule=schedule)
         times = torch.from_numpy(self.coefficients.timesteps).to(head.out.weight.device)

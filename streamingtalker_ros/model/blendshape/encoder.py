@@ -1,16 +1,18 @@
+# SPDX-License-Identifier: Apache-2.0
 """The audio encoder of the default family: log-mel features to one vector per motion frame, causal.
 
 `forward(audio (B, n·hop)) -> (B, n, audio_width)`; row m has heard audio up to (m + 1)·hop samples and nothing later.
 The look-ahead is made outside, by giving row n + lookahead_frames to frame n.
 """
+
 import itertools
 from dataclasses import dataclass
 
 import torch
 from torch import nn
 
-from streamingtalker_ros.model.blendshape.features import FeatureState, LogMel
 from streamingtalker_ros.model.blendshape.causal_layers import CausalConv, ResidualBlock
+from streamingtalker_ros.model.blendshape.features import FeatureState, LogMel
 
 WIDE = 10.0  # of a logit, what speaks against pressing wide-open lips together
 DROPOUT = 0.2  # in training, half of it at the columns; some hundred speakers are soon known by heart
@@ -29,22 +31,25 @@ class EncoderState:
     features: FeatureState
     contexts: list  # of (B, reach, C)
 
-    def reset(self, rows=slice(None)):
+    def reset(self, rows=slice(None)) -> None:
         self.features.reset(rows)
         for context in self.contexts:
             context[rows] = 0.0
 
 
 class AudioEncoder(nn.Module):
-    def __init__(self, config):
+    def __init__(self, config) -> None:
         super().__init__()
         self.log_mel = LogMel(config)
         width, columns, narrow = config.audio_width, self.log_mel.columns, 96
         self.columns_in = CausalConv(config.mels, narrow, kernel=3)  # at 100 columns/s
         self.frames_in = CausalConv(columns * narrow + 1, width, kernel=2)  # at 25 frames/s
-        self.column_blocks = nn.ModuleList(ResidualBlock(narrow, 3, 2 ** max(i - 1, 0), 0.5 * DROPOUT)
-                                           for i in range(config.column_blocks))
-        self.blocks = nn.ModuleList(ResidualBlock(width, 3, 2 ** (i % 4), DROPOUT) for i in range(config.audio_blocks))
+        self.column_blocks = nn.ModuleList(
+            ResidualBlock(narrow, 3, 2 ** max(i - 1, 0), 0.5 * DROPOUT) for i in range(config.column_blocks)
+        )
+        self.blocks = nn.ModuleList(
+            ResidualBlock(width, 3, 2 ** (i % 4), DROPOUT) for i in range(config.audio_blocks)
+        )
         self.norm = nn.LayerNorm(width)
         self.voice = nn.Linear(width, 1)  # logit of "somebody speaks in this frame"
         # logits of "lips meet in a p, b or m in this frame" and "an open vowel sounds", learned by training/closure
@@ -83,6 +88,10 @@ class AudioEncoder(nn.Module):
         """feature (…, audio_width) -> (…, 1 to 5): the logit that somebody speaks; then, where the model has that ear,
         those of a p, b or m and of an open vowel, the lip gap in parts of a wide-open mouth, and how much wider the mouth
         is than at rest, in parts of that."""
-        told = [self.voice, *(getattr(self, name) for name in self.ears), *([self.opening] if self.tells_opening else ()),
-                *([self.lip_width] if self.tells_width else ())]
+        told = [
+            self.voice,
+            *(getattr(self, name) for name in self.ears),
+            *([self.opening] if self.tells_opening else ()),
+            *([self.lip_width] if self.tells_width else ()),
+        ]
         return torch.cat([ear(feature) for ear in told], -1)

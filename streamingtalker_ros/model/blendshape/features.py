@@ -1,9 +1,11 @@
+# SPDX-License-Identifier: Apache-2.0
 """Log-mel features with a running level: 16 kHz audio (B, n·hop) in, (B, n, 4, mels) out, causal.
 
 A column sees 25 ms of audio ending at its own 10 ms, so the four columns of motion frame m end with the frame's audio.
 The level is a peak follower in place of the published per-utterance normalisation: it rises at once and falls by
 `RELEASE` a second, so that a quiet voice and a loud one look alike after its first syllable.
 """
+
 import math
 from dataclasses import dataclass
 
@@ -12,13 +14,16 @@ from torch import nn
 
 WINDOW, STRIDE, FFT = 400, 160, 512
 FLOOR = 1e-10  # power added to each band: -100 dB of full scale, so that digital silence is finite
-QUIET = math.log(1e-7)  # mean band power of a voice near -50 dBFS: the level never falls lower, softer stays soft
+QUIET = math.log(
+    1e-7
+)  # mean band power of a voice near -50 dBFS: the level never falls lower, softer stays soft
 RELEASE = 1.2  # nepers of power per second, 5.2 dB/s
 
 
 def mel_edges(mels, low=50.0, high=7800.0):
     """Where bands begin, peak and end, equally spaced on the HTK mel scale, m = 2595 log10(1 + f/700). -> (mels + 2,) Hz,
     float64: band k is the triangle of k, k + 1, k + 2."""
+
     def to_mel(f):
         return 2595.0 * math.log10(1.0 + f / 700.0)
 
@@ -43,7 +48,7 @@ class FeatureState:
     samples: torch.Tensor  # (B, WINDOW - STRIDE): the end of the audio heard
     level: torch.Tensor  # (B,): log power, the running peak
 
-    def reset(self, rows=slice(None)):
+    def reset(self, rows=slice(None)) -> None:
         self.samples[rows] = 0.0
         self.level[rows] = QUIET
 
@@ -51,12 +56,16 @@ class FeatureState:
 class LogMel(nn.Module):
     """(B, n·hop) audio -> normalised log-mel (B, n, hop/STRIDE, mels) and the frame's loudness (B, n)."""
 
-    def __init__(self, config):
+    def __init__(self, config) -> None:
         super().__init__()
         self.hop, self.columns = config.hop, config.hop // STRIDE
         self.release = RELEASE / config.frame_rate
         window = torch.hann_window(WINDOW, periodic=True, dtype=torch.float64)
-        angle = (torch.arange(WINDOW, dtype=torch.float64)[:, None] * torch.arange(FFT // 2 + 1) * (2 * math.pi / FFT))
+        angle = (
+            torch.arange(WINDOW, dtype=torch.float64)[:, None]
+            * torch.arange(FFT // 2 + 1)
+            * (2 * math.pi / FFT)
+        )
         scale = window[:, None] * (2.0 / window.sum())  # a full-scale sine has power 1 in its bin
         basis = torch.cat((angle.cos() * scale, angle.sin() * scale), 1).float()  # (WINDOW, 2·(FFT/2+1))
         self.register_buffer("basis", basis, persistent=False)
@@ -64,8 +73,9 @@ class LogMel(nn.Module):
 
     def state(self, batch):
         device = self.basis.device
-        return FeatureState(torch.zeros(batch, WINDOW - STRIDE, device=device),
-                            torch.full((batch,), QUIET, device=device))
+        return FeatureState(
+            torch.zeros(batch, WINDOW - STRIDE, device=device), torch.full((batch,), QUIET, device=device)
+        )
 
     def forward(self, audio, state=None):
         power, loudness, level = self.measure(audio, state)
@@ -85,7 +95,7 @@ class LogMel(nn.Module):
         start = loudness.new_full((batch,), QUIET) if state is None else state.level
         level = follow(loudness, start, self.release)
         if state is not None:
-            state.samples.copy_(joined[:, joined.shape[1] - (WINDOW - STRIDE):])
+            state.samples.copy_(joined[:, joined.shape[1] - (WINDOW - STRIDE) :])
             state.level.copy_(level[:, -1])
         return torch.log(power + FLOOR), loudness, level
 

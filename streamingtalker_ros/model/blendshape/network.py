@@ -1,8 +1,10 @@
+# SPDX-License-Identifier: Apache-2.0
 """The assembled network of the default family: encoder, codec, predictor and head, with the state of B voices.
 
 `listen` takes one hop of audio per voice, `speak` makes one frame of motion per voice; a frame n is spoken after hop
 n + lookahead_frames was heard. One function each serves CPU, CUDA, one voice and many.
 """
+
 from dataclasses import dataclass
 
 import torch
@@ -10,8 +12,8 @@ from torch import nn
 
 from streamingtalker_ros.model.blendshape.codec import CodecState, MotionCodec
 from streamingtalker_ros.model.blendshape.config import TalkerConfig
-from streamingtalker_ros.model.blendshape.encoder import AudioEncoder, EncoderState
 from streamingtalker_ros.model.blendshape.diffusion_head import DiffusionHead
+from streamingtalker_ros.model.blendshape.encoder import AudioEncoder, EncoderState
 from streamingtalker_ros.model.blendshape.predictor import ConditionPredictor, PredictorState
 
 
@@ -24,14 +26,14 @@ class NetworkState:
     codec: CodecState
     latent: torch.Tensor  # (B, D): the latent of the frame before
 
-    def reset(self, rows=slice(None)):
+    def reset(self, rows=slice(None)) -> None:
         for part in (self.encoder, self.predictor, self.codec):
             part.reset(rows)
         self.latent[rows] = 0.0
 
 
 class TalkerNetwork(nn.Module):
-    def __init__(self, config=TalkerConfig()):
+    def __init__(self, config=TalkerConfig()) -> None:
         super().__init__()
         self.config = config
         self.encoder = AudioEncoder(config)
@@ -42,7 +44,9 @@ class TalkerNetwork(nn.Module):
     def state(self, batch):
         """Fresh state of `batch` voices, on the network's device."""
         latent = self.codec.latent_mean.new_zeros(batch, self.config.latent_dim)
-        return NetworkState(self.encoder.state(batch), self.predictor.state(batch), self.codec.state(batch), latent)
+        return NetworkState(
+            self.encoder.state(batch), self.predictor.state(batch), self.codec.state(batch), latent
+        )
 
     def listen(self, hop, state):
         """hop (B, config.hop) of audio -> its feature (B, audio_width) and `AudioEncoder.cues` (B, 1 to 5)."""

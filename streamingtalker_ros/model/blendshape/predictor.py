@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The autoregressive condition predictor: past latents and the frame's audio give the condition of the diffusion head.
 
 As in the paper: past latent -> linear, + style embedding, + periodic positional encoding, transformer layers with
@@ -6,6 +7,7 @@ with a single allowed key is out_proj(v_proj(feature)).
 `forward` computes all frames of a window (training); `step` computes one frame from a ring of cached keys and values
 whose size and cost never change. Both attend to the same h frames, so they give the same numbers.
 """
+
 import math
 from dataclasses import dataclass
 
@@ -35,7 +37,7 @@ class PredictorState:
     frame: torch.Tensor  # (B,) int64: index of the frame to come
     held: torch.Tensor  # (B,) int64: frames that the ring has taken; fewer than `frame` where it joined later
 
-    def reset(self, rows=slice(None)):
+    def reset(self, rows=slice(None)) -> None:
         self.past[rows] = 0.0
         self.frame[rows] = 0
         self.held[rows] = 0
@@ -44,7 +46,7 @@ class PredictorState:
 class Layer(nn.Module):
     """Pre-norm: self-attention over the past, the frame's audio, feed-forward."""
 
-    def __init__(self, config):
+    def __init__(self, config) -> None:
         super().__init__()
         d = config.width
         self.heads = config.heads
@@ -65,7 +67,7 @@ class Layer(nn.Module):
 
 
 class ConditionPredictor(nn.Module):
-    def __init__(self, config):
+    def __init__(self, config) -> None:
         super().__init__()
         self.history, self.period = config.history, config.period
         self.latent_in = nn.Linear(config.latent_dim, config.width)
@@ -76,7 +78,9 @@ class ConditionPredictor(nn.Module):
         self.register_buffer("slopes", alibi_slopes(config.heads), persistent=False)
         self.register_buffer("position", periodic_encoding(config.period, config.width), persistent=False)
         slot = torch.arange(config.history)
-        ages = (slot[:, None] - slot) % config.history  # (h, h): age of each row of the ring as row n mod h sees it
+        ages = (
+            slot[:, None] - slot
+        ) % config.history  # (h, h): age of each row of the ring as row n mod h sees it
         bias = -self.slopes[:, None] * ages[:, None]  # (h, heads, h)
         self.register_buffer("ages", ages, persistent=False)
         self.register_buffer("ring_bias", bias, persistent=False)
@@ -103,15 +107,19 @@ class ConditionPredictor(nn.Module):
 
     def state(self, batch):
         zeros = self.slopes.new_zeros(batch, len(self.layers), self.history, 2 * self.position.shape[1])
-        return PredictorState(zeros, *(
-            torch.zeros(batch, dtype=torch.int64, device=self.slopes.device) for _ in range(2)))
+        return PredictorState(
+            zeros, *(torch.zeros(batch, dtype=torch.int64, device=self.slopes.device) for _ in range(2))
+        )
 
     def ring(self, state, history=None):
         """Where the frame to come goes and what it sees: its row (B, layers) in the ring of all voices and layers,
         flattened, and the bias (B, heads, 1, h) of attention. history: as `step` takes it."""
         batch, layers = len(state.frame), len(self.layers)
         slot = state.frame % self.history  # (B,)
-        rows = torch.arange(batch * layers, device=slot.device).view(batch, layers) * self.history + slot[:, None]
+        rows = (
+            torch.arange(batch * layers, device=slot.device).view(batch, layers) * self.history
+            + slot[:, None]
+        )
         reach = torch.clamp(state.held + 1, max=self.history if history is None else max(history, 1))
         unseen = self.ages[slot] >= reach[:, None]  # (B, h)
         return rows, self.ring_bias[slot].masked_fill(unseen[:, None], -math.inf)[:, :, None]
@@ -122,7 +130,11 @@ class ConditionPredictor(nn.Module):
         history: frames of the past that count, at most h; 0 hides even the frame before.
         """
         frame, h = state.frame, self.history
-        x = self.embed(past, (frame > 0) & (history != 0)) + self.style(style) + self.position[frame % self.period]
+        x = (
+            self.embed(past, (frame > 0) & (history != 0))
+            + self.style(style)
+            + self.position[frame % self.period]
+        )
         x, (rows, bias) = x[:, None], self.ring(state, history)  # (B, 1, width)
         for i, layer in enumerate(self.layers):
             q, k, v = layer.project(x)

@@ -1,9 +1,11 @@
+# SPDX-License-Identifier: Apache-2.0
 """When a pass happens and what it hears: the arithmetic of bounded streaming, free of networks and state.
 
 A pass k computes the frames k·hop … (k + 1)·hop − 1 at once, from at most `window` seconds of audio that end
 `context` seconds after the last of them. All positions are counted from the stream's first sample, so that
 how the audio was cut into chunks can have no influence.
 """
+
 import math
 from dataclasses import dataclass
 from fractions import Fraction
@@ -31,15 +33,26 @@ class Grid:
         """The grid, if every pass hears what its frames need. Raises TalkerError naming the cure."""
         if hop != int(hop) or hop < 1:
             raise TalkerError(f"a hop of {hop} frames cannot be had: give a whole number, 1 or more")
-        grid = cls(Fraction(frame_rate).limit_denominator(1000), Fraction(audio_fps).limit_denominator(1000),
-                   stride, reach, int(hop), float(window), float(context))
+        grid = cls(
+            Fraction(frame_rate).limit_denominator(1000),
+            Fraction(audio_fps).limit_denominator(1000),
+            stride,
+            reach,
+            int(hop),
+            float(window),
+            float(context),
+        )
         if not context >= grid.least_context:
-            raise TalkerError(f"a context of {context:g} s is too short for this model: "
-                              f"give {grid.least_context:.3f} s or more")
+            raise TalkerError(
+                f"a context of {context:g} s is too short for this model: "
+                f"give {grid.least_context:.3f} s or more"
+            )
         least = float(hop / grid.frame_rate) + context + (2 * stride + 1) / SAMPLE_RATE
         if not window >= least:
-            raise TalkerError(f"a window of {window:g} s is too short for a hop of {hop} frames: "
-                              f"give {least:.2f} s or more, or a smaller hop")
+            raise TalkerError(
+                f"a window of {window:g} s is too short for a hop of {hop} frames: "
+                f"give {least:.2f} s or more, or a smaller hop"
+            )
         return grid
 
     @property
@@ -88,8 +101,10 @@ class Grid:
     def positions(self, k):
         """Where each of the pass's frames lies among the features of its window: hop floats."""
         first = self.span(k)[0] // self.stride
-        return [float(max(n * self.audio_fps / self.frame_rate + self.offset, 0) - first)
-                for n in range(k * self.hop, (k + 1) * self.hop)]
+        return [
+            float(max(n * self.audio_fps / self.frame_rate + self.offset, 0) - first)
+            for n in range(k * self.hop, (k + 1) * self.hop)
+        ]
 
     def frames(self, samples):
         """Frames that so many samples of audio are owed: ceil(samples · frame_rate / 16000)."""

@@ -1,8 +1,10 @@
+# SPDX-License-Identifier: Apache-2.0
 """The paper's motion VQ-VAE: offsets (B, T, 3V) -> latents (B, T, H·C) -> nearest codes -> offsets.
 
 No temporal down-sampling. Both halves look over all frames of the clip: attention without a mask, and an
 instance norm whose statistics run over time, so a frame's value depends on the whole clip it is coded with.
 """
+
 import math
 
 import torch
@@ -13,7 +15,7 @@ from torch.nn import functional as F
 class Attention(nn.Module):
     """Self-attention; scores are scaled by the full width^-1/2 (not a head's), as published."""
 
-    def __init__(self, width, heads):
+    def __init__(self, width, heads) -> None:
         super().__init__()
         self.heads, self.scale = heads, width**-0.5
         self.qkv = nn.Linear(width, 3 * width, bias=False)
@@ -24,7 +26,7 @@ class Attention(nn.Module):
         B, T, W = x.shape
         # (B, heads, T, W/heads)
         q, k, v = self.qkv(x).view(B, T, 3, self.heads, W // self.heads).permute(2, 0, 3, 1, 4)
-        q = q[:, :, T - (newest or T):]
+        q = q[:, :, T - (newest or T) :]
         weights = (q @ k.transpose(-1, -2) * self.scale).softmax(-1)  # (B, heads, newest, T)
         return self.out((weights @ v).transpose(1, 2).flatten(2))
 
@@ -32,14 +34,14 @@ class Attention(nn.Module):
 class Block(nn.Module):
     """Pre-norm transformer block with a GELU feed-forward."""
 
-    def __init__(self, width, heads, ff):
+    def __init__(self, width, heads, ff) -> None:
         super().__init__()
         self.norm1, self.attention = nn.LayerNorm(width, eps=1e-5), Attention(width, heads)
         self.norm2 = nn.LayerNorm(width, eps=1e-5)
         self.up, self.down = nn.Linear(width, ff), nn.Linear(ff, width)
 
     def forward(self, x, newest=None):
-        x = x[:, len(x[0]) - (newest or len(x[0])):] + self.attention(self.norm1(x), newest)
+        x = x[:, len(x[0]) - (newest or len(x[0])) :] + self.attention(self.norm1(x), newest)
         return x + self.down(F.gelu(self.up(self.norm2(x))))
 
 
@@ -50,7 +52,7 @@ class TimeMixer(nn.Module):
     zeros on even channels, ones on odd ones. It is computed here, in no checkpoint.
     """
 
-    def __init__(self, c):
+    def __init__(self, c) -> None:
         super().__init__()
         W = c.codec_width
         self.slope = c.codec_slope
@@ -73,7 +75,7 @@ class TimeMixer(nn.Module):
 class Codec(nn.Module):
     """Encoder, codebook, decoder. BIWI has one more linear (`post`, `pre`) on each side of the latent."""
 
-    def __init__(self, c):
+    def __init__(self, c) -> None:
         super().__init__()
         self.config = c
         W, Z = c.codec_width, c.latent_dim
@@ -101,7 +103,9 @@ class Codec(nn.Module):
 
     def decode(self, latents, newest=None):
         """Latents (B, T, H·C) -> offsets of the `newest` rows, by default of all: (B, newest, 3V)."""
-        return self.leave(self.decoder(self.pre(latents), newest))  # every row counts: attention and norm run over time
+        return self.leave(
+            self.decoder(self.pre(latents), newest)
+        )  # every row counts: attention and norm run over time
 
     def start_latent(self):
         """(H·C,): the all-zero clip of two frames, quantised, row 0; every history begins with it."""

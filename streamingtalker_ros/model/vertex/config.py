@@ -1,8 +1,10 @@
+# SPDX-License-Identifier: Apache-2.0
 """The sizes of a published checkpoint: read from the authors' YAML, kept as JSON beside converted weights.
 
 Takes `config.yaml` of the release (VOCASET or BIWI) and a HuBERT configuration; gives a flat
 `PublishedConfig`.
 """
+
 import json
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
@@ -13,9 +15,16 @@ from streamingtalker_ros.errors import TalkerError
 
 # training subjects in the order of the identity rows; other numbers of rows are named by their numbers
 SUBJECTS = {
-    "vocaset": ("FaceTalk_170728_03272_TA", "FaceTalk_170904_00128_TA", "FaceTalk_170725_00137_TA",
-                "FaceTalk_170915_00223_TA", "FaceTalk_170811_03274_TA", "FaceTalk_170913_03279_TA",
-                "FaceTalk_170904_03276_TA", "FaceTalk_170912_03278_TA"),
+    "vocaset": (
+        "FaceTalk_170728_03272_TA",
+        "FaceTalk_170904_00128_TA",
+        "FaceTalk_170725_00137_TA",
+        "FaceTalk_170915_00223_TA",
+        "FaceTalk_170811_03274_TA",
+        "FaceTalk_170913_03279_TA",
+        "FaceTalk_170904_03276_TA",
+        "FaceTalk_170912_03278_TA",
+    ),
     "biwi": ("F2", "F3", "F4", "M3", "M4", "M5"),
 }
 
@@ -76,8 +85,9 @@ class PublishedConfig:
         except TypeError as error:
             raise TalkerError(f"the checkpoint's config.json lacks a field: {error}") from None
         if odd:
-            raise TalkerError(f"the checkpoint's config.json has the unknown field {odd[0]!r}: convert it "
-                              "again")
+            raise TalkerError(
+                f"the checkpoint's config.json has the unknown field {odd[0]!r}: convert it again"
+            )
         config.identities = tuple(config.identities)
         return config
 
@@ -91,8 +101,9 @@ def read_yaml(path, hubert=None):
     try:
         tree = yaml.safe_load(Path(path).read_text())
     except OSError as error:
-        raise TalkerError(f"{path} cannot be read ({error.strerror}): give the published YAML "
-                          "configuration") from None
+        raise TalkerError(
+            f"{path} cannot be read ({error.strerror}): give the published YAML configuration"
+        ) from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         problem = getattr(error, "problem", None) or "not text"
         raise TalkerError(f"{path} is not valid YAML ({problem}): give the published configuration") from None
@@ -110,14 +121,17 @@ def read_yaml(path, hubert=None):
         except (TypeError, ValueError):
             raise TalkerError(f"{path}: {'.'.join(keys)} is {value!r}, which is not a number") from None
 
-    for keys, wanted, default in ((("MODEL", "VAE", "quant_factor"), 0, 0),
-                                  (("MODEL", "SCHEDULER", "prediction_type"), "sample", "epsilon"),
-                                  (("MODEL", "SCHEDULER", "beta_schedule"), "scaled_linear", "linear"),
-                                  (("MODEL", "SCHEDULER", "clip_sample"), False, True),
-                                  (("MODEL", "eta"), 0.0, 0.0)):
+    for keys, wanted, default in (
+        (("MODEL", "VAE", "quant_factor"), 0, 0),
+        (("MODEL", "SCHEDULER", "prediction_type"), "sample", "epsilon"),
+        (("MODEL", "SCHEDULER", "beta_schedule"), "scaled_linear", "linear"),
+        (("MODEL", "SCHEDULER", "clip_sample"), False, True),
+        (("MODEL", "eta"), 0.0, 0.0),
+    ):
         if get(*keys, default=default) != wanted:
-            raise TalkerError(f"{path}: {'.'.join(keys)} must be {wanted!r}, as in the published "
-                              "configurations")
+            raise TalkerError(
+                f"{path}: {'.'.join(keys)} must be {wanted!r}, as in the published configurations"
+            )
     dataset = get("DATASET", "NAME", kind=str).lower()
     count = get("MODEL", "DIFF_AR_DEC", "id_dim", default=8, kind=int)
     subjects = SUBJECTS.get(dataset, ())
@@ -130,8 +144,9 @@ def read_yaml(path, hubert=None):
         raise TalkerError(f"{path}: MODEL.DIFF_AR_DEC.activation is {activation!r}: relu and gelu are known")
     spacing = get(*schedule, "timestep_spacing", default="leading", kind=str)
     if spacing not in ("leading", "trailing"):
-        raise TalkerError(f"{path}: MODEL.SCHEDULER.timestep_spacing is {spacing!r}: leading and trailing "
-                          "are known")
+        raise TalkerError(
+            f"{path}: MODEL.SCHEDULER.timestep_spacing is {spacing!r}: leading and trailing are known"
+        )
     config = PublishedConfig(  # the defaults are those of the published code
         dataset=dataset,
         vertices=rows // 3,
@@ -164,21 +179,41 @@ def read_yaml(path, hubert=None):
         audio_fps=get("MODEL", "AUDIO_ENCODER", "audio_fps", default=50, kind=float),
         hubert=dict(hubert or {}),
     )
-    for name in ("vertices", "frame_rate", "slots", "code_dim", "codes", "codec_width", "codec_layers",
-                 "codec_heads", "codec_ff", "width", "audio_dim", "heads", "layers", "ff", "period",
-                 "history", "steps", "audio_fps"):
+    for name in (
+        "vertices",
+        "frame_rate",
+        "slots",
+        "code_dim",
+        "codes",
+        "codec_width",
+        "codec_layers",
+        "codec_heads",
+        "codec_ff",
+        "width",
+        "audio_dim",
+        "heads",
+        "layers",
+        "ff",
+        "period",
+        "history",
+        "steps",
+        "audio_fps",
+    ):
         if not getattr(config, name) > 0:
-            raise TalkerError(f"{path}: the {name} of the network is {getattr(config, name)}, it must be "
-                              "positive")
-    for width, heads, part in ((config.width, config.heads, "DIFF_AR_DEC.latent_dim and n_heads"),
-                               (config.codec_width, config.codec_heads,
-                                "VAE.hidden_size and num_attention_heads")):
+            raise TalkerError(
+                f"{path}: the {name} of the network is {getattr(config, name)}, it must be positive"
+            )
+    for width, heads, part in (
+        (config.width, config.heads, "DIFF_AR_DEC.latent_dim and n_heads"),
+        (config.codec_width, config.codec_heads, "VAE.hidden_size and num_attention_heads"),
+    ):
         if width % heads:
             raise TalkerError(f"{path}: MODEL.{part} are {width} and {heads}, which do not divide")
     latent = get(*predictor, "vq_dim", default=1024, kind=int)
     if latent != config.latent_dim:
-        raise TalkerError(f"{path}: vq_dim is {latent}, but face_quan_num · zquant_dim is "
-                          f"{config.latent_dim}")
+        raise TalkerError(
+            f"{path}: vq_dim is {latent}, but face_quan_num · zquant_dim is {config.latent_dim}"
+        )
     return config
 
 
@@ -187,8 +222,9 @@ def read_hubert_json(path):
     try:
         values = json.loads(Path(path).read_text())
     except OSError as error:
-        raise TalkerError(f"{path} cannot be read ({error.strerror}): give HuBERT's JSON "
-                          "configuration") from None
+        raise TalkerError(
+            f"{path} cannot be read ({error.strerror}): give HuBERT's JSON configuration"
+        ) from None
     except ValueError:
         raise TalkerError(f"{path} is not valid JSON: give HuBERT's JSON configuration") from None
     if not isinstance(values, dict) or values.get("model_type", "hubert") != "hubert":

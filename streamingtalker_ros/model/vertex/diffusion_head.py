@@ -1,8 +1,10 @@
+# SPDX-License-Identifier: Apache-2.0
 """The published diffusion head: affine, so that its S sampling steps compose into one affine map.
 
 `Head.x0` predicts the clean latent; `sample_stepped` walks the S steps as published and is the referee;
 `Collapsed` is the same map as one precomputed matrix per S: latent = matrix [noise, condition] + bias.
 """
+
 import math
 
 import torch
@@ -13,7 +15,7 @@ from streamingtalker_ros.model.ddim import Schedule, ddim_coefficients, sample
 
 
 class Head(nn.Module):
-    def __init__(self, c):
+    def __init__(self, c) -> None:
         super().__init__()
         self.time_up, self.time_out = nn.Linear(256, c.width), nn.Linear(c.width, c.width)
         self.join = nn.Linear(2 * c.width, c.width)  # of [projected latent, condition + time]
@@ -53,7 +55,7 @@ class Collapsed:
     """
 
     @torch.no_grad()
-    def __init__(self, head, latent_in, coefficients):
+    def __init__(self, head, latent_in, coefficients) -> None:
         double = {name: p.double() for name, p in head.named_parameters()}
         V, bias_in = latent_in.weight.double(), latent_in.bias.double()  # (d, H·C), (d,)
         d, device = len(V), V.device

@@ -1,8 +1,10 @@
+# SPDX-License-Identifier: Apache-2.0
 """HuBERT from transformers: normalised 16 kHz audio -> features at 50 Hz -> features at the motion's rate.
 
 Takes waveforms (B, n) and a configuration; gives (B, N, audio_dim), N = about 50 per second. Nothing is
 downloaded: the weights come from the checkpoint.
 """
+
 import torch
 from torch.nn import functional as F
 
@@ -17,15 +19,19 @@ def build(config):
     Raises TalkerError when transformers is absent or refuses the configuration.
     """
     transformers = require("transformers", "the published models' audio encoder")
-    known = {key: value for key, value in config.items()
-             if key not in ("transformers_version", "architectures", "dtype", "torch_dtype", "model_type")}
+    known = {
+        key: value
+        for key, value in config.items()
+        if key not in ("transformers_version", "architectures", "dtype", "torch_dtype", "model_type")
+    }
     try:
         settings = transformers.HubertConfig(**known)
         settings._attn_implementation = "eager"  # the recorded arithmetic; fused attention rounds otherwise
         return transformers.HubertModel(settings).eval()
     except Exception as error:  # its validators raise kinds of their own
-        raise TalkerError("transformers refuses the HuBERT configuration: "
-                          f"{str(error).splitlines()[0]}") from None
+        raise TalkerError(
+            f"transformers refuses the HuBERT configuration: {str(error).splitlines()[0]}"
+        ) from None
 
 
 def geometry(model):

@@ -1,7 +1,9 @@
+# SPDX-License-Identifier: Apache-2.0
 """The published network, assembled: audio encoder, codec, predictor, head, with the template of one face.
 
 Takes a `PublishedConfig`; `names()` ties the authors' parameter names to the ones here. No files.
 """
+
 import torch
 from torch import nn
 
@@ -12,7 +14,7 @@ from streamingtalker_ros.model.vertex.predictor import Predictor
 
 
 class PublishedNetwork(nn.Module):
-    def __init__(self, config):
+    def __init__(self, config) -> None:
         super().__init__()
         self.config = config
         self.audio = hubert.build(config.hubert)
@@ -33,7 +35,7 @@ def names(config):
     """{the authors' name: ours} of every parameter; HuBERT's are transformers' own and are not here."""
     table = {}
 
-    def both(theirs, ours, *kinds):
+    def both(theirs, ours, *kinds) -> None:
         for kind in kinds or ("weight", "bias"):
             table[f"{theirs}.{kind}"] = f"{ours}.{kind}"
 
@@ -84,6 +86,8 @@ def names(config):
 
 def tables(config):
     """The authors' stored position tables: name -> (rows that must repeat every so many rows, width)."""
-    return {"diff_ar_network.PPE.pe": (config.period, config.width),
-            "autoencoder.encoder.encoder_pos_embedding.pe": (None, config.codec_width),
-            "autoencoder.decoder.decoder_pos_embedding.pe": (None, config.codec_width)}
+    return {
+        "diff_ar_network.PPE.pe": (config.period, config.width),
+        "autoencoder.encoder.encoder_pos_embedding.pe": (None, config.codec_width),
+        "autoencoder.decoder.decoder_pos_embedding.pe": (None, config.codec_width),
+    }

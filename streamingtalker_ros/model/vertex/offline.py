@@ -1,9 +1,11 @@
+# SPDX-License-Identifier: Apache-2.0
 """The published order of computation, frame by frame: the referee of everything that is faster here.
 
 The whole utterance is encoded once, the history grows without limit, every frame takes S sampling steps, and
 the whole past is decoded again for each frame. Cost grows with the frame index; use it to compare, not to
 perform.
 """
+
 from dataclasses import dataclass
 
 import torch
@@ -37,8 +39,9 @@ def generate(network, audio, identity, noise, template=None, steps=None):
     raw = hubert.encode(network.audio, audio[None])  # (1, N, audio_dim)
     features = hubert.interpolate(raw, c.audio_fps, c.frame_rate)  # (1, L, audio_dim)
     if len(noise) < features.shape[1]:
-        raise TalkerError(f"noise has {len(noise)} rows, the audio gives {features.shape[1]} frames: give a "
-                          "row for each")
+        raise TalkerError(
+            f"noise has {len(noise)} rows, the audio gives {features.shape[1]} frames: give a row for each"
+        )
     template = network.template if template is None else template
     sampler = coefficients(c, steps or c.steps)
     who = torch.tensor([identity], device=audio.device)
@@ -47,8 +50,9 @@ def generate(network, audio, identity, noise, template=None, steps=None):
     conditions, frames = [], []
     for n in range(features.shape[1]):
         condition = network.predictor(past, features, who)[:, -1]  # (1, d)
-        latent = sample_stepped(network.head, network.predictor.latent_in, condition, noise[n: n + 1],
-                                sampler)  # (1, H·C)
+        latent = sample_stepped(
+            network.head, network.predictor.latent_in, condition, noise[n : n + 1], sampler
+        )  # (1, H·C)
         past = torch.cat((past, latent[:, None]), 1)  # (1, n + 2, H·C)
         offsets = network.codec.decode(past)[0, -1]  # (3V,): all rows are decoded, the newest is kept
         conditions.append(condition[0])

@@ -1,9 +1,11 @@
+# SPDX-License-Identifier: Apache-2.0
 """The condition predictor: past latents and audio features -> one condition per frame.
 
 A post-norm transformer decoder. Self-attention is causal with a temporal bias; cross-attention may see one
 key only (frame n sees audio feature n), and a softmax over one key is 1: it is out_proj(v_proj(feature)).
 `forward` computes all rows of a clip; `step` one row, from cached keys and values of the last h rows.
 """
+
 import math
 from dataclasses import dataclass
 
@@ -25,7 +27,7 @@ def slopes(heads):
 class Layer(nn.Module):
     """self-attention ▸ norm ▸ audio ▸ norm ▸ feed-forward ▸ norm, each added to what came in."""
 
-    def __init__(self, c):
+    def __init__(self, c) -> None:
         super().__init__()
         d = c.width
         self.heads, self.activation = c.heads, F.gelu if c.activation == "gelu" else F.relu
@@ -56,7 +58,7 @@ class PredictorState:
     values: list  # the same
     rows: torch.Tensor  # (B,) int64, rows written so far
 
-    def reset(self):
+    def reset(self) -> None:
         for tensor in [*self.keys, *self.values, self.rows]:
             tensor.zero_()
 
@@ -65,20 +67,23 @@ class PredictorState:
         """Several voices' states as one batch: a copy, or the state itself when it is alone."""
         if len(states) == 1:
             return states[0]
-        keys, values = (list(map(torch.cat, zip(*rings))) for rings in
-                        ([s.keys for s in states], [s.values for s in states]))
+        keys, values = (
+            list(map(torch.cat, zip(*rings)))
+            for rings in ([s.keys for s in states], [s.values for s in states])
+        )
         return cls(keys, values, torch.cat([s.rows for s in states]))
 
-    def scatter(self, states):
+    def scatter(self, states) -> None:
         """Give each voice its part of the batch back, in place."""
         for i, state in enumerate(states if len(states) > 1 else []):
-            for mine, theirs in zip([*self.keys, *self.values, self.rows],
-                                    [*state.keys, *state.values, state.rows]):
-                theirs.copy_(mine[i: i + 1])
+            for mine, theirs in zip(
+                [*self.keys, *self.values, self.rows], [*state.keys, *state.values, state.rows]
+            ):
+                theirs.copy_(mine[i : i + 1])
 
 
 class Predictor(nn.Module):
-    def __init__(self, c):
+    def __init__(self, c) -> None:
         super().__init__()
         self.config = c
         d = c.width
@@ -116,8 +121,10 @@ class Predictor(nn.Module):
     def state(self, batch=1):
         """A fresh PredictorState for `batch` voices."""
         c = self.config
+
         def ring():
             return self.latent_in.weight.new_zeros(batch, c.heads, c.history, c.width // c.heads)
+
         rows = torch.zeros(batch, dtype=torch.int64, device=self.position.device)
         return PredictorState([ring() for _ in self.layers], [ring() for _ in self.layers], rows)
 

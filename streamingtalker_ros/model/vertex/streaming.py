@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Bounded streaming of a published checkpoint: audio chunks in, frames of vertices out, at a constant cost.
 
     model = PublishedModel.load(folder)
@@ -8,14 +9,15 @@ Where the published order looks at everything (exact.py), this hears a window of
 of motion, composes the head's steps into one matrix and decodes a window of latents. docs/published.md says
 what it costs in accuracy.
 """
+
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 
 from streamingtalker_ros.errors import TalkerError
-from streamingtalker_ros.model.pcm import checked
 from streamingtalker_ros.model.ddim import frame_noise
+from streamingtalker_ros.model.pcm import checked
 from streamingtalker_ros.model.vertex import checkpoint, hubert
 from streamingtalker_ros.model.vertex.chunking import SAMPLE_RATE, Grid
 from streamingtalker_ros.model.vertex.predictor import PredictorState
@@ -44,7 +46,7 @@ class Loudness:
     total: float = 0.0
     squares: float = 0.0
 
-    def hear(self, pcm):
+    def hear(self, pcm) -> None:
         pcm = pcm.astype(np.float64)
         self.count += len(pcm)
         self.total += float(pcm.sum())
@@ -56,7 +58,7 @@ class Loudness:
         variance = (self.squares + prior * PRIOR_RMS**2) / (self.count + prior) - mean**2
         return ((pcm - mean) / np.sqrt(variance + 1e-7)).astype(np.float32)
 
-    def reset(self):
+    def reset(self) -> None:
         self.count = self.total = self.squares = 0.0
 
 
@@ -70,7 +72,7 @@ class VoiceState:
     latents: torch.Tensor  # (1, decode rows, H·C), the newest at its end
     rows: int = 1  # latents that are there, the start latent included
 
-    def reset(self, start_latent):
+    def reset(self, start_latent) -> None:
         self.pcm[:] = 0.0
         self.loudness.reset()
         self.predictor.reset()
@@ -87,15 +89,18 @@ class PublishedModel:
     decoded together, None for h of the configuration; normalise: False when the audio comes normalised.
     """
 
-    def __init__(self, network, device="cpu", hop=12, window=1.0, context=0.1, decode=None, normalise=True):
+    def __init__(
+        self, network, device="cpu", hop=12, window=1.0, context=0.1, decode=None, normalise=True
+    ) -> None:
         c = network.config
         self.network, self.device, self.normalise = network.to(device), device, normalise
         stride, reach = hubert.geometry(network.audio)
         self.grid = Grid.fitted(c.frame_rate, c.audio_fps, stride, reach, hop, window, context)
         self.decode = c.history if decode is None else decode
         if self.decode < hop + 1:
-            raise TalkerError(f"decoding {self.decode} rows is too few for a hop of {hop} frames: give "
-                              f"{hop + 1} or more")
+            raise TalkerError(
+                f"decoding {self.decode} rows is too few for a hop of {hop} frames: give {hop + 1} or more"
+            )
         with torch.inference_mode():
             self.start_latent = network.codec.start_latent()  # (H·C,)
         self._collapsed = {}
@@ -189,16 +194,23 @@ class PublishedModel:
         c, hop = self.network.config, self.grid.hop
         states, first = [stream.state for stream in streams], [stream.passes * hop for stream in streams]
         features = self.listen([stream.passes for stream in streams], states)
-        noise = np.stack([[frame_noise(stream.seed, n + i, c.latent_dim) for i in range(hop)]
-                          for stream, n in zip(streams, first)])
+        noise = np.stack(
+            [
+                [frame_noise(stream.seed, n + i, c.latent_dim) for i in range(hop)]
+                for stream, n in zip(streams, first)
+            ]
+        )
         who = torch.tensor([stream.row for stream in streams], device=self.device)
-        offsets = self.speak(features, states, who, torch.from_numpy(noise).to(self.device),
-                             self.collapsed(streams[0].steps))
+        offsets = self.speak(
+            features, states, who, torch.from_numpy(noise).to(self.device), self.collapsed(streams[0].steps)
+        )
         vertices = (offsets.unflatten(2, (-1, 3)) + self.network.template) * c.unit  # (B, hop, V, 3)
         for stream in streams:
             stream.passes += 1
-        return [[VertexFrame(n + i, (n + i) / c.frame_rate, frame.copy()) for i, frame in enumerate(rows)]
-                for n, rows in zip(first, vertices.cpu().numpy())]
+        return [
+            [VertexFrame(n + i, (n + i) / c.frame_rate, frame.copy()) for i, frame in enumerate(rows)]
+            for n, rows in zip(first, vertices.cpu().numpy())
+        ]
 
     def listen(self, passes, states):
         """Features (B, hop, audio_dim) of the frames of pass passes[b] of voice b, from its newest audio."""
@@ -206,9 +218,9 @@ class PublishedModel:
         for k, state in zip(passes, states):
             end, (start, stop) = self.grid.end(k), self.grid.span(k)
             newest = len(state.pcm) - end  # state.pcm[newest + i] is sample i of the stream
-            window = state.pcm[newest + start:newest + stop]  # (≤ grid.window_samples,)
+            window = state.pcm[newest + start : newest + stop]  # (≤ grid.window_samples,)
             if self.normalise:
-                state.loudness.hear(state.pcm[newest + (self.grid.end(k - 1) if k else 0):])
+                state.loudness.hear(state.pcm[newest + (self.grid.end(k - 1) if k else 0) :])
                 window = state.loudness.normalise(window)
             windows.append(window)
         audio = torch.from_numpy(np.stack(windows)).to(self.device)  # (B, samples)
@@ -231,7 +243,7 @@ class PublishedModel:
         past = torch.cat((past[:, hop:], torch.stack(new, 1)), 1)
         rows = min(states[0].rows + hop, self.decode)
         for i, state in enumerate(states):
-            state.latents.copy_(past[i: i + 1])
+            state.latents.copy_(past[i : i + 1])
             state.rows = rows
         predictor.scatter([state.predictor for state in states])
         return net.codec.decode(past[:, -rows:], newest=hop)
@@ -240,20 +252,20 @@ class PublishedModel:
 class PublishedStream:
     """One voice of a PublishedModel."""
 
-    def __init__(self, model, seed=0, identity=None, steps=None):
+    def __init__(self, model, seed=0, identity=None, steps=None) -> None:
         self.model, self.row = model, model.identity_row(identity)
         self.steps = model.steps if steps is None else steps
         model.collapsed(self.steps)  # refuses a number of steps that cannot be had
         self.state = model.state()
         self._zero(seed)
 
-    def _zero(self, seed):
+    def _zero(self, seed) -> None:
         self.seed = int(seed)
         self.passes = 0  # done
         self._heard = 0  # samples accepted
         self._finished = False
 
-    def reset(self, seed=None):
+    def reset(self, seed=None) -> None:
         """Forget everything, in place; frames count from 0 again. seed: a new one, or None to keep it."""
         self.state.reset(self.model.start_latent)
         self._zero(self.seed if seed is None else seed)
@@ -286,7 +298,7 @@ class PublishedStream:
         while taken < len(pcm):
             count = min(self.model.grid.end(self.passes) - self._heard, len(pcm) - taken)
             buffer[:-count] = buffer[count:].copy()
-            buffer[-count:] = pcm[taken:taken + count]
+            buffer[-count:] = pcm[taken : taken + count]
             taken, self._heard = taken + count, self._heard + count
             if self._heard == self.model.grid.end(self.passes):
                 yield True

@@ -1,7 +1,9 @@
+# SPDX-License-Identifier: Apache-2.0
 """The rest face of one subject, from `FILE.npy`, `FILE.ply` or `templates.pkl:SUBJECT`; no pickle is run.
 
 Gives (V, 3) float32 vertices in the file's own unit, and the triangles (T, 3) int64 where the file has faces.
 """
+
 import importlib
 import pickle
 from pathlib import Path
@@ -10,9 +12,24 @@ import numpy as np
 
 from streamingtalker_ros.errors import TalkerError
 
-_PLY_TYPES = {"char": "i1", "int8": "i1", "uchar": "u1", "uint8": "u1", "short": "i2", "int16": "i2",
-              "ushort": "u2", "uint16": "u2", "int": "i4", "int32": "i4", "uint": "u4", "uint32": "u4",
-              "float": "f4", "float32": "f4", "double": "f8", "float64": "f8"}
+_PLY_TYPES = {
+    "char": "i1",
+    "int8": "i1",
+    "uchar": "u1",
+    "uint8": "u1",
+    "short": "i2",
+    "int16": "i2",
+    "ushort": "u2",
+    "uint16": "u2",
+    "int": "i4",
+    "int32": "i4",
+    "uint": "u4",
+    "uint32": "u4",
+    "float": "f4",
+    "float32": "f4",
+    "double": "f8",
+    "float64": "f8",
+}
 
 
 class _ArraysOnly(pickle.Unpickler):
@@ -51,23 +68,28 @@ def read_template(source, vertices):
         elif source.endswith(".pkl"):
             raise TalkerError(f"{source} holds many faces: name one as {source}:SUBJECT")
         else:
-            raise TalkerError(f"template {source} is of an unknown kind: give FILE.npy, FILE.ply or "
-                              "FILE.pkl:SUBJECT")
+            raise TalkerError(
+                f"template {source} is of an unknown kind: give FILE.npy, FILE.ply or FILE.pkl:SUBJECT"
+            )
     except OSError as error:
-        raise TalkerError(f"template {source} cannot be read ({error.strerror or error}): check the "
-                          "path") from None
+        raise TalkerError(
+            f"template {source} cannot be read ({error.strerror or error}): check the path"
+        ) from None
     except (ValueError, EOFError) as error:
-        raise TalkerError(f"template {source} is malformed ({str(error).splitlines()[0]}): export it "
-                          "again") from None
+        raise TalkerError(
+            f"template {source} is malformed ({str(error).splitlines()[0]}): export it again"
+        ) from None
     points = np.asarray(points)
     if not np.issubdtype(points.dtype, np.number) or points.size != 3 * vertices:
-        raise TalkerError(f"template {source} holds {points.size // 3} vertices, the checkpoint has "
-                          f"{vertices}")
+        raise TalkerError(
+            f"template {source} holds {points.size // 3} vertices, the checkpoint has {vertices}"
+        )
     points = points.astype(np.float32).reshape(vertices, 3)
     astray = triangles.size and not 0 <= triangles.min() <= triangles.max() < vertices
     if astray or not np.isfinite(points).all():
-        raise TalkerError(f"template {source} holds values that are not finite or faces of no vertex: export "
-                          "it again")
+        raise TalkerError(
+            f"template {source} holds values that are not finite or faces of no vertex: export it again"
+        )
     return points, triangles
 
 
@@ -85,11 +107,14 @@ def read_faces(path):
         try:
             faces = _ArraysOnly(file, encoding="latin1").load()
         except pickle.UnpicklingError as error:
-            raise TalkerError(f"{path} holds more than numpy arrays ({error}) and is not opened: "
-                              "save the template as .npy instead") from None
+            raise TalkerError(
+                f"{path} holds more than numpy arrays ({error}) and is not opened: "
+                "save the template as .npy instead"
+            ) from None
         except (AttributeError, IndexError, KeyError, TypeError, UnicodeDecodeError):
-            raise TalkerError(f"{path} is not a pickle of numpy arrays: give the release's "
-                              "templates.pkl") from None
+            raise TalkerError(
+                f"{path} is not a pickle of numpy arrays: give the release's templates.pkl"
+            ) from None
     if not isinstance(faces, dict):
         raise TalkerError(f"{path} does not map subjects to faces: give the release's templates.pkl")
     return faces
@@ -101,7 +126,7 @@ def _from_ply(data, source):
     lines = [line.split() for line in head.decode("ascii", "replace").splitlines()]
     if not mark or not lines or lines[0] != ["ply"]:
         raise ValueError("no PLY header")
-    body = body[body.index(b"\n") + 1:]
+    body = body[body.index(b"\n") + 1 :]
     kind = next((line[1] for line in lines if line[:1] == ["format"]), "")
     elements = []  # [name, count, [(property, type) or (property, count type, item type)]]
     for line in lines:

@@ -1,9 +1,11 @@
+# SPDX-License-Identifier: Apache-2.0
 """HuBERT's features of the frames of a window, heard as a stream hears them or as the published training does.
 
 `stream`: the very passes of bounded streaming (grid.py): windows of audio under a running normalisation, frame and
 feature centres aligned. `utterance`: the whole clip, normalised by its own level, stretched onto the clip's frames.
 The convolutions never learn (paper); what they give, or all of a frozen HuBERT, is computed once per pass and kept.
 """
+
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -31,11 +33,18 @@ class Pass:
 class Hearing:
     """Features of clips. model: a HubertModel; audio: the recipe's section; config: the PublishedConfig."""
 
-    def __init__(self, model, config, audio, device):
+    def __init__(self, model, config, audio, device) -> None:
         self.model, self.config, self.audio, self.device = model, config, audio, device
         self.stride, self.reach = hubert.geometry(model)
-        self.grid = Grid.fitted(config.frame_rate, config.audio_fps, self.stride, self.reach,
-                                audio.hop, audio.window, audio.context)
+        self.grid = Grid.fitted(
+            config.frame_rate,
+            config.audio_fps,
+            self.stride,
+            self.reach,
+            audio.hop,
+            audio.window,
+            audio.context,
+        )
         self._kept, self._sums = {}, {}
         model.requires_grad_(not audio.freeze)
         model.feature_extractor.requires_grad_(False)
@@ -55,8 +64,14 @@ class Hearing:
         features = {}
         for group in groups.values():
             features.update(zip(group, self._encode(list(group.values()))))
-        return torch.stack([torch.cat([hubert.pick(features[p.key][None], p.places.to(self.device)[None])[0]
-                                       for p in row]) for row in passes])
+        return torch.stack(
+            [
+                torch.cat(
+                    [hubert.pick(features[p.key][None], p.places.to(self.device)[None])[0] for p in row]
+                )
+                for row in passes
+            ]
+        )
 
     def _stream(self, clip, first, count):
         hop, made = self.grid.hop, []
@@ -64,25 +79,31 @@ class Hearing:
             start, stop = self.grid.span(k)
             pcm = np.zeros(stop - start, np.float32)  # silence after the clip's end
             heard = clip.pcm[start:stop]
-            pcm[:len(heard)] = heard
+            pcm[: len(heard)] = heard
             places = torch.tensor(self.grid.positions(k), dtype=torch.float32)
             wanted = slice(max(first - k * hop, 0), min(first + count - k * hop, hop))
-            made.append(Pass((clip.name, k), self._loudness(clip, self.grid.end(k)).normalise(pcm), places[wanted]))
+            made.append(
+                Pass((clip.name, k), self._loudness(clip, self.grid.end(k)).normalise(pcm), places[wanted])
+            )
         return made
 
     def _loudness(self, clip, end):
         """The running normalisation of a stream that has heard `end` samples."""
         if clip.name not in self._sums:
             pcm = clip.pcm.astype(np.float64)
-            self._sums[clip.name] = [np.concatenate(([0.0], np.cumsum(values))) for values in (pcm, pcm * pcm)]
+            self._sums[clip.name] = [
+                np.concatenate(([0.0], np.cumsum(values))) for values in (pcm, pcm * pcm)
+            ]
         total, squares = (float(sums[min(end, len(clip.pcm))]) for sums in self._sums[clip.name])
         return Loudness(end, total, squares)
 
     def _utterance(self, clip, first, count):
         features = (len(clip.pcm) - self.reach) // self.stride + 1
         if features < 1:
-            raise TalkerError(f"clip {clip.name} holds {len(clip.pcm) / SAMPLE_RATE:.3f} s of sound: too little")
-        places = torch.linspace(0, features - 1, len(clip))[first:first + count]
+            raise TalkerError(
+                f"clip {clip.name} holds {len(clip.pcm) / SAMPLE_RATE:.3f} s of sound: too little"
+            )
+        places = torch.linspace(0, features - 1, len(clip))[first : first + count]
         pcm = hubert.normalise(torch.from_numpy(clip.pcm)).numpy()
         return [Pass((clip.name, "all"), pcm, places)]
 
@@ -116,7 +137,7 @@ class Hearing:
         return self.model.encoder(x)[0].float()
 
 
-def load_hubert(network, folder):
+def load_hubert(network, folder) -> None:
     """Fill the network's audio encoder from a local transformers folder. Nothing is downloaded.
 
     Raises TalkerError naming the folder when it holds no HuBERT weights, or some are missing.
@@ -127,8 +148,9 @@ def load_hubert(network, folder):
         raise TalkerError(f"{folder} holds no weights of HuBERT (model.safetensors or pytorch_model.bin)")
     transformers.logging.set_verbosity_error()
     try:
-        model, report = transformers.HubertModel.from_pretrained(folder, local_files_only=True,
-                                                                 output_loading_info=True)
+        model, report = transformers.HubertModel.from_pretrained(
+            folder, local_files_only=True, output_loading_info=True
+        )
         missing = sorted(set(report["missing_keys"]) - {"masked_spec_embed"})
         if missing:
             raise ValueError(f"it lacks {missing[0]}")

@@ -1,9 +1,11 @@
+# SPDX-License-Identifier: Apache-2.0
 """Stage 1 of the published family: the VQ-VAE learns offsets of vertices (paper, stage 1).
 
 Loss: |reconstruction error| + ||sg(z) − ẑ||² + 0.25 ||z − sg(ẑ)||², all means, in the vertices' unit. Encoder and
 decoder look over all rows that they are given; streaming gives them few or many, so pieces of many lengths are
 learned, and the decoder often sees only a part of what was coded. A row of rest precedes each clip.
 """
+
 import numpy as np
 import torch
 from torch import nn
@@ -12,7 +14,7 @@ from torch.nn import functional as F
 from streamingtalker_ros.training.codec import COMMIT, perplexity
 
 
-def prepare(codec):
+def prepare(codec) -> None:
     """Initialise a new codec as released: the codes lie evenly in ± 1 / N."""
     nn.init.uniform_(codec.codebook.weight, -1.0 / codec.config.codes, 1.0 / codec.config.codes)
 
@@ -20,7 +22,7 @@ def prepare(codec):
 class CodecStage:
     """The loss of stage 1 over pieces of clips."""
 
-    def __init__(self, codec, clips, pieces, settings, machine):
+    def __init__(self, codec, clips, pieces, settings, machine) -> None:
         self.codec, self.clips, self.pieces, self.machine = codec, clips, pieces, machine
         self.batch, self.mixed = settings.batch, settings.mixed
         self.chance = np.array([len(clip) for clip in clips], np.float64)
@@ -32,7 +34,11 @@ class CodecStage:
         """Offsets (B, L, 3V) of pieces of one length."""
         clips = [self.clips[i] for i in rng.choice(len(self.clips), self.batch, p=self.chance)]
         most = min(len(clip) + 1 for clip in clips)  # rows of the shortest, its row of rest included
-        length = most if rng.random() < self.pieces.whole else int(rng.integers(2, min(self.pieces.frames, most) + 1))
+        length = (
+            most
+            if rng.random() < self.pieces.whole
+            else int(rng.integers(2, min(self.pieces.frames, most) + 1))
+        )
         starts = [int(rng.integers(0, len(clip) + 2 - length)) for clip in clips]
         return torch.from_numpy(np.stack([clip.rows(start, length) for clip, start in zip(clips, starts)]))
 
@@ -41,7 +47,10 @@ class CodecStage:
         with self.machine.autocast(self.mixed):
             features = codec.encode(motion).float()
         quantised, indices = codec.quantise(features)
-        codebook, commitment = F.mse_loss(quantised, features.detach()), F.mse_loss(features, quantised.detach())
+        codebook, commitment = (
+            F.mse_loss(quantised, features.detach()),
+            F.mse_loss(features, quantised.detach()),
+        )
         straight = features + (quantised - features).detach()  # gradients pass the arg-min
         seen = self._seen(motion.shape[1], rng)
         with self.machine.autocast(self.mixed):
@@ -50,8 +59,10 @@ class CodecStage:
         if self.pieces.restart:
             self._restart(step, indices, features, rng)
         return error + codebook + COMMIT * commitment, {
-            "vertices": error.detach(), "codebook": codebook.detach(),
-            "perplexity": perplexity(indices, codec.config.codes)}
+            "vertices": error.detach(),
+            "codebook": codebook.detach(),
+            "perplexity": perplexity(indices, codec.config.codes),
+        }
 
     def _seen(self, length, rng):
         """The rows that the decoder sees."""
@@ -62,7 +73,7 @@ class CodecStage:
         return slice(start, start + count)
 
     @torch.no_grad()
-    def _restart(self, step, indices, features, rng):
+    def _restart(self, step, indices, features, rng) -> None:
         """Now and then move the codes that went unused onto random features of the batch."""
         self.used += torch.bincount(indices.flatten(), minlength=len(self.used))
         if step % self.pieces.restart == self.pieces.restart - 1:
@@ -85,9 +96,13 @@ def codec_figures(codec, clips, device):
         still.append(distance(truth))
         used.append(indices.flatten().cpu())
     used = torch.cat(used)
-    return {"distance": float(torch.stack(errors).mean()), "distance_at_rest": float(torch.stack(still).mean()),
-            "codes_used": int(used.unique().numel()), "codes": codec.config.codes,
-            "perplexity": perplexity(used, codec.config.codes)}
+    return {
+        "distance": float(torch.stack(errors).mean()),
+        "distance_at_rest": float(torch.stack(still).mean()),
+        "codes_used": int(used.unique().numel()),
+        "codes": codec.config.codes,
+        "perplexity": perplexity(used, codec.config.codes),
+    }
 
 
 def distance(offsets):

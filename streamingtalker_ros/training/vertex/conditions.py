@@ -1,8 +1,10 @@
+# SPDX-License-Identifier: Apache-2.0
 """The condition predictor as stage 2 runs it: all rows of a window at once, with dropout, at the rows' own places.
 
 Row for row what `predictor.step` gives from its ring of h rows (test/training/test_vertex_training.py), for a window that
 begins anywhere; dropout stands where torch's TransformerDecoderLayer, which the release used, has it.
 """
+
 import torch
 from torch.nn import functional as F
 

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """VOCASET and BIWI in the published preprocessed layout -> clips of vertex motion with their sound.
 
     DIR/templates.pkl            {subject: (V, 3)}, read without running code
@@ -6,6 +7,7 @@
 
 Subjects and sentences of the splits are those of FaceFormer, CodeTalker and the paper's release.
 """
+
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -33,9 +35,17 @@ class Layout:
 
 
 LAYOUTS = {
-    "vocaset": Layout(30.0, 2, 5023, (SUBJECTS["vocaset"], ("FaceTalk_170811_03275_TA", "FaceTalk_170908_03277_TA"),
-                                      ("FaceTalk_170809_00138_TA", "FaceTalk_170731_00024_TA")),
-                      (range(1, 41), range(21, 41), range(21, 41))),
+    "vocaset": Layout(
+        30.0,
+        2,
+        5023,
+        (
+            SUBJECTS["vocaset"],
+            ("FaceTalk_170811_03275_TA", "FaceTalk_170908_03277_TA"),
+            ("FaceTalk_170809_00138_TA", "FaceTalk_170731_00024_TA"),
+        ),
+        (range(1, 41), range(21, 41), range(21, 41)),
+    ),
     "biwi": Layout(25.0, 1, 23370, (SUBJECTS["biwi"],) * 3, (range(1, 33), range(33, 37), range(37, 41))),
 }
 
@@ -54,13 +64,13 @@ class Clip:
     def rows(self, first, count):
         """Offsets from the template, (count, 3V) float32, from row `first` of the clip with a row of rest before it:
         row n + 1 is frame n. Raises TalkerError naming the file when a value is not finite."""
-        frames = np.asarray(self.motion[max(first - 1, 0):first - 1 + count], np.float32)
+        frames = np.asarray(self.motion[max(first - 1, 0) : first - 1 + count], np.float32)
         if not np.isfinite(frames).all():
             raise TalkerError(f"{self.path} holds values that are not finite: prepare it again")
         rest = np.zeros((int(first == 0), frames.shape[1]), np.float32)
         return np.concatenate((rest, frames - self.template))
 
-    def __len__(self):
+    def __len__(self) -> int:
         return len(self.motion)
 
 
@@ -74,30 +84,43 @@ def load_clips(name, folder, split, sound=True, incomplete=False):
     which = SPLITS.index(split)
     for part in ("vertices_npy", "wav"):
         if not (folder / part).is_dir():
-            raise TalkerError(f"{folder / part} is missing: {name} is expected in the published preprocessed layout, "
-                              "vertices_npy/, wav/ and templates.pkl")
+            raise TalkerError(
+                f"{folder / part} is missing: {name} is expected in the published preprocessed layout, "
+                "vertices_npy/, wav/ and templates.pkl"
+            )
     templates = read_templates(folder)
-    moved, heard = ({path.stem: path for path in (folder / part).glob(f"*.{kind}")}
-                    for part, kind in (("vertices_npy", "npy"), ("wav", "wav")))
+    moved, heard = (
+        {path.stem: path for path in (folder / part).glob(f"*.{kind}")}
+        for part, kind in (("vertices_npy", "npy"), ("wav", "wav"))
+    )
     clips = []
     for clip in sorted(set(moved) | set(heard)):
         subject, _, sentence = clip.rpartition("_")
         if subject not in layout.subjects[which]:
             continue
         if not sentence[-2:].isdigit():
-            raise TalkerError(f"{moved.get(clip, heard.get(clip))} has no number of a sentence at the end of its name")
+            raise TalkerError(
+                f"{moved.get(clip, heard.get(clip))} has no number of a sentence at the end of its name"
+            )
         if int(sentence[-2:]) not in layout.sentences[which]:
             continue
         if clip not in moved or clip not in heard:
             if incomplete:
                 continue
-            lost, there = (folder / "wav" / f"{clip}.wav", moved[clip]) if clip in moved else \
-                          (folder / "vertices_npy" / f"{clip}.npy", heard[clip])
-            raise TalkerError(f"{lost} is missing, {there.name} is there: restore it, or set incomplete: true in the "
-                              "recipe's section data")
+            lost, there = (
+                (folder / "wav" / f"{clip}.wav", moved[clip])
+                if clip in moved
+                else (folder / "vertices_npy" / f"{clip}.npy", heard[clip])
+            )
+            raise TalkerError(
+                f"{lost} is missing, {there.name} is there: restore it, or set incomplete: true in the "
+                "recipe's section data"
+            )
         if subject not in templates:
-            raise TalkerError(f"{folder / 'templates.pkl'} has no subject {subject}, whose clip {clip} is there")
-        motion = read_motion(moved[clip], templates[subject].size)[::layout.stride]
+            raise TalkerError(
+                f"{folder / 'templates.pkl'} has no subject {subject}, whose clip {clip} is there"
+            )
+        motion = read_motion(moved[clip], templates[subject].size)[:: layout.stride]
         pcm = read_sound(heard[clip], len(motion) / layout.frame_rate) if sound else None
         clips.append(Clip(clip, subject, moved[clip], motion, templates[subject], pcm))
     return clips
@@ -116,8 +139,9 @@ def read_templates(folder):
     try:
         faces = read_faces(path)
     except OSError as error:
-        raise TalkerError(f"{path} cannot be read ({error.strerror or error}): the faces at rest are expected there") \
-            from None
+        raise TalkerError(
+            f"{path} cannot be read ({error.strerror or error}): the faces at rest are expected there"
+        ) from None
     except (ValueError, EOFError, MemoryError):
         raise TalkerError(f"{path} is cut off or damaged: copy it again") from None
     for subject, face in faces.items():
@@ -138,8 +162,10 @@ def read_motion(path, size):
     if motion.ndim == 3:
         motion = motion.reshape(len(motion), -1)
     if motion.ndim != 2 or motion.shape[1] != size or not np.issubdtype(motion.dtype, np.floating):
-        raise TalkerError(f"{path} is a {motion.dtype} array of shape {motion.shape}: (frames, {size}) of a float type "
-                          "is expected, three numbers for each vertex of the subject's template")
+        raise TalkerError(
+            f"{path} is a {motion.dtype} array of shape {motion.shape}: (frames, {size}) of a float type "
+            "is expected, three numbers for each vertex of the subject's template"
+        )
     if len(motion) < 4:
         raise TalkerError(f"{path} holds {len(motion)} frames: a clip has more")
     return motion
@@ -151,5 +177,7 @@ def read_sound(path, seconds):
     pcm = to_16k(*read_audio(path))
     heard = len(pcm) / 16000
     if min(heard, seconds) < TOLERANCE * max(heard, seconds):
-        raise TalkerError(f"{path} lasts {heard:.1f} s, its motion {seconds:.1f} s: they do not belong together")
+        raise TalkerError(
+            f"{path} lasts {heard:.1f} s, its motion {seconds:.1f} s: they do not belong together"
+        )
     return pcm

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Stage 2 of the published family: HuBERT, condition predictor and diffusion head learn motion from sound.
 
 The paper's loss, all mean squared with weight 1 as released: the error of the clean latent predicted from a noised one
@@ -7,6 +8,7 @@ places in the periodic table; and against drift the history is not always the tr
 with noise, or what the network itself would have said. Now and then the subject is not told: that trains the neutral
 style, which needs no identity.
 """
+
 from dataclasses import dataclass
 
 import numpy as np
@@ -30,7 +32,7 @@ class Window:
     learned: torch.Tensor  # (B, T) 1 where the loss counts
 
 
-def prepare(network):
+def prepare(network) -> None:
     """Initialise the maps between latents and width as released."""
     for linear in (network.predictor.latent_in, network.head.leave):
         nn.init.xavier_normal_(linear.weight)
@@ -49,8 +51,14 @@ def code(codec, clips, device):
 class TalkerStage:
     """The loss of stage 2 over windows of sound and motion."""
 
-    def __init__(self, network, hearing, clips, recipe, machine):
-        self.network, self.hearing, self.clips, self.recipe, self.machine = network, hearing, clips, recipe, machine
+    def __init__(self, network, hearing, clips, recipe, machine) -> None:
+        self.network, self.hearing, self.clips, self.recipe, self.machine = (
+            network,
+            hearing,
+            clips,
+            recipe,
+            machine,
+        )
         self.coded = code(network.codec, clips, machine.device)
         joined = torch.cat(self.coded)
         self.spread = joined.std(0)  # (H·C,)
@@ -58,7 +66,9 @@ class TalkerStage:
         self.chance = np.array([len(clip) for clip in clips], np.float64)
         self.chance /= self.chance.sum()
         c = network.config
-        self.rows = [c.identities.index(clip.subject) if clip.subject in c.identities else 0 for clip in clips]
+        self.rows = [
+            c.identities.index(clip.subject) if clip.subject in c.identities else 0 for clip in clips
+        ]
         self.schedule = Schedule(c.beta_start, c.beta_end, c.train_steps)
 
     def draw(self, rng):
@@ -68,31 +78,54 @@ class TalkerStage:
         clips = [self.clips[i] for i in chosen]
         total = min(settings.lead + settings.frames, min(map(len, clips)))
         lead = min(settings.lead, total // 2)
-        first = [0 if rng.random() < settings.at_start else int(rng.integers(0, len(clip) - total + 1))
-                 for clip in clips]
+        first = [
+            0 if rng.random() < settings.at_start else int(rng.integers(0, len(clip) - total + 1))
+            for clip in clips
+        ]
         told = [self.rows[i] if rng.random() >= self.recipe.learning.neutral else 0 for i in chosen]
-        latents = torch.stack([self.coded[i][n:n + total + 1] for i, n in zip(chosen, first)])  # (B, T + 1, H·C)
+        latents = torch.stack(
+            [self.coded[i][n : n + total + 1] for i, n in zip(chosen, first)]
+        )  # (B, T + 1, H·C)
         offsets = np.stack([clip.rows(n + 1, total) for clip, n in zip(clips, first)])
         first = torch.tensor(first, device=device)
         learned = torch.ones(len(clips), total, device=device)
         learned[:, :lead] = (first == 0)[:, None].float()
-        return Window(clips, first, latents[:, :-1], latents[:, 1:], torch.from_numpy(offsets).to(device),
-                      torch.tensor(told, device=device), learned)
+        return Window(
+            clips,
+            first,
+            latents[:, :-1],
+            latents[:, 1:],
+            torch.from_numpy(offsets).to(device),
+            torch.tensor(told, device=device),
+            learned,
+        )
 
     def __call__(self, step, rng):
         network, window, mixed = self.network, self.draw(rng), self.recipe.talker.mixed
         with self.machine.autocast(mixed):
             audio = self.hearing(window.clips, window.first.tolist(), window.past.shape[1])
             past, reach = self._history(window, audio, step, rng)
-            condition = conditions(network.predictor, past, audio, window.style, window.first, reach,
-                                   self.recipe.learning.dropout)
+            condition = conditions(
+                network.predictor,
+                past,
+                audio,
+                window.style,
+                window.first,
+                reach,
+                self.recipe.learning.dropout,
+            )
             said = self._denoise(condition, window.latents).float()  # (B, T, H·C)
             known = torch.where(window.learned[..., None] > 0, said, window.latents)
-            rows = torch.cat((window.past[:, :1], known), 1)  # decoding looks over all rows, so the lead comes along
+            rows = torch.cat(
+                (window.past[:, :1], known), 1
+            )  # decoding looks over all rows, so the lead comes along
             made = network.codec.decode(rows)[:, 1:].float()
         latent, vertices, velocity = errors(said, made, window)
-        return latent + vertices + velocity, {"latent": latent.detach(), "vertices": vertices.detach(),
-                                              "velocity": velocity.detach()}
+        return latent + vertices + velocity, {
+            "latent": latent.detach(),
+            "vertices": vertices.detach(),
+            "velocity": velocity.detach(),
+        }
 
     def _denoise(self, condition, latents):
         head = self.network.head

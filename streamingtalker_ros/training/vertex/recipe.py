@@ -1,7 +1,9 @@
+# SPDX-License-Identifier: Apache-2.0
 """The YAML recipe of a published training: sections of flat values, each a dataclass whose defaults are sound.
 
 `read_recipe(path, dataset)` gives a Recipe; `model` begins with the sizes of the paper's network for that data set.
 """
+
 from dataclasses import dataclass, fields
 from pathlib import Path
 
@@ -14,10 +16,16 @@ from streamingtalker_ros.training.vertex.dataset import layout_of
 
 NEUTRAL = "neutral"  # the style that needs no identity: the first row of the embedding, a stream's default
 SIZES = {
-    "vocaset": dict(slots=16, code_dim=64, codes=256, width=768, ff=1024, activation="relu", period=30, history=60),
-    "biwi": dict(slots=8, code_dim=128, codes=512, width=1024, ff=2048, activation="gelu", period=25, history=120),
+    "vocaset": dict(
+        slots=16, code_dim=64, codes=256, width=768, ff=1024, activation="relu", period=30, history=60
+    ),
+    "biwi": dict(
+        slots=8, code_dim=128, codes=512, width=1024, ff=2048, activation="gelu", period=25, history=120
+    ),
 }
-CODEC = dict(codec_width=1024, codec_layers=6, codec_heads=8, codec_ff=1536, codec_slope=0.2, codec_affine=False)
+CODEC = dict(
+    codec_width=1024, codec_layers=6, codec_heads=8, codec_ff=1536, codec_slope=0.2, codec_affine=False
+)
 
 
 @dataclass(frozen=True)
@@ -30,10 +38,14 @@ class Data:
 class Pieces:
     """Stage 1: what of a clip the codec codes at once. It looks over all of its rows, so it must know many lengths."""
 
-    whole: float = 0.5  # chance of whole clips, as in the paper; else pieces of 2 … frames rows, begun anywhere
+    whole: float = (
+        0.5  # chance of whole clips, as in the paper; else pieces of 2 … frames rows, begun anywhere
+    )
     frames: int = 60
     cut: float = 0.5  # chance that the decoder sees only a part of the coded rows, as it does while streaming
-    restart: int = 0  # steps after which codes that went unused are moved onto data; 0: never, as in the paper
+    restart: int = (
+        0  # steps after which codes that went unused are moved onto data; 0: never, as in the paper
+    )
 
 
 @dataclass(frozen=True)
@@ -61,7 +73,9 @@ class History:
 class Audio:
     """What HuBERT hears, and what of it learns."""
 
-    hubert: object = None  # a local folder of it, or a dict of HubertConfig arguments: random weights of that shape
+    hubert: object = (
+        None  # a local folder of it, or a dict of HubertConfig arguments: random weights of that shape
+    )
     hear: str = "stream"  # "stream": the passes of a stream of the three numbers below; "utterance": all, as published
     hop: int = 12  # frames per pass
     window: float = 1.0  # seconds of audio that a pass hears
@@ -94,17 +108,33 @@ class Recipe:
     def config(self, identities, hubert):
         """The network's PublishedConfig. identities: names of the training subjects; hubert: dict of its arguments."""
         layout = layout_of(self.dataset)
-        sizes = {**CODEC, "heads": 4, "layers": 2, "vertices": layout.vertices, "frame_rate": layout.frame_rate,
-                 **SIZES[self.dataset], **self.model}
-        made = PublishedConfig(dataset=self.dataset, identities=(NEUTRAL, *identities), hubert=hubert,
-                               audio_dim=hubert.get("hidden_size", 768), **sizes)
+        sizes = {
+            **CODEC,
+            "heads": 4,
+            "layers": 2,
+            "vertices": layout.vertices,
+            "frame_rate": layout.frame_rate,
+            **SIZES[self.dataset],
+            **self.model,
+        }
+        made = PublishedConfig(
+            dataset=self.dataset,
+            identities=(NEUTRAL, *identities),
+            hubert=hubert,
+            audio_dim=hubert.get("hidden_size", 768),
+            **sizes,
+        )
         if self.dataset == "vocaset" and made.latent_dim != made.codec_width:
-            raise TalkerError(f"the recipe's model has slots · code_dim {made.latent_dim} and codec_width "
-                              f"{made.codec_width}: for vocaset they must be equal")
+            raise TalkerError(
+                f"the recipe's model has slots · code_dim {made.latent_dim} and codec_width "
+                f"{made.codec_width}: for vocaset they must be equal"
+            )
         for width, heads in (("width", "heads"), ("codec_width", "codec_heads")):
             if not getattr(made, heads) or getattr(made, width) % getattr(made, heads):
-                raise TalkerError(f"the recipe's model has {width} {getattr(made, width)} and {heads} "
-                                  f"{getattr(made, heads)}, which do not divide")
+                raise TalkerError(
+                    f"the recipe's model has {width} {getattr(made, width)} and {heads} "
+                    f"{getattr(made, heads)}, which do not divide"
+                )
         return made
 
 
@@ -120,18 +150,23 @@ def read_recipe(path, dataset):
     known = {f.name: f.type for f in fields(Recipe) if f.name != "dataset"}
     if not isinstance(sections, dict) or set(sections) - set(known):
         unknown = sorted(map(str, set(sections) - set(known))) if isinstance(sections, dict) else ["no names"]
-        raise TalkerError(f"the recipe {path} has unknown sections ({', '.join(unknown)}): it may have "
-                          f"{', '.join(known)}")
+        raise TalkerError(
+            f"the recipe {path} has unknown sections ({', '.join(unknown)}): it may have {', '.join(known)}"
+        )
     made = {}
     for name, values in sections.items():
         where = f"the recipe {path}, section {name}"
         if not isinstance(values or {}, dict):
             raise TalkerError(f"{where}, is not a table of names and values")
-        made[name] = _model(values or {}, where) if name == "model" else _fill(known[name], values or {}, where)
+        made[name] = (
+            _model(values or {}, where) if name == "model" else _fill(known[name], values or {}, where)
+        )
     layout_of(dataset)
     recipe = Recipe(dataset, made.pop("model", {}), **made)
     if recipe.audio.hear not in ("stream", "utterance"):
-        raise TalkerError(f"the recipe {path}: audio.hear is {recipe.audio.hear!r}, it may be stream or utterance")
+        raise TalkerError(
+            f"the recipe {path}: audio.hear is {recipe.audio.hear!r}, it may be stream or utterance"
+        )
     return recipe
 
 
@@ -155,9 +190,13 @@ def _fill(kind, values, where):
     return kind(**values)
 
 
-def _typed(value, kind, where):
-    fits = {int: isinstance(value, int) and not isinstance(value, bool), bool: isinstance(value, bool),
-            float: isinstance(value, (int, float)) and not isinstance(value, bool), str: isinstance(value, str)}
+def _typed(value, kind, where) -> None:
+    fits = {
+        int: isinstance(value, int) and not isinstance(value, bool),
+        bool: isinstance(value, bool),
+        float: isinstance(value, (int, float)) and not isinstance(value, bool),
+        str: isinstance(value, str),
+    }
     if not fits.get(kind, True):
         raise TalkerError(f"{where} is {value!r}, it must be of type {kind.__name__}")
     if kind in (int, float) and value < 0:
@@ -169,5 +208,7 @@ def hubert_arguments(audio):
     if isinstance(audio.hubert, dict):
         return dict(audio.hubert)
     if not audio.hubert:
-        raise TalkerError("stage 2 needs HuBERT: give --hubert a local folder with its config.json and weights")
+        raise TalkerError(
+            "stage 2 needs HuBERT: give --hubert a local folder with its config.json and weights"
+        )
     return read_hubert_json(Path(audio.hubert) / "config.json")

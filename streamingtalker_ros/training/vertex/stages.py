@@ -1,8 +1,10 @@
+# SPDX-License-Identifier: Apache-2.0
 """The two stages of the published family, from a data set's folder to a checkpoint that streams.
 
 `train_codec(dataset, data, out, recipe)` leaves `out/codec/`, `train_talker` takes it and leaves `out/talker/`, which
 `Talker.load` reads. Both resume from their run folders, and run under `accelerate launch`.
 """
+
 import json
 from pathlib import Path
 
@@ -22,8 +24,8 @@ from streamingtalker_ros.training import distributed
 from streamingtalker_ros.training.trainer import Loop
 from streamingtalker_ros.training.vertex import codec as stage1
 from streamingtalker_ros.training.vertex import generator as stage2
-from streamingtalker_ros.training.vertex.dataset import load_clips, read_templates
 from streamingtalker_ros.training.vertex.audio_context import Hearing, load_hubert
+from streamingtalker_ros.training.vertex.dataset import load_clips, read_templates
 from streamingtalker_ros.training.vertex.recipe import NEUTRAL, hubert_arguments
 
 CODEC, CONFIG, FIGURES = "codec.safetensors", "config.json", "figures.json"
@@ -49,9 +51,13 @@ def train_codec(dataset, data, out, recipe, start=None, device="auto"):
     held = _clips(dataset, data, "validation", recipe, sound=False, needed=False)
     figures = stage1.codec_figures(codec.eval(), held or clips[:SCORED], machine.device)
     if machine.rank == 0:
-        save_file({name: tensor.detach().cpu().contiguous() for name, tensor in codec.state_dict().items()},
-                  str(out / CODEC))
-        (out / CONFIG).write_text(json.dumps({**config.to_json(), "family": "published codec"}, indent=2) + "\n")
+        save_file(
+            {name: tensor.detach().cpu().contiguous() for name, tensor in codec.state_dict().items()},
+            str(out / CODEC),
+        )
+        (out / CONFIG).write_text(
+            json.dumps({**config.to_json(), "family": "published codec"}, indent=2) + "\n"
+        )
         _write_figures(out, figures)
     return figures
 
@@ -102,8 +108,11 @@ def talker_figures(network, clips, recipe, device):
     model, made = PublishedModel(network, device, decode=decode, **bounds), []
     for clip in clips[:SCORED]:
         stream = model.open_stream(identity=clip.subject if clip.subject in model.identities else None)
-        frames = (stream.accept(clip.pcm) + stream.finish())[:len(clip)]
-        said = np.stack([frame.vertices for frame in frames]) / network.config.unit - network.template.cpu().numpy()
+        frames = (stream.accept(clip.pcm) + stream.finish())[: len(clip)]
+        said = (
+            np.stack([frame.vertices for frame in frames]) / network.config.unit
+            - network.template.cpu().numpy()
+        )
         truth = clip.rows(1, len(said)).reshape(said.shape)
         made.append((np.linalg.norm(said - truth, axis=-1).mean(), np.linalg.norm(truth, axis=-1).mean()))
     distance, still = np.mean(made, 0)
@@ -119,17 +128,21 @@ def subjects(clips):
 def _clips(dataset, data, split, recipe, sound=True, needed=True):
     clips = load_clips(dataset, data, split, sound, recipe.data.incomplete)
     if needed and not clips:
-        raise TalkerError(f"{data} holds no clip of {dataset}'s {split} subjects and sentences: are the files named "
-                          f"like {'FaceTalk_170728_03272_TA_sentence01' if dataset == 'vocaset' else 'F2_e01'}?")
+        raise TalkerError(
+            f"{data} holds no clip of {dataset}'s {split} subjects and sentences: are the files named "
+            f"like {'FaceTalk_170728_03272_TA_sentence01' if dataset == 'vocaset' else 'F2_e01'}?"
+        )
     return clips
 
 
-def _same_size(clips, config, data):
+def _same_size(clips, config, data) -> None:
     """Raises TalkerError where a clip's face has another number of vertices than the network."""
     for clip in clips:
         if clip.template.size != 3 * config.vertices:
-            raise TalkerError(f"{Path(data) / 'templates.pkl'}: the face of {clip.subject} has "
-                              f"{clip.template.size // 3} vertices, the recipe's model {config.vertices}")
+            raise TalkerError(
+                f"{Path(data) / 'templates.pkl'}: the face of {clip.subject} has "
+                f"{clip.template.size // 3} vertices, the recipe's model {config.vertices}"
+            )
 
 
 def _read_codec(folder, config):
@@ -138,23 +151,37 @@ def _read_codec(folder, config):
         values = {**json.loads((folder / CONFIG).read_text()), "family": "published"}
         weights = load_file(str(folder / CODEC))
     except (OSError, ValueError, SafetensorError):
-        raise TalkerError(f"no codec at {folder}: run `streamingtalker train codec` with the same --out "
-                          "first") from None
+        raise TalkerError(
+            f"no codec at {folder}: run `streamingtalker train codec` with the same --out first"
+        ) from None
     theirs = PublishedConfig.from_json(values)
-    for name in ("dataset", "vertices", "slots", "code_dim", "codes", "codec_width", "codec_layers", "codec_heads",
-                 "codec_ff", "codec_slope", "codec_affine"):
+    for name in (
+        "dataset",
+        "vertices",
+        "slots",
+        "code_dim",
+        "codes",
+        "codec_width",
+        "codec_layers",
+        "codec_heads",
+        "codec_ff",
+        "codec_slope",
+        "codec_affine",
+    ):
         if getattr(theirs, name) != getattr(config, name):
-            raise TalkerError(f"the codec at {folder} has {name} {getattr(theirs, name)}, the recipe "
-                              f"{getattr(config, name)}")
+            raise TalkerError(
+                f"the codec at {folder} has {name} {getattr(theirs, name)}, the recipe "
+                f"{getattr(config, name)}"
+            )
     return weights
 
 
 def _state(folder, prefix):
     state = checkpoint.load(folder).state_dict()
-    return {name[len(prefix):]: value for name, value in state.items() if name.startswith(prefix)}
+    return {name[len(prefix) :]: value for name, value in state.items() if name.startswith(prefix)}
 
 
-def _fill(module, weights, folder):
+def _fill(module, weights, folder) -> None:
     try:
         module.load_state_dict(weights)
     except RuntimeError as error:
@@ -162,12 +189,14 @@ def _fill(module, weights, folder):
         raise TalkerError(f"the weights in {folder} do not fit the recipe's model: {detail}") from None
 
 
-def _begin(network, folder):
+def _begin(network, folder) -> None:
     """Begin with a checkpoint's HuBERT, predictor and head; a subject it does not know, and the neutral style where it
     has none, begin as the mean of its styles."""
     other = checkpoint.load(folder)
     styles, known = other.predictor.identity.weight, other.config.identities
-    rows = [styles[known.index(name)] if name in known else styles.mean(0) for name in network.config.identities]
+    rows = [
+        styles[known.index(name)] if name in known else styles.mean(0) for name in network.config.identities
+    ]
     for part in ("audio", "predictor", "head"):
         state = getattr(other, part).state_dict()
         if part == "predictor":
@@ -175,12 +204,14 @@ def _begin(network, folder):
         _fill(getattr(network, part), state, folder)
 
 
-def _dress(network, data, recipe):
+def _dress(network, data, recipe) -> None:
     """Give the network its face at rest, and the triangles of a mesh of the release where one lies by the data."""
     faces, wanted = read_templates(data), recipe.data.template
     if wanted and wanted not in faces:
-        raise TalkerError(f"{Path(data) / 'templates.pkl'} has no subject {wanted}, the recipe's template: it knows "
-                          f"{', '.join(sorted(faces))}")
+        raise TalkerError(
+            f"{Path(data) / 'templates.pkl'} has no subject {wanted}, the recipe's template: it knows "
+            f"{', '.join(sorted(faces))}"
+        )
     told = [name for name in network.config.identities if name != NEUTRAL]
     face = faces[wanted] if wanted else np.mean([faces[name] for name in told], 0)
     network.template.copy_(torch.from_numpy(np.asarray(face, np.float32)).view(-1, 3))
@@ -188,5 +219,5 @@ def _dress(network, data, recipe):
         network.triangles = torch.from_numpy(read_template(mesh, network.config.vertices)[1])
 
 
-def _write_figures(folder, figures):
+def _write_figures(folder, figures) -> None:
     (folder / FIGURES).write_text(json.dumps(figures, indent=2) + "\n")
