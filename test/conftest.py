@@ -111,7 +111,7 @@ def voice_path():
 def speech(voice_path):
     """Four seconds of a real voice: (64000,) float32 at 16 kHz."""
     from streamingtalker_ros.audio.files import read_audio
-    from streamingtalker_ros.audio.pcm import to_16k
+    from streamingtalker_ros.audio.resample import to_16k
 
     pcm = to_16k(*read_audio(voice_path))
     return np.ascontiguousarray(pcm[:64000], np.float32)

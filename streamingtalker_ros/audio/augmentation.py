@@ -7,9 +7,8 @@ so that a seed repeats it. None moves sound in time, so that motion made for cle
 
 import numpy as np
 
+from streamingtalker_ros.audio.constants import SAMPLE_RATE
 from streamingtalker_ros.errors import require
-
-RATE = 16000
 
 
 def active_level(pcm):
@@ -36,13 +35,13 @@ def white(count, rng):
 def pink(count, rng):
     """(count,) float32 noise of RMS 1 whose power falls by 3 dB per octave above 20 Hz."""
     spectrum = np.fft.rfft(rng.standard_normal(count))
-    spectrum /= np.sqrt(np.maximum(np.fft.rfftfreq(count, 1.0 / RATE), 20.0))
+    spectrum /= np.sqrt(np.maximum(np.fft.rfftfreq(count, 1.0 / SAMPLE_RATE), 20.0))
     return _unit(np.fft.irfft(spectrum, count))
 
 
 def hum(count, rng):
     """(count,) float32 mains or fan hum of RMS 1: a fundamental of 48 to 240 Hz and a few harmonics."""
-    t, base = np.arange(count) / RATE, rng.choice([50.0, 60.0, 100.0, rng.uniform(48.0, 240.0)])
+    t, base = np.arange(count) / SAMPLE_RATE, rng.choice([50.0, 60.0, 100.0, rng.uniform(48.0, 240.0)])
     tones = [
         rng.uniform(0.2, 1.0) / k * np.sin(2 * np.pi * (k * base * t + rng.random())) for k in range(1, 8)
     ]
@@ -61,9 +60,9 @@ def babble(count, rng, voices):
 
 def music(count, rng):
     """(count,) float32 tune of RMS 1: plucked chords, for clips in which the mouth must rest."""
-    t, out, now = np.arange(count) / RATE, np.zeros(count), 0.0
+    t, out, now = np.arange(count) / SAMPLE_RATE, np.zeros(count), 0.0
     scale = 110.0 * 2.0 ** (np.array([0, 2, 4, 5, 7, 9, 11, 12, 14, 16, 19, 24]) / 12.0)
-    while now < count / RATE:
+    while now < count / SAMPLE_RATE:
         age = np.maximum(t - now, 0.0)
         for note in rng.choice(scale, rng.integers(1, 4)):
             note *= rng.choice([1.0, 2.0, 4.0])
@@ -76,8 +75,8 @@ def music(count, rng):
 
 def breath(count, rng):
     """(count,) float32 breaths of RMS 1: noise below 3 kHz swelling for a second, some seconds apart."""
-    t, swell, now = np.arange(count) / RATE, np.zeros(count), rng.uniform(0.1, 1.0)
-    while now < count / RATE:
+    t, swell, now = np.arange(count) / SAMPLE_RATE, np.zeros(count), rng.uniform(0.1, 1.0)
+    while now < count / SAMPLE_RATE:
         length = rng.uniform(0.4, 1.2)
         inside = (t > now) & (t < now + length)
         swell[inside] += np.sin(np.pi * (t[inside] - now) / length) ** 2 * rng.uniform(0.4, 1.0)
@@ -88,9 +87,9 @@ def breath(count, rng):
 def knocks(count, rng):
     """(count,) float32 knocks and clicks of RMS 1: short decaying bursts at random times."""
     out = 0.002 * rng.standard_normal(count)
-    for start in rng.integers(0, max(count - 1, 1), max(1, int(count / RATE * rng.uniform(0.5, 3.0)))):
-        length = min(count - start, int(RATE * 0.12))
-        age = np.arange(length) / RATE
+    for start in rng.integers(0, max(count - 1, 1), max(1, int(count / SAMPLE_RATE * rng.uniform(0.5, 3.0)))):
+        length = min(count - start, int(SAMPLE_RATE * 0.12))
+        age = np.arange(length) / SAMPLE_RATE
         ring = np.sin(2 * np.pi * rng.uniform(120, 2500) * age) + 0.5 * rng.standard_normal(length)
         out[start : start + length] += rng.uniform(0.3, 1.0) * np.exp(-age * rng.uniform(30, 200)) * ring
     return _unit(out)
@@ -98,16 +97,18 @@ def knocks(count, rng):
 
 def brown(count, rng):
     """(count,) float32 rumble of RMS 1: power falls by 6 dB per octave above 30 Hz, swelling slowly as wind does."""
-    spectrum = np.fft.rfft(rng.standard_normal(count)) / np.maximum(np.fft.rfftfreq(count, 1.0 / RATE), 30.0)
+    spectrum = np.fft.rfft(rng.standard_normal(count)) / np.maximum(
+        np.fft.rfftfreq(count, 1.0 / SAMPLE_RATE), 30.0
+    )
     return _unit(np.fft.irfft(spectrum, count) * sway(count, rng, rng.uniform(0.1, 1.0)))
 
 
 def rings(count, rng):
     """(count,) float32 clatter of RMS 1: dishes, keys and bells, bursts of inharmonic tones that ring out."""
     out, now = 0.001 * rng.standard_normal(count), rng.uniform(0.0, 0.5)
-    while now < count / RATE:
-        start = int(now * RATE)
-        age = np.arange(min(count - start, int(0.8 * RATE))) / RATE
+    while now < count / SAMPLE_RATE:
+        start = int(now * SAMPLE_RATE)
+        age = np.arange(min(count - start, int(0.8 * SAMPLE_RATE))) / SAMPLE_RATE
         base, decay, struck = rng.uniform(200.0, 3000.0), rng.uniform(8.0, 120.0), rng.uniform(0.1, 1.0)
         for ratio in rng.uniform(1.0, 4.5, rng.integers(2, 7)):
             tone = np.sin(2 * np.pi * min(base * ratio, 7500.0) * age + rng.uniform(0.0, 6.0))
@@ -120,14 +121,14 @@ def rings(count, rng):
 
 def chirps(count, rng):
     """(count,) float32 birds, beeps and servo whines of RMS 1: gliding tones that come and go."""
-    t, out, now = np.arange(count) / RATE, 0.002 * rng.standard_normal(count), rng.uniform(0.0, 0.5)
-    while now < count / RATE:
+    t, out, now = np.arange(count) / SAMPLE_RATE, 0.002 * rng.standard_normal(count), rng.uniform(0.0, 0.5)
+    while now < count / SAMPLE_RATE:
         length = rng.uniform(0.04, 0.7)
         inside = (t > now) & (t < now + length)
         age = t[inside] - now
         trill = rng.uniform(0.0, 0.15) * np.sin(2 * np.pi * rng.uniform(3.0, 30.0) * age)
         hertz = rng.uniform(250.0, 5000.0) * np.exp(rng.normal(0.0, 0.7) * age / length + trill)
-        tone = np.sin(2 * np.pi * np.cumsum(np.minimum(hertz, 7500.0)) / RATE)
+        tone = np.sin(2 * np.pi * np.cumsum(np.minimum(hertz, 7500.0)) / SAMPLE_RATE)
         out[inside] += (
             rng.uniform(0.2, 1.0) * np.sin(np.pi * age / length) ** rng.choice([0.3, 1.0, 2.0]) * tone
         )
@@ -138,7 +139,7 @@ def chirps(count, rng):
 def engine(count, rng):
     """(count,) float32 engine, drill or vacuum cleaner of RMS 1: a buzz of wandering speed in noise, swelling."""
     speed = rng.uniform(20.0, 180.0) * np.exp(0.2 * (sway(count, rng, rng.uniform(0.1, 0.8)) - 1.0))
-    phase = 2 * np.pi * np.cumsum(speed) / RATE
+    phase = 2 * np.pi * np.cumsum(speed) / SAMPLE_RATE
     buzz = sum(
         rng.uniform(0.1, 1.0) / k**0.5 * np.sin(k * phase + rng.uniform(0.0, 6.0)) for k in range(1, 16)
     )
@@ -148,11 +149,11 @@ def engine(count, rng):
 
 def ensemble(count, rng):
     """(count,) float32 music of several players of RMS 1: drums, a bass, held chords with vibrato, a lead that bends."""
-    t, beat = np.arange(count) / RATE, rng.uniform(0.25, 0.6)
+    t, beat = np.arange(count) / SAMPLE_RATE, rng.uniform(0.25, 0.6)
     scale = 55.0 * 2.0 ** (np.array([0, 2, 3, 5, 7, 8, 10, 12]) / 12.0)
     out = np.zeros(count)
-    for start in np.arange(0.0, count / RATE, beat / 2):
-        first = int(start * RATE)
+    for start in np.arange(0.0, count / SAMPLE_RATE, beat / 2):
+        first = int(start * SAMPLE_RATE)
         age = t[first:] - start
         struck = np.exp(-age * rng.uniform(15.0, 60.0))
         hit = np.sin(2 * np.pi * 60.0 * age) if rng.random() < 0.5 else 0.4 * rng.standard_normal(len(age))
@@ -168,13 +169,13 @@ def ensemble(count, rng):
             )
     for octave, voices, gain in ((1.0, 1, 0.8), (4.0, 3, 0.6), (8.0, 1, rng.uniform(0.2, 1.2))):
         length = beat * rng.choice([1.0, 2.0, 4.0])
-        for start in np.arange(0.0, count / RATE, length):
-            first, last = int(start * RATE), min(int((start + length) * RATE), count)
+        for start in np.arange(0.0, count / SAMPLE_RATE, length):
+            first, last = int(start * SAMPLE_RATE), min(int((start + length) * SAMPLE_RATE), count)
             age = t[first:last] - start
             swell = np.minimum(age * rng.uniform(5.0, 60.0), 1.0) * np.exp(-age * rng.uniform(0.0, 3.0))
             for note in rng.choice(scale, voices, replace=False) * octave:
                 bend = 1.0 + 0.006 * np.sin(2 * np.pi * rng.uniform(4.0, 7.0) * age) * rng.uniform(0.0, 2.0)
-                phase = 2 * np.pi * np.cumsum(note * bend) / RATE
+                phase = 2 * np.pi * np.cumsum(note * bend) / SAMPLE_RATE
                 tone = sum(
                     np.sin(k * phase) / k ** rng.uniform(0.6, 2.0) for k in range(1, 9) if k * note < 7500.0
                 )
@@ -184,8 +185,8 @@ def ensemble(count, rng):
 
 def sway(count, rng, hertz):
     """(count,) slow random gain around 1, between 0.1 and 1.9, that changes about `hertz` times a second."""
-    knots = rng.uniform(0.1, 1.9, int(count / RATE * hertz) + 3)
-    return np.interp(np.arange(count) / RATE * hertz, np.arange(len(knots)), knots)
+    knots = rng.uniform(0.1, 1.9, int(count / SAMPLE_RATE * hertz) + 3)
+    return np.interp(np.arange(count) / SAMPLE_RATE * hertz, np.arange(len(knots)), knots)
 
 
 def _unit(sound):
@@ -205,7 +206,7 @@ def at_rms(sound, level):
 
 def band(pcm, low, high):
     """pcm (n,) between low and high Hz, edges a sixth of an octave wide, no delay (zero phase)."""
-    spectrum, hertz = np.fft.rfft(pcm), np.fft.rfftfreq(len(pcm), 1.0 / RATE)
+    spectrum, hertz = np.fft.rfft(pcm), np.fft.rfftfreq(len(pcm), 1.0 / SAMPLE_RATE)
     octaves = np.log2(np.maximum(hertz, 1.0))
     rise = np.clip(6.0 * (octaves - np.log2(max(low, 1.0))) + 0.5, 0.0, 1.0)
     fall = np.clip(6.0 * (np.log2(high) - octaves) + 0.5, 0.0, 1.0)
@@ -222,9 +223,9 @@ def telephone(pcm):
 def room(pcm, rng):
     """A small room: the direct sound at once, then decaying noise, T60 0.15 to 0.5 s, 0 to 12 dB weaker."""
     t60 = rng.uniform(0.15, 0.5)
-    count = int(RATE * t60)
+    count = int(SAMPLE_RATE * t60)
     tail = rng.standard_normal(count) * 10.0 ** (-3.0 * np.arange(count) / count)
-    tail[: int(rng.uniform(0.001, 0.006) * RATE)] = 0.0
+    tail[: int(rng.uniform(0.001, 0.006) * SAMPLE_RATE)] = 0.0
     tail *= 10.0 ** (rng.uniform(-12.0, 0.0) / 20.0) / (np.sqrt(np.square(tail).sum()) + 1e-9)
     tail[0] = 1.0
     size = len(pcm) + count
@@ -239,7 +240,9 @@ def clip(pcm, ceiling):
 def resized(pcm, factor):
     """Another speaker: all frequencies times `factor` (pitch and formants), all times divided by it."""
     soxr = require("soxr", "changing a speaker's size")
-    return np.asarray(soxr.resample(np.asarray(pcm, np.float32), RATE * factor, RATE), np.float32)
+    return np.asarray(
+        soxr.resample(np.asarray(pcm, np.float32), SAMPLE_RATE * factor, SAMPLE_RATE), np.float32
+    )
 
 
 def augment(pcm, seed, voices=()):

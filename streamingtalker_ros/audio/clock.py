@@ -17,11 +17,12 @@ The rules. A packet is expected where the last one ended; `error` = its stamp mi
 
 from dataclasses import dataclass
 
-SECOND = 1_000_000_000
+from streamingtalker_ros.audio.constants import NS_PER_S
+
 TOLERANCE = 0.015  # s; under one lost packet of 20 ms, the usual size; over software jitter
 ARRIVAL_TOLERANCE = 0.2  # s; for times of arrival, which wait for the network and for the scheduler
 LONGEST_GAP = 0.5  # s
-_STEADY = SECOND // 1000  # errors up to here are rounding: the grid stays exact
+_STEADY = NS_PER_S // 1000  # errors up to here are rounding: the grid stays exact
 _FOLLOW = 5.0  # s; time constant of following drift: 15 ms of error move the grid by 0.3 % at most
 
 
@@ -81,7 +82,7 @@ class AudioClock:
                 self._origin += int(error * min(1.0, n_samples / (self.rate * _FOLLOW)))
             self.samples += n_samples
             return Placement("ok")
-        shift = (abs(error) * self.rate + SECOND // 2) // SECOND
+        shift = (abs(error) * self.rate + NS_PER_S // 2) // NS_PER_S
         if error > 0:
             self.samples += shift + n_samples
             return Placement("gap", gap=shift)
@@ -102,7 +103,7 @@ class AudioClock:
         if self._origin is None:
             raise RuntimeError("the audio clock has no packet yet, so no sample has a time")
         rate = self.rate if rate is None else rate
-        return self._origin + (index * SECOND + rate // 2) // rate
+        return self._origin + (index * NS_PER_S + rate // 2) // rate
 
     def _begin(self, kind, stamp_ns, n_samples):
         self._origin = int(stamp_ns)
@@ -111,4 +112,4 @@ class AudioClock:
 
 
 def _ns(seconds):
-    return int(round(seconds * SECOND))
+    return int(round(seconds * NS_PER_S))

@@ -1,17 +1,36 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A whole clip to 16 kHz: takes (n,) float32 mono at any rate, gives (m,) float32 mono at 16 kHz.
+"""Checks and conversions of PCM arrays."""
 
-The same resampler as in a stream, so that a clip and its packets give the same numbers.
-"""
+from __future__ import annotations
+
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
-from streamingtalker_ros.audio.resample import Resampler
-
-RATE = 16000
+from streamingtalker_ros.errors import TalkerError
 
 
-def to_16k(pcm, rate):
-    """pcm: (n,) float32 mono at `rate` Hz -> (ceil(n · 16000 / rate),) float32 at 16 kHz."""
-    resampler = Resampler(rate, RATE)
-    return np.concatenate([resampler.accept(pcm), resampler.finish()])
+def as_mono_float32(pcm: npt.ArrayLike) -> npt.NDArray[np.float32]:
+    """Validate one channel of floating-point audio and convert it to float32.
+
+    Args:
+        pcm: (n,) audio of any float type, full scale ±1.
+
+    Returns:
+        (n,) float32; NaN and infinite samples are replaced by silence.
+
+    Raises:
+        TalkerError: if the array has another shape or holds no floats.
+    """
+    samples: npt.NDArray[Any] = np.asarray(pcm)
+    if samples.ndim != 1:
+        raise TalkerError(f"audio of shape {samples.shape} given: pass one channel, shape (samples,)")
+    if not np.issubdtype(samples.dtype, np.floating):
+        raise TalkerError(f"audio of type {samples.dtype} given: pass floats in -1..1 (int16 / 32768)")
+    return np.nan_to_num(samples.astype(np.float32), nan=0.0, posinf=0.0, neginf=0.0)
+
+
+def to_int16(pcm: npt.NDArray[np.float32]) -> npt.NDArray[np.int16]:
+    """Convert (n,) float audio, full scale ±1, to (n,) int16; louder samples are clipped."""
+    return np.round(np.clip(pcm, -1.0, 1.0 - 2.0**-15) * 32768).astype(np.int16)

@@ -14,6 +14,7 @@ import math
 import numpy as np
 import soxr
 
+from streamingtalker_ros.audio.constants import SAMPLE_RATE
 from streamingtalker_ros.errors import TalkerError
 
 
@@ -24,7 +25,7 @@ class Resampler:
     Raises TalkerError for rates that are not positive.
     """
 
-    def __init__(self, rate_in, rate_out=16000) -> None:
+    def __init__(self, rate_in, rate_out=SAMPLE_RATE) -> None:
         if rate_in <= 0 or rate_out <= 0:
             raise TalkerError(f"cannot resample {rate_in} Hz to {rate_out} Hz: rates are positive numbers")
         self.rate_in, self.rate_out = int(rate_in), int(rate_out)
@@ -79,3 +80,9 @@ class Resampler:
             taken += step
             worst = max(worst, taken / self.rate_in - given / self.rate_out)
         return worst
+
+
+def to_16k(pcm, rate):
+    """pcm: (n,) float32 mono at `rate` Hz -> (ceil(n · 16000 / rate),) float32 at 16 kHz."""
+    resampler = Resampler(rate, SAMPLE_RATE)
+    return np.concatenate([resampler.accept(pcm), resampler.finish()])

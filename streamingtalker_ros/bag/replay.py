@@ -12,7 +12,8 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from streamingtalker_ros.audio.clock import LONGEST_GAP
-from streamingtalker_ros.audio.payload import PayloadDecoder
+from streamingtalker_ros.audio.constants import NS_PER_S
+from streamingtalker_ros.audio.pcm_decoder import PcmDecoder
 from streamingtalker_ros.bag.rosbag_io import Raw, decode, encode, face_qos
 from streamingtalker_ros.dds import message_types
 from streamingtalker_ros.errors import TalkerError
@@ -27,7 +28,6 @@ from streamingtalker_ros.runtime.statistics import Statistics
 MOTION_TOPIC, MODEL_TOPIC = "/face_motion", "/face_model"
 ENOUGH = 12  # frames in common, under which a comparison says nothing
 BLOCK = 0.01  # s of voice to one point of its drawn outline
-_SECOND = 1_000_000_000
 _TICK = 1e-6  # s; the least step of the clock, so that rounding never makes it stand still
 
 
@@ -88,7 +88,7 @@ class Rehearsal:
         samples = len(packet.payload) // format.frame_bytes
         self.seconds += samples / format.sample_rate
         self._draw(packet, format, samples)
-        recorded = (time - self._start) / _SECOND
+        recorded = (time - self._start) / NS_PER_S
         self._run_to(self._arrival(packet.stamp, samples / format.sample_rate, recorded))
         self._performance.push(dataclasses.replace(packet, arrival=self._now))
         return self._taken()
@@ -113,7 +113,7 @@ class Rehearsal:
         """
         if stamp is None:
             return recorded
-        ended = (stamp - self._start) / _SECOND + seconds
+        ended = (stamp - self._start) / NS_PER_S + seconds
         delay = recorded - ended
         if self._delay is None or abs(delay - self._delay) >= LONGEST_GAP:
             self._delay = delay
@@ -121,14 +121,14 @@ class Rehearsal:
         return ended + self._delay
 
     def _draw(self, packet, format, samples) -> None:
-        pcm = PayloadDecoder(format).decode(packet.payload)
+        pcm = PcmDecoder(format).decode(packet.payload)
         rate, begin = format.sample_rate, packet.stamp
         if begin is None:
-            begin = packet.received - samples * _SECOND // rate
+            begin = packet.received - samples * NS_PER_S // rate
         size = max(1, round(BLOCK * rate))
         for first in range(0, len(pcm), size):
             part = pcm[first : first + size]
-            self.outline.append((begin + first * _SECOND // rate, float(part.min()), float(part.max())))
+            self.outline.append((begin + first * NS_PER_S // rate, float(part.min()), float(part.max())))
 
     def _run_to(self, time) -> None:
         """Let the clock run, working at each moment that the rules ask for, as a worker of boundless speed
@@ -143,7 +143,7 @@ class Rehearsal:
             self._now = max(self._now, time)
 
     def _publish(self, frame) -> None:
-        self._made.append((self._start + round(self._now * _SECOND), frame))
+        self._made.append((self._start + round(self._now * NS_PER_S), frame))
 
     def _taken(self):
         made, self._made = self._made, []
@@ -253,7 +253,7 @@ def read_motion(bag, topic):
         head.append([message.head.x, message.head.y, message.head.z, message.head.w])
         speaking.append(message.speaking)
     stamps, order = np.unique(np.array(stamps, np.int64), return_index=True)
-    rate = _SECOND / float(np.median(np.diff(stamps))) if len(stamps) > 1 else 0.0
+    rate = NS_PER_S / float(np.median(np.diff(stamps))) if len(stamps) > 1 else 0.0
     return Motion(
         stamps,
         np.array(weights, np.float32)[order],
@@ -273,8 +273,8 @@ def aligned(made, reference):
     if len(reference.stamps) < 2:
         return np.zeros((0, len(ARKIT_NAMES)), np.float32), np.zeros((0, len(ARKIT_NAMES)), np.float32)
     origin, rows = reference.stamps[0], np.flatnonzero(~made.idle)
-    moments = (made.stamps[rows] - origin) / _SECOND + 0.5 / made.frame_rate
-    known = (reference.stamps - origin) / _SECOND + 0.5 / reference.frame_rate
+    moments = (made.stamps[rows] - origin) / NS_PER_S + 0.5 / made.frame_rate
+    known = (reference.stamps - origin) / NS_PER_S + 0.5 / reference.frame_rate
     after = np.clip(np.searchsorted(known, moments), 1, len(known) - 1)
     nearest = np.minimum(np.abs(moments - known[after - 1]), np.abs(moments - known[after]))
     covered = nearest <= 1.0 / reference.frame_rate

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from streamingtalker_ros.audio.files import read_audio
-from streamingtalker_ros.audio.pcm import to_16k
+from streamingtalker_ros.audio.resample import to_16k
 from streamingtalker_ros.errors import TalkerError, require
 
 WIDTH, HEIGHT = 480, 640  # of a video's picture

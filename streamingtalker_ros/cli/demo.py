@@ -18,6 +18,7 @@ from pathlib import Path
 
 import numpy as np
 
+from streamingtalker_ros.audio.constants import NS_PER_S
 from streamingtalker_ros.audio.files import read_audio
 from streamingtalker_ros.cli.animate import render, sheet
 from streamingtalker_ros.errors import TalkerError, require
@@ -25,7 +26,6 @@ from streamingtalker_ros.errors import TalkerError, require
 VOICE = Path(__file__).parents[1] / "data" / "voice.flac"
 _LOADING = 120.0  # s that the talker may take to load its model
 _IDLE = 1.0  # s of idle frames after the voice, then the talker ends
-_SECOND = 1_000_000_000
 
 
 def add_arguments(parser) -> None:
@@ -161,8 +161,8 @@ def motion_of(recorded, frame_rate):
     """
     begin = max((k for k, message in enumerate(recorded) if message.frame == 0), default=0)
     recorded = recorded[begin:]
-    start = recorded[0].stamp - round(recorded[0].frame * _SECOND / frame_rate)
-    places = [round((message.stamp - start) * frame_rate / _SECOND) for message in recorded]
+    start = recorded[0].stamp - round(recorded[0].frame * NS_PER_S / frame_rate)
+    places = [round((message.stamp - start) * frame_rate / NS_PER_S) for message in recorded]
     at = {place: message for place, message in zip(places, recorded)}
     frames, last = [], recorded[0]
     for place in range(max(places) + 1):

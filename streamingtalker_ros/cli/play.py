@@ -3,6 +3,8 @@
 
 import signal
 
+from streamingtalker_ros.audio import sources
+from streamingtalker_ros.audio.constants import SAMPLE_RATE
 from streamingtalker_ros.errors import TalkerError
 from streamingtalker_ros.process import QuietStream, on_stop_signals, say
 
@@ -20,7 +22,7 @@ def add_arguments(parser) -> None:
         "--microphone", action="store_true", help="the microphone instead of a file, until Ctrl-C"
     )
     parser.add_argument("--device", help="which microphone: its number or a part of its name")
-    parser.add_argument("--rate", type=int, default=16000, help="the microphone's samples per second")
+    parser.add_argument("--rate", type=int, default=SAMPLE_RATE, help="the microphone's samples per second")
     parser.add_argument("--seconds", type=float, help="end the microphone after this time")
     parser.add_argument(
         "--lineage",
@@ -51,15 +53,15 @@ def run(args) -> int:
         raise TalkerError("nothing to play, or two things: give a FILE or --microphone")
     if args.packet_ms <= 0 or args.pace < 0:
         raise TalkerError("--packet-ms must be above 0, --pace 0 or above: see streamingtalker play --help")
-    from streamingtalker_ros.dds import audio_player as sources
+    from streamingtalker_ros.dds.audio_player import AudioSource
 
-    samples, rate = (None, args.rate) if args.microphone else sources.load(args.file)
-    source = sources.AudioSource(rate, args.lineage, args.topic, args.namespace, args.domain)
+    samples, rate = (None, args.rate) if args.microphone else sources.load_pcm16(args.file)
+    source = AudioSource(rate, args.lineage, args.topic, args.namespace, args.domain)
     on_stop_signals(signal.default_int_handler)
     try:
         if not source.wait_for_subscriber(args.wait):
             say(f"nobody listens after {args.wait:g} s: playing all the same")
-        sent = _play(sources, source, samples, args)
+        sent = _play(source, samples, args)
     except KeyboardInterrupt:
         sent = None
     finally:
@@ -71,7 +73,7 @@ def run(args) -> int:
     return 0
 
 
-def _play(sources, source, samples, args):
+def _play(source, samples, args):
     """Play with a progress bar; returns the samples sent."""
     from tqdm import tqdm
 
@@ -83,9 +85,9 @@ def _play(sources, source, samples, args):
     ) as bar:
         if samples is None:
             device = int(args.device) if args.device and args.device.isdigit() else args.device
-            blocks = sources.microphone(rate, args.packet_ms / 1000, args.seconds, device)
+            blocks = sources.microphone_packets(rate, args.packet_ms / 1000, args.seconds, device)
         else:
-            blocks = sources.blocks(samples, rate, args.packet_ms / 1000, args.pace)
+            blocks = sources.paced_packets(samples, rate, args.packet_ms / 1000, args.pace)
         sent = 0
         for stamp, block in blocks:
             source.publish(block, stamp)

@@ -6,10 +6,9 @@ from pathlib import Path
 
 import numpy as np
 
+from streamingtalker_ros.audio.constants import NS_PER_S
 from streamingtalker_ros.errors import TalkerError, require
 from streamingtalker_ros.runtime import parameters
-
-_SECOND = 1_000_000_000
 
 
 def add_arguments(parser) -> None:
@@ -139,12 +138,12 @@ def _page(bag, sections, played, reference, rig):
 
     def curve(kind, of):
         # a frame stands for the middle of its audio
-        seconds = (of.stamps - origin) / _SECOND + 0.5 / of.frame_rate
+        seconds = (of.stamps - origin) / NS_PER_S + 0.5 / of.frame_rate
         return report.Curve(kind, seconds, 1e3 * opening_of(rig, of.weights), 1.0 / of.frame_rate)
 
     curves = [curve("made", motion)] + ([curve("reference", reference)] if reference is not None else [])
-    voice = [((at - origin) / _SECOND, low, high) for at, low, high in played.outline]
-    begins = (motion.stamps[motion.speaking] - origin) / _SECOND
+    voice = [((at - origin) / NS_PER_S, low, high) for at, low, high in played.outline]
+    begins = (motion.stamps[motion.speaking] - origin) / NS_PER_S
     speaking = np.stack([begins, begins + 1.0 / motion.frame_rate], 1)
     return report.page(f"Replay of {Path(bag).name}", sections, curves, voice, speaking)
 

@@ -11,10 +11,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from streamingtalker_ros.audio.constants import FRAME_RATE, SAMPLE_RATE
 from streamingtalker_ros.face.arkit import ARKIT_NAMES, INDEX
 from streamingtalker_ros.phonetics.phones import BILABIALS, COLUMNS, FITTED, LABIODENTALS, VOWELS, targets
 
-FRAME_RATE = 25.0
 REACH = FITTED["reach"]  # seconds that a target reaches before and after its phone, by group
 PLATEAU = FITTED["plateau"]  # share of a phone at either end that belongs to the skirts
 NEUTRAL = FITTED["neutral"]  # firmness of doing nothing, where no phone asks for anything
@@ -25,7 +25,6 @@ REST = FITTED["rest"]  # seconds that the mouth waits in a pause, takes to close
 EARLIEST = 0.10  # seconds: a model that hears 80 ms ahead can follow no articulator that moves earlier
 ROUNDING = 2.0  # chosen, not fitted: a camera in front sees lips narrow, not come forward
 PRESS = {"p": 0.40, "b": 0.34, "m": 0.26}
-RATE = 16000
 
 
 @dataclass(frozen=True)
@@ -156,10 +155,11 @@ def effort(phones, pcm=None):
             [
                 np.mean(
                     np.square(
-                        pcm[int(phones[i].start * RATE) : int(phones[i].end * RATE) + 1], dtype=np.float64
+                        pcm[int(phones[i].start * SAMPLE_RATE) : int(phones[i].end * SAMPLE_RATE) + 1],
+                        dtype=np.float64,
                     )
                 )
-                if phones[i].start * RATE < len(pcm)
+                if phones[i].start * SAMPLE_RATE < len(pcm)
                 else 0.0
                 for i in vowels
             ]

@@ -10,8 +10,9 @@ import zlib
 
 import numpy as np
 
+from streamingtalker_ros.audio.constants import FRAME_RATE, SAMPLE_RATE
 from streamingtalker_ros.coarticulation import residual, upper_face
-from streamingtalker_ros.coarticulation.dominance import FRAME_RATE, RATE, Manner, manner
+from streamingtalker_ros.coarticulation.dominance import Manner, manner
 
 
 def motion(phones, frames, pcm=None, seed=0, manner=Manner(), liveliness=1.0):
@@ -33,7 +34,7 @@ def speaker_motion(clip, speaker):
     """
     return motion(
         clip.phones,
-        len(clip.pcm) * int(FRAME_RATE) // RATE,
+        len(clip.pcm) * int(FRAME_RATE) // SAMPLE_RATE,
         clip.pcm,
         zlib.crc32(clip.name.encode()),
         manner(speaker, clip.name),

@@ -15,9 +15,10 @@ from pathlib import Path
 
 import numpy as np
 
+from streamingtalker_ros.audio.constants import HOP_LENGTH
 from streamingtalker_ros.coarticulation import dominance
 from streamingtalker_ros.coarticulation.dominance import EARLIEST
-from streamingtalker_ros.corpus.storage import HOP, load_corpus
+from streamingtalker_ros.corpus.storage import load_corpus
 from streamingtalker_ros.errors import TalkerError, require
 from streamingtalker_ros.face.arkit import ARKIT_NAMES, INDEX
 from streamingtalker_ros.face.rig import default_rig
@@ -151,9 +152,9 @@ def _level(pcm, frames):
     """Loudness of each frame under the clip's loudest, (T,), 1 for 10 dB."""
     if pcm is None:
         return np.zeros(frames)
-    sound = np.zeros(frames * HOP)
+    sound = np.zeros(frames * HOP_LENGTH)
     sound[: min(len(pcm), len(sound))] = pcm[: len(sound)]
-    level = 10.0 * np.log10(np.square(sound).reshape(frames, HOP).mean(1) + 1e-9)
+    level = 10.0 * np.log10(np.square(sound).reshape(frames, HOP_LENGTH).mean(1) + 1e-9)
     return np.clip((level - np.percentile(level, 90)) / 10.0, -4.0, 1.0)
 
 

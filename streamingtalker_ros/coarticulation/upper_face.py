@@ -7,10 +7,10 @@ rotation vectors (T, 3). One recording of speech has many true motions up here; 
 
 import numpy as np
 
+from streamingtalker_ros.audio.constants import FRAME_RATE
 from streamingtalker_ros.face.arkit import ARKIT_NAMES, INDEX
 from streamingtalker_ros.phonetics.phones import VOWELS
 
-FRAME_RATE = 25.0
 CLOSING, OPENING = 0.12, 0.20  # seconds of a lid's way down and up
 HEAD_LIMIT = 0.08  # radians
 

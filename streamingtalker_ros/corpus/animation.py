@@ -13,11 +13,12 @@ from pathlib import Path
 import numpy as np
 
 from streamingtalker_ros import __version__
+from streamingtalker_ros.audio.constants import FRAME_RATE, HOP_LENGTH, SAMPLE_RATE
 from streamingtalker_ros.audio.files import read_audio
 from streamingtalker_ros.coarticulation import upper_face
 from streamingtalker_ros.corpus import facegood
 from streamingtalker_ros.corpus.av_sync import lag
-from streamingtalker_ros.corpus.storage import HOP, RATE, Clip, save_clip
+from streamingtalker_ros.corpus.storage import Clip, save_clip
 from streamingtalker_ros.corpus.video import clips as cutting
 from streamingtalker_ros.corpus.video.corpus import minutes
 from streamingtalker_ros.corpus.video.matching import MOUTH, eye_distance
@@ -27,7 +28,6 @@ from streamingtalker_ros.corpus.video.words import phones_of, spoken, within
 from streamingtalker_ros.errors import TalkerError, require
 from streamingtalker_ros.face.arkit import ARKIT_NAMES, INDEX
 
-FRAME_RATE = 25.0
 UNEQUAL = 0.15  # share by which sound and motion may differ in length; the longer one's end is dropped
 CONTACT = 0.008  # lips nearer than that touch: half a millimetre, in parts of the inter-ocular distance
 DEEPEST = 0.03  # most that a mouth at rest may gape and still be taken for shut: 2 mm
@@ -197,7 +197,7 @@ def make_from_animation(
     index = {
         "kind": "animation",
         "version": __version__,
-        "rate": RATE,
+        "rate": SAMPLE_RATE,
         "frame_rate": FRAME_RATE,
         "minutes_by_split": minutes(entries),
         "motion": "animated or captured blendshapes under ARKit's names",
@@ -220,9 +220,9 @@ def _whole(sound, motion, rig, offset):
         raise TalkerError(f"there is no {sound.stem}.csv or {sound.stem}.npz beside it")
     animation = read_animation(motion)
     pcm, rate = read_audio(sound)
-    if rate != RATE:
-        pcm = require("soxr", "resampling").resample(pcm, rate, RATE)
-    heard, moved = len(pcm) / RATE, float(animation.times[-1])
+    if rate != SAMPLE_RATE:
+        pcm = require("soxr", "resampling").resample(pcm, rate, SAMPLE_RATE)
+    heard, moved = len(pcm) / SAMPLE_RATE, float(animation.times[-1])
     if abs(heard - moved) > UNEQUAL * max(heard, moved):
         raise TalkerError(
             f"its sound lasts {heard:.1f} s and its motion {moved:.1f} s: they do not belong together"
@@ -231,7 +231,7 @@ def _whole(sound, motion, rig, offset):
     if frames < FRAME_RATE:
         raise TalkerError(f"it is too short: {min(heard, moved):.2f} s")
     weights, head = on_grid(animation, frames, offset)
-    pcm = pcm[: frames * HOP]
+    pcm = pcm[: frames * HOP_LENGTH]
     level = loudness(pcm, (np.arange(frames) + 0.5) / FRAME_RATE)
     weights = shut(weights, rig, level < np.percentile(level, 95) - 25.0)
     parts = {"mouth": ~upper_face.COLUMNS, "eyes and brows": upper_face.COLUMNS}

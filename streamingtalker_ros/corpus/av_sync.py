@@ -3,9 +3,9 @@
 
 import numpy as np
 
+from streamingtalker_ros.audio.constants import FRAME_RATE
 from streamingtalker_ros.corpus.video.neutral import loudness
 
-FRAME_RATE = 25.0
 REACH = 0.3  # s within which sound and opening are compared
 QUIETEST = -60.0  # dB; what is softer is silence
 

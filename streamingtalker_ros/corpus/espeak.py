@@ -13,8 +13,9 @@ from pathlib import Path
 import numpy as np
 
 from streamingtalker_ros import __version__
-from streamingtalker_ros.coarticulation import dominance, face_motion
-from streamingtalker_ros.corpus.storage import RATE, SPLITS, read_index, save_clip
+from streamingtalker_ros.audio.constants import FRAME_RATE, SAMPLE_RATE
+from streamingtalker_ros.coarticulation import face_motion
+from streamingtalker_ros.corpus.storage import SPLITS, read_index, save_clip
 from streamingtalker_ros.corpus.synthetic import clip_of, packed
 from streamingtalker_ros.errors import TalkerError, require
 from streamingtalker_ros.phonetics import espeak_tts
@@ -96,8 +97,8 @@ def make_espeak(folder, minutes=30.0, seed=0, jobs=2):
     seconds = {split: sum(clip["seconds"] for clip in clips if clip["split"] == split) for split in SPLITS}
     index = {
         **settings,
-        "rate": RATE,
-        "frame_rate": dominance.FRAME_RATE,
+        "rate": SAMPLE_RATE,
+        "frame_rate": FRAME_RATE,
         "held_out_language": HELD_OUT,
         "minutes_by_split": {split: round(value / 60.0, 2) for split, value in seconds.items()},
         "sources": {"espeak-ng": {"package": "espeak-ng", "licence": LICENCE}},

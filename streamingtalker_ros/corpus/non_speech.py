@@ -13,8 +13,9 @@ import numpy as np
 
 from streamingtalker_ros import __version__
 from streamingtalker_ros.audio import augmentation
-from streamingtalker_ros.coarticulation import dominance, face_motion
-from streamingtalker_ros.corpus.storage import HOP, RATE, SPLITS, Clip, files_below, save_clip
+from streamingtalker_ros.audio.constants import FRAME_RATE, HOP_LENGTH, SAMPLE_RATE
+from streamingtalker_ros.coarticulation import face_motion
+from streamingtalker_ros.corpus.storage import SPLITS, Clip, files_below, save_clip
 from streamingtalker_ros.errors import TalkerError, require
 from streamingtalker_ros.phonetics.phones import Phone
 
@@ -54,8 +55,8 @@ def make_quiet(folders, out, minutes=45.0, licence="the recordings' own", seed=0
         "minutes": float(minutes),
         "seed": int(seed),
         "version": __version__,
-        "rate": RATE,
-        "frame_rate": dominance.FRAME_RATE,
+        "rate": SAMPLE_RATE,
+        "frame_rate": FRAME_RATE,
         "licence": licence,
         "motion": "rest, and life above the mouth by rule",
         "minutes_by_split": {split: round(value / 60.0, 2) for split, value in seconds.items()},
@@ -81,16 +82,14 @@ def _pieces(job):
             for piece, start in enumerate(starts):
                 file.seek(int(start))
                 sound = file.read(length, dtype="float32", always_2d=True).mean(1)
-                sound = np.asarray(soxr.resample(sound, file.samplerate, RATE), np.float32)
-                frames = len(sound) // HOP
-                if (
-                    frames < dominance.FRAME_RATE
-                    or not np.isfinite(sound).all()
-                    or np.abs(sound).max() < 1e-4
-                ):
+                sound = np.asarray(soxr.resample(sound, file.samplerate, SAMPLE_RATE), np.float32)
+                frames = len(sound) // HOP_LENGTH
+                if frames < FRAME_RATE or not np.isfinite(sound).all() or np.abs(sound).max() < 1e-4:
                     continue
-                pcm = np.clip(augmentation.at_rms(sound[: frames * HOP], rng.uniform(*LEVELS)), -1.0, 1.0)
-                phones = [Phone("pau", 0.0, frames / dominance.FRAME_RATE)]
+                pcm = np.clip(
+                    augmentation.at_rms(sound[: frames * HOP_LENGTH], rng.uniform(*LEVELS)), -1.0, 1.0
+                )
+                phones = [Phone("pau", 0.0, frames / FRAME_RATE)]
                 clip = Clip(
                     pcm.astype(np.float32),
                     None,

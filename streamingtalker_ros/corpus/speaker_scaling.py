@@ -15,8 +15,9 @@ from pathlib import Path
 import numpy as np
 
 from streamingtalker_ros.audio import augmentation
+from streamingtalker_ros.audio.constants import HOP_LENGTH, SAMPLE_RATE
 from streamingtalker_ros.coarticulation import face_motion
-from streamingtalker_ros.corpus.storage import HOP, RATE, load_corpus, read_index, save_clip
+from streamingtalker_ros.corpus.storage import load_corpus, read_index, save_clip
 from streamingtalker_ros.errors import TalkerError, require
 
 SIZES = ((0.85, 0.95), (1.06, 1.18))  # factors of all frequencies, one drawn from each range for each voice
@@ -59,8 +60,8 @@ def _resized(job):
     rng = np.random.default_rng([seed, zlib.crc32(clip.voice.encode()), number])
     factor = round(float(rng.uniform(*SIZES[number])), 3)
     pcm = augmentation.resized(clip.pcm, factor)
-    frames = len(pcm) // HOP
-    length = frames * HOP / RATE
+    frames = len(pcm) // HOP_LENGTH
+    length = frames * HOP_LENGTH / SAMPLE_RATE
     phones = [
         replace(phone, start=phone.start / factor, end=min(phone.end / factor, length))
         for phone in clip.phones
@@ -69,7 +70,7 @@ def _resized(job):
     voice = f"{clip.voice}*{factor}"
     other = replace(
         clip,
-        pcm=np.clip(pcm[: frames * HOP], -1.0, 1.0),
+        pcm=np.clip(pcm[: frames * HOP_LENGTH], -1.0, 1.0),
         phones=phones,
         voice=voice,
         name=f"{clip.name}_s{number}",

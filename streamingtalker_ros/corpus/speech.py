@@ -19,8 +19,9 @@ import numpy as np
 
 from streamingtalker_ros import __version__
 from streamingtalker_ros.audio import augmentation
-from streamingtalker_ros.coarticulation import dominance, face_motion
-from streamingtalker_ros.corpus.storage import HOP, RATE, SPLITS, Clip, files_below, read_index, save_clip
+from streamingtalker_ros.audio.constants import FRAME_RATE, HOP_LENGTH, SAMPLE_RATE
+from streamingtalker_ros.coarticulation import face_motion
+from streamingtalker_ros.corpus.storage import SPLITS, Clip, files_below, read_index, save_clip
 from streamingtalker_ros.errors import TalkerError, require
 from streamingtalker_ros.phonetics.forced_alignment import align
 from streamingtalker_ros.phonetics.phones import Phone, merge
@@ -260,8 +261,8 @@ def make_speech(folders, out, jobs=1, minutes=None, seed=0, ages=AGES):
     index = {
         **settings,
         "version": __version__,
-        "rate": RATE,
-        "frame_rate": dominance.FRAME_RATE,
+        "rate": SAMPLE_RATE,
+        "frame_rate": FRAME_RATE,
         "minutes_by_split": {split: round(value / 60.0, 2) for split, value in spans.items()},
         "sources": {name: SOURCES[name] for name in used},
         "motion": "rule-made by streamingtalker_ros.coarticulation.dominance, phones aligned by pocketsphinx",
@@ -280,7 +281,7 @@ def read(path):
     except (OSError, RuntimeError) as error:
         raise TalkerError(f"{path} cannot be read ({error})") from None
     pcm = pcm.mean(1)
-    return pcm if rate == RATE else soxr.resample(pcm, rate, RATE).astype(np.float32)
+    return pcm if rate == SAMPLE_RATE else soxr.resample(pcm, rate, SAMPLE_RATE).astype(np.float32)
 
 
 def _batch(job):
@@ -335,8 +336,8 @@ def _trimmed(row):
     first, last = phones[0], phones[-1]
     start = max(0.0, first.end - EDGE) if first.name == "pau" else 0.0
     end = min(last.end, last.start + EDGE) if last.name == "pau" else last.end
-    a, b = round(start * RATE), round(end * RATE)
-    start, end = a / RATE, b / RATE
+    a, b = round(start * SAMPLE_RATE), round(end * SAMPLE_RATE)
+    start, end = a / SAMPLE_RATE, b / SAMPLE_RATE
     return pcm[a:b], [
         Phone(phone.name, max(phone.start, start) - start, min(phone.end, end) - start, phone.stress)
         for phone in phones
@@ -350,7 +351,7 @@ def _grouped(spoken, rng):
     groups, length = [[]], 0.0
     wanted = rng.uniform(LENGTH[0], LENGTH[1] - 2)
     for item in spoken:
-        seconds = len(item[1]) / RATE
+        seconds = len(item[1]) / SAMPLE_RATE
         if length > wanted or length >= SHORTEST and length + seconds > LENGTH[1]:
             groups.append([])
             length, wanted = 0.0, rng.uniform(LENGTH[0], LENGTH[1] - 2)
@@ -371,17 +372,22 @@ def _joined(group):
         pcm = pcm * min(1.0, 0.98 / float(np.abs(pcm).max()))
         if said[0].name == "pau" and phones and phones[-1].name == "pau":
             spare = phones[-1].end - phones[-1].start + said[0].end - PAUSE
-            cut = round(min(max(spare, 0.0), said[0].end - 0.05) * RATE)
+            cut = round(min(max(spare, 0.0), said[0].end - 0.05) * SAMPLE_RATE)
             pcm = pcm[cut:]
-            said = [Phone(p.name, max(p.start - cut / RATE, 0.0), p.end - cut / RATE, p.stress) for p in said]
+            said = [
+                Phone(p.name, max(p.start - cut / SAMPLE_RATE, 0.0), p.end - cut / SAMPLE_RATE, p.stress)
+                for p in said
+            ]
         ramp = np.linspace(0.0, 1.0, fade)
         pcm[:fade] *= ramp
         pcm[-fade:] *= ramp[::-1]
         pieces.append(pcm)
-        phones += [Phone(p.name, now / RATE + p.start, now / RATE + p.end, p.stress) for p in said]
+        phones += [
+            Phone(p.name, now / SAMPLE_RATE + p.start, now / SAMPLE_RATE + p.end, p.stress) for p in said
+        ]
         now += len(pcm)
     pcm = np.concatenate(pieces)
-    pcm = pcm[: len(pcm) // HOP * HOP].astype(np.float32)
-    length = len(pcm) / RATE
+    pcm = pcm[: len(pcm) // HOP_LENGTH * HOP_LENGTH].astype(np.float32)
+    length = len(pcm) / SAMPLE_RATE
     phones = [Phone(p.name, p.start, min(p.end, length), p.stress) for p in merge(phones) if p.start < length]
     return Clip(pcm, None, None, phones)

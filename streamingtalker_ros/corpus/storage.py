@@ -13,11 +13,11 @@ from pathlib import Path
 
 import numpy as np
 
+from streamingtalker_ros.audio.constants import SAMPLE_RATE
 from streamingtalker_ros.coarticulation import upper_face
 from streamingtalker_ros.errors import TalkerError, require
 from streamingtalker_ros.phonetics.phones import Phone
 
-RATE, HOP = 16000, 640
 SPLITS = ("train", "validation", "test")
 TRACKED = ("lip_opening", "lip_width")
 
@@ -115,7 +115,7 @@ def save_clip(folder, clip, **more):
     sf = require("soundfile", "writing a corpus")
     path = Path(folder) / clip.split / clip.name
     path.parent.mkdir(parents=True, exist_ok=True)
-    sf.write(str(path.with_suffix(".flac")), clip.pcm, RATE, subtype="PCM_16")
+    sf.write(str(path.with_suffix(".flac")), clip.pcm, SAMPLE_RATE, subtype="PCM_16")
     tracked = {key: getattr(clip, key) for key in TRACKED if getattr(clip, key) is not None}
     np.savez_compressed(
         path.with_suffix(".npz"),
@@ -132,6 +132,6 @@ def save_clip(folder, clip, **more):
         "split": clip.split,
         "voice": clip.voice,
         "style": clip.style,
-        "seconds": round(len(clip.pcm) / RATE, 3),
+        "seconds": round(len(clip.pcm) / SAMPLE_RATE, 3),
         **more,
     }

@@ -14,8 +14,9 @@ import numpy as np
 
 from streamingtalker_ros import __version__
 from streamingtalker_ros.audio import augmentation
-from streamingtalker_ros.coarticulation import dominance, face_motion
-from streamingtalker_ros.corpus.storage import HOP, RATE, SPLITS, Clip, read_index, save_clip
+from streamingtalker_ros.audio.constants import FRAME_RATE, HOP_LENGTH, SAMPLE_RATE
+from streamingtalker_ros.coarticulation import face_motion
+from streamingtalker_ros.corpus.storage import SPLITS, Clip, read_index, save_clip
 from streamingtalker_ros.errors import TalkerError, require
 from streamingtalker_ros.phonetics import flite_festival_tts
 from streamingtalker_ros.phonetics.phones import Phone, merge
@@ -91,8 +92,8 @@ def make_synthetic(folder, minutes=120.0, seed=0, jobs=2):
     seconds = {split: sum(clip["seconds"] for clip in clips if clip["split"] == split) for split in SPLITS}
     index = {
         **settings,
-        "rate": RATE,
-        "frame_rate": dominance.FRAME_RATE,
+        "rate": SAMPLE_RATE,
+        "frame_rate": FRAME_RATE,
         "held_out_voice": flite_festival_tts.HELD_OUT,
         "minutes_by_split": {split: round(value / 60.0, 2) for split, value in seconds.items()},
         "sources": {
@@ -159,7 +160,7 @@ def packed(spoken, factor, rng):
     """Utterances in groups that make clips of 4 to 12 s."""
     group, length, wanted = [], 1.0, rng.uniform(4.5, 9.5)
     for utterance in spoken:
-        seconds = len(utterance.pcm) / RATE / factor
+        seconds = len(utterance.pcm) / SAMPLE_RATE / factor
         if group and length + seconds > 11.0:
             yield group
             group, length, wanted = [], 1.0, rng.uniform(4.5, 9.5)
@@ -178,8 +179,8 @@ def clip_of(group, factor, rng):
 
     def silence(seconds) -> None:
         nonlocal now
-        count = int(seconds * RATE)
-        phones.append(Phone("pau", now / RATE, (now + count) / RATE))
+        count = int(seconds * SAMPLE_RATE)
+        phones.append(Phone("pau", now / SAMPLE_RATE, (now + count) / SAMPLE_RATE))
         pieces.append(np.zeros(count, np.float32))
         now += count
 
@@ -187,18 +188,20 @@ def clip_of(group, factor, rng):
     for i, utterance in enumerate(group):
         pcm = augmentation.resized(utterance.pcm, factor) if factor != 1.0 else utterance.pcm
         usual, sway = rng.normal(0.0, [2.5, 1.5])  # dB
-        wave = np.sin(2 * np.pi * (rng.uniform(0.3, 0.9) * np.arange(len(pcm)) / RATE + rng.random()))
+        wave = np.sin(2 * np.pi * (rng.uniform(0.3, 0.9) * np.arange(len(pcm)) / SAMPLE_RATE + rng.random()))
         gain = usual + sway * wave
         pieces.append((pcm * 10.0 ** (gain / 20.0)).astype(np.float32))
-        length = len(pcm) / RATE
+        length = len(pcm) / SAMPLE_RATE
         for phone in utterance.phones:
-            start, end = (now / RATE + min(moment / factor, length) for moment in (phone.start, phone.end))
+            start, end = (
+                now / SAMPLE_RATE + min(moment / factor, length) for moment in (phone.start, phone.end)
+            )
             phones.append(Phone(phone.name, start, end, phone.stress))
         now += len(pcm)
         silence(rng.uniform(0.0, 0.5) if i + 1 < len(group) else rng.uniform(0.15, 0.8))
-    silence(((-now) % HOP) / RATE)
+    silence(((-now) % HOP_LENGTH) / SAMPLE_RATE)
     pcm = np.concatenate(pieces)
-    pcm = np.pad(pcm, (0, (-len(pcm)) % HOP))
+    pcm = np.pad(pcm, (0, (-len(pcm)) % HOP_LENGTH))
     pcm = augmentation.at_level(pcm, -23.0)
     pcm = pcm * min(1.0, 0.98 / float(np.abs(pcm).max()))
     return Clip(pcm.astype(np.float32), None, None, merge(phones))
@@ -210,11 +213,11 @@ def _rest_clip(job):
     rng = np.random.default_rng([seed, 10 + SPLITS.index(split), number])
     frames = int(rng.integers(4 * 25, 10 * 25))
     kind = REST_SOUNDS[number % len(REST_SOUNDS)]
-    pcm = np.zeros(frames * HOP, np.float32)
+    pcm = np.zeros(frames * HOP_LENGTH, np.float32)
     if kind != "nothing":
         sound = getattr(augmentation, kind)(len(pcm), rng)
         pcm = np.clip(augmentation.at_rms(sound, rng.uniform(-60.0, -20.0)), -1.0, 1.0)
-    phones = [Phone("pau", 0.0, frames / dominance.FRAME_RATE)]
+    phones = [Phone("pau", 0.0, frames / FRAME_RATE)]
     clip = Clip(pcm, None, None, phones, "none", split, f"rest_{kind}_{number:03d}")
     clip.weights, clip.head = face_motion.speaker_motion(clip, "none")
     return save_clip(folder, clip, speaker="none", tempo=1.0, text="")

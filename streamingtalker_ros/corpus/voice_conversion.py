@@ -14,7 +14,8 @@ from pathlib import Path
 
 import numpy as np
 
-from streamingtalker_ros.corpus.storage import RATE, load_corpus, read_index, save_clip
+from streamingtalker_ros.audio.constants import SAMPLE_RATE
+from streamingtalker_ros.corpus.storage import load_corpus, read_index, save_clip
 from streamingtalker_ros.errors import TalkerError, require
 
 STAYS = 4  # clips that another speaker speaks before the next one comes
@@ -37,9 +38,9 @@ def take_apart(pcm):
     """pcm (n,) float at 16 kHz -> WORLD's (f0 (t,), envelope (t, f), aperiodicity (t, f))."""
     world = vocoder()
     pcm = np.asarray(pcm, np.float64)
-    f0, times = world.dio(pcm, RATE, frame_period=PERIOD)
-    f0 = world.stonemask(pcm, f0, times, RATE)
-    return f0, world.cheaptrick(pcm, f0, times, RATE), world.d4c(pcm, f0, times, RATE)
+    f0, times = world.dio(pcm, SAMPLE_RATE, frame_period=PERIOD)
+    f0 = world.stonemask(pcm, f0, times, SAMPLE_RATE)
+    return f0, world.cheaptrick(pcm, f0, times, SAMPLE_RATE), world.d4c(pcm, f0, times, SAMPLE_RATE)
 
 
 def put_together(parts, pitch, throat, count):
@@ -59,7 +60,7 @@ def put_together(parts, pitch, throat, count):
         f0 * pitch,
         np.ascontiguousarray(envelope),
         np.ascontiguousarray(aperiodicity),
-        RATE,
+        SAMPLE_RATE,
         frame_period=PERIOD,
     )
     return np.pad(pcm, (0, max(count - len(pcm), 0)))[:count].astype(np.float32)

@@ -12,6 +12,7 @@ import threading
 import time
 import uuid
 
+from streamingtalker_ros.audio.constants import NS_PER_S
 from streamingtalker_ros.dds import message_types
 from streamingtalker_ros.errors import TalkerError, require
 from streamingtalker_ros.messaging import cyclonedds_config
@@ -28,7 +29,6 @@ _LOCALHOST = (
     "<General><AllowMulticast>false</AllowMulticast>"
     '<Interfaces><NetworkInterface address="127.0.0.1"/></Interfaces></General>'
 )
-_SECOND = 1_000_000_000
 _domains = {}  # domains whose configuration this process has set; Cyclone DDS takes it once per process
 
 
@@ -129,7 +129,7 @@ class Wire:
         policy = self._policy
         return [
             policy.History.KeepLast(depth),
-            policy.Reliability.Reliable(_SECOND) if reliable else policy.Reliability.BestEffort,
+            policy.Reliability.Reliable(NS_PER_S) if reliable else policy.Reliability.BestEffort,
             policy.Durability.TransientLocal if latched else policy.Durability.Volatile,
         ]
 
@@ -327,7 +327,7 @@ class Wire:
         now = time.monotonic()
         soonest = min((timer[1] for timer in timers), default=now + 1.0)
         try:
-            self._waitset.wait(max(int((soonest - now) * _SECOND), 1))
+            self._waitset.wait(max(int((soonest - now) * NS_PER_S), 1))
         except self._dds["core"].DDSException as error:
             self.warn(f"waiting for DDS data failed ({error.msg}): trying on")
             time.sleep(0.1)

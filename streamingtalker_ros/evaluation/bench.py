@@ -12,6 +12,7 @@ from contextlib import contextmanager
 
 import numpy as np
 
+from streamingtalker_ros.audio.constants import SAMPLE_RATE
 from streamingtalker_ros.errors import require
 
 WARM = 20  # passes before anything is measured
@@ -55,7 +56,7 @@ class Feed:
     def __init__(self, model) -> None:
         grid = getattr(model, "grid", None)
         self.model, self.frames = model, grid.hop if grid else 1
-        self.samples = round(16000 * self.frames / float(model.frame_rate))
+        self.samples = round(SAMPLE_RATE * self.frames / float(model.frame_rate))
         self.audio = noise(self.samples)
 
     def open(self, seed=0):

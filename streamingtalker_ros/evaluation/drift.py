@@ -9,6 +9,7 @@ and the standard error over them is told.
 import numpy as np
 from tqdm import tqdm
 
+from streamingtalker_ros.audio.constants import SAMPLE_RATE
 from streamingtalker_ros.evaluation import dynamics
 from streamingtalker_ros.evaluation.inference import inter_ocular, opening_of
 
@@ -17,7 +18,7 @@ PIECE = 10.0  # seconds heard at a time
 STATISTICS = ("opening_mean", "opening_std", "width_std", "blinks_per_minute", "head_std_degrees")
 
 
-def block_of(clips, seconds, rate=16000):
+def block_of(clips, seconds, rate=SAMPLE_RATE):
     """Speech of exactly `seconds`: the clips one after the other, from the start again where they do not suffice."""
     joined = np.concatenate([clip.pcm for clip in clips]).astype(np.float32)
     return np.resize(joined, int(round(seconds * rate)))
@@ -33,7 +34,7 @@ def hour(talker, rig, clips, minutes=60.0, voices=4, progress=False, **options):
     seconds = round(60.0 * minutes / BLOCKS, 2)
     block = block_of(clips, seconds)
     streams = [talker.open_stream(seed=seed, **options) for seed in range(voices)]
-    piece = int(PIECE * 16000)
+    piece = int(PIECE * SAMPLE_RATE)
     rows = []
     with tqdm(
         total=round(60.0 * minutes),
@@ -48,7 +49,7 @@ def hour(talker, rig, clips, minutes=60.0, voices=4, progress=False, **options):
                 heard = block[start : start + piece]
                 for kept, new in zip(frames, talker.accept(streams, [heard] * voices)):
                     kept += new
-                bar.update(round(len(heard) / 16000))
+                bar.update(round(len(heard) / SAMPLE_RATE))
             if number == BLOCKS - 1:
                 for kept, stream in zip(frames, streams):
                     kept += stream.finish()

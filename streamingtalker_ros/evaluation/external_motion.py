@@ -9,17 +9,17 @@ from pathlib import Path
 
 import numpy as np
 
+from streamingtalker_ros.audio.constants import FRAME_RATE, HOP_LENGTH
 from streamingtalker_ros.audio.files import read_audio
-from streamingtalker_ros.audio.pcm import to_16k
+from streamingtalker_ros.audio.resample import to_16k
 from streamingtalker_ros.corpus.storage import Clip
 from streamingtalker_ros.errors import TalkerError
 from streamingtalker_ros.evaluation.motion_curves import Take, of_weights, on_grid
-from streamingtalker_ros.evaluation.test_set import RATE, Section
+from streamingtalker_ros.evaluation.test_set import Section
 from streamingtalker_ros.face.arkit import ARKIT_NAMES
 from streamingtalker_ros.face.formats.livelink import read_livelink_csv
 
 MOTION, SOUND = (".csv", ".npz"), (".wav", ".flac", ".ogg", ".mp3")
-HOP = 640
 
 
 def read_motion(path):
@@ -62,9 +62,9 @@ def read_folder(rig, folder):
     takes = {}
     for path in paths:
         weights, head, rate = read_motion(path)
-        frames = int(round(len(weights) * RATE / rate))
+        frames = int(round(len(weights) * FRAME_RATE / rate))
         takes[path.stem] = of_weights(
-            rig, on_grid(weights, rate, frames, RATE), on_grid(head, rate, frames, RATE)
+            rig, on_grid(weights, rate, frames, FRAME_RATE), on_grid(head, rate, frames, FRAME_RATE)
         )
     return takes
 
@@ -91,10 +91,10 @@ def as_section(folder, takes):
         if path is None:
             continue
         pcm = to_16k(*read_audio(path))
-        frames = min(len(take.opening), len(pcm) // HOP)
+        frames = min(len(take.opening), len(pcm) // HOP_LENGTH)
         clips.append(
             Clip(
-                np.asarray(pcm[: frames * HOP], np.float32),
+                np.asarray(pcm[: frames * HOP_LENGTH], np.float32),
                 np.zeros((frames, len(ARKIT_NAMES)), np.float32),
                 np.zeros((frames, 3), np.float32),
                 [],

@@ -8,17 +8,17 @@ learned them by heart.
 import numpy as np
 
 from streamingtalker_ros.audio import augmentation
+from streamingtalker_ros.audio.constants import SAMPLE_RATE
 from streamingtalker_ros.evaluation import dynamics, metrics, vertex_metrics
 from streamingtalker_ros.evaluation.inference import lip_vertices, opening_of, speak_all
 
-RATE = 16000
 SECONDS = 15.0
 AFTER = 1.0  # seconds of silence after the cut
 RESTED = 0.2  # seconds that the mouth may take to close
 
 
 def _hertz(count):
-    return np.maximum(np.fft.rfftfreq(count, 1.0 / RATE), 1.0)
+    return np.maximum(np.fft.rfftfreq(count, 1.0 / SAMPLE_RATE), 1.0)
 
 
 def _coloured(count, rng, shape):
@@ -33,14 +33,14 @@ def brown(count, rng):
 
 def hiss(count, rng):
     """A fan's or a hose's hiss above 1 kHz, swelling and falling every two seconds."""
-    t = np.arange(count) / RATE
+    t = np.arange(count) / SAMPLE_RATE
     return _coloured(count, rng, lambda f: f > 1000.0) * (1.0 + 0.7 * np.sin(2 * np.pi * 0.5 * t))
 
 
 def motor(count, rng):
     """A motor that speeds up and slows down: 90 to 160 Hz and its harmonics over rumble."""
-    t = np.arange(count) / RATE
-    phase = 2 * np.pi * np.cumsum(125.0 + 35.0 * np.sin(2 * np.pi * 0.21 * t)) / RATE
+    t = np.arange(count) / SAMPLE_RATE
+    phase = 2 * np.pi * np.cumsum(125.0 + 35.0 * np.sin(2 * np.pi * 0.21 * t)) / SAMPLE_RATE
     return sum(np.sin(k * phase) / k for k in range(1, 16)) + 0.3 * augmentation.at_rms(
         brown(count, rng), 0.0
     )
@@ -48,8 +48,8 @@ def motor(count, rng):
 
 def clatter(count, rng):
     """Dishes and keys: inharmonic rings of 30 to 200 ms, four a second."""
-    out, t = np.zeros(count), np.arange(int(0.4 * RATE)) / RATE
-    for start in rng.integers(0, count - len(t), int(4 * count / RATE)):
+    out, t = np.zeros(count), np.arange(int(0.4 * SAMPLE_RATE)) / SAMPLE_RATE
+    for start in rng.integers(0, count - len(t), int(4 * count / SAMPLE_RATE)):
         ring = sum(rng.uniform(0.2, 1.0) * np.sin(2 * np.pi * f * t) for f in rng.uniform(900.0, 6000.0, 5))
         out[start : start + len(t)] += rng.uniform(0.2, 1.0) * ring * np.exp(-t / rng.uniform(0.01, 0.07))
     return out
@@ -57,8 +57,8 @@ def clatter(count, rng):
 
 def strings(count, rng):
     """Slow chords of sawtooth tones with vibrato, as of a string section."""
-    t, out = np.arange(count) / RATE, np.zeros(count)
-    for bar in range(int(np.ceil(count / RATE / 2.0))):
+    t, out = np.arange(count) / SAMPLE_RATE, np.zeros(count)
+    for bar in range(int(np.ceil(count / SAMPLE_RATE / 2.0))):
         inside = (t >= 2.0 * bar) & (t < 2.0 * bar + 2.0)
         now = t[inside] - 2.0 * bar
         swell = np.minimum(1.0, now / 0.3) * np.minimum(1.0, np.maximum(2.0 - now, 0.0) / 0.3)
@@ -74,7 +74,7 @@ def strings(count, rng):
 def band(count, rng):
     """Pop: kick, snare and hi-hat at 112 beats a minute under a plucked bass and a lead."""
     out, beat = np.zeros(count), 60.0 / 112.0
-    t = np.arange(int(0.5 * RATE)) / RATE
+    t = np.arange(int(0.5 * SAMPLE_RATE)) / SAMPLE_RATE
     sounds = {
         "kick": np.sin(2 * np.pi * (45.0 * t + 6.0 * (1 - np.exp(-t / 0.03)))) * np.exp(-t / 0.12),
         "snare": rng.standard_normal(len(t)) * np.exp(-t / 0.06),
@@ -84,14 +84,14 @@ def band(count, rng):
     def pluck(hertz, decay):
         return sum(np.sin(2 * np.pi * hertz * k * t) / k * np.exp(-t * k / decay) for k in range(1, 7))
 
-    for step in range(int(count / RATE / beat * 2)):
+    for step in range(int(count / SAMPLE_RATE / beat * 2)):
         parts = [0.25 * sounds["hat"]]
         if step % 2 == 0:
             parts.append(sounds["kick"] if step % 4 == 0 else 0.7 * sounds["snare"])
             parts.append(0.6 * pluck(55.0 * 2.0 ** (rng.choice([0, 3, 5, 7]) / 12.0), 0.3))
         if rng.random() < 0.6:
             parts.append(0.5 * pluck(440.0 * 2.0 ** (rng.choice([0, 3, 5, 7, 10, 12]) / 12.0), 0.15))
-        start = int(step * beat / 2 * RATE)
+        start = int(step * beat / 2 * SAMPLE_RATE)
         end = min(start + len(t), count)
         out[start:end] += sum(parts)[: end - start]
     return out
@@ -114,7 +114,7 @@ SOUNDS = {
 
 def sounds(seconds=None):
     """{name: (n,) float32 at 16 kHz}: everything without a voice that the mouth must rest in."""
-    count, out = int((seconds or SECONDS) * RATE), {}
+    count, out = int((seconds or SECONDS) * SAMPLE_RATE), {}
     for name, (make, level) in SOUNDS.items():
         sound = (
             np.zeros(count, np.float32)
@@ -148,7 +148,9 @@ def cut_dead(pcm, rng):
     half = len(pieces) // 2
     loud = half + np.flatnonzero(pieces[half:] >= np.quantile(pieces[half:], 2.0 / 3.0))
     cut = 320 * (int(rng.choice(loud)) + 1)
-    return np.concatenate([pcm[:cut], np.zeros(int(AFTER * RATE), np.float32)]).astype(np.float32), cut / RATE
+    return np.concatenate([pcm[:cut], np.zeros(int(AFTER * SAMPLE_RATE), np.float32)]).astype(
+        np.float32
+    ), cut / SAMPLE_RATE
 
 
 def closing_times(talker, rig, audio, limit, seed=0, **options):

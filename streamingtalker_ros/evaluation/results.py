@@ -8,12 +8,13 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from streamingtalker_ros.audio.constants import FRAME_RATE
 from streamingtalker_ros.errors import TalkerError
 from streamingtalker_ros.evaluation import drift, metrics, model_stats, non_speech, robustness, sampling
 from streamingtalker_ros.evaluation.baselines import BASELINES
 from streamingtalker_ros.evaluation.inference import inter_ocular, speak_all
 from streamingtalker_ros.evaluation.motion_curves import of_weights, on_grid
-from streamingtalker_ros.evaluation.test_set import RATE, score
+from streamingtalker_ros.evaluation.test_set import score
 
 REFERENCE = "the reference itself"
 
@@ -58,7 +59,7 @@ class Study:
     def speech_p95(self):
         """95th percentile of the model's lip speed over all sections, m/s."""
         speeds = [
-            non_speech.lip_speed(self.rig, take.weights, RATE)
+            non_speech.lip_speed(self.rig, take.weights, FRAME_RATE)
             for section in self.sections
             for take in self.takes[section.name][self.model]
         ]
@@ -104,8 +105,8 @@ def speak_section(talker, rig, section, progress=False, **options):
         out.append(
             of_weights(
                 rig,
-                on_grid(weights, talker.frame_rate, frames, RATE),
-                on_grid(head, talker.frame_rate, frames, RATE),
+                on_grid(weights, talker.frame_rate, frames, FRAME_RATE),
+                on_grid(head, talker.frame_rate, frames, FRAME_RATE),
             )
         )
     return out
@@ -144,7 +145,7 @@ def measure_quiet(study, talker) -> None:
     """Lips in sounds without a voice, and after speech that is cut dead."""
     section = robustness.subset(study.spoken_most())
     takes = study.takes[study.spoken_most().name][study.model]
-    widest = metrics.vowel_opening([take.opening for take in takes], study.spoken_most().phones, RATE)
+    widest = metrics.vowel_opening([take.opening for take in takes], study.spoken_most().phones, FRAME_RATE)
     if not np.isfinite(widest):  # no phones: the opening that is rarely exceeded
         widest = float(np.percentile(np.concatenate([take.opening for take in takes]), 90))
     speech = study.speech_p95()

@@ -10,9 +10,10 @@ import zlib
 import numpy as np
 
 from streamingtalker_ros.audio import augmentation
+from streamingtalker_ros.audio.constants import FRAME_RATE
 from streamingtalker_ros.evaluation.inference import speak_all
 from streamingtalker_ros.evaluation.motion_curves import of_weights, on_grid
-from streamingtalker_ros.evaluation.test_set import RATE, score
+from streamingtalker_ros.evaluation.test_set import score
 
 CLIPS = 24  # of a section, evenly spread: enough for a curve
 SURE = 120  # of those conditions that targets speak of: over 24 clips a fall of r is known to 0.015 alone
@@ -99,7 +100,7 @@ def _under(names, talker, rig, part, progress, options):
     out, count = {}, len(part.clips)
     for k, name in enumerate(("clean", *names)):
         takes = [
-            of_weights(rig, on_grid(weights, talker.frame_rate, len(truth.opening), RATE))
+            of_weights(rig, on_grid(weights, talker.frame_rate, len(truth.opening), FRAME_RATE))
             for (weights, _, _), truth in zip(made[k * count : (k + 1) * count], part.truth)
         ]
         figures, _ = score(rig, part, takes)

@@ -8,11 +8,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from streamingtalker_ros.audio.constants import FRAME_RATE
 from streamingtalker_ros.evaluation import metrics
 from streamingtalker_ros.evaluation.inference import opening_of, speak_all
 from streamingtalker_ros.evaluation.motion_curves import of_weights, on_grid
 from streamingtalker_ros.evaluation.robustness import subset
-from streamingtalker_ros.evaluation.test_set import RATE, score
+from streamingtalker_ros.evaluation.test_set import score
 from streamingtalker_ros.face.arkit import ARKIT_NAMES
 from streamingtalker_ros.phonetics.phones import merge
 
@@ -47,7 +48,7 @@ def richest(sections):
                 section.clips[i],
                 sum(phone.name in metrics.BILABIALS for phone in section.phones[i]),
             )
-            found.append((len(clip.pcm) <= LONGEST * RATE * 640, closures, len(clip.pcm), clip))
+            found.append((len(clip.pcm) <= LONGEST * FRAME_RATE * 640, closures, len(clip.pcm), clip))
     return max(found, key=lambda row: row[:3])[-1]
 
 
@@ -115,7 +116,7 @@ def error_table(talker, rig, section, samples=8, progress=False, **options):
             talker, audio, [seed] * len(audio), progress and f"sampling: {name}", **options, **more
         )
         return [
-            on_grid(weights, talker.frame_rate, len(clip.weights), RATE)
+            on_grid(weights, talker.frame_rate, len(clip.weights), FRAME_RATE)
             for (weights, _, _), clip in zip(made, part.clips)
         ]
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
+from streamingtalker_ros.audio.constants import FRAME_RATE
 from streamingtalker_ros.corpus.storage import SPLITS, load_corpus, read_index
 from streamingtalker_ros.errors import TalkerError
 from streamingtalker_ros.evaluation import dynamics, metrics, vertex_metrics
@@ -17,7 +18,6 @@ from streamingtalker_ros.evaluation.inference import MOUTH, inter_ocular
 from streamingtalker_ros.evaluation.motion_curves import reference
 from streamingtalker_ros.phonetics.phones import merge
 
-RATE = 25.0  # frames a second of every corpus
 STILL = 0.002  # inter-ocular: a reference whose opening deviates less correlates with nothing
 MOST_LAG = 5  # frames
 
@@ -55,7 +55,7 @@ class Section:
 
     @property
     def seconds(self):
-        return sum(len(take.opening) for take in self.truth) / RATE
+        return sum(len(take.opening) for take in self.truth) / FRAME_RATE
 
 
 def load_section(rig, folder, split="test", limit=None, unseen=False):
@@ -117,10 +117,10 @@ def score(rig, section, takes):
     rows = [_clip_scores(rig, regions, takes[i], section.truth[i]) for i in section.spoken]
     clips = {key: np.array([row[key] for row in rows]) for key in rows[0]} if rows else {}
     openings = [take.opening for take in takes]
-    widest = metrics.vowel_opening(openings, section.phones, RATE)
+    widest = metrics.vowel_opening(openings, section.phones, FRAME_RATE)
     count = sum(
         (
-            metrics.closures(opening, phones, RATE, widest)
+            metrics.closures(opening, phones, FRAME_RATE, widest)
             for opening, phones in zip(openings, section.phones)
         ),
         metrics.Closures(),
@@ -133,7 +133,7 @@ def score(rig, section, takes):
     late = metrics.peak_of(np.nanmean(crossed, 0)) - MOST_LAG if rows else float("nan")
     level = [metrics.loudness(clip.pcm) for clip in section.clips]
     figures |= {
-        "lag_ms": 1e3 * late / RATE,
+        "lag_ms": 1e3 * late / FRAME_RATE,
         "lag_frames_median": _percentile(clips, "lag", 50),
         "lag_within_one_frame": float(np.mean(np.abs(clips["lag"]) <= 1)) if rows else float("nan"),
         "amplitude_ratio": _percentile(clips, "amplitude", 50),
@@ -164,8 +164,8 @@ def _clip_scores(rig, regions, take, truth):
     frames = min(len(take.opening), len(truth.opening))
     made, true = take.opening[:frames], truth.opening[:frames]
     ratio = metrics.amplitude_ratio(made, true)
-    true_jerk = dynamics.jerk(true, RATE)
-    jerk = dynamics.jerk(made, RATE) / true_jerk if true_jerk > 0 else float("nan")
+    true_jerk = dynamics.jerk(true, FRAME_RATE)
+    jerk = dynamics.jerk(made, FRAME_RATE) / true_jerk if true_jerk > 0 else float("nan")
     crossed = metrics.cross_correlation(made, true, MOST_LAG)
     row = {
         "lip_opening_r": metrics.correlation(made, true),
@@ -209,7 +209,7 @@ def _vertex_scores(rig, regions, made, true):
 def _blinks_per_minute(takes):
     """Over all takes together; NaN where lids are unknown."""
     known = [take.weights for take in takes if take.weights is not None]
-    seconds = sum(len(weights) for weights in known) / RATE
+    seconds = sum(len(weights) for weights in known) / FRAME_RATE
     return (
         60.0 * sum(len(dynamics.blinks(weights)) for weights in known) / seconds if seconds else float("nan")
     )
@@ -228,7 +228,7 @@ def _with_sound(takes, level):
     crossed = np.array([metrics.cross_correlation(*pair, MOST_LAG) for pair in pairs])
     return {
         "loudness_r_median": float(np.median(crossed[:, MOST_LAG])),
-        "loudness_lag_ms": 1e3 * (metrics.peak_of(crossed.mean(0)) - MOST_LAG) / RATE,
+        "loudness_lag_ms": 1e3 * (metrics.peak_of(crossed.mean(0)) - MOST_LAG) / FRAME_RATE,
     }
 
 
@@ -239,7 +239,7 @@ def _speed_in_pauses(rig, regions, takes, level):
     for take, sound in zip(takes, level):
         if take.weights is None or not np.any(take.weights):
             continue
-        speed = dynamics.vertex_speed(vertex_metrics.points(rig, take.weights, regions.lips), RATE)
+        speed = dynamics.vertex_speed(vertex_metrics.points(rig, take.weights, regions.lips), FRAME_RATE)
         sounding = np.flatnonzero(sound > max(sound.max() - 40.0, -70.0))
         near = np.zeros(len(sound) + 8, bool)
         for shift in range(-2, 7):
@@ -247,7 +247,7 @@ def _speed_in_pauses(rig, regions, takes, level):
         near = near[1 : len(speed) + 1]
         loud.append(speed[near])
         quiet.append(speed[~near])
-    if not quiet or sum(map(len, quiet)) < RATE:
+    if not quiet or sum(map(len, quiet)) < FRAME_RATE:
         return float("nan")
     return float(np.percentile(np.concatenate(quiet), 95) / np.percentile(np.concatenate(loud), 95))
 

@@ -11,16 +11,20 @@ import time
 
 import numpy as np
 
-from streamingtalker_ros.audio.payload import AudioFormat
+from streamingtalker_ros.audio.packet import AudioFormat, AudioPacket
 from streamingtalker_ros.errors import TalkerError, require
 from streamingtalker_ros.messaging.face_messages import fill_header
-from streamingtalker_ros.runtime.packet_aligner import AudioPacket
 
 # type on the wire -> lineage
 AUDIO_TYPES = {
     "audio_common_msgs/msg/AudioData": "ros-drivers",
     "audio_common_msgs/msg/AudioDataStamped": "ros-drivers",
     "audio_common_msgs/msg/AudioStamped": "mgonzs13",
+}
+# variant -> the type that a source of audio publishes
+PUBLISHED_TYPES = {
+    "ros-drivers": "audio_common_msgs/msg/AudioDataStamped",
+    "mgonzs13": "audio_common_msgs/msg/AudioStamped",
 }
 INFO_TYPE = "audio_common_msgs/msg/AudioInfo"
 

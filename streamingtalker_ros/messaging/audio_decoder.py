@@ -8,16 +8,16 @@ for their audio topic. What cannot be heard goes to `refuse`, as (kind, sentence
 
 import dataclasses
 
-from streamingtalker_ros.audio import mp3, riff
+from streamingtalker_ros.audio import mp3, wav_header
 from streamingtalker_ros.audio.clock import LONGEST_GAP
-from streamingtalker_ros.audio.payload import AudioFormat
+from streamingtalker_ros.audio.constants import NS_PER_S
+from streamingtalker_ros.audio.packet import AudioFormat
 from streamingtalker_ros.errors import TalkerError
 from streamingtalker_ros.messaging import audio_common
 
 LONGEST_MP3 = 1_000_000  # bytes; decoding more in one go would hold up the thread that listens
 BARREN = 32_000  # bytes without a frame, of which none is longer than 1441: it is not MP3
-_SECOND = 1_000_000_000
-_JUMP = round(LONGEST_GAP * _SECOND)  # ns; stamps that jump by more begin a new stream
+_JUMP = round(LONGEST_GAP * NS_PER_S)  # ns; stamps that jump by more begin a new stream
 
 
 class Hearing:
@@ -53,8 +53,8 @@ class Hearing:
             packet = audio_common.packet(message, name, self._format, now_ns, arrival)
             if audio_common.AUDIO_TYPES[name] == "mgonzs13":  # typed samples: nothing else can be in them
                 return packet
-            if riff.is_riff(packet.payload):
-                self._format, payload = riff.split(packet.payload)
+            if wav_header.is_wav(packet.payload):
+                self._format, payload = wav_header.split_header(packet.payload)
                 self._guessed = 0
                 return dataclasses.replace(packet, payload=payload, format=self._format) if payload else None
             if self._problem:
@@ -97,7 +97,7 @@ class Hearing:
         made = self._decoder.decode(packet.payload, packet.stamp)
         if packet.stamp is not None:
             self._last = packet.stamp
-            self._next = packet.stamp + round((self._decoder.decoded - before) * _SECOND)
+            self._next = packet.stamp + round((self._decoder.decoded - before) * NS_PER_S)
         self._barren = self._barren + len(packet.payload) if self._decoder.decoded == before else 0
         if self._barren >= BARREN:
             self._barren = self._guessed = 0
@@ -113,7 +113,7 @@ class Hearing:
             payload=made.pcm,
             format=AudioFormat(made.rate, made.channels, "f32"),
             stamp=made.stamp,
-            received=packet.received - round(self._decoder.delay * _SECOND),
+            received=packet.received - round(self._decoder.delay * NS_PER_S),
         )
 
     def _heard_before(self, packet):
@@ -123,7 +123,7 @@ class Hearing:
         if found is None:
             return None
         samples, header = found
-        stamp = packet.stamp - round(self._decoder.delay * _SECOND)
+        stamp = packet.stamp - round(self._decoder.delay * NS_PER_S)
         return dataclasses.replace(
             packet,
             payload=bytes(4 * samples * header.channels),

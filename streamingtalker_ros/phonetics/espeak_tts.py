@@ -12,8 +12,9 @@ import unicodedata
 
 import numpy as np
 
+from streamingtalker_ros.audio.constants import SAMPLE_RATE
 from streamingtalker_ros.errors import TalkerError, require
-from streamingtalker_ros.phonetics.flite_festival_tts import RATE, Utterance
+from streamingtalker_ros.phonetics.flite_festival_tts import Utterance
 from streamingtalker_ros.phonetics.phones import VOWELS, Phone, merge
 
 EARLY = {
@@ -275,7 +276,7 @@ def _utterance(voice, text, pcm, events, rate):
             now = end
     if now < length:
         phones.append(Phone("pau", now, length))
-    return Utterance(soxr.resample(pcm, rate, RATE).astype(np.float32), merge(phones), text, voice)
+    return Utterance(soxr.resample(pcm, rate, SAMPLE_RATE).astype(np.float32), merge(phones), text, voice)
 
 
 def _without_clicks(rows):

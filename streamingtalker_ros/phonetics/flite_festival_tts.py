@@ -14,10 +14,10 @@ from pathlib import Path
 
 import numpy as np
 
+from streamingtalker_ros.audio.constants import SAMPLE_RATE
 from streamingtalker_ros.errors import TalkerError, require
 from streamingtalker_ros.phonetics.phones import VOWELS, Phone, merge
 
-RATE = 16000
 _CMU = "© Carnegie Mellon University, free use and redistribution with notice (festvox licence)"
 _CSTR = "© CSTR, University of Edinburgh, free use and redistribution with notice (festvox licence)"
 
@@ -97,9 +97,9 @@ def speak(voice, texts, stretch=1.0, pitch=None, jobs=1):
 def _utterance(voice, text, path, rows):
     sf, soxr = require("soundfile", "reading speech"), require("soxr", "resampling speech")
     pcm, rate = sf.read(str(path), dtype="float32")
-    if rate != RATE:
-        pcm = soxr.resample(pcm, rate, RATE).astype(np.float32)
-    length = len(pcm) / RATE
+    if rate != SAMPLE_RATE:
+        pcm = soxr.resample(pcm, rate, SAMPLE_RATE).astype(np.float32)
+    length = len(pcm) / SAMPLE_RATE
     early = VOICES[voice].early
     phones, start = [], 0.0
     for name, end, stress in rows:

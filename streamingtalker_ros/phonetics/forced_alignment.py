@@ -12,10 +12,10 @@ import subprocess
 
 import numpy as np
 
+from streamingtalker_ros.audio.constants import SAMPLE_RATE
 from streamingtalker_ros.errors import TalkerError, require
 from streamingtalker_ros.phonetics.phones import VOWELS, Phone, merge
 
-RATE = 16000
 FRAME = 0.01  # seconds of a pocketsphinx frame
 LATE = 0.0128  # seconds by which a frame's middle lies behind its start: half of the 25.6 ms window
 WIDE = {"beam": 1e-100, "pbeam": 1e-100, "wbeam": 1e-80}  # a second try for accents that the first one loses
@@ -96,8 +96,8 @@ def align(pcm, text):
     """
     words = words_of(text)
     pcm = np.asarray(pcm, np.float32)
-    if len(pcm) < RATE // 4:
-        raise TalkerError(f"{len(pcm) / RATE:.2f} s are too short to align")
+    if len(pcm) < SAMPLE_RATE // 4:
+        raise TalkerError(f"{len(pcm) / SAMPLE_RATE:.2f} s are too short to align")
     peak = float(np.abs(pcm).max())
     if not np.isfinite(peak) or peak < 1e-4:
         raise TalkerError("the recording is silent: nothing to align")
@@ -105,7 +105,7 @@ def align(pcm, text):
     for wide in (False, True):
         found = _attempt(_decoder(wide), words, sound)
         if found and _hurried(found) < HURRIED:
-            return _phones(found, len(pcm) / RATE)
+            return _phones(found, len(pcm) / SAMPLE_RATE)
     reason = "no path through its phones" if not found else "its phones are squeezed"
     raise TalkerError(
         f"“{' '.join(words)}” does not fit the sound ({reason}); check that this is what is said"

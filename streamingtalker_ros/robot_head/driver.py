@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from streamingtalker_ros.audio.constants import NS_PER_S
 from streamingtalker_ros.face.formats.livelink import euler_of
 from streamingtalker_ros.process import never_raising
 from streamingtalker_ros.process import warn as warn_user
@@ -20,7 +21,6 @@ from streamingtalker_ros.robot_head.config import ANGLES, SOURCES
 from streamingtalker_ros.robot_head.joint_limits import Limiter
 from streamingtalker_ros.robot_head.playout_buffer import Playout
 
-_SECOND = 1_000_000_000
 _STALLED = 4  # ticks; after a longer pause the joints are taken to have braked meanwhile
 _FEEDBACK = 2.0  # s to wait for the joints' own positions
 _SHAPES = len(SOURCES) - len(ANGLES) - 1
@@ -44,7 +44,7 @@ class HeadDriver:
         self.head, self._warn, self._told = head, never_raising(warn), set()
         self._gains, self._offset, self._rest = head.matrix(), head.column("offset"), head.column("rest")
         self._smoothing, self._deadband = head.column("smoothing"), head.column("deadband")
-        leads = np.round(head.column("lead") * _SECOND).astype(np.int64)
+        leads = np.round(head.column("lead") * NS_PER_S).astype(np.int64)
         self._leads = [(int(lead), leads == lead) for lead in np.unique(leads)] or [(0, leads == 0)]
         self._limiter = Limiter(
             head.column("min"),
@@ -79,7 +79,7 @@ class HeadDriver:
         values = None if self._released else self._sources(motion)
         if values is None:
             return
-        stamp = motion.header.stamp.sec * _SECOND + motion.header.stamp.nanosec
+        stamp = motion.header.stamp.sec * NS_PER_S + motion.header.stamp.nanosec
         if not self._playout.add(stamp, values, now):
             self._refuse(
                 "ahead",
@@ -103,13 +103,13 @@ class HeadDriver:
         """The Command of this moment, or None while the joints' own positions are waited for."""
         if self._unplaced:
             self._waits = now if self._waits is None else self._waits
-            if 0 <= now - self._waits < _FEEDBACK * _SECOND:
+            if 0 <= now - self._waits < _FEEDBACK * NS_PER_S:
                 return None
             missing, self._unplaced = ", ".join(sorted(self._unplaced)), set()
             self._tell(
                 "feedback", f"{self.head.feedback} does not tell where {missing} is: beginning at rest"
             )
-        dt = 0.0 if self._last is None else (now - self._last) / _SECOND
+        dt = 0.0 if self._last is None else (now - self._last) / NS_PER_S
         self._last = now
         try:
             values, state = self._due(now)
@@ -127,7 +127,7 @@ class HeadDriver:
 
     def _due(self, now):
         """[sources (S,) for each lead, …, for no lead], state."""
-        if not self._released and not self._playout.lost(now, round(self.head.timeout * _SECOND)):
+        if not self._released and not self._playout.lost(now, round(self.head.timeout * NS_PER_S)):
             values = [self._playout.at(now, lead) for lead in (*(lead for lead, _ in self._leads), 0)]
             self._playout.drop(now, 0)
             if any(value is not None for value in values):

@@ -9,18 +9,19 @@ the motion of `lead` seconds later, as far as it is known. Between frames the mo
 import bisect
 from collections import deque
 
-_SECOND = 1_000_000_000
+from streamingtalker_ros.audio.constants import NS_PER_S
+
 _LONGEST = 250_000_000  # ns; frames further apart are not joined by a line
-_AHEAD = 60 * _SECOND  # ns; frames for a later time are left out
+_AHEAD = 60 * NS_PER_S  # ns; frames for a later time are left out
 _KEPT = 2048  # frames, of 25 a second over a minute
-_NEW = _SECOND  # ns; a jump of the stamps by more begins anew, as does any step back
+_NEW = NS_PER_S  # ns; a jump of the stamps by more begins anew, as does any step back
 
 
 class Playout:
     """delay: s, or None to find it. Times are ns of one clock, the stamps'."""
 
     def __init__(self, delay=None) -> None:
-        self._given = None if delay is None else round(delay * _SECOND)
+        self._given = None if delay is None else round(delay * NS_PER_S)
         self.clear()
 
     def clear(self) -> None:
@@ -39,7 +40,7 @@ class Playout:
 
     def add(self, stamp, values, now) -> bool:
         """values (S,), heard at `now`. Returns whether it was taken: not when it is due in over a minute."""
-        if self._heard is not None and now < self._heard - _SECOND:
+        if self._heard is not None and now < self._heard - NS_PER_S:
             self.clear()  # the clock was set back
         if self._stamps and not 0 < stamp - self._stamps[-1] < _NEW:
             self.clear()  # a new stream, or one that was interrupted
@@ -58,7 +59,7 @@ class Playout:
         return (
             self._heard is None
             or now - max(self._heard, self._stamps[-1] + self.delay) > timeout
-            or now < self._heard - _SECOND
+            or now < self._heard - NS_PER_S
         )
 
     def at(self, now, lead=0):

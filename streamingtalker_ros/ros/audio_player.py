@@ -3,7 +3,7 @@
 sourced here.
 
 `ros2 run streamingtalker_ros play FILE` waits for a listener, then sends; `main` is the executable. The
-packets and their stamps are `source.blocks`', the same as without ROS.
+packets and their stamps are `audio.sources`', the same as without ROS.
 """
 
 import argparse
@@ -16,8 +16,9 @@ from rclpy.node import Node
 from rclpy.signals import SignalHandlerOptions
 from rclpy.utilities import remove_ros_args
 
-from streamingtalker_ros.audio.payload import AudioFormat
-from streamingtalker_ros.dds import audio_player
+from streamingtalker_ros.audio import sources
+from streamingtalker_ros.audio.constants import SAMPLE_RATE
+from streamingtalker_ros.audio.packet import AudioFormat
 from streamingtalker_ros.errors import TalkerError
 from streamingtalker_ros.messaging import audio_common
 from streamingtalker_ros.process import on_stop_signals, say
@@ -31,7 +32,7 @@ class AudioPlayer(Node):
         super().__init__("audio_source", **kwargs)
         self.format = AudioFormat(rate, 1, "s16")
         lineage = audio_input.installed_lineage()
-        self._type, self._frame_id = audio_player.TYPES[lineage], frame_id
+        self._type, self._frame_id = audio_common.PUBLISHED_TYPES[lineage], frame_id
         self._made = audio_input.message_class(self._type)
         self._audio = self.create_publisher(self._made, "audio", qos.SENT_AUDIO)
         if lineage == "ros-drivers":
@@ -73,7 +74,7 @@ def parse(args):
     again = parser.add_mutually_exclusive_group()
     again.add_argument("--loop", action="store_true", help="begin again when the file ends")
     again.add_argument("--once", action="store_false", dest="loop", default=False, help="end with the file")
-    parser.add_argument("--rate", type=int, default=16000, help="the microphone's samples per second")
+    parser.add_argument("--rate", type=int, default=SAMPLE_RATE, help="the microphone's samples per second")
     parser.add_argument(
         "--wait",
         type=float,
@@ -86,7 +87,7 @@ def parse(args):
 def perform(options) -> None:
     """Play what the options ask for. Raises TalkerError for a file that is no audio, or when there is no
     microphone."""
-    samples, rate = audio_player.load(options.file) if options.file else (None, options.rate)
+    samples, rate = sources.load_pcm16(options.file) if options.file else (None, options.rate)
     player = AudioPlayer(rate)
     if not player.wait_for_subscriber(options.wait):
         raise TalkerError(
@@ -97,9 +98,12 @@ def perform(options) -> None:
     while again:
         again = options.loop
         if samples is None:
-            packets, what = audio_player.microphone(rate), "microphone"
+            packets, what = sources.microphone_packets(rate), "microphone"
         else:
-            packets, what = audio_player.blocks(samples, rate), f"{options.file}, {len(samples) / rate:.1f} s"
+            packets, what = (
+                sources.paced_packets(samples, rate),
+                f"{options.file}, {len(samples) / rate:.1f} s",
+            )
         player.get_logger().info(f"{what} at {rate} Hz on {player.topic}")
         for stamp, block in packets:
             player.publish(block, stamp)

@@ -13,29 +13,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from streamingtalker_ros.audio.clock import LONGEST_GAP, AudioClock
-from streamingtalker_ros.audio.payload import AudioFormat, PayloadDecoder
+from streamingtalker_ros.audio.constants import NS_PER_S, SAMPLE_RATE
+from streamingtalker_ros.audio.pcm_decoder import PcmDecoder
 from streamingtalker_ros.audio.resample import Resampler
 
-RATE = 16000
-_SECOND = 1_000_000_000
 _RECENT = 64  # stamps kept to tell a duplicate from a straggler
-
-
-@dataclass(frozen=True)
-class AudioPacket:
-    """One message of audio.
-
-    payload: bytes of interleaved little-endian PCM; format: AudioFormat, or None where the message does not
-    tell it; stamp: ns, the time of its first sample, or None (then the time of arrival stands in, smoothed
-    over the samples); arrival: seconds of time.monotonic() when it was received; received: ns of the clock of
-    the stamps at that moment, needed for packets without a stamp.
-    """
-
-    payload: bytes
-    format: AudioFormat
-    stamp: int
-    arrival: float
-    received: int = 0
 
 
 @dataclass
@@ -78,20 +60,20 @@ class Intake:
             self.reset()
         if self._kind is None:
             self._begin(kind)
-        samples = self._decoder.count(packet.payload)
+        samples = self._decoder.sample_count(packet.payload)
         if packet.stamp is not None and (packet.stamp, samples) in self._recent:
             self._statistics.duplicates += 1
             return pieces
         stamp = packet.stamp
         if stamp is None:
-            stamp = packet.received - samples * _SECOND // format.sample_rate
-        if self._rested and stamp - self._end_stamp >= LONGEST_GAP * _SECOND:
+            stamp = packet.received - samples * NS_PER_S // format.sample_rate
+        if self._rested and stamp - self._end_stamp >= LONGEST_GAP * NS_PER_S:
             # the pause was filled with idle frames; after a long one the voice begins afresh
             self._begin(kind)
         cut = 0
         if self._rested and packet.stamp is not None:
             cut = self._meet(stamp, samples)
-            stamp, samples = stamp + cut * _SECOND // format.sample_rate, samples - cut
+            stamp, samples = stamp + cut * NS_PER_S // format.sample_rate, samples - cut
             if cut and not samples:
                 self._statistics.late += 1
                 return pieces
@@ -136,12 +118,12 @@ class Intake:
         if self._kind is None:  # after an interruption the next audio begins anew
             return
         self._given += samples
-        self._clock.fill(max(0, round(self._given * self._clock.rate / RATE) - self._clock.samples))
+        self._clock.fill(max(0, round(self._given * self._clock.rate / SAMPLE_RATE) - self._clock.samples))
 
     def _begin(self, kind, clock=None) -> None:
         format, stamped = self._kind = kind
-        self._decoder = PayloadDecoder(format)
-        self._resampler = Resampler(format.sample_rate, RATE)
+        self._decoder = PcmDecoder(format)
+        self._resampler = Resampler(format.sample_rate, SAMPLE_RATE)
         self._clock = clock or AudioClock(format.sample_rate, arrival=not stamped)
         self._given = 0  # samples at 16 kHz on the grid so far
         self._rested = False
@@ -153,8 +135,8 @@ class Intake:
         many of the packet's samples it has replaced already."""
         rate = self._clock.rate
         error = stamp - self._clock.stamp_of(self._clock.samples)
-        shift = (abs(error) * rate + _SECOND // 2) // _SECOND
-        if abs(error) >= LONGEST_GAP * _SECOND:
+        shift = (abs(error) * rate + NS_PER_S // 2) // NS_PER_S
+        if abs(error) >= LONGEST_GAP * NS_PER_S:
             return 0
         if error < 0:
             return min(shift, samples)
@@ -177,7 +159,7 @@ class Intake:
             self._rested = False
             self._resampler.reset()
             start = self._clock.samples - len(pcm)
-            lead = max(0, round(start * RATE / self._clock.rate) - self._given)
+            lead = max(0, round(start * SAMPLE_RATE / self._clock.rate) - self._given)
             out = np.concatenate([np.zeros(lead, np.float32), self._resampler.accept(pcm)])
         else:
             out = self._resampler.accept(np.concatenate([np.zeros(gap, np.float32), pcm]) if gap else pcm)

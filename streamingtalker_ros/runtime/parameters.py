@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 import yaml
 
 from streamingtalker_ros import resources
-from streamingtalker_ros.audio.payload import HIGHEST_RATE, LOWEST_RATE, AudioFormat
+from streamingtalker_ros.audio.packet import MAX_SAMPLE_RATE, MIN_SAMPLE_RATE, AudioFormat
 from streamingtalker_ros.errors import TalkerError
 from streamingtalker_ros.face.expression import parse_expression
 
@@ -47,7 +47,7 @@ class Settings:
         "Encoding of a payload whose message and audio_info do not tell it, little-endian.",
         choices=("u8", "s8", "s16", "s24", "s32", "f32"),
     )
-    sample_rate: int = _parameter(16000, "Its samples per second.", range=(LOWEST_RATE, HIGHEST_RATE))
+    sample_rate: int = _parameter(16000, "Its samples per second.", range=(MIN_SAMPLE_RATE, MAX_SAMPLE_RATE))
     channels: int = _parameter(1, "Its interleaved channels.", range=(1, 64))
     seed: int = _parameter(
         0,

@@ -13,18 +13,19 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from streamingtalker_ros.audio.constants import SAMPLE_RATE
 from streamingtalker_ros.errors import TalkerError
 from streamingtalker_ros.runtime.audio_queue import Inbox
-from streamingtalker_ros.runtime.packet_aligner import RATE, Intake, Piece
+from streamingtalker_ros.runtime.packet_aligner import Intake, Piece
 from streamingtalker_ros.runtime.timeline import Tape
 from streamingtalker_ros.runtime.transition import INTERRUPT, OPEN, REST, Seam
 
 # silence that brings out the four frames that close the mouth, with their look-ahead
-CLOSING = int(0.28 * RATE)
+CLOSING = int(0.28 * SAMPLE_RATE)
 SLEW = 0.002  # share of real time by which the pace follows a sender whose clock runs off
 BEHIND = 0.25  # s by which a voice that begins while another is heard may wait for it and catch up,
 CATCH_UP = 0.1  # by this share of real time
-TOLD_LATE = 2 * RATE  # samples of a wrong format that may be taken back
+TOLD_LATE = 2 * SAMPLE_RATE  # samples of a wrong format that may be taken back
 HELD_BACK = 2.0  # s that the network may hold audio back and still be caught up with
 _ORDER = 500_000_000  # ns; stamps may go back by more than this only
 
@@ -55,7 +56,7 @@ class Performance:
         self._intake = Intake(settings.audio_format, statistics)
         self._seam = Seam()
         self._tape = Tape(talker.hop)
-        self._ahead = round(talker.lookahead * RATE)
+        self._ahead = round(talker.lookahead * SAMPLE_RATE)
         self._stream = talker.open_stream(
             settings.seed, settings.style or None, settings.steps or None, **settings.controls
         )
@@ -88,7 +89,7 @@ class Performance:
     @property
     def queued(self):
         """Seconds of audio that wait."""
-        return self._inbox.seconds + self._tape.waiting / RATE
+        return self._inbox.seconds + self._tape.waiting / SAMPLE_RATE
 
     @property
     def state(self) -> str:
@@ -211,7 +212,7 @@ class Performance:
         old = self._clock_of_stream
         if old.arrival or clock.arrival:
             return
-        begins = round((clock.stamp_of(0) - old.stamp_of(0)) * RATE / 1e9)
+        begins = round((clock.stamp_of(0) - old.stamp_of(0)) * SAMPLE_RATE / 1e9)
         if self._end - TOLD_LATE < begins < self._end:
             self._tape.cut(begins)
             self._end = max(begins, self._tape.position)
@@ -228,7 +229,9 @@ class Performance:
 
     def _open(self, piece) -> None:
         """Begin a new stream with its first piece."""
-        audible = self._anchor + self._end / RATE if self._frames is not None and self._rest is None else 0.0
+        audible = (
+            self._anchor + self._end / SAMPLE_RATE if self._frames is not None and self._rest is None else 0.0
+        )
         held = self._held_back(piece)
         pieces, self._next = self._next, deque()
         self._tape.clear()
@@ -260,7 +263,7 @@ class Performance:
     def _follow(self, piece, position) -> None:
         """Live senders' clocks run off by some ppm, and one live voice after another waits a little longer when
         packets come unevenly: let the pace follow them, never a burst of early audio."""
-        early, seconds = self._anchor + position / RATE - piece.arrival, len(piece.pcm) / RATE
+        early, seconds = self._anchor + position / SAMPLE_RATE - piece.arrival, len(piece.pcm) / SAMPLE_RATE
         if abs(early) < BEHIND and piece.arrival - self._came > seconds / 2:
             most = SLEW * seconds if self._behind <= 0.0 else min(self._behind, CATCH_UP * seconds)
             step = min(max(early, -SLEW * seconds), most)
@@ -269,7 +272,9 @@ class Performance:
 
     def _due(self, frame):
         """Time at which a frame of the current stream may leave at the earliest."""
-        return self._anchor + frame * self.talker.hop / RATE if self.settings.pacing == "audio" else 0.0
+        return (
+            self._anchor + frame * self.talker.hop / SAMPLE_RATE if self.settings.pacing == "audio" else 0.0
+        )
 
     def _feed(self, piece):
         """Feed one piece up to the next whole hop, if its frame may leave now. Returns the wait."""
@@ -312,7 +317,7 @@ class Performance:
         index = self._tape.index(frame.index)
         position = index * self.talker.hop
         idle = position >= self._end
-        stamp = self._clock_of_stream.stamp_of(position, RATE)
+        stamp = self._clock_of_stream.stamp_of(position, SAMPLE_RATE)
         if self._last_stamp is not None and 0 <= self._last_stamp - stamp < _ORDER:
             self.statistics.withheld += 1  # this time has been published by the stream before
             return
@@ -364,9 +369,9 @@ class Performance:
         waits = target > self._closed  # the silence that closes the mouth need not wait for the clock
         if waits and not self.settings.idle:
             return None
-        wait = since + (target - start) / RATE - now if waits else 0.0
+        wait = since + (target - start) / SAMPLE_RATE - now if waits else 0.0
         if -wait > self.settings.overload_after:
-            skip = int(-wait * RATE) // hop
+            skip = int(-wait * SAMPLE_RATE) // hop
             self._intake.fill(skip * hop)
             self._tape.skip(skip)
         wait = max(wait, self._wait(count, now))
@@ -403,8 +408,8 @@ class Performance:
     def _audible(self, position):
         """Time at which the audio of a position is due to be fed, so that the frame before it leaves in
         time."""
-        return self._anchor + (position - self._ahead - self.talker.hop) / RATE
+        return self._anchor + (position - self._ahead - self.talker.hop) / SAMPLE_RATE
 
     def _heard_by(self, now):
         """The position whose audio is due now."""
-        return (now - self._anchor) * RATE + self._ahead + self.talker.hop
+        return (now - self._anchor) * SAMPLE_RATE + self._ahead + self.talker.hop

@@ -12,9 +12,9 @@ import logging
 import threading
 import time
 
+from streamingtalker_ros.audio.packet import AudioPacket
 from streamingtalker_ros.errors import TalkerError
 from streamingtalker_ros.process import FaultLog, never_raising
-from streamingtalker_ros.runtime.packet_aligner import AudioPacket
 from streamingtalker_ros.runtime.scheduler import FaceFrame, Performance
 from streamingtalker_ros.runtime.statistics import Statistics
 

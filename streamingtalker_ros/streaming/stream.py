@@ -11,8 +11,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from streamingtalker_ros.audio.pcm import as_mono_float32
 from streamingtalker_ros.errors import TalkerError
-from streamingtalker_ros.model.pcm import checked
 from streamingtalker_ros.streaming.controls import CONTROLS, Controls, Shaping
 from streamingtalker_ros.streaming.eye_motion import LifeState
 from streamingtalker_ros.streaming.lip_constraints import Lips
@@ -151,7 +151,7 @@ class Stream:
         """The audio as (n,) float32, what is not finite made silent. Raises TalkerError as `accept` says."""
         if self._finished:
             raise TalkerError("this stream is finished: call reset() before it hears new audio")
-        return checked(pcm)
+        return as_mono_float32(pcm)
 
     def fill(self, pcm):
         """Yield each hop (a view that the next one overwrites) that checked audio completes."""

@@ -12,11 +12,12 @@ import numpy as np
 import torch
 
 from streamingtalker_ros.audio import augmentation
+from streamingtalker_ros.audio.constants import HOP_LENGTH, SAMPLE_RATE
 from streamingtalker_ros.face.arkit import MIRROR
 from streamingtalker_ros.model.blendshape.features import QUIET
 from streamingtalker_ros.phonetics.phones import VISEMES, merge, squeezed
 from streamingtalker_ros.training.feature_augmentation import MixConfig, absolute, leveled, mix
-from streamingtalker_ros.training.feature_cache import HOP, hear, hear_all
+from streamingtalker_ros.training.feature_cache import hear, hear_all
 
 PAUSE = 0.2  # seconds; a shorter pause between phones counts as voice
 SILENT_PHONES = ("pau", "sil", "h#", "")
@@ -82,18 +83,18 @@ def voice_labels(phones, frames):
             merged[-1][1] = end
         else:
             merged.append([start, end])
-    edges = np.arange(frames + 1) * (HOP / 16000)
+    edges = np.arange(frames + 1) * (HOP_LENGTH / SAMPLE_RATE)
     covered = np.zeros(frames)
     for start, end in merged:
         covered += np.clip(np.minimum(edges[1:], end) - np.maximum(edges[:-1], start), 0.0, None)
-    return (covered > 0.3 * HOP / 16000).astype(np.float32)
+    return (covered > 0.3 * HOP_LENGTH / SAMPLE_RATE).astype(np.float32)
 
 
 def phone_labels(phones, frames):
     """The phone in the middle of each frame: (frames,) int64 rows of PHONES, pauses where nothing is said, UNKNOWN
     where something is said that has no name, and around a squeezed p, b or m (`phones.squeezed`)."""
     labels = np.full(frames, PHONES.index("pau"))
-    middles = (np.arange(frames) + 0.5) * (HOP / 16000)
+    middles = (np.arange(frames) + 0.5) * (HOP_LENGTH / SAMPLE_RATE)
     phones = merge(phones)
     for phone in phones:
         row = PHONES.index(phone.name) if phone.name in PHONES else UNKNOWN
@@ -298,9 +299,9 @@ def _motions(clip, lives, captured_life, least):
 
 def _noises(log_mel, seed):
     """The steady noises of a room, Heard: hiss, rumble, hum and engines, some of each."""
-    rng, frames = np.random.default_rng([seed, 1]), NOISE_SECONDS * 16000 // HOP
+    rng, frames = np.random.default_rng([seed, 1]), NOISE_SECONDS * SAMPLE_RATE // HOP_LENGTH
     return [
-        hear(log_mel, augmentation.at_rms(make(NOISE_SECONDS * 16000, rng), -30.0), frames)
+        hear(log_mel, augmentation.at_rms(make(NOISE_SECONDS * SAMPLE_RATE, rng), -30.0), frames)
         for make in NOISES
         for _ in range(NOISE_COPIES)
     ]

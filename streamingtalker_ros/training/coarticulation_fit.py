@@ -15,9 +15,10 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from streamingtalker_ros.audio.constants import FRAME_RATE, SAMPLE_RATE
 from streamingtalker_ros.coarticulation import dominance
 from streamingtalker_ros.coarticulation.dominance import EARLIEST
-from streamingtalker_ros.corpus.storage import RATE, load_corpus, read_index
+from streamingtalker_ros.corpus.storage import load_corpus, read_index
 from streamingtalker_ros.errors import TalkerError
 from streamingtalker_ros.face.arkit import ARKIT_NAMES, INDEX
 from streamingtalker_ros.face.rig import default_rig
@@ -170,7 +171,9 @@ def _efforts(phones, pcm):
     length, level = np.zeros(len(phones)), np.zeros(len(phones))
     for i in vowels:
         length[i] = np.tanh(np.log(max(phones[i].end - phones[i].start, 0.01) / 0.10))
-        sound = pcm[int(phones[i].start * RATE) : int(phones[i].end * RATE) + 1].astype(np.float64)
+        sound = pcm[int(phones[i].start * SAMPLE_RATE) : int(phones[i].end * SAMPLE_RATE) + 1].astype(
+            np.float64
+        )
         level[i] = 10.0 * np.log10((np.mean(sound**2) if len(sound) else 0.0) + 1e-9)
     if vowels:
         level[vowels] = np.tanh((level[vowels] - np.median(level[vowels])) / 6.0)
@@ -292,7 +295,7 @@ class Mouth(torch.nn.Module):
         left = torch.where(kind < 3, torch.minimum(left, 0.35 * span - 0.005), left)
         left = torch.where((kind < 3) & (rows[..., 5] > 0), torch.full_like(left, -0.005), left)
         start, end = rows[..., 1] + on, rows[..., 2] - left
-        missing = (1.02 / dominance.FRAME_RATE - (end - start)).clamp(min=0.0)
+        missing = (1.02 / FRAME_RATE - (end - start)).clamp(min=0.0)
         start, end = start - missing / 2, end + missing / 2
         closing = torch.minimum(self.closing[(kind >= 3).long()], rows[..., 3])
         release = torch.minimum(self.release[(kind >= 3).long()], rows[..., 4])

@@ -13,9 +13,9 @@ import torch
 from tqdm import tqdm
 
 from streamingtalker_ros.audio.augmentation import augment
+from streamingtalker_ros.audio.constants import HOP_LENGTH
 from streamingtalker_ros.model.blendshape.features import normalised
 
-HOP = 640
 SAVED = torch.float16
 
 
@@ -32,7 +32,7 @@ class Heard:
 @torch.no_grad()
 def hear(log_mel, pcm, frames):
     """Features of pcm (n,) as a stream has them, for `frames` frames; what the sound lacks is silence. -> Heard."""
-    audio = np.zeros(frames * HOP, np.float32)
+    audio = np.zeros(frames * HOP_LENGTH, np.float32)
     audio[: len(pcm)] = pcm[: len(audio)]
     power, loudness, level = log_mel.measure(torch.from_numpy(audio)[None])
     return Heard(normalised(power, level)[0].to(SAVED), (loudness - level)[0], level[0])
@@ -74,7 +74,7 @@ def _begin(talk) -> None:
 def _versions(job, talk=None):
     """Arrays, not tensors: a tensor that crosses a process costs an open file."""
     log_mel, pcm, count, seeds = job
-    pcm = np.pad(pcm, (0, max(count * HOP - len(pcm), 0)))
+    pcm = np.pad(pcm, (0, max(count * HOP_LENGTH - len(pcm), 0)))
     heard = [
         hear(log_mel, augment(pcm, seed, _talk if talk is None else talk) if number else pcm, count)
         for number, seed in enumerate(seeds)

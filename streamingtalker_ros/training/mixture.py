@@ -9,7 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
-from streamingtalker_ros.corpus.storage import HOP, RATE, load_corpus
+from streamingtalker_ros.audio.constants import HOP_LENGTH, SAMPLE_RATE
+from streamingtalker_ros.corpus.storage import load_corpus
 from streamingtalker_ros.errors import TalkerError
 
 JOINED = 10.0  # seconds that short clips of one speaker are joined to, so that windows have a past
@@ -50,9 +51,9 @@ def join(clips, seconds=JOINED):
     """Consecutive clips of one voice and style, joined until they last `seconds`; long ones stay alone."""
     out, group = [], []
     for clip in clips:
-        length = sum(len(part.pcm) for part in group) / RATE
+        length = sum(len(part.pcm) for part in group) / SAMPLE_RATE
         alike = group and (clip.voice, clip.style) == (group[0].voice, group[0].style)
-        if group and (not alike or length + len(clip.pcm) / RATE > 1.3 * seconds):
+        if group and (not alike or length + len(clip.pcm) / SAMPLE_RATE > 1.3 * seconds):
             out.append(joined(group))
             group = []
         group.append(clip)
@@ -66,7 +67,7 @@ def joined(clips):
     phones, start = [], 0.0
     for clip in clips:
         phones += [replace(phone, start=phone.start + start, end=phone.end + start) for phone in clip.phones]
-        start += len(clip.weights) * HOP / RATE
+        start += len(clip.weights) * HOP_LENGTH / SAMPLE_RATE
     tracked = {
         key: None
         if any(getattr(clip, key) is None for clip in clips)
@@ -85,5 +86,5 @@ def joined(clips):
 
 def _whole(clip):
     """The clip's sound, exactly as long as its motion."""
-    wanted = len(clip.weights) * HOP
+    wanted = len(clip.weights) * HOP_LENGTH
     return np.pad(clip.pcm[:wanted], (0, max(wanted - len(clip.pcm), 0)))

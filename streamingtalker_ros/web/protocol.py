@@ -22,7 +22,7 @@ from typing import NoReturn
 
 import numpy as np
 
-from streamingtalker_ros.audio.payload import HIGHEST_RATE, LOWEST_RATE
+from streamingtalker_ros.audio.packet import MAX_SAMPLE_RATE, MIN_SAMPLE_RATE
 from streamingtalker_ros.errors import TalkerError
 
 PCM = 1  # kind of the bytes that a page sends
@@ -46,7 +46,7 @@ def read_text(text):
     if kind in _EPOCH:
         whole(message, "epoch", 0, 255)
     if kind == "start":
-        whole(message, "rate", LOWEST_RATE, HIGHEST_RATE)
+        whole(message, "rate", MIN_SAMPLE_RATE, MAX_SAMPLE_RATE)
         if message.get("seed") is not None:
             whole(message, "seed", 0, 2**31 - 1)
     if kind == "seen":

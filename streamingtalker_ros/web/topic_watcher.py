@@ -10,7 +10,8 @@ import threading
 
 import numpy as np
 
-from streamingtalker_ros.audio.payload import AudioFormat
+from streamingtalker_ros.audio.constants import NS_PER_S, SAMPLE_RATE
+from streamingtalker_ros.audio.packet import AudioFormat
 from streamingtalker_ros.dds import message_types
 from streamingtalker_ros.dds.node import Wire
 from streamingtalker_ros.errors import TalkerError
@@ -19,11 +20,10 @@ from streamingtalker_ros.messaging import audio_common, face_messages
 from streamingtalker_ros.messaging.audio_decoder import Hearing
 from streamingtalker_ros.process import FaultLog, never_raising
 from streamingtalker_ros.process import warn as warn_user
-from streamingtalker_ros.runtime.packet_aligner import RATE, Intake
+from streamingtalker_ros.runtime.packet_aligner import Intake
 from streamingtalker_ros.runtime.statistics import Statistics
 from streamingtalker_ros.web import protocol
 
-_SECOND = 1_000_000_000
 _NAMES = list(ARKIT_NAMES)
 
 
@@ -147,18 +147,22 @@ class Watcher:
         for piece in self._intake.take(packet):
             if piece.first or piece.clock is not self._clock:
                 self._clock, self._given = piece.clock, 0
-            time = self._time(piece.clock.stamp_of(self._given, RATE))
+            time = self._time(piece.clock.stamp_of(self._given, SAMPLE_RATE))
             self._given += len(piece.pcm)
             samples = np.round(np.clip(piece.pcm, -1.0, 1.0) * 32767).astype(np.int16)
-            for first in range(0, len(samples), RATE):  # a sentence sent at once, in pieces of a second
+            for first in range(
+                0, len(samples), SAMPLE_RATE
+            ):  # a sentence sent at once, in pieces of a second
                 self._give(
-                    lambda epoch: protocol.audio(epoch, time + first / RATE, samples[first : first + RATE])
+                    lambda epoch: protocol.audio(
+                        epoch, time + first / SAMPLE_RATE, samples[first : first + SAMPLE_RATE]
+                    )
                 )
 
     def _time(self, stamp):
         if self._base is None:
             self._base = stamp
-        return (stamp - self._base) / _SECOND
+        return (stamp - self._base) / NS_PER_S
 
     def _give(self, make) -> None:
         with self._lock:

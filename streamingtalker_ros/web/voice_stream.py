@@ -11,6 +11,7 @@ from collections import deque
 
 import numpy as np
 
+from streamingtalker_ros.audio.constants import SAMPLE_RATE
 from streamingtalker_ros.audio.resample import Resampler
 from streamingtalker_ros.errors import TalkerError
 from streamingtalker_ros.face.formats.importers import to_our_axes
@@ -18,7 +19,6 @@ from streamingtalker_ros.runtime.transition import INTERRUPT, OPEN, REST, Seam
 from streamingtalker_ros.web import protocol
 from streamingtalker_ros.web.controls import Controls
 
-RATE = 16000
 _STEP = 640  # samples that a vertex model hears at a time; a blendshape model hears its hop
 
 
@@ -66,7 +66,7 @@ class Voice:
         """The next hop (n,) float32 to be heard, or None. Skips audio that has grown too old."""
         if self._next_rest is not None and now >= self._next_rest:
             self._next_rest = max(
-                self._next_rest + self._hop / RATE, now - 0.2
+                self._next_rest + self._hop / SAMPLE_RATE, now - 0.2
             )  # after a pause of the machine
             self._add(np.zeros(self._hop, np.float32), now)
         if self._waiting < self._hop:
@@ -75,7 +75,7 @@ class Voice:
             late = (self._waiting // self._hop - 1) * self._hop
             self._cut(late)
             self._shift += late
-            self.dropped += round(late / RATE * self.talker.frame_rate)
+            self.dropped += round(late / SAMPLE_RATE * self.talker.frame_rate)
         self._given += self._hop
         return self._cut(self._hop)
 
@@ -83,7 +83,7 @@ class Voice:
         """Frames of the talker -> list of bytes. model_ms: what the batch's step took."""
         wait_ms, packed = 1000 * max(0.0, now - self._came) - model_ms, []
         for frame in frames:
-            time = frame.time + self._shift / RATE
+            time = frame.time + self._shift / SAMPLE_RATE
             at = (self.epoch, max(0, round(time * self.talker.frame_rate)), time)
             numbers = dict(
                 idle=self._next_rest is not None,
@@ -108,7 +108,7 @@ class Voice:
         self._stop()
 
     def _start(self, came, epoch, rate, seed) -> None:
-        resampler = Resampler(rate, RATE)
+        resampler = Resampler(rate, SAMPLE_RATE)
         self._stop()
         self.epoch, self._resampler, self._fall = epoch, resampler, OPEN
         self.stream.reset(self.controls.seed if seed is None else seed)

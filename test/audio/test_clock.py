@@ -4,7 +4,8 @@
 import numpy as np
 import pytest
 
-from streamingtalker_ros.audio.clock import SECOND, AudioClock, Placement
+from streamingtalker_ros.audio.clock import AudioClock, Placement
+from streamingtalker_ros.audio.constants import NS_PER_S
 
 T0 = 1_700_000_000_123_456_789
 PACKET = 320  # 20 ms at 16 kHz
@@ -23,13 +24,13 @@ def test_steady_packets_are_ok_and_time_is_exact_for_a_day() -> None:
     assert clock.place(T0, 441).kind == "start"
     samples = 441
     for _ in range(2000):
-        stamp = T0 + samples * SECOND // 44100  # what a publisher computes, rounded its own way
+        stamp = T0 + samples * NS_PER_S // 44100  # what a publisher computes, rounded its own way
         assert clock.place(stamp, 441) == Placement("ok")
         samples += 441
     assert clock.samples == samples
     day = 24 * 3600
-    assert clock.stamp_of(44100 * day) == T0 + day * SECOND
-    assert clock.stamp_of(25 * day * 640, 16000) == T0 + day * SECOND
+    assert clock.stamp_of(44100 * day) == T0 + day * NS_PER_S
+    assert clock.stamp_of(25 * day * 640, 16000) == T0 + day * NS_PER_S
 
 
 def test_jitter_makes_no_gap_and_hardly_moves_the_grid() -> None:
@@ -98,14 +99,14 @@ def test_a_straggler_after_its_gap_was_filled_is_left_out() -> None:
 @pytest.mark.parametrize("seconds", [0.5, 3600, -0.5, -86400])
 def test_half_a_second_either_way_is_a_new_stream(seconds) -> None:
     clock, next_stamp = running()
-    stamp = next_stamp + int(seconds * SECOND)
+    stamp = next_stamp + int(seconds * NS_PER_S)
     assert clock.place(stamp, PACKET) == Placement("jump")
     assert clock.samples == PACKET and clock.stamp_of(0) == stamp
 
 
 def test_just_under_half_a_second_is_filled() -> None:
     clock, next_stamp = running()
-    assert clock.place(next_stamp + int(0.499 * SECOND), PACKET) == Placement("gap", gap=7984)
+    assert clock.place(next_stamp + int(0.499 * NS_PER_S), PACKET) == Placement("gap", gap=7984)
 
 
 def test_silence_that_the_caller_put_in_counts() -> None:
@@ -126,10 +127,10 @@ def test_times_of_arrival_never_lose_a_sample() -> None:
 
 def test_a_pause_of_arrivals_is_a_gap_or_a_new_stream() -> None:
     clock, next_stamp = running(arrival=True)
-    assert clock.place(next_stamp + int(0.1 * SECOND), PACKET).kind == "ok"
+    assert clock.place(next_stamp + int(0.1 * NS_PER_S), PACKET).kind == "ok"
     clock, next_stamp = running(arrival=True)
-    assert clock.place(next_stamp + int(0.3 * SECOND), PACKET) == Placement("gap", gap=4800)
-    assert clock.place(next_stamp + 2 * SECOND, PACKET).kind == "jump"
+    assert clock.place(next_stamp + int(0.3 * NS_PER_S), PACKET) == Placement("gap", gap=4800)
+    assert clock.place(next_stamp + 2 * NS_PER_S, PACKET).kind == "jump"
 
 
 def test_no_time_before_the_first_packet_and_reset_forgets() -> None:

@@ -12,7 +12,7 @@ import pytest
 av = pytest.importorskip("av", reason="av, which decodes MP3, is not installed")
 
 from streamingtalker_ros.audio import mp3  # noqa: E402
-from streamingtalker_ros.audio.payload import PayloadDecoder  # noqa: E402
+from streamingtalker_ros.audio.pcm_decoder import PcmDecoder  # noqa: E402
 from streamingtalker_ros.messaging import audio_decoder  # noqa: E402
 from support.scheduler_harness import FRAME, S0, Stage, small_talker  # noqa: E402
 
@@ -87,7 +87,7 @@ class Listener:
 
 
 def pcm_of(packets):
-    return np.concatenate([PayloadDecoder(packet.format).decode(packet.payload) for packet in packets])
+    return np.concatenate([PcmDecoder(packet.format).decode(packet.payload) for packet in packets])
 
 
 def cut(data, random, size):

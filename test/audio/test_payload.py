@@ -6,7 +6,8 @@ import pytest
 import soundfile
 
 from streamingtalker_ros.audio.files import read_audio
-from streamingtalker_ros.audio.payload import AudioFormat, PayloadDecoder
+from streamingtalker_ros.audio.packet import AudioFormat
+from streamingtalker_ros.audio.pcm_decoder import PcmDecoder
 from streamingtalker_ros.errors import TalkerError
 
 WAVE = np.sin(np.arange(997) * 0.07) * np.linspace(0, 0.99, 997)
@@ -29,7 +30,7 @@ def encode(signal, encoding):
     "encoding, bits", [("u8", 8), ("s8", 8), ("s16", 16), ("s24", 24), ("s32", 24), ("f32", 24)]
 )
 def test_each_encoding_gives_the_wave_back(encoding, bits) -> None:
-    pcm = PayloadDecoder(AudioFormat(16000, 1, encoding)).decode(encode(WAVE, encoding))
+    pcm = PcmDecoder(AudioFormat(16000, 1, encoding)).decode(encode(WAVE, encoding))
     assert pcm.dtype == np.float32 and pcm.shape == WAVE.shape
     assert np.abs(pcm - WAVE).max() <= 2.0 ** (1 - bits)
 
@@ -41,25 +42,25 @@ def test_full_scale_and_rest_are_exact() -> None:
         ("s24", [0, 0, 128, 255, 255, 255], [-1, -(2.0**-23)]),
         ("s32", [0, 0, 0, 128], [-1]),
     ):
-        assert PayloadDecoder(AudioFormat(encoding=encoding)).decode(bytes(data)).tolist() == expected
+        assert PcmDecoder(AudioFormat(encoding=encoding)).decode(bytes(data)).tolist() == expected
 
 
 def test_channels_are_averaged() -> None:
     left, right = WAVE * 0.5, WAVE * -0.25
     data = encode(np.stack([left, right], axis=1), "s16")
-    pcm = PayloadDecoder(AudioFormat(48000, 2, "s16")).decode(data)
+    pcm = PcmDecoder(AudioFormat(48000, 2, "s16")).decode(data)
     np.testing.assert_allclose(pcm, (left + right) / 2, atol=2**-15)
 
 
 @pytest.mark.parametrize("encoding, channels", [("s16", 1), ("s24", 1), ("s24", 3), ("f32", 2), ("s32", 5)])
 def test_any_cut_of_the_bytes_gives_the_same_samples(encoding, channels) -> None:
     data = encode(np.stack([WAVE * gain for gain in np.linspace(-0.9, 0.9, channels)], axis=1), encoding)
-    whole = PayloadDecoder(AudioFormat(16000, channels, encoding)).decode(data)
+    whole = PcmDecoder(AudioFormat(16000, channels, encoding)).decode(data)
     rng = np.random.default_rng(1)
     cuts = np.concatenate([[0], np.sort(rng.integers(0, len(data), 300)), [len(data)]])
-    decoder, pieces = PayloadDecoder(AudioFormat(16000, channels, encoding)), []
+    decoder, pieces = PcmDecoder(AudioFormat(16000, channels, encoding)), []
     for start, end in zip(cuts[:-1], cuts[1:]):
-        expected = decoder.count(data[start:end])
+        expected = decoder.sample_count(data[start:end])
         pieces.append(decoder.decode(data[start:end]))
         assert len(pieces[-1]) == expected
     np.testing.assert_array_equal(np.concatenate(pieces), whole)
@@ -69,11 +70,11 @@ def test_any_cut_of_the_bytes_gives_the_same_samples(encoding, channels) -> None
 def test_a_packet_that_was_cut_short_spoils_no_other(encoding, channels) -> None:
     format = AudioFormat(16000, channels, encoding)
     packets = [encode(np.tile(WAVE[at : at + 20, None], channels), encoding) for at in range(0, 900, 20)]
-    whole = PayloadDecoder(format).decode(b"".join(packets)).reshape(-1, 20)
-    decoder, heard = PayloadDecoder(format), []
+    whole = PcmDecoder(format).decode(b"".join(packets)).reshape(-1, 20)
+    decoder, heard = PcmDecoder(format), []
     for number, packet in enumerate(packets):
         packet = packet[:-1] if number == 15 else packet
-        expected = decoder.count(packet)
+        expected = decoder.sample_count(packet)
         heard.append(decoder.decode(packet))
         assert len(heard[-1]) == expected
     assert len(heard.pop(15)) == 19
@@ -81,14 +82,14 @@ def test_a_packet_that_was_cut_short_spoils_no_other(encoding, channels) -> None
 
 
 def test_reset_drops_the_odd_byte() -> None:
-    decoder = PayloadDecoder(AudioFormat(encoding="s16"))
+    decoder = PcmDecoder(AudioFormat(encoding="s16"))
     assert decoder.decode(b"\x00\x40\x7f").tolist() == [0.5]
     decoder.reset()
     assert decoder.decode(b"\x00\x40").tolist() == [0.5]
 
 
 def test_broken_floats_become_silence_and_are_counted() -> None:
-    decoder = PayloadDecoder(AudioFormat(encoding="f32"))
+    decoder = PcmDecoder(AudioFormat(encoding="f32"))
     signal = np.array([0.25, np.nan, np.inf, -np.inf, 1.5, -7.0, 0.5], "<f4")
     assert decoder.decode(signal.tobytes()).tolist() == [0.25, 0, 0, 0, 1, -1, 0.5]
     assert decoder.nonfinite == 3

@@ -4,8 +4,7 @@
 import numpy as np
 import pytest
 
-from streamingtalker_ros.audio.pcm import to_16k
-from streamingtalker_ros.audio.resample import Resampler
+from streamingtalker_ros.audio.resample import Resampler, to_16k
 from streamingtalker_ros.errors import TalkerError
 
 RATES = (8000, 11025, 22050, 24000, 32000, 44100, 48000, 96000, 192000)

@@ -4,7 +4,7 @@
 import numpy as np
 import pytest
 
-from streamingtalker_ros.audio.pcm import to_16k
+from streamingtalker_ros.audio.resample import to_16k
 from streamingtalker_ros.bag import rosbag_io
 from streamingtalker_ros.dds.message_types import type_hash, typestore
 from streamingtalker_ros.errors import TalkerError

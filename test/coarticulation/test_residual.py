@@ -7,6 +7,7 @@ import json
 import numpy as np
 import pytest
 
+from streamingtalker_ros.audio.constants import HOP_LENGTH
 from streamingtalker_ros.coarticulation import dominance, residual
 from streamingtalker_ros.corpus import storage
 from streamingtalker_ros.face.arkit import INDEX
@@ -30,7 +31,7 @@ def spoken():
 
 
 def _frames(said):
-    return len(said.pcm) // storage.HOP
+    return len(said.pcm) // HOP_LENGTH
 
 
 def test_contacts_and_rest_stay_the_rules(spoken) -> None:

@@ -169,7 +169,7 @@ def test_the_command_rests_the_head_whatever_happens_to_its_output(case, number)
 
 def test_the_talkers_worker_goes_on_after_a_fault_in_its_work() -> None:
     pytest.importorskip("torch", reason="torch is not installed")
-    from streamingtalker_ros.audio.payload import AudioFormat
+    from streamingtalker_ros.audio.packet import AudioFormat
     from streamingtalker_ros.runtime.parameters import Settings
     from streamingtalker_ros.runtime.worker import AudioPacket, TalkerCore
     from support.scheduler_harness import small_talker, voice

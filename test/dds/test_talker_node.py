@@ -18,9 +18,10 @@ pytest.importorskip("torch", reason="torch is not installed")
 
 from dds.test_node import call, wait_for
 
-from streamingtalker_ros.audio.payload import AudioFormat
+from streamingtalker_ros.audio.packet import AudioFormat
+from streamingtalker_ros.audio.sources import paced_packets
 from streamingtalker_ros.dds import message_types
-from streamingtalker_ros.dds.audio_player import AudioSource, blocks
+from streamingtalker_ros.dds.audio_player import AudioSource
 from streamingtalker_ros.dds.node import Wire, readers
 from streamingtalker_ros.dds.recorder import FaceMotionRecorder
 from streamingtalker_ros.dds.talker_node import TalkerNode
@@ -177,7 +178,7 @@ def test_the_node_publishes_the_face_at_rest_its_surface_and_its_health(talker) 
     source = AudioSource(16000, domain=domain)
     with FaceMotionRecorder(domain) as motion:
         assert motion.wait_for_publisher(10) and source.wait_for_subscriber(10)
-        for stamp, block in blocks(voice(0.5), 16000):
+        for stamp, block in paced_packets(voice(0.5), 16000):
             source.publish(block, stamp)
         assert motion.wait(12, 10)
         assert wait_for(lambda: model.messages and len(vertices.messages) > 5 and health.messages)
@@ -205,7 +206,9 @@ def test_interrupt_and_reset_are_services_that_answer_while_the_node_speaks(talk
     client.start()
     with FaceMotionRecorder(domain) as motion:
         assert motion.wait_for_publisher(10) and source.wait_for_subscriber(10)
-        for stamp, block in blocks(voice(5.0), 16000, 0.1, pace=0):  # a sentence of five seconds at once
+        for stamp, block in paced_packets(
+            voice(5.0), 16000, 0.1, speed=0
+        ):  # a sentence of five seconds at once
             source.publish(block, stamp)
         assert motion.wait(10, 10)
         reply = call(client, "/talker/interrupt")
@@ -227,7 +230,7 @@ def test_a_sender_that_vanishes_and_returns_is_heard_again(talker) -> None:
             before = node.core.statistics()["frames"]
             source = AudioSource(16000, lineage, domain=domain)
             assert source.wait_for_subscriber(10)
-            for stamp, block in blocks(voice(0.4), 16000):
+            for stamp, block in paced_packets(voice(0.4), 16000):
                 source.publish(block, stamp)
             source.close()
             assert wait_for(lambda: node.core.statistics()["frames"] >= before + 10)
@@ -271,7 +274,7 @@ def test_best_effort_senders_are_heard_beside_reliable_ones(talker) -> None:
         writer = sender.audio_publisher("audio", name, "mgonzs13", sender.qos(depth=5, reliable=reliable))
         assert wait_for(lambda: readers(writer))
         before = node.core.statistics()["packets"]
-        for stamp, block in blocks(voice(0.2), 16000):
+        for stamp, block in paced_packets(voice(0.2), 16000):
             writer.write(audio_common.fill_audio(made(), name, block, AudioFormat(), stamp, ""))
         assert wait_for(lambda: node.core.statistics()["packets"] == before + 10)
     node.close()

@@ -8,8 +8,10 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from streamingtalker_ros.audio.payload import AudioFormat, PayloadDecoder
-from streamingtalker_ros.dds import audio_player, message_types
+from streamingtalker_ros.audio.packet import AudioFormat
+from streamingtalker_ros.audio.pcm_decoder import PcmDecoder
+from streamingtalker_ros.audio.sources import paced_packets
+from streamingtalker_ros.dds import message_types
 from streamingtalker_ros.errors import TalkerError
 from streamingtalker_ros.messaging import audio_common, face_messages
 
@@ -17,16 +19,16 @@ STAMP = 1_700_000_000_000_000_001
 FORMAT = AudioFormat(22050, 1, "s16")
 
 
-@pytest.mark.parametrize("lineage", audio_player.TYPES)
+@pytest.mark.parametrize("lineage", audio_common.PUBLISHED_TYPES)
 def test_what_the_source_sends_is_what_the_node_hears(lineage) -> None:
-    name = audio_player.TYPES[lineage]
+    name = audio_common.PUBLISHED_TYPES[lineage]
     samples = np.array([0, 1, -1, 32767, -32768], np.int16)
     made = message_types.message_class(name, lineage)
     message = audio_common.fill_audio(made(), name, samples, FORMAT, STAMP, "microphone")
     message = type(message).deserialize(message.serialize())
     packet = audio_common.packet(message, name, FORMAT)
     assert packet.stamp == STAMP and packet.format == FORMAT
-    np.testing.assert_array_equal(PayloadDecoder(FORMAT).decode(packet.payload), samples / 32768)
+    np.testing.assert_array_equal(PcmDecoder(FORMAT).decode(packet.payload), samples / 32768)
 
 
 @pytest.mark.parametrize(
@@ -74,7 +76,7 @@ def test_a_bare_message_has_the_time_of_its_arrival() -> None:
 
 def test_blocks_hold_all_samples_and_their_exact_times() -> None:
     samples = np.arange(1000, dtype=np.int16)
-    blocks = list(audio_player.blocks(samples, 22050, 0.01, pace=0))
+    blocks = list(paced_packets(samples, 22050, 0.01, speed=0))
     np.testing.assert_array_equal(np.concatenate([part for _, part in blocks]), samples)
     first = blocks[0][0]
     exact = [round(place * 220 * 1e9 / 22050) for place in range(len(blocks))]

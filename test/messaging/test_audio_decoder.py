@@ -6,8 +6,9 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from streamingtalker_ros.audio import mp3, riff
-from streamingtalker_ros.audio.payload import AudioFormat, PayloadDecoder
+from streamingtalker_ros.audio import mp3, wav_header
+from streamingtalker_ros.audio.packet import AudioFormat
+from streamingtalker_ros.audio.pcm_decoder import PcmDecoder
 from streamingtalker_ros.errors import TalkerError
 from streamingtalker_ros.messaging import audio_common, audio_decoder
 
@@ -59,7 +60,7 @@ class Listener:
 
 
 def sound(packets):
-    return np.concatenate([PayloadDecoder(packet.format).decode(packet.payload) for packet in packets])
+    return np.concatenate([PcmDecoder(packet.format).decode(packet.payload) for packet in packets])
 
 
 @pytest.mark.parametrize("told", ["mp3", "MP3", None])
@@ -139,7 +140,7 @@ def head(code, channels, rate, bits, before=b"", size=0xFFFFFFFF, more=b""):
     ],
 )
 def test_the_head_of_a_wav_file_tells_the_format_of_what_follows(made, expected) -> None:
-    assert riff.split(made + b"samples!") == (expected, b"samples!")
+    assert wav_header.split_header(made + b"samples!") == (expected, b"samples!")
     listener = Listener()
     listener.hearing.tell(info("wave", "F32LE", 8000))
     packets = listener.hear((made + bytes(24), SECOND), (bytes(24), 2 * SECOND), (made, 3 * SECOND))
@@ -150,7 +151,7 @@ def test_the_head_of_a_wav_file_tells_the_format_of_what_follows(made, expected)
 @pytest.mark.parametrize("payload", [head(2, 1, 16000, 4), head(1, 1, 16000, 16)[:30], b"RIFF\0\0\0\0WAVE"])
 def test_a_head_that_is_no_pcm_is_refused(payload) -> None:
     with pytest.raises(TalkerError):
-        riff.split(payload)
+        wav_header.split_header(payload)
     listener = Listener()
     assert not listener.hear((payload, SECOND)) and [kind for kind, _ in listener.refused] == ["message"]
 

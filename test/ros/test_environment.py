@@ -10,8 +10,8 @@ def test_ros_and_the_built_package_are_here() -> None:
     reason = missing()
     if reason:
         pytest.skip(f"the tests of the ROS 2 node are left out: {reason}")
-    from streamingtalker_ros.dds import audio_player
+    from streamingtalker_ros.messaging import audio_common
     from streamingtalker_ros.ros import audio_input
 
     lineage = audio_input.installed_lineage()
-    assert audio_input.message_class(audio_player.TYPES[lineage])().header.stamp.sec == 0
+    assert audio_input.message_class(audio_common.PUBLISHED_TYPES[lineage])().header.stamp.sec == 0

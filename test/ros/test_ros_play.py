@@ -9,8 +9,7 @@ import soundfile
 from launch_ros.actions import Node
 
 import launch
-from streamingtalker_ros.audio.payload import PayloadDecoder
-from streamingtalker_ros.dds import audio_player
+from streamingtalker_ros.audio.pcm_decoder import PcmDecoder
 from streamingtalker_ros.messaging import audio_common
 from streamingtalker_ros.ros import audio_input
 from streamingtalker_ros.ros import qos as ros_qos
@@ -35,7 +34,7 @@ def player_launch(tmp_path_factory):
 
 @pytest.mark.launch(fixture=player_launch)
 def test_every_sample_arrives_at_its_time(player_launch) -> None:
-    name = audio_player.TYPES[LINEAGE]
+    name = audio_common.PUBLISHED_TYPES[LINEAGE]
     graph = Graph(DOMAIN)
     infos = []
     if LINEAGE == "ros-drivers":
@@ -48,7 +47,7 @@ def test_every_sample_arrives_at_its_time(player_launch) -> None:
     graph.close()
     packets = [audio_common.packet(message, name, format) for message in heard]
     assert {packet.format.sample_rate for packet in packets} == {RATE}
-    decoder = PayloadDecoder(packets[0].format)
+    decoder = PcmDecoder(packets[0].format)
     got = np.concatenate([decoder.decode(packet.payload) for packet in packets])
     np.testing.assert_array_equal(got, voice(1.0, RATE) / np.float32(32768))
     stamps = np.array([packet.stamp for packet in packets])

@@ -6,7 +6,7 @@ import time
 import numpy as np
 import pytest
 
-from streamingtalker_ros.audio.payload import AudioFormat
+from streamingtalker_ros.audio.packet import AudioFormat
 from streamingtalker_ros.errors import TalkerError
 from streamingtalker_ros.runtime.parameters import Settings
 from streamingtalker_ros.runtime.statistics import Reservoir

@@ -5,7 +5,7 @@ talker."""
 import numpy as np
 import pytest
 
-from streamingtalker_ros.audio.pcm import to_16k
+from streamingtalker_ros.audio.resample import to_16k
 from support.scheduler_harness import FRAME, MS, S0, Stage, floats, offline, small_talker, voice, weights
 
 

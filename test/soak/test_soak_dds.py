@@ -17,8 +17,8 @@ pytest.importorskip("torch", reason="torch is not installed")
 from dds.test_node import call, wait_for
 
 from streamingtalker_ros.audio.files import read_audio
-from streamingtalker_ros.audio.payload import AudioFormat
-from streamingtalker_ros.audio.pcm import to_16k
+from streamingtalker_ros.audio.packet import AudioFormat
+from streamingtalker_ros.audio.resample import to_16k
 from streamingtalker_ros.dds import message_types
 from streamingtalker_ros.dds.node import Wire, readers
 from streamingtalker_ros.dds.recorder import FaceMotionRecorder

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from streamingtalker_ros.audio.payload import AudioFormat
+from streamingtalker_ros.audio.packet import AudioFormat
 from support.scheduler_harness import MS, S0, voice
 
 RATE, PACKET, PACKETS = 16000, 320, 190  # samples of a packet of 20 ms; 3.8 seconds of them

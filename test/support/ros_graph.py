@@ -17,9 +17,9 @@ from rclpy.qos import QoSProfile, ReliabilityPolicy
 from std_srvs.srv import Trigger
 
 from streamingtalker_ros.audio.files import read_audio
-from streamingtalker_ros.audio.payload import AudioFormat
-from streamingtalker_ros.audio.pcm import to_16k
-from streamingtalker_ros.dds import audio_player
+from streamingtalker_ros.audio.packet import AudioFormat
+from streamingtalker_ros.audio.resample import to_16k
+from streamingtalker_ros.audio.sources import paced_packets
 from streamingtalker_ros.messaging import audio_common
 from streamingtalker_ros.msg import FaceMotion
 from streamingtalker_ros.ros import audio_input
@@ -155,7 +155,7 @@ class Graph:
 
     def speak(self, samples, start, rate=16000, reliable=True, at_once=False, namespace="") -> None:
         """Publish int16 samples, in real time or at once, stamped from `start` (ns) on, in the lineage."""
-        name, format = audio_player.TYPES[LINEAGE], AudioFormat(rate, 1, "s16")
+        name, format = audio_common.PUBLISHED_TYPES[LINEAGE], AudioFormat(rate, 1, "s16")
         made = audio_input.message_class(name)
         reliability = ReliabilityPolicy.RELIABLE if reliable else ReliabilityPolicy.BEST_EFFORT
         topic, info_topic = f"{namespace}/audio", f"{namespace}/audio_info"
@@ -172,7 +172,7 @@ class Graph:
             time.sleep(0.1)
         first = None
         packet, pace = (0.2, 0) if at_once else (0.02, 1)
-        for now, block in audio_player.blocks(samples, rate, packet, pace):
+        for now, block in paced_packets(samples, rate, packet, pace):
             first = now if first is None else first
             stamp = start + now - first
             publisher.publish(audio_common.fill_audio(made(), name, block, format, stamp, "microphone"))

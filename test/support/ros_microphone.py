@@ -8,8 +8,7 @@ import numpy as np
 from rclpy.qos import QoSProfile
 from std_srvs.srv import Trigger
 
-from streamingtalker_ros.audio.payload import AudioFormat
-from streamingtalker_ros.dds import audio_player
+from streamingtalker_ros.audio.packet import AudioFormat
 from streamingtalker_ros.messaging import audio_common
 from streamingtalker_ros.ros import audio_input
 from support.ros_graph import LINEAGE, SECOND, until, voice
@@ -40,7 +39,7 @@ class Microphone:
     def __init__(self, graph) -> None:
         self.graph, self.node, self.random = graph, graph.node, np.random.default_rng(3)
         self.voice = voice(6.0)
-        self.name = audio_player.TYPES[LINEAGE]
+        self.name = audio_common.PUBLISHED_TYPES[LINEAGE]
         self.place, self.due, self.stamp = 0, time.monotonic(), time.time_ns()
         self.publisher = self.info = None
         self.restart()

@@ -10,10 +10,9 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="torch is not installed")
 
-from streamingtalker_ros.audio.payload import AudioFormat  # noqa: E402
+from streamingtalker_ros.audio.packet import AudioFormat, AudioPacket  # noqa: E402
 from streamingtalker_ros.model.blendshape.config import TalkerConfig  # noqa: E402
 from streamingtalker_ros.model.blendshape.network import TalkerNetwork  # noqa: E402
-from streamingtalker_ros.runtime.packet_aligner import AudioPacket  # noqa: E402
 from streamingtalker_ros.runtime.parameters import Settings  # noqa: E402
 from streamingtalker_ros.runtime.scheduler import Performance  # noqa: E402
 from streamingtalker_ros.runtime.statistics import Statistics  # noqa: E402

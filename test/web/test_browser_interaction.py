@@ -10,7 +10,7 @@ import pytest
 pytest.importorskip("torch", reason="torch is not installed")
 
 from streamingtalker_ros.audio.files import read_audio
-from streamingtalker_ros.audio.pcm import to_16k
+from streamingtalker_ros.audio.resample import to_16k
 from streamingtalker_ros.cli.animate import animate
 from streamingtalker_ros.face.arkit import INDEX
 from streamingtalker_ros.web import assets

@@ -9,7 +9,8 @@ import pytest
 torch = pytest.importorskip("torch", reason="torch is not installed")
 pytest.importorskip("cyclonedds", reason="cyclonedds is not installed")
 
-from streamingtalker_ros.dds.audio_player import AudioSource, blocks  # noqa: E402
+from streamingtalker_ros.audio.sources import paced_packets  # noqa: E402
+from streamingtalker_ros.dds.audio_player import AudioSource  # noqa: E402
 from streamingtalker_ros.dds.talker_node import TalkerNode  # noqa: E402
 from streamingtalker_ros.runtime.parameters import Settings  # noqa: E402
 from streamingtalker_ros.web import assets
@@ -115,7 +116,7 @@ def test_the_page_watches_a_running_talker(browser, monkeypatch) -> None:
             assert source.wait_for_subscriber(20, settle=1.0)
             samples = voice(3.0)
             speaker = threading.Thread(
-                target=lambda: [source.publish(part, stamp) for stamp, part in blocks(samples, 16000)]
+                target=lambda: [source.publish(part, stamp) for stamp, part in paced_packets(samples, 16000)]
             )
             speaker.start()
             page.wait("talk.picture.trace.length > 30 && talk.source === 'watch'", 30)

@@ -16,7 +16,7 @@ pytest.importorskip("torch", reason="torch is not installed")
 from face.test_importers import small_face, write_glb
 
 from streamingtalker_ros.audio.files import read_audio
-from streamingtalker_ros.audio.pcm import to_16k
+from streamingtalker_ros.audio.resample import to_16k
 from streamingtalker_ros.cli.animate import animate
 from streamingtalker_ros.face.arkit import ARKIT_NAMES, INDEX
 from streamingtalker_ros.face.formats.livelink import read_livelink_csv

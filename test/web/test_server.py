@@ -13,8 +13,7 @@ import pytest
 
 pytest.importorskip("torch", reason="torch is not installed")
 
-from streamingtalker_ros.audio.pcm import to_16k
-from streamingtalker_ros.audio.resample import Resampler
+from streamingtalker_ros.audio.resample import Resampler, to_16k
 from streamingtalker_ros.web import protocol
 from support.scheduler_harness import offline, small_talker
 from support.web_client import Client, serving

@@ -11,7 +11,8 @@ import pytest
 pytest.importorskip("cyclonedds", reason="cyclonedds is not installed")
 pytest.importorskip("torch", reason="torch is not installed")
 
-from streamingtalker_ros.dds.audio_player import AudioSource, blocks
+from streamingtalker_ros.audio.sources import paced_packets
+from streamingtalker_ros.dds.audio_player import AudioSource
 from streamingtalker_ros.dds.recorder import FaceMotionRecorder
 from streamingtalker_ros.dds.talker_node import TalkerNode
 from streamingtalker_ros.runtime.parameters import Settings
@@ -35,7 +36,9 @@ def test_a_running_talker_is_watched(lineage, rate, monkeypatch) -> None:
                 time.sleep(0.3)
                 samples = voice(2.0, rate)
                 speaker = threading.Thread(
-                    target=lambda: [source.publish(part, stamp) for stamp, part in blocks(samples, rate)]
+                    target=lambda: [
+                        source.publish(part, stamp) for stamp, part in paced_packets(samples, rate)
+                    ]
                 )
                 speaker.start()
                 speaker.join()

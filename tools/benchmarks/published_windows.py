@@ -18,7 +18,7 @@ import numpy as np
 import torch
 
 from streamingtalker_ros.audio.files import read_audio
-from streamingtalker_ros.audio.pcm import to_16k
+from streamingtalker_ros.audio.resample import to_16k
 from streamingtalker_ros.cli.demo import VOICE
 from streamingtalker_ros.model.ddim import frame_noise
 from streamingtalker_ros.model.vertex import checkpoint, hubert, offline

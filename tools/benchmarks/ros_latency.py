@@ -23,8 +23,8 @@ from pathlib import Path
 import numpy as np
 
 from streamingtalker_ros.audio.files import read_audio
-from streamingtalker_ros.audio.pcm import to_16k
-from streamingtalker_ros.dds import audio_player
+from streamingtalker_ros.audio.resample import to_16k
+from streamingtalker_ros.audio.sources import paced_packets
 
 FRAME, SECOND = 40_000_000, 1_000_000_000
 HOP, LOOKAHEAD = 640, 1280  # samples at 16 kHz of the default checkpoint
@@ -116,7 +116,7 @@ def speech(seconds):
 def run(graph, seconds):
     """Returns ({frame: (arrival, stamp)}, {frame: when the packet with its last needed sample was sent}, start)."""
     samples, sent, start = speech(seconds), [], None
-    for stamp, block in audio_player.blocks(samples, RATE, PACKET):
+    for stamp, block in paced_packets(samples, RATE, PACKET):
         start = stamp if start is None else start
         graph.publish(block, stamp)
         sent.append(time.monotonic())

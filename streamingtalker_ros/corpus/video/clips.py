@@ -9,11 +9,10 @@ from dataclasses import replace
 
 import numpy as np
 
+from streamingtalker_ros.audio.constants import FRAME_RATE, HOP_LENGTH
 from streamingtalker_ros.corpus.video.neutral import loudness
 from streamingtalker_ros.errors import TalkerError
 
-FRAME_RATE = 25.0
-HOP, RATE = 640, 16000
 BRIDGED = 0.13  # s without a face that are filled in; longer ones end the clip
 SHORTEST = 1.0  # s
 LONGEST, USUAL = 15.0, 8.0  # s; longer spans are cut where it is quiet, into pieces of about the usual length
@@ -39,7 +38,7 @@ def cut(track, pcm):
     spans = []
     for start, end in zip(times[starts], times[ends]):
         first = max(0, int(np.ceil((start - 1e-3) * FRAME_RATE - 0.5)))
-        last = min(int(np.floor((end + 1e-3) * FRAME_RATE - 0.5)) + 1, -(-len(pcm) // HOP))
+        last = min(int(np.floor((end + 1e-3) * FRAME_RATE - 0.5)) + 1, -(-len(pcm) // HOP_LENGTH))
         if last - first >= SHORTEST * FRAME_RATE:
             spans += pieces(first, last, pcm)
     if not spans:
@@ -89,5 +88,5 @@ def _between(values, left, right, share):
 
 def sound_of(pcm, span):
     """The sound of a span, exactly 640 samples a frame, silence where it ends early: (640 T,) float32."""
-    piece = pcm[span[0] * HOP : span[1] * HOP]
-    return np.pad(piece, (0, (span[1] - span[0]) * HOP - len(piece))).astype(np.float32)
+    piece = pcm[span[0] * HOP_LENGTH : span[1] * HOP_LENGTH]
+    return np.pad(piece, (0, (span[1] - span[0]) * HOP_LENGTH - len(piece))).astype(np.float32)

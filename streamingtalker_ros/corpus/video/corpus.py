@@ -15,8 +15,9 @@ from zlib import crc32
 import numpy as np
 
 from streamingtalker_ros import __version__
+from streamingtalker_ros.audio.constants import FRAME_RATE, SAMPLE_RATE
 from streamingtalker_ros.corpus.av_sync import lag
-from streamingtalker_ros.corpus.storage import RATE, SPLITS, Clip, save_clip
+from streamingtalker_ros.corpus.storage import SPLITS, Clip, save_clip
 from streamingtalker_ros.corpus.video import clips as cutting
 from streamingtalker_ros.corpus.video import tracking
 from streamingtalker_ros.corpus.video.landmarks import load
@@ -96,8 +97,8 @@ def make_from_video(
     index = {
         "kind": "video",
         "version": __version__,
-        "rate": RATE,
-        "frame_rate": cutting.FRAME_RATE,
+        "rate": SAMPLE_RATE,
+        "frame_rate": FRAME_RATE,
         "minutes_by_split": minutes(entries),
         "motion": "tracked lips, solved by least squares on the default rig",
         "sources": {speaker: {"videos": len(usable), "rejected": len(rejected), "licence": licence}},
@@ -226,7 +227,7 @@ def _solve_one(job):
             cutting.sound_of(pcm, span),
             solve(part, neutral, basis),
             relative(part.head, neutral.head),
-            within(phones, *(edge / cutting.FRAME_RATE for edge in span)),
+            within(phones, *(edge / FRAME_RATE for edge in span)),
             speaker,
             split,
             name if len(spans) == 1 else f"{name}_{k:02d}",
@@ -241,7 +242,7 @@ def _solve_one(job):
                 speaker=speaker,
                 text=text,
                 phones=how,
-                start=span[0] / cutting.FRAME_RATE,
+                start=span[0] / FRAME_RATE,
                 lag=round(lag(np.maximum(clip.lip_opening, 0.0), clip.pcm)[0], 4),
             )
         )

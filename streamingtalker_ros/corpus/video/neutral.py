@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from streamingtalker_ros.audio.constants import SAMPLE_RATE
 from streamingtalker_ros.corpus.video.landmarks import (
     CORNERS,
     EYES,
@@ -21,7 +22,6 @@ from streamingtalker_ros.corpus.video.landmarks import (
 )
 from streamingtalker_ros.errors import TalkerError
 
-RATE = 16000
 SHUT = 0.02  # largest gap of lips at rest; an open mouth is a neutral for nobody
 QUIET = 20.0  # dB below the clip's loud frames
 PER_CLIP = 12  # frames of one clip at most, so that no clip outweighs the others
@@ -87,7 +87,9 @@ def _lip_speed(face):
 def loudness(pcm, times, reach=0.04):
     """dB of the sound within `reach` seconds of each time: (F,), −100 and up."""
     energy = np.concatenate([[0.0], np.cumsum(np.square(pcm, dtype=np.float64))])
-    first, last = (np.clip(((times + side) * RATE).astype(int), 0, len(pcm)) for side in (-reach, reach))
+    first, last = (
+        np.clip(((times + side) * SAMPLE_RATE).astype(int), 0, len(pcm)) for side in (-reach, reach)
+    )
     mean = (energy[last] - energy[first]) / np.maximum(last - first, 1)
     return 10.0 * np.log10(np.maximum(mean, 1e-10))
 

@@ -7,8 +7,8 @@ moments, and below them voice, lip opening and lip width over time, tracked and 
 
 import numpy as np
 
+from streamingtalker_ros.audio.constants import FRAME_RATE, SAMPLE_RATE
 from streamingtalker_ros.corpus.video import tracking
-from streamingtalker_ros.corpus.video.clips import FRAME_RATE
 from streamingtalker_ros.corpus.video.landmarks import INNER_LOWER, INNER_UPPER, OUTER_LOWER, OUTER_UPPER
 from streamingtalker_ros.errors import TalkerError, require
 from streamingtalker_ros.face.rendering.contact_sheet import moments
@@ -30,7 +30,7 @@ def draw(clip, face, track, span, video, basis, neutral):
     sheet = image.new("RGB", (width, 2 * TILE + 3 * (STRIP + 26) + 58), PAPER)
     pen = drawing.Draw(sheet)
     pen.font = font
-    pen.text((MARGIN, 5), f"{clip.name}   {clip.split}   {len(clip.pcm) / 16000:.2f} s", fill=INK)
+    pen.text((MARGIN, 5), f"{clip.name}   {clip.split}   {len(clip.pcm) / SAMPLE_RATE:.2f} s", fill=INK)
     rows = [np.argmin(np.abs(track.times - (span[0] + k + 0.5) / FRAME_RATE)) for k in chosen]
     seen = _frames(video, track.times[rows])
     for column, (k, row) in enumerate(zip(chosen, rows)):

@@ -14,10 +14,10 @@ from pathlib import Path
 
 import numpy as np
 
+from streamingtalker_ros.audio.constants import SAMPLE_RATE
 from streamingtalker_ros.corpus.video.landmarks import POINTS, Track
 from streamingtalker_ros.errors import TalkerError, require
 
-RATE = 16000
 LOOK = 1.0  # s between two looks for a second face
 HOW = (
     "tracking needs mediapipe 0.10, which is not installed here: give it an environment of its own, as it "
@@ -87,7 +87,7 @@ def track(video, folder):
     points = np.array(points)
     found = ~np.isnan(points[:, 0, 0])
     folder.mkdir(parents=True, exist_ok=True)
-    sf.write(str(out.with_suffix(".flac")), pcm, RATE, subtype="PCM_16")
+    sf.write(str(out.with_suffix(".flac")), pcm, SAMPLE_RATE, subtype="PCM_16")
     Track(points, np.array(times), found, max(faces, int(found.any())), size).save(out)
     return out
 
@@ -140,7 +140,7 @@ def read_sound(video):
         raise TalkerError(f"{video}: it cannot be read as video ({_reason(broken)})") from None
     if not pieces:
         raise TalkerError(f"{video}: there is no sound in it")
-    pcm = soxr.resample(np.concatenate(pieces).astype(np.float32), rate, RATE)
+    pcm = soxr.resample(np.concatenate(pieces).astype(np.float32), rate, SAMPLE_RATE)
     return np.clip(pcm, -1.0, 1.0), began
 
 

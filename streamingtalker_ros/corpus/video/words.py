@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from streamingtalker_ros.audio.constants import SAMPLE_RATE
 from streamingtalker_ros.corpus.video.neutral import loudness
 from streamingtalker_ros.errors import TalkerError
 from streamingtalker_ros.phonetics.phones import Phone
@@ -29,7 +30,7 @@ def phones_of(name, pcm, folder=None):
 
     Returns (phones from 0 to the end of the sound, text, how they were found: "aligned", "words" or "loudness").
     """
-    end = len(pcm) / 16000
+    end = len(pcm) / SAMPLE_RATE
     words, text = None, ""
     if folder is not None:
         times, script = Path(folder) / f"{name}.align", Path(folder) / f"{name}.txt"
@@ -69,7 +70,7 @@ def _aligned(pcm, text, words):
     """
     from streamingtalker_ros.phonetics.forced_alignment import align
 
-    end = len(pcm) / 16000
+    end = len(pcm) / SAMPLE_RATE
     tries = [(0.0, end)] + (
         [] if words is None else [(max(words[0][1] - 0.06, 0.0), min(words[-1][2] + 0.2, end))]
     )
@@ -77,7 +78,7 @@ def _aligned(pcm, text, words):
         try:
             said = [
                 Phone(phone.name, phone.start + start, phone.end + start, phone.stress)
-                for phone in align(pcm[int(start * 16000) : int(stop * 16000)], text)
+                for phone in align(pcm[int(start * SAMPLE_RATE) : int(stop * SAMPLE_RATE)], text)
                 if phone.name != "pau"
             ]
         except TalkerError:
@@ -94,10 +95,10 @@ def spoken(pcm, above=12.0, least=0.12, hold=0.15):
 
     least: s that a stretch of voice lasts; hold: s of quiet that do not end it.
     """
-    times = np.arange(0.01, len(pcm) / 16000, 0.02)
+    times = np.arange(0.01, len(pcm) / SAMPLE_RATE, 0.02)
     level = loudness(pcm, times, 0.03)
     if not len(level) or np.percentile(level, 98) < -60.0:
-        return [Phone("pau", 0.0, len(pcm) / 16000)]
+        return [Phone("pau", 0.0, len(pcm) / SAMPLE_RATE)]
     floor, loud = np.percentile(level, 8), np.percentile(level, 98)
     voiced = level > max(min(floor + above, loud - 6.0), loud - 35.0)
     edges = np.flatnonzero(np.diff(np.concatenate([[0], voiced, [0]]))).reshape(-1, 2) * 0.02
@@ -107,7 +108,7 @@ def spoken(pcm, above=12.0, least=0.12, hold=0.15):
             spans[-1][1] = stop
         else:
             spans.append([start, stop])
-    end = len(pcm) / 16000
+    end = len(pcm) / SAMPLE_RATE
     return _filled(
         [Phone(VOICE, start, min(stop, end)) for start, stop in spans if stop - start >= least], end
     )

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from streamingtalker_ros import __version__
+from streamingtalker_ros.audio.constants import SAMPLE_RATE
 from streamingtalker_ros.errors import require
 from streamingtalker_ros.evaluation import acceptance
 from streamingtalker_ros.evaluation.report.charts import agreement, clip, runs
@@ -228,16 +229,16 @@ def _examples(study, section):
 
 def _example(study, section, i, word) -> str:
     picture = clip.clip_chart(study, section, i)
-    sound = section.clips[i].pcm[: int(clip.MOST * 16000)]
+    sound = section.clips[i].pcm[: int(clip.MOST * SAMPLE_RATE)]
     file = io.BytesIO()
-    require("soundfile", "the report").write(file, sound, 16000, format="FLAC", subtype="PCM_16")
+    require("soundfile", "the report").write(file, sound, SAMPLE_RATE, format="FLAC", subtype="PCM_16")
     data = base64.b64encode(file.getvalue()).decode()
     left, right = (100.0 * side for side in clip.SPAN)
     return (
         f'<figure class="clip"><figcaption><b>{html.escape(section.clips[i].name)}</b> {html.escape(word)}'
         f'<audio controls preload="metadata" src="data:audio/flac;base64,{data}"></audio></figcaption>'
         f'<div class="stage" data-left="{left:.2f}" data-right="{right:.2f}" '
-        f'data-seconds="{len(sound) / 16000:.3f}">'
+        f'data-seconds="{len(sound) / SAMPLE_RATE:.3f}">'
         f'{svg(picture, photographs=True)}<div class="head"></div></div></figure>'
     )
 

@@ -10,9 +10,8 @@ import math
 from dataclasses import dataclass
 from fractions import Fraction
 
+from streamingtalker_ros.audio.constants import SAMPLE_RATE
 from streamingtalker_ros.errors import TalkerError
-
-SAMPLE_RATE = 16000
 
 
 @dataclass(frozen=True)

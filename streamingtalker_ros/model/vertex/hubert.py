@@ -10,8 +10,6 @@ from torch.nn import functional as F
 
 from streamingtalker_ros.errors import TalkerError, require
 
-SAMPLE_RATE = 16000
-
 
 def build(config):
     """An untrained HubertModel in evaluation mode; config: dict of HubertConfig arguments, {} is the base.

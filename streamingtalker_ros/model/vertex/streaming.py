@@ -15,9 +15,9 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from streamingtalker_ros.audio.pcm import as_mono_float32
 from streamingtalker_ros.errors import TalkerError
 from streamingtalker_ros.model.ddim import frame_noise
-from streamingtalker_ros.model.pcm import checked
 from streamingtalker_ros.model.vertex import checkpoint, hubert
 from streamingtalker_ros.model.vertex.chunking import SAMPLE_RATE, Grid
 from streamingtalker_ros.model.vertex.predictor import PredictorState
@@ -290,7 +290,7 @@ class PublishedStream:
         """The chunk as finite float32, or a TalkerError."""
         if self._finished:
             raise TalkerError("this stream is finished: call reset() before it hears new audio")
-        return checked(pcm)
+        return as_mono_float32(pcm)
 
     def fill(self, pcm):
         """Yield True each time that the newest audio ends where the next pass needs it to end."""

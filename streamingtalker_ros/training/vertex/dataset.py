@@ -13,8 +13,9 @@ from pathlib import Path
 
 import numpy as np
 
+from streamingtalker_ros.audio.constants import SAMPLE_RATE
 from streamingtalker_ros.audio.files import read_audio
-from streamingtalker_ros.audio.pcm import to_16k
+from streamingtalker_ros.audio.resample import to_16k
 from streamingtalker_ros.errors import TalkerError
 from streamingtalker_ros.model.vertex.config import SUBJECTS
 from streamingtalker_ros.model.vertex.template import read_faces
@@ -175,7 +176,7 @@ def read_sound(path, seconds):
     """A recording as (n,) float32 at 16 kHz. Raises TalkerError naming it when it is malformed, or far from the length
     of its motion."""
     pcm = to_16k(*read_audio(path))
-    heard = len(pcm) / 16000
+    heard = len(pcm) / SAMPLE_RATE
     if min(heard, seconds) < TOLERANCE * max(heard, seconds):
         raise TalkerError(
             f"{path} lasts {heard:.1f} s, its motion {seconds:.1f} s: they do not belong together"

@@ -3,6 +3,7 @@
 
 import numpy as np
 
+from streamingtalker_ros.audio.constants import FRAME_RATE
 from streamingtalker_ros.evaluation import dynamics, metrics
 from streamingtalker_ros.evaluation.inference import inter_ocular
 from streamingtalker_ros.evaluation.report.charts.style import (
@@ -16,7 +17,7 @@ from streamingtalker_ros.evaluation.report.charts.style import (
     drawing,
 )
 from streamingtalker_ros.evaluation.results import REFERENCE
-from streamingtalker_ros.evaluation.test_set import MOST_LAG, RATE
+from streamingtalker_ros.evaluation.test_set import MOST_LAG
 from streamingtalker_ros.phonetics.phones import squeezed
 
 
@@ -146,7 +147,7 @@ def _dots(axes, study, section, systems, paint, bound) -> None:
 
 
 def _delays(axes, study, section, systems, paint) -> None:
-    ms = 1e3 * np.arange(-MOST_LAG, MOST_LAG + 1) / RATE
+    ms = 1e3 * np.arange(-MOST_LAG, MOST_LAG + 1) / FRAME_RATE
     for system in reversed(systems):
         crossed = study.per_clip[section.name][system].get("crossed")
         if crossed is None or not len(crossed):
@@ -219,7 +220,7 @@ def motion_chart(study, section):
                 fill=system == REFERENCE,
                 alpha=0.35 if system == REFERENCE else 1.0,
             )
-            hertz, power = dynamics.spectrum([scale * take.opening for take in takes[system]], RATE)
+            hertz, power = dynamics.spectrum([scale * take.opening for take in takes[system]], FRAME_RATE)
             right.semilogy(
                 hertz[1:],
                 power[1:],
@@ -269,7 +270,7 @@ def closure_chart(study, section, most=400):
     places.sort(key=lambda place: place[1].end - place[1].start)
     if len(places) > most:
         places = [places[int(k)] for k in np.linspace(0, len(places) - 1, most)]
-    ms = 1e3 * np.arange(-reach, reach + 1) / RATE
+    ms = 1e3 * np.arange(-reach, reach + 1) / FRAME_RATE
     with drawing(WIDTH, 3.9) as figure:
         grid = figure.add_gridspec(
             2,
@@ -284,7 +285,9 @@ def closure_chart(study, section, most=400):
             width_ratios=[1.0] * len(systems) + [0.022],
         )
         for column, system in enumerate(systems):
-            widest = metrics.vowel_opening([take.opening for take in takes[system]], section.phones, RATE)
+            widest = metrics.vowel_opening(
+                [take.opening for take in takes[system]], section.phones, FRAME_RATE
+            )
             rows = np.array([_around(takes[system][i].opening, phone, reach) for i, phone in places]) / widest
             picture, mean = figure.add_subplot(grid[0, column]), figure.add_subplot(grid[1, column])
             shown = picture.imshow(
@@ -330,7 +333,7 @@ def closure_chart(study, section, most=400):
 
 def _around(opening, phone, reach):
     """Opening of the frames around a phone's middle, sampled at it: (2 reach + 1,), NaN beyond the clip."""
-    at = 0.5 * (phone.start + phone.end) * RATE - 0.5 + np.arange(-reach, reach + 1)
+    at = 0.5 * (phone.start + phone.end) * FRAME_RATE - 0.5 + np.arange(-reach, reach + 1)
     return np.interp(at, np.arange(len(opening)), opening, left=np.nan, right=np.nan)
 
 

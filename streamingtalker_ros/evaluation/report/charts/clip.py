@@ -6,6 +6,7 @@
 
 import numpy as np
 
+from streamingtalker_ros.audio.constants import SAMPLE_RATE
 from streamingtalker_ros.evaluation import metrics
 from streamingtalker_ros.evaluation.inference import inter_ocular
 from streamingtalker_ros.evaluation.report.charts.style import (
@@ -51,7 +52,7 @@ def clip_chart(study, section, i, faces=True):
         for row, (name, weights, head) in enumerate(shown):
             _faces(figure.add_subplot(grid[row]), study.rig, name, weights, head, chosen, seconds, rate)
         voice, said, opening, width = (figure.add_subplot(grid[len(shown) + k]) for k in range(4))
-        _voice(voice, clip.pcm[: int(seconds * 16000)], seconds)
+        _voice(voice, clip.pcm[: int(seconds * SAMPLE_RATE)], seconds)
         _phones(said, section.phones[i], seconds)
         _curves(opening, made.opening[:frames], None if true is None else true.opening[:frames], scale, rate)
         opening.set_ylim(bottom=-0.4)

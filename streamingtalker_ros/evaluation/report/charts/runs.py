@@ -3,6 +3,7 @@
 
 import numpy as np
 
+from streamingtalker_ros.audio.constants import FRAME_RATE
 from streamingtalker_ros.evaluation import dynamics
 from streamingtalker_ros.evaluation.drift import BLOCKS
 from streamingtalker_ros.evaluation.report.charts.style import (
@@ -18,7 +19,6 @@ from streamingtalker_ros.evaluation.report.charts.style import (
     drawing,
 )
 from streamingtalker_ros.evaluation.robustness import CONDITIONS
-from streamingtalker_ros.evaluation.test_set import RATE
 from streamingtalker_ros.face.formats.livelink import euler_of
 
 SNR = (
@@ -129,7 +129,7 @@ def rest_chart(quiet, share=0.1, limit=200.0):
 
 def seeds_chart(study):
     """Figure: one clip by all seeds. Lips as bands with the closures, every blink of every seed, brows and head."""
-    seeds, rate = study.seeds, RATE
+    seeds, rate = study.seeds, FRAME_RATE
     count, frames = seeds.openings.shape
     t, seconds = (np.arange(frames) + 0.5) / rate, frames / rate
     with drawing(WIDTH, 6.0) as figure:
