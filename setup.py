@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What pyproject.toml cannot say: in the wheel msg/ and config/ lie inside the package, in the source beside it.
+"""What pyproject.toml cannot say: in the wheel msg/ and config/ lie in the package, in the source beside it.
 
 There `streamingtalker_ros.resources` finds them.
 """
