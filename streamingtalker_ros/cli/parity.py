@@ -102,7 +102,8 @@ def _error(name, ours, recorded, folder):
 def _read_arrays(path, c):
     """The arrays of expected.npz; raises TalkerError naming the one that is missing or cannot be an input."""
     try:
-        with np.load(path, allow_pickle=False) as stored:
+        # opened here, since numpy leaves a file open that it finds to be no archive
+        with open(path, "rb") as file, np.load(file, allow_pickle=False) as stored:
             arrays = {name: stored[name] for name in stored.files}
     except (OSError, ValueError, zipfile.BadZipFile, EOFError, KeyError) as error:
         raise TalkerError(
