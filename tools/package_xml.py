@@ -1,11 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Reads package.xml as colcon does, and compares its version with that of the Python package."""
+"""Reads package.xml as colcon does, and compares the version in it and in CITATION.cff with the package's."""
 
 from __future__ import annotations
 
 import sys
 from pathlib import Path
 
+import yaml
 from catkin_pkg.package import InvalidPackage, parse_package
 
 import streamingtalker_ros
@@ -21,14 +22,14 @@ def findings() -> list[str]:
         package.validate(warnings=warnings)
     except InvalidPackage as invalid:
         return [*warnings, str(invalid)]
-    if package.version != streamingtalker_ros.__version__:
-        warnings.append(
-            f"package.xml has version {package.version}, the package {streamingtalker_ros.__version__}"
-        )
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
+    for name, version in (("package.xml", package.version), ("CITATION.cff", citation["version"])):
+        if version != streamingtalker_ros.__version__:
+            warnings.append(f"{name} has version {version}, the package {streamingtalker_ros.__version__}")
     return warnings
 
 
 if __name__ == "__main__":
     found = findings()
-    print("\n".join(found) or "package.xml is valid")
+    print("\n".join(found) or "package.xml and CITATION.cff are valid")
     sys.exit(bool(found))
