@@ -13,15 +13,29 @@ import numpy as np
 
 from streamingtalker_ros.audio.constants import FRAME_RATE, SAMPLE_RATE
 from streamingtalker_ros.face.arkit import ARKIT_NAMES, INDEX
-from streamingtalker_ros.phonetics.phones import BILABIALS, COLUMNS, FITTED, LABIODENTALS, VOWELS, targets
+from streamingtalker_ros.phonetics.phones import (
+    BILABIALS,
+    FITTED_PARAMETERS,
+    LABIODENTALS,
+    TARGET_COLUMNS,
+    VOWELS,
+    viseme_targets,
+)
 
-REACH = FITTED["reach"]  # seconds that a target reaches before and after its phone, by group
-PLATEAU = FITTED["plateau"]  # share of a phone at either end that belongs to the skirts
-NEUTRAL = FITTED["neutral"]  # firmness of doing nothing, where no phone asks for anything
-CLOSING, RELEASE = FITTED["closing"], FITTED["release"]  # seconds a contact takes to form and to open
-HOLD = FITTED["hold"]  # seconds from a phone's start to its contact's, from the contact's end to the phone's
-BITE = FITTED["bite"]  # share of the jaw's opening that f and v take back
-REST = FITTED["rest"]  # seconds that the mouth waits in a pause, takes to close, and wakes before its end
+REACH = FITTED_PARAMETERS["reach"]  # seconds that a target reaches before and after its phone, by group
+PLATEAU = FITTED_PARAMETERS["plateau"]  # share of a phone at either end that belongs to the skirts
+NEUTRAL = FITTED_PARAMETERS["neutral"]  # firmness of doing nothing, where no phone asks for anything
+CLOSING, RELEASE = (
+    FITTED_PARAMETERS["closing"],
+    FITTED_PARAMETERS["release"],
+)  # seconds a contact takes to form and to open
+HOLD = FITTED_PARAMETERS[
+    "hold"
+]  # seconds from a phone's start to its contact's, from the contact's end to the phone's
+BITE = FITTED_PARAMETERS["bite"]  # share of the jaw's opening that f and v take back
+REST = FITTED_PARAMETERS[
+    "rest"
+]  # seconds that the mouth waits in a pause, takes to close, and wakes before its end
 EARLIEST = 0.10  # seconds: a model that hears 80 ms ahead can follow no articulator that moves earlier
 ROUNDING = 2.0  # chosen, not fitted: a camera in front sees lips narrow, not come forward
 PRESS = {"p": 0.40, "b": 0.34, "m": 0.26}
@@ -149,7 +163,7 @@ def effort(phones, pcm=None):
     if not vowels:
         return out
     spans = np.array([max(phones[i].end - phones[i].start, 0.01) for i in vowels])
-    out[vowels] += FITTED["effort"]["length"] * np.tanh(np.log(spans / 0.10))
+    out[vowels] += FITTED_PARAMETERS["effort"]["length"] * np.tanh(np.log(spans / 0.10))
     if pcm is not None:
         power = np.array(
             [
@@ -165,7 +179,7 @@ def effort(phones, pcm=None):
             ]
         )
         level = 10.0 * np.log10(power + 1e-9)
-        out[vowels] += FITTED["effort"]["level"] * np.tanh((level - np.median(level)) / 6.0)
+        out[vowels] += FITTED_PARAMETERS["effort"]["level"] * np.tanh((level - np.median(level)) / 6.0)
     return np.clip(out, 0.65, 1.45)
 
 
@@ -181,13 +195,17 @@ def lips(phones, frames, pcm=None, manner=Manner()):
     if not phones or not frames:
         return out.astype(np.float32)
     wide = dict(zip(((phone.start, phone.name) for phone in phones), effort(phones, pcm)))
-    scale = np.concatenate([[wide[phone.start, phone.name]] * len(targets([phone])) for phone in phones])
-    rows = targets(phones)
+    scale = np.concatenate(
+        [[wide[phone.start, phone.name]] * len(viseme_targets([phone])) for phone in phones]
+    )
+    rows = viseme_targets(phones)
     start, end = np.array([row[1] for row in rows]), np.array([row[2] for row in rows])
-    table = {column: np.array([row[0][column] for row in rows]) for column in COLUMNS}
+    table = {column: np.array([row[0][column] for row in rows]) for column in TARGET_COLUMNS}
     blend = {}
     for group, columns in (("jaw", ["jaw"]), ("shape", ["pucker", "funnel", "spread"]), ("part", ["part"])):
-        weight = _dominance(t, start, end, *REACH[group], PLATEAU[group]) * table[f"{group}_firm"]  # (T, N)
+        weight = (
+            _dominance(t, start, end, *REACH[group], PLATEAU[group]) * table[f"{group}_dominance"]
+        )  # (T, N)
         weight /= weight.sum(1, keepdims=True) + NEUTRAL[group]
         for column in columns:
             blend[column] = weight @ (table[column] * (scale if group != "shape" else 1.0))

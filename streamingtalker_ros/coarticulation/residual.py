@@ -22,7 +22,14 @@ from streamingtalker_ros.corpus.storage import load_corpus
 from streamingtalker_ros.errors import TalkerError, require
 from streamingtalker_ros.face.arkit import ARKIT_NAMES, INDEX
 from streamingtalker_ros.face.rig import default_rig
-from streamingtalker_ros.phonetics.phones import BILABIALS, COLUMNS, LABIODENTALS, VOWELS, Phone, targets
+from streamingtalker_ros.phonetics.phones import (
+    BILABIALS,
+    LABIODENTALS,
+    TARGET_COLUMNS,
+    VOWELS,
+    Phone,
+    viseme_targets,
+)
 
 WEIGHTS = Path(__file__).parent.parent / "data" / "residual.npz"
 BEFORE, AFTER = 3, 4  # phones known besides the one that sounds
@@ -132,7 +139,7 @@ def load():
 @functools.cache
 def _kind(name):
     """A phone as the rules know it: its first and its last target, and how it is made."""
-    rows = [[row[column] for column in COLUMNS] for row, *_ in targets([Phone(name, 0.0, 1.0)])]
+    rows = [[row[column] for column in TARGET_COLUMNS] for row, *_ in viseme_targets([Phone(name, 0.0, 1.0)])]
     return np.array([*rows[0], *rows[-1], *(float(name in made) for made in MADE)])
 
 

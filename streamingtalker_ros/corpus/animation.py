@@ -20,11 +20,11 @@ from streamingtalker_ros.corpus import facegood
 from streamingtalker_ros.corpus.av_sync import lag
 from streamingtalker_ros.corpus.storage import Clip, save_clip
 from streamingtalker_ros.corpus.video import clips as cutting
+from streamingtalker_ros.corpus.video.blendshape_solver import exact, opening
 from streamingtalker_ros.corpus.video.corpus import minutes
-from streamingtalker_ros.corpus.video.matching import MOUTH, eye_distance
-from streamingtalker_ros.corpus.video.neutral import loudness
-from streamingtalker_ros.corpus.video.solving import exact, opening
-from streamingtalker_ros.corpus.video.words import phones_of, spoken, within
+from streamingtalker_ros.corpus.video.landmark_matching import MOUTH, eye_distance
+from streamingtalker_ros.corpus.video.neutral_pose import loudness
+from streamingtalker_ros.corpus.video.transcript import phones_of, spoken, within
 from streamingtalker_ros.errors import TalkerError, require
 from streamingtalker_ros.face.arkit import ARKIT_NAMES, INDEX
 

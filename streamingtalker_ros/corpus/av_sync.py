@@ -4,7 +4,7 @@
 import numpy as np
 
 from streamingtalker_ros.audio.constants import FRAME_RATE
-from streamingtalker_ros.corpus.video.neutral import loudness
+from streamingtalker_ros.corpus.video.neutral_pose import loudness
 
 REACH = 0.3  # s within which sound and opening are compared
 QUIETEST = -60.0  # dB; what is softer is silence

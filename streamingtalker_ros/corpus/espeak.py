@@ -68,7 +68,7 @@ def make_espeak(folder, minutes=30.0, seed=0, jobs=2):
     Raises TalkerError where espeak-ng is not installed, or the folder holds another corpus.
     """
     tqdm = require("tqdm", "the progress bar").tqdm
-    if not espeak_tts.available():
+    if not espeak_tts.is_available():
         raise TalkerError("libespeak-ng is not installed: `apt install espeak-ng`")
     folder = Path(folder)
     settings = {"kind": "espeak", "minutes": float(minutes), "seed": int(seed), "version": __version__}
@@ -133,7 +133,7 @@ def _batch(job):
         "span": int(rng.uniform(25, 75)),
     }
     entries = []
-    for k, group in enumerate(packed(espeak_tts.speak(voice, texts, **manner), 1.0, rng)):
+    for k, group in enumerate(packed(espeak_tts.synthesize(voice, texts, **manner), 1.0, rng)):
         clip = clip_of(group, 1.0, rng)
         clip.voice, clip.split = voice, split
         clip.name = f"{voice.replace('+', '_')}_{number:03d}_{k:02d}"

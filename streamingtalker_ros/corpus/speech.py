@@ -24,7 +24,7 @@ from streamingtalker_ros.coarticulation import face_motion
 from streamingtalker_ros.corpus.storage import SPLITS, Clip, files_below, read_index, save_clip
 from streamingtalker_ros.errors import TalkerError, require
 from streamingtalker_ros.phonetics.forced_alignment import align
-from streamingtalker_ros.phonetics.phones import Phone, merge
+from streamingtalker_ros.phonetics.phones import Phone, normalize_phones
 
 AGES = 18, 200  # years, first and last, of speakers whose age is known
 HELD = {"test": 0.10, "validation": 0.05}  # shares of the speakers
@@ -389,5 +389,9 @@ def _joined(group):
     pcm = np.concatenate(pieces)
     pcm = pcm[: len(pcm) // HOP_LENGTH * HOP_LENGTH].astype(np.float32)
     length = len(pcm) / SAMPLE_RATE
-    phones = [Phone(p.name, p.start, min(p.end, length), p.stress) for p in merge(phones) if p.start < length]
+    phones = [
+        Phone(p.name, p.start, min(p.end, length), p.stress)
+        for p in normalize_phones(phones)
+        if p.start < length
+    ]
     return Clip(pcm, None, None, phones)

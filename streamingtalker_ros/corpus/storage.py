@@ -53,7 +53,7 @@ class Clip:
     lip_opening: np.ndarray = None
     lip_width: np.ndarray = None
 
-    def relive(self, seed, liveliness=1.0):
+    def resample_upper_face(self, seed, liveliness=1.0):
         """(weights, head) with the same lips and other lids, gaze, brows and head, from `seed`."""
         life = zlib.crc32(f"{self.name} {seed}".encode())  # equal seeds must not blink alike in every clip
         upper, head = upper_face.upper_face(self.phones, len(self.weights), life, liveliness)

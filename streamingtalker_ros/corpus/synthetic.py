@@ -19,11 +19,11 @@ from streamingtalker_ros.coarticulation import face_motion
 from streamingtalker_ros.corpus.storage import SPLITS, Clip, read_index, save_clip
 from streamingtalker_ros.errors import TalkerError, require
 from streamingtalker_ros.phonetics import flite_festival_tts
-from streamingtalker_ros.phonetics.phones import Phone, merge
+from streamingtalker_ros.phonetics.phones import Phone, normalize_phones
 from streamingtalker_ros.phonetics.sentences import sentences
 
 # two turns each for the voices with a speaker of their own; kal16 and kal are one speaker in two synthesisers
-TURNS = ("slt", "awb", "slt_hts", "ked", "kal16", "slt", "awb", "slt_hts", "ked", "kal")
+VOICE_ROTATION = ("slt", "awb", "slt_hts", "ked", "kal16", "slt", "awb", "slt_hts", "ked", "kal")
 SENTENCES = 15  # per batch: about 40 seconds of one speaker, so that speakers are many
 REST_SHARE = 0.05  # share of clips' time without speech, in which the mouth rests
 REST_SOUNDS = (
@@ -94,12 +94,12 @@ def make_synthetic(folder, minutes=120.0, seed=0, jobs=2):
         **settings,
         "rate": SAMPLE_RATE,
         "frame_rate": FRAME_RATE,
-        "held_out_voice": flite_festival_tts.HELD_OUT,
+        "held_out_voice": flite_festival_tts.HELD_OUT_VOICE,
         "minutes_by_split": {split: round(value / 60.0, 2) for split, value in seconds.items()},
         "sources": {
             name: {"engine": voice.engine, "package": voice.package, "licence": voice.licence}
             for name, voice in flite_festival_tts.VOICES.items()
-            if name in (*TURNS, flite_festival_tts.HELD_OUT)
+            if name in (*VOICE_ROTATION, flite_festival_tts.HELD_OUT_VOICE)
         },
         "motion": "rule-made by streamingtalker_ros.coarticulation.dominance",
         "clips": clips,
@@ -112,7 +112,9 @@ def check_voices() -> None:
     """Raises TalkerError, naming the packages, where a voice of the synthetic corpus is not installed."""
     missing = [
         flite_festival_tts.VOICES[name]
-        for name in sorted({*TURNS, flite_festival_tts.HELD_OUT} - set(flite_festival_tts.available()))
+        for name in sorted(
+            {*VOICE_ROTATION, flite_festival_tts.HELD_OUT_VOICE} - set(flite_festival_tts.available_voices())
+        )
     ]
     if missing:
         packages = sorted({voice.engine for voice in missing} | {voice.package for voice in missing})
@@ -128,7 +130,9 @@ def _batch(job):
     if done.is_file():
         return json.loads(done.read_text())
     rng = np.random.default_rng([seed, SPLITS.index(split), number])
-    voice = flite_festival_tts.HELD_OUT if split == "test" else TURNS[number % len(TURNS)]
+    voice = (
+        flite_festival_tts.HELD_OUT_VOICE if split == "test" else VOICE_ROTATION[number % len(VOICE_ROTATION)]
+    )
     if split == "test":  # the held-out voice as it is, at three tempos
         factor, tempo, pitch = 1.0, (1.0, 0.85, 1.2)[number % 3], None
     else:  # the first speakers keep their own size; later ones are made larger or smaller
@@ -136,7 +140,7 @@ def _batch(job):
         tempo = round(float(rng.uniform(0.85, 1.3)), 3)
         pitch = flite_festival_tts.VOICES[voice].pitch * round(float(rng.uniform(0.85, 1.2)), 3)
     texts = list(itertools.islice(sentences(f"{seed} {split} {number}"), SENTENCES))
-    spoken = flite_festival_tts.speak(voice, texts, stretch=round(tempo * factor, 3), pitch=pitch)
+    spoken = flite_festival_tts.synthesize(voice, texts, stretch=round(tempo * factor, 3), pitch=pitch)
     entries = []
     for k, group in enumerate(packed(spoken, factor, rng)):
         clip = clip_of(group, factor, rng)
@@ -204,7 +208,7 @@ def clip_of(group, factor, rng):
     pcm = np.pad(pcm, (0, (-len(pcm)) % HOP_LENGTH))
     pcm = augmentation.at_level(pcm, -23.0)
     pcm = pcm * min(1.0, 0.98 / float(np.abs(pcm).max()))
-    return Clip(pcm.astype(np.float32), None, None, merge(phones))
+    return Clip(pcm.astype(np.float32), None, None, normalize_phones(phones))
 
 
 def _rest_clip(job):

@@ -22,7 +22,7 @@ STAYS = 4  # clips that another speaker speaks before the next one comes
 PERIOD = 5.0  # ms between analysis frames: the bursts of p, t and k are this short
 
 
-def vocoder():
+def import_vocoder():
     """The module pyworld. Raises TalkerError where it, or the pkg_resources that it imports, is missing."""
     try:
         return require("pyworld", "giving clips other voices")
@@ -36,7 +36,7 @@ def vocoder():
 
 def take_apart(pcm):
     """pcm (n,) float at 16 kHz -> WORLD's (f0 (t,), envelope (t, f), aperiodicity (t, f))."""
-    world = vocoder()
+    world = import_vocoder()
     pcm = np.asarray(pcm, np.float64)
     f0, times = world.dio(pcm, SAMPLE_RATE, frame_period=PERIOD)
     f0 = world.stonemask(pcm, f0, times, SAMPLE_RATE)
@@ -46,7 +46,7 @@ def take_apart(pcm):
 def put_together(parts, pitch, throat, count):
     """A voice of `count` samples from `take_apart`'s parts. pitch: factor of f0, 0 whispers; throat: factor of all
     formants, above 1 for a shorter vocal tract. -> (count,) float32."""
-    world = vocoder()
+    world = import_vocoder()
     f0, envelope, aperiodicity = parts
     bins = envelope.shape[1]
     source = np.minimum(np.arange(bins) / throat, bins - 1.0)
@@ -84,7 +84,7 @@ def revoice_corpus(folder, out, copies=3, seed=0, jobs=2):
     folder, out = Path(folder), Path(out)
     if copies < 1 or folder.resolve() == out.resolve():
         raise TalkerError("revoicing needs --copies of at least 1 and a folder of its own to write")
-    vocoder()  # what is missing is said before any process starts
+    import_vocoder()  # what is missing is said before any process starts
     source, clips = read_index(folder), load_corpus(folder, "train")
     if not clips:
         raise TalkerError(f"{folder} has no training clips to give other voices")

@@ -9,7 +9,7 @@ from dataclasses import astuple, dataclass
 
 import numpy as np
 
-from streamingtalker_ros.phonetics.phones import BILABIALS, OPEN_VOWELS, squeezed
+from streamingtalker_ros.phonetics.phones import BILABIALS, OPEN_VOWELS, has_unreliable_alignment
 
 CLOSED = 0.1  # of the median open-vowel opening: under it the lips count as closed
 EDGE = 0.02  # seconds: half a frame, by which a phone may miss the middle of its frames
@@ -19,7 +19,7 @@ EDGE = 0.02  # seconds: half a frame, by which a phone may miss the middle of it
 class Closures:
     """How well lips close, as counts, so that clips add up."""
 
-    bilabials: int = 0  # where an aligner had room for them, see `phones.squeezed`
+    bilabials: int = 0  # where an aligner had room for them, see `phones.has_unreliable_alignment`
     closed: int = 0  # bilabials with a frame of closed lips
     vowels: int = 0
     false: int = 0  # open vowels with a frame of closed lips in their middle half
@@ -71,7 +71,11 @@ def closures(opening, phones, frame_rate, reference):
             rows = frames_within(phone.start - EDGE, phone.end + EDGE, len(opening), frame_rate)
             if len(rows):
                 closed = int(opening[rows].min() < limit)
-                count += Closures(squeezed=1, closed_there=closed) if squeezed(phone) else Closures(1, closed)
+                count += (
+                    Closures(squeezed=1, closed_there=closed)
+                    if has_unreliable_alignment(phone)
+                    else Closures(1, closed)
+                )
         elif phone.name in OPEN_VOWELS:
             quarter = 0.25 * (phone.end - phone.start)
             rows = frames_within(phone.start + quarter, phone.end - quarter, len(opening), frame_rate)

@@ -15,7 +15,7 @@ from streamingtalker_ros.evaluation.motion_curves import of_weights, on_grid
 from streamingtalker_ros.evaluation.robustness import subset
 from streamingtalker_ros.evaluation.test_set import score
 from streamingtalker_ros.face.arkit import ARKIT_NAMES
-from streamingtalker_ros.phonetics.phones import merge
+from streamingtalker_ros.phonetics.phones import normalize_phones
 
 GROUPS = {"brows": ("brow",), "lids": ("eyeBlink",), "gaze": ("eyeLook",)}
 LONGEST = 12.0  # seconds of the clip that all seeds speak
@@ -71,7 +71,7 @@ def seed_spread(talker, rig, clip, seeds=32, **options):
         np.arccos(np.clip(np.abs((head * head[:1]).sum(-1)), 0.0, 1.0))
     )  # against seed 0
     figures["head_degrees"] = float(angle[1:].mean())
-    phones, frames = merge(clip.phones), openings.shape[1]
+    phones, frames = normalize_phones(clip.phones), openings.shape[1]
     limit = metrics.CLOSED * metrics.vowel_opening(openings, [phones] * seeds, talker.frame_rate)
     least, closures, widest = [], [], []
     for phone in phones:

@@ -16,7 +16,7 @@ from streamingtalker_ros.errors import TalkerError
 from streamingtalker_ros.evaluation import dynamics, metrics, vertex_metrics
 from streamingtalker_ros.evaluation.inference import MOUTH, inter_ocular
 from streamingtalker_ros.evaluation.motion_curves import reference
-from streamingtalker_ros.phonetics.phones import merge
+from streamingtalker_ros.phonetics.phones import normalize_phones
 
 STILL = 0.002  # inter-ocular: a reference whose opening deviates less correlates with nothing
 MOST_LAG = 5  # frames
@@ -89,7 +89,7 @@ def load_section(rig, folder, split="test", limit=None, unseen=False):
         f"{Path(folder).resolve().name}, {split}",
         clips,
         [reference(rig, clip) for clip in clips],
-        [merge(clip.phones) for clip in clips],
+        [normalize_phones(clip.phones) for clip in clips],
         tracked,
         known,
         not tracked and "rule" in str(index.get("motion", "")),

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """espeak-ng as a voice with phone times: many languages, many speakers, through libespeak-ng's phoneme events.
 
-`speak(voice, texts, …)` gives one `voices.Utterance` per text; `phones_of` maps the International Phonetic Alphabet
+`speak(voice, texts, …)` gives one `voices.Utterance` per text; `ipa_to_phones` maps the International Phonetic Alphabet
 onto the teacher's phones by what the lips do. Timing is coarser than flite's; docs/teacher.md holds the figures.
 """
 
@@ -15,7 +15,7 @@ import numpy as np
 from streamingtalker_ros.audio.constants import SAMPLE_RATE
 from streamingtalker_ros.errors import TalkerError, require
 from streamingtalker_ros.phonetics.flite_festival_tts import Utterance
-from streamingtalker_ros.phonetics.phones import VOWELS, Phone, merge
+from streamingtalker_ros.phonetics.phones import VOWELS, Phone, normalize_phones
 
 EARLY = {
     "p": 0.027,
@@ -211,7 +211,7 @@ def _engine():
         raise TalkerError("libespeak-ng is not installed: `apt install espeak-ng`") from None
 
 
-def available():
+def is_available():
     """Whether espeak-ng can speak on this machine."""
     try:
         return bool(_engine())
@@ -219,7 +219,7 @@ def available():
         return False
 
 
-def phones_of(ipa):
+def ipa_to_phones(ipa):
     """IPA of one sound -> names of the teacher's phones, list; diacritics, length and stress are dropped."""
     bare = "".join(
         char
@@ -238,7 +238,7 @@ def phones_of(ipa):
     return out
 
 
-def speak(voice, texts, words_per_minute=165, pitch=50, span=50):
+def synthesize(voice, texts, words_per_minute=165, pitch=50, span=50):
     """Speak sentences with espeak-ng.
 
     voice: language and variant as espeak-ng names them, `de+f2`; pitch, span (of pitch): 0..99.
@@ -259,7 +259,7 @@ def _utterance(voice, text, pcm, events, rate):
         end = min(events[i + 1][0] / rate, length) if i + 1 < len(events) else length
         if name.startswith("("):  # a switch of language: the text is in another script
             raise TalkerError(f"the espeak-ng voice '{voice}' cannot read “{text}”")
-        names = phones_of(name) or ["pau"]
+        names = ipa_to_phones(name) or ["pau"]
         edges = np.linspace(start, end, len(names) + 1)
         rows += [(one, a, b) for one, a, b in zip(names, edges, edges[1:]) if b > a]
     if not any(name != "pau" for name, _, _ in rows):
@@ -276,7 +276,9 @@ def _utterance(voice, text, pcm, events, rate):
             now = end
     if now < length:
         phones.append(Phone("pau", now, length))
-    return Utterance(soxr.resample(pcm, rate, SAMPLE_RATE).astype(np.float32), merge(phones), text, voice)
+    return Utterance(
+        soxr.resample(pcm, rate, SAMPLE_RATE).astype(np.float32), normalize_phones(phones), text, voice
+    )
 
 
 def _without_clicks(rows):

@@ -16,7 +16,7 @@ import numpy as np
 
 from streamingtalker_ros.audio.constants import SAMPLE_RATE
 from streamingtalker_ros.errors import TalkerError, require
-from streamingtalker_ros.phonetics.phones import VOWELS, Phone, merge
+from streamingtalker_ros.phonetics.phones import VOWELS, Phone, normalize_phones
 
 _CMU = "© Carnegie Mellon University, free use and redistribution with notice (festvox licence)"
 _CSTR = "© CSTR, University of Edinburgh, free use and redistribution with notice (festvox licence)"
@@ -43,7 +43,7 @@ VOICES = {
     "ked": Voice("festival", "voice_ked_diphone", 0.005, 105.0, "festvox-kdlpc16k", _CSTR),
     "slt_hts": Voice("festival", "voice_cmu_us_slt_arctic_hts", 0.0125, 175.0, "festvox-us-slt-hts", _CMU),
 }
-HELD_OUT = "rms"  # the speaker that training never hears
+HELD_OUT_VOICE = "rms"  # the speaker that training never hears
 
 
 @dataclass
@@ -56,7 +56,7 @@ class Utterance:
     voice: str
 
 
-def available():
+def available_voices():
     """Names of the voices that can speak on this machine."""
     found = []
     for name, voice in VOICES.items():
@@ -69,7 +69,7 @@ def available():
     return found
 
 
-def speak(voice, texts, stretch=1.0, pitch=None, jobs=1):
+def synthesize(voice, texts, stretch=1.0, pitch=None, jobs=1):
     """Speak sentences.
 
     voice: key of VOICES; texts: list of one-sentence strings; stretch: factor on durations (flite and the
@@ -80,7 +80,7 @@ def speak(voice, texts, stretch=1.0, pitch=None, jobs=1):
     if voice not in VOICES:
         raise TalkerError(f"there is no voice '{voice}'; the voices are {', '.join(VOICES)}")
     entry = VOICES[voice]
-    if voice not in available():
+    if voice not in available_voices():
         raise TalkerError(
             f"the voice '{voice}' is not installed: `apt install {entry.engine} {entry.package}`"
         )
@@ -111,7 +111,7 @@ def _utterance(voice, text, path, rows):
         raise TalkerError(f"the voice '{voice}' said nothing for “{text}”; give it an English sentence")
     if phones[-1].end < length:
         phones.append(Phone("pau", phones[-1].end, length, 0))
-    return Utterance(pcm, merge(phones), text, voice)
+    return Utterance(pcm, normalize_phones(phones), text, voice)
 
 
 def _run(command, **more):

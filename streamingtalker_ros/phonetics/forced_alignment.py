@@ -14,7 +14,7 @@ import numpy as np
 
 from streamingtalker_ros.audio.constants import SAMPLE_RATE
 from streamingtalker_ros.errors import TalkerError, require
-from streamingtalker_ros.phonetics.phones import VOWELS, Phone, merge
+from streamingtalker_ros.phonetics.phones import VOWELS, Phone, normalize_phones
 
 FRAME = 0.01  # seconds of a pocketsphinx frame
 LATE = 0.0128  # seconds by which a frame's middle lies behind its start: half of the 25.6 ms window
@@ -137,4 +137,4 @@ def _phones(found, length):
         name = "ax" if row.name == "ah" and span < SCHWA else row.name
         stress = int(name in VOWELS and name not in ("ax", "er") and span > 0.9 * usual)
         out.append(Phone(name, row.start, row.end, stress))
-    return merge(out)
+    return normalize_phones(out)

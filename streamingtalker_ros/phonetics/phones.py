@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Phones and their visemes: what each ARPAbet phone asks of jaw, lips and tongue, and how firmly it asks.
 
-`Phone` is one sound with its times; `VISEMES` the table of targets that the teacher blends: `PRIOR`, written by hand,
-as far as `fit` moved it towards tracked lips (`FITTED`, data/teacher.json).
+`Phone` is one sound with its times; `VISEME_TARGETS` the table of targets that the teacher blends: `INITIAL_TARGETS`, written by hand,
+as far as `fit` moved it towards tracked lips (`FITTED_PARAMETERS`, data/teacher.json).
 """
 
 import json
@@ -48,14 +48,14 @@ class Phone:
     stress: int = 0
 
 
-def squeezed(phone):
+def has_unreliable_alignment(phone):
     """Whether a p, b or m has the least length that an aligner gives, three frames of 10 ms: it was put where there was no
     room for it, and nobody knows where its lips meet."""
     return phone.name in BILABIALS and phone.end - phone.start < SQUEEZED
 
 
-def merge(phones):
-    """The same phones under the names of VISEMES, with neighbouring pauses joined."""
+def normalize_phones(phones):
+    """The same phones under the names of VISEME_TARGETS, with neighbouring pauses joined."""
     out = []
     for phone in phones:
         name = phone.name.lower().rstrip("012")
@@ -71,7 +71,7 @@ def merge(phones):
 # stretch). part: lips drawn away from the teeth (upper lip up, lower lip down). Each group has a firmness
 # (dominance): how much of its target a phone defends against its neighbours; 0 leaves the group to them.
 #            jaw   firm | pucker funnel spread  firm | part  firm
-PRIOR = """
+INITIAL_TARGETS = """
 pau          0     1.6    0      0      0       0.7    0     1
 aa           0.52  1.0    0      0.05   0       0.5    0.22  0.6
 ae           0.46  1.0    0      0      0.30    0.6    0.26  0.6
@@ -119,21 +119,34 @@ k            0.18  0.35   0      0      0.03    0.05   0.10  0.15
 g            0.18  0.35   0      0      0.03    0.05   0.10  0.15
 ng           0.17  0.35   0      0      0.03    0.05   0.10  0.15
 """
-COLUMNS = ("jaw", "jaw_firm", "pucker", "funnel", "spread", "shape_firm", "part", "part_firm")
-FITTED = json.loads((Path(__file__).parent.parent / "data" / "teacher.json").read_text(encoding="utf-8"))
-VISEMES = {name: dict(zip(COLUMNS, numbers)) for name, numbers in FITTED["visemes"].items()}
+TARGET_COLUMNS = (
+    "jaw",
+    "jaw_dominance",
+    "pucker",
+    "funnel",
+    "spread",
+    "shape_dominance",
+    "part",
+    "part_dominance",
+)
+FITTED_PARAMETERS = json.loads(
+    (Path(__file__).parent.parent / "data" / "teacher.json").read_text(encoding="utf-8")
+)
+VISEME_TARGETS = {
+    name: dict(zip(TARGET_COLUMNS, numbers)) for name, numbers in FITTED_PARAMETERS["visemes"].items()
+}
 
 
-def targets(phones):
-    """The phones as a list of (target row of VISEMES, start, end), diphthongs split into their two halves."""
+def viseme_targets(phones):
+    """The phones as a list of (target row of VISEME_TARGETS, start, end), diphthongs split into their two halves."""
     out = []
     for phone in phones:
-        if phone.name + ":1" in VISEMES:
+        if phone.name + ":1" in VISEME_TARGETS:
             turn = phone.start + 0.5 * (phone.end - phone.start)
             out += [
-                (VISEMES[phone.name + ":1"], phone.start, turn),
-                (VISEMES[phone.name + ":2"], turn, phone.end),
+                (VISEME_TARGETS[phone.name + ":1"], phone.start, turn),
+                (VISEME_TARGETS[phone.name + ":2"], turn, phone.end),
             ]
         else:
-            out.append((VISEMES.get(phone.name, VISEMES["ax"]), phone.start, phone.end))
+            out.append((VISEME_TARGETS.get(phone.name, VISEME_TARGETS["ax"]), phone.start, phone.end))
     return out

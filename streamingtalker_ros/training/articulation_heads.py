@@ -13,7 +13,7 @@ import torch
 from torch.nn import functional
 
 from streamingtalker_ros.model.blendshape.encoder import evidence
-from streamingtalker_ros.phonetics.phones import BILABIALS, OPEN_VOWELS, squeezed
+from streamingtalker_ros.phonetics.phones import BILABIALS, OPEN_VOWELS, has_unreliable_alignment
 from streamingtalker_ros.training.encoder import disguise, ears_loss
 
 EDGE = 0.02  # seconds by which a phone may miss the middle of its frames
@@ -52,7 +52,7 @@ class ClosureStage:
 @torch.no_grad()
 def probabilities(network, clips):
     """What the ears say of clips: (p (n,), v (m,), o (n,)). p, v: the highest probability of a closure (`evidence`) in each
-    p, b or m that is not squeezed (`phones.squeezed`) and in the middle half of each open vowel; o: the second ear's lowest
+    p, b or m that is not squeezed (`phones.has_unreliable_alignment`) and in the middle half of each open vowel; o: the second ear's lowest
     in each such p, b or m."""
     rate, ahead, encoder = network.config.frame_rate, network.config.lookahead_frames, network.encoder
     closed, opened, spared = [], [], []
@@ -66,7 +66,7 @@ def probabilities(network, clips):
         likely, vowel = evidence(closure, opening).sigmoid().numpy(), openness.sigmoid().numpy()
         for phone in clip.phones:
             quarter = 0.25 * (phone.end - phone.start)
-            if phone.name in BILABIALS and not squeezed(phone):
+            if phone.name in BILABIALS and not has_unreliable_alignment(phone):
                 frames = _frames(phone.start - EDGE, phone.end + EDGE, rate, count)
                 closed.append(likely[frames].max(initial=0.0))
                 spared.append(vowel[frames].min(initial=1.0))

@@ -15,13 +15,13 @@ from streamingtalker_ros.audio import augmentation
 from streamingtalker_ros.audio.constants import HOP_LENGTH, SAMPLE_RATE
 from streamingtalker_ros.face.arkit import MIRROR
 from streamingtalker_ros.model.blendshape.features import QUIET
-from streamingtalker_ros.phonetics.phones import VISEMES, merge, squeezed
+from streamingtalker_ros.phonetics.phones import VISEME_TARGETS, has_unreliable_alignment, normalize_phones
 from streamingtalker_ros.training.feature_augmentation import MixConfig, absolute, leveled, mix
 from streamingtalker_ros.training.feature_cache import hear, hear_all
 
 PAUSE = 0.2  # seconds; a shorter pause between phones counts as voice
 SILENT_PHONES = ("pau", "sil", "h#", "")
-PHONES = tuple(sorted({name.split(":")[0] for name in VISEMES}))
+PHONES = tuple(sorted({name.split(":")[0] for name in VISEME_TARGETS}))
 NOISES = (
     augmentation.white,
     augmentation.white,
@@ -92,15 +92,15 @@ def voice_labels(phones, frames):
 
 def phone_labels(phones, frames):
     """The phone in the middle of each frame: (frames,) int64 rows of PHONES, pauses where nothing is said, UNKNOWN
-    where something is said that has no name, and around a squeezed p, b or m (`phones.squeezed`)."""
+    where something is said that has no name, and around a squeezed p, b or m (`phones.has_unreliable_alignment`)."""
     labels = np.full(frames, PHONES.index("pau"))
     middles = (np.arange(frames) + 0.5) * (HOP_LENGTH / SAMPLE_RATE)
-    phones = merge(phones)
+    phones = normalize_phones(phones)
     for phone in phones:
         row = PHONES.index(phone.name) if phone.name in PHONES else UNKNOWN
         labels[(middles >= phone.start) & (middles < phone.end)] = row
     for phone in phones:
-        if squeezed(phone):
+        if has_unreliable_alignment(phone):
             labels[(middles > phone.start - BESIDE) & (middles < phone.end + BESIDE)] = UNKNOWN
     return labels
 
@@ -121,7 +121,7 @@ class Windows:
     log_mel: the encoder's features, None where only motion is wanted. chances: (clips,) how often each is drawn, by
     length when left out. styles: names of the style embedding's rows. versions: sounds per clip, the first clean
     (`hear_all`). lives: motions per clip; beyond the first its lips stay and the life above them is another
-    (`Clip.relive`), since one sound allows many. captured_life: keep the lids, brows and head that a camera saw; left
+    (`Clip.resample_upper_face`), since one sound allows many. captured_life: keep the lids, brows and head that a camera saw; left
     out, since clips of a few seconds, read in a booth, blink 46 times a minute. noisy: chance of what `mix` makes of a
     window, with sounds of the clips in which nobody speaks, or, in the share `hiss` of them, steady noises made here;
     mixing: fields of its MixConfig. jobs: processes that listen beforehand. device: where everything lies and batches are
@@ -292,8 +292,8 @@ class Windows:
 def _motions(clip, lives, captured_life, least):
     """The clip's motion, and others with the same lips: list of `lives` arrays (T, 55), T at least `least`."""
     seen = getattr(clip, "lip_opening", None) is not None and not captured_life
-    first = np.concatenate(clip.relive(0), 1, dtype=np.float32) if seen else motion_of(clip)
-    others = (np.concatenate(clip.relive(life), 1, dtype=np.float32) for life in range(1, lives))
+    first = np.concatenate(clip.resample_upper_face(0), 1, dtype=np.float32) if seen else motion_of(clip)
+    others = (np.concatenate(clip.resample_upper_face(life), 1, dtype=np.float32) for life in range(1, lives))
     return [fill(motion, least) for motion in (first, *others)]
 
 

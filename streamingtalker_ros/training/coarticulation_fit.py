@@ -3,7 +3,7 @@
 
 `python -m streamingtalker_ros.training.coarticulation_fit CORPUS` takes a corpus of video with aligned phones and writes
 data/teacher.json. `Mouth` is the teacher's arithmetic on tensors, so that gradients reach its numbers; what the corpus
-does not show stays at the hand-written `phones.PRIOR`, scaled like the rest.
+does not show stays at the hand-written `phones.INITIAL_TARGETS`, scaled like the rest.
 """
 
 import argparse
@@ -22,12 +22,18 @@ from streamingtalker_ros.corpus.storage import load_corpus, read_index
 from streamingtalker_ros.errors import TalkerError
 from streamingtalker_ros.face.arkit import ARKIT_NAMES, INDEX
 from streamingtalker_ros.face.rig import default_rig
-from streamingtalker_ros.phonetics.phones import BILABIALS, COLUMNS, LABIODENTALS, PRIOR, VOWELS
+from streamingtalker_ros.phonetics.phones import (
+    BILABIALS,
+    INITIAL_TARGETS,
+    LABIODENTALS,
+    TARGET_COLUMNS,
+    VOWELS,
+)
 
 NUMBERS = Path(__file__).parent.parent / "data" / "teacher.json"
 GROUPS = ("jaw", "shape", "part")
 TARGETS = ("jaw", "pucker", "funnel", "spread", "part")
-FIRM = ("jaw_firm", "shape_firm", "part_firm")
+FIRM = ("jaw_dominance", "shape_dominance", "part_dominance")
 OF_GROUP = {"jaw": (0,), "shape": (1, 2, 3), "part": (4,)}
 CONTACTS = "pbmfv"
 OPEN = 0.04  # least jaw of a phone that is no contact: lips that nearly touch are not to touch
@@ -60,8 +66,8 @@ LIMITS = {
 
 
 def _prior():
-    rows = [line.split() for line in PRIOR.strip().splitlines()]
-    return [row[0] for row in rows], {row[0]: dict(zip(COLUMNS, map(float, row[1:]))) for row in rows}
+    rows = [line.split() for line in INITIAL_TARGETS.strip().splitlines()]
+    return [row[0] for row in rows], {row[0]: dict(zip(TARGET_COLUMNS, map(float, row[1:]))) for row in rows}
 
 
 NAMES, TABLE = _prior()
@@ -347,7 +353,7 @@ class Mouth(torch.nn.Module):
         }
         return {
             "about": "Numbers of the procedural teacher, made by `python -m streamingtalker_ros.training.coarticulation_fit` from "
-            "tracked lips; docs/teacher.md says what each means. visemes: " + " ".join(COLUMNS),
+            "tracked lips; docs/teacher.md says what each means. visemes: " + " ".join(TARGET_COLUMNS),
             "sources": sources,
             "reach": {name: [short(x) for x in self.reach[g]] for g, name in enumerate(GROUPS)},
             "plateau": {name: short(self.plateau[g]) for g, name in enumerate(GROUPS)},
@@ -358,7 +364,7 @@ class Mouth(torch.nn.Module):
             "bite": short(self.bite),
             "effort": {"length": short(self.effort[0]), "level": short(self.effort[1])},
             "rest": {name: short(self.rest[k]) for k, name in enumerate(("wait", "fall", "wake"))},
-            "visemes": {name: [row[column] for column in COLUMNS] for name, row in rows.items()},
+            "visemes": {name: [row[column] for column in TARGET_COLUMNS] for name, row in rows.items()},
         }
 
 

@@ -130,9 +130,9 @@ def _missing(kind, of, sources, made):
         if of[0] not in {corpus.name for corpus in made.corpora}:
             return f"{of[0]} is"
         if kind == "revoice":
-            from streamingtalker_ros.corpus.voice_conversion import vocoder
+            from streamingtalker_ros.corpus.voice_conversion import import_vocoder
 
-            vocoder()
+            import_vocoder()
     elif kind == "synthetic":
         from streamingtalker_ros.corpus.synthetic import check_voices
 
@@ -143,7 +143,7 @@ def _missing(kind, of, sources, made):
     elif kind == "espeak":
         from streamingtalker_ros.phonetics import espeak_tts
 
-        return None if espeak_tts.available() else "libespeak-ng is not installed: `apt install espeak-ng`"
+        return None if espeak_tts.is_available() else "libespeak-ng is not installed: `apt install espeak-ng`"
     elif not any(sources.get(source) for source in of):
         return f"give --{' DIR or --'.join(of)} DIR"
     elif kind == "speech":
@@ -159,8 +159,8 @@ def _videos(folder, align, landmarks, here):
     folder = Path(folder)
     if not any(file.is_file() for file in folder.iterdir()) and (folder / "s1").is_dir():
         folder = folder / "s1"  # GRID's speaker 1
-    if not (tracking.available() or landmarks or (here / "landmarks").is_dir()):
-        raise TalkerError(tracking.HOW)
+    if not (tracking.is_available() or landmarks or (here / "landmarks").is_dir()):
+        raise TalkerError(tracking.INSTALL_HINT)
     beside = (
         [Path(align)] if align else [folder, folder.parent / "alignments" / folder.name, folder / "align"]
     )

@@ -14,10 +14,10 @@ from streamingtalker_ros.phonetics.phones import (
     BILABIALS,
     LABIODENTALS,
     OPEN_VOWELS,
-    VISEMES,
+    VISEME_TARGETS,
     VOWELS,
     Phone,
-    merge,
+    normalize_phones,
 )
 from streamingtalker_ros.phonetics.sentences import sentences, vocabulary
 
@@ -28,13 +28,13 @@ SPOKEN = ("slt", "awb", "kal16", "rms")
 def speech(request):
     """Twelve sentences in each flite voice, with their lips, by the rules alone and with what they leave, and the gap
     between them in metres."""
-    if not set(SPOKEN) <= set(flite_festival_tts.available()):
+    if not set(SPOKEN) <= set(flite_festival_tts.available_voices()):
         pytest.skip("flite is not installed: no speech with phone times")
     from streamingtalker_ros.face.rig import default_rig
 
     rig, out = default_rig(), []
     for n, voice in enumerate(SPOKEN):
-        for said in flite_festival_tts.speak(
+        for said in flite_festival_tts.synthesize(
             voice, list(itertools.islice(sentences(n), 12)), stretch=(1.0, 1.25)[n % 2]
         ):
             weights = request.param(said.phones, len(said.pcm) // 640, said.pcm)
@@ -173,10 +173,10 @@ def test_blinks_gaze_and_head_are_human() -> None:
 @pytest.mark.parametrize("voice", list(flite_festival_tts.VOICES))
 def test_phone_times_agree_with_the_sound(voice) -> None:
     """Pauses are quiet, and the lag that best matches loudness with the phones is under 8 ms."""
-    if voice not in flite_festival_tts.available():
+    if voice not in flite_festival_tts.available_voices():
         pytest.skip(f"the voice {voice} is not installed")
     lags = []
-    for said in flite_festival_tts.speak(voice, list(itertools.islice(sentences(3), 8))):
+    for said in flite_festival_tts.synthesize(voice, list(itertools.islice(sentences(3), 8))):
         assert said.phones[0].start == 0.0 and abs(said.phones[-1].end - len(said.pcm) / 16000) < 1e-6
         assert all(a.end == b.start for a, b in zip(said.phones, said.phones[1:]))
         hop = 40
@@ -197,14 +197,16 @@ def test_phone_times_agree_with_the_sound(voice) -> None:
 
 def test_phone_names_are_those_of_the_table() -> None:
     heard = [("H#", 0.0, 0.1), ("pau", 0.1, 0.2), ("AXR", 0.2, 0.3), ("EY1", 0.3, 0.4)]
-    rows = merge([Phone(*row) for row in heard])
+    rows = normalize_phones([Phone(*row) for row in heard])
     assert [phone.name for phone in rows] == ["pau", "er", "ey"] and rows[0].end == 0.2
-    assert all(name in VISEMES or f"{name}:1" in VISEMES for name in VOWELS | BILABIALS | LABIODENTALS)
+    assert all(
+        name in VISEME_TARGETS or f"{name}:1" in VISEME_TARGETS for name in VOWELS | BILABIALS | LABIODENTALS
+    )
 
 
 def test_unknown_voice_is_one_sentence() -> None:
     with pytest.raises(TalkerError, match="there is no voice 'hal'"):
-        flite_festival_tts.speak("hal", ["Good morning, Dave."])
+        flite_festival_tts.synthesize("hal", ["Good morning, Dave."])
 
 
 def test_sentences_repeat_by_seed_and_stay_short() -> None:

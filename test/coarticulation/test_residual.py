@@ -21,12 +21,12 @@ RIG = default_rig()
 
 @pytest.fixture(scope="module")
 def spoken():
-    if not {"slt", "awb"} <= set(flite_festival_tts.available()):
+    if not {"slt", "awb"} <= set(flite_festival_tts.available_voices()):
         pytest.skip("flite is not installed: no speech with phone times")
     return [
         said
         for voice, seed in (("slt", 1), ("awb", 2))
-        for said in flite_festival_tts.speak(voice, list(itertools.islice(sentences(seed), 10)))
+        for said in flite_festival_tts.synthesize(voice, list(itertools.islice(sentences(seed), 10)))
     ]
 
 

@@ -19,7 +19,9 @@ from streamingtalker_ros.phonetics.phones import VOWELS
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     """A corpus of a minute made through the command line."""
-    if not {*synthetic.TURNS, flite_festival_tts.HELD_OUT} <= set(flite_festival_tts.available()):
+    if not {*synthetic.VOICE_ROTATION, flite_festival_tts.HELD_OUT_VOICE} <= set(
+        flite_festival_tts.available_voices()
+    ):
         pytest.skip("flite, festival or one of their voices is not installed")
     path = tmp_path_factory.mktemp("corpus")
     assert main(["corpus", "synthetic", "--out", str(path), "--minutes", "1", "--seed", "4"]) == 0
@@ -32,8 +34,11 @@ def clips(folder):
 
 
 def test_held_out_voice_is_in_test_alone(folder, clips) -> None:
-    assert {clip.voice for clip in clips if clip.split == "test"} == {flite_festival_tts.HELD_OUT, "none"}
-    assert all(clip.voice != flite_festival_tts.HELD_OUT for clip in clips if clip.split != "test")
+    assert {clip.voice for clip in clips if clip.split == "test"} == {
+        flite_festival_tts.HELD_OUT_VOICE,
+        "none",
+    }
+    assert all(clip.voice != flite_festival_tts.HELD_OUT_VOICE for clip in clips if clip.split != "test")
     texts = {
         split: {
             entry["text"]
@@ -97,10 +102,10 @@ def test_sound_is_where_the_phones_say(clips) -> None:
 
 def test_relived_clip_keeps_its_lips(clips) -> None:
     clip = clips[0]
-    (one, head), (two, other) = clip.relive(1), clip.relive(2)
+    (one, head), (two, other) = clip.resample_upper_face(1), clip.resample_upper_face(2)
     np.testing.assert_array_equal(one[:, ~upper_face.COLUMNS], clip.weights[:, ~upper_face.COLUMNS])
     assert np.abs(one - two).max() > 0.1 and np.abs(head - other).max() > 0.002
-    elsewhere = clips[1].relive(1)[1]
+    elsewhere = clips[1].resample_upper_face(1)[1]
     count = min(len(head), len(elsewhere))
     assert np.abs(head[:count] - elsewhere[:count]).max() > 0.002
 
@@ -137,7 +142,7 @@ def test_missing_synthesiser_names_its_package(tmp_path, monkeypatch) -> None:
     with pytest.raises(TalkerError, match="apt install festival"):
         synthetic.make_synthetic(tmp_path / "c", 1.0)
     with pytest.raises(TalkerError, match="apt install flite"):
-        flite_festival_tts.speak("slt", ["Hello."])
+        flite_festival_tts.synthesize("slt", ["Hello."])
 
 
 @pytest.fixture(scope="module")

@@ -18,7 +18,7 @@ from streamingtalker_ros.errors import TalkerError
 from streamingtalker_ros.face.arkit import INDEX
 from streamingtalker_ros.face.rig import default_rig
 from streamingtalker_ros.phonetics import espeak_tts, flite_festival_tts, forced_alignment, languages
-from streamingtalker_ros.phonetics.phones import BILABIALS, VISEMES, VOWELS
+from streamingtalker_ros.phonetics.phones import BILABIALS, VISEME_TARGETS, VOWELS
 from streamingtalker_ros.phonetics.sentences import sentences
 
 sf = pytest.importorskip("soundfile")
@@ -29,12 +29,14 @@ SPEAKERS = {"anna": "slt", "bruce": "rms", "carl": "awb", "dan": "kal16"}
 def pairs(tmp_path_factory):
     """A folder of WAV and text, four speakers, as a user has it: 22.05 kHz stereo, one wrong text, one of silence; and two
     words of a fifth."""
-    if not set(SPEAKERS.values()) <= set(flite_festival_tts.available()):
+    if not set(SPEAKERS.values()) <= set(flite_festival_tts.available_voices()):
         pytest.skip("flite is not installed: nothing to read")
     folder = tmp_path_factory.mktemp("pairs")
     for n, (speaker, voice) in enumerate(SPEAKERS.items()):
         (folder / speaker).mkdir()
-        for k, said in enumerate(flite_festival_tts.speak(voice, list(itertools.islice(sentences(n), 4)))):
+        for k, said in enumerate(
+            flite_festival_tts.synthesize(voice, list(itertools.islice(sentences(n), 4)))
+        ):
             path = folder / speaker / f"{speaker}_{k}.wav"
             sf.write(str(path), np.stack([said.pcm, said.pcm], 1), 16000)
             path.with_suffix(".txt").write_text(said.text + "\n")
@@ -44,7 +46,7 @@ def pairs(tmp_path_factory):
     (folder / "eve").mkdir()
     sf.write(
         str(folder / "eve" / "eve_0.wav"),
-        next(iter(flite_festival_tts.speak("slt", ["Good morning."]))).pcm,
+        next(iter(flite_festival_tts.synthesize("slt", ["Good morning."]))).pcm,
         16000,
     )
     (folder / "eve" / "eve_0.txt").write_text("Good morning.")
@@ -211,9 +213,9 @@ def test_linked_folders_are_read_once_and_circles_end(tmp_path) -> None:
 
 
 def test_libri_speech_and_common_voice_are_read_and_become_a_corpus(tmp_path) -> None:
-    if "slt" not in flite_festival_tts.available():
+    if "slt" not in flite_festival_tts.available_voices():
         pytest.skip("flite is not installed: nothing to read")
-    said = flite_festival_tts.speak("slt", list(itertools.islice(sentences(5), 4)))
+    said = flite_festival_tts.synthesize("slt", list(itertools.islice(sentences(5), 4)))
     chapter, clips = tmp_path / "libri" / "dev-clean" / "84" / "121", tmp_path / "common" / "clips"
     chapter.mkdir(parents=True)
     clips.mkdir(parents=True)
@@ -284,7 +286,7 @@ def test_motion_can_be_made_again(corpus) -> None:
 
 
 def _needs_espeak() -> None:
-    if not espeak_tts.available():
+    if not espeak_tts.is_available():
         pytest.skip("libespeak-ng is not installed")
 
 
@@ -294,7 +296,7 @@ def test_espeak_says_when_its_phones_sound(voice) -> None:
 
     _needs_espeak()
     apart, stops = [], []
-    for said in espeak_tts.speak(voice, list(itertools.islice(sentences(11), 5))):
+    for said in espeak_tts.synthesize(voice, list(itertools.islice(sentences(11), 5))):
         found = forced_alignment.align(said.pcm, said.text)
         mine, theirs = (
             [phone.name.replace("ax", "ah") for phone in phones] for phones in (said.phones, found)
@@ -313,25 +315,25 @@ def test_espeak_says_when_its_phones_sound(voice) -> None:
 @pytest.mark.parametrize("language", sorted(languages.SENTENCES))
 def test_every_language_becomes_phones_of_the_table(language) -> None:
     _needs_espeak()
-    for said in espeak_tts.speak(language, languages.SENTENCES[language][:4]):
+    for said in espeak_tts.synthesize(language, languages.SENTENCES[language][:4]):
         names = [phone.name for phone in said.phones]
-        assert all(name in VISEMES or f"{name}:1" in VISEMES for name in names)
+        assert all(name in VISEME_TARGETS or f"{name}:1" in VISEME_TARGETS for name in names)
         assert all(one.end == two.start for one, two in zip(said.phones, said.phones[1:]))
         assert sum(name in VOWELS for name in names) > 0.25 * len(names) and 1.0 < len(said.pcm) / 16000 < 9.0
     letters = " ".join(
         phone.name
-        for said in espeak_tts.speak(language, languages.SENTENCES[language][:8])
+        for said in espeak_tts.synthesize(language, languages.SENTENCES[language][:8])
         for phone in said.phones
     )
     assert {"p", "b", "m"} & set(letters.split())
 
 
 def test_ipa_is_read_by_what_the_lips_do() -> None:
-    assert espeak_tts.phones_of("tʃ") == ["ch"] and espeak_tts.phones_of("ˈyː") == ["uw"]
+    assert espeak_tts.ipa_to_phones("tʃ") == ["ch"] and espeak_tts.ipa_to_phones("ˈyː") == ["uw"]
     assert (
-        espeak_tts.phones_of("ɔ̃") == ["ao"]
-        and espeak_tts.phones_of("pʲ") == ["p"]
-        and espeak_tts.phones_of("") == []
+        espeak_tts.ipa_to_phones("ɔ̃") == ["ao"]
+        and espeak_tts.ipa_to_phones("pʲ") == ["p"]
+        and espeak_tts.ipa_to_phones("") == []
     )
 
 
@@ -354,4 +356,4 @@ def test_espeak_corpus_keeps_a_language_for_the_test(tmp_path) -> None:
 def test_espeak_without_voice_is_one_sentence() -> None:
     _needs_espeak()
     with pytest.raises(TalkerError, match="no voice 'nowhere'"):
-        espeak_tts.speak("nowhere", ["hello"])
+        espeak_tts.synthesize("nowhere", ["hello"])

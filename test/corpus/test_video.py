@@ -16,11 +16,11 @@ from streamingtalker_ros.cli.main import main
 from streamingtalker_ros.corpus.av_sync import lag
 from streamingtalker_ros.corpus.storage import load_corpus
 from streamingtalker_ros.corpus.video import clips as cutting
-from streamingtalker_ros.corpus.video import tracking, words
+from streamingtalker_ros.corpus.video import tracking, transcript
+from streamingtalker_ros.corpus.video.blendshape_solver import MOUTH, exact, solve
+from streamingtalker_ros.corpus.video.head_pose import mean_face, relative, steady
 from streamingtalker_ros.corpus.video.landmarks import POINTS, Track, load
-from streamingtalker_ros.corpus.video.neutral import find_neutral, lip_gap, lip_width
-from streamingtalker_ros.corpus.video.pose import mean_face, relative, steady
-from streamingtalker_ros.corpus.video.solving import MOUTH, exact, solve
+from streamingtalker_ros.corpus.video.neutral_pose import find_neutral, lip_gap, lip_width
 from streamingtalker_ros.errors import TalkerError
 from streamingtalker_ros.face.arkit import INDEX
 from streamingtalker_ros.face.rendering.video import write_mp4
@@ -193,7 +193,7 @@ def test_clips_stand_on_the_grid_whatever_the_videos_frame_rate() -> None:
     track.points[:, 0, 0] = track.times
     spans = cutting.cut(track, np.zeros(48000, np.float32))
     assert spans == [(0, 75)]
-    from streamingtalker_ros.corpus.video.pose import Face
+    from streamingtalker_ros.corpus.video.head_pose import Face
 
     face = cutting.on_grid(Face(track.points, np.zeros((count, 3)), track.times), spans[0])
     assert face.points[1:-1, 0, 0] == pytest.approx((np.arange(75)[1:-1] + 0.5) / 25, abs=1e-3)
@@ -385,7 +385,7 @@ def test_what_is_no_video_is_told_in_a_sentence(tmp_path) -> None:
         tracking.read_sound(tmp_path / "mute.mp4")
 
 
-@pytest.mark.skipif(tracking.available(), reason="mediapipe is installed")
+@pytest.mark.skipif(tracking.is_available(), reason="mediapipe is installed")
 def test_without_mediapipe_one_sentence_says_how_to_get_it(tmp_path, capsys) -> None:
     movie(tmp_path / "a.mp4", 1.0)
     assert main(["corpus", "from-video", str(tmp_path / "a.mp4"), "--out", str(tmp_path / "out")]) == 2
@@ -428,11 +428,11 @@ def test_a_rendered_face_comes_back_through_the_camera(tmp_path) -> None:
 def test_word_times_and_loudness_give_phones(tmp_path) -> None:
     pcm = np.random.default_rng(0).normal(0, 1e-4, 48000).astype(np.float32)
     pcm[16000:32000] = np.random.default_rng(1).normal(0, 0.1, 16000)
-    found, _, how = words.phones_of("x", pcm)
+    found, _, how = transcript.phones_of("x", pcm)
     assert how == "loudness" and [phone.name for phone in found] == ["pau", "voice", "pau"]
     assert found[1].start == pytest.approx(1.0, abs=0.05) and found[1].end == pytest.approx(2.0, abs=0.05)
     (tmp_path / "x.align").write_text("0 25000 sil\n25000 37500 bin\n37500 50000 blue\n50000 75000 sil\n")
-    found, text, how = words.phones_of("x", pcm, tmp_path)  # noise holds no such words
+    found, text, how = transcript.phones_of("x", pcm, tmp_path)  # noise holds no such words
     assert text == "bin blue" and how == "words"
     assert [(p.name, p.start, p.end) for p in found] == [
         ("pau", 0, 1.0),
@@ -440,10 +440,10 @@ def test_word_times_and_loudness_give_phones(tmp_path) -> None:
         ("voice", 1.5, 2.0),
         ("pau", 2.0, 3.0),
     ]
-    assert words.within(found, 1.25, 3.0)[0] == words.Phone("voice", 0.0, 0.25)
+    assert transcript.within(found, 1.25, 3.0)[0] == transcript.Phone("voice", 0.0, 0.25)
     (tmp_path / "y.align").write_text("hello\n")
     with pytest.raises(TalkerError, match="word times"):
-        words.phones_of("y", pcm, tmp_path)
+        transcript.phones_of("y", pcm, tmp_path)
 
 
 def test_lag_tells_how_far_a_mouth_is_behind() -> None:

@@ -11,14 +11,14 @@ pytest.importorskip("pocketsphinx", reason="pocketsphinx is not installed: nothi
 
 from streamingtalker_ros.errors import TalkerError
 from streamingtalker_ros.phonetics import flite_festival_tts, forced_alignment
-from streamingtalker_ros.phonetics.phones import BILABIALS, VISEMES, VOWELS
+from streamingtalker_ros.phonetics.phones import BILABIALS, VISEME_TARGETS, VOWELS
 from streamingtalker_ros.phonetics.sentences import sentences
 
 
 def _spoken(voice, texts):
-    if voice not in flite_festival_tts.available():
+    if voice not in flite_festival_tts.available_voices():
         pytest.skip(f"the voice {voice} is not installed")
-    return flite_festival_tts.speak(voice, texts)
+    return flite_festival_tts.synthesize(voice, texts)
 
 
 @pytest.mark.parametrize("voice", ["slt", "awb", "rms"])
@@ -28,7 +28,7 @@ def test_aligned_phones_start_when_the_synthesiser_says(voice) -> None:
         found = forced_alignment.align(said.pcm, said.text)
         assert found[0].start == 0.0 and found[-1].end == len(said.pcm) / 16000
         assert all(one.end == two.start and two.end > two.start for one, two in zip(found, found[1:]))
-        assert all(phone.name in VISEMES or phone.name in VOWELS for phone in found)
+        assert all(phone.name in VISEME_TARGETS or phone.name in VOWELS for phone in found)
         mine, theirs = (
             [phone.name.replace("ax", "ah") for phone in phones] for phones in (found, said.phones)
         )

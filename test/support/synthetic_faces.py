@@ -5,8 +5,8 @@ import numpy as np
 from scipy.spatial.transform import Rotation
 
 from streamingtalker_ros.corpus.video import landmarks as L
-from streamingtalker_ros.corpus.video.matching import _on_chin
-from streamingtalker_ros.corpus.video.pose import AXES
+from streamingtalker_ros.corpus.video.head_pose import IMAGE_TO_HEAD_AXES
+from streamingtalker_ros.corpus.video.landmark_matching import chin_vertex
 from streamingtalker_ros.face.rig import default_rig
 
 PIXELS = 700.0  # per metre: 46 between the eyes
@@ -25,7 +25,7 @@ def anatomy(rig):
         row = rig.landmark(name)
         row = row[np.argsort(rig.vertices[row, 1])]
         found.update(zip(numbers, (corners[1], *row[1:-1:2], corners[0])))
-    found.update({199: _on_chin(rig, 0.8), 175: _on_chin(rig, 0.95), 152: _on_chin(rig, 1.0)})
+    found.update({199: chin_vertex(rig, 0.8), 175: chin_vertex(rig, 0.95), 152: chin_vertex(rig, 1.0)})
     for side in L.EYES:
         lids = rig.landmark(f"eyelid_{side.lower()}")
         inner, outer = np.argsort(np.abs(rig.vertices[lids, 1]))[[0, -1]]
@@ -80,7 +80,7 @@ def film(weights, head=None, name="film", fps=25.0, noise=0.0, shift=None, zoom=
         pivot = points[0, 168] - (0.08, 0, 0)
         points = np.einsum("fij,fpj->fpi", Rotation.from_rotvec(head).as_matrix(), points - pivot) + pivot
     scale = PIXELS * (np.ones(count) if zoom is None else zoom)
-    pixels = scale[:, None, None] * (points @ AXES) + (320.0, 240.0, 0.0)
+    pixels = scale[:, None, None] * (points @ IMAGE_TO_HEAD_AXES) + (320.0, 240.0, 0.0)
     if shift is not None:
         pixels[..., :2] += shift[:, None]
     pixels += np.random.default_rng(5).normal(0.0, noise, pixels.shape) if noise else 0.0
@@ -95,6 +95,6 @@ def film(weights, head=None, name="film", fps=25.0, noise=0.0, shift=None, zoom=
 
 
 def match_of(rig, neutral):
-    from streamingtalker_ros.corpus.video.matching import match
+    from streamingtalker_ros.corpus.video.landmark_matching import match
 
     return match(rig, neutral)

@@ -14,7 +14,7 @@ from streamingtalker_ros.errors import TalkerError  # noqa: E402
 from streamingtalker_ros.face.arkit import INDEX  # noqa: E402
 from streamingtalker_ros.face.rig import default_rig  # noqa: E402
 from streamingtalker_ros.phonetics import flite_festival_tts
-from streamingtalker_ros.phonetics.phones import FITTED, VISEMES  # noqa: E402
+from streamingtalker_ros.phonetics.phones import FITTED_PARAMETERS, VISEME_TARGETS  # noqa: E402
 from streamingtalker_ros.phonetics.sentences import sentences  # noqa: E402
 from streamingtalker_ros.training import coarticulation_fit
 
@@ -31,12 +31,12 @@ def _filmed(said, lips):
 
 @pytest.fixture(scope="module")
 def spoken():
-    if not {"slt", "awb"} <= set(flite_festival_tts.available()):
+    if not {"slt", "awb"} <= set(flite_festival_tts.available_voices()):
         pytest.skip("flite is not installed: no speech with phone times")
     return [
         said
         for voice, seed in (("slt", 1), ("awb", 2))
-        for said in flite_festival_tts.speak(voice, list(itertools.islice(sentences(seed), 8)))
+        for said in flite_festival_tts.synthesize(voice, list(itertools.islice(sentences(seed), 8)))
         if len(said.pcm) > 40 * 640
     ]
 
@@ -49,7 +49,7 @@ def _shipped():
         mouth.hand_target.copy_(
             torch.tensor(
                 [
-                    [VISEMES[name][column] for column in coarticulation_fit.TARGETS]
+                    [VISEME_TARGETS[name][column] for column in coarticulation_fit.TARGETS]
                     for name in coarticulation_fit.NAMES
                 ]
             )
@@ -57,7 +57,7 @@ def _shipped():
         mouth.hand_firm.copy_(
             torch.tensor(
                 [
-                    [VISEMES[name][column] for column in coarticulation_fit.FIRM]
+                    [VISEME_TARGETS[name][column] for column in coarticulation_fit.FIRM]
                     for name in coarticulation_fit.NAMES
                 ]
             )
@@ -71,9 +71,11 @@ def _shipped():
             ("effort", ("length", "level")),
             ("rest", ("wait", "fall", "wake")),
         ):
-            getattr(mouth, name).copy_(torch.tensor([FITTED[name][key] for key in keys]))
-        mouth.neutral.copy_(torch.tensor([FITTED["neutral"][key] for key in coarticulation_fit.GROUPS]).log())
-        mouth.bite.copy_(torch.tensor(FITTED["bite"]))
+            getattr(mouth, name).copy_(torch.tensor([FITTED_PARAMETERS[name][key] for key in keys]))
+        mouth.neutral.copy_(
+            torch.tensor([FITTED_PARAMETERS["neutral"][key] for key in coarticulation_fit.GROUPS]).log()
+        )
+        mouth.bite.copy_(torch.tensor(FITTED_PARAMETERS["bite"]))
     return mouth
 
 
@@ -99,7 +101,7 @@ def test_fit_finds_the_numbers_that_made_a_motion(spoken) -> None:
         shift = coarticulation_fit.correlations(after(judge)[0], judge.gap).median()
     assert apart[1] < 0.35 * apart[0] and shift > 0.93
     numbers = after.numbers(1.0, {})
-    assert set(numbers) == set(FITTED) and set(numbers["visemes"]) == set(VISEMES)
+    assert set(numbers) == set(FITTED_PARAMETERS) and set(numbers["visemes"]) == set(VISEME_TARGETS)
     heard = {phone.name for said in spoken[1::2] for phone in said.phones}
     unheard = [name for name in ("zh", "oy:1", "uh", "ch", "jh", "sh") if name.split(":")[0] not in heard]
     assert unheard
@@ -119,9 +121,9 @@ def test_corpus_without_a_camera_is_one_sentence(spoken) -> None:
 
 
 def test_shipped_numbers_have_a_source_and_are_used() -> None:
-    assert "CC BY 4.0" in str(FITTED["sources"]) and "Cooke" in str(FITTED["sources"])
-    assert dominance.REACH is FITTED["reach"] and all(
-        ahead <= coarticulation_fit.EARLIEST for ahead, _ in FITTED["reach"].values()
+    assert "CC BY 4.0" in str(FITTED_PARAMETERS["sources"]) and "Cooke" in str(FITTED_PARAMETERS["sources"])
+    assert dominance.REACH is FITTED_PARAMETERS["reach"] and all(
+        ahead <= coarticulation_fit.EARLIEST for ahead, _ in FITTED_PARAMETERS["reach"].values()
     )
-    assert FITTED["rest"]["wait"] + FITTED["rest"]["fall"] < 0.2
-    assert VISEMES["aa"]["jaw"] > VISEMES["uw"]["jaw"] and INDEX["jawOpen"] >= 0
+    assert FITTED_PARAMETERS["rest"]["wait"] + FITTED_PARAMETERS["rest"]["fall"] < 0.2
+    assert VISEME_TARGETS["aa"]["jaw"] > VISEME_TARGETS["uw"]["jaw"] and INDEX["jawOpen"] >= 0

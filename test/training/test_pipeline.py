@@ -65,7 +65,7 @@ def sources(**given):
 def voiceless(monkeypatch) -> None:
     """A machine without synthesisers."""
     monkeypatch.setattr(flite_festival_tts, "available", lambda: [])
-    monkeypatch.setattr("streamingtalker_ros.phonetics.espeak_tts.available", lambda: False)
+    monkeypatch.setattr("streamingtalker_ros.phonetics.espeak_tts.is_available", lambda: False)
 
 
 @pytest.fixture
@@ -160,7 +160,7 @@ def test_a_step_is_done_once_and_never_with_other_settings(tmp_path) -> None:
 
 
 @pytest.mark.skipif(
-    not set(synthetic.TURNS) <= set(flite_festival_tts.available()),
+    not set(synthetic.VOICE_ROTATION) <= set(flite_festival_tts.available_voices()),
     reason="flite or festival is not installed",
 )
 def test_one_command_makes_corpus_stages_and_checkpoint_and_goes_on_where_it_was_cut(

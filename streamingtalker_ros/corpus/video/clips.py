@@ -10,7 +10,7 @@ from dataclasses import replace
 import numpy as np
 
 from streamingtalker_ros.audio.constants import FRAME_RATE, HOP_LENGTH
-from streamingtalker_ros.corpus.video.neutral import loudness
+from streamingtalker_ros.corpus.video.neutral_pose import loudness
 from streamingtalker_ros.errors import TalkerError
 
 BRIDGED = 0.13  # s without a face that are filled in; longer ones end the clip

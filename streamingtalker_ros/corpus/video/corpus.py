@@ -20,12 +20,12 @@ from streamingtalker_ros.corpus.av_sync import lag
 from streamingtalker_ros.corpus.storage import SPLITS, Clip, save_clip
 from streamingtalker_ros.corpus.video import clips as cutting
 from streamingtalker_ros.corpus.video import tracking
+from streamingtalker_ros.corpus.video.blendshape_solver import solve
+from streamingtalker_ros.corpus.video.head_pose import mean_face, relative, steady
+from streamingtalker_ros.corpus.video.landmark_matching import match
 from streamingtalker_ros.corpus.video.landmarks import load
-from streamingtalker_ros.corpus.video.matching import match
-from streamingtalker_ros.corpus.video.neutral import find_neutral, lip_gap, lip_width
-from streamingtalker_ros.corpus.video.pose import mean_face, relative, steady
-from streamingtalker_ros.corpus.video.solving import solve
-from streamingtalker_ros.corpus.video.words import phones_of, within
+from streamingtalker_ros.corpus.video.neutral_pose import find_neutral, lip_gap, lip_width
+from streamingtalker_ros.corpus.video.transcript import phones_of, within
 from streamingtalker_ros.errors import TalkerError, require
 
 LOOKED_AT = 120  # clips for the speaker's neutral, evenly spread
@@ -59,7 +59,7 @@ def make_from_video(
     align: folder of NAME.align or NAME.txt; say: called with one sentence per rejected video. Returns the index, or
     None after stage "track". Raises TalkerError where nothing is left.
     """
-    if landmarks and stage == "all" and not tracking.available():
+    if landmarks and stage == "all" and not tracking.is_available():
         stage = "solve"  # the tracks come from elsewhere
     videos = _unlike(map(Path, videos), say)
     folder = Path(folder)
@@ -135,8 +135,8 @@ def track_all(videos, landmarks, jobs, say):
         for path in videos
         if not (landmarks / f"{path.stem}.npz").is_file() or not (landmarks / f"{path.stem}.flac").is_file()
     ]
-    if todo and not tracking.available():
-        raise TalkerError(tracking.HOW)
+    if todo and not tracking.is_available():
+        raise TalkerError(tracking.INSTALL_HINT)
     rejected = {}
     if not todo:
         return rejected
@@ -247,7 +247,7 @@ def _solve_one(job):
             )
         )
         if pictures:
-            from streamingtalker_ros.corpus.video.picture import draw
+            from streamingtalker_ros.corpus.video.preview import draw
 
             path = folder / "pictures" / f"{clip.name}.png"
             path.parent.mkdir(exist_ok=True)

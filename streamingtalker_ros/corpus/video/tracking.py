@@ -2,7 +2,7 @@
 """Track a face through a video with mediapipe's face mesh.
 
 `track(video, folder)` writes NAME.npz (landmarks, see `landmarks`) and NAME.flac (its sound, mono 16 kHz).
-mediapipe is optional and asks for numpy < 2; `available()` tells whether it is here. All else of this package
+mediapipe is optional and asks for numpy < 2; `is_available()` tells whether it is here. All else of this package
 works from the files, so that tracking may run in an environment or on a machine of its own.
 """
 
@@ -19,7 +19,7 @@ from streamingtalker_ros.corpus.video.landmarks import POINTS, Track
 from streamingtalker_ros.errors import TalkerError, require
 
 LOOK = 1.0  # s between two looks for a second face
-HOW = (
+INSTALL_HINT = (
     "tracking needs mediapipe 0.10, which is not installed here: give it an environment of its own, as it "
     "asks for numpy < 2 (`python -m venv mp && mp/bin/pip install mediapipe==0.10.21 "
     "'streamingtalker_ros[video]'`, then `mp/bin/streamingtalker corpus from-video … --stage track`), "
@@ -27,20 +27,20 @@ HOW = (
 )
 
 
-def available():
+def is_available():
     """Whether mediapipe can be imported, without importing it."""
     return importlib.util.find_spec("mediapipe") is not None
 
 
 @functools.lru_cache(maxsize=1)
 def _solutions():
-    if not available():
-        raise TalkerError(HOW)
+    if not is_available():
+        raise TalkerError(INSTALL_HINT)
     os.environ.setdefault("GLOG_minloglevel", "2")
     try:
         solutions = importlib.import_module("mediapipe").solutions
     except (ImportError, AttributeError) as broken:  # numpy 2 beside it, or a release without the face mesh
-        raise TalkerError(f"mediapipe does not load its face mesh here ({broken}); {HOW}") from None
+        raise TalkerError(f"mediapipe does not load its face mesh here ({broken}); {INSTALL_HINT}") from None
     mesh = solutions.face_mesh.FaceMesh(
         static_image_mode=False,
         max_num_faces=1,

@@ -18,7 +18,7 @@ from streamingtalker_ros.evaluation.report.charts.style import (
 )
 from streamingtalker_ros.evaluation.results import REFERENCE
 from streamingtalker_ros.evaluation.test_set import MOST_LAG
-from streamingtalker_ros.phonetics.phones import squeezed
+from streamingtalker_ros.phonetics.phones import has_unreliable_alignment
 
 
 def agreement_chart(study, section, bound=None):
@@ -263,7 +263,7 @@ def closure_chart(study, section, most=400):
         (i, phone)
         for i, phones in enumerate(section.phones)
         for phone in phones
-        if phone.name in metrics.BILABIALS and not squeezed(phone)
+        if phone.name in metrics.BILABIALS and not has_unreliable_alignment(phone)
     ]
     if len(places) < 10 or not study.figures[section.name][study.model]["vowel_opening_mm"] > 0:
         return None

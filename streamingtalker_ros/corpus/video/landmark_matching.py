@@ -63,7 +63,7 @@ def match(rig, neutral):
     )  # 0 at the upper lip, 1 under the chin
     for number, share in zip(CHIN, drop):
         mesh.append(number)
-        points.append(_on_chin(rig, share))
+        points.append(chin_vertex(rig, share))
     names = [rig.shape_names.index(name) for name in MOUTH]
     return Basis(
         rig,
@@ -89,7 +89,7 @@ def _middle(rig, name):
     return (lids[np.argmin(lids[:, 1])] + lids[np.argmax(lids[:, 1])]) / 2.0
 
 
-def _on_chin(rig, share):
+def chin_vertex(rig, share):
     """The front vertex on the mid-plane at a share of the way from the upper lip's border down to the chin's end."""
     border = rig.landmark("outer_lip_upper")
     top = rig.vertices[border[len(border) // 2]]

@@ -8,7 +8,7 @@ neutral's, with a dead zone as wide as the tracker's tremble.
 import numpy as np
 
 from streamingtalker_ros.corpus.video.landmarks import BROWS, EYES, IRIS
-from streamingtalker_ros.corpus.video.neutral import lid_gap
+from streamingtalker_ros.corpus.video.neutral_pose import lid_gap
 from streamingtalker_ros.face.arkit import ARKIT_NAMES, INDEX
 
 SHUT = 0.16  # a shut eye's lids are still so far apart, in parts of the open eye's

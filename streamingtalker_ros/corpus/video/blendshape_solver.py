@@ -9,9 +9,9 @@ fit left over. Eyes and brows are read off directly, they have shapes of their o
 
 import numpy as np
 
-from streamingtalker_ros.corpus.video.matching import MOUTH
-from streamingtalker_ros.corpus.video.neutral import lip_gap, lip_width
-from streamingtalker_ros.corpus.video.upper import upper_face
+from streamingtalker_ros.corpus.video.landmark_matching import MOUTH
+from streamingtalker_ros.corpus.video.neutral_pose import lip_gap, lip_width
+from streamingtalker_ros.corpus.video.upper_face import upper_face
 from streamingtalker_ros.errors import require
 from streamingtalker_ros.face.arkit import INDEX
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from streamingtalker_ros.audio.constants import SAMPLE_RATE
-from streamingtalker_ros.corpus.video.neutral import loudness
+from streamingtalker_ros.corpus.video.neutral_pose import loudness
 from streamingtalker_ros.errors import TalkerError
 from streamingtalker_ros.phonetics.phones import Phone
 

@@ -14,7 +14,7 @@ import numpy as np
 from streamingtalker_ros.corpus.video.landmarks import EYES, STABLE
 from streamingtalker_ros.errors import require
 
-AXES = np.array(
+IMAGE_TO_HEAD_AXES = np.array(
     [[0.0, 0.0, -1.0], [1.0, 0.0, 0.0], [0.0, -1.0, 0.0]]
 )  # image (x right, y down, z away) -> ours
 PAIRS = (
@@ -66,7 +66,7 @@ def mean_face(tracks, frames=20):
         views.append(
             track.points[seen[np.linspace(0, len(seen) - 1, min(frames, len(seen))).round().astype(int)]]
         )
-    views = np.concatenate(views).astype(np.float64) @ AXES.T
+    views = np.concatenate(views).astype(np.float64) @ IMAGE_TO_HEAD_AXES.T
     stable = views[:, STABLE]
     mean = stable[0] - stable[0].mean(axis=0)
     for _ in range(4):  # generalised Procrustes
@@ -96,7 +96,7 @@ def mean_face(tracks, frames=20):
 
 def steady(track, reference):
     """A Track in which a face was found in every frame -> its Face. reference: of `mean_face`."""
-    views = track.points.astype(np.float64) @ AXES.T
+    views = track.points.astype(np.float64) @ IMAGE_TO_HEAD_AXES.T
     rotation, scale, _ = similarity(reference, views[:, STABLE])
     Rotation = _rotation()
     head = _smooth(_continuous(Rotation.from_matrix(rotation).as_rotvec()))
