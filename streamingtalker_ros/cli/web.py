@@ -55,27 +55,27 @@ def run(args) -> int:
 
     from streamingtalker_ros.streaming import Talker
     from streamingtalker_ros.web import assets
-    from streamingtalker_ros.web.app import House
+    from streamingtalker_ros.web.app import WebContext
     from streamingtalker_ros.web.limits import Limits
-    from streamingtalker_ros.web.server import Server, loopback
+    from streamingtalker_ros.web.server import Server, is_loopback
 
     given = {"visitors": args.visitors, "session_seconds": args.session_minutes and 60 * args.session_minutes}
     limits = dataclasses.replace(
         Limits(), **{name: value for name, value in given.items() if value is not None}
     )
     talker = Talker.load(args.model, args.device)
-    house = House(talker, limits, args.domain, args.namespace, warn)
-    server = Server(house, args.host, args.port, args.token, args.certificate, args.key, args.origin)
-    if not assets.built():
-        say(f"streamingtalker: {assets.UNBUILT}")
-    if not loopback(args.host) and not args.certificate:
+    context = WebContext(talker, limits, args.domain, args.namespace, warn)
+    server = Server(context, args.host, args.port, args.token, args.certificate, args.key, args.origin)
+    if not assets.is_built():
+        say(f"streamingtalker: {assets.NOT_BUILT}")
+    if not is_loopback(args.host) and not args.certificate:
         say(
             "streamingtalker: without --certificate, browsers on other machines give the page neither microphone nor "
             "sound; watching works"
         )
     say(f"open {server.address}")
-    if server.near:
-        say(f"on this machine: {server.near}")
+    if server.loopback_url:
+        say(f"on this machine: {server.loopback_url}")
     on_stop_signals(server.stop)  # SIGHUP; uvicorn has handlers of its own for the others
     server.run()
     return 0

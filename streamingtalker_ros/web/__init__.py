@@ -1,3 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The web platform: one small asynchronous server, audio in and frames out over a WebSocket, every visitor a voice of
-one batch. Needs the extra `web`; the page's source is the folder `web/` beside the package."""
+"""Web server: audio in and face frames out over a WebSocket; all sessions are stepped as one batch.
+
+Needs the extra `web`. The source of the page is the folder `frontend/` beside the package.
+"""

@@ -1,104 +1,114 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Who may come in: an ASGI layer that looks at Host, Origin and token before anything else is done.
+"""ASGI middleware that validates the Host and Origin headers and the access token.
 
-On the loopback every Host but this machine's is refused, so that no foreign name can be pointed here; on another
-address a token is asked for, in the address once and in a cookie from then on. A WebSocket must come from a page of
-this very server.
+On a loopback address requests for any other Host name are rejected, which prevents DNS rebinding; on another address
+an access token is required, in the query string once and in a cookie from then on. A WebSocket must come from a page
+of this server.
+
+Starlette's TrustedHostMiddleware does not serve here: it cannot parse IPv6 literals such as `[::1]:8080`.
 """
 
+from __future__ import annotations
+
 import hmac
-from http.cookies import CookieError, SimpleCookie
-from urllib.parse import parse_qs
+from collections.abc import Iterable
 
-_LOOPBACK = {"localhost", "127.0.0.1", "[::1]"}
-_NO_HOST = "This server is reached under the address that it printed, not under this name."
+from starlette.datastructures import MutableHeaders
+from starlette.requests import HTTPConnection
+from starlette.responses import PlainTextResponse, RedirectResponse
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+COOKIE_MAX_AGE_S = 30 * 24 * 3600
+POLICY_VIOLATION = 1008  # close code of RFC 6455
+_LOOPBACK_HOSTS = {"localhost", "127.0.0.1", "[::1]"}
+_WRONG_HOST = "This server is reached under the address that it printed, not under this name."
 _NO_TOKEN = "This address needs a token: open the whole address that `streamingtalker web` printed, ?token=… included."
-_HEADERS = [
-    (
-        b"content-security-policy",
-        b"default-src 'none'; script-src 'self'; worker-src 'self'; style-src 'self'; "
-        b"img-src 'self' blob: data:; media-src 'self' blob:; connect-src 'self' blob: data:; font-src 'self'; "
-        b"manifest-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+_WRONG_ORIGIN = "A WebSocket comes from a page of this server only."
+_SECURITY_HEADERS = {
+    "content-security-policy": (
+        "default-src 'none'; script-src 'self'; worker-src 'self'; style-src 'self'; "
+        "img-src 'self' blob: data:; media-src 'self' blob:; connect-src 'self' blob: data:; font-src 'self'; "
+        "manifest-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
     ),
-    (b"x-content-type-options", b"nosniff"),
-    (b"referrer-policy", b"no-referrer"),
-    (b"cross-origin-opener-policy", b"same-origin"),
-    (b"cross-origin-resource-policy", b"same-origin"),
-    (b"permissions-policy", b"microphone=(self), camera=(), geolocation=()"),
-]
+    "x-content-type-options": "nosniff",
+    "referrer-policy": "no-referrer",
+    "cross-origin-opener-policy": "same-origin",
+    "cross-origin-resource-policy": "same-origin",
+    "permissions-policy": "microphone=(self), camera=(), geolocation=()",
+}
 
 
-class Door:
-    """app: the ASGI application behind it; token: None on the loopback; port: part of the cookie's name, since
-    cookies of one host are shared by its ports; origins: further origins, such as a proxy's."""
+class AccessControlMiddleware:
+    """Rejects requests without authorization, and adds the security headers to every response.
 
-    def __init__(self, app, token=None, port=0, origins=()) -> None:
-        self._app, self._token, self._origins = app, token, set(origins)
-        self._cookie = f"talker_{port}"
+    Args:
+        app: the application to protect.
+        token: access token; None on a loopback address.
+        port: of the server. The cookie's name contains it, because cookies are shared by the ports of a host.
+        origins: further origins that may open a WebSocket, such as that of a reverse proxy.
+    """
 
-    async def __call__(self, scope, receive, send):
+    def __init__(
+        self, app: ASGIApp, token: str | None = None, port: int = 0, origins: Iterable[str] = ()
+    ) -> None:
+        self._app = app
+        self._token = token
+        self._origins = set(origins)
+        self._cookie_name = f"talker_{port}"
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
-            return await self._app(scope, receive, send)
-        headers = {
-            name.decode("latin-1").lower(): value.decode("latin-1") for name, value in scope["headers"]
-        }
-        given = parse_qs(scope.get("query_string", b"").decode("latin-1")).get("token", [""])[0]
-        refusal = self._refusal(scope, headers, given)
-        if refusal is not None:
-            return await _refuse(scope, receive, send, *refusal)
-        if scope["type"] == "http" and self._token and given:  # out of the address bar, into a cookie
-            cookie = f"{self._cookie}={self._token}; HttpOnly; SameSite=Strict; Path=/; Max-Age=2592000"
-            return await _answer(send, 303, b"", [(b"location", b"/"), (b"set-cookie", cookie.encode())])
+            await self._app(scope, receive, send)
+            return
 
-        async def dressed(message) -> None:
+        async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
-                message = {**message, "headers": [*message.get("headers", ()), *_HEADERS]}
+                MutableHeaders(scope=message).update(_SECURITY_HEADERS)
             await send(message)
 
-        await self._app(scope, receive, dressed)
+        connection = HTTPConnection(scope)
+        rejection = self._rejection(connection)
+        if rejection is not None:
+            await _reject(scope, receive, send_with_headers, *rejection)
+        elif scope["type"] == "http" and self._token and connection.query_params.get("token"):
+            # move the token from the address bar into a cookie
+            response = RedirectResponse("/", status_code=303)
+            response.set_cookie(
+                self._cookie_name, self._token, max_age=COOKIE_MAX_AGE_S, httponly=True, samesite="strict"
+            )
+            await response(scope, receive, send_with_headers)
+        else:
+            await self._app(scope, receive, send_with_headers)
 
-    def _refusal(self, scope, headers, given):
-        """(status, sentence), or None for a visitor who may come in."""
-        host = headers.get("host", "")
-        if (
-            self._token is None
-            and host.rpartition(":")[0].lower() not in _LOOPBACK
-            and host.lower() not in _LOOPBACK
-        ):
-            return 403, _NO_HOST
-        if self._token is not None and not self._knows(headers, given):
+    def _rejection(self, connection: HTTPConnection) -> tuple[int, str] | None:
+        """(HTTP status, message), or None if the connection is allowed."""
+        host = connection.headers.get("host", "").lower()
+        if self._token is None:
+            if host not in _LOOPBACK_HOSTS and host.rpartition(":")[0] not in _LOOPBACK_HOSTS:
+                return 403, _WRONG_HOST
+        elif not self._is_authorized(connection, self._token):
             return 401, _NO_TOKEN
-        if scope["type"] == "websocket":
-            origin = headers.get("origin", "")
-            own = (f"http://{host}".lower(), f"https://{host}".lower())  # the latter behind a proxy
-            if origin not in self._origins and (not host or origin.lower() not in own):
-                return 403, "A WebSocket comes from a page of this server only."
+        if connection.scope["type"] == "websocket":
+            origin = connection.headers.get("origin", "")
+            own_origins = (
+                (f"http://{host}", f"https://{host}") if host else ()
+            )  # https behind a reverse proxy
+            if origin not in self._origins and origin.lower() not in own_origins:
+                return 403, _WRONG_ORIGIN
         return None
 
-    def _knows(self, headers, given):
-        cookie = SimpleCookie()
-        try:
-            cookie.load(headers.get("cookie", ""))
-        except CookieError:
-            pass
-        shown = [given, headers.get("authorization", "").removeprefix("Bearer ")]
-        shown += [cookie[self._cookie].value] if self._cookie in cookie else []
-        return any(hmac.compare_digest(text.encode(), self._token.encode()) for text in shown)
+    def _is_authorized(self, connection: HTTPConnection, token: str) -> bool:
+        candidates = (
+            connection.query_params.get("token", ""),
+            connection.headers.get("authorization", "").removeprefix("Bearer "),
+            connection.cookies.get(self._cookie_name, ""),
+        )
+        return any(hmac.compare_digest(candidate.encode(), token.encode()) for candidate in candidates)
 
 
-async def _refuse(scope, receive, send, status, sentence):
+async def _reject(scope: Scope, receive: Receive, send: Send, status: int, message: str) -> None:
     if scope["type"] == "websocket":
-        await receive()
-        return await send({"type": "websocket.close", "code": 1008, "reason": sentence[:100]})
-    await _answer(send, status, f"{sentence}\n".encode(), [(b"content-type", b"text/plain; charset=utf-8")])
-
-
-async def _answer(send, status, body, headers) -> None:
-    await send(
-        {
-            "type": "http.response.start",
-            "status": status,
-            "headers": [(b"content-length", str(len(body)).encode()), *headers, *_HEADERS],
-        }
-    )
-    await send({"type": "http.response.body", "body": body})
+        await receive()  # "websocket.connect"; a close in its place makes the server answer 403
+        await send({"type": "websocket.close", "code": POLICY_VIOLATION, "reason": message[:100]})
+    else:
+        await PlainTextResponse(f"{message}\n", status)(scope, receive, send)

@@ -1,12 +1,19 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What all visitors share: the talker with its batch, the watcher of topics, the limits; and the routes to them."""
+"""Starlette application: shared model worker, topic watcher, limits and routes."""
+
+from __future__ import annotations
 
 import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from starlette.applications import Starlette
-from starlette.responses import Response
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route, WebSocketRoute
+from starlette.status import WS_1013_TRY_AGAIN_LATER
 from starlette.websockets import WebSocket
 
 from streamingtalker_ros import __version__
@@ -15,93 +22,146 @@ from streamingtalker_ros.face.formats.importers import SKIN, to_our_axes
 from streamingtalker_ros.face.rig import default_rig
 from streamingtalker_ros.process import FaultLog, never_raising
 from streamingtalker_ros.process import warn as warn_user
-from streamingtalker_ros.web import assets, controls
-from streamingtalker_ros.web.batch_worker import Stepper
+from streamingtalker_ros.web import assets
+from streamingtalker_ros.web.batch_worker import BatchWorker
+from streamingtalker_ros.web.controls import describe_controls
 from streamingtalker_ros.web.limits import Limits
-from streamingtalker_ros.web.topic_watcher import Watcher
-from streamingtalker_ros.web.websocket_session import TRY_LATER, Session
+from streamingtalker_ros.web.topic_watcher import TopicWatcher
+from streamingtalker_ros.web.websocket_session import CLOSE_TIMEOUT_S, WebSocketSession
 
-VOICE = Path(__file__).parents[1] / "data" / "voice.flac"
+if TYPE_CHECKING:
+    from streamingtalker_ros.model.protocol import TalkerProtocol
+
+SAMPLE_AUDIO = Path(__file__).parents[1] / "data" / "voice.flac"
 
 
-class House:
-    """talker: Talker or PublishedModel; limits: Limits; domain, namespace: of the watched talker; warn: called with a
-    sentence."""
+class WebContext:
+    """State that all sessions share.
 
-    def __init__(self, talker, limits=None, domain=None, namespace="", warn=warn_user) -> None:
+    Args:
+        talker: the model, of either family.
+        limits: of the server.
+        domain: ROS domain of the watched talker; None: of the environment variable ROS_DOMAIN_ID.
+        namespace: of the watched talker.
+        warn: called with a message for the operator.
+
+    Attributes:
+        worker: steps the streams of all sessions.
+        watcher: forwards the topics of a running talker.
+        faults: log of internal errors.
+        session_count: number of open sessions.
+        max_unacknowledged_frames: frames that may be in flight to one browser.
+    """
+
+    def __init__(
+        self,
+        talker: TalkerProtocol,
+        limits: Limits | None = None,
+        domain: int | None = None,
+        namespace: str = "",
+        warn: Callable[[str], Any] = warn_user,
+    ) -> None:
         warn = never_raising(warn)
-        self.talker, self.limits, self.warn, self.faults = talker, limits or Limits(), warn, FaultLog()
-        self.stepper = Stepper(talker, self.limits, warn)
-        self.watcher = Watcher(domain, namespace, warn)
-        self.visitors = 0
-        self.window = round(
-            self.limits.unseen_seconds * talker.frame_rate
-        )  # frames on their way to one browser
-        self._files = assets.page_files()
-        self._files["/voice.flac"] = assets.File.of(VOICE.read_bytes(), "audio/flac")
-        rig = default_rig()
-        self._files["/default.face"] = assets.File.of(assets.pack_rig(rig), "application/octet-stream")
-        self._vertices = not hasattr(talker, "styles")
-        if self._vertices:
-            template = to_our_axes(talker.template)
-            face = assets.pack_face("model", template, talker.triangles, colors=[SKIN] * len(template))
-            self._files["/model.face"] = assets.File.of(face, "application/octet-stream")
+        self.talker = talker
+        self.limits = limits or Limits()
+        self.faults = FaultLog()
+        self.worker = BatchWorker(talker, self.limits, warn)
+        self.watcher = TopicWatcher(domain, namespace, warn)
+        self.session_count = 0
+        self.max_unacknowledged_frames = round(self.limits.unacknowledged_seconds * talker.frame_rate)
+        self._is_vertex = not hasattr(talker, "styles")
+        self._assets = self._load_assets()
 
-    def hello(self):
-        """What a page is told first."""
+    def server_info(self) -> dict[str, Any]:
+        """Fields of the message `hello`, the first of each session."""
         return {
             "version": __version__,
             "model": getattr(self.talker, "name", "published"),
             "device": str(self.talker.device),
-            "vertices": self._vertices,
+            "vertices": self._is_vertex,
             "frame_rate": self.talker.frame_rate,
             "lookahead": self.talker.lookahead,
             "names": list(ARKIT_NAMES),
-            "controls": controls.describe(self.talker),
-            "limit": self.limits.visitors,
+            "controls": describe_controls(self.talker),
+            "limit": self.limits.max_sessions,
             "session_seconds": self.limits.session_seconds,
-            "watch": self.watcher.possible,
+            "watch": self.watcher.is_available,
         }
 
-    def watch(self, session, epoch):
-        """The topics of a running talker for one session; `close` the answer to end it."""
-        return self.watcher.open(session.deliver_soon, session.tell_soon, epoch)
-
-    def app(self):
-        """The Starlette application."""
-        return Starlette(routes=[WebSocketRoute("/socket", self._socket), Route("/{path:path}", self._file)])
-
     def start(self) -> None:
-        self.stepper.start()
+        """Warm up the model and start the worker."""
+        self.worker.start()
 
     def stop(self) -> None:
+        """Stop the worker and leave the ROS domain."""
         self.watcher.stop()
-        self.stepper.stop()
+        self.worker.stop()
 
-    async def _file(self, request):
-        file = self._files.get(request.url.path)
-        if file is None:
-            return Response("There is no such page.\n", 404, media_type="text/plain")
-        headers = {"etag": file.tag, "cache-control": "no-cache", "vary": "accept-encoding"}
-        if request.headers.get("if-none-match") == file.tag:
+    def _load_assets(self) -> dict[str, assets.StaticAsset]:
+        files = assets.load_page()
+        files["/voice.flac"] = assets.StaticAsset.compress(SAMPLE_AUDIO.read_bytes(), "audio/flac")
+        files["/default.face"] = assets.StaticAsset.compress(
+            assets.encode_rig(default_rig()), assets.BINARY_TYPE
+        )
+        if self._is_vertex:
+            template = to_our_axes(self.talker.template)
+            mesh = assets.encode_mesh("model", template, self.talker.triangles, colors=[SKIN] * len(template))
+            files["/model.face"] = assets.StaticAsset.compress(mesh, assets.BINARY_TYPE)
+        return files
+
+    async def serve_asset(self, request: Request) -> Response:
+        """Endpoint of the page's files."""
+        asset = self._assets.get(request.url.path)
+        if asset is None:
+            return PlainTextResponse("There is no such page.\n", 404)
+        headers = {"etag": asset.etag, "cache-control": "no-cache", "vary": "accept-encoding"}
+        if request.headers.get("if-none-match") == asset.etag:
             return Response(status_code=304, headers=headers)
-        body = file.body
-        if "gzip" in request.headers.get("accept-encoding", "") and len(file.squeezed) < len(body):
-            body, headers["content-encoding"] = file.squeezed, "gzip"
-        return Response(body, media_type=file.kind, headers=headers)
+        body = asset.body
+        if "gzip" in request.headers.get("accept-encoding", "") and len(asset.gzipped) < len(body):
+            body = asset.gzipped
+            headers["content-encoding"] = "gzip"
+        return Response(body, media_type=asset.media_type, headers=headers)
 
-    async def _socket(self, socket: WebSocket) -> None:
+    async def serve_session(self, socket: WebSocket) -> None:
+        """Endpoint of the WebSocket."""
         await socket.accept()
-        if self.visitors >= self.limits.visitors:
-            text = f"{self.limits.visitors} visitors are here, which is all that this machine serves: try again soon"
-            try:
-                await asyncio.wait_for(socket.send_json({"type": "refused", "text": text}), 2.0)
-                await asyncio.wait_for(socket.close(TRY_LATER, "full"), 2.0)
-            except (asyncio.TimeoutError, RuntimeError, OSError):
-                pass
+        if self.session_count >= self.limits.max_sessions:
+            await _reject_session(socket, self.limits.max_sessions)
             return
-        self.visitors += 1
+        self.session_count += 1
         try:
-            await Session(self, socket).run()
+            await WebSocketSession(self, socket).run()
         finally:
-            self.visitors -= 1
+            self.session_count -= 1
+
+
+def create_app(context: WebContext) -> Starlette:
+    """The ASGI application. Its lifespan starts and stops `context`.
+
+    Starlette's StaticFiles and GZipMiddleware do not serve here: all files are read once at the start, some of them
+    are generated, and each is compressed once, because compression per request would delay the model.
+    """
+
+    @contextlib.asynccontextmanager
+    async def lifespan(app: Starlette) -> AsyncIterator[None]:
+        context.start()
+        try:
+            yield
+        finally:
+            context.stop()
+
+    routes = [
+        WebSocketRoute("/socket", context.serve_session),
+        Route("/{path:path}", context.serve_asset),
+    ]
+    return Starlette(routes=routes, lifespan=lifespan)
+
+
+async def _reject_session(socket: WebSocket, max_sessions: int) -> None:
+    text = f"{max_sessions} visitors are here, which is all that this machine serves: try again soon"
+    try:
+        await asyncio.wait_for(socket.send_json({"type": "refused", "text": text}), CLOSE_TIMEOUT_S)
+        await asyncio.wait_for(socket.close(WS_1013_TRY_AGAIN_LATER, "full"), CLOSE_TIMEOUT_S)
+    except (asyncio.TimeoutError, RuntimeError, OSError):
+        pass

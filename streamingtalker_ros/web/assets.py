@@ -1,26 +1,33 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the page is made of: its files, read once, and a face as bytes.
+"""Static assets of the page: its bundled files, read once, and faces as binary meshes.
 
-`page_files()` gives every file of `static/` by its address, so that no path of a request ever reaches the file
-system. `pack_face` gives a rig as one block: the length of a JSON header (uint32), the header, then the arrays that
-it names as [offset, count], each aligned to 4 bytes.
+`load_page()` gives every file of `static/` by its URL path, so that no request path ever reaches the file system.
+`encode_mesh` packs a face: the length of a JSON header (uint32), the header, then the arrays that it names as
+[offset, count], each aligned to 4 bytes.
 """
+
+from __future__ import annotations
 
 import gzip
 import hashlib
 import json
 import struct
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
+
+from streamingtalker_ros.face.rig import Rig
 
 STATIC = Path(__file__).parent / "static"
-UNBUILT = (
+BINARY_TYPE = "application/octet-stream"
+NOT_BUILT = (
     "The page is not built: with Node 18 or newer run `make web`, or `npm ci && npm run build` in the folder "
-    "web/ of the source, and reload."
+    "frontend/ of the source, and reload."
 )
-_TYPES = {
+_MEDIA_TYPES = {
     ".html": "text/html; charset=utf-8",
     ".js": "text/javascript; charset=utf-8",
     ".css": "text/css; charset=utf-8",
@@ -31,60 +38,81 @@ _TYPES = {
 
 
 @dataclass(frozen=True)
-class File:
-    """Bytes with their type; squeezed: the same through gzip; tag: the ETag."""
+class StaticAsset:
+    """A file that is served from memory.
+
+    Attributes:
+        body: its bytes.
+        gzipped: the same, compressed.
+        media_type: value of Content-Type.
+        etag: value of ETag.
+    """
 
     body: bytes
-    squeezed: bytes
-    kind: str
-    tag: str
+    gzipped: bytes
+    media_type: str
+    etag: str
 
     @classmethod
-    def of(cls, body, kind):
-        return cls(body, gzip.compress(body, 6, mtime=0), kind, f'"{hashlib.sha256(body).hexdigest()[:20]}"')
+    def compress(cls, body: bytes, media_type: str) -> StaticAsset:
+        """An asset of these bytes."""
+        etag = f'"{hashlib.sha256(body).hexdigest()[:20]}"'
+        return cls(body, gzip.compress(body, 6, mtime=0), media_type, etag)
 
 
-def page_files(folder=STATIC):
-    """{address: File} of the built page, "/" its first; where it is not built, one sentence at "/"."""
-    files = {}
-    if (folder / "index.html").is_file():
+def load_page(folder: Path = STATIC) -> dict[str, StaticAsset]:
+    """The bundled page by URL path, "/" among them. Without a bundle, "/" says how to build it."""
+    files: dict[str, StaticAsset] = {}
+    if is_built(folder):
         for path in sorted(folder.iterdir()):
-            if path.is_file() and path.suffix in _TYPES:
-                files[f"/{path.name}"] = File.of(path.read_bytes(), _TYPES[path.suffix])
-    if "/index.html" in files:
+            if path.is_file() and path.suffix in _MEDIA_TYPES:
+                files[f"/{path.name}"] = StaticAsset.compress(path.read_bytes(), _MEDIA_TYPES[path.suffix])
         files["/"] = files["/index.html"]
     else:
-        text = f"<!doctype html><title>streamingtalker</title><p>{UNBUILT}</p>\n"
-        files["/"] = File.of(text.encode(), _TYPES[".html"])
+        text = f"<!doctype html><title>streamingtalker</title><p>{NOT_BUILT}</p>\n"
+        files["/"] = StaticAsset.compress(text.encode(), _MEDIA_TYPES[".html"])
     return files
 
 
-def built(folder=STATIC):
+def is_built(folder: Path = STATIC) -> bool:
     """Whether the page has been bundled."""
     return (folder / "index.html").is_file()
 
 
-def pack_face(
-    name,
-    vertices,
-    triangles,
-    shape_names=(),
-    deltas=None,
-    colors=None,
-    parts=None,
-    pivot=(0, 0, 0),
-    follow=None,
-    lip=None,
-):
-    """A face as bytes; axes and units of a Rig. deltas (S, V, 3) are kept where they are not zero; lip: the bias and
-    row of `Rig.lip_gap_map`, None where there are no lips."""
+def encode_mesh(
+    name: str,
+    vertices: npt.ArrayLike,
+    triangles: npt.ArrayLike,
+    shape_names: Sequence[str] = (),
+    deltas: npt.NDArray[np.float32] | None = None,
+    colors: npt.ArrayLike | None = None,
+    parts: Mapping[str, tuple[int, int]] | None = None,
+    pivot: Sequence[float] | npt.NDArray[np.float32] = (0.0, 0.0, 0.0),
+    follow: npt.ArrayLike | None = None,
+    lip: tuple[float, npt.NDArray[np.float32]] | None = None,
+) -> bytes:
+    """A face as bytes; axes, units and arrays as of a Rig.
+
+    Args:
+        name: of the face.
+        vertices: (V, 3).
+        triangles: (T, 3).
+        shape_names: S names.
+        deltas: (S, V, 3); rows of zeros are left out.
+        colors: (V, 3), sRGB, 0..1.
+        parts: vertex range of each part.
+        pivot: (3,), where the head turns.
+        follow: (V,), fraction of the head's rotation that a vertex takes.
+        lip: `Rig.lip_gap_map`; None for a face without lip landmarks.
+    """
     arrays = {"vertices": np.asarray(vertices, "<f4"), "triangles": np.asarray(triangles, "<u4")}
-    counts = []
-    if len(shape_names):
+    counts: list[int] = []
+    if deltas is not None and len(shape_names):
         moved = [np.flatnonzero((delta != 0).any(axis=1)) for delta in deltas]
         counts = [len(ids) for ids in moved]
         arrays["moved"] = np.concatenate(moved).astype("<u4")
-        arrays["deltas"] = np.concatenate([delta[ids] for delta, ids in zip(deltas, moved)]).astype("<f4")
+        rows = [delta[ids] for delta, ids in zip(deltas, moved, strict=True)]
+        arrays["deltas"] = np.concatenate(rows).astype("<f4")
     for label, values in (("colors", colors), ("follow", follow), ("lip", None if lip is None else lip[1])):
         if values is not None:
             arrays[label] = np.asarray(values, "<f4")
@@ -92,25 +120,24 @@ def pack_face(
         "name": name,
         "shapes": list(shape_names),
         "counts": counts,
-        "parts": parts or {},
+        "parts": dict(parts or {}),
         "pivot": [float(value) for value in pivot],
         "lipBias": None if lip is None else float(lip[0]),
         "arrays": {},
     }
-    at = 0
+    offset = 0
     for label, values in arrays.items():
-        header["arrays"][label] = [at, int(values.size)]
-        at += values.nbytes
+        header["arrays"][label] = [offset, int(values.size)]
+        offset += values.nbytes
     text = json.dumps(header).encode()
     text += b" " * (-len(text) % 4)
-    return b"".join(
-        [struct.pack("<I", len(text)), text, *(np.ascontiguousarray(a).tobytes() for a in arrays.values())]
-    )
+    body = [np.ascontiguousarray(values).tobytes() for values in arrays.values()]
+    return b"".join([struct.pack("<I", len(text)), text, *body])
 
 
-def pack_rig(rig):
+def encode_rig(rig: Rig) -> bytes:
     """A Rig as bytes."""
-    return pack_face(
+    return encode_mesh(
         rig.name,
         rig.vertices,
         rig.triangles,

@@ -1,130 +1,171 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One thread that steps every visitor's voice as one batch.
+"""Worker thread that steps the streams of all sessions as one batch.
 
-Whatever voices have a hop ready go through the model together, one hop each; who comes meanwhile goes into the next
-batch. So a voice that sends much at once delays the others by nothing. An exception in one voice ends that voice alone.
+All streams that have a hop ready go through the model together, one hop each; audio that arrives meanwhile goes into
+the next batch. A stream with a backlog therefore does not delay the others. An exception in one stream ends that
+stream only.
 """
+
+from __future__ import annotations
 
 import contextlib
 import threading
 import time
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Any
 
 from streamingtalker_ros.process import FaultLog, never_raising
 from streamingtalker_ros.process import warn as warn_user
-from streamingtalker_ros.web.voice_stream import Voice
+from streamingtalker_ros.web.limits import Limits
+from streamingtalker_ros.web.voice_stream import VoiceStream
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
+    from streamingtalker_ros.model.protocol import TalkerProtocol
 
 
-class Stepper:
-    """talker: Talker or PublishedModel; limits: Limits; warn: called with a sentence about what failed.
+class BatchWorker:
+    """Steps all open streams until it is stopped.
 
-    on_failure: called with no argument where the thread itself ends by an exception; `failed` is True then."""
+    Args:
+        talker: the model.
+        limits: of the server.
+        warn: called with a message if the model fails.
 
-    def __init__(self, talker, limits, warn=warn_user) -> None:
-        self.talker, self.limits, self._warn = talker, limits, never_raising(warn)
+    Attributes:
+        failed: whether the thread ended by an exception.
+        on_failure: called without arguments in that case.
+        steps: number of batched model steps.
+        model_seconds: their total duration.
+    """
+
+    def __init__(
+        self, talker: TalkerProtocol, limits: Limits, warn: Callable[[str], Any] = warn_user
+    ) -> None:
+        self.talker = talker
+        self.limits = limits
+        self.failed = False
+        self.on_failure: Callable[[], None] | None = None
+        self.steps = 0
+        self.model_seconds = 0.0
+        self._warn = never_raising(warn)
         self._faults = FaultLog()
-        self.failed, self.on_failure = False, None
-        self._voices = []
-        self._come = threading.Condition()
-        self._news = self._stopping = False
-        self._thread = threading.Thread(target=self._guarded_run, name="stepper", daemon=True)
-        self.steps, self.busy = 0, 0.0  # batches so far, seconds that the model worked
+        self._streams: list[VoiceStream] = []
+        self._condition = threading.Condition()
+        self._wakeup = False
+        self._stopping = False
+        self._thread = threading.Thread(target=self._run_guarded, name="batch worker", daemon=True)
+
+    @property
+    def stream_count(self) -> int:
+        """Number of open streams."""
+        with self._condition:
+            return len(self._streams)
 
     def start(self) -> None:
+        """Warm up the model and start the thread."""
         if hasattr(self.talker, "warm_up"):
             self.talker.warm_up()
         self._thread.start()
 
     def stop(self) -> None:
-        with self._come:
+        """Stop the thread and wait for it."""
+        with self._condition:
             self._stopping = True
-            self._come.notify()
+            self._condition.notify()
         if self._thread.is_alive():
             self._thread.join(timeout=10)
 
-    def open(self, deliver, complain):
-        """A new Voice in the batch; see Voice for what is called."""
-        voice = Voice(self.talker, deliver, complain, self._wake, self.limits)
-        with self._come:
-            self._voices.append(voice)
-        return voice
+    def open(self, deliver: Callable[[list[bytes]], None], on_error: Callable[[str], None]) -> VoiceStream:
+        """Add a stream to the batch; VoiceStream describes the callbacks."""
+        stream = VoiceStream(self.talker, deliver, on_error, self._wake, self.limits)
+        with self._condition:
+            self._streams.append(stream)
+        return stream
 
-    def close(self, voice) -> None:
-        """The voice leaves; its stream is freed with it."""
-        with self._come, contextlib.suppress(ValueError):  # one that failed has left already
-            self._voices.remove(voice)
+    def close(self, stream: VoiceStream) -> None:
+        """Remove a stream from the batch, which frees its state. A stream that was removed already is ignored."""
+        with self._condition, contextlib.suppress(ValueError):
+            self._streams.remove(stream)
 
     def _wake(self) -> None:
-        with self._come:
-            self._news = True
-            self._come.notify()
+        with self._condition:
+            self._wakeup = True
+            self._condition.notify()
 
-    def _guarded_run(self) -> None:
+    def _run_guarded(self) -> None:
         try:
             self._run()
         except BaseException as fault:
             self.failed = True
-            self._faults.log("the thread that steps all voices has ended", fault)
+            self._faults.log("the thread that steps all streams has ended", fault)
             if self.on_failure is not None:
                 self.on_failure()
 
     def _run(self) -> None:
         while True:
-            with self._come:
-                soonest = min(
-                    (due for voice in self._voices if (due := voice.due()) is not None), default=None
-                )
-                wait = None if soonest is None else soonest - time.monotonic()
-                if not self._news and not self._stopping and (wait is None or wait > 0):
-                    self._come.wait(wait)
+            with self._condition:
+                deadlines = [stream.next_deadline() for stream in self._streams]
+                deadline = min((each for each in deadlines if each is not None), default=None)
+                timeout = None if deadline is None else deadline - time.monotonic()
+                if not self._wakeup and not self._stopping and (timeout is None or timeout > 0):
+                    self._condition.wait(timeout)
                 if self._stopping:
                     return
-                self._news = False
-                voices = list(self._voices)
-            while self._round(voices):
-                with self._come:
-                    voices = list(self._voices)
-            del voices
+                self._wakeup = False
+                streams = list(self._streams)
+            while self._step(streams):
+                with self._condition:
+                    streams = list(self._streams)
+            del streams  # a closed stream must not stay alive until the next wake-up
 
-    def _round(self, voices) -> bool:
-        """One hop of each voice that has one. Returns whether any had."""
-        ready = []
-        for voice in voices:
+    def _step(self, streams: Iterable[VoiceStream]) -> bool:
+        """Run one hop of each stream that has one.
+
+        Returns:
+            Whether any stream had a hop.
+        """
+        ready: list[tuple[VoiceStream, npt.NDArray[np.float32]]] = []
+        for stream in streams:
             try:
-                voice.settle()
-                hop = voice.take(time.monotonic())
+                stream.apply_commands()
+                hop = stream.next_hop(time.monotonic())
             except Exception as fault:
-                self._end(voice, fault)
+                self._end_stream(stream, fault)
                 continue
             if hop is not None:
-                ready.append((voice, hop))
+                ready.append((stream, hop))
         if not ready:
             return False
         begin = time.monotonic()
         try:
-            made = self.talker.accept([voice.stream for voice, _ in ready], [hop for _, hop in ready])
-        except Exception as error:  # the model, or its device: the visitors are told, the server lives on
-            self._warn(f"the model failed ({type(error).__name__}: {error}): its voices begin afresh")
-            for voice, _ in ready:
+            batch = self.talker.accept([stream.stream for stream, _ in ready], [hop for _, hop in ready])
+        except Exception as error:
+            self._warn(f"the model failed ({type(error).__name__}: {error}): its streams are reset")
+            for stream, _ in ready:
                 try:
-                    voice.fail()
-                    voice.complain("the model failed on this voice: start again")
+                    stream.on_model_error()
+                    stream.on_error("the model failed on this stream: start again")
                 except Exception as fault:
-                    self._end(voice, fault)
+                    self._end_stream(stream, fault)
             return True
         now = time.monotonic()
-        self.steps, self.busy = self.steps + 1, self.busy + now - begin
-        for (voice, _), frames in zip(ready, made):
+        self.steps += 1
+        self.model_seconds += now - begin
+        for (stream, _), frames in zip(ready, batch, strict=True):
             if not frames:
                 continue
             try:
-                voice.deliver(voice.dress(frames, 1000 * (now - begin), now))
+                stream.deliver(stream.encode_frames(frames, 1000 * (now - begin), now))
             except Exception as fault:
-                self._end(voice, fault)
+                self._end_stream(stream, fault)
         return True
 
-    def _end(self, voice, fault) -> None:
-        """A fault of ours in one voice: it leaves the batch, its page is told, the others go on."""
-        self._faults.log("a visitor's voice failed and was ended", fault)
-        self.close(voice)
+    def _end_stream(self, stream: VoiceStream, fault: Exception) -> None:
+        """Remove a stream after an internal error, and report the error to its session."""
+        self._faults.log("the stream of a session failed and was ended", fault)
+        self.close(stream)
         with contextlib.suppress(Exception):
-            voice.complain("this voice failed on the server and has ended: connect again")
+            stream.on_error("this stream failed on the server and has ended: connect again")

@@ -1,75 +1,93 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a visitor may change of a voice: described for the panel, checked, and handed to the stream.
+"""Controls of a session: their description for the page, their validation, and their effect on the stream.
 
-`Controls(talker, stream)` holds one voice's values; `change` takes a dict from the page. A blendshape model has style,
-steps, seed, gains of mouth and face, an expression and guidance; a vertex model only a seed.
+A blendshape model has a style, diffusion steps, a seed, gains of mouth and upper face, an added expression and
+guidance; a vertex model has a seed.
 """
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
 
 from streamingtalker_ros.errors import TalkerError
 from streamingtalker_ros.face.arkit import ARKIT_NAMES
 from streamingtalker_ros.streaming.controls import HIGHEST_GAIN, HIGHEST_GUIDANCE
 from streamingtalker_ros.web import protocol
 
-HIGHEST_SEED = 2**31 - 1
-HIGHEST_STEPS = 16  # of a visitor: one who asks for hundreds would slow all the others
-_GAINS = {
+if TYPE_CHECKING:
+    from streamingtalker_ros.model.protocol import StreamProtocol, TalkerProtocol
+
+MAX_STEPS = 16  # the batch is stepped as a whole: more steps of one session would slow down all others
+_MAX_GAINS = {
     "mouth_expressiveness": HIGHEST_GAIN,
     "face_expressiveness": HIGHEST_GAIN,
     "guidance": HIGHEST_GUIDANCE,
 }
+_MAX_NAME_LENGTH = 40  # characters
 
 
-def describe(talker):
-    """What the page needs to draw the panel: {name: {"kind", and its range, choices and default}}."""
-    panel = {"seed": {"kind": "whole", "low": 0, "high": HIGHEST_SEED, "default": 0}}
+def describe_controls(talker: TalkerProtocol) -> dict[str, dict[str, Any]]:
+    """The controls of a model, for the page's panel: {name: {"kind", range or choices, "default"}}."""
+    controls: dict[str, dict[str, Any]] = {
+        "seed": {"kind": "whole", "low": 0, "high": protocol.MAX_SEED, "default": 0}
+    }
     if hasattr(talker, "styles"):
-        steps = min(talker.steps, HIGHEST_STEPS)
-        panel["style"] = {"kind": "choice", "choices": list(talker.styles), "default": talker.styles[0]}
-        panel["steps"] = {"kind": "whole", "low": 1, "high": HIGHEST_STEPS, "default": steps}
-        panel |= {
+        steps = min(talker.steps, MAX_STEPS)
+        controls["style"] = {"kind": "choice", "choices": list(talker.styles), "default": talker.styles[0]}
+        controls["steps"] = {"kind": "whole", "low": 1, "high": MAX_STEPS, "default": steps}
+        controls |= {
             name: {"kind": "number", "low": 0.0, "high": high, "default": 1.0}
-            for name, high in _GAINS.items()
+            for name, high in _MAX_GAINS.items()
         }
-        panel["expression"] = {
+        controls["expression"] = {
             "kind": "shapes",
             "low": -1.0,
             "high": 1.0,
             "choices": list(ARKIT_NAMES),
             "default": {},
         }
-    return panel
+    return controls
 
 
 class Controls:
-    """The values of one voice. `seed` holds from its next start on, all others from its next frame on."""
+    """The controls of one stream. `seed` takes effect at the next start, all others at the next frame."""
 
-    def __init__(self, talker, stream) -> None:
-        self._panel, self._stream, self.seed = describe(talker), stream, 0
+    def __init__(self, talker: TalkerProtocol, stream: StreamProtocol) -> None:
+        self.seed = 0
+        self._stream: Any = stream
+        self._names = describe_controls(talker).keys()
 
-    def change(self, given) -> None:
-        """given: {name: value}. Raises TalkerError for the first that cannot be had; those before it hold."""
-        for name, value in given.items():
-            if name not in self._panel:
+    def apply(self, changes: dict[str, Any]) -> None:
+        """Apply the changes in order.
+
+        Args:
+            changes: {name: value} as the page sent them.
+
+        Raises:
+            TalkerError: at the first unknown name or invalid value; the changes before it are applied.
+        """
+        for name, value in changes.items():
+            if name not in self._names:
                 raise TalkerError(
-                    f"{str(name)[:40]!r} is no control here: known are {', '.join(self._panel)}"
+                    f"{str(name)[:_MAX_NAME_LENGTH]!r} is no control here: known are {', '.join(self._names)}"
                 )
             if name == "seed":
-                self.seed = protocol.whole(given, name, 0, HIGHEST_SEED)
+                self.seed = protocol.check_int(changes, name, 0, protocol.MAX_SEED)
             elif name == "style":
                 if not isinstance(value, str):
-                    raise TalkerError(f"style is {protocol.shown(value)}: send the name of one")
+                    raise TalkerError(f"style is {protocol.describe_value(value)}: send the name of one")
                 self._stream.style = value[:100]
             elif name == "steps":
-                self._stream.steps = protocol.whole(given, name, 1, HIGHEST_STEPS)
+                self._stream.steps = protocol.check_int(changes, name, 1, MAX_STEPS)
             elif name == "expression":
-                self._stream.set(expression=_shapes(value))
+                self._stream.set(expression=_check_expression(value))
             else:
-                self._stream.set(**{name: protocol.number(given, name, 0.0, _GAINS[name])})
+                self._stream.set(**{name: protocol.check_float(changes, name, 0.0, _MAX_GAINS[name])})
 
 
-def _shapes(value):
+def _check_expression(value: object) -> dict[str, float]:
     if not isinstance(value, dict) or len(value) > len(ARKIT_NAMES):
         raise TalkerError(
             'an expression is an object of ARKit shapes and weights, such as {"browInnerUp": 0.4}'
         )
-    return {str(name)[:40]: protocol.number(value, name, -1.0, 1.0) for name in value}
+    return {str(name)[:_MAX_NAME_LENGTH]: protocol.check_float(value, name, -1.0, 1.0) for name in value}

@@ -1,32 +1,51 @@
 # SPDX-License-Identifier: Apache-2.0
-"""uvicorn's HTTP connection with an end to its patience: who connects and asks for nothing, or does not take the answer,
-holds a place for a bounded time. uvicorn itself waits for a first request for ever."""
+"""HTTP/1.1 protocol that aborts idle or slow clients (slow-loris protection).
 
-from uvicorn.protocols.http.h11_impl import H11Protocol
+uvicorn alone waits for a first request without limit.
+"""
 
-ASKED, TAKEN = 10.0, 60.0  # s until a whole request has come; until its answer has been taken
-_LOOK = 2.5  # s between two looks
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from uvicorn.protocols.http.h11_impl import H11Protocol, RequestResponseCycle
+
+REQUEST_TIMEOUT_S = 10.0  # until a complete request has arrived
+RESPONSE_TIMEOUT_S = 60.0  # until the client has read the response
+CHECK_INTERVAL_S = 2.5
 
 
-class Patience(H11Protocol):
-    """A connection until it ends or becomes a WebSocket."""
+class IdleTimeoutProtocol(H11Protocol):
+    """Server side of one connection, until it ends or is upgraded to a WebSocket, which has timeouts of its own."""
 
-    def connection_made(self, transport) -> None:
+    _timer: asyncio.TimerHandle | None = None
+    _last_cycle: RequestResponseCycle | None = None
+    _last_cycle_time: float
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # pyright: ignore[reportIncompatibleMethodOverride]
+        """Start the timer."""
         super().connection_made(transport)
-        self._known, self._since = None, self.loop.time()  # the newest request, and when it was seen first
-        self._look()
+        self._last_cycle_time = self.loop.time()
+        self._check()
 
-    def connection_lost(self, exc) -> None:
-        self._next.cancel()
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Stop the timer."""
+        if self._timer is not None:
+            self._timer.cancel()
         super().connection_lost(exc)
 
-    def _look(self):
-        self._next = self.loop.call_later(_LOOK, self._look)
-        if self.transport.get_protocol() is not self:  # a WebSocket's by now, which has bounds of its own
-            return self._next.cancel()
+    def _check(self) -> None:
+        transport: Any = self.transport
+        if transport.get_protocol() is not self:
+            return
+        self._timer = self.loop.call_later(CHECK_INTERVAL_S, self._check)
         now = self.loop.time()
-        if self.cycle is not self._known:
-            self._known, self._since = self.cycle, now
-        answering = self.cycle is not None and not self.cycle.response_complete
-        if now - self._since > (TAKEN if answering or self.transport.get_write_buffer_size() else ASKED):
-            self.transport.abort()
+        if self.cycle is not self._last_cycle:
+            self._last_cycle = self.cycle
+            self._last_cycle_time = now
+        responding = self.cycle is not None and not self.cycle.response_complete
+        waiting_for_client = responding or transport.get_write_buffer_size() > 0
+        timeout = RESPONSE_TIMEOUT_S if waiting_for_client else REQUEST_TIMEOUT_S
+        if now - self._last_cycle_time > timeout:
+            transport.abort()

@@ -1,44 +1,70 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a visitor may ask of the server, in one place; and `Bucket`, which holds a stream of things to a rate."""
+"""Resource limits of the web server, and the token bucket that enforces rates."""
+
+from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
 class Limits:
-    """Seconds, bytes and counts; the defaults are those of docs/web.md."""
+    """Limits per server and per session. docs/web.md documents the defaults.
 
-    visitors: int = 24  # voices in the batch, watchers included: the next one is refused politely
-    session_seconds: float = 3600.0  # then a visitor is asked to reconnect
-    message_bytes: int = 65536  # of one WebSocket message: 170 ms of 192 kHz; the page sends 20 ms
-    ahead_seconds: float = (
-        10.0  # audio that may come faster than it can have been spoken: what a network held back
-    )
-    messages_per_second: float = 250.0  # of any kind, on average over `ahead_seconds`; the page sends 100
-    texts_per_second: float = 20.0  # JSON messages: controls being dragged
-    backlog_seconds: float = 0.5  # audio older than its turn by this is skipped, frame numbers with it
-    unseen_seconds: float = 3.0  # frames on their way to a browser; beyond, frames are left out
-    slow_seconds: float = 12.0  # without a sign that frames arrive, the browser is given up
-    quiet_seconds: float = 30.0  # without any message, likewise: the page speaks once a second
-    hello_seconds: float = 10.0  # within which a visitor must say what it wants
-
-
-class Bucket:
-    """A token bucket: `take(amount)` is true while the sum stays under `burst` + rate · time.
-
-    rate: per second; clock: seconds, monotonic.
+    Attributes:
+        max_sessions: concurrent sessions, watching ones included; further ones are rejected.
+        session_seconds: duration after which a session is closed and the page has to reconnect.
+        max_message_bytes: size of one WebSocket message: 170 ms of audio at 192 kHz; the page sends 20 ms.
+        burst_seconds: audio that may arrive faster than real time, for example after a network stall.
+        max_messages_per_second: messages of any kind, on average over `burst_seconds`; the page sends 100.
+        max_texts_per_second: JSON messages, such as the changes while a slider is dragged.
+        backlog_seconds: audio that waits longer for the model is skipped, and its frame numbers with it.
+        unacknowledged_seconds: frames in flight to one browser; further ones are dropped.
+        slow_client_timeout_seconds: a browser that drops frames for this long is disconnected.
+        idle_timeout_seconds: a session without any message for this long is closed; the page sends one per second.
+        handshake_timeout_seconds: the same for the first message.
     """
 
-    def __init__(self, rate, burst, clock=time.monotonic) -> None:
-        self.rate, self.burst, self._clock = rate, burst, clock
-        self._level, self._then = burst, clock()
+    max_sessions: int = 24
+    session_seconds: float = 3600.0
+    max_message_bytes: int = 65536
+    burst_seconds: float = 10.0
+    max_messages_per_second: float = 250.0
+    max_texts_per_second: float = 20.0
+    backlog_seconds: float = 0.5
+    unacknowledged_seconds: float = 3.0
+    slow_client_timeout_seconds: float = 12.0
+    idle_timeout_seconds: float = 30.0
+    handshake_timeout_seconds: float = 10.0
 
-    def take(self, amount=1.0) -> bool:
+
+class TokenBucket:
+    """Token-bucket rate limiter.
+
+    Args:
+        rate: tokens added per second.
+        burst: capacity of the bucket, in tokens; it starts full.
+        clock: monotonic time in seconds.
+    """
+
+    def __init__(self, rate: float, burst: float, clock: Callable[[], float] = time.monotonic) -> None:
+        self.rate = rate
+        self.burst = burst
+        self._clock = clock
+        self._tokens = burst
+        self._updated = clock()
+
+    def take(self, amount: float = 1.0) -> bool:
+        """Remove `amount` tokens.
+
+        Returns:
+            False, and nothing is removed, if the bucket holds fewer tokens.
+        """
         now = self._clock()
-        self._level = min(self.burst, self._level + (now - self._then) * self.rate)
-        self._then = now
-        if amount > self._level:
+        self._tokens = min(self.burst, self._tokens + (now - self._updated) * self.rate)
+        self._updated = now
+        if amount > self._tokens:
             return False
-        self._level -= amount
+        self._tokens -= amount
         return True

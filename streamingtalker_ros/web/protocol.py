@@ -1,65 +1,80 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The words of the WebSocket: JSON texts for what happens seldom, bytes for audio and frames.
+"""WebSocket protocol: JSON text messages for control, binary messages for audio and frames.
 
-To the server. Texts, each with "type":
-    start      epoch, rate [, seed]  audio of a new voice follows: mono s16 at `rate` Hz
-    rest       epoch                 the audio has ended: idle frames follow, their times from 0
-    interrupt  epoch                 drop what is queued, close the mouth, then as `rest`
-    watch      epoch                 the topics of a running talker instead of an own voice
-    pause                            nothing more, until start, rest or watch
-    set        any of CONTROLS       change the voice's controls
-    seen       count                 frames that have arrived since the connection began
-Bytes: 1, epoch, 0, 0, then s16 little-endian samples.
+Client to server, texts, each an object with "type":
+    start      epoch, rate [, seed]  audio of a new stream follows: mono s16 at `rate` Hz
+    rest       epoch                 the audio has ended: idle frames follow, their times start at 0
+    interrupt  epoch                 barge-in: discard queued audio, close the mouth, then as `rest`
+    watch      epoch                 show the topics of a running talker instead of a stream of this session
+    pause                            send no frames until start, rest or watch
+    set        any of `controls`     change controls of the stream
+    seen       count                 acknowledgement: frames received since the connection was opened
+Client to server, binary: bytes 1, epoch, 0, 0, then s16 little-endian samples.
 
-From the server. Texts: hello, state, error, refused, bye. Bytes: `HEADER`, then the body of its kind: a face's 52
-weights and head (xyzw) as float32; vertices as a float32 scale and s16 x, y, z; audio as s16.
-An epoch (0..255) is the page's number of a timeline: what comes late from an older one is left out.
+Server to client, texts: hello, state, watching, error, refused, bye. Binary: `HEADER`, then the body of the frame's
+kind: 52 blendshape weights and the head rotation (xyzw) as float32; or vertex offsets, a float32 scale and s16
+x, y, z; or s16 audio samples.
+
+An epoch (0..255) is the client's number of a timeline: the client discards messages of an older one.
 """
+
+from __future__ import annotations
 
 import json
 import struct
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import numpy as np
+import numpy.typing as npt
 
 from streamingtalker_ros.audio.packet import MAX_SAMPLE_RATE, MIN_SAMPLE_RATE
 from streamingtalker_ros.errors import TalkerError
 
-PCM = 1  # kind of the bytes that a page sends
-FACE, VERTICES, AUDIO = 1, 2, 3  # kinds of those that it gets
-SPEAKING, IDLE = 1, 2  # flags
-# kind, epoch, flags, 0, index, time in s, model ms, ms that the audio waited, frames left out so far, 0
+PCM = 1  # kind of a client's binary message
+FACE, VERTICES, AUDIO = 1, 2, 3  # kinds of the server's binary messages
+SPEAKING, IDLE = 1, 2  # flags of a frame
+# kind, epoch, flags, 0, index, time in s, model time in ms, queueing time of the audio in ms, frames skipped so far, 0
 HEADER = struct.Struct("<BBBxIdffI4x")
-KINDS = ("start", "rest", "interrupt", "watch", "pause", "set", "seen")
-_EPOCH = ("start", "rest", "interrupt", "watch")
+MESSAGE_TYPES = ("start", "rest", "interrupt", "watch", "pause", "set", "seen")
+MAX_EPOCH = 255
+MAX_SEED = 2**31 - 1
+_TYPES_WITH_EPOCH = ("start", "rest", "interrupt", "watch")
+_MAX_COUNT = 2**53  # the largest integer that JavaScript represents exactly
 
 
-def read_text(text):
-    """A JSON text -> dict with a known "type" and checked numbers. Raises TalkerError for anything else."""
+def parse_text(text: str) -> dict[str, Any]:
+    """Parse a client's text message.
+
+    Returns:
+        The message, its "type" one of MESSAGE_TYPES and its epoch, rate, seed and count within their ranges.
+
+    Raises:
+        TalkerError: if the text is not such a message.
+    """
     try:
-        message = json.loads(text, parse_constant=_no_constant)
+        message = json.loads(text, parse_constant=_reject_constant)
     except (ValueError, RecursionError):
         raise TalkerError("a text is not JSON: send objects as docs/web.md describes them") from None
-    if not isinstance(message, dict) or message.get("type") not in KINDS:
-        raise TalkerError(f"a text has no known type: send one of {', '.join(KINDS)}")
+    if not isinstance(message, dict) or message.get("type") not in MESSAGE_TYPES:
+        raise TalkerError(f"a text has no known type: send one of {', '.join(MESSAGE_TYPES)}")
     kind = message["type"]
-    if kind in _EPOCH:
-        whole(message, "epoch", 0, 255)
+    if kind in _TYPES_WITH_EPOCH:
+        check_int(message, "epoch", 0, MAX_EPOCH)
     if kind == "start":
-        whole(message, "rate", MIN_SAMPLE_RATE, MAX_SAMPLE_RATE)
+        check_int(message, "rate", MIN_SAMPLE_RATE, MAX_SAMPLE_RATE)
         if message.get("seed") is not None:
-            whole(message, "seed", 0, 2**31 - 1)
+            check_int(message, "seed", 0, MAX_SEED)
     if kind == "seen":
-        whole(message, "count", 0, 2**53)
+        check_int(message, "count", 0, _MAX_COUNT)
     return message
 
 
-def _no_constant(name) -> NoReturn:
+def _reject_constant(name: str) -> NoReturn:
     raise ValueError(name)
 
 
-def shown(value):
-    """A value that a page sent, for a sentence: short, and without a look into lists and objects of any depth."""
+def describe_value(value: object) -> str:
+    """A client's value for an error message: short, without recursing into lists and objects of any depth."""
     if isinstance(value, (dict, list)):
         return "an object" if isinstance(value, dict) else "a list"
     if isinstance(value, int) and value.bit_length() > 128:
@@ -67,33 +82,72 @@ def shown(value):
     return repr(str(value)[:40])
 
 
-def whole(message, name, low, high):
-    """message[name], which must be a whole number of low..high. Raises TalkerError."""
+def check_int(message: dict[str, Any], name: str, low: int, high: int) -> int:
+    """message[name], an integer in low..high.
+
+    Raises:
+        TalkerError: for anything else.
+    """
     value = message.get(name)
     if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
-        raise TalkerError(f"{name} is {shown(value)}: send a whole number of {low} to {high}")
+        raise TalkerError(f"{name} is {describe_value(value)}: send a whole number of {low} to {high}")
     return value
 
 
-def number(message, name, low, high):
-    """message[name], which must be a number of low..high. Raises TalkerError."""
+def check_float(message: dict[str, Any], name: str, low: float, high: float) -> float:
+    """message[name], a finite number in low..high.
+
+    Raises:
+        TalkerError: for anything else.
+    """
     value = message.get(name)
+    # the range is checked before the conversion: an integer may be too large for a float
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not low <= value <= high:
-        # compared before it is converted: a whole number may be too large for a float
-        raise TalkerError(f"{name} is {shown(value)}: send a number of {low} to {high}")
+        raise TalkerError(f"{name} is {describe_value(value)}: send a number of {low} to {high}")
     return float(value)
 
 
-def read_pcm(data):
-    """A page's bytes -> (epoch, (n,) int16). Raises TalkerError for what is no audio."""
+def parse_pcm(data: bytes) -> tuple[int, npt.NDArray[np.int16]]:
+    """Parse a client's binary message.
+
+    Returns:
+        The epoch, and samples of shape (n,).
+
+    Raises:
+        TalkerError: if the bytes are not an audio message.
+    """
     if len(data) < 4 or data[0] != PCM or len(data) % 2:
         raise TalkerError(f"{len(data)} bytes are no audio: send 1, epoch, 0, 0 and whole 16-bit samples")
     return data[1], np.frombuffer(data, "<i2", offset=4)
 
 
-def face(epoch, index, time, weights, head, speaking, idle=False, model_ms=0.0, wait_ms=0.0, dropped=0):
-    """One frame of a blendshape face as bytes."""
-    flags = SPEAKING * bool(speaking) + IDLE * bool(idle)
+def encode_blendshapes(
+    epoch: int,
+    index: int,
+    time: float,
+    weights: npt.ArrayLike,
+    head: npt.ArrayLike,
+    speaking: bool,
+    idle: bool = False,
+    model_ms: float = 0.0,
+    wait_ms: float = 0.0,
+    dropped: int = 0,
+) -> bytes:
+    """Encode one frame of a blendshape model.
+
+    Args:
+        epoch: number of the client's timeline, 0..255.
+        index: frame number.
+        time: seconds from the start of the stream to the start of the frame.
+        weights: (52,), 0..1, in the order of ARKIT_NAMES.
+        head: (4,), head rotation as a quaternion xyzw.
+        speaking: whether speech is detected in the frame's audio.
+        idle: whether the frame belongs to the silence without a source.
+        model_ms: duration of the batched model step, ms.
+        wait_ms: time that the frame's last audio was queued before the step, ms.
+        dropped: frames of this session skipped so far because the audio was too old.
+    """
+    flags = (SPEAKING if speaking else 0) | (IDLE if idle else 0)
     return (
         HEADER.pack(FACE, epoch, flags, index, time, model_ms, wait_ms, dropped)
         + np.asarray(weights, "<f4").tobytes()
@@ -101,17 +155,42 @@ def face(epoch, index, time, weights, head, speaking, idle=False, model_ms=0.0, 
     )
 
 
-def vertices(epoch, index, time, offsets, idle=False, model_ms=0.0, wait_ms=0.0, dropped=0):
-    """One frame of a vertex model as bytes. offsets: (V, 3) metres from the template, sent in steps of 1/32767 of
-    the largest."""
+def encode_vertices(
+    epoch: int,
+    index: int,
+    time: float,
+    offsets: npt.NDArray[np.floating[Any]],
+    idle: bool = False,
+    model_ms: float = 0.0,
+    wait_ms: float = 0.0,
+    dropped: int = 0,
+) -> bytes:
+    """Encode one frame of a vertex model.
+
+    Args:
+        epoch: as of `encode_blendshapes`, like all parameters that are not described here.
+        index: frame number.
+        time: seconds from the start of the stream to the start of the frame.
+        offsets: (V, 3), metres from the template, quantised to 1/32767 of the largest magnitude.
+        idle: whether the frame belongs to the silence without a source.
+        model_ms: duration of the batched model step, ms.
+        wait_ms: time that the frame's last audio was queued before the step, ms.
+        dropped: frames of this session skipped so far because the audio was too old.
+    """
     scale = max(float(np.abs(offsets).max(initial=0.0)), 1e-9) / 32767
     return (
-        HEADER.pack(VERTICES, epoch, IDLE * bool(idle), index, time, model_ms, wait_ms, dropped)
+        HEADER.pack(VERTICES, epoch, IDLE if idle else 0, index, time, model_ms, wait_ms, dropped)
         + struct.pack("<f", scale)
         + np.round(offsets / scale).astype("<i2").tobytes()
     )
 
 
-def audio(epoch, time, samples):
-    """Sound of a watched talker as bytes: (n,) int16 at 16 kHz, the first at `time` seconds."""
+def encode_audio(epoch: int, time: float, samples: npt.NDArray[np.int16]) -> bytes:
+    """Encode audio of a watched talker.
+
+    Args:
+        epoch: number of the client's timeline, 0..255.
+        time: of the first sample, seconds on the timeline of the frames.
+        samples: (n,), mono, at SAMPLE_RATE.
+    """
     return HEADER.pack(AUDIO, epoch, 0, 0, time, 0.0, 0.0, 0) + np.asarray(samples, "<i2").tobytes()

@@ -1,9 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Runs the server: a socket of its own, uvicorn on it, the door in front.
+"""HTTP server: binds a socket and runs uvicorn on it, with access control in front of the application.
 
-`Server(house)` binds at once and knows its `address`; `run()` serves until a signal, `background()` is a context
+`Server(context)` binds at once and knows its `address`; `run()` serves until a signal; `background()` is a context
 manager that serves in a thread, for tests and benchmarks.
 """
+
+from __future__ import annotations
 
 import contextlib
 import ipaddress
@@ -11,53 +13,79 @@ import secrets
 import socket
 import threading
 import time
+from collections.abc import Iterable, Iterator
+from typing import Any
 
 from streamingtalker_ros.errors import TalkerError, require
-from streamingtalker_ros.web.access_control import Door
+from streamingtalker_ros.web.access_control import AccessControlMiddleware
+from streamingtalker_ros.web.app import WebContext, create_app
 
-_GRACE = 2  # s that open connections may take to end
+SHUTDOWN_TIMEOUT_S = 2  # for open connections to end
+START_TIMEOUT_S = 60.0
+MAX_EXTRA_CONNECTIONS = 100  # besides those of the sessions, for the page's files
+TOKEN_BYTES = 18
 
 
 class Server:
-    """host: address to bind; port: 0 for any free one; token: None lets one be made where the address is not the
-    loopback; certificate, key: PEM files, for https.
+    """One server.
 
-    Raises TalkerError where the address cannot be had.
+    Args:
+        context: state of the application.
+        host: address to bind.
+        port: to bind; 0: any free one.
+        token: access token; None: generated unless the address is a loopback address.
+        certificate: PEM file, for https.
+        key: PEM file of the certificate's private key.
+        origins: further origins that may open a WebSocket.
+
+    Attributes:
+        port: that is bound.
+        origin: scheme, host and port of the page.
+
+    Raises:
+        TalkerError: if the address cannot be bound, or the certificate cannot be read.
     """
 
     def __init__(
-        self, house, host="127.0.0.1", port=0, token=None, certificate=None, key=None, origins=()
+        self,
+        context: WebContext,
+        host: str = "127.0.0.1",
+        port: int = 0,
+        token: str | None = None,
+        certificate: str | None = None,
+        key: str | None = None,
+        origins: Iterable[str] = (),
     ) -> None:
-        uvicorn = require("uvicorn", "the web server")
+        uvicorn: Any = require("uvicorn", "the web server")
         require("websockets", "the web server")
-        from streamingtalker_ros.web.idle_timeout import Patience
+        from streamingtalker_ros.web.idle_timeout import IdleTimeoutProtocol
 
-        self.house = house
-        self.token = token or (None if loopback(host) else secrets.token_urlsafe(18))
-        self._socket = _bind(host, port)
-        self.port = self._socket.getsockname()[1]
-        self._host, self._scheme = host, "https" if certificate else "http"
-        self.origin = self._origin(outward(host))
-        door = Door(house.app(), self.token, self.port, origins)
-        limits = house.limits
+        self.context = context
+        self.token = token or (None if is_loopback(host) else secrets.token_urlsafe(TOKEN_BYTES))
+        self._socket = bind_socket(host, port)
+        self.port: int = self._socket.getsockname()[1]
+        self._host = host
+        self._scheme = "https" if certificate else "http"
+        self.origin = self._origin(advertised_host(host))
+        limits = context.limits
         config = uvicorn.Config(
-            door,
+            AccessControlMiddleware(create_app(context), self.token, self.port, origins),
             log_level="warning",
             access_log=False,
-            lifespan="off",
+            lifespan="on",
             server_header=False,
             date_header=False,
-            http=Patience,
+            http=IdleTimeoutProtocol,
             ws="websockets-sansio",
-            ws_max_size=limits.message_bytes,
+            ws_max_size=limits.max_message_bytes,
             ws_max_queue=32,
             ws_ping_interval=10.0,
             ws_ping_timeout=20.0,
             ws_per_message_deflate=False,
             timeout_keep_alive=10,
-            limit_concurrency=limits.visitors + 100,
+            limit_concurrency=limits.max_sessions + MAX_EXTRA_CONNECTIONS,
             h11_max_incomplete_event_size=16384,
-            timeout_graceful_shutdown=_GRACE,
+            timeout_graceful_shutdown=SHUTDOWN_TIMEOUT_S,
             ssl_certfile=certificate,
             ssl_keyfile=key,
         )
@@ -69,47 +97,56 @@ class Server:
                 f"the certificate or its key cannot be read ({error}): give two PEM files"
             ) from None
         self._uvicorn = uvicorn.Server(config)
-        house.stepper.on_failure = self.stop
+        context.worker.on_failure = self.stop
 
-    def _origin(self, name) -> str:
-        return f"{self._scheme}://{f'[{name}]' if ':' in name else name}:{self.port}"
+    def _origin(self, host: str) -> str:
+        return f"{self._scheme}://{f'[{host}]' if ':' in host else host}:{self.port}"
 
     @property
     def address(self) -> str:
-        """What to open in a browser."""
+        """URL to open in a browser."""
         return f"{self.origin}/?token={self.token}" if self.token else f"{self.origin}/"
 
     @property
-    def near(self):
-        """The same for a browser on this machine, where it is another one and gives the page the microphone; None."""
-        if outward(self._host) == self._host:
+    def loopback_url(self) -> str | None:
+        """URL for a browser on this machine, if it differs from `address`: there the page may use the microphone."""
+        if advertised_host(self._host) == self._host:
             return None
         return self.address.replace(self.origin, self._origin("::1" if ":" in self._host else "127.0.0.1"))
 
+    @property
+    def connection_count(self) -> int:
+        """Number of open TCP connections."""
+        return len(self._uvicorn.server_state.connections)
+
     def run(self) -> None:
-        """Serve until SIGINT, SIGTERM or `stop`. Raises TalkerError where the thread that steps the voices has ended."""
-        self.house.start()
+        """Serve until SIGINT, SIGTERM or `stop`.
+
+        Raises:
+            TalkerError: if the application did not start, or its worker thread ended by an exception.
+        """
         try:
             self._uvicorn.run(sockets=[self._socket])
         finally:
-            self.house.stop()
             self._socket.close()
-        if self.house.stepper.failed:
+        if not self._uvicorn.started:
+            raise TalkerError("the web server did not start: the log shows why")
+        if self.context.worker.failed:
             raise TalkerError(
-                "the thread that steps the voices ended by an exception, which the log shows: start the "
+                "the thread that steps all streams ended by an exception, which the log shows: start the "
                 "server again"
             )
 
-    def stop(self, *_) -> None:
-        """Let `run` return soon; from any thread, or as the handler of a signal."""
+    def stop(self, *_: object) -> None:
+        """Make `run` return soon. May be called from any thread, or as a signal handler."""
         self._uvicorn.should_exit = True
 
     @contextlib.contextmanager
-    def background(self):
-        """Serve in a thread as long as the block lasts."""
+    def background(self) -> Iterator[Server]:
+        """Serve in a thread while the block runs."""
         thread = threading.Thread(target=self.run, name="web", daemon=True)
         thread.start()
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + START_TIMEOUT_S
         while not self._uvicorn.started:
             if not thread.is_alive() or time.monotonic() > deadline:
                 raise TalkerError("the web server did not start")
@@ -117,12 +154,12 @@ class Server:
         try:
             yield self
         finally:
-            self._uvicorn.should_exit = True
+            self.stop()
             thread.join(timeout=15)
 
 
-def loopback(host):
-    """Whether only this machine reaches that address."""
+def is_loopback(host: str) -> bool:
+    """Whether an address can be reached from this machine only."""
     if host == "localhost":
         return True
     try:
@@ -131,33 +168,50 @@ def loopback(host):
         return False
 
 
-def outward(host):
-    """What other machines may call `host`: itself, but where it stands for all addresses, this machine's own one."""
+def advertised_host(host: str) -> str:
+    """The name under which other machines reach a bound address.
+
+    Args:
+        host: address that is bound.
+
+    Returns:
+        `host`; for the unspecified address (0.0.0.0 or ::) this machine's own address on the default route.
+    """
     try:
         address = ipaddress.ip_address(host)
     except ValueError:
         return host
     if not address.is_unspecified:
         return host
-    probe, far = ("::1", "2001:db8::1") if address.version == 6 else ("127.0.0.1", "192.0.2.1")
+    # documentation addresses (RFC 3849, RFC 5737): connecting a UDP socket selects the route and sends nothing
+    fallback, target = ("::1", "2001:db8::1") if address.version == 6 else ("127.0.0.1", "192.0.2.1")
     family = socket.AF_INET6 if address.version == 6 else socket.AF_INET
-    with socket.socket(family, socket.SOCK_DGRAM) as asked:  # connecting it finds the way and sends nothing
+    with socket.socket(family, socket.SOCK_DGRAM) as probe:
         try:
-            asked.connect((far, 9))
-            return asked.getsockname()[0]
+            probe.connect((target, 9))
+            return probe.getsockname()[0]
         except OSError:
-            return probe
+            return fallback
 
 
-def _bind(host, port):
+def bind_socket(host: str, port: int) -> socket.socket:
+    """A TCP socket bound to an address.
+
+    Raises:
+        TalkerError: if the address cannot be bound.
+    """
+    bound = None
     try:
-        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
-        family, kind, protocol, _, where = found[0]
+        family, kind, protocol, _, address = socket.getaddrinfo(
+            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
         bound = socket.socket(family, kind, protocol)
         bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        bound.bind(where)
+        bound.bind(address)
         return bound
     except (OSError, OverflowError) as error:
+        if bound is not None:
+            bound.close()
         reason = getattr(error, "strerror", None) or error
         raise TalkerError(
             f"{host}, port {port}, cannot be bound ({reason}): choose others with --host and --port"

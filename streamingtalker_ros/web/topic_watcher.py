@@ -1,12 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Watch mode: the topics of a running talker, ROS 2's or the one without ROS, handed to every page that looks on.
+"""Watch mode: subscribes to the topics of a running talker and forwards them to every session that watches.
 
-One `Watcher` joins the ROS domain when the first page asks and leaves with the last. It hears `face_motion`, and the
-audio topic in either lineage of audio_common_msgs; times are the stamps, in seconds after the first one.
+One `TopicWatcher` joins the ROS domain with the first subscription and leaves it with the last. It subscribes to
+`face_motion` and to the audio topic in either variant of audio_common_msgs. Times are message stamps, in seconds after
+the first one.
 """
+
+from __future__ import annotations
 
 import importlib.util
 import threading
+from collections.abc import Callable
+from functools import partial
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
@@ -24,156 +30,227 @@ from streamingtalker_ros.runtime.packet_aligner import Intake
 from streamingtalker_ros.runtime.statistics import Statistics
 from streamingtalker_ros.web import protocol
 
-_NAMES = list(ARKIT_NAMES)
+if TYPE_CHECKING:
+    from streamingtalker_ros.audio.clock import AudioClock
+
+AUDIO_QUEUE_DEPTH = 1000  # messages
+_ARKIT_NAMES = list(ARKIT_NAMES)
 
 
-class Watched:
-    """One page that looks on. deliver: called with a list of bytes; tell: with the fields of a text."""
+class SendText(Protocol):
+    """Sends a text message with these fields to a client."""
 
-    def __init__(self, watcher, deliver, tell, epoch) -> None:
-        self._watcher, self.deliver, self.tell, self.epoch = watcher, deliver, tell, epoch
+    def __call__(self, **fields: Any) -> None: ...
+
+
+class TopicSubscription:
+    """Subscription of one session.
+
+    Args:
+        watcher: that serves it.
+        deliver: called with a list of binary messages.
+        send_text: called with the fields of a text message.
+        epoch: number of the client's timeline, 0..255.
+    """
+
+    def __init__(
+        self,
+        watcher: TopicWatcher,
+        deliver: Callable[[list[bytes]], None],
+        send_text: SendText,
+        epoch: int,
+    ) -> None:
+        self.deliver = deliver
+        self.send_text = send_text
+        self.epoch = epoch
+        self._watcher = watcher
 
     def close(self) -> None:
-        self._watcher.leave(self)
+        """End the subscription."""
+        self._watcher.remove(self)
 
 
-class Watcher:
-    """domain: ROS domain, None for ROS_DOMAIN_ID; namespace: of the talker; warn: called with a sentence."""
+class TopicWatcher:
+    """Forwards face motion and audio of a running talker.
 
-    def __init__(self, domain=None, namespace="", warn=warn_user, audio_topic="audio") -> None:
-        self._where, self._warn, self._audio_topic = (namespace, domain), never_raising(warn), audio_topic
-        self._watched, self._lock = [], threading.Lock()
-        self._changing = threading.Lock()  # held while the domain is joined or left
-        self._wire, self._base, self._faults = None, None, FaultLog()
-        self.motions = self.packets = 0
+    Args:
+        domain: ROS domain; None: of the environment variable ROS_DOMAIN_ID.
+        namespace: of the talker.
+        warn: called with a message about topics that cannot be used.
+        audio_topic: name of the audio topic.
+
+    Attributes:
+        motion_count: face_motion messages received.
+        packet_count: audio messages received.
+    """
+
+    def __init__(
+        self,
+        domain: int | None = None,
+        namespace: str = "",
+        warn: Callable[[str], Any] = warn_user,
+        audio_topic: str = "audio",
+    ) -> None:
+        self.motion_count = 0
+        self.packet_count = 0
+        self._domain = domain
+        self._namespace = namespace
+        self._warn = never_raising(warn)
+        self._audio_topic = audio_topic
+        self._faults = FaultLog()
+        self._lock = threading.Lock()  # guards _subscriptions
+        self._subscriptions: list[TopicSubscription] = []
+        self._connection_lock = threading.Lock()  # held while the domain is joined or left
+        self._node: Wire | None = None
+        self._first_stamp: int | None = None  # ns
 
     @property
-    def possible(self):
-        """Whether DDS is installed here."""
+    def is_available(self) -> bool:
+        """Whether DDS is installed."""
         return importlib.util.find_spec("cyclonedds") is not None
 
-    def open(self, deliver, tell, epoch):
-        """A Watched; frames come as soon as there is a talker."""
-        watched = Watched(self, deliver, tell, epoch)
-        with self._lock:
-            self._watched.append(watched)
-        threading.Thread(target=self._join, args=(watched,), daemon=True).start()
-        return watched
+    @property
+    def is_connected(self) -> bool:
+        """Whether the watcher has joined the domain."""
+        return self._node is not None
 
-    def leave(self, watched) -> None:
+    @property
+    def subscription_count(self) -> int:
+        """Number of open subscriptions."""
         with self._lock:
-            if watched in self._watched:
-                self._watched.remove(watched)
-        threading.Thread(target=self._part, daemon=True).start()
+            return len(self._subscriptions)
+
+    def open(
+        self, deliver: Callable[[list[bytes]], None], send_text: SendText, epoch: int
+    ) -> TopicSubscription:
+        """Open a subscription; messages are delivered as soon as there is a talker."""
+        subscription = TopicSubscription(self, deliver, send_text, epoch)
+        with self._lock:
+            self._subscriptions.append(subscription)
+        threading.Thread(target=self._connect, args=(subscription,), daemon=True).start()
+        return subscription
+
+    def remove(self, subscription: TopicSubscription) -> None:
+        """End a subscription."""
+        with self._lock:
+            if subscription in self._subscriptions:
+                self._subscriptions.remove(subscription)
+        threading.Thread(target=self._disconnect_if_unused, daemon=True).start()
 
     def stop(self) -> None:
+        """End all subscriptions and leave the domain."""
         with self._lock:
-            self._watched.clear()
-        self._part()
+            self._subscriptions.clear()
+        self._disconnect_if_unused()
 
-    def _join(self, watched) -> None:
-        with self._changing:
+    def _connect(self, subscription: TopicSubscription) -> None:
+        with self._connection_lock:
             try:
-                if self._wire is None and self._watched:
-                    self._begin()
-                if self._wire is not None:
-                    watched.tell(
-                        type="watching", topic=self._wire.resolve("face_motion"), domain=self._wire.domain
+                if self._node is None and self._subscriptions:
+                    self._node = self._subscribe()
+                if self._node is not None:
+                    subscription.send_text(
+                        type="watching", topic=self._node.resolve("face_motion"), domain=self._node.domain
                     )
             except TalkerError as error:
-                watched.tell(type="error", text=str(error))
+                subscription.send_text(type="error", text=str(error))
             except Exception as fault:
                 self._faults.log("watching the topics failed", fault)
-                watched.tell(type="error", text="watching the topics failed on the server: see its log")
+                subscription.send_text(
+                    type="error", text="watching the topics failed on the server: see its log"
+                )
 
-    def _part(self) -> None:
-        with self._changing:
-            if self._wire is not None and not self._watched:
-                wire, self._wire = self._wire, None
-                wire.close()
+    def _disconnect_if_unused(self) -> None:
+        with self._connection_lock:
+            if self._node is not None and not self._subscriptions:
+                node, self._node = self._node, None
+                node.close()
 
-    def _begin(self) -> None:
-        wire = Wire("web", *self._where, self._warn)
-        self._heard, self._told = {}, set()
-        self._hearing = Hearing(self._refuse)
-        self._intake = Intake(AudioFormat(), Statistics())
-        self._clock, self._given = None, 0
-        wire.subscribe("face_motion", face_messages.MOTION, self._on_motion)
-        wire.subscribe(f"{self._audio_topic}_info", audio_common.INFO_TYPE, self._hearing.tell)
-        self._wire = wire
-        wire.watch_publishers(self._on_publisher)
-        wire.start()
+    def _subscribe(self) -> Wire:
+        node = Wire("web", self._namespace, self._domain, self._warn)
+        self._audio_types: dict[str, Any] = {}  # audio subscriptions by message type
+        self._warned: set[str] = set()
+        self._decoder = Hearing(self._warn_once)
+        self._aligner = Intake(AudioFormat(), Statistics())
+        self._audio_clock: AudioClock | None = None
+        self._samples_out = 0  # on _audio_clock
+        node.subscribe("face_motion", face_messages.MOTION, self._on_motion)
+        node.subscribe(f"{self._audio_topic}_info", audio_common.INFO_TYPE, self._decoder.tell)
+        self._node = node
+        node.watch_publishers(self._on_publisher_discovered)
+        node.start()
+        return node
 
-    # -- in the wire's thread --
+    # -------------------------------------------------------------------------------------------- node's thread
 
-    def _on_motion(self, message):
-        self.motions += 1
-        if list(message.names) == _NAMES:
+    def _on_motion(self, message: Any) -> None:
+        self.motion_count += 1
+        if list(message.names) == _ARKIT_NAMES:
             weights = np.array(message.weights, np.float32)
         else:
-            weights = np.zeros(len(_NAMES), np.float32)
-            for name, weight in zip(message.names, message.weights):
+            weights = np.zeros(len(_ARKIT_NAMES), np.float32)
+            for name, weight in zip(message.names, message.weights, strict=False):
                 if name in INDEX:
                     weights[INDEX[name]] = weight
-        if len(weights) != len(_NAMES):
-            return self._refuse("motion", "face_motion has more names than weights: it is left out")
-        head = message.head
-        head = np.nan_to_num([head.x, head.y, head.z, head.w])
+        if len(weights) != len(_ARKIT_NAMES):
+            self._warn_once("motion", "face_motion has more names than weights: it is left out")
+            return
+        head = np.nan_to_num([message.head.x, message.head.y, message.head.z, message.head.w])
         weights = np.clip(np.nan_to_num(weights), 0.0, 1.0)
-        time = self._time(audio_common.stamp_ns(message.header.stamp) or 0)
-        self._give(
-            lambda epoch: protocol.face(epoch, message.frame % 2**32, time, weights, head, message.speaking)
+        time = self._stamp_to_time(audio_common.stamp_ns(message.header.stamp) or 0)
+        index = message.frame % 2**32
+        self._broadcast(
+            lambda epoch: protocol.encode_blendshapes(epoch, index, time, weights, head, message.speaking)
         )
 
-    def _on_publisher(self, topic, type_name, reliable) -> None:
-        if self._wire is None or topic != "rt" + self._wire.resolve(self._audio_topic):
+    def _on_publisher_discovered(self, topic: str, type_name: str, reliable: bool) -> None:
+        node = self._node
+        if node is None or topic != "rt" + node.resolve(self._audio_topic):
             return
-        for name, lineage in audio_common.AUDIO_TYPES.items():
-            if message_types.dds_typename(name) == type_name and name not in self._heard:
-                qos = self._wire.qos(depth=1000, reliable=reliable)
-                self._heard[name] = self._wire.subscribe(
-                    self._audio_topic,
-                    name,
-                    lambda message, name=name: self._on_audio(message, name),
-                    qos,
-                    lineage,
-                )
+        for name, variant in audio_common.AUDIO_TYPES.items():
+            if message_types.dds_typename(name) != type_name or name in self._audio_types:
+                continue
 
-    def _on_audio(self, message, name) -> None:
-        self.packets += 1
-        packet = self._hearing.hear(message, name)
+            def on_message(message: Any, name: str = name) -> None:
+                self._on_audio(message, name)
+
+            qos = node.qos(depth=AUDIO_QUEUE_DEPTH, reliable=reliable)
+            self._audio_types[name] = node.subscribe(self._audio_topic, name, on_message, qos, variant)
+
+    def _on_audio(self, message: Any, type_name: str) -> None:
+        self.packet_count += 1
+        packet = self._decoder.hear(message, type_name)
         if packet is None:
             return
-        for piece in self._intake.take(packet):
-            if piece.first or piece.clock is not self._clock:
-                self._clock, self._given = piece.clock, 0
-            time = self._time(piece.clock.stamp_of(self._given, SAMPLE_RATE))
-            self._given += len(piece.pcm)
-            samples = np.round(np.clip(piece.pcm, -1.0, 1.0) * 32767).astype(np.int16)
-            for first in range(
-                0, len(samples), SAMPLE_RATE
-            ):  # a sentence sent at once, in pieces of a second
-                self._give(
-                    lambda epoch: protocol.audio(
-                        epoch, time + first / SAMPLE_RATE, samples[first : first + SAMPLE_RATE]
-                    )
+        for segment in self._aligner.take(packet):
+            if segment.first or segment.clock is not self._audio_clock:
+                self._audio_clock = segment.clock
+                self._samples_out = 0
+            time = self._stamp_to_time(segment.clock.stamp_of(self._samples_out, SAMPLE_RATE))
+            self._samples_out += len(segment.pcm)
+            samples = np.round(np.clip(segment.pcm, -1.0, 1.0) * 32767).astype(np.int16)
+            for start in range(0, len(samples), SAMPLE_RATE):  # a long packet in messages of one second
+                chunk = samples[start : start + SAMPLE_RATE]
+                self._broadcast(
+                    partial(protocol.encode_audio, time=time + start / SAMPLE_RATE, samples=chunk)
                 )
 
-    def _time(self, stamp):
-        if self._base is None:
-            self._base = stamp
-        return (stamp - self._base) / NS_PER_S
+    def _stamp_to_time(self, stamp: int) -> float:
+        if self._first_stamp is None:
+            self._first_stamp = stamp
+        return (stamp - self._first_stamp) / NS_PER_S
 
-    def _give(self, make) -> None:
+    def _broadcast(self, encode: Callable[[int], bytes]) -> None:
+        """Deliver a message to all sessions; `encode` gets the epoch of each."""
         with self._lock:
-            watched = list(self._watched)
-        for one in watched:
+            subscriptions = list(self._subscriptions)
+        for subscription in subscriptions:
             try:
-                one.deliver([make(one.epoch)])
-            except Exception as fault:  # one page's; the others still get it
-                self._faults.log("a frame could not be given to a page that watches", fault)
+                subscription.deliver([encode(subscription.epoch)])
+            except Exception as fault:  # in one session; the others still receive it
+                self._faults.log("a frame could not be delivered to a session that watches", fault)
 
-    def _refuse(self, kind, sentence) -> None:
-        if kind not in self._told:
-            self._told.add(kind)
-            self._warn(sentence)
+    def _warn_once(self, kind: str, message: str) -> None:
+        if kind not in self._warned:
+            self._warned.add(kind)
+            self._warn(message)

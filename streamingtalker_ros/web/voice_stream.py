@@ -1,164 +1,217 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One visitor's voice: what the browser sends in, hops of 16 kHz for the batch out, frames as bytes back.
+"""Stream of one session: receives the browser's audio, gives 16 kHz hops to the batch, returns encoded frames.
 
-`ask` may be called from any thread and only queues. Everything else is the stepper's: `settle` does what was asked,
-`take` gives the next hop that is due, `dress` turns the frames that it brought into the bytes of the WebSocket.
-Without audio a voice rests: silence of its own, in real time, so that the face lives on.
+`post` may be called from any thread and only queues a command. All other methods are called by the batch worker:
+`apply_commands` executes the queue, `next_hop` gives the next hop that is due, `encode_frames` turns the resulting
+frames into WebSocket messages. Without audio the stream consumes silence in real time, so that the face stays alive.
 """
+
+from __future__ import annotations
 
 import time
 from collections import deque
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import numpy.typing as npt
 
-from streamingtalker_ros.audio.constants import SAMPLE_RATE
+from streamingtalker_ros.audio.constants import HOP_LENGTH, SAMPLE_RATE
 from streamingtalker_ros.audio.resample import Resampler
 from streamingtalker_ros.errors import TalkerError
 from streamingtalker_ros.face.formats.importers import to_our_axes
 from streamingtalker_ros.runtime.transition import INTERRUPT, OPEN, REST, Seam
 from streamingtalker_ros.web import protocol
 from streamingtalker_ros.web.controls import Controls
+from streamingtalker_ros.web.limits import Limits
 
-_STEP = 640  # samples that a vertex model hears at a time; a blendshape model hears its hop
+if TYPE_CHECKING:
+    from streamingtalker_ros.model.protocol import TalkerProtocol
+
+_VERTEX_HOP_LENGTH = HOP_LENGTH  # samples per step of a vertex model
+_MAX_IDLE_LAG_S = 0.2  # idle time that is caught up after the process was suspended
 
 
-class Voice:
-    """talker: a Talker or a PublishedModel; deliver: called with (list of frames as bytes) in the stepper's thread;
-    complain: called with a sentence there; wake: called after every `ask`; limits: Limits."""
+class VoiceStream:
+    """Audio and frames of one session.
 
-    def __init__(self, talker, deliver, complain, wake, limits, clock=time.monotonic) -> None:
-        self.talker, self.deliver, self.complain, self._wake = talker, deliver, complain, wake
-        self._clock, self._limit = clock, limits.backlog_seconds
-        self.stream = talker.open_stream()
-        self.vertices = not hasattr(talker, "styles")
+    Args:
+        talker: the model.
+        deliver: called with a list of encoded frames, in the worker's thread.
+        on_error: called with a message for the user, in the worker's thread.
+        wake: called after every `post`.
+        limits: of the server.
+        clock: monotonic time in seconds.
+    """
+
+    def __init__(
+        self,
+        talker: TalkerProtocol,
+        deliver: Callable[[list[bytes]], None],
+        on_error: Callable[[str], None],
+        wake: Callable[[], None],
+        limits: Limits,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.talker = talker
+        self.deliver = deliver
+        self.on_error = on_error
+        self.stream: Any = talker.open_stream()
         self.controls = Controls(talker, self.stream)
-        self._hop = _STEP if self.vertices else talker.hop
-        self._template = to_our_axes(talker.template) if self.vertices else None
-        self._seam = Seam()
-        self._inbox = deque()
-        self.epoch, self.dropped = 0, 0
-        self._stop()
+        self.epoch = 0
+        self.dropped = 0  # frames
+        self._wake = wake
+        self._clock = clock
+        self._max_backlog = limits.backlog_seconds
+        self._is_vertex = not hasattr(talker, "styles")
+        self._hop = _VERTEX_HOP_LENGTH if self._is_vertex else talker.hop
+        self._template = to_our_axes(talker.template) if self._is_vertex else None
+        self._transition = Seam()
+        self._commands: deque[tuple[str, tuple[Any, ...], float]] = deque()
+        self._reset()
 
-    # -- from any thread --
+    def _reset(self) -> None:
+        self._audio: deque[tuple[npt.NDArray[np.float32], float]] = deque()  # (samples, arrival time)
+        self._queued_samples = 0
+        self._consumed_samples = 0
+        self._time_shift = 0  # samples to add to the stream's time
+        self._resampler: Resampler | None = None
+        self._next_idle_hop: float | None = None
+        self._gate_rate = REST
+        self._arrival = self._clock()  # of the audio consumed last
 
-    def ask(self, action, *values) -> None:
-        """Queue `start(epoch, rate, seed)`, `hear(epoch, samples)`, `rest(epoch)`, `interrupt(epoch)`, `pause()` or
-        `set(changes)`; samples: (n,) int16."""
-        self._inbox.append((action, values, self._clock()))
+    # ---------------------------------------------------------------------------------------------- any thread
+
+    def post(self, command: str, *arguments: Any) -> None:
+        """Queue a command.
+
+        Args:
+            command: `start(epoch, rate, seed)`, `audio(epoch, samples)`, `rest(epoch)`, `interrupt(epoch)`, `pause()`
+                or `set(changes)`; samples: (n,) int16.
+            arguments: of the command.
+        """
+        self._commands.append((command, arguments, self._clock()))
         self._wake()
 
-    # -- the stepper's --
+    # ------------------------------------------------------------------------------------------- worker's thread
 
-    def settle(self) -> None:
-        """Do what was asked, in order; what cannot be done is told in a sentence."""
-        while self._inbox:
-            action, values, came = self._inbox.popleft()
+    def apply_commands(self) -> None:
+        """Execute the queued commands in order; one that fails is reported by `on_error`."""
+        while self._commands:
+            command, arguments, arrival = self._commands.popleft()
             try:
-                getattr(self, f"_{action}")(came, *values)
+                getattr(self, f"_on_{command}")(arrival, *arguments)
             except TalkerError as error:
-                self.complain(str(error))
+                self.on_error(str(error))
 
-    def due(self):
-        """Time of the next hop of our own silence; None when only audio can bring one."""
-        return self._next_rest
+    def next_deadline(self) -> float | None:
+        """Time of the next idle hop; None if the stream waits for audio or is paused."""
+        return self._next_idle_hop
 
-    def take(self, now):
-        """The next hop (n,) float32 to be heard, or None. Skips audio that has grown too old."""
-        if self._next_rest is not None and now >= self._next_rest:
-            self._next_rest = max(
-                self._next_rest + self._hop / SAMPLE_RATE, now - 0.2
-            )  # after a pause of the machine
-            self._add(np.zeros(self._hop, np.float32), now)
-        if self._waiting < self._hop:
+    def next_hop(self, now: float) -> npt.NDArray[np.float32] | None:
+        """The next hop for the model, shape (hop,), or None. Skips audio that has become too old."""
+        if self._next_idle_hop is not None and now >= self._next_idle_hop:
+            self._next_idle_hop = max(self._next_idle_hop + self._hop / SAMPLE_RATE, now - _MAX_IDLE_LAG_S)
+            self._enqueue(np.zeros(self._hop, np.float32), now)
+        if self._queued_samples < self._hop:
             return None
-        if now - self._pcm[0][1] > self._limit and self._waiting >= 2 * self._hop:
-            late = (self._waiting // self._hop - 1) * self._hop
-            self._cut(late)
-            self._shift += late
-            self.dropped += round(late / SAMPLE_RATE * self.talker.frame_rate)
-        self._given += self._hop
-        return self._cut(self._hop)
+        if now - self._audio[0][1] > self._max_backlog and self._queued_samples >= 2 * self._hop:
+            skipped = (self._queued_samples // self._hop - 1) * self._hop
+            self._dequeue(skipped)
+            self._time_shift += skipped
+            self.dropped += round(skipped / SAMPLE_RATE * self.talker.frame_rate)
+        self._consumed_samples += self._hop
+        return self._dequeue(self._hop)
 
-    def dress(self, frames, model_ms, now):
-        """Frames of the talker -> list of bytes. model_ms: what the batch's step took."""
-        wait_ms, packed = 1000 * max(0.0, now - self._came) - model_ms, []
+    def encode_frames(self, frames: Sequence[Any], model_ms: float, now: float) -> list[bytes]:
+        """Frames of the talker as WebSocket messages.
+
+        Args:
+            frames: as `accept` returned them for the last hop.
+            model_ms: duration of the batched step, ms.
+            now: time, seconds.
+        """
+        wait_ms = max(0.0, 1000 * max(0.0, now - self._arrival) - model_ms)
+        messages = []
         for frame in frames:
-            time = frame.time + self._shift / SAMPLE_RATE
-            at = (self.epoch, max(0, round(time * self.talker.frame_rate)), time)
-            numbers = dict(
-                idle=self._next_rest is not None,
-                model_ms=model_ms,
-                wait_ms=max(0.0, wait_ms),
-                dropped=self.dropped,
-            )
-            if self.vertices:
-                packed.append(protocol.vertices(*at, to_our_axes(frame.vertices) - self._template, **numbers))
+            frame_time = frame.time + self._time_shift / SAMPLE_RATE
+            index = max(0, round(frame_time * self.talker.frame_rate))
+            common: dict[str, Any] = {
+                "epoch": self.epoch,
+                "index": index,
+                "time": frame_time,
+                "idle": self._next_idle_hop is not None,
+                "model_ms": model_ms,
+                "wait_ms": wait_ms,
+                "dropped": self.dropped,
+            }
+            if self._template is not None:
+                offsets = to_our_axes(frame.vertices) - self._template
+                messages.append(protocol.encode_vertices(offsets=offsets, **common))
             else:
-                weights, head = self._seam.frame(
-                    frame.weights, frame.head, self._fall, self.stream.mouth_at_rest
+                weights, head = self._transition.frame(
+                    frame.weights, frame.head, self._gate_rate, self.stream.mouth_at_rest
                 )
-                packed.append(
-                    protocol.face(*at, weights, head, frame.speaking and self._fall == OPEN, **numbers)
+                speaking = frame.speaking and self._gate_rate == OPEN
+                messages.append(
+                    protocol.encode_blendshapes(weights=weights, head=head, speaking=speaking, **common)
                 )
-        return packed
+        return messages
 
-    def fail(self) -> None:
-        """The model raised: a fresh stream at the next start; the face rests."""
+    def on_model_error(self) -> None:
+        """Reset after the model raised: the stream stays silent until the next start or rest."""
         self.stream.reset()
-        self._stop()
+        self._reset()
 
-    def _start(self, came, epoch, rate, seed) -> None:
+    def _on_start(self, arrival: float, epoch: int, rate: int, seed: int | None) -> None:
         resampler = Resampler(rate, SAMPLE_RATE)
-        self._stop()
-        self.epoch, self._resampler, self._fall = epoch, resampler, OPEN
+        self._reset()
+        self.epoch = epoch
+        self._resampler = resampler
+        self._gate_rate = OPEN
         self.stream.reset(self.controls.seed if seed is None else seed)
-        self._seam.cut()
+        self._transition.cut()
 
-    def _hear(self, came, epoch, samples) -> None:
+    def _on_audio(self, arrival: float, epoch: int, samples: npt.NDArray[np.int16]) -> None:
         if self._resampler is None or epoch != self.epoch:
             return
-        self._add(self._resampler.accept(samples.astype(np.float32) / 32768), came)
+        self._enqueue(self._resampler.accept(samples.astype(np.float32) / 32768), arrival)
 
-    def _rest(self, came, epoch, fall=REST) -> None:
-        tail = self._resampler.finish() if self._resampler is not None and fall == REST else None
-        if fall != REST:
-            self._cut(self._waiting)
-        if tail is not None:
-            self._add(tail, came)
-        self._add(np.zeros(-self._waiting % self._hop, np.float32), came)
-        self._resampler, self.epoch, self._fall = None, epoch, fall
-        self._shift = -(self._given + self._waiting)
-        self._next_rest = came
+    def _on_rest(self, arrival: float, epoch: int, gate_rate: float = REST) -> None:
+        if gate_rate != REST:
+            self._dequeue(self._queued_samples)
+        elif self._resampler is not None:
+            self._enqueue(self._resampler.finish(), arrival)
+        self._enqueue(np.zeros(-self._queued_samples % self._hop, np.float32), arrival)
+        self._resampler = None
+        self.epoch = epoch
+        self._gate_rate = gate_rate
+        self._time_shift = -(self._consumed_samples + self._queued_samples)
+        self._next_idle_hop = arrival
 
-    def _interrupt(self, came, epoch) -> None:
-        self._rest(came, epoch, INTERRUPT)
+    def _on_interrupt(self, arrival: float, epoch: int) -> None:
+        self._on_rest(arrival, epoch, INTERRUPT)
 
-    def _pause(self, came) -> None:
-        self._stop()
+    def _on_pause(self, arrival: float) -> None:
+        self._reset()
 
-    def _set(self, came, changes) -> None:
-        self.controls.change(changes)
+    def _on_set(self, arrival: float, changes: dict[str, Any]) -> None:
+        self.controls.apply(changes)
 
-    def _stop(self) -> None:
-        self._pcm, self._waiting = deque(), 0  # (float32 at 16 kHz that waits for its turn, when it came)
-        self._given = self._shift = 0  # samples that the stream has heard; samples to add to its time
-        self._resampler, self._next_rest, self._fall = None, None, REST
-        self._came = self._clock()
+    def _enqueue(self, samples: npt.NDArray[np.float32], arrival: float) -> None:
+        if len(samples):
+            self._audio.append((samples, arrival))
+            self._queued_samples += len(samples)
 
-    def _add(self, pcm, came) -> None:
-        if len(pcm):
-            self._pcm.append((pcm, came))
-            self._waiting += len(pcm)
-
-    def _cut(self, count):
-        """The first `count` samples that wait, (count,) float32."""
+    def _dequeue(self, count: int) -> npt.NDArray[np.float32]:
+        """Remove the first `count` queued samples, shape (count,)."""
         out, filled = np.empty(count, np.float32), 0
         while filled < count:
-            piece, self._came = self._pcm.popleft()
-            part = min(len(piece), count - filled)
-            out[filled : filled + part] = piece[:part]
-            filled += part
-            if part < len(piece):
-                self._pcm.appendleft((piece[part:], self._came))
-        self._waiting -= count
+            samples, self._arrival = self._audio.popleft()
+            taken = min(len(samples), count - filled)
+            out[filled : filled + taken] = samples[:taken]
+            filled += taken
+            if taken < len(samples):
+                self._audio.appendleft((samples[taken:], self._arrival))
+        self._queued_samples -= count
         return out

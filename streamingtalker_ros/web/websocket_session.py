@@ -1,214 +1,279 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One visitor's WebSocket, from its first word to its last: reads what the page says, sends what the voice or the
-watched talker gives, and lets go of both.
+"""WebSocket session of one browser: receives control messages and audio, sends the frames of its stream or of a
+watched talker, and releases both at the end.
 
-Frames wait in a bounded outbox and the page counts those that it has got: what a slow browser cannot take is left
-out, and one that stays behind is sent away, so that it slows nobody.
+Frames wait in a bounded queue and the browser acknowledges those that it has received: what a slow browser cannot
+take is dropped, and one that stays behind is disconnected, so that it slows down nobody else.
 """
+
+from __future__ import annotations
 
 import asyncio
 import json
 from collections import deque
-from typing import NoReturn
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, NoReturn
 
-from starlette.websockets import WebSocketDisconnect, WebSocketState
+from starlette.status import WS_1008_POLICY_VIOLATION, WS_1011_INTERNAL_ERROR, WS_1013_TRY_AGAIN_LATER
+from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
 
 from streamingtalker_ros.errors import TalkerError
 from streamingtalker_ros.web import protocol
-from streamingtalker_ros.web.limits import Bucket
+from streamingtalker_ros.web.limits import TokenBucket
 
-TRY_LATER, POLICY, FAILED = 1013, 1008, 1011  # close codes of RFC 6455
+if TYPE_CHECKING:
+    from streamingtalker_ros.web.app import WebContext
+    from streamingtalker_ros.web.topic_watcher import TopicSubscription
+    from streamingtalker_ros.web.voice_stream import VoiceStream
+
+MAX_QUEUED_TEXTS = 64
+CLOSE_TIMEOUT_S = 2.0
+TIMER_INTERVAL_S = 1.0
+_MAX_AUDIO_RATE = 1.05  # seconds of audio per second: the clocks of sound cards differ
 
 
-class Leave(Exception):
-    """The visitor is sent away. args: close code, sentence."""
+class CloseSession(Exception):
+    """Ends the session.
+
+    Args:
+        code: close code of RFC 6455.
+        message: for the user.
+    """
+
+    def __init__(self, code: int, message: str) -> None:
+        super().__init__(code, message)
+        self.code = code
+        self.message = message
 
 
-class Session:
-    """house: House; socket: an accepted Starlette WebSocket."""
+class WebSocketSession:
+    """Session of one browser.
 
-    def __init__(self, house, socket) -> None:
-        self.house, self.socket = house, socket
+    Args:
+        context: shared state of the server.
+        socket: an accepted WebSocket.
+
+    Attributes:
+        dropped: frames that were not sent because the browser had not acknowledged enough earlier ones.
+    """
+
+    def __init__(self, context: WebContext, socket: WebSocket) -> None:
+        self.dropped = 0
+        self._context = context
+        self._socket = socket
         self._loop = asyncio.get_running_loop()
-        self._outbox, self._texts, self._news = deque(), deque(), asyncio.Event()
-        self._voice = self._watched = None
-        self._sent = self._seen = self.left_out = 0  # frames
-        self._behind_since = None
-        limits = house.limits
-        self._texts_allowed = Bucket(limits.texts_per_second, 3 * limits.texts_per_second)
-        self._messages_allowed = Bucket(
-            limits.messages_per_second, limits.ahead_seconds * limits.messages_per_second
+        self._frames: deque[bytes] = deque()
+        self._texts: deque[str] = deque()
+        self._wakeup = asyncio.Event()
+        self._stream: VoiceStream | None = None
+        self._subscription: TopicSubscription | None = None
+        self._sent = self._acknowledged = 0  # frames
+        self._behind_since: float | None = None
+        limits = context.limits
+        self._text_bucket = TokenBucket(limits.max_texts_per_second, 3 * limits.max_texts_per_second)
+        self._message_bucket = TokenBucket(
+            limits.max_messages_per_second, limits.burst_seconds * limits.max_messages_per_second
         )
-        self._seconds_allowed = Bucket(1.05, limits.ahead_seconds)  # of audio; a new start does not refill it
-        self._rate = None  # Hz of the audio that may come
+        self._audio_bucket = TokenBucket(
+            _MAX_AUDIO_RATE, limits.burst_seconds
+        )  # a new start does not refill it
+        self._rate: int | None = None  # of the audio, Hz
 
     async def run(self) -> None:
-        """Until the page leaves or is sent away; whatever happens, its voice is freed."""
-        self._say(type="hello", **self.house.hello())
-        tasks = [asyncio.create_task(part()) for part in (self._read, self._write, self._watch_time)]
+        """Serve until the browser disconnects or is disconnected; the stream is released in any case."""
+        self._send_json(type="hello", **self._context.server_info())
+        tasks = [asyncio.create_task(task()) for task in (self._receive, self._send, self._run_timer)]
         try:
             done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-            reasons = [task.exception() for task in done if task.exception() is not None]
+            errors = [error for task in done if (error := task.exception()) is not None]
         finally:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
-            self._let_go()
-        leave = next((reason for reason in reasons if isinstance(reason, Leave)), None)
-        if leave is not None:
-            await self._farewell(*leave.args)
-        for reason in reasons:
-            if not isinstance(reason, (Leave, WebSocketDisconnect, OSError, RuntimeError)):
-                raise reason
+            self._release()
+        close = next((error for error in errors if isinstance(error, CloseSession)), None)
+        if close is not None:
+            await self._close_politely(close.code, close.message)
+        for error in errors:
+            if not isinstance(error, (CloseSession, WebSocketDisconnect, OSError, RuntimeError)):
+                raise error
 
-    # -- in --
+    # ------------------------------------------------------------------------------------------------- receiving
 
-    async def _read(self) -> None:
-        wait = self.house.limits.hello_seconds
+    async def _receive(self) -> None:
+        limits = self._context.limits
+        timeout = limits.handshake_timeout_seconds
         while True:
             try:
-                message = await asyncio.wait_for(self.socket.receive(), wait)
+                message = await asyncio.wait_for(self._socket.receive(), timeout)
             except asyncio.TimeoutError:
-                raise Leave(POLICY, f"nothing came for {wait:g} s: the connection is closed") from None
-            wait = self.house.limits.quiet_seconds
+                raise CloseSession(
+                    WS_1008_POLICY_VIOLATION, f"nothing came for {timeout:g} s: the connection is closed"
+                ) from None
+            timeout = limits.idle_timeout_seconds
             if message["type"] == "websocket.disconnect":
                 return
-            if not self._messages_allowed.take():
-                self._too_many(self.house.limits.messages_per_second)
+            if not self._message_bucket.take():
+                self._close_for_rate(limits.max_messages_per_second)
             try:
                 if message.get("bytes") is not None:
                     self._on_bytes(message["bytes"])
                 else:
                     self._on_text(message.get("text") or "")
             except TalkerError as error:
-                self._say(type="error", text=str(error))
-            except Leave:
+                self._send_json(type="error", text=str(error))
+            except CloseSession:
                 raise
             except Exception as fault:
-                self.house.faults.log("a visitor's message could not be handled", fault)
-                raise Leave(FAILED, "a message failed on the server: connect again") from None
+                self._context.faults.log("a client's message could not be handled", fault)
+                raise CloseSession(
+                    WS_1011_INTERNAL_ERROR, "a message failed on the server: connect again"
+                ) from None
 
-    def _on_bytes(self, data) -> None:
-        if self._rate is None:
-            self._may_text()
+    def _on_bytes(self, data: bytes) -> None:
+        if self._rate is None or self._stream is None:
+            self._check_text_rate()
             raise TalkerError('audio came before a start: send {"type": "start", …} first')
-        epoch, samples = protocol.read_pcm(data)
-        if not self._seconds_allowed.take(len(samples) / self._rate):
-            raise Leave(POLICY, "the audio came faster than it can be spoken: send it in real time")
-        self._voice.ask("hear", epoch, samples)
+        epoch, samples = protocol.parse_pcm(data)
+        if not self._audio_bucket.take(len(samples) / self._rate):
+            raise CloseSession(
+                WS_1008_POLICY_VIOLATION, "the audio came faster than it can be spoken: send it in real time"
+            )
+        self._stream.post("audio", epoch, samples)
 
-    def _may_text(self) -> None:
-        if not self._texts_allowed.take():
-            self._too_many(self.house.limits.texts_per_second)
+    def _check_text_rate(self) -> None:
+        if not self._text_bucket.take():
+            self._close_for_rate(self._context.limits.max_texts_per_second)
 
-    def _too_many(self, allowed) -> NoReturn:
-        raise Leave(POLICY, f"too many messages: send fewer than {allowed:g} in a second")
+    def _close_for_rate(self, max_rate: float) -> NoReturn:
+        raise CloseSession(
+            WS_1008_POLICY_VIOLATION, f"too many messages: send fewer than {max_rate:g} in a second"
+        )
 
-    def _on_text(self, text) -> None:
-        self._may_text()
-        message = protocol.read_text(text)
+    def _on_text(self, text: str) -> None:
+        self._check_text_rate()
+        message = protocol.parse_text(text)
         kind = message.pop("type")
         if kind == "seen":
-            self._seen = min(message["count"], self._sent)
+            self._acknowledged = min(message["count"], self._sent)
         elif kind == "watch":
-            self._let_go()
-            self._watched = self.house.watch(self, message["epoch"])
+            self._release()
+            self._subscription = self._context.watcher.open(
+                self.deliver_threadsafe, self.send_json_threadsafe, message["epoch"]
+            )
         elif kind == "pause":
-            self._let_go(keep_voice=True)
-            if self._voice is not None:
-                self._voice.ask("pause")
+            self._unsubscribe()
+            if self._stream is not None:
+                self._stream.post("pause")
         else:
-            self._let_go(keep_voice=True)
-            self._speak(kind, message)
+            self._unsubscribe()
+            self._post_to_stream(kind, message)
 
-    def _speak(self, kind, message) -> None:
-        if self._voice is None:
-            self._voice = self.house.stepper.open(self.deliver_soon, self._complain_soon)
+    def _post_to_stream(self, kind: str, message: dict[str, Any]) -> None:
+        if self._stream is None:
+            self._stream = self._context.worker.open(self.deliver_threadsafe, self._send_error_threadsafe)
         if kind == "set":
-            self._voice.ask("set", message)
+            self._stream.post("set", message)
         elif kind == "start":
             self._rate = message["rate"]
-            self._voice.ask("start", message["epoch"], self._rate, message.get("seed"))
+            self._stream.post("start", message["epoch"], self._rate, message.get("seed"))
         else:
-            self._voice.ask(kind, message["epoch"])
+            self._stream.post(kind, message["epoch"])
 
-    def _let_go(self, keep_voice=False) -> None:
-        if self._watched is not None:
-            self._watched.close()
-            self._watched = None
-        if self._voice is not None and not keep_voice:
-            self.house.stepper.close(self._voice)
-            self._voice = self._rate = None
+    def _unsubscribe(self) -> None:
+        if self._subscription is not None:
+            self._subscription.close()
+            self._subscription = None
 
-    # -- out --
+    def _release(self) -> None:
+        self._unsubscribe()
+        if self._stream is not None:
+            self._context.worker.close(self._stream)
+            self._stream = None
+            self._rate = None
 
-    def deliver_soon(self, packed) -> None:
-        """Frames as bytes, from any thread."""
-        self._call_soon(self._deliver, packed)
+    # --------------------------------------------------------------------------------------------------- sending
 
-    def tell_soon(self, **message) -> None:
-        """A text, from any thread."""
-        self._call_soon(lambda: self._say(**message))
+    def deliver_threadsafe(self, messages: list[bytes]) -> None:
+        """Queue encoded frames; may be called from any thread."""
+        self._call_soon(self._deliver, messages)
 
-    def _complain_soon(self, sentence) -> None:
-        self.tell_soon(type="error", text=sentence)
+    def send_json_threadsafe(self, **fields: Any) -> None:
+        """Queue a text message; may be called from any thread."""
+        self._call_soon(lambda: self._send_json(**fields))
 
-    def _call_soon(self, function, *values) -> None:
+    def _send_error_threadsafe(self, message: str) -> None:
+        self.send_json_threadsafe(type="error", text=message)
+
+    def _call_soon(self, function: Callable[..., None], *arguments: Any) -> None:
         try:
-            self._loop.call_soon_threadsafe(function, *values)
+            self._loop.call_soon_threadsafe(function, *arguments)
         except RuntimeError:
-            pass  # the server has gone
+            pass  # the event loop is closed: the server has stopped
 
-    def _deliver(self, packed) -> None:
-        window = self.house.window
-        for data in packed:
-            if len(self._outbox) + self._sent - self._seen >= window:
-                self.left_out += 1
+    @property
+    def _unacknowledged(self) -> int:
+        """Frames that are queued or in flight."""
+        return len(self._frames) + self._sent - self._acknowledged
+
+    def _deliver(self, messages: list[bytes]) -> None:
+        limit = self._context.max_unacknowledged_frames
+        for message in messages:
+            if self._unacknowledged >= limit:
+                self.dropped += 1
                 self._behind_since = self._behind_since or self._loop.time()
-                continue
-            self._outbox.append(data)
-        if len(self._outbox) + self._sent - self._seen < window:
+            else:
+                self._frames.append(message)
+        if self._unacknowledged < limit:
             self._behind_since = None
-        self._news.set()
+        self._wakeup.set()
 
-    def _say(self, **message) -> None:
-        if len(self._texts) < 64:
-            self._texts.append(json.dumps(message))
-        self._news.set()
+    def _send_json(self, **fields: Any) -> None:
+        if len(self._texts) < MAX_QUEUED_TEXTS:
+            self._texts.append(json.dumps(fields))
+        self._wakeup.set()
 
-    async def _write(self) -> None:
+    async def _send(self) -> None:
         while True:
-            await self._news.wait()
-            self._news.clear()
-            while self._texts or self._outbox:
+            await self._wakeup.wait()
+            self._wakeup.clear()
+            while self._texts or self._frames:
                 if self._texts:
-                    await self.socket.send_text(self._texts.popleft())
+                    await self._socket.send_text(self._texts.popleft())
                 else:
-                    data = self._outbox.popleft()
+                    message = self._frames.popleft()
                     self._sent += 1
-                    await self.socket.send_bytes(data)
+                    await self._socket.send_bytes(message)
 
-    async def _watch_time(self) -> None:
-        limits, begin = self.house.limits, self._loop.time()
+    async def _run_timer(self) -> None:
+        limits = self._context.limits
+        begin = self._loop.time()
         while True:
-            await asyncio.sleep(1.0)
+            await asyncio.sleep(TIMER_INTERVAL_S)
             now = self._loop.time()
             if now - begin > limits.session_seconds:
-                raise Leave(TRY_LATER, f"a session lasts {limits.session_seconds / 60:g} min: connect again")
-            if self._behind_since is not None and now - self._behind_since > limits.slow_seconds:
-                raise Leave(
-                    TRY_LATER, "this browser takes the frames too slowly: close other tabs and connect again"
+                raise CloseSession(
+                    WS_1013_TRY_AGAIN_LATER,
+                    f"a session lasts {limits.session_seconds / 60:g} min: connect again",
                 )
-            self._say(type="state", visitors=self.house.visitors, left_out=self.left_out)
+            if (
+                self._behind_since is not None
+                and now - self._behind_since > limits.slow_client_timeout_seconds
+            ):
+                raise CloseSession(
+                    WS_1013_TRY_AGAIN_LATER,
+                    "this browser takes the frames too slowly: close other tabs and connect again",
+                )
+            self._send_json(type="state", visitors=self._context.session_count, left_out=self.dropped)
 
-    async def _farewell(self, code, sentence) -> None:
-        """A last sentence and the close, for which nobody waits long."""
+    async def _close_politely(self, code: int, message: str) -> None:
+        """Send the reason and close; a browser that does not read is not waited for."""
         try:
-            if self.socket.application_state == WebSocketState.CONNECTED:
-                await asyncio.wait_for(self._close(code, sentence), 2.0)
+            if self._socket.application_state == WebSocketState.CONNECTED:
+                await asyncio.wait_for(self._send_goodbye(code, message), CLOSE_TIMEOUT_S)
         except (asyncio.TimeoutError, RuntimeError, OSError, WebSocketDisconnect):
             pass
 
-    async def _close(self, code, sentence) -> None:
-        await self.socket.send_text(json.dumps({"type": "bye", "text": sentence}))
-        await self.socket.close(code, sentence[:100])
+    async def _send_goodbye(self, code: int, message: str) -> None:
+        await self._socket.send_text(json.dumps({"type": "bye", "text": message}))
+        await self._socket.close(code, message[:100])

@@ -49,7 +49,7 @@ def test_the_page_shows_a_genuine_ros_talker(start, tmp_path) -> None:
             client.say(type="watch", epoch=1)
             client.text("watching")
             page = browser = None
-            if chromium.find() and assets.built():
+            if chromium.find() and assets.is_built():
                 browser = chromium.Chromium(size=SIZE)
             try:
                 if browser:

@@ -14,7 +14,7 @@ pytest.importorskip("uvicorn", reason="the extra `web` is not installed")
 connect = pytest.importorskip("websockets.sync.client", reason="the extra `web` is not installed").connect
 
 from streamingtalker_ros.web import protocol  # noqa: E402
-from streamingtalker_ros.web.app import House  # noqa: E402
+from streamingtalker_ros.web.app import WebContext  # noqa: E402
 from streamingtalker_ros.web.limits import Limits  # noqa: E402
 from streamingtalker_ros.web.server import Server  # noqa: E402
 
@@ -22,8 +22,8 @@ from streamingtalker_ros.web.server import Server  # noqa: E402
 @contextlib.contextmanager
 def serving(talker, host="127.0.0.1", token=None, domain=None, **limits):
     """A server in this process, with these limits changed; gives the Server."""
-    house = House(talker, Limits(**limits), domain=domain, warn=lambda sentence: None)
-    with Server(house, host, 0, token).background() as server:
+    context = WebContext(talker, Limits(**limits), domain=domain, warn=lambda sentence: None)
+    with Server(context, host, 0, token).background() as server:
         yield server
 
 

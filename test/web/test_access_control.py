@@ -12,7 +12,7 @@ pytest.importorskip("torch", reason="torch is not installed")
 from streamingtalker_ros.cli.main import main
 from streamingtalker_ros.errors import TalkerError
 from streamingtalker_ros.web import assets
-from streamingtalker_ros.web.server import _bind, loopback, outward
+from streamingtalker_ros.web.server import advertised_host, bind_socket, is_loopback
 from support.scheduler_harness import small_talker
 from support.web_client import Client, serving
 
@@ -95,8 +95,8 @@ def test_no_path_leads_out(server) -> None:
 def test_who_asks_for_nothing_or_takes_nothing_holds_no_place(small, monkeypatch) -> None:
     """Half a request, none at all, a second one that never ends, an answer that nobody reads: all are let go, and a
     visitor is served."""
-    monkeypatch.setattr("streamingtalker_ros.web.idle_timeout._LOOK", 0.1)
-    with serving(small, visitors=1) as server, Client(server) as visitor:
+    monkeypatch.setattr("streamingtalker_ros.web.idle_timeout.CHECK_INTERVAL_S", 0.1)
+    with serving(small, max_sessions=1) as server, Client(server) as visitor:
         visitor.say(type="rest", epoch=1)
         whole = b"GET /default.face HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n"
         held = []
@@ -111,15 +111,15 @@ def test_who_asks_for_nothing_or_takes_nothing_holds_no_place(small, monkeypatch
             )
             held.append(small_window)
         assert get(server)[0] == 503  # all places are taken,
-        monkeypatch.setattr("streamingtalker_ros.web.idle_timeout.ASKED", 1.0)
-        monkeypatch.setattr("streamingtalker_ros.web.idle_timeout.TAKEN", 2.0)
+        monkeypatch.setattr("streamingtalker_ros.web.idle_timeout.REQUEST_TIMEOUT_S", 1.0)
+        monkeypatch.setattr("streamingtalker_ros.web.idle_timeout.RESPONSE_TIMEOUT_S", 2.0)
         deadline = time.monotonic() + 20
         while get(server)[0] != 200 and time.monotonic() < deadline:
             time.sleep(0.1)
         assert get(server)[0] == 200  # not for long
-        while len(server._uvicorn.server_state.connections) > 2 and time.monotonic() < deadline:
+        while server.connection_count > 2 and time.monotonic() < deadline:
             time.sleep(0.1)
-        assert len(server._uvicorn.server_state.connections) <= 2
+        assert server.connection_count <= 2
         count = len(visitor.faces)
         assert visitor.closed is None and visitor.wait(lambda: len(visitor.faces) > count)
         for each in held:
@@ -145,14 +145,14 @@ def test_another_address_asks_for_a_token(small) -> None:
     with serving(small, host="0.0.0.0") as server:  # reached here through the loopback all the same
         assert len(server.token) >= 20 and server.token in server.address
         assert "//0.0.0.0" not in server.address  # which no browser elsewhere can open
-        assert server.near == f"http://127.0.0.1:{server.port}/?token={server.token}"
+        assert server.loopback_url == f"http://127.0.0.1:{server.port}/?token={server.token}"
         assert get(server)[0] == 401 and get(server, "/app.js")[0] == 401
         assert get(server, f"/?token={server.token[:-1]}")[0] == 401
         assert get(server, cookie='talker_1="; junk=\x01')[0] == 401
         status, headers, _ = get(server, f"/?token={server.token}")
         assert status == 303 and headers["location"] == "/"  # out of the address bar
         cookie = headers["set-cookie"]
-        assert "HttpOnly" in cookie and "SameSite=Strict" in cookie
+        assert "HttpOnly" in cookie and "samesite=strict" in cookie.lower()
         assert get(server, cookie=cookie.partition(";")[0])[0] == 200
         origin = f"http://127.0.0.1:{server.port}"
         server.origin = origin
@@ -164,23 +164,36 @@ def test_another_address_asks_for_a_token(small) -> None:
 
 
 def test_what_is_loopback() -> None:
-    assert loopback("127.0.0.1") and loopback("::1") and loopback("localhost") and loopback("127.3.2.1")
     assert (
-        not loopback("0.0.0.0")
-        and not loopback("::")
-        and not loopback("robot")
-        and not loopback("192.168.1.5")
+        is_loopback("127.0.0.1")
+        and is_loopback("::1")
+        and is_loopback("localhost")
+        and is_loopback("127.3.2.1")
+    )
+    assert (
+        not is_loopback("0.0.0.0")
+        and not is_loopback("::")
+        and not is_loopback("robot")
+        and not is_loopback("192.168.1.5")
     )
 
 
 def test_a_name_for_all_addresses_becomes_one_that_can_be_opened() -> None:
-    assert outward("robot") == "robot" and outward("192.168.1.5") == "192.168.1.5" and outward("::1") == "::1"
-    assert outward("0.0.0.0").count(".") == 3 and outward("0.0.0.0") != "0.0.0.0" and outward("::") != "::"
+    assert (
+        advertised_host("robot") == "robot"
+        and advertised_host("192.168.1.5") == "192.168.1.5"
+        and advertised_host("::1") == "::1"
+    )
+    assert (
+        advertised_host("0.0.0.0").count(".") == 3
+        and advertised_host("0.0.0.0") != "0.0.0.0"
+        and advertised_host("::") != "::"
+    )
 
 
 def test_a_taken_port_and_bad_arguments_are_one_sentence(server, capsys) -> None:
     with pytest.raises(TalkerError, match="--port"):
-        _bind("127.0.0.1", server.port)
+        bind_socket("127.0.0.1", server.port)
     for arguments in (
         ["--port", "70000"],
         ["--visitors", "0"],
@@ -193,16 +206,16 @@ def test_a_taken_port_and_bad_arguments_are_one_sentence(server, capsys) -> None
 
 
 def test_without_the_built_page_one_sentence_says_how_to_build_it(tmp_path) -> None:
-    files = assets.page_files(tmp_path)
+    files = assets.load_page(tmp_path)
     assert list(files) == ["/"]
     body = files["/"].body.decode()
-    assert "npm ci" in body and "make web" in body and not assets.built(tmp_path)
+    assert "npm ci" in body and "make web" in body and not assets.is_built(tmp_path)
     (tmp_path / "index.html").write_text("<!doctype html>")
     (tmp_path / "secret.py").write_text("x = 1")
-    assert set(assets.page_files(tmp_path)) == {"/", "/index.html"}
+    assert set(assets.load_page(tmp_path)) == {"/", "/index.html"}
 
 
 def test_a_free_port_is_bound_on_the_loopback_alone() -> None:
-    bound = _bind("127.0.0.1", 0)
+    bound = bind_socket("127.0.0.1", 0)
     assert bound.getsockname()[0] == "127.0.0.1" and bound.family == socket.AF_INET
     bound.close()

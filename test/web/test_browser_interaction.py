@@ -30,8 +30,8 @@ def server(talker):
 def page(server):
     if chromium.find() is None:
         pytest.skip("no Chromium is installed: `apt install chromium`, or name one with CHROMIUM=…")
-    if not assets.built():
-        pytest.skip(assets.UNBUILT)
+    if not assets.is_built():
+        pytest.skip(assets.NOT_BUILT)
     with chromium.Chromium(size=SIZE) as browser:
         page = browser.open(server.address + "?detail=lowest", SIZE)
         page.wait("talk.hello && talk.timeline && talk.timeline.newest", 60)

@@ -26,8 +26,8 @@ SIZE = (480, 667)
 def browser():
     if chromium.find() is None:
         pytest.skip("no Chromium is installed: `apt install chromium`, or name one with CHROMIUM=…")
-    if not assets.built():
-        pytest.skip(assets.UNBUILT)
+    if not assets.is_built():
+        pytest.skip(assets.NOT_BUILT)
     with chromium.Chromium(size=SIZE) as browser:
         yield browser
 

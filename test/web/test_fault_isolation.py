@@ -18,7 +18,7 @@ from typing import NoReturn
 
 from streamingtalker_ros.errors import TalkerError
 from streamingtalker_ros.web import protocol
-from streamingtalker_ros.web.app import House
+from streamingtalker_ros.web.app import WebContext
 from streamingtalker_ros.web.limits import Limits
 from streamingtalker_ros.web.server import Server
 from support.scheduler_harness import small_talker
@@ -60,7 +60,7 @@ def small():
 
 @pytest.fixture(scope="module")
 def server(small):
-    with serving(small, visitors=30) as server:
+    with serving(small, max_sessions=30) as server:
         yield server
 
 
@@ -84,15 +84,21 @@ def test_every_value_that_cannot_be_is_told_and_no_session_ends(server) -> None:
             assert len(said) < 300 and "\n" not in said, name
             assert goes_on(sender, 2), name
         assert goes_on(other), "the other visitor"
-        assert server.house.stepper.failed is False
+        assert server.context.worker.failed is False
 
 
-@pytest.mark.parametrize("part", ["settle", "take", "dress", "deliver"])
-def test_a_fault_of_ours_ends_one_voice_and_is_logged_once(part, small, caplog) -> None:
+@pytest.mark.parametrize("part", ["apply_commands", "next_hop", "encode_frames", "deliver"])
+def test_a_fault_of_ours_ends_one_voice_and_is_logged_once(part, small, monkeypatch, caplog) -> None:
     with serving(small) as server, Client(server) as other, Client(server) as sender:
+        open_stream, streams = server.context.worker.open, []
+        monkeypatch.setattr(
+            server.context.worker,
+            "open",
+            lambda *callbacks: streams.append(open_stream(*callbacks)) or streams[-1],
+        )
         sender.say(type="rest", epoch=1)
         assert goes_on(sender)
-        voice = server.house.stepper._voices[-1]
+        voice = streams[-1]
 
         def fails(*_) -> NoReturn:
             raise RuntimeError(f"a bug in {part}")
@@ -109,14 +115,14 @@ def test_a_fault_of_ours_ends_one_voice_and_is_logged_once(part, small, caplog) 
 
 
 def test_a_message_that_our_code_fails_on_sends_its_sender_away_alone(server, monkeypatch, caplog) -> None:
-    read = protocol.read_text
+    read = protocol.parse_text
 
     def fails(text):
         if json.loads(text).get("type") == "pause":
             raise RuntimeError("a bug in reading")
         return read(text)
 
-    monkeypatch.setattr(protocol, "read_text", fails)
+    monkeypatch.setattr(protocol, "parse_text", fails)
     with Client(server) as other, Client(server) as sender:
         other.say(type="rest", epoch=1)
         assert goes_on(other)
@@ -130,7 +136,7 @@ def test_a_warning_that_cannot_be_written_stops_nobody(small) -> None:
     def warn(sentence) -> NoReturn:
         raise BrokenPipeError("nobody reads")
 
-    with Server(House(small, Limits(), warn=warn)).background() as server, Client(server) as client:
+    with Server(WebContext(small, Limits(), warn=warn)).background() as server, Client(server) as client:
         accept, failed = small.accept, threading.Event()
 
         def fails(streams, hops):
@@ -150,7 +156,7 @@ def test_a_warning_that_cannot_be_written_stops_nobody(small) -> None:
 
 
 def test_the_server_ends_with_an_error_where_its_stepping_thread_ends(small, monkeypatch) -> None:
-    server, ended = Server(House(small, Limits(), warn=lambda sentence: None)), []
+    server, ended = Server(WebContext(small, Limits(), warn=lambda sentence: None)), []
 
     def serve() -> None:
         try:
@@ -172,7 +178,7 @@ def test_the_server_ends_with_an_error_where_its_stepping_thread_ends(small, mon
         def fails(voices) -> NoReturn:
             raise SystemError("a bug in the thread itself")
 
-        monkeypatch.setattr(server.house.stepper, "_round", fails)
+        monkeypatch.setattr(server.context.worker, "_step", fails)
         thread.join(20)
     assert not thread.is_alive() and ended and "start the server again" in ended[0]
 
@@ -180,9 +186,9 @@ def test_the_server_ends_with_an_error_where_its_stepping_thread_ends(small, mon
 @pytest.mark.parametrize("value", [10**400, -(10**400), float("nan"), float("inf"), True, None, "1", [1], {}])
 def test_a_number_is_finite_and_in_its_range(value) -> None:
     with pytest.raises(TalkerError):
-        protocol.number({"x": value}, "x", 0.0, 2.0)
+        protocol.check_float({"x": value}, "x", 0.0, 2.0)
     with pytest.raises(TalkerError):
-        protocol.whole({"x": value}, "x", 0, 2)
-    assert protocol.number({"x": 2}, "x", 0.0, 2.0) == 2.0 and np.isfinite(
-        protocol.whole({"x": 2}, "x", 0, 2)
+        protocol.check_int({"x": value}, "x", 0, 2)
+    assert protocol.check_float({"x": 2}, "x", 0.0, 2.0) == 2.0 and np.isfinite(
+        protocol.check_int({"x": 2}, "x", 0, 2)
     )

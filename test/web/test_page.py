@@ -22,7 +22,7 @@ from streamingtalker_ros.face.arkit import ARKIT_NAMES, INDEX
 from streamingtalker_ros.face.formats.livelink import read_livelink_csv
 from streamingtalker_ros.face.rig import default_rig
 from streamingtalker_ros.web import assets
-from streamingtalker_ros.web.app import House
+from streamingtalker_ros.web.app import WebContext
 from streamingtalker_ros.web.server import Server
 from support.scheduler_harness import small_talker
 from support.web_client import Client, serving
@@ -37,8 +37,8 @@ READY = "talk.hello && talk.timeline && talk.timeline.newest"
 def possible() -> None:
     if chromium.find() is None:
         pytest.skip("no Chromium is installed: `apt install chromium`, or name one with CHROMIUM=…")
-    if not assets.built():
-        pytest.skip(assets.UNBUILT)
+    if not assets.is_built():
+        pytest.skip(assets.NOT_BUILT)
 
 
 @pytest.fixture(scope="module")
@@ -54,7 +54,7 @@ def wav(tmp_path_factory, voice_path):
 @pytest.fixture(scope="module")
 def server(talker):
     """It never leaves old audio out: what a busy machine shows late is right all the same."""
-    with serving(talker, visitors=24, backlog_seconds=60.0) as server:
+    with serving(talker, max_sessions=24, backlog_seconds=60.0) as server:
         yield server
 
 
@@ -288,7 +288,7 @@ def test_twenty_at_once(page, server) -> None:
         assert all(client.wait(lambda client=client: len(client.faces) > 12, 30) for client in clients)
         newest = page.run("talk.timeline.newest.time")
         page.wait(f"talk.timeline.newest.time > {newest} + 0.5", 30)
-        assert server.house.visitors >= 20
+        assert server.context.session_count >= 20
     finally:
         for client in clients:
             client.close()
@@ -296,13 +296,13 @@ def test_twenty_at_once(page, server) -> None:
 
 def test_it_comes_back_when_the_server_does(browser) -> None:
     talker = small_talker()
-    first = Server(House(talker, warn=lambda sentence: None))
+    first = Server(WebContext(talker, warn=lambda sentence: None))
     with first.background():
         page = browser.open(first.address + "?detail=lowest", SIZE)
         page.wait(READY, 60)
     page.wait("!document.querySelector('#dot').classList.contains('on')", 20)
     assert page.run("document.querySelector('#word').textContent") != ""
-    with Server(House(talker, warn=lambda sentence: None), port=first.port).background():
+    with Server(WebContext(talker, warn=lambda sentence: None), port=first.port).background():
         page.wait("document.querySelector('#dot').classList.contains('on') && talk.timeline.newest.idle", 30)
         newest = page.run("talk.timeline.newest.time")
         page.wait(f"talk.timeline.newest.time > {newest} + 0.2", 20)

@@ -26,7 +26,7 @@ def small():
 
 @pytest.fixture(scope="module")
 def server(small):
-    with serving(small, visitors=30, backlog_seconds=60.0, ahead_seconds=30.0) as server:
+    with serving(small, max_sessions=30, backlog_seconds=60.0, burst_seconds=30.0) as server:
         yield server
 
 
@@ -198,21 +198,21 @@ def test_no_way_around_the_bounds(small, way) -> None:
 
 
 def test_the_house_is_full_and_then_it_is_not(small) -> None:
-    with serving(small, visitors=2) as server:
+    with serving(small, max_sessions=2) as server:
         with Client(server) as first, Client(server) as second:
             first.text("hello"), second.text("hello")
             with Client(server) as third:
                 assert "2 visitors" in third.text("refused")["text"]
                 assert third.wait(lambda: third.closed is not None) and third.closed[0] == 1013
         deadline = time.monotonic() + 5
-        while server.house.visitors and time.monotonic() < deadline:
+        while server.context.session_count and time.monotonic() < deadline:
             time.sleep(0.02)
         with Client(server) as fourth:
             fourth.text("hello")
 
 
 def test_sessions_end_and_the_silent_are_let_go(small) -> None:
-    with serving(small, session_seconds=1.5, hello_seconds=1.0) as server:
+    with serving(small, session_seconds=1.5, handshake_timeout_seconds=1.0) as server:
         with Client(server) as silent, Client(server) as alive:
             alive.say(type="rest", epoch=1)
             assert silent.wait(lambda: silent.closed is not None, 9)
@@ -222,7 +222,7 @@ def test_sessions_end_and_the_silent_are_let_go(small) -> None:
 
 
 def test_a_slow_browser_is_sent_away_and_slows_nobody(small) -> None:
-    with serving(small, unseen_seconds=0.4, slow_seconds=1.0) as server:
+    with serving(small, unacknowledged_seconds=0.4, slow_client_timeout_seconds=1.0) as server:
         with Client(server, acknowledges=False) as slow, Client(server) as quick:
             for client in (slow, quick):
                 client.say(type="rest", epoch=1)
@@ -235,15 +235,15 @@ def test_a_slow_browser_is_sent_away_and_slows_nobody(small) -> None:
 
 def test_one_who_never_reads_is_let_go(small) -> None:
     """The last sentence cannot be delivered; the visitor's place is free all the same."""
-    with serving(small, unseen_seconds=0.4, slow_seconds=1.0) as server:
+    with serving(small, unacknowledged_seconds=0.4, slow_client_timeout_seconds=1.0) as server:
         stuck = Client(server, reads=False)
         stuck.say(type="rest", epoch=1)
         deadline = time.monotonic() + 10
-        while not server.house.visitors and time.monotonic() < deadline:
+        while not server.context.session_count and time.monotonic() < deadline:
             time.sleep(0.02)
-        while server.house.visitors and time.monotonic() < deadline:
+        while server.context.session_count and time.monotonic() < deadline:
             time.sleep(0.05)
-        assert server.house.visitors == 0 and server.house.stepper._voices == []
+        assert server.context.session_count == 0 and server.context.worker.stream_count == 0
 
 
 def test_visitors_who_vanish_leave_nothing_behind(small, server) -> None:
@@ -261,36 +261,38 @@ def test_visitors_who_vanish_leave_nothing_behind(small, server) -> None:
     clients = [once() for _ in range(25)]
     deadline = time.monotonic() + 10
     del clients
-    while (server.house.visitors or len(small._pool._free) < size) and time.monotonic() < deadline:
+    while (server.context.session_count or len(small._pool._free) < size) and time.monotonic() < deadline:
         time.sleep(0.02)  # the stepper may hold a voice until its next batch
         gc.collect()
-    assert server.house.visitors == 0 and server.house.stepper._voices == []
+    assert server.context.session_count == 0 and server.context.worker.stream_count == 0
     assert small._pool._size == size <= 32 and len(small._pool._free) == size
 
 
 def test_late_audio_is_skipped_and_times_stay_true(small) -> None:
     """A voice whose audio waits too long jumps to the newest; its frames keep their place in time."""
     from streamingtalker_ros.web.limits import Limits
-    from streamingtalker_ros.web.voice_stream import Voice
+    from streamingtalker_ros.web.voice_stream import VoiceStream
 
     now = [100.0]
-    voice = Voice(small, None, pytest.fail, lambda: None, Limits(), clock=lambda: now[0])
+    voice = VoiceStream(small, None, pytest.fail, lambda: None, Limits(), clock=lambda: now[0])
     pcm = (0.1 * np.random.default_rng(2).standard_normal(16000) * 32767).astype(np.int16)
-    voice.ask("start", 1, 16000, 0)
-    voice.ask("hear", 1, pcm)
-    voice.settle()
+    voice.post("start", 1, 16000, 0)
+    voice.post("audio", 1, pcm)
+    voice.apply_commands()
     now[0] += 0.8
     times = []
-    while (hop := voice.take(now[0])) is not None:
+    while (hop := voice.next_hop(now[0])) is not None:
         times += [
-            unpack_time(data) for data in voice.dress(small.accept([voice.stream], [hop])[0], 1.0, now[0])
+            unpack_time(data)
+            for data in voice.encode_frames(small.accept([voice.stream], [hop])[0], 1.0, now[0])
         ]
     assert voice.dropped == 24 and times == []  # one hop is left, too few for the look-ahead
-    voice.ask("hear", 1, pcm[:2560])
-    voice.settle()
-    while (hop := voice.take(now[0])) is not None:
+    voice.post("audio", 1, pcm[:2560])
+    voice.apply_commands()
+    while (hop := voice.next_hop(now[0])) is not None:
         times += [
-            unpack_time(data) for data in voice.dress(small.accept([voice.stream], [hop])[0], 1.0, now[0])
+            unpack_time(data)
+            for data in voice.encode_frames(small.accept([voice.stream], [hop])[0], 1.0, now[0])
         ]
     np.testing.assert_allclose(times, [0.96, 1.0, 1.04])
 
@@ -318,4 +320,4 @@ def test_memory_is_flat_over_many_frames(server) -> None:
             if epoch == 3:
                 before = rss()
         assert rss() - before < 20e6
-    assert json.loads(json.dumps(server.house.hello()))
+    assert json.loads(json.dumps(server.context.server_info()))

@@ -56,9 +56,9 @@ def test_a_running_talker_is_watched(lineage, rate, monkeypatch) -> None:
                 assert np.ptp(times) < 1e-6  # one base for all stamps
                 _on_one_time(client, samples, rate, times[0], shared[0], frames)
             deadline = time.monotonic() + 10
-            while server.house.watcher._wire is not None and time.monotonic() < deadline:
+            while server.context.watcher.is_connected and time.monotonic() < deadline:
                 time.sleep(0.05)
-            assert server.house.watcher._wire is None  # the last page has gone
+            assert not server.context.watcher.is_connected  # the last page has gone
     finally:
         source.close()
         node.close()
@@ -87,10 +87,10 @@ def test_two_pages_share_one_listener_and_an_unusable_domain_is_told(monkeypatch
             for client in (first, second):
                 client.say(type="watch", epoch=1)
                 client.text("watching")
-            assert len(server.house.watcher._watched) == 2
+            assert server.context.watcher.subscription_count == 2
             first.say(type="rest", epoch=2)  # back to an own voice
             assert first.wait(lambda: first.faces)
-            assert len(server.house.watcher._watched) == 1
+            assert server.context.watcher.subscription_count == 1
     with serving(small_talker(), domain=999) as server, Client(server) as client:
         client.say(type="watch", epoch=1)
         assert "999" in client.text("error")["text"]

@@ -22,9 +22,9 @@ import numpy as np
 import soundfile
 
 from streamingtalker_ros.errors import TalkerError
-from streamingtalker_ros.web.app import VOICE
+from streamingtalker_ros.web.app import SAMPLE_AUDIO
 from tools.browser.chromium import Chromium
-from tools.browser.server_process import served
+from tools.browser.server_process import server_process
 
 SIZE = (480, 667)  # of the window: its picture is 480 x 360
 MEDIAN, HIGH = 120.0, 200.0  # ms over the look-ahead
@@ -48,9 +48,9 @@ def main():
 def measure(args):
     with tempfile.TemporaryDirectory() as scratch:
         wav = Path(scratch) / "voice.wav"
-        pcm, rate = soundfile.read(VOICE, dtype="float32")
+        pcm, rate = soundfile.read(SAMPLE_AUDIO, dtype="float32")
         soundfile.write(wav, np.concatenate([pcm, np.zeros(rate // 2, np.float32)]), rate, subtype="PCM_16")
-        with served() as (address, _), Chromium(microphone=wav, size=SIZE) as browser:
+        with server_process() as (address, _), Chromium(microphone=wav, size=SIZE) as browser:
             page = browser.open(f"{address}?detail={args.detail}", SIZE)
             page.wait("talk.hello && talk.timeline && talk.timeline.newest", 60)
             page.click("#microphone")

@@ -19,9 +19,9 @@ import numpy as np
 import soundfile
 
 from streamingtalker_ros.errors import TalkerError
-from streamingtalker_ros.web.app import VOICE
+from streamingtalker_ros.web.app import SAMPLE_AUDIO
 from tools.browser.chromium import Chromium
-from tools.browser.server_process import memory, served
+from tools.browser.server_process import resident_bytes, server_process
 
 SIZE = (480, 667)
 APART, GROWTH = 40.0, 0.05
@@ -44,10 +44,10 @@ def soak(args):
     seconds, sizes, rows = 60 * args.minutes, [], []
     with tempfile.TemporaryDirectory() as scratch:
         wav = Path(scratch) / "speech.wav"
-        pcm, rate = soundfile.read(VOICE, dtype="float32")
+        pcm, rate = soundfile.read(SAMPLE_AUDIO, dtype="float32")
         once = np.concatenate([pcm, np.zeros(rate // 2, np.float32)])
         soundfile.write(wav, np.resize(once, round(seconds * rate)), rate, subtype="PCM_16")
-        with served() as (address, process), Chromium(size=SIZE) as browser:
+        with server_process() as (address, process), Chromium(size=SIZE) as browser:
             page = browser.open(f"{address}?detail={args.detail}", SIZE)
             page.wait("talk.hello && talk.timeline && talk.timeline.newest", 60)
             page.run("talk.picture.measure.log = {pictures: [], frames: []}, 1")
@@ -60,7 +60,7 @@ def soak(args):
                     page.run("JSON.stringify(talk.picture.measure.log.pictures.splice(0))", 60)
                 )
                 page.run("talk.picture.measure.log.frames.length = 0")
-                sizes.append((time.monotonic() - begin, memory(process)))
+                sizes.append((time.monotonic() - begin, resident_bytes(process)))
             left = page.run("talk.leftOut + talk.dropped")
     return report(np.array(rows), np.array(sizes), seconds, left)
 

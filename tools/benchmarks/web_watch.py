@@ -20,7 +20,7 @@ import numpy as np
 
 from streamingtalker_ros.errors import TalkerError, require
 from tools.browser.chromium import Chromium
-from tools.browser.server_process import served
+from tools.browser.server_process import server_process
 
 SIZE = (480, 667)
 SEEN = """new Promise((resolve) => {
@@ -54,7 +54,7 @@ def main():
 def watch(args):
     images = require("PIL.Image", "comparing pictures")
     given = [] if args.domain is None else ["--domain", str(args.domain)]
-    with served(*given) as (address, _), Chromium(size=SIZE) as browser:
+    with server_process(*given) as (address, _), Chromium(size=SIZE) as browser:
         page = browser.open(f"{address}?detail=low", SIZE)
         page.wait("talk.hello && talk.timeline && talk.timeline.newest", 60)
         page.click("#watch")

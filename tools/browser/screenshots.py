@@ -11,7 +11,7 @@ from pathlib import Path
 
 from streamingtalker_ros.errors import TalkerError
 from tools.browser.chromium import Chromium
-from tools.browser.server_process import served
+from tools.browser.server_process import server_process
 
 SHOTS = {  # name: (page in pixels, telephone, seconds of the voice, least jawOpen, camera to the person's left and up)
     "web-desktop": ((1280, 800), False, 5.0, 0.24, (0.0, 0.0)),
@@ -69,7 +69,7 @@ def main() -> int:
     parser.add_argument("--out", default="docs", help="folder to write them into")
     args = parser.parse_args()
     try:
-        with served() as (address, _), Chromium() as browser:
+        with server_process() as (address, _), Chromium() as browser:
             for name in SHOTS:
                 shoot(browser, address, name, args.out)
     except TalkerError as error:

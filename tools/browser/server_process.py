@@ -16,11 +16,11 @@ LOADING = 120.0  # s that it may take to start
 
 
 @contextlib.contextmanager
-def served(*arguments):
+def server_process(*arguments):
     """Run it on a free port with these further arguments; gives (its address, the process). Raises TalkerError where it
     does not start, or the page is not built."""
-    if not assets.built():
-        raise TalkerError(assets.UNBUILT)
+    if not assets.is_built():
+        raise TalkerError(assets.NOT_BUILT)
     with tempfile.TemporaryDirectory() as scratch:
         told = Path(scratch) / "told.txt"
         with open(told, "w") as log:
@@ -44,7 +44,7 @@ def served(*arguments):
             process.wait(timeout=15)
 
 
-def memory(process):
+def resident_bytes(process):
     """Resident bytes of a process, 0 where the system does not tell."""
     try:
         pages = int(Path(f"/proc/{process.pid}/statm").read_text().split()[1])
