@@ -169,13 +169,13 @@ def test_messages_are_found_in_the_wheel(installed, tmp_path) -> None:
     assert done.stdout.count(str(installed)) == 2 and "FaceMotion" in done.stdout
 
 
-def test_the_readme_lists_every_parameter_with_its_default() -> None:
+def test_the_documents_list_every_parameter_with_its_default() -> None:
     from streamingtalker_ros.runtime import parameters
 
-    readme = (SOURCE / "README.md").read_text(encoding="utf-8")
+    page = (SOURCE / "docs" / "parameters.md").read_text(encoding="utf-8")
     values = vars(parameters.Settings())
     for name in parameters.PARAMETERS:
         value = '""' if values[name] == "" else str(values[name])
         value = json.dumps(values[name]) if isinstance(values[name], tuple) else value
         value = value.lower() if isinstance(values[name], bool) else value
-        assert f"| `{name}` | `{value}` |" in readme
+        assert f"| `{name}` | `{value}` |" in page
