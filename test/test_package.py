@@ -160,9 +160,10 @@ def test_animate_runs_from_the_wheel_in_another_directory(installed, tmp_path) -
 def test_messages_are_found_in_the_wheel(installed, tmp_path) -> None:
     pytest.importorskip("rosbags", reason="rosbags is not installed")
     code = (
-        "from streamingtalker_ros.runtime import messages, resources\n"
+        "from streamingtalker_ros import resources\n"
+        "from streamingtalker_ros.dds import message_types\n"
         "print(resources.find('msg', 'FaceMotion.msg'), resources.find('config', 'talker.yaml'))\n"
-        "print(messages.message_class('streamingtalker_ros/msg/FaceMotion').__name__)"
+        "print(message_types.message_class('streamingtalker_ros/msg/FaceMotion').__name__)"
     )
     done = run(installed, tmp_path, "-c", code)
     assert done.returncode == 0, done.stderr

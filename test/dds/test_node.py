@@ -25,7 +25,7 @@ from support.dds_domain import own_domain
 MOTION, MODEL = "streamingtalker_ros/msg/FaceMotion", "streamingtalker_ros/msg/FaceModel"
 _SENDER = """
 import array, sys, time
-from streamingtalker_ros.runtime import messages
+from streamingtalker_ros.dds import message_types as messages
 from streamingtalker_ros.dds.node import Wire, readers
 node = Wire("sender", "", int(sys.argv[1]))
 writer = node.publisher("face_motion", "streamingtalker_ros/msg/FaceMotion")
@@ -253,7 +253,7 @@ def test_lost_fragments_are_asked_for_soon_unless_the_user_says_otherwise(
     monkeypatch.setenv("CYCLONEDDS_URI", f"<CycloneDDS><Domain>{tracing}{user}</Domain></CycloneDDS>")
     for way in (
         f"from streamingtalker_ros.dds.node import Wire\nWire('x', '', {own_domain()}).close()\n",
-        "import os\nfrom cyclonedds.domain import Domain\nfrom streamingtalker_ros.runtime import cyclone\n"
+        "import os\nfrom cyclonedds.domain import Domain\nfrom streamingtalker_ros.messaging import cyclonedds_config as cyclone\n"
         "cyclone.prefer_receiving()\ncyclone.prefer_receiving()\n"  # as rmw_cyclonedds hears it
         f"Domain({own_domain()}, os.environ['CYCLONEDDS_URI'])\n",
     ):
