@@ -174,7 +174,7 @@ def test_the_documents_list_every_parameter_with_its_default() -> None:
     from streamingtalker_ros.runtime import parameters
 
     page = (SOURCE / "docs" / "parameters.md").read_text(encoding="utf-8")
-    values = vars(parameters.Settings())
+    values = vars(parameters.TalkerParameters())
     for name in parameters.PARAMETERS:
         value = '""' if values[name] == "" else str(values[name])
         value = json.dumps(values[name]) if isinstance(values[name], tuple) else value

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Replays a bag's audio through the talker node's own rules, on a clock that the bag turns, without waiting.
 
-Takes a `BagInput`, a talker and the node's Settings; writes the FaceMotion that the node would have
+Takes a `BagInput`, a talker and the node's TalkerParameters; writes the FaceMotion that the node would have
 published, and gives it as a `Motion` with the node's counters. `compare` measures it against a FaceMotion
 that the bag held before.
 """
@@ -22,7 +22,7 @@ from streamingtalker_ros.evaluation.inference import MOUTH, lip_vertices, openin
 from streamingtalker_ros.face.arkit import ARKIT_NAMES, INDEX
 from streamingtalker_ros.messaging import audio_common, face_messages
 from streamingtalker_ros.messaging.audio_decoder import Hearing
-from streamingtalker_ros.runtime.scheduler import Performance
+from streamingtalker_ros.runtime.scheduler import FrameScheduler
 from streamingtalker_ros.runtime.statistics import Statistics
 
 MOTION_TOPIC, MODEL_TOPIC = "/face_motion", "/face_model"
@@ -56,7 +56,7 @@ class Replayed:
 
 
 class Rehearsal:
-    """The talker's rules under a clock that packets turn. talker: streaming.Talker; settings: Settings;
+    """The talker's rules under a clock that packets turn. talker: streaming.Talker; settings: TalkerParameters;
     start: ns, the time at which the clock stands at 0; warn: called with a sentence, once for each kind of
     trouble.
 
@@ -71,7 +71,7 @@ class Rehearsal:
         self._made = []
         self._hearing = Hearing(self.refuse)
         self._delay = None  # s from a packet's end, by its stamp, to its record; the least of late
-        self._performance = Performance(
+        self._performance = FrameScheduler(
             talker, settings, self.statistics, self._publish, lambda: self._now, self._complain
         )
 
@@ -95,12 +95,12 @@ class Rehearsal:
 
     def refuse(self, kind, sentence) -> None:
         """Count a message that could not be read."""
-        self._performance.refuse(kind, sentence)
+        self._performance.reject(kind, sentence)
 
     def end(self):
         """No more audio: bring out the last frames and close the mouth."""
         # without idle frames the rules come to an end by themselves, when the mouth is closed
-        self._performance.apply(self._performance.settings.changed(idle=False))
+        self._performance.apply(self._performance.settings.replace(idle=False))
         self._run_to(float("inf"))
         return self._taken()
 

@@ -113,15 +113,15 @@ def _counts(statistics):
     """The counters that tell what happened to the audio: those of a clean run, others unless they are 0."""
     usual = ("packets", "frames", "idle_frames", "streams")
     other = (
-        "refused",
+        "rejected",
         "gaps",
         "overlaps",
         "late",
         "duplicates",
-        "jumps",
+        "discontinuities",
         "format_changes",
         "nonfinite",
-        "withheld",
+        "suppressed",
         "dropped",
         "errors",
     )

@@ -104,11 +104,11 @@ def _wait(core, stop, args, file) -> None:
 def _follow(core, file) -> None:
     """Take over what was written into the parameter file."""
     try:
-        news = file.follow(core.settings)
+        news = file.reload_if_changed(core.parameters)
         if news is None:
             return
         settings, others = news
-        core.update(settings)
+        core.set_parameters(settings)
     except TalkerError as error:
         warn(f"{error}; the parameters stay as they were")
         return
@@ -125,6 +125,8 @@ def _list_parameters() -> int:
         meta = parameter.metadata
         allowed = "" if not meta["choices"] else f" One of {', '.join(meta['choices'])}."
         allowed = allowed if not meta["range"] else f" From {meta['range'][0]} to {meta['range'][1]}."
-        default = dataclasses.asdict(parameters.Settings())[name]
-        print(f"{name} ({parameters.type_name(parameter)}, default {default!r}): {meta['text']}{allowed}")
+        default = dataclasses.asdict(parameters.TalkerParameters())[name]
+        print(
+            f"{name} ({parameters.type_name(parameter)}, default {default!r}): {meta['description']}{allowed}"
+        )
     return 0

@@ -17,11 +17,11 @@ from streamingtalker_ros.messaging.audio_decoder import Hearing
 from streamingtalker_ros.messaging.diagnostics import Diagnosis
 from streamingtalker_ros.process import never_raising
 from streamingtalker_ros.runtime.parameters import NODE_NAME
-from streamingtalker_ros.runtime.worker import TalkerCore, load_talker
+from streamingtalker_ros.runtime.worker import TalkerWorker, load_talker
 
 
 class TalkerNode:
-    """settings: Settings; namespace, domain: as `Wire` takes them; talker: a loaded Talker, default the
+    """settings: TalkerParameters; namespace, domain: as `Wire` takes them; talker: a loaded Talker, default the
     settings' own.
 
     Ready when constructed: the model is warm and the topics are up. Raises TalkerError when either cannot be.
@@ -32,7 +32,7 @@ class TalkerNode:
         self._warn = never_raising(warn or logging.getLogger("streamingtalker_ros").warning)
         talker = talker or load_talker(settings)
         self.wire = Wire(NODE_NAME, namespace, domain, self._warn)
-        self.core = TalkerCore(talker, settings, self._publish, self._warn)
+        self.core = TalkerWorker(talker, settings, self._publish, self._warn)
         self._hearing = Hearing(self.core.refuse)
         # a robot's several talkers are told apart by their namespaces
         name = f"{self.wire.namespace}/{NODE_NAME}".strip("/")
@@ -81,7 +81,7 @@ class TalkerNode:
                 reliable,
             )
             return
-        self.core.refuse(
+        self.core.reject(
             "type",
             f"the publisher of {topic[2:]} sends {type_name}: send AudioData or "
             "AudioDataStamped (ros-drivers), or AudioStamped (mgonzs13)",

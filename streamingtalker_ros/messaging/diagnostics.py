@@ -28,18 +28,18 @@ def verdict(recent):
         )
     if recent["dropped"]:
         return WARN, f"{recent['dropped']} frames were skipped {of}: the machine was too slow for a while"
-    if recent["refused"]:
-        return WARN, f"{recent['refused']} packets were refused {of}: see the log for the reason"
-    if recent["late"] or recent["gaps"] or recent["jumps"]:
+    if recent["rejected"]:
+        return WARN, f"{recent['rejected']} packets were refused {of}: see the log for the reason"
+    if recent["late"] or recent["gaps"] or recent["discontinuities"]:
         return WARN, (
-            f"{recent['late']} packets came late {of}, {recent['gaps'] + recent['jumps']} holes were in the "
+            f"{recent['late']} packets came late {of}, {recent['gaps'] + recent['discontinuities']} holes were in the "
             "audio: its sender or the network stutters"
         )
     return OK, "in time"
 
 
 class Diagnosis:
-    """core: TalkerCore; message_class: called with a type name, gives the class (rclpy's or that of `messages`);
+    """core: TalkerWorker; message_class: called with a type name, gives the class (rclpy's or that of `messages`);
     name: of the node."""
 
     def __init__(self, core, message_class, name="talker") -> None:
@@ -57,11 +57,11 @@ class Diagnosis:
         level, text = verdict(
             {
                 name: numbers[name] - before[name]
-                for name in ("frames", "dropped", "errors", "refused", "late", "gaps", "jumps")
+                for name in ("frames", "dropped", "errors", "rejected", "late", "gaps", "discontinuities")
             }
         )
         frames = numbers["frames"] + numbers["idle_frames"]
-        real_time = numbers["busy"] * core.talker.frame_rate / frames if frames else 0.0
+        real_time = numbers["model_seconds"] * core.talker.frame_rate / frames if frames else 0.0
         values = {
             "model": core.talker.name,
             "device": core.talker.device,

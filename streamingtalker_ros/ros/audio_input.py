@@ -53,7 +53,7 @@ def installed_lineage():
 
 
 class AudioInput:
-    """node: an rclpy node; lineage: as `installed_lineage` says; settings: Settings; core: TalkerCore.
+    """node: an rclpy node; lineage: as `installed_lineage` says; settings: TalkerParameters; core: TalkerWorker.
 
     A publisher that is reliable is heard reliably, one that is best effort is heard at all: the subscription is
     reliable until a best-effort publisher comes.
@@ -130,7 +130,7 @@ class AudioInput:
             return
         self._strange = names
         known = [name for name, lineage in audio_common.AUDIO_TYPES.items() if lineage == self._lineage]
-        self._core.refuse(
+        self._core.reject(
             "type",
             f"{topic} carries {', '.join(sorted(names))}, which is not heard with the "
             f"audio_common_msgs of {self._lineage}, the one sourced here: publish "

@@ -12,7 +12,7 @@ from streamingtalker_ros.ros import qos
 
 
 class FaceOutput:
-    """node: an rclpy lifecycle node; settings: Settings; frame_rate: frames per second of the model."""
+    """node: an rclpy lifecycle node; settings: TalkerParameters; frame_rate: frames per second of the model."""
 
     def __init__(self, node, settings, frame_rate) -> None:
         self._node, self._frame_id, self._frame_rate = node, settings.frame_id, frame_rate

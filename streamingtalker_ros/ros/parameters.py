@@ -2,7 +2,7 @@
 """The talker's parameters as rclpy knows them, from the one table in `settings`.
 
 `declare(node)` declares each with its descriptor (meaning, range or choices, read-only or live);
-`read(node)` gives them as `Settings`; `watch(node, apply)` hands every change of live ones to the node
+`read(node)` gives them as `TalkerParameters`; `watch(node, apply)` hands every change of live ones to the node
 before rclpy accepts it.
 """
 
@@ -13,9 +13,9 @@ from streamingtalker_ros.runtime.parameters import PARAMETERS, from_values, type
 
 
 def descriptor(parameter):
-    """A field of `Settings` -> its ParameterDescriptor."""
+    """A field of `TalkerParameters` -> its ParameterDescriptor."""
     meta = parameter.metadata
-    return _descriptor(parameter.name, meta["text"], meta["range"], meta["choices"], meta["live"])
+    return _descriptor(parameter.name, meta["description"], meta["range"], meta["choices"], meta["dynamic"])
 
 
 def _descriptor(name, text, range, choices=None, live=False):
@@ -32,7 +32,7 @@ def _descriptor(name, text, range, choices=None, live=False):
 
 
 def value_of(node, name, default, text, range=None):
-    """Declare one read-only parameter of a node without `Settings`, and give its value.
+    """Declare one read-only parameter of a node without `TalkerParameters`, and give its value.
 
     Raises TalkerError for an override of the wrong type or out of its range.
     """
@@ -61,7 +61,7 @@ def declare(node) -> None:
 
 
 def read(node):
-    """The node's parameters now -> Settings. Raises TalkerError where a value is not one of the choices."""
+    """The node's parameters now -> TalkerParameters. Raises TalkerError where a value is not one of the choices."""
     return from_values({name: node.get_parameter(name).value for name in PARAMETERS})
 
 

@@ -142,7 +142,7 @@ class TalkerNode(LifecycleNode):
 
         talker = worker.load_talker(settings)
         self._output = face_output.FaceOutput(self, settings, talker.frame_rate)
-        self._core = worker.TalkerCore(
+        self._core = worker.TalkerWorker(
             talker, settings, self._output.send, warn=self.get_logger().warning, clock=ros_time.clock_of(self)
         )
         self._audio = audio_input.AudioInput(self, lineage, settings, self._core)
@@ -164,9 +164,9 @@ class TalkerNode(LifecycleNode):
         if self._core.clock is not time.monotonic:
             # a bag that has ended, or a simulation that stands still: its last frames are owed all the same
             self._core.clock.run(real=True)
-            self._core.finish(1.0 + min(self._core.queued, LONGEST_REST))
+            self._core.drain(1.0 + min(self._core.queued, LONGEST_REST))
         if self._core.state != "waiting":
-            self._core.settle()
+            self._core.close_mouth()
         self._core.stop()
         self._core.reset()
 
@@ -183,7 +183,7 @@ class TalkerNode(LifecycleNode):
             torch.cuda.empty_cache()
 
     def _apply(self, values) -> None:
-        settings = self._settings.changed(**values)
+        settings = self._settings.replace(**values)
         if self._core is not None:
             self._core.update(settings)
         self._settings = settings

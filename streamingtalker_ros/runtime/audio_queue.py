@@ -6,7 +6,7 @@ import threading
 from collections import deque
 
 
-class Inbox:
+class BoundedAudioQueue:
     """limit: seconds of audio that may wait; statistics: a Statistics to count in; complain: called with
     (kind, sentence) for what is refused. Every method may be called from any thread."""
 
@@ -35,7 +35,7 @@ class Inbox:
             self._packets.append((packet, seconds))
         return True
 
-    def refuse(self, kind, sentence, counted=False) -> None:
+    def reject(self, kind, sentence, counted=False) -> None:
         """Count a message that is not usable; counted: it was pushed, and has been counted as a packet
         then."""
         with self._lock:
@@ -74,6 +74,6 @@ class Inbox:
         return bool(self._packets)
 
     def _refuse(self, kind, sentence) -> bool:
-        self._statistics.refused += 1
+        self._statistics.rejected += 1
         self._complain(kind, sentence)
         return False

@@ -34,7 +34,7 @@ class Piece:
     retold: bool = False
 
 
-class Intake:
+class PacketAligner:
     """fallback: the AudioFormat of packets without one. statistics: a Statistics to count in."""
 
     def __init__(self, fallback, statistics) -> None:
@@ -82,7 +82,7 @@ class Intake:
         clock = copy.copy(self._clock)  # after a jump the old clock still stamps the frames that are owed
         place = clock.place(stamp, samples)
         if place.kind == "jump":
-            self._statistics.jumps += 1
+            self._statistics.discontinuities += 1
             pieces += self._end(packet.arrival)
             self._begin(kind, clock)
         else:

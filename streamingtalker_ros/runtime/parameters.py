@@ -3,7 +3,7 @@
 runs.
 
 They are written here once. The rclpy node makes its descriptors from `PARAMETERS`, the node without ROS reads
-the same YAML file through `load`; both hand a `Settings` to the core.
+the same YAML file through `load`; both hand a `TalkerParameters` to the core.
 """
 
 import dataclasses
@@ -23,11 +23,13 @@ NODE_NAME = "talker"
 def _parameter(default, text, *, range=None, choices=None, live=False):
     """live: may change while the node runs; range: (lowest, highest), both allowed; choices: the allowed
     strings."""
-    return field(default=default, metadata={"text": text, "range": range, "choices": choices, "live": live})
+    return field(
+        default=default, metadata={"description": text, "range": range, "choices": choices, "dynamic": live}
+    )
 
 
 @dataclass(frozen=True)
-class Settings:
+class TalkerParameters:
     """One set of parameter values; construction raises TalkerError for a value of the wrong type or out of
     its range."""
 
@@ -113,7 +115,7 @@ class Settings:
 
     def __post_init__(self):
         for parameter in dataclasses.fields(self):
-            object.__setattr__(self, parameter.name, checked(parameter, getattr(self, parameter.name)))
+            object.__setattr__(self, parameter.name, validate(parameter, getattr(self, parameter.name)))
         parse_expression(self.expression)
 
     @property
@@ -129,12 +131,12 @@ class Settings:
         """The AudioFormat to assume where nothing else tells it."""
         return AudioFormat(self.sample_rate, self.channels, self.sample_format)
 
-    def changed(self, **values):
+    def replace(self, **values):
         """A copy with other values. Raises TalkerError for an unknown name or a bad value."""
         return from_values({**dataclasses.asdict(self), **values})
 
 
-PARAMETERS = {parameter.name: parameter for parameter in dataclasses.fields(Settings)}
+PARAMETERS = {parameter.name: parameter for parameter in dataclasses.fields(TalkerParameters)}
 
 
 def type_name(parameter):
@@ -142,7 +144,7 @@ def type_name(parameter):
     return "list of strings" if parameter.type is tuple else parameter.type.__name__
 
 
-def checked(parameter, value):
+def validate(parameter, value):
     """The value as the parameter's type. Raises TalkerError, one sentence, when it cannot be."""
     name, kind, meta = parameter.name, parameter.type, parameter.metadata
     if kind is float and type(value) is int:
@@ -162,11 +164,11 @@ def checked(parameter, value):
 
 
 def from_values(values):
-    """dict of values -> Settings. Raises TalkerError for a name that is no parameter."""
+    """dict of values -> TalkerParameters. Raises TalkerError for a name that is no parameter."""
     for name in values:
         if name not in PARAMETERS:
             raise TalkerError(f"{name} is no parameter of the talker: known are {', '.join(PARAMETERS)}")
-    return Settings(**values)
+    return TalkerParameters(**values)
 
 
 def load(path=None, node=NODE_NAME):
@@ -214,7 +216,7 @@ def parse_assignment(text):
     if PARAMETERS[name].type is tuple:
         return name, tuple(value.split(","))
     try:
-        return name, checked(PARAMETERS[name], yaml.safe_load(value))
+        return name, validate(PARAMETERS[name], yaml.safe_load(value))
     except yaml.YAMLError:
         raise TalkerError(f"{text!r} has no readable value: write name=value") from None
 
@@ -228,11 +230,11 @@ class ParameterFile:
         self._seen = self._stamp()
 
     def read(self):
-        """The Settings of file and command line. Raises TalkerError."""
+        """The TalkerParameters of file and command line. Raises TalkerError."""
         return from_values({**load(self._path), **self._assignments})
 
-    def follow(self, old):
-        """None where the file has not been written since it was last looked at; else the Settings that hold now,
+    def reload_if_changed(self, old):
+        """None where the file has not been written since it was last looked at; else the TalkerParameters that hold now,
         `old` with the live parameters of the file, and the names of others that differ, which take a restart.
         Raises TalkerError, once for each writing, where it cannot be read."""
         stamp = self._stamp()
@@ -241,8 +243,8 @@ class ParameterFile:
         self._seen = stamp
         new = dataclasses.asdict(self.read())
         differ = [name for name, value in dataclasses.asdict(old).items() if new[name] != value]
-        live = {name: new[name] for name in differ if PARAMETERS[name].metadata["live"]}
-        return old.changed(**live), [name for name in differ if name not in live]
+        live = {name: new[name] for name in differ if PARAMETERS[name].metadata["dynamic"]}
+        return old.replace(**live), [name for name in differ if name not in live]
 
     def _stamp(self):
         try:

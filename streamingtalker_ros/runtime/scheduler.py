@@ -15,10 +15,10 @@ import numpy as np
 
 from streamingtalker_ros.audio.constants import SAMPLE_RATE
 from streamingtalker_ros.errors import TalkerError
-from streamingtalker_ros.runtime.audio_queue import Inbox
-from streamingtalker_ros.runtime.packet_aligner import Intake, Piece
-from streamingtalker_ros.runtime.timeline import Tape
-from streamingtalker_ros.runtime.transition import INTERRUPT, OPEN, REST, Seam
+from streamingtalker_ros.runtime.audio_queue import BoundedAudioQueue
+from streamingtalker_ros.runtime.packet_aligner import PacketAligner, Piece
+from streamingtalker_ros.runtime.timeline import AudioTimeline
+from streamingtalker_ros.runtime.transition import INTERRUPT, OPEN, REST, MotionTransition
 
 # silence that brings out the four frames that close the mouth, with their look-ahead
 CLOSING = int(0.28 * SAMPLE_RATE)
@@ -45,17 +45,17 @@ class FaceFrame:
     arrival: float
 
 
-class Performance:
-    """talker: streaming.Talker; settings: Settings; publish: called with each FaceFrame; clock: seconds,
+class FrameScheduler:
+    """talker: streaming.Talker; settings: TalkerParameters; publish: called with each FaceFrame; clock: seconds,
     monotonic; complain: called with (kind, sentence) for what is wrong with a packet."""
 
     def __init__(self, talker, settings, statistics, publish, clock, complain) -> None:
         self.talker, self.statistics = talker, statistics
         self._publish, self._clock, self._complain = publish, clock, complain
-        self._inbox = Inbox(settings.queue_seconds, statistics, complain)
-        self._intake = Intake(settings.audio_format, statistics)
-        self._seam = Seam()
-        self._tape = Tape(talker.hop)
+        self._inbox = BoundedAudioQueue(settings.queue_seconds, statistics, complain)
+        self._intake = PacketAligner(settings.audio_format, statistics)
+        self._seam = MotionTransition()
+        self._tape = AudioTimeline(talker.hop)
         self._ahead = round(talker.lookahead * SAMPLE_RATE)
         self._stream = talker.open_stream(
             settings.seed, settings.style or None, settings.steps or None, **settings.controls
@@ -70,9 +70,9 @@ class Performance:
         """Queue an AudioPacket. Returns False when it is refused: empty, too long, or the queue is full."""
         return self._inbox.push(packet, packet.format or self.settings.audio_format)
 
-    def refuse(self, kind, sentence) -> None:
+    def reject(self, kind, sentence) -> None:
         """Count and report a message that could not become an AudioPacket."""
-        self._inbox.refuse(kind, sentence)
+        self._inbox.reject(kind, sentence)
 
     def interrupt(self) -> None:
         """Drop the queued audio; the next steps close the mouth, the next audio begins a new stream."""
@@ -142,7 +142,7 @@ class Performance:
 
     def _restart(self) -> None:
         self._clear()
-        self._seam, self._last_stamp = Seam(), None
+        self._seam, self._last_stamp = MotionTransition(), None
         self._stream.reset(self.settings.seed)
 
     def _interrupt(self) -> None:
@@ -172,7 +172,7 @@ class Performance:
         try:
             pieces = self._intake.take(packet)
         except TalkerError as error:
-            self._inbox.refuse("format", str(error), counted=True)
+            self._inbox.reject("format", str(error), counted=True)
             return False
         if not pieces and self._rest is not None:
             # audio is here again, though too late to be heard: our silence waits for it to catch up
@@ -309,7 +309,7 @@ class Performance:
             )
             self._clear()
             return
-        self.statistics.busy += self._clock() - before
+        self.statistics.model_seconds += self._clock() - before
         for frame in frames:
             self._emit(frame, arrival)
 
@@ -319,7 +319,7 @@ class Performance:
         idle = position >= self._end
         stamp = self._clock_of_stream.stamp_of(position, SAMPLE_RATE)
         if self._last_stamp is not None and 0 <= self._last_stamp - stamp < _ORDER:
-            self.statistics.withheld += 1  # this time has been published by the stream before
+            self.statistics.suppressed += 1  # this time has been published by the stream before
             return
         fall = INTERRUPT if self._interrupted else REST if idle else OPEN
         weights, head = self._seam.frame(frame.weights, frame.head, fall, self._stream.mouth_at_rest)

@@ -33,23 +33,23 @@ class Statistics:
     """Counters since the start. Only the core's worker writes them, except `packets` and `refused`."""
 
     packets: int = 0  # offered to the core
-    refused: int = 0  # of those, not usable: of unknown encoding, empty, too long, no room
+    rejected: int = 0  # of those, not usable: of unknown encoding, empty, too long, no room
     frames: int = 0  # published frames of audio
     idle_frames: int = 0  # published frames of silence of our own, after the audio
     dropped: int = 0  # frames of audio that were skipped under overload, or failed
-    withheld: int = 0  # frames of a new stream whose time had been published already
+    suppressed: int = 0  # frames of a new stream whose time had been published already
     streams: int = 0  # times that frame 0 began
     gaps: int = 0  # holes under 0.5 s, filled with silence
     overlaps: int = 0  # packets whose beginning had been heard already
     late: int = 0  # packets that came when their time had passed as silence
     duplicates: int = 0  # packets that came twice
-    jumps: int = 0  # holes of 0.5 s and more, and clocks that were set: a new stream each
+    discontinuities: int = 0  # holes of 0.5 s and more, and clocks that were set: a new stream each
     format_changes: int = 0  # changes of rate, channels or encoding: a new stream each
     nonfinite: int = 0  # NaN and infinite samples, made silence
     overloads: int = 0  # times that old audio was skipped to catch up
     interrupts: int = 0
     errors: int = 0  # exceptions of the model or of publishing, survived
-    busy: float = 0.0  # seconds that the model worked for the frames above
+    model_seconds: float = 0.0  # seconds that the model worked for the frames above
     latency: Reservoir = field(default_factory=Reservoir, repr=False)
 
     def as_dict(self):
@@ -57,7 +57,7 @@ class Statistics:
         values = {
             item.name: getattr(self, item.name) for item in dataclasses.fields(self) if item.name != "latency"
         }
-        values["busy"] = round(self.busy, 4)
+        values["model_seconds"] = round(self.model_seconds, 4)
         for percent in (50, 99):
             values[f"latency_p{percent}_ms"] = round(1000 * self.latency.percentile(percent), 2)
         return values

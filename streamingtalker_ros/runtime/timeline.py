@@ -8,7 +8,7 @@ tells which published frame a frame of the model is, so that numbers and stamps 
 from collections import deque
 
 
-class Tape:
+class AudioTimeline:
     """hop: samples per frame."""
 
     def __init__(self, hop) -> None:

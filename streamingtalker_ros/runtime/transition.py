@@ -3,7 +3,7 @@
 ends.
 
 Takes a frame's weights (52,) and head (4,) and gives them changed for a few frames. A new stream begins with
-what was left of the old face (the difference of the two, which fades over `FADE` frames). Where the audio has
+what was left of the old face (the difference of the two, which fades over `CROSSFADE_FRAMES` frames). Where the audio has
 ended the mouth closes over a few frames whatever the model makes of the sudden silence.
 """
 
@@ -11,7 +11,7 @@ import numpy as np
 
 from streamingtalker_ros.streaming.voice_gate import MOUTH
 
-FADE = 5
+CROSSFADE_FRAMES = 5
 # what the gate of the mouth loses per frame: after the audio's end, after an interruption, while audio is
 # there
 REST, INTERRUPT, OPEN = 0.25, 0.4, -0.5
@@ -39,7 +39,7 @@ def part(rotation, share):
     return mixed / np.linalg.norm(mixed)
 
 
-class Seam:
+class MotionTransition:
     """One face's seam; `frame` is called for every published frame."""
 
     def __init__(self) -> None:
@@ -50,7 +50,7 @@ class Seam:
     def cut(self) -> None:
         """The next frame begins a new stream."""
         self._gate = 1.0
-        self._left = FADE if self._last is not None else 0
+        self._left = CROSSFADE_FRAMES if self._last is not None else 0
         self._before = self._last
 
     @property
@@ -62,10 +62,10 @@ class Seam:
         """weights (52,), head (4,) -> both as to be published, float32. fall: REST, INTERRUPT or OPEN; rest: (52,)
         whose mouth is the one to close to, default no shape at all."""
         if self._left:
-            if self._left == FADE:
+            if self._left == CROSSFADE_FRAMES:
                 self._weights = self._before[0] - weights
                 self._head = multiply(self._before[1], head * [-1, -1, -1, 1])
-            share = self._left / (FADE + 1)
+            share = self._left / (CROSSFADE_FRAMES + 1)
             weights = np.clip(weights + share * self._weights, 0.0, 1.0).astype(np.float32)
             head = multiply(part(self._head, share), head).astype(np.float32)
             self._left -= 1

@@ -2,7 +2,7 @@
 """The node's core: audio packets in from any transport's thread, face frames out through a callback, one
 worker thread.
 
-    core = TalkerCore(talker, settings, publish=send)      # send(FaceFrame), called in the worker's thread
+    core = TalkerWorker(talker, settings, publish=send)      # send(FaceFrame), called in the worker's thread
     core.start(); core.push(AudioPacket(…)); core.interrupt(); core.statistics(); core.stop()
 
 Both the rclpy node and the node without ROS are thin shells around it. What it does when is `performance`'s.
@@ -15,10 +15,10 @@ import time
 from streamingtalker_ros.audio.packet import AudioPacket
 from streamingtalker_ros.errors import TalkerError
 from streamingtalker_ros.process import FaultLog, never_raising
-from streamingtalker_ros.runtime.scheduler import FaceFrame, Performance
+from streamingtalker_ros.runtime.scheduler import FaceFrame, FrameScheduler
 from streamingtalker_ros.runtime.statistics import Statistics
 
-__all__ = ["AudioPacket", "FaceFrame", "TalkerCore", "load_talker"]
+__all__ = ["AudioPacket", "FaceFrame", "TalkerWorker", "load_talker"]
 
 LOOK_EVERY = 0.01  # s between looks at a clock that does not run with real time
 
@@ -47,8 +47,8 @@ def check(talker, settings) -> None:
         talker.sampler(settings.steps)
 
 
-class TalkerCore:
-    """talker: streaming.Talker; settings: Settings; publish: callable taking a FaceFrame; warn: callable
+class TalkerWorker:
+    """talker: streaming.Talker; settings: TalkerParameters; publish: callable taking a FaceFrame; warn: callable
     taking a sentence, called once for each kind of trouble, from any thread; clock: seconds that never go back,
     the time of packets' `arrival`. One that does not run with real time, such as a simulation's, is looked at
     a hundred times a second."""
@@ -59,13 +59,13 @@ class TalkerCore:
         self._warn = never_raising(warn or logging.getLogger("streamingtalker_ros").warning)
         self._statistics = Statistics()
         self._complained, self._complaints = set(), threading.Lock()
-        self._performance = Performance(talker, settings, self._statistics, publish, clock, self._complain)
+        self._performance = FrameScheduler(talker, settings, self._statistics, publish, clock, self._complain)
         self._news = threading.Condition()
         self._came = False
         self._thread, self._faults = None, FaultLog()
 
     @property
-    def settings(self):
+    def parameters(self):
         return self._performance.settings
 
     @property
@@ -100,9 +100,9 @@ class TalkerCore:
         self._notify()
         return accepted
 
-    def refuse(self, kind, sentence) -> None:
+    def reject(self, kind, sentence) -> None:
         """Count a message that could not become an AudioPacket; the sentence is told once per kind."""
-        self._performance.refuse(kind, sentence)
+        self._performance.reject(kind, sentence)
 
     def interrupt(self) -> None:
         """Barge-in: drop the queued audio and close the mouth within 150 ms; the next audio begins a new
@@ -110,7 +110,7 @@ class TalkerCore:
         self._performance.interrupt()
         self._notify()
 
-    def settle(self, timeout=1.0):
+    def close_mouth(self, timeout=1.0):
         """Interrupt, and wait until the mouth is closed. Returns whether it is, after at most `timeout`
         seconds."""
         self.interrupt()
@@ -119,7 +119,7 @@ class TalkerCore:
             time.sleep(0.01)
         return self._performance.at_rest
 
-    def finish(self, timeout):
+    def drain(self, timeout):
         """Wait until the audio that came is spoken and the mouth is closed. Returns whether both are, after at
         most `timeout` seconds."""
         deadline = time.monotonic() + timeout
@@ -134,7 +134,7 @@ class TalkerCore:
         self._performance.reset()
         self._notify()
 
-    def update(self, settings) -> None:
+    def set_parameters(self, settings) -> None:
         """Take new live parameters. Raises TalkerError when the talker cannot follow them; the old ones hold
         then."""
         check(self.talker, settings)

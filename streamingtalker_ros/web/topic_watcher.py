@@ -26,7 +26,7 @@ from streamingtalker_ros.messaging import audio_common, face_messages
 from streamingtalker_ros.messaging.audio_decoder import Hearing
 from streamingtalker_ros.process import FaultLog, never_raising
 from streamingtalker_ros.process import warn as warn_user
-from streamingtalker_ros.runtime.packet_aligner import Intake
+from streamingtalker_ros.runtime.packet_aligner import PacketAligner
 from streamingtalker_ros.runtime.statistics import Statistics
 from streamingtalker_ros.web import protocol
 
@@ -171,7 +171,7 @@ class TopicWatcher:
         self._audio_types: dict[str, Any] = {}  # audio subscriptions by message type
         self._warned: set[str] = set()
         self._decoder = Hearing(self._warn_once)
-        self._aligner = Intake(AudioFormat(), Statistics())
+        self._aligner = PacketAligner(AudioFormat(), Statistics())
         self._audio_clock: AudioClock | None = None
         self._samples_out = 0  # on _audio_clock
         node.subscribe("face_motion", face_messages.MOTION, self._on_motion)

@@ -20,7 +20,7 @@ from streamingtalker_ros.audio.constants import HOP_LENGTH, SAMPLE_RATE
 from streamingtalker_ros.audio.resample import Resampler
 from streamingtalker_ros.errors import TalkerError
 from streamingtalker_ros.face.formats.importers import to_our_axes
-from streamingtalker_ros.runtime.transition import INTERRUPT, OPEN, REST, Seam
+from streamingtalker_ros.runtime.transition import INTERRUPT, OPEN, REST, MotionTransition
 from streamingtalker_ros.web import protocol
 from streamingtalker_ros.web.controls import Controls
 from streamingtalker_ros.web.limits import Limits
@@ -66,7 +66,7 @@ class VoiceStream:
         self._is_vertex = not hasattr(talker, "styles")
         self._hop = _VERTEX_HOP_LENGTH if self._is_vertex else talker.hop
         self._template = to_our_axes(talker.template) if self._is_vertex else None
-        self._transition = Seam()
+        self._transition = MotionTransition()
         self._commands: deque[tuple[str, tuple[Any, ...], float]] = deque()
         self._reset()
 

@@ -14,7 +14,7 @@ av = pytest.importorskip("av", reason="av, which decodes MP3, is not installed")
 from streamingtalker_ros.audio import mp3  # noqa: E402
 from streamingtalker_ros.audio.pcm_decoder import PcmDecoder  # noqa: E402
 from streamingtalker_ros.messaging import audio_decoder  # noqa: E402
-from support.scheduler_harness import FRAME, S0, Stage, small_talker  # noqa: E402
+from support.scheduler_harness import FRAME, S0, SchedulerHarness, small_talker  # noqa: E402
 
 SECOND = 1_000_000_000
 STAMPED, BARE = "audio_common_msgs/msg/AudioDataStamped", "audio_common_msgs/msg/AudioData"
@@ -188,7 +188,7 @@ def test_packets_that_come_twice_or_too_late_do_not_disturb_the_others(coding) -
             mess.append(packets[index - 2])
     messy = speak(talker, mess, coding)
     assert messy.statistics.duplicates + messy.statistics.late == len(mess) - len(packets)
-    assert messy.statistics.gaps == messy.statistics.refused == 0
+    assert messy.statistics.gaps == messy.statistics.rejected == 0
     assert [frame.stamp for frame in messy.audio] == [frame.stamp for frame in clean.audio]
     np.testing.assert_array_equal(
         [frame.weights for frame in messy.audio], [frame.weights for frame in clean.audio]
@@ -197,7 +197,7 @@ def test_packets_that_come_twice_or_too_late_do_not_disturb_the_others(coding) -
 
 def speak(talker, packets, coding="mp3", stamped=True):
     """A voice coded as MP3 through the node's rules; each packet comes when its sound is over."""
-    stage, listener = Stage(talker), Listener(coding)
+    stage, listener = SchedulerHarness(talker), Listener(coding)
     length = packets[1][0] - packets[0][0]
     seen = {}
     for ns, data in packets:
@@ -208,7 +208,7 @@ def speak(talker, packets, coding="mp3", stamped=True):
         def come(data=data, ns=ns, at=at) -> None:
             packet = listener.hear(data, S0 + ns if stamped else None, S0 + round((at - 100) * SECOND), at)
             if packet is not None:
-                stage.performance.push(packet)
+                stage.session.push(packet)
 
         stage.at(at, come)
     stage.run(packets[-1][0] / SECOND + 1.0)

@@ -28,7 +28,7 @@ from support.bag_harness import (
     stacked,
     write_bag,
 )
-from support.scheduler_harness import MS, S0, Stage, floats, offline, voice
+from support.scheduler_harness import MS, S0, SchedulerHarness, floats, offline, voice
 
 KINDS = [(STAMPED, "sqlite3"), (STAMPED, "mcap"), (TYPED, "sqlite3"), (TYPED, "mcap")]
 
@@ -197,7 +197,7 @@ def test_whatever_happens_to_the_audio_the_frames_are_those_of_the_live_node(tmp
     ends[25] += MS
     packets[50], packets[51] = packets[51], packets[50]  # swapped
     ends[50], ends[51] = ends[51], ends[51] + MS
-    stage = Stage(talker)
+    stage = SchedulerHarness(talker)
     for (stamp, part), at in zip(packets, ends):
         stage.send(part, stamp, at=100.0 + (at - S0) / SECOND)
     stage.run(5.0)
@@ -220,7 +220,7 @@ def test_a_message_that_is_damaged_is_left_out_and_told(tmp_path, talker) -> Non
             data = bytes(store.serialize_cdr(audio_message(STAMPED, samples, stamp, 16000)[1], STAMPED))
             writer.write(connection, stamp + 25 * MS, data[:30] if k == 20 else data)
     played, told = run(source, tmp_path / "out", talker)
-    assert played.statistics.refused == 1 and len(told) == 1 and "/audio" in told[0]
+    assert played.statistics.rejected == 1 and len(told) == 1 and "/audio" in told[0]
     assert played.statistics.frames == 25 and played.statistics.gaps == 1
 
 

@@ -170,8 +170,8 @@ def test_the_command_rests_the_head_whatever_happens_to_its_output(case, number)
 def test_the_talkers_worker_goes_on_after_a_fault_in_its_work() -> None:
     pytest.importorskip("torch", reason="torch is not installed")
     from streamingtalker_ros.audio.packet import AudioFormat
-    from streamingtalker_ros.runtime.parameters import Settings
-    from streamingtalker_ros.runtime.worker import AudioPacket, TalkerCore
+    from streamingtalker_ros.runtime.parameters import TalkerParameters
+    from streamingtalker_ros.runtime.worker import AudioPacket, TalkerWorker
     from support.scheduler_harness import small_talker, voice
 
     frames, faults = [], [OSError("the network has gone")] * 2
@@ -181,7 +181,7 @@ def test_the_talkers_worker_goes_on_after_a_fault_in_its_work() -> None:
             raise faults.pop()
         frames.append(frame)
 
-    core = TalkerCore(small_talker(), Settings(), publish, warn=broken)
+    core = TalkerWorker(small_talker(), TalkerParameters(), publish, warn=broken)
     core.start()
     try:
         begin = time.time_ns()

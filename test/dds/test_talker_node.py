@@ -29,7 +29,7 @@ from streamingtalker_ros.face.arkit import ARKIT_NAMES
 from streamingtalker_ros.face.rig import default_rig
 from streamingtalker_ros.messaging import audio_common, face_messages
 from streamingtalker_ros.model.blendshape import checkpoint
-from streamingtalker_ros.runtime.parameters import Settings
+from streamingtalker_ros.runtime.parameters import TalkerParameters
 from support.dds_domain import own_domain
 from support.scheduler_harness import FRAME, MS, small_talker, voice
 
@@ -107,7 +107,7 @@ def test_a_wav_becomes_face_motion_through_three_processes_with_the_times_of_its
     numbers = json.loads(stats.read_text())
     summary = f"frames of audio 30, idle {numbers['idle_frames']}, dropped 0, latency p50 "
     assert output.splitlines()[-1].startswith(summary)
-    assert (numbers["frames"], numbers["dropped"], numbers["refused"], numbers["streams"]) == (30, 0, 0, 1)
+    assert (numbers["frames"], numbers["dropped"], numbers["rejected"], numbers["streams"]) == (30, 0, 0, 1)
     assert numbers["device"] == "cpu" and numbers["idle_frames"] > 5
     assert [frame.frame for frame in frames] == list(range(len(frames)))
     # to the nanosecond: a frame's stamp is the first packet's plus its place on the grid
@@ -169,7 +169,7 @@ class Heard:
 
 def test_the_node_publishes_the_face_at_rest_its_surface_and_its_health(talker) -> None:
     domain = own_domain()
-    settings = Settings(publish_vertices=True, frame_id="robot_head")
+    settings = TalkerParameters(publish_vertices=True, frame_id="robot_head")
     node = TalkerNode(settings, "", domain, talker=talker, warn=lambda text: None)
     rig = default_rig()
     model = Heard(domain, "face_model", face_messages.MODEL, depth=1, latched=True)
@@ -201,7 +201,7 @@ def test_the_node_publishes_the_face_at_rest_its_surface_and_its_health(talker) 
 
 def test_interrupt_and_reset_are_services_that_answer_while_the_node_speaks(talker) -> None:
     domain = own_domain()
-    node = TalkerNode(Settings(), "", domain, talker=talker, warn=lambda text: None)
+    node = TalkerNode(TalkerParameters(), "", domain, talker=talker, warn=lambda text: None)
     client, source = Wire("client", "", domain), AudioSource(16000, "mgonzs13", domain=domain)
     client.start()
     with FaceMotionRecorder(domain) as motion:
@@ -212,7 +212,7 @@ def test_interrupt_and_reset_are_services_that_answer_while_the_node_speaks(talk
             source.publish(block, stamp)
         assert motion.wait(10, 10)
         reply = call(client, "/talker/interrupt")
-        assert reply.success and node.core.settle() and node.core.queued == 0
+        assert reply.success and node.core.close_mouth() and node.core.queued == 0
         assert wait_for(lambda: node.core.state == "idle")
         assert node.core.statistics()["frames"] < 60
         assert call(client, "/talker/reset").success
@@ -224,7 +224,7 @@ def test_interrupt_and_reset_are_services_that_answer_while_the_node_speaks(talk
 
 def test_a_sender_that_vanishes_and_returns_is_heard_again(talker) -> None:
     domain = own_domain()
-    node = TalkerNode(Settings(), "", domain, talker=talker, warn=lambda text: None)
+    node = TalkerNode(TalkerParameters(), "", domain, talker=talker, warn=lambda text: None)
     with FaceMotionRecorder(domain) as motion:
         for lineage in ("ros-drivers", "mgonzs13", "ros-drivers"):
             before = node.core.statistics()["frames"]
@@ -244,7 +244,7 @@ def test_a_sender_that_vanishes_and_returns_is_heard_again(talker) -> None:
 def test_messages_that_cannot_be_understood_are_counted_and_told_once(talker) -> None:
     domain = own_domain()
     told = []
-    node = TalkerNode(Settings(), "", domain, talker=talker, warn=told.append)
+    node = TalkerNode(TalkerParameters(), "", domain, talker=talker, warn=told.append)
     source = AudioSource(16000, "mgonzs13", domain=domain)
     assert source.wait_for_subscriber(10)
     name = "audio_common_msgs/msg/AudioStamped"
@@ -259,7 +259,7 @@ def test_messages_that_cannot_be_understood_are_counted_and_told_once(talker) ->
         )
         message.audio.info.format = 99
         source._writer.write(message)
-    assert wait_for(lambda: node.core.statistics()["refused"] == 20)
+    assert wait_for(lambda: node.core.statistics()["rejected"] == 20)
     assert [sentence for sentence in told if "PortAudio format 99" in sentence] == told and len(told) == 1
     node.close()
     source.close()
@@ -268,7 +268,7 @@ def test_messages_that_cannot_be_understood_are_counted_and_told_once(talker) ->
 def test_best_effort_senders_are_heard_beside_reliable_ones(talker) -> None:
     domain = own_domain()
     name = "audio_common_msgs/msg/AudioStamped"
-    node = TalkerNode(Settings(), "", domain, talker=talker, warn=print)
+    node = TalkerNode(TalkerParameters(), "", domain, talker=talker, warn=print)
     sender, made = Wire("sender", "", domain), message_types.message_class(name, "mgonzs13")
     for reliable in (True, False, True):  # the second one changes the subscription
         writer = sender.audio_publisher("audio", name, "mgonzs13", sender.qos(depth=5, reliable=reliable))

@@ -7,8 +7,8 @@ import pytest
 
 from streamingtalker_ros.dds import message_types
 from streamingtalker_ros.messaging import diagnostics
-from streamingtalker_ros.runtime.parameters import Settings
-from streamingtalker_ros.runtime.worker import TalkerCore
+from streamingtalker_ros.runtime.parameters import TalkerParameters
+from streamingtalker_ros.runtime.worker import TalkerWorker
 from support.scheduler_harness import small_talker
 
 
@@ -17,7 +17,7 @@ def health(monkeypatch):
     """count(name=number…) and then level(seconds later) -> (level, text)."""
     clock = SimpleNamespace(now=100.0)
     monkeypatch.setattr(diagnostics.time, "monotonic", lambda: clock.now)
-    core = TalkerCore(small_talker(), Settings(device="cpu"), lambda frame: None)
+    core = TalkerWorker(small_talker(), TalkerParameters(device="cpu"), lambda frame: None)
     watch = diagnostics.Diagnosis(core, message_types.message_class, "robot/talker")
 
     def count(**numbers) -> None:
@@ -46,9 +46,9 @@ def test_all_is_well_until_something_happens(health) -> None:
         ({"errors": 1}, diagnostics.ERROR, "1 frames failed"),
         ({"dropped": 5, "frames": 20}, diagnostics.WARN, "5 frames were skipped"),
         ({"dropped": 15, "frames": 10}, diagnostics.ERROR, "too slow"),
-        ({"refused": 3}, diagnostics.WARN, "3 packets were refused"),
+        ({"rejected": 3}, diagnostics.WARN, "3 packets were refused"),
         ({"late": 2, "gaps": 1}, diagnostics.WARN, "2 packets came late"),
-        ({"jumps": 1}, diagnostics.WARN, "1 holes"),
+        ({"discontinuities": 1}, diagnostics.WARN, "1 holes"),
     ],
 )
 def test_trouble_is_told_and_forgotten_after_ten_seconds(health, numbers, level, text) -> None:
@@ -76,7 +76,7 @@ def test_the_values_tell_what_a_person_asks_for(health) -> None:
         "gaps",
         "late",
         "duplicates",
-        "jumps",
+        "discontinuities",
         "format_changes",
-        "refused",
+        "rejected",
     } <= values

@@ -15,7 +15,7 @@ from launch_ros.actions import Node
 
 import launch
 from streamingtalker_ros import Talker
-from streamingtalker_ros.runtime.transition import FADE
+from streamingtalker_ros.runtime.transition import CROSSFADE_FRAMES
 from support.ros_graph import SECOND, Graph, own, own_domain, until
 from support.ros_microphone import FAULTS, Microphone
 
@@ -74,7 +74,7 @@ def wrong(talker, frames, first, samples):
     return [
         np.abs(np.asarray(frame.weights) - expected[frame.frame].weights).max()
         for number, frame in enumerate(heard, heard[0].frame)
-        if frame.frame == number < len(expected) and number > heard[0].frame + FADE
+        if frame.frame == number < len(expected) and number > heard[0].frame + CROSSFADE_FRAMES
     ]
 
 

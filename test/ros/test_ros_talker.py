@@ -142,7 +142,7 @@ def test_diagnostics_count_the_frames(graph) -> None:
     after = graph.counts()
     assert int(after["frames"]) - int(before["frames"]) == 10
     assert int(after["idle_frames"]) > int(before["idle_frames"])
-    assert after["state"] == "idle" and after["refused"] == after["errors"] == "0"
+    assert after["state"] == "idle" and after["rejected"] == after["errors"] == "0"
 
 
 @launched
@@ -169,12 +169,12 @@ def test_every_parameter_is_described_and_the_live_ones_are_writable(graph) -> N
     ).values
     for (name, parameter), value in zip(PARAMETERS.items(), values):
         meta, descriptor = parameter.metadata, described[name]
-        assert descriptor.description == meta["text"] and descriptor.read_only == (not meta["live"])
+        assert descriptor.description == meta["description"] and descriptor.read_only == (not meta["dynamic"])
         for told in (*descriptor.floating_point_range, *descriptor.integer_range):
             assert (told.from_value, told.to_value) == meta["range"]
         assert bool(meta["range"]) == bool(descriptor.floating_point_range or descriptor.integer_range)
         now = parameter_value_to_python(value)
-        assert graph.set(**{name: now})[0].successful == meta["live"], name
+        assert graph.set(**{name: now})[0].successful == meta["dynamic"], name
 
 
 @launched

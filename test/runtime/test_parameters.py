@@ -9,13 +9,13 @@ import yaml
 from streamingtalker_ros import resources
 from streamingtalker_ros.errors import TalkerError
 from streamingtalker_ros.runtime import parameters
-from streamingtalker_ros.runtime.parameters import PARAMETERS, Settings
+from streamingtalker_ros.runtime.parameters import PARAMETERS, TalkerParameters
 
 
 def test_the_yaml_holds_every_parameter_with_its_default() -> None:
     values = parameters.load()
     assert list(values) == list(PARAMETERS)
-    assert parameters.from_values(values) == Settings()
+    assert parameters.from_values(values) == TalkerParameters()
 
 
 def test_the_yaml_documents_every_parameter_with_its_range_and_when_it_may_change() -> None:
@@ -28,8 +28,8 @@ def test_the_yaml_documents_every_parameter_with_its_range_and_when_it_may_chang
             comments[match[1]], text = " ".join(text.split()), ""
     for name, parameter in PARAMETERS.items():
         comment, meta = comments[name], parameter.metadata
-        assert " ".join(meta["text"].split()) in comment, name
-        assert comment.endswith("Live." if meta["live"] else "Read-only."), name
+        assert " ".join(meta["description"].split()) in comment, name
+        assert comment.endswith("Live." if meta["dynamic"] else "Read-only."), name
         for allowed in (meta["choices"] or ()) + (meta["range"] or ()):
             assert str(allowed) in comment, (name, allowed)
 
@@ -81,7 +81,7 @@ def test_bad_values_are_refused_with_the_reason(values, sentence) -> None:
 
 
 def test_whole_numbers_are_floats_where_a_float_is_asked() -> None:
-    assert Settings(overload_after=2).overload_after == 2.0
+    assert TalkerParameters(overload_after=2).overload_after == 2.0
 
 
 @pytest.mark.parametrize(

@@ -4,9 +4,9 @@
 import numpy as np
 import pytest
 
-from streamingtalker_ros.runtime.transition import FADE
+from streamingtalker_ros.runtime.transition import CROSSFADE_FRAMES
 from support import fault_injection as abuse
-from support.scheduler_harness import FRAME, MS, S0, Stage, offline, small_talker, voice
+from support.scheduler_harness import FRAME, MS, S0, SchedulerHarness, offline, small_talker, voice
 
 # a frame of 40 ms waits for 80 ms of look-ahead; the packet that completes it is 20 ms long
 LIVE = 0.14
@@ -20,11 +20,11 @@ def talker():
 @pytest.mark.parametrize("kind", abuse.KINDS, ids=lambda kind: kind.__name__)
 def test_frames_are_right_200_ms_after_any_trouble_ends(talker, kind) -> None:
     trouble = kind(np.random.default_rng(0))
-    stage = Stage(talker)
+    stage = SchedulerHarness(talker)
     start = trouble.schedule(stage)
     stage.run(abuse.PACKETS * 0.02 + 0.02)
-    assert stage.statistics.errors == 0 and stage.statistics.refused == trouble.refused
-    assert len(set(stage.told)) <= 1  # one sentence; the core tells it once
+    assert stage.statistics.errors == 0 and stage.statistics.rejected == trouble.rejected
+    assert len(set(stage.warnings)) <= 1  # one sentence; the core tells it once
     again = start + trouble.ends + 0.2
     late = [(at, frame) for at, frame in stage.frames if at >= again]
     # in time: no frame of audio is missing, none is older than the look-ahead asks for
@@ -45,7 +45,7 @@ def test_frames_are_right_200_ms_after_any_trouble_ends(talker, kind) -> None:
     assert abs(shift) <= 15 * MS
     expected = offline(talker, trouble.grid)
     for at, frame in late:
-        if frame.index <= FADE and trouble.start != S0 or at < again + 0.1:
+        if frame.index <= CROSSFADE_FRAMES and trouble.start != S0 or at < again + 0.1:
             continue  # what was left of the old face fades, the mouth opens again
         np.testing.assert_allclose(frame.weights, expected[frame.index].weights, atol=1e-5)
         np.testing.assert_allclose(frame.head, expected[frame.index].head, atol=1e-5)
@@ -54,7 +54,7 @@ def test_frames_are_right_200_ms_after_any_trouble_ends(talker, kind) -> None:
 @pytest.mark.parametrize("seed", range(2))
 @pytest.mark.parametrize("pacing", ["audio", "none"])
 def test_random_abuse_breaks_nothing(talker, seed, pacing, seconds=8.0) -> None:
-    stage = Stage(talker, pacing=pacing, queue_seconds=5.0)
+    stage = SchedulerHarness(talker, pacing=pacing, queue_seconds=5.0)
     end, stamp = abuse.at_random(stage, np.random.default_rng(seed), seconds)
     stage.run(end - stage.now)
     judge(stage)
@@ -68,12 +68,12 @@ def judge(stage) -> None:
         assert after.stamp > before.stamp or after.index <= before.index  # only a new stream may go back
         assert np.isfinite(after.weights).all() and np.isfinite(after.head).all()
         assert after.weights.min() >= 0 and after.weights.max() <= 1
-    assert stage.performance.queued < 6
+    assert stage.session.queued < 6
 
     stage.run(3.0)  # whatever was queued is spoken
     count = len(stage.frames)
     again = S0 + 3600_000 * MS  # then a clean voice
-    stage.live(voice(1.0), again)
+    stage.send_realtime(voice(1.0), again)
     stage.run(0.2)
     first = stage.faces[count:]
     assert any(again <= frame.stamp < again + FRAME for frame in first)

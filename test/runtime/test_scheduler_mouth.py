@@ -8,7 +8,7 @@ import pytest
 pytest.importorskip("torch", reason="PyTorch is not installed")
 
 from streamingtalker_ros.streaming.voice_gate import MOUTH
-from support.scheduler_harness import S0, Stage
+from support.scheduler_harness import S0, SchedulerHarness
 
 
 def opening(frames):
@@ -24,8 +24,8 @@ def loud(speech):
 
 
 def test_the_mouth_is_closed_200_ms_after_the_voice_was_cut_and_the_face_lives_on(talker, loud) -> None:
-    stage = Stage(talker)
-    stage.live(loud)
+    stage = SchedulerHarness(talker)
+    stage.send_realtime(loud)
     stage.run(1.5)
     assert opening(stage.faces).max() > 0.1  # it did speak
     stage.run(0.2)
@@ -41,12 +41,12 @@ def test_the_mouth_is_closed_200_ms_after_the_voice_was_cut_and_the_face_lives_o
 
 
 def test_an_interruption_in_a_vowel_closes_the_mouth_within_150_ms_without_a_snap(talker, loud) -> None:
-    stage = Stage(talker)
+    stage = SchedulerHarness(talker)
     for packet in range(30):  # a sentence sent at once, of which half is heard
         stage.send(np.tile(loud, 2)[1600 * packet : 1600 * (packet + 1)], S0 + packet * 100_000_000)
     stage.run(1.4)
     before = opening(stage.faces)[-1]
-    stage.performance.interrupt()
+    stage.session.interrupt()
     count = len(stage.frames)
     stage.run(0.15)
     after = opening(stage.faces[count:])
@@ -55,11 +55,11 @@ def test_an_interruption_in_a_vowel_closes_the_mouth_within_150_ms_without_a_sna
 
 
 def test_speech_after_a_pause_opens_the_mouth_as_if_it_came_first(talker, loud) -> None:
-    stage, alone = Stage(talker), Stage(talker)
-    stage.live(loud)
-    stage.live(loud, S0 + 4_000_000_000, start=104.0)
+    stage, alone = SchedulerHarness(talker), SchedulerHarness(talker)
+    stage.send_realtime(loud)
+    stage.send_realtime(loud, S0 + 4_000_000_000, start=104.0)
     stage.run(6.0)
-    alone.live(loud)
+    alone.send_realtime(loud)
     alone.run(2.0)
     again = [frame for frame in stage.audio if frame.stamp >= S0 + 4_000_000_000]
     # the mouth was closed, so that the seam has next to nothing to fade in it

@@ -8,10 +8,20 @@ import pytest
 
 from streamingtalker_ros.audio.packet import AudioFormat
 from streamingtalker_ros.errors import TalkerError
-from streamingtalker_ros.runtime.parameters import Settings
+from streamingtalker_ros.runtime.parameters import TalkerParameters
 from streamingtalker_ros.runtime.statistics import Reservoir
-from streamingtalker_ros.runtime.worker import AudioPacket, TalkerCore, load_talker
-from support.scheduler_harness import FRAME, MS, S0, Stage, floats, offline, small_talker, voice, weights
+from streamingtalker_ros.runtime.worker import AudioPacket, TalkerWorker, load_talker
+from support.scheduler_harness import (
+    FRAME,
+    MS,
+    S0,
+    SchedulerHarness,
+    floats,
+    offline,
+    small_talker,
+    voice,
+    weights,
+)
 
 
 @pytest.fixture(scope="module")
@@ -22,11 +32,11 @@ def talker():
 def slow(stage, seconds):
     """Let every hop cost `seconds` of the stage's time, as a weaker machine would. Returns what is heard, a
     list."""
-    stream, heard = stage.performance._stream, []
+    stream, heard = stage.session._stream, []
     accept = stream.accept
 
     def laboured(pcm):
-        stage.now += seconds * len(pcm) / stage.performance.talker.hop
+        stage.now += seconds * len(pcm) / stage.session.talker.hop
         heard.append(pcm)
         return accept(pcm)
 
@@ -35,9 +45,9 @@ def slow(stage, seconds):
 
 
 def test_under_overload_the_newest_audio_is_spoken_with_true_stamps_and_the_rest_counted(talker) -> None:
-    stage = Stage(talker)
+    stage = SchedulerHarness(talker)
     heard, pcm = slow(stage, 0.1), voice(10.0)  # 2.5 times too slow
-    stage.live(pcm)
+    stage.send_realtime(pcm)
     stage.run(11.0)
     statistics = stage.statistics
     assert statistics.overloads > 0 and statistics.streams == 1
@@ -51,14 +61,14 @@ def test_under_overload_the_newest_audio_is_spoken_with_true_stamps_and_the_rest
         np.testing.assert_array_equal(floats(pcm)[640 * frame.index : 640 * (frame.index + 1)], hop)
     lags = [at - 100 - (frame.stamp - S0) / 1e9 for at, frame in speaking]
     assert max(lags) < 0.5 + 0.12 + 0.5
-    assert stage.performance.queued == 0
-    assert sum("too slow" in sentence for sentence in stage.told) >= 1
+    assert stage.session.queued == 0
+    assert sum("too slow" in sentence for sentence in stage.warnings) >= 1
 
 
 def test_idle_frames_keep_up_with_the_clock_on_a_machine_that_is_too_slow_for_them(talker) -> None:
-    stage = Stage(talker)
+    stage = SchedulerHarness(talker)
     slow(stage, 0.1)
-    stage.live(voice(0.4))
+    stage.send_realtime(voice(0.4))
     stage.run(10.0)
     at, frame = stage.frames[-1]
     assert frame.idle and abs(at - 100 - (frame.stamp - S0) / 1e9) < 0.5 + 0.12 + 0.2
@@ -66,18 +76,18 @@ def test_idle_frames_keep_up_with_the_clock_on_a_machine_that_is_too_slow_for_th
 
 
 def test_a_machine_that_is_slow_for_a_moment_drops_nothing(talker) -> None:
-    stage = Stage(talker)
-    stage.live(voice(2.0))
+    stage = SchedulerHarness(talker)
+    stage.send_realtime(voice(2.0))
     stage.at(100.5, lambda: setattr(stage, "now", stage.now + 0.3))
     stage.run(3.0)
     assert len(stage.audio) == 50 and stage.statistics.dropped == 0
 
 
 def test_a_change_of_format_begins_a_new_stream(talker) -> None:
-    stage = Stage(talker)
+    stage = SchedulerHarness(talker)
     first, second = voice(0.5), voice(0.5, 48000, seed=1)
-    stage.live(first)
-    stage.live(np.repeat(second, 2), S0 + 500 * MS, start=100.5, rate=48000, channels=2)
+    stage.send_realtime(first)
+    stage.send_realtime(np.repeat(second, 2), S0 + 500 * MS, start=100.5, rate=48000, channels=2)
     # live() cuts by samples of all channels: the packets are 10 ms long and come at twice the pace
     stage.run(2.0)
     assert stage.statistics.format_changes == 1 and stage.statistics.streams == 2
@@ -85,7 +95,7 @@ def test_a_change_of_format_begins_a_new_stream(talker) -> None:
 
 
 def test_broken_floats_become_silence_and_are_counted(talker) -> None:
-    stage = Stage(talker)
+    stage = SchedulerHarness(talker)
     pcm = floats(voice(0.4))
     pcm[100:110] = np.nan
     pcm[200] = np.inf
@@ -105,31 +115,31 @@ def test_broken_floats_become_silence_and_are_counted(talker) -> None:
 
 def test_bad_packets_are_refused_and_told_once_per_kind_while_the_voice_goes_on(talker) -> None:
     told = []
-    core = TalkerCore(talker, Settings(queue_seconds=5.0), lambda frame: None, told.append)
+    core = TalkerWorker(talker, TalkerParameters(queue_seconds=5.0), lambda frame: None, told.append)
     for _ in range(30):
         assert not core.push(AudioPacket(b"", None, S0, 0.0))
         assert not core.push(AudioPacket(bytes(10_000_000), None, S0, 0.0))  # five minutes in one packet
-        core.refuse("message", "this message contradicts itself")
+        core.reject("message", "this message contradicts itself")
     assert core.push(AudioPacket(bytes(640), None, S0, 0.0))
     numbers = core.statistics()
-    assert numbers["refused"] == 90 and numbers["packets"] == 91
+    assert numbers["rejected"] == 90 and numbers["packets"] == 91
     assert len(told) == 3 and len(set(told)) == 3
     assert numbers["queued_seconds"] == pytest.approx(0.02)
 
 
 def test_a_full_queue_refuses_what_comes_beyond(talker) -> None:
-    stage = Stage(talker, queue_seconds=2.0)
+    stage = SchedulerHarness(talker, queue_seconds=2.0)
     for packet in range(30):
         stage.send(voice(0.1), S0 + 100 * packet * MS)
     stage.run(0.01)
-    assert stage.statistics.refused == 10
+    assert stage.statistics.rejected == 10
     stage.run(3.0)
     assert len(stage.audio) == 50
 
 
 def test_the_worker_survives_a_model_that_fails(talker) -> None:
-    stage = Stage(talker)
-    accept, calls = stage.performance._stream.accept, []
+    stage = SchedulerHarness(talker)
+    accept, calls = stage.session._stream.accept, []
 
     def failing(pcm):
         calls.append(1)
@@ -137,11 +147,11 @@ def test_the_worker_survives_a_model_that_fails(talker) -> None:
             raise RuntimeError("out of memory")
         return accept(pcm)
 
-    stage.performance._stream.accept = failing
-    stage.live(voice(1.0))
+    stage.session._stream.accept = failing
+    stage.send_realtime(voice(1.0))
     stage.run(2.0)
     assert stage.statistics.errors == 1 and stage.statistics.streams == 2
-    assert len(stage.told) == 1 and "out of memory" in stage.told[0]
+    assert len(stage.warnings) == 1 and "out of memory" in stage.warnings[0]
     new = [frame for frame in stage.faces if frame.stamp >= S0 + 200 * MS and not frame.idle]
     begin = new[0].stamp  # a packet's stamp: the new stream's sample 0
     assert (begin - S0) % (20 * MS) == 0 and new[-1].stamp + FRAME >= S0 + 1000 * MS
@@ -151,25 +161,25 @@ def test_the_worker_survives_a_model_that_fails(talker) -> None:
 
 
 def test_the_worker_survives_a_publisher_that_fails(talker) -> None:
-    stage, publish = Stage(talker), []
+    stage, publish = SchedulerHarness(talker), []
 
     def failing(frame) -> None:
         publish.append(frame)
         if len(publish) == 5:
             raise RuntimeError("no route")
 
-    stage.performance._publish = failing
-    stage.live(voice(1.0))
+    stage.session._publish = failing
+    stage.send_realtime(voice(1.0))
     stage.run(2.0)
     assert stage.statistics.errors == 1 and stage.statistics.streams == 1
     assert [frame.index for frame in publish] == list(range(len(publish))) and len(publish) > 40
 
 
 def test_live_parameters_change_without_a_gap(talker) -> None:
-    stage = Stage(talker)
-    stage.live(voice(1.0))
-    settings = stage.performance.settings
-    stage.at(100.5, lambda: stage.performance.apply(settings.changed(seed=7, steps=1)))
+    stage = SchedulerHarness(talker)
+    stage.send_realtime(voice(1.0))
+    settings = stage.session.settings
+    stage.at(100.5, lambda: stage.session.apply(settings.replace(seed=7, steps=1)))
     stage.run(1.5)
     assert [frame.index for frame in stage.faces] == list(range(len(stage.faces)))
     assert {b.stamp - a.stamp for a, b in zip(stage.faces, stage.faces[1:])} == {FRAME}
@@ -181,7 +191,7 @@ def test_live_parameters_change_without_a_gap(talker) -> None:
 
 def test_the_core_publishes_a_live_voice_through_its_worker(talker) -> None:
     frames = []
-    core = TalkerCore(talker, Settings(), frames.append, lambda sentence: None)
+    core = TalkerWorker(talker, TalkerParameters(), frames.append, lambda sentence: None)
     core.start()
     start, pcm = time.monotonic(), voice(0.6)
     for packet in range(30):
@@ -192,7 +202,7 @@ def test_the_core_publishes_a_live_voice_through_its_worker(talker) -> None:
     deadline = time.monotonic() + 5
     while core.state != "idle" and time.monotonic() < deadline:
         time.sleep(0.01)
-    assert core.settle()
+    assert core.close_mouth()
     core.stop()
     count = len(frames)
     time.sleep(0.1)
@@ -220,14 +230,14 @@ def test_the_device_parameter_decides_where_the_diffusion_runs(talker, tmp_path)
 
     checkpoint.save(tmp_path, talker.network)
     used = set()
-    where = load_talker(Settings(model=str(tmp_path), device="cpu"))
+    where = load_talker(TalkerParameters(model=str(tmp_path), device="cpu"))
     assert where.device == "cpu"
     where.fused.speak = watched(where.fused.speak, used)
     where.open_stream().accept(np.zeros(4 * where.hop, np.float32))
     assert used == {"cpu"}
     if not torch.cuda.is_available():
         with pytest.raises(TalkerError, match="cuda.*choose auto or cpu"):
-            load_talker(Settings(model=str(tmp_path), device="cuda"))
+            load_talker(TalkerParameters(model=str(tmp_path), device="cuda"))
 
 
 def test_on_a_cuda_machine_the_node_diffuses_on_cuda(talker, tmp_path) -> None:
@@ -239,10 +249,10 @@ def test_on_a_cuda_machine_the_node_diffuses_on_cuda(talker, tmp_path) -> None:
         pytest.skip("this machine has no CUDA device")
     checkpoint.save(tmp_path, talker.network)
     for device in ("auto", "cuda"):
-        settings = Settings(model=str(tmp_path), device=device, pacing="none")
+        settings = TalkerParameters(model=str(tmp_path), device=device, pacing="none")
         loaded, used, frames = load_talker(settings), set(), []
         loaded.fused.speak = watched(loaded.fused.speak, used)
-        core = TalkerCore(loaded, settings, frames.append)
+        core = TalkerWorker(loaded, settings, frames.append)
         core.push(AudioPacket(voice(1.0).tobytes(), AudioFormat(), S0, time.monotonic()))
         core.start()
         deadline = time.monotonic() + 20
@@ -256,11 +266,11 @@ def test_on_a_cuda_machine_the_node_diffuses_on_cuda(talker, tmp_path) -> None:
 
 def test_a_style_or_a_number_of_steps_that_the_model_lacks_is_refused(talker) -> None:
     with pytest.raises(TalkerError, match="style"):
-        TalkerCore(talker, Settings(style="operatic"), print)
-    core = TalkerCore(talker, Settings(), print)
+        TalkerWorker(talker, TalkerParameters(style="operatic"), print)
+    core = TalkerWorker(talker, TalkerParameters(), print)
     with pytest.raises(TalkerError, match="style"):
-        core.update(Settings(style="operatic"))
-    assert core.settings.style == ""
+        core.set_parameters(TalkerParameters(style="operatic"))
+    assert core.parameters.style == ""
 
 
 def test_the_reservoir_is_bounded_and_its_percentiles_are_those_of_all() -> None:

@@ -6,7 +6,17 @@ import numpy as np
 import pytest
 
 from streamingtalker_ros.audio.resample import to_16k
-from support.scheduler_harness import FRAME, MS, S0, Stage, floats, offline, small_talker, voice, weights
+from support.scheduler_harness import (
+    FRAME,
+    MS,
+    S0,
+    SchedulerHarness,
+    floats,
+    offline,
+    small_talker,
+    voice,
+    weights,
+)
 
 
 @pytest.fixture(scope="module")
@@ -23,9 +33,9 @@ def grid(count, start=S0):
 
 
 def test_live_audio_gives_the_frames_of_the_whole_clip_with_the_stamps_of_its_samples(talker) -> None:
-    stage = Stage(talker)
+    stage = SchedulerHarness(talker)
     pcm = voice(1.01)  # 25.25 frames: the last one is begun, so it counts
-    stage.live(pcm)
+    stage.send_realtime(pcm)
     stage.run(2.0)
     reference = offline(talker, floats(pcm))
     assert len(stage.audio) == 26 == len(reference) == stage.statistics.frames
@@ -33,12 +43,12 @@ def test_live_audio_gives_the_frames_of_the_whole_clip_with_the_stamps_of_its_sa
     assert [frame.index for frame in stage.faces] == list(range(len(stage.faces)))
     # the frames that silence of our own completed hear the same zeros that `finish` gives
     np.testing.assert_allclose(weights(stage.audio), weights(reference), atol=1e-5)
-    assert stage.statistics.dropped == stage.statistics.refused == 0
+    assert stage.statistics.dropped == stage.statistics.rejected == 0
 
 
 def test_a_frame_leaves_when_its_last_needed_sample_has_come(talker) -> None:
-    stage = Stage(talker)
-    stage.live(voice(1.0))
+    stage = SchedulerHarness(talker)
+    stage.send_realtime(voice(1.0))
     stage.run(1.0)
     for time, frame in stage.frames:
         assert time == pytest.approx(100 + 0.04 * (frame.index + 1) + talker.lookahead, abs=1e-6)
@@ -48,9 +58,9 @@ def test_a_frame_leaves_when_its_last_needed_sample_has_come(talker) -> None:
 
 @pytest.mark.parametrize("rate", [8000, 22050, 44100, 48000])
 def test_stamps_are_exact_at_other_rates(talker, rate) -> None:
-    stage = Stage(talker)
+    stage = SchedulerHarness(talker)
     pcm = voice(1.0, rate)
-    stage.live(pcm, rate=rate)
+    stage.send_realtime(pcm, rate=rate)
     stage.run(1.6)
     assert len(stage.audio) == 25
     # each packet's stamp is rounded to the nanosecond; the frames keep to the first one's grid
@@ -62,7 +72,7 @@ def test_stamps_are_exact_at_other_rates(talker, rate) -> None:
 def test_a_live_voice_that_began_behind_another_is_soon_on_time(talker) -> None:
     """The first voice's beginning is held back by the network for 0.2 s; then the sender's clock is set, and a new
     stream must wait for the end of the first."""
-    stage, pcm = Stage(talker), voice(5.0)
+    stage, pcm = SchedulerHarness(talker), voice(5.0)
     for k in range(250):
         stamp = S0 + k * 20 * MS + (3600 * 1000 * MS if k >= 50 else 0)
         stage.send(pcm[320 * k : 320 * (k + 1)], stamp, 100 + max(0.02 * (k + 1), 0.2))
@@ -74,11 +84,13 @@ def test_a_live_voice_that_began_behind_another_is_soon_on_time(talker) -> None:
 
 
 def test_a_gap_is_filled_with_silence_on_the_same_grid(talker) -> None:
-    stage = Stage(talker)
+    stage = SchedulerHarness(talker)
     pcm = voice(1.0)
     lost = slice(8000, 12800)  # 0.3 s
-    stage.live(pcm[:8000], start=100.0)
-    stage.live(pcm[12800:], S0 + 800 * MS, start=100.5)  # sent at once: the network was slow, not the clock
+    stage.send_realtime(pcm[:8000], start=100.0)
+    stage.send_realtime(
+        pcm[12800:], S0 + 800 * MS, start=100.5
+    )  # sent at once: the network was slow, not the clock
     stage.run(2.0)
     silent = floats(pcm).copy()
     silent[lost] = 0
@@ -88,12 +100,14 @@ def test_a_gap_is_filled_with_silence_on_the_same_grid(talker) -> None:
 
 
 def test_a_longer_gap_begins_a_new_stream_after_the_old_one_has_said_all(talker) -> None:
-    stage = Stage(talker)
+    stage = SchedulerHarness(talker)
     first, second = voice(0.5), voice(0.4, seed=1)
-    stage.live(first, start=100.0)
-    stage.live(second, S0 + 1500 * MS, start=100.5)  # 1 s is missing, yet the packets do not pause
+    stage.send_realtime(first, start=100.0)
+    stage.send_realtime(second, S0 + 1500 * MS, start=100.5)  # 1 s is missing, yet the packets do not pause
     stage.run(1.5)
-    assert stage.statistics.jumps == 1 and stage.statistics.streams == 2 and stage.statistics.gaps == 0
+    assert (
+        stage.statistics.discontinuities == 1 and stage.statistics.streams == 2 and stage.statistics.gaps == 0
+    )
     old, new = stage.audio[:13], stage.audio[13:]
     assert [frame.index for frame in old] == list(range(13)) and stamps(old) == grid(13)
     assert [frame.index for frame in new] == list(range(10)) and stamps(new) == grid(10, S0 + 1500 * MS)
@@ -102,19 +116,19 @@ def test_a_longer_gap_begins_a_new_stream_after_the_old_one_has_said_all(talker)
 
 
 def test_a_clock_that_is_set_back_begins_a_new_stream(talker) -> None:
-    stage = Stage(talker)
-    stage.live(voice(0.4), start=100.0)
-    stage.live(voice(0.4), S0 - 3600_000 * MS, start=100.4)
+    stage = SchedulerHarness(talker)
+    stage.send_realtime(voice(0.4), start=100.0)
+    stage.send_realtime(voice(0.4), S0 - 3600_000 * MS, start=100.4)
     stage.run(1.5)
-    assert stage.statistics.jumps == 1
+    assert stage.statistics.discontinuities == 1
     assert stamps(stage.audio) == grid(10) + grid(10, S0 - 3600_000 * MS)
 
 
 def test_duplicates_and_stragglers_are_left_out_and_counted_apart(talker) -> None:
-    clean, messy = Stage(talker), Stage(talker)
+    clean, messy = SchedulerHarness(talker), SchedulerHarness(talker)
     pcm = voice(1.0)
-    clean.live(pcm)
-    messy.live(pcm)
+    clean.send_realtime(pcm)
+    messy.send_realtime(pcm)
     for packet in (3, 20, 45):  # again, 50 ms later
         messy.send(
             pcm[320 * packet : 320 * (packet + 1)], S0 + 20 * packet * MS, 100.05 + 0.02 * (packet + 1)
@@ -122,16 +136,16 @@ def test_duplicates_and_stragglers_are_left_out_and_counted_apart(talker) -> Non
     messy.send(voice(0.02, seed=9), S0 + 107 * MS, 100.6)  # never heard, and half a second late
     clean.run(2.0)
     messy.run(2.0)
-    assert messy.statistics.duplicates == 3 and messy.statistics.late + messy.statistics.jumps == 1
+    assert messy.statistics.duplicates == 3 and messy.statistics.late + messy.statistics.discontinuities == 1
     assert messy.statistics.streams == 1, "a straggler is no jump"
     assert stamps(messy.audio) == stamps(clean.audio)
     np.testing.assert_array_equal(weights(messy.audio), weights(clean.audio))
 
 
 def test_a_packet_that_lies_half_in_the_past_is_cut(talker) -> None:
-    clean, messy = Stage(talker), Stage(talker)
+    clean, messy = SchedulerHarness(talker), SchedulerHarness(talker)
     pcm = voice(1.0)
-    clean.live(pcm)
+    clean.send_realtime(pcm)
     for packet in range(50):
         back = 20 if packet in (10, 30) else 0  # ms that are sent again
         part = pcm[320 * packet - 16 * back : 320 * (packet + 1)]
@@ -144,7 +158,7 @@ def test_a_packet_that_lies_half_in_the_past_is_cut(talker) -> None:
 
 
 def test_swapped_packets_cost_only_themselves(talker) -> None:
-    stage = Stage(talker)
+    stage = SchedulerHarness(talker)
     pcm = voice(1.0)
     order = list(range(50))
     order[10], order[11] = 11, 10
@@ -157,7 +171,7 @@ def test_swapped_packets_cost_only_themselves(talker) -> None:
 
 
 def test_jitter_of_stamps_moves_no_frame_off_the_grid_by_more_than_the_jitter(talker) -> None:
-    stage, random = Stage(talker), np.random.default_rng(3)
+    stage, random = SchedulerHarness(talker), np.random.default_rng(3)
     pcm = voice(2.0)
     for packet in range(100):
         jitter = int(random.uniform(-3, 3) * MS) if packet else 0
@@ -170,7 +184,7 @@ def test_jitter_of_stamps_moves_no_frame_off_the_grid_by_more_than_the_jitter(ta
 
 
 def test_packets_without_stamps_get_the_time_of_their_arrival_smoothed(talker) -> None:
-    stage, random = Stage(talker), np.random.default_rng(4)
+    stage, random = SchedulerHarness(talker), np.random.default_rng(4)
     pcm = voice(1.0)
     for packet in range(50):
         stage.send(

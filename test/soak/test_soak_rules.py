@@ -9,7 +9,7 @@ from runtime.test_scheduler_faults import judge
 from runtime.test_scheduler_faults import test_frames_are_right_200_ms_after_any_trouble_ends as right_after
 
 from support import fault_injection as abuse
-from support.scheduler_harness import FRAME, MS, S0, Stage, small_talker, voice
+from support.scheduler_harness import FRAME, MS, S0, SchedulerHarness, small_talker, voice
 from support.soak_length import HOUR, LONG, SECONDS, grown, memory, tell
 
 
@@ -20,13 +20,17 @@ def talker():
 
 @pytest.mark.parametrize("pacing", ["audio", "none"] if LONG else ["audio"])
 def test_minutes_of_abuse_break_nothing_and_leave_nothing_behind(talker, pacing, capsys) -> None:
-    stage, random, held = Stage(talker, pacing=pacing, queue_seconds=5.0), np.random.default_rng(17), []
+    stage, random, held = (
+        SchedulerHarness(talker, pacing=pacing, queue_seconds=5.0),
+        np.random.default_rng(17),
+        [],
+    )
     frames, piece = 0, min(10.0, SECONDS / 4)
     for _ in range(round(SECONDS / piece)):
         end, _ = abuse.at_random(stage, random, piece)
         stage.run(end - stage.now)
         frames += len(stage.frames)
-        stage.frames, stage.told = [], []
+        stage.frames, stage.warnings = [], []
         held.append(memory())
     judge(stage)
     counted = stage.statistics.as_dict()
@@ -58,7 +62,7 @@ def test_every_trouble_again_with_other_chances(talker, kind, monkeypatch) -> No
 @pytest.mark.parametrize("drift", [-1e-4, 1e-4] if LONG else [1e-4])
 def test_an_hour_of_speech_neither_drifts_nor_grows(talker, drift, capsys) -> None:
     """The sender's clock runs off by 100 ppm: 0.36 s in an hour."""
-    stage = Stage(talker)
+    stage = SchedulerHarness(talker)
     start, packets, samples = stage.now, round(HOUR / 0.02), voice(10.0)
     cost, held, late, stamps, count = [], [], [], [], 0
     for first in range(0, packets, 500):
@@ -78,7 +82,7 @@ def test_an_hour_of_speech_neither_drifts_nor_grows(talker, drift, capsys) -> No
     assert (
         statistics.gaps
         == statistics.overlaps
-        == statistics.jumps
+        == statistics.discontinuities
         == statistics.dropped
         == statistics.errors
         == 0

@@ -15,7 +15,7 @@ from streamingtalker_ros.model.blendshape.network import TalkerNetwork  # noqa: 
 from streamingtalker_ros.streaming import Talker  # noqa: E402
 from streamingtalker_ros.streaming.controls import FACE, GLIDE, TOUCH, Controls, Shaping  # noqa: E402
 from streamingtalker_ros.streaming.voice_gate import MOUTH  # noqa: E402
-from support.scheduler_harness import Stage, floats, offline, small_talker, voice  # noqa: E402
+from support.scheduler_harness import SchedulerHarness, floats, offline, small_talker, voice  # noqa: E402
 
 SMILE = {"mouthSmileLeft": 0.4, "mouthSmileRight": 0.4}
 CONFIG = TalkerConfig(
@@ -284,11 +284,11 @@ def test_expressions_are_read_in_every_form() -> None:
 
 def test_the_node_changes_them_live_and_a_smile_outlasts_the_speech() -> None:
     talker = small_talker()
-    stage, pcm = Stage(talker), voice(2.0)
-    stage.live(pcm)
-    settings = stage.performance.settings
-    changed = settings.changed(expression=["mouthSmileLeft:0.4"], mouth_expressiveness=0.5, guidance=2.0)
-    stage.at(101.0, lambda: stage.performance.apply(changed))
+    stage, pcm = SchedulerHarness(talker), voice(2.0)
+    stage.send_realtime(pcm)
+    settings = stage.session.settings
+    changed = settings.replace(expression=["mouthSmileLeft:0.4"], mouth_expressiveness=0.5, guidance=2.0)
+    stage.at(101.0, lambda: stage.session.apply(changed))
     stage.run(4.0)
     stamps = [frame.stamp for frame in stage.faces]
     assert set(np.diff(stamps)) == {40_000_000}  # no gap
@@ -300,13 +300,13 @@ def test_the_node_changes_them_live_and_a_smile_outlasts_the_speech() -> None:
     others = MOUTH & (np.arange(52) != INDEX["mouthSmileLeft"])
     assert not stage.faces[-1].weights[others].any()
     with pytest.raises(TalkerError, match="did you mean"):
-        settings.changed(expression=["mouthSmileLef:0.4"])
+        settings.replace(expression=["mouthSmileLef:0.4"])
 
 
 def test_the_node_without_ros_follows_its_parameter_file(tmp_path, capsys) -> None:
     from streamingtalker_ros.cli.talk import _follow
     from streamingtalker_ros.runtime.parameters import ParameterFile
-    from streamingtalker_ros.runtime.worker import TalkerCore
+    from streamingtalker_ros.runtime.worker import TalkerWorker
 
     path = tmp_path / "mine.yaml"
 
@@ -315,7 +315,7 @@ def test_the_node_without_ros_follows_its_parameter_file(tmp_path, capsys) -> No
 
     write("seed: 3")
     file = ParameterFile(path, [("steps", 1)])
-    core = TalkerCore(small_talker(), file.read(), publish=lambda frame: None)
+    core = TalkerWorker(small_talker(), file.read(), publish=lambda frame: None)
     _follow(core, file)
     assert capsys.readouterr().out == ""
     write('seed: 4, expression: ["mouthSmileLeft:0.4"], guidance: 2, steps: 2, device: cuda')
@@ -325,8 +325,10 @@ def test_the_node_without_ros_follows_its_parameter_file(tmp_path, capsys) -> No
         "read again" in told and "device cannot change while the node runs" in told and told.count("\n") == 2
     )
     core._performance.step()
-    assert (core.settings.seed, core.settings.steps, core.settings.device) == (4, 1, "auto")
-    assert core.settings.controls["expression"] == ("mouthSmileLeft:0.4",) and core.settings.guidance == 2.0
+    assert (core.parameters.seed, core.parameters.steps, core.parameters.device) == (4, 1, "auto")
+    assert (
+        core.parameters.controls["expression"] == ("mouthSmileLeft:0.4",) and core.parameters.guidance == 2.0
+    )
     for text, sentence in (
         ('expression: ["mouthSmil:0.4"]', "unknown shape 'mouthSmil'"),
         ("style: nobody", "unknown style"),
@@ -340,4 +342,4 @@ def test_the_node_without_ros_follows_its_parameter_file(tmp_path, capsys) -> No
     path.unlink()
     _follow(core, file)
     core._performance.step()
-    assert capsys.readouterr().out == "" and core.settings.seed == 4
+    assert capsys.readouterr().out == "" and core.parameters.seed == 4

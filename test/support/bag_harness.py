@@ -13,7 +13,7 @@ from streamingtalker_ros.bag import replay, rosbag_io  # noqa: E402
 from streamingtalker_ros.dds.message_types import typestore  # noqa: E402
 from streamingtalker_ros.face.rig import default_rig  # noqa: E402
 from streamingtalker_ros.model.blendshape.network import TalkerNetwork  # noqa: E402
-from streamingtalker_ros.runtime.parameters import Settings  # noqa: E402
+from streamingtalker_ros.runtime.parameters import TalkerParameters  # noqa: E402
 
 SECOND = 1_000_000_000
 STAMPED, BARE, TYPED = (
@@ -118,7 +118,13 @@ def run(path, out, talker, topic=None, **settings):
     told = []
     with rosbag_io.BagInput(path) as bag, rosbag_io.BagOutput(out, bag.storage) as made:
         return replay.replay(
-            bag, made, bag.audio_topic(topic), talker, Settings(**settings), default_rig(), told.append
+            bag,
+            made,
+            bag.audio_topic(topic),
+            talker,
+            TalkerParameters(**settings),
+            default_rig(),
+            told.append,
         ), told
 
 

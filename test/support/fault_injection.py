@@ -2,7 +2,7 @@
 """What can go wrong with a live voice: faults of one kind, for over a second in the midst of a voice, and all of them at
 random.
 
-A `Trouble` holds the packets of a voice and what a perfect listener would make of them: the audio on the grid of the
+A `FaultScenario` holds the packets of a voice and what a perfect listener would make of them: the audio on the grid of the
 stream that is on when the trouble ends, from that stream's first sample.
 """
 
@@ -27,7 +27,7 @@ FORMATS = [
 
 
 @dataclass
-class Trouble:
+class FaultScenario:
     """events: (seconds after the start, stamp or None, payload, AudioFormat) of each packet; actions: (seconds, name of
     a method of the performance); stalls: (seconds, how long the machine stands still); grid: (n,) float32 at 16 kHz as
     it should be heard, or None where that is nobody's business; start: stamp of its first sample."""
@@ -38,15 +38,15 @@ class Trouble:
     grid: np.ndarray = None
     start: int = S0
     ends: float = LAST * 0.02  # seconds after the start
-    refused: int = 0
+    rejected: int = 0
 
     def schedule(self, stage):
-        """Put it all on a Stage, from now on. Returns the stage's time of its start."""
+        """Put it all on a SchedulerHarness, from now on. Returns the stage's time of its start."""
         start = stage.now
         for at, stamp, payload, format in self.events:
             stage.send(None, stamp, start + at, format, payload)
         for at, name in self.actions:
-            stage.at(start + at, getattr(stage.performance, name))
+            stage.at(start + at, getattr(stage.session, name))
         for at, seconds in self.stalls:
             stage.at(start + at, lambda seconds=seconds: setattr(stage, "now", stage.now + seconds))
         return start
@@ -75,7 +75,7 @@ def loss(random):
     _, clean, grid = _parts()
     lost = {k for k in range(FIRST, LAST - 1) if random.random() < 0.1}
     _silent(grid, lost)
-    return Trouble([event for k, event in enumerate(clean) if k not in lost], grid=grid)
+    return FaultScenario([event for k, event in enumerate(clean) if k not in lost], grid=grid)
 
 
 def duplicates(random):
@@ -86,7 +86,7 @@ def duplicates(random):
         for k, (at, *rest) in enumerate(clean)
         if FIRST <= k < LAST and random.random() < 0.33
     ]
-    return Trouble(clean + twice, grid=grid)
+    return FaultScenario(clean + twice, grid=grid)
 
 
 def swaps(random):
@@ -96,7 +96,7 @@ def swaps(random):
     for k in late:
         clean[k] = (clean[k + 1][0] + 0.002, *clean[k][1:])
     _silent(grid, late)
-    return Trouble(clean, grid=grid)
+    return FaultScenario(clean, grid=grid)
 
 
 def jitter(random):
@@ -106,7 +106,7 @@ def jitter(random):
     for k in range(FIRST, LAST):
         at = max(at, clean[k][0] + (random.uniform(0, 0.08) if k < LAST - 5 else 0.0))
         clean[k] = (at, *clean[k][1:])
-    return Trouble(clean, grid=grid)
+    return FaultScenario(clean, grid=grid)
 
 
 def held_back(random):
@@ -115,7 +115,7 @@ def held_back(random):
     begin = LAST - 35
     for k in range(begin, LAST):
         clean[k] = (LAST * 0.02, *clean[k][1:])
-    return Trouble(clean, grid=grid[begin * PACKET :], start=S0 + begin * 20 * MS)
+    return FaultScenario(clean, grid=grid[begin * PACKET :], start=S0 + begin * 20 * MS)
 
 
 def short_gaps(random):
@@ -123,13 +123,13 @@ def short_gaps(random):
     _, clean, grid = _parts()
     lost = {k + j for k in range(FIRST, LAST - 3, 20) for j in range(3)}
     _silent(grid, lost)
-    return Trouble([event for k, event in enumerate(clean) if k not in lost], grid=grid)
+    return FaultScenario([event for k, event in enumerate(clean) if k not in lost], grid=grid)
 
 
 def long_gap(random):
     """The sender is away for as long as the trouble lasts."""
     _, clean, grid = _parts()
-    return Trouble(clean[:FIRST] + clean[LAST:], grid=grid[LAST * PACKET :], start=S0 + LAST * 20 * MS)
+    return FaultScenario(clean[:FIRST] + clean[LAST:], grid=grid[LAST * PACKET :], start=S0 + LAST * 20 * MS)
 
 
 def restarts(random):
@@ -138,7 +138,7 @@ def restarts(random):
     lost = {k + j for k in (FIRST, ONE, LAST - 10) for j in range(10)}
     # the mouth was closed meanwhile, by 0.28 s of silence that take the place of what follows
     _silent(grid, {k + j for k in lost for j in range(5)})
-    return Trouble([event for k, event in enumerate(clean) if k not in lost], grid=grid)
+    return FaultScenario([event for k, event in enumerate(clean) if k not in lost], grid=grid)
 
 
 def format_changes(random):
@@ -150,7 +150,7 @@ def format_changes(random):
         for k in range(first, first + 15):
             count = round(0.02 * format.sample_rate)
             events.append((*clean[k][:2], random.bytes(count * format.frame_bytes), format))
-    return Trouble(events + clean[LAST:], grid=grid[LAST * PACKET :], start=S0 + LAST * 20 * MS)
+    return FaultScenario(events + clean[LAST:], grid=grid[LAST * PACKET :], start=S0 + LAST * 20 * MS)
 
 
 def told_late(random):
@@ -167,7 +167,7 @@ def told_late(random):
             payload = clean[k][2] if format is PLAIN else random.bytes(count * format.frame_bytes)
             told = format if k >= first + 6 else told
             events.append((*clean[k][:2], payload, told))
-    return Trouble(events, grid=grid[LAST * PACKET :], start=S0 + LAST * 20 * MS)
+    return FaultScenario(events, grid=grid[LAST * PACKET :], start=S0 + LAST * 20 * MS)
 
 
 def broken_numbers(random):
@@ -183,21 +183,21 @@ def broken_numbers(random):
         (at, stamp, spoiled[k * PACKET : (k + 1) * PACKET].tobytes(), format)
         for k, (at, stamp, _, _) in enumerate(clean)
     ]
-    return Trouble(events, grid=np.where(where, 0, floats).astype(np.float32))
+    return FaultScenario(events, grid=np.where(where, 0, floats).astype(np.float32))
 
 
 def empty_packets(random):
     """Each packet is followed by one without data."""
     _, clean, grid = _parts()
     empty = [(at + 0.001, stamp + 20 * MS, b"", format) for at, stamp, _, format in clean[FIRST:LAST]]
-    return Trouble(clean + empty, grid=grid, refused=len(empty))
+    return FaultScenario(clean + empty, grid=grid, rejected=len(empty))
 
 
 def huge_packets(random):
     """Five packets of 10 MB, over five minutes of audio each."""
     _, clean, grid = _parts()
     huge = [(clean[k][0] + 0.001, clean[k][1], bytes(10_000_000), PLAIN) for k in range(FIRST, LAST, 20)]
-    return Trouble(clean + huge, grid=grid, refused=len(huge))
+    return FaultScenario(clean + huge, grid=grid, rejected=len(huge))
 
 
 def cut_packets(random):
@@ -206,7 +206,7 @@ def cut_packets(random):
     for k in range(FIRST + 5, LAST - 1, 20):
         at, stamp, payload, format = clean[k]
         clean[k] = at, stamp, payload[:-1], format
-    return Trouble(clean, grid=None)
+    return FaultScenario(clean, grid=None)
 
 
 def clock_set(random):
@@ -216,27 +216,27 @@ def clock_set(random):
         for k in range(first, last):
             clean[k] = (clean[k][0], clean[k][1] + round(shift * 1e9), *clean[k][2:])
     begin = TWO
-    return Trouble(clean, grid=grid[begin * PACKET :], start=clean[begin][1])
+    return FaultScenario(clean, grid=grid[begin * PACKET :], start=clean[begin][1])
 
 
 def barge_in(random):
     """The voice is interrupted three times while it speaks."""
     _, clean, grid = _parts()
     actions = [(k * 0.02 + 0.005, "interrupt") for k in (FIRST, ONE, LAST)]
-    return Trouble(clean, actions, grid=grid[LAST * PACKET :], start=S0 + LAST * 20 * MS)
+    return FaultScenario(clean, actions, grid=grid[LAST * PACKET :], start=S0 + LAST * 20 * MS)
 
 
 def resets(random):
     """It is told to start afresh three times."""
     _, clean, grid = _parts()
     actions = [(k * 0.02 + 0.005, "reset") for k in (FIRST, ONE, LAST)]
-    return Trouble(clean, actions, grid=grid[LAST * PACKET :], start=S0 + LAST * 20 * MS)
+    return FaultScenario(clean, actions, grid=grid[LAST * PACKET :], start=S0 + LAST * 20 * MS)
 
 
 def stalls(random):
     """The machine stands still twice, for 0.7 s and for 0.4 s."""
     _, clean, _ = _parts()
-    return Trouble(clean, stalls=[(FIRST * 0.02, 0.7), (LAST * 0.02 - 0.41, 0.4)], grid=None)
+    return FaultScenario(clean, stalls=[(FIRST * 0.02, 0.7), (LAST * 0.02 - 0.41, 0.4)], grid=None)
 
 
 def no_stamps(random):
@@ -246,7 +246,7 @@ def no_stamps(random):
         (at, None if FIRST <= k < LAST else stamp, payload, format)
         for k, (at, stamp, payload, format) in enumerate(clean)
     ]
-    return Trouble(clean, grid=grid[LAST * PACKET :], start=S0 + LAST * 20 * MS)
+    return FaultScenario(clean, grid=grid[LAST * PACKET :], start=S0 + LAST * 20 * MS)
 
 
 KINDS = (
@@ -297,9 +297,9 @@ def at_random(stage, random, seconds):
         elif event < 0.17:
             stamp += int(random.uniform(-3, 3) * 1e9)  # the clock is set
         elif event < 0.175:
-            stage.at(at, stage.performance.interrupt)
+            stage.at(at, stage.session.interrupt)
         elif event < 0.18:
-            stage.at(at, stage.performance.reset)
+            stage.at(at, stage.session.reset)
         elif event < 0.19:
             at += random.uniform(0, 0.4)  # the network holds all of it back
         if payload is not None:

@@ -13,8 +13,8 @@ torch = pytest.importorskip("torch", reason="torch is not installed")
 from streamingtalker_ros.audio.packet import AudioFormat, AudioPacket  # noqa: E402
 from streamingtalker_ros.model.blendshape.config import TalkerConfig  # noqa: E402
 from streamingtalker_ros.model.blendshape.network import TalkerNetwork  # noqa: E402
-from streamingtalker_ros.runtime.parameters import Settings  # noqa: E402
-from streamingtalker_ros.runtime.scheduler import Performance  # noqa: E402
+from streamingtalker_ros.runtime.parameters import TalkerParameters  # noqa: E402
+from streamingtalker_ros.runtime.scheduler import FrameScheduler  # noqa: E402
 from streamingtalker_ros.runtime.statistics import Statistics  # noqa: E402
 from streamingtalker_ros.streaming import Talker  # noqa: E402
 
@@ -51,23 +51,23 @@ def floats(samples):
     return samples.astype(np.float32) / 32768
 
 
-class Stage:
-    """Runs a Performance. `live` schedules packets as a microphone sends them; `run` lets the time pass.
+class SchedulerHarness:
+    """Runs a FrameScheduler. `send_realtime` schedules packets as a microphone sends them; `run` lets the time pass.
 
-    `frames` holds (time of publication, FaceFrame); `told` the warnings. Time begins at 100 s.
+    `frames` holds (time of publication, FaceFrame); `warnings` the warnings. Time begins at 100 s.
     """
 
     def __init__(self, talker, **settings) -> None:
-        self.now, self.frames, self.told = 100.0, [], []
+        self.now, self.frames, self.warnings = 100.0, [], []
         self.statistics = Statistics()
         self._events, self._order = [], itertools.count()
-        self.performance = Performance(
+        self.session = FrameScheduler(
             talker,
-            Settings(**settings),
+            TalkerParameters(**settings),
             self.statistics,
             lambda frame: self.frames.append((self.now, frame)),
             lambda: self.now,
-            lambda kind, sentence: self.told.append(sentence),
+            lambda kind, sentence: self.warnings.append(sentence),
         )
 
     def at(self, time, action) -> None:
@@ -78,9 +78,11 @@ class Stage:
         at = self.now if at is None else at
         payload = samples.tobytes() if payload is None else payload
         packet = AudioPacket(payload, format, stamp, at, S0 + round((at - 100) * 1e9))
-        self.at(at, lambda: self.performance.push(packet))
+        self.at(at, lambda: self.session.push(packet))
 
-    def live(self, samples, stamp=S0, start=None, rate=16000, packet=0.02, stamped=True, channels=1) -> None:
+    def send_realtime(
+        self, samples, stamp=S0, start=None, rate=16000, packet=0.02, stamped=True, channels=1
+    ) -> None:
         """Packets of `packet` seconds; each comes when its last sample has been spoken, the first one at
         `start`."""
         start, size = self.now if start is None else start, round(packet * rate)
@@ -99,7 +101,7 @@ class Stage:
         while True:
             while self._events and self._events[0][0] <= self.now + 1e-9:
                 heapq.heappop(self._events)[2]()
-            wait = self.performance.step()
+            wait = self.session.step()
             if wait == 0 and self.now < end:
                 continue
             times = [end] + ([self.now + wait] if wait else [])

@@ -12,7 +12,7 @@ pytest.importorskip("cyclonedds", reason="cyclonedds is not installed")
 from streamingtalker_ros.audio.sources import paced_packets  # noqa: E402
 from streamingtalker_ros.dds.audio_player import AudioSource  # noqa: E402
 from streamingtalker_ros.dds.talker_node import TalkerNode  # noqa: E402
-from streamingtalker_ros.runtime.parameters import Settings  # noqa: E402
+from streamingtalker_ros.runtime.parameters import TalkerParameters  # noqa: E402
 from streamingtalker_ros.web import assets
 from support.dds_domain import own_domain  # noqa: E402
 from support.scheduler_harness import small_talker, voice  # noqa: E402
@@ -104,7 +104,7 @@ def test_the_page_watches_a_running_talker(browser, monkeypatch) -> None:
     """Frames and sound of the topics: shown, and heard from the page's own line."""
     monkeypatch.setenv("ROS_LOCALHOST_ONLY", "1")
     domain = own_domain()
-    node = TalkerNode(Settings(device="cpu"), domain=domain, talker=small_talker())
+    node = TalkerNode(TalkerParameters(device="cpu"), domain=domain, talker=small_talker())
     source = AudioSource(16000, domain=domain)
     try:
         with serving(small_talker(), domain=domain) as server:

@@ -15,7 +15,7 @@ from streamingtalker_ros.audio.sources import paced_packets
 from streamingtalker_ros.dds.audio_player import AudioSource
 from streamingtalker_ros.dds.recorder import FaceMotionRecorder
 from streamingtalker_ros.dds.talker_node import TalkerNode
-from streamingtalker_ros.runtime.parameters import Settings
+from streamingtalker_ros.runtime.parameters import TalkerParameters
 from support.dds_domain import own_domain
 from support.scheduler_harness import small_talker, voice
 from support.web_client import Client, serving
@@ -25,7 +25,7 @@ from support.web_client import Client, serving
 def test_a_running_talker_is_watched(lineage, rate, monkeypatch) -> None:
     monkeypatch.setenv("ROS_LOCALHOST_ONLY", "1")
     domain, talker = own_domain(), small_talker()
-    node = TalkerNode(Settings(device="cpu"), domain=domain, talker=talker)
+    node = TalkerNode(TalkerParameters(device="cpu"), domain=domain, talker=talker)
     source = AudioSource(rate, lineage, domain=domain)
     try:
         with serving(small_talker(), domain=domain) as server, FaceMotionRecorder(domain) as recorder:
