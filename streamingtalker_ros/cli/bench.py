@@ -5,7 +5,7 @@ import json
 
 from streamingtalker_ros.errors import TalkerError, require
 
-BOUNDS = {"hop": int, "window": float, "context": float, "decode": int}
+LIMITS = {"hop": "chunk_frames", "window": "window", "context": "context", "decode": "decode_frames"}
 
 
 def add_arguments(parser) -> None:
@@ -41,7 +41,7 @@ def run(args) -> int:
     from streamingtalker_ros.evaluation import bench
 
     model = load(args)
-    published = hasattr(model, "grid")
+    published = model.family == "vertex"
     report = bench.report(model, args.frames, args.streams, passes=20 if published else 60)
     print(json.dumps(report, indent=2) if args.json else "\n".join(lines(report)))
     return 0
@@ -49,16 +49,19 @@ def run(args) -> int:
 
 def load(args):
     """The model that the arguments name."""
-    from streamingtalker_ros.streaming import Talker
-    from streamingtalker_ros.streaming.talker import choose_device
+    from streamingtalker_ros.streaming.talker import choose_device, load_talker
 
-    bounds = {name: getattr(args, name) for name in BOUNDS if getattr(args, name) is not None}
+    limits = {
+        keyword: getattr(args, option)
+        for option, keyword in LIMITS.items()
+        if getattr(args, option) is not None
+    }
     if args.paper:
         from streamingtalker_ros.evaluation.random_vertex_network import random_network
-        from streamingtalker_ros.model.vertex.streaming import PublishedModel
+        from streamingtalker_ros.model.vertex.streaming import VertexTalker
 
-        return PublishedModel(random_network(), choose_device(args.device), **bounds)
-    return Talker.load(args.model, args.device, **bounds)
+        return VertexTalker(random_network(), choose_device(args.device), **limits)
+    return load_talker(args.model, args.device, **limits)
 
 
 def lines(report):

@@ -168,7 +168,7 @@ def _spoken(args, rig, sections, studies):
 
 
 def _refuse_vertices(talker, folder) -> None:
-    if not hasattr(talker, "styles"):
+    if talker.family == "vertex":
         raise TalkerError(
             f"{folder} is a published checkpoint: it speaks in vertices of a mesh of its own, whose lips no "
             "corpus of ARKit weights can judge; `streamingtalker parity` compares it with a recording"

@@ -73,7 +73,7 @@ def compare(folder):
             inputs["noise"],
             inputs["template"].view(-1, 3),
         )
-        quantised, indices, decoded = offline.round_trip(network, inputs["vq_motion"])
+        quantized, indices, decoded = offline.round_trip(network, inputs["vq_motion"])
     except (RuntimeError, ValueError) as error:
         raise TalkerError(
             f"{folder / 'expected.npz'} does not fit the network: {str(error).splitlines()[0]}"
@@ -83,7 +83,7 @@ def compare(folder):
             f"{folder / 'expected.npz'}: noise has {frames} rows, the audio gives {len(ran.frames)} frames"
         )
     ours = {name: getattr(ran, name) for name in OUTPUTS[:6]}
-    ours.update(vq_quantized=quantised, vq_indices=indices, vq_decoded=decoded)
+    ours.update(vq_quantized=quantized, vq_indices=indices, vq_decoded=decoded)
     return {name: _error(name, ours[name].numpy(), recorded[name], folder) for name in OUTPUTS}
 
 

@@ -54,8 +54,7 @@ class Feed:
     """
 
     def __init__(self, model) -> None:
-        grid = getattr(model, "grid", None)
-        self.model, self.frames = model, grid.hop if grid else 1
+        self.model, self.frames = model, model.frames_per_step
         self.samples = round(SAMPLE_RATE * self.frames / float(model.frame_rate))
         self.audio = noise(self.samples)
 
@@ -106,9 +105,9 @@ def _synchronise():
 
 def stages(model, count=200):
     """Milliseconds per pass and stage of one voice: {stage: percentiles}; what remains is sampling, control, memory."""
-    if hasattr(model, "grid"):
+    if model.family == "vertex":
         parts = {
-            "HuBERT": (model, "listen"),
+            "HuBERT": (model, "encode_windows"),
             "predictor": (model.network.predictor, "step"),
             "decoder": (model.network.codec, "decode"),
         }
@@ -202,7 +201,7 @@ def report(model, frames=2000, most=64, passes=60):
     feed = Feed(model)
     out = {
         "machine": machine(),
-        "model": getattr(model, "name", "published"),
+        "model": model.name,
         "device": str(model.device),
         "steps": model.steps,
         "lookahead_ms": 1e3 * model.lookahead,
@@ -216,7 +215,7 @@ def report(model, frames=2000, most=64, passes=60):
     out["voices_in_real_time"] = max(
         (n for n, cost in voices.items() if cost["p95"] <= feed.budget), default=0
     )
-    if hasattr(model, "grid"):
+    if model.family == "vertex":
         out["at_frames_ms"] = {str(n): cost for n, cost in at_frames(model).items()}
     return out
 

@@ -26,7 +26,7 @@ def codebook(talker, clips):
         for clip in clips[:: max(1, len(clips) // MOST)][:MOST]:
             motion = np.concatenate((clip.weights, clip.head), 1).astype(np.float32)
             features = codec.features(torch.from_numpy(motion)[None].to(talker.device))
-            used.append(codec.quantise(features)[1].flatten().cpu())
+            used.append(codec.quantize(features)[1].flatten().cpu())
     indices = torch.cat(used)
     codes = len(codec.codebook)
     return {

@@ -2,7 +2,7 @@
 """The paper-sized VOCASET network with random weights: what its cost is measured on where no checkpoint is at hand."""
 
 from streamingtalker_ros.errors import require
-from streamingtalker_ros.model.vertex.config import SUBJECTS, PublishedConfig
+from streamingtalker_ros.model.vertex.config import SUBJECTS, VertexConfig
 
 # sizes of the paper and of the released configuration; HuBERT's are transformers' defaults, the base model
 VOCASET = dict(
@@ -31,12 +31,12 @@ VOCASET = dict(
 
 
 def random_network(seed=0, **changes):
-    """A PublishedNetwork of VOCASET's size, `changes` of its configuration apart, with random weights: 240 M
+    """A VertexNetwork of VOCASET's size, `changes` of its configuration apart, with random weights: 240 M
     parameters, made in a few seconds. Raises TalkerError where torch or transformers is missing."""
     torch = require("torch", "the published model")
     require("transformers", "the published model's audio encoder")
-    from streamingtalker_ros.model.vertex.network import PublishedNetwork
+    from streamingtalker_ros.model.vertex.network import VertexNetwork
 
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return PublishedNetwork(PublishedConfig(**{**VOCASET, **changes}))
+        return VertexNetwork(VertexConfig(**{**VOCASET, **changes}))

@@ -26,25 +26,17 @@ LOOK_EVERY = 0.01  # s between looks at a clock that does not run with real time
 def load_talker(settings):
     """The Talker that the settings ask for, warmed up. Raises TalkerError when the model or the device is not
     there."""
-    from streamingtalker_ros.streaming import Talker  # late: this is where torch comes in
+    from streamingtalker_ros.streaming import load_talker  # late: this is where torch comes in
 
-    talker = Talker.load(settings.model or None, device=settings.device)
-    if not isinstance(talker, Talker):
+    talker = load_talker(settings.model or None, device=settings.device)
+    if talker.family != "blendshape":
         raise TalkerError(
             f"the model {settings.model} is a published checkpoint, whose frames are vertices, not "
             "weights: the node cannot publish them yet, use it from Python"
         )
-    check(talker, settings)
+    talker.check(settings.style, settings.steps)
     talker.warm_up()
     return talker
-
-
-def check(talker, settings) -> None:
-    """Raise TalkerError when the talker lacks the style or the number of steps that the settings name."""
-    if settings.style and settings.style not in talker.styles:
-        raise TalkerError(f"unknown style {settings.style!r}: this model knows {', '.join(talker.styles)}")
-    if settings.steps:
-        talker.sampler(settings.steps)
 
 
 class TalkerWorker:
@@ -54,7 +46,7 @@ class TalkerWorker:
     a hundred times a second."""
 
     def __init__(self, talker, settings, publish, warn=None, clock=time.monotonic) -> None:
-        check(talker, settings)
+        talker.check(settings.style, settings.steps)
         self.talker, self.clock = talker, clock
         self._warn = never_raising(warn or logging.getLogger("streamingtalker_ros").warning)
         self._statistics = Statistics()
@@ -137,7 +129,7 @@ class TalkerWorker:
     def set_parameters(self, settings) -> None:
         """Take new live parameters. Raises TalkerError when the talker cannot follow them; the old ones hold
         then."""
-        check(self.talker, settings)
+        self.talker.check(settings.style, settings.steps)
         self._performance.apply(settings)
         self._notify()
 

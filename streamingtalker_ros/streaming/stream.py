@@ -7,7 +7,6 @@ frames += stream.finish()
 """
 
 import weakref
-from dataclasses import dataclass
 
 import numpy as np
 
@@ -18,22 +17,6 @@ from streamingtalker_ros.streaming.eye_motion import LifeState
 from streamingtalker_ros.streaming.lip_constraints import Lips
 from streamingtalker_ros.streaming.noise_floor import NoiseFloor
 from streamingtalker_ros.streaming.voice_gate import GateState
-
-
-@dataclass
-class Frame:
-    """One frame of motion; it owns its arrays.
-
-    index: 0, 1, 2, …; time: seconds, index / frame_rate, where its audio begins; weights: (52,) float32 in 0..1,
-    ARKIT_NAMES order; head: (4,) float32 quaternion xyzw, rotation from neutral (x out of the face, y to the person's
-    left, z up); speaking: voice activity, the one that also rests the mouth.
-    """
-
-    index: int
-    time: float
-    weights: np.ndarray
-    head: np.ndarray
-    speaking: bool
 
 
 class Stream:

@@ -7,25 +7,27 @@
 Streams that have a hop of audio ready are stepped together as one batch; who shares the batch changes no frame.
 """
 
-import math
 import os
 import threading
 from contextlib import nullcontext
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import torch
 
 from streamingtalker_ros.errors import TalkerError
+from streamingtalker_ros.face.rotation import rotation_vector_to_quaternion
 from streamingtalker_ros.model.blendshape import checkpoint
 from streamingtalker_ros.model.blendshape.fused_inference import FusedNetwork, FusedSampler
 from streamingtalker_ros.model.ddim import Schedule, frame_noise
-from streamingtalker_ros.streaming.controls import Controls
+from streamingtalker_ros.model.protocol import Frame
+from streamingtalker_ros.streaming.controls import CONTROLS, Controls
 from streamingtalker_ros.streaming.cuda_graph import Recorded
 from streamingtalker_ros.streaming.eye_motion import keep_alive
 from streamingtalker_ros.streaming.lip_constraints import listen, shape
 from streamingtalker_ros.streaming.state_pool import StatePool
-from streamingtalker_ros.streaming.stream import Frame, Stream
+from streamingtalker_ros.streaming.stream import Stream
 from streamingtalker_ros.streaming.voice_gate import hear, rest
 
 GRAPH = "STREAMINGTALKER_CUDA_GRAPH"  # environment: "1" records the frame step as CUDA graphs
@@ -48,11 +50,28 @@ def choose_device(device):
     return device
 
 
-def quaternion(rotation):
-    """Rotation vector (3,) in rad -> unit quaternion xyzw (4,) float32: axis·sin(angle/2), cos(angle/2)."""
-    half = 0.5 * float(np.linalg.norm(rotation))
-    share = 0.5 * math.sin(half) / half if half > 0.0 else 0.5
-    return np.array([*(share * rotation), math.cos(half)], np.float32)
+def load_talker(path=None, device="auto", **limits):
+    """Load a checkpoint folder of either family, by default the weights inside the package.
+
+    Args:
+        path: Folder with `config.json` and `weights.safetensors`.
+        device: "auto", "cpu", "cuda" or "cuda:N".
+        limits: Of a vertex checkpoint alone: hop, window, context and decode, see `VertexTalker`.
+
+    Returns:
+        A Talker, or a VertexTalker where `streamingtalker convert` made the folder.
+
+    Raises:
+        TalkerError: If the folder, its weights or the device are not there.
+    """
+    path, device = path or DEFAULT, choose_device(device)
+    if checkpoint.read_config(path).get("family") == "published":
+        from streamingtalker_ros.model.vertex.streaming import VertexTalker  # late: transformers
+
+        return VertexTalker.load(path, device, **limits)
+    if limits:
+        raise TalkerError(f"{', '.join(limits)}: only a vertex checkpoint has such limits, {path} is none")
+    return Talker(checkpoint.load(path), device)
 
 
 class Talker:
@@ -72,26 +91,15 @@ class Talker:
         self._blind = StatePool(self.network.predictor.state)  # of voices with guidance
         self.lock = threading.RLock()  # held while frames are made
 
+    family: Literal["blendshape"] = "blendshape"
+    frames_per_step = 1
+    template = None  # frames belong to no mesh: see TalkerProtocol
+    triangles = None
+
     @classmethod
-    def load(cls, path=None, device="auto", **bounds):
-        """Load a checkpoint folder, by default the weights inside the package.
-
-        A folder that `streamingtalker convert` made of a published checkpoint gives its `PublishedModel`, which has
-        the same verbs and whose frames carry vertices; bounds: its hop, window, context and decode.
-        Raises TalkerError when the folder, its weights or the device are not there.
-        """
-        path, device = path or DEFAULT, choose_device(device)
-        if checkpoint.read_config(path).get("family") == "published":
-            from streamingtalker_ros.model.vertex.streaming import (
-                PublishedModel,  # late: it brings transformers
-            )
-
-            return PublishedModel.load(path, device, **bounds)
-        if bounds:
-            raise TalkerError(
-                f"{', '.join(bounds)}: only a published checkpoint has such bounds, {path} is none"
-            )
-        return cls(checkpoint.load(path), device)
+    def load(cls, path=None, device="auto", **limits):
+        """Load a checkpoint folder of either family; see `load_talker`."""
+        return load_talker(path, device, **limits)
 
     @property
     def name(self):
@@ -129,6 +137,18 @@ class Talker:
             schedule = Schedule(config.beta_start, config.beta_end, config.train_steps)
             self._samplers[steps] = FusedSampler(self.network.head, steps, schedule)
         return self._samplers[steps]
+
+    @property
+    def control_names(self):
+        """Names of the controls that a stream has."""
+        return CONTROLS
+
+    def check(self, style=None, steps=None) -> None:
+        """Raise TalkerError unless a stream can have this style and this number of steps; None: the default."""
+        if style and style not in self.styles:
+            raise TalkerError(f"unknown style {style!r}: this model knows {', '.join(self.styles)}")
+        if steps:
+            self.sampler(steps)
 
     def open_stream(self, seed=0, style=None, steps=None, history=None, lively=True, **controls):
         """A fresh voice. Raises TalkerError on a bad value.
@@ -272,4 +292,6 @@ class Talker:
         if stream.lively:
             keep_alive(stream.life, weights, speaking, stream.seed, index, self.frame_rate)
         weights, rotation = stream.shaping.frame(weights, motion[52:55])
-        return Frame(index, index / self.frame_rate, weights, quaternion(rotation), speaking)
+        return Frame(
+            index, index / self.frame_rate, weights, rotation_vector_to_quaternion(rotation), speaking
+        )

@@ -56,10 +56,10 @@ class CodecStage:
         codec = self.codec
         motion = self.windows.draw(self.batch, rng).motion.to(self.device)
         features = codec.features(motion)
-        quantised, indices = codec.quantise(features)
-        codebook = functional.mse_loss(quantised, features.detach())
-        commitment = functional.mse_loss(features, quantised.detach())
-        straight = features + (quantised - features).detach()  # gradients pass the arg-min
+        quantized, indices = codec.quantize(features)
+        codebook = functional.mse_loss(quantized, features.detach())
+        commitment = functional.mse_loss(features, quantized.detach())
+        straight = features + (quantized - features).detach()  # gradients pass the arg-min
         made = codec.decoder(straight) * codec.motion_scale + codec.motion_mean
         difference = (made - motion) / codec.motion_scale
         weights, square = difference.abs().mean(), difference.square().mean()
@@ -98,11 +98,11 @@ def perplexity(indices, codes):
 
 @torch.no_grad()
 def measure_latents(codec, motions):
-    """Store mean and scale of the quantised latents in the codec's buffers; returns use and perplexity."""
+    """Store mean and scale of the quantized latents in the codec's buffers; returns use and perplexity."""
     latents, used = [], []
     for motion in motions:
-        quantised, indices = codec.quantise(codec.features(torch.from_numpy(motion)[None]))
-        latents.append(quantised[0])
+        quantized, indices = codec.quantize(codec.features(torch.from_numpy(motion)[None]))
+        latents.append(quantized[0])
         used.append(indices.flatten())
     joined, indices = torch.cat(latents), torch.cat(used)
     codec.latent_mean.copy_(joined.mean(0))

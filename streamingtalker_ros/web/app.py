@@ -69,14 +69,14 @@ class WebContext:
         self.watcher = TopicWatcher(domain, namespace, warn)
         self.session_count = 0
         self.max_unacknowledged_frames = round(self.limits.unacknowledged_seconds * talker.frame_rate)
-        self._is_vertex = not hasattr(talker, "styles")
+        self._is_vertex = talker.family == "vertex"
         self._assets = self._load_assets()
 
     def server_info(self) -> dict[str, Any]:
         """Fields of the message `hello`, the first of each session."""
         return {
             "version": __version__,
-            "model": getattr(self.talker, "name", "published"),
+            "model": self.talker.name,
             "device": str(self.talker.device),
             "vertices": self._is_vertex,
             "frame_rate": self.talker.frame_rate,

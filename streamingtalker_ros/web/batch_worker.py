@@ -66,8 +66,7 @@ class BatchWorker:
 
     def start(self) -> None:
         """Warm up the model and start the thread."""
-        if hasattr(self.talker, "warm_up"):
-            self.talker.warm_up()
+        self.talker.warm_up()
         self._thread.start()
 
     def stop(self) -> None:

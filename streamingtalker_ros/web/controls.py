@@ -31,7 +31,7 @@ def describe_controls(talker: TalkerProtocol) -> dict[str, dict[str, Any]]:
     controls: dict[str, dict[str, Any]] = {
         "seed": {"kind": "whole", "low": 0, "high": protocol.MAX_SEED, "default": 0}
     }
-    if hasattr(talker, "styles"):
+    if talker.family == "blendshape":
         steps = min(talker.steps, MAX_STEPS)
         controls["style"] = {"kind": "choice", "choices": list(talker.styles), "default": talker.styles[0]}
         controls["steps"] = {"kind": "whole", "low": 1, "high": MAX_STEPS, "default": steps}

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from streamingtalker_ros.audio.constants import HOP_LENGTH, SAMPLE_RATE
+from streamingtalker_ros.audio.constants import SAMPLE_RATE
 from streamingtalker_ros.audio.resample import Resampler
 from streamingtalker_ros.errors import TalkerError
 from streamingtalker_ros.face.formats.importers import to_our_axes
@@ -28,7 +28,6 @@ from streamingtalker_ros.web.limits import Limits
 if TYPE_CHECKING:
     from streamingtalker_ros.model.protocol import TalkerProtocol
 
-_VERTEX_HOP_LENGTH = HOP_LENGTH  # samples per step of a vertex model
 _MAX_IDLE_LAG_S = 0.2  # idle time that is caught up after the process was suspended
 
 
@@ -63,9 +62,8 @@ class VoiceStream:
         self._wake = wake
         self._clock = clock
         self._max_backlog = limits.backlog_seconds
-        self._is_vertex = not hasattr(talker, "styles")
-        self._hop = _VERTEX_HOP_LENGTH if self._is_vertex else talker.hop
-        self._template = to_our_axes(talker.template) if self._is_vertex else None
+        self._hop = talker.hop
+        self._template = to_our_axes(talker.template) if talker.template is not None else None
         self._transition = MotionTransition()
         self._commands: deque[tuple[str, tuple[Any, ...], float]] = deque()
         self._reset()

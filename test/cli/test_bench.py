@@ -28,7 +28,7 @@ def published(hop, window):
     """The paper's network in its own form, every width cut down, random weights."""
     pytest.importorskip("transformers", reason="transformers is not installed")
     from streamingtalker_ros.evaluation.random_vertex_network import random_network
-    from streamingtalker_ros.model.vertex.streaming import PublishedModel
+    from streamingtalker_ros.model.vertex.streaming import VertexTalker
 
     network = random_network(
         vertices=20,
@@ -44,7 +44,7 @@ def published(hop, window):
         steps=5,
         hubert=TINY,
     )
-    return PublishedModel(network, hop=hop, window=window)
+    return VertexTalker(network, chunk_frames=hop, window=window)
 
 
 @pytest.fixture(scope="module", params=["default", "published, hop 1", "published, hop 12"])
@@ -119,7 +119,7 @@ def test_the_report_has_every_figure_and_reads_as_text(model) -> None:
     ).all()
     assert set(report["voices_ms"]) <= {"1", "2"} and report["voices_ms"]["1"]["p50"] > 0
     assert "one voice, all of it" in text and f"{report['one_voice']['p50']:.2f}" in text
-    assert ("at_frames_ms" in report) == hasattr(model, "grid")
+    assert ("at_frames_ms" in report) == (model.family == "vertex")
 
 
 def test_the_command_measures_the_shipped_model(capsys) -> None:

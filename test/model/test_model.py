@@ -86,13 +86,13 @@ def test_codec_decodes_frame_by_frame_and_is_causal(network) -> None:
 
 def test_quantise_takes_the_nearest_code(network) -> None:
     features = torch.randn(1, 4, CONFIG.latent_dim)
-    quantised, indices = network.codec.quantise(features)
+    quantized, indices = network.codec.quantize(features)
     slots = features.view(4 * CONFIG.slots, CONFIG.code_dim)
     expected = torch.cdist(slots, network.codec.codebook).argmin(1)
     assert torch.equal(indices.flatten(), expected)
-    assert torch.equal(quantised.view_as(slots), network.codec.codebook[expected])
-    again, _ = network.codec.quantise(quantised)
-    assert torch.equal(again, quantised)
+    assert torch.equal(quantized.view_as(slots), network.codec.codebook[expected])
+    again, _ = network.codec.quantize(quantized)
+    assert torch.equal(again, quantized)
 
 
 def test_head_is_not_affine_and_sampler_is_the_stepped_formula(network) -> None:

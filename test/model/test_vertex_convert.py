@@ -185,12 +185,12 @@ def test_a_template_travels_with_the_checkpoint_in_metres(made, tmp_path) -> Non
     points = np.random.default_rng(1).standard_normal((count, 3)).astype(np.float32)
     np.save(tmp_path / "t.npy", points)
     assert convert(made, tmp_path / "out", "--template", str(tmp_path / "t.npy"), "--unit", "cm") == 0
-    from streamingtalker_ros.model.vertex.streaming import PublishedModel
+    from streamingtalker_ros.model.vertex.streaming import VertexTalker
 
-    model = PublishedModel.load(tmp_path / "out")
+    model = VertexTalker.load(tmp_path / "out")
     np.testing.assert_allclose(model.template, points * 0.01, rtol=1e-6)
     frame = model.open_stream().accept(np.zeros(16000, np.float32))[0]
-    still = PublishedModel(checkpoint.load(tmp_path / "out"))
+    still = VertexTalker(checkpoint.load(tmp_path / "out"))
     still.network.template.zero_()
     moved = frame.vertices - still.open_stream().accept(np.zeros(16000, np.float32))[0].vertices
     np.testing.assert_allclose(moved, points * 0.01, atol=1e-6)
@@ -229,15 +229,15 @@ def test_the_converted_folder_is_loaded_like_any_talker(made, tmp_path) -> None:
     from streamingtalker_ros import Talker
 
     assert convert(made, tmp_path / "out") == 0
-    talker = Talker.load(tmp_path / "out", device="cpu", hop=2, window=0.5)
-    stream = talker.open_stream(seed=1, identity=talker.identities[1])
+    talker = Talker.load(tmp_path / "out", device="cpu", chunk_frames=2, window=0.5)
+    stream = talker.open_stream(seed=1, style=talker.styles[1])
     frames = (
         stream.accept(np.random.default_rng(0).normal(0, 0.1, 16000).astype(np.float32)) + stream.finish()
     )
     assert [frame.index for frame in frames] == list(range(round(talker.frame_rate)))
     assert frames[0].vertices.ndim == 2 and frames[0].vertices.shape[1] == 3
-    with pytest.raises(TalkerError, match="knows .*" + talker.identities[-1]):
-        talker.open_stream(identity="nobody")
+    with pytest.raises(TalkerError, match="knows .*" + talker.styles[-1]):
+        talker.open_stream(style="nobody")
 
 
 def test_bounds_are_for_published_checkpoints_alone() -> None:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The published parts that are faster than the published order: collapsed head, cached predictor, picked
+"""The published parts that are faster than the published order: composed head, cached predictor, picked
 features."""
 
 import pytest
@@ -32,11 +32,11 @@ def test_the_collapsed_head_equals_the_stepped_one(network, steps) -> None:
     head, enter = network.head, network.predictor.latent_in
     in_double = sample_stepped(head.double(), enter.double(), condition.double(), noise.double(), table)
     stepped = sample_stepped(head.float(), enter.float(), condition, noise, table)
-    collapsed = network.collapsed(steps)(noise, condition)
-    assert collapsed.dtype == torch.float32
-    assert (collapsed - in_double).abs().max() <= 1e-6 * in_double.abs().max()
+    composed = network.composed_sampler(steps)(noise, condition)
+    assert composed.dtype == torch.float32
+    assert (composed - in_double).abs().max() <= 1e-6 * in_double.abs().max()
     # it rounds more
-    assert (collapsed - stepped).abs().max() <= (1e-6 if steps < 500 else 1e-5) * stepped.abs().max()
+    assert (composed - stepped).abs().max() <= (1e-6 if steps < 500 else 1e-5) * stepped.abs().max()
 
 
 def test_the_cached_predictor_equals_the_whole_clip_while_the_history_lasts(network) -> None:
@@ -44,7 +44,7 @@ def test_the_cached_predictor_equals_the_whole_clip_while_the_history_lasts(netw
     past, audio = torch.randn(1, T, c.latent_dim), torch.randn(1, T, c.audio_dim)
     who = torch.tensor([1])
     whole = network.predictor(past, audio, who)[0]
-    state = network.predictor.state(1)
+    state = network.predictor.init_state(1)
     for n in range(T):
         row = network.predictor.step(past[:, n], audio[:, n], who, state)[0]
         assert (row - whole[n]).abs().max() <= 2e-6 * whole.abs().max()
@@ -59,7 +59,7 @@ def test_the_ring_forgets_what_is_older_than_it_can_hold(network) -> None:
     past, audio = torch.randn(1, T, c.latent_dim), torch.randn(1, T, c.audio_dim)
 
     def last(past):
-        state = network.predictor.state(1)
+        state = network.predictor.init_state(1)
         sizes = [k.shape for k in state.keys]
         for n in range(T):
             row = network.predictor.step(past[:, n], audio[:, n], who, state)
@@ -88,7 +88,7 @@ def test_the_ring_past_its_end_equals_a_plain_computation(network) -> None:
     bias = -torch.tensor(slopes(c.heads))[:, None, None] * (distance // c.period)
     attended = layer.attend(q[:, :, -1:], k[:, :, -h:], v[:, :, -h:], bias)
     expected = layer.finish(x[:, -1:], attended, p.audio_in(audio)[:, -1:])
-    state, full = p.state(1), p.layers
+    state, full = p.init_state(1), p.layers
     try:
         p.layers = torch.nn.ModuleList([layer])
         for n in range(T):
@@ -116,13 +116,13 @@ def test_picking_at_the_published_places_equals_the_published_interpolation() ->
         published = hubert.interpolate(features, 50, rate)
         places = torch.linspace(0, count - 1, published.shape[1], dtype=torch.float64)
         # the published index rounds to float32
-        assert (hubert.pick(features, places.expand(2, -1)) - published).abs().max() <= 1e-4
+        assert (hubert.gather_features(features, places.expand(2, -1)) - published).abs().max() <= 1e-4
 
 
 def test_newest_rows_of_the_decoder_equal_the_same_rows_of_all(network) -> None:
     latents = torch.randn(1, 12, network.config.latent_dim)
     every = network.codec.decode(latents)
-    assert (network.codec.decode(latents, newest=3) - every[:, -3:]).abs().max() <= 1e-6 * every.abs().max()
+    assert (network.codec.decode(latents, last=3) - every[:, -3:]).abs().max() <= 1e-6 * every.abs().max()
 
 
 def test_exact_mode_refuses_too_little_noise(network) -> None:

@@ -2,7 +2,6 @@
 """`streamingtalker parity`: equal to the published code's recording, and to an independent implementation in
 both configurations; anything altered is noticed and named."""
 
-import os
 import re
 import shutil
 from pathlib import Path
@@ -16,8 +15,7 @@ pytest.importorskip("transformers")
 from streamingtalker_ros.cli import main  # noqa: E402
 from support import vertex_reference as reference  # noqa: E402
 
-SHARED = Path(os.environ.get("STREAMINGTALKER_SHARED", Path(__file__).resolve().parents[3] / "shared"))
-RECORDED = SHARED / "data" / "reference_parity"
+RECORDED = Path(__file__).parents[1] / "data" / "reference_parity"  # of the published code, in miniature
 needs_recording = pytest.mark.skipif(
     not RECORDED.is_dir(), reason=f"no recording of the published code at {RECORDED}"
 )

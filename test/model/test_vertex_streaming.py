@@ -3,7 +3,6 @@
 exact order where nothing is bounded. On the recorded miniature where it is at hand, and on random networks
 everywhere."""
 
-import os
 from pathlib import Path
 
 import numpy as np
@@ -15,12 +14,11 @@ pytest.importorskip("transformers")
 from streamingtalker_ros.errors import TalkerError  # noqa: E402
 from streamingtalker_ros.model.ddim import frame_noise  # noqa: E402
 from streamingtalker_ros.model.vertex import checkpoint, config, hubert, offline  # noqa: E402
-from streamingtalker_ros.model.vertex.chunking import Grid  # noqa: E402
-from streamingtalker_ros.model.vertex.streaming import PublishedModel  # noqa: E402
+from streamingtalker_ros.model.vertex.chunking import ChunkSchedule  # noqa: E402
+from streamingtalker_ros.model.vertex.streaming import VertexTalker  # noqa: E402
 from support import vertex_reference as reference  # noqa: E402
 
-SHARED = Path(os.environ.get("STREAMINGTALKER_SHARED", Path(__file__).resolve().parents[3] / "shared"))
-RECORDED = SHARED / "data" / "reference_parity"
+RECORDED = Path(__file__).parents[1] / "data" / "reference_parity"  # of the published code, in miniature
 
 
 @pytest.fixture(scope="module", params=["vocaset", "biwi", "recorded"])
@@ -41,7 +39,7 @@ def network(request, tmp_path_factory):
 @pytest.fixture(params=[(1, 0.5), (5, 0.8)], ids=["hop 1", "hop 5"])
 def model(request, network):
     hop, window = request.param
-    return PublishedModel(network, hop=hop, window=window, decode=20)
+    return VertexTalker(network, chunk_frames=hop, window=window, decode_frames=20)
 
 
 def sound(seconds, seed=0):
@@ -135,15 +133,15 @@ def test_streams_do_not_disturb_each_other(model) -> None:
 def test_the_same_frames_whoever_shares_the_batch(model) -> None:
     """Voices that join late, stall, leave and take other numbers of steps change no other's frames."""
     voices = [sound(1.3, seed=i) for i in range(4)]
-    names = model.identities
+    names = model.styles
     alone = [
-        run(model.open_stream(seed=i, identity=names[i], steps=None if i < 3 else 4), pcm)
+        run(model.open_stream(seed=i, style=names[i], steps=None if i < 3 else 4), pcm)
         for i, pcm in enumerate(voices)
     ]
-    streams = [model.open_stream(seed=i, identity=names[i], steps=None if i < 3 else 4) for i in range(4)]
+    streams = [model.open_stream(seed=i, style=names[i], steps=None if i < 3 else 4) for i in range(4)]
     frames, rng, done = [[] for _ in streams], np.random.default_rng(0), [0] * 4
-    sizes, one_pass = [], model._pass
-    model._pass = lambda group: sizes.append(len(group)) or one_pass(group)
+    sizes, one_pass = [], model._compute_chunk
+    model._compute_chunk = lambda group: sizes.append(len(group)) or one_pass(group)
     for turn in range(200):
         going = [i for i in range(4) if turn >= i and done[i] < len(voices[i]) and rng.random() < 0.8]
         chunks = [voices[i][done[i] : done[i] + int(rng.integers(0, 4000))] for i in going]
@@ -166,7 +164,7 @@ def _size(stream):
 
 
 def test_the_state_keeps_its_size_and_its_place(network) -> None:
-    model = PublishedModel(network, hop=5, window=0.6, decode=12)
+    model = VertexTalker(network, chunk_frames=5, window=0.6, decode_frames=12)
     stream = model.open_stream()
     size, place = _size(stream), stream.state.latents.data_ptr()
     for _ in range(6):
@@ -177,14 +175,14 @@ def test_the_state_keeps_its_size_and_its_place(network) -> None:
 def test_no_buffer_grows_with_the_frame_index(network) -> None:
     """Late passes hear as much audio, decode as many rows and keep as many as any pass after the first
     seconds."""
-    model = PublishedModel(network, hop=5, window=0.6, decode=12)
-    grid = model.grid
-    spans = [grid.span(k) for k in range(20000, 20100)]
-    assert {stop - start for start, stop in spans} == {grid.window_samples}
+    model = VertexTalker(network, chunk_frames=5, window=0.6, decode_frames=12)
+    schedule = model.schedule
+    spans = [schedule.window_span(k) for k in range(20000, 20100)]
+    assert {stop - start for start, stop in spans} == {schedule.window_samples}
     for k in (0, 3, 20000, 10**6):
-        places = grid.positions(k)
-        start, stop = grid.span(k)
-        features = (stop - start - grid.reach) // grid.stride + 1
+        places = schedule.feature_positions(k)
+        start, stop = schedule.window_span(k)
+        features = (stop - start - schedule.receptive_field) // schedule.feature_stride + 1
         assert places[0] >= 0 and np.ceil(places[-1]) <= features - 1
 
 
@@ -192,32 +190,32 @@ def test_equals_the_exact_order_where_nothing_is_bounded(network) -> None:
     """Given the exact features, hop 1, a long history and a long decoder window reproduce the published
     order."""
     c, seconds = network.config, 1.6
-    model = PublishedModel(network, hop=1, window=4.0, decode=200)
-    audio = hubert.normalise(torch.from_numpy(sound(seconds)))
+    model = VertexTalker(network, chunk_frames=1, window=4.0, decode_frames=200)
+    audio = hubert.normalize(torch.from_numpy(sound(seconds)))
     count = hubert.frame_count((int(seconds * 16000) - 400) // 320 + 1, c.audio_fps, c.frame_rate)
     assert count <= c.history
     noise = torch.from_numpy(np.stack([frame_noise(0, n, (c.latent_dim,)) for n in range(count)]))
     ran = offline.generate(network, audio, 0, noise)
-    state, head, who = model.state(), model.collapsed(c.steps), torch.tensor([0])
+    state, head, who = model.init_state(), model.sampler(c.steps), torch.tensor([0])
     with torch.inference_mode():
         for n in range(count):
             feature, white = ran.audio_features[None, n : n + 1], noise[None, n : n + 1]
-            offsets = model.speak(feature, [state], who, white, head)
+            offsets = model.generate_chunk(feature, [state], who, white, head)
             frame = offsets.view(-1, 3) + network.template
             assert (frame - ran.frames[n]).abs().max() <= 2e-5 * ran.frames.abs().max()
 
 
 def test_identities_change_the_motion_and_unknown_ones_are_refused(network) -> None:
-    model = PublishedModel(network, hop=5, window=0.8)
+    model = VertexTalker(network, chunk_frames=5, window=0.8)
     pcm = sound(0.8)
-    first, second = (run(model.open_stream(identity=name), pcm) for name in model.identities[:2])
+    first, second = (run(model.open_stream(style=name), pcm) for name in model.styles[:2])
     assert not close(first, second) and np.array_equal(run(model.open_stream(), pcm), first)
-    with pytest.raises(TalkerError, match="Nobody.*knows " + ", ".join(model.identities)):
-        model.open_stream(identity="Nobody")
+    with pytest.raises(TalkerError, match="Nobody.*knows " + ", ".join(model.styles)):
+        model.open_stream(style="Nobody")
 
 
 def test_the_number_of_steps_is_a_choice_at_run_time(network) -> None:
-    model = PublishedModel(network, hop=5, window=0.8)
+    model = VertexTalker(network, chunk_frames=5, window=0.8)
     pcm = sound(0.8)
     few, many = run(model.open_stream(steps=2), pcm), run(model.open_stream(), pcm)
     assert not close(few, many) and np.array_equal(run(model.open_stream(steps=model.steps), pcm), many)
@@ -228,20 +226,20 @@ def test_the_number_of_steps_is_a_choice_at_run_time(network) -> None:
 def test_level_of_the_audio_matters_little(network) -> None:
     """The running normalisation takes the level out, but for the assumed second of speech at the
     beginning."""
-    model = PublishedModel(network, hop=5, window=0.8)
+    model = VertexTalker(network, chunk_frames=5, window=0.8)
     pcm = np.tile(sound(2.0), 6)
     soft, loud = (run(model.open_stream(), level * pcm)[-30:] for level in (0.5, 2.0))
     moved = run(model.open_stream(), np.tile(sound(2.0, seed=6), 6))[-30:]
     assert np.abs(soft - loud).mean() < 0.5 * np.abs(soft - moved).mean()
 
 
-def test_loudness_counts_each_sample_that_was_heard_once(model) -> None:
+def test_normalizer_counts_each_accepted_sample_once(model) -> None:
     stream, pcm = model.open_stream(), sound(2.0)
-    passes = len(stream.accept(pcm)) // model.grid.hop
-    heard = pcm[: model.grid.end(passes - 1)].astype(np.float64)
-    loudness = stream.state.loudness
-    assert loudness.count == len(heard)
-    assert (loudness.total, loudness.squares) == pytest.approx((heard.sum(), (heard**2).sum()))
+    passes = len(stream.accept(pcm)) // model.schedule.chunk_frames
+    heard = pcm[: model.schedule.samples_needed(passes - 1)].astype(np.float64)
+    normalizer = stream.state.normalizer
+    assert normalizer.count == len(heard)
+    assert (normalizer.total, normalizer.squares) == pytest.approx((heard.sum(), (heard**2).sum()))
 
 
 def test_what_is_not_finite_counts_as_silence(model) -> None:
@@ -254,36 +252,36 @@ def test_what_is_not_finite_counts_as_silence(model) -> None:
 @pytest.mark.parametrize(
     "bounds, says",
     [
-        (dict(hop=0), "hop of 0"),
-        (dict(hop=1.5), "hop of 1.5"),
-        (dict(hop=12, window=0.3), "window of 0.3"),
-        (dict(hop=12, decode=5), "decoding 5"),
+        (dict(chunk_frames=0), "chunk of 0"),
+        (dict(chunk_frames=1.5), "chunk of 1.5"),
+        (dict(chunk_frames=12, window=0.3), "window of 0.3"),
+        (dict(chunk_frames=12, decode_frames=5), "decoding 5"),
         (dict(context=-0.1), "context of -0.1"),
         (dict(window=float("nan")), "window"),
     ],
 )
 def test_bounds_that_cannot_be_had_are_refused(network, bounds, says) -> None:
     with pytest.raises(TalkerError, match=says):
-        PublishedModel(network, **bounds)
+        VertexTalker(network, **bounds)
 
 
 @pytest.mark.parametrize("wrong", [np.zeros((2, 100), np.float32), np.zeros(100, np.int16)])
 def test_audio_of_another_kind_is_refused(network, wrong) -> None:
     with pytest.raises(TalkerError, match="given: pass"):
-        PublishedModel(network).open_stream().accept(wrong)
+        VertexTalker(network).open_stream().accept(wrong)
 
 
 @pytest.mark.parametrize("rate", [25, 30, 29.97, 60])
 @pytest.mark.parametrize("hop", [1, 7])
 def test_the_grid_hears_everything_a_frame_needs_and_nothing_after_its_lookahead(rate, hop) -> None:
-    grid = Grid.fitted(rate, 50, 320, 400, hop, 0.8, 0.03)
+    schedule = ChunkSchedule.create(rate, 50, 320, 400, hop, 0.8, 0.03)
     for k in list(range(60)) + [12345]:
-        end, (start, stop) = grid.end(k), grid.span(k)
+        end, (start, stop) = schedule.samples_needed(k), schedule.window_span(k)
         assert start % 320 == 0 and start < stop <= end < stop + 320 and stop - start <= 0.8 * 16000
-        last = start // 320 + int(np.ceil(grid.positions(k)[-1] - 1e-9))
+        last = start // 320 + int(np.ceil(schedule.feature_positions(k)[-1] - 1e-9))
         assert last * 320 + 400 <= stop
         first_frame = k * hop
-        assert end / 16000 <= (first_frame + 1) / rate + grid.lookahead + 1e-4
+        assert end / 16000 <= (first_frame + 1) / rate + schedule.lookahead + 1e-4
 
 
 def test_on_cuda_as_on_the_cpu(network) -> None:
@@ -292,6 +290,6 @@ def test_on_cuda_as_on_the_cpu(network) -> None:
     import copy
 
     pcm = sound(1.5)
-    here = run(PublishedModel(network, hop=5, window=0.8).open_stream(), pcm)
-    there = run(PublishedModel(copy.deepcopy(network), "cuda", hop=5, window=0.8).open_stream(), pcm)
+    here = run(VertexTalker(network, chunk_frames=5, window=0.8).open_stream(), pcm)
+    there = run(VertexTalker(copy.deepcopy(network), "cuda", chunk_frames=5, window=0.8).open_stream(), pcm)
     assert close(there, here, 2e-3)  # other kernels sum in another order, and motion feeds on motion

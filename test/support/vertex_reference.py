@@ -186,7 +186,7 @@ class Reference:
             x = x + self.linear(f"{m}.fn.l2", F.gelu(self.linear(f"{m}.fn.l1", y)))
         return x
 
-    def encode(self, motion):  # (T, 3V) -> (T·H, C) quantised, (T·H,) indices
+    def encode(self, motion):  # (T, 3V) -> (T·H, C) quantized, (T·H,) indices
         x = F.leaky_relu(self.linear("autoencoder.encoder.vertice_mapping.0", motion), 0.2)
         x = self.half("encoder", "squasher", x)
         if self.size["name"] == "biwi":
@@ -250,7 +250,7 @@ class Reference:
             conditions.append(self.condition(torch.stack(latents), heard, identity)[-1])
             latents.append(self.denoise(conditions[-1], noise[n]))
             frames.append(self.decode(torch.stack(latents))[-1].view(-1, 3) + template.view(-1, 3))
-        quantised, indices = self.encode(motion)
+        quantized, indices = self.encode(motion)
         one_hot = F.one_hot(torch.tensor(identity), self.size["identities"]).float()
         arrays = dict(
             audio=audio,
@@ -264,9 +264,9 @@ class Reference:
             latents=torch.stack(latents),
             frames=torch.stack(frames),
             vq_motion=motion,
-            vq_quantized=quantised,
+            vq_quantized=quantized,
             vq_indices=indices,
-            vq_decoded=self.decode(quantised.reshape(len(motion), -1)),
+            vq_decoded=self.decode(quantized.reshape(len(motion), -1)),
         )
         return {name: value.numpy() for name, value in arrays.items()}
 

@@ -18,8 +18,8 @@ from streamingtalker_ros import Talker  # noqa: E402
 from streamingtalker_ros.cli.main import main  # noqa: E402
 from streamingtalker_ros.errors import TalkerError  # noqa: E402
 from streamingtalker_ros.model.vertex import hubert as published_hubert  # noqa: E402
-from streamingtalker_ros.model.vertex.network import PublishedNetwork  # noqa: E402
-from streamingtalker_ros.model.vertex.streaming import PublishedModel  # noqa: E402
+from streamingtalker_ros.model.vertex.network import VertexNetwork  # noqa: E402
+from streamingtalker_ros.model.vertex.streaming import VertexTalker  # noqa: E402
 from streamingtalker_ros.training import distributed  # noqa: E402
 from streamingtalker_ros.training.vertex import stages  # noqa: E402
 from streamingtalker_ros.training.vertex.audio_context import Hearing  # noqa: E402
@@ -151,22 +151,22 @@ def test_both_losses_fall(trained) -> None:
 
 
 def test_the_trained_pair_streams_and_follows_the_sound(trained, data) -> None:
-    talker = Talker.load(trained / "talker", "cpu", hop=6, window=0.6, decode=16)
-    assert isinstance(talker, PublishedModel)
-    assert talker.identities == ("neutral", "FaceTalk_170728_03272_TA", "FaceTalk_170904_00128_TA")
+    talker = Talker.load(trained / "talker", "cpu", chunk_frames=6, window=0.6, decode_frames=16)
+    assert isinstance(talker, VertexTalker)
+    assert talker.styles == ("neutral", "FaceTalk_170728_03272_TA", "FaceTalk_170904_00128_TA")
     clip = load_clips("vocaset", data["vocaset"], "train")[0]
     templates = pickle.loads((data["vocaset"] / "templates.pkl").read_bytes())
     assert np.allclose(
-        talker.template, np.mean([templates[name] for name in talker.identities[1:]], 0), atol=1e-6
+        talker.template, np.mean([templates[name] for name in talker.styles[1:]], 0), atol=1e-6
     )
     for identity in (None, clip.subject):
-        stream = talker.open_stream(identity=identity)
+        stream = talker.open_stream(style=identity)
         frames = sum((stream.accept(piece) for piece in np.array_split(clip.pcm, 7)), []) + stream.finish()
         mouth = np.array([frame.vertices[:6, 1].mean() for frame in frames])[: len(clip)]
         truth = np.asarray(clip.motion).reshape(len(clip), VERTICES, 3)[: len(mouth), :6, 1].mean(1)
         assert np.corrcoef(mouth, truth)[0, 1] > 0.7, identity
     with pytest.raises(TalkerError, match="neutral, FaceTalk_170728_03272_TA"):
-        talker.open_stream(identity="nobody")
+        talker.open_stream(style="nobody")
 
 
 class Cut(Exception):
@@ -210,7 +210,7 @@ def test_resume_continues_bit_for_bit(stage, data, trained, tmp_path, monkeypatc
             ).items()
         }
         network = Talker.load(
-            tmp_path / "cut" / "talker", "cpu", hop=6, window=0.6
+            tmp_path / "cut" / "talker", "cpu", chunk_frames=6, window=0.6
         ).network.codec.state_dict()
         changed = {name.split(".")[0] for name in codec if not torch.equal(codec[name], network[name])}
         assert changed == {"pre", "decoder", "leave"}
@@ -221,7 +221,7 @@ def network(data, tmp_path_factory):
     torch.manual_seed(0)
     recipe = recipe_of(tmp_path_factory.mktemp("network"))
     subjects = stages.subjects(load_clips("vocaset", data["vocaset"], "train", False))
-    return PublishedNetwork(recipe.config(subjects, HUBERT))
+    return VertexNetwork(recipe.config(subjects, HUBERT))
 
 
 def test_conditions_of_a_window_are_those_of_the_ring(network) -> None:
@@ -246,12 +246,12 @@ def test_conditions_of_a_window_are_those_of_the_ring(network) -> None:
 
 def test_training_hears_what_a_stream_hears(network, data, monkeypatch) -> None:
     clip = load_clips("vocaset", data["vocaset"], "train")[1]
-    model, heard, windows = PublishedModel(network, hop=6, window=0.6, decode=16), [], []
-    listen, encode = model.listen, published_hubert.encode
+    model, heard, windows = VertexTalker(network, chunk_frames=6, window=0.6, decode_frames=16), [], []
+    listen, encode = model.encode_windows, published_hubert.encode
     monkeypatch.setattr(
         published_hubert, "encode", lambda *given: windows.append(given[1][0]) or encode(*given)
     )
-    monkeypatch.setattr(model, "listen", lambda *given: heard.append(listen(*given)) or heard[-1])
+    monkeypatch.setattr(model, "encode_windows", lambda *given: heard.append(listen(*given)) or heard[-1])
     stream = model.open_stream()
     stream.accept(clip.pcm)
     stream.finish()
@@ -274,7 +274,7 @@ def test_an_utterance_is_heard_as_published(network, data) -> None:
     hearing = Hearing(network.audio, network.config, Audio(hear="utterance"), CPU).train(False)
     with torch.no_grad():
         raw = published_hubert.encode(
-            network.audio, published_hubert.normalise(torch.from_numpy(clip.pcm))[None]
+            network.audio, published_hubert.normalize(torch.from_numpy(clip.pcm))[None]
         )
         stretched = torch.nn.functional.interpolate(
             raw.transpose(1, 2), len(clip), mode="linear", align_corners=True
@@ -334,7 +334,7 @@ def test_the_past_is_disturbed_as_the_recipe_says(network, data, tmp_path) -> No
 def test_stage_2_begins_with_a_checkpoint_and_hubert_of_a_folder(data, trained, tmp_path) -> None:
     where, begun = (
         ("vocaset", data["vocaset"]),
-        Talker.load(trained / "talker", "cpu", hop=6, window=0.6).network,
+        Talker.load(trained / "talker", "cpu", chunk_frames=6, window=0.6).network,
     )
     hubert = begun.audio
     hubert.save_pretrained(tmp_path / "hubert")
@@ -344,7 +344,7 @@ def test_stage_2_begins_with_a_checkpoint_and_hubert_of_a_folder(data, trained, 
     stages.train_codec(*where, tmp_path / "run", recipe, trained / "talker", "cpu")
     for start in (None, trained / "talker"):
         folder = stages.train_talker(*where, tmp_path / "run", recipe, start, "cpu")
-        made = Talker.load(folder, "cpu", hop=6, window=0.6).network.state_dict()
+        made = Talker.load(folder, "cpu", chunk_frames=6, window=0.6).network.state_dict()
         same = {
             name.split(".")[0] for name, value in begun.state_dict().items() if torch.equal(value, made[name])
         }

@@ -37,7 +37,7 @@ def vertex_model(tmp_path_factory):
     """A small random network of the published kind, on a grid of triangles."""
     pytest.importorskip("transformers", reason="transformers is not installed")
     from streamingtalker_ros.model.vertex import checkpoint, config
-    from streamingtalker_ros.model.vertex.streaming import PublishedModel
+    from streamingtalker_ros.model.vertex.streaming import VertexTalker
     from support import vertex_reference as reference
 
     folder = tmp_path_factory.mktemp("published")
@@ -53,7 +53,7 @@ def vertex_model(tmp_path_factory):
     count = settings.vertices
     corner = np.arange(count - 2)
     network.triangles = torch.from_numpy(np.stack([corner, corner + 1, corner + 2], 1))
-    return PublishedModel(network, hop=5, window=0.8, decode=20)
+    return VertexTalker(network, chunk_frames=5, window=0.8, decode_frames=20)
 
 
 def test_vertices_of_a_published_checkpoint_are_streamed(vertex_model, speech) -> None:

@@ -70,9 +70,9 @@ def test_twenty_voices_at_once_are_each_their_own(small, server) -> None:
         for k, (client, clip) in enumerate(zip(clients, clips)):
             count = len(clip) // 640 - 2
             assert client.wait(lambda: len(client.faces) >= count), f"client {k} got {len(client.faces)}"
-            quantised = np.round(clip * 32767).astype(np.float32) / 32768
+            quantized = np.round(clip * 32767).astype(np.float32) / 32768
             np.testing.assert_allclose(
-                weights(client.faces[:count]), expected(small, quantised, k)[:count], atol=2e-3
+                weights(client.faces[:count]), expected(small, quantized, k)[:count], atol=2e-3
             )
     finally:
         for client in clients:

@@ -22,7 +22,7 @@ from streamingtalker_ros.audio.resample import to_16k
 from streamingtalker_ros.cli.demo import VOICE
 from streamingtalker_ros.model.ddim import frame_noise
 from streamingtalker_ros.model.vertex import checkpoint, hubert, offline
-from streamingtalker_ros.model.vertex.streaming import PublishedModel
+from streamingtalker_ros.model.vertex.streaming import VertexTalker
 
 
 def errors(ours, theirs, scale):
@@ -36,10 +36,10 @@ def errors(ours, theirs, scale):
 @torch.inference_mode()
 def from_features(model, features, who, noise):
     """Offsets (L, 3V) of the bounded predictor, head and decoder on given features (L, audio_dim)."""
-    state, head, hop = model.state(), model.collapsed(model.steps), model.grid.hop
+    state, head, hop = model.init_state(), model.sampler(model.steps), model.schedule.chunk_frames
     features, noise, who = features[None], noise[None], torch.tensor([who])
     rows = [
-        model.speak(features[:, n : n + hop], [state], who, noise[:, n : n + hop], head)
+        model.generate_chunk(features[:, n : n + hop], [state], who, noise[:, n : n + hop], head)
         for n in range(0, features.shape[1], hop)
     ]
     return torch.cat(rows, 1)[0]
@@ -58,8 +58,8 @@ def main() -> None:
     c = network.config
     pcm = to_16k(*read_audio(args.audio))
     pcm = np.resize(pcm, int(args.seconds * 16000)).astype(np.float32)  # a short voice is repeated
-    who = PublishedModel(network).identity_row(args.identity)
-    normal = hubert.normalise(torch.from_numpy(pcm))
+    who = VertexTalker(network).style_row(args.identity)
+    normal = hubert.normalize(torch.from_numpy(pcm))
     count = hubert.frame_count(hubert.encode(network.audio, normal[None]).shape[1], c.audio_fps, c.frame_rate)
     noise = torch.from_numpy(np.stack([frame_noise(0, n, (c.latent_dim,)) for n in range(count)]))
     truth = offline.generate(network, normal, who, noise, template=torch.zeros_like(network.template))
@@ -67,18 +67,18 @@ def main() -> None:
     raw, features = truth.audio_encoder_output[None], truth.audio_features
 
     print(f"{count} frames, history {c.history}\n\n| what alone differs | rms | largest |\n|---|---|---|")
-    free = PublishedModel(network, hop=1, window=2.0, decode=count + 2)
+    free = VertexTalker(network, chunk_frames=1, window=2.0, decode_frames=count + 2)
     ratio = c.audio_fps / c.frame_rate
     places = ((torch.arange(count) + 0.5) * ratio - 0.5).clamp(0, raw.shape[1] - 1)
-    centred = hubert.pick(raw, places[None])[0]
+    centred = hubert.gather_features(raw, places[None])[0]
     rows = [
         ("a ring of h rows in the predictor", from_features(free, features, who, noise)),
         ("places of frames without the utterance's end", from_features(free, centred, who, noise)),
     ]
     for decode in (24, c.history):
-        bounded = PublishedModel(network, hop=1, window=2.0, decode=decode)
+        bounded = VertexTalker(network, chunk_frames=1, window=2.0, decode_frames=decode)
         rows.append((f"the ring, and {decode} rows decoded", from_features(bounded, features, who, noise)))
-    batch = PublishedModel(network, hop=12, window=2.0)
+    batch = VertexTalker(network, chunk_frames=12, window=2.0)
     whole = count // 12 * 12
     rows.append(
         (
@@ -108,10 +108,12 @@ def main() -> None:
         (12, 2.0, 0.1),
         (12, 4.0, 0.1),
     ):
-        model = PublishedModel(network, hop=hop, window=window, context=context)
+        model = VertexTalker(network, chunk_frames=hop, window=window, context=context)
         heard = []
-        model.listen = lambda *pass_: heard.append(PublishedModel.listen(model, *pass_)) or heard[-1]
-        stream = model.open_stream(seed=0, identity=args.identity)
+        model.encode_windows = lambda *pass_: (
+            heard.append(VertexTalker.encode_windows(model, *pass_)) or heard[-1]
+        )
+        stream = model.open_stream(seed=0, style=args.identity)
         frames = (stream.accept(pcm) + stream.finish())[:count]
         ours = torch.from_numpy(np.stack([f.vertices for f in frames])) / c.unit - network.template
         there = errors(torch.cat(heard, 1)[0, :count], features, features)[0]

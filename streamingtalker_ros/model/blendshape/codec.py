@@ -3,7 +3,7 @@
 
 Motion (B, T, motion_dim) -> encoder -> H slots of C numbers a frame -> nearest entry of one codebook each ->
 latent (B, T, H·C) -> decoder -> motion. Latents are scaled to unit variance, which the diffusion head expects.
-Streaming uses the decoder alone: a generated latent is never quantised again.
+Streaming uses the decoder alone: a generated latent is never quantized again.
 """
 
 from dataclasses import dataclass
@@ -65,7 +65,7 @@ class MotionCodec(nn.Module):
         """(B, T, motion_dim) -> (B, T, H·C), before quantisation."""
         return self.encoder((motion - self.motion_mean) / self.motion_scale)
 
-    def quantise(self, features):
+    def quantize(self, features):
         """(B, T, H·C) -> the nearest codes (B, T, H·C) and their indices (B, T, H)."""
         slots = features.unflatten(-1, (self.slots, self.code_dim))
         flat = slots.reshape(-1, self.code_dim)
@@ -76,8 +76,8 @@ class MotionCodec(nn.Module):
         return self.codebook[indices].view_as(features), indices.view(slots.shape[:-1])
 
     def encode(self, motion):
-        """(B, T, motion_dim) -> unit-variance quantised latents (B, T, H·C): what the diffusion head learns."""
-        return (self.quantise(self.features(motion))[0] - self.latent_mean) / self.latent_scale
+        """(B, T, motion_dim) -> unit-variance quantized latents (B, T, H·C): what the diffusion head learns."""
+        return (self.quantize(self.features(motion))[0] - self.latent_mean) / self.latent_scale
 
     def decode(self, latents, state=None):
         """(B, T, H·C) unit-variance latents -> motion (B, T, motion_dim), not yet clipped."""

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Published weights on disk: the authors' `.ckpt` read safely, and the converted folder (safetensors + JSON).
 
-`read_ckpt(path, config)` gives a PublishedNetwork from the authors' file; `save` and `load` are the converted
+`read_ckpt(path, config)` gives a VertexNetwork from the authors' file; `save` and `load` are the converted
 form. No pickle is executed beyond what torch's `weights_only` admits: tensors and plain containers.
 """
 
@@ -15,8 +15,8 @@ from safetensors.torch import load_file, save_file
 
 from streamingtalker_ros.errors import TalkerError
 from streamingtalker_ros.model.vertex.codec import position_table
-from streamingtalker_ros.model.vertex.config import PublishedConfig
-from streamingtalker_ros.model.vertex.network import PublishedNetwork, names, tables
+from streamingtalker_ros.model.vertex.config import VertexConfig
+from streamingtalker_ros.model.vertex.network import VertexNetwork, names, tables
 
 PREFIXES = ("audio_encoder.", "autoencoder.", "diff_ar_network.")
 WEIGHTS, CONFIG = "weights.safetensors", "config.json"
@@ -49,13 +49,13 @@ def read_state_dict(path):
 
 
 def read_ckpt(path, config):
-    """The authors' `.ckpt` -> PublishedNetwork in float32 on the CPU.
+    """The authors' `.ckpt` -> VertexNetwork in float32 on the CPU.
 
     Raises TalkerError naming the file, and the weight that is missing, unknown, of another shape or not
     finite.
     """
     theirs = read_state_dict(path)
-    network = PublishedNetwork(config)
+    network = VertexNetwork(config)
     ours = {name: value for name, value in network.state_dict().items() if name in ("template", "triangles")}
     heard = PREFIXES[0]
     audio = {name[len(heard) :]: theirs.pop(name) for name in list(theirs) if name.startswith(heard)}
@@ -144,7 +144,7 @@ def save(folder, network) -> None:
 
 
 def load(folder):
-    """Read a converted folder -> PublishedNetwork. Raises TalkerError naming a missing or damaged file."""
+    """Read a converted folder -> VertexNetwork. Raises TalkerError naming a missing or damaged file."""
     folder = Path(folder)
     try:
         values = json.loads((folder / CONFIG).read_text())
@@ -156,14 +156,14 @@ def load(folder):
         raise TalkerError(f"{folder / CONFIG} is not valid JSON: convert the checkpoint again") from None
     if not isinstance(values, dict) or values.get("family") != "published":
         raise TalkerError(f"{folder / CONFIG} is not of the published family: convert a published checkpoint")
-    config = PublishedConfig.from_json(values)
+    config = VertexConfig.from_json(values)
     try:
         weights = load_file(str(folder / WEIGHTS))
     except (OSError, SafetensorError) as error:
         raise TalkerError(
             f"{folder / WEIGHTS} cannot be read ({error}): convert the checkpoint again"
         ) from None
-    network = PublishedNetwork(config)
+    network = VertexNetwork(config)
     network.triangles = weights.get("triangles", network.triangles)
     # safetensors may have been written under a transformers that names the positional convolution otherwise
     audio = {name[6:]: weights.pop(name) for name in list(weights) if name.startswith("audio.")}

@@ -21,13 +21,13 @@ class Attention(nn.Module):
         self.qkv = nn.Linear(width, 3 * width, bias=False)
         self.out = nn.Linear(width, width)
 
-    def forward(self, x, newest=None):
-        """x (B, T, W) -> what the `newest` rows, default all, take from all rows: (B, newest, W)."""
+    def forward(self, x, last=None):
+        """x (B, T, W) -> what the `last` rows, default all, take from all rows: (B, last, W)."""
         B, T, W = x.shape
         # (B, heads, T, W/heads)
         q, k, v = self.qkv(x).view(B, T, 3, self.heads, W // self.heads).permute(2, 0, 3, 1, 4)
-        q = q[:, :, T - (newest or T) :]
-        weights = (q @ k.transpose(-1, -2) * self.scale).softmax(-1)  # (B, heads, newest, T)
+        q = q[:, :, T - (last or T) :]
+        weights = (q @ k.transpose(-1, -2) * self.scale).softmax(-1)  # (B, heads, last, T)
         return self.out((weights @ v).transpose(1, 2).flatten(2))
 
 
@@ -40,8 +40,8 @@ class Block(nn.Module):
         self.norm2 = nn.LayerNorm(width, eps=1e-5)
         self.up, self.down = nn.Linear(width, ff), nn.Linear(ff, width)
 
-    def forward(self, x, newest=None):
-        x = x[:, len(x[0]) - (newest or len(x[0])) :] + self.attention(self.norm1(x), newest)
+    def forward(self, x, last=None):
+        x = x[:, len(x[0]) - (last or len(x[0])) :] + self.attention(self.norm1(x), last)
         return x + self.down(F.gelu(self.up(self.norm2(x))))
 
 
@@ -62,14 +62,14 @@ class TimeMixer(nn.Module):
         self.blocks = nn.ModuleList(Block(W, c.codec_heads, c.codec_ff) for _ in range(c.codec_layers))
         self.register_buffer("position", torch.arange(W) % 2 * 1.0, persistent=False)
 
-    def forward(self, x, newest=None):
-        """x (B, T, W) -> the `newest` rows, default all: (B, newest, W); the last block computes no others."""
+    def forward(self, x, last=None):
+        """x (B, T, W) -> the `last` rows, default all: (B, last, W); the last block computes no others."""
         x = F.leaky_relu(self.conv(x.transpose(1, 2)), self.slope)  # (B, W, T)
         x = self.linear(self.norm(x).transpose(1, 2)) + self.position
-        *inner, last = self.blocks
+        *inner, final_block = self.blocks
         for block in inner:
             x = block(x)
-        return last(x, newest)
+        return final_block(x, last)
 
 
 class Codec(nn.Module):
@@ -89,10 +89,10 @@ class Codec(nn.Module):
         self.decoder = TimeMixer(c)
         self.leave = nn.Linear(W, 3 * c.vertices)
 
-    def encode(self, offsets):  # (B, T, 3V) -> (B, T, H·C), not yet quantised
+    def encode(self, offsets):  # (B, T, 3V) -> (B, T, H·C), not yet quantized
         return self.post(self.encoder(F.leaky_relu(self.enter(offsets), self.slope)))
 
-    def quantise(self, latents):
+    def quantize(self, latents):
         """(B, T, H·C) -> nearest codes in the same shape, and their indices (B, T, H)."""
         c = self.config
         slots = latents.reshape(-1, c.code_dim)  # (B·T·H, C)
@@ -101,17 +101,17 @@ class Codec(nn.Module):
         indices = distance.argmin(1)
         return codes[indices].view_as(latents), indices.view(*latents.shape[:2], c.slots)
 
-    def decode(self, latents, newest=None):
-        """Latents (B, T, H·C) -> offsets of the `newest` rows, by default of all: (B, newest, 3V)."""
+    def decode(self, latents, last=None):
+        """Latents (B, T, H·C) -> offsets of the `last` rows, by default of all: (B, last, 3V)."""
         return self.leave(
-            self.decoder(self.pre(latents), newest)
+            self.decoder(self.pre(latents), last)
         )  # every row counts: attention and norm run over time
 
     def start_latent(self):
-        """(H·C,): the all-zero clip of two frames, quantised, row 0; every history begins with it."""
+        """(H·C,): the all-zero clip of two frames, quantized, row 0; every history begins with it."""
         c = self.config
         rest = self.leave.weight.new_zeros(1, 2, 3 * c.vertices)
-        return self.quantise(self.encode(rest))[0][0, 0]
+        return self.quantize(self.encode(rest))[0][0, 0]
 
 
 def position_table(rows, width):

@@ -2,7 +2,7 @@
 """The sizes of a published checkpoint: read from the authors' YAML, kept as JSON beside converted weights.
 
 Takes `config.yaml` of the release (VOCASET or BIWI) and a HuBERT configuration; gives a flat
-`PublishedConfig`.
+`VertexConfig`.
 """
 
 import json
@@ -30,7 +30,7 @@ SUBJECTS = {
 
 
 @dataclass
-class PublishedConfig:
+class VertexConfig:
     """One field a fact; every size is a number of channels unless it says otherwise."""
 
     dataset: str  # "vocaset" | "biwi": biwi has one more linear on each side of the latent
@@ -93,7 +93,7 @@ class PublishedConfig:
 
 
 def read_yaml(path, hubert=None):
-    """The authors' configuration file -> PublishedConfig.
+    """The authors' configuration file -> VertexConfig.
 
     hubert: dict of HubertConfig arguments, or None for the base model.
     Raises TalkerError naming what is missing, or what a setting asks that the published network never had.
@@ -147,7 +147,7 @@ def read_yaml(path, hubert=None):
         raise TalkerError(
             f"{path}: MODEL.SCHEDULER.timestep_spacing is {spacing!r}: leading and trailing are known"
         )
-    config = PublishedConfig(  # the defaults are those of the published code
+    config = VertexConfig(  # the defaults are those of the published code
         dataset=dataset,
         vertices=rows // 3,
         frame_rate=get("MODEL", "AUDIO_ENCODER", "hidden_fps", kind=float),

@@ -2,7 +2,7 @@
 """The published diffusion head: affine, so that its S sampling steps compose into one affine map.
 
 `Head.x0` predicts the clean latent; `sample_stepped` walks the S steps as published and is the referee;
-`Collapsed` is the same map as one precomputed matrix per S: latent = matrix [noise, condition] + bias.
+`ComposedSampler` is the same map as one precomputed matrix per S: latent = matrix [noise, condition] + bias.
 """
 
 import math
@@ -44,7 +44,7 @@ def sample_stepped(head, latent_in, condition, noise, coefficients):
     return sample(lambda z, s: head.x0(z, condition, times[s], latent_in), noise, coefficients)
 
 
-class Collapsed:
+class ComposedSampler:
     """S steps of the head as one affine map, composed in float64.
 
     With x0 = A z + B c + e_s (A = leave·join_z·latent_in, B = leave·join_c) a DDIM step is

@@ -40,7 +40,7 @@ def geometry(model):
     return stride, reach
 
 
-def normalise(pcm):
+def normalize(pcm):
     """(…, n) -> zero mean and unit variance over the utterance, (x − mean) / √(var + 1e-7), as published."""
     centred = pcm - pcm.mean(-1, keepdim=True)
     return centred / (centred.square().mean(-1, keepdim=True) + 1e-7).sqrt()
@@ -62,7 +62,7 @@ def interpolate(features, audio_fps, frame_rate):
     return F.interpolate(channels_first, size=length, mode="linear", align_corners=True).transpose(1, 2)
 
 
-def pick(features, position):
+def gather_features(features, position):
     """Linear interpolation: features (B, N, C), position (B, T) float in 0 … N − 1 -> (B, T, C)."""
     low = position.floor().long().clamp(0, features.shape[1] - 1)
     high = (low + 1).clamp(max=features.shape[1] - 1)

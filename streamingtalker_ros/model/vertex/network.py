@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The published network, assembled: audio encoder, codec, predictor, head, with the template of one face.
 
-Takes a `PublishedConfig`; `names()` ties the authors' parameter names to the ones here. No files.
+Takes a `VertexConfig`; `names()` ties the authors' parameter names to the ones here. No files.
 """
 
 import torch
@@ -9,11 +9,11 @@ from torch import nn
 
 from streamingtalker_ros.model.vertex import hubert
 from streamingtalker_ros.model.vertex.codec import Codec
-from streamingtalker_ros.model.vertex.diffusion_head import Collapsed, Head, coefficients
+from streamingtalker_ros.model.vertex.diffusion_head import ComposedSampler, Head, coefficients
 from streamingtalker_ros.model.vertex.predictor import Predictor
 
 
-class PublishedNetwork(nn.Module):
+class VertexNetwork(nn.Module):
     def __init__(self, config) -> None:
         super().__init__()
         self.config = config
@@ -26,9 +26,9 @@ class PublishedNetwork(nn.Module):
         self.register_buffer("triangles", torch.zeros(0, 3, dtype=torch.int64))
         self.eval().requires_grad_(False)
 
-    def collapsed(self, steps):
-        """The head's S sampling steps as one affine map (head.Collapsed)."""
-        return Collapsed(self.head, self.predictor.latent_in, coefficients(self.config, steps))
+    def composed_sampler(self, steps):
+        """The head's S sampling steps as one affine map (head.ComposedSampler)."""
+        return ComposedSampler(self.head, self.predictor.latent_in, coefficients(self.config, steps))
 
 
 def names(config):

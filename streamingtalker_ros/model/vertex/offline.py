@@ -21,7 +21,7 @@ class ExactRun:
 
     audio_encoder_output: torch.Tensor  # (N, audio_dim), 50 Hz
     audio_features: torch.Tensor  # (L, audio_dim), interpolated to the motion's rate
-    start_latent: torch.Tensor  # (H·C,), quantised
+    start_latent: torch.Tensor  # (H·C,), quantized
     conditions: torch.Tensor  # (L, d), the predictor's newest row at each frame
     latents: torch.Tensor  # (L + 1, H·C), row 0 the start, row n + 1 that of frame n
     frames: torch.Tensor  # (L, V, 3), template added, in the checkpoint's own unit
@@ -31,7 +31,7 @@ class ExactRun:
 def generate(network, audio, identity, noise, template=None, steps=None):
     """Run one utterance in the published streaming order.
 
-    audio: (n,) float32 at 16 kHz, already normalised (hubert.normalise); identity: row number;
+    audio: (n,) float32 at 16 kHz, already normalised (hubert.normalize); identity: row number;
     noise: (≥ L, H·C), row n the white noise of frame n; template: (V, 3), default the network's own.
     Raises TalkerError when the noise is too short.
     """
@@ -62,7 +62,7 @@ def generate(network, audio, identity, noise, template=None, steps=None):
 
 @torch.inference_mode()
 def round_trip(network, offsets):
-    """The codec alone: offsets (T, 3V) -> quantised (T·H, C), indices (T·H,), decoded (T, 3V)."""
+    """The codec alone: offsets (T, 3V) -> quantized (T·H, C), indices (T·H,), decoded (T, 3V)."""
     c = network.config
-    quantised, indices = network.codec.quantise(network.codec.encode(offsets[None]))
-    return quantised.reshape(-1, c.code_dim), indices.reshape(-1), network.codec.decode(quantised)[0]
+    quantized, indices = network.codec.quantize(network.codec.encode(offsets[None]))
+    return quantized.reshape(-1, c.code_dim), indices.reshape(-1), network.codec.decode(quantized)[0]

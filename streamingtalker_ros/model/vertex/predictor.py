@@ -118,7 +118,7 @@ class Predictor(nn.Module):
             x = layer.finish(x, layer.attend(q, k, v, bias), heard)
         return x
 
-    def state(self, batch=1):
+    def init_state(self, batch=1):
         """A fresh PredictorState for `batch` voices."""
         c = self.config
 

@@ -1,304 +1,490 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Bounded streaming of a published checkpoint: audio chunks in, frames of vertices out, at a constant cost.
+"""Bounded streaming of a vertex checkpoint: audio chunks in, frames of vertices out, at constant cost per frame.
 
-    model = PublishedModel.load(folder)
-    stream = model.open_stream(seed=0, identity=None)
+    talker = VertexTalker.load(folder)
+    stream = talker.open_stream(seed=0, style=None)
     frames = stream.accept(pcm) + stream.finish()
 
-Where the published order looks at everything (exact.py), this hears a window of audio, keeps the last h rows
-of motion, composes the head's steps into one matrix and decodes a window of latents. docs/published.md says
-what it costs in accuracy.
+The published order of computation (offline.py) depends on the whole utterance. Here a chunk of frames is computed from
+a window of audio and from the last h rows of motion, the head's diffusion steps are composed into one matrix, and a
+window of latents is decoded. docs/published.md gives the cost in accuracy.
 """
 
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
 
 import numpy as np
+import numpy.typing as npt
 import torch
 
 from streamingtalker_ros.audio.pcm import as_mono_float32
 from streamingtalker_ros.errors import TalkerError
 from streamingtalker_ros.model.ddim import frame_noise
+from streamingtalker_ros.model.protocol import StreamProtocol, VertexFrame
 from streamingtalker_ros.model.vertex import checkpoint, hubert
-from streamingtalker_ros.model.vertex.chunking import SAMPLE_RATE, Grid
+from streamingtalker_ros.model.vertex.chunking import SAMPLE_RATE, ChunkSchedule
+from streamingtalker_ros.model.vertex.diffusion_head import ComposedSampler
+from streamingtalker_ros.model.vertex.network import VertexNetwork
 from streamingtalker_ros.model.vertex.predictor import PredictorState
 
-PRIOR_SECONDS, PRIOR_RMS = 1.0, 0.05  # speech of usual level, assumed to precede the stream: see Loudness
+# speech at a usual level, assumed to precede the stream: see RunningNormalizer
+PRIOR_SECONDS = 1.0
+PRIOR_RMS = 0.05  # of full scale
 
 
 @dataclass
-class VertexFrame:
-    """One frame; index: 0, 1, 2, …; time: seconds, index / frame_rate; vertices: (V, 3) float32, metres, in
-    the checkpoint's own axes (both releases: x to the person's left, y up, z out of the face)."""
+class RunningNormalizer:
+    """Zero mean and unit variance over all audio so far: the causal form of the published normalization.
 
-    index: int
-    time: float
-    vertices: np.ndarray
+    `PRIOR_SECONDS` of speech at a usual level are counted in front, so that a quiet beginning is not amplified.
 
-
-@dataclass
-class Loudness:
-    """Running mean and variance of all that was heard: the causal form of the published normalisation.
-
-    A second of speech at a usual level is counted in front, so that a quiet first moment is not blown up.
+    Attributes:
+        count: Samples so far.
+        total: Their sum.
+        squares: The sum of their squares.
     """
 
     count: float = 0.0
     total: float = 0.0
     squares: float = 0.0
 
-    def hear(self, pcm) -> None:
-        pcm = pcm.astype(np.float64)
-        self.count += len(pcm)
-        self.total += float(pcm.sum())
-        self.squares += float(pcm @ pcm)
+    def update(self, pcm: npt.NDArray[np.float32]) -> None:
+        """Add new audio, (n,), to the statistics."""
+        samples = pcm.astype(np.float64)
+        self.count += len(samples)
+        self.total += float(samples.sum())
+        self.squares += float(samples @ samples)
 
-    def normalise(self, pcm):
+    def normalize(self, pcm: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+        """Return (n,) audio with the running mean removed, divided by the running standard deviation."""
         prior = PRIOR_SECONDS * SAMPLE_RATE
         mean = self.total / (self.count + prior)
         variance = (self.squares + prior * PRIOR_RMS**2) / (self.count + prior) - mean**2
         return ((pcm - mean) / np.sqrt(variance + 1e-7)).astype(np.float32)
 
     def reset(self) -> None:
+        """Forget all audio."""
         self.count = self.total = self.squares = 0.0
 
 
 @dataclass
-class VoiceState:
-    """All that one voice remembers, of fixed size."""
+class VertexStreamState:
+    """State of one stream, of fixed size.
 
-    pcm: np.ndarray  # (a window and a stride,) float32, the newest audio at its end
-    loudness: Loudness
+    Attributes:
+        pcm: (window_samples + feature_stride,) float32, the newest audio at its end.
+        normalizer: Statistics of all audio so far.
+        predictor: Cached keys and values of the last h rows.
+        latents: (1, decode_frames, H·C), the newest at its end.
+        num_latents: Rows of `latents` that are valid, the start latent included.
+    """
+
+    pcm: npt.NDArray[np.float32]
+    normalizer: RunningNormalizer
     predictor: PredictorState
-    latents: torch.Tensor  # (1, decode rows, H·C), the newest at its end
-    rows: int = 1  # latents that are there, the start latent included
+    latents: torch.Tensor
+    num_latents: int = 1
 
-    def reset(self, start_latent) -> None:
+    def reset(self, start_latent: torch.Tensor) -> None:
+        """Begin a stream anew, in place; start_latent: (H·C,)."""
         self.pcm[:] = 0.0
-        self.loudness.reset()
+        self.normalizer.reset()
         self.predictor.reset()
         self.latents.zero_()
         self.latents[:, -1] = start_latent
-        self.rows = 1
+        self.num_latents = 1
 
 
-class PublishedModel:
-    """A published network on a device, with the bounds of its streaming; opens streams, holds no voice.
+class VertexTalker:
+    """Vertex network on a device with the limits of its streaming; opens streams. Safe to use from several threads.
 
-    hop: frames per pass (more cost less, and wait longer); window: seconds of audio that HuBERT hears in a
-    pass; context: seconds of audio after a pass's last frame that it waits for; decode: rows of latents
-    decoded together, None for h of the configuration; normalise: False when the audio comes normalised.
+    Implements `model.protocol.TalkerProtocol`.
+
+    Args:
+        network: The network; it is moved to the device.
+        device: A torch device.
+        chunk_frames: Frames computed at once; more cost less per frame and wait longer.
+        window: Seconds of audio that HuBERT encodes for a chunk.
+        context: Seconds of that audio after the chunk's last frame.
+        decode_frames: Rows of latents decoded together; None for the configuration's `context_frames`.
+        normalize: False if the audio is normalized already.
+
+    Raises:
+        TalkerError: If a limit is out of range.
     """
 
+    family: Literal["vertex"] = "vertex"
+
     def __init__(
-        self, network, device="cpu", hop=12, window=1.0, context=0.1, decode=None, normalise=True
+        self,
+        network: VertexNetwork,
+        device: str = "cpu",
+        chunk_frames: int = 12,
+        window: float = 1.0,
+        context: float = 0.1,
+        decode_frames: int | None = None,
+        normalize: bool = True,
     ) -> None:
-        c = network.config
-        self.network, self.device, self.normalise = network.to(device), device, normalise
-        stride, reach = hubert.geometry(network.audio)
-        self.grid = Grid.fitted(c.frame_rate, c.audio_fps, stride, reach, hop, window, context)
-        self.decode = c.history if decode is None else decode
-        if self.decode < hop + 1:
+        config = network.config
+        self.network, self.device, self.normalize = network.to(device), str(device), normalize
+        feature_stride, receptive_field = hubert.geometry(network.audio)
+        self.schedule = ChunkSchedule.create(
+            config.frame_rate,
+            config.audio_fps,
+            feature_stride,
+            receptive_field,
+            chunk_frames,
+            window,
+            context,
+        )
+        self.decode_frames = config.history if decode_frames is None else decode_frames
+        if self.decode_frames < chunk_frames + 1:
             raise TalkerError(
-                f"decoding {self.decode} rows is too few for a hop of {hop} frames: give {hop + 1} or more"
+                f"decoding {self.decode_frames} rows is too few for a chunk of {chunk_frames} frames: "
+                f"give {chunk_frames + 1} or more"
             )
         with torch.inference_mode():
             self.start_latent = network.codec.start_latent()  # (H·C,)
-        self._collapsed = {}
+        self._samplers: dict[int, ComposedSampler] = {}
+        self._lock = threading.RLock()  # held while frames are generated
 
     @classmethod
-    def load(cls, folder, device="cpu", **bounds):
-        """Load a converted folder. Raises TalkerError when it is none, or the bounds cannot be had."""
-        return cls(checkpoint.load(folder), device, **bounds)
+    def load(cls, folder: str | Path, device: str = "cpu", **limits: Any) -> VertexTalker:
+        """Load a converted checkpoint.
+
+        Args:
+            folder: Folder that `streamingtalker convert` wrote.
+            device: A torch device.
+            limits: `chunk_frames`, `window`, `context` and `decode_frames`, see the class.
+
+        Raises:
+            TalkerError: If the folder holds no such checkpoint, or a limit is out of range.
+        """
+        return cls(checkpoint.load(folder), device, **limits)
 
     @property
-    def frame_rate(self):
+    def name(self) -> str:
+        """Name of the data set that the checkpoint was trained on, "vocaset" or "biwi"."""
+        return self.network.config.dataset
+
+    @property
+    def frame_rate(self) -> float:
+        """Frames per second."""
         return self.network.config.frame_rate
 
     @property
-    def lookahead(self):
-        """Seconds: frame n depends on audio up to (n + 1)/frame_rate + lookahead and on nothing later."""
-        return self.grid.lookahead
+    def hop(self) -> int:
+        """Samples of 16 kHz audio per frame, rounded."""
+        return round(SAMPLE_RATE / self.frame_rate)
 
     @property
-    def identities(self):
-        """Names of the known identities, the first is the default."""
+    def frames_per_step(self) -> int:
+        """Frames that are computed at once."""
+        return self.schedule.chunk_frames
+
+    @property
+    def lookahead(self) -> float:
+        """Seconds: frame n depends on audio up to (n + 1)/frame_rate + lookahead and on nothing later."""
+        return self.schedule.lookahead
+
+    @property
+    def steps(self) -> int:
+        """Diffusion steps per frame of a stream that sets no other number."""
+        return self.network.config.steps
+
+    @property
+    def styles(self) -> tuple[str, ...]:
+        """Names of the speaker identities; the first is the default."""
         return self.network.config.identities
 
     @property
-    def template(self):
-        """(V, 3) float32, metres: the rest face, zeros when the checkpoint was converted without one."""
+    def control_names(self) -> tuple[str, ...]:
+        """A vertex stream has no controls."""
+        return ()
+
+    @property
+    def template(self) -> npt.NDArray[np.float32]:
+        """(V, 3) float32 in metres: the rest pose, zeros if the checkpoint was converted without a template."""
         return (self.network.template * self.network.config.unit).cpu().numpy()
 
     @property
-    def triangles(self):
-        """(T, 3) uint32, empty when the template had no faces."""
+    def triangles(self) -> npt.NDArray[np.uint32]:
+        """(T, 3) uint32 indices of vertices, empty if the template had no faces."""
         return self.network.triangles.cpu().numpy().astype(np.uint32)
 
-    @property
-    def steps(self):
-        return self.network.config.steps
+    def check(self, style: str | None = None, steps: int | None = None) -> None:
+        """Raise TalkerError unless a stream can have this style and this number of steps; None means the default."""
+        self.style_row(style)
+        if steps:
+            self.sampler(steps)
 
-    def collapsed(self, steps):
-        """The head's affine map for so many steps, composed once. Raises TalkerError out of range."""
-        if steps not in self._collapsed:
-            self._collapsed[steps] = self.network.collapsed(steps)
-        return self._collapsed[steps]
+    def sampler(self, steps: int) -> ComposedSampler:
+        """Return the head's diffusion steps as one affine map, composed once per number of steps.
 
-    def identity_row(self, identity):
-        """Name (None: the first) -> row of the embedding. Raises TalkerError listing the known."""
-        known = self.identities
-        if identity in (None, ""):
+        Raises:
+            TalkerError: If the number of steps is out of range.
+        """
+        if steps not in self._samplers:
+            self._samplers[steps] = self.network.composed_sampler(steps)
+        return self._samplers[steps]
+
+    def style_row(self, style: str | None) -> int:
+        """Return the row of the identity embedding of a style; None or "" is the first.
+
+        Raises:
+            TalkerError: If the style is unknown; the message lists the known ones.
+        """
+        if style in (None, ""):
             return 0
-        if str(identity) not in known:
-            raise TalkerError(f"unknown identity {identity!r}: this model knows {', '.join(known)}")
-        return known.index(str(identity))
+        if str(style) not in self.styles:
+            raise TalkerError(f"unknown style {style!r}: this model knows {', '.join(self.styles)}")
+        return self.styles.index(str(style))
 
-    def open_stream(self, seed=0, identity=None, steps=None):
-        """A fresh voice. seed: of its noise; identity: one of `identities`; steps: DDIM steps per frame."""
-        return PublishedStream(self, seed, identity, steps)
+    def open_stream(
+        self, seed: int = 0, style: str | None = None, steps: int | None = None, **controls: Any
+    ) -> VertexStream:
+        """Open a fresh stream.
 
-    def state(self):
-        """A fresh VoiceState."""
-        latents = self.start_latent.new_zeros(1, self.decode, self.network.config.latent_dim)
-        pcm = np.zeros(self.grid.window_samples + self.grid.stride, np.float32)
-        state = VoiceState(pcm, Loudness(), self.network.predictor.state(1), latents)
+        Args:
+            seed: Seed of the stream's noise.
+            style: One of `styles`; None for the first.
+            steps: Diffusion steps per frame; None for `self.steps`.
+            controls: Must be empty: a vertex stream has no controls.
+
+        Raises:
+            TalkerError: If a value is unknown or out of range.
+        """
+        if controls:
+            raise TalkerError(f"{', '.join(controls)}: a stream of a vertex model has no such option")
+        return VertexStream(self, seed, style, steps)
+
+    def init_state(self) -> VertexStreamState:
+        """Return the state of a fresh stream."""
+        latents = self.start_latent.new_zeros(1, self.decode_frames, self.network.config.latent_dim)
+        pcm = np.zeros(self.schedule.window_samples + self.schedule.feature_stride, np.float32)
+        state = VertexStreamState(pcm, RunningNormalizer(), self.network.predictor.init_state(1), latents)
         state.reset(self.start_latent)
         return state
 
-    def accept(self, streams, chunks):
-        """Hear one chunk for each of several streams; passes that are due are stepped as one batch.
+    def warm_up(self) -> None:
+        """Compute the first two chunks of silence, so that the first real one finds everything allocated."""
+        self.open_stream().accept(np.zeros(self.schedule.samples_needed(1), np.float32))
 
-        streams: of this model, each at most once; chunks: as PublishedStream.accept takes them.
-        Returns a list of lists of VertexFrame, in the streams' order.
+    def accept(
+        self, streams: Sequence[StreamProtocol], chunks: Sequence[np.ndarray]
+    ) -> list[list[VertexFrame]]:
+        """Process one piece of audio for each of several streams; chunks that are due are computed as one batch.
+
+        Args:
+            streams: Streams of this talker, each at most once.
+            chunks: For each stream its audio, as `VertexStream.accept` takes it.
+
+        Returns:
+            For each stream the frames that its audio completed.
+
+        Raises:
+            TalkerError: If a stream is passed twice, is finished, or belongs to another talker.
         """
-        if len(set(map(id, streams))) != len(streams):
+        own = [stream for stream in streams if isinstance(stream, VertexStream) and stream.talker is self]
+        if len(own) != len(streams):
+            raise TalkerError("a stream of another talker was passed: open it with this talker's open_stream")
+        if len(set(map(id, own))) != len(own):
             raise TalkerError("a stream is given twice in one call: join its chunks")
-        chunks = [stream.checked(chunk) for stream, chunk in zip(streams, chunks)]
-        frames = [[] for _ in streams]
-        fills = [stream.fill(chunk) for stream, chunk in zip(streams, chunks)]
-        due = list(range(len(streams)))
-        while due:
-            due = [i for i in due if next(fills[i], None) is not None]
-            groups = {}  # passes of one shape and number of steps; after a few seconds all have one shape
-            for i in due:
-                start, stop = self.grid.span(streams[i].passes)
-                groups.setdefault((stop - start, streams[i].state.rows, streams[i].steps), []).append(i)
-            for group in groups.values():
-                for i, made in zip(group, self._pass([streams[i] for i in group])):
-                    frames[i] += made
+        frames: list[list[VertexFrame]] = [[] for _ in own]
+        with self._lock:
+            pieces = [stream.validate(piece) for stream, piece in zip(own, chunks, strict=True)]
+            fills = [stream.fill(piece) for stream, piece in zip(own, pieces, strict=True)]
+            due = list(range(len(own)))
+            while due:
+                due = [i for i in due if next(fills[i], False)]
+                # chunks of one shape and number of steps; after a few seconds all have the same shape
+                groups: dict[tuple[int, int, int], list[int]] = {}
+                for i in due:
+                    start, stop = self.schedule.window_span(own[i].num_chunks)
+                    key = (stop - start, own[i].state.num_latents, own[i].steps)
+                    groups.setdefault(key, []).append(i)
+                for group in groups.values():
+                    for i, chunk in zip(group, self._compute_chunk([own[i] for i in group]), strict=True):
+                        frames[i] += chunk
         return frames
 
     @torch.inference_mode()
-    def _pass(self, streams):
-        """The next pass of each of B streams: a list of `hop` VertexFrames for each."""
-        c, hop = self.network.config, self.grid.hop
-        states, first = [stream.state for stream in streams], [stream.passes * hop for stream in streams]
-        features = self.listen([stream.passes for stream in streams], states)
+    def _compute_chunk(self, streams: Sequence[VertexStream]) -> list[list[VertexFrame]]:
+        """Compute the next chunk of each of B streams: `chunk_frames` frames for each."""
+        config, chunk_frames = self.network.config, self.schedule.chunk_frames
+        states = [stream.state for stream in streams]
+        first = [stream.num_chunks * chunk_frames for stream in streams]
+        features = self.encode_windows([stream.num_chunks for stream in streams], states)
         noise = np.stack(
             [
-                [frame_noise(stream.seed, n + i, c.latent_dim) for i in range(hop)]
-                for stream, n in zip(streams, first)
+                [frame_noise(stream.seed, n + i, config.latent_dim) for i in range(chunk_frames)]
+                for stream, n in zip(streams, first, strict=True)
             ]
         )
-        who = torch.tensor([stream.row for stream in streams], device=self.device)
-        offsets = self.speak(
-            features, states, who, torch.from_numpy(noise).to(self.device), self.collapsed(streams[0].steps)
-        )
-        vertices = (offsets.unflatten(2, (-1, 3)) + self.network.template) * c.unit  # (B, hop, V, 3)
+        style = torch.tensor([stream.style_row for stream in streams], device=self.device)
+        noise = torch.from_numpy(noise).to(self.device)
+        offsets = self.generate_chunk(features, states, style, noise, self.sampler(streams[0].steps))
+        # (B, chunk_frames, V, 3)
+        vertices = (offsets.unflatten(2, (-1, 3)) + self.network.template) * config.unit
         for stream in streams:
-            stream.passes += 1
+            stream.num_chunks += 1
         return [
-            [VertexFrame(n + i, (n + i) / c.frame_rate, frame.copy()) for i, frame in enumerate(rows)]
-            for n, rows in zip(first, vertices.cpu().numpy())
+            [VertexFrame(n + i, (n + i) / config.frame_rate, frame.copy()) for i, frame in enumerate(rows)]
+            for n, rows in zip(first, vertices.cpu().numpy(), strict=True)
         ]
 
-    def listen(self, passes, states):
-        """Features (B, hop, audio_dim) of the frames of pass passes[b] of voice b, from its newest audio."""
-        windows = []
-        for k, state in zip(passes, states):
-            end, (start, stop) = self.grid.end(k), self.grid.span(k)
-            newest = len(state.pcm) - end  # state.pcm[newest + i] is sample i of the stream
-            window = state.pcm[newest + start : newest + stop]  # (≤ grid.window_samples,)
-            if self.normalise:
-                state.loudness.hear(state.pcm[newest + (self.grid.end(k - 1) if k else 0) :])
-                window = state.loudness.normalise(window)
+    def encode_windows(self, chunks: Sequence[int], states: Sequence[VertexStreamState]) -> torch.Tensor:
+        """Encode the newest audio of B streams.
+
+        Args:
+            chunks: (B,) numbers of the chunks to be computed.
+            states: The streams' states; their normalizers advance.
+
+        Returns:
+            (B, chunk_frames, audio_dim) features at the chunks' frames.
+        """
+        windows: list[npt.NDArray[np.float32]] = []
+        for chunk, state in zip(chunks, states, strict=True):
+            # state.pcm[origin + i] is sample i of the stream
+            origin = len(state.pcm) - self.schedule.samples_needed(chunk)
+            start, stop = self.schedule.window_span(chunk)
+            window = state.pcm[origin + start : origin + stop]  # (≤ window_samples,)
+            if self.normalize:
+                counted = self.schedule.samples_needed(chunk - 1) if chunk else 0
+                state.normalizer.update(state.pcm[origin + counted :])
+                window = state.normalizer.normalize(window)
             windows.append(window)
         audio = torch.from_numpy(np.stack(windows)).to(self.device)  # (B, samples)
-        places = torch.tensor([self.grid.positions(k) for k in passes], dtype=torch.float32)  # (B, hop)
-        return hubert.pick(hubert.encode(self.network.audio, audio), places.to(self.device))
+        positions = torch.tensor(
+            [self.schedule.feature_positions(chunk) for chunk in chunks], dtype=torch.float32
+        )  # (B, chunk_frames)
+        return hubert.gather_features(hubert.encode(self.network.audio, audio), positions.to(self.device))
 
-    def speak(self, features, states, identity, noise, head):
-        """The next frames of B voices, whose states, of equal `rows`, move on in place.
+    def generate_chunk(
+        self,
+        features: torch.Tensor,
+        states: Sequence[VertexStreamState],
+        style: torch.Tensor,
+        noise: torch.Tensor,
+        sampler: ComposedSampler,
+    ) -> torch.Tensor:
+        """Generate the next frames of B streams.
 
-        features (B, hop, audio_dim), identity (B,), noise (B, hop, H·C), a Collapsed -> offsets (B, hop, 3V)
+        Args:
+            features: (B, chunk_frames, audio_dim).
+            states: States of equal `num_latents`; they advance in place.
+            style: (B,) rows of the identity embedding.
+            noise: (B, chunk_frames, H·C) white noise.
+            sampler: The composed diffusion steps.
+
+        Returns:
+            (B, chunk_frames, 3V) offsets from the template, in the checkpoint's own unit.
         """
-        net, hop = self.network, features.shape[1]
+        network, chunk_frames = self.network, features.shape[1]
         predictor = PredictorState.gather([state.predictor for state in states])
-        past = torch.cat([state.latents for state in states])  # (B, decode, H·C)
+        past = torch.cat([state.latents for state in states])  # (B, decode_frames, H·C)
         latent, new = past[:, -1], []
-        for i in range(hop):
-            condition = net.predictor.step(latent, features[:, i], identity, predictor)  # (B, d)
-            latent = head(noise[:, i], condition)  # (B, H·C)
+        for i in range(chunk_frames):
+            condition = network.predictor.step(latent, features[:, i], style, predictor)  # (B, d)
+            latent = sampler(noise[:, i], condition)  # (B, H·C)
             new.append(latent)
-        past = torch.cat((past[:, hop:], torch.stack(new, 1)), 1)
-        rows = min(states[0].rows + hop, self.decode)
+        past = torch.cat((past[:, chunk_frames:], torch.stack(new, 1)), 1)
+        num_latents = min(states[0].num_latents + chunk_frames, self.decode_frames)
         for i, state in enumerate(states):
             state.latents.copy_(past[i : i + 1])
-            state.rows = rows
+            state.num_latents = num_latents
         predictor.scatter([state.predictor for state in states])
-        return net.codec.decode(past[:, -rows:], newest=hop)
+        return network.codec.decode(past[:, -num_latents:], last=chunk_frames)
 
 
-class PublishedStream:
-    """One voice of a PublishedModel."""
+class VertexStream:
+    """One voice of a VertexTalker; see `VertexTalker.open_stream`. Implements `model.protocol.StreamProtocol`."""
 
-    def __init__(self, model, seed=0, identity=None, steps=None) -> None:
-        self.model, self.row = model, model.identity_row(identity)
-        self.steps = model.steps if steps is None else steps
-        model.collapsed(self.steps)  # refuses a number of steps that cannot be had
-        self.state = model.state()
-        self._zero(seed)
+    def __init__(
+        self, talker: VertexTalker, seed: int = 0, style: str | None = None, steps: int | None = None
+    ) -> None:
+        self.talker = talker
+        self.style, self.steps = style, steps
+        self.state = talker.init_state()
+        self._clear(seed)
 
-    def _zero(self, seed) -> None:
+    def _clear(self, seed: int) -> None:
         self.seed = int(seed)
-        self.passes = 0  # done
-        self._heard = 0  # samples accepted
+        self.num_chunks = 0  # computed so far
+        self._accepted = 0  # samples
         self._finished = False
 
-    def reset(self, seed=None) -> None:
-        """Forget everything, in place; frames count from 0 again. seed: a new one, or None to keep it."""
-        self.state.reset(self.model.start_latent)
-        self._zero(self.seed if seed is None else seed)
+    @property
+    def style(self) -> str:
+        """Name of the speaker identity; may be set at any time."""
+        return self.talker.styles[self.style_row]
 
-    def accept(self, pcm):
-        """Hear audio and return the VertexFrames that it completes, in order.
+    @style.setter
+    def style(self, style: str | None) -> None:
+        self.style_row = self.talker.style_row(style)
 
-        pcm: (n,) float mono 16 kHz in −1..1, any n; what is not finite counts as silence.
-        Raises TalkerError after `finish` (call `reset`), and on an array of another kind.
+    @property
+    def steps(self) -> int:
+        """Diffusion steps per frame; may be set at any time, None for the talker's."""
+        return self._steps
+
+    @steps.setter
+    def steps(self, steps: int | None) -> None:
+        steps = self.talker.steps if steps is None else steps
+        self.talker.sampler(steps)  # raises TalkerError if it is out of range
+        self._steps = steps
+
+    def set(self, **controls: Any) -> None:
+        """Raise TalkerError for any control: a vertex stream has none."""
+        for name in controls:
+            raise TalkerError(f"{name} is not a control of a stream of a vertex model, which has none")
+
+    def reset(self, seed: int | None = None) -> None:
+        """Start over at frame 0, in place; `seed` replaces the seed of the noise unless it is None."""
+        self.state.reset(self.talker.start_latent)
+        self._clear(self.seed if seed is None else seed)
+
+    def accept(self, pcm: np.ndarray) -> list[VertexFrame]:
+        """Process audio and return the frames that it completes, in order.
+
+        Args:
+            pcm: (n,) floats, mono, 16 kHz, in −1..1, any n; values that are not finite count as silence.
+
+        Raises:
+            TalkerError: After `finish` (call `reset`), or if the array is not one-dimensional floats.
         """
-        return self.model.accept([self], [pcm])[0]
+        return self.talker.accept([self], [pcm])[0]
 
-    def finish(self):
-        """End the audio: pad with silence and return the frames still owed, ceil(samples·f/16000) in all."""
-        grid, total, frames = self.model.grid, self.model.grid.frames(self._heard), []
-        while not self._finished and self.passes * grid.hop < total:
-            frames += self.accept(np.zeros(grid.end(self.passes) - self._heard, np.float32))
+    def finish(self) -> list[VertexFrame]:
+        """Pad the stream with silence and return its last frames: ceil(samples · frame_rate / 16000) in all."""
+        schedule = self.talker.schedule
+        total = schedule.frame_count(self._accepted)
+        frames: list[VertexFrame] = []
+        while not self._finished and self.num_chunks * schedule.chunk_frames < total:
+            padding = schedule.samples_needed(self.num_chunks) - self._accepted
+            frames += self.accept(np.zeros(padding, np.float32))
         self._finished = True
         return [frame for frame in frames if frame.index < total]
 
-    def checked(self, pcm):
-        """The chunk as finite float32, or a TalkerError."""
+    def validate(self, pcm: np.ndarray) -> npt.NDArray[np.float32]:
+        """Return the audio as finite float32. Raises TalkerError as `accept` says."""
         if self._finished:
-            raise TalkerError("this stream is finished: call reset() before it hears new audio")
+            raise TalkerError("this stream is finished: call reset() before it accepts new audio")
         return as_mono_float32(pcm)
 
-    def fill(self, pcm):
-        """Yield True each time that the newest audio ends where the next pass needs it to end."""
+    def fill(self, pcm: npt.NDArray[np.float32]) -> Iterator[bool]:
+        """Yield True each time the newest audio ends where the next chunk's window ends."""
         taken, buffer = 0, self.state.pcm
         while taken < len(pcm):
-            count = min(self.model.grid.end(self.passes) - self._heard, len(pcm) - taken)
+            needed = self.talker.schedule.samples_needed(self.num_chunks)
+            count = min(needed - self._accepted, len(pcm) - taken)
             buffer[:-count] = buffer[count:].copy()
             buffer[-count:] = pcm[taken : taken + count]
-            taken, self._heard = taken + count, self._heard + count
-            if self._heard == self.model.grid.end(self.passes):
+            taken, self._accepted = taken + count, self._accepted + count
+            if self._accepted == needed:
                 yield True

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """HuBERT's features of the frames of a window, heard as a stream hears them or as the published training does.
 
-`stream`: the very passes of bounded streaming (grid.py): windows of audio under a running normalisation, frame and
+`stream`: the very passes of bounded streaming (chunking.py): windows of audio under a running normalisation, frame and
 feature centres aligned. `utterance`: the whole clip, normalised by its own level, stretched onto the clip's frames.
 The convolutions never learn (paper); what they give, or all of a frozen HuBERT, is computed once per pass and kept.
 """
@@ -15,8 +15,8 @@ from torch.nn import functional as F
 
 from streamingtalker_ros.errors import TalkerError, require
 from streamingtalker_ros.model.vertex import hubert
-from streamingtalker_ros.model.vertex.chunking import SAMPLE_RATE, Grid
-from streamingtalker_ros.model.vertex.streaming import Loudness
+from streamingtalker_ros.model.vertex.chunking import SAMPLE_RATE, ChunkSchedule
+from streamingtalker_ros.model.vertex.streaming import RunningNormalizer
 
 SPAN = 10  # features hidden together, as HuBERT was trained
 
@@ -31,12 +31,12 @@ class Pass:
 
 
 class Hearing:
-    """Features of clips. model: a HubertModel; audio: the recipe's section; config: the PublishedConfig."""
+    """Features of clips. model: a HubertModel; audio: the recipe's section; config: the VertexConfig."""
 
     def __init__(self, model, config, audio, device) -> None:
         self.model, self.config, self.audio, self.device = model, config, audio, device
         self.stride, self.reach = hubert.geometry(model)
-        self.grid = Grid.fitted(
+        self.schedule = ChunkSchedule.create(
             config.frame_rate,
             config.audio_fps,
             self.stride,
@@ -67,23 +67,30 @@ class Hearing:
         return torch.stack(
             [
                 torch.cat(
-                    [hubert.pick(features[p.key][None], p.places.to(self.device)[None])[0] for p in row]
+                    [
+                        hubert.gather_features(features[p.key][None], p.places.to(self.device)[None])[0]
+                        for p in row
+                    ]
                 )
                 for row in passes
             ]
         )
 
     def _stream(self, clip, first, count):
-        hop, made = self.grid.hop, []
+        hop, made = self.schedule.chunk_frames, []
         for k in range(first // hop, (first + count - 1) // hop + 1):
-            start, stop = self.grid.span(k)
+            start, stop = self.schedule.window_span(k)
             pcm = np.zeros(stop - start, np.float32)  # silence after the clip's end
             heard = clip.pcm[start:stop]
             pcm[: len(heard)] = heard
-            places = torch.tensor(self.grid.positions(k), dtype=torch.float32)
+            places = torch.tensor(self.schedule.feature_positions(k), dtype=torch.float32)
             wanted = slice(max(first - k * hop, 0), min(first + count - k * hop, hop))
             made.append(
-                Pass((clip.name, k), self._loudness(clip, self.grid.end(k)).normalise(pcm), places[wanted])
+                Pass(
+                    (clip.name, k),
+                    self._loudness(clip, self.schedule.samples_needed(k)).normalize(pcm),
+                    places[wanted],
+                )
             )
         return made
 
@@ -95,7 +102,7 @@ class Hearing:
                 np.concatenate(([0.0], np.cumsum(values))) for values in (pcm, pcm * pcm)
             ]
         total, squares = (float(sums[min(end, len(clip.pcm))]) for sums in self._sums[clip.name])
-        return Loudness(end, total, squares)
+        return RunningNormalizer(end, total, squares)
 
     def _utterance(self, clip, first, count):
         features = (len(clip.pcm) - self.reach) // self.stride + 1
@@ -104,7 +111,7 @@ class Hearing:
                 f"clip {clip.name} holds {len(clip.pcm) / SAMPLE_RATE:.3f} s of sound: too little"
             )
         places = torch.linspace(0, features - 1, len(clip))[first : first + count]
-        pcm = hubert.normalise(torch.from_numpy(clip.pcm)).numpy()
+        pcm = hubert.normalize(torch.from_numpy(clip.pcm)).numpy()
         return [Pass((clip.name, "all"), pcm, places)]
 
     def _encode(self, passes):

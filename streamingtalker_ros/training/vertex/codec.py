@@ -46,12 +46,12 @@ class CodecStage:
         codec, motion = self.codec, self.draw(rng).to(self.machine.device)
         with self.machine.autocast(self.mixed):
             features = codec.encode(motion).float()
-        quantised, indices = codec.quantise(features)
+        quantized, indices = codec.quantize(features)
         codebook, commitment = (
-            F.mse_loss(quantised, features.detach()),
-            F.mse_loss(features, quantised.detach()),
+            F.mse_loss(quantized, features.detach()),
+            F.mse_loss(features, quantized.detach()),
         )
-        straight = features + (quantised - features).detach()  # gradients pass the arg-min
+        straight = features + (quantized - features).detach()  # gradients pass the arg-min
         seen = self._seen(motion.shape[1], rng)
         with self.machine.autocast(self.mixed):
             made = codec.decode(straight[:, seen]).float()
@@ -90,7 +90,7 @@ def codec_figures(codec, clips, device):
     errors, still, used = [], [], []
     for clip in clips:
         truth = torch.from_numpy(clip.rows(0, len(clip) + 1)).to(device)
-        latents, indices = codec.quantise(codec.encode(truth[None]))
+        latents, indices = codec.quantize(codec.encode(truth[None]))
         made = codec.decode(latents)[0]
         errors.append(distance(made - truth))
         still.append(distance(truth))

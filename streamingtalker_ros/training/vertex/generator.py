@@ -40,11 +40,11 @@ def prepare(network) -> None:
 
 @torch.no_grad()
 def code(codec, clips, device):
-    """The quantised latents of clips: list of (T + 1, H·C), row 0 the latent with which every stream begins."""
+    """The quantized latents of clips: list of (T + 1, H·C), row 0 the latent with which every stream begins."""
     start, coded = codec.start_latent()[None], []
     for clip in clips:
         rows = torch.from_numpy(clip.rows(0, len(clip) + 1)).to(device)
-        coded.append(torch.cat((start, codec.quantise(codec.encode(rows[None]))[0][0, 1:])))
+        coded.append(torch.cat((start, codec.quantize(codec.encode(rows[None]))[0][0, 1:])))
     return coded
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import yaml
 
 from streamingtalker_ros.errors import TalkerError
-from streamingtalker_ros.model.vertex.config import PublishedConfig, read_hubert_json
+from streamingtalker_ros.model.vertex.config import VertexConfig, read_hubert_json
 from streamingtalker_ros.training.trainer import LoopConfig
 from streamingtalker_ros.training.vertex.dataset import layout_of
 
@@ -106,7 +106,7 @@ class Recipe:
     talker: LoopConfig = LoopConfig()
 
     def config(self, identities, hubert):
-        """The network's PublishedConfig. identities: names of the training subjects; hubert: dict of its arguments."""
+        """The network's VertexConfig. identities: names of the training subjects; hubert: dict of its arguments."""
         layout = layout_of(self.dataset)
         sizes = {
             **CODEC,
@@ -117,7 +117,7 @@ class Recipe:
             **SIZES[self.dataset],
             **self.model,
         }
-        made = PublishedConfig(
+        made = VertexConfig(
             dataset=self.dataset,
             identities=(NEUTRAL, *identities),
             hubert=hubert,
@@ -171,9 +171,9 @@ def read_recipe(path, dataset):
 
 
 def _model(values, where):
-    """Overrides of PublishedConfig's sizes."""
+    """Overrides of VertexConfig's sizes."""
     fixed = ("dataset", "identities", "hubert", "audio_dim")
-    sizes = {f.name: f for f in fields(PublishedConfig) if f.name not in fixed}
+    sizes = {f.name: f for f in fields(VertexConfig) if f.name not in fixed}
     for name, value in values.items():
         if name not in sizes:
             raise TalkerError(f"{where}, has the unknown size {name!r}: it may have {', '.join(sizes)}")

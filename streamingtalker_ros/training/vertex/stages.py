@@ -16,9 +16,9 @@ from safetensors.torch import load_file, save_file
 from streamingtalker_ros.errors import TalkerError
 from streamingtalker_ros.model.vertex import checkpoint
 from streamingtalker_ros.model.vertex.codec import Codec
-from streamingtalker_ros.model.vertex.config import SUBJECTS, PublishedConfig
-from streamingtalker_ros.model.vertex.network import PublishedNetwork
-from streamingtalker_ros.model.vertex.streaming import PublishedModel
+from streamingtalker_ros.model.vertex.config import SUBJECTS, VertexConfig
+from streamingtalker_ros.model.vertex.network import VertexNetwork
+from streamingtalker_ros.model.vertex.streaming import VertexTalker
 from streamingtalker_ros.model.vertex.template import read_template
 from streamingtalker_ros.training import distributed
 from streamingtalker_ros.training.trainer import Loop
@@ -71,7 +71,7 @@ def train_talker(dataset, data, out, recipe, start=None, device="auto"):
     config = recipe.config(subjects(clips), arguments)
     _same_size(clips, config, data)
     torch.manual_seed(recipe.talker.seed)
-    network = PublishedNetwork(config)
+    network = VertexNetwork(config)
     _fill(network.codec, _read_codec(out / "codec", config), out / "codec")
     stage2.prepare(network)
     if not isinstance(recipe.audio.hubert, dict):
@@ -103,11 +103,11 @@ def train_talker(dataset, data, out, recipe, start=None, device="auto"):
 def talker_figures(network, clips, recipe, device):
     """Streamed with the bounds it was trained for, in the subject's style where it is known, else the neutral one: mean
     distance of a vertex from its place, and that of a face at rest, over a few clips."""
-    bounds = dict(hop=recipe.audio.hop, window=recipe.audio.window, context=recipe.audio.context)
+    bounds = dict(chunk_frames=recipe.audio.hop, window=recipe.audio.window, context=recipe.audio.context)
     decode = max(network.config.history, recipe.audio.hop + 1)
-    model, made = PublishedModel(network, device, decode=decode, **bounds), []
+    model, made = VertexTalker(network, device, decode_frames=decode, **bounds), []
     for clip in clips[:SCORED]:
-        stream = model.open_stream(identity=clip.subject if clip.subject in model.identities else None)
+        stream = model.open_stream(style=clip.subject if clip.subject in model.styles else None)
         frames = (stream.accept(clip.pcm) + stream.finish())[: len(clip)]
         said = (
             np.stack([frame.vertices for frame in frames]) / network.config.unit
@@ -154,7 +154,7 @@ def _read_codec(folder, config):
         raise TalkerError(
             f"no codec at {folder}: run `streamingtalker train codec` with the same --out first"
         ) from None
-    theirs = PublishedConfig.from_json(values)
+    theirs = VertexConfig.from_json(values)
     for name in (
         "dataset",
         "vertices",
