@@ -103,7 +103,7 @@ class WebContext:
         files["/default.face"] = assets.StaticAsset.compress(
             assets.encode_rig(default_rig()), assets.BINARY_TYPE
         )
-        if self._is_vertex:
+        if self.talker.template is not None and self.talker.triangles is not None:
             template = to_our_axes(self.talker.template)
             mesh = assets.encode_mesh("model", template, self.talker.triangles, colors=[SKIN] * len(template))
             files["/model.face"] = assets.StaticAsset.compress(mesh, assets.BINARY_TYPE)
