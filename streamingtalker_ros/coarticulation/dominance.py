@@ -1,17 +1,22 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The procedural teacher's rules: phones with their times become the motion of a mouth.
+"""Lip motion from timed phones by dominance functions (Cohen and Massaro, 1993).
 
-`lips(phones, frames, …)` gives ARKit weights (T, 52) in 0..1 at 25 frames/s; frame n shows the moment (n + 0.5) / 25 s.
-They are a function of phones, their loudness and a `Manner`. The numbers are fitted on tracked lips (data/teacher.json);
-docs/teacher.md tells how. `residual` adds what rules leave, `animate` the face above.
+`synthesize_lips(phones, num_frames, …)` returns ARKit weights (T, 52) in 0..1 at 25 frames/s; frame n shows
+the moment (n + 0.5) / 25 s. The result is a function of the phones, their loudness and a `SpeakingStyle`. The
+parameters were fitted on tracked lips (`data/teacher.json`; see docs/teacher.md).
 """
 
+from __future__ import annotations
+
 import zlib
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 
 from streamingtalker_ros.audio.constants import FRAME_RATE, SAMPLE_RATE
+from streamingtalker_ros.coarticulation.parameters import DominanceParameters
 from streamingtalker_ros.face.arkit import ARKIT_NAMES, INDEX
 from streamingtalker_ros.phonetics.phones import (
     BILABIALS,
@@ -19,227 +24,289 @@ from streamingtalker_ros.phonetics.phones import (
     LABIODENTALS,
     TARGET_COLUMNS,
     VOWELS,
+    Phone,
     viseme_targets,
 )
 
-REACH = FITTED_PARAMETERS["reach"]  # seconds that a target reaches before and after its phone, by group
-PLATEAU = FITTED_PARAMETERS["plateau"]  # share of a phone at either end that belongs to the skirts
-NEUTRAL = FITTED_PARAMETERS["neutral"]  # firmness of doing nothing, where no phone asks for anything
-CLOSING, RELEASE = (
-    FITTED_PARAMETERS["closing"],
-    FITTED_PARAMETERS["release"],
-)  # seconds a contact takes to form and to open
-HOLD = FITTED_PARAMETERS[
-    "hold"
-]  # seconds from a phone's start to its contact's, from the contact's end to the phone's
-BITE = FITTED_PARAMETERS["bite"]  # share of the jaw's opening that f and v take back
-REST = FITTED_PARAMETERS[
-    "rest"
-]  # seconds that the mouth waits in a pause, takes to close, and wakes before its end
-EARLIEST = 0.10  # seconds: a model that hears 80 ms ahead can follow no articulator that moves earlier
-ROUNDING = 2.0  # chosen, not fitted: a camera in front sees lips narrow, not come forward
-PRESS = {"p": 0.40, "b": 0.34, "m": 0.26}
+Array = npt.NDArray[np.floating]
+
+PARAMETERS = DominanceParameters.from_json(FITTED_PARAMETERS)
+MAX_ANTICIPATION_S = (
+    0.10  # the talker's look-ahead is 80 ms: it cannot follow an articulator that moves earlier
+)
+ROUNDING_GAIN = 2.0  # chosen, not fitted: a camera in front sees lips narrow, not come forward
+PRESS_WEIGHTS = {"p": 0.40, "b": 0.34, "m": 0.26}  # mouthPress of each bilabial contact
+MIN_CONTACT_RAMP_S = 0.03  # shortest time in which a contact forms or opens
+MIN_PAUSE_S = 0.12  # the mouth does not close in a shorter pause
 
 
 @dataclass(frozen=True)
-class Manner:
-    """How somebody speaks: factors of 1 on the mouth's opening, the lips' shaping, and the speed of the lips' ways."""
+class SpeakingStyle:
+    """A speaker's factors on lip aperture, lip rounding and contact speed; 1 is the fitted speaker."""
 
     amplitude: float = 1.0
     rounding: float = 1.0
     sharpness: float = 1.0
 
 
-def manner(speaker, clip=""):
-    """The Manner of a speaker by name, a little different in every clip; equal names, equal manners."""
-    who, now = (
+DEFAULT_STYLE = SpeakingStyle()
+
+
+def speaker_style(speaker: str, clip: str = "") -> SpeakingStyle:
+    """Random style of a speaker, with a small variation per clip; a pure function of the two names.
+
+    Args:
+        speaker: name of the speaker.
+        clip: name of the clip.
+    """
+    speaker_rng, clip_rng = (
         np.random.default_rng(zlib.crc32(text.encode())) for text in (str(speaker), f"{speaker} {clip}")
     )
-    own = who.normal(0.0, (0.12, 0.15, 0.10))
-    today = now.normal(0.0, (0.04, 0.04, 0.03))
-    return Manner(*np.exp(np.clip(own + today, -0.3, 0.3)))
+    by_speaker = speaker_rng.normal(0.0, (0.12, 0.15, 0.10))
+    by_clip = clip_rng.normal(0.0, (0.04, 0.04, 0.03))
+    return SpeakingStyle(*np.exp(np.clip(by_speaker + by_clip, -0.3, 0.3)))
 
 
-def times(frames):
-    """frames: int T -> (T,) seconds that the frames show."""
-    return (np.arange(frames) + 0.5) / FRAME_RATE
+def frame_times(num_frames: int) -> Array:
+    """Centre times of the first `num_frames` frames: (T,) seconds."""
+    return (np.arange(num_frames) + 0.5) / FRAME_RATE
 
 
-def _smooth(x):
-    """Smoothstep of x clipped to 0..1."""
+def _smoothstep(x: Array) -> Array:
+    """3x² - 2x³ of x clipped to 0..1."""
     x = np.clip(x, 0.0, 1.0)
     return x * x * (3.0 - 2.0 * x)
 
 
-def _dominance(t, start, end, ahead, behind, plateau):
-    """Dominance functions of segments, after Cohen and Massaro (1993): 1 in the middle, cosine skirts.
+def _dominance(
+    t: Array, start: Array, end: Array, reach_before: float, reach_after: float, skirt_ratio: float
+) -> Array:
+    """Dominance functions of segments (Cohen and Massaro, 1993): 1 in the middle, raised-cosine skirts.
 
-    t: (T,); start, end: (N,); ahead, behind: seconds beyond the segment at which it is 0; plateau: share of the
-    segment that each skirt takes. Returns (T, N).
+    Args:
+        t: (T,) seconds.
+        start: (N,) seconds.
+        end: (N,) seconds.
+        reach_before: seconds before the segment at which the function is 0.
+        reach_after: seconds after it.
+        skirt_ratio: fraction of the segment that each skirt takes.
+
+    Returns:
+        (T, N) in 0..1.
     """
-    inner = plateau * (end - start)
-    before = (start + inner - t[:, None]) / (ahead + inner)
-    after = (t[:, None] - end + inner) / (behind + inner)
+    inner = skirt_ratio * (end - start)
+    before = (start + inner - t[:, None]) / (reach_before + inner)
+    after = (t[:, None] - end + inner) / (reach_after + inner)
     return 0.5 + 0.5 * np.cos(np.pi * np.clip(np.maximum(before, after), 0.0, 1.0))
 
 
-def _contact(t, phones, names, hold, kind="lips", strength=None, sharpness=1.0):
-    """How far a contact of the lips is made: (T,) in 0..1, 1 over each hold, at least one frame of it.
+ContactSpan = Callable[[Phone, "Phone | None"], "tuple[float, float]"]
 
-    hold: phone, next phone -> (start, end) of the contact in seconds; kind: of CLOSING and RELEASE; strength: phone
-    name -> height; sharpness: factor on the speed.
+
+def _contact_curve(
+    t: Array,
+    phones: Sequence[Phone],
+    names: Collection[str],
+    contact_span: ContactSpan,
+    kind: str = "lips",
+    strength: Mapping[str, float] | None = None,
+    sharpness: float = 1.0,
+) -> Array:
+    """Degree of contact, (T,) in 0..1: 1 over each contact, which lasts at least one frame.
+
+    Args:
+        t: (T,) seconds.
+        phones: the utterance.
+        names: phones that make this contact.
+        contact_span: phone, next phone -> start and end of the contact in seconds.
+        kind: contact kind, "lips" or "teeth", whose closing and release times apply.
+        strength: phone name -> height of the curve; 1 when None.
+        sharpness: factor on the speed of closing and release.
     """
-    out = np.zeros(len(t))
-    usual_closing, usual_release = CLOSING[kind] / sharpness, RELEASE[kind] / sharpness
+    curve = np.zeros(len(t))
+    usual_closing = PARAMETERS.closing_s[kind] / sharpness
+    usual_release = PARAMETERS.release_s[kind] / sharpness
     for i, phone in enumerate(phones):
         if phone.name not in names:
             continue
         before, after = phones[i - 1] if i else None, phones[i + 1] if i + 1 < len(phones) else None
-        start, end = hold(phone, after)
+        start, end = contact_span(phone, after)
         missing = 1.02 / FRAME_RATE - (end - start)
-        if missing > 0:  # no hold may fall between two frames
+        if missing > 0:  # no contact may fall between two frames
             start, end = start - missing / 2, end + missing / 2
-        # a short vowel beside the contact keeps half of itself
-        closing = (
-            min(usual_closing, max(0.03, 0.5 * (before.end - before.start))) if before else usual_closing
-        )
-        release = min(usual_release, max(0.03, 0.5 * (after.end - after.start))) if after else usual_release
-        bump = np.minimum(_smooth((t - start) / closing + 1.0), _smooth((end - t) / release + 1.0))
-        out = np.maximum(out, bump * (strength[phone.name] if strength else 1.0))
-    return out
+        # a short vowel beside the contact keeps half of its own time
+        closing = min(usual_closing, _half_length(before)) if before else usual_closing
+        release = min(usual_release, _half_length(after)) if after else usual_release
+        bump = np.minimum(_smoothstep((t - start) / closing + 1.0), _smoothstep((end - t) / release + 1.0))
+        curve = np.maximum(curve, bump * (strength[phone.name] if strength else 1.0))
+    return curve
 
 
-def closed(t, phones, sharpness=1.0):
-    """How far the lips are closed in p, b and m: (T,) in 0..1. t: (T,) seconds; sharpness: factor on the lips' speed."""
-    return _contact(t, phones, BILABIALS, _closure_hold, sharpness=sharpness)
+def _half_length(phone: Phone) -> float:
+    return max(MIN_CONTACT_RAMP_S, 0.5 * (phone.end - phone.start))
 
 
-def _closure_hold(phone, after):
-    before, burst = HOLD[phone.name]
-    burst = min(burst, 0.35 * (phone.end - phone.start) - 0.005)
+def bilabial_closure(t: Array, phones: Sequence[Phone], sharpness: float = 1.0) -> Array:
+    """Degree of lip closure in p, b and m: (T,) in 0..1.
+
+    Args:
+        t: (T,) seconds.
+        phones: the utterance.
+        sharpness: factor on the lips' speed.
+    """
+    return _contact_curve(t, phones, BILABIALS, _bilabial_span, sharpness=sharpness)
+
+
+def _bilabial_span(phone: Phone, after: Phone | None) -> tuple[float, float]:
+    from_start, to_end = PARAMETERS.contact_offsets_s[phone.name]
+    to_end = min(to_end, 0.35 * (phone.end - phone.start) - 0.005)
     if after is not None and after.name in BILABIALS:
-        burst = -0.005
-    return phone.start + before, phone.end - burst
+        to_end = -0.005
+    return phone.start + from_start, phone.end - to_end
 
 
-def _friction_hold(phone, after):
-    before, left = HOLD[phone.name]
-    return phone.start + before, phone.end - left
+def _labiodental_span(phone: Phone, after: Phone | None) -> tuple[float, float]:
+    from_start, to_end = PARAMETERS.contact_offsets_s[phone.name]
+    return phone.start + from_start, phone.end - to_end
 
 
-def _tongue_hold(phone, after):
+def _dental_span(phone: Phone, after: Phone | None) -> tuple[float, float]:
     return phone.start + 0.01, phone.end - 0.01
 
 
-def awake(t, phones):
-    """(T,): 1 in speech, 0 in pauses over 120 ms, from REST["wait"] + REST["fall"] after their start on."""
-    out = np.ones(len(t))
+def speech_mask(t: Array, phones: Sequence[Phone]) -> Array:
+    """Speech activity of the mouth: (T,), 1 in speech, falling to 0 in pauses longer than `MIN_PAUSE_S`.
+
+    Args:
+        t: (T,) seconds.
+        phones: the utterance.
+    """
+    mask = np.ones(len(t))
+    parameters = PARAMETERS
     for i, phone in enumerate(phones):
-        if phone.name != "pau" or phone.end - phone.start < 0.12:
+        if phone.name != "pau" or phone.end - phone.start < MIN_PAUSE_S:
             continue
-        leaving = (
-            np.zeros(len(t)) if i == 0 else 1.0 - _smooth((t - phone.start - REST["wait"]) / REST["fall"])
+        closing = (
+            np.zeros(len(t))
+            if i == 0
+            else 1.0 - _smoothstep((t - phone.start - parameters.pause_delay_s) / parameters.pause_closing_s)
         )
-        waking = (
+        opening = (
             np.zeros(len(t))
             if i == len(phones) - 1
-            else _smooth((t - phone.end + REST["wake"]) / REST["wake"])
+            else _smoothstep((t - phone.end + parameters.pause_opening_s) / parameters.pause_opening_s)
         )
         inside = (t >= phone.start) & (t < phone.end)
-        out[inside] = np.minimum(out, np.maximum(leaving, waking))[inside]
+        mask[inside] = np.minimum(mask, np.maximum(closing, opening))[inside]
     if phones:
-        out[t >= phones[-1].end] *= 1.0 if phones[-1].name != "pau" else 0.0
-    return out
+        mask[t >= phones[-1].end] *= 1.0 if phones[-1].name != "pau" else 0.0
+    return mask
 
 
-def effort(phones, pcm=None):
-    """How wide each phone opens, (N,): 1 is usual; loud and slow vowels open wider, quiet and hurried less.
+def articulation_effort(phones: Sequence[Phone], pcm: npt.NDArray[np.float32] | None = None) -> Array:
+    """Relative opening of each phone, (N,): above 1 in loud and slow vowels, below 1 in quiet and short ones.
 
-    pcm: (n,) float32 at 16 kHz from the time 0 of the phones; without it only durations count. Loudness is
-    taken against the clip's own vowels, since the distance to a robot's microphone says nothing about effort.
+    Loudness is measured against the clip's own vowels: the absolute level depends on the microphone's
+    distance.
+
+    Args:
+        phones: the utterance.
+        pcm: (n,) at 16 kHz, beginning at the phones' time 0; without it only durations count.
     """
-    out = np.ones(len(phones))
+    effort = np.ones(len(phones))
     vowels = [i for i, phone in enumerate(phones) if phone.name in VOWELS]
     if not vowels:
-        return out
-    spans = np.array([max(phones[i].end - phones[i].start, 0.01) for i in vowels])
-    out[vowels] += FITTED_PARAMETERS["effort"]["length"] * np.tanh(np.log(spans / 0.10))
+        return effort
+    durations = np.array([max(phones[i].end - phones[i].start, 0.01) for i in vowels])
+    effort[vowels] += PARAMETERS.effort_per_duration * np.tanh(np.log(durations / 0.10))
     if pcm is not None:
-        power = np.array(
-            [
-                np.mean(
-                    np.square(
-                        pcm[int(phones[i].start * SAMPLE_RATE) : int(phones[i].end * SAMPLE_RATE) + 1],
-                        dtype=np.float64,
-                    )
-                )
-                if phones[i].start * SAMPLE_RATE < len(pcm)
-                else 0.0
-                for i in vowels
-            ]
-        )
+        power = np.array([_mean_power(pcm, phones[i]) for i in vowels])
         level = 10.0 * np.log10(power + 1e-9)
-        out[vowels] += FITTED_PARAMETERS["effort"]["level"] * np.tanh((level - np.median(level)) / 6.0)
-    return np.clip(out, 0.65, 1.45)
+        effort[vowels] += PARAMETERS.effort_per_level * np.tanh((level - np.median(level)) / 6.0)
+    return np.clip(effort, 0.65, 1.45)
 
 
-def lips(phones, frames, pcm=None, manner=Manner()):
-    """The lower face of speech: phones with times, int T -> ARKit weights (T, 52) float32 in 0..1.
+def _mean_power(pcm: npt.NDArray[np.float32], phone: Phone) -> float:
+    """Mean power of a phone's samples, 0 beyond the end of the audio."""
+    if phone.start * SAMPLE_RATE >= len(pcm):
+        return 0.0
+    samples = pcm[int(phone.start * SAMPLE_RATE) : int(phone.end * SAMPLE_RATE) + 1]
+    return float(np.mean(np.square(samples, dtype=np.float64)))
 
-    pcm: (n,) float32 at 16 kHz that the phones belong to, for `effort`.
-    Lips are closed (mouthClose == jawOpen, nothing parts them) over the hold of every p, b and m; REST's time into
-    a pause the mouth rests.
+
+def synthesize_lips(
+    phones: Sequence[Phone],
+    num_frames: int,
+    pcm: npt.NDArray[np.float32] | None = None,
+    style: SpeakingStyle = DEFAULT_STYLE,
+) -> npt.NDArray[np.float32]:
+    """Lower-face motion of an utterance.
+
+    The lips are closed (mouthClose equals jawOpen, nothing parts them) over the contact of every p, b and m.
+
+    Args:
+        phones: the utterance, with times in seconds.
+        num_frames: number of frames T.
+        pcm: (n,) at 16 kHz that the phones belong to, for `articulation_effort`.
+        style: the speaker's factors.
+
+    Returns:
+        ARKit weights (T, 52) in 0..1.
     """
-    t = times(frames)
-    out = np.zeros((frames, len(ARKIT_NAMES)))
-    if not phones or not frames:
-        return out.astype(np.float32)
-    wide = dict(zip(((phone.start, phone.name) for phone in phones), effort(phones, pcm)))
-    scale = np.concatenate(
-        [[wide[phone.start, phone.name]] * len(viseme_targets([phone])) for phone in phones]
+    t = frame_times(num_frames)
+    weights = np.zeros((num_frames, len(ARKIT_NAMES)))
+    if not phones or not num_frames:
+        return weights.astype(np.float32)
+    effort_by_phone = dict(
+        zip(((phone.start, phone.name) for phone in phones), articulation_effort(phones, pcm), strict=True)
+    )
+    effort = np.concatenate(
+        [[effort_by_phone[phone.start, phone.name]] * len(viseme_targets([phone])) for phone in phones]
     )
     rows = viseme_targets(phones)
     start, end = np.array([row[1] for row in rows]), np.array([row[2] for row in rows])
     table = {column: np.array([row[0][column] for row in rows]) for column in TARGET_COLUMNS}
-    blend = {}
+    blend: dict[str, Array] = {}
     for group, columns in (("jaw", ["jaw"]), ("shape", ["pucker", "funnel", "spread"]), ("part", ["part"])):
-        weight = (
-            _dominance(t, start, end, *REACH[group], PLATEAU[group]) * table[f"{group}_dominance"]
-        )  # (T, N)
-        weight /= weight.sum(1, keepdims=True) + NEUTRAL[group]
+        dominance = _dominance(t, start, end, *PARAMETERS.reach_s[group], PARAMETERS.skirt_ratio[group])
+        dominance = dominance * table[f"{group}_dominance"]  # (T, N)
+        dominance /= dominance.sum(1, keepdims=True) + PARAMETERS.neutral_dominance[group]
         for column in columns:
-            blend[column] = weight @ (table[column] * (scale if group != "shape" else 1.0))
+            blend[column] = dominance @ (table[column] * (effort if group != "shape" else 1.0))
 
-    speaking = awake(t, phones)
-    quick = {"sharpness": manner.sharpness}
-    shut = closed(t, phones, manner.sharpness)
-    bitten = _contact(t, phones, LABIODENTALS, _friction_hold, "teeth", **quick)
-    pressed = _contact(t, phones, BILABIALS, _closure_hold, strength=PRESS, **quick)
-    tongue = _contact(t, phones, {"th", "dh"}, _tongue_hold, strength={"th": 0.16, "dh": 0.09})
-    parting = (1.0 - shut) * speaking * manner.amplitude
-    jaw = np.clip(manner.amplitude * blend["jaw"], 0.0, 0.95) * speaking
-    part = blend["part"] * parting * (1.0 - bitten)
-    spread = blend["spread"] * speaking * manner.rounding * (1.0 - 0.3 * shut)
-    pucker = np.clip(blend["pucker"] * ROUNDING * manner.rounding, 0.0, 1.0) * speaking
-    funnel = np.clip(blend["funnel"] * manner.rounding, 0.0, 1.0) * speaking * (1.0 - shut)
+    speaking = speech_mask(t, phones)
+    sharpness = style.sharpness
+    closed = bilabial_closure(t, phones, sharpness)
+    bitten = _contact_curve(t, phones, LABIODENTALS, _labiodental_span, "teeth", sharpness=sharpness)
+    pressed = _contact_curve(
+        t, phones, BILABIALS, _bilabial_span, strength=PRESS_WEIGHTS, sharpness=sharpness
+    )
+    tongue = _contact_curve(t, phones, {"th", "dh"}, _dental_span, strength={"th": 0.16, "dh": 0.09})
+    aperture = (1.0 - closed) * speaking * style.amplitude
+    jaw = np.clip(style.amplitude * blend["jaw"], 0.0, 0.95) * speaking
+    part = blend["part"] * aperture * (1.0 - bitten)
+    spread = blend["spread"] * speaking * style.rounding * (1.0 - 0.3 * closed)
+    pucker = np.clip(blend["pucker"] * ROUNDING_GAIN * style.rounding, 0.0, 1.0) * speaking
+    funnel = np.clip(blend["funnel"] * style.rounding, 0.0, 1.0) * speaking * (1.0 - closed)
+    jaw_under_contact = 1.0 - (1.0 - closed) * (1.0 - PARAMETERS.labiodental_jaw_reduction * bitten)
 
-    def put(value, *names) -> None:
+    def add(value: Array, *names: str) -> None:
         for name in names:
-            out[:, INDEX[name]] += value
+            weights[:, INDEX[name]] += value
 
-    put(jaw, "jawOpen")
-    put(jaw * (1.0 - (1.0 - shut) * (1.0 - BITE * bitten)), "mouthClose")
-    put(pucker * (1.0 - 0.3 * shut), "mouthPucker")
-    put(funnel * (1.0 - 0.5 * bitten), "mouthFunnel")
-    put(0.2 * funnel, "jawForward")
-    put(0.48 * spread, "mouthSmileLeft", "mouthSmileRight")
-    put(0.50 * spread, "mouthStretchLeft", "mouthStretchRight")
-    put(0.10 * spread, "mouthDimpleLeft", "mouthDimpleRight", "cheekSquintLeft", "cheekSquintRight")
-    put(0.65 * part + 0.16 * bitten * speaking * (1.0 - shut), "mouthUpperUpLeft", "mouthUpperUpRight")
-    put(part, "mouthLowerDownLeft", "mouthLowerDownRight")
-    put(pressed, "mouthPressLeft", "mouthPressRight")
-    put(0.25 * pressed + 0.45 * bitten * (1.0 - shut), "mouthRollLower")
-    put(0.25 * pressed, "mouthRollUpper")
-    put(0.25 * pressed, "mouthShrugUpper")
-    put(tongue * parting, "tongueOut")
-    return np.clip(out, 0.0, 1.0).astype(np.float32)
+    add(jaw, "jawOpen")
+    add(jaw * jaw_under_contact, "mouthClose")
+    add(pucker * (1.0 - 0.3 * closed), "mouthPucker")
+    add(funnel * (1.0 - 0.5 * bitten), "mouthFunnel")
+    add(0.2 * funnel, "jawForward")
+    add(0.48 * spread, "mouthSmileLeft", "mouthSmileRight")
+    add(0.50 * spread, "mouthStretchLeft", "mouthStretchRight")
+    add(0.10 * spread, "mouthDimpleLeft", "mouthDimpleRight", "cheekSquintLeft", "cheekSquintRight")
+    add(0.65 * part + 0.16 * bitten * speaking * (1.0 - closed), "mouthUpperUpLeft", "mouthUpperUpRight")
+    add(part, "mouthLowerDownLeft", "mouthLowerDownRight")
+    add(pressed, "mouthPressLeft", "mouthPressRight")
+    add(0.25 * pressed + 0.45 * bitten * (1.0 - closed), "mouthRollLower")
+    add(0.25 * pressed, "mouthRollUpper")
+    add(0.25 * pressed, "mouthShrugUpper")
+    add(tongue * aperture, "tongueOut")
+    return np.clip(weights, 0.0, 1.0).astype(np.float32)

@@ -1,105 +1,140 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The face around the mouth: blinks, gaze, brows and head, random for a seed, moved by stress and phrases.
+"""Seeded random blinks, gaze, brow and head motion, driven by stress and phrase ends.
 
-`upper_face(phones, frames, seed)` gives weights (T, 52) that leave the mouth alone, and head
-rotation vectors (T, 3). One recording of speech has many true motions up here; every seed is one of them.
+`synthesize_upper_face(phones, num_frames, seed)` returns weights (T, 52) that leave the mouth at 0, and head
+rotation vectors (T, 3).
 """
 
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
 import numpy as np
+import numpy.typing as npt
 
 from streamingtalker_ros.audio.constants import FRAME_RATE
 from streamingtalker_ros.face.arkit import ARKIT_NAMES, INDEX
-from streamingtalker_ros.phonetics.phones import VOWELS
+from streamingtalker_ros.phonetics.phones import VOWELS, Phone
 
-CLOSING, OPENING = 0.12, 0.20  # seconds of a lid's way down and up
-HEAD_LIMIT = 0.08  # radians
+Array = npt.NDArray[np.floating]
+RaiseShapes = Callable[..., None]  # raise_shapes(values (T,), *shape names)
+
+LID_CLOSING_S, LID_CLOSED_S, LID_OPENING_S = 0.12, 0.045, 0.20
+SACCADE_S = 0.04
+HEAD_LIMIT_RAD = 0.08  # per axis
+MIN_PAUSE_S = 0.12  # a longer pause ends a phrase
+
+UPPER_FACE_MASK = np.array([name.startswith(("eye", "brow")) for name in ARKIT_NAMES])
+"""(52,) bool: the weights that this module sets."""
 
 
-def _bump(t, start, peak, end):
+def _bump(t: Array, start: float, peak: float, end: float) -> Array:
     """Raised-cosine rise from start to peak and fall to end: (T,)."""
     rise = np.clip((t - start) / (peak - start), 0.0, 1.0)
     fall = np.clip((end - t) / (end - peak), 0.0, 1.0)
     return (0.5 - 0.5 * np.cos(np.pi * rise)) * (0.5 - 0.5 * np.cos(np.pi * fall))
 
 
-def _drift(rng, t, period):
-    """Smooth noise of about unit variance whose waves are about `period` seconds and longer: (T,)."""
-    out = np.zeros(len(t))
+def _smooth_noise(rng: np.random.Generator, t: Array, period: float) -> Array:
+    """Sum of three sines of random phase with periods from about `period` s, of unit variance: (T,)."""
+    noise = np.zeros(len(t))
     for stretch in (1.0, 1.7, 2.9):
-        out += np.sin(2 * np.pi * (t / (period * stretch * rng.uniform(0.8, 1.25)) + rng.random()))
-    return out * np.sqrt(2.0 / 3.0)
+        noise += np.sin(2 * np.pi * (t / (period * stretch * rng.uniform(0.8, 1.25)) + rng.random()))
+    return noise * np.sqrt(2.0 / 3.0)
 
 
-def _blink_times(rng, seconds, ends):
-    """Blink onsets: a gap of 1.6 s and more between them, about 17 a minute, drawn to the ends of phrases."""
-    times, now = [], rng.uniform(-2.5, 2.5)
-    while now < seconds:
-        near = [end for end in ends if abs(end - now) < 1.0]
-        moment = near[0] + rng.uniform(0.0, 0.25) if near and rng.random() < 0.6 else now
-        if not times or moment - times[-1] > 0.8:
-            times.append(moment)
-        now = max(now, moment) + 1.6 + rng.gamma(2.0, 0.95)
-    return times
+def _blink_times(rng: np.random.Generator, duration: float, phrase_ends: Sequence[float]) -> list[float]:
+    """Blink onsets in seconds: about 17 a minute, at least 1.6 s apart, drawn towards the ends of phrases."""
+    onsets: list[float] = []
+    time = rng.uniform(-2.5, 2.5)
+    while time < duration:
+        near = [end for end in phrase_ends if abs(end - time) < 1.0]
+        onset = near[0] + rng.uniform(0.0, 0.25) if near and rng.random() < 0.6 else time
+        if not onsets or onset - onsets[-1] > 0.8:
+            onsets.append(onset)
+        time = max(time, onset) + 1.6 + rng.gamma(2.0, 0.95)
+    return onsets
 
 
-def _lids(rng, t, seconds, ends, put) -> None:
-    for start in _blink_times(rng, seconds, ends):
-        depth, slow = rng.uniform(0.92, 1.0), rng.uniform(0.9, 1.15)
-        bottom = start + CLOSING * slow
-        # the lid rests shut for a frame, so that no blink slips between two frames half open
-        shut = np.where(
+def _add_blinks(
+    rng: np.random.Generator,
+    t: Array,
+    duration: float,
+    phrase_ends: Sequence[float],
+    raise_shapes: RaiseShapes,
+) -> None:
+    for start in _blink_times(rng, duration, phrase_ends):
+        depth, slowness = rng.uniform(0.92, 1.0), rng.uniform(0.9, 1.15)
+        bottom = start + LID_CLOSING_S * slowness
+        reopening = (
+            bottom + LID_CLOSED_S
+        )  # the lid stays shut for a frame, so that no blink falls between two
+        lid = np.where(
             t <= bottom,
             _bump(t, start, bottom, bottom + 1.0),
-            _bump(t, bottom - 1.0, bottom + 0.045, bottom + 0.045 + OPENING * slow),
+            _bump(t, bottom - 1.0, reopening, reopening + LID_OPENING_S * slowness),
         )
-        shut[(t > bottom) & (t < bottom + 0.045)] = 1.0
-        put(depth * shut, "eyeBlinkLeft")
-        put((depth - 0.02) * shut, "eyeBlinkRight")
-        put(0.15 * shut, "eyeSquintLeft", "eyeSquintRight")
+        lid[(t > bottom) & (t < reopening)] = 1.0
+        raise_shapes(depth * lid, "eyeBlinkLeft")
+        raise_shapes((depth - 0.02) * lid, "eyeBlinkRight")
+        raise_shapes(0.15 * lid, "eyeSquintLeft", "eyeSquintRight")
 
 
-def _gaze(rng, t, seconds, put) -> None:
-    """Fixations of 0.5 to 3 s near the listener, jumps of about 40 ms between them, both eyes together."""
-    side, up = np.zeros(len(t)), np.zeros(len(t))
-    now, here = 0.0, rng.normal(0.0, [0.08, 0.05])
-    side += here[0]
-    up += here[1]
-    while now < seconds:
-        now += 0.5 + rng.gamma(2.0, 0.6)
-        away = rng.random() < 0.75  # else back to the listener
-        there = np.clip(rng.normal(0.0, [0.13, 0.08] if away else [0.05, 0.03]), -0.3, 0.3)
-        jump = np.clip((t - now) / 0.04, 0.0, 1.0)
-        side += jump * (there[0] - here[0])
-        up += jump * (there[1] - here[1])
-        here = there
-    put(np.maximum(side, 0), "eyeLookOutLeft", "eyeLookInRight")  # side > 0: to the person's left
-    put(np.maximum(-side, 0), "eyeLookInLeft", "eyeLookOutRight")
-    put(np.maximum(up, 0), "eyeLookUpLeft", "eyeLookUpRight")
-    put(np.maximum(-up, 0), "eyeLookDownLeft", "eyeLookDownRight")
+def _add_gaze(rng: np.random.Generator, t: Array, duration: float, raise_shapes: RaiseShapes) -> None:
+    """Fixations of 0.5 to 3 s near the listener with saccades between them, both eyes together."""
+    sideways, up = np.zeros(len(t)), np.zeros(len(t))
+    time, target = 0.0, rng.normal(0.0, [0.08, 0.05])
+    sideways += target[0]
+    up += target[1]
+    while time < duration:
+        time += 0.5 + rng.gamma(2.0, 0.6)
+        away = rng.random() < 0.75  # otherwise back to the listener
+        new_target = np.clip(rng.normal(0.0, [0.13, 0.08] if away else [0.05, 0.03]), -0.3, 0.3)
+        saccade = np.clip((t - time) / SACCADE_S, 0.0, 1.0)
+        sideways += saccade * (new_target[0] - target[0])
+        up += saccade * (new_target[1] - target[1])
+        target = new_target
+    raise_shapes(np.maximum(sideways, 0), "eyeLookOutLeft", "eyeLookInRight")  # positive: the person's left
+    raise_shapes(np.maximum(-sideways, 0), "eyeLookInLeft", "eyeLookOutRight")
+    raise_shapes(np.maximum(up, 0), "eyeLookUpLeft", "eyeLookUpRight")
+    raise_shapes(np.maximum(-up, 0), "eyeLookDownLeft", "eyeLookDownRight")
 
 
-def upper_face(phones, frames, seed=0, liveliness=1.0):
-    """phones with times, int T, seed -> (weights (T, 52) float32 in 0..1, head (T, 3) float32 radians).
+def synthesize_upper_face(
+    phones: Sequence[Phone], num_frames: int, seed: int = 0, liveliness: float = 1.0
+) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+    """Random upper-face and head motion of an utterance, a pure function of its arguments.
 
-    Head: rotation vectors within ±0.08 rad per axis; x out of the face (roll), y left (nod), z up (turn).
+    Args:
+        phones: the utterance, with times in seconds.
+        num_frames: number of frames T.
+        seed: seed of the random generator.
+        liveliness: factor on brows and head.
+
+    Returns:
+        ARKit weights (T, 52) in 0..1 and head rotation vectors (T, 3) within ±`HEAD_LIMIT_RAD` per axis:
+        x out of the face (roll), y to the left (nod), z up (turn).
     """
     rng = np.random.default_rng([int(seed), 52])
-    t = (np.arange(frames) + 0.5) / FRAME_RATE
-    seconds = frames / FRAME_RATE
-    out = np.zeros((frames, len(ARKIT_NAMES)))
+    t = (np.arange(num_frames) + 0.5) / FRAME_RATE
+    duration = num_frames / FRAME_RATE
+    weights = np.zeros((num_frames, len(ARKIT_NAMES)))
 
-    def put(value, *names) -> None:
+    def raise_shapes(value: Array, *names: str) -> None:
         for name in names:
-            out[:, INDEX[name]] = np.maximum(out[:, INDEX[name]], value)
+            weights[:, INDEX[name]] = np.maximum(weights[:, INDEX[name]], value)
 
-    ends = [phone.start for phone in phones[1:] if phone.name == "pau" and phone.end - phone.start > 0.12]
-    _lids(rng, t, seconds, ends, put)
-    _gaze(rng, t, seconds, put)
+    phrase_ends = [
+        phone.start for phone in phones[1:] if phone.name == "pau" and phone.end - phone.start > MIN_PAUSE_S
+    ]
+    _add_blinks(rng, t, duration, phrase_ends, raise_shapes)
+    _add_gaze(rng, t, duration, raise_shapes)
 
-    calm = 0.04 + 0.03 * _drift(rng, t, 7.0)
-    inner, outer = np.maximum(calm, 0.0), np.maximum(0.7 * calm, 0.0)
+    baseline = 0.04 + 0.03 * _smooth_noise(rng, t, 7.0)
+    inner, outer = np.maximum(baseline, 0.0), np.maximum(0.7 * baseline, 0.0)
     head = np.stack(
-        [size * _drift(rng, t, period) for size, period in ((0.010, 5.0), (0.012, 4.0), (0.016, 6.0))], 1
+        [size * _smooth_noise(rng, t, period) for size, period in ((0.010, 5.0), (0.012, 4.0), (0.016, 6.0))],
+        1,
     )
     last_brow = last_nod = -9.0
     for phone in phones:
@@ -116,15 +151,11 @@ def upper_face(phones, frames, seed=0, liveliness=1.0):
             head[:, 1] += size * beat  # a nod: forward and down
             head[:, 0] += 0.35 * size * rng.normal() * beat
             head[:, 2] += 0.35 * size * rng.normal() * beat
-    put(liveliness * inner, "browInnerUp")
-    put(liveliness * outer, "browOuterUpLeft")
-    put(liveliness * 0.96 * outer, "browOuterUpRight")
-    put(np.maximum(0.25 * inner - 0.03, 0.0) * liveliness, "eyeWideLeft", "eyeWideRight")
-    out[:, INDEX["eyeWideLeft"]] *= 1.0 - out[:, INDEX["eyeBlinkLeft"]]
-    out[:, INDEX["eyeWideRight"]] *= 1.0 - out[:, INDEX["eyeBlinkRight"]]
-    head = HEAD_LIMIT * np.tanh(liveliness * head / HEAD_LIMIT)
-    return np.clip(out, 0.0, 1.0).astype(np.float32), head.astype(np.float32)
-
-
-# (52,) bool: the weights that this file moves
-COLUMNS = np.array([name.startswith(("eye", "brow")) for name in ARKIT_NAMES])
+    raise_shapes(liveliness * inner, "browInnerUp")
+    raise_shapes(liveliness * outer, "browOuterUpLeft")
+    raise_shapes(liveliness * 0.96 * outer, "browOuterUpRight")
+    raise_shapes(np.maximum(0.25 * inner - 0.03, 0.0) * liveliness, "eyeWideLeft", "eyeWideRight")
+    weights[:, INDEX["eyeWideLeft"]] *= 1.0 - weights[:, INDEX["eyeBlinkLeft"]]
+    weights[:, INDEX["eyeWideRight"]] *= 1.0 - weights[:, INDEX["eyeBlinkRight"]]
+    head = HEAD_LIMIT_RAD * np.tanh(liveliness * head / HEAD_LIMIT_RAD)
+    return np.clip(weights, 0.0, 1.0).astype(np.float32), head.astype(np.float32)

@@ -234,13 +234,13 @@ def _whole(sound, motion, rig, offset):
     pcm = pcm[: frames * HOP_LENGTH]
     level = loudness(pcm, (np.arange(frames) + 0.5) / FRAME_RATE)
     weights = shut(weights, rig, level < np.percentile(level, 95) - 25.0)
-    parts = {"mouth": ~upper_face.COLUMNS, "eyes and brows": upper_face.COLUMNS}
+    parts = {"mouth": ~upper_face.UPPER_FACE_MASK, "eyes and brows": upper_face.UPPER_FACE_MASK}
     moves = {name for name, columns in parts.items() if np.ptp(weights[:, columns], axis=0).max() > 0.05}
     moves |= {"head"} if np.ptp(head, axis=0).max() > 0.01 else set()
     clip = Clip(pcm.astype(np.float32), weights, head, [])
     if "eyes and brows" not in moves:  # a face whose eyes were not captured would teach dead eyes
         seed = zlib.crc32(sound.stem.encode())
-        upper, turned = upper_face.upper_face(spoken(clip.pcm), frames, seed)
-        clip.weights = np.where(upper_face.COLUMNS, upper, weights)
+        upper, turned = upper_face.synthesize_upper_face(spoken(clip.pcm), frames, seed)
+        clip.weights = np.where(upper_face.UPPER_FACE_MASK, upper, weights)
         clip.head = head if "head" in moves else turned
     return clip, moves

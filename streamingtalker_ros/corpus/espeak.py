@@ -138,7 +138,7 @@ def _batch(job):
         clip.voice, clip.split = voice, split
         clip.name = f"{voice.replace('+', '_')}_{number:03d}_{k:02d}"
         speaker = f"{voice}_{number:03d}"
-        clip.weights, clip.head = face_motion.speaker_motion(clip, speaker)
+        clip.weights, clip.head = face_motion.synthesize_speaker_motion(clip, speaker)
         entries.append(
             save_clip(
                 folder,

@@ -99,7 +99,7 @@ def _pieces(job):
                     split,
                     f"quiet_{number:04d}_{piece:02d}",
                 )
-                clip.weights, clip.head = face_motion.speaker_motion(clip, "none")
+                clip.weights, clip.head = face_motion.synthesize_speaker_motion(clip, "none")
                 entries.append(save_clip(out, clip, speaker="none", tempo=1.0, text="", of=path.name))
     except (sf.SoundFileError, RuntimeError) as error:
         return entries, f"{path.name} cannot be read: {error}"

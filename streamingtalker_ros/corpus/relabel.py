@@ -24,6 +24,6 @@ def reanimate(folder):
         raise TalkerError(f"the motion of {folder} was captured; only rule-made motion can be made again")
     speakers = {(entry["split"], entry["name"]): entry["speaker"] for entry in index["clips"]}
     for clip in tqdm(load_corpus(folder), unit="clip", desc="animating"):
-        clip.weights, clip.head = face_motion.speaker_motion(clip, speakers[clip.split, clip.name])
+        clip.weights, clip.head = face_motion.synthesize_speaker_motion(clip, speakers[clip.split, clip.name])
         save_clip(folder, clip)
     return index

@@ -76,5 +76,5 @@ def _resized(job):
         name=f"{clip.name}_s{number}",
     )
     other = replace(other, weights=np.zeros((frames, 52), np.float32), head=np.zeros((frames, 3), np.float32))
-    other.weights, other.head = face_motion.speaker_motion(other, voice)
+    other.weights, other.head = face_motion.synthesize_speaker_motion(other, voice)
     return save_clip(out, other, speaker=voice, size=factor)

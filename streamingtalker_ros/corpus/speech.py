@@ -305,7 +305,7 @@ def _batch(job):
     for k, group in enumerate(groups):
         clip = _joined(group)
         clip.voice, clip.split, clip.name = speaker, split, f"{speaker}_{number:03d}_{k:02d}"
-        clip.weights, clip.head = face_motion.speaker_motion(clip, speaker)
+        clip.weights, clip.head = face_motion.synthesize_speaker_motion(clip, speaker)
         entries.append(
             save_clip(
                 out,

@@ -56,8 +56,8 @@ class Clip:
     def resample_upper_face(self, seed, liveliness=1.0):
         """(weights, head) with the same lips and other lids, gaze, brows and head, from `seed`."""
         life = zlib.crc32(f"{self.name} {seed}".encode())  # equal seeds must not blink alike in every clip
-        upper, head = upper_face.upper_face(self.phones, len(self.weights), life, liveliness)
-        return np.where(upper_face.COLUMNS, upper, self.weights), head
+        upper, head = upper_face.synthesize_upper_face(self.phones, len(self.weights), life, liveliness)
+        return np.where(upper_face.UPPER_FACE_MASK, upper, self.weights), head
 
 
 def load_corpus(folder, split=None):

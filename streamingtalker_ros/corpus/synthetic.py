@@ -146,7 +146,7 @@ def _batch(job):
         clip = clip_of(group, factor, rng)
         clip.voice, clip.split, clip.name = voice, split, f"{voice}_{number:03d}_{k:02d}"
         speaker = f"{voice}*{factor}"
-        clip.weights, clip.head = face_motion.speaker_motion(clip, speaker)
+        clip.weights, clip.head = face_motion.synthesize_speaker_motion(clip, speaker)
         entries.append(
             save_clip(
                 folder,
@@ -223,5 +223,5 @@ def _rest_clip(job):
         pcm = np.clip(augmentation.at_rms(sound, rng.uniform(-60.0, -20.0)), -1.0, 1.0)
     phones = [Phone("pau", 0.0, frames / FRAME_RATE)]
     clip = Clip(pcm, None, None, phones, "none", split, f"rest_{kind}_{number:03d}")
-    clip.weights, clip.head = face_motion.speaker_motion(clip, "none")
+    clip.weights, clip.head = face_motion.synthesize_speaker_motion(clip, "none")
     return save_clip(folder, clip, speaker="none", tempo=1.0, text="")

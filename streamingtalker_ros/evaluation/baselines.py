@@ -41,7 +41,7 @@ def teacher_itself(rig, section):
     if section.rule_made or len(names) < FEWEST:
         return None
     return [
-        of_weights(rig, face_motion.motion(phones, len(clip.weights), clip.pcm)[0])
+        of_weights(rig, face_motion.synthesize_motion(phones, len(clip.weights), clip.pcm)[0])
         for clip, phones in zip(section.clips, section.phones)
     ]
 

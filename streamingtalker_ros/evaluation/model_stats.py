@@ -7,7 +7,7 @@ import numpy as np
 
 from streamingtalker_ros.errors import require
 from streamingtalker_ros.evaluation import bench
-from streamingtalker_ros.training.codec import perplexity
+from streamingtalker_ros.model.codebook import codebook_perplexity
 
 MOST = 24  # clips looked at for the codebook
 
@@ -32,7 +32,7 @@ def codebook(talker, clips):
     return {
         "codes": codes,
         "codes_used": int(indices.unique().numel()),
-        "perplexity": perplexity(indices, codes),
+        "perplexity": codebook_perplexity(indices, codes),
     }
 
 

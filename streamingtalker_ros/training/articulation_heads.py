@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""After stage 2 the ears are trained on the finished encoder, and the thresholds of those for p, b, m and open vowels chosen.
+"""After stage 2 the ears are trained on the finished encoder, and the closure_thresholds of those for p, b, m and open vowels chosen.
 
 A sample of the head closes the lips where it is sure; the ears hear how likely they meet, for every voice of the
 corpora, clean and dirty. From which probability on the lips are pressed is a choice between missed and false
-closures: the thresholds are those at which, on the held-out clips of every corpus, a given share of p, b and m is caught;
+closures: the closure_thresholds are those at which, on the held-out clips of every corpus, a given share of p, b and m is caught;
 those at which lips are kept apart spare all but a given share of them. The worst corpus counts, so that voices that
 anybody understands do not hide what is missed in others.
 """
@@ -84,7 +84,7 @@ def _frames(start, end, rate, count):
     return slice(max(first, 0), min(last + 1, count))
 
 
-def thresholds(closed, opened, recall, false):
+def closure_thresholds(closed, opened, recall, false):
     """(low, high): `high` catches the share `recall` of p, b and m in every corpus, unless more than the share `false` of
     open vowels lie above it in one. closed, opened: lists of (n,) probabilities, one for each corpus."""
     high = max(
@@ -94,7 +94,7 @@ def thresholds(closed, opened, recall, false):
     return 0.5 * high, high
 
 
-def parting_thresholds(spared, share):
+def open_vowel_thresholds(spared, share):
     """(low, high): in no corpus lie more than `share` of the p, b and m, at the frame that sounds least like a vowel,
     above `low`. spared: list of (n,) probabilities, one for each corpus."""
     low = max(float(np.quantile(part, 1.0 - share)) for part in spared)

@@ -2,7 +2,7 @@
 """Clips cut into random training windows: sound, motion, phones and voice labels of B pieces of speech at once.
 
 A window begins anywhere in its clip, mid-speech included, and carries `lead` frames of real sound and motion before
-the frames that are learned, so that training sees the history that streaming has. Windows at a clip's start have
+the frames that are learned, so that training sees the history that streaming has. WindowSampler at a clip's start have
 none, as a stream has none.
 """
 
@@ -16,7 +16,12 @@ from streamingtalker_ros.audio.constants import HOP_LENGTH, SAMPLE_RATE
 from streamingtalker_ros.face.arkit import MIRROR
 from streamingtalker_ros.model.blendshape.features import QUIET
 from streamingtalker_ros.phonetics.phones import VISEME_TARGETS, has_unreliable_alignment, normalize_phones
-from streamingtalker_ros.training.feature_augmentation import MixConfig, absolute, leveled, mix
+from streamingtalker_ros.training.feature_augmentation import (
+    FeatureAugmentationConfig,
+    absolute,
+    leveled,
+    mix,
+)
 from streamingtalker_ros.training.feature_cache import hear, hear_all
 
 PAUSE = 0.2  # seconds; a shorter pause between phones counts as voice
@@ -115,7 +120,7 @@ def fill(rows, count):
     return rows if len(rows) >= count else np.concatenate((rows, np.repeat(rows[-1:], count - len(rows), 0)))
 
 
-class Windows:
+class WindowSampler:
     """Draws batches from clips.
 
     log_mel: the encoder's features, None where only motion is wanted. chances: (clips,) how often each is drawn, by
@@ -124,7 +129,7 @@ class Windows:
     (`Clip.resample_upper_face`), since one sound allows many. captured_life: keep the lids, brows and head that a camera saw; left
     out, since clips of a few seconds, read in a booth, blink 46 times a minute. noisy: chance of what `mix` makes of a
     window, with sounds of the clips in which nobody speaks, or, in the share `hiss` of them, steady noises made here;
-    mixing: fields of its MixConfig. jobs: processes that listen beforehand. device: where everything lies and batches are
+    mixing: fields of its FeatureAugmentationConfig. jobs: processes that listen beforehand. device: where everything lies and batches are
     made, 46 MB an hour and version of the sounds, 20 MB an hour and life of the motion.
     """
 
@@ -159,7 +164,7 @@ class Windows:
             hiss,
         )
         self.at_start, self.mirrored, self.clean = at_start, mirrored, clean
-        self.mixing, self.device = MixConfig(**(mixing or {})), torch.device(device)
+        self.mixing, self.device = FeatureAugmentationConfig(**(mixing or {})), torch.device(device)
         motions = [_motions(clip, lives, captured_life, self.total) for clip in clips]
         self.frames = np.array([len(lived[0]) for lived in motions])  # of each clip
         sounds = self.frames + lookahead

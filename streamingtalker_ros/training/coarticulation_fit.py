@@ -1,24 +1,33 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The procedural teacher's numbers from tracked lips: targets, firmness and timing by gradient descent.
+"""Fits the dominance model to tracked lips by gradient descent: `streamingtalker train coarticulation-fit`.
 
-`python -m streamingtalker_ros.training.coarticulation_fit CORPUS` takes a corpus of video with aligned phones and writes
-data/teacher.json. `Mouth` is the teacher's arithmetic on tensors, so that gradients reach its numbers; what the corpus
-does not show stays at the hand-written `phones.INITIAL_TARGETS`, scaled like the rest.
+Takes a corpus of video with aligned phones and writes `data/teacher.json`. `DifferentiableMouth` is the
+arithmetic of `coarticulation.dominance` on tensors; parameters that the corpus does not show stay at the
+hand-written targets of `phones.INITIAL_TARGETS`, scaled like the rest.
 """
 
-import argparse
+from __future__ import annotations
+
 import json
+import logging
 import re
-import sys
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
 
 from streamingtalker_ros.audio.constants import FRAME_RATE, SAMPLE_RATE
 from streamingtalker_ros.coarticulation import dominance
-from streamingtalker_ros.coarticulation.dominance import EARLIEST
-from streamingtalker_ros.corpus.storage import load_corpus, read_index
+from streamingtalker_ros.coarticulation.dominance import MAX_ANTICIPATION_S, MIN_CONTACT_RAMP_S, MIN_PAUSE_S
+from streamingtalker_ros.coarticulation.parameters import (
+    ARTICULATOR_GROUPS,
+    CONTACT_KINDS,
+    DominanceParameters,
+)
+from streamingtalker_ros.corpus.storage import Clip, load_corpus, read_index
 from streamingtalker_ros.errors import TalkerError
 from streamingtalker_ros.face.arkit import ARKIT_NAMES, INDEX
 from streamingtalker_ros.face.rig import default_rig
@@ -28,414 +37,495 @@ from streamingtalker_ros.phonetics.phones import (
     LABIODENTALS,
     TARGET_COLUMNS,
     VOWELS,
+    Phone,
 )
 
-NUMBERS = Path(__file__).parent.parent / "data" / "teacher.json"
-GROUPS = ("jaw", "shape", "part")
-TARGETS = ("jaw", "pucker", "funnel", "spread", "part")
-FIRM = ("jaw_dominance", "shape_dominance", "part_dominance")
-OF_GROUP = {"jaw": (0,), "shape": (1, 2, 3), "part": (4,)}
-CONTACTS = "pbmfv"
-OPEN = 0.04  # least jaw of a phone that is no contact: lips that nearly touch are not to touch
-LOUDER, LONGER = 0.20, 0.0  # least effects of loudness and length: one calm speaker does not show them
-SIGMA = {"target": 0.10, "firm": 0.5}  # how far from the hand-written number a fitted one likes to be
-STEPS, BATCH = 300, 120
-KEEP = 0.0005  # price of a square of strangeness: twice as much costs 0.01 of r on clips held out
-RATES = {
+PARAMETERS_PATH = Path(__file__).parent.parent / "data" / "teacher.json"
+ARTICULATOR_COLUMNS = ("jaw", "pucker", "funnel", "spread", "part")
+DOMINANCE_COLUMNS = ("jaw_dominance", "shape_dominance", "part_dominance")
+GROUP_COLUMNS = {"jaw": (0,), "shape": (1, 2, 3), "part": (4,)}  # rows of ARTICULATOR_COLUMNS
+CONTACT_PHONES = "pbmfv"
+NUM_BILABIALS = 3  # the first of CONTACT_PHONES
+MIN_OPEN_JAW = 0.04  # of a phone without contact: lips that nearly touch would look closed
+MIN_EFFORT_PER_LEVEL, MIN_EFFORT_PER_DURATION = 0.20, 0.0  # one calm speaker does not show these effects
+PRIOR_SIGMA = {"target": 0.10, "dominance": 0.5}  # standard deviations around the hand-written numbers
+STEPS, BATCH_SIZE = 300, 120
+PRIOR_WEIGHT = 0.0005  # per unit of `prior_penalty`
+LEARNING_RATES = {
     "target": 0.01,
-    "firm": 0.04,
-    "scale": 0.02,
+    "log_dominance": 0.04,
+    "log_scale": 0.02,
     "reach": 0.002,
-    "plateau": 0.005,
-    "neutral": 0.04,
+    "skirt_ratio": 0.005,
+    "log_neutral": 0.04,
     "closing": 0.001,
     "release": 0.001,
-    "hold": 0.001,
-    "bite": 0.01,
+    "contact_offsets": 0.001,
+    "jaw_reduction": 0.01,
     "effort": 0.01,
-    "rest": 0.002,
-    "width": 0.05,
+    "pause": 0.002,
+    "width_offset": 0.05,
 }
 LIMITS = {
-    "plateau": (0.02, 0.49),
+    "skirt_ratio": (0.02, 0.49),
     "closing": (0.03, 0.15),
     "release": (0.03, 0.2),
-    "hold": (-0.05, 0.08),
-    "bite": (0.2, 0.95),
+    "contact_offsets": (-0.05, 0.08),
+    "jaw_reduction": (0.2, 0.95),
 }
 
+_log = logging.getLogger(__name__)
 
-def _prior():
+
+def _parse_initial_targets() -> tuple[list[str], dict[str, dict[str, float]]]:
     rows = [line.split() for line in INITIAL_TARGETS.strip().splitlines()]
-    return [row[0] for row in rows], {row[0]: dict(zip(TARGET_COLUMNS, map(float, row[1:]))) for row in rows}
+    return [row[0] for row in rows], {
+        row[0]: dict(zip(TARGET_COLUMNS, map(float, row[1:]), strict=True)) for row in rows
+    }
 
 
-NAMES, TABLE = _prior()
+PHONE_NAMES, TARGET_TABLE = _parse_initial_targets()
 
 
-def _column(names):
-    return torch.tensor([[TABLE[phone][name] for name in names] for phone in NAMES])
+def _columns(names: Sequence[str]) -> torch.Tensor:
+    """(phones, len(names)) of the hand-written table."""
+    return torch.tensor([[TARGET_TABLE[phone][name] for name in names] for phone in PHONE_NAMES])
 
 
-class Sheet:
-    """Clips as tensors: phones, contacts and pauses padded to the longest, and what the camera saw, in millimetres.
+class ClipTensors:
+    """Clips as padded tensors: phones, contacts, pauses, and the lips that the camera measured.
 
-    rows (B, N, 5): row of NAMES, start, end, effort by length and by level; contacts (B, M, 6): kind, start, end,
-    longest closing and release, whether a bilabial follows; pauses (B, P, 4): start, end, first, last.
+    Attributes:
+        frames: frames per clip T, those of the shortest clip.
+        phones: (B, N, 5): row of `PHONE_NAMES`, start s, end s, effort by duration, effort by level; padding
+            is -9.
+        contacts: (B, M, 6): index in `CONTACT_PHONES`, start s, end s, longest closing s, longest release s,
+            whether a bilabial follows.
+        pauses: (B, P, 4): start s, end s, whether it is the first phone, whether it is the last.
+        gap: (B, T) measured lip gap, mm.
+        width: (B, T) measured mouth width above rest, mm.
+        jaw: (B, T) measured jawOpen.
+        counted: (B, T) 1 where the frame is learned from.
+
+    Raises:
+        TalkerError: if no clip has tracked lips and phones.
     """
 
-    def __init__(self, clips) -> None:
+    def __init__(self, clips: Sequence[Clip]) -> None:
         rig = default_rig()
         clips = [clip for clip in clips if clip.lip_opening is not None and len(clip.phones) > 1]
         if not clips:
             raise TalkerError("no clip has tracked lips and phones; fit on a corpus made from video")
         self.frames = min(len(clip.weights) for clip in clips)
-        rows, contacts, pauses = zip(*(self._clip(clip) for clip in clips))
-        self.rows, self.contacts, self.pauses = (
-            self._pad(rows, 5),
-            self._pad(contacts, 6),
-            self._pad(pauses, 4),
-        )
-        seen = [clip.weights[: self.frames] for clip in clips]
-        self.gap = torch.tensor(np.stack([np.maximum(rig.lip_gap(w), 0.0) for w in seen]) * 1000.0).float()
-        still = rig.lip_width(np.zeros((1, len(ARKIT_NAMES)), np.float32))
-        self.width = torch.tensor(np.stack([rig.lip_width(w) - still for w in seen]) * 1000.0).float()
-        self.jaw = torch.tensor(np.stack([w[:, INDEX["jawOpen"]] for w in seen])).float()
-        # people part their lips half a second before they speak; no sound tells of it, and the teacher rests
-        t = dominance.times(self.frames)
-        self.counts = torch.tensor(
+        phones, contacts, pauses = zip(*(self._clip_rows(clip) for clip in clips), strict=True)
+        self.phones = self._pad(phones, 5)
+        self.contacts = self._pad(contacts, 6)
+        self.pauses = self._pad(pauses, 4)
+        weights = [clip.weights[: self.frames] for clip in clips]
+        self.gap = torch.tensor(np.stack([np.maximum(rig.lip_gap(w), 0.0) for w in weights]) * 1000.0).float()
+        rest_width = rig.lip_width(np.zeros((1, len(ARKIT_NAMES)), np.float32))
+        self.width = torch.tensor(np.stack([rig.lip_width(w) - rest_width for w in weights]) * 1000.0).float()
+        self.jaw = torch.tensor(np.stack([w[:, INDEX["jawOpen"]] for w in weights])).float()
+        # people part their lips up to half a second before they speak, which no audio announces
+        t = dominance.frame_times(self.frames)
+        self.counted = torch.tensor(
             np.stack(
                 [
-                    t > clip.phones[0].end - EARLIEST if clip.phones[0].name == "pau" else t >= 0.0
+                    t > clip.phones[0].end - MAX_ANTICIPATION_S if clip.phones[0].name == "pau" else t >= 0.0
                     for clip in clips
                 ]
             )
         ).float()
 
     def __len__(self) -> int:
-        return len(self.rows)
+        return len(self.phones)
 
-    def pick(self, rows):
-        part = object.__new__(Sheet)
-        part.frames = self.frames
-        for name in ("rows", "contacts", "pauses", "gap", "width", "jaw", "counts"):
-            setattr(part, name, getattr(self, name)[rows])
-        return part
+    def select(self, rows: torch.Tensor) -> ClipTensors:
+        """The clips of the given rows (K,)."""
+        subset = object.__new__(ClipTensors)
+        subset.frames = self.frames
+        for name in ("phones", "contacts", "pauses", "gap", "width", "jaw", "counted"):
+            setattr(subset, name, getattr(self, name)[rows])
+        return subset
 
     @staticmethod
-    def _pad(lists, width):
-        out = np.full((len(lists), max(1, max(map(len, lists))), width), -9.0, np.float32)
+    def _pad(lists: Sequence[Sequence[tuple[float, ...]]], width: int) -> torch.Tensor:
+        padded = np.full((len(lists), max(1, max(map(len, lists))), width), -9.0, np.float32)
         for i, rows in enumerate(lists):
             if rows:
-                out[i, : len(rows)] = rows
-        return torch.from_numpy(out)
+                padded[i, : len(rows)] = rows
+        return torch.from_numpy(padded)
 
     @staticmethod
-    def _clip(clip):
-        phones, rows, contacts = clip.phones, [], []
-        length, level = _efforts(phones, clip.pcm)
+    def _clip_rows(
+        clip: Clip,
+    ) -> tuple[list[tuple[float, ...]], list[tuple[float, ...]], list[tuple[float, ...]]]:
+        phones: list[Phone] = clip.phones
+        rows: list[tuple[float, ...]] = []
+        contacts: list[tuple[float, ...]] = []
+        by_duration, by_level = _effort_terms(phones, clip.pcm)
         for i, phone in enumerate(phones):
             before, after = phones[i - 1] if i else None, phones[i + 1] if i + 1 < len(phones) else None
-            if phone.name + ":1" in TABLE:
-                turn = 0.5 * (phone.start + phone.end)
+            effort = by_duration[i], by_level[i]
+            if phone.name + ":1" in TARGET_TABLE:  # a diphthong is two targets
+                middle = 0.5 * (phone.start + phone.end)
                 rows += [
-                    (NAMES.index(phone.name + ":1"), phone.start, turn, length[i], level[i]),
-                    (NAMES.index(phone.name + ":2"), turn, phone.end, length[i], level[i]),
+                    (PHONE_NAMES.index(phone.name + ":1"), phone.start, middle, *effort),
+                    (PHONE_NAMES.index(phone.name + ":2"), middle, phone.end, *effort),
                 ]
             else:
-                rows.append(
-                    (
-                        NAMES.index(phone.name if phone.name in TABLE else "ax"),
-                        phone.start,
-                        phone.end,
-                        length[i],
-                        level[i],
-                    )
-                )
+                name = phone.name if phone.name in TARGET_TABLE else "ax"
+                rows.append((PHONE_NAMES.index(name), phone.start, phone.end, *effort))
             if phone.name in BILABIALS | LABIODENTALS:
                 contacts.append(
                     (
-                        CONTACTS.index(phone.name),
+                        CONTACT_PHONES.index(phone.name),
                         phone.start,
                         phone.end,
-                        max(0.03, 0.5 * (before.end - before.start)) if before else 1.0,
-                        max(0.03, 0.5 * (after.end - after.start)) if after else 1.0,
+                        max(MIN_CONTACT_RAMP_S, 0.5 * (before.end - before.start)) if before else 1.0,
+                        max(MIN_CONTACT_RAMP_S, 0.5 * (after.end - after.start)) if after else 1.0,
                         float(after is not None and after.name in BILABIALS),
                     )
                 )
-        pauses = [
+        pauses: list[tuple[float, ...]] = [
             (phone.start, phone.end, float(i == 0), float(i == len(phones) - 1))
             for i, phone in enumerate(phones)
-            if phone.name == "pau" and phone.end - phone.start >= 0.12
+            if phone.name == "pau" and phone.end - phone.start >= MIN_PAUSE_S
         ]
         return rows, contacts, pauses
 
 
-def _efforts(phones, pcm):
-    """`teacher.effort` before its two coefficients: (length, level), each (N,) in -1..1, 0 for consonants."""
+def _effort_terms(
+    phones: Sequence[Phone], pcm: npt.NDArray[np.float32]
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    """Terms of `dominance.articulation_effort` without their coefficients: two (N,) in -1..1."""
     vowels = [i for i, phone in enumerate(phones) if phone.name in VOWELS]
-    length, level = np.zeros(len(phones)), np.zeros(len(phones))
+    duration, level = np.zeros(len(phones)), np.zeros(len(phones))
     for i in vowels:
-        length[i] = np.tanh(np.log(max(phones[i].end - phones[i].start, 0.01) / 0.10))
-        sound = pcm[int(phones[i].start * SAMPLE_RATE) : int(phones[i].end * SAMPLE_RATE) + 1].astype(
+        duration[i] = np.tanh(np.log(max(phones[i].end - phones[i].start, 0.01) / 0.10))
+        samples = pcm[int(phones[i].start * SAMPLE_RATE) : int(phones[i].end * SAMPLE_RATE) + 1].astype(
             np.float64
         )
-        level[i] = 10.0 * np.log10((np.mean(sound**2) if len(sound) else 0.0) + 1e-9)
+        level[i] = 10.0 * np.log10((np.mean(samples**2) if len(samples) else 0.0) + 1e-9)
     if vowels:
         level[vowels] = np.tanh((level[vowels] - np.median(level[vowels])) / 6.0)
-    return length, level
+    return duration, level
 
 
-def _smooth(x):
+def _smoothstep(x: torch.Tensor) -> torch.Tensor:
     x = x.clamp(0.0, 1.0)
     return x * x * (3.0 - 2.0 * x)
 
 
-class Mouth(torch.nn.Module):
-    """The teacher's lips with numbers that learn: a Sheet -> opening and width in millimetres, jaw; (B, T) each."""
+class DifferentiableMouth(torch.nn.Module):
+    """The lips of the dominance model with learnable parameters.
+
+    `forward` maps `ClipTensors` to lip gap (mm), mouth width above rest (mm) and jawOpen, each (B, T).
+    """
+
+    initial_target: torch.Tensor
+    initial_dominance: torch.Tensor
+    learnable: torch.Tensor
+    floor: torch.Tensor
 
     def __init__(self) -> None:
         super().__init__()
-        self.register_buffer("hand_target", _column(TARGETS))
-        self.register_buffer("hand_firm", _column(FIRM))
-        # lips that no rule rounds or spreads are not to be rounded or spread by a fit's leftovers
-        learns = torch.ones_like(self.hand_target)
-        learns[:, 1:4] = (self.hand_target[:, 1:4] > 0).float()
-        learns[NAMES.index("pau")] = 0.0
-        self.register_buffer("learns", learns)
-        floor = torch.zeros_like(learns)
-        floor[:, 0] = OPEN * torch.tensor(
-            [float(name not in BILABIALS | LABIODENTALS | {"pau"}) for name in NAMES]
+        self.register_buffer("initial_target", _columns(ARTICULATOR_COLUMNS))
+        self.register_buffer("initial_dominance", _columns(DOMINANCE_COLUMNS))
+        # a phone whose hand-written target has no rounding or spreading gets none from the fit
+        learnable = torch.ones_like(self.initial_target)
+        learnable[:, 1:4] = (self.initial_target[:, 1:4] > 0).float()
+        learnable[PHONE_NAMES.index("pau")] = 0.0
+        self.register_buffer("learnable", learnable)
+        floor = torch.zeros_like(learnable)
+        floor[:, 0] = MIN_OPEN_JAW * torch.tensor(
+            [float(name not in BILABIALS | LABIODENTALS | {"pau"}) for name in PHONE_NAMES]
         )
         self.register_buffer("floor", floor)
-        start = {
-            "target": torch.zeros(len(NAMES), len(TARGETS)),
-            "firm": torch.zeros(len(NAMES), len(FIRM)),
-            "scale": torch.zeros(len(TARGETS)),
-            "reach": torch.tensor([[0.08, 0.11], [0.10, 0.13], [0.07, 0.09]]),
-            "plateau": torch.full((3,), 0.25),
-            "neutral": torch.full((3,), 0.12).log(),
-            "closing": torch.full((2,), 0.065),
-            "release": torch.full((2,), 0.07),
-            "hold": torch.tensor(
-                [[-0.005, 0.025], [-0.005, 0.010], [-0.005, -0.005], [0.01, 0.01], [0.01, 0.01]]
-            ),
-            "bite": torch.tensor(0.8),
-            "effort": torch.tensor([0.28, 0.25]),
-            "rest": torch.tensor([0.03, 0.14, 0.09]),
-            "width": torch.tensor(0.0),
-        }
-        for name, value in start.items():
-            setattr(self, name, torch.nn.Parameter(value))
+        parameter = torch.nn.Parameter
+        self.target = parameter(torch.zeros(len(PHONE_NAMES), len(ARTICULATOR_COLUMNS)))
+        self.log_dominance = parameter(torch.zeros(len(PHONE_NAMES), len(DOMINANCE_COLUMNS)))
+        self.log_scale = parameter(torch.zeros(len(ARTICULATOR_COLUMNS)))
+        self.reach = parameter(torch.tensor([[0.08, 0.11], [0.10, 0.13], [0.07, 0.09]]))
+        self.skirt_ratio = parameter(torch.full((3,), 0.25))
+        self.log_neutral = parameter(torch.full((3,), 0.12).log())
+        self.closing = parameter(torch.full((2,), 0.065))
+        self.release = parameter(torch.full((2,), 0.07))
+        self.contact_offsets = parameter(
+            torch.tensor([[-0.005, 0.025], [-0.005, 0.010], [-0.005, -0.005], [0.01, 0.01], [0.01, 0.01]])
+        )
+        self.jaw_reduction = parameter(torch.tensor(0.8))
+        self.effort = parameter(torch.tensor([0.28, 0.25]))
+        self.pause = parameter(torch.tensor([0.03, 0.14, 0.09]))
+        self.width_offset = parameter(torch.tensor(0.0))
         rig = default_rig()
         eye = np.eye(len(ARKIT_NAMES), dtype=np.float32)
-        wide = 1000.0 * (rig.lip_width(eye) - rig.lip_width(0.0 * eye))
-        tall = 1000.0 * rig.lip_gap_map()[1]
-        self.tall, self.wide = (
-            {name: float(row[INDEX[name]]) for name in ARKIT_NAMES} for row in (tall, wide)
+        width_mm = 1000.0 * (rig.lip_width(eye) - rig.lip_width(0.0 * eye))
+        gap_mm = 1000.0 * rig.lip_gap_map()[1]
+        self.gap_per_shape, self.width_per_shape = (
+            {name: float(row[INDEX[name]]) for name in ARKIT_NAMES} for row in (gap_mm, width_mm)
         )
 
     @property
-    def targets(self):
-        return torch.maximum(self.hand_target * self.scale.exp() + self.target * self.learns, self.floor)
+    def targets(self) -> torch.Tensor:
+        """(phones, len(ARTICULATOR_COLUMNS)) current targets."""
+        scaled = self.initial_target * self.log_scale.exp() + self.target * self.learnable
+        return torch.maximum(scaled, self.floor)
 
     @property
-    def firmness(self):
-        return self.hand_firm * self.firm.exp()
+    def dominance(self) -> torch.Tensor:
+        """(phones, len(DOMINANCE_COLUMNS)) current dominance."""
+        return self.initial_dominance * self.log_dominance.exp()
 
-    def forward(self, sheet):
-        t = torch.tensor(dominance.times(sheet.frames)).float()[:, None, None]  # (T, 1, 1)
-        blend = self._blend(sheet.rows, t)
-        closed, bitten, pressed = self._contacts(sheet.contacts, t)
-        awake = self._awake(sheet.pauses, t)
-        jaw = blend["jaw"].clamp(0.0, 0.95) * awake
-        part = blend["part"] * (1.0 - closed) * awake * (1.0 - bitten)
-        spread = blend["spread"] * awake * (1.0 - 0.3 * closed)
-        pucker = blend["pucker"].clamp(0.0, 1.0) * awake * (1.0 - 0.3 * closed)
-        funnel = blend["funnel"].clamp(0.0, 1.0) * awake * (1.0 - closed) * (1.0 - 0.5 * bitten)
-        lift = 0.65 * part + 0.16 * bitten * awake * (1.0 - closed)
-        tall, wide = self.tall, self.wide
+    def forward(self, clips: ClipTensors) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Lip gap (mm), mouth width above rest (mm) and jawOpen of the clips: three (B, T)."""
+        t = torch.tensor(dominance.frame_times(clips.frames)).float()[:, None, None]  # (T, 1, 1)
+        blend = self._blend(clips.phones, t)
+        closed, bitten, pressed = self._contact_curves(clips.contacts, t)
+        speech = self._speech_mask(clips.pauses, t)
+        jaw = blend["jaw"].clamp(0.0, 0.95) * speech
+        part = blend["part"] * (1.0 - closed) * speech * (1.0 - bitten)
+        spread = blend["spread"] * speech * (1.0 - 0.3 * closed)
+        pucker = blend["pucker"].clamp(0.0, 1.0) * speech * (1.0 - 0.3 * closed)
+        funnel = blend["funnel"].clamp(0.0, 1.0) * speech * (1.0 - closed) * (1.0 - 0.5 * bitten)
+        lift = 0.65 * part + 0.16 * bitten * speech * (1.0 - closed)
+        gap_per, width_per = self.gap_per_shape, self.width_per_shape
         gap = (
-            tall["jawOpen"] * jaw * (1.0 - closed) * (1.0 - self.bite * bitten)
-            + tall["mouthFunnel"] * funnel
-            + 2.0 * tall["mouthLowerDownLeft"] * part
-            + 2.0 * tall["mouthUpperUpLeft"] * lift
+            gap_per["jawOpen"] * jaw * (1.0 - closed) * (1.0 - self.jaw_reduction * bitten)
+            + gap_per["mouthFunnel"] * funnel
+            + 2.0 * gap_per["mouthLowerDownLeft"] * part
+            + 2.0 * gap_per["mouthUpperUpLeft"] * lift
         )
         corners = 2.0 * (
-            0.48 * wide["mouthSmileLeft"] + 0.50 * wide["mouthStretchLeft"] + 0.10 * wide["mouthDimpleLeft"]
+            0.48 * width_per["mouthSmileLeft"]
+            + 0.50 * width_per["mouthStretchLeft"]
+            + 0.10 * width_per["mouthDimpleLeft"]
         )
         width = (
-            wide["mouthPucker"] * pucker
-            + wide["mouthFunnel"] * funnel
-            + wide["jawOpen"] * jaw
+            width_per["mouthPucker"] * pucker
+            + width_per["mouthFunnel"] * funnel
+            + width_per["jawOpen"] * jaw
             + corners * spread
-            + 2.0 * wide["mouthPressLeft"] * pressed
-            + self.width
+            + 2.0 * width_per["mouthPressLeft"] * pressed
+            + self.width_offset
         )
         return gap.clamp(min=0.0), width, jaw
 
-    def _blend(self, rows, t):
-        here = (rows[..., 0] >= 0).float()
-        kind, start, end = rows[..., 0].clamp(min=0).long(), rows[..., 1], rows[..., 2]
-        target, firm = self.targets[kind], self.firmness[kind]
-        effort = 1.0 + (self.effort[0] * rows[..., 3] + self.effort[1] * rows[..., 4]) * here
-        out = {}
-        for g, group in enumerate(GROUPS):
-            inner = self.plateau[g] * (end - start)
+    def _blend(self, rows: torch.Tensor, t: torch.Tensor) -> dict[str, torch.Tensor]:
+        """Blended target per column of `ARTICULATOR_COLUMNS`, each (B, T)."""
+        valid = (rows[..., 0] >= 0).float()
+        phone, start, end = rows[..., 0].clamp(min=0).long(), rows[..., 1], rows[..., 2]
+        target, strength = self.targets[phone], self.dominance[phone]
+        effort = 1.0 + (self.effort[0] * rows[..., 3] + self.effort[1] * rows[..., 4]) * valid
+        blended: dict[str, torch.Tensor] = {}
+        for g, group in enumerate(ARTICULATOR_GROUPS):
+            inner = self.skirt_ratio[g] * (end - start)
             before = (start + inner - t) / (self.reach[g, 0] + inner)
             after = (t - end + inner) / (self.reach[g, 1] + inner)
             weight = 0.5 + 0.5 * torch.cos(np.pi * torch.maximum(before, after).clamp(0.0, 1.0))
-            weight = weight * firm[..., g] * here
-            weight = weight / (weight.sum(-1, keepdim=True) + self.neutral[g].exp())
-            for column in OF_GROUP[group]:
-                wanted = target[..., column] * (effort if group != "shape" else 1.0)
-                out[TARGETS[column]] = (weight * wanted).sum(-1).T
-        return out
+            weight = weight * strength[..., g] * valid
+            weight = weight / (weight.sum(-1, keepdim=True) + self.log_neutral[g].exp())
+            for column in GROUP_COLUMNS[group]:
+                value = target[..., column] * (effort if group != "shape" else 1.0)
+                blended[ARTICULATOR_COLUMNS[column]] = (weight * value).sum(-1).T
+        return blended
 
-    def _contacts(self, rows, t):
-        here = (rows[..., 0] >= 0).float()
-        kind = rows[..., 0].clamp(min=0).long()
-        lips = (kind < 3).float()
-        on, left = self.hold[kind, 0], self.hold[kind, 1]
-        span = rows[..., 2] - rows[..., 1]
-        left = torch.where(kind < 3, torch.minimum(left, 0.35 * span - 0.005), left)
-        left = torch.where((kind < 3) & (rows[..., 5] > 0), torch.full_like(left, -0.005), left)
-        start, end = rows[..., 1] + on, rows[..., 2] - left
+    def _contact_curves(
+        self, rows: torch.Tensor, t: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Bilabial closure, labiodental contact and lip press: three (B, T) in 0..1."""
+        valid = (rows[..., 0] >= 0).float()
+        phone = rows[..., 0].clamp(min=0).long()
+        is_bilabial = phone < NUM_BILABIALS
+        from_start, to_end = self.contact_offsets[phone, 0], self.contact_offsets[phone, 1]
+        length = rows[..., 2] - rows[..., 1]
+        to_end = torch.where(is_bilabial, torch.minimum(to_end, 0.35 * length - 0.005), to_end)
+        to_end = torch.where(is_bilabial & (rows[..., 5] > 0), torch.full_like(to_end, -0.005), to_end)
+        start, end = rows[..., 1] + from_start, rows[..., 2] - to_end
         missing = (1.02 / FRAME_RATE - (end - start)).clamp(min=0.0)
         start, end = start - missing / 2, end + missing / 2
-        closing = torch.minimum(self.closing[(kind >= 3).long()], rows[..., 3])
-        release = torch.minimum(self.release[(kind >= 3).long()], rows[..., 4])
-        bump = torch.minimum(_smooth((t - start) / closing + 1.0), _smooth((end - t) / release + 1.0)) * here
-        strength = torch.tensor([dominance.PRESS.get(name, 0.0) for name in CONTACTS])[kind]
-        return tuple((bump * share).amax(-1).T for share in (lips, 1.0 - lips, strength))
-
-    def _awake(self, rows, t):
-        here = (rows[..., 1] >= 0).float()
-        leaving = 1.0 - _smooth((t - rows[..., 0] - self.rest[0]) / self.rest[1])
-        waking = _smooth((t - rows[..., 1] + self.rest[2]) / self.rest[2])
-        leaving, waking = (
-            leaving * (1.0 - (rows[..., 2] > 0).float()),
-            waking * (1.0 - (rows[..., 3] > 0).float()),
+        closing = torch.minimum(self.closing[(~is_bilabial).long()], rows[..., 3])
+        release = torch.minimum(self.release[(~is_bilabial).long()], rows[..., 4])
+        bump = torch.minimum(_smoothstep((t - start) / closing + 1.0), _smoothstep((end - t) / release + 1.0))
+        bump = bump * valid
+        press = torch.tensor([dominance.PRESS_WEIGHTS.get(name, 0.0) for name in CONTACT_PHONES])[phone]
+        closed, bitten, pressed = (
+            (bump * factor).amax(-1).T for factor in (is_bilabial.float(), 1.0 - is_bilabial.float(), press)
         )
-        inside = ((t >= rows[..., 0]) & (t < rows[..., 1])).float() * here
-        return (1.0 - (inside * (1.0 - torch.maximum(leaving, waking))).amax(-1)).T
+        return closed, bitten, pressed
 
-    def bound(self) -> None:
-        """Keep every number where it means something."""
+    def _speech_mask(self, rows: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
+        """As `dominance.speech_mask`: (B, T) in 0..1."""
+        valid = (rows[..., 1] >= 0).float()
+        closing = 1.0 - _smoothstep((t - rows[..., 0] - self.pause[0]) / self.pause[1])
+        opening = _smoothstep((t - rows[..., 1] + self.pause[2]) / self.pause[2])
+        closing = closing * (1.0 - (rows[..., 2] > 0).float())
+        opening = opening * (1.0 - (rows[..., 3] > 0).float())
+        inside = ((t >= rows[..., 0]) & (t < rows[..., 1])).float() * valid
+        return (1.0 - (inside * (1.0 - torch.maximum(closing, opening))).amax(-1)).T
+
+    def clamp_parameters(self) -> None:
+        """Keep every parameter in the range where it has a meaning."""
         with torch.no_grad():
             for name, (low, high) in LIMITS.items():
                 getattr(self, name).clamp_(low, high)
             self.reach.clamp_(0.02, 0.25)
-            self.reach[:, 0].clamp_(max=EARLIEST)
-            self.rest[0].clamp_(0.0, 0.05)
-            self.rest[1].clamp_(0.08, 0.14)
-            self.rest[2].clamp_(0.04, EARLIEST)
-            self.effort[0].clamp_(min=LONGER)
-            self.effort[1].clamp_(min=LOUDER)
+            self.reach[:, 0].clamp_(max=MAX_ANTICIPATION_S)
+            self.pause[0].clamp_(0.0, 0.05)
+            self.pause[1].clamp_(0.08, 0.14)
+            self.pause[2].clamp_(0.04, MAX_ANTICIPATION_S)
+            self.effort[0].clamp_(min=MIN_EFFORT_PER_DURATION)
+            self.effort[1].clamp_(min=MIN_EFFORT_PER_LEVEL)
             self.target[:, 0].clamp_(-0.25, 0.25)
 
-    def strangeness(self):
-        """How far the numbers have left the hand-written ones, in squares of SIGMA."""
-        return ((self.target / SIGMA["target"]) ** 2).sum() + ((self.firm / SIGMA["firm"]) ** 2).sum()
+    def prior_penalty(self) -> torch.Tensor:
+        """Sum of squared deviations from the hand-written numbers, in units of `PRIOR_SIGMA`."""
+        return ((self.target / PRIOR_SIGMA["target"]) ** 2).sum() + (
+            (self.log_dominance / PRIOR_SIGMA["dominance"]) ** 2
+        ).sum()
 
-    def numbers(self, gain, sources):
-        """The dict of data/teacher.json. gain: factor on every opening."""
+    def parameters_as_dataclass(self) -> DominanceParameters:
+        """The timing parameters, rounded to four digits."""
+        return DominanceParameters(
+            reach_s={
+                group: (_rounded(self.reach[g, 0]), _rounded(self.reach[g, 1]))
+                for g, group in enumerate(ARTICULATOR_GROUPS)
+            },
+            skirt_ratio={group: _rounded(self.skirt_ratio[g]) for g, group in enumerate(ARTICULATOR_GROUPS)},
+            neutral_dominance={
+                group: _rounded(self.log_neutral[g].exp()) for g, group in enumerate(ARTICULATOR_GROUPS)
+            },
+            closing_s={kind: _rounded(self.closing[k]) for k, kind in enumerate(CONTACT_KINDS)},
+            release_s={kind: _rounded(self.release[k]) for k, kind in enumerate(CONTACT_KINDS)},
+            contact_offsets_s={
+                phone: (_rounded(self.contact_offsets[k, 0]), _rounded(self.contact_offsets[k, 1]))
+                for k, phone in enumerate(CONTACT_PHONES)
+            },
+            labiodental_jaw_reduction=_rounded(self.jaw_reduction),
+            effort_per_duration=_rounded(self.effort[0]),
+            effort_per_level=_rounded(self.effort[1]),
+            pause_delay_s=_rounded(self.pause[0]),
+            pause_closing_s=_rounded(self.pause[1]),
+            pause_opening_s=_rounded(self.pause[2]),
+        )
 
-        def short(value, digits=4):
-            return round(float(value.detach()) if torch.is_tensor(value) else float(value), digits)
+    def to_json(self, gain: float, sources: dict[str, Any]) -> dict[str, Any]:
+        """The content of `data/teacher.json`.
 
-        targets, firm = self.targets.detach().clone(), self.firmness.detach()
+        Args:
+            gain: factor on every jaw opening and lip parting.
+            sources: provenance of the corpus.
+        """
+        targets, strengths = self.targets.detach().clone(), self.dominance.detach()
         targets[:, 0] *= gain
         targets[:, 4] *= gain
         rows = {
-            name: dict(zip((*TARGETS, *FIRM), (short(x, 3) for x in (*target, *strength))))
-            for name, target, strength in zip(NAMES, targets, firm)
+            name: dict(
+                zip(
+                    (*ARTICULATOR_COLUMNS, *DOMINANCE_COLUMNS),
+                    (_rounded(x, 3) for x in (*target, *strength)),
+                    strict=True,
+                )
+            )
+            for name, target, strength in zip(PHONE_NAMES, targets, strengths, strict=True)
         }
         return {
-            "about": "Numbers of the procedural teacher, made by `python -m streamingtalker_ros.training.coarticulation_fit` from "
-            "tracked lips; docs/teacher.md says what each means. visemes: " + " ".join(TARGET_COLUMNS),
+            "about": "Parameters of the dominance model of coarticulation, fitted to tracked lips by "
+            "`streamingtalker train coarticulation-fit`; docs/teacher.md describes each. visemes: "
+            + " ".join(TARGET_COLUMNS),
             "sources": sources,
-            "reach": {name: [short(x) for x in self.reach[g]] for g, name in enumerate(GROUPS)},
-            "plateau": {name: short(self.plateau[g]) for g, name in enumerate(GROUPS)},
-            "neutral": {name: short(self.neutral[g].exp()) for g, name in enumerate(GROUPS)},
-            "closing": {name: short(self.closing[k]) for k, name in enumerate(("lips", "teeth"))},
-            "release": {name: short(self.release[k]) for k, name in enumerate(("lips", "teeth"))},
-            "hold": {name: [short(x) for x in self.hold[k]] for k, name in enumerate(CONTACTS)},
-            "bite": short(self.bite),
-            "effort": {"length": short(self.effort[0]), "level": short(self.effort[1])},
-            "rest": {name: short(self.rest[k]) for k, name in enumerate(("wait", "fall", "wake"))},
+            **self.parameters_as_dataclass().to_json(),
             "visemes": {name: [row[column] for column in TARGET_COLUMNS] for name, row in rows.items()},
         }
 
 
-def correlations(one, other):
-    """Pearson's r of the rows of two (B, T): (B,)."""
-    one, other = one - one.mean(1, keepdim=True), other - other.mean(1, keepdim=True)
-    return (one * other).sum(1) / (one.norm(dim=1) * other.norm(dim=1) + 1e-9)
+def _rounded(value: torch.Tensor, digits: int = 4) -> float:
+    return round(float(value.detach()), digits)
 
 
-def described(mouth, sheet) -> str:
-    """r and amplitude of a Mouth against a Sheet, in words."""
+def row_correlations(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+    """Pearson's r of corresponding rows of two (B, T): (B,)."""
+    a, b = a - a.mean(1, keepdim=True), b - b.mean(1, keepdim=True)
+    return (a * b).sum(1) / (a.norm(dim=1) * b.norm(dim=1) + 1e-9)
+
+
+def describe_agreement(mouth: DifferentiableMouth, clips: ClipTensors) -> str:
+    """Correlation and amplitude of a mouth against tracked lips, as text for the log."""
     with torch.no_grad():
-        gap, width, _ = mouth(sheet)
-        r, of_width = correlations(gap, sheet.gap), correlations(width, sheet.width)
+        gap, width, _ = mouth(clips)
+        gap_r, width_r = row_correlations(gap, clips.gap), row_correlations(width, clips.width)
     return (
-        f"opening r {r.median():.3f} (10th percentile {r.quantile(0.1):.3f}), width r {of_width.median():.3f}, "
-        f"amplitude {(gap.std(1) / sheet.gap.std(1)).median():.2f}"
+        f"lip gap r {gap_r.median():.3f} (10th percentile {gap_r.quantile(0.1):.3f}), "
+        f"width r {width_r.median():.3f}, amplitude {(gap.std(1) / clips.gap.std(1)).median():.2f}"
     )
 
 
-def fit(train, judge, steps=STEPS, keep=KEEP, seed=0, tell=print):
-    """Numbers that follow the camera. train, judge: Sheet; keep: price of a square of strangeness. Returns a Mouth."""
+def fit_parameters(
+    train_set: ClipTensors,
+    test_set: ClipTensors,
+    steps: int = STEPS,
+    prior_weight: float = PRIOR_WEIGHT,
+    seed: int = 0,
+) -> DifferentiableMouth:
+    """Fit the dominance model to tracked lips.
+
+    Args:
+        train_set: clips to learn from.
+        test_set: clips whose agreement is logged.
+        steps: optimizer steps.
+        prior_weight: weight of `DifferentiableMouth.prior_penalty`.
+        seed: of PyTorch's generator.
+    """
     torch.manual_seed(seed)
-    mouth = Mouth()
-    tell(f"hand-written: {described(mouth, judge)}")
+    mouth = DifferentiableMouth()
+    _log.info("hand-written: %s", describe_agreement(mouth, test_set))
     optimizer = torch.optim.Adam(
-        [{"params": [getattr(mouth, name)], "lr": rate, "usual": rate} for name, rate in RATES.items()]
+        [
+            {"params": [getattr(mouth, name)], "lr": rate, "base_lr": rate}
+            for name, rate in LEARNING_RATES.items()
+        ]
     )
     for step in range(steps):
         for group in optimizer.param_groups:
-            group["lr"] = group["usual"] * min(1.0, (steps - step) / (0.4 * steps))
-        part = train.pick(torch.randperm(len(train))[:BATCH])
-        gap, width, jaw = mouth(part)
-        loss = (
-            part.counts
-            * ((gap - part.gap) ** 2 / 9.0 + (width - part.width) ** 2 / 4.0 + 20.0 * (jaw - part.jaw) ** 2)
-        ).mean() + keep * mouth.strangeness()
+            group["lr"] = group["base_lr"] * min(1.0, (steps - step) / (0.4 * steps))
+        batch = train_set.select(torch.randperm(len(train_set))[:BATCH_SIZE])
+        gap, width, jaw = mouth(batch)
+        error = (
+            (gap - batch.gap) ** 2 / 9.0 + (width - batch.width) ** 2 / 4.0 + 20.0 * (jaw - batch.jaw) ** 2
+        )
+        loss = (batch.counted * error).mean() + prior_weight * mouth.prior_penalty()
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
-        mouth.bound()
+        mouth.clamp_parameters()
         if step % 50 == 49:
-            tell(f"step {step + 1}: loss {loss:.3f}; {described(mouth, judge)}")
+            _log.info("step %d: loss %.3f; %s", step + 1, loss, describe_agreement(mouth, test_set))
     return mouth
 
 
-def main(argv=None) -> int:
-    parser = argparse.ArgumentParser(
-        prog="python -m streamingtalker_ros.training.coarticulation_fit", description=__doc__
-    )
-    parser.add_argument("corpus", type=Path, help="made by `streamingtalker corpus from-video`")
-    parser.add_argument("--out", type=Path, default=NUMBERS)
-    parser.add_argument("--steps", type=int, default=STEPS)
-    parser.add_argument("--keep", type=float, default=KEEP, help="price of leaving the hand-written numbers")
-    args = parser.parse_args(argv)
-    try:
-        train, judge = Sheet(load_corpus(args.corpus, "train")), Sheet(load_corpus(args.corpus, "test"))
-        mouth = fit(train, judge, args.steps, args.keep)
-        with torch.no_grad():
-            gap = mouth(train)[0]
-        gain = float((train.gap.std(1) / gap.std(1)).median())
-        sources = {**read_index(args.corpus).get("sources", {}), "clips": len(train)}
-        text = json.dumps(mouth.numbers(gain, sources), indent=1)
-        text = re.sub(r"\[\s+([^\[\]]*?)\s+\]", lambda found: "[" + re.sub(r"\s+", " ", found[1]) + "]", text)
-        args.out.write_text(text + "\n", encoding="utf-8")
-        print(f"{args.out}: gain {gain:.2f}")
-    except TalkerError as error:
-        print(f"fit: error: {error}", file=sys.stderr)
-        return 2
-    return 0
+def run(
+    corpus: Path, out: Path = PARAMETERS_PATH, steps: int = STEPS, prior_weight: float = PRIOR_WEIGHT
+) -> Path:
+    """Fit on a corpus and write the parameters.
 
+    Args:
+        corpus: folder made by `streamingtalker corpus from-video`.
+        out: JSON file to write.
+        steps: optimizer steps.
+        prior_weight: weight of the distance from the hand-written numbers.
 
-if __name__ == "__main__":
-    sys.exit(main())
+    Raises:
+        TalkerError: if no clip has tracked lips and phones.
+    """
+    train_set = ClipTensors(load_corpus(corpus, "train"))
+    test_set = ClipTensors(load_corpus(corpus, "test"))
+    mouth = fit_parameters(train_set, test_set, steps, prior_weight)
+    with torch.no_grad():
+        gap = mouth(train_set)[0]
+    gain = float((train_set.gap.std(1) / gap.std(1)).median())  # restores the camera's amplitude
+    sources = {**read_index(corpus).get("sources", {}), "clips": len(train_set)}
+    text = json.dumps(mouth.to_json(gain, sources), indent=1)
+    text = re.sub(r"\[\s+([^\[\]]*?)\s+\]", lambda found: "[" + re.sub(r"\s+", " ", found[1]) + "]", text)
+    out.write_text(text + "\n", encoding="utf-8")
+    _log.info("%s: gain %.2f", out, gain)
+    return out

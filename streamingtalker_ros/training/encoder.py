@@ -117,7 +117,7 @@ class Probe(nn.Module):
 
 
 def ears_loss(encoder, heard, window, lips):
-    """The sum of the losses of the encoder's ears over a window's learned frames, 0 without ears: `events_loss` of the one
+    """The sum of the losses of the encoder's ears over a window's learned frames, 0 without ears: `closure_event_loss` of the one
     for p, b and m, a missed one counting the less the louder the noise; the cross-entropy of "an open vowel sounds in this
     frame", where frames just beside one count for nothing; the squared errors of lip gap and mouth's width. Frames that
     nobody knows count for nothing. heard: (B, T, audio_width); lips: LipShape."""
@@ -136,7 +136,7 @@ def ears_loss(encoder, heard, window, lips):
         logits = getattr(encoder, name)(heard)[..., 0].float()
         if name == "closure":
             worth = ((window.snr - HIDDEN) / (PLAIN - HIDDEN)).clamp(FAINT, 1.0)
-            loss = loss + events_loss(logits, sounds, counts, gap, worth)
+            loss = loss + closure_event_loss(logits, sounds, counts, gap, worth)
         else:
             loss = (
                 loss
@@ -146,7 +146,7 @@ def ears_loss(encoder, heard, window, lips):
     return loss
 
 
-def events_loss(logits, sounds, counts, gap, worth):
+def closure_event_loss(logits, sounds, counts, gap, worth):
     """Cross-entropy of "lips meet in this sound" and of "lips need not be pressed in this frame".
 
     Lips that met once in a p, b or m have closed in it, so that its surest frame speaks for all of it (multiple-instance

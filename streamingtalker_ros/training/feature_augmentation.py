@@ -24,7 +24,7 @@ MU_LAW = (
 
 
 @dataclass(frozen=True)
-class MixConfig:
+class FeatureAugmentationConfig:
     """Chances per window; 0 turns one off. Ranges are uniform."""
 
     noise: float = 0.35  # a sound without speech under it
@@ -49,7 +49,7 @@ def leveled(power, start, frame_rate=25.0):
     return normalised(power, level), loudness - level
 
 
-def mix(power, start, quiet, config=MixConfig()):
+def mix(power, start, quiet, config=FeatureAugmentationConfig()):
     """Another recording of each window: (mels, loudness), see `leveled`, and by how many dB the voice stands above what was
     added, (B,), infinite where nothing was.
 

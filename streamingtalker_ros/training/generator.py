@@ -53,7 +53,7 @@ class TalkerStage:
     """The loss of stage 2 over windows of audio and motion."""
 
     def __init__(self, network, windows, lips, settings, history=HistoryConfig()) -> None:
-        """network: TalkerNetwork; windows: Windows; lips: LipShape; settings: TalkerLoopConfig."""
+        """network: TalkerNetwork; windows: WindowSampler; lips: LipShape; settings: TalkerLoopConfig."""
         self.network, self.windows, self.lips, self.history = network, windows, lips, history
         self.batch, self.steps, self.draws, self.mixed = (
             settings.batch,

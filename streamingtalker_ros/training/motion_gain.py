@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Last touch: samples move less than what they learned from, so what the network says is scaled, group by group.
 
-`liven(network, gains)` changes the codec's motion scale in place, and what the ears for the lips' opening and width
+`scale_motion(network, gains)` changes the codec's motion scale in place, and what the ears for the lips' opening and width
 tell. Training is done with the true ones: a network that was livened must not be trained with.
 """
 
@@ -28,7 +28,7 @@ def check(gains) -> None:
 
 
 @torch.no_grad()
-def liven(network, gains) -> None:
+def scale_motion(network, gains) -> None:
     """Multiply motion, group by group. network: TalkerNetwork; gains: {group of GROUPS: factor}, 1 for the groups left
     out. Raises TalkerError as `check`."""
     check(gains)

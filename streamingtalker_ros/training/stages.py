@@ -26,11 +26,11 @@ from streamingtalker_ros.model.blendshape.network import TalkerNetwork
 from streamingtalker_ros.training import distributed, motion_gain
 from streamingtalker_ros.training.articulation_heads import (
     ClosureStage,
-    parting_thresholds,
+    open_vowel_thresholds,
     probabilities,
-    thresholds,
+    closure_thresholds,
 )
-from streamingtalker_ros.training.batches import Windows, motion_of
+from streamingtalker_ros.training.batches import WindowSampler, motion_of
 from streamingtalker_ros.training.codec import CodecStage, LipShape, measure_latents, measure_motion
 from streamingtalker_ros.training.encoder import ListenerLoopConfig, ListenerStage
 from streamingtalker_ros.training.generator import HistoryConfig, TalkerLoopConfig, TalkerStage
@@ -78,7 +78,7 @@ def read_recipe(path):
 
 
 def make_windows(corpora, split, recipe, network=None, device="cpu"):
-    """The Windows of a recipe over corpus folders; without a network they carry motion alone. device: where they lie."""
+    """The WindowSampler of a recipe over corpus folders; without a network they carry motion alone. device: where they lie."""
     clips, chances = gather(corpora, split, recipe["mix"])
     values = {
         "frames": 80,
@@ -90,7 +90,7 @@ def make_windows(corpora, split, recipe, network=None, device="cpu"):
     }
     config = network.config if network else TalkerConfig(**recipe["model"])
     log_mel = network.encoder.log_mel if network else None
-    return Windows(
+    return WindowSampler(
         clips,
         lookahead=config.lookahead_frames,
         log_mel=log_mel,
@@ -256,7 +256,7 @@ def train_talker(corpora, out, recipe, start=None, device="auto", windows=None):
 
 def train_closure(corpora, out, recipe, start=None, device="auto", windows=None):
     """After stage 2: the ears, that for a voice among them, on the frozen encoder of the run's talker, or of `start`; the
-    thresholds of those for p, b, m and for open vowels are chosen on held-out clips. Returns the checkpoint folder."""
+    closure_thresholds of those for p, b, m and for open vowels are chosen on held-out clips. Returns the checkpoint folder."""
     machine, out = distributed.find(device), Path(out)
     if not start and not (out / "talker" / checkpoint.WEIGHTS).exists():
         raise TalkerError(
@@ -294,8 +294,8 @@ def train_closure(corpora, out, recipe, start=None, device="auto", windows=None)
     if min(map(len, closed)) and min(map(len, opened)):
         network.config = replace(
             network.config,
-            closure=thresholds(closed, opened, CAUGHT, FALSE),
-            openness=parting_thresholds(spared, HINDERED),
+            closure=closure_thresholds(closed, opened, CAUGHT, FALSE),
+            openness=open_vowel_thresholds(spared, HINDERED),
         )
     if machine.rank == 0:
         checkpoint.save(out / "closure", network)
@@ -305,7 +305,7 @@ def train_closure(corpora, out, recipe, start=None, device="auto", windows=None)
 def finish(out, recipe, folder) -> None:
     """The checkpoint that ships, from the run's last stage: what it decodes made as lively as the recipe's `gains` say."""
     network = checkpoint.load(Path(out) / "closure")
-    motion_gain.liven(network, recipe["gains"])
+    motion_gain.scale_motion(network, recipe["gains"])
     checkpoint.save(folder, network)
 
 

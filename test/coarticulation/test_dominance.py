@@ -24,7 +24,9 @@ from streamingtalker_ros.phonetics.sentences import sentences, vocabulary
 SPOKEN = ("slt", "awb", "kal16", "rms")
 
 
-@pytest.fixture(scope="module", params=(dominance.lips, residual.lips), ids=("rules", "residual"))
+@pytest.fixture(
+    scope="module", params=(dominance.synthesize_lips, residual.synthesize_lips), ids=("rules", "residual")
+)
 def speech(request):
     """Twelve sentences in each flite voice, with their lips, by the rules alone and with what they leave, and the gap
     between them in metres."""
@@ -81,7 +83,7 @@ def test_lower_lip_meets_the_teeth(speech) -> None:
 
 def test_mouth_rests_in_pauses_and_never_jumps(speech) -> None:
     for said, weights, gap in speech:
-        t = dominance.times(len(gap))
+        t = dominance.frame_times(len(gap))
         for phone in said.phones:
             if phone.name == "pau" and phone.end - phone.start > 0.3:
                 resting = (t > phone.start + 0.2) & (t < phone.end - 0.1)
@@ -106,17 +108,17 @@ def _sequence(*names, span=0.1):
 def test_shortest_closure_fills_a_frame_wherever_it_falls(name, offset) -> None:
     start, end = 0.3 + offset, 0.325 + offset
     phones = [Phone("aa", 0.0, start), Phone(name, start, end), Phone("aa", end, 0.8)]
-    weights = dominance.lips(phones, 20)
+    weights = dominance.synthesize_lips(phones, 20)
     open_ = weights[:, INDEX["jawOpen"]] - weights[:, INDEX["mouthClose"]]
     assert open_.min() < 1e-6 and weights[open_.argmin(), INDEX["jawOpen"]] > 0.05
     assert open_[:5].min() > 0.2 and open_[12:17].min() > 0.2
 
 
 def test_motion_never_starts_earlier_than_the_model_can_hear() -> None:
-    t = dominance.times(40)
+    t = dominance.frame_times(40)
     for one, other, reach in (("p", "t", 0.09), ("uw", "ih", 0.12), ("aa", "ih", 0.09)):
-        first = dominance.lips(_sequence("n", "ih", "n", "ih", one), 40)
-        second = dominance.lips(_sequence("n", "ih", "n", "ih", other), 40)
+        first = dominance.synthesize_lips(_sequence("n", "ih", "n", "ih", one), 40)
+        second = dominance.synthesize_lips(_sequence("n", "ih", "n", "ih", other), 40)
         onset = 0.4 + 4 * 0.1
         differs = np.abs(first - second).max(1) > 0.02
         assert differs[t >= onset].any()
@@ -124,9 +126,9 @@ def test_motion_never_starts_earlier_than_the_model_can_hear() -> None:
 
 
 def test_rounding_spreads_and_tongue_consonants_leave_lips_alone() -> None:
-    pucker = dominance.lips(_sequence("t", "uw", "t", "uw"), 40)[:, INDEX["mouthPucker"]]
-    plain = dominance.lips(_sequence("t", "ih", "t", "ih"), 40)[:, INDEX["mouthPucker"]]
-    middle_t = np.abs(dominance.times(40) - 0.65).argmin()
+    pucker = dominance.synthesize_lips(_sequence("t", "uw", "t", "uw"), 40)[:, INDEX["mouthPucker"]]
+    plain = dominance.synthesize_lips(_sequence("t", "ih", "t", "ih"), 40)[:, INDEX["mouthPucker"]]
+    middle_t = np.abs(dominance.frame_times(40) - 0.65).argmin()
     assert pucker[middle_t] > 0.18 and plain[middle_t] < 0.02
 
 
@@ -134,10 +136,10 @@ def test_loud_and_slow_vowels_open_wider() -> None:
     pcm = np.full(32000, 0.05, np.float32)
     pcm[int(0.72 * 16000) : int(0.86 * 16000)] = 0.4
     phones = _sequence("t", "aa", "t", "aa", "t", "aa", span=0.1)
-    quiet, loud, _ = dominance.effort(phones, pcm)[[2, 4, 6]]
+    quiet, loud, _ = dominance.articulation_effort(phones, pcm)[[2, 4, 6]]
     assert loud > 1.15 * quiet
     slow, fast = (
-        dominance.lips(_sequence("t", "aa", "t", span=span), 60)[:, INDEX["jawOpen"]].max()
+        dominance.synthesize_lips(_sequence("t", "aa", "t", span=span), 60)[:, INDEX["jawOpen"]].max()
         for span in (0.2, 0.07)
     )
     assert slow > 1.1 * fast
@@ -145,11 +147,11 @@ def test_loud_and_slow_vowels_open_wider() -> None:
 
 def test_life_is_random_above_and_fixed_below() -> None:
     phones = _sequence("b", "aa", "b", "iy", "f", "uw")
-    one, two, again = (face_motion.motion(phones, 500, seed=seed) for seed in (1, 2, 1))
+    one, two, again = (face_motion.synthesize_motion(phones, 500, seed=seed) for seed in (1, 2, 1))
     np.testing.assert_array_equal(one[0], again[0])
-    below = ~upper_face.COLUMNS
+    below = ~upper_face.UPPER_FACE_MASK
     np.testing.assert_array_equal(one[0][:, below], two[0][:, below])
-    assert np.abs(one[0] - two[0])[:, upper_face.COLUMNS].max() > 0.5
+    assert np.abs(one[0] - two[0])[:, upper_face.UPPER_FACE_MASK].max() > 0.5
     assert np.abs(one[1] - two[1]).max() > 0.005
 
 
@@ -157,12 +159,12 @@ def test_blinks_gaze_and_head_are_human() -> None:
     minutes, blinks = 0.0, 0
     for seed in range(12):
         frames = 25 * 60
-        weights, head = upper_face.upper_face([Phone("pau", 0.0, 60.0)], frames, seed)
+        weights, head = upper_face.synthesize_upper_face([Phone("pau", 0.0, 60.0)], frames, seed)
         shut = weights[:, INDEX["eyeBlinkLeft"]] > 0.85
         onsets = np.flatnonzero(shut[1:] & ~shut[:-1])
         blinks, minutes = blinks + len(onsets), minutes + 1.0
         assert 10 <= len(onsets) <= 25
-        assert head.std(0).min() > 0.002 and np.abs(head).max() < upper_face.HEAD_LIMIT  # alive, and calm
+        assert head.std(0).min() > 0.002 and np.abs(head).max() < upper_face.HEAD_LIMIT_RAD  # alive, and calm
         assert np.abs(np.diff(head, axis=0)).max() * 25 < 0.5  # rad/s
         assert not (weights[:, INDEX["eyeLookOutLeft"]] * weights[:, INDEX["eyeLookInLeft"]]).any()
         left, right = (weights[:, INDEX[name]] for name in ("eyeLookOutLeft", "eyeLookInRight"))

@@ -142,7 +142,7 @@ def test_eyes_that_nobody_captured_live_and_captured_ones_stay(takes) -> None:
         == 0
     )
     (clip,) = load_corpus(takes / "dead")
-    assert clip.weights[:, upper_face.COLUMNS].max() > 0.05  # rule-made
+    assert clip.weights[:, upper_face.UPPER_FACE_MASK].max() > 0.05  # rule-made
     assert clip.head[:, 2] == pytest.approx(
         0.2 * np.sin((np.arange(100) + 0.5) * 60 / 25 / 40 - 0.5 / 40), abs=0.01
     )

@@ -67,17 +67,17 @@ def test_mouth_rests_where_nobody_speaks(clips) -> None:
     silent = [clip for clip in clips if clip.voice == "none"]
     assert silent
     for clip in silent:
-        assert not clip.weights[:, ~upper_face.COLUMNS].any()
+        assert not clip.weights[:, ~upper_face.UPPER_FACE_MASK].any()
         assert clip.weights.any()
 
 
 def test_stored_motion_is_the_teachers(folder, clips) -> None:
     speakers = {entry["name"]: entry["speaker"] for entry in storage.read_index(folder)["clips"]}
     for clip in clips[:6]:
-        manner = dominance.manner(speakers[clip.name], clip.name)
-        again = residual.lips(clip.phones, len(clip.weights), clip.pcm, manner)
+        manner = dominance.speaker_style(speakers[clip.name], clip.name)
+        again = residual.synthesize_lips(clip.phones, len(clip.weights), clip.pcm, manner)
         np.testing.assert_allclose(
-            clip.weights[:, ~upper_face.COLUMNS], again[:, ~upper_face.COLUMNS], atol=2e-3
+            clip.weights[:, ~upper_face.UPPER_FACE_MASK], again[:, ~upper_face.UPPER_FACE_MASK], atol=2e-3
         )
 
 
@@ -88,7 +88,7 @@ def test_sound_is_where_the_phones_say(clips) -> None:
         if clip.voice == "none":
             continue
         level = 10 * np.log10(np.square(clip.pcm).reshape(-1, 640).mean(1) + 1e-9)
-        t = dominance.times(len(level))
+        t = dominance.frame_times(len(level))
         inside = {True: np.zeros(len(t), bool), False: np.zeros(len(t), bool)}
         for phone in clip.phones:
             if phone.name in VOWELS or phone.name == "pau":
@@ -103,7 +103,9 @@ def test_sound_is_where_the_phones_say(clips) -> None:
 def test_relived_clip_keeps_its_lips(clips) -> None:
     clip = clips[0]
     (one, head), (two, other) = clip.resample_upper_face(1), clip.resample_upper_face(2)
-    np.testing.assert_array_equal(one[:, ~upper_face.COLUMNS], clip.weights[:, ~upper_face.COLUMNS])
+    np.testing.assert_array_equal(
+        one[:, ~upper_face.UPPER_FACE_MASK], clip.weights[:, ~upper_face.UPPER_FACE_MASK]
+    )
     assert np.abs(one - two).max() > 0.1 and np.abs(head - other).max() > 0.002
     elsewhere = clips[1].resample_upper_face(1)[1]
     count = min(len(head), len(elsewhere))
@@ -211,7 +213,7 @@ def test_level_band_and_size(voice) -> None:
 def test_closures_survive_in_the_stored_corpus(clips) -> None:
     for clip in clips:
         gap = clip.weights[:, INDEX["jawOpen"]] - clip.weights[:, INDEX["mouthClose"]]
-        t = dominance.times(len(gap))
+        t = dominance.frame_times(len(gap))
         for phone in clip.phones:
             if phone.name in ("p", "b", "m"):
                 near = (t > phone.start - 0.03) & (t < phone.end + 0.03)

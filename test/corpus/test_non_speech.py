@@ -16,8 +16,8 @@ from streamingtalker_ros.model.blendshape.config import TalkerConfig  # noqa: E4
 from streamingtalker_ros.model.blendshape.features import LogMel  # noqa: E402
 from streamingtalker_ros.phonetics.phones import Phone  # noqa: E402
 from streamingtalker_ros.streaming.voice_gate import MOUTH  # noqa: E402
-from streamingtalker_ros.training.batches import Windows  # noqa: E402
-from streamingtalker_ros.training.feature_augmentation import MixConfig  # noqa: E402
+from streamingtalker_ros.training.batches import WindowSampler  # noqa: E402
+from streamingtalker_ros.training.feature_augmentation import FeatureAugmentationConfig  # noqa: E402
 
 
 @pytest.fixture
@@ -84,7 +84,7 @@ def test_windows_lay_quiet_sounds_under_voices_and_leave_labels_alone() -> None:
 
     def drawn(noisy):
         torch.manual_seed(0)
-        windows = Windows(
+        windows = WindowSampler(
             [spoken, quiet], 40, 8, 2, log_mel, chances=[1.0, 0.0], noisy=noisy, mixing={"telephone": 0.0}
         )
         assert windows.quiet == [1]
@@ -96,7 +96,7 @@ def test_windows_lay_quiet_sounds_under_voices_and_leave_labels_alone() -> None:
     assert 0.25 < (raised > 0.3).float().mean() < 0.7, "MixConfig.noise is 0.35, babble adds nothing up here"
     assert (raised > -0.6).all()
     told = dirty.snr.isfinite()
-    assert clean.snr.isinf().all() and (dirty.snr[told] <= MixConfig().snr[1]).all()
+    assert clean.snr.isinf().all() and (dirty.snr[told] <= FeatureAugmentationConfig().snr[1]).all()
     assert 0.25 < told.float().mean() < 0.7 and (raised[told] > 0.0).all(), (
         "the batch tells where something was added"
     )
@@ -111,7 +111,7 @@ def test_steady_noises_lie_under_voices_where_no_clip_is_quiet() -> None:
     still = np.zeros((frames, 52), np.float32), np.zeros((frames, 3), np.float32)
     tone = (0.1 * np.sin(2 * np.pi * 500.0 * np.arange(frames * 640) / 16000)).astype(np.float32)
     spoken = Clip(tone, *still, [Phone("aa", 0.0, frames / 25.0)], name="spoken")
-    windows = Windows(
+    windows = WindowSampler(
         [spoken],
         40,
         8,

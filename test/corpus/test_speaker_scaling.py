@@ -31,7 +31,7 @@ def said(tmp_path):
     entries = []
     for split in ("train", "test"):
         clip = storage.Clip(tone, None, None, SAID, "somebody", split, f"apa_{split}")
-        clip.weights, clip.head = face_motion.speaker_motion(clip, "somebody")
+        clip.weights, clip.head = face_motion.synthesize_speaker_motion(clip, "somebody")
         entries.append(storage.save_clip(tmp_path / "said", clip, speaker="somebody"))
     (tmp_path / "said" / "index.json").write_text(json.dumps({"kind": "speech", "clips": entries}))
     return tmp_path / "said"

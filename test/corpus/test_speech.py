@@ -73,7 +73,7 @@ def test_clips_hold_the_recordings_with_phones_and_closed_lips(corpus) -> None:
             gap[(first < p.end) & (first + 0.04 > p.start)].min() for p in clip.phones if p.name in BILABIALS
         ]
         level = 10 * np.log10(np.square(clip.pcm).reshape(-1, 640).mean(1) + 1e-9)
-        t, spoken, still = dominance.times(len(gap)), np.zeros(len(gap), bool), np.zeros(len(gap), bool)
+        t, spoken, still = dominance.frame_times(len(gap)), np.zeros(len(gap), bool), np.zeros(len(gap), bool)
         for p in clip.phones:
             inside = (t > p.start + 0.03) & (t < p.end - 0.03)
             spoken |= inside & (p.name in VOWELS)
@@ -347,7 +347,7 @@ def test_espeak_corpus_keeps_a_language_for_the_test(tmp_path) -> None:
     }
     assert spoken["test"] == {espeak_corpus.HELD_OUT} and espeak_corpus.HELD_OUT not in spoken["train"]
     clip = storage.load_corpus(tmp_path, "train")[0]
-    assert clip.weights[:, INDEX["jawOpen"]].max() > 0.1 and clip.weights[:, upper_face.COLUMNS].any()
+    assert clip.weights[:, INDEX["jawOpen"]].max() > 0.1 and clip.weights[:, upper_face.UPPER_FACE_MASK].any()
     first = (tmp_path / "train" / f"{clip.name}.npz").read_bytes()
     espeak_corpus.make_espeak(tmp_path / "again", 0.3, jobs=1)
     assert (tmp_path / "again" / "train" / f"{clip.name}.npz").read_bytes() == first

@@ -32,7 +32,7 @@ def spoken_clip(name, split="test", voice="anna", tracked=True, seed=0):
         pcm[part] = rng.normal(
             0.0, 0.1 if phone.name in metrics.OPEN_VOWELS else 0.02, part.stop - part.start
         )
-    weights, head = face_motion.motion(phones, 75, pcm, seed)
+    weights, head = face_motion.synthesize_motion(phones, 75, pcm, seed)
     clip = Clip(pcm, weights, head, phones, voice, split, name)
     if tracked:
         rig = default_rig()

@@ -28,9 +28,9 @@ from streamingtalker_ros.streaming.lip_constraints import (  # noqa: E402
     steer,
     strength,
 )
-from streamingtalker_ros.training.articulation_heads import parting_thresholds, thresholds  # noqa: E402
-from streamingtalker_ros.training.encoder import events_loss  # noqa: E402
-from streamingtalker_ros.training.motion_gain import liven  # noqa: E402
+from streamingtalker_ros.training.articulation_heads import open_vowel_thresholds, closure_thresholds  # noqa: E402
+from streamingtalker_ros.training.encoder import closure_event_loss  # noqa: E402
+from streamingtalker_ros.training.motion_gain import scale_motion  # noqa: E402
 
 SMALL = TalkerConfig(
     audio_width=32,
@@ -212,7 +212,7 @@ def test_gains_scale_what_the_ears_for_opening_and_width_tell() -> None:
     config = replace(SMALL, opening=0.5, lip_width=0.5)
     network, feature = TalkerNetwork(config), torch.randn(5, config.audio_width)
     before = network.encoder.cues(feature)
-    liven(network, {"mouth": 1.5, "width": 1.25})
+    scale_motion(network, {"mouth": 1.5, "width": 1.25})
     after = network.encoder.cues(feature)
     assert torch.equal(after[:, :2], before[:, :2])
     assert torch.allclose(after[:, 2:], before[:, 2:] * torch.tensor([1.5, 1.25]), atol=1e-6)
@@ -254,11 +254,13 @@ def test_the_ear_closes_every_sample_alike_or_changes_nothing(networks) -> None:
 
 def test_thresholds_catch_their_share_and_spare_the_vowels() -> None:
     closed, opened = np.linspace(0, 1, 101), np.linspace(0, 0.5, 101)
-    assert thresholds([closed], [opened], 0.9, 0.5) == pytest.approx((0.125, 0.25))  # the vowels' share binds
-    assert thresholds([closed], [opened], 0.4, 0.5) == pytest.approx((0.3, 0.6))  # the closures' does
+    assert closure_thresholds([closed], [opened], 0.9, 0.5) == pytest.approx(
+        (0.125, 0.25)
+    )  # the vowels' share binds
+    assert closure_thresholds([closed], [opened], 0.4, 0.5) == pytest.approx((0.3, 0.6))  # the closures' does
     easy = np.full(900, 0.9)  # many p, b, m that anybody hears do not hide that others are missed
-    assert thresholds([closed, easy], [opened], 0.4, 0.5) == pytest.approx((0.3, 0.6))
-    assert thresholds([closed], [opened, easy], 0.4, 0.5) == pytest.approx((0.45, 0.9))
+    assert closure_thresholds([closed, easy], [opened], 0.4, 0.5) == pytest.approx((0.3, 0.6))
+    assert closure_thresholds([closed], [opened, easy], 0.4, 0.5) == pytest.approx((0.45, 0.9))
 
 
 def test_a_sounds_surest_frame_speaks_for_it_and_false_ones_cost_by_the_gap() -> None:
@@ -271,7 +273,7 @@ def test_a_sounds_surest_frame_speaks_for_it_and_false_ones_cost_by_the_gap() ->
         logits = low.clone()
         for frame, value in set.items():
             logits[0, int(frame[1:])] = value
-        return float(events_loss(logits, sounds, counts, gap, torch.full((1,), worth)))
+        return float(closure_event_loss(logits, sounds, counts, gap, torch.full((1,), worth)))
 
     both = loss(f3=9.0, f8=9.0)
     assert both < 0.01 and loss(f4=9.0, f9=9.0) == pytest.approx(both, abs=1e-3)  # whichever frame it is
@@ -287,12 +289,12 @@ def test_a_sounds_surest_frame_speaks_for_it_and_false_ones_cost_by_the_gap() ->
     assert loss(f3=9.0, counts=unknown) < 0.01  # a sound that is not all learned from
     assert loss(counts=torch.zeros(1, 12)) == 0.0
     assert (
-        float(events_loss(low, torch.zeros_like(sounds), counts, gap, torch.ones(1))) < 0.01
+        float(closure_event_loss(low, torch.zeros_like(sounds), counts, gap, torch.ones(1))) < 0.01
     )  # no sound at all
 
 
 def test_parting_hinders_no_more_than_its_share() -> None:
-    assert parting_thresholds([np.linspace(0, 1, 101), np.zeros(900)], 0.2) == pytest.approx((0.8, 0.9))
+    assert open_vowel_thresholds([np.linspace(0, 1, 101), np.zeros(900)], 0.2) == pytest.approx((0.8, 0.9))
 
 
 def test_a_checkpoint_carries_the_ear(networks, tmp_path) -> None:

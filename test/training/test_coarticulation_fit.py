@@ -1,129 +1,134 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The fit of the teacher's numbers: its arithmetic is the teacher's, and it finds numbers that made a motion."""
+"""The fit of the dominance model equals `dominance` and recovers the parameters of a motion."""
 
-import itertools
+from __future__ import annotations
+
+from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
-torch = pytest.importorskip("torch", reason="torch is not installed: nothing is fitted")
-
-from streamingtalker_ros.coarticulation import dominance  # noqa: E402
-from streamingtalker_ros.corpus import storage
-from streamingtalker_ros.errors import TalkerError  # noqa: E402
-from streamingtalker_ros.face.arkit import INDEX  # noqa: E402
-from streamingtalker_ros.face.rig import default_rig  # noqa: E402
-from streamingtalker_ros.phonetics import flite_festival_tts
-from streamingtalker_ros.phonetics.phones import FITTED_PARAMETERS, VISEME_TARGETS  # noqa: E402
-from streamingtalker_ros.phonetics.sentences import sentences  # noqa: E402
+from streamingtalker_ros.audio.constants import HOP_LENGTH
+from streamingtalker_ros.coarticulation import dominance
+from streamingtalker_ros.coarticulation.dominance import DEFAULT_STYLE, PARAMETERS, SpeakingStyle
+from streamingtalker_ros.coarticulation.parameters import (
+    ARTICULATOR_GROUPS,
+    CONTACT_KINDS,
+    DominanceParameters,
+)
+from streamingtalker_ros.corpus.storage import Clip
+from streamingtalker_ros.errors import TalkerError
+from streamingtalker_ros.phonetics.flite_festival_tts import Utterance
+from streamingtalker_ros.phonetics.phones import FITTED_PARAMETERS, VISEME_TARGETS
 from streamingtalker_ros.training import coarticulation_fit
+from streamingtalker_ros.training.coarticulation_fit import (
+    ClipTensors,
+    DifferentiableMouth,
+    fit_parameters,
+    row_correlations,
+)
+from support.synthetic_speech import synthesize_utterances, tracked_clip
 
-RIG = default_rig()
-
-
-def _filmed(said, lips):
-    frames = 40
-    weights = lips(said.phones, frames, said.pcm)
-    return storage.Clip(
-        said.pcm, weights, np.zeros((frames, 3)), said.phones, lip_opening=RIG.lip_gap(weights)
-    )
+NUM_FRAMES = 40
 
 
 @pytest.fixture(scope="module")
-def spoken():
-    if not {"slt", "awb"} <= set(flite_festival_tts.available_voices()):
-        pytest.skip("flite is not installed: no speech with phone times")
+def utterances() -> list[Utterance]:
     return [
-        said
-        for voice, seed in (("slt", 1), ("awb", 2))
-        for said in flite_festival_tts.synthesize(voice, list(itertools.islice(sentences(seed), 8)))
-        if len(said.pcm) > 40 * 640
+        utterance
+        for utterance in synthesize_utterances({"slt": 1, "awb": 2}, 8)
+        if len(utterance.pcm) > NUM_FRAMES * HOP_LENGTH
     ]
 
 
-def _shipped():
-    """A Mouth with the numbers of data/teacher.json."""
-    mouth = coarticulation_fit.Mouth()
+def _clip(utterance: Utterance, style: SpeakingStyle = DEFAULT_STYLE) -> Clip:
+    return tracked_clip(
+        utterance, dominance.synthesize_lips(utterance.phones, NUM_FRAMES, utterance.pcm, style)
+    )
+
+
+def _shipped_mouth() -> DifferentiableMouth:
+    """A mouth with the parameters of data/teacher.json."""
+    mouth, parameters = DifferentiableMouth(), PARAMETERS
+    names = coarticulation_fit.PHONE_NAMES
     with torch.no_grad():
-        mouth.learns.fill_(1.0)
-        mouth.hand_target.copy_(
-            torch.tensor(
-                [
-                    [VISEME_TARGETS[name][column] for column in coarticulation_fit.TARGETS]
-                    for name in coarticulation_fit.NAMES
-                ]
-            )
-        )
-        mouth.hand_firm.copy_(
-            torch.tensor(
-                [
-                    [VISEME_TARGETS[name][column] for column in coarticulation_fit.FIRM]
-                    for name in coarticulation_fit.NAMES
-                ]
-            )
-        )
-        for name, keys in (
-            ("reach", coarticulation_fit.GROUPS),
-            ("plateau", coarticulation_fit.GROUPS),
-            ("closing", ("lips", "teeth")),
-            ("release", ("lips", "teeth")),
-            ("hold", coarticulation_fit.CONTACTS),
-            ("effort", ("length", "level")),
-            ("rest", ("wait", "fall", "wake")),
+        mouth.learnable.fill_(1.0)
+        for buffer, columns in (
+            (mouth.initial_target, coarticulation_fit.ARTICULATOR_COLUMNS),
+            (mouth.initial_dominance, coarticulation_fit.DOMINANCE_COLUMNS),
         ):
-            getattr(mouth, name).copy_(torch.tensor([FITTED_PARAMETERS[name][key] for key in keys]))
-        mouth.neutral.copy_(
-            torch.tensor([FITTED_PARAMETERS["neutral"][key] for key in coarticulation_fit.GROUPS]).log()
+            buffer.copy_(
+                torch.tensor([[VISEME_TARGETS[name][column] for column in columns] for name in names])
+            )
+        groups, kinds = ARTICULATOR_GROUPS, CONTACT_KINDS
+        mouth.reach.copy_(torch.tensor([parameters.reach_s[group] for group in groups]))
+        mouth.skirt_ratio.copy_(torch.tensor([parameters.skirt_ratio[group] for group in groups]))
+        mouth.log_neutral.copy_(torch.tensor([parameters.neutral_dominance[group] for group in groups]).log())
+        mouth.closing.copy_(torch.tensor([parameters.closing_s[kind] for kind in kinds]))
+        mouth.release.copy_(torch.tensor([parameters.release_s[kind] for kind in kinds]))
+        mouth.contact_offsets.copy_(
+            torch.tensor([parameters.contact_offsets_s[phone] for phone in coarticulation_fit.CONTACT_PHONES])
         )
-        mouth.bite.copy_(torch.tensor(FITTED_PARAMETERS["bite"]))
+        mouth.effort.copy_(torch.tensor([parameters.effort_per_duration, parameters.effort_per_level]))
+        mouth.pause.copy_(
+            torch.tensor([parameters.pause_delay_s, parameters.pause_closing_s, parameters.pause_opening_s])
+        )
+        mouth.jaw_reduction.copy_(torch.tensor(parameters.labiodental_jaw_reduction))
     return mouth
 
 
-def test_arithmetic_is_the_teachers(spoken, monkeypatch) -> None:
-    monkeypatch.setattr(dominance, "ROUNDING", 1.0)  # chosen, not fitted
-    sheet = coarticulation_fit.Sheet([_filmed(said, dominance.lips) for said in spoken])
+def test_the_differentiable_mouth_equals_the_dominance_model(
+    utterances: list[Utterance], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(dominance, "ROUNDING_GAIN", 1.0)  # chosen, not fitted
+    clips = ClipTensors([_clip(utterance) for utterance in utterances])
     with torch.no_grad():
-        gap, width, jaw = _shipped()(sheet)
-    np.testing.assert_allclose(gap, sheet.gap, atol=0.02)  # millimetres
-    np.testing.assert_allclose(width, sheet.width, atol=0.4)  # the rig's corners move on slightly bent ways
-    np.testing.assert_allclose(jaw, sheet.jaw, atol=2e-3)
+        gap, width, jaw = _shipped_mouth()(clips)
+    np.testing.assert_allclose(gap, clips.gap, atol=0.02)  # mm
+    np.testing.assert_allclose(width, clips.width, atol=0.4)  # the rig's width is not quite linear
+    np.testing.assert_allclose(jaw, clips.jaw, atol=2e-3)
 
 
-def test_fit_finds_the_numbers_that_made_a_motion(spoken) -> None:
-    """A mouth that opens wider, rounds less and anticipates more than the hand-written numbers say."""
-    wide = dominance.Manner(amplitude=1.3, rounding=0.6)
-    clips = [_filmed(said, lambda *args: dominance.lips(*args, manner=wide)) for said in spoken]
-    train, judge = coarticulation_fit.Sheet(clips[1::2]), coarticulation_fit.Sheet(clips[::2])
-    before = coarticulation_fit.Mouth()
-    after = coarticulation_fit.fit(train, judge, steps=60, tell=lambda _: None)
+def test_the_fit_recovers_the_parameters_of_a_motion(utterances: list[Utterance]) -> None:
+    """A mouth that opens wider and rounds less than the hand-written numbers say."""
+    clips = [_clip(utterance, SpeakingStyle(amplitude=1.3, rounding=0.6)) for utterance in utterances]
+    train_set, test_set = ClipTensors(clips[1::2]), ClipTensors(clips[::2])
+    before, after = DifferentiableMouth(), fit_parameters(train_set, test_set, steps=60)
     with torch.no_grad():
-        apart = [float(((mouth(judge)[0] - judge.gap) ** 2).mean()) for mouth in (before, after)]
-        shift = coarticulation_fit.correlations(after(judge)[0], judge.gap).median()
-    assert apart[1] < 0.35 * apart[0] and shift > 0.93
-    numbers = after.numbers(1.0, {})
-    assert set(numbers) == set(FITTED_PARAMETERS) and set(numbers["visemes"]) == set(VISEME_TARGETS)
-    heard = {phone.name for said in spoken[1::2] for phone in said.phones}
-    unheard = [name for name in ("zh", "oy:1", "uh", "ch", "jh", "sh") if name.split(":")[0] not in heard]
-    assert unheard
-    scale = float(after.scale[0].exp().detach())
-    for name in unheard:  # phones that nobody said move with the others
-        assert numbers["visemes"][name][0] == pytest.approx(
-            coarticulation_fit.TABLE[name]["jaw"] * scale, abs=1e-3
+        error_before, error_after = (
+            float(((mouth(test_set)[0] - test_set.gap) ** 2).mean()) for mouth in (before, after)
         )
-    assert all(len(row) == 8 for row in numbers["visemes"].values())
+        r = row_correlations(after(test_set)[0], test_set.gap).median()
+    assert error_after < 0.35 * error_before and r > 0.93
+    values = after.to_json(1.0, {})
+    assert set(values) == set(FITTED_PARAMETERS) and set(values["visemes"]) == set(VISEME_TARGETS)
+    spoken = {phone.name for utterance in utterances[1::2] for phone in utterance.phones}
+    absent = [name for name in ("zh", "oy:1", "uh", "ch", "jh", "sh") if name.split(":")[0] not in spoken]
+    assert absent
+    scale = float(after.log_scale[0].exp().detach())
+    for name in absent:  # phones that the corpus lacks are scaled like the others
+        expected = coarticulation_fit.TARGET_TABLE[name]["jaw"] * scale
+        assert values["visemes"][name][0] == pytest.approx(expected, abs=1e-3)
+    assert all(len(row) == 8 for row in values["visemes"].values())
 
 
-def test_corpus_without_a_camera_is_one_sentence(spoken) -> None:
-    clip = _filmed(spoken[0], dominance.lips)
-    clip.lip_opening = None
+def test_a_clip_without_tracked_lips_is_rejected(utterances: list[Utterance]) -> None:
+    clip = _clip(utterances[0])
+    clip.lip_opening = None  # pyright: ignore[reportAttributeAccessIssue]
     with pytest.raises(TalkerError, match="no clip has tracked lips"):
-        coarticulation_fit.Sheet([clip])
+        ClipTensors([clip])
 
 
-def test_shipped_numbers_have_a_source_and_are_used() -> None:
+def test_shipped_parameters_name_their_source_and_fit_the_look_ahead() -> None:
     assert "CC BY 4.0" in str(FITTED_PARAMETERS["sources"]) and "Cooke" in str(FITTED_PARAMETERS["sources"])
-    assert dominance.REACH is FITTED_PARAMETERS["reach"] and all(
-        ahead <= coarticulation_fit.EARLIEST for ahead, _ in FITTED_PARAMETERS["reach"].values()
-    )
-    assert FITTED_PARAMETERS["rest"]["wait"] + FITTED_PARAMETERS["rest"]["fall"] < 0.2
-    assert VISEME_TARGETS["aa"]["jaw"] > VISEME_TARGETS["uw"]["jaw"] and INDEX["jawOpen"] >= 0
+    assert all(before <= dominance.MAX_ANTICIPATION_S for before, _ in PARAMETERS.reach_s.values())
+    assert PARAMETERS.pause_delay_s + PARAMETERS.pause_closing_s < 0.2
+    assert VISEME_TARGETS["aa"]["jaw"] > VISEME_TARGETS["uw"]["jaw"]
+
+
+def test_parameters_survive_a_round_trip_through_the_file() -> None:
+    values = PARAMETERS.to_json()
+    assert values == {key: FITTED_PARAMETERS[key] for key in values}
+    assert DominanceParameters.from_json(values) == PARAMETERS
+    assert Path(coarticulation_fit.PARAMETERS_PATH).is_file()

@@ -12,7 +12,12 @@ from streamingtalker_ros.cli.demo import VOICE  # noqa: E402
 from streamingtalker_ros.model.blendshape.config import TalkerConfig  # noqa: E402
 from streamingtalker_ros.model.blendshape.features import QUIET, LogMel  # noqa: E402
 from streamingtalker_ros.training import feature_augmentation  # noqa: E402
-from streamingtalker_ros.training.feature_augmentation import MixConfig, absolute, leveled, mix  # noqa: E402
+from streamingtalker_ros.training.feature_augmentation import (
+    FeatureAugmentationConfig,
+    absolute,
+    leveled,
+    mix,
+)  # noqa: E402
 
 CONFIG = TalkerConfig()
 NOTHING = dict(noise=0.0, babble=0.0, room=0.0, band=0.0, telephone=0.0, level=(0.0, 0.0))
@@ -49,9 +54,11 @@ def test_what_was_normalised_and_is_leveled_again_is_what_it_was(log_mel, voice)
     assert torch.allclose(loud[sounding], loudness[sounding], atol=0.02)
     assert all(
         torch.allclose(one, other, atol=1e-5)
-        for one, other in zip(mix(power, start(), power, MixConfig(**NOTHING))[:2], leveled(power, start()))
+        for one, other in zip(
+            mix(power, start(), power, FeatureAugmentationConfig(**NOTHING))[:2], leveled(power, start())
+        )
     )
-    assert mix(power, start(), power, MixConfig(**NOTHING))[2].isinf().all()
+    assert mix(power, start(), power, FeatureAugmentationConfig(**NOTHING))[2].isinf().all()
 
 
 @pytest.mark.parametrize("kind", ["white", "pink", "engine"])
@@ -63,7 +70,7 @@ def test_noise_under_a_voice_sounds_as_it_does_in_samples(log_mel, voice, kind) 
         power,
         start(),
         measured(log_mel, 0.05 * noise)[0],
-        MixConfig(**{**NOTHING, "noise": 1.0, "snr": (10.0, 10.0)}),
+        FeatureAugmentationConfig(**{**NOTHING, "noise": 1.0, "snr": (10.0, 10.0)}),
     )
     _, true, true_loud = measured(log_mel, augmentation.add_noise(voice, noise, 10.0))
     clean = measured(log_mel, voice)[1]
@@ -77,7 +84,9 @@ def test_gain_is_gain(log_mel, voice) -> None:
     quiet = 0.1 * voice
     power, true, true_loud = measured(log_mel, quiet)
     torch.manual_seed(0)
-    louder, loud, _ = mix(power, start(), power, MixConfig(**{**NOTHING, "level": (20.0, 20.0)}))
+    louder, loud, _ = mix(
+        power, start(), power, FeatureAugmentationConfig(**{**NOTHING, "level": (20.0, 20.0)})
+    )
     _, expected, expected_loud = measured(log_mel, voice)
     sounding = expected_loud > -4.0
     assert (louder - expected)[sounding].abs().mean() < 0.05
@@ -121,7 +130,7 @@ def test_a_telephone_sounds_as_it_does_in_samples(log_mel, voice) -> None:
         power.expand(32, -1, -1, -1),
         start(32),
         power.expand(32, -1, -1, -1),
-        MixConfig(**{**NOTHING, "telephone": 1.0}),
+        FeatureAugmentationConfig(**{**NOTHING, "telephone": 1.0}),
     )
     far = (clean - true).abs().mean()
     each = (mixed - true).abs().mean((1, 2, 3))

@@ -26,7 +26,7 @@ from streamingtalker_ros.training.articulation_heads import ClosureStage  # noqa
 from streamingtalker_ros.training.batches import (  # noqa: E402  # noqa: E402
     PHONES,
     UNKNOWN,
-    Windows,
+    WindowSampler,
     mirror,
     motion_of,
     phone_labels,
@@ -98,7 +98,7 @@ def codec_run(clips, folder, steps, network=None):
     torch.manual_seed(0)
     network = network or TalkerNetwork(CONFIG)
     measure_motion(network.codec, [motion_of(c) for c in clips])
-    windows = Windows(clips, frames=24, lead=8, lookahead=2)
+    windows = WindowSampler(clips, frames=24, lead=8, lookahead=2)
     config = LoopConfig(steps=steps, batch=8, rate=2e-3, warmup=5, log_every=5, save_every=15)
     loop = Loop(dict(network.codec.named_parameters()), config, folder, "codec")
     return network, loop, CodecStage(network.codec, windows, LipShape(default_rig()), config.batch)
@@ -119,7 +119,7 @@ def trained(clips, tmp_path_factory):
     config = TalkerLoopConfig(
         steps=150, batch=8, rate=3e-3, warmup=5, log_every=5, save_every=50, average=0.98
     )
-    windows = Windows(clips, frames=24, lead=8, lookahead=2, log_mel=network.encoder.log_mel)
+    windows = WindowSampler(clips, frames=24, lead=8, lookahead=2, log_mel=network.encoder.log_mel)
     stage = TalkerStage(network, windows, LipShape(default_rig()), config)
     loop = Loop(
         {n: p for n, p in network.named_parameters() if p.requires_grad}, config, folder / "talker", "talker"
@@ -183,7 +183,7 @@ STAGES = {
 def test_an_encoder_that_does_not_listen_stays_as_it_is(clips) -> None:
     network = TalkerNetwork(CONFIG)
     network.encoder.requires_grad_(False)
-    windows = Windows(clips, frames=24, lead=8, lookahead=2, log_mel=network.encoder.log_mel)
+    windows = WindowSampler(clips, frames=24, lead=8, lookahead=2, log_mel=network.encoder.log_mel)
     for listens in (True, False):
         stage = TalkerStage(
             network, windows, LipShape(default_rig()), TalkerLoopConfig(batch=4, listens=listens)
@@ -200,7 +200,7 @@ def test_an_encoder_that_does_not_listen_stays_as_it_is(clips) -> None:
 def test_a_stage_leaves_nothing_on_the_cpu(name, clips, monkeypatch) -> None:
     """On PyTorch's device without memory: as on CUDA, a tensor that stayed on the CPU raises there."""
     network = TalkerNetwork(CONFIG)
-    windows = Windows(clips, frames=24, lead=8, lookahead=2, log_mel=network.encoder.log_mel)
+    windows = WindowSampler(clips, frames=24, lead=8, lookahead=2, log_mel=network.encoder.log_mel)
     stage = STAGES[name](network.to("meta"), windows, LipShape(default_rig(), "meta"))
     monkeypatch.setattr(torch, "autocast", lambda *_, **__: contextlib.nullcontext())
     monkeypatch.setattr(
@@ -233,7 +233,7 @@ def test_a_stage_learns_on_cuda(name, clips) -> None:
     torch.manual_seed(0)
     network = TalkerNetwork(CONFIG)
     measure_motion(network.codec, [motion_of(c) for c in clips])
-    windows = Windows(
+    windows = WindowSampler(
         clips, frames=24, lead=8, lookahead=2, log_mel=network.encoder.log_mel, noisy=0.5, device="cuda"
     )
     stage = STAGES[name](network.to("cuda"), windows, LipShape(default_rig(), "cuda"))
@@ -244,7 +244,7 @@ def test_a_stage_learns_on_cuda(name, clips) -> None:
 
 def test_windows_carry_real_history_and_the_sound_of_a_stream(clips) -> None:
     encoder = TalkerNetwork(CONFIG).encoder
-    windows = Windows(
+    windows = WindowSampler(
         clips, frames=24, lead=8, lookahead=2, log_mel=encoder.log_mel, mirrored=0.0, versions=2, clean=1
     )
     batch = windows.draw(32, np.random.default_rng(0))
@@ -308,7 +308,7 @@ def test_listener_learns_what_a_larger_network_starts_from(clips) -> None:
     with torch.no_grad():
         assert torch.allclose(small.eval().encoder(audio), large.eval().encoder(audio), atol=1e-6)
     large.train()
-    windows = Windows(clips, frames=24, lead=8, lookahead=2, log_mel=large.encoder.log_mel, jobs=2)
+    windows = WindowSampler(clips, frames=24, lead=8, lookahead=2, log_mel=large.encoder.log_mel, jobs=2)
     measure_motion(large.codec, [motion_of(c) for c in clips])
     stage = ListenerStage(large.encoder, large.codec, 2, windows, LipShape(default_rig()), 8)
     curve, told = learn(stage, [*large.encoder.parameters(), *stage.probe.parameters()], 3e-3, 60)
@@ -323,7 +323,7 @@ def test_a_steady_listener_hears_in_noise_what_it_heard_without(clips) -> None:
         np.zeros((120, 52), np.float32),
         np.zeros((120, 3), np.float32),
     )
-    windows = Windows(
+    windows = WindowSampler(
         [*clips, quiet],
         frames=24,
         lead=8,
@@ -360,7 +360,7 @@ def test_a_steady_listener_hears_in_noise_what_it_heard_without(clips) -> None:
 def test_the_ears_of_a_finished_encoder_learn_that_noise_alone_is_no_voice(clips) -> None:
     torch.manual_seed(0)
     network = TalkerNetwork(CONFIG)
-    windows = Windows(clips, frames=24, lead=8, lookahead=2, log_mel=network.encoder.log_mel, noisy=0.5)
+    windows = WindowSampler(clips, frames=24, lead=8, lookahead=2, log_mel=network.encoder.log_mel, noisy=0.5)
     measure_motion(network.codec, [motion_of(c) for c in clips])
     encoder = network.encoder.eval()
     before = {name: p.detach().clone() for name, p in encoder.named_parameters()}
