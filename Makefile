@@ -18,7 +18,7 @@ PAGE  := streamingtalker_ros/web/static/index.html
 PYRIGHT := $(if $(shell command -v node),PYRIGHT_PYTHON_GLOBAL_NODE=1) PYRIGHT_PYTHON_IGNORE_WARNINGS=1 .venv/bin/pyright
 
 CHECKS := check-ruff check-format check-headers check-imports check-spelling check-yaml check-package check-docs \
-          check-page check-types
+          check-page check-types check-types-strict
 
 .PHONY: help demo web train format check $(CHECKS) test coverage soak bench docs clean
 .DEFAULT_GOAL := help
@@ -74,10 +74,10 @@ check: .venv/ready-check-$(SETUP)
 
 # the rules of ruff include D417 and ANN: every parameter of a public function is annotated and described
 check-ruff: .venv/ready-check-$(SETUP)
-	.venv/bin/ruff check .
+	.venv/bin/ruff check --output-format concise .
 
 check-format: .venv/ready-check-$(SETUP)
-	.venv/bin/ruff format --check .
+	.venv/bin/ruff format --check --output-format concise .
 
 check-headers: .venv/ready-check-$(SETUP)
 	.venv/bin/python tools/license_headers.py
@@ -91,12 +91,16 @@ check-spelling: .venv/ready-check-$(SETUP)
 check-yaml: .venv/ready-check-$(SETUP)
 	.venv/bin/yamllint --strict .
 	.venv/bin/check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yaml
+	.venv/bin/check-jsonschema --builtin-schema vendor.github-issue-forms .github/ISSUE_TEMPLATE/*.yaml
+	.venv/bin/check-jsonschema --builtin-schema vendor.citation-file-format CITATION.cff
 
 check-package: .venv/ready-check-$(SETUP)
 	.venv/bin/python tools/package_xml.py
 
 check-types: .venv/ready-check-$(SETUP)
 	$(PYRIGHT)
+
+check-types-strict: .venv/ready-check-$(SETUP)
 	$(PYRIGHT) --project pyright.strict.json
 
 check-docs: .venv/ready-check-$(SETUP)

@@ -1,4 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
+# pyright: reportMissingImports=false  (rclpy and its messages come with a ROS installation)
 """What the ROS tests share: a node on a ROS domain of their own, and how they speak and listen."""
 
 import os

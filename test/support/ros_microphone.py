@@ -1,4 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
+# pyright: reportMissingImports=false  (rclpy and its messages come with a ROS installation)
 """A microphone on rclpy that misbehaves: `Microphone`, and `FAULTS`, the names of what it can do wrong."""
 
 import array
