@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-# pyright: reportMissingImports=false  (rclpy and its messages come with a ROS installation)
+# rclpy and its messages come with a ROS installation
+# pyright: reportMissingImports=false
 """What the ROS tests share: a node on a ROS domain of their own, and how they speak and listen."""
 
 import os

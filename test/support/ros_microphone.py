@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-# pyright: reportMissingImports=false  (rclpy and its messages come with a ROS installation)
+# rclpy and its messages come with a ROS installation
+# pyright: reportMissingImports=false
 """A microphone on rclpy that misbehaves: `Microphone`, and `FAULTS`, the names of what it can do wrong."""
 
 import array

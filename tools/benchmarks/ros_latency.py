@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-# pyright: reportMissingImports=false  (rclpy and its messages come with a ROS installation)
+# rclpy and its messages come with a ROS installation
+# pyright: reportMissingImports=false
 """How long a frame takes, from the arrival of the last sample that it needs to its publication, over the graph.
 
     python3 tools/benchmarks/ros_latency.py [--seconds 60]                  the rclpy node; ROS 2 and the package are sourced
