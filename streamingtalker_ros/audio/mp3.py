@@ -1,37 +1,52 @@
 # SPDX-License-Identifier: Apache-2.0
-"""MP3 packets to PCM, one after another: what `audio_capture` of ros-drivers sends unless it is told otherwise.
+"""Decodes MP3 payloads to PCM, packet by packet: `Mp3Decoder`, on FFmpeg's decoder through `av`.
 
-`looks_like_mp3(payload)` tells MP3 from bare PCM before any message has told the coding; `Mp3Decoder` takes the
-payloads of one voice. The decoding is FFmpeg's, through `av`.
+MP3 is what `audio_capture` of ros-drivers sends by default. `looks_like_mp3` distinguishes it from PCM before any message
+has announced the coding.
 
-MP3 is late: encoder and decoder hold the sound back, by 1,105 samples with LAME, while senders stamp a packet
-with the time of the sound that went into it (GStreamer's lamemp3enc does; its first packet has the time of the
-first sample). So the first `delay` of what comes out is left out, and the rest has its true time.
+Encoder and decoder delay the audio, by 1,105 samples with LAME, while senders stamp a packet with the time of the audio
+that was encoded into it (GStreamer's lamemp3enc does; its first packet has the time of the first sample). So the first
+`delay` of the output is dropped, and the rest has its true time.
 """
 
+from __future__ import annotations
+
 import array
+import bisect
 from dataclasses import dataclass
+from typing import Any, Final
 
 import numpy as np
+import numpy.typing as npt
 
+from streamingtalker_ros.audio.constants import NS_PER_S
+from streamingtalker_ros.audio.clock import DRIFT_TIME_CONSTANT_S
 from streamingtalker_ros.errors import require
 
-# kbit/s of layer III by index 1…14, ISO/IEC 11172-3 (MPEG-1) and 13818-3 (MPEG-2, and 2.5 as it is used)
-_BITRATES = {
+# kbit/s of layer III by index 1…14, ISO/IEC 11172-3 (MPEG-1) and 13818-3 (MPEG-2, and the unofficial 2.5)
+_BITRATES: Final = {
     1: (32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320),
     2: (8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160),
 }
-_RATES = {3: (44100, 48000, 32000), 2: (22050, 24000, 16000), 0: (11025, 12000, 8000)}
-_SECOND = 1_000_000_000
-LAME_DELAY, DECODER_DELAY = 576, 529  # samples, LAME's technical FAQ
-_LOOSE = 1.5  # frames by which the time of a packet that is cut anywhere may be wrong
-_KEPT = 2048  # payloads whose stamps are remembered: a frame has fewer bytes than that
-_FOLLOW = 5.0  # s; time constant of following it
+# Hz by the version bits of a header: 3 is MPEG-1, 2 MPEG-2, 0 MPEG-2.5
+_SAMPLE_RATES: Final = {3: (44100, 48000, 32000), 2: (22050, 24000, 16000), 0: (11025, 12000, 8000)}
+LAME_DELAY_SAMPLES: Final = 576  # LAME's technical FAQ
+DECODER_DELAY_SAMPLES: Final = 529
+_MAX_STAMP_ERROR_FRAMES: Final = 1.5  # tolerance of stamps of packets that are not cut at frames
+_STAMP_HISTORY: Final = 2048  # payloads whose stamps are retained: a frame has fewer bytes than that
+_FFMPEG_PADDING_BYTES: Final = 64  # AV_INPUT_BUFFER_PADDING_SIZE
 
 
 @dataclass(frozen=True)
-class Header:
-    """Of an MP3 frame: its length in bytes, samples per channel, Hz, channels."""
+class FrameHeader:
+    """Header of an MP3 frame.
+
+    Attributes:
+        length: bytes of the frame, header included.
+        samples: samples per channel.
+        rate: Hz.
+        channels: 1 or 2.
+    """
 
     length: int
     samples: int
@@ -39,80 +54,111 @@ class Header:
     channels: int
 
 
-def header_of(data):
-    """Header of the MP3 frame that begins `data`, or None where none of layer III stands there."""
+def parse_header(data: bytes) -> FrameHeader | None:
+    """Return the header of the MP3 frame that `data` begins with, or None if it begins with none of layer III."""
     if len(data) < 4 or data[0] != 0xFF or data[1] & 0xE0 != 0xE0:
         return None
     version, layer = data[1] >> 3 & 3, data[1] >> 1 & 3
-    bitrate, rate = data[2] >> 4, data[2] >> 2 & 3
-    if version not in _RATES or layer != 1 or bitrate in (0, 15) or rate == 3:
+    bitrate_index, rate_index = data[2] >> 4, data[2] >> 2 & 3
+    if version not in _SAMPLE_RATES or layer != 1 or bitrate_index in (0, 15) or rate_index == 3:
         return None
-    mpeg1 = version == 3
-    per_second, rate = 1000 * _BITRATES[1 if mpeg1 else 2][bitrate - 1], _RATES[version][rate]
-    length = (144 if mpeg1 else 72) * per_second // rate + (data[2] >> 1 & 1)
-    return Header(length, 1152 if mpeg1 else 576, rate, 1 if data[3] >> 6 == 3 else 2)
+    is_mpeg1 = version == 3
+    bits_per_second = 1000 * _BITRATES[1 if is_mpeg1 else 2][bitrate_index - 1]
+    rate = _SAMPLE_RATES[version][rate_index]
+    length = (144 if is_mpeg1 else 72) * bits_per_second // rate + (data[2] >> 1 & 1)
+    return FrameHeader(length, 1152 if is_mpeg1 else 576, rate, 1 if data[3] >> 6 == 3 else 2)
 
 
-def looks_like_mp3(payload):
-    """Whether a payload is a row of whole MP3 frames. By chance PCM is so about once in a billion packets."""
-    return duration(payload) is not None
+def looks_like_mp3(payload: bytes) -> bool:
+    """Return whether a payload consists of whole MP3 frames; PCM does by chance once in a billion packets."""
+    return parse_frames(payload) is not None
 
 
-def duration(payload):
-    """(samples per channel, Header of the first) of a row of whole MP3 frames, or None where it is none."""
-    at, samples, first = 0, 0, None
-    while at < len(payload):
-        header = header_of(payload[at : at + 4])
+def parse_frames(payload: bytes) -> tuple[int, FrameHeader] | None:
+    """Measure a payload of whole MP3 frames.
+
+    Returns:
+        Samples per channel, and the header of the first frame; None if the payload is anything else.
+    """
+    offset = samples = 0
+    first: FrameHeader | None = None
+    while offset < len(payload):
+        header = parse_header(payload[offset : offset + 4])
         if header is None:
             return None
-        at, samples, first = at + header.length, samples + header.samples, first or header
-    return (samples, first) if first and at == len(payload) else None
+        offset, samples, first = offset + header.length, samples + header.samples, first or header
+    return (samples, first) if first and offset == len(payload) else None
 
 
-def tag_delay(frame):
-    """Samples that LAME's tag says the encoder holds back, if `frame` is such a tag (the first frame of many
-    files, which holds no sound; 0 if the tag does not say), else None."""
-    place = max(frame[:44].find(b"Xing"), frame[:44].find(b"Info"))
-    if place < 4:
+def lame_delay(frame: bytes) -> int | None:
+    """Return the encoder delay in samples that LAME's tag declares, 0 if it declares none.
+
+    The tag is the first frame of many files and contains no audio. Returns None if `frame` is not such a tag.
+    """
+    offset = max(frame[:44].find(b"Xing"), frame[:44].find(b"Info"))
+    if offset < 4:
         return None
-    flags = int.from_bytes(frame[place + 4 : place + 8], "big")
-    place += 8 + sum(size for bit, size in ((1, 4), (2, 4), (4, 100), (8, 4)) if flags & bit) + 21
-    return int.from_bytes(frame[place : place + 3], "big") >> 12
+    flags = int.from_bytes(frame[offset + 4 : offset + 8], "big")
+    optional_fields = sum(size for bit, size in ((1, 4), (2, 4), (4, 100), (8, 4)) if flags & bit)
+    offset += 8 + optional_fields + 21
+    return int.from_bytes(frame[offset : offset + 3], "big") >> 12
 
 
-def _frame_of(data):
-    """Bytes that end with a frame -> (the frame, how many bytes of something else come before, its Header), with
-    None for the last where no frame is."""
-    at = data.find(0xFF)
-    while at >= 0:
-        header = header_of(data[at : at + 4])
-        if header is not None and header.length == len(data) - at:
-            return data[at:], at, header
-        at = data.find(0xFF, at + 1)
+def _find_frame(data: bytes) -> tuple[bytes, int, FrameHeader | None]:
+    """Find the frame that `data` ends with.
+
+    Returns:
+        The frame, the number of other bytes before it, and its header, None if there is no frame.
+    """
+    offset = data.find(0xFF)
+    while offset >= 0:
+        header = parse_header(data[offset : offset + 4])
+        if header is not None and header.length == len(data) - offset:
+            return data[offset:], offset, header
+        offset = data.find(0xFF, offset + 1)
     return data, 0, None
 
 
-def _padded(payload):
-    """The same bytes, with memory behind them: FFmpeg's parsers copy up to AV_INPUT_BUFFER_PADDING_SIZE bytes beyond what
-    they are given (`av_parser_parse2`), and a process dies where that is not mapped."""
-    return memoryview(bytes(payload) + bytes(64))[: len(payload)] if payload else b""
+def _pad_memory(payload: bytes) -> memoryview | bytes:
+    """Return the same bytes, followed in memory by padding.
+
+    FFmpeg's parsers (`av_parser_parse2`) read up to AV_INPUT_BUFFER_PADDING_SIZE bytes beyond their input; a process
+    crashes if that memory is not mapped.
+    """
+    return memoryview(bytes(payload) + bytes(_FFMPEG_PADDING_BYTES))[: len(payload)] if payload else b""
+
+
+def _duration_ns(byte_count: int, header: FrameHeader) -> int:
+    """Return the duration of `byte_count` bytes at the bit rate of a frame."""
+    return byte_count * header.samples * NS_PER_S // (header.length * header.rate)
 
 
 @dataclass(frozen=True)
-class Decoded:
-    """pcm: interleaved float32 as bytes; rate: Hz; stamp: ns of its first sample, or None."""
+class DecodedAudio:
+    """Decoded audio.
+
+    Attributes:
+        pcm: bytes of interleaved float32 samples.
+        rate: Hz.
+        channels: interleaved channels.
+        stamp: ns, time of the first sample, or None if the payloads had no stamps.
+    """
 
     pcm: bytes
     rate: int
     channels: int
-    stamp: int
+    stamp: int | None
 
 
 class Mp3Decoder:
-    """One voice's decoder. Raises TalkerError where `av` is not installed.
+    """Decodes the consecutive MP3 payloads of one audio stream, cut at any byte.
 
-    `delay`: seconds by which the sound comes later than its packet's stamp would let expect, 0 before any;
-    `decoded`: seconds of sound ever, with what was left out.
+    Attributes:
+        delay: seconds by which the audio is later than its payload's stamp; 0 before the first frame.
+        decoded: seconds of audio decoded so far, including what was dropped.
+
+    Raises:
+        TalkerError: if `av` is not installed.
     """
 
     def __init__(self) -> None:
@@ -121,100 +167,110 @@ class Mp3Decoder:
         self.reset()
 
     def reset(self) -> None:
-        """Forget the bytes and the filters' memory of what came before."""
-        self._codec = self._av.CodecContext.create("mp3float", "r")
-        self._fed = self._parsed = 0  # bytes so far
-        self._starts = [(0, None)]  # (byte at which a payload begins, its stamp), the latest last
-        self._kind = None  # (rate, channels)
-        self._origin = None  # (ns, samples): when which sample was, counted from the first given
-        self._given = 0  # samples given so far
-        self._late = self._skip = LAME_DELAY + DECODER_DELAY
+        """Discard the incomplete frame and the state of the filters."""
+        self._codec: Any = self._av.CodecContext.create("mp3float", "r")
+        self._bytes_received = self._bytes_parsed = 0
+        # (index of the first byte of a payload, its stamp), the newest last
+        self._payload_starts: list[tuple[int, int | None]] = [(0, None)]
+        self._layout: tuple[int, int] | None = None  # (rate, channels) of the frames so far
+        self._origin: tuple[int, int] | None = None  # (ns, index): the time of an output sample
+        self._samples_out = 0
+        self._delay_samples = self._samples_to_drop = LAME_DELAY_SAMPLES + DECODER_DELAY_SAMPLES
         self.delay = 0.0
 
-    def decode(self, payload, stamp=None):
-        """bytes, and the time in ns of the sound that begins in them -> Decoded, or None when no sound is
-        whole yet.
+    def decode(self, payload: bytes, stamp: int | None = None) -> DecodedAudio | None:
+        """Decode one payload.
 
-        Frames that cannot be decoded become silence of their length, bytes that are no MP3 are passed over.
+        Frames that cannot be decoded become silence of their length; bytes that are not MP3 are skipped.
+
+        Args:
+            payload: bytes of MP3.
+            stamp: ns, time of the audio that begins in the payload, if known.
+
+        Returns:
+            The decoded audio, or None if the payload completes no frame.
         """
-        self._starts.append((self._fed, stamp))
-        del self._starts[:-_KEPT]
-        self._fed += len(payload)
-        pcm, first = array.array("f"), None
-        for packet in self._codec.parse(_padded(payload)):
-            begun, self._parsed = self._parsed, self._parsed + packet.size
-            frame, junk, header = _frame_of(bytes(packet))
+        self._payload_starts.append((self._bytes_received, stamp))
+        del self._payload_starts[:-_STAMP_HISTORY]
+        self._bytes_received += len(payload)
+        pcm = array.array("f")
+        first: tuple[int, int, FrameHeader] | None = None  # first byte, dropped samples and header of a frame
+        for packet in self._codec.parse(_pad_memory(payload)):
+            frame_start, self._bytes_parsed = self._bytes_parsed, self._bytes_parsed + packet.size
+            frame, skipped_bytes, header = _find_frame(bytes(packet))
             if header is None:
                 continue
-            begun += junk
-            if self._kind is None and (tagged := tag_delay(frame)) is not None:
-                self._late = self._skip = (tagged or LAME_DELAY) + DECODER_DELAY
+            frame_start += skipped_bytes
+            if self._layout is None and (encoder_delay := lame_delay(frame)) is not None:
+                self._delay_samples = (encoder_delay or LAME_DELAY_SAMPLES) + DECODER_DELAY_SAMPLES
+                self._samples_to_drop = self._delay_samples
                 continue
-            if self._kind not in (None, (header.rate, header.channels)):
-                self._restart(header)
+            if self._layout not in (None, (header.rate, header.channels)):
+                self._restart()
                 pcm, first = array.array("f"), None
-            self._kind = header.rate, header.channels
-            self.delay = self._late / header.rate
+            self._layout = header.rate, header.channels
+            self.delay = self._delay_samples / header.rate
             self.decoded += header.samples / header.rate
-            sound = self._sound(frame, header)
-            if self._origin is None and self._stamp_at(begun) is not None:
-                self._origin = self._stamp_at(begun) + self._inside(begun, header), 0
-            cut = min(self._skip, header.samples)
-            self._skip -= cut
-            first = (begun, cut, header) if not pcm else first
-            pcm.frombytes(np.ascontiguousarray(sound[cut:]).tobytes())
-        if not pcm:
+            samples = self._decode_frame(frame, header)
+            payload_start, payload_stamp = self._payload_at(frame_start)
+            if self._origin is None and payload_stamp is not None:
+                self._origin = payload_stamp + _duration_ns(frame_start - payload_start, header), 0
+            dropped = min(self._samples_to_drop, header.samples)
+            self._samples_to_drop -= dropped
+            first = (frame_start, dropped, header) if not pcm or first is None else first
+            pcm.frombytes(np.ascontiguousarray(samples[dropped:]).tobytes())
+        if not pcm or first is None or self._layout is None:
             return None
-        rate, channels = self._kind
-        when = self._when(*first)
-        self._given += len(pcm) // channels
-        return Decoded(pcm.tobytes(), rate, channels, when)
+        rate, channels = self._layout
+        output_stamp = self._stamp_of_output(*first)
+        self._samples_out += len(pcm) // channels
+        return DecodedAudio(pcm.tobytes(), rate, channels, output_stamp)
 
-    def _restart(self, header) -> None:
-        """The sound has another rate or other channels from here on."""
-        self._origin, self._given, self._skip = None, 0, self._late
+    def _restart(self) -> None:
+        """Start a new output grid, because the rate or the channels changed."""
+        self._origin, self._samples_out, self._samples_to_drop = None, 0, self._delay_samples
 
-    def _sound(self, frame, header):
-        """A frame's samples, (n, channels) float32."""
+    def _decode_frame(self, frame: bytes, header: FrameHeader) -> npt.NDArray[np.float32]:
+        """Return the samples of a frame, (n, channels) float32."""
         try:
             frames = self._codec.decode(self._av.Packet(frame))
         except self._av.error.FFmpegError:
             frames = []
-        for frame in frames:
-            sound = frame.to_ndarray().T
-            if sound.shape == (header.samples, header.channels):
-                return sound
+        for decoded in frames:
+            samples = decoded.to_ndarray().T
+            if samples.shape == (header.samples, header.channels):
+                return samples
         return np.zeros((header.samples, header.channels), np.float32)
 
-    def _stamp_at(self, byte):
-        """The stamp of the payload that holds a byte."""
-        index = max(place for place, (start, _) in enumerate(self._starts) if start <= byte)
-        self._starts = self._starts[index:]
-        return self._starts[0][1]
+    def _payload_at(self, byte: int) -> tuple[int, int | None]:
+        """Return the index of the first byte and the stamp of the payload that contains a byte."""
+        index = bisect.bisect_right(self._payload_starts, byte, key=lambda payload: payload[0]) - 1
+        return self._payload_starts[max(index, 0)]
 
-    def _inside(self, byte, header):
-        """ns by which a frame at this byte is later than its payload's beginning, by the frame's own rate."""
-        return (byte - self._starts[0][0]) * header.samples * _SECOND // (header.length * header.rate)
+    def _stamp_of_output(self, frame_start: int, dropped: int, header: FrameHeader) -> int | None:
+        """Return the time in ns of the first sample of the output.
 
-    def _when(self, begun, cut, header):
-        """ns of the first sample that is given now: of the frame at byte `begun`, without its first `cut`."""
-        stamp = self._stamp_at(begun)
-        if stamp is None or self._origin is None:
+        Args:
+            frame_start: index of the first byte of the frame that the output begins with.
+            dropped: samples dropped from the start of that frame.
+            header: its header.
+        """
+        payload_start, payload_stamp = self._payload_at(frame_start)
+        if payload_stamp is None or self._origin is None:
             return None
-        said = stamp - (self._late - cut) * _SECOND // header.rate
-        if self._given == 0:
-            return self._origin[0]
-        counted = self._origin[0] + (self._given - self._origin[1]) * _SECOND // header.rate
-        inside = self._inside(begun, header)
-        if not inside:
-            return said  # whole frames: their times are exact
-        said += inside
-        error = said - counted
-        if abs(error) > _LOOSE * header.samples * _SECOND / header.rate:
-            self._origin = said, self._given
-            return said
-        self._origin = (
-            self._origin[0] + int(error * min(1.0, header.samples / (header.rate * _FOLLOW))),
-            self._origin[1],
-        )
+        stamped = payload_stamp - (self._delay_samples - dropped) * NS_PER_S // header.rate
+        origin_ns, origin_index = self._origin
+        if self._samples_out == 0:
+            return origin_ns
+        counted = origin_ns + (self._samples_out - origin_index) * NS_PER_S // header.rate
+        offset = _duration_ns(frame_start - payload_start, header)
+        if not offset:
+            return stamped  # the payload begins with this frame, so its stamp is exact
+        stamped += offset
+        error = stamped - counted
+        if abs(error) > _MAX_STAMP_ERROR_FRAMES * header.samples * NS_PER_S / header.rate:
+            self._origin = stamped, self._samples_out
+            return stamped
+        follow = min(1.0, header.samples / (header.rate * DRIFT_TIME_CONSTANT_S))
+        self._origin = origin_ns + int(error * follow), origin_index
         return counted

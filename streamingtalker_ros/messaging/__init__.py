@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Message fields of every transport: audio in, face motion and diagnostics out; no transport is imported here."""
+"""Conversion between ROS messages and the package's own types, by message fields alone; imports no transport."""

@@ -1,61 +1,72 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The two lineages of audio_common_msgs, to and from `AudioPacket`s.
+"""The two variants of audio_common_msgs: messages to `AudioPacket`s, and samples to messages.
 
-Takes messages by their fields alone, so that it serves rclpy's message classes and those of `messages` alike.
-ros-drivers: AudioData, AudioDataStamped, and AudioInfo, which tells the format; mgonzs13: AudioStamped, whose
-arrays are typed and whose format is a PortAudio code.
+Two packages of that name exist. ros-drivers' has AudioData, AudioDataStamped, and AudioInfo, which describes the
+format. mgonzs13's has AudioStamped, whose arrays are typed and whose format is a PortAudio code. Messages are read and
+written by their fields alone, so that the classes of rclpy and of `dds.message_types` serve alike.
 """
+
+from __future__ import annotations
 
 import array
 import time
+from typing import Any, Final, Literal
 
 import numpy as np
+import numpy.typing as npt
 
 from streamingtalker_ros.audio.packet import AudioFormat, AudioPacket
 from streamingtalker_ros.errors import TalkerError, require
-from streamingtalker_ros.messaging.face_messages import fill_header
+from streamingtalker_ros.messaging.header import set_header, stamp_to_ns
 
-# type on the wire -> lineage
-AUDIO_TYPES = {
+Variant = Literal["ros-drivers", "mgonzs13"]
+
+AUDIO_TYPES: Final[dict[str, Variant]] = {
     "audio_common_msgs/msg/AudioData": "ros-drivers",
     "audio_common_msgs/msg/AudioDataStamped": "ros-drivers",
     "audio_common_msgs/msg/AudioStamped": "mgonzs13",
 }
-# variant -> the type that a source of audio publishes
-PUBLISHED_TYPES = {
+"""Message types of audio, and the variant that each belongs to."""
+
+PUBLISHED_TYPES: Final[dict[Variant, str]] = {
     "ros-drivers": "audio_common_msgs/msg/AudioDataStamped",
     "mgonzs13": "audio_common_msgs/msg/AudioStamped",
 }
-INFO_TYPE = "audio_common_msgs/msg/AudioInfo"
+"""The message type that an audio source publishes, by variant."""
+
+INFO_TYPE: Final = "audio_common_msgs/msg/AudioInfo"
 
 # PortAudio's sample formats (portaudio.h) -> field of the message, encoding, numpy type
-_PORTAUDIO = {
+_PORTAUDIO: Final = {
     0x01: ("float32_data", "f32", "<f4"),
     0x02: ("int32_data", "s32", "<i4"),
     0x08: ("int16_data", "s16", "<i2"),
     0x10: ("int8_data", "s8", "i1"),
     0x20: ("uint8_data", "u8", "u1"),
 }
-PORTAUDIO_CODE = {encoding: code for code, (_, encoding, _) in _PORTAUDIO.items()}
-# the codings of audio_info: bare PCM (its "wave" has no head), and MP3
-_PLAIN, _MP3 = ("", "wave", "wav", "raw", "pcm"), ("mp3", "mpeg")
+PORTAUDIO_CODE: Final = {encoding: code for code, (_, encoding, _) in _PORTAUDIO.items()}
+# coding_format of audio_info; "wave" means PCM without a header
+_PCM_CODINGS: Final = ("", "wave", "wav", "raw", "pcm")
+_MP3_CODINGS: Final = ("mp3", "mpeg")
 
 
-def stamp_ns(stamp):
-    """builtin_interfaces/Time -> ns, or None where it was never set."""
-    return stamp.sec * 1_000_000_000 + stamp.nanosec or None
+def parse_audio_info(info: Any) -> tuple[Literal["pcm", "mp3"], AudioFormat | None]:
+    """Read an AudioInfo message of ros-drivers; names are compared without case.
 
+    Args:
+        info: the message.
 
-def info_format(info):
-    """AudioInfo of ros-drivers -> ("pcm", AudioFormat), or ("mp3", None): MP3 tells its format itself.
+    Returns:
+        The coding, and the format of PCM; None for MP3, whose frames describe themselves.
 
-    Names compare without case. Raises TalkerError for another coding, or a bad format.
+    Raises:
+        TalkerError: if the coding is unknown, the format is invalid, or MP3 cannot be decoded here.
     """
     coding = info.coding_format.strip().lower()
-    if coding in _MP3:
-        require("av", "hearing audio that is coded as MP3")
+    if coding in _MP3_CODINGS:
+        require("av", "decoding MP3 audio")
         return "mp3", None
-    if coding not in _PLAIN:
+    if coding not in _PCM_CODINGS:
         raise TalkerError(
             f"the audio is coded as {info.coding_format!r}, which is not known: have its sender "
             "publish wave or mp3 (audio_capture: format:=wave)"
@@ -63,52 +74,89 @@ def info_format(info):
     return "pcm", AudioFormat(info.sample_rate, info.channels, info.sample_format.strip() or "s16")
 
 
-def packet(message, name, format=None, now_ns=None, arrival=None):
-    """A message of type `name` (a key of AUDIO_TYPES) -> AudioPacket.
+def to_packet(
+    message: Any,
+    type_name: str,
+    audio_format: AudioFormat | None = None,
+    now_ns: int | None = None,
+    arrival: float | None = None,
+) -> AudioPacket:
+    """Convert an audio message to an `AudioPacket`.
 
-    format: what audio_info told, for ros-drivers. now_ns: the node's clock, default the system's, for
-    messages without a stamp; arrival: seconds of the core's clock, default time.monotonic(). Raises TalkerError for a message that contradicts itself.
+    Args:
+        message: the message.
+        type_name: its type, a key of AUDIO_TYPES.
+        audio_format: the format that audio_info described; ros-drivers' messages do not contain it.
+        now_ns: time of the node's clock, default the system's; for messages without a stamp.
+        arrival: s on the clock of `time.monotonic()`, default now.
+
+    Returns:
+        The packet. Its stamp is None if the message has none, or one that was never set.
+
+    Raises:
+        TalkerError: if the message contradicts itself.
     """
     arrival = time.monotonic() if arrival is None else arrival
     received = time.time_ns() if now_ns is None else now_ns
-    if name.endswith("AudioStamped"):
-        payload, format = _typed(message.audio)
-        return AudioPacket(payload, format, stamp_ns(message.header.stamp), arrival, received)
-    if name.endswith("AudioDataStamped"):
-        stamp = stamp_ns(message.header.stamp)
-        return AudioPacket(bytes(message.audio.data), format, stamp, arrival, received)
-    return AudioPacket(bytes(message.data), format, None, arrival, received)
+    if type_name.endswith("AudioStamped"):
+        payload, audio_format = _unpack_samples(message.audio)
+        return AudioPacket(
+            payload, audio_format, stamp_to_ns(message.header.stamp) or None, arrival, received
+        )
+    if type_name.endswith("AudioDataStamped"):
+        stamp = stamp_to_ns(message.header.stamp) or None
+        return AudioPacket(bytes(message.audio.data), audio_format, stamp, arrival, received)
+    return AudioPacket(bytes(message.data), audio_format, None, arrival, received)
 
 
-def _typed(audio):
+def _unpack_samples(audio: Any) -> tuple[bytes, AudioFormat]:
+    """Return the little-endian bytes and the format of mgonzs13's typed samples."""
     info = audio.info
     if info.format not in _PORTAUDIO:
         raise TalkerError(
             f"PortAudio format {info.format} is not known: send 1 (float32), or 2, 8, 16 or 32 (integers)"
         )
     field, encoding, dtype = _PORTAUDIO[info.format]
-    values = np.asarray(getattr(audio.audio_data, field), dtype)
-    return values.tobytes(), AudioFormat(info.rate, info.channels, encoding)
+    samples = np.asarray(getattr(audio.audio_data, field), dtype)
+    return samples.tobytes(), AudioFormat(info.rate, info.channels, encoding)
 
 
-def fill_audio(message, name, samples, format, ns, frame_id):
-    """Write int16 samples, (n·channels,), taken at `ns`, into an AudioDataStamped or AudioStamped, the type
-    `name`."""
-    fill_header(message.header, ns, frame_id)
-    if name.endswith("AudioStamped"):
+def to_audio_message(
+    message: Any,
+    type_name: str,
+    samples: npt.NDArray[np.int16],
+    audio_format: AudioFormat,
+    stamp: int,
+    frame_id: str,
+) -> Any:
+    """Write samples into an AudioDataStamped or AudioStamped message.
+
+    Args:
+        message: an empty message of the type.
+        type_name: its type, a value of PUBLISHED_TYPES.
+        samples: (n · channels,) int16, interleaved.
+        audio_format: rate and channels of the samples.
+        stamp: ns, the time of the first sample.
+        frame_id: tf frame of the microphone.
+
+    Returns:
+        The message.
+    """
+    set_header(message.header, stamp, frame_id)
+    if type_name.endswith("AudioStamped"):
         info = message.audio.info
-        info.format, info.channels, info.rate = PORTAUDIO_CODE["s16"], format.channels, format.sample_rate
-        info.chunk = len(samples) // format.channels
+        info.format, info.channels = PORTAUDIO_CODE["s16"], audio_format.channels
+        info.rate, info.chunk = audio_format.sample_rate, len(samples) // audio_format.channels
         message.audio.audio_data.int16_data = array.array("h", samples.astype(np.int16).tobytes())
     else:
         message.audio.data = array.array("B", samples.astype("<i2").tobytes())
     return message
 
 
-def fill_info(message, format):
-    """Write an AudioFormat into ros-drivers' AudioInfo."""
-    message.channels, message.sample_rate = format.channels, format.sample_rate
-    message.sample_format = {"s16": "S16LE"}.get(format.encoding, format.encoding.upper())
-    message.bitrate = 8 * format.frame_bytes * format.sample_rate
+def to_audio_info(message: Any, audio_format: AudioFormat) -> Any:
+    """Write the format of PCM into an AudioInfo message of ros-drivers, and return the message."""
+    message.channels, message.sample_rate = audio_format.channels, audio_format.sample_rate
+    message.sample_format = {"s16": "S16LE"}.get(audio_format.encoding, audio_format.encoding.upper())
+    message.bitrate = 8 * audio_format.frame_bytes * audio_format.sample_rate
     message.coding_format = "wave"
     return message

@@ -1,88 +1,156 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The talker's health as a diagnostic_msgs/DiagnosticArray: a level, its reason, and the numbers behind both.
+"""The talker's health as a diagnostic_msgs/DiagnosticArray: a level, its reason, and the counters behind both.
 
-The level tells of the last ten seconds, the numbers of all since the start. OK: every frame in time. WARN: the face
-is not all that it could be: frames skipped, packets refused or late, holes in the audio. ERROR: frames failed, more
-were skipped than made, or there is no model.
+The level covers the last ten seconds, the counters everything since the start. OK: every frame was on time. WARN: frames
+were skipped, packets were rejected or late, or the audio had gaps. ERROR: frames failed, more frames were skipped than
+generated, or there is no model.
 """
+
+from __future__ import annotations
 
 import time
 from collections import deque
+from collections.abc import Mapping
+from typing import Any, Final, Protocol
 
-_ARRAY, _STATUS, _VALUE = (
-    f"diagnostic_msgs/msg/{name}" for name in ("DiagnosticArray", "DiagnosticStatus", "KeyValue")
-)
+from streamingtalker_ros.messaging.header import MessageClassLookup, set_stamp
+
+_ARRAY_TYPE: Final = "diagnostic_msgs/msg/DiagnosticArray"
+_STATUS_TYPE: Final = "diagnostic_msgs/msg/DiagnosticStatus"
+_KEY_VALUE_TYPE: Final = "diagnostic_msgs/msg/KeyValue"
 OK, WARN, ERROR = 0, 1, 2
-WINDOW = 10.0  # s that the level tells of
+WINDOW_S: Final = 10.0  # what the level covers
+
+_ASSESSED: Final = ("frames", "dropped", "errors", "rejected", "late", "gaps", "discontinuities")
 
 
-def verdict(recent):
-    """What was counted of late, {name of `Statistics`: number} -> (level, text)."""
-    of = f"in the last {WINDOW:g} s"
+class _Talker(Protocol):
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def device(self) -> str: ...
+
+    @property
+    def frame_rate(self) -> float: ...
+
+
+class Worker(Protocol):
+    """What the report reads of `runtime.worker`."""
+
+    @property
+    def talker(self) -> _Talker: ...
+
+    @property
+    def state(self) -> Any: ...
+
+    def statistics(self) -> dict[str, Any]:
+        """Return all counters, {name of `Statistics`: number}."""
+        ...
+
+
+def assess(recent: Mapping[str, int]) -> tuple[int, str]:
+    """Derive the level from recent counts.
+
+    Args:
+        recent: {name of `Statistics`: count within the window}.
+
+    Returns:
+        OK, WARN or ERROR, and the reason.
+    """
+    period = f"in the last {WINDOW_S:g} s"
     if recent["errors"]:
-        return ERROR, f"{recent['errors']} frames failed {of}"
+        return ERROR, f"{recent['errors']} frames failed {period}"
     if recent["dropped"] > recent["frames"]:
         return ERROR, (
-            f"{recent['dropped']} frames were skipped and {recent['frames']} made {of}: the model is too "
+            f"{recent['dropped']} frames were skipped and {recent['frames']} generated {period}: the model is too "
             "slow for this machine, set fewer steps or another device"
         )
     if recent["dropped"]:
-        return WARN, f"{recent['dropped']} frames were skipped {of}: the machine was too slow for a while"
+        return WARN, f"{recent['dropped']} frames were skipped {period}: the machine was too slow for a while"
     if recent["rejected"]:
-        return WARN, f"{recent['rejected']} packets were refused {of}: see the log for the reason"
+        return WARN, f"{recent['refused']} packets were rejected {period}: see the log for the reason"
     if recent["late"] or recent["gaps"] or recent["discontinuities"]:
         return WARN, (
-            f"{recent['late']} packets came late {of}, {recent['gaps'] + recent['discontinuities']} holes were in the "
-            "audio: its sender or the network stutters"
+            f"{recent['late']} packets were late {period}, the audio had {recent['gaps'] + recent['jumps']} gaps: "
+            "its sender or the network stutters"
         )
     return OK, "in time"
 
 
-class Diagnosis:
-    """core: TalkerWorker; message_class: called with a type name, gives the class (rclpy's or that of `messages`);
-    name: of the node."""
+class DiagnosticsReporter:
+    """Builds the diagnostics of one worker.
 
-    def __init__(self, core, message_class, name="talker") -> None:
-        self._core, self._class, self._name = core, message_class, name
-        self._past = deque([(time.monotonic(), core.statistics())])  # one a second, the oldest WINDOW old
+    Args:
+        worker: the source of the counters.
+        message_class: returns the class of a message type.
+        name: name of the node.
+    """
 
-    def array(self, now_ns=None):
-        """The DiagnosticArray of this moment. now_ns: of its stamp, default the system's time."""
-        core, numbers = self._core, self._core.statistics()
-        moment = time.monotonic()
-        self._past.append((moment, numbers))
-        while self._past[0][0] < moment - WINDOW:
-            self._past.popleft()
-        before = self._past[0][1]
-        level, text = verdict(
-            {
-                name: numbers[name] - before[name]
-                for name in ("frames", "dropped", "errors", "rejected", "late", "gaps", "discontinuities")
-            }
-        )
-        frames = numbers["frames"] + numbers["idle_frames"]
-        real_time = numbers["model_seconds"] * core.talker.frame_rate / frames if frames else 0.0
+    def __init__(self, worker: Worker, message_class: MessageClassLookup, name: str = "talker") -> None:
+        self._worker, self._message_class, self._name = worker, message_class, name
+        self._history = deque(
+            [(time.monotonic(), worker.statistics())]
+        )  # one per call, the oldest WINDOW_S old
+
+    def build(self, now_ns: int | None = None) -> Any:
+        """Return the DiagnosticArray of this moment; call it about once per second.
+
+        Args:
+            now_ns: its stamp, default the system's time.
+        """
+        worker, counters = self._worker, self._worker.statistics()
+        now = time.monotonic()
+        self._history.append((now, counters))
+        while self._history[0][0] < now - WINDOW_S:
+            self._history.popleft()
+        oldest = self._history[0][1]
+        level, reason = assess({name: counters[name] - oldest[name] for name in _ASSESSED})
+        frames = counters["frames"] + counters["idle_frames"]
+        real_time_factor = counters["model_seconds"] * worker.talker.frame_rate / frames if frames else 0.0
         values = {
-            "model": core.talker.name,
-            "device": core.talker.device,
-            "state": core.state,
-            "real_time_factor": round(real_time, 3),
-            **numbers,
+            "model": worker.talker.name,
+            "device": worker.talker.device,
+            "state": worker.state,
+            "real_time_factor": round(real_time_factor, 3),
+            **counters,
         }
-        return status_array(
-            self._class, now_ns, self._name, level, f"{core.state}, {text}", values, core.talker.device
+        return build_status_array(
+            self._message_class,
+            now_ns,
+            self._name,
+            level,
+            f"{worker.state}, {reason}",
+            values,
+            worker.talker.device,
         )
 
 
-def status_array(message_class, now_ns, name, level, text, values=None, hardware_id=""):
-    """A DiagnosticArray of one status. level: OK, WARN or ERROR; values: dict; now_ns: default the system's time."""
-    status = message_class(_STATUS)()
+def build_status_array(
+    message_class: MessageClassLookup,
+    now_ns: int | None,
+    name: str,
+    level: int,
+    text: str,
+    values: Mapping[str, Any] | None = None,
+    hardware_id: str = "",
+) -> Any:
+    """Return a DiagnosticArray of one status.
+
+    Args:
+        message_class: returns the class of a message type.
+        now_ns: stamp of the array, default the system's time.
+        name: name of the status.
+        level: OK, WARN or ERROR.
+        text: message of the status.
+        values: its key-value pairs.
+        hardware_id: its hardware_id.
+    """
+    status = message_class(_STATUS_TYPE)()
     status.level = bytes([level]) if isinstance(status.level, bytes) else level  # rclpy's byte is bytes
     status.name, status.message, status.hardware_id = name, text, hardware_id
-    status.values = [
-        message_class(_VALUE)(key=key, value=str(value)) for key, value in (values or {}).items()
-    ]
-    message = message_class(_ARRAY)(status=[status])
-    now = time.time_ns() if now_ns is None else now_ns
-    message.header.stamp.sec, message.header.stamp.nanosec = divmod(now, 1_000_000_000)
+    key_value = message_class(_KEY_VALUE_TYPE)
+    status.values = [key_value(key=key, value=str(value)) for key, value in (values or {}).items()]
+    message = message_class(_ARRAY_TYPE)(status=[status])
+    set_stamp(message.header.stamp, time.time_ns() if now_ns is None else now_ns)
     return message

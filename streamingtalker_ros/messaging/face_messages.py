@@ -1,51 +1,105 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Fills our own messages from frames and rigs, by their fields alone: for rclpy's classes and for those of
-`messages`."""
+"""Writes frames and rigs into FaceMotion, FaceVertices and FaceModel messages of any transport."""
+
+from __future__ import annotations
 
 import array
+from typing import Any, Final, Protocol
 
 import numpy as np
+import numpy.typing as npt
 
 from streamingtalker_ros.face.arkit import ARKIT_NAMES
+from streamingtalker_ros.face.rig import Rig
+from streamingtalker_ros.messaging.header import set_header
 
-NAMES = list(ARKIT_NAMES)
-MOTION, VERTICES, MODEL = (
-    f"streamingtalker_ros/msg/{name}" for name in ("FaceMotion", "FaceVertices", "FaceModel")
-)
-
-
-def fill_header(header, ns, frame_id) -> None:
-    """Write a time in ns and a frame_id into a std_msgs/Header."""
-    header.stamp.sec, header.stamp.nanosec = divmod(int(ns), 1_000_000_000)
-    header.frame_id = frame_id
+SHAPE_NAMES: Final = list(ARKIT_NAMES)
+MOTION_TYPE: Final = "streamingtalker_ros/msg/FaceMotion"
+VERTICES_TYPE: Final = "streamingtalker_ros/msg/FaceVertices"
+MODEL_TYPE: Final = "streamingtalker_ros/msg/FaceModel"
 
 
-def floats(values):
-    """Any array -> array.array("f"), flat: what both transports write fastest."""
+class StampedFrame(Protocol):
+    """A frame of any family: its index in the stream, and the time of its first audio sample in ns."""
+
+    @property
+    def index(self) -> int: ...
+
+    @property
+    def stamp(self) -> int: ...
+
+
+class MotionFrame(StampedFrame, Protocol):
+    """A stamped frame of blendshape weights, (52,) in the order of ARKIT_NAMES, and a head rotation, (4,) xyzw."""
+
+    @property
+    def weights(self) -> npt.NDArray[np.float32]: ...
+
+    @property
+    def head(self) -> npt.NDArray[np.float32]: ...
+
+    @property
+    def speaking(self) -> bool: ...
+
+
+def as_float_array(values: npt.ArrayLike) -> array.array[float]:
+    """Return any array flattened to `array.array("f")`, the type that both transports serialize fastest."""
     return array.array("f", np.ascontiguousarray(values, np.float32).tobytes())
 
 
-def fill_motion(message, frame, frame_id):
-    """A FaceFrame into FaceMotion."""
-    fill_header(message.header, frame.stamp, frame_id)
-    message.frame, message.names, message.weights = frame.index, NAMES, floats(frame.weights)
+def to_face_motion(message: Any, frame: MotionFrame, frame_id: str) -> Any:
+    """Write a frame into a FaceMotion message.
+
+    Args:
+        message: an empty FaceMotion.
+        frame: the weights, the head rotation and the stamp.
+        frame_id: tf frame of the head.
+
+    Returns:
+        The message.
+    """
+    set_header(message.header, frame.stamp, frame_id)
+    message.frame, message.names, message.weights = frame.index, SHAPE_NAMES, as_float_array(frame.weights)
     head = message.head
     head.x, head.y, head.z, head.w = (float(value) for value in frame.head)
     message.speaking = bool(frame.speaking)
     return message
 
 
-def fill_vertices(message, frame, rig, frame_id):
-    """A FaceFrame, through a rig, into FaceVertices."""
-    fill_header(message.header, frame.stamp, frame_id)
-    message.frame, message.offsets = frame.index, floats(rig.offsets(frame.weights))
+def to_face_vertices(
+    message: Any, frame: StampedFrame, offsets: npt.NDArray[np.float32], frame_id: str
+) -> Any:
+    """Write the vertex offsets of a frame into a FaceVertices message.
+
+    Args:
+        message: an empty FaceVertices.
+        frame: its index and stamp are used.
+        offsets: (V, 3) displacements from the vertices of FaceModel, in metres.
+        frame_id: tf frame of the head.
+
+    Returns:
+        The message.
+    """
+    set_header(message.header, frame.stamp, frame_id)
+    message.frame, message.offsets = frame.index, as_float_array(offsets)
     return message
 
 
-def fill_model(message, rig, frame_rate, frame_id, ns=0):
-    """A rig into FaceModel; frame_rate: frames per second."""
-    fill_header(message.header, ns, frame_id)
+def to_face_model(message: Any, rig: Rig, frame_rate: float, frame_id: str, ns: int = 0) -> Any:
+    """Write the rest pose of a rig into a FaceModel message.
+
+    Args:
+        message: an empty FaceModel.
+        rig: vertices, triangles and shape names.
+        frame_rate: frames per second of the motion that follows.
+        frame_id: tf frame of the head.
+        ns: stamp of the message.
+
+    Returns:
+        The message.
+    """
+    set_header(message.header, ns, frame_id)
     message.name, message.frame_rate, message.shape_names = rig.name, float(frame_rate), list(rig.shape_names)
-    message.vertices = floats(rig.vertices)
+    message.vertices = as_float_array(rig.vertices)
     message.triangles = array.array("I", np.ascontiguousarray(rig.triangles, np.uint32).tobytes())
     return message
