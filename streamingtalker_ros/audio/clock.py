@@ -19,8 +19,12 @@ from typing import Final, Literal
 
 from streamingtalker_ros.audio.constants import NS_PER_S
 
-STAMP_TOLERANCE_S: Final = 0.015  # less than one lost packet of 20 ms, more than the jitter of software stamps
-ARRIVAL_TOLERANCE_S: Final = 0.2  # for times of arrival, which include delays of the network and the scheduler
+STAMP_TOLERANCE_S: Final = (
+    0.015  # less than one lost packet of 20 ms, more than the jitter of software stamps
+)
+ARRIVAL_TOLERANCE_S: Final = (
+    0.2  # for times of arrival, which include delays of the network and the scheduler
+)
 MAX_GAP_S: Final = 0.5
 DRIFT_TIME_CONSTANT_S: Final = 5.0  # 15 ms of error move the grid by 0.3 % at most
 _ROUNDING_NS: Final = NS_PER_S // 1000  # errors up to this are rounding: the grid stays exact

@@ -19,8 +19,8 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from streamingtalker_ros.audio.constants import NS_PER_S
 from streamingtalker_ros.audio.clock import DRIFT_TIME_CONSTANT_S
+from streamingtalker_ros.audio.constants import NS_PER_S
 from streamingtalker_ros.errors import require
 
 # kbit/s of layer III by index 1…14, ISO/IEC 11172-3 (MPEG-1) and 13818-3 (MPEG-2, and the unofficial 2.5)

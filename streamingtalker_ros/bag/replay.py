@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from streamingtalker_ros.audio.clock import LONGEST_GAP
+from streamingtalker_ros.audio.clock import MAX_GAP_S
 from streamingtalker_ros.audio.constants import NS_PER_S
 from streamingtalker_ros.audio.pcm_decoder import PcmDecoder
 from streamingtalker_ros.bag.rosbag_io import Raw, decode, encode, face_qos
@@ -20,8 +20,9 @@ from streamingtalker_ros.errors import TalkerError
 from streamingtalker_ros.evaluation import metrics, vertex_metrics
 from streamingtalker_ros.evaluation.inference import MOUTH, lip_vertices, opening_of
 from streamingtalker_ros.face.arkit import ARKIT_NAMES, INDEX
-from streamingtalker_ros.messaging import audio_common, face_messages
-from streamingtalker_ros.messaging.audio_decoder import Hearing
+from streamingtalker_ros.messaging import face_messages
+from streamingtalker_ros.messaging.audio_decoder import AudioMessageDecoder
+from streamingtalker_ros.messaging.header import stamp_to_ns
 from streamingtalker_ros.runtime.scheduler import FrameScheduler
 from streamingtalker_ros.runtime.statistics import Statistics
 
@@ -69,7 +70,7 @@ class Rehearsal:
         self._start, self._warn, self._told = start, warn, set()
         self._now = 0.0  # seconds since `start`
         self._made = []
-        self._hearing = Hearing(self.refuse)
+        self._audio_decoder = AudioMessageDecoder(self.refuse)
         self._delay = None  # s from a packet's end, by its stamp, to its record; the least of late
         self._performance = FrameScheduler(
             talker, settings, self.statistics, self._publish, lambda: self._now, self._complain
@@ -77,11 +78,11 @@ class Rehearsal:
 
     def tell(self, info) -> None:
         """Hear an AudioInfo message."""
-        self._hearing.tell(info)
+        self._audio_decoder.on_audio_info(info)
 
     def hear(self, time, name, message):
         """Hear an audio message of type `name`, recorded at `time` (ns)."""
-        packet = self._hearing.hear(message, name, time)
+        packet = self._audio_decoder.decode(message, name, time)
         if packet is None:
             return []
         format = packet.format or self.settings.audio_format
@@ -115,7 +116,7 @@ class Rehearsal:
             return recorded
         ended = (stamp - self._start) / NS_PER_S + seconds
         delay = recorded - ended
-        if self._delay is None or abs(delay - self._delay) >= LONGEST_GAP:
+        if self._delay is None or abs(delay - self._delay) >= MAX_GAP_S:
             self._delay = delay
         self._delay = min(delay, self._delay)
         return ended + self._delay
@@ -164,23 +165,23 @@ def replay(bag, out, topic, talker, settings, rig, warn, progress=lambda message
     """
     topics = [name for name in (topic, bag.info_topic(topic)) if name]
     out.copy_topics(bag.connections(*topics))
-    out.add(MODEL_TOPIC, face_messages.MODEL, face_qos(1, latched=True))
-    out.add(MOTION_TOPIC, face_messages.MOTION, face_qos(10))
-    model = face_messages.fill_model(
-        message_types.message_class(face_messages.MODEL)(),
+    out.add(MODEL_TOPIC, face_messages.MODEL_TYPE, face_qos(1, latched=True))
+    out.add(MOTION_TOPIC, face_messages.MOTION_TYPE, face_qos(10))
+    model = face_messages.to_face_model(
+        message_types.message_class(face_messages.MODEL_TYPE)(),
         rig,
         talker.frame_rate,
         settings.frame_id,
         bag.start,
     )
-    out.write(Raw(bag.start, MODEL_TOPIC, face_messages.MODEL, encode(model)))
+    out.write(Raw(bag.start, MODEL_TOPIC, face_messages.MODEL_TYPE, encode(model)))
     rehearsal = Rehearsal(talker, settings, bag.start, warn)
-    motion, made = message_types.message_class(face_messages.MOTION), []
+    motion, made = message_types.message_class(face_messages.MOTION_TYPE), []
 
     def keep(published) -> None:
         for time, frame in published:
-            data = encode(face_messages.fill_motion(motion(), frame, settings.frame_id))
-            out.write(Raw(time, MOTION_TOPIC, face_messages.MOTION, data))
+            data = encode(face_messages.to_face_motion(motion(), frame, settings.frame_id))
+            out.write(Raw(time, MOTION_TOPIC, face_messages.MOTION_TYPE, data))
             made.append(frame)
 
     if len(topics) > 1:  # what audio_info says first holds for the packets before it too
@@ -248,7 +249,7 @@ def read_motion(bag, topic):
         if known:
             to, of = zip(*known)
             row[list(to)] = np.asarray(message.weights, np.float32)[list(of)]
-        stamps.append(audio_common.stamp_ns(message.header.stamp) or 0)
+        stamps.append(stamp_to_ns(message.header.stamp))
         weights.append(row)
         head.append([message.head.x, message.head.y, message.head.z, message.head.w])
         speaking.append(message.speaking)

@@ -17,8 +17,8 @@ from streamingtalker_ros.messaging.audio_common import AUDIO_TYPES, INFO_TYPE
 _TYPES = {
     **AUDIO_TYPES,
     INFO_TYPE: "ros-drivers",
-    face_messages.MOTION: "ros-drivers",
-    face_messages.MODEL: "ros-drivers",
+    face_messages.MOTION_TYPE: "ros-drivers",
+    face_messages.MODEL_TYPE: "ros-drivers",
 }
 _VERSION = 8  # of rosbag2's metadata: read by Humble and all after it
 
@@ -140,7 +140,7 @@ class BagInput:
             {
                 c.topic
                 for c in self._connections
-                if c.msgtype == face_messages.MOTION and c.msgcount and lineage_fits(c)
+                if c.msgtype == face_messages.MOTION_TYPE and c.msgcount and lineage_fits(c)
             }
         )
         return "/face_motion" if "/face_motion" in found else found[0] if len(found) == 1 else None

@@ -57,13 +57,15 @@ class AudioSource:
     def _tell_format(self) -> None:
         if self._info is not None:
             self._info.write(
-                audio_common.fill_info(message_types.message_class(audio_common.INFO_TYPE)(), self.format)
+                audio_common.to_audio_info(message_types.message_class(audio_common.INFO_TYPE)(), self.format)
             )
 
     def publish(self, samples, stamp) -> None:
         """samples: (n,) int16, taken at `stamp` (ns)."""
         self._writer.write(
-            audio_common.fill_audio(self._made(), self._name, samples, self.format, stamp, self._frame_id)
+            audio_common.to_audio_message(
+                self._made(), self._name, samples, self.format, stamp, self._frame_id
+            )
         )
 
     def close(self, linger=0.2) -> None:

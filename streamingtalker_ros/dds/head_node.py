@@ -36,7 +36,7 @@ class HeadNode:
             )
         self.wire.subscribe(
             "face_motion",
-            face_messages.MOTION,
+            face_messages.MOTION_TYPE,
             lambda motion: self.driver.hear(motion, time.time_ns()),
             self.wire.qos(depth=1000),
         )

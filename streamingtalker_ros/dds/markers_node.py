@@ -47,7 +47,7 @@ class FaceMarkersNode:
         # reliable, as RViz asks for unless it is told otherwise; what it does not take in time is old
         self._writer = self.wire.publisher("face_markers", MARKER, self.wire.qos(depth=2))
         self._tf = self.wire.publisher("/tf", TF, self.wire.qos(depth=100)) if rotate else None
-        self.wire.subscribe("face_motion", face_messages.MOTION, self._on_motion, self.wire.qos(depth=1))
+        self.wire.subscribe("face_motion", face_messages.MOTION_TYPE, self._on_motion, self.wire.qos(depth=1))
         self.wire.every(1.0 / rate, self._send)
         self.wire.start()
 

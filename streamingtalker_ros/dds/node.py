@@ -98,8 +98,8 @@ class Wire:
             os.environ.get("ROS_LOCALHOST_ONLY") == "1"
             or os.environ.get("ROS_AUTOMATIC_DISCOVERY_RANGE", "").upper() == "LOCALHOST"
         )
-        config = cyclonedds_config.configuration(
-            (_LOCALHOST if local else "") + _DISCOVERY + cyclonedds_config.RECEIVING
+        config = cyclonedds_config.to_cyclonedds_uri(
+            (_LOCALHOST if local else "") + _DISCOVERY + cyclonedds_config.RECEIVE_BUFFER_XML
         )
         try:
             if domain not in _domains:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from streamingtalker_ros.dds.node import Wire, writers
-from streamingtalker_ros.messaging.audio_common import stamp_ns
+from streamingtalker_ros.messaging.header import stamp_to_ns
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,7 @@ class FaceMotionRecorder:
         head = message.head
         recorded = Recorded(
             time.monotonic(),
-            stamp_ns(message.header.stamp) or 0,
+            stamp_to_ns(message.header.stamp),
             message.frame,
             message.header.frame_id,
             tuple(message.names),

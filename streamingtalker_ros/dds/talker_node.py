@@ -13,8 +13,8 @@ from streamingtalker_ros.dds import message_types
 from streamingtalker_ros.dds.node import Wire
 from streamingtalker_ros.face.rig import default_rig
 from streamingtalker_ros.messaging import audio_common, face_messages
-from streamingtalker_ros.messaging.audio_decoder import Hearing
-from streamingtalker_ros.messaging.diagnostics import Diagnosis
+from streamingtalker_ros.messaging.audio_decoder import AudioMessageDecoder
+from streamingtalker_ros.messaging.diagnostics import DiagnosticsReporter
 from streamingtalker_ros.process import never_raising
 from streamingtalker_ros.runtime.parameters import NODE_NAME
 from streamingtalker_ros.runtime.worker import TalkerWorker, load_talker
@@ -33,13 +33,13 @@ class TalkerNode:
         talker = talker or load_talker(settings)
         self.wire = Wire(NODE_NAME, namespace, domain, self._warn)
         self.core = TalkerWorker(talker, settings, self._publish, self._warn)
-        self._hearing = Hearing(self.core.refuse)
+        self._audio_decoder = AudioMessageDecoder(self.core.refuse)
         # a robot's several talkers are told apart by their namespaces
         name = f"{self.wire.namespace}/{NODE_NAME}".strip("/")
-        self._diagnosis = Diagnosis(self.core, message_types.message_class, name)
+        self._diagnostics_reporter = DiagnosticsReporter(self.core, message_types.message_class, name)
         self._heard = {}  # audio type -> (handle, reliable)
-        self._motion_class = message_types.message_class(face_messages.MOTION)
-        self._motion = self.wire.publisher("face_motion", face_messages.MOTION)
+        self._motion_class = message_types.message_class(face_messages.MOTION_TYPE)
+        self._motion = self.wire.publisher("face_motion", face_messages.MOTION_TYPE)
         self._publish_model(talker)
         self._diagnostics = self.wire.publisher("/diagnostics", "diagnostic_msgs/msg/DiagnosticArray")
         self.wire.serve("~/reset", self._on_reset)
@@ -88,12 +88,12 @@ class TalkerNode:
         )
 
     def _on_audio(self, message, name) -> None:
-        packet = self._hearing.hear(message, name)
+        packet = self._audio_decoder.decode(message, name)
         if packet is not None:
             self.core.push(packet)
 
     def _on_info(self, message) -> None:
-        self._hearing.tell(message)
+        self._audio_decoder.on_audio_info(message)
 
     def _on_reset(self) -> str:
         self.core.reset()
@@ -106,29 +106,31 @@ class TalkerNode:
     # -- out --
 
     def _publish(self, frame) -> None:
-        self._motion.write(face_messages.fill_motion(self._motion_class(), frame, self.settings.frame_id))
+        self._motion.write(face_messages.to_face_motion(self._motion_class(), frame, self.settings.frame_id))
         if self.settings.publish_vertices:
             self._vertices.write(
-                face_messages.fill_vertices(self._vertices_class(), frame, self._rig, self.settings.frame_id)
+                face_messages.to_face_vertices(
+                    self._vertices_class(), frame, self._rig.offsets(frame.weights), self.settings.frame_id
+                )
             )
 
     def _publish_model(self, talker) -> None:
         self._rig = default_rig()
         # the writer is kept: a latched message lives as long as it
         self._model = self.wire.publisher(
-            "face_model", face_messages.MODEL, self.wire.qos(depth=1, latched=True)
+            "face_model", face_messages.MODEL_TYPE, self.wire.qos(depth=1, latched=True)
         )
-        model = message_types.message_class(face_messages.MODEL)()
+        model = message_types.message_class(face_messages.MODEL_TYPE)()
         self._model.write(
-            face_messages.fill_model(
+            face_messages.to_face_model(
                 model, self._rig, talker.frame_rate, self.settings.frame_id, time.time_ns()
             )
         )
         if self.settings.publish_vertices:
-            self._vertices_class = message_types.message_class(face_messages.VERTICES)
+            self._vertices_class = message_types.message_class(face_messages.VERTICES_TYPE)
             self._vertices = self.wire.publisher(
-                "face_vertices", face_messages.VERTICES, self.wire.qos(depth=5, reliable=False)
+                "face_vertices", face_messages.VERTICES_TYPE, self.wire.qos(depth=5, reliable=False)
             )
 
     def _diagnose(self) -> None:
-        self._diagnostics.write(self._diagnosis.array())
+        self._diagnostics.write(self._diagnostics_reporter.build())

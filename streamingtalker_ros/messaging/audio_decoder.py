@@ -20,7 +20,9 @@ from streamingtalker_ros.messaging import audio_common
 
 MAX_MP3_BYTES: Final = 1_000_000  # bytes per packet; decoding more at once would block the receiving thread
 MAX_BYTES_WITHOUT_FRAME: Final = 32_000  # bytes; an MP3 frame has at most 1441, so it is not MP3
-_MIN_DETECTED_PACKETS: Final = 2  # consecutive packets of whole frames before undeclared audio is taken as MP3
+_MIN_DETECTED_PACKETS: Final = (
+    2  # consecutive packets of whole frames before undeclared audio is taken as MP3
+)
 _DISCONTINUITY_NS: Final = round(MAX_GAP_S * NS_PER_S)
 
 
@@ -73,7 +75,9 @@ class AudioMessageDecoder:
         """
         try:
             packet = audio_common.to_packet(message, type_name, self._format, now_ns, arrival)
-            if audio_common.AUDIO_TYPES[type_name] == "mgonzs13":  # typed samples carry no header and no codec
+            if (
+                audio_common.AUDIO_TYPES[type_name] == "mgonzs13"
+            ):  # typed samples carry no header and no codec
                 return packet
             if wav_header.is_wav(packet.payload):
                 self._format, payload = wav_header.split_header(packet.payload)

@@ -8,7 +8,8 @@ Fills messages by their fields alone, for rclpy's classes and for those of `mess
 import array
 
 from streamingtalker_ros.face.facs import action_units
-from streamingtalker_ros.messaging.face_messages import fill_header, floats
+from streamingtalker_ros.messaging.face_messages import as_float_array
+from streamingtalker_ros.messaging.header import set_header
 from streamingtalker_ros.robot_head.config import OUTPUT_TYPES
 
 
@@ -27,12 +28,12 @@ def fill(output, message, command, head, now, make):
         return message
     if output.type == "FacialActionUnits":
         intensity, confidence = action_units(command.sources)
-        fill_header(message.header, now, "")
-        message.intensity, message.confidence = floats(intensity), floats(confidence)
+        set_header(message.header, now, "")
+        message.intensity, message.confidence = as_float_array(intensity), as_float_array(confidence)
         return message
     names = [head.joints[place].name for place in chosen]
     if output.type == "JointState":
-        fill_header(message.header, now, "")
+        set_header(message.header, now, "")
         message.name, message.position = names, positions
         message.velocity = array.array("d", command.velocities[chosen].tolist())
         return message

@@ -17,7 +17,7 @@ except ImportError:  # ROS 2 Humble
 
 from streamingtalker_ros.errors import TalkerError
 from streamingtalker_ros.messaging import audio_common
-from streamingtalker_ros.messaging.audio_decoder import Hearing
+from streamingtalker_ros.messaging.audio_decoder import AudioMessageDecoder
 from streamingtalker_ros.ros import qos as ros_qos
 
 FOLLOW_EVERY = 0.25  # s between looks at who publishes
@@ -61,7 +61,7 @@ class AudioInput:
 
     def __init__(self, node, lineage, settings, core) -> None:
         self._node, self._lineage, self._settings, self._core = node, lineage, settings, core
-        self._hearing = Hearing(core.refuse)
+        self._audio_decoder = AudioMessageDecoder(core.refuse)
         self._steady = Clock(clock_type=ClockType.STEADY_TIME)  # runs where a simulation stands still
         self._name = self._audio = self._timer = None
         self._infos = []
@@ -79,7 +79,7 @@ class AudioInput:
                 self._node.create_subscription(
                     message_class(audio_common.INFO_TYPE),
                     self._settings.audio_info_topic,
-                    self._hearing.tell,
+                    self._audio_decoder.on_audio_info,
                     qos,
                     event_callbacks=quiet,
                 )
@@ -139,6 +139,6 @@ class AudioInput:
 
     def _on_audio(self, message, name) -> None:
         now = self._node.get_clock().now().nanoseconds
-        packet = self._hearing.hear(message, name, now, self._core.clock())
+        packet = self._audio_decoder.decode(message, name, now, self._core.clock())
         if packet is not None:
             self._core.push(packet)

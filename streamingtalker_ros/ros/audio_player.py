@@ -38,7 +38,7 @@ class AudioPlayer(Node):
         if lineage == "ros-drivers":
             info = audio_input.message_class(audio_common.INFO_TYPE)
             told = self.create_publisher(info, "audio_info", qos.LATCHED)
-            told.publish(audio_common.fill_info(info(), self.format))
+            told.publish(audio_common.to_audio_info(info(), self.format))
 
     @property
     def topic(self):
@@ -57,7 +57,7 @@ class AudioPlayer(Node):
 
     def publish(self, samples, stamp) -> None:
         """samples: (n,) int16, taken at `stamp` (ns)."""
-        message = audio_common.fill_audio(
+        message = audio_common.to_audio_message(
             self._made(), self._type, samples, self.format, stamp, self._frame_id
         )
         self._audio.publish(message)

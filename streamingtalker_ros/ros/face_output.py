@@ -27,15 +27,17 @@ class FaceOutput:
         """Latch the face at rest, so that late subscribers get it too. Call it when the node is active."""
         now = self._node.get_clock().now().nanoseconds
         self._model.publish(
-            face_messages.fill_model(FaceModel(), self._rig, self._frame_rate, self._frame_id, now)
+            face_messages.to_face_model(FaceModel(), self._rig, self._frame_rate, self._frame_id, now)
         )
 
     def send(self, frame) -> None:
         """Publish a FaceFrame."""
-        self._motion.publish(face_messages.fill_motion(FaceMotion(), frame, self._frame_id))
+        self._motion.publish(face_messages.to_face_motion(FaceMotion(), frame, self._frame_id))
         if self._vertices is not None:
             self._vertices.publish(
-                face_messages.fill_vertices(FaceVertices(), frame, self._rig, self._frame_id)
+                face_messages.to_face_vertices(
+                    FaceVertices(), frame, self._rig.offsets(frame.weights), self._frame_id
+                )
             )
 
     def destroy(self) -> None:

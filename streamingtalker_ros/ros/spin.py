@@ -21,7 +21,7 @@ def run(name, make, args=None, close=lambda node, spin: None) -> int:
     """
     # one frame is too little work to share: on a busy machine a second thread costs more than it gives
     os.environ.setdefault("OMP_NUM_THREADS", "1")
-    cyclonedds_config.prefer_receiving()
+    cyclonedds_config.set_receive_buffer()
     # rclpy's own handlers would close the context before the face is at rest
     rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
     ended, faults = [], FaultLog()

@@ -36,7 +36,7 @@ class TalkerNode(LifecycleNode):
         parameters.declare(self)
         self._settings = parameters.read(self)
         parameters.watch(self, self._apply)
-        self._core = self._output = self._audio = self._diagnosis = None
+        self._core = self._output = self._audio = self._diagnostics_reporter = None
         self._services_open = []
         # a robot's several talkers are told apart by their namespaces
         self._name_in_graph = self.get_fully_qualified_name().lstrip("/")
@@ -146,7 +146,9 @@ class TalkerNode(LifecycleNode):
             talker, settings, self._output.send, warn=self.get_logger().warning, clock=ros_time.clock_of(self)
         )
         self._audio = audio_input.AudioInput(self, lineage, settings, self._core)
-        self._diagnosis = diagnostics.Diagnosis(self._core, audio_input.message_class, self._name_in_graph)
+        self._diagnostics_reporter = diagnostics.DiagnosticsReporter(
+            self._core, audio_input.message_class, self._name_in_graph
+        )
         self._services_open = [
             self.create_service(Trigger, f"~/{name}", serve)
             for name, serve in (("reset", self._reset), ("interrupt", self._interrupt))
@@ -176,7 +178,7 @@ class TalkerNode(LifecycleNode):
         self._services_open = []
         if self._output is not None:
             self._output.destroy()
-        self._core = self._output = self._audio = self._diagnosis = None
+        self._core = self._output = self._audio = self._diagnostics_reporter = None
         gc.collect()  # the model's memory, now
         torch = sys.modules.get("torch")
         if torch is not None and torch.cuda.is_initialized():
@@ -202,11 +204,11 @@ class TalkerNode(LifecycleNode):
 
     def _diagnose(self) -> None:
         now = self.get_clock().now().nanoseconds
-        if self._diagnosis is not None:
-            message = self._diagnosis.array(now)
+        if self._diagnostics_reporter is not None:
+            message = self._diagnostics_reporter.build(now)
         else:
             level = diagnostics.ERROR if self._problem else diagnostics.OK
-            message = diagnostics.status_array(
+            message = diagnostics.build_status_array(
                 audio_input.message_class, now, self._name_in_graph, level, self._problem or "not configured"
             )
         self._diagnostics.publish(message)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from streamingtalker_ros.audio.clock import LONGEST_GAP, AudioClock
+from streamingtalker_ros.audio.clock import MAX_GAP_S, AudioClock
 from streamingtalker_ros.audio.constants import NS_PER_S, SAMPLE_RATE
 from streamingtalker_ros.audio.pcm_decoder import PcmDecoder
 from streamingtalker_ros.audio.resample import Resampler
@@ -67,7 +67,7 @@ class PacketAligner:
         stamp = packet.stamp
         if stamp is None:
             stamp = packet.received - samples * NS_PER_S // format.sample_rate
-        if self._rested and stamp - self._end_stamp >= LONGEST_GAP * NS_PER_S:
+        if self._rested and stamp - self._end_stamp >= MAX_GAP_S * NS_PER_S:
             # the pause was filled with idle frames; after a long one the voice begins afresh
             self._begin(kind)
         cut = 0
@@ -80,7 +80,7 @@ class PacketAligner:
             self._statistics.overlaps += cut > 0
         known = self._clock.started
         clock = copy.copy(self._clock)  # after a jump the old clock still stamps the frames that are owed
-        place = clock.place(stamp, samples)
+        place = clock.assign(stamp, samples)
         if place.kind == "jump":
             self._statistics.discontinuities += 1
             pieces += self._end(packet.arrival)
@@ -118,7 +118,9 @@ class PacketAligner:
         if self._kind is None:  # after an interruption the next audio begins anew
             return
         self._given += samples
-        self._clock.fill(max(0, round(self._given * self._clock.rate / SAMPLE_RATE) - self._clock.samples))
+        self._clock.insert_silence(
+            max(0, round(self._given * self._clock.rate / SAMPLE_RATE) - self._clock.samples)
+        )
 
     def _begin(self, kind, clock=None) -> None:
         format, stamped = self._kind = kind
@@ -136,11 +138,11 @@ class PacketAligner:
         rate = self._clock.rate
         error = stamp - self._clock.stamp_of(self._clock.samples)
         shift = (abs(error) * rate + NS_PER_S // 2) // NS_PER_S
-        if abs(error) >= LONGEST_GAP * NS_PER_S:
+        if abs(error) >= MAX_GAP_S * NS_PER_S:
             return 0
         if error < 0:
             return min(shift, samples)
-        self._clock.fill(shift)
+        self._clock.insert_silence(shift)
         return 0
 
     def _end(self, arrival):

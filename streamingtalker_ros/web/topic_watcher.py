@@ -23,7 +23,8 @@ from streamingtalker_ros.dds.node import Wire
 from streamingtalker_ros.errors import TalkerError
 from streamingtalker_ros.face.arkit import ARKIT_NAMES, INDEX
 from streamingtalker_ros.messaging import audio_common, face_messages
-from streamingtalker_ros.messaging.audio_decoder import Hearing
+from streamingtalker_ros.messaging.audio_decoder import AudioMessageDecoder
+from streamingtalker_ros.messaging.header import stamp_to_ns
 from streamingtalker_ros.process import FaultLog, never_raising
 from streamingtalker_ros.process import warn as warn_user
 from streamingtalker_ros.runtime.packet_aligner import PacketAligner
@@ -170,12 +171,12 @@ class TopicWatcher:
         node = Wire("web", self._namespace, self._domain, self._warn)
         self._audio_types: dict[str, Any] = {}  # audio subscriptions by message type
         self._warned: set[str] = set()
-        self._decoder = Hearing(self._warn_once)
+        self._decoder = AudioMessageDecoder(self._warn_once)
         self._aligner = PacketAligner(AudioFormat(), Statistics())
         self._audio_clock: AudioClock | None = None
         self._samples_out = 0  # on _audio_clock
-        node.subscribe("face_motion", face_messages.MOTION, self._on_motion)
-        node.subscribe(f"{self._audio_topic}_info", audio_common.INFO_TYPE, self._decoder.tell)
+        node.subscribe("face_motion", face_messages.MOTION_TYPE, self._on_motion)
+        node.subscribe(f"{self._audio_topic}_info", audio_common.INFO_TYPE, self._decoder.on_audio_info)
         self._node = node
         node.watch_publishers(self._on_publisher_discovered)
         node.start()
@@ -197,7 +198,7 @@ class TopicWatcher:
             return
         head = np.nan_to_num([message.head.x, message.head.y, message.head.z, message.head.w])
         weights = np.clip(np.nan_to_num(weights), 0.0, 1.0)
-        time = self._stamp_to_time(audio_common.stamp_ns(message.header.stamp) or 0)
+        time = self._stamp_to_time(stamp_to_ns(message.header.stamp))
         index = message.frame % 2**32
         self._broadcast(
             lambda epoch: protocol.encode_blendshapes(epoch, index, time, weights, head, message.speaking)
@@ -219,7 +220,7 @@ class TopicWatcher:
 
     def _on_audio(self, message: Any, type_name: str) -> None:
         self.packet_count += 1
-        packet = self._decoder.hear(message, type_name)
+        packet = self._decoder.decode(message, type_name)
         if packet is None:
             return
         for segment in self._aligner.take(packet):

@@ -63,22 +63,22 @@ def file_of(rate, channels=1, bitrate=64000):
 
 
 class Listener:
-    """A Hearing that was told the coding, with what it refused."""
+    """An AudioMessageDecoder that was told the coding, with what it refused."""
 
     def __init__(self, coding="mp3") -> None:
         self.refused = []
-        self.hearing = audio_decoder.Hearing(lambda *what: self.refused.append(what))
+        self.hearing = audio_decoder.AudioMessageDecoder(lambda *what: self.refused.append(what))
         if coding:
-            self.hearing.tell(
+            self.hearing.on_audio_info(
                 SimpleNamespace(coding_format=coding, sample_format="S16LE", sample_rate=16000, channels=1)
             )
 
     def hear(self, payload, stamp, received=0, arrival=0.0):
         if stamp is None:
-            return self.hearing.hear(SimpleNamespace(data=payload), BARE, received, arrival)
+            return self.hearing.decode(SimpleNamespace(data=payload), BARE, received, arrival)
         seconds, nanoseconds = divmod(stamp, SECOND)
         header = SimpleNamespace(stamp=SimpleNamespace(sec=seconds, nanosec=nanoseconds))
-        return self.hearing.hear(
+        return self.hearing.decode(
             SimpleNamespace(header=header, audio=SimpleNamespace(data=payload)), STAMPED, received, arrival
         )
 
@@ -277,7 +277,7 @@ def test_a_guess_is_given_up_when_pcm_follows() -> None:
     listener.all(packets)
     heard = [
         listener.hear(quiet, S0 + SECOND + index * 20_000_000)
-        for index in range(audio_decoder.BARREN // 640 + 5)
+        for index in range(audio_decoder.MAX_BYTES_WITHOUT_FRAME // 640 + 5)
     ]
     assert (
         heard[0] is None and heard[-1].payload == quiet and heard[-1].format is None and not listener.refused
@@ -286,9 +286,9 @@ def test_a_guess_is_given_up_when_pcm_follows() -> None:
 
 def test_what_is_told_to_be_mp3_and_is_none_is_refused() -> None:
     listener = Listener()
-    for index in range(2 * audio_decoder.BARREN // 640):
+    for index in range(2 * audio_decoder.MAX_BYTES_WITHOUT_FRAME // 640):
         assert listener.hear(bytes(640), S0 + index * 20_000_000) is None
-    assert len(listener.refused) == 2 and "told to be MP3" in listener.refused[0][1]
+    assert len(listener.refused) == 2 and "describes MP3" in listener.refused[0][1]
     assert len(listener.all([(5 * SECOND + ns, data) for ns, data in live_packets(16000)[:10]])) > 5
 
 
@@ -296,7 +296,7 @@ def test_a_stream_of_garbage_grows_nothing() -> None:
     decoder, random = mp3.Mp3Decoder(), np.random.default_rng(0)
     for index in range(3000):
         decoder.decode(random.bytes(100), index)
-    assert len(decoder._starts) <= 2048
+    assert len(decoder._payload_starts) <= 2048
 
 
 def test_nothing_behind_a_payload_is_read(tmp_path) -> None:

@@ -48,7 +48,7 @@ def test_a_message_that_raises_is_refused_told_once_and_the_next_is_heard() -> N
 
     ticks = []
     try:
-        listener.subscribe("face_motion", face_messages.MOTION, hear)
+        listener.subscribe("face_motion", face_messages.MOTION_TYPE, hear)
         listener.every(0.01, lambda: ticks.append(1 / 0))
         listener.start()
         assert wait_for(lambda: readers(peer.writer))

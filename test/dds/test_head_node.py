@@ -45,7 +45,7 @@ class Peer:
         self.wire = Wire("peer", "", domain)
         for topic, name in topics.items():
             self.wire.subscribe(topic, name, self.heard[topic].append, self.wire.qos(depth=1000))
-        self.writer = self.wire.publisher("face_motion", face_messages.MOTION)
+        self.writer = self.wire.publisher("face_motion", face_messages.MOTION_TYPE)
         self.wire.start()
 
     def say(self, weight, seconds=0.6) -> None:

@@ -253,8 +253,8 @@ def test_lost_fragments_are_asked_for_soon_unless_the_user_says_otherwise(
     monkeypatch.setenv("CYCLONEDDS_URI", f"<CycloneDDS><Domain>{tracing}{user}</Domain></CycloneDDS>")
     for way in (
         f"from streamingtalker_ros.dds.node import Wire\nWire('x', '', {own_domain()}).close()\n",
-        "import os\nfrom cyclonedds.domain import Domain\nfrom streamingtalker_ros.messaging import cyclonedds_config as cyclone\n"
-        "cyclone.prefer_receiving()\ncyclone.prefer_receiving()\n"  # as rmw_cyclonedds hears it
+        "import os\nfrom cyclonedds.domain import Domain\nfrom streamingtalker_ros.messaging import cyclonedds_config\n"
+        "cyclonedds_config.set_receive_buffer()\ncyclonedds_config.set_receive_buffer()\n"  # as rmw_cyclonedds hears it
         f"Domain({own_domain()}, os.environ['CYCLONEDDS_URI'])\n",
     ):
         log.unlink(missing_ok=True)

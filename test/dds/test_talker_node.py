@@ -61,7 +61,7 @@ class AudioListener:
         self._wire.start()
 
     def _on_audio(self, message) -> None:
-        self.packets.append(audio_common.packet(message, self._name))
+        self.packets.append(audio_common.to_packet(message, self._name))
 
     def close(self) -> None:
         self._wire.close()
@@ -172,8 +172,8 @@ def test_the_node_publishes_the_face_at_rest_its_surface_and_its_health(talker) 
     settings = TalkerParameters(publish_vertices=True, frame_id="robot_head")
     node = TalkerNode(settings, "", domain, talker=talker, warn=lambda text: None)
     rig = default_rig()
-    model = Heard(domain, "face_model", face_messages.MODEL, depth=1, latched=True)
-    vertices = Heard(domain, "face_vertices", face_messages.VERTICES, reliable=False)
+    model = Heard(domain, "face_model", face_messages.MODEL_TYPE, depth=1, latched=True)
+    vertices = Heard(domain, "face_vertices", face_messages.VERTICES_TYPE, reliable=False)
     health = Heard(domain, "/diagnostics", "diagnostic_msgs/msg/DiagnosticArray")
     source = AudioSource(16000, domain=domain)
     with FaceMotionRecorder(domain) as motion:
@@ -249,7 +249,7 @@ def test_messages_that_cannot_be_understood_are_counted_and_told_once(talker) ->
     assert source.wait_for_subscriber(10)
     name = "audio_common_msgs/msg/AudioStamped"
     for _ in range(20):
-        message = audio_common.fill_audio(
+        message = audio_common.to_audio_message(
             message_types.message_class(name, "mgonzs13")(),
             name,
             voice(0.02),
@@ -275,7 +275,7 @@ def test_best_effort_senders_are_heard_beside_reliable_ones(talker) -> None:
         assert wait_for(lambda: readers(writer))
         before = node.core.statistics()["packets"]
         for stamp, block in paced_packets(voice(0.2), 16000):
-            writer.write(audio_common.fill_audio(made(), name, block, AudioFormat(), stamp, ""))
+            writer.write(audio_common.to_audio_message(made(), name, block, AudioFormat(), stamp, ""))
         assert wait_for(lambda: node.core.statistics()["packets"] == before + 10)
     node.close()
     sender.close()

@@ -47,15 +47,15 @@ def mp3_frames(rate=RATE, channels=1):
 
 
 class Listener:
-    """A Hearing with what it refused."""
+    """An AudioMessageDecoder with what it refused."""
 
     def __init__(self) -> None:
         self.refused = []
-        self.hearing = audio_decoder.Hearing(lambda *what: self.refused.append(what))
+        self.hearing = audio_decoder.AudioMessageDecoder(lambda *what: self.refused.append(what))
 
     def hear(self, *messages):
         """(payload, stamp) pairs -> the packets that come of them."""
-        heard = [self.hearing.hear(stamped(*message), STAMPED) for message in messages]
+        heard = [self.hearing.decode(stamped(*message), STAMPED) for message in messages]
         return [packet for packet in heard if packet is not None]
 
 
@@ -69,7 +69,7 @@ def test_mp3_gives_the_sound_with_the_stamps_of_its_packets(told, channels) -> N
     frames, size = mp3_frames(channels=channels)
     listener = Listener()
     if told:
-        listener.hearing.tell(info(told))
+        listener.hearing.on_audio_info(info(told))
     stamps = [SECOND + round(index * size * SECOND / RATE) for index in range(len(frames))]
     packets = listener.hear(*zip(frames, stamps))
     assert not listener.refused
@@ -93,8 +93,10 @@ def test_pcm_is_not_taken_for_mp3() -> None:
 def test_broken_mp3_is_refused_and_what_follows_is_heard() -> None:
     frames, _ = mp3_frames()
     listener = Listener()
-    listener.hearing.tell(info("mp3"))
-    assert not listener.hear((b"no such thing" * 500, 1), (b"\xff" * audio_decoder.LONGEST_MP3 + b"\xff", 1))
+    listener.hearing.on_audio_info(info("mp3"))
+    assert not listener.hear(
+        (b"no such thing" * 500, 1), (b"\xff" * audio_decoder.MAX_MP3_BYTES + b"\xff", 1)
+    )
     assert all(kind == "message" for kind, _ in listener.refused) and listener.refused
     assert len(sound(listener.hear(*[(frame, SECOND) for frame in frames]))) > 10_000
 
@@ -142,7 +144,7 @@ def head(code, channels, rate, bits, before=b"", size=0xFFFFFFFF, more=b""):
 def test_the_head_of_a_wav_file_tells_the_format_of_what_follows(made, expected) -> None:
     assert wav_header.split_header(made + b"samples!") == (expected, b"samples!")
     listener = Listener()
-    listener.hearing.tell(info("wave", "F32LE", 8000))
+    listener.hearing.on_audio_info(info("wave", "F32LE", 8000))
     packets = listener.hear((made + bytes(24), SECOND), (bytes(24), 2 * SECOND), (made, 3 * SECOND))
     assert [packet.format for packet in packets] == [expected, expected] and not listener.refused
     assert [len(packet.payload) for packet in packets] == [24, 24]
@@ -158,10 +160,10 @@ def test_a_head_that_is_no_pcm_is_refused(payload) -> None:
 
 def test_an_unknown_coding_is_refused_until_another_is_told() -> None:
     listener = Listener()
-    listener.hearing.tell(info("Vorbis"))
+    listener.hearing.on_audio_info(info("Vorbis"))
     assert not listener.hear((bytes(640), SECOND), (bytes(640), 2 * SECOND))
     assert {kind for kind, _ in listener.refused} == {"info"} and "format:=wave" in listener.refused[0][1]
-    listener.hearing.tell(info("WAVE", "s16le"))
+    listener.hearing.on_audio_info(info("WAVE", "s16le"))
     assert [packet.format for packet in listener.hear((bytes(640), SECOND))] == [AudioFormat(RATE, 1, "s16")]
 
 
@@ -171,5 +173,5 @@ def test_typed_samples_are_never_searched_for_heads() -> None:
         info=SimpleNamespace(format=0x20, channels=1, rate=RATE),
         audio_data=SimpleNamespace(uint8_data=list(b"RIFF\0\0\0\0WAVE")),
     )
-    packet = Listener().hearing.hear(message, "audio_common_msgs/msg/AudioStamped")
+    packet = Listener().hearing.decode(message, "audio_common_msgs/msg/AudioStamped")
     assert packet.format == AudioFormat(RATE, 1, "u8") and audio_common.AUDIO_TYPES

@@ -63,13 +63,13 @@ def domain():
 def motion_of(path):
     """{stamp in ns: weights (52,)} of a bag's face_motion, and its frame numbers in their order."""
     from streamingtalker_ros.bag.rosbag_io import BagInput, decode
-    from streamingtalker_ros.messaging.audio_common import stamp_ns
+    from streamingtalker_ros.messaging.header import stamp_to_ns
 
     with BagInput(path) as opened:
         assert set(opened.topics()) >= {"/audio", "/face_motion", "/face_model"}
         messages = [decode(raw) for raw in opened.messages("/face_motion")]
     return (
-        {stamp_ns(message.header.stamp): np.asarray(message.weights) for message in messages},
+        {stamp_to_ns(message.header.stamp): np.asarray(message.weights) for message in messages},
         [message.frame for message in messages],
     )
 

@@ -43,9 +43,9 @@ def test_every_sample_arrives_at_its_time(player_launch) -> None:
         )
     heard = graph.listen(audio_input.message_class(name), "audio")
     assert until(lambda: len(heard) == 50), f"{len(heard)} of 50 packets"
-    format = audio_common.info_format(infos[0])[1] if infos else None
+    format = audio_common.parse_audio_info(infos[0])[1] if infos else None
     graph.close()
-    packets = [audio_common.packet(message, name, format) for message in heard]
+    packets = [audio_common.to_packet(message, name, format) for message in heard]
     assert {packet.format.sample_rate for packet in packets} == {RATE}
     decoder = PcmDecoder(packets[0].format)
     got = np.concatenate([decoder.decode(packet.payload) for packet in packets])

@@ -20,6 +20,7 @@ from streamingtalker_ros.errors import TalkerError
 from streamingtalker_ros.face.arkit import ARKIT_NAMES, INDEX
 from streamingtalker_ros.face.rig import Rig, default_rig, rotation_matrix
 from streamingtalker_ros.messaging import face_messages
+from streamingtalker_ros.messaging.header import set_header
 from streamingtalker_ros.rviz.marker_cdr import MARKER, MarkerBlock
 from streamingtalker_ros.rviz.markers import STILL_EVERY, FaceMarkers, MarkerBuilder
 from support.dds_domain import own_domain
@@ -49,9 +50,9 @@ def builder():
 
 
 def motion(weights, stamp=STAMP, head=AHEAD, names=ARKIT_NAMES, frame_id="head"):
-    message = message_types.message_class(face_messages.MOTION)()
-    face_messages.fill_header(message.header, stamp, frame_id)
-    message.names, message.weights = list(names), face_messages.floats(weights)
+    message = message_types.message_class(face_messages.MOTION_TYPE)()
+    set_header(message.header, stamp, frame_id)
+    message.names, message.weights = list(names), face_messages.as_float_array(weights)
     message.head.x, message.head.y, message.head.z, message.head.w = (float(value) for value in head)
     return message
 
@@ -62,7 +63,7 @@ def test_the_bytes_are_those_of_a_marker_filled_by_hand() -> None:
     block.points[:], block.colors[:] = random.random((6, 3)), random.random((6, 4))
     block.stamp(STAMP)
     message = message_types.message_class(MARKER)()
-    face_messages.fill_header(message.header, STAMP, "a frame")
+    set_header(message.header, STAMP, "a frame")
     message.ns, message.id, message.type, message.frame_locked = "face", 3, 11, True
     message.pose.orientation.w = message.scale.x = message.scale.y = message.scale.z = message.color.a = 1.0
     point, color = (
@@ -274,7 +275,7 @@ def test_a_node_on_the_wire_shows_the_motion_that_it_hears() -> None:
     try:
         peer.subscribe("face_markers", MARKER, heard.markers.append, peer.qos(depth=10))
         peer.subscribe("/tf", TF, heard.turns.append, peer.qos(depth=10))
-        writer = peer.publisher("face_motion", face_messages.MOTION)
+        writer = peer.publisher("face_motion", face_messages.MOTION_TYPE)
         peer.start()
         assert wait_for(lambda: len(heard.markers) >= 2)  # at rest, as soon as somebody listens
         assert wait_for(lambda: readers(writer) == 1)

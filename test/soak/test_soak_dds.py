@@ -69,7 +69,7 @@ class Sender:
         self.begin()
 
     def tell(self, format, coding="wave") -> None:
-        info = audio_common.fill_info(self.info(), format)
+        info = audio_common.to_audio_info(self.info(), format)
         info.coding_format = coding
         self.told.write(info)
 

@@ -170,14 +170,14 @@ class Graph:
             assert until(info.get_subscription_count), "nobody listens to audio_info"
         time.sleep(0.3)  # the listener knows the publishers too
         if info is not None:
-            info.publish(audio_common.fill_info(kind(), format))
+            info.publish(audio_common.to_audio_info(kind(), format))
             time.sleep(0.1)
         first = None
         packet, pace = (0.2, 0) if at_once else (0.02, 1)
         for now, block in paced_packets(samples, rate, packet, pace):
             first = now if first is None else first
             stamp = start + now - first
-            publisher.publish(audio_common.fill_audio(made(), name, block, format, stamp, "microphone"))
+            publisher.publish(audio_common.to_audio_message(made(), name, block, format, stamp, "microphone"))
         time.sleep(0.1)
         self.node.destroy_publisher(publisher)
         if info is not None:

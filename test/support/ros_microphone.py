@@ -69,7 +69,7 @@ class Microphone:
 
     def tell(self, format, coding="wave") -> None:
         if self.info is not None:
-            info = audio_common.fill_info(audio_input.message_class(audio_common.INFO_TYPE)(), format)
+            info = audio_common.to_audio_info(audio_input.message_class(audio_common.INFO_TYPE)(), format)
             info.coding_format = coding
             self.info.publish(info)
 
@@ -79,7 +79,7 @@ class Microphone:
         time.sleep(max(0.0, self.due - time.monotonic()))
         part = self.voice[self.place : self.place + 320]
         self.place = (self.place + 320) % (len(self.voice) - 320)
-        message = audio_common.fill_audio(
+        message = audio_common.to_audio_message(
             audio_input.message_class(self.name)(), self.name, part, PLAIN, self.stamp, "mic"
         )
         self.stamp += round(PACKET * SECOND)
