@@ -69,10 +69,10 @@ def assess(recent: Mapping[str, int]) -> tuple[int, str]:
     if recent["dropped"]:
         return WARN, f"{recent['dropped']} frames were skipped {period}: the machine was too slow for a while"
     if recent["rejected"]:
-        return WARN, f"{recent['refused']} packets were rejected {period}: see the log for the reason"
+        return WARN, f"{recent['rejected']} packets were rejected {period}: see the log for the reason"
     if recent["late"] or recent["gaps"] or recent["discontinuities"]:
         return WARN, (
-            f"{recent['late']} packets were late {period}, the audio had {recent['gaps'] + recent['jumps']} gaps: "
+            f"{recent['late']} packets were late {period}, the audio had {recent['gaps'] + recent['discontinuities']} gaps: "
             "its sender or the network stutters"
         )
     return OK, "in time"
