@@ -1,14 +1,19 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`streamingtalker web`: a page on which a face speaks what it hears, from a microphone, a file or a running talker."""
+"""`streamingtalker web`: serves a page on which a face speaks the audio of a microphone, a file or a talker."""
+
+from __future__ import annotations
+
+import argparse
 
 from streamingtalker_ros.errors import TalkerError, require
 from streamingtalker_ros.process import on_stop_signals, say, warn
 
 
-def add_arguments(parser) -> None:
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the command's options."""
     parser.description = (
-        "Serves a page on this machine: speak into the microphone, drop a file on it, or watch the topics of a running "
-        "talker, and see the face speak in time. Ctrl-C ends it. The page fetches nothing from elsewhere."
+        "Serves a page on this machine: speak into the microphone, drop a file on it, or watch the topics of a "
+        "running talker, and see the face speak in time. Ctrl-C ends it. The page fetches nothing from elsewhere."
     )
     parser.add_argument("--port", type=int, default=8080, help="port to serve on; 0 for any free one")
     parser.add_argument(
@@ -16,7 +21,7 @@ def add_arguments(parser) -> None:
         default="127.0.0.1",
         help="address to bind; any other than the loopback asks visitors for a token",
     )
-    parser.add_argument("--token", help="that token; made by chance, and printed, if left out")
+    parser.add_argument("--token", help="that token; generated and printed if left out")
     parser.add_argument(
         "--certificate",
         metavar="PEM",
@@ -28,11 +33,11 @@ def add_arguments(parser) -> None:
         action="append",
         default=[],
         metavar="URL",
-        help="an origin of a proxy that may pass visitors on, such as https://robot.example; may be repeated",
+        help="origin of a reverse proxy that may open a WebSocket, such as https://robot.example; may be repeated",
     )
-    parser.add_argument("--visitors", type=int, help="at most so many at once")
+    parser.add_argument("--visitors", type=int, help="maximum number of visitors at once")
     parser.add_argument(
-        "--session-minutes", type=float, help="after which a visitor is asked to connect again"
+        "--session-minutes", type=float, help="duration after which a visitor has to connect again"
     )
     parser.add_argument("--device", default="auto", help="auto, cpu or cuda")
     parser.add_argument("--model", help="folder of a checkpoint; the one inside the package if left out")
@@ -40,7 +45,15 @@ def add_arguments(parser) -> None:
     parser.add_argument("--namespace", default="", help="namespace of the talker to watch")
 
 
-def run(args) -> int:
+def run(args: argparse.Namespace) -> int:
+    """Serve until a signal.
+
+    Returns:
+        The exit code.
+
+    Raises:
+        TalkerError: if an option is out of range, a module is missing or the server cannot start.
+    """
     for module in ("starlette", "uvicorn", "websockets", "torch"):
         require(module, "the web server" if module != "torch" else "the model")
     if args.visitors is not None and not 1 <= args.visitors <= 1000:
@@ -51,17 +64,16 @@ def run(args) -> int:
         raise TalkerError("https needs both --certificate and --key")
     if not 0 <= args.port <= 65535:
         raise TalkerError(f"--port {args.port} cannot be: give 0 to 65535")
-    import dataclasses
-
     from streamingtalker_ros.streaming import Talker
     from streamingtalker_ros.web import assets
     from streamingtalker_ros.web.app import WebContext
     from streamingtalker_ros.web.limits import Limits
     from streamingtalker_ros.web.server import Server, is_loopback
 
-    given = {"visitors": args.visitors, "session_seconds": args.session_minutes and 60 * args.session_minutes}
-    limits = dataclasses.replace(
-        Limits(), **{name: value for name, value in given.items() if value is not None}
+    defaults = Limits()
+    limits = Limits(
+        max_sessions=args.visitors or defaults.max_sessions,
+        session_seconds=60 * args.session_minutes if args.session_minutes else defaults.session_seconds,
     )
     talker = Talker.load(args.model, args.device)
     context = WebContext(talker, limits, args.domain, args.namespace, warn)
@@ -70,12 +82,12 @@ def run(args) -> int:
         say(f"streamingtalker: {assets.NOT_BUILT}")
     if not is_loopback(args.host) and not args.certificate:
         say(
-            "streamingtalker: without --certificate, browsers on other machines give the page neither microphone nor "
-            "sound; watching works"
+            "streamingtalker: without --certificate, browsers on other machines give the page neither microphone "
+            "nor sound; watching works"
         )
     say(f"open {server.address}")
     if server.loopback_url:
         say(f"on this machine: {server.loopback_url}")
-    on_stop_signals(server.stop)  # SIGHUP; uvicorn has handlers of its own for the others
+    on_stop_signals(server.stop)  # for SIGHUP; uvicorn handles the others itself
     server.run()
     return 0

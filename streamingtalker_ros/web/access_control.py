@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """ASGI middleware that validates the Host and Origin headers and the access token.
 
-On a loopback address requests for any other Host name are rejected, which prevents DNS rebinding; on another address
-an access token is required, in the query string once and in a cookie from then on. A WebSocket must come from a page
-of this server.
+On a loopback address requests for any other Host name are rejected, which prevents DNS rebinding; on another
+address an access token is required, in the query string once and in a cookie from then on. A WebSocket must
+come from a page of this server.
 
 Starlette's TrustedHostMiddleware does not serve here: it cannot parse IPv6 literals such as `[::1]:8080`.
 """
@@ -22,13 +22,15 @@ COOKIE_MAX_AGE_S = 30 * 24 * 3600
 POLICY_VIOLATION = 1008  # close code of RFC 6455
 _LOOPBACK_HOSTS = {"localhost", "127.0.0.1", "[::1]"}
 _WRONG_HOST = "This server is reached under the address that it printed, not under this name."
-_NO_TOKEN = "This address needs a token: open the whole address that `streamingtalker web` printed, ?token=… included."
+_NO_TOKEN = (
+    "This address needs a token: open the whole address that `streamingtalker web` printed, ?token=… included."
+)
 _WRONG_ORIGIN = "A WebSocket comes from a page of this server only."
 _SECURITY_HEADERS = {
     "content-security-policy": (
         "default-src 'none'; script-src 'self'; worker-src 'self'; style-src 'self'; "
-        "img-src 'self' blob: data:; media-src 'self' blob:; connect-src 'self' blob: data:; font-src 'self'; "
-        "manifest-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+        "img-src 'self' blob: data:; media-src 'self' blob:; connect-src 'self' blob: data:; "
+        "font-src 'self'; manifest-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
     ),
     "x-content-type-options": "nosniff",
     "referrer-policy": "no-referrer",
@@ -57,6 +59,7 @@ class AccessControlMiddleware:
         self._cookie_name = f"talker_{port}"
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Handle one connection."""
         if scope["type"] == "lifespan":
             await self._app(scope, receive, send)
             return

@@ -139,8 +139,8 @@ class WebContext:
 def create_app(context: WebContext) -> Starlette:
     """The ASGI application. Its lifespan starts and stops `context`.
 
-    Starlette's StaticFiles and GZipMiddleware do not serve here: all files are read once at the start, some of them
-    are generated, and each is compressed once, because compression per request would delay the model.
+    Starlette's StaticFiles and GZipMiddleware do not serve here: all files are read once at the start, some
+    of them are generated, and each is compressed once, because compression per request would delay the model.
     """
 
     @contextlib.asynccontextmanager

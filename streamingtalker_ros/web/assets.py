@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Static assets of the page: its bundled files, read once, and faces as binary meshes.
 
-`load_page()` gives every file of `static/` by its URL path, so that no request path ever reaches the file system.
-`encode_mesh` packs a face: the length of a JSON header (uint32), the header, then the arrays that it names as
-[offset, count], each aligned to 4 bytes.
+`load_page()` gives every file of `static/` by its URL path, so that no request path ever reaches the file
+system. `encode_mesh` packs a face: the length of a JSON header (uint32), the header, then the arrays that it
+names as [offset, count], each aligned to 4 bytes.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Worker thread that steps the streams of all sessions as one batch.
 
-All streams that have a hop ready go through the model together, one hop each; audio that arrives meanwhile goes into
-the next batch. A stream with a backlog therefore does not delay the others. An exception in one stream ends that
-stream only.
+All streams that have a hop ready go through the model together, one hop each; audio that arrives meanwhile
+goes into the next batch. A stream with a backlog therefore does not delay the others. An exception in one
+stream ends that stream only.
 """
 
 from __future__ import annotations
@@ -85,7 +85,7 @@ class BatchWorker:
         return stream
 
     def close(self, stream: VoiceStream) -> None:
-        """Remove a stream from the batch, which frees its state. A stream that was removed already is ignored."""
+        """Remove a stream from the batch, which frees its state; one that was removed already is ignored."""
         with self._condition, contextlib.suppress(ValueError):
             self._streams.remove(stream)
 

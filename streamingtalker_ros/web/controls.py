@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Controls of a session: their description for the page, their validation, and their effect on the stream.
 
-A blendshape model has a style, diffusion steps, a seed, gains of mouth and upper face, an added expression and
-guidance; a vertex model has a seed.
+A blendshape model has a style, diffusion steps, a seed, gains of mouth and upper face, an added expression
+and guidance; a vertex model has a seed.
 """
 
 from __future__ import annotations

@@ -17,7 +17,7 @@ CHECK_INTERVAL_S = 2.5
 
 
 class IdleTimeoutProtocol(H11Protocol):
-    """Server side of one connection, until it ends or is upgraded to a WebSocket, which has timeouts of its own."""
+    """One connection, until it ends or is upgraded to a WebSocket, which has timeouts of its own."""
 
     _timer: asyncio.TimerHandle | None = None
     _last_cycle: RequestResponseCycle | None = None

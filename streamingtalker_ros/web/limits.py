@@ -22,7 +22,8 @@ class Limits:
         backlog_seconds: audio that waits longer for the model is skipped, and its frame numbers with it.
         unacknowledged_seconds: frames in flight to one browser; further ones are dropped.
         slow_client_timeout_seconds: a browser that drops frames for this long is disconnected.
-        idle_timeout_seconds: a session without any message for this long is closed; the page sends one per second.
+        idle_timeout_seconds: a session without any message for this long is closed; the page sends one per
+            second.
         handshake_timeout_seconds: the same for the first message.
     """
 

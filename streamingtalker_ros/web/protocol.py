@@ -11,9 +11,9 @@ Client to server, texts, each an object with "type":
     seen       count                 acknowledgement: frames received since the connection was opened
 Client to server, binary: bytes 1, epoch, 0, 0, then s16 little-endian samples.
 
-Server to client, texts: hello, state, watching, error, refused, bye. Binary: `HEADER`, then the body of the frame's
-kind: 52 blendshape weights and the head rotation (xyzw) as float32; or vertex offsets, a float32 scale and s16
-x, y, z; or s16 audio samples.
+Server to client, texts: hello, state, watching, error, refused, bye. Binary: `HEADER`, then the body of the
+frame's kind: 52 blendshape weights and the head rotation (xyzw) as float32; or vertex offsets, a float32
+scale and s16 x, y, z; or s16 audio samples.
 
 An epoch (0..255) is the client's number of a timeline: the client discards messages of an older one.
 """
@@ -33,7 +33,8 @@ from streamingtalker_ros.errors import TalkerError
 PCM = 1  # kind of a client's binary message
 FACE, VERTICES, AUDIO = 1, 2, 3  # kinds of the server's binary messages
 SPEAKING, IDLE = 1, 2  # flags of a frame
-# kind, epoch, flags, 0, index, time in s, model time in ms, queueing time of the audio in ms, frames skipped so far, 0
+# kind, epoch, flags, 0, index, time in s, model time in ms, queueing time of the audio in ms, frames skipped
+# so far, 0
 HEADER = struct.Struct("<BBBxIdffI4x")
 MESSAGE_TYPES = ("start", "rest", "interrupt", "watch", "pause", "set", "seen")
 MAX_EPOCH = 255

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """HTTP server: binds a socket and runs uvicorn on it, with access control in front of the application.
 
-`Server(context)` binds at once and knows its `address`; `run()` serves until a signal; `background()` is a context
-manager that serves in a thread, for tests and benchmarks.
+`Server(context)` binds at once and knows its `address`; `run()` serves until a signal; `background()` is a
+context manager that serves in a thread, for tests and benchmarks.
 """
 
 from __future__ import annotations
@@ -109,7 +109,7 @@ class Server:
 
     @property
     def loopback_url(self) -> str | None:
-        """URL for a browser on this machine, if it differs from `address`: there the page may use the microphone."""
+        """URL for a browser on this machine, if it differs from `address`; there a page may use the microphone."""
         if advertised_host(self._host) == self._host:
             return None
         return self.address.replace(self.origin, self._origin("::1" if ":" in self._host else "127.0.0.1"))
@@ -183,7 +183,8 @@ def advertised_host(host: str) -> str:
         return host
     if not address.is_unspecified:
         return host
-    # documentation addresses (RFC 3849, RFC 5737): connecting a UDP socket selects the route and sends nothing
+    # documentation addresses (RFC 3849, RFC 5737): connecting a UDP socket selects the route and sends
+    # nothing
     fallback, target = ("::1", "2001:db8::1") if address.version == 6 else ("127.0.0.1", "192.0.2.1")
     family = socket.AF_INET6 if address.version == 6 else socket.AF_INET
     with socket.socket(family, socket.SOCK_DGRAM) as probe:

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Watch mode: subscribes to the topics of a running talker and forwards them to every session that watches.
 
-One `TopicWatcher` joins the ROS domain with the first subscription and leaves it with the last. It subscribes to
-`face_motion` and to the audio topic in either variant of audio_common_msgs. Times are message stamps, in seconds after
-the first one.
+One `TopicWatcher` joins the ROS domain with the first subscription and leaves it with the last. It subscribes
+to `face_motion` and to the audio topic in either variant of audio_common_msgs. Times are message stamps, in
+seconds after the first one.
 """
 
 from __future__ import annotations
@@ -41,7 +41,9 @@ _ARKIT_NAMES = list(ARKIT_NAMES)
 class SendText(Protocol):
     """Sends a text message with these fields to a client."""
 
-    def __call__(self, **fields: Any) -> None: ...
+    def __call__(self, **fields: Any) -> None:
+        """Send the message."""
+        ...
 
 
 class TopicSubscription:
@@ -182,7 +184,7 @@ class TopicWatcher:
         node.start()
         return node
 
-    # -------------------------------------------------------------------------------------------- node's thread
+    # ------------------------------------------------------------------------------------------ node's thread
 
     def _on_motion(self, message: Any) -> None:
         self.motion_count += 1

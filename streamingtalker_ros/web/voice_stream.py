@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Stream of one session: receives the browser's audio, gives 16 kHz hops to the batch, returns encoded frames.
+"""Stream of one session: the browser's audio in, 16 kHz hops for the batch and encoded frames out.
 
-`post` may be called from any thread and only queues a command. All other methods are called by the batch worker:
-`apply_commands` executes the queue, `next_hop` gives the next hop that is due, `encode_frames` turns the resulting
-frames into WebSocket messages. Without audio the stream consumes silence in real time, so that the face stays alive.
+`post` may be called from any thread and only queues a command. All other methods are called by the batch
+worker: `apply_commands` executes the queue, `next_hop` gives the next hop that is due, `encode_frames` turns
+the resulting frames into WebSocket messages. Without audio the stream consumes silence in real time, so that
+the face stays alive.
 """
 
 from __future__ import annotations
@@ -78,20 +79,20 @@ class VoiceStream:
         self._gate_rate = REST
         self._arrival = self._clock()  # of the audio consumed last
 
-    # ---------------------------------------------------------------------------------------------- any thread
+    # --------------------------------------------------------------------------------------------- any thread
 
     def post(self, command: str, *arguments: Any) -> None:
         """Queue a command.
 
         Args:
-            command: `start(epoch, rate, seed)`, `audio(epoch, samples)`, `rest(epoch)`, `interrupt(epoch)`, `pause()`
-                or `set(changes)`; samples: (n,) int16.
+            command: `start(epoch, rate, seed)`, `audio(epoch, samples)`, `rest(epoch)`, `interrupt(epoch)`,
+                `pause()` or `set(changes)`; samples: (n,) int16.
             arguments: of the command.
         """
         self._commands.append((command, arguments, self._clock()))
         self._wake()
 
-    # ------------------------------------------------------------------------------------------- worker's thread
+    # ---------------------------------------------------------------------------------------- worker's thread
 
     def apply_commands(self) -> None:
         """Execute the queued commands in order; one that fails is reported by `on_error`."""

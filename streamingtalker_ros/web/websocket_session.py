@@ -1,14 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
-"""WebSocket session of one browser: receives control messages and audio, sends the frames of its stream or of a
-watched talker, and releases both at the end.
+"""WebSocket session of one browser: receives control messages and audio, sends frames.
 
-Frames wait in a bounded queue and the browser acknowledges those that it has received: what a slow browser cannot
-take is dropped, and one that stays behind is disconnected, so that it slows down nobody else.
+The frames are those of the session's stream or of a watched talker; both are released when the session ends.
+
+Frames wait in a bounded queue and the browser acknowledges those that it has received: what a slow browser
+cannot take is dropped, and one that stays behind is disconnected, so that it slows down nobody else.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 from collections import deque
 from collections.abc import Callable
@@ -32,7 +34,7 @@ TIMER_INTERVAL_S = 1.0
 _MAX_AUDIO_RATE = 1.05  # seconds of audio per second: the clocks of sound cards differ
 
 
-class CloseSession(Exception):
+class CloseSession(Exception):  # noqa: N818, it is no error: it ends a session
     """Ends the session.
 
     Args:
@@ -98,7 +100,7 @@ class WebSocketSession:
             if not isinstance(error, (CloseSession, WebSocketDisconnect, OSError, RuntimeError)):
                 raise error
 
-    # ------------------------------------------------------------------------------------------------- receiving
+    # ---------------------------------------------------------------------------------------------- receiving
 
     async def _receive(self) -> None:
         limits = self._context.limits
@@ -192,7 +194,7 @@ class WebSocketSession:
             self._stream = None
             self._rate = None
 
-    # --------------------------------------------------------------------------------------------------- sending
+    # ------------------------------------------------------------------------------------------------ sending
 
     def deliver_threadsafe(self, messages: list[bytes]) -> None:
         """Queue encoded frames; may be called from any thread."""
@@ -206,10 +208,8 @@ class WebSocketSession:
         self.send_json_threadsafe(type="error", text=message)
 
     def _call_soon(self, function: Callable[..., None], *arguments: Any) -> None:
-        try:
+        with contextlib.suppress(RuntimeError):  # the event loop is closed: the server has stopped
             self._loop.call_soon_threadsafe(function, *arguments)
-        except RuntimeError:
-            pass  # the event loop is closed: the server has stopped
 
     @property
     def _unacknowledged(self) -> int:

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Screenshots of the page while it speaks the sample: `python -m tools.browser.screenshots --out docs`.
 
-Drawn by a processor at full detail, which takes a second a picture: the page speaks at low detail until the lips are
-open, stops there, and draws that moment finely. Writes web-desktop.png and web-phone.png.
+Drawn by a processor at full detail, which takes a second a picture: the page speaks at low detail until the
+lips are open, stops there, and draws that moment finely. Writes web-desktop.png and web-phone.png.
 """
 
 import argparse
