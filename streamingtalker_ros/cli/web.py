@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`streamingtalker web`: serves a page on which a face speaks the audio of a microphone, a file or a talker."""
+"""`streamingtalker web`: serves a page with a face that speaks from a microphone, a file or a talker."""
 
 from __future__ import annotations
 
@@ -12,8 +12,9 @@ from streamingtalker_ros.process import on_stop_signals, say, warn
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's options."""
     parser.description = (
-        "Serves a page on this machine: speak into the microphone, drop a file on it, or watch the topics of a "
-        "running talker, and see the face speak in time. Ctrl-C ends it. The page fetches nothing from elsewhere."
+        "Serves a page on this machine: speak into the microphone, drop a file on it, or watch the topics of "
+        "a running talker, and see the face speak in time. Ctrl-C ends it. The page fetches nothing from "
+        "elsewhere."
     )
     parser.add_argument("--port", type=int, default=8080, help="port to serve on; 0 for any free one")
     parser.add_argument(
@@ -33,7 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         metavar="URL",
-        help="origin of a reverse proxy that may open a WebSocket, such as https://robot.example; may be repeated",
+        help="origin of a reverse proxy that may open a WebSocket, such as https://robot.example; repeatable",
     )
     parser.add_argument("--visitors", type=int, help="maximum number of visitors at once")
     parser.add_argument(
@@ -82,8 +83,8 @@ def run(args: argparse.Namespace) -> int:
         say(f"streamingtalker: {assets.NOT_BUILT}")
     if not is_loopback(args.host) and not args.certificate:
         say(
-            "streamingtalker: without --certificate, browsers on other machines give the page neither microphone "
-            "nor sound; watching works"
+            "streamingtalker: without --certificate, browsers on other machines give the page neither "
+            "microphone nor sound; watching works"
         )
     say(f"open {server.address}")
     if server.loopback_url:

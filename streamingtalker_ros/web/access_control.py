@@ -23,7 +23,8 @@ POLICY_VIOLATION = 1008  # close code of RFC 6455
 _LOOPBACK_HOSTS = {"localhost", "127.0.0.1", "[::1]"}
 _WRONG_HOST = "This server is reached under the address that it printed, not under this name."
 _NO_TOKEN = (
-    "This address needs a token: open the whole address that `streamingtalker web` printed, ?token=… included."
+    "This address needs a token: open the whole address that `streamingtalker web` printed, "
+    "?token=… included."
 )
 _WRONG_ORIGIN = "A WebSocket comes from a page of this server only."
 _SECURITY_HEADERS = {

@@ -109,7 +109,7 @@ class Server:
 
     @property
     def loopback_url(self) -> str | None:
-        """URL for a browser on this machine, if it differs from `address`; there a page may use the microphone."""
+        """URL for a browser on this machine, where a page may use the microphone; None: `address`."""
         if advertised_host(self._host) == self._host:
             return None
         return self.address.replace(self.origin, self._origin("::1" if ":" in self._host else "127.0.0.1"))

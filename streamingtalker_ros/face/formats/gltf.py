@@ -7,13 +7,17 @@ faces need: accessors of any component type, strides, sparse accessors, node tra
 mesh.extras.targetNames. Compressed geometry (Draco, meshopt) is refused with a sentence.
 """
 
+from __future__ import annotations
+
 import base64
 import json
 import struct
 import urllib.parse
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 
 from streamingtalker_ros.errors import TalkerError
 
@@ -29,11 +33,47 @@ _WIDTH = {"SCALAR": 1, "VEC2": 2, "VEC3": 3, "VEC4": 4, "MAT4": 16}
 _COMPRESSED = {"KHR_draco_mesh_compression", "EXT_meshopt_compression"}
 
 
-def read_gltf(path):
-    """Returns (vertices (V, 3), triangles (T, 3) int64, colors (V,
-    3), {target name: (V, 3) deltas}, {mesh: (a, b)}).
+class GltfMesh(NamedTuple):
+    """All meshes of a glTF file as one, in the file's axes and units.
 
-    Raises TalkerError, in one sentence, for a file that is damaged, compressed or holds no triangles.
+    Attributes:
+        vertices: (V, 3) float32.
+        triangles: (T, 3) int64.
+        colors: (V, 3), sRGB, 0..1.
+        targets: displacements (V, 3) float32 of each morph target.
+        parts: vertex range of each mesh.
+        rig: `extras.rig` of the only mesh, as `gltf_writer.write_glb` writes it; empty for other files.
+        follow: (V,) float32, the attribute `_HEAD_FOLLOW` of the only primitive; None without one.
+    """
+
+    vertices: npt.NDArray[np.float32]
+    triangles: npt.NDArray[np.int64]
+    colors: npt.NDArray[np.float32]
+    targets: dict[str, npt.NDArray[np.float32]]
+    parts: dict[str, tuple[int, int]]
+    rig: dict[str, Any]
+    follow: npt.NDArray[np.float32] | None
+
+
+def srgb_to_linear(colors: npt.ArrayLike) -> npt.NDArray[np.float32]:
+    """Colours 0..1 from sRGB to linear light (IEC 61966-2-1)."""
+    values = np.asarray(colors, np.float64)
+    return np.where(values <= 0.04045, values / 12.92, ((values + 0.055) / 1.055) ** 2.4).astype(np.float32)
+
+
+def linear_to_srgb(colors: npt.ArrayLike) -> npt.NDArray[np.float32]:
+    """Inverse of `srgb_to_linear`."""
+    values = np.asarray(colors, np.float64)
+    return np.where(values <= 0.0031308, values * 12.92, 1.055 * values ** (1 / 2.4) - 0.055).astype(
+        np.float32
+    )
+
+
+def read_gltf(path: str | Path) -> GltfMesh:
+    """Read a .glb or .gltf file.
+
+    Raises:
+        TalkerError: if the file is damaged, compressed or holds no triangles.
     """
     path = Path(path)
     try:
@@ -73,10 +113,12 @@ class _Reader:
             )
         self.buffers = {}
 
-    def read(self):
+    def read(self) -> GltfMesh:
         vertices, triangles, colors, targets, parts, first = [], [], [], [], {}, 0
+        rigs, follows = [], []
         for name, mesh, matrix in self._meshes():
             start = first
+            rigs.append((mesh.get("extras") or {}).get("rig"))
             for primitive in mesh["primitives"]:
                 if primitive.get("mode", 4) != 4:
                     continue
@@ -93,7 +135,9 @@ class _Reader:
                 vertices.append(points @ matrix[:3, :3].T + matrix[:3, 3])
                 flip = np.linalg.det(matrix[:3, :3]) < 0
                 triangles.append(index.reshape(-1, 3)[:, :: -1 if flip else 1].astype(np.int64) + first)
-                colors.append(np.tile(self._color(primitive), (len(points), 1)))
+                colors.append(self._colors(primitive, len(points)))
+                follow = primitive["attributes"].get("_HEAD_FOLLOW")
+                follows.append(None if follow is None else self._accessor(follow).ravel())
                 targets += self._targets(name, mesh, primitive, matrix, first, len(points))
                 first += len(points)
             if first > start:
@@ -105,7 +149,16 @@ class _Reader:
         deltas = {}
         for name, start, delta in targets:  # one name may stand in several meshes: face, lashes, teeth
             deltas.setdefault(name, np.zeros((first, 3), np.float32))[start : start + len(delta)] += delta
-        return np.concatenate(vertices), np.concatenate(triangles), np.concatenate(colors), deltas, parts
+        rig = rigs[0] if len(rigs) == 1 and isinstance(rigs[0], dict) else {}
+        return GltfMesh(
+            np.concatenate(vertices).astype(np.float32),
+            np.concatenate(triangles),
+            np.concatenate(colors),
+            deltas,
+            parts,
+            rig,
+            follows[0] if len(follows) == 1 else None,
+        )
 
     def _meshes(self):
         """(name, mesh, world matrix) of each mesh in the scene;
@@ -157,12 +210,20 @@ class _Reader:
                     )
                 yield label, first, (delta @ matrix[:3, :3].T).astype(np.float32)
 
-    def _color(self, primitive):
-        if "material" not in primitive:
-            return (0.85, 0.68, 0.58)
-        material = self.json["materials"][primitive["material"]].get("pbrMetallicRoughness", {})
+    def _colors(self, primitive, count):
+        """(count, 3) sRGB: vertex colours times the material's, or the material's alone."""
+        material = None
+        if "material" in primitive:
+            material = self.json["materials"][primitive["material"]].get("pbrMetallicRoughness", {})
+        number = primitive["attributes"].get("COLOR_0")
+        if number is not None:
+            linear = np.asarray(self._accessor(number), np.float64)[:, :3]
+            factor = np.array((material or {}).get("baseColorFactor", (1.0, 1.0, 1.0, 1.0))[:3])
+            return linear_to_srgb(np.clip(linear * factor, 0.0, 1.0))
+        if material is None:
+            return np.tile((0.85, 0.68, 0.58), (count, 1))
         linear = np.array(material.get("baseColorFactor", (0.7, 0.45, 0.34, 1.0))[:3])
-        return np.clip(linear, 0.0, 1.0) ** (1 / 2.2)
+        return np.tile(np.clip(linear, 0.0, 1.0) ** (1 / 2.2), (count, 1))
 
     def _accessor(self, number):
         """(count, width) array of an accessor: strided, normalised, sparse."""

@@ -57,12 +57,12 @@ def load_face(path, unit=None, landmarks=None):
     path = Path(path)
     if not path.exists():
         raise TalkerError(f"no face at {path}: give a .glb, .gltf or .ply file or a folder of .obj shapes")
-    parts = None
+    parts, extras, follow = None, {}, None
     if path.is_dir():
         vertices, triangles, colors, targets = _read_obj_folder(path)
         unit = 0.01 if unit is None else unit
     elif path.suffix.lower() in (".glb", ".gltf"):
-        vertices, triangles, colors, targets, parts = read_gltf(path)
+        vertices, triangles, colors, targets, parts, extras, follow = read_gltf(path)
     elif path.suffix.lower() == ".ply":
         vertices, triangles = read_ply(path)
         colors, targets = None, None
@@ -76,6 +76,9 @@ def load_face(path, unit=None, landmarks=None):
         names, deltas = ARKIT_NAMES, _arkit_deltas(path, targets, len(vertices))
     points = to_our_axes(np.asarray(vertices, np.float32)) * np.float32(unit)
     deltas = to_our_axes(deltas) * np.float32(unit)
+    extras = _checked_extras(path, extras, len(points))
+    parts = extras.get("parts") or parts
+    landmarks = extras.get("landmarks") if landmarks is None else landmarks
     if landmarks is None:
         landmarks = find_lips(points, triangles, deltas[INDEX["jawOpen"]]) if names else {}
     landmarks = {key: np.asarray(value, np.int64) for key, value in landmarks.items()}
@@ -89,6 +92,8 @@ def load_face(path, unit=None, landmarks=None):
     pivot = np.float32(
         [low[0] + 0.4 * (high[0] - low[0]), (low[1] + high[1]) / 2, low[2] + 0.2 * (high[2] - low[2])]
     )
+    if "pivot" in extras:
+        pivot = to_our_axes(extras["pivot"]) * np.float32(unit)
     return Rig(
         name=path.stem,
         vertices=points,
@@ -99,7 +104,23 @@ def load_face(path, unit=None, landmarks=None):
         landmarks=landmarks,
         colors=np.asarray(colors, np.float32),
         pivot=pivot,
+        follow=follow,
     )
+
+
+def _checked_extras(path, extras, count):
+    """`extras.rig` of a .glb file (see `gltf_writer`) as a Rig takes it; empty for files of others."""
+    if not extras:
+        return {}
+    try:
+        parts = {str(name): (int(first), int(last)) for name, (first, last) in extras["parts"].items()}
+        landmarks = {str(name): np.asarray(ids, np.int64) for name, ids in extras["landmarks"].items()}
+        pivot = np.array(extras["pivot"], np.float32).reshape(3)
+        if not all(0 <= first <= last <= count for first, last in parts.values()):
+            raise ValueError("a part lies outside the vertices")
+    except (KeyError, TypeError, ValueError, AttributeError) as broken:
+        raise TalkerError(f"{path} has damaged extras of a rig ({broken}): export it again") from None
+    return {"parts": parts, "landmarks": landmarks, "pivot": pivot}
 
 
 def to_our_axes(points):
