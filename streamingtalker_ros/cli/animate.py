@@ -130,8 +130,8 @@ def render(motion, indices, width=WIDTH, height=HEIGHT, view="front", zoom=1.0, 
 
     logger = require("vtk", "rendering").vtkLogger
     logger.SetStderrVerbosity(logger.VERBOSITY_ERROR)  # it warns of every display that it does not need
+    from streamingtalker_ros.face.default_head.assemble import default_rig
     from streamingtalker_ros.face.rendering.vtk_renderer import FaceRenderer
-    from streamingtalker_ros.face.rig import default_rig
 
     renderer = FaceRenderer(default_rig(), width=width, height=height, view=view, zoom=zoom)
     try:
@@ -144,8 +144,8 @@ def render(motion, indices, width=WIDTH, height=HEIGHT, view="front", zoom=1.0, 
 def sheet(motion, pcm, rate, view="front", title="", pictures=12):
     """A contact sheet (PIL.Image) of a motion and its voice: pcm (n,) float32 at `rate` Hz from the motion's
     time 0."""
+    from streamingtalker_ros.face.default_head.assemble import default_rig
     from streamingtalker_ros.face.rendering.contact_sheet import contact_sheet, moments
-    from streamingtalker_ros.face.rig import default_rig
 
     require("PIL.Image", "the contact sheet")
     opening = default_rig().lip_gap(motion["weights"])

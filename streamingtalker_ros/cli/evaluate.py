@@ -101,7 +101,7 @@ def run(args) -> int:
     _check(args)
     from streamingtalker_ros.evaluation import results as studies
     from streamingtalker_ros.evaluation.test_set import load_section
-    from streamingtalker_ros.face.rig import default_rig
+    from streamingtalker_ros.face.default_head.assemble import default_rig
 
     rig = default_rig()
     sections = [

@@ -68,7 +68,7 @@ def _picture(rig, path) -> int:
     from streamingtalker_ros.cli.markers_preview import draw
     from streamingtalker_ros.cli.pictures import EXPRESSIONS, VISEMES, weights_of
     from streamingtalker_ros.face.arkit import ARKIT_NAMES
-    from streamingtalker_ros.face.rig import default_rig
+    from streamingtalker_ros.face.default_head.assemble import default_rig
 
     rig = rig or default_rig()
     if rig.shape_names != ARKIT_NAMES:

@@ -10,7 +10,7 @@ import numpy as np
 from streamingtalker_ros.dds import message_types
 from streamingtalker_ros.errors import require
 from streamingtalker_ros.face.rendering.software_renderer import nearest
-from streamingtalker_ros.face.rig import rotation_matrix
+from streamingtalker_ros.face.rotation import rotation_matrix
 from streamingtalker_ros.rviz.marker_cdr import MARKER
 from streamingtalker_ros.rviz.markers import MarkerBuilder
 

@@ -79,8 +79,8 @@ def add_arguments(parser) -> None:
 def run(args) -> int:
     """Render and write the pictures; prints each file's name and
     size. Raises TalkerError for an unusable face or folder."""
+    from streamingtalker_ros.face.default_head.assemble import default_rig
     from streamingtalker_ros.face.formats.importers import load_face
-    from streamingtalker_ros.face.rig import default_rig
 
     rig = default_rig() if args.face is None else load_face(args.face)
     if rig.shape_names != ARKIT_NAMES:

@@ -44,7 +44,7 @@ def run(args) -> int:
     from tqdm import tqdm
 
     from streamingtalker_ros.bag import replay, rosbag_io
-    from streamingtalker_ros.face.rig import default_rig
+    from streamingtalker_ros.face.default_head.assemble import default_rig
     from streamingtalker_ros.runtime.worker import load_talker
 
     report = Path(args.report) if args.report else None

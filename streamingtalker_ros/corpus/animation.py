@@ -154,7 +154,7 @@ def make_from_animation(
     s to add to the motion's times; align: folder of NAME.txt; say: called with one sentence per rejected pair.
     Raises TalkerError where nothing is left.
     """
-    from streamingtalker_ros.face.rig import default_rig
+    from streamingtalker_ros.face.default_head.assemble import default_rig
 
     rig, folder = default_rig(), Path(folder)
     bar = require("tqdm", "the progress bar").tqdm(pairs, desc="pairs", unit="pair")

@@ -7,7 +7,7 @@ import time
 
 from streamingtalker_ros.dds import message_types
 from streamingtalker_ros.dds.node import Wire, readers
-from streamingtalker_ros.face.rig import default_rig
+from streamingtalker_ros.face.default_head.assemble import default_rig
 from streamingtalker_ros.messaging import face_messages
 from streamingtalker_ros.process import never_raising
 from streamingtalker_ros.rviz.marker_cdr import MARKER

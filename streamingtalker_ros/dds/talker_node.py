@@ -11,7 +11,7 @@ import time
 
 from streamingtalker_ros.dds import message_types
 from streamingtalker_ros.dds.node import Wire
-from streamingtalker_ros.face.rig import default_rig
+from streamingtalker_ros.face.default_head.assemble import default_rig
 from streamingtalker_ros.messaging import audio_common, face_messages
 from streamingtalker_ros.messaging.audio_decoder import AudioMessageDecoder
 from streamingtalker_ros.messaging.diagnostics import DiagnosticsReporter

@@ -69,7 +69,7 @@ CODED = tuple(
 
 def action_units(sources):
     """sources (56,): 52 weights in ARKIT_NAMES order, the head's yaw, pitch and roll in rad (as
-    `livelink.euler_of` gives them), speaking 0 or 1 -> intensity (99,), confidence (99,) float32.
+    `rotation.quaternion_to_euler` gives them), speaking 0 or 1 -> intensity (99,), confidence (99,) float32.
 
     Intensities run from 0 to 1, not in Ekman's letters A to E. Confidence is 1 for the units in CODED, which
     the shapes can show, and 0 for all others, of which they tell nothing.

@@ -1,148 +1,192 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The rig: a template face, its triangles, its blendshapes and the landmarks that measure a mouth.
+"""Linear blendshape rig: a template mesh, its blendshapes, and the landmarks that measure its mouth.
 
-`default_rig()` gives the face that the project sculpts itself (see `face/sculpt`); `face/importers` makes
-a Rig of a face that a user owns. In: weights (…, S) in the order of `shape_names`, head rotations (…, 4)
-xyzw. Out: vertices (…, V, 3) in metres, axes: x out of the face, y to the person's left, z up.
+`face.default_head.assemble.default_rig` returns the rig that comes with the package, `face.formats.importers.load_face`
+reads one from a file. Input: weights (…, S) in the order of `shape_names` and head rotations (…, 4) xyzw. Output:
+vertices (…, V, 3) in metres; x out of the face, y to the person's left, z up.
 """
 
+from __future__ import annotations
+
 import functools
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
+import numpy.typing as npt
 
 from streamingtalker_ros.errors import TalkerError
+from streamingtalker_ros.face.rotation import rotation_matrix
 
 
 @dataclass(frozen=True)
 class Rig:
-    """A linear blendshape face. Immutable; arrays are shared, not copied."""
+    """A linear blendshape face. Immutable; arrays are shared, not copied.
+
+    Attributes:
+        name: Name of the face.
+        vertices: (V, 3) float32, metres, at rest.
+        triangles: (T, 3) uint32, counter-clockwise seen from outside.
+        shape_names: Names of the S shapes.
+        deltas: (S, V, 3) float32, metres, displacement of each vertex at weight 1.
+        parts: Vertex range (first, last + 1) of each named part.
+        landmarks: Vertex indices of each named landmark; `inner_lip_upper` and `inner_lip_lower` are paired.
+        colors: (V, 3) float32, sRGB, 0..1.
+        pivot: (3,) float32, metres, the point about which the head rotates.
+        follow: (V,) float32, the fraction of the head's rotation that a vertex takes; None: all of it.
+
+    Raises:
+        TalkerError: If the deltas do not fit the names and the vertices.
+    """
 
     name: str
-    vertices: np.ndarray  # (V, 3) float32, metres, at rest
-    triangles: np.ndarray  # (T, 3) uint32, counter-clockwise seen from outside
-    shape_names: tuple  # S names
-    deltas: np.ndarray  # (S, V, 3) float32, metres at weight 1
-    parts: dict  # part name -> (first, last + 1) vertex range
-    landmarks: dict  # name -> int array; inner_lip_upper and inner_lip_lower are paired
-    colors: np.ndarray  # (V, 3) float32, 0..1
-    pivot: np.ndarray = field(
-        default_factory=lambda: np.zeros(3, np.float32)
-    )  # (3,) where the head turns on the neck
-    follow: np.ndarray = (
-        None  # (V,) float32: share of the head's rotation that a vertex takes; None: all of it
-    )
+    vertices: npt.NDArray[np.float32]
+    triangles: npt.NDArray[np.uint32]
+    shape_names: tuple[str, ...]
+    deltas: npt.NDArray[np.float32]
+    parts: Mapping[str, tuple[int, int]]
+    landmarks: Mapping[str, npt.NDArray[np.int64]]
+    colors: npt.NDArray[np.float32]
+    pivot: npt.NDArray[np.float32] = field(default_factory=lambda: np.zeros(3, np.float32))
+    follow: npt.NDArray[np.float32] | None = None
 
-    def __post_init__(self):
-        count, shapes = len(self.vertices), len(self.shape_names)
-        if self.deltas.shape != (shapes, count, 3):
+    def __post_init__(self) -> None:
+        expected = (len(self.shape_names), len(self.vertices), 3)
+        if self.deltas.shape != expected:
             raise TalkerError(
                 f"rig {self.name}: deltas have shape {self.deltas.shape}, "
-                f"expected {(shapes, count, 3)} for its names and vertices"
+                f"expected {expected} for its names and vertices"
             )
 
     @functools.cached_property
-    def _moving(self):
-        """The vertices that any shape moves, and their deltas as a matrix: (M,) int, (S, 3 M) float32."""
+    def _moving(self) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.float32]]:
+        """The M vertices that any shape moves, and their deltas as a matrix (S, 3 M)."""
         moving = np.flatnonzero((self.deltas != 0).any(axis=(0, 2)))
         return moving, np.ascontiguousarray(self.deltas[:, moving].reshape(len(self.deltas), 3 * len(moving)))
 
-    def _checked(self, weights):
-        weights = np.asarray(weights, np.float32)
-        if weights.ndim < 1 or weights.shape[-1] != len(self.shape_names):
+    def _validate(self, weights: npt.ArrayLike) -> npt.NDArray[np.float32]:
+        values = np.asarray(weights, np.float32)
+        if values.ndim < 1 or values.shape[-1] != len(self.shape_names):
             raise TalkerError(
                 f"rig {self.name} takes {len(self.shape_names)} weights per frame, "
-                f"got an array of shape {weights.shape}"
+                f"got an array of shape {values.shape}"
             )
-        return weights
+        return values
 
-    def offsets(self, weights):
-        """weights (…, S) -> (…, V, 3) float32 metres: the posed
-        vertices minus the template, head at rest."""
-        weights = self._checked(weights)
+    def offsets(self, weights: npt.ArrayLike) -> npt.NDArray[np.float32]:
+        """Displacements of the vertices from the template, without any rotation of the head.
+
+        Args:
+            weights: (…, S), 0..1.
+
+        Returns:
+            (…, V, 3) float32, metres.
+        """
+        values = self._validate(weights)
         moving, matrix = self._moving
-        out = np.zeros((*weights.shape[:-1], len(self.vertices), 3), np.float32)
-        out[..., moving, :] = (weights @ matrix).reshape(*weights.shape[:-1], len(moving), 3)
-        return out
+        offsets = np.zeros((*values.shape[:-1], len(self.vertices), 3), np.float32)
+        offsets[..., moving, :] = (values @ matrix).reshape(*values.shape[:-1], len(moving), 3)
+        return offsets
 
-    def pose(self, weights, head=None):
-        """weights (…, S), head (…, 4) quaternion xyzw or None -> (…, V, 3) float32 metres.
+    def pose(self, weights: npt.ArrayLike, head: npt.ArrayLike | None = None) -> npt.NDArray[np.float32]:
+        """Pose the face.
 
-        The head turns about `pivot`; vertices of the neck follow by
-        their share, so that it twists and stays put.
+        The head rotates about `pivot`; vertices of the neck take the fraction `follow` of the rotation, so that the
+        neck twists while its foot stands still.
+
+        Args:
+            weights: (…, S), 0..1.
+            head: (…, 4) quaternion xyzw; None for no rotation.
+
+        Returns:
+            (…, V, 3) float32, metres.
         """
         points = self.offsets(weights) + self.vertices
         if head is None:
             return points
-        turned = (points - self.pivot) @ np.swapaxes(rotation_matrix(head), -1, -2) + self.pivot
+        rotated = (points - self.pivot) @ np.swapaxes(rotation_matrix(head), -1, -2) + self.pivot
         if self.follow is None:
-            return turned
-        return points + self.follow[:, None] * (turned - points)
+            return rotated
+        return points + self.follow[:, None] * (rotated - points)
+
+    def landmark(self, name: str) -> npt.NDArray[np.int64]:
+        """Indices (n,) of the vertices of a named landmark.
+
+        Raises:
+            TalkerError: If the rig lacks the landmark.
+        """
+        vertices = self.landmarks.get(name)
+        if vertices is None or len(vertices) == 0:
+            raise TalkerError(
+                f"rig {self.name} has no landmark {name}: pass it to load_face(..., landmarks={{...}})"
+            )
+        return vertices
 
     @functools.cached_property
-    def _gap(self):
-        upper, lower = (self.landmark(name) for name in ("inner_lip_upper", "inner_lip_lower"))
+    def _lip_gap(self) -> tuple[float, npt.NDArray[np.float32]]:
+        upper, lower = self.landmark("inner_lip_upper"), self.landmark("inner_lip_lower")
         middle = slice(len(upper) // 2 - len(upper) // 6, len(upper) - len(upper) // 2 + len(upper) // 6)
         upper, lower = upper[middle], lower[middle]
         z, dz = self.vertices[:, 2].astype(np.float64), self.deltas[:, :, 2].astype(np.float64)
         bias = (z[upper] - z[lower]).mean()
         return float(bias), (dz[:, upper] - dz[:, lower]).mean(axis=1).astype(np.float32)
 
-    def landmark(self, name):
-        """The vertices of a named landmark, (n,) int. Raises TalkerError where the rig does not know it."""
-        if len(self.landmarks.get(name, ())) == 0:
-            raise TalkerError(
-                f"rig {self.name} has no landmark {name}: pass it to load_face(..., landmarks={{...}})"
-            )
-        return self.landmarks[name]
+    def lip_gap_map(self) -> tuple[float, npt.NDArray[np.float32]]:
+        """Coefficients of the lip gap, which is linear in the weights: lip_gap = bias + weights @ row.
 
-    def lip_gap_map(self):
-        """(bias in metres, row (S,) float32 metres per weight): lip_gap = bias + weights @ row."""
-        return self._gap
+        Returns:
+            bias: Metres.
+            row: (S,) float32, metres per weight.
 
-    def lip_gap(self, weights):
-        """weights (…, S) -> (…) metres: inner upper lip minus inner
-        lower lip along z, mean of the middle pairs.
-
-        Signed: below zero the lips would pass through each other.
-        Raises TalkerError where the lips are unknown.
+        Raises:
+            TalkerError: If the rig lacks the landmarks of the inner lips.
         """
-        bias, row = self._gap
-        return bias + self._checked(weights) @ row
+        return self._lip_gap
 
-    def lip_width_map(self):
-        """(width in metres at rest, row (S,) float32 metres per weight): the mouth's width along y, of which `lip_width`
-        is the exact form for corners that also move to and fro."""
+    def lip_gap(self, weights: npt.ArrayLike) -> npt.NDArray[np.float32]:
+        """Height of the inner upper lip above the inner lower lip, mean over the middle pairs of landmarks.
+
+        Args:
+            weights: (…, S), 0..1.
+
+        Returns:
+            (…) metres; negative where the lips would pass through each other.
+
+        Raises:
+            TalkerError: If the rig lacks the landmarks of the inner lips.
+        """
+        bias, row = self._lip_gap
+        return bias + self._validate(weights) @ row
+
+    def lip_width_map(self) -> tuple[float, npt.NDArray[np.float32]]:
+        """Coefficients of the mouth's width along y, the linear part of `lip_width`.
+
+        Returns:
+            width: Metres, at rest.
+            row: (S,) float32, metres per weight.
+
+        Raises:
+            TalkerError: If the rig lacks the landmark of the mouth's corners.
+        """
         left, right = self.landmark("mouth_corners")
         across = self.vertices[left, 1] - self.vertices[right, 1]
-        return abs(float(across)), np.float32(
-            np.sign(across) * (self.deltas[:, left, 1] - self.deltas[:, right, 1])
-        )
+        row = np.sign(across) * (self.deltas[:, left, 1] - self.deltas[:, right, 1])
+        return abs(float(across)), np.asarray(row, np.float32)
 
-    def lip_width(self, weights):
-        """weights (…, S) -> (…) metres: the distance of the mouth's corners."""
+    def lip_width(self, weights: npt.ArrayLike) -> npt.NDArray[np.float32]:
+        """Distance of the mouth's corners.
+
+        Args:
+            weights: (…, S), 0..1.
+
+        Returns:
+            (…) metres.
+
+        Raises:
+            TalkerError: If the rig lacks the landmark of the mouth's corners.
+        """
         left, right = self.landmark("mouth_corners")
         corners = self.vertices[[left, right]] + np.einsum(
-            "...s,scd->...cd", self._checked(weights), self.deltas[:, [left, right]]
+            "...s,scd->...cd", self._validate(weights), self.deltas[:, [left, right]]
         )
         return np.linalg.norm(corners[..., 0, :] - corners[..., 1, :], axis=-1)
-
-
-def rotation_matrix(quaternion):
-    """quaternion (…, 4) xyzw, any length but zero -> (…, 3, 3) float32."""
-    q = np.asarray(quaternion, np.float64)
-    x, y, z, w = np.moveaxis(q / np.linalg.norm(q, axis=-1, keepdims=True), -1, 0)
-    rows = [
-        [1 - 2 * (y * y + z * z), 2 * (x * y - z * w), 2 * (x * z + y * w)],
-        [2 * (x * y + z * w), 1 - 2 * (x * x + z * z), 2 * (y * z - x * w)],
-        [2 * (x * z - y * w), 2 * (y * z + x * w), 1 - 2 * (x * x + y * y)],
-    ]
-    return np.moveaxis(np.array(rows, np.float32), (0, 1), (-2, -1))
-
-
-@functools.lru_cache(maxsize=1)
-def default_rig():
-    """The project's own face with the 52 ARKit shapes; built once per process, in under a second."""
-    from streamingtalker_ros.face.default_head.assemble import sculpt_rig
-
-    return sculpt_rig()

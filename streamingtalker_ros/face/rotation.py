@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Rotations as unit quaternions, components in the order x, y, z, w."""
+"""Rotations of the head: unit quaternions in the order x, y, z, w, rotation vectors, Euler angles, matrices.
+
+Axes are right-handed: x out of the face, y to the person's left, z up.
+"""
 
 from __future__ import annotations
 
@@ -21,3 +24,104 @@ def rotation_vector_to_quaternion(rotation: npt.NDArray[np.float32]) -> npt.NDAr
     half = 0.5 * float(np.linalg.norm(rotation))
     scale = 0.5 * math.sin(half) / half if half > 0.0 else 0.5
     return np.array([*(scale * rotation), math.cos(half)], np.float32)
+
+
+def quaternion_multiply(
+    first: npt.NDArray[np.floating], second: npt.NDArray[np.floating]
+) -> npt.NDArray[np.floating]:
+    """Hamilton product of two quaternions: the rotation `second`, followed by the rotation `first`.
+
+    Args:
+        first: (4,) xyzw.
+        second: (4,) xyzw.
+
+    Returns:
+        (4,) xyzw, in the wider of the two floating-point types.
+    """
+    ax, ay, az, aw = first
+    bx, by, bz, bw = second
+    return np.array(
+        [
+            aw * bx + ax * bw + ay * bz - az * by,
+            aw * by - ax * bz + ay * bw + az * bx,
+            aw * bz + ax * by - ay * bx + az * bw,
+            aw * bw - ax * bx - ay * by - az * bz,
+        ]
+    )
+
+
+def nlerp_from_identity(quaternion: npt.NDArray[np.floating], fraction: float) -> npt.NDArray[np.floating]:
+    """Normalised linear interpolation between no rotation and a rotation, along the shorter arc.
+
+    Args:
+        quaternion: (4,) unit quaternion, xyzw.
+        fraction: 0 gives no rotation, 1 the whole rotation.
+
+    Returns:
+        (4,) unit quaternion, xyzw.
+    """
+    quaternion = quaternion if quaternion[3] >= 0 else -quaternion
+    mixed = fraction * quaternion + (1 - fraction) * np.array([0.0, 0.0, 0.0, 1.0])
+    return mixed / np.linalg.norm(mixed)
+
+
+def rotation_matrix(quaternion: npt.ArrayLike) -> npt.NDArray[np.float32]:
+    """Convert quaternions to rotation matrices.
+
+    Args:
+        quaternion: (…, 4) xyzw, of any length but zero.
+
+    Returns:
+        (…, 3, 3) float32.
+    """
+    q = np.asarray(quaternion, np.float64)
+    x, y, z, w = np.moveaxis(q / np.linalg.norm(q, axis=-1, keepdims=True), -1, 0)
+    rows = [
+        [1 - 2 * (y * y + z * z), 2 * (x * y - z * w), 2 * (x * z + y * w)],
+        [2 * (x * y + z * w), 1 - 2 * (x * x + z * z), 2 * (y * z - x * w)],
+        [2 * (x * z - y * w), 2 * (y * z + x * w), 1 - 2 * (x * x + y * y)],
+    ]
+    return np.moveaxis(np.array(rows, np.float32), (0, 1), (-2, -1))
+
+
+def quaternion_to_euler(quaternion: npt.ArrayLike) -> npt.NDArray[np.float64]:
+    """Convert quaternions to yaw, pitch and roll: intrinsic rotations about z, then y, then x.
+
+    Yaw > 0 turns to the person's left, pitch > 0 looks down, roll > 0 tilts to the person's right shoulder.
+
+    Args:
+        quaternion: (…, 4) xyzw, of any length but zero.
+
+    Returns:
+        (…, 3) yaw, pitch and roll in radians; pitch lies in ±π/2.
+    """
+    q = np.asarray(quaternion, np.float64)
+    x, y, z, w = np.moveaxis(q / np.linalg.norm(q, axis=-1, keepdims=True), -1, 0)
+    yaw = np.arctan2(2 * (w * z + x * y), 1 - 2 * (y * y + z * z))
+    pitch = np.arcsin(np.clip(2 * (w * y - z * x), -1, 1))
+    roll = np.arctan2(2 * (w * x + y * z), 1 - 2 * (x * x + y * y))
+    return np.stack([yaw, pitch, roll], axis=-1)
+
+
+def euler_to_quaternion(euler: npt.ArrayLike) -> npt.NDArray[np.float64]:
+    """Convert yaw, pitch and roll, as `quaternion_to_euler` returns them, to unit quaternions.
+
+    Args:
+        euler: (…, 3) yaw, pitch and roll in radians.
+
+    Returns:
+        (…, 4) xyzw with w ≥ 0.
+    """
+    yaw, pitch, roll = np.moveaxis(np.asarray(euler, np.float64) / 2, -1, 0)
+    cy, cp, cr = np.cos(yaw), np.cos(pitch), np.cos(roll)
+    sy, sp, sr = np.sin(yaw), np.sin(pitch), np.sin(roll)
+    q = np.stack(
+        [
+            sr * cp * cy - cr * sp * sy,
+            cr * sp * cy + sr * cp * sy,
+            cr * cp * sy - sr * sp * cy,
+            cr * cp * cy + sr * sp * sy,
+        ],
+        axis=-1,
+    )
+    return np.where(q[..., 3:] < 0, -q, q)

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from streamingtalker_ros.audio.constants import NS_PER_S
-from streamingtalker_ros.face.formats.livelink import euler_of
+from streamingtalker_ros.face.rotation import quaternion_to_euler
 from streamingtalker_ros.process import never_raising
 from streamingtalker_ros.process import warn as warn_user
 from streamingtalker_ros.robot_head.config import ANGLES, SOURCES
@@ -178,7 +178,7 @@ class HeadDriver:
                 "finite", "a FaceMotion holds NaN or infinity and is left out: check its sender"
             )
         size = np.abs(head).max()  # the length itself could overflow
-        angles = euler_of(head / size) if size > 1e-6 else np.zeros(3)
+        angles = quaternion_to_euler(head / size) if size > 1e-6 else np.zeros(3)
         return np.concatenate([values.clip(0, 1), angles, [float(bool(motion.speaking))]])
 
     def _refuse(self, kind, sentence) -> None:

@@ -5,7 +5,7 @@ Takes the core's `FaceFrame`s, from its worker's thread, and sends them as messa
 time. The publishers are lifecycle publishers: they send only while the node is active.
 """
 
-from streamingtalker_ros.face.rig import default_rig
+from streamingtalker_ros.face.default_head.assemble import default_rig
 from streamingtalker_ros.messaging import face_messages
 from streamingtalker_ros.msg import FaceModel, FaceMotion, FaceVertices
 from streamingtalker_ros.ros import qos

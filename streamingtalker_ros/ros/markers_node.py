@@ -13,7 +13,7 @@ from rclpy.serialization import serialize_message
 from tf2_msgs.msg import TFMessage
 from visualization_msgs.msg import Marker
 
-from streamingtalker_ros.face.rig import default_rig
+from streamingtalker_ros.face.default_head.assemble import default_rig
 from streamingtalker_ros.msg import FaceMotion
 from streamingtalker_ros.ros import parameters, qos, spin
 from streamingtalker_ros.ros.audio_input import message_class

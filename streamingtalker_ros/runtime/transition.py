@@ -9,34 +9,13 @@ ended the mouth closes over a few frames whatever the model makes of the sudden 
 
 import numpy as np
 
+from streamingtalker_ros.face.rotation import nlerp_from_identity, quaternion_multiply
 from streamingtalker_ros.streaming.voice_gate import MOUTH
 
 CROSSFADE_FRAMES = 5
 # what the gate of the mouth loses per frame: after the audio's end, after an interruption, while audio is
 # there
 REST, INTERRUPT, OPEN = 0.25, 0.4, -0.5
-
-
-def multiply(a, b):
-    """Quaternion product of xyzw (4,) and (4,): the rotation b, then a."""
-    ax, ay, az, aw = a
-    bx, by, bz, bw = b
-    return np.array(
-        [
-            aw * bx + ax * bw + ay * bz - az * by,
-            aw * by - ax * bz + ay * bw + az * bx,
-            aw * bz + ax * by - ay * bx + az * bw,
-            aw * bw - ax * bx - ay * by - az * bz,
-        ]
-    )
-
-
-def part(rotation, share):
-    """`share` (0..1) of a rotation, quaternion xyzw (4,) -> (4,), along the straight line between it and
-    none."""
-    rotation = rotation if rotation[3] >= 0 else -rotation
-    mixed = share * rotation + (1 - share) * np.array([0.0, 0.0, 0.0, 1.0])
-    return mixed / np.linalg.norm(mixed)
 
 
 class MotionTransition:
@@ -64,10 +43,10 @@ class MotionTransition:
         if self._left:
             if self._left == CROSSFADE_FRAMES:
                 self._weights = self._before[0] - weights
-                self._head = multiply(self._before[1], head * [-1, -1, -1, 1])
+                self._head = quaternion_multiply(self._before[1], head * [-1, -1, -1, 1])
             share = self._left / (CROSSFADE_FRAMES + 1)
             weights = np.clip(weights + share * self._weights, 0.0, 1.0).astype(np.float32)
-            head = multiply(part(self._head, share), head).astype(np.float32)
+            head = quaternion_multiply(nlerp_from_identity(self._head, share), head).astype(np.float32)
             self._left -= 1
         self._gate = min(max(self._gate - fall, 0.0), 1.0)
         if self._gate < 1.0:

@@ -10,7 +10,7 @@ come from rclpy or from `messages`; see `marker_block`.
 import numpy as np
 
 from streamingtalker_ros.face.geometry.normals import smooth_normals, vertex_corners
-from streamingtalker_ros.face.rig import rotation_matrix
+from streamingtalker_ros.face.rotation import rotation_matrix
 from streamingtalker_ros.rviz.marker_cdr import MarkerBlock
 
 STILL_EVERY = 1.0  # s

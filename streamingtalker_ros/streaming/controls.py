@@ -12,8 +12,8 @@ from dataclasses import dataclass, fields, replace
 import numpy as np
 
 from streamingtalker_ros.face.arkit import ARKIT_NAMES
+from streamingtalker_ros.face.default_head.assemble import default_rig
 from streamingtalker_ros.face.expression import number, parse_expression
-from streamingtalker_ros.face.rig import default_rig
 from streamingtalker_ros.streaming.voice_gate import MOUTH
 
 GLIDE = 8  # frames that a change of gains or expression takes

@@ -15,7 +15,7 @@ from typing import NamedTuple
 import numpy as np
 
 from streamingtalker_ros.face.arkit import ARKIT_NAMES, INDEX
-from streamingtalker_ros.face.rig import default_rig
+from streamingtalker_ros.face.default_head.assemble import default_rig
 from streamingtalker_ros.model.blendshape.encoder import evidence
 from streamingtalker_ros.streaming.controls import keep_closed
 

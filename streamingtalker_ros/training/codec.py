@@ -23,26 +23,6 @@ def measure_motion(codec, motions) -> None:
     codec.motion_scale.copy_(torch.maximum(joined.std(0), floor))
 
 
-class LipShape:
-    """What lips do in motion, (…, 55) -> (…): the inner-lip `gap`, in units of a wide-open mouth, and what the mouth is
-    wider than at rest, in parts of its `width` there. Linear, hence cheap and exact."""
-
-    def __init__(self, rig, device="cpu") -> None:
-        bias, row = rig.lip_gap_map()
-        jaw = rig.shape_names.index("jawOpen")
-        scale = float(row[jaw])
-        self.row = torch.as_tensor(np.asarray(row, np.float32) / scale).to(device)
-        self.bias = float(bias) / scale
-        rest, across = rig.lip_width_map()
-        self.across = torch.as_tensor(across / np.float32(rest)).to(device)
-
-    def gap(self, motion):
-        return motion[..., :52] @ self.row + self.bias
-
-    def width(self, motion):
-        return motion[..., :52] @ self.across
-
-
 class CodecStage:
     """The loss of stage 1 over windows of motion."""
 

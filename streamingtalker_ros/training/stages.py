@@ -19,19 +19,20 @@ import yaml
 from streamingtalker_ros.corpus.storage import read_index
 from streamingtalker_ros.errors import TalkerError
 from streamingtalker_ros.face.arkit import INDEX
-from streamingtalker_ros.face.rig import default_rig
+from streamingtalker_ros.face.default_head.assemble import default_rig
+from streamingtalker_ros.face.lip_shape import LipShape
 from streamingtalker_ros.model.blendshape import checkpoint
 from streamingtalker_ros.model.blendshape.config import TalkerConfig
 from streamingtalker_ros.model.blendshape.network import TalkerNetwork
 from streamingtalker_ros.training import distributed, motion_gain
 from streamingtalker_ros.training.articulation_heads import (
     ClosureStage,
+    closure_thresholds,
     open_vowel_thresholds,
     probabilities,
-    closure_thresholds,
 )
 from streamingtalker_ros.training.batches import WindowSampler, motion_of
-from streamingtalker_ros.training.codec import CodecStage, LipShape, measure_latents, measure_motion
+from streamingtalker_ros.training.codec import CodecStage, measure_latents, measure_motion
 from streamingtalker_ros.training.encoder import ListenerLoopConfig, ListenerStage
 from streamingtalker_ros.training.generator import HistoryConfig, TalkerLoopConfig, TalkerStage
 from streamingtalker_ros.training.mixture import gather

@@ -18,8 +18,8 @@ from starlette.websockets import WebSocket
 
 from streamingtalker_ros import __version__
 from streamingtalker_ros.face.arkit import ARKIT_NAMES
+from streamingtalker_ros.face.default_head.assemble import default_rig
 from streamingtalker_ros.face.formats.importers import SKIN, to_our_axes
-from streamingtalker_ros.face.rig import default_rig
 from streamingtalker_ros.process import FaultLog, never_raising
 from streamingtalker_ros.process import warn as warn_user
 from streamingtalker_ros.web import assets

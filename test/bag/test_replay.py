@@ -8,7 +8,7 @@ from streamingtalker_ros.audio.resample import to_16k
 from streamingtalker_ros.bag import rosbag_io
 from streamingtalker_ros.dds.message_types import type_hash, typestore
 from streamingtalker_ros.errors import TalkerError
-from streamingtalker_ros.face.rig import default_rig
+from streamingtalker_ros.face.default_head.assemble import default_rig
 from streamingtalker_ros.streaming import Talker
 from support.bag_harness import (
     BARE,

@@ -32,7 +32,7 @@ def speech(request):
     between them in metres."""
     if not set(SPOKEN) <= set(flite_festival_tts.available_voices()):
         pytest.skip("flite is not installed: no speech with phone times")
-    from streamingtalker_ros.face.rig import default_rig
+    from streamingtalker_ros.face.default_head.assemble import default_rig
 
     rig, out = default_rig(), []
     for n, voice in enumerate(SPOKEN):

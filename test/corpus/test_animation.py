@@ -16,8 +16,9 @@ from streamingtalker_ros.corpus.animation import Animation, on_grid, read_animat
 from streamingtalker_ros.corpus.storage import load_corpus
 from streamingtalker_ros.errors import TalkerError
 from streamingtalker_ros.face.arkit import ARKIT_NAMES, INDEX
-from streamingtalker_ros.face.formats.livelink import quaternion_of, write_livelink_csv
-from streamingtalker_ros.face.rig import default_rig
+from streamingtalker_ros.face.default_head.assemble import default_rig
+from streamingtalker_ros.face.formats.livelink import write_livelink_csv
+from streamingtalker_ros.face.rotation import euler_to_quaternion
 
 RIG = default_rig()
 
@@ -41,7 +42,7 @@ def voice(seconds=4.0):
 def takes(tmp_path):
     """A CSV of 60 frames/s, an NPZ of 24, and four pairs that cannot be used."""
     weights, _ = performance(60)
-    head = quaternion_of(
+    head = euler_to_quaternion(
         np.stack([0.2 * np.sin(np.arange(len(weights)) / 40), *np.zeros((2, len(weights)))], axis=1)
     )
     write_livelink_csv(tmp_path / "a.csv", weights, head, 60)

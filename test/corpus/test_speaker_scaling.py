@@ -11,7 +11,7 @@ from streamingtalker_ros.coarticulation import face_motion
 from streamingtalker_ros.corpus import storage
 from streamingtalker_ros.corpus.speaker_scaling import SIZES, resize_corpus
 from streamingtalker_ros.errors import TalkerError
-from streamingtalker_ros.face.rig import default_rig
+from streamingtalker_ros.face.default_head.assemble import default_rig
 from streamingtalker_ros.phonetics.phones import Phone
 
 SAID = [

@@ -16,7 +16,7 @@ from streamingtalker_ros.corpus import espeak as espeak_corpus
 from streamingtalker_ros.corpus import relabel, speech, storage
 from streamingtalker_ros.errors import TalkerError
 from streamingtalker_ros.face.arkit import INDEX
-from streamingtalker_ros.face.rig import default_rig
+from streamingtalker_ros.face.default_head.assemble import default_rig
 from streamingtalker_ros.phonetics import espeak_tts, flite_festival_tts, forced_alignment, languages
 from streamingtalker_ros.phonetics.phones import BILABIALS, VISEME_TARGETS, VOWELS
 from streamingtalker_ros.phonetics.sentences import sentences

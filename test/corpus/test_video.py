@@ -23,8 +23,8 @@ from streamingtalker_ros.corpus.video.landmarks import POINTS, Track, load
 from streamingtalker_ros.corpus.video.neutral_pose import find_neutral, lip_gap, lip_width
 from streamingtalker_ros.errors import TalkerError
 from streamingtalker_ros.face.arkit import INDEX
+from streamingtalker_ros.face.default_head.assemble import default_rig
 from streamingtalker_ros.face.rendering.video import write_mp4
-from streamingtalker_ros.face.rig import default_rig
 from support.synthetic_faces import film, match_of
 
 RIG = default_rig()

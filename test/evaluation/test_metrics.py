@@ -90,7 +90,7 @@ def test_seeds_move_what_sound_leaves_open_and_agree_on_the_lips(talker, speech)
     """The shipped model: over seeds brows, lids and head vary; the lip opening hardly does."""
     from streamingtalker_ros.evaluation.inference import opening_of, speak
     from streamingtalker_ros.evaluation.sampling import columns
-    from streamingtalker_ros.face.rig import default_rig
+    from streamingtalker_ros.face.default_head.assemble import default_rig
 
     twice = np.concatenate((speech, speech))  # long enough for blinks
     runs = [speak(talker, twice, seed=seed) for seed in range(6)]

@@ -17,7 +17,7 @@ from streamingtalker_ros.evaluation.non_speech import lip_speed
 from streamingtalker_ros.evaluation.report.charts import clip as clip_chart
 from streamingtalker_ros.evaluation.report.charts import runs
 from streamingtalker_ros.evaluation.test_set import load_section
-from streamingtalker_ros.face.rig import default_rig
+from streamingtalker_ros.face.default_head.assemble import default_rig
 
 pytest.importorskip("torch", reason="PyTorch is not installed")
 

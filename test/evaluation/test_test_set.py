@@ -15,7 +15,7 @@ from streamingtalker_ros.evaluation.inference import inter_ocular
 from streamingtalker_ros.evaluation.motion_curves import Take, of_weights, on_grid, reference
 from streamingtalker_ros.evaluation.test_set import load_section, score
 from streamingtalker_ros.face.arkit import ARKIT_NAMES, INDEX
-from streamingtalker_ros.face.rig import default_rig
+from streamingtalker_ros.face.default_head.assemble import default_rig
 from streamingtalker_ros.phonetics.phones import Phone
 
 SAID = ["pau", "m", "aa", "b", "ih", "t", "ow", "p", "ae", "n", "pau"]

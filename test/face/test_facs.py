@@ -6,7 +6,7 @@ import pytest
 
 from streamingtalker_ros.face import facs
 from streamingtalker_ros.face.arkit import ARKIT_NAMES, INDEX
-from streamingtalker_ros.face.formats.livelink import euler_of, quaternion_of
+from streamingtalker_ros.face.rotation import euler_to_quaternion, quaternion_to_euler
 
 
 def units(speaking=0.0, turn=(0.0, 0.0, 0.0), **shapes):
@@ -67,7 +67,7 @@ def test_shapes_are_coded_as_a_rater_would(shapes, expected) -> None:
     ],
 )
 def test_the_heads_turns_have_their_sides(euler, expected) -> None:
-    turn = euler_of(quaternion_of(euler))
+    turn = quaternion_to_euler(euler_to_quaternion(euler))
     assert units(turn=turn) == {expected: round(0.2 / facs.FULL_TURN, 4)}
     assert units(turn=10 * turn) == {expected: 1.0}
 

@@ -11,8 +11,8 @@ import pytest
 
 from streamingtalker_ros.errors import TalkerError
 from streamingtalker_ros.face.arkit import ARKIT_NAMES, INDEX
+from streamingtalker_ros.face.default_head.assemble import default_rig
 from streamingtalker_ros.face.formats.importers import arkit_name, load_face
-from streamingtalker_ros.face.rig import default_rig
 
 ICT = Path(__file__).resolve().parents[3] / "shared" / "data" / "ict_face" / "ict_face.npz"
 FILE_AXES = [1, 2, 0]  # ours (x out, y left, z up) -> the files' (x left, y up, z out)

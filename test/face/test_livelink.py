@@ -9,14 +9,8 @@ import pytest
 
 from streamingtalker_ros.errors import TalkerError
 from streamingtalker_ros.face.arkit import ARKIT_NAMES, INDEX
-from streamingtalker_ros.face.formats.livelink import (
-    COLUMNS,
-    euler_of,
-    quaternion_of,
-    read_livelink_csv,
-    timecode,
-    write_livelink_csv,
-)
+from streamingtalker_ros.face.formats.livelink import COLUMNS, read_livelink_csv, timecode, write_livelink_csv
+from streamingtalker_ros.face.rotation import euler_to_quaternion, quaternion_to_euler
 
 APP_HEADER = [
     "Timecode",
@@ -155,16 +149,18 @@ def test_signs_are_left_down_and_right_shoulder() -> None:
         return v + 2 * np.cross(u, np.cross(u, v) + w * v)
 
     nose, crown = np.eye(3)[0], np.eye(3)[2]
-    assert rotate(quaternion_of([0.3, 0, 0]), nose)[1] > 0.2  # yaw: to the person's left
-    assert rotate(quaternion_of([0, 0.3, 0]), nose)[2] < -0.2  # pitch: down
-    assert rotate(quaternion_of([0, 0, 0.3]), crown)[1] < -0.2  # roll: to the right shoulder
-    both = rotate(quaternion_of([np.pi / 2, 0.3, 0]), nose)  # first the yaw, then the pitch, turned along
+    assert rotate(euler_to_quaternion([0.3, 0, 0]), nose)[1] > 0.2  # yaw: to the person's left
+    assert rotate(euler_to_quaternion([0, 0.3, 0]), nose)[2] < -0.2  # pitch: down
+    assert rotate(euler_to_quaternion([0, 0, 0.3]), crown)[1] < -0.2  # roll: to the right shoulder
+    both = rotate(
+        euler_to_quaternion([np.pi / 2, 0.3, 0]), nose
+    )  # first the yaw, then the pitch, turned along
     np.testing.assert_allclose(both, [0, np.cos(0.3), -np.sin(0.3)], atol=1e-9)
 
 
 def test_angles_and_quaternions_are_inverse() -> None:
     euler = np.random.default_rng(2).uniform([-3, -1.5, -3], [3, 1.5, 3], (500, 3))
-    np.testing.assert_allclose(euler_of(quaternion_of(euler)), euler, atol=1e-9)
+    np.testing.assert_allclose(quaternion_to_euler(euler_to_quaternion(euler)), euler, atol=1e-9)
 
 
 def test_eyes_turn_as_the_shapes_look(tmp_path) -> None:

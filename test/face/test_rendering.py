@@ -9,8 +9,8 @@ from face.test_rig import weights
 
 from streamingtalker_ros.cli import main
 from streamingtalker_ros.errors import TalkerError
+from streamingtalker_ros.face.default_head.assemble import default_rig
 from streamingtalker_ros.face.geometry.phong_tessellation import Refiner
-from streamingtalker_ros.face.rig import default_rig
 
 pytest.importorskip("vtk")
 

@@ -7,7 +7,8 @@ import pytest
 
 from streamingtalker_ros.errors import TalkerError
 from streamingtalker_ros.face.arkit import ARKIT_NAMES, INDEX, MIRROR
-from streamingtalker_ros.face.rig import default_rig, rotation_matrix
+from streamingtalker_ros.face.default_head.assemble import default_rig
+from streamingtalker_ros.face.rotation import rotation_matrix
 
 FLIP = np.array([1.0, -1.0, 1.0], np.float32)
 

@@ -6,9 +6,9 @@ import pytest
 
 from streamingtalker_ros.errors import TalkerError
 from streamingtalker_ros.face.arkit import INDEX
+from streamingtalker_ros.face.default_head.assemble import default_rig
 from streamingtalker_ros.face.rendering import software_renderer
 from streamingtalker_ros.face.rendering.software_renderer import SoftwareRenderer, opengl_works
-from streamingtalker_ros.face.rig import default_rig
 
 
 def open_mouth():

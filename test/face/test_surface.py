@@ -7,7 +7,7 @@ import pytest
 from face.test_rig import weights
 
 from streamingtalker_ros.face.arkit import INDEX
-from streamingtalker_ros.face.rig import default_rig
+from streamingtalker_ros.face.default_head.assemble import default_rig
 
 EXPRESSIONS = {
     "rest": {},

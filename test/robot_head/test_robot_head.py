@@ -10,7 +10,7 @@ import yaml
 from streamingtalker_ros import resources
 from streamingtalker_ros.errors import TalkerError
 from streamingtalker_ros.face.arkit import ARKIT_NAMES, INDEX
-from streamingtalker_ros.face.formats.livelink import quaternion_of
+from streamingtalker_ros.face.rotation import euler_to_quaternion
 from streamingtalker_ros.robot_head import HeadDriver, load_head
 from streamingtalker_ros.robot_head.config import parse_head
 from streamingtalker_ros.robot_head.joint_limits import Limiter
@@ -390,7 +390,7 @@ def test_gains_offsets_and_the_heads_angles_make_the_targets() -> None:
         }
     )
     driver = HeadDriver(robot)
-    turn = quaternion_of([0.3, 0.1, -0.05])
+    turn = euler_to_quaternion([0.3, 0.1, -0.05])
     for tick in range(40):
         driver.hear(motion(S0 + tick * TICK, head=turn, jawOpen=0.5, mouthClose=0.25), S0 + tick * TICK)
         command = driver.step(S0 + tick * TICK)

@@ -10,7 +10,7 @@ from visualization_msgs.msg import Marker
 
 import launch
 from streamingtalker_ros import ARKIT_NAMES
-from streamingtalker_ros.face.rig import default_rig
+from streamingtalker_ros.face.default_head.assemble import default_rig
 from streamingtalker_ros.msg import FaceMotion
 from streamingtalker_ros.ros import qos
 from support.ros_graph import SECOND, Graph, own, own_domain, until

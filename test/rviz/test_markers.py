@@ -18,7 +18,9 @@ from streamingtalker_ros.dds.markers_node import TF, FaceMarkersNode
 from streamingtalker_ros.dds.node import Wire, readers
 from streamingtalker_ros.errors import TalkerError
 from streamingtalker_ros.face.arkit import ARKIT_NAMES, INDEX
-from streamingtalker_ros.face.rig import Rig, default_rig, rotation_matrix
+from streamingtalker_ros.face.default_head.assemble import default_rig
+from streamingtalker_ros.face.rig import Rig
+from streamingtalker_ros.face.rotation import rotation_matrix
 from streamingtalker_ros.messaging import face_messages
 from streamingtalker_ros.messaging.header import set_header
 from streamingtalker_ros.rviz.marker_cdr import MARKER, MarkerBlock

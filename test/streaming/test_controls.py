@@ -8,8 +8,8 @@ torch = pytest.importorskip("torch", reason="PyTorch is not installed")
 
 from streamingtalker_ros import TalkerError  # noqa: E402
 from streamingtalker_ros.face.arkit import ARKIT_NAMES, INDEX  # noqa: E402
+from streamingtalker_ros.face.default_head.assemble import default_rig  # noqa: E402
 from streamingtalker_ros.face.expression import parse_expression  # noqa: E402
-from streamingtalker_ros.face.rig import default_rig  # noqa: E402
 from streamingtalker_ros.model.blendshape.config import TalkerConfig  # noqa: E402
 from streamingtalker_ros.model.blendshape.network import TalkerNetwork  # noqa: E402
 from streamingtalker_ros.streaming import Talker  # noqa: E402

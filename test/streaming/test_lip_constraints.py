@@ -11,7 +11,7 @@ torch = pytest.importorskip("torch")
 
 from streamingtalker_ros import Talker  # noqa: E402
 from streamingtalker_ros.face.arkit import INDEX  # noqa: E402
-from streamingtalker_ros.face.rig import default_rig  # noqa: E402
+from streamingtalker_ros.face.default_head.assemble import default_rig  # noqa: E402
 from streamingtalker_ros.model.blendshape.config import TalkerConfig  # noqa: E402
 from streamingtalker_ros.model.blendshape.encoder import WIDE  # noqa: E402
 from streamingtalker_ros.model.blendshape.network import TalkerNetwork  # noqa: E402
@@ -28,7 +28,7 @@ from streamingtalker_ros.streaming.lip_constraints import (  # noqa: E402
     steer,
     strength,
 )
-from streamingtalker_ros.training.articulation_heads import open_vowel_thresholds, closure_thresholds  # noqa: E402
+from streamingtalker_ros.training.articulation_heads import closure_thresholds, open_vowel_thresholds  # noqa: E402
 from streamingtalker_ros.training.encoder import closure_event_loss  # noqa: E402
 from streamingtalker_ros.training.motion_gain import scale_motion  # noqa: E402
 

@@ -166,7 +166,7 @@ def test_steps_can_change_while_it_runs(talker, speech) -> None:
 
 
 def test_the_mouth_rests_in_silence_and_after_speech(talker, speech) -> None:
-    from streamingtalker_ros.face.rig import default_rig
+    from streamingtalker_ros.face.default_head.assemble import default_rig
 
     silence = np.zeros(32000, np.float32)
     frames = run(talker.open_stream(), [speech, silence])

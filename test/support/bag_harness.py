@@ -11,7 +11,7 @@ rosbag2 = pytest.importorskip("rosbags.rosbag2", reason="rosbags is not installe
 
 from streamingtalker_ros.bag import replay, rosbag_io  # noqa: E402
 from streamingtalker_ros.dds.message_types import typestore  # noqa: E402
-from streamingtalker_ros.face.rig import default_rig  # noqa: E402
+from streamingtalker_ros.face.default_head.assemble import default_rig  # noqa: E402
 from streamingtalker_ros.model.blendshape.network import TalkerNetwork  # noqa: E402
 from streamingtalker_ros.runtime.parameters import TalkerParameters  # noqa: E402
 

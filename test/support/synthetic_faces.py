@@ -7,7 +7,7 @@ from scipy.spatial.transform import Rotation
 from streamingtalker_ros.corpus.video import landmarks as L
 from streamingtalker_ros.corpus.video.head_pose import IMAGE_TO_HEAD_AXES
 from streamingtalker_ros.corpus.video.landmark_matching import chin_vertex
-from streamingtalker_ros.face.rig import default_rig
+from streamingtalker_ros.face.default_head.assemble import default_rig
 
 PIXELS = 700.0  # per metre: 46 between the eyes
 

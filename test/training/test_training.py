@@ -16,7 +16,8 @@ from streamingtalker_ros.corpus import storage
 from streamingtalker_ros.corpus.storage import save_clip  # noqa: E402
 from streamingtalker_ros.errors import TalkerError  # noqa: E402
 from streamingtalker_ros.face.arkit import INDEX  # noqa: E402
-from streamingtalker_ros.face.rig import default_rig  # noqa: E402
+from streamingtalker_ros.face.default_head.assemble import default_rig  # noqa: E402
+from streamingtalker_ros.face.lip_shape import LipShape  # noqa: E402
 from streamingtalker_ros.model.blendshape import checkpoint  # noqa: E402
 from streamingtalker_ros.model.blendshape.config import TalkerConfig  # noqa: E402
 from streamingtalker_ros.model.blendshape.network import TalkerNetwork  # noqa: E402
@@ -34,7 +35,6 @@ from streamingtalker_ros.training.batches import (  # noqa: E402  # noqa: E402
 )
 from streamingtalker_ros.training.codec import (  # noqa: E402
     CodecStage,
-    LipShape,
     measure_latents,
     measure_motion,
     perplexity,

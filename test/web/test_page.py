@@ -19,8 +19,8 @@ from streamingtalker_ros.audio.files import read_audio
 from streamingtalker_ros.audio.resample import to_16k
 from streamingtalker_ros.cli.animate import animate
 from streamingtalker_ros.face.arkit import ARKIT_NAMES, INDEX
+from streamingtalker_ros.face.default_head.assemble import default_rig
 from streamingtalker_ros.face.formats.livelink import read_livelink_csv
-from streamingtalker_ros.face.rig import default_rig
 from streamingtalker_ros.web import assets
 from streamingtalker_ros.web.app import WebContext
 from streamingtalker_ros.web.server import Server

@@ -34,7 +34,8 @@ def main() -> None:
     from streamingtalker_ros.dds import message_types
     from streamingtalker_ros.dds.node import Wire
     from streamingtalker_ros.face.arkit import ARKIT_NAMES
-    from streamingtalker_ros.face.rig import Rig, default_rig
+    from streamingtalker_ros.face.default_head.assemble import default_rig
+    from streamingtalker_ros.face.rig import Rig
     from streamingtalker_ros.rviz.marker_cdr import COLOR, MARKER, POINT
     from streamingtalker_ros.rviz.markers import MarkerBuilder
 

@@ -23,7 +23,7 @@ def main() -> None:
     from streamingtalker_ros.evaluation import inference as over
     from streamingtalker_ros.evaluation.motion_curves import of_weights
     from streamingtalker_ros.evaluation.test_set import load_section, score
-    from streamingtalker_ros.face.rig import default_rig
+    from streamingtalker_ros.face.default_head.assemble import default_rig
     from streamingtalker_ros.streaming import Talker
 
     talker, rig = Talker.load(args.model, "cpu"), default_rig()

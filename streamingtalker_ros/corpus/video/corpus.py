@@ -198,7 +198,7 @@ def _share(reference, neutral) -> None:
 
 @lru_cache(maxsize=1)
 def _rig():
-    from streamingtalker_ros.face.rig import default_rig
+    from streamingtalker_ros.face.default_head.assemble import default_rig
 
     return default_rig()
 

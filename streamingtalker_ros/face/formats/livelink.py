@@ -18,6 +18,7 @@ import numpy as np
 
 from streamingtalker_ros.errors import TalkerError
 from streamingtalker_ros.face.arkit import ARKIT_NAMES, INDEX
+from streamingtalker_ros.face.rotation import euler_to_quaternion, quaternion_to_euler
 
 _SWAPPED = {
     "jawLeft": "jawRight",
@@ -32,33 +33,6 @@ COLUMNS = ("Timecode", "BlendShapeCount", *(name[0].upper() + name[1:] for name 
 EYE_ANGLE = np.radians(30.0)  # of an eye-look shape at 1, as the default face's eyes turn to the side
 _APP_RATE = 60.0  # frames/s of the app unless it is told otherwise
 _ORDER = [INDEX[name] for name in SHAPE_ORDER]
-
-
-def euler_of(quaternion):
-    """Quaternions (…, 4) xyzw, any length but 0 -> (yaw, pitch, roll) (…, 3) in rad, pitch in ±π/2."""
-    q = np.asarray(quaternion, np.float64)
-    x, y, z, w = np.moveaxis(q / np.linalg.norm(q, axis=-1, keepdims=True), -1, 0)
-    yaw = np.arctan2(2 * (w * z + x * y), 1 - 2 * (y * y + z * z))
-    pitch = np.arcsin(np.clip(2 * (w * y - z * x), -1, 1))
-    roll = np.arctan2(2 * (w * x + y * z), 1 - 2 * (x * x + y * y))
-    return np.stack([yaw, pitch, roll], axis=-1)
-
-
-def quaternion_of(euler):
-    """(yaw, pitch, roll) (…, 3) in rad -> unit quaternions (…, 4) xyzw, w ≥ 0."""
-    yaw, pitch, roll = np.moveaxis(np.asarray(euler, np.float64) / 2, -1, 0)
-    cy, cp, cr = np.cos(yaw), np.cos(pitch), np.cos(roll)
-    sy, sp, sr = np.sin(yaw), np.sin(pitch), np.sin(roll)
-    q = np.stack(
-        [
-            sr * cp * cy - cr * sp * sy,
-            cr * sp * cy + sr * cp * sy,
-            cr * cp * sy - sr * sp * cy,
-            cr * cp * cy + sr * sp * sy,
-        ],
-        axis=-1,
-    )
-    return np.where(q[..., 3:] < 0, -q, q)
 
 
 def eye_angles(weights):
@@ -95,7 +69,7 @@ def timecode(index, frame_rate) -> str:
 def write_livelink_csv(path, weights, head, frame_rate) -> None:
     """weights: (T, 52) in ARKIT_NAMES order; head: (T, 4) xyzw; frame_rate: frames/s."""
     weights = np.asarray(weights, np.float64)
-    angles = np.concatenate([euler_of(head), eye_angles(weights)], axis=1)
+    angles = np.concatenate([quaternion_to_euler(head), eye_angles(weights)], axis=1)
     with open(path, "w", newline="") as file:
         table = csv.writer(file)
         table.writerow(COLUMNS)
@@ -133,7 +107,7 @@ def read_livelink_csv(path):
         rate = _rate([row[column["timecode"]] for row in rows])
     except (ValueError, IndexError) as broken:
         raise TalkerError(f"{path} has a row that is not numbers ({broken}): export it again") from None
-    return weights.astype(np.float32), quaternion_of(euler).astype(np.float32), rate
+    return weights.astype(np.float32), euler_to_quaternion(euler).astype(np.float32), rate
 
 
 def _numbers(rows, column, names):

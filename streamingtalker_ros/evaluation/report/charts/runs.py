@@ -19,7 +19,7 @@ from streamingtalker_ros.evaluation.report.charts.style import (
     drawing,
 )
 from streamingtalker_ros.evaluation.robustness import CONDITIONS
-from streamingtalker_ros.face.formats.livelink import euler_of
+from streamingtalker_ros.face.rotation import quaternion_to_euler
 
 SNR = (
     "clean",
@@ -165,7 +165,7 @@ def seeds_chart(study):
         brows = [i for i, name in enumerate(study.rig.shape_names) if name == "browInnerUp"]
         _fan(brow, t, seeds.weights[..., brows[0]], OTHERS[1])
         brow.set(title="Inner brows raised")
-        yaw = np.degrees(euler_of(seeds.head)[..., 0])
+        yaw = np.degrees(quaternion_to_euler(seeds.head)[..., 0])
         _fan(head, t, yaw, OTHERS[2])
         head.set(title="Head turned to its left, degrees", xlim=(0, seconds))
         head.set_xlabel("seconds", labelpad=1)
