@@ -6,7 +6,7 @@ A packet is expected where the previous one ended; `error` is its stamp minus th
   start    the first packet: its stamp is the time of sample 0
   ok       |error| < tolerance: jitter. The grid follows errors over 1 ms slowly, so that the drift between
            two clocks is tracked and a single late stamp has no effect
-  gap      error ≥ tolerance, under 0.5 s: `gap` samples are missing; insert as many of silence before the packet
+  gap      error ≥ tolerance, under 0.5 s: `gap` samples are missing; insert as much silence before the packet
   overlap  error ≤ -tolerance: the first `skip` samples were received before; drop them
   late     all of the packet was received before, or silence was inserted in its place: drop it
   jump     |error| ≥ 0.5 s: a discontinuity; the packet's stamp is sample 0 of a new stream
@@ -60,9 +60,11 @@ class AudioClock:
 
     Args:
         rate: samples per second of the packets.
-        tolerance: stamp error in seconds that counts as jitter; default STAMP_TOLERANCE_S or ARRIVAL_TOLERANCE_S.
-        arrival: stamps are times of arrival (messages without a header). They say nothing about the past: such packets
-            never overlap and never jump back, so that audio sent faster than real time is kept complete.
+        tolerance: stamp error in seconds that counts as jitter; default STAMP_TOLERANCE_S or
+            ARRIVAL_TOLERANCE_S.
+        arrival: stamps are times of arrival (messages without a header). They say nothing about the past:
+            such packets never overlap and never jump back, so that audio sent faster than real time is kept
+            complete.
 
     Attributes:
         rate: samples per second of the packets.
@@ -142,4 +144,4 @@ class AudioClock:
 
 
 def _to_ns(seconds: float) -> int:
-    return int(round(seconds * NS_PER_S))
+    return round(seconds * NS_PER_S)

@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """Decodes MP3 payloads to PCM, packet by packet: `Mp3Decoder`, on FFmpeg's decoder through `av`.
 
-MP3 is what `audio_capture` of ros-drivers sends by default. `looks_like_mp3` distinguishes it from PCM before any message
-has announced the coding.
+MP3 is what `audio_capture` of ros-drivers sends by default. `looks_like_mp3` distinguishes it from PCM before
+any message has announced the coding.
 
-Encoder and decoder delay the audio, by 1,105 samples with LAME, while senders stamp a packet with the time of the audio
-that was encoded into it (GStreamer's lamemp3enc does; its first packet has the time of the first sample). So the first
-`delay` of the output is dropped, and the rest has its true time.
+Encoder and decoder delay the audio, by 1,105 samples with LAME, while senders stamp a packet with the time of
+the audio that was encoded into it (GStreamer's lamemp3enc does; its first packet has the time of the first
+sample). So the first `delay` of the output is dropped, and the rest has its true time.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ class FrameHeader:
 
 
 def parse_header(data: bytes) -> FrameHeader | None:
-    """Return the header of the MP3 frame that `data` begins with, or None if it begins with none of layer III."""
+    """Return the header of the MP3 (layer III) frame that `data` begins with, None if there is none."""
     if len(data) < 4 or data[0] != 0xFF or data[1] & 0xE0 != 0xE0:
         return None
     version, layer = data[1] >> 3 & 3, data[1] >> 1 & 3
@@ -122,8 +122,8 @@ def _find_frame(data: bytes) -> tuple[bytes, int, FrameHeader | None]:
 def _pad_memory(payload: bytes) -> memoryview | bytes:
     """Return the same bytes, followed in memory by padding.
 
-    FFmpeg's parsers (`av_parser_parse2`) read up to AV_INPUT_BUFFER_PADDING_SIZE bytes beyond their input; a process
-    crashes if that memory is not mapped.
+    FFmpeg's parsers (`av_parser_parse2`) read up to AV_INPUT_BUFFER_PADDING_SIZE bytes beyond their input; a
+    process crashes if that memory is not mapped.
     """
     return memoryview(bytes(payload) + bytes(_FFMPEG_PADDING_BYTES))[: len(payload)] if payload else b""
 

@@ -24,8 +24,8 @@ class AudioFormat:
     Args:
         sample_rate: Hz, 8,000 to 192,000.
         channels: interleaved channels, 1 or more.
-        encoding: "u8" (unsigned, centred on 128), "s8", "s16", "s24" (three bytes), "s32" or "f32". The names of
-            audio_info messages ("S16LE", …) are accepted and normalized.
+        encoding: "u8" (unsigned, centred on 128), "s8", "s16", "s24" (three bytes), "s32" or "f32". The names
+            of audio_info messages ("S16LE", …) are accepted and normalized.
 
     Raises:
         TalkerError: if the encoding is unknown or a number is out of range.

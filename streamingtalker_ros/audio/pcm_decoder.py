@@ -17,9 +17,10 @@ _LENGTH_HISTORY: Final = 8  # packets whose lengths tell a truncated packet from
 class PcmDecoder:
     """Decodes the consecutive packets of one audio stream.
 
-    A packet may end within a sample, or within the samples of several channels. The incomplete rest is carried over to
-    the next packet. The exception: if all packets have one length and a single packet is shorter, that packet was
-    truncated, and its rest is discarded; carrying it over would shift all later samples by a byte.
+    A packet may end within a sample, or within the samples of several channels. The incomplete rest is
+    carried over to the next packet. The exception: if all packets have one length and a single packet is
+    shorter, that packet was truncated, and its rest is discarded; carrying it over would shift all later
+    samples by a byte.
 
     Args:
         audio_format: layout of the payloads.
@@ -46,8 +47,8 @@ class PcmDecoder:
     def decode(self, payload: bytes) -> npt.NDArray[np.float32]:
         """Decode one packet.
 
-        Integers are divided by 2**(bits - 1), so that -1 ≤ x < 1. Floats beyond ±1 are clipped; NaN and infinities
-        become silence and are counted.
+        Integers are divided by 2**(bits - 1), so that -1 ≤ x < 1. Floats beyond ±1 are clipped; NaN and
+        infinities become silence and are counted.
 
         Args:
             payload: the packet's bytes, any number of them.

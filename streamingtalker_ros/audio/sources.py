@@ -45,8 +45,8 @@ def paced_packets(
         samples: (n,) int16 audio.
         rate: Hz.
         packet_seconds: length of a packet; the last one may be shorter.
-        speed: 1 for real time, n for n times faster, 0 for all packets at once. Stamps are those of real time at
-            any speed.
+        speed: 1 for real time, n for n times faster, 0 for all packets at once. Stamps are those of real time
+            at any speed.
 
     Yields:
         The time of the packet's first sample in ns of the system clock, and the packet, (m,) int16.
@@ -69,8 +69,8 @@ def microphone_packets(
 ) -> Iterator[tuple[int, npt.NDArray[np.int16]]]:
     """Record the microphone and yield its packets.
 
-    Stamps count samples from the arrival of the first packet, so that they follow the sound card's clock and have no
-    jitter.
+    Stamps count samples from the arrival of the first packet, so that they follow the sound card's clock and
+    have no jitter.
 
     Args:
         rate: Hz.

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""WAV headers that some senders put before their first samples: `split_header` separates them from the samples."""
+"""WAV headers, which some senders put before their first samples: `split_header` splits them off."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ def is_wav(payload: bytes) -> bool:
 def split_header(payload: bytes) -> tuple[AudioFormat, bytes]:
     """Split the beginning of a WAV file into its format and its samples.
 
-    The sizes of the file and of its data chunk are ignored, because a streaming sender writes 0 or the largest number
-    there. Chunks before the data chunk are skipped by their size.
+    The sizes of the file and of its data chunk are ignored, because a streaming sender writes 0 or the
+    largest number there. Chunks before the data chunk are skipped by their size.
 
     Args:
         payload: the beginning of a WAV file, its header complete.

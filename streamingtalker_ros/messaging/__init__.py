@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Conversion between ROS messages and the package's own types, by message fields alone; imports no transport."""
+"""Conversion between ROS messages and the package's types, by message fields; imports no transport."""

@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """The two variants of audio_common_msgs: messages to `AudioPacket`s, and samples to messages.
 
-Two packages of that name exist. ros-drivers' has AudioData, AudioDataStamped, and AudioInfo, which describes the
-format. mgonzs13's has AudioStamped, whose arrays are typed and whose format is a PortAudio code. Messages are read and
-written by their fields alone, so that the classes of rclpy and of `dds.message_types` serve alike.
+Two packages of that name exist. ros-drivers' has AudioData, AudioDataStamped, and AudioInfo, which describes
+the format. mgonzs13's has AudioStamped, whose arrays are typed and whose format is a PortAudio code. Messages
+are read and written by their fields alone, so that the classes of rclpy and of `dds.message_types` serve
+alike.
 """
 
 from __future__ import annotations

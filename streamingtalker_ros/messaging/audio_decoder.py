@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Decodes audio messages to `AudioPacket`s of PCM: `AudioMessageDecoder`.
 
-A payload's own header overrides what audio_info described. Typed samples and bare PCM pass unchanged, a WAV header is
-split off (`audio.wav_header`), MP3 is decoded (`audio.mp3`).
+A payload's own header overrides what audio_info described. Typed samples and bare PCM pass unchanged, a WAV
+header is split off (`audio.wav_header`), MP3 is decoded (`audio.mp3`).
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ class AudioMessageDecoder:
         return self._mp3.delay if self._mp3 else 0.0
 
     def on_audio_info(self, info: Any) -> None:
-        """Accept an AudioInfo message of ros-drivers; a format that cannot be decoded is reported to `reject`."""
+        """Accept an AudioInfo message of ros-drivers; `reject` receives a format that cannot be decoded."""
         try:
             self._coding, audio_format = audio_common.parse_audio_info(info)
         except TalkerError as error:
@@ -86,7 +86,7 @@ class AudioMessageDecoder:
             if self._info_error:
                 self._reject("info", self._info_error)
                 return None
-            if self._coding == "mp3" or self._coding is None and self._detect_mp3(packet.payload):
+            if self._coding == "mp3" or (self._coding is None and self._detect_mp3(packet.payload)):
                 return self._decode_mp3(packet)
         except TalkerError as error:
             self._reject("message", str(error))
@@ -97,7 +97,8 @@ class AudioMessageDecoder:
     def _detect_mp3(self, payload: bytes) -> bool:
         """Return whether a payload of undeclared coding is MP3.
 
-        After two consecutive packets of whole frames all audio is MP3, until audio_info or a WAV header says otherwise.
+        After two consecutive packets of whole frames all audio is MP3, until audio_info or a WAV header says
+        otherwise.
         """
         if self._detected_packets < _MIN_DETECTED_PACKETS:
             self._detected_packets = self._detected_packets + 1 if mp3.looks_like_mp3(payload) else 0

@@ -6,8 +6,8 @@ from __future__ import annotations
 import os
 from typing import Final
 
-# A packet of megabytes arrives in thousands of fragments. With Linux' default buffer some are lost, and by default
-# they are requested again only after 100 ms, while all later audio waits.
+# A packet of megabytes arrives in thousands of fragments. With Linux' default buffer some are lost, and by
+# default they are requested again only after 100 ms, while all later audio waits.
 RECEIVE_BUFFER_XML: Final = (
     '<Internal><SocketReceiveBufferSize min="default" max="20MB"/><NackDelay>5 ms</NackDelay></Internal>'
 )

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The talker's health as a diagnostic_msgs/DiagnosticArray: a level, its reason, and the counters behind both.
+"""The talker's health as a diagnostic_msgs/DiagnosticArray: a level, its reason and the counters.
 
-The level covers the last ten seconds, the counters everything since the start. OK: every frame was on time. WARN: frames
-were skipped, packets were rejected or late, or the audio had gaps. ERROR: frames failed, more frames were skipped than
-generated, or there is no model.
+The level covers the last ten seconds, the counters everything since the start. OK: every frame was on time.
+WARN: frames were skipped, packets were rejected or late, or the audio had gaps. ERROR: frames failed, more
+frames were skipped than generated, or there is no model.
 """
 
 from __future__ import annotations
@@ -39,10 +39,14 @@ class Worker(Protocol):
     """What the report reads of `runtime.worker`."""
 
     @property
-    def talker(self) -> _Talker: ...
+    def talker(self) -> _Talker:
+        """The model in use."""
+        ...
 
     @property
-    def state(self) -> Any: ...
+    def state(self) -> Any:
+        """The state of the voice session, printable."""
+        ...
 
     def statistics(self) -> dict[str, Any]:
         """Return all counters, {name of `Statistics`: number}."""
@@ -63,17 +67,18 @@ def assess(recent: Mapping[str, int]) -> tuple[int, str]:
         return ERROR, f"{recent['errors']} frames failed {period}"
     if recent["dropped"] > recent["frames"]:
         return ERROR, (
-            f"{recent['dropped']} frames were skipped and {recent['frames']} generated {period}: the model is too "
-            "slow for this machine, set fewer steps or another device"
+            f"{recent['dropped']} frames were skipped and {recent['frames']} generated {period}: the model is "
+            "too slow for this machine, set fewer steps or another device"
         )
     if recent["dropped"]:
         return WARN, f"{recent['dropped']} frames were skipped {period}: the machine was too slow for a while"
     if recent["rejected"]:
         return WARN, f"{recent['rejected']} packets were rejected {period}: see the log for the reason"
     if recent["late"] or recent["gaps"] or recent["discontinuities"]:
+        gaps = recent["gaps"] + recent["discontinuities"]
         return WARN, (
-            f"{recent['late']} packets were late {period}, the audio had {recent['gaps'] + recent['discontinuities']} gaps: "
-            "its sender or the network stutters"
+            f"{recent['late']} packets were late {period}, the audio had {gaps} gaps: its sender or the network "
+            "stutters"
         )
     return OK, "in time"
 

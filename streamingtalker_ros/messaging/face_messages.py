@@ -20,26 +20,36 @@ MODEL_TYPE: Final = "streamingtalker_ros/msg/FaceModel"
 
 
 class StampedFrame(Protocol):
-    """A frame of any family: its index in the stream, and the time of its first audio sample in ns."""
+    """A frame of any family, with a stamp."""
 
     @property
-    def index(self) -> int: ...
+    def index(self) -> int:
+        """Its number in the stream."""
+        ...
 
     @property
-    def stamp(self) -> int: ...
+    def stamp(self) -> int:
+        """Time of its first audio sample in ns."""
+        ...
 
 
 class MotionFrame(StampedFrame, Protocol):
-    """A stamped frame of blendshape weights, (52,) in the order of ARKIT_NAMES, and a head rotation, (4,) xyzw."""
+    """A stamped frame of the blendshape family."""
 
     @property
-    def weights(self) -> npt.NDArray[np.float32]: ...
+    def weights(self) -> npt.NDArray[np.float32]:
+        """(52,) weights in 0..1, in the order of ARKIT_NAMES."""
+        ...
 
     @property
-    def head(self) -> npt.NDArray[np.float32]: ...
+    def head(self) -> npt.NDArray[np.float32]:
+        """(4,) rotation of the head, a quaternion xyzw."""
+        ...
 
     @property
-    def speaking(self) -> bool: ...
+    def speaking(self) -> bool:
+        """Whether somebody speaks."""
+        ...
 
 
 def as_float_array(values: npt.ArrayLike) -> array.array[float]:

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 from streamingtalker_ros.audio.constants import NS_PER_S
 
 MessageClassLookup = Callable[[str], Callable[..., Any]]
-"""Returns the class of a message type such as "std_msgs/msg/Header": rclpy's or that of `dds.message_types`."""
+"""Returns the class of a message type ("std_msgs/msg/Header"): rclpy's or that of `dds.message_types`."""
 
 
 class Time(Protocol):
