@@ -57,13 +57,14 @@ def read_json(path: str | Path, description: str = "the file") -> dict[str, Any]
     return _mapping(values, f"{description} {path}")
 
 
-def check_keys(values: Mapping[str, Any], allowed: Iterable[str], where: str) -> None:
-    """Check that a mapping has no other keys than the allowed ones.
+def check_keys(values: Iterable[str], allowed: Iterable[str], where: str, kind: str = "key") -> None:
+    """Check that a mapping has no other keys than the allowed ones, or a list no other names.
 
     Args:
-        values: the mapping.
-        allowed: names of the valid keys.
+        values: the mapping, or the list of names.
+        allowed: the valid names.
         where: the place, for the error message ("the recipe train.yaml, section codec").
+        kind: what the names stand for, for the error message.
 
     Raises:
         TalkerError: if a key is unknown; the message suggests the nearest valid key, or lists all.
@@ -74,7 +75,7 @@ def check_keys(values: Mapping[str, Any], allowed: Iterable[str], where: str) ->
         near = difflib.get_close_matches(unknown[0], allowed, 1)
         hint = f"did you mean {near[0]!r}?" if near else f"it may be {', '.join(allowed)}"
         others = f" (and {', '.join(unknown[1:])})" if unknown[1:] else ""
-        raise TalkerError(f"{where} has the unknown key {unknown[0]!r}{others}: {hint}")
+        raise TalkerError(f"{where} has the unknown {kind} {unknown[0]!r}{others}: {hint}")
 
 
 def rename_keys(values: Mapping[str, Any], new_names: Mapping[str, str]) -> dict[str, Any]:

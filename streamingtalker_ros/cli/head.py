@@ -54,6 +54,6 @@ def run(args) -> int:
         stop.wait(args.duration)
     finally:
         node.rest()
-        say(f"commands {node.sent}, messages that could not be used {node.driver.refused}")
+        say(f"commands {node.sent}, messages that could not be used {node.controller.rejected}")
         node.close()
     return 0

@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A robot's head follows the face: YAML of the head's joints, FaceMotion in, limited joint commands out.
+"""Drives a robot's head by face motion: FaceMotion messages in, limited joint commands out; no transport.
 
-`config` reads the YAML, `playout` finds the motion that is due, `limits` keeps every joint within position,
-velocity and acceleration, `driver` puts them together, `outputs` fills the messages. Transport-free.
+`config` reads the YAML of a head, `playout_buffer` finds the motion that is due, `joint_limits` keeps every
+joint within position, velocity and acceleration, `controller` combines them, `outputs` writes the messages.
 """
 
-from streamingtalker_ros.robot_head.config import Head, load_head
-from streamingtalker_ros.robot_head.driver import Command, HeadDriver
+from streamingtalker_ros.robot_head.config import RobotHead, load_head
+from streamingtalker_ros.robot_head.controller import Command, HeadController
 
-__all__ = ["Command", "Head", "HeadDriver", "load_head"]
+__all__ = ["Command", "HeadController", "RobotHead", "load_head"]

@@ -1,206 +1,242 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The YAML of a robot's head: which joint follows which shapes, by how much and within which limits.
+"""Configuration of a robot's head: which joint follows which sources, by how much and within which limits.
 
-`load_head(name or path)` reads it, checks every line of it and gives a `Head`; docs/heads.md describes the
-language. Numbers are in the joints' own units: radians for a controller of joints, 0..1 or microseconds for a
-servo that wants those.
+`load_head` reads a YAML file, validates all of it and returns a `RobotHead`; docs/heads.md describes the
+format. Numbers are in the joints' own units: radians for a joint controller, 0..1 or microseconds for a servo
+that expects those.
 """
 
+from __future__ import annotations
+
 import dataclasses
-import difflib
 import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, Final
 
 import numpy as np
-import yaml
+import numpy.typing as npt
 
 from streamingtalker_ros import resources
+from streamingtalker_ros.config_files import check_keys, read_yaml
 from streamingtalker_ros.errors import TalkerError
 from streamingtalker_ros.face.arkit import ARKIT_NAMES
 
-# what a joint may follow: shapes 0..1, the head's angles in rad as face/livelink has them, speaking 0 or 1
-ANGLES = ("head_yaw", "head_pitch", "head_roll")
-SOURCES = (*ARKIT_NAMES, *ANGLES, "speaking")
-OUTPUT_TYPES = {
+ANGLES: Final = ("head_yaw", "head_pitch", "head_roll")
+"""Sources: the head's angles in rad, by the conventions of `face.formats.livelink`."""
+
+SOURCES: Final = (*ARKIT_NAMES, *ANGLES, "speaking")
+"""Everything that a joint can follow: weights 0..1, the head's angles, and `speaking`, 0 or 1."""
+
+OUTPUT_TYPES: Final = {
     "JointState": "sensor_msgs/msg/JointState",
     "Float64MultiArray": "std_msgs/msg/Float64MultiArray",
     "JointTrajectory": "trajectory_msgs/msg/JointTrajectory",
     "FacialActionUnits": "hri_msgs/msg/FacialActionUnits",
 }
+"""Type of an output in YAML, and its message type."""
 
 
 @dataclass(frozen=True)
 class Joint:
-    """One joint: position = offset + sum of gain · source, within the limits. Numbers in the joint's unit and
-    seconds."""
+    """One joint: position = offset + sum of gain · source, within its limits, in its own unit and seconds.
+
+    Attributes:
+        name: name of the joint.
+        gains: {source: gain}.
+        min: lowest position.
+        max: highest position.
+        max_velocity: units per second.
+        max_acceleration: units per second squared.
+        offset: position at which all sources are 0.
+        rest: position without motion.
+        smoothing: s, time constant of a low-pass filter.
+        deadband: smaller changes are ignored.
+        lead: s by which the actuator is commanded earlier.
+    """
 
     name: str
-    gains: dict  # source -> gain
+    gains: Mapping[str, float]
     min: float
     max: float
     max_velocity: float
     max_acceleration: float
     offset: float = 0.0
-    rest: float = None  # where it goes when no motion comes; default: offset, within the limits
-    smoothing: float = 0.0  # s, time constant of a low-pass
-    deadband: float = 0.0  # changes smaller than this are left out
-    lead: float = None  # s, default the head's
+    rest: float = 0.0
+    smoothing: float = 0.0
+    deadband: float = 0.0
+    lead: float = 0.0
 
 
 @dataclass(frozen=True)
 class Output:
-    """type: a key of OUTPUT_TYPES; topic: relative to the node; joints: their indices in the head."""
+    """A topic with commands.
+
+    Attributes:
+        type: a key of OUTPUT_TYPES.
+        topic: relative to the node.
+        joints: indices of its joints in the head.
+    """
 
     type: str
     topic: str
-    joints: tuple
+    joints: tuple[int, ...]
 
 
 @dataclass(frozen=True)
-class Head:
-    """rate: commands per second; timeout: s without motion until the head goes to rest; delay: s from a
-    frame's stamp until its audio is heard, None for as soon as frames come; feedback: topic of the joint
-    states to begin from, or empty."""
+class RobotHead:
+    """A robot's head.
+
+    Attributes:
+        name: name of the head.
+        joints: its joints.
+        outputs: topics of the commands.
+        rate: commands per second.
+        timeout: s without motion until the head goes to rest.
+        delay: s from a frame's stamp until its audio is heard, None to play frames as they arrive.
+        feedback: topic of the joint states to start from, or "".
+    """
 
     name: str
-    joints: tuple
-    outputs: tuple
+    joints: tuple[Joint, ...]
+    outputs: tuple[Output, ...]
     rate: float = 50.0
     timeout: float = 0.5
-    delay: float = None
+    delay: float | None = None
     feedback: str = ""
 
-    def column(self, field):
-        """A field of every joint, (J,) float64."""
+    def column(self, field: str) -> npt.NDArray[np.float64]:
+        """Return a field of every joint, (J,)."""
         return np.array([getattr(joint, field) for joint in self.joints], np.float64)
 
-    def matrix(self):
-        """(J, len(SOURCES)) float64: gains of the sources in their order."""
-        out = np.zeros((len(self.joints), len(SOURCES)))
-        for row, joint in zip(out, self.joints):
+    def matrix(self) -> npt.NDArray[np.float64]:
+        """Return the gains, (J, len(SOURCES))."""
+        gains = np.zeros((len(self.joints), len(SOURCES)))
+        for row, joint in zip(gains, self.joints, strict=True):
             for source, gain in joint.gains.items():
                 row[SOURCES.index(source)] = gain
-        return out
+        return gains
 
 
-_HEAD = {"rate": (1.0, 1000.0), "timeout": (0.05, 10.0), "delay": (0.0, 10.0), "lead": (0.0, 1.0)}
-_JOINT = {field.name for field in dataclasses.fields(Joint)} - {"name", "gains"} | {"from"}
+# numbers of a head in YAML, and their ranges
+_HEAD_RANGES: Final = {
+    "rate": (1.0, 1000.0),
+    "timeout": (0.05, 10.0),
+    "delay": (0.0, 10.0),
+    "lead": (0.0, 1.0),
+}
+_HEAD_KEYS: Final = (*_HEAD_RANGES, "name", "joints", "outputs", "defaults", "feedback")
+_JOINT_KEYS: Final = (*({field.name for field in dataclasses.fields(Joint)} - {"name", "gains"}), "from")
+_LIMITS: Final = ("max", "max_acceleration", "max_velocity", "min")
 
 
-def load_head(source):
-    """Path of a YAML file, or name of one in config/heads -> Head. Raises TalkerError, one sentence, for a
-    file that is not there or says what cannot be."""
+def load_head(source: str | Path) -> RobotHead:
+    """Load a head.
+
+    Args:
+        source: path of a YAML file, or the name of one in config/heads.
+
+    Raises:
+        TalkerError: if the file does not exist or is not valid.
+    """
     path = Path(source)
     if not path.suffix and not path.exists():
         path = resources.find("config", f"heads/{source}.yaml")
-    try:
-        document = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
-        raise TalkerError(
-            f"the head {path} cannot be read ({getattr(error, 'strerror', error)}): check its path"
-        ) from None
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        where = f", line {mark.line + 1}" if mark else ""
-        raise TalkerError(f"the head {path} is not YAML{where}: check its indentation") from None
-    return parse_head(document, path.stem)
+    return parse_head(read_yaml(path, "the head"), path.stem)
 
 
-def parse_head(document, name):
-    """The YAML's content -> Head. Raises TalkerError as load_head does."""
-    if not isinstance(document, dict):
-        raise TalkerError(f"the head {name} holds no mapping: write joints and outputs, as config/heads does")
-    _known(document, {*_HEAD, "name", "joints", "outputs", "defaults", "feedback"}, f"the head {name}")
-    values = {}
-    for key, (lowest, highest) in _HEAD.items():
+def parse_head(document: Mapping[str, Any], name: str) -> RobotHead:
+    """Validate the content of a head's YAML file.
+
+    Args:
+        document: the content.
+        name: name of the head, for errors; the document's own `name` overrides it.
+
+    Raises:
+        TalkerError: if anything in the document is not valid.
+    """
+    where = f"the head {name}"
+    check_keys(document, _HEAD_KEYS, where)
+    numbers: dict[str, float] = {}
+    for key, (lowest, highest) in _HEAD_RANGES.items():
         if document.get(key) is not None:
-            values[key] = _number(document[key], f"{key} of the head {name}", lowest, highest)
-    lead = values.pop("lead", 0.0)
+            numbers[key] = _check_number(document[key], f"{key} of {where}", lowest, highest)
+    lead = numbers.pop("lead", 0.0)
     defaults = document.get("defaults") or {}
     entries = document.get("joints") or {}
     if not isinstance(entries, dict) or not isinstance(defaults, dict):
-        raise TalkerError(
-            f"joints or defaults of the head {name} is no mapping: write `name: {{from: …}}` lines"
-        )
-    joints = tuple(_joint(joint, entry, defaults, lead) for joint, entry in entries.items())
-    outputs = tuple(
-        _output(entry, [joint.name for joint in joints], name) for entry in document.get("outputs") or ()
-    )
+        raise TalkerError(f"joints or defaults of {where} is no mapping: write `name: {{from: …}}` lines")
+    joints = tuple(_parse_joint(joint, entry, defaults, lead) for joint, entry in entries.items())
+    names = [joint.name for joint in joints]
+    outputs = tuple(_parse_output(entry, names, where) for entry in document.get("outputs") or ())
     if not outputs:
         raise TalkerError(
-            f"the head {name} has no outputs: add `outputs: [{{type: JointState, topic: joint_states}}]`"
+            f"{where} has no outputs: add `outputs: [{{type: JointState, topic: joint_states}}]`"
         )
-    feedback = document.get("feedback") or ""
-    return Head(str(document.get("name") or name), joints, outputs, feedback=str(feedback), **values)
+    return RobotHead(
+        str(document.get("name") or name),
+        joints,
+        outputs,
+        feedback=str(document.get("feedback") or ""),
+        **numbers,
+    )
 
 
-def _joint(name, entry, defaults, lead):
+def _parse_joint(name: Any, entry: Any, defaults: Mapping[str, Any], lead: float) -> Joint:
     where = f"joint {name}"
     if not isinstance(entry, dict):
         raise TalkerError(f"{where} is no mapping: write `{name}: {{from: {{jawOpen: 0.3}}, …}}`")
     entry = {**defaults, **entry}
-    _known(entry, _JOINT, where)
+    check_keys(entry, _JOINT_KEYS, where)
     gains = entry.pop("from", None)
     if not isinstance(gains, dict):
         raise TalkerError(
-            f"{where} follows nothing: write `from: {{jawOpen: 0.3}}`, or `from: {{}}` for a joint that rests"
+            f"{where} follows nothing: write `from: {{jawOpen: 0.3}}`, or `from: {{}}` for a joint at rest"
         )
-    _known(gains, SOURCES, f"{where}: from")
-    gains = {source: _number(gain, f"{where}: gain of {source}") for source, gain in gains.items()}
-    values = {key: _number(value, f"{where}: {key}") for key, value in entry.items() if value is not None}
-    missing = {"min", "max", "max_velocity", "max_acceleration"} - set(values)
+    check_keys(gains, SOURCES, f"{where}: from", "source")
+    gains = {source: _check_number(gain, f"{where}: gain of {source}") for source, gain in gains.items()}
+    numbers = {
+        key: _check_number(value, f"{where}: {key}") for key, value in entry.items() if value is not None
+    }
+    missing = [key for key in _LIMITS if key not in numbers]
     if missing:
-        raise TalkerError(
-            f"{where} has no {', '.join(sorted(missing))}: a joint without limits is not driven"
-        )
-    if values["min"] > values["max"]:
-        raise TalkerError(f"{where}: min {values['min']:g} is above max {values['max']:g}: exchange them")
+        raise TalkerError(f"{where} has no {', '.join(missing)}: a joint without limits is not driven")
+    if numbers["min"] > numbers["max"]:
+        raise TalkerError(f"{where}: min {numbers['min']:g} is above max {numbers['max']:g}: exchange them")
     for key in ("max_velocity", "max_acceleration"):
-        if values[key] <= 0:
-            raise TalkerError(f"{where}: {key} is {values[key]:g}: give a number above 0")
-    for key in ("smoothing", "deadband", "lead"):
-        if not 0 <= values.get(key, 0) <= (1.0 if key != "deadband" else math.inf):
-            raise TalkerError(
-                f"{where}: {key} is {values[key]:g}: give 0 to 1 s"
-                if key != "deadband"
-                else f"{where}: deadband is {values[key]:g}: give 0 or more"
-            )
-    values.setdefault("lead", lead)
-    rest = values.setdefault("rest", min(max(values.get("offset", 0.0), values["min"]), values["max"]))
-    if not values["min"] <= rest <= values["max"]:
+        if numbers[key] <= 0:
+            raise TalkerError(f"{where}: {key} is {numbers[key]:g}: give a number above 0")
+    for key in ("smoothing", "lead"):
+        if not 0 <= numbers.get(key, 0.0) <= 1:
+            raise TalkerError(f"{where}: {key} is {numbers[key]:g}: give 0 to 1 s")
+    if numbers.get("deadband", 0.0) < 0:
+        raise TalkerError(f"{where}: deadband is {numbers['deadband']:g}: give 0 or more")
+    numbers.setdefault("lead", lead)
+    rest = numbers.setdefault("rest", min(max(numbers.get("offset", 0.0), numbers["min"]), numbers["max"]))
+    if not numbers["min"] <= rest <= numbers["max"]:
         raise TalkerError(f"{where}: rest {rest:g} is outside of its limits: put it between min and max")
-    return Joint(str(name), gains, **values)
+    return Joint(str(name), gains, **numbers)
 
 
-def _output(entry, names, head):
+def _parse_output(entry: Any, names: Sequence[str], head: str) -> Output:
     if not isinstance(entry, dict) or "type" not in entry or "topic" not in entry:
         raise TalkerError(
-            f"an output of the head {head} lacks type or topic: write {{type: JointState, topic: "
-            "joint_states}"
+            f"an output of {head} lacks type or topic: write {{type: JointState, topic: joint_states}}"
         )
-    _known(entry, {"type", "topic", "joints"}, f"an output of the head {head}")
-    _known([entry["type"]], OUTPUT_TYPES, f"an output's type of the head {head}")
-    chosen = entry.get("joints", names)
+    check_keys(entry, ("type", "topic", "joints"), f"an output of {head}")
+    where = f"the output {entry['topic']}"
+    check_keys([entry["type"]], OUTPUT_TYPES, where, "type")
+    chosen = entry.get("joints", list(names))
     if not isinstance(chosen, list):
-        raise TalkerError(f"joints of the output {entry['topic']} is no list: write [first, second]")
-    _known(chosen, names, f"joints of the output {entry['topic']}")
+        raise TalkerError(f"joints of {where} is no list: write [first, second]")
+    check_keys(chosen, names, where, "joint")
     if not chosen and entry["type"] != "FacialActionUnits":
-        raise TalkerError(f"the output {entry['topic']} has no joints: the head {head} names none")
+        raise TalkerError(f"{where} has no joints: {head} defines none")
     return Output(entry["type"], str(entry["topic"]), tuple(names.index(name) for name in chosen))
 
 
-def _known(given, allowed, where) -> None:
-    for key in given:
-        if key not in allowed:
-            near = difflib.get_close_matches(str(key), map(str, allowed), 1)
-            hint = (
-                f"did you mean {near[0]}?" if near else "known are " + ", ".join(map(str, list(allowed)[:12]))
-            )
-            raise TalkerError(f"{where}: {key!r} is not known: {hint}")
-
-
-def _number(value, where, lowest=-math.inf, highest=math.inf):
+def _check_number(value: Any, where: str, lowest: float = -math.inf, highest: float = math.inf) -> float:
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
         raise TalkerError(f"{where} is {value!r}: give a number")
     if not lowest <= value <= highest:

@@ -1,83 +1,105 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which motion is due when: frames stamped with the time of their audio, played when that audio is heard.
+"""Buffers stamped motion until the time at which its audio is heard: `PlayoutBuffer`.
 
-A frame stamped t is due at t + delay. Without a given delay it is the smallest that frames arrive with, plus
-one frame, so that there is always a next frame to move towards. An actuator that answers late is asked for
-the motion of `lead` seconds later, as far as it is known. Between frames the motion is a straight line.
+A frame stamped t is due at t + delay. If no delay is set, it is the smallest with which frames arrive, plus
+one frame, so that there is always a next frame to interpolate to. An actuator that responds late is given the
+motion of `lead` later, as far as it is known. Motion between two frames is interpolated linearly.
 """
+
+from __future__ import annotations
 
 import bisect
 from collections import deque
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
 
 from streamingtalker_ros.audio.constants import NS_PER_S
 
-_LONGEST = 250_000_000  # ns; frames further apart are not joined by a line
-_AHEAD = 60 * NS_PER_S  # ns; frames for a later time are left out
-_KEPT = 2048  # frames, of 25 a second over a minute
-_NEW = NS_PER_S  # ns; a jump of the stamps by more begins anew, as does any step back
+_MAX_FRAME_GAP_NS: Final = 250_000_000  # frames further apart are not interpolated
+_MAX_AHEAD_NS: Final = 60 * NS_PER_S  # frames for a later time are rejected
+_MAX_FRAMES: Final = 2048  # more than a minute at 25 frames per second
+_RESTART_NS: Final = NS_PER_S  # stamps that jump forward by more, or backward at all, begin a new stream
+_DELAY_HISTORY: Final = 50  # frames from which the delay is estimated
+_PERIOD_FRAMES: Final = 8  # frames retained after their time, to know the frame period
 
 
-class Playout:
-    """delay: s, or None to find it. Times are ns of one clock, the stamps'."""
+class PlayoutBuffer:
+    """Stamped frames of S values each; all times are ns of the clock of the stamps.
 
-    def __init__(self, delay=None) -> None:
-        self._given = None if delay is None else round(delay * NS_PER_S)
+    Args:
+        delay: s from a stamp until its frame is due, None to estimate it from arrivals.
+    """
+
+    def __init__(self, delay: float | None = None) -> None:
+        self._fixed_delay = None if delay is None else round(delay * NS_PER_S)
         self.clear()
 
     def clear(self) -> None:
-        """Forget all frames."""
-        self._stamps, self._frames = [], []
-        self._late = deque(maxlen=50)  # ns, arrival minus stamp
-        self._heard = None
+        """Discard all frames."""
+        self._stamps: list[int] = []
+        self._frames: list[npt.NDArray[np.float64]] = []
+        self._latencies: deque[int] = deque(maxlen=_DELAY_HISTORY)  # ns, arrival minus stamp
+        self._last_arrival: int | None = None
 
     @property
-    def delay(self):
-        """ns from a stamp to its time; 0 before any frame."""
-        if self._given is not None:
-            return self._given
-        period = min((b - a for a, b in zip(self._stamps[-5:], self._stamps[-4:])), default=0)
-        return max(0, min(self._late, default=0) + min(period, _LONGEST))
+    def delay(self) -> int:
+        """Nanoseconds from a stamp until its frame is due; 0 before any frame."""
+        if self._fixed_delay is not None:
+            return self._fixed_delay
+        period = min((b - a for a, b in zip(self._stamps[-5:], self._stamps[-4:], strict=False)), default=0)
+        return max(0, min(self._latencies, default=0) + min(period, _MAX_FRAME_GAP_NS))
 
-    def add(self, stamp, values, now) -> bool:
-        """values (S,), heard at `now`. Returns whether it was taken: not when it is due in over a minute."""
-        if self._heard is not None and now < self._heard - NS_PER_S:
+    def add(self, stamp: int, values: npt.NDArray[np.float64], now: int) -> bool:
+        """Add a frame.
+
+        Args:
+            stamp: time of the frame.
+            values: (S,).
+            now: time of its arrival.
+
+        Returns:
+            Whether it was accepted: not if it is due in more than a minute.
+        """
+        if self._last_arrival is not None and now < self._last_arrival - NS_PER_S:
             self.clear()  # the clock was set back
-        if self._stamps and not 0 < stamp - self._stamps[-1] < _NEW:
-            self.clear()  # a new stream, or one that was interrupted
-        if stamp + self.delay - now > _AHEAD:
+        if self._stamps and not 0 < stamp - self._stamps[-1] < _RESTART_NS:
+            self.clear()  # a new stream, or an interruption
+        if stamp + self.delay - now > _MAX_AHEAD_NS:
             return False
-        self._late.append(now - stamp)
+        self._latencies.append(now - stamp)
         self._stamps.append(stamp)
         self._frames.append(values)
-        self._heard = now
-        if len(self._stamps) > _KEPT:
+        self._last_arrival = now
+        if len(self._stamps) > _MAX_FRAMES:
             del self._stamps[0], self._frames[0]
         return True
 
-    def lost(self, now, timeout):
-        """Whether nothing was heard for `timeout` ns and all that was heard has been played."""
+    def is_stale(self, now: int, timeout: int) -> bool:
+        """Return whether no frame arrived for `timeout` ns and all frames have been played."""
         return (
-            self._heard is None
-            or now - max(self._heard, self._stamps[-1] + self.delay) > timeout
-            or now < self._heard - NS_PER_S
+            self._last_arrival is None
+            or now - max(self._last_arrival, self._stamps[-1] + self.delay) > timeout
+            or now < self._last_arrival - NS_PER_S
         )
 
-    def at(self, now, lead=0):
-        """The motion due at `now` + lead, (S,); None before the first frame is due."""
+    def sample(self, now: int, lead: int = 0) -> npt.NDArray[np.float64] | None:
+        """Return the values due at `now` + `lead`, (S,), or None before the first frame is due."""
         time = now - self.delay + lead
-        after = bisect.bisect_right(self._stamps, time)
-        if not after:
+        following = bisect.bisect_right(self._stamps, time)
+        if not following:
             return None
-        if after == len(self._stamps):
+        if following == len(self._stamps):
             return self._frames[-1]
-        first, second = self._stamps[after - 1], self._stamps[after]
-        if second - first > _LONGEST:
-            return self._frames[after - 1]
-        share = (time - first) / (second - first)
-        return (1 - share) * self._frames[after - 1] + share * self._frames[after]
+        start, end = self._stamps[following - 1], self._stamps[following]
+        if end - start > _MAX_FRAME_GAP_NS:
+            return self._frames[following - 1]
+        fraction = (time - start) / (end - start)
+        return (1 - fraction) * self._frames[following - 1] + fraction * self._frames[following]
 
-    def drop(self, now, lead) -> None:
-        """Forget the frames that no time from `now` on asks for; lead: ns, the least that is asked for."""
-        passed = bisect.bisect_right(self._stamps, now - self.delay + lead) - 1
-        if passed > 8:  # a few are kept to know the period
-            del self._stamps[: passed - 8], self._frames[: passed - 8]
+    def discard(self, now: int, lead: int) -> None:
+        """Discard frames that were due before `now` + `lead`, the smallest lead in use."""
+        played = bisect.bisect_right(self._stamps, now - self.delay + lead) - 1
+        if played > _PERIOD_FRAMES:
+            del self._stamps[: played - _PERIOD_FRAMES], self._frames[: played - _PERIOD_FRAMES]

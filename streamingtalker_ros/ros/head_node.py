@@ -12,7 +12,7 @@ from rclpy.node import Node
 from streamingtalker_ros.errors import TalkerError
 from streamingtalker_ros.msg import FaceMotion
 from streamingtalker_ros.process import FaultLog
-from streamingtalker_ros.robot_head import HeadDriver, load_head, outputs
+from streamingtalker_ros.robot_head import HeadController, load_head, outputs
 from streamingtalker_ros.ros import parameters, qos
 from streamingtalker_ros.ros import spin as ros_run
 from streamingtalker_ros.ros.audio_input import message_class
@@ -33,19 +33,19 @@ class HeadNode(Node):
             "YAML file of the head's joints (docs/heads.md), or one of the package: jaw, "
             "animatronic, pan_tilt, arkit, facs. Read-only.",
         )
-        self.driver = HeadDriver(load_head(source), self.get_logger().warning)
-        head = self.driver.head
+        self.controller = HeadController(load_head(source), self.get_logger().warning)
+        head = self.controller.head
         self._outputs = [opened for opened in map(self._open, head.outputs) if opened]
         if not self._outputs:
             raise TalkerError(
                 f"the head {head.name} has no output whose messages are sourced: build "
-                f"{outputs.type_name(head.outputs[0]).partition('/')[0]} and source it"
+                f"{outputs.message_type(head.outputs[0]).partition('/')[0]} and source it"
             )
         if head.feedback:
             self.create_subscription(
                 message_class("sensor_msgs/msg/JointState"),
                 head.feedback,
-                lambda message: self.driver.place(message.name, message.position),
+                lambda message: self.controller.set_joint_state(message.name, message.position),
                 qos.LATEST,
             )
         self.create_subscription(FaceMotion, "face_motion", self._on_motion, qos.HEARD_MOTION)
@@ -57,7 +57,7 @@ class HeadNode(Node):
 
     def _open(self, output):
         """Output -> (output, its message class, publisher), or None where its messages are not sourced."""
-        name = outputs.type_name(output)
+        name = outputs.message_type(output)
         try:
             made = message_class(name)
         except (ModuleNotFoundError, AttributeError):
@@ -69,25 +69,27 @@ class HeadNode(Node):
         return output, made, self.create_publisher(made, output.topic, qos.COMMANDS)
 
     def _on_motion(self, motion) -> None:
-        self.driver.hear(motion, self.get_clock().now().nanoseconds)
+        self.controller.update(motion, self.get_clock().now().nanoseconds)
 
     def _step(self) -> None:
         now = self.get_clock().now().nanoseconds
-        command = self.driver.step(now)
+        command = self.controller.step(now)
         if command is None:
             return
         for output, made, publisher in self._outputs:
             try:
-                publisher.publish(outputs.fill(output, made(), command, self.driver.head, now, message_class))
+                publisher.publish(
+                    outputs.to_message(output, made(), command, self.controller.head, now, message_class)
+                )
             except Exception as fault:  # the other outputs still get theirs
                 self._faults.log(f"a command could not be sent on {output.topic}", fault)
 
 
 def rest(node, spin) -> None:
     """Bring the head to rest before the process ends; the joints stay where the last command put them."""
-    node.driver.release()
+    node.controller.begin_rest()
     deadline = time.monotonic() + LONGEST_REST
-    while not node.driver.at_rest and time.monotonic() < deadline:
+    while not node.controller.at_rest and time.monotonic() < deadline:
         spin(0.02)
 
 

@@ -25,7 +25,7 @@ from rviz.test_markers import motion
 from streamingtalker_ros.dds.head_node import HeadNode
 from streamingtalker_ros.dds.node import Wire, readers
 from streamingtalker_ros.messaging import face_messages
-from streamingtalker_ros.robot_head import HeadDriver, load_head
+from streamingtalker_ros.robot_head import HeadController, load_head
 from support.dds_domain import own_domain
 
 COMMANDS = "jaw_controller/commands"
@@ -62,16 +62,16 @@ def test_a_message_that_raises_is_refused_told_once_and_the_next_is_heard() -> N
         peer.wire.close()
 
 
-@pytest.mark.parametrize("fault", ["_due", "_targets"])
+@pytest.mark.parametrize("fault", ["_current_inputs", "_targets"])
 def test_a_motion_that_cannot_be_followed_brings_the_joints_to_rest(fault) -> None:
-    driver = HeadDriver(load_head("jaw"), broken)
+    controller = HeadController(load_head("jaw"), broken)
     now, tick = 10**18, 20_000_000
     for _ in range(50):
         now += tick
-        driver.hear(motion(jaw_open(1.0), now), now)
-        driver.step(now)
-    assert not driver.at_rest
-    whole, calls = getattr(driver, fault), []
+        controller.update(motion(jaw_open(1.0), now), now)
+        controller.step(now)
+    assert not controller.at_rest
+    whole, calls = getattr(controller, fault), []
 
     def fails(*values):
         calls.append(1)
@@ -79,11 +79,11 @@ def test_a_motion_that_cannot_be_followed_brings_the_joints_to_rest(fault) -> No
             raise OverflowError("a bug")
         return whole(*values)
 
-    setattr(driver, fault, fails)
+    setattr(controller, fault, fails)
     for _ in range(200):
         now += tick
-        driver.step(now)
-    assert driver.at_rest and driver.refused == 1
+        controller.step(now)
+    assert controller.at_rest and controller.rejected == 1
 
 
 def test_the_head_comes_to_rest_though_the_thread_of_dds_stands_still() -> None:

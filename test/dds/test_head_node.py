@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The head driver on the wire: FaceMotion in, each kind of command out, as its controller takes it."""
+"""The head controller on the wire: FaceMotion in, each kind of command out, as its controller takes it."""
 
 import re
 import signal
@@ -129,7 +129,7 @@ def test_the_command_checks_a_head_drives_it_and_rests_it(tmp_path) -> None:
 
 
 def test_names_of_types_are_those_of_ros() -> None:
-    assert [outputs.type_name(output) for output in load_head("animatronic").outputs] == [
+    assert [outputs.message_type(output) for output in load_head("animatronic").outputs] == [
         JOINT_STATE,
         TRAJECTORY,
         ARRAY,

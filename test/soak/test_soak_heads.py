@@ -1,26 +1,27 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The head driver under minutes of abuse: every limit of every joint holds."""
+"""A head controller under minutes of faulty input: every limit of every joint holds."""
+
+from __future__ import annotations
 
 import numpy as np
 import pytest
-from robot_head.test_robot_head import Law, abuse
 
-from streamingtalker_ros.robot_head import HeadDriver, load_head
+from streamingtalker_ros.robot_head import HeadController, load_head
+from support.head_harness import LimitCheck, drive_with_faults
 from support.soak_length import SECONDS, tell
 
 
 @pytest.mark.parametrize("name", ["jaw", "animatronic", "pan_tilt", "arkit"])
-def test_no_limit_is_ever_passed(name, capsys) -> None:
-    robot, commands, messages, worst = load_head(name), 0, 0, np.zeros(2)
-    law = Law(*(robot.column(field) for field in ("min", "max", "max_velocity", "max_acceleration")))
+def test_no_limit_is_exceeded(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    head, commands, messages, worst = load_head(name), 0, 0, np.zeros(2)
     for seed in range(100, 100 + max(1, round(SECONDS / 4))):
-        driver = HeadDriver(robot, lambda sentence: None)
-        path, times = abuse(np.random.default_rng(seed), driver, 40)
-        worst = np.maximum(worst, law.judge(path, times))
-        commands, messages = commands + len(path), messages + driver.refused
+        controller = HeadController(head, lambda text: None)
+        path, times = drive_with_faults(np.random.default_rng(seed), controller, 40)
+        worst = np.maximum(worst, LimitCheck.of_head(head).worst_use(path, times))
+        commands, messages = commands + len(path), messages + controller.rejected
     tell(
         capsys,
-        f"{name}: {commands} commands of {len(robot.joints)} joints, {messages} messages refused; at most "
+        f"{name}: {commands} commands of {len(head.joints)} joints, {messages} messages rejected; at most "
         f"{worst[0]:.6f} of a velocity limit and {worst[1]:.6f} of an acceleration limit",
     )
     assert worst.max() <= 1 + 1e-6
