@@ -65,7 +65,7 @@ def run(args):
 
 def _picture(rig, path) -> int:
     """The triangles of the serialised markers, flat and in their own colours, as RViz draws them."""
-    from streamingtalker_ros.cli.markers_preview import draw
+    from streamingtalker_ros.cli.markers_preview import render
     from streamingtalker_ros.cli.pictures import EXPRESSIONS, VISEMES, weights_of
     from streamingtalker_ros.face.arkit import ARKIT_NAMES
     from streamingtalker_ros.face.default_head.assemble import default_rig
@@ -77,7 +77,7 @@ def _picture(rig, path) -> int:
         weights_of(case)
         for case in (EXPRESSIONS["neutral"], VISEMES["ah"], VISEMES["p b m"], EXPRESSIONS["smile"])
     ]
-    picture = draw(rig, faces, _SIZE)
+    picture = render(rig, faces, _SIZE)
     try:
         picture.save(path, optimize=True)
     except (OSError, ValueError) as error:

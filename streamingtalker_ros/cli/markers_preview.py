@@ -11,29 +11,29 @@ from streamingtalker_ros.dds import message_types
 from streamingtalker_ros.errors import require
 from streamingtalker_ros.face.rendering.software_renderer import nearest
 from streamingtalker_ros.face.rotation import rotation_matrix
-from streamingtalker_ros.rviz.marker_cdr import MARKER
+from streamingtalker_ros.rviz.marker_cdr import MARKER_TYPE
 from streamingtalker_ros.rviz.markers import MarkerBuilder
 
 _PAPER = (0.19, 0.19, 0.19)  # RViz's usual background
 
 
-def soup(blob):
+def triangles(blob):
     """Bytes of a Marker -> corners (T, 3, 3) float32 in metres, colours (T, 3, 3) 0..1."""
-    message = message_types.message_class(MARKER).deserialize(blob)
+    message = message_types.message_class(MARKER_TYPE).deserialize(blob)
     points = np.array([(point.x, point.y, point.z) for point in message.points], np.float32)
     colors = np.array([(color.r, color.g, color.b) for color in message.colors], np.float32)
     return points.reshape(-1, 3, 3), colors.reshape(-1, 3, 3)
 
 
-def draw(rig, faces, size, head=(0.0, 0.0, 0.09, 0.996)):
+def render(rig, faces, size, head=(0.0, 0.0, 0.09, 0.996)):
     """faces: a list of weights (S,); size: pixels of each. Returns them side by side."""
     image = require("PIL.Image", "the picture of the markers")
     builder = MarkerBuilder(rig, message_types.message_class, lambda message: message.serialize())
     head = np.array(head) / np.linalg.norm(head)
-    still = builder.still(0)
+    static = builder.static(0)
     tiles = []
     for weights in faces:
-        parts = [soup(blob) for blob in (builder.moving(weights, head, 0), still) if blob is not None]
+        parts = [triangles(blob) for blob in (builder.dynamic(weights, head, 0), static) if blob is not None]
         points, colors = (np.concatenate(kind) for kind in zip(*parts))
         turned = (points - rig.pivot) @ rotation_matrix(head).T + rig.pivot  # what /tf does
         tiles.append(_fill(turned, colors, size, rig.vertices))

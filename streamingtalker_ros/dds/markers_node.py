@@ -10,7 +10,7 @@ from streamingtalker_ros.dds.node import Wire, readers
 from streamingtalker_ros.face.default_head.assemble import default_rig
 from streamingtalker_ros.messaging import face_messages
 from streamingtalker_ros.process import never_raising
-from streamingtalker_ros.rviz.marker_cdr import MARKER
+from streamingtalker_ros.rviz.marker_cdr import MARKER_TYPE
 from streamingtalker_ros.rviz.markers import FaceMarkers
 
 TF = "tf2_msgs/msg/TFMessage"
@@ -41,11 +41,11 @@ class FaceMarkersNode:
             face_frame,
             frame_id,
         )
-        self._made = message_types.serialized_class(MARKER)
+        self._made = message_types.serialized_class(MARKER_TYPE)
         self.sent = self.lost = 0
         self.wire = Wire("face_markers", namespace, domain, self._warn)
         # reliable, as RViz asks for unless it is told otherwise; what it does not take in time is old
-        self._writer = self.wire.publisher("face_markers", MARKER, self.wire.qos(depth=2))
+        self._writer = self.wire.publisher("face_markers", MARKER_TYPE, self.wire.qos(depth=2))
         self._tf = self.wire.publisher("/tf", TF, self.wire.qos(depth=100)) if rotate else None
         self.wire.subscribe("face_motion", face_messages.MOTION_TYPE, self._on_motion, self.wire.qos(depth=1))
         self.wire.every(1.0 / rate, self._send)
@@ -57,7 +57,7 @@ class FaceMarkersNode:
         self._writer = self._tf = None
 
     def _on_motion(self, motion) -> None:
-        turn = self._markers.hear(motion)
+        turn = self._markers.on_motion(motion)
         if turn is not None:
             self._tf.write(turn)
         self._send()

@@ -59,7 +59,7 @@ class FaceMarkersNode(Node):
         return load_face(face)
 
     def _on_motion(self, motion) -> None:
-        turn = self._markers.hear(motion)
+        turn = self._markers.on_motion(motion)
         if turn is not None:
             self._tf.publish(turn)
         self._send()

@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""RViz markers of the face."""
+"""Shows the face in RViz: `markers` builds it from FaceMotion, `marker_cdr` serializes it quickly."""

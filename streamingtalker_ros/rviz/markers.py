@@ -1,179 +1,253 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The face for RViz: FaceMotion in, serialised visualization_msgs/Marker and a head transform out.
+"""Face markers for RViz: FaceMotion in, serialized visualization_msgs/Marker and a head transform out.
 
-Two markers, both TRIANGLE_LISTs in the frame of the turning head: `moving`, which any shape or the neck
-moves, sent at `rate`; `still` (hair, ears, …), sent once a second and to each new listener. RViz does not
-light a marker that has colours, so the light is painted into them. Transport-free: `make` and `serialize`
-come from rclpy or from `messages`; see `marker_block`.
+Two markers, both TRIANGLE_LISTs in the frame of the head: the dynamic one holds the triangles that a shape or
+the neck moves and is sent at `rate`; the static one (hair, ears, …) is sent once per second and to each new
+subscriber. RViz does not light a marker that has colours, so the lighting is computed into the colours. The
+module imports no transport.
 """
 
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Final
+
 import numpy as np
+import numpy.typing as npt
 
 from streamingtalker_ros.face.geometry.normals import smooth_normals, vertex_corners
+from streamingtalker_ros.face.rig import Rig
 from streamingtalker_ros.face.rotation import rotation_matrix
-from streamingtalker_ros.rviz.marker_cdr import MarkerBlock
+from streamingtalker_ros.messaging.header import MessageClassLookup, set_stamp, stamp_to_ns
+from streamingtalker_ros.rviz.marker_cdr import SerializedMarker
 
-STILL_EVERY = 1.0  # s
-_REST = (0.0, 0.0, 0.0, 1.0)
-# light: direction towards it (x out of the face, y to the person's left, z up) and strength
-_LIGHTS = (((0.80, -0.40, 0.45), 0.55), ((0.75, 0.62, 0.10), 0.25), ((-0.6, 0.3, 0.6), 0.12))
-_AMBIENT = 0.42
+STATIC_PERIOD_S: Final = 1.0
+DYNAMIC_ID: Final = 0
+STATIC_ID: Final = 1
+_IDENTITY: Final = (0.0, 0.0, 0.0, 1.0)
+# direction towards each light (x out of the face, y to the person's left, z up) and its strength
+_LIGHTS: Final = (((0.80, -0.40, 0.45), 0.55), ((0.75, 0.62, 0.10), 0.25), ((-0.6, 0.3, 0.6), 0.12))
+_AMBIENT: Final = 0.42
+_MIN_PERIOD_FRACTION: Final = 0.9  # of the period between two dynamic markers: the caller's timer jitters
+
+Serializer = Callable[[Any], bytes]
 
 
 class MarkerBuilder:
-    """Builds the two markers of a rig. make: type name -> message class; serialize: message -> bytes;
-    frame_id: of the markers' headers; ns: RViz's name for them."""
+    """Builds the two markers of a rig.
 
-    def __init__(self, rig, make, serialize, frame_id="face", ns="face") -> None:
+    Args:
+        rig: the face.
+        message_class: returns the class of a message type.
+        serialize: returns the bytes of a message.
+        frame_id: tf frame of the markers.
+        ns: namespace of the markers in RViz.
+    """
+
+    def __init__(
+        self,
+        rig: Rig,
+        message_class: MessageClassLookup,
+        serialize: Serializer,
+        frame_id: str = "face",
+        ns: str = "face",
+    ) -> None:
         self.rig = rig
         follow = np.ones(len(rig.vertices), np.float32) if rig.follow is None else rig.follow
-        faces = rig.triangles.astype(np.int64)
-        moved = (rig.deltas != 0).any(axis=(0, 2)) | (follow < 1)
-        moves = moved[faces].any(axis=1)
-        # normals need the triangles around a moving one, too
+        triangles = rig.triangles.astype(np.int64)
+        vertex_moves = (rig.deltas != 0).any(axis=(0, 2)) | (follow < 1)
+        triangle_moves = vertex_moves[triangles].any(axis=1)
+        # the normals of moving triangles depend on their neighbours, too
         touched = np.zeros(len(rig.vertices), bool)
-        touched[faces[moves]] = True
-        ring = faces[touched[faces].any(axis=1)]
-        self._used, corners = np.unique(ring, return_inverse=True)
-        self._ring = corners.reshape(-1, 3)
-        self._corners = self._ring[moves[touched[faces].any(axis=1)]].ravel()
-        self._sums = vertex_corners(self._ring)
-        self._rest = rig.vertices[self._used].astype(np.float32)
-        self._deltas = np.ascontiguousarray(rig.deltas[:, self._used].reshape(len(rig.deltas), -1))
-        self._bent = np.flatnonzero(follow[self._used] < 1)
-        self._follow = follow[self._used][self._bent, None]
-        self._colors = np.clip(rig.colors[self._used], 0, 1).astype(np.float32)
-        self._rgba = np.ones((len(self._used), 4), np.float32)
-        self._points = np.zeros((len(self._used), 3))
-        self._moving = MarkerBlock(make, serialize, int(moves.sum()), ns, 0, frame_id)
-        self._still = None
-        if not moves.all():
-            self._still = MarkerBlock(make, serialize, int((~moves).sum()), ns, 1, frame_id)
-            normals = smooth_normals(rig.vertices, faces, vertex_corners(faces))
-            flat = faces[~moves].ravel()
-            self._still.points[:] = rig.vertices[flat]
-            self._still.colors[:, 3] = 1.0
-            self._still.colors[:, :3] = (np.clip(rig.colors, 0, 1) * _light(normals)[:, None]).clip(0, 1)[
-                flat
-            ]
+        touched[triangles[triangle_moves]] = True
+        has_touched = touched[triangles].any(axis=1)
+        used_vertices, corners = np.unique(triangles[has_touched], return_inverse=True)
+        self._used_triangles = corners.reshape(-1, 3)
+        self._moving_corners = self._used_triangles[triangle_moves[has_touched]].ravel()
+        self._vertex_corners = vertex_corners(self._used_triangles)
+        self._rest = rig.vertices[used_vertices].astype(np.float32)
+        self._deltas = np.ascontiguousarray(rig.deltas[:, used_vertices].reshape(len(rig.deltas), -1))
+        self._neck = np.flatnonzero(follow[used_vertices] < 1)
+        self._neck_follow = follow[used_vertices][self._neck, None]
+        self._base_colors = np.clip(rig.colors[used_vertices], 0, 1).astype(np.float32)
+        self._rgba = np.ones((len(used_vertices), 4), np.float32)
+        self._points = np.zeros((len(used_vertices), 3))
+        self._dynamic = SerializedMarker(
+            message_class, serialize, int(triangle_moves.sum()), ns, DYNAMIC_ID, frame_id
+        )
+        self._static: SerializedMarker | None = None
+        if not triangle_moves.all():
+            self._static = SerializedMarker(
+                message_class, serialize, int((~triangle_moves).sum()), ns, STATIC_ID, frame_id
+            )
+            normals = smooth_normals(rig.vertices, triangles, vertex_corners(triangles))
+            static_corners = triangles[~triangle_moves].ravel()
+            self._static.points[:] = rig.vertices[static_corners]
+            self._static.colors[:, 3] = 1.0
+            lit = (np.clip(rig.colors, 0, 1) * _brightness(normals)[:, None]).clip(0, 1)
+            self._static.colors[:, :3] = lit[static_corners]
 
-    def moving(self, weights, head, stamp):
-        """weights (S,) of the rig's shapes, head (4,) xyzw as the face frame is turned, stamp ns -> bytes of
-        a Marker."""
+    @property
+    def dynamic_triangles(self) -> int:
+        """Number of triangles of the dynamic marker."""
+        return len(self._moving_corners) // 3
+
+    def dynamic(self, weights: npt.NDArray[np.float32], head: npt.ArrayLike, stamp: int) -> bytes:
+        """Return the serialized dynamic marker.
+
+        Args:
+            weights: (S,) weights of the rig's shapes.
+            head: (4,) rotation of the head, xyzw; the marker's frame rotates with it.
+            stamp: ns.
+        """
         points = self._rest + (weights @ self._deltas).reshape(-1, 3)
-        if len(self._bent):
-            # the neck takes a share of the rotation only: what stays behind turns back in the head's frame
+        if len(self._neck):
+            # the neck takes a part of the rotation only: in the head's frame the rest of it rotates back
             pivot = self.rig.pivot
-            back = (points[self._bent] - pivot) @ rotation_matrix(head) + pivot
-            points[self._bent] = back + self._follow * (points[self._bent] - back)
+            rotated_back = (points[self._neck] - pivot) @ rotation_matrix(head) + pivot
+            points[self._neck] = rotated_back + self._neck_follow * (points[self._neck] - rotated_back)
         self._points[:] = points
-        light = _light(smooth_normals(points, self._ring, self._sums))
-        np.clip(self._colors * light[:, None], 0, 1, out=self._rgba[:, :3])
-        block = self._moving
-        np.take(self._points, self._corners, axis=0, out=block.points, mode="clip")
-        np.take(self._rgba, self._corners, axis=0, out=block.colors, mode="clip")
-        block.stamp(stamp)
-        return block.bytes()
+        brightness = _brightness(smooth_normals(points, self._used_triangles, self._vertex_corners))
+        np.clip(self._base_colors * brightness[:, None], 0, 1, out=self._rgba[:, :3])
+        marker = self._dynamic
+        np.take(self._points, self._moving_corners, axis=0, out=marker.points, mode="clip")
+        np.take(self._rgba, self._moving_corners, axis=0, out=marker.colors, mode="clip")
+        marker.set_stamp(stamp)
+        return marker.to_bytes()
 
-    def still(self, stamp):
-        """stamp ns -> bytes of a Marker, or None where everything moves."""
-        if self._still is None:
+    def static(self, stamp: int) -> bytes | None:
+        """Return the serialized static marker with a stamp in ns, or None if every triangle moves."""
+        if self._static is None:
             return None
-        self._still.stamp(stamp)
-        return self._still.bytes()
+        self._static.set_stamp(stamp)
+        return self._static.to_bytes()
 
 
 class FaceMarkers:
-    """When what is sent. rig, make, serialize: as MarkerBuilder; rate: markers per second at most; rotate:
-    turn the face by a transform from FaceMotion's frame to `face_frame`; without it the markers are in
-    `frame_id` and the head stands still; frame_id: of FaceMotion, until the first one tells it."""
+    """Decides which markers are sent when.
+
+    Args:
+        rig: the face.
+        message_class: returns the class of a message type.
+        serialize: returns the bytes of a message.
+        rate: dynamic markers per second at most.
+        rotate: rotate the face by a transform from FaceMotion's frame to `face_frame`; otherwise the markers
+            are in FaceMotion's frame and the head does not turn.
+        face_frame: tf frame of the rotating head.
+        frame_id: frame of FaceMotion, until the first message states it.
+    """
 
     def __init__(
-        self, rig, make, serialize, rate=25.0, rotate=True, face_frame="face", frame_id="head"
+        self,
+        rig: Rig,
+        message_class: MessageClassLookup,
+        serialize: Serializer,
+        rate: float = 25.0,
+        rotate: bool = True,
+        face_frame: str = "face",
+        frame_id: str = "head",
     ) -> None:
-        self._make, self.rig = make, rig
+        self._message_class, self._serialize, self.rig = message_class, serialize, rig
         self.period, self.rotate, self.face_frame, self.frame_id = 1.0 / rate, rotate, face_frame, frame_id
-        self._build = lambda frame: MarkerBuilder(rig, make, serialize, frame)
-        self._builder = self._build(face_frame if rotate else frame_id)
-        self._names, self._order = None, None
-        self._weights, self._head, self._stamp = np.zeros(len(rig.shape_names), np.float32), _REST, None
-        self._new = False  # a motion waits to be shown
-        self._shown = self._told = -1e9  # s, when the last moving and the last still marker were made
-        self._listeners = 0
+        self._builder = self._create_builder(face_frame if rotate else frame_id)
+        self._names: tuple[str, ...] | None = None  # of the last message
+        self._order: npt.NDArray[np.int64] = np.zeros(
+            0, np.int64
+        )  # index of each shape in its weights, or -1
+        self._weights = np.zeros(len(rig.shape_names), np.float32)
+        self._head: npt.NDArray[np.float64] = np.array(_IDENTITY)
+        self._stamp: int | None = None
+        self._pending = False  # a motion has not been shown yet
+        self._last_dynamic = self._last_static = float("-inf")  # s, when the marker was last built
+        self._subscribers = 0
 
-    def hear(self, motion):
-        """Take a FaceMotion message. Returns a tf2_msgs/TFMessage that turns the head, or None without
-        `rotate`."""
-        self._weights = self._by_name(motion)
+    def on_motion(self, motion: Any) -> Any:
+        """Accept a FaceMotion message.
+
+        Returns:
+            A tf2_msgs/TFMessage that rotates the head, or None without `rotate`.
+        """
+        self._weights = self._weights_by_name(motion)
         head = np.array([motion.head.x, motion.head.y, motion.head.z, motion.head.w])
         size = np.abs(head).max()  # the length itself could overflow
-        usable = np.isfinite(size) and size > 1e-6
-        self._head = head / size / np.linalg.norm(head / size) if usable else np.array(_REST)
-        self._stamp = motion.header.stamp.sec * 1_000_000_000 + motion.header.stamp.nanosec
+        valid = np.isfinite(size) and size > 1e-6
+        self._head = head / size / np.linalg.norm(head / size) if valid else np.array(_IDENTITY)
+        self._stamp = stamp_to_ns(motion.header.stamp)
         frame_id = motion.header.frame_id or self.frame_id
         if frame_id != self.frame_id and not self.rotate:
-            self._builder = self._build(frame_id)
-        self.frame_id, self._new = frame_id, True
+            self._builder = self._create_builder(frame_id)
+        self.frame_id, self._pending = frame_id, True
         return self.transform(self._stamp) if self.rotate else None
 
-    def markers(self, now, stamp, listeners):
-        """The markers that are due: a list of serialised Markers, empty when nobody listens.
+    def markers(self, now: float, stamp: int, subscribers: int) -> list[bytes]:
+        """Return the serialized markers that are due.
 
-        Call it after each `hear` and about `rate` times a second. now: seconds, monotonic; stamp: ns, the
-        time of a face that rests because no motion was ever heard; listeners: subscribers of the topic.
+        Call it after each `on_motion` and about `rate` times per second.
+
+        Args:
+            now: s, monotonic.
+            stamp: ns, stamp of a face that is at rest because no motion has arrived.
+            subscribers: subscribers of the topic; without any nothing is built.
         """
-        fresh, self._listeners = listeners > self._listeners, listeners
-        if not listeners:
+        has_new_subscriber, self._subscribers = subscribers > self._subscribers, subscribers
+        if not subscribers:
             return []
-        out = []
-        due = self._new and now - self._shown >= 0.9 * self.period
-        # once a second even without new motion: a new listener may miss what was sent as it was discovered
-        if due or fresh or now - self._shown >= STILL_EVERY:
-            self._new, self._shown = False, now
-            out.append(
-                self._builder.moving(
-                    self._weights,
-                    self._head if self.rotate else np.array(_REST),
-                    stamp if self._stamp is None else self._stamp,
-                )
-            )
-        if fresh or now - self._told >= STILL_EVERY:
-            self._told = now
-            out.append(self._builder.still(stamp if self._stamp is None else self._stamp))
-        return [blob for blob in out if blob is not None]
+        stamp = stamp if self._stamp is None else self._stamp
+        due: list[bytes] = []
+        since_dynamic = now - self._last_dynamic
+        motion_due = self._pending and since_dynamic >= _MIN_PERIOD_FRACTION * self.period
+        # once per second even without new motion: a new subscriber may miss what is sent while it is
+        # discovered
+        if motion_due or has_new_subscriber or since_dynamic >= STATIC_PERIOD_S:
+            self._pending, self._last_dynamic = False, now
+            head = self._head if self.rotate else np.array(_IDENTITY)
+            due.append(self._builder.dynamic(self._weights, head, stamp))
+        if has_new_subscriber or now - self._last_static >= STATIC_PERIOD_S:
+            self._last_static = now
+            static = self._builder.static(stamp)
+            if static is not None:
+                due.append(static)
+        return due
 
-    def transform(self, stamp):
-        """tf2_msgs/TFMessage at `stamp` ns: the head's rotation about the rig's pivot."""
-        message = self._make("tf2_msgs/msg/TFMessage")()
-        turn = self._make("geometry_msgs/msg/TransformStamped")()
-        turn.header.stamp.sec, turn.header.stamp.nanosec = divmod(int(stamp), 1_000_000_000)
-        turn.header.frame_id, turn.child_frame_id = self.frame_id, self.face_frame
+    def transform(self, stamp: int) -> Any:
+        """Return a tf2_msgs/TFMessage at `stamp` ns: the head's rotation about the rig's pivot."""
+        message = self._message_class("tf2_msgs/msg/TFMessage")()
+        transform = self._message_class("geometry_msgs/msg/TransformStamped")()
+        set_stamp(transform.header.stamp, stamp)
+        transform.header.frame_id, transform.child_frame_id = self.frame_id, self.face_frame
         pivot = self.rig.pivot.astype(np.float64)
         shift = pivot - rotation_matrix(self._head).astype(np.float64) @ pivot
-        move, rotation = turn.transform.translation, turn.transform.rotation
-        move.x, move.y, move.z = (float(value) for value in shift)
+        translation, rotation = transform.transform.translation, transform.transform.rotation
+        translation.x, translation.y, translation.z = (float(value) for value in shift)
         rotation.x, rotation.y, rotation.z, rotation.w = (float(value) for value in self._head)
-        message.transforms = [turn]
+        message.transforms = [transform]
         return message
 
-    def _by_name(self, motion):
-        """Weights (S,) in the rig's order; 0 for shapes that the message does not name, NaN becomes 0."""
+    def _create_builder(self, frame_id: str) -> MarkerBuilder:
+        return MarkerBuilder(self.rig, self._message_class, self._serialize, frame_id)
+
+    def _weights_by_name(self, motion: Any) -> npt.NDArray[np.float32]:
+        """Return weights (S,) in the rig's order.
+
+        Shapes that the message does not name are 0, and so are NaN and infinities. The last weights are
+        returned for a message whose names and weights differ in number.
+        """
         names = tuple(motion.names)
         values = np.asarray(motion.weights, np.float32)
         if names != self._names:
-            places = {name: place for place, name in enumerate(names)}
+            index = {name: i for i, name in enumerate(names)}
             self._names = names
-            self._order = np.array([places.get(name, -1) for name in self.rig.shape_names], np.int64)
+            self._order = np.array([index.get(name, -1) for name in self.rig.shape_names], np.int64)
         if len(values) != len(names):
             return self._weights
         padded = np.append(values, np.float32(0))
         return np.nan_to_num(padded[self._order], nan=0.0, posinf=0.0, neginf=0.0).clip(0, 1)
 
 
-def _light(normals):
-    """Unit normals (V, 3) -> brightness (V,)."""
-    light = np.full(len(normals), _AMBIENT, np.float32)
+def _brightness(normals: npt.NDArray[np.floating]) -> npt.NDArray[np.float32]:
+    """Return the brightness (V,) of vertices with unit normals (V, 3)."""
+    brightness = np.full(len(normals), _AMBIENT, np.float32)
     for direction, strength in _LIGHTS:
-        direction = np.asarray(direction, np.float32) / np.float32(np.linalg.norm(direction))
-        light += np.float32(strength) * np.maximum(normals @ direction, 0)
-    return light
+        to_light = np.asarray(direction, np.float32) / np.float32(np.linalg.norm(direction))
+        brightness += np.float32(strength) * np.maximum(normals @ to_light, 0)
+    return brightness

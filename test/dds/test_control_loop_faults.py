@@ -18,15 +18,15 @@ pytest.importorskip("cyclonedds", reason="cyclonedds is not installed")
 
 from typing import NoReturn
 
-from dds.test_head_node import ARRAY, Peer, jaw_open
-from dds.test_node import wait_for
-from rviz.test_markers import motion
+from dds.test_head_node import ARRAY, Peer
 
 from streamingtalker_ros.dds.head_node import HeadNode
 from streamingtalker_ros.dds.node import Wire, readers
 from streamingtalker_ros.messaging import face_messages
 from streamingtalker_ros.robot_head import HeadController, load_head
 from support.dds_domain import own_domain
+from support.face_motion import face_motion, shape_weights
+from support.waiting import wait_for
 
 COMMANDS = "jaw_controller/commands"
 
@@ -68,7 +68,7 @@ def test_a_motion_that_cannot_be_followed_brings_the_joints_to_rest(fault) -> No
     now, tick = 10**18, 20_000_000
     for _ in range(50):
         now += tick
-        controller.update(motion(jaw_open(1.0), now), now)
+        controller.update(face_motion(shape_weights(jawOpen=1.0), now), now)
         controller.step(now)
     assert not controller.at_rest
     whole, calls = getattr(controller, fault), []
@@ -150,7 +150,10 @@ def test_the_command_rests_the_head_whatever_happens_to_its_output(case, number)
     try:
         commands = peer.heard[COMMANDS]
         assert wait_for(lambda: commands and readers(peer.writer), 30)
-        for bad in (motion(jaw_open(np.nan), time.time_ns()), motion(jaw_open(1.0)[:3], time.time_ns())):
+        for bad in (
+            face_motion(shape_weights(jawOpen=np.nan), time.time_ns()),
+            face_motion(shape_weights(jawOpen=1.0)[:3], time.time_ns()),
+        ):
             peer.writer.write(bad)
         peer.say(1.0)
         assert commands[-1].data[0] > 0.2

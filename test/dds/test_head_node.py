@@ -12,29 +12,22 @@ import pytest
 
 pytest.importorskip("cyclonedds", reason="cyclonedds is not installed")
 
-from dds.test_node import wait_for
-from rviz.test_markers import motion
 
 from streamingtalker_ros.dds import message_types
 from streamingtalker_ros.dds.head_node import JOINT_STATE, HeadNode
 from streamingtalker_ros.dds.node import Wire, readers
-from streamingtalker_ros.face.arkit import INDEX
 from streamingtalker_ros.messaging import face_messages
 from streamingtalker_ros.robot_head import load_head, outputs
 from streamingtalker_ros.robot_head.config import parse_head
 from support.dds_domain import own_domain
+from support.face_motion import face_motion, shape_weights
+from support.waiting import wait_for
 
 ARRAY, TRAJECTORY, UNITS = (
     "std_msgs/msg/Float64MultiArray",
     "trajectory_msgs/msg/JointTrajectory",
     "hri_msgs/msg/FacialActionUnits",
 )
-
-
-def jaw_open(weight):
-    weights = np.zeros(52, np.float32)
-    weights[INDEX["jawOpen"]] = weight
-    return weights
 
 
 class Peer:
@@ -51,7 +44,7 @@ class Peer:
     def say(self, weight, seconds=0.6) -> None:
         end = time.monotonic() + seconds
         while time.monotonic() < end:
-            self.writer.write(motion(jaw_open(weight), time.time_ns()))
+            self.writer.write(face_motion(shape_weights(jawOpen=weight), time.time_ns()))
             time.sleep(0.04)
 
 
@@ -125,6 +118,7 @@ def test_the_command_checks_a_head_drives_it_and_rests_it(tmp_path) -> None:
         assert node.wait(10) == 0 and wait_for(lambda: commands[-1].data[0] == 0.0)
     finally:
         node.kill()
+        node.communicate()
         peer.wire.close()
 
 

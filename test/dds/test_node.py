@@ -21,6 +21,7 @@ from streamingtalker_ros.dds.node import Wire, readers, writers
 from streamingtalker_ros.dds.recorder import FaceMotionRecorder
 from streamingtalker_ros.errors import TalkerError
 from support.dds_domain import own_domain
+from support.waiting import wait_for
 
 MOTION, MODEL = "streamingtalker_ros/msg/FaceMotion", "streamingtalker_ros/msg/FaceModel"
 _SENDER = """
@@ -44,15 +45,6 @@ for index in range(50):
 time.sleep(0.5)
 node.close()
 """
-
-
-def wait_for(condition, seconds=30.0):
-    deadline = time.monotonic() + seconds
-    while not (result := condition()):
-        if time.monotonic() > deadline:
-            return result
-        time.sleep(0.01)
-    return result
 
 
 def test_messages_cross_from_one_process_to_another_unchanged() -> None:

@@ -16,7 +16,7 @@ import pytest
 pytest.importorskip("cyclonedds", reason="cyclonedds is not installed")
 pytest.importorskip("torch", reason="torch is not installed")
 
-from dds.test_node import call, wait_for
+from dds.test_node import call
 
 from streamingtalker_ros.audio.packet import AudioFormat
 from streamingtalker_ros.audio.sources import paced_packets
@@ -32,6 +32,7 @@ from streamingtalker_ros.model.blendshape import checkpoint
 from streamingtalker_ros.runtime.parameters import TalkerParameters
 from support.dds_domain import own_domain
 from support.scheduler_harness import FRAME, MS, small_talker, voice
+from support.waiting import wait_for
 
 COMMAND = [sys.executable, "-m", "streamingtalker_ros"]
 

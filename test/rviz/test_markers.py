@@ -1,85 +1,119 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The face for RViz: what the patched bytes hold is what a Marker filled by hand would, only sooner."""
+"""Face markers: their bytes equal a Marker filled field by field, and they are sent when they are due."""
+
+from __future__ import annotations
 
 import struct
 import time
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 
-pytest.importorskip("cyclonedds", reason="cyclonedds is not installed")
-
-from dds.test_node import wait_for
-
-from streamingtalker_ros.cli.markers_preview import soup
+from streamingtalker_ros.cli.markers_preview import triangles
 from streamingtalker_ros.dds import message_types
 from streamingtalker_ros.dds.markers_node import TF, FaceMarkersNode
 from streamingtalker_ros.dds.node import Wire, readers
 from streamingtalker_ros.errors import TalkerError
-from streamingtalker_ros.face.arkit import ARKIT_NAMES, INDEX
+from streamingtalker_ros.face.arkit import ARKIT_NAMES
 from streamingtalker_ros.face.default_head.assemble import default_rig
 from streamingtalker_ros.face.rig import Rig
 from streamingtalker_ros.face.rotation import rotation_matrix
-from streamingtalker_ros.messaging import face_messages
-from streamingtalker_ros.messaging.header import set_header
-from streamingtalker_ros.rviz.marker_cdr import MARKER, MarkerBlock
-from streamingtalker_ros.rviz.markers import STILL_EVERY, FaceMarkers, MarkerBuilder
+from streamingtalker_ros.messaging.face_messages import MOTION_TYPE
+from streamingtalker_ros.messaging.header import set_header, stamp_to_ns
+from streamingtalker_ros.rviz.marker_cdr import COLOR_TYPE, MARKER_TYPE, POINT_TYPE, SerializedMarker
+from streamingtalker_ros.rviz.markers import (
+    DYNAMIC_ID,
+    STATIC_ID,
+    STATIC_PERIOD_S,
+    FaceMarkers,
+    MarkerBuilder,
+)
 from support.dds_domain import own_domain
+from support.face_motion import face_motion, shape_weights
+from support.waiting import wait_for
 
 STAMP = 1_700_000_000_123_456_789
 TURNED = np.array([0.02, 0.1, 0.2, 0.97]) / np.linalg.norm([0.02, 0.1, 0.2, 0.97])
 AHEAD = np.array([0.0, 0.0, 0.0, 1.0])
+EXPRESSION = shape_weights(jawOpen=0.7, eyeBlinkLeft=0.4, mouthSmileRight=0.5)
 
 
-def serialize(message):
+def serialize(message: Any) -> bytes:
     return message.serialize()
 
 
-def read(blob):
-    return message_types.message_class(MARKER).deserialize(blob)
+def deserialize(marker: bytes) -> Any:
+    return message_types.message_class(MARKER_TYPE).deserialize(marker)
 
 
-def open_mouth():
-    weights = np.zeros(52, np.float32)
-    weights[[INDEX["jawOpen"], INDEX["eyeBlinkLeft"], INDEX["mouthSmileRight"]]] = 0.7, 0.4, 0.5
-    return weights
+def motion(weights: npt.ArrayLike = EXPRESSION, stamp: int = STAMP, **fields: Any) -> Any:
+    return face_motion(weights, stamp, **fields)
+
+
+def stamp_of(marker: bytes) -> int:
+    seconds, nanoseconds = struct.unpack_from("<iI", marker, 4)
+    return seconds * 10**9 + nanoseconds
+
+
+def ids(markers: list[bytes]) -> list[int]:
+    return [DYNAMIC_ID if len(marker) >= 400_000 else STATIC_ID for marker in markers]
 
 
 @pytest.fixture(scope="module")
-def builder():
+def builder() -> MarkerBuilder:
     return MarkerBuilder(default_rig(), message_types.message_class, serialize)
 
 
-def motion(weights, stamp=STAMP, head=AHEAD, names=ARKIT_NAMES, frame_id="head"):
-    message = message_types.message_class(face_messages.MOTION_TYPE)()
-    set_header(message.header, stamp, frame_id)
-    message.names, message.weights = list(names), face_messages.as_float_array(weights)
-    message.head.x, message.head.y, message.head.z, message.head.w = (float(value) for value in head)
-    return message
+@pytest.fixture
+def face_markers() -> FaceMarkers:
+    return FaceMarkers(default_rig(), message_types.message_class, serialize, rate=25.0)
 
 
-def test_the_bytes_are_those_of_a_marker_filled_by_hand() -> None:
-    block = MarkerBlock(message_types.message_class, serialize, 2, "face", 3, "a frame")
+def sphere_rig(rows: int = 50, columns: int = 100) -> Rig:
+    """Return a sphere of 5,000 vertices, all of which move."""
+    v, u = np.meshgrid(
+        np.linspace(0.05, np.pi - 0.05, rows), np.linspace(0, 2 * np.pi, columns, False), indexing="ij"
+    )
+    vertices = np.stack([np.sin(v) * np.cos(u), np.sin(v) * np.sin(u), np.cos(v)], -1).reshape(-1, 3) * 0.1
+    index = np.arange(rows * columns).reshape(rows, columns)
+    a, b = index[:-1], np.roll(index, -1, axis=1)[:-1]
+    c, d = index[1:], np.roll(index, -1, axis=1)[1:]
+    faces = np.concatenate([np.stack([a, c, d], -1).reshape(-1, 3), np.stack([a, d, b], -1).reshape(-1, 3)])
+    deltas = np.random.default_rng(0).normal(0, 1e-3, (52, len(vertices), 3))
+    return Rig(
+        "sphere",
+        vertices.astype(np.float32),
+        faces.astype(np.uint32),
+        ARKIT_NAMES,
+        deltas.astype(np.float32),
+        {},
+        {},
+        np.full((len(vertices), 3), 0.8, np.float32),
+    )
+
+
+def test_the_bytes_equal_a_marker_filled_field_by_field() -> None:
+    marker = SerializedMarker(message_types.message_class, serialize, 2, "face", 3, "a frame")
     random = np.random.default_rng(0)
-    block.points[:], block.colors[:] = random.random((6, 3)), random.random((6, 4))
-    block.stamp(STAMP)
-    message = message_types.message_class(MARKER)()
+    marker.points[:], marker.colors[:] = random.random((6, 3)), random.random((6, 4))
+    marker.set_stamp(STAMP)
+    message = message_types.message_class(MARKER_TYPE)()
     set_header(message.header, STAMP, "a frame")
     message.ns, message.id, message.type, message.frame_locked = "face", 3, 11, True
     message.pose.orientation.w = message.scale.x = message.scale.y = message.scale.z = message.color.a = 1.0
-    point, color = (
-        message_types.message_class(name) for name in ("geometry_msgs/msg/Point", "std_msgs/msg/ColorRGBA")
-    )
-    message.points = [point(x=x, y=y, z=z) for x, y, z in block.points.tolist()]
-    message.colors = [color(r=r, g=g, b=b, a=a) for r, g, b, a in block.colors.tolist()]
-    same = block.bytes() == serialize(message)
-    assert same
+    point, color = message_types.message_class(POINT_TYPE), message_types.message_class(COLOR_TYPE)
+    message.points = [point(x=x, y=y, z=z) for x, y, z in marker.points.tolist()]
+    message.colors = [color(r=r, g=g, b=b, a=a) for r, g, b, a in marker.colors.tolist()]
+    is_equal = marker.to_bytes() == serialize(message)  # without pytest's diff of two long byte strings
+    assert is_equal
 
 
-def test_another_way_to_serialise_is_refused() -> None:
+def test_a_serializer_of_another_encoding_is_rejected() -> None:
     with pytest.raises(TalkerError, match="little-endian CDR"):
-        MarkerBlock(
+        SerializedMarker(
             message_types.message_class,
             lambda message: b"\0\0" + serialize(message)[2:],
             1,
@@ -90,204 +124,166 @@ def test_another_way_to_serialise_is_refused() -> None:
 
 
 @pytest.mark.parametrize("head", [AHEAD, TURNED])
-def test_both_markers_turned_by_the_transform_are_the_posed_rig(builder, head) -> None:
+def test_both_markers_rotated_by_the_transform_equal_the_posed_rig(
+    builder: MarkerBuilder, head: npt.NDArray[np.float64]
+) -> None:
     rig = default_rig()
-    moving, still = builder.moving(open_mouth(), head, STAMP), builder.still(STAMP)
-    corners = np.concatenate([soup(moving)[0], soup(still)[0]])
-    turned = (corners - rig.pivot) @ rotation_matrix(head).T + rig.pivot
-    expected = rig.pose(open_mouth(), head)[rig.triangles]
-    key = lambda triangles: np.round(triangles.reshape(-1, 9).astype(np.float64), 4)  # noqa: E731
-    assert len(turned) == len(expected)
-    a, b = (values[np.lexsort(key(values).T)] for values in (turned, expected))
-    assert np.abs(a - b).max() < 1e-5
-    assert ids([moving, still]) == [0, 1]
-    for blob, ours in ((moving, 0), (still, 1)):
-        marker = read(blob)
-        assert (marker.id, marker.type, marker.header.frame_id) == (ours, 11, "face")
-        assert marker.header.stamp.sec * 10**9 + marker.header.stamp.nanosec == STAMP
+    dynamic, static = builder.dynamic(EXPRESSION, head, STAMP), builder.static(STAMP)
+    assert static is not None and ids([dynamic, static]) == [DYNAMIC_ID, STATIC_ID]
+    corners = np.concatenate([triangles(dynamic)[0], triangles(static)[0]])
+    rotated = (corners - rig.pivot) @ rotation_matrix(head).T + rig.pivot
+    expected = rig.pose(EXPRESSION, head)[rig.triangles]
+    assert len(rotated) == len(expected)
+
+    def sort(corners: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+        return corners[np.lexsort(np.round(corners.reshape(-1, 9).astype(np.float64), 4).T)]
+
+    assert np.abs(sort(rotated) - sort(expected)).max() < 1e-5
+    for serialized, marker_id in ((dynamic, DYNAMIC_ID), (static, STATIC_ID)):
+        marker = deserialize(serialized)
+        assert (marker.id, marker.type, marker.header.frame_id) == (marker_id, 11, "face")
+        assert stamp_to_ns(marker.header.stamp) == STAMP
         assert len(marker.colors) == len(marker.points) and marker.colors[0].a == 1.0
 
 
-def test_light_shapes_the_face_and_shows_its_motion(builder) -> None:
-    _, rest = soup(builder.moving(np.zeros(52, np.float32), AHEAD, STAMP))
-    _, smile = soup(builder.moving(open_mouth(), AHEAD, STAMP))
+def test_lighting_follows_the_shape_of_the_face(builder: MarkerBuilder) -> None:
+    _, rest = triangles(builder.dynamic(shape_weights(), AHEAD, STAMP))
+    _, expression = triangles(builder.dynamic(EXPRESSION, AHEAD, STAMP))
     assert rest.std() > 0.1 and rest.min() >= 0 and rest.max() <= 1
-    assert np.abs(rest - smile).max() > 0.1
+    assert np.abs(rest - expression).max() > 0.1
 
 
-def test_the_markers_colours_stay_continuous_where_still_meets_moving(builder) -> None:
-    shared = {}
-    for blob in (builder.moving(np.zeros(52, np.float32), AHEAD, STAMP), builder.still(STAMP)):
-        points, colors = soup(blob)
-        for point, color in zip(points.reshape(-1, 3), colors.reshape(-1, 3)):
-            shared.setdefault(tuple(np.round(point, 5)), []).append(color)
-    rig = default_rig()
-    apart = [np.ptp(np.array(colors), axis=0).max() for colors in shared.values()]
-    assert np.mean(np.array(apart) > 0.02) < 0.02 and len(apart) <= len(rig.vertices)
+def test_colours_are_continuous_where_the_static_marker_meets_the_dynamic_one(builder: MarkerBuilder) -> None:
+    colors_at: dict[tuple[float, ...], list[npt.NDArray[np.float32]]] = {}
+    static = builder.static(STAMP)
+    assert static is not None
+    for marker in (builder.dynamic(shape_weights(), AHEAD, STAMP), static):
+        points, colors = triangles(marker)
+        for point, color in zip(points.reshape(-1, 3), colors.reshape(-1, 3), strict=True):
+            colors_at.setdefault(tuple(np.round(point, 5)), []).append(color)
+    difference = np.array([np.ptp(np.array(colors), axis=0).max() for colors in colors_at.values()])
+    assert np.mean(difference > 0.02) < 0.02 and len(difference) <= len(default_rig().vertices)
 
 
-def big_rig(vertices=5000, shapes=52):
-    """A sphere of 5,000 vertices, all of which move."""
-    rows, columns = 50, vertices // 50
-    v, u = np.meshgrid(
-        np.linspace(0.05, np.pi - 0.05, rows), np.linspace(0, 2 * np.pi, columns, False), indexing="ij"
-    )
-    points = np.stack([np.sin(v) * np.cos(u), np.sin(v) * np.sin(u), np.cos(v)], -1).reshape(-1, 3) * 0.1
-    index = np.arange(rows * columns).reshape(rows, columns)
-    a, b = index[:-1], np.roll(index, -1, axis=1)[:-1]
-    c, d = index[1:], np.roll(index, -1, axis=1)[1:]
-    triangles = np.concatenate(
-        [np.stack([a, c, d], -1).reshape(-1, 3), np.stack([a, d, b], -1).reshape(-1, 3)]
-    )
-    deltas = np.random.default_rng(0).normal(0, 1e-3, (shapes, len(points), 3)).astype(np.float32)
-    return Rig(
-        "sphere",
-        points.astype(np.float32),
-        triangles.astype(np.uint32),
-        ARKIT_NAMES,
-        deltas,
-        {},
-        {},
-        np.full((len(points), 3), 0.8, np.float32),
-    )
-
-
-def test_a_face_of_5000_vertices_is_built_within_the_budget() -> None:
-    """3 ms on an idle machine (`python tools/benchmarks/markers.py`); here ten times that, since others share the cores,
-    and filling it by hand takes longer still."""
-    rig = big_rig()
+def test_a_face_of_5000_vertices_is_built_within_its_time_budget() -> None:
+    """Ten times what an idle machine takes (`tools/benchmarks/markers.py`): others share the cores."""
+    rig = sphere_rig()
     builder = MarkerBuilder(rig, message_types.message_class, serialize)
-    assert builder.still(0) is None
-    times = []
+    assert builder.static(0) is None
+    times, marker = [], b""
     for _ in range(20):
         start = time.perf_counter()
-        blob = builder.moving(open_mouth(), AHEAD, STAMP)
+        marker = builder.dynamic(EXPRESSION, AHEAD, STAMP)
         times.append(time.perf_counter() - start)
     assert sorted(times)[5] < 0.03
-    assert len(soup(blob)[0]) == len(rig.triangles)
+    assert len(triangles(marker)[0]) == len(rig.triangles) == builder.dynamic_triangles
 
 
-@pytest.fixture
-def shown():
-    return FaceMarkers(default_rig(), message_types.message_class, serialize, rate=25.0)
+def test_nothing_is_built_without_subscribers(
+    face_markers: FaceMarkers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    face_markers.on_motion(motion())
+    monkeypatch.setattr(MarkerBuilder, "dynamic", lambda *_: pytest.fail("built without subscribers"))
+    assert face_markers.markers(10.0, STAMP, 0) == []
 
 
-def stamp_of(blob):
-    seconds, nanoseconds = struct.unpack_from("<iI", blob, 4)
-    return seconds * 10**9 + nanoseconds
+def test_the_dynamic_marker_is_sent_at_its_rate_with_the_newest_motion_and_the_static_one_once_a_second(
+    face_markers: FaceMarkers,
+) -> None:
+    face_markers.on_motion(motion())
+    assert ids(face_markers.markers(10.0, STAMP, 1)) == [DYNAMIC_ID, STATIC_ID]
+    sent: list[tuple[int, bytes]] = []
+    for frame in range(1, 101):  # 100 frames per second against a rate of 25
+        face_markers.on_motion(motion(stamp=STAMP + frame * 10_000_000))
+        sent += [(frame, marker) for marker in face_markers.markers(10.0 + frame / 100, STAMP, 1)]
+    dynamic = [(frame, marker) for frame, marker in sent if ids([marker]) == [DYNAMIC_ID]]
+    assert 24 <= len(dynamic) <= 28 and len(sent) - len(dynamic) == 1
+    assert all(stamp_of(marker) == STAMP + frame * 10_000_000 for frame, marker in dynamic)
 
 
-def ids(blobs):
-    """0 for the moving marker, 1 for the still one, which is the smaller."""
-    return [int(len(blob) < 400_000) for blob in blobs]
+def test_a_motion_that_arrives_too_early_is_shown_later_and_once(face_markers: FaceMarkers) -> None:
+    face_markers.on_motion(motion())
+    face_markers.markers(10.0, STAMP, 1)
+    face_markers.on_motion(motion(stamp=STAMP + 1))
+    assert ids(face_markers.markers(10.01, STAMP, 1)) == []
+    assert ids(face_markers.markers(10.04, STAMP, 1)) == [DYNAMIC_ID]
+    assert ids(face_markers.markers(10.08, STAMP, 1)) == []
 
 
-def test_nothing_is_built_while_nobody_listens(shown, monkeypatch) -> None:
-    shown.hear(motion(open_mouth()))
-    monkeypatch.setattr(MarkerBuilder, "moving", lambda *_: pytest.fail("built for nobody"))
-    assert ids(shown.markers(10.0, STAMP, 0)) == []
+def test_a_new_subscriber_receives_both_markers_at_once(face_markers: FaceMarkers) -> None:
+    face_markers.on_motion(motion())
+    face_markers.markers(10.0, STAMP, 1)
+    assert ids(face_markers.markers(10.3, STAMP, 2)) == [DYNAMIC_ID, STATIC_ID]
 
 
-def test_the_moving_marker_comes_at_its_rate_with_the_newest_motion_and_the_still_one_seldom(shown) -> None:
-    shown.hear(motion(open_mouth()))
-    assert ids(shown.markers(10.0, STAMP, 1)) == [0, 1]
-    sent = []
-    for frame in range(1, 101):  # 100 frames a second against a rate of 25
-        shown.hear(motion(open_mouth(), STAMP + frame * 10_000_000))
-        sent += [(frame, blob) for blob in shown.markers(10.0 + frame / 100, STAMP, 1)]
-    moving = [(frame, blob) for frame, blob in sent if ids([blob]) == [0]]
-    count, others = len(moving), len(sent) - len(moving)
-    assert 24 <= count <= 28 and others == 1
-    late = [frame for frame, blob in moving if stamp_of(blob) != STAMP + frame * 10_000_000]
-    assert not late
+def test_a_face_without_motion_is_shown_at_rest(face_markers: FaceMarkers) -> None:
+    markers = face_markers.markers(10.0, STAMP, 1)
+    assert ids(markers) == [DYNAMIC_ID, STATIC_ID] and stamp_of(markers[0]) == STAMP
+    assert ids(face_markers.markers(10.5, STAMP, 1)) == []
+    assert ids(face_markers.markers(10.0 + STATIC_PERIOD_S, STAMP, 1)) == [DYNAMIC_ID, STATIC_ID]
 
 
-def test_a_motion_held_back_is_shown_later_and_once(shown) -> None:
-    shown.hear(motion(open_mouth()))
-    shown.markers(10.0, STAMP, 1)
-    shown.hear(motion(open_mouth(), STAMP + 1))
-    assert ids(shown.markers(10.01, STAMP, 1)) == []
-    assert ids(shown.markers(10.04, STAMP, 1)) == [0]
-    assert ids(shown.markers(10.08, STAMP, 1)) == []
+def test_shapes_are_matched_by_name(face_markers: FaceMarkers, builder: MarkerBuilder) -> None:
+    order = np.random.default_rng(0).permutation(52)
+    face_markers.on_motion(motion(EXPRESSION[order], names=[ARKIT_NAMES[i] for i in order]))
+    expected = triangles(builder.dynamic(EXPRESSION, AHEAD, STAMP))[0]
+    np.testing.assert_array_equal(triangles(face_markers.markers(10.0, STAMP, 1)[0])[0], expected)
+    face_markers.on_motion(motion(np.ones(1), names=["jawOpen"], head=(0, 0, 0, 0)))
+    expected = triangles(builder.dynamic(shape_weights(jawOpen=1.0), AHEAD, STAMP))[0]
+    np.testing.assert_array_equal(triangles(face_markers.markers(11.0, STAMP, 1)[0])[0], expected)
 
 
-def test_who_comes_later_gets_both_markers_at_once(shown) -> None:
-    shown.hear(motion(open_mouth()))
-    shown.markers(10.0, STAMP, 1)
-    assert ids(shown.markers(10.3, STAMP, 2)) == [0, 1]
+@pytest.mark.parametrize(
+    "broken",
+    [
+        motion(shape_weights(jawOpen=np.nan, mouthClose=np.inf), head=(np.nan, 0, 0, 0)),
+        motion(EXPRESSION[:3]),  # fewer weights than names
+    ],
+)
+def test_a_broken_motion_yields_finite_points(face_markers: FaceMarkers, broken: Any) -> None:
+    face_markers.on_motion(motion())
+    face_markers.on_motion(broken)
+    assert np.isfinite(triangles(face_markers.markers(10.0, STAMP, 1)[0])[0]).all()
 
 
-def test_a_face_that_was_never_moved_is_shown_at_rest(shown) -> None:
-    first = shown.markers(10.0, STAMP, 1)
-    kinds, stamp = ids(first), stamp_of(first[0])
-    assert kinds == [0, 1] and stamp == STAMP
-    assert ids(shown.markers(10.5, STAMP, 1)) == []
-    assert ids(shown.markers(10.0 + STILL_EVERY, STAMP, 1)) == [0, 1]
-
-
-def test_shapes_are_looked_up_by_name_and_nothing_broken_is_drawn(shown, builder) -> None:
-    shuffled = np.random.default_rng(0).permutation(52)
-    expected = soup(builder.moving(open_mouth(), AHEAD, STAMP))[0]
-    shown.hear(motion(open_mouth()[shuffled], names=[ARKIT_NAMES[place] for place in shuffled]))
-    np.testing.assert_array_equal(soup(shown.markers(10.0, STAMP, 1)[0])[0], expected)
-    broken = open_mouth()
-    broken[3], broken[5] = np.nan, np.inf
-    shown.hear(motion(broken, head=(np.nan, 0, 0, 0)))
-    assert np.isfinite(soup(shown.markers(11.0, STAMP, 1)[0])[0]).all()
-    shown.hear(motion(open_mouth()[:3]))  # contradicts its names: the face stays as it was
-    assert np.isfinite(soup(shown.markers(12.0, STAMP, 1)[0])[0]).all()
-    shown.hear(motion(np.ones(1), names=["jawOpen"], head=(0, 0, 0, 0)))
-    jaw = np.zeros(52, np.float32)
-    jaw[INDEX["jawOpen"]] = 1.0
-    np.testing.assert_array_equal(
-        soup(shown.markers(13.0, STAMP, 1)[0])[0], soup(builder.moving(jaw, AHEAD, STAMP))[0]
-    )
-
-
-def test_the_transform_turns_about_the_neck_between_the_frames(shown) -> None:
-    turn = shown.hear(motion(open_mouth(), head=2 * TURNED, frame_id="robot_head")).transforms[0]
-    assert (turn.header.frame_id, turn.child_frame_id) == ("robot_head", "face")
-    rotation, shift = turn.transform.rotation, turn.transform.translation
+def test_the_transform_rotates_about_the_neck(face_markers: FaceMarkers) -> None:
+    message = face_markers.on_motion(motion(head=2 * TURNED, frame_id="robot_head"))
+    transform = message.transforms[0]
+    assert (transform.header.frame_id, transform.child_frame_id) == ("robot_head", "face")
+    rotation, shift = transform.transform.rotation, transform.transform.translation
     np.testing.assert_allclose([rotation.x, rotation.y, rotation.z, rotation.w], TURNED)
     pivot = default_rig().pivot
     moved = rotation_matrix(TURNED) @ pivot + np.array([shift.x, shift.y, shift.z])
     np.testing.assert_allclose(moved, pivot, atol=1e-6)
 
 
-def test_without_rotation_the_markers_are_in_the_motions_own_frame() -> None:
-    still = FaceMarkers(default_rig(), message_types.message_class, serialize, rotate=False)
-    assert still.hear(motion(open_mouth(), head=TURNED, frame_id="robot_head")) is None
-    blobs = still.markers(10.0, STAMP, 1)
-    assert {read(blob).header.frame_id for blob in blobs} == {"robot_head"}
-    corners = np.concatenate([soup(blob)[0] for blob in blobs])
-    assert (
-        np.abs(
-            np.sort(corners, axis=None)
-            - np.sort(default_rig().pose(open_mouth())[default_rig().triangles], axis=None)
-        ).max()
-        < 1e-5
-    )
+def test_without_rotation_the_markers_are_in_the_frame_of_the_motion() -> None:
+    rig = default_rig()
+    face_markers = FaceMarkers(rig, message_types.message_class, serialize, rotate=False)
+    assert face_markers.on_motion(motion(head=TURNED, frame_id="robot_head")) is None
+    markers = face_markers.markers(10.0, STAMP, 1)
+    assert {deserialize(marker).header.frame_id for marker in markers} == {"robot_head"}
+    corners = np.sort(np.concatenate([triangles(marker)[0] for marker in markers]), axis=None)
+    assert np.abs(corners - np.sort(rig.pose(EXPRESSION)[rig.triangles], axis=None)).max() < 1e-5
 
 
-def test_a_node_on_the_wire_shows_the_motion_that_it_hears() -> None:
+def test_a_dds_node_publishes_the_motion_that_it_receives() -> None:
     domain = own_domain()
     node = FaceMarkersNode(domain=domain)
-    heard = SimpleNamespace(markers=[], turns=[])
+    received = SimpleNamespace(markers=[], transforms=[])
     peer = Wire("peer", "", domain)
     try:
-        peer.subscribe("face_markers", MARKER, heard.markers.append, peer.qos(depth=10))
-        peer.subscribe("/tf", TF, heard.turns.append, peer.qos(depth=10))
-        writer = peer.publisher("face_motion", face_messages.MOTION_TYPE)
+        peer.subscribe("face_markers", MARKER_TYPE, received.markers.append, peer.qos(depth=10))
+        peer.subscribe("/tf", TF, received.transforms.append, peer.qos(depth=10))
+        writer = peer.publisher("face_motion", MOTION_TYPE)
         peer.start()
-        assert wait_for(lambda: len(heard.markers) >= 2)  # at rest, as soon as somebody listens
+        assert wait_for(lambda: len(received.markers) >= 2), "the face at rest, for the first subscriber"
         assert wait_for(lambda: readers(writer) == 1)
-        writer.write(motion(open_mouth(), head=TURNED))
+        writer.write(motion(head=TURNED))
         assert wait_for(
-            lambda: heard.turns and any(marker.header.stamp.sec == STAMP // 10**9 for marker in heard.markers)
+            lambda: [marker for marker in received.markers if stamp_to_ns(marker.header.stamp) == STAMP]
         )
-        marker = next(marker for marker in heard.markers if marker.header.stamp.sec == STAMP // 10**9)
-        assert marker.header.stamp.nanosec == STAMP % 10**9 and marker.id == 0
-        assert node.lost == 0
+        assert received.transforms and node.lost == 0
     finally:
         peer.close()
         node.close()

@@ -14,7 +14,7 @@ import pytest
 pytest.importorskip("cyclonedds", reason="cyclonedds is not installed")
 pytest.importorskip("torch", reason="torch is not installed")
 
-from dds.test_node import call, wait_for
+from dds.test_node import call
 
 from streamingtalker_ros.audio.files import read_audio
 from streamingtalker_ros.audio.packet import AudioFormat
@@ -27,6 +27,7 @@ from streamingtalker_ros.model.blendshape import checkpoint
 from support.dds_domain import own_domain
 from support.scheduler_harness import small_talker
 from support.soak_length import LONG, SECONDS, grown, memory, tell
+from support.waiting import wait_for
 
 STAMPED, INFO = "audio_common_msgs/msg/AudioDataStamped", audio_common.INFO_TYPE
 PACKET, SECOND, FRAME = 0.02, 1_000_000_000, 40_000_000

@@ -36,7 +36,7 @@ def main() -> None:
     from streamingtalker_ros.face.arkit import ARKIT_NAMES
     from streamingtalker_ros.face.default_head.assemble import default_rig
     from streamingtalker_ros.face.rig import Rig
-    from streamingtalker_ros.rviz.marker_cdr import COLOR, MARKER, POINT
+    from streamingtalker_ros.rviz.marker_cdr import COLOR_TYPE, MARKER_TYPE, POINT_TYPE
     from streamingtalker_ros.rviz.markers import MarkerBuilder
 
     def sphere(rows=50, columns=100):
@@ -67,13 +67,13 @@ def main() -> None:
     domain = int(os.environ.get("ROS_DOMAIN_ID", 93))
     sender, listener = Wire("sender", "", domain), Wire("listener", "", domain)
     heard = []
-    listener.subscribe("face_markers", MARKER, heard.append, listener.qos(depth=1))
-    writer = sender.publisher("face_markers", MARKER, sender.qos(depth=2))
+    listener.subscribe("face_markers", MARKER_TYPE, heard.append, listener.qos(depth=1))
+    writer = sender.publisher("face_markers", MARKER_TYPE, sender.qos(depth=2))
     while not writer.get_matched_subscriptions():  # a reader that takes nothing: what DDS itself costs
         time.sleep(0.05)
     made, point, color = (
-        message_types.serialized_class(MARKER),
-        *map(message_types.message_class, (POINT, COLOR)),
+        message_types.serialized_class(MARKER_TYPE),
+        *map(message_types.message_class, (POINT_TYPE, COLOR_TYPE)),
     )
     weights = np.random.default_rng(0).random((64, 52)).astype(np.float32)
     head = np.array([0.0, 0.0, 0.1, 0.995])
@@ -83,10 +83,10 @@ def main() -> None:
     )
     for rig in (default_rig(), sphere()):
         builder = MarkerBuilder(rig, message_types.message_class, serialize)
-        blob = builder.moving(weights[0], head, 0)
-        build = milliseconds(lambda n: builder.moving(weights[n % 64], head, n), args.frames)
+        blob = builder.dynamic(weights[0], head, 0)
+        build = milliseconds(lambda n: builder.dynamic(weights[n % 64], head, n), args.frames)
         send = milliseconds(lambda n: writer.write(made(blob)), args.frames)
-        message = message_types.message_class(MARKER)()
+        message = message_types.message_class(MARKER_TYPE)()
         corners = rig.pose(weights[0])[rig.triangles].reshape(-1, 3).tolist()
 
         def by_hand(_) -> None:
@@ -95,7 +95,7 @@ def main() -> None:
             message.serialize()
 
         hand = milliseconds(by_hand, 5, warm=1)
-        triangles = len(builder._corners) // 3
+        triangles = builder.dynamic_triangles
         print(
             f"| {rig.name} | {triangles:,} of {len(rig.triangles):,} | {len(blob):,} | {build[0]:.2f} | {build[1]:.2f} | "
             f"{send[0]:.2f} | {hand[0]:.0f} |",
