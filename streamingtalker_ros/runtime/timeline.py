@@ -1,80 +1,220 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The audio of one stream on its way to the model: pieces that wait, how much was heard, what was left out.
+"""Position of one stream: buffered audio, samples consumed and skipped, where the audio ends and the mouth is closed.
 
-Counts in samples at 16 kHz from frame 0. Under overload whole frames are left out of the middle; `index` then
-tells which published frame a frame of the model is, so that numbers and stamps skip together.
+All positions are samples at 16 kHz from frame 0 of the stream. Under overload whole frames are skipped;
+`published_index` maps a frame of the model to its number in the published stream, so that numbers and stamps skip
+together.
 """
 
+from __future__ import annotations
+
 from collections import deque
+from dataclasses import dataclass
+from fractions import Fraction
+
+import numpy as np
+import numpy.typing as npt
+
+from streamingtalker_ros.audio.clock import AudioClock
+from streamingtalker_ros.audio.constants import NS_PER_S, SAMPLE_RATE
+
+_MAX_SKIPS = 8  # skips that the frames still pending because of the look-ahead may refer to
+
+
+@dataclass
+class AudioSegment:
+    """Audio on the sample grid of a stream.
+
+    Attributes:
+        pcm: (n,) float32 at 16 kHz.
+        arrival: s, when its packet was received.
+        clock: Gives the stamps of its stream.
+        starts_stream: Whether it is the beginning of a new stream.
+        is_received: Whether it holds received audio, not generated silence.
+        format_changed: Whether its format differs from that of the audio before.
+    """
+
+    pcm: npt.NDArray[np.float32]
+    arrival: float
+    clock: AudioClock
+    starts_stream: bool = False
+    is_received: bool = True
+    format_changed: bool = False
 
 
 class AudioTimeline:
-    """hop: samples per frame."""
+    """Buffered audio of one stream, with the number of samples consumed and skipped.
 
-    def __init__(self, hop) -> None:
-        self._hop = hop
+    Args:
+        hop: Samples that the model takes at a time.
+        frame_rate: Frames per second of the model.
+    """
+
+    def __init__(self, hop: int, frame_rate: float) -> None:
+        self.hop = hop
+        samples_per_frame = SAMPLE_RATE / Fraction(frame_rate).limit_denominator(1001)
+        # the shortest whole number of samples that whole frames last, and those frames
+        self._block_samples = samples_per_frame.numerator
+        self._block_frames = samples_per_frame.denominator
+        self.clock: AudioClock | None = None
+        """Clock of the segment appended last."""
         self.clear()
 
     def clear(self) -> None:
-        """The next piece begins a new stream."""
-        self.pieces = deque()
-        self.fed = 0  # samples that the model has heard
-        self._splices = [(0, 0)]  # (frame of the model, frames left out before it)
-
-    def __bool__(self) -> bool:
-        return bool(self.pieces)
-
-    @property
-    def position(self):
-        """Position of the next sample that the model hears."""
-        return self.fed + self._splices[-1][1] * self._hop
+        """Discard the stream: the next segment begins a new one."""
+        self.segments: deque[AudioSegment] = deque()
+        self.samples_consumed = 0  # by the model
+        self.audio_end = 0  # where the received audio ends
+        self.silence_start = 0  # where the generated silence begins
+        self.closing_end = 0  # where the mouth is closed
+        self._hop_buffer = np.zeros(self.hop, np.float32)
+        self._skips = [(0, 0)]  # (frame of the model, frames skipped before it)
 
     @property
-    def waiting(self):
-        """Samples that wait."""
-        return sum(len(piece.pcm) for piece in tuple(self.pieces))
+    def has_audio(self) -> bool:
+        """Whether segments are buffered."""
+        return bool(self.segments)
 
     @property
-    def end(self):
-        """Position where the pieces end."""
-        return self.position + self.waiting
+    def position(self) -> int:
+        """Position of the next sample that the model consumes."""
+        return self.samples_consumed + self.frame_position(self._skips[-1][1])
 
     @property
-    def to_hop(self):
-        """Samples that the model wants to complete a hop, 1 to hop."""
-        return self._hop - self.fed % self._hop
+    def buffered_samples(self) -> int:
+        """Samples in the segments."""
+        return sum(len(segment.pcm) for segment in tuple(self.segments))
 
-    def take(self, count):
-        """Take `count` samples, no more than the first piece holds, to be heard."""
-        piece = self.pieces[0]
-        chunk, piece.pcm = piece.pcm[:count], piece.pcm[count:]
-        if not len(piece.pcm):
-            self.pieces.popleft()
-        return chunk
+    @property
+    def end(self) -> int:
+        """Position where the segments end."""
+        return self.position + self.buffered_samples
 
-    def cut(self, position) -> None:
-        """Take away what waits beyond a position."""
+    @property
+    def samples_to_next_hop(self) -> int:
+        """Samples that complete the next hop, 1 to `hop`."""
+        return self.hop - self.samples_consumed % self.hop
+
+    @property
+    def is_at_hop(self) -> bool:
+        """Whether no hop has been begun."""
+        return self.samples_consumed % self.hop == 0
+
+    def append(self, segment: AudioSegment) -> None:
+        """Append a segment; received audio moves `audio_end`."""
+        self.clock = segment.clock
+        if not len(segment.pcm):
+            return
+        self.segments.append(segment)
+        if segment.is_received:
+            self.audio_end = self.end
+
+    def append_silence(self, samples: int, arrival: float) -> None:
+        """Append generated silence.
+
+        Args:
+            samples: Its length.
+            arrival: s, the time it counts as received.
+        """
+        assert self.clock is not None
+        silence = np.zeros(samples, np.float32)
+        self.segments.append(AudioSegment(silence, arrival, self.clock, is_received=False))
+
+    def consume(self, count: int) -> npt.NDArray[np.float32] | None:
+        """Consume `count` samples of the first segment, which holds at least as many.
+
+        Returns:
+            (hop,) float32 if they complete a hop, else None.
+        """
+        return self._fill(self._take(count))
+
+    def consume_silence(self, count: int) -> npt.NDArray[np.float32] | None:
+        """Consume `count` samples of silence; returns as `consume`."""
+        return self._fill(np.zeros(count, np.float32))
+
+    def truncate(self, position: int) -> None:
+        """Discard the buffered audio behind a position, and move `audio_end` there."""
         excess = self.end - max(position, self.position)
         while excess > 0:
-            piece = self.pieces[-1]
-            kept = max(0, len(piece.pcm) - excess)
-            excess -= len(piece.pcm) - kept
-            piece.pcm = piece.pcm[:kept]
-            if not kept:
-                self.pieces.pop()
+            segment = self.segments[-1]
+            retained = max(0, len(segment.pcm) - excess)
+            excess -= len(segment.pcm) - retained
+            segment.pcm = segment.pcm[:retained]
+            if not retained:
+                self.segments.pop()
+        self.audio_end = max(position, self.position)
 
-    def drop(self, frames) -> None:
-        """Leave out the next frames of what waits."""
-        samples = frames * self._hop
+    def drop_audio(self) -> None:
+        """Discard all buffered audio; the received audio ends at the present position at the latest."""
+        self.segments.clear()
+        self.audio_end = min(self.audio_end, self.position)
+
+    def discard_frames(self, frames: int) -> None:
+        """Skip whole frames of the buffered audio; the model is between two hops."""
+        samples = self.frame_position(frames)
         while samples:
-            samples -= len(self.take(min(samples, len(self.pieces[0].pcm))))
-        self.skip(frames)
+            samples -= len(self._take(min(samples, len(self.segments[0].pcm))))
+        self.skip_frames(frames)
 
-    def skip(self, frames) -> None:
-        """Count frames as left out before the next that the model hears; the model is at a whole hop."""
-        self._splices.append((self.fed // self._hop, self._splices[-1][1] + frames))
-        del self._splices[:-8]  # frames are owed for the look-ahead only
+    def skip_frames(self, frames: int) -> None:
+        """Count frames as skipped before the next one that the model generates; the model is between two hops."""
+        next_frame = -(-self.samples_consumed * self._block_frames // self._block_samples)
+        self._skips.append((next_frame, self._skips[-1][1] + frames))
+        del self._skips[:-_MAX_SKIPS]
 
-    def index(self, frame):
-        """Index of the model's frame in the published stream."""
-        return frame + next(skipped for start, skipped in reversed(self._splices) if start <= frame)
+    def skippable_frames(self, samples: float) -> int:
+        """Frames, up to a number of samples, that can be skipped: those that last a whole number of samples."""
+        return int(samples) // self._block_samples * self._block_frames
+
+    def published_index(self, frame: int) -> int:
+        """Number in the published stream of a frame of the model."""
+        return frame + next(skipped for start, skipped in reversed(self._skips) if start <= frame)
+
+    def completed_frame(self, samples: int, lookahead: int) -> int:
+        """Last frame of the model that a number of consumed samples completes, -1 if none.
+
+        Args:
+            samples: Samples consumed.
+            lookahead: Samples after a frame's own that it depends on.
+        """
+        return (samples - lookahead) * self._block_frames // self._block_samples - 1
+
+    def frame_position(self, frame: int) -> int:
+        """Position of the first sample of a published frame, rounded down."""
+        return frame * self._block_samples // self._block_frames
+
+    def frame_stamp(self, frame: int) -> int:
+        """Stamp in ns of the first sample of a published frame, exact between samples as well."""
+        assert self.clock is not None
+        return self.clock.stamp_of(frame * self._block_samples, SAMPLE_RATE * self._block_frames)
+
+    def first_frame_at(self, position: int) -> int:
+        """First published frame at or behind a position."""
+        return -(-position * self._block_frames // self._block_samples)
+
+    def end_of_frame_at(self, position: int) -> int:
+        """Position where the frame ends that a position lies in, or that it is the end of."""
+        return -(-self.first_frame_at(position) * self._block_samples // self._block_frames)
+
+    def stamp_position(self, stamp: int) -> int:
+        """Position of a stamp in ns, rounded to the nearest sample."""
+        assert self.clock is not None
+        return round((stamp - self.clock.stamp_of(0)) * SAMPLE_RATE / NS_PER_S)
+
+    def stamp_offset(self, clock: AudioClock) -> float:
+        """Seconds by the stamps from the beginning of this stream to that of another clock's stream."""
+        assert self.clock is not None
+        return (clock.stamp_of(0) - self.clock.stamp_of(0)) / NS_PER_S
+
+    def _take(self, count: int) -> npt.NDArray[np.float32]:
+        segment = self.segments[0]
+        samples, segment.pcm = segment.pcm[:count], segment.pcm[count:]
+        if not len(segment.pcm):
+            self.segments.popleft()
+        return samples
+
+    def _fill(self, samples: npt.NDArray[np.float32]) -> npt.NDArray[np.float32] | None:
+        start = self.samples_consumed % self.hop
+        self._hop_buffer[start : start + len(samples)] = samples
+        self.samples_consumed += len(samples)
+        return self._hop_buffer.copy() if self.samples_consumed % self.hop == 0 else None

@@ -1,58 +1,146 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Keeps the face from jumping or hanging open where its motion is cut: at a new stream, and where the audio
-ends.
+"""Cross-fades motion at stream boundaries and closes the mouth after the audio ends.
 
-Takes a frame's weights (52,) and head (4,) and gives them changed for a few frames. A new stream begins with
-what was left of the old face (the difference of the two, which fades over `CROSSFADE_FRAMES` frames). Where the audio has
-ended the mouth closes over a few frames whatever the model makes of the sudden silence.
+A new stream begins with the difference to the pose before it, which fades over `CROSSFADE_FRAMES` frames. After the
+end of the audio, or after barge-in, a gate fades the mouth to the rest pose over a few frames, whatever the model
+generates for the sudden silence.
 """
 
+from __future__ import annotations
+
+from enum import Enum
+from typing import Final
+
 import numpy as np
+import numpy.typing as npt
 
 from streamingtalker_ros.face.rotation import nlerp_from_identity, quaternion_multiply
 from streamingtalker_ros.streaming.voice_gate import MOUTH
 
-CROSSFADE_FRAMES = 5
-# what the gate of the mouth loses per frame: after the audio's end, after an interruption, while audio is
-# there
-REST, INTERRUPT, OPEN = 0.25, 0.4, -0.5
+CROSSFADE_FRAMES: Final = 5
+_CONJUGATE: Final = np.array([-1, -1, -1, 1])
 
 
-class MotionTransition:
-    """One face's seam; `frame` is called for every published frame."""
+class GateRate(Enum):
+    """Mouth-gate decrement per frame."""
+
+    AUDIO_END = 0.25  # after the audio ended
+    BARGE_IN = 0.4  # after an interruption
+    OPEN = -0.5  # while audio is active
+
+
+class _MouthGate:
+    """Gate of the mouth: 1 leaves the motion as it is, 0 is the rest pose."""
 
     def __init__(self) -> None:
-        self._last = None  # weights and head as published
-        self._left = 0  # frames that the fade still lasts
-        self._gate = 1.0  # of the mouth: 0 shut … 1 as the model has it
-
-    def cut(self) -> None:
-        """The next frame begins a new stream."""
         self._gate = 1.0
-        self._left = CROSSFADE_FRAMES if self._last is not None else 0
-        self._before = self._last
+        self._frames_left = 0  # of the cross-fade
 
     @property
-    def closed(self):
-        """Whether the mouth has been closed."""
+    def mouth_closed(self) -> bool:
+        """Whether the gate has closed the mouth."""
         return self._gate == 0.0
 
-    def frame(self, weights, head, fall=OPEN, rest=None):
-        """weights (52,), head (4,) -> both as to be published, float32. fall: REST, INTERRUPT or OPEN; rest: (52,)
-        whose mouth is the one to close to, default no shape at all."""
-        if self._left:
-            if self._left == CROSSFADE_FRAMES:
-                self._weights = self._before[0] - weights
-                self._head = quaternion_multiply(self._before[1], head * [-1, -1, -1, 1])
-            share = self._left / (CROSSFADE_FRAMES + 1)
-            weights = np.clip(weights + share * self._weights, 0.0, 1.0).astype(np.float32)
-            head = quaternion_multiply(nlerp_from_identity(self._head, share), head).astype(np.float32)
-            self._left -= 1
-        self._gate = min(max(self._gate - fall, 0.0), 1.0)
-        if self._gate < 1.0:
+    def _begin(self, crossfade: bool) -> None:
+        self._gate = 1.0
+        self._frames_left = CROSSFADE_FRAMES if crossfade else 0
+
+    def _fraction_of_previous_pose(self) -> float:
+        fraction = self._frames_left / (CROSSFADE_FRAMES + 1)
+        self._frames_left -= 1
+        return fraction
+
+    def _advance(self, rate: GateRate) -> float:
+        self._gate = min(max(self._gate - rate.value, 0.0), 1.0)
+        return self._gate
+
+
+class MotionTransition(_MouthGate):
+    """Transitions of blendshape weights and the head's rotation; `apply` is called for every published frame."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._last: tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]] | None = None  # as published
+
+    def begin_crossfade(self) -> None:
+        """Start a new stream: the next frames fade from the last pose, if there is one."""
+        self._begin(self._last is not None)
+        self._previous = self._last
+
+    def apply(
+        self,
+        weights: npt.NDArray[np.float32],
+        head: npt.NDArray[np.float32],
+        gate_rate: GateRate = GateRate.OPEN,
+        rest_pose: npt.NDArray[np.float32] | None = None,
+    ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+        """Apply the transitions to one frame.
+
+        Args:
+            weights: (52,) in 0..1.
+            head: (4,) unit quaternion xyzw.
+            gate_rate: How the mouth's gate moves.
+            rest_pose: (52,) weights whose mouth is the closed one; default all zero.
+
+        Returns:
+            The weights and the rotation to publish, float32.
+        """
+        if self._frames_left:
+            assert self._previous is not None
+            if self._frames_left == CROSSFADE_FRAMES:
+                self._weights_offset = self._previous[0] - weights
+                self._head_offset = quaternion_multiply(self._previous[1], head * _CONJUGATE)
+            fraction = self._fraction_of_previous_pose()
+            weights = np.clip(weights + fraction * self._weights_offset, 0.0, 1.0).astype(np.float32)
+            head = quaternion_multiply(nlerp_from_identity(self._head_offset, fraction), head).astype(np.float32)
+        gate = self._advance(gate_rate)
+        if gate < 1.0:
             weights = weights.copy()
-            weights[MOUTH] *= self._gate
-            if rest is not None:
-                weights[MOUTH] += np.float32(1.0 - self._gate) * rest[MOUTH]
+            weights[MOUTH] *= gate
+            if rest_pose is not None:
+                weights[MOUTH] += np.float32(1.0 - gate) * rest_pose[MOUTH]
         self._last = (weights, head)
         return weights, head
+
+
+class VertexTransition(_MouthGate):
+    """Transitions of a vertex talker's mesh; `apply` is called for every published frame.
+
+    Args:
+        template: (V, 3) float32, the rest pose in metres.
+    """
+
+    def __init__(self, template: npt.NDArray[np.float32]) -> None:
+        super().__init__()
+        self._template = template
+        self._last: npt.NDArray[np.float32] | None = None  # offsets as published
+
+    def begin_crossfade(self) -> None:
+        """Start a new stream: the next frames fade from the last pose, if there is one."""
+        self._begin(self._last is not None)
+        self._previous = self._last
+
+    def apply(
+        self, vertices: npt.NDArray[np.float32], gate_rate: GateRate = GateRate.OPEN
+    ) -> npt.NDArray[np.float32]:
+        """Apply the transitions to one frame.
+
+        Args:
+            vertices: (V, 3) positions in metres.
+            gate_rate: How the gate moves; it fades all offsets, as a mesh does not say which are the mouth's.
+
+        Returns:
+            (V, 3) float32, the positions to publish.
+        """
+        offsets = vertices - self._template
+        is_crossfading = self._frames_left > 0
+        if is_crossfading:
+            assert self._previous is not None
+            if self._frames_left == CROSSFADE_FRAMES:
+                self._offset = self._previous - offsets
+            offsets = offsets + np.float32(self._fraction_of_previous_pose()) * self._offset
+        gate = self._advance(gate_rate)
+        if gate < 1.0:
+            offsets = np.float32(gate) * offsets
+        self._last = offsets
+        return self._template + offsets if is_crossfading or gate < 1.0 else vertices

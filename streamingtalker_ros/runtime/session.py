@@ -1,0 +1,773 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One real-time session: audio packets in, frames out at the right moment, without transport and without threads.
+
+    session = VoiceSession(talker, parameters, publish)
+    session.push(packet)                                  # any thread
+    while run_batch(talker, [session], time.monotonic): ...   # the thread that drives it
+    wait_until(session.next_deadline())                   # or until a packet or a command arrives
+
+All rules of docs/node.md (pacing, idle frames, overload, barge-in, new streams) are decided here, on the states and
+events of `states`. The ROS node, the DDS node, the web server and bag replay drive the same class. `run_batch` steps any
+number of sessions as one batch; the clock is passed in, so that it may be simulated.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final, cast
+
+import numpy as np
+import numpy.typing as npt
+
+from streamingtalker_ros.audio.clock import AudioClock
+from streamingtalker_ros.audio.constants import SAMPLE_RATE
+from streamingtalker_ros.audio.packet import AudioPacket
+from streamingtalker_ros.errors import TalkerError
+from streamingtalker_ros.model.protocol import AnyFrame, StreamProtocol, TalkerProtocol, VertexFrame
+from streamingtalker_ros.runtime.audio_queue import BoundedAudioQueue, EndOfAudio
+from streamingtalker_ros.runtime.frames import (
+    Clock,
+    FaceFrame,
+    FramePublisher,
+    PublishedFrame,
+    VertexFaceFrame,
+    WarningCallback,
+)
+from streamingtalker_ros.runtime.packet_aligner import PacketAligner
+from streamingtalker_ros.runtime.parameters import TalkerParameters
+from streamingtalker_ros.runtime.scheduler import FrameScheduler
+from streamingtalker_ros.runtime.states import (
+    TRANSITIONS,
+    SessionAction,
+    SessionEvent,
+    StreamState,
+)
+from streamingtalker_ros.runtime.statistics import Statistics
+from streamingtalker_ros.runtime.timeline import AudioSegment, AudioTimeline
+from streamingtalker_ros.runtime.transition import GateRate, MotionTransition, VertexTransition
+
+if TYPE_CHECKING:
+    from streamingtalker_ros.streaming.stream import Stream
+
+CLOSING_FRAMES: Final = 5  # frames of silence that close the mouth: one may hold audio, four close the gate
+MAX_TRUNCATED_SAMPLES: Final = 2 * SAMPLE_RATE  # audio of a wrong format that can be taken back
+MAX_STAMP_STEP_BACK_NS: Final = 500_000_000  # stamps go back by more than this only, if the sender's clock was set
+IDLE_TIMEOUT_PACKETS: Final = 1.5  # long packets imply long gaps between packets: the timeout scales with their length
+
+
+@dataclass(frozen=True)
+class _TimedFrame:
+    """A frame of the talker with its place in the published stream; `FaceFrame` describes the other fields."""
+
+    due: float  # s, earliest time of its publication
+    frame: AnyFrame
+    index: int
+    stamp: int
+    idle: bool
+    starts_stream: bool
+    arrival: float | None
+    epoch: int
+    epoch_stamp: int
+    model_seconds: float
+
+
+@dataclass(frozen=True)
+class SessionPolicy:
+    """How a kind of sender differs from a ROS topic.
+
+    Attributes:
+        detects_end: Whether the absence of packets for `idle_after` ends the audio. If not, only `end_audio` does.
+        flushes_silence: Whether the silence that closes the mouth is consumed at once, so that its frames are
+            published early. If not, it follows the clock from the end of the audio on.
+    """
+
+    detects_end: bool = True
+    flushes_silence: bool = True
+
+
+TOPIC_POLICY: Final = SessionPolicy()
+"""Packets of a ROS topic: the end of the audio is not announced, stamps tell the time."""
+
+WEB_POLICY: Final = SessionPolicy(detects_end=False, flushes_silence=False)
+"""A browser: a lossless connection that announces the end of its audio, and a page that plays frames by their time."""
+
+
+def _ignore_warning(kind: str, message: str) -> None: ...
+
+
+class VoiceSession:
+    """State of one voice between its audio packets and its published frames.
+
+    `push`, `end_audio` and the commands (`interrupt`, `suspend`, `reset`, `set_parameters`, `post`) may be called from
+    any thread. All other methods are for the thread that drives the session.
+
+    Args:
+        talker: The model.
+        parameters: Values of the parameters.
+        publish: Receives each frame.
+        statistics: Counters; default fresh ones.
+        clock: Time in seconds, monotonic.
+        warn: Receives what is wrong with packets, the model or the publisher.
+        policy: Kind of sender.
+
+    Raises:
+        TalkerError: If the talker lacks the style or the number of steps.
+    """
+
+    def __init__(
+        self,
+        talker: TalkerProtocol,
+        parameters: TalkerParameters,
+        publish: FramePublisher,
+        *,
+        statistics: Statistics | None = None,
+        clock: Clock = time.monotonic,
+        warn: WarningCallback = _ignore_warning,
+        policy: SessionPolicy = TOPIC_POLICY,
+    ) -> None:
+        self.talker = talker
+        self.parameters = parameters
+        self.statistics = statistics or Statistics()
+        self._publish = publish
+        self._clock = clock
+        self._warn = warn
+        self._policy = policy
+        self._state = StreamState.WAITING
+        self._lookahead = round(talker.lookahead * SAMPLE_RATE)  # samples
+        self._queue = BoundedAudioQueue(parameters.queue_seconds, self.statistics, warn)
+        self._aligner = PacketAligner(parameters.audio_format, self.statistics)
+        self._timeline = AudioTimeline(talker.hop, talker.frame_rate)
+        self._closing_samples = self._lookahead + self._timeline.frame_position(CLOSING_FRAMES)
+        self._scheduler = FrameScheduler(self._timeline, self._lookahead, parameters.pacing == "audio")
+        self._pending_stream: deque[AudioSegment] = deque()  # segments of the streams after this one
+        self._pending_frames: deque[_TimedFrame] = deque()  # generated before they are due
+        self._stream_begun = False  # and none of its frames has been generated
+        self._crossfade_due = False  # with the next frame that is published
+        self._new_transition()
+        self._last_stamp: int | None = None  # ns, of the frame published last
+        self._gate_rate = GateRate.AUDIO_END  # of frames after the audio
+        self._seed = parameters.seed
+        self._epoch = 0
+        self._epoch_stamp: int | None = None  # ns; None until the first stream of the epoch
+        self._last_packet_time = 0.0  # when a packet arrived last, usable or not
+        self._packet_seconds = 0.0  # duration of that packet
+        self._hop_arrival: float | None = None  # of the audio that completed the hop; None for generated silence
+        self._deadline: float | None = None
+        controls = self._supported_controls(parameters)
+        self.stream: StreamProtocol = talker.open_stream(
+            parameters.seed, parameters.style or None, parameters.steps or None, **controls
+        )
+        self._actions: dict[SessionAction, Callable[[AudioSegment | None, float], None]] = {
+            SessionAction.IGNORE: lambda segment, now: None,
+            SessionAction.START_STREAM: self._start_stream,
+            SessionAction.CONTINUE_STREAM: self._continue_stream,
+            SessionAction.RESYNC_SILENCE: self._resync_silence,
+            SessionAction.CLOSE_MOUTH: self._close_mouth,
+            SessionAction.START_IDLE: self._start_idle,
+            SessionAction.MARK_END: lambda segment, now: None,
+            SessionAction.RUN_IDLE: lambda segment, now: None,
+            SessionAction.BARGE_IN: self._barge_in,
+            SessionAction.DISCARD_STREAM: self._discard_stream,
+            SessionAction.FORGET: self._forget,
+        }
+
+    # ---------------------------------------------------------------------------------------------- any thread
+
+    def push(self, packet: AudioPacket) -> bool:
+        """Queue a packet; returns at once.
+
+        Returns:
+            False if the packet is rejected: empty, too long, or the queue is full.
+        """
+        return self._queue.push(packet, packet.format or self.parameters.audio_format)
+
+    def reject(self, kind: str, message: str) -> None:
+        """Count and report a message that could not be converted to an AudioPacket."""
+        self._queue.reject(kind, message)
+
+    def end_audio(self, epoch: int | None = None) -> None:
+        """End the audio behind what is queued: the mouth closes, idle frames follow.
+
+        Args:
+            epoch: Number of the timeline that begins there; None to keep the current one.
+        """
+        self._queue.push_end(EndOfAudio(epoch, self._clock()))
+
+    def interrupt(self, epoch: int | None = None) -> None:
+        """Barge-in: drop the queued audio and close the mouth; the next audio begins a new stream.
+
+        Args:
+            epoch: Number of the timeline that begins there; None to keep the current one.
+        """
+        self._queue.post(lambda: self._on_interrupt(epoch), drop_audio=True)
+
+    def suspend(self, epoch: int | None = None, seed: int | None = None) -> None:
+        """Drop the stream and its audio, and publish nothing until audio arrives; that cross-fades from the last pose.
+
+        Args:
+            epoch: Number of the timeline that the next audio begins, with stamps from 0; None to keep the current one.
+            seed: Seed of the streams that follow; None for that of the parameters.
+        """
+        self._queue.post(lambda: self._on_suspend(epoch, seed), drop_audio=True)
+
+    def reset(self) -> None:
+        """Return to the initial state: nothing is published until audio arrives."""
+        self._queue.post(lambda: self._dispatch(SessionEvent.RESET), drop_audio=True)
+
+    def set_parameters(self, parameters: TalkerParameters) -> None:
+        """Set the dynamic parameters; the motion continues without a gap."""
+        self._queue.post(lambda: self._apply_parameters(parameters))
+
+    def post(self, command: Callable[[], None]) -> None:
+        """Queue a callable for the thread that drives the session."""
+        self._queue.post(command)
+
+    @property
+    def state(self) -> StreamState:
+        """State of the stream."""
+        return self._state
+
+    @property
+    def queued_seconds(self) -> float:
+        """Duration of the audio that is queued."""
+        return self._queue.seconds + self._timeline.buffered_samples / SAMPLE_RATE
+
+    @property
+    def is_at_rest(self) -> bool:
+        """Whether the mouth is closed because the audio has ended, or there is no stream."""
+        if self._queue.has_commands:
+            return False
+        if self._state is StreamState.WAITING:
+            return True
+        is_fading = self._stream_begun or self._crossfade_due or bool(self._pending_frames)
+        return self._transition.mouth_closed and not is_fading
+
+    # -------------------------------------------------------------------------------------- the driving thread
+
+    def next_hop(self, now: float) -> npt.NDArray[np.float32] | None:
+        """Return the next hop for the model, if one is due.
+
+        The caller passes it to the talker with `stream`, and the result to `deliver` or `on_model_error`, before it calls
+        `next_hop` again. Publishes the frames whose time has come.
+
+        Args:
+            now: s, the present time.
+
+        Returns:
+            (hop,) float32 at 16 kHz, or None: nothing is to be done until `next_deadline`, or until a packet or a command
+            arrives.
+        """
+        self._publish_pending(now)
+        while True:
+            for command in self._queue.take_commands():
+                command()
+            if self._timeline.has_audio or self._dequeue(now):
+                self._skip_overload(now)
+                wait_until, hop = self._consume_audio(now)
+            else:
+                wait_until, hop = self._consume_silence(now)
+            if hop is not None or wait_until is None or wait_until > now:
+                break
+        self._deadline = wait_until
+        if self._pending_frames and hop is None:
+            due = self._pending_frames[0].due
+            self._deadline = due if self._deadline is None else min(due, self._deadline)
+        return hop
+
+    def next_deadline(self) -> float | None:
+        """Time at which `next_hop` has something to do although nothing arrives; None if there is no such time."""
+        return self._deadline
+
+    def deliver(self, frames: Sequence[AnyFrame], model_seconds: float = 0.0) -> None:
+        """Publish the frames that the talker returned for the last hop.
+
+        Args:
+            frames: Frames of `stream`.
+            model_seconds: Duration of the model step.
+        """
+        self.statistics.model_seconds += model_seconds
+        if not frames:
+            return
+        is_chunk = self.talker.frames_per_step > 1
+        for frame in frames:
+            timed = self._to_timed(frame, model_seconds)
+            if is_chunk and timed.idle and self._pending_stream:
+                continue  # the end of a chunk lies behind the end of its stream
+            self._stream_begun = False
+            if is_chunk and (self._pending_frames or timed.due > self._clock()):
+                self._pending_frames.append(timed)
+            else:
+                self._publish_frame(timed)
+
+    def on_model_error(self, error: Exception) -> None:
+        """Handle an exception of the model: the frame is lost, the next audio begins a new stream."""
+        self.statistics.errors += 1
+        self.statistics.dropped += 1
+        self._warn(
+            "model",
+            f"the model failed on a frame ({type(error).__name__}: {error}): the next audio begins a new stream, "
+            "restart the node if this goes on",
+        )
+        self._dispatch(SessionEvent.MODEL_ERROR)
+
+    # -------------------------------------------------------------------------------------------------- events
+
+    def _dispatch(
+        self, event: SessionEvent, segment: AudioSegment | None = None, now: float | None = None
+    ) -> None:
+        transition = TRANSITIONS[self._state, event]
+        self._actions[transition.action](segment, self._clock() if now is None else now)
+        self._state = transition.state
+
+    def _on_interrupt(self, epoch: int | None) -> None:
+        self.statistics.interrupts += 1
+        self._dispatch(SessionEvent.INTERRUPT)
+        self._begin_epoch(epoch)
+
+    def _on_suspend(self, epoch: int | None, seed: int | None) -> None:
+        self._dispatch(SessionEvent.SUSPEND)
+        self._last_stamp = None
+        self._seed = self.parameters.seed if seed is None else seed
+        if epoch is not None:
+            self._epoch, self._epoch_stamp = epoch, 0
+
+    def _on_end(self, end: EndOfAudio) -> None:
+        self._dispatch(SessionEvent.END_OF_AUDIO, now=end.time)
+        self._begin_epoch(end.epoch)
+
+    def _begin_epoch(self, epoch: int | None) -> None:
+        """Count time from the end of the audio on."""
+        if epoch is None or self._state is StreamState.WAITING:
+            return
+        first_frame = self._timeline.first_frame_at(self._timeline.end)
+        self._epoch, self._epoch_stamp = epoch, self._timeline.frame_stamp(first_frame)
+
+    def _apply_parameters(self, parameters: TalkerParameters) -> None:
+        old, self.parameters = self.parameters, parameters
+        if parameters.style != old.style:
+            self.stream.style = parameters.style or None
+        if parameters.steps != old.steps:
+            self.stream.steps = parameters.steps or None
+        self.stream.seed = self._seed = parameters.seed
+        self.stream.set(**self._supported_controls(parameters))
+        self._scheduler.paced = parameters.pacing == "audio"
+
+    def _supported_controls(self, parameters: TalkerParameters) -> dict[str, Any]:
+        names = self.talker.control_names
+        return {name: value for name, value in parameters.controls.items() if name in names}
+
+    # ------------------------------------------------------------------------------------------------- actions
+
+    def _discard_stream(self, segment: AudioSegment | None, now: float) -> None:
+        self._aligner.reset()
+        self._timeline.clear()
+        self._scheduler.reset()
+        self._pending_stream.clear()
+        self._pending_frames.clear()
+        self._last_packet_time = self._packet_seconds = 0.0
+
+    def _forget(self, segment: AudioSegment | None, now: float) -> None:
+        self._discard_stream(segment, now)
+        self._new_transition()
+        self._last_stamp = None
+        self.stream.reset(self._seed)
+
+    def _start_stream(self, segment: AudioSegment | None, now: float) -> None:
+        assert segment is not None
+        playing_until, network_delay = 0.0, 0.0
+        if self._state is StreamState.SPEAKING:  # not before the stream that is still played has ended
+            playing_until = self._scheduler.position_time(self._timeline.audio_end)
+        if self._state is not StreamState.WAITING:
+            network_delay = self._scheduler.network_delay(segment)
+        self._begin_stream()
+        self._scheduler.start(segment.arrival, network_delay, playing_until)
+        self._append(segment)
+        if self._epoch_stamp is None:
+            self._epoch_stamp = segment.clock.stamp_of(0)
+
+    def _begin_stream(self) -> None:
+        self._timeline.clear()
+        self.stream.reset(self._seed)
+        self._stream_begun = True
+        self.statistics.streams += 1
+
+    def _continue_stream(self, segment: AudioSegment | None, now: float) -> None:
+        assert segment is not None
+        self._append(segment)
+
+    def _append(self, segment: AudioSegment) -> None:
+        position = self._timeline.end
+        self._timeline.append(segment)
+        if len(segment.pcm) and segment.is_received:
+            self._scheduler.track_clock_drift(segment, position)
+
+    def _close_mouth(self, segment: AudioSegment | None, now: float) -> None:
+        tail = self._aligner.flush()
+        if len(tail):
+            assert self._timeline.clock is not None
+            self._append(AudioSegment(tail, now, self._timeline.clock))
+        self._gate_rate = GateRate.AUDIO_END
+        end = self._timeline.end
+        start_time = max(self._last_packet_time, self._scheduler.playback_time(end))
+        self._start_silence(end, start_time if self._policy.flushes_silence else now)
+
+    def _barge_in(self, segment: AudioSegment | None, now: float) -> None:
+        self._timeline.drop_audio()
+        self._pending_stream.clear()
+        self._aligner.reset()
+        self._gate_rate = GateRate.BARGE_IN
+        self._start_silence(self._timeline.position, now)
+
+    def _start_idle(self, segment: AudioSegment | None, now: float) -> None:
+        self._begin_stream()
+        clock = AudioClock(SAMPLE_RATE)
+        clock.assign(0, 0)
+        self._timeline.clock = clock
+        self._scheduler.start(now)
+        self._gate_rate = GateRate.AUDIO_END
+        self._start_silence(0, now)
+
+    def _start_silence(self, position: int, start_time: float) -> None:
+        self._timeline.silence_start = position
+        self._timeline.closing_end = position + self._closing_samples
+        if not self._policy.flushes_silence:  # the first hop follows at once
+            start_time -= self._timeline.hop / SAMPLE_RATE
+        self._scheduler.silence_start_time = start_time
+
+    def _resync_silence(self, segment: AudioSegment | None, now: float) -> None:
+        # audio arrives again, though too late to be used: the silence waits for it to catch up
+        self._timeline.silence_start = self._timeline.position
+        self._scheduler.silence_start_time = now
+
+    # --------------------------------------------------------------------------------------------------- audio
+
+    def _dequeue(self, now: float) -> bool:
+        """Take the next item out of the queue.
+
+        Returns:
+            Whether there is audio to consume now.
+        """
+        item, seconds = self._queue.pop()
+        if self._pending_stream and not isinstance(item, AudioPacket):
+            if item is not None:
+                self._queue.restore_end(item)
+            self._open_pending_stream(now)
+            return self._timeline.has_audio
+        if item is None:
+            return False
+        if isinstance(item, EndOfAudio):
+            self._on_end(item)
+            return self._timeline.has_audio
+        self._last_packet_time = max(self._last_packet_time, item.arrival)
+        self._packet_seconds = seconds
+        try:
+            segments = self._aligner.align(item)
+        except TalkerError as error:
+            self._queue.reject("format", str(error), counted=True)
+            return False
+        if not segments:
+            self._dispatch(SessionEvent.LATE_AUDIO, now=now)
+        return self._route(segments, now)
+
+    def _route(self, segments: Sequence[AudioSegment], now: float) -> bool:
+        """Append segments to the current stream or, behind the start of a new stream, to the pending one."""
+        for segment in segments:
+            if segment.starts_stream:
+                if (
+                    segment.format_changed
+                    and self._state is not StreamState.WAITING
+                    and not self._pending_stream
+                ):
+                    self._truncate(segment.clock)
+                self._flush_lookahead(segment.arrival)
+                self._pending_stream.append(segment)
+            elif self._pending_stream:
+                self._pending_stream.append(segment)
+            elif len(segment.pcm):
+                self._dispatch(SessionEvent.AUDIO, segment, now)
+            else:
+                self._timeline.append(segment)
+        if not self._timeline.has_audio and self._pending_stream:
+            self._open_pending_stream(now)
+        return self._timeline.has_audio
+
+    def _open_pending_stream(self, now: float) -> None:
+        segments, self._pending_stream = self._pending_stream, deque()
+        self._dispatch(SessionEvent.STREAM_START, segments.popleft(), now)
+        self._route(segments, now)
+
+    def _truncate(self, clock: AudioClock) -> None:
+        """End the stream where a new format begins by the stamps.
+
+        `audio_info` may announce a format some packets late: packets read in the old format seem longer than they are.
+        """
+        old = self._timeline.clock
+        if old is None or old.arrival or clock.arrival:
+            return
+        position = self._timeline.stamp_position(clock.stamp_of(0))
+        if self._timeline.audio_end - MAX_TRUNCATED_SAMPLES < position < self._timeline.audio_end:
+            self._timeline.truncate(position)
+
+    def _flush_lookahead(self, arrival: float) -> None:
+        """Pad the stream with silence so that its look-ahead frames are flushed."""
+        if self._state is StreamState.WAITING or self._pending_stream:
+            return
+        timeline = self._timeline
+        padding = (
+            timeline.end_of_frame_at(timeline.audio_end) + self._lookahead - timeline.end
+        )
+        if padding > 0:
+            timeline.append_silence(padding, arrival)
+
+    def _consume_audio(self, now: float) -> tuple[float | None, npt.NDArray[np.float32] | None]:
+        """Consume the first segment up to the next hop, if its frame is due.
+
+        Returns:
+            The time at which to try again, and the hop if it is complete.
+        """
+        segment = self._timeline.segments[0]
+        count = min(self._timeline.samples_to_next_hop, len(segment.pcm))
+        due = self._due_time(count)
+        if due > now:
+            return due, None
+        arrival = segment.arrival if segment.is_received else None
+        return now, self._with_arrival(self._timeline.consume(count), arrival)
+
+    def _consume_silence(self, now: float) -> tuple[float | None, npt.NDArray[np.float32] | None]:
+        """Without audio: close the mouth after `idle_after`, then generate idle frames at the frame rate.
+
+        Returns:
+            As `_consume_audio`.
+        """
+        if self._state is StreamState.WAITING:
+            return None, None
+        if self._state is StreamState.SPEAKING:
+            return self._detect_end(now), None
+        timeline = self._timeline
+        count = timeline.samples_to_next_hop
+        target = timeline.position + count
+        if self._state is not StreamState.IDLE and target > timeline.closing_end:
+            self._dispatch(SessionEvent.MOUTH_CLOSED, now=now)
+        if self._state is StreamState.IDLE and not self.parameters.idle:
+            return None, None
+        due = 0.0
+        if self._state is StreamState.IDLE or not self._policy.flushes_silence:
+            due = self._scheduler.silence_time(target)
+            if now - due > self.parameters.overload_after:
+                frames = timeline.skippable_frames((now - due) * SAMPLE_RATE)
+                self._aligner.insert_silence(timeline.frame_position(frames))
+                timeline.skip_frames(frames)
+        due = max(due, self._due_time(count))
+        if due > now:
+            return due, None
+        self._aligner.insert_silence(count)
+        return now, self._with_arrival(timeline.consume_silence(count), None)
+
+    def _detect_end(self, now: float) -> float | None:
+        """End the audio if no packet arrived for too long; returns when to look again."""
+        if not self._policy.detects_end:
+            return None
+        timeout = max(self.parameters.idle_after, IDLE_TIMEOUT_PACKETS * self._packet_seconds)
+        deadline = self._last_packet_time + timeout
+        if deadline <= now:
+            self._dispatch(SessionEvent.AUDIO_TIMEOUT, now=now)
+        return deadline
+
+    def _with_arrival(
+        self, hop: npt.NDArray[np.float32] | None, arrival: float | None
+    ) -> npt.NDArray[np.float32] | None:
+        if hop is not None:
+            self._hop_arrival = arrival
+        return hop
+
+    def _due_time(self, count: int) -> float:
+        """Earliest time at which `count` more samples may be consumed."""
+        timeline = self._timeline
+        if count < timeline.samples_to_next_hop:
+            return 0.0
+        frame = timeline.completed_frame(timeline.samples_consumed + count, self._lookahead)
+        return self._scheduler.due_time(timeline.published_index(frame)) if frame >= 0 else 0.0
+
+    def _skip_overload(self, now: float) -> None:
+        """Skip to the newest audio if the audio at hand is older than `overload_after`."""
+        timeline = self._timeline
+        segment = timeline.segments[0]
+        lag = now - max(segment.arrival, self._scheduler.playback_time(timeline.position))
+        if not segment.is_received or lag < self.parameters.overload_after or not timeline.is_at_hop:
+            return
+        playback_position = self._scheduler.playback_position(now)
+        while not self._pending_stream and self._queue.has_packet_next and timeline.end < playback_position:
+            self._dequeue(now)
+            playback_position = self._scheduler.playback_position(now)
+        newest = min(timeline.end, playback_position)
+        frames = timeline.skippable_frames(newest - timeline.position - self._lookahead - timeline.hop)
+        if frames <= 0:
+            return
+        timeline.discard_frames(frames)
+        self.statistics.overloads += 1
+        self.statistics.dropped += frames
+        self._warn(
+            "overload",
+            f"the model is too slow for this machine: {frames} frames of old audio were skipped to catch up; set fewer "
+            "steps or another device",
+        )
+
+    # -------------------------------------------------------------------------------------------------- frames
+
+    def _new_transition(self) -> None:
+        """Forget the last pose."""
+        self._vertex_transition: VertexTransition | None = None
+        self._motion_transition = MotionTransition()
+        if self.talker.family == "vertex":
+            template = self.talker.template
+            assert template is not None
+            self._vertex_transition = VertexTransition(template)
+
+    @property
+    def _transition(self) -> MotionTransition | VertexTransition:
+        return self._vertex_transition or self._motion_transition
+
+    def _to_timed(self, frame: AnyFrame, model_seconds: float) -> _TimedFrame:
+        """Place a frame of the talker in the published stream."""
+        timeline = self._timeline
+        index = timeline.published_index(frame.index)
+        due = self._scheduler.due_time(index)
+        return _TimedFrame(
+            due=due,
+            frame=frame,
+            index=index,
+            stamp=timeline.frame_stamp(index),
+            idle=timeline.frame_position(index) >= timeline.audio_end,
+            starts_stream=self._stream_begun,
+            arrival=None if self._hop_arrival is None else max(self._hop_arrival, due),
+            epoch=self._epoch,
+            epoch_stamp=self._epoch_stamp or 0,
+            model_seconds=model_seconds,
+        )
+
+    def _publish_pending(self, now: float) -> None:
+        while self._pending_frames and self._pending_frames[0].due <= now:
+            self._publish_frame(self._pending_frames.popleft())
+
+    def _publish_frame(self, timed: _TimedFrame) -> None:
+        self._crossfade_due |= timed.starts_stream
+        if self._last_stamp is not None and 0 <= self._last_stamp - timed.stamp < MAX_STAMP_STEP_BACK_NS:
+            self.statistics.suppressed += 1  # the stream before has published this time
+            return
+        if self._crossfade_due:
+            self._transition.begin_crossfade()
+            self._crossfade_due = False
+        published = self._to_published(timed)
+        try:
+            self._publish(published)
+        except Exception as error:
+            self.statistics.errors += 1
+            self._warn(
+                "publish",
+                f"a frame could not be published ({type(error).__name__}: {error}): the node goes on",
+            )
+            return
+        self._last_stamp = timed.stamp
+        if timed.idle:
+            self.statistics.idle_frames += 1
+        else:
+            self.statistics.frames += 1
+            if timed.arrival is not None:
+                self.statistics.latency.add(self._clock() - timed.arrival)
+
+    def _frame_gate_rate(self, idle: bool) -> GateRate:
+        """The one place that decides whether the mouth closes.
+
+        After barge-in at once, else in the frames behind the end of the audio.
+        """
+        if self._state is not StreamState.SPEAKING and self._gate_rate is GateRate.BARGE_IN:
+            return GateRate.BARGE_IN
+        return GateRate.AUDIO_END if idle else GateRate.OPEN
+
+    def _to_published(self, timed: _TimedFrame) -> PublishedFrame:
+        """Apply the transitions; the one place that tells the two families of frames apart."""
+        frame = timed.frame
+        gate_rate = self._frame_gate_rate(timed.idle)
+        is_open = gate_rate is GateRate.OPEN
+        if isinstance(frame, VertexFrame):
+            assert self._vertex_transition is not None
+            return VertexFaceFrame(
+                index=timed.index,
+                stamp=timed.stamp,
+                idle=timed.idle,
+                speaking=is_open,
+                arrival=timed.arrival,
+                epoch=timed.epoch,
+                epoch_stamp=timed.epoch_stamp,
+                model_seconds=timed.model_seconds,
+                vertices=self._vertex_transition.apply(frame.vertices, gate_rate),
+            )
+        rest_pose = cast("Stream", self.stream).mouth_at_rest
+        weights, head = self._motion_transition.apply(frame.weights, frame.head, gate_rate, rest_pose)
+        return FaceFrame(
+            index=timed.index,
+            stamp=timed.stamp,
+            idle=timed.idle,
+            speaking=bool(frame.speaking) and is_open,
+            arrival=timed.arrival,
+            epoch=timed.epoch,
+            epoch_stamp=timed.epoch_stamp,
+            model_seconds=timed.model_seconds,
+            weights=weights,
+            head=head,
+        )
+
+
+def run_batch(
+    talker: TalkerProtocol,
+    sessions: Sequence[VoiceSession],
+    clock: Clock = time.monotonic,
+    on_fault: Callable[[VoiceSession, Exception], None] | None = None,
+) -> bool:
+    """Run one hop of each session that has one due through the model, as one batch.
+
+    Args:
+        talker: The model of all sessions.
+        sessions: The sessions.
+        clock: Their time.
+        on_fault: Receives an unexpected exception of one session, so that it does not affect the others; default
+            raise it. An exception of the model is none: `VoiceSession.on_model_error` handles it.
+
+    Returns:
+        Whether any session had a hop: call again at once.
+    """
+    ready: list[tuple[VoiceSession, npt.NDArray[np.float32]]] = []
+    for session in sessions:
+        try:
+            hop = session.next_hop(clock())
+        except Exception as fault:
+            if on_fault is None:
+                raise
+            on_fault(session, fault)
+            continue
+        if hop is not None:
+            ready.append((session, hop))
+    if not ready:
+        return False
+    begin = clock()
+    error: Exception | None = None
+    batch: Sequence[Sequence[AnyFrame]] = [[] for _ in ready]
+    try:
+        batch = talker.accept([session.stream for session, _ in ready], [hop for _, hop in ready])
+    except Exception as model_error:
+        error = model_error
+    model_seconds = clock() - begin
+    for (session, _), frames in zip(ready, batch, strict=True):
+        try:
+            if error is not None:
+                session.on_model_error(error)
+            else:
+                session.deliver(frames, model_seconds)
+        except Exception as fault:
+            if on_fault is None:
+                raise
+            on_fault(session, fault)
+    return True
