@@ -23,7 +23,7 @@ from streamingtalker_ros.face.arkit import ARKIT_NAMES, INDEX
 from streamingtalker_ros.messaging import face_messages
 from streamingtalker_ros.messaging.audio_decoder import AudioMessageDecoder
 from streamingtalker_ros.messaging.header import stamp_to_ns
-from streamingtalker_ros.runtime.scheduler import FrameScheduler
+from streamingtalker_ros.runtime.session import VoiceSession, run_batch
 from streamingtalker_ros.runtime.statistics import Statistics
 
 MOTION_TOPIC, MODEL_TOPIC = "/face_motion", "/face_model"
@@ -72,8 +72,14 @@ class Rehearsal:
         self._made = []
         self._audio_decoder = AudioMessageDecoder(self.refuse)
         self._delay = None  # s from a packet's end, by its stamp, to its record; the least of late
-        self._performance = FrameScheduler(
-            talker, settings, self.statistics, self._publish, lambda: self._now, self._complain
+        self._talker = talker
+        self._session = VoiceSession(
+            talker,
+            settings,
+            self._publish,
+            statistics=self.statistics,
+            clock=lambda: self._now,
+            warn=self._complain,
         )
 
     def tell(self, info) -> None:
@@ -91,17 +97,17 @@ class Rehearsal:
         self._draw(packet, format, samples)
         recorded = (time - self._start) / NS_PER_S
         self._run_to(self._arrival(packet.stamp, samples / format.sample_rate, recorded))
-        self._performance.push(dataclasses.replace(packet, arrival=self._now))
+        self._session.push(dataclasses.replace(packet, arrival=self._now))
         return self._taken()
 
     def refuse(self, kind, sentence) -> None:
         """Count a message that could not be read."""
-        self._performance.reject(kind, sentence)
+        self._session.reject(kind, sentence)
 
     def end(self):
         """No more audio: bring out the last frames and close the mouth."""
         # without idle frames the rules come to an end by themselves, when the mouth is closed
-        self._performance.apply(self._performance.settings.replace(idle=False))
+        self._session.set_parameters(self._session.parameters.replace(idle=False))
         self._run_to(float("inf"))
         return self._taken()
 
@@ -135,11 +141,12 @@ class Rehearsal:
         """Let the clock run, working at each moment that the rules ask for, as a worker of boundless speed
         does."""
         while self._now < time:
-            wait = self._performance.step()
-            if wait is None or wait and self._now + wait > time:
+            if run_batch(self._talker, [self._session], lambda: self._now):
+                continue
+            deadline = self._session.next_deadline()
+            if deadline is None or deadline > time:
                 break
-            if wait:
-                self._now += max(wait, _TICK)
+            self._now = max(deadline, self._now + _TICK)
         if time < float("inf"):
             self._now = max(self._now, time)
 

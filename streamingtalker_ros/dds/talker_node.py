@@ -33,7 +33,7 @@ class TalkerNode:
         talker = talker or load_talker(settings)
         self.wire = Wire(NODE_NAME, namespace, domain, self._warn)
         self.core = TalkerWorker(talker, settings, self._publish, self._warn)
-        self._audio_decoder = AudioMessageDecoder(self.core.refuse)
+        self._audio_decoder = AudioMessageDecoder(self.core.reject)
         # a robot's several talkers are told apart by their namespaces
         name = f"{self.wire.namespace}/{NODE_NAME}".strip("/")
         self._diagnostics_reporter = DiagnosticsReporter(self.core, message_types.message_class, name)

@@ -61,7 +61,7 @@ class AudioInput:
 
     def __init__(self, node, lineage, settings, core) -> None:
         self._node, self._lineage, self._settings, self._core = node, lineage, settings, core
-        self._audio_decoder = AudioMessageDecoder(core.refuse)
+        self._audio_decoder = AudioMessageDecoder(core.reject)
         self._steady = Clock(clock_type=ClockType.STEADY_TIME)  # runs where a simulation stands still
         self._name = self._audio = self._timer = None
         self._infos = []

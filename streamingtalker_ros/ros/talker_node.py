@@ -166,7 +166,7 @@ class TalkerNode(LifecycleNode):
         if self._core.clock is not time.monotonic:
             # a bag that has ended, or a simulation that stands still: its last frames are owed all the same
             self._core.clock.run(real=True)
-            self._core.drain(1.0 + min(self._core.queued, LONGEST_REST))
+            self._core.drain(1.0 + min(self._core.queued_seconds, LONGEST_REST))
         if self._core.state != "waiting":
             self._core.close_mouth()
         self._core.stop()
@@ -187,7 +187,7 @@ class TalkerNode(LifecycleNode):
     def _apply(self, values) -> None:
         settings = self._settings.replace(**values)
         if self._core is not None:
-            self._core.update(settings)
+            self._core.set_parameters(settings)
         self._settings = settings
 
     # -- services and diagnostics --------------------------------------------------------------------------

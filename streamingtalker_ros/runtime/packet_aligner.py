@@ -14,7 +14,7 @@ from typing import TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from streamingtalker_ros.audio.clock import LONGEST_GAP, AudioClock
+from streamingtalker_ros.audio.clock import MAX_GAP_S, AudioClock
 from streamingtalker_ros.audio.constants import NS_PER_S, SAMPLE_RATE
 from streamingtalker_ros.audio.packet import AudioFormat, AudioPacket
 from streamingtalker_ros.audio.pcm_decoder import PcmDecoder
@@ -75,7 +75,7 @@ class PacketAligner:
         stamp = packet.stamp
         if stamp is None:
             stamp = packet.received - samples * NS_PER_S // audio_format.sample_rate
-        if self._is_flushed and stamp - self._end_stamp >= LONGEST_GAP * NS_PER_S:
+        if self._is_flushed and stamp - self._end_stamp >= MAX_GAP_S * NS_PER_S:
             # the pause was filled with idle frames; after a long one the audio begins a new stream
             self._begin(kind)
         skipped = 0
@@ -88,7 +88,7 @@ class PacketAligner:
             self._statistics.overlaps += skipped > 0
         was_started = self._clock.started
         clock = copy.copy(self._clock)  # after a discontinuity the old clock still stamps the pending frames
-        placement = clock.place(stamp, samples)
+        placement = clock.assign(stamp, samples)
         if placement.kind == "jump":
             self._statistics.discontinuities += 1
             segments += self._flush_segment(packet.arrival)
@@ -131,7 +131,7 @@ class PacketAligner:
             return
         self._samples_out += samples
         missing = round(self._samples_out * self._clock.rate / SAMPLE_RATE) - self._clock.samples
-        self._clock.fill(max(0, missing))
+        self._clock.insert_silence(max(0, missing))
 
     def _begin(self, kind: _PacketKind, clock: AudioClock | None = None) -> None:
         self._kind = kind
@@ -153,11 +153,11 @@ class PacketAligner:
         rate = self._clock.rate
         error = stamp - self._clock.stamp_of(self._clock.samples)
         shift = (abs(error) * rate + NS_PER_S // 2) // NS_PER_S
-        if abs(error) >= LONGEST_GAP * NS_PER_S:
+        if abs(error) >= MAX_GAP_S * NS_PER_S:
             return 0
         if error < 0:
             return min(shift, samples)
-        self._clock.fill(shift)
+        self._clock.insert_silence(shift)
         return 0
 
     def _flush_segment(self, arrival: float) -> list[AudioSegment]:

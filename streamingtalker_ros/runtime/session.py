@@ -54,8 +54,12 @@ if TYPE_CHECKING:
 
 CLOSING_FRAMES: Final = 5  # frames of silence that close the mouth: one may hold audio, four close the gate
 MAX_TRUNCATED_SAMPLES: Final = 2 * SAMPLE_RATE  # audio of a wrong format that can be taken back
-MAX_STAMP_STEP_BACK_NS: Final = 500_000_000  # stamps go back by more than this only, if the sender's clock was set
-IDLE_TIMEOUT_PACKETS: Final = 1.5  # long packets imply long gaps between packets: the timeout scales with their length
+MAX_STAMP_STEP_BACK_NS: Final = (
+    500_000_000  # stamps go back by more than this only, if the sender's clock was set
+)
+IDLE_TIMEOUT_PACKETS: Final = (
+    1.5  # long packets imply long gaps between packets: the timeout scales with their length
+)
 
 
 @dataclass(frozen=True)
@@ -154,7 +158,9 @@ class VoiceSession:
         self._epoch_stamp: int | None = None  # ns; None until the first stream of the epoch
         self._last_packet_time = 0.0  # when a packet arrived last, usable or not
         self._packet_seconds = 0.0  # duration of that packet
-        self._hop_arrival: float | None = None  # of the audio that completed the hop; None for generated silence
+        self._hop_arrival: float | None = (
+            None  # of the audio that completed the hop; None for generated silence
+        )
         self._deadline: float | None = None
         controls = self._supported_controls(parameters)
         self.stream: StreamProtocol = talker.open_stream(
@@ -516,9 +522,7 @@ class VoiceSession:
         if self._state is StreamState.WAITING or self._pending_stream:
             return
         timeline = self._timeline
-        padding = (
-            timeline.end_of_frame_at(timeline.audio_end) + self._lookahead - timeline.end
-        )
+        padding = timeline.end_of_frame_at(timeline.audio_end) + self._lookahead - timeline.end
         if padding > 0:
             timeline.append_silence(padding, arrival)
 

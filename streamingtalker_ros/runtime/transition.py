@@ -92,7 +92,9 @@ class MotionTransition(_MouthGate):
                 self._head_offset = quaternion_multiply(self._previous[1], head * _CONJUGATE)
             fraction = self._fraction_of_previous_pose()
             weights = np.clip(weights + fraction * self._weights_offset, 0.0, 1.0).astype(np.float32)
-            head = quaternion_multiply(nlerp_from_identity(self._head_offset, fraction), head).astype(np.float32)
+            head = quaternion_multiply(nlerp_from_identity(self._head_offset, fraction), head).astype(
+                np.float32
+            )
         gate = self._advance(gate_rate)
         if gate < 1.0:
             weights = weights.copy()
@@ -132,7 +134,7 @@ class VertexTransition(_MouthGate):
         Returns:
             (V, 3) float32, the positions to publish.
         """
-        offsets = vertices - self._template
+        offsets = np.asarray(vertices - self._template, np.float32)
         is_crossfading = self._frames_left > 0
         if is_crossfading:
             assert self._previous is not None
@@ -143,4 +145,6 @@ class VertexTransition(_MouthGate):
         if gate < 1.0:
             offsets = np.float32(gate) * offsets
         self._last = offsets
-        return self._template + offsets if is_crossfading or gate < 1.0 else vertices
+        if not is_crossfading and gate == 1.0:
+            return vertices
+        return np.asarray(self._template + offsets, np.float32)

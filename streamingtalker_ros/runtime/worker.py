@@ -1,186 +1,255 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The node's core: audio packets in from any transport's thread, face frames out through a callback, one
-worker thread.
+"""Worker thread of a node: audio packets in from any thread of a transport, frames out through a callback.
 
-    core = TalkerWorker(talker, settings, publish=send)      # send(FaceFrame), called in the worker's thread
-    core.start(); core.push(AudioPacket(…)); core.interrupt(); core.statistics(); core.stop()
+    worker = TalkerWorker(talker, parameters, publish=send)  # send(frame) is called in the worker's thread
+    worker.start()
+    worker.push(AudioPacket(…))
+    worker.interrupt()
+    worker.statistics()
+    worker.stop()
 
-Both the rclpy node and the node without ROS are thin shells around it. What it does when is `performance`'s.
+The ROS node and the node without ROS are adapters around it. `session.VoiceSession` decides what is done when.
 """
+
+from __future__ import annotations
 
 import logging
 import threading
 import time
+from collections.abc import Callable
+from typing import Any, Final
 
 from streamingtalker_ros.audio.packet import AudioPacket
 from streamingtalker_ros.errors import TalkerError
-from streamingtalker_ros.process import FaultLog, never_raising
-from streamingtalker_ros.runtime.scheduler import FaceFrame, FrameScheduler
+from streamingtalker_ros.model.protocol import TalkerProtocol
+from streamingtalker_ros.process import LOGGER_NAME, FaultLog, never_raising
+from streamingtalker_ros.runtime.frames import Clock, FaceFrame, FramePublisher
+from streamingtalker_ros.runtime.parameters import TalkerParameters
+from streamingtalker_ros.runtime.session import VoiceSession, run_batch
+from streamingtalker_ros.runtime.states import StreamState
 from streamingtalker_ros.runtime.statistics import Statistics
 
 __all__ = ["AudioPacket", "FaceFrame", "TalkerWorker", "load_talker"]
 
-LOOK_EVERY = 0.01  # s between looks at a clock that does not run with real time
+SIM_CLOCK_POLL_S: Final = 0.01  # interval at which a clock is read that does not follow real time
+_POLL_S: Final = 0.01  # interval at which `close_mouth` and `drain` look at the state
+_FAULT_PAUSE_S: Final = 0.1  # after repeated faults
 
 
-def load_talker(settings):
-    """The Talker that the settings ask for, warmed up. Raises TalkerError when the model or the device is not
-    there."""
-    from streamingtalker_ros.streaming import load_talker  # late: this is where torch comes in
+def load_talker(parameters: TalkerParameters) -> TalkerProtocol:
+    """Load and warm up the talker that the parameters name.
 
-    talker = load_talker(settings.model or None, device=settings.device)
+    Raises:
+        TalkerError: If the model, its style, its number of steps or the device is not available.
+    """
+    from streamingtalker_ros.streaming import load_talker  # late: it imports torch
+
+    talker = load_talker(parameters.model or None, device=parameters.device)
     if talker.family != "blendshape":
         raise TalkerError(
-            f"the model {settings.model} is a published checkpoint, whose frames are vertices, not "
+            f"the model {parameters.model} is a published checkpoint, whose frames are vertices, not "
             "weights: the node cannot publish them yet, use it from Python"
         )
-    talker.check(settings.style, settings.steps)
+    talker.check(parameters.style, parameters.steps)
     talker.warm_up()
     return talker
 
 
 class TalkerWorker:
-    """talker: streaming.Talker; settings: TalkerParameters; publish: callable taking a FaceFrame; warn: callable
-    taking a sentence, called once for each kind of trouble, from any thread; clock: seconds that never go back,
-    the time of packets' `arrival`. One that does not run with real time, such as a simulation's, is looked at
-    a hundred times a second."""
+    """Drives one `VoiceSession` in a thread of its own.
 
-    def __init__(self, talker, settings, publish, warn=None, clock=time.monotonic) -> None:
-        talker.check(settings.style, settings.steps)
-        self.talker, self.clock = talker, clock
-        self._warn = never_raising(warn or logging.getLogger("streamingtalker_ros").warning)
+    Args:
+        talker: The model.
+        parameters: Values of the parameters.
+        publish: Receives each frame, in the worker's thread.
+        warn: Receives a message, once for each kind of problem, from any thread; default the package's logger.
+        clock: Time in seconds, monotonic: the time of the packets' `arrival`. A clock that does not follow real time,
+            such as that of a simulation, is polled.
+
+    Raises:
+        TalkerError: If the talker lacks the style or the number of steps.
+    """
+
+    def __init__(
+        self,
+        talker: TalkerProtocol,
+        parameters: TalkerParameters,
+        publish: FramePublisher,
+        warn: Callable[[str], Any] | None = None,
+        clock: Clock = time.monotonic,
+    ) -> None:
+        talker.check(parameters.style, parameters.steps)
+        self.talker = talker
+        self.clock = clock
+        self._warn = never_raising(warn or logging.getLogger(LOGGER_NAME).warning)
+        self._warned: set[str] = set()
+        self._warn_lock = threading.Lock()
         self._statistics = Statistics()
-        self._complained, self._complaints = set(), threading.Lock()
-        self._performance = FrameScheduler(talker, settings, self._statistics, publish, clock, self._complain)
-        self._news = threading.Condition()
-        self._came = False
-        self._thread, self._faults = None, FaultLog()
+        self.session = VoiceSession(
+            talker, parameters, publish, statistics=self._statistics, clock=clock, warn=self._warn_once
+        )
+        self._condition = threading.Condition()
+        self._wakeup = False
+        self._stopping = False
+        self._failures = 0  # in a row
+        self._thread: threading.Thread | None = None
+        self._faults = FaultLog()
 
     @property
-    def parameters(self):
-        return self._performance.settings
+    def parameters(self) -> TalkerParameters:
+        """Values of the parameters as set last."""
+        return self.session.parameters
 
     @property
-    def state(self):
-        """ "waiting" before the first audio, "speaking", or "idle" when the audio has stopped."""
-        return self._performance.state
+    def state(self) -> str:
+        """ "waiting" before the first audio, "speaking", or "idle" if the audio has ended."""
+        return self.session.state.activity
 
     @property
-    def queued(self):
-        """Seconds of audio that wait."""
-        return self._performance.queued
+    def queued_seconds(self) -> float:
+        """Duration of the queued audio."""
+        return self.session.queued_seconds
 
     def start(self) -> None:
-        """Start the worker; packets pushed before are worked on now."""
+        """Start the worker; packets pushed before are processed now."""
         if self._thread is None:
             self._stopping = False
-            self._thread = threading.Thread(target=self._work, name="talker", daemon=True)
+            self._thread = threading.Thread(target=self._run, name="talker", daemon=True)
             self._thread.start()
 
     def stop(self) -> None:
-        """End the worker after the frame at hand; audio still queued stays unheard. May be started again."""
+        """Stop the worker after the present frame; queued audio is not processed. May be started again."""
         if self._thread is not None:
             self._stopping = True
             self._notify()
             self._thread.join()
             self._thread = None
 
-    def push(self, packet):
-        """Queue an AudioPacket; never blocks. Returns False when it is refused (counted, and told once per
-        kind)."""
-        accepted = self._performance.push(packet)
+    def push(self, packet: AudioPacket) -> bool:
+        """Queue a packet; never blocks.
+
+        Returns:
+            False if it is rejected, which is counted and reported once per kind.
+        """
+        accepted = self.session.push(packet)
         self._notify()
         return accepted
 
-    def reject(self, kind, sentence) -> None:
-        """Count a message that could not become an AudioPacket; the sentence is told once per kind."""
-        self._performance.reject(kind, sentence)
+    def reject(self, kind: str, message: str) -> None:
+        """Count a message that could not be converted to an AudioPacket; reported once per kind."""
+        self.session.reject(kind, message)
 
     def interrupt(self) -> None:
-        """Barge-in: drop the queued audio and close the mouth within 150 ms; the next audio begins a new
-        stream."""
-        self._performance.interrupt()
+        """Barge-in: drop the queued audio and close the mouth within 150 ms; the next audio begins a new stream."""
+        self.session.interrupt()
         self._notify()
 
-    def close_mouth(self, timeout=1.0):
-        """Interrupt, and wait until the mouth is closed. Returns whether it is, after at most `timeout`
-        seconds."""
+    def close_mouth(self, timeout: float = 1.0) -> bool:
+        """Interrupt, and wait until the mouth is closed.
+
+        Args:
+            timeout: s to wait at most.
+
+        Returns:
+            Whether it is closed.
+        """
         self.interrupt()
         deadline = time.monotonic() + timeout
-        while not self._performance.at_rest and time.monotonic() < deadline:
-            time.sleep(0.01)
-        return self._performance.at_rest
+        while not self.session.is_at_rest and time.monotonic() < deadline:
+            time.sleep(_POLL_S)
+        return self.session.is_at_rest
 
-    def drain(self, timeout):
-        """Wait until the audio that came is spoken and the mouth is closed. Returns whether both are, after at
-        most `timeout` seconds."""
+    def drain(self, timeout: float) -> bool:
+        """Wait until the received audio is processed and the mouth is closed.
+
+        Args:
+            timeout: s to wait at most.
+
+        Returns:
+            Whether both hold.
+        """
         deadline = time.monotonic() + timeout
-        while (self.state == "speaking" or not self._performance.at_rest) and time.monotonic() < deadline:
-            time.sleep(0.01)
-        return self.state != "speaking" and self._performance.at_rest
+        while not self._is_drained and time.monotonic() < deadline:
+            time.sleep(_POLL_S)
+        return self._is_drained
 
     def reset(self) -> None:
-        """Start afresh: forget the audio, publish nothing until new audio comes; warnings are told anew."""
-        with self._complaints:
-            self._complained.clear()
-        self._performance.reset()
+        """Return to the initial state: nothing is published until new audio arrives; warnings are reported again."""
+        with self._warn_lock:
+            self._warned.clear()
+        self.session.reset()
         self._notify()
 
-    def set_parameters(self, settings) -> None:
-        """Take new live parameters. Raises TalkerError when the talker cannot follow them; the old ones hold
-        then."""
-        self.talker.check(settings.style, settings.steps)
-        self._performance.apply(settings)
+    def set_parameters(self, parameters: TalkerParameters) -> None:
+        """Set the dynamic parameters.
+
+        Raises:
+            TalkerError: If the talker lacks the style or the number of steps; the old values remain.
+        """
+        self.talker.check(parameters.style, parameters.steps)
+        self.session.set_parameters(parameters)
         self._notify()
 
-    def statistics(self):
-        """dict of numbers: the counters of `Statistics`, latency percentiles, queued seconds."""
-        return {**self._statistics.as_dict(), "queued_seconds": round(self.queued, 3)}
+    def statistics(self) -> dict[str, float]:
+        """Return the counters of `Statistics`, latency percentiles in ms and the queued seconds."""
+        return {**self._statistics.as_dict(), "queued_seconds": round(self.queued_seconds, 3)}
 
-    def summary(self):
-        """One line: frames of audio, idle frames, dropped frames, latency."""
+    def summary(self) -> str:
+        """Return frames of audio, idle frames, dropped frames and latency in one line."""
         return self._statistics.summary()
 
+    @property
+    def _is_drained(self) -> bool:
+        return self.session.state is not StreamState.SPEAKING and self.session.is_at_rest
+
     def _notify(self) -> None:
-        with self._news:
-            self._came = True
-            self._news.notify()
+        with self._condition:
+            self._wakeup = True
+            self._condition.notify()
 
-    def _complain(self, kind, sentence) -> None:
-        with self._complaints:
-            if kind in self._complained:
+    def _warn_once(self, kind: str, message: str) -> None:
+        with self._warn_lock:
+            if kind in self._warned:
                 return
-            self._complained.add(kind)
-        self._warn(sentence)
+            self._warned.add(kind)
+        self._warn(message)
 
-    def _step(self):
-        """One piece of work -> the seconds to wait. After a fault the mouth closes; after one in that, all is
-        forgotten."""
+    def _step(self) -> bool:
+        """Run one hop if one is due.
+
+        After an unexpected exception the mouth closes; after another one in that, the session is reset.
+
+        Returns:
+            Whether to call again at once.
+        """
         try:
-            wait = self._performance.step()
+            has_stepped = run_batch(self.talker, [self.session], self.clock)
             self._failures = 0
-            return wait
+            return has_stepped
         except Exception as fault:
             self._faults.log("the talker's work failed", fault)
-            self._complain(
+            self._warn_once(
                 "fault",
-                f"the talker's work failed ({type(fault).__name__}: {str(fault)[:300]}): the audio "
-                "that waited is dropped",
+                f"the talker's work failed ({type(fault).__name__}: {str(fault)[:300]}): the queued audio is dropped",
             )
             self._failures += 1
-            (self._performance.interrupt if self._failures == 1 else self._performance.reset)()
-            time.sleep(0.0 if self._failures == 1 else 0.1)
-            return 0
+            if self._failures == 1:
+                self.session.interrupt()
+            else:
+                self.session.reset()
+                time.sleep(_FAULT_PAUSE_S)
+            return True
 
-    def _work(self) -> None:
+    def _run(self) -> None:
         self._failures = 0
         while not self._stopping:
-            wait = self._step()
-            if wait == 0:
+            if self._step():
                 continue
-            if wait is not None and self.clock is not time.monotonic:
-                wait = min(wait, LOOK_EVERY)
-            with self._news:
-                if not self._came:
-                    self._news.wait(wait)
-                self._came = False
+            deadline = self.session.next_deadline()
+            timeout = None if deadline is None else max(0.0, deadline - self.clock())
+            if timeout is not None and self.clock is not time.monotonic:
+                timeout = min(timeout, SIM_CLOCK_POLL_S)
+            with self._condition:
+                if not self._wakeup:
+                    self._condition.wait(timeout)
+                self._wakeup = False

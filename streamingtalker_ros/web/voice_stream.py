@@ -21,7 +21,7 @@ from streamingtalker_ros.audio.constants import SAMPLE_RATE
 from streamingtalker_ros.audio.resample import Resampler
 from streamingtalker_ros.errors import TalkerError
 from streamingtalker_ros.face.formats.importers import to_our_axes
-from streamingtalker_ros.runtime.transition import INTERRUPT, OPEN, REST, MotionTransition
+from streamingtalker_ros.runtime.transition import GateRate, MotionTransition
 from streamingtalker_ros.web import protocol
 from streamingtalker_ros.web.controls import Controls
 from streamingtalker_ros.web.limits import Limits
@@ -76,7 +76,7 @@ class VoiceStream:
         self._time_shift = 0  # samples to add to the stream's time
         self._resampler: Resampler | None = None
         self._next_idle_hop: float | None = None
-        self._gate_rate = REST
+        self._gate_rate = GateRate.AUDIO_END
         self._arrival = self._clock()  # of the audio consumed last
 
     # --------------------------------------------------------------------------------------------- any thread
@@ -148,10 +148,10 @@ class VoiceStream:
                 offsets = to_our_axes(frame.vertices) - self._template
                 messages.append(protocol.encode_vertices(offsets=offsets, **common))
             else:
-                weights, head = self._transition.frame(
+                weights, head = self._transition.apply(
                     frame.weights, frame.head, self._gate_rate, self.stream.mouth_at_rest
                 )
-                speaking = frame.speaking and self._gate_rate == OPEN
+                speaking = frame.speaking and self._gate_rate is GateRate.OPEN
                 messages.append(
                     protocol.encode_blendshapes(weights=weights, head=head, speaking=speaking, **common)
                 )
@@ -167,17 +167,17 @@ class VoiceStream:
         self._reset()
         self.epoch = epoch
         self._resampler = resampler
-        self._gate_rate = OPEN
+        self._gate_rate = GateRate.OPEN
         self.stream.reset(self.controls.seed if seed is None else seed)
-        self._transition.cut()
+        self._transition.begin_crossfade()
 
     def _on_audio(self, arrival: float, epoch: int, samples: npt.NDArray[np.int16]) -> None:
         if self._resampler is None or epoch != self.epoch:
             return
         self._enqueue(self._resampler.accept(samples.astype(np.float32) / 32768), arrival)
 
-    def _on_rest(self, arrival: float, epoch: int, gate_rate: float = REST) -> None:
-        if gate_rate != REST:
+    def _on_rest(self, arrival: float, epoch: int, gate_rate: GateRate = GateRate.AUDIO_END) -> None:
+        if gate_rate is not GateRate.AUDIO_END:
             self._dequeue(self._queued_samples)
         elif self._resampler is not None:
             self._enqueue(self._resampler.finish(), arrival)
@@ -189,7 +189,7 @@ class VoiceStream:
         self._next_idle_hop = arrival
 
     def _on_interrupt(self, arrival: float, epoch: int) -> None:
-        self._on_rest(arrival, epoch, INTERRUPT)
+        self._on_rest(arrival, epoch, GateRate.BARGE_IN)
 
     def _on_pause(self, arrival: float) -> None:
         self._reset()

@@ -213,7 +213,7 @@ def test_interrupt_and_reset_are_services_that_answer_while_the_node_speaks(talk
             source.publish(block, stamp)
         assert motion.wait(10, 10)
         reply = call(client, "/talker/interrupt")
-        assert reply.success and node.core.close_mouth() and node.core.queued == 0
+        assert reply.success and node.core.close_mouth() and node.core.queued_seconds == 0
         assert wait_for(lambda: node.core.state == "idle")
         assert node.core.statistics()["frames"] < 60
         assert call(client, "/talker/reset").success

@@ -68,7 +68,7 @@ def judge(stage) -> None:
         assert after.stamp > before.stamp or after.index <= before.index  # only a new stream may go back
         assert np.isfinite(after.weights).all() and np.isfinite(after.head).all()
         assert after.weights.min() >= 0 and after.weights.max() <= 1
-    assert stage.session.queued < 6
+    assert stage.session.queued_seconds < 6
 
     stage.run(3.0)  # whatever was queued is spoken
     count = len(stage.frames)

@@ -31,7 +31,7 @@ def steps(frames):
 def test_nothing_is_published_before_the_first_audio(talker) -> None:
     stage = SchedulerHarness(talker)
     stage.run(3.0)
-    assert stage.frames == [] and stage.session.state == "waiting"
+    assert stage.frames == [] and stage.session.state.activity == "waiting"
 
 
 def test_when_audio_stops_idle_frames_go_on_at_the_frame_rate(talker) -> None:
@@ -39,7 +39,7 @@ def test_when_audio_stops_idle_frames_go_on_at_the_frame_rate(talker) -> None:
     stage.send_realtime(voice(1.0))
     stage.run(4.0)
     idle = [(time, frame) for time, frame in stage.frames if frame.idle]
-    assert stage.session.state == "idle"
+    assert stage.session.state.activity == "idle"
     assert [frame.index for frame in stage.faces] == list(range(len(stage.faces)))  # numbers continue
     assert steps(stage.faces) == {FRAME}  # stamps are extrapolated
     assert len(stage.audio) == 25 and not any(frame.speaking for _, frame in idle)
@@ -165,10 +165,10 @@ def test_an_interruption_drops_the_queue_and_closes_the_mouth_within_150_ms(talk
     assert np.abs(stage.faces[-1].weights[MOUTH]).max() > 0  # there is a mouth to close
     stage.session.interrupt()
     stage.run(0.15)
-    assert len(stage.frames) > heard and stage.session.at_rest and stage.session.queued == 0
+    assert len(stage.frames) > heard and stage.session.is_at_rest and stage.session.queued_seconds == 0
     assert np.abs(stage.faces[-1].weights[MOUTH]).max() == 0
     stage.run(2.0)
-    assert stage.statistics.interrupts == 1 and stage.session.queued == 0
+    assert stage.statistics.interrupts == 1 and stage.session.queued_seconds == 0
     assert all(np.abs(frame.weights[MOUTH]).max() == 0 for time, frame in stage.frames if time > 101.45)
     assert len(stage.audio) <= heard + 3  # the rest is idle: nothing of the queue is heard
     assert steps(stage.faces) == {FRAME}
@@ -212,7 +212,7 @@ def test_reset_forgets_everything(talker) -> None:
     stage.session.reset()
     count = len(stage.frames)
     stage.run(2.0)
-    assert len(stage.frames) == count and stage.session.state == "waiting"
+    assert len(stage.frames) == count and stage.session.state.activity == "waiting"
     second = voice(1.0, seed=1)
     stage.send_realtime(second, S0 - 10_000 * MS)  # an earlier time, and no seam with the old face
     stage.run(1.5)

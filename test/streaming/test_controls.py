@@ -286,9 +286,9 @@ def test_the_node_changes_them_live_and_a_smile_outlasts_the_speech() -> None:
     talker = small_talker()
     stage, pcm = SchedulerHarness(talker), voice(2.0)
     stage.send_realtime(pcm)
-    settings = stage.session.settings
+    settings = stage.session.parameters
     changed = settings.replace(expression=["mouthSmileLeft:0.4"], mouth_expressiveness=0.5, guidance=2.0)
-    stage.at(101.0, lambda: stage.session.apply(changed))
+    stage.at(101.0, lambda: stage.session.set_parameters(changed))
     stage.run(4.0)
     stamps = [frame.stamp for frame in stage.faces]
     assert set(np.diff(stamps)) == {40_000_000}  # no gap
@@ -324,7 +324,7 @@ def test_the_node_without_ros_follows_its_parameter_file(tmp_path, capsys) -> No
     assert (
         "read again" in told and "device cannot change while the node runs" in told and told.count("\n") == 2
     )
-    core._performance.step()
+    core.session.next_hop(0.0)
     assert (core.parameters.seed, core.parameters.steps, core.parameters.device) == (4, 1, "auto")
     assert (
         core.parameters.controls["expression"] == ("mouthSmileLeft:0.4",) and core.parameters.guidance == 2.0
@@ -341,5 +341,5 @@ def test_the_node_without_ros_follows_its_parameter_file(tmp_path, capsys) -> No
         assert told.count("\n") == 1 and sentence in told and "stay as they were" in told
     path.unlink()
     _follow(core, file)
-    core._performance.step()
+    core.session.next_hop(0.0)
     assert capsys.readouterr().out == "" and core.parameters.seed == 4

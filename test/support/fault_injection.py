@@ -48,7 +48,7 @@ class FaultScenario:
         for at, name in self.actions:
             stage.at(start + at, getattr(stage.session, name))
         for at, seconds in self.stalls:
-            stage.at(start + at, lambda seconds=seconds: setattr(stage, "now", stage.now + seconds))
+            stage.at(start + at, lambda seconds=seconds: stage.stall(seconds))
         return start
 
 

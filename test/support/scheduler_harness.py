@@ -1,25 +1,33 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A stage for tests of the node's rules: the real talker and the real rules under a clock that the test
-turns."""
+"""Runs a real VoiceSession with a real talker under a clock that the test sets."""
+
+from __future__ import annotations
 
 import heapq
 import itertools
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 
 torch = pytest.importorskip("torch", reason="torch is not installed")
 
+from streamingtalker_ros.audio.constants import NS_PER_S, SAMPLE_RATE  # noqa: E402
 from streamingtalker_ros.audio.packet import AudioFormat, AudioPacket  # noqa: E402
 from streamingtalker_ros.model.blendshape.config import TalkerConfig  # noqa: E402
 from streamingtalker_ros.model.blendshape.network import TalkerNetwork  # noqa: E402
+from streamingtalker_ros.model.protocol import BlendshapeFrame  # noqa: E402
 from streamingtalker_ros.runtime.parameters import TalkerParameters  # noqa: E402
-from streamingtalker_ros.runtime.scheduler import FrameScheduler  # noqa: E402
+from streamingtalker_ros.runtime.session import TOPIC_POLICY, SessionPolicy, VoiceSession, run_batch  # noqa: E402
 from streamingtalker_ros.runtime.statistics import Statistics  # noqa: E402
 from streamingtalker_ros.streaming import Talker  # noqa: E402
 
 S0 = 1_700_000_000_123_456_789  # ns, the stamp of a test's first sample
-MS = 1_000_000
+MS = 1_000_000  # ns
+FRAME = 40 * MS
+START = 100.0  # s, the session's clock at the beginning
 SMALL = TalkerConfig(
     audio_width=32,
     audio_blocks=2,
@@ -30,100 +38,172 @@ SMALL = TalkerConfig(
     head_blocks=1,
     steps=2,
 )
-FRAME = 40 * MS
 
 
-def small_talker():
-    """A small talker with random weights, the same ones in every run: the node's rules do not ask what the
-    face says."""
+def small_talker() -> Talker:
+    """A small talker with random weights, the same in every run."""
     torch.manual_seed(0)
     return Talker(TalkerNetwork(SMALL), "cpu")
 
 
-def voice(seconds, rate=16000, seed=0):
+def voice(seconds: float, rate: int = SAMPLE_RATE, seed: int = 0) -> npt.NDArray[np.int16]:
     """(n,) int16, noise with the rhythm of syllables."""
     time = np.arange(round(seconds * rate)) / rate
     noise = np.random.default_rng(seed).standard_normal(len(time))
     return (6000 * noise * (0.6 + 0.4 * np.sin(2 * np.pi * 4 * time))).clip(-32768, 32767).astype(np.int16)
 
 
-def floats(samples):
+def floats(samples: npt.NDArray[np.int16]) -> npt.NDArray[np.float32]:
+    """int16 samples as float32 in -1..1."""
     return samples.astype(np.float32) / 32768
 
 
-class SchedulerHarness:
-    """Runs a FrameScheduler. `send_realtime` schedules packets as a microphone sends them; `run` lets the time pass.
+class BatchTalker:
+    """Wraps a talker: `on_accept` is called with the chunks of every batch, before the talker; it may raise."""
 
-    `frames` holds (time of publication, FaceFrame); `warnings` the warnings. Time begins at 100 s.
+    def __init__(self, talker: Any, on_accept: Callable[[Sequence[np.ndarray]], object]) -> None:
+        self._talker = talker
+        self._on_accept = on_accept
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._talker, name)
+
+    def accept(self, streams: Sequence[Any], chunks: Sequence[np.ndarray]) -> Any:
+        self._on_accept(chunks)
+        return self._talker.accept(streams, chunks)
+
+
+class SchedulerHarness:
+    """Drives a VoiceSession as its worker does, in simulated time.
+
+    `send_realtime` schedules packets as a microphone sends them, `run` lets the time pass.
+
+    Args:
+        talker: The model.
+        policy: Of the session.
+        on_accept: Called with the chunks of every batch before the model; it may raise, or move `now`.
+        on_publish: Called with every frame before it is recorded; it may raise.
+        parameters: Values of the parameters.
+
+    Attributes:
+        now: s, the simulated time; begins at `START`.
+        frames: (time of publication, published frame).
+        warnings: Messages, without limit.
     """
 
-    def __init__(self, talker, **settings) -> None:
-        self.now, self.frames, self.warnings = 100.0, [], []
+    def __init__(
+        self,
+        talker: Any,
+        policy: SessionPolicy = TOPIC_POLICY,
+        on_accept: Callable[[Sequence[np.ndarray]], object] | None = None,
+        on_publish: Callable[[Any], object] | None = None,
+        **parameters: Any,
+    ) -> None:
+        self.now = START
+        self.frames: list[tuple[float, Any]] = []
+        self.warnings: list[str] = []
         self.statistics = Statistics()
-        self._events, self._order = [], itertools.count()
-        self.session = FrameScheduler(
-            talker,
-            TalkerParameters(**settings),
-            self.statistics,
-            lambda frame: self.frames.append((self.now, frame)),
-            lambda: self.now,
-            lambda kind, sentence: self.warnings.append(sentence),
+        self.talker = talker if on_accept is None else BatchTalker(talker, on_accept)
+        self._on_publish = on_publish
+        self._events: list[tuple[float, int, Callable[[], object]]] = []
+        self._order = itertools.count()
+        self.session = VoiceSession(
+            self.talker,
+            TalkerParameters(**parameters),
+            self._publish,
+            statistics=self.statistics,
+            clock=self.clock,
+            warn=lambda kind, message: self.warnings.append(message),
+            policy=policy,
         )
 
-    def at(self, time, action) -> None:
+    def clock(self) -> float:
+        """The simulated time."""
+        return self.now
+
+    def _publish(self, frame: Any) -> None:
+        if self._on_publish is not None:
+            self._on_publish(frame)
+        self.frames.append((self.now, frame))
+
+    def at(self, time: float, action: Callable[[], object]) -> None:
+        """Call `action` at a time."""
         heapq.heappush(self._events, (time, next(self._order), action))
 
-    def send(self, samples, stamp, at=None, format=AudioFormat(16000, 1, "s16"), payload=None) -> None:
-        """One packet, to be pushed at a time (default now)."""
+    def stall(self, seconds: float) -> None:
+        """Let time pass in which nothing runs."""
+        self.now += seconds
+
+    def send(
+        self,
+        samples: npt.NDArray[np.int16] | None,
+        stamp: int | None,
+        at: float | None = None,
+        format: AudioFormat = AudioFormat(SAMPLE_RATE, 1, "s16"),
+        payload: bytes | None = None,
+    ) -> None:
+        """Push one packet at a time, by default now; `payload` replaces `samples`."""
         at = self.now if at is None else at
-        payload = samples.tobytes() if payload is None else payload
-        packet = AudioPacket(payload, format, stamp, at, S0 + round((at - 100) * 1e9))
+        if payload is None:
+            assert samples is not None
+            payload = samples.tobytes()
+        packet = AudioPacket(payload, format, stamp, at, S0 + round((at - START) * 1e9))
         self.at(at, lambda: self.session.push(packet))
 
     def send_realtime(
-        self, samples, stamp=S0, start=None, rate=16000, packet=0.02, stamped=True, channels=1
+        self,
+        samples: npt.NDArray[np.int16],
+        stamp: int = S0,
+        start: float | None = None,
+        rate: int = SAMPLE_RATE,
+        packet: float = 0.02,
+        stamped: bool = True,
+        channels: int = 1,
     ) -> None:
-        """Packets of `packet` seconds; each comes when its last sample has been spoken, the first one at
-        `start`."""
+        """Send packets of `packet` seconds, each when its last sample has been recorded, from `start` on."""
         start, size = self.now if start is None else start, round(packet * rate)
         for first in range(0, len(samples), size):
-            part = samples[first : first + size]
+            chunk = samples[first : first + size]
             self.send(
-                part,
-                stamp + round(first * 1e9 / rate) if stamped else None,
-                start + (first + len(part)) / rate,
+                chunk,
+                stamp + round(first * NS_PER_S / rate) if stamped else None,
+                start + (first + len(chunk)) / rate,
                 AudioFormat(rate, channels, "s16"),
             )
 
-    def run(self, seconds) -> None:
-        """Let time pass: steps whenever there is work, as the worker does."""
+    def run(self, seconds: float) -> None:
+        """Let time pass, with a step whenever there is work."""
         end = self.now + seconds
         while True:
             while self._events and self._events[0][0] <= self.now + 1e-9:
                 heapq.heappop(self._events)[2]()
-            wait = self.session.step()
-            if wait == 0 and self.now < end:
+            has_stepped = run_batch(self.talker, [self.session], self.clock)
+            if has_stepped and self.now < end:
                 continue
-            times = [end] + ([self.now + wait] if wait else [])
+            deadline = self.session.next_deadline()
+            times = [end] + ([deadline] if deadline is not None and not has_stepped else [])
             times += [self._events[0][0]] if self._events else []
             if min(times) >= end and self.now >= end - 1e-9:
                 return
             self.now = max(self.now, min(times))
 
     @property
-    def faces(self):
+    def faces(self) -> list[Any]:
+        """The published frames."""
         return [frame for _, frame in self.frames]
 
     @property
-    def audio(self):
+    def audio(self) -> list[Any]:
+        """The published frames of received audio."""
         return [frame for frame in self.faces if not frame.idle]
 
 
-def offline(talker, pcm, seed=0):
+def offline(talker: Talker, pcm: npt.NDArray[np.float32], seed: int = 0) -> Sequence[BlendshapeFrame]:
     """Frames of the whole clip in one call, the reference."""
     stream = talker.open_stream(seed=seed)
     return stream.accept(pcm) + stream.finish()
 
 
-def weights(frames):
+def weights(frames: Sequence[Any]) -> npt.NDArray[np.float32]:
+    """(T, 52) weights of frames."""
     return np.stack([frame.weights for frame in frames])
