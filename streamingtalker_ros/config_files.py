@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Reads YAML and JSON configuration files and checks their keys; an unknown key is answered with the nearest one.
+"""Reads YAML and JSON configuration files and checks their keys; an error suggests the nearest valid key.
 
 Every error is a `TalkerError` that names the file and what to change.
 """

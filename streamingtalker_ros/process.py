@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a long-running command needs of its process: output that never stops it, signals that end it in order.
+"""Output and signals of long-running commands: output never raises or blocks, signals end them in order.
 
-A warning is often written by a control loop. Its reader may have gone (`| head -1`), its disk may be full, its pager
-may stand still: none of that may raise there, or wait there.
+A warning is often printed by a control loop, while the reader of the output has exited (`| head -1`), the
+disk is full or a pager waits. None of that may raise there, or block there.
 """
 
 from __future__ import annotations
@@ -16,34 +16,33 @@ import signal
 import sys
 import traceback
 from collections.abc import Callable
-from typing import Any, TextIO
+from typing import Any, Final, TextIO
 
-LOGGER_NAME = "streamingtalker_ros"
-_LONGEST = (
-    3000  # characters of one text: a pipe that can be written to takes PIPE_BUF, 4096 bytes, without waiting
-)
-_PATIENCE = 1.0  # s that `say` waits for a reader that stands still
-_GONE = (errno.EPIPE, errno.EBADF, errno.EIO)  # no later text will arrive either
+LOGGER_NAME: Final = "streamingtalker_ros"
+_MAX_CHARS: Final = 3000  # of one text: a writable pipe accepts PIPE_BUF, 4096 bytes, without blocking
+_WRITE_TIMEOUT_S: Final = 1.0
+_MAX_TRACEBACK_FRAMES: Final = 12
+_CLOSED_ERRNOS: Final = (errno.EPIPE, errno.EBADF, errno.EIO)  # later text cannot be written either
 
 
-def say(text: str, error: bool = False, patience: float = _PATIENCE) -> bool:
-    """Print a line on stdout, or stderr with `error`. Never raises; what cannot be written is left out.
+def print_line(text: str, error: bool = False, timeout: float = _WRITE_TIMEOUT_S) -> bool:
+    """Print a line; text that cannot be written is dropped, and nothing is raised.
 
     Args:
         text: the line, without its end.
-        error: write to stderr.
-        patience: seconds to wait for a reader that does not read.
+        error: print to stderr instead of stdout.
+        timeout: seconds to wait for a reader that does not read.
 
     Returns:
         Whether the line was written.
     """
     stream = sys.stderr if error else sys.stdout
-    if stream is None:  # closed before the process began
+    if stream is None:  # closed before the process started
         return False
-    if len(text) > _LONGEST:
-        text = f"{text[: _LONGEST // 4]} … {text[-3 * _LONGEST // 4 :]}"
+    if len(text) > _MAX_CHARS:
+        text = f"{text[: _MAX_CHARS // 4]} … {text[-3 * _MAX_CHARS // 4 :]}"
     try:
-        if not _takes(stream, patience):
+        if not _is_writable(stream, timeout):
             return False
         try:
             stream.write(text + "\n")
@@ -51,125 +50,133 @@ def say(text: str, error: bool = False, patience: float = _PATIENCE) -> bool:
             stream.write(text.encode("ascii", "backslashreplace").decode() + "\n")
         stream.flush()
     except (OSError, ValueError) as failure:
-        if isinstance(failure, OSError) and failure.errno in _GONE:
-            _discard(stream)
+        if isinstance(failure, OSError) and failure.errno in _CLOSED_ERRNOS:
+            _redirect_to_null(stream)
         return False
     return True
 
 
-def warn(sentence: str) -> None:
-    """Print a warning on stdout; neither raises nor waits."""
-    say(f"streamingtalker: warning: {sentence}", patience=0.0)
+def print_warning(text: str) -> None:
+    """Print a warning on stdout without raising or blocking."""
+    print_line(f"streamingtalker: warning: {text}", timeout=0.0)
 
 
 def never_raising(warn: Callable[[str], Any]) -> Callable[[str], None]:
-    """The same callable, for a control loop: an exception in it is dropped."""
+    """Return a callable that calls `warn` and suppresses its exceptions, for use in a control loop."""
 
-    def guarded(sentence: str) -> None:
+    def guarded(text: str) -> None:
         with contextlib.suppress(Exception):
-            warn(sentence)
+            warn(text)
 
     return guarded
 
 
 class FaultLog:
-    """Logs exceptions that nobody foresaw, each place in the code once, with its traceback. Never raises."""
+    """Logs unexpected exceptions with their tracebacks, once per place in the code. Never raises."""
 
     def __init__(self) -> None:
         self._logged: set[tuple[str, str, int]] = set()
 
-    def log(self, where: str, fault: BaseException) -> None:
-        """where: what was being done, for the sentence."""
+    def log(self, context: str, fault: BaseException) -> None:
+        """Log an exception.
+
+        Args:
+            context: what failed, as the log message begins.
+            fault: the exception, with its traceback.
+        """
         with contextlib.suppress(Exception):
-            last = traceback.extract_tb(fault.__traceback__)[-1:]
+            frame = next(iter(traceback.extract_tb(fault.__traceback__)[-1:]), None)
             place = (
                 type(fault).__name__,
-                last[0].filename if last else "",
-                (last[0].lineno or 0) if last else 0,
+                frame.filename if frame else "",
+                (frame.lineno or 0) if frame else 0,
             )
             if place in self._logged:
                 return
             self._logged.add(place)
-            text = "".join(
-                traceback.format_exception(type(fault), fault, fault.__traceback__, limit=-12)
-            ).rstrip()
-            logging.getLogger(LOGGER_NAME).error("%s (please report it; told once):\n%s", where, text)
-
-
-class _SayHandler(logging.Handler):
-    def emit(self, record: logging.LogRecord) -> None:
-        with contextlib.suppress(Exception):
-            say(
-                f"streamingtalker: {record.levelname.lower()}: {record.getMessage()}",
-                error=True,
-                patience=0.0,
+            lines = traceback.format_exception(
+                type(fault), fault, fault.__traceback__, limit=-_MAX_TRACEBACK_FRAMES
+            )
+            logging.getLogger(LOGGER_NAME).error(
+                "%s (please report it; logged once):\n%s", context, "".join(lines).rstrip()
             )
 
 
+class _PrintHandler(logging.Handler):
+    """Writes log records by `print_line`."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        with contextlib.suppress(Exception):
+            text = f"streamingtalker: {record.levelname.lower()}: {record.getMessage()}"
+            print_line(text, error=True, timeout=0.0)
+
+
 def log_to_stderr() -> None:
-    """Let the package's logger write through `say`, and no logging handler complain of a stream that has gone."""
+    """Write the package's log to stderr, and let no handler of `logging` report a closed stream."""
     logging.raiseExceptions = False
     logger = logging.getLogger(LOGGER_NAME)
-    if not any(isinstance(handler, _SayHandler) for handler in logger.handlers):
-        logger.addHandler(_SayHandler())
+    if not any(isinstance(handler, _PrintHandler) for handler in logger.handlers):
+        logger.addHandler(_PrintHandler())
 
 
 def flush_output() -> None:
-    """Before the process ends: what cannot be written is discarded, so that the exit code stays the command's."""
+    """Flush before the process exits; output that cannot be written is dropped, the exit code unchanged."""
     for stream in (sys.stdout, sys.stderr):
         if stream is None:
             continue
         try:
-            if _takes(stream, _PATIENCE):
+            if _is_writable(stream, _WRITE_TIMEOUT_S):
                 stream.flush()
         except (OSError, ValueError):
-            _discard(stream)
+            _redirect_to_null(stream)
 
 
 class QuietStream:
-    """stderr for a progress bar: a terminal that has gone takes nothing and raises nothing."""
+    """stderr for a progress bar: a closed terminal raises nothing."""
 
     def __getattr__(self, name: str) -> Any:
         return getattr(sys.stderr, name)
 
     def write(self, text: str) -> int:
+        """Write text if it can be written at once; return its length in any case."""
         with contextlib.suppress(OSError, ValueError, AttributeError):
-            if _takes(sys.stderr, 0.0):
+            if _is_writable(sys.stderr, 0.0):
                 sys.stderr.write(text)
         return len(text)
 
     def flush(self) -> None:
+        """Flush stderr."""
         with contextlib.suppress(OSError, ValueError, AttributeError):
             sys.stderr.flush()
 
 
 def on_stop_signals(handler: Callable[..., Any]) -> None:
-    """Call `handler(number, frame)` on SIGINT, SIGTERM and SIGHUP. A SIGHUP that is ignored, as under nohup, stays so.
+    """Call `handler(number, frame)` on SIGINT, SIGTERM and SIGHUP; call this from the main thread.
 
-    Only from the main thread.
+    A SIGHUP that is ignored, as under nohup, stays ignored.
     """
     for name in ("SIGINT", "SIGTERM", "SIGHUP"):
         number = getattr(signal, name, None)  # Windows has no SIGHUP
-        if number is None or name == "SIGHUP" and signal.getsignal(number) == signal.SIG_IGN:
+        if number is None or (name == "SIGHUP" and signal.getsignal(number) == signal.SIG_IGN):
             continue
         signal.signal(number, handler)
 
 
-def _takes(stream: TextIO, patience: float) -> bool:
-    """Whether the stream can be written to without waiting, after at most `patience` seconds."""
+def _is_writable(stream: TextIO, timeout: float) -> bool:
+    """Return whether the stream can be written without blocking, after at most `timeout` seconds."""
     try:
         poll = select.poll()
         poll.register(stream.fileno(), select.POLLOUT)
-    except (OSError, ValueError, AttributeError):  # no file of the system's, or no poll there
+    except (OSError, ValueError, AttributeError):  # no file descriptor, or no poll on this system
         return True
-    return bool(poll.poll(round(1000 * patience)))
+    return bool(poll.poll(round(1000 * timeout)))
 
 
-def _discard(stream: TextIO) -> None:
-    """Send all later output of a stream nowhere; without it Python's own flush at the end would fail."""
+def _redirect_to_null(stream: TextIO) -> None:
+    """Discard all later output of a stream; without this Python's own flush at exit would fail."""
     with contextlib.suppress(OSError, ValueError):
-        nowhere = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(nowhere, stream.fileno())
-        os.close(nowhere)
+        null = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(null, stream.fileno())
+        os.close(null)
     with contextlib.suppress(OSError, ValueError):
         stream.flush()

@@ -1,33 +1,43 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Finds the package's msg/ and config/ files wherever it was installed.
+"""Finds the package's msg/ and config/ files, wherever it is installed.
 
-Takes "msg" or "config" and a file name, gives a Path. Three homes exist: the source tree (and an editable or
-symlinked install), the wheel, where both folders lie inside the package, and a colcon install, where they lie
-in share/streamingtalker_ros beside the Python code's prefix.
+They lie in one of three places: beside the package in the source tree (and in an editable or symlinked
+install), inside of it in a wheel, or in share/streamingtalker_ros below the prefix of a colcon install.
 """
 
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Final, Literal
 
 from streamingtalker_ros.errors import TalkerError
 
-_PACKAGE = Path(__file__).absolute().parent
+_PACKAGE: Final = Path(__file__).absolute().parent
 
 
-def find(kind, name, package=None):
-    """Path of the file `name` of the folder `kind` ("msg" or "config").
+def find(folder: Literal["msg", "config"], name: str, package: str | os.PathLike[str] | None = None) -> Path:
+    """Return the path of a file.
 
-    package: the installed package's folder, default this one. Raises TalkerError when no home has the file.
+    Args:
+        folder: the folder it lies in.
+        name: its name, relative to the folder.
+        package: directory of the installed package, default this one.
+
+    Raises:
+        TalkerError: if the file is in none of the places.
     """
     package = Path(package) if package else _PACKAGE
-    for home in _homes(package, kind):
-        # the file is asked for, not the folder: a colcon install has generated code under the package's msg/
-        if (home / name).is_file():
-            return home / name
-    raise TalkerError(f"{kind}/{name} is missing from {package}: install the package again")
+    for candidate in _candidates(package, folder):
+        # test the file, not the folder: in a colcon install the package's msg/ holds generated code
+        if (candidate / name).is_file():
+            return candidate / name
+    raise TalkerError(f"{folder}/{name} is missing from {package}: install the package again")
 
 
-def _homes(package, kind):
-    yield package / kind
-    yield package.resolve().parent / kind
+def _candidates(package: Path, folder: str) -> Iterator[Path]:
+    yield package / folder
+    yield package.resolve().parent / folder
     for prefix in package.parents:
-        yield prefix / "share" / package.name / kind
+        yield prefix / "share" / package.name / folder

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Output never stops a long-running command: a reader that has gone or stands still, a full disk, no stream at all."""
+"""Output never blocks or ends a long-running command: closed or stalled readers, full disks, no streams."""
 
 from __future__ import annotations
 
@@ -9,36 +9,42 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import pytest
 
 from streamingtalker_ros import process
 
-SAY = (
+SCRIPT = (
     "import sys\nfrom streamingtalker_ros import process\n"
     "process.log_to_stderr()\n"
-    "for k in range(5):\n    process.say('x' * 100, error=(k == 4)); process.warn('w')\n"
+    "for k in range(5):\n    process.print_line('x' * 100, error=(k == 4)); process.print_warning('w')\n"
     "process.FaultLog().log('a test', ValueError('v'))\n"
     "process.flush_output()\nopen(sys.argv[1], 'w').write('reached')\n"
 )
 
 
-def full() -> int:
+def full_disk() -> int:
     return os.open("/dev/full", os.O_WRONLY)
 
 
-def closed() -> int:
+def closed_pipe() -> int:
     read, write = os.pipe()
     os.close(read)
     return write
 
 
 @pytest.mark.parametrize("broken", [("stdout",), ("stderr",), ("stdout", "stderr")])
-@pytest.mark.parametrize("make", [full, closed])
-def test_text_for_a_broken_stream_is_left_out(make, broken, tmp_path) -> None:
-    streams = {name: make() if name in broken else subprocess.PIPE for name in ("stdout", "stderr")}
-    done = subprocess.run([sys.executable, "-c", SAY, str(tmp_path / "end")], timeout=60, **streams)
-    # a full disk still fails in Python's own flush unless it was discarded: the exit code is the command's
+@pytest.mark.parametrize("open_stream", [full_disk, closed_pipe])
+def test_text_for_a_broken_stream_is_dropped_and_the_exit_code_unchanged(
+    open_stream: Callable[[], int], broken: tuple[str, ...], tmp_path: Path
+) -> None:
+    streams: dict[str, Any] = {
+        name: open_stream() if name in broken else subprocess.PIPE for name in ("stdout", "stderr")
+    }
+    done = subprocess.run([sys.executable, "-c", SCRIPT, str(tmp_path / "end")], timeout=60, **streams)
     assert (tmp_path / "end").read_text() == "reached" and done.returncode == 0
     if "stdout" not in broken:
         assert done.stdout.count(b"warning: w") == 5
@@ -46,15 +52,15 @@ def test_text_for_a_broken_stream_is_left_out(make, broken, tmp_path) -> None:
         assert b"ValueError: v" in done.stderr
 
 
-def test_streams_closed_before_the_start_are_left_alone(tmp_path) -> None:
+def test_streams_closed_before_the_start_are_ignored(tmp_path: Path) -> None:
     done = subprocess.run(
-        ["sh", "-c", 'exec "$0" -c "$1" "$2" >&- 2>&-', sys.executable, SAY, str(tmp_path / "end")],
+        ["sh", "-c", 'exec "$0" -c "$1" "$2" >&- 2>&-', sys.executable, SCRIPT, str(tmp_path / "end")],
         timeout=60,
     )
     assert done.returncode == 0 and (tmp_path / "end").read_text() == "reached"
 
 
-def test_a_warning_does_not_wait_for_a_reader_that_stands_still(monkeypatch) -> None:
+def test_a_warning_does_not_wait_for_a_stalled_reader(monkeypatch: pytest.MonkeyPatch) -> None:
     read, write = os.pipe()
     try:
         os.set_blocking(write, False)
@@ -66,33 +72,37 @@ def test_a_warning_does_not_wait_for_a_reader_that_stands_still(monkeypatch) -> 
             monkeypatch.setattr(sys, "stdout", stream)
             begin = time.monotonic()
             for _ in range(100):
-                process.warn("nobody reads this")
+                process.print_warning("dropped")
             assert time.monotonic() - begin < 0.5
-            assert not process.say("nor this", patience=0.05)
+            assert not process.print_line("dropped, too", timeout=0.05)
             os.read(read, 1 << 16)
-            assert process.say("but this")
+            assert process.print_line("written")
             monkeypatch.undo()
-        assert os.read(read, 1 << 16).endswith(b"but this\n")
+        assert os.read(read, 1 << 16).endswith(b"written\n")
     finally:
         os.close(read)
         os.close(write)
 
 
-def test_a_text_that_the_stream_cannot_encode_is_written_all_the_same(monkeypatch, tmp_path) -> None:
+def test_text_that_the_stream_cannot_encode_is_written_with_escapes(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     with open(tmp_path / "out", "w", encoding="ascii") as stream:
         monkeypatch.setattr(sys, "stdout", stream)
-        assert process.say("s² \ud800")
+        assert process.print_line("s² \ud800")
         monkeypatch.undo()
     assert (tmp_path / "out").read_text() == "s\\xb2 \\ud800\n"
 
 
-def test_a_fault_is_logged_once_with_its_traceback_and_never_raises(caplog) -> None:
-    class Unprintable(Exception):
+def test_a_fault_is_logged_once_per_place_with_its_traceback_and_never_raises(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    class UnprintableError(Exception):
         def __str__(self) -> str:
             raise RuntimeError("no text")
 
     faults = process.FaultLog()
-    for fault in (ValueError, ValueError, Unprintable):
+    for fault in (ValueError, ValueError, UnprintableError):
         try:
             raise fault("first")
         except Exception as error:
@@ -101,7 +111,7 @@ def test_a_fault_is_logged_once_with_its_traceback_and_never_raises(caplog) -> N
 
 
 @pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGHUP"])
-def test_each_stop_signal_calls_the_handler(name) -> None:
+def test_each_stop_signal_calls_the_handler_unless_it_was_ignored(name: str) -> None:
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
     stop = threading.Event()
     try:

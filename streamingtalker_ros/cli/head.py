@@ -3,7 +3,7 @@
 
 import threading
 
-from streamingtalker_ros.process import on_stop_signals, say, warn
+from streamingtalker_ros.process import on_stop_signals, print_line, print_warning
 
 
 def add_arguments(parser) -> None:
@@ -44,16 +44,16 @@ def run(args) -> int:
 
     from streamingtalker_ros.dds.head_node import HeadNode
 
-    node = HeadNode(head, args.namespace, args.domain, warn=warn)
+    node = HeadNode(head, args.namespace, args.domain, warn=print_warning)
     try:
         topics = ", ".join(node.wire.resolve(output.topic) for output in head.outputs)
-        say(
+        print_line(
             f"head {head.name}: {len(head.joints)} joints, {head.rate:g} commands per second, domain "
             f"{node.wire.domain}; hears {node.wire.resolve('face_motion')}, speaks {topics}"
         )
         stop.wait(args.duration)
     finally:
         node.rest()
-        say(f"commands {node.sent}, messages that could not be used {node.controller.rejected}")
+        print_line(f"commands {node.sent}, messages that could not be used {node.controller.rejected}")
         node.close()
     return 0

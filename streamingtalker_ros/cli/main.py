@@ -12,7 +12,7 @@ import sys
 
 from streamingtalker_ros import __version__
 from streamingtalker_ros.errors import TalkerError
-from streamingtalker_ros.process import flush_output, log_to_stderr, say
+from streamingtalker_ros.process import flush_output, log_to_stderr, print_line
 
 COMMANDS = {
     "talk": "the talker node without ROS: hear an audio topic, publish face motion",
@@ -66,7 +66,7 @@ def main(argv=None):
     try:
         return args.run(args) or 0
     except TalkerError as error:
-        say(f"streamingtalker: error: {error}", error=True)
+        print_line(f"streamingtalker: error: {error}", error=True)
         return 2
     except KeyboardInterrupt:
         return 130

@@ -4,7 +4,7 @@
 import threading
 
 from streamingtalker_ros.errors import TalkerError
-from streamingtalker_ros.process import on_stop_signals, say, warn
+from streamingtalker_ros.process import on_stop_signals, print_line, print_warning
 
 _SIZE = (480, 600)
 
@@ -50,15 +50,22 @@ def run(args):
     from streamingtalker_ros.dds.markers_node import FaceMarkersNode
 
     node = FaceMarkersNode(
-        rig, args.rate, not args.still, args.face_frame, args.frame, args.namespace, args.domain, warn=warn
+        rig,
+        args.rate,
+        not args.still,
+        args.face_frame,
+        args.frame,
+        args.namespace,
+        args.domain,
+        warn=print_warning,
     )
     resolve = node.wire.resolve
-    say(
+    print_line(
         f"face markers ready, domain {node.wire.domain}; hears {resolve('face_motion')}, speaks "
         f"{resolve('face_markers')}{'' if args.still else ' and /tf'}"
     )
     stop.wait(args.duration)
-    say(f"markers {node.sent}, lost {node.lost}")
+    print_line(f"markers {node.sent}, lost {node.lost}")
     node.close()
     return 0
 

@@ -6,7 +6,7 @@ import signal
 from streamingtalker_ros.audio import sources
 from streamingtalker_ros.audio.constants import SAMPLE_RATE
 from streamingtalker_ros.errors import TalkerError
-from streamingtalker_ros.process import QuietStream, on_stop_signals, say
+from streamingtalker_ros.process import QuietStream, on_stop_signals, print_line
 
 _WAIT = 10.0
 
@@ -60,16 +60,16 @@ def run(args) -> int:
     on_stop_signals(signal.default_int_handler)
     try:
         if not source.wait_for_subscriber(args.wait):
-            say(f"nobody listens after {args.wait:g} s: playing all the same")
+            print_line(f"nobody listens after {args.wait:g} s: playing all the same")
         sent = _play(source, samples, args)
     except KeyboardInterrupt:
         sent = None
     finally:
         source.close()
     if sent is None:
-        say("stopped")
+        print_line("stopped")
         return 0
-    say(f"played {sent / rate:.2f} s of audio at {rate} Hz as {args.lineage} on {args.topic}")
+    print_line(f"played {sent / rate:.2f} s of audio at {rate} Hz as {args.lineage} on {args.topic}")
     return 0
 
 

@@ -8,7 +8,7 @@ import threading
 import time
 
 from streamingtalker_ros.errors import TalkerError
-from streamingtalker_ros.process import FaultLog, on_stop_signals, say, warn
+from streamingtalker_ros.process import FaultLog, on_stop_signals, print_line, print_warning
 from streamingtalker_ros.runtime import parameters
 
 _FAULTS = FaultLog()
@@ -62,9 +62,9 @@ def run(args):
     )
 
     started = time.monotonic()
-    node = TalkerNode(settings, args.namespace, args.domain, warn=warn)
+    node = TalkerNode(settings, args.namespace, args.domain, warn=print_warning)
     talker, resolve = node.core.talker, node.wire.resolve
-    say(
+    print_line(
         f"talker ready in {time.monotonic() - started:.1f} s: model {talker.name} on {talker.device}, "
         f"{settings.steps or talker.steps} diffusion steps, domain {node.wire.domain}; "
         f"hears {resolve(settings.audio_topic)}, speaks {resolve('face_motion')}"
@@ -79,7 +79,7 @@ def run(args):
                 file,
                 indent=1,
             )
-    say(node.core.summary())
+    print_line(node.core.summary())
     node.close()
     return 0
 
@@ -110,14 +110,14 @@ def _follow(core, file) -> None:
         settings, others = news
         core.set_parameters(settings)
     except TalkerError as error:
-        warn(f"{error}; the parameters stay as they were")
+        print_warning(f"{error}; the parameters stay as they were")
         return
     except Exception as fault:  # the voice goes on
         _FAULTS.log("the parameter file could not be followed", fault)
         return
-    say("the parameter file was read again")
+    print_line("the parameter file was read again")
     if others:
-        warn(f"{', '.join(others)} cannot change while the node runs: start it anew for that")
+        print_warning(f"{', '.join(others)} cannot change while the node runs: start it anew for that")
 
 
 def _list_parameters() -> int:

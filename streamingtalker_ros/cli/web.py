@@ -6,7 +6,7 @@ from __future__ import annotations
 import argparse
 
 from streamingtalker_ros.errors import TalkerError, require
-from streamingtalker_ros.process import on_stop_signals, say, warn
+from streamingtalker_ros.process import on_stop_signals, print_line, print_warning
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -77,18 +77,18 @@ def run(args: argparse.Namespace) -> int:
         session_seconds=60 * args.session_minutes if args.session_minutes else defaults.session_seconds,
     )
     talker = Talker.load(args.model, args.device)
-    context = WebContext(talker, limits, args.domain, args.namespace, warn)
+    context = WebContext(talker, limits, args.domain, args.namespace, print_warning)
     server = Server(context, args.host, args.port, args.token, args.certificate, args.key, args.origin)
     if not assets.is_built():
-        say(f"streamingtalker: {assets.NOT_BUILT}")
+        print_line(f"streamingtalker: {assets.NOT_BUILT}")
     if not is_loopback(args.host) and not args.certificate:
-        say(
+        print_line(
             "streamingtalker: without --certificate, browsers on other machines give the page neither "
             "microphone nor sound; watching works"
         )
-    say(f"open {server.address}")
+    print_line(f"open {server.address}")
     if server.loopback_url:
-        say(f"on this machine: {server.loopback_url}")
+        print_line(f"on this machine: {server.loopback_url}")
     on_stop_signals(server.stop)  # for SIGHUP; uvicorn handles the others itself
     server.run()
     return 0

@@ -11,7 +11,7 @@ from streamingtalker_ros.audio.packet import AudioFormat
 from streamingtalker_ros.dds import message_types
 from streamingtalker_ros.dds.node import Wire, readers
 from streamingtalker_ros.messaging import audio_common
-from streamingtalker_ros.process import warn
+from streamingtalker_ros.process import print_warning
 
 
 class AudioSource:
@@ -23,7 +23,7 @@ class AudioSource:
     ) -> None:
         self.format = AudioFormat(rate, 1, "s16")
         self._name, self._frame_id = audio_common.PUBLISHED_TYPES[lineage], frame_id
-        self._wire = Wire("audio_source", namespace, domain, warn)
+        self._wire = Wire("audio_source", namespace, domain, print_warning)
         self._made = message_types.message_class(self._name, lineage)
         # ros-drivers' audio_capture is reliable, depth 10; mgonzs13's audio_capturer best effort, depth 5:
         # both could lose packets to a busy subscriber, so that this one is reliable and deep for either

@@ -16,8 +16,7 @@ from streamingtalker_ros.audio.constants import NS_PER_S
 from streamingtalker_ros.dds import message_types
 from streamingtalker_ros.errors import TalkerError, require
 from streamingtalker_ros.messaging import cyclonedds_config
-from streamingtalker_ros.process import never_raising
-from streamingtalker_ros.process import warn as warn_user
+from streamingtalker_ros.process import never_raising, print_warning
 
 _DISCOVERY = (
     "<Discovery><ParticipantIndex>auto</ParticipantIndex><MaxAutoParticipantIndex>32</MaxAutoParticipantIndex>"
@@ -69,7 +68,7 @@ class Wire:
     time. Raises TalkerError when the domain cannot be joined.
     """
 
-    def __init__(self, node, namespace="", domain=None, warn=warn_user) -> None:
+    def __init__(self, node, namespace="", domain=None, warn=print_warning) -> None:
         self.node, self.namespace, self.warn = node, "/" + namespace.strip("/"), never_raising(warn)
         self._told = set()
         self._dds = {

@@ -21,8 +21,7 @@ import numpy.typing as npt
 from streamingtalker_ros.audio.constants import NS_PER_S
 from streamingtalker_ros.face.rotation import quaternion_to_euler
 from streamingtalker_ros.messaging.header import stamp_to_ns
-from streamingtalker_ros.process import never_raising
-from streamingtalker_ros.process import warn as print_warning
+from streamingtalker_ros.process import never_raising, print_warning
 from streamingtalker_ros.robot_head.config import ANGLES, SOURCES, RobotHead
 from streamingtalker_ros.robot_head.joint_limits import FloatArray, JointLimiter
 from streamingtalker_ros.robot_head.playout_buffer import PlayoutBuffer

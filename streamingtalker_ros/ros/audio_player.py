@@ -21,7 +21,7 @@ from streamingtalker_ros.audio.constants import SAMPLE_RATE
 from streamingtalker_ros.audio.packet import AudioFormat
 from streamingtalker_ros.errors import TalkerError
 from streamingtalker_ros.messaging import audio_common
-from streamingtalker_ros.process import on_stop_signals, say
+from streamingtalker_ros.process import on_stop_signals, print_line
 from streamingtalker_ros.ros import audio_input, qos
 
 
@@ -120,7 +120,7 @@ def main(args=None) -> int:
     try:
         perform(options)
     except TalkerError as error:
-        say(f"play: error: {error}", error=True)
+        print_line(f"play: error: {error}", error=True)
         return 2
     except KeyboardInterrupt:
         return 130

@@ -7,7 +7,7 @@ rosdep does not know all of them (soxr, safetensors), so that one missing is the
 import importlib
 
 from streamingtalker_ros.errors import TalkerError, require
-from streamingtalker_ros.process import log_to_stderr, say
+from streamingtalker_ros.process import log_to_stderr, print_line
 
 _HOMES = {"talker": ".ros", "play": ".ros_play", "face_markers": ".ros_markers", "head_driver": ".ros_heads"}
 _NEEDED = {
@@ -26,6 +26,6 @@ def start(name):
             require(module, name)
         main = importlib.import_module(_HOMES[name], __package__).main
     except TalkerError as error:
-        say(f"{name}: error: {error}", error=True)
+        print_line(f"{name}: error: {error}", error=True)
         return 2
     return main()

@@ -10,7 +10,7 @@ from rclpy.signals import SignalHandlerOptions
 
 from streamingtalker_ros.errors import TalkerError
 from streamingtalker_ros.messaging import cyclonedds_config
-from streamingtalker_ros.process import FaultLog, on_stop_signals, say
+from streamingtalker_ros.process import FaultLog, on_stop_signals, print_line
 
 
 def run(name, make, args=None, close=lambda node, spin: None) -> int:
@@ -29,7 +29,7 @@ def run(name, make, args=None, close=lambda node, spin: None) -> int:
     try:
         node = make()
     except TalkerError as error:
-        say(f"{name}: error: {error}", error=True)
+        print_line(f"{name}: error: {error}", error=True)
         rclpy.try_shutdown()
         return 2
     executor = SingleThreadedExecutor()

@@ -20,8 +20,7 @@ from streamingtalker_ros import __version__
 from streamingtalker_ros.face.arkit import ARKIT_NAMES
 from streamingtalker_ros.face.default_head.assemble import default_rig
 from streamingtalker_ros.face.formats.importers import SKIN, to_our_axes
-from streamingtalker_ros.process import FaultLog, never_raising
-from streamingtalker_ros.process import warn as warn_user
+from streamingtalker_ros.process import FaultLog, never_raising, print_warning
 from streamingtalker_ros.web import assets
 from streamingtalker_ros.web.batch_worker import BatchWorker
 from streamingtalker_ros.web.controls import describe_controls
@@ -59,7 +58,7 @@ class WebContext:
         limits: Limits | None = None,
         domain: int | None = None,
         namespace: str = "",
-        warn: Callable[[str], Any] = warn_user,
+        warn: Callable[[str], Any] = print_warning,
     ) -> None:
         warn = never_raising(warn)
         self.talker = talker

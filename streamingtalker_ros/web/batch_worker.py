@@ -14,8 +14,7 @@ import time
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
-from streamingtalker_ros.process import FaultLog, never_raising
-from streamingtalker_ros.process import warn as warn_user
+from streamingtalker_ros.process import FaultLog, never_raising, print_warning
 from streamingtalker_ros.web.limits import Limits
 from streamingtalker_ros.web.voice_stream import VoiceStream
 
@@ -42,7 +41,7 @@ class BatchWorker:
     """
 
     def __init__(
-        self, talker: TalkerProtocol, limits: Limits, warn: Callable[[str], Any] = warn_user
+        self, talker: TalkerProtocol, limits: Limits, warn: Callable[[str], Any] = print_warning
     ) -> None:
         self.talker = talker
         self.limits = limits

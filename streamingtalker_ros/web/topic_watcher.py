@@ -25,8 +25,7 @@ from streamingtalker_ros.face.arkit import ARKIT_NAMES, INDEX
 from streamingtalker_ros.messaging import audio_common, face_messages
 from streamingtalker_ros.messaging.audio_decoder import AudioMessageDecoder
 from streamingtalker_ros.messaging.header import stamp_to_ns
-from streamingtalker_ros.process import FaultLog, never_raising
-from streamingtalker_ros.process import warn as warn_user
+from streamingtalker_ros.process import FaultLog, never_raising, print_warning
 from streamingtalker_ros.runtime.packet_aligner import PacketAligner
 from streamingtalker_ros.runtime.statistics import Statistics
 from streamingtalker_ros.web import protocol
@@ -91,7 +90,7 @@ class TopicWatcher:
         self,
         domain: int | None = None,
         namespace: str = "",
-        warn: Callable[[str], Any] = warn_user,
+        warn: Callable[[str], Any] = print_warning,
         audio_topic: str = "audio",
     ) -> None:
         self.motion_count = 0
