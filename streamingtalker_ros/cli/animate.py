@@ -131,12 +131,12 @@ def render(motion, indices, width=WIDTH, height=HEIGHT, view="front", zoom=1.0, 
     logger = require("vtk", "rendering").vtkLogger
     logger.SetStderrVerbosity(logger.VERBOSITY_ERROR)  # it warns of every display that it does not need
     from streamingtalker_ros.face.default_head.assemble import default_rig
-    from streamingtalker_ros.face.rendering.vtk_renderer import FaceRenderer
+    from streamingtalker_ros.face.rendering.renderer import create_renderer
 
-    renderer = FaceRenderer(default_rig(), width=width, height=height, view=view, zoom=zoom)
+    renderer = create_renderer(default_rig(), width=width, height=height, view=view, zoom=zoom)
     try:
         for index in tqdm(indices, unit="picture", desc=label, leave=False, disable=None):
-            yield renderer.frame(motion["weights"][index], motion["head"][index])
+            yield renderer.render(motion["weights"][index], motion["head"][index])
     finally:
         renderer.close()
 
@@ -145,11 +145,11 @@ def sheet(motion, pcm, rate, view="front", title="", pictures=12):
     """A contact sheet (PIL.Image) of a motion and its voice: pcm (n,) float32 at `rate` Hz from the motion's
     time 0."""
     from streamingtalker_ros.face.default_head.assemble import default_rig
-    from streamingtalker_ros.face.rendering.contact_sheet import contact_sheet, moments
+    from streamingtalker_ros.face.rendering.contact_sheet import contact_sheet, select_key_frames
 
     require("PIL.Image", "the contact sheet")
     opening = default_rig().lip_gap(motion["weights"])
-    chosen = moments(opening, pictures)
+    chosen = select_key_frames(opening, pictures)
     images = list(render(motion, chosen, 210, 280, view, zoom=1.2, label="contact sheet"))
     return contact_sheet(
         images, [motion["times"][index] for index in chosen], pcm, rate, opening, motion["frame_rate"], title

@@ -2,14 +2,14 @@
 """A look at the markers without RViz: their bytes are read back as messages, their triangles drawn off-screen.
 
 RViz draws a coloured TRIANGLE_LIST without light of its own; so does this, through the z-buffer of
-`face/software`. Takes a rig and weights, gives a PIL image.
+`face.rendering.software_renderer`. Takes a rig and weights, gives a PIL image.
 """
 
 import numpy as np
 
 from streamingtalker_ros.dds import message_types
 from streamingtalker_ros.errors import require
-from streamingtalker_ros.face.rendering.software_renderer import nearest
+from streamingtalker_ros.face.rendering.software_renderer import rasterize
 from streamingtalker_ros.face.rotation import rotation_matrix
 from streamingtalker_ros.rviz.marker_cdr import MARKER_TYPE
 from streamingtalker_ros.rviz.markers import MarkerBuilder
@@ -55,7 +55,7 @@ def _fill(points, colors, size, rest, over=2):
         ],
         axis=-1,
     )
-    pixel, triangle, corner = nearest(screen, width, height)
+    pixel, triangle, corner = rasterize(screen, width, height)
     out = np.tile(np.float32(_PAPER), (height * width, 1))
     out[pixel] = np.einsum("nk,nkc->nc", corner, colors[triangle])
     out = out.reshape(size[1], over, size[0], over, 3).mean(axis=(1, 3))

@@ -129,7 +129,7 @@ def _page(rig, cases, views, size, columns, zoom, center):
     views None: each case's label names its own view."""
     image, draw = require("PIL.Image", "the pictures"), require("PIL.ImageDraw", "the pictures")
     font = require("PIL.ImageFont", "the pictures").load_default(12)
-    from streamingtalker_ros.face.rendering.vtk_renderer import FaceRenderer
+    from streamingtalker_ros.face.rendering.renderer import create_renderer
 
     width, height = size
     across = 1 if views is None else len(views)
@@ -138,11 +138,11 @@ def _page(rig, cases, views, size, columns, zoom, center):
     page = image.new("RGB", (columns * step[0] - 6, rows * step[1]), _PAPER)
     pen = draw.Draw(page)
     names = [label.replace("-", "_") for label in cases] if views is None else views
-    renderers = {view: FaceRenderer(rig, width, height, view, zoom=zoom, center=center) for view in names}
+    renderers = {view: create_renderer(rig, width, height, view, zoom=zoom, center=center) for view in names}
     for k, (label, case) in enumerate(cases.items()):
         left, top = k % columns * step[0], k // columns * step[1]
         for n, view in enumerate([names[k]] if views is None else views):
-            page.paste(image.fromarray(renderers[view].frame(weights_of(case))), (left + n * width, top))
+            page.paste(image.fromarray(renderers[view].render(weights_of(case))), (left + n * width, top))
         pen.text((left + across * width / 2, top + height + 3), label, fill=_INK, font=font, anchor="ma")
     for renderer in renderers.values():
         renderer.close()

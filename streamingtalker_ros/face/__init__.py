@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The face: ARKit-52 names, the rig, its default sculpture, importers, rendering."""
+"""Faces: ARKit blendshapes, rigs, rotations, file formats, mesh geometry, rendering and the default head."""

@@ -1,21 +1,27 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The 52 ARKit blendshape names in the order of Apple's documentation, their indices and mirror partners.
+"""The 52 ARKit blendshapes in the order of Apple's documentation: names, indices, mirror partners.
 
 "Left" is the person's left, as in Apple's names.
 """
 
+from __future__ import annotations
+
+from typing import Final
+
 import numpy as np
+import numpy.typing as npt
 
-_EYE = ("eyeBlink", "eyeLookDown", "eyeLookIn", "eyeLookOut", "eyeLookUp", "eyeSquint", "eyeWide")
+_EYE_STEMS = ("eyeBlink", "eyeLookDown", "eyeLookIn", "eyeLookOut", "eyeLookUp", "eyeSquint", "eyeWide")
+_SIDES = (("Left", "Right"), ("Right", "Left"))
 
 
-def _pairs(*stems):
+def _pairs(*stems: str) -> tuple[str, ...]:
     return tuple(stem + side for stem in stems for side in ("Left", "Right"))
 
 
-ARKIT_NAMES = (
-    *(name + "Left" for name in _EYE),
-    *(name + "Right" for name in _EYE),
+ARKIT_NAMES: Final[tuple[str, ...]] = (
+    *(stem + "Left" for stem in _EYE_STEMS),
+    *(stem + "Right" for stem in _EYE_STEMS),
     "jawForward",
     "jawLeft",
     "jawRight",
@@ -43,15 +49,18 @@ ARKIT_NAMES = (
     "noseSneerRight",
     "tongueOut",
 )
+"""Names of the shapes in Apple's order."""
 
-INDEX = {name: i for i, name in enumerate(ARKIT_NAMES)}
+INDEX: Final[dict[str, int]] = {name: i for i, name in enumerate(ARKIT_NAMES)}
+"""Index of each shape by name."""
 
 
-def _partner(name):
-    for side, other in (("Left", "Right"), ("Right", "Left")):
+def _mirrored_name(name: str) -> str:
+    for side, opposite in _SIDES:
         if name.endswith(side):
-            return name[: -len(side)] + other
+            return name[: -len(side)] + opposite
     return name
 
 
-MIRROR = np.array([INDEX[_partner(name)] for name in ARKIT_NAMES])  # (52,): itself where there is no partner
+MIRROR: Final[npt.NDArray[np.intp]] = np.array([INDEX[_mirrored_name(name)] for name in ARKIT_NAMES])
+"""(52,) index of each shape's mirror image; its own for a shape without a side."""

@@ -1,50 +1,76 @@
 # SPDX-License-Identifier: Apache-2.0
-"""An expression as people write it: shape names with weights, to be added under the speech.
+"""Parses an expression, the weights of ARKit shapes that are added under the speech.
 
-parse_expression({"mouthSmileLeft": 0.4})  ==  parse_expression(["mouthSmileLeft:0.4"])
+`parse_expression({"mouthSmileLeft": 0.4})` equals `parse_expression(["mouthSmileLeft:0.4"])`.
 """
 
+from __future__ import annotations
+
 import difflib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from typing import Any, TypeAlias
 
 import numpy as np
+import numpy.typing as npt
 
 from streamingtalker_ros.errors import TalkerError
 from streamingtalker_ros.face.arkit import ARKIT_NAMES, INDEX
 
+Expression: TypeAlias = Mapping[str, Any] | Iterable[str] | str | None
 
-def parse_expression(given):
-    """{"mouthSmileLeft": 0.4, …}, or strings "mouthSmileLeft:0.4" (one with commas, or several; empty ones count for
-    nothing), or None -> (52,) float32, read-only. Raises TalkerError on an unknown name or a weight that is no number
-    from -1 to 1."""
-    if isinstance(given, str):
-        given = given.split(",")
-    if not isinstance(given, Mapping):
-        given = dict(_pair(text) for text in given or () if str(text).strip())
-    out = np.zeros(len(ARKIT_NAMES), np.float32)
-    for name, weight in given.items():
+
+def parse_expression(expression: Expression) -> npt.NDArray[np.float32]:
+    """Parse an expression.
+
+    Args:
+        expression: {"mouthSmileLeft": 0.4, …}, strings such as "mouthSmileLeft:0.4", or one string with
+            commas between; empty strings are ignored. None is the neutral expression.
+
+    Returns:
+        (52,) weights in the order of `ARKIT_NAMES`, read-only.
+
+    Raises:
+        TalkerError: If a name is unknown or a weight is not a number from -1 to 1.
+    """
+    if isinstance(expression, str):
+        expression = expression.split(",")
+    if not isinstance(expression, Mapping):
+        expression = dict(_split_pair(text) for text in expression or () if str(text).strip())
+    weights = np.zeros(len(ARKIT_NAMES), np.float32)
+    for name, weight in expression.items():
         if name not in INDEX:
-            near = difflib.get_close_matches(str(name), ARKIT_NAMES, 1)
-            raise TalkerError(
-                f"unknown shape {str(name)!r} in the expression: "
-                + (f"did you mean {near[0]}?" if near else "give one of the 52 ARKit names")
-            )
-        out[INDEX[name]] = number(f"the weight of {name}", weight, -1.0, 1.0)
-    out.flags.writeable = False
-    return out
+            matches = difflib.get_close_matches(str(name), ARKIT_NAMES, 1)
+            hint = f"did you mean {matches[0]}?" if matches else "give one of the 52 ARKit names"
+            raise TalkerError(f"unknown shape {str(name)!r} in the expression: {hint}")
+        weights[INDEX[name]] = check_float(f"the weight of {name}", weight, -1.0, 1.0)
+    weights.flags.writeable = False
+    return weights
 
 
-def _pair(text):
+def _split_pair(text: str) -> tuple[str, str]:
     name, _, weight = str(text).replace("=", ":").partition(":")
     return name.strip(), weight.strip()
 
 
-def number(what, value, low, high):
-    """The value as a float. Raises TalkerError, naming `what`, where it is no number from low to high."""
+def check_float(name: str, value: Any, low: float, high: float) -> float:
+    """Convert a value to a float within a range.
+
+    Args:
+        name: What the value is, for the message.
+        value: A number, or a text that is one.
+        low: Least value allowed.
+        high: Greatest value allowed.
+
+    Returns:
+        The number.
+
+    Raises:
+        TalkerError: If the value is not a number from `low` to `high`.
+    """
     try:
-        given = float(value)
-    except (TypeError, ValueError, OverflowError):  # of a whole number beyond the floats
-        given = float("nan")
-    if not low <= given <= high:
-        raise TalkerError(f"{what} is {value!r}: give a number from {low:g} to {high:g}")
-    return given
+        number = float(value)
+    except (TypeError, ValueError, OverflowError):  # OverflowError: an integer beyond the floats
+        number = float("nan")
+    if not low <= number <= high:
+        raise TalkerError(f"{name} is {value!r}: give a number from {low:g} to {high:g}")
+    return number

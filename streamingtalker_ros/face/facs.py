@@ -1,22 +1,25 @@
 # SPDX-License-Identifier: Apache-2.0
-"""ARKit shapes and the head's rotation as FACS action units, in the layout of hri_msgs/FacialActionUnits.
+"""Converts ARKit shapes and the head's rotation to FACS action units.
 
-The table follows the descriptions of the action units in P. Ekman, W. Friesen, J. Hager, Facial Action Coding
-System, 2002, beside Apple's descriptions of the shapes; where several readings exist, M. Ozel's ARKit-to-FACS
-cheat sheet (melindaozel.com/arkit-to-facs-cheat-sheet) was the guide. FACS codes what is seen, so that a few
-units take a combination of shapes: lips part (25) as far as the jaw opens and `mouthClose` does not undo it.
-FACS has no unit for `mouthLeft` and `mouthRight`.
+The layout is that of hri_msgs/FacialActionUnits. The table follows the descriptions of the action units in P.
+Ekman, W. Friesen, J. Hager, Facial Action Coding System, 2002, and Apple's descriptions of the shapes; where
+several readings exist, M. Ozel's ARKit-to-FACS cheat sheet (melindaozel.com/arkit-to-facs-cheat-sheet). FACS
+codes what is seen, so that some units combine shapes: lips part (25) as far as the jaw opens and `mouthClose`
+does not undo it. FACS has no unit for `mouthLeft` and `mouthRight`.
 """
 
+from __future__ import annotations
+
 import numpy as np
+import numpy.typing as npt
 
 from streamingtalker_ros.face.arkit import INDEX
 
-COUNT = 99  # units of hri_msgs, indexed by their code
-FULL_TURN = np.radians(45.0)  # of the head, for intensity 1 of units 51 to 56
+NUM_ACTION_UNITS = 99  # of hri_msgs, indexed by their code
+MAX_HEAD_ANGLE_RAD = np.radians(45.0)  # at intensity 1 of units 51 to 56
 
-# unit -> the shapes that show it; of a pair the stronger side counts, as a rater codes either side
-UNITS = {
+# Shapes by unit; the stronger of a pair counts, as a rater codes a unit that either side shows.
+SHAPES_BY_UNIT = {
     1: ("browInnerUp",),  # inner brow raiser
     2: ("browOuterUpLeft", "browOuterUpRight"),  # outer brow raiser
     4: ("browDownLeft", "browDownRight"),  # brow lowerer
@@ -47,50 +50,58 @@ UNITS = {
     65: ("eyeLookOutLeft", "eyeLookOutRight"),  # walleye; the weaker of both
     66: ("eyeLookInLeft", "eyeLookInRight"),  # cross-eye
 }
-_LIPS_PART, _JAW_DROP, _MOUTH_STRETCH, _EYES_CLOSED, _SPEECH = 25, 26, 27, 43, 50
-_TURNS = ((51, 0, 1), (52, 0, -1), (53, 1, -1), (54, 1, 1), (55, 2, -1), (56, 2, 1))  # unit, angle, sign
-_MEANS, _WEAKER = (61, 62, 63, 64), (65, 66)
+_LIPS_PART, _JAW_DROP, _MOUTH_STRETCH, _EYES_CLOSED, _WINK, _SPEECH = 25, 26, 27, 43, 46, 50
+_UPPER_LIP_RAISER, _LOWER_LIP_DEPRESSOR = 10, 16
+# unit, index of the angle (yaw, pitch, roll), sign
+_HEAD_UNITS = ((51, 0, 1), (52, 0, -1), (53, 1, -1), (54, 1, 1), (55, 2, -1), (56, 2, 1))
+_MEAN_UNITS, _WEAKER_UNITS = (61, 62, 63, 64), (65, 66)
 
-CODED = tuple(
+SUPPORTED_UNITS = tuple(
     sorted(
         {
-            *UNITS,
+            *SHAPES_BY_UNIT,
             _LIPS_PART,
             _JAW_DROP,
             _MOUTH_STRETCH,
             _EYES_CLOSED,
+            _WINK,
             _SPEECH,
-            46,
-            *(unit for unit, _, _ in _TURNS),
+            *(unit for unit, _, _ in _HEAD_UNITS),
         }
     )
 )
 
 
-def action_units(sources):
-    """sources (56,): 52 weights in ARKIT_NAMES order, the head's yaw, pitch and roll in rad (as
-    `rotation.quaternion_to_euler` gives them), speaking 0 or 1 -> intensity (99,), confidence (99,) float32.
+def action_units(inputs: npt.ArrayLike) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+    """Compute the intensity and the confidence of all action units.
 
-    Intensities run from 0 to 1, not in Ekman's letters A to E. Confidence is 1 for the units in CODED, which
-    the shapes can show, and 0 for all others, of which they tell nothing.
+    Args:
+        inputs: (56,) 52 weights in the order of `ARKIT_NAMES`; yaw, pitch and roll of the head in radians, as
+            `rotation.quaternion_to_euler` returns them; 1 while the person speaks, else 0.
+
+    Returns:
+        intensity: (99,) 0..1, not Ekman's letters A to E.
+        confidence: (99,) 1 for `SUPPORTED_UNITS`, 0 for the units that the shapes do not show.
     """
-    sources = np.asarray(sources, np.float64)
-    weights, angles, speaking = sources[:52], sources[52:55], sources[55]
-    intensity = np.zeros(COUNT)
-    for unit, names in UNITS.items():
-        values = [weights[INDEX[name]] for name in names]
-        combine = np.mean if unit in _MEANS else min if unit in _WEAKER else max
-        intensity[unit] = combine(values)
+    values = np.asarray(inputs, np.float64)
+    weights, angles, speaking = values[:52], values[52:55], values[55]
+    intensity = np.zeros(NUM_ACTION_UNITS)
+    for unit, names in SHAPES_BY_UNIT.items():
+        shown = [float(weights[INDEX[name]]) for name in names]
+        if unit in _MEAN_UNITS:
+            intensity[unit] = np.mean(shown)
+        else:
+            intensity[unit] = min(shown) if unit in _WEAKER_UNITS else max(shown)
     jaw, close = weights[INDEX["jawOpen"]], weights[INDEX["mouthClose"]]
-    lips = (*UNITS[10], *UNITS[16])
+    lips = (*SHAPES_BY_UNIT[_UPPER_LIP_RAISER], *SHAPES_BY_UNIT[_LOWER_LIP_DEPRESSOR])
     intensity[_LIPS_PART] = max(jaw - close, *(weights[INDEX[name]] for name in lips))
-    # a dropped jaw is up to half of the way, a stretched mouth is beyond
+    # the jaw drops up to half of its way, beyond that the mouth is stretched
     intensity[_JAW_DROP], intensity[_MOUTH_STRETCH] = min(2 * jaw, 1.0), max(2 * jaw - 1, 0.0)
     left, right = weights[INDEX["eyeBlinkLeft"]], weights[INDEX["eyeBlinkRight"]]
-    intensity[_EYES_CLOSED], intensity[46] = min(left, right), abs(left - right)  # 46: wink
+    intensity[_EYES_CLOSED], intensity[_WINK] = min(left, right), abs(left - right)
     intensity[_SPEECH] = speaking
-    for unit, angle, sign in _TURNS:
-        intensity[unit] = sign * angles[angle] / FULL_TURN
-    confidence = np.zeros(COUNT, np.float32)
-    confidence[list(CODED)] = 1.0
+    for unit, angle, sign in _HEAD_UNITS:
+        intensity[unit] = sign * angles[angle] / MAX_HEAD_ANGLE_RAD
+    confidence = np.zeros(NUM_ACTION_UNITS, np.float32)
+    confidence[list(SUPPORTED_UNITS)] = 1.0
     return np.clip(intensity, 0, 1).astype(np.float32), confidence

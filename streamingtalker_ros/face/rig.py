@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Linear blendshape rig: a template mesh, its blendshapes, and the landmarks that measure its mouth.
 
-`face.default_head.assemble.default_rig` returns the rig that comes with the package, `face.formats.importers.load_face`
-reads one from a file. Input: weights (…, S) in the order of `shape_names` and head rotations (…, 4) xyzw. Output:
-vertices (…, V, 3) in metres; x out of the face, y to the person's left, z up.
+`face.default_head.assemble.default_rig` returns the rig that comes with the package,
+`face.formats.importers.load_face` reads one from a file. Input: weights (…, S) in the order of `shape_names`
+and head rotations (…, 4) xyzw. Output: vertices (…, V, 3) in metres; x out of the face, y to the person's
+left, z up.
 """
 
 from __future__ import annotations
@@ -17,6 +18,8 @@ import numpy.typing as npt
 
 from streamingtalker_ros.errors import TalkerError
 from streamingtalker_ros.face.rotation import rotation_matrix
+
+DEFAULT_COLOR = (0.85, 0.68, 0.58)  # sRGB, of faces that come without colours
 
 
 @dataclass(frozen=True)
@@ -58,6 +61,31 @@ class Rig:
                 f"expected {expected} for its names and vertices"
             )
 
+    @classmethod
+    def from_mesh(
+        cls, name: str, vertices: npt.NDArray[np.float32], triangles: npt.NDArray[np.integer]
+    ) -> Rig:
+        """Make a rig without shapes and landmarks of a plain mesh.
+
+        Args:
+            name: Name of the face.
+            vertices: (V, 3) metres.
+            triangles: (T, 3).
+
+        Returns:
+            The rig, in `DEFAULT_COLOR`.
+        """
+        return cls(
+            name=name,
+            vertices=np.asarray(vertices, np.float32),
+            triangles=np.asarray(triangles, np.uint32),
+            shape_names=(),
+            deltas=np.zeros((0, len(vertices), 3), np.float32),
+            parts={"skin": (0, len(vertices))},
+            landmarks={},
+            colors=np.tile(np.array(DEFAULT_COLOR, np.float32), (len(vertices), 1)),
+        )
+
     @functools.cached_property
     def _moving(self) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.float32]]:
         """The M vertices that any shape moves, and their deltas as a matrix (S, 3 M)."""
@@ -91,8 +119,8 @@ class Rig:
     def pose(self, weights: npt.ArrayLike, head: npt.ArrayLike | None = None) -> npt.NDArray[np.float32]:
         """Pose the face.
 
-        The head rotates about `pivot`; vertices of the neck take the fraction `follow` of the rotation, so that the
-        neck twists while its foot stands still.
+        The head rotates about `pivot`; vertices of the neck take the fraction `follow` of the rotation, so
+        that the neck twists while its foot stands still.
 
         Args:
             weights: (…, S), 0..1.
@@ -104,10 +132,11 @@ class Rig:
         points = self.offsets(weights) + self.vertices
         if head is None:
             return points
-        rotated = (points - self.pivot) @ np.swapaxes(rotation_matrix(head), -1, -2) + self.pivot
-        if self.follow is None:
-            return rotated
-        return points + self.follow[:, None] * (rotated - points)
+        inverse = np.swapaxes(rotation_matrix(head), -1, -2)
+        rotated = (points - self.pivot) @ inverse + self.pivot
+        if self.follow is not None:
+            rotated = points + self.follow[:, None] * (rotated - points)
+        return rotated.astype(np.float32, copy=False)
 
     def landmark(self, name: str) -> npt.NDArray[np.int64]:
         """Indices (n,) of the vertices of a named landmark.

@@ -1,15 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Rotations of the head: unit quaternions in the order x, y, z, w, rotation vectors, Euler angles, matrices.
+"""Rotations: quaternions, rotation vectors, Euler angles, matrices, changes of axes.
 
-Axes are right-handed: x out of the face, y to the person's left, z up.
+Quaternions have the order x, y, z, w. Axes are right-handed: x out of the face, y to the person's left, z up.
 """
 
 from __future__ import annotations
 
 import math
+from typing import Any, TypeVar, overload
 
 import numpy as np
 import numpy.typing as npt
+
+_Float = TypeVar("_Float", bound=np.floating)
 
 
 def rotation_vector_to_quaternion(rotation: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
@@ -65,14 +68,19 @@ def nlerp_from_identity(quaternion: npt.NDArray[np.floating], fraction: float) -
     return mixed / np.linalg.norm(mixed)
 
 
-def rotation_matrix(quaternion: npt.ArrayLike) -> npt.NDArray[np.float32]:
+@overload
+def rotation_matrix(quaternion: npt.ArrayLike) -> npt.NDArray[np.float32]: ...
+@overload
+def rotation_matrix(quaternion: npt.ArrayLike, dtype: type[_Float]) -> npt.NDArray[_Float]: ...
+def rotation_matrix(quaternion: npt.ArrayLike, dtype: type[Any] = np.float32) -> npt.NDArray[Any]:
     """Convert quaternions to rotation matrices.
 
     Args:
         quaternion: (…, 4) xyzw, of any length but zero.
+        dtype: Floating-point type of the result; float64 is computed with in any case.
 
     Returns:
-        (…, 3, 3) float32.
+        (…, 3, 3).
     """
     q = np.asarray(quaternion, np.float64)
     x, y, z, w = np.moveaxis(q / np.linalg.norm(q, axis=-1, keepdims=True), -1, 0)
@@ -81,7 +89,7 @@ def rotation_matrix(quaternion: npt.ArrayLike) -> npt.NDArray[np.float32]:
         [2 * (x * y + z * w), 1 - 2 * (x * x + z * z), 2 * (y * z - x * w)],
         [2 * (x * z - y * w), 2 * (y * z + x * w), 1 - 2 * (x * x + y * y)],
     ]
-    return np.moveaxis(np.array(rows, np.float32), (0, 1), (-2, -1))
+    return np.moveaxis(np.array(rows, dtype), (0, 1), (-2, -1))
 
 
 def quaternion_to_euler(quaternion: npt.ArrayLike) -> npt.NDArray[np.float64]:
@@ -125,3 +133,20 @@ def euler_to_quaternion(euler: npt.ArrayLike) -> npt.NDArray[np.float64]:
         axis=-1,
     )
     return np.where(q[..., 3:] < 0, -q, q)
+
+
+def y_up_to_ros(points: npt.ArrayLike) -> npt.NDArray[Any]:
+    """Turn vectors from the axes of face files into those of this package (REP-103).
+
+    Args:
+        points: (…, 3) x to the person's left, y up, z out of the face, as in glTF, ICT-FaceKit and VOCASET.
+
+    Returns:
+        (…, 3) x out of the face, y to the person's left, z up.
+    """
+    return np.ascontiguousarray(np.asarray(points)[..., [2, 0, 1]])
+
+
+def ros_to_y_up(points: npt.ArrayLike) -> npt.NDArray[Any]:
+    """Inverse of `y_up_to_ros`, (…, 3) -> (…, 3)."""
+    return np.ascontiguousarray(np.asarray(points)[..., [1, 2, 0]])

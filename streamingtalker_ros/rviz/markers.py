@@ -15,7 +15,7 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from streamingtalker_ros.face.geometry.normals import smooth_normals, vertex_corners
+from streamingtalker_ros.face.geometry.normals import index_corners, vertex_normals
 from streamingtalker_ros.face.rig import Rig
 from streamingtalker_ros.face.rotation import rotation_matrix
 from streamingtalker_ros.messaging.header import MessageClassLookup, set_stamp, stamp_to_ns
@@ -64,7 +64,7 @@ class MarkerBuilder:
         used_vertices, corners = np.unique(triangles[has_touched], return_inverse=True)
         self._used_triangles = corners.reshape(-1, 3)
         self._moving_corners = self._used_triangles[triangle_moves[has_touched]].ravel()
-        self._vertex_corners = vertex_corners(self._used_triangles)
+        self._corner_index = index_corners(self._used_triangles)
         self._rest = rig.vertices[used_vertices].astype(np.float32)
         self._deltas = np.ascontiguousarray(rig.deltas[:, used_vertices].reshape(len(rig.deltas), -1))
         self._neck = np.flatnonzero(follow[used_vertices] < 1)
@@ -80,7 +80,7 @@ class MarkerBuilder:
             self._static = SerializedMarker(
                 message_class, serialize, int((~triangle_moves).sum()), ns, STATIC_ID, frame_id
             )
-            normals = smooth_normals(rig.vertices, triangles, vertex_corners(triangles))
+            normals = vertex_normals(rig.vertices, triangles, index_corners(triangles))
             static_corners = triangles[~triangle_moves].ravel()
             self._static.points[:] = rig.vertices[static_corners]
             self._static.colors[:, 3] = 1.0
@@ -107,7 +107,7 @@ class MarkerBuilder:
             rotated_back = (points[self._neck] - pivot) @ rotation_matrix(head) + pivot
             points[self._neck] = rotated_back + self._neck_follow * (points[self._neck] - rotated_back)
         self._points[:] = points
-        brightness = _brightness(smooth_normals(points, self._used_triangles, self._vertex_corners))
+        brightness = _brightness(vertex_normals(points, self._used_triangles, self._corner_index))
         np.clip(self._base_colors * brightness[:, None], 0, 1, out=self._rgba[:, :3])
         marker = self._dynamic
         np.take(self._points, self._moving_corners, axis=0, out=marker.points, mode="clip")

@@ -13,7 +13,7 @@ import numpy as np
 
 from streamingtalker_ros.face.arkit import ARKIT_NAMES
 from streamingtalker_ros.face.default_head.assemble import default_rig
-from streamingtalker_ros.face.expression import number, parse_expression
+from streamingtalker_ros.face.expression import check_float, parse_expression
 from streamingtalker_ros.streaming.voice_gate import MOUTH
 
 GLIDE = 8  # frames that a change of gains or expression takes
@@ -47,8 +47,8 @@ class Controls:
             object.__setattr__(self, name, value)
 
         for name in ("mouth_expressiveness", "face_expressiveness"):
-            put(name, number(name, getattr(self, name), 0.0, HIGHEST_GAIN))
-        put("guidance", number("guidance", self.guidance, 0.0, HIGHEST_GUIDANCE))
+            put(name, check_float(name, getattr(self, name), 0.0, HIGHEST_GAIN))
+        put("guidance", check_float("guidance", self.guidance, 0.0, HIGHEST_GUIDANCE))
         if not isinstance(self.expression, np.ndarray):
             put("expression", parse_expression(self.expression))
         if not np.array_equal(self.target, NEUTRAL):

@@ -19,7 +19,8 @@ from starlette.websockets import WebSocket
 from streamingtalker_ros import __version__
 from streamingtalker_ros.face.arkit import ARKIT_NAMES
 from streamingtalker_ros.face.default_head.assemble import default_rig
-from streamingtalker_ros.face.formats.importers import SKIN, to_our_axes
+from streamingtalker_ros.face.rig import DEFAULT_COLOR
+from streamingtalker_ros.face.rotation import y_up_to_ros
 from streamingtalker_ros.process import FaultLog, never_raising, print_warning
 from streamingtalker_ros.web import assets
 from streamingtalker_ros.web.batch_worker import BatchWorker
@@ -103,8 +104,10 @@ class WebContext:
             assets.encode_rig(default_rig()), assets.BINARY_TYPE
         )
         if self.talker.template is not None and self.talker.triangles is not None:
-            template = to_our_axes(self.talker.template)
-            mesh = assets.encode_mesh("model", template, self.talker.triangles, colors=[SKIN] * len(template))
+            template = y_up_to_ros(self.talker.template)
+            mesh = assets.encode_mesh(
+                "model", template, self.talker.triangles, colors=[DEFAULT_COLOR] * len(template)
+            )
             files["/model.face"] = assets.StaticAsset.compress(mesh, assets.BINARY_TYPE)
         return files
 

@@ -20,7 +20,7 @@ import numpy.typing as npt
 from streamingtalker_ros.audio.constants import SAMPLE_RATE
 from streamingtalker_ros.audio.resample import Resampler
 from streamingtalker_ros.errors import TalkerError
-from streamingtalker_ros.face.formats.importers import to_our_axes
+from streamingtalker_ros.face.rotation import y_up_to_ros
 from streamingtalker_ros.runtime.transition import GateRate, MotionTransition
 from streamingtalker_ros.web import protocol
 from streamingtalker_ros.web.controls import Controls
@@ -64,7 +64,7 @@ class VoiceStream:
         self._clock = clock
         self._max_backlog = limits.backlog_seconds
         self._hop = talker.hop
-        self._template = to_our_axes(talker.template) if talker.template is not None else None
+        self._template = y_up_to_ros(talker.template) if talker.template is not None else None
         self._transition = MotionTransition()
         self._commands: deque[tuple[str, tuple[Any, ...], float]] = deque()
         self._reset()
@@ -145,7 +145,7 @@ class VoiceStream:
                 "dropped": self.dropped,
             }
             if self._template is not None:
-                offsets = to_our_axes(frame.vertices) - self._template
+                offsets = y_up_to_ros(frame.vertices) - self._template
                 messages.append(protocol.encode_vertices(offsets=offsets, **common))
             else:
                 weights, head = self._transition.apply(

@@ -402,7 +402,7 @@ def test_a_rendered_face_comes_back_through_the_camera(tmp_path) -> None:
 
     weights, pcm = talk(100)
     renderer = SoftwareRenderer(RIG, 320, 400)
-    write_mp4(tmp_path / "me.mp4", (renderer.frame(row) for row in weights), 25, pcm)
+    write_mp4(tmp_path / "me.mp4", (renderer.render(row) for row in weights), 25, pcm)
     out = tmp_path / "out"
     assert (
         main(

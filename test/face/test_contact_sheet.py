@@ -4,15 +4,15 @@
 import numpy as np
 import pytest
 
-from streamingtalker_ros.face.rendering.contact_sheet import contact_sheet, moments
+from streamingtalker_ros.face.rendering.contact_sheet import contact_sheet, select_key_frames
 
 
 def test_moments_are_open_and_closed_by_turns() -> None:
     opening = np.tile(np.r_[np.linspace(0, 1, 5), np.linspace(1, 0, 5)], 12)  # a syllable every ten frames
-    chosen = moments(opening, 12)
+    chosen = select_key_frames(opening, 12)
     assert len(chosen) == 12 and chosen == sorted(chosen)
     assert (opening[chosen[0::2]] == 1).all() and (opening[chosen[1::2]] == 0).all()
-    assert moments(opening[:3], 12) == [0, 1, 2]
+    assert select_key_frames(opening[:3], 12) == [0, 1, 2]
 
 
 def test_pictures_and_curves_are_where_they_belong() -> None:

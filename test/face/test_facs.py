@@ -21,8 +21,8 @@ def units(speaking=0.0, turn=(0.0, 0.0, 0.0), **shapes):
 def test_a_face_at_rest_shows_nothing_and_only_what_shapes_tell_is_sure() -> None:
     intensity, confidence = facs.action_units(np.zeros(56))
     assert intensity.shape == confidence.shape == (99,) and intensity.dtype == confidence.dtype == np.float32
-    assert not intensity.any() and set(np.flatnonzero(confidence)) == set(facs.CODED)
-    assert {0, 11, 13, 23, 45, 70, 98}.isdisjoint(facs.CODED)
+    assert not intensity.any() and set(np.flatnonzero(confidence)) == set(facs.SUPPORTED_UNITS)
+    assert {0, 11, 13, 23, 45, 70, 98}.isdisjoint(facs.SUPPORTED_UNITS)
 
 
 def test_every_shape_shows_in_some_unit_but_for_the_two_that_facs_does_not_know() -> None:
@@ -68,7 +68,7 @@ def test_shapes_are_coded_as_a_rater_would(shapes, expected) -> None:
 )
 def test_the_heads_turns_have_their_sides(euler, expected) -> None:
     turn = quaternion_to_euler(euler_to_quaternion(euler))
-    assert units(turn=turn) == {expected: round(0.2 / facs.FULL_TURN, 4)}
+    assert units(turn=turn) == {expected: round(0.2 / facs.MAX_HEAD_ANGLE_RAD, 4)}
     assert units(turn=10 * turn) == {expected: 1.0}
 
 

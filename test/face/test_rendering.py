@@ -10,16 +10,16 @@ from face.test_rig import weights
 from streamingtalker_ros.cli import main
 from streamingtalker_ros.errors import TalkerError
 from streamingtalker_ros.face.default_head.assemble import default_rig
-from streamingtalker_ros.face.geometry.phong_tessellation import Refiner
+from streamingtalker_ros.face.geometry.phong_tessellation import PhongTessellator
 
 pytest.importorskip("vtk")
 
 
 @pytest.fixture(scope="module")
 def front():
-    from streamingtalker_ros.face.rendering.vtk_renderer import FaceRenderer
+    from streamingtalker_ros.face.rendering.renderer import create_renderer
 
-    renderer = FaceRenderer(default_rig(), width=240, height=320)
+    renderer = create_renderer(default_rig(), width=240, height=320)
     yield renderer
     renderer.close()
 
@@ -30,7 +30,7 @@ def changed(a, b):
 
 
 def test_a_frame_is_an_image_of_the_face(front) -> None:
-    image = front.frame(weights())
+    image = front.render(weights())
     assert image.shape == (320, 240, 3) and image.dtype == np.uint8
     backdrop = np.tile(image[:, :1], (1, 240, 1))
     share = changed(image, backdrop).mean()
@@ -39,36 +39,36 @@ def test_a_frame_is_an_image_of_the_face(front) -> None:
 
 
 def test_the_picture_changes_with_the_jaw_around_the_mouth(front) -> None:
-    rest, open_ = front.frame(weights()), front.frame(weights(jawOpen=0.7))
+    rest, open_ = front.render(weights()), front.render(weights(jawOpen=0.7))
     rows, columns = np.nonzero(changed(rest, open_))
     assert len(rows) > 200
     assert np.median(rows) > 160 and 90 < np.median(columns) < 150, "below the middle, between left and right"
-    assert not changed(rest, front.frame(weights())).any(), "the same weights give the same picture again"
+    assert not changed(rest, front.render(weights())).any(), "the same weights give the same picture again"
 
 
 def test_frames_are_arrays_of_their_own(front) -> None:
-    first = front.frame(weights())
+    first = front.render(weights())
     kept = first.copy()
-    front.frame(weights(jawOpen=1.0))
+    front.render(weights(jawOpen=1.0))
     assert np.array_equal(first, kept)
 
 
 def test_head_turns_in_the_picture(front) -> None:
     yaw = np.array([0.0, 0.0, np.sin(0.2), np.cos(0.2)])
-    assert changed(front.frame(weights()), front.frame(weights(), yaw)).sum() > 1500
+    assert changed(front.render(weights()), front.render(weights(), yaw)).sum() > 1500
 
 
 def test_views_differ_and_unknown_ones_are_told() -> None:
-    from streamingtalker_ros.face.rendering.vtk_renderer import FaceRenderer
+    from streamingtalker_ros.face.rendering.renderer import create_renderer
 
     images = []
     for view in ("front", "three_quarter", "profile"):
-        renderer = FaceRenderer(default_rig(), 120, 160, view)
-        images.append(renderer.frame(weights()))
+        renderer = create_renderer(default_rig(), 120, 160, view)
+        images.append(renderer.render(weights()))
         renderer.close()
     assert changed(images[0], images[1]).sum() > 1000 and changed(images[1], images[2]).sum() > 1000
     with pytest.raises(TalkerError, match="front, three_quarter, profile"):
-        FaceRenderer(default_rig(), view="back")
+        create_renderer(default_rig(), view="back")
 
 
 def test_refining_keeps_vertices_and_rounds_a_sphere() -> None:
@@ -80,10 +80,10 @@ def test_refining_keeps_vertices_and_rounds_a_sphere() -> None:
     )
     center = np.float32([rig.vertices[first:last, 0].max() - 0.019, *rig.vertices[first, 1:]])
     ball = (rig.vertices[first:last] - center) / np.float32(0.019)
-    refiner = Refiner(faces, len(ball))
-    points, normals = refiner.refine(ball, ball)
+    refiner = PhongTessellator(faces, len(ball))
+    points, normals = refiner.tessellate(ball, ball)
     assert np.array_equal(points[: len(ball)], ball) and len(refiner.triangles) == 4 * len(faces)
-    flat = 1.0 - np.linalg.norm(refiner.mix(ball)[len(ball) :], axis=1)
+    flat = 1.0 - np.linalg.norm(refiner.interpolate(ball)[len(ball) :], axis=1)
     bent = np.abs(1.0 - np.linalg.norm(points[len(ball) :], axis=1))
     assert bent.max() < 0.5 * flat.max() and np.allclose(np.linalg.norm(normals, axis=1), 1.0, atol=1e-3)
 

@@ -11,7 +11,7 @@ from streamingtalker_ros.audio.constants import FRAME_RATE, SAMPLE_RATE
 from streamingtalker_ros.corpus.video import tracking
 from streamingtalker_ros.corpus.video.landmarks import INNER_LOWER, INNER_UPPER, OUTER_LOWER, OUTER_UPPER
 from streamingtalker_ros.errors import TalkerError, require
-from streamingtalker_ros.face.rendering.contact_sheet import moments
+from streamingtalker_ros.face.rendering.contact_sheet import select_key_frames
 
 COLUMNS, TILE, STRIP, MARGIN = 6, 150, 74, 12
 PAPER, INK, FAINT, VOICE = (250, 250, 252), (40, 44, 52), (208, 211, 217), (92, 124, 168)
@@ -25,7 +25,7 @@ def draw(clip, face, track, span, video, basis, neutral):
     """
     image, drawing = require("PIL.Image", "pictures of clips"), require("PIL.ImageDraw", "pictures of clips")
     font = require("PIL.ImageFont", "pictures of clips").load_default(11)
-    chosen = moments(clip.lip_opening, COLUMNS)
+    chosen = select_key_frames(clip.lip_opening, COLUMNS)
     width = COLUMNS * (TILE + 4) + 2 * MARGIN
     sheet = image.new("RGB", (width, 2 * TILE + 3 * (STRIP + 26) + 58), PAPER)
     pen = drawing.Draw(sheet)

@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""File formats of faces and face motion: glTF, OBJ, PLY, Live Link Face CSV."""
+"""File formats of faces and of face motion: glTF, OBJ, PLY, Live Link Face CSV."""

@@ -19,15 +19,15 @@ import numpy.typing as npt
 
 from streamingtalker_ros.errors import TalkerError
 from streamingtalker_ros.face.formats.gltf import srgb_to_linear
-from streamingtalker_ros.face.geometry.normals import smooth_normals, vertex_corners
+from streamingtalker_ros.face.geometry.normals import index_corners, vertex_normals
 from streamingtalker_ros.face.rig import Rig
+from streamingtalker_ros.face.rotation import ros_to_y_up
 
 MEDIA_TYPE = "model/gltf-binary"
 _MAGIC, _VERSION = 0x46546C67, 2
 _JSON_CHUNK, _BINARY_CHUNK = 0x4E4F534A, 0x004E4942
 _COMPONENT_TYPES = {"<u2": 5123, "<u4": 5125, "<f4": 5126}
 _ARRAY_BUFFER, _ELEMENT_ARRAY_BUFFER = 34962, 34963
-_FILE_AXES = [1, 2, 0]  # x out, y left, z up -> x left, y up, z out
 
 
 def write_glb(rig: Rig, normals: bool = True) -> bytes:
@@ -53,12 +53,12 @@ class _Writer:
     def write(self, rig: Rig, normals: bool) -> bytes:
         index_type = "<u2" if len(rig.vertices) < 65535 else "<u4"
         attributes = {
-            "POSITION": self._add_accessor(rig.vertices[:, _FILE_AXES], "VEC3", bounds=True),
+            "POSITION": self._add_accessor(ros_to_y_up(rig.vertices), "VEC3", bounds=True),
             "COLOR_0": self._add_colors(rig.colors),
         }
         if normals and len(rig.triangles):
-            normal = smooth_normals(rig.vertices, rig.triangles, vertex_corners(rig.triangles))
-            attributes["NORMAL"] = self._add_accessor(normal[:, _FILE_AXES], "VEC3")
+            normal = vertex_normals(rig.vertices, rig.triangles, index_corners(rig.triangles))
+            attributes["NORMAL"] = self._add_accessor(ros_to_y_up(normal), "VEC3")
         if rig.follow is not None:
             attributes["_HEAD_FOLLOW"] = self._add_accessor(rig.follow, "SCALAR")
         primitive: dict[str, Any] = {"attributes": attributes, "material": 0}
@@ -75,7 +75,7 @@ class _Writer:
         }
         if len(rig.shape_names):
             primitive["targets"] = [
-                {"POSITION": number} for number in self._add_targets(rig.deltas[:, :, _FILE_AXES], index_type)
+                {"POSITION": number} for number in self._add_targets(ros_to_y_up(rig.deltas), index_type)
             ]
             mesh["extras"]["targetNames"] = list(rig.shape_names)
         document = {
@@ -183,7 +183,7 @@ def _rig_extras(rig: Rig) -> dict[str, Any]:
     extras: dict[str, Any] = {
         "parts": {name: [int(first), int(last)] for name, (first, last) in rig.parts.items()},
         "landmarks": {name: np.asarray(ids).tolist() for name, ids in rig.landmarks.items()},
-        "pivot": _shortest(np.asarray(rig.pivot, np.float32)[_FILE_AXES]),
+        "pivot": _shortest(ros_to_y_up(np.asarray(rig.pivot, np.float32))),
     }
     try:
         bias, row = rig.lip_gap_map()

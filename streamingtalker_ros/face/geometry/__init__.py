@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Mesh geometry: lip landmarks, normals, tessellation."""
+"""Geometry of triangle meshes: lip landmarks, vertex normals, Phong tessellation."""

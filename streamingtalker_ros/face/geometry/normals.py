@@ -1,31 +1,61 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Normals of a moving triangle mesh: the mesh's corners sorted once, then summed for every pose without a loop.
+"""Vertex normals of a moving triangle mesh, without a loop over its vertices.
 
-corners = vertex_corners(triangles); normals = smooth_normals(points, triangles, corners)
+The corners of the triangles are sorted by vertex once (`index_corners`); each pose sums over them.
 """
 
+from __future__ import annotations
+
+from typing import NamedTuple
+
 import numpy as np
+import numpy.typing as npt
 
 
-def vertex_corners(faces):
-    """faces (T, 3) int -> the corners (a, b, c in turn) sorted by vertex, where each vertex starts, and which
-    vertices have any."""
-    corner = faces.T.ravel()
-    order = np.argsort(corner, kind="stable")
-    present, starts = np.unique(corner[order], return_index=True)
-    return order, starts, present
+class CornerIndex(NamedTuple):
+    """Corners of triangles, grouped by vertex.
+
+    Attributes:
+        order: (3 T,) corners, those of column 0 of the triangles first, sorted by vertex.
+        starts: (P,) where the corners of each vertex start in `order`.
+        vertices: (P,) the vertices that have corners, ascending.
+    """
+
+    order: npt.NDArray[np.intp]
+    starts: npt.NDArray[np.intp]
+    vertices: npt.NDArray[np.integer]
 
 
-def smooth_normals(points, faces, corners):
-    """points (V, 3), faces (T, 3) int, corners of `vertex_corners(faces)` -> (V, 3) of unit length, exact on
-    a sphere whatever its triangles: a corner's normal is divided by its two edges' squared lengths (N. Max,
-    Weights for computing vertex normals, 1999). Zero for a vertex of no triangle."""
-    a, b, c = points[faces[:, 0]], points[faces[:, 1]], points[faces[:, 2]]
+def index_corners(triangles: npt.NDArray[np.integer]) -> CornerIndex:
+    """Group the corners of triangles (T, 3) by vertex."""
+    corners = triangles.T.ravel()
+    order = np.argsort(corners, kind="stable")
+    vertices, starts = np.unique(corners[order], return_index=True)
+    return CornerIndex(order, starts, vertices)
+
+
+def vertex_normals(
+    points: npt.NDArray[np.floating], triangles: npt.NDArray[np.integer], corners: CornerIndex
+) -> npt.NDArray[np.floating]:
+    """Compute vertex normals that are exact on a sphere, however it is triangulated.
+
+    The normal at each corner is divided by the squared lengths of its two edges: N. Max, Weights for
+    computing vertex normals from facet normals, Journal of Graphics Tools, 1999.
+
+    Args:
+        points: (V, 3).
+        triangles: (T, 3).
+        corners: `index_corners(triangles)`.
+
+    Returns:
+        (V, 3) unit vectors; zero for a vertex of no triangle.
+    """
+    a, b, c = points[triangles[:, 0]], points[triangles[:, 1]], points[triangles[:, 2]]
     ab, bc, ca = b - a, c - b, a - c
-    across = np.cross(ab, -ca)
-    lab, lbc, lca = (np.einsum("ij,ij->i", edge, edge) + 1e-12 for edge in (ab, bc, ca))
-    weight = np.concatenate([1.0 / (lab * lca), 1.0 / (lab * lbc), 1.0 / (lbc * lca)])
-    order, starts, present = corners
+    face_normals = np.cross(ab, -ca)
+    ab2, bc2, ca2 = (np.einsum("ij,ij->i", edge, edge) + 1e-12 for edge in (ab, bc, ca))
+    weight = np.concatenate([1.0 / (ab2 * ca2), 1.0 / (ab2 * bc2), 1.0 / (bc2 * ca2)])
+    weighted = face_normals[corners.order % len(triangles)] * weight[corners.order, None]
     normals = np.zeros_like(points)
-    normals[present] = np.add.reduceat(across[order % len(faces)] * weight[order, None], starts, axis=0)
+    normals[corners.vertices] = np.add.reduceat(weighted, corners.starts, axis=0)
     return normals / np.maximum(np.linalg.norm(normals, axis=1, keepdims=True), 1e-20)

@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Pictures and videos of a face."""
+"""Images and videos of a face: renderers, contact sheet, MP4 writer."""

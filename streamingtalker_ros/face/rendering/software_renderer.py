@@ -1,181 +1,237 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Pictures of a rig in plain numpy, for machines without any OpenGL: same face, same studio, half as fast as
-Mesa.
+"""Renderer of a rig in plain numpy, for machines without OpenGL: a z-buffer with Phong shading.
 
-`SoftwareRenderer` has the constructor and the methods of `face.render.FaceRenderer`, which becomes one of
-these where VTK finds no driver, not even Mesa's; `opengl_works()` tells. A z-buffer over the coarse
-triangles, Phong-shaded.
+Draws the scene of `vtk_renderer` about half as fast as Mesa, without tessellation.
 """
 
-import functools
-import subprocess
-import sys
+from __future__ import annotations
 
 import numpy as np
+import numpy.typing as npt
 
-from streamingtalker_ros.errors import TalkerError
-from streamingtalker_ros.face.geometry.normals import smooth_normals, vertex_corners
-from streamingtalker_ros.face.rendering.vtk_renderer import _GLOSS, _LIGHTS, VIEWS
-
-_PROBE = (
-    "import vtkmodules.vtkRenderingOpenGL2\n"
-    "from vtkmodules.vtkRenderingCore import vtkRenderWindow\n"
-    "window = vtkRenderWindow()\nwindow.SetOffScreenRendering(1)\n"
-    "window.SetSize(8, 8)\nwindow.Render()"
+from streamingtalker_ros.face.geometry.normals import index_corners, vertex_normals
+from streamingtalker_ros.face.rendering.scene import (
+    AMBIENT,
+    BACKGROUND,
+    BACKGROUND_TOP,
+    DEFAULT_MATERIAL,
+    DIFFUSE,
+    LIGHTS,
+    MATERIALS,
+    VIEW_ANGLE_DEG,
+    Shot,
+    material_per_vertex,
+    place_camera,
 )
-_AMBIENT, _DIFFUSE = 0.27, 0.84
-_SMALL = 100_000  # pixels; smaller pictures are drawn at twice the size and averaged
-_FRAGMENTS = 400_000  # pixels of bounding boxes worked on at once, to bound the memory
+from streamingtalker_ros.face.rig import Rig
 
-
-@functools.cache
-def opengl_works():
-    """Whether VTK can draw here. Tried in a process of its own, since VTK crashes where it finds no
-    driver."""
-    try:
-        return subprocess.run([sys.executable, "-c", _PROBE], capture_output=True, timeout=60).returncode == 0
-    except (OSError, subprocess.TimeoutExpired):
-        return False
+_SUPERSAMPLED_PIXELS = 100_000  # smaller images are drawn at twice the size and averaged
+_MAX_FRAGMENTS = 400_000  # pixels of bounding boxes worked on at once, to bound the memory
 
 
 class SoftwareRenderer:
-    """Draws one rig from one view."""
+    """Draws one rig from one camera.
+
+    Args:
+        rig: The face.
+        width: Pixels.
+        height: Pixels.
+        view: front, three_quarter or profile.
+        background: RGB, 0..1, of the backdrop at the lower border.
+        zoom: 1 shows the whole head; a greater zoom brings the camera nearer.
+        center: (3,) metres, the point in the middle of the image; None for the middle of the head.
+
+    Raises:
+        TalkerError: If the view is unknown.
+    """
 
     def __init__(
-        self, rig, width=480, height=640, view="front", background=(0.95, 0.94, 0.93), zoom=1.0, center=None
+        self,
+        rig: Rig,
+        width: int = 480,
+        height: int = 640,
+        view: str = "front",
+        background: tuple[float, float, float] = BACKGROUND,
+        zoom: float = 1.0,
+        center: npt.ArrayLike | None = None,
     ) -> None:
-        """As FaceRenderer. Raises TalkerError for an unknown view."""
-        if view not in VIEWS:
-            raise TalkerError(f"view {view!r} is unknown: choose one of {', '.join(VIEWS)}")
+        shot = Shot(width, height, view, background, zoom, center)
         self.rig = rig
         self._size = int(width), int(height)
-        self._over = 2 if width * height < _SMALL else 1
-        self._faces = rig.triangles.astype(np.int64)
-        self._corners = vertex_corners(self._faces)
+        self._supersampling = 2 if width * height < _SUPERSAMPLED_PIXELS else 1
+        self._triangles = rig.triangles.astype(np.int64)
+        self._corners = index_corners(self._triangles)
         self._colors = np.clip(rig.colors, 0, 1).astype(np.float32)
-        self._gloss = _gloss(rig, self._faces)
-        low, high = rig.vertices.min(axis=0), rig.vertices.max(axis=0)
-        middle, extent = (low + high) / 2, high - low
-        directions = [np.asarray(position, np.float32) for position, _, _ in _LIGHTS]
-        self._lights = [
-            (direction / np.linalg.norm(direction), strength * np.asarray(color, np.float32))
-            for direction, (_, color, strength) in zip(directions, _LIGHTS)
-        ]
-        center = middle if center is None else np.asarray(center, float)
-        self._look(view, zoom, width / height, center, extent)
-        foot = np.asarray(background, np.float32)
-        share = np.linspace(1, 0, self._size[1] * self._over, dtype=np.float32)[:, None]
-        # (rows, 3), top first
-        self._backdrop = foot * (1 - share) + foot * np.float32([0.78, 0.84, 0.88]) * share
-
-    def _look(self, view, zoom, aspect, center, extent) -> None:
-        azimuth, elevation = np.radians(VIEWS[view])
-        toward = np.array(
-            [np.cos(azimuth) * np.cos(elevation), -np.sin(azimuth) * np.cos(elevation), np.sin(elevation)]
-        )
-        # half the picture's height
-        tall = 0.54 * max(extent[2], max(extent[0], extent[1]) / aspect * 0.98) / zoom
-        distance = tall / np.tan(np.radians(9.0)) + extent[0] / 2
-        right = np.cross([0, 0, 1.0], toward)
+        materials = np.array([DEFAULT_MATERIAL, *MATERIALS.values()], np.float32)
+        # (T, 2) specular strength and power of each triangle, those of its first vertex
+        self._materials = materials[material_per_vertex(rig)[self._triangles[:, 0]]]
+        self._lights: list[tuple[npt.NDArray[np.floating], npt.NDArray[np.floating]]] = []
+        for position, color, intensity in LIGHTS:
+            direction = np.asarray(position, np.float32)
+            self._lights.append(
+                (direction / np.linalg.norm(direction), intensity * np.asarray(color, np.float32))
+            )
+        camera = place_camera(rig, shot)
+        right = np.cross([0, 0, 1.0], camera.backward)
         right /= np.linalg.norm(right)
-        self._eye = center + distance * toward
-        self._axes = np.stack([right, np.cross(toward, right), -toward]).astype(np.float32)
-        self._focal = self._over * self._size[1] / 2 / np.tan(np.radians(9.0))
+        up = np.cross(camera.backward, right)
+        self._camera_position = camera.position
+        self._camera_axes = np.stack([right, up, -camera.backward]).astype(np.float32)
+        half_height = self._supersampling * self._size[1] / 2
+        self._focal_length = half_height / np.tan(np.radians(VIEW_ANGLE_DEG / 2))
+        bottom = np.asarray(background, np.float32)
+        fraction = np.linspace(1, 0, self._size[1] * self._supersampling, dtype=np.float32)[:, None]
+        # (rows, 3), upper row first
+        self._backdrop = bottom * (1 - fraction) + bottom * np.array(BACKGROUND_TOP, np.float32) * fraction
 
-    def frame(self, weights, head=None):
-        """weights (S,), head (4,) xyzw or None -> (height, width, 3) uint8, RGB, top row first."""
-        points = self.rig.pose(weights, head)
-        normals = smooth_normals(points, self._faces, self._corners)
-        width, height = self._size[0] * self._over, self._size[1] * self._over
-        x, y, depth = ((points - self._eye) @ self._axes.T).T
-        scale = self._focal / depth
+    def render(self, weights: npt.ArrayLike, head: npt.ArrayLike | None = None) -> npt.NDArray[np.uint8]:
+        """Draw one pose.
+
+        Args:
+            weights: (S,), 0..1.
+            head: (4,) quaternion xyzw; None for no rotation.
+
+        Returns:
+            (height, width, 3) RGB, upper row first; an array of its own.
+        """
+        return self.render_vertices(self.rig.pose(weights, head))
+
+    def render_vertices(self, points: npt.NDArray[np.float32]) -> npt.NDArray[np.uint8]:
+        """Draw the mesh with given vertices.
+
+        Args:
+            points: (V, 3) metres.
+
+        Returns:
+            (height, width, 3) RGB, upper row first; an array of its own.
+        """
+        normals = vertex_normals(points, self._triangles, self._corners)
+        width, height = self._size[0] * self._supersampling, self._size[1] * self._supersampling
+        x, y, depth = ((points - self._camera_position) @ self._camera_axes.T).T
+        scale = self._focal_length / depth
         screen = np.stack([width / 2 + scale * x, height / 2 - scale * y, 1 / depth], axis=1)
-        pixel, face, corner = nearest(screen[self._faces], width, height)
-        corner = corner / depth[self._faces[face]]  # from the screen's barycentric weights to the surface's
-        corner = (corner / corner.sum(axis=1, keepdims=True)).astype(np.float32)
+        pixel, triangle, barycentric = rasterize(screen[self._triangles], width, height)
+        vertices = self._triangles[triangle]
+        barycentric = barycentric / depth[vertices]  # perspective-correct: weights on the surface
+        barycentric = (barycentric / barycentric.sum(axis=1, keepdims=True)).astype(np.float32)
         image = np.repeat(self._backdrop[:, None], width, axis=1).reshape(-1, 3)
-        image[pixel] = self._shade(points, normals, self._faces[face], corner, self._gloss[face])
-        image = image.reshape(self._size[1], self._over, self._size[0], self._over, 3).mean(axis=(1, 3))
+        image[pixel] = self._shade(points, normals, vertices, barycentric, self._materials[triangle])
+        factor = self._supersampling
+        image = image.reshape(self._size[1], factor, self._size[0], factor, 3).mean(axis=(1, 3))
         return (np.clip(image, 0, 1) * 255).round().astype(np.uint8)
 
     def close(self) -> None:
-        """Nothing is held."""
+        """Do nothing: the renderer holds no resources."""
 
-    def _shade(self, points, normals, vertices, corner, gloss):
-        """Phong's model for N pixels: vertices (N, 3) indices, corner (N, 3) weights, gloss (N, 2) -> (N,
-        3)."""
+    def _shade(
+        self,
+        points: npt.NDArray[np.float32],
+        normals: npt.NDArray[np.float32],
+        vertices: npt.NDArray[np.int64],
+        barycentric: npt.NDArray[np.float32],
+        materials: npt.NDArray[np.float32],
+    ) -> npt.NDArray[np.float32]:
+        """Phong's reflection model for N pixels.
 
-        def mixed(values):
-            return sum(corner[:, k, None] * values[vertices[:, k]] for k in range(3))
+        Args:
+            points: (V, 3) posed vertices.
+            normals: (V, 3) their normals.
+            vertices: (N, 3) vertices of each pixel's triangle.
+            barycentric: (N, 3) their weights.
+            materials: (N, 2) specular strength and power.
 
-        color, normal = mixed(self._colors), mixed(normals.astype(np.float32))
-        toward = (self._eye - mixed(points)).astype(np.float32)
-        toward /= np.linalg.norm(toward, axis=1, keepdims=True)
+        Returns:
+            (N, 3) RGB.
+        """
+
+        def interpolate(values: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+            corners = [barycentric[:, k, None] * values[vertices[:, k]] for k in range(3)]
+            return corners[0] + corners[1] + corners[2]
+
+        color, normal = interpolate(self._colors), interpolate(normals.astype(np.float32))
+        to_camera = (self._camera_position - interpolate(points)).astype(np.float32)
+        to_camera /= np.linalg.norm(to_camera, axis=1, keepdims=True)
         normal /= np.maximum(np.linalg.norm(normal, axis=1, keepdims=True), 1e-9)
-        facing = np.einsum("ij,ij->i", normal, toward)
+        facing = np.einsum("ij,ij->i", normal, to_camera)
         normal *= np.where(facing < 0, -1, 1)[:, None]  # both sides are lit
-        out = _AMBIENT * color
-        for direction, strength in self._lights:
-            lit = normal @ direction
-            mirrored = 2 * lit[:, None] * normal - direction
-            shine = np.clip(np.einsum("ij,ij->i", mirrored, toward), 0, None) ** gloss[:, 1] * gloss[:, 0]
-            shine *= lit > 0
-            out += strength * (_DIFFUSE * color * np.clip(lit, 0, None)[:, None] + shine[:, None])
-        return out
+        result = AMBIENT * color
+        for direction, intensity in self._lights:
+            diffuse = normal @ direction
+            reflected = 2 * diffuse[:, None] * normal - direction
+            cosine = np.clip(np.einsum("ij,ij->i", reflected, to_camera), 0, None)
+            specular = cosine ** materials[:, 1] * materials[:, 0]
+            specular *= diffuse > 0
+            result += intensity * (DIFFUSE * color * np.clip(diffuse, 0, None)[:, None] + specular[:, None])
+        return result
 
 
-def _gloss(rig, faces):
-    """(T, 2) specular strength and power of each triangle, by the part of its first vertex."""
-    gloss = np.tile(np.float32([0.14, 12.0]), (len(rig.vertices), 1))
-    for part, (first, last) in rig.parts.items():
-        for key, shine in _GLOSS.items():
-            if part.startswith(key):
-                gloss[first:last] = shine
-    return gloss[faces[:, 0]]
+def rasterize(
+    triangles: npt.NDArray[np.floating], width: int, height: int
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], npt.NDArray[np.floating]]:
+    """Find the triangle in front at each pixel (z-buffer).
 
+    Args:
+        triangles: (T, 3, 3) corners as x and y in pixels and 1 / depth.
+        width: Pixels.
+        height: Pixels.
 
-def nearest(triangles, width, height):
-    """The z-buffer. triangles: (T, 3, 3) corners as x, y in pixels and 1 / depth.
-
-    Returns, for the P covered pixels: flat index (P,), triangle in front (P,), its barycentric weights (P,
-    3).
+    Returns:
+        For the P covered pixels: flat index (P,), triangle (P,), barycentric weights in the image plane (P,
+            3).
     """
     low = np.floor(triangles[:, :, :2].min(axis=1)).astype(np.int64).clip(0)
     high = np.ceil(triangles[:, :, :2].max(axis=1)).astype(np.int64).clip(None, [width, height])
     extent = (high - low).max(axis=1)
     a, b, c = triangles[:, 0], triangles[:, 1], triangles[:, 2]
-    area = (b[:, 0] - a[:, 0]) * (c[:, 1] - a[:, 1]) - (b[:, 1] - a[:, 1]) * (c[:, 0] - a[:, 0])
-    drawn = ((high > low).all(axis=1)) & (np.abs(area) > 1e-9) & (triangles[:, :, 2] > 0).all(axis=1)
-    found = []
+    double_area = (b[:, 0] - a[:, 0]) * (c[:, 1] - a[:, 1]) - (b[:, 1] - a[:, 1]) * (c[:, 0] - a[:, 0])
+    visible = (high > low).all(axis=1) & (np.abs(double_area) > 1e-9) & (triangles[:, :, 2] > 0).all(axis=1)
+    fragments = []
     side = 1
     while side < 2 * max(width, height):  # triangles of about one size at a time, as squares of pixels
-        group = np.flatnonzero(drawn & (extent <= side) & (extent > side // 2))
-        for start in range(0, len(group), max(1, _FRAGMENTS // side**2)):
-            part = group[start : start + max(1, _FRAGMENTS // side**2)]
-            found.append(_fragments(triangles[part], area[part], low[part], part, side, width, height))
+        group = np.flatnonzero(visible & (extent <= side) & (extent > side // 2))
+        block = max(1, _MAX_FRAGMENTS // side**2)
+        for start in range(0, len(group), block):
+            subset = group[start : start + block]
+            fragments.append(
+                _fragments(triangles[subset], double_area[subset], low[subset], subset, side, width, height)
+            )
         side *= 2
-    pixel, face, corner, near = (np.concatenate(kind) for kind in zip(*found))
-    order = np.lexsort((-near, pixel))
-    first = order[np.concatenate([[True], np.diff(pixel[order]) > 0])] if len(order) else order
-    return pixel[first], face[first], corner[first]
+    pixel, triangle, barycentric, inverse_depth = (
+        np.concatenate(kind) for kind in zip(*fragments, strict=True)
+    )
+    order = np.lexsort((-inverse_depth, pixel))
+    nearest = order[np.concatenate([[True], np.diff(pixel[order]) > 0])] if len(order) else order
+    return pixel[nearest], triangle[nearest], barycentric[nearest]
 
 
-def _fragments(triangles, area, low, names, side, width, height):
-    """Pixels inside each triangle, of a square of `side` pixels from `low`: index, name, weights, 1 /
-    depth."""
+def _fragments(
+    triangles: npt.NDArray[np.floating],
+    double_area: npt.NDArray[np.floating],
+    low: npt.NDArray[np.int64],
+    ids: npt.NDArray[np.int64],
+    side: int,
+    width: int,
+    height: int,
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], npt.NDArray[np.floating], npt.NDArray[np.floating]]:
+    """Pixels inside each triangle, of a square of `side` pixels from `low`.
+
+    Returns:
+        Flat index of the pixel, id of the triangle, barycentric weights, 1 / depth.
+    """
     steps = np.arange(side)
     column = low[:, 0, None, None] + steps[None, None, :]
     row = low[:, 1, None, None] + steps[None, :, None]
     x, y = column + 0.5, row + 0.5
     weights = []
-    for k in (1, 2):  # twice the area of the triangle that the pixel makes with the edge across from corner k
+    for k in (1, 2):  # double area of the triangle between the pixel and the edge opposite corner k
         p, q = triangles[:, (k + 1) % 3, :2, None, None], triangles[:, (k + 2) % 3, :2, None, None]
         weights.append(
-            ((q[:, 0] - p[:, 0]) * (y - p[:, 1]) - (q[:, 1] - p[:, 1]) * (x - p[:, 0])) / area[:, None, None]
+            ((q[:, 0] - p[:, 0]) * (y - p[:, 1]) - (q[:, 1] - p[:, 1]) * (x - p[:, 0]))
+            / double_area[:, None, None]
         )
     weights.insert(0, 1 - weights[0] - weights[1])
     inside = (weights[0] >= 0) & (weights[1] >= 0) & (weights[2] >= 0) & (column < width) & (row < height)
-    which, down, across = np.nonzero(inside)
-    corner = np.stack([weight[inside] for weight in weights], axis=1)
-    near = np.einsum("ij,ij->i", corner, triangles[which, :, 2])
-    return (low[which, 1] + down) * width + low[which, 0] + across, names[which], corner, near
+    index, down, across = np.nonzero(inside)
+    barycentric = np.stack([weight[inside] for weight in weights], axis=1)
+    inverse_depth = np.einsum("ij,ij->i", barycentric, triangles[index, :, 2])
+    return (low[index, 1] + down) * width + low[index, 0] + across, ids[index], barycentric, inverse_depth

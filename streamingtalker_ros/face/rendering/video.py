@@ -1,25 +1,41 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Pictures and a voice to an MP4 that plays anywhere: H.264 (yuv420p) and AAC, in step.
+"""MP4 writer: H.264 (yuv420p) images and AAC audio in sync, through PyAV, which ships its own FFmpeg."""
 
-Takes an iterator of (H, W, 3) uint8 RGB images and (n,) float32 mono audio. Image n is shown at n /
-frame_rate, the audio starts at 0. Through PyAV, which brings its own FFmpeg.
-"""
+from __future__ import annotations
 
+import os
+from collections.abc import Iterable
 from fractions import Fraction
+from types import ModuleType
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from streamingtalker_ros.errors import TalkerError, require
 
-_SOUND_RATE = 48000  # what every player's AAC decoder takes
-_BLOCK = 4096
+_AAC_SAMPLE_RATE = 48_000  # Hz, which every player's AAC decoder supports
+_AUDIO_BLOCK_SAMPLES = 4096
 
 
-def write_mp4(path, images, frame_rate, audio=None, audio_rate=16000) -> None:
-    """path: file to write; images: iterable of (H, W, 3) uint8, H and W even; frame_rate: frames/s.
+def write_mp4(
+    path: str | os.PathLike[str],
+    images: Iterable[npt.NDArray[np.uint8]],
+    frame_rate: float,
+    audio: npt.ArrayLike | None = None,
+    audio_rate: int = 16000,
+) -> None:
+    """Write a video. Image n is shown from n / frame_rate on; the audio starts at 0.
 
-    audio: (n,) float32 mono in -1..1 or None; audio_rate: Hz. Raises TalkerError where PyAV is not installed,
-    when there are no images, or a size is odd.
+    Args:
+        path: File to write.
+        images: (H, W, 3) RGB each, of one size, H and W even.
+        frame_rate: Images per second.
+        audio: (n,) mono, -1..1; None for a silent video.
+        audio_rate: Sample rate of the audio in Hz.
+
+    Raises:
+        TalkerError: If PyAV is not installed, there are no images, or a size is odd.
     """
     av = require("av", "writing a video")
     images = iter(images)
@@ -31,46 +47,51 @@ def write_mp4(path, images, frame_rate, audio=None, audio_rate=16000) -> None:
         raise TalkerError(f"a picture of {width} × {height} does not fit H.264: make both sizes even")
     rate = Fraction(frame_rate).limit_denominator(1001)
     with av.open(str(path), "w", options={"movflags": "+faststart"}) as container:
-        pictures = container.add_stream("libx264", rate=rate, options={"crf": "20", "preset": "veryfast"})
-        pictures.width, pictures.height, pictures.pix_fmt = width, height, "yuv420p"
-        pictures.codec_context.time_base = 1 / rate
-        sound = None if audio is None else _Sound(av, container, np.asarray(audio, np.float32), audio_rate)
+        stream = container.add_stream("libx264", rate=rate, options={"crf": "20", "preset": "veryfast"})
+        stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
+        stream.codec_context.time_base = 1 / rate
+        track = None
+        if audio is not None:
+            track = _AudioTrack(av, container, np.asarray(audio, np.float32), audio_rate)
         index, image = 0, first
         while image is not None:
             frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(image), format="rgb24")
             frame.pts, frame.time_base = index, 1 / rate
-            container.mux(pictures.encode(frame))
+            container.mux(stream.encode(frame))
             index += 1
-            if sound:
-                sound.write_until(index / frame_rate)  # side by side, so that a player need not seek
+            if track:
+                track.write_until(index / frame_rate)  # interleaved, so that a player need not seek
             image = next(images, None)
-        container.mux(pictures.encode(None))
-        if sound:
-            sound.finish()
+        container.mux(stream.encode(None))
+        if track:
+            track.finish()
 
 
-class _Sound:
-    """The audio track, written piece by piece."""
+class _AudioTrack:
+    """The AAC track of a container, encoded block by block."""
 
-    def __init__(self, av, container, pcm, rate) -> None:
+    def __init__(self, av: ModuleType, container: Any, pcm: npt.NDArray[np.float32], rate: int) -> None:
         self._av, self._container, self._pcm, self._rate = av, container, pcm, int(rate)
-        self._stream = container.add_stream("aac", rate=_SOUND_RATE, layout="mono")
-        self._resampler = av.AudioResampler(format="fltp", layout="mono", rate=_SOUND_RATE)
-        self._done = 0
+        self._stream = container.add_stream("aac", rate=_AAC_SAMPLE_RATE, layout="mono")
+        self._resampler = av.AudioResampler(format="fltp", layout="mono", rate=_AAC_SAMPLE_RATE)
+        self._position = 0  # samples written
 
-    def write_until(self, seconds) -> None:
-        while self._done < len(self._pcm) and self._done < seconds * self._rate:
-            block = self._pcm[self._done : self._done + _BLOCK]
+    def write_until(self, seconds: float) -> None:
+        """Encode the audio before a time."""
+        while self._position < len(self._pcm) and self._position < seconds * self._rate:
+            block = self._pcm[self._position : self._position + _AUDIO_BLOCK_SAMPLES]
             frame = self._av.AudioFrame.from_ndarray(block[None].copy(), format="fltp", layout="mono")
-            frame.sample_rate, frame.pts, frame.time_base = self._rate, self._done, Fraction(1, self._rate)
-            self._done += len(block)
+            frame.sample_rate, frame.pts = self._rate, self._position
+            frame.time_base = Fraction(1, self._rate)
+            self._position += len(block)
             self._mux(self._resampler.resample(frame))
 
     def finish(self) -> None:
+        """Encode the remaining audio and flush the encoder."""
         self.write_until(float("inf"))
         self._mux(self._resampler.resample(None))
         self._container.mux(self._stream.encode(None))
 
-    def _mux(self, frames) -> None:
+    def _mux(self, frames: Iterable[Any]) -> None:
         for frame in frames:
             self._container.mux(self._stream.encode(frame))

@@ -1,112 +1,118 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Off-screen pictures of a rig through VTK: no display needed, one core is enough.
+"""Off-screen renderer of a rig through VTK; needs no display, and one core is enough.
 
-`FaceRenderer(rig, width, height, view).frame(weights, head)` gives an (H, W,
-3) uint8 RGB image. The mesh is handed to VTK once; each frame moves the
-points and their normals in place. Views: front, three_quarter, profile.
+VTK receives the mesh once; each frame moves the points and their normals in place. The mesh is refined by
+Phong tessellation.
 """
 
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
 import numpy as np
+import numpy.typing as npt
 
-from streamingtalker_ros.errors import TalkerError, require
-from streamingtalker_ros.face.geometry.normals import smooth_normals, vertex_corners
-from streamingtalker_ros.face.geometry.phong_tessellation import Refiner
-
-VIEWS = {
-    "front": (0.0, 2.0),
-    "three_quarter": (38.0, 4.0),
-    "profile": (90.0, 2.0),
-}  # degrees: azimuth, elevation
-_GLOSS = {
-    "eye": (0.6, 60.0),
-    "glint": (1.0, 1.0),
-    "teeth": (0.5, 40.0),
-    "tongue": (0.4, 25.0),
-    "brow": (0.05, 10.0),
-    "hair": (0.25, 14.0),
-}
-_LIGHTS = (  # a studio that stands still: position in head heights, colour, strength
-    ((2.6, -1.4, 1.7), (1.0, 0.96, 0.91), 0.74),  # key, from above at the person's right
-    ((2.6, 2.0, 0.5), (0.90, 0.94, 1.0), 0.42),  # fill
-    ((-1.6, 1.8, 1.6), (0.95, 0.97, 1.0), 0.42),  # rims
-    ((-1.4, -2.2, 0.8), (1.0, 0.95, 0.92), 0.30),
-    ((1.4, 0.0, -2.0), (1.0, 0.87, 0.80), 0.20),  # bounce from below
+from streamingtalker_ros.errors import require
+from streamingtalker_ros.face.geometry.normals import index_corners, vertex_normals
+from streamingtalker_ros.face.geometry.phong_tessellation import PhongTessellator
+from streamingtalker_ros.face.rendering.scene import (
+    AMBIENT,
+    BACKGROUND,
+    BACKGROUND_TOP,
+    DEFAULT_MATERIAL,
+    DIFFUSE,
+    LIGHTS,
+    MATERIALS,
+    VIEW_ANGLE_DEG,
+    Material,
+    Shot,
+    material_per_vertex,
+    place_camera,
 )
+from streamingtalker_ros.face.rig import Rig
+
+_MULTISAMPLES = 4
 
 
-class FaceRenderer:
-    """Draws one rig from one view. Call close() when done; frames are valid arrays of their own."""
+class VtkRenderer:
+    """Draws one rig from one camera with VTK. Call `close` when done.
 
-    def __new__(cls, *args, **options):
-        """Where VTK finds no OpenGL driver at all, a `software.SoftwareRenderer` instead."""
-        from streamingtalker_ros.face.rendering.software_renderer import (  # late: it borrows this file's studio
-            SoftwareRenderer,
-            opengl_works,
-        )
+    Args:
+        rig: The face.
+        width: Pixels.
+        height: Pixels.
+        view: front, three_quarter or profile.
+        background: RGB, 0..1, of the backdrop at the lower border.
+        zoom: 1 shows the whole head; a greater zoom brings the camera nearer.
+        center: (3,) metres, the point in the middle of the image; None for the middle of the head.
 
-        require("vtk", "rendering")
-        return super().__new__(cls) if opengl_works() else SoftwareRenderer(*args, **options)
+    Raises:
+        TalkerError: If the view is unknown or VTK is not installed.
+    """
 
     def __init__(
-        self, rig, width=480, height=640, view="front", background=(0.95, 0.94, 0.93), zoom=1.0, center=None
+        self,
+        rig: Rig,
+        width: int = 480,
+        height: int = 640,
+        view: str = "front",
+        background: tuple[float, float, float] = BACKGROUND,
+        zoom: float = 1.0,
+        center: npt.ArrayLike | None = None,
     ) -> None:
-        """background: RGB 0..1 of the backdrop's foot (its top is a little darker); zoom: above 1 comes
-        nearer; center: (3,) metres, the point in the picture's middle, by default the head's.
-
-        Raises TalkerError for an unknown view or where vtk is not installed.
-        """
-        if view not in VIEWS:
-            raise TalkerError(f"view {view!r} is unknown: choose one of {', '.join(VIEWS)}")
+        shot = Shot(width, height, view, background, zoom, center)
         vtk = require("vtk", "rendering")
-        self._to_numpy = require("vtk.util.numpy_support", "rendering").vtk_to_numpy
-        from_numpy = require("vtk.util.numpy_support", "rendering").numpy_to_vtk
-        to_ids = require("vtk.util.numpy_support", "rendering").numpy_to_vtkIdTypeArray
+        numpy_support = require("vtk.util.numpy_support", "rendering")
         self.rig = rig
         self._vtk = vtk
-        self._faces = rig.triangles.astype(np.int64)
-        self._corners = vertex_corners(self._faces)
-        self._refiner = Refiner(self._faces, len(rig.vertices))
-        self._points = self._refiner.mix(rig.vertices).astype(np.float32)
+        self._numpy_support = numpy_support
+        self._triangles = rig.triangles.astype(np.int64)
+        self._corners = index_corners(self._triangles)
+        self._tessellator = PhongTessellator(self._triangles, len(rig.vertices))
+        self._points = self._tessellator.interpolate(rig.vertices).astype(np.float32)
         self._normals = np.zeros_like(self._points)
-        colors = self._refiner.mix(np.clip(rig.colors, 0, 1))
+        colors = self._tessellator.interpolate(np.clip(rig.colors, 0, 1))
         self._colors = np.ascontiguousarray((colors * 255).round().astype(np.uint8))
-        self._vtk_points, self._vtk_normals = from_numpy(self._points), from_numpy(self._normals)
-        self._vtk_colors = from_numpy(self._colors)
-        points = vtk.vtkPoints()
-        points.SetData(self._vtk_points)
-        self._points_object = points
+        # views of the arrays above, which stay theirs
+        self._vtk_points = numpy_support.numpy_to_vtk(self._points)
+        self._vtk_normals = numpy_support.numpy_to_vtk(self._normals)
+        self._vtk_colors = numpy_support.numpy_to_vtk(self._colors)
+        self._point_set = vtk.vtkPoints()
+        self._point_set.SetData(self._vtk_points)
         self._renderer = vtk.vtkRenderer()
-        self._meshes = []
-        for faces, gloss in _materials(rig, self._faces, self._refiner.triangles):
-            self._renderer.AddActor(self._actor(points, to_ids, faces, gloss))
-        self._light()
-        self._look(view, zoom, width / height, center)
+        self._meshes: list[Any] = []
+        for triangles, material in _split_by_material(rig, self._triangles, self._tessellator.triangles):
+            self._renderer.AddActor(self._create_actor(triangles, material))
+        self._add_lights()
+        self._set_camera(shot)
         self._renderer.GradientBackgroundOn()
         self._renderer.SetBackground(*background)
-        self._renderer.SetBackground2(*(np.asarray(background) * (0.78, 0.84, 0.88)))
+        self._renderer.SetBackground2(*(np.asarray(background) * BACKGROUND_TOP))
         verbosity = vtk.vtkLogger.GetCurrentVerbosityCutoff()
-        vtk.vtkLogger.SetStderrVerbosity(
-            vtk.vtkLogger.VERBOSITY_ERROR
-        )  # no word about an X server that is not needed
+        # VTK would warn that there is no X server, which off-screen rendering does without
+        vtk.vtkLogger.SetStderrVerbosity(vtk.vtkLogger.VERBOSITY_ERROR)
         self._window = vtk.vtkRenderWindow()
         self._window.SetOffScreenRendering(1)
-        self._window.SetMultiSamples(4)
+        self._window.SetMultiSamples(_MULTISAMPLES)
         self._window.SetSize(int(width), int(height))
         self._window.AddRenderer(self._renderer)
         self._window.Render()
         vtk.vtkLogger.SetStderrVerbosity(verbosity)
-        self._grab = vtk.vtkWindowToImageFilter()
-        self._grab.SetInput(self._window)
-        self._grab.ReadFrontBufferOff()
-        self._grab.ShouldRerenderOff()
-        self._grab.SetInputBufferTypeToRGB()
+        self._image_filter = vtk.vtkWindowToImageFilter()
+        self._image_filter.SetInput(self._window)
+        self._image_filter.ReadFrontBufferOff()
+        self._image_filter.ShouldRerenderOff()
+        self._image_filter.SetInputBufferTypeToRGB()
 
-    def _actor(self, points, to_ids, faces, gloss):
-        vtk = self._vtk
+    def _create_actor(self, triangles: npt.NDArray[np.int64], material: Material) -> Any:
+        vtk, to_ids = self._vtk, self._numpy_support.numpy_to_vtkIdTypeArray
         cells = vtk.vtkCellArray()
-        cells.SetData(to_ids(3 * np.arange(len(faces) + 1), deep=True), to_ids(faces.ravel(), deep=True))
+        cells.SetData(
+            to_ids(3 * np.arange(len(triangles) + 1), deep=True), to_ids(triangles.ravel(), deep=True)
+        )
         mesh = vtk.vtkPolyData()
-        mesh.SetPoints(points)
+        mesh.SetPoints(self._point_set)
         mesh.SetPolys(cells)
         mesh.GetPointData().SetNormals(self._vtk_normals)
         mesh.GetPointData().SetScalars(self._vtk_colors)
@@ -117,80 +123,84 @@ class FaceRenderer:
         actor.SetMapper(mapper)
         surface = actor.GetProperty()
         surface.SetInterpolationToPhong()
-        surface.SetAmbient(0.27)
-        surface.SetDiffuse(0.84)
-        surface.SetSpecular(gloss[0])
-        surface.SetSpecularPower(gloss[1])
+        surface.SetAmbient(AMBIENT)
+        surface.SetDiffuse(DIFFUSE)
+        surface.SetSpecular(material.specular)
+        surface.SetSpecularPower(material.power)
         self._meshes.append(mesh)
         return actor
 
-    def _light(self) -> None:
-        size = np.ptp(self.rig.vertices[:, 2])
-        middle = self._middle()
+    def _add_lights(self) -> None:
+        head_height = np.ptp(self.rig.vertices[:, 2])
+        middle = (self.rig.vertices.max(axis=0) + self.rig.vertices.min(axis=0)) / 2.0
         self._renderer.AutomaticLightCreationOff()
         self._renderer.RemoveAllLights()
-        for position, color, strength in _LIGHTS:
+        for position, color, intensity in LIGHTS:
             light = self._vtk.vtkLight()
             light.SetLightTypeToSceneLight()
-            light.SetPosition(*(middle + size * np.array(position)))
+            light.SetPosition(*(middle + head_height * np.array(position)))
             light.SetFocalPoint(*middle)
             light.SetColor(*color)
-            light.SetIntensity(strength)
+            light.SetIntensity(intensity)
             self._renderer.AddLight(light)
 
-    def _middle(self):
-        return (self.rig.vertices.max(axis=0) + self.rig.vertices.min(axis=0)) / 2.0
-
-    def _look(self, view, zoom, aspect, center) -> None:
-        azimuth, elevation = np.radians(VIEWS[view])
-        low, high = self.rig.vertices.min(axis=0), self.rig.vertices.max(axis=0)
-        middle, size = (low + high) / 2.0 if center is None else np.asarray(center, float), high - low
-        toward = np.array(
-            [np.cos(azimuth) * np.cos(elevation), -np.sin(azimuth) * np.cos(elevation), np.sin(elevation)]
-        )
-        tall = (
-            0.54 * max(size[2], max(size[0], size[1]) / max(aspect, 1e-3) * 0.98) / zoom
-        )  # half the picture's height
+    def _set_camera(self, shot: Shot) -> None:
+        placed = place_camera(self.rig, shot)
         camera = self._renderer.GetActiveCamera()
-        camera.SetViewAngle(18.0)
-        distance = tall / np.tan(np.radians(9.0)) + size[0] / 2.0
-        camera.SetFocalPoint(*middle)
-        camera.SetPosition(*(middle + distance * toward))
+        camera.SetViewAngle(VIEW_ANGLE_DEG)
+        camera.SetFocalPoint(*placed.focal_point)
+        camera.SetPosition(*placed.position)
         camera.SetViewUp(0.0, 0.0, 1.0)
-        camera.SetClippingRange(0.2 * distance, distance + 2.0 * size.max())
+        depth = np.ptp(self.rig.vertices, axis=0).max()
+        camera.SetClippingRange(0.2 * placed.distance, placed.distance + 2.0 * depth)
 
-    def frame(self, weights, head=None):
-        """weights (S,), head (4,) xyzw or None -> (height, width, 3) uint8, RGB, top row first."""
-        points = self.rig.pose(weights, head)
-        normals = smooth_normals(points, self._faces, self._corners)
-        self._points[:], self._normals[:] = self._refiner.refine(points, normals)
+    def render(self, weights: npt.ArrayLike, head: npt.ArrayLike | None = None) -> npt.NDArray[np.uint8]:
+        """Draw one pose.
+
+        Args:
+            weights: (S,), 0..1.
+            head: (4,) quaternion xyzw; None for no rotation.
+
+        Returns:
+            (height, width, 3) RGB, upper row first; an array of its own.
+        """
+        return self.render_vertices(self.rig.pose(weights, head))
+
+    def render_vertices(self, points: npt.NDArray[np.float32]) -> npt.NDArray[np.uint8]:
+        """Draw the mesh with given vertices.
+
+        Args:
+            points: (V, 3) metres.
+
+        Returns:
+            (height, width, 3) RGB, upper row first; an array of its own.
+        """
+        normals = vertex_normals(points, self._triangles, self._corners)
+        self._points[:], self._normals[:] = self._tessellator.tessellate(points, normals)
         self._vtk_points.Modified()
         self._vtk_normals.Modified()
-        self._points_object.Modified()
+        self._point_set.Modified()
         for mesh in self._meshes:
             mesh.Modified()
         self._window.Render()
-        self._grab.Modified()
-        self._grab.Update()
-        image = self._grab.GetOutput()
+        self._image_filter.Modified()
+        self._image_filter.Update()
+        image = self._image_filter.GetOutput()
         columns, rows, _ = image.GetDimensions()
-        pixels = self._to_numpy(image.GetPointData().GetScalars()).reshape(rows, columns, 3)
-        return pixels[::-1].copy()
+        pixels = self._numpy_support.vtk_to_numpy(image.GetPointData().GetScalars())
+        return pixels.reshape(rows, columns, 3)[::-1].copy()
 
     def close(self) -> None:
-        """Give the window back."""
+        """Release the window."""
         self._window.Finalize()
 
 
-def _materials(rig, faces, finer):
-    """Finer triangles by shine: the part of the coarse triangle's first vertex decides for its four."""
-    kind = np.zeros(len(rig.vertices), np.int64)
-    glosses = [(0.14, 12.0), *_GLOSS.values()]
-    for part, (first, last) in rig.parts.items():
-        for k, key in enumerate(_GLOSS):
-            if part.startswith(key):
-                kind[first:last] = k + 1
-    for k, gloss in enumerate(glosses):
-        chosen = finer[np.repeat(kind[faces[:, 0]] == k, 4)]
-        if len(chosen):
-            yield chosen, gloss
+def _split_by_material(
+    rig: Rig, triangles: npt.NDArray[np.int64], fine_triangles: npt.NDArray[np.int64]
+) -> Iterator[tuple[npt.NDArray[np.int64], Material]]:
+    """The fine triangles of each material; the first vertex of a coarse triangle decides for its four."""
+    material = material_per_vertex(rig)
+    for k, surface in enumerate((DEFAULT_MATERIAL, *MATERIALS.values())):
+        subset = fine_triangles[np.repeat(material[triangles[:, 0]] == k, 4)]
+        if len(subset):
+            yield subset, surface

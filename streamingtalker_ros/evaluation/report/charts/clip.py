@@ -112,7 +112,9 @@ def _faces(axes, rig, name, weights, head, chosen, seconds, rate) -> None:
     bare(axes)
     axes.set(xlim=(0.0, 1.0), ylim=(0.0, 1.0), xticks=[], yticks=[])
     for frame, place in zip(chosen, places):
-        picture = renderer.frame(weights[min(frame, len(weights) - 1)], None if head is None else head[frame])
+        picture = renderer.render(
+            weights[min(frame, len(weights) - 1)], None if head is None else head[frame]
+        )
         axes.imshow(
             picture,
             extent=(place - wide / 2, place + wide / 2, 0.0, 1.0),
