@@ -146,7 +146,7 @@ class SoftwareRenderer:
 
         def interpolate(values: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
             corners = [barycentric[:, k, None] * values[vertices[:, k]] for k in range(3)]
-            return corners[0] + corners[1] + corners[2]
+            return (corners[0] + corners[1] + corners[2]).astype(np.float32, copy=False)
 
         color, normal = interpolate(self._colors), interpolate(normals.astype(np.float32))
         to_camera = (self._camera_position - interpolate(points)).astype(np.float32)
@@ -162,7 +162,7 @@ class SoftwareRenderer:
             specular = cosine ** materials[:, 1] * materials[:, 0]
             specular *= diffuse > 0
             result += intensity * (DIFFUSE * color * np.clip(diffuse, 0, None)[:, None] + specular[:, None])
-        return result
+        return result.astype(np.float32, copy=False)
 
 
 def rasterize(
