@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Any audio payload to 16 kHz mono float32 with a clock."""
+"""From audio payloads of any format to 16 kHz mono float32 on one clock; augmentation of speech."""

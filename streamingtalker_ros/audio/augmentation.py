@@ -1,276 +1,331 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What happens to a voice between a mouth and a robot's microphone: level, noise, band, room, clipping.
+"""Augments clean speech: level, noise, band limits, reverberation, clipping; and synthesizes noise and music.
 
-Pure functions on mono float32 PCM at 16 kHz; whatever is random comes from the numpy Generator passed in,
-so that a seed repeats it. None moves sound in time, so that motion made for clean audio still fits.
+Pure functions on mono float32 PCM at 16 kHz, full scale ±1. All randomness comes from the numpy Generator
+that is passed in. No function shifts audio in time, so the motion of the clean speech stays valid.
 """
 
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Final
+
 import numpy as np
+import numpy.typing as npt
 
 from streamingtalker_ros.audio.constants import SAMPLE_RATE
 from streamingtalker_ros.errors import require
 
+Pcm = npt.NDArray[np.float32]
+NoiseGenerator = Callable[[int, np.random.Generator], Pcm]
+"""Returns (count,) samples of RMS 1."""
 
-def active_level(pcm):
-    """Level in dBFS of the sounding parts of pcm (n,): RMS of 20-ms frames within 30 dB of the loudest."""
-    count = len(pcm) // 320
+_LEVEL_FRAME: Final = 320  # samples, 20 ms
+_SILENCE_DBFS: Final = -120.0
+_MIN_NOISE_REFERENCE_DBFS: Final = -60.0  # quieter speech is treated as if it had this level
+_MAX_TONE_HZ: Final = 7500.0
+
+
+def active_level(pcm: Pcm) -> float:
+    """Return the level of the active parts of (n,) samples in dBFS.
+
+    It is the RMS of the 20-ms frames within 30 dB of the loudest one; -120 for silence.
+    """
+    count = len(pcm) // _LEVEL_FRAME
     if count == 0:
-        return -120.0
-    power = np.square(pcm[: count * 320], dtype=np.float64).reshape(count, 320).mean(1)
-    loud = power[power > 1e-3 * power.max()]
-    return float(10.0 * np.log10(loud.mean() + 1e-12)) if len(loud) else -120.0
+        return _SILENCE_DBFS
+    frames = pcm[: count * _LEVEL_FRAME].reshape(count, _LEVEL_FRAME)
+    power = np.square(frames, dtype=np.float64).mean(1)
+    active = power[power > 1e-3 * power.max()]
+    return float(10.0 * np.log10(active.mean() + 1e-12)) if len(active) else _SILENCE_DBFS
 
 
-def at_level(pcm, level):
-    """The same sound with its active level at `level` dBFS; silence stays silence. May exceed ±1."""
-    now = active_level(pcm)
-    return pcm if now < -100.0 else (pcm * 10.0 ** ((level - now) / 20.0)).astype(np.float32)
+def set_active_level(pcm: Pcm, level: float) -> Pcm:
+    """Scale (n,) samples to an active level in dBFS; silence stays silence. The result may exceed ±1."""
+    current = active_level(pcm)
+    return pcm if current < -100.0 else (pcm * 10.0 ** ((level - current) / 20.0)).astype(np.float32)
 
 
-def white(count, rng):
-    """(count,) float32 white noise of RMS 1."""
+def set_rms(samples: npt.NDArray[np.floating], level: float) -> Pcm:
+    """Scale (n,) samples to an RMS in dBFS."""
+    return (_to_unit_rms(samples) * 10.0 ** (level / 20.0)).astype(np.float32)
+
+
+def white_noise(count: int, rng: np.random.Generator) -> Pcm:
+    """Return (count,) white noise of RMS 1."""
     return rng.standard_normal(count).astype(np.float32)
 
 
-def pink(count, rng):
-    """(count,) float32 noise of RMS 1 whose power falls by 3 dB per octave above 20 Hz."""
+def pink_noise(count: int, rng: np.random.Generator) -> Pcm:
+    """Return (count,) noise of RMS 1 whose power falls by 3 dB per octave above 20 Hz."""
     spectrum = np.fft.rfft(rng.standard_normal(count))
     spectrum /= np.sqrt(np.maximum(np.fft.rfftfreq(count, 1.0 / SAMPLE_RATE), 20.0))
-    return _unit(np.fft.irfft(spectrum, count))
+    return _to_unit_rms(np.fft.irfft(spectrum, count))
 
 
-def hum(count, rng):
-    """(count,) float32 mains or fan hum of RMS 1: a fundamental of 48 to 240 Hz and a few harmonics."""
-    t, base = np.arange(count) / SAMPLE_RATE, rng.choice([50.0, 60.0, 100.0, rng.uniform(48.0, 240.0)])
-    tones = [
-        rng.uniform(0.2, 1.0) / k * np.sin(2 * np.pi * (k * base * t + rng.random())) for k in range(1, 8)
+def brown_noise(count: int, rng: np.random.Generator) -> Pcm:
+    """Return (count,) wind-like noise of RMS 1 that swells: power falls by 6 dB per octave above 30 Hz."""
+    frequency = np.maximum(np.fft.rfftfreq(count, 1.0 / SAMPLE_RATE), 30.0)
+    spectrum = np.fft.rfft(rng.standard_normal(count)) / frequency
+    return _to_unit_rms(np.fft.irfft(spectrum, count) * random_gain(count, rng, rng.uniform(0.1, 1.0)))
+
+
+def mains_hum(count: int, rng: np.random.Generator) -> Pcm:
+    """Return (count,) hum of mains or a fan, RMS 1: a fundamental of 48 to 240 Hz and a few harmonics."""
+    t = np.arange(count) / SAMPLE_RATE
+    fundamental = rng.choice([50.0, 60.0, 100.0, rng.uniform(48.0, 240.0)])
+    harmonics = [
+        rng.uniform(0.2, 1.0) / k * np.sin(2 * np.pi * (k * fundamental * t + rng.random()))
+        for k in range(1, 8)
     ]
-    return _unit(np.sum(tones, 0) + 0.05 * rng.standard_normal(count))
+    return _to_unit_rms(np.sum(harmonics, 0) + 0.05 * rng.standard_normal(count))
 
 
-def babble(count, rng, voices):
-    """(count,) float32 chatter of RMS 1: four to eight of `voices` (list of (n,) pcm) from random places."""
-    out = np.zeros(count)
+def babble_noise(count: int, rng: np.random.Generator, voices: Sequence[Pcm]) -> Pcm:
+    """Return (count,) babble of RMS 1: four to eight voices, each from a random position."""
+    mixture = np.zeros(count)
     for _ in range(rng.integers(4, 9)):
-        voice = voices[rng.integers(len(voices))]
+        voice = voices[int(rng.integers(len(voices)))]
         start = rng.integers(max(len(voice), 1))
-        out += rng.uniform(0.4, 1.0) * np.resize(np.roll(at_level(voice, -20.0), -start), count)
-    return _unit(out)
+        gain = rng.uniform(0.4, 1.0)
+        mixture += gain * np.resize(np.roll(set_active_level(voice, -20.0), -start), count)
+    return _to_unit_rms(mixture)
 
 
-def music(count, rng):
-    """(count,) float32 tune of RMS 1: plucked chords, for clips in which the mouth must rest."""
-    t, out, now = np.arange(count) / SAMPLE_RATE, np.zeros(count), 0.0
+def engine_noise(count: int, rng: np.random.Generator) -> Pcm:
+    """Return (count,) noise of an engine, drill or vacuum cleaner, RMS 1: a buzz of varying speed."""
+    speed = rng.uniform(20.0, 180.0) * np.exp(0.2 * (random_gain(count, rng, rng.uniform(0.1, 0.8)) - 1.0))
+    phase = 2 * np.pi * np.cumsum(speed) / SAMPLE_RATE
+    buzz = np.zeros(count)
+    for k in range(1, 16):
+        buzz = buzz + rng.uniform(0.1, 1.0) / k**0.5 * np.sin(k * phase + rng.uniform(0.0, 6.0))
+    noise = band_pass(white_noise(count, rng), rng.uniform(100.0, 1000.0), rng.uniform(2000.0, 7500.0))
+    mixture = _to_unit_rms(buzz) + rng.uniform(0.2, 2.0) * noise
+    return _to_unit_rms(mixture * random_gain(count, rng, rng.uniform(0.2, 4.0)))
+
+
+def plucked_music(count: int, rng: np.random.Generator) -> Pcm:
+    """Return (count,) music of RMS 1: plucked chords."""
+    t, out, onset = np.arange(count) / SAMPLE_RATE, np.zeros(count), 0.0
     scale = 110.0 * 2.0 ** (np.array([0, 2, 4, 5, 7, 9, 11, 12, 14, 16, 19, 24]) / 12.0)
-    while now < count / SAMPLE_RATE:
-        age = np.maximum(t - now, 0.0)
+    while onset < count / SAMPLE_RATE:
+        age = np.maximum(t - onset, 0.0)
         for note in rng.choice(scale, rng.integers(1, 4)):
-            note *= rng.choice([1.0, 2.0, 4.0])
+            frequency = note * rng.choice([1.0, 2.0, 4.0])
             for k in (1, 2, 3, 4):
-                fade = np.exp(-age * rng.uniform(1.5, 5.0) * k)
-                out += (t >= now) * fade * np.sin(2 * np.pi * k * note * age) / k
-        now += rng.choice([0.15, 0.3, 0.45, 0.6])
-    return _unit(out)
+                decay = np.exp(-age * rng.uniform(1.5, 5.0) * k)
+                out += (t >= onset) * decay * np.sin(2 * np.pi * k * frequency * age) / k
+        onset += rng.choice([0.15, 0.3, 0.45, 0.6])
+    return _to_unit_rms(out)
 
 
-def breath(count, rng):
-    """(count,) float32 breaths of RMS 1: noise below 3 kHz swelling for a second, some seconds apart."""
-    t, swell, now = np.arange(count) / SAMPLE_RATE, np.zeros(count), rng.uniform(0.1, 1.0)
-    while now < count / SAMPLE_RATE:
-        length = rng.uniform(0.4, 1.2)
-        inside = (t > now) & (t < now + length)
-        swell[inside] += np.sin(np.pi * (t[inside] - now) / length) ** 2 * rng.uniform(0.4, 1.0)
-        now += length + rng.uniform(0.8, 2.5)
-    return _unit(band(pink(count, rng), 150.0, 3000.0) * swell)
+def breath_noise(count: int, rng: np.random.Generator) -> Pcm:
+    """Return (count,) breaths of RMS 1: noise below 3 kHz that swells for a second, some seconds apart."""
+    t, envelope, onset = np.arange(count) / SAMPLE_RATE, np.zeros(count), rng.uniform(0.1, 1.0)
+    while onset < count / SAMPLE_RATE:
+        duration = rng.uniform(0.4, 1.2)
+        inside = (t > onset) & (t < onset + duration)
+        envelope[inside] += np.sin(np.pi * (t[inside] - onset) / duration) ** 2 * rng.uniform(0.4, 1.0)
+        onset += duration + rng.uniform(0.8, 2.5)
+    return _to_unit_rms(band_pass(pink_noise(count, rng), 150.0, 3000.0) * envelope)
 
 
-def knocks(count, rng):
-    """(count,) float32 knocks and clicks of RMS 1: short decaying bursts at random times."""
+def impact_noise(count: int, rng: np.random.Generator) -> Pcm:
+    """Return (count,) knocks and clicks of RMS 1: short decaying bursts at random times."""
     out = 0.002 * rng.standard_normal(count)
-    for start in rng.integers(0, max(count - 1, 1), max(1, int(count / SAMPLE_RATE * rng.uniform(0.5, 3.0)))):
+    impacts = max(1, int(count / SAMPLE_RATE * rng.uniform(0.5, 3.0)))
+    for start in rng.integers(0, max(count - 1, 1), impacts):
         length = min(count - start, int(SAMPLE_RATE * 0.12))
         age = np.arange(length) / SAMPLE_RATE
-        ring = np.sin(2 * np.pi * rng.uniform(120, 2500) * age) + 0.5 * rng.standard_normal(length)
-        out[start : start + length] += rng.uniform(0.3, 1.0) * np.exp(-age * rng.uniform(30, 200)) * ring
-    return _unit(out)
+        burst = np.sin(2 * np.pi * rng.uniform(120, 2500) * age) + 0.5 * rng.standard_normal(length)
+        out[start : start + length] += rng.uniform(0.3, 1.0) * np.exp(-age * rng.uniform(30, 200)) * burst
+    return _to_unit_rms(out)
 
 
-def brown(count, rng):
-    """(count,) float32 rumble of RMS 1: power falls by 6 dB per octave above 30 Hz, swelling slowly as wind does."""
-    spectrum = np.fft.rfft(rng.standard_normal(count)) / np.maximum(
-        np.fft.rfftfreq(count, 1.0 / SAMPLE_RATE), 30.0
-    )
-    return _unit(np.fft.irfft(spectrum, count) * sway(count, rng, rng.uniform(0.1, 1.0)))
-
-
-def rings(count, rng):
-    """(count,) float32 clatter of RMS 1: dishes, keys and bells, bursts of inharmonic tones that ring out."""
-    out, now = 0.001 * rng.standard_normal(count), rng.uniform(0.0, 0.5)
-    while now < count / SAMPLE_RATE:
-        start = int(now * SAMPLE_RATE)
+def clatter_noise(count: int, rng: np.random.Generator) -> Pcm:
+    """Return (count,) clatter of RMS 1: dishes, keys and bells, bursts of decaying inharmonic tones."""
+    out, onset = 0.001 * rng.standard_normal(count), rng.uniform(0.0, 0.5)
+    while onset < count / SAMPLE_RATE:
+        start = int(onset * SAMPLE_RATE)
         age = np.arange(min(count - start, int(0.8 * SAMPLE_RATE))) / SAMPLE_RATE
-        base, decay, struck = rng.uniform(200.0, 3000.0), rng.uniform(8.0, 120.0), rng.uniform(0.1, 1.0)
+        base, decay, strength = rng.uniform(200.0, 3000.0), rng.uniform(8.0, 120.0), rng.uniform(0.1, 1.0)
         for ratio in rng.uniform(1.0, 4.5, rng.integers(2, 7)):
-            tone = np.sin(2 * np.pi * min(base * ratio, 7500.0) * age + rng.uniform(0.0, 6.0))
-            out[start : start + len(age)] += (
-                struck * rng.uniform(0.2, 1.0) * tone * np.exp(-age * decay * ratio**0.5)
-            )
-        now += rng.exponential(rng.choice([0.08, 0.3, 0.8]))
-    return _unit(np.tanh(_unit(out) / 4.0))
+            frequency = min(base * ratio, _MAX_TONE_HZ)
+            tone = np.sin(2 * np.pi * frequency * age + rng.uniform(0.0, 6.0))
+            gain = strength * rng.uniform(0.2, 1.0)
+            out[start : start + len(age)] += gain * tone * np.exp(-age * decay * ratio**0.5)
+        onset += rng.exponential(rng.choice([0.08, 0.3, 0.8]))
+    return _to_unit_rms(np.tanh(_to_unit_rms(out) / 4.0))
 
 
-def chirps(count, rng):
-    """(count,) float32 birds, beeps and servo whines of RMS 1: gliding tones that come and go."""
-    t, out, now = np.arange(count) / SAMPLE_RATE, 0.002 * rng.standard_normal(count), rng.uniform(0.0, 0.5)
-    while now < count / SAMPLE_RATE:
-        length = rng.uniform(0.04, 0.7)
-        inside = (t > now) & (t < now + length)
-        age = t[inside] - now
+def gliding_tones(count: int, rng: np.random.Generator) -> Pcm:
+    """Return (count,) birds, beeps and servo whines of RMS 1: gliding tones with pauses."""
+    t, out, onset = np.arange(count) / SAMPLE_RATE, 0.002 * rng.standard_normal(count), rng.uniform(0.0, 0.5)
+    while onset < count / SAMPLE_RATE:
+        duration = rng.uniform(0.04, 0.7)
+        inside = (t > onset) & (t < onset + duration)
+        age = t[inside] - onset
         trill = rng.uniform(0.0, 0.15) * np.sin(2 * np.pi * rng.uniform(3.0, 30.0) * age)
-        hertz = rng.uniform(250.0, 5000.0) * np.exp(rng.normal(0.0, 0.7) * age / length + trill)
-        tone = np.sin(2 * np.pi * np.cumsum(np.minimum(hertz, 7500.0)) / SAMPLE_RATE)
-        out[inside] += (
-            rng.uniform(0.2, 1.0) * np.sin(np.pi * age / length) ** rng.choice([0.3, 1.0, 2.0]) * tone
-        )
-        now += length * rng.uniform(0.3, 1.5) + rng.exponential(0.3)
-    return _unit(out)
+        frequency = rng.uniform(250.0, 5000.0) * np.exp(rng.normal(0.0, 0.7) * age / duration + trill)
+        tone = np.sin(2 * np.pi * np.cumsum(np.minimum(frequency, _MAX_TONE_HZ)) / SAMPLE_RATE)
+        envelope = rng.uniform(0.2, 1.0) * np.sin(np.pi * age / duration) ** rng.choice([0.3, 1.0, 2.0])
+        out[inside] += envelope * tone
+        onset += duration * rng.uniform(0.3, 1.5) + rng.exponential(0.3)
+    return _to_unit_rms(out)
 
 
-def engine(count, rng):
-    """(count,) float32 engine, drill or vacuum cleaner of RMS 1: a buzz of wandering speed in noise, swelling."""
-    speed = rng.uniform(20.0, 180.0) * np.exp(0.2 * (sway(count, rng, rng.uniform(0.1, 0.8)) - 1.0))
-    phase = 2 * np.pi * np.cumsum(speed) / SAMPLE_RATE
-    buzz = sum(
-        rng.uniform(0.1, 1.0) / k**0.5 * np.sin(k * phase + rng.uniform(0.0, 6.0)) for k in range(1, 16)
-    )
-    noise = band(white(count, rng), rng.uniform(100.0, 1000.0), rng.uniform(2000.0, 7500.0))
-    return _unit((_unit(buzz) + rng.uniform(0.2, 2.0) * noise) * sway(count, rng, rng.uniform(0.2, 4.0)))
-
-
-def ensemble(count, rng):
-    """(count,) float32 music of several players of RMS 1: drums, a bass, held chords with vibrato, a lead that bends."""
+def ensemble_music(count: int, rng: np.random.Generator) -> Pcm:
+    """Return (count,) ensemble music of RMS 1: drums, a bass, held chords with vibrato, a bending lead."""
     t, beat = np.arange(count) / SAMPLE_RATE, rng.uniform(0.25, 0.6)
     scale = 55.0 * 2.0 ** (np.array([0, 2, 3, 5, 7, 8, 10, 12]) / 12.0)
     out = np.zeros(count)
-    for start in np.arange(0.0, count / SAMPLE_RATE, beat / 2):
-        first = int(start * SAMPLE_RATE)
-        age = t[first:] - start
-        struck = np.exp(-age * rng.uniform(15.0, 60.0))
-        hit = np.sin(2 * np.pi * 60.0 * age) if rng.random() < 0.5 else 0.4 * rng.standard_normal(len(age))
-        out[first:] += rng.uniform(0.0, 1.5) * struck * hit
-        if rng.random() < 0.7:  # a plucked string or a key
-            note, decay = rng.choice(scale) * rng.choice([1.0, 4.0, 8.0, 16.0]), rng.uniform(2.0, 15.0)
-            out[first:] += rng.uniform(0.2, 1.0) * sum(
-                np.sin(2 * np.pi * k * note * age)
-                / k ** rng.uniform(0.8, 1.5)
-                * np.exp(-age * decay * k**0.7)
-                for k in range(1, 9)
-                if k * note < 7500.0
-            )
+    for onset in np.arange(0.0, count / SAMPLE_RATE, beat / 2):
+        start = int(onset * SAMPLE_RATE)
+        age = t[start:] - onset
+        decay = np.exp(-age * rng.uniform(15.0, 60.0))
+        is_bass_drum = rng.random() < 0.5
+        drum = np.sin(2 * np.pi * 60.0 * age) if is_bass_drum else 0.4 * rng.standard_normal(len(age))
+        out[start:] += rng.uniform(0.0, 1.5) * decay * drum
+        if rng.random() < 0.7:
+            note, note_decay = rng.choice(scale) * rng.choice([1.0, 4.0, 8.0, 16.0]), rng.uniform(2.0, 15.0)
+            out[start:] += rng.uniform(0.2, 1.0) * _plucked_note(age, note, note_decay, rng)
     for octave, voices, gain in ((1.0, 1, 0.8), (4.0, 3, 0.6), (8.0, 1, rng.uniform(0.2, 1.2))):
-        length = beat * rng.choice([1.0, 2.0, 4.0])
-        for start in np.arange(0.0, count / SAMPLE_RATE, length):
-            first, last = int(start * SAMPLE_RATE), min(int((start + length) * SAMPLE_RATE), count)
-            age = t[first:last] - start
-            swell = np.minimum(age * rng.uniform(5.0, 60.0), 1.0) * np.exp(-age * rng.uniform(0.0, 3.0))
+        duration = beat * rng.choice([1.0, 2.0, 4.0])
+        for onset in np.arange(0.0, count / SAMPLE_RATE, duration):
+            start, end = int(onset * SAMPLE_RATE), min(int((onset + duration) * SAMPLE_RATE), count)
+            age = t[start:end] - onset
+            envelope = np.minimum(age * rng.uniform(5.0, 60.0), 1.0) * np.exp(-age * rng.uniform(0.0, 3.0))
             for note in rng.choice(scale, voices, replace=False) * octave:
-                bend = 1.0 + 0.006 * np.sin(2 * np.pi * rng.uniform(4.0, 7.0) * age) * rng.uniform(0.0, 2.0)
+                vibrato = np.sin(2 * np.pi * rng.uniform(4.0, 7.0) * age)
+                bend = 1.0 + 0.006 * vibrato * rng.uniform(0.0, 2.0)
                 phase = 2 * np.pi * np.cumsum(note * bend) / SAMPLE_RATE
                 tone = sum(
-                    np.sin(k * phase) / k ** rng.uniform(0.6, 2.0) for k in range(1, 9) if k * note < 7500.0
+                    np.sin(k * phase) / k ** rng.uniform(0.6, 2.0)
+                    for k in range(1, 9)
+                    if k * note < _MAX_TONE_HZ
                 )
-                out[first:last] += gain * swell * tone
-    return _unit(out)
+                out[start:end] += gain * envelope * tone
+    return _to_unit_rms(out)
 
 
-def sway(count, rng, hertz):
-    """(count,) slow random gain around 1, between 0.1 and 1.9, that changes about `hertz` times a second."""
-    knots = rng.uniform(0.1, 1.9, int(count / SAMPLE_RATE * hertz) + 3)
-    return np.interp(np.arange(count) / SAMPLE_RATE * hertz, np.arange(len(knots)), knots)
+def _plucked_note(
+    age: npt.NDArray[np.float64], frequency: float, decay: float, rng: np.random.Generator
+) -> npt.NDArray[np.float64] | float:
+    """Return a decaying harmonic tone at times `age` in s after its onset."""
+    return sum(
+        np.sin(2 * np.pi * k * frequency * age) / k ** rng.uniform(0.8, 1.5) * np.exp(-age * decay * k**0.7)
+        for k in range(1, 9)
+        if k * frequency < _MAX_TONE_HZ
+    )
 
 
-def _unit(sound):
-    return (sound / (np.sqrt(np.mean(np.square(sound))) + 1e-9)).astype(np.float32)
+def random_gain(count: int, rng: np.random.Generator, rate: float) -> npt.NDArray[np.float64]:
+    """Return (count,) random gains between 0.1 and 1.9 that change about `rate` times per second."""
+    knots = rng.uniform(0.1, 1.9, int(count / SAMPLE_RATE * rate) + 3)
+    return np.interp(np.arange(count) / SAMPLE_RATE * rate, np.arange(len(knots)), knots)
 
 
-def add_noise(pcm, noise, snr):
-    """pcm plus noise (both (n,)), scaled so that the active speech stands `snr` dB above it."""
+def _to_unit_rms(samples: npt.NDArray[np.floating]) -> Pcm:
+    return (samples / (np.sqrt(np.mean(np.square(samples))) + 1e-9)).astype(np.float32)
+
+
+def add_noise(pcm: Pcm, noise: Pcm, snr: float) -> Pcm:
+    """Add noise to speech.
+
+    Args:
+        pcm: (n,) speech.
+        noise: (n,) noise of any level.
+        snr: dB between the active level of the speech and the RMS of the noise.
+    """
     level = active_level(pcm)
-    return (pcm + at_rms(noise, max(level, -60.0) - snr)).astype(np.float32)
+    return (pcm + set_rms(noise, max(level, _MIN_NOISE_REFERENCE_DBFS) - snr)).astype(np.float32)
 
 
-def at_rms(sound, level):
-    """The same sound with an RMS of `level` dBFS."""
-    return (_unit(sound) * 10.0 ** (level / 20.0)).astype(np.float32)
-
-
-def band(pcm, low, high):
-    """pcm (n,) between low and high Hz, edges a sixth of an octave wide, no delay (zero phase)."""
-    spectrum, hertz = np.fft.rfft(pcm), np.fft.rfftfreq(len(pcm), 1.0 / SAMPLE_RATE)
-    octaves = np.log2(np.maximum(hertz, 1.0))
-    rise = np.clip(6.0 * (octaves - np.log2(max(low, 1.0))) + 0.5, 0.0, 1.0)
-    fall = np.clip(6.0 * (np.log2(high) - octaves) + 0.5, 0.0, 1.0)
+def band_pass(pcm: Pcm, low: float, high: float) -> Pcm:
+    """Filter (n,) samples to `low`…`high` Hz with zero phase; the edges are a sixth of an octave wide."""
+    spectrum, frequency = np.fft.rfft(pcm), np.fft.rfftfreq(len(pcm), 1.0 / SAMPLE_RATE)
+    octave = np.log2(np.maximum(frequency, 1.0))
+    rise = np.clip(6.0 * (octave - np.log2(max(low, 1.0))) + 0.5, 0.0, 1.0)
+    fall = np.clip(6.0 * (np.log2(high) - octave) + 0.5, 0.0, 1.0)
     return np.fft.irfft(spectrum * rise * fall, len(pcm)).astype(np.float32)
 
 
-def telephone(pcm):
-    """The telephone band, 300 to 3400 Hz, in 8-bit mu-law steps (ITU-T G.711)."""
-    narrow = np.clip(band(pcm, 300.0, 3400.0), -1.0, 1.0)
+def telephone(pcm: Pcm) -> Pcm:
+    """Filter (n,) samples to 300…3400 Hz and quantize them by 8-bit mu-law (ITU-T G.711)."""
+    narrow = np.clip(band_pass(pcm, 300.0, 3400.0), -1.0, 1.0)
     code = np.round(np.sign(narrow) * np.log1p(255.0 * np.abs(narrow)) / np.log(256.0) * 127.0) / 127.0
     return (np.sign(code) * np.expm1(np.abs(code) * np.log(256.0)) / 255.0).astype(np.float32)
 
 
-def room(pcm, rng):
-    """A small room: the direct sound at once, then decaying noise, T60 0.15 to 0.5 s, 0 to 12 dB weaker."""
+def reverberate(pcm: Pcm, rng: np.random.Generator) -> Pcm:
+    """Add the reverberation of a small room to (n,) samples.
+
+    The impulse response is the direct sound without delay, followed by decaying noise that is 0 to 12 dB
+    weaker, with a T60 of 0.15 to 0.5 s.
+    """
     t60 = rng.uniform(0.15, 0.5)
     count = int(SAMPLE_RATE * t60)
-    tail = rng.standard_normal(count) * 10.0 ** (-3.0 * np.arange(count) / count)
-    tail[: int(rng.uniform(0.001, 0.006) * SAMPLE_RATE)] = 0.0
-    tail *= 10.0 ** (rng.uniform(-12.0, 0.0) / 20.0) / (np.sqrt(np.square(tail).sum()) + 1e-9)
-    tail[0] = 1.0
+    response = rng.standard_normal(count) * 10.0 ** (-3.0 * np.arange(count) / count)
+    response[: int(rng.uniform(0.001, 0.006) * SAMPLE_RATE)] = 0.0
+    response *= 10.0 ** (rng.uniform(-12.0, 0.0) / 20.0) / (np.sqrt(np.square(response).sum()) + 1e-9)
+    response[0] = 1.0
     size = len(pcm) + count
-    return np.fft.irfft(np.fft.rfft(pcm, size) * np.fft.rfft(tail, size), size)[: len(pcm)].astype(np.float32)
+    reverberant = np.fft.irfft(np.fft.rfft(pcm, size) * np.fft.rfft(response, size), size)
+    return reverberant[: len(pcm)].astype(np.float32)
 
 
-def clip(pcm, ceiling):
-    """pcm cut off at ±ceiling (full scale 1)."""
+def clip(pcm: Pcm, ceiling: float) -> Pcm:
+    """Clip (n,) samples at ±ceiling; full scale is 1."""
     return np.clip(pcm, -ceiling, ceiling).astype(np.float32)
 
 
-def resized(pcm, factor):
-    """Another speaker: all frequencies times `factor` (pitch and formants), all times divided by it."""
-    soxr = require("soxr", "changing a speaker's size")
-    return np.asarray(
-        soxr.resample(np.asarray(pcm, np.float32), SAMPLE_RATE * factor, SAMPLE_RATE), np.float32
-    )
+def perturb_speed(pcm: Pcm, factor: float) -> Pcm:
+    """Resample (n,) samples so that all frequencies, pitch and formants, are multiplied by `factor`.
+
+    Durations are divided by it: the result has about n / factor samples (speed perturbation, Ko et al. 2015).
+    """
+    soxr = require("soxr", "speed perturbation")
+    resampled = soxr.resample(np.asarray(pcm, np.float32), SAMPLE_RATE * factor, SAMPLE_RATE)
+    return np.asarray(resampled, np.float32)
 
 
-def augment(pcm, seed, voices=()):
-    """One random recording of the clean voice pcm (n,): (n,) float32 within ±1, equal for equal seeds.
+_AUGMENTING_NOISES: Final[dict[str, NoiseGenerator]] = {
+    "white": white_noise,
+    "pink": pink_noise,
+    "hum": mains_hum,
+    "babble": pink_noise,  # without voices
+    "brown": brown_noise,
+    "rings": clatter_noise,
+    "engine": engine_noise,
+}
+_NOISE_PROBABILITIES: Final = (0.15, 0.25, 0.1, 0.2, 0.1, 0.1, 0.1)
 
-    seed: int, sequence of ints or numpy Generator; voices: other pcm for babble.
+
+def augment(pcm: Pcm, seed: int | Sequence[int] | np.random.Generator, voices: Sequence[Pcm] = ()) -> Pcm:
+    """Simulate a random recording of clean speech; equal seeds give equal results.
+
+    Args:
+        pcm: (n,) clean speech.
+        seed: seed, or Generator.
+        voices: other speech for babble.
+
+    Returns:
+        (n,) float32 within ±1.
     """
     rng = np.random.default_rng(seed)
     out, count = np.asarray(pcm, np.float32), len(pcm)
     if rng.random() < 0.35:
-        out = room(out, rng)
+        out = reverberate(out, rng)
     if rng.random() < 0.25:
-        out = band(out, rng.uniform(40.0, 250.0), rng.uniform(3000.0, 7900.0))
+        out = band_pass(out, rng.uniform(40.0, 250.0), rng.uniform(3000.0, 7900.0))
     if rng.random() < 0.75:
-        kind = rng.choice(
-            ["white", "pink", "hum", "babble", "brown", "rings", "engine"],
-            p=[0.15, 0.25, 0.1, 0.2, 0.1, 0.1, 0.1],
-        )
+        kind = str(rng.choice(list(_AUGMENTING_NOISES), p=_NOISE_PROBABILITIES))
         if kind == "babble" and len(voices):
-            out = add_noise(out, babble(count, rng, voices), rng.uniform(10.0, 35.0))
+            out = add_noise(out, babble_noise(count, rng, voices), rng.uniform(10.0, 35.0))
         else:
-            made = {"white": white, "hum": hum, "brown": brown, "rings": rings, "engine": engine}.get(
-                kind, pink
-            )
-            noise = made(count, rng)
-            out = add_noise(out, noise, rng.uniform(5.0, 40.0))
-    # levels as measured on speech; -35 dBFS is a whisper across the room, 0 is beyond most converters
-    out = at_level(out, rng.uniform(-35.0, -8.0) if rng.random() < 0.9 else rng.uniform(-8.0, 0.0))
+            out = add_noise(out, _AUGMENTING_NOISES[kind](count, rng), rng.uniform(5.0, 40.0))
+    # levels as measured on speech: -35 dBFS is a whisper across the room, 0 exceeds most converters
+    out = set_active_level(out, rng.uniform(-35.0, -8.0) if rng.random() < 0.9 else rng.uniform(-8.0, 0.0))
     if rng.random() < 0.10:
         out = clip(out, rng.uniform(0.25, 0.8) * max(float(np.abs(out).max()), 1e-6))
     if rng.random() < 0.12:

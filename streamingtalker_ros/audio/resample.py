@@ -1,88 +1,124 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A voice at any rate to 16 kHz, packet by packet.
+"""Resamples mono audio, in a stream (`Resampler`) or as a whole (`to_16k`), with the same result.
 
-Takes (n,) float32 chunks of any length and gives what is ready of the 16 kHz signal; the pieces joined are
-the same numbers however the input was cut. 16 kHz passes untouched and undelayed.
-
-soxr's fixed-rate resamplers work in blocks and hold audio back by a varying 20 to 120 ms; its variable-rate
-engine, at a constant ratio, holds back a constant 10 to 14 ms (30 ms from 8 kHz) with a flat pass band to
-7.9 kHz. `python tools/benchmarks/resample_delay.py` makes the table in docs/audio.md.
+The concatenated output does not depend on how the input was cut. Input at the output rate passes unchanged
+and without delay. soxr's fixed-rate engines work in blocks and delay the audio by a varying 20 to 120 ms; its
+variable-rate engine, used here at a constant ratio, has a constant delay of 10 to 14 ms (30 ms from 8 kHz)
+and a flat pass band up to 7.9 kHz; `tools/benchmarks/resample_delay.py` makes the table in docs/audio.md.
 """
 
+from __future__ import annotations
+
 import math
+from typing import Any, Final
 
 import numpy as np
+import numpy.typing as npt
 import soxr
 
 from streamingtalker_ros.audio.constants import SAMPLE_RATE
 from streamingtalker_ros.errors import TalkerError
 
+_PROBE_SECONDS: Final = 0.25  # of silence, by which the delay is measured
+
 
 class Resampler:
-    """One voice's resampler.
+    """Streaming resampler of one voice.
 
-    rate_in, rate_out: Hz. `delay`: seconds of input that are held back, the worst case; 0 at equal rates.
-    Raises TalkerError for rates that are not positive.
+    Args:
+        input_rate: Hz.
+        output_rate: Hz.
+
+    Attributes:
+        input_rate: Hz.
+        output_rate: Hz.
+        delay: seconds of input that are held back at most; 0 at equal rates.
+
+    Raises:
+        TalkerError: if a rate is not positive.
     """
 
-    def __init__(self, rate_in, rate_out=SAMPLE_RATE) -> None:
-        if rate_in <= 0 or rate_out <= 0:
-            raise TalkerError(f"cannot resample {rate_in} Hz to {rate_out} Hz: rates are positive numbers")
-        self.rate_in, self.rate_out = int(rate_in), int(rate_out)
-        self._engine = None
-        if self.rate_in != self.rate_out:
+    def __init__(self, input_rate: float, output_rate: float = SAMPLE_RATE) -> None:
+        if input_rate <= 0 or output_rate <= 0:
+            raise TalkerError(
+                f"cannot resample {input_rate} Hz to {output_rate} Hz: rates are positive numbers"
+            )
+        self.input_rate, self.output_rate = int(input_rate), int(output_rate)
+        self._engine: Any = None
+        if self.input_rate != self.output_rate:
             self._engine = soxr.ResampleStream(
-                self.rate_in, self.rate_out, 1, dtype="float32", quality="HQ", vr=True
+                self.input_rate, self.output_rate, 1, dtype="float32", quality="HQ", vr=True
             )
         self.delay = self._measure_delay()
         self.reset()
 
     def reset(self) -> None:
-        """Forget all audio: the next sample is the first of a new signal."""
-        self._taken = self._given = 0
-        self._ended = False
+        """Discard all audio: the next sample is the first of a new signal."""
+        self._samples_in = self._samples_out = 0
+        self._finished = False
         if self._engine is not None:
             self._engine.clear()
 
-    def accept(self, pcm):
-        """pcm: (n,) float32 at rate_in -> (m,) float32 at rate_out, all that is ready."""
-        if self._ended:
-            raise TalkerError("this resampler has finished: call reset() before giving it more audio")
-        pcm = np.ascontiguousarray(pcm, np.float32)
+    def accept(self, pcm: npt.ArrayLike) -> npt.NDArray[np.float32]:
+        """Resample the next samples.
+
+        Args:
+            pcm: (n,) float32 at the input rate.
+
+        Returns:
+            (m,) float32 at the output rate: everything that is complete.
+
+        Raises:
+            TalkerError: after `finish`.
+        """
+        if self._finished:
+            raise TalkerError("this resampler has finished: call reset() before accept()")
+        samples = np.ascontiguousarray(pcm, np.float32)
         if self._engine is None:
-            return pcm.copy()
-        if not len(pcm):
+            return samples.copy()
+        if not len(samples):
             return np.zeros(0, np.float32)
-        out = self._engine.resample_chunk(pcm)
-        self._taken += len(pcm)
-        self._given += len(out)
+        out: npt.NDArray[np.float32] = self._engine.resample_chunk(samples)
+        self._samples_in += len(samples)
+        self._samples_out += len(out)
         return out
 
-    def finish(self):
-        """The rest of the signal, (m,) float32; in all, ceil(samples · rate_out / rate_in) came out."""
-        if self._ended or self._engine is None or not self._taken:
-            self._ended = True
-            return np.zeros(0, np.float32)
-        self._ended = True
-        out = self._engine.resample_chunk(np.zeros(0, np.float32), last=True)
-        missing = -(-self._taken * self.rate_out // self.rate_in) - self._given
-        return np.pad(out[:missing], (0, max(0, missing - len(out))))
+    def finish(self) -> npt.NDArray[np.float32]:
+        """Return the rest of the signal, (m,) float32.
 
-    def _measure_delay(self):
-        """Feed a quarter of a second of silence, millisecond by millisecond, and take the worst lag."""
+        The whole output then has ceil(samples · output_rate / input_rate) samples.
+        """
+        if self._finished or self._engine is None or not self._samples_in:
+            self._finished = True
+            return np.zeros(0, np.float32)
+        self._finished = True
+        rest: npt.NDArray[np.float32] = self._engine.resample_chunk(np.zeros(0, np.float32), last=True)
+        missing = -(-self._samples_in * self.output_rate // self.input_rate) - self._samples_out
+        return np.pad(rest[:missing], (0, max(0, missing - len(rest))))
+
+    def _measure_delay(self) -> float:
+        """Resample silence millisecond by millisecond and return the largest lag in seconds."""
         if self._engine is None:
             return 0.0
-        step = max(1, self.rate_in // 1000)
-        taken = given = 0
-        worst = 0.0
-        for _ in range(math.ceil(0.25 * self.rate_in / step)):
-            given += len(self._engine.resample_chunk(np.zeros(step, np.float32)))
-            taken += step
-            worst = max(worst, taken / self.rate_in - given / self.rate_out)
-        return worst
+        chunk = max(1, self.input_rate // 1000)
+        samples_in = samples_out = 0
+        max_lag = 0.0
+        for _ in range(math.ceil(_PROBE_SECONDS * self.input_rate / chunk)):
+            samples_out += len(self._engine.resample_chunk(np.zeros(chunk, np.float32)))
+            samples_in += chunk
+            max_lag = max(max_lag, samples_in / self.input_rate - samples_out / self.output_rate)
+        return max_lag
 
 
-def to_16k(pcm, rate):
-    """pcm: (n,) float32 mono at `rate` Hz -> (ceil(n · 16000 / rate),) float32 at 16 kHz."""
+def to_16k(pcm: npt.ArrayLike, rate: float) -> npt.NDArray[np.float32]:
+    """Resample a whole clip to 16 kHz, exactly as a `Resampler` does in a stream.
+
+    Args:
+        pcm: (n,) float32 mono.
+        rate: Hz.
+
+    Returns:
+        (ceil(n · 16000 / rate),) float32.
+    """
     resampler = Resampler(rate, SAMPLE_RATE)
     return np.concatenate([resampler.accept(pcm), resampler.finish()])

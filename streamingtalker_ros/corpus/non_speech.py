@@ -87,7 +87,7 @@ def _pieces(job):
                 if frames < FRAME_RATE or not np.isfinite(sound).all() or np.abs(sound).max() < 1e-4:
                     continue
                 pcm = np.clip(
-                    augmentation.at_rms(sound[: frames * HOP_LENGTH], rng.uniform(*LEVELS)), -1.0, 1.0
+                    augmentation.set_rms(sound[: frames * HOP_LENGTH], rng.uniform(*LEVELS)), -1.0, 1.0
                 )
                 phones = [Phone("pau", 0.0, frames / FRAME_RATE)]
                 clip = Clip(

@@ -59,7 +59,7 @@ def _resized(job):
     clip, out, number, seed = job
     rng = np.random.default_rng([seed, zlib.crc32(clip.voice.encode()), number])
     factor = round(float(rng.uniform(*SIZES[number])), 3)
-    pcm = augmentation.resized(clip.pcm, factor)
+    pcm = augmentation.perturb_speed(clip.pcm, factor)
     frames = len(pcm) // HOP_LENGTH
     length = frames * HOP_LENGTH / SAMPLE_RATE
     phones = [

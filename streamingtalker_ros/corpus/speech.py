@@ -368,7 +368,7 @@ def _joined(group):
     """One clip of recordings: each at the same level, their own silence between them, short cross-fades."""
     pieces, phones, now, fade = [], [], 0, 160
     for _, pcm, said in group:
-        pcm = augmentation.at_level(pcm, -23.0).astype(np.float64)
+        pcm = augmentation.set_active_level(pcm, -23.0).astype(np.float64)
         pcm = pcm * min(1.0, 0.98 / float(np.abs(pcm).max()))
         if said[0].name == "pau" and phones and phones[-1].name == "pau":
             spare = phones[-1].end - phones[-1].start + said[0].end - PAUSE

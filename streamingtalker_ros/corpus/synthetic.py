@@ -190,7 +190,7 @@ def clip_of(group, factor, rng):
 
     silence(rng.uniform(0.1, 0.8))
     for i, utterance in enumerate(group):
-        pcm = augmentation.resized(utterance.pcm, factor) if factor != 1.0 else utterance.pcm
+        pcm = augmentation.perturb_speed(utterance.pcm, factor) if factor != 1.0 else utterance.pcm
         usual, sway = rng.normal(0.0, [2.5, 1.5])  # dB
         wave = np.sin(2 * np.pi * (rng.uniform(0.3, 0.9) * np.arange(len(pcm)) / SAMPLE_RATE + rng.random()))
         gain = usual + sway * wave
@@ -206,7 +206,7 @@ def clip_of(group, factor, rng):
     silence(((-now) % HOP_LENGTH) / SAMPLE_RATE)
     pcm = np.concatenate(pieces)
     pcm = np.pad(pcm, (0, (-len(pcm)) % HOP_LENGTH))
-    pcm = augmentation.at_level(pcm, -23.0)
+    pcm = augmentation.set_active_level(pcm, -23.0)
     pcm = pcm * min(1.0, 0.98 / float(np.abs(pcm).max()))
     return Clip(pcm.astype(np.float32), None, None, normalize_phones(phones))
 
@@ -220,7 +220,7 @@ def _rest_clip(job):
     pcm = np.zeros(frames * HOP_LENGTH, np.float32)
     if kind != "nothing":
         sound = getattr(augmentation, kind)(len(pcm), rng)
-        pcm = np.clip(augmentation.at_rms(sound, rng.uniform(-60.0, -20.0)), -1.0, 1.0)
+        pcm = np.clip(augmentation.set_rms(sound, rng.uniform(-60.0, -20.0)), -1.0, 1.0)
     phones = [Phone("pau", 0.0, frames / FRAME_RATE)]
     clip = Clip(pcm, None, None, phones, "none", split, f"rest_{kind}_{number:03d}")
     clip.weights, clip.head = face_motion.synthesize_speaker_motion(clip, "none")

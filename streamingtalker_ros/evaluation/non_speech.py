@@ -41,7 +41,7 @@ def motor(count, rng):
     """A motor that speeds up and slows down: 90 to 160 Hz and its harmonics over rumble."""
     t = np.arange(count) / SAMPLE_RATE
     phase = 2 * np.pi * np.cumsum(125.0 + 35.0 * np.sin(2 * np.pi * 0.21 * t)) / SAMPLE_RATE
-    return sum(np.sin(k * phase) / k for k in range(1, 16)) + 0.3 * augmentation.at_rms(
+    return sum(np.sin(k * phase) / k for k in range(1, 16)) + 0.3 * augmentation.set_rms(
         brown(count, rng), 0.0
     )
 
@@ -101,7 +101,7 @@ def band(count, rng):
 SOUNDS = {
     "silence": (None, 0.0),
     "room tone": (brown, -60.0),
-    "white noise": (augmentation.white, -30.0),
+    "white noise": (augmentation.white_noise, -30.0),
     "rumble": (brown, -25.0),
     "hiss": (hiss, -35.0),
     "motor": (motor, -25.0),
@@ -119,7 +119,7 @@ def sounds(seconds=None):
         sound = (
             np.zeros(count, np.float32)
             if make is None
-            else augmentation.at_rms(make(count, np.random.default_rng(7)), level)
+            else augmentation.set_rms(make(count, np.random.default_rng(7)), level)
         )
         out[name] = np.clip(sound, -1.0, 1.0).astype(np.float32)
     return out

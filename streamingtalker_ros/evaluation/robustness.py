@@ -26,12 +26,14 @@ def _noisy(make, snr):
 
 def _babble(pcm, rng, voices):
     return (
-        augmentation.add_noise(pcm, augmentation.babble(len(pcm), rng, voices), 10.0) if len(voices) else pcm
+        augmentation.add_noise(pcm, augmentation.babble_noise(len(pcm), rng, voices), 10.0)
+        if len(voices)
+        else pcm
     )
 
 
 def _level(dbfs):
-    return lambda pcm, rng, voices: augmentation.at_level(pcm, dbfs)
+    return lambda pcm, rng, voices: augmentation.set_active_level(pcm, dbfs)
 
 
 def _clipped(pcm, rng, voices):
@@ -40,20 +42,20 @@ def _clipped(pcm, rng, voices):
 
 # (family, name) -> what happens to (pcm, rng, voices of others)
 CONDITIONS = {
-    ("noise", "pink noise, 30 dB"): _noisy(augmentation.pink, 30.0),
-    ("noise", "pink noise, 20 dB"): _noisy(augmentation.pink, 20.0),
-    ("noise", "pink noise, 10 dB"): _noisy(augmentation.pink, 10.0),
-    ("noise", "pink noise, 5 dB"): _noisy(augmentation.pink, 5.0),
-    ("noise", "pink noise, 0 dB"): _noisy(augmentation.pink, 0.0),
-    ("noise", "white noise, 10 dB"): _noisy(augmentation.white, 10.0),
+    ("noise", "pink noise, 30 dB"): _noisy(augmentation.pink_noise, 30.0),
+    ("noise", "pink noise, 20 dB"): _noisy(augmentation.pink_noise, 20.0),
+    ("noise", "pink noise, 10 dB"): _noisy(augmentation.pink_noise, 10.0),
+    ("noise", "pink noise, 5 dB"): _noisy(augmentation.pink_noise, 5.0),
+    ("noise", "pink noise, 0 dB"): _noisy(augmentation.pink_noise, 0.0),
+    ("noise", "white noise, 10 dB"): _noisy(augmentation.white_noise, 10.0),
     ("noise", "other voices, 10 dB"): _babble,
     ("level", "-10 dBFS"): _level(-10.0),
     ("level", "-20 dBFS"): _level(-20.0),
     ("level", "-30 dBFS"): _level(-30.0),
     ("level", "-40 dBFS"): _level(-40.0),
     ("band", "telephone"): lambda pcm, rng, voices: augmentation.telephone(pcm),
-    ("band", "below 3 kHz"): lambda pcm, rng, voices: augmentation.band(pcm, 50.0, 3000.0),
-    ("room", "small room"): lambda pcm, rng, voices: augmentation.room(pcm, rng),
+    ("band", "below 3 kHz"): lambda pcm, rng, voices: augmentation.band_pass(pcm, 50.0, 3000.0),
+    ("room", "small room"): lambda pcm, rng, voices: augmentation.reverberate(pcm, rng),
     ("room", "clipped by 12 dB"): _clipped,
 }
 PROMISED = ("pink noise, 10 dB", "white noise, 10 dB", "telephone", "-30 dBFS")  # those that targets speak of

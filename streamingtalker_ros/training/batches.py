@@ -28,13 +28,13 @@ PAUSE = 0.2  # seconds; a shorter pause between phones counts as voice
 SILENT_PHONES = ("pau", "sil", "h#", "")
 PHONES = tuple(sorted({name.split(":")[0] for name in VISEME_TARGETS}))
 NOISES = (
-    augmentation.white,
-    augmentation.white,
-    augmentation.pink,
-    augmentation.pink,
-    augmentation.brown,
-    augmentation.engine,
-    augmentation.hum,
+    augmentation.white_noise,
+    augmentation.white_noise,
+    augmentation.pink_noise,
+    augmentation.pink_noise,
+    augmentation.brown_noise,
+    augmentation.engine_noise,
+    augmentation.mains_hum,
 )
 NOISE_SECONDS, NOISE_COPIES, TILT = (
     8,
@@ -306,7 +306,7 @@ def _noises(log_mel, seed):
     """The steady noises of a room, Heard: hiss, rumble, hum and engines, some of each."""
     rng, frames = np.random.default_rng([seed, 1]), NOISE_SECONDS * SAMPLE_RATE // HOP_LENGTH
     return [
-        hear(log_mel, augmentation.at_rms(make(NOISE_SECONDS * SAMPLE_RATE, rng), -30.0), frames)
+        hear(log_mel, augmentation.set_rms(make(NOISE_SECONDS * SAMPLE_RATE, rng), -30.0), frames)
         for make in NOISES
         for _ in range(NOISE_COPIES)
     ]

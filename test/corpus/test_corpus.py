@@ -168,8 +168,8 @@ def test_augmentation_repeats_by_seed_and_keeps_length_and_time(voice) -> None:
     whisper = np.abs(voice) * np.random.default_rng(2).standard_normal(len(voice)).astype(np.float32)
     for dirty in (
         augmentation.telephone(whisper),
-        augmentation.room(whisper, np.random.default_rng(1)),
-        augmentation.band(whisper, 200.0, 4000.0),
+        augmentation.reverberate(whisper, np.random.default_rng(1)),
+        augmentation.band_pass(whisper, 200.0, 4000.0),
         augmentation.clip(whisper, 0.1),
     ):
         lag = np.correlate(dirty, whisper, "same").argmax() - len(whisper) // 2
@@ -179,32 +179,34 @@ def test_augmentation_repeats_by_seed_and_keeps_length_and_time(voice) -> None:
 def test_noise_has_the_asked_ratio_and_colour(voice) -> None:
     rng = np.random.default_rng(0)
     for make in (
-        augmentation.white,
-        augmentation.pink,
-        augmentation.hum,
-        augmentation.music,
-        augmentation.breath,
-        augmentation.knocks,
+        augmentation.white_noise,
+        augmentation.pink_noise,
+        augmentation.mains_hum,
+        augmentation.plucked_music,
+        augmentation.breath_noise,
+        augmentation.impact_noise,
     ):
         noise = make(48000, rng)
         assert noise.shape == (48000,) and abs(np.sqrt(np.mean(noise**2)) - 1.0) < 0.02
-    added = augmentation.add_noise(voice, augmentation.white(len(voice), rng), 20.0) - voice
+    added = augmentation.add_noise(voice, augmentation.white_noise(len(voice), rng), 20.0) - voice
     assert abs(augmentation.active_level(voice) - 10 * np.log10(np.mean(added**2)) - 20.0) < 0.1
-    power = np.abs(np.fft.rfft(augmentation.pink(160000, rng))) ** 2
+    power = np.abs(np.fft.rfft(augmentation.pink_noise(160000, rng))) ** 2
     octaves = [power[10 * low : 20 * low].mean() for low in (100, 400, 1600)]  # bins are 0.1 Hz wide
     np.testing.assert_allclose(10 * np.log10(np.array(octaves[:-1]) / octaves[1:]), 6.0, atol=1.0)
 
 
 def test_level_band_and_size(voice) -> None:
-    assert abs(augmentation.active_level(augmentation.at_level(voice, -30.0)) + 30.0) < 0.05
-    assert not augmentation.at_level(np.zeros(1600, np.float32), -10.0).any()
-    power = np.abs(np.fft.rfft(augmentation.telephone(voice) - augmentation.band(voice, 300.0, 3400.0))) ** 2
-    wanted = np.abs(np.fft.rfft(augmentation.band(voice, 300.0, 3400.0))) ** 2
+    assert abs(augmentation.active_level(augmentation.set_active_level(voice, -30.0)) + 30.0) < 0.05
+    assert not augmentation.set_active_level(np.zeros(1600, np.float32), -10.0).any()
+    power = (
+        np.abs(np.fft.rfft(augmentation.telephone(voice) - augmentation.band_pass(voice, 300.0, 3400.0))) ** 2
+    )
+    wanted = np.abs(np.fft.rfft(augmentation.band_pass(voice, 300.0, 3400.0))) ** 2
     assert power.sum() < 0.01 * wanted.sum()  # mu-law adds little
-    narrow = np.abs(np.fft.rfft(augmentation.band(voice, 300.0, 3400.0))) ** 2
+    narrow = np.abs(np.fft.rfft(augmentation.band_pass(voice, 300.0, 3400.0))) ** 2
     hertz = np.fft.rfftfreq(len(voice), 1 / 16000)
     assert narrow[(hertz < 250) | (hertz > 4000)].sum() < 1e-6 * narrow.sum()
-    smaller = augmentation.resized(voice, 1.2)
+    smaller = augmentation.perturb_speed(voice, 1.2)
     assert abs(len(smaller) - len(voice) / 1.2) <= 2
     peak = np.abs(np.fft.rfft(smaller)).argmax() * 16000 / len(smaller)
     assert abs(peak - 1.2 * 120) < 5

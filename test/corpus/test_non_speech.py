@@ -26,7 +26,7 @@ def music(tmp_path):
     folder = tmp_path / "music"
     (folder / "more").mkdir(parents=True)
     for number in range(10):
-        tune = 0.1 * augmentation.ensemble(20 * 16000, np.random.default_rng(number))
+        tune = 0.1 * augmentation.ensemble_music(20 * 16000, np.random.default_rng(number))
         tune = np.interp(np.arange(20 * 44100) / 44100, np.arange(len(tune)) / 16000, tune)
         soundfile.write(
             folder / ("more" if number % 2 else "") / f"{number}.flac", np.stack((tune, 0.5 * tune), 1), 44100
@@ -76,7 +76,7 @@ def test_windows_lay_quiet_sounds_under_voices_and_leave_labels_alone() -> None:
     rng = np.random.default_rng(0)
     frames = 120
     tone = (0.1 * np.sin(2 * np.pi * 500.0 * np.arange(frames * 640) / 16000)).astype(np.float32)
-    noise = augmentation.at_rms(augmentation.white(frames * 640, rng), -20.0)
+    noise = augmentation.set_rms(augmentation.white_noise(frames * 640, rng), -20.0)
     still = np.zeros((frames, 52), np.float32), np.zeros((frames, 3), np.float32)
     spoken = Clip(tone, *still, [Phone("aa", 0.0, frames / 25.0)], name="spoken")
     quiet = Clip(noise, *still, [Phone("pau", 0.0, frames / 25.0)], name="quiet")
