@@ -18,7 +18,7 @@ const common = {
 await rm(out, { recursive: true, force: true });
 await mkdir(out, { recursive: true });
 await build({ ...common, entryPoints: [`${here}src/main.js`], outfile: `${out}app.js` });
-await build({ ...common, entryPoints: [`${here}src/voice-worklet.js`], outfile: `${out}voice-worklet.js` });
+await build({ ...common, entryPoints: [`${here}src/delay-line-worklet.js`], outfile: `${out}delay-line-worklet.js` });
 for (const name of ['style.css', 'icon.svg']) await cp(`${here}${name}`, `${out}${name}`);
 await cp(`${here}node_modules/three/LICENSE`, `${out}three-license.txt`);
 await writeFile(`${out}index.html`, await readFile(`${here}index.html`)); // last: its presence means that all is there

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 // The page's elements: buttons, files, plots and numbers, joined to what they do. `?detail=high`, medium, low or lowest
 // in the address draws so, whatever it costs.
-import { Numbers } from './numbers.js';
-import { Page } from './page.js';
+import { Numbers } from './stats_view.js';
+import { Page } from './app.js';
 import { Panel } from './panel.js';
-import { Picture } from './picture.js';
+import { Picture } from './face_view.js';
 import { Plots } from './plots.js';
 import { LONGEST } from './recorder.js';
 

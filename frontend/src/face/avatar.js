@@ -3,7 +3,7 @@
 // size; what points outside of the file is refused.
 import { Box3, Euler, Group, MathUtils, Quaternion, Vector3 } from 'three';
 import { GLTFLoader } from 'three/examples/jsm/loaders/GLTFLoader.js';
-import { arkitName } from './names.js';
+import { arkitName } from './arkit_names.js';
 
 const MOST_BYTES = 96e6,
   MOST_VERTICES = 400000,

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 // The picture: faces in the studio, posed by the frames of a timeline, and measured. `draw` makes one picture.
 import { Avatar } from './face/avatar.js';
-import { Detail } from './face/detail.js';
-import { Head } from './face/head.js';
-import { fetchFace } from './face/pack.js';
-import { Studio } from './face/studio.js';
-import { Measure } from './measure.js';
+import { Detail } from './face/level_of_detail.js';
+import { Head } from './face/face_mesh.js';
+import { fetchFace } from './face/mesh_loader.js';
+import { Studio } from './face/scene.js';
+import { Measure } from './metrics.js';
 import { VERTICES } from './protocol.js';
 import { mix, whole } from './timeline.js';
 

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 // What the page does: one source of sound at a time, the server that makes frames of it, the timeline that shows them.
 import { WallClock } from './clocks.js';
-import { Link } from './link.js';
+import { Link } from './connection.js';
 import { AUDIO, packPcm } from './protocol.js';
 import { Recorder } from './recorder.js';
-import { Sound } from './sound.js';
+import { Sound } from './audio_io.js';
 import { Timeline } from './timeline.js';
 
 const WATCH_RATE = 16000; // Hz of a watched talker's sound
@@ -18,7 +18,7 @@ export class Page {
   constructor(picture, on) {
     Object.assign(this, { picture, on, epoch: 0, source: null, sample: false, values: () => ({}) });
     this.history = null; // frames as they came, for who asks
-    this.sound = new Sound('/voice-worklet.js');
+    this.sound = new Sound('/delay-line-worklet.js');
     this.sound.onsend = (samples, at) => this._send(samples, at);
     this.sound.onpiece = (samples, at) => this._heard(samples, at);
     this.sound.onend = () => {

@@ -2,7 +2,7 @@
 // A packed face as a three.js object: one mesh, its triangles in groups by material. `pose` and `displace` move it.
 import { BufferAttribute, BufferGeometry, Color, DynamicDrawUsage, Group, Mesh, Points, PointsMaterial } from 'three';
 import { kindOf, makeMaterials } from './materials.js';
-import { Shape } from './shape.js';
+import { Shape } from './morph_targets.js';
 
 export class Head {
   // pack: of unpackFace; detail: as `setDetail` takes it.

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // What is measured, in a few tiles.
-import { quantile } from './measure.js';
+import { quantile } from './metrics.js';
 
 const TILES = {
   latency: [
