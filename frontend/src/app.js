@@ -1,267 +1,388 @@
 // SPDX-License-Identifier: Apache-2.0
-// What the page does: one source of sound at a time, the server that makes frames of it, the timeline that shows them.
+// Application state: one source of sound at a time, the server that generates frames for it, and the timeline on which
+// they are shown.
+import { AudioIO } from './audio_io.js';
 import { WallClock } from './clocks.js';
-import { Link } from './connection.js';
-import { AUDIO, packPcm } from './protocol.js';
+import { Connection } from './connection.js';
+import { AUDIO, encodePcm } from './protocol.js';
 import { Recorder } from './recorder.js';
-import { Sound } from './audio_io.js';
-import { Timeline } from './timeline.js';
+import { Timeline, isFaceFrame } from './timeline.js';
 
-const WATCH_RATE = 16000; // Hz of a watched talker's sound
-const MOST_WAITING = 2; // s of sound that may wait for a slow network
-const AHEAD = 0.02; // s that the sound may be before the newest frame
-const REST = 400; // ms from an interruption until the microphone is heard again
+const WATCH_SAMPLE_RATE = 16000; // Hz, of a watched talker's audio
+const MAX_BUFFERED_SECONDS = 2; // of audio that the network has not taken
+const PLAYBACK_AHEAD_SECONDS = 0.02; // of the newest frame
+const RESUME_AFTER_INTERRUPT_MS = 400;
+const MICROPHONE_DELAY = 0.04; // s, initial delay beyond the look-ahead
+const FILE_DELAY = 0.12;
+const WATCH_DELAY = 0.15;
+const STREAM_JUMP_SECONDS = [-0.5, 3]; // of a watched talker's time that start a new timeline
+const FILE_TAIL_SECONDS = 0.7; // after a file's end, until it is stopped
 
-export class Page {
-  // picture: Picture; on: {hello(message), say(sentence, bad), changed(), sound(samples, time, rate), frame(frame),
-  // clear(), files([{name, blob}])}: what the page's elements do.
-  constructor(picture, on) {
-    Object.assign(this, { picture, on, epoch: 0, source: null, sample: false, values: () => ({}) });
-    this.history = null; // frames as they came, for who asks
-    this.sound = new Sound('/delay-line-worklet.js');
-    this.sound.onsend = (samples, at) => this._send(samples, at);
-    this.sound.onpiece = (samples, at) => this._heard(samples, at);
-    this.sound.onend = () => {
-      this.ended = true;
+/** @typedef {import('./protocol.js').Frame} Frame */
+/** @typedef {import('./protocol.js').AudioMessage} AudioMessage */
+/** @typedef {import('./timeline.js').AnyClock} AnyClock */
+/** @typedef {'microphone' | 'file' | 'watch'} Source */
+
+/**
+ * The message `hello`.
+ * @typedef {object} ServerInfo
+ * @property {string} version
+ * @property {string} model
+ * @property {string} device
+ * @property {boolean} vertices whether frames carry vertices
+ * @property {number} frame_rate frames/s
+ * @property {number} lookahead s
+ * @property {string[]} names of the weights
+ * @property {Record<string, import('./panel.js').ControlSpec>} controls
+ * @property {boolean} watch whether topics can be watched
+ * @property {string | null} face name of the face that the server offers, besides the default one
+ */
+
+/**
+ * What the page's elements do.
+ * @typedef {object} AppCallbacks
+ * @property {(info: ServerInfo) => void} onHello
+ * @property {(message: string, isError?: boolean) => void} showStatus
+ * @property {() => void} onChange called when the source, the connection or the recording changes
+ * @property {(samples: Int16Array, time: number, sampleRate: number) => void} onAudio
+ * @property {(frame: Frame) => void} onFrame
+ * @property {() => void} onTimelineStart
+ * @property {(files: import('./recorder.js').RecordedFile[]) => void} onRecording
+ */
+
+export class App {
+  /**
+   * @param {import('./face_view.js').FaceView} view
+   * @param {AppCallbacks} callbacks
+   * @param {string} url of the WebSocket
+   */
+  constructor(view, callbacks, url) {
+    this.view = view;
+    this.callbacks = callbacks;
+    this.epoch = 0;
+    /** @type {Source | null} */
+    this.source = null;
+    this.isSample = false; // whether the file is the sample
+    this.connected = false;
+    /** @type {ServerInfo | null} */
+    this.serverInfo = null;
+    /** @type {() => Record<string, any>} */
+    this.controlValues = () => ({});
+    /** @type {Timeline | null} */
+    this.timeline = null;
+    /** @type {Recorder | null} */
+    this.recorder = null;
+    this.sendDropped = 0; // frames that the server did not send, because this browser was slow
+    this.audioSkipped = 0; // frames whose audio the server skipped
+    /** @type {{time: number, weights: number[]}[] | null} */
+    this.frameLog = null; // set by tests
+    /** @type {import('./plots.js').Plots | null} */
+    this.plots = null;
+    /** @type {number | null} */
+    this._anchoredEpoch = null; // epoch whose time 0 has its position in the delay line
+    this._skippingAudio = false; // because the network is too slow
+    this._opening = false;
+    this._fileEnded = false;
+    this.audio = new AudioIO('/delay-line-worklet.js');
+    this.audio.onSend = (samples, position) => this._sendAudio(samples, position);
+    this.audio.onInput = (samples, position) => this._onInput(samples, position);
+    this.audio.onEnded = () => {
+      this._fileEnded = true;
     };
-  }
-
-  connect() {
-    const address = new URL('/socket', location.href);
-    address.protocol = address.protocol.replace('http', 'ws');
-    address.search = '';
-    this.link = new Link(address.href, {
-      text: (message) => this._text(message),
-      frame: (frame) => this._frame(frame),
-      down: (sentence) => {
-        this.up = false;
-        this.on.changed();
-        this.on.say(sentence, true);
+    this.connection = new Connection(url, {
+      onText: (message) => this._onText(message),
+      onBinary: (message) => this._onBinary(message),
+      onClose: (reason) => {
+        this.connected = false;
+        callbacks.onChange();
+        callbacks.showStatus(reason, true);
       },
     });
   }
 
-  // -- from the server --
+  // ------------------------------------------------------------------------------------------------- from the server
 
-  async _text(message) {
-    if (message.type === 'hello') {
-      this.hello = message;
-      this.up = true;
-      await this.picture.told(message.names, message.vertices);
-      this.on.hello(message);
-      this.on.say('');
-      if (Object.keys(this.values()).length) this.link.send({ type: 'set', ...this.values() });
-      if (this.source === 'watch') this._watch();
-      else if (this.source) this._speak();
-      else this.idle();
-    } else if (message.type === 'state') {
-      this.leftOut = message.left_out;
-    } else if (message.type === 'watching') {
-      if (this.source === 'watch' && !this.timeline?.newest)
-        this.on.say(`waiting for a talker on ${message.topic}, domain ${message.domain}`);
-    } else if (message.text) {
-      this.on.say(message.text, true);
-    }
+  /** @param {any} message */
+  async _onText(message) {
+    if (message.type === 'hello') await this._onHello(message);
+    else if (message.type === 'state') this.sendDropped = message.left_out;
+    else if (message.type === 'watching') {
+      if (this.source === 'watch' && !this.timeline?.newest) {
+        this.callbacks.showStatus(`waiting for a talker on ${message.topic}, domain ${message.domain}`);
+      }
+    } else if (message.text) this.callbacks.showStatus(message.text, true);
   }
 
-  _frame(frame) {
-    if (frame.epoch !== this.epoch || !this.timeline) return;
+  /** @param {ServerInfo} info */
+  async _onHello(info) {
+    this.serverInfo = info;
+    this.connected = true;
+    await this.view.setModel(info);
+    this.callbacks.onHello(info);
+    this.callbacks.showStatus('');
+    const values = this.controlValues();
+    if (Object.keys(values).length) this.connection.sendText({ type: 'set', ...values });
+    if (this.source === 'watch') this._startWatching();
+    else if (this.source) this._startStream();
+    else this.idle();
+  }
+
+  /** @param {Frame | AudioMessage} message */
+  _onBinary(message) {
+    if (message.epoch !== this.epoch || !this.timeline) return;
     const now = performance.now();
-    if (this.source === 'watch' && !this._placed(frame, now)) return;
-    if (frame.kind === AUDIO) {
-      this._watchedSound(frame);
+    if (this.source === 'watch' && !this._anchorWatched(message, now)) return;
+    if (message.kind === AUDIO) {
+      this._onWatchedAudio(message);
       return;
     }
-    if (this.source === 'watch' && !this.timeline.newest) this.on.say('');
-    this.timeline.add(frame, now);
-    this._letSound();
-    this.dropped = frame.dropped;
-    this.picture.measure.worked(now, frame.modelMs);
-    this.recorder?.frame(frame);
-    this.history?.push({ time: frame.time, weights: Array.from(frame.weights || []) });
-    this.on.frame(frame);
+    if (this.source === 'watch' && !this.timeline.newest) this.callbacks.showStatus('');
+    this.timeline.add(message, now);
+    this._limitPlayback();
+    this.audioSkipped = message.dropped;
+    this.view.metrics.addModelTime(now, message.modelMs);
+    if (isFaceFrame(message)) this.recorder?.addFrame(message);
+    this.frameLog?.push({ time: message.time, weights: isFaceFrame(message) ? [...message.weights] : [] });
+    this.callbacks.onFrame(message);
   }
 
-  // A sound that is listened to is played as far as there are frames for it.
-  _letSound() {
-    const { timeline, sound } = this;
-    if (timeline.eager || timeline.clock !== sound.clock) return;
-    sound.limit(sound.clock.origin + (timeline.newest.time + AHEAD) * sound.rate);
+  /** Audible sound is played as far as there are frames for it. */
+  _limitPlayback() {
+    const { timeline, audio } = this;
+    if (!timeline?.newest || !audio.clock || timeline.lowLatency || timeline.clock !== audio.clock) return;
+    const time = timeline.newest.time + PLAYBACK_AHEAD_SECONDS;
+    audio.setLimit(audio.clock.origin + time * audio.sampleRate);
   }
 
-  // -- sources --
+  // --------------------------------------------------------------------------------------------------------- sources
 
-  // A new timeline -> its epoch.
-  _next(clock, eager) {
+  /**
+   * @param {AnyClock} clock
+   * @param {boolean} lowLatency
+   */
+  _makeTimeline(clock, lowLatency) {
+    if (!this.serverInfo) throw new Error('not connected');
+    return new Timeline(clock, this.serverInfo.frame_rate, this.view.copyPose(), lowLatency);
+  }
+
+  /**
+   * Start a new timeline.
+   * @param {AnyClock} clock
+   * @param {boolean} lowLatency
+   * @returns {number} its epoch
+   */
+  _startTimeline(clock, lowLatency) {
     this.epoch = (this.epoch + 1) % 256;
-    this.timeline = new Timeline(clock, this.hello.frame_rate, this.picture.state, eager);
-    this.picture.measure.begin(performance.now());
-    this.sounding = null;
-    this.cut = false;
-    this.sound.limit(null);
-    this.on.clear();
-    this.on.changed();
+    this.timeline = this._makeTimeline(clock, lowLatency);
+    this.view.metrics.reset(performance.now());
+    this._anchoredEpoch = null;
+    this._skippingAudio = false;
+    this.audio.setLimit(null);
+    this.callbacks.onTimelineStart();
+    this.callbacks.onChange();
     return this.epoch;
   }
 
-  // No voice: the face lives on by itself.
+  /** Without a source: the face shows idle motion. */
   idle() {
     this.source = null;
-    this.link.send({ type: 'rest', epoch: this._next(new WallClock(), true) });
+    this.connection.sendText({ type: 'rest', epoch: this._startTimeline(new WallClock(), true) });
   }
 
-  async _begin(source, open) {
-    if (!this.hello || this.busy) return;
-    this.busy = true;
-    try {
-      await this.finishRecording();
-      this.source = null;
-      await open(this.hello.lookahead + 2 / this.hello.frame_rate); // s that the sound waits at least
-      this.source = source;
-      this.ended = false;
-      if (source === 'watch') this._watch();
-      else this._speak();
-      this.on.say('');
-    } catch (error) {
-      this.on.say(error.message, true);
-      this.idle();
-    } finally {
-      this.busy = false;
-      this.on.changed();
-    }
+  /** Start the microphone. */
+  startMicrophone() {
+    return this._openSource('microphone', (delay) => this.audio.openMicrophone(delay + MICROPHONE_DELAY));
   }
 
-  microphone() {
-    return this._begin('microphone', (delay) => this.sound.microphone(delay + 0.04));
+  /**
+   * Play an audio file.
+   * @param {ArrayBuffer} bytes
+   * @param {string} name for messages
+   */
+  playFile(bytes, name) {
+    return this._openSource('file', (delay) => this.audio.playFile(bytes, name, delay + FILE_DELAY));
   }
 
-  file(bytes, name) {
-    return this._begin('file', (delay) => this.sound.file(bytes, name, delay + 0.12));
-  }
-
-  watch() {
-    return this._begin('watch', async () => {
-      this.sound.setMuted(false);
-      if (Sound.possible) await this.sound.watch(WATCH_RATE, 0.15);
-      else await this.sound.close();
+  /** Watch the topics of a running talker. */
+  startWatching() {
+    return this._openSource('watch', async () => {
+      this.audio.setMuted(false);
+      if (AudioIO.isSupported) await this.audio.openStream(WATCH_SAMPLE_RATE, WATCH_DELAY);
+      else await this.audio.close();
     });
   }
 
+  /** Stop the source. */
   async stop() {
     await this.finishRecording();
-    await this.sound.close();
+    await this.audio.close();
     this.idle();
   }
 
-  // A new voice of the source that is open.
-  _speak() {
-    this.sound.again();
-    const epoch = this._next(this.sound.clock, this.source === 'microphone');
-    this.link.send({ type: 'start', epoch, rate: this.sound.sendRate, seed: this.values().seed ?? null });
-  }
-
-  _watch() {
-    this.link.send({ type: 'watch', epoch: this._next(this.sound.clock || new WallClock(), false) });
-  }
-
+  /** Barge-in: discard queued audio and close the mouth. A file is stopped; the microphone is resumed. */
   async interrupt() {
-    if (this.source === 'watch' || !this.hello) return;
+    if (this.source === 'watch' || !this.serverInfo) return;
     if (this.source === 'file') {
       this.source = null;
       await this.finishRecording();
-      await this.sound.close();
+      await this.audio.close();
     }
-    const epoch = this._next(new WallClock(), true);
-    this.link.send({ type: 'interrupt', epoch });
+    const epoch = this._startTimeline(new WallClock(), true);
+    this.connection.sendText({ type: 'interrupt', epoch });
     setTimeout(() => {
-      if (this.epoch === epoch && this.source === 'microphone') this._speak();
-    }, REST);
+      if (this.epoch === epoch && this.source === 'microphone') this._startStream();
+    }, RESUME_AFTER_INTERRUPT_MS);
   }
 
-  // Seconds of the file that have been heard.
-  get heard() {
-    const { clock, rate } = this.sound;
-    return this.source === 'file' && clock ? clock.heard(performance.now()) + clock.origin / rate : 0;
+  /** Seconds of the file that have been played. */
+  get filePosition() {
+    const { clock, sampleRate } = this.audio;
+    if (this.source !== 'file' || !clock) return 0;
+    return clock.playbackTime(performance.now()) + clock.origin / sampleRate;
   }
 
-  // A file has been heard to its end.
-  get over() {
-    return this.source === 'file' && this.ended && this.heard > this.sound.duration + 0.7;
+  /** Whether a file has been played to its end. */
+  get isFileFinished() {
+    return (
+      this.source === 'file' && this._fileEnded && this.filePosition > this.audio.duration + FILE_TAIL_SECONDS
+    );
   }
 
-  // A piece of sound for the server; position `at` of the first is second 0 of the timeline. Where the network takes no
-  // more, sound is left out, and a new voice begins behind the hole: all later frames would be at a wrong time.
-  _send(samples, at) {
-    const { clock, sendRate } = this.sound;
-    if (!this.source || this.timeline?.clock !== clock || !this.link.open) return;
-    const { waiting } = this.link;
-    if (waiting > (this.cut ? 0 : 2 * MOST_WAITING * sendRate)) {
-      this.cut = true;
+  /**
+   * @param {Source} source
+   * @param {(delay: number) => Promise<void>} open opens the sound; delay: minimum that its frames need, s
+   */
+  async _openSource(source, open) {
+    if (!this.serverInfo || this._opening) return;
+    this._opening = true;
+    try {
+      await this.finishRecording();
+      this.source = null;
+      await open(this.serverInfo.lookahead + 2 / this.serverInfo.frame_rate);
+      this.source = source;
+      this._fileEnded = false;
+      if (source === 'watch') this._startWatching();
+      else this._startStream();
+      this.callbacks.showStatus('');
+    } catch (error) {
+      this.callbacks.showStatus(/** @type {Error} */ (error).message, true);
+      this.idle();
+    } finally {
+      this._opening = false;
+      this.callbacks.onChange();
+    }
+  }
+
+  /** Start a new stream on the server for the open source. */
+  _startStream() {
+    const { clock, sendRate } = this.audio;
+    if (!clock) return;
+    this.audio.resetDelay();
+    const epoch = this._startTimeline(clock, this.source === 'microphone');
+    const seed = this.controlValues().seed ?? null;
+    this.connection.sendText({ type: 'start', epoch, rate: sendRate, seed });
+  }
+
+  _startWatching() {
+    const epoch = this._startTimeline(this.audio.clock || new WallClock(), false);
+    this.connection.sendText({ type: 'watch', epoch });
+  }
+
+  /**
+   * Send a chunk of audio. While the network takes no more, audio is skipped, and a new stream starts after the gap:
+   * otherwise all later frames would be shown at a wrong time.
+   * @param {Int16Array} samples
+   * @param {number} position of the first sample in the delay line; of a timeline's first chunk, time 0
+   */
+  _sendAudio(samples, position) {
+    const { clock, sendRate } = this.audio;
+    if (!this.source || !clock || this.timeline?.clock !== clock || !this.connection.isOpen) return;
+    const maxBytes = this._skippingAudio ? 0 : 2 * MAX_BUFFERED_SECONDS * sendRate;
+    if (this.connection.bufferedBytes > maxBytes) {
+      this._skippingAudio = true;
       return;
     }
-    if (this.cut) this._speak();
-    if (this.sounding !== this.epoch) {
-      this.sounding = this.epoch;
-      clock.origin = at;
+    if (this._skippingAudio) this._startStream();
+    if (this._anchoredEpoch !== this.epoch) {
+      this._anchoredEpoch = this.epoch;
+      clock.origin = position;
     }
-    this.link.bytes(packPcm(this.epoch, samples));
+    this.connection.sendBinary(encodePcm(this.epoch, samples));
   }
 
-  // The same piece as it was heard, for plots and recording.
-  _heard(samples, at) {
-    const { clock, rate } = this.sound;
-    if (this.sounding === this.epoch && this.source !== 'watch')
-      this._kept(samples, (at - clock.origin) / rate, rate);
+  /**
+   * The same chunk at the sound device's rate, for plots and recording.
+   * @param {Int16Array} samples
+   * @param {number} position
+   */
+  _onInput(samples, position) {
+    const { clock, sampleRate } = this.audio;
+    if (!clock || this._anchoredEpoch !== this.epoch || this.source === 'watch') return;
+    this._onAudio(samples, (position - clock.origin) / sampleRate, sampleRate);
   }
 
-  _kept(samples, time, rate) {
-    this.on.sound(samples, time, rate);
-    this.recorder?.sound(samples, time);
+  /**
+   * @param {Int16Array} samples
+   * @param {number} time s
+   * @param {number} sampleRate Hz
+   */
+  _onAudio(samples, time, sampleRate) {
+    this.callbacks.onAudio(samples, time, sampleRate);
+    this.recorder?.addSamples(samples, time);
   }
 
-  // The watched talker's time laid on the sound's: at first, and where its stamps jump. Whether a frame has its place.
-  _placed(frame, now) {
+  /**
+   * Map a watched talker's time to the delay line, at first and where its stamps jump.
+   * @param {Frame | AudioMessage} message
+   * @param {number} now ms
+   * @returns {boolean} whether the message's time has a position
+   */
+  _anchorWatched(message, now) {
+    if (!this.timeline || !this.serverInfo) return false;
     const { clock, newest } = this.timeline;
-    if (newest && frame.kind !== AUDIO && (frame.time < newest.time - 0.5 || frame.time > newest.time + 3)) {
-      this.timeline = new Timeline(clock, this.hello.frame_rate, this.picture.state, false);
-      if (clock.set) clock.base = null;
-      this.sounding = null;
+    const [earliest, latest] = STREAM_JUMP_SECONDS;
+    if (newest && message.kind !== AUDIO) {
+      const step = message.time - newest.time;
+      if (step < earliest || step > latest) {
+        this.timeline = this._makeTimeline(clock, false);
+        if ('stop' in clock) clock.stop();
+        this._anchoredEpoch = null;
+      }
     }
-    if (clock.set || this.sounding === this.epoch) return true;
-    if (frame.kind === AUDIO && !this.timeline.newest) return false; // the frames say when
+    if (clock instanceof WallClock || this._anchoredEpoch === this.epoch) return true;
+    if (message.kind === AUDIO && !this.timeline.newest) return false; // the frames come first
     clock.origin = 0;
-    const heard = clock.heard(now);
-    if (heard === -Infinity) return false;
-    clock.origin = Math.round((heard - (frame.time - 1 / this.hello.frame_rate - 0.1)) * clock.rate);
-    this.sounding = this.epoch;
+    const playbackTime = clock.playbackTime(now);
+    if (playbackTime === -Infinity) return false;
+    const anchor = message.time - 1 / this.serverInfo.frame_rate - 0.1;
+    clock.origin = Math.round((playbackTime - anchor) * clock.sampleRate);
+    this._anchoredEpoch = this.epoch;
     return true;
   }
 
-  _watchedSound({ time, samples }) {
-    if (!this.sound.clock) return;
-    this.sound.feed(Math.round(time * WATCH_RATE) + this.sound.clock.origin, samples);
-    this._kept(samples, time, WATCH_RATE);
+  /** @param {AudioMessage} message */
+  _onWatchedAudio({ time, samples }) {
+    if (!this.audio.clock) return;
+    this.audio.write(Math.round(time * WATCH_SAMPLE_RATE) + this.audio.clock.origin, samples);
+    this._onAudio(samples, time, WATCH_SAMPLE_RATE);
   }
 
-  // -- recording --
+  // ------------------------------------------------------------------------------------------------------- recording
 
-  record(canvas) {
-    const { sound, hello } = this;
-    this.recorder = new Recorder(
-      canvas,
-      sound.recording?.stream,
-      sound.context ? sound.rate : 48000,
-      hello.frame_rate,
-      hello.names,
-    );
-    this.on.changed();
+  /** @param {HTMLCanvasElement} canvas of the face */
+  startRecording(canvas) {
+    const { audio, serverInfo } = this;
+    if (!serverInfo) return;
+    const { frame_rate: frameRate, names } = serverInfo;
+    this.recorder = new Recorder(canvas, audio.outputStream, audio.sampleRate, frameRate, names);
+    this.callbacks.onChange();
   }
 
   async finishRecording() {
     if (!this.recorder) return;
-    const recorder = this.recorder;
+    const { recorder } = this;
     this.recorder = null;
-    this.on.changed();
-    this.on.files(await recorder.stop());
+    this.callbacks.onChange();
+    this.callbacks.onRecording(await recorder.stop());
   }
 }

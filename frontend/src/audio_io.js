@@ -1,197 +1,278 @@
 // SPDX-License-Identifier: Apache-2.0
-// Everything with sound: the microphone, a file or what a watched talker hears goes into the worklet's delay line, and
-// from there, later by what the frames need, to the loudspeaker and to a recording.
-import { SoundClock } from './clocks.js';
+// Audio input and output: a microphone, a file or a watched talker's audio goes into the worklet's delay line, and from
+// there, delayed by what the frames need, to the loudspeaker and to a recording.
+import { AudioOutputClock } from './clocks.js';
 
-const MOST_BYTES = 64e6,
-  MOST_SECONDS = 1800;
-const MODEL_RATE = 16000;
-const SOFT = 0.004; // share by which audible sound may be played faster or slower
+const MAX_FILE_BYTES = 64e6;
+const MAX_FILE_SECONDS = 1800;
+const MODEL_SAMPLE_RATE = 16000; // Hz
+const AUDIBLE_SLEW = 0.004; // fraction by which audible sound may be played faster or slower
+const MUTED_SLEW = 0.05;
+const FILE_START_SECONDS = 0.06; // between the request and the first sample of a file
+const MUTE_SECONDS = 0.01; // time constant
+const BLOCK = 128; // samples of a render quantum
 
-export class Sound {
-  // address: of the worklet's script.
-  constructor(address) {
-    this.address = address;
-    this.onpiece = () => {}; // (Int16Array, position of its first sample): what is heard
-    this.onsend = () => {}; // (Int16Array, position of its first sample, rate): the same, for the server
-    this.onend = () => {};
-    this.kind = null;
+/** @typedef {import('./worklet_messages.js').WorkletReport} WorkletReport */
+/** @typedef {import('./worklet_messages.js').ResampledChunk} ResampledChunk */
+
+/**
+ * The audio graph of one source.
+ * @typedef {object} AudioGraph
+ * @property {AudioContext} context
+ * @property {AudioWorkletNode} delayLine
+ * @property {GainNode} gain
+ * @property {MediaStreamAudioDestinationNode} recording
+ */
+
+export class AudioIO {
+  /** @param {string} workletUrl */
+  constructor(workletUrl) {
+    this.workletUrl = workletUrl;
+    /** @type {(samples: Int16Array, position: number) => void} */
+    this.onSend = () => {}; // a chunk for the server; position of its first sample in the delay line
+    /** @type {(samples: Int16Array, position: number) => void} */
+    this.onInput = () => {}; // the same chunk at the context's sample rate
+    this.onEnded = () => {}; // the file has been read to its end
     this.muted = true;
+    this.duration = 0; // of the file, s
+    this.initialDelay = 0; // s
+    this.sendRate = 0; // Hz of `onSend`
+    /** @type {AudioGraph | null} */
+    this.graph = null;
+    /** @type {AudioOutputClock | null} */
+    this.clock = null;
+    /** @type {MediaStream | null} */
+    this.microphone = null;
+    /** @type {AudioBufferSourceNode | null} */
+    this.fileSource = null;
   }
 
-  static get possible() {
-    return typeof AudioContext === 'function' && 'audioWorklet' in AudioContext.prototype && window.isSecureContext;
+  /** Whether the browser gives sound to this page. */
+  static get isSupported() {
+    return (
+      typeof AudioContext === 'function' && 'audioWorklet' in AudioContext.prototype && window.isSecureContext
+    );
   }
 
-  get rate() {
-    return this.context.sampleRate;
+  /** Of the audio context, Hz; 48000 without one. */
+  get sampleRate() {
+    return this.graph ? this.graph.context.sampleRate : 48000;
   }
 
-  // Hz at which `onsend` gets its pieces.
-  get sendRate() {
-    return this.sent || this.rate;
+  /** What is played, for a recording. */
+  get outputStream() {
+    return this.graph?.recording.stream;
   }
 
-  async _open(rate) {
+  /**
+   * Open the microphone.
+   * @param {number} delay initial delay of the delay line, s
+   */
+  async openMicrophone(delay) {
+    this.setMuted(true);
+    const graph = await this._open();
+    try {
+      this.microphone = await navigator.mediaDevices.getUserMedia({
+        audio: { channelCount: 1, echoCancellation: false, noiseSuppression: false, autoGainControl: false },
+      });
+    } catch (error) {
+      await this.close();
+      const { name, message } = /** @type {DOMException} */ (error);
+      /** @type {Record<string, string>} */
+      const reasons = {
+        NotAllowedError: 'it was not allowed: allow it beside the address',
+        NotFoundError: 'none is there: plug one in',
+      };
+      throw new Error(`the microphone cannot be used (${reasons[name] || message})`);
+    }
+    const source = new MediaStreamAudioSourceNode(graph.context, { mediaStream: this.microphone });
+    source.connect(graph.delayLine);
+    this._begin(graph, { external: false, delay, sendRate: MODEL_SAMPLE_RATE }); // the server's resampler delays more
+  }
+
+  /**
+   * Play a file; it starts at once.
+   * @param {ArrayBuffer} bytes of an audio file in any format that the browser reads
+   * @param {string} name for messages
+   * @param {number} delay initial delay of the delay line, s
+   */
+  async playFile(bytes, name, delay) {
+    if (bytes.byteLength > MAX_FILE_BYTES) {
+      const megabytes = Math.round(bytes.byteLength / 1e6);
+      throw new Error(`${name} has ${megabytes} MB: give at most ${MAX_FILE_BYTES / 1e6}`);
+    }
+    this.setMuted(false);
+    const graph = await this._open(parseSampleRate(bytes));
+    const buffer = await graph.context.decodeAudioData(bytes).catch(() => null);
+    if (!buffer) {
+      await this.close();
+      throw new Error(`${name} is no audio that this browser can read: convert it to WAV`);
+    }
+    if (buffer.duration > MAX_FILE_SECONDS) {
+      await this.close();
+      const minutes = Math.round(buffer.duration / 60);
+      throw new Error(`${name} lasts ${minutes} min: give at most ${MAX_FILE_SECONDS / 60}`);
+    }
+    this.duration = buffer.duration;
+    this.fileSource = new AudioBufferSourceNode(graph.context, { buffer });
+    this.fileSource.connect(graph.delayLine);
+    this.fileSource.onended = () => this.onEnded();
+    const { currentTime, sampleRate } = graph.context;
+    const startFrame = BLOCK * Math.ceil(((currentTime + FILE_START_SECONDS) * sampleRate) / BLOCK);
+    this._begin(graph, { external: false, delay, startFrame }); // position 0 is the file's first sample
+    this.fileSource.start(startFrame / sampleRate);
+  }
+
+  /**
+   * Open a line that the page writes itself: see `write`.
+   * @param {number} sampleRate Hz
+   * @param {number} delay initial delay of the delay line, s
+   */
+  async openStream(sampleRate, delay) {
+    this._begin(await this._open(sampleRate), { external: true, delay });
+  }
+
+  /**
+   * Write samples at a position of the delay line.
+   * @param {number} position
+   * @param {Int16Array} samples
+   */
+  write(position, samples) {
+    this._post({ command: 'write', position, samples });
+  }
+
+  /**
+   * Hold playback at a position of the delay line.
+   * @param {number | null} position null: no limit
+   */
+  setLimit(position) {
+    this._post({ command: 'limit', position });
+  }
+
+  /** Reduce the delay to its initial value, if it is much longer, because a new stream begins in the same sound. */
+  resetDelay() {
+    if (!this.clock) return;
+    const samples = Math.round(this.initialDelay * this.sampleRate) - this.clock.delay;
+    if (samples > -0.5 * this.sampleRate) return;
+    this.clock.delay += samples;
+    this._post({ command: 'delay', samples, slew: 0, hold: false });
+  }
+
+  /** @param {boolean} muted */
+  setMuted(muted) {
+    this.muted = muted;
+    if (!this.graph) return;
+    const { gain, context } = this.graph;
+    gain.gain.setTargetAtTime(muted ? 0 : 1, context.currentTime, MUTE_SECONDS);
+  }
+
+  /** Close the source and the audio context. */
+  async close() {
+    this.clock = null;
+    for (const track of this.microphone?.getTracks() || []) track.stop();
+    this.microphone = null;
+    if (this.fileSource) this.fileSource.onended = null;
+    this.fileSource = null;
+    const { graph } = this;
+    this.graph = null;
+    if (!graph) return;
+    graph.delayLine.port.onmessage = null;
+    graph.delayLine.port.postMessage({ command: 'stop' });
+    if (graph.context.state !== 'closed') await graph.context.close();
+  }
+
+  /**
+   * @param {number} [sampleRate] Hz; default: of the device
+   * @returns {Promise<AudioGraph>}
+   */
+  async _open(sampleRate) {
     await this.close();
-    if (!Sound.possible)
+    if (!AudioIO.isSupported) {
       throw new Error(
         'the browser gives sound to a page only over https or from localhost: see docs/web.md for both',
       );
-    this.context = new AudioContext({ latencyHint: 'interactive', ...(rate ? { sampleRate: rate } : {}) });
-    await this.context.audioWorklet.addModule(this.address);
-    if (this.context.state === 'suspended') await this.context.resume();
-    this.line = new AudioWorkletNode(this.context, 'voice-line', {
+    }
+    const context = new AudioContext({ latencyHint: 'interactive', ...(sampleRate ? { sampleRate } : {}) });
+    await context.audioWorklet.addModule(this.workletUrl);
+    if (context.state === 'suspended') await context.resume();
+    const delayLine = new AudioWorkletNode(context, 'delay-line', {
       numberOfInputs: 1,
       numberOfOutputs: 1,
       outputChannelCount: [1],
     });
-    this.volume = new GainNode(this.context, { gain: this.muted ? 0 : 1 });
-    this.recording = new MediaStreamAudioDestinationNode(this.context);
-    this.line.connect(this.volume).connect(this.context.destination);
-    this.line.connect(this.recording);
-    this.line.port.onmessage = ({ data }) => this._told(data);
+    const gain = new GainNode(context, { gain: this.muted ? 0 : 1 });
+    const recording = new MediaStreamAudioDestinationNode(context);
+    delayLine.connect(gain).connect(context.destination);
+    delayLine.connect(recording);
+    delayLine.port.onmessage = ({ data }) => this._onMessage(data);
+    this.graph = { context, delayLine, gain, recording };
+    return this.graph;
   }
 
-  _told(data) {
-    if (!this.clock) return;
-    if (data.sent) return this.onsend(data.sent, (data.at * this.rate) / this.sent, this.sent);
-    this.clock.told(data, performance.now());
-    if (!data.samples) return undefined;
-    if (!this.sent || this.sent === this.rate) this.onsend(data.samples, data.at, this.rate);
-    return this.onpiece(data.samples, data.at);
+  /**
+   * @param {AudioGraph} graph
+   * @param {{external: boolean, delay: number, startFrame?: number, sendRate?: number}} options delay in s; otherwise
+   *   as of the worklet's BeginCommand
+   */
+  _begin(graph, options) {
+    this.sendRate = options.sendRate ?? graph.context.sampleRate;
+    this.initialDelay = options.delay;
+    this.clock = new AudioOutputClock(graph.context, (seconds, gradual) => this._delayBy(seconds, gradual));
+    const delay = Math.round(options.delay * graph.context.sampleRate);
+    this._post({ command: 'begin', ...options, delay });
   }
 
-  // delay: seconds that the sound waits for its frames at first; from: context frame of the first sample; sent: Hz at
-  // which the server gets it, the context's own if left out.
-  _begin(feed, delay, { from, sent } = {}) {
-    this.sent = sent;
-    this.first = delay;
-    this.clock = new SoundClock(this.context);
-    this.clock.shift = (seconds, soft) => this._shift(seconds, soft);
-    this.line.port.postMessage({ do: 'begin', feed, delay: Math.round(delay * this.rate), from, sent });
+  /** @param {import('./worklet_messages.js').WorkletCommand} command */
+  _post(command) {
+    this.graph?.delayLine.port.postMessage(command);
   }
 
-  _shift(seconds, soft) {
-    const by = Math.round(seconds * this.rate);
+  /**
+   * @param {number} seconds
+   * @param {boolean} gradual
+   */
+  _delayBy(seconds, gradual) {
+    const samples = Math.round(seconds * this.sampleRate);
     if (this.muted) {
-      if (!soft) this.clock.delay += by;
-      this.line.port.postMessage({ do: 'delay', by, slew: soft ? 0.05 : 0 });
+      if (!gradual && this.clock) this.clock.delay += samples;
+      this._post({ command: 'delay', samples, slew: gradual ? MUTED_SLEW : 0, hold: false });
     } else {
-      this.line.port.postMessage({ do: 'delay', by, slew: soft ? SOFT : 0, wait: !soft && by > 0 });
+      this._post({ command: 'delay', samples, slew: gradual ? AUDIBLE_SLEW : 0, hold: !gradual && samples > 0 });
     }
   }
 
-  // A new voice begins in the same sound: what waited for the old one's frames, if it is much, is not heard any more.
-  again() {
-    const by = Math.round(this.first * this.rate) - (this.clock?.delay ?? 0);
-    if (!this.clock || by > -0.5 * this.rate) return;
-    this.clock.delay += by;
-    this.line.port.postMessage({ do: 'delay', by, slew: 0 });
-  }
-
-  // Have the sound wait where it comes to that position of the line; null: nowhere.
-  limit(position) {
-    this.line?.port.postMessage({ do: 'limit', limit: position });
-  }
-
-  async microphone(delay) {
-    this.setMuted(true);
-    await this._open();
-    const wish = { channelCount: 1, echoCancellation: false, noiseSuppression: false, autoGainControl: false };
-    try {
-      this.stream = await navigator.mediaDevices.getUserMedia({ audio: wish });
-    } catch (error) {
-      await this.close();
-      const why = {
-        NotAllowedError: 'it was not allowed: allow it beside the address',
-        NotFoundError: 'none is there: plug one in',
-      };
-      throw new Error(`the microphone cannot be used (${why[error.name] || error.message})`);
+  /** @param {WorkletReport | ResampledChunk} message */
+  _onMessage(message) {
+    if (!this.clock) return;
+    if (message.kind === 'resampled') {
+      this.onSend(message.samples, (message.position * this.sampleRate) / this.sendRate);
+      return;
     }
-    const source = new MediaStreamAudioSourceNode(this.context, { mediaStream: this.stream });
-    this.inputLatency = this.stream.getAudioTracks()[0].getSettings().latency || 0;
-    source.connect(this.line);
-    this.kind = 'microphone';
-    this._begin(false, delay, { sent: MODEL_RATE }); // the server's resampler would take 12 ms
-  }
-
-  // bytes: ArrayBuffer of an audio file in any format of the browser; begins at once.
-  async file(bytes, name, delay) {
-    if (bytes.byteLength > MOST_BYTES)
-      throw new Error(`${name} has ${Math.round(bytes.byteLength / 1e6)} MB: give at most ${MOST_BYTES / 1e6}`);
-    this.setMuted(false);
-    await this._open(ownRate(bytes));
-    let buffer;
-    try {
-      buffer = await this.context.decodeAudioData(bytes);
-    } catch {
-      await this.close();
-      throw new Error(`${name} is no audio that this browser can read: convert it to WAV`);
-    }
-    if (buffer.duration > MOST_SECONDS) {
-      await this.close();
-      throw new Error(`${name} lasts ${Math.round(buffer.duration / 60)} min: give at most ${MOST_SECONDS / 60}`);
-    }
-    this.duration = buffer.duration;
-    this.source = new AudioBufferSourceNode(this.context, { buffer });
-    this.source.connect(this.line);
-    this.source.onended = () => this.onend();
-    this.kind = 'file';
-    const from = 128 * Math.ceil(((this.context.currentTime + 0.06) * this.rate) / 128); // both begin with this sample
-    this._begin(false, delay, { from });
-    this.source.start(from / this.rate);
-  }
-
-  // Sound that the page brings itself, at `rate` Hz: see `feed`.
-  async watch(rate, delay) {
-    await this._open(rate);
-    this.kind = 'watch';
-    this._begin(true, delay);
-  }
-
-  // Have (n,) int16 sound at position `at` of the line.
-  feed(at, samples) {
-    this.line.port.postMessage({ do: 'feed', at, samples });
-  }
-
-  setMuted(muted) {
-    this.muted = muted;
-    if (this.volume) this.volume.gain.setTargetAtTime(muted ? 0 : 1, this.context.currentTime, 0.01);
-  }
-
-  async close() {
-    this.kind = this.clock = null;
-    for (const track of this.stream?.getTracks() || []) track.stop();
-    if (this.source) {
-      this.source.onended = null;
-      this.source = null;
-    }
-    this.stream = null;
-    const { context } = this;
-    this.context = this.volume = null;
-    if (this.line) {
-      this.line.port.onmessage = null;
-      this.line.port.postMessage({ do: 'stop' });
-      this.line = null;
-    }
-    if (context && context.state !== 'closed') await context.close();
+    this.clock.onReport(message, performance.now());
+    if (!message.samples) return;
+    if (this.sendRate === this.sampleRate) this.onSend(message.samples, message.position);
+    this.onInput(message.samples, message.position);
   }
 }
 
-// The sample rate that a WAV or FLAC file tells, so that the browser need not resample it; undefined for others.
-function ownRate(bytes) {
-  const view = new DataView(bytes),
-    word = (at) => (at + 4 <= view.byteLength ? view.getUint32(at) : 0);
-  let rate;
-  if (word(0) === 0x52494646 && word(8) === 0x57415645) {
-    // RIFF … WAVE
-    for (let at = 12; at + 16 <= view.byteLength && !rate; at += 8 + view.getUint32(at + 4, true)) {
-      if (word(at) === 0x666d7420) rate = view.getUint32(at + 12, true); // "fmt "
+/**
+ * Sample rate in the header of a WAV or FLAC file, at which the browser need not resample it.
+ * @param {ArrayBuffer} bytes
+ * @returns {number | undefined} Hz; undefined for other files
+ */
+function parseSampleRate(bytes) {
+  const view = new DataView(bytes);
+  /** @param {number} offset */
+  const uint32 = (offset) => (offset + 4 <= view.byteLength ? view.getUint32(offset) : 0);
+  let rate = 0;
+  if (uint32(0) === 0x52494646 && uint32(8) === 0x57415645) {
+    // "RIFF", "WAVE": look for the chunk "fmt "
+    for (let offset = 12; offset + 16 <= view.byteLength && !rate; offset += 8 + view.getUint32(offset + 4, true)) {
+      if (uint32(offset) === 0x666d7420) rate = view.getUint32(offset + 12, true);
     }
-  } else if (word(0) === 0x664c6143) {
-    // fLaC, then STREAMINFO
-    rate = word(18) >>> 12;
+  } else if (uint32(0) === 0x664c6143) {
+    // "fLaC": STREAMINFO follows
+    rate = uint32(18) >>> 12;
   }
   return rate >= 8000 && rate <= 96000 ? rate : undefined;
 }

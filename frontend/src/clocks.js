@@ -1,90 +1,150 @@
 // SPDX-License-Identifier: Apache-2.0
-// Which moment of the voice is at the loudspeaker, or would be: `heard(now)` in seconds of the timeline, now in ms of
-// performance.now(). `shift(seconds)` has it heard later (above 0) or earlier.
+// Playback clocks: which moment of a timeline is audible now. Both have the interface `Clock`.
 
-// Without sound: the wall clock.
+const MAX_SLEW = 0.02; // fraction of real time by which a wall clock is adjusted gradually
+const CAPTURE_BUCKET_MS = 250;
+const CAPTURE_BUCKETS = 8;
+const MAX_OFFSETS = 101; // of the output time, for their median
+
+/**
+ * @typedef {object} Clock
+ * @property {(now: number) => number} playbackTime time on the timeline, s, that is audible at `now`, ms of
+ *   performance.now(); -Infinity before the start
+ * @property {(time: number) => number | null} captureTime when a moment of the timeline was recorded, ms of
+ *   performance.now(); null if unknown
+ * @property {(seconds: number, gradual: boolean) => void} delayBy delay the playback (below 0: advance it)
+ */
+
+/**
+ * Clock of a timeline without sound.
+ * @implements {Clock}
+ */
 export class WallClock {
   constructor() {
-    this.base = null;
-    this.goal = 0;
+    /** @type {number | null} */
+    this.start = null; // ms of performance.now() at time 0
+    this.targetStart = 0;
+    this.lastCall = 0;
   }
 
-  // Have `time` be heard at `now`.
-  set(time, now) {
-    this.base = this.goal = now - 1000 * time;
+  get isStarted() {
+    return this.start !== null;
   }
 
-  heard(now) {
-    if (this.base === null) return -Infinity;
-    const gap = this.goal - this.base; // slides by 2 % of the time that passes
-    if (gap !== 0) {
-      const most = 0.02 * Math.max(0, now - (this.then ?? now));
-      this.base += Math.abs(gap) <= most ? gap : Math.sign(gap) * most;
+  /**
+   * Start, so that `time` is the playback time at `now`.
+   * @param {number} time s
+   * @param {number} now ms
+   */
+  startAt(time, now) {
+    this.start = this.targetStart = now - 1000 * time;
+    this.lastCall = now;
+  }
+
+  stop() {
+    this.start = null;
+  }
+
+  /** @param {number} now */
+  playbackTime(now) {
+    if (this.start === null) return -Infinity;
+    const difference = this.targetStart - this.start;
+    if (difference !== 0) {
+      const maxStep = MAX_SLEW * Math.max(0, now - this.lastCall);
+      this.start += Math.abs(difference) <= maxStep ? difference : Math.sign(difference) * maxStep;
     }
-    this.then = now;
-    return (now - this.base) / 1000;
+    this.lastCall = now;
+    return (now - this.start) / 1000;
   }
 
-  captured() {
+  captureTime() {
     return null;
   }
 
-  shift(seconds, soft) {
-    this.goal = this.base + 1000 * seconds;
-    if (!soft) this.base = this.goal;
+  /**
+   * @param {number} seconds
+   * @param {boolean} gradual
+   */
+  delayBy(seconds, gradual) {
+    if (this.start === null) return;
+    this.targetStart = this.start + 1000 * seconds;
+    if (!gradual) this.start = this.targetStart;
   }
 }
 
-// The loudspeaker's: the worklet tells which sample it plays in which frame of the audio context, the context when that
-// frame sounds.
-export class SoundClock {
-  constructor(context) {
+/**
+ * Clock of the sound device. The delay-line worklet reports which sample it plays in which frame of the audio context,
+ * and the context at which time that frame is audible.
+ * @implements {Clock}
+ */
+export class AudioOutputClock {
+  /**
+   * @param {AudioContext} context
+   * @param {(seconds: number, gradual: boolean) => void} delayBy changes the delay of the delay line
+   */
+  constructor(context, delayBy) {
     this.context = context;
-    this.rate = context.sampleRate;
-    this.first = null;
-    this.origin = 0; // position of the timeline's second 0
+    this.delayBy = delayBy;
+    this.sampleRate = context.sampleRate;
+    this.origin = 0; // position in the delay line at time 0 of the timeline
     this.delay = 0; // samples
-    this.offsets = [];
-    this.buckets = []; // [until, least], ms: how soon the worklet's messages came
-    this.capture = Infinity; // ms of performance.now() at which position 0 had been heard
+    /** @type {number | null} */
+    this.startFrame = null; // context frame of position 0
+    /** @type {number[]} */
+    this.offsets = []; // performance.now() minus context time, ms
+    /** @type {number | null} */
+    this.offset = null; // median of `offsets`
+    /** @type {[number, number][]} */
+    this.captureBuckets = []; // [end of the bucket, ms; minimum in it]
+    this.captureOffset = Infinity; // ms of performance.now() at which position 0 was recorded
   }
 
-  // The quickest message of the last two seconds tells when the sound came in; a sound card that stumbles moves it.
-  _captured(now, value) {
-    const last = this.buckets[this.buckets.length - 1];
-    if (last && now < last[0]) last[1] = Math.min(last[1], value);
-    else this.buckets.push([now + 250, value]);
-    if (this.buckets.length > 8) this.buckets.shift();
-    this.capture = Math.min(...this.buckets.map(([, least]) => least));
-  }
-
-  // A message of the worklet came at `now`.
-  told({ first, delay, end }, now) {
-    Object.assign(this, { first, delay });
-    this._captured(now, now - (1000 * end) / this.rate);
+  /**
+   * Process a report of the worklet.
+   * @param {{startFrame: number, delay: number, end: number}} report
+   * @param {number} now ms
+   */
+  onReport({ startFrame, delay, end }, now) {
+    this.startFrame = startFrame;
+    this.delay = delay;
+    this._updateCaptureOffset(now, now - (1000 * end) / this.sampleRate);
     const stamp = this.context.getOutputTimestamp?.();
-    if (stamp && stamp.performanceTime > 0) {
+    if (stamp?.performanceTime && stamp.contextTime !== undefined) {
       this.offsets.push(stamp.performanceTime - 1000 * stamp.contextTime);
     } else {
-      const late = 1000 * (this.context.outputLatency || this.context.baseLatency || 0);
-      this.offsets.push(now - 1000 * this.context.currentTime + late);
+      const latencyMs = 1000 * (this.context.outputLatency || this.context.baseLatency || 0);
+      this.offsets.push(now - 1000 * this.context.currentTime + latencyMs);
     }
-    if (this.offsets.length > 101) this.offsets.shift();
-    if (this.offsets.length < 20 || this.offsets.length % 10 === 0 || !this.offset) {
+    if (this.offsets.length > MAX_OFFSETS) this.offsets.shift();
+    if (this.offsets.length < 20 || this.offsets.length % 10 === 0 || this.offset === null) {
       this.offset = [...this.offsets].sort((a, b) => a - b)[this.offsets.length >> 1];
     }
   }
 
-  heard(now) {
-    if (this.first === null || this.offset === undefined) return -Infinity;
-    // nothing is heard before it is made: an audio thread that stands still is not reckoned on
-    const made = this.context.currentTime + Math.max(0, now - performance.now()) / 1000;
-    const frame = this.rate * Math.min((now - this.offset) / 1000, made);
-    return (frame - this.first - this.delay - this.origin) / this.rate;
+  /**
+   * The report that took least time within two seconds gives the capture time; it follows when the device stalls.
+   * @param {number} now ms
+   * @param {number} value ms
+   */
+  _updateCaptureOffset(now, value) {
+    const last = this.captureBuckets[this.captureBuckets.length - 1];
+    if (last && now < last[0]) last[1] = Math.min(last[1], value);
+    else this.captureBuckets.push([now + CAPTURE_BUCKET_MS, value]);
+    if (this.captureBuckets.length > CAPTURE_BUCKETS) this.captureBuckets.shift();
+    this.captureOffset = Math.min(...this.captureBuckets.map(([, minimum]) => minimum));
   }
 
-  // When a moment of the voice had been heard by the page, in ms of performance.now().
-  captured(time) {
-    return this.capture + 1000 * (time + this.origin / this.rate);
+  /** @param {number} now */
+  playbackTime(now) {
+    if (this.startFrame === null || this.offset === null) return -Infinity;
+    // nothing is audible before it is rendered: do not extrapolate past a stalled audio thread
+    const renderedSeconds = this.context.currentTime + Math.max(0, now - performance.now()) / 1000;
+    const frame = this.sampleRate * Math.min((now - this.offset) / 1000, renderedSeconds);
+    return (frame - this.startFrame - this.delay - this.origin) / this.sampleRate;
+  }
+
+  /** @param {number} time */
+  captureTime(time) {
+    return this.captureOffset + 1000 * (time + this.origin / this.sampleRate);
   }
 }

@@ -1,68 +1,100 @@
 // SPDX-License-Identifier: Apache-2.0
-// The WebSocket to the server: texts and bytes, both ways, and coming back by itself after it was cut.
-import { unpack } from './protocol.js';
+// WebSocket connection to the server, which reconnects with back-off and acknowledges frames.
+import { decodeMessage } from './protocol.js';
 
-const FIRST_WAIT = 400,
-  LONGEST_WAIT = 5000; // ms
+const MIN_RETRY_MS = 400;
+const MAX_RETRY_MS = 5000;
+const ACKNOWLEDGE_INTERVAL_MS = 1000;
+const ACKNOWLEDGE_EVERY = 16; // frames
 
-export class Link {
-  // on: {text(message), frame(message), up(), down(sentence)}.
-  constructor(address, on) {
-    Object.assign(this, { address, on, wait: FIRST_WAIT, got: 0, wanted: true });
-    this._open();
-    this.pulse = setInterval(() => this._seen(), 1000);
+/** @typedef {import('./protocol.js').Frame | import('./protocol.js').AudioMessage} BinaryMessage */
+
+/**
+ * @typedef {object} ConnectionCallbacks
+ * @property {(message: any) => void} onText called with each JSON message
+ * @property {(message: BinaryMessage) => void} onBinary called with each binary message
+ * @property {(reason: string) => void} onClose called when the connection is lost
+ */
+
+export class Connection {
+  /**
+   * @param {string} url of the WebSocket
+   * @param {ConnectionCallbacks} callbacks
+   */
+  constructor(url, callbacks) {
+    this.url = url;
+    this.callbacks = callbacks;
+    this.retryMs = MIN_RETRY_MS;
+    this.received = 0; // binary messages since the connection was opened
+    /** @type {string | null} */
+    this.closeReason = null;
+    this.socket = this._open();
+    setInterval(() => this._acknowledge(), ACKNOWLEDGE_INTERVAL_MS);
   }
 
-  _open() {
-    const socket = (this.socket = new WebSocket(this.address));
-    socket.binaryType = 'arraybuffer';
-    this.got = 0;
-    this.last = null;
-    socket.onmessage = ({ data }) => {
-      if (socket !== this.socket) return;
-      if (typeof data === 'string') return this._text(JSON.parse(data));
-      this.got++;
-      if (this.got % 16 === 0) this._seen();
-      this.on.frame(unpack(data));
-    };
-    socket.onclose = () => {
-      if (socket !== this.socket || !this.wanted) return;
-      this.on.down(this.last || 'the server is not there: trying again');
-      setTimeout(() => this.wanted && this._open(), this.wait);
-      this.wait = Math.min(2 * this.wait, LONGEST_WAIT);
-    };
-  }
-
-  _text(message) {
-    if (message.type === 'hello') {
-      this.wait = FIRST_WAIT;
-      this.up = true;
-    }
-    if (message.type === 'refused' || message.type === 'bye') {
-      this.last = message.text;
-      this.wait = LONGEST_WAIT;
-    }
-    this.on.text(message);
-  }
-
-  _seen() {
-    this.send({ type: 'seen', count: this.got });
-  }
-
-  get open() {
+  /** Whether messages can be sent. */
+  get isOpen() {
     return this.socket.readyState === WebSocket.OPEN;
   }
 
-  send(message) {
-    if (this.open) this.socket.send(JSON.stringify(message));
-  }
-
-  // Bytes that the network has not taken yet.
-  get waiting() {
+  /** Bytes that the network has not taken yet. */
+  get bufferedBytes() {
     return this.socket.bufferedAmount;
   }
 
-  bytes(data) {
-    if (this.open) this.socket.send(data);
+  /**
+   * Send a JSON message; dropped while the connection is not open.
+   * @param {object} message
+   */
+  sendText(message) {
+    if (this.isOpen) this.socket.send(JSON.stringify(message));
+  }
+
+  /**
+   * Send a binary message; dropped while the connection is not open.
+   * @param {Uint8Array<ArrayBuffer>} bytes
+   */
+  sendBinary(bytes) {
+    if (this.isOpen) this.socket.send(bytes);
+  }
+
+  _open() {
+    const socket = new WebSocket(this.url);
+    socket.binaryType = 'arraybuffer';
+    this.received = 0;
+    this.closeReason = null;
+    socket.onmessage = ({ data }) => {
+      if (socket !== this.socket) return;
+      if (typeof data === 'string') {
+        this._onText(JSON.parse(data));
+        return;
+      }
+      this.received++;
+      if (this.received % ACKNOWLEDGE_EVERY === 0) this._acknowledge();
+      this.callbacks.onBinary(decodeMessage(data));
+    };
+    socket.onclose = () => {
+      if (socket !== this.socket) return;
+      this.callbacks.onClose(this.closeReason || 'the server is not there: trying again');
+      setTimeout(() => {
+        this.socket = this._open();
+      }, this.retryMs);
+      this.retryMs = Math.min(2 * this.retryMs, MAX_RETRY_MS);
+    };
+    return socket;
+  }
+
+  /** @param {any} message */
+  _onText(message) {
+    if (message.type === 'hello') this.retryMs = MIN_RETRY_MS;
+    if (message.type === 'refused' || message.type === 'bye') {
+      this.closeReason = message.text;
+      this.retryMs = MAX_RETRY_MS;
+    }
+    this.callbacks.onText(message);
+  }
+
+  _acknowledge() {
+    this.sendText({ type: 'seen', count: this.received });
   }
 }

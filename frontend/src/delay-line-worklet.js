@@ -1,202 +1,270 @@
 // SPDX-License-Identifier: Apache-2.0
-// The audio thread: a delay line between what is heard and what is played. It hands what it hears to the page in pieces
-// of about 10 ms, plays it `delay` samples later, and tells with each piece which sample is being played. Position 0 is
-// the first sample that "begin" asks for. In feed mode the page writes the line instead of an input.
+// Audio worklet: a delay line between input and output. It posts the input in chunks of about 10 ms, plays it `delay`
+// samples later, and reports with each chunk which sample is being played. Position 0 is the first sample after
+// "begin". With an external source the page writes the line instead of an input node.
 import { Resampler } from './resample.js';
 
-const SECONDS = 24,
-  FADE = 256,
-  LONGEST = 2; // s that it waits; then it goes on without a face
+const BLOCK = 128; // samples of a render quantum
+const LINE_SECONDS = 24;
+const CROSSFADE_SAMPLES = 256;
+const MAX_HOLD_SECONDS = 2; // of silence while frames are missing; then playback goes on without a face
+const CHUNK_SECONDS = 0.01;
 
-class VoiceLine extends AudioWorkletProcessor {
-  constructor() {
-    super();
-    this.size = 1 << Math.ceil(Math.log2(SECONDS * sampleRate));
-    this.ring = new Float32Array(this.size);
-    this.piece = Math.max(128, 128 * Math.round((0.01 * sampleRate) / 128));
-    this.feed = this.running = false;
-    this.port.onmessage = ({ data }) => this[`on_${data.do}`](data);
+/** @typedef {import('./worklet_messages.js').WorkletCommand} WorkletCommand */
+/** @typedef {import('./worklet_messages.js').BeginCommand} BeginCommand */
+/** @typedef {import('./worklet_messages.js').DelayCommand} DelayCommand */
+/** @typedef {import('./worklet_messages.js').WriteCommand} WriteCommand */
+/** @typedef {import('./worklet_messages.js').WorkletReport} WorkletReport */
+/** @typedef {import('./worklet_messages.js').ResampledChunk} ResampledChunk */
+
+class DelayLine {
+  /**
+   * @param {BeginCommand} options
+   * @param {MessagePort} port to the page
+   */
+  constructor({ external, delay, startFrame, sendRate = 0 }, port) {
+    this.port = port;
+    this.size = 1 << Math.ceil(Math.log2(LINE_SECONDS * sampleRate));
+    this.mask = this.size - 1;
+    this.line = new Float32Array(this.size); // ring buffer
+    this.external = external;
+    /** @type {number | null} */
+    this.startFrame = startFrame ?? null;
+    this.started = false;
+    this.delay = delay; // samples
+    this.targetDelay = delay;
+    this.previousDelay = delay; // that a cross-fade comes from
+    this.slew = 0;
+    this.crossfade = 0; // samples left
+    this.hold = 0; // samples of silence to insert
+    this.held = 0; // samples of silence inserted in a row
+    this.limit = Infinity; // position up to which the line may be played
+    this.cleared = 0; // position up to which the line has been erased
+    this.chunkLength = Math.max(BLOCK, BLOCK * Math.round((CHUNK_SECONDS * sampleRate) / BLOCK));
+    this.chunk = new Int16Array(this.chunkLength);
+    this.chunkStart = 0;
+    this.chunkFill = 0;
+    this.resampler = sendRate && sendRate !== sampleRate ? new Resampler(sampleRate, sendRate) : null;
+    this.sendChunk = new Int16Array(Math.round(CHUNK_SECONDS * sendRate));
+    this.sendFill = 0;
+    this.sendPosition = 0;
   }
 
-  // from: context frame of position 0, a multiple of 128; now, if it is not given. sent: Hz at which pieces of what is
-  // heard are handed out besides, for the server; none, if it is not given.
-  on_begin({ feed, delay, from, sent }) {
-    this.ring.fill(0);
-    this.feed = feed;
-    this.first = from ?? null;
-    this.delay = this.target = delay; // samples
-    this.slew = this.hold = this.held = 0;
-    this.limit = Infinity;
-    this.fading = 0;
-    this.cleared = 0;
-    this.pieceStart = 0;
-    this.out = new Int16Array(this.piece);
-    this.filled = 0;
-    this.resampler = sent && sent !== sampleRate ? new Resampler(sampleRate, sent) : null;
-    this.ready = new Int16Array(Math.round(0.01 * (sent || 0)));
-    this.readied = this.handed = 0;
-    this.begun = false;
-    this.running = true;
-  }
-
-  on_stop() {
-    this.running = false;
-  }
-
-  // Play `by` samples later or earlier: by playing a little faster or slower; by waiting in silence, so that nothing is
-  // heard twice; or at once, with a short cross-fade.
-  on_delay({ by, slew, wait }) {
-    if (!this.running) return;
-    if (wait) {
-      this.hold += 128 * Math.ceil(by / 128);
+  /** @param {DelayCommand} command */
+  changeDelay({ samples, slew, hold }) {
+    if (hold) {
+      this.hold += BLOCK * Math.ceil(samples / BLOCK);
       return;
     }
-    this.target += by;
+    this.targetDelay += samples;
     this.slew = slew;
     if (!slew) {
       this.hold = 0;
-      this.old = this.delay;
-      this.delay = this.target;
-      this.fading = FADE;
+      this.previousDelay = this.delay;
+      this.delay = this.targetDelay;
+      this.crossfade = CROSSFADE_SAMPLES;
     }
   }
 
-  // Play only what lies before that position.
-  on_limit({ limit }) {
-    this.limit = limit ?? Infinity;
-  }
-
-  on_feed({ at, samples }) {
-    if (!this.running || !this.feed || !this.begun) return;
-    const playing = Math.floor(currentFrame - this.first - this.delay);
+  /** @param {WriteCommand} command */
+  write({ position, samples }) {
+    if (!this.external || !this.started || this.startFrame === null) return;
+    const playing = Math.floor(currentFrame - this.startFrame - this.delay);
     for (let i = 0; i < samples.length; i++) {
-      const place = at + i;
-      if (place >= playing && place < playing + this.size - 4096)
-        this.ring[place & (this.size - 1)] = samples[i] / 32768;
-    }
-  }
-
-  process(inputs, outputs) {
-    const out = outputs[0][0];
-    if (!this.running) return true;
-    if (this.first === null || (currentFrame > this.first && !this.begun)) this.first = currentFrame;
-    if (currentFrame < this.first) return true;
-    this.begun = true;
-    const now = currentFrame - this.first,
-      mask = this.size - 1,
-      { ring } = this;
-    if (!this.feed) {
-      const input = inputs[0],
-        count = input.length;
-      for (let i = 0; i < 128; i++) {
-        let value = 0;
-        for (let c = 0; c < count; c++) value += input[c][i];
-        ring[(now + i) & mask] = count > 1 ? value / count : value;
-      }
-      if (this.resampler) this._send(this.resampler.accept(ring.subarray(now & mask, (now & mask) + 128)));
-    }
-    if (this.slew && this.delay !== this.target) {
-      const most = 128 * this.slew,
-        gap = this.target - this.delay;
-      this.delay = Math.abs(gap) <= most ? this.target : this.delay + Math.sign(gap) * most;
-    }
-    this._play(out, now - this.delay);
-    if (this.fading) this._fade(out, now - this.old);
-    this._wait(out, now);
-    if (this.feed) this._clear(now - Math.max(this.delay, this.fading ? this.old : 0) - 64);
-    this._tell(now);
-    return true;
-  }
-
-  _play(out, from) {
-    const whole = Math.floor(from),
-      part = from - whole,
-      mask = this.size - 1,
-      { ring } = this;
-    if (part === 0) {
-      for (let i = 0; i < 128; i++) out[i] = whole + i < 0 ? 0 : ring[(whole + i) & mask];
-    } else {
-      for (let i = 0; i < 128; i++) {
-        const k = whole + i;
-        out[i] = k < 0 ? 0 : ring[k & mask] + part * (ring[(k + 1) & mask] - ring[k & mask]);
+      const target = position + i;
+      if (target >= playing && target < playing + this.size - 4096) {
+        this.line[target & this.mask] = samples[i] / 32768;
       }
     }
   }
 
-  // Hold the sound for a block where it must wait: the first such block fades out, silence follows, the sound fades in.
-  _wait(out, now) {
-    if (this.held > LONGEST * sampleRate || this.delay > this.size - 4 * sampleRate) this.limit = Infinity;
-    if (!this.hold && now + 128 - this.delay <= this.limit) {
-      if (this.held) ramp(out, 0, 1);
+  /**
+   * Process one block.
+   * @param {Float32Array[]} channels input
+   * @param {Float32Array} out
+   */
+  process(channels, out) {
+    if (this.startFrame === null || (currentFrame > this.startFrame && !this.started)) {
+      this.startFrame = currentFrame;
+    }
+    if (currentFrame < this.startFrame) return;
+    this.started = true;
+    const position = currentFrame - this.startFrame;
+    if (!this.external) this._readInput(channels, position);
+    if (this.slew && this.delay !== this.targetDelay) {
+      const maxStep = BLOCK * this.slew;
+      const difference = this.targetDelay - this.delay;
+      this.delay =
+        Math.abs(difference) <= maxStep ? this.targetDelay : this.delay + Math.sign(difference) * maxStep;
+    }
+    this._play(out, position - this.delay);
+    if (this.crossfade) this._fadeFrom(out, position - this.previousDelay);
+    this._applyHold(out, position);
+    if (this.external) {
+      this._clearUntil(position - Math.max(this.delay, this.crossfade ? this.previousDelay : 0) - 64);
+    }
+    this._report(position, this.startFrame);
+  }
+
+  /**
+   * Mix the input's channels into the line.
+   * @param {Float32Array[]} channels
+   * @param {number} position
+   */
+  _readInput(channels, position) {
+    const { line, mask } = this;
+    const count = channels.length;
+    for (let i = 0; i < BLOCK; i++) {
+      let value = 0;
+      for (let c = 0; c < count; c++) value += channels[c][i];
+      line[(position + i) & mask] = count > 1 ? value / count : value;
+    }
+    if (!this.resampler) return;
+    const start = position & mask;
+    this._send(this.resampler.accept(line.subarray(start, start + BLOCK)));
+  }
+
+  /**
+   * @param {Float32Array} out
+   * @param {number} start position of the first sample; fractions are interpolated
+   */
+  _play(out, start) {
+    const { line, mask } = this;
+    const whole = Math.floor(start);
+    const fraction = start - whole;
+    for (let i = 0; i < BLOCK; i++) {
+      const k = whole + i;
+      if (k < 0) out[i] = 0;
+      else if (fraction === 0) out[i] = line[k & mask];
+      else out[i] = line[k & mask] + fraction * (line[(k + 1) & mask] - line[k & mask]);
+    }
+  }
+
+  /**
+   * Cross-fade from the line as it was delayed before.
+   * @param {Float32Array} out
+   * @param {number} start position of the first sample
+   */
+  _fadeFrom(out, start) {
+    const whole = Math.floor(start);
+    for (let i = 0; i < BLOCK && this.crossfade; i++, this.crossfade--) {
+      const before = whole + i < 0 ? 0 : this.line[(whole + i) & this.mask];
+      out[i] += (this.crossfade / CROSSFADE_SAMPLES) * (before - out[i]);
+    }
+  }
+
+  /**
+   * Insert silence while playback has to wait: the first such block fades out, the first one after it fades in.
+   * @param {Float32Array} out
+   * @param {number} position
+   */
+  _applyHold(out, position) {
+    if (this.held > MAX_HOLD_SECONDS * sampleRate || this.delay > this.size - 4 * sampleRate) {
+      this.limit = Infinity;
+    }
+    if (!this.hold && position + BLOCK - this.delay <= this.limit) {
+      if (this.held) applyRamp(out, 0, 1);
       this.held = 0;
       return;
     }
     if (!this.held) {
-      ramp(out, 1, 0);
+      applyRamp(out, 1, 0);
     } else {
       out.fill(0);
-      this.delay += 128; // the same samples are next
-      this.target += 128;
-      this.hold = Math.max(0, this.hold - 128);
+      this.delay += BLOCK; // the next block plays the same samples
+      this.targetDelay += BLOCK;
+      this.hold = Math.max(0, this.hold - BLOCK);
     }
-    this.held += 128;
+    this.held += BLOCK;
   }
 
-  _fade(out, from) {
-    const whole = Math.floor(from),
-      mask = this.size - 1;
-    for (let i = 0; i < 128 && this.fading; i++, this.fading--) {
-      const share = this.fading / FADE,
-        before = whole + i < 0 ? 0 : this.ring[(whole + i) & mask];
-      out[i] += share * (before - out[i]);
-    }
+  /**
+   * Erase what has been played, before the ring buffer wraps around.
+   * @param {number} end position
+   */
+  _clearUntil(end) {
+    for (; this.cleared < end; this.cleared++) this.line[this.cleared & this.mask] = 0;
   }
 
-  // What has been played is silence when the line comes round.
-  _clear(until) {
-    const mask = this.size - 1;
-    for (; this.cleared < until; this.cleared++) this.ring[this.cleared & mask] = 0;
-  }
-
+  /** @param {Float32Array} samples at sendRate */
   _send(samples) {
     for (const value of samples) {
-      this.ready[this.readied++] = s16(value);
-      if (this.readied < this.ready.length) continue;
-      this.port.postMessage({ sent: this.ready, at: this.handed }, [this.ready.buffer]);
-      this.handed += this.readied;
-      this.ready = new Int16Array(this.readied);
-      this.readied = 0;
+      this.sendChunk[this.sendFill++] = toInt16(value);
+      if (this.sendFill < this.sendChunk.length) continue;
+      /** @type {ResampledChunk} */
+      const message = { kind: 'resampled', position: this.sendPosition, samples: this.sendChunk };
+      this.port.postMessage(message, [this.sendChunk.buffer]);
+      this.sendPosition += this.sendFill;
+      this.sendChunk = new Int16Array(this.sendFill);
+      this.sendFill = 0;
     }
   }
 
-  _tell(now) {
-    const mask = this.size - 1,
-      { out } = this;
-    if (!this.feed) {
-      for (let i = 0; i < 128; i++) {
-        out[this.filled + i] = s16(this.ring[(now + i) & mask]);
-      }
+  /**
+   * @param {number} position
+   * @param {number} startFrame
+   */
+  _report(position, startFrame) {
+    const { chunk } = this;
+    if (!this.external) {
+      for (let i = 0; i < BLOCK; i++) chunk[this.chunkFill + i] = toInt16(this.line[(position + i) & this.mask]);
     }
-    this.filled += 128;
-    if (this.filled < this.piece) return;
-    const message = {
-      at: this.pieceStart,
-      end: now + 128,
-      first: this.first,
+    this.chunkFill += BLOCK;
+    if (this.chunkFill < this.chunkLength) return;
+    /** @type {WorkletReport} */
+    const report = {
+      kind: 'report',
+      position: this.chunkStart,
+      end: position + BLOCK,
+      startFrame,
       delay: this.delay,
-      samples: this.feed ? null : out,
+      samples: this.external ? null : chunk,
     };
-    this.port.postMessage(message, this.feed ? [] : [out.buffer]);
-    this.out = new Int16Array(this.piece);
-    this.filled = 0;
-    this.pieceStart = now + 128;
+    this.port.postMessage(report, this.external ? [] : [chunk.buffer]);
+    this.chunk = new Int16Array(this.chunkLength);
+    this.chunkFill = 0;
+    this.chunkStart = position + BLOCK;
   }
 }
 
-function ramp(out, from, to) {
-  for (let i = 0; i < out.length; i++) out[i] *= from + ((to - from) * i) / out.length;
+class DelayLineProcessor extends AudioWorkletProcessor {
+  constructor() {
+    super();
+    /** @type {DelayLine | null} */
+    this.line = null;
+    this.port.onmessage = ({ data }) => this._onCommand(data);
+  }
+
+  /**
+   * @param {Float32Array[][]} inputs
+   * @param {Float32Array[][]} outputs
+   */
+  process(inputs, outputs) {
+    this.line?.process(inputs[0], outputs[0][0]);
+    return true;
+  }
+
+  /** @param {WorkletCommand} message */
+  _onCommand(message) {
+    if (message.command === 'begin') this.line = new DelayLine(message, this.port);
+    else if (message.command === 'stop') this.line = null;
+    else if (message.command === 'delay') this.line?.changeDelay(message);
+    else if (message.command === 'write') this.line?.write(message);
+    else if (this.line) this.line.limit = message.position ?? Infinity;
+  }
 }
 
-const s16 = (value) => Math.max(-32768, Math.min(32767, Math.round(32768 * value)));
+/**
+ * Multiply by a linear ramp.
+ * @param {Float32Array} samples
+ * @param {number} from
+ * @param {number} to
+ */
+function applyRamp(samples, from, to) {
+  for (let i = 0; i < samples.length; i++) samples[i] *= from + ((to - from) * i) / samples.length;
+}
 
-registerProcessor('voice-line', VoiceLine);
+/** @param {number} value -1..1 */
+const toInt16 = (value) => Math.max(-32768, Math.min(32767, Math.round(32768 * value)));
+
+registerProcessor('delay-line', DelayLineProcessor);

@@ -1,108 +1,163 @@
 // SPDX-License-Identifier: Apache-2.0
-// The picture: faces in the studio, posed by the frames of a timeline, and measured. `draw` makes one picture.
+// View of the face: the faces in their scene, posed by the frames of a timeline. `draw` renders one image.
 import { Avatar } from './face/avatar.js';
-import { Detail } from './face/level_of_detail.js';
-import { Head } from './face/face_mesh.js';
-import { fetchFace } from './face/mesh_loader.js';
-import { Studio } from './face/scene.js';
-import { Measure } from './metrics.js';
-import { VERTICES } from './protocol.js';
-import { mix, whole } from './timeline.js';
+import { FaceMesh } from './face/face_mesh.js';
+import { LevelOfDetail } from './face/level_of_detail.js';
+import { fetchFaceMesh } from './face/mesh_loader.js';
+import { FaceScene } from './face/scene.js';
+import { Metrics } from './metrics.js';
+import { blendPoses, completedFrame, isFaceFrame } from './timeline.js';
 
-export class Picture {
-  // canvas: to draw on; wish: level of detail; onface: called when another face is shown.
-  constructor(canvas, wish, onface) {
+/** @typedef {import('./timeline.js').Timeline} Timeline */
+/** @typedef {import('./timeline.js').TimelineSample} TimelineSample */
+/** @typedef {import('./timeline.js').Pose} Pose */
+/** @typedef {import('./protocol.js').Frame} Frame */
+/** @typedef {import('./app.js').ServerInfo} ServerInfo */
+/** @typedef {'default' | 'template' | 'avatar'} FaceName */
+
+export class FaceView {
+  /**
+   * @param {HTMLCanvasElement} canvas to draw on
+   * @param {string} detail level of detail, or "auto"
+   * @param {() => void} onFaceChange called when another face is shown
+   */
+  constructor(canvas, detail, onFaceChange) {
+    this.onFaceChange = onFaceChange;
+    /** @type {{default?: FaceMesh, template?: FaceMesh, avatar?: Avatar}} */
     this.faces = {};
-    this.which = null;
-    this.onface = onface;
-    this.now = { weights: new Float32Array(52), head: new Float32Array([0, 0, 0, 1]) };
-    this.since = 0; // animation frames since the last picture
-    this.frame = null; // the last one that this picture fully shows
-    this.trace = null; // what is shown, for who asks: rows of [time, weights]
-    this.detail = new Detail(wish, (settings) => this._detailed(settings));
-    this.studio = new Studio(canvas, this.detail.settings);
-    this.measure = new Measure(this.studio.renderer.getContext());
+    /** @type {FaceName | null} */
+    this.shownFace = null;
+    /** @type {Pose} */
+    this.pose = { weights: new Float32Array(52), head: new Float32Array([0, 0, 0, 1]) };
+    /** @type {string[]} */
+    this.names = []; // of the weights
+    /** @type {Record<string, number>} */
+    this.index = {}; // of each weight, by its name
+    /** @type {number[][] | null} */
+    this.poseLog = null; // set by tests: rows of [time, weights]
+    this.animationFrames = 0; // since the last image
+    /** @type {Frame | null} */
+    this.completedFrame = null; // the last one that the image shows completely
+    this.lastAnimationFrame = 0; // ms
+    this.detail = new LevelOfDetail(detail, () => this._applyDetail());
+    this.scene = new FaceScene(canvas, this.detail.settings);
+    this.metrics = new Metrics(this.scene.gl);
   }
 
+  /** Load the default face and show it. */
   async load() {
-    const pack = await fetchFace('/default.face');
-    this.lips = { bias: pack.lipBias, row: pack.lip };
-    this.faces.default = new Head(pack, this.detail.settings);
+    this.faces.default = new FaceMesh(await fetchFaceMesh('/face.glb'), this.detail.settings);
     this.show('default');
   }
 
-  // names: ARKit's 52, in the order of the weights; vertices: whether the model has a face of its own.
-  async told(names, vertices) {
+  /**
+   * Load the faces that the model or the server brings.
+   * @param {ServerInfo} info
+   */
+  async setModel({ names, vertices, face }) {
     this.names = names;
-    this.index = Object.fromEntries(names.map((name, i) => [name, i]));
-    if (!vertices || this.faces.model) return;
-    this.faces.model = new Head(await fetchFace('/model.face'), { ...this.detail.settings, fine: false });
-    this.show('model');
+    this.index = Object.fromEntries(names.map((name, index) => [name, index]));
+    if (vertices && !this.faces.template) {
+      const mesh = await fetchFaceMesh('/template.glb');
+      this.faces.template = new FaceMesh(mesh, { ...this.detail.settings, tessellated: false });
+      this.show('template');
+    } else if (face && !this.faces.avatar) {
+      const response = await fetch('/avatar.glb');
+      await this.openAvatar(await response.arrayBuffer(), face);
+    }
   }
 
-  _detailed(settings) {
-    this.studio?.setDetail(settings);
-    this.faces.default?.setDetail(settings);
-    this.faces.model?.setDetail({ ...settings, fine: false });
+  /** A copy of the pose that is shown. */
+  copyPose() {
+    return { weights: this.pose.weights.slice(), head: this.pose.head.slice() };
   }
 
-  get state() {
-    return { weights: this.now.weights.slice(), head: this.now.head.slice() };
+  /**
+   * Lip gap of the default face in mm.
+   * @param {Float32Array} weights (52,)
+   */
+  lipGap(weights) {
+    const lipGap = this.faces.default?.mesh.lipGap;
+    if (!lipGap) return 0;
+    return 1000 * lipGap.weights.reduce((sum, value, i) => sum + value * weights[i], lipGap.bias);
   }
 
-  // Opening of the lips in mm, for weights.
-  gap(weights) {
-    return 1000 * this.lips.row.reduce((sum, value, i) => sum + value * weights[i], this.lips.bias);
+  /**
+   * Show a face that has been loaded.
+   * @param {FaceName} name
+   */
+  show(name) {
+    const face = this.faces[name];
+    if (!face) return;
+    const shown = this.shownFace && this.faces[this.shownFace];
+    if (shown) this.scene.remove(shown.object);
+    this.shownFace = name;
+    this.scene.add(face.object);
+    this.scene.frame(face.bounds());
+    this.onFaceChange();
   }
 
-  show(which) {
-    const face = this.faces[which];
-    if (this.which) this.studio.scene.remove(this.faces[this.which].object);
-    this.which = which;
-    this.studio.scene.add(face.object);
-    this.studio.frame(face.frame());
-    this.onface();
-  }
-
-  // A visitor's own face. Throws an Error with a sentence for a file that cannot be used.
-  async open(bytes, name) {
-    const avatar = await Avatar.read(bytes, name, this.names);
-    if (this.which === 'avatar') this.show('default');
+  /**
+   * Show a GLB file of the user.
+   * @param {ArrayBuffer} bytes
+   * @param {string} name for messages
+   * @throws {Error} if the file cannot be used
+   */
+  async openAvatar(bytes, name) {
+    const avatar = await Avatar.parse(bytes, name, this.names);
+    if (this.shownFace === 'avatar') this.show('default');
     this.faces.avatar?.dispose();
     this.faces.avatar = avatar;
     this.show('avatar');
   }
 
-  // An animation frame begins at `now`; sounding: whether the timeline's clock is that of a sound.
-  draw(now, timeline, sounding) {
-    const { measure, studio } = this;
-    if (this.then) this.detail.picture(now - this.then);
-    this.then = now;
-    measure.frame(now, sounding);
-    this.since++;
-    if (measure.full) return;
-    if (timeline) timeline.lead = measure.lag / 1000;
-    const shown = timeline?.at(performance.now() + measure.lag) || null; // it will be seen so much later
-    const frame = shown && whole(shown);
-    if (this.since < this.detail.every && frame === this.frame) return;
-    this.since = 0;
-    this.frame = frame;
-    if (shown) this._pose(shown, timeline.before);
-    this.faces[this.which].cull?.(studio.camera.position);
-    studio.render();
-    measure.drawn(timeline, shown);
+  /**
+   * Draw an image, if one is due.
+   * @param {number} now time of the animation frame, ms
+   * @param {Timeline | null} timeline
+   * @param {boolean} hasSound whether the timeline's clock is that of audible sound
+   */
+  draw(now, timeline, hasSound) {
+    const { metrics, scene } = this;
+    if (this.lastAnimationFrame) this.detail.onAnimationFrame(now - this.lastAnimationFrame);
+    this.lastAnimationFrame = now;
+    metrics.onAnimationFrame(hasSound);
+    this.animationFrames++;
+    if (metrics.isGpuBusy) return;
+    if (timeline) timeline.displayLatency = metrics.displayLatencyMs / 1000;
+    const sample = timeline?.sample(performance.now() + metrics.displayLatencyMs) ?? null;
+    const frame = sample && completedFrame(sample);
+    if (this.animationFrames < this.detail.drawEvery && frame === this.completedFrame) return;
+    this.animationFrames = 0;
+    this.completedFrame = frame;
+    if (sample && timeline) this._applySample(sample, timeline.initialPose);
+    const face = this.shownFace && this.faces[this.shownFace];
+    if (face instanceof FaceMesh) face.cullBackFaces(scene.cameraPosition);
+    scene.render();
+    metrics.onDraw(timeline, sample);
   }
 
-  _pose({ from, to, share, fade, time }, before) {
-    const face = this.faces[this.which];
-    if (from.kind === VERTICES) {
-      const frame = share > 0.5 ? to : from;
-      face.displace?.(frame.offsets, frame.scale);
+  /**
+   * @param {TimelineSample} sample
+   * @param {Pose} initialPose
+   */
+  _applySample({ from, to, ratio, fade, time }, initialPose) {
+    const face = this.shownFace && this.faces[this.shownFace];
+    if (!isFaceFrame(from) || !isFaceFrame(to)) {
+      const frame = ratio > 0.5 ? to : from;
+      if (face instanceof FaceMesh && !isFaceFrame(frame)) face.displace(frame.offsets, frame.scale);
       return;
     }
-    mix(from, to, share, this.now);
-    if (fade < 1) mix(before, this.now, fade, this.now);
-    face.pose(this.now.weights, this.now.head, this.index);
-    if (this.trace) this.trace.push([time, ...this.now.weights]);
+    blendPoses(from, to, ratio, this.pose);
+    if (fade < 1) blendPoses(initialPose, this.pose, fade, this.pose);
+    if (face) face.pose(this.pose.weights, this.pose.head, this.index);
+    if (this.poseLog) this.poseLog.push([time, ...this.pose.weights]);
+  }
+
+  _applyDetail() {
+    const { settings } = this.detail;
+    this.scene.setDetail(settings);
+    this.faces.default?.setDetail(settings);
+    this.faces.template?.setDetail({ ...settings, tessellated: false });
   }
 }

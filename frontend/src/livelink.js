@@ -1,49 +1,79 @@
 // SPDX-License-Identifier: Apache-2.0
-// Face motion as the CSV of the Live Link Face app, as face/formats/livelink.py writes it: the app swaps left and right of jaw
-// and mouth against Apple's names; yaw, pitch, roll of head and eyes in radians.
-const SWAPPED = { jawLeft: 'jawRight', jawRight: 'jawLeft', mouthLeft: 'mouthRight', mouthRight: 'mouthLeft' };
-const EYE = Math.PI / 6; // of an eye-look shape at 1
+// Writer of Live Link Face CSV files, equal to face/formats/livelink.py: the app swaps left and right of jaw and mouth
+// against Apple's names; yaw, pitch and roll of head and eyes are in radians.
 
-export function livelink(frames, names, rate) {
-  const order = names.map((name) => SWAPPED[name] || name),
-    place = new Map(names.map((name, i) => [name, i]));
-  const angles = ['Head', 'LeftEye', 'RightEye'].flatMap((part) =>
-    ['Yaw', 'Pitch', 'Roll'].map((angle) => part + angle),
+/** @type {Record<string, string>} */
+const SWAPPED_NAMES = {
+  jawLeft: 'jawRight',
+  jawRight: 'jawLeft',
+  mouthLeft: 'mouthRight',
+  mouthRight: 'mouthLeft',
+};
+const MAX_EYE_ANGLE = Math.PI / 6; // of an eye-look shape at weight 1
+
+/** @typedef {import('./timeline.js').Pose} Pose */
+
+/**
+ * Encode face motion.
+ * @param {Pose[]} frames
+ * @param {string[]} names of the weights
+ * @param {number} frameRate frames/s
+ * @returns {string} the file's text
+ */
+export function encodeLiveLinkCsv(frames, names, frameRate) {
+  const columns = names.map((name) => SWAPPED_NAMES[name] || name);
+  const indices = new Map(names.map((name, index) => [name, index]));
+  const angles = ['Head', 'LeftEye', 'RightEye'].flatMap((bone) =>
+    ['Yaw', 'Pitch', 'Roll'].map((angle) => bone + angle),
   );
+  /** @type {(string | number)[][]} */
   const rows = [
-    ['Timecode', 'BlendShapeCount', ...order.map((name) => name[0].toUpperCase() + name.slice(1)), ...angles],
+    ['Timecode', 'BlendShapeCount', ...columns.map((name) => name[0].toUpperCase() + name.slice(1)), ...angles],
   ];
   frames.forEach(({ weights, head }, index) => {
-    const at = (name) => weights[place.get(name)],
-      gaze = (more, less) => EYE * (at(`eyeLook${more}`) - at(`eyeLook${less}`));
+    /** @param {string} name */
+    const weight = (name) => weights[indices.get(name) ?? -1];
+    /** @type {(positive: string, negative: string) => number} */
+    const eyeAngle = (positive, negative) =>
+      MAX_EYE_ANGLE * (weight(`eyeLook${positive}`) - weight(`eyeLook${negative}`));
     const values = [
-      ...order.map(at),
-      ...euler(head),
-      gaze('OutLeft', 'InLeft'),
-      gaze('DownLeft', 'UpLeft'),
+      ...columns.map(weight),
+      ...quaternionToEuler(head),
+      eyeAngle('OutLeft', 'InLeft'),
+      eyeAngle('DownLeft', 'UpLeft'),
       0,
-      gaze('InRight', 'OutRight'),
-      gaze('DownRight', 'UpRight'),
+      eyeAngle('InRight', 'OutRight'),
+      eyeAngle('DownRight', 'UpRight'),
       0,
     ];
-    rows.push([timecode(index, rate), values.length, ...values.map((value) => value.toFixed(8))]);
+    rows.push([timecode(index, frameRate), values.length, ...values.map((value) => value.toFixed(8))]);
   });
   return rows.map((row) => row.join(',')).join('\r\n') + '\r\n';
 }
 
-function timecode(index, rate) {
-  const second = Math.floor(index / rate + 1e-9),
-    part = Math.round((index - second * rate) * 1000);
-  const two = (value) => String(value).padStart(2, '0');
+/**
+ * hh:mm:ss:ff.fff
+ * @param {number} index
+ * @param {number} frameRate
+ */
+function timecode(index, frameRate) {
+  const second = Math.floor(index / frameRate + 1e-9);
+  const milliframes = Math.round((index - second * frameRate) * 1000);
+  /** @param {number} value */
+  const twoDigits = (value) => String(value).padStart(2, '0');
   return (
-    `${two(Math.floor(second / 3600))}:${two(Math.floor(second / 60) % 60)}:${two(second % 60)}:` +
-    `${two(Math.floor(part / 1000))}.${String(part % 1000).padStart(3, '0')}`
+    `${twoDigits(Math.floor(second / 3600))}:${twoDigits(Math.floor(second / 60) % 60)}:${twoDigits(second % 60)}:` +
+    `${twoDigits(Math.floor(milliframes / 1000))}.${String(milliframes % 1000).padStart(3, '0')}`
   );
 }
 
-function euler(q) {
-  const n = Math.hypot(...q),
-    [x, y, z, w] = Array.from(q, (value) => value / n);
+/**
+ * Yaw, pitch and roll in radians of a quaternion xyzw of any length.
+ * @param {Float32Array} quaternion
+ */
+function quaternionToEuler(quaternion) {
+  const length = Math.hypot(...quaternion);
+  const [x, y, z, w] = Array.from(quaternion, (value) => value / length);
   return [
     Math.atan2(2 * (w * z + x * y), 1 - 2 * (y * y + z * z)),
     Math.asin(Math.max(-1, Math.min(1, 2 * (w * y - z * x)))),

@@ -1,192 +1,273 @@
 // SPDX-License-Identifier: Apache-2.0
-// The page's elements: buttons, files, plots and numbers, joined to what they do. `?detail=high`, medium, low or lowest
-// in the address draws so, whatever it costs.
-import { Numbers } from './stats_view.js';
-import { Page } from './app.js';
+// Entry point: connects the page's elements with the application. `?detail=high`, medium, low or lowest in the address
+// fixes the level of detail.
+import { App } from './app.js';
+import { FaceView } from './face_view.js';
 import { Panel } from './panel.js';
-import { Picture } from './face_view.js';
 import { Plots } from './plots.js';
-import { LONGEST } from './recorder.js';
+import { isFaceFrame } from './timeline.js';
+import { MAX_RECORDING_SECONDS } from './recorder.js';
+import { StatsView } from './stats_view.js';
 
-const MOST_BYTES = 96e6;
-const $ = (id) => document.getElementById(id);
-let page, picture, panel, plots, numbers, quiet;
+const MAX_FILE_BYTES = 96e6;
+const PLOT_INTERVAL_MS = 45;
+const STATS_INTERVAL_MS = 400;
+const ERROR_DISPLAY_MS = 7000;
 
-function start() {
-  picture = new Picture($('face'), new URLSearchParams(location.search).get('detail') || 'auto', looks);
-  page = new Page(picture, {
-    hello,
-    say,
-    changed,
-    files,
-    sound: (samples, time, rate) => plots?.sound(samples, time, rate),
-    frame: ({ time, weights }) => weights && plots?.lip(time, picture.gap(weights)),
-    clear: () => plots?.clear(),
-  });
-  panel = new Panel($('controls'), (changes) => page.link.send({ type: 'set', ...changes }));
-  page.values = () => panel.values;
-  window.talk = page; // for tests, measurements and the curious
-  return picture.load();
+/**
+ * The element with an id.
+ * @param {string} id
+ * @returns {HTMLElement}
+ */
+function element(id) {
+  const found = document.getElementById(id);
+  if (!found) throw new Error(`the page has no element ${id}`);
+  return found;
 }
+/** @param {string} id */
+const button = (id) => /** @type {HTMLButtonElement} */ (element(id));
+/** @param {string} id */
+const input = (id) => /** @type {HTMLInputElement} */ (element(id));
+/** @param {string} id */
+const select = (id) => /** @type {HTMLSelectElement} */ (element(id));
+/** @param {string} id */
+const canvas = (id) => /** @type {HTMLCanvasElement} */ (element(id));
 
-function hello(message) {
-  plots ||= page.plots = new Plots($('curves'), $('bars'), message.names);
-  numbers ||= new Numbers($('numbers'));
-  panel.build(message.controls);
-  $('model').textContent = `${message.model} · ${message.device}`;
-  $('facts').textContent =
-    `${message.frame_rate} frames/s, look-ahead ${Math.round(1000 * message.lookahead)} ms; version ` +
-    `${message.version}. Nothing that you open or record leaves this browser but the sound, to this server.`;
-  looks();
-  changed();
-}
-
-function draw(now) {
-  requestAnimationFrame(draw);
-  const { timeline, sound } = page;
-  picture.draw(now, timeline, !!timeline && timeline.clock === sound.clock);
-  if (plots && now - (plots.drawnAt || 0) > 45) {
-    plots.drawnAt = now;
-    plots.draw(timeline ? timeline.clock.heard(now) : 0, picture.now.weights);
-    const share = page.source === 'file' ? Math.min(1, Math.max(0, page.heard / sound.duration)) : 0;
-    $('progress').firstElementChild.style.transform = `scaleX(${share})`;
+/** The page after its start. */
+class Page {
+  /** @param {FaceView} view with a face loaded */
+  constructor(view) {
+    this.view = view;
+    this.stats = new StatsView(element('stats'));
+    this.panel = new Panel(element('controls'), (changes) =>
+      this.app.connection.sendText({ type: 'set', ...changes }),
+    );
+    /** @type {Plots | null} */
+    this.plots = null;
+    this.plotsDrawnAt = 0;
+    this.statsShownAt = 0;
+    const url = new URL('/socket', location.href);
+    url.protocol = url.protocol.replace('http', 'ws');
+    url.search = '';
+    this.app = new App(
+      view,
+      {
+        onHello: (info) => this._onHello(info),
+        showStatus: (message, isError) => showStatus(message, isError, this.app.connected),
+        onChange: () => this.update(),
+        onAudio: (samples, time, sampleRate) => this.plots?.addSamples(samples, time, sampleRate),
+        onFrame: (frame) => {
+          if (isFaceFrame(frame)) this.plots?.addLipGap(frame.time, view.lipGap(frame.weights));
+        },
+        onTimelineStart: () => this.plots?.clear(),
+        onRecording: showDownloads,
+      },
+      url.href,
+    );
+    this.app.controlValues = () => this.panel.values;
+    Object.assign(window, { app: this.app }); // for tests and measurements
+    this._connectButtons();
+    this._connectFiles();
+    window.addEventListener('keydown', ({ key }) => {
+      if (key === 'Escape') this.app.interrupt();
+    });
+    document.addEventListener('visibilitychange', () => {
+      if (this.app.source || !this.app.serverInfo) return;
+      if (document.hidden) this.app.connection.sendText({ type: 'pause' });
+      else this.app.idle();
+    });
   }
-  if (numbers && now - (numbers.shownAt || 0) > 400) {
-    numbers.shownAt = now;
-    numbers.show(page);
+
+  /** @param {number} now time of the animation frame, ms */
+  draw(now) {
+    requestAnimationFrame((next) => this.draw(next));
+    const { app, view } = this;
+    const { timeline, audio } = app;
+    view.draw(now, timeline, timeline !== null && timeline.clock === audio.clock);
+    if (this.plots && now - this.plotsDrawnAt > PLOT_INTERVAL_MS) {
+      this.plotsDrawnAt = now;
+      this.plots.draw(timeline ? timeline.clock.playbackTime(now) : 0, view.pose.weights);
+      const progress = app.source === 'file' ? Math.min(1, Math.max(0, app.filePosition / audio.duration)) : 0;
+      element('progress-fill').style.transform = `scaleX(${progress})`;
+    }
+    if (app.serverInfo && now - this.statsShownAt > STATS_INTERVAL_MS) {
+      this.statsShownAt = now;
+      this.stats.update(app);
+    }
+    if (app.isFileFinished) app.stop();
+    if (app.recorder && app.recorder.seconds > MAX_RECORDING_SECONDS) app.finishRecording();
   }
-  if (page.over) page.stop();
-  if (page.recorder && page.recorder.seconds > LONGEST) page.finishRecording();
+
+  /** Show the state of the application on its buttons. */
+  update() {
+    const { source, audio, recorder, connected, serverInfo, isSample } = this.app;
+    const pressed = source === 'file' && isSample ? 'sample' : source;
+    for (const name of ['microphone', 'watch', 'file', 'sample']) setPressed(name, pressed === name);
+    const connection = element('connection');
+    connection.classList.toggle('on', connected);
+    connection.title = connected ? 'connected' : 'not connected';
+    connection.setAttribute('aria-label', connection.title);
+    button('watch').disabled = !serverInfo?.watch;
+    setPressed('record', recorder !== null);
+    button('record').textContent = recorder ? 'Stop' : 'Record';
+    button('interrupt').disabled = source === 'watch';
+    button('sound').setAttribute('aria-pressed', String(source !== null && !audio.muted));
+    button('sound').disabled = !audio.graph;
+  }
+
+  /** @param {import('./app.js').ServerInfo} info */
+  _onHello(info) {
+    this.plots ||= this.app.plots = new Plots(canvas('curves'), element('bars'), info.names);
+    this.panel.build(info.controls);
+    element('model').textContent = `${info.model} · ${info.device}`;
+    element('facts').textContent =
+      `${info.frame_rate} frames/s, look-ahead ${Math.round(1000 * info.lookahead)} ms; version ` +
+      `${info.version}. Nothing that you open or record leaves this browser but the sound, to this server.`;
+    showFaceOptions(this.view);
+    this.update();
+  }
+
+  _connectButtons() {
+    const { app, view } = this;
+    /** @type {(name: string, start: () => void) => void} */
+    const toggle = (name, start) => {
+      button(name).onclick = () => (button(name).classList.contains('on') ? app.stop() : start());
+    };
+    toggle('microphone', () => app.startMicrophone());
+    toggle('watch', () => app.startWatching());
+    toggle('file', () => input('pick-audio').click());
+    toggle('sample', async () => {
+      const bytes = await (await fetch('/voice.flac')).arrayBuffer();
+      app.isSample = true;
+      await app.playFile(bytes, 'the sample');
+    });
+    button('interrupt').onclick = () => app.interrupt();
+    button('sound').onclick = () => {
+      app.audio.setMuted(!app.audio.muted);
+      this.update();
+    };
+    button('record').onclick = () => {
+      if (app.recorder) app.finishRecording();
+      else app.startRecording(canvas('face'));
+    };
+    button('avatar').onclick = () => input('pick-face').click();
+    select('face-choice').onchange = () =>
+      view.show(/** @type {import('./face_view.js').FaceName} */ (select('face-choice').value));
+    select('detail').onchange = () => view.detail.choose(select('detail').value);
+  }
+
+  _connectFiles() {
+    for (const id of ['pick-audio', 'pick-face']) {
+      input(id).onchange = () => {
+        const file = input(id).files?.[0];
+        if (file) this._open(file);
+        input(id).value = '';
+      };
+    }
+    window.addEventListener('dragover', (event) => {
+      event.preventDefault();
+      document.body.classList.add('dropping');
+    });
+    window.addEventListener('dragleave', (event) => {
+      if (!event.relatedTarget) document.body.classList.remove('dropping');
+    });
+    window.addEventListener('drop', (event) => {
+      event.preventDefault();
+      document.body.classList.remove('dropping');
+      const file = event.dataTransfer?.files[0];
+      if (file) this._open(file);
+    });
+  }
+
+  /** @param {File} file audio, or a face */
+  async _open(file) {
+    const { app, view } = this;
+    const name = file.name.slice(0, 60);
+    if (!app.serverInfo) return;
+    if (file.size > MAX_FILE_BYTES) {
+      showStatus(`${name} has ${Math.round(file.size / 1e6)} MB: give at most ${MAX_FILE_BYTES / 1e6}`, true);
+    } else if (/\.(glb|gltf)$/i.test(name)) {
+      try {
+        await view.openAvatar(await file.arrayBuffer(), name);
+        showStatus('');
+      } catch (error) {
+        showStatus(/** @type {Error} */ (error).message, true);
+      }
+    } else {
+      app.isSample = false;
+      await app.playFile(await file.arrayBuffer(), name);
+    }
+  }
 }
 
-function say(sentence, bad = false) {
-  $('word').textContent = sentence;
-  $('word').className = sentence ? `on${bad ? ' bad' : ''}` : '';
-  clearTimeout(quiet);
-  if (bad && page?.up) quiet = setTimeout(() => say(''), 7000);
+/** @type {ReturnType<typeof setTimeout> | undefined} */
+let statusTimer;
+
+/**
+ * Show a message over the face; "" hides it.
+ * @param {string} message
+ * @param {boolean} [isError]
+ * @param {boolean} [isTransient] whether an error disappears after a while
+ */
+function showStatus(message, isError = false, isTransient = true) {
+  const status = element('status');
+  status.textContent = message;
+  status.className = message ? `on${isError ? ' bad' : ''}` : '';
+  clearTimeout(statusTimer);
+  if (isError && isTransient) statusTimer = setTimeout(() => showStatus(''), ERROR_DISPLAY_MS);
 }
 
-function changed() {
-  const { source, sound, recorder, up } = page;
-  const shown = source === 'file' && page.sample ? 'sample' : source;
-  for (const name of ['microphone', 'watch', 'file', 'sample']) press(name, shown === name);
-  $('dot').classList.toggle('on', !!up);
-  $('dot').title = up ? 'connected' : 'not connected';
-  $('dot').setAttribute('aria-label', $('dot').title);
-  $('watch').disabled = !page.hello?.watch;
-  press('record', !!recorder);
-  $('record').textContent = recorder ? 'Stop' : 'Record';
-  $('interrupt').disabled = source === 'watch';
-  $('sound').setAttribute('aria-pressed', String(!!source && !sound.muted));
-  $('sound').disabled = !sound.context;
+/**
+ * @param {string} name of a button
+ * @param {boolean} pressed
+ */
+function setPressed(name, pressed) {
+  button(name).classList.toggle('on', pressed);
+  button(name).setAttribute('aria-pressed', String(pressed));
 }
 
-function press(name, on) {
-  $(name).classList.toggle('on', on);
-  $(name).setAttribute('aria-pressed', String(on));
-}
-
-function looks() {
-  const { faces, which, detail } = picture;
-  const names = { default: 'default head', model: "the model's own", avatar: faces.avatar?.name };
-  $('which').replaceChildren(
-    ...Object.keys(names)
-      .filter((key) => faces[key])
-      .map((key) => new Option(names[key], key, false, key === which)),
+/** @param {FaceView} view */
+function showFaceOptions({ faces, shownFace, detail }) {
+  /** @type {[string, string | undefined][]} */
+  const options = [
+    ['default', faces.default && 'default head'],
+    ['template', faces.template && "the model's own"],
+    ['avatar', faces.avatar?.name],
+  ];
+  select('face-choice').replaceChildren(
+    ...options.flatMap(([name, label]) => (label ? [new Option(label, name, false, name === shownFace)] : [])),
   );
-  $('detail').value = detail.wish;
+  select('detail').value = detail.choice;
 }
 
-function files(list) {
-  for (const link of $('downloads').children) URL.revokeObjectURL(link.href);
-  $('downloads').replaceChildren(
-    ...list.map(({ name, blob }) => {
+/** @param {import('./recorder.js').RecordedFile[]} files */
+function showDownloads(files) {
+  const downloads = element('downloads');
+  for (const link of downloads.querySelectorAll('a')) URL.revokeObjectURL(link.href);
+  downloads.replaceChildren(
+    ...files.map(({ name, blob }) => {
       const link = document.createElement('a');
       link.href = URL.createObjectURL(blob);
       link.download = name;
-      link.textContent = `${name.split('.').pop().toUpperCase()} · ${(blob.size / 1e6).toFixed(1)} MB`;
+      link.textContent = `${name.split('.').pop()?.toUpperCase()} · ${(blob.size / 1e6).toFixed(1)} MB`;
       return link;
     }),
   );
-  $('downloads').hidden = !list.length;
-}
-
-async function open(file) {
-  const name = file.name.slice(0, 60);
-  if (!page.hello) return;
-  if (file.size > MOST_BYTES) {
-    say(`${name} has ${Math.round(file.size / 1e6)} MB: give at most ${MOST_BYTES / 1e6}`, true);
-  } else if (/\.(glb|gltf)$/i.test(name)) {
-    await picture.open(await file.arrayBuffer(), name).then(
-      () => say(''),
-      (error) => say(error.message, true),
-    );
-  } else {
-    page.sample = false;
-    await page.file(await file.arrayBuffer(), name);
-  }
-}
-
-function wire() {
-  const toggle = (name, begin) => {
-    $(name).onclick = () => ($(name).classList.contains('on') ? page.stop() : begin());
-  };
-  toggle('microphone', () => page.microphone());
-  toggle('watch', () => page.watch());
-  toggle('file', () => $('pick-audio').click());
-  toggle('sample', async () => {
-    const bytes = await (await fetch('/voice.flac')).arrayBuffer();
-    page.sample = true;
-    await page.file(bytes, 'the sample');
-  });
-  $('interrupt').onclick = () => page.interrupt();
-  $('sound').onclick = () => {
-    page.sound.setMuted(!page.sound.muted);
-    changed();
-  };
-  $('record').onclick = () => page.hello && (page.recorder ? page.finishRecording() : page.record($('face')));
-  $('avatar').onclick = () => $('pick-face').click();
-  $('which').onchange = () => picture.show($('which').value);
-  $('detail').onchange = () => picture.detail.set($('detail').value);
-  for (const id of ['pick-audio', 'pick-face']) {
-    $(id).onchange = () => {
-      if ($(id).files[0]) open($(id).files[0]);
-      $(id).value = '';
-    };
-  }
-  window.addEventListener('keydown', ({ key }) => {
-    if (key === 'Escape') page.interrupt();
-  });
-  window.addEventListener('dragover', (event) => {
-    event.preventDefault();
-    document.body.classList.add('dropping');
-  });
-  window.addEventListener('dragleave', (event) => {
-    if (!event.relatedTarget) document.body.classList.remove('dropping');
-  });
-  window.addEventListener('drop', (event) => {
-    event.preventDefault();
-    document.body.classList.remove('dropping');
-    if (event.dataTransfer.files[0]) open(event.dataTransfer.files[0]);
-  });
-  document.addEventListener('visibilitychange', () => {
-    if (page.source || !page.hello) return;
-    if (document.hidden) page.link.send({ type: 'pause' });
-    else page.idle();
-  });
+  downloads.hidden = !files.length;
 }
 
 try {
-  await start();
-  wire();
-  page.connect();
-  requestAnimationFrame(draw);
+  const detail = new URLSearchParams(location.search).get('detail') || 'auto';
+  const view = new FaceView(canvas('face'), detail, () => showFaceOptions(view));
+  await view.load();
+  const page = new Page(view);
+  requestAnimationFrame((now) => page.draw(now));
 } catch (error) {
   console.error(error);
-  say(
-    /webgl/i.test(error.message)
-      ? 'This browser draws no 3D (WebGL is off): the face cannot be shown.'
-      : error.message,
+  const { message } = /** @type {Error} */ (error);
+  showStatus(
+    /webgl/i.test(message) ? 'This browser draws no 3D (WebGL is off): the face cannot be shown.' : message,
     true,
+    false,
   );
 }

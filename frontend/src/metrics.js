@@ -1,102 +1,158 @@
 // SPDX-License-Identifier: Apache-2.0
-// What the page measures of itself. A picture drawn in one animation frame counts as on the screen when the next one
-// begins and the graphics card has finished it. "Apart": the moment that is heard then, minus the moment shown.
-// "Latency": from when the middle of a frame's audio came in until that frame is shown.
-import { whole } from './timeline.js';
+// Measurements of the page. An image drawn in one animation frame counts as displayed when the next one begins and the
+// GPU has finished it. "A/V offset": playback time at that moment minus the time shown. "Latency": from the capture of
+// the middle of a frame's audio to the display of that frame.
+import { completedFrame } from './timeline.js';
 
-const KEPT = 10000; // ms
+const WINDOW_MS = 10000;
+const DRAW_WINDOW_MS = 2000;
+const WARM_UP_MS = 1000; // after a start, before the A/V offset is recorded
+const MAX_PENDING = 8; // images
+const LATENCY_SMOOTHING = 0.15;
+const MAX_DISPLAY_LATENCY_MS = 250;
 
-export class Measure {
+/** @typedef {import('./timeline.js').Timeline} Timeline */
+/** @typedef {import('./timeline.js').TimelineSample} TimelineSample */
+/** @typedef {[number, number]} Measurement time of performance.now() and value, both ms */
+
+/**
+ * @typedef {object} MetricsLog
+ * @property {[number, number, number][]} images [now in ms, time shown in s, A/V offset in ms]
+ * @property {[number, number, number][]} frames [now in ms, frame's time in s, latency in ms]
+ */
+
+export class Metrics {
+  /** @param {WebGL2RenderingContext} gl */
   constructor(gl) {
     this.gl = gl;
-    this.pending = [];
-    this.apart = []; // [now, ms]
-    this.latency = []; // [now, ms]
-    this.model = []; // [now, ms] of the server's steps
-    this.pictures = []; // ms of the last two seconds' pictures
-    this.worst = 0;
-    this.lag = 17; // ms from drawing a picture to its being seen, smoothed
-    this.log = null; // for who asks: {pictures: [ms, time shown, ms apart], frames: [ms, time, ms of latency]}
+    /** @type {{timeline: Timeline | null, sample: TimelineSample | null, fence: WebGLSync | null, drawnAt: number}[]} */
+    this.pending = []; // images that are not displayed yet
+    /** @type {Measurement[]} */
+    this.avOffset = [];
+    /** @type {Measurement[]} */
+    this.latency = [];
+    /** @type {Measurement[]} */
+    this.modelTime = []; // of the server
+    /** @type {number[]} */
+    this.drawTimes = []; // ms
+    this.worstAvOffset = 0; // ms
+    this.displayLatencyMs = 17; // from drawing to display, smoothed
+    this.startedAt = 0;
+    /** @type {number | null} */
+    this.lastFrameTime = null;
+    /** @type {MetricsLog | null} */
+    this.log = null; // set by tests and benchmarks
   }
 
-  begin(now) {
-    this.begun = now;
-    this.worst = 0;
-    this.apart.length = this.latency.length = 0;
-    this.lastIndex = null;
+  /**
+   * Start over with a new timeline.
+   * @param {number} now ms
+   */
+  reset(now) {
+    this.startedAt = now;
+    this.worstAvOffset = 0;
+    this.avOffset.length = this.latency.length = 0;
   }
 
-  // The model took `ms` for a step.
-  worked(now, ms) {
-    this.model.push([now, ms]);
-    trim(this.model, now - KEPT);
+  /**
+   * @param {number} now ms
+   * @param {number} ms duration of a model step
+   */
+  addModelTime(now, ms) {
+    this.modelTime.push([now, ms]);
+    discardBefore(this.modelTime, now - WINDOW_MS);
   }
 
-  // A picture of `shown` (Timeline.at) has been drawn.
-  drawn(timeline, shown) {
-    const { gl } = this,
-      fence = gl.fenceSync ? gl.fenceSync(gl.SYNC_GPU_COMMANDS_COMPLETE, 0) : null;
+  /**
+   * An image has been drawn.
+   * @param {Timeline | null} timeline
+   * @param {TimelineSample | null} sample that it shows
+   */
+  onDraw(timeline, sample) {
+    const { gl } = this;
+    const fence = gl.fenceSync(gl.SYNC_GPU_COMMANDS_COMPLETE, 0);
     if (fence) gl.flush();
     const now = performance.now();
-    this.pictures.push(now);
-    trim(this.pictures, now - 2000);
-    this.pending.push({ timeline, shown, fence, at: now });
-    if (this.pending.length > 8) this._drop(this.pending.shift());
+    this.drawTimes.push(now);
+    while (this.drawTimes[0] < now - DRAW_WINDOW_MS) this.drawTimes.shift();
+    this.pending.push({ timeline, sample, fence, drawnAt: now });
+    if (this.pending.length > MAX_PENDING) this._shiftPending();
   }
 
-  // An animation frame begins.
-  frame(now, sounding) {
+  /**
+   * An animation frame begins.
+   * @param {boolean} hasSound whether the timeline's clock is that of audible sound
+   */
+  onAnimationFrame(hasSound) {
     while (this.pending.length) {
-      const { timeline, shown, fence, at } = this.pending[0];
+      const { timeline, sample, fence, drawnAt } = this.pending[0];
       if (fence && this.gl.getSyncParameter(fence, this.gl.SYNC_STATUS) !== this.gl.SIGNALED) break;
-      this._drop(this.pending.shift());
-      this.lag += 0.15 * (Math.min(250, performance.now() - at) - this.lag);
-      if (shown) this._seen(timeline, shown, performance.now(), sounding);
+      this._shiftPending();
+      const latencyMs = Math.min(MAX_DISPLAY_LATENCY_MS, performance.now() - drawnAt);
+      this.displayLatencyMs += LATENCY_SMOOTHING * (latencyMs - this.displayLatencyMs);
+      if (timeline && sample) this._onDisplay(timeline, sample, performance.now(), hasSound);
     }
   }
 
-  // Whether two pictures wait for the graphics card: a third would only come late.
-  get full() {
+  /** Whether two images wait for the GPU: a third would only be late. */
+  get isGpuBusy() {
     return this.pending.length >= 2;
   }
 
-  _drop({ fence }) {
+  /** Images drawn per second. */
+  get imageRate() {
+    const times = this.drawTimes;
+    return times.length > 1 ? (1000 * (times.length - 1)) / (times[times.length - 1] - times[0]) : 0;
+  }
+
+  _shiftPending() {
+    const fence = this.pending.shift()?.fence;
     if (fence) this.gl.deleteSync(fence);
   }
 
-  _seen(timeline, shown, now, sounding) {
-    const apart = 1000 * (timeline.clock.heard(now) - shown.time);
-    if (sounding && now - this.begun > 1000) {
-      this.apart.push([now, apart]);
-      trim(this.apart, now - KEPT);
-      if (Math.abs(apart) > Math.abs(this.worst)) this.worst = apart;
+  /**
+   * @param {Timeline} timeline
+   * @param {TimelineSample} sample
+   * @param {number} now ms
+   * @param {boolean} hasSound
+   */
+  _onDisplay(timeline, sample, now, hasSound) {
+    const offset = 1000 * (timeline.clock.playbackTime(now) - sample.time);
+    if (hasSound && now - this.startedAt > WARM_UP_MS) {
+      this.avOffset.push([now, offset]);
+      discardBefore(this.avOffset, now - WINDOW_MS);
+      if (Math.abs(offset) > Math.abs(this.worstAvOffset)) this.worstAvOffset = offset;
     }
-    const frame = whole(shown);
-    if (frame.time !== this.lastTime) {
-      this.lastTime = frame.time;
-      const came = timeline.clock.captured(frame.time + 0.5 / timeline.rate);
-      if (came !== null) this.latency.push([now, now - came]);
-      if (came !== null && this.log) this.log.frames.push([now, frame.time, now - came]);
-      trim(this.latency, now - KEPT);
+    const frame = completedFrame(sample);
+    if (frame.time !== this.lastFrameTime) {
+      this.lastFrameTime = frame.time;
+      const captured = timeline.clock.captureTime(frame.time + 0.5 / timeline.frameRate);
+      if (captured !== null) {
+        this.latency.push([now, now - captured]);
+        this.log?.frames.push([now, frame.time, now - captured]);
+      }
+      discardBefore(this.latency, now - WINDOW_MS);
     }
-    if (this.log) this.log.pictures.push([now, shown.time, apart]);
-  }
-
-  get fps() {
-    const s = this.pictures;
-    return s.length > 1 ? (1000 * (s.length - 1)) / (s[s.length - 1] - s[0]) : 0;
+    this.log?.images.push([now, sample.time, offset]);
   }
 }
 
-function trim(list, since) {
-  let k = 0;
-  while (k < list.length && (Array.isArray(list[k]) ? list[k][0] : list[k]) < since) k++;
-  if (k) list.splice(0, k);
+/**
+ * @param {Measurement[]} measurements in the order of time
+ * @param {number} since ms
+ */
+function discardBefore(measurements, since) {
+  const first = measurements.findIndex(([time]) => time >= since);
+  measurements.splice(0, first < 0 ? measurements.length : first);
 }
 
-// The value below which a share of a list of [now, value] lies; NaN of none.
-export function quantile(list, share) {
-  if (!list.length) return NaN;
-  const values = list.map(([, value]) => value).sort((a, b) => a - b);
-  return values[Math.min(values.length - 1, Math.floor(share * values.length))];
+/**
+ * Quantile of the values; NaN without any.
+ * @param {Measurement[]} measurements
+ * @param {number} fraction 0..1
+ */
+export function quantile(measurements, fraction) {
+  if (!measurements.length) return NaN;
+  const values = measurements.map(([, value]) => value).sort((a, b) => a - b);
+  return values[Math.min(values.length - 1, Math.floor(fraction * values.length))];
 }

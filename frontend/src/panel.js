@@ -1,6 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
-// The controls of a voice, drawn from what the server says there is; each change is sent as it is made.
-const EVERY = 100; // ms between two messages
+// Panel of the stream's controls, built from the server's description; changes are sent as they are made.
+
+const SEND_INTERVAL_MS = 100;
+
+/**
+ * A control as the server describes it.
+ * @typedef {{kind: 'choice', choices: string[], default: string}} ChoiceSpec
+ * @typedef {{kind: 'number' | 'whole', low: number, high: number, default: number}} NumberSpec
+ * @typedef {{kind: 'shapes', low: number, high: number, choices: string[], default: Record<string, number>}} ShapesSpec
+ * @typedef {ChoiceSpec | NumberSpec | ShapesSpec} ControlSpec
+ */
+
+/** @type {Record<string, [label: string, tooltip: string]>} */
 const LABELS = {
   style: ['Style', ''],
   mouth_expressiveness: ['Mouth', 'gain on mouth and jaw'],
@@ -10,6 +21,8 @@ const LABELS = {
   seed: ['Seed', 'other blinks, brows and nods, from the next start on'],
 };
 const ORDER = ['style', 'mouth_expressiveness', 'face_expressiveness', 'guidance', 'steps', 'seed'];
+
+/** @type {Record<string, Record<string, number>>} */
 const MOODS = {
   none: {},
   smile: { mouthSmileLeft: 0.5, mouthSmileRight: 0.5, cheekSquintLeft: 0.3, cheekSquintRight: 0.3 },
@@ -17,154 +30,201 @@ const MOODS = {
   stern: { browDownLeft: 0.7, browDownRight: 0.7, mouthPressLeft: 0.2, mouthPressRight: 0.2 },
   surprised: { browInnerUp: 0.6, browOuterUpLeft: 0.6, browOuterUpRight: 0.6, eyeWideLeft: 0.5, eyeWideRight: 0.5 },
 };
+const INITIAL_SHAPE_WEIGHT = 0.3;
 
 export class Panel {
-  // root: element; onchange: called with {name: value}.
-  constructor(root, onchange) {
-    Object.assign(this, { root, onchange, values: {}, mood: {} });
+  /**
+   * @param {HTMLElement} root
+   * @param {(changes: Record<string, any>) => void} onChange called with {name: value}
+   */
+  constructor(root, onChange) {
+    this.root = root;
+    this.onChange = onChange;
+    /** @type {Record<string, any>} */
+    this.values = {};
+    /** @type {Record<string, number>} */
+    this.expression = {};
+    /** @type {Record<string, any>} */
+    this._pendingChanges = {};
+    this._isSendScheduled = false;
   }
 
-  // controls: of hello. Keeps what has been chosen before.
+  /**
+   * Build the panel. Values that have been set before are kept.
+   * @param {Record<string, ControlSpec>} controls
+   */
   build(controls) {
     this.root.replaceChildren();
     for (const name of ORDER) {
       const spec = controls[name];
-      if (!spec || (spec.kind === 'choice' && spec.choices.length < 2)) continue;
-      const value = this.values[name] ?? spec.default,
-        [label, hint] = LABELS[name];
-      const input =
-        spec.kind === 'choice'
-          ? choice(spec.choices, value)
-          : name === 'seed'
-            ? whole(spec, value)
-            : slider(spec, value);
-      const shown = document.createElement('output');
-      const show = () => {
-        shown.textContent =
-          spec.kind === 'choice' || name === 'seed'
-            ? ''
-            : spec.kind === 'whole'
-              ? input.value
-              : (+input.value).toFixed(2);
-      };
-      input.addEventListener(name === 'seed' || spec.kind === 'choice' ? 'change' : 'input', () => {
-        const given = spec.kind === 'choice' ? input.value : Number(input.value);
-        if (!input.checkValidity()) return;
-        this.set(name, given);
-        show();
-      });
-      if (spec.kind !== 'choice') {
-        undone(input, () => {
-          input.value = spec.default;
-          this.set(name, spec.default);
-          show();
-        });
-      }
-      show();
-      input.name = name;
-      this.root.append(row(label, hint, input, shown));
+      if (!spec) continue;
+      if (spec.kind === 'choice') this._addChoice(name, spec);
+      else if (spec.kind !== 'shapes') this._addNumber(name, spec);
     }
-    if (controls.expression) this._expression(controls.expression);
+    if (controls.expression?.kind === 'shapes') this._addExpression(controls.expression);
   }
 
-  _expression(spec) {
-    const mood = choice(Object.keys(MOODS), 'none'),
-      shape = choice(['add a shape …', ...spec.choices], ''),
-      list = document.createElement('div');
+  /**
+   * Set a value. A slider that is dragged changes with every image: changes are sent ten times a second.
+   * @param {string} name
+   * @param {any} value
+   */
+  set(name, value) {
+    this.values[name] = value;
+    this._pendingChanges[name] = value;
+    if (this._isSendScheduled) return;
+    this._isSendScheduled = true;
+    setTimeout(() => {
+      const changes = this._pendingChanges;
+      this._pendingChanges = {};
+      this._isSendScheduled = false;
+      this.onChange(changes);
+    }, SEND_INTERVAL_MS);
+  }
+
+  /**
+   * @param {string} name
+   * @param {ChoiceSpec} spec
+   */
+  _addChoice(name, spec) {
+    if (spec.choices.length < 2) return;
+    const select = makeSelect(spec.choices, this.values[name] ?? spec.default);
+    select.name = name;
+    select.addEventListener('change', () => this.set(name, select.value));
+    this.root.append(makeRow(...LABELS[name], select, document.createElement('output')));
+  }
+
+  /**
+   * @param {string} name
+   * @param {NumberSpec} spec
+   */
+  _addNumber(name, spec) {
+    const isSlider = name !== 'seed';
+    const value = this.values[name] ?? spec.default;
+    const input = isSlider ? makeSlider(spec, value) : makeNumberInput(spec, value);
+    const output = document.createElement('output');
+    const show = () => {
+      if (isSlider) output.textContent = spec.kind === 'whole' ? input.value : Number(input.value).toFixed(2);
+    };
+    input.name = name;
+    input.addEventListener(isSlider ? 'input' : 'change', () => {
+      if (!input.checkValidity()) return;
+      this.set(name, Number(input.value));
+      show();
+    });
+    onResetGesture(input, () => {
+      input.value = String(spec.default);
+      this.set(name, spec.default);
+      show();
+    });
+    show();
+    this.root.append(makeRow(...LABELS[name], input, output));
+  }
+
+  /** @param {ShapesSpec} spec */
+  _addExpression(spec) {
+    const mood = makeSelect(Object.keys(MOODS), 'none');
+    const shape = makeSelect(['add a shape …', ...spec.choices], '');
+    const list = document.createElement('div');
     mood.name = 'mood';
     shape.name = 'shape';
     shape.setAttribute('aria-label', 'add a shape to the expression');
     list.className = 'shapes';
-    const draw = () => {
-      list.replaceChildren(
-        ...Object.entries(this.mood).map(([name, value]) => {
-          const input = slider({ low: spec.low, high: spec.high, kind: 'number' }, value),
-            shown = document.createElement('output');
-          shown.textContent = value.toFixed(2);
-          input.addEventListener('input', () => {
-            this.mood[name] = Number(input.value);
-            shown.textContent = (+input.value).toFixed(2);
-            this.set('expression', { ...this.mood });
-          });
-          undone(input, () => {
-            delete this.mood[name];
-            this.set('expression', { ...this.mood });
-            draw();
-            shape.focus();
-          });
-          return row(name, 'a double click or the Delete key removes it', input, shown);
-        }),
-      );
+    const sendExpression = () => this.set('expression', { ...this.expression });
+    const showShapes = () => {
+      const rows = Object.entries(this.expression).map(([name, weight]) => {
+        const input = makeSlider({ ...spec, kind: 'number', default: 0 }, weight);
+        const output = document.createElement('output');
+        output.textContent = weight.toFixed(2);
+        input.addEventListener('input', () => {
+          this.expression[name] = Number(input.value);
+          output.textContent = Number(input.value).toFixed(2);
+          sendExpression();
+        });
+        onResetGesture(input, () => {
+          delete this.expression[name];
+          sendExpression();
+          showShapes();
+          shape.focus();
+        });
+        return makeRow(name, 'a double click or the Delete key removes it', input, output);
+      });
+      list.replaceChildren(...rows);
     };
     mood.addEventListener('change', () => {
-      this.mood = { ...MOODS[mood.value] };
-      this.set('expression', { ...this.mood });
-      draw();
+      this.expression = { ...MOODS[mood.value] };
+      sendExpression();
+      showShapes();
     });
     shape.addEventListener('change', () => {
       if (spec.choices.includes(shape.value)) {
-        this.mood[shape.value] ??= 0.3;
-        this.set('expression', { ...this.mood });
-        draw();
+        this.expression[shape.value] ??= INITIAL_SHAPE_WEIGHT;
+        sendExpression();
+        showShapes();
       }
       shape.selectedIndex = 0;
     });
-    this.root.append(row('Expression', 'added under the speech', mood), row('', '', shape), list);
-    draw();
-  }
-
-  // A slider being dragged changes with every picture: the server hears of it ten times a second.
-  set(name, value) {
-    this.values[name] = value;
-    this.changes = { ...this.changes, [name]: value };
-    this.told ??= setTimeout(() => {
-      const { changes } = this;
-      this.changes = this.told = null;
-      this.onchange(changes);
-    }, EVERY);
+    this.root.append(makeRow('Expression', 'added under the speech', mood), makeRow('', '', shape), list);
+    showShapes();
   }
 }
 
-// A double click, or Delete on a slider: back to what it was without it.
-function undone(input, undo) {
-  input.addEventListener('dblclick', undo);
+/**
+ * Call `reset` on a double click, and on the Delete key of a slider.
+ * @param {HTMLInputElement} input
+ * @param {() => void} reset
+ */
+function onResetGesture(input, reset) {
+  input.addEventListener('dblclick', reset);
   if (input.type !== 'range') return;
   input.addEventListener('keydown', (event) => {
     if (event.key !== 'Delete') return;
     event.preventDefault();
-    undo();
+    reset();
   });
 }
 
-function row(label, hint, ...inputs) {
-  const out = document.createElement('label'),
-    text = document.createElement('span');
+/**
+ * @param {string} label
+ * @param {string} tooltip
+ * @param {HTMLElement[]} elements
+ */
+function makeRow(label, tooltip, ...elements) {
+  const row = document.createElement('label');
+  const text = document.createElement('span');
   text.textContent = label;
-  out.title = hint;
-  out.append(text, ...inputs);
-  return out;
+  row.title = tooltip;
+  row.append(text, ...elements);
+  return row;
 }
 
-function choice(choices, value) {
+/**
+ * @param {string[]} choices
+ * @param {string} value
+ */
+function makeSelect(choices, value) {
   const select = document.createElement('select');
-  for (const each of choices) select.append(new Option(each, each, each === value, each === value));
+  for (const choice of choices) select.append(new Option(choice, choice, choice === value, choice === value));
   return select;
 }
 
-function slider(spec, value) {
+/**
+ * @param {NumberSpec} spec
+ * @param {number} value
+ */
+function makeSlider(spec, value) {
   const input = document.createElement('input');
-  Object.assign(input, {
-    type: 'range',
-    min: spec.low,
-    max: spec.high,
-    step: spec.kind === 'whole' ? 1 : 0.05,
-    value,
-  });
+  const step = spec.kind === 'whole' ? '1' : '0.05';
+  Object.assign(input, { type: 'range', min: spec.low, max: spec.high, step, value });
   return input;
 }
 
-function whole(spec, value) {
+/**
+ * @param {NumberSpec} spec
+ * @param {number} value
+ */
+function makeNumberInput(spec, value) {
   const input = document.createElement('input');
-  Object.assign(input, { type: 'number', min: spec.low, max: spec.high, step: 1, value });
+  Object.assign(input, { type: 'number', min: spec.low, max: spec.high, step: '1', value });
   return input;
 }

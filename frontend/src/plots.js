@@ -1,6 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
-// Live plots: the sound's envelope with the opening of the lips over it, and a few weights as bars.
-const SECONDS = 4;
+// Live plots: the envelope of the sound with the lip gap over it, and a few weights as bars.
+
+const PLOT_SECONDS = 4;
+const ENVELOPE_RATE = 100; // points/s
+const MAX_ENVELOPE_POINTS = 1200;
+const MAX_LIP_POINTS = 600;
+const MAX_LIP_GAP = 20; // mm, the height of the plot
+const ENVELOPE_COLOR = '#7d8794';
+const LIP_COLOR = '#e8a27c';
+
+/** @type {[label: string, shapes: string[]][]} */
 const BARS = [
   ['jaw open', ['jawOpen']],
   ['lip press', ['mouthPressLeft', 'mouthPressRight']],
@@ -13,78 +22,122 @@ const BARS = [
 ];
 
 export class Plots {
-  // canvas: of the curves; list: element for the bars; names: ARKit's 52.
+  /**
+   * @param {HTMLCanvasElement} canvas of the curves
+   * @param {HTMLElement} list element for the bars
+   * @param {string[]} names of the weights
+   */
   constructor(canvas, list, names) {
     this.canvas = canvas;
-    this.envelope = []; // [time, peak 0..1]
-    this.lips = []; // [time, mm]
+    /** @type {[number, number][]} */
+    this.envelope = []; // [time in s, peak 0..1]
+    /** @type {[number, number][]} */
+    this.lipGaps = []; // [time in s, mm]
     this.bars = BARS.map(([label, shapes]) => {
-      const row = document.createElement('div'),
-        fill = document.createElement('i'),
-        text = document.createElement('span');
+      const row = document.createElement('div');
+      const text = document.createElement('span');
+      const track = document.createElement('b');
+      const fill = document.createElement('i');
       text.textContent = label;
-      row.append(text, document.createElement('b'));
-      row.lastChild.append(fill);
+      track.append(fill);
+      row.append(text, track);
       list.append(row);
-      return { fill, places: shapes.map((shape) => names.indexOf(shape)) };
+      return { fill, indices: shapes.map((shape) => names.indexOf(shape)) };
     });
   }
 
   clear() {
-    this.envelope.length = this.lips.length = 0;
+    this.envelope.length = this.lipGaps.length = 0;
   }
 
-  sound(samples, time, rate) {
-    const step = Math.max(1, Math.round(rate / 100));
+  /**
+   * @param {Int16Array} samples
+   * @param {number} time of the first sample, s
+   * @param {number} sampleRate Hz
+   */
+  addSamples(samples, time, sampleRate) {
+    const step = Math.max(1, Math.round(sampleRate / ENVELOPE_RATE));
     for (let i = 0; i < samples.length; i += step) {
       let peak = 0;
-      for (let k = i; k < Math.min(i + step, samples.length); k++) peak = Math.max(peak, Math.abs(samples[k]));
-      this.envelope.push([time + i / rate, peak / 32768]);
+      for (const value of samples.subarray(i, i + step)) peak = Math.max(peak, Math.abs(value));
+      this.envelope.push([time + i / sampleRate, peak / 32768]);
     }
-    if (this.envelope.length > 1200) this.envelope.splice(0, 200);
+    if (this.envelope.length > MAX_ENVELOPE_POINTS) this.envelope.splice(0, 200);
   }
 
-  lip(time, gap) {
-    this.lips.push([time, gap]);
-    if (this.lips.length > 600) this.lips.splice(0, 100);
+  /**
+   * @param {number} time s
+   * @param {number} gap mm
+   */
+  addLipGap(time, gap) {
+    this.lipGaps.push([time, gap]);
+    if (this.lipGaps.length > MAX_LIP_POINTS) this.lipGaps.splice(0, 100);
   }
 
-  draw(heard, weights) {
-    const { canvas } = this,
-      ratio = Math.min(2, devicePixelRatio || 1),
-      width = canvas.clientWidth,
-      height = canvas.clientHeight;
-    if (!width) return;
+  /**
+   * @param {number} playbackTime right edge of the curves, s
+   * @param {Float32Array} weights for the bars
+   */
+  draw(playbackTime, weights) {
+    const { canvas } = this;
+    const { clientWidth: width, clientHeight: height } = canvas;
+    const context = canvas.getContext('2d');
+    if (!width || !context) return;
+    const ratio = Math.min(2, devicePixelRatio || 1);
     if (canvas.width !== Math.round(width * ratio)) {
       canvas.width = Math.round(width * ratio);
       canvas.height = Math.round(height * ratio);
     }
-    const pen = canvas.getContext('2d');
-    pen.setTransform(ratio, 0, 0, ratio, 0, 0);
-    pen.clearRect(0, 0, width, height);
-    const x = (time) => width * (1 + (time - heard) / SECONDS),
-      middle = 0.42 * height;
-    pen.fillStyle = '#7d8794';
-    for (const [time, peak] of this.envelope) {
-      if (time < heard - SECONDS || time > heard) continue;
-      const tall = Math.max(0.5, Math.min(1, 1.6 * peak) * 0.4 * height);
-      pen.fillRect(x(time), middle - tall, Math.max(1, width / SECONDS / 100 - 0.3), 2 * tall);
-    }
-    pen.strokeStyle = '#e8a27c';
-    pen.lineWidth = 1.6;
-    pen.lineJoin = 'round';
-    pen.beginPath();
-    let down = false;
-    for (const [time, gap] of this.lips) {
-      if (time < heard - SECONDS) continue;
-      pen[down ? 'lineTo' : 'moveTo'](x(time), height - 3 - Math.min(1, Math.max(0, gap) / 20) * 0.9 * height);
-      down = true;
-    }
-    pen.stroke();
-    if (!weights) return;
-    for (const { fill, places } of this.bars) {
-      const value = places.reduce((sum, place) => sum + weights[place], 0) / places.length;
-      fill.style.transform = `scaleX(${Math.min(1, Math.max(0, value)).toFixed(3)})`;
+    context.setTransform(ratio, 0, 0, ratio, 0, 0);
+    context.clearRect(0, 0, width, height);
+    this._drawEnvelope(context, width, height, playbackTime);
+    this._drawLipGaps(context, width, height, playbackTime);
+    for (const { fill, indices } of this.bars) {
+      const mean = indices.reduce((sum, index) => sum + weights[index], 0) / indices.length;
+      fill.style.transform = `scaleX(${Math.min(1, Math.max(0, mean)).toFixed(3)})`;
     }
   }
+
+  /**
+   * @param {CanvasRenderingContext2D} context
+   * @param {number} width
+   * @param {number} height
+   * @param {number} playbackTime
+   */
+  _drawEnvelope(context, width, height, playbackTime) {
+    const middle = 0.42 * height;
+    const barWidth = Math.max(1, width / PLOT_SECONDS / ENVELOPE_RATE - 0.3);
+    context.fillStyle = ENVELOPE_COLOR;
+    for (const [time, peak] of this.envelope) {
+      if (time < playbackTime - PLOT_SECONDS || time > playbackTime) continue;
+      const half = Math.max(0.5, Math.min(1, 1.6 * peak) * 0.4 * height);
+      context.fillRect(timeToX(time, playbackTime, width), middle - half, barWidth, 2 * half);
+    }
+  }
+
+  /**
+   * @param {CanvasRenderingContext2D} context
+   * @param {number} width
+   * @param {number} height
+   * @param {number} playbackTime
+   */
+  _drawLipGaps(context, width, height, playbackTime) {
+    context.strokeStyle = LIP_COLOR;
+    context.lineWidth = 1.6;
+    context.lineJoin = 'round';
+    context.beginPath();
+    for (const [time, gap] of this.lipGaps) {
+      if (time < playbackTime - PLOT_SECONDS) continue;
+      const y = height - 3 - Math.min(1, Math.max(0, gap) / MAX_LIP_GAP) * 0.9 * height;
+      context.lineTo(timeToX(time, playbackTime, width), y); // the first one moves
+    }
+    context.stroke();
+  }
 }
+
+/**
+ * @param {number} time
+ * @param {number} playbackTime
+ * @param {number} width
+ */
+const timeToX = (time, playbackTime, width) => width * (1 + (time - playbackTime) / PLOT_SECONDS);

@@ -1,106 +1,150 @@
 // SPDX-License-Identifier: Apache-2.0
-// Keeps what is said and shown between start and stop: a WAV of the sound, a Live Link CSV of the frames on the same
-// time, and a video of the picture with its sound. All of it stays in the browser.
-import { livelink } from './livelink.js';
+// Recorder: a WAV file of the sound, a Live Link CSV of the frames on the same time, and a video of the face with its
+// sound. Nothing leaves the browser.
+import { encodeLiveLinkCsv } from './livelink.js';
 
-export const LONGEST = 600; // s
-const KINDS = [
+export const MAX_RECORDING_SECONDS = 600;
+const VIDEO_TYPES = [
   'video/mp4;codecs=avc1.42E01F,mp4a.40.2',
   'video/webm;codecs=vp9,opus',
   'video/webm;codecs=vp8,opus',
   'video/webm',
 ];
+const VIDEO_FRAME_RATE = 30;
+const VIDEO_BITRATE = 4e6; // bits/s
+
+/** @typedef {import('./protocol.js').FaceFrame} FaceFrame */
+/** @typedef {{name: string, blob: Blob}} RecordedFile */
 
 export class Recorder {
-  // canvas: of the face; audio: MediaStream of the sound, or null; rate: of the sound, Hz; frameRate; names: ARKit's.
-  constructor(canvas, audio, rate, frameRate, names) {
-    Object.assign(this, { rate, frameRate, names, pieces: [], frames: [], begun: performance.now() });
-    const kind = typeof MediaRecorder === 'function' && KINDS.find((kind) => MediaRecorder.isTypeSupported(kind));
-    if (!kind || !canvas.captureStream) return;
-    const stream = canvas.captureStream(30);
-    for (const track of audio?.getAudioTracks() || []) stream.addTrack(track);
-    this.media = new MediaRecorder(stream, { mimeType: kind, videoBitsPerSecond: 4e6 });
+  /**
+   * Start recording.
+   * @param {HTMLCanvasElement} canvas of the face
+   * @param {MediaStream | undefined} audio the sound for the video
+   * @param {number} sampleRate Hz, of `addSamples`
+   * @param {number} frameRate frames/s
+   * @param {string[]} names of the weights
+   */
+  constructor(canvas, audio, sampleRate, frameRate, names) {
+    this.sampleRate = sampleRate;
+    this.frameRate = frameRate;
+    this.names = names;
+    /** @type {{samples: Int16Array, time: number}[]} */
     this.chunks = [];
-    this.media.ondataavailable = ({ data }) => this.chunks.push(data);
-    this.media.start(1000);
+    /** @type {FaceFrame[]} */
+    this.frames = [];
+    this.startedAt = performance.now();
+    /** @type {Blob[]} */
+    this.videoChunks = [];
+    /** @type {MediaRecorder | null} */
+    this.mediaRecorder = null;
+    const mimeType =
+      typeof MediaRecorder === 'function' && VIDEO_TYPES.find((type) => MediaRecorder.isTypeSupported(type));
+    if (!mimeType || !canvas.captureStream) return;
+    const stream = canvas.captureStream(VIDEO_FRAME_RATE);
+    for (const track of audio?.getAudioTracks() || []) stream.addTrack(track);
+    this.mediaRecorder = new MediaRecorder(stream, { mimeType, videoBitsPerSecond: VIDEO_BITRATE });
+    this.mediaRecorder.ondataavailable = ({ data }) => this.videoChunks.push(data);
+    this.mediaRecorder.start(1000);
   }
 
+  /** Duration so far. */
   get seconds() {
-    return (performance.now() - this.begun) / 1000;
+    return (performance.now() - this.startedAt) / 1000;
   }
 
-  sound(samples, time) {
-    this.pieces.push({ samples, time });
+  /**
+   * @param {Int16Array} samples
+   * @param {number} time of the first sample on the timeline, s
+   */
+  addSamples(samples, time) {
+    this.chunks.push({ samples, time });
   }
 
-  frame({ weights, head, time }) {
-    if (weights) this.frames.push({ weights, head, time });
+  /** @param {FaceFrame} frame */
+  addFrame(frame) {
+    this.frames.push(frame);
   }
 
-  // -> [{name, blob}], what there is of WAV, CSV and video.
+  /**
+   * Stop, and give what there is of WAV, CSV and video.
+   * @returns {Promise<RecordedFile[]>}
+   */
   async stop() {
-    const name = `talk-${new Date().toISOString().slice(0, 19).replace(/[-:]/g, '').replace('T', '-')}`,
-      files = [];
-    const from = this._start(),
-      frames = this.frames.filter((frame) => frame.time >= from - 1e-6);
-    if (this.pieces.length) files.push({ name: `${name}.wav`, blob: wav(this._samples(from, frames), this.rate) });
-    if (frames.length)
-      files.push({
-        name: `${name}.csv`,
-        blob: new Blob([livelink(frames, this.names, this.frameRate)], { type: 'text/csv' }),
+    const stamp = new Date().toISOString().slice(0, 19).replace(/[-:]/g, '').replace('T', '-');
+    const name = `talk-${stamp}`;
+    /** @type {RecordedFile[]} */
+    const files = [];
+    const start = this._startTime();
+    const frames = this.frames.filter((frame) => frame.time >= start - 1e-6);
+    if (this.chunks.length) {
+      files.push({ name: `${name}.wav`, blob: encodeWav(this._joinSamples(start, frames), this.sampleRate) });
+    }
+    if (frames.length) {
+      const csv = encodeLiveLinkCsv(frames, this.names, this.frameRate);
+      files.push({ name: `${name}.csv`, blob: new Blob([csv], { type: 'text/csv' }) });
+    }
+    if (this.mediaRecorder) {
+      const recorder = this.mediaRecorder;
+      await new Promise((resolve) => {
+        recorder.onstop = resolve;
+        recorder.stop();
       });
-    if (this.media) {
-      const ended = new Promise((resolve) => {
-        this.media.onstop = resolve;
-      });
-      this.media.stop();
-      await ended;
-      const kind = this.media.mimeType.split(';')[0];
-      files.push({
-        name: `${name}.${kind === 'video/mp4' ? 'mp4' : 'webm'}`,
-        blob: new Blob(this.chunks, { type: kind }),
-      });
+      const type = recorder.mimeType.split(';')[0];
+      const extension = type === 'video/mp4' ? 'mp4' : 'webm';
+      files.push({ name: `${name}.${extension}`, blob: new Blob(this.videoChunks, { type }) });
     }
     return files;
   }
 
-  // The first frame's time from which sound and frames are both there.
-  _start() {
-    const sound = this.pieces.length ? this.pieces[0].time : -Infinity;
-    return this.frames.find((frame) => frame.time >= sound - 1e-6)?.time ?? sound;
+  /** Time of the first frame for which there is sound. */
+  _startTime() {
+    const soundStart = this.chunks.length ? this.chunks[0].time : -Infinity;
+    return this.frames.find((frame) => frame.time >= soundStart - 1e-6)?.time ?? soundStart;
   }
 
-  // The sound from the first frame to the end of the last, Int16Array.
-  _samples(from, frames) {
-    const last = this.pieces[this.pieces.length - 1];
+  /**
+   * The sound from `start` to the end of the last frame.
+   * @param {number} start s
+   * @param {FaceFrame[]} frames
+   */
+  _joinSamples(start, frames) {
+    const last = this.chunks[this.chunks.length - 1];
     const end = frames.length
       ? frames[frames.length - 1].time + 1 / this.frameRate
-      : last.time + last.samples.length / this.rate;
-    const out = new Int16Array(Math.max(0, Math.round((end - from) * this.rate)));
-    for (const { samples, time } of this.pieces) {
-      const at = Math.round((time - from) * this.rate),
-        begin = Math.max(0, -at);
-      if (at + samples.length > 0 && at < out.length)
-        out.set(samples.subarray(begin, Math.min(samples.length, out.length - at)), at + begin);
+      : last.time + last.samples.length / this.sampleRate;
+    const out = new Int16Array(Math.max(0, Math.round((end - start) * this.sampleRate)));
+    for (const { samples, time } of this.chunks) {
+      const position = Math.round((time - start) * this.sampleRate);
+      const skipped = Math.max(0, -position);
+      if (position + samples.length > 0 && position < out.length) {
+        out.set(samples.subarray(skipped, Math.min(samples.length, out.length - position)), position + skipped);
+      }
     }
     return out;
   }
 }
 
-function wav(samples, rate) {
-  const head = new DataView(new ArrayBuffer(44)),
-    text = (at, word) => [...word].forEach((c, i) => head.setUint8(at + i, c.charCodeAt(0)));
-  text(0, 'RIFF');
-  head.setUint32(4, 36 + 2 * samples.length, true);
-  text(8, 'WAVEfmt ');
-  head.setUint32(16, 16, true);
-  head.setUint16(20, 1, true);
-  head.setUint16(22, 1, true);
-  head.setUint32(24, rate, true);
-  head.setUint32(28, 2 * rate, true);
-  head.setUint16(32, 2, true);
-  head.setUint16(34, 16, true);
-  text(36, 'data');
-  head.setUint32(40, 2 * samples.length, true);
-  return new Blob([head, samples], { type: 'audio/wav' });
+/**
+ * A mono 16-bit WAV file.
+ * @param {Int16Array<ArrayBuffer>} samples
+ * @param {number} sampleRate Hz
+ */
+function encodeWav(samples, sampleRate) {
+  const header = new DataView(new ArrayBuffer(44));
+  /** @type {(offset: number, text: string) => void} */
+  const setText = (offset, text) => [...text].forEach((c, i) => header.setUint8(offset + i, c.charCodeAt(0)));
+  setText(0, 'RIFF');
+  header.setUint32(4, 36 + 2 * samples.length, true);
+  setText(8, 'WAVEfmt ');
+  header.setUint32(16, 16, true);
+  header.setUint16(20, 1, true);
+  header.setUint16(22, 1, true);
+  header.setUint32(24, sampleRate, true);
+  header.setUint32(28, 2 * sampleRate, true);
+  header.setUint16(32, 2, true);
+  header.setUint16(34, 16, true);
+  setText(36, 'data');
+  header.setUint32(40, 2 * samples.length, true);
+  return new Blob([header, samples], { type: 'audio/wav' });
 }

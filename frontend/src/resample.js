@@ -1,69 +1,104 @@
 // SPDX-License-Identifier: Apache-2.0
-// A live voice to the model's 16 kHz with two milliseconds of delay, where block resamplers hold back ten: a bank of
-// windowed sinc filters (Kaiser), one for each place that an output sample can have between input samples.
-const CROSSINGS = 32; // zero crossings on each side
-const BETA = 7; // 70 dB beyond the band
-const PASS = 0.95; // of half the lower rate: the middle of the filter's slope
+// Streaming resampler with a delay of two milliseconds, where block resamplers hold back ten: a polyphase bank of
+// Kaiser-windowed sinc filters.
+
+const ZERO_CROSSINGS = 32; // on each side
+const KAISER_BETA = 7; // 70 dB stop-band attenuation
+const CUTOFF = 0.95; // fraction of the lower Nyquist frequency: the middle of the transition band
 
 export class Resampler {
-  // from, to: Hz, whole numbers.
-  constructor(from, to) {
-    const divisor = gcd(from, to);
-    this.up = to / divisor; // places
-    this.down = from / divisor; // input samples times places, from one output sample to the next
-    const low = (Math.min(from, to) * PASS) / from; // cut-off, as a share of half the input rate
-    this.half = Math.ceil(CROSSINGS / low);
-    this.bank = [];
-    for (let place = 0; place < this.up; place++) this.bank.push(this._filter(place / this.up, low));
-    this.kept = new Float32Array(2 * this.half); // the last input samples
-    this.next = this.half * this.up; // first window of the next output sample and its place, in 1 / up input samples
+  /**
+   * @param {number} inputRate Hz, an integer
+   * @param {number} outputRate Hz, an integer
+   */
+  constructor(inputRate, outputRate) {
+    const divisor = gcd(inputRate, outputRate);
+    this.phases = outputRate / divisor;
+    this.step = inputRate / divisor; // from one output sample to the next, in 1 / phases input samples
+    const cutoff = relativeCutoff(inputRate, outputRate);
+    this.halfWidth = Math.ceil(ZERO_CROSSINGS / cutoff); // input samples
+    this.bank = Array.from({ length: this.phases }, (_, phase) =>
+      makeFilter(phase / this.phases, cutoff, this.halfWidth),
+    );
+    this.history = new Float32Array(2 * this.halfWidth); // the last input samples
+    this.position = this.halfWidth * this.phases; // of the next output sample's filter, in 1 / phases input samples
   }
 
-  // Seconds of input that are held back.
-  static delay(from, to) {
-    return from === to ? 0 : Math.ceil(CROSSINGS / ((Math.min(from, to) * PASS) / from)) / from;
+  /**
+   * Seconds of input that the filter holds back.
+   * @param {number} inputRate Hz
+   * @param {number} outputRate Hz
+   */
+  static delay(inputRate, outputRate) {
+    if (inputRate === outputRate) return 0;
+    return Math.ceil(ZERO_CROSSINGS / relativeCutoff(inputRate, outputRate)) / inputRate;
   }
 
-  _filter(part, low) {
-    const taps = new Float32Array(2 * this.half);
-    let sum = 0;
-    for (let k = 0; k < taps.length; k++) {
-      const x = k - this.half + 1 - part,
-        edge = x / this.half;
-      if (Math.abs(edge) < 1) taps[k] = sinc(low * x) * bessel(BETA * Math.sqrt(1 - edge * edge));
-      sum += taps[k];
-    }
-    return taps.map((tap) => tap / sum);
-  }
-
-  // (n,) float32 -> all output samples that are ready, float32; sample m lies at input sample m · from / to.
+  /**
+   * Process a chunk of any length.
+   * @param {Float32Array} input (n,)
+   * @returns {Float32Array} all output samples that are complete; sample m lies at input sample m * inputRate /
+   *   outputRate
+   */
   accept(input) {
-    const all = new Float32Array(this.kept.length + input.length),
-      out = [],
-      width = 2 * this.half;
-    all.set(this.kept);
-    all.set(input, this.kept.length);
-    const last = all.length - width; // first sample of the last whole window
-    for (; Math.floor(this.next / this.up) + 1 <= last; this.next += this.down) {
-      const begin = Math.floor(this.next / this.up) + 1,
-        taps = this.bank[this.next % this.up];
+    const samples = new Float32Array(this.history.length + input.length);
+    samples.set(this.history);
+    samples.set(input, this.history.length);
+    const width = 2 * this.halfWidth;
+    const lastStart = samples.length - width; // of the last complete window
+    /** @type {number[]} */
+    const output = [];
+    for (; Math.floor(this.position / this.phases) + 1 <= lastStart; this.position += this.step) {
+      const start = Math.floor(this.position / this.phases) + 1;
+      const taps = this.bank[this.position % this.phases];
       let value = 0;
-      for (let k = 0; k < width; k++) value += taps[k] * all[begin + k];
-      out.push(value);
+      for (let k = 0; k < width; k++) value += taps[k] * samples[start + k];
+      output.push(value);
     }
-    this.kept = all.slice(all.length - width);
-    this.next -= last * this.up;
-    return Float32Array.from(out);
+    this.history = samples.slice(samples.length - width);
+    this.position -= lastStart * this.phases;
+    return Float32Array.from(output);
   }
 }
 
+/**
+ * Cut-off as a fraction of the input's Nyquist frequency.
+ * @param {number} inputRate Hz
+ * @param {number} outputRate Hz
+ */
+const relativeCutoff = (inputRate, outputRate) => (Math.min(inputRate, outputRate) * CUTOFF) / inputRate;
+
+/**
+ * Taps (2 * halfWidth,) with unit gain at 0 Hz.
+ * @param {number} fraction of a sample by which the output lies behind the centre
+ * @param {number} cutoff
+ * @param {number} halfWidth
+ */
+function makeFilter(fraction, cutoff, halfWidth) {
+  const taps = new Float32Array(2 * halfWidth);
+  let sum = 0;
+  for (let k = 0; k < taps.length; k++) {
+    const x = k - halfWidth + 1 - fraction;
+    const edge = x / halfWidth;
+    if (Math.abs(edge) < 1) taps[k] = sinc(cutoff * x) * besselI0(KAISER_BETA * Math.sqrt(1 - edge * edge));
+    sum += taps[k];
+  }
+  return taps.map((tap) => tap / sum);
+}
+
+/** @type {(a: number, b: number) => number} */
 const gcd = (a, b) => (b ? gcd(b, a % b) : a);
+
+/** @param {number} x */
 const sinc = (x) => (x === 0 ? 1 : Math.sin(Math.PI * x) / (Math.PI * x));
 
-function bessel(x) {
-  // I0, by its series
-  let sum = 1,
-    term = 1;
+/**
+ * Modified Bessel function of the first kind, order 0, by its series.
+ * @param {number} x
+ */
+function besselI0(x) {
+  let sum = 1;
+  let term = 1;
   for (let k = 1; term > 1e-9 * sum; k++) {
     term *= (x / (2 * k)) ** 2;
     sum += term;

@@ -1,33 +1,36 @@
 // SPDX-License-Identifier: Apache-2.0
-// What is measured, in a few tiles.
+// View of the measurements: a tile for each.
 import { quantile } from './metrics.js';
 
+const MAX_AV_OFFSET_MS = 40;
+
+/** @type {Record<string, [label: string, tooltip: string]>} */
 const TILES = {
   latency: [
     'sound to screen',
     "from the middle of a frame's sound coming in until the frame is on the screen; median and 95 % of 10 s",
   ],
-  apart: [
+  offset: [
     'face behind sound',
     'the moment that is heard minus the moment shown: now, and the worst since the first second',
   ],
   model: ['model', 'for one step of all voices; median of 10 s'],
   dropped: ['frames left out', 'by the server, under way and here'],
-  fps: ['pictures a second', 'that the browser draws'],
-  wait: ['sound delayed by', 'as long as the frames need'],
+  images: ['pictures a second', 'that the browser draws'],
+  delay: ['sound delayed by', 'as long as the frames need'],
 };
 
-const whole = (value) => String(Math.round(value) + 0); // no "-0"
-
-export class Numbers {
+export class StatsView {
+  /** @param {HTMLElement} root element for the tiles */
   constructor(root) {
+    /** @type {Record<string, {tile: HTMLElement, value: HTMLElement}>} */
     this.tiles = {};
-    for (const [name, [label, hint]] of Object.entries(TILES)) {
-      const tile = document.createElement('div'),
-        value = document.createElement('strong'),
-        text = document.createElement('span');
-      tile.title = hint;
-      tile.id = `n-${name}`;
+    for (const [name, [label, tooltip]] of Object.entries(TILES)) {
+      const tile = document.createElement('div');
+      const value = document.createElement('strong');
+      const text = document.createElement('span');
+      tile.title = tooltip;
+      tile.id = `stat-${name}`;
       text.textContent = label;
       tile.append(value, text);
       root.append(tile);
@@ -35,29 +38,47 @@ export class Numbers {
     }
   }
 
-  // page: Page.
-  show(page) {
-    const { sound, timeline } = page,
-      { measure } = page.picture,
-      live = page.source && page.source !== 'watch';
-    const ms = (value, digits = 0) => (Number.isFinite(value) ? `${value.toFixed(digits)} ms` : '–');
-    const now = measure.apart[measure.apart.length - 1];
-    this.put(
+  /**
+   * Show the current values.
+   * @param {import('./app.js').App} app
+   */
+  update(app) {
+    const { audio, timeline } = app;
+    const { metrics } = app.view;
+    const hasLatency = app.source && app.source !== 'watch' && metrics.latency.length;
+    const offset = metrics.avOffset[metrics.avOffset.length - 1];
+    const dropped = app.audioSkipped + app.sendDropped + (app.source && timeline ? timeline.lateCount : 0);
+    this._set(
       'latency',
-      live && measure.latency.length
-        ? `${quantile(measure.latency, 0.5).toFixed(0)} / ${ms(quantile(measure.latency, 0.95))}`
+      hasLatency
+        ? `${quantile(metrics.latency, 0.5).toFixed(0)} / ${formatMs(quantile(metrics.latency, 0.95))}`
         : '–',
     );
-    this.put('apart', now ? `${whole(now[1])} / ${whole(measure.worst)} ms` : '–', Math.abs(measure.worst) > 40);
-    this.put('model', ms(quantile(measure.model, 0.5), 1));
-    this.put('dropped', String((page.dropped || 0) + (page.leftOut || 0) + (page.source ? timeline?.late || 0 : 0)));
-    this.put('fps', measure.fps.toFixed(0));
-    this.put('wait', sound.clock ? ms((1000 * sound.clock.delay) / sound.rate) : '–');
+    this._set(
+      'offset',
+      offset ? `${formatInteger(offset[1])} / ${formatInteger(metrics.worstAvOffset)} ms` : '–',
+      Math.abs(metrics.worstAvOffset) > MAX_AV_OFFSET_MS,
+    );
+    this._set('model', formatMs(quantile(metrics.modelTime, 0.5), 1));
+    this._set('dropped', String(dropped));
+    this._set('images', metrics.imageRate.toFixed(0));
+    this._set('delay', audio.clock ? formatMs((1000 * audio.clock.delay) / audio.sampleRate) : '–');
   }
 
-  put(name, text, bad = false) {
+  /**
+   * @param {string} name
+   * @param {string} text
+   * @param {boolean} [isBad]
+   */
+  _set(name, text, isBad = false) {
     const { tile, value } = this.tiles[name];
     if (value.textContent !== text) value.textContent = text;
-    tile.classList.toggle('bad', bad);
+    tile.classList.toggle('bad', isBad);
   }
 }
+
+/** @param {number} value */
+const formatInteger = (value) => String(Math.round(value) + 0); // no "-0"
+
+/** @type {(value: number, digits?: number) => string} */
+const formatMs = (value, digits = 0) => (Number.isFinite(value) ? `${value.toFixed(digits)} ms` : '–');

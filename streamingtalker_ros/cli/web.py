@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 
 from streamingtalker_ros.errors import TalkerError, require
 from streamingtalker_ros.process import on_stop_signals, print_line, print_warning
@@ -42,6 +43,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--device", default="auto", help="auto, cpu or cuda")
     parser.add_argument("--model", help="folder of a checkpoint; the one inside the package if left out")
+    parser.add_argument(
+        "--face",
+        metavar="PATH",
+        help="face to show: a .glb with ARKit morph targets, or a folder of .obj shapes",
+    )
     parser.add_argument("--domain", type=int, help="ROS domain to watch, instead of ROS_DOMAIN_ID")
     parser.add_argument("--namespace", default="", help="namespace of the talker to watch")
 
@@ -77,7 +83,8 @@ def run(args: argparse.Namespace) -> int:
         session_seconds=60 * args.session_minutes if args.session_minutes else defaults.session_seconds,
     )
     talker = Talker.load(args.model, args.device)
-    context = WebContext(talker, limits, args.domain, args.namespace, print_warning)
+    face = Path(args.face) if args.face else None
+    context = WebContext(talker, limits, args.domain, args.namespace, print_warning, face)
     server = Server(context, args.host, args.port, args.token, args.certificate, args.key, args.origin)
     if not assets.is_built():
         print_line(f"streamingtalker: {assets.NOT_BUILT}")

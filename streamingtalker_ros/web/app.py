@@ -19,8 +19,6 @@ from starlette.websockets import WebSocket
 from streamingtalker_ros import __version__
 from streamingtalker_ros.face.arkit import ARKIT_NAMES
 from streamingtalker_ros.face.default_head.assemble import default_rig
-from streamingtalker_ros.face.rig import DEFAULT_COLOR
-from streamingtalker_ros.face.rotation import y_up_to_ros
 from streamingtalker_ros.process import FaultLog, never_raising, print_warning
 from streamingtalker_ros.web import assets
 from streamingtalker_ros.web.batch_worker import BatchWorker
@@ -44,6 +42,7 @@ class WebContext:
         domain: ROS domain of the watched talker; None: of the environment variable ROS_DOMAIN_ID.
         namespace: of the watched talker.
         warn: called with a message for the operator.
+        face: a face that the page shows in place of the default one, in any format of `load_face`.
 
     Attributes:
         worker: steps the streams of all sessions.
@@ -60,6 +59,7 @@ class WebContext:
         domain: int | None = None,
         namespace: str = "",
         warn: Callable[[str], Any] = print_warning,
+        face: Path | None = None,
     ) -> None:
         warn = never_raising(warn)
         self.talker = talker
@@ -70,7 +70,8 @@ class WebContext:
         self.session_count = 0
         self.max_unacknowledged_frames = round(self.limits.unacknowledged_seconds * talker.frame_rate)
         self._is_vertex = talker.family == "vertex"
-        self._assets = self._load_assets()
+        self._face_name = None if face is None else face.name
+        self._assets = self._load_assets(face)
 
     def server_info(self) -> dict[str, Any]:
         """Fields of the message `hello`, the first of each session."""
@@ -86,6 +87,7 @@ class WebContext:
             "limit": self.limits.max_sessions,
             "session_seconds": self.limits.session_seconds,
             "watch": self.watcher.is_available,
+            "face": self._face_name,
         }
 
     def start(self) -> None:
@@ -97,18 +99,14 @@ class WebContext:
         self.watcher.stop()
         self.worker.stop()
 
-    def _load_assets(self) -> dict[str, assets.StaticAsset]:
+    def _load_assets(self, face: Path | None) -> dict[str, assets.StaticAsset]:
         files = assets.load_page()
         files["/voice.flac"] = assets.StaticAsset.compress(SAMPLE_AUDIO.read_bytes(), "audio/flac")
-        files["/default.face"] = assets.StaticAsset.compress(
-            assets.encode_rig(default_rig()), assets.BINARY_TYPE
-        )
+        files["/face.glb"] = assets.encode_face(default_rig())
         if self.talker.template is not None and self.talker.triangles is not None:
-            template = y_up_to_ros(self.talker.template)
-            mesh = assets.encode_mesh(
-                "model", template, self.talker.triangles, colors=[DEFAULT_COLOR] * len(template)
-            )
-            files["/model.face"] = assets.StaticAsset.compress(mesh, assets.BINARY_TYPE)
+            files["/template.glb"] = assets.encode_template(self.talker.template, self.talker.triangles)
+        if face is not None:
+            files["/avatar.glb"] = assets.load_avatar(face)
         return files
 
     async def serve_asset(self, request: Request) -> Response:

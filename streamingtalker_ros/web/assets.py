@@ -1,28 +1,27 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Static assets of the page: its bundled files, read once, and faces as binary meshes.
+"""Static assets of the page: its bundled files, read once, and faces as GLB.
 
 `load_page()` gives every file of `static/` by its URL path, so that no request path ever reaches the file
-system. `encode_mesh` packs a face: the length of a JSON header (uint32), the header, then the arrays that it
-names as [offset, count], each aligned to 4 bytes.
+system.
 """
 
 from __future__ import annotations
 
 import gzip
 import hashlib
-import json
-import struct
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
-from streamingtalker_ros.face.rig import Rig
+from streamingtalker_ros.errors import TalkerError
+from streamingtalker_ros.face.formats.gltf_writer import MEDIA_TYPE, write_glb
+from streamingtalker_ros.face.formats.importers import load_face
+from streamingtalker_ros.face.rig import DEFAULT_COLOR, Rig
+from streamingtalker_ros.face.rotation import y_up_to_ros
 
 STATIC = Path(__file__).parent / "static"
-BINARY_TYPE = "application/octet-stream"
 NOT_BUILT = (
     "The page is not built: with Node 18 or newer run `make web`, or `npm ci && npm run build` in the folder "
     "frontend/ of the source, and reload."
@@ -79,73 +78,41 @@ def is_built(folder: Path = STATIC) -> bool:
     return (folder / "index.html").is_file()
 
 
-def encode_mesh(
-    name: str,
-    vertices: npt.ArrayLike,
-    triangles: npt.ArrayLike,
-    shape_names: Sequence[str] = (),
-    deltas: npt.NDArray[np.float32] | None = None,
-    colors: npt.ArrayLike | None = None,
-    parts: Mapping[str, tuple[int, int]] | None = None,
-    pivot: Sequence[float] | npt.NDArray[np.float32] = (0.0, 0.0, 0.0),
-    follow: npt.ArrayLike | None = None,
-    lip: tuple[float, npt.NDArray[np.float32]] | None = None,
-) -> bytes:
-    """A face as bytes; axes, units and arrays as of a Rig.
+def encode_face(rig: Rig) -> StaticAsset:
+    """A face as GLB. The page computes the normals itself."""
+    return StaticAsset.compress(write_glb(rig, normals=False), MEDIA_TYPE)
+
+
+def encode_template(vertices: npt.NDArray[np.float32], triangles: npt.NDArray[np.uint32]) -> StaticAsset:
+    """The mesh of a vertex model as GLB.
 
     Args:
-        name: of the face.
-        vertices: (V, 3).
-        triangles: (T, 3).
-        shape_names: S names.
-        deltas: (S, V, 3); rows of zeros are left out.
-        colors: (V, 3), sRGB, 0..1.
-        parts: vertex range of each part.
-        pivot: (3,), where the head turns.
-        follow: (V,), fraction of the head's rotation that a vertex takes.
-        lip: `Rig.lip_gap_map`; None for a face without lip landmarks.
+        vertices: (V, 3), metres, in the model's axes.
+        triangles: (T, 3); empty for a cloud of points.
     """
-    arrays = {"vertices": np.asarray(vertices, "<f4"), "triangles": np.asarray(triangles, "<u4")}
-    counts: list[int] = []
-    if deltas is not None and len(shape_names):
-        moved = [np.flatnonzero((delta != 0).any(axis=1)) for delta in deltas]
-        counts = [len(ids) for ids in moved]
-        arrays["moved"] = np.concatenate(moved).astype("<u4")
-        rows = [delta[ids] for delta, ids in zip(deltas, moved, strict=True)]
-        arrays["deltas"] = np.concatenate(rows).astype("<f4")
-    for label, values in (("colors", colors), ("follow", follow), ("lip", None if lip is None else lip[1])):
-        if values is not None:
-            arrays[label] = np.asarray(values, "<f4")
-    header = {
-        "name": name,
-        "shapes": list(shape_names),
-        "counts": counts,
-        "parts": dict(parts or {}),
-        "pivot": [float(value) for value in pivot],
-        "lipBias": None if lip is None else float(lip[0]),
-        "arrays": {},
-    }
-    offset = 0
-    for label, values in arrays.items():
-        header["arrays"][label] = [offset, int(values.size)]
-        offset += values.nbytes
-    text = json.dumps(header).encode()
-    text += b" " * (-len(text) % 4)
-    body = [np.ascontiguousarray(values).tobytes() for values in arrays.values()]
-    return b"".join([struct.pack("<I", len(text)), text, *body])
-
-
-def encode_rig(rig: Rig) -> bytes:
-    """A Rig as bytes."""
-    return encode_mesh(
-        rig.name,
-        rig.vertices,
-        rig.triangles,
-        rig.shape_names,
-        rig.deltas,
-        rig.colors,
-        rig.parts,
-        rig.pivot,
-        rig.follow,
-        rig.lip_gap_map(),
+    count = len(vertices)
+    rig = Rig(
+        name="template",
+        vertices=y_up_to_ros(vertices),
+        triangles=np.asarray(triangles, np.uint32).reshape(-1, 3),
+        shape_names=(),
+        deltas=np.zeros((0, count, 3), np.float32),
+        parts={"skin": (0, count)},
+        landmarks={},
+        colors=np.tile(np.asarray(DEFAULT_COLOR, np.float32), (count, 1)),
     )
+    return encode_face(rig)
+
+
+def load_avatar(path: Path) -> StaticAsset:
+    """A user's face as GLB. A .glb file is served as it is, with its materials; other formats are converted.
+
+    Raises:
+        TalkerError: if the face cannot be read, or has no shapes.
+    """
+    rig = load_face(path)
+    if not rig.shape_names:
+        raise TalkerError(f"{path} has no shapes to animate: give a face with ARKit morph targets")
+    if path.suffix.lower() == ".glb":
+        return StaticAsset.compress(path.read_bytes(), MEDIA_TYPE)
+    return StaticAsset.compress(write_glb(rig), MEDIA_TYPE)

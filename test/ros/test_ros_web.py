@@ -54,10 +54,10 @@ def test_the_page_shows_a_genuine_ros_talker(start, tmp_path) -> None:
             try:
                 if browser:
                     page = browser.open(server.address + "?detail=low", SIZE)
-                    page.wait("talk.hello && talk.timeline && talk.timeline.newest", 60)
+                    page.wait("app.serverInfo && app.timeline && app.timeline.newest", 60)
                     page.click("#watch")
-                    page.wait("talk.source === 'watch'", 20)
-                    page.run("talk.picture.trace = [], talk.history = [], 1")
+                    page.wait("app.source === 'watch'", 20)
+                    page.run("app.view.poseLog = [], app.frameLog = [], 1")
                 start(TALKER)
                 assert until(lambda: graph.state() == "active")  # the page listens, too: play would not wait
                 start(
@@ -75,10 +75,10 @@ def test_the_page_shows_a_genuine_ros_talker(start, tmp_path) -> None:
                 _same(graph.frames, {frame["index"]: frame["weights"] for frame in client.faces[:60]})
                 assert sum(len(piece["samples"]) for piece in client.audio) > 16000
                 if browser:
-                    page.wait("talk.picture.trace.length > 40 && talk.history.length > 60", 30)
-                    shown = np.array(page.run("talk.picture.trace"))
+                    page.wait("app.view.poseLog.length > 40 && app.frameLog.length > 60", 30)
+                    shown = np.array(page.run("app.view.poseLog"))
                     assert np.ptp(shown[:, 1:], axis=0).max() > 0.05  # and the face moves
-                    page.wait("talk.plots.envelope.some(([, peak]) => peak > 0.05)", 20)
+                    page.wait("app.plots.envelope.some(([, peak]) => peak > 0.05)", 20)
                     assert page.errors == []
             finally:
                 if browser:

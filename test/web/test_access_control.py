@@ -98,7 +98,7 @@ def test_who_asks_for_nothing_or_takes_nothing_holds_no_place(small, monkeypatch
     monkeypatch.setattr("streamingtalker_ros.web.idle_timeout.CHECK_INTERVAL_S", 0.1)
     with serving(small, max_sessions=1) as server, Client(server) as visitor:
         visitor.say(type="rest", epoch=1)
-        whole = b"GET /default.face HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n"
+        whole = b"GET /face.glb HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n"
         held = []
         for k in range(110):
             small_window = socket.socket()
@@ -134,11 +134,11 @@ def test_pages_forbid_what_is_not_theirs(server) -> None:
 
 
 def test_files_are_squeezed_and_cached(server) -> None:
-    status, headers, whole = get(server, "/default.face")
+    status, headers, whole = get(server, "/face.glb")
     assert status == 200 and len(whole) > 400_000
-    _, squeezed, body = get(server, "/default.face", **{"accept-encoding": "gzip"})
+    _, squeezed, body = get(server, "/face.glb", **{"accept-encoding": "gzip"})
     assert squeezed["content-encoding"] == "gzip" and len(body) < len(whole)
-    assert get(server, "/default.face", **{"if-none-match": headers["etag"]})[0] == 304
+    assert get(server, "/face.glb", **{"if-none-match": headers["etag"]})[0] == 304
 
 
 def test_another_address_asks_for_a_token(small) -> None:

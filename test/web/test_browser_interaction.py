@@ -34,7 +34,7 @@ def page(server):
         pytest.skip(assets.NOT_BUILT)
     with chromium.Chromium(size=SIZE) as browser:
         page = browser.open(server.address + "?detail=lowest", SIZE)
-        page.wait("talk.hello && talk.timeline && talk.timeline.newest", 60)
+        page.wait("app.serverInfo && app.timeline && app.timeline.newest", 60)
         yield page
 
 
@@ -45,7 +45,7 @@ def press(page, key) -> None:
 
 def test_keys_turn_the_face_and_bring_it_back(page) -> None:
     """Each key does what a drag of the mouse that way does."""
-    where = "talk.picture.studio.camera.position.toArray()"
+    where = "app.view.scene.camera.position.toArray()"
     page.run("document.querySelector('#face').focus()")
     began = np.array(page.run(where))
     for key, axis, sign in (("ArrowLeft", 0, 1), ("ArrowUp", 1, -1)):  # the camera goes the other way
@@ -53,7 +53,7 @@ def test_keys_turn_the_face_and_bring_it_back(page) -> None:
         page.wait(f"{sign} * ({where}[{axis}] - {began[axis]}) > 0.01")
         press(page, "0")
         page.wait(f"Math.abs({where}[{axis}] - {began[axis]}) < 1e-3")
-    away = "talk.picture.studio.controls.getDistance()"
+    away = "app.view.scene.controls.getDistance()"
     far = page.run(away)
     press(page, "+")
     page.wait(f"{away} < {0.97 * far}")
@@ -63,10 +63,10 @@ def test_keys_turn_the_face_and_bring_it_back(page) -> None:
 def test_buttons_tell_what_is_on(page) -> None:
     pressed = "document.querySelector('#{}').getAttribute('aria-pressed')"
     page.click("#sample")
-    page.wait("talk.source === 'file'")
+    page.wait("app.source === 'file'")
     assert page.run(pressed.format("sample")) == "true" and page.run(pressed.format("file")) == "false"
     page.click("#sample")  # once more: it ends
-    page.wait("talk.source === null")
+    page.wait("app.source === null")
     assert page.run(pressed.format("sample")) == "false"
 
 
@@ -81,7 +81,7 @@ def test_every_control_has_a_name(page) -> None:
 
 def test_a_slider_may_be_dragged_for_long(page) -> None:
     """Sixty changes a second, as a mouse makes them, end no session; the last of them holds."""
-    epoch = page.run("talk.epoch")
+    epoch = page.run("app.epoch")
     page.run(
         """new Promise((resolve) => {
         const input = document.querySelector('[name=mouth_expressiveness]');
@@ -94,31 +94,32 @@ def test_a_slider_may_be_dragged_for_long(page) -> None:
         60,
     )
     time.sleep(0.5)
-    assert page.run("talk.up && talk.epoch") == epoch
-    assert page.run("talk.values().mouth_expressiveness") == 1.45
+    assert page.run("app.connected && app.epoch") == epoch
+    assert page.run("app.controlValues().mouth_expressiveness") == 1.45
     page.run("""(() => { const input = document.querySelector('[name=mouth_expressiveness]'); input.focus();
         input.dispatchEvent(new KeyboardEvent('keydown', {key: 'Delete'})); })()""")
-    assert page.run("talk.values().mouth_expressiveness") == 1
+    assert page.run("app.controlValues().mouth_expressiveness") == 1
 
 
 def test_sound_waits_for_late_frames(page, voice_path) -> None:
     """Frames that come half a second too late: the sound stops where they end, and goes on from there; nothing is heard
     twice."""
     page.choose_file("#pick-audio", voice_path)
-    page.wait("talk.source === 'file' && talk.timeline.newest && talk.timeline.newest.time > 1.5")
+    page.wait("app.source === 'file' && app.timeline.newest && app.timeline.newest.time > 1.5")
     rows = np.array(
         json.loads(
             page.run(
                 """new Promise((resolve) => {
-        const on = talk.link.on, frame = on.frame, kept = [], rows = [], begin = performance.now();
-        const { clock, newest } = talk.timeline, late = 1000 * (newest.time - clock.heard(begin)) + 500;
-        on.frame = (each) => kept.push(each);
+        const { callbacks } = app.connection, receive = callbacks.onBinary, held = [], rows = [];
+        const begin = performance.now();
+        const { clock, newest } = app.timeline, late = 1000 * (newest.time - clock.playbackTime(begin)) + 500;
+        callbacks.onBinary = (message) => held.push(message);
         const look = () => {
-          const now = performance.now(), { clock, newest } = talk.timeline;
-          rows.push([now - begin - late, clock.heard(now), newest.time]);
-          if (now - begin > late && on.frame !== frame) {
-            on.frame = frame;
-            kept.forEach((each) => frame(each));
+          const now = performance.now(), { clock, newest } = app.timeline;
+          rows.push([now - begin - late, clock.playbackTime(now), newest.time]);
+          if (now - begin > late && callbacks.onBinary !== receive) {
+            callbacks.onBinary = receive;
+            held.forEach(receive);
           }
           if (now - begin < late + 1800) setTimeout(look, 8); else resolve(JSON.stringify(rows));
         };
@@ -133,26 +134,26 @@ def test_sound_waits_for_late_frames(page, voice_path) -> None:
     assert np.diff(heard).min() > -0.25
     assert heard[-1] > rows[rows[:, 0] < 0, 2][-1] + 0.8  # and on it goes
     page.click("#file")
-    page.wait("talk.source === null")
+    page.wait("app.source === null")
 
 
 def test_sound_that_a_stalled_network_lost_moves_nothing_in_time(page, voice_path) -> None:
     """A hole in what is sent: a new voice begins behind it, and its frames lie where their sound lies."""
     page.choose_file("#pick-audio", voice_path)
-    page.wait("talk.source === 'file' && talk.timeline.newest && talk.timeline.newest.time > 1")
-    epoch = page.run("talk.epoch")
+    page.wait("app.source === 'file' && app.timeline.newest && app.timeline.newest.time > 1")
+    epoch = page.run("app.epoch")
     page.run(
-        "Object.defineProperty(talk.link.socket, 'bufferedAmount', {get: () => 1e9, configurable: true}), 1"
+        "Object.defineProperty(app.connection.socket, 'bufferedAmount', {get: () => 1e9, configurable: true}), 1"
     )
     time.sleep(0.6)
-    page.run("delete talk.link.socket.bufferedAmount, 1")
-    page.wait(f"talk.epoch > {epoch} && talk.timeline.newest && (talk.history = [], true)")
-    begin = page.run("talk.sound.clock.origin")  # sample of the file that is the new voice's first
+    page.run("delete app.connection.socket.bufferedAmount, 1")
+    page.wait(f"app.epoch > {epoch} && app.timeline.newest && (app.frameLog = [], true)")
+    begin = page.run("app.audio.clock.origin")  # sample of the file that is the new voice's first
     pcm, rate = read_audio(voice_path)
     assert begin > 1.5 * rate
-    page.wait("talk.source === null", 30)  # it ends when the file does
-    shown = page.run("talk.history")
-    page.run("talk.history = null, 1")
+    page.wait("app.source === null", 30)  # it ends when the file does
+    shown = page.run("app.frameLog")
+    page.run("app.frameLog = null, 1")
     motion = animate(to_16k(pcm[begin:], rate), device="cpu")
     times = np.array([frame["time"] for frame in shown])
     idle = np.argmax(np.append(np.diff(times), -1) < 0) + 1  # of the next timeline, after the file

@@ -81,16 +81,18 @@ def test_vertices_of_a_published_checkpoint_are_streamed(vertex_model, speech) -
 def test_vertices_of_a_published_checkpoint_move_the_page(browser, vertex_model) -> None:
     with serving(vertex_model) as server:
         page = browser.open(server.address + "?detail=low", SIZE)
-        page.wait("talk.picture.which === 'model' && talk.timeline && talk.timeline.newest", 60)
-        page.run("(() => { const s = talk.picture.faces.model.shape; talk.before = s.points.slice(); })()")
+        page.wait("app.view.shownFace === 'template' && app.timeline && app.timeline.newest", 60)
+        page.run(
+            "(() => { const s = app.view.faces.template.morphTargets; window.before = s.points.slice(); })()"
+        )
         page.wait(
-            """(() => { const s = talk.picture.faces.model.shape; let most = 0;
-            for (let i = 0; i < s.points.length; i++) most = Math.max(most, Math.abs(s.points[i] - talk.before[i]));
+            """(() => { const s = app.view.faces.template.morphTargets; let most = 0;
+            for (let i = 0; i < s.points.length; i++) most = Math.max(most, Math.abs(s.points[i] - window.before[i]));
             return most > 1e-3; })()""",
             30,
         )
         apart = page.run("""(() => {
-            const f = talk.timeline.newest, s = talk.picture.faces.model.shape, rest = s.pack.vertices;
+            const f = app.timeline.newest, s = app.view.faces.template.morphTargets, rest = s.mesh.vertices;
             s.displace(f.offsets, f.scale);
             let most = 0;
             for (let v = 0; v < s.points.length; v += 3) for (const [to, from] of [[0, 1], [1, 2], [2, 0]])
@@ -109,21 +111,21 @@ def test_the_page_watches_a_running_talker(browser, monkeypatch) -> None:
     try:
         with serving(small_talker(), domain=domain) as server:
             page = browser.open(server.address + "?detail=low", SIZE)
-            page.wait("talk.hello && talk.timeline && talk.timeline.newest", 60)
+            page.wait("app.serverInfo && app.timeline && app.timeline.newest", 60)
             page.click("#watch")
-            page.wait(f"document.querySelector('#word').textContent.includes('domain {domain}')", 20)
-            page.run("talk.picture.trace = [], talk.recorded = [], 1")
+            page.wait(f"document.querySelector('#status').textContent.includes('domain {domain}')", 20)
+            page.run("app.view.poseLog = [], 1")
             assert source.wait_for_subscriber(20, settle=1.0)
             samples = voice(3.0)
             speaker = threading.Thread(
                 target=lambda: [source.publish(part, stamp) for stamp, part in paced_packets(samples, 16000)]
             )
             speaker.start()
-            page.wait("talk.picture.trace.length > 30 && talk.source === 'watch'", 30)
-            page.wait("talk.plots.envelope.some(([, peak]) => peak > 0.2)", 20)
+            page.wait("app.view.poseLog.length > 30 && app.source === 'watch'", 30)
+            page.wait("app.plots.envelope.some(([, peak]) => peak > 0.2)", 20)
             heard = page.run("""new Promise((resolve) => {
-                const { line, context } = talk.sound, gauge = new AnalyserNode(context);
-                line.connect(gauge);
+                const { delayLine, context } = app.audio.graph, gauge = new AnalyserNode(context);
+                delayLine.connect(gauge);
                 const values = new Float32Array(gauge.fftSize), end = performance.now() + 4000;
                 let most = 0;
                 const look = () => {
@@ -134,7 +136,7 @@ def test_the_page_watches_a_running_talker(browser, monkeypatch) -> None:
                 look(); })""")
             speaker.join()
             assert heard > 0.1
-            rows = np.array(page.run("talk.picture.trace"))
+            rows = np.array(page.run("app.view.poseLog"))
             assert np.ptp(rows[:, 0]) > 0.3 and np.ptp(rows[:, 1:], axis=0).max() > 0.01
             assert page.errors == []
             page.close()

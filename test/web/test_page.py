@@ -13,8 +13,6 @@ import soundfile
 
 pytest.importorskip("torch", reason="torch is not installed")
 
-from face.test_importers import small_face, write_glb
-
 from streamingtalker_ros.audio.files import read_audio
 from streamingtalker_ros.audio.resample import to_16k
 from streamingtalker_ros.cli.animate import animate
@@ -30,7 +28,7 @@ from tools.browser import chromium
 
 SECONDS = 20.0  # of speech in which sound and face must stay together
 SIZE = (480, 667)  # its picture is 480 x 360
-READY = "talk.hello && talk.timeline && talk.timeline.newest"
+READY = "app.serverInfo && app.timeline && app.timeline.newest"
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -75,19 +73,17 @@ def page(browser, server):
 def spoken(page, wav):
     """What the page showed while it spoke the file: {trace: rows of [time, weights], log: rows of [now, time, ms
     apart], rate: pictures a second, still, moving: pictures of the mouth}."""
-    page.run("talk.picture.measure.log = {pictures: [], frames: []}, talk.picture.trace = [], 1")
+    page.run("app.view.metrics.log = {images: [], frames: []}, app.view.poseLog = [], 1")
     page.choose_file("#pick-audio", wav)
-    page.wait("talk.source === 'file' && talk.timeline.newest")
-    moving = page.run("""new Promise((resolve) => { const { now, index } = talk.picture, look = () => {
-        if (talk.source === 'file' && now.weights[index.jawOpen] < 0.2) return requestAnimationFrame(look);
-        talk.picture.studio.render(); resolve(talk.picture.studio.canvas.toDataURL()); }; look(); })""")
-    page.wait("talk.source === null", SECONDS + 40, every=0.3)
-    shown = page.run(
-        "JSON.stringify({log: talk.picture.measure.log.pictures, trace: talk.picture.trace})", 60
-    )
-    page.run("talk.picture.measure.log = talk.picture.trace = null, 1")
+    page.wait("app.source === 'file' && app.timeline.newest")
+    moving = page.run("""new Promise((resolve) => { const { pose, index } = app.view, look = () => {
+        if (app.source === 'file' && pose.weights[index.jawOpen] < 0.2) return requestAnimationFrame(look);
+        app.view.scene.render(); resolve(app.view.scene.canvas.toDataURL()); }; look(); })""")
+    page.wait("app.source === null", SECONDS + 40, every=0.3)
+    shown = page.run("JSON.stringify({log: app.view.metrics.log.images, trace: app.view.poseLog})", 60)
+    page.run("app.view.metrics.log = app.view.poseLog = null, 1")
     time.sleep(0.5)
-    still = page.run("(talk.picture.studio.render(), talk.picture.studio.canvas.toDataURL())")
+    still = page.run("(app.view.scene.render(), app.view.scene.canvas.toDataURL())")
     out = json.loads(shown)
     out |= {"trace": np.array(out["trace"]), "log": np.array(out["log"]), "moving": moving, "still": still}
     out["log"] = out["log"][out["log"][:, 1] < SECONDS - 0.2]
@@ -106,8 +102,8 @@ def test_it_loads_without_complaint_and_fetches_nothing_from_elsewhere(page, ser
     assert page.errors == []
     own = (server.origin, server.origin.replace("http", "ws"), "data:", "blob:")
     assert all(address.startswith(own) for address in page.fetched)
-    assert page.run("document.querySelector('#dot').className") == "on"
-    assert page.run("[talk.picture.studio.canvas.width, talk.picture.studio.canvas.height]")[1] == 360
+    assert page.run("document.querySelector('#connection').className") == "on"
+    assert page.run("[app.view.scene.canvas.width, app.view.scene.canvas.height]")[1] == 360
 
 
 def test_the_page_moves_the_face_as_the_rig_does(page) -> None:
@@ -116,7 +112,7 @@ def test_the_page_moves_the_face_as_the_rig_does(page) -> None:
     for _ in range(2):
         weights = (rng.random(52) * (rng.random(52) < 0.4)).astype(np.float32)
         head = rng.standard_normal(4) * 0.1 + (0, 0, 0, 1)
-        given = page.run(f"""(() => {{ const s = talk.picture.faces.default.shape;
+        given = page.run(f"""(() => {{ const s = app.view.faces.default.morphTargets;
             s.pose(new Float32Array({weights.tolist()}), {head.tolist()}); return Array.from(s.points); }})()""")
         points = np.array(given, np.float32).reshape(-1, 3)[:, [2, 0, 1]]  # the picture's axes -> ours
         np.testing.assert_allclose(points, rig.pose(weights, head / np.linalg.norm(head)), atol=2e-6)
@@ -161,27 +157,27 @@ def test_the_picture_changes_between_silence_and_speech(spoken) -> None:
 
 def test_the_microphone_comes_through_and_figures_appear(page) -> None:
     page.click("#microphone")
-    page.wait("talk.source === 'microphone' && talk.picture.measure.latency.length > 20", 40)
+    page.wait("app.source === 'microphone' && app.view.metrics.latency.length > 20", 40)
     figure = page.wait(
-        r"/^\d+ \/ \d+ ms$/.test(document.querySelector('#n-latency strong').textContent)"
-        " && document.querySelector('#n-latency strong').textContent",
+        r"/^\d+ \/ \d+ ms$/.test(document.querySelector('#stat-latency strong').textContent)"
+        " && document.querySelector('#stat-latency strong').textContent",
         20,
     )
     assert int(figure.split()[0]) > 100  # no less than the look-ahead and a half frame
-    assert page.run("talk.sound.muted")
+    assert page.run("app.audio.muted")
     assert page.run("document.querySelector('#sound').getAttribute('aria-pressed')") == "false"
-    assert page.wait("talk.timeline.frames.some((frame) => frame.speaking)", 20)
-    assert page.wait("parseFloat(document.querySelector('#n-model strong').textContent) > 0")
+    assert page.wait("app.timeline.frames.some((frame) => frame.speaking)", 20)
+    assert page.wait("parseFloat(document.querySelector('#stat-model strong').textContent) > 0")
     assert page.errors == []
 
 
 def test_a_recording_is_what_was_heard_and_shown(page, tmp_path) -> None:
-    if page.run("talk.source") != "microphone":
+    if page.run("app.source") != "microphone":
         page.click("#microphone")
-        page.wait("talk.source === 'microphone'")
-    page.run("talk.history = [], 1")
+        page.wait("app.source === 'microphone'")
+    page.run("app.frameLog = [], 1")
     page.click("#record")
-    page.wait("talk.recorder && talk.recorder.frames.length > 60", 40)
+    page.wait("app.recorder && app.recorder.frames.length > 60", 40)
     page.click("#record")
     page.wait("!document.querySelector('#downloads').hidden", 20)
     files = page.run("""Promise.all([...document.querySelectorAll('#downloads a')].map(async (a) => {
@@ -193,7 +189,7 @@ def test_a_recording_is_what_was_heard_and_shown(page, tmp_path) -> None:
     assert {"wav", "csv"} <= set(files) and len(files) == 3
     (tmp_path / "face.csv").write_bytes(files["csv"])
     weights, head, rate = read_livelink_csv(tmp_path / "face.csv")
-    history = np.array([frame["weights"] for frame in page.run("talk.history")])
+    history = np.array([frame["weights"] for frame in page.run("app.frameLog")])
     first = next(k for k in range(len(history)) if np.abs(history[k] - weights[0]).max() < 1e-6)
     np.testing.assert_allclose(weights, history[first : first + len(weights)], atol=1e-6)
     np.testing.assert_allclose(np.linalg.norm(head, axis=1), 1, atol=1e-5)
@@ -211,47 +207,47 @@ def test_controls_reach_the_face(page) -> None:
         "(() => { const box = document.querySelector('[name=mood]'); box.value = 'surprised';"
         " box.dispatchEvent(new Event('change')); })()"
     )
-    page.wait("talk.timeline.newest.weights[talk.picture.index.browInnerUp] > 0.5", 20)
+    page.wait("app.timeline.newest.weights[app.view.index.browInnerUp] > 0.5", 20)
     page.run(
         "(() => { const box = document.querySelector('[name=mood]'); box.value = 'none';"
         " box.dispatchEvent(new Event('change')); })()"
     )
-    page.wait("talk.timeline.newest.weights[talk.picture.index.browInnerUp] < 0.4", 20)
+    page.wait("app.timeline.newest.weights[app.view.index.browInnerUp] < 0.4", 20)
 
 
 def test_an_interruption_closes_the_mouth(page) -> None:
-    if page.run("talk.source") != "microphone":
+    if page.run("app.source") != "microphone":
         page.click("#microphone")
-        page.wait("talk.source === 'microphone'")
-    page.wait("talk.picture.now.weights[talk.picture.index.jawOpen] > 0.08", 20)
-    epoch = page.run("talk.epoch")
+        page.wait("app.source === 'microphone'")
+    page.wait("app.view.pose.weights[app.view.index.jawOpen] > 0.08", 20)
+    epoch = page.run("app.epoch")
     page.click("#interrupt")
-    page.wait(f"talk.epoch !== {epoch} && talk.picture.now.weights[talk.picture.index.jawOpen] < 0.01", 20)
-    page.wait(f"talk.epoch > {epoch} + 1 && talk.timeline.newest", 20)  # and it listens again
+    page.wait(f"app.epoch !== {epoch} && app.view.pose.weights[app.view.index.jawOpen] < 0.01", 20)
+    page.wait(f"app.epoch > {epoch} + 1 && app.timeline.newest", 20)  # and it listens again
     page.click("#microphone")
-    page.wait("talk.source === null && talk.timeline.newest && talk.timeline.newest.idle", 20)
+    page.wait("app.source === null && app.timeline.newest && app.timeline.newest.idle", 20)
 
 
 def test_an_own_avatar_is_opened_in_the_browser(page, tmp_path) -> None:
     vertices, faces, deltas = small_face()
     page.choose_file("#pick-face", write_glb(tmp_path / "me.glb", vertices, faces, deltas, sparse=False))
-    page.wait("talk.picture.which === 'avatar' && talk.picture.faces.avatar.targets.length === 3")
-    given = page.run("""(() => { const {faces: {avatar}, index} = talk.picture, jaw = new Float32Array(52);
+    page.wait("app.view.shownFace === 'avatar' && app.view.faces.avatar.targets.length === 3")
+    given = page.run("""(() => { const {faces: {avatar}, index} = app.view, jaw = new Float32Array(52);
         jaw[index.jawOpen] = 0.75;
         avatar.pose(jaw, [0, 0, 0, 1], index);
-        return avatar.targets.map(({mesh, place}) => mesh.morphTargetInfluences[place]); })()""")
+        return avatar.targets.map(({mesh, influence}) => mesh.morphTargetInfluences[influence]); })()""")
     assert given == [0.75, 0, 0]
-    assert page.run("talk.picture.studio.place.size[1]") > 0.02
+    assert page.run("app.view.scene.target.size[1]") > 0.02
     path = write_glb(tmp_path / "none.glb", vertices, faces, {"wobble": deltas["jawOpen"]}, sparse=False)
     whole = path.read_bytes()
     (tmp_path / "cut.glb").write_bytes(whole[:200])
     (tmp_path / "far.glb").write_bytes(_with_far_buffer(whole))
     for name, word in (("none.glb", "ARKit"), ("cut.glb", "GLB"), ("far.glb", "others beside it")):
         page.choose_file("#pick-face", tmp_path / name)
-        page.wait(f"document.querySelector('#word').textContent.includes({json.dumps(word)})")
-        assert page.run("talk.picture.which") == "avatar"
+        page.wait(f"document.querySelector('#status').textContent.includes({json.dumps(word)})")
+        assert page.run("app.view.shownFace") == "avatar"
     assert all("evil" not in address for address in page.fetched)
-    page.run("talk.picture.show('default')")
+    page.run("app.view.show('default')")
 
 
 def _with_far_buffer(whole):
@@ -268,15 +264,15 @@ def _with_far_buffer(whole):
 def test_a_file_that_is_no_audio_is_one_sentence(page, tmp_path) -> None:
     (tmp_path / "noise.wav").write_bytes(bytes(range(256)) * 40)
     page.choose_file("#pick-audio", tmp_path / "noise.wav")
-    page.wait("document.querySelector('#word').textContent.includes('no audio')")
-    page.wait("talk.source === null && talk.timeline.newest", 20)
+    page.wait("document.querySelector('#status').textContent.includes('no audio')")
+    page.wait("app.source === null && app.timeline.newest", 20)
 
 
 def test_garbage_on_the_socket_is_told_and_survived(page) -> None:
-    page.run("talk.link.socket.send('{'), talk.link.socket.send(new Uint8Array([9, 9, 9])), 1")
-    page.wait("document.querySelector('#word').textContent.length > 0")
-    newest = page.run("talk.timeline.newest.time")
-    page.wait(f"talk.timeline.newest.time > {newest} + 0.2")
+    page.run("app.connection.socket.send('{'), app.connection.socket.send(new Uint8Array([9, 9, 9])), 1")
+    page.wait("document.querySelector('#status').textContent.length > 0")
+    newest = page.run("app.timeline.newest.time")
+    page.wait(f"app.timeline.newest.time > {newest} + 0.2")
 
 
 def test_twenty_at_once(page, server) -> None:
@@ -286,8 +282,8 @@ def test_twenty_at_once(page, server) -> None:
         for k, client in enumerate(clients):
             client.say(type="rest", epoch=k)
         assert all(client.wait(lambda client=client: len(client.faces) > 12, 30) for client in clients)
-        newest = page.run("talk.timeline.newest.time")
-        page.wait(f"talk.timeline.newest.time > {newest} + 0.5", 30)
+        newest = page.run("app.timeline.newest.time")
+        page.wait(f"app.timeline.newest.time > {newest} + 0.5", 30)
         assert server.context.session_count >= 20
     finally:
         for client in clients:
@@ -300,10 +296,12 @@ def test_it_comes_back_when_the_server_does(browser) -> None:
     with first.background():
         page = browser.open(first.address + "?detail=lowest", SIZE)
         page.wait(READY, 60)
-    page.wait("!document.querySelector('#dot').classList.contains('on')", 20)
-    assert page.run("document.querySelector('#word').textContent") != ""
+    page.wait("!document.querySelector('#connection').classList.contains('on')", 20)
+    assert page.run("document.querySelector('#status').textContent") != ""
     with Server(WebContext(talker, warn=lambda sentence: None), port=first.port).background():
-        page.wait("document.querySelector('#dot').classList.contains('on') && talk.timeline.newest.idle", 30)
-        newest = page.run("talk.timeline.newest.time")
-        page.wait(f"talk.timeline.newest.time > {newest} + 0.2", 20)
+        page.wait(
+            "document.querySelector('#connection').classList.contains('on') && app.timeline.newest.idle", 30
+        )
+        newest = page.run("app.timeline.newest.time")
+        page.wait(f"app.timeline.newest.time > {newest} + 0.2", 20)
     page.close()

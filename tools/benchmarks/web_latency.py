@@ -52,17 +52,17 @@ def measure(args):
         soundfile.write(wav, np.concatenate([pcm, np.zeros(rate // 2, np.float32)]), rate, subtype="PCM_16")
         with server_process() as (address, _), Chromium(microphone=wav, size=SIZE) as browser:
             page = browser.open(f"{address}?detail={args.detail}", SIZE)
-            page.wait("talk.hello && talk.timeline && talk.timeline.newest", 60)
+            page.wait("app.serverInfo && app.timeline && app.timeline.newest", 60)
             page.click("#microphone")
-            page.wait("talk.source === 'microphone' && talk.picture.measure.latency.length > 5", 60)
+            page.wait("app.source === 'microphone' && app.view.metrics.latency.length > 5", 60)
             time.sleep(WARM)
-            page.run("talk.picture.measure.log = {pictures: [], frames: []}, 1")
+            page.run("app.view.metrics.log = {images: [], frames: []}, 1")
             time.sleep(args.seconds)
-            log = json.loads(page.run("JSON.stringify(talk.picture.measure.log)", 60))
+            log = json.loads(page.run("JSON.stringify(app.view.metrics.log)", 60))
             told = page.run("""(() => { const { hello, sound, picture: { measure, studio: { canvas } } } = talk;
                 return { ahead: 1000 * hello.lookahead, rate: hello.frame_rate, device: hello.device, sound: sound.rate,
                          size: [canvas.width, canvas.height], model: measure.model.map(([, ms]) => ms),
-                         left: talk.leftOut + talk.dropped }; })()""")
+                         left: app.sendDropped + app.audioSkipped }; })()""")
     return report(log, told)
 
 

@@ -49,19 +49,19 @@ def soak(args):
         soundfile.write(wav, np.resize(once, round(seconds * rate)), rate, subtype="PCM_16")
         with server_process() as (address, process), Chromium(size=SIZE) as browser:
             page = browser.open(f"{address}?detail={args.detail}", SIZE)
-            page.wait("talk.hello && talk.timeline && talk.timeline.newest", 60)
-            page.run("talk.picture.measure.log = {pictures: [], frames: []}, 1")
+            page.wait("app.serverInfo && app.timeline && app.timeline.newest", 60)
+            page.run("app.view.metrics.log = {images: [], frames: []}, 1")
             page.choose_file("#pick-audio", wav)
-            page.wait("talk.source === 'file' && talk.timeline.newest", 60)
+            page.wait("app.source === 'file' && app.timeline.newest", 60)
             begin = time.monotonic()
-            while page.run("talk.source") == "file" and time.monotonic() - begin < seconds + 60:
+            while page.run("app.source") == "file" and time.monotonic() - begin < seconds + 60:
                 time.sleep(1.0)
                 rows += json.loads(
-                    page.run("JSON.stringify(talk.picture.measure.log.pictures.splice(0))", 60)
+                    page.run("JSON.stringify(app.view.metrics.log.images.splice(0))", 60)
                 )
-                page.run("talk.picture.measure.log.frames.length = 0")
+                page.run("app.view.metrics.log.frames.length = 0")
                 sizes.append((time.monotonic() - begin, resident_bytes(process)))
-            left = page.run("talk.leftOut + talk.dropped")
+            left = page.run("app.sendDropped + app.audioSkipped")
     return report(np.array(rows), np.array(sizes), seconds, left)
 
 

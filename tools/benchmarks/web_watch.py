@@ -56,20 +56,20 @@ def watch(args):
     given = [] if args.domain is None else ["--domain", str(args.domain)]
     with server_process(*given) as (address, _), Chromium(size=SIZE) as browser:
         page = browser.open(f"{address}?detail=low", SIZE)
-        page.wait("talk.hello && talk.timeline && talk.timeline.newest", 60)
+        page.wait("app.serverInfo && app.timeline && app.timeline.newest", 60)
         page.click("#watch")
         page.wait(
-            "talk.source === 'watch' && talk.timeline.frames.some((frame) => frame.speaking)", args.wait
+            "app.source === 'watch' && app.timeline.frames.some((frame) => frame.speaking)", args.wait
         )
         time.sleep(1.0)
-        page.run("talk.history = [], talk.picture.measure.log = {pictures: [], frames: []}, 1")
+        page.run("app.frameLog = [], app.view.metrics.log = {images: [], frames: []}, 1")
         begin = time.monotonic()
         best = json.loads(page.run(SEEN.replace("MS", str(1000 * args.seconds)), args.seconds + 60))
         seconds = time.monotonic() - begin
         shown = page.run(
-            """JSON.stringify({times: talk.history.map((f) => f.time), jaw: talk.history.map((f) =>
-            f.weights[talk.picture.index.jawOpen]), pictures: talk.picture.measure.log.pictures,
-            loud: Math.max(0, ...talk.plots.envelope.map(([, peak]) => peak)), errors: %s})"""
+            """JSON.stringify({times: app.frameLog.map((f) => f.time), jaw: app.frameLog.map((f) =>
+            f.weights[app.view.index.jawOpen]), pictures: app.view.metrics.log.images,
+            loud: Math.max(0, ...app.plots.envelope.map(([, peak]) => peak)), errors: %s})"""
             % json.dumps(page.errors)
         )
     open_, shut = (

@@ -21,7 +21,7 @@ _FREEZE = """new Promise((resolve) => {{
   let most = 0;
   const look = () => {{
     const {{ now, index, state }} = talk.picture, jaw = now.weights[index.jawOpen];
-    const late = talk.timeline.clock.heard(performance.now()) > {seconds};
+    const late = app.timeline.clock.heard(performance.now()) > {seconds};
     if (late && jaw > most) talk.held = state;
     most = late ? Math.max(most, jaw) : 0;
     if (most < {jaw} || jaw > most - 0.02) return setTimeout(look, 10); // until it closes again
@@ -46,11 +46,11 @@ _FINE = """(() => {{
 def shoot(browser, address, name, out) -> None:
     size, phone, seconds, jaw, (aside, up) = SHOTS[name]
     page = browser.open(f"{address}?detail=high", size, phone)
-    page.wait("!!talk.picture.faces.default", 120)
-    page.run("talk.picture.detail.set('lowest')", 120)
-    page.wait("talk.hello && talk.timeline && talk.timeline.newest && talk.picture.measure.fps > 15", 120)
+    page.wait("!!app.view.faces.default", 120)
+    page.run("app.view.detail.choose('lowest')", 120)
+    page.wait("app.serverInfo && app.timeline && app.timeline.newest && app.view.metrics.imageRate > 15", 120)
     page.click("#sample")
-    page.wait("talk.source === 'file' && talk.picture.measure.latency.length > 3", 60)
+    page.wait("app.source === 'file' && app.view.metrics.latency.length > 3", 60)
     if phone:
         page.run("window.scrollTo(0, 0)")
     page.run(_FREEZE.format(seconds=seconds, jaw=jaw), 60)

@@ -1,18 +1,27 @@
 // SPDX-License-Identifier: Apache-2.0
-// Morph-target names as artists write them -> ARKit's, as face/formats/importers.py reads them: mouthSmile_L, Face.M_JawOpen, …
-export function arkitName(label, names) {
+// Names of morph targets as artists write them, mapped to ARKit's as face/formats/importers.py does: mouthSmile_L,
+// Face.M_JawOpen, …
+
+/**
+ * @param {string} label name of a morph target
+ * @param {string[]} names ARKit's
+ * @returns {string | null} the ARKit name that it means
+ */
+export function toArkitName(label, names) {
   const known = new Map(names.map((name) => [name.toLowerCase(), name]));
-  const tail = label.split(/[.:|/]/).pop();
+  const tail = label.split(/[.:|/]/).pop() ?? label;
   for (const text of [tail, label]) {
     const side = text.match(/[_\-. ]([lr])$/i);
     const stem = side ? text.slice(0, side.index) + (side[1].toLowerCase() === 'l' ? 'left' : 'right') : text;
     const key = stem.toLowerCase().replace(/[^a-z0-9]/g, '');
-    for (const candidate of [
+    const candidates = [
       key,
       key.replace(/^(blendshapes?\d*|face|bs|m|key)/, ''),
-      key.replace(/(left|right)$/, ''),
-    ]) {
-      if (known.has(candidate)) return known.get(candidate);
+      key.replace(/(left|right)$/, ''), // halves of a shape that ARKit keeps whole
+    ];
+    for (const candidate of candidates) {
+      const name = known.get(candidate);
+      if (name) return name;
     }
   }
   return null;

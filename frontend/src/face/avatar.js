@@ -1,145 +1,253 @@
 // SPDX-License-Identifier: Apache-2.0
-// A face of the visitor's own: a GLB with ARKit morph targets, opened in the browser and never uploaded. Bounded in
-// size; what points outside of the file is refused.
-import { Box3, Euler, Group, MathUtils, Quaternion, Vector3 } from 'three';
-import { GLTFLoader } from 'three/examples/jsm/loaders/GLTFLoader.js';
-import { arkitName } from './arkit_names.js';
+// A face of the user: a GLB file with ARKit morph targets, opened in the browser and never uploaded. Its size is
+// limited, and references to other files are rejected.
+import { Box3, Euler, Group, MathUtils, Mesh, Quaternion, Texture, Vector3 } from 'three';
+import { toArkitName } from './arkit_names.js';
+import { parseGlb } from './mesh_loader.js';
 
-const MOST_BYTES = 96e6,
-  MOST_VERTICES = 400000,
-  MOST_TARGETS = 300;
-const SQUEEZED = ['KHR_draco_mesh_compression', 'EXT_meshopt_compression', 'KHR_texture_basisu'];
-const EYE = MathUtils.degToRad(30); // of an eye-look shape at 1
+const MAX_FILE_BYTES = 96e6;
+const MAX_VERTICES = 400000;
+const MAX_TARGETS = 300; // of one mesh
+const MAX_TARGETS_TOTAL = 6000;
+const COMPRESSIONS = ['KHR_draco_mesh_compression', 'EXT_meshopt_compression', 'KHR_texture_basisu'];
+const MAX_EYE_ANGLE = MathUtils.degToRad(30); // of an eye-look shape at weight 1
+const MIN_DISPLACEMENT = 1e-5; // m
+
+/** @typedef {import('three').Object3D} Object3D */
+/** @typedef {import('./scene.js').Bounds} Bounds */
+/** @typedef {'head' | 'left' | 'right'} BoneName */
+
+/**
+ * A morph target with an ARKit name.
+ * @typedef {object} Target
+ * @property {Mesh} mesh
+ * @property {number} influence index in the mesh's influences
+ * @property {number} shape index of the weight
+ */
+
+/**
+ * A bone that is rotated.
+ * @typedef {object} Bone
+ * @property {Object3D} node
+ * @property {Quaternion} rest its own rotation
+ * @property {Quaternion} parent world rotation of its parent
+ */
 
 export class Avatar {
+  /**
+   * @param {Group} object
+   * @param {Target[]} targets
+   * @param {Partial<Record<BoneName, Bone>>} bones
+   * @param {string} name
+   */
   constructor(object, targets, bones, name) {
-    Object.assign(this, { object, targets, bones, name });
-    this.turn = new Quaternion();
-    this.look = new Euler();
+    this.object = object;
+    this.targets = targets;
+    this.bones = bones;
+    this.name = name;
+    /** @type {Vector3 | null} */
+    this.pivot = null; // about which the whole avatar turns, if it has no head bone
+    this._rotation = new Quaternion();
+    this._gaze = new Euler();
   }
 
-  // buffer: the file; names: ARKit's 52. Throws an Error with a sentence for a file that cannot be used.
-  static async read(buffer, name, names) {
-    check(buffer);
-    const gltf = await new GLTFLoader().parseAsync(buffer, '');
-    const targets = [],
-      bones = {},
-      wrapper = new Group();
+  /**
+   * Parse a file.
+   * @param {ArrayBuffer} buffer
+   * @param {string} name for messages
+   * @param {string[]} names of the weights
+   * @throws {Error} if the file cannot be used
+   */
+  static async parse(buffer, name, names) {
+    checkGlb(buffer);
+    const scene = await parseGlb(buffer);
+    /** @type {Target[]} */
+    const targets = [];
+    /** @type {Partial<Record<BoneName, Bone>>} */
+    const bones = {};
     let vertices = 0;
-    gltf.scene.traverse((thing) => {
-      if (thing.isMesh) {
-        vertices += thing.geometry.attributes.position.count;
-        thing.castShadow = thing.receiveShadow = true;
-        thing.frustumCulled = false;
-        for (const [label, place] of Object.entries(thing.morphTargetDictionary || {})) {
-          const shape = names.indexOf(arkitName(label, names));
-          if (shape >= 0) targets.push({ mesh: thing, place, shape });
+    scene.traverse((node) => {
+      if (node instanceof Mesh) {
+        vertices += node.geometry.attributes.position.count;
+        node.castShadow = node.receiveShadow = true;
+        node.frustumCulled = false;
+        for (const [label, influence] of Object.entries(node.morphTargetDictionary || {})) {
+          const shape = names.indexOf(toArkitName(label, names) ?? '');
+          if (shape >= 0) targets.push({ mesh: node, influence, shape });
         }
-      } else if (/^(.*[_:])?(head|lefteye|righteye|eye_?l|eye_?r)$/i.test(thing.name)) {
-        const key = /eye/i.test(thing.name) ? (/left|l$/i.test(thing.name) ? 'left' : 'right') : 'head';
-        bones[key] ||= { node: thing, rest: thing.quaternion.clone(), parent: new Quaternion() };
+      } else {
+        const bone = toBoneName(node.name);
+        if (bone) bones[bone] ||= { node, rest: node.quaternion.clone(), parent: new Quaternion() };
       }
     });
-    if (!targets.length)
+    if (!targets.length) {
       throw new Error(`${name} has no morph target with an ARKit name: name them jawOpen, mouthSmileLeft, …`);
-    if (vertices > MOST_VERTICES || targets.length > 20 * MOST_TARGETS)
-      throw new Error(`${name} has ${vertices} vertices: give at most ${MOST_VERTICES}`);
-    wrapper.add(gltf.scene);
-    wrapper.updateMatrixWorld(true);
-    for (const bone of Object.values(bones)) bone.node.parent.getWorldQuaternion(bone.parent);
+    }
+    if (vertices > MAX_VERTICES || targets.length > MAX_TARGETS_TOTAL) {
+      throw new Error(`${name} has ${vertices} vertices: give at most ${MAX_VERTICES}`);
+    }
+    const object = new Group();
+    object.add(scene);
+    object.updateMatrixWorld(true);
+    for (const bone of Object.values(bones)) bone.node.parent?.getWorldQuaternion(bone.parent);
     if (targets.some(({ shape }) => names[shape].startsWith('eyeLook'))) {
-      delete bones.left;
+      delete bones.left; // the shapes turn the eyes
       delete bones.right;
     }
-    return new Avatar(wrapper, targets, bones, name);
+    return new Avatar(object, targets, bones, name);
   }
 
-  // weights: (52,); head: quaternion xyzw in the package's axes; index: name -> place of a weight.
+  /**
+   * Pose the avatar.
+   * @param {Float32Array} weights (52,)
+   * @param {ArrayLike<number>} head quaternion xyzw in the package's axes
+   * @param {Record<string, number>} index of each weight, by its name
+   */
   pose(weights, head, index) {
-    for (const { mesh, place } of this.targets) mesh.morphTargetInfluences[place] = 0;
-    for (const { mesh, place, shape } of this.targets) mesh.morphTargetInfluences[place] += weights[shape];
-    const turn = this.turn.set(head[1], head[2], head[0], head[3]);
-    if (this.bones.head) this._rotate(this.bones.head, turn);
-    else if (this.middle) {
-      this.object.quaternion.copy(turn);
-      this.object.position.copy(this.middle).applyQuaternion(turn).negate().add(this.middle);
+    for (const { mesh, influence } of this.targets) setInfluence(mesh, influence, 0);
+    for (const { mesh, influence, shape } of this.targets) {
+      setInfluence(mesh, influence, (mesh.morphTargetInfluences?.[influence] ?? 0) + weights[shape]);
     }
-    for (const [side, out, inward] of [
-      ['left', 'OutLeft', 'InLeft'],
-      ['right', 'InRight', 'OutRight'],
-    ]) {
-      if (!this.bones[side]) continue;
-      const s = side === 'left' ? 'Left' : 'Right',
-        at = (label) => weights[index[`eyeLook${label}`]];
-      this.look.set(EYE * (at(`Down${s}`) - at(`Up${s}`)), EYE * (at(out) - at(inward)), 0);
-      this._rotate(this.bones[side], new Quaternion().setFromEuler(this.look));
+    const rotation = this._rotation.set(head[1], head[2], head[0], head[3]);
+    if (this.bones.head) {
+      rotateBone(this.bones.head, rotation);
+    } else if (this.pivot) {
+      this.object.quaternion.copy(rotation);
+      this.object.position.copy(this.pivot).applyQuaternion(rotation).negate().add(this.pivot);
     }
+    /** @type {(shape: string) => number} */
+    const look = (shape) => weights[index[`eyeLook${shape}`]];
+    this._rotateEye(this.bones.left, look('DownLeft') - look('UpLeft'), look('OutLeft') - look('InLeft'));
+    this._rotateEye(this.bones.right, look('DownRight') - look('UpRight'), look('InRight') - look('OutRight'));
   }
 
-  // A rotation given in the scene's axes, applied to a bone in its parent's.
-  _rotate({ node, rest, parent }, turn) {
-    const back = parent.clone().invert();
-    node.quaternion.copy(back).multiply(turn).multiply(parent).multiply(rest);
-  }
-
-  // Where the camera looks: the vertices that the shapes move, with some hair around them.
-  frame() {
-    const box = new Box3(),
-      point = new Vector3(),
-      moved = new Vector3();
+  /**
+   * Bounding box of the vertices that the shapes move, with a margin for hair.
+   * @returns {Bounds}
+   */
+  bounds() {
+    const box = new Box3();
+    const point = new Vector3();
+    const displacement = new Vector3();
     for (const mesh of new Set(this.targets.map((target) => target.mesh))) {
-      const position = mesh.geometry.attributes.position,
-        morphs = mesh.geometry.morphAttributes.position || [];
+      const { position } = mesh.geometry.attributes;
+      const morphs = mesh.geometry.morphAttributes.position || [];
       for (let i = 0; i < position.count; i++) {
-        if (!morphs.some((morph) => moved.fromBufferAttribute(morph, i).lengthSq() > 1e-10)) continue;
-        mesh.localToWorld(point.fromBufferAttribute(position, i));
-        box.expandByPoint(point);
+        const moves = morphs.some(
+          (morph) => displacement.fromBufferAttribute(morph, i).lengthSq() > MIN_DISPLACEMENT ** 2,
+        );
+        if (moves) box.expandByPoint(mesh.localToWorld(point.fromBufferAttribute(position, i)));
       }
     }
     if (box.isEmpty()) box.setFromObject(this.object);
-    const size = box.getSize(new Vector3()),
-      middle = box.getCenter(new Vector3());
-    middle.y += 0.06 * size.y;
-    this.middle = new Vector3(middle.x, box.min.y - 0.2 * size.y, middle.z - 0.3 * size.z);
-    return { middle: middle.toArray(), size: [1.25 * size.x, 1.35 * size.y, size.z] };
+    const size = box.getSize(new Vector3());
+    const center = box.getCenter(new Vector3());
+    center.y += 0.06 * size.y;
+    this.pivot = new Vector3(center.x, box.min.y - 0.2 * size.y, center.z - 0.3 * size.z);
+    return { center: center.toArray(), size: [1.25 * size.x, 1.35 * size.y, size.z] };
   }
 
+  /** Release the GPU's memory. */
   dispose() {
-    this.object.traverse((thing) => {
-      if (thing.geometry) thing.geometry.dispose();
-      for (const material of [].concat(thing.material || [])) {
-        for (const value of Object.values(material)) if (value && value.isTexture) value.dispose();
+    this.object.traverse((node) => {
+      if (!(node instanceof Mesh)) return;
+      node.geometry.dispose();
+      for (const material of [node.material].flat()) {
+        for (const value of Object.values(material)) if (value instanceof Texture) value.dispose();
         material.dispose();
       }
     });
   }
+
+  /**
+   * @param {Bone | undefined} bone
+   * @param {number} down -1..1
+   * @param {number} left -1..1
+   */
+  _rotateEye(bone, down, left) {
+    if (!bone) return;
+    this._gaze.set(MAX_EYE_ANGLE * down, MAX_EYE_ANGLE * left, 0);
+    rotateBone(bone, new Quaternion().setFromEuler(this._gaze));
+  }
 }
 
-// Throws unless this is a whole GLB 2.0 that keeps to itself.
-function check(buffer) {
-  if (buffer.byteLength > MOST_BYTES)
-    throw new Error(`this file has ${Math.round(buffer.byteLength / 1e6)} MB: give at most ${MOST_BYTES / 1e6}`);
-  const view = new DataView(buffer),
-    bad = new Error('this is not a whole GLB 2.0 file: export the face as .glb');
-  if (buffer.byteLength < 20 || view.getUint32(0, true) !== 0x46546c67 || view.getUint32(4, true) !== 2) throw bad;
-  const size = view.getUint32(12, true);
-  if (view.getUint32(8, true) > buffer.byteLength || 20 + size > buffer.byteLength) throw bad;
-  let json;
-  try {
-    json = JSON.parse(new TextDecoder().decode(new Uint8Array(buffer, 20, size)));
-  } catch {
-    throw bad;
+/**
+ * @param {Mesh} mesh
+ * @param {number} influence
+ * @param {number} value
+ */
+function setInfluence({ morphTargetInfluences }, influence, value) {
+  if (morphTargetInfluences) morphTargetInfluences[influence] = value;
+}
+
+/**
+ * Apply a rotation in the scene's axes to a bone, whose own is relative to its parent.
+ * @param {Bone} bone
+ * @param {Quaternion} rotation
+ */
+function rotateBone({ node, rest, parent }, rotation) {
+  node.quaternion.copy(parent).invert().multiply(rotation).multiply(parent).multiply(rest);
+}
+
+/**
+ * @param {string} name of a node
+ * @returns {BoneName | null}
+ */
+function toBoneName(name) {
+  if (!/^(.*[_:])?(head|lefteye|righteye|eye_?l|eye_?r)$/i.test(name)) return null;
+  if (!/eye/i.test(name)) return 'head';
+  return /left|l$/i.test(name) ? 'left' : 'right';
+}
+
+/**
+ * Check that a file is a complete GLB 2.0 without references to other files.
+ * @param {ArrayBuffer} buffer
+ * @throws {Error}
+ */
+function checkGlb(buffer) {
+  if (buffer.byteLength > MAX_FILE_BYTES) {
+    const megabytes = Math.round(buffer.byteLength / 1e6);
+    throw new Error(`this file has ${megabytes} MB: give at most ${MAX_FILE_BYTES / 1e6}`);
   }
-  const outside = [...(json.buffers || []), ...(json.images || [])].find(
-    ({ uri }) => uri && !uri.startsWith('data:'),
-  );
-  if (outside) throw new Error('this file needs others beside it: export it as one .glb with everything inside');
-  const squeezed = SQUEEZED.find((name) => (json.extensionsRequired || []).includes(name));
-  if (squeezed) throw new Error(`this file is compressed (${squeezed}): export it without compression`);
-  const targets = Math.max(
-    0,
-    ...(json.meshes || []).flatMap((mesh) => (mesh.primitives || []).map((part) => (part.targets || []).length)),
-  );
-  if (targets > MOST_TARGETS)
-    throw new Error(`this file has ${targets} morph targets in one mesh: give at most ${MOST_TARGETS}`);
+  const document = parseGlbJson(buffer);
+  if (!document) throw new Error('this is not a whole GLB 2.0 file: export the face as .glb');
+  const resources = [...(document.buffers || []), ...(document.images || [])];
+  if (resources.some(({ uri }) => uri && !uri.startsWith('data:'))) {
+    throw new Error('this file needs others beside it: export it as one .glb with everything inside');
+  }
+  const compression = COMPRESSIONS.find((name) => (document.extensionsRequired || []).includes(name));
+  if (compression) throw new Error(`this file is compressed (${compression}): export it without compression`);
+  for (const mesh of document.meshes || []) {
+    for (const { targets = [] } of mesh.primitives || []) {
+      if (targets.length > MAX_TARGETS) {
+        throw new Error(`this file has ${targets.length} morph targets in one mesh: give at most ${MAX_TARGETS}`);
+      }
+    }
+  }
+}
+
+/**
+ * The fields of a glTF document that are checked.
+ * @typedef {object} GltfDocument
+ * @property {{uri?: string}[]} [buffers]
+ * @property {{uri?: string}[]} [images]
+ * @property {string[]} [extensionsRequired]
+ * @property {{primitives?: {targets?: object[]}[]}[]} [meshes]
+ */
+
+/**
+ * @param {ArrayBuffer} buffer
+ * @returns {GltfDocument | null} null if this is not a complete GLB 2.0 file
+ */
+function parseGlbJson(buffer) {
+  if (buffer.byteLength < 20) return null;
+  const view = new DataView(buffer);
+  const jsonLength = view.getUint32(12, true);
+  const isGlb2 = view.getUint32(0, true) === 0x46546c67 && view.getUint32(4, true) === 2;
+  if (!isGlb2 || view.getUint32(8, true) > buffer.byteLength || 20 + jsonLength > buffer.byteLength) return null;
+  try {
+    return JSON.parse(new TextDecoder().decode(new Uint8Array(buffer, 20, jsonLength)));
+  } catch {
+    return null;
+  }
 }

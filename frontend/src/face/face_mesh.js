@@ -1,173 +1,214 @@
 // SPDX-License-Identifier: Apache-2.0
-// A packed face as a three.js object: one mesh, its triangles in groups by material. `pose` and `displace` move it.
-import { BufferAttribute, BufferGeometry, Color, DynamicDrawUsage, Group, Mesh, Points, PointsMaterial } from 'three';
-import { kindOf, makeMaterials } from './materials.js';
-import { Shape } from './morph_targets.js';
+// A face of the server as a three.js object: one mesh, its triangles grouped by material. `pose` and `displace` deform
+// it on the CPU.
+import { BufferAttribute, BufferGeometry, DynamicDrawUsage, Group, Mesh, Points, PointsMaterial } from 'three';
+import { makeMaterials, partToMaterial } from './materials.js';
+import { MorphTargets } from './morph_targets.js';
 
-export class Head {
-  // pack: of unpackFace; detail: as `setDetail` takes it.
-  constructor(pack, detail) {
+const POINT_SIZE = 0.0012; // m
+const INDICES_PER_TRIANGLE = 3;
+
+/** @typedef {import('./mesh_loader.js').FaceMeshData} FaceMeshData */
+/** @typedef {import('./materials.js').MaterialName} MaterialName */
+/** @typedef {import('./scene.js').Bounds} Bounds */
+/** @typedef {Pick<import('./level_of_detail.js').DetailSettings, 'tessellated' | 'plain'>} MeshDetail */
+
+/**
+ * The triangles sorted by material.
+ * @typedef {object} TriangleGroups
+ * @property {Uint32Array} indices
+ * @property {[start: number, count: number][]} ranges of each material
+ * @property {MaterialName[]} materials
+ */
+
+export class FaceMesh {
+  /**
+   * @param {FaceMeshData} mesh
+   * @param {MeshDetail} detail
+   */
+  constructor(mesh, detail) {
+    this.mesh = mesh;
     this.object = new Group();
-    this.shape = new Shape(pack, detail.fine);
-    this.heads = pack.triangles.length > 0;
-    this.setDetail(detail);
+    this.morphTargets = new MorphTargets(mesh, detail.tessellated);
+    this.plain = detail.plain;
+    this.materials = makeMaterials(detail.plain);
+    this.geometry = new BufferGeometry();
+    /** @type {TriangleGroups | null} */
+    this.groups = null;
+    this._build();
   }
 
-  get pack() {
-    return this.shape.pack;
-  }
-
-  build() {
-    const { shape } = this,
-      geometry = new BufferGeometry();
-    this.object.clear();
-    if (this.geometry) this.geometry.dispose();
-    this.position = new BufferAttribute(shape.outPoints, 3).setUsage(DynamicDrawUsage);
-    this.normal = new BufferAttribute(shape.outNormals, 3).setUsage(DynamicDrawUsage);
-    geometry.setAttribute('position', this.position);
-    geometry.setAttribute('normal', this.normal);
-    const colors = linear(this.pack.colors);
-    geometry.setAttribute('color', new BufferAttribute(shape.fine ? shape.mixed(colors, 3) : colors, 3));
-    this.geometry = geometry;
-    if (!this.heads) {
-      this.mesh = new Points(geometry, new PointsMaterial({ size: 0.0012, vertexColors: true }));
-    } else {
-      const { order, groups, kinds } = this._groups();
-      this.groups = groups;
-      this.order = order;
-      geometry.setIndex(new BufferAttribute(this.plain ? order.slice() : order, 1));
-      for (const [start, count, place] of groups) geometry.addGroup(start, count, place);
-      this.mesh = new Mesh(
-        geometry,
-        kinds.map((kind) => this.materials[kind]),
-      );
-      this.mesh.castShadow = this.mesh.receiveShadow = true;
-    }
-    this.mesh.frustumCulled = false;
-    this.object.add(this.mesh);
-    if (shape.pack.deltas) shape.pose(new Float32Array(52), null);
-    else shape.displace(new Int16Array(shape.points.length), 0);
-    this._changed();
-  }
-
-  // fine: the finer mesh; plain: materials that a processor can draw.
-  setDetail({ fine, plain }) {
-    if (fine === this.shape.fine && plain === this.plain) return;
-    this.shape.setFine(fine);
-    for (const material of new Set(Object.values(this.materials || {}))) material.dispose();
+  /** @param {MeshDetail} detail */
+  setDetail({ tessellated, plain }) {
+    if (tessellated === this.morphTargets.tessellated && plain === this.plain) return;
+    this.dispose();
+    this.morphTargets.setTessellated(tessellated);
     this.materials = makeMaterials(plain);
     this.plain = plain;
-    this.build();
+    this._build();
   }
 
-  // The triangles sorted by material: the part of a coarse triangle's first vertex decides for its four.
-  _groups() {
-    const { triangles } = this.pack,
-      step = this.shape.fine ? 12 : 3;
-    const kind = new Array(this.shape.count).fill('skin');
-    for (const [part, [from, to]] of Object.entries(this.pack.parts)) {
-      const name = kindOf(part);
-      kind.fill(name in this.materials ? name : 'skin', from, to);
-    }
-    const by = {},
-      same = {}; // kinds of one material are drawn together
-    for (const name of Object.keys(this.materials))
-      same[name] = Object.keys(this.materials).find((first) => this.materials[first] === this.materials[name]);
-    for (let t = 0; t < triangles.length / 3; t++) (by[same[kind[triangles[3 * t]]]] ||= []).push(t);
-    const order = new Uint32Array(this.shape.triangles.length),
-      groups = [],
-      kinds = Object.keys(by);
-    let at = 0;
-    kinds.forEach((name, place) => {
-      const start = at;
-      for (const t of by[name]) {
-        order.set(this.shape.triangles.subarray(step * t, step * (t + 1)), at);
-        at += step;
-      }
-      groups.push([start, at - start, place]);
-    });
-    return { order, groups, kinds };
-  }
-
+  /**
+   * Pose the face.
+   * @param {Float32Array} weights (52,)
+   * @param {ArrayLike<number> | null} head quaternion xyzw in the package's axes
+   */
   pose(weights, head) {
-    this.shape.pose(weights, head);
-    this._changed();
+    this.morphTargets.pose(weights, head);
+    this._upload();
   }
 
+  /**
+   * Show a frame of a vertex model.
+   * @param {Int16Array} offsets (3V,) in the package's axes
+   * @param {number} scale metres per unit
+   */
   displace(offsets, scale) {
-    this.shape.displace(offsets, scale);
-    this._changed();
+    this.morphTargets.displace(offsets, scale);
+    this._upload();
   }
 
-  _changed() {
-    this.position.needsUpdate = this.normal.needsUpdate = true;
-  }
-
-  // Keep only the triangles that face the camera, at `eye` (Vector3): a processor is slow with each that it is given.
-  cull(eye) {
-    if (!this.plain || !this.heads) return;
-    const { points } = this.shape,
-      { order } = this,
-      index = this.geometry.index.array;
+  /**
+   * Drop the triangles that face away from the camera: a software renderer is slow with each of them.
+   * @param {import('three').Vector3} camera position
+   */
+  cullBackFaces(camera) {
+    const { groups } = this;
+    const index = this.geometry.index;
+    if (!this.plain || !groups || !index) return;
+    const { points } = this.morphTargets;
+    const { indices } = groups;
+    const visible = index.array;
     let at = 0;
     this.geometry.clearGroups();
-    for (const [start, count, place] of this.groups) {
+    groups.ranges.forEach(([start, count], material) => {
       const begin = at;
       for (let t = start; t < start + count; t += 3) {
-        const a = 3 * order[t],
-          b = 3 * order[t + 1],
-          c = 3 * order[t + 2];
-        const ax = points[a],
-          ay = points[a + 1],
-          az = points[a + 2];
-        const ux = points[b] - ax,
-          uy = points[b + 1] - ay,
-          uz = points[b + 2] - az;
-        const vx = points[c] - ax,
-          vy = points[c + 1] - ay,
-          vz = points[c + 2] - az;
-        if (
-          (eye.x - ax) * (uy * vz - uz * vy) +
-            (eye.y - ay) * (uz * vx - ux * vz) +
-            (eye.z - az) * (ux * vy - uy * vx) <=
-          0
-        )
-          continue;
-        index[at++] = order[t];
-        index[at++] = order[t + 1];
-        index[at++] = order[t + 2];
+        const a = 3 * indices[t];
+        const b = 3 * indices[t + 1];
+        const c = 3 * indices[t + 2];
+        const ax = points[a];
+        const ay = points[a + 1];
+        const az = points[a + 2];
+        const ux = points[b] - ax;
+        const uy = points[b + 1] - ay;
+        const uz = points[b + 2] - az;
+        const vx = points[c] - ax;
+        const vy = points[c + 1] - ay;
+        const vz = points[c + 2] - az;
+        const facing =
+          (camera.x - ax) * (uy * vz - uz * vy) +
+          (camera.y - ay) * (uz * vx - ux * vz) +
+          (camera.z - az) * (ux * vy - uy * vx);
+        if (facing <= 0) continue;
+        visible[at++] = indices[t];
+        visible[at++] = indices[t + 1];
+        visible[at++] = indices[t + 2];
       }
-      this.geometry.addGroup(begin, at - begin, place);
-    }
-    this.geometry.index.needsUpdate = true;
+      this.geometry.addGroup(begin, at - begin, material);
+    });
+    index.needsUpdate = true;
   }
 
-  // [middle, size] of what the camera should look at: the head without its collar, in metres.
-  frame() {
-    const low = [1e9, 1e9, 1e9],
-      high = [-1e9, -1e9, -1e9],
-      { vertices } = this.pack;
-    const end = 3 * (this.pack.parts.collar ? this.pack.parts.collar[0] : vertices.length / 3);
+  /**
+   * Bounding box of the head without its collar.
+   * @returns {Bounds}
+   */
+  bounds() {
+    const { vertices, parts } = this.mesh;
+    const end = 3 * (parts.collar ? parts.collar[0] : vertices.length / 3);
+    const low = [Infinity, Infinity, Infinity];
+    const high = [-Infinity, -Infinity, -Infinity];
     for (let i = 0; i < end; i++) {
       low[i % 3] = Math.min(low[i % 3], vertices[i]);
       high[i % 3] = Math.max(high[i % 3], vertices[i]);
     }
-    return { middle: low.map((value, k) => (value + high[k]) / 2), size: high.map((value, k) => value - low[k]) };
+    return {
+      center: [(low[0] + high[0]) / 2, (low[1] + high[1]) / 2, (low[2] + high[2]) / 2],
+      size: [high[0] - low[0], high[1] - low[1], high[2] - low[2]],
+    };
   }
 
+  /** Release the GPU's memory. */
   dispose() {
     this.geometry.dispose();
     for (const material of new Set(Object.values(this.materials))) material.dispose();
   }
+
+  _build() {
+    const { morphTargets, mesh } = this;
+    const geometry = new BufferGeometry();
+    geometry.setAttribute('position', dynamicAttribute(morphTargets.outputPoints));
+    geometry.setAttribute('normal', dynamicAttribute(morphTargets.outputNormals));
+    geometry.setAttribute('color', new BufferAttribute(morphTargets.interpolate(mesh.colors, 3), 3));
+    this.geometry = geometry;
+    /** @type {Mesh | Points} */
+    let object;
+    if (mesh.triangles.length) {
+      const groups = this._groupTriangles();
+      this.groups = groups;
+      geometry.setIndex(new BufferAttribute(this.plain ? groups.indices.slice() : groups.indices, 1));
+      groups.ranges.forEach(([start, count], material) => geometry.addGroup(start, count, material));
+      object = new Mesh(
+        geometry,
+        groups.materials.map((name) => this.materials[name]),
+      );
+      object.castShadow = object.receiveShadow = true;
+    } else {
+      object = new Points(geometry, new PointsMaterial({ size: POINT_SIZE, vertexColors: true }));
+    }
+    object.frustumCulled = false;
+    this.object.clear();
+    this.object.add(object);
+    if (mesh.targets.length) this.pose(new Float32Array(mesh.targets.length), null);
+    else this.displace(new Int16Array(mesh.vertices.length), 0);
+  }
+
+  /**
+   * Sort the triangles by material: the part of a triangle's first vertex decides.
+   * @returns {TriangleGroups}
+   */
+  _groupTriangles() {
+    const { mesh, morphTargets, materials } = this;
+    const length = INDICES_PER_TRIANGLE * (morphTargets.tessellated ? 4 : 1); // indices per triangle of the mesh
+    /** @type {MaterialName[]} */
+    const materialOfVertex = new Array(morphTargets.count).fill('skin');
+    for (const [part, [first, end]] of Object.entries(mesh.parts)) {
+      materialOfVertex.fill(partToMaterial(part), first, end);
+    }
+    // names of one material are drawn together
+    const names = /** @type {MaterialName[]} */ (Object.keys(materials));
+    const canonical = /** @type {Record<MaterialName, MaterialName>} */ (
+      Object.fromEntries(names.map((name) => [name, names.find((first) => materials[first] === materials[name])]))
+    );
+    /** @type {Map<MaterialName, number[]>} */
+    const trianglesOf = new Map();
+    for (let t = 0; t < mesh.triangles.length / 3; t++) {
+      const name = canonical[materialOfVertex[mesh.triangles[3 * t]]];
+      const list = trianglesOf.get(name);
+      if (list) list.push(t);
+      else trianglesOf.set(name, [t]);
+    }
+    const indices = new Uint32Array(morphTargets.triangles.length);
+    /** @type {[number, number][]} */
+    const ranges = [];
+    let at = 0;
+    for (const triangles of trianglesOf.values()) {
+      const start = at;
+      for (const t of triangles) {
+        indices.set(morphTargets.triangles.subarray(length * t, length * (t + 1)), at);
+        at += length;
+      }
+      ranges.push([start, at - start]);
+    }
+    return { indices, ranges, materials: [...trianglesOf.keys()] };
+  }
+
+  _upload() {
+    this.geometry.attributes.position.needsUpdate = true;
+    this.geometry.attributes.normal.needsUpdate = true;
+  }
 }
 
-// Colours as painted (sRGB) -> as lit (linear).
-function linear(colors) {
-  const out = new Float32Array(colors.length),
-    color = new Color();
-  for (let i = 0; i < colors.length; i += 3) {
-    color.setRGB(colors[i], colors[i + 1], colors[i + 2], 'srgb');
-    out.set([color.r, color.g, color.b], i);
-  }
-  return out;
-}
+/** @param {Float32Array} values (3V,) */
+const dynamicAttribute = (values) => new BufferAttribute(values, 3).setUsage(DynamicDrawUsage);

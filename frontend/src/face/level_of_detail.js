@@ -1,57 +1,77 @@
 // SPDX-License-Identifier: Apache-2.0
-// How finely and how often a face is drawn, in levels; lowered by itself where pictures come too slowly.
-export const LEVELS = {
-  high: { shadows: true, fine: true, plain: false, ratio: 2 },
-  medium: { shadows: true, fine: false, plain: false, ratio: 1.25 },
-  low: { shadows: false, fine: false, plain: true, ratio: 1 },
-  lowest: { shadows: false, fine: false, plain: true, ratio: 0.6 },
+// Level of detail: how finely and how often the face is drawn; lowered automatically where drawing is too slow.
+
+/**
+ * @typedef {object} DetailSettings
+ * @property {boolean} shadows
+ * @property {boolean} tessellated whether each triangle is split in four
+ * @property {boolean} plain whether materials and lights suit a software renderer
+ * @property {number} pixelRatio maximum device pixels per CSS pixel
+ */
+
+/** @type {Record<string, DetailSettings>} */
+const LEVELS = {
+  high: { shadows: true, tessellated: true, plain: false, pixelRatio: 2 },
+  medium: { shadows: true, tessellated: false, plain: false, pixelRatio: 1.25 },
+  low: { shadows: false, tessellated: false, plain: true, pixelRatio: 1 },
+  lowest: { shadows: false, tessellated: false, plain: true, pixelRatio: 0.6 },
 };
-const ORDER = Object.keys(LEVELS),
-  SLOW = 34,
-  PATIENCE = 2500; // ms between pictures, ms for which they are
+const ORDER = Object.keys(LEVELS);
+const SLOW_FRAME_MS = 34;
+const MAX_SLOW_MS = 2500; // of slow frames, before the level is lowered
+const PAUSE_MS = 1000; // a longer frame is a pause, for example of a hidden tab
 
-export class Detail {
-  // wish: a level, or "auto"; onchange: called with the level's settings.
-  constructor(wish, onchange) {
-    this.onchange = onchange;
-    // Without a graphics card, drawing takes the processor from the model and the sound: every second animation frame.
-    this.every = byProcessor() ? 2 : 1;
-    this.set(wish in LEVELS ? wish : 'auto');
+export class LevelOfDetail {
+  /**
+   * @param {string} choice a level, or "auto"
+   * @param {(settings: DetailSettings) => void} onChange called when the level changes
+   */
+  constructor(choice, onChange) {
+    this.onChange = onChange;
+    // a software renderer takes processor time from the model and the sound: draw every second animation frame
+    this.drawEvery = isSoftwareRenderer() ? 2 : 1;
+    this.slowMs = 0;
+    this.choice = choice in LEVELS ? choice : 'auto';
+    this.level = this._initialLevel();
   }
 
-  set(wish) {
-    this.wish = wish;
-    this.level = wish === 'auto' ? this.first : wish;
-    this.slow = 0;
-    this.onchange(this.settings);
-  }
-
-  // Telephones begin lower, processors without a graphics card lower still.
-  get first() {
-    if (this.every > 1) return 'low';
-    return matchMedia('(max-width: 820px)').matches ? 'medium' : 'high';
-  }
-
+  /** Of the current level. */
   get settings() {
     return LEVELS[this.level];
   }
 
-  // A picture came `ms` after the one before.
-  picture(ms) {
-    if (this.wish !== 'auto' || ms > 1000) return;
-    this.slow = ms > SLOW ? this.slow + ms : Math.max(0, this.slow - 2 * ms);
+  /** @param {string} choice a level, or "auto" */
+  choose(choice) {
+    this.choice = choice;
+    this._setLevel(this._initialLevel());
+  }
+
+  /** @param {number} ms since the previous animation frame */
+  onAnimationFrame(ms) {
+    if (this.choice !== 'auto' || ms > PAUSE_MS) return;
+    this.slowMs = ms > SLOW_FRAME_MS ? this.slowMs + ms : Math.max(0, this.slowMs - 2 * ms);
     const next = ORDER[ORDER.indexOf(this.level) + 1];
-    if (this.slow < PATIENCE || !next) return;
-    this.level = next;
-    this.slow = 0;
-    this.onchange(this.settings);
+    if (this.slowMs >= MAX_SLOW_MS && next) this._setLevel(next);
+  }
+
+  /** @param {string} level */
+  _setLevel(level) {
+    this.level = level;
+    this.slowMs = 0;
+    this.onChange(this.settings);
+  }
+
+  _initialLevel() {
+    if (this.choice !== 'auto') return this.choice;
+    if (this.drawEvery > 1) return 'low';
+    return matchMedia('(max-width: 820px)').matches ? 'medium' : 'high'; // phones begin lower
   }
 }
 
-function byProcessor() {
-  const gl = document.createElement('canvas').getContext('webgl2'),
-    info = gl?.getExtension('WEBGL_debug_renderer_info');
-  const name = info ? gl.getParameter(info.UNMASKED_RENDERER_WEBGL) : '';
+function isSoftwareRenderer() {
+  const gl = document.createElement('canvas').getContext('webgl2');
+  const info = gl?.getExtension('WEBGL_debug_renderer_info');
+  const name = gl && info ? gl.getParameter(info.UNMASKED_RENDERER_WEBGL) : '';
   gl?.getExtension('WEBGL_lose_context')?.loseContext();
   return /swiftshader|llvmpipe|software|basic render/i.test(name);
 }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The materials of the default face by its parts: skin that lets light in at its edge, wet eyes, teeth, lips, cloth.
+// Materials of the default face by its parts: skin with wrap lighting, wet eyes, teeth, lips, cloth.
 import {
   DoubleSide,
   MeshLambertMaterial,
@@ -12,23 +12,34 @@ import {
   UniformsUtils,
 } from 'three';
 
-const SPOT = 'vec3 irradiance = dotNL * directLight.color;';
-// How light wraps around to `wrapped` = normal · light.
-const WRAP = `vec3 wrap = vec3( 0.22, 0.12, 0.09 );
+/** @typedef {'skin' | 'mouth' | 'eye' | 'glint' | 'teeth' | 'tongue' | 'brow' | 'hair' | 'collar'} MaterialName */
+
+/** @type {readonly MaterialName[]} */
+const MATERIAL_NAMES = ['skin', 'mouth', 'eye', 'glint', 'teeth', 'tongue', 'brow', 'hair', 'collar'];
+
+// the statement of three.js that wrap lighting replaces
+const LAMBERT_STATEMENT = 'vec3 irradiance = dotNL * directLight.color;';
+// wrap lighting of `wrapped` = normal · light
+const WRAP_LIGHTING = `vec3 wrap = vec3( 0.22, 0.12, 0.09 );
 	vec3 lit = saturate( ( wrapped + wrap ) / ( 1.0 + wrap ) );
 	lit = pow( lit, vec3( 1.15, 1.25, 1.3 ) );`;
 
-// Diffuse light wraps around the terminator, red furthest: the cheap half of subsurface scattering (Jimenez and others,
-// GPU Pro 2, and the wrap lighting of GPU Gems 16). Lips, told by their redness, are smoother than the skin.
-function asSkin(material) {
+/**
+ * Add wrap lighting, in which diffuse light passes the terminator, red furthest: an approximation of subsurface
+ * scattering (Jimenez et al., GPU Pro 2; GPU Gems, chapter 16). Lips, detected by their redness, are smoother than skin.
+ * @param {MeshPhysicalMaterial} material
+ */
+function addSkinShading(material) {
   material.onBeforeCompile = (shader) => {
     const chunk = ShaderChunk.lights_physical_pars_fragment;
-    if (!chunk.includes(SPOT)) throw new Error('three.js has changed its lights: see materials.js');
-    const soft = `float wrapped = dot( geometryNormal, directLight.direction );
-	${WRAP}
+    if (!chunk.includes(LAMBERT_STATEMENT)) {
+      throw new Error('three.js has changed its lighting: adapt LAMBERT_STATEMENT in materials.js');
+    }
+    const wrapLighting = `float wrapped = dot( geometryNormal, directLight.direction );
+	${WRAP_LIGHTING}
 	vec3 irradiance = lit * directLight.color;`;
     shader.fragmentShader = shader.fragmentShader
-      .replace('#include <lights_physical_pars_fragment>', chunk.replace(SPOT, soft))
+      .replace('#include <lights_physical_pars_fragment>', chunk.replace(LAMBERT_STATEMENT, wrapLighting))
       .replace(
         '#include <roughnessmap_fragment>',
         `#include <roughnessmap_fragment>
@@ -40,13 +51,15 @@ function asSkin(material) {
   return material;
 }
 
-// The same light without gloss, worked out at the vertices alone, up to the colour of the screen: a processor fills the
-// pixels between them several times as fast.
-function atVertices() {
+/**
+ * The same lighting without specular reflection, computed per vertex up to the colour of the screen: a software renderer
+ * fills the pixels between them several times as fast.
+ */
+function makeVertexLitMaterial() {
   return new ShaderMaterial({
     vertexColors: true,
     lights: true,
-    toneMapped: false, // it is done here
+    toneMapped: false, // tone mapping is part of the vertex shader
     uniforms: UniformsUtils.merge([UniformsLib.lights, { toneMappingExposure: { value: 1 } }]), // set by the renderer
     vertexShader: `#include <common>
 #include <lights_pars_begin>
@@ -59,7 +72,7 @@ void main() {
 	for ( int i = 0; i < NUM_HEMI_LIGHTS; i ++ ) light += getHemisphereLightIrradiance( hemisphereLights[ i ], at );
 	for ( int i = 0; i < NUM_DIR_LIGHTS; i ++ ) {
 		float wrapped = dot( at, directionalLights[ i ].direction );
-		${WRAP}
+		${WRAP_LIGHTING}
 		light += lit * directionalLights[ i ].color;
 	}
 	shade = sRGBTransferOETF( vec4( ACESFilmicToneMapping( RECIPROCAL_PI * light * color.rgb ), 1.0 ) ).rgb;
@@ -70,13 +83,16 @@ void main() { gl_FragColor = vec4( shade, 1.0 ); }`,
   });
 }
 
-// kind of part -> material; "skin" stands in for parts that are not known. plain: for processors that draw without a
-// graphics card.
+/**
+ * Materials by name.
+ * @param {boolean} plain whether they have to suit a software renderer
+ * @returns {Record<MaterialName, import('three').Material>}
+ */
 export function makeMaterials(plain) {
   const common = { vertexColors: true };
   if (plain) {
-    const matt = atVertices(),
-      wet = new MeshPhongMaterial({ ...common, specular: 0x888888, shininess: 60 });
+    const matt = makeVertexLitMaterial();
+    const wet = new MeshPhongMaterial({ ...common, specular: 0x888888, shininess: 60 });
     const glint = new MeshLambertMaterial({ color: 0xffffff, emissive: 0xffffff });
     return {
       skin: matt,
@@ -91,7 +107,7 @@ export function makeMaterials(plain) {
     };
   }
   return {
-    skin: asSkin(
+    skin: addSkinShading(
       new MeshPhysicalMaterial({
         ...common,
         roughness: 0.54,
@@ -125,4 +141,12 @@ export function makeMaterials(plain) {
   };
 }
 
-export const kindOf = (part) => (part === 'ear_left' || part === 'ear_right' ? 'skin' : part.split('_')[0]);
+/**
+ * Name of a part's material; "skin" for unknown parts.
+ * @param {string} part such as "eye_left"
+ * @returns {MaterialName}
+ */
+export function partToMaterial(part) {
+  const prefix = part.split('_')[0];
+  return MATERIAL_NAMES.find((name) => name === prefix) ?? 'skin';
+}

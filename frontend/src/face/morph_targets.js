@@ -1,215 +1,252 @@
 // SPDX-License-Identifier: Apache-2.0
-// The moving shape of a face on the processor, as face/rig.py, face/rendering/vtk_renderer.py and face/geometry/phong_tessellation.py have it:
-// `pose` gives vertices from weights and head, `displace` from offsets; both then make smooth normals and, if asked,
-// a finer mesh. Plain arrays, nothing of three.js.
-const ALPHA = 0.75;
+// Deformable mesh on the CPU, equal to face/rig.py and face/geometry/phong_tessellation.py: `pose` computes vertices
+// from weights and head rotation, `displace` from offsets; both then compute smooth normals and, if wanted, a
+// tessellated mesh. Plain arrays, nothing of three.js.
 
-export class Shape {
-  // pack: of unpackFace; fine: cut each triangle in four (Phong tessellation).
-  constructor(pack, fine) {
-    this.pack = pack;
-    this.count = pack.vertices.length / 3;
-    this.points = pack.vertices.slice();
+const PHONG_ALPHA = 0.75; // of Phong tessellation (Boubekeur and Alexa, 2008)
+const MIN_WEIGHT = 1e-4;
+
+/** @typedef {import('./mesh_loader.js').FaceMeshData} FaceMeshData */
+
+export class MorphTargets {
+  /**
+   * @param {FaceMeshData} mesh
+   * @param {boolean} tessellated whether each triangle is split in four
+   */
+  constructor(mesh, tessellated) {
+    this.mesh = mesh;
+    this.count = mesh.vertices.length / 3;
+    this.points = mesh.vertices.slice();
     this.normals = new Float32Array(this.points.length);
-    this.first = [];
-    let at = 0;
-    for (const count of pack.counts || []) {
-      this.first.push(at);
-      at += count;
-    }
-    this.setFine(fine);
+    const { edges, triangles } = splitTriangles(mesh.triangles, this.count);
+    this.edges = edges; // (2E,) vertices of each edge
+    this.fineTriangles = triangles;
+    this.tessellated = tessellated;
+    this.outputPoints = this.points;
+    this.outputNormals = this.normals;
+    this.triangles = mesh.triangles;
+    this.setTessellated(tessellated);
   }
 
-  setFine(fine) {
-    const { triangles, count } = this;
-    if (!this.edges) this._cut(this.pack.triangles);
-    this.fine = fine;
-    const total = fine ? this.count + this.edges.length / 2 : this.count;
-    this.outPoints = fine ? new Float32Array(3 * total) : this.points;
-    this.outNormals = fine ? new Float32Array(3 * total) : this.normals;
-    this.triangles = fine ? this.fineTriangles : this.pack.triangles;
+  /** @param {boolean} tessellated */
+  setTessellated(tessellated) {
+    this.tessellated = tessellated;
+    const length = this.points.length + (3 * this.edges.length) / 2;
+    this.outputPoints = tessellated ? new Float32Array(length) : this.points;
+    this.outputNormals = tessellated ? new Float32Array(length) : this.normals;
+    this.triangles = tessellated ? this.fineTriangles : this.mesh.triangles;
   }
 
-  // weights: (52,), head: quaternion xyzw in the package's axes, or null.
+  /**
+   * Compute the vertices of a pose.
+   * @param {Float32Array} weights (52,)
+   * @param {ArrayLike<number> | null} head quaternion xyzw in the package's axes; null: at rest
+   */
   pose(weights, head) {
-    const { points, pack, first } = this;
-    points.set(pack.vertices);
-    const { moved, deltas, counts } = pack;
-    for (let s = 0; s < counts.length; s++) {
-      const w = weights[s];
-      if (w < 1e-4 && w > -1e-4) continue;
-      for (let j = first[s], end = j + counts[s]; j < end; j++) {
-        const i = 3 * moved[j],
-          d = 3 * j;
-        points[i] += w * deltas[d];
-        points[i + 1] += w * deltas[d + 1];
-        points[i + 2] += w * deltas[d + 2];
+    const { points, mesh } = this;
+    points.set(mesh.vertices);
+    mesh.targets.forEach(({ indices, deltas }, shape) => {
+      const weight = weights[shape];
+      if (Math.abs(weight) < MIN_WEIGHT) return;
+      for (let j = 0; j < indices.length; j++) {
+        const i = 3 * indices[j];
+        const d = 3 * j;
+        points[i] += weight * deltas[d];
+        points[i + 1] += weight * deltas[d + 1];
+        points[i + 2] += weight * deltas[d + 2];
       }
-    }
-    if (head) this._turn(head);
-    this._finish();
+    });
+    if (head) this._rotate(head);
+    this._updateOutput();
   }
 
-  // offsets: (3V,) s16 in the package's axes; scale: metres per step; share: of them, 0..1.
+  /**
+   * Compute the vertices of a frame of a vertex model.
+   * @param {Int16Array} offsets (3V,) in the package's axes
+   * @param {number} scale metres per unit
+   */
   displace(offsets, scale) {
-    const { points } = this,
-      rest = this.pack.vertices;
+    const { points } = this;
+    const { vertices } = this.mesh;
     for (let i = 0; i < points.length; i += 3) {
-      points[i] = rest[i] + scale * offsets[i + 1];
-      points[i + 1] = rest[i + 1] + scale * offsets[i + 2];
-      points[i + 2] = rest[i + 2] + scale * offsets[i];
+      points[i] = vertices[i] + scale * offsets[i + 1];
+      points[i + 1] = vertices[i + 1] + scale * offsets[i + 2];
+      points[i + 2] = vertices[i + 2] + scale * offsets[i];
     }
-    this._finish();
+    this._updateOutput();
   }
 
-  _turn([qx, qy, qz, w]) {
-    const x = qy,
-      y = qz,
-      z = qx; // the quaternion in the picture's axes
-    const { points, pack } = this,
-      [px, py, pz] = pack.pivot,
-      follow = pack.follow;
-    const n = 2 / (x * x + y * y + z * z + w * w);
-    const a = 1 - n * (y * y + z * z),
-      b = n * (x * y - z * w),
-      c = n * (x * z + y * w);
-    const d = n * (x * y + z * w),
-      e = 1 - n * (x * x + z * z),
-      f = n * (y * z - x * w);
-    const g = n * (x * z - y * w),
-      h = n * (y * z + x * w),
-      k = 1 - n * (x * x + y * y);
-    for (let i = 0, v = 0; i < points.length; i += 3, v++) {
-      const share = follow ? follow[v] : 1;
-      if (share === 0) continue;
-      const u = points[i] - px,
-        p = points[i + 1] - py,
-        q = points[i + 2] - pz;
-      points[i] += share * (a * u + b * p + c * q - u);
-      points[i + 1] += share * (d * u + e * p + f * q - p);
-      points[i + 2] += share * (g * u + h * p + k * q - q);
-    }
-  }
-
-  _finish() {
-    smoothNormals(this.points, this.pack.triangles, this.normals);
-    if (this.fine) this._refine();
-  }
-
-  // The ends of every edge, and the four triangles that each one becomes.
-  _cut(triangles) {
-    const places = new Map(),
-      edges = [],
-      fine = new Uint32Array(4 * triangles.length),
-      count = this.count;
-    const middle = (a, b) => {
-      const key = a < b ? a * count + b : b * count + a;
-      let place = places.get(key);
-      if (place === undefined) {
-        place = count + edges.length / 2;
-        places.set(key, place);
-        edges.push(Math.min(a, b), Math.max(a, b));
-      }
-      return place;
-    };
-    for (let t = 0; t < triangles.length; t += 3) {
-      const a = triangles[t],
-        b = triangles[t + 1],
-        c = triangles[t + 2];
-      const ab = middle(a, b),
-        bc = middle(b, c),
-        ca = middle(c, a);
-      fine.set([a, ab, ca, ab, b, bc, ca, bc, c, ab, bc, ca], 4 * t);
-    }
-    this.edges = Uint32Array.from(edges);
-    this.fineTriangles = fine;
-  }
-
-  _refine() {
-    const { points, normals, outPoints, outNormals, edges } = this;
-    outPoints.set(points);
-    outNormals.set(normals);
-    let at = points.length;
-    for (let e = 0; e < edges.length; e += 2, at += 3) {
-      const a = 3 * edges[e],
-        b = 3 * edges[e + 1];
-      const ax = normals[a],
-        ay = normals[a + 1],
-        az = normals[a + 2];
-      const bx = normals[b],
-        by = normals[b + 1],
-        bz = normals[b + 2];
-      const hx = (points[b] - points[a]) / 2,
-        hy = (points[b + 1] - points[a + 1]) / 2,
-        hz = (points[b + 2] - points[a + 2]) / 2;
-      const onA = (ALPHA / 2) * (hx * ax + hy * ay + hz * az),
-        onB = (-ALPHA / 2) * (hx * bx + hy * by + hz * bz);
-      outPoints[at] = points[a] + hx - onA * ax - onB * bx;
-      outPoints[at + 1] = points[a + 1] + hy - onA * ay - onB * by;
-      outPoints[at + 2] = points[a + 2] + hz - onA * az - onB * bz;
-      const nx = ax + bx,
-        ny = ay + by,
-        nz = az + bz,
-        length = Math.sqrt(nx * nx + ny * ny + nz * nz) || 1;
-      outNormals[at] = nx / length;
-      outNormals[at + 1] = ny / length;
-      outNormals[at + 2] = nz / length;
-    }
-  }
-
-  // Values per vertex, `width` wide -> the same for the finer mesh, edges taking their ends' mean.
-  mixed(values, width) {
-    const out = new Float32Array(width * (this.count + this.edges.length / 2));
+  /**
+   * Values per vertex for the output mesh; those of an edge's vertex are the mean of its ends.
+   * @param {Float32Array} values (width * V,)
+   * @param {number} width
+   */
+  interpolate(values, width) {
+    if (!this.tessellated) return values;
+    const { edges } = this;
+    const out = new Float32Array(width * (this.count + edges.length / 2));
     out.set(values);
     let at = values.length;
-    for (let e = 0; e < this.edges.length; e += 2) {
-      for (let k = 0; k < width; k++)
-        out[at++] = (values[width * this.edges[e] + k] + values[width * this.edges[e + 1] + k]) / 2;
+    for (let e = 0; e < edges.length; e += 2) {
+      for (let k = 0; k < width; k++) {
+        out[at++] = (values[width * edges[e] + k] + values[width * edges[e + 1] + k]) / 2;
+      }
     }
     return out;
   }
+
+  /**
+   * Rotate about the pivot; each vertex by its fraction.
+   * @param {ArrayLike<number>} head quaternion xyzw in the package's axes
+   */
+  _rotate(head) {
+    const x = head[1]; // in the scene's axes
+    const y = head[2];
+    const z = head[0];
+    const w = head[3];
+    const { points } = this;
+    const { headFollow } = this.mesh;
+    const [px, py, pz] = this.mesh.pivot;
+    const n = 2 / (x * x + y * y + z * z + w * w);
+    const m00 = 1 - n * (y * y + z * z);
+    const m01 = n * (x * y - z * w);
+    const m02 = n * (x * z + y * w);
+    const m10 = n * (x * y + z * w);
+    const m11 = 1 - n * (x * x + z * z);
+    const m12 = n * (y * z - x * w);
+    const m20 = n * (x * z - y * w);
+    const m21 = n * (y * z + x * w);
+    const m22 = 1 - n * (x * x + y * y);
+    for (let i = 0, v = 0; i < points.length; i += 3, v++) {
+      const fraction = headFollow ? headFollow[v] : 1;
+      if (fraction === 0) continue;
+      const dx = points[i] - px;
+      const dy = points[i + 1] - py;
+      const dz = points[i + 2] - pz;
+      points[i] += fraction * (m00 * dx + m01 * dy + m02 * dz - dx);
+      points[i + 1] += fraction * (m10 * dx + m11 * dy + m12 * dz - dy);
+      points[i + 2] += fraction * (m20 * dx + m21 * dy + m22 * dz - dz);
+    }
+  }
+
+  _updateOutput() {
+    computeNormals(this.points, this.mesh.triangles, this.normals);
+    if (this.tessellated) this._tessellate();
+  }
+
+  /** Phong tessellation: the middle of each edge is moved towards the tangent planes of its ends. */
+  _tessellate() {
+    const { points, normals, outputPoints, outputNormals, edges } = this;
+    outputPoints.set(points);
+    outputNormals.set(normals);
+    let at = points.length;
+    for (let e = 0; e < edges.length; e += 2, at += 3) {
+      const a = 3 * edges[e];
+      const b = 3 * edges[e + 1];
+      const ax = normals[a];
+      const ay = normals[a + 1];
+      const az = normals[a + 2];
+      const bx = normals[b];
+      const by = normals[b + 1];
+      const bz = normals[b + 2];
+      const hx = (points[b] - points[a]) / 2;
+      const hy = (points[b + 1] - points[a + 1]) / 2;
+      const hz = (points[b + 2] - points[a + 2]) / 2;
+      const distanceA = (PHONG_ALPHA / 2) * (hx * ax + hy * ay + hz * az);
+      const distanceB = (-PHONG_ALPHA / 2) * (hx * bx + hy * by + hz * bz);
+      outputPoints[at] = points[a] + hx - distanceA * ax - distanceB * bx;
+      outputPoints[at + 1] = points[a + 1] + hy - distanceA * ay - distanceB * by;
+      outputPoints[at + 2] = points[a + 2] + hz - distanceA * az - distanceB * bz;
+      const nx = ax + bx;
+      const ny = ay + by;
+      const nz = az + bz;
+      const length = Math.sqrt(nx * nx + ny * ny + nz * nz) || 1;
+      outputNormals[at] = nx / length;
+      outputNormals[at + 1] = ny / length;
+      outputNormals[at + 2] = nz / length;
+    }
+  }
 }
 
-// Vertex normals, exact on a sphere whatever its triangles (N. Max, 1999), into `normals`.
-export function smoothNormals(points, triangles, normals) {
+/**
+ * The edges of a mesh, and its triangles split in four at the middles of their edges.
+ * @param {Uint32Array} triangles (3T,)
+ * @param {number} count of the vertices
+ */
+function splitTriangles(triangles, count) {
+  /** @type {Map<number, number>} */
+  const middles = new Map();
+  /** @type {number[]} */
+  const edges = [];
+  const fine = new Uint32Array(4 * triangles.length);
+  /** @type {(a: number, b: number) => number} */
+  const middle = (a, b) => {
+    const key = a < b ? a * count + b : b * count + a;
+    let index = middles.get(key);
+    if (index === undefined) {
+      index = count + edges.length / 2;
+      middles.set(key, index);
+      edges.push(Math.min(a, b), Math.max(a, b));
+    }
+    return index;
+  };
+  for (let t = 0; t < triangles.length; t += 3) {
+    const a = triangles[t];
+    const b = triangles[t + 1];
+    const c = triangles[t + 2];
+    const ab = middle(a, b);
+    const bc = middle(b, c);
+    const ca = middle(c, a);
+    fine.set([a, ab, ca, ab, b, bc, ca, bc, c, ab, bc, ca], 4 * t);
+  }
+  return { edges: Uint32Array.from(edges), triangles: fine };
+}
+
+/**
+ * Smooth vertex normals, exact on a sphere for any triangulation (N. Max, Weights for computing vertex normals, 1999).
+ * @param {Float32Array} points (3V,)
+ * @param {Uint32Array} triangles (3T,)
+ * @param {Float32Array} normals (3V,) output
+ */
+export function computeNormals(points, triangles, normals) {
   normals.fill(0);
   for (let t = 0; t < triangles.length; t += 3) {
-    const a = 3 * triangles[t],
-      b = 3 * triangles[t + 1],
-      c = 3 * triangles[t + 2];
-    const ux = points[b] - points[a],
-      uy = points[b + 1] - points[a + 1],
-      uz = points[b + 2] - points[a + 2];
-    const vx = points[c] - points[a],
-      vy = points[c + 1] - points[a + 1],
-      vz = points[c + 2] - points[a + 2];
-    const wx = vx - ux,
-      wy = vy - uy,
-      wz = vz - uz;
-    const x = uy * vz - uz * vy,
-      y = uz * vx - ux * vz,
-      z = ux * vy - uy * vx;
-    const u = ux * ux + uy * uy + uz * uz + 1e-12,
-      v = vx * vx + vy * vy + vz * vz + 1e-12;
+    const a = 3 * triangles[t];
+    const b = 3 * triangles[t + 1];
+    const c = 3 * triangles[t + 2];
+    const ux = points[b] - points[a];
+    const uy = points[b + 1] - points[a + 1];
+    const uz = points[b + 2] - points[a + 2];
+    const vx = points[c] - points[a];
+    const vy = points[c + 1] - points[a + 1];
+    const vz = points[c + 2] - points[a + 2];
+    const wx = vx - ux;
+    const wy = vy - uy;
+    const wz = vz - uz;
+    const x = uy * vz - uz * vy;
+    const y = uz * vx - ux * vz;
+    const z = ux * vy - uy * vx;
+    const u = ux * ux + uy * uy + uz * uz + 1e-12;
+    const v = vx * vx + vy * vy + vz * vz + 1e-12;
     const w = wx * wx + wy * wy + wz * wz + 1e-12;
-    const p = 1 / (u * v),
-      q = 1 / (u * w),
-      r = 1 / (w * v);
-    normals[a] += p * x;
-    normals[a + 1] += p * y;
-    normals[a + 2] += p * z;
-    normals[b] += q * x;
-    normals[b + 1] += q * y;
-    normals[b + 2] += q * z;
-    normals[c] += r * x;
-    normals[c + 1] += r * y;
-    normals[c + 2] += r * z;
+    const weightA = 1 / (u * v);
+    const weightB = 1 / (u * w);
+    const weightC = 1 / (w * v);
+    normals[a] += weightA * x;
+    normals[a + 1] += weightA * y;
+    normals[a + 2] += weightA * z;
+    normals[b] += weightB * x;
+    normals[b + 1] += weightB * y;
+    normals[b + 2] += weightB * z;
+    normals[c] += weightC * x;
+    normals[c + 1] += weightC * y;
+    normals[c + 2] += weightC * z;
   }
   for (let i = 0; i < normals.length; i += 3) {
-    const x = normals[i],
-      y = normals[i + 1],
-      z = normals[i + 2],
-      length = Math.sqrt(x * x + y * y + z * z) || 1;
+    const x = normals[i];
+    const y = normals[i + 1];
+    const z = normals[i + 2];
+    const length = Math.sqrt(x * x + y * y + z * z) || 1;
     normals[i] = x / length;
     normals[i + 1] = y / length;
     normals[i + 2] = z / length;
