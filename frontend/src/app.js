@@ -51,6 +51,12 @@ const FILE_TAIL_SECONDS = 0.7; // after a file's end, until it is stopped
  */
 
 export class App {
+  /** @type {number | null} */
+  #anchoredEpoch = null; // epoch whose time 0 has its position in the delay line
+  #skippingAudio = false; // because the network is too slow
+  #opening = false;
+  #fileEnded = false;
+
   /**
    * @param {import('./face_view.js').FaceView} view
    * @param {AppCallbacks} callbacks
@@ -78,20 +84,15 @@ export class App {
     this.frameLog = null; // set by tests
     /** @type {import('./plots.js').Plots | null} */
     this.plots = null;
-    /** @type {number | null} */
-    this._anchoredEpoch = null; // epoch whose time 0 has its position in the delay line
-    this._skippingAudio = false; // because the network is too slow
-    this._opening = false;
-    this._fileEnded = false;
     this.audio = new AudioIO('/delay-line-worklet.js');
-    this.audio.onSend = (samples, position) => this._sendAudio(samples, position);
-    this.audio.onInput = (samples, position) => this._onInput(samples, position);
+    this.audio.onSend = (samples, position) => this.#sendAudio(samples, position);
+    this.audio.onInput = (samples, position) => this.#onInput(samples, position);
     this.audio.onEnded = () => {
-      this._fileEnded = true;
+      this.#fileEnded = true;
     };
     this.connection = new Connection(url, {
-      onText: (message) => this._onText(message),
-      onBinary: (message) => this._onBinary(message),
+      onText: (message) => this.#onText(message),
+      onBinary: (message) => this.#onBinary(message),
       onClose: (reason) => {
         this.connected = false;
         callbacks.onChange();
@@ -103,8 +104,8 @@ export class App {
   // ------------------------------------------------------------------------------------------------- from the server
 
   /** @param {any} message */
-  async _onText(message) {
-    if (message.type === 'hello') await this._onHello(message);
+  async #onText(message) {
+    if (message.type === 'hello') await this.#onHello(message);
     else if (message.type === 'state') this.sendDropped = message.left_out;
     else if (message.type === 'watching') {
       if (this.source === 'watch' && !this.timeline?.newest) {
@@ -114,7 +115,7 @@ export class App {
   }
 
   /** @param {ServerInfo} info */
-  async _onHello(info) {
+  async #onHello(info) {
     this.serverInfo = info;
     this.connected = true;
     await this.view.setModel(info);
@@ -122,23 +123,23 @@ export class App {
     this.callbacks.showStatus('');
     const values = this.controlValues();
     if (Object.keys(values).length) this.connection.sendText({ type: 'set', ...values });
-    if (this.source === 'watch') this._startWatching();
-    else if (this.source) this._startStream();
+    if (this.source === 'watch') this.#startWatching();
+    else if (this.source) this.#startStream();
     else this.idle();
   }
 
   /** @param {Frame | AudioMessage} message */
-  _onBinary(message) {
+  #onBinary(message) {
     if (message.epoch !== this.epoch || !this.timeline) return;
     const now = performance.now();
-    if (this.source === 'watch' && !this._anchorWatched(message, now)) return;
+    if (this.source === 'watch' && !this.#anchorWatched(message, now)) return;
     if (message.kind === AUDIO) {
-      this._onWatchedAudio(message);
+      this.#onWatchedAudio(message);
       return;
     }
     if (this.source === 'watch' && !this.timeline.newest) this.callbacks.showStatus('');
     this.timeline.add(message, now);
-    this._limitPlayback();
+    this.#limitPlayback();
     this.audioSkipped = message.dropped;
     this.view.metrics.addModelTime(now, message.modelMs);
     if (isFaceFrame(message)) this.recorder?.addFrame(message);
@@ -147,7 +148,7 @@ export class App {
   }
 
   /** Audible sound is played as far as there are frames for it. */
-  _limitPlayback() {
+  #limitPlayback() {
     const { timeline, audio } = this;
     if (!timeline?.newest || !audio.clock || timeline.lowLatency || timeline.clock !== audio.clock) return;
     const time = timeline.newest.time + PLAYBACK_AHEAD_SECONDS;
@@ -160,7 +161,7 @@ export class App {
    * @param {AnyClock} clock
    * @param {boolean} lowLatency
    */
-  _makeTimeline(clock, lowLatency) {
+  #makeTimeline(clock, lowLatency) {
     if (!this.serverInfo) throw new Error('not connected');
     return new Timeline(clock, this.serverInfo.frame_rate, this.view.copyPose(), lowLatency);
   }
@@ -171,12 +172,12 @@ export class App {
    * @param {boolean} lowLatency
    * @returns {number} its epoch
    */
-  _startTimeline(clock, lowLatency) {
+  #startTimeline(clock, lowLatency) {
     this.epoch = (this.epoch + 1) % 256;
-    this.timeline = this._makeTimeline(clock, lowLatency);
+    this.timeline = this.#makeTimeline(clock, lowLatency);
     this.view.metrics.reset(performance.now());
-    this._anchoredEpoch = null;
-    this._skippingAudio = false;
+    this.#anchoredEpoch = null;
+    this.#skippingAudio = false;
     this.audio.setLimit(null);
     this.callbacks.onTimelineStart();
     this.callbacks.onChange();
@@ -186,12 +187,12 @@ export class App {
   /** Without a source: the face shows idle motion. */
   idle() {
     this.source = null;
-    this.connection.sendText({ type: 'rest', epoch: this._startTimeline(new WallClock(), true) });
+    this.connection.sendText({ type: 'rest', epoch: this.#startTimeline(new WallClock(), true) });
   }
 
   /** Start the microphone. */
   startMicrophone() {
-    return this._openSource('microphone', (delay) => this.audio.openMicrophone(delay + MICROPHONE_DELAY));
+    return this.#openSource('microphone', (delay) => this.audio.openMicrophone(delay + MICROPHONE_DELAY));
   }
 
   /**
@@ -200,12 +201,12 @@ export class App {
    * @param {string} name for messages
    */
   playFile(bytes, name) {
-    return this._openSource('file', (delay) => this.audio.playFile(bytes, name, delay + FILE_DELAY));
+    return this.#openSource('file', (delay) => this.audio.playFile(bytes, name, delay + FILE_DELAY));
   }
 
   /** Watch the topics of a running talker. */
   startWatching() {
-    return this._openSource('watch', async () => {
+    return this.#openSource('watch', async () => {
       this.audio.setMuted(false);
       if (AudioIO.isSupported) await this.audio.openStream(WATCH_SAMPLE_RATE, WATCH_DELAY);
       else await this.audio.close();
@@ -227,10 +228,10 @@ export class App {
       await this.finishRecording();
       await this.audio.close();
     }
-    const epoch = this._startTimeline(new WallClock(), true);
+    const epoch = this.#startTimeline(new WallClock(), true);
     this.connection.sendText({ type: 'interrupt', epoch });
     setTimeout(() => {
-      if (this.epoch === epoch && this.source === 'microphone') this._startStream();
+      if (this.epoch === epoch && this.source === 'microphone') this.#startStream();
     }, RESUME_AFTER_INTERRUPT_MS);
   }
 
@@ -244,7 +245,7 @@ export class App {
   /** Whether a file has been played to its end. */
   get isFileFinished() {
     return (
-      this.source === 'file' && this._fileEnded && this.filePosition > this.audio.duration + FILE_TAIL_SECONDS
+      this.source === 'file' && this.#fileEnded && this.filePosition > this.audio.duration + FILE_TAIL_SECONDS
     );
   }
 
@@ -252,39 +253,39 @@ export class App {
    * @param {Source} source
    * @param {(delay: number) => Promise<void>} open opens the sound; delay: minimum that its frames need, s
    */
-  async _openSource(source, open) {
-    if (!this.serverInfo || this._opening) return;
-    this._opening = true;
+  async #openSource(source, open) {
+    if (!this.serverInfo || this.#opening) return;
+    this.#opening = true;
     try {
       await this.finishRecording();
       this.source = null;
       await open(this.serverInfo.lookahead + 2 / this.serverInfo.frame_rate);
       this.source = source;
-      this._fileEnded = false;
-      if (source === 'watch') this._startWatching();
-      else this._startStream();
+      this.#fileEnded = false;
+      if (source === 'watch') this.#startWatching();
+      else this.#startStream();
       this.callbacks.showStatus('');
     } catch (error) {
       this.callbacks.showStatus(/** @type {Error} */ (error).message, true);
       this.idle();
     } finally {
-      this._opening = false;
+      this.#opening = false;
       this.callbacks.onChange();
     }
   }
 
   /** Start a new stream on the server for the open source. */
-  _startStream() {
+  #startStream() {
     const { clock, sendRate } = this.audio;
     if (!clock) return;
     this.audio.resetDelay();
-    const epoch = this._startTimeline(clock, this.source === 'microphone');
+    const epoch = this.#startTimeline(clock, this.source === 'microphone');
     const seed = this.controlValues().seed ?? null;
     this.connection.sendText({ type: 'start', epoch, rate: sendRate, seed });
   }
 
-  _startWatching() {
-    const epoch = this._startTimeline(this.audio.clock || new WallClock(), false);
+  #startWatching() {
+    const epoch = this.#startTimeline(this.audio.clock || new WallClock(), false);
     this.connection.sendText({ type: 'watch', epoch });
   }
 
@@ -294,17 +295,17 @@ export class App {
    * @param {Int16Array} samples
    * @param {number} position of the first sample in the delay line; of a timeline's first chunk, time 0
    */
-  _sendAudio(samples, position) {
+  #sendAudio(samples, position) {
     const { clock, sendRate } = this.audio;
     if (!this.source || !clock || this.timeline?.clock !== clock || !this.connection.isOpen) return;
-    const maxBytes = this._skippingAudio ? 0 : 2 * MAX_BUFFERED_SECONDS * sendRate;
+    const maxBytes = this.#skippingAudio ? 0 : 2 * MAX_BUFFERED_SECONDS * sendRate;
     if (this.connection.bufferedBytes > maxBytes) {
-      this._skippingAudio = true;
+      this.#skippingAudio = true;
       return;
     }
-    if (this._skippingAudio) this._startStream();
-    if (this._anchoredEpoch !== this.epoch) {
-      this._anchoredEpoch = this.epoch;
+    if (this.#skippingAudio) this.#startStream();
+    if (this.#anchoredEpoch !== this.epoch) {
+      this.#anchoredEpoch = this.epoch;
       clock.origin = position;
     }
     this.connection.sendBinary(encodePcm(this.epoch, samples));
@@ -315,10 +316,10 @@ export class App {
    * @param {Int16Array} samples
    * @param {number} position
    */
-  _onInput(samples, position) {
+  #onInput(samples, position) {
     const { clock, sampleRate } = this.audio;
-    if (!clock || this._anchoredEpoch !== this.epoch || this.source === 'watch') return;
-    this._onAudio(samples, (position - clock.origin) / sampleRate, sampleRate);
+    if (!clock || this.#anchoredEpoch !== this.epoch || this.source === 'watch') return;
+    this.#onAudio(samples, (position - clock.origin) / sampleRate, sampleRate);
   }
 
   /**
@@ -326,7 +327,7 @@ export class App {
    * @param {number} time s
    * @param {number} sampleRate Hz
    */
-  _onAudio(samples, time, sampleRate) {
+  #onAudio(samples, time, sampleRate) {
     this.callbacks.onAudio(samples, time, sampleRate);
     this.recorder?.addSamples(samples, time);
   }
@@ -337,34 +338,34 @@ export class App {
    * @param {number} now ms
    * @returns {boolean} whether the message's time has a position
    */
-  _anchorWatched(message, now) {
+  #anchorWatched(message, now) {
     if (!this.timeline || !this.serverInfo) return false;
     const { clock, newest } = this.timeline;
     const [earliest, latest] = STREAM_JUMP_SECONDS;
     if (newest && message.kind !== AUDIO) {
       const step = message.time - newest.time;
       if (step < earliest || step > latest) {
-        this.timeline = this._makeTimeline(clock, false);
+        this.timeline = this.#makeTimeline(clock, false);
         if ('stop' in clock) clock.stop();
-        this._anchoredEpoch = null;
+        this.#anchoredEpoch = null;
       }
     }
-    if (clock instanceof WallClock || this._anchoredEpoch === this.epoch) return true;
+    if (clock instanceof WallClock || this.#anchoredEpoch === this.epoch) return true;
     if (message.kind === AUDIO && !this.timeline.newest) return false; // the frames come first
     clock.origin = 0;
     const playbackTime = clock.playbackTime(now);
     if (playbackTime === -Infinity) return false;
     const anchor = message.time - 1 / this.serverInfo.frame_rate - 0.1;
     clock.origin = Math.round((playbackTime - anchor) * clock.sampleRate);
-    this._anchoredEpoch = this.epoch;
+    this.#anchoredEpoch = this.epoch;
     return true;
   }
 
   /** @param {AudioMessage} message */
-  _onWatchedAudio({ time, samples }) {
+  #onWatchedAudio({ time, samples }) {
     if (!this.audio.clock) return;
     this.audio.write(Math.round(time * WATCH_SAMPLE_RATE) + this.audio.clock.origin, samples);
-    this._onAudio(samples, time, WATCH_SAMPLE_RATE);
+    this.#onAudio(samples, time, WATCH_SAMPLE_RATE);
   }
 
   // ------------------------------------------------------------------------------------------------------- recording

@@ -70,7 +70,7 @@ export class AudioIO {
    */
   async openMicrophone(delay) {
     this.setMuted(true);
-    const graph = await this._open();
+    const graph = await this.#open();
     try {
       this.microphone = await navigator.mediaDevices.getUserMedia({
         audio: { channelCount: 1, echoCancellation: false, noiseSuppression: false, autoGainControl: false },
@@ -87,7 +87,7 @@ export class AudioIO {
     }
     const source = new MediaStreamAudioSourceNode(graph.context, { mediaStream: this.microphone });
     source.connect(graph.delayLine);
-    this._begin(graph, { external: false, delay, sendRate: MODEL_SAMPLE_RATE }); // the server's resampler delays more
+    this.#begin(graph, { external: false, delay, sendRate: MODEL_SAMPLE_RATE }); // the server's resampler delays more
   }
 
   /**
@@ -102,7 +102,7 @@ export class AudioIO {
       throw new Error(`${name} has ${megabytes} MB: give at most ${MAX_FILE_BYTES / 1e6}`);
     }
     this.setMuted(false);
-    const graph = await this._open(parseSampleRate(bytes));
+    const graph = await this.#open(parseSampleRate(bytes));
     const buffer = await graph.context.decodeAudioData(bytes).catch(() => null);
     if (!buffer) {
       await this.close();
@@ -119,7 +119,7 @@ export class AudioIO {
     this.fileSource.onended = () => this.onEnded();
     const { currentTime, sampleRate } = graph.context;
     const startFrame = BLOCK * Math.ceil(((currentTime + FILE_START_SECONDS) * sampleRate) / BLOCK);
-    this._begin(graph, { external: false, delay, startFrame }); // position 0 is the file's first sample
+    this.#begin(graph, { external: false, delay, startFrame }); // position 0 is the file's first sample
     this.fileSource.start(startFrame / sampleRate);
   }
 
@@ -129,7 +129,7 @@ export class AudioIO {
    * @param {number} delay initial delay of the delay line, s
    */
   async openStream(sampleRate, delay) {
-    this._begin(await this._open(sampleRate), { external: true, delay });
+    this.#begin(await this.#open(sampleRate), { external: true, delay });
   }
 
   /**
@@ -138,7 +138,7 @@ export class AudioIO {
    * @param {Int16Array} samples
    */
   write(position, samples) {
-    this._post({ command: 'write', position, samples });
+    this.#post({ command: 'write', position, samples });
   }
 
   /**
@@ -146,7 +146,7 @@ export class AudioIO {
    * @param {number | null} position null: no limit
    */
   setLimit(position) {
-    this._post({ command: 'limit', position });
+    this.#post({ command: 'limit', position });
   }
 
   /** Reduce the delay to its initial value, if it is much longer, because a new stream begins in the same sound. */
@@ -155,7 +155,7 @@ export class AudioIO {
     const samples = Math.round(this.initialDelay * this.sampleRate) - this.clock.delay;
     if (samples > -0.5 * this.sampleRate) return;
     this.clock.delay += samples;
-    this._post({ command: 'delay', samples, slew: 0, hold: false });
+    this.#post({ command: 'delay', samples, slew: 0, hold: false });
   }
 
   /** @param {boolean} muted */
@@ -185,7 +185,7 @@ export class AudioIO {
    * @param {number} [sampleRate] Hz; default: of the device
    * @returns {Promise<AudioGraph>}
    */
-  async _open(sampleRate) {
+  async #open(sampleRate) {
     await this.close();
     if (!AudioIO.isSupported) {
       throw new Error(
@@ -204,7 +204,7 @@ export class AudioIO {
     const recording = new MediaStreamAudioDestinationNode(context);
     delayLine.connect(gain).connect(context.destination);
     delayLine.connect(recording);
-    delayLine.port.onmessage = ({ data }) => this._onMessage(data);
+    delayLine.port.onmessage = ({ data }) => this.#onMessage(data);
     this.graph = { context, delayLine, gain, recording };
     return this.graph;
   }
@@ -214,16 +214,16 @@ export class AudioIO {
    * @param {{external: boolean, delay: number, startFrame?: number, sendRate?: number}} options delay in s; otherwise
    *   as of the worklet's BeginCommand
    */
-  _begin(graph, options) {
+  #begin(graph, options) {
     this.sendRate = options.sendRate ?? graph.context.sampleRate;
     this.initialDelay = options.delay;
-    this.clock = new AudioOutputClock(graph.context, (seconds, gradual) => this._delayBy(seconds, gradual));
+    this.clock = new AudioOutputClock(graph.context, (seconds, gradual) => this.#delayBy(seconds, gradual));
     const delay = Math.round(options.delay * graph.context.sampleRate);
-    this._post({ command: 'begin', ...options, delay });
+    this.#post({ command: 'begin', ...options, delay });
   }
 
   /** @param {import('./worklet_messages.js').WorkletCommand} command */
-  _post(command) {
+  #post(command) {
     this.graph?.delayLine.port.postMessage(command);
   }
 
@@ -231,18 +231,18 @@ export class AudioIO {
    * @param {number} seconds
    * @param {boolean} gradual
    */
-  _delayBy(seconds, gradual) {
+  #delayBy(seconds, gradual) {
     const samples = Math.round(seconds * this.sampleRate);
     if (this.muted) {
       if (!gradual && this.clock) this.clock.delay += samples;
-      this._post({ command: 'delay', samples, slew: gradual ? MUTED_SLEW : 0, hold: false });
+      this.#post({ command: 'delay', samples, slew: gradual ? MUTED_SLEW : 0, hold: false });
     } else {
-      this._post({ command: 'delay', samples, slew: gradual ? AUDIBLE_SLEW : 0, hold: !gradual && samples > 0 });
+      this.#post({ command: 'delay', samples, slew: gradual ? AUDIBLE_SLEW : 0, hold: !gradual && samples > 0 });
     }
   }
 
   /** @param {WorkletReport | ResampledChunk} message */
-  _onMessage(message) {
+  #onMessage(message) {
     if (!this.clock) return;
     if (message.kind === 'resampled') {
       this.onSend(message.samples, (message.position * this.sampleRate) / this.sendRate);

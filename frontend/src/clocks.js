@@ -107,7 +107,7 @@ export class AudioOutputClock {
   onReport({ startFrame, delay, end }, now) {
     this.startFrame = startFrame;
     this.delay = delay;
-    this._updateCaptureOffset(now, now - (1000 * end) / this.sampleRate);
+    this.#updateCaptureOffset(now, now - (1000 * end) / this.sampleRate);
     const stamp = this.context.getOutputTimestamp?.();
     if (stamp?.performanceTime && stamp.contextTime !== undefined) {
       this.offsets.push(stamp.performanceTime - 1000 * stamp.contextTime);
@@ -126,7 +126,7 @@ export class AudioOutputClock {
    * @param {number} now ms
    * @param {number} value ms
    */
-  _updateCaptureOffset(now, value) {
+  #updateCaptureOffset(now, value) {
     const last = this.captureBuckets[this.captureBuckets.length - 1];
     if (last && now < last[0]) last[1] = Math.min(last[1], value);
     else this.captureBuckets.push([now + CAPTURE_BUCKET_MS, value]);

@@ -28,8 +28,8 @@ export class Connection {
     this.received = 0; // binary messages since the connection was opened
     /** @type {string | null} */
     this.closeReason = null;
-    this.socket = this._open();
-    setInterval(() => this._acknowledge(), ACKNOWLEDGE_INTERVAL_MS);
+    this.socket = this.#open();
+    setInterval(() => this.#acknowledge(), ACKNOWLEDGE_INTERVAL_MS);
   }
 
   /** Whether messages can be sent. */
@@ -58,7 +58,7 @@ export class Connection {
     if (this.isOpen) this.socket.send(bytes);
   }
 
-  _open() {
+  #open() {
     const socket = new WebSocket(this.url);
     socket.binaryType = 'arraybuffer';
     this.received = 0;
@@ -66,18 +66,18 @@ export class Connection {
     socket.onmessage = ({ data }) => {
       if (socket !== this.socket) return;
       if (typeof data === 'string') {
-        this._onText(JSON.parse(data));
+        this.#onText(JSON.parse(data));
         return;
       }
       this.received++;
-      if (this.received % ACKNOWLEDGE_EVERY === 0) this._acknowledge();
+      if (this.received % ACKNOWLEDGE_EVERY === 0) this.#acknowledge();
       this.callbacks.onBinary(decodeMessage(data));
     };
     socket.onclose = () => {
       if (socket !== this.socket) return;
       this.callbacks.onClose(this.closeReason || 'the server is not there: trying again');
       setTimeout(() => {
-        this.socket = this._open();
+        this.socket = this.#open();
       }, this.retryMs);
       this.retryMs = Math.min(2 * this.retryMs, MAX_RETRY_MS);
     };
@@ -85,7 +85,7 @@ export class Connection {
   }
 
   /** @param {any} message */
-  _onText(message) {
+  #onText(message) {
     if (message.type === 'hello') this.retryMs = MIN_RETRY_MS;
     if (message.type === 'refused' || message.type === 'bye') {
       this.closeReason = message.text;
@@ -94,7 +94,7 @@ export class Connection {
     this.callbacks.onText(message);
   }
 
-  _acknowledge() {
+  #acknowledge() {
     this.sendText({ type: 'seen', count: this.received });
   }
 }

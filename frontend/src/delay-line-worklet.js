@@ -90,20 +90,20 @@ class DelayLine {
     if (currentFrame < this.startFrame) return;
     this.started = true;
     const position = currentFrame - this.startFrame;
-    if (!this.external) this._readInput(channels, position);
+    if (!this.external) this.#readInput(channels, position);
     if (this.slew && this.delay !== this.targetDelay) {
       const maxStep = BLOCK * this.slew;
       const difference = this.targetDelay - this.delay;
       this.delay =
         Math.abs(difference) <= maxStep ? this.targetDelay : this.delay + Math.sign(difference) * maxStep;
     }
-    this._play(out, position - this.delay);
-    if (this.crossfade) this._fadeFrom(out, position - this.previousDelay);
-    this._applyHold(out, position);
+    this.#play(out, position - this.delay);
+    if (this.crossfade) this.#fadeFrom(out, position - this.previousDelay);
+    this.#applyHold(out, position);
     if (this.external) {
-      this._clearUntil(position - Math.max(this.delay, this.crossfade ? this.previousDelay : 0) - 64);
+      this.#clearUntil(position - Math.max(this.delay, this.crossfade ? this.previousDelay : 0) - 64);
     }
-    this._report(position, this.startFrame);
+    this.#report(position, this.startFrame);
   }
 
   /**
@@ -111,7 +111,7 @@ class DelayLine {
    * @param {Float32Array[]} channels
    * @param {number} position
    */
-  _readInput(channels, position) {
+  #readInput(channels, position) {
     const { line, mask } = this;
     const count = channels.length;
     for (let i = 0; i < BLOCK; i++) {
@@ -121,14 +121,14 @@ class DelayLine {
     }
     if (!this.resampler) return;
     const start = position & mask;
-    this._send(this.resampler.accept(line.subarray(start, start + BLOCK)));
+    this.#send(this.resampler.accept(line.subarray(start, start + BLOCK)));
   }
 
   /**
    * @param {Float32Array} out
    * @param {number} start position of the first sample; fractions are interpolated
    */
-  _play(out, start) {
+  #play(out, start) {
     const { line, mask } = this;
     const whole = Math.floor(start);
     const fraction = start - whole;
@@ -145,7 +145,7 @@ class DelayLine {
    * @param {Float32Array} out
    * @param {number} start position of the first sample
    */
-  _fadeFrom(out, start) {
+  #fadeFrom(out, start) {
     const whole = Math.floor(start);
     for (let i = 0; i < BLOCK && this.crossfade; i++, this.crossfade--) {
       const before = whole + i < 0 ? 0 : this.line[(whole + i) & this.mask];
@@ -158,7 +158,7 @@ class DelayLine {
    * @param {Float32Array} out
    * @param {number} position
    */
-  _applyHold(out, position) {
+  #applyHold(out, position) {
     if (this.held > MAX_HOLD_SECONDS * sampleRate || this.delay > this.size - 4 * sampleRate) {
       this.limit = Infinity;
     }
@@ -182,12 +182,12 @@ class DelayLine {
    * Erase what has been played, before the ring buffer wraps around.
    * @param {number} end position
    */
-  _clearUntil(end) {
+  #clearUntil(end) {
     for (; this.cleared < end; this.cleared++) this.line[this.cleared & this.mask] = 0;
   }
 
   /** @param {Float32Array} samples at sendRate */
-  _send(samples) {
+  #send(samples) {
     for (const value of samples) {
       this.sendChunk[this.sendFill++] = toInt16(value);
       if (this.sendFill < this.sendChunk.length) continue;
@@ -204,7 +204,7 @@ class DelayLine {
    * @param {number} position
    * @param {number} startFrame
    */
-  _report(position, startFrame) {
+  #report(position, startFrame) {
     const { chunk } = this;
     if (!this.external) {
       for (let i = 0; i < BLOCK; i++) chunk[this.chunkFill + i] = toInt16(this.line[(position + i) & this.mask]);
@@ -232,7 +232,7 @@ class DelayLineProcessor extends AudioWorkletProcessor {
     super();
     /** @type {DelayLine | null} */
     this.line = null;
-    this.port.onmessage = ({ data }) => this._onCommand(data);
+    this.port.onmessage = ({ data }) => this.#onCommand(data);
   }
 
   /**
@@ -245,7 +245,7 @@ class DelayLineProcessor extends AudioWorkletProcessor {
   }
 
   /** @param {WorkletCommand} message */
-  _onCommand(message) {
+  #onCommand(message) {
     if (message.command === 'begin') this.line = new DelayLine(message, this.port);
     else if (message.command === 'stop') this.line = null;
     else if (message.command === 'delay') this.line?.changeDelay(message);

@@ -39,7 +39,7 @@ export class FaceView {
     /** @type {Frame | null} */
     this.completedFrame = null; // the last one that the image shows completely
     this.lastAnimationFrame = 0; // ms
-    this.detail = new LevelOfDetail(detail, () => this._applyDetail());
+    this.detail = new LevelOfDetail(detail, () => this.#applyDetail());
     this.scene = new FaceScene(canvas, this.detail.settings);
     this.metrics = new Metrics(this.scene.gl);
   }
@@ -130,7 +130,7 @@ export class FaceView {
     if (this.animationFrames < this.detail.drawEvery && frame === this.completedFrame) return;
     this.animationFrames = 0;
     this.completedFrame = frame;
-    if (sample && timeline) this._applySample(sample, timeline.initialPose);
+    if (sample && timeline) this.#applySample(sample, timeline.initialPose);
     const face = this.shownFace && this.faces[this.shownFace];
     if (face instanceof FaceMesh) face.cullBackFaces(scene.cameraPosition);
     scene.render();
@@ -141,7 +141,7 @@ export class FaceView {
    * @param {TimelineSample} sample
    * @param {Pose} initialPose
    */
-  _applySample({ from, to, ratio, fade, time }, initialPose) {
+  #applySample({ from, to, ratio, fade, time }, initialPose) {
     const face = this.shownFace && this.faces[this.shownFace];
     if (!isFaceFrame(from) || !isFaceFrame(to)) {
       const frame = ratio > 0.5 ? to : from;
@@ -154,7 +154,7 @@ export class FaceView {
     if (this.poseLog) this.poseLog.push([time, ...this.pose.weights]);
   }
 
-  _applyDetail() {
+  #applyDetail() {
     const { settings } = this.detail;
     this.scene.setDetail(settings);
     this.faces.default?.setDetail(settings);

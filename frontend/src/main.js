@@ -52,7 +52,7 @@ class Page {
     this.app = new App(
       view,
       {
-        onHello: (info) => this._onHello(info),
+        onHello: (info) => this.#onHello(info),
         showStatus: (message, isError) => showStatus(message, isError, this.app.connected),
         onChange: () => this.update(),
         onAudio: (samples, time, sampleRate) => this.plots?.addSamples(samples, time, sampleRate),
@@ -66,8 +66,8 @@ class Page {
     );
     this.app.controlValues = () => this.panel.values;
     Object.assign(window, { app: this.app }); // for tests and measurements
-    this._connectButtons();
-    this._connectFiles();
+    this.#connectButtons();
+    this.#connectFiles();
     window.addEventListener('keydown', ({ key }) => {
       if (key === 'Escape') this.app.interrupt();
     });
@@ -116,7 +116,7 @@ class Page {
   }
 
   /** @param {import('./app.js').ServerInfo} info */
-  _onHello(info) {
+  #onHello(info) {
     this.plots ||= this.app.plots = new Plots(canvas('curves'), element('bars'), info.names);
     this.panel.build(info.controls);
     element('model').textContent = `${info.model} · ${info.device}`;
@@ -127,7 +127,7 @@ class Page {
     this.update();
   }
 
-  _connectButtons() {
+  #connectButtons() {
     const { app, view } = this;
     /** @type {(name: string, start: () => void) => void} */
     const toggle = (name, start) => {
@@ -156,11 +156,11 @@ class Page {
     select('detail').onchange = () => view.detail.choose(select('detail').value);
   }
 
-  _connectFiles() {
+  #connectFiles() {
     for (const id of ['pick-audio', 'pick-face']) {
       input(id).onchange = () => {
         const file = input(id).files?.[0];
-        if (file) this._open(file);
+        if (file) this.#open(file);
         input(id).value = '';
       };
     }
@@ -175,12 +175,12 @@ class Page {
       event.preventDefault();
       document.body.classList.remove('dropping');
       const file = event.dataTransfer?.files[0];
-      if (file) this._open(file);
+      if (file) this.#open(file);
     });
   }
 
   /** @param {File} file audio, or a face */
-  async _open(file) {
+  async #open(file) {
     const { app, view } = this;
     const name = file.name.slice(0, 60);
     if (!app.serverInfo) return;

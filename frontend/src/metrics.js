@@ -76,7 +76,7 @@ export class Metrics {
     this.drawTimes.push(now);
     while (this.drawTimes[0] < now - DRAW_WINDOW_MS) this.drawTimes.shift();
     this.pending.push({ timeline, sample, fence, drawnAt: now });
-    if (this.pending.length > MAX_PENDING) this._shiftPending();
+    if (this.pending.length > MAX_PENDING) this.#shiftPending();
   }
 
   /**
@@ -87,10 +87,10 @@ export class Metrics {
     while (this.pending.length) {
       const { timeline, sample, fence, drawnAt } = this.pending[0];
       if (fence && this.gl.getSyncParameter(fence, this.gl.SYNC_STATUS) !== this.gl.SIGNALED) break;
-      this._shiftPending();
+      this.#shiftPending();
       const latencyMs = Math.min(MAX_DISPLAY_LATENCY_MS, performance.now() - drawnAt);
       this.displayLatencyMs += LATENCY_SMOOTHING * (latencyMs - this.displayLatencyMs);
-      if (timeline && sample) this._onDisplay(timeline, sample, performance.now(), hasSound);
+      if (timeline && sample) this.#onDisplay(timeline, sample, performance.now(), hasSound);
     }
   }
 
@@ -105,7 +105,7 @@ export class Metrics {
     return times.length > 1 ? (1000 * (times.length - 1)) / (times[times.length - 1] - times[0]) : 0;
   }
 
-  _shiftPending() {
+  #shiftPending() {
     const fence = this.pending.shift()?.fence;
     if (fence) this.gl.deleteSync(fence);
   }
@@ -116,7 +116,7 @@ export class Metrics {
    * @param {number} now ms
    * @param {boolean} hasSound
    */
-  _onDisplay(timeline, sample, now, hasSound) {
+  #onDisplay(timeline, sample, now, hasSound) {
     const offset = 1000 * (timeline.clock.playbackTime(now) - sample.time);
     if (hasSound && now - this.startedAt > WARM_UP_MS) {
       this.avOffset.push([now, offset]);

@@ -33,6 +33,10 @@ const MOODS = {
 const INITIAL_SHAPE_WEIGHT = 0.3;
 
 export class Panel {
+  /** @type {Record<string, any>} */
+  #pendingChanges = {};
+  #isSendScheduled = false;
+
   /**
    * @param {HTMLElement} root
    * @param {(changes: Record<string, any>) => void} onChange called with {name: value}
@@ -44,9 +48,6 @@ export class Panel {
     this.values = {};
     /** @type {Record<string, number>} */
     this.expression = {};
-    /** @type {Record<string, any>} */
-    this._pendingChanges = {};
-    this._isSendScheduled = false;
   }
 
   /**
@@ -58,10 +59,10 @@ export class Panel {
     for (const name of ORDER) {
       const spec = controls[name];
       if (!spec) continue;
-      if (spec.kind === 'choice') this._addChoice(name, spec);
-      else if (spec.kind !== 'shapes') this._addNumber(name, spec);
+      if (spec.kind === 'choice') this.#addChoice(name, spec);
+      else if (spec.kind !== 'shapes') this.#addNumber(name, spec);
     }
-    if (controls.expression?.kind === 'shapes') this._addExpression(controls.expression);
+    if (controls.expression?.kind === 'shapes') this.#addExpression(controls.expression);
   }
 
   /**
@@ -71,13 +72,13 @@ export class Panel {
    */
   set(name, value) {
     this.values[name] = value;
-    this._pendingChanges[name] = value;
-    if (this._isSendScheduled) return;
-    this._isSendScheduled = true;
+    this.#pendingChanges[name] = value;
+    if (this.#isSendScheduled) return;
+    this.#isSendScheduled = true;
     setTimeout(() => {
-      const changes = this._pendingChanges;
-      this._pendingChanges = {};
-      this._isSendScheduled = false;
+      const changes = this.#pendingChanges;
+      this.#pendingChanges = {};
+      this.#isSendScheduled = false;
       this.onChange(changes);
     }, SEND_INTERVAL_MS);
   }
@@ -86,7 +87,7 @@ export class Panel {
    * @param {string} name
    * @param {ChoiceSpec} spec
    */
-  _addChoice(name, spec) {
+  #addChoice(name, spec) {
     if (spec.choices.length < 2) return;
     const select = makeSelect(spec.choices, this.values[name] ?? spec.default);
     select.name = name;
@@ -98,7 +99,7 @@ export class Panel {
    * @param {string} name
    * @param {NumberSpec} spec
    */
-  _addNumber(name, spec) {
+  #addNumber(name, spec) {
     const isSlider = name !== 'seed';
     const value = this.values[name] ?? spec.default;
     const input = isSlider ? makeSlider(spec, value) : makeNumberInput(spec, value);
@@ -122,7 +123,7 @@ export class Panel {
   }
 
   /** @param {ShapesSpec} spec */
-  _addExpression(spec) {
+  #addExpression(spec) {
     const mood = makeSelect(Object.keys(MOODS), 'none');
     const shape = makeSelect(['add a shape …', ...spec.choices], '');
     const list = document.createElement('div');

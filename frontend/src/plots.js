@@ -90,8 +90,8 @@ export class Plots {
     }
     context.setTransform(ratio, 0, 0, ratio, 0, 0);
     context.clearRect(0, 0, width, height);
-    this._drawEnvelope(context, width, height, playbackTime);
-    this._drawLipGaps(context, width, height, playbackTime);
+    this.#drawEnvelope(context, width, height, playbackTime);
+    this.#drawLipGaps(context, width, height, playbackTime);
     for (const { fill, indices } of this.bars) {
       const mean = indices.reduce((sum, index) => sum + weights[index], 0) / indices.length;
       fill.style.transform = `scaleX(${Math.min(1, Math.max(0, mean)).toFixed(3)})`;
@@ -104,7 +104,7 @@ export class Plots {
    * @param {number} height
    * @param {number} playbackTime
    */
-  _drawEnvelope(context, width, height, playbackTime) {
+  #drawEnvelope(context, width, height, playbackTime) {
     const middle = 0.42 * height;
     const barWidth = Math.max(1, width / PLOT_SECONDS / ENVELOPE_RATE - 0.3);
     context.fillStyle = ENVELOPE_COLOR;
@@ -121,7 +121,7 @@ export class Plots {
    * @param {number} height
    * @param {number} playbackTime
    */
-  _drawLipGaps(context, width, height, playbackTime) {
+  #drawLipGaps(context, width, height, playbackTime) {
     context.strokeStyle = LIP_COLOR;
     context.lineWidth = 1.6;
     context.lineJoin = 'round';

@@ -75,10 +75,10 @@ export class Recorder {
     const name = `talk-${stamp}`;
     /** @type {RecordedFile[]} */
     const files = [];
-    const start = this._startTime();
+    const start = this.#startTime();
     const frames = this.frames.filter((frame) => frame.time >= start - 1e-6);
     if (this.chunks.length) {
-      files.push({ name: `${name}.wav`, blob: encodeWav(this._joinSamples(start, frames), this.sampleRate) });
+      files.push({ name: `${name}.wav`, blob: encodeWav(this.#joinSamples(start, frames), this.sampleRate) });
     }
     if (frames.length) {
       const csv = encodeLiveLinkCsv(frames, this.names, this.frameRate);
@@ -98,7 +98,7 @@ export class Recorder {
   }
 
   /** Time of the first frame for which there is sound. */
-  _startTime() {
+  #startTime() {
     const soundStart = this.chunks.length ? this.chunks[0].time : -Infinity;
     return this.frames.find((frame) => frame.time >= soundStart - 1e-6)?.time ?? soundStart;
   }
@@ -108,7 +108,7 @@ export class Recorder {
    * @param {number} start s
    * @param {FaceFrame[]} frames
    */
-  _joinSamples(start, frames) {
+  #joinSamples(start, frames) {
     const last = this.chunks[this.chunks.length - 1];
     const end = frames.length
       ? frames[frames.length - 1].time + 1 / this.frameRate

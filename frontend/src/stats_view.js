@@ -48,21 +48,21 @@ export class StatsView {
     const hasLatency = app.source && app.source !== 'watch' && metrics.latency.length;
     const offset = metrics.avOffset[metrics.avOffset.length - 1];
     const dropped = app.audioSkipped + app.sendDropped + (app.source && timeline ? timeline.lateCount : 0);
-    this._set(
+    this.#set(
       'latency',
       hasLatency
         ? `${quantile(metrics.latency, 0.5).toFixed(0)} / ${formatMs(quantile(metrics.latency, 0.95))}`
         : '–',
     );
-    this._set(
+    this.#set(
       'offset',
       offset ? `${formatInteger(offset[1])} / ${formatInteger(metrics.worstAvOffset)} ms` : '–',
       Math.abs(metrics.worstAvOffset) > MAX_AV_OFFSET_MS,
     );
-    this._set('model', formatMs(quantile(metrics.modelTime, 0.5), 1));
-    this._set('dropped', String(dropped));
-    this._set('images', metrics.imageRate.toFixed(0));
-    this._set('delay', audio.clock ? formatMs((1000 * audio.clock.delay) / audio.sampleRate) : '–');
+    this.#set('model', formatMs(quantile(metrics.modelTime, 0.5), 1));
+    this.#set('dropped', String(dropped));
+    this.#set('images', metrics.imageRate.toFixed(0));
+    this.#set('delay', audio.clock ? formatMs((1000 * audio.clock.delay) / audio.sampleRate) : '–');
   }
 
   /**
@@ -70,7 +70,7 @@ export class StatsView {
    * @param {string} text
    * @param {boolean} [isBad]
    */
-  _set(name, text, isBad = false) {
+  #set(name, text, isBad = false) {
     const { tile, value } = this.tiles[name];
     if (value.textContent !== text) value.textContent = text;
     tile.classList.toggle('bad', isBad);

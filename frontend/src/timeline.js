@@ -76,20 +76,20 @@ export class Timeline {
     this.margins.push(margin);
     if (margin < -0.004) this.lateCount++;
     if (now < this.settledAt) return;
-    if (this.lowLatency) this._adaptLowLatency(now);
-    else this._adaptSmoothly(now, margin);
+    if (this.lowLatency) this.#adaptLowLatency(now);
+    else this.#adaptSmoothly(now, margin);
   }
 
   /**
    * Three of four frames arrive just in time; the fourth is shown a few ms late.
    * @param {number} now ms
    */
-  _adaptLowLatency(now) {
+  #adaptLowLatency(now) {
     if (this.margins.length > 25) this.margins.shift();
     if (this.margins.length < 12) return;
     const quartile = [...this.margins].sort((a, b) => a - b)[Math.floor(this.margins.length / 4)];
-    if (quartile < 0) this._delayBy(0.004 - quartile, false, now, 200);
-    else if (quartile > 0.009) this._delayBy(0.005 - quartile, quartile < 0.04, now, 300);
+    if (quartile < 0) this.#delayBy(0.004 - quartile, false, now, 200);
+    else if (quartile > 0.009) this.#delayBy(0.005 - quartile, quartile < 0.04, now, 300);
   }
 
   /**
@@ -97,14 +97,14 @@ export class Timeline {
    * @param {number} now ms
    * @param {number} margin s, of the newest frame
    */
-  _adaptSmoothly(now, margin) {
+  #adaptSmoothly(now, margin) {
     if (margin < -0.01) {
-      this._delayBy(0.025 - margin, false, now, 200);
+      this.#delayBy(0.025 - margin, false, now, 200);
     } else if (margin < 0.006) {
-      this._delayBy(0.02 - margin, true, now, 1000);
+      this.#delayBy(0.02 - margin, true, now, 1000);
     } else if (this.margins.length >= 250) {
       const minimum = Math.min(...this.margins);
-      if (minimum > 0.12) this._delayBy(0.06 - minimum, true, now, 2000);
+      if (minimum > 0.12) this.#delayBy(0.06 - minimum, true, now, 2000);
       else this.margins.splice(0, 100);
     }
   }
@@ -115,7 +115,7 @@ export class Timeline {
    * @param {number} now ms
    * @param {number} settleMs
    */
-  _delayBy(seconds, gradual, now, settleMs) {
+  #delayBy(seconds, gradual, now, settleMs) {
     this.clock.delayBy(seconds, gradual);
     this.margins.length = 0;
     this.settledAt = now + settleMs;

@@ -56,7 +56,7 @@ class StaticAsset:
     def compress(cls, body: bytes, media_type: str) -> StaticAsset:
         """An asset of these bytes."""
         etag = f'"{hashlib.sha256(body).hexdigest()[:20]}"'
-        return cls(body, gzip.compress(body, 6, mtime=0), media_type, etag)
+        return cls(body, gzip.compress(body, 9, mtime=0), media_type, etag)
 
 
 def load_page(folder: Path = STATIC) -> dict[str, StaticAsset]:

@@ -224,8 +224,8 @@ class TopicWatcher:
         packet = self._decoder.decode(message, type_name)
         if packet is None:
             return
-        for segment in self._aligner.take(packet):
-            if segment.first or segment.clock is not self._audio_clock:
+        for segment in self._aligner.align(packet):
+            if segment.starts_stream or segment.clock is not self._audio_clock:
                 self._audio_clock = segment.clock
                 self._samples_out = 0
             time = self._stamp_to_time(segment.clock.stamp_of(self._samples_out, SAMPLE_RATE))

@@ -34,6 +34,9 @@ const MIN_DISPLACEMENT = 1e-5; // m
  */
 
 export class Avatar {
+  #rotation = new Quaternion();
+  #gaze = new Euler();
+
   /**
    * @param {Group} object
    * @param {Target[]} targets
@@ -47,8 +50,6 @@ export class Avatar {
     this.name = name;
     /** @type {Vector3 | null} */
     this.pivot = null; // about which the whole avatar turns, if it has no head bone
-    this._rotation = new Quaternion();
-    this._gaze = new Euler();
   }
 
   /**
@@ -108,7 +109,7 @@ export class Avatar {
     for (const { mesh, influence, shape } of this.targets) {
       setInfluence(mesh, influence, (mesh.morphTargetInfluences?.[influence] ?? 0) + weights[shape]);
     }
-    const rotation = this._rotation.set(head[1], head[2], head[0], head[3]);
+    const rotation = this.#rotation.set(head[1], head[2], head[0], head[3]);
     if (this.bones.head) {
       rotateBone(this.bones.head, rotation);
     } else if (this.pivot) {
@@ -117,8 +118,8 @@ export class Avatar {
     }
     /** @type {(shape: string) => number} */
     const look = (shape) => weights[index[`eyeLook${shape}`]];
-    this._rotateEye(this.bones.left, look('DownLeft') - look('UpLeft'), look('OutLeft') - look('InLeft'));
-    this._rotateEye(this.bones.right, look('DownRight') - look('UpRight'), look('InRight') - look('OutRight'));
+    this.#rotateEye(this.bones.left, look('DownLeft') - look('UpLeft'), look('OutLeft') - look('InLeft'));
+    this.#rotateEye(this.bones.right, look('DownRight') - look('UpRight'), look('InRight') - look('OutRight'));
   }
 
   /**
@@ -164,10 +165,10 @@ export class Avatar {
    * @param {number} down -1..1
    * @param {number} left -1..1
    */
-  _rotateEye(bone, down, left) {
+  #rotateEye(bone, down, left) {
     if (!bone) return;
-    this._gaze.set(MAX_EYE_ANGLE * down, MAX_EYE_ANGLE * left, 0);
-    rotateBone(bone, new Quaternion().setFromEuler(this._gaze));
+    this.#gaze.set(MAX_EYE_ANGLE * down, MAX_EYE_ANGLE * left, 0);
+    rotateBone(bone, new Quaternion().setFromEuler(this.#gaze));
   }
 }
 

@@ -35,7 +35,7 @@ export class FaceMesh {
     this.geometry = new BufferGeometry();
     /** @type {TriangleGroups | null} */
     this.groups = null;
-    this._build();
+    this.#build();
   }
 
   /** @param {MeshDetail} detail */
@@ -45,7 +45,7 @@ export class FaceMesh {
     this.morphTargets.setTessellated(tessellated);
     this.materials = makeMaterials(plain);
     this.plain = plain;
-    this._build();
+    this.#build();
   }
 
   /**
@@ -55,7 +55,7 @@ export class FaceMesh {
    */
   pose(weights, head) {
     this.morphTargets.pose(weights, head);
-    this._upload();
+    this.#upload();
   }
 
   /**
@@ -65,7 +65,7 @@ export class FaceMesh {
    */
   displace(offsets, scale) {
     this.morphTargets.displace(offsets, scale);
-    this._upload();
+    this.#upload();
   }
 
   /**
@@ -135,7 +135,7 @@ export class FaceMesh {
     for (const material of new Set(Object.values(this.materials))) material.dispose();
   }
 
-  _build() {
+  #build() {
     const { morphTargets, mesh } = this;
     const geometry = new BufferGeometry();
     geometry.setAttribute('position', dynamicAttribute(morphTargets.outputPoints));
@@ -145,7 +145,7 @@ export class FaceMesh {
     /** @type {Mesh | Points} */
     let object;
     if (mesh.triangles.length) {
-      const groups = this._groupTriangles();
+      const groups = this.#groupTriangles();
       this.groups = groups;
       geometry.setIndex(new BufferAttribute(this.plain ? groups.indices.slice() : groups.indices, 1));
       groups.ranges.forEach(([start, count], material) => geometry.addGroup(start, count, material));
@@ -168,7 +168,7 @@ export class FaceMesh {
    * Sort the triangles by material: the part of a triangle's first vertex decides.
    * @returns {TriangleGroups}
    */
-  _groupTriangles() {
+  #groupTriangles() {
     const { mesh, morphTargets, materials } = this;
     const length = INDICES_PER_TRIANGLE * (morphTargets.tessellated ? 4 : 1); // indices per triangle of the mesh
     /** @type {MaterialName[]} */
@@ -204,7 +204,7 @@ export class FaceMesh {
     return { indices, ranges, materials: [...trianglesOf.keys()] };
   }
 
-  _upload() {
+  #upload() {
     this.geometry.attributes.position.needsUpdate = true;
     this.geometry.attributes.normal.needsUpdate = true;
   }

@@ -32,7 +32,7 @@ export class LevelOfDetail {
     this.drawEvery = isSoftwareRenderer() ? 2 : 1;
     this.slowMs = 0;
     this.choice = choice in LEVELS ? choice : 'auto';
-    this.level = this._initialLevel();
+    this.level = this.#initialLevel();
   }
 
   /** Of the current level. */
@@ -43,7 +43,7 @@ export class LevelOfDetail {
   /** @param {string} choice a level, or "auto" */
   choose(choice) {
     this.choice = choice;
-    this._setLevel(this._initialLevel());
+    this.#setLevel(this.#initialLevel());
   }
 
   /** @param {number} ms since the previous animation frame */
@@ -51,17 +51,17 @@ export class LevelOfDetail {
     if (this.choice !== 'auto' || ms > PAUSE_MS) return;
     this.slowMs = ms > SLOW_FRAME_MS ? this.slowMs + ms : Math.max(0, this.slowMs - 2 * ms);
     const next = ORDER[ORDER.indexOf(this.level) + 1];
-    if (this.slowMs >= MAX_SLOW_MS && next) this._setLevel(next);
+    if (this.slowMs >= MAX_SLOW_MS && next) this.#setLevel(next);
   }
 
   /** @param {string} level */
-  _setLevel(level) {
+  #setLevel(level) {
     this.level = level;
     this.slowMs = 0;
     this.onChange(this.settings);
   }
 
-  _initialLevel() {
+  #initialLevel() {
     if (this.choice !== 'auto') return this.choice;
     if (this.drawEvery > 1) return 'low';
     return matchMedia('(max-width: 820px)').matches ? 'medium' : 'high'; // phones begin lower

@@ -56,8 +56,8 @@ export class MorphTargets {
         points[i + 2] += weight * deltas[d + 2];
       }
     });
-    if (head) this._rotate(head);
-    this._updateOutput();
+    if (head) this.#rotate(head);
+    this.#updateOutput();
   }
 
   /**
@@ -73,7 +73,7 @@ export class MorphTargets {
       points[i + 1] = vertices[i + 1] + scale * offsets[i + 2];
       points[i + 2] = vertices[i + 2] + scale * offsets[i];
     }
-    this._updateOutput();
+    this.#updateOutput();
   }
 
   /**
@@ -99,7 +99,7 @@ export class MorphTargets {
    * Rotate about the pivot; each vertex by its fraction.
    * @param {ArrayLike<number>} head quaternion xyzw in the package's axes
    */
-  _rotate(head) {
+  #rotate(head) {
     const x = head[1]; // in the scene's axes
     const y = head[2];
     const z = head[0];
@@ -129,13 +129,13 @@ export class MorphTargets {
     }
   }
 
-  _updateOutput() {
+  #updateOutput() {
     computeNormals(this.points, this.mesh.triangles, this.normals);
-    if (this.tessellated) this._tessellate();
+    if (this.tessellated) this.#tessellate();
   }
 
   /** Phong tessellation: the middle of each edge is moved towards the tangent planes of its ends. */
-  _tessellate() {
+  #tessellate() {
     const { points, normals, outputPoints, outputNormals, edges } = this;
     outputPoints.set(points);
     outputNormals.set(normals);

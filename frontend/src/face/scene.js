@@ -83,15 +83,15 @@ export class FaceScene {
       minAzimuthAngle: -1.9,
       maxAzimuthAngle: 1.9,
     });
-    this.shadowLights = [KEY_LIGHT, TOP_LIGHT].map((spec) => this._addLight(spec));
-    this.rimLights = RIM_LIGHTS.map((spec) => this._addLight(spec));
-    this.lights = [...this.shadowLights, this._addLight(FILL_LIGHT), ...this.rimLights];
-    this._setUpShadows();
+    this.shadowLights = [KEY_LIGHT, TOP_LIGHT].map((spec) => this.#addLight(spec));
+    this.rimLights = RIM_LIGHTS.map((spec) => this.#addLight(spec));
+    this.lights = [...this.shadowLights, this.#addLight(FILL_LIGHT), ...this.rimLights];
+    this.#setUpShadows();
     this.scene.add(new HemisphereLight(0x9aa6b8, 0x4a3a34, 0.55));
     canvas.addEventListener('dblclick', () => this.recenter());
-    canvas.addEventListener('keydown', (event) => this._onKey(event));
+    canvas.addEventListener('keydown', (event) => this.#onKey(event));
     this.setDetail(detail);
-    if (canvas.parentElement) new ResizeObserver(() => this._resize()).observe(canvas.parentElement);
+    if (canvas.parentElement) new ResizeObserver(() => this.#resize()).observe(canvas.parentElement);
   }
 
   get gl() {
@@ -130,7 +130,7 @@ export class FaceScene {
       for (const material of [object.material].flat()) material.needsUpdate = true;
     });
     this.pixelRatio = pixelRatio;
-    this._resize();
+    this.#resize();
   }
 
   /**
@@ -188,13 +188,13 @@ export class FaceScene {
   }
 
   /** @param {LightSpec} spec */
-  _addLight({ direction, color, intensity }) {
+  #addLight({ direction, color, intensity }) {
     const light = new DirectionalLight(color, intensity);
     this.scene.add(light, light.target);
     return { light, direction: new Vector3(...direction) };
   }
 
-  _setUpShadows() {
+  #setUpShadows() {
     for (const { light } of this.shadowLights) {
       light.shadow.mapSize.set(SHADOW_MAP_SIZE, SHADOW_MAP_SIZE);
       light.shadow.bias = -0.0006;
@@ -209,7 +209,7 @@ export class FaceScene {
    * Arrow keys rotate the face as a drag of the mouse in that direction does; + and - zoom; 0 recentres.
    * @param {KeyboardEvent} event
    */
-  _onKey(event) {
+  #onKey(event) {
     const { controls } = this;
     /** @type {Record<string, () => void>} */
     const actions = {
@@ -228,7 +228,7 @@ export class FaceScene {
     action();
   }
 
-  _resize() {
+  #resize() {
     const { clientWidth: width, clientHeight: height } = this.canvas.parentElement ?? this.canvas;
     if (!width || !height) return;
     const previousAspect = this.camera.aspect;
