@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The four parts of the network, with explicit state; no streaming, no messages."""
+"""Networks of both families with explicit state, the DDIM sampler, and the talkers' protocol. No messages, no clock."""

@@ -1,49 +1,63 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A frame step on CUDA as one graph: recorded once over static buffers, replayed for every frame.
+"""CUDA graph of a frame step: captured once over static buffers, replayed for every frame.
 
-    step = Recorded(work, state, inputs)     # work(*inputs) -> tensors; changes `state` in place
-    outputs = step(*inputs)                  # the same, by one launch; outputs are overwritten by the next call
+    step = CudaGraphed(function, state, inputs)  # function(*inputs) -> tensors; changes `state` in place
+    outputs = step(*inputs)  # the same by one launch; the next call overwrites the outputs
 
 A frame of this network is some two hundred small kernels, whose launches cost more than their work; a graph launches
-them together, in a quarter of the time (docs/streaming.md). On the CPU there is nothing to record: the same buffers are used
-and `work` is called, which is what the tests can see without a GPU. Off unless asked for (see `Talker`).
+them together. On the CPU nothing is captured: the same buffers are used and the function is called, so that tests cover
+the wrapper without a GPU. Off by default (see `Talker`).
 """
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 
-from streamingtalker_ros.streaming.state_pool import tensors
+from streamingtalker_ros.streaming.state_pool import state_tensors
 
-WARM = 3  # runs before the recording, in which libraries choose their kernels and allocate
+WARM_UP_RUNS = 3  # before the capture, in which libraries choose their kernels and allocate
 
 
-class Recorded:
-    """work: a function of tensors alone, whose shapes and device never change and which asks the host for nothing;
-    state: all that it changes in place, which must stay where it is; inputs: tensors like those of every call."""
+class CudaGraphed:
+    """A function of tensors that is replayed as one CUDA graph.
 
-    def __init__(self, work, state, inputs) -> None:
-        self._work, self._inputs = work, [value.clone() for value in inputs]
-        self._graph = None
+    Args:
+        function: Of tensors alone, whose shapes and device never change; it must not read a value on the host.
+        state: All tensors that it changes in place, in dataclasses and lists; they must keep their storage.
+        inputs: Tensors of the shapes and device of every call.
+    """
+
+    def __init__(
+        self, function: Callable[..., Any], state: Sequence[Any], inputs: Sequence[torch.Tensor]
+    ) -> None:
+        self._function, self._inputs = function, [value.clone() for value in inputs]
+        self._graph: torch.cuda.CUDAGraph | None = None
+        self._outputs: Any = None
         if self._inputs[0].is_cuda:
-            self._record(state)
+            self._capture(state)
 
-    def _record(self, state) -> None:
-        kept = [(value, value.clone()) for value in tensors(state)]
+    def _capture(self, state: Sequence[Any]) -> None:
+        saved = [(value, value.clone()) for value in state_tensors(state)]
         side = torch.cuda.Stream()
         side.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(side):
-            for _ in range(WARM):
-                self._work(*self._inputs)
+            for _ in range(WARM_UP_RUNS):
+                self._function(*self._inputs)
         torch.cuda.current_stream().wait_stream(side)
         self._graph = torch.cuda.CUDAGraph()
         with torch.cuda.graph(self._graph):
-            self._outputs = self._work(*self._inputs)
-        for value, before in kept:  # the warm runs have moved it on
+            self._outputs = self._function(*self._inputs)
+        for value, before in saved:  # the warm-up runs have changed it
             value.copy_(before)
 
-    def __call__(self, *inputs):
-        for mine, given in zip(self._inputs, inputs):
-            mine.copy_(given)
+    def __call__(self, *inputs: torch.Tensor) -> Any:
+        """Run the function on inputs of the captured shapes; the outputs are valid until the next call."""
+        for buffer, value in zip(self._inputs, inputs, strict=True):
+            buffer.copy_(value)
         if self._graph is None:
-            return self._work(*self._inputs)
+            return self._function(*self._inputs)
         self._graph.replay()
         return self._outputs

@@ -1,135 +1,191 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A guard of the eyes' life, made of rules: whatever the network does, the face blinks and looks about.
+"""Rule-based blink and gaze controller that bounds blink rate and fixation length.
 
-The network has learned blinks and saccades; most of the time this only watches and leaves every bit as it is. It adds
-a blink where none came for 2.8 to 5.2 s, or at the end of a phrase where the last is more than 2 s ago; it holds back
-what comes beyond 24 blinks a minute; it lets the gaze jump where it stood still for 3 to 5 s. Its chances are
-functions of (seed, frame) alone, so that chunked = offline holds, and no future frame is asked.
+The network has learned blinks and saccades; most of the time the controller leaves every bit as it is. It adds a blink
+where none occurred for 2.8 to 5.2 s, or at the end of a phrase where the last is more than 2 s ago; it suppresses
+blinks beyond 24 a minute; it shifts the gaze where it stood still for 3 to 5 s. Its random numbers are functions of
+(seed, frame) alone, so that chunked and offline results are equal, and it needs no future frame.
 """
 
-from dataclasses import dataclass
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
 
 import numpy as np
+import numpy.typing as npt
 
 from streamingtalker_ros.face.arkit import INDEX
 
-LIDS = INDEX["eyeBlinkLeft"], INDEX["eyeBlinkRight"]
+EYELIDS = INDEX["eyeBlinkLeft"], INDEX["eyeBlinkRight"]
 # of each eye: (to the person's left, to the right, up, down)
-EYES = [
-    [INDEX[f"eyeLook{way}{side}"] for way in ways]
-    for side, ways in (("Left", ("Out", "In", "Up", "Down")), ("Right", ("In", "Out", "Up", "Down")))
+EYE_DIRECTIONS = [
+    [INDEX[f"eyeLook{direction}{side}"] for direction in directions]
+    for side, directions in (("Left", ("Out", "In", "Up", "Down")), ("Right", ("In", "Out", "Up", "Down")))
 ]
-SHUT, OPEN = 0.5, 0.25  # a blink begins above the one and has ended below the other
-LONGEST = 0.6  # seconds: lids that stay shut for longer count as a new blink, and are held back as such
-RATE, BURST = 24.0 / 60.0, 8.0  # blinks a second in the long run, blinks at once
-WAIT, STILL = (2.8, 5.2), (3.0, 5.0)  # seconds without a blink, without a saccade
-AFTER_PHRASE, CHANCE, DELAY = (
-    2.0,
-    0.6,
-    0.25,
-)  # seconds since the last blink, chance of one, seconds it may wait
-CLOSING, HOLD, OPENING = 0.12, 0.045, 0.20  # seconds of a lid's way down, at the bottom, up
-MOVED = 0.03  # of the gaze, in weights: a saccade, or a drift that has become one
-REACH = (0.10, 0.06)  # standard deviation of the gaze that is added, sideways and up
+BLINK_ONSET, BLINK_END = 0.5, 0.25  # a blink begins above the one weight and has ended below the other
+# seconds: eyelids that stay shut for longer count as a new blink, and are suppressed as such
+MAX_BLINK_S = 0.6
+BLINK_RATE, MAX_BURST = 24.0 / 60.0, 8.0  # blinks per second in the long run, blinks at once
+MAX_BLINK_INTERVAL_S = (2.8, 5.2)  # seconds without a blink until one is added, uniformly drawn
+MAX_FIXATION_S = (3.0, 5.0)  # seconds without a saccade until one is added
+# a blink at the end of a phrase: seconds since the last blink, probability, seconds that it is delayed at most
+PHRASE_BLINK_INTERVAL_S, PHRASE_BLINK_PROBABILITY, MAX_PHRASE_BLINK_DELAY_S = 2.0, 0.6, 0.25
+CLOSING_S, CLOSED_S, OPENING_S = 0.12, 0.045, 0.20  # phases of an added blink
+MIN_SACCADE = 0.03  # of the gaze, in weights: a saccade, or a drift that amounts to one
+GAZE_STD = (0.10, 0.06)  # standard deviation of the added gaze, sideways and up, in weights
 
 
 @dataclass
-class LifeState:
-    """What the guard remembers of one voice; times in frames."""
+class EyeMotionState:
+    """State of the controller of one stream; times in frames.
 
-    spoke: bool = False
-    shut: bool = False  # the lids are in a blink
-    held: int = 0  # for how long the network's blink has been held back; 0: it is not
-    since: int = 0  # since the last blink began
-    limit: float = 0.0  # `since` at which a blink is added; 0: to be drawn
-    blink: int = -1  # frames of a blink that is being added; below 0: none
-    due: int = -1  # frames until a blink at a phrase's end; below 0: none
-    tokens: float = BURST  # blinks that may come
-    still: int = 0  # since the gaze last jumped
-    patience: float = 0.0  # `still` at which it is made to; 0: to be drawn
-    gaze: tuple = (0.0, 0.0)  # of the network, when it last jumped: to the person's left, up
-    added: tuple = (0.0, 0.0)  # to the gaze
+    Attributes:
+        was_speaking: Voice activity of the frame before.
+        in_blink: The eyelids are in a blink.
+        suppressed_frames: For how long the network's blink has been suppressed; 0: it is not.
+        frames_since_blink: Since the last blink began.
+        max_blink_interval: `frames_since_blink` at which a blink is added; 0: to be drawn.
+        blink_frame: Frames of the blink that is being added; below 0: none.
+        phrase_blink_delay: Frames until a blink at a phrase's end; below 0: none.
+        blink_tokens: Blinks that may occur now (token bucket).
+        fixation_frames: Since the gaze last moved.
+        max_fixation: `fixation_frames` at which a saccade is added; 0: to be drawn.
+        gaze: Of the network when it last moved: to the person's left, up.
+        gaze_offset: Added to the gaze.
+    """
+
+    was_speaking: bool = False
+    in_blink: bool = False
+    suppressed_frames: int = 0
+    frames_since_blink: int = 0
+    max_blink_interval: float = 0.0
+    blink_frame: int = -1
+    phrase_blink_delay: int = -1
+    blink_tokens: float = MAX_BURST
+    fixation_frames: int = 0
+    max_fixation: float = 0.0
+    gaze: tuple[float, float] = (0.0, 0.0)
+    gaze_offset: tuple[float, float] = (0.0, 0.0)
 
     def reset(self) -> None:
-        self.__init__()
+        """Return to the start of a stream, in place."""
+        for field in fields(self):
+            setattr(self, field.name, field.default)
 
 
-def draw(seed, n, count):
-    """`count` uniform numbers of frame n, apart from the noise of that frame (`sampler.frame_noise`)."""
+def draw_uniform(seed: int, n: int, count: int) -> npt.NDArray[np.float64]:
+    """Return `count` uniform numbers of frame n, independent of that frame's noise (`ddim.frame_noise`)."""
     return np.random.Generator(np.random.Philox(key=seed % 2**64, counter=[0, n, 1, 0])).random(count)
 
 
-def lid(seconds):
-    """How far a lid is shut, `seconds` after a blink began: 0..1, raised cosines down and up."""
-    if seconds < CLOSING:
-        return 0.5 - 0.5 * np.cos(np.pi * seconds / CLOSING)
-    rest = seconds - CLOSING - HOLD
-    return 1.0 if rest < 0.0 else 0.5 + 0.5 * np.cos(np.pi * min(rest / OPENING, 1.0))
+def eyelid_curve(seconds: float) -> float:
+    """Return how far an eyelid is shut, 0..1, `seconds` after a blink began: raised cosines down and up."""
+    if seconds < CLOSING_S:
+        return 0.5 - 0.5 * float(np.cos(np.pi * seconds / CLOSING_S))
+    opening = seconds - CLOSING_S - CLOSED_S
+    return 1.0 if opening < 0.0 else 0.5 + 0.5 * float(np.cos(np.pi * min(opening / OPENING_S, 1.0)))
 
 
-def keep_alive(state, weights, speaking, seed, n, rate) -> None:
-    """Take frame n (weights (52,), changed in place; speaking: its voice activity) at `rate` frames/s."""
-    _blink(state, weights, state.spoke and not speaking, seed, n, rate)
-    _look(state, weights, seed, n, rate)
-    state.spoke = speaking
+def apply_eye_motion(
+    state: EyeMotionState,
+    weights: npt.NDArray[np.float32],
+    speaking: bool,
+    seed: int,
+    n: int,
+    frame_rate: float,
+) -> None:
+    """Apply the rules to frame n.
+
+    Args:
+        state: Updated in place.
+        weights: (52,), changed in place.
+        speaking: Voice activity of the frame.
+        seed: Of the random numbers.
+        n: Frame index.
+        frame_rate: Frames per second.
+    """
+    update_blink(state, weights, state.was_speaking and not speaking, seed, n, frame_rate)
+    update_gaze(state, weights, seed, n, frame_rate)
+    state.was_speaking = speaking
 
 
-def _blink(state, weights, phrase_ends, seed, n, rate) -> None:
-    lids = 0.5 * sum(float(weights[i]) for i in LIDS)
-    state.since += 1
-    state.tokens = min(state.tokens + RATE / rate, BURST)
-    if state.limit == 0.0:
-        state.limit = rate * (WAIT[0] + (WAIT[1] - WAIT[0]) * draw(seed, n, 1)[0])
-    if phrase_ends and state.since > AFTER_PHRASE * rate:
-        chance, delay = draw(seed, n, 3)[1:]
-        state.due = int(delay * DELAY * rate) if chance < CHANCE else -1
-    if state.shut and state.blink < 0 and (lids < OPEN or state.since > LONGEST * rate):
-        state.shut = False
-    if state.held:
-        state.held += 1
-        if lids < OPEN or (state.held > LONGEST * rate and state.tokens >= 1.0):
-            state.held = 0
-    elif not state.shut and lids > OPEN and state.tokens < 1.0:
-        state.held = 1
-    if not state.shut and not state.held and lids > SHUT:
-        _begin(state)
-    if not state.shut and state.tokens >= 1.0 and (state.since > state.limit or state.due == 0):
-        _begin(state)
-        state.blink = 0
-    state.due = max(state.due - 1, -1)
-    if state.held:
-        for i in LIDS:
-            weights[i] = min(weights[i], OPEN)
-    if state.blink >= 0:
-        state.blink += 1
-        seconds = (state.blink - 0.5) / rate  # the middle of the frame: the first already moves
-        for i in LIDS:
-            weights[i] = max(weights[i], lid(seconds))
-        if seconds > CLOSING + HOLD + OPENING:
-            state.blink = -1
+def update_blink(
+    state: EyeMotionState,
+    weights: npt.NDArray[np.float32],
+    phrase_ends: bool,
+    seed: int,
+    n: int,
+    frame_rate: float,
+) -> None:
+    """Bound the blink rate of frame n; arguments as of `apply_eye_motion`, phrase_ends: the voice has just ended."""
+    closure = 0.5 * sum(float(weights[i]) for i in EYELIDS)
+    state.frames_since_blink += 1
+    state.blink_tokens = min(state.blink_tokens + BLINK_RATE / frame_rate, MAX_BURST)
+    if state.max_blink_interval == 0.0:
+        low, high = MAX_BLINK_INTERVAL_S
+        state.max_blink_interval = frame_rate * (low + (high - low) * draw_uniform(seed, n, 1)[0])
+    if phrase_ends and state.frames_since_blink > PHRASE_BLINK_INTERVAL_S * frame_rate:
+        chance, delay = draw_uniform(seed, n, 3)[1:]
+        blinks = chance < PHRASE_BLINK_PROBABILITY
+        state.phrase_blink_delay = int(delay * MAX_PHRASE_BLINK_DELAY_S * frame_rate) if blinks else -1
+    too_long = state.frames_since_blink > MAX_BLINK_S * frame_rate
+    if state.in_blink and state.blink_frame < 0 and (closure < BLINK_END or too_long):
+        state.in_blink = False
+    if state.suppressed_frames:
+        state.suppressed_frames += 1
+        too_long = state.suppressed_frames > MAX_BLINK_S * frame_rate
+        if closure < BLINK_END or (too_long and state.blink_tokens >= 1.0):
+            state.suppressed_frames = 0
+    elif not state.in_blink and closure > BLINK_END and state.blink_tokens < 1.0:
+        state.suppressed_frames = 1
+    if not state.in_blink and not state.suppressed_frames and closure > BLINK_ONSET:
+        _begin_blink(state)
+    due = state.frames_since_blink > state.max_blink_interval or state.phrase_blink_delay == 0
+    if not state.in_blink and state.blink_tokens >= 1.0 and due:
+        _begin_blink(state)
+        state.blink_frame = 0
+    state.phrase_blink_delay = max(state.phrase_blink_delay - 1, -1)
+    if state.suppressed_frames:
+        for i in EYELIDS:
+            weights[i] = min(weights[i], BLINK_END)
+    if state.blink_frame >= 0:
+        state.blink_frame += 1
+        seconds = (state.blink_frame - 0.5) / frame_rate  # the middle of the frame: the first already moves
+        for i in EYELIDS:
+            weights[i] = max(weights[i], eyelid_curve(seconds))
+        if seconds > CLOSING_S + CLOSED_S + OPENING_S:
+            state.blink_frame = -1
 
 
-def _begin(state) -> None:
-    state.shut, state.held, state.since, state.limit, state.due = True, 0, 0, 0.0, -1
-    state.tokens -= 1.0
+def _begin_blink(state: EyeMotionState) -> None:
+    state.in_blink, state.suppressed_frames, state.frames_since_blink = True, 0, 0
+    state.max_blink_interval, state.phrase_blink_delay = 0.0, -1
+    state.blink_tokens -= 1.0
 
 
-def _look(state, weights, seed, n, rate) -> None:
-    left, right, up, down = (float(weights[i]) for i in EYES[0])
-    side, up = left - right, up - down
-    state.still += 1
-    if state.patience == 0.0:
-        state.patience = rate * (STILL[0] + (STILL[1] - STILL[0]) * draw(seed, n, 4)[3])
-    if max(abs(side - state.gaze[0]), abs(up - state.gaze[1])) > MOVED:
-        # the network's own jump hides the way back
-        state.gaze, state.added, state.still, state.patience = (side, up), (0.0, 0.0), 0, 0.0
-    elif state.still > state.patience:
-        state.still, state.patience = 0, 0.0
-        first, second, third, fourth = draw(seed, n, 8)[4:]
-        # the sum of two uniform numbers: a triangle, of variance 1/6 about its middle
-        state.added = (6**0.5 * REACH[0] * (first + second - 1.0), 6**0.5 * REACH[1] * (third + fourth - 1.0))
-    if state.added != (0.0, 0.0):
-        for left, right, up, down in EYES:
-            for plus, minus, add in ((left, right, state.added[0]), (up, down, state.added[1])):
-                value = float(weights[plus]) - float(weights[minus]) + add
-                weights[plus], weights[minus] = min(max(value, 0.0), 1.0), min(max(-value, 0.0), 1.0)
+def update_gaze(
+    state: EyeMotionState, weights: npt.NDArray[np.float32], seed: int, n: int, frame_rate: float
+) -> None:
+    """Bound the fixation length at frame n; arguments as of `apply_eye_motion`."""
+    left, right, up, down = (float(weights[i]) for i in EYE_DIRECTIONS[0])
+    sideways, upward = left - right, up - down
+    state.fixation_frames += 1
+    if state.max_fixation == 0.0:
+        low, high = MAX_FIXATION_S
+        state.max_fixation = frame_rate * (low + (high - low) * draw_uniform(seed, n, 4)[3])
+    if max(abs(sideways - state.gaze[0]), abs(upward - state.gaze[1])) > MIN_SACCADE:
+        # the network's own saccade hides the return from the offset
+        state.gaze, state.gaze_offset = (sideways, upward), (0.0, 0.0)
+        state.fixation_frames, state.max_fixation = 0, 0.0
+    elif state.fixation_frames > state.max_fixation:
+        state.fixation_frames, state.max_fixation = 0, 0.0
+        a, b, c, d = draw_uniform(seed, n, 8)[4:]
+        # the sum of two uniform numbers has a triangular distribution, of variance 1/6 about its middle
+        state.gaze_offset = (6**0.5 * GAZE_STD[0] * (a + b - 1.0), 6**0.5 * GAZE_STD[1] * (c + d - 1.0))
+    if state.gaze_offset != (0.0, 0.0):
+        for left, right, up, down in EYE_DIRECTIONS:
+            axes = (left, right, state.gaze_offset[0]), (up, down, state.gaze_offset[1])
+            for positive, negative, offset in axes:
+                value = float(weights[positive]) - float(weights[negative]) + offset
+                weights[positive] = min(max(value, 0.0), 1.0)
+                weights[negative] = min(max(-value, 0.0), 1.0)

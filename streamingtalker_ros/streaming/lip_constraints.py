@@ -1,120 +1,187 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Ears for the lips: what listening knows for sure, sampling must not lose.
+"""Enforces lip contact and aperture predicted by the encoder's articulation heads on the sampled frame.
 
-The network hears in each frame how likely lips meet there in a p, b or m, and how likely an open vowel sounds. A third ear
-tells how wide the lips are apart, which a sample, one of many, follows less closely: a share of the gap is what that ear
-says. What speaks for a closure is the first, the less the wider the third (`model.encoder.evidence`). From the first of
-two probabilities on the inner-lip gap of the default face is narrowed, at the second the lips touch, in every sample
-alike; or they are kept apart. A fourth ear tells the mouth's width, as the third its opening.
+The heads predict for each frame the probability of a bilabial (p, b, m), where the lips meet, and of an open vowel, and
+how wide the lips are apart and the mouth is. A sample of the diffusion head, one of many, follows the sound less
+closely. Therefore a fraction of lip aperture and mouth width is taken from the heads; from the first of two thresholds
+of probability on the inner-lip gap of the default face is narrowed, at the second the lips touch, in every sample; or
+the lips are kept apart. The evidence for a closure is the bilabial's logit, less where the lips are predicted to be
+wide apart (`encoder.closure_logit`).
 """
+
+from __future__ import annotations
 
 import functools
 import math
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 
 from streamingtalker_ros.face.arkit import ARKIT_NAMES, INDEX
 from streamingtalker_ros.face.default_head.assemble import default_rig
-from streamingtalker_ros.model.blendshape.encoder import evidence
-from streamingtalker_ros.streaming.controls import keep_closed
+from streamingtalker_ros.model.blendshape.config import TalkerConfig
+from streamingtalker_ros.model.blendshape.encoder import closure_logit
+from streamingtalker_ros.streaming.controls import limit_lip_aperture
 
-PARTED = 0.0025  # metres of inner-lip gap, above rest, that an open vowel has at least
-FALL = 0.35  # of a logit, by which the evidence for a closure falls in a frame before the lips part
-DOUBT = 2.0  # of a logit, what speaks against a closure in noise
-LOUD, FAINT = (
-    16.0,
-    28.0,
-)  # dB of the voice above its noise floor: noise up to the first is worth all DOUBT, from the second none
+MIN_OPEN_GAP_M = 0.0025  # metres of inner-lip gap, above rest, that an open vowel has at least
+RELEASE_LOGIT_DROP = 0.35  # fall of the closure logit within a frame at which the lips part
+NOISE_PENALTY = 2.0  # of a logit: evidence against a closure in noise
+# dB of the voice above its noise floor: up to the first the whole penalty applies, from the second on none
+FULL_PENALTY_DB, NO_PENALTY_DB = 16.0, 28.0
 
 
-class Lips(NamedTuple):
-    """How firmly lips are pressed together and kept apart, 0…1 each; the lip gap in parts of a wide-open mouth and what the
-    mouth is wider than at rest, in parts of that, None where no ear tells it; the evidence for a closure, a logit."""
+class LipTargets(NamedTuple):
+    """Targets of a frame's lips.
 
-    pressure: float = 0.0
-    parting: float = 0.0
-    opening: float | None = None
+    Attributes:
+        closing: How firmly the lips are pressed together, 0…1.
+        opening: How firmly they are kept apart, 0…1.
+        aperture: Lip aperture as a fraction of a wide-open mouth; None for a model without its head.
+        width: The mouth's widening as a fraction of its width at rest; None for a model without its head.
+        closure_logit: Evidence for a closure.
+    """
+
+    closing: float = 0.0
+    opening: float = 0.0
+    aperture: float | None = None
     width: float | None = None
-    evidence: float = -float("inf")
+    closure_logit: float = -float("inf")
 
 
-def strength(logit, thresholds):
-    """How firmly a sound is believed in, 0…1, under its logit; thresholds: two probabilities (low, high)."""
+NO_TARGETS = LipTargets()
+
+
+def confidence(logit: float, thresholds: Sequence[float]) -> float:
+    """Map a logit to 0…1, linearly between two thresholds (low, high) of its probability."""
     low, high = thresholds
     probability = 1.0 / (1.0 + np.exp(-logit))
     return float(np.clip((probability - low) / max(high - low, 1e-6), 0.0, 1.0))
 
 
-def listen(cues, config, before=Lips(), above=math.inf):
-    """The Lips of a frame's `AudioEncoder.cues`; 0 for an ear that the model has not. before: those of the last frame;
-    above: dB by which the voice stands above its noise floor (`noise.NoiseFloor`).
+def read_articulation_heads(
+    logits: Sequence[float],
+    config: TalkerConfig,
+    previous: LipTargets = NO_TARGETS,
+    snr_db: float = math.inf,
+) -> LipTargets:
+    """Convert the auxiliary logits of a frame to lip targets.
 
-    Pressure and parting take from each other where both sounds are believed in. Lips are pressed only until the
-    evidence falls: they part with the burst, before the sound is over. A flicker is no fall. In noise the ear must be
-    surer: a mistake there is likelier, and takes as much from the motion.
+    Closing and opening reduce each other where both sounds are likely. Lips are pressed only until the evidence falls:
+    they part with the burst, before the sound is over; a small fall does not count. In noise more evidence is needed,
+    since a mistake is likelier there and costs as much of the motion.
+
+    Args:
+        logits: (1 to 5,) of `AudioEncoder.auxiliary_logits`.
+        config: Tells which heads the model has.
+        previous: Targets of the frame before.
+        snr_db: dB of the voice's level above its noise floor (`NoiseFloorEstimator`).
+
+    Returns:
+        The targets; 0 or None where the model lacks the head.
     """
-    given = iter(cues[1:])
-    closure, openness, opening, width = (
-        next(given) if told else None
-        for told in (config.closure, config.openness, config.opening, config.lip_width)
+    outputs = iter(logits[1:])
+    bilabial = next(outputs) if config.bilabial_thresholds else None
+    open_vowel = next(outputs) if config.open_vowel_thresholds else None
+    aperture = next(outputs) if config.lip_aperture_weight else None
+    width = next(outputs) if config.lip_width_weight else None
+    penalty = NOISE_PENALTY * min(
+        max((NO_PENALTY_DB - snr_db) / (NO_PENALTY_DB - FULL_PENALTY_DB), 0.0), 1.0
     )
-    doubt = DOUBT * min(max((FAINT - above) / (FAINT - LOUD), 0.0), 1.0)
-    heard = evidence(closure, opening) - doubt if config.closure else before.evidence
-    pressure = strength(heard, config.closure) if config.closure and heard >= before.evidence - FALL else 0.0
-    parting = strength(openness, config.openness) if config.openness else 0.0
-    return Lips(pressure * (1.0 - parting), parting * (1.0 - pressure), opening, width, heard)
+    closing, opening, evidence = 0.0, 0.0, previous.closure_logit
+    if bilabial is not None:
+        evidence = closure_logit(bilabial, aperture) - penalty
+        if evidence >= previous.closure_logit - RELEASE_LOGIT_DROP:
+            closing = confidence(evidence, config.bilabial_thresholds)
+    if open_vowel is not None:
+        opening = confidence(open_vowel, config.open_vowel_thresholds)
+    return LipTargets(closing * (1.0 - opening), opening * (1.0 - closing), aperture, width, evidence)
 
 
-def shape(weights, lips, config):
-    """weights (52,) with the lips as the ears, `Lips`, have them, by the shares of config. A new array, or the same."""
-    if lips.width is not None:
-        weights = spread(weights, lips.width, config.lip_width)
-    if lips.opening is not None:
-        weights = steer(weights, lips.opening, config.opening)
-    return part(press(weights, lips.pressure), lips.parting)
+def apply_lip_constraints(
+    weights: npt.NDArray[np.float32], targets: LipTargets, config: TalkerConfig
+) -> npt.NDArray[np.float32]:
+    """Move a frame's lips to their targets.
+
+    Args:
+        weights: (52,) in 0..1.
+        targets: Of `read_articulation_heads`.
+        config: Holds the fractions of aperture and width that are taken from the targets.
+
+    Returns:
+        (52,), a new array, or the same if nothing changes.
+    """
+    if targets.width is not None:
+        weights = blend_width(weights, targets.width, config.lip_width_weight)
+    if targets.aperture is not None:
+        weights = blend_aperture(weights, targets.aperture, config.lip_aperture_weight)
+    return open_lips(close_lips(weights, targets.closing), targets.opening)
 
 
-def steer(weights, opening, share):
-    """The nearest weights (52,) in 0..1 whose inner-lip gap is 1 - share of what it was and share of `opening`, in parts
-    of a wide-open mouth (`jawOpen` 1); below 0 that counts as touching lips."""
-    bias, row = default_rig().lip_gap_map()
-    gap = float(weights @ row)
-    return _move(weights, row, share * (max(opening, 0.0) * float(row[INDEX["jawOpen"]]) - bias - gap))
+def blend_aperture(
+    weights: npt.NDArray[np.float32], aperture: float, fraction: float
+) -> npt.NDArray[np.float32]:
+    """Return the nearest weights whose inner-lip gap is (1 - fraction) · its own + fraction · the target.
+
+    Args:
+        weights: (52,) in 0..1.
+        aperture: Target as a fraction of a wide-open mouth (`jawOpen` 1); below 0 it counts as touching lips.
+        fraction: 0…1.
+    """
+    bias, gap_row = default_rig().lip_gap_map()
+    gap = float(weights @ gap_row)
+    target = max(aperture, 0.0) * float(gap_row[INDEX["jawOpen"]])
+    return _shift(weights, gap_row, fraction * (target - bias - gap))
 
 
-def spread(weights, width, share):
-    """The nearest weights (52,) in 0..1 whose mouth is wider than at rest by 1 - share of what it was and share of `width`,
-    in parts of its width at rest; the inner-lip gap stays, but for shapes that meet 0 or 1."""
-    rest, row, apart = _across()
-    return _move(weights, apart, share * (width * rest - float(weights @ row)))
+def blend_width(weights: npt.NDArray[np.float32], width: float, fraction: float) -> npt.NDArray[np.float32]:
+    """Return the nearest weights whose widening is (1 - fraction) · its own + fraction · the target.
+
+    The inner-lip gap stays, except for shapes that reach 0 or 1.
+
+    Args:
+        weights: (52,) in 0..1.
+        width: Target widening as a fraction of the mouth's width at rest.
+        fraction: 0…1.
+    """
+    rest_width, width_row, direction = _width_map()
+    return _shift(weights, direction, fraction * (width * rest_width - float(weights @ width_row)))
 
 
 @functools.lru_cache(maxsize=1)
-def _across():
-    """The default face: its mouth's width at rest, how the shapes widen it, and what of that the mouth's own shapes can do
-    and leave the lip gap alone."""
-    rest, row = default_rig().lip_width_map()
-    ours = np.array([name.startswith("mouth") for name in ARKIT_NAMES])
-    gap = default_rig().lip_gap_map()[1] * ours
-    return rest, row, row * ours - gap * np.float32((row @ gap) / (gap @ gap))
+def _width_map() -> tuple[float, npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+    """Mouth width of the default face at rest, how shapes widen it, and the part of that which keeps the lip gap."""
+    rest_width, width_row = default_rig().lip_width_map()
+    mouth = np.array([name.startswith("mouth") for name in ARKIT_NAMES])
+    gap_row = default_rig().lip_gap_map()[1] * mouth
+    scale = np.float32((width_row @ gap_row) / (gap_row @ gap_row))
+    return rest_width, width_row, width_row * mouth - gap_row * scale
 
 
-def _move(weights, row, by):
-    """The nearest weights in 0..1 with `by` more of weights @ row, or as near to that as 0 and 1 allow."""
+def _shift(
+    weights: npt.NDArray[np.float32], row: npt.NDArray[np.float32], by: float
+) -> npt.NDArray[np.float32]:
+    """Return the nearest weights in 0..1 with `by` more of weights @ row, or as near as 0 and 1 allow."""
     value = float(weights @ row)
-    return keep_closed(weights, row, value + by) if by < 0.0 else keep_closed(weights, -row, -value - by)
+    if by < 0.0:
+        return limit_lip_aperture(weights, row, value + by)
+    return limit_lip_aperture(weights, -row, -value - by)
 
 
-def press(weights, amount):
-    """weights (52,) with the inner-lip gap, above that at rest, narrowed to 1 - amount of what it was."""
-    row = default_rig().lip_gap_map()[1]
-    gap = float(weights @ row)
-    return keep_closed(weights, row, (1.0 - amount) * gap) if amount > 0.0 and gap > 0.0 else weights
+def close_lips(weights: npt.NDArray[np.float32], amount: float) -> npt.NDArray[np.float32]:
+    """Return weights (52,) whose inner-lip gap above rest is narrowed to 1 - amount of what it was."""
+    gap_row = default_rig().lip_gap_map()[1]
+    gap = float(weights @ gap_row)
+    if amount > 0.0 and gap > 0.0:
+        return limit_lip_aperture(weights, gap_row, (1.0 - amount) * gap)
+    return weights
 
 
-def part(weights, amount):
-    """weights (52,) with an inner-lip gap, above that at rest, of amount·PARTED at least."""
-    row = default_rig().lip_gap_map()[1]
-    wanted = amount * PARTED
-    return keep_closed(weights, -row, -wanted) if amount > 0.0 and float(weights @ row) < wanted else weights
+def open_lips(weights: npt.NDArray[np.float32], amount: float) -> npt.NDArray[np.float32]:
+    """Return weights (52,) whose inner-lip gap above rest is at least amount · MIN_OPEN_GAP_M."""
+    gap_row = default_rig().lip_gap_map()[1]
+    min_gap = amount * MIN_OPEN_GAP_M
+    if amount > 0.0 and float(weights @ gap_row) < min_gap:
+        return limit_lip_aperture(weights, -gap_row, -min_gap)
+    return weights

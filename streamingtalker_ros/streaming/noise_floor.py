@@ -1,39 +1,54 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How far a voice stands above the noise around it, hop by hop.
+"""Estimates how far a voice stands above the noise around it, hop by hop.
 
-The voice's level is a peak follower, as the features' own; the noise is the quietest hop of the last two seconds (minimum
-statistics, Martin 2001), for whoever speaks pauses, if only in the closure of a stop. Between a voice's peaks and its
-quietest hop lie 26 dB and more where the room is quiet; noise 10 dB under the voice leaves 8 to 20 of them.
+The voice's level is a peak follower, as in the features; the noise is the quietest hop of the last two seconds (minimum
+statistics, Martin 2001), since speakers pause, if only in the closure of a stop. Between a voice's peaks and its
+quietest hop lie 26 dB and more in a quiet room; noise 10 dB under the voice leaves 8 to 20 dB.
 """
+
+from __future__ import annotations
 
 import math
 from collections import deque
 
 import numpy as np
+import numpy.typing as npt
 
-from streamingtalker_ros.model.blendshape.features import QUIET, RELEASE
+from streamingtalker_ros.model.blendshape.features import LEVEL_RELEASE, MIN_LEVEL
 
-MEMORY = 2.0  # seconds in which a voice has a quiet hop
-SILENCE = -100.0  # dB of full scale, of digital silence
-DECIBELS = 10.0 / math.log(10.0)  # of a neper of power, the features' unit
+MEMORY_S = 2.0  # seconds in which a voice has a quiet hop
+SILENCE_DB = -100.0  # dB of full scale, of digital silence
+DB_PER_NEPER = 10.0 / math.log(10.0)  # of power; nepers are the features' unit
 
 
-class NoiseFloor:
-    """What one stream knows of its noise. hear: (hop,) audio in -1..1 -> dB of the level above the floor, 0 and up."""
+class NoiseFloorEstimator:
+    """Level of one stream above its noise floor.
 
-    def __init__(self, frame_rate) -> None:
-        self.fall = RELEASE * DECIBELS / frame_rate
-        self.powers = deque(maxlen=round(MEMORY * frame_rate))  # dB of the last hops
+    Args:
+        frame_rate: Hops per second.
+    """
+
+    def __init__(self, frame_rate: float) -> None:
+        self.fall = LEVEL_RELEASE * DB_PER_NEPER / frame_rate  # dB per hop
+        self.powers: deque[float] = deque(maxlen=round(MEMORY_S * frame_rate))  # dB of the last hops
         self.reset()
 
     def reset(self) -> None:
+        """Forget all audio."""
         self.powers.clear()
-        self.level = QUIET * DECIBELS
+        self.level = MIN_LEVEL * DB_PER_NEPER
 
-    def hear(self, hop):
-        power = 10.0 * math.log10(
-            float(np.var(hop)) + 10.0 ** (0.1 * SILENCE)
-        )  # a constant offset is no noise
+    def update(self, hop: npt.NDArray[np.float32]) -> float:
+        """Process a hop.
+
+        Args:
+            hop: (hop,) samples in -1..1.
+
+        Returns:
+            dB of the level above the noise floor, 0 or more.
+        """
+        # the variance, since a constant offset is no noise
+        power = 10.0 * math.log10(float(np.var(hop)) + 10.0 ** (0.1 * SILENCE_DB))
         self.powers.append(power)
-        self.level = max(power, self.level - self.fall, QUIET * DECIBELS)
+        self.level = max(power, self.level - self.fall, MIN_LEVEL * DB_PER_NEPER)
         return self.level - min(self.powers)

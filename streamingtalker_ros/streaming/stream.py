@@ -1,145 +1,180 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One voice: audio chunks in, frames of face motion out, exact for every way of cutting the audio.
+"""One voice: audio chunks in, frames of face motion out, the same for every way of splitting the audio.
 
-stream = talker.open_stream(seed=0)
-frames = stream.accept(pcm)      # float32 mono 16 kHz, any length
-frames += stream.finish()
+    stream = talker.open_stream(seed=0)
+    frames = stream.accept(pcm)  # float32 mono 16 kHz, any length
+    frames += stream.finish()
 """
 
+from __future__ import annotations
+
 import weakref
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import numpy.typing as npt
 
 from streamingtalker_ros.audio.pcm import as_mono_float32
 from streamingtalker_ros.errors import TalkerError
-from streamingtalker_ros.streaming.controls import CONTROLS, Controls, Shaping
-from streamingtalker_ros.streaming.eye_motion import LifeState
-from streamingtalker_ros.streaming.lip_constraints import Lips
-from streamingtalker_ros.streaming.noise_floor import NoiseFloor
-from streamingtalker_ros.streaming.voice_gate import GateState
+from streamingtalker_ros.model.protocol import BlendshapeFrame
+from streamingtalker_ros.streaming.controls import CONTROL_NAMES, Controls, ControlSmoother
+from streamingtalker_ros.streaming.eye_motion import EyeMotionState
+from streamingtalker_ros.streaming.lip_constraints import LipTargets
+from streamingtalker_ros.streaming.noise_floor import NoiseFloorEstimator
+from streamingtalker_ros.streaming.voice_gate import VadGateState
+
+if TYPE_CHECKING:
+    from streamingtalker_ros.streaming.talker import Talker
 
 
 class Stream:
-    """The state of one voice; opened by `Talker.open_stream`, which says what its options mean.
+    """State of one voice of a Talker. Implements `model.protocol.StreamProtocol`.
 
-    `seed`, `steps`, `style` and what `set` takes may change at any time; the frames to come follow.
+    Opened by `Talker.open_stream`, which documents the options. `seed`, `steps`, `style` and the controls may change at
+    any time; the frames that follow use the new value.
+
+    Args:
+        talker: Owner of the weights.
+        row: Of the talker's state pool; freed when the stream is garbage-collected.
+        seed: Of the noise.
+        style: Name, or None for the first.
+        steps: Diffusion steps per frame, or None for the talker's.
+        context_frames: Frames of past motion that count, or None for all that the model keeps.
+        controls: Initial controls.
+        eye_motion: Whether the rules of `eye_motion` apply.
     """
 
-    def __init__(self, talker, row, seed, style, steps, history, controls=Controls(), lively=True) -> None:
-        self.talker, self.row, self.history, self.lively = talker, row, history, lively
+    def __init__(
+        self,
+        talker: Talker,
+        row: int,
+        seed: int,
+        style: str | None,
+        steps: int | None,
+        context_frames: int | None,
+        controls: Controls,
+        eye_motion: bool = True,
+    ) -> None:
+        self.talker, self.row = talker, row
+        self.context_frames, self.eye_motion = context_frames, eye_motion
         self.style, self.steps = style, steps
-        self.gate, self.life = GateState.fresh(talker.network.config.lookahead_frames), LifeState()
-        self.noise = NoiseFloor(talker.frame_rate)
-        self.controls, self.shaping = controls, Shaping(controls)
-        self.blind_row = None  # of the branch that hears nothing, where there is guidance
+        self.vad_gate = VadGateState.create(talker.network.config.lookahead_frames)
+        self.eye_motion_state = EyeMotionState()
+        self.noise_floor = NoiseFloorEstimator(talker.frame_rate)
+        self.controls, self.smoother = controls, ControlSmoother(controls)
+        self.uncond_row: int | None = None  # of the unconditional branch, where there is guidance
         self._buffer = np.zeros(talker.hop, np.float32)  # the hop that is being filled
-        self._zero(seed)
+        self._clear(seed)
         weakref.finalize(self, talker.release, row)  # a stream that is dropped frees its row
-        self._guide()
+        self._update_guidance()
 
     @property
-    def steps(self):
-        """Diffusion steps per frame; may be set at any time."""
+    def steps(self) -> int:
+        """Diffusion steps per frame; may be set at any time, None for the talker's."""
         return self._steps
 
     @steps.setter
-    def steps(self, steps) -> None:
+    def steps(self, steps: int | None) -> None:
         steps = self.talker.steps if steps is None else steps
-        self.talker.sampler(steps)  # refuses a number that cannot be had
+        self.talker.sampler(steps)  # raises TalkerError if it is out of range
         self._steps = steps
 
     @property
-    def style(self):
-        """Name of the speaking style; may be set at any time."""
+    def style(self) -> str:
+        """Name of the speaking style; may be set at any time, None or "" for the first."""
         return self.talker.styles[self.style_row]
 
     @style.setter
-    def style(self, style) -> None:
-        styles = self.talker.styles
-        style = styles[0] if style in (None, "") else style
-        if style not in styles:
-            raise TalkerError(f"unknown style {style!r}: this model knows {', '.join(styles)}")
-        self.style_row = styles.index(style)
+    def style(self, style: str | None) -> None:
+        self.style_row = self.talker.style_row(style)
 
-    def set(self, **values) -> None:
+    def set(self, **controls: Any) -> None:
         """Change controls (see `controls.Controls`), such as mouth_expressiveness=1.2, from the next frame on.
 
-        Gains and the expression glide there in `controls.GLIDE` frames. Raises TalkerError, and changes nothing, for
-        a name that is none or a value that cannot be had.
+        Gains and the expression ramp in over `controls.RAMP_FRAMES` frames.
+
+        Raises:
+            TalkerError: For an unknown name or a value out of range; nothing is changed then.
         """
-        for name in values:
-            if name not in CONTROLS:
-                raise TalkerError(f"{name} is no control of a stream: known are {', '.join(CONTROLS)}")
-        controls = self.controls.changed(**values)
+        for name in controls:
+            if name not in CONTROL_NAMES:
+                raise TalkerError(f"{name} is no control of a stream: known are {', '.join(CONTROL_NAMES)}")
+        changed = self.controls.replace(**controls)
         with self.talker.lock:
-            self.controls = controls
-            self.shaping.aim(controls)
-            self._guide()
+            self.controls = changed
+            self.smoother.set_target(changed)
+            self._update_guidance()
 
     @property
-    def mouth_at_rest(self):
+    def mouth_at_rest(self) -> npt.NDArray[np.float32]:
         """(52,) float32: the mouth's shapes where nobody speaks, zeros unless an expression moves them."""
-        return self.shaping.mouth_at_rest
+        return self.smoother.mouth_at_rest
 
-    def _guide(self) -> None:
-        """Have the branch of guidance where it is wanted, and not where it is not."""
-        wanted = self.controls.guidance != 1.0
-        if wanted and self.blind_row is None:
+    def _update_guidance(self) -> None:
+        """Open or release the unconditional branch according to the guidance scale."""
+        needed = self.controls.guidance != 1.0
+        if needed and self.uncond_row is None:
             frame = max(self.hops - self.talker.network.config.lookahead_frames, 0)
-            self.blind_row = self.talker.open_blind(frame)
-            self._release = weakref.finalize(self, self.talker.release_blind, self.blind_row)
-        elif not wanted and self.blind_row is not None:
-            self._release()
-            self.blind_row = None
+            self.uncond_row = self.talker.open_uncond(frame)
+            self._release_uncond = weakref.finalize(self, self.talker.release_uncond, self.uncond_row)
+        elif not needed and self.uncond_row is not None:
+            self._release_uncond()
+            self.uncond_row = None
 
-    def accept(self, pcm):
-        """Hear audio and return the frames that it completes, in order.
+    def accept(self, pcm: np.ndarray) -> list[BlendshapeFrame]:
+        """Process audio and return the frames that it completes, in order.
 
-        pcm: (n,) float mono 16 kHz in -1..1, any n; what is not finite counts as silence.
         Frame n is returned by the call that brings sample (n + 1)·hop + look-ahead.
-        Raises TalkerError after `finish` (call `reset`), and on an array that is not one-dimensional floats.
+
+        Args:
+            pcm: (n,) floats, mono, 16 kHz, in -1..1, any n; values that are not finite count as silence.
+
+        Raises:
+            TalkerError: After `finish` (call `reset`), or if the array is not one-dimensional floats.
         """
         return self.talker.accept([self], [pcm])[0]
 
-    def finish(self):
-        """End the audio: pad with silence and return the frames still owed, ceil(samples / hop) in all."""
+    def finish(self) -> list[BlendshapeFrame]:
+        """Pad the stream with silence and return its last frames: ceil(samples / hop) in all."""
         if self._finished:
             return []
         hop = self.talker.hop
-        total = -(-self._heard // hop)
-        owed = (total + self.talker.network.config.lookahead_frames) * hop - self._heard if total else 0
-        frames = self.accept(np.zeros(owed, np.float32))
+        total = -(-self._accepted // hop)
+        lookahead_frames = self.talker.network.config.lookahead_frames
+        padding = (total + lookahead_frames) * hop - self._accepted if total else 0
+        frames = self.accept(np.zeros(padding, np.float32))
         self._finished = True
         return frames
 
-    def reset(self, seed=None) -> None:
-        """Forget everything, in place; frames count from 0 again. seed: a new one, or None to keep it."""
-        self.talker.forget(self.row, self.blind_row)
-        self.gate.reset()
-        self.life.reset()
-        self.noise.reset()
-        self.shaping.reset()
+    def reset(self, seed: int | None = None) -> None:
+        """Start over at frame 0, in place; `seed` replaces the seed of the noise unless it is None."""
+        self.talker.reset_state(self.row, self.uncond_row)
+        self.vad_gate.reset()
+        self.eye_motion_state.reset()
+        self.noise_floor.reset()
+        self.smoother.reset()
         self._buffer[:] = 0.0
-        self._zero(self.seed if seed is None else seed)
+        self._clear(self.seed if seed is None else seed)
 
-    def _zero(self, seed) -> None:
-        self.lips = Lips()  # what the ears say of the newest frame
+    def _clear(self, seed: int) -> None:
+        self.lip_targets = LipTargets()  # of the newest hop
         self.seed = int(seed)
-        self.hops = 0  # whole hops that the talker has listened to
+        self.hops = 0  # encoded so far
         self._filled = 0  # samples in the buffer
-        self._heard = 0  # samples accepted
+        self._accepted = 0  # samples
         self._finished = False
 
-    def checked(self, pcm):
-        """The audio as (n,) float32, what is not finite made silent. Raises TalkerError as `accept` says."""
+    def validate(self, pcm: np.ndarray) -> npt.NDArray[np.float32]:
+        """Return the audio as finite float32 (n,). Raises TalkerError as `accept` says."""
         if self._finished:
-            raise TalkerError("this stream is finished: call reset() before it hears new audio")
+            raise TalkerError("this stream is finished: call reset() before it accepts new audio")
         return as_mono_float32(pcm)
 
-    def fill(self, pcm):
-        """Yield each hop (a view that the next one overwrites) that checked audio completes."""
+    def pop_hops(self, pcm: npt.NDArray[np.float32]) -> Iterator[npt.NDArray[np.float32]]:
+        """Yield each hop that validated audio completes, a view that the next one overwrites."""
         start, hop = 0, self.talker.hop
-        self._heard += len(pcm)
+        self._accepted += len(pcm)
         while start < len(pcm):
             count = min(hop - self._filled, len(pcm) - start)
             self._buffer[self._filled : self._filled + count] = pcm[start : start + count]

@@ -1,41 +1,51 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A talker: the weights of a checkpoint on a device, from which any number of streams are opened.
+"""Talker: the weights of a blendshape checkpoint on a device, from which any number of streams are opened.
 
-    talker = Talker.load()            # the default weights, CUDA where there is one
+    talker = Talker.load()  # the default weights, CUDA where available
     stream = talker.open_stream(seed=0)
 
-Streams that have a hop of audio ready are stepped together as one batch; who shares the batch changes no frame.
+Streams that have a hop of audio ready are stepped together as one batch; sharing a batch changes no frame.
 """
+
+from __future__ import annotations
 
 import os
 import threading
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal, TypeAlias, overload
 
 import numpy as np
+import numpy.typing as npt
 import torch
 
 from streamingtalker_ros.errors import TalkerError
 from streamingtalker_ros.face.rotation import rotation_vector_to_quaternion
 from streamingtalker_ros.model.blendshape import checkpoint
 from streamingtalker_ros.model.blendshape.fused_inference import FusedNetwork, FusedSampler
-from streamingtalker_ros.model.ddim import Schedule, frame_noise
-from streamingtalker_ros.model.protocol import Frame
-from streamingtalker_ros.streaming.controls import CONTROLS, Controls
-from streamingtalker_ros.streaming.cuda_graph import Recorded
-from streamingtalker_ros.streaming.eye_motion import keep_alive
-from streamingtalker_ros.streaming.lip_constraints import listen, shape
+from streamingtalker_ros.model.blendshape.network import TalkerNetwork
+from streamingtalker_ros.model.ddim import NoiseSchedule, frame_noise
+from streamingtalker_ros.model.protocol import BlendshapeFrame, StreamProtocol
+from streamingtalker_ros.model.vertex.streaming import VertexTalker
+from streamingtalker_ros.streaming.controls import CONTROL_NAMES, Controls
+from streamingtalker_ros.streaming.cuda_graph import CudaGraphed
+from streamingtalker_ros.streaming.eye_motion import apply_eye_motion
+from streamingtalker_ros.streaming.lip_constraints import apply_lip_constraints, read_articulation_heads
 from streamingtalker_ros.streaming.state_pool import StatePool
 from streamingtalker_ros.streaming.stream import Stream
-from streamingtalker_ros.streaming.voice_gate import hear, rest
+from streamingtalker_ros.streaming.voice_gate import apply_gate, update_vad
 
-GRAPH = "STREAMINGTALKER_CUDA_GRAPH"  # environment: "1" records the frame step as CUDA graphs
-DEFAULT = Path(__file__).parent.parent / "weights" / "default"
+CUDA_GRAPH_VARIABLE = "STREAMINGTALKER_CUDA_GRAPH"  # environment: "1" captures the frame step as CUDA graphs
+DEFAULT_CHECKPOINT = Path(__file__).parent.parent / "weights" / "default"
 
 
-def choose_device(device):
-    """ "auto" | "cpu" | "cuda" | "cuda:N" -> a torch device string. Raises TalkerError when it is not there."""
+def choose_device(device: str) -> str:
+    """Resolve "auto", "cpu", "cuda" or "cuda:N" to a torch device.
+
+    Raises:
+        TalkerError: If the device is unknown or not available.
+    """
     if device == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
     kind, _, number = device.partition(":")
@@ -50,248 +60,339 @@ def choose_device(device):
     return device
 
 
-def load_talker(path=None, device="auto", **limits):
-    """Load a checkpoint folder of either family, by default the weights inside the package.
+class Talker:
+    """Blendshape network on a device, and the pool of its streams' states. Safe to use from several threads.
+
+    Implements `model.protocol.TalkerProtocol`.
 
     Args:
-        path: Folder with `config.json` and `weights.safetensors`.
+        network: The talker takes ownership: the weights must not change afterwards.
         device: "auto", "cpu", "cuda" or "cuda:N".
-        limits: Of a vertex checkpoint alone: hop, window, context and decode, see `VertexTalker`.
-
-    Returns:
-        A Talker, or a VertexTalker where `streamingtalker convert` made the folder.
+        use_cuda_graph: Whether the frame step runs as captured CUDA graphs; None to follow the environment variable
+            STREAMINGTALKER_CUDA_GRAPH.
 
     Raises:
-        TalkerError: If the folder, its weights or the device are not there.
+        TalkerError: If the device is not available.
     """
-    path, device = path or DEFAULT, choose_device(device)
-    if checkpoint.read_config(path).get("family") == "published":
-        from streamingtalker_ros.model.vertex.streaming import VertexTalker  # late: transformers
-
-        return VertexTalker.load(path, device, **limits)
-    if limits:
-        raise TalkerError(f"{', '.join(limits)}: only a vertex checkpoint has such limits, {path} is none")
-    return Talker(checkpoint.load(path), device)
-
-
-class Talker:
-    """Weights on a device, and the pool of its voices' states. Safe to use from several threads.
-
-    network: a TalkerNetwork, which is the talker's from now on: its weights must not change any more. record: whether
-    the frame step runs as recorded CUDA graphs; by default the environment's STREAMINGTALKER_CUDA_GRAPH says so.
-    """
-
-    def __init__(self, network, device="auto", record=None) -> None:
-        self.device = choose_device(device)
-        self.network = network.to(self.device).eval().requires_grad_(False)
-        self.fused = FusedNetwork(self.network)  # what runs: the same numbers in fewer operations
-        self.record = os.environ.get(GRAPH) == "1" and self.device != "cpu" if record is None else record
-        self._samplers, self._recorded = {}, {}
-        self._pool = StatePool(self.network.state)
-        self._blind = StatePool(self.network.predictor.state)  # of voices with guidance
-        self.lock = threading.RLock()  # held while frames are made
 
     family: Literal["blendshape"] = "blendshape"
     frames_per_step = 1
-    template = None  # frames belong to no mesh: see TalkerProtocol
+    template = None  # frames belong to no mesh
     triangles = None
 
+    def __init__(
+        self, network: TalkerNetwork, device: str = "auto", use_cuda_graph: bool | None = None
+    ) -> None:
+        self.device = choose_device(device)
+        self.network = network.to(self.device).eval().requires_grad_(False)
+        self.fused = FusedNetwork(self.network)  # what runs: the same numbers in fewer operations
+        if use_cuda_graph is None:
+            use_cuda_graph = os.environ.get(CUDA_GRAPH_VARIABLE) == "1" and self.device != "cpu"
+        self.use_cuda_graph = use_cuda_graph
+        self.lock = threading.RLock()  # held while frames are generated
+        self._samplers: dict[int, FusedSampler] = {}
+        # with the states of each graph, so that no id of a state is reused
+        self._graphs: dict[tuple[Any, ...], tuple[list[Any], CudaGraphed]] = {}
+        self._pool = StatePool(self.network.init_state)
+        self._uncond_pool = StatePool(self.network.predictor.init_state)  # of streams with guidance
+
+    @overload
     @classmethod
-    def load(cls, path=None, device="auto", **limits):
+    def load(cls, path: None = None, device: str = "auto") -> Talker: ...
+
+    @overload
+    @classmethod
+    def load(cls, path: str | Path | None = None, device: str = "auto", **limits: Any) -> AnyTalker: ...
+
+    @classmethod
+    def load(cls, path: str | Path | None = None, device: str = "auto", **limits: Any) -> AnyTalker:
         """Load a checkpoint folder of either family; see `load_talker`."""
         return load_talker(path, device, **limits)
 
     @property
-    def name(self):
+    def name(self) -> str:
+        """Name of the checkpoint."""
         return self.network.config.name
 
     @property
-    def frame_rate(self):
+    def frame_rate(self) -> float:
         """Frames per second."""
         return self.network.config.frame_rate
 
     @property
-    def hop(self):
+    def hop(self) -> int:
         """Samples of 16 kHz audio per frame."""
         return self.network.config.hop
 
     @property
-    def lookahead(self):
-        """Seconds of audio after a frame's own that the frame waits for."""
+    def lookahead(self) -> float:
+        """Seconds: frame n depends on audio up to (n + 1) / frame_rate + lookahead and on nothing later."""
         return self.network.config.lookahead_frames / self.frame_rate
 
     @property
-    def steps(self):
-        """Diffusion steps per frame unless a stream asks for others."""
-        return self.network.config.steps
+    def steps(self) -> int:
+        """Diffusion steps per frame of a stream that sets no other number."""
+        return self.network.config.num_inference_steps
 
     @property
-    def styles(self):
-        """Names of the speaking styles, the first is the default."""
+    def styles(self) -> tuple[str, ...]:
+        """Names of the speaking styles; the first is the default."""
         return self.network.config.styles
 
-    def sampler(self, steps):
-        """The head's sampler for a number of steps, made once. Raises TalkerError when it is out of range."""
+    @property
+    def control_names(self) -> tuple[str, ...]:
+        """Names of the controls of a stream, the fields of `controls.Controls`."""
+        return CONTROL_NAMES
+
+    @property
+    def network_state(self) -> Any:
+        """State of all streams' rows, a `NetworkState`; of fixed size while no stream is opened."""
+        return self._pool.state
+
+    def style_row(self, style: str | None) -> int:
+        """Return the row of the style embedding of a style; None or "" is the first.
+
+        Raises:
+            TalkerError: If the style is unknown; the message lists the known ones.
+        """
+        if style in (None, ""):
+            return 0
+        if style not in self.styles:
+            raise TalkerError(f"unknown style {style!r}: this model knows {', '.join(self.styles)}")
+        return self.styles.index(style)
+
+    def sampler(self, steps: int) -> FusedSampler:
+        """Return the head's sampler for a number of steps, created once.
+
+        Raises:
+            TalkerError: If the number of steps is out of range.
+        """
         if steps not in self._samplers:
             config = self.network.config
-            schedule = Schedule(config.beta_start, config.beta_end, config.train_steps)
+            schedule = NoiseSchedule(config.beta_start, config.beta_end, config.num_train_timesteps)
             self._samplers[steps] = FusedSampler(self.network.head, steps, schedule)
         return self._samplers[steps]
 
-    @property
-    def control_names(self):
-        """Names of the controls that a stream has."""
-        return CONTROLS
-
-    def check(self, style=None, steps=None) -> None:
-        """Raise TalkerError unless a stream can have this style and this number of steps; None: the default."""
-        if style and style not in self.styles:
-            raise TalkerError(f"unknown style {style!r}: this model knows {', '.join(self.styles)}")
+    def check(self, style: str | None = None, steps: int | None = None) -> None:
+        """Raise TalkerError unless a stream can have this style and this number of steps; None means the default."""
+        self.style_row(style)
         if steps:
             self.sampler(steps)
 
-    def open_stream(self, seed=0, style=None, steps=None, history=None, lively=True, **controls):
-        """A fresh voice. Raises TalkerError on a bad value.
+    def open_stream(
+        self,
+        seed: int = 0,
+        style: str | None = None,
+        steps: int | None = None,
+        context_frames: int | None = None,
+        eye_motion: bool = True,
+        **controls: Any,
+    ) -> Stream:
+        """Open a fresh stream.
 
-        seed: of its noise; style: one of `styles`; steps: diffusion steps per frame; history: frames of past motion
-        that count, None for all that the model keeps; lively: whether rules stand in where the network forgets to
-        blink or to look about (see `life`); controls: fields of `controls.Controls`, as `Stream.set` takes them.
+        Args:
+            seed: Seed of the stream's noise.
+            style: One of `styles`; None for the first.
+            steps: Diffusion steps per frame; None for `self.steps`.
+            context_frames: Frames of past motion that count; None for all that the model keeps.
+            eye_motion: Whether rules add blinks and saccades where the network has none (`streaming.eye_motion`).
+            controls: Fields of `controls.Controls`, as `Stream.set` takes them.
+
+        Raises:
+            TalkerError: If a name is unknown or a value is out of range.
         """
-        limit = self.network.config.history
-        if history is not None and not 0 <= history <= limit:
-            raise TalkerError(f"a history of {history} frames cannot be had: this model keeps 0 to {limit}")
-        try:
-            controls = Controls(**controls)
-        except TypeError:
-            raise TalkerError(f"{', '.join(controls)}: a stream knows no such option") from None
+        limit = self.network.config.context_frames
+        if context_frames is not None and not 0 <= context_frames <= limit:
+            raise TalkerError(f"context_frames is {context_frames}: this model keeps 0 to {limit} past frames")
+        unknown = [name for name in controls if name not in CONTROL_NAMES]
+        if unknown:
+            raise TalkerError(f"{', '.join(unknown)}: a stream knows no such option")
+        values = Controls(**controls)
         with self.lock:
-            return Stream(self, self._pool.open(), seed, style, steps, history, controls, lively)
+            return Stream(self, self._pool.open(), seed, style, steps, context_frames, values, eye_motion)
 
-    def release(self, row) -> None:
-        """Called when a stream is gone: its row serves the next one."""
+    def release(self, row: int) -> None:
+        """Free the row of a stream that is gone. Called by the stream."""
         with self.lock:
             self._pool.close(row)
 
-    def open_blind(self, frame):
-        """Called by a stream that wants guidance from `frame` on: a row for the branch that hears nothing."""
+    def open_uncond(self, frame: int) -> int:
+        """Open the unconditional branch of a stream with guidance from `frame` on; returns its row."""
         with self.lock:
-            row = self._blind.open()
-            with self._blind.batch([row]) as state:
+            row = self._uncond_pool.open()
+            with self._uncond_pool.batch([row]) as state:
                 state.frame[:] = frame
             return row
 
-    def release_blind(self, row) -> None:
-        """Called when a stream is gone, or wants guidance no more."""
+    def release_uncond(self, row: int) -> None:
+        """Free the row of an unconditional branch. Called by the stream."""
         with self.lock:
-            self._blind.close(row)
+            self._uncond_pool.close(row)
 
-    def forget(self, row, blind_row=None) -> None:
-        """Called by `Stream.reset`: zero what the network remembers of one voice."""
+    def reset_state(self, row: int, uncond_row: int | None = None) -> None:
+        """Reset the network's state of one stream. Called by `Stream.reset`."""
         with self.lock:
             self._pool.reset(row)
-            if blind_row is not None:
-                self._blind.reset(blind_row)
+            if uncond_row is not None:
+                self._uncond_pool.reset(uncond_row)
 
-    def warm_up(self, frames=10) -> None:
+    def warm_up(self, frames: int = 10) -> None:
         """Run a few frames of silence, so that the first real one finds everything allocated."""
         self.open_stream().accept(np.zeros(frames * self.hop, np.float32))
 
-    def accept(self, streams, chunks):
-        """Hear one chunk for each of several streams, stepped together: list of lists of Frame, in their order.
+    def accept(
+        self, streams: Sequence[StreamProtocol], chunks: Sequence[np.ndarray]
+    ) -> list[list[BlendshapeFrame]]:
+        """Process one chunk of audio for each of several streams, stepped together.
 
-        streams: of this talker, each at most once; chunks: as `Stream.accept` takes them.
+        Args:
+            streams: Streams of this talker, each at most once.
+            chunks: For each stream its audio, as `Stream.accept` takes it.
+
+        Returns:
+            For each stream the frames that its chunk completed.
+
+        Raises:
+            TalkerError: If a stream is passed twice, is finished, or belongs to another talker.
         """
-        if len(set(map(id, streams))) != len(streams):
+        own = [stream for stream in streams if isinstance(stream, Stream) and stream.talker is self]
+        if len(own) != len(streams):
+            raise TalkerError("a stream of another talker was passed: open it with this talker's open_stream")
+        if len(set(map(id, own))) != len(own):
             raise TalkerError("a stream is given twice in one call: join its chunks")
-        frames = [[] for _ in streams]
+        frames: list[list[BlendshapeFrame]] = [[] for _ in own]
         with self.lock:
-            hops = [
-                stream.fill(pcm)
-                for stream, pcm in zip(
-                    streams, [stream.checked(chunk) for stream, chunk in zip(streams, chunks)]
-                )
-            ]
-            ready = list(range(len(streams)))
+            pcm = [stream.validate(chunk) for stream, chunk in zip(own, chunks, strict=True)]
+            hops = [stream.pop_hops(samples) for stream, samples in zip(own, pcm, strict=True)]
+            ready = list(range(len(own)))
             while ready:
-                heard = [(i, hop) for i in ready for hop in [next(hops[i], None)] if hop is not None]
-                ready = [i for i, _ in heard]
-                if heard:
-                    made = self._step([streams[i] for i in ready], np.stack([hop for _, hop in heard]))
-                    for i, frame in zip(ready, made):
+                batch = [(i, hop) for i in ready for hop in [next(hops[i], None)] if hop is not None]
+                ready = [i for i, _ in batch]
+                if batch:
+                    stepped = self._step([own[i] for i in ready], np.stack([hop for _, hop in batch]))
+                    for i, frame in zip(ready, stepped, strict=True):
                         if frame is not None:
                             frames[i].append(frame)
         return frames
 
     @torch.inference_mode()
-    def _step(self, streams, hops):
-        """One hop (B, hop) for B streams: listen, and speak the frames whose look-ahead it completes (None for the
-        first hops of a stream)."""
+    def _step(
+        self, streams: Sequence[Stream], hops: npt.NDArray[np.float32]
+    ) -> list[BlendshapeFrame | None]:
+        """Encode one hop (B, hop) for B streams and generate the frames whose look-ahead it completes.
+
+        Returns None for the first hops of a stream, which complete no frame.
+        """
         config = self.network.config
         with self._pool.batch([stream.row for stream in streams], "encoder") as state:
-            features, cues = self._run(
-                "listen",
-                lambda hop: self.fused.listen(hop, state),
+            features, logits = self._run(
+                ("encode",),
+                lambda hop: self.fused.encode_hop(hop, state),
                 [state],
                 torch.from_numpy(hops).to(self.device),
             )
-        frames = [None] * len(streams)
-        groups = {}  # streams that share steps, history and whether there is guidance share a pass of the head
-        for i, (stream, hop, logits) in enumerate(zip(streams, hops, cues.tolist())):
-            hear(stream.gate, 1.0 / (1.0 + np.exp(-logits[0])), hop)
-            stream.lips = listen(logits, config, stream.lips, stream.noise.hear(hop))
+        frames: list[BlendshapeFrame | None] = [None] * len(streams)
+        # streams of equal steps and context, with or without guidance, share a pass of the head
+        groups: dict[tuple[int, int | None, bool], list[int]] = {}
+        for i, (stream, hop, stream_logits) in enumerate(zip(streams, hops, logits.tolist(), strict=True)):
+            update_vad(stream.vad_gate, 1.0 / (1.0 + np.exp(-stream_logits[0])), hop)
+            stream.lip_targets = read_articulation_heads(
+                stream_logits, config, stream.lip_targets, stream.noise_floor.update(hop)
+            )
             stream.hops += 1
             if stream.hops > config.lookahead_frames:
-                groups.setdefault((stream.steps, stream.history, stream.blind_row is not None), []).append(i)
-        for (steps, history, _), rows in groups.items():
-            motion = self._speak([streams[i] for i in rows], features[rows], steps, history)
-            for i, row in zip(rows, motion):
-                frames[i] = self._frame(streams[i], row)
+                key = (stream.steps, stream.context_frames, stream.uncond_row is not None)
+                groups.setdefault(key, []).append(i)
+        for (steps, context_frames, _), rows in groups.items():
+            motion = self._generate([streams[i] for i in rows], features[rows], steps, context_frames)
+            for i, row in zip(rows, motion, strict=True):
+                frames[i] = self._to_frame(streams[i], row)
         return frames
 
-    def _speak(self, streams, features, steps, history):
-        """Motion (B, 55) of the next frame of each stream."""
-        lookahead = self.network.config.lookahead_frames
-        noise = np.float32(self.network.config.temperature) * np.stack(
-            [frame_noise(s.seed, s.hops - 1 - lookahead, self.network.config.latent_dim) for s in streams]
+    def _generate(
+        self, streams: Sequence[Stream], features: torch.Tensor, steps: int, context_frames: int | None
+    ) -> npt.NDArray[np.float32]:
+        """Generate motion (B, 55) of the next frame of each stream."""
+        config = self.network.config
+        noise = np.float32(config.temperature) * np.stack(
+            [
+                frame_noise(stream.seed, stream.hops - 1 - config.lookahead_frames, config.latent_dim)
+                for stream in streams
+            ]
         )
         style = torch.tensor([stream.style_row for stream in streams], device=self.device)
-        given, sampler = [features, torch.from_numpy(noise).to(self.device), style], self.sampler(steps)
-        rows, blind_rows = [stream.row for stream in streams], [stream.blind_row for stream in streams]
-        if blind_rows[0] is not None:
-            given.append(torch.tensor([[stream.controls.guidance] for stream in streams], device=self.device))
+        inputs, sampler = [features, torch.from_numpy(noise).to(self.device), style], self.sampler(steps)
+        rows = [stream.row for stream in streams]
+        uncond_rows = [stream.uncond_row for stream in streams if stream.uncond_row is not None]
+        if uncond_rows:
+            guidance = [[stream.controls.guidance] for stream in streams]
+            inputs.append(torch.tensor(guidance, device=self.device))
         with (
             self._pool.batch(rows, "predictor", "codec", "latent") as state,
-            self._blind.batch(blind_rows) if len(given) > 3 else nullcontext() as blind,
+            self._uncond_pool.batch(uncond_rows) if uncond_rows else nullcontext() as uncond,
         ):
 
-            def speak(feature, noise, style, guidance=None):
-                return self.fused.speak(feature, noise, style, sampler, state, history, guidance, blind)
+            def generate(
+                feature: torch.Tensor,
+                noise: torch.Tensor,
+                style: torch.Tensor,
+                guidance: torch.Tensor | None = None,
+            ) -> torch.Tensor:
+                return self.fused.generate_frame(
+                    feature, noise, style, sampler, state, context_frames, guidance, uncond
+                )
 
-            motion = self._run(
-                ("speak", steps, history), speak, [state] if blind is None else [state, blind], *given
-            )
+            states = [state] if uncond is None else [state, uncond]
+            motion = self._run(("generate", steps, context_frames), generate, states, *inputs)
         return motion.cpu().numpy()
 
-    def _run(self, name, work, states, *inputs):
-        """work(*inputs), whose outputs live until the next call; through a recording where that is asked for."""
-        if not self.record:
-            return work(*inputs)
-        key = (name, *map(id, states))
-        if key not in self._recorded:
-            self._recorded[key] = (
-                states,
-                Recorded(work, states, inputs),
-            )  # with its states, so that no id is reused
-        return self._recorded[key][1](*inputs)
+    def _run(
+        self, key: tuple[Any, ...], function: Callable[..., Any], states: list[Any], *inputs: torch.Tensor
+    ) -> Any:
+        """Return function(*inputs), valid until the next call; through a CUDA graph where that is enabled."""
+        if not self.use_cuda_graph:
+            return function(*inputs)
+        key = (*key, *map(id, states))
+        if key not in self._graphs:
+            self._graphs[key] = (states, CudaGraphed(function, states, inputs))
+        return self._graphs[key][1](*inputs)
 
-    def _frame(self, stream, motion):
-        index = stream.hops - 1 - self.network.config.lookahead_frames
+    def _to_frame(self, stream: Stream, motion: npt.NDArray[np.float32]) -> BlendshapeFrame:
+        """Apply constraints, gate, eye motion and controls to motion (55,) of a stream's next frame."""
+        config = self.network.config
+        index = stream.hops - 1 - config.lookahead_frames
         weights = np.clip(motion[:52], 0.0, 1.0)
-        weights = shape(weights, stream.lips, self.network.config)
-        speaking = rest(stream.gate, weights, stream.lips.opening)
-        if stream.lively:
-            keep_alive(stream.life, weights, speaking, stream.seed, index, self.frame_rate)
-        weights, rotation = stream.shaping.frame(weights, motion[52:55])
-        return Frame(
-            index, index / self.frame_rate, weights, rotation_vector_to_quaternion(rotation), speaking
-        )
+        weights = apply_lip_constraints(weights, stream.lip_targets, config)
+        speaking = apply_gate(stream.vad_gate, weights, stream.lip_targets.aperture)
+        if stream.eye_motion:
+            apply_eye_motion(
+                stream.eye_motion_state, weights, speaking, stream.seed, index, self.frame_rate
+            )
+        weights, rotation = stream.smoother.frame(weights, motion[52:55])
+        quaternion = rotation_vector_to_quaternion(rotation)
+        return BlendshapeFrame(index, index / self.frame_rate, weights, quaternion, speaking)
+
+
+AnyTalker: TypeAlias = Talker | VertexTalker  # `talker.family` tells which
+
+
+def load_talker(path: str | Path | None = None, device: str = "auto", **limits: Any) -> AnyTalker:
+    """Load a checkpoint folder of either family, by default the weights inside the package.
+
+    Args:
+        path: Folder with `config.json` and `weights.safetensors`; None for the default checkpoint.
+        device: "auto", "cpu", "cuda" or "cuda:N".
+        limits: Of a vertex checkpoint alone: chunk_frames, window, context and decode_frames, see `VertexTalker`.
+
+    Returns:
+        A Talker, or a VertexTalker for a folder that `streamingtalker convert` wrote.
+
+    Raises:
+        TalkerError: If the folder, its weights or the device are not there.
+    """
+    path, device = path or DEFAULT_CHECKPOINT, choose_device(device)
+    if checkpoint.read_family(path) == "vertex":
+        return VertexTalker.load(path, device, **limits)
+    if limits:
+        raise TalkerError(f"{', '.join(limits)}: only a vertex checkpoint has such limits, {path} is none")
+    return Talker(checkpoint.load(path), device)

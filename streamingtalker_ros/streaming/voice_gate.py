@@ -1,65 +1,89 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The mouth's rest: voice activity per frame opens a gate, without voice the mouth's shapes fade to rest.
+"""Voice-activity gate with hang-over: fades mouth shapes to the rest pose when nobody speaks.
 
-The activity is the encoder's own (learned, so that noise and music do not open the mouth). The gate opens with the
-first voice inside the look-ahead, stays open one frame after the last and falls within three, so the mouth is shut
-160 ms after the last sound. People part their lips before they speak, with a breath: where the ear for the lips'
-opening hears them well apart, they are, voice or no voice, unless there is no sound at all.
+Voice activity is the encoder's own, learned so that noise and music do not open the mouth. The gate opens with the
+first voice inside the look-ahead, stays open one frame after the last and closes within three frames, so that the mouth
+is shut 160 ms after the last sound. People part their lips before they speak, with a breath: where the lip-aperture
+head predicts lips well apart, the gate opens without voice too, unless there is no sound at all.
 """
+
+from __future__ import annotations
 
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 
 from streamingtalker_ros.face.arkit import ARKIT_NAMES
 
-RISE, FALL = 0.5, 1.0 / 3.0  # of the gate, per frame
-VOICE = 0.15  # probability from which on a hop counts as voice
-SILENT = (
-    1e-8  # power of a hop, -80 dB of full scale, which no microphone's noise stays under; pauses in a file do
-)
-BREATH = (
-    0.07,
-    0.15,
-)  # lip openings, in parts of a wide-open mouth, between which the ear's word for it opens the gate
-MOUTH = np.array([name.startswith(("jaw", "mouth", "tongue", "cheekPuff")) for name in ARKIT_NAMES])  # (52,)
+GATE_RISE, GATE_FALL = 0.5, 1.0 / 3.0  # of the gate, per frame
+VAD_THRESHOLD = 0.15  # probability from which on a hop counts as voice
+# power of a hop, -80 dB of full scale; microphones' noise exceeds it, pauses in a file do not
+SILENCE_POWER = 1e-8
+# lip apertures, as fractions of a wide-open mouth, between which the predicted aperture opens the gate
+PRE_SPEECH_APERTURE = (0.07, 0.15)
+# (52,) bool: shapes of jaw, mouth, tongue and cheekPuff, which the gate fades
+MOUTH_MASK = np.array([name.startswith(("jaw", "mouth", "tongue", "cheekPuff")) for name in ARKIT_NAMES])
 
 
 @dataclass
-class GateState:
-    """activity: probabilities of voice in the hops around the frame, oldest first; silent: how many hops, up to the
-    newest, without any sound; gate: 0 shut … 1 open."""
+class VadGateState:
+    """State of the gate of one stream.
 
-    activity: np.ndarray  # (lookahead + 2,)
-    silent: int = 0
+    Attributes:
+        activity: (lookahead_frames + 2,) probabilities of voice in the hops around the frame, oldest first.
+        silent_hops: Number of hops up to the newest without any sound.
+        gate: 0 shut … 1 open.
+    """
+
+    activity: npt.NDArray[np.float32]
+    silent_hops: int = 0
     gate: float = 0.0
 
     @classmethod
-    def fresh(cls, lookahead_frames):
+    def create(cls, lookahead_frames: int) -> VadGateState:
+        """Return the state at the start of a stream."""
         return cls(np.zeros(lookahead_frames + 2, np.float32))
 
     def reset(self) -> None:
+        """Return to the start of a stream, in place."""
         self.activity[:] = 0.0
-        self.silent = 0
+        self.silent_hops = 0
         self.gate = 0.0
 
 
-def hear(state, probability, hop) -> None:
-    """Take the newest hop: the probability of voice in it, and its audio (hop,) in -1..1. In silence nobody speaks,
-    whatever the encoder expects to go on."""
-    state.silent = 0 if np.var(hop) > SILENT else state.silent + 1
-    state.activity[:-1] = state.activity[1:]
-    state.activity[-1] = 0.0 if state.silent else probability
+def update_vad(state: VadGateState, probability: float, hop: npt.NDArray[np.float32]) -> None:
+    """Process the newest hop.
 
+    In digital silence nobody speaks, whatever the encoder predicts.
 
-def rest(state, weights, opening=None):
-    """Advance the gate by one frame and fade the mouth in `weights` (52,), in place. Returns `speaking`.
-
-    opening: the lips' opening that is heard, in parts of a wide-open mouth; None for a model without an ear for it.
+    Args:
+        state: Updated in place.
+        probability: Of voice in the hop.
+        hop: (hop,) samples in -1..1.
     """
-    speaking = bool((state.activity > VOICE).any())
-    state.gate = min(state.gate + RISE, 1.0) if speaking else max(state.gate - FALL, 0.0)
-    unheard = opening is None or state.silent >= len(state.activity)
-    breath = 0.0 if unheard else min(max((opening - BREATH[0]) / (BREATH[1] - BREATH[0]), 0.0), 1.0)
-    weights[MOUTH] *= np.float32(max(state.gate, breath))
+    state.silent_hops = 0 if np.var(hop) > SILENCE_POWER else state.silent_hops + 1
+    state.activity[:-1] = state.activity[1:]
+    state.activity[-1] = 0.0 if state.silent_hops else probability
+
+
+def apply_gate(state: VadGateState, weights: npt.NDArray[np.float32], aperture: float | None = None) -> bool:
+    """Advance the gate by one frame and fade the mouth shapes.
+
+    Args:
+        state: Updated in place.
+        weights: (52,), changed in place.
+        aperture: Predicted lip aperture as a fraction of a wide-open mouth; None for a model without that head.
+
+    Returns:
+        Whether somebody speaks in this frame.
+    """
+    speaking = bool((state.activity > VAD_THRESHOLD).any())
+    state.gate = min(state.gate + GATE_RISE, 1.0) if speaking else max(state.gate - GATE_FALL, 0.0)
+    if aperture is None or state.silent_hops >= len(state.activity):
+        pre_speech = 0.0
+    else:
+        low, high = PRE_SPEECH_APERTURE
+        pre_speech = min(max((aperture - low) / (high - low), 0.0), 1.0)
+    weights[MOUTH_MASK] *= np.float32(max(state.gate, pre_speech))
     return speaking

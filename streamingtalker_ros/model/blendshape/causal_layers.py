@@ -1,28 +1,37 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The two layers that everything else is built of: a causal convolution with explicit context, a residual block.
+"""Building blocks of the codec and the encoder: a causal convolution with explicit context, and a residual block.
 
-Both take (B, T, C) and serve whole clips and single frames alike: without `context` the past is zeros (a clip from
-its start); with `context` (B, reach, C) it is what was heard before, and `context` is brought up to date in place.
+Both take (B, T, C) and serve whole clips and single frames alike. Without `context` the past is zeros, as at the start
+of a clip. With `context` (B, reach, C) it is the past frames, and `context` is updated in place.
 """
+
+from __future__ import annotations
 
 import torch
 from torch import nn
 
 
 class CausalConv(nn.Module):
-    """Convolution over time that looks only backwards: y_t = W [x_{t-(k-1)d}, …, x_{t-d}, x_t] + b.
+    """Convolution over time that depends on no later frame: y_t = W [x_{t-(k-1)d}, …, x_{t-d}, x_t] + b.
 
-    Written as one matrix product over the concatenated taps: on a CPU, at one frame, that is several times
-    faster than `nn.Conv1d`.
+    Written as one matrix product over the concatenated taps: on a CPU, at one frame, that is several times faster than
+    `nn.Conv1d`.
+
+    Args:
+        inputs: Input channels.
+        outputs: Output channels.
+        kernel: Taps k.
+        dilation: Frames d between taps.
     """
 
-    def __init__(self, inputs, outputs, kernel, dilation=1) -> None:
+    def __init__(self, inputs: int, outputs: int, kernel: int, dilation: int = 1) -> None:
         super().__init__()
         self.inputs, self.kernel, self.dilation = inputs, kernel, dilation
-        self.reach = (kernel - 1) * dilation  # frames of the past that it sees
+        self.reach = (kernel - 1) * dilation  # past frames that it depends on
         self.linear = nn.Linear(kernel * inputs, outputs)
 
-    def forward(self, x, context=None):  # (B, T, inputs) -> (B, T, outputs)
+    def forward(self, x: torch.Tensor, context: torch.Tensor | None = None) -> torch.Tensor:
+        """Apply to (B, T, inputs); returns (B, T, outputs)."""
         frames = x.shape[1]
         past = x.new_zeros(x.shape[0], self.reach, self.inputs) if context is None else context
         joined = torch.cat((past, x), 1)  # (B, reach + T, inputs)
@@ -32,22 +41,31 @@ class CausalConv(nn.Module):
             context.copy_(joined[:, frames:])
         return out
 
-    def context(self, batch):
-        """A zero context (batch, reach, inputs) on this layer's device."""
+    def init_context(self, batch: int) -> torch.Tensor:
+        """Return a zero context (batch, reach, inputs) on this layer's device."""
         return self.linear.weight.new_zeros(batch, self.reach, self.inputs)
 
 
 class ResidualBlock(nn.Module):
-    """x + W2 gelu(causal_conv(layer_norm(x))): (B, T, width) -> (B, T, width)."""
+    """x + W2 gelu(causal_conv(layer_norm(x))): (B, T, width) -> (B, T, width).
 
-    def __init__(self, width, kernel=3, dilation=1, dropout=0.0) -> None:
+    Args:
+        width: Channels.
+        kernel: Taps of the convolution.
+        dilation: Frames between taps.
+        dropout: Probability, in training alone.
+    """
+
+    def __init__(self, width: int, kernel: int = 3, dilation: int = 1, dropout: float = 0.0) -> None:
         super().__init__()
-        self.norm, self.dropout = nn.LayerNorm(width), nn.Dropout(dropout)  # dropout acts in training alone
+        self.norm, self.dropout = nn.LayerNorm(width), nn.Dropout(dropout)
         self.conv = CausalConv(width, width, kernel, dilation)
         self.out = nn.Linear(width, width)
 
-    def forward(self, x, context=None):
+    def forward(self, x: torch.Tensor, context: torch.Tensor | None = None) -> torch.Tensor:
+        """Apply to (B, T, width); context: of the convolution."""
         return x + self.out(self.dropout(nn.functional.gelu(self.conv(self.norm(x), context))))
 
-    def context(self, batch):
-        return self.conv.context(batch)
+    def init_context(self, batch: int) -> torch.Tensor:
+        """Return a zero context of the convolution."""
+        return self.conv.init_context(batch)

@@ -1,10 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The motion codec: a VQ-VAE over motion frames, causal on both sides, no temporal down-sampling (paper, stage 1).
+"""Motion codec: a VQ-VAE over motion frames, causal on both sides, without temporal down-sampling (paper, stage 1).
 
-Motion (B, T, motion_dim) -> encoder -> H slots of C numbers a frame -> nearest entry of one codebook each ->
-latent (B, T, H·C) -> decoder -> motion. Latents are scaled to unit variance, which the diffusion head expects.
-Streaming uses the decoder alone: a generated latent is never quantized again.
+Motion (B, T, motion_dim) → encoder → H vectors of C numbers per frame → nearest codebook entry each → latent
+(B, T, H·C) → decoder → motion. Latents are scaled to unit variance, which the diffusion head expects. Streaming runs
+the decoder alone: a generated latent is never quantized again.
 """
+
+from __future__ import annotations
 
 from dataclasses import dataclass
 
@@ -12,74 +14,118 @@ import torch
 from torch import nn
 
 from streamingtalker_ros.model.blendshape.causal_layers import CausalConv, ResidualBlock
+from streamingtalker_ros.model.blendshape.config import TalkerConfig
 
 
 @dataclass
 class CodecState:
-    """What the decoder remembers: each convolution's context."""
+    """State of the decoder.
 
-    contexts: list  # of (B, reach, C)
+    Attributes:
+        contexts: Of each convolution, (B, reach, C).
+    """
 
-    def reset(self, rows=slice(None)) -> None:
+    contexts: list[torch.Tensor]
+
+    def reset(self, rows: slice | list[int] = slice(None)) -> None:
+        """Zero the state of some rows of the batch."""
         for context in self.contexts:
             context[rows] = 0.0
 
 
 class CausalStack(nn.Module):
-    """A causal convolution, two residual blocks and a map out: (B, T, inputs) -> (B, T, outputs)."""
+    """A causal convolution, two residual blocks and a linear layer: (B, T, inputs) -> (B, T, outputs)."""
 
-    def __init__(self, inputs, width, outputs) -> None:
+    def __init__(self, inputs: int, width: int, outputs: int) -> None:
         super().__init__()
         self.first = CausalConv(inputs, width, kernel=2)
         self.blocks = nn.ModuleList(ResidualBlock(width, 2) for _ in range(2))
         self.out = nn.Linear(width, outputs)
 
-    def contexts(self, batch):
-        return [layer.context(batch) for layer in (self.first, *self.blocks)]
+    def init_contexts(self, batch: int) -> list[torch.Tensor]:
+        """Return zero contexts of the three convolutions."""
+        blocks = [block for block in self.blocks if isinstance(block, ResidualBlock)]
+        return [layer.init_context(batch) for layer in (self.first, *blocks)]
 
-    def forward(self, x, contexts=None):
-        contexts = iter(contexts or [None] * 3)
-        x = nn.functional.gelu(self.first(x, next(contexts)))
-        for block in self.blocks:
-            x = block(x, next(contexts))
+    def forward(self, x: torch.Tensor, contexts: list[torch.Tensor] | None = None) -> torch.Tensor:
+        """Apply to (B, T, inputs); contexts: of `init_contexts`, updated in place, or None for a clip's start."""
+        first, *others = contexts or [None] * 3
+        x = nn.functional.gelu(self.first(x, first))
+        for block, context in zip(self.blocks, others, strict=True):
+            x = block(x, context)
         return self.out(x)
 
 
 class MotionCodec(nn.Module):
-    def __init__(self, config) -> None:
+    """Encoder, codebook and decoder of motion.
+
+    Args:
+        config: Sizes of the network.
+    """
+
+    motion_mean: torch.Tensor
+    motion_scale: torch.Tensor
+    latent_mean: torch.Tensor
+    latent_scale: torch.Tensor
+
+    def __init__(self, config: TalkerConfig) -> None:
         super().__init__()
-        self.slots, self.code_dim = config.slots, config.code_dim
+        self.num_codebooks, self.code_dim = config.num_codebooks, config.code_dim
         self.encoder = CausalStack(config.motion_dim, config.codec_width, config.latent_dim)
         self.decoder = CausalStack(config.latent_dim, config.codec_width, config.motion_dim)
-        self.codebook = nn.Parameter(torch.randn(config.codes, config.code_dim) * 0.5)
-        # motion is seen centred and scaled, latents leave with unit variance; both measured in training
+        self.codebook = nn.Parameter(torch.randn(config.codebook_size, config.code_dim) * 0.5)
+        # the encoder's input is centred and scaled, latents have unit variance; both are measured in training
         self.register_buffer("motion_mean", torch.zeros(config.motion_dim))
         self.register_buffer("motion_scale", torch.ones(config.motion_dim))
         self.register_buffer("latent_mean", torch.zeros(config.latent_dim))
         self.register_buffer("latent_scale", torch.ones(config.latent_dim))
 
-    def state(self, batch):
-        return CodecState(self.decoder.contexts(batch))
+    def init_state(self, batch: int) -> CodecState:
+        """Return the decoder's state at the start of `batch` streams."""
+        return CodecState(self.decoder.init_contexts(batch))
 
-    def features(self, motion):
-        """(B, T, motion_dim) -> (B, T, H·C), before quantisation."""
+    def features(self, motion: torch.Tensor) -> torch.Tensor:
+        """Encode motion without quantization: (B, T, motion_dim) -> (B, T, H·C)."""
         return self.encoder((motion - self.motion_mean) / self.motion_scale)
 
-    def quantize(self, features):
-        """(B, T, H·C) -> the nearest codes (B, T, H·C) and their indices (B, T, H)."""
-        slots = features.unflatten(-1, (self.slots, self.code_dim))
-        flat = slots.reshape(-1, self.code_dim)
+    def quantize(self, features: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Replace features by their nearest codes.
+
+        Args:
+            features: (B, T, H·C).
+
+        Returns:
+            The codes (B, T, H·C) and their indices (B, T, H).
+        """
+        vectors = features.unflatten(-1, (self.num_codebooks, self.code_dim))
+        flat = vectors.reshape(-1, self.code_dim)
         distance = (
             self.codebook.square().sum(1) - 2.0 * flat @ self.codebook.t()
         )  # + |flat|², the same for all
         indices = distance.argmin(1)
-        return self.codebook[indices].view_as(features), indices.view(slots.shape[:-1])
+        return self.codebook[indices].view_as(features), indices.view(vectors.shape[:-1])
 
-    def encode(self, motion):
-        """(B, T, motion_dim) -> unit-variance quantized latents (B, T, H·C): what the diffusion head learns."""
+    def encode(self, motion: torch.Tensor) -> torch.Tensor:
+        """Encode motion to unit-variance quantized latents, the diffusion head's targets.
+
+        Args:
+            motion: (B, T, motion_dim).
+
+        Returns:
+            (B, T, H·C).
+        """
         return (self.quantize(self.features(motion))[0] - self.latent_mean) / self.latent_scale
 
-    def decode(self, latents, state=None):
-        """(B, T, H·C) unit-variance latents -> motion (B, T, motion_dim), not yet clipped."""
-        raw = self.decoder(latents * self.latent_scale + self.latent_mean, state and state.contexts)
+    def decode(self, latents: torch.Tensor, state: CodecState | None = None) -> torch.Tensor:
+        """Decode latents to motion.
+
+        Args:
+            latents: (B, T, H·C), unit variance.
+            state: Updated in place; None for a clip from its start.
+
+        Returns:
+            (B, T, motion_dim), not yet clipped to 0..1.
+        """
+        contexts = state.contexts if state else None
+        raw = self.decoder(latents * self.latent_scale + self.latent_mean, contexts)
         return raw * self.motion_scale + self.motion_mean

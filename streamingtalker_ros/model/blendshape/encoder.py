@@ -1,49 +1,76 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The audio encoder of the default family: log-mel features to one vector per motion frame, causal.
+"""Audio encoder of the blendshape family: log-mel features to one vector per motion frame, causal.
 
-`forward(audio (B, n·hop)) -> (B, n, audio_width)`; row m has heard audio up to (m + 1)·hop samples and nothing later.
-The look-ahead is made outside, by giving row n + lookahead_frames to frame n.
+`forward(audio (B, n·hop)) -> (B, n, audio_width)`; row m depends on audio up to (m + 1)·hop samples and nothing later.
+The look-ahead is made outside, by using row n + lookahead_frames for frame n.
+
+Small auxiliary heads read voice activity and articulation off the same vector: `vad_head` always; `bilabial_head`,
+`open_vowel_head`, `lip_aperture_head` and `lip_width_head` where the configuration has them.
 """
 
-import itertools
+from __future__ import annotations
+
 from dataclasses import dataclass
+from typing import TypeVar
 
 import torch
 from torch import nn
 
 from streamingtalker_ros.model.blendshape.causal_layers import CausalConv, ResidualBlock
+from streamingtalker_ros.model.blendshape.config import TalkerConfig
 from streamingtalker_ros.model.blendshape.features import FeatureState, LogMel
 
-WIDE = 10.0  # of a logit, what speaks against pressing wide-open lips together
-DROPOUT = 0.2  # in training, half of it at the columns; some hundred speakers are soon known by heart
+COLUMN_CHANNELS = 96  # at 100 columns/s
+WIDE_OPEN_PENALTY = 10.0  # of a logit: evidence of wide-open lips against closing them
+DROPOUT = 0.2  # in training, half of it at the columns; the training voices are few enough to be memorized
+
+ValueT = TypeVar("ValueT", float, torch.Tensor)
 
 
-def evidence(closure, opening=None):
-    """What speaks for pressing the lips together, a logit: that of a p, b or m, less what pressing takes from the motion where
-    an ear tells how wide the lips are apart, in parts of a wide-open mouth. Floats, arrays or tensors of one shape."""
-    return closure if opening is None else closure - WIDE * (0.5 * (opening + abs(opening)))
+def closure_logit(bilabial: ValueT, aperture: ValueT | None = None) -> ValueT:
+    """Return the evidence for closing the lips: the logit of a bilabial, less for lips that are apart.
+
+    Args:
+        bilabial: Logit of a p, b or m; a float, array or tensor.
+        aperture: Lip aperture as a fraction of a wide-open mouth, of the same shape; None for a model without its head.
+    """
+    if aperture is None:
+        return bilabial
+    return bilabial - WIDE_OPEN_PENALTY * (0.5 * (aperture + abs(aperture)))
 
 
 @dataclass
 class EncoderState:
-    """What the encoder remembers: the features' past and each convolution's context."""
+    """State of the encoder.
+
+    Attributes:
+        features: Of the log-mel features.
+        contexts: Of each convolution, (B, reach, C): `column_conv`, the column blocks, `frame_conv`, the blocks.
+    """
 
     features: FeatureState
-    contexts: list  # of (B, reach, C)
+    contexts: list[torch.Tensor]
 
-    def reset(self, rows=slice(None)) -> None:
+    def reset(self, rows: slice | list[int] = slice(None)) -> None:
+        """Reset the state of some rows of the batch."""
         self.features.reset(rows)
         for context in self.contexts:
             context[rows] = 0.0
 
 
 class AudioEncoder(nn.Module):
-    def __init__(self, config) -> None:
+    """Causal convolutions over log-mel columns, then over frames, with auxiliary heads.
+
+    Args:
+        config: Sizes of the network, and which articulation heads it has.
+    """
+
+    def __init__(self, config: TalkerConfig) -> None:
         super().__init__()
         self.log_mel = LogMel(config)
-        width, columns, narrow = config.audio_width, self.log_mel.columns, 96
-        self.columns_in = CausalConv(config.mels, narrow, kernel=3)  # at 100 columns/s
-        self.frames_in = CausalConv(columns * narrow + 1, width, kernel=2)  # at 25 frames/s
+        width, columns, narrow = config.audio_width, self.log_mel.columns, COLUMN_CHANNELS
+        self.column_conv = CausalConv(config.num_mels, narrow, kernel=3)  # at 100 columns/s
+        self.frame_conv = CausalConv(columns * narrow + 1, width, kernel=2)  # at 25 frames/s
         self.column_blocks = nn.ModuleList(
             ResidualBlock(narrow, 3, 2 ** max(i - 1, 0), 0.5 * DROPOUT) for i in range(config.column_blocks)
         )
@@ -51,47 +78,91 @@ class AudioEncoder(nn.Module):
             ResidualBlock(width, 3, 2 ** (i % 4), DROPOUT) for i in range(config.audio_blocks)
         )
         self.norm = nn.LayerNorm(width)
-        self.voice = nn.Linear(width, 1)  # logit of "somebody speaks in this frame"
-        # logits of "lips meet in a p, b or m in this frame" and "an open vowel sounds", learned by training/closure
-        self.ears = [name for name in ("closure", "openness") if getattr(config, name)]
-        for name in self.ears:
-            self.add_module(name, nn.Sequential(nn.Linear(width, 64), nn.GELU(), nn.Linear(64, 1)))
-        self.tells_opening = config.opening > 0.0
-        if self.tells_opening:  # the lip gap, in parts of a wide-open mouth
-            self.opening = nn.Linear(width, 1)
-        self.tells_width = config.lip_width > 0.0
-        if self.tells_width:  # the mouth's width, in parts of what it is at rest: 0 there
-            self.lip_width = nn.Sequential(nn.Linear(width, 128), nn.GELU(), nn.Linear(128, 1))
+        self.vad_head = nn.Linear(width, 1)  # logit of "somebody speaks in this frame"
+        # logits of "this frame belongs to a p, b or m" and "to an open vowel", see training/articulation_heads.py
+        self.has_bilabial_head = bool(config.bilabial_thresholds)
+        if self.has_bilabial_head:
+            self.bilabial_head = nn.Sequential(nn.Linear(width, 64), nn.GELU(), nn.Linear(64, 1))
+        self.has_open_vowel_head = bool(config.open_vowel_thresholds)
+        if self.has_open_vowel_head:
+            self.open_vowel_head = nn.Sequential(nn.Linear(width, 64), nn.GELU(), nn.Linear(64, 1))
+        self.has_lip_aperture_head = config.lip_aperture_weight > 0.0
+        if self.has_lip_aperture_head:  # as a fraction of a wide-open mouth
+            self.lip_aperture_head = nn.Linear(width, 1)
+        self.has_lip_width_head = config.lip_width_weight > 0.0
+        if self.has_lip_width_head:  # the mouth's widening as a fraction of its width at rest: 0 there
+            self.lip_width_head = nn.Sequential(nn.Linear(width, 128), nn.GELU(), nn.Linear(128, 1))
 
-    def state(self, batch):
-        layers = (self.columns_in, *self.column_blocks, self.frames_in, *self.blocks)
-        return EncoderState(self.log_mel.state(batch), [layer.context(batch) for layer in layers])
+    @property
+    def auxiliary_heads(self) -> dict[str, nn.Module]:
+        """Modules by attribute name, in the order of `auxiliary_logits`."""
+        heads: dict[str, nn.Module] = {"vad_head": self.vad_head}
+        if self.has_bilabial_head:
+            heads["bilabial_head"] = self.bilabial_head
+        if self.has_open_vowel_head:
+            heads["open_vowel_head"] = self.open_vowel_head
+        if self.has_lip_aperture_head:
+            heads["lip_aperture_head"] = self.lip_aperture_head
+        if self.has_lip_width_head:
+            heads["lip_width_head"] = self.lip_width_head
+        return heads
 
-    def forward(self, audio, state=None):
-        return self.encode(*self.log_mel(audio, state and state.features), state)
+    def init_state(self, batch: int) -> EncoderState:
+        """Return the state at the start of `batch` streams."""
+        layers = (self.column_conv, *self.column_blocks, self.frame_conv, *self.blocks)
+        contexts = [
+            layer.init_context(batch) for layer in layers if isinstance(layer, (CausalConv, ResidualBlock))
+        ]
+        return EncoderState(self.log_mel.init_state(batch), contexts)
 
-    def encode(self, features, loudness, state=None):
-        """features (B, n, columns, mels) and loudness (B, n) of `log_mel` -> (B, n, audio_width)."""
-        contexts = iter(state.contexts) if state else itertools.repeat(None)
+    def forward(self, audio: torch.Tensor, state: EncoderState | None = None) -> torch.Tensor:
+        """Encode audio.
+
+        Args:
+            audio: (B, n·hop) at 16 kHz in -1..1.
+            state: Updated in place; None for a clip from its start.
+
+        Returns:
+            (B, n, audio_width) features.
+        """
+        features, loudness = self.log_mel(audio, state.features if state else None)
+        return self.encode(features, loudness, state)
+
+    def encode(
+        self, features: torch.Tensor, loudness: torch.Tensor, state: EncoderState | None = None
+    ) -> torch.Tensor:
+        """Encode log-mel features.
+
+        Args:
+            features: (B, n, columns, num_mels) of `log_mel`.
+            loudness: (B, n) of `log_mel`.
+            state: Its convolutions' contexts are updated in place; None for a clip from its start.
+
+        Returns:
+            (B, n, audio_width) features.
+        """
+        count = 2 + len(self.column_blocks) + len(self.blocks)
+        contexts = iter(state.contexts if state else [None] * count)
         batch, frames = loudness.shape
-        x = nn.functional.gelu(self.columns_in(features.flatten(1, 2), next(contexts)))
+        x = nn.functional.gelu(self.column_conv(features.flatten(1, 2), next(contexts)))
         for block in self.column_blocks:
             x = block(x, next(contexts))
         x = x.view(batch, frames, -1)
         x = torch.cat((x, 0.25 * loudness[:, :, None].clamp(min=-12.0) + 1.0), -1)
-        x = nn.functional.gelu(self.frames_in(x, next(contexts)))
+        x = nn.functional.gelu(self.frame_conv(x, next(contexts)))
         for block in self.blocks:
             x = block(x, next(contexts))
         return self.norm(x)  # (B, n, audio_width)
 
-    def cues(self, feature):
-        """feature (…, audio_width) -> (…, 1 to 5): the logit that somebody speaks; then, where the model has that ear,
-        those of a p, b or m and of an open vowel, the lip gap in parts of a wide-open mouth, and how much wider the mouth
-        is than at rest, in parts of that."""
-        told = [
-            self.voice,
-            *(getattr(self, name) for name in self.ears),
-            *([self.opening] if self.tells_opening else ()),
-            *([self.lip_width] if self.tells_width else ()),
-        ]
-        return torch.cat([ear(feature) for ear in told], -1)
+    def auxiliary_logits(self, feature: torch.Tensor) -> torch.Tensor:
+        """Apply the auxiliary heads.
+
+        Args:
+            feature: (…, audio_width).
+
+        Returns:
+            (…, 1 to 5): the logit of voice activity; then, where the model has the head, the logits of a bilabial and
+            of an open vowel, the lip aperture as a fraction of a wide-open mouth, and the mouth's widening as a
+            fraction of its width at rest.
+        """
+        return torch.cat([head(feature) for head in self.auxiliary_heads.values()], -1)

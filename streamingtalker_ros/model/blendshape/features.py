@@ -1,10 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Log-mel features with a running level: 16 kHz audio (B, n·hop) in, (B, n, 4, mels) out, causal.
+"""Log-mel features under a running level: 16 kHz audio (B, n·hop) to (B, n, 4, num_mels), causal.
 
-A column sees 25 ms of audio ending at its own 10 ms, so the four columns of motion frame m end with the frame's audio.
-The level is a peak follower in place of the published per-utterance normalisation: it rises at once and falls by
-`RELEASE` a second, so that a quiet voice and a loud one look alike after its first syllable.
+A column covers 25 ms of audio ending at its own 10 ms, so that the four columns of motion frame m end with the frame's
+audio. The level is a peak follower in place of the published per-utterance normalization: it rises at once and falls
+by `LEVEL_RELEASE` per second, so that a quiet voice and a loud one give the same features after the first syllable.
 """
+
+from __future__ import annotations
 
 import math
 from dataclasses import dataclass
@@ -12,29 +14,39 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-WINDOW, STRIDE, FFT = 400, 160, 512
-FLOOR = 1e-10  # power added to each band: -100 dB of full scale, so that digital silence is finite
-QUIET = math.log(
-    1e-7
-)  # mean band power of a voice near -50 dBFS: the level never falls lower, softer stays soft
-RELEASE = 1.2  # nepers of power per second, 5.2 dB/s
+from streamingtalker_ros.audio.constants import SAMPLE_RATE
+from streamingtalker_ros.model.blendshape.config import TalkerConfig
+
+WINDOW_SAMPLES, COLUMN_SAMPLES, FFT_SIZE = 400, 160, 512
+POWER_FLOOR = 1e-10  # added to each band: -100 dB of full scale, so that digital silence stays finite
+# log of the mean band power of a voice near -50 dBFS: the level never falls lower, softer audio stays soft
+MIN_LEVEL = math.log(1e-7)
+LEVEL_RELEASE = 1.2  # nepers of power per second, 5.2 dB/s
 
 
-def mel_edges(mels, low=50.0, high=7800.0):
-    """Where bands begin, peak and end, equally spaced on the HTK mel scale, m = 2595 log10(1 + f/700). -> (mels + 2,) Hz,
-    float64: band k is the triangle of k, k + 1, k + 2."""
+def mel_edges(num_mels: int, low: float = 50.0, high: float = 7800.0) -> torch.Tensor:
+    """Return the edges of mel bands, equally spaced on the HTK scale m = 2595 log10(1 + f/700).
 
-    def to_mel(f):
+    Args:
+        num_mels: Number of bands.
+        low: First edge in Hz.
+        high: Last edge in Hz.
+
+    Returns:
+        (num_mels + 2,) float64 in Hz; band k is the triangle over the edges k, k + 1, k + 2.
+    """
+
+    def hz_to_mel(f: float) -> float:
         return 2595.0 * math.log10(1.0 + f / 700.0)
 
-    edges = torch.linspace(to_mel(low), to_mel(high), mels + 2, dtype=torch.float64)
+    edges = torch.linspace(hz_to_mel(low), hz_to_mel(high), num_mels + 2, dtype=torch.float64)
     return 700.0 * (10.0 ** (edges / 2595.0) - 1.0)
 
 
-def mel_filters(mels, rate=16000):
-    """Triangular filters over the bands of `mel_edges`. -> (FFT//2 + 1, mels)."""
-    edges = mel_edges(mels)
-    bins = torch.arange(FFT // 2 + 1, dtype=torch.float64)[:, None] * (rate / FFT)
+def mel_filters(num_mels: int, sample_rate: int = SAMPLE_RATE) -> torch.Tensor:
+    """Return triangular filters over the bands of `mel_edges`, (FFT_SIZE//2 + 1, num_mels), each with sum 1."""
+    edges = mel_edges(num_mels)
+    bins = torch.arange(FFT_SIZE // 2 + 1, dtype=torch.float64)[:, None] * (sample_rate / FFT_SIZE)
     rising = (bins - edges[:-2]) / (edges[1:-1] - edges[:-2])
     falling = (edges[2:] - bins) / (edges[2:] - edges[1:-1])
     filters = torch.minimum(rising, falling).clamp(min=0.0)
@@ -43,71 +55,122 @@ def mel_filters(mels, rate=16000):
 
 @dataclass
 class FeatureState:
-    """What the features remember of one batch of voices."""
+    """State of the features of a batch of streams.
 
-    samples: torch.Tensor  # (B, WINDOW - STRIDE): the end of the audio heard
-    level: torch.Tensor  # (B,): log power, the running peak
+    Attributes:
+        samples: (B, WINDOW_SAMPLES - COLUMN_SAMPLES), the end of the audio so far.
+        level: (B,) log power, the running peak.
+    """
 
-    def reset(self, rows=slice(None)) -> None:
+    samples: torch.Tensor
+    level: torch.Tensor
+
+    def reset(self, rows: slice | list[int] = slice(None)) -> None:
+        """Reset the state of some rows of the batch."""
         self.samples[rows] = 0.0
-        self.level[rows] = QUIET
+        self.level[rows] = MIN_LEVEL
 
 
 class LogMel(nn.Module):
-    """(B, n·hop) audio -> normalised log-mel (B, n, hop/STRIDE, mels) and the frame's loudness (B, n)."""
+    """Audio (B, n·hop) -> normalized log-mel (B, n, hop/COLUMN_SAMPLES, num_mels) and relative loudness (B, n).
 
-    def __init__(self, config) -> None:
+    Args:
+        config: `hop`, `num_mels` and the rates are used.
+    """
+
+    basis: torch.Tensor
+    filters: torch.Tensor
+
+    def __init__(self, config: TalkerConfig) -> None:
         super().__init__()
-        self.hop, self.columns = config.hop, config.hop // STRIDE
-        self.release = RELEASE / config.frame_rate
-        window = torch.hann_window(WINDOW, periodic=True, dtype=torch.float64)
+        self.hop, self.columns = config.hop, config.hop // COLUMN_SAMPLES
+        self.release = LEVEL_RELEASE / config.frame_rate
+        window = torch.hann_window(WINDOW_SAMPLES, periodic=True, dtype=torch.float64)
         angle = (
-            torch.arange(WINDOW, dtype=torch.float64)[:, None]
-            * torch.arange(FFT // 2 + 1)
-            * (2 * math.pi / FFT)
+            torch.arange(WINDOW_SAMPLES, dtype=torch.float64)[:, None]
+            * torch.arange(FFT_SIZE // 2 + 1)
+            * (2 * math.pi / FFT_SIZE)
         )
         scale = window[:, None] * (2.0 / window.sum())  # a full-scale sine has power 1 in its bin
-        basis = torch.cat((angle.cos() * scale, angle.sin() * scale), 1).float()  # (WINDOW, 2·(FFT/2+1))
-        self.register_buffer("basis", basis, persistent=False)
-        self.register_buffer("filters", mel_filters(config.mels, config.sample_rate), persistent=False)
+        basis = torch.cat((angle.cos() * scale, angle.sin() * scale), 1).float()
+        self.register_buffer("basis", basis, persistent=False)  # (WINDOW_SAMPLES, 2·(FFT_SIZE/2 + 1))
+        self.register_buffer(
+            "filters", mel_filters(config.num_mels, config.sample_rate), persistent=False
+        )  # (FFT_SIZE/2 + 1, num_mels)
 
-    def state(self, batch):
+    def init_state(self, batch: int) -> FeatureState:
+        """Return the state at the start of `batch` streams."""
         device = self.basis.device
         return FeatureState(
-            torch.zeros(batch, WINDOW - STRIDE, device=device), torch.full((batch,), QUIET, device=device)
+            torch.zeros(batch, WINDOW_SAMPLES - COLUMN_SAMPLES, device=device),
+            torch.full((batch,), MIN_LEVEL, device=device),
         )
 
-    def forward(self, audio, state=None):
-        power, loudness, level = self.measure(audio, state)
-        return normalised(power, level), loudness - level
+    def forward(
+        self, audio: torch.Tensor, state: FeatureState | None = None
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Compute features.
 
-    def measure(self, audio, state=None):
-        """audio (B, n·hop) -> log powers (B, n, columns, mels), their log mean (B, n) and the running level (B, n)."""
+        Args:
+            audio: (B, n·hop) in -1..1.
+            state: Updated in place; None for a clip from its start.
+
+        Returns:
+            Normalized log-mel (B, n, columns, num_mels), and the frames' loudness over the level (B, n), nepers.
+        """
+        power, loudness, level = self.measure(audio, state)
+        return normalize_log_mel(power, level), loudness - level
+
+    def measure(
+        self, audio: torch.Tensor, state: FeatureState | None = None
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Compute features before normalization.
+
+        Args:
+            audio: (B, n·hop) in -1..1.
+            state: Updated in place; None for a clip from its start.
+
+        Returns:
+            Log powers (B, n, columns, num_mels), the log of their mean (B, n), and the running level (B, n).
+        """
         batch, frames = audio.shape[0], audio.shape[1] // self.hop
-        past = audio.new_zeros(batch, WINDOW - STRIDE) if state is None else state.samples
+        past = audio.new_zeros(batch, WINDOW_SAMPLES - COLUMN_SAMPLES) if state is None else state.samples
         joined = torch.cat((past, audio), 1)
-        columns = joined.unfold(1, WINDOW, STRIDE)  # (B, frames·columns, WINDOW)
+        columns = joined.unfold(1, WINDOW_SAMPLES, COLUMN_SAMPLES)  # (B, frames·columns, WINDOW_SAMPLES)
         spectrum = columns @ self.basis
         real, imaginary = spectrum.chunk(2, -1)
-        power = (real.square() + imaginary.square()) @ self.filters  # (B, frames·columns, mels)
+        power = (real.square() + imaginary.square()) @ self.filters  # (B, frames·columns, num_mels)
         power = power.view(batch, frames, self.columns, -1)
-        loudness = torch.log(power.mean((2, 3)) + FLOOR)  # (B, frames)
-        start = loudness.new_full((batch,), QUIET) if state is None else state.level
-        level = follow(loudness, start, self.release)
+        loudness = torch.log(power.mean((2, 3)) + POWER_FLOOR)  # (B, frames)
+        start = loudness.new_full((batch,), MIN_LEVEL) if state is None else state.level
+        level = track_level(loudness, start, self.release)
         if state is not None:
-            state.samples.copy_(joined[:, joined.shape[1] - (WINDOW - STRIDE) :])
+            state.samples.copy_(joined[:, joined.shape[1] - (WINDOW_SAMPLES - COLUMN_SAMPLES) :])
             state.level.copy_(level[:, -1])
-        return torch.log(power + FLOOR), loudness, level
+        return torch.log(power + POWER_FLOOR), loudness, level
 
 
-def follow(loudness, start, release):
-    """level_t = max(loudness_t, level_{t-1} - release, QUIET) of loudness (B, n), for all t at once by a running maximum;
-    start (B,): level_{-1}."""
+def track_level(loudness: torch.Tensor, start: torch.Tensor, release: float) -> torch.Tensor:
+    """Follow the peaks: level_t = max(loudness_t, level_{t-1} - release, MIN_LEVEL), by a running maximum.
+
+    Args:
+        loudness: (B, n) log power.
+        start: (B,) level before the first frame.
+        release: Fall per frame, nepers.
+
+    Returns:
+        (B, n) level.
+    """
     ramp = release * torch.arange(1, loudness.shape[1] + 1, device=loudness.device)
     joined = torch.cat((start[:, None], loudness + ramp), 1)
-    return (joined.cummax(1).values[:, 1:] - ramp).clamp(min=QUIET)
+    return (joined.cummax(1).values[:, 1:] - ramp).clamp(min=MIN_LEVEL)
 
 
-def normalised(power, level):
-    """Log powers (B, n, columns, mels) over the level (B, n), in units of 4 nepers around 1, within ±2."""
+def normalize_log_mel(power: torch.Tensor, level: torch.Tensor) -> torch.Tensor:
+    """Return log powers over the level, in units of 4 nepers around 1, within ±2.
+
+    Args:
+        power: (B, n, columns, num_mels) log powers.
+        level: (B, n) running level.
+    """
     return ((power - level[:, :, None, None]) * 0.25 + 1.0).clamp(-2.0, 2.0)

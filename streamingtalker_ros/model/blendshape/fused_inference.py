@@ -1,267 +1,362 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The frame step of a talker's network as few, large operations: the same numbers as `network.listen` and `speak`.
+"""Frame step of a blendshape network in few, large operations; same numbers as `encode_hop` and `generate_frame`.
 
-At one frame a network of 4 M parameters is bound by reading its weights and by the number of its operations. So here
-matrices lie as the product reads them, maps that follow each other without a bend between them are one (the audio's
-value and output maps of all layers; the head's way out of one step and into the next), and what depends only on the
-number of steps is summed up beforehand. State and arguments are the network's own; test/model/test_fused_inference.py holds the two
-equal. Nothing asks the host for a number, so that a CUDA graph can record it.
+At one frame a network of 4 M parameters is bound by reading its weights and by the number of its operations. Therefore
+matrices are stored in the order in which the product reads them, linear layers that follow each other without an
+activation are composed into one (the audio's value and output maps of all layers; the head's output and the next step's
+input), and what depends only on the number of steps is computed beforehand. State and arguments are the network's own;
+test/model/test_fused_inference.py asserts equality. No value is copied to the host, so that a CUDA graph can record it.
 """
 
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import TypeAlias
+
 import torch
-from torch import layer_norm
+from torch import layer_norm, nn
 from torch.nn.functional import scaled_dot_product_attention, silu
 
-from streamingtalker_ros.model.blendshape.features import FLOOR, QUIET, STRIDE, WINDOW
-from streamingtalker_ros.model.ddim import ddim_coefficients
+from streamingtalker_ros.model.blendshape.causal_layers import ResidualBlock
+from streamingtalker_ros.model.blendshape.codec import CodecState, MotionCodec
+from streamingtalker_ros.model.blendshape.diffusion_head import DiffusionHead
+from streamingtalker_ros.model.blendshape.encoder import AudioEncoder, EncoderState
+from streamingtalker_ros.model.blendshape.features import (
+    COLUMN_SAMPLES,
+    MIN_LEVEL,
+    POWER_FLOOR,
+    WINDOW_SAMPLES,
+)
+from streamingtalker_ros.model.blendshape.network import LatentSampler, NetworkState, TalkerNetwork
+from streamingtalker_ros.model.blendshape.predictor import ConditionPredictor, Layer, PredictorState
+from streamingtalker_ros.model.ddim import NoiseSchedule, ddim_coefficients
 
-FEW = 1024  # elements; below, what oneDNN takes to set up its gelu is longer than the plain kernel takes for twice as many
+# elements; below, oneDNN takes longer to set up its gelu than the plain kernel takes for twice as many
+MIN_ONEDNN_ELEMENTS = 1024
+
+Affine: TypeAlias = tuple[torch.Tensor, torch.Tensor]  # bias (outputs,), matrix (inputs, outputs): for torch.addmm
+NormWeights: TypeAlias = tuple[torch.Tensor, torch.Tensor]  # scale, bias
 
 
-def gelu(x):
-    """torch's gelu; of few elements on a CPU by the plain kernel, which it chooses for what is not contiguous."""
-    if x.is_cuda or x.numel() > FEW:
+def gelu(x: torch.Tensor) -> torch.Tensor:
+    """Compute torch's gelu; for few elements on a CPU by the plain kernel, which torch takes for strided input."""
+    if x.is_cuda or x.numel() > MIN_ONEDNN_ELEMENTS:
         return torch.nn.functional.gelu(x)
     return torch.nn.functional.gelu(x.expand(2, *x.shape))[0]
 
 
-def pack(weight):
-    """(outputs, inputs) -> the same matrix stored by columns: half the time of a product with one row."""
+def pack_linear(weight: torch.Tensor) -> torch.Tensor:
+    """Return the transpose (inputs, outputs) of a weight, contiguous: half the time of a product with one row."""
     return weight.t().contiguous()
 
 
-def share(linear):
-    """The map of an nn.Linear as (bias, matrix) for torch.addmm; the layer itself keeps working on that storage."""
-    packed = pack(linear.weight.detach())
+def share_linear(linear: nn.Module) -> Affine:
+    """Pack the weight of an nn.Linear, which goes on using that storage; returns (bias, matrix) for torch.addmm."""
+    assert isinstance(linear, nn.Linear)
+    packed = pack_linear(linear.weight.detach())
     linear.weight.data = packed.t()
     return linear.bias, packed
 
 
+def compose_linear(first: nn.Linear, second: nn.Linear) -> Affine:
+    """Compose two nn.Linear in a row into one, in float64; returns (bias, matrix) in float32."""
+    a, b = first.weight.double(), second.weight.double()
+    bias = b @ first.bias.double() + second.bias.double()
+    return bias.float(), pack_linear(b @ a).float()
+
+
+def _norm_weights(norm: nn.LayerNorm) -> NormWeights:
+    return norm.weight, norm.bias
+
+
 class FusedNetwork:
-    """network: a TalkerNetwork in evaluation mode on its device, whose weights no longer change."""
+    """Fused counterpart of a network's `encode_hop` and `generate_frame`.
 
-    def __init__(self, network) -> None:
+    Args:
+        network: In evaluation mode on its device; its weights must not change afterwards.
+    """
+
+    def __init__(self, network: TalkerNetwork) -> None:
         with torch.no_grad():
-            self.ear, self.predictor = _Ear(network.encoder), _Predictor(network.predictor)
-            self.decoder = _Decoder(network.codec)
+            self.encoder = _FusedEncoder(network.encoder)
+            self.predictor = _FusedPredictor(network.predictor)
+            self.decoder = _FusedDecoder(network.codec)
 
-    def listen(self, hop, state):
-        """See `TalkerNetwork.listen`."""
-        return self.ear(hop, state.encoder)
+    def encode_hop(self, hop: torch.Tensor, state: NetworkState) -> tuple[torch.Tensor, torch.Tensor]:
+        """Encode one hop of audio; see `TalkerNetwork.encode_hop`."""
+        return self.encoder(hop, state.encoder)
 
-    def speak(self, feature, noise, style, sampler, state, history=None, guidance=None, blind=None):
-        """See `TalkerNetwork.speak`; sampler: a FusedSampler."""
-        condition = self.predictor(state.latent, feature, style, state.predictor, history)
-        if guidance is None:
+    def generate_frame(
+        self,
+        feature: torch.Tensor,
+        noise: torch.Tensor,
+        style: torch.Tensor,
+        sampler: LatentSampler,
+        state: NetworkState,
+        context_frames: int | None = None,
+        guidance: torch.Tensor | None = None,
+        uncond: PredictorState | None = None,
+    ) -> torch.Tensor:
+        """Generate one frame of motion; see `TalkerNetwork.generate_frame`. sampler: a FusedSampler."""
+        condition = self.predictor(state.latent, feature, style, state.predictor, context_frames)
+        if guidance is None or uncond is None:
             latent = sampler(condition, noise)
         else:
-            unheard = self.predictor(state.latent, torch.zeros_like(feature), style, blind, history)
-            latent = sampler.guided(condition, unheard, guidance, noise)
+            silence = torch.zeros_like(feature)
+            unconditional = self.predictor(state.latent, silence, style, uncond, context_frames)
+            latent = sampler.guided(condition, unconditional, guidance, noise)
         state.latent.copy_(latent)
         return self.decoder(latent, state.codec)
 
 
-class _Block:
-    """A ResidualBlock at `rows` rows of each voice: (B·rows, width) -> the same."""
+class _FusedBlock:
+    """A ResidualBlock at `rows` rows of each stream: (B·rows, width) -> the same."""
 
-    def __init__(self, block, rows=1) -> None:
+    def __init__(self, block: nn.Module, rows: int = 1) -> None:
+        assert isinstance(block, ResidualBlock)
         conv = block.conv
         self.rows, self.kernel, self.taps = rows, conv.kernel, conv.kernel * conv.inputs
-        self.shape, self.norm = block.norm.normalized_shape, (block.norm.weight, block.norm.bias)
-        self.step, self.conv, self.out = conv.dilation, share(conv.linear), share(block.out)
+        self.width, self.norm = conv.inputs, _norm_weights(block.norm)
+        self.dilation = conv.dilation
+        self.conv, self.out = share_linear(conv.linear), share_linear(block.out)
 
-    def __call__(self, x, context):
-        new = layer_norm(x, self.shape, *self.norm).view(len(context), self.rows, -1)
+    def __call__(self, x: torch.Tensor, context: torch.Tensor) -> torch.Tensor:
+        new = layer_norm(x, (self.width,), *self.norm).view(len(context), self.rows, -1)
         joined = torch.cat((context, new), 1)  # (B, reach + rows, width)
         context.copy_(joined[:, self.rows :])
         if self.rows == 1:
-            taps = joined[:, :: self.step].flatten(1)  # (B, kernel·width)
-        elif self.step == 1:
-            taps = joined.flatten(1).unfold(1, self.taps, *self.shape).flatten(0, 1)  # (B·rows, kernel·width)
+            taps = joined[:, :: self.dilation].flatten(1)  # (B, kernel·width)
+        elif self.dilation == 1:
+            taps = joined.flatten(1).unfold(1, self.taps, self.width).flatten(0, 1)  # (B·rows, kernel·width)
         else:
-            places = range(0, self.kernel * self.step, self.step)
-            taps = torch.cat([joined[:, i : i + self.rows] for i in places], 2).flatten(0, 1)
+            offsets = range(0, self.kernel * self.dilation, self.dilation)
+            taps = torch.cat([joined[:, i : i + self.rows] for i in offsets], 2).flatten(0, 1)
         bias, matrix = self.conv
         bias_out, out = self.out
         return x.addmm(gelu(torch.addmm(bias, taps, matrix)), out).add_(bias_out)
 
 
-class _Ear:
+class _FusedEncoder:
     """LogMel and AudioEncoder for one hop."""
 
-    def __init__(self, encoder) -> None:
+    def __init__(self, encoder: AudioEncoder) -> None:
         mel = encoder.log_mel
         self.basis, self.columns, self.release = mel.basis, mel.columns, mel.release
         self.filters = torch.cat((mel.filters, mel.filters))  # of real and imaginary parts alike
-        self.columns_in, self.frames_in = share(encoder.columns_in.linear), share(encoder.frames_in.linear)
-        self.kernel, self.reach = encoder.columns_in.kernel, encoder.columns_in.reach
-        self.column_blocks = [_Block(block, self.columns) for block in encoder.column_blocks]
-        self.blocks = [_Block(block) for block in encoder.blocks]
-        self.norm, self.cues = encoder.norm, encoder.cues
+        self.column_conv = share_linear(encoder.column_conv.linear)
+        self.frame_conv = share_linear(encoder.frame_conv.linear)
+        self.kernel = encoder.column_conv.kernel
+        self.column_blocks = [_FusedBlock(block, self.columns) for block in encoder.column_blocks]
+        self.blocks = [_FusedBlock(block) for block in encoder.blocks]
+        self.norm = _norm_weights(encoder.norm)
+        self.heads = list(encoder.auxiliary_heads.values())
 
-    def __call__(self, hop, state):
-        batch, memory, contexts = len(hop), state.features, iter(state.contexts)
-        joined = torch.cat((memory.samples, hop), 1)
-        memory.samples.copy_(joined[:, hop.shape[1] :])
-        spectrum = joined.unfold(1, WINDOW, STRIDE).flatten(0, 1) @ self.basis  # (B·columns, bins)
+    def __call__(self, hop: torch.Tensor, state: EncoderState) -> tuple[torch.Tensor, torch.Tensor]:
+        batch, features = len(hop), state.features
+        contexts: Iterator[torch.Tensor] = iter(state.contexts)
+        joined = torch.cat((features.samples, hop), 1)
+        features.samples.copy_(joined[:, hop.shape[1] :])
+        spectrum = joined.unfold(1, WINDOW_SAMPLES, COLUMN_SAMPLES).flatten(0, 1) @ self.basis
         power = (spectrum.square_() @ self.filters).view(batch, self.columns, -1)
-        loudness = torch.log(power.mean((1, 2)) + FLOOR)  # (B,)
-        level = torch.maximum(loudness, memory.level - self.release).clamp_(min=QUIET)
-        memory.level.copy_(level)
-        mels = (torch.log(power + FLOOR) - level[:, None, None]).mul_(0.25).add_(1.0).clamp_(-2.0, 2.0)
+        loudness = torch.log(power.mean((1, 2)) + POWER_FLOOR)  # (B,)
+        level = torch.maximum(loudness, features.level - self.release).clamp_(min=MIN_LEVEL)
+        features.level.copy_(level)
+        mels = torch.log(power + POWER_FLOOR) - level[:, None, None]
+        mels = mels.mul_(0.25).add_(1.0).clamp_(-2.0, 2.0)
         context = next(contexts)
-        joined = torch.cat((context, mels), 1)  # (B, reach + columns, mels)
+        joined = torch.cat((context, mels), 1)  # (B, reach + columns, num_mels)
         context.copy_(joined[:, self.columns :])
         bands = mels.shape[-1]
         taps = joined.flatten(1).unfold(1, self.kernel * bands, bands).flatten(0, 1)
-        x = gelu(torch.addmm(self.columns_in[0], taps, self.columns_in[1]))  # (B·columns, narrow)
+        x = gelu(torch.addmm(self.column_conv[0], taps, self.column_conv[1]))  # (B·columns, channels)
         for block in self.column_blocks:
             x = block(x, next(contexts))
-        loud = (0.25 * (loudness - level).clamp_(min=-12.0) + 1.0)[:, None]
+        relative = (0.25 * (loudness - level).clamp_(min=-12.0) + 1.0)[:, None]
         context = next(contexts)
-        taps = torch.cat((context[:, 0], x.view(batch, -1), loud), 1)
+        taps = torch.cat((context[:, 0], x.view(batch, -1), relative), 1)
         context.copy_(taps[:, None, context.shape[2] :])
-        x = gelu(torch.addmm(self.frames_in[0], taps, self.frames_in[1]))
+        x = gelu(torch.addmm(self.frame_conv[0], taps, self.frame_conv[1]))
         for block in self.blocks:
             x = block(x, next(contexts))
-        feature = layer_norm(x, self.norm.normalized_shape, self.norm.weight, self.norm.bias)
-        return feature, self.cues(feature)
+        feature = layer_norm(x, (x.shape[1],), *self.norm)
+        return feature, torch.cat([head(feature) for head in self.heads], -1)
 
 
-class _Predictor:
-    """ConditionPredictor.step."""
+@dataclass
+class _FusedLayer:
+    """Packed weights of one transformer layer."""
 
-    def __init__(self, predictor) -> None:
-        self.of, layers = predictor, predictor.layers
-        self.latent_in, self.no_latent = share(predictor.latent_in), predictor.no_latent
-        self.layers = [
-            {
-                "attended": share(layer.attended)[1],
-                "qkv": share(layer.qkv),
-                "up": share(layer.up),
-                "down": share(layer.down),
-                "self": (layer.norm_self.weight, layer.norm_self.bias),
-                "out": (layer.norm_out.weight, layer.norm_out.bias),
-            }
-            for layer in layers
-        ]
-        # what the audio gives to every layer, in one product; the bias of `attended` is on its way
-        maps, biases = zip(*[_chain(layer.audio_value, layer.audio_out) for layer in layers])
-        self.audio = (
-            torch.cat([b + layer.attended.bias for b, layer in zip(biases, layers)]),
-            torch.cat(maps, 1),
+    norm_self: NormWeights
+    qkv: Affine
+    attention_out: torch.Tensor  # its bias is in the audio's part
+    norm_feedforward: NormWeights
+    up: Affine
+    down: Affine
+
+    @classmethod
+    def of(cls, layer: Layer) -> _FusedLayer:
+        return cls(
+            _norm_weights(layer.norm_self),
+            share_linear(layer.qkv),
+            share_linear(layer.attention_out)[1],
+            _norm_weights(layer.norm_feedforward),
+            share_linear(layer.up),
+            share_linear(layer.down),
         )
 
-    def __call__(self, past, audio, style, state, history=None):
-        of, frame = self.of, state.frame
-        width, heads = of.position.shape[1], of.layers[0].heads
+
+class _FusedPredictor:
+    """ConditionPredictor.step."""
+
+    def __init__(self, predictor: ConditionPredictor) -> None:
+        self.predictor = predictor
+        layers = [layer for layer in predictor.layers if isinstance(layer, Layer)]
+        self.heads = layers[0].heads
+        self.latent_in, self.no_latent = share_linear(predictor.latent_in), predictor.no_latent
+        self.layers = [_FusedLayer.of(layer) for layer in layers]
+        self.norm = _norm_weights(predictor.norm)
+        # the audio's part of every layer in one product, the bias of `attention_out` included
+        composed = [compose_linear(layer.audio_value, layer.audio_out) for layer in layers]
+        self.audio = (
+            torch.cat(
+                [bias + layer.attention_out.bias for (bias, _), layer in zip(composed, layers, strict=True)]
+            ),
+            torch.cat([matrix for _, matrix in composed], 1),
+        )
+
+    def __call__(
+        self,
+        past: torch.Tensor,
+        audio: torch.Tensor,
+        style: torch.Tensor,
+        state: PredictorState,
+        context_frames: int | None = None,
+    ) -> torch.Tensor:
+        predictor, frame = self.predictor, state.frame
+        width = predictor.position.shape[1]
         x = torch.addmm(self.latent_in[0], past, self.latent_in[1])
-        x = torch.where(((frame > 0) & (history != 0))[:, None], x, self.no_latent)
-        x = x + of.style.weight[style] + of.position[frame % of.period]
-        heard = torch.addmm(self.audio[0], audio, self.audio[1]).chunk(len(self.layers), 1)
-        rows, bias = of.ring(state, history)
-        ring = state.past.view(-1, 2 * width)
+        x = torch.where(((frame > 0) & (context_frames != 0))[:, None], x, self.no_latent)
+        x = x + predictor.style.weight[style] + predictor.position[frame % predictor.positional_period]
+        audio_parts = torch.addmm(self.audio[0], audio, self.audio[1]).chunk(len(self.layers), 1)
+        rows, bias = predictor.ring(state, context_frames)
+        ring = state.cache.view(-1, 2 * width)
         for i, layer in enumerate(self.layers):
-            bias_qkv, qkv = layer["qkv"]
-            new = torch.addmm(bias_qkv, layer_norm(x, (width,), *layer["self"]), qkv)  # (B, 3·width): q, k, v
+            bias_qkv, qkv = layer.qkv
+            new = torch.addmm(bias_qkv, layer_norm(x, (width,), *layer.norm_self), qkv)  # (B, 3·width)
             ring.index_copy_(0, rows[:, i], new[:, width:])
-            keys, values = state.past[:, i].view(len(x), of.history, 2, heads, -1).permute(2, 0, 3, 1, 4)
-            query = new[:, :width].view(len(x), heads, 1, -1)
+            keys, values = (
+                state.cache[:, i]
+                .view(len(x), predictor.context_frames, 2, self.heads, -1)
+                .permute(2, 0, 3, 1, 4)
+            )
+            query = new[:, :width].view(len(x), self.heads, 1, -1)
             attended = scaled_dot_product_attention(query, keys, values, attn_mask=bias).view(len(x), width)
-            x = x.addmm(attended, layer["attended"]).add_(heard[i])
-            up, down = layer["up"], layer["down"]
-            x = x.addmm(
-                gelu(torch.addmm(up[0], layer_norm(x, (width,), *layer["out"]), up[1])), down[1]
-            ).add_(down[0])
+            x = x.addmm(attended, layer.attention_out).add_(audio_parts[i])
+            up, down = layer.up, layer.down
+            hidden = gelu(torch.addmm(up[0], layer_norm(x, (width,), *layer.norm_feedforward), up[1]))
+            x = x.addmm(hidden, down[1]).add_(down[0])
         frame += 1
-        state.held += 1
-        return layer_norm(x, (width,), of.norm.weight, of.norm.bias)
+        state.num_cached += 1
+        return layer_norm(x, (width,), *self.norm)
 
 
 class FusedSampler:
-    """HeadSampler with the way out of the latent and back into the head joined: what is carried from step to step is
-    u = latent_in(z), of which a DDIM step makes keep·u + add·(latent_in(z_0) - bias) + (1 - keep)·bias."""
+    """HeadSampler with the head's output layer and its input layer composed.
+
+    The value carried from step to step is u = latent_in(z); a DDIM step turns it into
+    keep·u + add·(latent_in(z_0) - bias) + (1 - keep)·bias.
+
+    Args:
+        head: The network.
+        steps: Number of DDIM steps.
+        schedule: Noise schedule of the training.
+
+    Raises:
+        TalkerError: If the number of steps is out of range.
+    """
 
     @torch.no_grad()
-    def __init__(self, head, steps, schedule) -> None:
-        c = ddim_coefficients(steps, "trailing", schedule=schedule)
-        self.keep, self.add = c.keep.tolist(), c.add.tolist()
+    def __init__(self, head: DiffusionHead, steps: int, schedule: NoiseSchedule) -> None:
+        coefficients = ddim_coefficients(steps, "trailing", schedule=schedule)
+        self.keep, self.add = coefficients.keep.tolist(), coefficients.add.tolist()
         self.width, self.blocks = head.width, head.blocks
-        times = head.times(torch.from_numpy(c.timesteps).to(head.out.weight.device))  # (S, blocks·width)
-        bias, self.condition = share(head.condition)
+        times = torch.from_numpy(coefficients.timesteps).to(head.out.weight.device)
+        time_shifts = head.timestep_shifts(times)  # (S, blocks·width)
+        bias, self.condition = share_linear(head.condition)
         first, scales, shifts = bias.split((self.width, *[self.blocks * self.width] * 2))
-        self.first, self.scales, self.shifts = (
-            first,
-            scales + 1.0,
-            (shifts + times)[:, None],
-        )  # the last (S, 1, …)
-        self.latent_in, self.out = share(head.latent_in), share(head.out)
-        self.up, self.down = [share(layer) for layer in head.up], [share(layer) for layer in head.down]
-        self.norm = head.norm.weight, head.norm.bias
-        self.again, bias = _chain(head.out, head.latent_in)[0], _chain(head.out, head.latent_in)[1]
+        self.first, self.scales = first, scales + 1.0
+        self.shifts = (shifts + time_shifts)[:, None]  # (S, 1, blocks·width)
+        self.latent_in, self.out = share_linear(head.latent_in), share_linear(head.out)
+        self.up = [share_linear(layer) for layer in head.up]
+        self.down = [share_linear(layer) for layer in head.down]
+        self.norm = _norm_weights(head.norm)
+        bias, self.out_in = compose_linear(head.out, head.latent_in)
         start = self.latent_in[0]
         self.constant = [
-            add * (bias - start) + (1.0 - keep) * start for keep, add in zip(self.keep, self.add)
+            add * (bias - start) + (1.0 - keep) * start
+            for keep, add in zip(self.keep, self.add, strict=True)
         ]
 
-    def __call__(self, condition, noise):
-        """condition (B, width), noise (B, D) -> latent (B, D)."""
+    def __call__(self, condition: torch.Tensor, noise: torch.Tensor) -> torch.Tensor:
+        """Sample latents: condition (B, width), noise (B, D) -> (B, D)."""
         return self._sample(condition, noise, lambda x: x, lambda u: u)
 
-    def guided(self, condition, blind, guidance, noise):
-        """See HeadSampler.guided; mixing before the last map is mixing after it, since that map is affine."""
+    def guided(
+        self, cond: torch.Tensor, uncond: torch.Tensor, guidance: torch.Tensor, noise: torch.Tensor
+    ) -> torch.Tensor:
+        """Sample with guidance, see `HeadSampler.guided`. Mixing before the last, affine layer equals mixing after."""
 
-        def mix(x):
-            heard, unheard = x.chunk(2)
-            return unheard + guidance * (heard - unheard)
+        def mix(x: torch.Tensor) -> torch.Tensor:
+            x_cond, x_uncond = x.chunk(2)
+            return x_uncond + guidance * (x_cond - x_uncond)
 
-        return self._sample(torch.cat((condition, blind)), noise, mix, lambda u: torch.cat((u, u)))
+        return self._sample(torch.cat((cond, uncond)), noise, mix, lambda u: torch.cat((u, u)))
 
-    def _sample(self, condition, noise, mix, double):
-        first, scales, shifts = (condition @ self.condition).split(
-            (self.width, *[self.blocks * self.width] * 2), 1
-        )
+    def _sample(
+        self,
+        condition: torch.Tensor,
+        noise: torch.Tensor,
+        mix: Callable[[torch.Tensor], torch.Tensor],
+        double: Callable[[torch.Tensor], torch.Tensor],
+    ) -> torch.Tensor:
+        projected = condition @ self.condition
+        first, scales, shifts = projected.split((self.width, *[self.blocks * self.width] * 2), 1)
         first = first + self.first
-        scales, shifts = (
-            (scales + self.scales).chunk(self.blocks, 1),
-            (shifts + self.shifts).chunk(self.blocks, 2),
-        )
+        block_scales = (scales + self.scales).chunk(self.blocks, 1)
+        block_shifts = (shifts + self.shifts).chunk(self.blocks, 2)
         u = torch.addmm(self.latent_in[0], noise, self.latent_in[1])
         last = len(self.keep) - 1
-        for s, (keep, add) in enumerate(zip(self.keep, self.add)):
+        for s, (keep, add) in enumerate(zip(self.keep, self.add, strict=True)):
             x = double(u) + first
-            for i, (up, down) in enumerate(zip(self.up, self.down)):
-                y = torch.addcmul(shifts[i][s], layer_norm(x, (self.width,)), scales[i])
+            for i, (up, down) in enumerate(zip(self.up, self.down, strict=True)):
+                y = torch.addcmul(block_shifts[i][s], layer_norm(x, (self.width,)), block_scales[i])
                 x = x.addmm(silu(torch.addmm(up[0], y, up[1])), down[1]).add_(down[0])
             x = mix(layer_norm(x, (self.width,), *self.norm))
-            if s == last:  # trailing spacing ends on the prediction itself: keep 0, add 1
-                return torch.addmm(self.out[0], x, self.out[1])
-            u = torch.addmm(u, x, self.again, beta=keep, alpha=add).add_(self.constant[s])
+            if s < last:
+                u = torch.addmm(u, x, self.out_in, beta=keep, alpha=add).add_(self.constant[s])
+            else:  # trailing spacing ends on the prediction itself: keep 0, add 1
+                u = torch.addmm(self.out[0], x, self.out[1])
+        return u
 
 
-class _Decoder:
+class _FusedDecoder:
     """MotionCodec.decode at one frame: (B, D) -> (B, motion_dim)."""
 
-    def __init__(self, codec) -> None:
+    def __init__(self, codec: MotionCodec) -> None:
         decoder = codec.decoder
         self.scale, self.mean = codec.latent_scale, codec.latent_mean
-        self.first, self.blocks = share(decoder.first.linear), [_Block(block) for block in decoder.blocks]
-        bias, out = share(decoder.out)
+        self.first = share_linear(decoder.first.linear)
+        self.blocks = [_FusedBlock(block) for block in decoder.blocks]
+        bias, out = share_linear(decoder.out)
         self.out = bias * codec.motion_scale + codec.motion_mean, out * codec.motion_scale
 
-    def __call__(self, latent, state):
+    def __call__(self, latent: torch.Tensor, state: CodecState) -> torch.Tensor:
         first, *contexts = state.contexts
         latent = torch.addcmul(self.mean, latent, self.scale)
         joined = torch.cat((first, latent[:, None]), 1)
         first.copy_(joined[:, 1:])
         x = gelu(torch.addmm(self.first[0], joined.flatten(1), self.first[1]))
-        for block, context in zip(self.blocks, contexts):
+        for block, context in zip(self.blocks, contexts, strict=True):
             x = block(x, context)
         return torch.addmm(self.out[0], x, self.out[1])
-
-
-def _chain(first, second):
-    """Two nn.Linear in a row as one: (matrix (inputs, outputs), bias), composed in float64."""
-    a, b = first.weight.double(), second.weight.double()
-    bias = b @ first.bias.double() + second.bias.double()
-    return pack(b @ a).float(), bias.float()

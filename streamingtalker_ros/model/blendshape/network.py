@@ -1,11 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The assembled network of the default family: encoder, codec, predictor and head, with the state of B voices.
+"""Network of the blendshape family: encoder, codec, predictor and head, with the state of B streams.
 
-`listen` takes one hop of audio per voice, `speak` makes one frame of motion per voice; a frame n is spoken after hop
-n + lookahead_frames was heard. One function each serves CPU, CUDA, one voice and many.
+`encode_hop` takes one hop of audio per stream, `generate_frame` returns one frame of motion per stream; frame n is
+generated after hop n + lookahead_frames was encoded. One function each serves CPU, CUDA, one stream and many.
 """
 
+from __future__ import annotations
+
 from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 from torch import nn
@@ -17,53 +20,114 @@ from streamingtalker_ros.model.blendshape.encoder import AudioEncoder, EncoderSt
 from streamingtalker_ros.model.blendshape.predictor import ConditionPredictor, PredictorState
 
 
+class LatentSampler(Protocol):
+    """Turns a condition and noise into a latent: `HeadSampler`, or `FusedSampler`."""
+
+    def __call__(self, condition: torch.Tensor, noise: torch.Tensor) -> torch.Tensor:
+        """Sample (B, D) latents from condition (B, width) and noise (B, D)."""
+        ...
+
+    def guided(
+        self, cond: torch.Tensor, uncond: torch.Tensor, guidance: torch.Tensor, noise: torch.Tensor
+    ) -> torch.Tensor:
+        """Sample (B, D) latents with classifier-free guidance (B, 1)."""
+        ...
+
+
 @dataclass
 class NetworkState:
-    """Everything that B voices remember between frames; all of fixed size."""
+    """State of B streams, all of fixed size.
+
+    Attributes:
+        encoder: Of the audio encoder.
+        predictor: Of the condition predictor.
+        codec: Of the decoder.
+        latent: (B, D), the latent of the frame before.
+    """
 
     encoder: EncoderState
     predictor: PredictorState
     codec: CodecState
-    latent: torch.Tensor  # (B, D): the latent of the frame before
+    latent: torch.Tensor
 
-    def reset(self, rows=slice(None)) -> None:
-        for part in (self.encoder, self.predictor, self.codec):
-            part.reset(rows)
+    def reset(self, rows: slice | list[int] = slice(None)) -> None:
+        """Reset the state of some rows of the batch."""
+        for module_state in (self.encoder, self.predictor, self.codec):
+            module_state.reset(rows)
         self.latent[rows] = 0.0
 
 
 class TalkerNetwork(nn.Module):
-    def __init__(self, config=TalkerConfig()) -> None:
+    """Audio encoder, motion codec, condition predictor and diffusion head.
+
+    Args:
+        config: Sizes of the network; None for the defaults.
+    """
+
+    def __init__(self, config: TalkerConfig | None = None) -> None:
         super().__init__()
-        self.config = config
+        self.config = config = config or TalkerConfig()
         self.encoder = AudioEncoder(config)
         self.codec = MotionCodec(config)
         self.predictor = ConditionPredictor(config)
         self.head = DiffusionHead(config)
 
-    def state(self, batch):
-        """Fresh state of `batch` voices, on the network's device."""
+    def init_state(self, batch: int) -> NetworkState:
+        """Return the state at the start of `batch` streams, on the network's device."""
         latent = self.codec.latent_mean.new_zeros(batch, self.config.latent_dim)
         return NetworkState(
-            self.encoder.state(batch), self.predictor.state(batch), self.codec.state(batch), latent
+            self.encoder.init_state(batch),
+            self.predictor.init_state(batch),
+            self.codec.init_state(batch),
+            latent,
         )
 
-    def listen(self, hop, state):
-        """hop (B, config.hop) of audio -> its feature (B, audio_width) and `AudioEncoder.cues` (B, 1 to 5)."""
+    def encode_hop(self, hop: torch.Tensor, state: NetworkState) -> tuple[torch.Tensor, torch.Tensor]:
+        """Encode one hop of audio.
+
+        Args:
+            hop: (B, config.hop) samples in -1..1.
+            state: Its encoder is updated in place.
+
+        Returns:
+            Features (B, audio_width), and `AudioEncoder.auxiliary_logits` (B, 1 to 5).
+        """
         feature = self.encoder(hop, state.encoder)[:, 0]
-        return feature, self.encoder.cues(feature)
+        return feature, self.encoder.auxiliary_logits(feature)
 
-    def speak(self, feature, noise, style, sampler, state, history=None, guidance=None, blind=None):
-        """feature (B, audio_width), noise (B, D), style (B,) rows of the embedding, sampler: what turns noise into
-        a latent (see `HeadSampler`), history: see `ConditionPredictor.step`. -> motion (B, motion_dim), unclipped.
+    def generate_frame(
+        self,
+        feature: torch.Tensor,
+        noise: torch.Tensor,
+        style: torch.Tensor,
+        sampler: LatentSampler,
+        state: NetworkState,
+        context_frames: int | None = None,
+        guidance: torch.Tensor | None = None,
+        uncond: PredictorState | None = None,
+    ) -> torch.Tensor:
+        """Generate one frame of motion.
 
-        guidance (B, 1): classifier-free guidance on the audio, or None for none; blind: the PredictorState of the
-        branch that hears nothing, whose audio feature is zeros as in a share of the training's windows."""
-        condition = self.predictor.step(state.latent, feature, style, state.predictor, history)
-        if guidance is None:
+        Args:
+            feature: (B, audio_width) of the hop that completes the frame's look-ahead.
+            noise: (B, D) noise that sampling begins with.
+            style: (B,) rows of the style embedding.
+            sampler: The diffusion steps.
+            state: Predictor, codec and latent are updated in place.
+            context_frames: As in `ConditionPredictor.step`.
+            guidance: (B, 1) scale of classifier-free guidance on the audio; None for none.
+            uncond: With guidance, the state of the unconditional branch, whose audio feature is zeros as in a fraction
+                of the training's windows.
+
+        Returns:
+            (B, motion_dim), weights not yet clipped to 0..1.
+        """
+        condition = self.predictor.step(state.latent, feature, style, state.predictor, context_frames)
+        if guidance is None or uncond is None:
             latent = sampler(condition, noise)
         else:
-            unheard = self.predictor.step(state.latent, torch.zeros_like(feature), style, blind, history)
-            latent = sampler.guided(condition, unheard, guidance, noise)
+            silence = torch.zeros_like(feature)
+            unconditional = self.predictor.step(state.latent, silence, style, uncond, context_frames)
+            latent = sampler.guided(condition, unconditional, guidance, noise)
         state.latent.copy_(latent)
         return self.codec.decode(state.latent[:, None], state.codec)[:, 0]

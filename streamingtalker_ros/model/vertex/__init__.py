@@ -1,6 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The paper's published checkpoints: HuBERT, the VQ-VAE codec, the predictor, the affine head; vertices out.
+"""The vertex family, which runs the paper's published checkpoints: HuBERT, VQ-VAE codec, predictor, affine head.
 
-Layer names follow the facts of the release; `exact` reproduces its order of computation, `streaming` bounds
-it.
+`offline` reproduces the published order of computation, `streaming` bounds its cost.
 """

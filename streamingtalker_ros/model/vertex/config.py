@@ -1,13 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The sizes of a published checkpoint: read from the authors' YAML, kept as JSON beside converted weights.
+"""Configuration of a vertex network: read from the authors' YAML, stored as JSON beside converted weights.
 
-Takes `config.yaml` of the release (VOCASET or BIWI) and a HuBERT configuration; gives a flat
-`VertexConfig`.
+`config.yaml` of the release (VOCASET or BIWI) and a HuBERT configuration give a flat `VertexConfig`.
 """
 
+from __future__ import annotations
+
 import json
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
+from typing import Any
 
 import yaml
 
@@ -29,74 +32,98 @@ SUBJECTS = {
 }
 
 
+# field of an earlier version's config.json -> field of VertexConfig
+RENAMED_FIELDS = {
+    "slots": "num_codebooks",
+    "codes": "codebook_size",
+    "codec_ff": "codec_feedforward",
+    "ff": "feedforward",
+    "period": "positional_period",
+    "history": "context_frames",
+    "steps": "num_inference_steps",
+    "train_steps": "num_train_timesteps",
+    "spacing": "timestep_spacing",
+    "alpha_to_one": "set_alpha_to_one",
+}
+
+
 @dataclass
 class VertexConfig:
-    """One field a fact; every size is a number of channels unless it says otherwise."""
+    """Sizes and rates of a vertex network; every size is a number of channels unless it says otherwise."""
 
-    dataset: str  # "vocaset" | "biwi": biwi has one more linear on each side of the latent
+    dataset: str  # "vocaset" | "biwi": biwi has one more linear layer on each side of the latent
     vertices: int  # V; motion rows are 3V wide
     frame_rate: float  # frames per second
-    slots: int  # H, codes per frame
+    num_codebooks: int  # H: codes per frame, all from one shared codebook
     code_dim: int  # C
-    codes: int  # N, entries of the codebook
+    codebook_size: int  # N, entries of the codebook
     codec_width: int
     codec_layers: int
     codec_heads: int
-    codec_ff: int
+    codec_feedforward: int
     codec_slope: float  # of the LeakyReLU
     codec_affine: bool  # whether the instance norms carry weights
     width: int  # d of the predictor and the head
     audio_dim: int  # of HuBERT's last hidden state
     heads: int
     layers: int
-    ff: int
+    feedforward: int
     activation: str  # of the predictor's feed-forward: "relu" | "gelu"
-    period: int  # frames after which the positional encoding repeats
-    identities: tuple  # names, one per row of the identity embedding
-    history: int  # h, frames of past motion in training and in bounded streaming
-    steps: int = 50  # DDIM steps at inference
+    positional_period: int  # frames after which the positional encoding repeats
+    identities: tuple[str, ...]  # names, one per row of the identity embedding
+    context_frames: int  # h, frames of past motion in training and in bounded streaming
+    num_inference_steps: int = 50  # DDIM steps
     beta_start: float = 0.00085
     beta_end: float = 0.012
-    train_steps: int = 1000
+    num_train_timesteps: int = 1000
     steps_offset: int = 1
-    spacing: str = "leading"
-    alpha_to_one: bool = False
+    timestep_spacing: str = "leading"
+    set_alpha_to_one: bool = False
     audio_fps: float = 50.0  # of the audio encoder's features
     unit: float = 1.0  # metres per unit of the vertices
     # arguments of transformers.HubertConfig; empty: the base model
-    hubert: dict = field(default_factory=dict)
+    hubert: dict[str, Any] = field(default_factory=dict)
 
     @property
-    def latent_dim(self):
-        """H·C, the width of one frame's latent."""
-        return self.slots * self.code_dim
+    def latent_dim(self) -> int:
+        """Width of one frame's latent, H·C."""
+        return self.num_codebooks * self.code_dim
 
-    def to_json(self):
-        return {"family": "published", **asdict(self)}
+    def to_json(self) -> dict[str, Any]:
+        """Return the fields as JSON values, with the family."""
+        return {"family": "vertex", **asdict(self)}
 
     @classmethod
-    def from_json(cls, values):
-        """Read back what `to_json` wrote. Raises TalkerError naming a field that is missing or unknown."""
-        values = {name: value for name, value in values.items() if name != "family"}
+    def from_json(cls, values: Mapping[str, Any]) -> VertexConfig:
+        """Build a configuration from what `to_json` of this version or an earlier one returned.
+
+        Raises:
+            TalkerError: If a field is missing or unknown; the message names it.
+        """
+        values = {RENAMED_FIELDS.get(name, name): value for name, value in values.items() if name != "family"}
         names = {f.name for f in fields(cls)}
-        odd = sorted(set(values) - names)
+        unknown = sorted(set(values) - names)
         try:
             config = cls(**{name: value for name, value in values.items() if name in names})
         except TypeError as error:
             raise TalkerError(f"the checkpoint's config.json lacks a field: {error}") from None
-        if odd:
+        if unknown:
             raise TalkerError(
-                f"the checkpoint's config.json has the unknown field {odd[0]!r}: convert it again"
+                f"the checkpoint's config.json has the unknown field {unknown[0]!r}: convert it again"
             )
         config.identities = tuple(config.identities)
         return config
 
 
-def read_yaml(path, hubert=None):
-    """The authors' configuration file -> VertexConfig.
+def read_yaml(path: str | Path, hubert: Mapping[str, Any] | None = None) -> VertexConfig:
+    """Read the authors' configuration file.
 
-    hubert: dict of HubertConfig arguments, or None for the base model.
-    Raises TalkerError naming what is missing, or what a setting asks that the published network never had.
+    Args:
+        path: YAML file of the release.
+        hubert: Arguments of HubertConfig; None for the base model.
+
+    Raises:
+        TalkerError: If something is missing, or a setting is none that the published network supports.
     """
     try:
         tree = yaml.safe_load(Path(path).read_text())
@@ -108,8 +135,8 @@ def read_yaml(path, hubert=None):
         problem = getattr(error, "problem", None) or "not text"
         raise TalkerError(f"{path} is not valid YAML ({problem}): give the published configuration") from None
 
-    def get(*keys, default=None, kind=None):
-        value = tree
+    def get(*keys: str, default: Any = None, kind: Callable[[Any], Any] | None = None) -> Any:
+        value: Any = tree
         for key in keys:
             value = value.get(key) if isinstance(value, dict) else None
         if value is None:
@@ -151,64 +178,64 @@ def read_yaml(path, hubert=None):
         dataset=dataset,
         vertices=rows // 3,
         frame_rate=get("MODEL", "AUDIO_ENCODER", "hidden_fps", kind=float),
-        slots=get(*codec, "face_quan_num", kind=int),
+        num_codebooks=get(*codec, "face_quan_num", kind=int),
         code_dim=get(*codec, "zquant_dim", kind=int),
-        codes=get(*codec, "n_embed", kind=int),
+        codebook_size=get(*codec, "n_embed", kind=int),
         codec_width=get(*codec, "hidden_size", kind=int),
         codec_layers=get(*codec, "num_hidden_layers", kind=int),
         codec_heads=get(*codec, "num_attention_heads", kind=int),
-        codec_ff=get(*codec, "intermediate_size", kind=int),
+        codec_feedforward=get(*codec, "intermediate_size", kind=int),
         codec_slope=get(*codec, "neg", default=0.2, kind=float),
         codec_affine=get(*codec, "INaffine", default=False, kind=bool),
         width=get(*predictor, "latent_dim", default=768, kind=int),
         audio_dim=get(*predictor, "audio_encode_dim", default=768, kind=int),
         heads=get(*predictor, "n_heads", default=4, kind=int),
         layers=get(*predictor, "num_layers", default=1, kind=int),
-        ff=get(*predictor, "feedforward_dim", default=1024, kind=int),
+        feedforward=get(*predictor, "feedforward_dim", default=1024, kind=int),
         activation=activation,
-        period=get(*predictor, "period", default=30, kind=int),
+        positional_period=get(*predictor, "period", default=30, kind=int),
         identities=subjects if len(subjects) == count else tuple(str(i) for i in range(count)),
-        history=get("MODEL", "window_size", default=60, kind=int) or 60,
-        steps=get("MODEL", "num_inference_timesteps", default=50, kind=int),
+        context_frames=get("MODEL", "window_size", default=60, kind=int) or 60,
+        num_inference_steps=get("MODEL", "num_inference_timesteps", default=50, kind=int),
         beta_start=get(*schedule, "beta_start", kind=float),
         beta_end=get(*schedule, "beta_end", kind=float),
-        train_steps=get(*schedule, "num_train_timesteps", default=1000, kind=int),
+        num_train_timesteps=get(*schedule, "num_train_timesteps", default=1000, kind=int),
         steps_offset=get(*schedule, "steps_offset", default=0, kind=int),
-        spacing=spacing,
-        alpha_to_one=get(*schedule, "set_alpha_to_one", default=True, kind=bool),
+        timestep_spacing=spacing,
+        set_alpha_to_one=get(*schedule, "set_alpha_to_one", default=True, kind=bool),
         audio_fps=get("MODEL", "AUDIO_ENCODER", "audio_fps", default=50, kind=float),
         hubert=dict(hubert or {}),
     )
     for name in (
         "vertices",
         "frame_rate",
-        "slots",
+        "num_codebooks",
         "code_dim",
-        "codes",
+        "codebook_size",
         "codec_width",
         "codec_layers",
         "codec_heads",
-        "codec_ff",
+        "codec_feedforward",
         "width",
         "audio_dim",
         "heads",
         "layers",
-        "ff",
-        "period",
-        "history",
-        "steps",
+        "feedforward",
+        "positional_period",
+        "context_frames",
+        "num_inference_steps",
         "audio_fps",
     ):
         if not getattr(config, name) > 0:
             raise TalkerError(
                 f"{path}: the {name} of the network is {getattr(config, name)}, it must be positive"
             )
-    for width, heads, part in (
+    for width, heads, names in (
         (config.width, config.heads, "DIFF_AR_DEC.latent_dim and n_heads"),
         (config.codec_width, config.codec_heads, "VAE.hidden_size and num_attention_heads"),
     ):
         if width % heads:
-            raise TalkerError(f"{path}: MODEL.{part} are {width} and {heads}, which do not divide")
+            raise TalkerError(f"{path}: MODEL.{names} are {width} and {heads}, which do not divide")
     latent = get(*predictor, "vq_dim", default=1024, kind=int)
     if latent != config.latent_dim:
         raise TalkerError(
@@ -217,8 +244,8 @@ def read_yaml(path, hubert=None):
     return config
 
 
-def read_hubert_json(path):
-    """A transformers HuBERT `config.json` -> dict. Raises TalkerError when it is missing or not one."""
+def read_hubert_json(path: str | Path) -> dict[str, Any]:
+    """Read a transformers HuBERT `config.json`. Raises TalkerError if it is missing or of another model."""
     try:
         values = json.loads(Path(path).read_text())
     except OSError as error:

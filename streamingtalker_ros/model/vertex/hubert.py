@@ -1,69 +1,91 @@
 # SPDX-License-Identifier: Apache-2.0
-"""HuBERT from transformers: normalised 16 kHz audio -> features at 50 Hz -> features at the motion's rate.
+"""HuBERT from transformers: normalized 16 kHz audio → features at 50 Hz → features at the motion's frame rate.
 
-Takes waveforms (B, n) and a configuration; gives (B, N, audio_dim), N = about 50 per second. Nothing is
-downloaded: the weights come from the checkpoint.
+Waveforms (B, n) give (B, N, audio_dim), N = about 50 per second. Nothing is downloaded: the weights come from the
+checkpoint.
 """
 
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
 import torch
+from torch import nn
 from torch.nn import functional as F
 
 from streamingtalker_ros.errors import TalkerError, require
 
+# keys of a HuBERT config.json that are no arguments of HubertConfig
+_METADATA = ("transformers_version", "architectures", "dtype", "torch_dtype", "model_type")
 
-def build(config):
-    """An untrained HubertModel in evaluation mode; config: dict of HubertConfig arguments, {} is the base.
 
-    Raises TalkerError when transformers is absent or refuses the configuration.
+def build(config: Mapping[str, Any]) -> nn.Module:
+    """Return an untrained HubertModel in evaluation mode.
+
+    Args:
+        config: Arguments of transformers.HubertConfig; {} is the base model.
+
+    Raises:
+        TalkerError: If transformers is absent or rejects the configuration.
     """
     transformers = require("transformers", "the published models' audio encoder")
-    known = {
-        key: value
-        for key, value in config.items()
-        if key not in ("transformers_version", "architectures", "dtype", "torch_dtype", "model_type")
-    }
+    arguments = {key: value for key, value in config.items() if key not in _METADATA}
     try:
-        settings = transformers.HubertConfig(**known)
+        settings = transformers.HubertConfig(**arguments)
         settings._attn_implementation = "eager"  # the recorded arithmetic; fused attention rounds otherwise
         return transformers.HubertModel(settings).eval()
-    except Exception as error:  # its validators raise kinds of their own
+    except Exception as error:  # its validators raise types of their own
         raise TalkerError(
             f"transformers refuses the HuBERT configuration: {str(error).splitlines()[0]}"
         ) from None
 
 
-def geometry(model):
-    """(stride, reach) in samples: feature i hears the samples from i·stride up to i·stride + reach."""
-    stride, reach = 1, 1
-    for kernel, step in zip(model.config.conv_kernel, model.config.conv_stride):
-        reach, stride = reach + (kernel - 1) * stride, stride * step
-    return stride, reach
+def geometry(model: nn.Module) -> tuple[int, int]:
+    """Return (stride, receptive field) in samples.
+
+    Feature i depends on the samples from i·stride up to i·stride + receptive field.
+    """
+    settings: Any = model.config
+    stride, receptive_field = 1, 1
+    for kernel, step in zip(settings.conv_kernel, settings.conv_stride, strict=True):
+        receptive_field, stride = receptive_field + (kernel - 1) * stride, stride * step
+    return stride, receptive_field
 
 
-def normalize(pcm):
-    """(…, n) -> zero mean and unit variance over the utterance, (x − mean) / √(var + 1e-7), as published."""
+def normalize(pcm: torch.Tensor) -> torch.Tensor:
+    """Return (…, n) with zero mean and unit variance over the utterance, (x − mean) / √(var + 1e-7), as published."""
     centred = pcm - pcm.mean(-1, keepdim=True)
     return centred / (centred.square().mean(-1, keepdim=True) + 1e-7).sqrt()
 
 
-def encode(model, audio):  # normalised (B, n) -> (B, N, audio_dim)
+def encode(model: nn.Module, audio: torch.Tensor) -> torch.Tensor:
+    """Encode normalized audio: (B, n) -> (B, N, audio_dim)."""
     return model(audio).last_hidden_state
 
 
-def frame_count(features, audio_fps, frame_rate):
-    """Motion frames of so many features; formed as published, whose rounding decides the floor."""
+def frame_count(features: int, audio_fps: float, frame_rate: float) -> int:
+    """Return the motion frames of so many features; formed as published, whose rounding decides the floor."""
     return int(features * (frame_rate / audio_fps))
 
 
-def interpolate(features, audio_fps, frame_rate):
-    """(B, N, C) at audio_fps -> (B, L, C) at frame_rate: linear, corners aligned."""
+def interpolate(features: torch.Tensor, audio_fps: float, frame_rate: float) -> torch.Tensor:
+    """Resample features (B, N, C) at audio_fps to (B, L, C) at frame_rate: linear, corners aligned, as published."""
     length = frame_count(features.shape[1], audio_fps, frame_rate)
     channels_first = features.transpose(1, 2)
     return F.interpolate(channels_first, size=length, mode="linear", align_corners=True).transpose(1, 2)
 
 
-def gather_features(features, position):
-    """Linear interpolation: features (B, N, C), position (B, T) float in 0 … N − 1 -> (B, T, C)."""
+def gather_features(features: torch.Tensor, position: torch.Tensor) -> torch.Tensor:
+    """Interpolate features linearly at given positions.
+
+    Args:
+        features: (B, N, C).
+        position: (B, T) floats in 0 … N − 1.
+
+    Returns:
+        (B, T, C).
+    """
     low = position.floor().long().clamp(0, features.shape[1] - 1)
     high = (low + 1).clamp(max=features.shape[1] - 1)
     below, above = (features.gather(1, i[..., None].expand(-1, -1, features.shape[2])) for i in (low, high))

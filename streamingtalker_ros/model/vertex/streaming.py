@@ -142,7 +142,7 @@ class VertexTalker:
             window,
             context,
         )
-        self.decode_frames = config.history if decode_frames is None else decode_frames
+        self.decode_frames = config.context_frames if decode_frames is None else decode_frames
         if self.decode_frames < chunk_frames + 1:
             raise TalkerError(
                 f"decoding {self.decode_frames} rows is too few for a chunk of {chunk_frames} frames: "
@@ -195,7 +195,7 @@ class VertexTalker:
     @property
     def steps(self) -> int:
         """Diffusion steps per frame of a stream that sets no other number."""
-        return self.network.config.steps
+        return self.network.config.num_inference_steps
 
     @property
     def styles(self) -> tuple[str, ...]:

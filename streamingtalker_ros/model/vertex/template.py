@@ -1,22 +1,27 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The rest face of one subject, from `FILE.npy`, `FILE.ply` or `templates.pkl:SUBJECT`; no pickle is run.
+"""Rest pose of one subject, from `FILE.npy`, `FILE.ply` or `templates.pkl:SUBJECT`; no pickle is executed.
 
-Gives (V, 3) float32 vertices in the file's own unit, and the triangles (T, 3) int64 where the file has faces.
+The result is (V, 3) float32 vertices in the file's own unit, and triangles (T, 3) int64 where the file has faces.
 """
+
+from __future__ import annotations
 
 import importlib
 import pickle
+from pathlib import Path
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from streamingtalker_ros.errors import TalkerError
 from streamingtalker_ros.face.formats.ply import read_ply
 
 
-class _ArraysOnly(pickle.Unpickler):
-    """A pickle may name any function to call; this one knows those that build numpy arrays, and no other."""
+class _ArrayUnpickler(pickle.Unpickler):
+    """Unpickler that resolves only the functions that build numpy arrays; a pickle may name any function."""
 
-    def find_class(self, module, name):
+    def find_class(self, module: str, name: str) -> Any:
         arrays = module in ("numpy.core.multiarray", "numpy._core.multiarray")
         if arrays and name in ("_reconstruct", "scalar"):
             try:  # the module's name in numpy 2, and from 1.26 on
@@ -26,15 +31,26 @@ class _ArraysOnly(pickle.Unpickler):
         if module == "numpy" and name in ("ndarray", "dtype"):
             return getattr(np, name)
         if (module, name) == ("_codecs", "encode"):  # how Python 3 stores bytes for old protocols
-            return lambda text, encoding="latin1": text.encode(encoding)
+            return _encode
         raise pickle.UnpicklingError(f"it names {module}.{name}")
 
 
-def read_template(source, vertices):
-    """source: "FILE.npy", "FILE.ply" or "FILE.pkl:SUBJECT"; vertices: V that the checkpoint asks for.
+def _encode(text: str, encoding: str = "latin1") -> bytes:
+    return text.encode(encoding)
 
-    Returns (V, 3) float32 and (T, 3) int64 triangles (T = 0 without faces).
-    Raises TalkerError when the file is missing, malformed, of another number of vertices, or would run code.
+
+def read_template(source: str | Path, vertices: int) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int64]]:
+    """Read a template.
+
+    Args:
+        source: "FILE.npy", "FILE.ply" or "FILE.pkl:SUBJECT".
+        vertices: Number V of vertices of the checkpoint.
+
+    Returns:
+        Vertices (V, 3) float32, and triangles (T, 3) int64, T = 0 without faces.
+
+    Raises:
+        TalkerError: If the file is missing, malformed, of another number of vertices, or would run code.
     """
     source = str(source)
     triangles = np.zeros((0, 3), np.int64)
@@ -66,27 +82,34 @@ def read_template(source, vertices):
             f"template {source} holds {points.size // 3} vertices, the checkpoint has {vertices}"
         )
     points = points.astype(np.float32).reshape(vertices, 3)
-    astray = triangles.size and not 0 <= triangles.min() <= triangles.max() < vertices
-    if astray or not np.isfinite(points).all():
+    out_of_range = triangles.size and not 0 <= triangles.min() <= triangles.max() < vertices
+    if out_of_range or not np.isfinite(points).all():
         raise TalkerError(
             f"template {source} holds values that are not finite or faces of no vertex: export it again"
         )
     return points, triangles
 
 
-def _from_pickle(path, subject):
+def _from_pickle(path: str, subject: str) -> Any:
     faces = read_faces(path)
     if subject not in faces:
         raise TalkerError(f"{path} has no subject {subject!r}: it knows {', '.join(sorted(map(str, faces)))}")
     return faces[subject]
 
 
-def read_faces(path):
-    """The release's `templates.pkl` as {subject: array}, no code run. Raises TalkerError when it is something else, and
-    OSError, ValueError or EOFError, as `pickle` does, when it is missing or cut off."""
+def read_faces(path: str | Path) -> dict[Any, Any]:
+    """Read the release's `templates.pkl` without executing code.
+
+    Returns:
+        {subject: array}.
+
+    Raises:
+        TalkerError: If the file is something else.
+        OSError: If it is missing; ValueError or EOFError, as `pickle` does, if it is truncated.
+    """
     with open(path, "rb") as file:
         try:
-            faces = _ArraysOnly(file, encoding="latin1").load()
+            faces = _ArrayUnpickler(file, encoding="latin1").load()
         except pickle.UnpicklingError as error:
             raise TalkerError(
                 f"{path} holds more than numpy arrays ({error}) and is not opened: "
