@@ -146,16 +146,16 @@ def _spoken(args, rig, sections, studies):
     _refuse_vertices(talker, args.model)
     study = studies.Study("the model", rig)
     study.name = talker.name
-    study.options = {"style": args.style, "steps": args.steps, **({"lively": False} if args.bare else {})}
+    study.options = {"style": args.style, "steps": args.steps, **({"eye_motion": False} if args.bare else {})}
     baseline = None
     if args.baseline:
         baseline = "the baseline checkpoint", Talker.load(args.baseline, args.device)
         _refuse_vertices(baseline[1], args.baseline)
     studies.measure_sections(study, talker, sections, baseline, True)
     if args.full or args.facts:
-        from streamingtalker_ros.streaming.talker import DEFAULT
+        from streamingtalker_ros.streaming.talker import DEFAULT_CHECKPOINT
 
-        studies.measure_facts(study, talker, args.model or DEFAULT)
+        studies.measure_facts(study, talker, args.model or DEFAULT_CHECKPOINT)
     if args.full or args.rest:
         studies.measure_quiet(study, talker)
     if args.full or args.robustness:

@@ -114,7 +114,7 @@ def stages(model, count=200):
     else:
         sampler, fused = model.sampler(model.steps), model.fused
         parts = {
-            "encoder": (fused, "listen"),
+            "encoder": (fused, "encode_hop"),
             "predictor": (fused, "predictor"),
             "head": (sampler, "_sample"),
             "decoder": (fused, "decoder"),

@@ -124,8 +124,8 @@ def error_table(talker, rig, section, samples=8, progress=False, **options):
     rows = {
         "one sample, full history": drawn[0],
         f"mean of {samples} samples": [np.mean(each, 0) for each in zip(*drawn)],
-        "one sample, history 1": run(0, "history 1", history=1),
-        "one sample, history 0": run(0, "history 0", history=0),
+        "one sample, history 1": run(0, "history 1", context_frames=1),
+        "one sample, history 0": run(0, "history 0", context_frames=0),
     }
     return {
         name: score(rig, part, [of_weights(rig, weights) for weights in made])[0]

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from streamingtalker_ros.face.rotation import nlerp_from_identity, quaternion_multiply
-from streamingtalker_ros.streaming.voice_gate import MOUTH
+from streamingtalker_ros.streaming.voice_gate import MOUTH_MASK
 
 CROSSFADE_FRAMES: Final = 5
 _CONJUGATE: Final = np.array([-1, -1, -1, 1])
@@ -98,9 +98,9 @@ class MotionTransition(_MouthGate):
         gate = self._advance(gate_rate)
         if gate < 1.0:
             weights = weights.copy()
-            weights[MOUTH] *= gate
+            weights[MOUTH_MASK] *= gate
             if rest_pose is not None:
-                weights[MOUTH] += np.float32(1.0 - gate) * rest_pose[MOUTH]
+                weights[MOUTH_MASK] += np.float32(1.0 - gate) * rest_pose[MOUTH_MASK]
         self._last = (weights, head)
         return weights, head
 

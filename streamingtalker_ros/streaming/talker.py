@@ -149,6 +149,11 @@ class Talker:
         """State of all streams' rows, a `NetworkState`; of fixed size while no stream is opened."""
         return self._pool.state
 
+    @property
+    def num_graphs(self) -> int:
+        """Number of frame steps held over static buffers, one per batch size and options; 0 without CUDA graphs."""
+        return len(self._graphs)
+
     def style_row(self, style: str | None) -> int:
         """Return the row of the style embedding of a style; None or "" is the first.
 

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch.nn import functional
 
-from streamingtalker_ros.model.blendshape.encoder import evidence
+from streamingtalker_ros.model.blendshape.encoder import closure_logit
 from streamingtalker_ros.phonetics.phones import BILABIALS, OPEN_VOWELS, has_unreliable_alignment
 from streamingtalker_ros.training.encoder import disguise, ears_loss
 
@@ -31,7 +31,7 @@ class ClosureStage:
             lips,
             batch,
         )
-        self.device = encoder.voice.weight.device
+        self.device = encoder.vad_head.weight.device
 
     def __call__(self, step, rng):
         window = self.windows.draw(self.batch, rng).to(self.device)
@@ -44,14 +44,14 @@ class ClosureStage:
             voice = torch.cat((voice, voice.new_zeros(len(mels) - self.batch, voice.shape[1])))
         with torch.no_grad():
             heard = self.encoder.encode(mels, loudness)
-        speech = functional.binary_cross_entropy_with_logits(self.encoder.voice(heard)[..., 0].float(), voice)
+        speech = functional.binary_cross_entropy_with_logits(self.encoder.vad_head(heard)[..., 0].float(), voice)
         ears = ears_loss(self.encoder, heard[: self.batch, self.lookahead :], window, self.lips)
         return ears + speech, {"ears": ears.detach(), "voice": speech.detach()}
 
 
 @torch.no_grad()
 def probabilities(network, clips):
-    """What the ears say of clips: (p (n,), v (m,), o (n,)). p, v: the highest probability of a closure (`evidence`) in each
+    """What the ears say of clips: (p (n,), v (m,), o (n,)). p, v: the highest probability of a closure (`closure_logit`) in each
     p, b or m that is not squeezed (`phones.has_unreliable_alignment`) and in the middle half of each open vowel; o: the second ear's lowest
     in each such p, b or m."""
     rate, ahead, encoder = network.config.frame_rate, network.config.lookahead_frames, network.encoder
@@ -61,9 +61,9 @@ def probabilities(network, clips):
         pcm = np.zeros((count + ahead) * network.config.hop, np.float32)
         pcm[: len(clip.pcm)] = clip.pcm[: len(pcm)]
         heard = encoder(torch.from_numpy(pcm)[None])[:, ahead:]
-        closure, openness = (getattr(encoder, name)(heard)[0, :, 0] for name in ("closure", "openness"))
-        opening = encoder.opening(heard)[0, :, 0] if encoder.tells_opening else None
-        likely, vowel = evidence(closure, opening).sigmoid().numpy(), openness.sigmoid().numpy()
+        closure, openness = (getattr(encoder, name)(heard)[0, :, 0] for name in ("bilabial_head", "open_vowel_head"))
+        opening = encoder.lip_aperture_head(heard)[0, :, 0] if encoder.has_lip_aperture_head else None
+        likely, vowel = closure_logit(closure, opening).sigmoid().numpy(), openness.sigmoid().numpy()
         for phone in clip.phones:
             quarter = 0.25 * (phone.end - phone.start)
             if phone.name in BILABIALS and not has_unreliable_alignment(phone):

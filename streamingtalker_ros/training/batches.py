@@ -14,7 +14,7 @@ import torch
 from streamingtalker_ros.audio import augmentation
 from streamingtalker_ros.audio.constants import HOP_LENGTH, SAMPLE_RATE
 from streamingtalker_ros.face.arkit import MIRROR
-from streamingtalker_ros.model.blendshape.features import QUIET
+from streamingtalker_ros.model.blendshape.features import MIN_LEVEL
 from streamingtalker_ros.phonetics.phones import VISEME_TARGETS, has_unreliable_alignment, normalize_phones
 from streamingtalker_ros.training.feature_augmentation import (
     FeatureAugmentationConfig,
@@ -243,7 +243,7 @@ class WindowSampler:
             self._sounds_under(batch, rng)
             + self._here(rng.uniform(*ALONE, batch).astype(np.float32))[:, None, None, None]
         )
-        return leveled(power, torch.full((batch,), QUIET, device=self.device))
+        return leveled(power, torch.full((batch,), MIN_LEVEL, device=self.device))
 
     def _here(self, array):
         return torch.from_numpy(array).to(self.device, non_blocking=True)
@@ -269,7 +269,7 @@ class WindowSampler:
             return mels, loudness, torch.full((batch,), np.inf, device=self.device), clean
         level = self._level[rows]
         before = self._level[self._here(np.maximum(begin - 1, 0))]
-        start = torch.where(self._here(first > 0), before, torch.full_like(before, QUIET))
+        start = torch.where(self._here(first > 0), before, torch.full_like(before, MIN_LEVEL))
         mixed = mix(absolute(mels, level), start, self._sounds_under(batch, rng), self.mixing)
         chosen = self._here(rng.random(batch) < self.noisy)
         return (

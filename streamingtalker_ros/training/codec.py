@@ -61,7 +61,7 @@ class CodecStage:
         self.used += torch.bincount(indices.flatten(), minlength=len(self.used))
         if step % 20 == 19:
             dead = (self.used < 2).nonzero()[:, 0]
-            slots = features.unflatten(-1, (self.codec.slots, self.codec.code_dim)).reshape(
+            slots = features.unflatten(-1, (self.codec.num_codebooks, self.codec.code_dim)).reshape(
                 -1, self.codec.code_dim
             )
             pick = torch.from_numpy(rng.integers(0, len(slots), len(dead))).to(self.device)

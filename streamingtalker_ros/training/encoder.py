@@ -21,7 +21,7 @@ from streamingtalker_ros.training.trainer import LoopConfig
 
 HEARD = {
     ear: torch.tensor([PHONES.index(name) for name in sorted(names) if name in PHONES])
-    for ear, names in (("closure", BILABIALS), ("openness", OPEN_VOWELS))
+    for ear, names in (("bilabial_head", BILABIALS), ("open_vowel_head", OPEN_VOWELS))
 }
 MOUTH = [row for row, name in enumerate(ARKIT_NAMES) if name.startswith(("jaw", "mouth"))]
 GAP = 8.0  # the gap is in parts of a wide-open mouth; times this, an open vowel's is of order 1
@@ -123,18 +123,18 @@ def ears_loss(encoder, heard, window, lips):
     nobody knows count for nothing. heard: (B, T, audio_width); lips: LipShape."""
     loss, gap, width = 0.0, lips.gap(window.motion), lips.width(window.motion)
     for told, ear, unit, true in (
-        (encoder.tells_opening, "opening", GAP, gap),
-        (encoder.tells_width, "lip_width", WIDTH, width),
+        (encoder.has_lip_aperture_head, "lip_aperture_head", GAP, gap),
+        (encoder.has_lip_width_head, "lip_width_head", WIDTH, width),
     ):
         if told:
             error = unit**2 * (getattr(encoder, ear)(heard)[..., 0].float() - true).square()
             loss = loss + (error * window.learned).sum() / window.learned.sum()
-    for name in encoder.ears:
+    for name in [name for name in HEARD if name in encoder.auxiliary_heads]:
         sounds = torch.isin(window.phones, HEARD[name].to(heard.device))
         beside = functional.max_pool1d(sounds.float()[:, None], 3, 1, 1)[:, 0].bool() & ~sounds
         counts = window.learned * ((window.phones != UNKNOWN) & ~beside)
         logits = getattr(encoder, name)(heard)[..., 0].float()
-        if name == "closure":
+        if name == "bilabial_head":
             worth = ((window.snr - HIDDEN) / (PLAIN - HIDDEN)).clamp(FAINT, 1.0)
             loss = loss + closure_event_loss(logits, sounds, counts, gap, worth)
         else:
@@ -200,7 +200,7 @@ class ListenerStage:
         window = self.windows.draw(self.batch, rng, with_clean=self.steady > 0).to(self.device)
         with autocast(self.device, self.mixed):
             heard = self.encoder.encode(disguise(window.mels), window.loudness)
-            voice = self.encoder.voice(heard)[..., 0].float()
+            voice = self.encoder.vad_head(heard)[..., 0].float()
             read = self.probe(heard[:, self.lookahead :])
             ears = ears_loss(self.encoder, heard[:, self.lookahead :], window, self.lips)
         mouth, phones = self.probe.loss(read, window, self.lips.gap(window.motion), self.codec.motion_scale)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch.nn import functional
 
-from streamingtalker_ros.model.blendshape.features import FLOOR, QUIET, RELEASE, follow, mel_edges, normalised
+from streamingtalker_ros.model.blendshape.features import POWER_FLOOR, MIN_LEVEL, LEVEL_RELEASE, track_level, mel_edges, normalize_log_mel
 
 COLUMN = 0.01  # seconds
 NEPERS = 0.2302585  # of power, per dB
@@ -43,10 +43,10 @@ def absolute(mels, level):
 
 def leveled(power, start, frame_rate=25.0):
     """Log powers (B, n, columns, mels) and the level before them (B,) -> (mels, loudness) as `LogMel` gives them."""
-    power = power.clamp(min=math.log(FLOOR))
+    power = power.clamp(min=math.log(POWER_FLOOR))
     loudness = power.exp().mean((2, 3)).log()
-    level = follow(loudness, start, RELEASE / frame_rate)
-    return normalised(power, level), loudness - level
+    level = track_level(loudness, start, LEVEL_RELEASE / frame_rate)
+    return normalize_log_mel(power, level), loudness - level
 
 
 def mix(power, start, quiet, config=FeatureAugmentationConfig()):
@@ -64,20 +64,20 @@ def mix(power, start, quiet, config=FeatureAugmentationConfig()):
     def between(low, high):
         return low + (high - low) * chance(batch)
 
-    peak = torch.log(torch.exp(power).mean((2, 3)) + FLOOR).amax(1)  # (B,)
+    peak = torch.log(torch.exp(power).mean((2, 3)) + POWER_FLOOR).amax(1)  # (B,)
     power = torch.where((chance(batch) < config.room)[:, None, None, None], _room(power, between), power)
     gain = NEPERS * between(*config.level)
     power, peak = power + gain[:, None, None, None], peak + gain
     start = torch.where(
-        start > QUIET, start + gain, start
+        start > MIN_LEVEL, start + gain, start
     )  # where nothing has sounded there is nothing to amplify
     others = torch.stack(
         [power.roll(k, 0) + NEPERS * between(-8.0, 0.0)[:, None, None, None] for k in (1, 2, 3)]
     )
     kind = chance(batch)
     under = torch.where((kind < config.babble)[:, None, None, None], torch.logsumexp(others, 0), quiet)
-    usual = torch.log(torch.exp(under).mean((1, 2, 3)) + FLOOR)
-    speech = peak.clamp(min=QUIET) - 5.0 * NEPERS  # a peak stands some 5 dB above the mean of what sounds
+    usual = torch.log(torch.exp(under).mean((1, 2, 3)) + POWER_FLOOR)
+    speech = peak.clamp(min=MIN_LEVEL) - 5.0 * NEPERS  # a peak stands some 5 dB above the mean of what sounds
     snr = between(*config.snr)
     under = under + (speech - NEPERS * snr - usual)[:, None, None, None]
     added = (kind < config.babble + config.noise)[:, None, None, None]
@@ -96,9 +96,9 @@ def _room(power, between):
     tail = torch.exp(-13.8155 * age / t60[:, None])  # (B, 40)
     tail = tail / tail.sum(1, keepdim=True) * torch.exp(-NEPERS * drr)[:, None]
     kernel = torch.cat((tail.flip(1), torch.ones(batch, 1, device=power.device)), 1)[:, None]  # (B, 1, 41)
-    rows = (power.exp() - FLOOR).clamp(min=0.0).flatten(1, 2).permute(2, 0, 1)  # (mels, B, n·columns)
+    rows = (power.exp() - POWER_FLOOR).clamp(min=0.0).flatten(1, 2).permute(2, 0, 1)  # (mels, B, n·columns)
     smeared = functional.conv1d(functional.pad(rows, (40, 0)), kernel, groups=batch)
-    return torch.log(smeared + FLOOR).permute(1, 2, 0).view(batch, frames, columns, mels)
+    return torch.log(smeared + POWER_FLOOR).permute(1, 2, 0).view(batch, frames, columns, mels)
 
 
 def _band(power, share, microphone, chance, between):

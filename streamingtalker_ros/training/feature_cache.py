@@ -14,7 +14,7 @@ from tqdm import tqdm
 
 from streamingtalker_ros.audio.augmentation import augment
 from streamingtalker_ros.audio.constants import HOP_LENGTH
-from streamingtalker_ros.model.blendshape.features import normalised
+from streamingtalker_ros.model.blendshape.features import normalize_log_mel
 
 SAVED = torch.float16
 
@@ -35,7 +35,7 @@ def hear(log_mel, pcm, frames):
     audio = np.zeros(frames * HOP_LENGTH, np.float32)
     audio[: len(pcm)] = pcm[: len(audio)]
     power, loudness, level = log_mel.measure(torch.from_numpy(audio)[None])
-    return Heard(normalised(power, level)[0].to(SAVED), (loudness - level)[0], level[0])
+    return Heard(normalize_log_mel(power, level)[0].to(SAVED), (loudness - level)[0], level[0])
 
 
 def hear_all(log_mel, clips, frames, versions=1, seed=0, progress=False, jobs=1):

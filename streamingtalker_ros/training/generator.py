@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import torch
 from torch.nn import functional
 
-from streamingtalker_ros.model.ddim import Schedule
+from streamingtalker_ros.model.ddim import NoiseSchedule
 from streamingtalker_ros.training.distributed import autocast
 from streamingtalker_ros.training.encoder import GAP, TOUCH, ListenerStage, disguise
 from streamingtalker_ros.training.trainer import LoopConfig
@@ -66,7 +66,7 @@ class TalkerStage:
             network.encoder, network.codec, config.lookahead_frames, windows, lips, self.batch, self.mixed
         )
         self.probe, self.device = self.listener.probe, self.listener.device
-        self.schedule = Schedule(config.beta_start, config.beta_end, config.train_steps)
+        self.schedule = NoiseSchedule(config.beta_start, config.beta_end, config.num_train_timesteps)
 
     def __call__(self, step, rng):
         network, window = self.network, self.windows.draw(self.batch, rng).to(self.device)
@@ -79,7 +79,7 @@ class TalkerStage:
         with autocast(self.device, self.mixed):
             with torch.set_grad_enabled(self.listens):
                 heard = network.encoder.encode(*features)  # (B, T + lookahead, audio_width)
-                voice = network.encoder.voice(heard)[..., 0].float()
+                voice = network.encoder.vad_head(heard)[..., 0].float()
             audio = heard[:, network.config.lookahead_frames :]
             known, past, reach = self._history(window, past, audio, style, step, rng)
             condition = network.predictor(past, known, audio * hears[..., None], style, window.first, reach)
@@ -117,11 +117,11 @@ class TalkerStage:
         head, draws = self.network.head, self.draws
         clean = latents.flatten(0, 1).repeat(draws, 1)
         count, device = (len(clean),), self.device
-        times = torch.randint(NOISY, self.schedule.train_steps, count, device=device)
+        times = torch.randint(NOISY, self.schedule.num_train_timesteps, count, device=device)
         times = torch.where(self._chance(*count) < 0.15, torch.randint(0, NOISY, count, device=device), times)
         noisy = self.schedule.add_noise(clean, torch.randn_like(clean), times)
-        prepared = head.prepare(condition.flatten(0, 1)).repeat(draws, 1)
-        return head(noisy, prepared, head.times(times)).view(draws, *latents.shape)
+        prepared = head.project_condition(condition.flatten(0, 1)).repeat(draws, 1)
+        return head(noisy, prepared, head.timestep_shifts(times)).view(draws, *latents.shape)
 
     def _motion_errors(self, said, window, learned, count):
         codec = self.network.codec
@@ -147,7 +147,7 @@ class TalkerStage:
         blur = self._chance(batch, 1, 1) * chances.blur
         past = past + blur * torch.randn_like(past)
         known = known & (self._chance(batch, 1) >= chances.drop)
-        reach = int(rng.integers(1, config.history + 1)) if rng.random() < chances.cut else None
+        reach = int(rng.integers(1, config.context_frames + 1)) if rng.random() < chances.cut else None
         return known, past, reach
 
     @torch.no_grad()
@@ -158,13 +158,13 @@ class TalkerStage:
         """
         network, head = self.network, self.network.head
         condition = network.predictor(past, known, audio, style, first)
-        prepared = head.prepare(condition.flatten(0, 1))
-        last = self.schedule.train_steps - 1
+        prepared = head.project_condition(condition.flatten(0, 1))
+        last = self.schedule.num_train_timesteps - 1
         noise = torch.randn(len(prepared), past.shape[-1], device=self.device)
-        clean = head(noise, prepared, head.times(torch.tensor([last], device=self.device)))
+        clean = head(noise, prepared, head.timestep_shifts(torch.tensor([last], device=self.device)))
         middle = torch.full((len(clean),), last // 2, device=self.device)
         noisy = self.schedule.add_noise(clean, torch.randn_like(clean), middle)
-        clean = head(noisy, prepared, head.times(middle[:1])).view_as(past)
+        clean = head(noisy, prepared, head.timestep_shifts(middle[:1])).view_as(past)
         own = torch.cat((torch.zeros_like(clean[:, :1]), clean[:, :-1]), 1)
         own = torch.where(known[..., None], own, past)
         share = self._chance(len(past), past.shape[1], 1) < self.history.frames

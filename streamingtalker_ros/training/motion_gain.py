@@ -34,8 +34,8 @@ def scale_motion(network, gains) -> None:
     check(gains)
     codec, encoder = network.codec, network.encoder
     for told, ear, group in (
-        (encoder.tells_opening, "opening", "mouth"),
-        (encoder.tells_width, "lip_width.2", "width"),
+        (encoder.has_lip_aperture_head, "lip_aperture_head", "mouth"),
+        (encoder.has_lip_width_head, "lip_width_head.2", "width"),
     ):
         for parameter in encoder.get_submodule(ear).parameters() if told else ():
             parameter *= gains.get(group, 1.0)

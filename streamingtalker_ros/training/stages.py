@@ -267,7 +267,11 @@ def train_closure(corpora, out, recipe, start=None, device="auto", windows=None)
     talker = checkpoint.load(start or out / "talker")
     known = talker.config
     network = TalkerNetwork(
-        replace(known, closure=known.closure or (0.1, 0.2), openness=known.openness or (0.5, 0.75))
+        replace(
+            known,
+            bilabial_thresholds=known.bilabial_thresholds or (0.1, 0.2),
+            open_vowel_thresholds=known.open_vowel_thresholds or (0.5, 0.75),
+        )
     )
     network.eval().load_state_dict(talker.state_dict(), strict=False)  # an ear is what it may lack
     settings = LoopConfig(**recipe["closure"])
@@ -283,7 +287,7 @@ def train_closure(corpora, out, recipe, start=None, device="auto", windows=None)
     parameters = {
         name: p
         for name, p in network.encoder.named_parameters()
-        if name.startswith((*network.encoder.ears, "opening", "lip_width", "voice"))
+        if name.split(".")[0] in network.encoder.auxiliary_heads
     }
     loop = Loop(parameters, settings, out / "closure", "closure", machine)
     loop.run(stage)
@@ -295,8 +299,8 @@ def train_closure(corpora, out, recipe, start=None, device="auto", windows=None)
     if min(map(len, closed)) and min(map(len, opened)):
         network.config = replace(
             network.config,
-            closure=closure_thresholds(closed, opened, CAUGHT, FALSE),
-            openness=open_vowel_thresholds(spared, HINDERED),
+            bilabial_thresholds=closure_thresholds(closed, opened, CAUGHT, FALSE),
+            open_vowel_thresholds=open_vowel_thresholds(spared, HINDERED),
         )
     if machine.rank == 0:
         checkpoint.save(out / "closure", network)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from streamingtalker_ros.errors import TalkerError
 from streamingtalker_ros.face.arkit import ARKIT_NAMES
-from streamingtalker_ros.streaming.controls import HIGHEST_GAIN, HIGHEST_GUIDANCE
+from streamingtalker_ros.streaming.controls import MAX_GAIN, MAX_GUIDANCE
 from streamingtalker_ros.web import protocol
 
 if TYPE_CHECKING:
@@ -19,9 +19,9 @@ if TYPE_CHECKING:
 
 MAX_STEPS = 16  # the batch is stepped as a whole: more steps of one session would slow down all others
 _MAX_GAINS = {
-    "mouth_expressiveness": HIGHEST_GAIN,
-    "face_expressiveness": HIGHEST_GAIN,
-    "guidance": HIGHEST_GUIDANCE,
+    "mouth_expressiveness": MAX_GAIN,
+    "face_expressiveness": MAX_GAIN,
+    "guidance": MAX_GUIDANCE,
 }
 _MAX_NAME_LENGTH = 40  # characters
 

@@ -32,16 +32,16 @@ def published(hop, window):
 
     network = random_network(
         vertices=20,
-        slots=4,
+        num_codebooks=4,
         code_dim=8,
         codec_width=32,
         codec_layers=2,
         codec_heads=2,
-        codec_ff=48,
+        codec_feedforward=48,
         width=32,
         audio_dim=32,
-        ff=48,
-        steps=5,
+        feedforward=48,
+        num_inference_steps=5,
         hubert=TINY,
     )
     return VertexTalker(network, chunk_frames=hop, window=window)

@@ -23,11 +23,11 @@ TINY = dict(
     codec_width=32,
     width=32,
     feedforward=64,
-    history=12,
+    context_frames=12,
     head_width=32,
     head_blocks=2,
-    slots=4,
-    codes=32,
+    num_codebooks=4,
+    codebook_size=32,
     code_dim=8,
 )
 STAGES = {"codec": stages.CodecStage, "listener": stages.ListenerStage, "talker": stages.TalkerStage}

@@ -15,7 +15,7 @@ from streamingtalker_ros.errors import TalkerError  # noqa: E402
 from streamingtalker_ros.model.blendshape.config import TalkerConfig  # noqa: E402
 from streamingtalker_ros.model.blendshape.features import LogMel  # noqa: E402
 from streamingtalker_ros.phonetics.phones import Phone  # noqa: E402
-from streamingtalker_ros.streaming.voice_gate import MOUTH  # noqa: E402
+from streamingtalker_ros.streaming.voice_gate import MOUTH_MASK  # noqa: E402
 from streamingtalker_ros.training.batches import WindowSampler  # noqa: E402
 from streamingtalker_ros.training.feature_augmentation import FeatureAugmentationConfig  # noqa: E402
 
@@ -52,7 +52,7 @@ def test_pieces_are_spread_over_all_files_and_every_mouth_rests(music, tmp_path,
     clips = load_corpus(tmp_path / "made")
     assert all(len(clip.pcm) == 640 * len(clip.weights) == 8 * 16000 for clip in clips)
     assert all(
-        not clip.weights[:, MOUTH].any() and {phone.name for phone in clip.phones} == {"pau"}
+        not clip.weights[:, MOUTH_MASK].any() and {phone.name for phone in clip.phones} == {"pau"}
         for clip in clips
     )
     levels = [10.0 * np.log10(np.mean(np.square(clip.pcm))) for clip in clips]

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from streamingtalker_ros.errors import TalkerError
-from streamingtalker_ros.model.ddim import Schedule, ddim_coefficients, frame_noise, sample
+from streamingtalker_ros.model.ddim import NoiseSchedule, ddim_coefficients, frame_noise, sample
 
 
 def _clean(z, s):
@@ -73,7 +73,7 @@ def test_one_trailing_step_to_alpha_one_gives_the_prediction() -> None:
 def test_a_perfect_prediction_of_x0_follows_the_forward_process() -> None:
     """With the true x0 every step lands on the forward process's own z at the next time, with the same
     noise."""
-    schedule = Schedule()
+    schedule = NoiseSchedule()
     rng = np.random.default_rng(1)
     z0, noise = rng.standard_normal((2, 1, 8))
     c = ddim_coefficients(20, "trailing")
@@ -91,9 +91,9 @@ def test_add_noise_equals_diffusers_and_takes_arrays_and_tensors() -> None:
     z0, noise = torch.randn(5, 3, 16), torch.randn(5, 3, 16)
     t = torch.tensor([0, 1, 500, 998, 999])
     theirs = scheduler.add_noise(z0, noise, t)
-    ours = Schedule().add_noise(z0, noise, t)
+    ours = NoiseSchedule().add_noise(z0, noise, t)
     assert ours.dtype == torch.float32 and (ours - theirs).abs().max() <= 2e-6 * theirs.abs().max()
-    plain = Schedule().add_noise(z0.numpy(), noise.numpy(), t.numpy())
+    plain = NoiseSchedule().add_noise(z0.numpy(), noise.numpy(), t.numpy())
     assert plain.dtype == np.float32
     np.testing.assert_allclose(plain, theirs.numpy(), atol=1e-5)
 

@@ -9,8 +9,8 @@ from streamingtalker_ros.model.blendshape.config import TalkerConfig  # noqa: E4
 from streamingtalker_ros.model.blendshape.diffusion_head import HeadSampler  # noqa: E402
 from streamingtalker_ros.model.blendshape.fused_inference import FusedNetwork, FusedSampler  # noqa: E402
 from streamingtalker_ros.model.blendshape.network import TalkerNetwork  # noqa: E402
-from streamingtalker_ros.model.ddim import Schedule  # noqa: E402
-from streamingtalker_ros.streaming.state_pool import tensors  # noqa: E402
+from streamingtalker_ros.model.ddim import NoiseSchedule  # noqa: E402
+from streamingtalker_ros.streaming.state_pool import state_tensors  # noqa: E402
 
 CONFIGS = {
     "narrow": TalkerConfig(
@@ -20,8 +20,8 @@ CONFIGS = {
         codec_width=24,
         width=32,
         feedforward=40,
-        history=7,
-        period=5,
+        context_frames=7,
+        positional_period=5,
         head_width=16,
         head_blocks=2,
         styles=("neutral", "lively"),
@@ -33,11 +33,11 @@ CONFIGS = {
         width=64,
         heads=2,
         layers=1,
-        history=12,
+        context_frames=12,
         head_width=32,
         head_blocks=1,
         lookahead_frames=1,
-        mels=40,
+        num_mels=40,
     ),
 }
 
@@ -64,26 +64,26 @@ def network(request, talker):
 def test_fused_equals_eager(network, batch, steps, history, guided) -> None:
     c = network.config
     torch.manual_seed(1)
-    frames = c.history + 9  # once around the ring
+    frames = c.context_frames + 9  # once around the ring
     audio = torch.randn(frames, batch, c.hop) * torch.logspace(-3, -0.5, frames)[:, None, None]
     audio[4:6] = 0.0
     noise, style = torch.randn(frames, batch, c.latent_dim), torch.arange(batch) % len(c.styles)
     guidance = torch.rand(batch, 1) * 3 if guided else None
     fused = FusedNetwork(network)
-    eager = (network, HeadSampler(network.head, steps, Schedule()))
-    ways = [(*eager, 1.0), (fused, FusedSampler(network.head, steps, Schedule()), 1.0), (*eager, 1.0 + 1e-6)]
+    eager = (network, HeadSampler(network.head, steps, NoiseSchedule()))
+    ways = [(*eager, 1.0), (fused, FusedSampler(network.head, steps, NoiseSchedule()), 1.0), (*eager, 1.0 + 1e-6)]
     told = []
     with torch.inference_mode():
         for way, sampler, louder in ways:
-            state, blind = network.state(batch), network.predictor.state(batch)
+            state, blind = network.init_state(batch), network.predictor.init_state(batch)
             rows = []
             for n in range(frames):
-                feature, cues = way.listen(audio[n], state)
-                motion = way.speak(
+                feature, cues = way.encode_hop(audio[n], state)
+                motion = way.generate_frame(
                     feature, louder * noise[n], style, sampler, state, history, guidance, blind
                 )
                 rows.append(torch.cat((feature, cues, motion), 1))
-            told.append((torch.stack(rows), [part.clone() for part in tensors(state)]))
+            told.append((torch.stack(rows), [part.clone() for part in state_tensors(state)]))
     (eager, eager_state), (fast, fast_state), (_, nudged_state) = told
     assert (eager - fast).abs().max() <= 1e-4 * eager.abs().max()  # motion feeds on motion
     assert (eager[:3] - fast[:3]).abs().max() <= 1e-5 * eager.abs().max()
@@ -96,7 +96,7 @@ def test_fused_equals_eager(network, batch, steps, history, guided) -> None:
 
 def test_weights_keep_their_values_names_and_shapes(network) -> None:
     before = {name: value.clone() for name, value in network.state_dict().items()}
-    FusedNetwork(network), FusedSampler(network.head, 4, Schedule())
+    FusedNetwork(network), FusedSampler(network.head, 4, NoiseSchedule())
     after = network.state_dict()
     assert list(before) == list(after)
     assert all(

@@ -11,7 +11,7 @@ from streamingtalker_ros.model.blendshape.config import TalkerConfig  # noqa: E4
 from streamingtalker_ros.model.blendshape.diffusion_head import HeadSampler  # noqa: E402
 from streamingtalker_ros.model.blendshape.features import LogMel, mel_filters  # noqa: E402
 from streamingtalker_ros.model.blendshape.network import TalkerNetwork  # noqa: E402
-from streamingtalker_ros.model.ddim import Schedule  # noqa: E402
+from streamingtalker_ros.model.ddim import NoiseSchedule  # noqa: E402
 
 CONFIG = TalkerConfig(
     audio_width=48,
@@ -19,8 +19,8 @@ CONFIG = TalkerConfig(
     codec_width=32,
     width=32,
     feedforward=64,
-    history=12,
-    period=7,
+    context_frames=12,
+    positional_period=7,
     head_width=32,
     head_blocks=2,
     styles=("neutral", "lively"),
@@ -40,20 +40,20 @@ def close(a, b, tolerance=1e-5):
 def test_encoder_hop_by_hop_equals_the_whole(network) -> None:
     audio = torch.randn(2, 40 * CONFIG.hop) * 0.1
     audio[1] *= torch.linspace(0, 5, audio.shape[1])  # the level follows
-    state = network.state(2)
-    steps = torch.stack([network.listen(hop, state)[0] for hop in audio.split(CONFIG.hop, 1)], 1)
+    state = network.init_state(2)
+    steps = torch.stack([network.encode_hop(hop, state)[0] for hop in audio.split(CONFIG.hop, 1)], 1)
     assert close(steps, network.encoder(audio))
 
 
 def test_predictor_step_equals_the_window_far_beyond_its_history(network) -> None:
     torch.manual_seed(1)
-    frames = 5 * CONFIG.history + 3
+    frames = 5 * CONFIG.context_frames + 3
     latents, audio = torch.randn(2, frames, CONFIG.latent_dim), torch.randn(2, frames, CONFIG.audio_width)
     past = torch.cat((torch.zeros_like(latents[:, :1]), latents[:, :-1]), 1)
     style = torch.tensor([0, 1])
     for history in (None, 5, 1):
         whole = network.predictor(past, torch.arange(frames).expand(2, -1) > 0, audio, style, 0, history)
-        state = network.predictor.state(2)
+        state = network.predictor.init_state(2)
         steps = [
             network.predictor.step(past[:, n], audio[:, n], style, state, history) for n in range(frames)
         ]
@@ -65,7 +65,7 @@ def test_history_is_bounded(network) -> None:
     frames, layers = 40, CONFIG.layers
     latents, audio = torch.randn(1, frames, CONFIG.latent_dim), torch.randn(1, frames, CONFIG.audio_width)
     other = latents.clone()
-    far = frames - 1 - layers * (CONFIG.history - 1)
+    far = frames - 1 - layers * (CONFIG.context_frames - 1)
     other[:, :far] += 1.0
     style, known = torch.zeros(1, dtype=torch.int64), torch.ones(1, frames, dtype=torch.bool)
     a, b = (network.predictor(x, known, audio, style)[:, -1] for x in (latents, other))
@@ -76,7 +76,7 @@ def test_history_is_bounded(network) -> None:
 
 def test_codec_decodes_frame_by_frame_and_is_causal(network) -> None:
     latents = torch.randn(2, 30, CONFIG.latent_dim)
-    whole, state = network.codec.decode(latents), network.codec.state(2)
+    whole, state = network.codec.decode(latents), network.codec.init_state(2)
     steps = torch.cat([network.codec.decode(latents[:, n : n + 1], state) for n in range(30)], 1)
     assert close(steps, whole)
     later = latents.clone()
@@ -87,7 +87,7 @@ def test_codec_decodes_frame_by_frame_and_is_causal(network) -> None:
 def test_quantise_takes_the_nearest_code(network) -> None:
     features = torch.randn(1, 4, CONFIG.latent_dim)
     quantized, indices = network.codec.quantize(features)
-    slots = features.view(4 * CONFIG.slots, CONFIG.code_dim)
+    slots = features.view(4 * CONFIG.num_codebooks, CONFIG.code_dim)
     expected = torch.cdist(slots, network.codec.codebook).argmin(1)
     assert torch.equal(indices.flatten(), expected)
     assert torch.equal(quantized.view_as(slots), network.codec.codebook[expected])
@@ -96,12 +96,12 @@ def test_quantise_takes_the_nearest_code(network) -> None:
 
 
 def test_head_is_not_affine_and_sampler_is_the_stepped_formula(network) -> None:
-    sampler = HeadSampler(network.head, 4, Schedule())
+    sampler = HeadSampler(network.head, 4, NoiseSchedule())
     condition, noise = torch.randn(3, CONFIG.width), torch.randn(3, CONFIG.latent_dim)
     z, c = noise, sampler.coefficients
     for s in range(4):
-        shift = network.head.times(torch.tensor([int(c.timesteps[s])]))
-        z = float(c.keep[s]) * z + float(c.add[s]) * network.head(z, network.head.prepare(condition), shift)
+        shift = network.head.timestep_shifts(torch.tensor([int(c.timesteps[s])]))
+        z = float(c.keep[s]) * z + float(c.add[s]) * network.head(z, network.head.project_condition(condition), shift)
     assert close(sampler(condition, noise), z)
     middle = sampler((condition[:1] + condition[1:2]) / 2, (noise[:1] + noise[1:2]) / 2)
     ends = sampler(condition[:2], noise[:2]).mean(0, keepdim=True)
@@ -111,23 +111,23 @@ def test_head_is_not_affine_and_sampler_is_the_stepped_formula(network) -> None:
 @pytest.mark.parametrize("others", [1, 3, 7])
 def test_the_same_frames_whoever_shares_the_batch(network, others) -> None:
     torch.manual_seed(others)
-    sampler, style = HeadSampler(network.head, 3, Schedule()), torch.zeros(1 + others, dtype=torch.int64)
+    sampler, style = HeadSampler(network.head, 3, NoiseSchedule()), torch.zeros(1 + others, dtype=torch.int64)
     audio = torch.randn(1 + others, 20 * CONFIG.hop) * 0.1
     noise = torch.randn(20, 1 + others, CONFIG.latent_dim)
 
     def run(rows):
-        state, motion = network.state(len(audio[rows])), []
+        state, motion = network.init_state(len(audio[rows])), []
         for n, hop in enumerate(audio[rows].split(CONFIG.hop, 1)):
-            feature, _ = network.listen(hop, state)
-            motion.append(network.speak(feature, noise[n, rows], style[rows], sampler, state))
+            feature, _ = network.encode_hop(hop, state)
+            motion.append(network.generate_frame(feature, noise[n, rows], style[rows], sampler, state))
         return torch.stack(motion, 1)
 
     assert close(run(slice(0, 1)), run(slice(None))[:1], 1e-4)
 
 
 def test_reset_of_one_row_leaves_the_others(network) -> None:
-    state, fresh = network.state(3), network.state(3)
-    network.listen(torch.randn(3, CONFIG.hop), state)
+    state, fresh = network.init_state(3), network.init_state(3)
+    network.encode_hop(torch.randn(3, CONFIG.hop), state)
     kept = state.encoder.features.samples[0].clone()
     state.reset(rows=[1])
     assert torch.equal(state.encoder.features.samples[1], fresh.encoder.features.samples[1])

@@ -10,7 +10,7 @@ pytest.importorskip("transformers")
 from streamingtalker_ros.errors import TalkerError  # noqa: E402
 from streamingtalker_ros.model.vertex import checkpoint, config, hubert, offline  # noqa: E402
 from streamingtalker_ros.model.vertex.diffusion_head import coefficients, sample_stepped  # noqa: E402
-from streamingtalker_ros.model.vertex.predictor import slopes  # noqa: E402
+from streamingtalker_ros.model.vertex.predictor import alibi_slopes  # noqa: E402
 from support import vertex_reference as reference  # noqa: E402
 
 
@@ -40,7 +40,7 @@ def test_the_collapsed_head_equals_the_stepped_one(network, steps) -> None:
 
 
 def test_the_cached_predictor_equals_the_whole_clip_while_the_history_lasts(network) -> None:
-    c, T = network.config, network.config.history
+    c, T = network.config, network.config.context_frames
     past, audio = torch.randn(1, T, c.latent_dim), torch.randn(1, T, c.audio_dim)
     who = torch.tensor([1])
     whole = network.predictor(past, audio, who)[0]
@@ -53,8 +53,8 @@ def test_the_cached_predictor_equals_the_whole_clip_while_the_history_lasts(netw
 def test_the_ring_forgets_what_is_older_than_it_can_hold(network) -> None:
     """Row n depends on rows n − layers·(h − 1) … n and on none before, and its state does not grow."""
     c = network.config
-    who, T = torch.tensor([0]), c.layers * (c.history - 1) + c.history + 5
-    T += -T % c.period  # start both runs at the same positional row
+    who, T = torch.tensor([0]), c.layers * (c.context_frames - 1) + c.context_frames + 5
+    T += -T % c.positional_period  # start both runs at the same positional row
     torch.manual_seed(1)
     past, audio = torch.randn(1, T, c.latent_dim), torch.randn(1, T, c.audio_dim)
 
@@ -66,10 +66,10 @@ def test_the_ring_forgets_what_is_older_than_it_can_hold(network) -> None:
         assert [k.shape for k in state.keys] == sizes
         return row[0]
 
-    row, reach = last(past), c.layers * (c.history - 1) + 1
+    row, reach = last(past), c.layers * (c.context_frames - 1) + 1
     old, edge = past.clone(), past.clone()
     old[:, : T - reach] += 1.0
-    edge[:, T - c.history] += 1.0
+    edge[:, T - c.context_frames] += 1.0
     assert (last(old) - row).abs().max() <= 1e-6
     assert (last(edge) - row).abs().max() > 1e-6  # the oldest row that is kept still counts
 
@@ -78,16 +78,16 @@ def test_the_ring_past_its_end_equals_a_plain_computation(network) -> None:
     """One layer deep, the ring after wrapping equals attention over exactly the last h rows with the true
     distances."""
     c = network.config
-    layer, h, T = network.predictor.layers[0], c.history, c.history + 17
+    layer, h, T = network.predictor.layers[0], c.context_frames, c.context_frames + 17
     torch.manual_seed(2)
     past, audio, who = torch.randn(1, T, c.latent_dim), torch.randn(1, T, c.audio_dim), torch.tensor([0])
     p = network.predictor
-    x = p.latent_in(past) + p.identity(who)[:, None] + p.position[torch.arange(T) % c.period]
+    x = p.latent_in(past) + p.identity(who)[:, None] + p.position[torch.arange(T) % c.positional_period]
     q, k, v = layer.project(x)
     distance = torch.arange(h).flip(0)  # of the last h rows from the newest
-    bias = -torch.tensor(slopes(c.heads))[:, None, None] * (distance // c.period)
+    bias = -torch.tensor(alibi_slopes(c.heads))[:, None, None] * (distance // c.positional_period)
     attended = layer.attend(q[:, :, -1:], k[:, :, -h:], v[:, :, -h:], bias)
-    expected = layer.finish(x[:, -1:], attended, p.audio_in(audio)[:, -1:])
+    expected = layer.combine(x[:, -1:], attended, p.audio_in(audio)[:, -1:])
     state, full = p.init_state(1), p.layers
     try:
         p.layers = torch.nn.ModuleList([layer])
@@ -99,14 +99,14 @@ def test_the_ring_past_its_end_equals_a_plain_computation(network) -> None:
 
 
 @pytest.mark.parametrize("heads", [1, 2, 3, 4, 6, 8])
-def test_slopes_are_a_falling_series_that_repeats_the_published_rule(heads) -> None:
-    ours = slopes(heads)
+def test_alibi_slopes_are_a_falling_series_that_repeats_the_published_rule(heads) -> None:
+    ours = alibi_slopes(heads)
     assert len(ours) == heads
     if heads in (1, 2, 4, 8):
         assert ours == [2.0 ** (-8 * (i + 1) / heads) for i in range(heads)]
     else:  # the powers below, then every second of the powers above
         below = 2 if heads == 3 else 4
-        assert ours[:below] == slopes(below) and ours[below:] == slopes(2 * below)[0::2][: heads - below]
+        assert ours[:below] == alibi_slopes(below) and ours[below:] == alibi_slopes(2 * below)[0::2][: heads - below]
 
 
 def test_picking_at_the_published_places_equals_the_published_interpolation() -> None:

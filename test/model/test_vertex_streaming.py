@@ -193,10 +193,10 @@ def test_equals_the_exact_order_where_nothing_is_bounded(network) -> None:
     model = VertexTalker(network, chunk_frames=1, window=4.0, decode_frames=200)
     audio = hubert.normalize(torch.from_numpy(sound(seconds)))
     count = hubert.frame_count((int(seconds * 16000) - 400) // 320 + 1, c.audio_fps, c.frame_rate)
-    assert count <= c.history
+    assert count <= c.context_frames
     noise = torch.from_numpy(np.stack([frame_noise(0, n, (c.latent_dim,)) for n in range(count)]))
     ran = offline.generate(network, audio, 0, noise)
-    state, head, who = model.init_state(), model.sampler(c.steps), torch.tensor([0])
+    state, head, who = model.init_state(), model.sampler(c.num_inference_steps), torch.tensor([0])
     with torch.inference_mode():
         for n in range(count):
             feature, white = ran.audio_features[None, n : n + 1], noise[None, n : n + 1]

@@ -5,7 +5,7 @@ interrupted."""
 import numpy as np
 import pytest
 
-from streamingtalker_ros.streaming.voice_gate import MOUTH
+from streamingtalker_ros.streaming.voice_gate import MOUTH_MASK
 from support.scheduler_harness import (
     FRAME,
     MS,
@@ -79,7 +79,7 @@ def test_audio_that_resumes_within_half_a_second_stays_on_the_grid(talker) -> No
     assert [frame.stamp for frame in stage.faces[25:40]] == [S0 + index * FRAME for index in range(25, 40)]
     whole = floats(np.concatenate([voice(0.6), np.zeros(6560, np.int16), second]))
     reference = weights(offline(talker, whole))
-    np.testing.assert_allclose(weights(stage.faces)[:40, ~MOUTH], reference[:40, ~MOUTH], atol=1e-5)
+    np.testing.assert_allclose(weights(stage.faces)[:40, ~MOUTH_MASK], reference[:40, ~MOUTH_MASK], atol=1e-5)
 
 
 def test_after_a_longer_pause_a_new_stream_begins_with_true_stamps_and_without_a_jump_of_the_face(
@@ -162,14 +162,14 @@ def test_an_interruption_drops_the_queue_and_closes_the_mouth_within_150_ms(talk
         stage.send(pcm[16000 * packet : 16000 * (packet + 1)], S0 + 1000 * packet * MS)
     stage.run(1.3)  # 0.8 s of the second packet wait
     heard = len(stage.frames)
-    assert np.abs(stage.faces[-1].weights[MOUTH]).max() > 0  # there is a mouth to close
+    assert np.abs(stage.faces[-1].weights[MOUTH_MASK]).max() > 0  # there is a mouth to close
     stage.session.interrupt()
     stage.run(0.15)
     assert len(stage.frames) > heard and stage.session.is_at_rest and stage.session.queued_seconds == 0
-    assert np.abs(stage.faces[-1].weights[MOUTH]).max() == 0
+    assert np.abs(stage.faces[-1].weights[MOUTH_MASK]).max() == 0
     stage.run(2.0)
     assert stage.statistics.interrupts == 1 and stage.session.queued_seconds == 0
-    assert all(np.abs(frame.weights[MOUTH]).max() == 0 for time, frame in stage.frames if time > 101.45)
+    assert all(np.abs(frame.weights[MOUTH_MASK]).max() == 0 for time, frame in stage.frames if time > 101.45)
     assert len(stage.audio) <= heard + 3  # the rest is idle: nothing of the queue is heard
     assert steps(stage.faces) == {FRAME}
     stage.send_realtime(voice(0.4), S0 + 20_000 * MS)

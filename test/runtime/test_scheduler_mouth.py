@@ -7,12 +7,12 @@ import pytest
 
 pytest.importorskip("torch", reason="PyTorch is not installed")
 
-from streamingtalker_ros.streaming.voice_gate import MOUTH
+from streamingtalker_ros.streaming.voice_gate import MOUTH_MASK
 from support.scheduler_harness import S0, SchedulerHarness
 
 
 def opening(frames):
-    return np.array([np.abs(frame.weights[MOUTH]).max() for frame in frames])
+    return np.array([np.abs(frame.weights[MOUTH_MASK]).max() for frame in frames])
 
 
 @pytest.fixture(scope="module")
@@ -36,7 +36,7 @@ def test_the_mouth_is_closed_200_ms_after_the_voice_was_cut_and_the_face_lives_o
     rest = [frame for time, frame in stage.frames if time > 101.7]
     assert opening(rest).max() == 0 and not any(frame.speaking for frame in rest)
     assert len(rest) == pytest.approx(100, abs=3)  # at the frame rate, after a breath
-    others = np.stack([frame.weights[~MOUTH] for frame in rest])
+    others = np.stack([frame.weights[~MOUTH_MASK] for frame in rest])
     assert others.std(axis=0).max() > 0.01  # eyes and brows go on
 
 

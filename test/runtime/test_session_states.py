@@ -18,7 +18,7 @@ from streamingtalker_ros.runtime.states import (
     transition_table,
 )
 from streamingtalker_ros.streaming import Talker
-from streamingtalker_ros.streaming.voice_gate import MOUTH
+from streamingtalker_ros.streaming.voice_gate import MOUTH_MASK
 from support.scheduler_harness import FRAME, MS, S0, SchedulerHarness, small_talker, voice
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "node.md"
@@ -195,7 +195,7 @@ def test_a_sender_that_announces_the_end_gets_idle_frames_only_then(talker: Talk
     np.testing.assert_allclose(
         np.diff([at for at, _ in after]), 0.04, atol=1e-6
     )  # paced by the clock at once
-    assert len(after) == 51 and all(np.abs(frame.weights[MOUTH]).max() == 0 for _, frame in after[6:])
+    assert len(after) == 51 and all(np.abs(frame.weights[MOUTH_MASK]).max() == 0 for _, frame in after[6:])
 
 
 def test_a_sender_may_begin_with_idle_frames(talker: Talker) -> None:

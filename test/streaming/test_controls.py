@@ -13,8 +13,8 @@ from streamingtalker_ros.face.expression import parse_expression  # noqa: E402
 from streamingtalker_ros.model.blendshape.config import TalkerConfig  # noqa: E402
 from streamingtalker_ros.model.blendshape.network import TalkerNetwork  # noqa: E402
 from streamingtalker_ros.streaming import Talker  # noqa: E402
-from streamingtalker_ros.streaming.controls import FACE, GLIDE, TOUCH, Controls, Shaping  # noqa: E402
-from streamingtalker_ros.streaming.voice_gate import MOUTH  # noqa: E402
+from streamingtalker_ros.streaming.controls import CONTACT_GAP_M, RAMP_FRAMES, UPPER_FACE_MASK, Controls, ControlSmoother  # noqa: E402
+from streamingtalker_ros.streaming.voice_gate import MOUTH_MASK  # noqa: E402
 from support.scheduler_harness import SchedulerHarness, floats, offline, small_talker, voice  # noqa: E402
 
 SMILE = {"mouthSmileLeft": 0.4, "mouthSmileRight": 0.4}
@@ -26,8 +26,8 @@ CONFIG = TalkerConfig(
     feedforward=64,
     head_width=32,
     head_blocks=1,
-    steps=2,
-    history=10,
+    num_inference_steps=2,
+    context_frames=10,
     styles=("neutral", "lively"),
 )
 SETS = {
@@ -109,14 +109,14 @@ def test_controls_that_change_nothing_leave_every_bit(small, speech) -> None:
 
 
 def test_gains_and_expression_glide(small) -> None:
-    stream = small.open_stream(expression=None, lively=False)
+    stream = small.open_stream(expression=None, eye_motion=False)
     silence = np.zeros(small.hop, np.float32)
     for _ in range(5):
         stream.accept(silence)
     stream.set(expression=SMILE)
-    smile = [stream.accept(silence)[0].weights[INDEX["mouthSmileLeft"]] for _ in range(GLIDE + 2)]
-    np.testing.assert_allclose(smile[:GLIDE], 0.4 * np.arange(1, GLIDE + 1) / GLIDE, atol=1e-6)
-    np.testing.assert_allclose(smile[GLIDE:], 0.4, atol=1e-7)  # in silence too: it survives the mouth's rest
+    smile = [stream.accept(silence)[0].weights[INDEX["mouthSmileLeft"]] for _ in range(RAMP_FRAMES + 2)]
+    np.testing.assert_allclose(smile[:RAMP_FRAMES], 0.4 * np.arange(1, RAMP_FRAMES + 1) / RAMP_FRAMES, atol=1e-6)
+    np.testing.assert_allclose(smile[RAMP_FRAMES:], 0.4, atol=1e-7)  # in silence too: it survives the mouth's rest
 
 
 def faces(count=3000):
@@ -144,13 +144,13 @@ def faces(count=3000):
     ],
 )
 def test_lips_that_touch_stay_in_touch(controls) -> None:
-    shaping, rig = Shaping(Controls(**controls)), default_rig()
+    shaping, rig = ControlSmoother(Controls(**controls)), default_rig()
     touched = 0
     for weights in faces():
         shaped = shaping.frame(weights, np.zeros(3, np.float32))[0]
         assert shaped.min() >= 0 and shaped.max() <= 1 and shaped.dtype == np.float32
         before, after = rig.lip_gap(weights), rig.lip_gap(shaped)
-        if before <= TOUCH:
+        if before <= CONTACT_GAP_M:
             assert after <= max(before, 0.0) + 1e-6
             touched += 1
     assert touched > 500
@@ -161,13 +161,13 @@ def test_the_mouths_gain_is_the_gain_of_its_opening_and_leaves_the_eyes() -> Non
     rig, weights = default_rig(), np.zeros(52, np.float32)
     weights[INDEX["jawOpen"]], weights[INDEX["mouthFunnel"]], weights[INDEX["eyeBlinkLeft"]] = 0.4, 0.2, 0.9
     for gain in (0.0, 0.5, 1.5):
-        shaped, turned = Shaping(Controls(mouth_expressiveness=gain)).frame(weights, np.ones(3, np.float32))
+        shaped, turned = ControlSmoother(Controls(mouth_expressiveness=gain)).frame(weights, np.ones(3, np.float32))
         assert rig.lip_gap(shaped) == pytest.approx(gain * rig.lip_gap(weights), abs=1e-6)
-        np.testing.assert_array_equal(shaped[~MOUTH], weights[~MOUTH])
+        np.testing.assert_array_equal(shaped[~MOUTH_MASK], weights[~MOUTH_MASK])
         np.testing.assert_array_equal(turned, 1.0)
-    calm, turned = Shaping(Controls(face_expressiveness=0.0)).frame(np.full(52, 0.5, np.float32), np.ones(3))
-    assert calm[FACE].max() == 0 and (calm[~FACE] == 0.5).all() and not turned.any()
-    assert not any(FACE[INDEX[name]] for name in ARKIT_NAMES if name.startswith(("eyeBlink", "eyeLook")))
+    calm, turned = ControlSmoother(Controls(face_expressiveness=0.0)).frame(np.full(52, 0.5, np.float32), np.ones(3))
+    assert calm[UPPER_FACE_MASK].max() == 0 and (calm[~UPPER_FACE_MASK] == 0.5).all() and not turned.any()
+    assert not any(UPPER_FACE_MASK[INDEX[name]] for name in ARKIT_NAMES if name.startswith(("eyeBlink", "eyeLook")))
 
 
 def test_closures_of_the_shipped_voice_survive_a_smile_and_a_gain(talker, speech) -> None:
@@ -177,7 +177,7 @@ def test_closures_of_the_shipped_voice_survive_a_smile_and_a_gain(talker, speech
         for controls in ({}, {"expression": {**SMILE, "jawOpen": 0.2}, "mouth_expressiveness": 1.4})
     )
     before, after = rig.lip_gap(plain), rig.lip_gap(shaped)
-    closed = before <= TOUCH
+    closed = before <= CONTACT_GAP_M
     assert closed.sum() > 10 and (after[closed] <= np.maximum(before[closed], 0) + 1e-6).all()
     assert shaped[:, INDEX["mouthSmileLeft"]].min() >= 0.4
     assert after.max() > 1.2 * before.max()
@@ -204,12 +204,12 @@ def test_guidance_goes_from_the_blind_face_through_the_heard_one(small, speech) 
     """0 is the branch that hears nothing, 1 the plain one, and with one step the rest lies on the line between."""
 
     def first(guidance, pcm=speech[: 640 * 3]):
-        stream = small.open_stream(1, steps=1, history=0, lively=False, guidance=guidance)
+        stream = small.open_stream(1, steps=1, context_frames=0, eye_motion=False, guidance=guidance)
         return motion(run(stream, [pcm]))[0]
 
     plain, none, half = (first(guidance) for guidance in (1.0, 0.0, 0.5))
     other = first(0.0, -speech[1000 : 1000 + 640 * 3])
-    upper = ~np.append(MOUTH, [True] * 4)  # the mouth rests until a voice is heard
+    upper = ~np.append(MOUTH_MASK, [True] * 4)  # the mouth rests until a voice is heard
     np.testing.assert_allclose(other[upper], none[upper], atol=1e-5)  # it hears nothing
     assert np.abs(plain - none)[upper].max() > 1e-3
     inside = upper & (np.minimum(plain, none) > 0.01) & (np.maximum(plain, none) < 0.99)
@@ -234,8 +234,8 @@ def test_the_branch_of_guidance_joins_late_and_forgets_on_reset(small, speech) -
 
 def test_a_branch_that_joins_late_counts_its_frames_like_one_from_the_start(small, speech) -> None:
     """Where no past counts (history 0) both are the same once the decoder has forgotten."""
-    fresh = run(small.open_stream(1, history=0, lively=False, guidance=2.0), [speech])
-    stream = small.open_stream(1, history=0, lively=False)
+    fresh = run(small.open_stream(1, context_frames=0, eye_motion=False, guidance=2.0), [speech])
+    stream = small.open_stream(1, context_frames=0, eye_motion=False)
     frames = stream.accept(speech[:20000])
     stream.set(guidance=2.0)
     frames += stream.accept(speech[20000:]) + stream.finish()
@@ -297,7 +297,7 @@ def test_the_node_changes_them_live_and_a_smile_outlasts_the_speech() -> None:
         np.testing.assert_allclose(heard.weights, frame.weights, atol=1e-5)
     smile = np.array([frame.weights[INDEX["mouthSmileLeft"]] for frame in stage.faces])
     assert smile[40:].min() >= 0.4 - 1e-6 and stage.faces[-1].idle
-    others = MOUTH & (np.arange(52) != INDEX["mouthSmileLeft"])
+    others = MOUTH_MASK & (np.arange(52) != INDEX["mouthSmileLeft"])
     assert not stage.faces[-1].weights[others].any()
     with pytest.raises(TalkerError, match="did you mean"):
         settings.replace(expression=["mouthSmileLef:0.4"])

@@ -1,93 +1,94 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Laws of the noise floor: how far a voice stands above its noise, and that lips are pressed with more care in it."""
+"""Laws of the noise floor: how far a voice stands above its noise, and that closures need more evidence in noise."""
+
+from __future__ import annotations
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 
-torch = pytest.importorskip("torch")
+from streamingtalker_ros import Talker
+from streamingtalker_ros.streaming import lip_constraints
+from streamingtalker_ros.streaming.lip_constraints import FULL_PENALTY_DB, NO_PENALTY_DB
+from streamingtalker_ros.streaming.noise_floor import MEMORY_S, NoiseFloorEstimator
 
-from streamingtalker_ros.streaming import lip_constraints  # noqa: E402
-from streamingtalker_ros.streaming.noise_floor import MEMORY, NoiseFloor  # noqa: E402
-
-RATE, HOP = 25, 640
+FRAME_RATE, HOP = 25, 640
+Audio = npt.NDArray[np.float32]
 
 
-def noisy(voice, decibels, seed=0):
-    """voice (n,) over white noise that lies so many dB under its mean power."""
+def add_noise(voice: Audio, snr_db: float, seed: int = 0) -> Audio:
+    """Add white noise `snr_db` below the voice's mean power."""
     noise = np.random.default_rng(seed).standard_normal(len(voice))
-    return (voice + noise * np.sqrt(np.mean(voice**2)) * 10.0 ** (-0.05 * decibels)).astype(np.float32)
+    return (voice + noise * np.sqrt(np.mean(voice**2)) * 10.0 ** (-0.05 * snr_db)).astype(np.float32)
 
 
-def above(audio):
-    """What a fresh floor says of each hop of audio."""
-    floor = NoiseFloor(RATE)
-    return np.array([floor.hear(hop) for hop in audio[: len(audio) // HOP * HOP].reshape(-1, HOP)])
+def split_hops(audio: Audio) -> Audio:
+    """Return the whole hops of audio, (n, HOP)."""
+    return audio[: len(audio) // HOP * HOP].reshape(-1, HOP)
 
 
-def test_the_louder_the_noise_the_less_a_voice_stands_above_it(speech) -> None:
-    quiet, *loud = (
-        np.median(above(audio)[25:])
-        for audio in (speech, noisy(speech, 30), noisy(speech, 10), noisy(speech, 0))
+def measure(audio: Audio) -> npt.NDArray[np.float64]:
+    """Return a fresh estimator's result for each hop of audio, in dB."""
+    floor = NoiseFloorEstimator(FRAME_RATE)
+    return np.array([floor.update(hop) for hop in split_hops(audio)])
+
+
+def test_louder_noise_lowers_the_level_above_it(speech: Audio) -> None:
+    quiet, *noisy = (
+        float(np.median(measure(audio)[25:]))
+        for audio in (speech, add_noise(speech, 30), add_noise(speech, 10), add_noise(speech, 0))
     )
-    assert quiet > lip_constraints.FAINT and list(loud) == sorted(loud, reverse=True)
-    assert loud[0] > lip_constraints.LOUD > loud[2]
-    assert (
-        np.mean(
-            above(noisy(speech, 10))[25:]
-            < lip_constraints.LOUD + 0.5 * (lip_constraints.FAINT - lip_constraints.LOUD)
-        )
-        > 0.9
-    )
+    assert quiet > NO_PENALTY_DB and noisy == sorted(noisy, reverse=True)
+    assert noisy[0] > FULL_PENALTY_DB > noisy[2]
+    middle = 0.5 * (FULL_PENALTY_DB + NO_PENALTY_DB)
+    assert np.mean(measure(add_noise(speech, 10))[25:] < middle) > 0.9
 
 
-def test_neither_level_nor_offset_is_noise(speech) -> None:
-    known = above(speech)
-    assert np.abs(above(0.25 * speech) - known)[25:].max() < 1.0
-    assert above(0.5 * speech + 0.3)[25:] == pytest.approx(above(0.5 * speech)[25:], abs=0.1)
+def test_gain_and_offset_are_no_noise(speech: Audio) -> None:
+    known = measure(speech)
+    assert np.abs(measure(np.float32(0.25) * speech) - known)[25:].max() < 1.0
+    shifted = measure((0.5 * speech + 0.3).astype(np.float32))
+    assert shifted[25:] == pytest.approx(measure(np.float32(0.5) * speech)[25:], abs=0.1)
 
 
-def test_a_noise_that_ends_is_forgotten_and_one_that_begins_is_heard(speech) -> None:
-    voice = np.tile(speech, 3)[: 12 * RATE * HOP]
+def test_noise_that_ends_is_forgotten_and_noise_that_begins_is_measured(speech: Audio) -> None:
+    voice = np.tile(speech, 3)[: 12 * FRAME_RATE * HOP]
     middle = len(voice) // 2 // HOP
-    ends = np.concatenate((noisy(voice[: middle * HOP], 5), voice[middle * HOP :]))
-    begins = np.concatenate((voice[: middle * HOP], noisy(voice[middle * HOP :], 5)))
-    late = middle + round(MEMORY * RATE)
-    assert (
-        above(ends)[late:] == above(voice)[late:]
-    ).mean() > 0.9  # the level may still fall from the noise's
-    assert (
-        np.median(above(begins)[late:])
-        < lip_constraints.LOUD
-        < lip_constraints.FAINT
-        < np.median(above(begins)[RATE:middle])
-    )
+    first, second = voice[: middle * HOP], voice[middle * HOP :]
+    ends = measure(np.concatenate((add_noise(first, 5), second)))
+    begins = measure(np.concatenate((first, add_noise(second, 5))))
+    late = middle + round(MEMORY_S * FRAME_RATE)
+    # the level may still be falling from that of the noise
+    assert (ends[late:] == measure(voice)[late:]).mean() > 0.9
+    assert np.median(begins[late:]) < FULL_PENALTY_DB < NO_PENALTY_DB < np.median(begins[FRAME_RATE:middle])
 
 
-def test_silence_and_reset_leave_nothing() -> None:
-    floor = NoiseFloor(RATE)
-    first = [floor.hear(np.zeros(HOP, np.float32)) for _ in range(100)]
-    assert np.isfinite(first).all() and len(set(first)) == 1
-    floor.hear(np.full(HOP, 0.5, np.float32) * np.sign(np.arange(HOP) % 2 - 0.5))
+def test_silence_gives_a_constant_and_reset_forgets_all_audio() -> None:
+    floor = NoiseFloorEstimator(FRAME_RATE)
+    silence = np.zeros(HOP, np.float32)
+    levels = [floor.update(silence) for _ in range(100)]
+    assert np.isfinite(levels).all() and len(set(levels)) == 1
+    floor.update((0.5 * np.sign(np.arange(HOP) % 2 - 0.5)).astype(np.float32))
     floor.reset()
-    assert floor.hear(np.zeros(HOP, np.float32)) == first[0] and len(floor.powers) == 1
+    assert floor.update(silence) == levels[0] and len(floor.powers) == 1
 
 
-def pressures(talker, audio):
-    """How firmly the default model presses the lips, hop by hop: (n,)."""
+def closing_targets(talker: Talker, audio: Audio) -> npt.NDArray[np.float64]:
+    """Return how firmly the shipped model closes the lips, hop by hop."""
     stream = talker.open_stream()
-    found = []
-    for hop in audio[: len(audio) // HOP * HOP].reshape(-1, HOP):
+    closing: list[float] = []
+    for hop in split_hops(audio):
         stream.accept(hop)
-        found.append(stream.lips.pressure)
-    return np.array(found)
+        closing.append(stream.lip_targets.closing)
+    return np.array(closing)
 
 
-def test_noise_makes_a_talker_surer_before_it_presses_the_lips_and_quiet_changes_nothing(
-    talker, speech, monkeypatch
+def test_in_noise_lips_close_less_often_and_in_quiet_nothing_changes(
+    talker: Talker, speech: Audio, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    loud = noisy(speech, 5)
-    careful = pressures(talker, loud), pressures(talker, speech)
-    monkeypatch.setattr(lip_constraints, "DOUBT", 0.0)
-    careless = pressures(talker, loud), pressures(talker, speech)
-    assert careful[0].sum() < careless[0].sum() - 1.0
-    assert np.abs(careful[1] - careless[1])[25:].max() == 0.0 and careful[1].max() == 1.0
+    noisy = add_noise(speech, 5)
+    penalized = closing_targets(talker, noisy), closing_targets(talker, speech)
+    monkeypatch.setattr(lip_constraints, "NOISE_PENALTY", 0.0)
+    plain = closing_targets(talker, noisy), closing_targets(talker, speech)
+    assert penalized[0].sum() < plain[0].sum() - 1.0
+    assert np.abs(penalized[1] - plain[1])[25:].max() == 0.0 and penalized[1].max() == 1.0

@@ -124,10 +124,10 @@ def test_memory_of_a_stream_has_a_fixed_size(talker, speech) -> None:
 
     stream = talker.open_stream()
     stream.accept(speech[:6400])
-    before = [(t.data_ptr(), t.shape) for t in tensors(talker._pool._state)]
+    before = [(t.data_ptr(), t.shape) for t in tensors(talker.network_state)]
     stream.accept(speech)
     assert len(before) > 10
-    assert [(t.data_ptr(), t.shape) for t in tensors(talker._pool._state)] == before
+    assert [(t.data_ptr(), t.shape) for t in tensors(talker.network_state)] == before
 
 
 def test_not_finite_audio_counts_as_silence(talker, speech) -> None:
@@ -146,8 +146,8 @@ def test_bad_input_is_one_sentence(talker) -> None:
         talker.open_stream(style="opera")
     with pytest.raises(TalkerError, match="steps"):
         talker.open_stream(steps=2000)
-    with pytest.raises(TalkerError, match="history"):
-        talker.open_stream(history=1000)
+    with pytest.raises(TalkerError, match="context_frames"):
+        talker.open_stream(context_frames=1000)
     with pytest.raises(TalkerError, match="device"):
         Talker.load(device="tpu")
     with pytest.raises(TalkerError, match="no checkpoint"):
@@ -215,7 +215,7 @@ def test_a_dropped_stream_frees_its_row(talker, speech) -> None:
 
 def test_static_buffers_change_no_frame(talker, speech) -> None:
     """What a CUDA graph is recorded over, exercised on the CPU: joining, leaving, other steps, guidance, growth."""
-    recorded = Talker(talker.network, "cpu", record=True)
+    recorded = Talker(talker.network, "cpu", use_cuda_graph=True)
 
     def play(model):
         a, b, c = model.open_stream(seed=1), model.open_stream(seed=2, steps=2), None
@@ -231,7 +231,7 @@ def test_static_buffers_change_no_frame(talker, speech) -> None:
     for mine, theirs in zip(play(recorded), play(talker)):
         assert_equal(mine, theirs, tolerance=1e-6)
         count += len(mine)
-    assert count > 150 and len(recorded._recorded) > 5
+    assert count > 150 and recorded.num_graphs > 5
 
 
 def test_a_cuda_graph_gives_the_same_frames(talker, speech) -> None:
@@ -241,7 +241,7 @@ def test_a_cuda_graph_gives_the_same_frames(talker, speech) -> None:
 
     if not torch.cuda.is_available():
         pytest.skip("no CUDA device here")
-    plain, graph = (Talker(copy.deepcopy(talker.network), "cuda", record=record) for record in (False, True))
+    plain, graph = (Talker(copy.deepcopy(talker.network), "cuda", use_cuda_graph=record) for record in (False, True))
     assert_equal(run(graph.open_stream(), [speech]), run(plain.open_stream(), [speech]), tolerance=1e-4)
 
 
@@ -249,15 +249,15 @@ def test_temperature_scales_what_seeds_differ_in(speech) -> None:
     from dataclasses import replace
 
     from streamingtalker_ros.model.blendshape import checkpoint
-    from streamingtalker_ros.streaming.talker import DEFAULT
+    from streamingtalker_ros.streaming.talker import DEFAULT_CHECKPOINT
 
     spread = {}
     for temperature in (0.0, 0.5, 1.0):
-        network = checkpoint.load(DEFAULT)
+        network = checkpoint.load(DEFAULT_CHECKPOINT)
         network.config = replace(network.config, temperature=temperature)
         talker = Talker(network, "cpu")
         first, second = (
-            run(talker.open_stream(seed=seed, lively=False), [speech[:48000]]) for seed in (1, 2)
+            run(talker.open_stream(seed=seed, eye_motion=False), [speech[:48000]]) for seed in (1, 2)
         )
         spread[temperature] = np.mean([np.abs(a.weights - b.weights).mean() for a, b in zip(first, second)])
     assert spread[0.0] == 0.0 and 0.0 < spread[0.5] < spread[1.0]

@@ -1,49 +1,78 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Laws of the mouth's rest: shut without a voice, open with one, and with a breath that parts the lips before it."""
+"""Laws of the voice-activity gate: shut without voice, open with it, and open for the breath before it."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
 
 import numpy as np
+import numpy.typing as npt
 
 from streamingtalker_ros.face.arkit import INDEX
-from streamingtalker_ros.streaming.voice_gate import BREATH, GateState, hear, rest
+from streamingtalker_ros.streaming.voice_gate import (
+    PRE_SPEECH_APERTURE,
+    VadGateState,
+    apply_gate,
+    update_vad,
+)
+
+LOOKAHEAD_FRAMES = 2
 
 
-def mouths(voice, openings=None, lookahead=2, silence=()):
-    """jawOpen and browInnerUp, both 1 before the gate, per frame (T, 2); voice: probability per hop; openings: per frame;
-    silence: hops without sound."""
-    state, out = GateState.fresh(lookahead), []
-    room = 0.001 * np.random.default_rng(0).standard_normal(640)
+def run_gate(
+    voice: npt.NDArray[np.float64],
+    apertures: npt.NDArray[np.float64] | None = None,
+    silent_hops: Collection[int] = (),
+) -> npt.NDArray[np.float32]:
+    """Run the gate on a face whose jawOpen and browInnerUp are 1.
+
+    Args:
+        voice: (hops,) probabilities of voice.
+        apertures: (frames,) predicted lip apertures; None for a model without the head.
+        silent_hops: Hops without sound.
+
+    Returns:
+        (frames, 2) jawOpen and browInnerUp after the gate.
+    """
+    state, columns = VadGateState.create(LOOKAHEAD_FRAMES), [INDEX["jawOpen"], INDEX["browInnerUp"]]
+    room_noise = (0.001 * np.random.default_rng(0).standard_normal(640)).astype(np.float32)
+    constant = np.full(640, 0.1, np.float32)
+    result: list[npt.NDArray[np.float32]] = []
     for hop, probability in enumerate(voice):
-        hear(state, probability, room * 0.0 + 0.1 if hop in silence else room)
-        if hop >= lookahead:
+        update_vad(state, float(probability), constant if hop in silent_hops else room_noise)
+        if hop >= LOOKAHEAD_FRAMES:
             weights = np.zeros(52, np.float32)
-            weights[[INDEX["jawOpen"], INDEX["browInnerUp"]]] = 1.0
-            rest(state, weights, None if openings is None else openings[hop - lookahead])
-            out.append(weights[[INDEX["jawOpen"], INDEX["browInnerUp"]]])
-    return np.array(out)
+            weights[columns] = 1.0
+            aperture = None if apertures is None else float(apertures[hop - LOOKAHEAD_FRAMES])
+            apply_gate(state, weights, aperture)
+            result.append(weights[columns])
+    return np.array(result)
 
 
-def test_the_mouth_opens_with_a_voice_ahead_and_is_shut_160_ms_after_it() -> None:
+def test_the_mouth_opens_with_voice_in_the_lookahead_and_is_shut_160_ms_after_it() -> None:
     voice = np.zeros(40)
     voice[10:20] = 0.9
-    jaw, brow = mouths(voice).T
-    assert (jaw[:8] == 0).all() and jaw[9] == 1.0  # the voice is heard two frames ahead
+    jaw, brow = run_gate(voice).T
+    assert (jaw[:8] == 0).all() and jaw[9] == 1.0  # the voice lies two frames ahead
     assert (jaw[9:21] == 1.0).all() and (jaw[23:] < 1e-6).all() and (np.diff(jaw[20:24]) < 0).all()
     assert (brow == 1.0).all()
 
 
-def test_lips_that_are_heard_apart_part_before_there_is_a_voice() -> None:
-    voice, openings = np.zeros(30), np.zeros(28)
-    openings[5:9] = 0.5 * BREATH[0], 0.5 * sum(BREATH), BREATH[1], 0.9
-    jaw, _ = mouths(voice, openings).T
+def test_a_predicted_lip_aperture_opens_the_gate_before_the_voice() -> None:
+    low, high = PRE_SPEECH_APERTURE
+    voice, apertures = np.zeros(30), np.zeros(28)
+    apertures[5:9] = 0.5 * low, 0.5 * (low + high), high, 0.9
+    jaw, _ = run_gate(voice, apertures).T
     assert jaw[5] == 0.0 and abs(jaw[6] - 0.5) < 1e-6 and jaw[7] == jaw[8] == 1.0
-    assert (np.delete(jaw, [6, 7, 8]) == 0).all()  # without a voice it is the breath alone that opens
+    assert (np.delete(jaw, [6, 7, 8]) == 0).all()  # without voice the aperture alone opens it
     voice[:] = 0.9
-    assert (mouths(voice, openings)[2:, 0] == 1.0).all()  # and with one it takes nothing away
-    assert (mouths(np.zeros(30), -openings)[:, 0] == 0).all()
+    assert (run_gate(voice, apertures)[2:, 0] == 1.0).all()  # with voice the aperture closes nothing
+    assert (run_gate(np.zeros(30), -apertures)[:, 0] == 0).all()
 
 
-def test_in_silence_nobody_speaks_whatever_the_ears_expect_to_go_on() -> None:
-    voice, openings = np.full(40, 0.9), np.full(38, 0.9)
-    jaw, _ = mouths(voice, openings, silence=range(20, 40)).T
-    assert (jaw[2:21] == 1.0).all() and (jaw[23:] < 1e-6).all()  # as where the ears hear the end
-    assert (mouths(voice, openings, silence=(20, 21))[2:, 0] == 1.0).all()  # and a stop's gap is no end
+def test_in_digital_silence_nobody_speaks_whatever_the_network_predicts() -> None:
+    voice, apertures = np.full(40, 0.9), np.full(38, 0.9)
+    jaw, _ = run_gate(voice, apertures, silent_hops=range(20, 40)).T
+    assert (jaw[2:21] == 1.0).all() and (jaw[23:] < 1e-6).all()  # as where the network predicts the end
+    # the closure of a stop consonant is no end
+    assert (run_gate(voice, apertures, silent_hops=(20, 21))[2:, 0] == 1.0).all()

@@ -36,7 +36,7 @@ SMALL = TalkerConfig(
     feedforward=64,
     head_width=32,
     head_blocks=1,
-    steps=2,
+    num_inference_steps=2,
 )
 
 

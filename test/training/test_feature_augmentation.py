@@ -10,7 +10,7 @@ torch = pytest.importorskip("torch")
 from streamingtalker_ros.audio import augmentation
 from streamingtalker_ros.cli.demo import VOICE  # noqa: E402
 from streamingtalker_ros.model.blendshape.config import TalkerConfig  # noqa: E402
-from streamingtalker_ros.model.blendshape.features import QUIET, LogMel  # noqa: E402
+from streamingtalker_ros.model.blendshape.features import MIN_LEVEL, LogMel  # noqa: E402
 from streamingtalker_ros.training import feature_augmentation  # noqa: E402
 from streamingtalker_ros.training.feature_augmentation import (
     FeatureAugmentationConfig,
@@ -41,7 +41,7 @@ def measured(log_mel, pcm):
 
 
 def start(count=1):
-    return torch.full((count,), QUIET)
+    return torch.full((count,), MIN_LEVEL)
 
 
 def test_what_was_normalised_and_is_leveled_again_is_what_it_was(log_mel, voice) -> None:

@@ -34,13 +34,13 @@ SMALL = dict(
     codec_width=16,
     width=16,
     feedforward=32,
-    history=8,
+    context_frames=8,
     head_width=16,
     head_blocks=1,
-    slots=4,
-    codes=32,
+    num_codebooks=4,
+    codebook_size=32,
     code_dim=8,
-    opening=0.5,
+    lip_aperture_weight=0.5,
     styles=["neutral", "teacher", "nobody"],
 )
 LOOP = {"steps": 6, "batch": 4, "warmup": 2, "log_every": 1, "save_every": 2}

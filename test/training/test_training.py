@@ -52,16 +52,16 @@ CONFIG = TalkerConfig(
     codec_width=32,
     width=32,
     feedforward=64,
-    history=12,
+    context_frames=12,
     head_width=32,
     head_blocks=2,
-    slots=4,
-    codes=32,
+    num_codebooks=4,
+    codebook_size=32,
     code_dim=8,
-    closure=(0.1, 0.2),
-    openness=(0.5, 0.75),
-    opening=0.5,
-    lip_width=0.5,
+    bilabial_thresholds=(0.1, 0.2),
+    open_vowel_thresholds=(0.5, 0.75),
+    lip_aperture_weight=0.5,
+    lip_width_weight=0.5,
 )
 
 
@@ -255,7 +255,7 @@ def test_windows_carry_real_history_and_the_sound_of_a_stream(clips) -> None:
         clip = next(
             c for c in clips if np.array_equal(motion_of(c)[first : first + 32], batch.motion[b].numpy())
         )
-        state = encoder.log_mel.state(1)
+        state = encoder.log_mel.init_state(1)
         pcm = torch.from_numpy(np.pad(clip.pcm, (0, 1280)))
         heard = [encoder.log_mel(hop[None], state)[0][0, 0] for hop in pcm.view(-1, 640)]
         expected = torch.stack(heard)[first : first + 34]
@@ -372,13 +372,13 @@ def test_the_ears_of_a_finished_encoder_learn_that_noise_alone_is_no_voice(clips
     ]
     mels, loudness = windows.alone(32, np.random.default_rng(99))
     with torch.no_grad():
-        encoder.voice.bias.fill_(2.0)
-        assert encoder.voice(encoder.encode(mels, loudness)).mean() > 1.0, "it takes noise for a voice"
+        encoder.vad_head.bias.fill_(2.0)
+        assert encoder.vad_head(encoder.encode(mels, loudness)).mean() > 1.0, "it takes noise for a voice"
     curve = [float(figures["ears"]) for figures in learn(stage, heads, 1e-2, 80)[1]]
     with torch.no_grad():
-        voice = encoder.voice(encoder.encode(mels, loudness)).mean()
+        voice = encoder.vad_head(encoder.encode(mels, loudness)).mean()
         window = windows.draw(32, np.random.default_rng(98))
-        spoken = encoder.voice(encoder.encode(window.mels, window.loudness))[..., 0][window.voice > 0].mean()
+        spoken = encoder.vad_head(encoder.encode(window.mels, window.loudness))[..., 0][window.voice > 0].mean()
     assert voice < -0.5 and spoken > voice + 1.0 and np.mean(curve[-5:]) < 0.8 * np.mean(curve[:5])
     assert all(
         torch.equal(p, before[name]) for name, p in encoder.named_parameters() if name.startswith("blocks")

@@ -45,15 +45,15 @@ SIZES = dict(
     codec_width=32,
     codec_layers=1,
     codec_heads=4,
-    codec_ff=32,
-    slots=4,
+    codec_feedforward=32,
+    num_codebooks=4,
     code_dim=8,
-    codes=32,
+    codebook_size=32,
     width=24,
-    ff=32,
+    feedforward=32,
     layers=1,
-    history=16,
-    steps=10,
+    context_frames=16,
+    num_inference_steps=10,
 )
 LOOP = dict(warmup=5, log_every=5, momentum=0.99, mixed=False)
 RECIPE = {
@@ -229,7 +229,7 @@ def test_conditions_of_a_window_are_those_of_the_ring(network) -> None:
     torch.manual_seed(1)
     past, audio = torch.randn(2, rows, c.latent_dim), torch.randn(2, rows, c.audio_dim)
     style = torch.tensor([0, 2])
-    state, stepped = network.predictor.state(2), []
+    state, stepped = network.predictor.init_state(2), []
     for n in range(rows):
         stepped.append(network.predictor.step(past[:, n], audio[:, n], style, state))
     stepped = torch.stack(stepped, 1)
@@ -324,7 +324,7 @@ def test_the_past_is_disturbed_as_the_recipe_says(network, data, tmp_path) -> No
     stage, true, past, _ = shown(blur=0.5)
     size = ((past - true) / stage.spread)[..., stage.spread > 0].std()
     assert 0.05 < size < 0.5
-    assert 1 <= shown(cut=1.0)[3] <= network.config.history
+    assert 1 <= shown(cut=1.0)[3] <= network.config.context_frames
     _, true, past, _ = shown(own=1.0)
     assert torch.equal(true, past)  # not yet
     _, true, past, _ = shown(step=60, own=1.0)

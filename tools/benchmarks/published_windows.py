@@ -66,7 +66,7 @@ def main() -> None:
     motion = truth.frames.reshape(count, -1)  # (L, 3V)
     raw, features = truth.audio_encoder_output[None], truth.audio_features
 
-    print(f"{count} frames, history {c.history}\n\n| what alone differs | rms | largest |\n|---|---|---|")
+    print(f"{count} frames, history {c.context_frames}\n\n| what alone differs | rms | largest |\n|---|---|---|")
     free = VertexTalker(network, chunk_frames=1, window=2.0, decode_frames=count + 2)
     ratio = c.audio_fps / c.frame_rate
     places = ((torch.arange(count) + 0.5) * ratio - 0.5).clamp(0, raw.shape[1] - 1)
@@ -75,14 +75,14 @@ def main() -> None:
         ("a ring of h rows in the predictor", from_features(free, features, who, noise)),
         ("places of frames without the utterance's end", from_features(free, centred, who, noise)),
     ]
-    for decode in (24, c.history):
+    for decode in (24, c.context_frames):
         bounded = VertexTalker(network, chunk_frames=1, window=2.0, decode_frames=decode)
         rows.append((f"the ring, and {decode} rows decoded", from_features(bounded, features, who, noise)))
     batch = VertexTalker(network, chunk_frames=12, window=2.0)
     whole = count // 12 * 12
     rows.append(
         (
-            f"the ring, {c.history} rows decoded, 12 frames per pass",
+            f"the ring, {c.context_frames} rows decoded, 12 frames per pass",
             from_features(batch, features[:whole], who, noise[:whole]),
         )
     )

@@ -16,7 +16,7 @@ from streamingtalker_ros.training.codec import COMMIT, perplexity
 
 def prepare(codec) -> None:
     """Initialise a new codec as released: the codes lie evenly in ± 1 / N."""
-    nn.init.uniform_(codec.codebook.weight, -1.0 / codec.config.codes, 1.0 / codec.config.codes)
+    nn.init.uniform_(codec.codebook.weight, -1.0 / codec.config.codebook_size, 1.0 / codec.config.codebook_size)
 
 
 class CodecStage:
@@ -27,7 +27,7 @@ class CodecStage:
         self.batch, self.mixed = settings.batch, settings.mixed
         self.chance = np.array([len(clip) for clip in clips], np.float64)
         self.chance /= self.chance.sum()
-        self.used = torch.zeros(codec.config.codes, device=machine.device)
+        self.used = torch.zeros(codec.config.codebook_size, device=machine.device)
         self.kept = {"codebook": codec.codebook.weight, "used": self.used} if pieces.restart else {}
 
     def draw(self, rng):
@@ -61,7 +61,7 @@ class CodecStage:
         return error + codebook + COMMIT * commitment, {
             "vertices": error.detach(),
             "codebook": codebook.detach(),
-            "perplexity": perplexity(indices, codec.config.codes),
+            "perplexity": perplexity(indices, codec.config.codebook_size),
         }
 
     def _seen(self, length, rng):
@@ -100,8 +100,8 @@ def codec_figures(codec, clips, device):
         "distance": float(torch.stack(errors).mean()),
         "distance_at_rest": float(torch.stack(still).mean()),
         "codes_used": int(used.unique().numel()),
-        "codes": codec.config.codes,
-        "perplexity": perplexity(used, codec.config.codes),
+        "codes": codec.config.codebook_size,
+        "perplexity": perplexity(used, codec.config.codebook_size),
     }
 
 

@@ -8,7 +8,7 @@ begins anywhere; dropout stands where torch's TransformerDecoderLayer, which the
 import torch
 from torch.nn import functional as F
 
-from streamingtalker_ros.model.vertex.predictor import slopes
+from streamingtalker_ros.model.vertex.predictor import alibi_slopes
 
 
 def conditions(predictor, past, audio, style, first, reach=None, dropout=0.0):
@@ -16,13 +16,13 @@ def conditions(predictor, past, audio, style, first, reach=None, dropout=0.0):
     style, first (B,) int64; reach: rows that attention sees, at most and by default h. Returns (B, T, d)."""
     c, T = predictor.config, past.shape[1]
     row = torch.arange(T, device=past.device)
-    place = predictor.position[(first[:, None] + row) % c.period]  # (B, T, d)
+    place = predictor.position[(first[:, None] + row) % c.positional_period]  # (B, T, d)
     x = F.dropout(predictor.latent_in(past) + predictor.identity(style)[:, None] + place, dropout)
     heard = predictor.audio_in(audio)
     distance = row[:, None] - row[None]  # (T, T)
-    slope = torch.tensor(slopes(c.heads), device=past.device)[:, None, None]
-    bias = -slope * torch.div(distance, c.period, rounding_mode="floor")  # (heads, T, T)
-    unseen = (distance < 0) | (distance >= (reach or c.history))
+    slope = torch.tensor(alibi_slopes(c.heads), device=past.device)[:, None, None]
+    bias = -slope * torch.div(distance, c.positional_period, rounding_mode="floor")  # (heads, T, T)
+    unseen = (distance < 0) | (distance >= (reach or c.context_frames))
     bias = bias.masked_fill(unseen, float("-inf"))
     for layer in predictor.layers:
         q, k, v = layer.project(x)

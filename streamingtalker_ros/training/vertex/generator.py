@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from streamingtalker_ros.model.ddim import Schedule
+from streamingtalker_ros.model.ddim import NoiseSchedule
 from streamingtalker_ros.training.vertex.conditions import conditions
 
 
@@ -69,7 +69,7 @@ class TalkerStage:
         self.rows = [
             c.identities.index(clip.subject) if clip.subject in c.identities else 0 for clip in clips
         ]
-        self.schedule = Schedule(c.beta_start, c.beta_end, c.train_steps)
+        self.schedule = NoiseSchedule(c.beta_start, c.beta_end, c.num_train_timesteps)
 
     def draw(self, rng):
         """A random Window."""
@@ -129,9 +129,9 @@ class TalkerStage:
 
     def _denoise(self, condition, latents):
         head = self.network.head
-        times = torch.randint(0, self.schedule.train_steps, (len(latents),), device=latents.device)
+        times = torch.randint(0, self.schedule.num_train_timesteps, (len(latents),), device=latents.device)
         noisy = self.schedule.add_noise(latents, torch.randn_like(latents), times)
-        return head.x0(noisy, condition, head.time(times)[:, None], self.network.predictor.latent_in)
+        return head.x0(noisy, condition, head.embed_time(times)[:, None], self.network.predictor.latent_in)
 
     def _history(self, window, audio, step, rng):
         """(past (B, T, H·C) as this batch shows it, how many rows back attention reaches)."""
@@ -142,20 +142,20 @@ class TalkerStage:
         blur = torch.rand(batch, 1, 1, device=device) * chances.blur
         past = past + blur * self.spread * torch.randn_like(past)
         past = torch.where(torch.rand(batch, 1, 1, device=device) < chances.drop, self.start, past)
-        reach = int(rng.integers(1, self.network.config.history + 1)) if rng.random() < chances.cut else None
+        reach = int(rng.integers(1, self.network.config.context_frames + 1)) if rng.random() < chances.cut else None
         return past, reach
 
     @torch.no_grad()
     def _own(self, past, audio, window):
         """The past with a random share of its rows as the network would have said them: two steps from pure noise."""
-        head, predictor, last = self.network.head, self.network.predictor, self.schedule.train_steps - 1
+        head, predictor, last = self.network.head, self.network.predictor, self.schedule.num_train_timesteps - 1
         condition = conditions(predictor, past, audio, window.style, window.first)
         said = torch.randn_like(window.latents)
         for time in (last, last // 2):
             times = torch.full((len(past),), time, device=past.device)
             if time < last:
                 said = self.schedule.add_noise(said, torch.randn_like(said), times)
-            said = head.x0(said, condition, head.time(times)[:, None], predictor.latent_in).float()
+            said = head.x0(said, condition, head.embed_time(times)[:, None], predictor.latent_in).float()
         own = torch.cat((past[:, :1], said[:, :-1]), 1)  # what came before the window stays true
         share = torch.rand(past.shape[:2], device=past.device)[..., None] < self.recipe.history.frames
         return torch.where(share, own, past)

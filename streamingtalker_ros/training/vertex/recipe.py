@@ -17,14 +17,28 @@ from streamingtalker_ros.training.vertex.dataset import layout_of
 NEUTRAL = "neutral"  # the style that needs no identity: the first row of the embedding, a stream's default
 SIZES = {
     "vocaset": dict(
-        slots=16, code_dim=64, codes=256, width=768, ff=1024, activation="relu", period=30, history=60
+        num_codebooks=16,
+        code_dim=64,
+        codebook_size=256,
+        width=768,
+        feedforward=1024,
+        activation="relu",
+        positional_period=30,
+        context_frames=60,
     ),
     "biwi": dict(
-        slots=8, code_dim=128, codes=512, width=1024, ff=2048, activation="gelu", period=25, history=120
+        num_codebooks=8,
+        code_dim=128,
+        codebook_size=512,
+        width=1024,
+        feedforward=2048,
+        activation="gelu",
+        positional_period=25,
+        context_frames=120,
     ),
 }
 CODEC = dict(
-    codec_width=1024, codec_layers=6, codec_heads=8, codec_ff=1536, codec_slope=0.2, codec_affine=False
+    codec_width=1024, codec_layers=6, codec_heads=8, codec_feedforward=1536, codec_slope=0.2, codec_affine=False
 )
 
 
@@ -126,7 +140,7 @@ class Recipe:
         )
         if self.dataset == "vocaset" and made.latent_dim != made.codec_width:
             raise TalkerError(
-                f"the recipe's model has slots · code_dim {made.latent_dim} and codec_width "
+                f"the recipe's model has num_codebooks · code_dim {made.latent_dim} and codec_width "
                 f"{made.codec_width}: for vocaset they must be equal"
             )
         for width, heads in (("width", "heads"), ("codec_width", "codec_heads")):

@@ -104,7 +104,7 @@ def talker_figures(network, clips, recipe, device):
     """Streamed with the bounds it was trained for, in the subject's style where it is known, else the neutral one: mean
     distance of a vertex from its place, and that of a face at rest, over a few clips."""
     bounds = dict(chunk_frames=recipe.audio.hop, window=recipe.audio.window, context=recipe.audio.context)
-    decode = max(network.config.history, recipe.audio.hop + 1)
+    decode = max(network.config.context_frames, recipe.audio.hop + 1)
     model, made = VertexTalker(network, device, decode_frames=decode, **bounds), []
     for clip in clips[:SCORED]:
         stream = model.open_stream(style=clip.subject if clip.subject in model.styles else None)
@@ -148,7 +148,7 @@ def _same_size(clips, config, data) -> None:
 def _read_codec(folder, config):
     """Stage 1's codec. Raises TalkerError when it is missing, or of other sizes."""
     try:
-        values = {**json.loads((folder / CONFIG).read_text()), "family": "published"}
+        values = {**json.loads((folder / CONFIG).read_text()), "family": "vertex"}
         weights = load_file(str(folder / CODEC))
     except (OSError, ValueError, SafetensorError):
         raise TalkerError(

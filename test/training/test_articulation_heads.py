@@ -1,0 +1,79 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Laws of training the articulation heads: their losses, their thresholds, and the gains on what they predict."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from streamingtalker_ros.model.blendshape.config import TalkerConfig
+from streamingtalker_ros.model.blendshape.network import TalkerNetwork
+from streamingtalker_ros.training.articulation_heads import closure_thresholds, open_vowel_thresholds
+from streamingtalker_ros.training.encoder import closure_event_loss
+from streamingtalker_ros.training.motion_gain import scale_motion
+
+
+def test_gains_scale_the_predicted_lip_aperture_and_width() -> None:
+    config = TalkerConfig(
+        audio_width=32,
+        audio_blocks=2,
+        bilabial_thresholds=(0.2, 0.4),
+        lip_aperture_weight=0.5,
+        lip_width_weight=0.5,
+    )
+    network, feature = TalkerNetwork(config), torch.randn(5, config.audio_width)
+    before = network.encoder.auxiliary_logits(feature)
+    scale_motion(network, {"mouth": 1.5, "width": 1.25})
+    after = network.encoder.auxiliary_logits(feature)
+    assert torch.equal(after[:, :2], before[:, :2])
+    assert torch.allclose(after[:, 2:], before[:, 2:] * torch.tensor([1.5, 1.25]), atol=1e-6)
+
+
+def test_closure_thresholds_reach_the_recall_unless_vowels_limit_it() -> None:
+    closed, opened = np.linspace(0, 1, 101), np.linspace(0, 0.5, 101)
+    assert closure_thresholds([closed], [opened], 0.9, 0.5) == pytest.approx(
+        (0.125, 0.25)
+    )  # the vowels' share binds
+    assert closure_thresholds([closed], [opened], 0.4, 0.5) == pytest.approx((0.3, 0.6))  # the closures' does
+    easy = np.full(900, 0.9)  # many p, b, m that anybody hears do not hide that others are missed
+    assert closure_thresholds([closed, easy], [opened], 0.4, 0.5) == pytest.approx((0.3, 0.6))
+    assert closure_thresholds([closed], [opened, easy], 0.4, 0.5) == pytest.approx((0.45, 0.9))
+
+
+def test_the_most_certain_frame_counts_for_a_sound_and_false_closures_cost_by_the_gap() -> None:
+    sounds = torch.zeros(1, 12, dtype=torch.bool)
+    sounds[0, 2:5] = sounds[0, 8:10] = True
+    counts, gap = torch.ones(1, 12), torch.full((1, 12), 0.3)
+    low = torch.full((1, 12), -9.0)
+
+    def loss(
+        counts: torch.Tensor = counts, gap: torch.Tensor = gap, worth: float = 1.0, **raised: float
+    ) -> float:
+        logits = low.clone()
+        for frame, value in raised.items():
+            logits[0, int(frame[1:])] = value
+        return float(closure_event_loss(logits, sounds, counts, gap, torch.full((1,), worth)))
+
+    both = loss(f3=9.0, f8=9.0)
+    assert both < 0.01 and loss(f4=9.0, f9=9.0) == pytest.approx(both, abs=1e-3)  # whichever frame it is
+    assert loss(f2=9.0, f3=9.0, f4=9.0, f8=9.0, f9=9.0) < 0.01  # or all of them
+    assert loss(f3=9.0) == pytest.approx(4.4, abs=0.2) and loss() > 8.0  # a missed one, both missed
+    assert loss(worth=0.1) == pytest.approx(0.1 * loss(), rel=0.05)  # both missed in a noise
+    assert loss(f3=9.0, f8=9.0, f6=9.0) > 0.9  # pressed where the lips are apart
+    shut = gap.clone()
+    shut[0, 6] = 0.0  # and where they are shut anyway
+    assert loss(f3=9.0, f8=9.0, f6=9.0, gap=shut) < 0.1
+    unknown = counts.clone()
+    unknown[0, 8] = 0.0
+    assert loss(f3=9.0, counts=unknown) < 0.01  # a sound that is not all learned from
+    assert loss(counts=torch.zeros(1, 12)) == 0.0
+    assert (
+        float(closure_event_loss(low, torch.zeros_like(sounds), counts, gap, torch.ones(1))) < 0.01
+    )  # no sound at all
+
+
+def test_open_vowel_thresholds_suppress_at_most_the_given_fraction_of_closures() -> None:
+    assert open_vowel_thresholds([np.linspace(0, 1, 101), np.zeros(900)], 0.2) == pytest.approx((0.8, 0.9))
+
+
