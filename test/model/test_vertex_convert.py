@@ -59,7 +59,7 @@ def test_the_converted_folder_computes_what_the_reference_computes(made, tmp_pat
 def test_the_configuration_says_the_family_the_names_and_the_unit(made, tmp_path) -> None:
     assert convert(made, tmp_path / "out", "--unit", "mm") == 0
     stored = json.loads((tmp_path / "out" / "config.json").read_text())
-    assert stored["family"] == "published" and stored["unit"] == 0.001
+    assert stored["family"] == "vertex" and stored["unit"] == 0.001
     if stored["dataset"] == "biwi":
         assert (stored["identities"], stored["frame_rate"], stored["activation"]) == (
             ["F2", "F3", "F4", "M3", "M4", "M5"],
