@@ -87,10 +87,10 @@ def test_a_cost_that_grows_with_the_stream_is_seen(monkeypatch) -> None:
     import time
 
     talker = small_talker()
-    make = talker._frame
+    make = talker._to_frame
     monkeypatch.setattr(
         talker,
-        "_frame",
+        "_to_frame",
         lambda stream, motion: time.sleep(0.01 * (stream.hops > 100)) or make(stream, motion),
     )
     assert bench.one_voice(talker, frames=120)["late_over_early"] > 1.5
@@ -128,4 +128,4 @@ def test_the_command_measures_the_shipped_model(capsys) -> None:
     assert report["model"] == "default" and report["lookahead_ms"] <= 80 and report["budget_ms"] == 40
     assert main(["bench", "--threads", "0"]) == 2
     assert main(["bench", "--hop", "3"]) == 2
-    assert "only a published checkpoint has such bounds" in capsys.readouterr().err
+    assert "only a vertex checkpoint has such limits" in capsys.readouterr().err

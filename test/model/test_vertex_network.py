@@ -88,9 +88,10 @@ def test_the_ring_past_its_end_equals_a_plain_computation(network) -> None:
     bias = -torch.tensor(alibi_slopes(c.heads))[:, None, None] * (distance // c.positional_period)
     attended = layer.attend(q[:, :, -1:], k[:, :, -h:], v[:, :, -h:], bias)
     expected = layer.combine(x[:, -1:], attended, p.audio_in(audio)[:, -1:])
-    state, full = p.init_state(1), p.layers
+    full = p.layers
     try:
         p.layers = torch.nn.ModuleList([layer])
+        state = p.init_state(1)
         for n in range(T):
             row = p.step(past[:, n], audio[:, n], who, state)
     finally:
