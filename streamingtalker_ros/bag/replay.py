@@ -141,7 +141,7 @@ class Rehearsal:
         """Let the clock run, working at each moment that the rules ask for, as a worker of boundless speed
         does."""
         while self._now < time:
-            if run_batch(self._talker, [self._session], lambda: self._now):
+            if run_batch(self._talker, [self._session], lambda: self._now).hops:
                 continue
             deadline = self._session.next_deadline()
             if deadline is None or deadline > time:

@@ -3,7 +3,8 @@
 
     session = VoiceSession(talker, parameters, publish)
     session.push(packet)                                  # any thread
-    while run_batch(talker, [session], time.monotonic): ...   # the thread that drives it
+    while run_batch(talker, [session]).hops:              # the thread that drives it
+        pass
     wait_until(session.next_deadline())                   # or until a packet or a command arrives
 
 All rules of docs/node.md (pacing, idle frames, overload, barge-in, new streams) are decided here, on the states and
@@ -86,10 +87,12 @@ class SessionPolicy:
         detects_end: Whether the absence of packets for `idle_after` ends the audio. If not, only `end_audio` does.
         flushes_silence: Whether the silence that closes the mouth is consumed at once, so that its frames are
             published early. If not, it follows the clock from the end of the audio on.
+        overload_after: s of lag after which old audio is skipped; None for the parameter of that name.
     """
 
     detects_end: bool = True
     flushes_silence: bool = True
+    overload_after: float | None = None
 
 
 TOPIC_POLICY: Final = SessionPolicy()
@@ -153,6 +156,8 @@ class VoiceSession:
         self._new_transition()
         self._last_stamp: int | None = None  # ns, of the frame published last
         self._gate_rate = GateRate.AUDIO_END  # of frames after the audio
+        self.default_seed = parameters.seed
+        """Seed of the streams that follow, unless `suspend` sets another; for the driving thread."""
         self._seed = parameters.seed
         self._epoch = 0
         self._epoch_stamp: int | None = None  # ns; None until the first stream of the epoch
@@ -166,19 +171,6 @@ class VoiceSession:
         self.stream: StreamProtocol = talker.open_stream(
             parameters.seed, parameters.style or None, parameters.steps or None, **controls
         )
-        self._actions: dict[SessionAction, Callable[[AudioSegment | None, float], None]] = {
-            SessionAction.IGNORE: lambda segment, now: None,
-            SessionAction.START_STREAM: self._start_stream,
-            SessionAction.CONTINUE_STREAM: self._continue_stream,
-            SessionAction.RESYNC_SILENCE: self._resync_silence,
-            SessionAction.CLOSE_MOUTH: self._close_mouth,
-            SessionAction.START_IDLE: self._start_idle,
-            SessionAction.MARK_END: lambda segment, now: None,
-            SessionAction.RUN_IDLE: lambda segment, now: None,
-            SessionAction.BARGE_IN: self._barge_in,
-            SessionAction.DISCARD_STREAM: self._discard_stream,
-            SessionAction.FORGET: self._forget,
-        }
 
     # ---------------------------------------------------------------------------------------------- any thread
 
@@ -215,7 +207,7 @@ class VoiceSession:
 
         Args:
             epoch: Number of the timeline that the next audio begins, with stamps from 0; None to keep the current one.
-            seed: Seed of the streams that follow; None for that of the parameters.
+            seed: Seed of the streams that follow; None for `default_seed`.
         """
         self._queue.post(lambda: self._on_suspend(epoch, seed), drop_audio=True)
 
@@ -325,7 +317,9 @@ class VoiceSession:
         self, event: SessionEvent, segment: AudioSegment | None = None, now: float | None = None
     ) -> None:
         transition = TRANSITIONS[self._state, event]
-        self._actions[transition.action](segment, self._clock() if now is None else now)
+        action = _ACTIONS.get(transition.action)
+        if action is not None:
+            action(self, segment, self._clock() if now is None else now)
         self._state = transition.state
 
     def _on_interrupt(self, epoch: int | None) -> None:
@@ -336,7 +330,7 @@ class VoiceSession:
     def _on_suspend(self, epoch: int | None, seed: int | None) -> None:
         self._dispatch(SessionEvent.SUSPEND)
         self._last_stamp = None
-        self._seed = self.parameters.seed if seed is None else seed
+        self._seed = self.default_seed if seed is None else seed
         if epoch is not None:
             self._epoch, self._epoch_stamp = epoch, 0
 
@@ -357,9 +351,14 @@ class VoiceSession:
             self.stream.style = parameters.style or None
         if parameters.steps != old.steps:
             self.stream.steps = parameters.steps or None
-        self.stream.seed = self._seed = parameters.seed
+        self.stream.seed = self._seed = self.default_seed = parameters.seed
         self.stream.set(**self._supported_controls(parameters))
         self._scheduler.paced = parameters.pacing == "audio"
+
+    @property
+    def _overload_after(self) -> float:
+        overload_after = self._policy.overload_after
+        return self.parameters.overload_after if overload_after is None else overload_after
 
     def _supported_controls(self, parameters: TalkerParameters) -> dict[str, Any]:
         names = self.talker.control_names
@@ -560,7 +559,7 @@ class VoiceSession:
         due = 0.0
         if self._state is StreamState.IDLE or not self._policy.flushes_silence:
             due = self._scheduler.silence_time(target)
-            if now - due > self.parameters.overload_after:
+            if now - due > self._overload_after:
                 frames = timeline.skippable_frames((now - due) * SAMPLE_RATE)
                 self._aligner.insert_silence(timeline.frame_position(frames))
                 timeline.skip_frames(frames)
@@ -600,7 +599,7 @@ class VoiceSession:
         timeline = self._timeline
         segment = timeline.segments[0]
         lag = now - max(segment.arrival, self._scheduler.playback_time(timeline.position))
-        if not segment.is_received or lag < self.parameters.overload_after or not timeline.is_at_hop:
+        if not segment.is_received or lag < self._overload_after or not timeline.is_at_hop:
             return
         playback_position = self._scheduler.playback_position(now)
         while not self._pending_stream and self._queue.has_packet_next and timeline.end < playback_position:
@@ -725,12 +724,40 @@ class VoiceSession:
         )
 
 
+_ACTIONS: Final[dict[SessionAction, Callable[[VoiceSession, AudioSegment | None, float], None]]] = {
+    SessionAction.START_STREAM: VoiceSession._start_stream,
+    SessionAction.CONTINUE_STREAM: VoiceSession._continue_stream,
+    SessionAction.RESYNC_SILENCE: VoiceSession._resync_silence,
+    SessionAction.CLOSE_MOUTH: VoiceSession._close_mouth,
+    SessionAction.START_IDLE: VoiceSession._start_idle,
+    SessionAction.BARGE_IN: VoiceSession._barge_in,
+    SessionAction.DISCARD_STREAM: VoiceSession._discard_stream,
+    SessionAction.FORGET: VoiceSession._forget,
+}
+"""Method of each action that does more than change the state."""
+
+
+@dataclass(frozen=True)
+class BatchResult:
+    """Result of `run_batch`.
+
+    Attributes:
+        hops: Hops that went through the model; 0 if no session had one due.
+        model_seconds: Duration of the model step.
+        error: Exception of the model, or None.
+    """
+
+    hops: int
+    model_seconds: float = 0.0
+    error: Exception | None = None
+
+
 def run_batch(
     talker: TalkerProtocol,
     sessions: Sequence[VoiceSession],
     clock: Clock = time.monotonic,
     on_fault: Callable[[VoiceSession, Exception], None] | None = None,
-) -> bool:
+) -> BatchResult:
     """Run one hop of each session that has one due through the model, as one batch.
 
     Args:
@@ -741,7 +768,7 @@ def run_batch(
             raise it. An exception of the model is none: `VoiceSession.on_model_error` handles it.
 
     Returns:
-        Whether any session had a hop: call again at once.
+        What was done; if it holds hops, call again at once.
     """
     ready: list[tuple[VoiceSession, npt.NDArray[np.float32]]] = []
     for session in sessions:
@@ -755,7 +782,7 @@ def run_batch(
         if hop is not None:
             ready.append((session, hop))
     if not ready:
-        return False
+        return BatchResult(0)
     begin = clock()
     error: Exception | None = None
     batch: Sequence[Sequence[AnyFrame]] = [[] for _ in ready]
@@ -774,4 +801,4 @@ def run_batch(
             if on_fault is None:
                 raise
             on_fault(session, fault)
-    return True
+    return BatchResult(len(ready), model_seconds, error)

@@ -223,9 +223,9 @@ class TalkerWorker:
             Whether to call again at once.
         """
         try:
-            has_stepped = run_batch(self.talker, [self.session], self.clock)
+            result = run_batch(self.talker, [self.session], self.clock)
             self._failures = 0
-            return has_stepped
+            return result.hops > 0
         except Exception as fault:
             self._faults.log("the talker's work failed", fault)
             self._warn_once(

@@ -15,13 +15,11 @@ from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
 from streamingtalker_ros.process import FaultLog, never_raising, print_warning
+from streamingtalker_ros.runtime.session import run_batch
 from streamingtalker_ros.web.limits import Limits
 from streamingtalker_ros.web.voice_stream import VoiceStream
 
 if TYPE_CHECKING:
-    import numpy as np
-    import numpy.typing as npt
-
     from streamingtalker_ros.model.protocol import TalkerProtocol
 
 
@@ -105,7 +103,7 @@ class BatchWorker:
     def _run(self) -> None:
         while True:
             with self._condition:
-                deadlines = [stream.next_deadline() for stream in self._streams]
+                deadlines = [stream.session.next_deadline() for stream in self._streams]
                 deadline = min((each for each in deadlines if each is not None), default=None)
                 timeout = None if deadline is None else deadline - time.monotonic()
                 if not self._wakeup and not self._stopping and (timeout is None or timeout > 0):
@@ -125,41 +123,26 @@ class BatchWorker:
         Returns:
             Whether any stream had a hop.
         """
-        ready: list[tuple[VoiceStream, npt.NDArray[np.float32]]] = []
-        for stream in streams:
+        by_session = {stream.session: stream for stream in streams}
+        result = run_batch(
+            self.talker,
+            list(by_session),
+            on_fault=lambda session, fault: self._end_stream(by_session[session], fault),
+        )
+        if result.error is not None:
+            error = result.error
+            self._warn(f"the model failed ({type(error).__name__}: {error}): its streams start over")
+        elif result.hops:
+            self.steps += 1
+            self.model_seconds += result.model_seconds
+        for stream in by_session.values():
             try:
-                stream.apply_commands()
-                hop = stream.next_hop(time.monotonic())
+                messages = stream.encode_frames()
+                if messages:
+                    stream.deliver(messages)
             except Exception as fault:
                 self._end_stream(stream, fault)
-                continue
-            if hop is not None:
-                ready.append((stream, hop))
-        if not ready:
-            return False
-        begin = time.monotonic()
-        try:
-            batch = self.talker.accept([stream.stream for stream, _ in ready], [hop for _, hop in ready])
-        except Exception as error:
-            self._warn(f"the model failed ({type(error).__name__}: {error}): its streams are reset")
-            for stream, _ in ready:
-                try:
-                    stream.on_model_error()
-                    stream.on_error("the model failed on this stream: start again")
-                except Exception as fault:
-                    self._end_stream(stream, fault)
-            return True
-        now = time.monotonic()
-        self.steps += 1
-        self.model_seconds += now - begin
-        for (stream, _), frames in zip(ready, batch, strict=True):
-            if not frames:
-                continue
-            try:
-                stream.deliver(stream.encode_frames(frames, 1000 * (now - begin), now))
-            except Exception as fault:
-                self._end_stream(stream, fault)
-        return True
+        return result.hops > 0
 
     def _end_stream(self, stream: VoiceStream, fault: Exception) -> None:
         """Remove a stream after an internal error, and report the error to its session."""

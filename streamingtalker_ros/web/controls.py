@@ -15,7 +15,8 @@ from streamingtalker_ros.streaming.controls import MAX_GAIN, MAX_GUIDANCE
 from streamingtalker_ros.web import protocol
 
 if TYPE_CHECKING:
-    from streamingtalker_ros.model.protocol import StreamProtocol, TalkerProtocol
+    from streamingtalker_ros.model.protocol import TalkerProtocol
+    from streamingtalker_ros.runtime.session import VoiceSession
 
 MAX_STEPS = 16  # the batch is stepped as a whole: more steps of one session would slow down all others
 _MAX_GAINS = {
@@ -50,11 +51,12 @@ def describe_controls(talker: TalkerProtocol) -> dict[str, dict[str, Any]]:
 
 
 class Controls:
-    """The controls of one stream. `seed` takes effect at the next start, all others at the next frame."""
+    """The controls of one session. `seed` takes effect at the next start, all others at the next frame."""
 
-    def __init__(self, talker: TalkerProtocol, stream: StreamProtocol) -> None:
-        self.seed = 0
-        self._stream: Any = stream
+    def __init__(self, session: VoiceSession) -> None:
+        talker = session.talker
+        self._session = session
+        self._stream = session.stream
         self._names = describe_controls(talker).keys()
 
     def apply(self, changes: dict[str, Any]) -> None:
@@ -72,7 +74,7 @@ class Controls:
                     f"{str(name)[:_MAX_NAME_LENGTH]!r} is no control here: known are {', '.join(self._names)}"
                 )
             if name == "seed":
-                self.seed = protocol.check_int(changes, name, 0, protocol.MAX_SEED)
+                self._session.default_seed = protocol.check_int(changes, name, 0, protocol.MAX_SEED)
             elif name == "style":
                 if not isinstance(value, str):
                     raise TalkerError(f"style is {protocol.describe_value(value)}: send the name of one")

@@ -1,27 +1,27 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Stream of one session: the browser's audio in, 16 kHz hops for the batch and encoded frames out.
+"""Voice of one WebSocket session: the browser's audio into a `VoiceSession`, its frames into WebSocket messages.
 
-`post` may be called from any thread and only queues a command. All other methods are called by the batch
-worker: `apply_commands` executes the queue, `next_hop` gives the next hop that is due, `encode_frames` turns
-the resulting frames into WebSocket messages. Without audio the stream consumes silence in real time, so that
-the face stays alive.
+The methods named after messages of the page may be called from any thread and only queue. `encode_frames` is called by
+the batch worker, which drives the session.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import time
-from collections import deque
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import numpy.typing as npt
 
-from streamingtalker_ros.audio.constants import SAMPLE_RATE
-from streamingtalker_ros.audio.resample import Resampler
+from streamingtalker_ros.audio.constants import NS_PER_S
+from streamingtalker_ros.audio.packet import AudioFormat, AudioPacket
 from streamingtalker_ros.errors import TalkerError
 from streamingtalker_ros.face.rotation import y_up_to_ros
-from streamingtalker_ros.runtime.transition import GateRate, MotionTransition
+from streamingtalker_ros.runtime.frames import PublishedFrame, VertexFaceFrame
+from streamingtalker_ros.runtime.parameters import TalkerParameters
+from streamingtalker_ros.runtime.session import WEB_POLICY, VoiceSession
 from streamingtalker_ros.web import protocol
 from streamingtalker_ros.web.controls import Controls
 from streamingtalker_ros.web.limits import Limits
@@ -29,17 +29,20 @@ from streamingtalker_ros.web.limits import Limits
 if TYPE_CHECKING:
     from streamingtalker_ros.model.protocol import TalkerProtocol
 
-_MAX_IDLE_LAG_S = 0.2  # idle time that is caught up after the process was suspended
+_QUEUE_MARGIN: Final = 2.0  # the token bucket bounds the audio; the session's queue never rejects before it
 
 
 class VoiceStream:
     """Audio and frames of one session.
 
+    Packets are stamped with the time since the start of their epoch, by the count of samples: a WebSocket neither loses
+    nor reorders audio.
+
     Args:
         talker: the model.
         deliver: called with a list of encoded frames, in the worker's thread.
         on_error: called with a message for the user, in the worker's thread.
-        wake: called after every `post`.
+        wake: called after every queued packet and command.
         limits: of the server.
         clock: monotonic time in seconds.
     """
@@ -53,164 +56,113 @@ class VoiceStream:
         limits: Limits,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self.talker = talker
         self.deliver = deliver
         self.on_error = on_error
-        self.stream: Any = talker.open_stream()
-        self.controls = Controls(talker, self.stream)
-        self.epoch = 0
-        self.dropped = 0  # frames
         self._wake = wake
         self._clock = clock
-        self._max_backlog = limits.backlog_seconds
-        self._hop = talker.hop
-        self._template = y_up_to_ros(talker.template) if talker.template is not None else None
-        self._transition = MotionTransition()
-        self._commands: deque[tuple[str, tuple[Any, ...], float]] = deque()
-        self._reset()
+        self._frame_rate = talker.frame_rate
+        self._template = None if talker.template is None else y_up_to_ros(talker.template)
+        self._frames: list[PublishedFrame] = []  # published, and not encoded yet
+        parameters = TalkerParameters(
+            pacing="none",
+            queue_seconds=max(1.0, _QUEUE_MARGIN * limits.burst_seconds),
+        )
+        self.session = VoiceSession(
+            talker,
+            parameters,
+            self._frames.append,
+            clock=clock,
+            warn=lambda kind, message: _report(on_error, kind),
+            policy=dataclasses.replace(WEB_POLICY, overload_after=limits.backlog_seconds),
+        )
+        self._controls = Controls(self.session)
+        self._epoch: int | None = None  # of the audio that is accepted
+        self._format = AudioFormat()
+        self._sample_count = 0  # received in the epoch
 
-    def _reset(self) -> None:
-        self._audio: deque[tuple[npt.NDArray[np.float32], float]] = deque()  # (samples, arrival time)
-        self._queued_samples = 0
-        self._consumed_samples = 0
-        self._time_shift = 0  # samples to add to the stream's time
-        self._resampler: Resampler | None = None
-        self._next_idle_hop: float | None = None
-        self._gate_rate = GateRate.AUDIO_END
-        self._arrival = self._clock()  # of the audio consumed last
+    # ---------------------------------------------------------------------------------------------- any thread
 
-    # --------------------------------------------------------------------------------------------- any thread
-
-    def post(self, command: str, *arguments: Any) -> None:
-        """Queue a command.
+    def start(self, epoch: int, rate: int, seed: int | None) -> None:
+        """Begin a new stream with the audio that follows.
 
         Args:
-            command: `start(epoch, rate, seed)`, `audio(epoch, samples)`, `rest(epoch)`, `interrupt(epoch)`,
-                `pause()` or `set(changes)`; samples: (n,) int16.
-            arguments: of the command.
+            epoch: number of its timeline, 0..255.
+            rate: Hz of its audio.
+            seed: of its noise; None for that of the controls.
         """
-        self._commands.append((command, arguments, self._clock()))
+        self._epoch, self._format, self._sample_count = epoch, AudioFormat(rate), 0
+        self.session.suspend(epoch, seed)
         self._wake()
 
-    # ---------------------------------------------------------------------------------------- worker's thread
+    def push_audio(self, epoch: int, samples: npt.NDArray[np.int16]) -> None:
+        """Queue audio, (n,) int16; audio of another epoch than the one that was started is ignored."""
+        if epoch != self._epoch or not len(samples):
+            return
+        stamp = self._sample_count * NS_PER_S // self._format.sample_rate
+        self._sample_count += len(samples)
+        self.session.push(AudioPacket(samples.tobytes(), self._format, stamp, self._clock()))
+        self._wake()
 
-    def apply_commands(self) -> None:
-        """Execute the queued commands in order; one that fails is reported by `on_error`."""
-        while self._commands:
-            command, arguments, arrival = self._commands.popleft()
-            try:
-                getattr(self, f"_on_{command}")(arrival, *arguments)
-            except TalkerError as error:
-                self.on_error(str(error))
+    def end_audio(self, epoch: int) -> None:
+        """End the audio: the mouth closes, and idle frames follow on the timeline `epoch`."""
+        self._epoch = None
+        self.session.end_audio(epoch)
+        self._wake()
 
-    def next_deadline(self) -> float | None:
-        """Time of the next idle hop; None if the stream waits for audio or is paused."""
-        return self._next_idle_hop
+    def interrupt(self, epoch: int) -> None:
+        """Drop the queued audio and close the mouth; idle frames follow on the timeline `epoch`."""
+        self._epoch = None
+        self.session.interrupt(epoch)
+        self.session.end_audio(epoch)  # without a stream, idle frames begin all the same
+        self._wake()
 
-    def next_hop(self, now: float) -> npt.NDArray[np.float32] | None:
-        """The next hop for the model, shape (hop,), or None. Skips audio that has become too old."""
-        if self._next_idle_hop is not None and now >= self._next_idle_hop:
-            self._next_idle_hop = max(self._next_idle_hop + self._hop / SAMPLE_RATE, now - _MAX_IDLE_LAG_S)
-            self._enqueue(np.zeros(self._hop, np.float32), now)
-        if self._queued_samples < self._hop:
-            return None
-        if now - self._audio[0][1] > self._max_backlog and self._queued_samples >= 2 * self._hop:
-            skipped = (self._queued_samples // self._hop - 1) * self._hop
-            self._dequeue(skipped)
-            self._time_shift += skipped
-            self.dropped += round(skipped / SAMPLE_RATE * self.talker.frame_rate)
-        self._consumed_samples += self._hop
-        return self._dequeue(self._hop)
+    def pause(self) -> None:
+        """Send nothing until the next start, rest or interrupt."""
+        self._epoch = None
+        self.session.suspend()
+        self._wake()
 
-    def encode_frames(self, frames: Sequence[Any], model_ms: float, now: float) -> list[bytes]:
-        """Frames of the talker as WebSocket messages.
+    def set_controls(self, changes: dict[str, Any]) -> None:
+        """Change controls; an invalid value is reported by `on_error`."""
+        self.session.post(lambda: self._apply_controls(changes))
+        self._wake()
 
-        Args:
-            frames: as `accept` returned them for the last hop.
-            model_ms: duration of the batched step, ms.
-            now: time, seconds.
-        """
-        wait_ms = max(0.0, 1000 * max(0.0, now - self._arrival) - model_ms)
-        messages = []
-        for frame in frames:
-            frame_time = frame.time + self._time_shift / SAMPLE_RATE
-            index = max(0, round(frame_time * self.talker.frame_rate))
-            common: dict[str, Any] = {
-                "epoch": self.epoch,
-                "index": index,
-                "time": frame_time,
-                "idle": self._next_idle_hop is not None,
-                "model_ms": model_ms,
-                "wait_ms": wait_ms,
-                "dropped": self.dropped,
-            }
-            if self._template is not None:
-                offsets = y_up_to_ros(frame.vertices) - self._template
-                messages.append(protocol.encode_vertices(offsets=offsets, **common))
-            else:
-                weights, head = self._transition.apply(
-                    frame.weights, frame.head, self._gate_rate, self.stream.mouth_at_rest
-                )
-                speaking = frame.speaking and self._gate_rate is GateRate.OPEN
-                messages.append(
-                    protocol.encode_blendshapes(weights=weights, head=head, speaking=speaking, **common)
-                )
+    # ------------------------------------------------------------------------------------------- worker's thread
+
+    def encode_frames(self) -> list[bytes]:
+        """Encode the frames that were published since the last call."""
+        now = self._clock()
+        messages = [self._encode(frame, now) for frame in self._frames]
+        self._frames.clear()
         return messages
 
-    def on_model_error(self) -> None:
-        """Reset after the model raised: the stream stays silent until the next start or rest."""
-        self.stream.reset()
-        self._reset()
+    def _encode(self, frame: PublishedFrame, now: float) -> bytes:
+        frame_time = (frame.stamp - frame.epoch_stamp) / NS_PER_S
+        model_ms = 1000 * frame.model_seconds
+        wait_ms = 0.0 if frame.arrival is None else max(0.0, 1000 * (now - frame.arrival) - model_ms)
+        common: dict[str, Any] = {
+            "epoch": frame.epoch,
+            "index": max(0, round(frame_time * self._frame_rate)),
+            "time": frame_time,
+            "idle": frame.idle,
+            "model_ms": model_ms,
+            "wait_ms": wait_ms,
+            "dropped": self.session.statistics.dropped,
+        }
+        if isinstance(frame, VertexFaceFrame):
+            return protocol.encode_vertices(offsets=y_up_to_ros(frame.vertices) - self._template, **common)
+        return protocol.encode_blendshapes(
+            weights=frame.weights, head=frame.head, speaking=frame.speaking, **common
+        )
 
-    def _on_start(self, arrival: float, epoch: int, rate: int, seed: int | None) -> None:
-        resampler = Resampler(rate, SAMPLE_RATE)
-        self._reset()
-        self.epoch = epoch
-        self._resampler = resampler
-        self._gate_rate = GateRate.OPEN
-        self.stream.reset(self.controls.seed if seed is None else seed)
-        self._transition.begin_crossfade()
+    def _apply_controls(self, changes: dict[str, Any]) -> None:
+        try:
+            self._controls.apply(changes)
+        except TalkerError as error:
+            self.on_error(str(error))
 
-    def _on_audio(self, arrival: float, epoch: int, samples: npt.NDArray[np.int16]) -> None:
-        if self._resampler is None or epoch != self.epoch:
-            return
-        self._enqueue(self._resampler.accept(samples.astype(np.float32) / 32768), arrival)
 
-    def _on_rest(self, arrival: float, epoch: int, gate_rate: GateRate = GateRate.AUDIO_END) -> None:
-        if gate_rate is not GateRate.AUDIO_END:
-            self._dequeue(self._queued_samples)
-        elif self._resampler is not None:
-            self._enqueue(self._resampler.finish(), arrival)
-        self._enqueue(np.zeros(-self._queued_samples % self._hop, np.float32), arrival)
-        self._resampler = None
-        self.epoch = epoch
-        self._gate_rate = gate_rate
-        self._time_shift = -(self._consumed_samples + self._queued_samples)
-        self._next_idle_hop = arrival
-
-    def _on_interrupt(self, arrival: float, epoch: int) -> None:
-        self._on_rest(arrival, epoch, GateRate.BARGE_IN)
-
-    def _on_pause(self, arrival: float) -> None:
-        self._reset()
-
-    def _on_set(self, arrival: float, changes: dict[str, Any]) -> None:
-        self.controls.apply(changes)
-
-    def _enqueue(self, samples: npt.NDArray[np.float32], arrival: float) -> None:
-        if len(samples):
-            self._audio.append((samples, arrival))
-            self._queued_samples += len(samples)
-
-    def _dequeue(self, count: int) -> npt.NDArray[np.float32]:
-        """Remove the first `count` queued samples, shape (count,)."""
-        out, filled = np.empty(count, np.float32), 0
-        while filled < count:
-            samples, self._arrival = self._audio.popleft()
-            taken = min(len(samples), count - filled)
-            out[filled : filled + taken] = samples[:taken]
-            filled += taken
-            if taken < len(samples):
-                self._audio.appendleft((samples[taken:], self._arrival))
-        self._queued_samples -= count
-        return out
+def _report(on_error: Callable[[str], None], kind: str) -> None:
+    """Report a warning of the session that concerns the user; skipped frames are counted in each frame instead."""
+    if kind == "model":
+        on_error("the model failed on this stream: start again")

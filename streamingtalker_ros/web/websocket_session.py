@@ -141,7 +141,7 @@ class WebSocketSession:
             raise CloseSession(
                 WS_1008_POLICY_VIOLATION, "the audio came faster than it can be spoken: send it in real time"
             )
-        self._stream.post("audio", epoch, samples)
+        self._stream.push_audio(epoch, samples)
 
     def _check_text_rate(self) -> None:
         if not self._text_bucket.take():
@@ -166,7 +166,7 @@ class WebSocketSession:
         elif kind == "pause":
             self._unsubscribe()
             if self._stream is not None:
-                self._stream.post("pause")
+                self._stream.pause()
         else:
             self._unsubscribe()
             self._post_to_stream(kind, message)
@@ -175,12 +175,14 @@ class WebSocketSession:
         if self._stream is None:
             self._stream = self._context.worker.open(self.deliver_threadsafe, self._send_error_threadsafe)
         if kind == "set":
-            self._stream.post("set", message)
+            self._stream.set_controls(message)
         elif kind == "start":
             self._rate = message["rate"]
-            self._stream.post("start", message["epoch"], self._rate, message.get("seed"))
+            self._stream.start(message["epoch"], message["rate"], message.get("seed"))
+        elif kind == "rest":
+            self._stream.end_audio(message["epoch"])
         else:
-            self._stream.post(kind, message["epoch"])
+            self._stream.interrupt(message["epoch"])
 
     def _unsubscribe(self) -> None:
         if self._subscription is not None:

@@ -177,7 +177,7 @@ class SchedulerHarness:
         while True:
             while self._events and self._events[0][0] <= self.now + 1e-9:
                 heapq.heappop(self._events)[2]()
-            has_stepped = run_batch(self.talker, [self.session], self.clock)
+            has_stepped = run_batch(self.talker, [self.session], self.clock).hops > 0
             if has_stepped and self.now < end:
                 continue
             deadline = self.session.next_deadline()

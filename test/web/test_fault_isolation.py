@@ -87,7 +87,7 @@ def test_every_value_that_cannot_be_is_told_and_no_session_ends(server) -> None:
         assert server.context.worker.failed is False
 
 
-@pytest.mark.parametrize("part", ["apply_commands", "next_hop", "encode_frames", "deliver"])
+@pytest.mark.parametrize("part", ["session.next_hop", "session.deliver", "encode_frames", "deliver"])
 def test_a_fault_of_ours_ends_one_voice_and_is_logged_once(part, small, monkeypatch, caplog) -> None:
     with serving(small) as server, Client(server) as other, Client(server) as sender:
         open_stream, streams = server.context.worker.open, []
@@ -105,7 +105,8 @@ def test_a_fault_of_ours_ends_one_voice_and_is_logged_once(part, small, monkeypa
 
         other.say(type="rest", epoch=1)
         assert goes_on(other)
-        setattr(voice, part, fails)
+        owner = voice.session if part.startswith("session.") else voice
+        setattr(owner, part.removeprefix("session."), fails)
         assert "ended" in sender.text("error")["text"]
         assert goes_on(other)
         assert caplog.text.count(f"RuntimeError: a bug in {part}") == 1 and "Traceback" in caplog.text

@@ -269,32 +269,27 @@ def test_visitors_who_vanish_leave_nothing_behind(small, server) -> None:
 
 
 def test_late_audio_is_skipped_and_times_stay_true(small) -> None:
-    """A voice whose audio waits too long jumps to the newest; its frames keep their place in time."""
+    """A voice whose audio waits too long jumps to what is due now; its frames keep their place in time."""
+    from streamingtalker_ros.runtime.session import run_batch
     from streamingtalker_ros.web.limits import Limits
     from streamingtalker_ros.web.voice_stream import VoiceStream
 
-    now = [100.0]
-    voice = VoiceStream(small, None, pytest.fail, lambda: None, Limits(), clock=lambda: now[0])
+    now, times = [100.0], []
+    voice = VoiceStream(small, pytest.fail, pytest.fail, lambda: None, Limits(), clock=lambda: now[0])
     pcm = (0.1 * np.random.default_rng(2).standard_normal(16000) * 32767).astype(np.int16)
-    voice.post("start", 1, 16000, 0)
-    voice.post("audio", 1, pcm)
-    voice.apply_commands()
-    now[0] += 0.8
-    times = []
-    while (hop := voice.next_hop(now[0])) is not None:
-        times += [
-            unpack_time(data)
-            for data in voice.encode_frames(small.accept([voice.stream], [hop])[0], 1.0, now[0])
-        ]
-    assert voice.dropped == 24 and times == []  # one hop is left, too few for the look-ahead
-    voice.post("audio", 1, pcm[:2560])
-    voice.apply_commands()
-    while (hop := voice.next_hop(now[0])) is not None:
-        times += [
-            unpack_time(data)
-            for data in voice.encode_frames(small.accept([voice.stream], [hop])[0], 1.0, now[0])
-        ]
-    np.testing.assert_allclose(times, [0.96, 1.0, 1.04])
+
+    def run() -> None:
+        while run_batch(small, [voice.session], lambda: now[0]).hops:
+            times.extend(unpack_time(data) for data in voice.encode_frames())
+
+    voice.start(1, 16000, 0)
+    voice.push_audio(1, pcm)
+    now[0] += 0.81
+    run()
+    assert voice.session.statistics.dropped == 20  # all frames that should have been heard by now
+    voice.push_audio(1, pcm[:2560])
+    run()
+    np.testing.assert_allclose(times, [0.8, 0.84, 0.88, 0.92, 0.96, 1.0, 1.04])
 
 
 def unpack_time(data):
