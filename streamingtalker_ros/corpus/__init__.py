@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Corpora for training: storage, and the builders that make them."""
+"""Training corpora: their storage and the builders that write them."""

@@ -1,71 +1,159 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Corpora on disk: clips of speech with motion, whatever they came from.
+"""Corpora on disk: clips of audio with face motion.
 
 A corpus is a folder with `index.json` and, per clip, `SPLIT/NAME.flac` (16 kHz, int16) and `SPLIT/NAME.npz`
-(weights, head, phones, and the lips as a camera saw them where one did). `load_corpus(folder, split)` gives its clips.
+(weights, head, phones, and the lip measurements of tracked clips). `load_corpus(folder, split)` returns its clips.
 """
+
+from __future__ import annotations
 
 import json
 import os
 import zlib
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any, Final
 
 import numpy as np
+import numpy.typing as npt
 
-from streamingtalker_ros.audio.constants import SAMPLE_RATE
+from streamingtalker_ros.audio.constants import HOP_LENGTH, SAMPLE_RATE
 from streamingtalker_ros.coarticulation import upper_face
 from streamingtalker_ros.errors import TalkerError, require
+from streamingtalker_ros.face.arkit import ARKIT_NAMES
 from streamingtalker_ros.phonetics.phones import Phone
 
-SPLITS = ("train", "validation", "test")
-TRACKED = ("lip_opening", "lip_width")
+SPLITS: Final = ("train", "validation", "test")
+"""Names of the splits, which are also names of folders."""
+
+LIP_MEASUREMENTS: Final = ("lip_opening", "lip_width")
+"""Curves in the NPZ file of a clip whose lips were tracked."""
+
+RULE_BASED_STYLE: Final = "teacher"
+"""Speaking style of clips whose motion comes from the coarticulation model."""
+
+Index = dict[str, Any]
+"""Content of an index.json, or one of its clip entries."""
+
+INDEX_KEY_CHANGES: Final = {
+    "rate": "sample_rate",
+    "lag": "av_lag_s",
+    "lag_correlation": "av_lag_correlation",
+    "captured": "captured_parts",
+    "resized": "speaker_scaling",
+    "revoiced": "voice_conversion",
+}
+"""Key of an index.json that an older version wrote -> its present name."""
+
+ENTRY_KEY_CHANGES: Final = {
+    "of": "source_file",
+    "phones": "phone_source",
+    "start": "start_s",
+    "lag": "av_lag_s",
+    "size": "speaker_scale",
+    "throat": "formant_scale",
+    "span": "pitch_range",
+}
+"""Key of a clip entry that an older version wrote -> its present name."""
 
 
-def files_below(folder):
-    """The files in a folder and below, sorted list of Path. Folders that links lead to are entered too, none twice."""
-    found, entered = [], {os.path.realpath(folder)}
-    for place, folders, names in os.walk(folder, followlinks=True):
-        real = {os.path.realpath(os.path.join(place, name)): name for name in sorted(folders, reverse=True)}
-        folders[:] = sorted(name for path, name in real.items() if path not in entered)
-        entered |= real.keys()
-        found += [Path(place, name) for name in names]
-    return sorted(found)
+def find_files(folder: str | os.PathLike[str]) -> list[Path]:
+    """Find the files in a folder and below it; symbolic links to folders are followed once.
+
+    Args:
+        folder: root of the search.
+
+    Returns:
+        Sorted paths.
+    """
+    files: list[Path] = []
+    visited = {os.path.realpath(folder)}
+    for parent, folders, names in os.walk(folder, followlinks=True):
+        targets = {
+            os.path.realpath(os.path.join(parent, name)): name for name in sorted(folders, reverse=True)
+        }
+        folders[:] = sorted(name for path, name in targets.items() if path not in visited)
+        visited |= targets.keys()
+        files += [Path(parent, name) for name in names]
+    return sorted(files)
 
 
 @dataclass
 class Clip:
-    """A recording and its motion: pcm (n,) at 16 kHz, n = 640 T; weights (T, 52); head (T, 3) radians.
+    """A recording with its face motion, T frames at 25 frames/s.
 
-    style: the speaking style that its source has, a row of the talker's embedding. lip_opening and lip_width: (T,)
-    signed inner-lip gap and distance of the mouth's corners that a camera saw, in parts of the inter-ocular
-    distance; None where nothing was tracked.
+    Attributes:
+        pcm: (640 T,) float32 mono audio at 16 kHz.
+        weights: (T, 52) ARKit blendshape weights, 0 to 1.
+        head: (T, 3) rotation vectors in radians.
+        phones: phones from 0 to the end of the audio.
+        voice: name of the voice.
+        split: one of `SPLITS`.
+        name: unique within its split; name of its files.
+        style: speaking style, a row of the style embedding of the talker.
+        lip_opening: (T,) signed gap between the inner lips that was tracked, in inter-ocular distances; None where
+            nothing was tracked.
+        lip_width: (T,) distance between the corners of the mouth that was tracked, in inter-ocular distances; None
+            where nothing was tracked.
     """
 
-    pcm: np.ndarray
+    pcm: npt.NDArray[np.float32]
     weights: np.ndarray
     head: np.ndarray
-    phones: list = field(repr=False)
+    phones: list[Phone] = field(repr=False)
     voice: str = ""
     split: str = "train"
     name: str = ""
-    style: str = "teacher"
-    lip_opening: np.ndarray = None
-    lip_width: np.ndarray = None
+    style: str = RULE_BASED_STYLE
+    lip_opening: np.ndarray | None = None
+    lip_width: np.ndarray | None = None
 
-    def resample_upper_face(self, seed, liveliness=1.0):
-        """(weights, head) with the same lips and other lids, gaze, brows and head, from `seed`."""
-        life = zlib.crc32(f"{self.name} {seed}".encode())  # equal seeds must not blink alike in every clip
-        upper, head = upper_face.synthesize_upper_face(self.phones, len(self.weights), life, liveliness)
+    @classmethod
+    def at_rest(
+        cls, pcm: npt.NDArray[np.float32], phones: list[Phone], voice: str = "", split: str = "train", name: str = ""
+    ) -> Clip:
+        """Create a clip without motion, as input of the coarticulation model."""
+        frames = len(pcm) // HOP_LENGTH
+        return cls(
+            pcm,
+            np.zeros((frames, len(ARKIT_NAMES)), np.float32),
+            np.zeros((frames, 3), np.float32),
+            phones,
+            voice,
+            split,
+            name,
+        )
+
+    def resample_upper_face(self, seed: int, liveliness: float = 1.0) -> tuple[np.ndarray, np.ndarray]:
+        """Draw another rule-based motion of eyelids, gaze, brows and head; the lips stay.
+
+        Args:
+            seed: equal seeds give equal motion for the same clip.
+            liveliness: scale of brow and head motion.
+
+        Returns:
+            (weights (T, 52), head (T, 3) rotation vectors in radians).
+        """
+        clip_seed = zlib.crc32(f"{self.name} {seed}".encode())  # clips with equal seeds must not blink in unison
+        upper, head = upper_face.synthesize_upper_face(self.phones, len(self.weights), clip_seed, liveliness)
         return np.where(upper_face.UPPER_FACE_MASK, upper, self.weights), head
 
 
-def load_corpus(folder, split=None):
-    """The clips of a corpus, in the order of its index: list of Clip.
+def load_corpus(folder: str | os.PathLike[str], split: str | None = None) -> list[Clip]:
+    """Load the clips of a corpus, in the order of its index.
 
-    folder: path; split: "train", "validation", "test", or None for all. Raises TalkerError without a corpus.
+    Args:
+        folder: folder of the corpus.
+        split: one of `SPLITS`; None for all.
+
+    Returns:
+        The clips.
+
+    Raises:
+        TalkerError: if the folder holds no corpus, or the split does not exist.
     """
-    sf = require("soundfile", "reading a corpus")
+    soundfile = require("soundfile", "reading a corpus")
     folder = Path(folder)
     entries = read_index(folder)["clips"]
     if split is not None and split not in SPLITS:
@@ -75,14 +163,15 @@ def load_corpus(folder, split=None):
         if split is not None and entry["split"] != split:
             continue
         path = folder / entry["split"] / entry["name"]
-        pcm, _ = sf.read(str(path.with_suffix(".flac")), dtype="float32")
+        pcm, _ = soundfile.read(str(path.with_suffix(".flac")), dtype="float32")
         with np.load(path.with_suffix(".npz")) as data:
             phones = [
                 Phone(str(name), float(start), float(end), int(stress))
                 for name, start, end, stress in zip(
-                    data["names"], data["starts"], data["ends"], data["stress"]
+                    data["names"], data["starts"], data["ends"], data["stress"], strict=True
                 )
             ]
+            tracked = {key: data[key].astype(np.float32) for key in LIP_MEASUREMENTS if key in data}
             clips.append(
                 Clip(
                     pcm,
@@ -92,40 +181,157 @@ def load_corpus(folder, split=None):
                     entry["voice"],
                     entry["split"],
                     entry["name"],
-                    entry.get("style", "teacher"),
-                    *(data[key].astype(np.float32) if key in data else None for key in TRACKED),
+                    entry.get("style", RULE_BASED_STYLE),
+                    **tracked,
                 )
             )
     return clips
 
 
-def read_index(folder):
-    """The dict in a corpus's index.json."""
+def upgrade_entry(entry: Mapping[str, Any]) -> Index:
+    """Rename the keys of a clip entry that an older version wrote.
+
+    Args:
+        entry: entry of any version.
+
+    Returns:
+        A copy with the present keys.
+    """
+    upgraded = {ENTRY_KEY_CHANGES.get(key, key): value for key, value in entry.items()}
+    if "throat" in entry and "pitch" in entry:  # the pitch of an espeak-ng voice keeps its name
+        upgraded["pitch_scale"] = upgraded.pop("pitch")
+    return upgraded
+
+
+def upgrade_index(index: Mapping[str, Any]) -> Index:
+    """Rename the keys of an index.json that an older version wrote.
+
+    Args:
+        index: index of any version.
+
+    Returns:
+        A copy with the present keys.
+    """
+    upgraded = {INDEX_KEY_CHANGES.get(key, key): value for key, value in index.items()}
+    for key in ("speaker_scaling", "voice_conversion"):
+        if key in upgraded:
+            upgraded[key] = {
+                {"of": "source_kind"}.get(name, name): value for name, value in upgraded[key].items()
+            }
+    upgraded["clips"] = [upgrade_entry(entry) for entry in index.get("clips", ())]
+    return upgraded
+
+
+def read_index(folder: str | os.PathLike[str]) -> Index:
+    """Read the index of a corpus of this or an older version.
+
+    Args:
+        folder: folder of the corpus.
+
+    Returns:
+        The content of its index.json, under the present keys.
+
+    Raises:
+        TalkerError: if the folder holds no corpus.
+    """
     path = Path(folder) / "index.json"
     if not path.is_file():
         raise TalkerError(
             f"{folder} holds no corpus (index.json is missing); "
             f"make one with `streamingtalker corpus synthetic --out {folder}`"
         )
-    return json.loads(path.read_text())
+    return upgrade_index(json.loads(path.read_text()))
 
 
-def save_clip(folder, clip, **more):
-    """Write a clip's two files under folder; returns its entry for the index, `more` included."""
-    sf = require("soundfile", "writing a corpus")
+def write_index(folder: str | os.PathLike[str], index: Index) -> Index:
+    """Write the index of a corpus.
+
+    Args:
+        folder: folder of the corpus.
+        index: content of index.json.
+
+    Returns:
+        The index.
+    """
+    (Path(folder) / "index.json").write_text(json.dumps(index, indent=1))
+    return index
+
+
+def finished_index(folder: str | os.PathLike[str], settings: Mapping[str, Any]) -> Index | None:
+    """Read the index of a corpus that an earlier call with equal settings finished.
+
+    Args:
+        folder: folder of the corpus.
+        settings: entries of the index that identify the corpus.
+
+    Returns:
+        The index; None if the corpus is not finished.
+
+    Raises:
+        TalkerError: if the folder holds a corpus with other settings.
+    """
+    if not (Path(folder) / "index.json").is_file():
+        return None
+    index = read_index(folder)
+    if {key: index.get(key) for key in settings} != dict(settings):
+        raise TalkerError(f"{folder} holds another corpus; choose an empty folder for this one")
+    return index
+
+
+def minutes_by_split(entries: Iterable[Mapping[str, Any]]) -> dict[str, float]:
+    """Sum the minutes of clips per split.
+
+    Args:
+        entries: clip entries of an index.
+
+    Returns:
+        {split: minutes, rounded to 0.01}.
+    """
+    entries = list(entries)
+    return {
+        split: round(sum(entry["seconds"] for entry in entries if entry["split"] == split) / 60.0, 2)
+        for split in SPLITS
+    }
+
+
+def read_entries(path: str | os.PathLike[str]) -> list[Index]:
+    """Read the clip entries that an interrupted build left in a file of `parts/`.
+
+    Args:
+        path: JSON file with a list of entries.
+
+    Returns:
+        The entries, under the present keys.
+    """
+    return [upgrade_entry(entry) for entry in json.loads(Path(path).read_text())]
+
+
+def save_clip(folder: str | os.PathLike[str], clip: Clip, **metadata: Any) -> Index:
+    """Write the two files of a clip.
+
+    Args:
+        folder: folder of the corpus.
+        clip: the clip.
+        **metadata: further keys of its entry in the index.
+
+    Returns:
+        The entry of the clip in the index.
+    """
+    soundfile = require("soundfile", "writing a corpus")
     path = Path(folder) / clip.split / clip.name
     path.parent.mkdir(parents=True, exist_ok=True)
-    sf.write(str(path.with_suffix(".flac")), clip.pcm, SAMPLE_RATE, subtype="PCM_16")
-    tracked = {key: getattr(clip, key) for key in TRACKED if getattr(clip, key) is not None}
+    soundfile.write(str(path.with_suffix(".flac")), clip.pcm, SAMPLE_RATE, subtype="PCM_16")
+    measurements = {key: getattr(clip, key) for key in LIP_MEASUREMENTS if getattr(clip, key) is not None}
+    phones: Sequence[Phone] = clip.phones
     np.savez_compressed(
         path.with_suffix(".npz"),
         weights=clip.weights.astype(np.float16),
         head=clip.head,
-        **tracked,
-        names=np.array([phone.name for phone in clip.phones]),
-        starts=np.array([phone.start for phone in clip.phones]),
-        ends=np.array([phone.end for phone in clip.phones]),
-        stress=np.array([phone.stress for phone in clip.phones], np.int8),
+        names=np.array([phone.name for phone in phones]),
+        starts=np.array([phone.start for phone in phones]),
+        ends=np.array([phone.end for phone in phones]),
+        stress=np.array([phone.stress for phone in phones], np.int8),
+        **measurements,
     )
     return {
         "name": clip.name,
@@ -133,5 +339,5 @@ def save_clip(folder, clip, **more):
         "voice": clip.voice,
         "style": clip.style,
         "seconds": round(len(clip.pcm) / SAMPLE_RATE, 3),
-        **more,
+        **metadata,
     }

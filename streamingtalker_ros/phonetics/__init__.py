@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Phones, forced alignment, sentences and text-to-speech voices."""
+"""Phones, forced alignment, sentences and text to speech."""

@@ -1,14 +1,19 @@
 # SPDX-License-Identifier: Apache-2.0
-"""espeak-ng as a voice with phone times: many languages, many speakers, through libespeak-ng's phoneme events.
+"""Text to speech with phone times in many languages, by the phoneme events of libespeak-ng.
 
-`speak(voice, texts, …)` gives one `voices.Utterance` per text; `ipa_to_phones` maps the International Phonetic Alphabet
-onto the teacher's phones by what the lips do. Timing is coarser than flite's; docs/teacher.md holds the figures.
+`synthesize(voice, texts, …)` returns one `flite_festival_tts.Utterance` per text. `ipa_to_phones` maps the
+International Phonetic Alphabet onto the ARPAbet phones of the coarticulation model by lip shape. Times are
+coarser than those of flite.
 """
+
+from __future__ import annotations
 
 import ctypes
 import ctypes.util
 import functools
 import unicodedata
+from collections.abc import Sequence
+from typing import Any, Final
 
 import numpy as np
 
@@ -17,19 +22,22 @@ from streamingtalker_ros.errors import TalkerError, require
 from streamingtalker_ros.phonetics.flite_festival_tts import Utterance
 from streamingtalker_ros.phonetics.phones import VOWELS, Phone, normalize_phones
 
-EARLY = {
-    "p": 0.027,
-    "t": 0.019,
-    "k": 0.027,
-    "ch": 0.027,
-    "pau": 0.027,
-}  # seconds by which a closure precedes its event
-SHORT = 0.06  # seconds
-_SYNCHRONOUS, _PHONEMES, _IPA, _DONT_EXIT = 2, 1, 2, 1 << 15
-_PHONEME, _SPEED, _PITCH, _RANGE, _UTF8 = 7, 1, 3, 4, 1
+CLOSURE_LEAD_S: Final = {"p": 0.027, "t": 0.019, "k": 0.027, "ch": 0.027, "pau": 0.027}
+"""Seconds by which a closure precedes its phoneme event, per phone."""
 
-# sounds of two letters first; what the lips do decides, not the ear: a front rounded vowel is a rounded one
-_IPA_PHONES = {
+MIN_PAUSE_S: Final = 0.06
+"""Seconds: shorter pauses inside of speech are glottal stops or tones."""
+
+# constants of espeak-ng/speak_lib.h
+_AUDIO_OUTPUT_SYNCHRONOUS = 2
+_INITIALIZE_PHONEME_EVENTS, _INITIALIZE_PHONEME_IPA, _INITIALIZE_DONT_EXIT = 1, 2, 1 << 15
+_EVENT_PHONEME = 7
+_PARAMETER_RATE, _PARAMETER_PITCH, _PARAMETER_RANGE = 1, 3, 4
+_CHARS_UTF8 = 1
+_BUFFER_MS = 200
+
+# sounds of two letters first; lip shape decides, not the sound: a front rounded vowel maps to a rounded one
+_IPA_TO_PHONES: Final = {
     "tʃ": "ch",
     "dʒ": "jh",
     "tɕ": "ch",
@@ -145,65 +153,90 @@ _IPA_PHONES = {
     "ʔ": "pau",
 }
 
+_IGNORED_IPA: Final = "ːˑˈˌʰʲʷˠˤ̃-_|ˀ˞0123456789"  # diacritics, length, stress and tone marks
 
-class _Id(ctypes.Union):
+_TimedPhone = tuple[str, float, float]  # (name, start in s, end in s)
+
+
+class _EventId(ctypes.Union):
     _fields_ = [("number", ctypes.c_int), ("name", ctypes.c_char_p), ("string", ctypes.c_char * 8)]
 
 
 class _Event(ctypes.Structure):
     _fields_ = [
         ("type", ctypes.c_int),
-        ("unique", ctypes.c_uint),
-        ("position", ctypes.c_int),
+        ("unique_identifier", ctypes.c_uint),
+        ("text_position", ctypes.c_int),
         ("length", ctypes.c_int),
-        ("milliseconds", ctypes.c_int),
+        ("audio_position", ctypes.c_int),
         ("sample", ctypes.c_int),
-        ("user", ctypes.c_void_p),
-        ("id", _Id),
+        ("user_data", ctypes.c_void_p),
+        ("id", _EventId),
     ]
 
 
-_CALLBACK = ctypes.CFUNCTYPE(
+_SynthCallback = ctypes.CFUNCTYPE(
     ctypes.c_int, ctypes.POINTER(ctypes.c_short), ctypes.c_int, ctypes.POINTER(_Event)
 )
 
 
 class _Engine:
-    """The one instance that the library allows in a process."""
+    """The only instance of libespeak-ng that a process may have."""
 
-    def __init__(self, library) -> None:
-        self.library, self.sound, self.events = library, [], []
-        self.rate = library.espeak_Initialize(_SYNCHRONOUS, 200, None, _PHONEMES | _IPA | _DONT_EXIT)
-        if self.rate <= 0:
+    def __init__(self, library: ctypes.CDLL) -> None:
+        self._library = library
+        self._blocks: list[np.ndarray] = []
+        self._events: list[tuple[int, str]] = []
+        self.sample_rate: int = library.espeak_Initialize(
+            _AUDIO_OUTPUT_SYNCHRONOUS,
+            _BUFFER_MS,
+            None,
+            _INITIALIZE_PHONEME_EVENTS | _INITIALIZE_PHONEME_IPA | _INITIALIZE_DONT_EXIT,
+        )
+        if self.sample_rate <= 0:
             raise TalkerError("libespeak-ng found no voices; `apt install espeak-ng-data`")
-        self.callback = _CALLBACK(self._heard)  # kept: the library holds only a pointer
-        library.espeak_SetSynthCallback(self.callback)
+        self._callback = _SynthCallback(
+            self._on_audio
+        )  # a reference, because the library holds only a pointer
+        library.espeak_SetSynthCallback(self._callback)
 
-    def _heard(self, samples, count, events) -> int:
+    def _on_audio(self, samples: Any, count: int, events: Any) -> int:
+        """Collect audio and phoneme events; 0 lets the synthesis go on."""
         if samples and count > 0:
-            self.sound.append(np.ctypeslib.as_array(samples, (count,)).copy())
+            self._blocks.append(np.ctypeslib.as_array(samples, (count,)).copy())
         i = 0
         while events[i].type:
-            if events[i].type == _PHONEME:
+            if events[i].type == _EVENT_PHONEME:
                 name = bytes(events[i].id.string).split(b"\0")[0]
-                self.events.append((events[i].sample, name.decode("utf-8", "ignore")))
+                self._events.append((events[i].sample, name.decode("utf-8", "ignore")))
             i += 1
         return 0
 
-    def say(self, voice, text, words_per_minute, pitch, span):
-        if self.library.espeak_SetVoiceByName(voice.encode()) != 0:
+    def synthesize(
+        self, voice: str, text: str, words_per_minute: int, pitch: int, pitch_range: int
+    ) -> tuple[np.ndarray, list[tuple[int, str]]]:
+        """Synthesize one text.
+
+        Returns:
+            ((n,) float32 audio at `sample_rate`, [(first sample, IPA name) of each phoneme]).
+        """
+        if self._library.espeak_SetVoiceByName(voice.encode()) != 0:
             raise TalkerError(f"espeak-ng has no voice '{voice}'; `espeak-ng --voices` lists them")
-        for parameter, value in ((_SPEED, words_per_minute), (_PITCH, pitch), (_RANGE, span)):
-            self.library.espeak_SetParameter(parameter, int(value), 0)
-        self.sound, self.events = [], []
+        for parameter, value in (
+            (_PARAMETER_RATE, words_per_minute),
+            (_PARAMETER_PITCH, pitch),
+            (_PARAMETER_RANGE, pitch_range),
+        ):
+            self._library.espeak_SetParameter(parameter, int(value), 0)
+        self._blocks, self._events = [], []
         data = text.encode("utf-8")
-        self.library.espeak_Synth(data, len(data) + 1, 0, 1, 0, _UTF8, None, None)
-        pcm = np.concatenate(self.sound) if self.sound else np.zeros(0, np.int16)
-        return pcm.astype(np.float32) / 32768.0, list(self.events)
+        self._library.espeak_Synth(data, len(data) + 1, 0, 1, 0, _CHARS_UTF8, None, None)
+        pcm = np.concatenate(self._blocks) if self._blocks else np.zeros(0, np.int16)
+        return pcm.astype(np.float32) / 32768.0, list(self._events)
 
 
 @functools.lru_cache(maxsize=1)
-def _engine():
+def _engine() -> _Engine:
     name = ctypes.util.find_library("espeak-ng") or "libespeak-ng.so.1"
     try:
         return _Engine(ctypes.CDLL(name))
@@ -211,82 +244,112 @@ def _engine():
         raise TalkerError("libespeak-ng is not installed: `apt install espeak-ng`") from None
 
 
-def is_available():
-    """Whether espeak-ng can speak on this machine."""
+def is_available() -> bool:
+    """Whether libespeak-ng and its voices are installed."""
     try:
-        return bool(_engine())
+        _engine()
     except TalkerError:
         return False
+    return True
 
 
-def ipa_to_phones(ipa):
-    """IPA of one sound -> names of the teacher's phones, list; diacritics, length and stress are dropped."""
-    bare = "".join(
+def ipa_to_phones(ipa: str) -> list[str]:
+    """Map one sound in the International Phonetic Alphabet to ARPAbet phone names.
+
+    Args:
+        ipa: the sound; diacritics, length and stress marks are ignored.
+
+    Returns:
+        Phone names, empty if no letter is known.
+    """
+    letters = "".join(
         char
         for char in unicodedata.normalize("NFD", ipa)
-        if not unicodedata.combining(char) and char not in "ːˑˈˌʰʲʷˠˤ̃-_|ˀ˞0123456789"
+        if not unicodedata.combining(char) and char not in _IGNORED_IPA
     )
-    out, at = [], 0
-    while at < len(bare):
+    names: list[str] = []
+    position = 0
+    while position < len(letters):
         for size in (2, 1):
-            if bare[at : at + size] in _IPA_PHONES:
-                out += _IPA_PHONES[bare[at : at + size]].split()
-                at += size
+            if letters[position : position + size] in _IPA_TO_PHONES:
+                names += _IPA_TO_PHONES[letters[position : position + size]].split()
+                position += size
                 break
         else:
-            at += 1
-    return out
+            position += 1
+    return names
 
 
-def synthesize(voice, texts, words_per_minute=165, pitch=50, span=50):
-    """Speak sentences with espeak-ng.
+def synthesize(
+    voice: str, texts: Sequence[str], words_per_minute: int = 165, pitch: int = 50, pitch_range: int = 50
+) -> list[Utterance]:
+    """Synthesize sentences with espeak-ng.
 
-    voice: language and variant as espeak-ng names them, `de+f2`; pitch, span (of pitch): 0..99.
-    Returns one Utterance per text. Raises TalkerError without the library or the voice.
+    Args:
+        voice: language and variant as espeak-ng names them, for example `de+f2`.
+        texts: one sentence each.
+        words_per_minute: speaking rate.
+        pitch: 0 to 99.
+        pitch_range: 0 (monotone) to 99.
+
+    Returns:
+        One utterance per text.
+
+    Raises:
+        TalkerError: if the library or the voice is not installed, or the voice cannot read a text.
     """
     engine = _engine()
-    return [
-        _utterance(voice, text, *engine.say(voice, text, words_per_minute, pitch, span), engine.rate)
-        for text in texts
-    ]
+    utterances = []
+    for text in texts:
+        pcm, events = engine.synthesize(voice, text, words_per_minute, pitch, pitch_range)
+        utterances.append(_utterance(voice, text, pcm, events, engine.sample_rate))
+    return utterances
 
 
-def _utterance(voice, text, pcm, events, rate):
+def _utterance(
+    voice: str, text: str, pcm: np.ndarray, events: Sequence[tuple[int, str]], sample_rate: int
+) -> Utterance:
+    """Convert the phoneme events of a text to phones without gaps."""
     soxr = require("soxr", "resampling speech")
-    length, rows = len(pcm) / rate, []
-    for i, (sample, name) in enumerate(events):
-        start = min(sample / rate, length)
-        end = min(events[i + 1][0] / rate, length) if i + 1 < len(events) else length
-        if name.startswith("("):  # a switch of language: the text is in another script
+    duration = len(pcm) / sample_rate
+    rows: list[_TimedPhone] = []
+    for i, (sample, ipa) in enumerate(events):
+        start = min(sample / sample_rate, duration)
+        end = min(events[i + 1][0] / sample_rate, duration) if i + 1 < len(events) else duration
+        if ipa.startswith("("):  # a switch of language: the text is in another script
             raise TalkerError(f"the espeak-ng voice '{voice}' cannot read “{text}”")
-        names = ipa_to_phones(name) or ["pau"]
+        names = ipa_to_phones(ipa) or ["pau"]
         edges = np.linspace(start, end, len(names) + 1)
-        rows += [(one, a, b) for one, a, b in zip(names, edges, edges[1:]) if b > a]
+        rows += [
+            (name, first, last)
+            for name, first, last in zip(names, edges[:-1], edges[1:], strict=True)
+            if last > first
+        ]
     if not any(name != "pau" for name, _, _ in rows):
         raise TalkerError(f"the espeak-ng voice '{voice}' said nothing for “{text}”")
-    rows = _without_clicks(rows)
-    phones, now = [], 0.0
-    usual = np.median([b - a for name, a, b in rows if name in VOWELS] or [0.1])
+    rows = _remove_short_pauses(rows)
+    phones: list[Phone] = []
+    position = 0.0
+    median_duration = np.median([end - start for name, start, end in rows if name in VOWELS] or [0.1])
     for i, (name, _, _) in enumerate(rows):
-        end = rows[i + 1][1] - EARLY.get(rows[i + 1][0], 0.0) if i + 1 < len(rows) else length
-        end = min(max(end, now + 0.005), length)
-        stress = int(name in VOWELS and name not in ("ax", "er") and end - now > 0.9 * usual)
-        if end > now:
-            phones.append(Phone(name, now, end, stress))
-            now = end
-    if now < length:
-        phones.append(Phone("pau", now, length))
-    return Utterance(
-        soxr.resample(pcm, rate, SAMPLE_RATE).astype(np.float32), normalize_phones(phones), text, voice
-    )
+        end = rows[i + 1][1] - CLOSURE_LEAD_S.get(rows[i + 1][0], 0.0) if i + 1 < len(rows) else duration
+        end = min(max(end, position + 0.005), duration)
+        stress = int(name in VOWELS and name not in ("ax", "er") and end - position > 0.9 * median_duration)
+        if end > position:
+            phones.append(Phone(name, position, end, stress))
+            position = end
+    if position < duration:
+        phones.append(Phone("pau", position, duration))
+    resampled = soxr.resample(pcm, sample_rate, SAMPLE_RATE).astype(np.float32)
+    return Utterance(resampled, normalize_phones(phones), text, voice)
 
 
-def _without_clicks(rows):
-    """Rows of (name, start, end) without pauses below SHORT inside speech: glottal stops and tones, no pauses."""
-    out = []
+def _remove_short_pauses(rows: Sequence[_TimedPhone]) -> list[_TimedPhone]:
+    """Extend the phone before a pause shorter than `MIN_PAUSE_S` over it; the last row stays."""
+    merged: list[_TimedPhone] = []
     for row in rows:
-        if row[0] == "pau" and out and row[2] - row[1] < SHORT and row is not rows[-1]:
-            out[-1] = (out[-1][0], out[-1][1], row[2])
+        if row[0] == "pau" and merged and row[2] - row[1] < MIN_PAUSE_S and row is not rows[-1]:
+            merged[-1] = (merged[-1][0], merged[-1][1], row[2])
         else:
-            out.append(row)
-    return out
+            merged.append(row)
+    return merged

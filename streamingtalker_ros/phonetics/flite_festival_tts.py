@@ -1,16 +1,20 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Speech with exact phone times: the synthesisers flite and festival speak, and say when each phone sounded.
+"""Text to speech with exact phone times, by flite and festival.
 
-`speak(voice, texts)` takes the name of a voice and sentences and gives one `Utterance` per sentence:
-16 kHz mono float32 and its phones. Both programs are Debian packages and are needed only to make a corpus.
+`synthesize(voice, texts)` returns one `Utterance` per sentence: 16 kHz mono audio and its phones. Both
+programs are Debian packages and are needed only to build a corpus.
 """
+
+from __future__ import annotations
 
 import shutil
 import subprocess
 import tempfile
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 import numpy as np
 
@@ -21,20 +25,31 @@ from streamingtalker_ros.phonetics.phones import VOWELS, Phone, normalize_phones
 _CMU = "© Carnegie Mellon University, free use and redistribution with notice (festvox licence)"
 _CSTR = "© CSTR, University of Edinburgh, free use and redistribution with notice (festvox licence)"
 
+_PhoneRow = tuple[str, float, int]  # (name, end in s, stress)
+
 
 @dataclass(frozen=True)
 class Voice:
-    """A voice: the program that speaks it, its name there, how early its phone times are, its licence."""
+    """A voice of flite or festival.
+
+    Attributes:
+        engine: program, "flite" or "festival".
+        name: name of the voice in that program.
+        time_offset: seconds by which the phone times of the engine precede its audio.
+        pitch: usual mean fundamental frequency in Hz.
+        package: Debian package that installs the voice.
+        licence: licence and attribution.
+    """
 
     engine: str
     name: str
-    early: float  # seconds by which the engine's phone times run ahead of its sound; see docs/teacher.md
-    pitch: float  # Hz, usual mean
+    time_offset: float
+    pitch: float
     package: str
     licence: str
 
 
-VOICES = {
+VOICES: Final = {
     "slt": Voice("flite", "slt", 0.0075, 170.0, "flite", _CMU),
     "awb": Voice("flite", "awb", 0.001, 125.0, "flite", _CMU),
     "kal16": Voice("flite", "kal16", 0.0025, 100.0, "flite", _CMU),
@@ -43,39 +58,59 @@ VOICES = {
     "ked": Voice("festival", "voice_ked_diphone", 0.005, 105.0, "festvox-kdlpc16k", _CSTR),
     "slt_hts": Voice("festival", "voice_cmu_us_slt_arctic_hts", 0.0125, 175.0, "festvox-us-slt-hts", _CMU),
 }
-HELD_OUT_VOICE = "rms"  # the speaker that training never hears
+"""Voice per name."""
+
+HELD_OUT_VOICE: Final = "rms"
+"""Voice of the test split; no training clip uses it."""
 
 
 @dataclass
 class Utterance:
-    """One spoken sentence: pcm (n,) float32 at 16 kHz, its phones in order from 0 to the end, text, voice."""
+    """One synthesized sentence.
+
+    Attributes:
+        pcm: (n,) float32 mono audio at 16 kHz.
+        phones: normalized phones in order, from 0 to the end of the audio.
+        text: the sentence.
+        voice: name of the voice.
+    """
 
     pcm: np.ndarray
-    phones: list
+    phones: list[Phone]
     text: str
     voice: str
 
 
-def available_voices():
-    """Names of the voices that can speak on this machine."""
-    found = []
+def available_voices() -> list[str]:
+    """Names of the voices that are installed, in the order of `VOICES`."""
+    names = []
     for name, voice in VOICES.items():
-        there = shutil.which(voice.engine) is not None
-        if there and voice.engine == "festival":
+        installed = shutil.which(voice.engine) is not None
+        if installed and voice.engine == "festival":
             folders = Path("/usr/share/festival/voices").glob("*/*")
-            there = voice.name[len("voice_") :] in {folder.name for folder in folders}
-        if there:
-            found.append(name)
-    return found
+            installed = voice.name[len("voice_") :] in {folder.name for folder in folders}
+        if installed:
+            names.append(name)
+    return names
 
 
-def synthesize(voice, texts, stretch=1.0, pitch=None, jobs=1):
-    """Speak sentences.
+def synthesize(
+    voice: str, texts: Sequence[str], stretch: float = 1.0, pitch: float | None = None, jobs: int = 1
+) -> list[Utterance]:
+    """Synthesize sentences.
 
-    voice: key of VOICES; texts: list of one-sentence strings; stretch: factor on durations (flite and the
-    diphone voices of festival; slt_hts has one tempo); pitch: mean in Hz (flite alone); jobs: flite processes
-    at a time.
-    Returns one Utterance per text. Raises TalkerError when the program or its voice is absent or fails.
+    Args:
+        voice: key of `VOICES`.
+        texts: one sentence each.
+        stretch: factor of all durations (flite and the diphone voices of festival; slt_hts has one tempo).
+        pitch: mean fundamental frequency in Hz, flite only; None for that of the voice.
+        jobs: flite processes that run at the same time.
+
+    Returns:
+        One utterance per text.
+
+    Raises:
+        TalkerError: if the program or the voice is not installed, or the synthesis fails.
     """
     if voice not in VOICES:
         raise TalkerError(f"there is no voice '{voice}'; the voices are {', '.join(VOICES)}")
@@ -88,59 +123,69 @@ def synthesize(voice, texts, stretch=1.0, pitch=None, jobs=1):
         paths = [Path(folder) / f"{i}.wav" for i in range(len(texts))]
         if entry.engine == "flite":
             with ThreadPoolExecutor(jobs) as pool:
-                rows = list(pool.map(lambda job: _flite(entry, *job, stretch, pitch), zip(texts, paths)))
+                tables = list(
+                    pool.map(lambda text, path: _run_flite(entry, text, path, stretch, pitch), texts, paths)
+                )
         else:
-            rows = _festival(entry, texts, paths, stretch)
-        return [_utterance(voice, text, path, row) for text, path, row in zip(texts, paths, rows)]
+            tables = _run_festival(entry, texts, paths, stretch)
+        return [
+            _utterance(voice, text, path, rows) for text, path, rows in zip(texts, paths, tables, strict=True)
+        ]
 
 
-def _utterance(voice, text, path, rows):
-    sf, soxr = require("soundfile", "reading speech"), require("soxr", "resampling speech")
-    pcm, rate = sf.read(str(path), dtype="float32")
+def _utterance(voice: str, text: str, path: Path, rows: Sequence[_PhoneRow]) -> Utterance:
+    """Read a synthesized WAV file and place its phones on its time axis."""
+    soundfile, soxr = require("soundfile", "reading speech"), require("soxr", "resampling speech")
+    pcm, rate = soundfile.read(str(path), dtype="float32")
     if rate != SAMPLE_RATE:
         pcm = soxr.resample(pcm, rate, SAMPLE_RATE).astype(np.float32)
-    length = len(pcm) / SAMPLE_RATE
-    early = VOICES[voice].early
-    phones, start = [], 0.0
+    duration = len(pcm) / SAMPLE_RATE
+    offset = VOICES[voice].time_offset
+    phones: list[Phone] = []
+    start = 0.0
     for name, end, stress in rows:
-        end = min(max(end + early, start), length)
-        if end > start:  # a diphone voice can announce a last pause that the audio cuts short
+        end = min(max(end + offset, start), duration)
+        if end > start:  # a diphone voice can announce a final pause that its audio does not contain
             phones.append(Phone(name, start, end, stress))
             start = end
     if not phones:
         raise TalkerError(f"the voice '{voice}' said nothing for “{text}”; give it an English sentence")
-    if phones[-1].end < length:
-        phones.append(Phone("pau", phones[-1].end, length, 0))
+    if phones[-1].end < duration:
+        phones.append(Phone("pau", phones[-1].end, duration, 0))
     return Utterance(pcm, normalize_phones(phones), text, voice)
 
 
-def _run(command, **more):
-    done = subprocess.run(command, capture_output=True, text=True, **more)
-    if done.returncode:
-        last = (done.stderr.strip().splitlines() or ["no reason given"])[-1]
+def _run(command: list[str]) -> str:
+    """Run a synthesizer and return what it printed."""
+    result = subprocess.run(command, capture_output=True, text=True)
+    if result.returncode:
+        last = (result.stderr.strip().splitlines() or ["no reason given"])[-1]
         raise TalkerError(
             f"{command[0]} failed to speak ({last}); check its installation with `{command[0]} --version`"
         )
-    return done.stdout
+    return result.stdout
 
 
-def _flite(entry, text, path, stretch, pitch):
+def _run_flite(entry: Voice, text: str, path: Path, stretch: float, pitch: float | None) -> list[_PhoneRow]:
+    """Synthesize one sentence into `path`."""
     command = ["flite", "-voice", entry.name, "-psdur", "--setf", f"duration_stretch={stretch}"]
     if pitch:
         command += ["--setf", f"int_f0_target_mean={pitch}"]
     printed = _run([*command, "-t", text, "-o", str(path)])
     rows = [(name, float(end)) for name, _, end in (item.rpartition(":") for item in printed.split())]
-    # flite prints no stress; a full vowel that is long for this sentence carries it
-    starts = [0.0] + [end for _, end in rows[:-1]]
-    spans = [end - start if name in VOWELS else 0.0 for (name, end), start in zip(rows, starts)]
-    usual = np.median([span for span in spans if span] or [0.0])
+    # flite prints no stress: mark the full vowels that are long for this sentence
+    starts = [0.0, *(end for _, end in rows[:-1])]
+    durations = [
+        end - start if name in VOWELS else 0.0 for (name, end), start in zip(rows, starts, strict=True)
+    ]
+    median_duration = np.median([duration for duration in durations if duration] or [0.0])
     return [
-        (name, end, int(span > 0.9 * usual and name not in ("ax", "er")))
-        for (name, end), span in zip(rows, spans)
+        (name, end, int(duration > 0.9 * median_duration and name not in ("ax", "er")))
+        for (name, end), duration in zip(rows, durations, strict=True)
     ]
 
 
-_DUMP = """
+_FESTIVAL_SCRIPT = """
 (define (dump utt name)
   (let ((file (fopen name "w")))
     (mapcar (lambda (s) (format file "%s %f %s\\n" (item.name s) (item.feat s "segment_end")
@@ -154,10 +199,12 @@ _DUMP = """
 """
 
 
-def _festival(entry, texts, paths, stretch):
-    """All sentences in one process: loading a voice costs more than speaking a sentence."""
-    lines = [_DUMP, f"({entry.name})", f"(Parameter.set 'Duration_Stretch {stretch})"]
-    for text, path in zip(texts, paths):
+def _run_festival(
+    entry: Voice, texts: Sequence[str], paths: Sequence[Path], stretch: float
+) -> list[list[_PhoneRow]]:
+    """Synthesize all sentences in one process: loading a voice takes longer than a sentence."""
+    lines = [_FESTIVAL_SCRIPT, f"({entry.name})", f"(Parameter.set 'Duration_Stretch {stretch})"]
+    for text, path in zip(texts, paths, strict=True):
         safe = "".join(char for char in text if char not in '"\\')
         lines.append(f'(say "{safe}" "{path}" "{path.with_suffix(".lab")}")')
     if not texts:
@@ -165,10 +212,10 @@ def _festival(entry, texts, paths, stretch):
     script = paths[0].with_name("say.scm")
     script.write_text("\n".join(lines))
     _run(["festival", "-b", str(script)])
-    table = []
-    for text, path in zip(texts, paths):
+    tables: list[list[_PhoneRow]] = []
+    for text, path in zip(texts, paths, strict=True):
         if not path.with_suffix(".lab").is_file():  # festival reports its own failures with exit code 0
             raise TalkerError(f"festival could not speak “{text}”; give it an English sentence")
         rows = (line.split() for line in path.with_suffix(".lab").read_text().splitlines())
-        table.append([(name, float(end), int(stress == "1")) for name, end, stress in rows])
-    return table
+        tables.append([(name, float(end), int(stress == "1")) for name, end, stress in rows])
+    return tables

@@ -1,14 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Forced alignment: when each phone of a text sounds in a recording, found by pocketsphinx (English).
+"""Forced alignment: times of the phones of an English text in its recording, by pocketsphinx.
 
-`align(pcm, text)` gives phones in the package's names from 0 to the end of the recording, pauses as `pau`.
-pocketsphinx and its English model come from PyPI; words that its dictionary lacks are spelt out by flite.
+`align(pcm, text)` returns normalized phones from 0 to the end of the recording, pauses as `pau`. pocketsphinx
+and its English model come from PyPI; flite spells words that the dictionary lacks.
 """
+
+from __future__ import annotations
 
 import functools
 import re
 import shutil
 import subprocess
+from collections.abc import Sequence
+from typing import Any, Final
 
 import numpy as np
 
@@ -16,125 +20,185 @@ from streamingtalker_ros.audio.constants import SAMPLE_RATE
 from streamingtalker_ros.errors import TalkerError, require
 from streamingtalker_ros.phonetics.phones import VOWELS, Phone, normalize_phones
 
-FRAME = 0.01  # seconds of a pocketsphinx frame
-LATE = 0.0128  # seconds by which a frame's middle lies behind its start: half of the 25.6 ms window
-WIDE = {"beam": 1e-100, "pbeam": 1e-100, "wbeam": 1e-80}  # a second try for accents that the first one loses
-HURRIED = 0.45  # a text that does not fit is squeezed into phones of the least length, three frames
-SCHWA = 0.075  # seconds: an `ah` below this is a schwa; the dictionary does not tell them apart
+FRAME_S: Final = 0.01
+"""Seconds per frame of pocketsphinx."""
+
+WINDOW_CENTER_S: Final = 0.0128
+"""Seconds from the start of a frame to the middle of its 25.6 ms window."""
+
+WIDE_BEAMS: Final = {"beam": 1e-100, "pbeam": 1e-100, "wbeam": 1e-80}
+"""Beam widths of the second attempt, for accents on which the default search fails."""
+
+MAX_MINIMAL_FRACTION: Final = 0.45
+"""A text with a larger fraction of phones of the least duration does not fit the sound."""
+
+MINIMAL_FRAMES: Final = 3
+"""Least duration that pocketsphinx gives a phone, in frames."""
+
+MAX_SCHWA_S: Final = 0.075
+"""Seconds: a shorter `ah` is a schwa; the dictionary does not distinguish the two."""
+
+MIN_FINAL_PAUSE_S: Final = 0.06
+"""Seconds of sound after the last phone that become a pause."""
+
+_AlignedFrames = list[
+    tuple[str, int, int]
+]  # (name in pocketsphinx's alphabet, first frame, number of frames)
 
 
 @functools.lru_cache(maxsize=2)
-def _decoder(wide):
-    decoder = require("pocketsphinx", "aligning speech with its text").Decoder
+def _decoder(wide: bool) -> Any:
+    decoder_class = require("pocketsphinx", "aligning speech with its text").Decoder
     # the best path through its lattice can hold words of one frame, in which no phones fit
-    return decoder(lm=None, loglevel="FATAL", bestpath=False, **(WIDE if wide else {}))
+    return decoder_class(lm=None, loglevel="FATAL", bestpath=False, **(WIDE_BEAMS if wide else {}))
 
 
-def words_of(text):
-    """The words of a text, lower-case: list of str. Raises TalkerError where a number stands in digits."""
+def split_words(text: str | Sequence[str]) -> list[str]:
+    """Split a text into lower-case words.
+
+    Args:
+        text: a string, or a list of words.
+
+    Returns:
+        The words, without punctuation.
+
+    Raises:
+        TalkerError: if the text contains digits or no English word.
+    """
     if not isinstance(text, str):
         text = " ".join(text)
     if re.search(r"\d", text):
         raise TalkerError(f"“{text}” holds digits; write numbers as they are spoken")
-    found = re.findall(r"[a-z]+(?:'[a-z]+)*'?", text.lower().replace("’", "'"))
-    if not found:
+    words = re.findall(r"[a-z]+(?:'[a-z]+)*'?", text.lower().replace("’", "'"))
+    if not words:
         raise TalkerError(f"“{text}” holds no English word to align")
-    return found
+    return words
 
 
 @functools.cache
-def spell(word):
-    """How flite's letter-to-sound rules say a word: its phones in pocketsphinx's names, one string."""
+def letter_to_sound(word: str) -> str:
+    """Pronunciation of a word by flite's letter-to-sound rules.
+
+    Args:
+        word: lower-case English word.
+
+    Returns:
+        Phone names of pocketsphinx's alphabet, separated by spaces.
+
+    Raises:
+        TalkerError: if flite is not installed or has no rule for the word.
+    """
     if shutil.which("flite") is None:
         raise TalkerError(
             f"'{word}' is not in the dictionary; `apt install flite` brings rules for unknown words"
         )
-    said = subprocess.run(["flite", "-ps", "-t", word, "none"], capture_output=True, text=True)
-    phones = [phone for phone in said.stdout.split() if phone != "pau"]
-    if said.returncode or not phones:
+    result = subprocess.run(["flite", "-ps", "-t", word, "none"], capture_output=True, text=True)
+    phones = [phone for phone in result.stdout.split() if phone != "pau"]
+    if result.returncode or not phones:
         raise TalkerError(f"'{word}' is not in the dictionary, and flite has no rule for it")
     return " ".join({"ax": "ah"}.get(phone, phone).upper() for phone in phones)
 
 
-def _known(decoder, words):
-    """The words under names that the dictionary has; unknown ones are added to it."""
-    out = []
+def _dictionary_names(decoder: Any, words: Sequence[str]) -> list[str]:
+    """Dictionary entry of each word; adds the pronunciation of unknown words to the dictionary."""
+    names = []
     for word in words:
         bare = word.strip("'")
         name = next((name for name in (word, bare) if decoder.lookup_word(name) is not None), None)
         if name is None:
-            decoder.add_word(bare, spell(bare), True)
+            decoder.add_word(bare, letter_to_sound(bare), True)
             name = bare
-        out.append(name)
-    return out
+        names.append(name)
+    return names
 
 
-def _attempt(decoder, words, sound):
-    """Two passes, words then phones: list of (name, first frame, frames), or None when no path survives."""
+def _align_frames(decoder: Any, words: Sequence[str], pcm_bytes: bytes) -> _AlignedFrames | None:
+    """Align words, then phones, in two passes; None when the search finds no path."""
     try:
-        decoder.set_align_text(" ".join(_known(decoder, words)))
-        for again in (False, True):
-            if again:
+        decoder.set_align_text(" ".join(_dictionary_names(decoder, words)))
+        for phone_pass in (False, True):
+            if phone_pass:
                 decoder.set_alignment()
             decoder.start_utt()
-            decoder.process_raw(sound, full_utt=True)
+            decoder.process_raw(pcm_bytes, full_utt=True)
             decoder.end_utt()
-            if not again and decoder.hyp() is None:  # after the second pass hyp() crashes pocketsphinx 5.1
+            if (
+                not phone_pass and decoder.hyp() is None
+            ):  # after the second pass hyp() crashes pocketsphinx 5.1
                 return None
-        found = decoder.get_alignment()
-        return [(phone.name, phone.start, phone.duration) for word in found or () for phone in word]
+        alignment = decoder.get_alignment()
+        return [(phone.name, phone.start, phone.duration) for word in alignment or () for phone in word]
     except RuntimeError:
         return None
 
 
-def align(pcm, text):
-    """Find the phones of a text in its recording.
+def align(pcm: np.ndarray, text: str | Sequence[str]) -> list[Phone]:
+    """Find the times of the phones of a text in its recording.
 
-    pcm: (n,) float32 at 16 kHz; text: a string, or a list of words.
-    Returns phones in order, from 0 to n / 16000 without gaps; stress marks the vowels that are long for this
-    recording. Raises TalkerError, with the reason, when the text cannot be found in the sound.
+    Args:
+        pcm: (n,) mono audio at 16 kHz, -1 to 1.
+        text: a string, or a list of words.
+
+    Returns:
+        Normalized phones in order, without gaps from 0 to n / 16000 s. Vowels that are long for this
+        recording have stress 1.
+
+    Raises:
+        TalkerError: with the reason, if the text cannot be found in the sound.
     """
-    words = words_of(text)
+    words = split_words(text)
     pcm = np.asarray(pcm, np.float32)
     if len(pcm) < SAMPLE_RATE // 4:
         raise TalkerError(f"{len(pcm) / SAMPLE_RATE:.2f} s are too short to align")
     peak = float(np.abs(pcm).max())
     if not np.isfinite(peak) or peak < 1e-4:
         raise TalkerError("the recording is silent: nothing to align")
-    sound = (pcm * (0.9 / peak) * 32767).astype("<i2").tobytes()
+    pcm_bytes = (pcm * (0.9 / peak) * 32767).astype("<i2").tobytes()
+    aligned: _AlignedFrames | None = None
     for wide in (False, True):
-        found = _attempt(_decoder(wide), words, sound)
-        if found and _hurried(found) < HURRIED:
-            return _phones(found, len(pcm) / SAMPLE_RATE)
-    reason = "no path through its phones" if not found else "its phones are squeezed"
+        aligned = _align_frames(_decoder(wide), words, pcm_bytes)
+        if aligned and _minimal_fraction(aligned) < MAX_MINIMAL_FRACTION:
+            return _to_phones(aligned, len(pcm) / SAMPLE_RATE)
+    reason = "no path through its phones" if not aligned else "its phones are squeezed"
     raise TalkerError(
         f"“{' '.join(words)}” does not fit the sound ({reason}); check that this is what is said"
     )
 
 
-def _hurried(found):
-    """Share of the phones that have the least length."""
-    spans = [frames for name, _, frames in found if name.isalpha() and name != "SIL"]
-    return np.mean([frames <= 3 for frames in spans]) if spans else 1.0
+def _is_pause(name: str) -> bool:
+    return not name.isalpha() or name == "SIL"
 
 
-def _phones(found, length):
-    """pocketsphinx's rows as phones that fill 0..length seconds."""
-    edges = [0.0] + [min(first * FRAME + LATE, length) for _, first, _ in found[1:]] + [length]
-    rows = []
-    for (name, _, _), start, end in zip(found, edges, edges[1:]):
-        name = name.lower() if name.isalpha() and name != "SIL" else "pau"
+def _minimal_fraction(aligned: _AlignedFrames) -> float:
+    """Fraction of the phones that have the least duration."""
+    durations = [frames for name, _, frames in aligned if not _is_pause(name)]
+    return float(np.mean([frames <= MINIMAL_FRAMES for frames in durations])) if durations else 1.0
+
+
+def _to_phones(aligned: _AlignedFrames, duration: float) -> list[Phone]:
+    """Convert pocketsphinx's segments to phones that cover 0 to `duration` seconds."""
+    edges = [
+        0.0,
+        *(min(first * FRAME_S + WINDOW_CENTER_S, duration) for _, first, _ in aligned[1:]),
+        duration,
+    ]
+    segments = []
+    for (name, _, _), start, end in zip(aligned, edges[:-1], edges[1:], strict=True):
         if end > start:
-            rows.append(Phone(name, start, end))
-    last = found[-1][1] + found[-1][2]
-    if rows[-1].name != "pau" and length - last * FRAME > 0.06:
-        end = last * FRAME + LATE
-        rows[-1:] = [Phone(rows[-1].name, rows[-1].start, end), Phone("pau", end, length)]
-    usual = np.median([row.end - row.start for row in rows if row.name in VOWELS] or [0.1])
-    out = []
-    for row in rows:
-        span = row.end - row.start
-        name = "ax" if row.name == "ah" and span < SCHWA else row.name
-        stress = int(name in VOWELS and name not in ("ax", "er") and span > 0.9 * usual)
-        out.append(Phone(name, row.start, row.end, stress))
-    return normalize_phones(out)
+            segments.append(Phone("pau" if _is_pause(name) else name.lower(), start, end))
+    last_frame = aligned[-1][1] + aligned[-1][2]
+    if segments[-1].name != "pau" and duration - last_frame * FRAME_S > MIN_FINAL_PAUSE_S:
+        end = last_frame * FRAME_S + WINDOW_CENTER_S
+        segments[-1:] = [
+            Phone(segments[-1].name, segments[-1].start, end),
+            Phone("pau", end, duration),
+        ]
+    vowel_durations = [phone.end - phone.start for phone in segments if phone.name in VOWELS]
+    median_duration = np.median(vowel_durations or [0.1])
+    phones = []
+    for phone in segments:
+        length = phone.end - phone.start
+        name = "ax" if phone.name == "ah" and length < MAX_SCHWA_S else phone.name
+        stress = int(name in VOWELS and name not in ("ax", "er") and length > 0.9 * median_duration)
+        phones.append(Phone(name, phone.start, phone.end, stress))
+    return normalize_phones(phones)

@@ -1,8 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Plain sentences in languages other than English, for espeak-ng: `SENTENCES[code]`, code as espeak-ng names it.
+"""Everyday sentences in languages other than English, for espeak-ng: `SENTENCES[code]`.
 
-Everyday phrases, rich in closed lips, rounded and open vowels. They feed the ear of a model, not its knowledge.
+They are rich in closed lips, rounded and open vowels. Codes are those of espeak-ng.
 """
+
+from __future__ import annotations
+
+from typing import Final
 
 _TEXT = """
 de
@@ -159,15 +163,18 @@ ja
 """
 
 
-def _parsed():
-    out, code = {}, ""
-    for line in _TEXT.strip().splitlines():
+def _parse(text: str) -> dict[str, list[str]]:
+    """Group the lines of a text under the language codes before them."""
+    sentences: dict[str, list[str]] = {}
+    code = ""
+    for line in text.strip().splitlines():
         if line.isascii() and line.islower() and " " not in line:
             code = line
-            out[code] = []
+            sentences[code] = []
         else:
-            out[code].append(line)
-    return out
+            sentences[code].append(line)
+    return sentences
 
 
-SENTENCES = _parsed()
+SENTENCES: Final = _parse(_TEXT)
+"""Sentences per espeak-ng language code."""

@@ -1,22 +1,37 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Phones and their visemes: what each ARPAbet phone asks of jaw, lips and tongue, and how firmly it asks.
+"""Phones and their viseme targets: jaw opening, lip shape and lip parting of each ARPAbet phone.
 
-`Phone` is one sound with its times; `VISEME_TARGETS` the table of targets that the teacher blends: `INITIAL_TARGETS`, written by hand,
-as far as `fit` moved it towards tracked lips (`FITTED_PARAMETERS`, data/teacher.json).
+`Phone` is one sound with its times. `VISEME_TARGETS` holds the targets that the coarticulation model blends:
+the hand-set `INITIAL_TARGETS`, refined on tracked lips by `training.coarticulation_fit` and stored in
+data/teacher.json.
 """
 
+from __future__ import annotations
+
 import json
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any, Final
 
-VOWELS = frozenset(
+VOWELS: Final = frozenset(
     ["aa", "ae", "ah", "ao", "aw", "ax", "ay", "eh", "er", "ey", "ih", "iy", "ow", "oy", "uh", "uw"]
 )
-OPEN_VOWELS = frozenset(["aa", "ae", "ah", "ao", "aw", "ay", "eh"])  # the mouth is visibly open in these
-BILABIALS = frozenset(["p", "b", "m"])
-LABIODENTALS = frozenset(["f", "v"])
-SQUEEZED = 0.0355  # seconds, see `squeezed`
-_OTHER_NAMES = {
+"""Names of the vowels, diphthongs included."""
+
+OPEN_VOWELS: Final = frozenset(["aa", "ae", "ah", "ao", "aw", "ay", "eh"])
+"""Vowels whose articulation visibly opens the mouth."""
+
+BILABIALS: Final = frozenset(["p", "b", "m"])
+"""Consonants that close the lips."""
+
+LABIODENTALS: Final = frozenset(["f", "v"])
+"""Consonants that bring the lower lip to the upper teeth."""
+
+MIN_RELIABLE_CLOSURE_S: Final = 0.0355
+"""Seconds: shorter bilabials have the least duration of the aligner, three frames of 10 ms."""
+
+_PHONE_ALIASES: Final = {
     "h#": "pau",
     "sil": "pau",
     "ssil": "pau",
@@ -40,7 +55,14 @@ _OTHER_NAMES = {
 
 @dataclass(frozen=True)
 class Phone:
-    """One sound: ARPAbet name in lower case (`pau` for a pause), start and end in seconds, stress 0 or 1."""
+    """One sound with its times.
+
+    Attributes:
+        name: ARPAbet name in lower case; `pau` is a pause.
+        start: seconds.
+        end: seconds.
+        stress: 1 for a stressed vowel, otherwise 0.
+    """
 
     name: str
     start: float
@@ -48,29 +70,45 @@ class Phone:
     stress: int = 0
 
 
-def has_unreliable_alignment(phone):
-    """Whether a p, b or m has the least length that an aligner gives, three frames of 10 ms: it was put where there was no
-    room for it, and nobody knows where its lips meet."""
-    return phone.name in BILABIALS and phone.end - phone.start < SQUEEZED
+def has_unreliable_alignment(phone: Phone) -> bool:
+    """Whether the times of a bilabial are unknown.
+
+    An aligner gives a p, b or m that does not fit the sound its least duration, so the moment of the lip
+    contact cannot be read from such a phone.
+
+    Args:
+        phone: a phone from forced alignment.
+
+    Returns:
+        True for a bilabial shorter than `MIN_RELIABLE_CLOSURE_S`.
+    """
+    return phone.name in BILABIALS and phone.end - phone.start < MIN_RELIABLE_CLOSURE_S
 
 
-def normalize_phones(phones):
-    """The same phones under the names of VISEME_TARGETS, with neighbouring pauses joined."""
-    out = []
+def normalize_phones(phones: Iterable[Phone]) -> list[Phone]:
+    """Map phone names to those of `VISEME_TARGETS` and join neighbouring pauses.
+
+    Args:
+        phones: phones of any ARPAbet variant (TIMIT, CMU), with or without stress digits.
+
+    Returns:
+        Phones with the same times under normalized names.
+    """
+    normalized: list[Phone] = []
     for phone in phones:
         name = phone.name.lower().rstrip("012")
-        phone = replace(phone, name=_OTHER_NAMES.get(name, name))
-        if out and phone.name == out[-1].name == "pau":
-            out[-1] = replace(out[-1], end=phone.end)
+        phone = replace(phone, name=_PHONE_ALIASES.get(name, name))
+        if normalized and phone.name == normalized[-1].name == "pau":
+            normalized[-1] = replace(normalized[-1], end=phone.end)
         else:
-            out.append(phone)
-    return out
+            normalized.append(phone)
+    return normalized
 
 
-# Targets at normal effort. jaw: jawOpen. pucker, funnel, spread: the lips' shape (spread feeds smile and
-# stretch). part: lips drawn away from the teeth (upper lip up, lower lip down). Each group has a firmness
-# (dominance): how much of its target a phone defends against its neighbours; 0 leaves the group to them.
-#            jaw   firm | pucker funnel spread  firm | part  firm
+# Targets at normal articulation effort. jaw: jawOpen. pucker, funnel, spread: lip shape (spread drives smile
+# and stretch). part: parting of the lips from the teeth (upper lip up, lower lip down). Each group has a
+# dominance (Cohen and Massaro 1993): the weight of its target against those of neighbouring phones; 0 leaves
+# the group to them. jaw   dom  | pucker funnel spread  dom  | part  dom
 INITIAL_TARGETS = """
 pau          0     1.6    0      0      0       0.7    0     1
 aa           0.52  1.0    0      0.05   0       0.5    0.22  0.6
@@ -119,7 +157,8 @@ k            0.18  0.35   0      0      0.03    0.05   0.10  0.15
 g            0.18  0.35   0      0      0.03    0.05   0.10  0.15
 ng           0.17  0.35   0      0      0.03    0.05   0.10  0.15
 """
-TARGET_COLUMNS = (
+
+TARGET_COLUMNS: Final = (
     "jaw",
     "jaw_dominance",
     "pucker",
@@ -129,24 +168,37 @@ TARGET_COLUMNS = (
     "part",
     "part_dominance",
 )
-FITTED_PARAMETERS = json.loads(
+"""Names of the columns of `INITIAL_TARGETS`."""
+
+FITTED_PARAMETERS: Final[dict[str, Any]] = json.loads(
     (Path(__file__).parent.parent / "data" / "teacher.json").read_text(encoding="utf-8")
 )
-VISEME_TARGETS = {
-    name: dict(zip(TARGET_COLUMNS, numbers)) for name, numbers in FITTED_PARAMETERS["visemes"].items()
+"""Parameters of the coarticulation model, written by `training.coarticulation_fit`."""
+
+VISEME_TARGETS: Final[dict[str, dict[str, float]]] = {
+    name: dict(zip(TARGET_COLUMNS, numbers, strict=True))
+    for name, numbers in FITTED_PARAMETERS["visemes"].items()
 }
+"""Fitted target row per phone; diphthongs have two rows, `NAME:1` and `NAME:2`."""
 
 
-def viseme_targets(phones):
-    """The phones as a list of (target row of VISEME_TARGETS, start, end), diphthongs split into their two halves."""
-    out = []
+def viseme_targets(phones: Iterable[Phone]) -> list[tuple[dict[str, float], float, float]]:
+    """Look up the viseme targets of phones; a diphthong gives one target per half.
+
+    Args:
+        phones: normalized phones; unknown names get the target of `ax`.
+
+    Returns:
+        (row of `VISEME_TARGETS`, start in s, end in s) per target, in order.
+    """
+    targets: list[tuple[dict[str, float], float, float]] = []
     for phone in phones:
         if phone.name + ":1" in VISEME_TARGETS:
-            turn = phone.start + 0.5 * (phone.end - phone.start)
-            out += [
-                (VISEME_TARGETS[phone.name + ":1"], phone.start, turn),
-                (VISEME_TARGETS[phone.name + ":2"], turn, phone.end),
+            middle = phone.start + 0.5 * (phone.end - phone.start)
+            targets += [
+                (VISEME_TARGETS[phone.name + ":1"], phone.start, middle),
+                (VISEME_TARGETS[phone.name + ":2"], middle, phone.end),
             ]
         else:
-            out.append((VISEME_TARGETS.get(phone.name, VISEME_TARGETS["ax"]), phone.start, phone.end))
-    return out
+            targets.append((VISEME_TARGETS.get(phone.name, VISEME_TARGETS["ax"]), phone.start, phone.end))
+    return targets

@@ -1,12 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Plain English sentences without end, from a seed: what the synthetic voices say.
+"""Random English sentences for text to speech.
 
 `sentences(seed)` yields sentences of 3 to 14 words from the word lists and templates below: statements,
 questions, commands, short replies and numbers, rich in p/b/m, f/v, rounded and spread vowels.
 """
 
+from __future__ import annotations
+
 import random
 import re
+from collections.abc import Iterator
 
 _NOUNS = [
     "apple",
@@ -675,7 +678,6 @@ _PEOPLE = [
     "Wendy",
     "Will",
     "Zoe",
-] + [
     "my mother",
     "my father",
     "your brother",
@@ -998,7 +1000,8 @@ of us {base} the {noun} {how}.|What a {adj} {noun}!|Look, the {noun} is {going} 
 the {noun}.""".replace("\n", " ").split("|")
 
 
-def _number(rng):
+def _random_number(rng: random.Random) -> str:
+    """A number in words, below one thousand."""
     kind = rng.random()
     if kind < 0.5:
         return rng.choice(_ONES)
@@ -1007,16 +1010,23 @@ def _number(rng):
     return f"{rng.choice(_ONES[:9])} hundred and {rng.choice(_TENS)}"
 
 
-def _tidy(sentence):
-    """Capitals at the start, `an` before a vowel letter."""
+def _capitalize(sentence: str) -> str:
+    """Start with a capital letter and write `an` before a vowel letter."""
     sentence = re.sub(r"\b([Aa]) (?=[aeio])", r"\1n ", sentence)
     return sentence[0].upper() + sentence[1:]
 
 
-def sentences(seed=0):
-    """Yield English sentences of 3 to 14 words for ever; equal seeds give equal sentences."""
+def sentences(seed: int | str = 0) -> Iterator[str]:
+    """Yield English sentences of 3 to 14 words without end.
+
+    Args:
+        seed: equal seeds give equal sentences.
+
+    Yields:
+        One sentence at a time.
+    """
     rng = random.Random(f"sentences {seed}")
-    fill = {
+    choices = {
         "who": _PEOPLE,
         "past": _PAST,
         "base": _BASE,
@@ -1028,17 +1038,17 @@ def sentences(seed=0):
         "reply": _REPLIES,
     }
 
-    def word(match):
-        return _number(rng) if match[1] == "number" else rng.choice(fill[match[1]])
+    def fill(match: re.Match[str]) -> str:
+        return _random_number(rng) if match[1] == "number" else rng.choice(choices[match[1]])
 
     while True:
-        sentence = _tidy(re.sub(r"\{(\w+)\}", word, rng.choice(_TEMPLATES)))
+        sentence = _capitalize(re.sub(r"\{(\w+)\}", fill, rng.choice(_TEMPLATES)))
         if 3 <= len(sentence.split()) <= 14:
             yield sentence
 
 
-def vocabulary():
-    """The words that sentences are made of, lower-case, sorted."""
+def vocabulary() -> list[str]:
+    """Words that the sentences consist of, lower-case and sorted."""
     lists = (
         _NOUNS,
         _ADJECTIVES,
