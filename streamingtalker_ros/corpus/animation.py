@@ -1,14 +1,20 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Blendshape animation with its sound as a corpus: Live Link Face CSV, NPZ, FACEGOOD's pairs.
+"""Corpus of blendshape animation with its audio: Live Link Face CSV, NPZ, or FACEGOOD's pairs.
 
-`make_from_animation(pairs, folder, …)` reads motion of any frame rate, brings it onto 25 frames a second at the
-middles of 640 samples, makes its closures close on the default rig, cuts it where it is quiet and writes clips.
+`build_animation_corpus(pairs, folder, …)` reads motion of any frame rate, resamples it to 25 frames/s (frame
+n at the middle of its 640 samples), makes lip contacts close on the default rig, and cuts it into clips at
+pauses.
 """
 
-import json
+from __future__ import annotations
+
+import logging
+import os
 import zlib
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 import numpy as np
 
@@ -17,64 +23,111 @@ from streamingtalker_ros.audio.constants import FRAME_RATE, HOP_LENGTH, SAMPLE_R
 from streamingtalker_ros.audio.files import read_audio
 from streamingtalker_ros.coarticulation import upper_face
 from streamingtalker_ros.corpus import facegood
-from streamingtalker_ros.corpus.av_sync import lag
-from streamingtalker_ros.corpus.storage import Clip, save_clip
-from streamingtalker_ros.corpus.video import clips as cutting
-from streamingtalker_ros.corpus.video.blendshape_solver import exact, opening
-from streamingtalker_ros.corpus.video.corpus import minutes
-from streamingtalker_ros.corpus.video.landmark_matching import MOUTH, eye_distance
-from streamingtalker_ros.corpus.video.neutral_pose import loudness
-from streamingtalker_ros.corpus.video.transcript import phones_of, spoken, within
+from streamingtalker_ros.corpus.av_sync import estimate_lag
+from streamingtalker_ros.corpus.loudness import loudness_db
+from streamingtalker_ros.corpus.storage import Clip, Index, minutes_by_split, save_clip, write_index
+from streamingtalker_ros.corpus.video.blendshape_solver import match_lips, target_lip_gap
+from streamingtalker_ros.corpus.video.clips import extract_audio, split_at_pauses
+from streamingtalker_ros.corpus.video.landmark_matching import MOUTH_SHAPES, interocular_distance
+from streamingtalker_ros.corpus.video.transcript import crop_phones, detect_voice, label_phones
 from streamingtalker_ros.errors import TalkerError, require
 from streamingtalker_ros.face.arkit import ARKIT_NAMES, INDEX
+from streamingtalker_ros.face.rig import Rig
 
-UNEQUAL = 0.15  # share by which sound and motion may differ in length; the longer one's end is dropped
-CONTACT = 0.008  # lips nearer than that touch: half a millimetre, in parts of the inter-ocular distance
-DEEPEST = 0.03  # most that a mouth at rest may gape and still be taken for shut: 2 mm
-ROLLED = 0.15  # both lips rolled in, or pressed, by that much are shut whatever the jaw does
+_LOGGER = logging.getLogger(__name__)
+
+MAX_DURATION_MISMATCH: Final = 0.15
+"""Fraction by which audio and motion may differ in duration; the end of the longer one is dropped."""
+
+CONTACT_GAP: Final = 0.008
+"""Lips with a smaller gap touch: half a millimetre, in inter-ocular distances."""
+
+MAX_REST_GAP: Final = 0.03
+"""Largest gap of a closed mouth at rest: 2 mm, in inter-ocular distances."""
+
+CONTACT_ROLL_WEIGHT: Final = 0.15
+"""Lips that are both rolled in, or pressed, by this weight touch whatever the jaw does."""
+
+QUIET_DB: Final = 25.0
+"""Decibels below the loud frames at which a frame counts as quiet."""
+
+MIN_WEIGHT_RANGE: Final = 0.05
+"""Range of a weight above which the source moves that part of the face."""
+
+MIN_HEAD_RANGE: Final = 0.01
+"""Range of the head rotation, in radians, above which the source moves the head."""
+
+Pair = tuple[Path, Path | None]
+"""(audio file, motion file or None)."""
 
 
 @dataclass
 class Animation:
-    """weights (T, 52); head (T, 3) rotation vectors; times (T,) s, what each row stands for on the sound's clock."""
+    """Face motion of any frame rate.
+
+    Attributes:
+        weights: (T, 52) ARKit blendshape weights, 0 to 1.
+        head: (T, 3) rotation vectors in radians.
+        times: (T,) seconds on the clock of the audio.
+    """
 
     weights: np.ndarray
     head: np.ndarray
     times: np.ndarray
 
 
-def find_pairs(paths, motion=None):
-    """[(sound, motion)] of files and folders. A folder is FACEGOOD's code/train, or holds sounds beside motion.
+def find_pairs(
+    paths: Iterable[str | os.PathLike[str]], motion_folder: str | os.PathLike[str] | None = None
+) -> list[Pair]:
+    """Pair audio files with motion files of the same name.
 
-    motion: folder of the motion files, the sound's own when None. A sound without motion is paired with None.
+    Args:
+        paths: audio files, folders of them, or FACEGOOD's code/train.
+        motion_folder: folder of the motion files; None for the folder of the audio.
+
+    Returns:
+        (audio, motion) per audio file; motion is None if there is none.
+
+    Raises:
+        TalkerError: if a folder holds no audio.
     """
-    found = []
+    pairs: list[Pair] = []
     for path in map(Path, paths):
         if (path / "bs_value").is_dir():
-            found += facegood.pairs(path)
+            pairs += facegood.find_pairs(path)
             continue
-        sounds = (
-            [path]
-            if path.is_file()
-            else sorted(file for end in ("*.wav", "*.flac") for file in path.glob(end))
-        )
-        if not sounds:
+        if path.is_file():
+            audio_paths = [path]
+        else:
+            audio_paths = sorted(file for pattern in ("*.wav", "*.flac") for file in path.glob(pattern))
+        if not audio_paths:
             raise TalkerError(f"{path} holds no sound: give WAV or FLAC files beside NAME.csv or NAME.npz")
-        for sound in sounds:
-            beside = Path(motion or sound.parent) / sound.stem
-            motions = [beside.with_name(beside.name + end) for end in (".csv", ".npz")]
-            found.append((sound, next((file for file in motions if file.is_file()), None)))
-    return found
+        for audio_path in audio_paths:
+            base = Path(motion_folder or audio_path.parent) / audio_path.stem
+            candidates = [base.with_name(base.name + suffix) for suffix in (".csv", ".npz")]
+            pairs.append((audio_path, next((file for file in candidates if file.is_file()), None)))
+    return pairs
 
 
-def read_animation(path):
-    """The Animation in NAME.csv (Live Link Face), NAME.npz (weights (T, 52), frame_rate, optionally names and head
-    quaternions) or FACEGOOD's bs_value_NAME.npy. Raises TalkerError for anything else."""
+def read_animation(path: str | os.PathLike[str]) -> Animation:
+    """Read a motion file.
+
+    Args:
+        path: NAME.csv (Live Link Face), NAME.npz (weights (T, 52), frame_rate, optionally names and head
+            quaternions)
+            or FACEGOOD's bs_value_NAME.npy.
+
+    Returns:
+        The animation.
+
+    Raises:
+        TalkerError: if the file has another format.
+    """
     path = Path(path)
     if path.suffix == ".npy":
-        names = np.load(facegood.names_file(path.parent.parent))
+        names = np.load(facegood.shape_names_path(path.parent.parent))
         weights = facegood.to_arkit(np.load(path), names)
-        return Animation(weights, np.zeros((len(weights), 3)), np.arange(len(weights)) / facegood.RATE)
+        return Animation(weights, np.zeros((len(weights), 3)), np.arange(len(weights)) / facegood.KEY_RATE)
     if path.suffix.lower() == ".csv":
         from streamingtalker_ros.face.formats.livelink import read_livelink_csv
 
@@ -83,164 +136,213 @@ def read_animation(path):
         weights, head, rate = _read_npz(path)
     if not np.isfinite(weights).all() or len(weights) < 2:
         raise TalkerError(f"{path} holds no motion: it needs two rows of finite weights at least")
-    turns = require("scipy.spatial.transform", "reading animation").Rotation.from_quat(head).as_rotvec()
-    return Animation(np.clip(weights, 0.0, 1.0), turns, (np.arange(len(weights)) + 0.5) / rate)
+    rotation_class = require("scipy.spatial.transform", "reading animation").Rotation
+    rotation_vectors = rotation_class.from_quat(head).as_rotvec()
+    return Animation(np.clip(weights, 0.0, 1.0), rotation_vectors, (np.arange(len(weights)) + 0.5) / rate)
 
 
-def _read_npz(path):
+def _read_npz(path: Path) -> tuple[np.ndarray, np.ndarray, float]:
+    """(weights (T, 52), head quaternions (T, 4), frame rate) of an NPZ file."""
     try:
         with np.load(path) as data:
             weights, rate = np.asarray(data["weights"], np.float64), float(data["frame_rate"])
             names = [str(name) for name in data["names"]] if "names" in data else list(ARKIT_NAMES)
-            still = np.tile((0.0, 0.0, 0.0, 1.0), (len(weights), 1))
-            head = np.asarray(data["head"], np.float64) if "head" in data else still
-    except (OSError, KeyError, ValueError) as broken:
+            identity = np.tile((0.0, 0.0, 0.0, 1.0), (len(weights), 1))
+            head = np.asarray(data["head"], np.float64) if "head" in data else identity
+    except (OSError, KeyError, ValueError) as error:
         raise TalkerError(
-            f"{path} cannot be read ({broken}): it needs weights (T, 52) and frame_rate"
+            f"{path} cannot be read ({error}): it needs weights (T, 52) and frame_rate"
         ) from None
     if weights.ndim != 2 or weights.shape[1] != len(names) or head.shape != (len(weights), 4) or rate <= 0:
         raise TalkerError(
             f"{path} has weights of shape {weights.shape} for {len(names)} names, head {head.shape}, "
             f"{rate:g} frames/s: it needs (T, 52), (T, 4) and more than 0"
         )
-    out = np.zeros((len(weights), len(ARKIT_NAMES)))
+    arkit_weights = np.zeros((len(weights), len(ARKIT_NAMES)))
     for k, name in enumerate(names):
         if name in INDEX:
-            out[:, INDEX[name]] = weights[:, k]
-    return out, head, rate
+            arkit_weights[:, INDEX[name]] = weights[:, k]
+    return arkit_weights, head, rate
 
 
-def on_grid(animation, frames, offset=0.0):
-    """The animation at the middles of motion frames 0 to `frames`, lines between its rows, ends held: weights, head."""
-    at = (np.arange(frames) + 0.5) / FRAME_RATE
-    return tuple(
-        np.stack([np.interp(at, animation.times + offset, column) for column in values.T], axis=1)
+def resample_animation(
+    animation: Animation, num_frames: int, offset: float = 0.0
+) -> tuple[np.ndarray, np.ndarray]:
+    """Interpolate an animation linearly at the middles of the frames; the ends are held.
+
+    Args:
+        animation: motion of any frame rate.
+        num_frames: number of frames at 25 frames/s.
+        offset: seconds to add to the times of the animation.
+
+    Returns:
+        (weights (num_frames, 52), head (num_frames, 3)).
+    """
+    frame_times = (np.arange(num_frames) + 0.5) / FRAME_RATE
+    weights, head = (
+        np.stack([np.interp(frame_times, animation.times + offset, column) for column in values.T], axis=1)
         for values in (animation.weights, animation.head)
     )
+    return weights, head
 
 
-def shut(weights, rig, quiet):
-    """Weights (T, 52) whose closures close on the rig, the rest as it was.
+def close_lip_contacts(weights: np.ndarray, rig: Rig, quiet: np.ndarray) -> np.ndarray:
+    """Make lip contacts of an animation close on a rig.
 
-    What the lips' gap is in quiet frames, where a mouth rests shut, counts as contact (2 mm at most), and so do
-    lips that are both rolled in or pressed. quiet: (T,) bool.
+    The gap of the lips in quiet frames, where the mouth rests closed, counts as contact (2 mm at most), and
+    so do lips that are both rolled in or pressed.
+
+    Args:
+        weights: (T, 52) ARKit weights.
+        rig: the rig on which contacts must close.
+        quiet: (T,) bool, frames without speech.
+
+    Returns:
+        (T, 52) weights; shapes outside the mouth stay.
     """
-    eyes = eye_distance(rig)
-    gap = rig.lip_gap(weights) / eyes
-    rest = gap[quiet & (gap < DEEPEST)]
-    touch = max(CONTACT, float(np.percentile(rest, 75)) + CONTACT if len(rest) else CONTACT)
+    scale = interocular_distance(rig)
+    gap = rig.lip_gap(weights) / scale
+    rest_gap = gap[quiet & (gap < MAX_REST_GAP)]
+    contact_gap = CONTACT_GAP
+    if len(rest_gap):
+        contact_gap = max(CONTACT_GAP, float(np.percentile(rest_gap, 75)) + CONTACT_GAP)
     column = {name: weights[:, INDEX[name]] for name in ARKIT_NAMES}
     rolled = (
         np.maximum(
             np.minimum(column["mouthRollLower"], column["mouthRollUpper"]),
             np.minimum(column["mouthPressLeft"], column["mouthPressRight"]),
         )
-        / ROLLED
+        / CONTACT_ROLL_WEIGHT
     )
-    wanted = opening(gap, touch)
-    wanted = np.minimum(wanted, wanted * (1.0 - np.clip(rolled, 0.0, 1.0)))
-    columns = [INDEX[name] for name in MOUTH]
-    out = weights.copy()
-    out[:, columns] = exact(weights[:, columns], rig, wanted * eyes, rig.lip_width(weights))
-    return out
+    target = target_lip_gap(gap, contact_gap)
+    target = np.minimum(target, target * (1.0 - np.clip(rolled, 0.0, 1.0)))
+    mouth = [INDEX[name] for name in MOUTH_SHAPES]
+    closed = weights.copy()
+    closed[:, mouth] = match_lips(weights[:, mouth], rig, target * scale, rig.lip_width(weights))
+    return closed
 
 
-def make_from_animation(
-    pairs, folder, speaker, hold_out="last", offset=0.0, align=None, licence="", say=print
-):
-    """Write the corpus; equal arguments give equal files. Returns its index.
+def build_animation_corpus(
+    pairs: Sequence[Pair],
+    folder: str | os.PathLike[str],
+    speaker: str,
+    hold_out: str = "last",
+    offset: float = 0.0,
+    transcripts: str | os.PathLike[str] | None = None,
+    licence: str = "",
+    report: Callable[[str], object] = _LOGGER.warning,
+) -> Index:
+    """Write the corpus; equal arguments give equal files.
 
-    pairs: of `find_pairs`; speaker: names voice and style; hold_out: "last" pair, "none" or "all", for test; offset:
-    s to add to the motion's times; align: folder of NAME.txt; say: called with one sentence per rejected pair.
-    Raises TalkerError where nothing is left.
+    Args:
+        pairs: result of `find_pairs`.
+        folder: folder to write.
+        speaker: name of the voice and of its speaking style.
+        hold_out: pairs that go to test: "last", "none" or "all".
+        offset: seconds to add to the times of the motion.
+        transcripts: folder of NAME.txt; None if there are none.
+        licence: licence and attribution, stored in the index.
+        report: called with one message per rejected pair.
+
+    Returns:
+        The index of the corpus.
+
+    Raises:
+        TalkerError: if every pair is rejected.
     """
     from streamingtalker_ros.face.default_head.assemble import default_rig
 
     rig, folder = default_rig(), Path(folder)
     bar = require("tqdm", "the progress bar").tqdm(pairs, desc="pairs", unit="pair")
-    entries, rejected, lags, captured = [], {}, [], set()
-    for k, (sound, motion) in enumerate(bar):
-        split = "test" if hold_out == "all" or (hold_out == "last" and k == len(pairs) - 1) else "train"
+    entries: list[Index] = []
+    rejected: dict[str, str] = {}
+    lags: list[tuple[float, float]] = []
+    captured_parts: set[str] = set()
+    for k, (audio_path, motion_path) in enumerate(bar):
+        held_out = hold_out == "all" or (hold_out == "last" and k == len(pairs) - 1)
         try:
-            clip, moves = _whole(sound, motion, rig, offset)
+            whole, moving_parts = _load_pair(audio_path, motion_path, rig, offset)
         except TalkerError as error:
-            rejected[sound.stem] = str(error)
-            say(f"rejected {sound.name}: {error}")
+            rejected[audio_path.stem] = str(error)
+            report(f"rejected {audio_path.name}: {error}")
             continue
-        lags.append(lag(np.maximum(rig.lip_gap(clip.weights), 0.0), clip.pcm))
-        captured |= moves
-        phones, text, how = phones_of(sound.stem, clip.pcm, align)
-        spans = cutting.pieces(0, len(clip.weights), clip.pcm)
+        lags.append(estimate_lag(np.maximum(rig.lip_gap(whole.weights), 0.0), whole.pcm))
+        captured_parts |= moving_parts
+        phones, text, phone_source = label_phones(audio_path.stem, whole.pcm, transcripts)
+        spans = split_at_pauses(0, len(whole.weights), whole.pcm)
         for number, span in enumerate(spans):
-            piece = Clip(
-                cutting.sound_of(clip.pcm, span),
-                clip.weights[slice(*span)].astype(np.float32),
-                clip.head[slice(*span)].astype(np.float32),
-                within(phones, *(edge / FRAME_RATE for edge in span)),
+            clip = Clip(
+                extract_audio(whole.pcm, span),
+                whole.weights[slice(*span)].astype(np.float32),
+                whole.head[slice(*span)].astype(np.float32),
+                crop_phones(phones, span[0] / FRAME_RATE, span[1] / FRAME_RATE),
                 speaker,
-                split,
-                sound.stem if len(spans) == 1 else f"{sound.stem}_{number:02d}",
+                "test" if held_out else "train",
+                audio_path.stem if len(spans) == 1 else f"{audio_path.stem}_{number:02d}",
                 speaker,
             )
             entries.append(
                 save_clip(
                     folder,
-                    piece,
+                    clip,
                     speaker=speaker,
                     text=text if len(spans) == 1 else "",
-                    phones=how,
-                    start=span[0] / FRAME_RATE,
+                    phone_source=phone_source,
+                    start_s=span[0] / FRAME_RATE,
                 )
             )
     if not entries:
         raise TalkerError("no pair is left to learn from; every one was rejected")
-    index = {
-        "kind": "animation",
-        "version": __version__,
-        "rate": SAMPLE_RATE,
-        "frame_rate": FRAME_RATE,
-        "minutes_by_split": minutes(entries),
-        "motion": "animated or captured blendshapes under ARKit's names",
-        "sources": {
-            speaker: {"pairs": len(pairs) - len(rejected), "rejected": len(rejected), "licence": licence}
+    source = {"pairs": len(pairs) - len(rejected), "rejected": len(rejected), "licence": licence}
+    return write_index(
+        folder,
+        {
+            "kind": "animation",
+            "version": __version__,
+            "sample_rate": SAMPLE_RATE,
+            "frame_rate": FRAME_RATE,
+            "minutes_by_split": minutes_by_split(entries),
+            "motion": "animated or captured blendshapes under ARKit's names",
+            "sources": {speaker: source},
+            "captured_parts": sorted(captured_parts),
+            "av_lag_s": float(np.median([lag for lag, _ in lags])),
+            "av_lag_correlation": float(np.median([correlation for _, correlation in lags])),
+            "rejected": rejected,
+            "clips": entries,
         },
-        "captured": sorted(captured),
-        "lag": float(np.median([row[0] for row in lags])),
-        "lag_correlation": float(np.median([row[1] for row in lags])),
-        "rejected": rejected,
-        "clips": entries,
-    }
-    (folder / "index.json").write_text(json.dumps(index, indent=1))
-    return index
+    )
 
 
-def _whole(sound, motion, rig, offset):
-    """(Clip of a whole pair without phones, the parts of the face that its source moves)."""
-    if motion is None:
-        raise TalkerError(f"there is no {sound.stem}.csv or {sound.stem}.npz beside it")
-    animation = read_animation(motion)
-    pcm, rate = read_audio(sound)
+def _load_pair(audio_path: Path, motion_path: Path | None, rig: Rig, offset: float) -> tuple[Clip, set[str]]:
+    """(clip of a whole pair without phones, parts of the face that its source moves)."""
+    if motion_path is None:
+        raise TalkerError(f"there is no {audio_path.stem}.csv or {audio_path.stem}.npz beside it")
+    animation = read_animation(motion_path)
+    pcm, rate = read_audio(audio_path)
     if rate != SAMPLE_RATE:
         pcm = require("soxr", "resampling").resample(pcm, rate, SAMPLE_RATE)
-    heard, moved = len(pcm) / SAMPLE_RATE, float(animation.times[-1])
-    if abs(heard - moved) > UNEQUAL * max(heard, moved):
+    audio_s, motion_s = len(pcm) / SAMPLE_RATE, float(animation.times[-1])
+    if abs(audio_s - motion_s) > MAX_DURATION_MISMATCH * max(audio_s, motion_s):
         raise TalkerError(
-            f"its sound lasts {heard:.1f} s and its motion {moved:.1f} s: they do not belong together"
+            f"its sound lasts {audio_s:.1f} s and its motion {motion_s:.1f} s: they do not belong together"
         )
-    frames = int(min(heard, moved + 1.0 / FRAME_RATE) * FRAME_RATE)
+    frames = int(min(audio_s, motion_s + 1.0 / FRAME_RATE) * FRAME_RATE)
     if frames < FRAME_RATE:
-        raise TalkerError(f"it is too short: {min(heard, moved):.2f} s")
-    weights, head = on_grid(animation, frames, offset)
+        raise TalkerError(f"it is too short: {min(audio_s, motion_s):.2f} s")
+    weights, head = resample_animation(animation, frames, offset)
     pcm = pcm[: frames * HOP_LENGTH]
-    level = loudness(pcm, (np.arange(frames) + 0.5) / FRAME_RATE)
-    weights = shut(weights, rig, level < np.percentile(level, 95) - 25.0)
-    parts = {"mouth": ~upper_face.UPPER_FACE_MASK, "eyes and brows": upper_face.UPPER_FACE_MASK}
-    moves = {name for name, columns in parts.items() if np.ptp(weights[:, columns], axis=0).max() > 0.05}
-    moves |= {"head"} if np.ptp(head, axis=0).max() > 0.01 else set()
+    level = loudness_db(pcm, (np.arange(frames) + 0.5) / FRAME_RATE)
+    weights = close_lip_contacts(weights, rig, level < np.percentile(level, 95) - QUIET_DB)
+    masks = {"mouth": ~upper_face.UPPER_FACE_MASK, "eyes and brows": upper_face.UPPER_FACE_MASK}
+    moving = {
+        part for part, mask in masks.items() if np.ptp(weights[:, mask], axis=0).max() > MIN_WEIGHT_RANGE
+    }
+    if np.ptp(head, axis=0).max() > MIN_HEAD_RANGE:
+        moving.add("head")
     clip = Clip(pcm.astype(np.float32), weights, head, [])
-    if "eyes and brows" not in moves:  # a face whose eyes were not captured would teach dead eyes
-        seed = zlib.crc32(sound.stem.encode())
-        upper, turned = upper_face.synthesize_upper_face(spoken(clip.pcm), frames, seed)
+    if "eyes and brows" not in moving:  # a model trained on a face without captured eyes would not move them
+        seed = zlib.crc32(audio_path.stem.encode())
+        upper, rule_based_head = upper_face.synthesize_upper_face(detect_voice(clip.pcm), frames, seed)
         clip.weights = np.where(upper_face.UPPER_FACE_MASK, upper, weights)
-        clip.head = head if "head" in moves else turned
-    return clip, moves
+        clip.head = head if "head" in moving else rule_based_head
+    return clip, moving

@@ -1,40 +1,61 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How far a mouth follows its voice: a check that sound and motion of a recording belong together."""
+"""Audio-visual delay: a check that the audio and the motion of a recording belong together."""
+
+from __future__ import annotations
+
+from typing import Final
 
 import numpy as np
 
 from streamingtalker_ros.audio.constants import FRAME_RATE
-from streamingtalker_ros.corpus.video.neutral_pose import loudness
+from streamingtalker_ros.corpus.loudness import loudness_db
 
-REACH = 0.3  # s within which sound and opening are compared
-QUIETEST = -60.0  # dB; what is softer is silence
+MAX_LAG_S: Final = 0.3
+"""Largest delay that is considered, in seconds."""
+
+SILENCE_DBFS: Final = -60.0
+"""Level below which sound counts as silence."""
+
+LOUDNESS_HALF_WIDTH_S: Final = 0.02
+"""Half of the loudness window, in seconds: windows of neighbouring frames meet."""
 
 
-def lag(opening, pcm):
-    """(s by which lip opening (T,) at 25 frames/s follows the loudness of pcm (n,) at 16 kHz, their correlation there).
+def estimate_lag(lip_opening: np.ndarray, pcm: np.ndarray) -> tuple[float, float]:
+    """Estimate the delay between lip opening and loudness by cross-correlation.
 
-    Negative: the mouth is ahead. Found between frames by a parabola through the best three; (0, 0) where either is
-    constant. Real speech lies within about 30 ms of 0: a mouth is already opening when the voice sets in.
+    A parabola through the best three frames interpolates between frames. Real speech lies within about 30 ms
+    of 0, because a mouth already opens when the voice sets in.
+
+    Args:
+        lip_opening: (T,) at 25 frames/s, any unit.
+        pcm: (n,) mono audio at 16 kHz.
+
+    Returns:
+        (delay of the lips in s, negative if they lead; correlation at that delay). (0, 0) if either is
+        constant.
     """
-    times = (np.arange(len(opening)) + 0.5) / FRAME_RATE
-    level = np.maximum(loudness(pcm, times, 0.02), QUIETEST)
-    reach = int(min(REACH * FRAME_RATE, len(opening) // 3))
-    shifts = np.arange(-reach, reach + 1)
-    found = np.array(
+    times = (np.arange(len(lip_opening)) + 0.5) / FRAME_RATE
+    level = np.maximum(loudness_db(pcm, times, LOUDNESS_HALF_WIDTH_S), SILENCE_DBFS)
+    max_shift = int(min(MAX_LAG_S * FRAME_RATE, len(lip_opening) // 3))
+    shifts = np.arange(-max_shift, max_shift + 1)
+    correlations = np.array(
         [
             _correlation(
-                opening[max(0, k) : len(opening) + min(0, k)], level[max(0, -k) : len(level) + min(0, -k)]
+                lip_opening[max(0, k) : len(lip_opening) + min(0, k)],
+                level[max(0, -k) : len(level) + min(0, -k)],
             )
             for k in shifts
         ]
     )
-    best = int(np.clip(np.argmax(found), 1, len(found) - 2))
-    before, peak, after = found[best - 1 : best + 2]
-    bend = before - 2 * peak + after
-    return float((shifts[best] + (0.5 * (before - after) / bend if bend else 0.0)) / FRAME_RATE), float(peak)
+    best = int(np.clip(np.argmax(correlations), 1, len(correlations) - 2))
+    before, peak, after = correlations[best - 1 : best + 2]
+    curvature = before - 2 * peak + after
+    offset = 0.5 * (before - after) / curvature if curvature else 0.0
+    return float((shifts[best] + offset) / FRAME_RATE), float(peak)
 
 
-def _correlation(a, b):
+def _correlation(a: np.ndarray, b: np.ndarray) -> float:
+    """Pearson correlation; 0 if either is constant."""
     a, b = a - a.mean(), b - b.mean()
     power = np.sqrt((a * a).sum() * (b * b).sum())
-    return (a * b).sum() / power if power > 1e-12 else 0.0
+    return float((a * b).sum() / power) if power > 1e-12 else 0.0

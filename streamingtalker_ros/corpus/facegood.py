@@ -1,22 +1,34 @@
 # SPDX-License-Identifier: Apache-2.0
-"""FACEGOOD's blendshape animation (Audio2Face, code/train): its files and its shapes under ARKit's names.
+"""FACEGOOD's blendshape animation (Audio2Face, code/train): its files, and its shapes under ARKit's names.
 
-`pairs(folder)` lists (wav, npy) of a checkout's code/train; `to_arkit(values, names)` turns (T, 116) of Voice2Face
-weights into (T, 52). The table follows the authors' own map (doc/Voice2Face_blendshape2ARkit.xlsx: where ARKit has
-one shape for several of theirs, the largest counts); the rounded `oh` and `oo`, which it leaves out although they
-move, are given to pucker and funnel by what they look like.
+`find_pairs(folder)` lists the (wav, npy) pairs of a checkout's code/train; `to_arkit(values, names)` maps (T,
+n) Voice2Face weights to (T, 52). The table follows the authors' map (doc/Voice2Face_blendshape2ARkit.xlsx:
+where ARKit has one shape for several of theirs, the largest weight counts). That map leaves out the rounded
+vowels `oh` and `oo`; here they drive pucker and funnel.
 """
 
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
 from pathlib import Path
+from typing import Final
 
 import numpy as np
 
 from streamingtalker_ros.errors import TalkerError
 from streamingtalker_ros.face.arkit import ARKIT_NAMES
 
-RATE = 30.0  # keys a second; key k stands at k / 30 s
-ROUND = {"mouthFunnel": {"mouth_oh_c": 0.6}, "mouthPucker": {"mouth_oo_c": 0.8, "mouth_oh_c": 0.3}}
-_BOTH = {
+KEY_RATE: Final = 30.0
+"""Keyframes per second; key k stands at k / 30 s."""
+
+ROUNDED_VOWEL_GAINS: Final = {
+    "mouthFunnel": {"mouth_oh_c": 0.6},
+    "mouthPucker": {"mouth_oo_c": 0.8, "mouth_oh_c": 0.3},
+}
+"""ARKit shape -> gain of each rounded vowel that adds to it."""
+
+_BILATERAL_SOURCES: Final = {
     "mouthSmile": ("lipCornerPull", "lipCornerPullOpen"),
     "mouthFrown": ("lipCornerDepress", "lipCornerDepressFix"),
     "mouthDimple": ("dimple",),
@@ -25,7 +37,8 @@ _BOTH = {
     "mouthLowerDown": ("lowerLipDepress",),
     "mouthUpperUp": ("upperLipRaise",),
 }
-SOURCES = {
+
+ARKIT_SOURCES: Final[dict[str, tuple[str, ...]]] = {
     "jawForward": ("jaw_thrust_c",),
     "jawLeft": ("jaw_sideways_l",),
     "jawRight": ("jaw_sideways_r",),
@@ -42,41 +55,61 @@ SOURCES = {
     "cheekPuff": ("cheek_puff_l", "cheek_puff_r"),
     **{
         shape + side: tuple(f"mouth_{name}_{side[0].lower()}" for name in names)
-        for shape, names in _BOTH.items()
+        for shape, names in _BILATERAL_SOURCES.items()
         for side in ("Left", "Right")
     },
 }
+"""ARKit shape -> shapes of FACEGOOD, of which the largest weight counts."""
 
 
-def pairs(folder):
-    """[(wav, npy)] of code/train, in the order of names. Raises TalkerError where there are none."""
+def find_pairs(folder: str | os.PathLike[str]) -> list[tuple[Path, Path]]:
+    """Find the pairs of audio and motion of code/train.
+
+    Args:
+        folder: code/train of a checkout.
+
+    Returns:
+        (wav, npy) pairs in the order of their names.
+
+    Raises:
+        TalkerError: if there are none.
+    """
     folder = Path(folder)
-    found = [
+    pairs = [
         (folder / "wav" / f"{npy.stem.removeprefix('bs_value_')}.wav", npy)
         for npy in sorted((folder / "bs_value").glob("bs_value_*.npy"))
     ]
-    found = [(wav, npy) for wav, npy in found if wav.is_file()]
-    if not found or not names_file(folder).is_file():
+    pairs = [(wav, npy) for wav, npy in pairs if wav.is_file()]
+    if not pairs or not shape_names_path(folder).is_file():
         raise TalkerError(
-            f"{folder} is not FACEGOOD's code/train: it needs wav/, bs_value/ and {names_file(folder).name}"
+            f"{folder} is not FACEGOOD's code/train: it needs wav/, bs_value/ and "
+            f"{shape_names_path(folder).name}"
         )
-    return found
+    return pairs
 
 
-def names_file(folder):
-    """The file of the columns' names; the other lists beside it are in another order."""
+def shape_names_path(folder: str | os.PathLike[str]) -> Path:
+    """Path of the names of the columns; the other lists beside it have another order."""
     return Path(folder) / "shirley_1119_bs_name316.npy"
 
 
-def to_arkit(values, names):
-    """values (T, n) of the shapes `names` -> (T, 52) float64 in ARKIT_NAMES order; shapes without a source are 0."""
-    column = {str(name): k for k, name in enumerate(names)}
-    out = np.zeros((len(values), len(ARKIT_NAMES)))
+def to_arkit(values: np.ndarray, names: Iterable[str]) -> np.ndarray:
+    """Map FACEGOOD's weights to ARKit's.
+
+    Args:
+        values: (T, n) weights.
+        names: n names of their columns.
+
+    Returns:
+        (T, 52) float64 weights, 0 to 1, in the order of ARKIT_NAMES; shapes without a source are 0.
+    """
+    columns = {str(name): k for k, name in enumerate(names)}
+    weights = np.zeros((len(values), len(ARKIT_NAMES)))
     for k, shape in enumerate(ARKIT_NAMES):
-        there = [column[name] for name in SOURCES.get(shape, ()) if name in column]
-        if there:
-            out[:, k] = values[:, there].max(axis=1)
-        for name, share in ROUND.get(shape, {}).items():
-            if name in column:
-                out[:, k] += share * values[:, column[name]]
-    return np.clip(out, 0.0, 1.0)
+        sources = [columns[name] for name in ARKIT_SOURCES.get(shape, ()) if name in columns]
+        if sources:
+            weights[:, k] = values[:, sources].max(axis=1)
+        for name, gain in ROUNDED_VOWEL_GAINS.get(shape, {}).items():
+            if name in columns:
+                weights[:, k] += gain * values[:, columns[name]]
+    return np.clip(weights, 0.0, 1.0)

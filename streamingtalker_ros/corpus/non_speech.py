@@ -1,13 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Recordings in which nobody speaks become a corpus of a mouth at rest: music, machines, a street.
+"""Corpus of recordings without speech (music, machines, traffic) with the mouth at rest.
 
-`make_quiet(folders, out)` cuts pieces evenly out of all files that libsndfile reads. Learned from as they are, they
-tell the talker what is no voice; laid under the voices of the other corpora (`mixing`), what a voice sounds like in them.
+`build_non_speech_corpus(folders, out)` cuts clips evenly out of all files that libsndfile reads. Trained on
+alone, they teach the model what is not speech; mixed under the speech of other corpora, they are background
+noise.
 """
 
-import json
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
+from typing import Final
 
 import numpy as np
 
@@ -15,92 +20,128 @@ from streamingtalker_ros import __version__
 from streamingtalker_ros.audio import augmentation
 from streamingtalker_ros.audio.constants import FRAME_RATE, HOP_LENGTH, SAMPLE_RATE
 from streamingtalker_ros.coarticulation import face_motion
-from streamingtalker_ros.corpus.storage import SPLITS, Clip, files_below, save_clip
+from streamingtalker_ros.corpus.storage import (
+    Clip,
+    Index,
+    find_files,
+    minutes_by_split,
+    save_clip,
+    write_index,
+)
 from streamingtalker_ros.errors import TalkerError, require
 from streamingtalker_ros.phonetics.phones import Phone
 
-SECONDS = 8.0  # of a piece
-LEVELS = (-50.0, -10.0)  # dBFS of RMS
-ENDINGS = (".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aif", ".aiff")
-HELD = {"validation": 4, "test": 9}  # of ten files in the order of names
+CLIP_S: Final = 8.0
+"""Seconds of a clip."""
+
+LEVEL_DBFS: Final = (-50.0, -10.0)
+"""Range of the RMS level of clips."""
+
+SILENCE_PEAK: Final = 1e-4
+"""Sound with a smaller peak is silence (full scale is 1)."""
+
+AUDIO_SUFFIXES: Final = (".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aif", ".aiff")
+"""Endings of the files that are read."""
+
+HELD_OUT_INDICES: Final = {"validation": 4, "test": 9}
+"""Position of the held-out file within ten files in the order of names, per split."""
+
+DEFAULT_LICENCE: Final = "the recordings' own"
 
 
-def make_quiet(folders, out, minutes=45.0, licence="the recordings' own", seed=0, jobs=2):
-    """Write a corpus of `minutes` of pieces from the audio files below `folders`, each file giving as many as another.
+def build_non_speech_corpus(
+    folders: Sequence[str | os.PathLike[str]],
+    out: str | os.PathLike[str],
+    minutes: float = 45.0,
+    licence: str = DEFAULT_LICENCE,
+    seed: int = 0,
+    jobs: int = 2,
+) -> Index:
+    """Write a corpus of clips without speech; all files give the same number of clips.
 
-    Of ten files one is kept for validation and one for test; equal arguments give equal files. Returns the index
-    (dict), whose `rejected` names files that cannot be read. Raises TalkerError where no file can be used.
+    Args:
+        folders: folders of audio files, searched recursively.
+        out: folder to write.
+        minutes: total duration of the clips.
+        licence: licence and attribution, stored in the index.
+        seed: equal seeds give equal files.
+        jobs: number of processes.
+
+    Returns:
+        The index; its `rejected` names the files that cannot be read. Of ten files one is for validation and
+        one for test.
+
+    Raises:
+        TalkerError: if no file can be used.
     """
     tqdm = require("tqdm", "the progress bar").tqdm
     out = Path(out)
     files = sorted(
-        {path for folder in folders for path in files_below(folder) if path.suffix.lower() in ENDINGS}
+        {path for folder in folders for path in find_files(folder) if path.suffix.lower() in AUDIO_SUFFIXES}
     )
     if not files:
         raise TalkerError(
             f"no audio files below {', '.join(map(str, folders))}: give folders of WAV, FLAC, OGG, OPUS "
             "or MP3 files in which nobody speaks"
         )
-    each = max(1, round(60.0 * minutes / SECONDS / len(files)))
-    work = [(path, out, number, each, seed) for number, path in enumerate(files)]
+    clips_per_file = max(1, round(60.0 * minutes / CLIP_S / len(files)))
+    work = [(path, out, number, clips_per_file, seed) for number, path in enumerate(files)]
     with ProcessPoolExecutor(jobs) as pool:
-        made = list(tqdm(pool.map(_pieces, work), total=len(work), unit="file", desc="sounds"))
-    clips = [entry for entries, _ in made for entry in entries]
-    rejected = [{"name": path.name, "reason": reason} for path, (_, reason) in zip(files, made) if reason]
-    if not clips:
+        results = list(tqdm(pool.map(_cut_file, work), total=len(work), unit="file", desc="sounds"))
+    entries = [entry for file_entries, _ in results for entry in file_entries]
+    rejected = [
+        {"name": path.name, "reason": reason}
+        for path, (_, reason) in zip(files, results, strict=True)
+        if reason
+    ]
+    if not entries:
         raise TalkerError(f"none of {len(files)} files can be used; the first: {rejected[0]['reason']}")
-    seconds = {split: sum(clip["seconds"] for clip in clips if clip["split"] == split) for split in SPLITS}
-    index = {
-        "kind": "quiet",
-        "minutes": float(minutes),
-        "seed": int(seed),
-        "version": __version__,
-        "rate": SAMPLE_RATE,
-        "frame_rate": FRAME_RATE,
-        "licence": licence,
-        "motion": "rest, and life above the mouth by rule",
-        "minutes_by_split": {split: round(value / 60.0, 2) for split, value in seconds.items()},
-        "rejected": rejected,
-        "clips": clips,
-    }
-    (out / "index.json").write_text(json.dumps(index, indent=1))
-    return index
+    return write_index(
+        out,
+        {
+            "kind": "quiet",
+            "minutes": float(minutes),
+            "seed": int(seed),
+            "version": __version__,
+            "sample_rate": SAMPLE_RATE,
+            "frame_rate": FRAME_RATE,
+            "licence": licence,
+            "motion": "rest, and life above the mouth by rule",
+            "minutes_by_split": minutes_by_split(entries),
+            "rejected": rejected,
+            "clips": entries,
+        },
+    )
 
 
-def _pieces(job):
-    """Pieces of one file, evenly spread, saved: (their entries, why there are none)."""
+def _cut_file(job: tuple[Path, Path, int, int, int]) -> tuple[list[Index], str | None]:
+    """Cut and save evenly spread clips of one file: (their entries, reason if there are none)."""
     path, out, number, count, seed = job
-    sf, soxr = require("soundfile", "reading sounds"), require("soxr", "resampling sounds")
+    soundfile, soxr = require("soundfile", "reading sounds"), require("soxr", "resampling sounds")
     rng = np.random.default_rng([seed, number])
-    split = {place: name for name, place in HELD.items()}.get(number % 10, "train")
-    entries = []
+    split = {index: name for name, index in HELD_OUT_INDICES.items()}.get(number % 10, "train")
+    entries: list[Index] = []
     try:
-        with sf.SoundFile(str(path)) as file:
-            length = int(SECONDS * file.samplerate)
+        with soundfile.SoundFile(str(path)) as file:
+            length = int(CLIP_S * file.samplerate)
             count = min(count, max(1, len(file) // length))
             starts = np.linspace(0, max(len(file) - length, 0), count + 2)[1:-1].astype(int)
-            for piece, start in enumerate(starts):
+            for k, start in enumerate(starts):
                 file.seek(int(start))
                 sound = file.read(length, dtype="float32", always_2d=True).mean(1)
                 sound = np.asarray(soxr.resample(sound, file.samplerate, SAMPLE_RATE), np.float32)
                 frames = len(sound) // HOP_LENGTH
-                if frames < FRAME_RATE or not np.isfinite(sound).all() or np.abs(sound).max() < 1e-4:
+                if frames < FRAME_RATE or not np.isfinite(sound).all() or np.abs(sound).max() < SILENCE_PEAK:
                     continue
-                pcm = np.clip(
-                    augmentation.set_rms(sound[: frames * HOP_LENGTH], rng.uniform(*LEVELS)), -1.0, 1.0
-                )
+                level = rng.uniform(*LEVEL_DBFS)
+                pcm = np.clip(augmentation.at_rms(sound[: frames * HOP_LENGTH], level), -1.0, 1.0)
                 phones = [Phone("pau", 0.0, frames / FRAME_RATE)]
-                clip = Clip(
-                    pcm.astype(np.float32),
-                    None,
-                    None,
-                    phones,
-                    "none",
-                    split,
-                    f"quiet_{number:04d}_{piece:02d}",
-                )
+                name = f"quiet_{number:04d}_{k:02d}"
+                clip = Clip.at_rest(pcm.astype(np.float32), phones, "none", split, name)
                 clip.weights, clip.head = face_motion.synthesize_speaker_motion(clip, "none")
-                entries.append(save_clip(out, clip, speaker="none", tempo=1.0, text="", of=path.name))
-    except (sf.SoundFileError, RuntimeError) as error:
+                entries.append(
+                    save_clip(out, clip, speaker="none", tempo=1.0, text="", source_file=path.name)
+                )
+    except (soundfile.SoundFileError, RuntimeError) as error:
         return entries, f"{path.name} cannot be read: {error}"
     return entries, None if entries else f"{path.name} is silent or shorter than a second"

@@ -1,29 +1,44 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The present teacher's motion for a corpus whose motion is rule-made: sound and phones stay as they are.
+"""Pseudo-labels of a rule-based corpus, regenerated with the current coarticulation model.
 
-`reanimate(folder)` takes a fifth of a second per minute of speech; run it after `fit` or `residual` has changed what the teacher knows.
+Run `relabel_corpus(folder)` after `training.coarticulation_fit` or the residual has changed the model. Audio
+and phones stay.
 """
 
+from __future__ import annotations
+
+import os
 from pathlib import Path
+from typing import Final
 
 from streamingtalker_ros.coarticulation import face_motion
-from streamingtalker_ros.corpus.storage import load_corpus, read_index, save_clip
+from streamingtalker_ros.corpus.storage import Index, load_corpus, read_index, save_clip
 from streamingtalker_ros.errors import TalkerError, require
 
-RULE_MADE = ("synthetic", "speech", "espeak")
+RULE_BASED_KINDS: Final = ("synthetic", "speech", "espeak")
+"""Kinds of corpora whose motion comes from the coarticulation model."""
 
 
-def reanimate(folder):
-    """Write the weights and head of every clip again. folder: of a corpus. Returns the index (dict).
+def relabel_corpus(folder: str | os.PathLike[str]) -> Index:
+    """Overwrite the weights and head rotation of every clip.
 
-    Raises TalkerError for a corpus whose motion was captured.
+    Args:
+        folder: folder of the corpus.
+
+    Returns:
+        The index of the corpus.
+
+    Raises:
+        TalkerError: if the motion of the corpus was captured.
     """
     tqdm = require("tqdm", "the progress bar").tqdm
-    folder, index = Path(folder), read_index(folder)
-    if index.get("kind") not in RULE_MADE:
+    folder = Path(folder)
+    index = read_index(folder)
+    if index.get("kind") not in RULE_BASED_KINDS:
         raise TalkerError(f"the motion of {folder} was captured; only rule-made motion can be made again")
     speakers = {(entry["split"], entry["name"]): entry["speaker"] for entry in index["clips"]}
     for clip in tqdm(load_corpus(folder), unit="clip", desc="animating"):
-        clip.weights, clip.head = face_motion.synthesize_speaker_motion(clip, speakers[clip.split, clip.name])
+        speaker = speakers[clip.split, clip.name]
+        clip.weights, clip.head = face_motion.synthesize_speaker_motion(clip, speaker)
         save_clip(folder, clip)
     return index

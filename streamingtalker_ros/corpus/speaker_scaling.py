@@ -1,31 +1,57 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Speakers of other sizes: clips with known phones played faster or slower, and moved anew by the teacher.
+"""Corpus of smaller and larger speakers: speed perturbation of clips, with new rule-based motion.
 
-Speed perturbation (Ko, Peddinti, Povey, Khudanpur 2015) makes pitch, formants and tempo those of a smaller or larger
-speaker at once. Motion that a camera saw does not stretch like that, so this is for corpora whose motion is rule-made;
-captured ones get other voices from `revoice`.
+Speed perturbation (Ko, Peddinti, Povey and Khudanpur 2015) changes pitch, formants and tempo together.
+Captured motion does not stretch like that, so only rule-based corpora are scaled; captured ones use
+`voice_conversion`.
 """
 
-import json
+from __future__ import annotations
+
+import os
 import zlib
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
 from pathlib import Path
+from typing import Final
 
 import numpy as np
 
 from streamingtalker_ros.audio import augmentation
 from streamingtalker_ros.audio.constants import HOP_LENGTH, SAMPLE_RATE
 from streamingtalker_ros.coarticulation import face_motion
-from streamingtalker_ros.corpus.storage import load_corpus, read_index, save_clip
+from streamingtalker_ros.corpus.storage import (
+    RULE_BASED_STYLE,
+    Clip,
+    Index,
+    load_corpus,
+    minutes_by_split,
+    read_index,
+    save_clip,
+    write_index,
+)
 from streamingtalker_ros.errors import TalkerError, require
 
-SIZES = ((0.85, 0.95), (1.06, 1.18))  # factors of all frequencies, one drawn from each range for each voice
+SCALE_RANGES: Final = ((0.85, 0.95), (1.06, 1.18))
+"""Ranges of the factor of all frequencies; one factor is drawn from each range per voice."""
 
 
-def resize_corpus(folder, out, seed=0, jobs=2):
-    """Write a corpus of every training clip of the corpus in `folder`, once for each of SIZES; equal arguments give equal
-    files. Returns its index (dict). Raises TalkerError when `out` is that folder, or nothing there can be resized.
+def scale_speakers(
+    folder: str | os.PathLike[str], out: str | os.PathLike[str], seed: int = 0, jobs: int = 2
+) -> Index:
+    """Write a corpus of every training clip of another, once for each range of `SCALE_RANGES`.
+
+    Args:
+        folder: folder of the source corpus.
+        out: folder to write.
+        seed: equal seeds give equal files.
+        jobs: number of processes.
+
+    Returns:
+        The index of the new corpus.
+
+    Raises:
+        TalkerError: if `out` is `folder`, or no clip there has rule-based motion.
     """
     tqdm = require("tqdm", "the progress bar").tqdm
     folder, out = Path(folder), Path(out)
@@ -33,48 +59,52 @@ def resize_corpus(folder, out, seed=0, jobs=2):
         raise TalkerError(f"{out} is the corpus itself: give another folder to write")
     source = read_index(folder)
     clips = [
-        clip for clip in load_corpus(folder, "train") if clip.lip_opening is None and clip.style == "teacher"
+        clip
+        for clip in load_corpus(folder, "train")
+        if clip.lip_opening is None and clip.style == RULE_BASED_STYLE
     ]
     if not clips:
         raise TalkerError(
             f"{folder} has no training clips with rule-made motion; captured ones are for `corpus revoice`"
         )
-    work = [(clip, out, number, seed) for clip in clips for number in range(len(SIZES))]
+    work = [(clip, out, number, seed) for clip in clips for number in range(len(SCALE_RANGES))]
     with ProcessPoolExecutor(jobs) as pool:
         entries = list(
-            tqdm(pool.map(_resized, work, chunksize=8), total=len(work), unit="clip", desc="other sizes")
+            tqdm(pool.map(_scale_clip, work, chunksize=8), total=len(work), unit="clip", desc="other sizes")
         )
-    minutes = sum(entry["seconds"] for entry in entries) / 60.0
-    index = {
-        **source,
-        "minutes_by_split": {"train": round(minutes, 2), "validation": 0.0, "test": 0.0},
-        "resized": {"of": source.get("kind"), "seed": seed},
-        "clips": entries,
-    }
-    (out / "index.json").write_text(json.dumps(index, indent=1))
-    return index
+    return write_index(
+        out,
+        {
+            **source,
+            "minutes_by_split": minutes_by_split(entries),
+            "speaker_scaling": {"source_kind": source.get("kind"), "seed": seed},
+            "clips": entries,
+        },
+    )
 
 
-def _resized(job):
+def _scale_clip(job: tuple[Clip, Path, int, int]) -> Index:
+    """Save one clip with all frequencies scaled by a factor of the range `number`."""
     clip, out, number, seed = job
     rng = np.random.default_rng([seed, zlib.crc32(clip.voice.encode()), number])
-    factor = round(float(rng.uniform(*SIZES[number])), 3)
-    pcm = augmentation.perturb_speed(clip.pcm, factor)
+    scale = round(float(rng.uniform(*SCALE_RANGES[number])), 3)
+    pcm = augmentation.resized(clip.pcm, scale)
     frames = len(pcm) // HOP_LENGTH
-    length = frames * HOP_LENGTH / SAMPLE_RATE
+    duration = frames * HOP_LENGTH / SAMPLE_RATE
     phones = [
-        replace(phone, start=phone.start / factor, end=min(phone.end / factor, length))
+        replace(phone, start=phone.start / scale, end=min(phone.end / scale, duration))
         for phone in clip.phones
-        if phone.start / factor < length
+        if phone.start / scale < duration
     ]
-    voice = f"{clip.voice}*{factor}"
-    other = replace(
+    voice = f"{clip.voice}*{scale}"
+    scaled = replace(
         clip,
         pcm=np.clip(pcm[: frames * HOP_LENGTH], -1.0, 1.0),
+        weights=np.zeros((frames, clip.weights.shape[1]), np.float32),
+        head=np.zeros((frames, 3), np.float32),
         phones=phones,
         voice=voice,
         name=f"{clip.name}_s{number}",
     )
-    other = replace(other, weights=np.zeros((frames, 52), np.float32), head=np.zeros((frames, 3), np.float32))
-    other.weights, other.head = face_motion.synthesize_speaker_motion(other, voice)
-    return save_clip(out, other, speaker=voice, size=factor)
+    scaled.weights, scaled.head = face_motion.synthesize_speaker_motion(scaled, voice)
+    return save_clip(out, scaled, speaker=voice, speaker_scale=scale)

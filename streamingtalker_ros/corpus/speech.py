@@ -1,19 +1,24 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Recorded speech with its text becomes a corpus: aligned phones, and the procedural teacher's motion.
+"""Corpus of recorded speech with its text: phones by forced alignment, motion by the coarticulation model.
 
-`make_speech(folders, out)` reads what lies anywhere in its folders: speechocean762 (`train/wav.scp` and `test/wav.scp`),
-LJSpeech (`wavs/` beside `metadata*.csv`), LibriSpeech (`*.trans.txt` beside FLAC), Common Voice (`validated.tsv` beside
-`clips/`; its first release, `cv-valid-*.csv`), and NAME.wav beside NAME.txt, one speaker a folder.
+`build_speech_corpus(folders, out)` reads these layouts, anywhere below its folders: speechocean762
+(`train/wav.scp` and `test/wav.scp`), LJSpeech (`wavs/` beside `metadata*.csv`), LibriSpeech (`*.trans.txt`
+beside FLAC), Common Voice (`validated.tsv` beside `clips/`; its first release, `cv-valid-*.csv`), and
+NAME.wav beside NAME.txt with one folder per speaker.
 """
+
+from __future__ import annotations
 
 import csv
 import json
 import os
 import zlib
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
+from typing import Any, Final
 
 import numpy as np
 
@@ -21,17 +26,42 @@ from streamingtalker_ros import __version__
 from streamingtalker_ros.audio import augmentation
 from streamingtalker_ros.audio.constants import FRAME_RATE, HOP_LENGTH, SAMPLE_RATE
 from streamingtalker_ros.coarticulation import face_motion
-from streamingtalker_ros.corpus.storage import SPLITS, Clip, files_below, read_index, save_clip
+from streamingtalker_ros.corpus.storage import (
+    Clip,
+    Index,
+    find_files,
+    finished_index,
+    minutes_by_split,
+    save_clip,
+    upgrade_entry,
+    write_index,
+)
 from streamingtalker_ros.errors import TalkerError, require
 from streamingtalker_ros.phonetics.forced_alignment import align
 from streamingtalker_ros.phonetics.phones import Phone, normalize_phones
 
-AGES = 18, 200  # years, first and last, of speakers whose age is known
-HELD = {"test": 0.10, "validation": 0.05}  # shares of the speakers
-MUCH = 0.05  # a speaker with more than this share of the recordings stays in training
-EDGE, PAUSE = 0.5, 0.9  # seconds of silence kept around a recording; of a pause between two, at most
-LONGEST = 0.8  # seconds of a phone; a longer one is a misplaced text
-DECADES = {
+AgeRange = tuple[int, int]
+"""First and last age in years."""
+
+ADULTS: Final[AgeRange] = (18, 200)
+"""Ages that are used by default, where the source states them."""
+
+HELD_OUT_FRACTIONS: Final = {"test": 0.10, "validation": 0.05}
+"""Fraction of the speakers per held-out split."""
+
+MAX_HELD_OUT_SPEAKER_FRACTION: Final = 0.05
+"""A speaker with a larger fraction of the recordings stays in training."""
+
+MAX_EDGE_SILENCE_S: Final = 0.5
+"""Seconds of silence that stay at either end of a recording."""
+
+MAX_PAUSE_S: Final = 0.9
+"""Longest pause between two joined recordings, in seconds."""
+
+MAX_PHONE_S: Final = 0.8
+"""Seconds: a longer phone means that the text does not fit the sound."""
+
+DECADE_AGES: Final = {
     "teens": 15,
     "twenties": 25,
     "thirties": 35,
@@ -41,14 +71,31 @@ DECADES = {
     "seventies": 75,
     "eighties": 85,
     "nineties": 95,
-}  # as Common Voice spells them
-ADULT = 40  # years of whoever does not say
-UNNAMED = (
-    "cvunnamed"  # the speaker of recordings that do not tell theirs; in training, for they may be anybody's
-)
-LENGTH = (5.0, 11.0)  # seconds after which a clip of joined recordings ends, and which it avoids
-SHORTEST = 4.0  # seconds of a clip
-SOURCES = {
+}
+"""Age per decade, in the spelling of Common Voice."""
+
+DEFAULT_AGE: Final = 40
+"""Age of a speaker of Common Voice who does not state it."""
+
+UNKNOWN_SPEAKER: Final = "cvunnamed"
+"""Speaker of recordings without a speaker name; always in training, because the speaker may be in it."""
+
+TARGET_CLIP_S: Final = (5.0, 11.0)
+"""Seconds between which a clip of joined recordings ends."""
+
+MIN_CLIP_S: Final = 4.0
+"""Least duration of a clip, in seconds."""
+
+RECORDINGS_PER_BATCH: Final = 40
+"""Recordings of one speaker that one process aligns and joins at a time."""
+
+SPEECH_LEVEL_DBFS: Final = -23.0
+"""Active level of every recording."""
+
+FADE_SAMPLES: Final = 160
+"""Length of the fades at the ends of a recording, 10 ms."""
+
+SOURCES: Final = {
     "speechocean762": {
         "licence": "free for any use (OpenSLR 101)",
         "attribution": "Zhang et al., speechocean762, Interspeech 2021",
@@ -58,11 +105,20 @@ SOURCES = {
     "Common Voice": {"licence": "CC0", "attribution": "Mozilla Common Voice and its speakers"},
     "pairs": {"licence": "the recordings' own", "attribution": ""},
 }
+"""Licence and attribution per source."""
 
 
 @dataclass(frozen=True)
 class Recording:
-    """A file of one speaker and what is said in it."""
+    """An audio file of one speaker.
+
+    Attributes:
+        name: stem of the file.
+        path: the file.
+        text: what is said in it.
+        speaker: name of the speaker.
+        source: key of `SOURCES`.
+    """
 
     name: str
     path: Path
@@ -71,48 +127,63 @@ class Recording:
     source: str
 
 
-def recordings(folder, ages=AGES):
-    """The recordings in a folder and below, links followed, in any layout of LAYOUTS: list of Recording.
+AlignedRecording = tuple[Recording, np.ndarray, list[Phone]]
+"""A recording, its (n,) float32 audio at 16 kHz, and the phones of that audio."""
 
-    ages: first and last year of speakers whose age the folder tells (speechocean762, Common Voice by decades).
-    Raises TalkerError for none."""
+
+def find_recordings(folder: str | os.PathLike[str], ages: AgeRange = ADULTS) -> list[Recording]:
+    """Find the recordings in a folder and below it, in any layout of `LAYOUTS`; symbolic links are followed.
+
+    Args:
+        folder: root of the search.
+        ages: ages of the speakers, where the source states them (speechocean762; Common Voice by decades).
+
+    Returns:
+        The recordings.
+
+    Raises:
+        TalkerError: if there are none.
+    """
     folder = Path(folder)
-    files = files_below(folder)
-    found = [
-        row
-        for pattern, read in LAYOUTS
+    files = find_files(folder)
+    recordings = [
+        recording
+        for pattern, read_layout in LAYOUTS
         for path in files
         if fnmatchcase(path.name, pattern)
-        for row in read(path, ages)
+        for recording in read_layout(path, ages)
     ]
-    if not found:
+    if not recordings:
         raise TalkerError(
             f"{folder} holds no speech with text; give a folder of NAME.wav beside NAME.txt, "
             f"LJSpeech, LibriSpeech, Common Voice or speechocean762"
         )
-    return found
+    return recordings
 
 
-def _kaldi(scp, ages):
-    part, folder = scp.parent, scp.parent.parent
+def _read_kaldi(scp: Path, ages: AgeRange) -> list[Recording]:
+    """Recordings of speechocean762, from the wav.scp of one of its splits."""
+    split_folder, root = scp.parent, scp.parent.parent
 
-    def table(name):
-        lines = (part / name).read_text(encoding="utf-8").splitlines()
-        return dict(line.split(None, 1) for line in lines if line.strip())
+    def read_table(name: str) -> dict[str, str]:
+        lines = (split_folder / name).read_text(encoding="utf-8").splitlines()
+        rows = (line.split(None, 1) for line in lines if line.strip())
+        return {row[0]: row[1] for row in rows}
 
-    if part.name not in ("train", "test") or not (part / "spk2age").is_file():
+    if split_folder.name not in ("train", "test") or not (split_folder / "spk2age").is_file():
         return []
-    texts, speakers, age = table("text"), table("utt2spk"), table("spk2age")
+    texts, speakers, speaker_ages = read_table("text"), read_table("utt2spk"), read_table("spk2age")
     return [
-        Recording(name, folder / path.strip(), texts[name], f"so{speakers[name]}", "speechocean762")
-        for name, path in table("wav.scp").items()
-        if ages[0] <= int(age[speakers[name]]) <= ages[1]
+        Recording(name, root / path.strip(), texts[name], f"so{speakers[name]}", "speechocean762")
+        for name, path in read_table("wav.scp").items()
+        if ages[0] <= int(speaker_ages[speakers[name]]) <= ages[1]
     ]
 
 
-def _ljspeech(metadata, ages):
+def _read_ljspeech(metadata: Path, ages: AgeRange) -> list[Recording]:
+    """Recordings of LJSpeech, from its first metadata*.csv; the others repeat it."""
     folder = metadata.parent
-    if not (folder / "wavs").is_dir() or metadata != min(folder.glob("metadata*.csv")):  # others repeat it
+    if not (folder / "wavs").is_dir() or metadata != min(folder.glob("metadata*.csv")):
         return []
     with open(metadata, encoding="utf-8", newline="") as file:
         rows = list(csv.reader(file, delimiter="|", quoting=csv.QUOTE_NONE))
@@ -123,18 +194,20 @@ def _ljspeech(metadata, ages):
     ]
 
 
-def _librispeech(chapter, ages):
-    rows = [line.split(None, 1) for line in chapter.read_text(encoding="utf-8").splitlines() if line.strip()]
+def _read_librispeech(transcript: Path, ages: AgeRange) -> list[Recording]:
+    """Recordings of a chapter of LibriSpeech, from its transcript."""
+    folder = transcript.parent
+    lines = transcript.read_text(encoding="utf-8").splitlines()
+    rows = [line.split(None, 1) for line in lines if line.strip()]
     return [
-        Recording(
-            name, chapter.parent / f"{name}.flac", text.lower(), f"ls{name.split('-')[0]}", "LibriSpeech"
-        )
+        Recording(name, folder / f"{name}.flac", text.lower(), f"ls{name.split('-')[0]}", "LibriSpeech")
         for name, text in rows
-        if (chapter.parent / f"{name}.flac").is_file()
+        if (folder / f"{name}.flac").is_file()
     ]
 
 
-def _common_voice(table, ages):
+def _read_common_voice(table: Path, ages: AgeRange) -> list[Recording]:
+    """Recordings of Common Voice, from its validated.tsv."""
     clips = table.parent / "clips"
     if not clips.is_dir():
         return []
@@ -149,249 +222,306 @@ def _common_voice(table, ages):
             "Common Voice",
         )
         for row in rows
-        if _within(ages, row) and (clips / row["path"]).is_file()
+        if _is_of_age(ages, row) and (clips / row["path"]).is_file()
     ]
 
 
-def _first_common_voice(table, ages):
-    """No speakers' names; the folder of the sound lies beside the table, in some copies once more within itself."""
+def _read_common_voice_v1(table: Path, ages: AgeRange) -> list[Recording]:
+    """Recordings of the first Common Voice, which names no speakers.
+
+    The folder of the audio lies beside the table; some copies nest it once more within itself.
+    """
     with open(table, encoding="utf-8", newline="") as file:
         reader = csv.DictReader(file)
         if not {"filename", "text"} <= set(reader.fieldnames or ()):
             return []
-        rows = [row for row in reader if _within(ages, row)]
-    places = [
-        (row, place / row["filename"]) for row in rows for place in (table.parent, table.parent / table.stem)
+        rows = [row for row in reader if _is_of_age(ages, row)]
+    candidates = [
+        (row, parent / row["filename"])
+        for row in rows
+        for parent in (table.parent, table.parent / table.stem)
     ]
     return [
-        Recording(path.stem, path, row["text"], UNNAMED, "Common Voice")
-        for row, path in places
+        Recording(path.stem, path, row["text"], UNKNOWN_SPEAKER, "Common Voice")
+        for row, path in candidates
         if path.is_file()
     ]
 
 
-def _within(ages, row):
-    return ages[0] <= DECADES.get(row.get("age"), ADULT) <= ages[1]
+def _is_of_age(ages: AgeRange, row: Mapping[str, str]) -> bool:
+    """Whether the speaker of a row of Common Voice is within a range of ages."""
+    return ages[0] <= DECADE_AGES.get(row.get("age", ""), DEFAULT_AGE) <= ages[1]
 
 
-def _pair(path, ages):
-    said = path.with_suffix(".txt")
-    if not said.is_file():
+def _read_pair(path: Path, ages: AgeRange) -> list[Recording]:
+    """The recording of a WAV file with a text beside it."""
+    text_path = path.with_suffix(".txt")
+    if not text_path.is_file():
         return []
-    text = said.read_text(encoding="utf-8", errors="replace").strip()
+    text = text_path.read_text(encoding="utf-8", errors="replace").strip()
     return [Recording(path.stem, path, text, path.parent.name, "pairs")]
 
 
-LAYOUTS = (
-    ("wav.scp", _kaldi),
-    ("metadata*.csv", _ljspeech),
-    ("*.trans.txt", _librispeech),
-    ("validated.tsv", _common_voice),
-    ("cv-valid-*.csv", _first_common_voice),
-    ("*.wav", _pair),
+LAYOUTS: Final[tuple[tuple[str, Callable[[Path, AgeRange], list[Recording]]], ...]] = (
+    ("wav.scp", _read_kaldi),
+    ("metadata*.csv", _read_ljspeech),
+    ("*.trans.txt", _read_librispeech),
+    ("validated.tsv", _read_common_voice),
+    ("cv-valid-*.csv", _read_common_voice_v1),
+    ("*.wav", _read_pair),
 )
+"""File name pattern -> reader of the recordings that such a file lists."""
 
 
-def split_speakers(found):
-    """{speaker: split}: 10 % of the speakers in test, 5 % in validation; whoever says much, has no name, or is the only one,
-    trains."""
-    size = {}
-    for row in found:
-        size[row.speaker] = size.get(row.speaker, 0) + 1
-    free = sorted(
-        (
-            name
-            for name in size
-            if name != UNNAMED and size[name] <= max(MUCH * len(found), 1) and len(size) >= 3
-        ),
+def split_speakers(recordings: Sequence[Recording]) -> dict[str, str]:
+    """Assign every speaker to one split: 10 % to test, 5 % to validation.
+
+    Speakers with many recordings, without a name, or without enough others stay in training.
+
+    Args:
+        recordings: all recordings of a corpus.
+
+    Returns:
+        {speaker: split}.
+    """
+    counts: dict[str, int] = {}
+    for recording in recordings:
+        counts[recording.speaker] = counts.get(recording.speaker, 0) + 1
+    limit = max(MAX_HELD_OUT_SPEAKER_FRACTION * len(recordings), 1)
+    candidates = sorted(
+        (name for name in counts if name != UNKNOWN_SPEAKER and counts[name] <= limit and len(counts) >= 3),
         key=lambda name: zlib.crc32(name.encode()),
     )
-    out, first = dict.fromkeys(size, "train"), 0
-    for split, share in HELD.items():
-        count = round(share * len(size)) or int(len(free) >= 3)
-        out.update(dict.fromkeys(free[first : first + count], split))
+    splits = dict.fromkeys(counts, "train")
+    first = 0
+    for split, fraction in HELD_OUT_FRACTIONS.items():
+        count = round(fraction * len(counts)) or int(len(candidates) >= 3)
+        splits.update(dict.fromkeys(candidates[first : first + count], split))
         first += count
-    return out
+    return splits
 
 
-def make_speech(folders, out, jobs=1, minutes=None, seed=0, ages=AGES):
-    """Write a corpus of aligned recordings with the teacher's motion; a second call finishes the first.
+def build_speech_corpus(
+    folders: Sequence[str | os.PathLike[str]],
+    out: str | os.PathLike[str],
+    jobs: int = 1,
+    minutes: float | None = None,
+    seed: int = 0,
+    ages: AgeRange = ADULTS,
+) -> Index:
+    """Write a corpus of aligned recordings with rule-based motion; a second call finishes an interrupted one.
 
-    folders, ages: see `recordings`; jobs: processes; minutes: stop after about so many, None for all.
-    Returns the index (dict), in which `rejected` names every recording left out, and why.
+    Args:
+        folders: folders of recordings, see `find_recordings`.
+        out: folder to write.
+        jobs: number of processes.
+        minutes: approximate duration at which to stop; None for all recordings.
+        seed: equal seeds join the recordings to equal clips.
+        ages: ages of the speakers, see `find_recordings`.
+
+    Returns:
+        The index; its `rejected` names every recording that was left out, with the reason.
+
+    Raises:
+        TalkerError: if no recording can be used, or `out` holds another corpus.
     """
     tqdm = require("tqdm", "the progress bar").tqdm
     require("pocketsphinx", "aligning speech with its text")
     out = Path(out)
-    found = [row for folder in folders for row in recordings(folder, ages)]
-    settings = {
+    recordings = [recording for folder in folders for recording in find_recordings(folder, ages)]
+    settings: dict[str, Any] = {
         "kind": "speech",
         "seed": int(seed),
-        "recordings": len(found),
+        "recordings": len(recordings),
         "minutes": minutes,
-        **({} if tuple(ages) == AGES else {"ages": list(ages)}),
     }
-    if (out / "index.json").is_file():
-        index = read_index(out)
-        if {key: index.get(key) for key in settings} == settings:
-            return index
-        raise TalkerError(f"{out} holds another corpus; choose an empty folder for this one")
+    if tuple(ages) != ADULTS:
+        settings["ages"] = list(ages)
+    finished = finished_index(out, settings)
+    if finished is not None:
+        return finished
     (out / "parts").mkdir(parents=True, exist_ok=True)
-    splits, speakers = split_speakers(found), {}
-    for row in found:
-        speakers.setdefault(row.speaker, []).append(row)
+    splits = split_speakers(recordings)
+    by_speaker: dict[str, list[Recording]] = {}
+    for recording in recordings:
+        by_speaker.setdefault(recording.speaker, []).append(recording)
+    size = RECORDINGS_PER_BATCH
     work = [
-        (out, speaker, splits[speaker], rows[i : i + 40], i // 40, seed)
-        for speaker, rows in sorted(speakers.items(), key=lambda item: zlib.crc32(item[0].encode()))
-        for i in range(0, len(rows), 40)
+        (out, speaker, splits[speaker], batch[i : i + size], i // size, seed)
+        for speaker, batch in sorted(by_speaker.items(), key=lambda item: zlib.crc32(item[0].encode()))
+        for i in range(0, len(batch), size)
     ]
-    clips, rejected, seconds = [], [], 0.0
-    with ProcessPoolExecutor(jobs) as pool, tqdm(total=len(found), unit="file", desc="aligning") as bar:
-        for job, (entries, reasons) in zip(work, pool.map(_batch, work)):
+    entries: list[Index] = []
+    rejected: list[dict[str, str]] = []
+    seconds = 0.0
+    with ProcessPoolExecutor(jobs) as pool, tqdm(total=len(recordings), unit="file", desc="aligning") as bar:
+        for job, (batch_entries, batch_rejected) in zip(work, pool.map(_build_batch, work), strict=True):
             bar.update(len(job[3]))
             if minutes is None or seconds < 60.0 * minutes:
-                clips += entries
-                rejected += reasons
-                seconds += sum(entry["seconds"] for entry in entries)
-    if not clips:
+                entries += batch_entries
+                rejected += batch_rejected
+                seconds += sum(entry["seconds"] for entry in batch_entries)
+    if not entries:
         reason = rejected[0]["reason"] if rejected else "there are none"
         raise TalkerError(f"no recording could be used; the first: {reason}")
-    spans = {split: sum(clip["seconds"] for clip in clips if clip["split"] == split) for split in SPLITS}
-    used = sorted({row.source for row in found})
-    index = {
-        **settings,
-        "version": __version__,
-        "rate": SAMPLE_RATE,
-        "frame_rate": FRAME_RATE,
-        "minutes_by_split": {split: round(value / 60.0, 2) for split, value in spans.items()},
-        "sources": {name: SOURCES[name] for name in used},
-        "motion": "rule-made by streamingtalker_ros.coarticulation.dominance, phones aligned by pocketsphinx",
-        "clips": clips,
-        "rejected": rejected,
-    }
-    (out / "index.json").write_text(json.dumps(index, indent=1))
-    return index
+    return write_index(
+        out,
+        {
+            **settings,
+            "version": __version__,
+            "sample_rate": SAMPLE_RATE,
+            "frame_rate": FRAME_RATE,
+            "minutes_by_split": minutes_by_split(entries),
+            "sources": {name: SOURCES[name] for name in sorted({row.source for row in recordings})},
+            "motion": (
+                "rule-made by streamingtalker_ros.coarticulation.dominance, phones aligned by pocketsphinx"
+            ),
+            "clips": entries,
+            "rejected": rejected,
+        },
+    )
 
 
-def read(path):
-    """(n,) float32 at 16 kHz, mono, of an audio file."""
-    sf, soxr = require("soundfile", "reading speech"), require("soxr", "resampling speech")
+def read_speech(path: str | os.PathLike[str]) -> np.ndarray:
+    """Read an audio file as mono audio at 16 kHz.
+
+    Args:
+        path: a file that libsndfile reads.
+
+    Returns:
+        (n,) float32.
+
+    Raises:
+        TalkerError: if the file cannot be read.
+    """
+    soundfile, soxr = require("soundfile", "reading speech"), require("soxr", "resampling speech")
     try:
-        pcm, rate = sf.read(str(path), dtype="float32", always_2d=True)
+        pcm, rate = soundfile.read(str(path), dtype="float32", always_2d=True)
     except (OSError, RuntimeError) as error:
         raise TalkerError(f"{path} cannot be read ({error})") from None
     pcm = pcm.mean(1)
     return pcm if rate == SAMPLE_RATE else soxr.resample(pcm, rate, SAMPLE_RATE).astype(np.float32)
 
 
-def _batch(job):
-    """Align, join and save some recordings of one speaker; kept in parts/, so that none is aligned twice."""
-    out, speaker, split, rows, number, seed = job
-    done = out / "parts" / f"{speaker}_{number:03d}.json"
-    if done.is_file():
-        return json.loads(done.read_text())
+def _build_batch(
+    job: tuple[Path, str, str, list[Recording], int, int],
+) -> tuple[list[Index], list[dict[str, str]]]:
+    """Align, join and save recordings of one speaker; parts/ keeps the entries for a second call."""
+    out, speaker, split, recordings, number, seed = job
+    part = out / "parts" / f"{speaker}_{number:03d}.json"
+    if part.is_file():
+        stored_entries, stored_rejected = json.loads(part.read_text())
+        return [upgrade_entry(entry) for entry in stored_entries], stored_rejected
     rng = np.random.default_rng([seed, zlib.crc32(speaker.encode()), number])
-    spoken, rejected = [], []
-    for row in rows:
+    aligned: list[AlignedRecording] = []
+    rejected: list[dict[str, str]] = []
+    for recording in recordings:
         try:
-            spoken.append((row, *_trimmed(row)))
+            aligned.append((recording, *_align_and_trim(recording)))
         except TalkerError as error:
-            rejected.append({"name": row.name, "reason": str(error)})
+            rejected.append({"name": recording.name, "reason": str(error)})
     entries = []
-    groups = _grouped(spoken, rng)
-    if spoken and not groups:
-        reason = f"too short for a clip of {SHORTEST:g} s, and nothing of '{speaker}' is left to join it to"
-        rejected += [{"name": row.name, "reason": reason} for row, _, _ in spoken]
+    groups = group_recordings(aligned, rng)
+    if aligned and not groups:
+        reason = f"too short for a clip of {MIN_CLIP_S:g} s, and nothing of '{speaker}' is left to join it to"
+        rejected += [{"name": recording.name, "reason": reason} for recording, _, _ in aligned]
     for k, group in enumerate(groups):
-        clip = _joined(group)
+        clip = _join_recordings(group)
         clip.voice, clip.split, clip.name = speaker, split, f"{speaker}_{number:03d}_{k:02d}"
         clip.weights, clip.head = face_motion.synthesize_speaker_motion(clip, speaker)
-        entries.append(
-            save_clip(
-                out,
-                clip,
-                speaker=speaker,
-                source=group[0][0].source,
-                text=" ".join(row.text for row, _, _ in group),
-            )
-        )
-    partial = done.with_suffix(f".{os.getpid()}")
+        text = " ".join(recording.text for recording, _, _ in group)
+        entries.append(save_clip(out, clip, speaker=speaker, source=group[0][0].source, text=text))
+    partial = part.with_suffix(f".{os.getpid()}")
     partial.write_text(json.dumps([entries, rejected]))
-    partial.rename(done)
+    partial.rename(part)
     return entries, rejected
 
 
-def _trimmed(row):
-    """Sound and phones of a recording, with at most EDGE seconds of silence at its ends."""
-    pcm = read(row.path)
-    phones = align(pcm, row.text)
+def _align_and_trim(recording: Recording) -> tuple[np.ndarray, list[Phone]]:
+    """Audio and phones of a recording, with at most MAX_EDGE_SILENCE_S of silence at its ends."""
+    pcm = read_speech(recording.path)
+    phones = align(pcm, recording.text)
     longest = max(
         (phone for phone in phones if phone.name != "pau"), key=lambda phone: phone.end - phone.start
     )
-    if longest.end - longest.start > LONGEST:
+    if longest.end - longest.start > MAX_PHONE_S:
         raise TalkerError(
-            f"“{row.text}” does not fit the sound ('{longest.name}' would last "
+            f"“{recording.text}” does not fit the sound ('{longest.name}' would last "
             f"{longest.end - longest.start:.1f} s)"
         )
     first, last = phones[0], phones[-1]
-    start = max(0.0, first.end - EDGE) if first.name == "pau" else 0.0
-    end = min(last.end, last.start + EDGE) if last.name == "pau" else last.end
-    a, b = round(start * SAMPLE_RATE), round(end * SAMPLE_RATE)
-    start, end = a / SAMPLE_RATE, b / SAMPLE_RATE
-    return pcm[a:b], [
+    start = max(0.0, first.end - MAX_EDGE_SILENCE_S) if first.name == "pau" else 0.0
+    end = min(last.end, last.start + MAX_EDGE_SILENCE_S) if last.name == "pau" else last.end
+    first_sample, end_sample = round(start * SAMPLE_RATE), round(end * SAMPLE_RATE)
+    start, end = first_sample / SAMPLE_RATE, end_sample / SAMPLE_RATE
+    return pcm[first_sample:end_sample], [
         Phone(phone.name, max(phone.start, start) - start, min(phone.end, end) - start, phone.stress)
         for phone in phones
         if phone.end > start and phone.start < end
     ]
 
 
-def _grouped(spoken, rng):
-    """Recordings in groups that make clips of 4 to about 12 s, longer where a recording is; list of lists, empty where all
-    together are too short for a clip."""
-    groups, length = [[]], 0.0
-    wanted = rng.uniform(LENGTH[0], LENGTH[1] - 2)
-    for item in spoken:
-        seconds = len(item[1]) / SAMPLE_RATE
-        if length > wanted or length >= SHORTEST and length + seconds > LENGTH[1]:
+def group_recordings(
+    aligned: Sequence[AlignedRecording], rng: np.random.Generator
+) -> list[list[AlignedRecording]]:
+    """Group recordings into clips of 4 to about 12 s; a longer recording is a clip of its own.
+
+    Args:
+        aligned: recordings of one speaker.
+        rng: source of the target durations.
+
+    Returns:
+        The recordings of each clip; empty if all together are too short for one.
+    """
+    groups: list[list[AlignedRecording]] = [[]]
+    low, high = TARGET_CLIP_S
+    seconds = 0.0
+    target = rng.uniform(low, high - 2)
+    for item in aligned:
+        duration = len(item[1]) / SAMPLE_RATE
+        if seconds > target or (seconds >= MIN_CLIP_S and seconds + duration > high):
             groups.append([])
-            length, wanted = 0.0, rng.uniform(LENGTH[0], LENGTH[1] - 2)
+            seconds, target = 0.0, rng.uniform(low, high - 2)
         groups[-1].append(item)
-        length += seconds
-    if length < SHORTEST:
+        seconds += duration
+    if seconds < MIN_CLIP_S:
         rest = groups.pop()
         if groups:
             groups[-1] += rest
     return groups
 
 
-def _joined(group):
-    """One clip of recordings: each at the same level, their own silence between them, short cross-fades."""
-    pieces, phones, now, fade = [], [], 0, 160
-    for _, pcm, said in group:
-        pcm = augmentation.set_active_level(pcm, -23.0).astype(np.float64)
+def _join_recordings(group: Sequence[AlignedRecording]) -> Clip:
+    """Join recordings at equal level, with their own silence between them and short fades."""
+    pieces: list[np.ndarray] = []
+    phones: list[Phone] = []
+    position = 0  # samples
+    ramp = np.linspace(0.0, 1.0, FADE_SAMPLES)
+    for _, speech, speech_phones in group:
+        pcm = augmentation.at_level(speech, SPEECH_LEVEL_DBFS).astype(np.float64)
         pcm = pcm * min(1.0, 0.98 / float(np.abs(pcm).max()))
-        if said[0].name == "pau" and phones and phones[-1].name == "pau":
-            spare = phones[-1].end - phones[-1].start + said[0].end - PAUSE
-            cut = round(min(max(spare, 0.0), said[0].end - 0.05) * SAMPLE_RATE)
+        if speech_phones[0].name == "pau" and phones and phones[-1].name == "pau":
+            excess = phones[-1].end - phones[-1].start + speech_phones[0].end - MAX_PAUSE_S
+            cut = round(min(max(excess, 0.0), speech_phones[0].end - 0.05) * SAMPLE_RATE)
             pcm = pcm[cut:]
-            said = [
+            speech_phones = [
                 Phone(p.name, max(p.start - cut / SAMPLE_RATE, 0.0), p.end - cut / SAMPLE_RATE, p.stress)
-                for p in said
+                for p in speech_phones
             ]
-        ramp = np.linspace(0.0, 1.0, fade)
-        pcm[:fade] *= ramp
-        pcm[-fade:] *= ramp[::-1]
+        pcm[:FADE_SAMPLES] *= ramp
+        pcm[-FADE_SAMPLES:] *= ramp[::-1]
         pieces.append(pcm)
-        phones += [
-            Phone(p.name, now / SAMPLE_RATE + p.start, now / SAMPLE_RATE + p.end, p.stress) for p in said
-        ]
-        now += len(pcm)
+        offset = position / SAMPLE_RATE
+        phones += [Phone(p.name, offset + p.start, offset + p.end, p.stress) for p in speech_phones]
+        position += len(pcm)
     pcm = np.concatenate(pieces)
     pcm = pcm[: len(pcm) // HOP_LENGTH * HOP_LENGTH].astype(np.float32)
-    length = len(pcm) / SAMPLE_RATE
-    phones = [
-        Phone(p.name, p.start, min(p.end, length), p.stress)
-        for p in normalize_phones(phones)
-        if p.start < length
-    ]
-    return Clip(pcm, None, None, phones)
+    duration = len(pcm) / SAMPLE_RATE
+    return Clip.at_rest(
+        pcm,
+        [
+            Phone(p.name, p.start, min(p.end, duration), p.stress)
+            for p in normalize_phones(phones)
+            if p.start < duration
+        ],
+    )

@@ -2,7 +2,8 @@
 """Corpora on disk: clips of audio with face motion.
 
 A corpus is a folder with `index.json` and, per clip, `SPLIT/NAME.flac` (16 kHz, int16) and `SPLIT/NAME.npz`
-(weights, head, phones, and the lip measurements of tracked clips). `load_corpus(folder, split)` returns its clips.
+(weights, head, phones, and the lip measurements of tracked clips). `load_corpus(folder, split)` returns its
+clips.
 """
 
 from __future__ import annotations
@@ -45,6 +46,13 @@ INDEX_KEY_CHANGES: Final = {
     "revoiced": "voice_conversion",
 }
 """Key of an index.json that an older version wrote -> its present name."""
+
+SECTION_KEY_CHANGES: Final = {
+    "speaker_scaling": {"of": "source_kind"},
+    "voice_conversion": {"of": "source_kind"},
+    "neutral": {"gap": "lip_gap", "width": "lip_width", "touch": "contact_gap"},
+}
+"""Section of an index.json -> key that an older version wrote there -> its present name."""
 
 ENTRY_KEY_CHANGES: Final = {
     "of": "source_file",
@@ -92,9 +100,11 @@ class Clip:
         split: one of `SPLITS`.
         name: unique within its split; name of its files.
         style: speaking style, a row of the style embedding of the talker.
-        lip_opening: (T,) signed gap between the inner lips that was tracked, in inter-ocular distances; None where
+        lip_opening: (T,) signed gap between the inner lips that was tracked, in inter-ocular distances; None
+            where
             nothing was tracked.
-        lip_width: (T,) distance between the corners of the mouth that was tracked, in inter-ocular distances; None
+        lip_width: (T,) distance between the corners of the mouth that was tracked, in inter-ocular distances;
+            None
             where nothing was tracked.
     """
 
@@ -111,7 +121,12 @@ class Clip:
 
     @classmethod
     def at_rest(
-        cls, pcm: npt.NDArray[np.float32], phones: list[Phone], voice: str = "", split: str = "train", name: str = ""
+        cls,
+        pcm: npt.NDArray[np.float32],
+        phones: list[Phone],
+        voice: str = "",
+        split: str = "train",
+        name: str = "",
     ) -> Clip:
         """Create a clip without motion, as input of the coarticulation model."""
         frames = len(pcm) // HOP_LENGTH
@@ -135,7 +150,9 @@ class Clip:
         Returns:
             (weights (T, 52), head (T, 3) rotation vectors in radians).
         """
-        clip_seed = zlib.crc32(f"{self.name} {seed}".encode())  # clips with equal seeds must not blink in unison
+        clip_seed = zlib.crc32(
+            f"{self.name} {seed}".encode()
+        )  # clips with equal seeds must not blink in unison
         upper, head = upper_face.synthesize_upper_face(self.phones, len(self.weights), clip_seed, liveliness)
         return np.where(upper_face.UPPER_FACE_MASK, upper, self.weights), head
 
@@ -213,11 +230,9 @@ def upgrade_index(index: Mapping[str, Any]) -> Index:
         A copy with the present keys.
     """
     upgraded = {INDEX_KEY_CHANGES.get(key, key): value for key, value in index.items()}
-    for key in ("speaker_scaling", "voice_conversion"):
-        if key in upgraded:
-            upgraded[key] = {
-                {"of": "source_kind"}.get(name, name): value for name, value in upgraded[key].items()
-            }
+    for section, changes in SECTION_KEY_CHANGES.items():
+        if section in upgraded:
+            upgraded[section] = {changes.get(key, key): value for key, value in upgraded[section].items()}
     upgraded["clips"] = [upgrade_entry(entry) for entry in index.get("clips", ())]
     return upgraded
 

@@ -1,14 +1,19 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The synthetic corpus: flite's and festival's voices with exact phone times, and the procedural teacher's motion.
+"""Corpus of flite and festival voices, with exact phone times and motion of the coarticulation model.
 
-`make_synthetic(folder, …)` writes it in the layout of `corpora`; equal arguments give equal files.
+`build_synthetic_corpus(folder, …)` writes it in the layout of `storage`; equal arguments give equal files.
 """
+
+from __future__ import annotations
 
 import itertools
 import json
 import math
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
+from typing import Final
 
 import numpy as np
 
@@ -16,34 +21,91 @@ from streamingtalker_ros import __version__
 from streamingtalker_ros.audio import augmentation
 from streamingtalker_ros.audio.constants import FRAME_RATE, HOP_LENGTH, SAMPLE_RATE
 from streamingtalker_ros.coarticulation import face_motion
-from streamingtalker_ros.corpus.storage import SPLITS, Clip, read_index, save_clip
+from streamingtalker_ros.corpus.storage import (
+    SPLITS,
+    Clip,
+    Index,
+    finished_index,
+    minutes_by_split,
+    read_entries,
+    save_clip,
+    write_index,
+)
 from streamingtalker_ros.errors import TalkerError, require
 from streamingtalker_ros.phonetics import flite_festival_tts
+from streamingtalker_ros.phonetics.flite_festival_tts import Utterance
 from streamingtalker_ros.phonetics.phones import Phone, normalize_phones
 from streamingtalker_ros.phonetics.sentences import sentences
 
-# two turns each for the voices with a speaker of their own; kal16 and kal are one speaker in two synthesisers
-VOICE_ROTATION = ("slt", "awb", "slt_hts", "ked", "kal16", "slt", "awb", "slt_hts", "ked", "kal")
-SENTENCES = 15  # per batch: about 40 seconds of one speaker, so that speakers are many
-REST_SHARE = 0.05  # share of clips' time without speech, in which the mouth rests
-REST_SOUNDS = (
-    "nothing",
-    "white",
-    "pink",
-    "hum",
-    "music",
-    "breath",
-    "knocks",
-    "brown",
-    "rings",
-    "chirps",
-    "engine",
-    "ensemble",
+VOICE_ROTATION: Sequence[str] = (
+    "slt",
+    "awb",
+    "slt_hts",
+    "ked",
+    "kal16",
+    "slt",
+    "awb",
+    "slt_hts",
+    "ked",
+    "kal",
 )
+"""Voices of consecutive batches: two turns each for voices with a speaker of their own (kal16 and kal share
+one)."""
+
+SENTENCES_PER_BATCH: Final = 15
+"""Sentences of one speaker, about 40 s: short batches give many speakers."""
+
+SECONDS_PER_SENTENCE: Final = 2.9
+"""Estimated duration, from which the number of batches is planned."""
+
+NON_SPEECH_FRACTION: Final = 0.05
+"""Fraction of the duration of speech that clips without speech add."""
+
+NON_SPEECH_CLIP_S: Final = 7.0
+"""Mean duration of a clip without speech."""
+
+NON_SPEECH_LEVEL_DBFS: Final = (-60.0, -20.0)
+"""Range of the RMS level of clips without speech."""
+
+SPEECH_LEVEL_DBFS: Final = -23.0
+"""Active level of clips of speech."""
+
+MIN_CLIP_S: Final = 5.0
+"""Seconds: a last group of utterances that is shorter gives no clip."""
+
+MAX_CLIP_S: Final = 11.0
+"""Seconds above which no further utterance joins a clip."""
+
+_Generator = Callable[[int, np.random.Generator], np.ndarray]
+
+NON_SPEECH_SOUNDS: Final[dict[str, _Generator | None]] = {
+    "nothing": None,
+    "white": augmentation.white,
+    "pink": augmentation.pink,
+    "hum": augmentation.hum,
+    "music": augmentation.music,
+    "breath": augmentation.breath,
+    "knocks": augmentation.knocks,
+    "brown": augmentation.brown,
+    "rings": augmentation.rings,
+    "chirps": augmentation.chirps,
+    "engine": augmentation.engine,
+    "ensemble": augmentation.ensemble,
+}
+"""Name -> generator of the sound of a clip without speech; None is silence. Names are part of clip names."""
+
+_BatchJob = tuple[Path, str, int, int]  # (folder, split, number of the batch, seed)
 
 
-def synthetic_minutes(minutes):
-    """How many minutes of speech each split gets: {"train": …, "validation": …, "test": …}."""
+def target_minutes(minutes: float) -> dict[str, float]:
+    """Minutes of speech per split.
+
+    Args:
+        minutes: minutes of training speech.
+
+    Returns:
+        {"train": …, "validation": …, "test": …}: validation adds 8 %, the held-out voice 6.5 %.
+    """
     return {
         "train": float(minutes),
         "validation": max(0.5, 0.08 * minutes),
@@ -51,70 +113,85 @@ def synthetic_minutes(minutes):
     }
 
 
-def make_synthetic(folder, minutes=120.0, seed=0, jobs=2):
-    """Write the synthetic corpus; equal arguments give equal files, a second call finishes the first.
+def build_synthetic_corpus(
+    folder: str | os.PathLike[str], minutes: float = 120.0, seed: int = 0, jobs: int = 2
+) -> Index:
+    """Write the synthetic corpus; a second call with equal arguments finishes an interrupted one.
 
-    minutes: of training speech; validation adds 8 %, the held-out voice 6.5 %, clips without speech 5 %.
-    jobs: processes. Returns the index (dict). Raises TalkerError when a voice is not installed.
+    Args:
+        folder: folder to write.
+        minutes: minutes of training speech; see `target_minutes` for the other splits. Clips without speech
+            add
+            another 5 %.
+        seed: equal seeds give equal files.
+        jobs: number of processes.
+
+    Returns:
+        The index of the corpus.
+
+    Raises:
+        TalkerError: if a voice is not installed, or the folder holds another corpus.
     """
     tqdm = require("tqdm", "the progress bar").tqdm
     folder = Path(folder)
     check_voices()
     settings = {"kind": "synthetic", "minutes": float(minutes), "seed": int(seed), "version": __version__}
-    if (folder / "index.json").is_file():
-        index = read_index(folder)
-        if {key: index.get(key) for key in settings} == settings:
-            return index
-        raise TalkerError(f"{folder} holds another corpus; choose an empty folder for this one")
-    parts = folder / "parts"
-    parts.mkdir(parents=True, exist_ok=True)
-    clips = []
-    wanted = synthetic_minutes(minutes)
+    finished = finished_index(folder, settings)
+    if finished is not None:
+        return finished
+    (folder / "parts").mkdir(parents=True, exist_ok=True)
+    entries: list[Index] = []
+    targets = target_minutes(minutes)
     with (
         ProcessPoolExecutor(jobs) as pool,
-        tqdm(total=round(60 * sum(wanted.values())), unit="s", desc="speech") as bar,
+        tqdm(total=round(60 * sum(targets.values())), unit="s", desc="speech") as bar,
     ):
         for split in SPLITS:
-            made, batch = 0.0, 0
-            while made < 60.0 * wanted[split]:
-                wave = max(1, math.ceil((60.0 * wanted[split] - made) / (2.9 * SENTENCES)))
-                work = [(folder, split, number, seed) for number in range(batch, batch + wave)]
-                batch += wave
-                for entries in pool.map(_batch, work):
-                    spoken = sum(entry["seconds"] for entry in entries)
-                    if made < 60.0 * wanted[split]:
-                        clips += entries
-                        made += spoken
-                        bar.update(min(round(spoken), bar.total - bar.n))
+            seconds, next_batch = 0.0, 0
+            while seconds < 60.0 * targets[split]:
+                missing = 60.0 * targets[split] - seconds
+                count = max(1, math.ceil(missing / (SECONDS_PER_SENTENCE * SENTENCES_PER_BATCH)))
+                work = [(folder, split, number, seed) for number in range(next_batch, next_batch + count)]
+                next_batch += count
+                for batch in pool.map(_build_batch, work):
+                    batch_seconds = sum(entry["seconds"] for entry in batch)
+                    if seconds < 60.0 * targets[split]:
+                        entries += batch
+                        seconds += batch_seconds
+                        bar.update(min(round(batch_seconds), bar.total - bar.n))
         for split in SPLITS:
-            count = max(1, round(REST_SHARE * wanted[split] * 60.0 / 7.0))
-            clips += list(pool.map(_rest_clip, [(folder, split, number, seed) for number in range(count)]))
-    seconds = {split: sum(clip["seconds"] for clip in clips if clip["split"] == split) for split in SPLITS}
-    index = {
-        **settings,
-        "rate": SAMPLE_RATE,
-        "frame_rate": FRAME_RATE,
-        "held_out_voice": flite_festival_tts.HELD_OUT_VOICE,
-        "minutes_by_split": {split: round(value / 60.0, 2) for split, value in seconds.items()},
-        "sources": {
-            name: {"engine": voice.engine, "package": voice.package, "licence": voice.licence}
-            for name, voice in flite_festival_tts.VOICES.items()
-            if name in (*VOICE_ROTATION, flite_festival_tts.HELD_OUT_VOICE)
+            count = max(1, round(NON_SPEECH_FRACTION * targets[split] * 60.0 / NON_SPEECH_CLIP_S))
+            work = [(folder, split, number, seed) for number in range(count)]
+            entries += pool.map(_build_non_speech_clip, work)
+    return write_index(
+        folder,
+        {
+            **settings,
+            "sample_rate": SAMPLE_RATE,
+            "frame_rate": FRAME_RATE,
+            "held_out_voice": flite_festival_tts.HELD_OUT_VOICE,
+            "minutes_by_split": minutes_by_split(entries),
+            "sources": {
+                name: {"engine": voice.engine, "package": voice.package, "licence": voice.licence}
+                for name, voice in flite_festival_tts.VOICES.items()
+                if name in (*VOICE_ROTATION, flite_festival_tts.HELD_OUT_VOICE)
+            },
+            "motion": "rule-made by streamingtalker_ros.coarticulation.dominance",
+            "clips": entries,
         },
-        "motion": "rule-made by streamingtalker_ros.coarticulation.dominance",
-        "clips": clips,
-    }
-    (folder / "index.json").write_text(json.dumps(index, indent=1))
-    return index
+    )
 
 
 def check_voices() -> None:
-    """Raises TalkerError, naming the packages, where a voice of the synthetic corpus is not installed."""
+    """Check that the voices of the synthetic corpus are installed.
+
+    Raises:
+        TalkerError: naming the Debian packages, if a voice is missing.
+    """
+    required = {*VOICE_ROTATION, flite_festival_tts.HELD_OUT_VOICE}
     missing = [
         flite_festival_tts.VOICES[name]
-        for name in sorted(
-            {*VOICE_ROTATION, flite_festival_tts.HELD_OUT_VOICE} - set(flite_festival_tts.available_voices())
-        )
+        for name in sorted(required - set(flite_festival_tts.available_voices()))
     ]
     if missing:
         packages = sorted({voice.engine for voice in missing} | {voice.package for voice in missing})
@@ -123,105 +200,120 @@ def check_voices() -> None:
         )
 
 
-def _batch(job):
-    """Speak, cut and save one batch; its entries are kept in parts/ so that it is not done twice."""
+def _build_batch(job: _BatchJob) -> list[Index]:
+    """Synthesize, cut and save one batch; parts/ keeps its entries, so that a second call skips it."""
     folder, split, number, seed = job
-    done = folder / "parts" / f"{split}_{number:03d}.json"
-    if done.is_file():
-        return json.loads(done.read_text())
+    part = folder / "parts" / f"{split}_{number:03d}.json"
+    if part.is_file():
+        return read_entries(part)
     rng = np.random.default_rng([seed, SPLITS.index(split), number])
-    voice = (
-        flite_festival_tts.HELD_OUT_VOICE if split == "test" else VOICE_ROTATION[number % len(VOICE_ROTATION)]
-    )
-    if split == "test":  # the held-out voice as it is, at three tempos
-        factor, tempo, pitch = 1.0, (1.0, 0.85, 1.2)[number % 3], None
-    else:  # the first speakers keep their own size; later ones are made larger or smaller
-        factor = 1.0 if number < 5 else round(float(np.exp(rng.uniform(np.log(0.82), np.log(1.2)))), 3)
+    held_out = split == "test"
+    voice = flite_festival_tts.HELD_OUT_VOICE if held_out else VOICE_ROTATION[number % len(VOICE_ROTATION)]
+    if held_out:  # the held-out voice without scaling, at three tempos
+        scale, tempo, pitch = 1.0, (1.0, 0.85, 1.2)[number % 3], None
+    else:  # the first batches keep the size of the speaker, later ones scale it
+        scale = 1.0 if number < 5 else round(float(np.exp(rng.uniform(np.log(0.82), np.log(1.2)))), 3)
         tempo = round(float(rng.uniform(0.85, 1.3)), 3)
         pitch = flite_festival_tts.VOICES[voice].pitch * round(float(rng.uniform(0.85, 1.2)), 3)
-    texts = list(itertools.islice(sentences(f"{seed} {split} {number}"), SENTENCES))
-    spoken = flite_festival_tts.synthesize(voice, texts, stretch=round(tempo * factor, 3), pitch=pitch)
+    texts = list(itertools.islice(sentences(f"{seed} {split} {number}"), SENTENCES_PER_BATCH))
+    utterances = flite_festival_tts.synthesize(voice, texts, stretch=round(tempo * scale, 3), pitch=pitch)
     entries = []
-    for k, group in enumerate(packed(spoken, factor, rng)):
-        clip = clip_of(group, factor, rng)
+    for k, group in enumerate(group_utterances(utterances, scale, rng)):
+        clip = join_utterances(group, scale, rng)
         clip.voice, clip.split, clip.name = voice, split, f"{voice}_{number:03d}_{k:02d}"
-        speaker = f"{voice}*{factor}"
+        speaker = f"{voice}*{scale}"
         clip.weights, clip.head = face_motion.synthesize_speaker_motion(clip, speaker)
-        entries.append(
-            save_clip(
-                folder,
-                clip,
-                speaker=speaker,
-                tempo=tempo,
-                text=" ".join(utterance.text for utterance in group),
-            )
-        )
-    done.write_text(json.dumps(entries))
+        text = " ".join(utterance.text for utterance in group)
+        entries.append(save_clip(folder, clip, speaker=speaker, tempo=tempo, text=text))
+    part.write_text(json.dumps(entries))
     return entries
 
 
-def packed(spoken, factor, rng):
-    """Utterances in groups that make clips of 4 to 12 s."""
-    group, length, wanted = [], 1.0, rng.uniform(4.5, 9.5)
-    for utterance in spoken:
-        seconds = len(utterance.pcm) / SAMPLE_RATE / factor
-        if group and length + seconds > 11.0:
+def group_utterances(
+    utterances: Iterable[Utterance], scale: float, rng: np.random.Generator
+) -> Iterator[list[Utterance]]:
+    """Group utterances into clips of 4 to 12 s.
+
+    Args:
+        utterances: in the order in which they are spoken.
+        scale: factor of all frequencies, by which durations are divided.
+        rng: source of the target durations.
+
+    Yields:
+        The utterances of one clip.
+    """
+    group: list[Utterance] = []
+    seconds, target = 1.0, rng.uniform(4.5, 9.5)
+    for utterance in utterances:
+        duration = len(utterance.pcm) / SAMPLE_RATE / scale
+        if group and seconds + duration > MAX_CLIP_S:
             yield group
-            group, length, wanted = [], 1.0, rng.uniform(4.5, 9.5)
+            group, seconds, target = [], 1.0, rng.uniform(4.5, 9.5)
         group.append(utterance)
-        length += seconds + 0.2
-        if length > wanted:
+        seconds += duration + 0.2
+        if seconds > target:
             yield group
-            group, length, wanted = [], 1.0, rng.uniform(4.5, 9.5)
-    if group and length > 5.0:
+            group, seconds, target = [], 1.0, rng.uniform(4.5, 9.5)
+    if group and seconds > MIN_CLIP_S:
         yield group
 
 
-def clip_of(group, factor, rng):
-    """Utterances joined by pauses, silence around them; loudness wanders, so that louder can open wider."""
-    pieces, phones, now = [], [], 0
+def join_utterances(group: Sequence[Utterance], scale: float, rng: np.random.Generator) -> Clip:
+    """Join utterances by pauses, with silence around them and a slowly varying level.
 
-    def silence(seconds) -> None:
-        nonlocal now
+    Args:
+        group: utterances of one speaker.
+        scale: factor of all frequencies, by which durations are divided.
+        rng: source of pauses and levels.
+
+    Returns:
+        A clip without motion.
+    """
+    pieces: list[np.ndarray] = []
+    phones: list[Phone] = []
+    position = 0  # samples
+
+    def append_silence(seconds: float) -> None:
+        nonlocal position
         count = int(seconds * SAMPLE_RATE)
-        phones.append(Phone("pau", now / SAMPLE_RATE, (now + count) / SAMPLE_RATE))
+        phones.append(Phone("pau", position / SAMPLE_RATE, (position + count) / SAMPLE_RATE))
         pieces.append(np.zeros(count, np.float32))
-        now += count
+        position += count
 
-    silence(rng.uniform(0.1, 0.8))
+    append_silence(rng.uniform(0.1, 0.8))
     for i, utterance in enumerate(group):
-        pcm = augmentation.perturb_speed(utterance.pcm, factor) if factor != 1.0 else utterance.pcm
-        usual, sway = rng.normal(0.0, [2.5, 1.5])  # dB
+        pcm = augmentation.resized(utterance.pcm, scale) if scale != 1.0 else utterance.pcm
+        mean_gain, gain_range = rng.normal(0.0, [2.5, 1.5])  # dB
         wave = np.sin(2 * np.pi * (rng.uniform(0.3, 0.9) * np.arange(len(pcm)) / SAMPLE_RATE + rng.random()))
-        gain = usual + sway * wave
+        gain = mean_gain + gain_range * wave
         pieces.append((pcm * 10.0 ** (gain / 20.0)).astype(np.float32))
-        length = len(pcm) / SAMPLE_RATE
+        duration = len(pcm) / SAMPLE_RATE
         for phone in utterance.phones:
             start, end = (
-                now / SAMPLE_RATE + min(moment / factor, length) for moment in (phone.start, phone.end)
+                position / SAMPLE_RATE + min(time / scale, duration) for time in (phone.start, phone.end)
             )
             phones.append(Phone(phone.name, start, end, phone.stress))
-        now += len(pcm)
-        silence(rng.uniform(0.0, 0.5) if i + 1 < len(group) else rng.uniform(0.15, 0.8))
-    silence(((-now) % HOP_LENGTH) / SAMPLE_RATE)
+        position += len(pcm)
+        append_silence(rng.uniform(0.0, 0.5) if i + 1 < len(group) else rng.uniform(0.15, 0.8))
+    append_silence(((-position) % HOP_LENGTH) / SAMPLE_RATE)
     pcm = np.concatenate(pieces)
     pcm = np.pad(pcm, (0, (-len(pcm)) % HOP_LENGTH))
-    pcm = augmentation.set_active_level(pcm, -23.0)
+    pcm = augmentation.at_level(pcm, SPEECH_LEVEL_DBFS)
     pcm = pcm * min(1.0, 0.98 / float(np.abs(pcm).max()))
-    return Clip(pcm.astype(np.float32), None, None, normalize_phones(phones))
+    return Clip.at_rest(pcm.astype(np.float32), normalize_phones(phones))
 
 
-def _rest_clip(job):
-    """A clip without speech: nothing, noise, hum, music, breath or knocks, and a resting mouth."""
+def _build_non_speech_clip(job: _BatchJob) -> Index:
+    """Save a clip of silence, noise, hum, music, breath or knocks with the mouth at rest."""
     folder, split, number, seed = job
     rng = np.random.default_rng([seed, 10 + SPLITS.index(split), number])
     frames = int(rng.integers(4 * 25, 10 * 25))
-    kind = REST_SOUNDS[number % len(REST_SOUNDS)]
+    name, generate = list(NON_SPEECH_SOUNDS.items())[number % len(NON_SPEECH_SOUNDS)]
     pcm = np.zeros(frames * HOP_LENGTH, np.float32)
-    if kind != "nothing":
-        sound = getattr(augmentation, kind)(len(pcm), rng)
-        pcm = np.clip(augmentation.set_rms(sound, rng.uniform(-60.0, -20.0)), -1.0, 1.0)
+    if generate is not None:
+        sound = generate(len(pcm), rng)
+        pcm = np.clip(augmentation.at_rms(sound, rng.uniform(*NON_SPEECH_LEVEL_DBFS)), -1.0, 1.0)
     phones = [Phone("pau", 0.0, frames / FRAME_RATE)]
-    clip = Clip(pcm, None, None, phones, "none", split, f"rest_{kind}_{number:03d}")
+    clip = Clip.at_rest(pcm, phones, "none", split, f"rest_{name}_{number:03d}")
     clip.weights, clip.head = face_motion.synthesize_speaker_motion(clip, "none")
     return save_clip(folder, clip, speaker="none", tempo=1.0, text="")

@@ -1,29 +1,62 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One speaker becomes many: another pitch and another throat on the same sounds at the same times.
+"""Voice conversion of a corpus: other pitches and vocal tract lengths for the same audio at the same times.
 
-The WORLD vocoder (Morise, Yokomori and Ozawa 2016; `pyworld`) takes a voice apart into pitch, spectral envelope and
-aperiodicity; the pitch is scaled, the envelope stretched along frequency, and the voice put together again. Nothing
-moves in time, so that motion captured with the first voice fits the others.
+The WORLD vocoder (Morise, Yokomori and Ozawa 2016; `pyworld`) analyzes a voice into fundamental frequency,
+spectral envelope and aperiodicity; the pitch is scaled, the envelope is stretched along frequency, and the
+voice is synthesized again. Times do not change, so captured motion of the first voice fits the others.
 """
 
+from __future__ import annotations
+
 import json
+import os
 import zlib
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
 from pathlib import Path
+from types import ModuleType
+from typing import Final
 
 import numpy as np
 
 from streamingtalker_ros.audio.constants import SAMPLE_RATE
-from streamingtalker_ros.corpus.storage import load_corpus, read_index, save_clip
+from streamingtalker_ros.corpus.storage import (
+    Clip,
+    Index,
+    load_corpus,
+    minutes_by_split,
+    read_index,
+    save_clip,
+    upgrade_entry,
+    write_index,
+)
 from streamingtalker_ros.errors import TalkerError, require
 
-STAYS = 4  # clips that another speaker speaks before the next one comes
-PERIOD = 5.0  # ms between analysis frames: the bursts of p, t and k are this short
+CLIPS_PER_SPEAKER: Final = 4
+"""Consecutive clips that get the same converted speakers."""
+
+FRAME_PERIOD_MS: Final = 5.0
+"""Milliseconds between analysis frames, as short as the bursts of p, t and k."""
+
+FORMANT_SCALE_RANGE: Final = (0.84, 1.25)
+"""Range of the factor of the formants of a random speaker."""
+
+WHISPER_PROBABILITY: Final = 0.05
+"""Probability that a random speaker whispers."""
+
+VoiceParameters = tuple[np.ndarray, np.ndarray, np.ndarray]
+"""f0 (t,) in Hz, spectral envelope (t, f), aperiodicity (t, f)."""
 
 
-def import_vocoder():
-    """The module pyworld. Raises TalkerError where it, or the pkg_resources that it imports, is missing."""
+def import_vocoder() -> ModuleType:
+    """Import pyworld.
+
+    Returns:
+        The module.
+
+    Raises:
+        TalkerError: if pyworld, or the pkg_resources that it imports, is not installed.
+    """
     try:
         return require("pyworld", "giving clips other voices")
     except ModuleNotFoundError as missing:
@@ -34,107 +67,156 @@ def import_vocoder():
         ) from None
 
 
-def take_apart(pcm):
-    """pcm (n,) float at 16 kHz -> WORLD's (f0 (t,), envelope (t, f), aperiodicity (t, f))."""
-    world = import_vocoder()
+def analyze(pcm: np.ndarray) -> VoiceParameters:
+    """Analyze a voice with WORLD.
+
+    Args:
+        pcm: (n,) mono audio at 16 kHz.
+
+    Returns:
+        f0 (t,) in Hz, spectral envelope (t, f) and aperiodicity (t, f).
+    """
+    pyworld = import_vocoder()
     pcm = np.asarray(pcm, np.float64)
-    f0, times = world.dio(pcm, SAMPLE_RATE, frame_period=PERIOD)
-    f0 = world.stonemask(pcm, f0, times, SAMPLE_RATE)
-    return f0, world.cheaptrick(pcm, f0, times, SAMPLE_RATE), world.d4c(pcm, f0, times, SAMPLE_RATE)
+    f0, times = pyworld.dio(pcm, SAMPLE_RATE, frame_period=FRAME_PERIOD_MS)
+    f0 = pyworld.stonemask(pcm, f0, times, SAMPLE_RATE)
+    envelope = pyworld.cheaptrick(pcm, f0, times, SAMPLE_RATE)
+    return f0, envelope, pyworld.d4c(pcm, f0, times, SAMPLE_RATE)
 
 
-def put_together(parts, pitch, throat, count):
-    """A voice of `count` samples from `take_apart`'s parts. pitch: factor of f0, 0 whispers; throat: factor of all
-    formants, above 1 for a shorter vocal tract. -> (count,) float32."""
-    world = import_vocoder()
-    f0, envelope, aperiodicity = parts
+def synthesize(
+    parameters: VoiceParameters, pitch_scale: float, formant_scale: float, num_samples: int
+) -> np.ndarray:
+    """Synthesize a voice from the parameters of `analyze`.
+
+    Args:
+        parameters: f0, spectral envelope and aperiodicity.
+        pitch_scale: factor of f0; 0 gives a whisper.
+        formant_scale: factor of all formants; above 1 for a shorter vocal tract.
+        num_samples: length of the result.
+
+    Returns:
+        (num_samples,) float32 audio at 16 kHz.
+    """
+    pyworld = import_vocoder()
+    f0, envelope, aperiodicity = parameters
     bins = envelope.shape[1]
-    source = np.minimum(np.arange(bins) / throat, bins - 1.0)
-    low = np.minimum(source.astype(int), bins - 2)
-    part = source - low
+    source_bins = np.minimum(np.arange(bins) / formant_scale, bins - 1.0)
+    lower = np.minimum(source_bins.astype(int), bins - 2)
+    fraction = source_bins - lower
     envelope = np.exp(
-        np.log(envelope[:, low] + 1e-16) * (1.0 - part) + np.log(envelope[:, low + 1] + 1e-16) * part
+        np.log(envelope[:, lower] + 1e-16) * (1.0 - fraction)
+        + np.log(envelope[:, lower + 1] + 1e-16) * fraction
     )
-    aperiodicity = aperiodicity[:, low] * (1.0 - part) + aperiodicity[:, low + 1] * part
-    pcm = world.synthesize(
-        f0 * pitch,
+    aperiodicity = aperiodicity[:, lower] * (1.0 - fraction) + aperiodicity[:, lower + 1] * fraction
+    pcm = pyworld.synthesize(
+        f0 * pitch_scale,
         np.ascontiguousarray(envelope),
         np.ascontiguousarray(aperiodicity),
         SAMPLE_RATE,
-        frame_period=PERIOD,
+        frame_period=FRAME_PERIOD_MS,
     )
-    return np.pad(pcm, (0, max(count - len(pcm), 0)))[:count].astype(np.float32)
+    return np.pad(pcm, (0, max(num_samples - len(pcm), 0)))[:num_samples].astype(np.float32)
 
 
-def another_speaker(rng):
-    """Factors (pitch, throat) of a random speaker: throats by up to a quarter, pitch mostly as such throats have it."""
-    throat = float(np.exp(rng.uniform(np.log(0.84), np.log(1.25))))
-    if rng.random() < 0.05:
-        return 0.0, throat
-    return float(np.clip(throat**2.0 * np.exp(rng.normal(0.0, 0.22)), 0.55, 2.2)), throat
+def sample_speaker(rng: np.random.Generator) -> tuple[float, float]:
+    """Draw a random speaker; pitch correlates with vocal tract length.
+
+    Args:
+        rng: source of randomness.
+
+    Returns:
+        (pitch scale, formant scale); a pitch scale of 0 whispers.
+    """
+    low, high = FORMANT_SCALE_RANGE
+    formant_scale = float(np.exp(rng.uniform(np.log(low), np.log(high))))
+    if rng.random() < WHISPER_PROBABILITY:
+        return 0.0, formant_scale
+    return float(np.clip(formant_scale**2.0 * np.exp(rng.normal(0.0, 0.22)), 0.55, 2.2)), formant_scale
 
 
-def revoice_corpus(folder, out, copies=3, seed=0, jobs=2):
-    """Write a corpus with `copies` other voices of every training clip of the corpus in `folder`; equal arguments give
-    equal files, a second call makes what is missing or was made of clips that changed.
+def convert_voices(
+    folder: str | os.PathLike[str],
+    out: str | os.PathLike[str],
+    copies: int = 3,
+    seed: int = 0,
+    jobs: int = 2,
+) -> Index:
+    """Write a corpus with other voices for every training clip of another.
 
-    Returns its index (dict). Raises TalkerError when `out` is that folder, copies is below 1, or nothing trains there.
+    A second call converts only clips that are missing or whose source changed.
+
+    Args:
+        folder: folder of the source corpus.
+        out: folder to write.
+        copies: converted voices per clip.
+        seed: equal seeds give equal files.
+        jobs: number of processes.
+
+    Returns:
+        The index of the new corpus.
+
+    Raises:
+        TalkerError: if `out` is `folder`, copies is below 1, there are no training clips, or pyworld is
+            missing.
     """
     tqdm = require("tqdm", "the progress bar").tqdm
     folder, out = Path(folder), Path(out)
     if copies < 1 or folder.resolve() == out.resolve():
         raise TalkerError("revoicing needs --copies of at least 1 and a folder of its own to write")
-    import_vocoder()  # what is missing is said before any process starts
+    import_vocoder()  # report a missing package before any process starts
     source, clips = read_index(folder), load_corpus(folder, "train")
     if not clips:
         raise TalkerError(f"{folder} has no training clips to give other voices")
     (out / "parts").mkdir(parents=True, exist_ok=True)
     with ProcessPoolExecutor(jobs) as pool:
-        work = [(clip, out, copies, [seed, number // STAYS]) for number, clip in enumerate(clips)]
-        made = list(
-            tqdm(pool.map(_revoice, work, chunksize=8), total=len(work), unit="clip", desc="other voices")
+        work = [(clip, out, copies, [seed, number // CLIPS_PER_SPEAKER]) for number, clip in enumerate(clips)]
+        results = list(
+            tqdm(
+                pool.map(_convert_clip, work, chunksize=8), total=len(work), unit="clip", desc="other voices"
+            )
         )
-    entries = [entry for copy in zip(*made) for entry in copy]  # one other speaker after the other
-    minutes = sum(entry["seconds"] for entry in entries) / 60.0
-    index = {
-        **source,
-        "minutes_by_split": {"train": round(minutes, 2), "validation": 0.0, "test": 0.0},
-        "revoiced": {"of": source.get("kind"), "copies": copies, "seed": seed},
-        "clips": entries,
-    }
-    (out / "index.json").write_text(json.dumps(index, indent=1))
-    return index
+    entries = [entry for copy in zip(*results, strict=True) for entry in copy]  # speaker by speaker
+    return write_index(
+        out,
+        {
+            **source,
+            "minutes_by_split": minutes_by_split(entries),
+            "voice_conversion": {"source_kind": source.get("kind"), "copies": copies, "seed": seed},
+            "clips": entries,
+        },
+    )
 
 
-def _revoice(job):
-    """The copies of one clip, each as loud as the original; kept in parts/, so that none is made twice."""
+def _convert_clip(job: tuple[Clip, Path, int, list[int]]) -> list[Index]:
+    """Save the converted copies of one clip, as loud as the source; parts/ keeps them for a second call."""
     clip, out, copies, seed = job
-    done = out / "parts" / f"{clip.name}.json"
-    motion = zlib.crc32(clip.head.tobytes(), zlib.crc32(clip.weights.tobytes()))
-    state = [copies, seed, zlib.crc32(clip.pcm.tobytes()), motion]
-    if done.is_file():
-        part = json.loads(done.read_text())
+    part_path = out / "parts" / f"{clip.name}.json"
+    motion_checksum = zlib.crc32(clip.head.tobytes(), zlib.crc32(clip.weights.tobytes()))
+    state = [copies, seed, zlib.crc32(clip.pcm.tobytes()), motion_checksum]
+    if part_path.is_file():
+        part = json.loads(part_path.read_text())
         if part["state"] == state:
-            return part["clips"]
+            return [upgrade_entry(entry) for entry in part["clips"]]
     rng = np.random.default_rng(seed)
-    parts = take_apart(clip.pcm)
+    parameters = analyze(clip.pcm)
     entries = []
     for copy in range(copies):
-        pitch, throat = another_speaker(rng)
-        pcm = put_together(parts, pitch, throat, len(clip.pcm))
-        level = np.sqrt(np.mean(np.square(clip.pcm)) / max(np.mean(np.square(pcm)), 1e-12))
-        pcm = np.clip(pcm * level, -1.0, 1.0).astype(np.float32)
-        other = replace(clip, pcm=pcm, name=f"{clip.name}_v{copy}", voice=f"{clip.voice}_v{copy}")
+        pitch_scale, formant_scale = sample_speaker(rng)
+        pcm = synthesize(parameters, pitch_scale, formant_scale, len(clip.pcm))
+        gain = np.sqrt(np.mean(np.square(clip.pcm)) / max(np.mean(np.square(pcm)), 1e-12))
+        pcm = np.clip(pcm * gain, -1.0, 1.0).astype(np.float32)
+        converted = replace(clip, pcm=pcm, name=f"{clip.name}_v{copy}", voice=f"{clip.voice}_v{copy}")
         entries.append(
             save_clip(
                 out,
-                other,
-                speaker=f"{other.voice}*{throat:.2f}",
-                pitch=round(pitch, 3),
-                throat=round(throat, 3),
+                converted,
+                speaker=f"{converted.voice}*{formant_scale:.2f}",
+                pitch_scale=round(pitch_scale, 3),
+                formant_scale=round(formant_scale, 3),
             )
         )
-    partial = done.with_suffix(".partial")
+    partial = part_path.with_suffix(".partial")
     partial.write_text(json.dumps({"state": state, "clips": entries}))
-    partial.replace(done)
+    partial.replace(part_path)
     return entries

@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Face motion from video: track landmarks, find the speaker's neutral, solve for the 52 shapes, cut clips."""
+"""Corpora from video: landmark tracking, neutral pose, blendshape solver, clips."""

@@ -1,26 +1,45 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Landmarks onto the weights of the 52 shapes: bounded least squares, then exact lips.
+"""Solves tracked landmarks for the weights of the 52 ARKit shapes.
 
-`solve(face, neutral, basis)` gives weights (F, 52). The mouth is solved per frame against the speaker's neutral
-with bounds 0 and 1; a second pass leans lightly on the neighbouring frames. At last jaw and corners are corrected
-until the rig's lips are as far apart, and as wide, as the tracked ones: contact stays contact, whatever the
-fit left over. Eyes and brows are read off directly, they have shapes of their own.
+`solve_weights(face, neutral, basis)` returns weights (F, 52). The mouth is fitted per frame to displacements
+from the neutral pose by least squares with bounds 0 and 1; a second pass adds a weak temporal regularization.
+Then jaw and corners are corrected until the rig's lips have the tracked gap and width, so that contact stays
+contact whatever the residual of the fit. Eyes and brows are measured directly.
 """
+
+from __future__ import annotations
+
+from typing import Final
 
 import numpy as np
 
-from streamingtalker_ros.corpus.video.landmark_matching import MOUTH
-from streamingtalker_ros.corpus.video.neutral_pose import lip_gap, lip_width
-from streamingtalker_ros.corpus.video.upper_face import upper_face
+from streamingtalker_ros.corpus.video.head_pose import StabilizedFace
+from streamingtalker_ros.corpus.video.landmark_matching import MOUTH_SHAPES, LandmarkBasis
+from streamingtalker_ros.corpus.video.neutral_pose import NeutralPose, measure_lip_gap, measure_lip_width
+from streamingtalker_ros.corpus.video.upper_face import measure_upper_face
 from streamingtalker_ros.errors import require
 from streamingtalker_ros.face.arkit import INDEX
+from streamingtalker_ros.face.rig import Rig
 
-TRUST = np.array([0.2, 0.7, 1.0])  # of x, y, z: a camera hardly sees depth
-GAP, WIDTH = 6.0, 2.0  # the lips' distance counts as much as that many landmarks
-NEIGHBOURS = 0.05  # how firmly a frame leans on the ones beside it
-ROUNDS = 30  # of correction: a gap within a micrometre
-# how readily a shape gives way when lips are made exact
-EASE = {
+AXIS_WEIGHTS: Final = np.array([0.2, 0.7, 1.0])
+"""Weights of x, y, z: a camera hardly measures depth."""
+
+GAP_WEIGHT: Final = 6.0
+"""Weight of the lip gap, in landmarks."""
+
+WIDTH_WEIGHT: Final = 2.0
+"""Weight of the lip width, in landmarks."""
+
+TEMPORAL_WEIGHT: Final = 0.05
+"""Weight of the mean of the neighbouring frames."""
+
+CORRECTION_ITERATIONS: Final = 30
+"""Iterations of the lip correction, after which the gap is met within a micrometre."""
+
+WIDTH_DERIVATIVE_STEP: Final = 1e-2
+"""Weight step of the numerical derivative of the lip width."""
+
+COMPLIANCE: Final = {
     "jawOpen": 1.0,
     "mouthClose": 0.5,
     "mouthLowerDown": 0.5,
@@ -30,9 +49,11 @@ EASE = {
     "mouthStretch": 1.0,
     "mouthSmile": 0.5,
 }
-# what a shape costs: those that a camera cannot tell from others must earn their place; a funnel with drawn corners
-# would fit open vowels as well as the lips drawn off the teeth that they are
-COST = {
+"""Share of a shape in the lip correction; shapes that are not listed do not take part."""
+
+# A high cost suppresses shapes that a camera cannot distinguish from others: a funnel with drawn corners
+# would fit open vowels as well as lips that are parted from the teeth.
+RIDGE_COST: Final = {
     "jawOpen": 0.005,
     "jawForward": 0.3,
     "jaw": 0.1,
@@ -50,89 +71,151 @@ COST = {
     "mouthShrug": 0.15,
     "mouth": 0.1,
 }
+"""Ridge regularization per shape; the first prefix that matches counts."""
 
 
-def opening(gap, touch):
-    """Tracked gap (…) in inter-ocular distances -> the opening wanted: 0 and below where lips touch.
+def target_lip_gap(gap: np.ndarray, contact_gap: float) -> np.ndarray:
+    """Map tracked gaps to gaps of the rig, which are 0 or negative in contact.
 
-    Below `touch` the gap is the tracker's noise or lips pressed together: lips overlap by what lacks. Above three
-    times that it is the gap itself; between, a straight line.
+    Below `contact_gap` the measured gap is noise of the tracker, or lips pressed together: the lips overlap
+    by the difference. Above three times that, the gap stays; in between it changes linearly.
+
+    Args:
+        gap: (…) tracked gap in inter-ocular distances.
+        contact_gap: smaller gaps are contact.
+
+    Returns:
+        (…) target gap in inter-ocular distances.
     """
-    return np.where(gap < touch, gap - touch, np.where(gap < 3 * touch, 1.5 * (gap - touch), gap))
+    above = np.where(gap < 3 * contact_gap, 1.5 * (gap - contact_gap), gap)
+    return np.where(gap < contact_gap, gap - contact_gap, above)
 
 
-def solve(face, neutral, basis):
-    """face: a Face of the speaker whose Neutral it is -> weights (F, 52) float32 on the basis's rig."""
-    gap = basis.eyes * opening(lip_gap(face.points), neutral.touch)
-    width = basis.width * lip_width(face.points) / neutral.width
-    mouth = exact(_fit(face, neutral, basis, gap, width), basis.rig, gap, width)
-    weights = upper_face(face, neutral)
-    weights[:, [INDEX[name] for name in MOUTH]] = mouth
+def solve_weights(face: StabilizedFace, neutral: NeutralPose, basis: LandmarkBasis) -> np.ndarray:
+    """Solve a tracked face for ARKit weights.
+
+    Args:
+        face: face of a speaker.
+        neutral: neutral pose of that speaker.
+        basis: result of `match_landmarks` for that speaker.
+
+    Returns:
+        (F, 52) float32 weights, 0 to 1.
+    """
+    gap = basis.interocular * target_lip_gap(measure_lip_gap(face.points), neutral.contact_gap)
+    width = basis.lip_width * measure_lip_width(face.points) / neutral.lip_width
+    mouth = match_lips(_fit_mouth(face, neutral, basis, gap, width), basis.rig, gap, width)
+    weights = measure_upper_face(face, neutral)
+    weights[:, [INDEX[name] for name in MOUTH_SHAPES]] = mouth
     return weights.astype(np.float32)
 
 
-def _fit(face, neutral, basis, gap, width):
-    """(F, len(MOUTH)) weights of the mouth by least squares."""
-    moved = (face.points - neutral.points)[:, basis.mesh].astype(np.float64)
-    moved[..., 1] *= basis.width / basis.eyes / neutral.width  # a narrow mouth needs less of the same shape
-    rows = (basis.shapes * TRUST).reshape(len(MOUTH), -1).T
-    gap_row, width_row = lip_rows(basis.rig)
-    rows = np.concatenate([rows, GAP * gap_row[None] / basis.eyes, WIDTH * width_row[None] / basis.eyes])
-    seen = np.concatenate(
+def _fit_mouth(
+    face: StabilizedFace, neutral: NeutralPose, basis: LandmarkBasis, gap: np.ndarray, width: np.ndarray
+) -> np.ndarray:
+    """Weights (F, len(MOUTH_SHAPES)) by least squares on landmarks, lip gap and lip width."""
+    displacement = (face.points - neutral.points)[:, basis.landmarks].astype(np.float64)
+    # a narrower mouth needs smaller displacements for the same weight
+    displacement[..., 1] *= basis.lip_width / basis.interocular / neutral.lip_width
+    rows = (basis.shapes * AXIS_WEIGHTS).reshape(len(MOUTH_SHAPES), -1).T
+    gap_row, width_row = lip_jacobian(basis.rig)
+    rows = np.concatenate(
         [
-            (moved * TRUST).reshape(len(moved), -1),
-            GAP * gap[:, None] / basis.eyes,
-            WIDTH * (width - basis.width)[:, None] / basis.eyes,
+            rows,
+            GAP_WEIGHT * gap_row[None] / basis.interocular,
+            WIDTH_WEIGHT * width_row[None] / basis.interocular,
+        ]
+    )
+    measurements = np.concatenate(
+        [
+            (displacement * AXIS_WEIGHTS).reshape(len(displacement), -1),
+            GAP_WEIGHT * gap[:, None] / basis.interocular,
+            WIDTH_WEIGHT * (width - basis.lip_width)[:, None] / basis.interocular,
         ],
         axis=1,
     )
-    cost = np.array([next(value for key, value in COST.items() if name.startswith(key)) for name in MOUTH])
+    cost = np.array(
+        [
+            next(value for prefix, value in RIDGE_COST.items() if name.startswith(prefix))
+            for name in MOUTH_SHAPES
+        ]
+    )
     hessian = rows.T @ rows + np.diag(cost)
-    first = bounded(hessian, seen @ rows)
-    beside = np.pad(first, ((1, 1), (0, 0)), mode="edge")
-    beside = (beside[:-2] + beside[2:]) / 2.0
-    return bounded(hessian + NEIGHBOURS * np.eye(len(MOUTH)), seen @ rows + NEIGHBOURS * beside)
-
-
-def lip_rows(rig):
-    """(gap (len(MOUTH),), width (len(MOUTH),)): m per weight of the mouth's shapes, width linearised at rest."""
-    columns = [rig.shape_names.index(name) for name in MOUTH]
-    step = 1e-2 * np.eye(len(rig.shape_names))[columns]
-    return (
-        rig.lip_gap_map()[1][columns].astype(np.float64),
-        (rig.lip_width(step) - rig.lip_width(np.zeros(len(rig.shape_names)))) * 1e2,
+    first_pass = solve_bounded(hessian, measurements @ rows)
+    padded = np.pad(first_pass, ((1, 1), (0, 0)), mode="edge")
+    neighbours = (padded[:-2] + padded[2:]) / 2.0
+    return solve_bounded(
+        hessian + TEMPORAL_WEIGHT * np.eye(len(MOUTH_SHAPES)),
+        measurements @ rows + TEMPORAL_WEIGHT * neighbours,
     )
 
 
-def exact(mouth, rig, gap, width):
-    """Weights (F, len(MOUTH)) moved as little as it takes to give the rig's lips a gap and width (F,) in m.
+def lip_jacobian(rig: Rig) -> tuple[np.ndarray, np.ndarray]:
+    """Derivatives of lip gap and lip width with respect to the weights of the mouth shapes.
 
-    Least-norm steps (the cheaper a shape in EASE, the more it takes) within the bounds, repeated, because bounds bite
-    and a width is not quite linear. A width that the rig cannot reach is left; the gap is met before all.
+    Args:
+        rig: the rig.
+
+    Returns:
+        (gap (len(MOUTH_SHAPES),), width (len(MOUTH_SHAPES),)) in metres per weight; the width is linearized
+        at rest.
     """
-    gap_row, width_row = lip_rows(rig)
-    ease = np.array([EASE.get(name.replace("Left", "").replace("Right", ""), 0.0) for name in MOUTH])
-    full = np.zeros((len(mouth), len(rig.shape_names)))
-    columns = [rig.shape_names.index(name) for name in MOUTH]
-    for _ in range(ROUNDS):
-        full[:, columns] = mouth
-        missing = width - rig.lip_width(full), gap - rig.lip_gap(full)
-        # a shape at a bound is no help on the side it cannot go
-        down, up = mouth > 0.0, mouth < 1.0
-        for row, lack in zip((width_row, gap_row), missing):
-            free = ease * np.where(np.sign(row) * np.sign(lack)[:, None] > 0, up, down)
+    mouth = [rig.shape_names.index(name) for name in MOUTH_SHAPES]
+    steps = WIDTH_DERIVATIVE_STEP * np.eye(len(rig.shape_names))[mouth]
+    return (
+        rig.lip_gap_map()[1][mouth].astype(np.float64),
+        (rig.lip_width(steps) - rig.lip_width(np.zeros(len(rig.shape_names)))) * 1e2,
+    )
+
+
+def match_lips(mouth: np.ndarray, rig: Rig, gap: np.ndarray, width: np.ndarray) -> np.ndarray:
+    """Correct mouth weights as little as possible until the rig's lips have a given gap and width.
+
+    Least-norm steps weighted by COMPLIANCE within the bounds, repeated because bounds limit the steps and the
+    width is not quite linear. A width that the rig cannot reach is not met; the gap has priority.
+
+    Args:
+        mouth: (F, len(MOUTH_SHAPES)) weights.
+        rig: the rig.
+        gap: (F,) target lip gap in metres.
+        width: (F,) target lip width in metres.
+
+    Returns:
+        (F, len(MOUTH_SHAPES)) weights, 0 to 1.
+    """
+    gap_row, width_row = lip_jacobian(rig)
+    compliance = np.array(
+        [COMPLIANCE.get(name.replace("Left", "").replace("Right", ""), 0.0) for name in MOUTH_SHAPES]
+    )
+    weights = np.zeros((len(mouth), len(rig.shape_names)))
+    columns = [rig.shape_names.index(name) for name in MOUTH_SHAPES]
+    for _ in range(CORRECTION_ITERATIONS):
+        weights[:, columns] = mouth
+        errors = width - rig.lip_width(weights), gap - rig.lip_gap(weights)
+        can_decrease, can_increase = mouth > 0.0, mouth < 1.0
+        for row, error in zip((width_row, gap_row), errors, strict=True):
+            increase = np.sign(row) * np.sign(error)[:, None] > 0
+            free = compliance * np.where(increase, can_increase, can_decrease)
             power = (free * row * row).sum(axis=1)
-            step = np.where(power > 1e-12, lack / np.maximum(power, 1e-12), 0.0)
+            step = np.where(power > 1e-12, error / np.maximum(power, 1e-12), 0.0)
             mouth = np.clip(mouth + step[:, None] * free * row, 0.0, 1.0)
     return mouth
 
 
-def bounded(hessian, right):
-    """argmin over 0 ≤ w ≤ 1 of wᵀ H w − 2 rᵀ w for every row r of right (F, S): (F, S)."""
+def solve_bounded(hessian: np.ndarray, right: np.ndarray) -> np.ndarray:
+    """Minimize wᵀ H w − 2 rᵀ w over 0 ≤ w ≤ 1 for every row r.
+
+    Args:
+        hessian: (S, S) positive definite H.
+        right: (F, S) rows r.
+
+    Returns:
+        (F, S) minimizers.
+    """
     optimize = require("scipy.optimize", "solving tracked landmarks")
-    root = np.linalg.cholesky(hessian)  # H = L Lᵀ, so that the cost is |Lᵀ w − L⁻¹ r|²
+    root = np.linalg.cholesky(hessian)  # H = L Lᵀ, so the cost is |Lᵀ w − L⁻¹ r|² up to a constant
     sides = np.linalg.solve(root, right.T).T
-    out = np.array([optimize.nnls(root.T, side)[0] for side in sides])
-    for k in np.flatnonzero((out > 1.0).any(axis=1)):
-        out[k] = optimize.lsq_linear(root.T, sides[k], bounds=(0.0, 1.0), method="bvls").x
-    return np.clip(out, 0.0, 1.0)
+    weights = np.array([optimize.nnls(root.T, side)[0] for side in sides])
+    for k in np.flatnonzero((weights > 1.0).any(axis=1)):
+        weights[k] = optimize.lsq_linear(root.T, sides[k], bounds=(0.0, 1.0), method="bvls").x
+    return np.clip(weights, 0.0, 1.0)

@@ -1,23 +1,27 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The head's pose out of tracked landmarks, and kept.
+"""Head pose: separates the rigid motion of the head from tracked landmarks.
 
-`mean_face(tracks)` finds a speaker's rigid reference; `steady(track, reference)` turns every frame onto it.
-Steady points are in parts of the inter-ocular distance (between the middles of the eyes), axes as everywhere:
-x out of the face, y to the person's left, z up, the origin between the eyes. The pose is a similarity fitted
-by least squares (Umeyama 1991) to landmarks that neither speech nor brows move.
+`mean_rigid_face(tracks)` computes the rigid reference of a speaker; `stabilize(track, reference)` registers
+every frame with it. Stabilized points are in inter-ocular distances (between the middles of the eyes), axes x
+out of the face, y to the person's left, z up, with the origin between the eyes. The pose is a similarity
+transform, fitted by least squares (Umeyama 1991) to landmarks that neither speech nor brows move.
 """
 
+from __future__ import annotations
+
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any, Final
 
 import numpy as np
 
-from streamingtalker_ros.corpus.video.landmarks import EYES, STABLE
+from streamingtalker_ros.corpus.video.landmarks import EYE_CORNERS, RIGID_LANDMARKS, LandmarkTrack
 from streamingtalker_ros.errors import require
 
-IMAGE_TO_HEAD_AXES = np.array(
-    [[0.0, 0.0, -1.0], [1.0, 0.0, 0.0], [0.0, -1.0, 0.0]]
-)  # image (x right, y down, z away) -> ours
-PAIRS = (
+IMAGE_TO_HEAD_AXES: Final = np.array([[0.0, 0.0, -1.0], [1.0, 0.0, 0.0], [0.0, -1.0, 0.0]])
+"""Rotation of image axes (x right, y down, z away) to head axes (x forward, y left, z up)."""
+
+MIRROR_PAIRS: Final = (
     (33, 263),
     (133, 362),
     (54, 284),
@@ -29,13 +33,26 @@ PAIRS = (
     (127, 356),
     (234, 454),
     (98, 327),
-)  # right and left partners among the stable landmarks
-SMOOTH = 5  # frames: the rigid fit trembles more than a head does
+)
+"""Right and left partners among the rigid landmarks."""
+
+SMOOTHING_FRAMES: Final = 5
+"""Width of the triangular filter on the pose: the fit is noisier than the motion of a head."""
+
+PROCRUSTES_ITERATIONS: Final = 4
+"""Iterations of the generalized Procrustes analysis."""
 
 
 @dataclass
-class Face:
-    """points (F, 478, 3), steady; head (F, 3) rotation vectors from the reference; times (F,) s; name."""
+class StabilizedFace:
+    """Landmarks without the motion of the head.
+
+    Attributes:
+        points: (F, 478, 3) float32 in inter-ocular distances.
+        head: (F, 3) rotation vectors from the reference, in radians.
+        times: (F,) seconds.
+        name: stem of the video.
+    """
 
     points: np.ndarray
     head: np.ndarray
@@ -43,87 +60,116 @@ class Face:
     name: str = ""
 
 
-def similarity(source, target):
-    """(R (…, 3, 3), s (…), t (…, 3)) that bring source (n, 3) onto target (…, n, 3): s R x + t, least squares."""
-    middle, middles = source.mean(axis=0), target.mean(axis=-2)
-    a, b = source - middle, target - middles[..., None, :]
+def fit_similarity(source: np.ndarray, target: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Fit similarity transforms by least squares (Umeyama 1991): target ≈ s R source + t.
+
+    Args:
+        source: (n, 3) points.
+        target: (…, n, 3) points.
+
+    Returns:
+        (R (…, 3, 3), s (…), t (…, 3)).
+    """
+    source_mean, target_mean = source.mean(axis=0), target.mean(axis=-2)
+    a, b = source - source_mean, target - target_mean[..., None, :]
     u, d, vt = np.linalg.svd(np.swapaxes(b, -1, -2) @ a)
     sign = np.ones(d.shape)
     sign[..., 2] = np.sign(np.linalg.det(u @ vt))
     rotation = (u * sign[..., None, :]) @ vt
     scale = (d * sign).sum(axis=-1) / (a * a).sum()
-    return rotation, scale, middles - scale[..., None] * (rotation @ middle)
+    return rotation, scale, target_mean - scale[..., None] * (rotation @ source_mean)
 
 
-def mean_face(tracks, frames=20):
-    """The stable landmarks of a speaker, (len(STABLE), 3), as upright, frontal and large as steady points are.
+def mean_rigid_face(tracks: Sequence[LandmarkTrack], frames_per_track: int = 20) -> np.ndarray:
+    """Compute the mean of the rigid landmarks of a speaker, frontal and in inter-ocular distances.
 
-    tracks: of one speaker, at least one; frames: how many of each to look at, evenly spread.
+    Args:
+        tracks: at least one track of the speaker.
+        frames_per_track: number of evenly spaced frames per track.
+
+    Returns:
+        (len(RIGID_LANDMARKS), 3) reference for `stabilize`.
     """
-    views = []
+    samples = []
     for track in tracks:
-        seen = np.flatnonzero(track.found)
-        views.append(
-            track.points[seen[np.linspace(0, len(seen) - 1, min(frames, len(seen))).round().astype(int)]]
-        )
-    views = np.concatenate(views).astype(np.float64) @ IMAGE_TO_HEAD_AXES.T
-    stable = views[:, STABLE]
-    mean = stable[0] - stable[0].mean(axis=0)
-    for _ in range(4):  # generalised Procrustes
-        rotation, scale, shift = similarity(mean, stable)
-        mean = (
-            (
-                np.swapaxes(rotation, -1, -2)
-                @ ((stable - shift[:, None]) / scale[:, None, None]).swapaxes(-1, -2)
-            )
-            .swapaxes(-1, -2)
-            .mean(axis=0)
-        )
+        frames = np.flatnonzero(track.detected)
+        count = min(frames_per_track, len(frames))
+        samples.append(track.points[frames[np.linspace(0, len(frames) - 1, count).round().astype(int)]])
+    points = np.concatenate(samples).astype(np.float64) @ IMAGE_TO_HEAD_AXES.T
+    rigid = points[:, RIGID_LANDMARKS]
+    mean = rigid[0] - rigid[0].mean(axis=0)
+    for _ in range(PROCRUSTES_ITERATIONS):
+        rotation, scale, shift = fit_similarity(mean, rigid)
+        normalized = (rigid - shift[:, None]) / scale[:, None, None]
+        registered = np.swapaxes(rotation, -1, -2) @ normalized.swapaxes(-1, -2)
+        mean = registered.swapaxes(-1, -2).mean(axis=0)
         mean -= mean.mean(axis=0)
-    left, right = (np.array([STABLE.index(p) for p in EYES[side]]) for side in ("Left", "Right"))
-    # a face is its own mirror image: half of the turn onto that image is what it looks away from the front
-    mirrored = mean * (1, -1, 1)
-    order = np.arange(len(STABLE))
-    for a, b in PAIRS:
-        a, b = STABLE.index(a), STABLE.index(b)
+    # a face equals its mirror image: half of the rotation onto that image is its rotation away from the front
+    order = np.arange(len(RIGID_LANDMARKS))
+    for right, left in MIRROR_PAIRS:
+        a, b = RIGID_LANDMARKS.index(right), RIGID_LANDMARKS.index(left)
         order[[a, b]] = b, a
-    turn, _, _ = similarity(mean, mirrored[order])
-    rotvec = _rotation().from_matrix(turn).as_rotvec()
-    mean = mean @ _rotation().from_rotvec(rotvec / 2).as_matrix().T
-    eyes = mean[left].mean(axis=0), mean[right].mean(axis=0)
-    return (mean - (eyes[0] + eyes[1]) / 2) / np.linalg.norm(eyes[0] - eyes[1])
+    turn, _, _ = fit_similarity(mean, (mean * (1, -1, 1))[order])
+    rotation_class = _rotation_class()
+    rotation_vector = rotation_class.from_matrix(turn).as_rotvec()
+    mean = mean @ rotation_class.from_rotvec(rotation_vector / 2).as_matrix().T
+    left_eye, right_eye = (
+        mean[[RIGID_LANDMARKS.index(number) for number in EYE_CORNERS[side]]].mean(axis=0)
+        for side in ("Left", "Right")
+    )
+    return (mean - (left_eye + right_eye) / 2) / np.linalg.norm(left_eye - right_eye)
 
 
-def steady(track, reference):
-    """A Track in which a face was found in every frame -> its Face. reference: of `mean_face`."""
-    views = track.points.astype(np.float64) @ IMAGE_TO_HEAD_AXES.T
-    rotation, scale, _ = similarity(reference, views[:, STABLE])
-    Rotation = _rotation()
-    head = _smooth(_continuous(Rotation.from_matrix(rotation).as_rotvec()))
-    rotation, scale = Rotation.from_rotvec(head).as_matrix(), np.exp(_smooth(np.log(scale)[:, None]))
-    shift = views[:, STABLE].mean(axis=1) - scale * (rotation @ reference.mean(axis=0))
-    points = (views - shift[:, None]) / scale[:, None] @ rotation
-    return Face(points.astype(np.float32), head.astype(np.float32), track.times, track.name)
+def stabilize(track: LandmarkTrack, reference: np.ndarray) -> StabilizedFace:
+    """Remove the motion of the head from a track.
+
+    Args:
+        track: a track in which a face was detected in every frame.
+        reference: result of `mean_rigid_face`.
+
+    Returns:
+        The stabilized face, with the smoothed rotation of the head.
+    """
+    points = track.points.astype(np.float64) @ IMAGE_TO_HEAD_AXES.T
+    rotation, scale, _ = fit_similarity(reference, points[:, RIGID_LANDMARKS])
+    rotation_class = _rotation_class()
+    head = _smooth(_wrap(rotation_class.from_matrix(rotation).as_rotvec()))
+    rotation = rotation_class.from_rotvec(head).as_matrix()
+    scale = np.exp(_smooth(np.log(scale)[:, None]))
+    shift = points[:, RIGID_LANDMARKS].mean(axis=1) - scale * (rotation @ reference.mean(axis=0))
+    points = (points - shift[:, None]) / scale[:, None] @ rotation
+    return StabilizedFace(points.astype(np.float32), head.astype(np.float32), track.times, track.name)
 
 
-def relative(head, neutral):
-    """Rotation vectors (F, 3) against that of the neutral (3,), in the neutral face's own axes: (F, 3) float32."""
-    Rotation = _rotation()
-    return (Rotation.from_rotvec(neutral).inv() * Rotation.from_rotvec(head)).as_rotvec().astype(np.float32)
+def relative_rotation(head: np.ndarray, neutral: np.ndarray) -> np.ndarray:
+    """Express rotations of the head relative to that of the neutral pose, in the axes of the neutral face.
+
+    Args:
+        head: (F, 3) rotation vectors in radians.
+        neutral: (3,) rotation vector of the neutral pose.
+
+    Returns:
+        (F, 3) float32 rotation vectors.
+    """
+    rotation_class = _rotation_class()
+    relative = rotation_class.from_rotvec(neutral).inv() * rotation_class.from_rotvec(head)
+    return relative.as_rotvec().astype(np.float32)
 
 
-def _continuous(rotvec):
-    """Rotation vectors whose neighbours lie near each other; heads do not turn upside down."""
-    angle = np.linalg.norm(rotvec, axis=1, keepdims=True)
-    return np.where(angle > np.pi - 0.5, rotvec * (1 - 2 * np.pi / np.maximum(angle, 1e-9)), rotvec)
+def _wrap(rotation_vectors: np.ndarray) -> np.ndarray:
+    """Choose the equivalent rotation vectors that are continuous: heads do not turn upside down."""
+    angle = np.linalg.norm(rotation_vectors, axis=1, keepdims=True)
+    wrapped = rotation_vectors * (1 - 2 * np.pi / np.maximum(angle, 1e-9))
+    return np.where(angle > np.pi - 0.5, wrapped, rotation_vectors)
 
 
-def _smooth(curves):
-    """curves (F, n): means over SMOOTH frames in a triangle, ends held."""
-    kernel = np.bartlett(SMOOTH + 2)[1:-1]
-    padded = np.pad(curves, ((SMOOTH // 2, SMOOTH // 2), (0, 0)), mode="edge")
+def _smooth(curves: np.ndarray) -> np.ndarray:
+    """Filter curves (F, n) over SMOOTHING_FRAMES frames with a triangular kernel; the ends are held."""
+    kernel = np.bartlett(SMOOTHING_FRAMES + 2)[1:-1]
+    half = SMOOTHING_FRAMES // 2
+    padded = np.pad(curves, ((half, half), (0, 0)), mode="edge")
     return np.stack([np.convolve(column, kernel / kernel.sum(), mode="valid") for column in padded.T], axis=1)
 
 
-def _rotation():
+def _rotation_class() -> Any:
     return require("scipy.spatial.transform", "solving tracked landmarks").Rotation

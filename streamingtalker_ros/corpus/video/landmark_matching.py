@@ -1,106 +1,150 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which points of a rig are which landmarks: the least-squares basis that tracked faces are solved on.
+"""Matches points of a rig to tracked landmarks: the least-squares basis of the blendshape solver.
 
-`match(rig, neutral)` gives a `Basis`. Lip points are matched by how far along they lie between the mouth's corners,
-the chin by its place on the mid-plane, so that any rig with landmarks inner_lip_upper, inner_lip_lower,
-outer_lip_upper, outer_lip_lower and mouth_corners will do.
+`match_landmarks(rig, neutral)` returns a `LandmarkBasis`. Lip points match by their relative position between
+the corners of the mouth, the chin by its position on the mid-plane, so that any rig with the landmarks
+inner_lip_upper, inner_lip_lower, outer_lip_upper, outer_lip_lower and mouth_corners can be used.
 """
 
+from __future__ import annotations
+
 from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 
 from streamingtalker_ros.corpus.video.landmarks import (
-    CORNERS,
+    CHIN_TIP,
     INNER_LOWER,
     INNER_UPPER,
+    MOUTH_CORNERS,
     OUTER_LOWER,
     OUTER_UPPER,
+    Side,
 )
+from streamingtalker_ros.corpus.video.neutral_pose import NeutralPose
 from streamingtalker_ros.face.arkit import ARKIT_NAMES
+from streamingtalker_ros.face.rig import Rig
 
-LINES = (
+LIP_LINES: Final = (
     (INNER_UPPER, "inner_lip_upper"),
     (INNER_LOWER, "inner_lip_lower"),
     (OUTER_UPPER, "outer_lip_upper"),
     (OUTER_LOWER, "outer_lip_lower"),
 )
-CHIN = (199, 175)  # the front of the chin, and nearer its tip
-MOUTH = tuple(name for name in ARKIT_NAMES if name.startswith(("jaw", "mouth")))
-EYES = {"Left": "eyelid_left", "Right": "eyelid_right"}
+"""Landmark numbers of each lip line, and the name of that line on a rig."""
+
+UPPER_LIP_BORDER: Final = 0
+"""Landmark at the middle of the upper lip's border."""
+
+CHIN_LANDMARKS: Final = (199, 175)
+"""Front of the chin, and nearer its tip."""
+
+MOUTH_SHAPES: Final = tuple(name for name in ARKIT_NAMES if name.startswith(("jaw", "mouth")))
+"""ARKit shapes that the solver fits to the lips and the chin."""
+
+EYELID_LANDMARKS: Final[dict[Side, str]] = {"Left": "eyelid_left", "Right": "eyelid_right"}
+"""Name of the eyelid landmark on a rig, per side."""
 
 
 @dataclass
-class Basis:
-    """A rig seen as landmarks: mesh (P,) landmark numbers and shapes (len(MOUTH), P, 3), what each shape of the
-    mouth does to them in parts of `eyes`, the rig's inter-ocular distance in m; width: its mouth at rest, in m."""
+class LandmarkBasis:
+    """Effect of a rig's mouth shapes on landmarks.
 
-    rig: object
-    mesh: np.ndarray
+    Attributes:
+        rig: the rig.
+        landmarks: (P,) landmark numbers.
+        shapes: (len(MOUTH_SHAPES), P, 3) displacement per unit weight, in `interocular`.
+        interocular: inter-ocular distance of the rig, in metres.
+        lip_width: width of the mouth at rest, in metres.
+    """
+
+    rig: Rig
+    landmarks: np.ndarray
     shapes: np.ndarray
-    eyes: float
-    width: float
+    interocular: float
+    lip_width: float
 
 
-def match(rig, neutral):
-    """rig: with the 52 ARKit shapes; neutral: the speaker's. Raises TalkerError where the rig's lips are unknown."""
-    eyes = eye_distance(rig)
+def match_landmarks(rig: Rig, neutral: NeutralPose) -> LandmarkBasis:
+    """Match points of a rig to the landmarks of a speaker.
+
+    Args:
+        rig: a rig with the 52 ARKit shapes.
+        neutral: neutral pose of the speaker.
+
+    Returns:
+        The basis of the solver.
+
+    Raises:
+        TalkerError: if the lips of the rig are not marked.
+    """
+    interocular = interocular_distance(rig)
     corners = rig.landmark("mouth_corners")
-    mesh, points = [CORNERS[1], CORNERS[0]], [corners[1], corners[0]]
-    for numbers, name in LINES:
-        row = rig.landmark(name)
-        row = row[np.argsort(rig.vertices[row, 1])]
-        there = _along(neutral.points[list(numbers), 1])
-        here = _along(
-            np.concatenate([rig.vertices[corners[1:], 1], rig.vertices[row, 1], rig.vertices[corners[:1], 1]])
-        )[1:-1]
-        for number, share in zip(numbers[1:-1], there[1:-1]):
-            mesh.append(number)
-            points.append(row[np.argmin(np.abs(here - share))])
-    below = neutral.points[[0, *CHIN], 2]
-    drop = (below[1:] - below[0]) / (
-        neutral.points[152, 2] - below[0]
-    )  # 0 at the upper lip, 1 under the chin
-    for number, share in zip(CHIN, drop):
-        mesh.append(number)
-        points.append(chin_vertex(rig, share))
-    names = [rig.shape_names.index(name) for name in MOUTH]
-    return Basis(
+    landmarks, vertices = [MOUTH_CORNERS[1], MOUTH_CORNERS[0]], [corners[1], corners[0]]
+    for numbers, name in LIP_LINES:
+        line = rig.landmark(name)
+        line = line[np.argsort(rig.vertices[line, 1])]
+        tracked = _relative_position(neutral.points[list(numbers), 1])
+        whole_line = np.concatenate([corners[1:], line, corners[:1]])
+        available = _relative_position(rig.vertices[whole_line, 1])[1:-1]
+        for number, position in zip(numbers[1:-1], tracked[1:-1], strict=True):
+            landmarks.append(number)
+            vertices.append(line[np.argmin(np.abs(available - position))])
+    heights = neutral.points[[UPPER_LIP_BORDER, *CHIN_LANDMARKS], 2]
+    chin_height = neutral.points[CHIN_TIP, 2]
+    fractions = (heights[1:] - heights[0]) / (chin_height - heights[0])  # 0 upper lip, 1 tip of the chin
+    for number, fraction in zip(CHIN_LANDMARKS, fractions, strict=True):
+        landmarks.append(number)
+        vertices.append(chin_vertex(rig, fraction))
+    mouth = [rig.shape_names.index(name) for name in MOUTH_SHAPES]
+    return LandmarkBasis(
         rig,
-        np.array(mesh),
-        rig.deltas[names][:, points].astype(np.float64) / eyes,
-        eyes,
+        np.array(landmarks),
+        rig.deltas[mouth][:, vertices].astype(np.float64) / interocular,
+        interocular,
         float(rig.lip_width(np.zeros(len(rig.shape_names)))),
     )
 
 
-def eye_distance(rig):
-    """Metres between the middles of the rig's eyes."""
-    return float(np.linalg.norm(np.subtract(*(_middle(rig, name) for name in EYES.values()))))
+def interocular_distance(rig: Rig) -> float:
+    """Metres between the middles of the eyes of a rig."""
+    left, right = (_eye_middle(rig, name) for name in EYELID_LANDMARKS.values())
+    return float(np.linalg.norm(np.subtract(left, right)))
 
 
-def _along(side):
-    """y of a line of lip points, right corner to left -> −1 to 1."""
-    return 2.0 * (side - side[0]) / (side[-1] - side[0]) - 1.0
+def _relative_position(y: np.ndarray) -> np.ndarray:
+    """Map y of a lip line, right corner to left, to -1 to 1."""
+    return 2.0 * (y - y[0]) / (y[-1] - y[0]) - 1.0
 
 
-def _middle(rig, name):
+def _eye_middle(rig: Rig, name: str) -> np.ndarray:
+    """Middle between the corners of an eye, (3,) metres."""
     lids = rig.vertices[rig.landmark(name)]
     return (lids[np.argmin(lids[:, 1])] + lids[np.argmax(lids[:, 1])]) / 2.0
 
 
-def chin_vertex(rig, share):
-    """The front vertex on the mid-plane at a share of the way from the upper lip's border down to the chin's end."""
+def chin_vertex(rig: Rig, fraction: float) -> int:
+    """Find the vertex at the front of the chin at a given height.
+
+    Args:
+        rig: the rig.
+        fraction: height on the mid-plane; 0 is the border of the upper lip, 1 the end of the chin.
+
+    Returns:
+        Number of the vertex.
+    """
     border = rig.landmark("outer_lip_upper")
     top = rig.vertices[border[len(border) // 2]]
-    falls = -rig.deltas[rig.shape_names.index("jawOpen"), :, 2]
+    drop = -rig.deltas[rig.shape_names.index("jawOpen"), :, 2]
     width = np.ptp(rig.vertices[rig.landmark("mouth_corners"), 1])
     x, y, z = rig.vertices.T
     front = np.flatnonzero(
         (np.abs(y) < 0.06 * width)
-        & (falls > 0.5 * falls.max())
+        & (drop > 0.5 * drop.max())
         & (x > top[0] - 0.6 * width)
         & (z < top[2] - 0.3 * width)
     )
     end = z[front].min()
-    return front[np.argmin(np.abs(z[front] - (top[2] + share * (end - top[2]))) - 0.2 * x[front])]
+    height = top[2] + fraction * (end - top[2])
+    return int(front[np.argmin(np.abs(z[front] - height) - 0.2 * x[front])])

@@ -1,131 +1,203 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A speaker's neutral face: what the landmarks look like while the mouth is shut, still and silent.
+"""Neutral pose of a speaker: the landmarks while the mouth is closed, still and silent.
 
-`rest_frames(face, pcm)` picks such frames of one clip, `find_neutral(faces, sounds)` makes a `Neutral` of all
-clips of a speaker. Solving measures every frame against it. A speaker who never rests lends the frames in which his
-lips meet as he speaks (`shut_frames`), which is told, once.
+`find_rest_frames(face, pcm)` selects such frames of one clip; `estimate_neutral_pose(faces, recordings)`
+computes a `NeutralPose` from all clips of a speaker, against which the solver measures every frame. For a
+speaker who never rests, frames in which the lips meet during speech are used (`find_closed_frames`), with one
+warning.
 """
 
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 
-from streamingtalker_ros.audio.constants import SAMPLE_RATE
+from streamingtalker_ros.corpus.loudness import loudness_db
+from streamingtalker_ros.corpus.video.head_pose import StabilizedFace
 from streamingtalker_ros.corpus.video.landmarks import (
-    CORNERS,
-    EYES,
+    EYE_CORNERS,
     INNER_LOWER,
     INNER_UPPER,
-    LIDS_LOWER,
-    LIDS_UPPER,
-    MIDDLE,
+    LOWER_LIDS,
+    MIDDLE_PAIRS,
+    MOUTH_CORNERS,
+    UPPER_LIDS,
+    Side,
 )
 from streamingtalker_ros.errors import TalkerError
 
-SHUT = 0.02  # largest gap of lips at rest; an open mouth is a neutral for nobody
-QUIET = 20.0  # dB below the clip's loud frames
-PER_CLIP = 12  # frames of one clip at most, so that no clip outweighs the others
-FEWEST = 5  # frames that make a neutral
-TOUCH = 0.011  # gaps below are contact: half a pixel in a face with 50 between the eyes
+_LOGGER = logging.getLogger(__name__)
+
+MAX_REST_GAP: Final = 0.02
+"""Largest gap of lips at rest, in inter-ocular distances."""
+
+QUIET_DB: Final = 20.0
+"""Decibels below the loud frames of a clip at which a frame counts as quiet."""
+
+MAX_FRAMES_PER_CLIP: Final = 12
+"""Frames of one clip that are used, so that no clip outweighs the others."""
+
+MIN_NEUTRAL_FRAMES: Final = 5
+"""Least number of frames that determine a neutral pose."""
+
+MIN_CONTACT_GAP: Final = 0.011
+"""Smaller gaps are contact: half a pixel in a face with 50 pixels between the eyes."""
+
+CONTACT_MARGIN: Final = 0.006
+"""A gap that exceeds that of the neutral pose by less is contact."""
 
 
 @dataclass
-class Neutral:
-    """points (478, 3), steady; gap and width: of the lips, in parts of the inter-ocular distance;
-    touch: gaps below are contact; lids: {"Left", "Right"} how far the open eyes are open; head (3,) rotation."""
+class NeutralPose:
+    """Neutral pose of a speaker; lengths in inter-ocular distances.
+
+    Attributes:
+        points: (478, 3) stabilized landmarks.
+        lip_gap: gap between the inner lips.
+        lip_width: distance between the corners of the mouth.
+        contact_gap: smaller gaps are lip contact.
+        eye_openness: {"Left", "Right"}: height of the open eye over its width.
+        head: (3,) rotation vector of the head.
+    """
 
     points: np.ndarray
-    gap: float
-    width: float
-    touch: float
-    lids: dict
+    lip_gap: float
+    lip_width: float
+    contact_gap: float
+    eye_openness: dict[Side, float]
     head: np.ndarray
 
 
-def lip_gap(points):
-    """Steady points (…, 478, 3) -> (…): inner upper minus inner lower lip along z, mean of the middle pairs."""
-    pairs = points[..., INNER_UPPER[MIDDLE], 2] - points[..., INNER_LOWER[MIDDLE], 2]
+def measure_lip_gap(points: np.ndarray) -> np.ndarray:
+    """Measure the gap between the inner lips along z, as the mean of the middle pairs.
+
+    Args:
+        points: (…, 478, 3) stabilized landmarks.
+
+    Returns:
+        (…) signed gap in inter-ocular distances.
+    """
+    pairs = points[..., INNER_UPPER[MIDDLE_PAIRS], 2] - points[..., INNER_LOWER[MIDDLE_PAIRS], 2]
     return pairs.mean(axis=-1)
 
 
-def lip_width(points):
-    """Steady points (…, 478, 3) -> (…): the distance of the mouth's corners."""
-    return np.linalg.norm(points[..., CORNERS[0], :] - points[..., CORNERS[1], :], axis=-1)
+def measure_lip_width(points: np.ndarray) -> np.ndarray:
+    """Measure the distance between the corners of the mouth.
 
+    Args:
+        points: (…, 478, 3) stabilized landmarks.
 
-def lid_gap(points, side):
-    """Steady points (…, 478, 3) -> (…): height of the eye's opening over its width."""
-    inner, outer = EYES[side]
-    tall = points[..., LIDS_UPPER[side], 2].mean(axis=-1) - points[..., LIDS_LOWER[side], 2].mean(axis=-1)
-    return tall / np.linalg.norm(points[..., outer, :] - points[..., inner, :], axis=-1)
-
-
-def rest_frames(face, pcm):
-    """Indices of up to PER_CLIP frames of a Face that are shut, still and quiet; may be none.
-
-    pcm: (n,) the clip's sound at 16 kHz, whose first sample is at time 0.
+    Returns:
+        (…) inter-ocular distances.
     """
-    gap = lip_gap(face.points)
+    left, right = MOUTH_CORNERS
+    return np.linalg.norm(points[..., left, :] - points[..., right, :], axis=-1)
+
+
+def measure_eye_openness(points: np.ndarray, side: Side) -> np.ndarray:
+    """Measure the height of an eye's opening over its width.
+
+    Args:
+        points: (…, 478, 3) stabilized landmarks.
+        side: "Left" or "Right".
+
+    Returns:
+        (…) ratio.
+    """
+    inner, outer = EYE_CORNERS[side]
+    upper, lower = points[..., UPPER_LIDS[side], 2], points[..., LOWER_LIDS[side], 2]
+    height = upper.mean(axis=-1) - lower.mean(axis=-1)
+    return height / np.linalg.norm(points[..., outer, :] - points[..., inner, :], axis=-1)
+
+
+def find_rest_frames(face: StabilizedFace, pcm: np.ndarray) -> np.ndarray:
+    """Select frames in which the mouth is closed, still and silent.
+
+    Args:
+        face: face of one clip.
+        pcm: (n,) audio of the clip at 16 kHz, from time 0 on.
+
+    Returns:
+        Indices of up to MAX_FRAMES_PER_CLIP frames; may be empty.
+    """
+    gap = measure_lip_gap(face.points)
     speed = _lip_speed(face)
-    level = loudness(pcm, face.times)
-    shut = (gap < SHUT) & (level < np.percentile(level, 95) - QUIET)
-    chosen = np.flatnonzero(shut & (speed <= np.median(speed)))
-    return chosen[np.linspace(0, len(chosen) - 1, min(PER_CLIP, len(chosen))).round().astype(int)]
+    level = loudness_db(pcm, face.times)
+    resting = (gap < MAX_REST_GAP) & (level < np.percentile(level, 95) - QUIET_DB)
+    frames = np.flatnonzero(resting & (speed <= np.median(speed)))
+    count = min(MAX_FRAMES_PER_CLIP, len(frames))
+    return frames[np.linspace(0, len(frames) - 1, count).round().astype(int)]
 
 
-def shut_frames(face):
-    """Indices of up to PER_CLIP frames of a Face whose lips meet, the slowest first chosen, whatever is heard."""
-    shut = np.flatnonzero(lip_gap(face.points) < SHUT)
-    return np.sort(shut[np.argsort(_lip_speed(face)[shut], kind="stable")[:PER_CLIP]])
+def find_closed_frames(face: StabilizedFace) -> np.ndarray:
+    """Select the slowest frames in which the lips meet, with or without sound.
+
+    Args:
+        face: face of one clip.
+
+    Returns:
+        Indices of up to MAX_FRAMES_PER_CLIP frames; may be empty.
+    """
+    closed = np.flatnonzero(measure_lip_gap(face.points) < MAX_REST_GAP)
+    return np.sort(closed[np.argsort(_lip_speed(face)[closed], kind="stable")[:MAX_FRAMES_PER_CLIP]])
 
 
-def _lip_speed(face):
+def _lip_speed(face: StabilizedFace) -> np.ndarray:
+    """Speed of the inner lips per frame, (F,), averaged over five frames."""
     lips = face.points[:, INNER_UPPER + INNER_LOWER].reshape(len(face.points), -1)
     return np.convolve(np.linalg.norm(np.gradient(lips, axis=0), axis=1), np.ones(5) / 5, mode="same")
 
 
-def loudness(pcm, times, reach=0.04):
-    """dB of the sound within `reach` seconds of each time: (F,), −100 and up."""
-    energy = np.concatenate([[0.0], np.cumsum(np.square(pcm, dtype=np.float64))])
-    first, last = (
-        np.clip(((times + side) * SAMPLE_RATE).astype(int), 0, len(pcm)) for side in (-reach, reach)
-    )
-    mean = (energy[last] - energy[first]) / np.maximum(last - first, 1)
-    return 10.0 * np.log10(np.maximum(mean, 1e-10))
+def estimate_neutral_pose(
+    faces: Sequence[StabilizedFace],
+    recordings: Sequence[np.ndarray],
+    report: Callable[[str], object] = _LOGGER.warning,
+) -> NeutralPose:
+    """Estimate the neutral pose of a speaker.
 
+    Args:
+        faces: faces of the speaker's clips.
+        recordings: (n,) audio at 16 kHz of each clip.
+        report: called with one message if the mouth never rests and closures in speech are used.
 
-def find_neutral(faces, sounds, say=print):
-    """Faces and sounds of one speaker's clips -> Neutral. Raises TalkerError where the lips hardly ever meet.
+    Returns:
+        The neutral pose.
 
-    say: called with one sentence where the mouth never rests and the neutral had to be found in speech.
+    Raises:
+        TalkerError: if the lips hardly ever meet.
     """
-    chosen = [rest_frames(face, pcm) for face, pcm in zip(faces, sounds)]
-    if sum(map(len, chosen)) < FEWEST:
-        chosen = [shut_frames(face) for face in faces]
-        if sum(map(len, chosen)) < FEWEST:
+    selected = [find_rest_frames(face, pcm) for face, pcm in zip(faces, recordings, strict=True)]
+    if sum(map(len, selected)) < MIN_NEUTRAL_FRAMES:
+        selected = [find_closed_frames(face) for face in faces]
+        if sum(map(len, selected)) < MIN_NEUTRAL_FRAMES:
             raise TalkerError(
                 "the speaker's mouth is never shut: leave half a second of rest with closed lips at the "
                 "start of the videos"
             )
-        say(
-            "the speaker's mouth is never shut, still and silent, so the neutral face is that of lips which meet in "
-            "speech: good enough to measure by; to learn from, leave half a second of rest with closed lips"
+        report(
+            "the speaker's mouth is never shut, still and silent, so the neutral face is that of lips which "
+            "meet in speech: good enough to measure by; to learn from, leave half a second of rest with "
+            "closed lips"
         )
-    points = np.concatenate([face.points[frames] for face, frames in zip(faces, chosen)])
-    heads = np.concatenate([face.head[frames] for face, frames in zip(faces, chosen)])
-    # blinks and stray frames lie far from the median; the nearer half makes it again
+    points = np.concatenate([face.points[frames] for face, frames in zip(faces, selected, strict=True)])
+    heads = np.concatenate([face.head[frames] for face, frames in zip(faces, selected, strict=True)])
+    # blinks and outliers lie far from the median: compute it again from the nearer half
     for _ in range(2):
-        middle = np.median(points, axis=0)
-        far = np.linalg.norm(points - middle, axis=-1).mean(axis=-1)
-        near = far <= np.median(far)
-        points, heads = (points[near], heads[near]) if len(far) >= 10 else (points, heads)
-    middle = np.median(points, axis=0)
-    gap = float(np.median(lip_gap(points)))
-    return Neutral(
-        middle,
-        gap,
-        float(np.median(lip_width(points))),
-        max(TOUCH, gap + 0.006),
-        {side: float(np.median(lid_gap(points, side))) for side in EYES},
+        median = np.median(points, axis=0)
+        distance = np.linalg.norm(points - median, axis=-1).mean(axis=-1)
+        near = distance <= np.median(distance)
+        points, heads = (points[near], heads[near]) if len(distance) >= 10 else (points, heads)
+    median = np.median(points, axis=0)
+    lip_gap = float(np.median(measure_lip_gap(points)))
+    return NeutralPose(
+        median,
+        lip_gap,
+        float(np.median(measure_lip_width(points))),
+        max(MIN_CONTACT_GAP, lip_gap + CONTACT_MARGIN),
+        {side: float(np.median(measure_eye_openness(points, side))) for side in EYE_CORNERS},
         np.median(heads, axis=0),
     )

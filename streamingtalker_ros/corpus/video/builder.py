@@ -1,0 +1,372 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Corpus of videos of one speaker: tracks, estimates the neutral pose, solves, cuts, draws previews.
+
+Files beside the clips: `landmarks/` (tracks and audio, unless elsewhere), `pictures/` (one PNG per clip),
+`parts/` (finished videos), `rejected.json` (name: reason). A second call repeats only what changed.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Final
+from zlib import crc32
+
+import numpy as np
+
+from streamingtalker_ros import __version__
+from streamingtalker_ros.audio.constants import FRAME_RATE, SAMPLE_RATE
+from streamingtalker_ros.corpus.av_sync import estimate_lag
+from streamingtalker_ros.corpus.storage import (
+    Clip,
+    Index,
+    minutes_by_split,
+    save_clip,
+    upgrade_entry,
+    write_index,
+)
+from streamingtalker_ros.corpus.video import tracking
+from streamingtalker_ros.corpus.video.blendshape_solver import solve_weights
+from streamingtalker_ros.corpus.video.clips import (
+    detected_frames,
+    extract_audio,
+    resample_face,
+    split_track,
+)
+from streamingtalker_ros.corpus.video.head_pose import mean_rigid_face, relative_rotation, stabilize
+from streamingtalker_ros.corpus.video.landmark_matching import match_landmarks
+from streamingtalker_ros.corpus.video.landmarks import LandmarkTrack
+from streamingtalker_ros.corpus.video.neutral_pose import (
+    NeutralPose,
+    estimate_neutral_pose,
+    measure_lip_gap,
+    measure_lip_width,
+)
+from streamingtalker_ros.corpus.video.transcript import crop_phones, label_phones
+from streamingtalker_ros.errors import TalkerError, require
+from streamingtalker_ros.face.rig import Rig
+
+_LOGGER = logging.getLogger(__name__)
+
+MAX_NEUTRAL_CLIPS: Final = 120
+"""Number of evenly spread videos from which the neutral pose is estimated."""
+
+VALIDATION_INTERVAL: Final = 33
+"""Of so many consecutive videos that are not held out, one is for validation."""
+
+Report = Callable[[str], object]
+"""Receives one message per rejected video."""
+
+
+def assign_split(index: int, hold_out_every: int) -> str:
+    """Assign a video to a split.
+
+    Args:
+        index: index of the video in the order of names.
+        hold_out_every: every so many videos one is for test; 0 for none.
+
+    Returns:
+        "train", "validation" or "test".
+    """
+    if hold_out_every and index % hold_out_every == 0:
+        return "test"
+    return "validation" if index % VALIDATION_INTERVAL == VALIDATION_INTERVAL // 2 else "train"
+
+
+def build_video_corpus(
+    videos: Iterable[str | os.PathLike[str]],
+    folder: str | os.PathLike[str],
+    speaker: str,
+    landmarks: str | os.PathLike[str] | None = None,
+    stage: str = "all",
+    hold_out_every: int = 20,
+    transcripts: str | os.PathLike[str] | None = None,
+    licence: str = "",
+    jobs: int = 2,
+    previews: bool = True,
+    report: Report = _LOGGER.warning,
+) -> Index | None:
+    """Write the corpus, or its landmarks only; a second call finishes an interrupted one.
+
+    Args:
+        videos: videos of one speaker.
+        folder: folder to write.
+        speaker: name of the voice and of its speaking style.
+        landmarks: folder of tracks; None for folder/landmarks.
+        stage: "track", "solve" or "all".
+        hold_out_every: every so many videos one is for test; 0 for none.
+        transcripts: folder of NAME.align or NAME.txt; None if there are none.
+        licence: licence and attribution, stored in the index.
+        jobs: number of processes.
+        previews: whether to draw an image per clip.
+        report: called with one message per rejected video.
+
+    Returns:
+        The index of the corpus; None after the stage "track".
+
+    Raises:
+        TalkerError: if every video is rejected, or tracking is needed and mediapipe is not installed.
+    """
+    if landmarks and stage == "all" and not tracking.is_available():
+        stage = "solve"  # the tracks come from elsewhere
+    unique = _drop_duplicate_names(map(Path, videos), report)
+    folder = Path(folder)
+    landmarks = Path(landmarks) if landmarks else folder / "landmarks"
+    folder.mkdir(parents=True, exist_ok=True)
+    rejected: dict[str, str] = {}
+    if stage != "solve":
+        rejected = track_videos(unique, landmarks, jobs, report)
+        if stage == "track":
+            return None
+    names = [path.stem for path in unique if path.stem not in rejected]
+    usable = _select_usable(names, landmarks, rejected, report)
+    if not usable:
+        raise TalkerError("no video is left to learn from; every one was rejected")
+    speaker_face = _estimate_speaker_face(usable, landmarks, report)
+    neutral = speaker_face.neutral
+    np.savez(
+        folder / "neutral.npz", reference=speaker_face.reference, points=neutral.points, head=neutral.head
+    )
+    paths = {path.stem: path for path in unique}
+    splits = {path.stem: assign_split(k, hold_out_every) for k, path in enumerate(unique)}
+    work = [
+        _SolveJob(
+            name, paths[name], folder, landmarks, transcripts, speaker, splits[name], previews, speaker_face
+        )
+        for name in usable
+    ]
+    entries: list[Index] = []
+    progress = require("tqdm", "the progress bar").tqdm
+    with ProcessPoolExecutor(jobs) as pool:
+        results = pool.map(_solve_video, work, chunksize=4)
+        for video_entries in progress(results, total=len(work), desc="clips", unit="video"):
+            entries += video_entries
+    (folder / "rejected.json").write_text(json.dumps(rejected, indent=1))
+    return write_index(
+        folder,
+        {
+            "kind": "video",
+            "version": __version__,
+            "sample_rate": SAMPLE_RATE,
+            "frame_rate": FRAME_RATE,
+            "minutes_by_split": minutes_by_split(entries),
+            "motion": "tracked lips, solved by least squares on the default rig",
+            "sources": {speaker: {"videos": len(usable), "rejected": len(rejected), "licence": licence}},
+            "av_lag_s": float(np.median([entry["av_lag_s"] for entry in entries])),
+            "neutral": {
+                "lip_gap": neutral.lip_gap,
+                "lip_width": neutral.lip_width,
+                "contact_gap": neutral.contact_gap,
+            },
+            "clips": entries,
+        },
+    )
+
+
+def _drop_duplicate_names(videos: Iterable[Path], report: Report) -> list[Path]:
+    """The videos in the order of their names; of equal names the first."""
+    unique: dict[str, Path] = {}
+    for path in videos:
+        if path.stem in unique and path != unique[path.stem]:
+            report(f"rejected {path}: {unique[path.stem]} has the same name, and clips are told apart by it")
+        unique.setdefault(path.stem, path)
+    return [unique[name] for name in sorted(unique)]
+
+
+def track_videos(videos: Sequence[Path], landmarks: Path, jobs: int, report: Report) -> dict[str, str]:
+    """Track every video that has no track yet.
+
+    Args:
+        videos: the videos.
+        landmarks: folder to write the tracks to.
+        jobs: number of processes.
+        report: called with one message per rejected video.
+
+    Returns:
+        {name: reason} of the videos that cannot be tracked.
+
+    Raises:
+        TalkerError: if a video must be tracked and mediapipe is not installed.
+    """
+    missing = [
+        path
+        for path in videos
+        if not (landmarks / f"{path.stem}.npz").is_file() or not (landmarks / f"{path.stem}.flac").is_file()
+    ]
+    if missing and not tracking.is_available():
+        raise TalkerError(tracking.INSTALL_HINT)
+    rejected: dict[str, str] = {}
+    if not missing:
+        return rejected
+    with ProcessPoolExecutor(min(jobs, len(missing)), initializer=_silence_stderr) as pool:
+        bar = require("tqdm", "the progress bar").tqdm(total=len(missing), desc="tracking", unit="video")
+        for path, reason in pool.map(_track_video, [(path, landmarks) for path in missing]):
+            bar.update()
+            if reason:
+                rejected[path.stem] = reason
+                bar.clear()
+                report(f"rejected {path.name}: {reason}")
+        bar.close()
+    return rejected
+
+
+def _silence_stderr() -> None:
+    """Discard what mediapipe's libraries print in a worker process; reasons are returned as values."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
+
+
+def _track_video(job: tuple[Path, Path]) -> tuple[Path, str | None]:
+    """(video, why it cannot be tracked, or None)."""
+    video, landmarks = job
+    try:
+        tracking.track_video(video, landmarks)
+    except TalkerError as error:
+        return video, str(error).removeprefix(f"{video}: ")
+    return video, None
+
+
+def _select_usable(
+    names: Iterable[str], landmarks: Path, rejected: dict[str, str], report: Report
+) -> list[str]:
+    """Names whose tracks give clips; adds the others to `rejected`, with one message each."""
+    usable = []
+    for name in names:
+        try:
+            if not (landmarks / f"{name}.npz").is_file():
+                raise TalkerError(f"{landmarks} holds no landmarks of it: track it first")
+            split_track(LandmarkTrack.load(landmarks / f"{name}.npz"), load_audio(landmarks / f"{name}.flac"))
+            usable.append(name)
+        except TalkerError as error:
+            rejected[name] = str(error)
+            report(f"rejected {name}: {error}")
+    return usable
+
+
+def load_audio(path: str | os.PathLike[str]) -> np.ndarray:
+    """Load the audio of a track.
+
+    Args:
+        path: NAME.flac.
+
+    Returns:
+        (n,) float32 at 16 kHz.
+
+    Raises:
+        TalkerError: if the file is missing.
+    """
+    if not Path(path).is_file():
+        raise TalkerError(f"{path}, the sound of a track, is missing: track the video again")
+    return require("soundfile", "reading sound").read(str(path), dtype="float32")[0]
+
+
+@dataclass(frozen=True)
+class _SpeakerFace:
+    """What all clips of a speaker share: the rigid reference and the neutral pose."""
+
+    reference: np.ndarray
+    neutral: NeutralPose
+
+    @property
+    def checksum(self) -> int:
+        return crc32(self.reference.tobytes() + self.neutral.points.tobytes())
+
+
+def _estimate_speaker_face(names: Sequence[str], landmarks: Path, report: Report) -> _SpeakerFace:
+    """Estimate rigid reference and neutral pose from evenly spread videos."""
+    count = min(MAX_NEUTRAL_CLIPS, len(names))
+    selected = [names[k] for k in np.linspace(0, len(names) - 1, count).round().astype(int)]
+    tracks = [detected_frames(LandmarkTrack.load(landmarks / f"{name}.npz")) for name in selected]
+    reference = mean_rigid_face(tracks)
+    faces = [stabilize(track, reference) for track in tracks]
+    recordings = [load_audio(landmarks / f"{name}.flac") for name in selected]
+    return _SpeakerFace(reference, estimate_neutral_pose(faces, recordings, report))
+
+
+@dataclass(frozen=True)
+class _SolveJob:
+    """Arguments of `_solve_video`."""
+
+    name: str
+    video: Path
+    folder: Path
+    landmarks: Path
+    transcripts: str | os.PathLike[str] | None
+    speaker: str
+    split: str
+    previews: bool
+    speaker_face: _SpeakerFace
+
+
+@lru_cache(maxsize=1)
+def _default_rig() -> Rig:
+    from streamingtalker_ros.face.default_head.assemble import default_rig
+
+    return default_rig()
+
+
+def _solve_video(job: _SolveJob) -> list[Index]:
+    """Solve one video into clips; returns their index entries, from parts/ if nothing changed."""
+    part_path = job.folder / "parts" / f"{job.name}.json"
+    state = [
+        job.speaker_face.checksum,
+        __version__,
+        str(job.transcripts),
+        job.speaker,
+        job.split,
+        job.previews,
+    ]
+    if part_path.is_file():
+        part = json.loads(part_path.read_text())
+        if part["state"] == state and all(
+            (job.folder / job.split / f"{entry['name']}.npz").is_file() for entry in part["clips"]
+        ):
+            return [upgrade_entry(entry) for entry in part["clips"]]
+    neutral = job.speaker_face.neutral
+    track = LandmarkTrack.load(job.landmarks / f"{job.name}.npz")
+    pcm = load_audio(job.landmarks / f"{job.name}.flac")
+    face = stabilize(detected_frames(track), job.speaker_face.reference)
+    spans = split_track(track, pcm)
+    phones, text, phone_source = label_phones(job.name, pcm, job.transcripts)
+    basis = match_landmarks(_default_rig(), neutral)
+    entries = []
+    for k, span in enumerate(spans):
+        clip_face = resample_face(face, span)
+        lip_opening = measure_lip_gap(clip_face.points).astype(np.float32)
+        clip = Clip(
+            extract_audio(pcm, span),
+            solve_weights(clip_face, neutral, basis),
+            relative_rotation(clip_face.head, neutral.head),
+            crop_phones(phones, span[0] / FRAME_RATE, span[1] / FRAME_RATE),
+            job.speaker,
+            job.split,
+            job.name if len(spans) == 1 else f"{job.name}_{k:02d}",
+            job.speaker,
+            lip_opening,
+            measure_lip_width(clip_face.points).astype(np.float32),
+        )
+        entries.append(
+            save_clip(
+                job.folder,
+                clip,
+                speaker=job.speaker,
+                text=text,
+                phone_source=phone_source,
+                start_s=span[0] / FRAME_RATE,
+                av_lag_s=round(estimate_lag(np.maximum(lip_opening, 0.0), clip.pcm)[0], 4),
+            )
+        )
+        if job.previews:
+            from streamingtalker_ros.corpus.video.preview import draw_preview
+
+            path = job.folder / "pictures" / f"{clip.name}.png"
+            path.parent.mkdir(exist_ok=True)
+            draw_preview(clip, track, span, job.video, basis, neutral).save(path)
+    part_path.parent.mkdir(exist_ok=True)
+    part_path.write_text(json.dumps({"state": state, "clips": entries}))
+    return entries
