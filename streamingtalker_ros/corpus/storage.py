@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import os
 import zlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -337,16 +337,16 @@ def save_clip(folder: str | os.PathLike[str], clip: Clip, **metadata: Any) -> In
     path.parent.mkdir(parents=True, exist_ok=True)
     soundfile.write(str(path.with_suffix(".flac")), clip.pcm, SAMPLE_RATE, subtype="PCM_16")
     measurements = {key: getattr(clip, key) for key in LIP_MEASUREMENTS if getattr(clip, key) is not None}
-    phones: Sequence[Phone] = clip.phones
+    phones = clip.phones
     np.savez_compressed(
         path.with_suffix(".npz"),
         weights=clip.weights.astype(np.float16),
         head=clip.head,
+        **measurements,
         names=np.array([phone.name for phone in phones]),
         starts=np.array([phone.start for phone in phones]),
         ends=np.array([phone.end for phone in phones]),
         stress=np.array([phone.stress for phone in phones], np.int8),
-        **measurements,
     )
     return {
         "name": clip.name,

@@ -1,75 +1,71 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Sounds in which nobody speaks become clips of a mouth at rest; windows lay them under the voices of other clips."""
+"""Recordings without speech become clips of a mouth at rest; the window sampler mixes them under speech."""
+
+from __future__ import annotations
+
+from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile
+import torch
 
-torch = pytest.importorskip("torch")
-
-from streamingtalker_ros.audio import augmentation  # noqa: E402
-from streamingtalker_ros.cli import main  # noqa: E402
-from streamingtalker_ros.corpus.non_speech import make_quiet  # noqa: E402
-from streamingtalker_ros.corpus.storage import Clip, load_corpus, read_index  # noqa: E402
-from streamingtalker_ros.errors import TalkerError  # noqa: E402
-from streamingtalker_ros.model.blendshape.config import TalkerConfig  # noqa: E402
-from streamingtalker_ros.model.blendshape.features import LogMel  # noqa: E402
-from streamingtalker_ros.phonetics.phones import Phone  # noqa: E402
-from streamingtalker_ros.streaming.voice_gate import MOUTH_MASK  # noqa: E402
-from streamingtalker_ros.training.batches import WindowSampler  # noqa: E402
-from streamingtalker_ros.training.feature_augmentation import FeatureAugmentationConfig  # noqa: E402
+from streamingtalker_ros.audio import augmentation
+from streamingtalker_ros.corpus.non_speech import build_non_speech_corpus
+from streamingtalker_ros.corpus.storage import SPLITS, Clip, load_corpus, read_index
+from streamingtalker_ros.errors import TalkerError
+from streamingtalker_ros.model.blendshape.config import TalkerConfig
+from streamingtalker_ros.model.blendshape.features import LogMel
+from streamingtalker_ros.phonetics.phones import Phone
+from streamingtalker_ros.streaming.voice_gate import MOUTH_MASK
+from streamingtalker_ros.training.batches import WindowSampler
+from streamingtalker_ros.training.feature_augmentation import FeatureAugmentationConfig
+from support.command_line import run_command
 
 
 @pytest.fixture
-def music(tmp_path):
-    """Ten tunes of 20 s in stereo at 44.1 kHz, below two levels of folders."""
+def music(tmp_path: Path) -> Path:
+    """Ten tunes of 20 s in stereo at 44.1 kHz, on two levels of folders."""
     folder = tmp_path / "music"
     (folder / "more").mkdir(parents=True)
     for number in range(10):
         tune = 0.1 * augmentation.ensemble_music(20 * 16000, np.random.default_rng(number))
         tune = np.interp(np.arange(20 * 44100) / 44100, np.arange(len(tune)) / 16000, tune)
-        soundfile.write(
-            folder / ("more" if number % 2 else "") / f"{number}.flac", np.stack((tune, 0.5 * tune), 1), 44100
-        )
+        path = folder / ("more" if number % 2 else "") / f"{number}.flac"
+        soundfile.write(path, np.stack((tune, 0.5 * tune), 1), 44100)
     return folder
 
 
-def test_pieces_are_spread_over_all_files_and_every_mouth_rests(music, tmp_path, capsys) -> None:
+def test_clips_are_spread_over_all_files_and_every_mouth_rests(
+    music: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     (music / "torn.ogg").write_bytes(b"OggS and no more")
     soundfile.write(music / "nothing.wav", np.zeros(32000), 16000)
-    assert (
-        main(
-            ["corpus", "quiet", str(music), "--out", str(tmp_path / "made"), "--minutes", "2", "--jobs", "1"]
-        )
-        == 0
-    )
-    told = capsys.readouterr().out
-    assert "nothing.wav is silent" in told and "torn.ogg cannot be read" in told
-    index = read_index(tmp_path / "made")
-    assert len({clip["of"] for clip in index["clips"]}) == 10 and {
-        clip["split"] for clip in index["clips"]
-    } == {"train", "validation", "test"}
-    clips = load_corpus(tmp_path / "made")
-    assert all(len(clip.pcm) == 640 * len(clip.weights) == 8 * 16000 for clip in clips)
-    assert all(
-        not clip.weights[:, MOUTH_MASK].any() and {phone.name for phone in clip.phones} == {"pau"}
-        for clip in clips
-    )
+    out = tmp_path / "first"
+    assert run_command("corpus", "quiet", music, "--out", out, "--minutes", 2, "--jobs", 1) == 0
+    printed = capsys.readouterr().out
+    assert "nothing.wav is silent" in printed and "torn.ogg cannot be read" in printed
+    entries = read_index(out)["clips"]
+    assert len({entry["source_file"] for entry in entries}) == 10
+    assert {entry["split"] for entry in entries} == set(SPLITS)
+    clips = load_corpus(out)
+    for clip in clips:
+        assert len(clip.pcm) == 640 * len(clip.weights) == 8 * 16000
+        assert not clip.weights[:, MOUTH_MASK].any() and {phone.name for phone in clip.phones} == {"pau"}
     levels = [10.0 * np.log10(np.mean(np.square(clip.pcm))) for clip in clips]
     assert min(levels) > -51.0 and max(levels) < -9.0 and max(levels) - min(levels) > 15.0
-    again = make_quiet([music], tmp_path / "again", 2.0, jobs=2)
-    assert all(
-        np.array_equal(one.pcm, other.pcm) for one, other in zip(clips, load_corpus(tmp_path / "again"))
-    )
-    assert len(again["rejected"]) == 2
+    index = build_non_speech_corpus([music], tmp_path / "second", 2.0, jobs=2)
+    assert len(index["rejected"]) == 2
+    for first, second in zip(clips, load_corpus(tmp_path / "second"), strict=True):
+        assert np.array_equal(first.pcm, second.pcm)
 
 
-def test_folders_without_a_usable_file_are_refused_in_a_sentence(tmp_path) -> None:
+def test_folders_without_a_usable_file_are_rejected(tmp_path: Path) -> None:
     with pytest.raises(TalkerError, match="no audio files below"):
-        make_quiet([tmp_path], tmp_path / "made")
+        build_non_speech_corpus([tmp_path], tmp_path / "out")
     soundfile.write(tmp_path / "nothing.wav", np.zeros(32000), 16000)
     with pytest.raises(TalkerError, match="none of 1 files can be used"):
-        make_quiet([tmp_path], tmp_path / "made", jobs=1)
+        build_non_speech_corpus([tmp_path], tmp_path / "out", jobs=1)
 
 
 def test_windows_lay_quiet_sounds_under_voices_and_leave_labels_alone() -> None:

@@ -1,20 +1,23 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Speakers of other sizes: sound, phones and motion change together."""
+"""Speaker scaling: audio, phones and motion change together."""
+
+from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
 
-from streamingtalker_ros.cli import main
 from streamingtalker_ros.coarticulation import face_motion
 from streamingtalker_ros.corpus import storage
-from streamingtalker_ros.corpus.speaker_scaling import SIZES, resize_corpus
+from streamingtalker_ros.corpus.speaker_scaling import SCALE_RANGES, scale_speakers
 from streamingtalker_ros.errors import TalkerError
 from streamingtalker_ros.face.default_head.assemble import default_rig
 from streamingtalker_ros.phonetics.phones import Phone
+from support.command_line import run_command
 
-SAID = [
+PHONES = [
     Phone("pau", 0.0, 0.4),
     Phone("aa", 0.4, 0.8, 1),
     Phone("p", 0.8, 0.92),
@@ -24,48 +27,60 @@ SAID = [
 
 
 @pytest.fixture
-def said(tmp_path):
-    """One clip of a tone of 500 Hz that is called a-pa, and the teacher's motion; another in test."""
-    tone = np.where((np.arange(32000) > 6400) & (np.arange(32000) < 22400), 0.2, 0.0)
-    tone = (tone * np.sin(2 * np.pi * 500.0 * np.arange(32000) / 16000)).astype(np.float32)
+def source(tmp_path: Path) -> Path:
+    """A corpus with one training clip, a tone of 500 Hz labelled a-pa with rule-based motion, and one for
+    test."""
+    samples = np.arange(32000)
+    tone = np.where((samples > 6400) & (samples < 22400), 0.2, 0.0)
+    tone = (tone * np.sin(2 * np.pi * 500.0 * samples / 16000)).astype(np.float32)
     entries = []
     for split in ("train", "test"):
-        clip = storage.Clip(tone, None, None, SAID, "somebody", split, f"apa_{split}")
+        clip = storage.Clip.at_rest(tone, PHONES, "somebody", split, f"apa_{split}")
         clip.weights, clip.head = face_motion.synthesize_speaker_motion(clip, "somebody")
-        entries.append(storage.save_clip(tmp_path / "said", clip, speaker="somebody"))
-    (tmp_path / "said" / "index.json").write_text(json.dumps({"kind": "speech", "clips": entries}))
-    return tmp_path / "said"
+        entries.append(storage.save_clip(tmp_path / "source", clip, speaker="somebody"))
+    storage.write_index(tmp_path / "source", {"kind": "speech", "clips": entries})
+    return tmp_path / "source"
 
 
-def test_smaller_speakers_speak_higher_faster_and_close_at_their_own_p(said, tmp_path) -> None:
-    assert main(["corpus", "resize", str(said), "--out", str(tmp_path / "sizes"), "--jobs", "1"]) == 0
-    clips = storage.load_corpus(tmp_path / "sizes")
-    assert len(clips) == len(SIZES) and {clip.split for clip in clips} == {"train"}, (
-        "what is for test stays unheard"
-    )
-    for clip, (low, high) in zip(clips, SIZES):
-        factor = float(clip.voice.partition("*")[2])
-        assert low <= factor <= high
-        assert len(clip.pcm) == 640 * len(clip.weights) and abs(len(clip.pcm) - 32000 / factor) < 640
+def test_scaled_speakers_change_pitch_and_tempo_and_close_at_their_own_p(
+    source: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "scaled"
+    assert run_command("corpus", "resize", source, "--out", out, "--jobs", 1) == 0
+    clips = storage.load_corpus(out)
+    assert len(clips) == len(SCALE_RANGES)
+    assert {clip.split for clip in clips} == {"train"}, "clips for test are not scaled"
+    for clip, (low, high) in zip(clips, SCALE_RANGES, strict=True):
+        scale = float(clip.voice.partition("*")[2])
+        assert low <= scale <= high
+        assert len(clip.pcm) == 640 * len(clip.weights) and abs(len(clip.pcm) - 32000 / scale) < 640
         hertz = np.abs(np.fft.rfft(clip.pcm)).argmax() * 16000 / len(clip.pcm)
-        assert hertz == pytest.approx(500.0 * factor, abs=2.0)
-        assert [phone.name for phone in clip.phones] == [phone.name for phone in SAID]
-        assert clip.phones[2].start == pytest.approx(0.8 / factor, abs=1e-3)
+        assert hertz == pytest.approx(500.0 * scale, abs=2.0)
+        assert [phone.name for phone in clip.phones] == [phone.name for phone in PHONES]
+        closure = clip.phones[2]
+        assert closure.start == pytest.approx(0.8 / scale, abs=1e-3)
         gap = default_rig().lip_gap(clip.weights)
-        middle = int((clip.phones[2].start + clip.phones[2].end) / 2 * 25)
+        middle = int((closure.start + closure.end) / 2 * 25)
         assert gap[middle] <= 1e-6 < gap[middle - 5] and gap[middle + 4] > 0.003
-    again = resize_corpus(said, tmp_path / "again", jobs=2)
-    assert [clip["size"] for clip in again["clips"]] == [
-        float(clip.voice.partition("*")[2]) for clip in clips
+
+
+def test_equal_seeds_give_equal_speakers(source: Path, tmp_path: Path) -> None:
+    first, second = (scale_speakers(source, tmp_path / name, jobs=2) for name in "ab")
+    assert first == second
+    assert [entry["speaker_scale"] for entry in first["clips"]] == [
+        float(clip.voice.partition("*")[2]) for clip in storage.load_corpus(tmp_path / "a")
     ]
 
 
-def test_captured_motion_and_the_corpus_itself_are_refused(said) -> None:
+def test_the_corpus_itself_is_rejected_as_output(source: Path) -> None:
     with pytest.raises(TalkerError, match="is the corpus itself"):
-        resize_corpus(said, said)
-    index = json.loads((said / "index.json").read_text())
-    for clip in index["clips"]:
-        clip["style"] = "grid_s1"
-    (said / "index.json").write_text(json.dumps(index))
+        scale_speakers(source, source)
+
+
+def test_captured_motion_is_rejected(source: Path, tmp_path: Path) -> None:
+    index = storage.read_index(source)
+    for entry in index["clips"]:
+        entry["style"] = "grid_s1"
+    (source / "index.json").write_text(json.dumps(index))
     with pytest.raises(TalkerError, match="corpus revoice"):
-        resize_corpus(said, said.parent / "sizes")
+        scale_speakers(source, tmp_path / "scaled")

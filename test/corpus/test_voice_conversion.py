@@ -1,28 +1,41 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Laws of other voices: the time stays, the pitch and the formants move, the motion is the clip's own."""
+"""Voice conversion: times stay, pitch and formants move, the motion is that of the source clip."""
 
-import json
+from __future__ import annotations
+
 import sys
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 
-try:
-    import pyworld  # noqa: F401
-except ImportError as missing:
-    pytest.skip(f"pyworld cannot be imported ({missing})", allow_module_level=True)
-
-from streamingtalker_ros.cli import main
-from streamingtalker_ros.corpus.storage import Clip, load_corpus, save_clip
-from streamingtalker_ros.corpus.voice_conversion import put_together, revoice_corpus, take_apart
+from streamingtalker_ros.corpus.storage import Clip, load_corpus, save_clip, write_index
+from streamingtalker_ros.corpus.voice_conversion import (
+    analyze,
+    convert_voices,
+    import_vocoder,
+    sample_speaker,
+    synthesize,
+)
 from streamingtalker_ros.errors import TalkerError
 from streamingtalker_ros.phonetics.phones import Phone
+from support.command_line import run_command
 
 
 @pytest.fixture(scope="module")
-def vowel():
-    """A second of silence, a second of a vowel (f0 120 Hz, formants near 700 and 1200 Hz), half a second of silence."""
+def vocoder() -> None:
+    """Skips a test where pyworld, which no extra but `voices` installs, cannot be imported."""
+    try:
+        import_vocoder()
+    except TalkerError as error:
+        pytest.skip(str(error))
+
+
+@pytest.fixture(scope="module")
+def vowel() -> np.ndarray:
+    """A second of silence, a second of a vowel (f0 120 Hz, formants near 700 and 1200 Hz), half a second of
+    silence."""
     t = np.arange(16000) / 16000
     voice = np.zeros(16000)
     for k in range(1, 60):
@@ -32,61 +45,100 @@ def vowel():
     return (pcm + 1e-4 * np.random.default_rng(0).normal(size=len(pcm))).astype(np.float32)
 
 
-def centroid(pcm):
+def spectral_centroid(pcm: np.ndarray) -> float:
+    """Centroid of the power between 200 and 2500 Hz of the second second."""
     power = np.abs(np.fft.rfft(pcm[16000:32000] * np.hanning(16000))) ** 2
     return float((np.arange(len(power)) * power)[200:2500].sum() / power[200:2500].sum())
 
 
-def test_sounds_stay_where_they_are(vowel) -> None:
-    made = put_together(take_apart(vowel), 1.5, 1.2, len(vowel))
-    assert len(made) == len(vowel)
-    envelope = [np.sqrt(np.square(x).reshape(-1, 400).mean(1)) for x in (vowel, made)]
-    assert np.corrcoef(*envelope)[0, 1] > 0.97
+@pytest.mark.usefixtures("vocoder")
+def test_conversion_keeps_times(vowel: np.ndarray) -> None:
+    converted = synthesize(analyze(vowel), 1.5, 1.2, len(vowel))
+    assert len(converted) == len(vowel)
+    envelopes = [np.sqrt(np.square(pcm).reshape(-1, 400).mean(1)) for pcm in (vowel, converted)]
+    assert np.corrcoef(*envelopes)[0, 1] > 0.97
 
 
-def test_pitch_and_throat_move_apart(vowel) -> None:
-    parts = take_apart(vowel)
-    same, higher, shorter = (put_together(parts, *way, len(vowel)) for way in ((1, 1), (1.5, 1), (1, 1.2)))
-    f0 = [np.median(f[f > 0]) for f, _, _ in map(take_apart, (same, higher, shorter))]
+@pytest.mark.usefixtures("vocoder")
+def test_pitch_and_formants_scale_independently(vowel: np.ndarray) -> None:
+    parameters = analyze(vowel)
+    same, higher, shorter = (
+        synthesize(parameters, pitch_scale, formant_scale, len(vowel))
+        for pitch_scale, formant_scale in ((1, 1), (1.5, 1), (1, 1.2))
+    )
+    f0 = [np.median(f[f > 0]) for f, _, _ in map(analyze, (same, higher, shorter))]
     assert f0[1] == pytest.approx(1.5 * f0[0], rel=0.03) and f0[2] == pytest.approx(f0[0], rel=0.03)
-    assert centroid(shorter) == pytest.approx(1.2 * centroid(same), rel=0.07)
+    assert spectral_centroid(shorter) == pytest.approx(1.2 * spectral_centroid(same), rel=0.07)
 
 
-def test_a_corpus_keeps_its_motion_and_repeats(vowel, tmp_path) -> None:
+@pytest.fixture
+def clip(vowel: np.ndarray) -> Clip:
     weights = np.random.default_rng(0).random((62, 52)).astype(np.float16).astype(np.float32)
-    clip = Clip(
-        vowel[: 62 * 640],
-        weights,
-        np.zeros((62, 3), np.float32),
-        [Phone("aa", 1.0, 2.0)],
-        "ann",
-        "train",
-        "x",
-    )
-    entry = save_clip(tmp_path / "a", clip)
-    (tmp_path / "a" / "index.json").write_text(json.dumps({"kind": "test", "clips": [entry]}))
+    head = np.zeros((62, 3), np.float32)
+    return Clip(vowel[: 62 * 640], weights, head, [Phone("aa", 1.0, 2.0)], "ann", "train", "x")
+
+
+@pytest.fixture
+def source(clip: Clip, tmp_path: Path) -> Path:
+    """A corpus of one clip."""
+    write_index(tmp_path / "a", {"kind": "test", "clips": [save_clip(tmp_path / "a", clip)]})
+    return tmp_path / "a"
+
+
+@pytest.mark.usefixtures("vocoder")
+def test_converted_clips_keep_the_motion_and_equal_seeds_give_equal_audio(
+    source: Path, clip: Clip, tmp_path: Path
+) -> None:
     for name in "bc":
-        revoice_corpus(tmp_path / "a", tmp_path / name, copies=2, jobs=1)
+        convert_voices(source, tmp_path / name, copies=2, jobs=1)
     first, second = (load_corpus(tmp_path / name, "train") for name in "bc")
-    assert len(first) == 2 and all(np.array_equal(made.weights, weights) for made in first)
+    assert len(first) == 2
+    assert all(np.array_equal(converted.weights, clip.weights) for converted in first)
     assert not np.allclose(first[0].pcm, first[1].pcm, atol=0.01)
-    assert all(np.array_equal(a.pcm, b.pcm) for a, b in zip(first, second))
-    kept = (tmp_path / "b" / "train" / "x_v0.flac").stat().st_mtime_ns
-    (tmp_path / "b" / "index.json").unlink()  # as if interrupted
-    assert (
-        main(["corpus", "revoice", str(tmp_path / "a"), "--out", str(tmp_path / "b"), "--copies", "2"]) == 0
-    )
-    assert (tmp_path / "b" / "train" / "x_v0.flac").stat().st_mtime_ns == kept
-    assert (tmp_path / "b" / "index.json").read_bytes() == (tmp_path / "c" / "index.json").read_bytes()
-    save_clip(tmp_path / "a", replace(clip, weights=weights[::-1]))  # solved again: the other voices follow
-    revoice_corpus(tmp_path / "a", tmp_path / "b", copies=2, jobs=1)
-    assert np.array_equal(load_corpus(tmp_path / "b", "train")[1].weights, weights[::-1])
+    assert all(np.array_equal(a.pcm, b.pcm) for a, b in zip(first, second, strict=True))
+
+
+@pytest.mark.usefixtures("vocoder")
+def test_an_interrupted_conversion_keeps_what_it_wrote(source: Path, tmp_path: Path) -> None:
+    out = tmp_path / "b"
+    convert_voices(source, out, copies=2, jobs=1)
+    index, written = (out / "index.json").read_bytes(), (out / "train" / "x_v0.flac").stat().st_mtime_ns
+    (out / "index.json").unlink()
+    assert run_command("corpus", "revoice", source, "--out", out, "--copies", 2) == 0
+    assert (out / "train" / "x_v0.flac").stat().st_mtime_ns == written
+    assert (out / "index.json").read_bytes() == index
+
+
+@pytest.mark.usefixtures("vocoder")
+def test_a_clip_whose_source_changed_is_converted_again(source: Path, clip: Clip, tmp_path: Path) -> None:
+    convert_voices(source, tmp_path / "b", copies=2, jobs=1)
+    reversed_weights = clip.weights[::-1]
+    save_clip(source, replace(clip, weights=reversed_weights))
+    convert_voices(source, tmp_path / "b", copies=2, jobs=1)
+    assert np.array_equal(load_corpus(tmp_path / "b", "train")[1].weights, reversed_weights)
+
+
+def test_the_corpus_itself_is_rejected_as_output(source: Path) -> None:
     with pytest.raises(TalkerError, match="folder of its own"):
-        revoice_corpus(tmp_path / "a", tmp_path / "a")
+        convert_voices(source, source)
 
 
-def test_setuptools_without_pkg_resources_is_one_sentence(vowel, monkeypatch) -> None:
+def test_random_speakers_stay_in_range_and_shorter_tracts_have_higher_pitch() -> None:
+    rng = np.random.default_rng(0)
+    speakers = np.array([sample_speaker(rng) for _ in range(400)])
+    pitch, formants = speakers.T
+    assert formants.min() >= 0.84 and formants.max() <= 1.25
+    voiced = pitch > 0
+    assert 0.9 < voiced.mean() < 1.0
+    assert pitch[voiced].min() >= 0.55 and pitch[voiced].max() <= 2.2
+    assert np.corrcoef(pitch[voiced], formants[voiced])[0, 1] > 0.5
+
+
+@pytest.mark.usefixtures("vocoder")
+def test_a_missing_pkg_resources_is_reported_with_its_package(
+    vowel: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.delitem(sys.modules, "pyworld")
-    monkeypatch.setitem(sys.modules, "pkg_resources", None)  # as if it were not installed
+    monkeypatch.setitem(sys.modules, "pkg_resources", None)  # an import of it fails
     with pytest.raises(TalkerError, match=r"pip install 'setuptools<81'"):
-        take_apart(vowel)
+        analyze(vowel)

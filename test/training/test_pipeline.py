@@ -198,7 +198,7 @@ def test_one_command_makes_corpus_stages_and_checkpoint_and_goes_on_where_it_was
             tmp_path / "run" / "listener" / "weights.safetensors",
         )
     }
-    monkeypatch.setattr(synthetic, "make_synthetic", None)  # the corpus is not asked for again
+    monkeypatch.setattr(synthetic, "build_synthetic_corpus", None)  # the corpus is not asked for again
     assert main(arguments) == 0
     assert {path: path.stat().st_mtime_ns for path in kept} == kept
     rows = (tmp_path / "run" / "talker" / "log.csv").read_text().splitlines()
