@@ -134,7 +134,7 @@ def _cut_file(job: tuple[Path, Path, int, int, int]) -> tuple[list[Index], str |
                 if frames < FRAME_RATE or not np.isfinite(sound).all() or np.abs(sound).max() < SILENCE_PEAK:
                     continue
                 level = rng.uniform(*LEVEL_DBFS)
-                pcm = np.clip(augmentation.at_rms(sound[: frames * HOP_LENGTH], level), -1.0, 1.0)
+                pcm = np.clip(augmentation.set_rms(sound[: frames * HOP_LENGTH], level), -1.0, 1.0)
                 phones = [Phone("pau", 0.0, frames / FRAME_RATE)]
                 name = f"quiet_{number:04d}_{k:02d}"
                 clip = Clip.at_rest(pcm.astype(np.float32), phones, "none", split, name)

@@ -88,7 +88,7 @@ def _scale_clip(job: tuple[Clip, Path, int, int]) -> Index:
     clip, out, number, seed = job
     rng = np.random.default_rng([seed, zlib.crc32(clip.voice.encode()), number])
     scale = round(float(rng.uniform(*SCALE_RANGES[number])), 3)
-    pcm = augmentation.resized(clip.pcm, scale)
+    pcm = augmentation.perturb_speed(clip.pcm, scale)
     frames = len(pcm) // HOP_LENGTH
     duration = frames * HOP_LENGTH / SAMPLE_RATE
     phones = [

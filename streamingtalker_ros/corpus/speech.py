@@ -498,7 +498,7 @@ def _join_recordings(group: Sequence[AlignedRecording]) -> Clip:
     position = 0  # samples
     ramp = np.linspace(0.0, 1.0, FADE_SAMPLES)
     for _, speech, speech_phones in group:
-        pcm = augmentation.at_level(speech, SPEECH_LEVEL_DBFS).astype(np.float64)
+        pcm = augmentation.set_active_level(speech, SPEECH_LEVEL_DBFS).astype(np.float64)
         pcm = pcm * min(1.0, 0.98 / float(np.abs(pcm).max()))
         if speech_phones[0].name == "pau" and phones and phones[-1].name == "pau":
             excess = phones[-1].end - phones[-1].start + speech_phones[0].end - MAX_PAUSE_S

@@ -10,7 +10,7 @@ import itertools
 import json
 import math
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Final
@@ -76,21 +76,19 @@ MIN_CLIP_S: Final = 5.0
 MAX_CLIP_S: Final = 11.0
 """Seconds above which no further utterance joins a clip."""
 
-_Generator = Callable[[int, np.random.Generator], np.ndarray]
-
-NON_SPEECH_SOUNDS: Final[dict[str, _Generator | None]] = {
+NON_SPEECH_SOUNDS: Final[dict[str, augmentation.NoiseGenerator | None]] = {
     "nothing": None,
-    "white": augmentation.white,
-    "pink": augmentation.pink,
-    "hum": augmentation.hum,
-    "music": augmentation.music,
-    "breath": augmentation.breath,
-    "knocks": augmentation.knocks,
-    "brown": augmentation.brown,
-    "rings": augmentation.rings,
-    "chirps": augmentation.chirps,
-    "engine": augmentation.engine,
-    "ensemble": augmentation.ensemble,
+    "white": augmentation.white_noise,
+    "pink": augmentation.pink_noise,
+    "hum": augmentation.mains_hum,
+    "music": augmentation.plucked_music,
+    "breath": augmentation.breath_noise,
+    "knocks": augmentation.impact_noise,
+    "brown": augmentation.brown_noise,
+    "rings": augmentation.clatter_noise,
+    "chirps": augmentation.gliding_tones,
+    "engine": augmentation.engine_noise,
+    "ensemble": augmentation.ensemble_music,
 }
 """Name -> generator of the sound of a clip without speech; None is silence. Names are part of clip names."""
 
@@ -282,7 +280,7 @@ def join_utterances(group: Sequence[Utterance], scale: float, rng: np.random.Gen
 
     append_silence(rng.uniform(0.1, 0.8))
     for i, utterance in enumerate(group):
-        pcm = augmentation.resized(utterance.pcm, scale) if scale != 1.0 else utterance.pcm
+        pcm = augmentation.perturb_speed(utterance.pcm, scale) if scale != 1.0 else utterance.pcm
         mean_gain, gain_range = rng.normal(0.0, [2.5, 1.5])  # dB
         wave = np.sin(2 * np.pi * (rng.uniform(0.3, 0.9) * np.arange(len(pcm)) / SAMPLE_RATE + rng.random()))
         gain = mean_gain + gain_range * wave
@@ -298,7 +296,7 @@ def join_utterances(group: Sequence[Utterance], scale: float, rng: np.random.Gen
     append_silence(((-position) % HOP_LENGTH) / SAMPLE_RATE)
     pcm = np.concatenate(pieces)
     pcm = np.pad(pcm, (0, (-len(pcm)) % HOP_LENGTH))
-    pcm = augmentation.at_level(pcm, SPEECH_LEVEL_DBFS)
+    pcm = augmentation.set_active_level(pcm, SPEECH_LEVEL_DBFS)
     pcm = pcm * min(1.0, 0.98 / float(np.abs(pcm).max()))
     return Clip.at_rest(pcm.astype(np.float32), normalize_phones(phones))
 
@@ -312,7 +310,7 @@ def _build_non_speech_clip(job: _BatchJob) -> Index:
     pcm = np.zeros(frames * HOP_LENGTH, np.float32)
     if generate is not None:
         sound = generate(len(pcm), rng)
-        pcm = np.clip(augmentation.at_rms(sound, rng.uniform(*NON_SPEECH_LEVEL_DBFS)), -1.0, 1.0)
+        pcm = np.clip(augmentation.set_rms(sound, rng.uniform(*NON_SPEECH_LEVEL_DBFS)), -1.0, 1.0)
     phones = [Phone("pau", 0.0, frames / FRAME_RATE)]
     clip = Clip.at_rest(pcm, phones, "none", split, f"rest_{name}_{number:03d}")
     clip.weights, clip.head = face_motion.synthesize_speaker_motion(clip, "none")

@@ -32,8 +32,8 @@ def test_channels_do_not_delay_audio(voice: np.ndarray) -> None:
     whisper = np.abs(voice) * np.random.default_rng(2).standard_normal(len(voice)).astype(np.float32)
     for degraded in (
         augmentation.telephone(whisper),
-        augmentation.room(whisper, np.random.default_rng(1)),
-        augmentation.band(whisper, 200.0, 4000.0),
+        augmentation.reverberate(whisper, np.random.default_rng(1)),
+        augmentation.band_pass(whisper, 200.0, 4000.0),
         augmentation.clip(whisper, 0.1),
     ):
         lag = np.correlate(degraded, whisper, "same").argmax() - len(whisper) // 2
@@ -43,36 +43,36 @@ def test_channels_do_not_delay_audio(voice: np.ndarray) -> None:
 def test_noise_has_unit_power(voice: np.ndarray) -> None:
     rng = np.random.default_rng(0)
     for generate in (
-        augmentation.white,
-        augmentation.pink,
-        augmentation.hum,
-        augmentation.music,
-        augmentation.breath,
-        augmentation.knocks,
+        augmentation.white_noise,
+        augmentation.pink_noise,
+        augmentation.mains_hum,
+        augmentation.plucked_music,
+        augmentation.breath_noise,
+        augmentation.impact_noise,
     ):
         noise = generate(48000, rng)
         assert noise.shape == (48000,) and abs(np.sqrt(np.mean(noise**2)) - 1.0) < 0.02
 
 
 def test_added_noise_has_the_requested_ratio(voice: np.ndarray) -> None:
-    noise = augmentation.white(len(voice), np.random.default_rng(0))
+    noise = augmentation.white_noise(len(voice), np.random.default_rng(0))
     added = augmentation.add_noise(voice, noise, 20.0) - voice
     assert abs(augmentation.active_level(voice) - 10 * np.log10(np.mean(added**2)) - 20.0) < 0.1
 
 
 def test_pink_noise_falls_by_3_db_per_octave() -> None:
-    power = np.abs(np.fft.rfft(augmentation.pink(160000, np.random.default_rng(0)))) ** 2
+    power = np.abs(np.fft.rfft(augmentation.pink_noise(160000, np.random.default_rng(0)))) ** 2
     octaves = np.array([power[10 * low : 20 * low].mean() for low in (100, 400, 1600)])  # bins of 0.1 Hz
     np.testing.assert_allclose(10 * np.log10(octaves[:-1] / octaves[1:]), 6.0, atol=1.0)
 
 
 def test_level_is_met_and_silence_stays_silent(voice: np.ndarray) -> None:
-    assert abs(augmentation.active_level(augmentation.at_level(voice, -30.0)) + 30.0) < 0.05
-    assert not augmentation.at_level(np.zeros(1600, np.float32), -10.0).any()
+    assert abs(augmentation.active_level(augmentation.set_active_level(voice, -30.0)) + 30.0) < 0.05
+    assert not augmentation.set_active_level(np.zeros(1600, np.float32), -10.0).any()
 
 
 def test_the_telephone_keeps_its_band_only(voice: np.ndarray) -> None:
-    band = augmentation.band(voice, 300.0, 3400.0)
+    band = augmentation.band_pass(voice, 300.0, 3400.0)
     band_power = np.abs(np.fft.rfft(band)) ** 2
     error_power = np.abs(np.fft.rfft(augmentation.telephone(voice) - band)) ** 2
     assert error_power.sum() < 0.01 * band_power.sum()  # of the mu-law quantization
@@ -81,7 +81,7 @@ def test_the_telephone_keeps_its_band_only(voice: np.ndarray) -> None:
 
 
 def test_a_smaller_speaker_is_higher_and_faster(voice: np.ndarray) -> None:
-    smaller = augmentation.resized(voice, 1.2)
+    smaller = augmentation.perturb_speed(voice, 1.2)
     assert abs(len(smaller) - len(voice) / 1.2) <= 2
     peak = np.abs(np.fft.rfft(smaller)).argmax() * 16000 / len(smaller)
     assert abs(peak - 1.2 * 120) < 5
