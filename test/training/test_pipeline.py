@@ -64,7 +64,7 @@ def sources(**given):
 @pytest.fixture
 def voiceless(monkeypatch) -> None:
     """A machine without synthesisers."""
-    monkeypatch.setattr(flite_festival_tts, "available", lambda: [])
+    monkeypatch.setattr(flite_festival_tts, "available_voices", lambda: [])
     monkeypatch.setattr("streamingtalker_ros.phonetics.espeak_tts.is_available", lambda: False)
 
 
@@ -127,7 +127,7 @@ def test_a_source_that_was_given_and_cannot_be_used_stops_at_once(grid, monkeypa
     recipe = stages.read_recipe(SHIPPED)
     with pytest.raises(TalkerError, match="there is no folder .*nowhere.*--ljspeech"):
         recipes.plan(recipe, sources(ljspeech=tmp_path / "nowhere"), tmp_path)
-    monkeypatch.setattr(tracking, "available", lambda: False)
+    monkeypatch.setattr(tracking, "is_available", lambda: False)
     with pytest.raises(TalkerError, match="tracking needs mediapipe.*--landmarks"):
         recipes.plan(recipe, sources(grid=grid), tmp_path)
     with pytest.raises(TalkerError, match="film has kind 'cinema'"):
