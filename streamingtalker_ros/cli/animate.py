@@ -1,31 +1,88 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`streamingtalker animate IN.wav --out OUT.csv|npz|mp4|png`: a whole audio file to face motion.
+"""`streamingtalker animate IN.wav --out OUT.csv|npz|mp4|png`: face motion of a whole audio file.
 
-Takes WAV, FLAC, OGG or MP3; gives a Live Link Face CSV, an NPZ of arrays, a video with sound or a contact
-sheet, by the ending of --out. The file goes through the same stream, in the same small pieces, as a live
-voice.
+The audio passes through the same stream, in chunks of one hop, as live speech. The ending of --out chooses
+the output; which ones a checkpoint has depends on its family, see `OUTPUTS`.
 """
 
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 
 from streamingtalker_ros.audio.files import read_audio
 from streamingtalker_ros.audio.resample import to_16k
 from streamingtalker_ros.errors import TalkerError, require
+from streamingtalker_ros.face.motion_clip import (
+    BlendshapeClip,
+    MotionClip,
+    VertexClip,
+    render_frames,
+    write_npz,
+)
+from streamingtalker_ros.face.rendering.scene import VIEWS_DEG
+from streamingtalker_ros.face.rig import Rig
+from streamingtalker_ros.face.rotation import y_up_to_ros
 
-WIDTH, HEIGHT = 480, 640  # of a video's picture
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+    from streamingtalker_ros.model.protocol import AnyFrame, Family, TalkerProtocol
+
+VIDEO_WIDTH, VIDEO_HEIGHT = 480, 640  # pixels
+SHEET_WIDTH, SHEET_HEIGHT, SHEET_ZOOM = 210, 280, 1.2  # pixels of an image of the contact sheet
+SHEET_IMAGES = 12
+DEFAULT_CONTROLS = {
+    "expression": None,
+    "mouth_expressiveness": 1.0,
+    "face_expressiveness": 1.0,
+    "guidance": 1.0,
+}
 
 
-def add_arguments(parser) -> None:
+class Audio(NamedTuple):
+    """The audio of a clip.
+
+    Attributes:
+        pcm: (n,) float32, mono.
+        rate: Sample rate in Hz.
+    """
+
+    pcm: npt.NDArray[np.float32]
+    rate: int
+
+
+class Output(NamedTuple):
+    """A kind of output file.
+
+    Attributes:
+        families: Families of checkpoints that can give it.
+        needs_triangles: Whether it shows the mesh of a vertex checkpoint.
+        write: Writes the file: path, clip, audio, view.
+    """
+
+    families: tuple[Family, ...]
+    needs_triangles: bool
+    write: Callable[[Path, Any, Audio, str], None]
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options of the command."""
     parser.add_argument("audio", metavar="IN", help="audio file: WAV, FLAC, OGG or MP3, any rate")
     parser.add_argument(
         "--out",
         required=True,
-        help="what to write, by its ending: .csv (Live Link Face, "
-        "for Unreal, Blender, Maya), .npz (arrays), .mp4 (video), .png (contact sheet)",
+        help="file to write: .csv (Live Link Face, for Unreal, Blender, Maya), .npz (arrays), "
+        ".mp4 (video), .png (contact sheet); a vertex checkpoint gives .npz and .mp4",
     )
-    parser.add_argument("--seed", type=int, default=0, help="of the noise: each seed blinks and nods anew")
+    parser.add_argument(
+        "--seed", type=int, default=0, help="seed of the noise: blinks and nods differ by seed"
+    )
     parser.add_argument("--style", help="speaking style; the model's first if left out")
     parser.add_argument("--steps", type=int, help="diffusion steps per frame; the model's own if left out")
     parser.add_argument(
@@ -37,141 +94,224 @@ def add_arguments(parser) -> None:
     parser.add_argument(
         "--mouth-expressiveness",
         type=float,
-        default=1.0,
+        default=DEFAULT_CONTROLS["mouth_expressiveness"],
         metavar="GAIN",
         help="gain on mouth and jaw, 0 to 2",
     )
     parser.add_argument(
         "--face-expressiveness",
         type=float,
-        default=1.0,
+        default=DEFAULT_CONTROLS["face_expressiveness"],
         metavar="GAIN",
         help="gain on brows, squint, cheeks, nose and the head's rotation, 0 to 2",
     )
     parser.add_argument(
-        "--guidance", type=float, default=1.0, help="classifier-free guidance on the audio, 0 to 4; 1 is off"
+        "--guidance",
+        type=float,
+        default=DEFAULT_CONTROLS["guidance"],
+        help="classifier-free guidance on the audio, 0 to 4; 1 is off",
     )
     parser.add_argument("--device", default="auto", help="auto, cpu or cuda")
     parser.add_argument("--model", help="folder of a checkpoint; the one inside the package if left out")
     parser.add_argument(
-        "--view",
-        default="front",
-        choices=("front", "three_quarter", "profile"),
-        help="where the video and the contact sheet look from",
+        "--view", default="front", choices=tuple(VIEWS_DEG), help="camera of the video and the contact sheet"
     )
 
 
-def run(args) -> int:
-    write = {".csv": _write_csv, ".npz": _write_npz, ".mp4": _write_mp4, ".png": _write_png}
+def run(args: argparse.Namespace) -> int:
+    """Run the command.
+
+    Returns:
+        The exit code.
+
+    Raises:
+        TalkerError: If the audio, the checkpoint, an option or the output is unusable.
+    """
     out = Path(args.out)
-    if out.suffix.lower() not in write:
-        raise TalkerError(f"--out {out} ends in none of {', '.join(write)}: choose one of them")
+    kind = out.suffix.lower()
+    if kind not in OUTPUTS:
+        raise TalkerError(f"--out {out} ends in none of {', '.join(OUTPUTS)}: choose one of them")
     if not out.absolute().parent.is_dir():
         raise TalkerError(f"there is no folder {out.absolute().parent}: make it first")
     pcm, rate = read_audio(args.audio)
-    motion = animate(
-        to_16k(pcm, rate),
-        args.seed,
-        args.style,
-        args.steps,
-        args.device,
-        args.model,
-        expression=args.expression,
-        guidance=args.guidance,
-        mouth_expressiveness=args.mouth_expressiveness,
-        face_expressiveness=args.face_expressiveness,
-    )
-    write[out.suffix.lower()](out, motion, pcm, rate, args.view)
-    print(
-        f"{out}: {len(motion['times'])} frames, {len(motion['times']) / motion['frame_rate']:.2f} s at "
-        f"{motion['frame_rate']:g} frames/s"
-    )
+    require("torch", "the model")
+    from streamingtalker_ros.streaming import load_talker
+
+    talker = load_talker(args.model, device=args.device)
+    check_output(talker, kind)
+    # a vertex checkpoint has no controls: those left at their default are not set
+    controls = {name: getattr(args, name) for name in DEFAULT_CONTROLS}
+    controls = {name: value for name, value in controls.items() if value != DEFAULT_CONTROLS[name]}
+    clip = animate(talker, to_16k(pcm, rate), args.seed, args.style, args.steps, **controls)
+    OUTPUTS[kind].write(out, clip, Audio(pcm, rate), args.view)
+    print(f"{out}: {len(clip)} frames, {len(clip) / clip.frame_rate:.2f} s at {clip.frame_rate:g} frames/s")
     return 0
 
 
-def animate(pcm, seed=0, style=None, steps=None, device="auto", model=None, **controls):
-    """pcm: (n,) float32 at 16 kHz -> dict: weights (T, 52), head (T, 4), times (T,), speaking (T,),
-    frame_rate, names. The options are those of `Talker.open_stream`.
+def check_output(talker: TalkerProtocol, kind: str) -> None:
+    """Check that a talker can give an output.
 
-    Shows a progress bar. Raises TalkerError where torch or the checkpoint is missing.
+    Args:
+        talker: The loaded checkpoint.
+        kind: The file's ending, one of `OUTPUTS`.
+
+    Raises:
+        TalkerError: If the talker's family has no such output, or the output needs triangles that it lacks.
+    """
+    if talker.family not in OUTPUTS[kind].families:
+        possible = [name for name, output in OUTPUTS.items() if talker.family in output.families]
+        raise TalkerError(
+            f"a {talker.family} checkpoint cannot give {kind}, which holds ARKit weights: "
+            f"choose {' or '.join(possible)}"
+        )
+    if OUTPUTS[kind].needs_triangles and talker.triangles is not None and not len(talker.triangles):
+        raise TalkerError(
+            f"the checkpoint has no triangles to draw in {kind}: convert it again with "
+            "--template FILE.ply, or choose .npz"
+        )
+
+
+def animate(
+    talker: TalkerProtocol,
+    pcm: npt.NDArray[np.float32],
+    seed: int = 0,
+    style: str | None = None,
+    steps: int | None = None,
+    **controls: Any,
+) -> MotionClip:
+    """Generate the motion of a whole clip, with a progress bar.
+
+    Args:
+        talker: The loaded checkpoint.
+        pcm: (n,) mono audio at 16 kHz.
+        seed: Seed of the noise.
+        style: One of the talker's styles; None for its first.
+        steps: Diffusion steps per frame; None for the talker's own number.
+        controls: Controls of the stream.
+
+    Returns:
+        The motion, from the clip's start on.
+
+    Raises:
+        TalkerError: If an option is unknown or out of range.
     """
     from tqdm import tqdm
 
-    require("torch", "the model")
-    from streamingtalker_ros.face.arkit import ARKIT_NAMES
-    from streamingtalker_ros.streaming import Talker
-
-    talker = Talker.load(model, device=device)
     stream = talker.open_stream(seed=seed, style=style, steps=steps, **controls)
-    frames = []
-    with tqdm(
-        total=-(-len(pcm) // talker.hop), unit="frame", desc="listening", leave=False, disable=None
-    ) as bar:
+    frames: list[AnyFrame] = []
+    total = -(-len(pcm) // talker.hop)
+    with tqdm(total=total, unit="frame", desc="generating", leave=False, disable=None) as bar:
         for start in range(0, len(pcm), talker.hop):
-            new = stream.accept(pcm[start : start + talker.hop])
-            frames += new
-            bar.update(len(new))
+            frames += stream.accept(pcm[start : start + talker.hop])
+            bar.update(len(frames) - bar.n)
         frames += stream.finish()
         bar.update(len(frames) - bar.n)
-    return {
-        "weights": np.stack([frame.weights for frame in frames]).astype(np.float32),
-        "head": np.stack([frame.head for frame in frames]).astype(np.float32),
-        "times": np.array([frame.time for frame in frames]),
-        "speaking": np.array([frame.speaking for frame in frames]),
-        "frame_rate": float(talker.frame_rate),
-        "names": np.array(ARKIT_NAMES),
-    }
+    return _to_clip(talker, frames)
 
 
-def render(motion, indices, width=WIDTH, height=HEIGHT, view="front", zoom=1.0, label="rendering"):
-    """Pictures (height, width, 3) uint8 of some frames of a motion on the default face, one by one, with a
-    bar."""
+def _to_clip(talker: TalkerProtocol, frames: Sequence[AnyFrame]) -> MotionClip:
+    from streamingtalker_ros.model.protocol import BlendshapeFrame, VertexFrame
+
+    if not frames:
+        raise TalkerError("the audio is shorter than a frame: give a longer file")
+    times = np.array([frame.time for frame in frames], np.float64)
+    frame_rate = float(talker.frame_rate)
+    if talker.template is None or talker.triangles is None:
+        weighted = [frame for frame in frames if isinstance(frame, BlendshapeFrame)]
+        return BlendshapeClip(
+            weights=np.stack([frame.weights for frame in weighted]).astype(np.float32),
+            head=np.stack([frame.head for frame in weighted]).astype(np.float32),
+            times=times,
+            speaking=np.array([frame.speaking for frame in weighted], bool),
+            frame_rate=frame_rate,
+        )
+    vertices = np.stack([frame.vertices for frame in frames if isinstance(frame, VertexFrame)])
+    rig = Rig.from_mesh(talker.name, y_up_to_ros(talker.template), talker.triangles)
+    return VertexClip(y_up_to_ros(vertices).astype(np.float32), times, frame_rate, rig)
+
+
+def render(
+    clip: MotionClip,
+    indices: Sequence[int],
+    width: int = VIDEO_WIDTH,
+    height: int = VIDEO_HEIGHT,
+    view: str = "front",
+    zoom: float = 1.0,
+    description: str = "rendering",
+) -> Iterator[npt.NDArray[np.uint8]]:
+    """Draw frames of a clip one by one, with a progress bar.
+
+    Args:
+        clip: The motion.
+        indices: The frames to draw.
+        width: Pixels.
+        height: Pixels.
+        view: front, three_quarter or profile.
+        zoom: 1 shows the whole head; a greater zoom brings the camera nearer.
+        description: Label of the progress bar.
+
+    Yields:
+        (height, width, 3) RGB.
+
+    Raises:
+        TalkerError: If VTK is not installed.
+    """
     from tqdm import tqdm
 
     logger = require("vtk", "rendering").vtkLogger
-    logger.SetStderrVerbosity(logger.VERBOSITY_ERROR)  # it warns of every display that it does not need
-    from streamingtalker_ros.face.default_head.assemble import default_rig
-    from streamingtalker_ros.face.rendering.renderer import create_renderer
-
-    renderer = create_renderer(default_rig(), width=width, height=height, view=view, zoom=zoom)
-    try:
-        for index in tqdm(indices, unit="picture", desc=label, leave=False, disable=None):
-            yield renderer.render(motion["weights"][index], motion["head"][index])
-    finally:
-        renderer.close()
+    logger.SetStderrVerbosity(logger.VERBOSITY_ERROR)  # VTK would warn of the display that is not needed
+    images = render_frames(clip, indices, width, height, view, zoom)
+    yield from tqdm(images, total=len(indices), unit="picture", desc=description, leave=False, disable=None)
 
 
-def sheet(motion, pcm, rate, view="front", title="", pictures=12):
-    """A contact sheet (PIL.Image) of a motion and its voice: pcm (n,) float32 at `rate` Hz from the motion's
-    time 0."""
-    from streamingtalker_ros.face.default_head.assemble import default_rig
+def draw_contact_sheet(clip: BlendshapeClip, audio: Audio, view: str = "front", title: str = "") -> Image:
+    """Draw a contact sheet of a clip and its audio.
+
+    Args:
+        clip: The motion.
+        audio: Its audio, from time 0 on.
+        view: front, three_quarter or profile.
+        title: One line.
+
+    Returns:
+        The image.
+
+    Raises:
+        TalkerError: If Pillow or VTK is not installed.
+    """
     from streamingtalker_ros.face.rendering.contact_sheet import contact_sheet, select_key_frames
 
     require("PIL.Image", "the contact sheet")
-    opening = default_rig().lip_gap(motion["weights"])
-    chosen = select_key_frames(opening, pictures)
-    images = list(render(motion, chosen, 210, 280, view, zoom=1.2, label="contact sheet"))
-    return contact_sheet(
-        images, [motion["times"][index] for index in chosen], pcm, rate, opening, motion["frame_rate"], title
-    )
+    opening = clip.rig.lip_gap(clip.weights)
+    indices = select_key_frames(opening, SHEET_IMAGES)
+    images = list(render(clip, indices, SHEET_WIDTH, SHEET_HEIGHT, view, SHEET_ZOOM, "contact sheet"))
+    times = [float(clip.times[index]) for index in indices]
+    return contact_sheet(images, times, audio.pcm, audio.rate, opening, clip.frame_rate, title)
 
 
-def _write_csv(out, motion, pcm, rate, view) -> None:
+def _write_csv(out: Path, clip: BlendshapeClip, audio: Audio, view: str) -> None:
     from streamingtalker_ros.face.formats.livelink import write_livelink_csv
 
-    write_livelink_csv(out, motion["weights"], motion["head"], motion["frame_rate"])
+    write_livelink_csv(out, clip.weights, clip.head, clip.frame_rate)
 
 
-def _write_npz(out, motion, pcm, rate, view) -> None:
-    np.savez_compressed(out, **motion)
+def _write_npz(out: Path, clip: MotionClip, audio: Audio, view: str) -> None:
+    write_npz(out, clip)
 
 
-def _write_mp4(out, motion, pcm, rate, view) -> None:
+def _write_mp4(out: Path, clip: MotionClip, audio: Audio, view: str) -> None:
     from streamingtalker_ros.face.rendering.video import write_mp4
 
-    images = render(motion, range(len(motion["times"])), view=view)
-    write_mp4(out, images, motion["frame_rate"], pcm, rate)
+    write_mp4(out, render(clip, range(len(clip)), view=view), clip.frame_rate, audio.pcm, audio.rate)
 
 
-def _write_png(out, motion, pcm, rate, view) -> None:
-    sheet(motion, pcm, rate, view, title=f"{out.stem}: {len(motion['times'])} frames").save(out)
+def _write_png(out: Path, clip: BlendshapeClip, audio: Audio, view: str) -> None:
+    draw_contact_sheet(clip, audio, view, f"{out.stem}: {len(clip)} frames").save(out)
+
+
+OUTPUTS = {
+    ".csv": Output(("blendshape",), False, _write_csv),
+    ".npz": Output(("blendshape", "vertex"), False, _write_npz),
+    ".mp4": Output(("blendshape", "vertex"), True, _write_mp4),
+    ".png": Output(("blendshape",), False, _write_png),
+}

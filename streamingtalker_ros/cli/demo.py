@@ -20,8 +20,9 @@ import numpy as np
 
 from streamingtalker_ros.audio.constants import NS_PER_S
 from streamingtalker_ros.audio.files import read_audio
-from streamingtalker_ros.cli.animate import render, sheet
+from streamingtalker_ros.cli.animate import Audio, draw_contact_sheet, render
 from streamingtalker_ros.errors import TalkerError, require
+from streamingtalker_ros.face.motion_clip import BlendshapeClip
 
 VOICE = Path(__file__).parents[1] / "data" / "voice.flac"
 _LOADING = 120.0  # s that the talker may take to load its model
@@ -56,9 +57,10 @@ def run(args) -> int:
     from streamingtalker_ros.face.rendering.video import write_mp4
 
     video, picture = folder / "demo.mp4", folder / "demo.png"
-    print(f"rendering {len(motion['times'])} frames", flush=True)
-    write_mp4(video, render(motion, range(len(motion["times"]))), motion["frame_rate"], pcm, rate)
-    sheet(motion, pcm, rate, title=f"{Path(args.wav).name}: recorded from face_motion").save(picture)
+    print(f"rendering {len(motion)} frames", flush=True)
+    write_mp4(video, render(motion, range(len(motion))), motion.frame_rate, pcm, rate)
+    title = f"{Path(args.wav).name}: recorded from face_motion"
+    draw_contact_sheet(motion, Audio(pcm, rate), title=title).save(picture)
     print(f"wrote {video} and {picture}")
     print(summary(statistics, len(recorded), len(pcm) / rate))
     return 0
@@ -154,7 +156,7 @@ class _Process:
 
 
 def motion_of(recorded, frame_rate):
-    """Recorded messages -> the dict of `animate`, on the grid of their stamps; frame 0 is the audio's first
+    """Recorded messages -> BlendshapeClip, on the grid of their stamps; frame 0 is the audio's first
     sample.
 
     A frame that never came shows the one before it. Takes the last stream, should the voice have begun anew.
@@ -168,14 +170,13 @@ def motion_of(recorded, frame_rate):
     for place in range(max(places) + 1):
         last = at.get(place, last)
         frames.append(last)
-    return {
-        "weights": np.stack([frame.weights for frame in frames]),
-        "head": np.stack([frame.head for frame in frames]),
-        "times": np.arange(len(frames)) / frame_rate,
-        "speaking": np.array([frame.speaking for frame in frames]),
-        "frame_rate": frame_rate,
-        "names": np.array(recorded[0].names),
-    }
+    return BlendshapeClip(
+        weights=np.stack([frame.weights for frame in frames]),
+        head=np.stack([frame.head for frame in frames]),
+        times=np.arange(len(frames)) / frame_rate,
+        speaking=np.array([frame.speaking for frame in frames]),
+        frame_rate=frame_rate,
+    )
 
 
 def summary(statistics, received, seconds) -> str:

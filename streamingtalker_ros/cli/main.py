@@ -2,7 +2,8 @@
 """`streamingtalker COMMAND …`: finds the command's file, parses its arguments, prints errors as one sentence.
 
 A command NAME lives in `cli/NAME.py` (dashes become underscores) and has `add_arguments(parser)` and
-`run(args) -> int`. Only the chosen command is imported, so that `--help` is instant and torch stays out of it.
+`run(args) -> int`. Only the chosen command is imported, so that `--help` is instant and torch stays out of
+it.
 """
 
 import argparse
@@ -18,6 +19,7 @@ COMMANDS = {
     "talk": "the talker node without ROS: hear an audio topic, publish face motion",
     "play": "publish an audio file or the microphone as a ROS 2 audio topic",
     "animate": "turn an audio file into face motion: CSV, NPZ, MP4 or PNG",
+    "face": "export a face with its ARKit shapes as .glb",
     "pictures": "render the default face: expressions, visemes, profiles",
     "web": "serve a page: speak into the microphone and see the face speak",
     "demo": "talker and audio source over DDS, recorded into a video with sound",

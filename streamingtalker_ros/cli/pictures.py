@@ -1,20 +1,32 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`streamingtalker pictures`: the documentation's pictures of the face, each a PNG of labelled tiles.
+"""`streamingtalker pictures`: the documentation's pictures of a face, each a PNG of labelled tiles.
 
-Takes a folder to write and optionally a user's face; writes face.png (three
-views), expressions.png (from front and three-quarter), visemes.png (from
-front and profile) and shapes.png (all 52 ARKit shapes at weight 1).
+Writes face.png (three views), expressions.png (front and three-quarter view), visemes.png (front and profile)
+and shapes.png (all 52 ARKit shapes at weight 1).
 """
 
+from __future__ import annotations
+
+import argparse
 import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 import numpy as np
+import numpy.typing as npt
 
 from streamingtalker_ros.errors import TalkerError, require
 from streamingtalker_ros.face.arkit import ARKIT_NAMES, INDEX
+from streamingtalker_ros.face.rendering.scene import VIEWS_DEG
+from streamingtalker_ros.face.rig import Rig
 
-EXPRESSIONS = {
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+Case: TypeAlias = Mapping[str, float]  # weights by shape; a name without its side sets both sides
+
+EXPRESSIONS: dict[str, Case] = {
     "neutral": {},
     "smile": {"mouthSmile": 0.8, "cheekSquint": 0.4},
     "laugh": {
@@ -47,7 +59,7 @@ EXPRESSIONS = {
         "eyeLookInRight": 0.5,
     },
 }
-VISEMES = {
+VISEMES: dict[str, Case] = {
     "p b m": {"jawOpen": 0.2, "mouthClose": 0.2, "mouthPress": 0.4},
     "f v": {"jawOpen": 0.05, "mouthRollLower": 0.8, "mouthUpperUp": 0.3},
     "t d n s": {"jawOpen": 0.1, "mouthLowerDown": 0.2, "mouthStretch": 0.2},
@@ -58,27 +70,56 @@ VISEMES = {
     "oh": {"jawOpen": 0.4, "mouthFunnel": 0.5, "mouthPucker": 0.3},
     "oo": {"jawOpen": 0.15, "mouthPucker": 0.75, "mouthFunnel": 0.25},
 }
-SHAPES = {name: {name: 1.0} for name in ARKIT_NAMES}
-SHAPES["mouthClose"] = {"mouthClose": 0.5, "jawOpen": 0.5}  # it undoes the jaw, alone it means nothing
-SHAPES["tongueOut"] = {"tongueOut": 1.0, "jawOpen": 0.4}
-VIEWS = {"front": {}, "three-quarter": {}, "profile": {}}
-_INK, _PAPER = (52, 58, 66), (250, 250, 250)
+SHAPES: dict[str, Case] = {
+    **{name: {name: 1.0} for name in ARKIT_NAMES},
+    "mouthClose": {"mouthClose": 0.5, "jawOpen": 0.5},  # it reverses jawOpen and means nothing alone
+    "tongueOut": {"tongueOut": 1.0, "jawOpen": 0.4},
+}
+_TEXT_COLOR, _PAGE_COLOR = (52, 58, 66), (250, 250, 250)
+_FONT_SIZE, _GAP, _CAPTION_HEIGHT = 12, 6, 22  # pixels
+_PURPOSE = "the pictures"
 
 
-def add_arguments(parser) -> None:
-    """The command's options."""
+class Page(NamedTuple):
+    """A picture of tiles.
+
+    Attributes:
+        name: File name without ending.
+        tiles: Label, weights and views of each tile, the views side by side.
+        size: Width and height of a view in pixels.
+        columns: Tiles in a row.
+        zoom: As in `create_renderer`.
+        center: As in `create_renderer`.
+    """
+
+    name: str
+    tiles: Sequence[tuple[str, Case, Sequence[str]]]
+    size: tuple[int, int]
+    columns: int
+    zoom: float
+    center: npt.NDArray[np.floating] | None
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options of the command."""
     parser.add_argument("--out", default="docs/pictures", help="folder to write the PNG files into")
     parser.add_argument(
         "--face",
         default=None,
         metavar="PATH",
-        help="a face of yours: .glb, .gltf, .ply or a folder of .obj shapes (default: the built-in face)",
+        help="your own face: .glb, .gltf, .ply or a folder of .obj shapes (default: the built-in face)",
     )
 
 
-def run(args) -> int:
-    """Render and write the pictures; prints each file's name and
-    size. Raises TalkerError for an unusable face or folder."""
+def run(args: argparse.Namespace) -> int:
+    """Render and write the pictures; prints the name and the size of each file.
+
+    Returns:
+        The exit code.
+
+    Raises:
+        TalkerError: If the face is unusable or the folder cannot be written.
+    """
     from streamingtalker_ros.face.default_head.assemble import default_rig
     from streamingtalker_ros.face.formats.importers import load_face
 
@@ -91,59 +132,71 @@ def run(args) -> int:
     out = Path(args.out)
     try:
         out.mkdir(parents=True, exist_ok=True)
-    except OSError as broken:
-        raise TalkerError(f"cannot write into {out} ({broken.strerror}): choose another --out") from None
-    low, high = rig.vertices.min(axis=0), rig.vertices.max(axis=0)
-    face = np.append((low + high)[:2] / 2 + (0.1 * (high - low)[0], 0.0), low[2] + 0.56 * (high - low)[2])
-    mouth = face + (0.2 * (high - low)[0], 0.0, -0.19 * (high - low)[2])
-    if "mouth_corners" in rig.landmarks:
-        mouth[2] = rig.vertices[rig.landmarks["mouth_corners"], 2].mean() + 0.02 * (high - low)[2]
-    pages = (  # file, cases, views, tile in pixels, columns, zoom, middle of the picture
-        ("face", VIEWS, None, (400, 500), 3, 1.06, None),
-        ("expressions", EXPRESSIONS, ("front", "three_quarter"), (170, 210), 4, 1.06, None),
-        ("visemes", VISEMES, ("front", "profile"), (200, 170), 3, 2.1, mouth),
-        ("shapes", SHAPES, ("front",), (134, 150), 9, 1.45, face),
-    )
-    for name, *page in pages:
-        path = out / f"{name}.png"
-        picture = _page(rig, *page)
+    except OSError as error:
+        raise TalkerError(f"cannot write into {out} ({error.strerror}): choose another --out") from None
+    for page in _pages(rig):
+        path = out / f"{page.name}.png"
+        picture = _draw_page(rig, page)
         picture.save(path, optimize=True)
-        print(
-            f"{path}  {picture.width} x {picture.height}, {path.stat().st_size // 1024} kB", file=sys.stderr
-        )
+        kilobytes = path.stat().st_size // 1024
+        print(f"{path}  {picture.width} x {picture.height}, {kilobytes} kB", file=sys.stderr)
     return 0
 
 
-def weights_of(case):
-    """{shape or pair of shapes: weight} -> (52,) float32;
-    `mouthSmile` sets mouthSmileLeft and mouthSmileRight."""
-    out = np.zeros(len(ARKIT_NAMES), np.float32)
+def case_weights(case: Case) -> npt.NDArray[np.float32]:
+    """The weights of a case, (52,); `mouthSmile` sets mouthSmileLeft and mouthSmileRight."""
+    weights = np.zeros(len(ARKIT_NAMES), np.float32)
     for name, value in case.items():
-        for label in (name,) if name in INDEX else (name + "Left", name + "Right"):
-            out[INDEX[label]] = value
-    return out
+        for shape in (name,) if name in INDEX else (name + "Left", name + "Right"):
+            weights[INDEX[shape]] = value
+    return weights
 
 
-def _page(rig, cases, views, size, columns, zoom, center):
-    """Tiles of the cases, each seen from all views side by side;
-    views None: each case's label names its own view."""
-    image, draw = require("PIL.Image", "the pictures"), require("PIL.ImageDraw", "the pictures")
-    font = require("PIL.ImageFont", "the pictures").load_default(12)
+def _pages(rig: Rig) -> list[Page]:
+    low, high = rig.vertices.min(axis=0), rig.vertices.max(axis=0)
+    size = high - low
+    face = np.append((low + high)[:2] / 2 + (0.1 * size[0], 0.0), low[2] + 0.56 * size[2])
+    mouth = face + np.array([0.2 * size[0], 0.0, -0.19 * size[2]])
+    if "mouth_corners" in rig.landmarks:
+        mouth[2] = rig.vertices[rig.landmarks["mouth_corners"], 2].mean() + 0.02 * size[2]
+
+    def tiles(cases: Mapping[str, Case], *views: str) -> list[tuple[str, Case, Sequence[str]]]:
+        return [(label, case, views) for label, case in cases.items()]
+
+    neutral: Case = {}
+    views = [(view.replace("_", "-"), neutral, (view,)) for view in VIEWS_DEG]
+    return [
+        Page("face", views, (400, 500), 3, 1.06, None),
+        Page("expressions", tiles(EXPRESSIONS, "front", "three_quarter"), (170, 210), 4, 1.06, None),
+        Page("visemes", tiles(VISEMES, "front", "profile"), (200, 170), 3, 2.1, mouth),
+        Page("shapes", tiles(SHAPES, "front"), (134, 150), 9, 1.45, face),
+    ]
+
+
+def _draw_page(rig: Rig, page: Page) -> Image:
+    """Draw the tiles of a page in rows, each with its label below."""
+    image, draw = require("PIL.Image", _PURPOSE), require("PIL.ImageDraw", _PURPOSE)
+    font = require("PIL.ImageFont", _PURPOSE).load_default(_FONT_SIZE)
     from streamingtalker_ros.face.rendering.renderer import create_renderer
 
-    width, height = size
-    across = 1 if views is None else len(views)
-    step = across * width + 6, height + 22
-    rows = -(-len(cases) // columns)
-    page = image.new("RGB", (columns * step[0] - 6, rows * step[1]), _PAPER)
-    pen = draw.Draw(page)
-    names = [label.replace("-", "_") for label in cases] if views is None else views
-    renderers = {view: create_renderer(rig, width, height, view, zoom=zoom, center=center) for view in names}
-    for k, (label, case) in enumerate(cases.items()):
-        left, top = k % columns * step[0], k // columns * step[1]
-        for n, view in enumerate([names[k]] if views is None else views):
-            page.paste(image.fromarray(renderers[view].render(weights_of(case))), (left + n * width, top))
-        pen.text((left + across * width / 2, top + height + 3), label, fill=_INK, font=font, anchor="ma")
+    width, height = page.size
+    tile_width = width * max(len(views) for _, _, views in page.tiles)
+    step = tile_width + _GAP, height + _CAPTION_HEIGHT
+    rows = -(-len(page.tiles) // page.columns)
+    result = image.new("RGB", (page.columns * step[0] - _GAP, rows * step[1]), _PAGE_COLOR)
+    pen = draw.Draw(result)
+    used_views = {view: None for _, _, views in page.tiles for view in views}  # in order of first use
+    renderers = {
+        view: create_renderer(rig, width, height, view, zoom=page.zoom, center=page.center)
+        for view in used_views
+    }
+    for k, (label, case, views) in enumerate(page.tiles):
+        left, top = k % page.columns * step[0], k // page.columns * step[1]
+        for n, view in enumerate(views):
+            pixels = renderers[view].render(case_weights(case))
+            result.paste(image.fromarray(pixels), (left + n * width, top))
+        center = left + tile_width / 2
+        pen.text((center, top + height + 3), label, fill=_TEXT_COLOR, font=font, anchor="ma")
     for renderer in renderers.values():
         renderer.close()
-    return page
+    return result

@@ -31,8 +31,8 @@ def test_messages_stand_where_their_stamps_say() -> None:
     old = [recorded(0, start - 10**10, 0.9), recorded(1, start - 10**10 + step, 0.9)]
     new = [recorded(n, start + n * step, n / 10) for n in (0, 1, 3)]
     motion = motion_of(old + new, 25.0)
-    np.testing.assert_allclose(motion["weights"][:, 0], [0, 0.1, 0.1, 0.3], atol=1e-6)
-    np.testing.assert_allclose(motion["times"], [0, 0.04, 0.08, 0.12])
+    np.testing.assert_allclose(motion.weights[:, 0], [0, 0.1, 0.1, 0.3], atol=1e-6)
+    np.testing.assert_allclose(motion.times, [0, 0.04, 0.08, 0.12])
 
 
 def test_the_demo_speaks_records_and_renders(tmp_path) -> None:

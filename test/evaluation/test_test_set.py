@@ -6,7 +6,6 @@ import json
 import numpy as np
 import pytest
 
-from streamingtalker_ros.cli.animate import _write_csv, _write_npz
 from streamingtalker_ros.coarticulation import face_motion
 from streamingtalker_ros.corpus.storage import Clip, save_clip
 from streamingtalker_ros.errors import TalkerError
@@ -16,6 +15,7 @@ from streamingtalker_ros.evaluation.motion_curves import Take, of_weights, on_gr
 from streamingtalker_ros.evaluation.test_set import load_section, score
 from streamingtalker_ros.face.arkit import ARKIT_NAMES, INDEX
 from streamingtalker_ros.face.default_head.assemble import default_rig
+from streamingtalker_ros.face.formats.livelink import write_livelink_csv
 from streamingtalker_ros.phonetics.phones import Phone
 
 SAID = ["pau", "m", "aa", "b", "ih", "t", "ow", "p", "ae", "n", "pau"]
@@ -259,12 +259,12 @@ def test_motion_that_is_already_made(rig, corpus, tmp_path) -> None:
         "speaking": np.ones(75, bool),
         "names": np.array(ARKIT_NAMES),
     }
-    _write_csv(tmp_path / "a.csv", motion, None, None, None)
+    write_livelink_csv(tmp_path / "a.csv", motion["weights"], motion["head"], motion["frame_rate"])
     motion["names"], motion["weights"] = (
         motion["names"][::-1],
         motion["weights"][:, ::-1],
     )  # any order, by name
-    _write_npz(tmp_path / "b.npz", motion, None, None, None)
+    np.savez_compressed(tmp_path / "b.npz", **motion)
     takes = external_motion.read_folder(rig, tmp_path)
     assert np.abs(takes["a"].opening - takes["b"].opening).max() < 1e-6
     part, made = external_motion.against(section, takes)

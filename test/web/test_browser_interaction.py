@@ -13,6 +13,7 @@ from streamingtalker_ros.audio.files import read_audio
 from streamingtalker_ros.audio.resample import to_16k
 from streamingtalker_ros.cli.animate import animate
 from streamingtalker_ros.face.arkit import INDEX
+from streamingtalker_ros.streaming import Talker
 from streamingtalker_ros.web import assets
 from support.web_client import serving
 from tools.browser import chromium
@@ -154,7 +155,7 @@ def test_sound_that_a_stalled_network_lost_moves_nothing_in_time(page, voice_pat
     page.wait("app.source === null", 30)  # it ends when the file does
     shown = page.run("app.frameLog")
     page.run("app.frameLog = null, 1")
-    motion = animate(to_16k(pcm[begin:], rate), device="cpu")
+    motion = animate(Talker.load(device="cpu"), to_16k(pcm[begin:], rate))
     times = np.array([frame["time"] for frame in shown])
     idle = np.argmax(np.append(np.diff(times), -1) < 0) + 1  # of the next timeline, after the file
     own = (times[:idle] > 0.2) & (
@@ -162,7 +163,7 @@ def test_sound_that_a_stalled_network_lost_moves_nothing_in_time(page, voice_pat
     )  # behind the seam of the two voices
     assert own.sum() > 80
     for name in ("jawOpen", "mouthPucker", "browInnerUp"):
-        reference = np.interp(times[:idle][own], motion["times"], motion["weights"][:, INDEX[name]])
+        reference = np.interp(times[:idle][own], motion.times, motion.weights[:, INDEX[name]])
         given = np.array([frame["weights"][INDEX[name]] for frame in shown[:idle]])[own]
         np.testing.assert_allclose(given, reference, atol=5e-3)
     assert page.errors == []

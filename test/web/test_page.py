@@ -22,6 +22,7 @@ from streamingtalker_ros.face.arkit import ARKIT_NAMES, INDEX
 from streamingtalker_ros.face.default_head.assemble import default_rig
 from streamingtalker_ros.face.formats.gltf_writer import write_glb
 from streamingtalker_ros.face.formats.livelink import read_livelink_csv
+from streamingtalker_ros.streaming import Talker
 from streamingtalker_ros.web import assets
 from streamingtalker_ros.web.app import WebContext
 from streamingtalker_ros.web.server import Server
@@ -124,12 +125,12 @@ def test_the_page_moves_the_face_as_the_rig_does(page) -> None:
 
 def test_the_mouth_follows_the_file(spoken, wav) -> None:
     """Weights shown on the page against those of `streamingtalker animate`, shape by shape."""
-    motion = animate(to_16k(*read_audio(wav)), device="cpu")
+    motion = animate(Talker.load(device="cpu"), to_16k(*read_audio(wav)))
     trace = spoken["trace"][(spoken["trace"][:, 0] > 0.3) & (spoken["trace"][:, 0] < SECONDS - 0.3)]
     assert len(trace) > 40
     alike = {}
     for k, name in enumerate(ARKIT_NAMES):
-        reference = np.interp(trace[:, 0], motion["times"], motion["weights"][:, k])
+        reference = np.interp(trace[:, 0], motion.times, motion.weights[:, k])
         if reference.std() > 0.02 and name.startswith(("jaw", "mouth")):
             alike[name] = np.corrcoef(reference, trace[:, 1 + k])[0, 1]
     assert len(alike) >= 5
@@ -187,7 +188,8 @@ def test_a_recording_is_what_was_heard_and_shown(page, tmp_path) -> None:
     files = page.run("""Promise.all([...document.querySelectorAll('#downloads a')].map(async (a) => {
         const bytes = new Uint8Array(await (await fetch(a.href)).arrayBuffer());
         let text = '';
-        for (let i = 0; i < bytes.length; i += 4096) text += String.fromCharCode(...bytes.subarray(i, i + 4096));
+        for (let i = 0; i < bytes.length; i += 4096) text += String.fromCharCode(...bytes.subarray(i, i +
+        4096));
         return [a.download, btoa(text)]; }))""")
     files = {name.rpartition(".")[2]: base64.b64decode(data) for name, data in files}
     assert {"wav", "csv"} <= set(files) and len(files) == 3

@@ -1,0 +1,53 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`streamingtalker face export --out head.glb`: write a face with its ARKit shapes as binary glTF."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from streamingtalker_ros.errors import TalkerError
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the actions of the command and their options."""
+    actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
+    text = "write a face as .glb, with its ARKit shapes as named morph targets"
+    export = actions.add_parser(
+        "export", help=text, description=f"{text.capitalize()}.", formatter_class=parser.formatter_class
+    )
+    export.add_argument("--out", required=True, metavar="FILE", help="file to write, .glb")
+    export.add_argument(
+        "--face",
+        metavar="PATH",
+        help="your own face: .glb, .gltf or a folder of .obj shapes (default: the built-in face)",
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run the command.
+
+    Returns:
+        The exit code.
+
+    Raises:
+        TalkerError: If the face is unusable or the file cannot be written.
+    """
+    from streamingtalker_ros.face.default_head.assemble import default_rig
+    from streamingtalker_ros.face.formats.gltf_writer import write_glb
+    from streamingtalker_ros.face.formats.importers import load_face
+
+    out = Path(args.out)
+    if out.suffix.lower() != ".glb":
+        raise TalkerError(f"--out {out} does not end in .glb: faces are exported as binary glTF")
+    rig = default_rig() if args.face is None else load_face(args.face)
+    content = write_glb(rig)
+    try:
+        out.write_bytes(content)
+    except OSError as error:
+        raise TalkerError(f"cannot write {out} ({error.strerror}): choose another --out") from None
+    print(
+        f"{out}: {len(rig.vertices)} vertices, {len(rig.triangles)} triangles, "
+        f"{len(rig.shape_names)} shapes, {len(content) // 1024} kB"
+    )
+    return 0

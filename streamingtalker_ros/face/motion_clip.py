@@ -1,0 +1,126 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A finished clip of face motion, of blendshape weights or of vertices, and the images that show it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from streamingtalker_ros.face.arkit import ARKIT_NAMES
+from streamingtalker_ros.face.default_head.assemble import default_rig
+from streamingtalker_ros.face.rendering.renderer import Renderer, create_renderer
+from streamingtalker_ros.face.rig import Rig
+
+
+@dataclass(frozen=True)
+class BlendshapeClip:
+    """Motion of the 52 ARKit shapes and of the head.
+
+    Attributes:
+        weights: (T, 52) float32, 0..1, in the order of `ARKIT_NAMES`.
+        head: (T, 4) float32 quaternions xyzw.
+        times: (T,) seconds.
+        speaking: (T,) bool, voice activity.
+        frame_rate: Frames per second.
+        rig: The face that shows the motion.
+    """
+
+    weights: npt.NDArray[np.float32]
+    head: npt.NDArray[np.float32]
+    times: npt.NDArray[np.float64]
+    speaking: npt.NDArray[np.bool_]
+    frame_rate: float
+    rig: Rig = field(default_factory=default_rig)
+
+    def __len__(self) -> int:
+        return len(self.times)
+
+    def arrays(self) -> dict[str, npt.ArrayLike]:
+        """The content of an NPZ file."""
+        return {
+            "weights": self.weights,
+            "head": self.head,
+            "times": self.times,
+            "speaking": self.speaking,
+            "frame_rate": self.frame_rate,
+            "names": np.array(ARKIT_NAMES),
+        }
+
+    def draw(self, renderer: Renderer, index: int) -> npt.NDArray[np.uint8]:
+        """Image (height, width, 3) of a frame, drawn by a renderer of `rig`."""
+        return renderer.render(self.weights[index], self.head[index])
+
+
+@dataclass(frozen=True)
+class VertexClip:
+    """Motion of the vertices of a mesh.
+
+    Attributes:
+        vertices: (T, V, 3) float32, metres; x out of the face, y to the person's left, z up.
+        times: (T,) seconds.
+        frame_rate: Frames per second.
+        rig: The mesh at rest, without shapes.
+    """
+
+    vertices: npt.NDArray[np.float32]
+    times: npt.NDArray[np.float64]
+    frame_rate: float
+    rig: Rig
+
+    def __len__(self) -> int:
+        return len(self.times)
+
+    def arrays(self) -> dict[str, npt.ArrayLike]:
+        """The content of an NPZ file."""
+        return {
+            "vertices": self.vertices,
+            "times": self.times,
+            "frame_rate": self.frame_rate,
+            "template": self.rig.vertices,
+            "triangles": self.rig.triangles,
+        }
+
+    def draw(self, renderer: Renderer, index: int) -> npt.NDArray[np.uint8]:
+        """Image (height, width, 3) of a frame, drawn by a renderer of `rig`."""
+        return renderer.render_vertices(self.vertices[index])
+
+
+MotionClip: TypeAlias = BlendshapeClip | VertexClip
+
+
+def write_npz(path: str | os.PathLike[str], clip: MotionClip) -> None:
+    """Write the arrays of a clip into a compressed NPZ file."""
+    arrays: dict[str, Any] = dict(clip.arrays())
+    np.savez_compressed(path, **arrays)
+
+
+def render_frames(
+    clip: MotionClip, indices: Sequence[int], width: int, height: int, view: str = "front", zoom: float = 1.0
+) -> Iterator[npt.NDArray[np.uint8]]:
+    """Draw frames of a clip one by one.
+
+    Args:
+        clip: The motion.
+        indices: The frames to draw.
+        width: Pixels.
+        height: Pixels.
+        view: front, three_quarter or profile.
+        zoom: 1 shows the whole head; a greater zoom brings the camera nearer.
+
+    Yields:
+        (height, width, 3) RGB.
+
+    Raises:
+        TalkerError: If the view is unknown or VTK is not installed.
+    """
+    renderer = create_renderer(clip.rig, width, height, view, zoom=zoom)
+    try:
+        for index in indices:
+            yield clip.draw(renderer, index)
+    finally:
+        renderer.close()

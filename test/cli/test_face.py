@@ -1,0 +1,55 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`streamingtalker face export`: the written .glb is the face."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from streamingtalker_ros.cli import main
+from streamingtalker_ros.face.arkit import ARKIT_NAMES
+from streamingtalker_ros.face.default_head.assemble import default_rig
+from streamingtalker_ros.face.formats.importers import load_face
+from support.face_files import mouth_patch, write_test_glb
+
+
+def test_the_exported_default_face_reads_back_with_its_52_shapes(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["face", "export", "--out", str(tmp_path / "head.glb")]) == 0
+    assert "52 shapes" in capsys.readouterr().out
+    rig = load_face(tmp_path / "head.glb")
+    assert rig.shape_names == ARKIT_NAMES
+    np.testing.assert_array_equal(rig.vertices, default_rig().vertices)
+    np.testing.assert_array_equal(rig.deltas, default_rig().deltas)
+
+
+def test_an_own_face_is_exported(tmp_path: Path) -> None:
+    source = write_test_glb(tmp_path / "mine.glb", *mouth_patch())
+    assert main(["face", "export", "--face", str(source), "--out", str(tmp_path / "out.glb")]) == 0
+    mine, exported = load_face(source), load_face(tmp_path / "out.glb")
+    np.testing.assert_allclose(exported.vertices, mine.vertices, atol=1e-7)
+    np.testing.assert_allclose(exported.deltas, mine.deltas, atol=1e-7)
+
+
+@pytest.mark.parametrize(
+    "options, message",
+    [
+        (["--out", "head.obj"], "does not end in .glb"),
+        (["--out", "no/such/folder/head.glb"], "choose another --out"),
+        (["--out", "head.glb", "--face", "none.glb"], "no face at"),
+    ],
+)
+def test_unusable_arguments_of_export_are_one_sentence(
+    options: list[str],
+    message: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(["face", "export", *options]) == 2
+    error = capsys.readouterr().err
+    assert message in error and error.count("\n") == 1
