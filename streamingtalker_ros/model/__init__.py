@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Networks of both families with explicit state, the DDIM sampler, and the talkers' protocol. No messages, no clock."""
+"""Networks of both families with explicit state, the DDIM sampler and the protocol of talkers."""

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Noise schedule, DDIM sampler and the noise of a frame; independent of any network.
 
-The sampler takes a function that predicts the clean latent x0 from a noisy one, for numpy arrays and torch tensors
-alike. Everything that depends only on the number of steps is computed once, in float64.
+The sampler takes a function that predicts the clean latent x0 from a noisy one, for numpy arrays and torch
+tensors alike. Everything that depends only on the number of steps is computed once, in float64.
 
 Notation of Song, Meng, Ermon, "Denoising Diffusion Implicit Models" (arXiv 2010.02502); alpha-bar is written
 `alphas_cumprod` as in the diffusers library, whose coefficients these are (test/model/test_ddim.py).
@@ -29,7 +29,8 @@ if TYPE_CHECKING:
 class NoiseSchedule:
     """Forward noising z_t = sqrt(abar_t) z_0 + sqrt(1 − abar_t) noise at `num_train_timesteps` times.
 
-    Scaled linear: the square roots of the betas are evenly spaced. The defaults are those of the paper's release.
+    Scaled linear: the square roots of the betas are evenly spaced. The defaults are those of the paper's
+    release.
     """
 
     beta_start: float = 0.00085
@@ -40,8 +41,8 @@ class NoiseSchedule:
     def alphas_cumprod(self) -> npt.NDArray[np.float64]:
         """(num_train_timesteps,) float64, abar_t for t = 0 … num_train_timesteps − 1.
 
-        The values are those of float32 arithmetic: 1 − abar_0 is 8.5e-4, where float32's rounding of abar shows in its
-        fifth digit, and the published networks were trained and sampled with the rounded table.
+        The values are those of float32 arithmetic: 1 − abar_0 is 8.5e-4, where float32's rounding of abar
+        shows in its fifth digit, and the published networks were trained and sampled with the rounded table.
         """
         roots = np.linspace(self.beta_start**0.5, self.beta_end**0.5, self.num_train_timesteps)
         roots = roots.astype(np.float32)
@@ -107,7 +108,8 @@ def ddim_coefficients(
 
     Args:
         steps: Number of steps S, 1 … num_train_timesteps.
-        spacing: "trailing" begins at the very last time, which few steps need; "leading" is the published spacing.
+        spacing: "trailing" begins at the very last time, which few steps need; "leading" is the published
+            spacing.
         steps_offset: Added to the times of "leading"; "trailing" ignores it, as diffusers does.
         final_alpha: abar after the last step: 1.0, or "first" for alphas_cumprod[0] as published.
         schedule: The noise schedule; None for the default one.
@@ -139,13 +141,12 @@ def ddim_coefficients(
     return DdimCoefficients(t.astype(np.int64), keep.astype(np.float32), add.astype(np.float32))
 
 
-def sample(
-    denoise: Callable[[ArrayT, int], ArrayT], noise: ArrayT, coefficients: DdimCoefficients
-) -> ArrayT:
+def sample(denoise: Callable[[ArrayT, int], ArrayT], noise: ArrayT, coefficients: DdimCoefficients) -> ArrayT:
     """Turn noise into a clean latent.
 
     Args:
-        denoise: Called as denoise(z, s) with z (…, C) and the step's index s = 0 … S − 1; returns the predicted x0.
+        denoise: Called as denoise(z, s) with z (…, C) and the step's index s = 0 … S − 1; returns the
+            predicted x0.
         noise: (…, C) white noise.
         coefficients: Of S steps.
 
@@ -161,8 +162,8 @@ def sample(
 def frame_noise(seed: int, n: int, shape: int | tuple[int, ...]) -> npt.NDArray[np.float32]:
     """Return the white noise of frame n, a function of (seed, n) alone.
 
-    A counter-based generator (Philox) is placed directly at frame n, so that no frame's noise depends on what was drawn
-    before it, on the device or on the batch.
+    A counter-based generator (Philox) is placed directly at frame n, so that no frame's noise depends on what
+    was drawn before it, on the device or on the batch.
 
     Args:
         seed: Any integer, taken modulo 2^64.

@@ -1,15 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
 """Common interface of both families of talkers, and the frames that they return.
 
-A talker holds the weights of one checkpoint on one device. It opens streams, one per voice, and steps any number of
-them as one batch. The two families differ in what a frame carries:
+A talker holds the weights of one checkpoint on one device. It opens streams, one per voice, and steps any
+number of them as one batch. The two families differ in what a frame carries:
 
 | `talker.family` | class | frame |
 |---|---|---|
 | `"blendshape"` | `streaming.talker.Talker` | `BlendshapeFrame`: 52 ARKit weights and the head's rotation |
-| `"vertex"` | `model.vertex.streaming.VertexTalker` | `VertexFrame`: the vertices of the checkpoint's own mesh |
+| `"vertex"` | `model.vertex.streaming.VertexTalker` | `VertexFrame`: the vertices of its own mesh |
 
-Code outside `model/` and `streaming/` branches on `talker.family`, or on the type of a frame, and on nothing else.
+Code outside `model/` and `streaming/` branches on `talker.family`, or on the type of a frame, and on nothing
+else.
 """
 
 from __future__ import annotations
@@ -32,8 +33,8 @@ class BlendshapeFrame:
         index: 0, 1, 2, … since the stream began.
         time: `index / frame_rate` in seconds, where the frame's own audio begins.
         weights: (52,) float32 in 0..1, in the order of `ARKIT_NAMES`.
-        head: (4,) float32 unit quaternion xyzw, rotation from the neutral pose (x out of the face, y to the person's
-            left, z up).
+        head: (4,) float32 unit quaternion xyzw, rotation from the neutral pose (x out of the face, y to the
+            person's left, z up).
         speaking: Voice activity, the same that opens and closes the mouth.
     """
 
@@ -51,8 +52,8 @@ class VertexFrame:
     Attributes:
         index: 0, 1, 2, … since the stream began.
         time: `index / frame_rate` in seconds, where the frame's own audio begins.
-        vertices: (V, 3) float32 positions in metres, in the checkpoint's own axes (both releases: x to the person's
-            left, y up, z out of the face).
+        vertices: (V, 3) float32 positions in metres, in the checkpoint's own axes (both releases: x to the
+            person's left, y up, z out of the face).
     """
 
     index: int
@@ -67,7 +68,8 @@ AnyFrame: TypeAlias = BlendshapeFrame | VertexFrame
 class StreamProtocol(Protocol):
     """One voice of a talker: audio in, frames out. Opened by `TalkerProtocol.open_stream`.
 
-    `seed`, `style`, `steps` and the controls may change at any time; the frames that follow use the new value.
+    `seed`, `style`, `steps` and the controls may change at any time; the frames that follow use the new
+    value.
     """
 
     seed: int
@@ -89,7 +91,7 @@ class StreamProtocol(Protocol):
     def steps(self, steps: int | None) -> None: ...
 
     def accept(self, pcm: np.ndarray) -> Sequence[AnyFrame]:
-        """Process audio, (n,) floats at 16 kHz in -1..1 of any length, and return the frames that it completes."""
+        """Process audio, (n,) floats at 16 kHz in -1..1, and return the frames that it completes."""
         ...
 
     def finish(self) -> Sequence[AnyFrame]:
@@ -101,7 +103,7 @@ class StreamProtocol(Protocol):
         ...
 
     def set(self, **controls: Any) -> None:
-        """Change controls, of `talker.control_names`. Raises TalkerError for an unknown name or a bad value."""
+        """Change controls of `talker.control_names`; raises TalkerError for a bad name or value."""
         ...
 
 
@@ -155,7 +157,7 @@ class TalkerProtocol(Protocol):
 
     @property
     def template(self) -> npt.NDArray[np.float32] | None:
-        """(V, 3) rest pose of the checkpoint's own mesh in metres; None for the blendshape family, which has none."""
+        """(V, 3) rest pose of the checkpoint's own mesh in metres; None for the blendshape family."""
         ...
 
     @property
@@ -169,7 +171,7 @@ class TalkerProtocol(Protocol):
         ...
 
     def check(self, style: str | None = None, steps: int | None = None) -> None:
-        """Raise TalkerError unless a stream can have this style and this number of steps; None means the default."""
+        """Raise TalkerError unless a stream can have this style and number of steps; None: the default."""
         ...
 
     def open_stream(

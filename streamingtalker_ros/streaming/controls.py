@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Controls of a running stream: gains of mouth and face, an expression, guidance.
 
-`Controls` holds the values; `ControlSmoother` is one stream's state of them and applies them to its frames: weights
-(52,) and rotation (3,) in, both changed. A change ramps in over `RAMP_FRAMES`, so that the face does not jump. Lips that
-touch stay in contact: whatever gains and expression add, the inner-lip gap of the default face is limited to that of
-the speech. Values that change nothing leave every bit as it is.
+`Controls` holds the values; `ControlSmoother` is one stream's state of them and applies them to its frames:
+weights (52,) and rotation (3,) in, both changed. A change ramps in over `RAMP_FRAMES`, so that the face does
+not jump. Lips that touch stay in contact: whatever gains and expression add, the inner-lip gap of the default
+face is limited to that of the speech. Values that change nothing leave every bit as it is.
 """
 
 from __future__ import annotations
@@ -24,7 +24,8 @@ RAMP_FRAMES = 8  # frames that a change of gains or expression takes
 CONTACT_GAP_M = 0.0003  # metres of inner-lip gap, above rest, up to which lips count as touching
 FREE_GAP_M = 0.002  # metres beyond that from which on an expression may open speaking lips without limit
 MAX_GAIN, MAX_GUIDANCE = 2.0, 4.0
-# (52,) bool: upper-face shapes that the face gain scales; blinks and gaze are no expression and keep their size
+# (52,) bool: upper-face shapes that the face gain scales; blinks and gaze are no expression and keep their
+# size
 UPPER_FACE_MASK = np.array(
     [name.startswith(("brow", "eyeSquint", "eyeWide", "cheekSquint", "noseSneer")) for name in ARKIT_NAMES]
 )
@@ -39,9 +40,10 @@ class Controls:
 
     Attributes:
         mouth_expressiveness: Gain 0…2 on the shapes of mouth and jaw; 1 as learned.
-        face_expressiveness: Gain 0…2 on brows, squint, cheeks and nose, and on the head's rotation; 1 as learned.
-        expression: Added to the speech: a name, names with weights, or a mapping, as `parse_expression` takes them;
-            (52,) float32 once constructed.
+        face_expressiveness: Gain 0…2 on brows, squint, cheeks and nose, and on the head's rotation; 1 as
+            learned.
+        expression: Added to the speech: a name, names with weights, or a mapping, as `parse_expression` takes
+            them; (52,) float32 once constructed.
         guidance: Scale 0…4 of classifier-free guidance on the audio; 1 is off.
 
     Raises:
@@ -162,8 +164,9 @@ def limit_lip_aperture(
 ) -> npt.NDArray[np.float32]:
     """Return the nearest weights in 0..1 with weights @ row = limit, for weights whose value is larger.
 
-    `weights - x·row` clipped to 0..1 is that projection. Its value falls with x in straight segments that grow flatter,
-    so Newton's steps from x = 0 approach the limit from above, at most one step for each shape that reaches 0 or 1.
+    `weights - x·row` clipped to 0..1 is that projection. Its value falls with x in straight segments that
+    grow flatter, so Newton's steps from x = 0 approach the limit from above, at most one step for each shape
+    that reaches 0 or 1.
 
     Args:
         weights: (52,) in 0..1.

@@ -4,9 +4,9 @@
     step = CudaGraphed(function, state, inputs)  # function(*inputs) -> tensors; changes `state` in place
     outputs = step(*inputs)  # the same by one launch; the next call overwrites the outputs
 
-A frame of this network is some two hundred small kernels, whose launches cost more than their work; a graph launches
-them together. On the CPU nothing is captured: the same buffers are used and the function is called, so that tests cover
-the wrapper without a GPU. Off by default (see `Talker`).
+A frame of this network is some two hundred small kernels, whose launches cost more than their work; a graph
+launches them together. On the CPU nothing is captured: the same buffers are used and the function is called,
+so that tests cover the wrapper without a GPU. Off by default (see `Talker`).
 """
 
 from __future__ import annotations
@@ -25,7 +25,8 @@ class CudaGraphed:
     """A function of tensors that is replayed as one CUDA graph.
 
     Args:
-        function: Of tensors alone, whose shapes and device never change; it must not read a value on the host.
+        function: Of tensors alone, whose shapes and device never change; it must not read a value on the
+            host.
         state: All tensors that it changes in place, in dataclasses and lists; they must keep their storage.
         inputs: Tensors of the shapes and device of every call.
     """

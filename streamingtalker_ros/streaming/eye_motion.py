@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """Rule-based blink and gaze controller that bounds blink rate and fixation length.
 
-The network has learned blinks and saccades; most of the time the controller leaves every bit as it is. It adds a blink
-where none occurred for 2.8 to 5.2 s, or at the end of a phrase where the last is more than 2 s ago; it suppresses
-blinks beyond 24 a minute; it shifts the gaze where it stood still for 3 to 5 s. Its random numbers are functions of
-(seed, frame) alone, so that chunked and offline results are equal, and it needs no future frame.
+The network has learned blinks and saccades; most of the time the controller leaves every bit as it is. It
+adds a blink where none occurred for 2.8 to 5.2 s, or at the end of a phrase where the last is more than 2 s
+ago; it suppresses blinks beyond 24 a minute; it shifts the gaze where it stood still for 3 to 5 s. Its random
+numbers are functions of (seed, frame) alone, so that chunked and offline results are equal, and it needs no
+future frame.
 """
 
 from __future__ import annotations
@@ -28,7 +29,8 @@ MAX_BLINK_S = 0.6
 BLINK_RATE, MAX_BURST = 24.0 / 60.0, 8.0  # blinks per second in the long run, blinks at once
 MAX_BLINK_INTERVAL_S = (2.8, 5.2)  # seconds without a blink until one is added, uniformly drawn
 MAX_FIXATION_S = (3.0, 5.0)  # seconds without a saccade until one is added
-# a blink at the end of a phrase: seconds since the last blink, probability, seconds that it is delayed at most
+# a blink at the end of a phrase: seconds since the last blink, probability, seconds that it is delayed at
+# most
 PHRASE_BLINK_INTERVAL_S, PHRASE_BLINK_PROBABILITY, MAX_PHRASE_BLINK_DELAY_S = 2.0, 0.6, 0.25
 CLOSING_S, CLOSED_S, OPENING_S = 0.12, 0.045, 0.20  # phases of an added blink
 MIN_SACCADE = 0.03  # of the gaze, in weights: a saccade, or a drift that amounts to one
@@ -117,7 +119,16 @@ def update_blink(
     n: int,
     frame_rate: float,
 ) -> None:
-    """Bound the blink rate of frame n; arguments as of `apply_eye_motion`, phrase_ends: the voice has just ended."""
+    """Bound the blink rate.
+
+    Args:
+        state: Updated in place.
+        weights: (52,), changed in place.
+        phrase_ends: Whether the voice has just ended.
+        seed: Of the random numbers.
+        n: Frame index.
+        frame_rate: Frames per second.
+    """
     closure = 0.5 * sum(float(weights[i]) for i in EYELIDS)
     state.frames_since_blink += 1
     state.blink_tokens = min(state.blink_tokens + BLINK_RATE / frame_rate, MAX_BURST)
@@ -166,7 +177,7 @@ def _begin_blink(state: EyeMotionState) -> None:
 def update_gaze(
     state: EyeMotionState, weights: npt.NDArray[np.float32], seed: int, n: int, frame_rate: float
 ) -> None:
-    """Bound the fixation length at frame n; arguments as of `apply_eye_motion`."""
+    """Bound the fixation length; arguments as of `apply_eye_motion`."""
     left, right, up, down = (float(weights[i]) for i in EYE_DIRECTIONS[0])
     sideways, upward = left - right, up - down
     state.fixation_frames += 1

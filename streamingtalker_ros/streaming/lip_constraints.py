@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """Enforces lip contact and aperture predicted by the encoder's articulation heads on the sampled frame.
 
-The heads predict for each frame the probability of a bilabial (p, b, m), where the lips meet, and of an open vowel, and
-how wide the lips are apart and the mouth is. A sample of the diffusion head, one of many, follows the sound less
-closely. Therefore a fraction of lip aperture and mouth width is taken from the heads; from the first of two thresholds
-of probability on the inner-lip gap of the default face is narrowed, at the second the lips touch, in every sample; or
-the lips are kept apart. The evidence for a closure is the bilabial's logit, less where the lips are predicted to be
-wide apart (`encoder.closure_logit`).
+The heads predict for each frame the probability of a bilabial (p, b, m), where the lips meet, and of an open
+vowel, and how wide the lips are apart and the mouth is. A sample of the diffusion head, one of many, follows
+the sound less closely. Therefore a fraction of lip aperture and mouth width is taken from the heads; from the
+first of two thresholds of probability on the inner-lip gap of the default face is narrowed, at the second the
+lips touch, in every sample; or the lips are kept apart. The evidence for a closure is the bilabial's logit,
+less where the lips are predicted to be wide apart (`encoder.closure_logit`).
 """
 
 from __future__ import annotations
@@ -68,9 +68,9 @@ def read_articulation_heads(
 ) -> LipTargets:
     """Convert the auxiliary logits of a frame to lip targets.
 
-    Closing and opening reduce each other where both sounds are likely. Lips are pressed only until the evidence falls:
-    they part with the burst, before the sound is over; a small fall does not count. In noise more evidence is needed,
-    since a mistake is likelier there and costs as much of the motion.
+    Closing and opening reduce each other where both sounds are likely. Lips are pressed only until the
+    evidence falls: they part with the burst, before the sound is over; a small fall does not count. In noise
+    more evidence is needed, since a mistake is likelier there and costs as much of the motion.
 
     Args:
         logits: (1 to 5,) of `AudioEncoder.auxiliary_logits`.
@@ -86,9 +86,7 @@ def read_articulation_heads(
     open_vowel = next(outputs) if config.open_vowel_thresholds else None
     aperture = next(outputs) if config.lip_aperture_weight else None
     width = next(outputs) if config.lip_width_weight else None
-    penalty = NOISE_PENALTY * min(
-        max((NO_PENALTY_DB - snr_db) / (NO_PENALTY_DB - FULL_PENALTY_DB), 0.0), 1.0
-    )
+    penalty = NOISE_PENALTY * min(max((NO_PENALTY_DB - snr_db) / (NO_PENALTY_DB - FULL_PENALTY_DB), 0.0), 1.0)
     closing, opening, evidence = 0.0, 0.0, previous.closure_logit
     if bilabial is not None:
         evidence = closure_logit(bilabial, aperture) - penalty
@@ -151,7 +149,7 @@ def blend_width(weights: npt.NDArray[np.float32], width: float, fraction: float)
 
 @functools.lru_cache(maxsize=1)
 def _width_map() -> tuple[float, npt.NDArray[np.float32], npt.NDArray[np.float32]]:
-    """Mouth width of the default face at rest, how shapes widen it, and the part of that which keeps the lip gap."""
+    """Return the default face's mouth width at rest, its change per shape, and the part that keeps gaps."""
     rest_width, width_row = default_rig().lip_width_map()
     mouth = np.array([name.startswith("mouth") for name in ARKIT_NAMES])
     gap_row = default_rig().lip_gap_map()[1] * mouth

@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Estimates how far a voice stands above the noise around it, hop by hop.
 
-The voice's level is a peak follower, as in the features; the noise is the quietest hop of the last two seconds (minimum
-statistics, Martin 2001), since speakers pause, if only in the closure of a stop. Between a voice's peaks and its
-quietest hop lie 26 dB and more in a quiet room; noise 10 dB under the voice leaves 8 to 20 dB.
+The voice's level is a peak follower, as in the features; the noise is the quietest hop of the last two
+seconds (minimum statistics, Martin 2001), since speakers pause, if only in the closure of a stop. Between a
+voice's peaks and its quietest hop lie 26 dB and more in a quiet room; noise 10 dB under the voice leaves 8 to
+20 dB.
 """
 
 from __future__ import annotations

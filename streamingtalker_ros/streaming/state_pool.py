@@ -1,13 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """Pool of the states of all open streams of a talker, so that ready streams are stepped as one batch.
 
-A stream owns a row. `batch(rows)` gathers the state of some rows into a contiguous batch and scatters it back changed;
-where the rows are the whole pool, as with a single stream, nothing is copied.
+A stream owns a row. `batch(rows)` gathers the state of some rows into a contiguous batch and scatters it back
+changed; where the rows are the whole pool, as with a single stream, nothing is copied.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from dataclasses import fields, is_dataclass
 from typing import Any, Generic, Protocol, TypeVar
@@ -86,7 +86,7 @@ class StatePool(Generic[StateT]):
         self._state, self._size, self._gather_buffers = grown, size, {}
 
     @contextmanager
-    def batch(self, rows: list[int], *subset: str) -> Iterator[StateT]:
+    def batch(self, rows: list[int], *subset: str) -> Generator[StateT, None, None]:
         """Yield the state of some rows as a batch, and write its changes back afterwards.
 
         Args:

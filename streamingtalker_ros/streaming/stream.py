@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """One voice: audio chunks in, frames of face motion out, the same for every way of splitting the audio.
 
-    stream = talker.open_stream(seed=0)
-    frames = stream.accept(pcm)  # float32 mono 16 kHz, any length
-    frames += stream.finish()
+stream = talker.open_stream(seed=0)
+frames = stream.accept(pcm)  # float32 mono 16 kHz, any length
+frames += stream.finish()
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ if TYPE_CHECKING:
 class Stream:
     """State of one voice of a Talker. Implements `model.protocol.StreamProtocol`.
 
-    Opened by `Talker.open_stream`, which documents the options. `seed`, `steps`, `style` and the controls may change at
-    any time; the frames that follow use the new value.
+    Opened by `Talker.open_stream`, which documents the options. `seed`, `steps`, `style` and the controls may
+    change at any time; the frames that follow use the new value.
 
     Args:
         talker: Owner of the weights.
@@ -90,9 +90,10 @@ class Stream:
         self.style_row = self.talker.style_row(style)
 
     def set(self, **controls: Any) -> None:
-        """Change controls (see `controls.Controls`), such as mouth_expressiveness=1.2, from the next frame on.
+        """Change controls, such as mouth_expressiveness=1.2, from the next frame on.
 
-        Gains and the expression ramp in over `controls.RAMP_FRAMES` frames.
+        They are the fields of `controls.Controls`. Gains and the expression ramp in over
+        `controls.RAMP_FRAMES` frames.
 
         Raises:
             TalkerError: For an unknown name or a value out of range; nothing is changed then.

@@ -68,8 +68,8 @@ class Talker:
     Args:
         network: The talker takes ownership: the weights must not change afterwards.
         device: "auto", "cpu", "cuda" or "cuda:N".
-        use_cuda_graph: Whether the frame step runs as captured CUDA graphs; None to follow the environment variable
-            STREAMINGTALKER_CUDA_GRAPH.
+        use_cuda_graph: Whether the frame step runs as captured CUDA graphs; None to follow the environment
+            variable STREAMINGTALKER_CUDA_GRAPH.
 
     Raises:
         TalkerError: If the device is not available.
@@ -151,7 +151,7 @@ class Talker:
 
     @property
     def num_graphs(self) -> int:
-        """Number of frame steps held over static buffers, one per batch size and options; 0 without CUDA graphs."""
+        """Number of captured frame steps, one per batch size and options; 0 without CUDA graphs."""
         return len(self._graphs)
 
     def style_row(self, style: str | None) -> int:
@@ -179,7 +179,7 @@ class Talker:
         return self._samplers[steps]
 
     def check(self, style: str | None = None, steps: int | None = None) -> None:
-        """Raise TalkerError unless a stream can have this style and this number of steps; None means the default."""
+        """Raise TalkerError unless a stream can have this style and number of steps; None: the default."""
         self.style_row(style)
         if steps:
             self.sampler(steps)
@@ -200,7 +200,8 @@ class Talker:
             style: One of `styles`; None for the first.
             steps: Diffusion steps per frame; None for `self.steps`.
             context_frames: Frames of past motion that count; None for all that the model keeps.
-            eye_motion: Whether rules add blinks and saccades where the network has none (`streaming.eye_motion`).
+            eye_motion: Whether rules add blinks and saccades where the network has none
+                (`streaming.eye_motion`).
             controls: Fields of `controls.Controls`, as `Stream.set` takes them.
 
         Raises:
@@ -208,7 +209,9 @@ class Talker:
         """
         limit = self.network.config.context_frames
         if context_frames is not None and not 0 <= context_frames <= limit:
-            raise TalkerError(f"context_frames is {context_frames}: this model keeps 0 to {limit} past frames")
+            raise TalkerError(
+                f"context_frames is {context_frames}: this model keeps 0 to {limit} past frames"
+            )
         unknown = [name for name in controls if name not in CONTROL_NAMES]
         if unknown:
             raise TalkerError(f"{', '.join(unknown)}: a stream knows no such option")
@@ -281,18 +284,20 @@ class Talker:
         return frames
 
     @torch.inference_mode()
-    def _step(
-        self, streams: Sequence[Stream], hops: npt.NDArray[np.float32]
-    ) -> list[BlendshapeFrame | None]:
+    def _step(self, streams: Sequence[Stream], hops: npt.NDArray[np.float32]) -> list[BlendshapeFrame | None]:
         """Encode one hop (B, hop) for B streams and generate the frames whose look-ahead it completes.
 
         Returns None for the first hops of a stream, which complete no frame.
         """
         config = self.network.config
         with self._pool.batch([stream.row for stream in streams], "encoder") as state:
+
+            def encode(hop: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+                return self.fused.encode_hop(hop, state)
+
             features, logits = self._run(
                 ("encode",),
-                lambda hop: self.fused.encode_hop(hop, state),
+                encode,
                 [state],
                 torch.from_numpy(hops).to(self.device),
             )
@@ -370,9 +375,7 @@ class Talker:
         weights = apply_lip_constraints(weights, stream.lip_targets, config)
         speaking = apply_gate(stream.vad_gate, weights, stream.lip_targets.aperture)
         if stream.eye_motion:
-            apply_eye_motion(
-                stream.eye_motion_state, weights, speaking, stream.seed, index, self.frame_rate
-            )
+            apply_eye_motion(stream.eye_motion_state, weights, speaking, stream.seed, index, self.frame_rate)
         weights, rotation = stream.smoother.frame(weights, motion[52:55])
         quaternion = rotation_vector_to_quaternion(rotation)
         return BlendshapeFrame(index, index / self.frame_rate, weights, quaternion, speaking)
@@ -387,7 +390,8 @@ def load_talker(path: str | Path | None = None, device: str = "auto", **limits: 
     Args:
         path: Folder with `config.json` and `weights.safetensors`; None for the default checkpoint.
         device: "auto", "cpu", "cuda" or "cuda:N".
-        limits: Of a vertex checkpoint alone: chunk_frames, window, context and decode_frames, see `VertexTalker`.
+        limits: Of a vertex checkpoint alone: chunk_frames, window, context and decode_frames, see
+            `VertexTalker`.
 
     Returns:
         A Talker, or a VertexTalker for a folder that `streamingtalker convert` wrote.

@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """Voice-activity gate with hang-over: fades mouth shapes to the rest pose when nobody speaks.
 
-Voice activity is the encoder's own, learned so that noise and music do not open the mouth. The gate opens with the
-first voice inside the look-ahead, stays open one frame after the last and closes within three frames, so that the mouth
-is shut 160 ms after the last sound. People part their lips before they speak, with a breath: where the lip-aperture
-head predicts lips well apart, the gate opens without voice too, unless there is no sound at all.
+Voice activity is the encoder's own, learned so that noise and music do not open the mouth. The gate opens
+with the first voice inside the look-ahead, stays open one frame after the last and closes within three
+frames, so that the mouth is shut 160 ms after the last sound. People part their lips before they speak, with
+a breath: where the lip-aperture head predicts lips well apart, the gate opens without voice too, unless there
+is no sound at all.
 """
 
 from __future__ import annotations
@@ -73,7 +74,8 @@ def apply_gate(state: VadGateState, weights: npt.NDArray[np.float32], aperture: 
     Args:
         state: Updated in place.
         weights: (52,), changed in place.
-        aperture: Predicted lip aperture as a fraction of a wide-open mouth; None for a model without that head.
+        aperture: Predicted lip aperture as a fraction of a wide-open mouth; None for a model without that
+            head.
 
     Returns:
         Whether somebody speaks in this frame.

@@ -71,7 +71,11 @@ def test_fused_equals_eager(network, batch, steps, history, guided) -> None:
     guidance = torch.rand(batch, 1) * 3 if guided else None
     fused = FusedNetwork(network)
     eager = (network, HeadSampler(network.head, steps, NoiseSchedule()))
-    ways = [(*eager, 1.0), (fused, FusedSampler(network.head, steps, NoiseSchedule()), 1.0), (*eager, 1.0 + 1e-6)]
+    ways = [
+        (*eager, 1.0),
+        (fused, FusedSampler(network.head, steps, NoiseSchedule()), 1.0),
+        (*eager, 1.0 + 1e-6),
+    ]
     told = []
     with torch.inference_mode():
         for way, sampler, louder in ways:

@@ -101,7 +101,9 @@ def test_head_is_not_affine_and_sampler_is_the_stepped_formula(network) -> None:
     z, c = noise, sampler.coefficients
     for s in range(4):
         shift = network.head.timestep_shifts(torch.tensor([int(c.timesteps[s])]))
-        z = float(c.keep[s]) * z + float(c.add[s]) * network.head(z, network.head.project_condition(condition), shift)
+        z = float(c.keep[s]) * z + float(c.add[s]) * network.head(
+            z, network.head.project_condition(condition), shift
+        )
     assert close(sampler(condition, noise), z)
     middle = sampler((condition[:1] + condition[1:2]) / 2, (noise[:1] + noise[1:2]) / 2)
     ends = sampler(condition[:2], noise[:2]).mean(0, keepdim=True)

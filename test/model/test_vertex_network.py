@@ -107,7 +107,10 @@ def test_alibi_slopes_are_a_falling_series_that_repeats_the_published_rule(heads
         assert ours == [2.0 ** (-8 * (i + 1) / heads) for i in range(heads)]
     else:  # the powers below, then every second of the powers above
         below = 2 if heads == 3 else 4
-        assert ours[:below] == alibi_slopes(below) and ours[below:] == alibi_slopes(2 * below)[0::2][: heads - below]
+        assert (
+            ours[:below] == alibi_slopes(below)
+            and ours[below:] == alibi_slopes(2 * below)[0::2][: heads - below]
+        )
 
 
 def test_picking_at_the_published_places_equals_the_published_interpolation() -> None:

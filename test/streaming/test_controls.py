@@ -13,7 +13,13 @@ from streamingtalker_ros.face.expression import parse_expression  # noqa: E402
 from streamingtalker_ros.model.blendshape.config import TalkerConfig  # noqa: E402
 from streamingtalker_ros.model.blendshape.network import TalkerNetwork  # noqa: E402
 from streamingtalker_ros.streaming import Talker  # noqa: E402
-from streamingtalker_ros.streaming.controls import CONTACT_GAP_M, RAMP_FRAMES, UPPER_FACE_MASK, Controls, ControlSmoother  # noqa: E402
+from streamingtalker_ros.streaming.controls import (
+    CONTACT_GAP_M,
+    RAMP_FRAMES,
+    UPPER_FACE_MASK,
+    Controls,
+    ControlSmoother,
+)  # noqa: E402
 from streamingtalker_ros.streaming.voice_gate import MOUTH_MASK  # noqa: E402
 from support.scheduler_harness import SchedulerHarness, floats, offline, small_talker, voice  # noqa: E402
 
@@ -115,8 +121,12 @@ def test_gains_and_expression_glide(small) -> None:
         stream.accept(silence)
     stream.set(expression=SMILE)
     smile = [stream.accept(silence)[0].weights[INDEX["mouthSmileLeft"]] for _ in range(RAMP_FRAMES + 2)]
-    np.testing.assert_allclose(smile[:RAMP_FRAMES], 0.4 * np.arange(1, RAMP_FRAMES + 1) / RAMP_FRAMES, atol=1e-6)
-    np.testing.assert_allclose(smile[RAMP_FRAMES:], 0.4, atol=1e-7)  # in silence too: it survives the mouth's rest
+    np.testing.assert_allclose(
+        smile[:RAMP_FRAMES], 0.4 * np.arange(1, RAMP_FRAMES + 1) / RAMP_FRAMES, atol=1e-6
+    )
+    np.testing.assert_allclose(
+        smile[RAMP_FRAMES:], 0.4, atol=1e-7
+    )  # in silence too: it survives the mouth's rest
 
 
 def faces(count=3000):
@@ -161,13 +171,19 @@ def test_the_mouths_gain_is_the_gain_of_its_opening_and_leaves_the_eyes() -> Non
     rig, weights = default_rig(), np.zeros(52, np.float32)
     weights[INDEX["jawOpen"]], weights[INDEX["mouthFunnel"]], weights[INDEX["eyeBlinkLeft"]] = 0.4, 0.2, 0.9
     for gain in (0.0, 0.5, 1.5):
-        shaped, turned = ControlSmoother(Controls(mouth_expressiveness=gain)).frame(weights, np.ones(3, np.float32))
+        shaped, turned = ControlSmoother(Controls(mouth_expressiveness=gain)).frame(
+            weights, np.ones(3, np.float32)
+        )
         assert rig.lip_gap(shaped) == pytest.approx(gain * rig.lip_gap(weights), abs=1e-6)
         np.testing.assert_array_equal(shaped[~MOUTH_MASK], weights[~MOUTH_MASK])
         np.testing.assert_array_equal(turned, 1.0)
-    calm, turned = ControlSmoother(Controls(face_expressiveness=0.0)).frame(np.full(52, 0.5, np.float32), np.ones(3))
+    calm, turned = ControlSmoother(Controls(face_expressiveness=0.0)).frame(
+        np.full(52, 0.5, np.float32), np.ones(3)
+    )
     assert calm[UPPER_FACE_MASK].max() == 0 and (calm[~UPPER_FACE_MASK] == 0.5).all() and not turned.any()
-    assert not any(UPPER_FACE_MASK[INDEX[name]] for name in ARKIT_NAMES if name.startswith(("eyeBlink", "eyeLook")))
+    assert not any(
+        UPPER_FACE_MASK[INDEX[name]] for name in ARKIT_NAMES if name.startswith(("eyeBlink", "eyeLook"))
+    )
 
 
 def test_closures_of_the_shipped_voice_survive_a_smile_and_a_gain(talker, speech) -> None:

@@ -241,7 +241,9 @@ def test_a_cuda_graph_gives_the_same_frames(talker, speech) -> None:
 
     if not torch.cuda.is_available():
         pytest.skip("no CUDA device here")
-    plain, graph = (Talker(copy.deepcopy(talker.network), "cuda", use_cuda_graph=record) for record in (False, True))
+    plain, graph = (
+        Talker(copy.deepcopy(talker.network), "cuda", use_cuda_graph=record) for record in (False, True)
+    )
     assert_equal(run(graph.open_stream(), [speech]), run(plain.open_stream(), [speech]), tolerance=1e-4)
 
 

@@ -75,5 +75,3 @@ def test_the_most_certain_frame_counts_for_a_sound_and_false_closures_cost_by_th
 
 def test_open_vowel_thresholds_suppress_at_most_the_given_fraction_of_closures() -> None:
     assert open_vowel_thresholds([np.linspace(0, 1, 101), np.zeros(900)], 0.2) == pytest.approx((0.8, 0.9))
-
-

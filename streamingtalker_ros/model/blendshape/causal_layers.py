@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Building blocks of the codec and the encoder: a causal convolution with explicit context, and a residual block.
+"""Causal convolution with explicit context, and a residual block: the layers of codec and encoder.
 
-Both take (B, T, C) and serve whole clips and single frames alike. Without `context` the past is zeros, as at the start
-of a clip. With `context` (B, reach, C) it is the past frames, and `context` is updated in place.
+Both take (B, T, C) and serve whole clips and single frames alike. Without `context` the past is zeros, as at
+the start of a clip. With `context` (B, reach, C) it is the past frames, and `context` is updated in place.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from torch import nn
 class CausalConv(nn.Module):
     """Convolution over time that depends on no later frame: y_t = W [x_{t-(k-1)d}, …, x_{t-d}, x_t] + b.
 
-    Written as one matrix product over the concatenated taps: on a CPU, at one frame, that is several times faster than
-    `nn.Conv1d`.
+    Written as one matrix product over the concatenated taps: on a CPU, at one frame, that is several times
+    faster than `nn.Conv1d`.
 
     Args:
         inputs: Input channels.

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Checkpoints of the blendshape family: a folder with `weights.safetensors` and `config.json`, nothing pickled.
+"""Checkpoints of the blendshape family: folders with `weights.safetensors` and `config.json`.
 
-`save(folder, network)` writes it, `load(folder)` returns the network in evaluation mode on the CPU. Fields and tensors
-of checkpoints written by earlier versions are renamed on load by the two tables below, and nowhere else.
+`save(folder, network)` writes it, `load(folder)` returns the network in evaluation mode on the CPU. Fields
+and tensors of checkpoints written by earlier versions are renamed on load by the two tables below, and
+nowhere else.
 """
 
 from __future__ import annotations
@@ -104,8 +105,8 @@ def read_json(folder: str | Path) -> dict[str, Any]:
 
 
 def read_family(folder: str | Path) -> str:
-    """Return the family of a checkpoint folder, "blendshape" or "vertex". Raises TalkerError as `read_json`."""
-    family = read_json(folder).get("family", "blendshape")
+    """Return the family of a checkpoint folder: "blendshape" or "vertex". Raises as `read_json`."""
+    family = str(read_json(folder).get("family", "blendshape"))
     return RENAMED_FAMILIES.get(family, family)
 
 

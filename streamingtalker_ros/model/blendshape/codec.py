@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Motion codec: a VQ-VAE over motion frames, causal on both sides, without temporal down-sampling (paper, stage 1).
+"""Motion codec: a VQ-VAE over motion frames, causal, without temporal down-sampling (paper, stage 1).
 
 Motion (B, T, motion_dim) → encoder → H vectors of C numbers per frame → nearest codebook entry each → latent
-(B, T, H·C) → decoder → motion. Latents are scaled to unit variance, which the diffusion head expects. Streaming runs
-the decoder alone: a generated latent is never quantized again.
+(B, T, H·C) → decoder → motion. Latents are scaled to unit variance, which the diffusion head expects.
+Streaming runs the decoder alone: a generated latent is never quantized again.
 """
 
 from __future__ import annotations
@@ -48,7 +48,15 @@ class CausalStack(nn.Module):
         return [layer.init_context(batch) for layer in (self.first, *blocks)]
 
     def forward(self, x: torch.Tensor, contexts: list[torch.Tensor] | None = None) -> torch.Tensor:
-        """Apply to (B, T, inputs); contexts: of `init_contexts`, updated in place, or None for a clip's start."""
+        """Apply to (B, T, inputs).
+
+        Args:
+            x: (B, T, inputs).
+            contexts: Of `init_contexts`, updated in place; None for a clip from its start.
+
+        Returns:
+            (B, T, outputs).
+        """
         first, *others = contexts or [None] * 3
         x = nn.functional.gelu(self.first(x, first))
         for block, context in zip(self.blocks, others, strict=True):

@@ -24,7 +24,8 @@ class TalkerConfig:
     # audio encoder
     num_mels: int = 64  # bands of the log-mel spectrum, four columns per motion frame
     audio_width: int = 224
-    column_blocks: int = 0  # at 100 columns/s, which resolve the bursts of p, t and k; dilations 1, 1, 2, 4, 8
+    # at 100 columns/s, which resolve the bursts of p, t and k; dilations 1, 1, 2, 4, 8
+    column_blocks: int = 0
     audio_blocks: int = 4  # dilations 1, 2, 4, 8, then again from 1: four reach 1.2 s into the past
     # motion codec
     motion_dim: int = 55  # 52 blendshape weights, then the head's rotation vector (rad)
@@ -44,7 +45,8 @@ class TalkerConfig:
     # probabilities of a bilabial (p, b, m) at which the lips begin to close and are closed
     bilabial_thresholds: tuple[float, ...] = ()
     open_vowel_thresholds: tuple[float, ...] = ()  # likewise of an open vowel, and of keeping the lips apart
-    lip_aperture_weight: float = 0.0  # fraction of the lip aperture taken from its head, the rest from the sample
+    # fraction of the lip aperture that is taken from its head, the rest from the sample
+    lip_aperture_weight: float = 0.0
     lip_width_weight: float = 0.0  # likewise of the mouth's width
     # diffusion head
     head_width: int = 256

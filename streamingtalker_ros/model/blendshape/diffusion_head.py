@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Diffusion head: predicts the clean latent z_0 of one frame from a noisy one under the frame's condition.
 
-x0-prediction (paper, equation of the light head) with a small residual network. The published head is affine, which
-makes its diffusion a Gaussian around a linear mean; this one is not. The condition enters each block as a scale and a
-shift that are computed once per frame (`project_condition`), the diffusion time as a shift from a table over the steps
-(`timestep_shifts`), so that a denoising step computes only what changes with it.
+x0-prediction (paper, equation of the light head) with a small residual network. The published head is affine,
+which makes its diffusion a Gaussian around a linear mean; this one is not. The condition enters each block as
+a scale and a shift that are computed once per frame (`project_condition`), the diffusion time as a shift from
+a table over the steps (`timestep_shifts`), so that a denoising step computes only what changes with it.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ class DiffusionHead(nn.Module):
         self.out = nn.Linear(width, config.latent_dim)
 
     def project_condition(self, condition: torch.Tensor) -> torch.Tensor:
-        """Compute the condition's part of every denoising step: (B, config.width) -> (B, width·(1 + 2·blocks))."""
+        """Compute the condition's part of every step: (B, config.width) -> (B, width·(1 + 2·blocks))."""
         return self.condition(condition)
 
     def timestep_shifts(self, t: torch.Tensor) -> torch.Tensor:
@@ -84,8 +84,8 @@ class DiffusionHead(nn.Module):
 class HeadSampler:
     """DDIM through a diffusion head in a fixed number of steps.
 
-    What depends on the steps alone (coefficients, time shifts) is computed here, what depends on the condition once per
-    frame, so that a step costs one pass of the head.
+    What depends on the steps alone (coefficients, time shifts) is computed here, what depends on the
+    condition once per frame, so that a step costs one pass of the head.
 
     Args:
         head: The network.

@@ -1,17 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
 """Audio encoder of the blendshape family: log-mel features to one vector per motion frame, causal.
 
-`forward(audio (B, n·hop)) -> (B, n, audio_width)`; row m depends on audio up to (m + 1)·hop samples and nothing later.
-The look-ahead is made outside, by using row n + lookahead_frames for frame n.
+`forward(audio (B, n·hop)) -> (B, n, audio_width)`; row m depends on audio up to (m + 1)·hop samples and
+nothing later. The look-ahead is made outside, by using row n + lookahead_frames for frame n.
 
-Small auxiliary heads read voice activity and articulation off the same vector: `vad_head` always; `bilabial_head`,
-`open_vowel_head`, `lip_aperture_head` and `lip_width_head` where the configuration has them.
+Small auxiliary heads read voice activity and articulation off the same vector: `vad_head` always;
+`bilabial_head`, `open_vowel_head`, `lip_aperture_head` and `lip_width_head` where the configuration has them.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import overload
 
 import torch
 from torch import nn
@@ -24,15 +24,24 @@ COLUMN_CHANNELS = 96  # at 100 columns/s
 WIDE_OPEN_PENALTY = 10.0  # of a logit: evidence of wide-open lips against closing them
 DROPOUT = 0.2  # in training, half of it at the columns; the training voices are few enough to be memorized
 
-ValueT = TypeVar("ValueT", float, torch.Tensor)
+
+@overload
+def closure_logit(bilabial: float, aperture: float | None = None) -> float: ...
 
 
-def closure_logit(bilabial: ValueT, aperture: ValueT | None = None) -> ValueT:
+@overload
+def closure_logit(bilabial: torch.Tensor, aperture: torch.Tensor | None = None) -> torch.Tensor: ...
+
+
+def closure_logit(
+    bilabial: float | torch.Tensor, aperture: float | torch.Tensor | None = None
+) -> float | torch.Tensor:
     """Return the evidence for closing the lips: the logit of a bilabial, less for lips that are apart.
 
     Args:
-        bilabial: Logit of a p, b or m; a float, array or tensor.
-        aperture: Lip aperture as a fraction of a wide-open mouth, of the same shape; None for a model without its head.
+        bilabial: Logit of a p, b or m; a float or a tensor.
+        aperture: Lip aperture as a fraction of a wide-open mouth, of the same shape; None for a model without
+            its head.
     """
     if aperture is None:
         return bilabial
@@ -45,7 +54,8 @@ class EncoderState:
 
     Attributes:
         features: Of the log-mel features.
-        contexts: Of each convolution, (B, reach, C): `column_conv`, the column blocks, `frame_conv`, the blocks.
+        contexts: Of each convolution, (B, reach, C): `column_conv`, the column blocks, `frame_conv`, the
+            blocks.
     """
 
     features: FeatureState
@@ -79,7 +89,8 @@ class AudioEncoder(nn.Module):
         )
         self.norm = nn.LayerNorm(width)
         self.vad_head = nn.Linear(width, 1)  # logit of "somebody speaks in this frame"
-        # logits of "this frame belongs to a p, b or m" and "to an open vowel", see training/articulation_heads.py
+        # logits of "this frame belongs to a p, b or m" and "to an open vowel", see
+        # training/articulation_heads.py
         self.has_bilabial_head = bool(config.bilabial_thresholds)
         if self.has_bilabial_head:
             self.bilabial_head = nn.Sequential(nn.Linear(width, 64), nn.GELU(), nn.Linear(64, 1))
@@ -161,8 +172,8 @@ class AudioEncoder(nn.Module):
             feature: (…, audio_width).
 
         Returns:
-            (…, 1 to 5): the logit of voice activity; then, where the model has the head, the logits of a bilabial and
-            of an open vowel, the lip aperture as a fraction of a wide-open mouth, and the mouth's widening as a
-            fraction of its width at rest.
+            (…, 1 to 5): the logit of voice activity; then, where the model has the head, the logits of a
+            bilabial and of an open vowel, the lip aperture as a fraction of a wide-open mouth, and the
+            mouth's widening as a fraction of its width at rest.
         """
         return torch.cat([head(feature) for head in self.auxiliary_heads.values()], -1)

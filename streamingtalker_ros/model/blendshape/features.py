@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Log-mel features under a running level: 16 kHz audio (B, n·hop) to (B, n, 4, num_mels), causal.
 
-A column covers 25 ms of audio ending at its own 10 ms, so that the four columns of motion frame m end with the frame's
-audio. The level is a peak follower in place of the published per-utterance normalization: it rises at once and falls
-by `LEVEL_RELEASE` per second, so that a quiet voice and a loud one give the same features after the first syllable.
+A column covers 25 ms of audio ending at its own 10 ms, so that the four columns of motion frame m end with
+the frame's audio. The level is a peak follower in place of the published per-utterance normalization: it
+rises at once and falls by `LEVEL_RELEASE` per second, so that a quiet voice and a loud one give the same
+features after the first syllable.
 """
 
 from __future__ import annotations
@@ -44,7 +45,7 @@ def mel_edges(num_mels: int, low: float = 50.0, high: float = 7800.0) -> torch.T
 
 
 def mel_filters(num_mels: int, sample_rate: int = SAMPLE_RATE) -> torch.Tensor:
-    """Return triangular filters over the bands of `mel_edges`, (FFT_SIZE//2 + 1, num_mels), each with sum 1."""
+    """Return triangular filters over `mel_edges`: (FFT_SIZE//2 + 1, num_mels), each with sum 1."""
     edges = mel_edges(num_mels)
     bins = torch.arange(FFT_SIZE // 2 + 1, dtype=torch.float64)[:, None] * (sample_rate / FFT_SIZE)
     rising = (bins - edges[:-2]) / (edges[1:-1] - edges[:-2])
@@ -72,7 +73,7 @@ class FeatureState:
 
 
 class LogMel(nn.Module):
-    """Audio (B, n·hop) -> normalized log-mel (B, n, hop/COLUMN_SAMPLES, num_mels) and relative loudness (B, n).
+    """Normalized log-mel spectrum and relative loudness of audio.
 
     Args:
         config: `hop`, `num_mels` and the rates are used.
@@ -116,7 +117,8 @@ class LogMel(nn.Module):
             state: Updated in place; None for a clip from its start.
 
         Returns:
-            Normalized log-mel (B, n, columns, num_mels), and the frames' loudness over the level (B, n), nepers.
+            Normalized log-mel (B, n, columns, num_mels), and the frames' loudness over the level (B, n),
+            nepers.
         """
         power, loudness, level = self.measure(audio, state)
         return normalize_log_mel(power, level), loudness - level

@@ -1,11 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Frame step of a blendshape network in few, large operations; same numbers as `encode_hop` and `generate_frame`.
+"""Fused frame step of a blendshape network: `encode_hop` and `generate_frame` in few, large operations.
 
-At one frame a network of 4 M parameters is bound by reading its weights and by the number of its operations. Therefore
-matrices are stored in the order in which the product reads them, linear layers that follow each other without an
-activation are composed into one (the audio's value and output maps of all layers; the head's output and the next step's
-input), and what depends only on the number of steps is computed beforehand. State and arguments are the network's own;
-test/model/test_fused_inference.py asserts equality. No value is copied to the host, so that a CUDA graph can record it.
+At one frame a network of 4 M parameters is bound by reading its weights and by the number of its operations.
+Therefore matrices are stored in the order in which the product reads them, linear layers that follow each
+other without an activation are composed into one (the audio's value and output maps of all layers; the head's
+output and the next step's input), and what depends only on the number of steps is computed beforehand. State
+and arguments are the network's own; test/model/test_fused_inference.py asserts equality. No value is copied
+to the host, so that a CUDA graph can record it.
 """
 
 from __future__ import annotations
@@ -35,24 +36,25 @@ from streamingtalker_ros.model.ddim import NoiseSchedule, ddim_coefficients
 # elements; below, oneDNN takes longer to set up its gelu than the plain kernel takes for twice as many
 MIN_ONEDNN_ELEMENTS = 1024
 
-Affine: TypeAlias = tuple[torch.Tensor, torch.Tensor]  # bias (outputs,), matrix (inputs, outputs): for torch.addmm
+# bias (outputs,) and matrix (inputs, outputs), for torch.addmm
+Affine: TypeAlias = tuple[torch.Tensor, torch.Tensor]
 NormWeights: TypeAlias = tuple[torch.Tensor, torch.Tensor]  # scale, bias
 
 
 def gelu(x: torch.Tensor) -> torch.Tensor:
-    """Compute torch's gelu; for few elements on a CPU by the plain kernel, which torch takes for strided input."""
+    """Compute gelu; for few elements on a CPU by the plain kernel, which torch takes for strided input."""
     if x.is_cuda or x.numel() > MIN_ONEDNN_ELEMENTS:
         return torch.nn.functional.gelu(x)
     return torch.nn.functional.gelu(x.expand(2, *x.shape))[0]
 
 
 def pack_linear(weight: torch.Tensor) -> torch.Tensor:
-    """Return the transpose (inputs, outputs) of a weight, contiguous: half the time of a product with one row."""
+    """Return the transpose (inputs, outputs) of a weight, contiguous: twice as fast for one row."""
     return weight.t().contiguous()
 
 
 def share_linear(linear: nn.Module) -> Affine:
-    """Pack the weight of an nn.Linear, which goes on using that storage; returns (bias, matrix) for torch.addmm."""
+    """Pack an nn.Linear's weight, whose storage it goes on using; returns (bias, matrix)."""
     assert isinstance(linear, nn.Linear)
     packed = pack_linear(linear.weight.detach())
     linear.weight.data = packed.t()
@@ -294,8 +296,7 @@ class FusedSampler:
         bias, self.out_in = compose_linear(head.out, head.latent_in)
         start = self.latent_in[0]
         self.constant = [
-            add * (bias - start) + (1.0 - keep) * start
-            for keep, add in zip(self.keep, self.add, strict=True)
+            add * (bias - start) + (1.0 - keep) * start for keep, add in zip(self.keep, self.add, strict=True)
         ]
 
     def __call__(self, condition: torch.Tensor, noise: torch.Tensor) -> torch.Tensor:
@@ -305,9 +306,9 @@ class FusedSampler:
     def guided(
         self, cond: torch.Tensor, uncond: torch.Tensor, guidance: torch.Tensor, noise: torch.Tensor
     ) -> torch.Tensor:
-        """Sample with guidance, see `HeadSampler.guided`. Mixing before the last, affine layer equals mixing after."""
+        """Sample latents with guidance; see `HeadSampler.guided`."""
 
-        def mix(x: torch.Tensor) -> torch.Tensor:
+        def mix(x: torch.Tensor) -> torch.Tensor:  # before the last, affine layer: equals mixing after it
             x_cond, x_uncond = x.chunk(2)
             return x_uncond + guidance * (x_cond - x_uncond)
 

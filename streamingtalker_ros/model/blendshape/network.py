@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Network of the blendshape family: encoder, codec, predictor and head, with the state of B streams.
 
-`encode_hop` takes one hop of audio per stream, `generate_frame` returns one frame of motion per stream; frame n is
-generated after hop n + lookahead_frames was encoded. One function each serves CPU, CUDA, one stream and many.
+`encode_hop` takes one hop of audio per stream, `generate_frame` returns one frame of motion per stream; frame
+n is generated after hop n + lookahead_frames was encoded. One function each serves CPU, CUDA, one stream and
+many.
 """
 
 from __future__ import annotations
@@ -116,8 +117,8 @@ class TalkerNetwork(nn.Module):
             state: Predictor, codec and latent are updated in place.
             context_frames: As in `ConditionPredictor.step`.
             guidance: (B, 1) scale of classifier-free guidance on the audio; None for none.
-            uncond: With guidance, the state of the unconditional branch, whose audio feature is zeros as in a fraction
-                of the training's windows.
+            uncond: With guidance, the state of the unconditional branch, whose audio feature is zeros as in a
+                fraction of the training's windows.
 
         Returns:
             (B, motion_dim), weights not yet clipped to 0..1.

@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Autoregressive condition predictor: past latents and the frame's audio give the condition of the diffusion head.
+"""Autoregressive condition predictor: past latents and audio give the condition of the diffusion head.
 
-As in the paper: past latent → linear, + style embedding, + periodic positional encoding, then transformer layers with
-ALiBi-biased self-attention over at most h frames and cross-attention to the one audio feature of the same frame, which
-with a single allowed key is out_proj(v_proj(feature)).
+As in the paper: past latent → linear, + style embedding, + periodic positional encoding, then transformer
+layers with ALiBi-biased self-attention over at most h frames and cross-attention to the one audio feature of
+the same frame, which with a single allowed key is out_proj(v_proj(feature)).
 
-`forward` computes all frames of a window (training); `step` computes one frame from a ring of cached keys and values
-whose size and cost never change. Both attend to the same h frames, so they give the same numbers.
+`forward` computes all frames of a window (training); `step` computes one frame from a ring of cached keys and
+values whose size and cost never change. Both attend to the same h frames, so they give the same numbers.
 """
 
 from __future__ import annotations
@@ -189,8 +189,8 @@ class ConditionPredictor(nn.Module):
             context_frames: As in `step`.
 
         Returns:
-            Rows (B, layers) in the ring of all streams and layers, flattened; and the bias (B, heads, 1, h) of
-            attention.
+            Rows (B, layers) in the ring of all streams and layers, flattened; and the bias (B, heads, 1, h)
+            of attention.
         """
         batch, layers = len(state.frame), len(self.layers)
         slot = state.frame % self.context_frames  # (B,)

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Vertex checkpoints on disk: the authors' `.ckpt` read safely, and the converted folder (safetensors + JSON).
+"""Vertex checkpoints on disk: the authors' `.ckpt`, read safely, and the converted folder.
 
-`read_ckpt(path, config)` returns a VertexNetwork from the authors' file; `save` and `load` handle the converted form. No
-pickle is executed beyond what torch's `weights_only` admits: tensors and plain containers.
+`read_ckpt(path, config)` returns a VertexNetwork from the authors' file; `save` and `load` handle the
+converted form. No pickle is executed beyond what torch's `weights_only` admits: tensors and plain containers.
 """
 
 from __future__ import annotations
@@ -66,15 +66,17 @@ def read_ckpt(path: str | Path, config: VertexConfig) -> VertexNetwork:
         config: Of the same checkpoint.
 
     Raises:
-        TalkerError: If the file is unusable, or a weight is missing, unknown, of another shape or not finite; the
-            message names both.
+        TalkerError: If the file is unusable, or a weight is missing, unknown, of another shape or not finite;
+            the message names both.
     """
     published = read_state_dict(path)
     network = VertexNetwork(config)
     ours = {name: value for name, value in network.state_dict().items() if name in ("template", "triangles")}
     prefix = PREFIXES[0]
     audio = {name[len(prefix) :]: published.pop(name) for name in list(published) if name.startswith(prefix)}
-    ours.update({f"audio.{name}": value for name, value in _convert_hubert_names(audio, network.audio).items()})
+    ours.update(
+        {f"audio.{name}": value for name, value in _convert_hubert_names(audio, network.audio).items()}
+    )
     for name, (period, width) in position_tables(config).items():
         _check_table(path, name, published.pop(name, None), period, width)
     table = parameter_names(config)
@@ -94,16 +96,19 @@ def read_ckpt(path: str | Path, config: VertexConfig) -> VertexNetwork:
             expected = tuple(shapes[name].shape) if name in shapes else "none"
             actual = tuple(getattr(value, "shape", ()))
             raise TalkerError(
-                f"{path}: {published_name.get(name, name)} has shape {actual}, the configuration asks for {expected}"
+                f"{path}: {published_name.get(name, name)} has shape {actual}, "
+                f"the configuration asks for {expected}"
             )
         if value.is_floating_point() and not value.isfinite().all():
             raise TalkerError(
-                f"{path}: {published_name.get(name, name)} holds values that are not finite: fetch the file again"
+                f"{path}: {published_name.get(name, name)} holds values that are not finite: "
+                "fetch the file again"
             )
     missing = sorted(set(shapes) - set(ours))
     if missing:
         raise TalkerError(
-            f"{path} lacks {published_name[missing[0]]}: does the HuBERT configuration belong to this checkpoint?"
+            f"{path} lacks {published_name[missing[0]]}: "
+            "does the HuBERT configuration belong to this checkpoint?"
         )
     network.load_state_dict(
         {name: value.float() if value.is_floating_point() else value for name, value in ours.items()}
@@ -133,7 +138,7 @@ def _convert_hubert_names(audio: Mapping[str, Any], model: nn.Module) -> dict[st
 
 
 def _check_table(path: str | Path, name: str, stored: Any, period: int | None, width: int) -> None:
-    """Raise TalkerError if a stored position table differs from its formula: that would be another network."""
+    """Raise TalkerError if a stored position table differs from its formula."""
     if stored is None:
         return
     is_table = isinstance(stored, torch.Tensor) and stored.ndim > 1
@@ -182,7 +187,9 @@ def load(folder: str | Path) -> VertexNetwork:
     network.triangles = weights.get("triangles", network.triangles)
     # safetensors may have been written under a transformers that names the positional convolution otherwise
     audio = {name[6:]: weights.pop(name) for name in list(weights) if name.startswith("audio.")}
-    weights.update({f"audio.{name}": value for name, value in _convert_hubert_names(audio, network.audio).items()})
+    weights.update(
+        {f"audio.{name}": value for name, value in _convert_hubert_names(audio, network.audio).items()}
+    )
     try:
         network.load_state_dict(weights)
     except RuntimeError as error:

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Chunk schedule of bounded streaming: which audio each chunk of frames is computed from. No network, no state.
+"""Chunk schedule of bounded streaming: which audio each chunk of frames is computed from.
 
-Chunk k holds the frames k·C … (k + 1)·C − 1 (C: `chunk_frames`). They are computed at once, from at most `window`
-seconds of audio that end `context` seconds after the last of them. All positions count from the stream's first sample,
-so that the way in which the audio arrives in pieces has no influence.
+Chunk k holds the frames k·C … (k + 1)·C − 1 (C: `chunk_frames`). They are computed at once, from at most
+`window` seconds of audio that end `context` seconds after the last of them. All positions count from the
+stream's first sample, so that the way in which the audio arrives in pieces has no influence.
 """
 
 from __future__ import annotations
@@ -109,7 +109,7 @@ class ChunkSchedule:
 
     @property
     def window_features(self) -> int:
-        """Features of a full window. All chunks but the first few have as many, so that tensor shapes stay."""
+        """Features of a full window, which all chunks but the first few have, so that shapes stay."""
         return (round(self.window * SAMPLE_RATE) - self.receptive_field) // self.feature_stride + 1
 
     @property
@@ -123,7 +123,7 @@ class ChunkSchedule:
         return covered + round(self.context * SAMPLE_RATE)
 
     def window_span(self, chunk: int) -> tuple[int, int]:
-        """Return (start, stop) in samples of a chunk's window: whole features, stop ≤ samples_needed(chunk)."""
+        """Return (start, stop) of a chunk's window: samples of whole features, ≤ samples_needed(chunk)."""
         last = (self.samples_needed(chunk) - self.receptive_field) // self.feature_stride
         start = max(0, last - self.window_features + 1) * self.feature_stride
         return start, last * self.feature_stride + self.receptive_field
@@ -132,9 +132,9 @@ class ChunkSchedule:
     def feature_offset(self) -> Fraction:
         """Features by which a frame's position lies after n·feature_rate/frame_rate.
 
-        The published interpolation aligns first and last rows, which shifts positions by 0 at the beginning and up to
-        feature_rate/frame_rate − 1 at the end. Aligning the centres of frames and features needs no end, and lies in
-        the middle of that: (n + ½)·feature_rate/frame_rate − ½.
+        The published interpolation aligns first and last rows, which shifts positions by 0 at the beginning
+        and up to feature_rate/frame_rate − 1 at the end. Aligning the centres of frames and features needs no
+        end, and lies in the middle of that: (n + ½)·feature_rate/frame_rate − ½.
         """
         return (self.feature_rate / self.frame_rate - 1) / 2
 

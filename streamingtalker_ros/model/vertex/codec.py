@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """The paper's motion VQ-VAE: offsets (B, T, 3V) → latents (B, T, H·C) → nearest codes → offsets.
 
-Without temporal down-sampling. Both halves depend on all frames of the clip: attention without a mask, and an instance
-norm whose statistics run over time, so that a frame's value depends on the whole clip it is coded with.
+Without temporal down-sampling. Both halves depend on all frames of the clip: attention without a mask, and an
+instance norm whose statistics run over time, so that a frame's value depends on the whole clip it is coded
+with.
 """
 
 from __future__ import annotations
@@ -53,8 +54,8 @@ class Block(nn.Module):
 class TimeMixer(nn.Module):
     """Convolution, instance norm over time, linear, position, transformer blocks: (B, T ≥ 2, W) -> same.
 
-    The published table of positions is indexed by the *batch* row, so each clip, computed alone, gets row 0: zeros on
-    even channels, ones on odd ones. It is computed here and stored in no checkpoint.
+    The published table of positions is indexed by the *batch* row, so each clip, computed alone, gets row 0:
+    zeros on even channels, ones on odd ones. It is computed here and stored in no checkpoint.
     """
 
     position: torch.Tensor
@@ -72,7 +73,7 @@ class TimeMixer(nn.Module):
         self.register_buffer("position", torch.arange(W) % 2 * 1.0, persistent=False)
 
     def forward(self, x: torch.Tensor, last: int | None = None) -> torch.Tensor:
-        """Apply to (B, T, W); returns the `last` rows, by default all, and computes no others in the last block."""
+        """Apply to (B, T, W); returns the `last` rows, by default all, alone computed in the last block."""
         x = F.leaky_relu(self.conv(x.transpose(1, 2)), self.slope)  # (B, W, T)
         x = self.linear(self.norm(x).transpose(1, 2)) + self.position
         *inner, final_block = self.blocks
@@ -82,7 +83,7 @@ class TimeMixer(nn.Module):
 
 
 class Codec(nn.Module):
-    """Encoder, codebook and decoder. BIWI has one more linear layer (`post`, `pre`) on each side of the latent.
+    """Encoder, codebook and decoder; BIWI has one more linear layer on each side of the latent.
 
     Args:
         config: Sizes of the network.
@@ -107,7 +108,7 @@ class Codec(nn.Module):
         return self.post(self.encoder(F.leaky_relu(self.enter(offsets), self.slope)))
 
     def quantize(self, latents: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Replace latents (B, T, H·C) by their nearest codes, of the same shape; also returns indices (B, T, H)."""
+        """Return the nearest codes of latents (B, T, H·C), of the same shape, and their indices (B, T, H)."""
         config = self.config
         vectors = latents.reshape(-1, config.code_dim)  # (B·T·H, C)
         codes = self.codebook.weight  # (N, C)
@@ -128,13 +129,13 @@ class Codec(nn.Module):
         return self.leave(self.decoder(self.pre(latents), last))
 
     def start_latent(self) -> torch.Tensor:
-        """Return the latent (H·C,) that every history begins with: row 0 of the all-zero clip of two frames."""
+        """Return the first latent (H·C,) of every history: row 0 of an all-zero clip of two frames."""
         rest = self.leave.weight.new_zeros(1, 2, 3 * self.config.vertices)
         return self.quantize(self.encode(rest))[0][0, 0]
 
 
 def position_table(rows: int, width: int) -> torch.Tensor:
-    """Return (rows, width) sinusoids, sines on even channels: row p holds sin and cos of p·10000^(−2i/width)."""
+    """Return (rows, width) sinusoids: row p holds sin (even channels) and cos of p·10000^(−2i/width)."""
     p = torch.arange(rows, dtype=torch.float32)[:, None]
     frequency = torch.exp(torch.arange(0, width, 2).float() * (-math.log(10000.0) / width))
     table = torch.zeros(rows, width)

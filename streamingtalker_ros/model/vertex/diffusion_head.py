@@ -31,7 +31,8 @@ class Head(nn.Module):
         super().__init__()
         self.time_up, self.time_out = nn.Linear(256, config.width), nn.Linear(config.width, config.width)
         self.join = nn.Linear(2 * config.width, config.width)  # of [projected latent, condition + time]
-        self.leave = nn.Linear(config.width, config.latent_dim)  # no activation in between: the head is affine
+        # no activation in between: the head is affine
+        self.leave = nn.Linear(config.width, config.latent_dim)
         frequency = torch.exp(-math.log(10000.0) * torch.arange(128, dtype=torch.float32) / 128)
         self.register_buffer("frequency", frequency, persistent=False)
 
@@ -83,7 +84,7 @@ class ComposedSampler:
         z ← keep_s z + add_s (A z + B c + e_s) = K_s z + add_s (B c + e_s),  K_s = keep_s I + add_s A,
     and S of them give z = P noise + G B c + r: P = Π K_s, G = Σ_s (Π_{later} K) add_s, r likewise.
     A passes through d channels, A = U V with U = leave·join_z, V = latent_in, so that P = p I + U X V and
-    G = g I + U Y V for scalars p, g and small X, Y (d, d): these are carried from step to step.
+    G = g I + U Y V for scalars p, g and small X, Y (d, d; here x, y): these are carried from step to step.
 
     Args:
         head: The network.
@@ -106,16 +107,16 @@ class ComposedSampler:
         times = head.embed_time(torch.from_numpy(coefficients.timesteps).to(device)).double()  # (S, d)
         e = times @ B.T + fixed  # (S, H·C)
         eye, inner = torch.eye(d, dtype=V.dtype, device=device), V @ U
-        X, Y, r, p, g = torch.zeros_like(eye), torch.zeros_like(eye), torch.zeros_like(fixed), 1.0, 0.0
+        x, y, r, p, g = torch.zeros_like(eye), torch.zeros_like(eye), torch.zeros_like(fixed), 1.0, 0.0
         steps = zip(coefficients.keep.tolist(), coefficients.add.tolist(), strict=True)
         for s, (keep, add) in enumerate(steps):
-            X = keep * X + add * (p * eye + inner @ X)
-            Y = keep * Y + add * (g * eye + inner @ Y)
+            x = keep * x + add * (p * eye + inner @ x)
+            y = keep * y + add * (g * eye + inner @ y)
             r = keep * r + add * (U @ (V @ r) + e[s])
             p, g = keep * p, keep * g + add
-        P = cast(torch.Tensor, U @ (X @ V))
+        P = cast(torch.Tensor, U @ (x @ V))
         P.diagonal().add_(p)
-        self.matrix = torch.cat((P, g * B + U @ (Y @ (V @ B))), 1).float()
+        self.matrix = torch.cat((P, g * B + U @ (y @ (V @ B))), 1).float()
         self.bias = r.float()
 
     def __call__(self, noise: torch.Tensor, condition: torch.Tensor) -> torch.Tensor:

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""HuBERT from transformers: normalized 16 kHz audio → features at 50 Hz → features at the motion's frame rate.
+"""HuBERT from transformers: normalized 16 kHz audio → features at 50 Hz → features per motion frame.
 
-Waveforms (B, n) give (B, N, audio_dim), N = about 50 per second. Nothing is downloaded: the weights come from the
-checkpoint.
+Waveforms (B, n) give (B, N, audio_dim), N = about 50 per second. Nothing is downloaded: the weights come from
+the checkpoint.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ def geometry(model: nn.Module) -> tuple[int, int]:
 
 
 def normalize(pcm: torch.Tensor) -> torch.Tensor:
-    """Return (…, n) with zero mean and unit variance over the utterance, (x − mean) / √(var + 1e-7), as published."""
+    """Return (x − mean) / √(var + 1e-7) over the utterance (…, n), as published."""
     centred = pcm - pcm.mean(-1, keepdim=True)
     return centred / (centred.square().mean(-1, keepdim=True) + 1e-7).sqrt()
 
@@ -70,7 +70,7 @@ def frame_count(features: int, audio_fps: float, frame_rate: float) -> int:
 
 
 def interpolate(features: torch.Tensor, audio_fps: float, frame_rate: float) -> torch.Tensor:
-    """Resample features (B, N, C) at audio_fps to (B, L, C) at frame_rate: linear, corners aligned, as published."""
+    """Resample features (B, N, C) to the frame rate, (B, L, C): linear, corners aligned, as published."""
     length = frame_count(features.shape[1], audio_fps, frame_rate)
     channels_first = features.transpose(1, 2)
     return F.interpolate(channels_first, size=length, mode="linear", align_corners=True).transpose(1, 2)

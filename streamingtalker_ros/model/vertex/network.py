@@ -47,7 +47,7 @@ class VertexNetwork(nn.Module):
 
 
 def parameter_names(config: VertexConfig) -> dict[str, str]:
-    """Return {the authors' name: ours} of every parameter; HuBERT's are transformers' own and are not included."""
+    """Return {the authors' name: ours} of every parameter but HuBERT's, whose are transformers' own."""
     table: dict[str, str] = {}
 
     def add(published: str, ours: str, *kinds: str) -> None:

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """The published order of computation, frame by frame: the reference for everything that is faster here.
 
-The whole utterance is encoded once, the history grows without limit, every frame takes S sampling steps, and the whole
-past is decoded again for each frame. The cost of a frame grows with its index; use it for comparison only.
+The whole utterance is encoded once, the history grows without limit, every frame takes S sampling steps, and
+the whole past is decoded again for each frame. The cost of a frame grows with its index; use it for
+comparison only.
 """
 
 from __future__ import annotations
@@ -83,9 +84,7 @@ def generate(
         offsets = network.codec.decode(past)[0, -1]  # (3V,): all rows are decoded, the newest is kept
         conditions.append(condition[0])
         frames.append(offsets.view(-1, 3) + template)
-    return OfflineResult(
-        raw[0], features[0], start, torch.stack(conditions), past[0], torch.stack(frames)
-    )
+    return OfflineResult(raw[0], features[0], start, torch.stack(conditions), past[0], torch.stack(frames))
 
 
 @torch.inference_mode()

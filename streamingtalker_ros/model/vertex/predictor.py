@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Condition predictor: past latents and audio features give one condition per frame.
 
-A post-norm transformer decoder. Self-attention is causal with a temporal bias; cross-attention may see one key only
-(frame n sees audio feature n), and a softmax over one key is 1: it is out_proj(v_proj(feature)). `forward` computes all
-rows of a clip; `step` one row, from cached keys and values of the last h rows.
+A post-norm transformer decoder. Self-attention is causal with a temporal bias; cross-attention may see one
+key only (frame n sees audio feature n), and a softmax over one key is 1: it is out_proj(v_proj(feature)).
+`forward` computes all rows of a clip; `step` one row, from cached keys and values of the last h rows.
 """
 
 from __future__ import annotations

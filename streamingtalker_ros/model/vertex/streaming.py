@@ -1,13 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Bounded streaming of a vertex checkpoint: audio chunks in, frames of vertices out, at constant cost per frame.
+"""Bounded streaming of a vertex checkpoint: audio in, frames of vertices out, at constant cost.
 
     talker = VertexTalker.load(folder)
     stream = talker.open_stream(seed=0, style=None)
     frames = stream.accept(pcm) + stream.finish()
 
-The published order of computation (offline.py) depends on the whole utterance. Here a chunk of frames is computed from
-a window of audio and from the last h rows of motion, the head's diffusion steps are composed into one matrix, and a
-window of latents is decoded. docs/published.md gives the cost in accuracy.
+The published order of computation (offline.py) depends on the whole utterance. Here a chunk of frames is
+computed from a window of audio and from the last h rows of motion, the head's diffusion steps are composed
+into one matrix, and a window of latents is decoded. docs/published.md gives the cost in accuracy.
 """
 
 from __future__ import annotations
@@ -41,7 +41,8 @@ PRIOR_RMS = 0.05  # of full scale
 class RunningNormalizer:
     """Zero mean and unit variance over all audio so far: the causal form of the published normalization.
 
-    `PRIOR_SECONDS` of speech at a usual level are counted in front, so that a quiet beginning is not amplified.
+    `PRIOR_SECONDS` of speech at a usual level are counted in front, so that a quiet beginning is not
+    amplified.
 
     Attributes:
         count: Samples so far.
@@ -101,9 +102,9 @@ class VertexStreamState:
 
 
 class VertexTalker:
-    """Vertex network on a device with the limits of its streaming; opens streams. Safe to use from several threads.
+    """Vertex network on a device with the limits of its streaming; opens streams.
 
-    Implements `model.protocol.TalkerProtocol`.
+    Implements `model.protocol.TalkerProtocol`. Safe to use from several threads.
 
     Args:
         network: The network; it is moved to the device.
@@ -209,7 +210,7 @@ class VertexTalker:
 
     @property
     def template(self) -> npt.NDArray[np.float32]:
-        """(V, 3) float32 in metres: the rest pose, zeros if the checkpoint was converted without a template."""
+        """(V, 3) float32 in metres: the rest pose; zeros if the checkpoint has no template."""
         return (self.network.template * self.network.config.unit).cpu().numpy()
 
     @property
@@ -218,7 +219,7 @@ class VertexTalker:
         return self.network.triangles.cpu().numpy().astype(np.uint32)
 
     def check(self, style: str | None = None, steps: int | None = None) -> None:
-        """Raise TalkerError unless a stream can have this style and this number of steps; None means the default."""
+        """Raise TalkerError unless a stream can have this style and number of steps; None: the default."""
         self.style_row(style)
         if steps:
             self.sampler(steps)
@@ -278,7 +279,7 @@ class VertexTalker:
     def accept(
         self, streams: Sequence[StreamProtocol], chunks: Sequence[np.ndarray]
     ) -> list[list[VertexFrame]]:
-        """Process one piece of audio for each of several streams; chunks that are due are computed as one batch.
+        """Process audio of several streams; chunks that are due are computed as one batch.
 
         Args:
             streams: Streams of this talker, each at most once.
@@ -403,7 +404,10 @@ class VertexTalker:
 
 
 class VertexStream:
-    """One voice of a VertexTalker; see `VertexTalker.open_stream`. Implements `model.protocol.StreamProtocol`."""
+    """One voice of a VertexTalker; implements `model.protocol.StreamProtocol`.
+
+    Opened by `VertexTalker.open_stream`, which documents the options.
+    """
 
     def __init__(
         self, talker: VertexTalker, seed: int = 0, style: str | None = None, steps: int | None = None
@@ -461,7 +465,7 @@ class VertexStream:
         return self.talker.accept([self], [pcm])[0]
 
     def finish(self) -> list[VertexFrame]:
-        """Pad the stream with silence and return its last frames: ceil(samples · frame_rate / 16000) in all."""
+        """Pad with silence and return the last frames: ceil(samples · frame_rate / 16000) in all."""
         schedule = self.talker.schedule
         total = schedule.frame_count(self._accepted)
         frames: list[VertexFrame] = []

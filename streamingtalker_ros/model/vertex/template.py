@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Rest pose of one subject, from `FILE.npy`, `FILE.ply` or `templates.pkl:SUBJECT`; no pickle is executed.
 
-The result is (V, 3) float32 vertices in the file's own unit, and triangles (T, 3) int64 where the file has faces.
+The result is (V, 3) float32 vertices in the file's own unit, and triangles (T, 3) int64 where the file has
+faces.
 """
 
 from __future__ import annotations
