@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The node: a transport-free core, and its two faces on the ROS 2 wire."""
+"""Real-time sessions between audio packets and published frames; independent of transports."""

@@ -1,14 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The talker node's parameters: name, type, default, range, meaning and whether it may change while the node
-runs.
+"""Parameters of the talker node: name, type, default, range, description, and whether a parameter is dynamic.
 
-They are written here once. The rclpy node makes its descriptors from `PARAMETERS`, the node without ROS reads
-the same YAML file through `load`; both hand a `TalkerParameters` to the core.
+This is their one definition. The rclpy node declares its parameters from `PARAMETERS`, the node without ROS reads the
+same YAML file through `load`; both pass a `TalkerParameters` to the worker.
 """
 
 import dataclasses
 import os
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final, TypeVar, cast, get_origin
 
 import yaml
 
@@ -17,21 +19,39 @@ from streamingtalker_ros.audio.packet import MAX_SAMPLE_RATE, MIN_SAMPLE_RATE, A
 from streamingtalker_ros.errors import TalkerError
 from streamingtalker_ros.face.expression import parse_expression
 
-NODE_NAME = "talker"
+NODE_NAME: Final = "talker"
+
+_T = TypeVar("_T")
 
 
-def _parameter(default, text, *, range=None, choices=None, live=False):
-    """live: may change while the node runs; range: (lowest, highest), both allowed; choices: the allowed
-    strings."""
-    return field(
-        default=default, metadata={"description": text, "range": range, "choices": choices, "dynamic": live}
-    )
+def _parameter(
+    default: _T,
+    description: str,
+    *,
+    range: tuple[float, float] | None = None,
+    choices: tuple[str, ...] | None = None,
+    dynamic: bool = False,
+) -> _T:
+    """Field of `TalkerParameters`.
+
+    Args:
+        default: Default value.
+        description: Its meaning, for the user.
+        range: Least and greatest value, both allowed.
+        choices: Allowed strings.
+        dynamic: Whether it may change while the node runs.
+    """
+    metadata = {"description": description, "range": range, "choices": choices, "dynamic": dynamic}
+    return field(default=default, metadata=metadata)
 
 
 @dataclass(frozen=True)
 class TalkerParameters:
-    """One set of parameter values; construction raises TalkerError for a value of the wrong type or out of
-    its range."""
+    """Values of all parameters; config/talker.yaml describes each.
+
+    Raises:
+        TalkerError: If a value has the wrong type or is out of range.
+    """
 
     model: str = _parameter("", "Folder of the checkpoint; empty for the default one inside the package.")
     device: str = _parameter(
@@ -55,56 +75,56 @@ class TalkerParameters:
         0,
         "Seed of the voice's noise: other numbers give other blinks, brows and head motion.",
         range=(0, 2**31 - 1),
-        live=True,
+        dynamic=True,
     )
-    style: str = _parameter("", "Speaking style, one of the checkpoint's; empty for its first.", live=True)
+    style: str = _parameter("", "Speaking style, one of the checkpoint's; empty for its first.", dynamic=True)
     steps: int = _parameter(
-        0, "Diffusion steps per frame; 0 for the checkpoint's own number.", range=(0, 1000), live=True
+        0, "Diffusion steps per frame; 0 for the checkpoint's own number.", range=(0, 1000), dynamic=True
     )
     mouth_expressiveness: float = _parameter(
         1.0,
         "Gain on the motion of mouth and jaw, 1 as learned; lips that touch stay in touch.",
         range=(0.0, 2.0),
-        live=True,
+        dynamic=True,
     )
     face_expressiveness: float = _parameter(
         1.0,
         "Gain on brows, squint, cheeks, nose and the head's rotation, 1 as learned.",
         range=(0.0, 2.0),
-        live=True,
+        dynamic=True,
     )
-    expression: tuple = _parameter(
+    expression: tuple[str, ...] = _parameter(
         ("",),
         'Shapes added under the speech, each "name:weight", such as mouthSmileLeft:0.4; it never parts lips '
         "that touch.",
-        live=True,
+        dynamic=True,
     )
     guidance: float = _parameter(
         1.0,
         "Classifier-free guidance on the audio; 1 is off and costs nothing, more follows the sound more strictly.",
         range=(0.0, 4.0),
-        live=True,
+        dynamic=True,
     )
     idle: bool = _parameter(
-        True, "Go on with idle frames when the audio stops; false publishes nothing then.", live=True
+        True, "Go on with idle frames when the audio stops; false publishes nothing then.", dynamic=True
     )
     idle_after: float = _parameter(
         0.1,
         "Seconds without audio (1.5 packets, if longer) until the mouth goes to rest.",
         range=(0.05, 0.5),
-        live=True,
+        dynamic=True,
     )
     pacing: str = _parameter(
         "audio",
         "audio: a frame leaves no earlier than its audio would be heard; none: at once.",
         choices=("audio", "none"),
-        live=True,
+        dynamic=True,
     )
     queue_seconds: float = _parameter(
         60.0, "Audio sent ahead of its time that is kept; what comes beyond is refused.", range=(1.0, 600.0)
     )
     overload_after: float = _parameter(
-        0.5, "Seconds of lag after which old audio is skipped to catch up.", range=(0.2, 10.0), live=True
+        0.5, "Seconds of lag after which old audio is skipped to catch up.", range=(0.2, 10.0), dynamic=True
     )
     publish_vertices: bool = _parameter(
         False, "Publish face_vertices too: the default head's offsets for each frame."
@@ -113,107 +133,146 @@ class TalkerParameters:
         True, "With ROS: configure and activate by itself; without ROS it always does."
     )
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         for parameter in dataclasses.fields(self):
             object.__setattr__(self, parameter.name, validate(parameter, getattr(self, parameter.name)))
         parse_expression(self.expression)
 
     @property
-    def controls(self):
-        """The parameters that `streaming.Stream.set` takes, as its keyword arguments."""
+    def controls(self) -> dict[str, Any]:
+        """The parameters that `StreamProtocol.set` accepts, as its keyword arguments."""
         return {
             name: getattr(self, name)
             for name in ("mouth_expressiveness", "face_expressiveness", "expression", "guidance")
         }
 
     @property
-    def audio_format(self):
-        """The AudioFormat to assume where nothing else tells it."""
+    def audio_format(self) -> AudioFormat:
+        """Format of audio that nothing else describes."""
         return AudioFormat(self.sample_rate, self.channels, self.sample_format)
 
-    def replace(self, **values):
-        """A copy with other values. Raises TalkerError for an unknown name or a bad value."""
+    def replace(self, **values: Any) -> "TalkerParameters":
+        """Return a copy with other values.
+
+        Raises:
+            TalkerError: If a name is unknown or a value is invalid.
+        """
         return from_values({**dataclasses.asdict(self), **values})
 
 
-PARAMETERS = {parameter.name: parameter for parameter in dataclasses.fields(TalkerParameters)}
+Parameter = dataclasses.Field[Any]
+"""A field of `TalkerParameters`, with description, range, choices and dynamic in its metadata."""
+
+PARAMETERS: Final[dict[str, Parameter]] = {
+    parameter.name: parameter for parameter in dataclasses.fields(TalkerParameters)
+}
 
 
-def type_name(parameter):
-    """Its type, as a person would write it."""
-    return "list of strings" if parameter.type is tuple else parameter.type.__name__
+def _value_type(parameter: Parameter) -> type:
+    return tuple if get_origin(parameter.type) is tuple else cast(type, parameter.type)
 
 
-def validate(parameter, value):
-    """The value as the parameter's type. Raises TalkerError, one sentence, when it cannot be."""
-    name, kind, meta = parameter.name, parameter.type, parameter.metadata
-    if kind is float and type(value) is int:
+def type_name(parameter: Parameter) -> str:
+    """Name of a parameter's type, for the user."""
+    value_type = _value_type(parameter)
+    return "list of strings" if value_type is tuple else value_type.__name__
+
+
+def validate(parameter: Parameter, value: object) -> Any:
+    """Return a value converted to the parameter's type.
+
+    Raises:
+        TalkerError: If it has another type, is out of range or no allowed choice.
+    """
+    name, value_type = parameter.name, _value_type(parameter)
+    if value_type is float and type(value) is int:
         value = float(value)
-    if kind is tuple and type(value) in (list, tuple) and all(type(part) is str for part in value):
-        value = tuple(value)
-    if type(value) is not kind:
+    if value_type is tuple and isinstance(value, (list, tuple)):
+        items = cast("Iterable[object]", value)
+        if all(type(item) is str for item in items):
+            value = tuple(items)
+    if type(value) is not value_type:
         raise TalkerError(
             f"parameter {name} is {value!r}, of type {type(value).__name__}: give a {type_name(parameter)}"
         )
-    if meta["choices"] and value not in meta["choices"]:
-        raise TalkerError(f"parameter {name} is {value!r}: choose one of {', '.join(meta['choices'])}")
-    if meta["range"] and not meta["range"][0] <= value <= meta["range"][1]:
-        lowest, highest = meta["range"]
-        raise TalkerError(f"parameter {name} is {value}: give a value from {lowest} to {highest}")
+    choices = parameter.metadata["choices"]
+    if choices and value not in choices:
+        raise TalkerError(f"parameter {name} is {value!r}: choose one of {', '.join(choices)}")
+    limits = parameter.metadata["range"]
+    if limits and not limits[0] <= cast(float, value) <= limits[1]:
+        raise TalkerError(f"parameter {name} is {value}: give a value from {limits[0]} to {limits[1]}")
     return value
 
 
-def from_values(values):
-    """dict of values -> TalkerParameters. Raises TalkerError for a name that is no parameter."""
+def from_values(values: Mapping[str, Any]) -> TalkerParameters:
+    """Make TalkerParameters of named values.
+
+    Raises:
+        TalkerError: If a name is unknown or a value is invalid.
+    """
     for name in values:
         if name not in PARAMETERS:
             raise TalkerError(f"{name} is no parameter of the talker: known are {', '.join(PARAMETERS)}")
     return TalkerParameters(**values)
 
 
-def load(path=None, node=NODE_NAME):
-    """Read a ROS 2 parameter file -> dict of values of the node.
+def load(path: str | Path | None = None, node: str = NODE_NAME) -> dict[str, Any]:
+    """Read the values of a node from a ROS 2 parameter file.
 
-    path: a YAML file, default the package's config/talker.yaml. Takes the sections `/**` and then the node's
-    own name, with or without a leading slash. Raises TalkerError when the file is not there or not of that
-    form.
+    Args:
+        path: YAML file, default the package's config/talker.yaml.
+        node: Name of the node. The section `/**` applies to it, and then its own, with or without a leading slash.
+
+    Returns:
+        The values that the file sets, by name.
+
+    Raises:
+        TalkerError: If the file cannot be read or has another form.
     """
     path = path or resources.find("config", "talker.yaml")
     try:
         with open(path, encoding="utf-8") as file:
-            document = yaml.safe_load(file)
+            document: Any = yaml.safe_load(file)
     except OSError as error:
         raise TalkerError(
             f"the parameter file {path} cannot be read ({error.strerror}): check its path"
         ) from None
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
-        where = f", line {mark.line + 1}" if mark else ""
-        raise TalkerError(f"the parameter file {path} is not YAML{where}: check its indentation") from None
-    values = {}
+        position = f", line {mark.line + 1}" if mark else ""
+        raise TalkerError(f"the parameter file {path} is not YAML{position}: check its indentation") from None
+    values: dict[str, Any] = {}
     for name in ("/**", node, f"/{node}"):
-        section = document.get(name) if isinstance(document, dict) else None
+        section: Any = document.get(name) if isinstance(document, dict) else None
         if section is not None:
             if not isinstance(section, dict) or not isinstance(section.get("ros__parameters"), dict):
                 raise TalkerError(
                     f"{path} has no ros__parameters under {name}: write them as ROS 2 does, "
                     f"{node}: {{ros__parameters: {{…}}}}"
                 )
-            values.update(section["ros__parameters"])
+            values.update(cast("dict[str, Any]", section["ros__parameters"]))
     values.pop("use_sim_time", None)  # rclpy's own
     return values
 
 
-def parse_assignment(text):
-    """ "name=value" of a command line -> (name, value of the parameter's type). Raises TalkerError."""
+def parse_assignment(text: str) -> tuple[str, Any]:
+    """Parse "name=value" of a command line.
+
+    Returns:
+        The name, and the value as the parameter's type.
+
+    Raises:
+        TalkerError: If the name is unknown or the value is invalid.
+    """
     name, equals, value = text.partition("=")
     if not equals or name not in PARAMETERS:
         raise TalkerError(
             f"{text!r} sets no parameter: write name=value with a name of {', '.join(PARAMETERS)}"
         )
-    if PARAMETERS[name].type is str:
+    value_type = _value_type(PARAMETERS[name])
+    if value_type is str:
         return name, value
-    if PARAMETERS[name].type is tuple:
+    if value_type is tuple:
         return name, tuple(value.split(","))
     try:
         return name, validate(PARAMETERS[name], yaml.safe_load(value))
@@ -222,33 +281,51 @@ def parse_assignment(text):
 
 
 class ParameterFile:
-    """A parameter file that may be edited while the node runs. path: as `load` takes it; assignments: (name, value)
-    pairs of the command line, which hold over it."""
+    """Parameter file that may be edited while the node runs.
 
-    def __init__(self, path=None, assignments=()) -> None:
-        self._path, self._assignments = path or resources.find("config", "talker.yaml"), dict(assignments)
-        self._seen = self._stamp()
+    Args:
+        path: As `load` takes it.
+        assignments: (name, value) pairs of the command line, which override the file.
+    """
 
-    def read(self):
-        """The TalkerParameters of file and command line. Raises TalkerError."""
+    def __init__(self, path: str | Path | None = None, assignments: Iterable[tuple[str, Any]] = ()) -> None:
+        self._path = path or resources.find("config", "talker.yaml")
+        self._assignments = dict(assignments)
+        self._last_version = self._version()
+
+    def read(self) -> TalkerParameters:
+        """Return the parameters of file and command line.
+
+        Raises:
+            TalkerError: As `load` and `from_values`.
+        """
         return from_values({**load(self._path), **self._assignments})
 
-    def reload_if_changed(self, old):
-        """None where the file has not been written since it was last looked at; else the TalkerParameters that hold now,
-        `old` with the live parameters of the file, and the names of others that differ, which take a restart.
-        Raises TalkerError, once for each writing, where it cannot be read."""
-        stamp = self._stamp()
-        if stamp in (None, self._seen):  # a file that is being replaced is looked at again
-            return None
-        self._seen = stamp
-        new = dataclasses.asdict(self.read())
-        differ = [name for name, value in dataclasses.asdict(old).items() if new[name] != value]
-        live = {name: new[name] for name in differ if PARAMETERS[name].metadata["dynamic"]}
-        return old.replace(**live), [name for name in differ if name not in live]
+    def reload_if_changed(self, current: TalkerParameters) -> tuple[TalkerParameters, list[str]] | None:
+        """Read the file again if it was written since the last call.
 
-    def _stamp(self):
+        Args:
+            current: The parameters in use.
+
+        Returns:
+            None if the file has not changed; else the parameters to use, `current` with the dynamic ones of the file,
+            and the names of other parameters that differ, which need a restart.
+
+        Raises:
+            TalkerError: Once for each time that the file is written, if it cannot be read.
+        """
+        version = self._version()
+        if version in (None, self._last_version):  # a file that is being replaced is looked at again
+            return None
+        self._last_version = version
+        new = dataclasses.asdict(self.read())
+        changed = [name for name, value in dataclasses.asdict(current).items() if new[name] != value]
+        dynamic = {name: new[name] for name in changed if PARAMETERS[name].metadata["dynamic"]}
+        return current.replace(**dynamic), [name for name in changed if name not in dynamic]
+
+    def _version(self) -> tuple[int, int] | None:
         try:
-            found = os.stat(self._path)
+            status = os.stat(self._path)
         except OSError:
             return None
-        return found.st_mtime_ns, found.st_size
+        return status.st_mtime_ns, status.st_size

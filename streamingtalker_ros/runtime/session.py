@@ -317,10 +317,29 @@ class VoiceSession:
         self, event: SessionEvent, segment: AudioSegment | None = None, now: float | None = None
     ) -> None:
         transition = TRANSITIONS[self._state, event]
-        action = _ACTIONS.get(transition.action)
-        if action is not None:
-            action(self, segment, self._clock() if now is None else now)
+        self._run_action(transition.action, segment, self._clock() if now is None else now)
         self._state = transition.state
+
+    def _run_action(self, action: SessionAction, segment: AudioSegment | None, now: float) -> None:
+        match action:
+            case SessionAction.START_STREAM:
+                self._start_stream(segment)
+            case SessionAction.CONTINUE_STREAM:
+                self._continue_stream(segment)
+            case SessionAction.RESYNC_SILENCE:
+                self._resync_silence(now)
+            case SessionAction.CLOSE_MOUTH:
+                self._close_mouth(now)
+            case SessionAction.START_IDLE:
+                self._start_idle(now)
+            case SessionAction.BARGE_IN:
+                self._barge_in(now)
+            case SessionAction.DISCARD_STREAM:
+                self._discard_stream()
+            case SessionAction.FORGET:
+                self._forget()
+            case SessionAction.IGNORE | SessionAction.MARK_END | SessionAction.RUN_IDLE:
+                pass
 
     def _on_interrupt(self, epoch: int | None) -> None:
         self.statistics.interrupts += 1
@@ -366,7 +385,7 @@ class VoiceSession:
 
     # ------------------------------------------------------------------------------------------------- actions
 
-    def _discard_stream(self, segment: AudioSegment | None, now: float) -> None:
+    def _discard_stream(self) -> None:
         self._aligner.reset()
         self._timeline.clear()
         self._scheduler.reset()
@@ -374,13 +393,13 @@ class VoiceSession:
         self._pending_frames.clear()
         self._last_packet_time = self._packet_seconds = 0.0
 
-    def _forget(self, segment: AudioSegment | None, now: float) -> None:
-        self._discard_stream(segment, now)
+    def _forget(self) -> None:
+        self._discard_stream()
         self._new_transition()
         self._last_stamp = None
         self.stream.reset(self._seed)
 
-    def _start_stream(self, segment: AudioSegment | None, now: float) -> None:
+    def _start_stream(self, segment: AudioSegment | None) -> None:
         assert segment is not None
         playing_until, network_delay = 0.0, 0.0
         if self._state is StreamState.SPEAKING:  # not before the stream that is still played has ended
@@ -399,7 +418,7 @@ class VoiceSession:
         self._stream_begun = True
         self.statistics.streams += 1
 
-    def _continue_stream(self, segment: AudioSegment | None, now: float) -> None:
+    def _continue_stream(self, segment: AudioSegment | None) -> None:
         assert segment is not None
         self._append(segment)
 
@@ -409,7 +428,7 @@ class VoiceSession:
         if len(segment.pcm) and segment.is_received:
             self._scheduler.track_clock_drift(segment, position)
 
-    def _close_mouth(self, segment: AudioSegment | None, now: float) -> None:
+    def _close_mouth(self, now: float) -> None:
         tail = self._aligner.flush()
         if len(tail):
             assert self._timeline.clock is not None
@@ -419,14 +438,14 @@ class VoiceSession:
         start_time = max(self._last_packet_time, self._scheduler.playback_time(end))
         self._start_silence(end, start_time if self._policy.flushes_silence else now)
 
-    def _barge_in(self, segment: AudioSegment | None, now: float) -> None:
+    def _barge_in(self, now: float) -> None:
         self._timeline.drop_audio()
         self._pending_stream.clear()
         self._aligner.reset()
         self._gate_rate = GateRate.BARGE_IN
         self._start_silence(self._timeline.position, now)
 
-    def _start_idle(self, segment: AudioSegment | None, now: float) -> None:
+    def _start_idle(self, now: float) -> None:
         self._begin_stream()
         clock = AudioClock(SAMPLE_RATE)
         clock.assign(0, 0)
@@ -442,7 +461,7 @@ class VoiceSession:
             start_time -= self._timeline.hop / SAMPLE_RATE
         self._scheduler.silence_start_time = start_time
 
-    def _resync_silence(self, segment: AudioSegment | None, now: float) -> None:
+    def _resync_silence(self, now: float) -> None:
         # audio arrives again, though too late to be used: the silence waits for it to catch up
         self._timeline.silence_start = self._timeline.position
         self._scheduler.silence_start_time = now
@@ -722,19 +741,6 @@ class VoiceSession:
             weights=weights,
             head=head,
         )
-
-
-_ACTIONS: Final[dict[SessionAction, Callable[[VoiceSession, AudioSegment | None, float], None]]] = {
-    SessionAction.START_STREAM: VoiceSession._start_stream,
-    SessionAction.CONTINUE_STREAM: VoiceSession._continue_stream,
-    SessionAction.RESYNC_SILENCE: VoiceSession._resync_silence,
-    SessionAction.CLOSE_MOUTH: VoiceSession._close_mouth,
-    SessionAction.START_IDLE: VoiceSession._start_idle,
-    SessionAction.BARGE_IN: VoiceSession._barge_in,
-    SessionAction.DISCARD_STREAM: VoiceSession._discard_stream,
-    SessionAction.FORGET: VoiceSession._forget,
-}
-"""Method of each action that does more than change the state."""
 
 
 @dataclass(frozen=True)
