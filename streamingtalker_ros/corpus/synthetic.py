@@ -13,7 +13,7 @@ import os
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 
@@ -37,7 +37,7 @@ from streamingtalker_ros.phonetics.flite_festival_tts import Utterance
 from streamingtalker_ros.phonetics.phones import Phone, normalize_phones
 from streamingtalker_ros.phonetics.sentences import sentences
 
-VOICE_ROTATION: Sequence[str] = (
+VOICE_ROTATION: Final = (
     "slt",
     "awb",
     "slt_hts",
@@ -92,7 +92,7 @@ NON_SPEECH_SOUNDS: Final[dict[str, augmentation.NoiseGenerator | None]] = {
 }
 """Name -> generator of the sound of a clip without speech; None is silence. Names are part of clip names."""
 
-_BatchJob = tuple[Path, str, int, int]  # (folder, split, number of the batch, seed)
+_BatchJob = tuple[Path, str, int, int, str]  # (folder, split, number of the batch, seed, voice of training)
 
 
 def target_minutes(minutes: float) -> dict[str, float]:
@@ -112,7 +112,11 @@ def target_minutes(minutes: float) -> dict[str, float]:
 
 
 def build_synthetic_corpus(
-    folder: str | os.PathLike[str], minutes: float = 120.0, seed: int = 0, jobs: int = 2
+    folder: str | os.PathLike[str],
+    minutes: float = 120.0,
+    seed: int = 0,
+    jobs: int = 2,
+    voices: Sequence[str] = VOICE_ROTATION,
 ) -> Index:
     """Write the synthetic corpus; a second call with equal arguments finishes an interrupted one.
 
@@ -123,6 +127,7 @@ def build_synthetic_corpus(
             another 5 %.
         seed: equal seeds give equal files.
         jobs: number of processes.
+        voices: keys of `flite_festival_tts.VOICES`, for consecutive batches in turn.
 
     Returns:
         The index of the corpus.
@@ -132,8 +137,15 @@ def build_synthetic_corpus(
     """
     tqdm = require("tqdm", "the progress bar").tqdm
     folder = Path(folder)
-    check_voices()
-    settings = {"kind": "synthetic", "minutes": float(minutes), "seed": int(seed), "version": __version__}
+    check_voices(voices)
+    settings: dict[str, Any] = {
+        "kind": "synthetic",
+        "minutes": float(minutes),
+        "seed": int(seed),
+        "version": __version__,
+    }
+    if tuple(voices) != VOICE_ROTATION:
+        settings["voices"] = list(voices)
     finished = finished_index(folder, settings)
     if finished is not None:
         return finished
@@ -149,7 +161,8 @@ def build_synthetic_corpus(
             while seconds < 60.0 * targets[split]:
                 missing = 60.0 * targets[split] - seconds
                 count = max(1, math.ceil(missing / (SECONDS_PER_SENTENCE * SENTENCES_PER_BATCH)))
-                work = [(folder, split, number, seed) for number in range(next_batch, next_batch + count)]
+                numbers = range(next_batch, next_batch + count)
+                work = [(folder, split, number, seed, voices[number % len(voices)]) for number in numbers]
                 next_batch += count
                 for batch in pool.map(_build_batch, work):
                     batch_seconds = sum(entry["seconds"] for entry in batch)
@@ -159,8 +172,8 @@ def build_synthetic_corpus(
                         bar.update(min(round(batch_seconds), bar.total - bar.n))
         for split in SPLITS:
             count = max(1, round(NON_SPEECH_FRACTION * targets[split] * 60.0 / NON_SPEECH_CLIP_S))
-            work = [(folder, split, number, seed) for number in range(count)]
-            entries += pool.map(_build_non_speech_clip, work)
+            numbered = [(folder, split, number, seed) for number in range(count)]
+            entries += pool.map(_build_non_speech_clip, numbered)
     return write_index(
         folder,
         {
@@ -172,7 +185,7 @@ def build_synthetic_corpus(
             "sources": {
                 name: {"engine": voice.engine, "package": voice.package, "licence": voice.licence}
                 for name, voice in flite_festival_tts.VOICES.items()
-                if name in (*VOICE_ROTATION, flite_festival_tts.HELD_OUT_VOICE)
+                if name in (*voices, flite_festival_tts.HELD_OUT_VOICE)
             },
             "motion": "rule-made by streamingtalker_ros.coarticulation.dominance",
             "clips": entries,
@@ -180,13 +193,16 @@ def build_synthetic_corpus(
     )
 
 
-def check_voices() -> None:
-    """Check that the voices of the synthetic corpus are installed.
+def check_voices(voices: Iterable[str] = VOICE_ROTATION) -> None:
+    """Check that the voices of the synthetic corpus, and the held-out one, are installed.
+
+    Args:
+        voices: keys of `flite_festival_tts.VOICES`.
 
     Raises:
         TalkerError: naming the Debian packages, if a voice is missing.
     """
-    required = {*VOICE_ROTATION, flite_festival_tts.HELD_OUT_VOICE}
+    required = {*voices, flite_festival_tts.HELD_OUT_VOICE}
     missing = [
         flite_festival_tts.VOICES[name]
         for name in sorted(required - set(flite_festival_tts.available_voices()))
@@ -200,14 +216,14 @@ def check_voices() -> None:
 
 def _build_batch(job: _BatchJob) -> list[Index]:
     """Synthesize, cut and save one batch; parts/ keeps its entries, so that a second call skips it."""
-    folder, split, number, seed = job
+    folder, split, number, seed, voice = job
     part = folder / "parts" / f"{split}_{number:03d}.json"
     if part.is_file():
         return read_entries(part)
     rng = np.random.default_rng([seed, SPLITS.index(split), number])
     held_out = split == "test"
-    voice = flite_festival_tts.HELD_OUT_VOICE if held_out else VOICE_ROTATION[number % len(VOICE_ROTATION)]
-    if held_out:  # the held-out voice without scaling, at three tempos
+    if held_out:  # without scaling, at three tempos
+        voice = flite_festival_tts.HELD_OUT_VOICE
         scale, tempo, pitch = 1.0, (1.0, 0.85, 1.2)[number % 3], None
     else:  # the first batches keep the size of the speaker, later ones scale it
         scale = 1.0 if number < 5 else round(float(np.exp(rng.uniform(np.log(0.82), np.log(1.2)))), 3)
@@ -301,7 +317,7 @@ def join_utterances(group: Sequence[Utterance], scale: float, rng: np.random.Gen
     return Clip.at_rest(pcm.astype(np.float32), normalize_phones(phones))
 
 
-def _build_non_speech_clip(job: _BatchJob) -> Index:
+def _build_non_speech_clip(job: tuple[Path, str, int, int]) -> Index:
     """Save a clip of silence, noise, hum, music, breath or knocks with the mouth at rest."""
     folder, split, number, seed = job
     rng = np.random.default_rng([seed, 10 + SPLITS.index(split), number])

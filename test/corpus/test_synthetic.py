@@ -17,15 +17,18 @@ from streamingtalker_ros.phonetics import flite_festival_tts
 from streamingtalker_ros.phonetics.phones import BILABIALS, VOWELS
 from support.command_line import run_command
 
+FLITE_VOICES = ("slt", "awb", "kal16")
+
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A corpus of a minute, built through the command line."""
-    required = {*synthetic.VOICE_ROTATION, flite_festival_tts.HELD_OUT_VOICE}
+    """A corpus of a minute, of the voices that come with flite."""
+    required = {*FLITE_VOICES, flite_festival_tts.HELD_OUT_VOICE}
     if not required <= set(flite_festival_tts.available_voices()):
-        pytest.skip("flite, festival or one of their voices is not installed")
+        pytest.skip("flite is not installed")
     path = tmp_path_factory.mktemp("corpus")
-    assert run_command("corpus", "synthetic", "--out", path, "--minutes", 1, "--seed", 4) == 0
+    index = synthetic.build_synthetic_corpus(path, 1.0, 4, voices=FLITE_VOICES)
+    assert set(index["sources"]) == required
     return path
 
 
@@ -119,7 +122,7 @@ def test_an_interrupted_build_finishes_with_the_same_files(folder: Path, tmp_pat
             if path.parent.name == part.stem.rpartition("_")[0]:
                 path.unlink()
         part.unlink()
-    synthetic.build_synthetic_corpus(resumed, 1.0, 4)
+    synthetic.build_synthetic_corpus(resumed, 1.0, 4, voices=FLITE_VOICES)
     files = sorted(path.relative_to(folder) for path in folder.rglob("*.*"))
     assert files == sorted(path.relative_to(resumed) for path in resumed.rglob("*.*"))
     assert all((folder / path).read_bytes() == (resumed / path).read_bytes() for path in files)
@@ -127,7 +130,15 @@ def test_an_interrupted_build_finishes_with_the_same_files(folder: Path, tmp_pat
 
 def test_a_folder_with_other_settings_is_rejected(folder: Path) -> None:
     with pytest.raises(TalkerError, match="another corpus"):
-        synthetic.build_synthetic_corpus(folder, 2.0, 4)
+        synthetic.build_synthetic_corpus(folder, 2.0, 4, voices=FLITE_VOICES)
+
+
+def test_the_command_builds_with_all_voices(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    required = {*synthetic.VOICE_ROTATION, flite_festival_tts.HELD_OUT_VOICE}
+    if not required <= set(flite_festival_tts.available_voices()):
+        pytest.skip("festival or one of its voices is not installed")
+    assert run_command("corpus", "synthetic", "--out", tmp_path, "--minutes", 0.1) == 0
+    assert f"the voice {flite_festival_tts.HELD_OUT_VOICE} only in test" in capsys.readouterr().out
 
 
 def test_invalid_minutes_are_rejected(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
