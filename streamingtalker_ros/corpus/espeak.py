@@ -116,7 +116,7 @@ def build_espeak_corpus(
             "minutes_by_split": minutes_by_split(entries),
             "sources": {"espeak-ng": {"package": "espeak-ng", "licence": LICENCE}},
             "motion": (
-                "rule-made by streamingtalker_ros.coarticulation.dominance, phones from espeak-ng's events"
+                "rule-based, by streamingtalker_ros.coarticulation.dominance, phones from espeak-ng's events"
             ),
             "clips": entries,
         },

@@ -106,7 +106,7 @@ def build_non_speech_corpus(
             "sample_rate": SAMPLE_RATE,
             "frame_rate": FRAME_RATE,
             "licence": licence,
-            "motion": "rest, and life above the mouth by rule",
+            "motion": "mouth at rest, rule-based upper face",
             "minutes_by_split": minutes_by_split(entries),
             "rejected": rejected,
             "clips": entries,

@@ -35,7 +35,7 @@ def relabel_corpus(folder: str | os.PathLike[str]) -> Index:
     folder = Path(folder)
     index = read_index(folder)
     if index.get("kind") not in RULE_BASED_KINDS:
-        raise TalkerError(f"the motion of {folder} was captured; only rule-made motion can be made again")
+        raise TalkerError(f"the motion of {folder} was captured; only rule-based motion can be regenerated")
     speakers = {(entry["split"], entry["name"]): entry["speaker"] for entry in index["clips"]}
     for clip in tqdm(load_corpus(folder), unit="clip", desc="animating"):
         speaker = speakers[clip.split, clip.name]

@@ -374,7 +374,7 @@ def build_speech_corpus(
             "minutes_by_split": minutes_by_split(entries),
             "sources": {name: SOURCES[name] for name in sorted({row.source for row in recordings})},
             "motion": (
-                "rule-made by streamingtalker_ros.coarticulation.dominance, phones aligned by pocketsphinx"
+                "rule-based, by streamingtalker_ros.coarticulation.dominance, phones aligned by pocketsphinx"
             ),
             "clips": entries,
             "rejected": rejected,

@@ -187,7 +187,7 @@ def build_synthetic_corpus(
                 for name, voice in flite_festival_tts.VOICES.items()
                 if name in (*voices, flite_festival_tts.HELD_OUT_VOICE)
             },
-            "motion": "rule-made by streamingtalker_ros.coarticulation.dominance",
+            "motion": "rule-based, by streamingtalker_ros.coarticulation.dominance",
             "clips": entries,
         },
     )

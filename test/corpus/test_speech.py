@@ -310,11 +310,3 @@ def test_captured_motion_is_not_relabelled(tmp_path: Path) -> None:
     (tmp_path / "index.json").write_text(json.dumps({"kind": "video", "clips": []}))
     with pytest.raises(TalkerError, match="captured"):
         relabel.relabel_corpus(tmp_path)
-
-
-@pytest.mark.parametrize("ages", ["18", "a-b", "17-3"])
-def test_an_invalid_range_of_ages_is_rejected(
-    ages: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert run_command("corpus", "speech", tmp_path, "--out", tmp_path / "out", "--ages", ages) == 2
-    assert "is no range of years" in capsys.readouterr().err

@@ -141,11 +141,6 @@ def test_the_command_builds_with_all_voices(tmp_path: Path, capsys: pytest.Captu
     assert f"the voice {flite_festival_tts.HELD_OUT_VOICE} only in test" in capsys.readouterr().out
 
 
-def test_invalid_minutes_are_rejected(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert run_command("corpus", "synthetic", "--out", tmp_path, "--minutes", 0) == 2
-    assert "--minutes must be above 0" in capsys.readouterr().err
-
-
 def test_a_missing_synthesizer_is_reported_with_its_package(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
