@@ -1,37 +1,62 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`streamingtalker train codec|listener|talker|closure|all`: the training stages of either family, or the whole recipe.
+"""`streamingtalker train STAGE`: training stages of both families, the whole recipe, related tools.
 
-The default family learns from corpus folders (`--corpus`), the published one from VOCASET or BIWI in the published
-preprocessed layout (`--dataset`, `--data`). `accelerate launch -m streamingtalker_ros train …` runs a stage on
-several GPUs or machines. `all` makes every corpus that the recipe names, trains all stages and leaves a checkpoint.
+The blendshape family learns from corpus folders (`--corpus`), the vertex family from VOCASET or BIWI in the
+published preprocessed layout (`--dataset`, `--data`). `accelerate launch -m streamingtalker_ros train …` runs
+a stage on several GPUs or machines. `train all` makes every corpus that the recipe names, trains all stages
+and leaves a checkpoint.
 """
 
+from __future__ import annotations
+
 import argparse
+import logging
 import os
 import shlex
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from streamingtalker_ros.errors import TalkerError, require
+from streamingtalker_ros.process import LOGGER_NAME
 
+STAGES = {
+    "codec": "stage 1: the motion codec",
+    "encoder": "the blendshape family's audio encoder, before stage 2",
+    "generator": "stage 2: condition predictor and diffusion head",
+    "articulation-heads": "the blendshape family's heads for lip contact and aperture, after stage 2",
+    "all": "corpora, all stages and the checkpoint; what is done already is kept",
+}
+OLD_STAGE_NAMES = {"encoder": "listener", "generator": "talker", "articulation-heads": "closure"}
 SOURCES = {
     "grid": "GRID's speaker 1: videos, word times beside them in alignments/",
     "facegood": "FACEGOOD's Audio2Face, or its code/train",
     "speechocean": "speechocean762",
     "ljspeech": "LJSpeech, or some of it",
-    "voices": "many people who read a text: LibriSpeech, Common Voice, folders a speaker, or all in one folder",
+    "voices": "many people who read: LibriSpeech, Common Voice, folders a speaker, or all in one folder",
     "sounds": "audio files in which nobody speaks: music, machines",
 }
 
 
-def add_arguments(parser) -> None:
-    parser.add_argument(
-        "stage",
-        choices=("codec", "listener", "talker", "closure", "all"),
-        help="stage 1, the motion codec; stage 2, the talker; the default family's encoder learns to "
-        "listen between them, an ear for p, b and m (closure) after them; all: corpora, stages and "
-        "checkpoint, what is done already is kept",
-    )
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the subcommands and their options."""
+    stages = parser.add_subparsers(dest="stage", metavar="STAGE", required=True)
+    options = _stage_options()
+    for stage, text in STAGES.items():
+        aliases = [OLD_STAGE_NAMES[stage]] if stage in OLD_STAGE_NAMES else []
+        stages.add_parser(
+            stage,
+            aliases=aliases,
+            parents=[options],
+            help=text,
+            description=text,
+            formatter_class=parser.formatter_class,
+        ).set_defaults(stage=stage)
+    _add_tools(stages, parser.formatter_class)
+
+
+def _stage_options() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(add_help=False)
     parser.add_argument(
         "--corpus",
         action="append",
@@ -56,27 +81,27 @@ def add_arguments(parser) -> None:
         help="auto, cpu, cuda or cuda:N; `accelerate launch` gives each process its own",
     )
     parser.add_argument("--threads", type=int, default=None, help="CPU threads; one per core when left out")
-    published = parser.add_argument_group("the published family")
-    published.add_argument(
+    vertex = parser.add_argument_group("the vertex family")
+    vertex.add_argument(
         "--dataset",
         choices=("vocaset", "biwi"),
         default=None,
-        help="train the published family on this data set instead",
+        help="train the vertex family on this data set instead",
     )
-    published.add_argument(
+    vertex.add_argument(
         "--data",
         default=None,
         metavar="DIR",
         help="its folder in the published preprocessed layout: vertices_npy, wav, templates.pkl",
     )
-    published.add_argument(
+    vertex.add_argument(
         "--hubert",
         default=None,
         metavar="DIR",
         help="local folder of HuBERT (config.json and weights), for its stage 2",
     )
     sources = parser.add_argument_group(
-        "sources of `train all`; what is not given is left out with its share"
+        "sources of `train all`; what is not given is left out with its fraction of the mixture"
     )
     for name, text in SOURCES.items():
         sources.add_argument(f"--{name}", default=None, metavar="DIR", help=text)
@@ -92,46 +117,98 @@ def add_arguments(parser) -> None:
     sources.add_argument(
         "--jobs", type=int, default=None, help="processes that make corpora; one per core when left out"
     )
-    sources.add_argument("--dry-run", action="store_true", help="only say what would be done")
+    sources.add_argument("--dry-run", action="store_true", help="only print what would be done")
+    return parser
 
 
-def run(args):
+def _add_tools(stages: Any, formatter_class: Any) -> None:
+    average = stages.add_parser(
+        "average", help="average the encoders of several checkpoints", formatter_class=formatter_class
+    )
+    average.add_argument(
+        "folders", nargs="+", metavar="DIR", help="checkpoints whose training began with the same weights"
+    )
+    average.add_argument("--out", required=True, metavar="DIR", help="checkpoint to write")
+    average.add_argument(
+        "--weights", nargs="+", type=float, default=None, help="of each; equal when left out"
+    )
+    average.add_argument(
+        "--base",
+        default=None,
+        metavar="DIR",
+        help="checkpoint that gives all but the encoder; the first when left out",
+    )
+    curves = stages.add_parser(
+        "curves", help="plot the training curves of stages", formatter_class=formatter_class
+    )
+    curves.add_argument("runs", nargs="+", metavar="NAME=DIR", help="a stage's folder, which holds log.csv")
+    curves.add_argument("--picture", required=True, metavar="FILE.png", help="picture to write")
+    for name, text in (
+        ("coarticulation-fit", "fit the dominance model of coarticulation to tracked lips"),
+        ("coarticulation-residual", "train the residual network of coarticulation on tracked lips"),
+    ):
+        tool = stages.add_parser(name, help=text, formatter_class=formatter_class)
+        tool.add_argument("corpus", type=Path, help="made by `streamingtalker corpus from-video`")
+        tool.add_argument(
+            "--out", type=Path, default=None, help="file to write; the package's own when left out"
+        )
+        tool.add_argument("--steps", type=int, default=None, help="optimizer steps")
+        if name == "coarticulation-fit":
+            tool.add_argument(
+                "--prior-weight",
+                type=float,
+                default=None,
+                help="weight of the distance from the hand-written numbers",
+            )
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run the chosen stage or tool."""
+    logging.getLogger(LOGGER_NAME).setLevel(logging.INFO)
+    tools = {
+        "average": _average,
+        "curves": _plot_curves,
+        "coarticulation-fit": _fit_coarticulation,
+        "coarticulation-residual": _train_residual,
+    }
+    return tools[args.stage](args) if args.stage in tools else _train(args)
+
+
+def _train(args: argparse.Namespace) -> int:
     _check(args)
     torch = require("torch", "training")
-    several = int(os.environ.get("WORLD_SIZE", "1")) > 1
-    if args.threads or not several:  # main() asks for one, which suits a stream
+    is_distributed = int(os.environ.get("WORLD_SIZE", "1")) > 1
+    if args.threads or not is_distributed:  # main() sets one thread, which suits a stream
         torch.set_num_threads(args.threads or os.cpu_count() or 1)
     if args.stage == "all":
-        if several:
+        if is_distributed:
             raise TalkerError("`train all` runs in one process: launch its stages one by one, with --corpus")
-        return _all(args)
-    recipe, where, stages = _published(args) if args.dataset else _default(args)
-    made = getattr(stages, f"train_{args.stage}")(*where, recipe, args.start, args.device)
-    if os.environ.get("RANK", "0") == "0":  # one of several processes speaks for all
-        figures = args.stage == "codec"
-        print(
-            ", ".join(f"{name} {value:.4g}" for name, value in made.items())
-            if figures
-            else f"checkpoint: {made}"
-        )
+        return _train_all(args)
+    result = _train_vertex_stage(args) if args.dataset else _train_blendshape_stage(args)
+    if os.environ.get("RANK", "0") == "0":  # one of several processes prints
+        if isinstance(result, dict):
+            print(", ".join(f"{name} {value:.4g}" for name, value in result.items()))
+        else:
+            print(f"checkpoint: {result}")
     return 0
 
 
-def _check(args) -> None:
+def _check(args: argparse.Namespace) -> None:
+    """Raise TalkerError where options do not fit the stage."""
     given = [name for name in (*SOURCES, "align", "landmarks", "jobs", "dry_run") if getattr(args, name)]
     if given and args.stage != "all":
         raise TalkerError(
             f"--{given[0].replace('_', '-')} is for `train all`: make a corpus of it and give that "
             "with --corpus"
         )
-    if args.dataset and args.stage in ("listener", "closure"):
+    if args.dataset and args.stage in ("encoder", "articulation-heads"):
         raise TalkerError(
-            "the published family listens through HuBERT, which learns in `train talker`: go on with that"
+            "the vertex family's encoder is HuBERT, which learns in `train generator`: go on with that"
         )
     if args.dataset and args.stage == "all":
         raise TalkerError(
-            "`train all` is the default family's: train the published one with `train codec` and "
-            "`train talker`"
+            "`train all` is the blendshape family's: train the vertex family with `train codec` and "
+            "`train generator`"
         )
     if args.dataset and (args.corpus or not args.data):
         raise TalkerError(f"{args.dataset} is trained on the folder that --data names, without --corpus")
@@ -144,7 +221,7 @@ def _check(args) -> None:
         raise TalkerError("--threads and --jobs must be at least 1")
 
 
-def _published(args):
+def _train_vertex_stage(args: argparse.Namespace) -> Path | dict[str, Any]:
     from streamingtalker_ros.resources import find
     from streamingtalker_ros.training.vertex import stages
     from streamingtalker_ros.training.vertex.recipe import read_recipe
@@ -152,30 +229,39 @@ def _published(args):
     recipe = read_recipe(args.config or find("config", f"train_{args.dataset}.yaml"), args.dataset)
     if args.hubert:
         recipe = replace(recipe, audio=replace(recipe.audio, hubert=args.hubert))
-    return recipe, (args.dataset, Path(args.data), Path(args.out)), stages
+    train = stages.train_codec if args.stage == "codec" else stages.train_generator
+    return train(args.dataset, Path(args.data), Path(args.out), recipe, args.start, args.device)
 
 
-def _recipe(args):
+def _read_blendshape_recipe(args: argparse.Namespace) -> dict[str, dict[str, Any]]:
     from streamingtalker_ros.resources import find
+    from streamingtalker_ros.training.recipe import read_recipe
+
+    return read_recipe(args.config or find("config", "train.yaml"))
+
+
+def _train_blendshape_stage(args: argparse.Namespace) -> Path | dict[str, Any]:
     from streamingtalker_ros.training import stages
 
-    return stages.read_recipe(args.config or find("config", "train.yaml")), stages
-
-
-def _default(args):
-    recipe, stages = _recipe(args)
+    recipe = _read_blendshape_recipe(args)
     folders = [Path(folder) for folder in args.corpus]
-    if not args.config:  # its shares are for corpora of these names
+    if not args.config:  # the shipped fractions are for corpora of these names
         names = {folder.resolve().name for folder in folders}
-        recipe["mix"] = {name: share for name, share in recipe["mix"].items() if name in names}
-    return recipe, (folders, Path(args.out)), stages
+        recipe["mixture"] = {name: value for name, value in recipe["mixture"].items() if name in names}
+    train = {
+        "codec": stages.train_codec,
+        "encoder": stages.train_encoder,
+        "generator": stages.train_generator,
+        "articulation-heads": stages.train_articulation_heads,
+    }[args.stage]
+    return train(folders, Path(args.out), recipe, args.start, args.device)
 
 
-def _all(args) -> int:
-    from streamingtalker_ros.training import pipeline as recipes
+def _train_all(args: argparse.Namespace) -> int:
+    from streamingtalker_ros.training import pipeline
 
-    made = recipes.plan(
-        _recipe(args)[0],
+    plan = pipeline.make_plan(
+        _read_blendshape_recipe(args),
         {name: getattr(args, name) for name in SOURCES},
         args.out,
         args.corpus or (),
@@ -183,31 +269,75 @@ def _all(args) -> int:
         args.landmarks,
         args.jobs,
     )
-    for sentence in made.missing:
-        print(sentence)
-    commands = [(corpus.arguments, _corpus_parser().parse_args(corpus.arguments)) for corpus in made.corpora]
+    for omission in plan.omissions:
+        print(omission)
+    for corpus in plan.corpora:  # a wrong option stops here, not after hours
+        _corpus_parser().parse_args(corpus.arguments)
     if args.dry_run:
-        for arguments, _ in commands:
-            print(shlex.join(["streamingtalker", "corpus", *arguments]))
-        print(
-            f"then codec, listener, talker and closure on {', '.join(folder.name for folder in made.folders)}"
-        )
+        for corpus in plan.corpora:
+            print(shlex.join(["streamingtalker", "corpus", *corpus.arguments]))
+        names = ", ".join(folder.name for folder in plan.folders)
+        print(f"then codec, encoder, generator and articulation heads on {names}")
         return 0
 
-    def command(arguments) -> None:
+    def make_corpus(arguments: list[str]) -> None:
         from streamingtalker_ros.cli import corpus
 
         print("  " + shlex.join(["streamingtalker", "corpus", *arguments]), flush=True)
         corpus.run(_corpus_parser().parse_args(arguments))
 
-    folder = recipes.run(made, command, args.start, args.device)
-    print(f"checkpoint: {folder}; measure it with\n{shlex.join(recipes.evaluation(made))}")
+    folder = pipeline.run_pipeline(plan, make_corpus, args.start, args.device)
+    print(f"checkpoint: {folder}; measure it with\n{shlex.join(pipeline.evaluation_command(plan))}")
     return 0
 
 
-def _corpus_parser():
+def _corpus_parser() -> argparse.ArgumentParser:
     from streamingtalker_ros.cli import corpus
 
     parser = argparse.ArgumentParser(prog="streamingtalker corpus")
     corpus.add_arguments(parser)
     return parser
+
+
+def _average(args: argparse.Namespace) -> int:
+    require("torch", "averaging checkpoints")
+    from streamingtalker_ros.model.blendshape import checkpoint
+    from streamingtalker_ros.training.checkpoint_averaging import average_encoders
+
+    checkpoint.save(args.out, average_encoders(args.folders, args.weights, args.base))
+    print(f"checkpoint: {args.out}")
+    return 0
+
+
+def _plot_curves(args: argparse.Namespace) -> int:
+    from streamingtalker_ros.training.curves import plot_curves
+
+    runs: dict[str, str] = {}
+    for word in args.runs:
+        name, separator, folder = word.partition("=")
+        if not separator:
+            raise TalkerError(f"{word!r} names no folder: give NAME=DIR")
+        runs[name] = folder
+    plot_curves(runs, args.picture)
+    return 0
+
+
+def _fit_coarticulation(args: argparse.Namespace) -> int:
+    require("torch", "fitting the coarticulation model")
+    from streamingtalker_ros.training import coarticulation_fit as fit
+
+    out = fit.run(
+        args.corpus,
+        args.out or fit.PARAMETERS_PATH,
+        args.steps or fit.STEPS,
+        fit.PRIOR_WEIGHT if args.prior_weight is None else args.prior_weight,
+    )
+    print(out)
+    return 0
+
+
+def _train_residual(args: argparse.Namespace) -> int:
+    from streamingtalker_ros.training import coarticulation_residual as residual
+
+    print(residual.run(args.corpus, args.out or residual.WEIGHTS_PATH, args.steps or residual.STEPS))
+    return 0

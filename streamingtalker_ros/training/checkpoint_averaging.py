@@ -1,65 +1,52 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One network of several that learned from one beginning: the mean of their weights.
+"""Averages the encoders of several checkpoints: `streamingtalker train average`.
 
-Networks that were trained on from the same weights, with other data or for another time, mostly lie in one basin; their mean
-errs less than each (model soups, Wortsman et al. 2022). What reads the mean, such as the ears, is best trained on it once more.
-
-    python -m streamingtalker_ros.training.checkpoint_averaging A B C --out DIR [--shares 2 1 1] [--rest A]
+Networks trained on from the same weights, with other data or for other lengths, mostly lie in one basin of
+the loss, where their mean errs less than each (model soups, Wortsman et al. 2022). Heads that read the
+averaged features are best trained on them once more.
 """
 
-import argparse
-import sys
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
 
 import torch
 
 from streamingtalker_ros.errors import TalkerError
 from streamingtalker_ros.model.blendshape import checkpoint
+from streamingtalker_ros.model.blendshape.network import TalkerNetwork
 
 
 @torch.no_grad()
-def soup(folders, shares=None, rest=None):
-    """The TalkerNetwork whose encoder is the mean of those in the checkpoint folders, all else that of the folder `rest`, the
-    first when None. shares: a positive number for each folder, all alike when None. Raises TalkerError where the networks
-    differ in shape, or shares and folders in number."""
-    shares = list(shares or [1.0] * len(folders))
-    if len(shares) != len(folders) or min(shares) <= 0.0:
-        raise TalkerError(f"{len(folders)} checkpoints have {len(shares)} shares: give each one above 0")
+def average_encoders(
+    folders: Sequence[str | Path],
+    weights: Sequence[float] | None = None,
+    base: str | Path | None = None,
+) -> TalkerNetwork:
+    """The weighted mean of the encoders of several checkpoints.
+
+    Args:
+        folders: checkpoint folders whose training began with the same weights.
+        weights: a positive number per folder; equal when None.
+        base: checkpoint folder that gives everything but the encoder; the first folder when None.
+
+    Raises:
+        TalkerError: if the encoders differ in shape, or weights and folders in number.
+    """
+    factors = list(weights or [1.0] * len(folders))
+    if len(factors) != len(folders) or min(factors) <= 0.0:
+        raise TalkerError(
+            f"{len(folders)} checkpoints have {len(factors)} weights: give each one a number above 0"
+        )
     networks = [checkpoint.load(folder) for folder in folders]
-    mean = checkpoint.load(rest or folders[0])
-    for name, mine in mean.encoder.state_dict().items():
-        parts = [network.encoder.state_dict().get(name) for network in networks]
-        for folder, part in zip(folders, parts):
-            if part is None or part.shape != mine.shape:
-                raise TalkerError(f"the encoder in {folder} is another one: it differs at {name}")
-        mine.copy_(sum(share * part for share, part in zip(shares, parts)) / sum(shares))
+    mean = checkpoint.load(base or folders[0])
+    for name, tensor in mean.encoder.state_dict().items():
+        summands: list[torch.Tensor] = []
+        for folder, network, factor in zip(folders, networks, factors, strict=True):
+            other = network.encoder.state_dict().get(name)
+            if other is None or other.shape != tensor.shape:
+                raise TalkerError(f"the encoder in {folder} has another architecture: it differs at {name}")
+            summands.append(factor * other)
+        tensor.copy_(sum(summands) / sum(factors))  # pyright: ignore[reportArgumentType]
     return mean
-
-
-def main(argv=None) -> int:
-    parser = argparse.ArgumentParser(
-        prog="python -m streamingtalker_ros.training.checkpoint_averaging",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument(
-        "folders", nargs="+", metavar="DIR", help="checkpoints that began with the same weights"
-    )
-    parser.add_argument("--out", required=True, metavar="DIR")
-    parser.add_argument("--shares", nargs="+", type=float, default=None, help="of each; alike when left out")
-    parser.add_argument(
-        "--rest",
-        default=None,
-        metavar="DIR",
-        help="checkpoint that gives all but the encoder; the first when left out",
-    )
-    args = parser.parse_args(argv)
-    try:
-        checkpoint.save(args.out, soup(args.folders, args.shares, args.rest))
-    except TalkerError as error:
-        print(f"soup: error: {error}", file=sys.stderr)
-        return 2
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -1,98 +1,125 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Where a training runs: one process, or several on some GPUs or machines, started by `accelerate launch`.
+"""The process that trains: one alone, or one of several on GPUs or machines, started by `accelerate launch`.
 
-`find(device)` gives the place: `Alone` needs PyTorch only; `Together` needs accelerate. Every process draws its own
-batches, the gradients' mean makes one step of all, and only the main process writes files.
+`get_process(device)` returns a `SingleProcess`, which needs PyTorch only, or a `MultiProcess`, which needs
+accelerate. Every process draws its own batches, the mean of the gradients makes one step of all, and only
+rank 0 writes files.
 """
 
+from __future__ import annotations
+
 import os
+from collections.abc import Iterable
+from typing import Any
 
 import torch
 
 from streamingtalker_ros.errors import TalkerError, require
 
 
-def find(device="cpu"):
-    """The place of this process. device: "cpu", "cuda", "cuda:N", or "auto" for CUDA where it is; several processes get
-    theirs from accelerate. Raises TalkerError where accelerate is needed and absent, or asks what cannot be had."""
+def get_process(device: str = "cpu") -> SingleProcess:
+    """The current process, as the environment describes it.
+
+    Args:
+        device: "cpu", "cuda", "cuda:N", or "auto" for CUDA where it is available. Ignored under `accelerate
+            launch`, which assigns a device to each process.
+
+    Raises:
+        TalkerError: if several processes are launched and accelerate is missing or set to float16.
+    """
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
-        return Together()
+        return MultiProcess()
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
-    return Alone(torch.device(device))
+    return SingleProcess(torch.device(device))
 
 
-def autocast(device, mixed):
-    """A context of bfloat16 on a torch.device where `mixed` asks for it and the device is quick at it."""
-    return torch.autocast(device.type, torch.bfloat16, enabled=mixed and quick_halves(device))
+def autocast(device: torch.device, mixed_precision: bool) -> torch.autocast:
+    """Context manager for bfloat16, enabled where it is wanted and fast on the device."""
+    enabled = mixed_precision and has_fast_bfloat16(device)
+    return torch.autocast(device.type, torch.bfloat16, enabled=enabled)
 
 
-def quick_halves(device):
-    """Whether bfloat16 is faster than float32 on a torch.device. On a CPU without instructions for it, it is several
-    times slower."""
+def has_fast_bfloat16(device: torch.device) -> bool:
+    """Whether bfloat16 is faster than float32; on a CPU without instructions for it, it is much slower."""
     if device.type != "cpu":
         return True
-    abilities = (
-        torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {}
-    )  # since torch 2.10
-    return any(abilities.get(name, False) for name in ("avx512_bf16", "amx_bf16", "bf16"))  # of x86, of ARM
+    get_capabilities = getattr(torch.cpu, "get_capabilities", None)  # since torch 2.10
+    capabilities: dict[str, Any] = get_capabilities() if get_capabilities else {}
+    return any(capabilities.get(name, False) for name in ("avx512_bf16", "amx_bf16", "bf16"))  # x86, ARM
 
 
-class Alone:
-    """One process on one device."""
+class SingleProcess:
+    """A process that trains alone on one device.
 
-    rank, count = 0, 1
+    Attributes:
+        rank: index of this process; rank 0 writes files.
+        world_size: number of processes.
+        device: where the tensors of training lie.
+    """
 
-    def __init__(self, device) -> None:
+    rank = 0
+    world_size = 1
+
+    def __init__(self, device: torch.device) -> None:
         self.device = device
 
-    def average(self, parameters) -> None:
-        """Make every process's gradients their mean."""
+    def all_reduce_gradients(self, parameters: Iterable[torch.Tensor]) -> None:
+        """Replace every gradient by its mean over the processes."""
 
-    def share(self, tensors) -> None:
-        """Overwrite tensors with those of the main process."""
+    def broadcast(self, tensors: Iterable[torch.Tensor]) -> None:
+        """Overwrite tensors with those of rank 0."""
 
-    def agree(self, number) -> bool:
+    def all_equal(self, number: int) -> bool:
         """Whether every process has the same integer."""
         return True
 
-    def autocast(self, mixed):
-        """bfloat16 where it is safe and quick, or nothing. float16 would need its losses scaled."""
-        return autocast(self.device, mixed)
+    def autocast(self, mixed_precision: bool) -> torch.autocast:
+        """As `autocast`, on this process's device."""
+        return autocast(self.device, mixed_precision)
 
 
-class Together(Alone):
-    """One of several processes of accelerate."""
+class MultiProcess(SingleProcess):
+    """One of several processes of `accelerate launch`.
+
+    Raises:
+        TalkerError: if accelerate is missing, or launched with a precision other than bf16 or no.
+    """
 
     def __init__(self) -> None:
         accelerate = require("accelerate", "training in several processes")
-        self._all = accelerate.Accelerator()
-        if self._all.mixed_precision not in ("no", "bf16"):
+        self._accelerator = accelerate.Accelerator()
+        if self._accelerator.mixed_precision not in ("no", "bf16"):  # float16 would need its losses scaled
             raise TalkerError(
-                f"training in {self._all.mixed_precision} is not supported: launch it with "
+                f"training in {self._accelerator.mixed_precision} is not supported: launch it with "
                 "--mixed_precision bf16 or no"
             )
-        super().__init__(self._all.device)
-        self.rank, self.count = self._all.process_index, self._all.num_processes
+        super().__init__(self._accelerator.device)
+        self.rank = self._accelerator.process_index
+        self.world_size = self._accelerator.num_processes
 
-    def average(self, parameters) -> None:
-        """One exchange for all of them; a parameter that no process used keeps no gradient, as it would alone."""
+    def all_reduce_gradients(self, parameters: Iterable[torch.Tensor]) -> None:
+        """One exchange for all gradients; a parameter that no process used keeps no gradient."""
         parameters = list(parameters)
         used = torch.tensor([float(p.grad is not None) for p in parameters])
         gradients = [torch.zeros_like(p) if p.grad is None else p.grad for p in parameters]
         flat = torch.cat(
             [used.to(self.device), *(g.flatten().to(self.device, torch.float32) for g in gradients)]
         )
-        used, *means = self._all.reduce(flat, "mean").split([len(used), *(p.numel() for p in parameters)])
-        for p, share, mean in zip(parameters, used.tolist(), means):
-            p.grad = mean.view_as(p).to(p) if share else None
+        reduced: torch.Tensor = self._accelerator.reduce(flat, "mean")
+        used_fraction, *means = reduced.split([len(used), *(p.numel() for p in parameters)])
+        for p, fraction, mean in zip(parameters, used_fraction.tolist(), means, strict=True):
+            p.grad = mean.view_as(p).to(p) if fraction else None
 
     @torch.no_grad()
-    def share(self, tensors) -> None:
+    def broadcast(self, tensors: Iterable[torch.Tensor]) -> None:
+        """Overwrite tensors with those of rank 0."""
         from accelerate.utils import broadcast
 
         for tensor in tensors:
             tensor.copy_(broadcast(tensor.detach().to(self.device, copy=True).contiguous()))
 
-    def agree(self, number):
-        return len(set(self._all.gather(torch.tensor([number], device=self.device)).tolist())) == 1
+    def all_equal(self, number: int) -> bool:
+        """Whether every process has the same integer."""
+        gathered: torch.Tensor = self._accelerator.gather(torch.tensor([number], device=self.device))
+        return len(set(gathered.tolist())) == 1

@@ -1,226 +1,298 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Before stage 2 the encoder learns to listen: which phone sounds, what the mouth does, whether somebody speaks.
+"""Pre-training of the audio encoder with phone, viseme, contact and voice-activity losses, before stage 2.
 
-A linear probe reads all of it off the audio feature of each frame, look-ahead included. It costs a tenth of a step of
-stage 2, so that the encoder hears every voice of the corpora many times; in stage 2 the same probe stays as a loss,
-since a past that tells where the mouth goes next teaches the ear nothing.
+A linear probe predicts all of them from the audio feature of each frame, look-ahead included. A step costs a
+tenth of one of stage 2, so the encoder sees every voice of the corpora many times. In stage 2 the same probe
+stays as an auxiliary loss: there the motion history alone predicts much of the next frame, which teaches the
+encoder nothing.
 """
+
+from __future__ import annotations
 
 import copy
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import nn
 from torch.nn import functional
 
 from streamingtalker_ros.face.arkit import ARKIT_NAMES
+from streamingtalker_ros.face.lip_shape import LipShape
+from streamingtalker_ros.model.blendshape.codec import MotionCodec
+from streamingtalker_ros.model.blendshape.encoder import AudioEncoder
 from streamingtalker_ros.phonetics.phones import BILABIALS, OPEN_VOWELS
-from streamingtalker_ros.training.batches import PHONES, UNKNOWN
+from streamingtalker_ros.training.batches import IGNORED_LABEL, PHONES, Batch, WindowSampler
 from streamingtalker_ros.training.distributed import autocast
-from streamingtalker_ros.training.trainer import LoopConfig
+from streamingtalker_ros.training.trainer import TrainerConfig
 
-HEARD = {
-    ear: torch.tensor([PHONES.index(name) for name in sorted(names) if name in PHONES])
-    for ear, names in (("bilabial_head", BILABIALS), ("open_vowel_head", OPEN_VOWELS))
+HEAD_PHONES = {  # articulation head -> indices into PHONES of the phones it detects
+    head: torch.tensor([PHONES.index(name) for name in sorted(names) if name in PHONES])
+    for head, names in (("bilabial_head", BILABIALS), ("open_vowel_head", OPEN_VOWELS))
 }
-MOUTH = [row for row, name in enumerate(ARKIT_NAMES) if name.startswith(("jaw", "mouth"))]
-GAP = 8.0  # the gap is in parts of a wide-open mouth; times this, an open vowel's is of order 1
-WIDTH = 20.0  # so is the mouth's width, times this
-TOUCH = 0.02  # under this part of a wide-open mouth the lips touch
-APART = (
-    0.12  # gap, in those parts, from which on pressing lips that belong open is as wrong as missing a closure
-)
-HIDDEN, PLAIN = (
-    10.0,
-    30.0,
-)  # dB over a noise: a closure missed at the first counts for FAINT, from the second on in full
-FAINT = 0.1
-SURE = 0.5  # of a logit: how much less sure a frame of a sound may be to speak for it, too
+MOUTH_SHAPES = [row for row, name in enumerate(ARKIT_NAMES) if name.startswith(("jaw", "mouth"))]
+# Lip gaps below are in units of a wide-open mouth, widths relative to the width at rest (see `LipShape`).
+GAP_SCALE = 8.0  # brings an open vowel's gap to order 1
+WIDTH_SCALE = 20.0  # likewise for the width
+CONTACT_GAP = 0.02  # lips touch below this gap
+COSTLY_GAP = 0.12  # closing lips that are this far apart is as wrong as missing a closure
+MASKED_CLOSURE_SNR_DB, AUDIBLE_CLOSURE_SNR_DB = 10.0, 30.0  # from least to full weight of a missed closure
+MIN_CLOSURE_WEIGHT = 0.1
+SOFT_MAX_WIDTH = 0.5  # of a logit, of the soft maximum over a phone's frames
+SPEC_AUGMENT_PROB = 0.75
 
 
 @dataclass(frozen=True)
-class ListenerLoopConfig(LoopConfig):
-    """A loop's settings, and those of this stage alone."""
+class EncoderPretrainingConfig(TrainerConfig):
+    """Settings of the loop and of this stage.
 
-    steady: float = (
-        0.0  # weight of hearing in every recording what the encoder that it began with hears in the clean one
-    )
-    keep: float = (
-        0.0  # share of the weights it began with in those it ends with (WiSE-FT, Wortsman et al. 2022)
-    )
-
-
-def disguise(mels):
-    """Another throat, another microphone: log-mel features (B, n, columns, mels) of voices that nobody recorded.
-
-    In three of four windows: the bands stretched by up to 16 % (vocal tract length perturbation, Jaitly and Hinton
-    2013), a smooth random equaliser of a few dB, and some bands and moments hidden (SpecAugment, Park et al. 2019).
+    Attributes:
+        consistency_weight: weight of the squared distance between the features of an augmented window and
+            those that the initial encoder computes from the clean window (noisy-student training, after Xie
+            et al. 2020). The predictor and the head then still fit the encoder.
+        initial_weights_ratio: fraction of the initial weights in the final ones: 1 - alpha of WiSE-FT
+            (Wortsman et al. 2022).
     """
-    batch, bands, clean, device = len(mels), mels.shape[-1], mels, mels.device
-    band = torch.arange(bands, device=device)
 
-    def chance(*shape):
+    consistency_weight: float = 0.0
+    initial_weights_ratio: float = 0.0
+
+
+def augment_features(mels: torch.Tensor) -> torch.Tensor:
+    """Random speaker and channel changes of log-mel features, in three of four windows.
+
+    Vocal tract length perturbation by up to 16 % (Jaitly and Hinton 2013), a smooth random equaliser of a few
+    dB, and masked bands and columns (SpecAugment, Park et al. 2019).
+
+    Args:
+        mels: (B, n, columns, mels) normalised log-mel.
+    """
+    batch_size, num_bands, device = len(mels), mels.shape[-1], mels.device
+    clean = mels
+    band = torch.arange(num_bands, device=device)
+
+    def uniform(*shape: int) -> torch.Tensor:
         return torch.rand(shape, device=device)
 
-    place = band * (1.0 + 0.32 * (chance(batch, 1) - 0.5))  # (B, bands)
-    low = place.floor().clamp(0, bands - 2).long()
-    part = (place - low).clamp(0.0, 1.0)[:, None, None]
+    position = band * (1.0 + 0.32 * (uniform(batch_size, 1) - 0.5))  # (B, bands)
+    low = position.floor().clamp(0, num_bands - 2).long()
+    fraction = (position - low).clamp(0.0, 1.0)[:, None, None]
     low = low[:, None, None].expand(mels.shape)
-    mels = mels.gather(-1, low) * (1.0 - part) + mels.gather(-1, low + 1) * part
-    wave = band / bands * torch.tensor([1.0, 2.0, 3.0, 5.0], device=device)[:, None]  # (4, bands)
-    curves = torch.cos(2.0 * torch.pi * (wave + chance(batch, 4, 1))) * torch.randn(
-        batch, 4, 1, device=device
-    )
+    mels = mels.gather(-1, low) * (1.0 - fraction) + mels.gather(-1, low + 1) * fraction
+    phase = band / num_bands * torch.tensor([1.0, 2.0, 3.0, 5.0], device=device)[:, None]  # (4, bands)
+    curves = torch.cos(2.0 * torch.pi * (phase + uniform(batch_size, 4, 1)))
+    curves = curves * torch.randn(batch_size, 4, 1, device=device)
     mels = mels + 0.15 * curves.sum(1)[:, None, None]  # 0.25 is one neper of power, 4.3 dB
     mean = mels.mean((1, 2), keepdim=True)
-    mels = torch.where(_spans(batch, bands, 2, 10, device)[:, None, None], mean, mels)
-    moments = _spans(batch, mels.shape[1] * mels.shape[2], 6, 9, device).view(batch, *mels.shape[1:3], 1)
-    mels = torch.where(moments, mean, mels)
-    return torch.where(chance(batch, 1, 1, 1) < 0.25, clean, mels)
+    mels = torch.where(_random_spans(batch_size, num_bands, 2, 10, device)[:, None, None], mean, mels)
+    columns = _random_spans(batch_size, mels.shape[1] * mels.shape[2], 6, 9, device)
+    mels = torch.where(columns.view(batch_size, *mels.shape[1:3], 1), mean, mels)
+    return torch.where(uniform(batch_size, 1, 1, 1) < 1.0 - SPEC_AUGMENT_PROB, clean, mels)
 
 
-def _spans(batch, length, count, most, device):
-    """(batch, length) bool: `count` spans of 0 to most - 1 places, anywhere."""
+def _random_spans(
+    batch_size: int, length: int, count: int, max_width: int, device: torch.device
+) -> torch.Tensor:
+    """(B, length) bool: `count` random spans of 0 to max_width - 1 places."""
     place = torch.arange(length, device=device)
-    first = torch.randint(0, length, (batch, count, 1), device=device)
-    width = torch.randint(0, most, (batch, count, 1), device=device)
+    first = torch.randint(0, length, (batch_size, count, 1), device=device)
+    width = torch.randint(0, max_width, (batch_size, count, 1), device=device)
     return ((place >= first) & (place < first + width)).any(1)
 
 
-class Probe(nn.Module):
-    """Reads phone, mouth and contact off audio features; serves training alone, is not kept."""
+class LinearProbe(nn.Module):
+    """Linear readout of mouth shapes, lip gap, contact and phone from audio features, for training alone."""
 
-    def __init__(self, audio_width) -> None:
+    def __init__(self, audio_width: int) -> None:
         super().__init__()
-        self.mouth = nn.Linear(audio_width, len(MOUTH) + 2)  # mouth shapes, gap, logit of touching lips
+        self.mouth = nn.Linear(audio_width, len(MOUTH_SHAPES) + 2)  # shapes, lip gap, logit of lip contact
         self.phones = nn.Linear(audio_width, len(PHONES))
 
-    def forward(self, audio):
-        """audio (B, T, audio_width) -> what `loss` takes, in float32."""
+    def forward(self, audio: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Float32 mouth and phone readouts of audio features (B, T, audio_width), as `loss` takes them."""
         return self.mouth(audio).float(), self.phones(audio).float()
 
-    def loss(self, read, window, gap, scale):
-        """Errors over the learned frames: (mouth, phones), scalars. gap (B, T) true, scale (55,) of the motion."""
-        mouth, phones = read
-        learned = window.learned
-        count = learned.sum()
-        true = (window.motion / scale)[..., MOUTH]
-        error = (mouth[..., :-2] - true).square().mean(-1) + (mouth[..., -2] - GAP * gap).square()
-        touch = (gap < TOUCH) * window.voice[:, : gap.shape[1]]
+    def loss(
+        self,
+        readouts: tuple[torch.Tensor, torch.Tensor],
+        window: Batch,
+        gap: torch.Tensor,
+        motion_scale: torch.Tensor,
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Mouth error and phone cross-entropy over the frames that count: two scalars.
+
+        Args:
+            readouts: of `forward`.
+            window: the batch.
+            gap: (B, T) true lip gap.
+            motion_scale: (55,) of the codec.
+        """
+        mouth, phones = readouts
+        mask = window.loss_mask
+        count = mask.sum()
+        target = (window.motion / motion_scale)[..., MOUTH_SHAPES]
+        error = (mouth[..., :-2] - target).square().mean(-1) + (mouth[..., -2] - GAP_SCALE * gap).square()
+        contact = (gap < CONTACT_GAP) * window.voice[:, : gap.shape[1]]
         error = error + 0.5 * functional.binary_cross_entropy_with_logits(
-            mouth[..., -1], touch, reduction="none", pos_weight=touch.new_tensor(4.0)
-        )  # few frames touch
-        named = functional.cross_entropy(
-            phones.flatten(0, 1), window.phones.flatten(), ignore_index=UNKNOWN, reduction="none"
-        ).view_as(learned)
-        return (error * learned).sum() / count, (named * learned).sum() / count
+            mouth[..., -1], contact, reduction="none", pos_weight=contact.new_tensor(4.0)
+        )  # contacts are rare
+        cross_entropy = functional.cross_entropy(
+            phones.flatten(0, 1), window.phones.flatten(), ignore_index=IGNORED_LABEL, reduction="none"
+        ).view_as(mask)
+        return (error * mask).sum() / count, (cross_entropy * mask).sum() / count
 
 
-def ears_loss(encoder, heard, window, lips):
-    """The sum of the losses of the encoder's ears over a window's learned frames, 0 without ears: `closure_event_loss` of the one
-    for p, b and m, a missed one counting the less the louder the noise; the cross-entropy of "an open vowel sounds in this
-    frame", where frames just beside one count for nothing; the squared errors of lip gap and mouth's width. Frames that
-    nobody knows count for nothing. heard: (B, T, audio_width); lips: LipShape."""
-    loss, gap, width = 0.0, lips.gap(window.motion), lips.width(window.motion)
-    for told, ear, unit, true in (
-        (encoder.has_lip_aperture_head, "lip_aperture_head", GAP, gap),
-        (encoder.has_lip_width_head, "lip_width_head", WIDTH, width),
+def articulation_loss(
+    encoder: AudioEncoder, features: torch.Tensor, window: Batch, lips: LipShape
+) -> torch.Tensor:
+    """Sum of the losses of the encoder's articulation heads over the frames that count; 0 without heads.
+
+    `closure_event_loss` for p, b and m, with less weight in louder noise; frame-wise cross-entropy for open
+    vowels, whose neighbouring frames are ignored; squared errors of lip aperture and width. Unknown phones
+    are ignored.
+
+    Args:
+        encoder: the encoder.
+        features: (B, T, audio_width).
+        window: the batch.
+        lips: the rig's lip measures.
+    """
+    loss = window.loss_mask.new_zeros(())
+    gap, width = lips.gap(window.motion), lips.width(window.motion)
+    for has_head, head, scale, target in (
+        (encoder.has_lip_aperture_head, "lip_aperture_head", GAP_SCALE, gap),
+        (encoder.has_lip_width_head, "lip_width_head", WIDTH_SCALE, width),
     ):
-        if told:
-            error = unit**2 * (getattr(encoder, ear)(heard)[..., 0].float() - true).square()
-            loss = loss + (error * window.learned).sum() / window.learned.sum()
-    for name in [name for name in HEARD if name in encoder.auxiliary_heads]:
-        sounds = torch.isin(window.phones, HEARD[name].to(heard.device))
-        beside = functional.max_pool1d(sounds.float()[:, None], 3, 1, 1)[:, 0].bool() & ~sounds
-        counts = window.learned * ((window.phones != UNKNOWN) & ~beside)
-        logits = getattr(encoder, name)(heard)[..., 0].float()
-        if name == "bilabial_head":
-            worth = ((window.snr - HIDDEN) / (PLAIN - HIDDEN)).clamp(FAINT, 1.0)
-            loss = loss + closure_event_loss(logits, sounds, counts, gap, worth)
+        if has_head:
+            error = scale**2 * (getattr(encoder, head)(features)[..., 0].float() - target).square()
+            loss = loss + (error * window.loss_mask).sum() / window.loss_mask.sum()
+    for head in (name for name in HEAD_PHONES if name in encoder.auxiliary_heads):
+        is_phone = torch.isin(window.phones, HEAD_PHONES[head].to(features.device))
+        is_beside = functional.max_pool1d(is_phone.float()[:, None], 3, 1, 1)[:, 0].bool() & ~is_phone
+        mask = window.loss_mask * ((window.phones != IGNORED_LABEL) & ~is_beside)
+        logits = getattr(encoder, head)(features)[..., 0].float()
+        if head == "bilabial_head":
+            assert window.snr is not None, "articulation losses need windows with audio"
+            snr_range = AUDIBLE_CLOSURE_SNR_DB - MASKED_CLOSURE_SNR_DB
+            weight = ((window.snr - MASKED_CLOSURE_SNR_DB) / snr_range).clamp(MIN_CLOSURE_WEIGHT, 1.0)
+            loss = loss + closure_event_loss(logits, is_phone, mask, gap, weight)
         else:
-            loss = (
-                loss
-                + functional.binary_cross_entropy_with_logits(logits, sounds.float(), counts, reduction="sum")
-                / counts.sum()
+            cross_entropy = functional.binary_cross_entropy_with_logits(
+                logits, is_phone.float(), mask, reduction="sum"
             )
+            loss = loss + cross_entropy / mask.sum()
     return loss
 
 
-def closure_event_loss(logits, sounds, counts, gap, worth):
-    """Cross-entropy of "lips meet in this sound" and of "lips need not be pressed in this frame".
+def closure_event_loss(
+    logits: torch.Tensor,
+    is_phone: torch.Tensor,
+    mask: torch.Tensor,
+    gap: torch.Tensor,
+    weight: torch.Tensor,
+) -> torch.Tensor:
+    """Cross-entropy of closures per phone, and of false closures per frame weighted by the squared lip gap.
 
-    Lips that met once in a p, b or m have closed in it, so that its surest frame speaks for all of it (multiple-instance
-    learning, Dietterich et al. 1997; a soft maximum of width SURE). Pressing other frames costs what it takes from the
-    lips' motion, the square of their gap: where they are shut it costs next to nothing. All (B, T); counts: 1 where a
-    frame is learned from; sounds whose frames are not all learned from are left out; worth (B,): what a missed one costs.
+    Lips that met once in a p, b or m have closed in it, so the soft maximum over a phone's frames counts
+    (multiple-instance learning, Dietterich et al. 1997). A closure in any other frame costs what it takes
+    from the motion: nothing where the lips are shut anyway.
+
+    Args:
+        logits: (B, T) of the closure head.
+        is_phone: (B, T) bool: a p, b or m sounds.
+        mask: (B, T) 1 where a frame counts; phones that are not wholly inside are left out.
+        gap: (B, T) true lip gap.
+        weight: (B,) weight of a missed closure.
+
+    Returns:
+        A scalar.
     """
-    begins = sounds & ~functional.pad(sounds, (1, 0))[:, :-1]
-    number = (
-        begins.flatten().cumsum(0).view_as(sounds) * sounds
-    ).flatten()  # 1, 2, … of the sounds, 0 elsewhere
+    begins = is_phone & ~functional.pad(is_phone, (1, 0))[:, :-1]
+    # number of the phone that a frame belongs to: 1, 2, … over the batch, 0 elsewhere
+    number = (begins.flatten().cumsum(0).view_as(is_phone) * is_phone).flatten()
     flat = logits.flatten()
 
-    def each(
-        start, values, reduce
-    ):  # room for as many sounds as there are frames: no device is asked for a number
-        return flat.new_full((len(flat) + 1,), start).scatter_reduce(
-            0, number, values, reduce, include_self=True
-        )
+    def per_phone(initial: float, values: torch.Tensor, reduce: str) -> torch.Tensor:
+        # room for as many phones as there are frames, so that no number has to be read back from the device
+        buffer = flat.new_full((len(flat) + 1,), initial)
+        return buffer.scatter_reduce(0, number, values, reduce, include_self=True)
 
-    highest = each(-30.0, flat.detach(), "amax")
-    surest = highest + SURE * each(1e-9, ((flat - highest[number]) / SURE).exp(), "sum").log()
-    whole = (each(0.0, sounds.flatten().float(), "amax") * each(1.0, counts.flatten().float(), "amin") > 0)[
-        1:
-    ]
-    cared = each(0.0, worth[:, None].expand_as(sounds).flatten(), "amax")[1:]
-    missed = (functional.softplus(-surest[1:]) * whole * cared).sum() / whole.sum().clamp(min=1)
-    cost = ((gap.clamp(min=0.0) / APART).square().clamp(max=4.0) + 0.05) * counts * ~sounds
+    highest = per_phone(-30.0, flat.detach(), "amax")
+    total = per_phone(1e-9, ((flat - highest[number]) / SOFT_MAX_WIDTH).exp(), "sum")
+    soft_max = highest + SOFT_MAX_WIDTH * total.log()
+    exists = per_phone(0.0, is_phone.flatten().float(), "amax")
+    is_whole = (exists * per_phone(1.0, mask.flatten().float(), "amin") > 0)[1:]
+    phone_weight = per_phone(0.0, weight[:, None].expand_as(is_phone).flatten(), "amax")[1:]
+    missed = functional.softplus(-soft_max[1:]) * is_whole * phone_weight
+    missed = missed.sum() / is_whole.sum().clamp(min=1)
+    cost = ((gap.clamp(min=0.0) / COSTLY_GAP).square().clamp(max=4.0) + 0.05) * mask * ~is_phone
     return missed + (functional.softplus(logits) * cost).sum() / cost.sum().clamp(min=1e-6)
 
 
-class ListenerStage:
-    """The loss of listening over windows of sound.
+class EncoderPretraining:
+    """Loss of encoder pre-training over random windows.
 
-    steady: weight of the squared distance between what the encoder makes of each window, noise and disguise included,
-    and what it made of the clean one when the stage began (noisy-student training, after Xie et al. 2020). It asks for
-    the same vector in noise, where labels ask for the same phone alone, and lets predictor and head go on with an encoder
-    that has learned on.
+    Args:
+        encoder: the audio encoder.
+        codec: the trained codec, whose motion scale normalises the targets.
+        lookahead: frames of audio after a window.
+        sampler: the windows.
+        lips: the rig's lip measures.
+        batch_size: windows per step.
+        mixed_precision: bfloat16 where it is fast.
+        consistency_weight: see `EncoderPretrainingConfig`.
     """
 
-    def __init__(self, encoder, codec, lookahead, windows, lips, batch, mixed=True, steady=0.0) -> None:
-        self.steady = steady
-        if steady:
-            self.before = copy.deepcopy(encoder).eval().requires_grad_(False)
+    def __init__(
+        self,
+        encoder: AudioEncoder,
+        codec: MotionCodec,
+        lookahead: int,
+        sampler: WindowSampler,
+        lips: LipShape,
+        batch_size: int,
+        mixed_precision: bool = True,
+        consistency_weight: float = 0.0,
+    ) -> None:
+        self.consistency_weight = consistency_weight
+        if consistency_weight:
+            self.initial_encoder = copy.deepcopy(encoder).eval().requires_grad_(False)
         self.encoder, self.codec, self.lookahead = encoder, codec, lookahead
-        self.windows, self.lips, self.batch, self.mixed = windows, lips, batch, mixed
-        self.device = codec.motion_scale.device
-        self.probe = Probe(encoder.norm.normalized_shape[0]).to(self.device)
+        self.sampler, self.lips, self.batch_size = sampler, lips, batch_size
+        self.mixed_precision = mixed_precision
+        self.device: torch.device = codec.motion_scale.device
+        self.probe = LinearProbe(encoder.norm.normalized_shape[0]).to(self.device)
 
-    def __call__(self, step, rng):
-        window = self.windows.draw(self.batch, rng, with_clean=self.steady > 0).to(self.device)
-        with autocast(self.device, self.mixed):
-            heard = self.encoder.encode(disguise(window.mels), window.loudness)
-            voice = self.encoder.vad_head(heard)[..., 0].float()
-            read = self.probe(heard[:, self.lookahead :])
-            ears = ears_loss(self.encoder, heard[:, self.lookahead :], window, self.lips)
-        mouth, phones = self.probe.loss(read, window, self.lips.gap(window.motion), self.codec.motion_scale)
-        speech = functional.binary_cross_entropy_with_logits(voice, window.voice)
-        named = (window.phones != UNKNOWN) & (window.learned > 0)
-        right = ((read[1].argmax(-1) == window.phones) & named).sum() / named.sum()
-        figures = {
-            "mouth": mouth.detach(),
-            "phones": phones.detach(),
-            "voice": speech.detach(),
-            "phones_right": right,
+    def __call__(self, step: int, rng: np.random.Generator) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+        """Loss and metrics of a random batch; see `trainer.Stage`."""
+        window = self.sampler.sample(self.batch_size, rng, with_clean=self.consistency_weight > 0)
+        window = window.to(self.device)
+        with autocast(self.device, self.mixed_precision):
+            features = self.encoder.encode(augment_features(window.mels), window.loudness)
+            voice = self.encoder.vad_head(features)[..., 0].float()
+            readouts = self.probe(features[:, self.lookahead :])
+            articulation = articulation_loss(self.encoder, features[:, self.lookahead :], window, self.lips)
+        gap = self.lips.gap(window.motion)
+        mouth, phones = self.probe.loss(readouts, window, gap, self.codec.motion_scale)
+        voice_loss = functional.binary_cross_entropy_with_logits(voice, window.voice)
+        is_labelled = (window.phones != IGNORED_LABEL) & (window.loss_mask > 0)
+        is_right = (readouts[1].argmax(-1) == window.phones) & is_labelled
+        metrics = {
+            "mouth": mouth,
+            "phones": phones,
+            "voice": voice_loss,
+            "phone_accuracy": is_right.sum() / is_labelled.sum(),
         }
-        loss = mouth + phones + 0.3 * speech + ears
-        if self.steady:
-            figures["steady"] = distance = (heard.float() - self._before(window)).square().mean()
-            loss = loss + self.steady * distance
-        return loss, {name: figure.detach() for name, figure in figures.items()}
+        loss = mouth + phones + 0.3 * voice_loss + articulation
+        if self.consistency_weight:
+            distance = (features.float() - self._initial_features(window)).square().mean()
+            metrics["consistency"] = distance
+            loss = loss + self.consistency_weight * distance
+        return loss, {name: value.detach() for name, value in metrics.items()}
 
     @torch.no_grad()
-    def _before(self, window):
-        """What the encoder made of the clean windows when the stage began: (B, T + lookahead, audio_width)."""
-        with autocast(self.device, self.mixed):
-            return self.before.encode(*window.clean).float()
+    def _initial_features(self, window: Batch) -> torch.Tensor:
+        """The initial encoder's features of the clean windows: (B, T + look-ahead, audio_width)."""
+        assert window.clean is not None
+        with autocast(self.device, self.mixed_precision):
+            return self.initial_encoder.encode(*window.clean).float()

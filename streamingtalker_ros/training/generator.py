@@ -1,160 +1,216 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Stage 2: encoder, predictor and diffusion head learn motion from sound; the codec is frozen (paper, stage 2).
+"""Stage 2: encoder, predictor and diffusion head learn motion from audio; the codec is frozen (paper).
 
-The paper's loss, all mean squared with weight 1 as released: the error of the latent, of the motion (in units of each
-shape's spread) and of its velocity. Added here, because lips are what people look at: the inner-lip gap, lips that
-should touch and do not, the listener's probe (see `listener`), and the voice activity's cross-entropy.
-Against drift the history that training shows is not always the true one: it is dropped, cut short, blurred with
-noise, or replaced by what the network itself would have said. Half of the windows do not tell their source's style, so
-that the neutral style is a blend of all; some are not heard at all, for guidance. With each batch the encoder alone
-hears another one: listening is cheap and is what new voices fail at. Where that is too dear, `listens: false` leaves the
-encoder as the listener made it.
+The paper's loss, mean squared errors with weight 1 as released: of the latent, of the motion (in units of
+each shape's standard deviation) and of its velocity. Added here: the inner-lip gap, missed lip contacts, the
+probe of encoder pre-training, and voice activity.
+
+Against drift the history is not always the true one: it is dropped, truncated, blurred with noise, or
+    replaced by the
+network's own output (scheduled sampling). In a fraction of the windows the style is dropped, so that the
+neutral style is a blend of all, or the audio, for classifier-free guidance. With each batch the encoder also
+takes a step of its pre-training on another batch, since new voices are what it lacks most; `train_encoder:
+false` leaves the encoder as it is.
 """
+
+from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch.nn import functional
 
+from streamingtalker_ros.face.lip_shape import LipShape
+from streamingtalker_ros.model.blendshape.network import TalkerNetwork
 from streamingtalker_ros.model.ddim import NoiseSchedule
+from streamingtalker_ros.training.batches import Batch, WindowSampler
 from streamingtalker_ros.training.distributed import autocast
-from streamingtalker_ros.training.encoder import GAP, TOUCH, ListenerStage, disguise
-from streamingtalker_ros.training.trainer import LoopConfig
+from streamingtalker_ros.training.encoder import (
+    CONTACT_GAP,
+    GAP_SCALE,
+    EncoderPretraining,
+    augment_features,
+)
+from streamingtalker_ros.training.trainer import TrainerConfig
 
-PRESS = 0.01  # part of a wide-open mouth by which touching lips are asked to overlap, so that a sample still touches
-NOISY = 200  # most training times lie above it: few-step sampling never looks below
+CONTACT_OVERLAP = (
+    0.01  # of a wide-open mouth: target overlap of touching lips, so that a sample still touches
+)
+MIN_COMMON_TIMESTEP = 200  # most training timesteps lie above: few-step sampling never reaches lower ones
+RARE_TIMESTEP_PROB = 0.15
 
 
 @dataclass(frozen=True)
-class TalkerLoopConfig(LoopConfig):
-    """A loop's settings, and those of this stage alone."""
+class GeneratorConfig(TrainerConfig):
+    """Settings of the loop and of this stage."""
 
-    listens: bool = (
-        True  # the encoder learns on; False keeps the listener's, which makes a step three times cheaper
-    )
-    draws: int = 2  # noisy versions of each latent in a step
+    train_encoder: bool = True  # False freezes the encoder, which makes a step three times faster
+    noise_draws: int = 2  # noisy versions of each latent per step
 
 
 @dataclass(frozen=True)
 class HistoryConfig:
-    """Chances per window; 0 turns one off."""
+    """Probabilities per window with which the history and the conditions are changed; 0 turns one off."""
 
-    drop: float = 0.1  # no past at all
-    cut: float = 0.15  # a past of 1…h frames
-    blur: float = 0.4  # most noise added to the past, in units of its spread
-    own: float = 0.5  # chance that the past is the network's own
-    own_from: float = 0.3  # of the run: when that begins
-    frames: float = 0.5  # share of the past's frames that are then its own
-    neutral: float = 0.5  # the style is not told
-    deaf: float = 0.08  # the sound is not heard: what guidance compares with
+    dropout_prob: float = 0.1  # no history at all
+    truncation_prob: float = 0.15  # a history of 1 … h frames
+    max_noise: float = 0.4  # largest noise added to the history, in units of its standard deviation
+    scheduled_sampling_prob: float = 0.5  # the history is partly the network's own
+    scheduled_sampling_start: float = 0.3  # fraction of the run after which that begins
+    scheduled_sampling_ratio: float = 0.5  # fraction of the history's frames that are then the network's own
+    style_dropout: float = 0.5  # the style is replaced by the neutral one
+    audio_dropout: float = 0.08  # the audio is replaced by zeros: the unconditional branch of guidance
 
 
-class TalkerStage:
-    """The loss of stage 2 over windows of audio and motion."""
+class GeneratorStage:
+    """Loss of stage 2 over random windows of audio and motion.
 
-    def __init__(self, network, windows, lips, settings, history=HistoryConfig()) -> None:
-        """network: TalkerNetwork; windows: WindowSampler; lips: LipShape; settings: TalkerLoopConfig."""
-        self.network, self.windows, self.lips, self.history = network, windows, lips, history
-        self.batch, self.steps, self.draws, self.mixed = (
-            settings.batch,
-            settings.steps,
-            settings.draws,
-            settings.mixed,
+    Args:
+        network: the network; its codec is trained and frozen.
+        sampler: the windows.
+        lips: the rig's lip measures.
+        config: settings of this stage.
+        history: how the history is changed.
+    """
+
+    def __init__(
+        self,
+        network: TalkerNetwork,
+        sampler: WindowSampler,
+        lips: LipShape,
+        config: GeneratorConfig,
+        history: HistoryConfig | None = None,
+    ) -> None:
+        self.network, self.sampler, self.lips = network, sampler, lips
+        self.config, self.history = config, history or HistoryConfig()
+        model = network.config
+        self.pretraining = EncoderPretraining(
+            network.encoder,
+            network.codec,
+            model.lookahead_frames,
+            sampler,
+            lips,
+            config.batch_size,
+            config.mixed_precision,
         )
-        self.listens, config = settings.listens, network.config
-        self.listener = ListenerStage(
-            network.encoder, network.codec, config.lookahead_frames, windows, lips, self.batch, self.mixed
-        )
-        self.probe, self.device = self.listener.probe, self.listener.device
-        self.schedule = NoiseSchedule(config.beta_start, config.beta_end, config.num_train_timesteps)
+        self.probe, self.device = self.pretraining.probe, self.pretraining.device
+        self.schedule = NoiseSchedule(model.beta_start, model.beta_end, model.num_train_timesteps)
 
-    def __call__(self, step, rng):
-        network, window = self.network, self.windows.draw(self.batch, rng).to(self.device)
-        with torch.no_grad():  # full precision for what the loss compares with
-            features = disguise(window.mels), window.loudness
+    def __call__(self, step: int, rng: np.random.Generator) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+        """Loss and metrics of a random batch; see `trainer.Stage`."""
+        network, config = self.network, self.config
+        window = self.sampler.sample(config.batch_size, rng).to(self.device)
+        with torch.no_grad():  # full precision for the targets
+            inputs = augment_features(window.mels), window.loudness
             latents = network.codec.encode(window.motion)  # (B, T, D)
         past = torch.cat((torch.zeros_like(latents[:, :1]), latents[:, :-1]), 1)
-        style = torch.where(self._chance(len(past)) < self.history.neutral, 0, window.style)
-        hears = (self._chance(len(past)) >= self.history.deaf).float()[:, None]
-        with autocast(self.device, self.mixed):
-            with torch.set_grad_enabled(self.listens):
-                heard = network.encoder.encode(*features)  # (B, T + lookahead, audio_width)
-                voice = network.encoder.vad_head(heard)[..., 0].float()
-            audio = heard[:, network.config.lookahead_frames :]
-            known, past, reach = self._history(window, past, audio, style, step, rng)
-            condition = network.predictor(past, known, audio * hears[..., None], style, window.first, reach)
-            said = self._denoise(condition, latents).float()  # (draws, B, T, D)
-            read = self.probe(audio)
+        style = torch.where(self._uniform(len(past)) < self.history.style_dropout, 0, window.style)
+        has_audio = (self._uniform(len(past)) >= self.history.audio_dropout).float()[:, None]
+        with autocast(self.device, config.mixed_precision):
+            with torch.set_grad_enabled(config.train_encoder):
+                features = network.encoder.encode(*inputs)  # (B, T + look-ahead, audio_width)
+                voice = network.encoder.vad_head(features)[..., 0].float()
+            audio = features[:, network.config.lookahead_frames :]
+            known, past, reach = self._change_history(window, past, audio, style, step, rng)
+            condition = network.predictor(
+                past, known, audio * has_audio[..., None], style, window.first, reach
+            )
+            predicted = self._denoise(condition, latents).float()  # (draws, B, T, D)
+            readouts = self.probe(audio)
 
-        learned = window.learned
-        count = learned.sum()
-        latent = ((said - latents).square().mean((0, -1)) * learned).sum() / count
-        motion, velocity, gap, touch = self._motion_errors(said[0], window, learned * hears, count)
+        mask = window.loss_mask
+        count = mask.sum()
+        latent = ((predicted - latents).square().mean((0, -1)) * mask).sum() / count
+        motion, velocity, gap, contact = self._motion_errors(predicted[0], window, mask * has_audio, count)
         mouth, phones = self.probe.loss(
-            read, window, self.lips.gap(window.motion), network.codec.motion_scale
+            readouts, window, self.lips.gap(window.motion), network.codec.motion_scale
         )
-        speech = functional.binary_cross_entropy_with_logits(voice, window.voice)
-        loss = latent + motion + velocity + 2.0 * gap + 30.0 * touch
-        if self.listens:
-            loss = loss + mouth + 0.5 * phones + 0.3 * speech + self.listener(step, rng)[0]
-        figures = {
+        voice_loss = functional.binary_cross_entropy_with_logits(voice, window.voice)
+        loss = latent + motion + velocity + 2.0 * gap + 30.0 * contact
+        if config.train_encoder:
+            pretraining_loss = self.pretraining(step, rng)[0]
+            loss = loss + mouth + 0.5 * phones + 0.3 * voice_loss + pretraining_loss
+        metrics = {
             "latent": latent,
             "motion": motion,
             "gap": gap,
-            "touch": touch,
+            "contact": contact,
             "velocity": velocity,
             "mouth": mouth,
             "phones": phones,
-            "voice": speech,
+            "voice": voice_loss,
         }
-        return loss, {name: figure.detach() for name, figure in figures.items()}
+        return loss, {name: value.detach() for name, value in metrics.items()}
 
-    def _chance(self, *shape):
+    def _uniform(self, *shape: int) -> torch.Tensor:
         return torch.rand(shape, device=self.device)
 
-    def _denoise(self, condition, latents):
-        """Predict z_0 from `draws` noisy versions of each latent, most of them very noisy. -> (draws, B, T, D)."""
-        head, draws = self.network.head, self.draws
+    def _denoise(self, condition: torch.Tensor, latents: torch.Tensor) -> torch.Tensor:
+        """Predict z_0 from `noise_draws` mostly very noisy versions of each latent: (draws, B, T, D)."""
+        head, draws = self.network.head, self.config.noise_draws
         clean = latents.flatten(0, 1).repeat(draws, 1)
         count, device = (len(clean),), self.device
-        times = torch.randint(NOISY, self.schedule.num_train_timesteps, count, device=device)
-        times = torch.where(self._chance(*count) < 0.15, torch.randint(0, NOISY, count, device=device), times)
-        noisy = self.schedule.add_noise(clean, torch.randn_like(clean), times)
+        t = torch.randint(MIN_COMMON_TIMESTEP, self.schedule.num_train_timesteps, count, device=device)
+        is_rare = self._uniform(*count) < RARE_TIMESTEP_PROB
+        t = torch.where(is_rare, torch.randint(0, MIN_COMMON_TIMESTEP, count, device=device), t)
+        noisy = self.schedule.add_noise(clean, torch.randn_like(clean), t)
         prepared = head.project_condition(condition.flatten(0, 1)).repeat(draws, 1)
-        return head(noisy, prepared, head.timestep_shifts(times)).view(draws, *latents.shape)
+        return head(noisy, prepared, head.timestep_shifts(t)).view(draws, *latents.shape)
 
-    def _motion_errors(self, said, window, learned, count):
+    def _motion_errors(
+        self, predicted: torch.Tensor, window: Batch, mask: torch.Tensor, count: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Errors of decoded motion, velocity, lip gap and missed contacts: four scalars."""
         codec = self.network.codec
-        made = codec.decode(said)
-        difference = (made - window.motion) / codec.motion_scale
-        motion = (difference.square().mean(-1) * learned).sum() / count
-        pairs = learned[:, 1:] * learned[:, :-1]
+        decoded = codec.decode(predicted)
+        difference = (decoded - window.motion) / codec.motion_scale
+        motion = (difference.square().mean(-1) * mask).sum() / count
+        pairs = mask[:, 1:] * mask[:, :-1]
         velocity = (difference.diff(dim=1).square().mean(-1) * pairs).sum() / pairs.sum()
-        true, gap = GAP * self.lips.gap(window.motion), GAP * self.lips.gap(made)
-        error = ((gap - true).square() * learned).sum() / count
-        spoken = window.voice[:, : learned.shape[1]] * learned  # in silence the gate closes the mouth
-        touch = ((gap + GAP * PRESS).clamp(min=0.0) * (true < GAP * TOUCH) * spoken).sum() / count
-        return motion, velocity, error, touch
+        target, gap = GAP_SCALE * self.lips.gap(window.motion), GAP_SCALE * self.lips.gap(decoded)
+        gap_error = ((gap - target).square() * mask).sum() / count
+        is_voiced = window.voice[:, : mask.shape[1]] * mask  # in silence the voice gate closes the mouth
+        excess = (gap + GAP_SCALE * CONTACT_OVERLAP).clamp(min=0.0)
+        contact = (excess * (target < GAP_SCALE * CONTACT_GAP) * is_voiced).sum() / count
+        return motion, velocity, gap_error, contact
 
-    def _history(self, window, past, audio, style, step, rng):
-        """What of the past this batch shows: (known (B, T), past (B, T, D), reach in frames)."""
-        config, chances = self.network.config, self.history
-        batch, total = past.shape[:2]
-        known = torch.arange(total, device=self.device) > 0  # what came before the window is not there
-        known = known.expand(batch, total)
-        if step > chances.own_from * self.steps and rng.random() < chances.own:
-            past = self._own_past(known, past, audio, style, window.first)
-        blur = self._chance(batch, 1, 1) * chances.blur
-        past = past + blur * torch.randn_like(past)
-        known = known & (self._chance(batch, 1) >= chances.drop)
-        reach = int(rng.integers(1, config.context_frames + 1)) if rng.random() < chances.cut else None
+    def _change_history(
+        self,
+        window: Batch,
+        past: torch.Tensor,
+        audio: torch.Tensor,
+        style: torch.Tensor,
+        step: int,
+        rng: np.random.Generator,
+    ) -> tuple[torch.Tensor, torch.Tensor, int | None]:
+        """Known frames (B, T), history (B, T, D) and attention reach in frames, as this batch has them."""
+        history = self.history
+        batch_size, length = past.shape[:2]
+        known = torch.arange(length, device=self.device) > 0  # the frame before the window is unknown
+        known = known.expand(batch_size, length)
+        begins = step > history.scheduled_sampling_start * self.config.steps
+        if begins and rng.random() < history.scheduled_sampling_prob:
+            past = self._mix_own_history(known, past, audio, style, window.first)
+        noise = self._uniform(batch_size, 1, 1) * history.max_noise
+        past = past + noise * torch.randn_like(past)
+        known = known & (self._uniform(batch_size, 1) >= history.dropout_prob)
+        is_truncated = rng.random() < history.truncation_prob
+        reach = int(rng.integers(1, self.network.config.context_frames + 1)) if is_truncated else None
         return known, past, reach
 
     @torch.no_grad()
-    def _own_past(self, known, past, audio, style, first):
-        """The past as the network would have said it, at a random share of the frames.
+    def _mix_own_history(
+        self,
+        known: torch.Tensor,
+        past: torch.Tensor,
+        audio: torch.Tensor,
+        style: torch.Tensor,
+        first: torch.Tensor,
+    ) -> torch.Tensor:
+        """History (B, T, D) with a random fraction of its frames replaced by the network's own output.
 
-        One step from pure noise gives the conditional mean, two steps are close to a sample; either is cheap.
+        Two denoising steps from pure noise are close to a sample, and cheap.
         """
         network, head = self.network, self.network.head
         condition = network.predictor(past, known, audio, style, first)
@@ -167,5 +223,5 @@ class TalkerStage:
         clean = head(noisy, prepared, head.timestep_shifts(middle[:1])).view_as(past)
         own = torch.cat((torch.zeros_like(clean[:, :1]), clean[:, :-1]), 1)
         own = torch.where(known[..., None], own, past)
-        share = self._chance(len(past), past.shape[1], 1) < self.history.frames
-        return torch.where(share, own, past)
+        is_own = self._uniform(len(past), past.shape[1], 1) < self.history.scheduled_sampling_ratio
+        return torch.where(is_own, own, past)

@@ -1,70 +1,91 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a run learns from: clips of several corpora, the short ones joined, each corpus with its share.
+"""The training mixture: clips of several corpora, short ones concatenated, with sampling weights."""
 
-`gather(folders, …)` gives clips and how often each is drawn.
-"""
+from __future__ import annotations
 
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 
 from streamingtalker_ros.audio.constants import HOP_LENGTH, SAMPLE_RATE
-from streamingtalker_ros.corpus.storage import load_corpus
+from streamingtalker_ros.corpus.storage import Clip, load_corpus
 from streamingtalker_ros.errors import TalkerError
+from streamingtalker_ros.phonetics.phones import Phone
 
-JOINED = 10.0  # seconds that short clips of one speaker are joined to, so that windows have a past
-LEAST = 0.05  # share of the corpora that the mix does not name, whatever it leaves
+MIN_CLIP_LENGTH_S = (
+    10.0  # short clips of one speaker are concatenated to this, so that windows have a history
+)
+MAX_EXCESS = 1.3  # a concatenation may be longer by this factor
+MIN_REMAINDER = 0.05  # fraction of the corpora that the mixture does not name, however much it assigns
 
 
-def gather(folders, split, mix=None):
-    """Clips of one split of several corpora, short ones joined.
+def load_mixture(
+    folders: Iterable[str | Path], split: str, fractions: Mapping[str, float] | None = None
+) -> tuple[list[Clip], npt.NDArray[np.float64]]:
+    """Load one split of several corpora with a sampling probability per clip.
 
-    mix: {folder's name: share}; corpora that it leaves out share the rest by their length. Returns (clips, chances),
-    chances (clips,) sum to 1. Raises TalkerError for a folder without a corpus or a share that names none.
+    Args:
+        folders: corpus folders.
+        split: "train", "validation" or "test".
+        fractions: folder's name -> fraction of the windows; corpora that it leaves out share the rest by
+            length.
+
+    Returns:
+        The clips, short ones concatenated, and their probabilities (clips,), which sum to 1.
+
+    Raises:
+        TalkerError: if a folder holds no corpus, no clip is of the split, or a fraction names no folder.
     """
     folders = [Path(folder) for folder in folders]
-    mix = dict(mix or {})
-    unknown = set(mix) - {folder.name for folder in folders}
+    fractions = dict(fractions or {})
+    unknown = set(fractions) - {folder.name for folder in folders}
     if unknown:
         raise TalkerError(
-            f"the recipe's mix names {sorted(unknown)}, but the corpora are "
+            f"the recipe's mixture names {sorted(unknown)}, but the corpora are "
             f"{[folder.name for folder in folders]}"
         )
-    clips, chances, names = [], [], []
+    clips: list[Clip] = []
+    lengths: list[int] = []
+    corpus_names: list[str] = []
     for folder in folders:
-        part = join(load_corpus(folder, split))
-        clips += part
-        names += [folder.name] * len(part)
-        chances += [len(clip.weights) for clip in part]
+        corpus = concatenate_short_clips(load_corpus(folder, split))
+        clips += corpus
+        corpus_names += [folder.name] * len(corpus)
+        lengths += [len(clip.weights) for clip in corpus]
     if not clips:
         raise TalkerError(f"no {split} clips in {', '.join(map(str, folders))}")
-    chances, names = np.array(chances, np.float64), np.array(names)
-    left = max(1.0 - sum(mix.values()), LEAST)
-    shares = [(~np.isin(names, list(mix)), left), *((names == name, share) for name, share in mix.items())]
-    for rows, share in shares:
-        chances[rows] *= share / max(chances[rows].sum(), 1.0)
-    return clips, chances / chances.sum()
+    weights, names = np.array(lengths, np.float64), np.array(corpus_names)
+    remainder = max(1.0 - sum(fractions.values()), MIN_REMAINDER)
+    groups = [(~np.isin(names, list(fractions)), remainder)]
+    groups += [(names == name, fraction) for name, fraction in fractions.items()]
+    for rows, fraction in groups:
+        weights[rows] *= fraction / max(weights[rows].sum(), 1.0)
+    return clips, weights / weights.sum()
 
 
-def join(clips, seconds=JOINED):
-    """Consecutive clips of one voice and style, joined until they last `seconds`; long ones stay alone."""
-    out, group = [], []
+def concatenate_short_clips(clips: Sequence[Clip], min_length_s: float = MIN_CLIP_LENGTH_S) -> list[Clip]:
+    """Concatenate consecutive clips of one voice and style until they last `min_length_s`."""
+    result: list[Clip] = []
+    group: list[Clip] = []
     for clip in clips:
-        length = sum(len(part.pcm) for part in group) / SAMPLE_RATE
-        alike = group and (clip.voice, clip.style) == (group[0].voice, group[0].style)
-        if group and (not alike or length + len(clip.pcm) / SAMPLE_RATE > 1.3 * seconds):
-            out.append(joined(group))
+        length = sum(len(other.pcm) for other in group) / SAMPLE_RATE
+        is_same = group and (clip.voice, clip.style) == (group[0].voice, group[0].style)
+        if group and (not is_same or length + len(clip.pcm) / SAMPLE_RATE > MAX_EXCESS * min_length_s):
+            result.append(concatenate_clips(group))
             group = []
         group.append(clip)
-    return out + ([joined(group)] if group else [])
+    return result + ([concatenate_clips(group)] if group else [])
 
 
-def joined(clips):
-    """One Clip of several, end to end."""
+def concatenate_clips(clips: Sequence[Clip]) -> Clip:
+    """One clip of several, end to end; the first gives its name, voice and style."""
     if len(clips) == 1:
         return clips[0]
-    phones, start = [], 0.0
+    phones: list[Phone] = []
+    start = 0.0
     for clip in clips:
         phones += [replace(phone, start=phone.start + start, end=phone.end + start) for phone in clip.phones]
         start += len(clip.weights) * HOP_LENGTH / SAMPLE_RATE
@@ -76,7 +97,7 @@ def joined(clips):
     }
     return replace(
         clips[0],
-        pcm=np.concatenate([_whole(clip) for clip in clips]),
+        pcm=np.concatenate([_fit_audio_to_motion(clip) for clip in clips]),
         phones=phones,
         weights=np.concatenate([clip.weights for clip in clips]),
         head=np.concatenate([clip.head for clip in clips]),
@@ -84,7 +105,7 @@ def joined(clips):
     )
 
 
-def _whole(clip):
-    """The clip's sound, exactly as long as its motion."""
-    wanted = len(clip.weights) * HOP_LENGTH
-    return np.pad(clip.pcm[:wanted], (0, max(wanted - len(clip.pcm), 0)))
+def _fit_audio_to_motion(clip: Clip) -> npt.NDArray[np.float32]:
+    """The clip's audio, cut or padded to exactly the length of its motion."""
+    length = len(clip.weights) * HOP_LENGTH
+    return np.pad(clip.pcm[:length], (0, max(length - len(clip.pcm), 0)))

@@ -1,45 +1,62 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Last touch: samples move less than what they learned from, so what the network says is scaled, group by group.
+"""Scales the motion of a finished network: samples move less than the motion they were learned from.
 
-`scale_motion(network, gains)` changes the codec's motion scale in place, and what the ears for the lips' opening and width
-tell. Training is done with the true ones: a network that was livened must not be trained with.
+`scale_motion(network, gains)` changes the codec's motion scale and the outputs of the lip aperture and width
+heads in place. Training needs the unscaled network: a scaled one must not be trained further.
 """
+
+from __future__ import annotations
+
+from collections.abc import Mapping
 
 import torch
 
+from streamingtalker_ros.config_files import check_keys
 from streamingtalker_ros.errors import TalkerError
 from streamingtalker_ros.face.arkit import ARKIT_NAMES
+from streamingtalker_ros.model.blendshape.network import TalkerNetwork
 
-GROUPS = {
+MAX_GAIN = 2.0
+GROUP_PREFIXES: dict[str, tuple[str, ...]] = {  # prefixes of the shapes' names
     "mouth": ("jaw", "mouth"),
     "brows": ("brow",),
-    "lids": ("eyeBlink",),  # beginnings of the shapes' names
-    "width": (),
-}  # of what the ear for the mouth's width tells alone
+    "eyelids": ("eyeBlink",),
+    "lip_width": (),  # the lip width head alone
+}
 
 
-def check(gains) -> None:
-    """Raises TalkerError on a group that is unknown, or a gain that is no positive number."""
+def validate_gains(gains: Mapping[str, float]) -> None:
+    """Check a recipe's gains.
+
+    Raises:
+        TalkerError: if a group is unknown or a gain is no number in (0, 2].
+    """
+    check_keys(gains, GROUP_PREFIXES, "the recipe's section motion_gain")
     for group, gain in gains.items():
-        if group not in GROUPS:
-            raise TalkerError(f"gains of {group!r} are unknown: there are {', '.join(GROUPS)}")
-        if isinstance(gain, bool) or not isinstance(gain, (int, float)) or not 0.0 < gain <= 2.0:
-            raise TalkerError(f"the gain of {group} is {gain!r}: give a number above 0, at most 2")
+        if isinstance(gain, bool) or not isinstance(gain, (int, float)) or not 0.0 < gain <= MAX_GAIN:
+            raise TalkerError(f"the gain of {group} is {gain!r}: give a number above 0, at most {MAX_GAIN:g}")
 
 
 @torch.no_grad()
-def scale_motion(network, gains) -> None:
-    """Multiply motion, group by group. network: TalkerNetwork; gains: {group of GROUPS: factor}, 1 for the groups left
-    out. Raises TalkerError as `check`."""
-    check(gains)
+def scale_motion(network: TalkerNetwork, gains: Mapping[str, float]) -> None:
+    """Multiply the motion that a network generates, group by group, in place.
+
+    Args:
+        network: the network.
+        gains: group of `GROUP_PREFIXES` -> factor; 1 for the groups left out.
+
+    Raises:
+        TalkerError: as `validate_gains`.
+    """
+    validate_gains(gains)
     codec, encoder = network.codec, network.encoder
-    for told, ear, group in (
+    for has_head, head, group in (
         (encoder.has_lip_aperture_head, "lip_aperture_head", "mouth"),
-        (encoder.has_lip_width_head, "lip_width_head.2", "width"),
+        (encoder.has_lip_width_head, "lip_width_head.2", "lip_width"),
     ):
-        for parameter in encoder.get_submodule(ear).parameters() if told else ():
+        for parameter in encoder.get_submodule(head).parameters() if has_head else ():
             parameter *= gains.get(group, 1.0)
     for group, gain in gains.items():
-        rows = [row for row, name in enumerate(ARKIT_NAMES) if name.startswith(GROUPS[group])]
+        rows = [row for row, name in enumerate(ARKIT_NAMES) if name.startswith(GROUP_PREFIXES[group])]
         codec.motion_scale[rows] *= gain
         codec.motion_mean[rows] *= gain

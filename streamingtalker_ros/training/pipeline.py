@@ -1,134 +1,207 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The whole recipe as steps that are done once: make every corpus, train every stage, leave a checkpoint.
+"""The whole recipe as steps that each run once: make every corpus, train every stage, export a checkpoint.
 
-`plan(recipe, sources, out)` says which corpora can be made of the sources that are there, and as which command;
-`run(plan, …)` does what is not done. `out/steps.json` tells what was made of what, and how long it took.
+`make_plan(recipe, sources, out)` decides which corpora can be made of the sources that are there;
+`run_pipeline` runs the steps that are not done yet. `out/steps.json` records what was made of which settings,
+and how long it took.
 """
 
+from __future__ import annotations
+
 import json
+import logging
 import os
 import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
+from streamingtalker_ros.config_files import read_json
 from streamingtalker_ros.errors import TalkerError, require
+from streamingtalker_ros.training.recipe import Recipe
+from streamingtalker_ros.training.recipe_keys import OLD_CORPUS_KEYS, OLD_STAGES, modernize_sections
 
 KINDS = ("from-video", "from-animation", "speech", "synthetic", "espeak", "quiet", "revoice", "resize")
-DERIVED = ("revoice", "resize")  # made of another corpus of the recipe, not of a source
-STEPS, CORPORA, CHECKPOINT = "steps.json", "corpora", "checkpoint"
+DERIVED_KINDS = ("revoice", "resize")  # made of another corpus of the recipe, not of a source
+SYNTHESIZED_KINDS = ("synthetic", "espeak")
+STEPS_FILE, CORPORA_FOLDER, CHECKPOINT_FOLDER = "steps.json", "corpora", "checkpoint"
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Corpus:
-    """A corpus to make: its name, the arguments of `streamingtalker corpus`, what it is made of, its style."""
+class CorpusStep:
+    """A corpus to make.
+
+    Attributes:
+        name: its name in the recipe and folder's name.
+        arguments: of `streamingtalker corpus`.
+        settings: what it is made of, to compare with an earlier call.
+        style: the speaking style that it teaches.
+    """
 
     name: str
-    arguments: list
-    settings: dict
+    arguments: list[str]
+    settings: dict[str, Any]
     style: str
 
 
 @dataclass
-class Plan:
-    """recipe: as `stages.read_recipe` gives it, without the shares and styles of what is left out; more: folders of
-    corpora that are made already; missing: sentences about what is left out."""
+class PipelinePlan:
+    """The steps of a run.
+
+    Attributes:
+        out: run folder.
+        recipe: without the fractions and styles of what is left out.
+        extra_corpora: folders of corpora that exist already.
+        corpora: corpora to make.
+        omissions: sentences about what is left out.
+    """
 
     out: Path
-    recipe: dict
-    more: list
-    corpora: list = field(default_factory=list)
-    missing: list = field(default_factory=list)
+    recipe: Recipe
+    extra_corpora: list[Path]
+    corpora: list[CorpusStep] = field(default_factory=list)
+    omissions: list[str] = field(default_factory=list)
 
     @property
-    def folders(self):
-        return [self.out / CORPORA / corpus.name for corpus in self.corpora] + self.more
+    def folders(self) -> list[Path]:
+        """Folders of all corpora to learn from."""
+        return [self.out / CORPORA_FOLDER / corpus.name for corpus in self.corpora] + self.extra_corpora
 
 
-def plan(recipe, sources, out, more=(), align=None, landmarks=None, jobs=None):
-    """What a run will do: a Plan.
+def make_plan(
+    recipe: Recipe,
+    sources: Mapping[str, str | Path | None],
+    out: str | Path,
+    extra_corpora: Iterable[str | Path] = (),
+    align: str | Path | None = None,
+    landmarks: str | Path | None = None,
+    jobs: int | None = None,
+) -> PipelinePlan:
+    """Decide what a run will do.
 
-    recipe: of `stages.read_recipe`; sources: {name: folder or None}, of which the recipe's corpora are made; out: run
-    folder; more: folders of finished corpora to learn from as well; align, landmarks: folders that belong to the
-    videos, None for what is found beside them; jobs: processes, one per CPU when None.
+    A source that is not given, and every corpus made of it, is left out with its fraction of the mixture; so
+    is synthetic speech without its synthesiser.
 
-    A source that is not given, and what is made of it, is left out with its share of the mix; so is synthetic speech
-    without its synthesiser. Raises TalkerError for a folder that is not there, for a package that a given source
-    needs, and where nothing is left.
+    Args:
+        recipe: of `recipe.read_recipe`.
+        sources: name -> folder from which the recipe's corpora are made, or None.
+        out: run folder.
+        extra_corpora: folders of finished corpora to learn from as well.
+        align: folder of the videos' word times; None for what lies beside them.
+        landmarks: folder of the videos' landmarks; None for what lies beside them.
+        jobs: processes per corpus; one per CPU when None.
+
+    Raises:
+        TalkerError: if a folder does not exist, a given source needs a package that is missing, or nothing is
+            left.
     """
-    made = Plan(
-        Path(out), {**recipe, "mix": dict(recipe["mix"])}, [Path(folder).resolve() for folder in more]
+    plan = PipelinePlan(
+        Path(out),
+        {**recipe, "mixture": dict(recipe["mixture"])},
+        [Path(folder).resolve() for folder in extra_corpora],
     )
     for name, folder in sources.items():
         if folder is not None and not Path(folder).is_dir():
             raise TalkerError(f"there is no folder {folder}: give --{name} the one of that source")
     for name, entry in recipe["corpora"].items():
-        kind, of, options = _entry(name, entry)
-        reason = _missing(kind, of, sources, made)
+        kind, source_names, options = _parse_entry(name, entry)
+        reason = _missing_requirement(kind, source_names, sources, plan)
         if reason:
-            share = made.recipe["mix"].pop(name, None)
-            made.missing.append(
-                f"{name}{f', {share:.0%} of the mix,' if share else ''} is left out: {reason}"
-            )
-            continue
-        here = made.out / CORPORA / name
-        if kind in DERIVED:
-            places, basis = [made.out / CORPORA / of[0]], of
+            fraction = plan.recipe["mixture"].pop(name, None)
+            of_mixture = f", {fraction:.0%} of the mixture," if fraction else ""
+            plan.omissions.append(f"{name}{of_mixture} is left out: {reason}")
         else:
-            places = basis = [str(Path(sources[source]).resolve()) for source in of if sources.get(source)]
-            made.missing += [
-                f"{name} is made without {source}: --{source} was not given"
-                for source in of
-                if not sources.get(source)
-            ]
-        if kind == "from-video":
-            videos, beside = _videos(places[0], align, landmarks, here)
-            places, options = [videos], {**options, **beside}
-            if "align" not in beside:
-                made.missing.append(
-                    f"{name} knows no words, only where there is voice: --align was not given, and "
-                    f"{videos} has no word times beside it"
-                )
-        elif kind == "from-animation" and (Path(places[0]) / "code" / "train" / "bs_value").is_dir():
-            places = [Path(places[0]) / "code" / "train"]  # of a checkout of FACEGOOD's
-        arguments = [kind, *map(str, places), "--out", str(here), *_flags(options)]
-        if kind != "from-animation":
-            arguments += ["--jobs", str(jobs or os.cpu_count() or 1)]
-        style = options.get("speaker", name) if kind.startswith("from-") else "teacher"
-        if kind in DERIVED:
-            style = next(corpus.style for corpus in made.corpora if corpus.name == of[0])
-        made.corpora.append(Corpus(name, arguments, {"kind": kind, "of": basis, **options}, style))
-    if not made.folders:
+            corpus = _plan_corpus(plan, name, kind, source_names, options, sources, align, landmarks, jobs)
+            plan.corpora.append(corpus)
+    if not plan.folders:
         raise TalkerError(
-            "nothing to learn from: " + ("; ".join(made.missing) or "the recipe names no corpora")
+            "nothing to learn from: " + ("; ".join(plan.omissions) or "the recipe names no corpora")
         )
-    if len({folder.name for folder in made.folders}) < len(made.folders):
+    if len({folder.name for folder in plan.folders}) < len(plan.folders):
         raise TalkerError(
-            f"two corpora have the same name: {', '.join(folder.name for folder in made.folders)}"
+            f"two corpora have the same name: {', '.join(folder.name for folder in plan.folders)}"
         )
-    made.recipe["model"] = {**recipe["model"], "styles": _styles(recipe["model"], made)}
-    return made
+    plan.recipe["model"] = {**recipe["model"], "styles": _styles(recipe["model"], plan)}
+    return plan
 
 
-def _entry(name, entry):
-    """(kind, names that it is made of, options of the command) of a corpus in the recipe."""
+def _plan_corpus(
+    plan: PipelinePlan,
+    name: str,
+    kind: str,
+    source_names: list[str],
+    options: dict[str, Any],
+    sources: Mapping[str, str | Path | None],
+    align: str | Path | None,
+    landmarks: str | Path | None,
+    jobs: int | None,
+) -> CorpusStep:
+    out = plan.out / CORPORA_FOLDER / name
+    inputs: list[str | Path]
+    settings_sources: list[str]
+    if kind in DERIVED_KINDS:
+        inputs, settings_sources = [plan.out / CORPORA_FOLDER / source_names[0]], source_names
+    else:
+        settings_sources = [
+            str(Path(folder).resolve()) for source in source_names if (folder := sources.get(source))
+        ]
+        inputs = list(settings_sources)
+        plan.omissions += [
+            f"{name} is made without {source}: --{source} was not given"
+            for source in source_names
+            if not sources.get(source)
+        ]
+    if kind == "from-video":
+        videos, video_options = _locate_videos(Path(inputs[0]), align, landmarks, out)
+        inputs, options = [videos], {**options, **video_options}
+        if "align" not in video_options:
+            plan.omissions.append(
+                f"{name} has voice activity but no words: --align was not given, and {videos} has no word "
+                "times beside it"
+            )
+    elif kind == "from-animation" and (Path(inputs[0]) / "code" / "train" / "bs_value").is_dir():
+        inputs = [Path(inputs[0]) / "code" / "train"]  # of a checkout of FACEGOOD's repository
+    arguments = [kind, *map(str, inputs), "--out", str(out), *_to_flags(options)]
+    if kind != "from-animation":
+        arguments += ["--jobs", str(jobs or os.cpu_count() or 1)]
+    style = options.get("speaker", name) if kind.startswith("from-") else "teacher"
+    if kind in DERIVED_KINDS:
+        style = next(corpus.style for corpus in plan.corpora if corpus.name == source_names[0])
+    return CorpusStep(name, arguments, {"kind": kind, "sources": settings_sources, **options}, style)
+
+
+def _parse_entry(name: str, entry: Mapping[str, Any] | None) -> tuple[str, list[str], dict[str, Any]]:
+    """Kind, names of the sources and options of the command of a corpus in the recipe."""
     options = dict(entry or {})
-    kind, of = options.pop("kind", None), options.pop("of", [])
-    of = [of] if isinstance(of, str) else of
+    kind, source_names = options.pop("kind", None), options.pop("sources", [])
+    source_names = [source_names] if isinstance(source_names, str) else source_names
     if kind not in KINDS:
         raise TalkerError(f"the recipe's corpus {name} has kind {kind!r}: it may be {', '.join(KINDS)}")
-    if bool(of) == (kind in ("synthetic", "espeak")) or (len(of) > 1 and kind != "speech"):
+    if bool(source_names) == (kind in SYNTHESIZED_KINDS) or (len(source_names) > 1 and kind != "speech"):
         raise TalkerError(
-            f"the recipe's corpus {name}, {kind}, is made of {of}: synthetic speech takes no source, "
-            "speech takes several, all else one"
+            f"the recipe's corpus {name}, {kind}, has the sources {source_names}: synthetic speech "
+            "takes none, speech takes several, all else one"
         )
-    return kind, of, options
+    return kind, source_names, options
 
 
-def _missing(kind, of, sources, made):
-    """Why a corpus cannot be made, or None. Raises TalkerError for a package that a given source needs."""
-    if kind in DERIVED:
-        if of[0] not in {corpus.name for corpus in made.corpora}:
-            return f"{of[0]} is"
+def _missing_requirement(
+    kind: str,
+    source_names: Sequence[str],
+    sources: Mapping[str, str | Path | None],
+    plan: PipelinePlan,
+) -> str | None:
+    """Why a corpus cannot be made, or None.
+
+    Raises:
+        TalkerError: if a given source needs a package that is missing.
+    """
+    if kind in DERIVED_KINDS:
+        if source_names[0] not in {corpus.name for corpus in plan.corpora}:
+            return f"{source_names[0]} is"
         if kind == "revoice":
             from streamingtalker_ros.corpus.voice_conversion import import_vocoder
 
@@ -143,151 +216,191 @@ def _missing(kind, of, sources, made):
     elif kind == "espeak":
         from streamingtalker_ros.phonetics import espeak_tts
 
-        return None if espeak_tts.is_available() else "libespeak-ng is not installed: `apt install espeak-ng`"
-    elif not any(sources.get(source) for source in of):
-        return f"give --{' DIR or --'.join(of)} DIR"
+        if not espeak_tts.is_available():
+            return "libespeak-ng is not installed: `apt install espeak-ng`"
+    elif not any(sources.get(source) for source in source_names):
+        return f"give --{' DIR or --'.join(source_names)} DIR"
     elif kind == "speech":
         require("pocketsphinx", "aligning speech with its text")
     return None
 
 
-def _videos(folder, align, landmarks, here):
-    """(folder of the videos, {option: folder} of what belongs to them). Raises TalkerError where they can be neither
-    tracked nor were."""
+def _locate_videos(
+    folder: Path, align: str | Path | None, landmarks: str | Path | None, out: Path
+) -> tuple[Path, dict[str, str]]:
+    """Folder of the videos, and the options `align` and `landmarks` of the command where they are known.
+
+    Raises:
+        TalkerError: if the videos can neither be tracked nor have been, or `align` holds no word times.
+    """
     from streamingtalker_ros.corpus.video import tracking
 
-    folder = Path(folder)
     if not any(file.is_file() for file in folder.iterdir()) and (folder / "s1").is_dir():
         folder = folder / "s1"  # GRID's speaker 1
-    if not (tracking.is_available() or landmarks or (here / "landmarks").is_dir()):
+    if not (tracking.is_available() or landmarks or (out / "landmarks").is_dir()):
         raise TalkerError(tracking.INSTALL_HINT)
-    beside = (
+    candidates = (
         [Path(align)] if align else [folder, folder.parent / "alignments" / folder.name, folder / "align"]
     )
-    told = next((place for place in beside for end in ("align", "txt") if any(place.glob(f"*.{end}"))), None)
-    if align and not told:
+    align_folder = next(
+        (place for place in candidates for end in ("align", "txt") if any(place.glob(f"*.{end}"))), None
+    )
+    if align and not align_folder:
         raise TalkerError(
             f"{align} holds no NAME.align or NAME.txt: give the folder that does, or leave it out"
         )
-    named = {"align": told, "landmarks": landmarks}
-    return folder, {key: str(Path(place).resolve()) for key, place in named.items() if place}
+    options = {"align": align_folder, "landmarks": landmarks}
+    return folder, {key: str(Path(place).resolve()) for key, place in options.items() if place}
 
 
-def _styles(model, made):
-    """The styles of the model's configuration that a corpus has, and those that more corpora bring."""
+def _styles(model: Mapping[str, Any], plan: PipelinePlan) -> list[str]:
+    """The model's styles that a corpus teaches, and those that the extra corpora add."""
     from streamingtalker_ros.corpus.storage import read_index
 
     first, *others = model.get("styles", ["neutral"])
-    there = [corpus.style for corpus in made.corpora]
-    brought = [clip.get("style", "teacher") for folder in made.more for clip in read_index(folder)["clips"]]
-    return [first, *dict.fromkeys([style for style in others if style in there + brought] + brought)]
+    taught = [corpus.style for corpus in plan.corpora]
+    extra = [
+        clip.get("style", "teacher") for folder in plan.extra_corpora for clip in read_index(folder)["clips"]
+    ]
+    return [first, *dict.fromkeys([style for style in others if style in taught + extra] + extra)]
 
 
-def _flags(entry):
+def _to_flags(options: Mapping[str, Any]) -> list[str]:
     """{"hold-out": "last", "no-pictures": True} -> ["--hold-out", "last", "--no-pictures"]."""
     return [
         word
-        for key, value in entry.items()
+        for key, value in options.items()
         if value is not False
         for word in ([f"--{key}"] if value is True else [f"--{key}", str(value)])
     ]
 
 
-def run(made, command, start=None, device="auto", say=print):
-    """Do what is not done: the corpora, codec, listener, talker, closure, checkpoint. Returns the checkpoint's folder.
+def run_pipeline(
+    plan: PipelinePlan,
+    make_corpus: Callable[[list[str]], None],
+    start: str | Path | None = None,
+    device: str = "auto",
+) -> Path:
+    """Run the steps that are not done: corpora, codec, encoder, generator, articulation heads, checkpoint.
 
-    command: runs `streamingtalker corpus` with a list of arguments; start: checkpoint whose weights it begins with;
-    say: called with a line per step. Raises TalkerError where the run folder was begun with another recipe.
+    Args:
+        plan: of `make_plan`.
+        make_corpus: runs `streamingtalker corpus` with a list of arguments.
+        start: checkpoint folder whose weights the run begins with.
+        device: see `distributed.get_process`.
+
+    Returns:
+        The checkpoint's folder.
+
+    Raises:
+        TalkerError: if the run folder was begun with other settings.
     """
     from streamingtalker_ros.model.blendshape import checkpoint
     from streamingtalker_ros.training import distributed, stages
+    from streamingtalker_ros.training.batches import WindowSampler
 
-    out, recipe = made.out, made.recipe
+    out, recipe = plan.out, plan.recipe
     out.mkdir(parents=True, exist_ok=True)
-    steps = Steps(out / STEPS, say)
-    for corpus in made.corpora:
-        steps.once(f"corpus {corpus.name}", corpus.settings, lambda: command(corpus.arguments))
-    heard = []
+    log = StepLog(out / STEPS_FILE)
+    for corpus in plan.corpora:
+        log.run_once(
+            f"corpus {corpus.name}", corpus.settings, lambda corpus=corpus: make_corpus(corpus.arguments)
+        )
+    samplers: list[WindowSampler] = []
 
-    def windows():
-        """Listener, talker and closure learn from the same windows, whose sounds take minutes to hear."""
-        if not heard:
-            heard.append(
-                stages.make_windows(
-                    made.folders,
-                    "train",
-                    recipe,
-                    checkpoint.load(out / "codec"),
-                    distributed.find(device).device,
-                )
-            )
-        return heard[0]
+    def sampler() -> WindowSampler:
+        """One sampler for all stages that read audio: its features take minutes to extract."""
+        if not samplers:
+            network = checkpoint.load(out / "codec")
+            device_ = distributed.get_process(device).device
+            samplers.append(stages.make_sampler(plan.folders, "train", recipe, network, device_))
+        return samplers[0]
 
-    basis = {
+    shared = {
         "model": recipe["model"],
         "windows": recipe["windows"],
-        "mix": recipe["mix"],
-        "corpora": [folder.name for folder in made.folders],
+        "mixture": recipe["mixture"],
+        "corpora": [folder.name for folder in plan.folders],
         "start": str(start) if start else None,
     }
-    steps.once(
+    log.run_once(
         "codec",
-        {**basis, "codec": recipe["codec"]},
-        lambda: stages.train_codec(made.folders, out, recipe, start, device),
+        {**shared, "codec": recipe["codec"]},
+        lambda: stages.train_codec(plan.folders, out, recipe, start, device),
     )
-    steps.once(
-        "listener",
-        {**basis, "listener": recipe["listener"]},
-        lambda: stages.train_listener(made.folders, out, recipe, None, device, windows()),
+    log.run_once(
+        "encoder",
+        {**shared, "encoder": recipe["encoder"]},
+        lambda: stages.train_encoder(plan.folders, out, recipe, None, device, sampler()),
     )
-    steps.once(
-        "talker",
-        {**basis, "talker": recipe["talker"], "history": recipe["history"]},
-        lambda: stages.train_talker(made.folders, out, recipe, None, device, windows()),
+    log.run_once(
+        "generator",
+        {**shared, "generator": recipe["generator"], "history": recipe["history"]},
+        lambda: stages.train_generator(plan.folders, out, recipe, None, device, sampler()),
     )
-    steps.once(
-        "closure",
-        {**basis, "closure": recipe["closure"]},
-        lambda: stages.train_closure(made.folders, out, recipe, None, device, windows()),
+    log.run_once(
+        "articulation_heads",
+        {**shared, "articulation_heads": recipe["articulation_heads"]},
+        lambda: stages.train_articulation_heads(plan.folders, out, recipe, None, device, sampler()),
     )
-    steps.once("checkpoint", {"gains": recipe["gains"]}, lambda: stages.finish(out, recipe, out / CHECKPOINT))
-    return out / CHECKPOINT
+    log.run_once(
+        "checkpoint",
+        {"motion_gain": recipe["motion_gain"]},
+        lambda: stages.export_checkpoint(out, recipe, out / CHECKPOINT_FOLDER),
+    )
+    return out / CHECKPOINT_FOLDER
 
 
-class Steps:
-    """What was done, of which settings, in how many seconds: a JSON file that is written after each step."""
+class StepLog:
+    """A JSON file of the steps that were done, their settings and their duration, written after each step.
 
-    def __init__(self, path, say=print) -> None:
-        self.path, self.say = Path(path), say
-        try:
-            self.rows = json.loads(self.path.read_text()) if self.path.exists() else {}
-        except ValueError:
-            raise TalkerError(f"{self.path} is damaged: remove it to do every step again") from None
+    Raises:
+        TalkerError: if the file is damaged.
+    """
 
-    def once(self, name, settings, make) -> None:
-        """Call `make` unless the step is done. Raises TalkerError where it was begun with other settings."""
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+        rows: dict[str, Any] = {}
+        if self.path.exists():
+            try:
+                rows = read_json(self.path)
+            except TalkerError:
+                raise TalkerError(f"{self.path} is damaged: remove it to do every step again") from None
+        self.rows = {
+            OLD_STAGES.get(name, name): {**row, "settings": _modernize_settings(row["settings"])}
+            for name, row in rows.items()
+        }
+
+    def run_once(self, name: str, settings: Mapping[str, Any], action: Callable[[], object]) -> None:
+        """Call `action` unless the step is done.
+
+        Args:
+            name: of the step.
+            settings: what its result depends on.
+            action: does the step.
+
+        Raises:
+            TalkerError: if the step was begun with other settings.
+        """
         settings = json.loads(json.dumps(settings))  # as they are read again
         row = self.rows.setdefault(name, {"settings": settings, "seconds": 0.0, "done": False})
         if row["settings"] != settings:
-            other = [
-                key
-                for key in {**row["settings"], **settings}
-                if row["settings"].get(key) != settings.get(key)
-            ]
+            keys = {**row["settings"], **settings}
+            changed = [key for key in keys if row["settings"].get(key) != settings.get(key)]
             raise TalkerError(
-                f"{name} of {self.path.parent} was begun with another {', '.join(other)}: give "
+                f"{name} of {self.path.parent} was begun with another {', '.join(changed)}: give "
                 "another --out, or what it was begun with"
             )
         if row["done"]:
-            self.say(f"{name}: done, in {row['seconds']:.0f} s")
+            _log.info("%s: done, in %.0f s", name, row["seconds"])
             return
-        self.say(f"{name}:")
+        _log.info("%s:", name)
         began = time.monotonic()
         self._write()
         try:
-            make()
+            action()
             row["done"] = True
-        finally:  # what an interrupted call took counts as well
+        finally:  # the time of an interrupted call counts as well
             row["seconds"] = round(row["seconds"] + time.monotonic() - began, 1)
             self._write()
 
@@ -297,11 +410,17 @@ class Steps:
         partial.replace(self.path)
 
 
-def evaluation(made):
-    """The command line, as a list, that measures the run's checkpoint on what it kept for test."""
+def _modernize_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings of a step under the present names."""
+    settings = modernize_sections(settings)
+    return {OLD_CORPUS_KEYS.get(key, key): value for key, value in settings.items()}
+
+
+def evaluation_command(plan: PipelinePlan) -> list[str]:
+    """The command line that measures the run's checkpoint on its test clips."""
     from streamingtalker_ros.corpus.storage import read_index
 
-    indices = {folder: read_index(folder) for folder in made.folders}
+    indices = {folder: read_index(folder) for folder in plan.folders}
     tested = [
         folder
         for folder, index in indices.items()
@@ -311,11 +430,11 @@ def evaluation(made):
         "streamingtalker",
         "evaluate",
         "--model",
-        str(made.out / CHECKPOINT),
+        str(plan.out / CHECKPOINT_FOLDER),
         *(word for folder in tested for word in ("--corpus", str(folder))),
         "--full",
         "--report",
-        str(made.out / "report.html"),
+        str(plan.out / "report.html"),
         "--json",
-        str(made.out / "figures.json"),
+        str(plan.out / "figures.json"),
     ]

@@ -1,337 +1,443 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The stages from corpus folders to a checkpoint folder.
+"""The training stages of the blendshape family, from corpus folders to a checkpoint.
 
-`train_codec` leaves `out/codec/` (a checkpoint whose codec is trained), `train_listener` takes it and leaves
-`out/listener/` (its encoder has learned to listen), `train_talker` takes the last of the two that is there and leaves
-`out/talker/`, which `Talker.load` reads; `train_closure` adds an ear for p, b and m to that and leaves `out/closure/`,
-whose lips close more surely. All resume from their run folders.
+Each stage reads the checkpoint of the one before from the run folder and leaves its own: `codec` the motion
+    codec,
+`encoder` a pre-trained audio encoder, `generator` the whole talker, which `Talker.load` reads,
+`articulation_heads` the same with trained articulation heads and their thresholds. All resume from their
+folders.
 """
+
+from __future__ import annotations
 
 import json
 import os
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
-import yaml
 
-from streamingtalker_ros.corpus.storage import read_index
+from streamingtalker_ros.corpus.storage import Clip, read_index
 from streamingtalker_ros.errors import TalkerError
 from streamingtalker_ros.face.arkit import INDEX
 from streamingtalker_ros.face.default_head.assemble import default_rig
 from streamingtalker_ros.face.lip_shape import LipShape
 from streamingtalker_ros.model.blendshape import checkpoint
+from streamingtalker_ros.model.blendshape.codec import MotionCodec
 from streamingtalker_ros.model.blendshape.config import TalkerConfig
 from streamingtalker_ros.model.blendshape.network import TalkerNetwork
 from streamingtalker_ros.training import distributed, motion_gain
 from streamingtalker_ros.training.articulation_heads import (
-    ClosureStage,
+    ArticulationHeadStage,
     closure_thresholds,
     open_vowel_thresholds,
-    probabilities,
+    score_heads,
 )
-from streamingtalker_ros.training.batches import WindowSampler, motion_of
+from streamingtalker_ros.training.batches import WindowSampler, clip_motion
 from streamingtalker_ros.training.codec import CodecStage, measure_latents, measure_motion
-from streamingtalker_ros.training.encoder import ListenerLoopConfig, ListenerStage
-from streamingtalker_ros.training.generator import HistoryConfig, TalkerLoopConfig, TalkerStage
-from streamingtalker_ros.training.mixture import gather
-from streamingtalker_ros.training.trainer import Loop, LoopConfig
+from streamingtalker_ros.training.encoder import EncoderPretraining, EncoderPretrainingConfig
+from streamingtalker_ros.training.generator import GeneratorConfig, GeneratorStage, HistoryConfig
+from streamingtalker_ros.training.mixture import load_mixture
+from streamingtalker_ros.training.recipe import WINDOW_DEFAULTS, Recipe
+from streamingtalker_ros.training.recipe_keys import stage_folder
+from streamingtalker_ros.training.trainer import Trainer, TrainerConfig
 
-SECTIONS = {
-    "corpora": None,
-    "model": TalkerConfig,
-    "mix": None,
-    "windows": None,
-    "codec": LoopConfig,
-    "listener": ListenerLoopConfig,
-    "talker": TalkerLoopConfig,
-    "closure": LoopConfig,
-    "history": HistoryConfig,
-    "gains": None,
-}
+PROBE_FILE, METRICS_FILE = "probe.pt", "figures.json"
+MIN_CLOSURE_RECALL = 0.92  # fraction of held-out p, b and m that the lips close in
+MAX_FALSE_CLOSURES = 0.10  # fraction of held-out open vowels that may be closed by mistake
+MAX_HINDERED_CLOSURES = 0.03  # fraction of held-out p, b and m that the open-vowel head may keep open
+MIN_THRESHOLD_PHONES = 20  # closures, and open vowels, that a corpus needs to have a say in the thresholds
 
-CAUGHT, FALSE = 0.92, 0.10  # shares of p, b, m and of open vowels, in held-out clips, that the ears press
-ENOUGH = 20  # p, b and m, and open vowels, that a corpus must have to be heeded in that
-HINDERED = 0.03  # share of p, b, m, in held-out clips, that the ear for open vowels may hinder
+Folders = Sequence[str | Path]
 
 
-def read_recipe(path):
-    """The YAML recipe as {section: values}. Raises TalkerError on what it does not know."""
-    try:
-        recipe = yaml.safe_load(Path(path).read_text()) or {}
-    except (OSError, yaml.YAMLError) as error:
-        raise TalkerError(f"the recipe {path} cannot be read: {error}") from None
-    unknown = set(recipe) - set(SECTIONS)
-    if unknown:
-        raise TalkerError(
-            f"the recipe {path} has unknown sections {sorted(unknown)}: it may have {sorted(SECTIONS)}"
-        )
-    for name, kind in SECTIONS.items():
-        recipe[name] = recipe.get(name) or {}
-        if kind is not None:
-            try:
-                kind(**recipe[name])
-            except TypeError as error:
-                raise TalkerError(f"the recipe {path}, section {name}: {error}") from None
-    motion_gain.check(recipe["gains"])
-    return recipe
+def make_sampler(
+    corpora: Folders,
+    split: str,
+    recipe: Recipe,
+    network: TalkerNetwork | None = None,
+    device: str | torch.device = "cpu",
+) -> WindowSampler:
+    """The window sampler of a recipe over corpus folders.
 
-
-def make_windows(corpora, split, recipe, network=None, device="cpu"):
-    """The WindowSampler of a recipe over corpus folders; without a network they carry motion alone. device: where they lie."""
-    clips, chances = gather(corpora, split, recipe["mix"])
-    values = {
-        "frames": 80,
-        "lead": 32,
-        "lives": 2,
-        "versions": 3,
-        "jobs": os.cpu_count() or 1,
-        **recipe["windows"],
-    }
+    Args:
+        corpora: corpus folders.
+        split: "train", "validation" or "test".
+        recipe: of `recipe.read_recipe`.
+        network: whose feature extractor is used; without it windows carry motion alone.
+        device: where the windows lie.
+    """
+    clips, probs = load_mixture(corpora, split, recipe["mixture"])
     config = network.config if network else TalkerConfig(**recipe["model"])
-    log_mel = network.encoder.log_mel if network else None
     return WindowSampler(
         clips,
         lookahead=config.lookahead_frames,
-        log_mel=log_mel,
-        chances=chances,
+        log_mel=network.encoder.log_mel if network else None,
+        clip_weights=probs,
         styles=config.styles,
         progress=True,
         device=device,
-        **values,
+        **{**WINDOW_DEFAULTS, "num_workers": os.cpu_count() or 1, **recipe["windows"]},
     )
 
 
-def begin(recipe, start=None):
-    """The network that a run begins with: fresh, or with the weights of the checkpoint folder `start`.
+def initialize_network(recipe: Recipe, start: str | Path | None = None) -> TalkerNetwork:
+    """The network that a run begins with.
 
-    Where the recipe's network is larger than the checkpoint's, what is new begins without effect: residual blocks add
-    nothing, every style is the checkpoint's first.
+    Where the recipe's network is larger than that of `start`, the additions begin without effect: residual
+    blocks add nothing, every style is the checkpoint's first.
+
+    Args:
+        recipe: of `recipe.read_recipe`.
+        start: checkpoint folder whose weights are loaded; None for random weights.
     """
     network = TalkerNetwork(TalkerConfig(**recipe["model"]))
     if start:
-        adopt(network, checkpoint.load(start))
+        load_matching_weights(network, checkpoint.load(start))
     return network.train()
 
 
 @torch.no_grad()
-def adopt(network, other, skip=()) -> None:
-    """Copy into `network` the weights of `other`, of the same shape or smaller; skip: prefixes left as they are."""
-    theirs = other.state_dict()
-    for name, mine in network.state_dict().items():
+def load_matching_weights(network: TalkerNetwork, other: TalkerNetwork, skip: Sequence[str] = ()) -> None:
+    """Copy weights of a network of the same or a smaller architecture.
+
+    Args:
+        network: changed in place.
+        other: the source.
+        skip: prefixes of the weights that stay as they are.
+
+    Raises:
+        TalkerError: if a weight that both have differs in shape.
+    """
+    source = other.state_dict()
+    for name, tensor in network.state_dict().items():
         if name.startswith(tuple(skip)):
             continue
         if name == "predictor.style.weight":
-            mine.copy_(theirs[name][:1].expand_as(mine))
-        elif name in theirs:
-            if theirs[name].shape != mine.shape:
+            tensor.copy_(source[name][:1].expand_as(tensor))
+        elif name in source:
+            if source[name].shape != tensor.shape:
                 raise TalkerError(
                     f"the checkpoint to start with does not fit the recipe's model at {name}: "
-                    f"{tuple(theirs[name].shape)} against {tuple(mine.shape)}"
+                    f"{tuple(source[name].shape)} against {tuple(tensor.shape)}"
                 )
-            mine.copy_(theirs[name])
+            tensor.copy_(source[name])
         elif "blocks." in name and ".out." in name:
-            mine.zero_()
+            tensor.zero_()
 
 
-def train_codec(corpora, out, recipe, start=None, device="auto"):
-    """Stage 1. corpora: list of folders; out: run folder; recipe: from `read_recipe`; start: a checkpoint folder to
-    begin with; device: see `machines.find`. Returns the figures that it leaves in codec/figures.json."""
-    machine = distributed.find(device)
+def train_codec(
+    corpora: Folders,
+    out: str | Path,
+    recipe: Recipe,
+    start: str | Path | None = None,
+    device: str = "auto",
+) -> dict[str, Any]:
+    """Stage 1: train the motion codec; leaves the run's folder `codec`.
+
+    Args:
+        corpora: corpus folders.
+        out: run folder.
+        recipe: of `recipe.read_recipe`.
+        start: checkpoint folder to begin with.
+        device: see `distributed.get_process`.
+
+    Returns:
+        The held-out metrics, which are also written to the folder.
+    """
+    process = distributed.get_process(device)
     torch.manual_seed(0)
-    network = begin(recipe, start)
-    codec, out = network.codec, Path(out) / "codec"
-    settings = LoopConfig(**recipe["codec"])
-    windows = make_windows(corpora, "train", recipe, device=machine.device)
-    motions = list(windows.motions())
+    network = initialize_network(recipe, start)
+    codec, folder = network.codec, Path(out) / "codec"
+    config = TrainerConfig(**recipe["codec"])
+    sampler = make_sampler(corpora, "train", recipe, device=process.device)
+    motions = list(sampler.motions())
     measure_motion(codec, motions)
-    codec.to(machine.device)
-    stage = CodecStage(codec, windows, LipShape(default_rig(), machine.device), settings.batch)
-    loop = Loop(dict(codec.named_parameters()), settings, out, "motion codec", machine)
-    loop.run(stage)
+    codec.to(process.device)
+    stage = CodecStage(codec, sampler, LipShape(default_rig(), process.device), config.batch_size)
+    trainer = Trainer(dict(codec.named_parameters()), config, folder, "motion codec", process)
+    trainer.run(stage)
     codec.cpu()
-    figures = measure_latents(codec, motions)
-    figures.update(codec_error(codec, held_out(corpora)))
-    if machine.rank == 0:  # of several processes one writes
-        checkpoint.save(out, network)
-        (out / "figures.json").write_text(json.dumps(figures, indent=2) + "\n")
-    return figures
+    metrics = measure_latents(codec, motions)
+    metrics.update(evaluate_codec(codec, load_held_out(corpora)))
+    if process.rank == 0:
+        checkpoint.save(folder, network)
+        (folder / METRICS_FILE).write_text(json.dumps(metrics, indent=2) + "\n")
+    return metrics
 
 
-def held_out(corpora):
-    """Clips to measure with: validation's, test's of corpora that have none, at worst those of the training."""
+def load_held_out(corpora: Folders) -> list[Clip]:
+    """Clips to measure with: of validation, else of test, else of training."""
     splits = {clip["split"] for folder in corpora for clip in read_index(folder)["clips"]}
-    return gather(corpora, next(split for split in ("validation", "test", "train") if split in splits))[0]
+    return load_mixture(corpora, next(split for split in ("validation", "test", "train") if split in splits))[
+        0
+    ]
 
 
-def held_out_each(corpora):
-    """Clips to measure with, a list for each corpus that held some out; where none did, those of all its training."""
-    out = []
+def load_held_out_per_corpus(corpora: Folders) -> list[list[Clip]]:
+    """Held-out clips of each corpus that has some; where none has, all training clips in one list."""
+    result: list[list[Clip]] = []
     for folder in corpora:
         splits = {clip["split"] for clip in read_index(folder)["clips"]}
         split = next((split for split in ("validation", "test") if split in splits), None)
-        out += [gather([folder], split)[0]] if split else []
-    return out or [held_out(corpora)]
+        if split:
+            result.append(load_mixture([folder], split)[0])
+    return result or [load_held_out(corpora)]
 
 
 @torch.no_grad()
-def codec_error(codec, clips):
-    """Held-out reconstruction: mean absolute error of the weights, of the lip gap in parts of a wide-open mouth, and
-    the correlation of what moves rarely or little, lids and head."""
-    gap = LipShape(default_rig()).gap
-    truth = [torch.from_numpy(motion_of(clip)) for clip in clips]
-    made = torch.cat([codec.decode(codec.encode(motion[None]))[0] for motion in truth])
-    truth = torch.cat(truth)
+def evaluate_codec(codec: MotionCodec, clips: Sequence[Clip]) -> dict[str, float]:
+    """Reconstruction error of the codec on clips.
 
-    def r(columns):
-        return float(np.mean([np.corrcoef(truth[:, i], made[:, i])[0, 1] for i in columns]))
+    Args:
+        codec: the codec, on the CPU.
+        clips: held-out clips.
+
+    Returns:
+        weights_error, mean absolute error of the weights; lip_gap_error, in units of a wide-open mouth;
+        lids_r and head_r, correlation of lids and head, which move rarely or little.
+    """
+    lips = LipShape(default_rig())
+    motions = [torch.from_numpy(clip_motion(clip)) for clip in clips]
+    decoded = torch.cat([codec.decode(codec.encode(motion[None]))[0] for motion in motions])
+    target = torch.cat(motions)
+
+    def mean_correlation(columns: Sequence[int]) -> float:
+        return float(np.mean([np.corrcoef(target[:, i], decoded[:, i])[0, 1] for i in columns]))
 
     return {
-        "weights_error": float((made - truth)[:, :52].abs().mean()),
-        "lip_gap_error": float((gap(made) - gap(truth)).abs().mean()),
-        "lids_r": r([INDEX["eyeBlinkLeft"], INDEX["eyeBlinkRight"]]),
-        "head_r": r(range(52, 55)),
+        "weights_error": float((decoded - target)[:, :52].abs().mean()),
+        "lip_gap_error": float((lips.gap(decoded) - lips.gap(target)).abs().mean()),
+        "lids_r": mean_correlation([INDEX["eyeBlinkLeft"], INDEX["eyeBlinkRight"]]),
+        "head_r": mean_correlation(range(52, 55)),
     }
 
 
-def train_listener(corpora, out, recipe, start=None, device="auto", windows=None):
-    """Before stage 2: the encoder of the run's codec checkpoint, or of `start`, learns to listen. windows: of
-    `make_windows`, where they are made already. Returns the checkpoint folder."""
-    machine, out = distributed.find(device), Path(out)
-    network = _after_codec(out, start)
-    settings = ListenerLoopConfig(**recipe["listener"])
-    windows = windows or make_windows(corpora, "train", recipe, network, machine.device)
-    network.to(machine.device)
-    stage = ListenerStage(
+def train_encoder(
+    corpora: Folders,
+    out: str | Path,
+    recipe: Recipe,
+    start: str | Path | None = None,
+    device: str = "auto",
+    sampler: WindowSampler | None = None,
+) -> Path:
+    """Pre-train the audio encoder, before stage 2; leaves the run's folder `encoder`.
+
+    Args:
+        corpora: corpus folders.
+        out: run folder, in which the codec is trained.
+        recipe: of `recipe.read_recipe`.
+        start: checkpoint folder that gives everything but the codec.
+        device: see `distributed.get_process`.
+        sampler: of `make_sampler`, where it exists already.
+
+    Returns:
+        The checkpoint folder.
+    """
+    process = distributed.get_process(device)
+    folder = stage_folder(out, "encoder")
+    network = _load_codec_run(out, start)
+    config = EncoderPretrainingConfig(**recipe["encoder"])
+    sampler = sampler or make_sampler(corpora, "train", recipe, network, process.device)
+    network.to(process.device)
+    stage = EncoderPretraining(
         network.encoder,
         network.codec,
         network.config.lookahead_frames,
-        windows,
-        LipShape(default_rig(), machine.device),
-        settings.batch,
-        settings.mixed,
-        settings.steady,
+        sampler,
+        LipShape(default_rig(), process.device),
+        config.batch_size,
+        config.mixed_precision,
+        config.consistency_weight,
     )
     parameters = {f"encoder.{name}": p for name, p in network.encoder.named_parameters()}
-    before = [p.detach().clone() for p in parameters.values()]
-    _learn(network, stage, parameters, settings, out / "listener", machine)
-    if machine.rank == 0:
-        if settings.keep:
+    initial = [p.detach().clone() for p in parameters.values()]
+    _train(network, stage, stage.probe, parameters, config, folder, process)
+    if process.rank == 0:
+        if config.initial_weights_ratio:
             with torch.no_grad():
-                for parameter, old in zip(parameters.values(), before):
-                    parameter.lerp_(old, settings.keep)
-            checkpoint.save(out / "listener", network)
-        torch.save(stage.probe.cpu().state_dict(), out / "listener" / "probe.pt")
-    return out / "listener"
+                for parameter, old in zip(parameters.values(), initial, strict=True):
+                    parameter.lerp_(old, config.initial_weights_ratio)
+            checkpoint.save(folder, network)
+        torch.save(stage.probe.cpu().state_dict(), folder / PROBE_FILE)
+    return folder
 
 
-def train_talker(corpora, out, recipe, start=None, device="auto", windows=None):
-    """Stage 2, after `train_codec` with the same folders. start: a checkpoint folder whose predictor and head it
-    begins with. Its encoder is the listener's where the run has one. Returns the checkpoint folder."""
-    machine, out = distributed.find(device), Path(out)
-    network = _after_codec(out, start)
-    probe = None
-    if (out / "listener" / checkpoint.WEIGHTS).exists():
-        network.encoder.load_state_dict(checkpoint.load(out / "listener").encoder.state_dict())
-        probe = torch.load(out / "listener" / "probe.pt", weights_only=True)
+def train_generator(
+    corpora: Folders,
+    out: str | Path,
+    recipe: Recipe,
+    start: str | Path | None = None,
+    device: str = "auto",
+    sampler: WindowSampler | None = None,
+) -> Path:
+    """Stage 2: train predictor, diffusion head and encoder; leaves the run's folder `generator`.
+
+    The encoder is the pre-trained one where the run has it.
+
+    Args:
+        corpora: corpus folders.
+        out: run folder, in which the codec is trained.
+        recipe: of `recipe.read_recipe`.
+        start: checkpoint folder that gives predictor and head.
+        device: see `distributed.get_process`.
+        sampler: of `make_sampler`, where it exists already.
+
+    Returns:
+        The checkpoint folder.
+    """
+    process = distributed.get_process(device)
+    folder, encoder_folder = stage_folder(out, "generator"), stage_folder(out, "encoder")
+    network = _load_codec_run(out, start)
+    probe_state: dict[str, torch.Tensor] | None = None
+    if (encoder_folder / checkpoint.WEIGHTS).exists():
+        network.encoder.load_state_dict(checkpoint.load(encoder_folder).encoder.state_dict())
+        probe_state = torch.load(encoder_folder / PROBE_FILE, weights_only=True)
     network.codec.requires_grad_(False)
-    settings = TalkerLoopConfig(**recipe["talker"])
-    network.encoder.requires_grad_(settings.listens)
-    windows = windows or make_windows(corpora, "train", recipe, network, machine.device)
-    network.to(machine.device)
-    stage = TalkerStage(
-        network,
-        windows,
-        LipShape(default_rig(), machine.device),
-        settings,
-        HistoryConfig(**recipe["history"]),
+    config = GeneratorConfig(**recipe["generator"])
+    network.encoder.requires_grad_(config.train_encoder)
+    sampler = sampler or make_sampler(corpora, "train", recipe, network, process.device)
+    network.to(process.device)
+    stage = GeneratorStage(
+        network, sampler, LipShape(default_rig(), process.device), config, HistoryConfig(**recipe["history"])
     )
-    stage.probe.requires_grad_(settings.listens)
-    if probe:
-        stage.probe.load_state_dict(probe)
+    stage.probe.requires_grad_(config.train_encoder)
+    if probe_state:
+        stage.probe.load_state_dict(probe_state)
     parameters = {name: p for name, p in network.named_parameters() if p.requires_grad}
-    _learn(network, stage, parameters, settings, out / "talker", machine)
-    return out / "talker"
+    _train(network, stage, stage.probe, parameters, config, folder, process)
+    return folder
 
 
-def train_closure(corpora, out, recipe, start=None, device="auto", windows=None):
-    """After stage 2: the ears, that for a voice among them, on the frozen encoder of the run's talker, or of `start`; the
-    closure_thresholds of those for p, b, m and for open vowels are chosen on held-out clips. Returns the checkpoint folder."""
-    machine, out = distributed.find(device), Path(out)
-    if not start and not (out / "talker" / checkpoint.WEIGHTS).exists():
+def train_articulation_heads(
+    corpora: Folders,
+    out: str | Path,
+    recipe: Recipe,
+    start: str | Path | None = None,
+    device: str = "auto",
+    sampler: WindowSampler | None = None,
+) -> Path:
+    """Train the articulation and voice-activity heads on the frozen encoder; leaves `articulation_heads`.
+
+    The thresholds of closure and open vowels are chosen on held-out clips.
+
+    Args:
+        corpora: corpus folders.
+        out: run folder.
+        recipe: of `recipe.read_recipe`.
+        start: checkpoint folder to begin with; the run's generator when None.
+        device: see `distributed.get_process`.
+        sampler: of `make_sampler`, where it exists already.
+
+    Returns:
+        The checkpoint folder.
+
+    Raises:
+        TalkerError: if neither `start` is given nor the run has a generator.
+    """
+    process = distributed.get_process(device)
+    folder, generator_folder = stage_folder(out, "articulation_heads"), stage_folder(out, "generator")
+    if not start and not (generator_folder / checkpoint.WEIGHTS).exists():
         raise TalkerError(
-            f"no talker at {out / 'talker'}: run `streamingtalker train talker` with the same --out first"
+            f"no generator at {generator_folder}: run `streamingtalker train generator` with the same "
+            "--out first"
         )
     torch.manual_seed(0)
-    talker = checkpoint.load(start or out / "talker")
-    known = talker.config
+    talker = checkpoint.load(start or generator_folder)
+    config = talker.config
     network = TalkerNetwork(
         replace(
-            known,
-            bilabial_thresholds=known.bilabial_thresholds or (0.1, 0.2),
-            open_vowel_thresholds=known.open_vowel_thresholds or (0.5, 0.75),
+            config,
+            bilabial_thresholds=config.bilabial_thresholds or (0.1, 0.2),
+            open_vowel_thresholds=config.open_vowel_thresholds or (0.5, 0.75),
         )
     )
-    network.eval().load_state_dict(talker.state_dict(), strict=False)  # an ear is what it may lack
-    settings = LoopConfig(**recipe["closure"])
-    windows = windows or make_windows(corpora, "train", recipe, network, machine.device)
-    network.to(machine.device)
-    stage = ClosureStage(
+    network.eval().load_state_dict(talker.state_dict(), strict=False)  # only heads may be new
+    settings = TrainerConfig(**recipe["articulation_heads"])
+    sampler = sampler or make_sampler(corpora, "train", recipe, network, process.device)
+    network.to(process.device)
+    stage = ArticulationHeadStage(
         network.encoder,
         network.config.lookahead_frames,
-        windows,
-        LipShape(default_rig(), machine.device),
-        settings.batch,
+        sampler,
+        LipShape(default_rig(), process.device),
+        settings.batch_size,
     )
-    parameters = {
-        name: p
-        for name, p in network.encoder.named_parameters()
-        if name.split(".")[0] in network.encoder.auxiliary_heads
-    }
-    loop = Loop(parameters, settings, out / "closure", "closure", machine)
-    loop.run(stage)
-    loop.adopt_average()
+    heads = network.encoder.auxiliary_heads
+    parameters = {name: p for name, p in network.encoder.named_parameters() if name.split(".")[0] in heads}
+    trainer = Trainer(parameters, settings, folder, "articulation heads", process)
+    trainer.run(stage)
+    trainer.load_ema()
     network.cpu()
-    heard = [probabilities(network, clips) for clips in held_out_each(corpora)]
-    heard = [parts for parts in heard if min(map(len, parts)) >= ENOUGH] or heard
-    closed, opened, spared = zip(*heard)
-    if min(map(len, closed)) and min(map(len, opened)):
-        network.config = replace(
-            network.config,
-            bilabial_thresholds=closure_thresholds(closed, opened, CAUGHT, FALSE),
-            open_vowel_thresholds=open_vowel_thresholds(spared, HINDERED),
-        )
-    if machine.rank == 0:
-        checkpoint.save(out / "closure", network)
-    return out / "closure"
+    network.config = _choose_thresholds(network, load_held_out_per_corpus(corpora))
+    if process.rank == 0:
+        checkpoint.save(folder, network)
+    return folder
 
 
-def finish(out, recipe, folder) -> None:
-    """The checkpoint that ships, from the run's last stage: what it decodes made as lively as the recipe's `gains` say."""
-    network = checkpoint.load(Path(out) / "closure")
-    motion_gain.scale_motion(network, recipe["gains"])
+def _choose_thresholds(network: TalkerNetwork, corpora: Sequence[Sequence[Clip]]) -> TalkerConfig:
+    """The network's configuration with thresholds chosen on held-out clips, one list per corpus."""
+    scores = [score_heads(network, clips) for clips in corpora]
+    scores = [arrays for arrays in scores if min(map(len, arrays)) >= MIN_THRESHOLD_PHONES] or scores
+    in_closures, in_vowels, openness = zip(*scores, strict=True)
+    if not (min(map(len, in_closures)) and min(map(len, in_vowels))):
+        return network.config
+    return replace(
+        network.config,
+        bilabial_thresholds=closure_thresholds(
+            in_closures, in_vowels, MIN_CLOSURE_RECALL, MAX_FALSE_CLOSURES
+        ),
+        open_vowel_thresholds=open_vowel_thresholds(openness, MAX_HINDERED_CLOSURES),
+    )
+
+
+def export_checkpoint(out: str | Path, recipe: Recipe, folder: str | Path) -> None:
+    """Write the checkpoint that ships: the run's last stage with the recipe's motion gains applied.
+
+    Args:
+        out: run folder.
+        recipe: of `recipe.read_recipe`.
+        folder: checkpoint folder to write.
+    """
+    network = checkpoint.load(stage_folder(out, "articulation_heads"))
+    motion_gain.scale_motion(network, recipe["motion_gain"])
     checkpoint.save(folder, network)
 
 
-def _learn(network, stage, parameters, settings, folder, machine) -> None:
-    """Train the parameters and the stage's probe; leave the network with averaged weights in its run folder."""
-    parameters = {**parameters, **{f"probe.{name}": p for name, p in stage.probe.named_parameters()}}
-    loop = Loop(parameters, settings, folder, folder.name, machine)
-    loop.run(stage)
-    loop.adopt_average()
-    if machine.rank == 0:
+def _train(
+    network: TalkerNetwork,
+    stage: EncoderPretraining | GeneratorStage,
+    probe: torch.nn.Module,
+    parameters: Mapping[str, torch.Tensor],
+    config: TrainerConfig,
+    folder: Path,
+    process: distributed.SingleProcess,
+) -> None:
+    """Train parameters and the stage's probe; leave the network with averaged weights in its folder."""
+    parameters = {**parameters, **{f"probe.{name}": p for name, p in probe.named_parameters()}}
+    trainer = Trainer(parameters, config, folder, folder.name, process)
+    trainer.run(stage)
+    trainer.load_ema()
+    if process.rank == 0:
         checkpoint.save(folder, network)
 
 
-def _after_codec(out, start):
-    """The network of a run whose codec is trained; start: a checkpoint folder that gives everything but the codec."""
-    if not (out / "codec" / checkpoint.WEIGHTS).exists():
+def _load_codec_run(out: str | Path, start: str | Path | None) -> TalkerNetwork:
+    """The network of a run whose codec is trained; `start` gives everything but the codec.
+
+    Raises:
+        TalkerError: if the run has no codec.
+    """
+    folder = Path(out) / "codec"
+    if not (folder / checkpoint.WEIGHTS).exists():
         raise TalkerError(
-            f"no codec at {out / 'codec'}: run `streamingtalker train codec` with the same --out first"
+            f"no codec at {folder}: run `streamingtalker train codec` with the same --out first"
         )
-    torch.manual_seed(0)  # what the stage adds of its own begins alike in every run
-    network = checkpoint.load(out / "codec")
+    torch.manual_seed(0)  # weights that a stage adds begin alike in every run
+    network = checkpoint.load(folder)
     if start:
-        adopt(network, checkpoint.load(start), skip=("codec.",))
+        load_matching_weights(network, checkpoint.load(start), skip=("codec.",))
     return network.train()

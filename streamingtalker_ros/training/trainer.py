@@ -1,18 +1,22 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The training loop that all stages share: AdamW under a schedule, averaged weights, resumable state, a log.
+"""The training loop of all stages: AdamW, a learning-rate schedule, averaged weights, resumable state.
 
-A stage is `loss(step, rng) -> (loss, figures)`; the loop owns everything else. What a stage changes by itself, without
-gradients, it names in `kept`, a dict of tensors. A run folder holds `state.pt` (to resume, bit for bit on a CPU) and
-`log.csv` (one row each `log_every` steps); with TensorBoard installed, its curves. Under `accelerate launch` each
-process draws batches of its own and all step with the mean of their gradients: see `machines`.
+A stage computes a loss; `Trainer` owns everything else. A run folder holds `state.pt` (to resume, bit for bit
+on a CPU) and `log.csv` (one row each `log_every` steps); with TensorBoard installed, also its event files.
+Under `accelerate launch` each process draws its own batches and all step with the mean of their gradients:
+see `distributed`.
 """
+
+from __future__ import annotations
 
 import csv
 import math
 import pickle
 import time
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -21,166 +25,218 @@ from tqdm import tqdm
 from streamingtalker_ros.errors import TalkerError
 from streamingtalker_ros.training import distributed
 
-SCHEDULES = ("cosine", "halving", "constant")
+LR_SCHEDULES = ("cosine", "halving", "constant")
+STATE_FILE, LOG_FILE = "state.pt", "log.csv"
+MIN_LR_RATIO = 0.02  # of the cosine schedule's end
+
+Metrics = Mapping[str, "torch.Tensor | float"]
+
+
+class Stage(Protocol):
+    """A stage's loss.
+
+    It may have an attribute `buffers`, name -> tensor: state that it changes without gradients.
+    """
+
+    def __call__(self, step: int, rng: np.random.Generator) -> tuple[torch.Tensor, Metrics]:
+        """The loss of a random batch, a scalar, and values to log.
+
+        Args:
+            step: number of the step, from 0.
+            rng: with PyTorch's generator the only source of randomness.
+        """
+        ...
 
 
 @dataclass(frozen=True)
-class LoopConfig:
+class TrainerConfig:
+    """Settings of a training loop."""
+
     steps: int = 2000
-    batch: int = 24
-    rate: float = 5e-4
-    warmup: int = 100
+    batch_size: int = 24
+    lr: float = 5e-4
+    warmup_steps: int = 100  # linear
     weight_decay: float = 0.01
-    clip: float = 1.0  # of the gradient's norm
-    average: float = 0.998  # decay of the averaged weights, which are the ones that ship
+    max_grad_norm: float = 1.0
+    ema_decay: float = 0.998  # of the averaged weights, which are the ones that ship
     seed: int = 0
-    mixed: bool = True  # bfloat16 where it is safe and quick: 2.5 times faster on a CPU that has it
+    mixed_precision: bool = True  # bfloat16 where it is safe and fast
     log_every: int = 25
     save_every: int = 250
-    schedule: str = "cosine"  # "cosine" falls to 2 %; "halving" halves each `halve_every` steps; "constant"
-    halve_every: int = 1000
-    momentum: float = 0.99  # AdamW's beta_2, of the squared gradients
+    lr_schedule: str = (
+        "cosine"  # "cosine" falls to 2 %; "halving" halves every `lr_halving_steps`; "constant"
+    )
+    lr_halving_steps: int = 1000
+    beta2: float = 0.99  # of AdamW
 
-    def __post_init__(self):
-        if self.schedule not in SCHEDULES:
+    def __post_init__(self) -> None:
+        if self.lr_schedule not in LR_SCHEDULES:
             raise TalkerError(
-                f"schedule {self.schedule!r} of the training is unknown: give {', '.join(SCHEDULES)}"
+                f"the learning-rate schedule {self.lr_schedule!r} is unknown: give {', '.join(LR_SCHEDULES)}"
             )
 
 
-def rate_at(step, config):
-    """Linear warm-up, then the schedule: half a cosine down to 2 %, halvings, or nothing."""
-    if step < config.warmup:
-        return config.rate * (step + 1) / config.warmup
-    if config.schedule != "cosine":
-        return config.rate * (0.5 ** (step // config.halve_every) if config.schedule == "halving" else 1.0)
-    progress = (step - config.warmup) / max(config.steps - config.warmup, 1)
-    return config.rate * (0.02 + 0.98 * 0.5 * (1.0 + math.cos(math.pi * min(progress, 1.0))))
+def learning_rate_at(step: int, config: TrainerConfig) -> float:
+    """Learning rate of a step: linear warm-up, then the schedule."""
+    if step < config.warmup_steps:
+        return config.lr * (step + 1) / config.warmup_steps
+    if config.lr_schedule == "halving":
+        return config.lr * 0.5 ** (step // config.lr_halving_steps)
+    if config.lr_schedule == "constant":
+        return config.lr
+    progress = (step - config.warmup_steps) / max(config.steps - config.warmup_steps, 1)
+    cosine = 0.5 * (1.0 + math.cos(math.pi * min(progress, 1.0)))
+    return config.lr * (MIN_LR_RATIO + (1.0 - MIN_LR_RATIO) * cosine)
 
 
-def curves(folder, step):
-    """TensorBoard's writer for a run folder from `step` on, None where TensorBoard is not installed."""
+def tensorboard_writer(folder: Path, step: int) -> Any | None:
+    """TensorBoard's `SummaryWriter` for a run folder from `step` on, or None without TensorBoard."""
     try:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError:
         return None
-    return SummaryWriter(folder, purge_step=step)
+    return SummaryWriter(folder, purge_step=step)  # pyright: ignore[reportPrivateImportUsage]
 
 
-class Loop:
-    """Trains `parameters` (name -> tensor) in place. machine: where it runs, default what `machines.find` says."""
+class Trainer:
+    """Trains parameters in place, resuming from the run folder where it holds a state.
 
-    def __init__(self, parameters, config, folder, title, machine=None) -> None:
+    Attributes:
+        step: number of steps done.
+        ema: name -> averaged parameter.
+
+    Args:
+        parameters: name -> parameter.
+        config: settings of the loop.
+        folder: the run folder.
+        title: label of the progress bar and of TensorBoard's curves.
+        process: the process that trains; by default what `distributed.get_process` returns.
+
+    Raises:
+        TalkerError: if the folder's state is damaged, belongs to another network, or is not seen by every
+            process.
+    """
+
+    def __init__(
+        self,
+        parameters: Mapping[str, torch.Tensor],
+        config: TrainerConfig,
+        folder: str | Path,
+        title: str,
+        process: distributed.SingleProcess | None = None,
+    ) -> None:
         self.parameters, self.config, self.title = parameters, config, title
-        self.machine = machine or distributed.find()
+        self.process = process or distributed.get_process()
         self.folder = Path(folder)
         self.optimizer = torch.optim.AdamW(
             parameters.values(),
-            lr=config.rate,
-            betas=(0.9, config.momentum),
+            lr=config.lr,
+            betas=(0.9, config.beta2),
             weight_decay=config.weight_decay,
         )
-        self.machine.share(parameters.values())  # one beginning for all
-        self.average = {name: tensor.detach().clone() for name, tensor in parameters.items()}
-        self.step, self._kept = 0, None
+        self.process.broadcast(parameters.values())  # all processes begin with the weights of rank 0
+        self.ema = {name: tensor.detach().clone() for name, tensor in parameters.items()}
+        self.step = 0
+        self._saved_buffers: dict[str, torch.Tensor] | None = None
         self._resume()
-        self._curves = None
-        if self.machine.rank == 0:
+        self._writer: Any | None = None
+        if self.process.rank == 0:
             self.folder.mkdir(parents=True, exist_ok=True)
-            self._cut_log()
-            self._curves = curves(self.folder, self.step)
+            self._truncate_log()
+            self._writer = tensorboard_writer(self.folder, self.step)
 
-    def run(self, loss) -> None:
-        """Train to the end of the configuration. loss(step, rng) -> (scalar tensor, dict of floats to log)."""
-        config, machine = self.config, self.machine
-        kept = getattr(loss, "kept", {})
-        self._restore(kept)
+    def run(self, stage: Stage) -> None:
+        """Train to the last step of the configuration."""
+        config, process = self.config, self.process
+        buffers: Mapping[str, torch.Tensor] = getattr(stage, "buffers", {})
+        self._restore_buffers(buffers)
         with tqdm(
-            total=config.steps, initial=self.step, desc=self.title, unit="step", disable=machine.rank > 0
+            total=config.steps, initial=self.step, desc=self.title, unit="step", disable=process.rank > 0
         ) as bar:
             while self.step < config.steps:
-                value, figures = self._learn(loss, kept)
+                loss, metrics = self._train_step(stage, buffers)
                 bar.update()
-                last = self.step == config.steps
-                if machine.rank == 0 and (self.step % config.log_every == 0 or last):
-                    self._log(value, figures)
-                    bar.set_postfix({name: f"{figure:.3g}" for name, figure in figures.items()})
-                if machine.rank == 0 and (self.step % config.save_every == 0 or last):
-                    self.save(kept)
+                is_last = self.step == config.steps
+                if process.rank == 0 and (self.step % config.log_every == 0 or is_last):
+                    self._log(loss, metrics)
+                    bar.set_postfix({name: f"{value:.3g}" for name, value in metrics.items()})
+                if process.rank == 0 and (self.step % config.save_every == 0 or is_last):
+                    self.save(buffers)
 
-    def _learn(self, loss, kept):
-        """One step; what `loss` gave."""
-        config, machine = self.config, self.machine
+    def _train_step(self, stage: Stage, buffers: Mapping[str, torch.Tensor]) -> tuple[torch.Tensor, Metrics]:
+        config, process = self.config, self.process
         # one generator per step: a resumed run draws what an uninterrupted one would
-        rng = np.random.default_rng([config.seed, self.step] + [machine.rank] * (machine.rank > 0))
+        rng = np.random.default_rng([config.seed, self.step] + [process.rank] * (process.rank > 0))
         torch.manual_seed(int(rng.integers(2**31)))
-        value, figures = loss(self.step, rng)
+        loss, metrics = stage(self.step, rng)
         for group in self.optimizer.param_groups:
-            group["lr"] = rate_at(self.step, config)
+            group["lr"] = learning_rate_at(self.step, config)
         self.optimizer.zero_grad(set_to_none=True)
-        value.backward()
-        machine.average(self.parameters.values())
-        torch.nn.utils.clip_grad_norm_(self.parameters.values(), config.clip)
-        machine.share(kept.values())
+        loss.backward()
+        process.all_reduce_gradients(self.parameters.values())
+        torch.nn.utils.clip_grad_norm_(self.parameters.values(), config.max_grad_norm)
+        process.broadcast(buffers.values())
         self.optimizer.step()
         self.step += 1
-        self._follow()
-        return value.detach(), figures
+        self._update_ema()
+        return loss.detach(), metrics
 
-    def adopt_average(self) -> None:
-        """Put the averaged weights into the network."""
+    def load_ema(self) -> None:
+        """Copy the averaged weights into the parameters."""
         with torch.no_grad():
             for name, tensor in self.parameters.items():
-                tensor.copy_(self.average[name])
+                tensor.copy_(self.ema[name])
 
     @torch.no_grad()
-    def _follow(self) -> None:
-        decay = min(self.config.average, (1 + self.step) / (10 + self.step))
-        torch._foreach_lerp_(
-            list(self.average.values()), [p.detach() for p in self.parameters.values()], 1 - decay
+    def _update_ema(self) -> None:
+        decay = min(self.config.ema_decay, (1 + self.step) / (10 + self.step))
+        torch._foreach_lerp_(  # pyright: ignore[reportPrivateImportUsage]
+            list(self.ema.values()), [p.detach() for p in self.parameters.values()], 1 - decay
         )
 
-    def _log(self, value, figures) -> None:
-        value, figures = float(value), {name: float(figure) for name, figure in figures.items()}
-        path = self.folder / "log.csv"
-        new = not path.exists()
+    def _log(self, loss: torch.Tensor, metrics: Metrics) -> None:
+        values = {name: float(value) for name, value in {"loss": loss, **metrics}.items()}
+        path = self.folder / LOG_FILE
+        is_new = not path.exists()
         with path.open("a", newline="") as file:
             writer = csv.writer(file)
-            if new:
-                writer.writerow(["step", "time", "loss", *figures])
-            writer.writerow(
-                [self.step, f"{time.time():.0f}", f"{value:.5g}", *(f"{f:.5g}" for f in figures.values())]
-            )
-        if self._curves is not None:
-            for name, figure in {"loss": value, **figures}.items():
-                self._curves.add_scalar(f"{self.title}/{name}", figure, self.step)
-            self._curves.flush()
+            if is_new:
+                writer.writerow(["step", "time", *values])
+            writer.writerow([self.step, f"{time.time():.0f}", *(f"{value:.5g}" for value in values.values())])
+        if self._writer is not None:
+            for name, value in values.items():
+                self._writer.add_scalar(f"{self.title}/{name}", value, self.step)
+            self._writer.flush()
 
-    def _cut_log(self) -> None:
-        """Forget the rows that an interrupted run wrote after its last save: they come again."""
-        path = self.folder / "log.csv"
+    def _truncate_log(self) -> None:
+        """Remove the rows that an interrupted run wrote after its last save: they will be written again."""
+        path = self.folder / LOG_FILE
         rows = path.read_text().splitlines(keepends=True) if path.exists() else []
         if rows:
-            path.write_text(
-                "".join([rows[0], *(row for row in rows[1:] if int(row.split(",")[0]) <= self.step)])
-            )
+            kept = [row for row in rows[1:] if int(row.split(",")[0]) <= self.step]
+            path.write_text("".join([rows[0], *kept]))
 
-    def save(self, kept=None) -> None:
-        """Write the state that resumes this run; replaced in one move, so that a cut leaves the older one."""
+    def save(self, buffers: Mapping[str, torch.Tensor] | None = None) -> None:
+        """Write the state that resumes this run, atomically.
+
+        Args:
+            buffers: the stage's buffers.
+        """
         state = {
             "step": self.step,
             "config": asdict(self.config),
             "optimizer": self.optimizer.state_dict(),
-            "average": self.average,
-            "parameters": {n: p.detach() for n, p in self.parameters.items()},
-            "kept": {name: tensor.detach() for name, tensor in (kept or {}).items()},
+            "ema": self.ema,
+            "parameters": {name: p.detach() for name, p in self.parameters.items()},
+            "buffers": {name: tensor.detach() for name, tensor in (buffers or {}).items()},
         }
-        torch.save(state, self.folder / "state.tmp")
-        (self.folder / "state.tmp").replace(self.folder / "state.pt")
+        partial = self.folder / "state.tmp"
+        torch.save(state, partial)
+        partial.replace(self.folder / STATE_FILE)
 
     @torch.no_grad()
     def _resume(self) -> None:
-        path = self.folder / "state.pt"
+        path = self.folder / STATE_FILE
         if path.exists():
             try:
                 state = torch.load(path, weights_only=True, map_location="cpu")
@@ -191,19 +247,22 @@ class Loop:
                 raise TalkerError(
                     f"{path} is of another network: give another --out, or remove it to begin again"
                 )
+            # states of 0.1.0 have other names for these two, or lack the buffers
+            ema = state.get("ema", state.get("average"))
+            self._saved_buffers = state.get("buffers", state.get("kept"))
             for name, tensor in self.parameters.items():
                 tensor.copy_(state["parameters"][name])
-                self.average[name].copy_(state["average"][name])
+                self.ema[name].copy_(ema[name])
             self.optimizer.load_state_dict(state["optimizer"])
-            self.step, self._kept = state["step"], state.get("kept")
-        if not self.machine.agree(self.step):
+            self.step = state["step"]
+        if not self.process.all_equal(self.step):
             raise TalkerError(
                 f"{path} is not seen by every machine: put the run folder on a disk that they share"
             )
 
     @torch.no_grad()
-    def _restore(self, kept) -> None:
-        for name, tensor in (self._kept or {}).items():
-            if name in kept:
-                kept[name].copy_(tensor)
-        self._kept = None
+    def _restore_buffers(self, buffers: Mapping[str, torch.Tensor]) -> None:
+        for name, tensor in (self._saved_buffers or {}).items():
+            if name in buffers:
+                buffers[name].copy_(tensor)
+        self._saved_buffers = None

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Laws of training the articulation heads: their losses, their thresholds, and the gains on what they predict."""
+"""Laws of the articulation heads: their losses, thresholds, and the gains on what they predict."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def test_gains_scale_the_predicted_lip_aperture_and_width() -> None:
     )
     network, feature = TalkerNetwork(config), torch.randn(5, config.audio_width)
     before = network.encoder.auxiliary_logits(feature)
-    scale_motion(network, {"mouth": 1.5, "width": 1.25})
+    scale_motion(network, {"mouth": 1.5, "lip_width": 1.25})
     after = network.encoder.auxiliary_logits(feature)
     assert torch.equal(after[:, :2], before[:, :2])
     assert torch.allclose(after[:, 2:], before[:, 2:] * torch.tensor([1.5, 1.25]), atol=1e-6)

@@ -1,33 +1,43 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Both stages of the published family on a miniature of VOCASET and BIWI: losses fall, resumption is exact, the trained
-pair streams and follows the sound; what training computes is what streaming computes; every bad file is named."""
+"""Both stages of the vertex family on miniature data sets: losses fall, runs resume, the result streams.
 
+What training computes is what streaming computes, and every malformed file is named.
+"""
+
+from __future__ import annotations
+
+import itertools
 import json
 import pickle
 import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pytest
+import soundfile
+import torch
 import yaml
 
-torch = pytest.importorskip("torch")
-pytest.importorskip("transformers")
-soundfile = pytest.importorskip("soundfile")
+from streamingtalker_ros import Talker
+from streamingtalker_ros.cli.main import main
+from streamingtalker_ros.errors import TalkerError
+from streamingtalker_ros.model.vertex import hubert as vertex_hubert
+from streamingtalker_ros.model.vertex.network import VertexNetwork
+from streamingtalker_ros.model.vertex.streaming import VertexTalker
+from streamingtalker_ros.training import distributed
+from streamingtalker_ros.training.vertex import stages
+from streamingtalker_ros.training.vertex.audio_context import AudioContextEncoder
+from streamingtalker_ros.training.vertex.codec import CodecStage
+from streamingtalker_ros.training.vertex.conditions import teacher_forced_conditions
+from streamingtalker_ros.training.vertex.dataset import load_clips
+from streamingtalker_ros.training.vertex.generator import GeneratorStage, encode_latents
+from streamingtalker_ros.training.vertex.recipe import AudioConfig, Recipe, read_recipe
+from support.vertex_reference import HUBERT
 
-from streamingtalker_ros import Talker  # noqa: E402
-from streamingtalker_ros.cli.main import main  # noqa: E402
-from streamingtalker_ros.errors import TalkerError  # noqa: E402
-from streamingtalker_ros.model.vertex import hubert as published_hubert  # noqa: E402
-from streamingtalker_ros.model.vertex.network import VertexNetwork  # noqa: E402
-from streamingtalker_ros.model.vertex.streaming import VertexTalker  # noqa: E402
-from streamingtalker_ros.training import distributed  # noqa: E402
-from streamingtalker_ros.training.vertex import stages  # noqa: E402
-from streamingtalker_ros.training.vertex.audio_context import Hearing  # noqa: E402
-from streamingtalker_ros.training.vertex.conditions import conditions  # noqa: E402
-from streamingtalker_ros.training.vertex.dataset import load_clips  # noqa: E402
-from streamingtalker_ros.training.vertex.generator import TalkerStage, code  # noqa: E402
-from streamingtalker_ros.training.vertex.recipe import Audio, read_recipe  # noqa: E402
-from support.vertex_reference import HUBERT  # noqa: E402
+pytest.importorskip("transformers")
 
 CPU = torch.device("cpu")
 VERTICES = 12
@@ -40,56 +50,59 @@ SUBJECTS = {
     ),
     "biwi": (("F2", "e01"), ("M4", "e32"), ("F2", "e33")),
 }
-SIZES = dict(
-    vertices=VERTICES,
-    codec_width=32,
-    codec_layers=1,
-    codec_heads=4,
-    codec_feedforward=32,
-    num_codebooks=4,
-    code_dim=8,
-    codebook_size=32,
-    width=24,
-    feedforward=32,
-    layers=1,
-    context_frames=16,
-    num_inference_steps=10,
-)
-LOOP = dict(warmup=5, log_every=5, momentum=0.99, mixed=False)
-RECIPE = {
-    "model": SIZES,
-    "pieces": {"frames": 30, "restart": 8},
-    "windows": {"frames": 24, "lead": 12},
-    "audio": {"hubert": {**HUBERT, "layerdrop": 0.0}, "hop": 6, "window": 0.6},
-    "learning": {"dropout": 0.05},
-    "codec": {**LOOP, "steps": 90, "batch": 4, "rate": 3e-3, "average": 0.0, "save_every": 30},
-    "talker": {**LOOP, "steps": 120, "batch": 4, "rate": 3e-3, "average": 0.95, "save_every": 40},
+SIZES = {
+    "vertices": VERTICES,
+    "codec_width": 32,
+    "codec_layers": 1,
+    "codec_heads": 4,
+    "codec_feedforward": 32,
+    "num_codebooks": 4,
+    "code_dim": 8,
+    "codebook_size": 32,
+    "width": 24,
+    "feedforward": 32,
+    "layers": 1,
+    "context_frames": 16,
+    "num_inference_steps": 10,
 }
+LOOP = {"warmup_steps": 5, "log_every": 5, "beta2": 0.99, "mixed_precision": False}
+RECIPE: dict[str, dict[str, Any]] = {
+    "model": SIZES,
+    "segments": {"max_frames": 30, "restart_interval": 8},
+    "windows": {"frames": 24, "burn_in": 12},
+    "audio": {"hubert": {**HUBERT, "layerdrop": 0.0}, "chunk_frames": 6, "window": 0.6},
+    "learning": {"dropout": 0.05},
+    "codec": {**LOOP, "steps": 90, "batch_size": 4, "lr": 3e-3, "ema_decay": 0.0, "save_every": 30},
+    "generator": {**LOOP, "steps": 120, "batch_size": 4, "lr": 3e-3, "ema_decay": 0.95, "save_every": 40},
+}
+BOUNDS: dict[str, Any] = {"chunk_frames": 6, "window": 0.6}
 
 
-def opening(pcm, rate, times):
-    """The loudness around each time, 0 … 1: how far the miniature's mouth is open."""
-    ends = np.clip((times * rate).astype(int), 0, len(pcm))
-    return (
-        np.array([np.sqrt(np.mean(pcm[max(end - rate // 40, 0) : end + rate // 40] ** 2)) for end in ends])
-        * 4
-    )
+def _mouth_opening(
+    pcm: npt.NDArray[np.float32], rate: int, times: npt.NDArray[np.floating]
+) -> npt.NDArray[np.floating]:
+    """Loudness around each time, 0 … 1: how far the miniature's mouth is open."""
+    centers = np.clip((times * rate).astype(int), 0, len(pcm))
+    half = rate // 40
+    rms = [np.sqrt(np.mean(pcm[max(center - half, 0) : center + half] ** 2)) for center in centers]
+    return 4 * np.array(rms)
 
 
-def write(folder, name, seconds=2.5, rate=22050, seed=0):
+def _write_dataset(folder: Path, name: str, seconds: float = 2.5, rate: int = 22050) -> Path:
     """A data set of noise bursts and faces whose lower half opens with them."""
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(0)
     (folder / "vertices_npy").mkdir(parents=True)
     (folder / "wav").mkdir()
-    templates, stored = {}, 60 if name == "vocaset" else 25
+    templates: dict[str, npt.NDArray[np.float64]] = {}
+    file_rate = 60 if name == "vocaset" else 25
     for subject, sentence in SUBJECTS[name]:
         face = templates.setdefault(subject, rng.normal(size=(VERTICES, 3)))
-        samples = np.arange(int(seconds * rate)) / rate
-        envelope = 0.25 * np.clip(np.sin(2 * np.pi * samples * 1.3 + rng.uniform(0, 6)), 0, 1)
-        pcm = (envelope * rng.normal(size=len(samples))).astype(np.float32)
-        open_ = opening(pcm, rate, (np.arange(int(seconds * stored)) + 0.5) / stored)
-        frames = np.repeat(face[None], len(open_), 0)
-        frames[:, :6, 1] -= 0.5 * open_[:, None]
+        times = np.arange(int(seconds * rate)) / rate
+        envelope = 0.25 * np.clip(np.sin(2 * np.pi * times * 1.3 + rng.uniform(0, 6)), 0, 1)
+        pcm = (envelope * rng.normal(size=len(times))).astype(np.float32)
+        opening = _mouth_opening(pcm, rate, (np.arange(int(seconds * file_rate)) + 0.5) / file_rate)
+        frames = np.repeat(face[None], len(opening), 0)
+        frames[:, :6, 1] -= 0.5 * opening[:, None]
         frames = frames.reshape(len(frames), -1).astype(np.float32)
         np.save(folder / "vertices_npy" / f"{subject}_{sentence}.npy", frames)
         soundfile.write(folder / "wav" / f"{subject}_{sentence}.wav", pcm, rate)
@@ -98,103 +111,101 @@ def write(folder, name, seconds=2.5, rate=22050, seed=0):
     return folder
 
 
+Data = dict[str, Path]
+
+
 @pytest.fixture(scope="module")
-def data(tmp_path_factory):
-    return {name: write(tmp_path_factory.mktemp(name) / "data", name) for name in SUBJECTS}
+def data(tmp_path_factory: pytest.TempPathFactory) -> Data:
+    return {name: _write_dataset(tmp_path_factory.mktemp(name) / "data", name) for name in SUBJECTS}
 
 
-def recipe_of(folder, name="vocaset", **changes):
+def _recipe(folder: Path, name: str = "vocaset", **changes: dict[str, Any]) -> Recipe:
     path = folder / "recipe.yaml"
-    sections = {
-        section: {**RECIPE.get(section, {}), **changes.get(section, {})} for section in {*RECIPE, *changes}
-    }
+    names = {*RECIPE, *changes}
+    sections = {section: {**RECIPE.get(section, {}), **changes.get(section, {})} for section in names}
     path.write_text(yaml.safe_dump(sections))
     return read_recipe(path, name)
 
 
+def _train_command(stage: str, data: Path, run: Path, config: Path | None = None) -> list[str]:
+    command = ["train", stage, "--dataset", "vocaset", "--data", str(data), "--out", str(run)]
+    return command + (["--config", str(config)] if config else [])
+
+
 @pytest.fixture(scope="module")
-def trained(data, tmp_path_factory):
+def trained(data: Data, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("run")
-    recipe_of(folder)
-    command = [
-        "--dataset",
-        "vocaset",
-        "--data",
-        str(data["vocaset"]),
-        "--out",
-        str(folder),
-        "--config",
-        str(folder / "recipe.yaml"),
-    ]
-    assert main(["train", "codec", *command]) == 0
-    assert main(["train", "talker", *command]) == 0
+    _recipe(folder)
+    for stage in ("codec", "generator"):
+        assert main(_train_command(stage, data["vocaset"], folder, folder / "recipe.yaml")) == 0
     return folder
 
 
-def column(folder, name):
+def _log_column(folder: Path, name: str) -> list[float]:
     head, *rows = [row.split(",") for row in (folder / "log.csv").read_text().splitlines()]
     return [float(row[head.index(name)]) for row in rows]
 
 
-def test_both_losses_fall(trained) -> None:
-    for stage, drop in (("codec", 0.5), ("talker", 0.5)):
+def test_losses_of_both_stages_fall(trained: Path) -> None:
+    for stage in ("codec", "generator"):
         for name in ("loss", "vertices"):
-            curve = column(trained / stage, name)
-            assert np.mean(curve[-3:]) < drop * np.mean(curve[:2]), (stage, name)
-    codec, talker = (
-        json.loads((trained / stage / "figures.json").read_text()) for stage in ("codec", "talker")
+            values = _log_column(trained / stage, name)
+            assert np.mean(values[-3:]) < 0.5 * np.mean(values[:2]), (stage, name)
+    codec, generator = (
+        json.loads((trained / stage / "figures.json").read_text()) for stage in ("codec", "generator")
     )
     assert codec["distance"] < 0.3 * codec["distance_at_rest"] and codec["perplexity"] > 3
-    assert (
-        talker["distance"] < 0.85 * talker["distance_at_rest"]
-    )  # a subject that it never saw, in the neutral style
+    # of a subject that it never saw, in the neutral style
+    assert generator["distance"] < 0.85 * generator["distance_at_rest"]
 
 
-def test_the_trained_pair_streams_and_follows_the_sound(trained, data) -> None:
-    talker = Talker.load(trained / "talker", "cpu", chunk_frames=6, window=0.6, decode_frames=16)
+def test_the_trained_network_streams_and_follows_the_audio(trained: Path, data: Data) -> None:
+    talker = Talker.load(trained / "generator", "cpu", **BOUNDS, decode_frames=16)
     assert isinstance(talker, VertexTalker)
     assert talker.styles == ("neutral", "FaceTalk_170728_03272_TA", "FaceTalk_170904_00128_TA")
     clip = load_clips("vocaset", data["vocaset"], "train")[0]
     templates = pickle.loads((data["vocaset"] / "templates.pkl").read_bytes())
-    assert np.allclose(
-        talker.template, np.mean([templates[name] for name in talker.styles[1:]], 0), atol=1e-6
-    )
-    for identity in (None, clip.subject):
-        stream = talker.open_stream(style=identity)
-        frames = sum((stream.accept(piece) for piece in np.array_split(clip.pcm, 7)), []) + stream.finish()
+    mean_face = np.mean([templates[name] for name in talker.styles[1:]], 0)
+    assert np.allclose(talker.template, mean_face, atol=1e-6)
+    for style in (None, clip.subject):
+        stream = talker.open_stream(style=style)
+        frames = list(
+            itertools.chain.from_iterable(stream.accept(piece) for piece in np.array_split(clip.pcm, 7))
+        )
+        frames += stream.finish()
         mouth = np.array([frame.vertices[:6, 1].mean() for frame in frames])[: len(clip)]
-        truth = np.asarray(clip.motion).reshape(len(clip), VERTICES, 3)[: len(mouth), :6, 1].mean(1)
-        assert np.corrcoef(mouth, truth)[0, 1] > 0.7, identity
+        target = np.asarray(clip.motion).reshape(len(clip), VERTICES, 3)[: len(mouth), :6, 1].mean(1)
+        assert np.corrcoef(mouth, target)[0, 1] > 0.7, style
     with pytest.raises(TalkerError, match="neutral, FaceTalk_170728_03272_TA"):
         talker.open_stream(style="nobody")
 
 
-class Cut(Exception):
-    pass
+class InterruptedRunError(Exception):
+    """Raised in the middle of a run."""
 
 
-@pytest.mark.parametrize("stage", ["codec", "talker"])
-def test_resume_continues_bit_for_bit(stage, data, trained, tmp_path, monkeypatch) -> None:
-    name = "biwi"
-    short = {"steps": 14, "save_every": 5, "mixed": True}
-    recipe = recipe_of(tmp_path, name, learning={"finetune_decoder": True}, codec=short, talker=short)
-    where = (name, data[name])
-    train = stages.train_codec if stage == "codec" else stages.train_talker
+@pytest.mark.parametrize("stage", ["codec", "generator"])
+def test_an_interrupted_run_resumes_bit_for_bit(
+    stage: str, data: Data, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    short = {"steps": 14, "save_every": 5, "mixed_precision": True}
+    recipe = _recipe(tmp_path, "biwi", learning={"finetune_decoder": True}, codec=short, generator=short)
+    where = ("biwi", data["biwi"])
+    train = stages.train_codec if stage == "codec" else stages.train_generator
     for run in ("straight", "cut"):
-        if stage == "talker":
+        if stage == "generator":
             stages.train_codec(*where, tmp_path / run, recipe, device="cpu")
     train(*where, tmp_path / "straight", recipe, device="cpu")
+    stage_type: Any = CodecStage if stage == "codec" else GeneratorStage
+    call = stage_type.__call__
 
-    kind = stages.stage1.CodecStage if stage == "codec" else stages.stage2.TalkerStage
-    call = kind.__call__
-
-    def cut(self, step, rng):
+    def interrupted(self: Any, step: int, rng: Any) -> Any:
         if step == 8:
-            raise Cut
+            raise InterruptedRunError
         return call(self, step, rng)
 
-    with monkeypatch.context() as patch, pytest.raises(Cut):
-        patch.setattr(kind, "__call__", cut)
+    with monkeypatch.context() as patch, pytest.raises(InterruptedRunError):
+        patch.setattr(stage_type, "__call__", interrupted)
         train(*where, tmp_path / "cut", recipe, device="cpu")
     train(*where, tmp_path / "cut", recipe, device="cpu")
     first, second = (
@@ -202,310 +213,255 @@ def test_resume_continues_bit_for_bit(stage, data, trained, tmp_path, monkeypatc
     )
     for name, tensor in first["parameters"].items():
         assert torch.equal(tensor, second["parameters"][name]), name
-    if stage == "talker":  # the decoder learns on, what the latents are made of does not
-        codec = {
-            name: value
-            for name, value in stages._read_codec(
-                tmp_path / "cut" / "codec", recipe.config(("F2", "M4"), HUBERT)
-            ).items()
-        }
-        network = Talker.load(
-            tmp_path / "cut" / "talker", "cpu", chunk_frames=6, window=0.6
-        ).network.codec.state_dict()
-        changed = {name.split(".")[0] for name in codec if not torch.equal(codec[name], network[name])}
+    if stage == "generator":  # the decoder learns on; the encoder and the codes do not
+        codec = stages.read_codec_weights(tmp_path / "cut" / "codec", recipe.config(("F2", "M4"), HUBERT))
+        talker = Talker.load(tmp_path / "cut" / "generator", "cpu", **BOUNDS)
+        assert isinstance(talker, VertexTalker)
+        final = talker.network.codec.state_dict()
+        changed = {name.split(".")[0] for name in codec if not torch.equal(codec[name], final[name])}
         assert changed == {"pre", "decoder", "leave"}
 
 
 @pytest.fixture(scope="module")
-def network(data, tmp_path_factory):
+def network(data: Data, tmp_path_factory: pytest.TempPathFactory) -> VertexNetwork:
     torch.manual_seed(0)
-    recipe = recipe_of(tmp_path_factory.mktemp("network"))
-    subjects = stages.subjects(load_clips("vocaset", data["vocaset"], "train", False))
+    recipe = _recipe(tmp_path_factory.mktemp("network"))
+    subjects = stages.ordered_subjects(load_clips("vocaset", data["vocaset"], "train", False))
     return VertexNetwork(recipe.config(subjects, HUBERT))
 
 
-def test_conditions_of_a_window_are_those_of_the_ring(network) -> None:
+def test_conditions_of_a_window_equal_those_of_the_ring_buffer(network: VertexNetwork) -> None:
     c, rows = network.config, 40  # more than the ring's 16, and than a period
     torch.manual_seed(1)
     past, audio = torch.randn(2, rows, c.latent_dim), torch.randn(2, rows, c.audio_dim)
-    style = torch.tensor([0, 2])
-    state, stepped = network.predictor.init_state(2), []
-    for n in range(rows):
-        stepped.append(network.predictor.step(past[:, n], audio[:, n], style, state))
-    stepped = torch.stack(stepped, 1)
-    whole = conditions(network.predictor, past, audio, style, torch.zeros(2, dtype=torch.int64))
-    assert torch.allclose(whole, stepped, atol=1e-5)
-    begun = conditions(network.predictor, past[:, 7:], audio[:, 7:], style, torch.tensor([7, 7]))
-    assert torch.allclose(begun[:, 16:], stepped[:, 23:], atol=1e-5)  # mid-speech, one layer: h rows suffice
-    assert not torch.allclose(begun[:, :1], stepped[:, 7:8], atol=1e-2)
-    dropped = conditions(
-        network.predictor, past, audio, style, torch.zeros(2, dtype=torch.int64), dropout=0.2
+    style, zero = torch.tensor([0, 2]), torch.zeros(2, dtype=torch.int64)
+    state = network.predictor.init_state(2)
+    stepped = torch.stack(
+        [network.predictor.step(past[:, n], audio[:, n], style, state) for n in range(rows)], 1
     )
+    whole = teacher_forced_conditions(network.predictor, past, audio, style, zero)
+    assert torch.allclose(whole, stepped, atol=1e-5)
+    mid_speech = teacher_forced_conditions(
+        network.predictor, past[:, 7:], audio[:, 7:], style, torch.tensor([7, 7])
+    )
+    assert torch.allclose(mid_speech[:, 16:], stepped[:, 23:], atol=1e-5)  # one layer: h rows suffice
+    assert not torch.allclose(mid_speech[:, :1], stepped[:, 7:8], atol=1e-2)
+    dropped = teacher_forced_conditions(network.predictor, past, audio, style, zero, dropout=0.2)
     assert not torch.allclose(dropped, whole, atol=1e-2)
 
 
-def test_training_hears_what_a_stream_hears(network, data, monkeypatch) -> None:
+def test_training_sees_the_features_of_a_stream(
+    network: VertexNetwork, data: Data, monkeypatch: pytest.MonkeyPatch
+) -> None:
     clip = load_clips("vocaset", data["vocaset"], "train")[1]
-    model, heard, windows = VertexTalker(network, chunk_frames=6, window=0.6, decode_frames=16), [], []
-    listen, encode = model.encode_windows, published_hubert.encode
-    monkeypatch.setattr(
-        published_hubert, "encode", lambda *given: windows.append(given[1][0]) or encode(*given)
-    )
-    monkeypatch.setattr(model, "encode_windows", lambda *given: heard.append(listen(*given)) or heard[-1])
-    stream = model.open_stream()
+    talker = VertexTalker(network, **BOUNDS, decode_frames=16)
+    features: list[torch.Tensor] = []
+    windows: list[Any] = []
+    encode_windows, encode = talker.encode_windows, vertex_hubert.encode
+
+    def record_window(model: Any, audio: Any) -> torch.Tensor:
+        windows.append(audio[0])
+        return encode(model, audio)
+
+    def record_features(*arguments: Any) -> torch.Tensor:
+        features.append(encode_windows(*arguments))
+        return features[-1]
+
+    monkeypatch.setattr(vertex_hubert, "encode", record_window)
+    monkeypatch.setattr(talker, "encode_windows", record_features)
+    stream = talker.open_stream()
     stream.accept(clip.pcm)
     stream.finish()
-    streamed = torch.cat(heard, 1)[0]
-    hearing = Hearing(network.audio, network.config, Audio(hop=6, window=0.6), CPU)
-    for ours, theirs in zip(hearing._stream(clip, 0, len(clip)), windows):  # HuBERT base hides a wrong level
-        assert np.allclose(ours.pcm, theirs, atol=1e-5)
-    for more in ({}, {"cache": False}, {"freeze": True}):
-        settings = Audio(hop=6, window=0.6, **more)
-        hearing = Hearing(network.audio, network.config, settings, CPU).train(False)
+    streamed = torch.cat(features, 1)[0]
+    encoder = AudioContextEncoder(network.audio, network.config, AudioConfig(**BOUNDS), CPU)
+    # compared before HuBERT, whose base model hides a wrong level
+    for run, window in zip(encoder.plan_stream(clip, 0, len(clip)), windows, strict=False):
+        assert np.allclose(run.pcm, window, atol=1e-5)
+    for changes in ({}, {"cache_features": False}, {"freeze_encoder": True}):
+        config = AudioConfig(**BOUNDS, **changes)
+        encoder = AudioContextEncoder(network.audio, network.config, config, CPU).train(False)
         with torch.no_grad():
             for first, count in ((0, 20), (13, 31), (len(clip) - 9, 9)):
-                features = hearing([clip, clip], [first, 0], count)
-                assert torch.allclose(features[0], streamed[first : first + count], atol=2e-4), (more, first)
-                assert torch.allclose(features[1], streamed[:count], atol=2e-4)
+                trained = encoder([clip, clip], [first, 0], count)
+                assert torch.allclose(trained[0], streamed[first : first + count], atol=2e-4), changes
+                assert torch.allclose(trained[1], streamed[:count], atol=2e-4)
 
 
-def test_an_utterance_is_heard_as_published(network, data) -> None:
+def test_utterance_features_are_those_of_the_published_training(network: VertexNetwork, data: Data) -> None:
     clip = load_clips("vocaset", data["vocaset"], "train")[0]
-    hearing = Hearing(network.audio, network.config, Audio(hear="utterance"), CPU).train(False)
+    config = AudioConfig(mode="utterance")
+    encoder = AudioContextEncoder(network.audio, network.config, config, CPU).train(False)
     with torch.no_grad():
-        raw = published_hubert.encode(
-            network.audio, published_hubert.normalize(torch.from_numpy(clip.pcm))[None]
-        )
+        pcm = vertex_hubert.normalize(torch.from_numpy(clip.pcm))
+        raw = vertex_hubert.encode(network.audio, pcm[None])
         stretched = torch.nn.functional.interpolate(
             raw.transpose(1, 2), len(clip), mode="linear", align_corners=True
         )
-        assert torch.allclose(hearing([clip], [11], 30)[0], stretched[0].T[11:41], atol=1e-4)
+        assert torch.allclose(encoder([clip], [11], 30)[0], stretched[0].T[11:41], atol=1e-4)
 
 
-def test_windows_carry_real_history_of_their_place(network, data, tmp_path) -> None:
+def test_windows_carry_the_real_history_of_their_place(
+    network: VertexNetwork, data: Data, tmp_path: Path
+) -> None:
     clips = load_clips("vocaset", data["vocaset"], "train")
-    recipe = recipe_of(tmp_path, learning={"neutral": 0.3})
-    stage = TalkerStage(network, None, clips, recipe, distributed.find("cpu"))
-    start, latents = network.codec.start_latent(), code(network.codec, clips, "cpu")
-    windows = [stage.draw(np.random.default_rng(seed)) for seed in range(12)]
+    recipe = _recipe(tmp_path, learning={"style_dropout": 0.3})
+    stage = GeneratorStage(network, None, clips, recipe, distributed.get_process("cpu"))
+    start, latents = network.codec.start_latent(), encode_latents(network.codec, clips, "cpu")
+    windows = [stage.sample(np.random.default_rng(seed)) for seed in range(12)]
     for window in windows:
         assert window.past.shape == window.latents.shape == (4, 36, network.config.latent_dim)
-        for b, (clip, first) in enumerate(zip(window.clips, window.first.tolist())):
+        for b, (clip, first) in enumerate(zip(window.clips, window.first.tolist(), strict=True)):
             i = clips.index(clip)
             assert torch.equal(window.past[b], latents[i][first : first + 36])
             assert torch.equal(window.latents[b], latents[i][first + 1 : first + 37])
-            truth = np.asarray(clip.motion)[first : first + 36] - clip.template
-            assert np.allclose(window.offsets[b], truth, atol=1e-6)
-            assert window.learned[b].sum() == (24 if first else 36)
+            target = np.asarray(clip.motion)[first : first + 36] - clip.template
+            assert np.allclose(window.offsets[b], target, atol=1e-6)
+            assert window.loss_mask[b].sum() == (24 if first else 36)
             assert first or torch.equal(window.past[b, 0], start)
-            known = network.config.identities[window.style[b]]
-            assert known in ("neutral", clip.subject)
+            assert network.config.identities[int(window.style[b])] in ("neutral", clip.subject)
     style = torch.cat([window.style for window in windows])
     assert 0.1 < (style == 0).float().mean() < 0.6
 
 
-def test_the_past_is_disturbed_as_the_recipe_says(network, data, tmp_path) -> None:
+def test_the_history_is_changed_as_the_recipe_says(
+    network: VertexNetwork, data: Data, tmp_path: Path
+) -> None:
     clips = load_clips("vocaset", data["vocaset"], "train")
-    quiet = {"drop": 0.0, "cut": 0.0, "blur": 0.0, "own": 0.0, "own_from": 0.5, "frames": 1.0}
+    unchanged = {
+        "dropout_prob": 0.0,
+        "truncation_prob": 0.0,
+        "max_noise": 0.0,
+        "scheduled_sampling_prob": 0.0,
+        "scheduled_sampling_start": 0.5,
+        "scheduled_sampling_ratio": 1.0,
+    }
 
-    def shown(step=0, **chances):
-        stage = TalkerStage(
-            network, None, clips, recipe_of(tmp_path, history={**quiet, **chances}), distributed.find("cpu")
-        )
-        window = stage.draw(np.random.default_rng(5))
+    def change(
+        step: int = 0, **changes: float
+    ) -> tuple[GeneratorStage, torch.Tensor, torch.Tensor, int | None]:
+        recipe = _recipe(tmp_path, history={**unchanged, **changes})
+        stage = GeneratorStage(network, None, clips, recipe, distributed.get_process("cpu"))
+        window = stage.sample(np.random.default_rng(5))
         audio = torch.zeros(*window.past.shape[:2], network.config.audio_dim)
         with torch.no_grad():
-            return stage, window.past, *stage._history(window, audio, step, np.random.default_rng(0))
+            past, reach = stage.change_history(window, audio, step, np.random.default_rng(0))
+        return stage, window.past, past, reach
 
-    _, true, past, reach = shown()
-    assert torch.equal(true, past) and reach is None
-    stage, _, past, _ = shown(drop=1.0)
-    assert torch.equal(past, network.codec.start_latent().expand_as(past))
-    stage, true, past, _ = shown(blur=0.5)
-    size = ((past - true) / stage.spread)[..., stage.spread > 0].std()
-    assert 0.05 < size < 0.5
-    assert 1 <= shown(cut=1.0)[3] <= network.config.context_frames
-    _, true, past, _ = shown(own=1.0)
-    assert torch.equal(true, past)  # not yet
-    _, true, past, _ = shown(step=60, own=1.0)
-    assert torch.equal(true[:, 0], past[:, 0]) and not torch.isclose(true[:, 1:], past[:, 1:]).all(-1).any()
+    _, before, after, reach = change()
+    assert torch.equal(before, after) and reach is None
+    _, _, after, _ = change(dropout_prob=1.0)
+    assert torch.equal(after, network.codec.start_latent().expand_as(after))
+    stage, before, after, _ = change(max_noise=0.5)
+    noise = ((after - before) / stage.latent_std)[..., stage.latent_std > 0].std()
+    assert 0.05 < noise < 0.5
+    reach = change(truncation_prob=1.0)[3]
+    assert reach is not None and 1 <= reach <= network.config.context_frames
+    _, before, after, _ = change(scheduled_sampling_prob=1.0)
+    assert torch.equal(before, after)  # not yet
+    _, before, after, _ = change(step=60, scheduled_sampling_prob=1.0)
+    assert torch.equal(before[:, 0], after[:, 0])
+    assert not torch.isclose(before[:, 1:], after[:, 1:]).all(-1).any()
 
 
-def test_stage_2_begins_with_a_checkpoint_and_hubert_of_a_folder(data, trained, tmp_path) -> None:
-    where, begun = (
-        ("vocaset", data["vocaset"]),
-        Talker.load(trained / "talker", "cpu", chunk_frames=6, window=0.6).network,
-    )
-    hubert = begun.audio
-    hubert.save_pretrained(tmp_path / "hubert")
-    recipe = recipe_of(
-        tmp_path, audio={"hubert": str(tmp_path / "hubert")}, codec={"steps": 0}, talker={"steps": 0}
-    )
-    stages.train_codec(*where, tmp_path / "run", recipe, trained / "talker", "cpu")
-    for start in (None, trained / "talker"):
-        folder = stages.train_talker(*where, tmp_path / "run", recipe, start, "cpu")
-        made = Talker.load(folder, "cpu", chunk_frames=6, window=0.6).network.state_dict()
-        same = {
-            name.split(".")[0] for name, value in begun.state_dict().items() if torch.equal(value, made[name])
-        }
+def test_stage_2_begins_with_a_checkpoint_and_hubert_of_a_folder(
+    data: Data, trained: Path, tmp_path: Path
+) -> None:
+    where = ("vocaset", data["vocaset"])
+
+    def load(folder: Path) -> VertexNetwork:
+        talker = Talker.load(folder, "cpu", **BOUNDS)
+        assert isinstance(talker, VertexTalker)
+        return talker.network
+
+    initial = load(trained / "generator")
+    initial.audio.save_pretrained(tmp_path / "hubert")
+    hubert = {"hubert": str(tmp_path / "hubert")}
+    recipe = _recipe(tmp_path, audio=hubert, codec={"steps": 0}, generator={"steps": 0})
+    run = tmp_path / "run"
+    stages.train_codec(*where, run, recipe, trained / "generator", "cpu")
+    for start in (None, trained / "generator"):
+        result = load(stages.train_generator(*where, run, recipe, start, "cpu")).state_dict()
+        equal = {name for name, value in initial.state_dict().items() if torch.equal(value, result[name])}
+        same = {name.split(".")[0] for name in equal}
         assert {"codec", "audio", "template"} <= same and ("head" in same) == bool(start)
-    for name, value in begun.state_dict().items():
-        assert torch.equal(value, made[name]), name
+        assert not start or equal == set(initial.state_dict())
     (tmp_path / "hubert" / "model.safetensors").unlink()
     with pytest.raises(TalkerError, match="hubert holds no weights"):
-        stages.train_talker(*where, tmp_path / "run", recipe, None, "cpu")
+        stages.train_generator(*where, run, recipe, None, "cpu")
 
 
-def damage(part):
-    def decorate(function):
-        function.part = part
-        return function
-
-    return decorate
-
-
-@damage("templates.pkl")
-def code_in_templates(path) -> None:
-    path.write_bytes(b"cposix\nsystem\n(S'true'\ntR.")
-
-
-@damage("templates.pkl")
-def cut_templates(path) -> None:
-    path.write_bytes(path.read_bytes()[:50])
-
-
-@damage("templates.pkl")
-def face_of_text(path) -> None:
-    path.write_bytes(pickle.dumps({"FaceTalk_170728_03272_TA": "a face"}, 2))
-
-
-@damage("templates.pkl")
-def missing(path) -> None:
-    path.unlink()
+TEMPLATES = "templates.pkl"
+WAV = "wav/FaceTalk_170904_00128_TA_sentence40.wav"
+MOTION = "vertices_npy/FaceTalk_170728_03272_TA_sentence02.npy"
+DAMAGES: dict[str, tuple[str, Callable[[Path], object]]] = {
+    "code in templates": (TEMPLATES, lambda path: path.write_bytes(b"cposix\nsystem\n(S'true'\ntR.")),
+    "cut templates": (TEMPLATES, lambda path: path.write_bytes(path.read_bytes()[:50])),
+    "a face of text": (
+        TEMPLATES,
+        lambda path: path.write_bytes(pickle.dumps({"FaceTalk_170728_03272_TA": "a face"}, 2)),
+    ),
+    "missing templates": (TEMPLATES, Path.unlink),
+    "missing audio": (WAV, Path.unlink),
+    "no audio": (WAV, lambda path: path.write_text("RIFF?")),
+    "short audio": (WAV, lambda path: soundfile.write(path, np.zeros(4000, np.float32), 16000)),
+    "missing motion": (MOTION, Path.unlink),
+    "pickled motion": (MOTION, lambda path: np.save(path, np.array([{}], object), allow_pickle=True)),
+    "another mesh": (MOTION, lambda path: np.save(path, np.zeros((100, 15), np.float32))),
+    "cut motion": (MOTION, lambda path: path.write_bytes(path.read_bytes()[:-100])),
+    "motion not finite": (
+        MOTION,
+        lambda path: np.save(path, np.full((150, 3 * VERTICES), np.nan, np.float32)),
+    ),
+}
 
 
-@damage("wav/FaceTalk_170904_00128_TA_sentence40.wav")
-def missing_wav(path) -> None:
-    path.unlink()
-
-
-@damage("wav/FaceTalk_170904_00128_TA_sentence40.wav")
-def not_sound(path) -> None:
-    path.write_text("RIFF?")
-
-
-@damage("wav/FaceTalk_170904_00128_TA_sentence40.wav")
-def too_short(path) -> None:
-    soundfile.write(path, np.zeros(4000, np.float32), 16000)
-
-
-@damage("vertices_npy/FaceTalk_170728_03272_TA_sentence02.npy")
-def missing_motion(path) -> None:
-    path.unlink()
-
-
-@damage("vertices_npy/FaceTalk_170728_03272_TA_sentence02.npy")
-def pickled_motion(path) -> None:
-    np.save(path, np.array([{}], object), allow_pickle=True)
-
-
-@damage("vertices_npy/FaceTalk_170728_03272_TA_sentence02.npy")
-def other_mesh(path) -> None:
-    np.save(path, np.zeros((100, 15), np.float32))
-
-
-@damage("vertices_npy/FaceTalk_170728_03272_TA_sentence02.npy")
-def cut_motion(path) -> None:
-    path.write_bytes(path.read_bytes()[:-100])
-
-
-@damage("vertices_npy/FaceTalk_170728_03272_TA_sentence02.npy")
-def not_finite(path) -> None:
-    np.save(path, np.full((150, 3 * VERTICES), np.nan, np.float32))
-
-
-HARMS = [
-    code_in_templates,
-    cut_templates,
-    face_of_text,
-    missing,
-    missing_wav,
-    not_sound,
-    too_short,
-    missing_motion,
-    pickled_motion,
-    other_mesh,
-    cut_motion,
-    not_finite,
-]
-
-
-@pytest.mark.parametrize("harm", HARMS, ids=lambda harm: harm.__name__)
-def test_a_missing_or_malformed_file_is_named(harm, data, tmp_path, capsys) -> None:
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_a_missing_or_malformed_file_is_named(
+    damage: str, data: Data, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file, apply = DAMAGES[damage]
     shutil.copytree(data["vocaset"], tmp_path / "data")
-    harm(tmp_path / "data" / harm.part)
-    recipe_of(tmp_path)
-    stage = "talker" if harm.part.startswith("wav") else "codec"
-    assert (
-        main(
-            [
-                "train",
-                stage,
-                "--dataset",
-                "vocaset",
-                "--data",
-                str(tmp_path / "data"),
-                "--out",
-                str(tmp_path / "run"),
-                "--config",
-                str(tmp_path / "recipe.yaml"),
-            ]
-        )
-        == 2
-    )
-    said = capsys.readouterr().err.strip().splitlines()[-1]
-    assert harm.part.rpartition("/")[2] in said and said.startswith("streamingtalker: error: ")
+    apply(tmp_path / "data" / file)
+    _recipe(tmp_path)
+    stage = "generator" if file == WAV else "codec"
+    command = _train_command(stage, tmp_path / "data", tmp_path / "run", tmp_path / "recipe.yaml")
+    assert main(command) == 2
+    message = capsys.readouterr().err.strip().splitlines()[-1]
+    assert Path(file).name in message and message.startswith("streamingtalker: error: ")
 
 
-def test_an_incomplete_clip_can_be_left_out(data, tmp_path) -> None:
+def test_an_incomplete_clip_can_be_left_out(data: Data, tmp_path: Path) -> None:
     shutil.copytree(data["vocaset"], tmp_path / "data")
-    (tmp_path / "data" / "wav" / "FaceTalk_170904_00128_TA_sentence40.wav").unlink()
-    clips = load_clips("vocaset", tmp_path / "data", "train", incomplete=True)
+    (tmp_path / "data" / WAV).unlink()
+    clips = load_clips("vocaset", tmp_path / "data", "train", skip_incomplete=True)
     assert [clip.name[-2:] for clip in clips] == ["01", "02"]
 
 
 @pytest.mark.parametrize(
-    "sections, said",
+    ("sections", "message"),
     [
-        ({"talkers": {}}, "unknown sections (talkers)"),
-        ({"windows": {"frame": 3}}, "unknown entry 'frame'"),
+        ({"generators": {}}, "unknown key 'generators': did you mean 'generator'"),
+        ({"windows": {"frame": 3}}, "unknown key 'frame'"),
         ({"windows": {"frames": "many"}}, "frames is 'many'"),
-        ({"model": {"hubert": {}}}, "unknown size 'hubert'"),
-        ({"audio": {"hear": "all"}}, "stream or utterance"),
-        ({"codec": {"schedule": "poly"}}, "schedule 'poly'"),
-        ({"codec": {"rate": -1.0}}, "must not be negative"),
-        (["model"], "unknown sections"),
+        ({"model": {"hubert": {}}}, "unknown key 'hubert'"),
+        ({"audio": {"mode": "all"}}, "stream or utterance"),
+        ({"codec": {"lr_schedule": "poly"}}, "schedule 'poly'"),
+        ({"codec": {"lr": -1.0}}, "must not be negative"),
+        (["model"], "must be a table"),
     ],
 )
-def test_a_recipe_that_says_nonsense_is_refused(sections, said, tmp_path) -> None:
+def test_mistakes_in_a_recipe_are_named(sections: Any, message: str, tmp_path: Path) -> None:
     (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(sections))
-    with pytest.raises(TalkerError) as raised:
+    with pytest.raises(TalkerError) as error:
         read_recipe(tmp_path / "recipe.yaml", "vocaset")
-    assert said in str(raised.value)
+    assert message in str(error.value)
 
 
-def test_what_stage_2_needs_is_asked_for(data, tmp_path, capsys) -> None:
-    command = [
-        "train",
-        "talker",
-        "--dataset",
-        "vocaset",
-        "--data",
-        str(data["vocaset"]),
-        "--out",
-        str(tmp_path / "a"),
-    ]
-    recipe_of(tmp_path)
+def test_missing_inputs_of_stage_2_are_named(
+    data: Data, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    _recipe(tmp_path)
+    command = _train_command("talker", data["vocaset"], tmp_path / "a")  # the stage's name in 0.1.0
     assert main(command) == 2 and "needs HuBERT" in capsys.readouterr().err
     assert main([*command, "--config", str(tmp_path / "recipe.yaml")]) == 2
     assert "run `streamingtalker train codec`" in capsys.readouterr().err

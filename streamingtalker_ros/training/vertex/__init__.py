@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Training of the published family on VOCASET and BIWI: data sets, HuBERT's hearing, the two stages."""
+"""Training of the vertex family on VOCASET and BIWI: data sets, HuBERT features, the two stages."""

@@ -1,110 +1,159 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Stage 1 of the published family: the VQ-VAE learns offsets of vertices (paper, stage 1).
+"""Stage 1 of the vertex family: the VQ-VAE learns vertex offsets (paper, stage 1).
 
-Loss: |reconstruction error| + ||sg(z) − ẑ||² + 0.25 ||z − sg(ẑ)||², all means, in the vertices' unit. Encoder and
-decoder look over all rows that they are given; streaming gives them few or many, so pieces of many lengths are
-learned, and the decoder often sees only a part of what was coded. A row of rest precedes each clip.
+Loss: |reconstruction error| + ||sg(z) − ẑ||² + 0.25 ||z − sg(ẑ)||², all means, in the vertices' unit. Encoder
+    and
+decoder attend to all rows that they are given, and streaming gives them few or many, so segments of many
+lengths are learned, and the decoder often sees only a part of what was encoded. A row of rest precedes each
+clip.
 """
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
 from torch import nn
 from torch.nn import functional as F
 
-from streamingtalker_ros.training.codec import COMMIT, perplexity
+from streamingtalker_ros.model.codebook import codebook_perplexity
+from streamingtalker_ros.model.vertex.codec import Codec
+from streamingtalker_ros.training.codec import COMMITMENT_WEIGHT
+from streamingtalker_ros.training.distributed import SingleProcess
+from streamingtalker_ros.training.trainer import TrainerConfig
+from streamingtalker_ros.training.vertex.dataset import VertexClip
+from streamingtalker_ros.training.vertex.recipe import SegmentConfig
 
 
-def prepare(codec) -> None:
-    """Initialise a new codec as released: the codes lie evenly in ± 1 / N."""
-    nn.init.uniform_(codec.codebook.weight, -1.0 / codec.config.codebook_size, 1.0 / codec.config.codebook_size)
+def initialize_codebook(codec: Codec) -> None:
+    """Initialise a new codebook as released: uniform in ± 1 / N."""
+    nn.init.uniform_(
+        codec.codebook.weight, -1.0 / codec.config.codebook_size, 1.0 / codec.config.codebook_size
+    )
 
 
 class CodecStage:
-    """The loss of stage 1 over pieces of clips."""
+    """Loss of stage 1 over random segments of clips.
 
-    def __init__(self, codec, clips, pieces, settings, machine) -> None:
-        self.codec, self.clips, self.pieces, self.machine = codec, clips, pieces, machine
-        self.batch, self.mixed = settings.batch, settings.mixed
-        self.chance = np.array([len(clip) for clip in clips], np.float64)
-        self.chance /= self.chance.sum()
-        self.used = torch.zeros(codec.config.codebook_size, device=machine.device)
-        self.kept = {"codebook": codec.codebook.weight, "used": self.used} if pieces.restart else {}
+    Args:
+        codec: the codec.
+        clips: the training clips.
+        segments: how clips are cut.
+        config: settings of the loop.
+        process: the process that trains.
+    """
 
-    def draw(self, rng):
-        """Offsets (B, L, 3V) of pieces of one length."""
-        clips = [self.clips[i] for i in rng.choice(len(self.clips), self.batch, p=self.chance)]
-        most = min(len(clip) + 1 for clip in clips)  # rows of the shortest, its row of rest included
+    def __init__(
+        self,
+        codec: Codec,
+        clips: Sequence[VertexClip],
+        segments: SegmentConfig,
+        config: TrainerConfig,
+        process: SingleProcess,
+    ) -> None:
+        self.codec, self.clips, self.segments, self.process = codec, clips, segments, process
+        self.batch_size, self.mixed_precision = config.batch_size, config.mixed_precision
+        lengths = np.array([len(clip) for clip in clips], np.float64)
+        self.clip_probs = lengths / lengths.sum()
+        self.used = torch.zeros(codec.config.codebook_size, device=process.device)
+        self.buffers: dict[str, torch.Tensor] = {}
+        if segments.restart_interval:
+            self.buffers = {"codebook": codec.codebook.weight, "used": self.used}
+
+    def sample(self, rng: np.random.Generator) -> torch.Tensor:
+        """Offsets (B, L, 3V) of segments of one random length L."""
+        chosen = rng.choice(len(self.clips), self.batch_size, p=self.clip_probs)
+        clips = [self.clips[i] for i in chosen]
+        max_length = min(len(clip) + 1 for clip in clips)  # rows of the shortest, its row of rest included
         length = (
-            most
-            if rng.random() < self.pieces.whole
-            else int(rng.integers(2, min(self.pieces.frames, most) + 1))
+            max_length
+            if rng.random() < self.segments.full_clip_prob
+            else int(rng.integers(2, min(self.segments.max_frames, max_length) + 1))
         )
         starts = [int(rng.integers(0, len(clip) + 2 - length)) for clip in clips]
-        return torch.from_numpy(np.stack([clip.rows(start, length) for clip, start in zip(clips, starts)]))
+        rows = [clip.rows(start, length) for clip, start in zip(clips, starts, strict=True)]
+        return torch.from_numpy(np.stack(rows))
 
-    def __call__(self, step, rng):
-        codec, motion = self.codec, self.draw(rng).to(self.machine.device)
-        with self.machine.autocast(self.mixed):
+    def __call__(
+        self, step: int, rng: np.random.Generator
+    ) -> tuple[torch.Tensor, dict[str, torch.Tensor | float]]:
+        """Loss and metrics of a random batch; see `trainer.Stage`."""
+        codec, motion = self.codec, self.sample(rng).to(self.process.device)
+        with self.process.autocast(self.mixed_precision):
             features = codec.encode(motion).float()
         quantized, indices = codec.quantize(features)
-        codebook, commitment = (
-            F.mse_loss(quantized, features.detach()),
-            F.mse_loss(features, quantized.detach()),
-        )
-        straight = features + (quantized - features).detach()  # gradients pass the arg-min
-        seen = self._seen(motion.shape[1], rng)
-        with self.machine.autocast(self.mixed):
-            made = codec.decode(straight[:, seen]).float()
-        error = (made - motion[:, seen]).abs().mean()
-        if self.pieces.restart:
-            self._restart(step, indices, features, rng)
-        return error + codebook + COMMIT * commitment, {
+        codebook = F.mse_loss(quantized, features.detach())
+        commitment = F.mse_loss(features, quantized.detach())
+        straight_through = features + (quantized - features).detach()
+        visible = self._visible_rows(motion.shape[1], rng)
+        with self.process.autocast(self.mixed_precision):
+            decoded = codec.decode(straight_through[:, visible]).float()
+        error = (decoded - motion[:, visible]).abs().mean()
+        if self.segments.restart_interval:
+            self._restart_unused_codes(step, indices, features, rng)
+        return error + codebook + COMMITMENT_WEIGHT * commitment, {
             "vertices": error.detach(),
             "codebook": codebook.detach(),
-            "perplexity": perplexity(indices, codec.config.codebook_size),
+            "perplexity": codebook_perplexity(indices, codec.config.codebook_size),
         }
 
-    def _seen(self, length, rng):
+    def _visible_rows(self, length: int, rng: np.random.Generator) -> slice:
         """The rows that the decoder sees."""
-        if length < 3 or rng.random() >= self.pieces.cut:
+        if length < 3 or rng.random() >= self.segments.decoder_crop_prob:
             return slice(0, length)
         count = int(rng.integers(2, length + 1))
         start = int(rng.integers(0, length - count + 1))
         return slice(start, start + count)
 
     @torch.no_grad()
-    def _restart(self, step, indices, features, rng) -> None:
-        """Now and then move the codes that went unused onto random features of the batch."""
+    def _restart_unused_codes(
+        self, step: int, indices: torch.Tensor, features: torch.Tensor, rng: np.random.Generator
+    ) -> None:
+        """Every `restart_interval` steps move unused codes onto random features of the batch."""
         self.used += torch.bincount(indices.flatten(), minlength=len(self.used))
-        if step % self.pieces.restart == self.pieces.restart - 1:
-            dead = (self.used < 1).nonzero()[:, 0]
-            slots = features.reshape(-1, self.codec.config.code_dim)
-            pick = torch.from_numpy(rng.integers(0, len(slots), len(dead))).to(slots.device)
-            self.codec.codebook.weight[dead] = slots[pick]
+        if step % self.segments.restart_interval == self.segments.restart_interval - 1:
+            unused = (self.used < 1).nonzero()[:, 0]
+            vectors = features.reshape(-1, self.codec.config.code_dim)
+            chosen = torch.from_numpy(rng.integers(0, len(vectors), len(unused))).to(vectors.device)
+            self.codec.codebook.weight[unused] = vectors[chosen]
             self.used.zero_()
 
 
 @torch.no_grad()
-def codec_figures(codec, clips, device):
-    """Of held-out clips: mean distance of a vertex from its place, that of a face at rest, codes in use, perplexity."""
-    errors, still, used = [], [], []
+def evaluate_codec(codec: Codec, clips: Sequence[VertexClip], device: torch.device) -> dict[str, Any]:
+    """Reconstruction error and use of the codebook on held-out clips.
+
+    Args:
+        codec: the codec, in evaluation mode.
+        clips: held-out clips.
+        device: of the codec.
+
+    Returns:
+        distance, the mean distance of a vertex from its place, in the vertices' unit; distance_at_rest, that
+        of a face at rest; codes_used, codes and perplexity.
+    """
+    errors: list[torch.Tensor] = []
+    rest_errors: list[torch.Tensor] = []
+    used: list[torch.Tensor] = []
     for clip in clips:
-        truth = torch.from_numpy(clip.rows(0, len(clip) + 1)).to(device)
-        latents, indices = codec.quantize(codec.encode(truth[None]))
-        made = codec.decode(latents)[0]
-        errors.append(distance(made - truth))
-        still.append(distance(truth))
+        target = torch.from_numpy(clip.rows(0, len(clip) + 1)).to(device)
+        latents, indices = codec.quantize(codec.encode(target[None]))
+        decoded = codec.decode(latents)[0]
+        errors.append(mean_vertex_distance(decoded - target))
+        rest_errors.append(mean_vertex_distance(target))
         used.append(indices.flatten().cpu())
-    used = torch.cat(used)
+    codes = torch.cat(used)
     return {
         "distance": float(torch.stack(errors).mean()),
-        "distance_at_rest": float(torch.stack(still).mean()),
-        "codes_used": int(used.unique().numel()),
+        "distance_at_rest": float(torch.stack(rest_errors).mean()),
+        "codes_used": int(codes.unique().numel()),
         "codes": codec.config.codebook_size,
-        "perplexity": perplexity(used, codec.config.codebook_size),
+        "perplexity": codebook_perplexity(codes, codec.config.codebook_size),
     }
 
 
-def distance(offsets):
-    """(T, 3V) -> the mean length of the vertices' offsets, a scalar tensor."""
+def mean_vertex_distance(offsets: torch.Tensor) -> torch.Tensor:
+    """Mean length of the vertices' offsets (T, 3V): a scalar."""
     return offsets.unflatten(-1, (-1, 3)).norm(dim=-1).mean()

@@ -1,14 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Stage 2 of the published family: HuBERT, condition predictor and diffusion head learn motion from sound.
+"""Stage 2 of the vertex family: HuBERT, condition predictor and diffusion head learn motion from audio.
 
-The paper's loss, all mean squared with weight 1 as released: the error of the clean latent predicted from a noised one
-(one diffusion time per window), of the vertices and of their velocity. The codec is frozen, or its decoder learns on
-(BIWI). Where the release begins every window at rest, here windows begin mid-speech with real history, at their own
-places in the periodic table; and against drift the history is not always the true one: dropped, cut short, blurred
-with noise, or what the network itself would have said. Now and then the subject is not told: that trains the neutral
-style, which needs no identity.
+The paper's loss, mean squared errors with weight 1 as released: of the clean latent predicted from a noised
+one (one timestep per window), of the vertices and of their velocity. The codec is frozen, or its decoder
+learns on (BIWI). Where the release begins every window at rest, here windows begin mid-speech with real
+history, at their own places in the periodic encoding. Against drift the history is dropped, truncated,
+blurred with noise, or replaced by the network's own output. In a fraction of the windows the subject is
+replaced by the neutral style.
 """
 
+from __future__ import annotations
+
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,96 +19,129 @@ import torch
 from torch import nn
 
 from streamingtalker_ros.model.ddim import NoiseSchedule
-from streamingtalker_ros.training.vertex.conditions import conditions
+from streamingtalker_ros.model.vertex.codec import Codec
+from streamingtalker_ros.model.vertex.network import VertexNetwork
+from streamingtalker_ros.training.distributed import SingleProcess
+from streamingtalker_ros.training.vertex.audio_context import AudioContextEncoder
+from streamingtalker_ros.training.vertex.conditions import teacher_forced_conditions
+from streamingtalker_ros.training.vertex.dataset import VertexClip
+from streamingtalker_ros.training.vertex.recipe import Recipe
 
 
 @dataclass
-class Window:
-    """B windows of T frames. Latents are those of the codec; row n of `past` is the one before row n of `latents`."""
+class VertexBatch:
+    """B windows of T frames.
 
-    clips: list  # B Clips
-    first: torch.Tensor  # (B,) int64: index of row 0 in its clip
-    past: torch.Tensor  # (B, T, H·C)
-    latents: torch.Tensor  # (B, T, H·C)
-    offsets: torch.Tensor  # (B, T, 3V)
-    style: torch.Tensor  # (B,) int64
-    learned: torch.Tensor  # (B, T) 1 where the loss counts
+    Attributes:
+        clips: B clips.
+        first: (B,) int64 index of row 0 in its clip.
+        past: (B, T, H·C) latents of the frames before.
+        latents: (B, T, H·C) latents of the frames.
+        offsets: (B, T, 3V) vertex offsets.
+        style: (B,) int64 rows of the identity embedding.
+        loss_mask: (B, T) 1 where the loss counts.
+    """
+
+    clips: list[VertexClip]
+    first: torch.Tensor
+    past: torch.Tensor
+    latents: torch.Tensor
+    offsets: torch.Tensor
+    style: torch.Tensor
+    loss_mask: torch.Tensor
 
 
-def prepare(network) -> None:
-    """Initialise the maps between latents and width as released."""
+def initialize_projections(network: VertexNetwork) -> None:
+    """Initialise the maps between latents and model width as released."""
     for linear in (network.predictor.latent_in, network.head.leave):
         nn.init.xavier_normal_(linear.weight)
 
 
 @torch.no_grad()
-def code(codec, clips, device):
-    """The quantized latents of clips: list of (T + 1, H·C), row 0 the latent with which every stream begins."""
-    start, coded = codec.start_latent()[None], []
+def encode_latents(
+    codec: Codec, clips: Sequence[VertexClip], device: torch.device | str
+) -> list[torch.Tensor]:
+    """Quantised latents of clips: (T + 1, H·C) each; row 0 is the latent with which every stream begins."""
+    start = codec.start_latent()[None]
+    latents: list[torch.Tensor] = []
     for clip in clips:
         rows = torch.from_numpy(clip.rows(0, len(clip) + 1)).to(device)
-        coded.append(torch.cat((start, codec.quantize(codec.encode(rows[None]))[0][0, 1:])))
-    return coded
+        latents.append(torch.cat((start, codec.quantize(codec.encode(rows[None]))[0][0, 1:])))
+    return latents
 
 
-class TalkerStage:
-    """The loss of stage 2 over windows of sound and motion."""
+class GeneratorStage:
+    """Loss of stage 2 over random windows of audio and motion.
 
-    def __init__(self, network, hearing, clips, recipe, machine) -> None:
-        self.network, self.hearing, self.clips, self.recipe, self.machine = (
-            network,
-            hearing,
-            clips,
-            recipe,
-            machine,
-        )
-        self.coded = code(network.codec, clips, machine.device)
-        joined = torch.cat(self.coded)
-        self.spread = joined.std(0)  # (H·C,)
-        self.start = joined[0]
-        self.chance = np.array([len(clip) for clip in clips], np.float64)
-        self.chance /= self.chance.sum()
-        c = network.config
-        self.rows = [
-            c.identities.index(clip.subject) if clip.subject in c.identities else 0 for clip in clips
+    Args:
+        network: the network; its codec is trained.
+        audio_encoder: computes the windows' features; None where only `sample` is used.
+        clips: the training clips.
+        recipe: the recipe.
+        process: the process that trains.
+    """
+
+    def __init__(
+        self,
+        network: VertexNetwork,
+        audio_encoder: AudioContextEncoder | None,
+        clips: Sequence[VertexClip],
+        recipe: Recipe,
+        process: SingleProcess,
+    ) -> None:
+        self.network, self.audio_encoder, self.clips = network, audio_encoder, list(clips)
+        self.recipe, self.process = recipe, process
+        self.latents = encode_latents(network.codec, clips, process.device)
+        all_latents = torch.cat(self.latents)
+        self.latent_std = all_latents.std(0)  # (H·C,)
+        self.start_latent = all_latents[0]
+        lengths = np.array([len(clip) for clip in clips], np.float64)
+        self.clip_probs = lengths / lengths.sum()
+        config = network.config
+        identities = config.identities
+        self.style_rows = [
+            identities.index(clip.subject) if clip.subject in identities else 0 for clip in clips
         ]
-        self.schedule = NoiseSchedule(c.beta_start, c.beta_end, c.num_train_timesteps)
+        self.schedule = NoiseSchedule(config.beta_start, config.beta_end, config.num_train_timesteps)
 
-    def draw(self, rng):
-        """A random Window."""
-        settings, device = self.recipe.windows, self.machine.device
-        chosen = rng.choice(len(self.clips), self.recipe.talker.batch, p=self.chance)
+    def sample(self, rng: np.random.Generator) -> VertexBatch:
+        """A random batch."""
+        windows, device = self.recipe.windows, self.process.device
+        chosen = rng.choice(len(self.clips), self.recipe.generator.batch_size, p=self.clip_probs)
         clips = [self.clips[i] for i in chosen]
-        total = min(settings.lead + settings.frames, min(map(len, clips)))
-        lead = min(settings.lead, total // 2)
-        first = [
-            0 if rng.random() < settings.at_start else int(rng.integers(0, len(clip) - total + 1))
+        length = min(windows.burn_in + windows.frames, min(map(len, clips)))
+        burn_in = min(windows.burn_in, length // 2)
+        starts = [
+            0 if rng.random() < windows.start_prob else int(rng.integers(0, len(clip) - length + 1))
             for clip in clips
         ]
-        told = [self.rows[i] if rng.random() >= self.recipe.learning.neutral else 0 for i in chosen]
+        style_dropout = self.recipe.learning.style_dropout
+        style = [self.style_rows[i] if rng.random() >= style_dropout else 0 for i in chosen]
         latents = torch.stack(
-            [self.coded[i][n : n + total + 1] for i, n in zip(chosen, first)]
+            [self.latents[i][n : n + length + 1] for i, n in zip(chosen, starts, strict=True)]
         )  # (B, T + 1, H·C)
-        offsets = np.stack([clip.rows(n + 1, total) for clip, n in zip(clips, first)])
-        first = torch.tensor(first, device=device)
-        learned = torch.ones(len(clips), total, device=device)
-        learned[:, :lead] = (first == 0)[:, None].float()
-        return Window(
+        offsets = np.stack([clip.rows(n + 1, length) for clip, n in zip(clips, starts, strict=True)])
+        first = torch.tensor(starts, device=device)
+        loss_mask = torch.ones(len(clips), length, device=device)
+        loss_mask[:, :burn_in] = (first == 0)[:, None].float()
+        return VertexBatch(
             clips,
             first,
             latents[:, :-1],
             latents[:, 1:],
             torch.from_numpy(offsets).to(device),
-            torch.tensor(told, device=device),
-            learned,
+            torch.tensor(style, device=device),
+            loss_mask,
         )
 
-    def __call__(self, step, rng):
-        network, window, mixed = self.network, self.draw(rng), self.recipe.talker.mixed
-        with self.machine.autocast(mixed):
-            audio = self.hearing(window.clips, window.first.tolist(), window.past.shape[1])
-            past, reach = self._history(window, audio, step, rng)
-            condition = conditions(
+    def __call__(self, step: int, rng: np.random.Generator) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+        """Loss and metrics of a random batch; see `trainer.Stage`."""
+        assert self.audio_encoder is not None
+        network, window = self.network, self.sample(rng)
+        with self.process.autocast(self.recipe.generator.mixed_precision):
+            audio = self.audio_encoder(window.clips, window.first.tolist(), window.past.shape[1])
+            past, reach = self.change_history(window, audio, step, rng)
+            condition = teacher_forced_conditions(
                 network.predictor,
                 past,
                 audio,
@@ -114,59 +150,80 @@ class TalkerStage:
                 reach,
                 self.recipe.learning.dropout,
             )
-            said = self._denoise(condition, window.latents).float()  # (B, T, H·C)
-            known = torch.where(window.learned[..., None] > 0, said, window.latents)
+            predicted = self._denoise(condition, window.latents).float()  # (B, T, H·C)
+            known = torch.where(window.loss_mask[..., None] > 0, predicted, window.latents)
             rows = torch.cat(
                 (window.past[:, :1], known), 1
-            )  # decoding looks over all rows, so the lead comes along
-            made = network.codec.decode(rows)[:, 1:].float()
-        latent, vertices, velocity = errors(said, made, window)
+            )  # the decoder attends to all rows, burn-in included
+            decoded = network.codec.decode(rows)[:, 1:].float()
+        latent, vertices, velocity = reconstruction_losses(predicted, decoded, window)
         return latent + vertices + velocity, {
             "latent": latent.detach(),
             "vertices": vertices.detach(),
             "velocity": velocity.detach(),
         }
 
-    def _denoise(self, condition, latents):
+    def _denoise(self, condition: torch.Tensor, latents: torch.Tensor) -> torch.Tensor:
+        """Predict z_0 from a noised latent, one timestep per window: (B, T, H·C)."""
         head = self.network.head
-        times = torch.randint(0, self.schedule.num_train_timesteps, (len(latents),), device=latents.device)
-        noisy = self.schedule.add_noise(latents, torch.randn_like(latents), times)
-        return head.x0(noisy, condition, head.embed_time(times)[:, None], self.network.predictor.latent_in)
+        t = torch.randint(0, self.schedule.num_train_timesteps, (len(latents),), device=latents.device)
+        noisy = self.schedule.add_noise(latents, torch.randn_like(latents), t)
+        return head.x0(noisy, condition, head.embed_time(t)[:, None], self.network.predictor.latent_in)
 
-    def _history(self, window, audio, step, rng):
-        """(past (B, T, H·C) as this batch shows it, how many rows back attention reaches)."""
-        chances, past, steps = self.recipe.history, window.past, self.recipe.talker.steps
-        batch, device = len(past), past.device
-        if step >= chances.own_from * steps and rng.random() < chances.own:
-            past = self._own(past, audio, window)
-        blur = torch.rand(batch, 1, 1, device=device) * chances.blur
-        past = past + blur * self.spread * torch.randn_like(past)
-        past = torch.where(torch.rand(batch, 1, 1, device=device) < chances.drop, self.start, past)
-        reach = int(rng.integers(1, self.network.config.context_frames + 1)) if rng.random() < chances.cut else None
+    def change_history(
+        self, window: VertexBatch, audio: torch.Tensor, step: int, rng: np.random.Generator
+    ) -> tuple[torch.Tensor, int | None]:
+        """History (B, T, H·C) as this batch shows it, and the reach of attention in frames."""
+        history, past, steps = self.recipe.history, window.past, self.recipe.generator.steps
+        batch_size, device = len(past), past.device
+        begins = step >= history.scheduled_sampling_start * steps
+        if begins and rng.random() < history.scheduled_sampling_prob:
+            past = self._mix_own_history(past, audio, window)
+        noise = torch.rand(batch_size, 1, 1, device=device) * history.max_noise
+        past = past + noise * self.latent_std * torch.randn_like(past)
+        is_dropped = torch.rand(batch_size, 1, 1, device=device) < history.dropout_prob
+        past = torch.where(is_dropped, self.start_latent, past)
+        is_truncated = rng.random() < history.truncation_prob
+        reach = int(rng.integers(1, self.network.config.context_frames + 1)) if is_truncated else None
         return past, reach
 
     @torch.no_grad()
-    def _own(self, past, audio, window):
-        """The past with a random share of its rows as the network would have said them: two steps from pure noise."""
-        head, predictor, last = self.network.head, self.network.predictor, self.schedule.num_train_timesteps - 1
-        condition = conditions(predictor, past, audio, window.style, window.first)
-        said = torch.randn_like(window.latents)
+    def _mix_own_history(self, past: torch.Tensor, audio: torch.Tensor, window: VertexBatch) -> torch.Tensor:
+        """History with random rows replaced by the network's own output: two steps from pure noise."""
+        head, predictor, last = (
+            self.network.head,
+            self.network.predictor,
+            self.schedule.num_train_timesteps - 1,
+        )
+        condition = teacher_forced_conditions(predictor, past, audio, window.style, window.first)
+        predicted = torch.randn_like(window.latents)
         for time in (last, last // 2):
-            times = torch.full((len(past),), time, device=past.device)
+            t = torch.full((len(past),), time, device=past.device)
             if time < last:
-                said = self.schedule.add_noise(said, torch.randn_like(said), times)
-            said = head.x0(said, condition, head.embed_time(times)[:, None], predictor.latent_in).float()
-        own = torch.cat((past[:, :1], said[:, :-1]), 1)  # what came before the window stays true
-        share = torch.rand(past.shape[:2], device=past.device)[..., None] < self.recipe.history.frames
-        return torch.where(share, own, past)
+                predicted = self.schedule.add_noise(predicted, torch.randn_like(predicted), t)
+            predicted = head.x0(
+                predicted, condition, head.embed_time(t)[:, None], predictor.latent_in
+            ).float()
+        own = torch.cat((past[:, :1], predicted[:, :-1]), 1)  # the frame before the window stays true
+        ratio = self.recipe.history.scheduled_sampling_ratio
+        is_own = torch.rand(past.shape[:2], device=past.device)[..., None] < ratio
+        return torch.where(is_own, own, past)
 
 
-def errors(said, made, window):
-    """Mean squared errors of latents, vertices and velocities where the window learns: three scalars."""
-    learned = window.learned
-    count, pairs = learned.sum(), learned[:, 1:] * learned[:, :-1]
-    difference = made - window.offsets
-    latent = ((said - window.latents).square().mean(-1) * learned).sum() / count
-    vertices = (difference.square().mean(-1) * learned).sum() / count
+def reconstruction_losses(
+    predicted: torch.Tensor, decoded: torch.Tensor, window: VertexBatch
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Mean squared errors of latents, vertices and velocities where the loss counts: three scalars.
+
+    Args:
+        predicted: (B, T, H·C) latents.
+        decoded: (B, T, 3V) vertex offsets.
+        window: the batch.
+    """
+    mask = window.loss_mask
+    count, pairs = mask.sum(), mask[:, 1:] * mask[:, :-1]
+    difference = decoded - window.offsets
+    latent = ((predicted - window.latents).square().mean(-1) * mask).sum() / count
+    vertices = (difference.square().mean(-1) * mask).sum() / count
     velocity = (difference.diff(dim=1).square().mean(-1) * pairs).sum() / pairs.sum().clamp(min=1)
     return latent, vertices, velocity

@@ -1,12 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The two stages of the published family, from a data set's folder to a checkpoint that streams.
+"""The two training stages of the vertex family, from a data set's folder to a checkpoint that streams.
 
-`train_codec(dataset, data, out, recipe)` leaves `out/codec/`, `train_talker` takes it and leaves `out/talker/`, which
-`Talker.load` reads. Both resume from their run folders, and run under `accelerate launch`.
+`train_codec` leaves the run's folder `codec`; `train_generator` reads it and leaves `generator`, which
+`Talker.load` reads. Both resume from their folders, and run under `accelerate launch`.
 """
 
+from __future__ import annotations
+
 import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -21,122 +25,200 @@ from streamingtalker_ros.model.vertex.network import VertexNetwork
 from streamingtalker_ros.model.vertex.streaming import VertexTalker
 from streamingtalker_ros.model.vertex.template import read_template
 from streamingtalker_ros.training import distributed
-from streamingtalker_ros.training.trainer import Loop
-from streamingtalker_ros.training.vertex import codec as stage1
-from streamingtalker_ros.training.vertex import generator as stage2
-from streamingtalker_ros.training.vertex.audio_context import Hearing, load_hubert
-from streamingtalker_ros.training.vertex.dataset import load_clips, read_templates
-from streamingtalker_ros.training.vertex.recipe import NEUTRAL, hubert_arguments
+from streamingtalker_ros.training.recipe_keys import stage_folder
+from streamingtalker_ros.training.trainer import Trainer
+from streamingtalker_ros.training.vertex.audio_context import AudioContextEncoder, load_hubert
+from streamingtalker_ros.training.vertex.codec import CodecStage, evaluate_codec, initialize_codebook
+from streamingtalker_ros.training.vertex.dataset import VertexClip, load_clips, read_templates
+from streamingtalker_ros.training.vertex.generator import GeneratorStage, initialize_projections
+from streamingtalker_ros.training.vertex.recipe import NEUTRAL, Recipe, hubert_arguments
 
-CODEC, CONFIG, FIGURES = "codec.safetensors", "config.json", "figures.json"
-SCORED = 8  # held-out clips that the trained pair is measured on
+CODEC_FILE, CONFIG_FILE, METRICS_FILE = "codec.safetensors", "config.json", "figures.json"
+CODEC_FAMILY = "vertex codec"  # "family" in the config.json of a run's codec
+MAX_EVALUATED_CLIPS = 8  # held-out clips that the trained network is measured on
+CODEC_FIELDS = (
+    "dataset",
+    "vertices",
+    "num_codebooks",
+    "code_dim",
+    "codebook_size",
+    "codec_width",
+    "codec_layers",
+    "codec_heads",
+    "codec_feedforward",
+    "codec_slope",
+    "codec_affine",
+)
 
 
-def train_codec(dataset, data, out, recipe, start=None, device="auto"):
-    """Stage 1. dataset: "vocaset" or "biwi"; data, out: folders; recipe: from `read_recipe`; start: a checkpoint folder
-    to begin with; device: see `machines.find`. Returns the figures that it leaves in codec/figures.json."""
-    machine, out = distributed.find(device), Path(out) / "codec"
-    clips = _clips(dataset, data, "train", recipe, sound=False)
-    config = recipe.config(subjects(clips), {})
-    _same_size(clips, config, data)
+def train_codec(
+    dataset: str,
+    data: str | Path,
+    out: str | Path,
+    recipe: Recipe,
+    start: str | Path | None = None,
+    device: str = "auto",
+) -> dict[str, Any]:
+    """Stage 1: train the motion codec; leaves the run's folder `codec`.
+
+    Args:
+        dataset: "vocaset" or "biwi".
+        data: the data set's folder.
+        out: run folder.
+        recipe: of `read_recipe`.
+        start: checkpoint folder to begin with.
+        device: see `distributed.get_process`.
+
+    Returns:
+        The held-out metrics, which are also written to the folder.
+    """
+    process, folder = distributed.get_process(device), Path(out) / "codec"
+    clips = _load_training_clips(dataset, data, recipe, with_audio=False)
+    config = recipe.config(ordered_subjects(clips), {})
+    _check_vertices(clips, config, data)
     torch.manual_seed(recipe.codec.seed)
     codec = Codec(config)
-    stage1.prepare(codec)
+    initialize_codebook(codec)
     if start:
-        _fill(codec, _state(start, "codec."), start)
-    codec.to(machine.device).train()
-    stage = stage1.CodecStage(codec, clips, recipe.pieces, recipe.codec, machine)
-    loop = Loop(dict(codec.named_parameters()), recipe.codec, out, "motion codec", machine)
-    loop.run(stage)  # its last weights: an average would part the codes from what is coded
-    held = _clips(dataset, data, "validation", recipe, sound=False, needed=False)
-    figures = stage1.codec_figures(codec.eval(), held or clips[:SCORED], machine.device)
-    if machine.rank == 0:
+        state = checkpoint.load(start).codec.state_dict()
+        _load_weights(codec, state, start)
+    codec.to(process.device).train()
+    stage = CodecStage(codec, clips, recipe.segments, recipe.codec, process)
+    trainer = Trainer(dict(codec.named_parameters()), recipe.codec, folder, "motion codec", process)
+    trainer.run(stage)  # the last weights are kept: averaged codes would not fit averaged encodings
+    held_out = load_clips(dataset, data, "validation", False, recipe.data.skip_incomplete)
+    metrics = evaluate_codec(codec.eval(), held_out or clips[:MAX_EVALUATED_CLIPS], process.device)
+    if process.rank == 0:
         save_file(
             {name: tensor.detach().cpu().contiguous() for name, tensor in codec.state_dict().items()},
-            str(out / CODEC),
+            str(folder / CODEC_FILE),
         )
-        (out / CONFIG).write_text(
-            json.dumps({**config.to_json(), "family": "published codec"}, indent=2) + "\n"
-        )
-        _write_figures(out, figures)
-    return figures
+        values = {**config.to_json(), "family": CODEC_FAMILY}
+        (folder / CONFIG_FILE).write_text(json.dumps(values, indent=2) + "\n")
+        _write_metrics(folder, metrics)
+    return metrics
 
 
-def train_talker(dataset, data, out, recipe, start=None, device="auto"):
-    """Stage 2, after `train_codec` with the same folders. start: a checkpoint folder whose HuBERT, predictor and head
-    it begins with. Returns the checkpoint folder."""
-    machine, out = distributed.find(device), Path(out)
+def train_generator(
+    dataset: str,
+    data: str | Path,
+    out: str | Path,
+    recipe: Recipe,
+    start: str | Path | None = None,
+    device: str = "auto",
+) -> Path:
+    """Stage 2, after `train_codec` with the same folders; leaves the run's folder `generator`.
+
+    Args:
+        dataset: "vocaset" or "biwi".
+        data: the data set's folder.
+        out: run folder.
+        recipe: of `read_recipe`.
+        start: checkpoint folder whose HuBERT, predictor and head the run begins with.
+        device: see `distributed.get_process`.
+
+    Returns:
+        The checkpoint folder.
+    """
+    process, folder = distributed.get_process(device), stage_folder(out, "generator")
     arguments = hubert_arguments(recipe.audio)
-    clips = _clips(dataset, data, "train", recipe)
-    config = recipe.config(subjects(clips), arguments)
-    _same_size(clips, config, data)
-    torch.manual_seed(recipe.talker.seed)
+    clips = _load_training_clips(dataset, data, recipe)
+    config = recipe.config(ordered_subjects(clips), arguments)
+    _check_vertices(clips, config, data)
+    torch.manual_seed(recipe.generator.seed)
     network = VertexNetwork(config)
-    _fill(network.codec, _read_codec(out / "codec", config), out / "codec")
-    stage2.prepare(network)
+    codec_folder = Path(out) / "codec"
+    _load_weights(network.codec, read_codec_weights(codec_folder, config), codec_folder)
+    initialize_projections(network)
     if not isinstance(recipe.audio.hubert, dict):
         load_hubert(network, recipe.audio.hubert)
     if start:
-        _begin(network, start)
-    _dress(network, data, recipe)
-    network.to(machine.device)
-    hearing = Hearing(network.audio, config, recipe.audio, machine.device)
-    for part in (network.predictor, network.head):
-        part.requires_grad_(True)
+        _load_start(network, start)
+    _set_template(network, data, recipe)
+    network.to(process.device)
+    audio_encoder = AudioContextEncoder(network.audio, config, recipe.audio, process.device)
+    trained = [network.predictor, network.head]
     if recipe.learning.finetune_decoder:
-        for part in (network.codec.pre, network.codec.decoder, network.codec.leave):
-            part.requires_grad_(True)
-    stage = stage2.TalkerStage(network, hearing.train(), clips, recipe, machine)
+        trained += [network.codec.pre, network.codec.decoder, network.codec.leave]
+    for module in trained:
+        module.requires_grad_(True)
+    stage = GeneratorStage(network, audio_encoder.train(), clips, recipe, process)
     parameters = {name: p for name, p in network.named_parameters() if p.requires_grad}
-    loop = Loop(parameters, recipe.talker, out / "talker", "talker", machine)
-    loop.run(stage)
-    loop.adopt_average()
+    trainer = Trainer(parameters, recipe.generator, folder, "generator", process)
+    trainer.run(stage)
+    trainer.load_ema()
     network.eval()
-    if machine.rank == 0:
-        checkpoint.save(out / "talker", network)
-        held = _clips(dataset, data, "validation", recipe, needed=False)
-        _write_figures(out / "talker", talker_figures(network, held or clips, recipe, machine.device))
-    return out / "talker"
+    if process.rank == 0:
+        checkpoint.save(folder, network)
+        held_out = load_clips(dataset, data, "validation", True, recipe.data.skip_incomplete)
+        _write_metrics(folder, evaluate_talker(network, held_out or clips, recipe, process.device))
+    return folder
 
 
 @torch.no_grad()
-def talker_figures(network, clips, recipe, device):
-    """Streamed with the bounds it was trained for, in the subject's style where it is known, else the neutral one: mean
-    distance of a vertex from its place, and that of a face at rest, over a few clips."""
-    bounds = dict(chunk_frames=recipe.audio.hop, window=recipe.audio.window, context=recipe.audio.context)
-    decode = max(network.config.context_frames, recipe.audio.hop + 1)
-    model, made = VertexTalker(network, device, decode_frames=decode, **bounds), []
-    for clip in clips[:SCORED]:
-        stream = model.open_stream(style=clip.subject if clip.subject in model.styles else None)
+def evaluate_talker(
+    network: VertexNetwork, clips: Sequence[VertexClip], recipe: Recipe, device: torch.device
+) -> dict[str, float]:
+    """Error of streamed motion with the bounds it was trained for, over a few clips.
+
+    A clip is spoken in its subject's style where the network has it, else in the neutral one.
+
+    Args:
+        network: the network, in evaluation mode.
+        clips: held-out clips.
+        recipe: the recipe.
+        device: where the talker runs.
+
+    Returns:
+        clips; distance, the mean distance of a vertex from its place; distance_at_rest, that of a face at
+        rest.
+    """
+    talker = VertexTalker(
+        network,
+        str(device),
+        chunk_frames=recipe.audio.chunk_frames,
+        window=recipe.audio.window,
+        context=recipe.audio.context,
+        decode_frames=max(network.config.context_frames, recipe.audio.chunk_frames + 1),
+    )
+    errors: list[tuple[float, float]] = []
+    template = network.template.cpu().numpy()
+    for clip in clips[:MAX_EVALUATED_CLIPS]:
+        stream = talker.open_stream(style=clip.subject if clip.subject in talker.styles else None)
         frames = (stream.accept(clip.pcm) + stream.finish())[: len(clip)]
-        said = (
-            np.stack([frame.vertices for frame in frames]) / network.config.unit
-            - network.template.cpu().numpy()
+        offsets = np.stack([frame.vertices for frame in frames]) / network.config.unit - template
+        target = clip.rows(1, len(offsets)).reshape(offsets.shape)
+        errors.append(
+            (
+                float(np.linalg.norm(offsets - target, axis=-1).mean()),
+                float(np.linalg.norm(target, axis=-1).mean()),
+            )
         )
-        truth = clip.rows(1, len(said)).reshape(said.shape)
-        made.append((np.linalg.norm(said - truth, axis=-1).mean(), np.linalg.norm(truth, axis=-1).mean()))
-    distance, still = np.mean(made, 0)
-    return {"clips": len(made), "distance": float(distance), "distance_at_rest": float(still)}
+    distance, rest_distance = np.mean(errors, 0)
+    return {"clips": len(errors), "distance": float(distance), "distance_at_rest": float(rest_distance)}
 
 
-def subjects(clips):
-    """The subjects of clips, in the order of the data set's."""
-    there = {clip.subject for clip in clips}
-    return [subject for known in SUBJECTS.values() for subject in known if subject in there]
+def ordered_subjects(clips: Sequence[VertexClip]) -> list[str]:
+    """The subjects of clips, in the data set's order."""
+    present = {clip.subject for clip in clips}
+    return [subject for known in SUBJECTS.values() for subject in known if subject in present]
 
 
-def _clips(dataset, data, split, recipe, sound=True, needed=True):
-    clips = load_clips(dataset, data, split, sound, recipe.data.incomplete)
-    if needed and not clips:
+def _load_training_clips(
+    dataset: str, data: str | Path, recipe: Recipe, with_audio: bool = True
+) -> list[VertexClip]:
+    clips = load_clips(dataset, data, "train", with_audio, recipe.data.skip_incomplete)
+    if not clips:
+        example = "FaceTalk_170728_03272_TA_sentence01" if dataset == "vocaset" else "F2_e01"
         raise TalkerError(
-            f"{data} holds no clip of {dataset}'s {split} subjects and sentences: are the files named "
-            f"like {'FaceTalk_170728_03272_TA_sentence01' if dataset == 'vocaset' else 'F2_e01'}?"
+            f"{data} holds no clip of {dataset}'s train subjects and sentences: are the files named "
+            f"like {example}?"
         )
     return clips
 
 
-def _same_size(clips, config, data) -> None:
-    """Raises TalkerError where a clip's face has another number of vertices than the network."""
+def _check_vertices(clips: Sequence[VertexClip], config: VertexConfig, data: str | Path) -> None:
+    """Raise TalkerError where a clip's face has another number of vertices than the network."""
     for clip in clips:
         if clip.template.size != 3 * config.vertices:
             raise TalkerError(
@@ -145,43 +227,33 @@ def _same_size(clips, config, data) -> None:
             )
 
 
-def _read_codec(folder, config):
-    """Stage 1's codec. Raises TalkerError when it is missing, or of other sizes."""
+def read_codec_weights(folder: Path, config: VertexConfig) -> dict[str, torch.Tensor]:
+    """Weights of a run's stage 1.
+
+    Args:
+        folder: the run's folder `codec`.
+        config: the configuration that they have to fit.
+
+    Raises:
+        TalkerError: if the codec is missing, or of other sizes.
+    """
     try:
-        values = {**json.loads((folder / CONFIG).read_text()), "family": "vertex"}
-        weights = load_file(str(folder / CODEC))
+        values = {**json.loads((folder / CONFIG_FILE).read_text()), "family": config.to_json()["family"]}
+        weights = load_file(str(folder / CODEC_FILE))
     except (OSError, ValueError, SafetensorError):
         raise TalkerError(
             f"no codec at {folder}: run `streamingtalker train codec` with the same --out first"
         ) from None
-    theirs = VertexConfig.from_json(values)
-    for name in (
-        "dataset",
-        "vertices",
-        "slots",
-        "code_dim",
-        "codes",
-        "codec_width",
-        "codec_layers",
-        "codec_heads",
-        "codec_ff",
-        "codec_slope",
-        "codec_affine",
-    ):
-        if getattr(theirs, name) != getattr(config, name):
+    other = VertexConfig.from_json(values)
+    for name in CODEC_FIELDS:
+        if getattr(other, name) != getattr(config, name):
             raise TalkerError(
-                f"the codec at {folder} has {name} {getattr(theirs, name)}, the recipe "
-                f"{getattr(config, name)}"
+                f"the codec at {folder} has {name} {getattr(other, name)}, the recipe {getattr(config, name)}"
             )
     return weights
 
 
-def _state(folder, prefix):
-    state = checkpoint.load(folder).state_dict()
-    return {name[len(prefix) :]: value for name, value in state.items() if name.startswith(prefix)}
-
-
-def _fill(module, weights, folder) -> None:
+def _load_weights(module: torch.nn.Module, weights: Mapping[str, torch.Tensor], folder: str | Path) -> None:
     try:
         module.load_state_dict(weights)
     except RuntimeError as error:
@@ -189,35 +261,37 @@ def _fill(module, weights, folder) -> None:
         raise TalkerError(f"the weights in {folder} do not fit the recipe's model: {detail}") from None
 
 
-def _begin(network, folder) -> None:
-    """Begin with a checkpoint's HuBERT, predictor and head; a subject it does not know, and the neutral style where it
-    has none, begin as the mean of its styles."""
+def _load_start(network: VertexNetwork, folder: str | Path) -> None:
+    """Load a checkpoint's HuBERT, predictor and head.
+
+    A subject that it lacks, and the neutral style where it has none, begin as the mean of its styles.
+    """
     other = checkpoint.load(folder)
     styles, known = other.predictor.identity.weight, other.config.identities
     rows = [
         styles[known.index(name)] if name in known else styles.mean(0) for name in network.config.identities
     ]
-    for part in ("audio", "predictor", "head"):
-        state = getattr(other, part).state_dict()
-        if part == "predictor":
+    for name in ("audio", "predictor", "head"):
+        state = getattr(other, name).state_dict()
+        if name == "predictor":
             state["identity.weight"] = torch.stack(rows)
-        _fill(getattr(network, part), state, folder)
+        _load_weights(getattr(network, name), state, folder)
 
 
-def _dress(network, data, recipe) -> None:
-    """Give the network its face at rest, and the triangles of a mesh of the release where one lies by the data."""
-    faces, wanted = read_templates(data), recipe.data.template
-    if wanted and wanted not in faces:
+def _set_template(network: VertexNetwork, data: str | Path, recipe: Recipe) -> None:
+    """Set the network's face at rest, and its triangles where a mesh of the release lies by the data."""
+    faces, subject = read_templates(data), recipe.data.template
+    if subject and subject not in faces:
         raise TalkerError(
-            f"{Path(data) / 'templates.pkl'} has no subject {wanted}, the recipe's template: it knows "
+            f"{Path(data) / 'templates.pkl'} has no subject {subject}, the recipe's template: it has "
             f"{', '.join(sorted(faces))}"
         )
-    told = [name for name in network.config.identities if name != NEUTRAL]
-    face = faces[wanted] if wanted else np.mean([faces[name] for name in told], 0)
+    trained = [name for name in network.config.identities if name != NEUTRAL]
+    face = faces[subject] if subject else np.mean([faces[name] for name in trained], 0)
     network.template.copy_(torch.from_numpy(np.asarray(face, np.float32)).view(-1, 3))
     for mesh in sorted(Path(data).glob("**/*.ply"))[:1]:
         network.triangles = torch.from_numpy(read_template(mesh, network.config.vertices)[1])
 
 
-def _write_figures(folder, figures) -> None:
-    (folder / FIGURES).write_text(json.dumps(figures, indent=2) + "\n")
+def _write_metrics(folder: Path, metrics: Mapping[str, Any]) -> None:
+    (folder / METRICS_FILE).write_text(json.dumps(metrics, indent=2) + "\n")
