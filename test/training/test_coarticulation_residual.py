@@ -43,7 +43,7 @@ def _unusual_speaker(utterance: Utterance) -> Clip:
     for before, phone in itertools.pairwise(utterance.phones):
         inside = (t >= phone.start) & (t < phone.end)
         if phone.name in ("iy", "ih"):
-            weights[np.ix_(inside, stretch)] += 0.3
+            weights[np.ix_(np.flatnonzero(inside), np.array(stretch))] += 0.3
         if before.name in ("s", "z"):
             weights[inside] = move_along(weights[inside], gap_row, gap_row, 1.5 * weights[inside] @ gap_row)
     return tracked_clip(utterance, weights)

@@ -33,7 +33,7 @@ Array = npt.NDArray[np.float32]
 @pytest.fixture(scope="module")
 def voice() -> Array:
     pcm, _ = soundfile.read(VOICE, dtype="float32", frames=5 * SAMPLE_RATE)
-    return pcm
+    return np.asarray(pcm, np.float32)
 
 
 @pytest.fixture(scope="module")

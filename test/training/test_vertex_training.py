@@ -277,7 +277,8 @@ def test_training_sees_the_features_of_a_stream(
     # compared before HuBERT, whose base model hides a wrong level
     for run, window in zip(encoder.plan_stream(clip, 0, len(clip)), windows, strict=False):
         assert np.allclose(run.pcm, window, atol=1e-5)
-    for changes in ({}, {"cache_features": False}, {"freeze_encoder": True}):
+    variants: list[dict[str, Any]] = [{}, {"cache_features": False}, {"freeze_encoder": True}]
+    for changes in variants:
         config = AudioConfig(**BOUNDS, **changes)
         encoder = AudioContextEncoder(network.audio, network.config, config, CPU).train(False)
         with torch.no_grad():

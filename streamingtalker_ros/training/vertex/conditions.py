@@ -10,7 +10,7 @@ from __future__ import annotations
 import torch
 from torch.nn import functional as F
 
-from streamingtalker_ros.model.vertex.predictor import Predictor, alibi_slopes
+from streamingtalker_ros.model.vertex.predictor import Layer, Predictor, alibi_slopes
 
 
 def teacher_forced_conditions(
@@ -47,6 +47,7 @@ def teacher_forced_conditions(
     is_masked = (distance < 0) | (distance >= (reach or c.context_frames))
     bias = bias.masked_fill(is_masked, float("-inf"))
     for layer in predictor.layers:
+        assert isinstance(layer, Layer)
         q, k, v = layer.project(x)
         scores = q @ k.transpose(-1, -2) * q.shape[-1] ** -0.5 + bias
         attended = F.dropout(scores.softmax(-1), dropout) @ v  # (B, heads, T, d/heads)
