@@ -1,3 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The default face, sculpted in code: surface, mouth, eyes,
-hair, paint and the 52 shapes; `assemble` joins them."""
+"""The default head, modelled in code: skin, mouth, eyes, hair, colours and the 52 ARKit shapes.
+
+`assemble.default_rig` joins them. All lengths are in millimetres until then.
+"""

@@ -1,24 +1,31 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Puts the sculpture together: parts, shapes on both sides, landmarks, colours -> Rig in metres."""
+"""Assembles the default head: parts, shapes of both sides, landmarks and colours become a Rig in metres."""
+
+from __future__ import annotations
 
 import functools
+from collections.abc import Mapping
 
 import numpy as np
+import numpy.typing as npt
 
 from streamingtalker_ros.face.arkit import ARKIT_NAMES
 from streamingtalker_ros.face.default_head.eye_shapes import eye_shapes
-from streamingtalker_ros.face.default_head.eyes import sculpt_brows, sculpt_eyes, sculpt_glints
-from streamingtalker_ros.face.default_head.hair_ears_collar import sculpt_collar, sculpt_ears, sculpt_hair
-from streamingtalker_ros.face.default_head.mesh import Mesh, other_side, smooth
+from streamingtalker_ros.face.default_head.eyes import add_brows, add_eyes, add_highlights
+from streamingtalker_ros.face.default_head.hair_ears_collar import add_collar, add_ears, add_hair
+from streamingtalker_ros.face.default_head.mesh import MeshBuilder, mirrored_name, smoothstep
 from streamingtalker_ros.face.default_head.mouth_shapes import mouth_shapes
-from streamingtalker_ros.face.default_head.shape_builder import Canvas
-from streamingtalker_ros.face.default_head.skin import sculpt_skin
-from streamingtalker_ros.face.default_head.teeth import sculpt_teeth, sculpt_tongue
-from streamingtalker_ros.face.default_head.vertex_colors import paint
+from streamingtalker_ros.face.default_head.shape_builder import ShapeBuilder
+from streamingtalker_ros.face.default_head.skin import EdgeLoops, add_skin
+from streamingtalker_ros.face.default_head.teeth import add_teeth, add_tongue
+from streamingtalker_ros.face.default_head.vertex_colors import vertex_colors
 from streamingtalker_ros.face.rig import Rig
 
-NECK = np.array([-22.0, 0.0, -98.0])  # mm: where the head turns
-_FLIP = np.array([1.0, -1.0, 1.0])
+PIVOT_MM = np.array([-22.0, 0.0, -98.0])  # the point about which the head rotates
+MIN_DELTA_MM = 2e-3  # smaller displacements are dropped, so that each shape moves few vertices
+_NECK_FOOT_MM, _NECK_HEIGHT_MM = -152.0, 45.0
+_MIRROR = np.array([1.0, -1.0, 1.0])
+_ONE_SIDED_PARTS = ("hair", "glint_left", "glint_right")
 
 
 @functools.lru_cache(maxsize=1)
@@ -27,50 +34,49 @@ def default_rig() -> Rig:
 
     Built once per process, in under a second.
     """
-    mesh = Mesh()
-    rings = sculpt_skin(mesh)
-    eye_names = sculpt_eyes(mesh)
-    sculpt_brows(mesh)
-    teeth_names = sculpt_teeth(mesh)
-    sculpt_tongue(mesh)
-    contact = rings.mouth["contact"]
-    sculpt_glints(mesh)
-    sculpt_ears(mesh)
-    sculpt_hair(mesh)
-    sculpt_collar(mesh)
-    partner = mesh.mirror(
-        (contact, contact[(20 - np.arange(40)) % 40]), one_sided=("hair", "glint_left", "glint_right")
-    )
-    canvas = Canvas(mesh, rings)
-    half = {**mouth_shapes(canvas), **eye_shapes(canvas)}
-    deltas = np.stack([_both_sides(name, half, partner) for name in ARKIT_NAMES])
-    deltas[np.abs(deltas) < 2e-3] = 0.0  # two micrometres: keeps the moving part of each shape small
+    mesh = MeshBuilder()
+    loops = add_skin(mesh)
+    eye_colors = add_eyes(mesh)
+    add_brows(mesh)
+    teeth_colors = add_teeth(mesh)
+    add_tongue(mesh)
+    add_highlights(mesh)
+    add_ears(mesh)
+    add_hair(mesh)
+    add_collar(mesh)
+    contact = loops.mouth["contact"]
+    partner = mesh.symmetrize((contact, contact[(20 - np.arange(40)) % 40]), _ONE_SIDED_PARTS)
+    builder = ShapeBuilder(mesh, loops)
+    shapes = {**mouth_shapes(builder), **eye_shapes(builder)}
+    deltas = np.stack([_complete_shape(name, shapes, partner) for name in ARKIT_NAMES])
+    deltas[np.abs(deltas) < MIN_DELTA_MM] = 0.0
     return Rig(
         name="default",
         vertices=(mesh.points / 1000.0).astype(np.float32),
-        triangles=mesh.triangles().astype(np.uint32),
+        triangles=mesh.triangulate().astype(np.uint32),
         shape_names=ARKIT_NAMES,
         deltas=(deltas / 1000.0).astype(np.float32),
         parts=dict(mesh.parts),
-        landmarks=_landmarks(rings),
-        colors=paint(canvas, eye_names, teeth_names),
-        pivot=(NECK / 1000.0).astype(np.float32),
-        follow=smooth((mesh.points[:, 2] + 152.0) / 45.0).astype(np.float32),
+        landmarks=_landmarks(loops),
+        colors=vertex_colors(builder, eye_colors, teeth_colors),
+        pivot=(PIVOT_MM / 1000.0).astype(np.float32),
+        follow=smoothstep((mesh.points[:, 2] - _NECK_FOOT_MM) / _NECK_HEIGHT_MM).astype(np.float32),
     )
 
 
-def _both_sides(name, half, partner):
-    """A shape by name: sculpted, mirrored from the left, or made
-    its own mirror image when it has no side."""
-    if name not in half:
-        return half[other_side(name)][partner] * _FLIP
-    if other_side(name) != name:
-        return half[name]
-    return (half[name] + half[name][partner] * _FLIP) / 2.0
+def _complete_shape(
+    name: str, shapes: Mapping[str, npt.NDArray[np.float64]], partner: npt.NDArray[np.int64]
+) -> npt.NDArray[np.float64]:
+    """Displacements (V, 3) of a shape: as modelled, mirrored from the left, or symmetrized without a side."""
+    if name not in shapes:
+        return shapes[mirrored_name(name)][partner] * _MIRROR
+    if mirrored_name(name) != name:
+        return shapes[name]
+    return (shapes[name] + shapes[name][partner] * _MIRROR) / 2.0
 
 
-def _landmarks(rings):
-    mouth = rings.mouth
+def _landmarks(loops: EdgeLoops) -> dict[str, npt.NDArray[np.int64]]:
+    mouth = loops.mouth
     upper = np.arange(19, 0, -1)  # from the person's right to the left
     return {
         "inner_lip_upper": mouth["contact"][upper],
@@ -79,6 +85,6 @@ def _landmarks(rings):
         "outer_lip_lower": mouth["border"][40 - upper],
         "lip_lower": mouth["lip2"][40 - upper],
         "mouth_corners": mouth["contact"][[0, 20]],
-        "eyelid_left": rings.eye["left"][2],
-        "eyelid_right": rings.eye["right"][2],
+        "eyelid_left": loops.eye["left"][2],
+        "eyelid_right": loops.eye["right"][2],
     }

@@ -1,18 +1,22 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Eyeballs with pupil, iris and white, and the brows: parts eye_left, eye_right, brow_left, brow_right.
+"""Eyeballs with pupil, iris and white, their highlights, and the brows, which lie on the skin.
 
-`sculpt_eyes(mesh)` and `sculpt_brows(mesh)` add them; the brows
-lie on the skin, so the skin's shapes carry them. Millimetres.
+Adds the parts eye_left, eye_right, glint_left, glint_right, brow_left and brow_right. Millimetres.
 """
+
+from __future__ import annotations
+
+from itertools import pairwise
 
 import numpy as np
 
-from streamingtalker_ros.face.default_head.head import BALL, EYE
-from streamingtalker_ros.face.default_head.skin import skin_at
+from streamingtalker_ros.face.default_head.head import EYE_CENTER, EYE_RADIUS
+from streamingtalker_ros.face.default_head.mesh import MeshBuilder
+from streamingtalker_ros.face.default_head.skin import skin_surface
 
-SEGMENTS = 20
-# Rings of a ball: degrees from its pole, colour. Pairs close together make the painted edges crisp.
-_IRIS = (
+NUM_SEGMENTS = 20  # vertices of a ring
+# Rings of an eyeball: degrees from the pole, name of the colour. Rings close together give sharp borders.
+_RINGS = (
     (0, "pupil"),
     (13.5, "pupil"),
     (14.3, "iris"),
@@ -23,56 +27,64 @@ _IRIS = (
     (68, "white"),
     (95, "white"),
 )
-BROW_COLUMNS = 11
+_NUM_BROW_COLUMNS = 11
+_NUM_HIGHLIGHT_VERTICES = 8
+_SIDES = (("left", 1.0), ("right", -1.0))
 
 
-def sculpt_eyes(mesh):
-    """Add both balls; returns paint names per vertex of one ball, pole first."""
-    turn = 2 * np.pi * np.arange(SEGMENTS) / SEGMENTS
-    rings = [np.zeros((1, 3)) + (1.0, 0.0, 0.0)]
-    for degrees, _ in _IRIS[1:]:
+def add_eyes(mesh: MeshBuilder) -> list[str]:
+    """Add both eyeballs; returns the name of the colour of each vertex of one, from the pole on."""
+    turn = 2 * np.pi * np.arange(NUM_SEGMENTS) / NUM_SEGMENTS
+    rings = [np.array([[1.0, 0.0, 0.0]])]
+    for degrees, _ in _RINGS[1:]:
         a = np.radians(degrees)
         rings.append(
             np.column_stack(
-                [np.full(SEGMENTS, np.cos(a)), np.sin(a) * np.cos(turn), np.sin(a) * np.sin(turn)]
+                [np.full(NUM_SEGMENTS, np.cos(a)), np.sin(a) * np.cos(turn), np.sin(a) * np.sin(turn)]
             )
         )
-    for side, sign in (("left", 1.0), ("right", -1.0)):
-        center = EYE * (1, sign, 1)
-        pole = mesh.add(f"eye_{side}", center + BALL * rings[0])[0]
-        loops = [mesh.add(f"eye_{side}", center + BALL * ring) for ring in rings[1:]]
-        mesh.fan(loops[0], pole)
-        for inner, outer in zip(loops, loops[1:]):
-            mesh.strip(outer, inner)
-    return [_IRIS[0][1]] + [name for _, name in _IRIS[1:] for _ in range(SEGMENTS)]
+    for side, sign in _SIDES:
+        center = EYE_CENTER * (1, sign, 1)
+        pole = mesh.add_vertices(f"eye_{side}", center + EYE_RADIUS * rings[0])[0]
+        loops = [mesh.add_vertices(f"eye_{side}", center + EYE_RADIUS * ring) for ring in rings[1:]]
+        mesh.add_fan(loops[0], pole)
+        for inner, outer in pairwise(loops):
+            mesh.add_strip(outer, inner)
+    return [_RINGS[0][1]] + [name for _, name in _RINGS[1:] for _ in range(NUM_SEGMENTS)]
 
 
-def sculpt_glints(mesh) -> None:
-    """Add a small white disc on each ball, towards the light at the person's right: parts glint_left,
-    glint_right. It stays where the light is when the ball turns."""
-    turn = 2 * np.pi * np.arange(8) / 8
-    disc = np.column_stack([np.full(8, BALL), 2.1 * np.cos(turn), 2.4 * np.sin(turn)])
+def add_highlights(mesh: MeshBuilder) -> None:
+    """Add a small white disc on each eyeball, towards the key light.
+
+    It stays in place when the eyeball turns.
+    """
+    count = _NUM_HIGHLIGHT_VERTICES
+    turn = 2 * np.pi * np.arange(count) / count
+    disc = np.column_stack([np.full(count, EYE_RADIUS), 2.1 * np.cos(turn), 2.4 * np.sin(turn)])
     yaw, pitch = np.radians([-13.0, 13.0])
-    disc = np.concatenate([disc, [(BALL + 0.1, 0.0, 0.0)]]) + (0.35, 0.0, 0.0)
-    spin = np.array([[np.cos(yaw), -np.sin(yaw), 0], [np.sin(yaw), np.cos(yaw), 0], [0, 0, 1]])
-    nod = np.array([[np.cos(pitch), 0, -np.sin(pitch)], [0, 1, 0], [np.sin(pitch), 0, np.cos(pitch)]])
-    for side, sign in (("left", 1.0), ("right", -1.0)):
-        ids = mesh.add(f"glint_{side}", disc @ (spin @ nod).T + EYE * (1, sign, 1))
-        mesh.fan(ids[:8], ids[8])
+    disc = np.concatenate([disc, [(EYE_RADIUS + 0.1, 0.0, 0.0)]]) + np.array([0.35, 0.0, 0.0])
+    yaw_matrix = np.array([[np.cos(yaw), -np.sin(yaw), 0], [np.sin(yaw), np.cos(yaw), 0], [0, 0, 1]])
+    pitch_matrix = np.array(
+        [[np.cos(pitch), 0, -np.sin(pitch)], [0, 1, 0], [np.sin(pitch), 0, np.cos(pitch)]]
+    )
+    for side, sign in _SIDES:
+        points = disc @ (yaw_matrix @ pitch_matrix).T + EYE_CENTER * (1, sign, 1)
+        ids = mesh.add_vertices(f"glint_{side}", points)
+        mesh.add_fan(ids[:count], ids[count])
 
 
-def sculpt_brows(mesh) -> None:
-    """Add both brows: a soft ribbon with a domed section, thick inside, thin outside."""
-    s = np.linspace(0.0, 1.0, BROW_COLUMNS)
+def add_brows(mesh: MeshBuilder) -> None:
+    """Add both brows: a ribbon with a domed cross-section, thick near the nose and thin outside."""
+    s = np.linspace(0.0, 1.0, _NUM_BROW_COLUMNS)
     y = 14.0 + 38.0 * s
     z = 22.0 + 5.0 * np.sin(np.pi * np.clip(s * 0.78 + 0.06, 0, 1)) - 3.5 * s**3
-    half = 3.3 * (1 - s) ** 0.5 * (0.2 + 0.8 * np.minimum(s / 0.22, 1.0) ** 0.6) + 0.35
+    half_height = 3.3 * (1 - s) ** 0.5 * (0.2 + 0.8 * np.minimum(s / 0.22, 1.0) ** 0.6) + 0.35
     rows = []
     for across, lift in ((1.0, -0.8), (0.55, 1.3), (0.0, 2.0), (-0.55, 1.3), (-1.0, -0.8)):
-        ring = skin_at(y, z + across * half)
-        ring[:, 0] += lift * (0.45 + 0.55 * np.sqrt(1 - s * 0.9))
-        rows.append(ring)
-    rows = np.stack(rows)
-    for side, sign in (("left", 1.0), ("right", -1.0)):
-        ids = mesh.add(f"brow_{side}", (rows * (1, sign, 1)).reshape(-1, 3)).reshape(rows.shape[:2])
-        mesh.grid(ids if sign > 0 else ids[:, ::-1])
+        row = skin_surface(y, z + across * half_height)
+        row[:, 0] += lift * (0.45 + 0.55 * np.sqrt(1 - s * 0.9))
+        rows.append(row)
+    points = np.stack(rows)
+    for side, sign in _SIDES:
+        ids = mesh.add_vertices(f"brow_{side}", points * (1, sign, 1)).reshape(points.shape[:2])
+        mesh.add_grid(ids if sign > 0 else ids[:, ::-1])

@@ -1,15 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The head's surface: a loft through front, side and back
-profiles, with the features of a face raised on it.
+"""Surface of the head: a loft through front, side and back profiles, and the features of a face raised on it.
 
-`loft(psi, v)` gives the bare egg with jaw and neck; `relief(points)` raises
-nose, cheeks, brow and chin, sinks the eye sockets; `front(y, z)` finds the
-point of the bare surface with those frontal coordinates. Millimetres.
+Millimetres.
 """
 
-import numpy as np
+from __future__ import annotations
 
-from streamingtalker_ros.face.default_head.mesh import bump, smooth, soft_max
+import numpy as np
+import numpy.typing as npt
+
+from streamingtalker_ros.face.default_head.mesh import gaussian, smooth_max, smoothstep
 
 # One row per station, crown to neck: front (x, z), side (x, y, z), back (x, z). The numbers are drawn by eye.
 _STATIONS = np.array(
@@ -34,26 +34,27 @@ _STATIONS = np.array(
     ],
     np.float64,
 )
-LAST = len(_STATIONS) - 1.0
-EYE = np.array([58.2, 32.5, 0.0])  # centre of the left ball
-BALL = 19.0  # its radius
-MOUTH = -63.0  # height of the line between the lips at the middle
+LAST_STATION = len(_STATIONS) - 1.0
+EYE_CENTER = np.array([58.2, 32.5, 0.0])  # of the left eyeball
+EYE_RADIUS = 19.0
+_EYELID_THICKNESS, _EYELID_BLEND_RADIUS = 2.0, 9.0
+MOUTH_HEIGHT = -63.0  # z of the line between the lips in the middle
 
 
-def _tangents():
+def _station_tangents() -> npt.NDArray[np.float64]:
     t = np.gradient(_STATIONS, axis=0)
     t[0] = (34, 0, 0, 35, 0, -34, 0)  # horizontal at the crown
     t[-1] = _STATIONS[-1] - _STATIONS[-2]
     return t
 
 
-_TANGENTS = _tangents()
+_TANGENTS = _station_tangents()
 
 
-def _profiles(v):
-    """(n, 7) stations interpolated at v with cubic Hermite splines."""
-    v = np.clip(v, 0.0, LAST)
-    i = np.minimum(v.astype(int), int(LAST) - 1)
+def _interpolate_stations(v: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """Stations (n, 7) at v (n,), interpolated with cubic Hermite splines."""
+    v = np.clip(v, 0.0, LAST_STATION)
+    i = np.minimum(v.astype(int), int(LAST_STATION) - 1)
     t = (v - i)[:, None]
     a, b, ta, tb = _STATIONS[i], _STATIONS[i + 1], _TANGENTS[i], _TANGENTS[i + 1]
     return (
@@ -64,79 +65,86 @@ def _profiles(v):
     )
 
 
-def loft(psi, v):
-    """psi (n,) radians from the front towards the person's left, v
-    (n,) stations from the crown -> (n, 3)."""
-    psi, v = np.asarray(psi, float), np.asarray(v, float)
-    fx, fz, lx, ly, lz, bx, bz = _profiles(v).T
-    c, s = np.cos(psi), np.sin(psi)
-    ahead = c >= 0
-    cc = np.abs(c)
-    x = lx + np.where(ahead, fx - lx, bx - lx) * np.where(ahead, cc, c * -1)
-    blend = cc**1.5
-    z = lz + np.where(ahead, fz - lz, bz - lz) * blend
-    return np.stack([x, ly * s, z], axis=-1)
+def loft(psi: npt.NDArray[np.float64], v: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """Points of the bare surface: a head without features, with jaw and neck.
+
+    Args:
+        psi: (n,) radians from the front towards the person's left.
+        v: (n,) stations from the crown on, 0..`LAST_STATION`.
+
+    Returns:
+        (n, 3).
+    """
+    fx, fz, lx, ly, lz, bx, bz = _interpolate_stations(v).T
+    cosine, sine = np.cos(psi), np.sin(psi)
+    is_front = cosine >= 0
+    blend = np.abs(cosine)
+    x = lx + np.where(is_front, fx - lx, bx - lx) * blend
+    z = lz + np.where(is_front, fz - lz, bz - lz) * blend**1.5
+    return np.stack([x, ly * sine, z], axis=-1)
 
 
-def front(y, z):
-    """The bare surface over frontal coordinates: y, z (n,) within the face -> (n, 3). Newton's method."""
-    y, z = np.asarray(y, float), np.asarray(z, float)
+def bare_surface(y: npt.NDArray[np.float64], z: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """Points (n, 3) of the bare surface at frontal coordinates y, z (n,), by Newton's method."""
     psi, v = np.arcsin(np.clip(y / 75.0, -0.9, 0.9)), np.interp(-z, -_STATIONS[:13, 1], np.arange(13.0))
     for _ in range(12):
-        here = loft(psi, v)
-        along = (loft(psi + 1e-4, v) - here) / 1e-4
-        down = (loft(psi, v + 1e-4) - here) / 1e-4
-        ey, ez = y - here[:, 1], z - here[:, 2]
-        det = along[:, 1] * down[:, 2] - along[:, 2] * down[:, 1]
-        psi = psi + np.clip((ey * down[:, 2] - ez * down[:, 1]) / det, -0.3, 0.3)
-        v = v + np.clip((ez * along[:, 1] - ey * along[:, 2]) / det, -0.7, 0.7)
+        point = loft(psi, v)
+        d_psi = (loft(psi + 1e-4, v) - point) / 1e-4
+        d_v = (loft(psi, v + 1e-4) - point) / 1e-4
+        error_y, error_z = y - point[:, 1], z - point[:, 2]
+        determinant = d_psi[:, 1] * d_v[:, 2] - d_psi[:, 2] * d_v[:, 1]
+        psi = psi + np.clip((error_y * d_v[:, 2] - error_z * d_v[:, 1]) / determinant, -0.3, 0.3)
+        v = v + np.clip((error_z * d_psi[:, 1] - error_y * d_psi[:, 2]) / determinant, -0.7, 0.7)
     return loft(psi, v)
 
 
-def relief(points):
-    """Raise the face's features on bare points (n, 3) -> (n, 3)."""
+def face_relief(points: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """Raise nose, cheeks, brow and chin and sink the eye sockets on points (n, 3) of the bare surface."""
     x, y, z = points.T
     a = np.abs(y)
-    facing = smooth((x - 5.0) / 45.0)
-    out = points.copy()
-    dx = 2.5 * bump(a, z, (24, 22), (16, 9))  # brow
-    dx -= 6.0 * bump(a, z, (28, 3), (15, 9))  # socket
-    dx -= 3.5 * bump(a, z, (14, -1), (5, 10))  # the nose's side beside the eye
-    dx -= 3.0 * bump(a, z, (0, 3), (9, 9))  # root of the nose
-    dx += 4.0 * bump(a, z, (42, -30), (15, 13))  # cheek
-    dx += 3.0 * bump(a, z, (31, -17), (14, 8))  # below the eye
-    dx += 2.5 * bump(a, z, (47, -11), (7, 8))
-    dx -= 2.5 * bump(a, z, (45, -62), (12, 14))  # hollow beside the mouth
-    dx += 2.5 * bump(a, z, (0, -62), (20, 12))  # the teeth's arch behind the lips
-    dx -= 2.6 * bump(a, z, (0, -79.5), (17, 5.5))  # under the lower lip
-    dx += 3.2 * bump(a, z, (0, -93), (17, 10))  # chin
-    dx -= 1.2 * bump(a, z, (0, -52), (2.5, 4.0))  # philtrum
-    dx += 0.6 * bump(a, z, (5.0, -52), (2.0, 4.5))
+    facing = smoothstep((x - 5.0) / 45.0)
+    raised = points.copy()
+    dx = 2.5 * gaussian(a, z, (24, 22), (16, 9))  # brow
+    dx -= 6.0 * gaussian(a, z, (28, 3), (15, 9))  # socket
+    dx -= 3.5 * gaussian(a, z, (14, -1), (5, 10))  # the nose's side beside the eye
+    dx -= 3.0 * gaussian(a, z, (0, 3), (9, 9))  # root of the nose
+    dx += 4.0 * gaussian(a, z, (42, -30), (15, 13))  # cheek
+    dx += 3.0 * gaussian(a, z, (31, -17), (14, 8))  # below the eye
+    dx += 2.5 * gaussian(a, z, (47, -11), (7, 8))
+    dx -= 2.5 * gaussian(a, z, (45, -62), (12, 14))  # hollow beside the mouth
+    dx += 2.5 * gaussian(a, z, (0, -62), (20, 12))  # the teeth's arch behind the lips
+    dx -= 2.6 * gaussian(a, z, (0, -79.5), (17, 5.5))  # under the lower lip
+    dx += 3.2 * gaussian(a, z, (0, -93), (17, 10))  # chin
+    dx -= 1.2 * gaussian(a, z, (0, -52), (2.5, 4.0))  # philtrum
+    dx += 0.6 * gaussian(a, z, (5.0, -52), (2.0, 4.5))
     # The nose: a ridge that grows to the tip and ends in a soft underside, with its wings.
     down = np.clip((8.0 - z) / 46.0, 0.0, 1.0)
     ridge = (
-        (1.0 + 12.5 * smooth(down) * (0.3 + 0.7 * down))
-        * smooth((z + 47.5) / 11.0)
-        * smooth((22.0 - z) / 26.0)
+        (1.0 + 12.5 * smoothstep(down) * (0.3 + 0.7 * down))
+        * smoothstep((z + 47.5) / 11.0)
+        * smoothstep((22.0 - z) / 26.0)
     )
-    width = 5.2 + 2.2 * smooth((0.0 - z) / 36.0)
+    width = 5.2 + 2.2 * smoothstep((0.0 - z) / 36.0)
     dx += ridge * np.exp(-0.5 * (a / width) ** 2)
-    dx += 5.0 * bump(a, z, (0, -35.5), (6.0, 5.5))  # tip
-    dx += 7.0 * bump(a, z, (11.0, -38.0), (3.6, 4.2))  # wings
-    out[:, 0] += dx * facing
-    out[:, 2] -= facing * (2.2 * bump(a, z, (0, -41), (7.0, 4.0)))
-    return out
+    dx += 5.0 * gaussian(a, z, (0, -35.5), (6.0, 5.5))  # tip
+    dx += 7.0 * gaussian(a, z, (11.0, -38.0), (3.6, 4.2))  # wings
+    raised[:, 0] += dx * facing
+    raised[:, 2] -= facing * (2.2 * gaussian(a, z, (0, -41), (7.0, 4.0)))
+    return raised
 
 
-def over_ball(points, offset=2.0, radius=9.0, center=EYE):
-    """Let the skin (n, 3) of the face's left half swell over the eyeball: lids."""
+def cover_eyeball(points: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """Raise the skin (n, 3) of the face's left half over the eyeball, as eyelids."""
+    center = EYE_CENTER
     dy, dz = points[:, 1] - center[1], points[:, 2] - center[2]
-    shell = BALL + offset
+    shell = EYE_RADIUS + _EYELID_THICKNESS
     inside = np.sqrt(np.maximum(shell**2 - dy**2 - dz**2, 0.0))
-    out = points.copy()
-    near = smooth((32.0 - np.hypot(dy, dz * 1.2)) / 11.0) * (points[:, 0] > center[0] - 25.0)
-    swollen = soft_max(
-        points[:, 0], center[0] + inside - 0.15 * (np.hypot(dy, dz) / shell) ** 8 * shell, radius
+    covered = points.copy()
+    weight = smoothstep((32.0 - np.hypot(dy, dz * 1.2)) / 11.0) * (points[:, 0] > center[0] - 25.0)
+    raised = smooth_max(
+        points[:, 0],
+        center[0] + inside - 0.15 * (np.hypot(dy, dz) / shell) ** 8 * shell,
+        _EYELID_BLEND_RADIUS,
     )
-    out[:, 0] += near * (swollen - points[:, 0])
-    return out
+    covered[:, 0] += weight * (raised - points[:, 0])
+    return covered

@@ -1,14 +1,19 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Colours of the default face, per vertex: `paint(canvas,
-eye_names, teeth_names)` -> (V, 3) float32, 0..1."""
+"""Colours of the default head, per vertex; sRGB, 0..1."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
 
 import numpy as np
+import numpy.typing as npt
 
-from streamingtalker_ros.face.default_head.mesh import bump, smooth
-from streamingtalker_ros.face.default_head.shape_builder import LIPS
+from streamingtalker_ros.face.default_head.mesh import gaussian, smoothstep
+from streamingtalker_ros.face.default_head.shape_builder import LIP_LOOPS, ShapeBuilder
+from streamingtalker_ros.face.default_head.skin import EYE_LOOP_LENGTH
 
-SKIN = np.array([0.95, 0.75, 0.64])
-NAMES = {
+_SKIN = np.array([0.95, 0.75, 0.64])
+_NAMED_COLORS = {
     "pupil": (0.03, 0.03, 0.04),
     "iris": (0.30, 0.17, 0.09),
     "iris_light": (0.55, 0.34, 0.17),
@@ -18,57 +23,81 @@ NAMES = {
     "gum": (0.78, 0.40, 0.40),
     "tooth": (0.96, 0.95, 0.91),
 }
-LIP, BLUSH, LASH, BROW = (
-    np.array(c) for c in ((0.83, 0.51, 0.47), (0.94, 0.58, 0.52), (0.20, 0.13, 0.11), (0.30, 0.20, 0.15))
-)
+_LIP = np.array((0.83, 0.51, 0.47))
+_BLUSH = np.array((0.94, 0.58, 0.52))
+_LASH = np.array((0.20, 0.13, 0.11))
+_BROW = np.array((0.30, 0.20, 0.15))
+_EYE_CORNER = np.array([0.86, 0.50, 0.47])
+_NOSTRIL = np.array([0.55, 0.33, 0.28])
+_INNER_MOUTH, _TONGUE = (0.62, 0.27, 0.27), (0.80, 0.40, 0.40)
+_HAIR, _CLOTH = np.array([0.33, 0.21, 0.15]), np.array([0.13, 0.38, 0.44])
 
 
-HAIR, CLOTH = np.array([0.33, 0.21, 0.15]), np.array([0.13, 0.38, 0.44])
+def vertex_colors(
+    builder: ShapeBuilder, eye_colors: Sequence[str], teeth_colors: Mapping[str, Sequence[str]]
+) -> npt.NDArray[np.float32]:
+    """Colour all vertices.
 
+    Args:
+        builder: The head.
+        eye_colors: Name of the colour of each vertex of an eyeball.
+        teeth_colors: Name of the colour of each vertex, by part.
 
-def paint(c, eye_names, teeth_names):
-    """c: Canvas; eye_names: paint name per vertex of one ball;
-    teeth_names: part -> names. -> (V, 3) float32."""
-    colors = np.tile(SKIN, (len(c.points), 1))
-    blush = 0.30 * bump(c.a, c.z, (42, -32), (13, 11)) + 0.22 * bump(c.a, c.z, (0, -36), (11, 7))
-    _mix(colors, BLUSH, blush * c.facing * c.soft)
-    for name, share in zip(LIPS, (0.55, 0.95, 1.0, 1.0, 0.95, 0.85)):
-        ids = c.rings.mouth[name]
-        _mix(colors, LIP, share, ids)
-    ids = np.arange(*c.parts["mouth"])
-    depth = smooth((92.0 - c.x[ids]) / 45.0)
-    colors[ids] = (0.62, 0.27, 0.27) + depth[:, None] * (np.array(NAMES["throat"]) - (0.62, 0.27, 0.27))
+    Returns:
+        (V, 3).
+    """
+    colors = np.tile(_SKIN, (len(builder.points), 1))
+    _color_skin(colors, builder)
     for side in ("left", "right"):
-        rings = c.rings.eye[side]
-        turn = 2 * np.pi * np.arange(30) / 30
-        turn = turn if side == "left" else np.pi - turn  # 0 at the outer corner
-        lash = np.clip(np.sin(turn) * 1.6, 0.0, 1.0) ** 0.7 * smooth((np.cos(turn) + 1.0) / 0.9)
-        pink = np.exp(-(((np.cos(turn) + 1.0) / 0.12) ** 2))
-        for n, share in ((1, 1.0), (2, 0.95), (3, 0.22)):
-            _mix(colors, BLUSH, 0.35 if n < 3 else 0.2, rings[n])
-            _mix(colors, np.array([0.86, 0.50, 0.47]), pink * share, rings[n])
-            _mix(colors, LASH, lash * share, rings[n])
-        colors[slice(*c.parts[f"glint_{side}"])] = 1.0
-        colors[slice(*c.parts[f"eye_{side}"])] = [NAMES[name] for name in eye_names]
-        colors[slice(*c.parts[f"brow_{side}"])] = BROW
-    for part, names in teeth_names.items():
-        colors[slice(*c.parts[part])] = [NAMES[name] for name in names]
-    _mix(
-        colors,
-        np.array([0.55, 0.33, 0.28]),
-        0.8 * bump(c.a, c.z, (6.0, -43.5), (3.0, 2.4)) * c.facing * c.mask("skin"),
-    )
-    for part, color in (("hair", HAIR), ("collar", CLOTH)):
-        colors[slice(*c.parts[part])] = color
-    for side in ("left", "right"):
-        ids = np.arange(*c.parts[f"ear_{side}"])
-        _mix(colors, BLUSH, 0.35 + 0.0 * ids, ids)
-    colors[slice(*c.parts["tongue"])] = (0.80, 0.40, 0.40)
+        _color_eyelids(colors, builder, side)
+        colors[slice(*builder.parts[f"glint_{side}"])] = 1.0
+        colors[slice(*builder.parts[f"eye_{side}"])] = [_NAMED_COLORS[name] for name in eye_colors]
+        colors[slice(*builder.parts[f"brow_{side}"])] = _BROW
+        _blend(colors, _BLUSH, 0.35, np.arange(*builder.parts[f"ear_{side}"]))
+    for part, names in teeth_colors.items():
+        colors[slice(*builder.parts[part])] = [_NAMED_COLORS[name] for name in names]
+    for part, color in (("hair", _HAIR), ("collar", _CLOTH), ("tongue", _TONGUE)):
+        colors[slice(*builder.parts[part])] = color
     for part, front, depth in (("teeth_upper", 84, 22), ("teeth_lower", 84, 22), ("tongue", 72, 28)):
-        ids = np.arange(*c.parts[part])  # light fades towards the throat
-        _mix(colors, NAMES["throat"], 0.85 * smooth((front - c.x[ids]) / depth), ids)
+        ids = np.arange(*builder.parts[part])  # darker towards the throat
+        _blend(colors, _NAMED_COLORS["throat"], 0.85 * smoothstep((front - builder.x[ids]) / depth), ids)
     return colors.astype(np.float32)
 
 
-def _mix(colors, color, share, ids=slice(None)) -> None:
-    colors[ids] += np.reshape(share, (-1, 1)) * (color - colors[ids])
+def _color_skin(colors: npt.NDArray[np.float64], builder: ShapeBuilder) -> None:
+    """Colour cheeks, nose, lips and the inside of the mouth."""
+    cheeks = gaussian(builder.abs_y, builder.z, (42, -32), (13, 11))
+    nose = gaussian(builder.abs_y, builder.z, (0, -36), (11, 7))
+    blush = 0.30 * cheeks + 0.22 * nose
+    _blend(colors, _BLUSH, blush * builder.facing * builder.soft_weight)
+    for name, fraction in zip(LIP_LOOPS, (0.55, 0.95, 1.0, 1.0, 0.95, 0.85), strict=True):
+        _blend(colors, _LIP, fraction, builder.loops.mouth[name])
+    ids = np.arange(*builder.parts["mouth"])
+    depth = smoothstep((92.0 - builder.x[ids]) / 45.0)
+    throat = np.array(_NAMED_COLORS["throat"])
+    colors[ids] = _INNER_MOUTH + depth[:, None] * (throat - _INNER_MOUTH)
+    nostrils = gaussian(builder.abs_y, builder.z, (6.0, -43.5), (3.0, 2.4))
+    _blend(colors, _NOSTRIL, 0.8 * nostrils * builder.facing * builder.mask("skin"))
+
+
+def _color_eyelids(colors: npt.NDArray[np.float64], builder: ShapeBuilder, side: str) -> None:
+    """Colour lashes and the inner corner of one eye."""
+    loops = builder.loops.eye[side]
+    turn = 2 * np.pi * np.arange(EYE_LOOP_LENGTH) / EYE_LOOP_LENGTH
+    turn = turn if side == "left" else np.pi - turn  # 0 at the outer corner
+    lash = np.clip(np.sin(turn) * 1.6, 0.0, 1.0) ** 0.7 * smoothstep((np.cos(turn) + 1.0) / 0.9)
+    corner = np.exp(-(((np.cos(turn) + 1.0) / 0.12) ** 2))
+    for n, fraction in ((1, 1.0), (2, 0.95), (3, 0.22)):
+        _blend(colors, _BLUSH, 0.35 if n < 3 else 0.2, loops[n])
+        _blend(colors, _EYE_CORNER, corner * fraction, loops[n])
+        _blend(colors, _LASH, lash * fraction, loops[n])
+
+
+def _blend(
+    colors: npt.NDArray[np.float64],
+    color: npt.ArrayLike,
+    fraction: npt.ArrayLike,
+    ids: npt.NDArray[np.int64] | slice = slice(None),
+) -> None:
+    """Blend a fraction, one for all or one per vertex, of a colour into the colours of some vertices."""
+    colors[ids] += np.reshape(fraction, (-1, 1)) * (np.asarray(color) - colors[ids])
