@@ -1,35 +1,39 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The stateful resampler: chunked = whole, time kept, aliases gone, the stated delay true."""
+"""The streaming resampler equals the offline one, keeps time, rejects aliases and states its delay."""
+
+from __future__ import annotations
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 
 from streamingtalker_ros.audio.resample import Resampler, to_16k
 from streamingtalker_ros.errors import TalkerError
 
 RATES = (8000, 11025, 22050, 24000, 32000, 44100, 48000, 96000, 192000)
+INNER = slice(1600, 14400)  # of one second at 16 kHz, without the filter's ends
 
 
-def tone(frequency, rate, seconds=1.0):
+def tone(frequency: float, rate: int, seconds: float = 1.0) -> npt.NDArray[np.float32]:
     return np.sin(2 * np.pi * frequency * np.arange(int(rate * seconds)) / rate).astype(np.float32)
 
 
 @pytest.mark.parametrize("rate", RATES)
-def test_chunks_of_any_size_give_the_whole(rate) -> None:
+def test_chunks_of_any_size_give_the_offline_result(rate: int) -> None:
     rng = np.random.default_rng(rate)
     pcm = rng.standard_normal(rate // 2 + 7).astype(np.float32) * 0.1
     whole = to_16k(pcm, rate)
     assert len(whole) == -(-len(pcm) * 16000 // rate)
-    resampler, pieces, start = Resampler(rate), [], 0
+    resampler, chunks, start = Resampler(rate), [], 0
     while start < len(pcm):
         size = int(rng.choice([0, 1, 2, 160, 441, 960, 4000]))
-        pieces.append(resampler.accept(pcm[start : start + size]))
+        chunks.append(resampler.accept(pcm[start : start + size]))
         start += size
-    pieces.append(resampler.finish())
-    np.testing.assert_array_equal(np.concatenate(pieces), whole)
+    chunks.append(resampler.finish())
+    np.testing.assert_array_equal(np.concatenate(chunks), whole)
 
 
-def test_16k_passes_untouched_and_undelayed() -> None:
+def test_16_khz_passes_unchanged_and_without_delay() -> None:
     pcm = np.random.default_rng(0).standard_normal(5000).astype(np.float32)
     resampler = Resampler(16000)
     assert resampler.delay == 0
@@ -38,42 +42,48 @@ def test_16k_passes_untouched_and_undelayed() -> None:
 
 
 @pytest.mark.parametrize("rate", RATES)
-def test_a_tone_keeps_its_place_in_time(rate) -> None:
-    """Within 0.15 ms: 0.1 rad of 100 Hz at 16 kHz would be 0.16 ms."""
-    out = to_16k(tone(100, rate), rate)
-    inner = slice(1600, 14400)
-    assert np.abs(out[inner] - tone(100, 16000)[inner]).max() < 2 * np.pi * 100 * 0.00015
+def test_the_signal_is_aligned_within_0_15_ms(rate: int) -> None:
+    resampled = to_16k(tone(100, rate), rate)
+    assert np.abs(resampled[INNER] - tone(100, 16000)[INNER]).max() < 2 * np.pi * 100 * 0.00015
 
 
 @pytest.mark.parametrize("rate", [rate for rate in RATES if rate > 22050])
-def test_what_16k_cannot_hold_is_gone(rate) -> None:
-    out = to_16k(tone(9500, rate), rate)[1600:14400]
-    assert np.abs(out).max() < 1e-4
-    kept = to_16k(tone(7000, rate), rate)[1600:14400]
-    assert abs(np.sqrt(2 * np.mean(kept**2)) - 1) < 0.01
+def test_frequencies_above_8_khz_are_removed_and_those_below_kept(rate: int) -> None:
+    alias = to_16k(tone(9500, rate), rate)[INNER]
+    assert np.abs(alias).max() < 1e-4
+    passed = to_16k(tone(7000, rate), rate)[INNER]
+    assert abs(np.sqrt(2 * np.mean(passed**2)) - 1) < 0.01
 
 
 @pytest.mark.parametrize("rate", RATES)
-def test_the_stated_delay_holds_for_blocks_of_20_ms(rate) -> None:
+def test_the_lag_never_exceeds_the_stated_delay(rate: int) -> None:
     resampler = Resampler(rate)
     assert 0 < resampler.delay <= 0.031
-    block, taken, given = rate // 50, 0, 0
+    packet, samples_in, samples_out = rate // 50, 0, 0
     for _ in range(100):
-        given += len(resampler.accept(np.ones(block, np.float32)))
-        taken += block
-        assert taken / rate - given / 16000 <= resampler.delay + 1e-4
+        samples_out += len(resampler.accept(np.ones(packet, np.float32)))
+        samples_in += packet
+        assert samples_in / rate - samples_out / 16000 <= resampler.delay + 1e-4
 
 
-def test_reset_is_a_fresh_resampler() -> None:
+def test_a_long_stream_does_not_drift() -> None:
+    resampler, samples_out = Resampler(44100), 0
+    second = np.zeros(44100, np.float32)
+    for _ in range(120):
+        samples_out += len(resampler.accept(second))
+    assert 0 <= 120 - samples_out / 16000 <= resampler.delay
+
+
+def test_reset_gives_a_fresh_resampler() -> None:
     resampler = Resampler(44100)
     resampler.accept(tone(300, 44100))
     resampler.reset()
     pcm = tone(700, 44100, 0.3)
-    again = np.concatenate([resampler.accept(pcm), resampler.finish()])
-    np.testing.assert_array_equal(again, to_16k(pcm, 44100))
+    resampled = np.concatenate([resampler.accept(pcm), resampler.finish()])
+    np.testing.assert_array_equal(resampled, to_16k(pcm, 44100))
 
 
-def test_after_finish_only_reset_helps() -> None:
+def test_a_finished_resampler_rejects_audio() -> None:
     resampler = Resampler(48000)
     resampler.accept(tone(300, 48000, 0.1))
     resampler.finish()
@@ -82,9 +92,7 @@ def test_after_finish_only_reset_helps() -> None:
     assert len(resampler.finish()) == 0
 
 
-def test_a_long_stream_does_not_drift() -> None:
-    resampler, given = Resampler(44100), 0
-    second = np.zeros(44100, np.float32)
-    for _ in range(120):
-        given += len(resampler.accept(second))
-    assert 0 <= 120 - given / 16000 <= resampler.delay
+@pytest.mark.parametrize("rates", [(0, 16000), (16000, -1)])
+def test_rates_that_are_not_positive_are_rejected(rates: tuple[int, int]) -> None:
+    with pytest.raises(TalkerError, match="positive"):
+        Resampler(*rates)

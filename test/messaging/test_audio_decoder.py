@@ -1,177 +1,213 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What senders put into a message: bare PCM, heads of WAV files, MP3; told by audio_info or not at all."""
+"""Audio messages of any payload, PCM, WAV or MP3, announced by audio_info or not, become packets of PCM."""
+
+from __future__ import annotations
 
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
-from streamingtalker_ros.audio import mp3, wav_header
+from streamingtalker_ros.audio import wav_header
+from streamingtalker_ros.audio.constants import NS_PER_S, SAMPLE_RATE
 from streamingtalker_ros.audio.packet import AudioFormat
-from streamingtalker_ros.audio.pcm_decoder import PcmDecoder
 from streamingtalker_ros.errors import TalkerError
-from streamingtalker_ros.messaging import audio_common, audio_decoder
+from streamingtalker_ros.messaging.audio_decoder import MAX_BYTES_WITHOUT_FRAME, MAX_MP3_BYTES
+from streamingtalker_ros.streaming import Talker
+from support.coded_audio import (
+    START,
+    DecoderHarness,
+    audio_info,
+    decode_pcm,
+    encode_mp3,
+    mp3_packets,
+    stamped_message,
+)
+from support.scheduler_harness import FRAME, S0, SchedulerHarness, small_talker
 
-RATE, SECOND = 16000, 1_000_000_000
-STAMPED = "audio_common_msgs/msg/AudioDataStamped"
-TONE = (0.5 * np.sin(2 * np.pi * 440 * np.arange(RATE) / RATE)).astype(np.float32)
-
-
-def stamped(payload, stamp):
-    seconds, nanoseconds = divmod(stamp, SECOND)
-    header = SimpleNamespace(stamp=SimpleNamespace(sec=seconds, nanosec=nanoseconds))
-    return SimpleNamespace(header=header, audio=SimpleNamespace(data=payload))
-
-
-def info(coding, sample_format="S16LE", rate=RATE, channels=1):
-    return SimpleNamespace(
-        coding_format=coding, sample_format=sample_format, sample_rate=rate, channels=channels
-    )
+DELAY = 1105  # samples, of LAME and the decoder
+PACKET = bytes(640)  # 20 ms of silence
 
 
-def mp3_frames(rate=RATE, channels=1):
-    """TONE as the packets that GStreamer's encoder puts out: one frame each."""
-    av = pytest.importorskip("av", reason="av, which decodes MP3, is not installed")
-    codec = av.CodecContext.create("libmp3lame", "w")
-    layout = {1: "mono", 2: "stereo"}[channels]
-    codec.sample_rate, codec.format, codec.layout, codec.bit_rate = rate, "s16p", layout, 64000
-    codec.open()
-    made, size = [], codec.frame_size
-    samples = np.repeat((TONE * 32767).astype(np.int16)[None], channels, 0)
-    for start in range(0, samples.shape[1] - size, size):
-        part = np.ascontiguousarray(samples[:, start : start + size])
-        frame = av.AudioFrame.from_ndarray(part, "s16p", layout)
-        frame.sample_rate, frame.pts = rate, start
-        made += [bytes(packet) for packet in codec.encode(frame)]
-    return made + [bytes(packet) for packet in codec.encode(None)], size
+def wav_head(
+    tag: int,
+    channels: int,
+    rate: int,
+    bits: int,
+    before: bytes = b"",
+    data_size: int = 0xFFFFFFFF,
+    extension: bytes = b"",
+) -> bytes:
+    """Return the header of a WAV file, written by its specification."""
+    block = bits // 8 * channels
+    fields = ((tag, 2), (channels, 2), (rate, 4), (rate * block, 4), (block, 2), (bits, 2))
+    fmt = b"".join(value.to_bytes(length, "little") for value, length in fields) + extension
+    size = len(fmt).to_bytes(4, "little")
+    data = b"data" + data_size.to_bytes(4, "little")
+    return b"RIFF\xff\xff\xff\xffWAVE" + before + b"fmt " + size + fmt + data
 
 
-class Listener:
-    """An AudioMessageDecoder with what it refused."""
-
-    def __init__(self) -> None:
-        self.refused = []
-        self.hearing = audio_decoder.AudioMessageDecoder(lambda *what: self.refused.append(what))
-
-    def hear(self, *messages):
-        """(payload, stamp) pairs -> the packets that come of them."""
-        heard = [self.hearing.decode(stamped(*message), STAMPED) for message in messages]
-        return [packet for packet in heard if packet is not None]
-
-
-def sound(packets):
-    return np.concatenate([PcmDecoder(packet.format).decode(packet.payload) for packet in packets])
-
-
-@pytest.mark.parametrize("told", ["mp3", "MP3", None])
+@pytest.mark.parametrize("coding", ["mp3", "MP3", None])
 @pytest.mark.parametrize("channels", [1, 2])
-def test_mp3_gives_the_sound_with_the_stamps_of_its_packets(told, channels) -> None:
-    frames, size = mp3_frames(channels=channels)
-    listener = Listener()
-    if told:
-        listener.hearing.on_audio_info(info(told))
-    stamps = [SECOND + round(index * size * SECOND / RATE) for index in range(len(frames))]
-    packets = listener.hear(*zip(frames, stamps))
-    assert not listener.refused
-    assert {packet.format for packet in packets} == {AudioFormat(RATE, channels, "f32")}
-    late = 1105  # samples, LAME's and the decoder's, are left out at the beginning: see test_audio_coded.py
-    assert packets[0].stamp == stamps[0] and len(packets) == len(frames) - late // size
-    assert [packet.stamp for packet in packets[1:]] == [stamp - late * SECOND // RATE for stamp in stamps[2:]]
-    heard = sound(packets)[4000:12000]
-    power = np.abs(np.fft.rfft(heard * np.hanning(len(heard))))
-    assert power.argmax() == round(440 * len(heard) / RATE)
-    np.testing.assert_allclose(np.sqrt(np.mean(heard**2)), 0.5 / np.sqrt(2), rtol=0.06)  # LAME takes 5 %
+def test_mp3_decodes_to_the_original_with_stamps_less_the_codec_delay(
+    coding: str | None, channels: int
+) -> None:
+    tone = (0.5 * np.sin(2 * np.pi * 440 * np.arange(SAMPLE_RATE) / SAMPLE_RATE)).astype(np.float32)
+    frames = encode_mp3(tone, SAMPLE_RATE, channels)
+    harness = DecoderHarness(coding)
+    packets = harness.decode_all(frames)
+    assert not harness.rejected
+    assert {packet.format for packet in packets} == {AudioFormat(SAMPLE_RATE, channels, "f32")}
+    assert packets[0].stamp == START and len(packets) == len(frames) - DELAY // 576
+    delay = DELAY * NS_PER_S // SAMPLE_RATE
+    expected = [START + ns - delay for ns, _ in frames[2:]]
+    assert [packet.stamp for packet in packets[1:]] == pytest.approx(expected, abs=1)
+    decoded = decode_pcm(packets)[4000:12000]
+    spectrum = np.abs(np.fft.rfft(decoded * np.hanning(len(decoded))))
+    assert spectrum.argmax() == round(440 * len(decoded) / SAMPLE_RATE)
+    rms = np.sqrt(np.mean(decoded**2))
+    assert rms == pytest.approx(0.5 / np.sqrt(2), rel=0.06)  # LAME attenuates by 5 %
 
 
-def test_pcm_is_not_taken_for_mp3() -> None:
-    random = np.random.default_rng(0)
-    for _ in range(2000):
-        assert not mp3.looks_like_mp3(b"\xff\xfb" + random.bytes(638))
-    assert not mp3.looks_like_mp3(b"") and not mp3.looks_like_mp3(b"\xff")
-
-
-def test_broken_mp3_is_refused_and_what_follows_is_heard() -> None:
-    frames, _ = mp3_frames()
-    listener = Listener()
-    listener.hearing.on_audio_info(info("mp3"))
-    assert not listener.hear(
-        (b"no such thing" * 500, 1), (b"\xff" * audio_decoder.MAX_MP3_BYTES + b"\xff", 1)
+def test_undeclared_mp3_is_detected_and_stays_mp3_when_it_is_cut_at_any_byte() -> None:
+    packets, harness = mp3_packets(), DecoderHarness()
+    decoded = harness.decode_all(packets[:10])
+    rest = b"".join(frame for _, frame in packets[10:])
+    decoded += harness.decode_all(
+        (packets[10][0] + start * 8 * NS_PER_S // 64000, rest[start : start + 200])
+        for start in range(0, len(rest), 200)
     )
-    assert all(kind == "message" for kind, _ in listener.refused) and listener.refused
-    assert len(sound(listener.hear(*[(frame, SECOND) for frame in frames]))) > 10_000
+    assert {packet.format.encoding for packet in decoded if packet.format is not None} == {"f32"}
 
 
-def head(code, channels, rate, bits, before=b"", size=0xFFFFFFFF, more=b""):
-    """The head of a WAV file, written by its specification."""
-    width = bits // 8 * channels
-    form = (
-        b"".join(
-            int(value).to_bytes(length, "little")
-            for value, length in (
-                (code, 2),
-                (channels, 2),
-                (rate, 4),
-                (rate * width, 4),
-                (width, 2),
-                (bits, 2),
-            )
-        )
-        + more
-    )
-    return (
-        b"RIFF\xff\xff\xff\xffWAVE"
-        + before
-        + b"fmt "
-        + len(form).to_bytes(4, "little")
-        + form
-        + b"data"
-        + size.to_bytes(4, "little")
-    )
+def test_detected_mp3_becomes_pcm_again_when_no_frames_follow() -> None:
+    harness = DecoderHarness()
+    harness.decode_all(mp3_packets()[:10])
+    decoded = [
+        harness.decode(PACKET, START + NS_PER_S + index * 20_000_000)
+        for index in range(MAX_BYTES_WITHOUT_FRAME // len(PACKET) + 5)
+    ]
+    assert decoded[0] is None and not harness.rejected
+    assert decoded[-1] is not None and decoded[-1].payload == PACKET and decoded[-1].format is None
+
+
+def test_declared_mp3_without_frames_is_rejected_until_frames_follow() -> None:
+    harness = DecoderHarness("mp3")
+    for index in range(2 * MAX_BYTES_WITHOUT_FRAME // len(PACKET)):
+        assert harness.decode(PACKET, START + index * 20_000_000) is None
+    assert len(harness.rejected) == 2 and "describes MP3" in harness.rejected[0][1]
+    assert len(harness.decode_all(mp3_packets()[:10], START + 5 * NS_PER_S)) > 5
+
+
+def test_invalid_or_oversized_mp3_is_rejected_and_later_frames_are_decoded() -> None:
+    harness = DecoderHarness("mp3")
+    assert not harness.decode_all([(1, b"no such thing" * 500), (1, b"\xff" * (MAX_MP3_BYTES + 1))], 0)
+    assert harness.rejected and all(kind == "message" for kind, _ in harness.rejected)
+    assert len(decode_pcm(harness.decode_all(mp3_packets()))) > 10_000
 
 
 @pytest.mark.parametrize(
-    "made, expected",
+    "head, expected",
     [
-        (head(1, 1, 16000, 16), AudioFormat(16000, 1, "s16")),
-        (head(1, 2, 44100, 24, before=b"LIST\x03\0\0\0abc\0"), AudioFormat(44100, 2, "s24")),
-        (head(3, 1, 48000, 32, size=0), AudioFormat(48000, 1, "f32")),
+        (wav_head(1, 1, 16000, 16), AudioFormat(16000, 1, "s16")),
+        (wav_head(1, 2, 44100, 24, before=b"LIST\x03\0\0\0abc\0"), AudioFormat(44100, 2, "s24")),
+        (wav_head(3, 1, 48000, 32, data_size=0), AudioFormat(48000, 1, "f32")),
         (
-            head(0xFFFE, 1, 22050, 16, more=b"\x16\0\x10\0\4\0\0\0\1\0" + bytes(14)),
+            wav_head(0xFFFE, 1, 22050, 16, extension=b"\x16\0\x10\0\4\0\0\0\1\0" + bytes(14)),
             AudioFormat(22050, 1, "s16"),
         ),
     ],
 )
-def test_the_head_of_a_wav_file_tells_the_format_of_what_follows(made, expected) -> None:
-    assert wav_header.split_header(made + b"samples!") == (expected, b"samples!")
-    listener = Listener()
-    listener.hearing.on_audio_info(info("wave", "F32LE", 8000))
-    packets = listener.hear((made + bytes(24), SECOND), (bytes(24), 2 * SECOND), (made, 3 * SECOND))
-    assert [packet.format for packet in packets] == [expected, expected] and not listener.refused
+def test_a_wav_header_overrides_audio_info_for_the_samples_that_follow(
+    head: bytes, expected: AudioFormat
+) -> None:
+    assert wav_header.split_header(head + b"samples!") == (expected, b"samples!")
+    harness = DecoderHarness()
+    harness.decoder.on_audio_info(audio_info("wave", "F32LE", 8000))
+    packets = harness.decode_all([(0, head + bytes(24)), (NS_PER_S, bytes(24)), (2 * NS_PER_S, head)])
+    assert [packet.format for packet in packets] == [expected, expected] and not harness.rejected
     assert [len(packet.payload) for packet in packets] == [24, 24]
 
 
-@pytest.mark.parametrize("payload", [head(2, 1, 16000, 4), head(1, 1, 16000, 16)[:30], b"RIFF\0\0\0\0WAVE"])
-def test_a_head_that_is_no_pcm_is_refused(payload) -> None:
+@pytest.mark.parametrize(
+    "payload", [wav_head(2, 1, 16000, 4), wav_head(1, 1, 16000, 16)[:30], b"RIFF\0\0\0\0WAVE"]
+)
+def test_a_wav_header_that_is_not_pcm_or_incomplete_is_rejected(payload: bytes) -> None:
     with pytest.raises(TalkerError):
         wav_header.split_header(payload)
-    listener = Listener()
-    assert not listener.hear((payload, SECOND)) and [kind for kind, _ in listener.refused] == ["message"]
+    harness = DecoderHarness()
+    assert harness.decode(payload, START) is None
+    assert [kind for kind, _ in harness.rejected] == ["message"]
 
 
-def test_an_unknown_coding_is_refused_until_another_is_told() -> None:
-    listener = Listener()
-    listener.hearing.on_audio_info(info("Vorbis"))
-    assert not listener.hear((bytes(640), SECOND), (bytes(640), 2 * SECOND))
-    assert {kind for kind, _ in listener.refused} == {"info"} and "format:=wave" in listener.refused[0][1]
-    listener.hearing.on_audio_info(info("WAVE", "s16le"))
-    assert [packet.format for packet in listener.hear((bytes(640), SECOND))] == [AudioFormat(RATE, 1, "s16")]
+def test_an_unknown_coding_is_rejected_until_audio_info_describes_another() -> None:
+    harness = DecoderHarness("Vorbis")
+    assert not harness.decode_all([(0, PACKET), (NS_PER_S, PACKET)])
+    assert {kind for kind, _ in harness.rejected} == {"info"}
+    assert "format:=wave" in harness.rejected[0][1]
+    harness.decoder.on_audio_info(audio_info("WAVE", "s16le"))
+    packets = harness.decode_all([(0, PACKET)])
+    assert [packet.format for packet in packets] == [AudioFormat(SAMPLE_RATE, 1, "s16")]
 
 
-def test_typed_samples_are_never_searched_for_heads() -> None:
-    message = stamped(None, SECOND)
+def test_typed_samples_are_never_taken_for_a_header() -> None:
+    message = stamped_message(None, START)
     message.audio = SimpleNamespace(
-        info=SimpleNamespace(format=0x20, channels=1, rate=RATE),
+        info=SimpleNamespace(format=0x20, channels=1, rate=SAMPLE_RATE),
         audio_data=SimpleNamespace(uint8_data=list(b"RIFF\0\0\0\0WAVE")),
     )
-    packet = Listener().hearing.decode(message, "audio_common_msgs/msg/AudioStamped")
-    assert packet.format == AudioFormat(RATE, 1, "u8") and audio_common.AUDIO_TYPES
+    packet = DecoderHarness().decoder.decode(message, "audio_common_msgs/msg/AudioStamped")
+    assert packet is not None and packet.format == AudioFormat(SAMPLE_RATE, 1, "u8")
+
+
+def run_session(
+    talker: Talker, packets: list[tuple[int, bytes]], coding: str | None = "mp3", stamped: bool = True
+) -> SchedulerHarness:
+    """Run MP3 through the decoder and a session; each packet arrives when its audio is over."""
+    session, decoder = SchedulerHarness(talker), DecoderHarness(coding)
+    duration = packets[1][0] - packets[0][0]
+    start, copies = session.now, dict[int, int]()
+    for ns, frame in packets:
+        copy = copies.get(ns, 0)
+        copies[ns] = copy + 1
+        late = 0.08 if copy and ns else 0.0
+        at = start + (ns + duration) / NS_PER_S + 0.005 * copy + late
+
+        def deliver(frame: bytes = frame, ns: int = ns, at: float = at) -> None:
+            stamp = S0 + ns if stamped else None
+            packet = decoder.decode(frame, stamp, S0 + round((at - start) * NS_PER_S), at)
+            if packet is not None:
+                session.session.push(packet)
+
+        session.at(at, deliver)
+    session.run(packets[-1][0] / NS_PER_S + 1.0)
+    return session
+
+
+@pytest.mark.parametrize("coding", ["mp3", "MP3", None])
+def test_duplicated_and_late_mp3_packets_are_counted_and_change_no_frame(coding: str | None) -> None:
+    packets, talker = mp3_packets(), small_talker()
+    disturbed = []
+    for index, packet in enumerate(packets):
+        disturbed.append(packet)
+        if index % 7 == 3:
+            disturbed.append(packet)
+        if index % 11 == 5:
+            disturbed.append(packets[index - 2])
+    expected, actual = run_session(talker, packets, coding), run_session(talker, disturbed, coding)
+    counters = actual.statistics
+    assert counters.duplicates + counters.late == len(disturbed) - len(packets)
+    assert counters.gaps == counters.rejected == 0
+    assert [frame.stamp for frame in actual.audio] == [frame.stamp for frame in expected.audio]
+    np.testing.assert_array_equal(
+        [frame.weights for frame in actual.audio], [frame.weights for frame in expected.audio]
+    )
+
+
+@pytest.mark.parametrize("stamped", [True, False])
+def test_frames_of_mp3_carry_the_time_of_their_audio(stamped: bool) -> None:
+    session = run_session(small_talker(), mp3_packets(bit_rate=128000), stamped=stamped)
+    stamps = [frame.stamp for frame in session.audio]
+    assert stamps == [stamps[0] + index * FRAME for index in range(len(stamps))]
+    assert len(stamps) >= 74 and session.statistics.gaps == 0
+    assert stamps[0] == S0 if stamped else abs(stamps[0] - S0) < 45_000_000
