@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Final, Protocol
 
 from streamingtalker_ros.messaging.header import MessageClassLookup, set_stamp
@@ -67,8 +67,8 @@ def assess(recent: Mapping[str, int]) -> tuple[int, str]:
         return ERROR, f"{recent['errors']} frames failed {period}"
     if recent["dropped"] > recent["frames"]:
         return ERROR, (
-            f"{recent['dropped']} frames were skipped and {recent['frames']} generated {period}: the model is "
-            "too slow for this machine, set fewer steps or another device"
+            f"{recent['dropped']} frames were skipped and {recent['frames']} generated {period}: the model "
+            "is too slow for this machine, set fewer steps or another device"
         )
     if recent["dropped"]:
         return WARN, f"{recent['dropped']} frames were skipped {period}: the machine was too slow for a while"
@@ -77,8 +77,8 @@ def assess(recent: Mapping[str, int]) -> tuple[int, str]:
     if recent["late"] or recent["gaps"] or recent["discontinuities"]:
         gaps = recent["gaps"] + recent["discontinuities"]
         return WARN, (
-            f"{recent['late']} packets were late {period}, the audio had {gaps} gaps: its sender or the network "
-            "stutters"
+            f"{recent['late']} packets were late {period}, the audio had {gaps} gaps: its sender or the "
+            "network stutters"
         )
     return OK, "in time"
 
@@ -90,13 +90,19 @@ class DiagnosticsReporter:
         worker: the source of the counters.
         message_class: returns the class of a message type.
         name: name of the node.
+        clock: time in seconds, monotonic.
     """
 
-    def __init__(self, worker: Worker, message_class: MessageClassLookup, name: str = "talker") -> None:
-        self._worker, self._message_class, self._name = worker, message_class, name
-        self._history = deque(
-            [(time.monotonic(), worker.statistics())]
-        )  # one per call, the oldest WINDOW_S old
+    def __init__(
+        self,
+        worker: Worker,
+        message_class: MessageClassLookup,
+        name: str = "talker",
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._worker, self._message_class, self._name, self._clock = worker, message_class, name, clock
+        # one entry per call, the oldest WINDOW_S old
+        self._history = deque([(clock(), worker.statistics())])
 
     def build(self, now_ns: int | None = None) -> Any:
         """Return the DiagnosticArray of this moment; call it about once per second.
@@ -105,7 +111,7 @@ class DiagnosticsReporter:
             now_ns: its stamp, default the system's time.
         """
         worker, counters = self._worker, self._worker.statistics()
-        now = time.monotonic()
+        now = self._clock()
         self._history.append((now, counters))
         while self._history[0][0] < now - WINDOW_S:
             self._history.popleft()

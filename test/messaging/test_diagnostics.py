@@ -1,69 +1,98 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The level of /diagnostics tells of the last ten seconds, and of nothing before."""
+"""The level of /diagnostics covers the last ten seconds; its values are the counters since the start."""
 
-from types import SimpleNamespace
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any
 
 import pytest
 
 from streamingtalker_ros.dds import message_types
-from streamingtalker_ros.messaging import diagnostics
+from streamingtalker_ros.messaging.diagnostics import ERROR, OK, WARN, DiagnosticsReporter
+from streamingtalker_ros.messaging.header import stamp_to_ns
 from streamingtalker_ros.runtime.parameters import TalkerParameters
 from streamingtalker_ros.runtime.worker import TalkerWorker
 from support.scheduler_harness import small_talker
 
+STAMP = 5_000_000_007
+
+
+class CountedWorker(TalkerWorker):
+    """A real worker to whose counters a test adds."""
+
+    def __init__(self) -> None:
+        super().__init__(small_talker(), TalkerParameters(device="cpu"), lambda frame: None)
+        self.added: Counter[str] = Counter()
+
+    def statistics(self) -> dict[str, Any]:
+        return {name: value + self.added[name] for name, value in super().statistics().items()}
+
+
+class Health:
+    """A reporter under a clock that the test sets."""
+
+    def __init__(self) -> None:
+        self.now = 100.0
+        self.worker = CountedWorker()
+        self.reporter = DiagnosticsReporter(
+            self.worker, message_types.message_class, "robot/talker", clock=lambda: self.now
+        )
+
+    def report_after(self, seconds: int = 1) -> tuple[int, str]:
+        """Report once per second; return the last level and message."""
+        for _ in range(seconds - 1):
+            self.now += 1.0
+            self.reporter.build(STAMP)
+        self.now += 1.0
+        status = self.reporter.build(STAMP).status[0]
+        return status.level, status.message
+
+    def values(self) -> dict[str, str]:
+        return {item.key: item.value for item in self.reporter.build().status[0].values}
+
 
 @pytest.fixture
-def health(monkeypatch):
-    """count(name=number…) and then level(seconds later) -> (level, text)."""
-    clock = SimpleNamespace(now=100.0)
-    monkeypatch.setattr(diagnostics.time, "monotonic", lambda: clock.now)
-    core = TalkerWorker(small_talker(), TalkerParameters(device="cpu"), lambda frame: None)
-    watch = diagnostics.DiagnosticsReporter(core, message_types.message_class, "robot/talker")
-
-    def count(**numbers) -> None:
-        for name, number in numbers.items():
-            setattr(core._statistics, name, getattr(core._statistics, name) + number)
-
-    def level(seconds=1.0):
-        for _ in range(int(seconds)):
-            clock.now += 1.0
-            array = watch.build(5_000_000_007)
-        assert (array.header.stamp.sec, array.header.stamp.nanosec) == (5, 7)
-        assert array.status[0].name == "robot/talker"
-        return array.status[0].level, array.status[0].message
-
-    return SimpleNamespace(count=count, level=level, core=core, watch=watch)
+def health() -> Health:
+    return Health()
 
 
-def test_all_is_well_until_something_happens(health) -> None:
-    health.count(frames=25)
-    assert health.level() == (diagnostics.OK, "waiting, in time")
+def test_the_report_names_the_node_and_carries_the_stamp(health: Health) -> None:
+    message = health.reporter.build(STAMP)
+    assert stamp_to_ns(message.header.stamp) == STAMP and message.status[0].name == "robot/talker"
+
+
+def test_frames_in_time_are_ok(health: Health) -> None:
+    health.worker.added.update(frames=25)
+    assert health.report_after() == (OK, "waiting, in time")
 
 
 @pytest.mark.parametrize(
-    "numbers, level, text",
+    "counters, level, reason",
     [
-        ({"errors": 1}, diagnostics.ERROR, "1 frames failed"),
-        ({"dropped": 5, "frames": 20}, diagnostics.WARN, "5 frames were skipped"),
-        ({"dropped": 15, "frames": 10}, diagnostics.ERROR, "too slow"),
-        ({"rejected": 3}, diagnostics.WARN, "3 packets were rejected"),
-        ({"late": 2, "gaps": 1}, diagnostics.WARN, "2 packets were late"),
-        ({"discontinuities": 1}, diagnostics.WARN, "1 gaps"),
+        ({"errors": 1}, ERROR, "1 frames failed"),
+        ({"dropped": 5, "frames": 20}, WARN, "5 frames were skipped"),
+        ({"dropped": 15, "frames": 10}, ERROR, "too slow"),
+        ({"rejected": 3}, WARN, "3 packets were rejected"),
+        ({"late": 2, "gaps": 1}, WARN, "2 packets were late"),
+        ({"discontinuities": 1}, WARN, "had 1 gaps"),
     ],
 )
-def test_trouble_is_told_and_forgotten_after_ten_seconds(health, numbers, level, text) -> None:
-    health.level(3)
-    health.count(**numbers)
-    assert health.level()[0] == level and text in health.level()[1]
-    assert health.level(6)[0] == level
-    assert health.level(4) == (diagnostics.OK, "waiting, in time")
-    values = {item.key: item.value for item in health.watch.build().status[0].values}
-    assert all(values[name] == str(number) for name, number in numbers.items()), "the counters stay"
+def test_a_problem_sets_the_level_for_ten_seconds_and_its_counters_stay(
+    health: Health, counters: dict[str, int], level: int, reason: str
+) -> None:
+    health.report_after(3)
+    health.worker.added.update(counters)
+    reported_level, message = health.report_after()
+    assert reported_level == level and reason in message
+    assert health.report_after(7)[0] == level
+    assert health.report_after(4) == (OK, "waiting, in time")
+    values = health.values()
+    assert all(values[name] == str(count) for name, count in counters.items())
 
 
-def test_the_values_tell_what_a_person_asks_for(health) -> None:
-    values = {item.key for item in health.watch.build().status[0].values}
-    assert {
+def test_the_values_hold_model_device_latency_and_every_counter(health: Health) -> None:
+    expected = {
         "model",
         "device",
         "state",
@@ -79,4 +108,5 @@ def test_the_values_tell_what_a_person_asks_for(health) -> None:
         "discontinuities",
         "format_changes",
         "rejected",
-    } <= values
+    }
+    assert expected <= health.values().keys()
