@@ -39,15 +39,15 @@ def start(monkeypatch):
 def test_the_page_shows_a_genuine_ros_talker(start, tmp_path) -> None:
     from streamingtalker_ros.web import assets
     from support.scheduler_harness import small_talker
-    from support.web_client import Client, serving
+    from support.web_client import WebClient, running_server
     from tools.browser import chromium
 
     soundfile.write(tmp_path / "voice.wav", voice(4.0), 16000)
     graph = Graph(DOMAIN)
     try:
-        with serving(small_talker(), domain=DOMAIN) as server, Client(server) as client:
-            client.say(type="watch", epoch=1)
-            client.text("watching")
+        with running_server(small_talker(), domain=DOMAIN) as server, WebClient(server) as client:
+            client.send(type="watch", epoch=1)
+            client.wait_for_text("watching")
             page = browser = None
             if chromium.find() and assets.is_built():
                 browser = chromium.Chromium(size=SIZE)
@@ -71,8 +71,8 @@ def test_the_page_shows_a_genuine_ros_talker(start, tmp_path) -> None:
                     "--wait",
                     "60",
                 )
-                assert until(lambda: len(graph.frames) >= 60 and len(client.faces) >= 60, 90)
-                _same(graph.frames, {frame["index"]: frame["weights"] for frame in client.faces[:60]})
+                assert until(lambda: len(graph.frames) >= 60 and len(client.frames) >= 60, 90)
+                _same(graph.frames, {frame["index"]: frame["weights"] for frame in client.frames[:60]})
                 assert sum(len(piece["samples"]) for piece in client.audio) > 16000
                 if browser:
                     page.wait("app.view.poseLog.length > 40 && app.frameLog.length > 60", 30)

@@ -1,127 +1,212 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A page's side of the WebSocket in Python, for tests: says what a page says and keeps what comes back."""
+"""WebSocket client in Python for tests of the web server: sends as a page does, records what it receives."""
+
+from __future__ import annotations
 
 import contextlib
 import json
 import threading
 import time
+from collections.abc import Callable, Iterator
+from types import TracebackType
+from typing import Any
 
 import numpy as np
-import pytest
+import numpy.typing as npt
+from websockets.sync.client import ClientConnection, connect
 
-pytest.importorskip("starlette", reason="the extra `web` is not installed")
-pytest.importorskip("uvicorn", reason="the extra `web` is not installed")
-connect = pytest.importorskip("websockets.sync.client", reason="the extra `web` is not installed").connect
+from streamingtalker_ros.audio.constants import SAMPLE_RATE
+from streamingtalker_ros.model.protocol import TalkerProtocol
+from streamingtalker_ros.web import protocol
+from streamingtalker_ros.web.app import WebContext
+from streamingtalker_ros.web.limits import Limits
+from streamingtalker_ros.web.server import Server
 
-from streamingtalker_ros.web import protocol  # noqa: E402
-from streamingtalker_ros.web.app import WebContext  # noqa: E402
-from streamingtalker_ros.web.limits import Limits  # noqa: E402
-from streamingtalker_ros.web.server import Server  # noqa: E402
+ACKNOWLEDGE_EVERY = 10  # frames
+PACKET_SECONDS = 0.02
+TIMEOUT_S = 20.0
 
 
 @contextlib.contextmanager
-def serving(talker, host="127.0.0.1", token=None, domain=None, **limits):
-    """A server in this process, with these limits changed; gives the Server."""
-    context = WebContext(talker, Limits(**limits), domain=domain, warn=lambda sentence: None)
-    with Server(context, host, 0, token).background() as server:
+def running_server(
+    talker: TalkerProtocol, host: str = "127.0.0.1", domain: int | None = None, **limits: Any
+) -> Iterator[Server]:
+    """A server in this process while the block runs; `limits`: those that differ from the defaults."""
+    context = WebContext(talker, Limits(**limits), domain=domain, warn=lambda message: None)
+    with Server(context, host, 0).background() as server:
         yield server
 
 
-class Client:
-    """Connected to a Server. `faces`, `audio`, `texts`: what came, dicts; `closed`: (code, reason) at the end."""
+class WebClient:
+    """A client that is connected to a server.
 
-    def __init__(self, server, reads=True, acknowledges=True, **options) -> None:
-        headers = {"origin": server.origin, **options}
-        address = server.origin.replace("http", "ws") + "/socket"
-        self._leave = contextlib.ExitStack()
-        self.socket = self._leave.enter_context(connect(address, max_size=None, compression=None, **headers))
-        self.faces, self.audio, self.texts, self.closed = [], [], [], None
-        self._acknowledges, self._come = acknowledges, threading.Condition()
+    Args:
+        server: to connect to.
+        reads: whether received messages are read.
+        acknowledges: whether frames are acknowledged.
+        origin: value of the header Origin; by default that of the server's page.
+        headers: further headers of the handshake.
+
+    Attributes:
+        frames: face and vertex frames received, as `decode_message` gives them.
+        audio: audio messages received.
+        texts: text messages received.
+        close: close code and reason, once the connection is closed.
+    """
+
+    def __init__(
+        self,
+        server: Server,
+        reads: bool = True,
+        acknowledges: bool = True,
+        origin: str | None = "",
+        headers: dict[str, str] | None = None,
+    ) -> None:
+        self.frames: list[dict[str, Any]] = []
+        self.audio: list[dict[str, Any]] = []
+        self.texts: list[dict[str, Any]] = []
+        self.close: tuple[int | None, str | None] | None = None
+        self._acknowledges = acknowledges
+        self._condition = threading.Condition()
+        self._exit_stack = contextlib.ExitStack()
+        connection = connect(
+            server.origin.replace("http", "ws") + "/socket",
+            origin=server.origin if origin == "" else origin,  # pyright: ignore[reportArgumentType], a NewType
+            additional_headers=headers,
+            max_size=None,
+            compression=None,
+        )
+        self.socket: ClientConnection = self._exit_stack.enter_context(connection)
         if reads:
-            threading.Thread(target=self._read, daemon=True).start()
+            threading.Thread(target=self._receive, daemon=True).start()
 
-    def _read(self) -> None:
-        frames = 0
+    def _receive(self) -> None:
+        count = 0
         try:
             for message in self.socket:
-                with self._come:
+                with self._condition:
                     if isinstance(message, str):
                         self.texts.append(json.loads(message))
                     else:
-                        frame = unpack(message)
-                        (self.audio if frame["kind"] == protocol.AUDIO else self.faces).append(frame)
-                    self._come.notify_all()
-                frames += isinstance(message, bytes)
-                if self._acknowledges and isinstance(message, bytes) and frames % 10 == 0:
-                    self.say(type="seen", count=frames)
-        except Exception:
+                        decoded = decode_message(message)
+                        (self.audio if decoded["kind"] == protocol.AUDIO else self.frames).append(decoded)
+                    self._condition.notify_all()
+                if isinstance(message, bytes):
+                    count += 1
+                    if self._acknowledges and count % ACKNOWLEDGE_EVERY == 0:
+                        self.send(type="seen", count=count)
+        except Exception:  # the connection is closed
             pass
         finally:
-            with self._come:
-                self.closed = (self.socket.close_code, self.socket.close_reason)
-                self._come.notify_all()
+            with self._condition:
+                self.close = (self.socket.close_code, self.socket.close_reason)
+                self._condition.notify_all()
 
-    def say(self, **message) -> None:
+    @property
+    def is_closed(self) -> bool:
+        """Whether the connection is closed."""
+        return self.close is not None
+
+    @property
+    def close_code(self) -> int | None:
+        """Close code of RFC 6455; None while the connection is open."""
+        return self.close[0] if self.close else None
+
+    def send(self, **message: Any) -> None:
+        """Send a text message."""
         self.socket.send(json.dumps(message))
 
-    def wait(self, condition, timeout=20.0):
-        """Until condition() is true. Returns whether it is, after at most `timeout` seconds."""
-        with self._come:
-            return self._come.wait_for(condition, timeout)
+    def send_samples(self, epoch: int, samples: npt.NDArray[np.int16]) -> None:
+        """Send one audio message."""
+        header = bytes([protocol.PCM, epoch, 0, 0])
+        self.socket.send(header + samples.astype("<i2").tobytes())
 
-    def text(self, kind, timeout=20.0):
-        """The first text of a type; fails when none comes."""
-        found = []
-        assert self.wait(
-            lambda: found or found.extend(m for m in self.texts if m["type"] == kind) or found, timeout
-        ), f"no {kind} among {self.texts}, closed {self.closed}"
-        return found[0]
+    def send_audio(
+        self,
+        pcm: npt.NDArray[np.floating[Any]],
+        rate: int = SAMPLE_RATE,
+        epoch: int = 1,
+        packet: float = PACKET_SECONDS,
+        speed: float = 0.0,
+        seed: int = 0,
+    ) -> npt.NDArray[np.float32]:
+        """Start a stream and send its audio.
 
-    def speak(self, pcm, rate=16000, epoch=1, packet=0.02, pace=0.0, seed=0):
-        """Send (n,) float32 as one voice; pace: 1 for real time, 0 at once."""
-        self.say(type="start", epoch=epoch, rate=rate, seed=seed)
-        samples, size = np.round(np.clip(pcm, -1, 1) * 32767).astype("<i2"), round(packet * rate)
+        Args:
+            pcm: (n,), -1..1.
+            rate: Hz.
+            epoch: of the stream.
+            packet: seconds of one message.
+            speed: 1 for real time; 0 for as fast as possible.
+            seed: of the stream.
+
+        Returns:
+            The samples that the server receives, (n,).
+        """
+        self.send(type="start", epoch=epoch, rate=rate, seed=seed)
+        samples = np.round(np.clip(pcm, -1, 1) * 32767).astype(np.int16)
+        size = round(packet * rate)
         start = time.monotonic()
         for first in range(0, len(samples), size):
-            self.socket.send(bytes([protocol.PCM, epoch, 0, 0]) + samples[first : first + size].tobytes())
-            wait = start + pace * (first + size) / rate - time.monotonic()
-            if pace and wait > 0:
-                time.sleep(wait)
-        return samples.astype(np.float32) / 32768
+            self.send_samples(epoch, samples[first : first + size])
+            if speed:
+                time.sleep(max(0.0, start + speed * (first + size) / rate - time.monotonic()))
+        return (samples / 32768).astype(np.float32)
 
-    def close(self) -> None:
-        self._leave.close()
+    def wait_until(self, condition: Callable[[], Any], timeout: float = TIMEOUT_S) -> bool:
+        """Wait for a condition on what was received, at most `timeout` seconds; returns its truth."""
+        with self._condition:
+            return bool(self._condition.wait_for(condition, timeout))
 
-    def __enter__(self):
+    def wait_until_closed(self, timeout: float = TIMEOUT_S) -> bool:
+        """Wait until the connection is closed."""
+        return self.wait_until(lambda: self.is_closed, timeout)
+
+    def wait_for_text(self, kind: str, timeout: float = TIMEOUT_S) -> dict[str, Any]:
+        """The first text message of a type; fails if none arrives."""
+        self.wait_until(lambda: any(text["type"] == kind for text in self.texts) or self.is_closed, timeout)
+        found = [text for text in self.texts if text["type"] == kind]
+        assert found, f"no {kind} among {self.texts}, closed: {self.close}"
+        return found[0]
+
+    def disconnect(self) -> None:
+        """Close the connection."""
+        self._exit_stack.close()
+
+    def __enter__(self) -> WebClient:
         return self
 
-    def __exit__(self, *_):
-        self.close()
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc_value: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.disconnect()
 
 
-def unpack(data):
-    """A frame's bytes -> dict."""
-    kind, epoch, flags, index, at, model_ms, wait_ms, dropped = protocol.HEADER.unpack_from(data)
+def decode_message(data: bytes) -> dict[str, Any]:
+    """A binary message of the server: the fields of its header, and weights and head, offsets, or samples."""
+    kind, epoch, flags, index, frame_time, model_ms, wait_ms, dropped = protocol.HEADER.unpack_from(data)
     body = data[protocol.HEADER.size :]
-    frame = dict(
-        kind=kind,
-        epoch=epoch,
-        speaking=bool(flags & protocol.SPEAKING),
-        idle=bool(flags & protocol.IDLE),
-        index=index,
-        time=at,
-        model_ms=model_ms,
-        wait_ms=wait_ms,
-        dropped=dropped,
-        came=time.monotonic(),
-    )
+    message: dict[str, Any] = {
+        "kind": kind,
+        "epoch": epoch,
+        "speaking": bool(flags & protocol.SPEAKING),
+        "idle": bool(flags & protocol.IDLE),
+        "index": index,
+        "time": frame_time,
+        "model_ms": model_ms,
+        "wait_ms": wait_ms,
+        "dropped": dropped,
+        "arrival": time.monotonic(),
+    }
     if kind == protocol.FACE:
         values = np.frombuffer(body, "<f4")
-        frame |= {"weights": values[:52], "head": values[52:]}
+        message |= {"weights": values[:52], "head": values[52:]}
     elif kind == protocol.VERTICES:
-        frame["offsets"] = np.frombuffer(body, "<f4", 1)[0] * np.frombuffer(body, "<i2", offset=4).reshape(
-            -1, 3
-        )
+        scale = np.frombuffer(body, "<f4", 1)[0]
+        message["offsets"] = scale * np.frombuffer(body, "<i2", offset=4).reshape(-1, 3)
     else:
-        frame["samples"] = np.frombuffer(body, "<i2")
-    return frame
+        message["samples"] = np.frombuffer(body, "<i2")
+    return message

@@ -1,58 +1,60 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Who gets in: the loopback's names, tokens, origins; and that no path of a request leads out of the page's files."""
+"""Access control: Host names of a loopback address, tokens, origins, and the files within reach."""
+
+from __future__ import annotations
 
 import http.client
 import socket
-import time
+from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
-
-pytest.importorskip("torch", reason="torch is not installed")
+from websockets.exceptions import InvalidStatus
 
 from streamingtalker_ros.cli.main import main
 from streamingtalker_ros.errors import TalkerError
+from streamingtalker_ros.streaming import Talker
 from streamingtalker_ros.web import assets
-from streamingtalker_ros.web.server import advertised_host, bind_socket, is_loopback
+from streamingtalker_ros.web.server import Server, advertised_host, bind_socket, is_loopback
 from support.scheduler_harness import small_talker
-from support.web_client import Client, serving
+from support.waiting import wait_for
+from support.web_client import WebClient, running_server
 
 
 @pytest.fixture(scope="module")
-def small():
+def tiny_talker() -> Talker:
     return small_talker()
 
 
 @pytest.fixture(scope="module")
-def server(small):
-    with serving(small) as server:
+def server(tiny_talker: Talker) -> Iterator[Server]:
+    with running_server(tiny_talker) as server:
         yield server
 
 
-def get(server, path="/", **headers):
-    """-> (status, headers as dict, body)."""
+def get(server: Server, path: str = "/", **headers: str) -> tuple[int, dict[str, str], bytes]:
+    """Status, headers and body of a GET request."""
     connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=10)
     connection.putrequest("GET", path, skip_host="host" in headers, skip_accept_encoding=True)
     for name, value in headers.items():
-        connection.putheader(name, value)
+        connection.putheader(name.replace("_", "-"), value)
     connection.endheaders()
-    answer = connection.getresponse()
-    out = answer.status, {name.lower(): value for name, value in answer.getheaders()}, answer.read()
+    response = connection.getresponse()
+    result = response.status, {name.lower(): value for name, value in response.getheaders()}, response.read()
     connection.close()
-    return out
+    return result
 
 
-def refused(server, **headers):
-    """Whether the WebSocket does not open with these headers."""
-    from websockets.exceptions import InvalidStatus
-
+def is_rejected(server: Server, origin: str | None, cookie: str = "") -> bool:
+    """Whether the WebSocket handshake is rejected."""
     try:
-        Client(server, **headers).close()
+        WebClient(server, origin=origin, headers={"Cookie": cookie} if cookie else None).disconnect()
     except InvalidStatus as error:
         return error.response.status_code in (401, 403)
     return False
 
 
-def test_the_page_is_served_to_this_machine_alone(server) -> None:
+def test_foreign_host_names_are_rejected_on_loopback(server: Server) -> None:
     assert get(server)[0] == 200
     for name in ("evil.example", f"evil.example:{server.port}", "127.0.0.1.evil.example:80", "[::2]:80", ""):
         status, _, body = get(server, host=name)
@@ -61,8 +63,8 @@ def test_the_page_is_served_to_this_machine_alone(server) -> None:
         assert get(server, host=name)[0] == 200
 
 
-def test_only_pages_of_this_server_open_the_socket(server) -> None:
-    Client(server).close()
+def test_websockets_of_foreign_origins_are_rejected(server: Server) -> None:
+    WebClient(server).disconnect()
     for origin in (
         "http://evil.example",
         "null",
@@ -72,11 +74,11 @@ def test_only_pages_of_this_server_open_the_socket(server) -> None:
         f"http://127.0.0.1:{server.port}/",
         f"javascript://127.0.0.1:{server.port}",
     ):
-        assert refused(server, origin=origin)
-    assert refused(server, origin=None)
+        assert is_rejected(server, origin)
+    assert is_rejected(server, origin=None)
 
 
-def test_no_path_leads_out(server) -> None:
+def test_no_request_path_reaches_the_file_system(server: Server) -> None:
     for path in (
         "/../limits.py",
         "/%2e%2e/limits.py",
@@ -92,120 +94,109 @@ def test_no_path_leads_out(server) -> None:
         assert status in (400, 404) and b"Limits" not in body and b"root:" not in body
 
 
-def test_who_asks_for_nothing_or_takes_nothing_holds_no_place(small, monkeypatch) -> None:
-    """Half a request, none at all, a second one that never ends, an answer that nobody reads: all are let go, and a
-    visitor is served."""
+def test_idle_and_slow_connections_are_aborted(tiny_talker: Talker, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Half a request, none at all, a second one that never ends, an unread response: all are aborted."""
     monkeypatch.setattr("streamingtalker_ros.web.idle_timeout.CHECK_INTERVAL_S", 0.1)
-    with serving(small, max_sessions=1) as server, Client(server) as visitor:
-        visitor.say(type="rest", epoch=1)
-        whole = b"GET /face.glb HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n"
-        held = []
+    with running_server(tiny_talker, max_sessions=1) as server, WebClient(server) as client:
+        client.send(type="rest", epoch=1)
+        request = b"GET /face.glb HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n"
+        payloads = (
+            b"",
+            request[:20],
+            b"GET /x HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n" + request[:20],
+            20 * request,
+        )
+        sockets: list[socket.socket] = []
         for k in range(110):
-            small_window = socket.socket()
-            small_window.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-            small_window.connect(("127.0.0.1", server.port))
-            small_window.sendall(
-                (b"", whole[:20], b"GET /x HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n" + whole[:20], 20 * whole)[
-                    k % 4
-                ]
-            )
-            held.append(small_window)
-        assert get(server)[0] == 503  # all places are taken,
+            connection = socket.socket()
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            connection.connect(("127.0.0.1", server.port))
+            connection.sendall(payloads[k % 4])
+            sockets.append(connection)
+        assert get(server)[0] == 503  # too many connections
         monkeypatch.setattr("streamingtalker_ros.web.idle_timeout.REQUEST_TIMEOUT_S", 1.0)
         monkeypatch.setattr("streamingtalker_ros.web.idle_timeout.RESPONSE_TIMEOUT_S", 2.0)
-        deadline = time.monotonic() + 20
-        while get(server)[0] != 200 and time.monotonic() < deadline:
-            time.sleep(0.1)
-        assert get(server)[0] == 200  # not for long
-        while server.connection_count > 2 and time.monotonic() < deadline:
-            time.sleep(0.1)
-        assert server.connection_count <= 2
-        count = len(visitor.faces)
-        assert visitor.closed is None and visitor.wait(lambda: len(visitor.faces) > count)
-        for each in held:
-            each.close()
+        assert wait_for(lambda: get(server)[0] == 200, 20)
+        assert wait_for(lambda: server.connection_count <= 2, 20)
+        count = len(client.frames)
+        assert not client.is_closed and client.wait_until(lambda: len(client.frames) > count)
+        for connection in sockets:
+            connection.close()
 
 
-def test_pages_forbid_what_is_not_theirs(server) -> None:
-    _, headers, _ = get(server)
-    policy = headers["content-security-policy"]
-    assert "default-src 'none'" in policy and "http" not in policy and "unsafe" not in policy
-    assert headers["x-content-type-options"] == "nosniff" and headers["referrer-policy"] == "no-referrer"
+def test_responses_carry_the_security_headers(server: Server) -> None:
+    for path in ("/", "/no-such-page"):
+        _, headers, _ = get(server, path)
+        policy = headers["content-security-policy"]
+        assert "default-src 'none'" in policy and "http" not in policy and "unsafe" not in policy
+        assert headers["x-content-type-options"] == "nosniff" and headers["referrer-policy"] == "no-referrer"
 
 
-def test_files_are_squeezed_and_cached(server) -> None:
-    status, headers, whole = get(server, "/face.glb")
-    assert status == 200 and len(whole) > 400_000
-    _, squeezed, body = get(server, "/face.glb", **{"accept-encoding": "gzip"})
-    assert squeezed["content-encoding"] == "gzip" and len(body) < len(whole)
-    assert get(server, "/face.glb", **{"if-none-match": headers["etag"]})[0] == 304
+def test_assets_are_compressed_and_revalidated(server: Server) -> None:
+    status, headers, body = get(server, "/face.glb")
+    assert status == 200 and headers["content-type"] == "model/gltf-binary" and body[:4] == b"glTF"
+    _, compressed_headers, compressed = get(server, "/face.glb", accept_encoding="gzip")
+    assert compressed_headers["content-encoding"] == "gzip" and len(compressed) < 0.5 * len(body)
+    assert get(server, "/face.glb", if_none_match=headers["etag"])[0] == 304
 
 
-def test_another_address_asks_for_a_token(small) -> None:
-    with serving(small, host="0.0.0.0") as server:  # reached here through the loopback all the same
-        assert len(server.token) >= 20 and server.token in server.address
+def test_other_addresses_require_the_token(tiny_talker: Talker) -> None:
+    with running_server(tiny_talker, host="0.0.0.0") as server:  # reached through the loopback here
+        token = server.token or ""
+        assert len(token) >= 20 and token in server.address
         assert "//0.0.0.0" not in server.address  # which no browser elsewhere can open
-        assert server.loopback_url == f"http://127.0.0.1:{server.port}/?token={server.token}"
+        assert server.loopback_url == f"http://127.0.0.1:{server.port}/?token={token}"
         assert get(server)[0] == 401 and get(server, "/app.js")[0] == 401
-        assert get(server, f"/?token={server.token[:-1]}")[0] == 401
+        assert get(server, f"/?token={token[:-1]}")[0] == 401
         assert get(server, cookie='talker_1="; junk=\x01')[0] == 401
-        status, headers, _ = get(server, f"/?token={server.token}")
-        assert status == 303 and headers["location"] == "/"  # out of the address bar
-        cookie = headers["set-cookie"]
-        assert "HttpOnly" in cookie and "samesite=strict" in cookie.lower()
-        assert get(server, cookie=cookie.partition(";")[0])[0] == 200
-        origin = f"http://127.0.0.1:{server.port}"
-        server.origin = origin
-        assert refused(server)
-        Client(server, additional_headers={"Cookie": cookie.partition(";")[0]}).close()
-        assert refused(
-            server, origin="http://evil.example", additional_headers={"Cookie": cookie.partition(";")[0]}
-        )
+        status, headers, _ = get(server, f"/?token={token}")
+        assert status == 303 and headers["location"] == "/"
+        attributes = headers["set-cookie"].lower()
+        assert "httponly" in attributes and "samesite=strict" in attributes
+        cookie = headers["set-cookie"].partition(";")[0]
+        assert get(server, cookie=cookie)[0] == 200
+        server.origin = f"http://127.0.0.1:{server.port}"
+        assert is_rejected(server, server.origin)
+        assert not is_rejected(server, server.origin, cookie)
+        assert is_rejected(server, "http://evil.example", cookie)
 
 
-def test_what_is_loopback() -> None:
-    assert (
-        is_loopback("127.0.0.1")
-        and is_loopback("::1")
-        and is_loopback("localhost")
-        and is_loopback("127.3.2.1")
-    )
-    assert (
-        not is_loopback("0.0.0.0")
-        and not is_loopback("::")
-        and not is_loopback("robot")
-        and not is_loopback("192.168.1.5")
-    )
+def test_loopback_addresses_are_recognised() -> None:
+    assert all(is_loopback(host) for host in ("127.0.0.1", "::1", "localhost", "127.3.2.1"))
+    assert not any(is_loopback(host) for host in ("0.0.0.0", "::", "robot", "192.168.1.5"))
 
 
-def test_a_name_for_all_addresses_becomes_one_that_can_be_opened() -> None:
-    assert (
-        advertised_host("robot") == "robot"
-        and advertised_host("192.168.1.5") == "192.168.1.5"
-        and advertised_host("::1") == "::1"
-    )
-    assert (
-        advertised_host("0.0.0.0").count(".") == 3
-        and advertised_host("0.0.0.0") != "0.0.0.0"
-        and advertised_host("::") != "::"
-    )
+def test_the_advertised_host_can_be_opened_by_other_machines() -> None:
+    for host in ("robot", "192.168.1.5", "::1"):
+        assert advertised_host(host) == host
+    assert advertised_host("0.0.0.0").count(".") == 3 and advertised_host("0.0.0.0") != "0.0.0.0"
+    assert advertised_host("::") != "::"
 
 
-def test_a_taken_port_and_bad_arguments_are_one_sentence(server, capsys) -> None:
+@pytest.mark.parametrize(
+    "arguments",
+    [["--port", "70000"], ["--visitors", "0"], ["--certificate", "a.pem"], ["--session-minutes", "0"]],
+)
+def test_invalid_options_are_reported_in_one_line(
+    arguments: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["web", *arguments]) == 2
+    message = capsys.readouterr().err
+    assert message.count("\n") == 1 and "Traceback" not in message
+
+
+def test_a_port_in_use_is_reported(server: Server) -> None:
     with pytest.raises(TalkerError, match="--port"):
         bind_socket("127.0.0.1", server.port)
-    for arguments in (
-        ["--port", "70000"],
-        ["--visitors", "0"],
-        ["--certificate", "a.pem"],
-        ["--session-minutes", "0"],
-    ):
-        assert main(["web", *arguments]) == 2
-        said = capsys.readouterr().err
-        assert said.count("\n") == 1 and "Traceback" not in said
 
 
-def test_without_the_built_page_one_sentence_says_how_to_build_it(tmp_path) -> None:
+def test_the_default_address_is_bound_on_loopback_only() -> None:
+    bound = bind_socket("127.0.0.1", 0)
+    assert bound.getsockname()[0] == "127.0.0.1" and bound.family == socket.AF_INET
+    bound.close()
+
+
+def test_without_a_bundle_the_page_says_how_to_build_it(tmp_path: Path) -> None:
     files = assets.load_page(tmp_path)
     assert list(files) == ["/"]
     body = files["/"].body.decode()
@@ -213,9 +204,3 @@ def test_without_the_built_page_one_sentence_says_how_to_build_it(tmp_path) -> N
     (tmp_path / "index.html").write_text("<!doctype html>")
     (tmp_path / "secret.py").write_text("x = 1")
     assert set(assets.load_page(tmp_path)) == {"/", "/index.html"}
-
-
-def test_a_free_port_is_bound_on_the_loopback_alone() -> None:
-    bound = bind_socket("127.0.0.1", 0)
-    assert bound.getsockname()[0] == "127.0.0.1" and bound.family == socket.AF_INET
-    bound.close()

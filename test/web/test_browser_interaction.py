@@ -1,87 +1,87 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The page in a person's hands: turned by keys, its sliders dragged, on a network that stalls. In a real Chromium."""
+"""Interaction with the page in a browser: keys, sliders, and a network that stalls."""
+
+from __future__ import annotations
 
 import json
 import time
+from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 import pytest
 
-pytest.importorskip("torch", reason="torch is not installed")
-
 from streamingtalker_ros.audio.files import read_audio
 from streamingtalker_ros.audio.resample import to_16k
-from streamingtalker_ros.cli.animate import animate
 from streamingtalker_ros.face.arkit import INDEX
 from streamingtalker_ros.streaming import Talker
-from streamingtalker_ros.web import assets
-from support.web_client import serving
-from tools.browser import chromium
+from streamingtalker_ros.web.server import Server
+from support.scheduler_harness import offline
+from support.web_client import running_server
+from tools.browser.chromium import Chromium, Page
 
-SIZE = (480, 667)
+pytestmark = pytest.mark.browser
+
+WINDOW = (480, 667)
 
 
 @pytest.fixture(scope="module")
-def server(talker):
-    with serving(talker, backlog_seconds=60.0) as server:
+def server(talker: Talker) -> Iterator[Server]:
+    with running_server(talker, backlog_seconds=60.0) as server:
         yield server
 
 
 @pytest.fixture(scope="module")
-def page(server):
-    if chromium.find() is None:
-        pytest.skip("no Chromium is installed: `apt install chromium`, or name one with CHROMIUM=…")
-    if not assets.is_built():
-        pytest.skip(assets.NOT_BUILT)
-    with chromium.Chromium(size=SIZE) as browser:
-        page = browser.open(server.address + "?detail=lowest", SIZE)
+def page(server: Server) -> Iterator[Page]:
+    with Chromium(size=WINDOW) as browser:
+        page = browser.open(server.address + "?detail=lowest", WINDOW)
         page.wait("app.serverInfo && app.timeline && app.timeline.newest", 60)
         yield page
 
 
-def press(page, key) -> None:
+def press(page: Page, key: str) -> None:
     for kind in ("keyDown", "keyUp"):
         page.call("Input.dispatchKeyEvent", type=kind, key=key, text=key if len(key) == 1 else "")
 
 
-def test_keys_turn_the_face_and_bring_it_back(page) -> None:
-    """Each key does what a drag of the mouse that way does."""
-    where = "app.view.scene.camera.position.toArray()"
+def test_keys_rotate_and_zoom_the_face_and_0_resets_the_view(page: Page) -> None:
+    """Each key does what a drag of the mouse in that direction does."""
+    position = "app.view.scene.camera.position.toArray()"
     page.run("document.querySelector('#face').focus()")
-    began = np.array(page.run(where))
-    for key, axis, sign in (("ArrowLeft", 0, 1), ("ArrowUp", 1, -1)):  # the camera goes the other way
+    initial = np.array(page.run(position))
+    for key, axis, sign in (("ArrowLeft", 0, 1), ("ArrowUp", 1, -1)):  # the camera moves against the face
         press(page, key)
-        page.wait(f"{sign} * ({where}[{axis}] - {began[axis]}) > 0.01")
+        page.wait(f"{sign} * ({position}[{axis}] - {initial[axis]}) > 0.01")
         press(page, "0")
-        page.wait(f"Math.abs({where}[{axis}] - {began[axis]}) < 1e-3")
-    away = "app.view.scene.controls.getDistance()"
-    far = page.run(away)
+        page.wait(f"Math.abs({position}[{axis}] - {initial[axis]}) < 1e-3")
+    distance = "app.view.scene.controls.getDistance()"
+    initial_distance = page.run(distance)
     press(page, "+")
-    page.wait(f"{away} < {0.97 * far}")
+    page.wait(f"{distance} < {0.97 * initial_distance}")
     press(page, "0")
 
 
-def test_buttons_tell_what_is_on(page) -> None:
+def test_a_button_is_pressed_while_its_source_is_active(page: Page) -> None:
     pressed = "document.querySelector('#{}').getAttribute('aria-pressed')"
     page.click("#sample")
     page.wait("app.source === 'file'")
     assert page.run(pressed.format("sample")) == "true" and page.run(pressed.format("file")) == "false"
-    page.click("#sample")  # once more: it ends
+    page.click("#sample")
     page.wait("app.source === null")
     assert page.run(pressed.format("sample")) == "false"
 
 
-def test_every_control_has_a_name(page) -> None:
-    """What a screen reader says of it."""
-    nameless = page.run("""[...document.querySelectorAll('button, input:not([hidden]), select, canvas[tabindex]')]
+def test_every_control_has_an_accessible_name(page: Page) -> None:
+    unnamed = page.run("""[...document.querySelectorAll(
+        'button, input:not([hidden]), select, canvas[tabindex]')]
         .filter((e) => !(e.textContent.trim() && e.matches('button')) && !e.getAttribute('aria-label')
           && ![...(e.labels || [])].some((label) => label.firstChild.textContent.trim()))
         .map((e) => e.outerHTML)""")
-    assert nameless == []
+    assert unnamed == []
 
 
-def test_a_slider_may_be_dragged_for_long(page) -> None:
-    """Sixty changes a second, as a mouse makes them, end no session; the last of them holds."""
+def test_dragging_a_slider_keeps_the_session_and_its_last_value_holds(page: Page) -> None:
+    """Sixty changes a second, as a mouse makes them."""
     epoch = page.run("app.epoch")
     page.run(
         """new Promise((resolve) => {
@@ -102,68 +102,66 @@ def test_a_slider_may_be_dragged_for_long(page) -> None:
     assert page.run("app.controlValues().mouth_expressiveness") == 1
 
 
-def test_sound_waits_for_late_frames(page, voice_path) -> None:
-    """Frames that come half a second too late: the sound stops where they end, and goes on from there; nothing is heard
-    twice."""
+def test_sound_waits_for_late_frames_and_nothing_is_heard_twice(page: Page, voice_path: Path) -> None:
+    """Frames that arrive half a second late: playback stops where they end, and continues from there."""
     page.choose_file("#pick-audio", voice_path)
     page.wait("app.source === 'file' && app.timeline.newest && app.timeline.newest.time > 1.5")
-    rows = np.array(
-        json.loads(
-            page.run(
-                """new Promise((resolve) => {
+    script = """new Promise((resolve) => {
         const { callbacks } = app.connection, receive = callbacks.onBinary, held = [], rows = [];
         const begin = performance.now();
-        const { clock, newest } = app.timeline, late = 1000 * (newest.time - clock.playbackTime(begin)) + 500;
+        const { clock, newest } = app.timeline;
+        const late = 1000 * (newest.time - clock.playbackTime(begin)) + 500;
         callbacks.onBinary = (message) => held.push(message);
-        const look = () => {
+        const poll = () => {
           const now = performance.now(), { clock, newest } = app.timeline;
           rows.push([now - begin - late, clock.playbackTime(now), newest.time]);
           if (now - begin > late && callbacks.onBinary !== receive) {
             callbacks.onBinary = receive;
             held.forEach(receive);
           }
-          if (now - begin < late + 1800) setTimeout(look, 8); else resolve(JSON.stringify(rows));
+          if (now - begin < late + 1800) setTimeout(poll, 8); else resolve(JSON.stringify(rows));
         };
-        look(); })""",
-                60,
-            )
-        )
-    )
-    heard = rows[:, 1]
-    # the page reckons from one message of the audio thread to the next, which come late on a busy machine
-    assert (heard - rows[:, 2]).max() < 0.25
-    assert np.diff(heard).min() > -0.25
-    assert heard[-1] > rows[rows[:, 0] < 0, 2][-1] + 0.8  # and on it goes
+        poll(); })"""
+    time_to_release, playback, newest = np.array(json.loads(page.run(script, 60))).T
+    # the page extrapolates between two reports of the audio thread, which are late on a busy machine
+    assert (playback - newest).max() < 0.25
+    assert np.diff(playback).min() > -0.25
+    assert playback[-1] > newest[time_to_release < 0][-1] + 0.8
     page.click("#file")
     page.wait("app.source === null")
 
 
-def test_sound_that_a_stalled_network_lost_moves_nothing_in_time(page, voice_path) -> None:
-    """A hole in what is sent: a new voice begins behind it, and its frames lie where their sound lies."""
+def test_frames_stay_in_time_with_sound_after_a_network_stall(
+    page: Page, talker: Talker, voice_path: Path
+) -> None:
+    """After a gap in the sent audio a new stream starts; its frames are shown at the time of their audio."""
     page.choose_file("#pick-audio", voice_path)
     page.wait("app.source === 'file' && app.timeline.newest && app.timeline.newest.time > 1")
     epoch = page.run("app.epoch")
     page.run(
-        "Object.defineProperty(app.connection.socket, 'bufferedAmount', {get: () => 1e9, configurable: true}), 1"
+        "Object.defineProperty(app.connection.socket, 'bufferedAmount',"
+        " {get: () => 1e9, configurable: true}), 1"
     )
     time.sleep(0.6)
     page.run("delete app.connection.socket.bufferedAmount, 1")
     page.wait(f"app.epoch > {epoch} && app.timeline.newest && (app.frameLog = [], true)")
-    begin = page.run("app.audio.clock.origin")  # sample of the file that is the new voice's first
+    origin = page.run("app.audio.clock.origin")  # the file's sample at time 0 of the new stream
     pcm, rate = read_audio(voice_path)
-    assert begin > 1.5 * rate
-    page.wait("app.source === null", 30)  # it ends when the file does
-    shown = page.run("app.frameLog")
+    assert origin > 1.5 * rate
+    page.wait("app.source === null", 30)
+    log = page.run("app.frameLog")
     page.run("app.frameLog = null, 1")
-    motion = animate(Talker.load(device="cpu"), to_16k(pcm[begin:], rate))
-    times = np.array([frame["time"] for frame in shown])
-    idle = np.argmax(np.append(np.diff(times), -1) < 0) + 1  # of the next timeline, after the file
-    own = (times[:idle] > 0.2) & (
-        times[:idle] < (len(pcm) - begin) / rate - 0.2
-    )  # behind the seam of the two voices
-    assert own.sum() > 80
+    frames = offline(talker, to_16k(pcm[origin:], rate))
+    frame_times = [frame.time for frame in frames]
+    times = np.array([frame["time"] for frame in log])
+    end = int(np.argmax(np.append(np.diff(times), -1) < 0)) + 1  # idle frames follow on another timeline
+    duration = (len(pcm) - origin) / rate
+    compared = (times[:end] > 0.2) & (times[:end] < duration - 0.2)  # behind the cross-fade of the streams
+    assert compared.sum() > 80
     for name in ("jawOpen", "mouthPucker", "browInnerUp"):
-        reference = np.interp(times[:idle][own], motion.times, motion.weights[:, INDEX[name]])
-        given = np.array([frame["weights"][INDEX[name]] for frame in shown[:idle]])[own]
-        np.testing.assert_allclose(given, reference, atol=5e-3)
+        reference = np.interp(
+            times[:end][compared], frame_times, [frame.weights[INDEX[name]] for frame in frames]
+        )
+        weights = np.array([frame["weights"][INDEX[name]] for frame in log[:end]])[compared]
+        np.testing.assert_allclose(weights, reference, atol=5e-3)
     assert page.errors == []

@@ -1,143 +1,182 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The page's other sources and faces in a real Chromium: a watched talker, the vertices of a published checkpoint."""
+"""Further sources and faces of the page: a watched talker, vertex models, a face of the server."""
+
+from __future__ import annotations
 
 import threading
+from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 
-torch = pytest.importorskip("torch", reason="torch is not installed")
-pytest.importorskip("cyclonedds", reason="cyclonedds is not installed")
+from streamingtalker_ros.audio.sources import paced_packets
+from streamingtalker_ros.cli.main import main
+from streamingtalker_ros.dds.audio_player import AudioSource
+from streamingtalker_ros.dds.talker_node import TalkerNode
+from streamingtalker_ros.face.default_head.assemble import default_rig
+from streamingtalker_ros.face.formats.gltf_writer import write_glb
+from streamingtalker_ros.face.rotation import y_up_to_ros
+from streamingtalker_ros.model.protocol import TalkerProtocol
+from streamingtalker_ros.model.vertex.streaming import VertexTalker
+from streamingtalker_ros.runtime.parameters import TalkerParameters
+from streamingtalker_ros.streaming.talker import load_talker
+from streamingtalker_ros.web.app import WebContext
+from streamingtalker_ros.web.server import Server
+from support.dds_domain import own_domain
+from support.scheduler_harness import small_talker, voice
+from support.web_client import WebClient, running_server
+from tools.browser import chromium
 
-from streamingtalker_ros.audio.sources import paced_packets  # noqa: E402
-from streamingtalker_ros.dds.audio_player import AudioSource  # noqa: E402
-from streamingtalker_ros.dds.talker_node import TalkerNode  # noqa: E402
-from streamingtalker_ros.runtime.parameters import TalkerParameters  # noqa: E402
-from streamingtalker_ros.web import assets
-from support.dds_domain import own_domain  # noqa: E402
-from support.scheduler_harness import small_talker, voice  # noqa: E402
-from support.web_client import Client, serving  # noqa: E402
-from tools.browser import chromium  # noqa: E402
-
-SIZE = (480, 667)
+WINDOW = (480, 667)
+# a checkpoint of the paper's code, in miniature
+PUBLISHED = Path(__file__).parents[1] / "data" / "reference_parity"
+VERTEX_COUNT = 24
 
 
 @pytest.fixture(scope="module")
-def browser():
-    if chromium.find() is None:
-        pytest.skip("no Chromium is installed: `apt install chromium`, or name one with CHROMIUM=…")
-    if not assets.is_built():
-        pytest.skip(assets.NOT_BUILT)
-    with chromium.Chromium(size=SIZE) as browser:
+def browser() -> Iterator[chromium.Chromium]:
+    with chromium.Chromium(size=WINDOW) as browser:
         yield browser
 
 
 @pytest.fixture(scope="module")
-def vertex_model(tmp_path_factory):
-    """A small random network of the published kind, on a grid of triangles."""
-    pytest.importorskip("transformers", reason="transformers is not installed")
-    from streamingtalker_ros.model.vertex import checkpoint, config
-    from streamingtalker_ros.model.vertex.streaming import VertexTalker
-    from support import vertex_reference as reference
-
-    folder = tmp_path_factory.mktemp("published")
-    reference.write_checkpoint(folder, reference.VOCASET)
-    settings = config.read_yaml(
-        folder / "config.yaml", config.read_hubert_json(folder / "hubert_config.json")
+def vertex_talker(tmp_path_factory: pytest.TempPathFactory) -> VertexTalker:
+    """The published miniature as `streamingtalker convert` writes it, with a strip of triangles."""
+    folder = tmp_path_factory.mktemp("converted")
+    points = np.random.default_rng(0).standard_normal((VERTEX_COUNT, 3)) * 0.1
+    header = (
+        f"ply\nformat ascii 1.0\nelement vertex {VERTEX_COUNT}\nproperty float x\nproperty float y\n"
+        f"property float z\nelement face {VERTEX_COUNT - 2}\nproperty list uchar int vertex_indices\n"
+        "end_header\n"
     )
-    network = checkpoint.read_ckpt(folder / "checkpoint.ckpt", settings)
-    rng = np.random.default_rng(0)
-    network.template.copy_(
-        torch.from_numpy(rng.standard_normal(tuple(network.template.shape)).astype(np.float32))
-    )
-    count = settings.vertices
-    corner = np.arange(count - 2)
-    network.triangles = torch.from_numpy(np.stack([corner, corner + 1, corner + 2], 1))
-    return VertexTalker(network, chunk_frames=5, window=0.8, decode_frames=20)
+    lines = [f"{x:.8f} {y:.8f} {z:.8f}" for x, y, z in points]
+    lines += [f"3 {k} {k + 1} {k + 2}" for k in range(VERTEX_COUNT - 2)]
+    (folder / "template.ply").write_text(header + "\n".join(lines) + "\n")
+    arguments = [
+        str(PUBLISHED / "checkpoint.ckpt"),
+        *("--config", str(PUBLISHED / "config.yaml")),
+        *("--hubert-config", str(PUBLISHED / "hubert_config.json")),
+        *("--template", str(folder / "template.ply")),
+        *("--out", str(folder / "model")),
+    ]
+    assert main(["convert", *arguments]) == 0
+    talker = load_talker(folder / "model", "cpu")
+    assert isinstance(talker, VertexTalker)
+    return talker
 
 
-def test_vertices_of_a_published_checkpoint_are_streamed(vertex_model, speech) -> None:
-    """What the socket brings is the model's own motion, in our axes, to a 32767th of the largest offset."""
-    pcm = np.round(speech[:32000] * 32767).astype(np.float32) / 32768
-    stream = vertex_model.open_stream()
-    frames = stream.accept(pcm)
-    reference = np.stack([frame.vertices for frame in frames])[..., [2, 0, 1]]
-    template = vertex_model.template[:, [2, 0, 1]]
-    with serving(vertex_model, backlog_seconds=60.0) as server, Client(server) as client:
-        hello = client.text("hello")
-        assert hello["vertices"] and set(hello["controls"]) == {"seed"}
-        client.speak(speech[:32000])
-        assert client.wait(lambda: len(client.faces) >= len(frames)), (len(client.faces), len(frames))
-        got = template + np.stack([frame["offsets"] for frame in client.faces[: len(frames)]])
+def test_vertex_frames_equal_the_talkers_own(
+    vertex_talker: VertexTalker, speech: npt.NDArray[np.float32]
+) -> None:
+    """In the package's axes, quantised to 1/32767 of the largest offset."""
+    pcm = (np.round(speech[:32000] * 32767) / 32768).astype(np.float32)
+    frames = vertex_talker.open_stream().accept(pcm)
+    reference = y_up_to_ros(np.stack([frame.vertices for frame in frames]))
+    template = y_up_to_ros(vertex_talker.template)
+    with running_server(vertex_talker, backlog_seconds=60.0) as server, WebClient(server) as client:
+        info = client.wait_for_text("hello")
+        assert info["vertices"] and set(info["controls"]) == {"seed"}
+        client.send_audio(speech[:32000])
+        assert client.wait_until(lambda: len(client.frames) >= len(frames))
+        received = client.frames[: len(frames)]
+        vertices = template + np.stack([frame["offsets"] for frame in received])
         largest = np.abs(reference - template).max(axis=(1, 2))
-        assert (np.abs(got - reference).max(axis=(1, 2)) < 1.2e-4 * largest + 1e-6).all()
-        np.testing.assert_allclose(
-            [frame["time"] for frame in client.faces[: len(frames)]],
-            [frame.time for frame in frames],
-            atol=1e-9,
-        )
+        assert (np.abs(vertices - reference).max(axis=(1, 2)) < 1.2e-4 * largest + 1e-6).all()
+        times = [frame.time for frame in frames]
+        np.testing.assert_allclose([frame["time"] for frame in received], times, atol=1e-9)
 
 
-def test_vertices_of_a_published_checkpoint_move_the_page(browser, vertex_model) -> None:
-    with serving(vertex_model) as server:
-        page = browser.open(server.address + "?detail=low", SIZE)
+@pytest.mark.browser
+def test_a_published_checkpoint_moves_its_own_template(
+    browser: chromium.Chromium, vertex_talker: VertexTalker
+) -> None:
+    with running_server(vertex_talker) as server:
+        page = browser.open(server.address + "?detail=low", WINDOW)
         page.wait("app.view.shownFace === 'template' && app.timeline && app.timeline.newest", 60)
-        page.run(
-            "(() => { const s = app.view.faces.template.morphTargets; window.before = s.points.slice(); })()"
-        )
+        vertices = page.run("Array.from(app.view.faces.template.mesh.vertices)")
+        np.testing.assert_allclose(np.reshape(vertices, (-1, 3)), vertex_talker.template, atol=1e-6)
+        page.run("window.before = app.view.faces.template.morphTargets.points.slice(), 1")
         page.wait(
-            """(() => { const s = app.view.faces.template.morphTargets; let most = 0;
-            for (let i = 0; i < s.points.length; i++) most = Math.max(most, Math.abs(s.points[i] - window.before[i]));
-            return most > 1e-3; })()""",
+            """app.view.faces.template.morphTargets.points.some((value, i) =>
+              Math.abs(value - window.before[i]) > 1e-4)""",
             30,
         )
-        apart = page.run("""(() => {
-            const f = app.timeline.newest, s = app.view.faces.template.morphTargets, rest = s.mesh.vertices;
-            s.displace(f.offsets, f.scale);
-            let most = 0;
-            for (let v = 0; v < s.points.length; v += 3) for (const [to, from] of [[0, 1], [1, 2], [2, 0]])
-              most = Math.max(most, Math.abs(s.points[v + to] - rest[v + to] - f.scale * f.offsets[v + from]));
-            return most; })()""")
-        assert apart < 1e-5 and page.errors == []
+        difference = page.run("""(() => {
+            const { offsets, scale } = app.timeline.newest, { morphTargets, mesh } = app.view.faces.template;
+            morphTargets.displace(offsets, scale);
+            let largest = 0;
+            for (let v = 0; v < mesh.vertices.length; v += 3) {
+              for (const [to, from] of [[0, 1], [1, 2], [2, 0]]) {
+                const expected = mesh.vertices[v + to] + scale * offsets[v + from];
+                largest = Math.max(largest, Math.abs(morphTargets.points[v + to] - expected));
+              }
+            }
+            return largest; })()""")
+        assert difference < 1e-5 and page.errors == []
         page.close()
 
 
-def test_the_page_watches_a_running_talker(browser, monkeypatch) -> None:
-    """Frames and sound of the topics: shown, and heard from the page's own line."""
+@pytest.mark.browser
+def test_a_face_of_the_server_is_shown_in_place_of_the_default(
+    browser: chromium.Chromium, tmp_path: Path
+) -> None:
+    path = tmp_path / "robot.glb"
+    path.write_bytes(write_glb(default_rig()))
+    talker: TalkerProtocol = small_talker()
+    with Server(WebContext(talker, warn=lambda message: None, face=path)).background() as server:
+        page = browser.open(server.address + "?detail=low", WINDOW)
+        page.wait("app.view.shownFace === 'avatar' && app.timeline && app.timeline.newest", 60)
+        assert page.run("app.view.faces.avatar.targets.length") == 52
+        assert (
+            page.run("document.querySelector('#face-choice').selectedOptions[0].textContent") == "robot.glb"
+        )
+        assert page.errors == []
+        page.close()
+
+
+@pytest.mark.browser
+def test_a_watched_talker_is_shown_and_heard(
+    browser: chromium.Chromium, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("ROS_LOCALHOST_ONLY", "1")
     domain = own_domain()
     node = TalkerNode(TalkerParameters(device="cpu"), domain=domain, talker=small_talker())
     source = AudioSource(16000, domain=domain)
     try:
-        with serving(small_talker(), domain=domain) as server:
-            page = browser.open(server.address + "?detail=low", SIZE)
+        with running_server(small_talker(), domain=domain) as server:
+            page = browser.open(server.address + "?detail=low", WINDOW)
             page.wait("app.serverInfo && app.timeline && app.timeline.newest", 60)
             page.click("#watch")
             page.wait(f"document.querySelector('#status').textContent.includes('domain {domain}')", 20)
             page.run("app.view.poseLog = [], 1")
             assert source.wait_for_subscriber(20, settle=1.0)
             samples = voice(3.0)
-            speaker = threading.Thread(
-                target=lambda: [source.publish(part, stamp) for stamp, part in paced_packets(samples, 16000)]
-            )
-            speaker.start()
+
+            def publish() -> None:
+                for stamp, packet in paced_packets(samples, 16000):
+                    source.publish(packet, stamp)
+
+            publisher = threading.Thread(target=publish)
+            publisher.start()
             page.wait("app.view.poseLog.length > 30 && app.source === 'watch'", 30)
             page.wait("app.plots.envelope.some(([, peak]) => peak > 0.2)", 20)
-            heard = page.run("""new Promise((resolve) => {
-                const { delayLine, context } = app.audio.graph, gauge = new AnalyserNode(context);
-                delayLine.connect(gauge);
-                const values = new Float32Array(gauge.fftSize), end = performance.now() + 4000;
-                let most = 0;
-                const look = () => {
-                  gauge.getFloatTimeDomainData(values);
-                  for (const v of values) most = Math.max(most, Math.abs(v));
-                  if (most > 0.1 || performance.now() > end) resolve(most); else setTimeout(look, 30);
+            loudest = page.run("""new Promise((resolve) => {
+                const { delayLine, context } = app.audio.graph, analyser = new AnalyserNode(context);
+                delayLine.connect(analyser);
+                const values = new Float32Array(analyser.fftSize), end = performance.now() + 4000;
+                let peak = 0;
+                const poll = () => {
+                  analyser.getFloatTimeDomainData(values);
+                  for (const value of values) peak = Math.max(peak, Math.abs(value));
+                  if (peak > 0.1 || performance.now() > end) resolve(peak); else setTimeout(poll, 30);
                 };
-                look(); })""")
-            speaker.join()
-            assert heard > 0.1
-            rows = np.array(page.run("app.view.poseLog"))
-            assert np.ptp(rows[:, 0]) > 0.3 and np.ptp(rows[:, 1:], axis=0).max() > 0.01
+                poll(); })""")
+            publisher.join()
+            assert loudest > 0.1
+            poses = np.array(page.run("app.view.poseLog"))
+            assert np.ptp(poses[:, 0]) > 0.3 and np.ptp(poses[:, 1:], axis=0).max() > 0.01
             assert page.errors == []
             page.close()
     finally:

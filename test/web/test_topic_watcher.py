@@ -1,16 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Watch mode: what a running talker publishes comes to the page, its sound and its frames on one time; the domain is
-left with the last page."""
+"""Watch mode: a running talker's messages reach the page, sound and frames on one timeline."""
 
-import threading
+from __future__ import annotations
+
 import time
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 
-pytest.importorskip("cyclonedds", reason="cyclonedds is not installed")
-pytest.importorskip("torch", reason="torch is not installed")
-
+from streamingtalker_ros.audio.constants import FRAME_RATE, HOP_LENGTH, NS_PER_S, SAMPLE_RATE
 from streamingtalker_ros.audio.sources import paced_packets
 from streamingtalker_ros.dds.audio_player import AudioSource
 from streamingtalker_ros.dds.recorder import FaceMotionRecorder
@@ -18,79 +18,82 @@ from streamingtalker_ros.dds.talker_node import TalkerNode
 from streamingtalker_ros.runtime.parameters import TalkerParameters
 from support.dds_domain import own_domain
 from support.scheduler_harness import small_talker, voice
-from support.web_client import Client, serving
+from support.waiting import wait_for
+from support.web_client import WebClient, running_server
 
 
-@pytest.mark.parametrize("lineage, rate", [("ros-drivers", 48000), ("mgonzs13", 16000)])
-def test_a_running_talker_is_watched(lineage, rate, monkeypatch) -> None:
+@pytest.fixture(autouse=True)
+def localhost_only(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ROS_LOCALHOST_ONLY", "1")
-    domain, talker = own_domain(), small_talker()
-    node = TalkerNode(TalkerParameters(device="cpu"), domain=domain, talker=talker)
-    source = AudioSource(rate, lineage, domain=domain)
+
+
+@pytest.mark.parametrize(("variant", "rate"), [("ros-drivers", 48000), ("mgonzs13", 16000)])
+def test_motion_and_audio_of_a_talker_are_forwarded(variant: str, rate: int) -> None:
+    domain = own_domain()
+    node = TalkerNode(TalkerParameters(device="cpu"), domain=domain, talker=small_talker())
+    source = AudioSource(rate, variant, domain=domain)
     try:
-        with serving(small_talker(), domain=domain) as server, FaceMotionRecorder(domain) as recorder:
-            with Client(server) as client:
-                client.say(type="watch", epoch=5)
-                assert client.text("watching")["domain"] == domain
+        with running_server(small_talker(), domain=domain) as server:
+            with FaceMotionRecorder(domain) as recorder, WebClient(server) as client:
+                client.send(type="watch", epoch=5)
+                assert client.wait_for_text("watching")["domain"] == domain
                 assert source.wait_for_subscriber(20, settle=1.0) and recorder.wait_for_publisher(20)
                 time.sleep(0.3)
                 samples = voice(2.0, rate)
-                speaker = threading.Thread(
-                    target=lambda: [
-                        source.publish(part, stamp) for stamp, part in paced_packets(samples, rate)
-                    ]
-                )
-                speaker.start()
-                speaker.join()
-                assert client.wait(lambda: len(client.faces) >= 48)
+                for stamp, packet in paced_packets(samples, rate):
+                    source.publish(packet, stamp)
+                assert client.wait_until(lambda: len(client.frames) >= 48)
                 assert recorder.wait(48, 10)
-                frames = {frame["index"]: frame for frame in client.faces if not frame["index"] > 47}
-                for message in recorder.frames[:48]:
-                    if message.frame in frames:
-                        np.testing.assert_allclose(
-                            frames[message.frame]["weights"], message.weights, atol=1e-6
-                        )
-                shared = [message for message in recorder.frames[:48] if message.frame in frames]
-                assert len(shared) > 40 and all(frame["epoch"] == 5 for frame in client.faces)
-                times = [frames[message.frame]["time"] - message.stamp / 1e9 for message in shared]
-                assert np.ptp(times) < 1e-6  # one base for all stamps
-                _on_one_time(client, samples, rate, times[0], shared[0], frames)
-            deadline = time.monotonic() + 10
-            while server.context.watcher.is_connected and time.monotonic() < deadline:
-                time.sleep(0.05)
-            assert not server.context.watcher.is_connected  # the last page has gone
+                received = {frame["index"]: frame for frame in client.frames if frame["index"] <= 47}
+                published = [message for message in recorder.frames[:48] if message.frame in received]
+                assert len(published) > 40 and all(frame["epoch"] == 5 for frame in client.frames)
+                for message in published:
+                    weights = received[message.frame]["weights"]
+                    np.testing.assert_allclose(weights, message.weights, atol=1e-6)
+                times = [received[message.frame]["time"] for message in published]
+                stamps = [message.stamp / NS_PER_S for message in published]
+                assert np.ptp(np.subtract(times, stamps)) < 1e-6
+                start = times[0] - published[0].frame / FRAME_RATE
+                assert_audio_at_its_time(client.audio, samples, rate, start)
+            assert wait_for(lambda: not server.context.watcher.is_connected, 10)
     finally:
         source.close()
         node.close()
 
 
-def _on_one_time(client, samples, rate, base, message, frames) -> None:
-    """The sound that came lies where its stamps say: its loudness follows that of what was published."""
-    begin = frames[message.frame]["time"] - message.frame / 25  # the voice's first sample
-    sound = np.zeros(4 * 16000)
-    for piece in client.audio:
-        at = round((piece["time"] - begin) * 16000)
-        part = piece["samples"][max(0, -at) :]
-        at = max(0, at)
-        sound[at : at + len(part)] = part[: len(sound) - at]
-    loudness = np.abs(sound[:32000]).reshape(-1, 640).mean(axis=1)
-    wanted = np.abs(samples.astype(float)).reshape(-1, rate // 25).mean(axis=1)
-    heard = loudness > 0.2 * loudness.max()
-    assert heard.mean() > 0.8
-    assert np.corrcoef(loudness[heard], wanted[heard])[0, 1] > 0.9
+def assert_audio_at_its_time(
+    messages: list[dict[str, Any]], samples: npt.NDArray[np.int16], rate: int, start: float
+) -> None:
+    """The loudness of the received audio follows that of the published samples from `start` seconds on."""
+    received = np.zeros(4 * SAMPLE_RATE)
+    for message in messages:
+        position = round((message["time"] - start) * SAMPLE_RATE)
+        chunk = message["samples"][max(0, -position) :]
+        position = max(0, position)
+        received[position : position + len(chunk)] = chunk[: len(received) - position]
+    loudness = np.abs(received[: 2 * SAMPLE_RATE]).reshape(-1, HOP_LENGTH).mean(axis=1)
+    expected = np.abs(samples.astype(float)).reshape(-1, round(rate / FRAME_RATE)).mean(axis=1)
+    audible = loudness > 0.2 * loudness.max()
+    assert audible.mean() > 0.8
+    assert np.corrcoef(loudness[audible], expected[audible])[0, 1] > 0.9
 
 
-def test_two_pages_share_one_listener_and_an_unusable_domain_is_told(monkeypatch) -> None:
-    monkeypatch.setenv("ROS_LOCALHOST_ONLY", "1")
-    with serving(small_talker(), domain=own_domain()) as server:
-        with Client(server) as first, Client(server) as second:
-            for client in (first, second):
-                client.say(type="watch", epoch=1)
-                client.text("watching")
-            assert server.context.watcher.subscription_count == 2
-            first.say(type="rest", epoch=2)  # back to an own voice
-            assert first.wait(lambda: first.faces)
-            assert server.context.watcher.subscription_count == 1
-    with serving(small_talker(), domain=999) as server, Client(server) as client:
-        client.say(type="watch", epoch=1)
-        assert "999" in client.text("error")["text"]
+def test_sessions_share_one_node_and_leave_it_for_their_own_stream() -> None:
+    with (
+        running_server(small_talker(), domain=own_domain()) as server,
+        WebClient(server) as first,
+        WebClient(server) as second,
+    ):
+        for client in (first, second):
+            client.send(type="watch", epoch=1)
+            client.wait_for_text("watching")
+        assert server.context.watcher.subscription_count == 2
+        first.send(type="rest", epoch=2)
+        assert first.wait_until(lambda: first.frames)
+        assert server.context.watcher.subscription_count == 1
+
+
+def test_an_invalid_domain_is_reported() -> None:
+    with running_server(small_talker(), domain=999) as server, WebClient(server) as client:
+        client.send(type="watch", epoch=1)
+        assert "999" in client.wait_for_text("error")["text"]
