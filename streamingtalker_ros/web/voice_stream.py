@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Voice of one WebSocket session: the browser's audio into a `VoiceSession`, its frames into WebSocket messages.
+"""Voice of one WebSocket session: audio into a `VoiceSession`, its frames into WebSocket messages.
 
-The methods named after messages of the page may be called from any thread and only queue. `encode_frames` is called by
-the batch worker, which drives the session.
+The methods named after messages of the page may be called from any thread and only queue. `encode_frames` is
+called by the batch worker, which drives the session.
 """
 
 from __future__ import annotations
@@ -35,8 +35,8 @@ _QUEUE_MARGIN: Final = 2.0  # the token bucket bounds the audio; the session's q
 class VoiceStream:
     """Audio and frames of one session.
 
-    Packets are stamped with the time since the start of their epoch, by the count of samples: a WebSocket neither loses
-    nor reorders audio.
+    Packets are stamped with the time since the start of their epoch, by the count of samples: a WebSocket
+    neither loses nor reorders audio.
 
     Args:
         talker: the model.
@@ -80,7 +80,7 @@ class VoiceStream:
         self._format = AudioFormat()
         self._sample_count = 0  # received in the epoch
 
-    # ---------------------------------------------------------------------------------------------- any thread
+    # --------------------------------------------------------------------------------------------- any thread
 
     def start(self, epoch: int, rate: int, seed: int | None) -> None:
         """Begin a new stream with the audio that follows.
@@ -127,7 +127,7 @@ class VoiceStream:
         self.session.post(lambda: self._apply_controls(changes))
         self._wake()
 
-    # ------------------------------------------------------------------------------------------- worker's thread
+    # ---------------------------------------------------------------------------------------- worker's thread
 
     def encode_frames(self) -> list[bytes]:
         """Encode the frames that were published since the last call."""

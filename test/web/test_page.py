@@ -209,7 +209,7 @@ def test_a_recording_equals_what_was_heard_and_shown(page: Page, tmp_path: Path)
     start_microphone(page)
     page.run("app.frameLog = [], 1")
     page.click("#record")
-    page.wait("app.recorder && app.recorder.frames.length > 60", 40)
+    page.wait("app.recorder && app.recorder.frames.length > 100", 40)
     page.click("#record")
     page.wait("!document.querySelector('#downloads').hidden", 20)
     downloads = page.run("""Promise.all([...document.querySelectorAll('#downloads a')].map(async (a) => {
