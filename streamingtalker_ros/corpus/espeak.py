@@ -65,7 +65,7 @@ LICENCE: Final = "speech synthesised by espeak-ng (GPL-3.0-or-later program; its
 
 
 def build_espeak_corpus(
-    folder: str | os.PathLike[str], minutes: float = 30.0, seed: int = 0, jobs: int = 2
+    folder: str | os.PathLike[str], minutes: float = 30.0, seed: int = 0, num_workers: int = 2
 ) -> Index:
     """Write the corpus; a second call with equal arguments finishes an interrupted one.
 
@@ -73,7 +73,7 @@ def build_espeak_corpus(
         folder: folder to write.
         minutes: minutes of training speech.
         seed: equal seeds give equal files.
-        jobs: number of processes.
+        num_workers: number of processes.
 
     Returns:
         The index of the corpus.
@@ -92,7 +92,7 @@ def build_espeak_corpus(
     (folder / "parts").mkdir(parents=True, exist_ok=True)
     entries: list[Index] = []
     with (
-        ProcessPoolExecutor(jobs) as pool,
+        ProcessPoolExecutor(num_workers) as pool,
         tqdm(total=round(60 * minutes * sum(SPLIT_FRACTIONS.values())), unit="s", desc="speech") as bar,
     ):
         for split in SPLITS:

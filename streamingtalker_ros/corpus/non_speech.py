@@ -55,7 +55,7 @@ def build_non_speech_corpus(
     minutes: float = 45.0,
     licence: str = DEFAULT_LICENCE,
     seed: int = 0,
-    jobs: int = 2,
+    num_workers: int = 2,
 ) -> Index:
     """Write a corpus of clips without speech; all files give the same number of clips.
 
@@ -65,7 +65,7 @@ def build_non_speech_corpus(
         minutes: total duration of the clips.
         licence: licence and attribution, stored in the index.
         seed: equal seeds give equal files.
-        jobs: number of processes.
+        num_workers: number of processes.
 
     Returns:
         The index; its `rejected` names the files that cannot be read. Of ten files one is for validation and
@@ -86,7 +86,7 @@ def build_non_speech_corpus(
         )
     clips_per_file = max(1, round(60.0 * minutes / CLIP_S / len(files)))
     work = [(path, out, number, clips_per_file, seed) for number, path in enumerate(files)]
-    with ProcessPoolExecutor(jobs) as pool:
+    with ProcessPoolExecutor(num_workers) as pool:
         results = list(tqdm(pool.map(_cut_file, work), total=len(work), unit="file", desc="sounds"))
     entries = [entry for file_entries, _ in results for entry in file_entries]
     rejected = [

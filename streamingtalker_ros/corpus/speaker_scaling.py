@@ -37,7 +37,7 @@ SCALE_RANGES: Final = ((0.85, 0.95), (1.06, 1.18))
 
 
 def scale_speakers(
-    folder: str | os.PathLike[str], out: str | os.PathLike[str], seed: int = 0, jobs: int = 2
+    folder: str | os.PathLike[str], out: str | os.PathLike[str], seed: int = 0, num_workers: int = 2
 ) -> Index:
     """Write a corpus of every training clip of another, once for each range of `SCALE_RANGES`.
 
@@ -45,7 +45,7 @@ def scale_speakers(
         folder: folder of the source corpus.
         out: folder to write.
         seed: equal seeds give equal files.
-        jobs: number of processes.
+        num_workers: number of processes.
 
     Returns:
         The index of the new corpus.
@@ -68,7 +68,7 @@ def scale_speakers(
             f"{folder} has no training clips with rule-based motion; captured ones are for `corpus revoice`"
         )
     work = [(clip, out, number, seed) for clip in clips for number in range(len(SCALE_RANGES))]
-    with ProcessPoolExecutor(jobs) as pool:
+    with ProcessPoolExecutor(num_workers) as pool:
         entries = list(
             tqdm(pool.map(_scale_clip, work, chunksize=8), total=len(work), unit="clip", desc="other sizes")
         )

@@ -304,7 +304,7 @@ def split_speakers(recordings: Sequence[Recording]) -> dict[str, str]:
 def build_speech_corpus(
     folders: Sequence[str | os.PathLike[str]],
     out: str | os.PathLike[str],
-    jobs: int = 1,
+    num_workers: int = 1,
     minutes: float | None = None,
     seed: int = 0,
     ages: AgeRange = ADULTS,
@@ -314,7 +314,7 @@ def build_speech_corpus(
     Args:
         folders: folders of recordings, see `find_recordings`.
         out: folder to write.
-        jobs: number of processes.
+        num_workers: number of processes.
         minutes: approximate duration at which to stop; None for all recordings.
         seed: equal seeds join the recordings to equal clips.
         ages: ages of the speakers, see `find_recordings`.
@@ -354,7 +354,10 @@ def build_speech_corpus(
     entries: list[Index] = []
     rejected: list[dict[str, str]] = []
     seconds = 0.0
-    with ProcessPoolExecutor(jobs) as pool, tqdm(total=len(recordings), unit="file", desc="aligning") as bar:
+    with (
+        ProcessPoolExecutor(num_workers) as pool,
+        tqdm(total=len(recordings), unit="file", desc="aligning") as bar,
+    ):
         for job, (batch_entries, batch_rejected) in zip(work, pool.map(_build_batch, work), strict=True):
             bar.update(len(job[3]))
             if minutes is None or seconds < 60.0 * minutes:

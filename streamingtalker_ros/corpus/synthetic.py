@@ -115,7 +115,7 @@ def build_synthetic_corpus(
     folder: str | os.PathLike[str],
     minutes: float = 120.0,
     seed: int = 0,
-    jobs: int = 2,
+    num_workers: int = 2,
     voices: Sequence[str] = VOICE_ROTATION,
 ) -> Index:
     """Write the synthetic corpus; a second call with equal arguments finishes an interrupted one.
@@ -126,7 +126,7 @@ def build_synthetic_corpus(
             add
             another 5 %.
         seed: equal seeds give equal files.
-        jobs: number of processes.
+        num_workers: number of processes.
         voices: keys of `flite_festival_tts.VOICES`, for consecutive batches in turn.
 
     Returns:
@@ -153,7 +153,7 @@ def build_synthetic_corpus(
     entries: list[Index] = []
     targets = target_minutes(minutes)
     with (
-        ProcessPoolExecutor(jobs) as pool,
+        ProcessPoolExecutor(num_workers) as pool,
         tqdm(total=round(60 * sum(targets.values())), unit="s", desc="speech") as bar,
     ):
         for split in SPLITS:

@@ -140,7 +140,7 @@ def convert_voices(
     out: str | os.PathLike[str],
     copies: int = 3,
     seed: int = 0,
-    jobs: int = 2,
+    num_workers: int = 2,
 ) -> Index:
     """Write a corpus with other voices for every training clip of another.
 
@@ -151,7 +151,7 @@ def convert_voices(
         out: folder to write.
         copies: converted voices per clip.
         seed: equal seeds give equal files.
-        jobs: number of processes.
+        num_workers: number of processes.
 
     Returns:
         The index of the new corpus.
@@ -169,7 +169,7 @@ def convert_voices(
     if not clips:
         raise TalkerError(f"{folder} has no training clips to give other voices")
     (out / "parts").mkdir(parents=True, exist_ok=True)
-    with ProcessPoolExecutor(jobs) as pool:
+    with ProcessPoolExecutor(num_workers) as pool:
         work = [(clip, out, copies, [seed, number // CLIPS_PER_SPEAKER]) for number, clip in enumerate(clips)]
         results = list(
             tqdm(

@@ -95,7 +95,7 @@ def available_voices() -> list[str]:
 
 
 def synthesize(
-    voice: str, texts: Sequence[str], stretch: float = 1.0, pitch: float | None = None, jobs: int = 1
+    voice: str, texts: Sequence[str], stretch: float = 1.0, pitch: float | None = None, num_workers: int = 1
 ) -> list[Utterance]:
     """Synthesize sentences.
 
@@ -104,7 +104,7 @@ def synthesize(
         texts: one sentence each.
         stretch: factor of all durations (flite and the diphone voices of festival; slt_hts has one tempo).
         pitch: mean fundamental frequency in Hz, flite only; None for that of the voice.
-        jobs: flite processes that run at the same time.
+        num_workers: flite processes that run at the same time.
 
     Returns:
         One utterance per text.
@@ -122,7 +122,7 @@ def synthesize(
     with tempfile.TemporaryDirectory(prefix="streamingtalker-") as folder:
         paths = [Path(folder) / f"{i}.wav" for i in range(len(texts))]
         if entry.engine == "flite":
-            with ThreadPoolExecutor(jobs) as pool:
+            with ThreadPoolExecutor(num_workers) as pool:
                 tables = list(
                     pool.map(lambda text, path: _run_flite(entry, text, path, stretch, pitch), texts, paths)
                 )

@@ -39,7 +39,7 @@ def test_clips_move_mouth_and_eyes(folder: Path) -> None:
 
 
 def test_equal_seeds_give_equal_files(folder: Path, tmp_path: Path) -> None:
-    espeak.build_espeak_corpus(tmp_path, 0.3, jobs=1)
+    espeak.build_espeak_corpus(tmp_path, 0.3, num_workers=1)
     files = sorted(path.relative_to(folder) for path in folder.rglob("*.*"))
     assert files == sorted(path.relative_to(tmp_path) for path in tmp_path.rglob("*.*"))
     assert all((folder / path).read_bytes() == (tmp_path / path).read_bytes() for path in files)

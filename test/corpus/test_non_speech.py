@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Recordings without speech become clips of a mouth at rest; the window sampler mixes them under speech."""
+"""Recordings without speech become clips of a mouth at rest."""
 
 from __future__ import annotations
 
@@ -59,4 +59,4 @@ def test_folders_without_a_usable_file_are_rejected(tmp_path: Path) -> None:
         build_non_speech_corpus([tmp_path], tmp_path / "out")
     soundfile.write(tmp_path / "nothing.wav", np.zeros(32000), 16000)
     with pytest.raises(TalkerError, match="none of 1 files can be used"):
-        build_non_speech_corpus([tmp_path], tmp_path / "out", jobs=1)
+        build_non_speech_corpus([tmp_path], tmp_path / "out", num_workers=1)

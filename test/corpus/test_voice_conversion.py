@@ -90,7 +90,7 @@ def test_converted_clips_keep_the_motion_and_equal_seeds_give_equal_audio(
     source: Path, clip: Clip, tmp_path: Path
 ) -> None:
     for name in "bc":
-        convert_voices(source, tmp_path / name, copies=2, jobs=1)
+        convert_voices(source, tmp_path / name, copies=2, num_workers=1)
     first, second = (load_corpus(tmp_path / name, "train") for name in "bc")
     assert len(first) == 2
     assert all(np.array_equal(converted.weights, clip.weights) for converted in first)
@@ -101,7 +101,7 @@ def test_converted_clips_keep_the_motion_and_equal_seeds_give_equal_audio(
 @pytest.mark.usefixtures("vocoder")
 def test_an_interrupted_conversion_keeps_what_it_wrote(source: Path, tmp_path: Path) -> None:
     out = tmp_path / "b"
-    convert_voices(source, out, copies=2, jobs=1)
+    convert_voices(source, out, copies=2, num_workers=1)
     index, written = (out / "index.json").read_bytes(), (out / "train" / "x_v0.flac").stat().st_mtime_ns
     (out / "index.json").unlink()
     assert run_command("corpus", "revoice", source, "--out", out, "--copies", 2) == 0
@@ -111,10 +111,10 @@ def test_an_interrupted_conversion_keeps_what_it_wrote(source: Path, tmp_path: P
 
 @pytest.mark.usefixtures("vocoder")
 def test_a_clip_whose_source_changed_is_converted_again(source: Path, clip: Clip, tmp_path: Path) -> None:
-    convert_voices(source, tmp_path / "b", copies=2, jobs=1)
+    convert_voices(source, tmp_path / "b", copies=2, num_workers=1)
     reversed_weights = clip.weights[::-1]
     save_clip(source, replace(clip, weights=reversed_weights))
-    convert_voices(source, tmp_path / "b", copies=2, jobs=1)
+    convert_voices(source, tmp_path / "b", copies=2, num_workers=1)
     assert np.array_equal(load_corpus(tmp_path / "b", "train")[1].weights, reversed_weights)
 
 

@@ -88,7 +88,7 @@ def build_video_corpus(
     hold_out_every: int = 20,
     transcripts: str | os.PathLike[str] | None = None,
     licence: str = "",
-    jobs: int = 2,
+    num_workers: int = 2,
     previews: bool = True,
     report: Report = _LOGGER.warning,
 ) -> Index | None:
@@ -103,7 +103,7 @@ def build_video_corpus(
         hold_out_every: every so many videos one is for test; 0 for none.
         transcripts: folder of NAME.align or NAME.txt; None if there are none.
         licence: licence and attribution, stored in the index.
-        jobs: number of processes.
+        num_workers: number of processes.
         previews: whether to draw an image per clip.
         report: called with one message per rejected video.
 
@@ -121,7 +121,7 @@ def build_video_corpus(
     folder.mkdir(parents=True, exist_ok=True)
     rejected: dict[str, str] = {}
     if stage != "solve":
-        rejected = track_videos(unique, landmarks, jobs, report)
+        rejected = track_videos(unique, landmarks, num_workers, report)
         if stage == "track":
             return None
     names = [path.stem for path in unique if path.stem not in rejected]
@@ -143,7 +143,7 @@ def build_video_corpus(
     ]
     entries: list[Index] = []
     progress = require("tqdm", "the progress bar").tqdm
-    with ProcessPoolExecutor(jobs) as pool:
+    with ProcessPoolExecutor(num_workers) as pool:
         results = pool.map(_solve_video, work, chunksize=4)
         for video_entries in progress(results, total=len(work), desc="clips", unit="video"):
             entries += video_entries
@@ -179,13 +179,13 @@ def _drop_duplicate_names(videos: Iterable[Path], report: Report) -> list[Path]:
     return [unique[name] for name in sorted(unique)]
 
 
-def track_videos(videos: Sequence[Path], landmarks: Path, jobs: int, report: Report) -> dict[str, str]:
+def track_videos(videos: Sequence[Path], landmarks: Path, num_workers: int, report: Report) -> dict[str, str]:
     """Track every video that has no track yet.
 
     Args:
         videos: the videos.
         landmarks: folder to write the tracks to.
-        jobs: number of processes.
+        num_workers: number of processes.
         report: called with one message per rejected video.
 
     Returns:
@@ -204,7 +204,7 @@ def track_videos(videos: Sequence[Path], landmarks: Path, jobs: int, report: Rep
     rejected: dict[str, str] = {}
     if not missing:
         return rejected
-    with ProcessPoolExecutor(min(jobs, len(missing)), initializer=_silence_stderr) as pool:
+    with ProcessPoolExecutor(min(num_workers, len(missing)), initializer=_silence_stderr) as pool:
         bar = require("tqdm", "the progress bar").tqdm(total=len(missing), desc="tracking", unit="video")
         for path, reason in pool.map(_track_video, [(path, landmarks) for path in missing]):
             bar.update()
