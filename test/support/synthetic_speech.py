@@ -18,19 +18,24 @@ from streamingtalker_ros.phonetics.flite_festival_tts import Utterance
 from streamingtalker_ros.phonetics.sentences import sentences
 
 
-def synthesize_utterances(voices: Mapping[str, int], count: int) -> list[Utterance]:
+def synthesize_utterances(
+    voices: Mapping[str, int], count: int, stretch: Mapping[str, float] | None = None
+) -> list[Utterance]:
     """`count` sentences in each flite voice; skips the test where flite is not installed.
 
     Args:
         voices: name of the voice -> seed of its sentences.
         count: sentences per voice.
+        stretch: name of the voice -> factor on its durations; 1 where it is left out.
     """
     if not set(voices) <= set(flite_festival_tts.available_voices()):
         pytest.skip("flite is not installed: no speech with phone times")
     return [
         utterance
         for voice, seed in voices.items()
-        for utterance in flite_festival_tts.synthesize(voice, list(itertools.islice(sentences(seed), count)))
+        for utterance in flite_festival_tts.synthesize(
+            voice, list(itertools.islice(sentences(seed), count)), stretch=(stretch or {}).get(voice, 1.0)
+        )
     ]
 
 
