@@ -375,7 +375,8 @@ def test_stage_2_begins_with_a_checkpoint_and_hubert_of_a_folder(
         return talker.network
 
     initial = load(trained / "generator")
-    initial.audio.save_pretrained(tmp_path / "hubert")
+    initial_hubert: Any = initial.audio
+    initial_hubert.save_pretrained(tmp_path / "hubert")
     hubert = {"hubert": str(tmp_path / "hubert")}
     recipe = _recipe(tmp_path, audio=hubert, codec={"steps": 0}, generator={"steps": 0})
     run = tmp_path / "run"
