@@ -62,9 +62,9 @@ class AudioClock:
         rate: samples per second of the packets.
         tolerance: stamp error in seconds that counts as jitter; default STAMP_TOLERANCE_S or
             ARRIVAL_TOLERANCE_S.
-        arrival: stamps are times of arrival (messages without a header). They say nothing about the past:
-            such packets never overlap and never jump back, so that audio sent faster than real time is kept
-            complete.
+        arrival: stamps are times of arrival (messages without a header), which carry no information about the
+            past: such packets never overlap and never jump back, so that audio sent faster than real time is
+            kept complete.
 
     Attributes:
         rate: samples per second of the packets.

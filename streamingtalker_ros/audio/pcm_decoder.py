@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from streamingtalker_ros.audio.packet import AudioFormat
 
-_LENGTH_HISTORY: Final = 8  # packets whose lengths tell a truncated packet from audio that is cut at any byte
+_LENGTH_HISTORY: Final = 8  # packets whose lengths distinguish a truncated packet from audio cut at any byte
 
 
 class PcmDecoder:

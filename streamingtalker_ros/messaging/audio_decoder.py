@@ -97,8 +97,8 @@ class AudioMessageDecoder:
     def _detect_mp3(self, payload: bytes) -> bool:
         """Return whether a payload of undeclared coding is MP3.
 
-        After two consecutive packets of whole frames all audio is MP3, until audio_info or a WAV header says
-        otherwise.
+        After two consecutive packets of whole frames all audio is MP3, until audio_info or a WAV header
+        announces another coding.
         """
         if self._detected_packets < _MIN_DETECTED_PACKETS:
             self._detected_packets = self._detected_packets + 1 if mp3.looks_like_mp3(payload) else 0
