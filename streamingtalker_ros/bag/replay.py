@@ -23,7 +23,8 @@ from streamingtalker_ros.face.arkit import ARKIT_NAMES, INDEX
 from streamingtalker_ros.messaging import face_messages
 from streamingtalker_ros.messaging.audio_decoder import AudioMessageDecoder
 from streamingtalker_ros.messaging.header import stamp_to_ns
-from streamingtalker_ros.runtime.session import VoiceSession, run_batch
+from streamingtalker_ros.runtime.batch import run_batch
+from streamingtalker_ros.runtime.session import VoiceSession
 from streamingtalker_ros.runtime.statistics import Statistics
 
 MOTION_TOPIC, MODEL_TOPIC = "/face_motion", "/face_model"

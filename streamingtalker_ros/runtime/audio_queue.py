@@ -68,8 +68,8 @@ class BoundedAudioQueue:
             if self.seconds + seconds > self._max_seconds + _DURATION_TOLERANCE_S:
                 self._reject(
                     "full",
-                    f"more than {self._max_seconds:g} s of audio are queued: send it nearer to its time, or raise "
-                    "queue_seconds",
+                    f"more than {self._max_seconds:g} s of audio are queued: send it nearer to its time, "
+                    "or raise queue_seconds",
                 )
                 return False
             self.seconds += seconds

@@ -31,8 +31,8 @@ class FaceFrame(_StampedFrame):
         stamp: ns, time of the first sample of its audio.
         idle: Whether its time holds no received audio.
         speaking: Voice activity.
-        arrival: s on the session's clock: when the frame could have been generated at the earliest; None if it was
-            completed by generated silence.
+        arrival: s on the session's clock: when the frame could have been generated at the earliest; None if
+            it was completed by generated silence.
         epoch: Number that the sender gave to the timeline of the frame (web); 0 otherwise.
         epoch_stamp: ns, the stamp at which that timeline began.
         model_seconds: Duration of the model step that generated the frame.
@@ -49,7 +49,8 @@ class VertexFaceFrame(_StampedFrame):
     """One frame of a vertex talker, ready to be published.
 
     Attributes:
-        vertices: (V, 3) float32 positions in metres, in the checkpoint's own axes. All others: see `FaceFrame`.
+        vertices: (V, 3) float32 positions in metres, in the checkpoint's own axes. All others: see
+            `FaceFrame`.
     """
 
     vertices: npt.NDArray[np.float32]
@@ -61,16 +62,22 @@ PublishedFrame: TypeAlias = FaceFrame | VertexFaceFrame
 class FramePublisher(Protocol):
     """Publishes one frame; called in the thread that drives the session."""
 
-    def __call__(self, frame: PublishedFrame, /) -> object: ...
+    def __call__(self, frame: PublishedFrame, /) -> object:
+        """Publish a frame; an exception is counted and reported."""
+        ...
 
 
 class Clock(Protocol):
-    """Seconds that never go back, the time of the packets' `arrival`: `time.monotonic`, or a simulated clock."""
+    """Monotonic time in seconds, that of the packets' `arrival`: `time.monotonic` or a simulated clock."""
 
-    def __call__(self) -> float: ...
+    def __call__(self) -> float:
+        """The present time."""
+        ...
 
 
 class WarningCallback(Protocol):
     """Called with the kind of a problem and a message; the receiver limits how often a kind is reported."""
 
-    def __call__(self, kind: str, message: str, /) -> object: ...
+    def __call__(self, kind: str, message: str, /) -> object:
+        """Report a message for the user."""
+        ...

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Aligns audio packets of any format to an unbroken grid of 16 kHz mono samples.
 
-Decodes each `AudioPacket`, places it by the audio clock and resamples it. Classifies packets (in order, after a gap,
-duplicate, late, start of a new stream) and counts them. Independent of models and of the wall clock.
+Decodes each `AudioPacket`, places it by the audio clock and resamples it. Classifies packets (in order, after
+a gap, duplicate, late, start of a new stream) and counts them. Independent of models and of the wall clock.
 """
 
 from __future__ import annotations
@@ -52,8 +52,8 @@ class PacketAligner:
             packet: The packet.
 
         Returns:
-            Its segment; none for a packet that is dropped, two if a new stream ends an old one whose resampler still
-            holds audio.
+            Its segment; none for a packet that is dropped, two if a new stream ends an old one whose
+            resampler still holds audio.
 
         Raises:
             TalkerError: If the format cannot be decoded.

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Parameters of the talker node: name, type, default, range, description, and whether a parameter is dynamic.
 
-This is their one definition. The rclpy node declares its parameters from `PARAMETERS`, the node without ROS reads the
-same YAML file through `load`; both pass a `TalkerParameters` to the worker.
+This is their one definition. The rclpy node declares its parameters from `PARAMETERS`, the node without ROS
+reads the same YAML file through `load`; both pass a `TalkerParameters` to the worker.
 """
 
 import dataclasses
@@ -101,7 +101,8 @@ class TalkerParameters:
     )
     guidance: float = _parameter(
         1.0,
-        "Classifier-free guidance on the audio; 1 is off and costs nothing, more follows the sound more strictly.",
+        "Classifier-free guidance on the audio; 1 is off and costs nothing, "
+        "more follows the sound more strictly.",
         range=(0.0, 4.0),
         dynamic=True,
     )
@@ -221,7 +222,8 @@ def load(path: str | Path | None = None, node: str = NODE_NAME) -> dict[str, Any
 
     Args:
         path: YAML file, default the package's config/talker.yaml.
-        node: Name of the node. The section `/**` applies to it, and then its own, with or without a leading slash.
+        node: Name of the node. The section `/**` applies to it, and then its own, with or without a leading
+            slash.
 
     Returns:
         The values that the file sets, by name.
@@ -308,8 +310,8 @@ class ParameterFile:
             current: The parameters in use.
 
         Returns:
-            None if the file has not changed; else the parameters to use, `current` with the dynamic ones of the file,
-            and the names of other parameters that differ, which need a restart.
+            None if the file has not changed; else the parameters to use, `current` with the dynamic ones of
+            the file, and the names of other parameters that differ, which need a restart.
 
         Raises:
             TalkerError: Once for each time that the file is written, if it cannot be read.

@@ -59,7 +59,7 @@ class FrameScheduler:
         return self._start_time + position / SAMPLE_RATE
 
     def playback_time(self, position: int) -> float:
-        """Time at which the audio of a position has to be consumed, so that the frame before it is in time."""
+        """Time at which the audio of a position has to be consumed for the frame before it to be in time."""
         return self._start_time + (position - self._lead) / SAMPLE_RATE
 
     def playback_position(self, now: float) -> float:
@@ -89,8 +89,8 @@ class FrameScheduler:
     def track_clock_drift(self, segment: AudioSegment, position: int) -> None:
         """Let the pace follow the sender.
 
-        Clocks of live senders drift by some ppm, and one live stream after another waits a little longer if its
-        packets arrive unevenly. A burst of early audio changes nothing.
+        Clocks of live senders drift by some ppm, and one live stream after another waits a little longer if
+        its packets arrive unevenly. A burst of early audio changes nothing.
 
         Args:
             segment: Received audio.

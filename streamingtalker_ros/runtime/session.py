@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One real-time session: audio packets in, frames out at the right moment, without transport and without threads.
+"""One real-time session: audio packets in, frames out at the right moment; no transport, no threads.
 
     session = VoiceSession(talker, parameters, publish)
     session.push(packet)                                  # any thread
@@ -7,9 +7,9 @@
         pass
     wait_until(session.next_deadline())                   # or until a packet or a command arrives
 
-All rules of docs/node.md (pacing, idle frames, overload, barge-in, new streams) are decided here, on the states and
-events of `states`. The ROS node, the DDS node, the web server and bag replay drive the same class. `run_batch` steps any
-number of sessions as one batch; the clock is passed in, so that it may be simulated.
+All rules of docs/node.md (pacing, idle frames, overload, barge-in, new streams) are decided here, on the
+states and events of `states`. The ROS node, the DDS node, the web server and bag replay drive the same class.
+`run_batch` steps any number of sessions as one batch; the clock is passed in, so that it may be simulated.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -27,56 +27,20 @@ from streamingtalker_ros.audio.clock import AudioClock
 from streamingtalker_ros.audio.constants import SAMPLE_RATE
 from streamingtalker_ros.audio.packet import AudioPacket
 from streamingtalker_ros.errors import TalkerError
-from streamingtalker_ros.model.protocol import AnyFrame, StreamProtocol, TalkerProtocol, VertexFrame
+from streamingtalker_ros.model.protocol import AnyFrame, StreamProtocol, TalkerProtocol
 from streamingtalker_ros.runtime.audio_queue import BoundedAudioQueue, EndOfAudio
-from streamingtalker_ros.runtime.frames import (
-    Clock,
-    FaceFrame,
-    FramePublisher,
-    PublishedFrame,
-    VertexFaceFrame,
-    WarningCallback,
-)
+from streamingtalker_ros.runtime.frame_output import FrameOutput, TimedFrame
+from streamingtalker_ros.runtime.frames import Clock, FramePublisher, WarningCallback
 from streamingtalker_ros.runtime.packet_aligner import PacketAligner
 from streamingtalker_ros.runtime.parameters import TalkerParameters
 from streamingtalker_ros.runtime.scheduler import FrameScheduler
-from streamingtalker_ros.runtime.states import (
-    TRANSITIONS,
-    SessionAction,
-    SessionEvent,
-    StreamState,
-)
+from streamingtalker_ros.runtime.states import TRANSITIONS, SessionAction, SessionEvent, StreamState
 from streamingtalker_ros.runtime.statistics import Statistics
 from streamingtalker_ros.runtime.timeline import AudioSegment, AudioTimeline
-from streamingtalker_ros.runtime.transition import GateRate, MotionTransition, VertexTransition
-
-if TYPE_CHECKING:
-    from streamingtalker_ros.streaming.stream import Stream
 
 CLOSING_FRAMES: Final = 5  # frames of silence that close the mouth: one may hold audio, four close the gate
 MAX_TRUNCATED_SAMPLES: Final = 2 * SAMPLE_RATE  # audio of a wrong format that can be taken back
-MAX_STAMP_STEP_BACK_NS: Final = (
-    500_000_000  # stamps go back by more than this only, if the sender's clock was set
-)
-IDLE_TIMEOUT_PACKETS: Final = (
-    1.5  # long packets imply long gaps between packets: the timeout scales with their length
-)
-
-
-@dataclass(frozen=True)
-class _TimedFrame:
-    """A frame of the talker with its place in the published stream; `FaceFrame` describes the other fields."""
-
-    due: float  # s, earliest time of its publication
-    frame: AnyFrame
-    index: int
-    stamp: int
-    idle: bool
-    starts_stream: bool
-    arrival: float | None
-    epoch: int
-    epoch_stamp: int
-    model_seconds: float
+IDLE_TIMEOUT_PACKETS: Final = 1.5  # long packets imply long gaps between packets: scale the timeout with them
 
 
 @dataclass(frozen=True)
@@ -84,7 +48,8 @@ class SessionPolicy:
     """How a kind of sender differs from a ROS topic.
 
     Attributes:
-        detects_end: Whether the absence of packets for `idle_after` ends the audio. If not, only `end_audio` does.
+        detects_end: Whether the absence of packets for `idle_after` ends the audio. If not, only `end_audio`
+            does.
         flushes_silence: Whether the silence that closes the mouth is consumed at once, so that its frames are
             published early. If not, it follows the clock from the end of the audio on.
         overload_after: s of lag after which old audio is skipped; None for the parameter of that name.
@@ -99,7 +64,7 @@ TOPIC_POLICY: Final = SessionPolicy()
 """Packets of a ROS topic: the end of the audio is not announced, stamps tell the time."""
 
 WEB_POLICY: Final = SessionPolicy(detects_end=False, flushes_silence=False)
-"""A browser: a lossless connection that announces the end of its audio, and a page that plays frames by their time."""
+"""A browser: a lossless connection that announces the end of its audio, and plays frames by their time."""
 
 
 def _ignore_warning(kind: str, message: str) -> None: ...
@@ -108,8 +73,8 @@ def _ignore_warning(kind: str, message: str) -> None: ...
 class VoiceSession:
     """State of one voice between its audio packets and its published frames.
 
-    `push`, `end_audio` and the commands (`interrupt`, `suspend`, `reset`, `set_parameters`, `post`) may be called from
-    any thread. All other methods are for the thread that drives the session.
+    `push`, `end_audio` and the commands (`interrupt`, `suspend`, `reset`, `set_parameters`, `post`) may be
+    called from any thread. All other methods are for the thread that drives the session.
 
     Args:
         talker: The model.
@@ -138,7 +103,6 @@ class VoiceSession:
         self.talker = talker
         self.parameters = parameters
         self.statistics = statistics or Statistics()
-        self._publish = publish
         self._clock = clock
         self._warn = warn
         self._policy = policy
@@ -150,12 +114,6 @@ class VoiceSession:
         self._closing_samples = self._lookahead + self._timeline.frame_position(CLOSING_FRAMES)
         self._scheduler = FrameScheduler(self._timeline, self._lookahead, parameters.pacing == "audio")
         self._pending_stream: deque[AudioSegment] = deque()  # segments of the streams after this one
-        self._pending_frames: deque[_TimedFrame] = deque()  # generated before they are due
-        self._stream_begun = False  # and none of its frames has been generated
-        self._crossfade_due = False  # with the next frame that is published
-        self._new_transition()
-        self._last_stamp: int | None = None  # ns, of the frame published last
-        self._gate_rate = GateRate.AUDIO_END  # of frames after the audio
         self.default_seed = parameters.seed
         """Seed of the streams that follow, unless `suspend` sets another; for the driving thread."""
         self._seed = parameters.seed
@@ -163,16 +121,15 @@ class VoiceSession:
         self._epoch_stamp: int | None = None  # ns; None until the first stream of the epoch
         self._last_packet_time = 0.0  # when a packet arrived last, usable or not
         self._packet_seconds = 0.0  # duration of that packet
-        self._hop_arrival: float | None = (
-            None  # of the audio that completed the hop; None for generated silence
-        )
+        self._hop_arrival: float | None = None  # of the audio that completed the hop; None for silence
         self._deadline: float | None = None
         controls = self._supported_controls(parameters)
         self.stream: StreamProtocol = talker.open_stream(
             parameters.seed, parameters.style or None, parameters.steps or None, **controls
         )
+        self._output = FrameOutput(talker, self.stream, publish, self.statistics, clock, warn)
 
-    # ---------------------------------------------------------------------------------------------- any thread
+    # --------------------------------------------------------------------------------------------- any thread
 
     def push(self, packet: AudioPacket) -> bool:
         """Queue a packet; returns at once.
@@ -203,10 +160,13 @@ class VoiceSession:
         self._queue.post(lambda: self._on_interrupt(epoch), drop_audio=True)
 
     def suspend(self, epoch: int | None = None, seed: int | None = None) -> None:
-        """Drop the stream and its audio, and publish nothing until audio arrives; that cross-fades from the last pose.
+        """Drop the stream and its audio, and publish nothing until audio arrives.
+
+        The next stream cross-fades from the last pose.
 
         Args:
-            epoch: Number of the timeline that the next audio begins, with stamps from 0; None to keep the current one.
+            epoch: Number of the timeline that the next audio begins, with stamps from 0; None to keep the
+                current one.
             seed: Seed of the streams that follow; None for `default_seed`.
         """
         self._queue.post(lambda: self._on_suspend(epoch, seed), drop_audio=True)
@@ -238,27 +198,24 @@ class VoiceSession:
         """Whether the mouth is closed because the audio has ended, or there is no stream."""
         if self._queue.has_commands:
             return False
-        if self._state is StreamState.WAITING:
-            return True
-        is_fading = self._stream_begun or self._crossfade_due or bool(self._pending_frames)
-        return self._transition.mouth_closed and not is_fading
+        return self._state is StreamState.WAITING or self._output.is_at_rest
 
-    # -------------------------------------------------------------------------------------- the driving thread
+    # ------------------------------------------------------------------------------------- the driving thread
 
     def next_hop(self, now: float) -> npt.NDArray[np.float32] | None:
         """Return the next hop for the model, if one is due.
 
-        The caller passes it to the talker with `stream`, and the result to `deliver` or `on_model_error`, before it calls
-        `next_hop` again. Publishes the frames whose time has come.
+        The caller passes it to the talker with `stream`, and the result to `deliver` or `on_model_error`,
+        before it calls `next_hop` again. Publishes the frames whose time has come.
 
         Args:
             now: s, the present time.
 
         Returns:
-            (hop,) float32 at 16 kHz, or None: nothing is to be done until `next_deadline`, or until a packet or a command
-            arrives.
+            (hop,) float32 at 16 kHz, or None: nothing is to be done until `next_deadline`, or until a packet
+            or a command arrives.
         """
-        self._publish_pending(now)
+        self._output.publish_due(now)
         while True:
             for command in self._queue.take_commands():
                 command()
@@ -269,14 +226,12 @@ class VoiceSession:
                 wait_until, hop = self._consume_silence(now)
             if hop is not None or wait_until is None or wait_until > now:
                 break
-        self._deadline = wait_until
-        if self._pending_frames and hop is None:
-            due = self._pending_frames[0].due
-            self._deadline = due if self._deadline is None else min(due, self._deadline)
+        deadlines = [time for time in (wait_until, self._output.next_due) if time is not None]
+        self._deadline = min(deadlines, default=None)
         return hop
 
     def next_deadline(self) -> float | None:
-        """Time at which `next_hop` has something to do although nothing arrives; None if there is no such time."""
+        """Time at which `next_hop` has something to do although nothing arrives; None if there is none."""
         return self._deadline
 
     def deliver(self, frames: Sequence[AnyFrame], model_seconds: float = 0.0) -> None:
@@ -287,18 +242,11 @@ class VoiceSession:
             model_seconds: Duration of the model step.
         """
         self.statistics.model_seconds += model_seconds
-        if not frames:
-            return
-        is_chunk = self.talker.frames_per_step > 1
         for frame in frames:
             timed = self._to_timed(frame, model_seconds)
-            if is_chunk and timed.idle and self._pending_stream:
+            if timed.idle and self._pending_stream and self.talker.frames_per_step > 1:
                 continue  # the end of a chunk lies behind the end of its stream
-            self._stream_begun = False
-            if is_chunk and (self._pending_frames or timed.due > self._clock()):
-                self._pending_frames.append(timed)
-            else:
-                self._publish_frame(timed)
+            self._output.add(timed)
 
     def on_model_error(self, error: Exception) -> None:
         """Handle an exception of the model: the frame is lost, the next audio begins a new stream."""
@@ -306,12 +254,12 @@ class VoiceSession:
         self.statistics.dropped += 1
         self._warn(
             "model",
-            f"the model failed on a frame ({type(error).__name__}: {error}): the next audio begins a new stream, "
-            "restart the node if this goes on",
+            f"the model failed on a frame ({type(error).__name__}: {error}): the next audio begins a new "
+            "stream, restart the node if this goes on",
         )
         self._dispatch(SessionEvent.MODEL_ERROR)
 
-    # -------------------------------------------------------------------------------------------------- events
+    # ------------------------------------------------------------------------------------------------- events
 
     def _dispatch(
         self, event: SessionEvent, segment: AudioSegment | None = None, now: float | None = None
@@ -348,7 +296,7 @@ class VoiceSession:
 
     def _on_suspend(self, epoch: int | None, seed: int | None) -> None:
         self._dispatch(SessionEvent.SUSPEND)
-        self._last_stamp = None
+        self._output.allow_any_stamp()
         self._seed = self.default_seed if seed is None else seed
         if epoch is not None:
             self._epoch, self._epoch_stamp = epoch, 0
@@ -383,20 +331,19 @@ class VoiceSession:
         names = self.talker.control_names
         return {name: value for name, value in parameters.controls.items() if name in names}
 
-    # ------------------------------------------------------------------------------------------------- actions
+    # ------------------------------------------------------------------------------------------------ actions
 
     def _discard_stream(self) -> None:
         self._aligner.reset()
         self._timeline.clear()
         self._scheduler.reset()
         self._pending_stream.clear()
-        self._pending_frames.clear()
+        self._output.discard()
         self._last_packet_time = self._packet_seconds = 0.0
 
     def _forget(self) -> None:
         self._discard_stream()
-        self._new_transition()
-        self._last_stamp = None
+        self._output.forget()
         self.stream.reset(self._seed)
 
     def _start_stream(self, segment: AudioSegment | None) -> None:
@@ -415,7 +362,7 @@ class VoiceSession:
     def _begin_stream(self) -> None:
         self._timeline.clear()
         self.stream.reset(self._seed)
-        self._stream_begun = True
+        self._output.start_stream()
         self.statistics.streams += 1
 
     def _continue_stream(self, segment: AudioSegment | None) -> None:
@@ -433,7 +380,6 @@ class VoiceSession:
         if len(tail):
             assert self._timeline.clock is not None
             self._append(AudioSegment(tail, now, self._timeline.clock))
-        self._gate_rate = GateRate.AUDIO_END
         end = self._timeline.end
         start_time = max(self._last_packet_time, self._scheduler.playback_time(end))
         self._start_silence(end, start_time if self._policy.flushes_silence else now)
@@ -442,7 +388,7 @@ class VoiceSession:
         self._timeline.drop_audio()
         self._pending_stream.clear()
         self._aligner.reset()
-        self._gate_rate = GateRate.BARGE_IN
+        self._output.is_interrupted = True
         self._start_silence(self._timeline.position, now)
 
     def _start_idle(self, now: float) -> None:
@@ -451,7 +397,6 @@ class VoiceSession:
         clock.assign(0, 0)
         self._timeline.clock = clock
         self._scheduler.start(now)
-        self._gate_rate = GateRate.AUDIO_END
         self._start_silence(0, now)
 
     def _start_silence(self, position: int, start_time: float) -> None:
@@ -466,7 +411,7 @@ class VoiceSession:
         self._timeline.silence_start = self._timeline.position
         self._scheduler.silence_start_time = now
 
-    # --------------------------------------------------------------------------------------------------- audio
+    # -------------------------------------------------------------------------------------------------- audio
 
     def _dequeue(self, now: float) -> bool:
         """Take the next item out of the queue.
@@ -526,7 +471,8 @@ class VoiceSession:
     def _truncate(self, clock: AudioClock) -> None:
         """End the stream where a new format begins by the stamps.
 
-        `audio_info` may announce a format some packets late: packets read in the old format seem longer than they are.
+        `audio_info` may announce a format some packets late: packets read in the old format seem longer than
+        they are.
         """
         old = self._timeline.clock
         if old is None or old.arrival or clock.arrival:
@@ -633,178 +579,25 @@ class VoiceSession:
         self.statistics.dropped += frames
         self._warn(
             "overload",
-            f"the model is too slow for this machine: {frames} frames of old audio were skipped to catch up; set fewer "
-            "steps or another device",
+            f"the model is too slow for this machine: {frames} frames of old audio were skipped to catch up; "
+            "set fewer steps or another device",
         )
 
-    # -------------------------------------------------------------------------------------------------- frames
+    # ------------------------------------------------------------------------------------------------- frames
 
-    def _new_transition(self) -> None:
-        """Forget the last pose."""
-        self._vertex_transition: VertexTransition | None = None
-        self._motion_transition = MotionTransition()
-        if self.talker.family == "vertex":
-            template = self.talker.template
-            assert template is not None
-            self._vertex_transition = VertexTransition(template)
-
-    @property
-    def _transition(self) -> MotionTransition | VertexTransition:
-        return self._vertex_transition or self._motion_transition
-
-    def _to_timed(self, frame: AnyFrame, model_seconds: float) -> _TimedFrame:
+    def _to_timed(self, frame: AnyFrame, model_seconds: float) -> TimedFrame:
         """Place a frame of the talker in the published stream."""
         timeline = self._timeline
         index = timeline.published_index(frame.index)
         due = self._scheduler.due_time(index)
-        return _TimedFrame(
-            due=due,
+        return TimedFrame(
             frame=frame,
+            due=due,
             index=index,
             stamp=timeline.frame_stamp(index),
             idle=timeline.frame_position(index) >= timeline.audio_end,
-            starts_stream=self._stream_begun,
             arrival=None if self._hop_arrival is None else max(self._hop_arrival, due),
             epoch=self._epoch,
             epoch_stamp=self._epoch_stamp or 0,
             model_seconds=model_seconds,
         )
-
-    def _publish_pending(self, now: float) -> None:
-        while self._pending_frames and self._pending_frames[0].due <= now:
-            self._publish_frame(self._pending_frames.popleft())
-
-    def _publish_frame(self, timed: _TimedFrame) -> None:
-        self._crossfade_due |= timed.starts_stream
-        if self._last_stamp is not None and 0 <= self._last_stamp - timed.stamp < MAX_STAMP_STEP_BACK_NS:
-            self.statistics.suppressed += 1  # the stream before has published this time
-            return
-        if self._crossfade_due:
-            self._transition.begin_crossfade()
-            self._crossfade_due = False
-        published = self._to_published(timed)
-        try:
-            self._publish(published)
-        except Exception as error:
-            self.statistics.errors += 1
-            self._warn(
-                "publish",
-                f"a frame could not be published ({type(error).__name__}: {error}): the node goes on",
-            )
-            return
-        self._last_stamp = timed.stamp
-        if timed.idle:
-            self.statistics.idle_frames += 1
-        else:
-            self.statistics.frames += 1
-            if timed.arrival is not None:
-                self.statistics.latency.add(self._clock() - timed.arrival)
-
-    def _frame_gate_rate(self, idle: bool) -> GateRate:
-        """The one place that decides whether the mouth closes.
-
-        After barge-in at once, else in the frames behind the end of the audio.
-        """
-        if self._state is not StreamState.SPEAKING and self._gate_rate is GateRate.BARGE_IN:
-            return GateRate.BARGE_IN
-        return GateRate.AUDIO_END if idle else GateRate.OPEN
-
-    def _to_published(self, timed: _TimedFrame) -> PublishedFrame:
-        """Apply the transitions; the one place that tells the two families of frames apart."""
-        frame = timed.frame
-        gate_rate = self._frame_gate_rate(timed.idle)
-        is_open = gate_rate is GateRate.OPEN
-        if isinstance(frame, VertexFrame):
-            assert self._vertex_transition is not None
-            return VertexFaceFrame(
-                index=timed.index,
-                stamp=timed.stamp,
-                idle=timed.idle,
-                speaking=is_open,
-                arrival=timed.arrival,
-                epoch=timed.epoch,
-                epoch_stamp=timed.epoch_stamp,
-                model_seconds=timed.model_seconds,
-                vertices=self._vertex_transition.apply(frame.vertices, gate_rate),
-            )
-        rest_pose = cast("Stream", self.stream).mouth_at_rest
-        weights, head = self._motion_transition.apply(frame.weights, frame.head, gate_rate, rest_pose)
-        return FaceFrame(
-            index=timed.index,
-            stamp=timed.stamp,
-            idle=timed.idle,
-            speaking=bool(frame.speaking) and is_open,
-            arrival=timed.arrival,
-            epoch=timed.epoch,
-            epoch_stamp=timed.epoch_stamp,
-            model_seconds=timed.model_seconds,
-            weights=weights,
-            head=head,
-        )
-
-
-@dataclass(frozen=True)
-class BatchResult:
-    """Result of `run_batch`.
-
-    Attributes:
-        hops: Hops that went through the model; 0 if no session had one due.
-        model_seconds: Duration of the model step.
-        error: Exception of the model, or None.
-    """
-
-    hops: int
-    model_seconds: float = 0.0
-    error: Exception | None = None
-
-
-def run_batch(
-    talker: TalkerProtocol,
-    sessions: Sequence[VoiceSession],
-    clock: Clock = time.monotonic,
-    on_fault: Callable[[VoiceSession, Exception], None] | None = None,
-) -> BatchResult:
-    """Run one hop of each session that has one due through the model, as one batch.
-
-    Args:
-        talker: The model of all sessions.
-        sessions: The sessions.
-        clock: Their time.
-        on_fault: Receives an unexpected exception of one session, so that it does not affect the others; default
-            raise it. An exception of the model is none: `VoiceSession.on_model_error` handles it.
-
-    Returns:
-        What was done; if it holds hops, call again at once.
-    """
-    ready: list[tuple[VoiceSession, npt.NDArray[np.float32]]] = []
-    for session in sessions:
-        try:
-            hop = session.next_hop(clock())
-        except Exception as fault:
-            if on_fault is None:
-                raise
-            on_fault(session, fault)
-            continue
-        if hop is not None:
-            ready.append((session, hop))
-    if not ready:
-        return BatchResult(0)
-    begin = clock()
-    error: Exception | None = None
-    batch: Sequence[Sequence[AnyFrame]] = [[] for _ in ready]
-    try:
-        batch = talker.accept([session.stream for session, _ in ready], [hop for _, hop in ready])
-    except Exception as model_error:
-        error = model_error
-    model_seconds = clock() - begin
-    for (session, _), frames in zip(ready, batch, strict=True):
-        try:
-            if error is not None:
-                session.on_model_error(error)
-            else:
-                session.deliver(frames, model_seconds)
-        except Exception as fault:
-            if on_fault is None:
-                raise
-            on_fault(session, fault)
-    return BatchResult(len(ready), model_seconds, error)

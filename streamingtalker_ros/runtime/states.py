@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """States of a real-time session, the events that change them, and the one transition table.
 
-`VoiceSession` looks up every event in `TRANSITIONS` and runs the action that it finds there. docs/node.md holds the
-same table, rendered by `transition_table`; a test keeps the two equal.
+`VoiceSession` looks up every event in `TRANSITIONS` and runs the action that it finds there. docs/node.md
+holds the same table, rendered by `transition_table`; a test keeps the two equal.
 """
 
 from __future__ import annotations

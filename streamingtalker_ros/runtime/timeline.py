@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Position of one stream: buffered audio, samples consumed and skipped, where the audio ends and the mouth is closed.
+"""Position of one stream: its buffered audio, and the number of samples consumed and skipped.
 
 All positions are samples at 16 kHz from frame 0 of the stream. Under overload whole frames are skipped;
-`published_index` maps a frame of the model to its number in the published stream, so that numbers and stamps skip
-together.
+`published_index` maps a frame of the model to its number in the published stream, so that numbers and stamps
+skip together.
 """
 
 from __future__ import annotations
@@ -157,13 +157,13 @@ class AudioTimeline:
         self.skip_frames(frames)
 
     def skip_frames(self, frames: int) -> None:
-        """Count frames as skipped before the next one that the model generates; the model is between two hops."""
+        """Count frames as skipped before the next one of the model, which is between two hops."""
         next_frame = -(-self.samples_consumed * self._block_frames // self._block_samples)
         self._skips.append((next_frame, self._skips[-1][1] + frames))
         del self._skips[:-_MAX_SKIPS]
 
     def skippable_frames(self, samples: float) -> int:
-        """Frames, up to a number of samples, that can be skipped: those that last a whole number of samples."""
+        """Frames within a number of samples that can be skipped: they last a whole number of samples."""
         return int(samples) // self._block_samples * self._block_frames
 
     def published_index(self, frame: int) -> int:

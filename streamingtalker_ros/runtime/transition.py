@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Cross-fades motion at stream boundaries and closes the mouth after the audio ends.
 
-A new stream begins with the difference to the pose before it, which fades over `CROSSFADE_FRAMES` frames. After the
-end of the audio, or after barge-in, a gate fades the mouth to the rest pose over a few frames, whatever the model
-generates for the sudden silence.
+A new stream begins with the difference to the pose before it, which fades over `CROSSFADE_FRAMES` frames.
+After the end of the audio, or after barge-in, a gate fades the mouth to the rest pose over a few frames,
+whatever the model generates for the sudden silence.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ class _MouthGate:
 
 
 class MotionTransition(_MouthGate):
-    """Transitions of blendshape weights and the head's rotation; `apply` is called for every published frame."""
+    """Transitions of blendshape weights and head rotation; `apply` is called for every published frame."""
 
     def __init__(self) -> None:
         super().__init__()

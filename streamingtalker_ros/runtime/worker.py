@@ -8,7 +8,8 @@
     worker.statistics()
     worker.stop()
 
-The ROS node and the node without ROS are adapters around it. `session.VoiceSession` decides what is done when.
+The ROS node and the node without ROS are adapters around it. `session.VoiceSession` decides what is done
+when.
 """
 
 from __future__ import annotations
@@ -23,9 +24,10 @@ from streamingtalker_ros.audio.packet import AudioPacket
 from streamingtalker_ros.errors import TalkerError
 from streamingtalker_ros.model.protocol import TalkerProtocol
 from streamingtalker_ros.process import LOGGER_NAME, FaultLog, never_raising
+from streamingtalker_ros.runtime.batch import run_batch
 from streamingtalker_ros.runtime.frames import Clock, FaceFrame, FramePublisher
 from streamingtalker_ros.runtime.parameters import TalkerParameters
-from streamingtalker_ros.runtime.session import VoiceSession, run_batch
+from streamingtalker_ros.runtime.session import VoiceSession
 from streamingtalker_ros.runtime.states import StreamState
 from streamingtalker_ros.runtime.statistics import Statistics
 
@@ -62,9 +64,10 @@ class TalkerWorker:
         talker: The model.
         parameters: Values of the parameters.
         publish: Receives each frame, in the worker's thread.
-        warn: Receives a message, once for each kind of problem, from any thread; default the package's logger.
-        clock: Time in seconds, monotonic: the time of the packets' `arrival`. A clock that does not follow real time,
-            such as that of a simulation, is polled.
+        warn: Receives a message, once for each kind of problem, from any thread; default the package's
+            logger.
+        clock: Time in seconds, monotonic: the time of the packets' `arrival`. A clock that does not follow
+            real time, such as that of a simulation, is polled.
 
     Raises:
         TalkerError: If the talker lacks the style or the number of steps.
@@ -102,7 +105,7 @@ class TalkerWorker:
 
     @property
     def state(self) -> str:
-        """ "waiting" before the first audio, "speaking", or "idle" if the audio has ended."""
+        """State for users: "waiting" before the first audio, "speaking", or "idle" after it has ended."""
         return self.session.state.activity
 
     @property
@@ -140,7 +143,7 @@ class TalkerWorker:
         self.session.reject(kind, message)
 
     def interrupt(self) -> None:
-        """Barge-in: drop the queued audio and close the mouth within 150 ms; the next audio begins a new stream."""
+        """Barge-in: drop the queued audio and close the mouth within 150 ms."""
         self.session.interrupt()
         self._notify()
 
@@ -174,7 +177,7 @@ class TalkerWorker:
         return self._is_drained
 
     def reset(self) -> None:
-        """Return to the initial state: nothing is published until new audio arrives; warnings are reported again."""
+        """Return to the initial state; nothing is published until audio arrives, warnings repeat."""
         with self._warn_lock:
             self._warned.clear()
         self.session.reset()
@@ -230,7 +233,8 @@ class TalkerWorker:
             self._faults.log("the talker's work failed", fault)
             self._warn_once(
                 "fault",
-                f"the talker's work failed ({type(fault).__name__}: {str(fault)[:300]}): the queued audio is dropped",
+                f"the talker's work failed ({type(fault).__name__}: {str(fault)[:300]}): "
+                "the queued audio is dropped",
             )
             self._failures += 1
             if self._failures == 1:

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
 from streamingtalker_ros.process import FaultLog, never_raising, print_warning
-from streamingtalker_ros.runtime.session import run_batch
+from streamingtalker_ros.runtime.batch import run_batch
 from streamingtalker_ros.web.limits import Limits
 from streamingtalker_ros.web.voice_stream import VoiceStream
 

@@ -226,7 +226,7 @@ def test_the_device_parameter_decides_where_the_diffusion_runs(talker, tmp_path)
     used = set()
     where = load_talker(TalkerParameters(model=str(tmp_path), device="cpu"))
     assert where.device == "cpu"
-    where.fused.speak = watched(where.fused.speak, used)
+    where.fused.generate_frame = watched(where.fused.generate_frame, used)
     where.open_stream().accept(np.zeros(4 * where.hop, np.float32))
     assert used == {"cpu"}
     if not torch.cuda.is_available():
@@ -245,7 +245,7 @@ def test_on_a_cuda_machine_the_node_diffuses_on_cuda(talker, tmp_path) -> None:
     for device in ("auto", "cuda"):
         settings = TalkerParameters(model=str(tmp_path), device=device, pacing="none")
         loaded, used, frames = load_talker(settings), set(), []
-        loaded.fused.speak = watched(loaded.fused.speak, used)
+        loaded.fused.generate_frame = watched(loaded.fused.generate_frame, used)
         core = TalkerWorker(loaded, settings, frames.append)
         core.push(AudioPacket(voice(1.0).tobytes(), AudioFormat(), S0, time.monotonic()))
         core.start()

@@ -27,7 +27,7 @@ def network():
     torch.manual_seed(0)
     made = TalkerNetwork(SMALL)
     with torch.no_grad():
-        made.encoder.voice.bias += 20.0
+        made.encoder.vad_head.bias += 20.0
         made.codec.motion_mean[:52] = 0.4
     return made
 

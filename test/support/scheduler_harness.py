@@ -19,8 +19,9 @@ from streamingtalker_ros.audio.packet import AudioFormat, AudioPacket  # noqa: E
 from streamingtalker_ros.model.blendshape.config import TalkerConfig  # noqa: E402
 from streamingtalker_ros.model.blendshape.network import TalkerNetwork  # noqa: E402
 from streamingtalker_ros.model.protocol import BlendshapeFrame  # noqa: E402
+from streamingtalker_ros.runtime.batch import run_batch  # noqa: E402
 from streamingtalker_ros.runtime.parameters import TalkerParameters  # noqa: E402
-from streamingtalker_ros.runtime.session import TOPIC_POLICY, SessionPolicy, VoiceSession, run_batch  # noqa: E402
+from streamingtalker_ros.runtime.session import TOPIC_POLICY, SessionPolicy, VoiceSession  # noqa: E402
 from streamingtalker_ros.runtime.statistics import Statistics  # noqa: E402
 from streamingtalker_ros.streaming import Talker  # noqa: E402
 

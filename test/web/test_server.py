@@ -22,7 +22,7 @@ from websockets.exceptions import ConnectionClosed
 from streamingtalker_ros.audio.constants import HOP_LENGTH, SAMPLE_RATE
 from streamingtalker_ros.audio.resample import Resampler, to_16k
 from streamingtalker_ros.face.arkit import INDEX
-from streamingtalker_ros.runtime.session import run_batch
+from streamingtalker_ros.runtime.batch import run_batch
 from streamingtalker_ros.streaming import Talker
 from streamingtalker_ros.web.limits import Limits
 from streamingtalker_ros.web.server import Server
