@@ -163,6 +163,6 @@ class VoiceStream:
 
 
 def _report(on_error: Callable[[str], None], kind: str) -> None:
-    """Report a warning of the session that concerns the user; skipped frames are counted in each frame instead."""
+    """Report a warning that concerns the user; skipped frames are counted in each frame instead."""
     if kind == "model":
         on_error("the model failed on this stream: start again")

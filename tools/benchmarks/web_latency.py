@@ -1,14 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
-"""From the microphone to the screen: what a visitor of `streamingtalker web` waits for, in a headless Chromium.
+"""Latency of `streamingtalker web` from the microphone to the screen, in a headless Chromium.
 
     python tools/benchmarks/web_latency.py [--seconds 30]
 
-The browser's fake microphone speaks the demo's voice, the server runs beside it, the picture has 480 x 360 pixels
-without shadows and is drawn by the processor (SwiftShader). The latency of a frame runs from the moment when the middle
-of its 40 ms of sound came in to the page until the frame is fully shown: the picture is drawn, the graphics card has
-finished it and the next animation frame has begun. What lies before the page (the sound card) and after it (the
-screen) is not in it. Ends with 1 where a bound is not kept.
+The browser's fake microphone plays the demo's voice, the server runs beside it, the canvas has 480 x 360
+pixels without shadows and is drawn by a software renderer (SwiftShader). The latency of a frame runs from the
+moment when the middle of its 40 ms of audio reached the page until the frame is displayed: the image is
+drawn, the GPU has finished it and the next animation frame has begun. The sound card before the page and the
+screen behind it are not included. Exit code 1 if a bound is exceeded.
 """
+
+from __future__ import annotations
 
 import argparse
 import json
@@ -17,6 +19,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import soundfile
@@ -26,72 +29,85 @@ from streamingtalker_ros.web.app import SAMPLE_AUDIO
 from tools.browser.chromium import Chromium
 from tools.browser.server_process import server_process
 
-SIZE = (480, 667)  # of the window: its picture is 480 x 360
-MEDIAN, HIGH = 120.0, 200.0  # ms over the look-ahead
-WARM = 5.0  # s until it has settled
+WINDOW = (480, 667)  # pixels; the canvas is 480 x 360
+MAX_MEDIAN_MS, MAX_HIGH_MS = 120.0, 200.0  # median and 95 %, beyond the look-ahead
+WARM_UP_S = 5.0
+_READ_STATE = """(() => { const { serverInfo, audio, view: { metrics, scene: { canvas } } } = app;
+    return { lookahead: 1000 * serverInfo.lookahead, frameRate: serverInfo.frame_rate,
+             device: serverInfo.device, sampleRate: audio.sampleRate, size: [canvas.width, canvas.height],
+             model: metrics.modelTime.map(([, ms]) => ms),
+             dropped: app.sendDropped + app.audioSkipped }; })()"""
 
 
-def main():
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+def main() -> int:
+    """Measure, and print a table.
+
+    Returns:
+        The exit code.
+    """
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0] if __doc__ else None)
     parser.add_argument(
-        "--seconds", type=float, default=30.0, help="to measure for, after the first %g" % WARM
+        "--seconds", type=float, default=30.0, help=f"to measure, after a warm-up of {WARM_UP_S:g} s"
     )
-    parser.add_argument("--detail", default="low", help="of the picture: lowest, low, medium or high")
+    parser.add_argument("--detail", default="low", help="level of detail: lowest, low, medium or high")
     args = parser.parse_args()
     try:
-        return measure(args)
+        return report(*measure(args.seconds, args.detail))
     except TalkerError as error:
         print(error, file=sys.stderr)
         return 2
 
 
-def measure(args):
-    with tempfile.TemporaryDirectory() as scratch:
-        wav = Path(scratch) / "voice.wav"
+def measure(seconds: float, detail: str) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The page's log (see `MetricsLog` of frontend/src/metrics.js) and its state."""
+    with tempfile.TemporaryDirectory() as folder:
+        wav = Path(folder) / "voice.wav"
         pcm, rate = soundfile.read(SAMPLE_AUDIO, dtype="float32")
         soundfile.write(wav, np.concatenate([pcm, np.zeros(rate // 2, np.float32)]), rate, subtype="PCM_16")
-        with server_process() as (address, _), Chromium(microphone=wav, size=SIZE) as browser:
-            page = browser.open(f"{address}?detail={args.detail}", SIZE)
+        with server_process() as (address, _), Chromium(microphone=wav, size=WINDOW) as browser:
+            page = browser.open(f"{address}?detail={detail}", WINDOW)
             page.wait("app.serverInfo && app.timeline && app.timeline.newest", 60)
             page.click("#microphone")
             page.wait("app.source === 'microphone' && app.view.metrics.latency.length > 5", 60)
-            time.sleep(WARM)
+            time.sleep(WARM_UP_S)
             page.run("app.view.metrics.log = {images: [], frames: []}, 1")
-            time.sleep(args.seconds)
+            time.sleep(seconds)
             log = json.loads(page.run("JSON.stringify(app.view.metrics.log)", 60))
-            told = page.run("""(() => { const { hello, sound, picture: { measure, studio: { canvas } } } = talk;
-                return { ahead: 1000 * hello.lookahead, rate: hello.frame_rate, device: hello.device, sound: sound.rate,
-                         size: [canvas.width, canvas.height], model: measure.model.map(([, ms]) => ms),
-                         left: app.sendDropped + app.audioSkipped }; })()""")
-    return report(log, told)
+            return log, page.run(_READ_STATE)
 
 
-def report(log, told) -> int:
+def report(log: dict[str, Any], state: dict[str, Any]) -> int:
+    """Print the result.
+
+    Returns:
+        0 if the bounds are kept, 1 otherwise.
+    """
     latency = np.array(log["frames"])[:, 2]
-    pictures = np.array(log["pictures"])[:, 0]
-    drawn = 1000 * (len(pictures) - 1) / np.ptp(pictures)
+    image_times = np.array(log["images"])[:, 0]
+    image_rate = 1000 * (len(image_times) - 1) / np.ptp(image_times)
     median, high = np.percentile(latency, (50, 95))
-    half = 500 / told["rate"]
+    half_frame = 500 / state["frameRate"]
     print(
-        f"{len(latency)} frames, {drawn:.0f} pictures/s of {told['size'][0]} x {told['size'][1]}, microphone at "
-        f"{told['sound']} Hz, model {np.median(told['model']):.1f} ms on {told['device']}, {told['left']} frames "
-        f"left out, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}"
+        f"{len(latency)} frames, {image_rate:.0f} images/s of {state['size'][0]} x {state['size'][1]}, "
+        f"microphone at {state['sampleRate']} Hz, model {np.median(state['model']):.1f} ms on {state['device']}, "
+        f"{state['dropped']} frames dropped, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}"
     )
-    print("| latency, ms | median | 95 % | least | most |")
+    print("| latency, ms | median | 95 % | min | max |")
     print("|---|---|---|---|---|")
-    for name, extra in (
+    for name, offset in (
         ("middle of a frame's sound to screen", 0.0),
-        ("its beginning to screen", half),
-        ("its end to screen", -half),
+        ("its beginning to screen", half_frame),
+        ("its end to screen", -half_frame),
     ):
-        cells = (value + extra for value in (median, high, latency.min(), latency.max()))
+        cells = (value + offset for value in (median, high, latency.min(), latency.max()))
         print(f"| {name} | " + " | ".join(f"{value:.0f}" for value in cells) + " |")
-    kept = median <= told["ahead"] + MEDIAN and high <= told["ahead"] + HIGH
+    max_median, max_high = state["lookahead"] + MAX_MEDIAN_MS, state["lookahead"] + MAX_HIGH_MS
+    is_kept = median <= max_median and high <= max_high
     print(
-        f"bounds: median <= look-ahead + {MEDIAN:g} = {told['ahead'] + MEDIAN:g} ms, 95 % <= look-ahead + {HIGH:g} = "
-        f"{told['ahead'] + HIGH:g} ms: {'kept' if kept else 'NOT kept'}"
+        f"bounds: median <= look-ahead + {MAX_MEDIAN_MS:g} = {max_median:g} ms, 95 % <= look-ahead + "
+        f"{MAX_HIGH_MS:g} = {max_high:g} ms: {'kept' if is_kept else 'NOT kept'}"
     )
-    return 0 if kept else 1
+    return 0 if is_kept else 1
 
 
 if __name__ == "__main__":

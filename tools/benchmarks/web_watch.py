@@ -1,13 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A running talker seen on the page: what comes of its frames and of its voice, in a headless Chromium.
+"""Frames and sound of a running talker on the page of `streamingtalker web`, in a headless Chromium.
 
     ros2 launch streamingtalker_ros talker.launch.py       # or: streamingtalker talk
     ros2 run streamingtalker_ros play voice.wav            # or: streamingtalker play voice.wav
     python tools/benchmarks/web_watch.py [--seconds 10] [--domain N]
 
-Start it while the voice is playing, or just before. Ends with 1 where the face does not come as the talker sends it:
-fewer than 24 frames a second, no speech, no sound, or a picture that stays the same.
+Start it while the audio is playing, or just before. Exit code 1 if the face is not shown as the talker
+publishes it: fewer than 24 frames a second, no speech, no sound, or an image that does not change.
 """
+
+from __future__ import annotations
 
 import argparse
 import base64
@@ -15,90 +17,119 @@ import io
 import json
 import sys
 import time
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from streamingtalker_ros.errors import TalkerError, require
 from tools.browser.chromium import Chromium
 from tools.browser.server_process import server_process
 
-SIZE = (480, 667)
-SEEN = """new Promise((resolve) => {
-    const { now, index, studio } = talk.picture, until = performance.now() + MS;
-    const best = { open: [-1, ''], shut: [2, ''] };
-    const look = () => {
-      const jaw = now.weights[index.jawOpen];
-      const name = jaw > best.open[0] + 0.02 ? 'open' : jaw < best.shut[0] - 0.02 ? 'shut' : null;
+WINDOW = (480, 667)  # pixels
+MOUTH = (slice(200, 300), slice(170, 300))  # rows and columns of the canvas
+MIN_FRAME_RATE = 24
+MIN_JAW_RANGE = 0.1
+MIN_PIXEL_CHANGE = 4
+MIN_PEAK = 0.05
+# the canvas at the most open and at the most closed jaw
+_CAPTURE_EXTREMES = """new Promise((resolve) => {
+    const { pose, index, scene } = app.view, end = performance.now() + DURATION_MS;
+    const extremes = { open: [-1, ''], shut: [2, ''] };
+    const poll = () => {
+      const jaw = pose.weights[index.jawOpen];
+      const name = jaw > extremes.open[0] + 0.02 ? 'open' : jaw < extremes.shut[0] - 0.02 ? 'shut' : null;
       if (name) {
-        studio.render();
-        best[name] = [jaw, studio.canvas.toDataURL()];
+        scene.render();
+        extremes[name] = [jaw, scene.canvas.toDataURL()];
       }
-      if (performance.now() < until) requestAnimationFrame(look); else resolve(JSON.stringify(best));
+      if (performance.now() < end) requestAnimationFrame(poll); else resolve(JSON.stringify(extremes));
     };
-    look(); })"""
+    poll(); })"""
+_READ_STATE = """JSON.stringify({
+    times: app.frameLog.map((frame) => frame.time),
+    jaw: app.frameLog.map((frame) => frame.weights[app.view.index.jawOpen]),
+    images: app.view.metrics.log.images,
+    peak: Math.max(0, ...app.plots.envelope.map(([, peak]) => peak))})"""
 
 
-def main():
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--seconds", type=float, default=10.0, help="to look on for, once the talker speaks")
+def main() -> int:
+    """Measure, and print the result.
+
+    Returns:
+        The exit code.
+    """
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0] if __doc__ else None)
+    parser.add_argument("--seconds", type=float, default=10.0, help="to measure, once the talker speaks")
     parser.add_argument("--domain", type=int, help="ROS domain, instead of ROS_DOMAIN_ID")
     parser.add_argument("--wait", type=float, default=60.0, help="seconds to wait for speech")
     args = parser.parse_args()
     try:
-        return watch(args)
+        return report(*measure(args.seconds, args.domain, args.wait))
     except TalkerError as error:
         print(error, file=sys.stderr)
         return 2
 
 
-def watch(args):
-    images = require("PIL.Image", "comparing pictures")
-    given = [] if args.domain is None else ["--domain", str(args.domain)]
-    with server_process(*given) as (address, _), Chromium(size=SIZE) as browser:
-        page = browser.open(f"{address}?detail=low", SIZE)
+def measure(seconds: float, domain: int | None, timeout: float) -> tuple[dict[str, Any], float, float]:
+    """Watch the talker.
+
+    Returns:
+        State of the page; mean change of the mouth's pixels between open and shut, 0..255; measured seconds.
+    """
+    arguments = [] if domain is None else ["--domain", str(domain)]
+    with server_process(*arguments) as (address, _), Chromium(size=WINDOW) as browser:
+        page = browser.open(f"{address}?detail=low", WINDOW)
         page.wait("app.serverInfo && app.timeline && app.timeline.newest", 60)
         page.click("#watch")
-        page.wait(
-            "app.source === 'watch' && app.timeline.frames.some((frame) => frame.speaking)", args.wait
-        )
+        page.wait("app.source === 'watch' && app.timeline.frames.some((frame) => frame.speaking)", timeout)
         time.sleep(1.0)
         page.run("app.frameLog = [], app.view.metrics.log = {images: [], frames: []}, 1")
         begin = time.monotonic()
-        best = json.loads(page.run(SEEN.replace("MS", str(1000 * args.seconds)), args.seconds + 60))
-        seconds = time.monotonic() - begin
-        shown = page.run(
-            """JSON.stringify({times: app.frameLog.map((f) => f.time), jaw: app.frameLog.map((f) =>
-            f.weights[app.view.index.jawOpen]), pictures: app.view.metrics.log.images,
-            loud: Math.max(0, ...app.plots.envelope.map(([, peak]) => peak)), errors: %s})"""
-            % json.dumps(page.errors)
-        )
-    open_, shut = (
-        np.asarray(
-            images.open(io.BytesIO(base64.b64decode(best[name][1].partition(",")[2]))).convert("RGB"), float
-        )
-        for name in ("open", "shut")
-    )
-    mouth = slice(200, 300), slice(170, 300)
-    return report(json.loads(shown), np.abs(open_ - shut)[mouth].max(axis=2).mean(), seconds)
+        script = _CAPTURE_EXTREMES.replace("DURATION_MS", str(1000 * seconds))
+        extremes = json.loads(page.run(script, seconds + 60))
+        measured = time.monotonic() - begin
+        state = json.loads(page.run(_READ_STATE)) | {"errors": page.errors}
+    open_mouth, shut_mouth = (decode_image(extremes[name][1]) for name in ("open", "shut"))
+    change = np.abs(open_mouth - shut_mouth)[MOUTH].max(axis=2).mean()
+    return state, float(change), measured
 
 
-def report(shown, changed, seconds) -> int:
-    times, jaw, pictures = (np.array(shown[name]) for name in ("times", "jaw", "pictures"))
-    apart = np.abs(pictures[:, 2])
-    steps = np.diff(times)
-    rate = len(times) / seconds
+def decode_image(data_url: str) -> npt.NDArray[np.float64]:
+    """(H, W, 3) of a data URL, 0..255."""
+    images = require("PIL.Image", "comparing images")
+    data = base64.b64decode(data_url.partition(",")[2])
+    return np.asarray(images.open(io.BytesIO(data)).convert("RGB"), np.float64)
+
+
+def report(state: dict[str, Any], change: float, seconds: float) -> int:
+    """Print the result.
+
+    Returns:
+        0 if the bounds are kept, 1 otherwise.
+    """
+    times, jaw, images = (np.array(state[name]) for name in ("times", "jaw", "images"))
+    offsets = np.abs(images[:, 2])
+    frame_rate = len(times) / seconds
+    regular = (np.abs(np.diff(times) - 0.04) < 0.002).mean()
     print(
-        f"{len(times)} frames in {seconds:.1f} s, {rate:.1f} a second; {(np.abs(steps - 0.04) < 0.002).mean():.1%} of "
-        f"them 40 ms after the one before; jawOpen {jaw.min():.2f} to {jaw.max():.2f}"
+        f"{len(times)} frames in {seconds:.1f} s, {frame_rate:.1f}/s; {regular:.1%} of them 40 ms after the "
+        f"previous one; jawOpen {jaw.min():.2f} to {jaw.max():.2f}"
     )
     print(
-        f"{len(pictures) / seconds:.0f} pictures/s; the mouth's pixels differ by {changed:.1f} of 255 between shut and "
-        f"open; loudest sound {shown['loud']:.2f}; sound and face apart: median {np.median(apart):.1f} ms, 95 % "
-        f"{np.percentile(apart, 95):.1f} ms"
+        f"{len(images) / seconds:.0f} images/s; the mouth's pixels differ by {change:.1f} of 255 between shut "
+        f"and open; peak of the sound {state['peak']:.2f}; A/V offset: median {np.median(offsets):.1f} ms, 95 % "
+        f"{np.percentile(offsets, 95):.1f} ms"
     )
-    kept = rate >= 24 and np.ptp(jaw) > 0.1 and changed > 4 and shown["loud"] > 0.05 and not shown["errors"]
-    print("kept" if kept else f"NOT kept {shown['errors']}")
-    return 0 if kept else 1
+    is_kept = (
+        frame_rate >= MIN_FRAME_RATE
+        and np.ptp(jaw) > MIN_JAW_RANGE
+        and change > MIN_PIXEL_CHANGE
+        and state["peak"] > MIN_PEAK
+        and not state["errors"]
+    )
+    print("kept" if is_kept else f"NOT kept {state['errors']}")
+    return 0 if is_kept else 1
 
 
 if __name__ == "__main__":

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Drives an installed Chromium over the DevTools protocol.
 
-For tests, measurements and screenshots of the page. Nothing is downloaded; without a browser, TalkerError is raised:
+For tests, measurements and screenshots of the page. Nothing is downloaded; without a browser, TalkerError is
+raised:
 
     with Chromium(microphone="voice.wav") as browser:
         page = browser.open("http://127.0.0.1:8080/")

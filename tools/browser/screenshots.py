@@ -1,77 +1,125 @@
 # SPDX-License-Identifier: Apache-2.0
 """Screenshots of the page while it speaks the sample: `python -m tools.browser.screenshots --out docs`.
 
-Drawn by a processor at full detail, which takes a second a picture: the page speaks at low detail until the
-lips are open, stops there, and draws that moment finely. Writes web-desktop.png and web-phone.png.
+A software renderer draws an image at full detail in a second: the page speaks at the lowest detail until the
+lips are open, stops there, and draws that moment at full detail. Writes web-desktop.png and web-phone.png.
 """
+
+from __future__ import annotations
 
 import argparse
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 
 from streamingtalker_ros.errors import TalkerError
 from tools.browser.chromium import Chromium
 from tools.browser.server_process import server_process
 
-SHOTS = {  # name: (page in pixels, telephone, seconds of the voice, least jawOpen, camera to the person's left and up)
-    "web-desktop": ((1280, 800), False, 5.0, 0.24, (0.0, 0.0)),
-    "web-phone": ((390, 844), True, 3.0, 0.16, (0.55, 0.02)),
+LOAD_TIMEOUT_S = 120.0
+SPEECH_TIMEOUT_S = 60.0
+
+
+@dataclass(frozen=True)
+class Shot:
+    """One screenshot.
+
+    Attributes:
+        size: of the page, in CSS pixels.
+        mobile: whether a phone is emulated.
+        min_time: seconds of the sample, before which no moment is taken.
+        min_jaw_open: least weight of jawOpen.
+        camera: shift of the camera to the person's left and up, in units of its distance.
+    """
+
+    size: tuple[int, int]
+    mobile: bool
+    min_time: float
+    min_jaw_open: float
+    camera: tuple[float, float]
+
+
+SHOTS = {
+    "web-desktop": Shot((1280, 800), False, 5.0, 0.24, (0.0, 0.0)),
+    "web-phone": Shot((390, 844), True, 3.0, 0.16, (0.55, 0.02)),
 }
-_FREEZE = """new Promise((resolve) => {{
-  let most = 0;
-  const look = () => {{
-    const {{ now, index, state }} = talk.picture, jaw = now.weights[index.jawOpen];
-    const late = app.timeline.clock.heard(performance.now()) > {seconds};
-    if (late && jaw > most) talk.held = state;
-    most = late ? Math.max(most, jaw) : 0;
-    if (most < {jaw} || jaw > most - 0.02) return setTimeout(look, 10); // until it closes again
+# stops the page when the jaw begins to close, and keeps the most open pose
+_STOP_AT_OPEN_MOUTH = """new Promise((resolve) => {{
+  let widest = 0;
+  const poll = () => {{
+    const {{ view, timeline }} = app, jaw = view.pose.weights[view.index.jawOpen];
+    const isLate = timeline.clock.playbackTime(performance.now()) > {min_time};
+    if (isLate && jaw > widest) window.widestPose = view.copyPose();
+    widest = isLate ? Math.max(widest, jaw) : 0;
+    if (widest < {min_jaw_open} || jaw > widest - 0.02) return setTimeout(poll, 10);
     window.requestAnimationFrame = () => 0;
     resolve(1);
   }};
-  look();
+  poll();
 }})"""
-_FINE = """(() => {{
-  const {{ picture }} = talk, {{ studio }} = picture;
-  picture.detail.set('high');
-  studio.controls.enableDamping = false;
-  const from = studio.camera.position.clone().sub(studio.controls.target), away = from.length();
-  from.x += {aside} * away; from.y += {up} * away;
-  studio.camera.position.copy(studio.controls.target).add(from.setLength(away));
-  picture.faces.default.pose(talk.held.weights, talk.held.head);
-  studio.render();
-  studio.renderer.getContext().finish();
+_DRAW_AT_FULL_DETAIL = """(() => {{
+  const {{ view, view: {{ scene }} }} = app;
+  view.detail.choose('high');
+  scene.controls.enableDamping = false;
+  const offset = scene.camera.position.clone().sub(scene.controls.target), distance = offset.length();
+  offset.x += {left} * distance; offset.y += {up} * distance;
+  scene.camera.position.copy(scene.controls.target).add(offset.setLength(distance));
+  view.faces.default.pose(window.widestPose.weights, window.widestPose.head);
+  scene.render();
+  scene.gl.finish();
 }})()"""
 
 
-def shoot(browser, address, name, out) -> None:
-    size, phone, seconds, jaw, (aside, up) = SHOTS[name]
-    page = browser.open(f"{address}?detail=high", size, phone)
-    page.wait("!!app.view.faces.default", 120)
-    page.run("app.view.detail.choose('lowest')", 120)
-    page.wait("app.serverInfo && app.timeline && app.timeline.newest && app.view.metrics.imageRate > 15", 120)
+def take_screenshot(browser: Chromium, address: str, name: str, folder: Path) -> None:
+    """Write one of SHOTS.
+
+    Args:
+        browser: that shows the page.
+        address: URL of the page.
+        name: of the shot.
+        folder: to write into.
+
+    Raises:
+        TalkerError: if the page reports an error.
+    """
+    shot = SHOTS[name]
+    page = browser.open(f"{address}?detail=high", shot.size, shot.mobile)
+    page.wait("!!app.view.faces.default", LOAD_TIMEOUT_S)
+    page.run("app.view.detail.choose('lowest')", LOAD_TIMEOUT_S)
+    page.wait(
+        "app.serverInfo && app.timeline && app.timeline.newest && app.view.metrics.imageRate > 15",
+        LOAD_TIMEOUT_S,
+    )
     page.click("#sample")
-    page.wait("app.source === 'file' && app.view.metrics.latency.length > 3", 60)
-    if phone:
+    page.wait("app.source === 'file' && app.view.metrics.latency.length > 3", SPEECH_TIMEOUT_S)
+    if shot.mobile:
         page.run("window.scrollTo(0, 0)")
-    page.run(_FREEZE.format(seconds=seconds, jaw=jaw), 60)
+    stop = _STOP_AT_OPEN_MOUTH.format(min_time=shot.min_time, min_jaw_open=shot.min_jaw_open)
+    page.run(stop, SPEECH_TIMEOUT_S)
     page.run("document.querySelector('#detail').value = 'auto', 1")
-    page.run(_FINE.format(aside=aside, up=up), 120)
-    path = Path(out) / f"{name}.png"
+    page.run(_DRAW_AT_FULL_DETAIL.format(left=shot.camera[0], up=shot.camera[1]), LOAD_TIMEOUT_S)
+    path = folder / f"{name}.png"
     page.screenshot(path)
     page.close()
     if page.errors:
-        raise TalkerError(f"the page complained: {page.errors[0]}")
-    print(f"{path}  {size[0]} x {size[1]}, {path.stat().st_size // 1024} kB", file=sys.stderr)
+        raise TalkerError(f"the page reported an error: {page.errors[0]}")
+    kilobytes = path.stat().st_size // 1024
+    print(f"{path}  {shot.size[0]} x {shot.size[1]}, {kilobytes} kB", file=sys.stderr)
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--out", default="docs", help="folder to write them into")
+    """Write all screenshots.
+
+    Returns:
+        The exit code.
+    """
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0] if __doc__ else None)
+    parser.add_argument("--out", type=Path, default=Path("docs"), help="folder to write them into")
     args = parser.parse_args()
     try:
         with server_process() as (address, _), Chromium() as browser:
             for name in SHOTS:
-                shoot(browser, address, name, args.out)
+                take_screenshot(browser, address, name, args.out)
     except TalkerError as error:
         print(error, file=sys.stderr)
         return 2
