@@ -89,8 +89,9 @@ def report(log: dict[str, Any], state: dict[str, Any]) -> int:
     half_frame = 500 / state["frameRate"]
     print(
         f"{len(latency)} frames, {image_rate:.0f} images/s of {state['size'][0]} x {state['size'][1]}, "
-        f"microphone at {state['sampleRate']} Hz, model {np.median(state['model']):.1f} ms on {state['device']}, "
-        f"{state['dropped']} frames dropped, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}"
+        f"microphone at {state['sampleRate']} Hz, model {np.median(state['model']):.1f} ms on "
+        f"{state['device']}, {state['dropped']} frames dropped, {os.cpu_count()} cores, "
+        f"load {os.getloadavg()[0]:.1f}"
     )
     print("| latency, ms | median | 95 % | min | max |")
     print("|---|---|---|---|---|")

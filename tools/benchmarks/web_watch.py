@@ -117,9 +117,9 @@ def report(state: dict[str, Any], change: float, seconds: float) -> int:
         f"previous one; jawOpen {jaw.min():.2f} to {jaw.max():.2f}"
     )
     print(
-        f"{len(images) / seconds:.0f} images/s; the mouth's pixels differ by {change:.1f} of 255 between shut "
-        f"and open; peak of the sound {state['peak']:.2f}; A/V offset: median {np.median(offsets):.1f} ms, 95 % "
-        f"{np.percentile(offsets, 95):.1f} ms"
+        f"{len(images) / seconds:.0f} images/s; the mouth's pixels differ by {change:.1f} of 255 between "
+        f"shut and open; peak of the sound {state['peak']:.2f}; A/V offset: median "
+        f"{np.median(offsets):.1f} ms, 95 % {np.percentile(offsets, 95):.1f} ms"
     )
     is_kept = (
         frame_rate >= MIN_FRAME_RATE
