@@ -90,9 +90,13 @@ class FrameOutput:
 
     @property
     def is_at_rest(self) -> bool:
-        """Whether the mouth is closed in the frame published last, and no other frame is pending."""
-        is_pending = self._starts_stream or self._crossfades or bool(self._pending)
-        return self._transition.mouth_closed and not is_pending
+        """Whether the mouth is closed in the frame published last, and no pending frame opens it."""
+        if self._starts_stream or self._crossfades or not self._transition.mouth_closed:
+            return False
+        return all(
+            not starts_stream and (timed.idle or self.is_interrupted)
+            for timed, starts_stream in tuple(self._pending)
+        )
 
     @property
     def next_due(self) -> float | None:
