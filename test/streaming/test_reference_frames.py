@@ -1,0 +1,61 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The shipped model gives the frames that were recorded when it was trained, whatever the code around it becomes.
+
+`test/data/reference_frames.npz` holds for each case of `CASES` the weights, head and voice activity (T, 57) of the first
+two seconds of the package's sample voice. Written again by `python test/streaming/test_reference_frames.py`, which is
+right only after the shipped weights have changed.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+
+from streamingtalker_ros import Talker
+
+REFERENCE = Path(__file__).parents[1] / "data" / "reference_frames.npz"
+SAMPLES = 32000
+TOLERANCE = 1e-3  # other processors round otherwise, and motion feeds on motion
+CASES: dict[str, dict[str, Any]] = {
+    "default": {},
+    "seed": {"seed": 7},
+    "style": {"style": "teacher", "seed": 2},
+    "guidance": {"guidance": 2.5, "seed": 3, "style": "grid_s1"},
+    "steps": {"steps": 8, "seed": 4},
+    "context": {"context_frames": 5, "eye_motion": False, "seed": 5},
+    "controls": {
+        "mouth_expressiveness": 1.4,
+        "face_expressiveness": 0.5,
+        "expression": {"mouthSmileLeft": 0.4, "browInnerUp": 0.3},
+        "seed": 11,
+    },
+}
+
+
+def generate(talker: Talker, pcm: npt.NDArray[np.float32], options: dict[str, Any]) -> npt.NDArray[np.float32]:
+    """Return weights, head and voice activity of all frames of some audio, (T, 57)."""
+    stream = talker.open_stream(**options)
+    frames = stream.accept(pcm) + stream.finish()
+    rows = [np.concatenate((frame.weights, frame.head, [frame.speaking])) for frame in frames]
+    return np.array(rows, np.float32)
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_frames_equal_the_recorded_ones(talker: Talker, speech: npt.NDArray[np.float32], case: str) -> None:
+    expected = np.load(REFERENCE)[case]
+    frames = generate(talker, speech[:SAMPLES], CASES[case])
+    assert frames.shape == expected.shape == (50, 57)
+    np.testing.assert_allclose(frames, expected, atol=TOLERANCE)
+
+
+if __name__ == "__main__":
+    from streamingtalker_ros.audio.files import read_audio
+    from streamingtalker_ros.audio.resample import to_16k
+    from streamingtalker_ros.cli.demo import VOICE
+
+    voice = to_16k(*read_audio(VOICE))[:SAMPLES].astype(np.float32)
+    np.savez_compressed(REFERENCE, **{name: generate(Talker.load(), voice, CASES[name]) for name in CASES})
