@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Laws of checkpoints: what is saved loads equal, and checkpoints of earlier versions load under today's names."""
+"""Laws of checkpoints: a saved one loads equal, and one of an earlier version loads under today's names."""
 
 from __future__ import annotations
 
@@ -104,7 +104,7 @@ def test_an_unknown_field_is_rejected_by_name(tmp_path: Path) -> None:
     checkpoint.save(tmp_path, small_network())
     values = {**json.loads((tmp_path / CONFIG).read_text()), "wings": 2}
     (tmp_path / CONFIG).write_text(json.dumps(values))
-    with pytest.raises(TalkerError, match="unknown fields .'wings'.*upgrade"):
+    with pytest.raises(TalkerError, match=r"unknown fields .'wings'.*upgrade"):
         checkpoint.load(tmp_path)
 
 

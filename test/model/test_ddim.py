@@ -1,24 +1,30 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The sampler: equal to diffusers' DDIM scheduler, exact noising, noise as a function of (seed, frame)."""
+"""Laws of the sampler: equal to diffusers' DDIM scheduler, exact noising, noise of (seed, frame)."""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from streamingtalker_ros.errors import TalkerError
 from streamingtalker_ros.model.ddim import NoiseSchedule, ddim_coefficients, frame_noise, sample
 
+diffusers: Any = importlib.import_module("diffusers")  # the reference implementation; its types are partial
 
-def _clean(z, s):
-    """Any fixed prediction of x0 serves to compare samplers; this one changes with the step."""
+
+def predict_x0(z: np.ndarray, s: int) -> np.ndarray:
+    """Return a fixed prediction of x0 that changes with the step."""
     return np.float32(0.6) * np.tanh(z) + np.float32(0.01 * s)
 
 
 @pytest.mark.parametrize("steps", [1, 2, 3, 4, 7, 8, 16, 25, 50, 100])
 @pytest.mark.parametrize("spacing", ["leading", "trailing"])
 @pytest.mark.parametrize("to_one", [False, True])
-def test_equals_diffusers(steps, spacing, to_one) -> None:
-    diffusers = pytest.importorskip("diffusers", reason="diffusers, of the test extra, is the referee here")
-    torch = pytest.importorskip("torch")
+def test_equals_diffusers(steps: int, spacing: str, to_one: bool) -> None:
     scheduler = diffusers.DDIMScheduler(
         num_train_timesteps=1000,
         beta_start=0.00085,
@@ -34,16 +40,14 @@ def test_equals_diffusers(steps, spacing, to_one) -> None:
     noise = np.random.default_rng(0).standard_normal((40, 64)).astype(np.float32)
     z = torch.from_numpy(noise)
     for s, t in enumerate(scheduler.timesteps):
-        z = scheduler.step(torch.from_numpy(_clean(z.numpy(), s)), t, z, eta=0.0).prev_sample
-    ours = ddim_coefficients(steps, spacing, final_alpha=1.0 if to_one else "first")
-    np.testing.assert_array_equal(ours.timesteps, scheduler.timesteps.numpy())
-    theirs = z.numpy()
-    assert np.abs(sample(_clean, noise, ours) - theirs).max() <= 1e-6 * np.abs(theirs).max()
+        z = scheduler.step(torch.from_numpy(predict_x0(z.numpy(), s)), t, z, eta=0.0).prev_sample
+    result = ddim_coefficients(steps, spacing, final_alpha=1.0 if to_one else "first")
+    np.testing.assert_array_equal(result.timesteps, scheduler.timesteps.numpy())
+    expected = z.numpy()
+    assert np.abs(sample(predict_x0, noise, result) - expected).max() <= 1e-6 * np.abs(expected).max()
 
 
 def test_published_sampler_equals_diffusers_with_a_random_network() -> None:
-    diffusers = pytest.importorskip("diffusers", reason="diffusers, of the test extra, is the referee here")
-    torch = pytest.importorskip("torch")
     torch.manual_seed(3)
     net = torch.nn.Sequential(torch.nn.Linear(32, 64), torch.nn.SiLU(), torch.nn.Linear(64, 32))
     net.requires_grad_(False)
@@ -60,8 +64,8 @@ def test_published_sampler_equals_diffusers_with_a_random_network() -> None:
     z = noise = torch.randn(100, 32)
     for t in scheduler.timesteps:
         z = scheduler.step(net(z), t, z).prev_sample
-    ours = sample(lambda x, s: net(x), noise, ddim_coefficients(50, "leading", final_alpha="first"))
-    assert (ours - z).abs().max() <= 1e-6 * z.abs().max()
+    result = sample(lambda x, s: net(x), noise, ddim_coefficients(50, "leading", final_alpha="first"))
+    assert (result - z).abs().max() <= 1e-6 * z.abs().max()
 
 
 def test_one_trailing_step_to_alpha_one_gives_the_prediction() -> None:
@@ -77,25 +81,28 @@ def test_a_perfect_prediction_of_x0_follows_the_forward_process() -> None:
     rng = np.random.default_rng(1)
     z0, noise = rng.standard_normal((2, 1, 8))
     c = ddim_coefficients(20, "trailing")
-    seen = []
+    visited: list[np.ndarray] = []
+
+    def record(z: np.ndarray, s: int) -> np.ndarray:
+        visited.append(z)
+        return z0
+
     start = schedule.add_noise(z0, noise, c.timesteps[:1])
-    sample(lambda z, s: seen.append(z) or z0, start, c)
-    for s, z in enumerate(seen):
+    sample(record, start, c)
+    for s, z in enumerate(visited):
         np.testing.assert_allclose(z, schedule.add_noise(z0, noise, c.timesteps[s : s + 1]), atol=3e-6)
 
 
 def test_add_noise_equals_diffusers_and_takes_arrays_and_tensors() -> None:
-    diffusers = pytest.importorskip("diffusers", reason="diffusers, of the test extra, is the referee here")
-    torch = pytest.importorskip("torch")
     scheduler = diffusers.DDPMScheduler(beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear")
     z0, noise = torch.randn(5, 3, 16), torch.randn(5, 3, 16)
     t = torch.tensor([0, 1, 500, 998, 999])
-    theirs = scheduler.add_noise(z0, noise, t)
-    ours = NoiseSchedule().add_noise(z0, noise, t)
-    assert ours.dtype == torch.float32 and (ours - theirs).abs().max() <= 2e-6 * theirs.abs().max()
+    expected = scheduler.add_noise(z0, noise, t)
+    result = NoiseSchedule().add_noise(z0, noise, t)
+    assert result.dtype == torch.float32 and (result - expected).abs().max() <= 2e-6 * expected.abs().max()
     plain = NoiseSchedule().add_noise(z0.numpy(), noise.numpy(), t.numpy())
     assert plain.dtype == np.float32
-    np.testing.assert_allclose(plain, theirs.numpy(), atol=1e-5)
+    np.testing.assert_allclose(plain, expected.numpy(), atol=1e-5)
 
 
 def test_noise_is_a_function_of_seed_and_frame_alone() -> None:
@@ -116,6 +123,6 @@ def test_noise_is_white_within_and_across_frames_and_seeds() -> None:
 
 
 @pytest.mark.parametrize("steps", [0, -3, 1001, 2.5])
-def test_an_impossible_number_of_steps_is_refused_in_one_sentence(steps) -> None:
+def test_an_impossible_number_of_steps_is_rejected(steps: int) -> None:
     with pytest.raises(TalkerError, match="whole number from 1 to 1000"):
         ddim_coefficients(steps)

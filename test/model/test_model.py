@@ -1,17 +1,20 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The four parts alone: one step at a time equals the whole window, whoever shares the batch."""
+"""Laws of the network's parts: stepping equals the whole window, for any batch."""
+
+from __future__ import annotations
+
+from pathlib import Path
 
 import pytest
+import torch
 
-torch = pytest.importorskip("torch")
-
-from streamingtalker_ros import TalkerError  # noqa: E402
-from streamingtalker_ros.model.blendshape import checkpoint  # noqa: E402
-from streamingtalker_ros.model.blendshape.config import TalkerConfig  # noqa: E402
-from streamingtalker_ros.model.blendshape.diffusion_head import HeadSampler  # noqa: E402
-from streamingtalker_ros.model.blendshape.features import LogMel, mel_filters  # noqa: E402
-from streamingtalker_ros.model.blendshape.network import TalkerNetwork  # noqa: E402
-from streamingtalker_ros.model.ddim import NoiseSchedule  # noqa: E402
+from streamingtalker_ros import TalkerError
+from streamingtalker_ros.model.blendshape import checkpoint
+from streamingtalker_ros.model.blendshape.config import TalkerConfig
+from streamingtalker_ros.model.blendshape.diffusion_head import HeadSampler
+from streamingtalker_ros.model.blendshape.features import LogMel, mel_filters
+from streamingtalker_ros.model.blendshape.network import TalkerNetwork
+from streamingtalker_ros.model.ddim import NoiseSchedule
 
 CONFIG = TalkerConfig(
     audio_width=48,
@@ -28,16 +31,16 @@ CONFIG = TalkerConfig(
 
 
 @pytest.fixture(scope="module")
-def network():
+def network() -> TalkerNetwork:
     torch.manual_seed(0)
     return TalkerNetwork(CONFIG).eval().requires_grad_(False)
 
 
-def close(a, b, tolerance=1e-5):
+def close(a: torch.Tensor, b: torch.Tensor, tolerance: float = 1e-5) -> bool:
     return (a - b).abs().max().item() <= tolerance * max(b.abs().max().item(), 1.0)
 
 
-def test_encoder_hop_by_hop_equals_the_whole(network) -> None:
+def test_encoder_hop_by_hop_equals_the_whole(network: TalkerNetwork) -> None:
     audio = torch.randn(2, 40 * CONFIG.hop) * 0.1
     audio[1] *= torch.linspace(0, 5, audio.shape[1])  # the level follows
     state = network.init_state(2)
@@ -45,7 +48,7 @@ def test_encoder_hop_by_hop_equals_the_whole(network) -> None:
     assert close(steps, network.encoder(audio))
 
 
-def test_predictor_step_equals_the_window_far_beyond_its_history(network) -> None:
+def test_predictor_step_equals_the_window_far_beyond_its_context(network: TalkerNetwork) -> None:
     torch.manual_seed(1)
     frames = 5 * CONFIG.context_frames + 3
     latents, audio = torch.randn(2, frames, CONFIG.latent_dim), torch.randn(2, frames, CONFIG.audio_width)
@@ -60,7 +63,7 @@ def test_predictor_step_equals_the_window_far_beyond_its_history(network) -> Non
         assert close(torch.stack(steps, 1), whole)
 
 
-def test_history_is_bounded(network) -> None:
+def test_the_predictors_context_is_bounded(network: TalkerNetwork) -> None:
     """A latent more than layers·h frames old cannot matter; one inside the window does."""
     frames, layers = 40, CONFIG.layers
     latents, audio = torch.randn(1, frames, CONFIG.latent_dim), torch.randn(1, frames, CONFIG.audio_width)
@@ -74,7 +77,7 @@ def test_history_is_bounded(network) -> None:
     assert not close(network.predictor(other, known, audio, style)[:, -1], a, 1e-6)
 
 
-def test_codec_decodes_frame_by_frame_and_is_causal(network) -> None:
+def test_codec_decodes_frame_by_frame_and_is_causal(network: TalkerNetwork) -> None:
     latents = torch.randn(2, 30, CONFIG.latent_dim)
     whole, state = network.codec.decode(latents), network.codec.init_state(2)
     steps = torch.cat([network.codec.decode(latents[:, n : n + 1], state) for n in range(30)], 1)
@@ -84,18 +87,18 @@ def test_codec_decodes_frame_by_frame_and_is_causal(network) -> None:
     assert torch.equal(network.codec.decode(later)[:, :10], whole[:, :10])
 
 
-def test_quantise_takes_the_nearest_code(network) -> None:
+def test_quantise_takes_the_nearest_code(network: TalkerNetwork) -> None:
     features = torch.randn(1, 4, CONFIG.latent_dim)
     quantized, indices = network.codec.quantize(features)
-    slots = features.view(4 * CONFIG.num_codebooks, CONFIG.code_dim)
-    expected = torch.cdist(slots, network.codec.codebook).argmin(1)
+    vectors = features.view(4 * CONFIG.num_codebooks, CONFIG.code_dim)
+    expected = torch.cdist(vectors, network.codec.codebook).argmin(1)
     assert torch.equal(indices.flatten(), expected)
-    assert torch.equal(quantized.view_as(slots), network.codec.codebook[expected])
+    assert torch.equal(quantized.view_as(vectors), network.codec.codebook[expected])
     again, _ = network.codec.quantize(quantized)
     assert torch.equal(again, quantized)
 
 
-def test_head_is_not_affine_and_sampler_is_the_stepped_formula(network) -> None:
+def test_head_is_not_affine_and_sampler_is_the_stepped_formula(network: TalkerNetwork) -> None:
     sampler = HeadSampler(network.head, 4, NoiseSchedule())
     condition, noise = torch.randn(3, CONFIG.width), torch.randn(3, CONFIG.latent_dim)
     z, c = noise, sampler.coefficients
@@ -111,13 +114,13 @@ def test_head_is_not_affine_and_sampler_is_the_stepped_formula(network) -> None:
 
 
 @pytest.mark.parametrize("others", [1, 3, 7])
-def test_the_same_frames_whoever_shares_the_batch(network, others) -> None:
+def test_sharing_a_batch_changes_no_frame(network: TalkerNetwork, others: int) -> None:
     torch.manual_seed(others)
     sampler, style = HeadSampler(network.head, 3, NoiseSchedule()), torch.zeros(1 + others, dtype=torch.int64)
     audio = torch.randn(1 + others, 20 * CONFIG.hop) * 0.1
     noise = torch.randn(20, 1 + others, CONFIG.latent_dim)
 
-    def run(rows):
+    def run(rows: slice) -> torch.Tensor:
         state, motion = network.init_state(len(audio[rows])), []
         for n, hop in enumerate(audio[rows].split(CONFIG.hop, 1)):
             feature, _ = network.encode_hop(hop, state)
@@ -127,16 +130,16 @@ def test_the_same_frames_whoever_shares_the_batch(network, others) -> None:
     assert close(run(slice(0, 1)), run(slice(None))[:1], 1e-4)
 
 
-def test_reset_of_one_row_leaves_the_others(network) -> None:
+def test_reset_of_one_row_leaves_the_others(network: TalkerNetwork) -> None:
     state, fresh = network.init_state(3), network.init_state(3)
     network.encode_hop(torch.randn(3, CONFIG.hop), state)
-    kept = state.encoder.features.samples[0].clone()
+    unchanged = state.encoder.features.samples[0].clone()
     state.reset(rows=[1])
     assert torch.equal(state.encoder.features.samples[1], fresh.encoder.features.samples[1])
-    assert torch.equal(state.encoder.features.samples[0], kept) and kept.abs().max() > 0
+    assert torch.equal(state.encoder.features.samples[0], unchanged) and unchanged.abs().max() > 0
 
 
-def test_level_makes_quiet_and_loud_alike() -> None:
+def test_features_of_quiet_and_loud_audio_are_equal() -> None:
     log_mel = LogMel(TalkerConfig())
     torch.manual_seed(0)
     voice = torch.randn(1, 50 * 640) * (0.2 + torch.sin(torch.arange(50 * 640) / 4000.0).clamp(min=0))
@@ -154,11 +157,12 @@ def test_mel_filters_cover_the_band_once() -> None:
     assert (peaks.diff() >= 0).all()
 
 
-def test_checkpoint_round_trip_and_its_errors(network, tmp_path) -> None:
+def test_checkpoint_round_trip_and_its_errors(network: TalkerNetwork, tmp_path: Path) -> None:
     checkpoint.save(tmp_path / "c", network)
     again = checkpoint.load(tmp_path / "c")
     assert again.config == CONFIG
-    assert all(torch.equal(a, b) for a, b in zip(network.state_dict().values(), again.state_dict().values()))
+    state = again.state_dict()
+    assert all(torch.equal(value, state[name]) for name, value in network.state_dict().items())
     (tmp_path / "c" / checkpoint.WEIGHTS).write_bytes(b"broken")
     with pytest.raises(TalkerError, match="cannot be read"):
         checkpoint.load(tmp_path / "c")

@@ -1,27 +1,33 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What may be changed while it runs: every control keeps the laws of streaming and lips that touch in touch."""
+"""Laws of the controls: each keeps the laws of streaming, and lips in contact stay in contact."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pytest
+import torch
 
-torch = pytest.importorskip("torch", reason="PyTorch is not installed")
-
-from streamingtalker_ros import TalkerError  # noqa: E402
-from streamingtalker_ros.face.arkit import ARKIT_NAMES, INDEX  # noqa: E402
-from streamingtalker_ros.face.default_head.assemble import default_rig  # noqa: E402
-from streamingtalker_ros.face.expression import parse_expression  # noqa: E402
-from streamingtalker_ros.model.blendshape.config import TalkerConfig  # noqa: E402
-from streamingtalker_ros.model.blendshape.network import TalkerNetwork  # noqa: E402
-from streamingtalker_ros.streaming import Talker  # noqa: E402
+from streamingtalker_ros import Stream, Talker, TalkerError
+from streamingtalker_ros.face.arkit import ARKIT_NAMES, INDEX
+from streamingtalker_ros.face.default_head.assemble import default_rig
+from streamingtalker_ros.face.expression import parse_expression
+from streamingtalker_ros.model.blendshape.config import TalkerConfig
+from streamingtalker_ros.model.blendshape.network import TalkerNetwork
+from streamingtalker_ros.model.protocol import BlendshapeFrame
 from streamingtalker_ros.streaming.controls import (
     CONTACT_GAP_M,
     RAMP_FRAMES,
     UPPER_FACE_MASK,
     Controls,
     ControlSmoother,
-)  # noqa: E402
-from streamingtalker_ros.streaming.voice_gate import MOUTH_MASK  # noqa: E402
-from support.scheduler_harness import SchedulerHarness, floats, offline, small_talker, voice  # noqa: E402
+)
+from streamingtalker_ros.streaming.voice_gate import MOUTH_MASK
+from support.scheduler_harness import SchedulerHarness, floats, offline, small_talker, voice
 
 SMILE = {"mouthSmileLeft": 0.4, "mouthSmileRight": 0.4}
 CONFIG = TalkerConfig(
@@ -51,7 +57,7 @@ SETS = {
 
 
 @pytest.fixture(scope="module")
-def small():
+def small() -> Talker:
     """A small talker of two styles with random weights, large enough that it moves."""
     torch.manual_seed(0)
     network = TalkerNetwork(CONFIG)
@@ -59,18 +65,20 @@ def small():
     return Talker(network, "cpu")
 
 
-def run(stream, pieces):
+def run(stream: Stream, pieces: Iterable[np.ndarray]) -> list[BlendshapeFrame]:
     frames = [frame for piece in pieces for frame in stream.accept(piece)]
     return frames + stream.finish()
 
 
-def motion(frames):
+def motion(frames: Sequence[BlendshapeFrame]) -> npt.NDArray[np.float32]:
     """(T, 56): weights and head."""
     return np.stack([np.concatenate((frame.weights, frame.head)) for frame in frames])
 
 
 @pytest.mark.parametrize("name", SETS)
-def test_chunked_equals_whole_with_any_control(small, speech, name) -> None:
+def test_chunked_equals_whole_with_any_control(
+    small: Talker, speech: npt.NDArray[np.float32], name: str
+) -> None:
     whole = motion(run(small.open_stream(3, **SETS[name]), [speech]))
     cuts = np.sort(np.random.default_rng(1).integers(0, len(speech), 40))
     np.testing.assert_array_equal(
@@ -85,13 +93,15 @@ CHANGES = [*SETS.values(), {"style": "lively"}, {"seed": 77}, {"steps": 5}]
 
 
 @pytest.mark.parametrize("change", CHANGES, ids=lambda change: ",".join(change))
-def test_a_live_change_touches_no_earlier_frame_and_no_gap_opens(small, speech, change) -> None:
+def test_a_change_affects_no_earlier_frame_and_drops_none(
+    small: Talker, speech: npt.NDArray[np.float32], change: dict[str, Any]
+) -> None:
     plain = run(small.open_stream(3, style="neutral"), [speech])
     stream = small.open_stream(3, style="neutral")
     frames = stream.accept(speech[:32000])
     before = len(frames)
     for name, value in change.items():
-        if hasattr(stream.controls, name):
+        if name in small.control_names:
             stream.set(**{name: value})
         else:
             setattr(stream, name, value)
@@ -102,7 +112,7 @@ def test_a_live_change_touches_no_earlier_frame_and_no_gap_opens(small, speech, 
     np.testing.assert_array_equal([frame.speaking for frame in frames], [frame.speaking for frame in plain])
 
 
-def test_controls_that_change_nothing_leave_every_bit(small, speech) -> None:
+def test_neutral_controls_leave_every_bit(small: Talker, speech: npt.NDArray[np.float32]) -> None:
     plain = motion(run(small.open_stream(3), [speech]))
     stream = small.open_stream(
         3, mouth_expressiveness=1.0, face_expressiveness=1, expression=[""], guidance=1.0
@@ -114,7 +124,7 @@ def test_controls_that_change_nothing_leave_every_bit(small, speech) -> None:
     np.testing.assert_array_equal(motion(run(stream, [speech])), plain)
 
 
-def test_gains_and_expression_glide(small) -> None:
+def test_gains_and_expression_ramp_in(small: Talker) -> None:
     stream = small.open_stream(expression=None, eye_motion=False)
     silence = np.zeros(small.hop, np.float32)
     for _ in range(5):
@@ -129,7 +139,7 @@ def test_gains_and_expression_glide(small) -> None:
     )  # in silence too: it survives the mouth's rest
 
 
-def faces(count=3000):
+def faces(count: int = 3000) -> npt.NDArray[np.float32]:
     """Random faces (count, 52), a third of them with lips that touch."""
     rng = np.random.default_rng(4)
     weights = rng.uniform(0, 1, (count, 52)).astype(np.float32) ** 2
@@ -153,54 +163,56 @@ def faces(count=3000):
         {"mouth_expressiveness": 2.0, "expression": {"mouthFunnel": 1.0}},
     ],
 )
-def test_lips_that_touch_stay_in_touch(controls) -> None:
-    shaping, rig = ControlSmoother(Controls(**controls)), default_rig()
+def test_lips_in_contact_stay_in_contact(controls: dict[str, Any]) -> None:
+    smoother, rig = ControlSmoother(Controls(**controls)), default_rig()
     touched = 0
     for weights in faces():
-        shaped = shaping.frame(weights, np.zeros(3, np.float32))[0]
-        assert shaped.min() >= 0 and shaped.max() <= 1 and shaped.dtype == np.float32
-        before, after = rig.lip_gap(weights), rig.lip_gap(shaped)
+        result = smoother.frame(weights, np.zeros(3, np.float32))[0]
+        assert result.min() >= 0 and result.max() <= 1 and result.dtype == np.float32
+        before, after = rig.lip_gap(weights), rig.lip_gap(result)
         if before <= CONTACT_GAP_M:
             assert after <= max(before, 0.0) + 1e-6
             touched += 1
     assert touched > 500
-    assert rig.lip_gap(shaping.mouth_at_rest) <= 1e-6
+    assert rig.lip_gap(smoother.mouth_at_rest) <= 1e-6
 
 
-def test_the_mouths_gain_is_the_gain_of_its_opening_and_leaves_the_eyes() -> None:
+def test_the_mouth_gain_scales_the_lip_gap_and_leaves_the_eyes() -> None:
     rig, weights = default_rig(), np.zeros(52, np.float32)
     weights[INDEX["jawOpen"]], weights[INDEX["mouthFunnel"]], weights[INDEX["eyeBlinkLeft"]] = 0.4, 0.2, 0.9
     for gain in (0.0, 0.5, 1.5):
-        shaped, turned = ControlSmoother(Controls(mouth_expressiveness=gain)).frame(
+        result, rotation = ControlSmoother(Controls(mouth_expressiveness=gain)).frame(
             weights, np.ones(3, np.float32)
         )
-        assert rig.lip_gap(shaped) == pytest.approx(gain * rig.lip_gap(weights), abs=1e-6)
-        np.testing.assert_array_equal(shaped[~MOUTH_MASK], weights[~MOUTH_MASK])
-        np.testing.assert_array_equal(turned, 1.0)
-    calm, turned = ControlSmoother(Controls(face_expressiveness=0.0)).frame(
-        np.full(52, 0.5, np.float32), np.ones(3)
+        assert rig.lip_gap(result) == pytest.approx(gain * rig.lip_gap(weights), abs=1e-6)
+        np.testing.assert_array_equal(result[~MOUTH_MASK], weights[~MOUTH_MASK])
+        np.testing.assert_array_equal(rotation, 1.0)
+    calm, rotation = ControlSmoother(Controls(face_expressiveness=0.0)).frame(
+        np.full(52, 0.5, np.float32), np.ones(3, np.float32)
     )
-    assert calm[UPPER_FACE_MASK].max() == 0 and (calm[~UPPER_FACE_MASK] == 0.5).all() and not turned.any()
+    assert calm[UPPER_FACE_MASK].max() == 0 and (calm[~UPPER_FACE_MASK] == 0.5).all() and not rotation.any()
     assert not any(
         UPPER_FACE_MASK[INDEX[name]] for name in ARKIT_NAMES if name.startswith(("eyeBlink", "eyeLook"))
     )
 
 
-def test_closures_of_the_shipped_voice_survive_a_smile_and_a_gain(talker, speech) -> None:
+def test_closures_of_the_shipped_voice_survive_a_smile_and_a_gain(
+    talker: Talker, speech: npt.NDArray[np.float32]
+) -> None:
     rig = default_rig()
-    plain, shaped = (
+    plain, result = (
         np.stack([frame.weights for frame in run(talker.open_stream(**controls), [speech])])
         for controls in ({}, {"expression": {**SMILE, "jawOpen": 0.2}, "mouth_expressiveness": 1.4})
     )
-    before, after = rig.lip_gap(plain), rig.lip_gap(shaped)
+    before, after = rig.lip_gap(plain), rig.lip_gap(result)
     closed = before <= CONTACT_GAP_M
     assert closed.sum() > 10 and (after[closed] <= np.maximum(before[closed], 0) + 1e-6).all()
-    assert shaped[:, INDEX["mouthSmileLeft"]].min() >= 0.4
+    assert result[:, INDEX["mouthSmileLeft"]].min() >= 0.4
     assert after.max() > 1.2 * before.max()
 
 
-def test_guidance_of_one_voice_changes_no_other_and_costs_nothing_when_off(
-    small, speech, monkeypatch
+def test_guidance_of_one_stream_changes_no_other_and_costs_nothing_when_off(
+    small: Talker, speech: npt.NDArray[np.float32], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     alone = motion(run(small.open_stream(1), [speech]))
     guided, plain = small.open_stream(2, guidance=3.0), small.open_stream(1)
@@ -209,17 +221,19 @@ def test_guidance_of_one_voice_changes_no_other_and_costs_nothing_when_off(
         frames += small.accept([guided, plain], [piece, piece])[1]
     np.testing.assert_allclose(motion(frames + plain.finish()), alone, atol=1e-4)
     calls, fused = [], small.fused.predictor
-    monkeypatch.setattr(small.fused, "predictor", lambda *given: calls.append(1) or fused(*given))
+    monkeypatch.setattr(small.fused, "predictor", lambda *values: calls.append(1) or fused(*values))
     count = len(small.open_stream(1).accept(speech[:16000]))
     assert len(calls) == count > 10
     small.open_stream(1, guidance=2.0).accept(speech[:16000])
     assert len(calls) == 3 * count
 
 
-def test_guidance_goes_from_the_blind_face_through_the_heard_one(small, speech) -> None:
-    """0 is the branch that hears nothing, 1 the plain one, and with one step the rest lies on the line between."""
+def test_guidance_extrapolates_from_the_unconditional_to_the_conditional_face(
+    small: Talker, speech: npt.NDArray[np.float32]
+) -> None:
+    """Scale 0 gives the unconditional branch, 1 the conditional one; with one step others lie between."""
 
-    def first(guidance, pcm=speech[: 640 * 3]):
+    def first(guidance: float, pcm: npt.NDArray[np.float32] = speech[: 640 * 3]) -> npt.NDArray[np.float32]:
         stream = small.open_stream(1, steps=1, context_frames=0, eye_motion=False, guidance=guidance)
         return motion(run(stream, [pcm]))[0]
 
@@ -235,7 +249,9 @@ def test_guidance_goes_from_the_blind_face_through_the_heard_one(small, speech) 
     )
 
 
-def test_the_branch_of_guidance_joins_late_and_forgets_on_reset(small, speech) -> None:
+def test_the_unconditional_branch_joins_late_and_is_reset(
+    small: Talker, speech: npt.NDArray[np.float32]
+) -> None:
     fresh = motion(run(small.open_stream(1, guidance=2.0), [speech]))
     stream = small.open_stream(1)
     stream.accept(speech[:20000])
@@ -248,7 +264,9 @@ def test_the_branch_of_guidance_joins_late_and_forgets_on_reset(small, speech) -
     np.testing.assert_array_equal(motion(run(stream, [speech])), motion(run(small.open_stream(1), [speech])))
 
 
-def test_a_branch_that_joins_late_counts_its_frames_like_one_from_the_start(small, speech) -> None:
+def test_a_late_unconditional_branch_has_the_same_frame_index(
+    small: Talker, speech: npt.NDArray[np.float32]
+) -> None:
     """Where no past counts (history 0) both are the same once the decoder has forgotten."""
     fresh = run(small.open_stream(1, context_frames=0, eye_motion=False, guidance=2.0), [speech])
     stream = small.open_stream(1, context_frames=0, eye_motion=False)
@@ -260,7 +278,7 @@ def test_a_branch_that_joins_late_counts_its_frames_like_one_from_the_start(smal
 
 
 @pytest.mark.parametrize(
-    "given, sentence",
+    "values, message",
     [
         ({"mouth_expressiveness": 3.0}, "mouth_expressiveness is 3.0: give a number from 0 to 2"),
         ({"guidance": float("nan")}, "guidance is nan: give a number from 0 to 4"),
@@ -273,24 +291,26 @@ def test_a_branch_that_joins_late_counts_its_frames_like_one_from_the_start(smal
         ({"volume": 1}, "volume"),
     ],
 )
-def test_a_bad_value_is_refused_in_a_sentence_and_changes_nothing(small, given, sentence) -> None:
+def test_an_invalid_value_is_rejected_and_changes_nothing(
+    small: Talker, values: dict[str, Any], message: str
+) -> None:
     stream = small.open_stream(expression=SMILE)
     before = stream.controls
     for change in (stream.set, small.open_stream):
-        with pytest.raises(TalkerError, match=sentence):
-            change(**given)
+        with pytest.raises(TalkerError, match=message):
+            change(**values)
     assert stream.controls is before
 
 
 def test_expressions_are_read_in_every_form() -> None:
     expected = np.zeros(52)
     expected[INDEX["mouthSmileLeft"]], expected[INDEX["browInnerUp"]] = 0.4, -0.2
-    for given in (
+    for values in (
         {"mouthSmileLeft": 0.4, "browInnerUp": -0.2},
         "mouthSmileLeft:0.4, browInnerUp=-0.2",
         ["mouthSmileLeft:0.4", "", "browInnerUp: -0.2"],
     ):
-        np.testing.assert_allclose(parse_expression(given), expected, atol=1e-7)
+        np.testing.assert_allclose(parse_expression(values), expected, atol=1e-7)
     assert (
         not parse_expression(None).any()
         and not parse_expression([""]).any()
@@ -309,8 +329,8 @@ def test_the_node_changes_them_live_and_a_smile_outlasts_the_speech() -> None:
     stamps = [frame.stamp for frame in stage.faces]
     assert set(np.diff(stamps)) == {40_000_000}  # no gap
     reference = offline(talker, floats(pcm))
-    for heard, frame in zip(stage.audio[:20], reference):
-        np.testing.assert_allclose(heard.weights, frame.weights, atol=1e-5)
+    for published, frame in zip(stage.audio[:20], reference[:20], strict=True):
+        np.testing.assert_allclose(published.weights, frame.weights, atol=1e-5)
     smile = np.array([frame.weights[INDEX["mouthSmileLeft"]] for frame in stage.faces])
     assert smile[40:].min() >= 0.4 - 1e-6 and stage.faces[-1].idle
     others = MOUTH_MASK & (np.arange(52) != INDEX["mouthSmileLeft"])
@@ -319,14 +339,16 @@ def test_the_node_changes_them_live_and_a_smile_outlasts_the_speech() -> None:
         settings.replace(expression=["mouthSmileLef:0.4"])
 
 
-def test_the_node_without_ros_follows_its_parameter_file(tmp_path, capsys) -> None:
+def test_the_node_without_ros_follows_its_parameter_file(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     from streamingtalker_ros.cli.talk import _follow
     from streamingtalker_ros.runtime.parameters import ParameterFile
     from streamingtalker_ros.runtime.worker import TalkerWorker
 
     path = tmp_path / "mine.yaml"
 
-    def write(text) -> None:
+    def write(text: str) -> None:
         path.write_text("talker: {ros__parameters: {" + text + "}}")
 
     write("seed: 3")
@@ -336,16 +358,18 @@ def test_the_node_without_ros_follows_its_parameter_file(tmp_path, capsys) -> No
     assert capsys.readouterr().out == ""
     write('seed: 4, expression: ["mouthSmileLeft:0.4"], guidance: 2, steps: 2, device: cuda')
     _follow(core, file)
-    told = capsys.readouterr().out
+    printed = capsys.readouterr().out
     assert (
-        "read again" in told and "device cannot change while the node runs" in told and told.count("\n") == 2
+        "read again" in printed
+        and "device cannot change while the node runs" in printed
+        and printed.count("\n") == 2
     )
     core.session.next_hop(0.0)
     assert (core.parameters.seed, core.parameters.steps, core.parameters.device) == (4, 1, "auto")
     assert (
         core.parameters.controls["expression"] == ("mouthSmileLeft:0.4",) and core.parameters.guidance == 2.0
     )
-    for text, sentence in (
+    for text, message in (
         ('expression: ["mouthSmil:0.4"]', "unknown shape 'mouthSmil'"),
         ("style: nobody", "unknown style"),
         ("seed: [", "is not YAML"),
@@ -353,8 +377,8 @@ def test_the_node_without_ros_follows_its_parameter_file(tmp_path, capsys) -> No
         write(text)
         _follow(core, file)
         _follow(core, file)
-        told = capsys.readouterr().out
-        assert told.count("\n") == 1 and sentence in told and "stay as they were" in told
+        printed = capsys.readouterr().out
+        assert printed.count("\n") == 1 and message in printed and "stay as they were" in printed
     path.unlink()
     _follow(core, file)
     core.session.next_hop(0.0)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Laws of the eye motion: blink rate and fixations stay in bounds for any network; good motion stays untouched."""
+"""Laws of the eye motion: blink rate and fixations are bounded for any network; good motion is untouched."""
 
 from __future__ import annotations
 

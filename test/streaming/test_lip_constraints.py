@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Laws of the lip constraints: predicted closures close the lips of every sample, apertures and widths are met."""
+"""Laws of the lip constraints: predicted closures close the lips of every sample; apertures are met."""
 
 from __future__ import annotations
 
@@ -222,7 +222,7 @@ def test_logits_are_read_in_the_encoders_order_for_every_combination_of_heads() 
 
 @pytest.fixture(scope="module")
 def networks() -> dict[str, TalkerNetwork]:
-    """The same weights without the bilabial head, with one that is always positive, and one always negative."""
+    """The same weights without the bilabial head, with one that is always positive, and one never."""
     networks: dict[str, TalkerNetwork] = {}
     for name, bias in (("no head", None), ("always", 9.0), ("never", -9.0)):
         torch.manual_seed(3)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Laws of the noise floor: how far a voice stands above its noise, and that closures need more evidence in noise."""
+"""Laws of the noise floor: the voice's level above its noise, and closures that need more evidence in it."""
 
 from __future__ import annotations
 

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The shipped model gives the frames that were recorded when it was trained, whatever the code around it becomes.
+"""The shipped model gives the frames that were recorded of it; changes of the code must not change them.
 
-`test/data/reference_frames.npz` holds for each case of `CASES` the weights, head and voice activity (T, 57) of the first
-two seconds of the package's sample voice. Written again by `python test/streaming/test_reference_frames.py`, which is
-right only after the shipped weights have changed.
+`test/data/reference_frames.npz` holds for each case of `CASES` the weights, head and voice activity (T, 57)
+of the first two seconds of the package's sample voice. Record them again only after the shipped weights have
+changed: `python test/streaming/test_reference_frames.py`.
 """
 
 from __future__ import annotations
@@ -36,7 +36,9 @@ CASES: dict[str, dict[str, Any]] = {
 }
 
 
-def generate(talker: Talker, pcm: npt.NDArray[np.float32], options: dict[str, Any]) -> npt.NDArray[np.float32]:
+def generate(
+    talker: Talker, pcm: npt.NDArray[np.float32], options: dict[str, Any]
+) -> npt.NDArray[np.float32]:
     """Return weights, head and voice activity of all frames of some audio, (T, 57)."""
     stream = talker.open_stream(**options)
     frames = stream.accept(pcm) + stream.finish()
@@ -58,4 +60,5 @@ if __name__ == "__main__":
     from streamingtalker_ros.cli.demo import VOICE
 
     voice = to_16k(*read_audio(VOICE))[:SAMPLES].astype(np.float32)
-    np.savez_compressed(REFERENCE, **{name: generate(Talker.load(), voice, CASES[name]) for name in CASES})
+    recorded: Any = {name: generate(Talker.load(), voice, options) for name, options in CASES.items()}
+    np.savez_compressed(REFERENCE, **recorded)

@@ -1,44 +1,59 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The laws of streaming, on the shipped model and a real voice: exact, causal, resettable, bounded."""
+"""Laws of streaming, on the shipped model and a real voice: exact, causal, resettable, bounded."""
+
+from __future__ import annotations
+
+import copy
+import gc
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 
-from streamingtalker_ros import Talker, TalkerError
+from streamingtalker_ros import Stream, Talker, TalkerError
+from streamingtalker_ros.face.default_head.assemble import default_rig
+from streamingtalker_ros.model.blendshape import checkpoint
+from streamingtalker_ros.model.protocol import BlendshapeFrame
+from streamingtalker_ros.streaming.state_pool import state_tensors
+from streamingtalker_ros.streaming.talker import DEFAULT_CHECKPOINT
 
 
-def chunks(pcm, rng, longest=4000):
+def split_randomly(
+    pcm: npt.NDArray[np.float32], rng: np.random.Generator, max_length: int = 4000
+) -> Iterator[np.ndarray]:
     """pcm cut at random places, empty pieces included."""
     while len(pcm):
-        n = int(rng.integers(0, longest))
+        n = int(rng.integers(0, max_length))
         yield pcm[:n]
         pcm = pcm[n:]
 
 
-def run(stream, pieces):
+def run(stream: Stream, pieces: Iterable[np.ndarray]) -> list[BlendshapeFrame]:
     frames = [frame for piece in pieces for frame in stream.accept(piece)]
     return frames + stream.finish()
 
 
-def assert_equal(a, b, tolerance=1e-5) -> None:
+def assert_equal(a: Sequence[BlendshapeFrame], b: Sequence[BlendshapeFrame], tolerance: float = 1e-5) -> None:
     assert [f.index for f in a] == [f.index for f in b]
-    for x, y in zip(a, b):
+    for x, y in zip(a, b, strict=True):
         assert np.abs(x.weights - y.weights).max() <= tolerance
         assert np.abs(x.head - y.head).max() <= tolerance
         assert x.speaking == y.speaking
 
 
 @pytest.mark.parametrize("cut", [1, 2, 3])
-def test_chunked_equals_whole(talker, speech, cut) -> None:
+def test_chunked_equals_whole(talker: Talker, speech: npt.NDArray[np.float32], cut: int) -> None:
     whole = run(talker.open_stream(seed=5), [speech])
-    pieces = chunks(speech, np.random.default_rng(cut), longest=300 * 10 ** (cut - 1))
+    pieces = split_randomly(speech, np.random.default_rng(cut), max_length=300 * 10 ** (cut - 1))
     assert_equal(run(talker.open_stream(seed=5), pieces), whole)
     assert (
         np.ptp([f.weights for f in whole], 0).max() > 0.1
     )  # it moves: the equality is not of two dead faces
 
 
-def test_frames_are_numbered_timed_and_bounded(talker, speech) -> None:
+def test_frames_are_numbered_timed_and_bounded(talker: Talker, speech: npt.NDArray[np.float32]) -> None:
     frames = run(talker.open_stream(), [speech])
     assert len(frames) == -(-len(speech) // talker.hop)
     for n, frame in enumerate(frames):
@@ -49,23 +64,28 @@ def test_frames_are_numbered_timed_and_bounded(talker, speech) -> None:
 
 
 @pytest.mark.parametrize("n", [0, 1, 20, 61])
-def test_future_audio_cannot_change_a_frame(talker, speech, n) -> None:
+def test_future_audio_cannot_change_a_frame(talker: Talker, speech: npt.NDArray[np.float32], n: int) -> None:
     heard = (n + 1) * talker.hop + round(talker.lookahead * 16000)
     other = speech.copy()
     other[heard:] = np.random.default_rng(n).uniform(-1, 1, len(speech) - heard)
     true, changed = run(talker.open_stream(), [speech]), run(talker.open_stream(), [other])
     assert_equal(true[: n + 1], changed[: n + 1], tolerance=0.0)
-    assert any(np.abs(a.weights - b.weights).max() > 1e-3 for a, b in zip(true[n + 1 :], changed[n + 1 :]))
+    assert any(
+        np.abs(a.weights - b.weights).max() > 1e-3
+        for a, b in zip(true[n + 1 :], changed[n + 1 :], strict=True)
+    )
 
 
-def test_a_frame_comes_with_its_last_sample_and_not_before(talker, speech) -> None:
+def test_a_frame_is_returned_with_its_last_sample_and_not_before(
+    talker: Talker, speech: npt.NDArray[np.float32]
+) -> None:
     stream, need = talker.open_stream(), talker.hop + round(talker.lookahead * 16000)
     assert stream.accept(speech[: need - 1]) == []
     assert [f.index for f in stream.accept(speech[need - 1 : need])] == [0]
     assert talker.lookahead <= 0.080
 
 
-def test_reset_is_a_fresh_stream(talker, speech) -> None:
+def test_reset_is_a_fresh_stream(talker: Talker, speech: npt.NDArray[np.float32]) -> None:
     stream = talker.open_stream(seed=2)
     stream.accept(speech[::-1].copy())
     stream.reset()
@@ -74,7 +94,7 @@ def test_reset_is_a_fresh_stream(talker, speech) -> None:
     assert_equal(run(stream, [speech]), run(talker.open_stream(seed=9), [speech]), tolerance=0.0)
 
 
-def test_finish_pads_once_and_closes(talker) -> None:
+def test_finish_pads_once_and_closes(talker: Talker) -> None:
     stream = talker.open_stream()
     stream.accept(np.zeros(talker.hop + 1, np.float32))
     assert [f.index for f in stream.finish()] == [0, 1]
@@ -85,7 +105,7 @@ def test_finish_pads_once_and_closes(talker) -> None:
     assert stream.finish() == []  # nothing heard, nothing owed
 
 
-def test_streams_do_not_touch_each_other(talker, speech) -> None:
+def test_streams_do_not_touch_each_other(talker: Talker, speech: npt.NDArray[np.float32]) -> None:
     alone = run(talker.open_stream(seed=1), [speech])
     a, b = talker.open_stream(seed=1), talker.open_stream(seed=2)
     frames = []
@@ -95,49 +115,38 @@ def test_streams_do_not_touch_each_other(talker, speech) -> None:
     assert_equal(frames + a.finish(), alone, tolerance=0.0)
 
 
-def test_seed_alone_decides_the_noise(talker, speech) -> None:
+def test_the_noise_depends_on_the_seed_alone(talker: Talker, speech: npt.NDArray[np.float32]) -> None:
     one, same, other = (run(talker.open_stream(seed=s), [speech]) for s in (3, 3, 4))
     assert_equal(one, same, tolerance=0.0)
-    assert any(np.abs(x.weights - y.weights).max() > 1e-3 for x, y in zip(one, other))
+    assert any(np.abs(x.weights - y.weights).max() > 1e-3 for x, y in zip(one, other, strict=True))
 
 
-def test_frames_own_their_arrays(talker, speech) -> None:
+def test_frames_own_their_arrays(talker: Talker, speech: npt.NDArray[np.float32]) -> None:
     frames = talker.open_stream().accept(speech)
     before = frames[1].weights.copy()
     frames[0].weights[:] = 7.0
     assert np.array_equal(frames[1].weights, before)
 
 
-def test_memory_of_a_stream_has_a_fixed_size(talker, speech) -> None:
-    import torch
-
-    def tensors(value):
-        if isinstance(value, torch.Tensor):
-            return [value]
-        if isinstance(value, list):
-            return [t for v in value for t in tensors(v)]
-        return (
-            [t for v in vars(value).values() for t in tensors(v)]
-            if hasattr(value, "__dataclass_fields__")
-            else []
-        )
-
+def test_the_state_of_a_stream_has_a_fixed_size_and_address(
+    talker: Talker, speech: npt.NDArray[np.float32]
+) -> None:
     stream = talker.open_stream()
     stream.accept(speech[:6400])
-    before = [(t.data_ptr(), t.shape) for t in tensors(talker.network_state)]
+    before = [(t.data_ptr(), t.shape) for t in state_tensors(talker.network_state)]
     stream.accept(speech)
     assert len(before) > 10
-    assert [(t.data_ptr(), t.shape) for t in tensors(talker.network_state)] == before
+    assert [(t.data_ptr(), t.shape) for t in state_tensors(talker.network_state)] == before
 
 
-def test_not_finite_audio_counts_as_silence(talker, speech) -> None:
+def test_values_that_are_not_finite_count_as_silence(talker: Talker, speech: npt.NDArray[np.float32]) -> None:
     holes, zeros = speech.copy(), speech.copy()
     holes[8000:8200], zeros[8000:8200] = np.nan, 0.0
     holes[9000], zeros[9000] = np.inf, 0.0
     assert_equal(run(talker.open_stream(), [holes]), run(talker.open_stream(), [zeros]), tolerance=0.0)
 
 
-def test_bad_input_is_one_sentence(talker) -> None:
+def test_invalid_input_is_rejected(talker: Talker) -> None:
     with pytest.raises(TalkerError, match="one channel"):
         talker.open_stream().accept(np.zeros((10, 2), np.float32))
     with pytest.raises(TalkerError, match="floats"):
@@ -154,20 +163,22 @@ def test_bad_input_is_one_sentence(talker) -> None:
         Talker.load("/nowhere")
 
 
-def test_steps_can_change_while_it_runs(talker, speech) -> None:
+def test_steps_can_change_while_it_runs(talker: Talker, speech: npt.NDArray[np.float32]) -> None:
     stream = talker.open_stream(steps=2)
     first = stream.accept(speech[:16000])
     stream.steps = 8
     second = stream.accept(speech[16000:])
     two, eight = run(talker.open_stream(steps=2), [speech]), run(talker.open_stream(steps=8), [speech])
     assert_equal(first, two[: len(first)], tolerance=0.0)
-    assert max(np.abs(a.weights - b.weights).max() for a, b in zip(second, two[len(first) :])) > 0
-    assert max(np.abs(a.weights - b.weights).max() for a, b in zip(two, eight)) > 0
+    assert (
+        max(np.abs(a.weights - b.weights).max() for a, b in zip(second, two[len(first) :], strict=True)) > 0
+    )
+    assert max(np.abs(a.weights - b.weights).max() for a, b in zip(two, eight, strict=True)) > 0
 
 
-def test_the_mouth_rests_in_silence_and_after_speech(talker, speech) -> None:
-    from streamingtalker_ros.face.default_head.assemble import default_rig
-
+def test_the_mouth_closes_in_silence_and_after_speech(
+    talker: Talker, speech: npt.NDArray[np.float32]
+) -> None:
     silence = np.zeros(32000, np.float32)
     frames = run(talker.open_stream(), [speech, silence])
     gap = np.maximum(default_rig().lip_gap(np.stack([f.weights for f in frames])), 0.0)
@@ -179,8 +190,10 @@ def test_the_mouth_rests_in_silence_and_after_speech(talker, speech) -> None:
     assert any(f.speaking for f in frames)
 
 
-def test_voices_that_join_leave_and_stall_change_nobody(talker, speech) -> None:
-    """Up to five voices stepped together, ragged chunks; each is what it is alone (1e-4: another batch size)."""
+def test_streams_that_join_leave_and_stall_change_no_other_stream(
+    talker: Talker, speech: npt.NDArray[np.float32]
+) -> None:
+    """Up to five streams stepped together in ragged chunks equal those alone (1e-4: another batch size)."""
     rng = np.random.default_rng(0)
     audio = [np.roll(speech, 7919 * k) * (1.0 - 0.15 * k) for k in range(5)]
     alone = [run(talker.open_stream(seed=k), [pcm]) for k, pcm in enumerate(audio)]
@@ -191,7 +204,9 @@ def test_voices_that_join_leave_and_stall_change_nobody(talker, speech) -> None:
             streams[k] = talker.open_stream(seed=k)  # joins
         now = [k for k in streams if rng.random() < 0.7]  # the others stall
         chunks = [audio[k][heard[k] : heard[k] + rng.integers(0, 3000)] for k in now]
-        for k, chunk, frames in zip(now, chunks, talker.accept([streams[k] for k in now], chunks)):
+        for k, chunk, frames in zip(
+            now, chunks, talker.accept([streams[k] for k in now], chunks), strict=True
+        ):
             heard[k] += len(chunk)
             got[k] += frames
             if heard[k] >= len(audio[k]):
@@ -200,9 +215,7 @@ def test_voices_that_join_leave_and_stall_change_nobody(talker, speech) -> None:
         assert_equal(got[k], alone[k], tolerance=1e-4)
 
 
-def test_a_dropped_stream_frees_its_row(talker, speech) -> None:
-    import gc
-
+def test_a_dropped_stream_frees_its_row(talker: Talker, speech: npt.NDArray[np.float32]) -> None:
     rows = set()
     for seed in range(20):
         stream = talker.open_stream(seed=seed)
@@ -213,11 +226,13 @@ def test_a_dropped_stream_frees_its_row(talker, speech) -> None:
     assert len(rows) <= 2
 
 
-def test_static_buffers_change_no_frame(talker, speech) -> None:
-    """What a CUDA graph is recorded over, exercised on the CPU: joining, leaving, other steps, guidance, growth."""
-    recorded = Talker(talker.network, "cpu", use_cuda_graph=True)
+def test_static_buffers_of_cuda_graphs_change_no_frame(
+    talker: Talker, speech: npt.NDArray[np.float32]
+) -> None:
+    """The static buffers of CUDA graphs on the CPU: streams join and leave, other steps, guidance, growth."""
+    graphed = Talker(talker.network, "cpu", use_cuda_graph=True)
 
-    def play(model):
+    def run_scenario(model: Talker) -> list[list[BlendshapeFrame]]:
         a, b, c = model.open_stream(seed=1), model.open_stream(seed=2, steps=2), None
         frames = [a.accept(speech[:16000])]
         frames += model.accept([a, b], [speech[16000:32000], speech[:16000]])
@@ -225,34 +240,24 @@ def test_static_buffers_change_no_frame(talker, speech) -> None:
         frames += model.accept([b, c], [speech[16000:32000], speech[:16000]])
         frames += model.accept([a, b, c], [speech[32000:48000]] * 3)
         a.reset()
-        return frames + [a.accept(speech[:8000])]
+        return [*frames, a.accept(speech[:8000])]
 
     count = 0
-    for mine, theirs in zip(play(recorded), play(talker)):
+    for mine, theirs in zip(run_scenario(graphed), run_scenario(talker), strict=True):
         assert_equal(mine, theirs, tolerance=1e-6)
         count += len(mine)
-    assert count > 150 and recorded.num_graphs > 5
+    assert count > 150 and graphed.num_graphs > 5
 
 
-def test_a_cuda_graph_gives_the_same_frames(talker, speech) -> None:
-    import copy
-
-    import torch
-
-    if not torch.cuda.is_available():
-        pytest.skip("no CUDA device here")
+@pytest.mark.gpu
+def test_cuda_graphs_change_no_frame(talker: Talker, speech: npt.NDArray[np.float32]) -> None:
     plain, graph = (
         Talker(copy.deepcopy(talker.network), "cuda", use_cuda_graph=record) for record in (False, True)
     )
     assert_equal(run(graph.open_stream(), [speech]), run(plain.open_stream(), [speech]), tolerance=1e-4)
 
 
-def test_temperature_scales_what_seeds_differ_in(speech) -> None:
-    from dataclasses import replace
-
-    from streamingtalker_ros.model.blendshape import checkpoint
-    from streamingtalker_ros.streaming.talker import DEFAULT_CHECKPOINT
-
+def test_temperature_scales_the_difference_between_seeds(speech: npt.NDArray[np.float32]) -> None:
     spread = {}
     for temperature in (0.0, 0.5, 1.0):
         network = checkpoint.load(DEFAULT_CHECKPOINT)
@@ -261,5 +266,7 @@ def test_temperature_scales_what_seeds_differ_in(speech) -> None:
         first, second = (
             run(talker.open_stream(seed=seed, eye_motion=False), [speech[:48000]]) for seed in (1, 2)
         )
-        spread[temperature] = np.mean([np.abs(a.weights - b.weights).mean() for a, b in zip(first, second)])
+        spread[temperature] = np.mean(
+            [np.abs(a.weights - b.weights).mean() for a, b in zip(first, second, strict=True)]
+        )
     assert spread[0.0] == 0.0 and 0.0 < spread[0.5] < spread[1.0]

@@ -8,6 +8,7 @@ layout.
 
 import json
 import math
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,7 +16,7 @@ import yaml
 from torch import nn
 from torch.nn import functional as F
 
-VOCASET = dict(
+VOCASET: dict[str, Any] = dict(
     name="vocaset",
     fps=30,
     period=30,
@@ -34,7 +35,7 @@ VOCASET = dict(
     codec_ff=32,
     codec_layers=2,
 )
-BIWI = dict(
+BIWI: dict[str, Any] = dict(
     name="biwi",
     fps=25,
     period=25,
@@ -53,7 +54,7 @@ BIWI = dict(
     codec_ff=24,
     codec_layers=3,
 )
-HUBERT = dict(
+HUBERT: dict[str, Any] = dict(
     model_type="hubert",
     hidden_size=24,
     num_hidden_layers=2,
