@@ -5,15 +5,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
 import soundfile
 
-torch = pytest.importorskip("torch", reason="torch is not installed")
-pytest.importorskip("transformers", reason="transformers is not installed")
-
-from streamingtalker_ros.cli import main  # noqa: E402
-from support import vertex_reference as reference  # noqa: E402
+from streamingtalker_ros.cli import main
+from support import vertex_reference as reference
 
 SECONDS = 0.87
 NUM_VERTICES = int(reference.VOCASET["vertices"] or 0)
@@ -88,8 +86,6 @@ def test_npz_of_a_vertex_checkpoint_holds_vertices_template_and_triangles(
 def test_mp4_of_a_vertex_checkpoint_shows_its_mesh(
     audio: str, checkpoints: tuple[Path, Path], tmp_path: Path
 ) -> None:
-    av = pytest.importorskip("av", reason="PyAV is not installed")
-    pytest.importorskip("vtk", reason="vtk is not installed")
     assert animate(audio, checkpoints[0], tmp_path / "a.mp4") == 0
     with av.open(str(tmp_path / "a.mp4")) as container:
         images = [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]

@@ -1,34 +1,38 @@
 # SPDX-License-Identifier: Apache-2.0
-"""ARKit shapes as FACS action units, in hri_msgs' layout."""
+"""ARKit shapes and head rotations become the FACS action units that a rater would code."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
 
 import numpy as np
 import pytest
 
 from streamingtalker_ros.face import facs
-from streamingtalker_ros.face.arkit import ARKIT_NAMES, INDEX
+from streamingtalker_ros.face.arkit import ARKIT_NAMES
 from streamingtalker_ros.face.rotation import euler_to_quaternion, quaternion_to_euler
+from support.face_shapes import shape_weights
 
 
-def units(speaking=0.0, turn=(0.0, 0.0, 0.0), **shapes):
-    """Units above zero: {code: intensity}."""
-    weights = np.zeros(52)
-    for name, value in shapes.items():
-        weights[INDEX[name]] = value
-    intensity, _ = facs.action_units(np.concatenate([weights, turn, [speaking]]))
+def coded_units(
+    shapes: Mapping[str, float], angles: tuple[float, float, float] = (0.0, 0.0, 0.0), speaking: float = 0.0
+) -> dict[int, float]:
+    """Intensities above zero by unit."""
+    intensity, _ = facs.action_units(np.concatenate([shape_weights(**shapes), angles, [speaking]]))
     return {int(unit): round(float(intensity[unit]), 4) for unit in np.flatnonzero(intensity)}
 
 
-def test_a_face_at_rest_shows_nothing_and_only_what_shapes_tell_is_sure() -> None:
+def test_a_face_at_rest_has_no_intensity_and_only_supported_units_have_confidence() -> None:
     intensity, confidence = facs.action_units(np.zeros(56))
     assert intensity.shape == confidence.shape == (99,) and intensity.dtype == confidence.dtype == np.float32
     assert not intensity.any() and set(np.flatnonzero(confidence)) == set(facs.SUPPORTED_UNITS)
     assert {0, 11, 13, 23, 45, 70, 98}.isdisjoint(facs.SUPPORTED_UNITS)
 
 
-def test_every_shape_shows_in_some_unit_but_for_the_two_that_facs_does_not_know() -> None:
-    open_jaw = units(jawOpen=0.3)
-    silent = [name for name in ARKIT_NAMES if units(**{"jawOpen": 0.3, name: 0.5}) == open_jaw]
-    assert silent == ["mouthLeft", "mouthRight"]
+def test_every_shape_changes_a_unit_except_the_two_without_one() -> None:
+    open_jaw = coded_units({"jawOpen": 0.3})
+    unchanged = [name for name in ARKIT_NAMES if coded_units({"jawOpen": 0.3, name: 0.5}) == open_jaw]
+    assert unchanged == ["mouthLeft", "mouthRight"]
 
 
 @pytest.mark.parametrize(
@@ -51,8 +55,8 @@ def test_every_shape_shows_in_some_unit_but_for_the_two_that_facs_does_not_know(
         ({"mouthRollLower": 0.8, "mouthPucker": 0.1}, {28: 0.8, 18: 0.1}),
     ],
 )
-def test_shapes_are_coded_as_a_rater_would(shapes, expected) -> None:
-    assert units(**shapes) == expected
+def test_shapes_are_coded_as_a_rater_would(shapes: dict[str, float], expected: dict[int, float]) -> None:
+    assert coded_units(shapes) == expected
 
 
 @pytest.mark.parametrize(
@@ -66,11 +70,11 @@ def test_shapes_are_coded_as_a_rater_would(shapes, expected) -> None:
         ((0, 0, 0.2), 56),
     ],
 )
-def test_the_heads_turns_have_their_sides(euler, expected) -> None:
-    turn = quaternion_to_euler(euler_to_quaternion(euler))
-    assert units(turn=turn) == {expected: round(0.2 / facs.MAX_HEAD_ANGLE_RAD, 4)}
-    assert units(turn=10 * turn) == {expected: 1.0}
+def test_each_rotation_of_the_head_has_its_unit(euler: tuple[float, float, float], expected: int) -> None:
+    yaw, pitch, roll = quaternion_to_euler(euler_to_quaternion(euler)).tolist()
+    assert coded_units({}, (yaw, pitch, roll)) == {expected: round(0.2 / facs.MAX_HEAD_ANGLE_RAD, 4)}
+    assert coded_units({}, (10 * yaw, 10 * pitch, 10 * roll)) == {expected: 1.0}
 
 
 def test_speech_is_coded() -> None:
-    assert units(speaking=1.0) == {50: 1.0}
+    assert coded_units({}, speaking=1.0) == {50: 1.0}

@@ -1,94 +1,102 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Pictures of the face: drawn off-screen, the same for the same weights, different where the face moves."""
+"""Images of the face: the same for the same weights, different where the face moves."""
 
+from __future__ import annotations
+
+from collections.abc import Iterator
 from pathlib import Path
+from typing import TypeAlias
 
 import numpy as np
+import numpy.typing as npt
+import PIL.Image
 import pytest
-from face.test_rig import weights
 
-from streamingtalker_ros.cli import main
+from streamingtalker_ros.cli import main, pictures
 from streamingtalker_ros.errors import TalkerError
 from streamingtalker_ros.face.default_head.assemble import default_rig
 from streamingtalker_ros.face.geometry.phong_tessellation import PhongTessellator
+from streamingtalker_ros.face.rendering.renderer import Renderer, create_renderer
+from support.face_shapes import part_triangles, shape_weights
 
-pytest.importorskip("vtk")
+Image: TypeAlias = npt.NDArray[np.uint8]
 
 
 @pytest.fixture(scope="module")
-def front():
-    from streamingtalker_ros.face.rendering.renderer import create_renderer
-
+def front() -> Iterator[Renderer]:
     renderer = create_renderer(default_rig(), width=240, height=320)
     yield renderer
     renderer.close()
 
 
-def changed(a, b):
-    """(H, W) bool: pixels that differ visibly."""
-    return np.abs(a.astype(int) - b.astype(int)).max(axis=-1) > 24
+def visibly_changed(image: Image, other: Image) -> npt.NDArray[np.bool_]:
+    """Pixels (H, W) that differ visibly."""
+    return np.abs(image.astype(int) - other.astype(int)).max(axis=-1) > 24
 
 
-def test_a_frame_is_an_image_of_the_face(front) -> None:
-    image = front.render(weights())
+def test_an_image_shows_the_whole_head_on_a_backdrop(front: Renderer) -> None:
+    image = front.render(shape_weights())
     assert image.shape == (320, 240, 3) and image.dtype == np.uint8
     backdrop = np.tile(image[:, :1], (1, 240, 1))
-    share = changed(image, backdrop).mean()
-    assert 0.2 < share < 0.8, "the head fills a good part of the picture"
-    assert changed(image, backdrop)[:3].sum() == 0, "and does not touch its upper border"
+    fraction = visibly_changed(image, backdrop).mean()
+    assert 0.2 < fraction < 0.8, "the head fills a good part of the picture"
+    assert visibly_changed(image, backdrop)[:3].sum() == 0, "and does not touch its upper border"
 
 
-def test_the_picture_changes_with_the_jaw_around_the_mouth(front) -> None:
-    rest, open_ = front.render(weights()), front.render(weights(jawOpen=0.7))
-    rows, columns = np.nonzero(changed(rest, open_))
+def test_opening_the_jaw_changes_the_image_around_the_mouth_only(front: Renderer) -> None:
+    rest, open_ = front.render(shape_weights()), front.render(shape_weights(jawOpen=0.7))
+    rows, columns = np.nonzero(visibly_changed(rest, open_))
     assert len(rows) > 200
     assert np.median(rows) > 160 and 90 < np.median(columns) < 150, "below the middle, between left and right"
-    assert not changed(rest, front.render(weights())).any(), "the same weights give the same picture again"
+    assert not visibly_changed(rest, front.render(shape_weights())).any(), (
+        "the same weights give the same image again"
+    )
 
 
-def test_frames_are_arrays_of_their_own(front) -> None:
-    first = front.render(weights())
-    kept = first.copy()
-    front.render(weights(jawOpen=1.0))
-    assert np.array_equal(first, kept)
+def test_an_image_is_not_overwritten_by_the_next(front: Renderer) -> None:
+    first = front.render(shape_weights())
+    copy = first.copy()
+    front.render(shape_weights(jawOpen=1.0))
+    assert np.array_equal(first, copy)
 
 
-def test_head_turns_in_the_picture(front) -> None:
+def test_a_rotated_head_changes_the_image(front: Renderer) -> None:
     yaw = np.array([0.0, 0.0, np.sin(0.2), np.cos(0.2)])
-    assert changed(front.render(weights()), front.render(weights(), yaw)).sum() > 1500
+    assert visibly_changed(front.render(shape_weights()), front.render(shape_weights(), yaw)).sum() > 1500
 
 
-def test_views_differ_and_unknown_ones_are_told() -> None:
-    from streamingtalker_ros.face.rendering.renderer import create_renderer
-
+def test_views_differ_and_an_unknown_view_is_rejected() -> None:
     images = []
     for view in ("front", "three_quarter", "profile"):
         renderer = create_renderer(default_rig(), 120, 160, view)
-        images.append(renderer.render(weights()))
+        images.append(renderer.render(shape_weights()))
         renderer.close()
-    assert changed(images[0], images[1]).sum() > 1000 and changed(images[1], images[2]).sum() > 1000
+    assert (
+        visibly_changed(images[0], images[1]).sum() > 1000
+        and visibly_changed(images[1], images[2]).sum() > 1000
+    )
     with pytest.raises(TalkerError, match="front, three_quarter, profile"):
         create_renderer(default_rig(), view="back")
 
 
-def test_refining_keeps_vertices_and_rounds_a_sphere() -> None:
+def test_tessellation_keeps_the_vertices_and_rounds_a_sphere() -> None:
     rig = default_rig()
     first, last = rig.parts["eye_left"]
-    faces = (
-        rig.triangles[(rig.triangles >= first).all(axis=1) & (rig.triangles < last).all(axis=1)].astype(int)
-        - first
-    )
-    center = np.float32([rig.vertices[first:last, 0].max() - 0.019, *rig.vertices[first, 1:]])
-    ball = (rig.vertices[first:last] - center) / np.float32(0.019)
-    refiner = PhongTessellator(faces, len(ball))
-    points, normals = refiner.tessellate(ball, ball)
-    assert np.array_equal(points[: len(ball)], ball) and len(refiner.triangles) == 4 * len(faces)
-    flat = 1.0 - np.linalg.norm(refiner.interpolate(ball)[len(ball) :], axis=1)
-    bent = np.abs(1.0 - np.linalg.norm(points[len(ball) :], axis=1))
+    triangles = part_triangles(rig, "eye_left") - first
+    radius = 0.019
+    center = np.array([rig.vertices[first:last, 0].max() - radius, *rig.vertices[first, 1:]], np.float32)
+    sphere = (rig.vertices[first:last] - center) / np.float32(radius)
+    tessellator = PhongTessellator(triangles, len(sphere))
+    points, normals = tessellator.tessellate(sphere, sphere)
+    assert np.array_equal(points[: len(sphere)], sphere) and len(tessellator.triangles) == 4 * len(triangles)
+    flat = 1.0 - np.linalg.norm(tessellator.interpolate(sphere)[len(sphere) :], axis=1)
+    bent = np.abs(1.0 - np.linalg.norm(points[len(sphere) :], axis=1))
     assert bent.max() < 0.5 * flat.max() and np.allclose(np.linalg.norm(normals, axis=1), 1.0, atol=1e-3)
 
 
-def test_the_pictures_command_tells_what_a_face_lacks(tmp_path, capsys) -> None:
+def test_the_pictures_command_rejects_a_face_without_shapes(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     (tmp_path / "still.ply").write_text(
         "ply\nformat ascii 1.0\nelement vertex 3\nproperty float x\nproperty float y\nproperty float z\n"
         "element face 1\nproperty list uchar int vertex_indices\nend_header\n"
@@ -98,15 +106,12 @@ def test_the_pictures_command_tells_what_a_face_lacks(tmp_path, capsys) -> None:
     assert "has no expressions to show" in capsys.readouterr().err
 
 
-def test_the_pictures_command_writes_its_sheets(tmp_path, monkeypatch) -> None:
-    image = pytest.importorskip("PIL.Image")
-    from streamingtalker_ros.cli import pictures
-
+def test_the_pictures_command_writes_all_pages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for cases in ("EXPRESSIONS", "VISEMES", "SHAPES"):  # two tiles of each are enough here
         monkeypatch.setattr(pictures, cases, dict(list(getattr(pictures, cases).items())[:2]))
     assert main(["pictures", "--out", str(tmp_path)]) == 0
     for name in ("face", "expressions", "visemes", "shapes"):
-        with image.open(tmp_path / f"{name}.png") as page:
+        with PIL.Image.open(tmp_path / f"{name}.png") as page:
             assert np.asarray(page).std() > 20
 
 

@@ -1,48 +1,46 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The laws of the default face: names, units, mirror, closure of
-the lips, lids over the balls, nothing through the skin."""
+"""The default rig: names, units, symmetry, closure of the lips, rotation of the head."""
+
+from __future__ import annotations
 
 import numpy as np
+import numpy.typing as npt
 import pytest
+import torch
 
 from streamingtalker_ros.errors import TalkerError
 from streamingtalker_ros.face.arkit import ARKIT_NAMES, INDEX, MIRROR
 from streamingtalker_ros.face.default_head.assemble import default_rig
+from streamingtalker_ros.face.lip_shape import LipShape
+from streamingtalker_ros.face.rig import Rig
 from streamingtalker_ros.face.rotation import rotation_matrix
+from support.face_shapes import shape_weights
 
-FLIP = np.array([1.0, -1.0, 1.0], np.float32)
-
-
-def weights(**named):
-    out = np.zeros(52, np.float32)
-    for name, value in named.items():
-        for side in ("",) if name in INDEX else ("Left", "Right"):
-            out[INDEX[name + side]] = value
-    return out
+MIRROR_Y = np.array([1.0, -1.0, 1.0], np.float32)
 
 
-def mirror_of_vertices(rig):
-    """(V,): each vertex's partner across y = 0, found within its part or the part of the other side; the
-    motion under jawOpen tells upper from lower where the closed lips lie on each other."""
+def mirror_images(rig: Rig) -> npt.NDArray[np.int64]:
+    """The mirror image (V,) of each vertex across y = 0, within its part or that of the other side.
+
+    Where the closed lips lie on each other, the motion by jawOpen separates upper from lower.
+    """
     partner = np.full(len(rig.vertices), -1)
-    place = np.concatenate([rig.vertices, rig.deltas[INDEX["jawOpen"]]], axis=1)
-    flip = np.concatenate([FLIP, FLIP])
+    position = np.concatenate([rig.vertices, rig.deltas[INDEX["jawOpen"]]], axis=1)
+    mirror = np.concatenate([MIRROR_Y, MIRROR_Y])
     for part, (first, last) in rig.parts.items():
-        if part == "hair" or part.startswith(
-            "glint"
-        ):  # a parting, the light's reflection: no shape moves them
+        if part == "hair" or part.startswith("glint"):  # not symmetric; no shape moves them
             assert not rig.deltas[:, first:last].any()
             partner[first:last] = np.arange(first, last)
             continue
-        other = part.replace("left", "#").replace("right", "left").replace("#", "right")
-        there = place[slice(*rig.parts[other])]
-        distance = np.abs(place[first:last, None] * flip - there[None]).max(axis=-1)
+        opposite = part.replace("left", "#").replace("right", "left").replace("#", "right")
+        candidates = position[slice(*rig.parts[opposite])]
+        distance = np.abs(position[first:last, None] * mirror - candidates[None]).max(axis=-1)
         assert distance.min(axis=1).max() < 1e-7
-        partner[first:last] = rig.parts[other][0] + distance.argmin(axis=1)
+        partner[first:last] = rig.parts[opposite][0] + distance.argmin(axis=1)
     return partner
 
 
-def test_the_rig_has_the_52_shapes_in_apples_order_and_a_few_thousand_vertices() -> None:
+def test_the_rig_has_the_52_shapes_in_apples_order_and_2000_to_4000_vertices() -> None:
     rig = default_rig()
     assert rig.shape_names == ARKIT_NAMES and default_rig() is rig
     assert 2000 <= len(rig.vertices) <= 4000
@@ -54,32 +52,32 @@ def test_the_rig_has_the_52_shapes_in_apples_order_and_a_few_thousand_vertices()
     )
 
 
-def test_metres_and_axes() -> None:
+def test_the_rig_is_in_metres_with_x_forward_y_left_z_up() -> None:
     rig = default_rig()
     size = np.ptp(rig.vertices, axis=0)
     assert 0.2 < size[2] < 0.32 and 0.13 < size[1] < 0.22 and 0.15 < size[0] < 0.25
-    middle = {part: rig.vertices[slice(*run)].mean(axis=0) for part, run in rig.parts.items()}
-    assert middle["eye_left"][1] > 0.02 > -0.02 > middle["eye_right"][1], "y points to the person's left"
-    assert middle["eye_left"][2] > middle["teeth_upper"][2] > middle["teeth_lower"][2], "z points up"
-    assert middle["eye_left"][0] > rig.vertices[slice(*rig.parts["skin"])][:, 0].min() + 0.1, (
+    center = {part: rig.vertices[slice(*ids)].mean(axis=0) for part, ids in rig.parts.items()}
+    assert center["eye_left"][1] > 0.02 > -0.02 > center["eye_right"][1], "y points to the person's left"
+    assert center["eye_left"][2] > center["teeth_upper"][2] > center["teeth_lower"][2], "z points up"
+    assert center["eye_left"][0] > rig.vertices[slice(*rig.parts["skin"])][:, 0].min() + 0.1, (
         "x points out of the face"
     )
 
 
-def test_left_and_right_mirror() -> None:
+def test_left_and_right_shapes_are_mirror_images() -> None:
     rig = default_rig()
-    partner = mirror_of_vertices(rig)
-    assert np.abs(rig.deltas[MIRROR][:, partner] * FLIP - rig.deltas).max() < 1e-7
+    partner = mirror_images(rig)
+    assert np.abs(rig.deltas[MIRROR][:, partner] * MIRROR_Y - rig.deltas).max() < 1e-7
 
 
-def test_equal_jaw_open_and_mouth_close_bring_the_lips_together() -> None:
+def test_jaw_open_and_mouth_close_at_equal_weight_keep_the_lips_together() -> None:
     rig = default_rig()
     bias, row = rig.lip_gap_map()
     assert abs(bias) < 1e-7
-    assert 0.025 <= rig.lip_gap(weights(jawOpen=1.0)) <= 0.035
+    assert 0.025 <= rig.lip_gap(shape_weights(jawOpen=1.0)) <= 0.035
     upper, lower = rig.landmarks["inner_lip_upper"], rig.landmarks["inner_lip_lower"]
     for w in np.linspace(0.0, 1.0, 21):
-        closed = weights(jawOpen=w, mouthClose=w)
+        closed = shape_weights(jawOpen=w, mouthClose=w)
         posed = rig.pose(closed)
         assert np.abs(posed[upper] - posed[lower]).max() < 1e-7
         assert abs(rig.lip_gap(closed)) < 1e-7
@@ -91,9 +89,9 @@ def test_equal_jaw_open_and_mouth_close_bring_the_lips_together() -> None:
     )
 
 
-def test_shapes_that_leave_closed_lips_closed() -> None:
+def test_shapes_that_keep_closed_lips_closed_do_not_change_the_lip_gap() -> None:
     rig = default_rig()
-    bias, row = rig.lip_gap_map()
+    _, row = rig.lip_gap_map()
     sealed = [
         name
         for name in ARKIT_NAMES
@@ -133,32 +131,51 @@ def test_shapes_that_leave_closed_lips_closed() -> None:
     assert set(sealed) | set(opening) | {"mouthClose"} == set(ARKIT_NAMES)
 
 
-def test_round_and_wide_mouths_have_another_width() -> None:
+def test_rounded_mouths_are_narrower_and_stretched_mouths_wider() -> None:
     rig = default_rig()
-    rest = rig.lip_width(weights())
+    rest = rig.lip_width(shape_weights())
     assert 0.045 < rest < 0.06
     for name in ("mouthPucker", "mouthFunnel"):
-        assert rig.lip_width(weights(**{name: 1.0})) < 0.75 * rest
+        assert rig.lip_width(shape_weights(**{name: 1.0})) < 0.75 * rest
         lips = rig.landmarks["outer_lip_upper"][6:13]
-        assert rig.deltas[INDEX[name], lips, 0].min() > 0.005, "and stand out"
+        assert rig.deltas[INDEX[name], lips, 0].min() > 0.005, "rounded lips protrude"
     for name in ("mouthSmile", "mouthStretch", "mouthDimple"):
-        assert rig.lip_width(weights(**{name: 1.0})) > 1.15 * rest
+        assert rig.lip_width(shape_weights(**{name: 1.0})) > 1.15 * rest
 
 
-def test_pose_takes_batches_and_turns_the_head() -> None:
+def test_pose_takes_batches_and_rotates_the_head_about_the_neck() -> None:
     rig = default_rig()
     batch = np.random.default_rng(1).random((2, 3, 52)).astype(np.float32)
     assert np.allclose(rig.pose(batch)[1, 2], rig.pose(batch[1, 2]), atol=1e-7)
     half = np.sin(np.pi / 8)
     yaw = np.array([0.0, 0.0, half, np.cos(np.pi / 8)], np.float32)  # 45 degrees about z
-    turned = rig.pose(weights(), yaw)
+    rotated = rig.pose(shape_weights(), yaw)
     nose = rig.vertices[:, 0].argmax()
     expected = rotation_matrix(yaw) @ (rig.vertices[nose] - rig.pivot) + rig.pivot
-    assert np.allclose(turned[nose], expected, atol=1e-6) and turned[nose, 1] > 0.05
+    assert np.allclose(rotated[nose], expected, atol=1e-6) and rotated[nose, 1] > 0.05
     foot = rig.vertices[:, 2].argmin()
-    assert np.allclose(turned[foot], rig.vertices[foot], atol=1e-6), "the neck stands still at its foot"
+    assert np.allclose(rotated[foot], rig.vertices[foot], atol=1e-6), "the foot of the neck stands still"
 
 
-def test_wrong_weights_are_an_error_in_a_sentence() -> None:
+def test_a_wrong_number_of_weights_is_rejected() -> None:
     with pytest.raises(TalkerError, match="52 weights"):
         default_rig().pose(np.zeros(51))
+
+
+def test_a_rig_of_a_plain_mesh_has_no_shapes() -> None:
+    original = default_rig()
+    rig = Rig.from_mesh("plain", original.vertices, original.triangles)
+    np.testing.assert_array_equal(rig.pose(np.zeros(0)), original.vertices)
+    with pytest.raises(TalkerError, match="no landmark"):
+        rig.lip_gap(np.zeros(0))
+
+
+def test_lip_shape_measures_the_lips_of_the_rig_in_torch() -> None:
+    rig = default_rig()
+    lips = LipShape(rig)
+    motion = torch.from_numpy(np.random.default_rng(0).random((7, 55)).astype(np.float32))
+    weights = motion[:, :52].numpy()
+    full_gap = rig.lip_gap_map()[1][INDEX["jawOpen"]]
+    np.testing.assert_allclose(lips.gap(motion).numpy() * full_gap, rig.lip_gap(weights), atol=1e-6)
+    rest, row = rig.lip_width_map()
+    np.testing.assert_allclose(lips.width(motion).numpy() * rest, weights @ row, atol=1e-6)
