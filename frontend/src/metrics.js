@@ -16,6 +16,15 @@ const MAX_DISPLAY_LATENCY_MS = 250;
 /** @typedef {[number, number]} Measurement time of performance.now() and value, both ms */
 
 /**
+ * An image that has been drawn and is not displayed yet.
+ * @typedef {object} PendingImage
+ * @property {Timeline | null} timeline
+ * @property {TimelineSample | null} sample
+ * @property {WebGLSync | null} fence
+ * @property {number} drawnAt ms
+ */
+
+/**
  * @typedef {object} MetricsLog
  * @property {[number, number, number][]} images [now in ms, time shown in s, A/V offset in ms]
  * @property {[number, number, number][]} frames [now in ms, frame's time in s, latency in ms]
@@ -25,7 +34,7 @@ export class Metrics {
   /** @param {WebGL2RenderingContext} gl */
   constructor(gl) {
     this.gl = gl;
-    /** @type {{timeline: Timeline | null, sample: TimelineSample | null, fence: WebGLSync | null, drawnAt: number}[]} */
+    /** @type {PendingImage[]} */
     this.pending = []; // images that are not displayed yet
     /** @type {Measurement[]} */
     this.avOffset = [];

@@ -26,7 +26,7 @@ const WRAP_LIGHTING = `vec3 wrap = vec3( 0.22, 0.12, 0.09 );
 
 /**
  * Add wrap lighting, in which diffuse light passes the terminator, red furthest: an approximation of subsurface
- * scattering (Jimenez et al., GPU Pro 2; GPU Gems, chapter 16). Lips, detected by their redness, are smoother than skin.
+ * scattering (Jimenez et al., GPU Pro 2; GPU Gems, chapter 16). Lips, detected by their redness, are smoother.
  * @param {MeshPhysicalMaterial} material
  */
 function addSkinShading(material) {
@@ -52,8 +52,8 @@ function addSkinShading(material) {
 }
 
 /**
- * The same lighting without specular reflection, computed per vertex up to the colour of the screen: a software renderer
- * fills the pixels between them several times as fast.
+ * The same lighting without specular reflection, computed per vertex up to the colour of the screen: a software
+ * renderer fills the pixels between them several times as fast.
  */
 function makeVertexLitMaterial() {
   return new ShaderMaterial({
