@@ -72,7 +72,7 @@ def test_the_mesh_returns_to_rest_when_the_audio_ends(talker: VertexTalker) -> N
 
 def test_barge_in_lets_the_mesh_return_to_rest(talker: VertexTalker) -> None:
     harness = SchedulerHarness(talker)
-    harness.send_realtime(voice(2.0))
+    harness.send_realtime(voice(1.0))
     harness.run(1.0)
     harness.session.interrupt()
     harness.run(0.2)
