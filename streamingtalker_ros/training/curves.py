@@ -23,7 +23,7 @@ INCREASING_METRICS = (
     "phones_right",
     "perplexity",
     "found",
-)  # the last two are names of 0.1.0
+)  # and earlier names
 
 
 def read_log(path: str | Path) -> tuple[list[str], Array]:

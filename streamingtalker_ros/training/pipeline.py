@@ -19,7 +19,7 @@ from typing import Any
 
 from streamingtalker_ros.config_files import read_json
 from streamingtalker_ros.errors import TalkerError, require
-from streamingtalker_ros.training.recipe import Recipe
+from streamingtalker_ros.training.recipe import Recipe, model_values
 from streamingtalker_ros.training.recipe_keys import OLD_CORPUS_KEYS, OLD_STAGES, modernize_sections
 
 KINDS = ("from-video", "from-animation", "speech", "synthetic", "espeak", "quiet", "revoice", "resize")
@@ -413,6 +413,9 @@ class StepLog:
 def _modernize_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
     """Settings of a step under the present names."""
     settings = modernize_sections(settings)
+    if "model" in settings:
+        model = model_values(settings["model"], "the settings' section model")
+        settings["model"] = json.loads(json.dumps(model))
     return {OLD_CORPUS_KEYS.get(key, key): value for key, value in settings.items()}
 
 

@@ -53,7 +53,7 @@ WINDOW_KEYS = (
 
 
 def read_recipe(path: str | Path) -> Recipe:
-    """Read and check a recipe; keys of 0.1.0 are renamed.
+    """Read and check a recipe; keys of earlier versions are renamed.
 
     Args:
         path: YAML file.
@@ -115,10 +115,4 @@ def model_values(values: dict[str, Any], where: str) -> dict[str, Any]:
     values = checkpoint.convert_config(values)
     check_keys(values, [field.name for field in fields(TalkerConfig)], where)
     config = TalkerConfig.from_json(values)
-    defaults = TalkerConfig()
-    changed = [
-        field.name
-        for field in fields(TalkerConfig)
-        if getattr(config, field.name) != getattr(defaults, field.name)
-    ]
-    return {name: getattr(config, name) for name in changed}
+    return {name: getattr(config, name) for name in values}

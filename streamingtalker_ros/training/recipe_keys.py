@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Names that sections, keys and stages of recipes and run folders had in 0.1.0, so that these still load.
+"""Names that sections, keys and stages of recipes and run folders had before 0.1.0, so that these still load.
 
 This is the only place that knows the old names. Sections of both families are in one table: where both have a
     section

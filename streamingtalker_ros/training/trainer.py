@@ -247,7 +247,7 @@ class Trainer:
                 raise TalkerError(
                     f"{path} is of another network: give another --out, or remove it to begin again"
                 )
-            # states of 0.1.0 have other names for these two, or lack the buffers
+            # states of earlier versions have other names for these two, or lack the buffers
             ema = state.get("ema", state.get("average"))
             self._saved_buffers = state.get("buffers", state.get("kept"))
             for name, tensor in self.parameters.items():

@@ -154,12 +154,22 @@ def test_a_step_runs_once_and_never_with_other_settings(tmp_path: Path) -> None:
 
 
 def test_steps_of_earlier_versions_count_as_done(tmp_path: Path) -> None:
-    old = {"mix": {"a": 1.0}, "windows": {"lead": 8}, "listener": {"rate": 0.1}}
+    old = {
+        "model": {"slots": 4, "opening": 0.5},
+        "mix": {"a": 1.0},
+        "windows": {"lead": 8},
+        "listener": {"rate": 0.1},
+    }
     row = {"settings": old, "seconds": 3.0, "done": True}
     corpus = {"settings": {"kind": "speech", "of": ["x"]}, "seconds": 1.0, "done": True}
     (tmp_path / "steps.json").write_text(json.dumps({"listener": row, "corpus b": corpus}))
     log = StepLog(tmp_path / "steps.json")
-    settings = {"mixture": {"a": 1.0}, "windows": {"burn_in": 8}, "encoder": {"lr": 0.1}}
+    settings = {
+        "model": {"num_codebooks": 4, "lip_aperture_weight": 0.5},
+        "mixture": {"a": 1.0},
+        "windows": {"burn_in": 8},
+        "encoder": {"lr": 0.1},
+    }
     log.run_once("encoder", settings, lambda: pytest.fail("the step was done"))
     log.run_once("corpus b", {"kind": "speech", "sources": ["x"]}, lambda: pytest.fail("the step was done"))
 

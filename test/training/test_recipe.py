@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Recipes: the shipped ones load, keys of 0.1.0 mean the same, mistakes are named."""
+"""Recipes: the shipped ones load, keys of earlier versions mean the same, mistakes are named."""
 
 from __future__ import annotations
 

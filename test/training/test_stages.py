@@ -101,7 +101,7 @@ def test_an_encoder_may_retain_a_fraction_of_its_initial_weights(corpus: Path, t
         recipe = {"model": TINY_MODEL, "windows": WINDOWS, "codec": loop, "encoder": encoder}
         out = tmp_path / str(ratio) / "run"
         out.parent.mkdir()
-        for stage in ("codec", "listener"):  # the stage's name in 0.1.0
+        for stage in ("codec", "listener"):  # the stage's earlier name
             assert _train(stage, corpus, out, recipe) == 0
         state = checkpoint.load(out / "encoder").state_dict()
         return {name: tensor for name, tensor in state.items() if name.startswith("encoder.")}

@@ -463,7 +463,7 @@ def test_missing_inputs_of_stage_2_are_named(
     data: Data, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     _recipe(tmp_path)
-    command = _train_command("talker", data["vocaset"], tmp_path / "a")  # the stage's name in 0.1.0
+    command = _train_command("talker", data["vocaset"], tmp_path / "a")  # the stage's earlier name
     assert main(command) == 2 and "needs HuBERT" in capsys.readouterr().err
     assert main([*command, "--config", str(tmp_path / "recipe.yaml")]) == 2
     assert "run `streamingtalker train codec`" in capsys.readouterr().err

@@ -189,7 +189,7 @@ SECTIONS: dict[str, type] = {
 
 
 def read_recipe(path: str | Path, dataset: str) -> Recipe:
-    """Read and check the recipe of a training; keys of 0.1.0 are renamed.
+    """Read and check the recipe of a training; keys of earlier versions are renamed.
 
     Args:
         path: YAML file.
