@@ -167,7 +167,7 @@ def test_steps_can_change_while_it_runs(talker: Talker, speech: npt.NDArray[np.f
     stream = talker.open_stream(steps=2)
     first = stream.accept(speech[:16000])
     stream.steps = 8
-    second = stream.accept(speech[16000:])
+    second = stream.accept(speech[16000:]) + stream.finish()
     two, eight = run(talker.open_stream(steps=2), [speech]), run(talker.open_stream(steps=8), [speech])
     assert_equal(first, two[: len(first)], tolerance=0.0)
     assert (
