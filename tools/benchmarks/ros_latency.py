@@ -1,16 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
 # rclpy and its messages come with a ROS installation
 # pyright: reportMissingImports=false
-"""How long a frame takes, from the arrival of the last sample that it needs to its publication, over the graph.
+"""Latency of a frame over the ROS graph, from arrival of its last needed sample to publication.
 
-    python3 tools/benchmarks/ros_latency.py [--seconds 60]                  the rclpy node; ROS 2 and the package are sourced
-    python3 tools/benchmarks/ros_latency.py --free [--seconds 60]           the node without ROS, from the source tree
+    python3 tools/benchmarks/ros_latency.py [--seconds 60]           # the rclpy node; ROS 2 is sourced
+    python3 tools/benchmarks/ros_latency.py --free [--seconds 60]    # the node without ROS
 
-Starts a talker of its own, speaks to it in 20-ms packets in real time, and checks every frame that comes back: its
-number, its stamp to the nanosecond's rounding, and when it left. The talker's own percentiles are those of
-docs/node.md. `heard` is what a subscriber sees: from the moment at which the packet with the last needed sample was
-sent until the frame was received, with the middleware both ways. Exits with 1 when a frame is missing or wrong.
+It starts a talker, sends speech in 20-ms packets in real time, and checks each received frame: its number,
+its stamp to 1 ns, and its time. The talker's own percentiles are those of docs/node.md. "Received" is what a
+subscriber observes: from sending the packet with the last needed sample to receiving the frame, with the
+middleware both ways. The exit code is 1 when a frame is missing or wrong.
 """
+
+from __future__ import annotations
 
 import argparse
 import os
@@ -21,21 +23,23 @@ import sys
 import threading
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
+from streamingtalker_ros.audio.constants import HOP_LENGTH, NS_PER_S, SAMPLE_RATE
 from streamingtalker_ros.audio.files import read_audio
 from streamingtalker_ros.audio.resample import to_16k
 from streamingtalker_ros.audio.sources import paced_packets
 
-FRAME, SECOND = 40_000_000, 1_000_000_000
-HOP, LOOKAHEAD = 640, 1280  # samples at 16 kHz of the default checkpoint
-PACKET = 0.02  # s
-RATE = 16000
+FRAME_NS = NS_PER_S * HOP_LENGTH // SAMPLE_RATE
+LOOKAHEAD_SAMPLES = 1280  # of the default checkpoint
+PACKET_S = 0.02
 
 
 class RosGraph:
-    """rclpy's side: publishes packets, collects (arrival, frame, stamp) and diagnostics."""
+    """Publishes packets and collects (arrival, frame, stamp) and diagnostics, through rclpy."""
 
     def __init__(self) -> None:
         import rclpy
@@ -47,55 +51,62 @@ class RosGraph:
         from streamingtalker_ros.ros.audio_player import AudioPlayer
 
         rclpy.init()
-        self.frames, self.health = [], {}
-        self.player = AudioPlayer(RATE)
-        self.player.create_subscription(FaceMotion, "face_motion", self._motion, QoSProfile(depth=1000))
-        self.player.create_subscription(DiagnosticArray, "/diagnostics", self._told, 10)
+        self.frames: list[tuple[float, int, int]] = []
+        self.diagnostics: dict[str, str] = {}
+        self.player = AudioPlayer(SAMPLE_RATE)
+        self.player.create_subscription(FaceMotion, "face_motion", self._on_motion, QoSProfile(depth=1000))
+        self.player.create_subscription(DiagnosticArray, "/diagnostics", self._on_diagnostics, 10)
         self._executor = SingleThreadedExecutor()
         self._executor.add_node(self.player)
         threading.Thread(target=self._executor.spin, daemon=True).start()
 
-    def _motion(self, message) -> None:
+    def _on_motion(self, message: Any) -> None:
         stamp = message.header.stamp
-        self.frames.append((time.monotonic(), message.frame, stamp.sec * SECOND + stamp.nanosec))
+        self.frames.append((time.monotonic(), message.frame, stamp.sec * NS_PER_S + stamp.nanosec))
 
-    def _told(self, message) -> None:
-        self.health = {item.key: item.value for item in message.status[0].values}
+    def _on_diagnostics(self, message: Any) -> None:
+        self.diagnostics = {item.key: item.value for item in message.status[0].values}
 
-    def wait(self):
+    def wait_for_subscriber(self) -> bool:
+        """Wait up to 60 s for the talker's subscription."""
         return self.player.wait_for_subscriber(60)
 
-    def publish(self, block, stamp) -> None:
+    def publish(self, block: npt.NDArray[np.int16], stamp: int) -> None:
+        """Publish one packet, stamped in ns."""
         self.player.publish(block, stamp)
 
 
-class FreeGraph:
-    """The same without ROS."""
+class DdsGraph:
+    """The same over Cyclone DDS, without ROS."""
 
     def __init__(self) -> None:
         from streamingtalker_ros.dds.audio_player import AudioSource
         from streamingtalker_ros.dds.node import Wire
 
-        self.frames, self.health = [], {}
-        self.source = AudioSource(RATE)
+        self.frames: list[tuple[float, int, int]] = []
+        self.diagnostics: dict[str, str] = {}
+        self.source = AudioSource(SAMPLE_RATE)
         self._wire = Wire("latency", "", None)
         self._wire.subscribe(
-            "face_motion", "streamingtalker_ros/msg/FaceMotion", self._motion, self._wire.qos(depth=1000)
+            "face_motion", "streamingtalker_ros/msg/FaceMotion", self._on_motion, self._wire.qos(depth=1000)
         )
-        self._wire.subscribe("/diagnostics", "diagnostic_msgs/msg/DiagnosticArray", self._told)
+        self._wire.subscribe("/diagnostics", "diagnostic_msgs/msg/DiagnosticArray", self._on_diagnostics)
         self._wire.start()
 
-    _motion, _told = RosGraph._motion, RosGraph._told
+    _on_motion, _on_diagnostics = RosGraph._on_motion, RosGraph._on_diagnostics
 
-    def wait(self):
+    def wait_for_subscriber(self) -> bool:
+        """Wait up to 60 s for the talker's subscription."""
         return self.source.wait_for_subscriber(60)
 
-    def publish(self, block, stamp) -> None:
+    def publish(self, block: npt.NDArray[np.int16], stamp: int) -> None:
+        """Publish one packet, stamped in ns."""
         self.source.publish(block, stamp)
 
 
-def talker(free, arguments):
-    if free:
+def start_talker(without_ros: bool, arguments: list[str]) -> subprocess.Popen[bytes]:
+    """Start the talker in its own process."""
+    if without_ros:
         command = [sys.executable, "-m", "streamingtalker_ros", "talk", *arguments]
     else:
         from ament_index_python.packages import get_package_prefix
@@ -107,25 +118,32 @@ def talker(free, arguments):
     return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
 
-def speech(seconds):
-    """The demo's voice, again and again: (n,) int16 at 16 kHz."""
+def repeat_speech(seconds: float) -> npt.NDArray[np.int16]:
+    """Return the demo's voice, repeated: (n,) int16 at 16 kHz."""
     from streamingtalker_ros.cli.demo import VOICE
 
     once = np.round(to_16k(*read_audio(VOICE)) * 32767).astype(np.int16)
-    return np.resize(once, round(seconds * RATE))
+    return np.resize(once, round(seconds * SAMPLE_RATE))
 
 
-def run(graph, seconds):
-    """Returns ({frame: (arrival, stamp)}, {frame: when the packet with its last needed sample was sent}, start)."""
-    samples, sent, start = speech(seconds), [], None
-    for stamp, block in paced_packets(samples, RATE, PACKET):
-        start = stamp if start is None else start
+def run(
+    graph: RosGraph | DdsGraph, seconds: float
+) -> tuple[dict[int, tuple[float, int]], dict[int, float], int]:
+    """Send the speech.
+
+    Returns:
+        {frame: (arrival, stamp)}, {frame: when the packet with its last needed sample was sent}, stamp of
+        sample 0.
+    """
+    samples, sent, start = repeat_speech(seconds), [], 0
+    for stamp, block in paced_packets(samples, SAMPLE_RATE, PACKET_S):
+        start = start or stamp
         graph.publish(block, stamp)
         sent.append(time.monotonic())
     time.sleep(1.0)
     needed = {
-        index: -(-((index + 1) * HOP + LOOKAHEAD) // round(PACKET * RATE)) - 1
-        for index in range(len(samples) // HOP)
+        index: -(-((index + 1) * HOP_LENGTH + LOOKAHEAD_SAMPLES) // round(PACKET_S * SAMPLE_RATE)) - 1
+        for index in range(len(samples) // HOP_LENGTH)
     }
     return (
         {frame: (arrival, stamp) for arrival, frame, stamp in graph.frames},
@@ -135,49 +153,54 @@ def run(graph, seconds):
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
+    """Measure and print.
+
+    Returns:
+        The exit code.
+    """
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n\n")[0])
     parser.add_argument("--seconds", type=float, default=60.0)
     parser.add_argument("--free", action="store_true", help="the node without ROS")
     parser.add_argument("arguments", nargs="*", help="of the talker, such as --ros-args -p device:=cpu")
     args = parser.parse_args()
     os.environ.setdefault("ROS_DOMAIN_ID", str(random.SystemRandom().randint(1, 100)))
     os.environ.setdefault("OMP_NUM_THREADS", "1")
-    process = talker(args.free, args.arguments)
+    process = start_talker(args.free, args.arguments)
     try:
-        graph = FreeGraph() if args.free else RosGraph()
-        if not graph.wait():
-            print("the talker did not come up")
+        graph = DdsGraph() if args.free else RosGraph()
+        if not graph.wait_for_subscriber():
+            print("the talker did not start")
             return 1
         time.sleep(1.0)
         frames, sent, start = run(graph, args.seconds)
         time.sleep(1.5)  # the diagnostics after the last frame
-        health = dict(graph.health)
+        diagnostics = dict(graph.diagnostics)
     finally:
         process.send_signal(signal.SIGINT)
         try:
             process.wait(60)
         except subprocess.TimeoutExpired:
             process.kill()
-    count = round(args.seconds * RATE) // HOP
+    count = round(args.seconds * SAMPLE_RATE) // HOP_LENGTH
     missing = [index for index in range(count) if index not in frames]
     wrong = [
         index
         for index in range(count)
-        if index in frames and abs(frames[index][1] - start - index * FRAME) > 1
+        if index in frames and abs(frames[index][1] - start - index * FRAME_NS) > 1
     ]
-    heard = np.array([1000 * (frames[index][0] - sent[index]) for index in sorted(sent) if index in frames])
+    delays = np.array([1000 * (frames[index][0] - sent[index]) for index in sorted(sent) if index in frames])
     print(
-        f"{'without ROS' if args.free else 'rclpy'}: {args.seconds:g} s in {1000 * PACKET:g}-ms packets, {count} frames, "
-        f"{len(missing)} missing, {len(wrong)} wrongly stamped"
+        f"{'without ROS' if args.free else 'rclpy'}: {args.seconds:g} s in {1000 * PACKET_S:g}-ms packets, "
+        f"{count} frames, {len(missing)} missing, {len(wrong)} wrongly stamped"
     )
     print(
-        f"from arrival to publication, by the talker: p50 {health.get('latency_p50_ms')} ms, p99 "
-        f"{health.get('latency_p99_ms')} ms; dropped {health.get('dropped')}"
+        f"from arrival to publication, by the talker: p50 {diagnostics.get('latency_p50_ms')} ms, p99 "
+        f"{diagnostics.get('latency_p99_ms')} ms; dropped {diagnostics.get('dropped')}"
     )
-    if len(heard):
+    if len(delays):
         print(
-            f"heard: from sending to receiving, p50 {np.percentile(heard, 50):.1f} ms, p99 "
-            f"{np.percentile(heard, 99):.1f} ms, longest {heard.max():.1f} ms"
+            f"received: from sending to receiving, p50 {np.percentile(delays, 50):.1f} ms, p99 "
+            f"{np.percentile(delays, 99):.1f} ms, longest {delays.max():.1f} ms"
         )
     print(
         "load average "

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What diffusion steps buy: held-out quality and milliseconds for 1, 2, 4, 8, 16 and 50 steps, as a Markdown table.
+"""Effect of the number of diffusion steps on held-out quality and cost, as a Markdown table.
 
 python tools/benchmarks/steps.py --corpus DIR [--clips 24]
 """
@@ -10,7 +10,8 @@ import numpy as np
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    """Print the table."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--corpus", required=True, help="folder made by `streamingtalker corpus`")
     parser.add_argument("--model", default=None)
     parser.add_argument("--clips", type=int, default=24)
@@ -40,7 +41,7 @@ def main() -> None:
         made = [spoken[0] for spoken in over.speak_all(talker, [clip.pcm for clip in clips], steps=steps)]
         figures = score(rig, section, [of_weights(rig, weights) for weights in made])[0]
         stream = talker.open_stream(steps=steps)
-        cost = np.median(bench.milliseconds(lambda n: stream.accept(hops[n % 64]), 300)[50:])
+        cost = np.median(bench.milliseconds(lambda n, stream=stream: stream.accept(hops[n % 64]), 300)[50:])
         joined = np.concatenate(made)
         print(
             f"| {steps} | {cost:.2f} | {figures['lip_opening_error_mm']:.2f} | {figures['lve_mm2']:.2f} | "
@@ -49,7 +50,8 @@ def main() -> None:
             flush=True,
         )
     print(
-        f"| the teacher | | 0 | 0 | | | {truth[:, brows].std(0).mean():.3f} | {truth[:, lids].std(0).mean():.3f} |"
+        f"| reference | | 0 | 0 | | | {truth[:, brows].std(0).mean():.3f} | "
+        f"{truth[:, lids].std(0).mean():.3f} |"
     )
 
 

@@ -1,11 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Every table of tools/benchmarks/README.md, measured on this machine in some minutes: `make bench`, or
+"""Measures every table of tools/benchmarks/README.md on this machine (`make bench`).
 
     python tools/benchmarks/tables.py [--quick] [--out tools/benchmarks/README.md]
 
-Each case is one `streamingtalker bench --json` in a process of its own. Leave the machine alone meanwhile: the load
-average before the first case is written into the file. --quick is a tenth of it, to see that it runs.
+Each case is one `streamingtalker bench --json` in its own process. Keep the machine idle meanwhile: the load
+average before the first case is written into the file. --quick runs a tenth of it, as a check.
 """
+
+from __future__ import annotations
 
 import argparse
 import datetime
@@ -15,14 +17,16 @@ import platform
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 HERE = Path(__file__).resolve().parent
 PAPER = ((1, 0.5, 24), (1, 0.5, 60), (12, 1.0, 60), (12, 2.0, 60))  # hop, HuBERT's window in s, rows decoded
 
 
-def bench(*options, threads=1):
-    """One case -> its report; what it printed besides goes to the terminal."""
+def run_bench(*options: str, threads: int = 1) -> dict[str, Any]:
+    """Run one case and return its report; its other output goes to the terminal."""
     command = [
         sys.executable,
         "-m",
@@ -34,29 +38,31 @@ def bench(*options, threads=1):
         *options,
     ]
     print(" ".join(command[2:]), flush=True)
-    environment = {**os.environ, "PYTHONPATH": str(HERE.parent), "OMP_NUM_THREADS": str(threads)}
+    environment = {**os.environ, "PYTHONPATH": str(HERE.parents[1]), "OMP_NUM_THREADS": str(threads)}
     done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, text=True, check=True)
     return json.loads(done.stdout)
 
 
-def table(head, rows):
-    """A Markdown table; cells that are floats are shown to two digits behind the point."""
-    shown = [[f"{cell:.2f}" if isinstance(cell, float) else str(cell) for cell in row] for row in rows]
-    return "\n".join(f"| {' | '.join(row)} |" for row in [head, ["---"] * len(head), *shown])
+def markdown_table(head: Sequence[object], rows: Sequence[Sequence[object]]) -> str:
+    """Return a Markdown table; floats have two decimals."""
+    cells = [[f"{cell:.2f}" if isinstance(cell, float) else str(cell) for cell in row] for row in rows]
+    return "\n".join(f"| {' | '.join(row)} |" for row in [list(map(str, head)), ["---"] * len(head), *cells])
 
 
-def spread(part):
+def percentiles(part: dict[str, float]) -> list[float]:
+    """Return the p50, p95 and p99 of a report's entry."""
     return [part["p50"], part["p95"], part["p99"]]
 
 
-def default_model(device, frames, threads):
-    report = bench("--device", device, "--frames", str(frames), "--streams", "128", threads=threads)
+def default_model(device: str, frames: int, threads: int) -> str:
+    """Return the tables of the default model."""
+    report = run_bench("--device", device, "--frames", str(frames), "--streams", "128", threads=threads)
     one, times = report["one_voice"], report["voices_ms"]
-    rows = [[name, *spread(part)] for name, part in report["stages_ms"].items()]
-    rows.append(["one voice, all of it", *spread(one)])
+    rows = [[name, *percentiles(part)] for name, part in report["stages_ms"].items()]
+    rows.append(["one voice, all of it", *percentiles(one)])
     alone = times["1"]["p50"]
-    voices = [[n, *spread(cost), f"{cost['p50'] / (int(n) * alone):.2f}"] for n, cost in times.items()]
-    facts = table(
+    voices = [[n, *percentiles(cost), f"{cost['p50'] / (int(n) * alone):.2f}"] for n, cost in times.items()]
+    facts = markdown_table(
         ["figure", ""],
         [
             ["processor time per frame, ms", one["cpu"]],
@@ -71,18 +77,20 @@ def default_model(device, frames, threads):
     )
     return "\n\n".join(
         (
-            table(["ms per frame", "p50", "p95", "p99"], rows),
+            markdown_table(["ms per frame", "p50", "p95", "p99"], rows),
             facts,
-            table(["voices stepped together", "p50", "p95", "p99", "of as many alone"], voices),
+            markdown_table(["voices stepped together", "p50", "p95", "p99", "of as many alone"], voices),
         )
     )
 
 
-def paper_sized(device, threads, frames):
-    """The table of the published family, and the one that shows its cost over time."""
-    rows, flat, marks = [], [], []
+def paper_sized(device: str, threads: int, frames: int) -> str:
+    """Return the tables of a paper-sized vertex network: cost per pass, and cost over time."""
+    rows: list[list[object]] = []
+    flat: list[list[object]] = []
+    marks: list[str] = []
     for hop, window, decode in PAPER:
-        report = bench(
+        report = run_bench(
             "--paper",
             "--device",
             device,
@@ -117,7 +125,7 @@ def paper_sized(device, threads, frames):
         flat.append([f"hop {hop}, {window:g} s, {decode} rows", *report["at_frames_ms"].values()])
     return "\n\n".join(
         (
-            table(
+            markdown_table(
                 [
                     "hop",
                     "window, s",
@@ -134,18 +142,23 @@ def paper_sized(device, threads, frames):
                 ],
                 rows,
             ),
-            table(["ms of the pass at frame", *marks], flat),
+            markdown_table(["ms of the pass at frame", *marks], flat),
         )
     )
 
 
-def machine():
+def describe_machine() -> tuple[str, bool]:
+    """Return a description of the machine and whether it has CUDA."""
     from importlib.metadata import version
 
     import torch
 
     name = next(
-        (line.split(":")[1].strip() for line in open("/proc/cpuinfo") if line.startswith("model name")),
+        (
+            line.split(":")[1].strip()
+            for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+            if line.startswith("model name")
+        ),
         platform.processor(),
     )
     return (
@@ -156,19 +169,20 @@ def machine():
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    """Measure all tables and write the file."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="a tenth of it")
     parser.add_argument("--out", type=Path, default=HERE / "README.md")
     args = parser.parse_args()
     sys.path.insert(0, str(HERE.parents[1]))
     frames, passes, started = (600, 6, time.monotonic()) if args.quick else (20000, 60, time.monotonic())
-    where, cuda = machine()
+    where, cuda = describe_machine()
     parts = [
         TEXT.format(where=where, frames=frames),
         "## Default model, one thread\n\n" + default_model("cpu", frames, 1),
         "## Default model, two threads\n\n" + default_model("cpu", min(frames, 2000), 2),
         "## Paper-sized VOCASET network, two threads\n\n"
-        + PUBLISHED
+        + VERTEX_TEXT
         + "\n\n"
         + paper_sized("cpu", 2, passes),
     ]
@@ -178,7 +192,7 @@ def main() -> None:
             "## Paper-sized VOCASET network, CUDA\n\n" + paper_sized("cuda", 1, passes),
         ]
     else:
-        parts += ["## CUDA\n\nNot measured: no GPU was at hand, for neither of the two models."]
+        parts += ["## CUDA\n\nNot measured: no GPU was available."]
     parts += [f"Measured in {(time.monotonic() - started) / 60:.0f} minutes."]
     args.out.write_text("\n\n".join(parts) + "\n", encoding="utf-8")
     print(f"{args.out}: written")
@@ -188,20 +202,21 @@ TEXT = """# What a frame costs
 
 Machine: {where}.
 
-`make bench` (or `python tools/benchmarks/tables.py`) measures all of this and writes this file; each section is a
-`streamingtalker bench` of its own, with options that `tools/benchmarks/tables.py` holds. A frame of the default model
-lasts 40 ms. Audio is noise: cost does not depend on what is said. "Of as many alone" is the time of N voices
-stepped together over N times that of one. The long stream has {frames} frames; its last frames are measured in turns
-with those of a stream that is 200 frames old.
+`make bench` (or `python tools/benchmarks/tables.py`) measures everything here and writes this file; each
+section is one `streamingtalker bench` with the options in `tools/benchmarks/tables.py`. A frame of the
+default model lasts 40 ms. The audio is noise: the cost does not depend on it. "Of as many alone" is the time
+of N voices stepped together divided by N times that of one. The long stream has {frames} frames; its last
+frames are measured in turns with those of a stream that is 200 frames old.
 
-Other tables: what diffusion steps buy is in the [model card](../streamingtalker_ros/weights/default/README.md)
-(`tools/benchmarks/steps.py`), what the bounds of a published checkpoint cost in accuracy in
-[docs/published.md](../docs/published.md) (`tools/benchmarks/published_windows.py`), what resampling holds back in
-[docs/audio.md](../docs/audio.md) (`tools/benchmarks/resample_delay.py`)."""
+Other tables: the effect of diffusion steps (`tools/benchmarks/steps.py`), the accuracy of bounded streaming
+of a published checkpoint in [docs/published.md](../../docs/published.md)
+(`tools/benchmarks/vertex_windows.py`), the delay of resampling
+in [docs/audio.md](../../docs/audio.md) (`tools/benchmarks/resample_delay.py`)."""
 
-PUBLISHED = """240 M parameters with random weights, HuBERT base included, 5,023 vertices, 30 frames/s, 50 diffusion
-steps collapsed into one matrix. Milliseconds per pass of `hop` frames; a pass lasts 33 ms at hop 1 and 400 ms at hop
-12. For comparison, the published code on a machine like this one: 111 ms at frame 1, 371 ms at frame 85, 3 ms more
+VERTEX_TEXT = """240 M parameters with random weights, HuBERT base included, 5,023 vertices, 30 frames/s, 50 DDIM
+steps collapsed into one matrix. Milliseconds per pass of `hop` frames; a pass lasts 33 ms at hop 1 and 400 ms
+at hop 12. For comparison, the published code on a machine like this one: 111 ms at frame 1, 371 ms at frame
+85, 3 ms more
 with every frame."""
 
 
