@@ -98,7 +98,7 @@ class EdgeLoops:
 
 
 def lip_line_height(y: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    """Height z (n,) of the line between the closed lips at y (n,): nearly level, the corners slightly raised."""
+    """Height z (n,) of the line between the closed lips at y (n,): nearly level, with raised corners."""
     t = np.abs(y) / MOUTH_HALF_WIDTH
     return (
         MOUTH_HEIGHT

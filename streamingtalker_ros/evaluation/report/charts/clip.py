@@ -21,6 +21,7 @@ from streamingtalker_ros.evaluation.report.charts.style import (
     drawing,
 )
 from streamingtalker_ros.evaluation.results import REFERENCE
+from streamingtalker_ros.face.rendering.contact_sheet import select_key_frames
 
 SPAN = (0.062, 0.99)  # of the figure's width: where the axes of time begin and end
 MOST = 9.0  # seconds of a clip that are shown
@@ -48,7 +49,7 @@ def clip_chart(study, section, i, faces=True):
             bottom=0.36 / (0.62 + sum(heights)),
         )
         seconds = frames / rate
-        chosen = _moments(made.opening[:frames])
+        chosen = select_key_frames(made.opening[:frames], MOMENTS)
         for row, (name, weights, head) in enumerate(shown):
             _faces(figure.add_subplot(grid[row]), study.rig, name, weights, head, chosen, seconds, rate)
         voice, said, opening, width = (figure.add_subplot(grid[len(shown) + k]) for k in range(4))
@@ -91,16 +92,6 @@ def _rows(made, true, section, faces):
 def _source(section) -> str:
     """What to call the reference in a word."""
     return "seen" if section.tracked else "taught" if section.rule_made else "acted"
-
-
-def _moments(opening):
-    """Frames to picture, one in each stretch of the clip: by turns where the lips are widest and where they are
-    nearest."""
-    stretches = np.array_split(np.arange(len(opening)), min(MOMENTS, len(opening)))
-    return [
-        int(frames[np.argmin(opening[frames]) if k % 2 else np.argmax(opening[frames])])
-        for k, frames in enumerate(stretches)
-    ]
 
 
 def _faces(axes, rig, name, weights, head, chosen, seconds, rate) -> None:
