@@ -95,7 +95,7 @@ def action_units(inputs: npt.ArrayLike) -> tuple[npt.NDArray[np.float32], npt.ND
     jaw, close = weights[INDEX["jawOpen"]], weights[INDEX["mouthClose"]]
     lips = (*SHAPES_BY_UNIT[_UPPER_LIP_RAISER], *SHAPES_BY_UNIT[_LOWER_LIP_DEPRESSOR])
     intensity[_LIPS_PART] = max(jaw - close, *(weights[INDEX[name]] for name in lips))
-    # the jaw drops up to half of its way, beyond that the mouth is stretched
+    # up to half of its range jawOpen drops the jaw, beyond that it stretches the mouth
     intensity[_JAW_DROP], intensity[_MOUTH_STRETCH] = min(2 * jaw, 1.0), max(2 * jaw - 1, 0.0)
     left, right = weights[INDEX["eyeBlinkLeft"]], weights[INDEX["eyeBlinkRight"]]
     intensity[_EYES_CLOSED], intensity[_WINK] = min(left, right), abs(left - right)

@@ -135,7 +135,7 @@ class _Writer:
     def _add_targets(self, deltas: npt.NDArray[np.float32], index_type: str) -> list[int]:
         """A sparse accessor for each shape's displacements (V, 3), which stores the rows that are not zero.
 
-        The indices of all shapes share one buffer view and the values another: they compress better so.
+        The indices of all shapes share one buffer view and the values another, which compresses better.
         """
         moved = [np.flatnonzero(delta.any(axis=1)) for delta in deltas]
         rows = [np.ascontiguousarray(delta[ids], "<f4") for delta, ids in zip(deltas, moved, strict=True)]
