@@ -1,7 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The parameters: one table, the YAML that agrees with it, values that are refused with a reason."""
+"""Parameters: one definition, the YAML that agrees with it, invalid values rejected with a reason."""
+
+from __future__ import annotations
 
 import re
+from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -34,7 +38,7 @@ def test_the_yaml_documents_every_parameter_with_its_range_and_when_it_may_chang
             assert str(allowed) in comment, (name, allowed)
 
 
-def test_a_file_may_speak_to_all_nodes_and_to_this_one(tmp_path) -> None:
+def test_a_file_may_address_all_nodes_and_this_one(tmp_path: Path) -> None:
     file = tmp_path / "robot.yaml"
     file.write_text(
         yaml.safe_dump(
@@ -55,7 +59,7 @@ def test_a_file_may_speak_to_all_nodes_and_to_this_one(tmp_path) -> None:
         ("a: [", "is not YAML"),
     ],
 )
-def test_a_file_of_another_form_is_refused_in_a_sentence(tmp_path, text, sentence) -> None:
+def test_a_file_of_another_form_is_rejected_with_the_reason(tmp_path: Path, text: str, sentence: str) -> None:
     file = tmp_path / "bad.yaml"
     file.write_text(text)
     with pytest.raises(TalkerError, match=sentence):
@@ -75,12 +79,12 @@ def test_a_file_of_another_form_is_refused_in_a_sentence(tmp_path, text, sentenc
         ({"volume": 1}, "volume is no parameter of the talker"),
     ],
 )
-def test_bad_values_are_refused_with_the_reason(values, sentence) -> None:
+def test_invalid_values_are_rejected_with_the_reason(values: dict[str, Any], sentence: str) -> None:
     with pytest.raises(TalkerError, match=re.escape(sentence)):
         parameters.from_values(values)
 
 
-def test_whole_numbers_are_floats_where_a_float_is_asked() -> None:
+def test_an_integer_is_accepted_where_a_float_is_expected() -> None:
     assert TalkerParameters(overload_after=2).overload_after == 2.0
 
 
@@ -95,11 +99,11 @@ def test_whole_numbers_are_floats_where_a_float_is_asked() -> None:
         ("style=none", ("style", "none")),
     ],
 )
-def test_assignments_of_the_command_line(text, expected) -> None:
+def test_assignments_of_the_command_line(text: str, expected: Any) -> None:
     assert parameters.parse_assignment(text) == expected
 
 
 @pytest.mark.parametrize("text", ["seed", "volume=1", "seed=many", "idle=[", "seed=-1"])
-def test_bad_assignments_are_refused(text) -> None:
+def test_invalid_assignments_are_rejected(text: str) -> None:
     with pytest.raises(TalkerError):
         parameters.parse_assignment(text)

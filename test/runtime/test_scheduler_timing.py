@@ -1,11 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The written rules of docs/node.md on stamps, gaps, jumps, duplicates and late packets, with the real
-talker."""
+"""Stamps, gaps, discontinuities, duplicates and late packets, with a real talker."""
+
+from __future__ import annotations
+
+from typing import Any
 
 import numpy as np
 import pytest
 
 from streamingtalker_ros.audio.resample import to_16k
+from streamingtalker_ros.streaming import Talker
 from support.scheduler_harness import (
     FRAME,
     MS,
@@ -20,111 +24,113 @@ from support.scheduler_harness import (
 
 
 @pytest.fixture(scope="module")
-def talker():
+def talker() -> Talker:
     return small_talker()
 
 
-def stamps(frames):
+def stamps(frames: list[Any]) -> list[int]:
     return [frame.stamp for frame in frames]
 
 
-def grid(count, start=S0):
+def grid(count: int, start: int = S0) -> list[int]:
     return [start + index * FRAME for index in range(count)]
 
 
-def test_live_audio_gives_the_frames_of_the_whole_clip_with_the_stamps_of_its_samples(talker) -> None:
-    stage = SchedulerHarness(talker)
+def test_live_frames_equal_the_offline_pass_and_carry_the_stamps_of_their_samples(talker: Talker) -> None:
+    harness = SchedulerHarness(talker)
     pcm = voice(1.01)  # 25.25 frames: the last one is begun, so it counts
-    stage.send_realtime(pcm)
-    stage.run(2.0)
+    harness.send_realtime(pcm)
+    harness.run(2.0)
     reference = offline(talker, floats(pcm))
-    assert len(stage.audio) == 26 == len(reference) == stage.statistics.frames
-    assert stamps(stage.audio) == grid(26)
-    assert [frame.index for frame in stage.faces] == list(range(len(stage.faces)))
+    assert len(harness.audio) == 26 == len(reference) == harness.statistics.frames
+    assert stamps(harness.audio) == grid(26)
+    assert [frame.index for frame in harness.faces] == list(range(len(harness.faces)))
     # the frames that silence of our own completed hear the same zeros that `finish` gives
-    np.testing.assert_allclose(weights(stage.audio), weights(reference), atol=1e-5)
-    assert stage.statistics.dropped == stage.statistics.rejected == 0
+    np.testing.assert_allclose(weights(harness.audio), weights(reference), atol=1e-5)
+    assert harness.statistics.dropped == harness.statistics.rejected == 0
 
 
-def test_a_frame_leaves_when_its_last_needed_sample_has_come(talker) -> None:
-    stage = SchedulerHarness(talker)
-    stage.send_realtime(voice(1.0))
-    stage.run(1.0)
-    for time, frame in stage.frames:
+def test_a_frame_is_published_when_its_last_needed_sample_arrives(talker: Talker) -> None:
+    harness = SchedulerHarness(talker)
+    harness.send_realtime(voice(1.0))
+    harness.run(1.0)
+    for time, frame in harness.frames:
         assert time == pytest.approx(100 + 0.04 * (frame.index + 1) + talker.lookahead, abs=1e-6)
         assert frame.arrival == pytest.approx(time)
-    assert stage.statistics.latency.percentile(99) == pytest.approx(0.0, abs=1e-6)
+    assert harness.statistics.latency.percentile(99) == pytest.approx(0.0, abs=1e-6)
 
 
 @pytest.mark.parametrize("rate", [8000, 22050, 44100, 48000])
-def test_stamps_are_exact_at_other_rates(talker, rate) -> None:
-    stage = SchedulerHarness(talker)
+def test_stamps_are_exact_at_other_rates(talker: Talker, rate: int) -> None:
+    harness = SchedulerHarness(talker)
     pcm = voice(1.0, rate)
-    stage.send_realtime(pcm, rate=rate)
-    stage.run(1.6)
-    assert len(stage.audio) == 25
+    harness.send_realtime(pcm, rate=rate)
+    harness.run(1.6)
+    assert len(harness.audio) == 25
     # each packet's stamp is rounded to the nanosecond; the frames keep to the first one's grid
-    assert stamps(stage.audio) == grid(25)
+    assert stamps(harness.audio) == grid(25)
     reference = offline(talker, to_16k(floats(pcm), rate))
-    np.testing.assert_allclose(weights(stage.audio), weights(reference), atol=1e-5)
+    np.testing.assert_allclose(weights(harness.audio), weights(reference), atol=1e-5)
 
 
-def test_a_live_voice_that_began_behind_another_is_soon_on_time(talker) -> None:
-    """The first voice's beginning is held back by the network for 0.2 s; then the sender's clock is set, and a new
-    stream must wait for the end of the first."""
-    stage, pcm = SchedulerHarness(talker), voice(5.0)
+def test_a_stream_that_started_late_behind_another_catches_up(talker: Talker) -> None:
+    """The network delays the beginning of the first stream by 0.2 s; then the sender's clock jumps, and the
+    new stream waits for the end of the first."""
+    harness, pcm = SchedulerHarness(talker), voice(5.0)
     for k in range(250):
         stamp = S0 + k * 20 * MS + (3600 * 1000 * MS if k >= 50 else 0)
-        stage.send(pcm[320 * k : 320 * (k + 1)], stamp, 100 + max(0.02 * (k + 1), 0.2))
-    stage.run(5.0)
-    second = [(time, frame) for time, frame in stage.frames if frame.stamp >= S0 + 3600 * 1000 * MS]
+        harness.send(pcm[320 * k : 320 * (k + 1)], stamp, 100 + max(0.02 * (k + 1), 0.2))
+    harness.run(5.0)
+    second = [(time, frame) for time, frame in harness.frames if frame.stamp >= S0 + 3600 * 1000 * MS]
     late = [time - (101.0 + 0.04 * (frame.index + 1) + talker.lookahead) for time, frame in second]
     assert len(late) > 90 and 0.05 < late[0] < 0.2
     assert max(late[50:]) == pytest.approx(0.0, abs=1e-6)  # two seconds later
 
 
-def test_a_gap_is_filled_with_silence_on_the_same_grid(talker) -> None:
-    stage = SchedulerHarness(talker)
+def test_a_gap_is_filled_with_silence_on_the_same_grid(talker: Talker) -> None:
+    harness = SchedulerHarness(talker)
     pcm = voice(1.0)
     lost = slice(8000, 12800)  # 0.3 s
-    stage.send_realtime(pcm[:8000], start=100.0)
-    stage.send_realtime(
+    harness.send_realtime(pcm[:8000], start=100.0)
+    harness.send_realtime(
         pcm[12800:], S0 + 800 * MS, start=100.5
     )  # sent at once: the network was slow, not the clock
-    stage.run(2.0)
+    harness.run(2.0)
     silent = floats(pcm).copy()
     silent[lost] = 0
-    assert stage.statistics.gaps == 1 and stage.statistics.streams == 1
-    assert stamps(stage.audio) == grid(25)
-    np.testing.assert_allclose(weights(stage.audio), weights(offline(talker, silent)), atol=1e-5)
+    assert harness.statistics.gaps == 1 and harness.statistics.streams == 1
+    assert stamps(harness.audio) == grid(25)
+    np.testing.assert_allclose(weights(harness.audio), weights(offline(talker, silent)), atol=1e-5)
 
 
-def test_a_longer_gap_begins_a_new_stream_after_the_old_one_has_said_all(talker) -> None:
-    stage = SchedulerHarness(talker)
+def test_a_long_gap_starts_a_new_stream_after_the_old_one_is_flushed(talker: Talker) -> None:
+    harness = SchedulerHarness(talker)
     first, second = voice(0.5), voice(0.4, seed=1)
-    stage.send_realtime(first, start=100.0)
-    stage.send_realtime(second, S0 + 1500 * MS, start=100.5)  # 1 s is missing, yet the packets do not pause
-    stage.run(1.5)
+    harness.send_realtime(first, start=100.0)
+    harness.send_realtime(second, S0 + 1500 * MS, start=100.5)  # 1 s is missing, yet the packets do not pause
+    harness.run(1.5)
     assert (
-        stage.statistics.discontinuities == 1 and stage.statistics.streams == 2 and stage.statistics.gaps == 0
+        harness.statistics.discontinuities == 1
+        and harness.statistics.streams == 2
+        and harness.statistics.gaps == 0
     )
-    old, new = stage.audio[:13], stage.audio[13:]
+    old, new = harness.audio[:13], harness.audio[13:]
     assert [frame.index for frame in old] == list(range(13)) and stamps(old) == grid(13)
     assert [frame.index for frame in new] == list(range(10)) and stamps(new) == grid(10, S0 + 1500 * MS)
     # beyond the seam the new stream is a fresh one
     np.testing.assert_allclose(weights(new)[5:], weights(offline(talker, floats(second)))[5:], atol=1e-5)
 
 
-def test_a_clock_that_is_set_back_begins_a_new_stream(talker) -> None:
-    stage = SchedulerHarness(talker)
-    stage.send_realtime(voice(0.4), start=100.0)
-    stage.send_realtime(voice(0.4), S0 - 3600_000 * MS, start=100.4)
-    stage.run(1.5)
-    assert stage.statistics.discontinuities == 1
-    assert stamps(stage.audio) == grid(10) + grid(10, S0 - 3600_000 * MS)
+def test_a_clock_that_jumps_back_starts_a_new_stream(talker: Talker) -> None:
+    harness = SchedulerHarness(talker)
+    harness.send_realtime(voice(0.4), start=100.0)
+    harness.send_realtime(voice(0.4), S0 - 3600_000 * MS, start=100.4)
+    harness.run(1.5)
+    assert harness.statistics.discontinuities == 1
+    assert stamps(harness.audio) == grid(10) + grid(10, S0 - 3600_000 * MS)
 
 
-def test_duplicates_and_stragglers_are_left_out_and_counted_apart(talker) -> None:
+def test_duplicates_and_late_packets_are_dropped_and_counted_separately(talker: Talker) -> None:
     clean, messy = SchedulerHarness(talker), SchedulerHarness(talker)
     pcm = voice(1.0)
     clean.send_realtime(pcm)
@@ -142,7 +148,7 @@ def test_duplicates_and_stragglers_are_left_out_and_counted_apart(talker) -> Non
     np.testing.assert_array_equal(weights(messy.audio), weights(clean.audio))
 
 
-def test_a_packet_that_lies_half_in_the_past_is_cut(talker) -> None:
+def test_an_overlapping_packet_is_truncated(talker: Talker) -> None:
     clean, messy = SchedulerHarness(talker), SchedulerHarness(talker)
     pcm = voice(1.0)
     clean.send_realtime(pcm)
@@ -157,43 +163,43 @@ def test_a_packet_that_lies_half_in_the_past_is_cut(talker) -> None:
     np.testing.assert_array_equal(weights(messy.audio), weights(clean.audio))
 
 
-def test_swapped_packets_cost_only_themselves(talker) -> None:
-    stage = SchedulerHarness(talker)
+def test_swapped_packets_lose_only_the_earlier_one(talker: Talker) -> None:
+    harness = SchedulerHarness(talker)
     pcm = voice(1.0)
     order = list(range(50))
     order[10], order[11] = 11, 10
     for place, packet in enumerate(order):
-        stage.send(pcm[320 * packet : 320 * (packet + 1)], S0 + 20 * packet * MS, 100.02 + 0.02 * place)
-    stage.run(2.0)
+        harness.send(pcm[320 * packet : 320 * (packet + 1)], S0 + 20 * packet * MS, 100.02 + 0.02 * place)
+    harness.run(2.0)
     # 11 came first: 10 is a hole that was filled, and late when it came
-    assert (stage.statistics.gaps, stage.statistics.late, stage.statistics.streams) == (1, 1, 1)
-    assert stamps(stage.audio) == grid(25)
+    assert (harness.statistics.gaps, harness.statistics.late, harness.statistics.streams) == (1, 1, 1)
+    assert stamps(harness.audio) == grid(25)
 
 
-def test_jitter_of_stamps_moves_no_frame_off_the_grid_by_more_than_the_jitter(talker) -> None:
-    stage, random = SchedulerHarness(talker), np.random.default_rng(3)
+def test_stamp_jitter_moves_no_frame_by_more_than_the_jitter(talker: Talker) -> None:
+    harness, random = SchedulerHarness(talker), np.random.default_rng(3)
     pcm = voice(2.0)
     for packet in range(100):
         jitter = int(random.uniform(-3, 3) * MS) if packet else 0
         part = pcm[320 * packet : 320 * (packet + 1)]
-        stage.send(part, S0 + 20 * packet * MS + jitter, 100.02 + 0.02 * packet)
-    stage.run(2.5)
-    assert (stage.statistics.streams, stage.statistics.gaps, stage.statistics.late) == (1, 0, 0)
-    assert max(abs(a - b) for a, b in zip(stamps(stage.audio), grid(50))) < 3 * MS
-    assert len(stage.audio) == 50
+        harness.send(part, S0 + 20 * packet * MS + jitter, 100.02 + 0.02 * packet)
+    harness.run(2.5)
+    assert (harness.statistics.streams, harness.statistics.gaps, harness.statistics.late) == (1, 0, 0)
+    assert max(abs(a - b) for a, b in zip(stamps(harness.audio), grid(50), strict=True)) < 3 * MS
+    assert len(harness.audio) == 50
 
 
-def test_packets_without_stamps_get_the_time_of_their_arrival_smoothed(talker) -> None:
-    stage, random = SchedulerHarness(talker), np.random.default_rng(4)
+def test_packets_without_stamps_are_stamped_by_their_smoothed_arrival(talker: Talker) -> None:
+    harness, random = SchedulerHarness(talker), np.random.default_rng(4)
     pcm = voice(1.0)
     for packet in range(50):
-        stage.send(
+        harness.send(
             pcm[320 * packet : 320 * (packet + 1)],
             None,
             100.02 + 0.02 * packet + (float(random.uniform(0, 0.015)) if packet else 0),
         )
-    stage.run(2.0)
-    assert stage.statistics.streams == 1 and len(stage.audio) == 25
-    steps = np.diff(stamps(stage.audio))
+    harness.run(2.0)
+    assert harness.statistics.streams == 1 and len(harness.audio) == 25
+    steps = np.diff(stamps(harness.audio))
     assert abs(steps - FRAME).max() < 1 * MS  # the jitter of 15 ms is not in the frames
-    assert abs(stamps(stage.audio)[0] - S0) < 1 * MS  # arrival minus the length of the packet
+    assert abs(stamps(harness.audio)[0] - S0) < 1 * MS  # arrival minus the length of the packet

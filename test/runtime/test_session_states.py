@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The session's transition table: complete, equal to docs/node.md, and what a real session does in every state."""
+"""The transition table: complete, equal to docs/node.md, and followed by a real session in every state."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ def send_new_stream(harness: SchedulerHarness) -> None:
 
 
 def send_next_packet(harness: SchedulerHarness) -> None:
-    # the stamp that follows what the session has, so that it is the current stream in every state that has one
+    # the stamp that follows the audio before: the current stream, in every state that has one
     harness.send(voice(0.1, seed=3), S0 + 600 * MS)
 
 

@@ -1,39 +1,41 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Minutes of abuse and an hour of speech through the node's rules, faster than real time: nothing grows, nothing drifts."""
+"""Minutes of random faults and an hour of speech through a session, faster than real time."""
 
 import time
+from collections.abc import Callable
 
 import numpy as np
 import pytest
-from runtime.test_scheduler_faults import judge
-from runtime.test_scheduler_faults import test_frames_are_right_200_ms_after_any_trouble_ends as right_after
 
-from support import fault_injection as abuse
+from streamingtalker_ros.streaming import Talker
+from support import fault_injection
 from support.scheduler_harness import FRAME, MS, S0, SchedulerHarness, small_talker, voice
 from support.soak_length import HOUR, LONG, SECONDS, grown, memory, tell
 
 
 @pytest.fixture(scope="module")
-def talker():
+def talker() -> Talker:
     return small_talker()
 
 
 @pytest.mark.parametrize("pacing", ["audio", "none"] if LONG else ["audio"])
-def test_minutes_of_abuse_break_nothing_and_leave_nothing_behind(talker, pacing, capsys) -> None:
-    stage, random, held = (
+def test_minutes_of_random_faults_break_nothing_and_leak_nothing(
+    talker: Talker, pacing: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    harness, random, held = (
         SchedulerHarness(talker, pacing=pacing, queue_seconds=5.0),
         np.random.default_rng(17),
         [],
     )
     frames, piece = 0, min(10.0, SECONDS / 4)
     for _ in range(round(SECONDS / piece)):
-        end, _ = abuse.at_random(stage, random, piece)
-        stage.run(end - stage.now)
-        frames += len(stage.frames)
-        stage.frames, stage.warnings = [], []
+        end, _ = fault_injection.schedule_random_faults(harness, random, piece)
+        harness.run(end - harness.now)
+        frames += len(harness.frames)
+        harness.frames, harness.warnings = [], []
         held.append(memory())
-    judge(stage)
-    counted = stage.statistics.as_dict()
+    fault_injection.check_after_random_faults(harness)
+    counted = harness.statistics.as_dict()
     tell(
         capsys,
         f"{SECONDS:g} s, pacing {pacing}: {frames} frames, "
@@ -46,39 +48,38 @@ def test_minutes_of_abuse_break_nothing_and_leave_nothing_behind(talker, pacing,
     assert grown(held) < 20  # packets of 10 MB come and go
 
 
-# test_node_abuse.py is the short form
-@pytest.mark.parametrize("kind", abuse.KINDS if LONG else abuse.KINDS[:1], ids=lambda kind: kind.__name__)
-def test_every_trouble_again_with_other_chances(talker, kind, monkeypatch) -> None:
+@pytest.mark.parametrize(
+    "kind", fault_injection.KINDS if LONG else fault_injection.KINDS[:1], ids=lambda kind: kind.__name__
+)
+def test_frames_are_right_after_every_fault_with_other_seeds(
+    talker: Talker, kind: Callable[[np.random.Generator], fault_injection.FaultScenario]
+) -> None:
     for seed in range(1, 6 if LONG else 2):
-        monkeypatch.setattr(
-            np.random,
-            "default_rng",
-            lambda _=0, seed=seed, make=np.random.Generator: make(np.random.PCG64(seed)),
-        )
-        right_after(talker, kind)
-        monkeypatch.undo()
+        fault_injection.check_recovery(talker, kind, seed)
 
 
 @pytest.mark.parametrize("drift", [-1e-4, 1e-4] if LONG else [1e-4])
-def test_an_hour_of_speech_neither_drifts_nor_grows(talker, drift, capsys) -> None:
-    """The sender's clock runs off by 100 ppm: 0.36 s in an hour."""
-    stage = SchedulerHarness(talker)
-    start, packets, samples = stage.now, round(HOUR / 0.02), voice(10.0)
+def test_an_hour_of_speech_neither_drifts_nor_leaks(
+    talker: Talker, drift: float, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The sender's clock drifts by 100 ppm: 0.36 s in an hour."""
+    harness = SchedulerHarness(talker)
+    start, packets, samples = harness.now, round(HOUR / 0.02), voice(10.0)
     cost, held, late, stamps, count = [], [], [], [], 0
     for first in range(0, packets, 500):
         for k in range(first, min(first + 500, packets)):
             at = start + (k + 1) * 0.02 * (1 + drift)
             part = samples[k % 500 * 320 : (k % 500 + 1) * 320]
-            stage.send(part, S0 + round(k * 20 * MS * (1 + drift)), at)
+            harness.send(part, S0 + round(k * 20 * MS * (1 + drift)), at)
         began = time.process_time()
-        stage.run((first + 500) * 0.02 * (1 + drift) + start - stage.now)
+        harness.run((first + 500) * 0.02 * (1 + drift) + start - harness.now)
         cost.append(1000 * (time.process_time() - began) / 250)
-        late.append([at - start - (frame.stamp - S0) / 1e9 for at, frame in stage.frames if not frame.idle])
-        stamps += [frame.stamp for frame in stage.faces if not frame.idle]
-        count += len(stage.audio)
-        stage.frames = []
+        late.append([at - start - (frame.stamp - S0) / 1e9 for at, frame in harness.frames if not frame.idle])
+        stamps += [frame.stamp for frame in harness.faces if not frame.idle]
+        count += len(harness.audio)
+        harness.frames = []
         held.append(memory())
-    statistics, frames = stage.statistics, round(HOUR / 0.04)
+    statistics, frames = harness.statistics, round(HOUR / 0.04)
     assert (
         statistics.gaps
         == statistics.overlaps

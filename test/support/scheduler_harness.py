@@ -28,6 +28,7 @@ from streamingtalker_ros.streaming import Talker  # noqa: E402
 S0 = 1_700_000_000_123_456_789  # ns, the stamp of a test's first sample
 MS = 1_000_000  # ns
 FRAME = 40 * MS
+FORMAT = AudioFormat(SAMPLE_RATE, 1, "s16")
 START = 100.0  # s, the session's clock at the beginning
 SMALL = TalkerConfig(
     audio_width=32,
@@ -60,7 +61,7 @@ def floats(samples: npt.NDArray[np.int16]) -> npt.NDArray[np.float32]:
 
 
 class BatchTalker:
-    """Wraps a talker: `on_accept` is called with the chunks of every batch, before the talker; it may raise."""
+    """Wraps a talker: `on_accept` is called with the chunks of every batch before the talker."""
 
     def __init__(self, talker: Any, on_accept: Callable[[Sequence[np.ndarray]], object]) -> None:
         self._talker = talker
@@ -140,7 +141,7 @@ class SchedulerHarness:
         samples: npt.NDArray[np.int16] | None,
         stamp: int | None,
         at: float | None = None,
-        format: AudioFormat = AudioFormat(SAMPLE_RATE, 1, "s16"),
+        format: AudioFormat = FORMAT,
         payload: bytes | None = None,
     ) -> None:
         """Push one packet at a time, by default now; `payload` replaces `samples`."""

@@ -10,8 +10,8 @@ import pytest
 pytest.importorskip("torch", reason="torch is not installed")
 pytest.importorskip("transformers", reason="transformers is not installed")
 
-from streamingtalker_ros.evaluation.random_vertex_network import random_network  # noqa: E402
-from streamingtalker_ros.model.vertex.streaming import VertexTalker  # noqa: E402
+from streamingtalker_ros.evaluation.random_vertex_network import random_network
+from streamingtalker_ros.model.vertex.streaming import VertexTalker
 
 _TINY_HUBERT = {
     "hidden_size": 32,
@@ -25,7 +25,12 @@ _TINY_HUBERT = {
 
 
 def tiny_vertex_talker(chunk_frames: int, **network: Any) -> VertexTalker:
-    """A talker of 20 vertices that generates `chunk_frames` frames at a time; `network` changes its configuration."""
+    """A talker of 20 vertices that generates `chunk_frames` frames at a time.
+
+    Args:
+        chunk_frames: Frames per step.
+        network: Other values of the network's configuration.
+    """
     size = {
         "vertices": 20,
         "num_codebooks": 4,
