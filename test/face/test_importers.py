@@ -50,6 +50,21 @@ def test_a_node_transforms_its_mesh_and_the_morph_targets(tmp_path: Path) -> Non
     assert np.allclose(rig.deltas, plain.deltas @ rotation.T, atol=1e-6)
 
 
+def test_a_mirroring_node_keeps_triangles_facing_outwards(tmp_path: Path) -> None:
+    patch = mouth_patch()
+    rig = load_face(write_test_glb(tmp_path / "me.glb", *patch, node={"scale": [-1, 1, 1]}))
+    plain = load_face(write_test_glb(tmp_path / "plain.glb", *patch))
+    assert np.allclose(rig.vertices, plain.vertices * np.array([1, -1, 1]), atol=1e-7)
+    assert np.array_equal(rig.triangles, plain.triangles[:, ::-1])
+
+
+def test_a_compressed_gltf_is_rejected_by_the_name_of_its_extension(tmp_path: Path) -> None:
+    path = tmp_path / "small.gltf"
+    path.write_text('{"asset": {"version": "2.0"}, "extensionsRequired": ["KHR_draco_mesh_compression"]}')
+    with pytest.raises(TalkerError, match="KHR_draco_mesh_compression"):
+        load_face(path)
+
+
 def test_a_folder_of_obj_shapes_is_read_in_centimetres(tmp_path: Path) -> None:
     vertices, triangles, deltas = mouth_patch()
     write_test_obj(tmp_path / "generic_neutral_mesh.obj", vertices * 100, triangles)
