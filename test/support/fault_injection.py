@@ -19,7 +19,7 @@ from streamingtalker_ros.audio.constants import SAMPLE_RATE
 from streamingtalker_ros.audio.packet import AudioFormat
 from streamingtalker_ros.runtime.transition import CROSSFADE_FRAMES
 from streamingtalker_ros.streaming import Talker
-from support.scheduler_harness import FRAME, MS, S0, SchedulerHarness, offline, voice
+from support.scheduler_harness import FRAME, MS, S0, SchedulerHarness, floats, offline, voice
 
 PACKET_SAMPLES: Final = 320  # 20 ms
 PACKET_COUNT: Final = 190  # 3.8 s
@@ -74,12 +74,16 @@ class FaultScenario:
         return start
 
 
+def _stamp(packet: int) -> int:
+    return S0 + packet * 20 * MS
+
+
 def _clean_packets(samples: npt.NDArray[np.int16]) -> list[_Event]:
     """The packets of a voice, each sent when its last sample has been recorded."""
     return [
         (
             (k + 1) * 0.02,
-            S0 + k * 20 * MS,
+            _stamp(k),
             samples[k * PACKET_SAMPLES : (k + 1) * PACKET_SAMPLES].tobytes(),
             FORMAT,
         )
@@ -89,7 +93,7 @@ def _clean_packets(samples: npt.NDArray[np.int16]) -> list[_Event]:
 
 def _clean_voice(seed: int = 0) -> tuple[npt.NDArray[np.int16], list[_Event], npt.NDArray[np.float32]]:
     samples = voice(PACKET_COUNT * 0.02, seed=seed)
-    return samples, _clean_packets(samples), samples.astype(np.float32) / 32768
+    return samples, _clean_packets(samples), floats(samples)
 
 
 def _silence(grid: npt.NDArray[np.float32], packets: Iterable[int]) -> None:
@@ -109,8 +113,8 @@ def duplicates(random: np.random.Generator) -> FaultScenario:
     """One packet in three arrives twice."""
     _, clean, grid = _clean_voice()
     twice = [
-        (at + 0.003, *rest)
-        for k, (at, *rest) in enumerate(clean)
+        (at + 0.003, stamp, payload, audio_format)
+        for k, (at, stamp, payload, audio_format) in enumerate(clean)
         if FIRST <= k < LAST and random.random() < 0.33
     ]
     return FaultScenario(clean + twice, grid=grid)
@@ -223,7 +227,8 @@ def empty_packets(random: np.random.Generator) -> FaultScenario:
     """Each packet is followed by one without data."""
     _, clean, grid = _clean_voice()
     empty = [
-        (at + 0.001, stamp + 20 * MS, b"", audio_format) for at, stamp, _, audio_format in clean[FIRST:LAST]
+        (at + 0.001, _stamp(k + 1), b"", audio_format)
+        for k, (at, _, _, audio_format) in enumerate(clean[FIRST:LAST], FIRST)
     ]
     return FaultScenario(clean + empty, grid=grid, rejected=len(empty))
 
@@ -253,9 +258,9 @@ def clock_jumps(random: np.random.Generator) -> FaultScenario:
         (SECOND_THIRD, PACKET_COUNT, -1.0),
     ):
         for k in range(first, last):
-            clean[k] = (clean[k][0], clean[k][1] + round(shift * 1e9), *clean[k][2:])
+            clean[k] = (clean[k][0], _stamp(k) + round(shift * 1e9), *clean[k][2:])
     begin = SECOND_THIRD
-    return FaultScenario(clean, grid=grid[begin * PACKET_SAMPLES :], start=clean[begin][1])
+    return FaultScenario(clean, grid=grid[begin * PACKET_SAMPLES :], start=_stamp(begin) - round(1e9))
 
 
 def barge_in(random: np.random.Generator) -> FaultScenario:

@@ -6,7 +6,7 @@ from __future__ import annotations
 import heapq
 import itertools
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -18,7 +18,7 @@ from streamingtalker_ros.audio.constants import NS_PER_S, SAMPLE_RATE  # noqa: E
 from streamingtalker_ros.audio.packet import AudioFormat, AudioPacket  # noqa: E402
 from streamingtalker_ros.model.blendshape.config import TalkerConfig  # noqa: E402
 from streamingtalker_ros.model.blendshape.network import TalkerNetwork  # noqa: E402
-from streamingtalker_ros.model.protocol import BlendshapeFrame  # noqa: E402
+from streamingtalker_ros.model.protocol import BlendshapeFrame, TalkerProtocol  # noqa: E402
 from streamingtalker_ros.runtime.batch import run_batch  # noqa: E402
 from streamingtalker_ros.runtime.parameters import TalkerParameters  # noqa: E402
 from streamingtalker_ros.runtime.session import TOPIC_POLICY, SessionPolicy, VoiceSession  # noqa: E402
@@ -57,7 +57,7 @@ def voice(seconds: float, rate: int = SAMPLE_RATE, seed: int = 0) -> npt.NDArray
 
 def floats(samples: npt.NDArray[np.int16]) -> npt.NDArray[np.float32]:
     """int16 samples as float32 in -1..1."""
-    return samples.astype(np.float32) / 32768
+    return np.asarray(samples.astype(np.float32) / 32768, np.float32)
 
 
 class BatchTalker:
@@ -105,7 +105,9 @@ class SchedulerHarness:
         self.frames: list[tuple[float, Any]] = []
         self.warnings: list[str] = []
         self.statistics = Statistics()
-        self.talker = talker if on_accept is None else BatchTalker(talker, on_accept)
+        self.talker: TalkerProtocol = (
+            talker if on_accept is None else cast(TalkerProtocol, BatchTalker(talker, on_accept))
+        )
         self._on_publish = on_publish
         self._events: list[tuple[float, int, Callable[[], object]]] = []
         self._order = itertools.count()
