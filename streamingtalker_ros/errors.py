@@ -6,40 +6,96 @@ from __future__ import annotations
 import importlib
 from typing import Any, Final
 
-INSTALL_HINTS: Final = {
-    "torch": "`pip install torch` (choose the CPU or CUDA build for your machine on pytorch.org)",
-    "vtk": "`pip install 'streamingtalker_ros[render]'`",
-    "av": "`pip install 'streamingtalker_ros[render]'`",
-    "matplotlib": "`pip install 'streamingtalker_ros[report]'`",
-    "PIL": "`pip install 'streamingtalker_ros[render]'`",
+EXTRAS: Final = {
+    "cyclonedds": "dds",
+    "rosbags": "bag",
+    "sounddevice": "microphone",
+    "transformers": "vertex",
+    "starlette": "web",
+    "uvicorn": "web",
+    "websockets": "web",
+    "vtk": "render",
+    "av": "render",
+    "PIL": "render",
+    "matplotlib": "report",
+    "jinja2": "report",
+    "tensorboard": "train",
+    "accelerate": "train",
+    "pocketsphinx": "train",
+    "scipy": "train",
+    "pyworld": "voices",
 }
-"""How to install a package whose command is not `pip install NAME`."""
+"""Extra of pyproject.toml that installs a module; where several do, the one that most users want."""
+
+INSTALL_HINTS: Final = {
+    "torch": "pip install torch (choose the CPU or CUDA build for your machine on pytorch.org)",
+    "numpy": "pip install numpy",
+    "soxr": "pip install soxr",
+    "soundfile": "pip install soundfile",
+    "safetensors": "pip install safetensors",
+    "yaml": "pip install pyyaml",
+    "tqdm": "pip install tqdm",
+    **{
+        module: f"pip install 'streamingtalker_ros[{extra}]', or in a checkout pip install -e '.[{extra}]'"
+        for module, extra in EXTRAS.items()
+    },
+}
+"""How to install each module that the package imports."""
+
+_DISTRIBUTIONS: Final = {"PIL": "pillow", "yaml": "pyyaml"}  # where the name differs from the module's
 
 
 class TalkerError(Exception):
     """Invalid input or set-up; the text is one sentence that states the problem and its solution."""
 
 
-def require(module: str, purpose: str) -> Any:
+def require(module: str, purpose: str, extra: str | None = None) -> Any:
     """Import an optional dependency.
 
     Args:
         module: dotted name.
         purpose: what needs it, as the error message begins ("rendering", "the model").
+        extra: the extra that the message names, if another than that of `EXTRAS`.
 
     Returns:
         The module.
 
     Raises:
-        TalkerError: if it is not installed, with the command that installs it, or does not load.
+        TalkerError: if it or one of its own dependencies is not installed, with the command that installs
+            it, or if it does not load.
     """
     try:
         return importlib.import_module(module)
     except ModuleNotFoundError as error:
         package = module.partition(".")[0]
-        if error.name is None or error.name.partition(".")[0] != package:
-            raise  # a dependency of the package is missing
-        hint = INSTALL_HINTS.get(package, f"`pip install {package}`")
-        raise TalkerError(f"{purpose} needs {package}, which is not installed: {hint}") from None
+        missing = (error.name or package).partition(".")[0]
+        hint = _install_hint(package, extra)
+        subject = f"{purpose} needs {_DISTRIBUTIONS.get(package, package)}"
+        if missing != package:
+            raise TalkerError(f"{subject}, whose dependency {missing} is not installed: {hint}") from None
+        raise TalkerError(f"{subject}, which is not installed: {hint}") from None
     except OSError as error:  # a wheel whose shared library is missing, such as PortAudio
         raise TalkerError(f"{purpose} needs {module}, which does not load here: {error}") from None
+
+
+def describe_missing_package(module: str, purpose: str) -> str | None:
+    """Describe a failed import.
+
+    Args:
+        module: dotted name of the module that was not found.
+        purpose: what needs it.
+
+    Returns:
+        The sentence that `require` would raise; None if the module is no dependency of this package.
+    """
+    package = module.partition(".")[0]
+    if package not in INSTALL_HINTS:
+        return None
+    name = _DISTRIBUTIONS.get(package, package)
+    return f"{purpose} needs {name}, which is not installed: {_install_hint(package)}"
+
+
+def _install_hint(package: str, extra: str | None = None) -> str:
+    if extra is not None:
+        return f"pip install 'streamingtalker_ros[{extra}]', or in a checkout pip install -e '.[{extra}]'"
+    return INSTALL_HINTS.get(package, f"pip install {package}")

@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 
     from streamingtalker_ros.model.protocol import AnyFrame, Family, TalkerProtocol
 
+HELP = "turn an audio file into face motion: CSV, NPZ, MP4 or PNG"
+
 VIDEO_WIDTH, VIDEO_HEIGHT = 480, 640  # pixels
 SHEET_WIDTH, SHEET_HEIGHT, SHEET_ZOOM = 210, 280, 1.2  # pixels of an image of the contact sheet
 SHEET_IMAGES = 12

@@ -5,6 +5,8 @@ import json
 
 from streamingtalker_ros.errors import TalkerError, require
 
+HELP = "measure what a frame costs on this machine"
+
 LIMITS = {"hop": "chunk_frames", "window": "window", "context": "context", "decode": "decode_frames"}
 
 

@@ -9,6 +9,8 @@ from pathlib import Path
 
 from streamingtalker_ros.errors import require
 
+HELP = "convert a published checkpoint into safetensors and JSON"
+
 UNITS = {"m": 1.0, "cm": 0.01, "mm": 0.001}
 
 

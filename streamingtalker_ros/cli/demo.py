@@ -24,6 +24,8 @@ from streamingtalker_ros.cli.animate import Audio, draw_contact_sheet, render
 from streamingtalker_ros.errors import TalkerError, require
 from streamingtalker_ros.face.motion_clip import BlendshapeClip
 
+HELP = "talker and audio source over DDS, recorded into a video with sound"
+
 VOICE = Path(__file__).parents[1] / "data" / "voice.flac"
 _LOADING = 120.0  # s that the talker may take to load its model
 _IDLE = 1.0  # s of idle frames after the voice, then the talker ends

@@ -9,6 +9,8 @@ from pathlib import Path
 
 from streamingtalker_ros.errors import TalkerError, require
 
+HELP = "measure a checkpoint on held-out clips"
+
 SHOWN = (
     ("lip_opening_r_median", "r"),
     ("lip_opening_r_p10", "r p10"),

@@ -8,6 +8,8 @@ from pathlib import Path
 
 from streamingtalker_ros.errors import TalkerError
 
+HELP = "export a face with its ARKit shapes as .glb"
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the actions of the command and their options."""

@@ -5,6 +5,8 @@ import threading
 
 from streamingtalker_ros.process import on_stop_signals, print_line, print_warning
 
+HELP = "drive the joints of a robot's head from face motion, within their limits"
+
 
 def add_arguments(parser) -> None:
     parser.description = (

@@ -1,79 +1,120 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`streamingtalker COMMAND …`: finds the command's file, parses its arguments, prints errors as one sentence.
+"""`streamingtalker COMMAND …`: imports the command's module, parses its arguments, prints errors as one sentence.
 
-A command NAME lives in `cli/NAME.py` (dashes become underscores) and has `add_arguments(parser)` and
-`run(args) -> int`. Only the chosen command is imported, so that `--help` is instant and torch stays out of
-it.
+The module of a command NAME is `cli/NAME.py`. It has
+
+    HELP                   one line, for `streamingtalker --help`
+    add_arguments(parser)  adds the options; may set `parser.description` and the default `log_level`
+    run(args) -> int       the exit code; raises TalkerError
+
+At import it needs the base installation alone; torch and the extras are imported in `run`. Only the chosen
+command is imported.
 """
 
-import argparse
+from __future__ import annotations
+
 import importlib
+import logging
 import os
 import sys
+from collections.abc import Callable, Sequence
+from types import ModuleType
+from typing import Final
 
 from streamingtalker_ros import __version__
-from streamingtalker_ros.errors import TalkerError
-from streamingtalker_ros.process import flush_output, log_to_stderr, print_line
+from streamingtalker_ros.cli.command_parser import CommandParser
+from streamingtalker_ros.errors import TalkerError, describe_missing_package
+from streamingtalker_ros.process import LOGGER_NAME, flush_output, log_to_stderr, print_line
 
-COMMANDS = {
-    "talk": "the talker node without ROS: hear an audio topic, publish face motion",
-    "play": "publish an audio file or the microphone as a ROS 2 audio topic",
-    "animate": "turn an audio file into face motion: CSV, NPZ, MP4 or PNG",
-    "face": "export a face with its ARKit shapes as .glb",
-    "pictures": "render the default face: expressions, visemes, profiles",
-    "web": "serve a page: speak into the microphone and see the face speak",
-    "demo": "talker and audio source over DDS, recorded into a video with sound",
-    "markers": "show the face in RViz: face motion in, markers and the head's transform out",
-    "head": "drive a robot's head: face motion in, limited joint commands out",
-    "replay": "run the audio of a ROS 2 bag through the talker, into a bag with face motion",
-    "corpus": "make a training corpus of speech with exact phone times and teacher motion",
-    "train": "train a talker: stage by stage, or corpora, stages and checkpoint by one command",
-    "evaluate": "measure a checkpoint on held-out clips",
-    "convert": "convert a published checkpoint into safetensors and JSON",
-    "parity": "compare with a recording of the published code",
-    "bench": "measure what a frame costs on this machine",
-}
+COMMANDS: Final = (
+    "talk",
+    "play",
+    "animate",
+    "face",
+    "pictures",
+    "web",
+    "demo",
+    "markers",
+    "head",
+    "replay",
+    "corpus",
+    "train",
+    "evaluate",
+    "convert",
+    "parity",
+    "bench",
+)
+"""The commands, in the order of `streamingtalker --help`."""
 
-
-class Help(argparse.ArgumentDefaultsHelpFormatter):
-    """Shows a default where there is one to show."""
-
-    def _get_help_string(self, action):
-        return action.help if action.default in (None, False) else super()._get_help_string(action)
+EXIT_ERROR: Final = 2
+EXIT_INTERRUPTED: Final = 130  # 128 + SIGINT, as of a shell
 
 
-def _parser(name):
-    parser = argparse.ArgumentParser(prog="streamingtalker", description="Live speech to a talking 3D face.")
+def create_parser(commands: Sequence[str] = COMMANDS) -> CommandParser:
+    """Create the parser of the command line.
+
+    Args:
+        commands: names of the commands to import; the parser has no others.
+
+    Returns:
+        The parser. Its result has the attributes `command` and `run`, beside the arguments.
+    """
+    parser = CommandParser(prog="streamingtalker", description="Live speech to a talking 3D face.")
     parser.add_argument("--version", action="version", version=__version__)
-    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
-    for command, text in COMMANDS.items():
-        sub = commands.add_parser(
-            command, help=text, description=text[0].upper() + text[1:] + ".", formatter_class=Help
+    subparsers = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    for name in commands:
+        module = _import_command(name)
+        help_text: str = module.HELP
+        subparser = subparsers.add_parser(
+            name, help=help_text, description=f"{help_text[0].upper()}{help_text[1:]}."
         )
-        if command == name:
-            module = importlib.import_module(f".{command.replace('-', '_')}", __package__)
-            module.add_arguments(sub)
-            sub.set_defaults(run=module.run)
+        module.add_arguments(subparser)
+        subparser.set_defaults(run=module.run)
     return parser
 
 
-def main(argv=None):
-    """Run one command. argv: list of strings, default sys.argv[1:]. Returns the exit code: 0, or 2 on bad input."""
-    # one frame is too little work to share: on a busy machine a second thread costs ten times what it gives
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command.
+
+    Args:
+        argv: the arguments; None for those of the process.
+
+    Returns:
+        The exit code: that of the command, 2 on invalid input or a missing package, 130 after Ctrl-C.
+
+    Raises:
+        SystemExit: after `--help` and `--version`, and with code 2 where the arguments cannot be parsed.
+    """
+    # one frame is too little work to share: on a busy machine a second thread costs ten times what it gains
     os.environ.setdefault("OMP_NUM_THREADS", "1")
-    argv = sys.argv[1:] if argv is None else argv
-    name = next((word for word in argv if word in COMMANDS), None)
-    args = _parser(name).parse_args(argv)
+    words = list(sys.argv[1:] if argv is None else argv)
+    name = next((word for word in words if not word.startswith("-")), None)
+    args = create_parser([name] if name in COMMANDS else COMMANDS).parse_args(words)
     log_to_stderr()
+    logging.getLogger(LOGGER_NAME).setLevel(getattr(args, "log_level", logging.WARNING))
     try:
-        return args.run(args) or 0
+        run: Callable[..., int] = args.run
+        return run(args)
     except TalkerError as error:
-        print_line(f"streamingtalker: error: {error}", error=True)
-        return 2
+        return _print_error(str(error))
+    except ModuleNotFoundError as error:
+        message = describe_missing_package(error.name or "", f"`streamingtalker {args.command}`")
+        if message is None:  # no dependency of the package: a defect, shown with its traceback
+            raise
+        return _print_error(message)
     except KeyboardInterrupt:
-        return 130
+        return EXIT_INTERRUPTED
     finally:
         flush_output()
+
+
+def _import_command(name: str) -> ModuleType:
+    return importlib.import_module(f"streamingtalker_ros.cli.{name}")
+
+
+def _print_error(message: str) -> int:
+    print_line(f"streamingtalker: error: {message}", error=True)
+    return EXIT_ERROR
 
 
 if __name__ == "__main__":

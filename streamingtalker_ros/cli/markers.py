@@ -6,6 +6,8 @@ import threading
 from streamingtalker_ros.errors import TalkerError
 from streamingtalker_ros.process import on_stop_signals, print_line, print_warning
 
+HELP = "show face motion in RViz, as markers and a transform"
+
 _SIZE = (480, 600)
 
 

@@ -13,6 +13,8 @@ import numpy as np
 
 from streamingtalker_ros.errors import TalkerError, require
 
+HELP = "compare with a recording of the published code"
+
 LIMIT = 1e-4
 INPUTS = ("audio", "identity", "template", "noise", "vq_motion")
 OUTPUTS = (

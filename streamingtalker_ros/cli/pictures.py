@@ -24,6 +24,8 @@ from streamingtalker_ros.face.rig import Rig
 if TYPE_CHECKING:
     from PIL.Image import Image
 
+HELP = "render the default face: expressions, visemes, profiles"
+
 Case: TypeAlias = Mapping[str, float]  # weights by shape; a name without its side sets both sides
 
 EXPRESSIONS: dict[str, Case] = {

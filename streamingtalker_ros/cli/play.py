@@ -8,6 +8,8 @@ from streamingtalker_ros.audio.constants import SAMPLE_RATE
 from streamingtalker_ros.errors import TalkerError
 from streamingtalker_ros.process import QuietStream, on_stop_signals, print_line
 
+HELP = "publish an audio file or the microphone as a ROS 2 audio topic"
+
 _WAIT = 10.0
 
 

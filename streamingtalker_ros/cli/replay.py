@@ -10,6 +10,8 @@ from streamingtalker_ros.audio.constants import NS_PER_S
 from streamingtalker_ros.errors import TalkerError, require
 from streamingtalker_ros.runtime import parameters
 
+HELP = "run the audio of a ROS 2 bag through the talker, into a bag with face motion"
+
 
 def add_arguments(parser) -> None:
     parser.description = (

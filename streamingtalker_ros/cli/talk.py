@@ -11,6 +11,8 @@ from streamingtalker_ros.errors import TalkerError
 from streamingtalker_ros.process import FaultLog, on_stop_signals, print_line, print_warning
 from streamingtalker_ros.runtime import parameters
 
+HELP = "generate face motion from an audio topic, without a ROS installation"
+
 _FAULTS = FaultLog()
 
 

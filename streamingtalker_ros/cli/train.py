@@ -18,7 +18,8 @@ from pathlib import Path
 from typing import Any
 
 from streamingtalker_ros.errors import TalkerError, require
-from streamingtalker_ros.process import LOGGER_NAME
+
+HELP = "train a talker: stage by stage, or corpora, stages and checkpoint by one command"
 
 STAGES = {
     "codec": "stage 1: the motion codec",
@@ -40,6 +41,7 @@ SOURCES = {
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the subcommands and their options."""
+    parser.set_defaults(log_level=logging.INFO)  # `main` sets it
     stages = parser.add_subparsers(dest="stage", metavar="STAGE", required=True)
     options = _stage_options()
     for stage, text in STAGES.items():
@@ -163,8 +165,14 @@ def _add_tools(stages: Any, formatter_class: Any) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Run the chosen stage or tool."""
-    logging.getLogger(LOGGER_NAME).setLevel(logging.INFO)
+    """Run the chosen stage or tool.
+
+    Returns:
+        The exit code.
+
+    Raises:
+        TalkerError: If an option does not fit the stage, or its data or configuration is unusable.
+    """
     tools = {
         "average": _average,
         "curves": _plot_curves,

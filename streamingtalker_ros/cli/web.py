@@ -9,6 +9,8 @@ from pathlib import Path
 from streamingtalker_ros.errors import TalkerError, require
 from streamingtalker_ros.process import on_stop_signals, print_line, print_warning
 
+HELP = "serve a page: speak into the microphone and see the face speak"
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's options."""
