@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`streamingtalker COMMAND …`: imports the command's module, parses its arguments, prints errors as one sentence.
+"""`streamingtalker COMMAND …`: imports the module of the command, parses its arguments, prints errors in a line.
 
 The module of a command NAME is `cli/NAME.py`. It has
 

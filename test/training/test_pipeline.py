@@ -15,7 +15,7 @@ import torch
 
 from streamingtalker_ros import Talker
 from streamingtalker_ros.cli import main
-from streamingtalker_ros.cli.main import _parser
+from streamingtalker_ros.cli.main import create_parser
 from streamingtalker_ros.corpus import storage, synthetic
 from streamingtalker_ros.corpus.video import tracking
 from streamingtalker_ros.errors import TalkerError
@@ -105,7 +105,7 @@ def test_the_shipped_recipe_gives_valid_commands_for_the_sources_that_exist(
     assert plan.recipe["mixture"] == {"grid": 0.08, "grid_voices": 0.16, "facegood": 0.04}
     assert plan.recipe["model"]["styles"] == ["neutral", "grid_s1", "facegood"]  # nothing teaches `teacher`
     film, voiced, animated = (
-        _parser("corpus").parse_args(["corpus", *corpus.arguments]) for corpus in plan.corpora
+        create_parser(["corpus"]).parse_args(["corpus", *corpus.arguments]) for corpus in plan.corpora
     )
     assert film.videos == [grid / "s1"] and film.align == str(grid / "alignments" / "s1")
     assert film.landmarks == grid.parent / "marks" and film.speaker == "grid_s1"
@@ -210,7 +210,7 @@ def test_one_command_makes_corpus_stages_and_checkpoint_and_resumes(
     assert all(row["done"] and row["seconds"] >= 0 for row in steps.values())
 
     command = capsys.readouterr().out.strip().splitlines()[-1]
-    evaluate = _parser("evaluate").parse_args(shlex.split(command)[1:])
+    evaluate = create_parser(["evaluate"]).parse_args(shlex.split(command)[1:])
     assert Path(evaluate.corpus[0]) == run / "corpora" / "spoken"
     clip = storage.load_corpus(evaluate.corpus[0], "test")[0]
     talker = Talker.load(evaluate.model, "cpu")
