@@ -431,7 +431,7 @@ class DifferentiableMouth(torch.nn.Module):
         }
         return {
             "about": "Parameters of the dominance model of coarticulation, fitted to tracked lips by "
-            "`streamingtalker train coarticulation-fit`; docs/teacher.md describes each. visemes: "
+            "`streamingtalker train coarticulation-fit`; docs/coarticulation.md describes each. visemes: "
             + " ".join(TARGET_COLUMNS),
             "sources": sources,
             **self.parameters_as_dataclass().to_json(),

@@ -209,7 +209,7 @@ of N voices stepped together divided by N times that of one. The long stream has
 frames are measured in turns with those of a stream that is 200 frames old.
 
 Other tables: the effect of diffusion steps (`tools/benchmarks/steps.py`), the accuracy of bounded streaming
-of a published checkpoint in [docs/published.md](../../docs/published.md)
+of a published checkpoint in [docs/vertex.md](../../docs/vertex.md)
 (`tools/benchmarks/vertex_windows.py`), the delay of resampling
 in [docs/audio.md](../../docs/audio.md) (`tools/benchmarks/resample_delay.py`)."""
 

@@ -3,7 +3,7 @@
 
     python tools/benchmarks/vertex_windows.py DIR [--audio FILE] [--seconds 7.5] [--identity NAME]
 
-DIR is a converted checkpoint. It prints the two Markdown tables of docs/published.md: the error of each bound
+DIR is a converted checkpoint. It prints the two Markdown tables of docs/vertex.md: the error of each bound
 alone, and of all of them at several windows. Errors are those of the offsets from the template, relative to
 the exact ones: root mean square over frames and vertices, and maximum.
 """

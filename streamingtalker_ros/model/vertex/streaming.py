@@ -7,7 +7,7 @@
 
 The published order of computation (offline.py) depends on the whole utterance. Here a chunk of frames is
 computed from a window of audio and from the last h rows of motion, the head's diffusion steps are composed
-into one matrix, and a window of latents is decoded. docs/published.md gives the cost in accuracy.
+into one matrix, and a window of latents is decoded. docs/vertex.md gives the cost in accuracy.
 """
 
 from __future__ import annotations
