@@ -91,8 +91,8 @@ export class App {
       this.#fileEnded = true;
     };
     this.connection = new Connection(url, {
-      onText: (message) => this.#onText(message),
-      onBinary: (message) => this.#onBinary(message),
+      onTextMessage: (message) => this.#onTextMessage(message),
+      onBinaryMessage: (message) => this.#onBinaryMessage(message),
       onClose: (reason) => {
         this.connected = false;
         callbacks.onChange();
@@ -104,7 +104,7 @@ export class App {
   // ------------------------------------------------------------------------------------------------- from the server
 
   /** @param {any} message */
-  async #onText(message) {
+  async #onTextMessage(message) {
     if (message.type === 'hello') await this.#onHello(message);
     else if (message.type === 'state') this.sendDropped = message.left_out;
     else if (message.type === 'watching') {
@@ -129,7 +129,7 @@ export class App {
   }
 
   /** @param {Frame | AudioMessage} message */
-  #onBinary(message) {
+  #onBinaryMessage(message) {
     if (message.epoch !== this.epoch || !this.timeline) return;
     const now = performance.now();
     if (this.source === 'watch' && !this.#anchorWatched(message, now)) return;

@@ -11,8 +11,8 @@ const ACKNOWLEDGE_EVERY = 16; // frames
 
 /**
  * @typedef {object} ConnectionCallbacks
- * @property {(message: any) => void} onText called with each JSON message
- * @property {(message: BinaryMessage) => void} onBinary called with each binary message
+ * @property {(message: any) => void} onTextMessage called with each JSON message
+ * @property {(message: BinaryMessage) => void} onBinaryMessage called with each binary message
  * @property {(reason: string) => void} onClose called when the connection is lost
  */
 
@@ -66,12 +66,12 @@ export class Connection {
     socket.onmessage = ({ data }) => {
       if (socket !== this.socket) return;
       if (typeof data === 'string') {
-        this.#onText(JSON.parse(data));
+        this.#onTextMessage(JSON.parse(data));
         return;
       }
       this.received++;
       if (this.received % ACKNOWLEDGE_EVERY === 0) this.#acknowledge();
-      this.callbacks.onBinary(decodeMessage(data));
+      this.callbacks.onBinaryMessage(decodeMessage(data));
     };
     socket.onclose = () => {
       if (socket !== this.socket) return;
@@ -85,13 +85,13 @@ export class Connection {
   }
 
   /** @param {any} message */
-  #onText(message) {
+  #onTextMessage(message) {
     if (message.type === 'hello') this.retryMs = MIN_RETRY_MS;
     if (message.type === 'refused' || message.type === 'bye') {
       this.closeReason = message.text;
       this.retryMs = MAX_RETRY_MS;
     }
-    this.callbacks.onText(message);
+    this.callbacks.onTextMessage(message);
   }
 
   #acknowledge() {

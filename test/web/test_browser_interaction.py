@@ -107,16 +107,16 @@ def test_sound_waits_for_late_frames_and_nothing_is_heard_twice(page: Page, voic
     page.choose_file("#pick-audio", voice_path)
     page.wait("app.source === 'file' && app.timeline.newest && app.timeline.newest.time > 1.5")
     script = """new Promise((resolve) => {
-        const { callbacks } = app.connection, receive = callbacks.onBinary, held = [], rows = [];
+        const { callbacks } = app.connection, receive = callbacks.onBinaryMessage, held = [], rows = [];
         const begin = performance.now();
         const { clock, newest } = app.timeline;
         const late = 1000 * (newest.time - clock.playbackTime(begin)) + 500;
-        callbacks.onBinary = (message) => held.push(message);
+        callbacks.onBinaryMessage = (message) => held.push(message);
         const poll = () => {
           const now = performance.now(), { clock, newest } = app.timeline;
           rows.push([now - begin - late, clock.playbackTime(now), newest.time]);
-          if (now - begin > late && callbacks.onBinary !== receive) {
-            callbacks.onBinary = receive;
+          if (now - begin > late && callbacks.onBinaryMessage !== receive) {
+            callbacks.onBinaryMessage = receive;
             held.forEach(receive);
           }
           if (now - begin < late + 1800) setTimeout(poll, 8); else resolve(JSON.stringify(rows));
