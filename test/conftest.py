@@ -17,11 +17,16 @@ import os
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch: small networks only lose by more threads
 
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
+
+# For `tools.*`, and for a package that is not installed. Behind everything else: under colcon the source tree must not
+# hide the built package, which holds the generated messages.
+sys.path.append(str(Path(__file__).parents[1]))
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -63,7 +63,7 @@ def test_a_missing_package_is_named_with_its_cure(name) -> None:
     """In a process of its own, since a module that could not be imported leaves its mark on a process."""
     code = (
         "import sys; sys.modules['soxr'] = None\n"
-        f"from streamingtalker_ros.ros.entry_points import start; sys.exit(start('{name}'))"
+        f"from streamingtalker_ros.ros.entry_points import run_entry_point; sys.exit(run_entry_point('{name}'))"
     )
     ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
     assert ended.returncode == 2

@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """The web page watches a genuine ROS 2 talker: rclpy's node speaks, the page shows its frames and plays its audio."""
 
-import subprocess
 import sys
 from pathlib import Path
 
@@ -10,6 +9,7 @@ import pytest
 import soundfile
 from ament_index_python.packages import get_package_prefix
 
+from support.processes import ProcessGroup
 from support.ros_graph import LINEAGE, Graph, own_domain, until, voice
 
 DOMAIN = own_domain()
@@ -23,17 +23,8 @@ def start(monkeypatch):
     for module in ("cyclonedds", "rosbags", "starlette", "uvicorn", "websockets"):
         pytest.importorskip(module, reason=f"{module} is not installed in ROS's Python")
     monkeypatch.setenv("ROS_DOMAIN_ID", str(DOMAIN))
-    started = []
-
-    def start(*command):
-        started.append(subprocess.Popen(command))
-        return started[-1]
-
-    yield start
-    for process in started:
-        process.terminate()
-    for process in started:
-        process.wait(20)
+    with ProcessGroup() as processes:
+        yield processes.start
 
 
 def test_the_page_shows_a_genuine_ros_talker(start, tmp_path) -> None:

@@ -13,6 +13,7 @@ from ament_index_python.packages import get_package_prefix
 
 from streamingtalker_ros import ARKIT_NAMES
 from streamingtalker_ros.dds.recorder import FaceMotionRecorder
+from support.processes import ProcessGroup
 from support.ros_graph import LINEAGE, Graph, own_domain, until, voice
 
 DOMAIN = own_domain()
@@ -26,17 +27,8 @@ def start(monkeypatch):
     for module in ("cyclonedds", "rosbags"):
         pytest.importorskip(module, reason=f"{module} of the ROS-free node is not installed in ROS's Python")
     monkeypatch.setenv("ROS_DOMAIN_ID", str(DOMAIN))
-    started = []
-
-    def start(*command, **options):
-        started.append(subprocess.Popen(command, **options))
-        return started[-1]
-
-    yield start
-    for process in started:
-        process.terminate()
-    for process in started:
-        process.wait(20)
+    with ProcessGroup() as processes:
+        yield processes.start
 
 
 @pytest.fixture
