@@ -36,7 +36,8 @@ _TICK = 1e-6  # s; the least step of the clock, so that rounding never makes it 
 @dataclass
 class Motion:
     """Frames in the order of their publication. stamps: (T,) int64 ns; weights: (T, 52) float32; head: (T, 4)
-    float32 xyzw; speaking, idle: (T,) bool; frame_rate: frames per second."""
+    float32 xyzw; speaking, idle: (T,) bool; frame_rate: frames per second.
+    """
 
     stamps: np.ndarray
     weights: np.ndarray
@@ -49,7 +50,8 @@ class Motion:
 @dataclass
 class Replayed:
     """motion: what was made; statistics: the node's counters; seconds: of audio in the packets, good or bad;
-    outline: (time in ns, lowest, highest sample) for each `BLOCK` of the voice."""
+    outline: (time in ns, lowest, highest sample) for each `BLOCK` of the voice.
+    """
 
     motion: Motion
     statistics: Statistics
@@ -57,7 +59,7 @@ class Replayed:
     outline: list = field(repr=False)
 
 
-class Rehearsal:
+class OfflineTalker:
     """The talker's rules under a clock that packets turn. talker: streaming.Talker; settings: TalkerParameters;
     start: ns, the time at which the clock stands at 0; warn: called with a sentence, once for each kind of
     trouble.
@@ -140,7 +142,8 @@ class Rehearsal:
 
     def _run_to(self, time) -> None:
         """Let the clock run, working at each moment that the rules ask for, as a worker of boundless speed
-        does."""
+        does.
+        """
         while self._now < time:
             if run_batch(self._talker, [self._session], lambda: self._now).hops:
                 continue
@@ -183,7 +186,7 @@ def replay(bag, out, topic, talker, settings, rig, warn, progress=lambda message
         bag.start,
     )
     out.write(Raw(bag.start, MODEL_TOPIC, face_messages.MODEL_TYPE, encode(model)))
-    rehearsal = Rehearsal(talker, settings, bag.start, warn)
+    rehearsal = OfflineTalker(talker, settings, bag.start, warn)
     motion, made = message_types.message_class(face_messages.MOTION_TYPE), []
 
     def keep(published) -> None:

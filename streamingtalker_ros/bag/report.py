@@ -32,7 +32,8 @@ svg text { font: 11px system-ui, sans-serif; fill: #666 }
 @dataclass(frozen=True)
 class Curve:
     """kind: "made" or "reference"; seconds: (T,) from the beginning; opening: (T,) mm; period: seconds
-    between frames that belong together: a longer hole breaks the line."""
+    between frames that belong together: a longer hole breaks the line.
+    """
 
     kind: str
     seconds: np.ndarray
@@ -41,7 +42,7 @@ class Curve:
 
 
 def table(figures) -> str:
-    """dict -> an HTML table of two columns; floats with four digits."""
+    """Dict -> an HTML table of two columns; floats with four digits."""
 
     def text(value):
         return f"{value:.4g}" if isinstance(value, float) else str(value)

@@ -33,15 +33,15 @@ class Raw:
     data: bytes
 
 
-def lineage_of(name):
-    """The audio lineage whose typestore knows a type; our own types are in both."""
+def get_variant(name):
+    """The audio variant whose typestore knows a type; our own types are in both."""
     return _TYPES[name]
 
 
 def decode(raw):
     """A Raw -> an object with the message's fields. Raises TalkerError when its bytes are no such message."""
     try:
-        return message_types.typestore(lineage_of(raw.type)).deserialize_cdr(raw.data, raw.type)
+        return message_types.typestore(get_variant(raw.type)).deserialize_cdr(raw.data, raw.type)
     except Exception as error:  # rosbags runs generated code over the bytes: its errors have no common base
         raise TalkerError(
             f"a message on {raw.topic} is no {raw.type} ({type(error).__name__}: {error}): it was left out"
@@ -88,12 +88,12 @@ class BagInput:
     @property
     def storage(self) -> str:
         """ "sqlite3" or "mcap"."""
-        mcap = self.path.suffix == ".mcap" or self.path.is_dir() and any(self.path.glob("*.mcap*"))
+        mcap = self.path.suffix == ".mcap" or (self.path.is_dir() and any(self.path.glob("*.mcap*")))
         return "mcap" if mcap else "sqlite3"
 
     @property
     def start(self):
-        """ns of the first message of any topic."""
+        """Ns of the first message of any topic."""
         return self._reader.start_time
 
     def topics(self):
@@ -129,8 +129,9 @@ class BagInput:
 
     def info_topic(self, audio):
         """The audio_info that belongs to an audio topic (its own name with _info, or audio_info beside it),
-        or None."""
-        infos = {c.topic for c in self._connections if c.msgtype == INFO_TYPE and lineage_fits(c)}
+        or None.
+        """
+        infos = {c.topic for c in self._connections if c.msgtype == INFO_TYPE and has_known_definition(c)}
         beside = f"{audio.rpartition('/')[0]}/audio_info"
         return next((topic for topic in (f"{audio}_info", beside) if topic in infos), None)
 
@@ -140,17 +141,17 @@ class BagInput:
             {
                 c.topic
                 for c in self._connections
-                if c.msgtype == face_messages.MOTION_TYPE and c.msgcount and lineage_fits(c)
+                if c.msgtype == face_messages.MOTION_TYPE and c.msgcount and has_known_definition(c)
             }
         )
         return "/face_motion" if "/face_motion" in found else found[0] if len(found) == 1 else None
 
     def connections(self, *topics):
-        """rosbags' connections of topics, of types known here. Raises TalkerError for foreign definitions."""
+        """Rosbags' connections of topics, of types known here. Raises TalkerError for foreign definitions."""
         found = [c for c in self._connections if c.topic in topics and c.msgtype in _TYPES]
         for connection in found:
-            if not lineage_fits(connection):
-                known = lineage_of(connection.msgtype)
+            if not has_known_definition(connection):
+                known = get_variant(connection.msgtype)
                 raise TalkerError(
                     f"{connection.topic} was recorded with another definition of "
                     f"{connection.msgtype} than that of {known}: convert the bag to the released one"
@@ -176,10 +177,10 @@ class BagInput:
             ) from None
 
 
-def lineage_fits(connection):
+def has_known_definition(connection):
     """Whether a connection's type hash, where the bag tells one, is that of the definition known here."""
     name = connection.msgtype
-    return not connection.digest or connection.digest == message_types.type_hash(name, lineage_of(name))
+    return not connection.digest or connection.digest == message_types.type_hash(name, get_variant(name))
 
 
 class BagOutput:
@@ -218,7 +219,7 @@ class BagOutput:
         """A topic of a type known here. qos: list of rosbags' Qos, as `face_qos` or a connection's own."""
         if (topic, name) not in self._connections:
             self._connections[topic, name] = self._writer.add_connection(
-                topic, name, typestore=message_types.typestore(lineage_of(name)), offered_qos_profiles=qos
+                topic, name, typestore=message_types.typestore(get_variant(name)), offered_qos_profiles=qos
             )
 
     def copy_topics(self, connections) -> None:
@@ -232,7 +233,7 @@ class BagOutput:
 
 
 def face_qos(depth, latched=False):
-    """rosbags' Qos of our own topics: reliable, keep-last `depth`, volatile or (latched) transient local."""
+    """Rosbags' Qos of our own topics: reliable, keep-last `depth`, volatile or (latched) transient local."""
     kinds = require("rosbags.interfaces", "writing bags")
     forever = kinds.QosTime(9223372036, 854775807)
     return [
@@ -252,6 +253,7 @@ def face_qos(depth, latched=False):
 
 def encode(message):
     """A message of a class of `node.messages` -> its bytes as a recorder finds them on the wire: CDR with its
-    header, filled to a multiple of four."""
+    header, filled to a multiple of four.
+    """
     data = message.serialize(use_version_2=False)
     return data + bytes(-len(data) % 4)

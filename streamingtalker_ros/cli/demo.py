@@ -71,7 +71,7 @@ def run(args) -> int:
 def perform(wav, seconds, device, domain):
     """Speak a file to a talker, both as processes of their own.
 
-    Returns the list of `node.recorder.Recorded` messages and the talker's statistics (dict). Raises
+    Returns the list of `node.recorder.RecordedFrame` messages and the talker's statistics (dict). Raises
     TalkerError with the sentence of the process that failed.
     """
     from tqdm import tqdm
@@ -158,7 +158,7 @@ class _Process:
 
 
 def motion_of(recorded, frame_rate):
-    """Recorded messages -> BlendshapeClip, on the grid of their stamps; frame 0 is the audio's first
+    """RecordedFrame messages -> BlendshapeClip, on the grid of their stamps; frame 0 is the audio's first
     sample.
 
     A frame that never came shows the one before it. Takes the last stream, should the voice have begun anew.

@@ -48,14 +48,16 @@ def run(args) -> int:
 
     node = HeadNode(head, args.namespace, args.domain, warn=print_warning)
     try:
-        topics = ", ".join(node.wire.resolve(output.topic) for output in head.outputs)
+        topics = ", ".join(node.dds_node.resolve_name(output.topic) for output in head.outputs)
         print_line(
             f"head {head.name}: {len(head.joints)} joints, {head.rate:g} commands per second, domain "
-            f"{node.wire.domain}; hears {node.wire.resolve('face_motion')}, speaks {topics}"
+            f"{node.dds_node.domain}; hears {node.dds_node.resolve_name('face_motion')}, speaks {topics}"
         )
         stop.wait(args.duration)
     finally:
         node.rest()
-        print_line(f"commands {node.sent}, messages that could not be used {node.controller.rejected}")
+        print_line(
+            f"commands {node.commands_sent}, messages that could not be used {node.controller.rejected}"
+        )
         node.close()
     return 0

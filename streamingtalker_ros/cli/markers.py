@@ -61,9 +61,9 @@ def run(args):
         args.domain,
         warn=print_warning,
     )
-    resolve = node.wire.resolve
+    resolve = node.dds_node.resolve_name
     print_line(
-        f"face markers ready, domain {node.wire.domain}; hears {resolve('face_motion')}, speaks "
+        f"face markers ready, domain {node.dds_node.domain}; hears {resolve('face_motion')}, speaks "
         f"{resolve('face_markers')}{'' if args.still else ' and /tf'}"
     )
     stop.wait(args.duration)

@@ -55,10 +55,10 @@ def run(args) -> int:
         raise TalkerError("nothing to play, or two things: give a FILE or --microphone")
     if args.packet_ms <= 0 or args.pace < 0:
         raise TalkerError("--packet-ms must be above 0, --pace 0 or above: see streamingtalker play --help")
-    from streamingtalker_ros.dds.audio_player import AudioSource
+    from streamingtalker_ros.dds.audio_player import AudioPublisher
 
     samples, rate = (None, args.rate) if args.microphone else sources.load_pcm16(args.file)
-    source = AudioSource(rate, args.lineage, args.topic, args.namespace, args.domain)
+    source = AudioPublisher(rate, args.lineage, args.topic, args.namespace, args.domain)
     on_stop_signals(signal.default_int_handler)
     try:
         if not source.wait_for_subscriber(args.wait):

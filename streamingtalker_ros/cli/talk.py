@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """`streamingtalker talk`: the talker node without ROS; hears an audio topic, publishes face motion until it
-is stopped."""
+is stopped.
+"""
 
 import dataclasses
 import json
@@ -65,15 +66,15 @@ def run(args):
 
     started = time.monotonic()
     node = TalkerNode(settings, args.namespace, args.domain, warn=print_warning)
-    talker, resolve = node.core.talker, node.wire.resolve
+    talker, resolve = node.worker.talker, node.dds_node.resolve_name
     print_line(
         f"talker ready in {time.monotonic() - started:.1f} s: model {talker.name} on {talker.device}, "
-        f"{settings.steps or talker.steps} diffusion steps, domain {node.wire.domain}; "
-        f"hears {resolve(settings.audio_topic)}, speaks {resolve('face_motion')}"
+        f"{settings.steps or talker.steps} diffusion steps, domain {node.dds_node.domain}; "
+        f"hears {resolve(settings.audio_topic)}, speaks {', '.join(node.topics)}"
     )
-    _wait(node.core, stop, args, file)
-    node.core.stop()
-    numbers = node.core.statistics()
+    _wait(node.worker, stop, args, file)
+    node.worker.stop()
+    numbers = node.worker.statistics()
     if args.stats:
         with open(args.stats, "w", encoding="utf-8") as file:
             json.dump(
@@ -81,7 +82,7 @@ def run(args):
                 file,
                 indent=1,
             )
-    print_line(node.core.summary())
+    print_line(node.worker.summary())
     node.close()
     return 0
 

@@ -1,75 +1,114 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The audio source: packets of audio, published as either lineage of audio_common_msgs.
+"""Publishes packets of audio as either variant of audio_common_msgs.
 
-Packets carry signed 16-bit samples at the file's own rate; a packet's stamp is the time of its first sample. ros-drivers: AudioDataStamped and AudioInfo; mgonzs13:
-AudioStamped.
+Packets carry signed 16-bit samples at their own rate; the stamp of a packet is the time of its first sample.
+The types are AudioDataStamped and AudioInfo (ros-drivers), or AudioStamped (mgonzs13).
 """
 
+from __future__ import annotations
+
 import time
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
 
 from streamingtalker_ros.audio.packet import AudioFormat
 from streamingtalker_ros.dds import message_types
-from streamingtalker_ros.dds.node import Wire, readers
+from streamingtalker_ros.dds.node import DdsNode, matched_readers
 from streamingtalker_ros.messaging import audio_common
+from streamingtalker_ros.messaging.audio_common import Variant
 from streamingtalker_ros.process import print_warning
 
+_INFO_PERIOD_S = 1.0  # audio_info is repeated for subscribers that come later
+_POLL_S = 0.02
 
-class AudioSource:
-    """A node that publishes audio. lineage: a key of audio_common.PUBLISHED_TYPES; rate: Hz; topic: of the audio, `audio_info`
-    beside it."""
+
+class AudioPublisher:
+    """Node that publishes audio.
+
+    Args:
+        rate: Samples per second.
+        variant: Variant of audio_common_msgs.
+        topic: Topic of the audio; its format goes to `{topic}_info` (ros-drivers).
+        namespace: Namespace of the node.
+        domain: ROS domain, None for that of ROS_DOMAIN_ID.
+        frame_id: frame_id of the headers.
+    """
 
     def __init__(
-        self, rate, lineage="ros-drivers", topic="audio", namespace="", domain=None, frame_id="microphone"
+        self,
+        rate: int,
+        variant: Variant = "ros-drivers",
+        topic: str = "audio",
+        namespace: str = "",
+        domain: int | None = None,
+        frame_id: str = "microphone",
     ) -> None:
         self.format = AudioFormat(rate, 1, "s16")
-        self._name, self._frame_id = audio_common.PUBLISHED_TYPES[lineage], frame_id
-        self._wire = Wire("audio_source", namespace, domain, print_warning)
-        self._made = message_types.message_class(self._name, lineage)
-        # ros-drivers' audio_capture is reliable, depth 10; mgonzs13's audio_capturer best effort, depth 5:
-        # both could lose packets to a busy subscriber, so that this one is reliable and deep for either
-        self._writer = self._wire.audio_publisher(topic, self._name, lineage, self._wire.qos(depth=1000))
-        self._info = None
-        if lineage == "ros-drivers":
-            self._info = self._wire.publisher(
-                f"{topic}_info", audio_common.INFO_TYPE, self._wire.qos(depth=1)
+        self._type_name = audio_common.PUBLISHED_TYPES[variant]
+        self._frame_id = frame_id
+        self._dds_node = DdsNode("audio_source", namespace, domain, print_warning)
+        self._message_class = message_types.message_class(self._type_name, variant)
+        # audio_capture of ros-drivers is reliable with depth 10, audio_capturer of mgonzs13 best effort with
+        # depth 5: both could lose packets to a busy subscriber, so this one is reliable and deep
+        qos = self._dds_node.qos(depth=1000)
+        self._writer: Any = self._dds_node.create_publisher(topic, self._type_name, qos, variant)
+        self._info_writer: Any = None
+        if variant == "ros-drivers":
+            self._info_writer = self._dds_node.create_publisher(
+                f"{topic}_info", audio_common.INFO_TYPE, self._dds_node.qos(depth=1)
             )
-            self._wire.every(1.0, self._tell_format)  # for those who come later
-        self._wire.start()
+            self._dds_node.create_timer(_INFO_PERIOD_S, self._publish_info)
+        self._dds_node.start()
 
-    def wait_for_subscriber(self, timeout, settle=0.3):
-        """Wait until somebody listens, and `settle` seconds more for others who have just discovered this
-        node.
+    def wait_for_subscriber(self, timeout: float, settle: float = 0.3) -> bool:
+        """Wait until the audio has a subscriber.
 
-        Returns whether somebody listens, after at most `timeout` seconds.
+        Args:
+            timeout: s to wait at most.
+            settle: s without a new subscriber before the wait ends.
+
+        Returns:
+            Whether there is a subscriber.
         """
-        deadline, last, since = time.monotonic() + timeout, 0, time.monotonic()
+        deadline = time.monotonic() + timeout
+        last_count, last_change = 0, time.monotonic()
         while time.monotonic() < deadline:
-            count = readers(self._writer)
-            told = self._info is None or readers(self._info)
-            if count != last:
-                last, since = count, time.monotonic()
-            if count and told and time.monotonic() - since >= settle:
+            count = matched_readers(self._writer)
+            has_info_reader = self._info_writer is None or matched_readers(self._info_writer) > 0
+            if count != last_count:
+                last_count, last_change = count, time.monotonic()
+            if count and has_info_reader and time.monotonic() - last_change >= settle:
                 break
-            time.sleep(0.02)
-        self._tell_format()
-        return last > 0
+            time.sleep(_POLL_S)
+        self._publish_info()
+        return last_count > 0
 
-    def _tell_format(self) -> None:
-        if self._info is not None:
-            self._info.write(
-                audio_common.to_audio_info(message_types.message_class(audio_common.INFO_TYPE)(), self.format)
-            )
+    def publish(self, samples: npt.NDArray[np.int16], stamp: int) -> None:
+        """Publish a packet.
 
-    def publish(self, samples, stamp) -> None:
-        """samples: (n,) int16, taken at `stamp` (ns)."""
+        Args:
+            samples: (n,) int16.
+            stamp: Time of the first sample in ns.
+        """
         self._writer.write(
             audio_common.to_audio_message(
-                self._made(), self._name, samples, self.format, stamp, self._frame_id
+                self._message_class(), self._type_name, samples, self.format, stamp, self._frame_id
             )
         )
 
-    def close(self, linger=0.2) -> None:
-        """Leave, `linger` seconds after the last packet so that a slow subscriber gets it."""
+    def close(self, linger: float = 0.2) -> None:
+        """Leave the graph.
+
+        Args:
+            linger: s to wait before, so that a slow subscriber receives the last packet.
+        """
         time.sleep(linger)
-        self._wire.close()
-        self._writer = self._info = None
+        self._dds_node.close()
+        self._writer = self._info_writer = None
+
+    def _publish_info(self) -> None:
+        if self._info_writer is not None:
+            info = message_types.message_class(audio_common.INFO_TYPE)()
+            self._info_writer.write(audio_common.to_audio_info(info, self.format))

@@ -1,91 +1,119 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The head_driver node without ROS: hears `face_motion`, publishes the commands of a robot head's joints."""
+"""The head_driver node without ROS: `face_motion` in, commands for the joints of a robot head out."""
+
+from __future__ import annotations
 
 import logging
 import threading
 import time
+from collections.abc import Callable
+from typing import Any, Final
 
 from streamingtalker_ros.dds import message_types
-from streamingtalker_ros.dds.node import Wire
+from streamingtalker_ros.dds.node import DdsNode
 from streamingtalker_ros.messaging import face_messages
-from streamingtalker_ros.process import never_raising
-from streamingtalker_ros.robot_head import HeadController, outputs
+from streamingtalker_ros.process import LOGGER_NAME, never_raising
+from streamingtalker_ros.robot_head import HeadController, RobotHead, outputs
 
-JOINT_STATE = "sensor_msgs/msg/JointState"
+JOINT_STATE_TYPE: Final = "sensor_msgs/msg/JointState"
+_REST_POLL_S: Final = 0.02
+_MIN_STALL_S: Final = 0.2  # without a command, after which the node's thread counts as stalled
 
 
 class HeadNode:
-    """head: Head; namespace, domain: as `Wire` takes them. `sent` counts the commands."""
+    """Drives one robot head.
 
-    def __init__(self, head, namespace="", domain=None, warn=None) -> None:
-        self._warn = never_raising(warn or logging.getLogger("streamingtalker_ros").warning)
-        self._stepping, self._unsent = threading.Lock(), set()
-        self.controller, self.sent = HeadController(head, self._warn), 0
-        self.wire = Wire("head_driver", namespace, domain, self._warn)
-        self._writers = [
+    Args:
+        head: The head.
+        namespace: Namespace of the node.
+        domain: ROS domain, None for that of ROS_DOMAIN_ID.
+        warn: Receives warnings, default the package's logger.
+    """
+
+    def __init__(
+        self,
+        head: RobotHead,
+        namespace: str = "",
+        domain: int | None = None,
+        warn: Callable[[str], Any] | None = None,
+    ) -> None:
+        self._warn = never_raising(warn or logging.getLogger(LOGGER_NAME).warning)
+        self._step_lock = threading.Lock()
+        self._warned_topics: set[str] = set()
+        self.controller = HeadController(head, self._warn)
+        self.commands_sent = 0
+        self.dds_node = DdsNode("head_driver", namespace, domain, self._warn)
+        self._outputs: list[tuple[Any, Callable[..., Any], Any]] = [
             (
                 output,
                 message_types.message_class(outputs.message_type(output)),
-                self.wire.publisher(output.topic, outputs.message_type(output), self.wire.qos(depth=1)),
+                self.dds_node.create_publisher(
+                    output.topic, outputs.message_type(output), self.dds_node.qos(depth=1)
+                ),
             )
             for output in head.outputs
         ]
         if head.feedback:
-            self.wire.subscribe(
+            self.dds_node.create_subscription(
                 head.feedback,
-                JOINT_STATE,
+                JOINT_STATE_TYPE,
                 lambda message: self.controller.set_joint_state(message.name, message.position),
             )
-        self.wire.subscribe(
+        self.dds_node.create_subscription(
             "face_motion",
             face_messages.MOTION_TYPE,
             lambda motion: self.controller.update(motion, time.time_ns()),
-            self.wire.qos(depth=1000),
+            self.dds_node.qos(depth=1000),
         )
-        self.wire.every(1.0 / head.rate, self._step)
-        self.wire.start()
+        self.dds_node.create_timer(1.0 / head.rate, self._step)
+        self.dds_node.start()
 
-    def rest(self, timeout=3.0):
-        """Hear no more motion and bring the head to rest. Returns whether it is, after at most `timeout`
-        seconds."""
+    def rest(self, timeout: float = 3.0) -> bool:
+        """Ignore further motion and move the head to its rest position.
+
+        Args:
+            timeout: s to wait at most.
+
+        Returns:
+            Whether the head is at rest.
+        """
         self.controller.begin_rest()
         deadline = time.monotonic() + timeout
         period = 1.0 / self.controller.head.rate
-        sent, since = self.sent, time.monotonic()
+        sent, last_command = self.commands_sent, time.monotonic()
         while not self.controller.at_rest and time.monotonic() < deadline:
-            time.sleep(min(0.02, period))
-            if self.sent != sent:
-                sent, since = self.sent, time.monotonic()
-            elif time.monotonic() - since > max(0.2, 3 * period):
-                self._step()  # the wire's thread stands still, or has ended
-                sent = self.sent
+            time.sleep(min(_REST_POLL_S, period))
+            if self.commands_sent != sent:
+                sent, last_command = self.commands_sent, time.monotonic()
+            elif time.monotonic() - last_command > max(_MIN_STALL_S, 3 * period):
+                self._step()  # the node's thread is blocked or has ended
+                sent = self.commands_sent
         return self.controller.at_rest
 
     def close(self) -> None:
         """Leave the graph; the joints stay where the last command put them."""
-        self.wire.close()
-        self._writers = []
+        self.dds_node.close()
+        self._outputs = []
 
     def _step(self) -> None:
-        with self._stepping:
-            self._command()
+        with self._step_lock:
+            self._send_command()
 
-    def _command(self) -> None:
+    def _send_command(self) -> None:
         now = time.time_ns()
         command = self.controller.step(now)
         if command is None:
             return
-        for output, made, writer in self._writers:
+        for output, message_class, writer in self._outputs:
             try:
-                writer.write(
-                    outputs.to_message(
-                        output, made(), command, self.controller.head, now, message_types.message_class
-                    )
+                message = outputs.to_message(
+                    output, message_class(), command, self.controller.head, now, message_types.message_class
                 )
-            except Exception as error:  # the other outputs still get theirs
-                if output.topic not in self._unsent:
-                    self._unsent.add(output.topic)
+                writer.write(message)
+            except Exception as error:  # the other outputs still receive theirs
+                if output.topic not in self._warned_topics:
+                    self._warned_topics.add(output.topic)
                     self._warn(
                         f"a command could not be sent on {output.topic} ({type(error).__name__}: {error})"
                     )
-        self.sent += 1
+        self.commands_sent += 1

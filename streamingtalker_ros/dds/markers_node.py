@@ -1,37 +1,58 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The face_markers node without ROS: hears `face_motion`, publishes `face_markers` for RViz and the head's
-transform on `/tf`."""
+"""The face_markers node without ROS: the face as `face_markers` for RViz, the head's rotation on `/tf`.
+
+It shows `face_motion` on a rig, or the mesh of a vertex talker, which it knows by `face_model`.
+"""
+
+from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Callable
+from typing import Any, Final
 
 from streamingtalker_ros.dds import message_types
-from streamingtalker_ros.dds.node import Wire, readers
+from streamingtalker_ros.dds.node import DdsNode, matched_readers
 from streamingtalker_ros.face.default_head.assemble import default_rig
+from streamingtalker_ros.face.rig import Rig
 from streamingtalker_ros.messaging import face_messages
-from streamingtalker_ros.process import never_raising
+from streamingtalker_ros.process import LOGGER_NAME, never_raising
 from streamingtalker_ros.rviz.marker_cdr import MARKER_TYPE
 from streamingtalker_ros.rviz.markers import FaceMarkers
 
-TF = "tf2_msgs/msg/TFMessage"
+TF_TYPE: Final = "tf2_msgs/msg/TFMessage"
 
 
 class FaceMarkersNode:
-    """rig: default the package's face; rate, rotate, face_frame, frame_id: as FaceMarkers; namespace, domain:
-    as `Wire` takes them. `sent` counts markers, `lost` those that no listener took in time."""
+    """Publishes the markers of one face.
+
+    Args:
+        rig: Face that FaceMotion moves, default the package's.
+        rate: Markers per second at most.
+        rotate: Rotate the head by a transform.
+        face_frame: tf frame of the rotating head.
+        frame_id: tf frame of the face until the first message states it.
+        namespace: Namespace of the node.
+        domain: ROS domain, None for that of ROS_DOMAIN_ID.
+        warn: Receives warnings, default the package's logger.
+
+    Attributes:
+        sent: Number of markers that were sent.
+        lost: Number of markers that could not be sent in time.
+    """
 
     def __init__(
         self,
-        rig=None,
-        rate=25.0,
-        rotate=True,
-        face_frame="face",
-        frame_id="head",
-        namespace="",
-        domain=None,
-        warn=None,
+        rig: Rig | None = None,
+        rate: float = 25.0,
+        rotate: bool = True,
+        face_frame: str = "face",
+        frame_id: str = "head",
+        namespace: str = "",
+        domain: int | None = None,
+        warn: Callable[[str], Any] | None = None,
     ) -> None:
-        self._warn = never_raising(warn or logging.getLogger("streamingtalker_ros").warning)
+        self._warn = never_raising(warn or logging.getLogger(LOGGER_NAME).warning)
         self._markers = FaceMarkers(
             rig or default_rig(),
             message_types.message_class,
@@ -41,32 +62,48 @@ class FaceMarkersNode:
             face_frame,
             frame_id,
         )
-        self._made = message_types.serialized_class(MARKER_TYPE)
+        self._marker_class = message_types.serialized_class(MARKER_TYPE)
         self.sent = self.lost = 0
-        self.wire = Wire("face_markers", namespace, domain, self._warn)
-        # reliable, as RViz asks for unless it is told otherwise; what it does not take in time is old
-        self._writer = self.wire.publisher("face_markers", MARKER_TYPE, self.wire.qos(depth=2))
-        self._tf = self.wire.publisher("/tf", TF, self.wire.qos(depth=100)) if rotate else None
-        self.wire.subscribe("face_motion", face_messages.MOTION_TYPE, self._on_motion, self.wire.qos(depth=1))
-        self.wire.every(1.0 / rate, self._send)
-        self.wire.start()
+        self.dds_node = node = DdsNode("face_markers", namespace, domain, self._warn)
+        # reliable, as RViz requests by default; a marker that is not received in time is out of date
+        self._writer: Any = node.create_publisher("face_markers", MARKER_TYPE, node.qos(depth=2))
+        self._tf_writer: Any = node.create_publisher("/tf", TF_TYPE, node.qos(depth=100)) if rotate else None
+        self._has_vertices_subscription = False
+        node.create_subscription("face_motion", face_messages.MOTION_TYPE, self._on_motion, node.qos(depth=1))
+        node.create_subscription(
+            "face_model", face_messages.MODEL_TYPE, self._on_model, node.qos(depth=1, latched=True)
+        )
+        node.create_timer(1.0 / rate, self._publish_due)
+        node.start()
 
     def close(self) -> None:
         """Leave the graph."""
-        self.wire.close()
-        self._writer = self._tf = None
+        self.dds_node.close()
+        self._writer = self._tf_writer = None
 
-    def _on_motion(self, motion) -> None:
-        turn = self._markers.on_motion(motion)
-        if turn is not None:
-            self._tf.write(turn)
-        self._send()
+    def _on_model(self, model: Any) -> None:
+        if self._markers.on_model(model) and not self._has_vertices_subscription:
+            self._has_vertices_subscription = True
+            qos = self.dds_node.qos(depth=1, reliable=False)
+            self.dds_node.create_subscription(
+                "face_vertices", face_messages.VERTICES_TYPE, self._on_vertices, qos
+            )
 
-    def _send(self) -> None:
-        listeners = readers(self._writer)
-        for blob in self._markers.markers(time.monotonic(), time.time_ns(), listeners):
+    def _on_vertices(self, vertices: Any) -> None:
+        self._markers.on_vertices(vertices)
+        self._publish_due()
+
+    def _on_motion(self, motion: Any) -> None:
+        transform = self._markers.on_motion(motion)
+        if transform is not None:
+            self._tf_writer.write(transform)
+        self._publish_due()
+
+    def _publish_due(self) -> None:
+        subscribers = matched_readers(self._writer)
+        for data in self._markers.markers(time.monotonic(), time.time_ns(), subscribers):
             try:
-                self._writer.write(self._made(blob))
+                self._writer.write(self._marker_class(data))
                 self.sent += 1
             except Exception as error:  # a reader that does not keep up
                 self.lost += 1

@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """Message definitions that no standard typestore holds, as text: {type name: definition}.
 
-`LINEAGES` maps each audio lineage to its `audio_common_msgs`. Two packages share that name and differ in
+`VARIANTS` maps each audio variant to its `audio_common_msgs`. Two packages share that name and differ in
 every type: the one of ros-drivers (github.com/ros-drivers/audio_common, branch ros2; BSD licence) and the one
 of github.com/mgonzs13/audio_common (MIT licence). `COMMON` holds std_srvs/Trigger
-(github.com/ros2/common_interfaces, Apache-2.0) as its two halves, and of hri_msgs (github.com/ros4hri/hri_msgs,
-BSD licence) the action units, without their constants.
+(github.com/ros2/common_interfaces, Apache-2.0) as its two halves, and of hri_msgs
+(github.com/ros4hri/hri_msgs, BSD licence) the action units, without their constants.
 """
 
 ROS_DRIVERS = {
@@ -46,5 +46,5 @@ COMMON = {
     ),
 }
 
-LINEAGES = {"ros-drivers": ROS_DRIVERS, "mgonzs13": MGONZS13}
+VARIANTS = {"ros-drivers": ROS_DRIVERS, "mgonzs13": MGONZS13}
 OWN = ("FaceMotion", "FaceVertices", "FaceModel")

@@ -1,27 +1,39 @@
 # SPDX-License-Identifier: Apache-2.0
-"""ROS 2 message classes for Cyclone DDS, derived at run time from the definitions themselves.
+"""ROS 2 message classes for Cyclone DDS, derived at run time from the message definitions.
 
-Takes a type name such as "streamingtalker_ros/msg/FaceMotion", gives a dataclass whose wire form (typename,
-field widths, plain CDR of a final type) is the one that rmw_cyclonedds uses. The definitions come from
-`msg/*.msg`, from rosbags' ROS 2 Jazzy typestore, and from `definitions` for what it lacks; nothing is written
-twice.
+For a type name such as "streamingtalker_ros/msg/FaceMotion" it returns a dataclass with the same
+representation on the wire (type name, field widths, plain CDR of a final type) as rmw_cyclonedds uses. The
+definitions come from `msg/*.msg`, from rosbags' ROS 2 Jazzy typestore, and from `message_definitions` for
+what that lacks.
 """
 
+from __future__ import annotations
+
 import dataclasses
+from collections.abc import Callable
 from functools import cache
+from typing import Any, Final, TypeAlias
 
 from streamingtalker_ros import resources
 from streamingtalker_ros.dds import audio_cdr, message_definitions
 from streamingtalker_ros.errors import require
+from streamingtalker_ros.messaging.audio_common import Variant
 
-_DEFAULTS = {"bool": False, "string": "", "float32": 0.0, "float64": 0.0}
+MessageClass: TypeAlias = Callable[..., Any]
+"""A class of messages: its fields are keyword arguments with ROS's zero defaults."""
+
+_Field: TypeAlias = tuple[str, Any, Any]  # name, IDL annotation, default or factory
+
+_DEFAULTS: Final = {"bool": False, "string": "", "float32": 0.0, "float64": 0.0}
+_BASE, _MESSAGE, _ARRAY = 1, 2, 3  # kinds of rosbags' field descriptions; 4 is a sequence
 
 
 @cache
-def typestore(lineage="ros-drivers"):
-    """rosbags' Jazzy typestore plus our messages, std_srvs/Trigger and one lineage of audio_common_msgs.
+def typestore(variant: Variant = "ros-drivers") -> Any:
+    """Return rosbags' Jazzy typestore with our messages, std_srvs/Trigger and one audio_common_msgs.
 
-    lineage: "ros-drivers" or "mgonzs13"; each call with the same one gives the same store.
+    Args:
+        variant: Variant of audio_common_msgs; each call with the same one returns the same store.
     """
     typesys = require("rosbags.typesys", "reading message definitions")
     store = typesys.get_typestore(typesys.Stores.ROS2_JAZZY)
@@ -29,114 +41,122 @@ def typestore(lineage="ros-drivers"):
     texts = {
         f"streamingtalker_ros/msg/{name}": file.read_text(encoding="utf-8") for name, file in files.items()
     }
-    types = {}
-    for name, text in {
-        **texts,
-        **message_definitions.COMMON,
-        **message_definitions.LINEAGES[lineage],
-    }.items():
+    definitions = {**texts, **message_definitions.COMMON, **message_definitions.VARIANTS[variant]}
+    types: dict[str, Any] = {}
+    for name, text in definitions.items():
         # the parser knows messages only and files a service's halves under srv/msg/
-        types.update(
-            {
-                found.replace("/srv/msg/", "/srv/"): fields
-                for found, fields in typesys.get_types_from_msg(text, name).items()
-            }
-        )
+        parsed = typesys.get_types_from_msg(text, name)
+        types.update({found.replace("/srv/msg/", "/srv/"): fields for found, fields in parsed.items()})
     store.register(types)
     nodetype = require("rosbags.interfaces", "reading message definitions").Nodetype
-    gid = "rmw_dds_common/msg/Gid"  # ROS hashes its char as the uint8 that it is
+    gid = "rmw_dds_common/msg/Gid"  # ROS hashes its char as uint8
     store.fielddefs[gid] = ([], [("data", (nodetype.ARRAY, ((nodetype.BASE, ("uint8", 0)), 16)))])
     return store
 
 
-def type_hash(name, lineage="ros-drivers"):
-    """The type's RIHS01 hash, as ROS 2 peers compare it: "RIHS01_" and 64 hexadecimal digits."""
-    return typestore(lineage).hash_rihs01(name)
+def type_hash(type_name: str, variant: Variant = "ros-drivers") -> str:
+    """Return the RIHS01 hash of a type: "RIHS01_" and 64 hexadecimal digits."""
+    return typestore(variant).hash_rihs01(type_name)
 
 
-def dds_typename(name) -> str:
-    """ "std_msgs/msg/Header" -> "std_msgs::msg::dds_::Header_"."""
-    package, kind, short = name.split("/")
+def dds_typename(type_name: str) -> str:
+    """Convert "std_msgs/msg/Header" to "std_msgs::msg::dds_::Header_"."""
+    package, kind, short = type_name.split("/")
     return f"{package}::{kind}::dds_::{short}_"
 
 
-def message_class(name, lineage="ros-drivers"):
-    """The Cyclone DDS class of a ROS 2 message type; all its fields have ROS's zero defaults.
+def message_class(type_name: str, variant: Variant = "ros-drivers") -> MessageClass:
+    """Return the Cyclone DDS class of a ROS 2 message type.
 
-    name: "package/msg/Name", or "package/srv/Name_Request" and "_Response". Raises KeyError for an unknown
-    type.
+    Args:
+        type_name: "package/msg/Name", or "package/srv/Name_Request" and "_Response".
+        variant: Variant of audio_common_msgs.
+
+    Raises:
+        KeyError: If the type is unknown.
     """
-    return _build(name, lineage if name.startswith("audio_common_msgs/") else "ros-drivers")
+    return _create_class(type_name, variant if type_name.startswith("audio_common_msgs/") else "ros-drivers")
 
 
 @cache
-def serialized_class(name):
-    """For messages that are serialised already: a writer of type `name` takes `serialized_class(name)(blob)` and
-    sends the bytes as they are."""
+def serialized_class(type_name: str) -> MessageClass:
+    """Return a class for messages that are serialized already.
 
-    class Serialized(message_class(name)):
-        def __init__(self, blob) -> None:
-            self.blob = blob
+    A writer of type `type_name` accepts `serialized_class(type_name)(data)` and sends the bytes unchanged.
+    """
+    base: Any = message_class(type_name)
 
-        def serialize(self, *_, **__):
-            return self.blob
+    class Serialized(base):
+        def __init__(self, data: bytes) -> None:
+            self.data = data
+
+        def serialize(self, *_: Any, **__: Any) -> bytes:
+            return self.data
 
     return Serialized
 
 
 @cache
-def service_class(name):
-    """A service's half with rmw_cyclonedds' header: client guid, sequence number, then the fields.
+def service_class(type_name: str) -> MessageClass:
+    """Return one half of a service with the header of rmw_cyclonedds.
 
-    name: "std_srvs/srv/Trigger_Request" or "_Response". The typename on the wire is that of the half itself.
+    The header is the client's guid and the sequence number of the request; the fields follow.
+
+    Args:
+        type_name: "std_srvs/srv/Trigger_Request" or "_Response"; it is the type name on the wire, too.
     """
     types = require("cyclonedds.idl.types", "DDS")
-    fields = [("guid", types.uint64, 0), ("seq", types.int64, 0)]
-    return _struct(name, fields + _fields(name, "ros-drivers"))
+    header: list[_Field] = [("guid", types.uint64, 0), ("seq", types.int64, 0)]
+    return _create_struct(type_name, header + _fields(type_name, "ros-drivers"))
 
 
 @cache
-def _build(name, lineage):
-    made = _struct(name, _fields(name, lineage))
-    audio_cdr.speed_up(name, made)
-    return made
+def _create_class(type_name: str, variant: Variant) -> MessageClass:
+    created = _create_struct(type_name, _fields(type_name, variant))
+    audio_cdr.install_fast_reader(type_name, created)
+    return created
 
 
-def _fields(name, lineage):
-    """[(field name, IDL annotation, default or factory), …] of a type."""
-    return [(field, *_annotation(desc, lineage)) for field, desc in typestore(lineage).fielddefs[name][1]]
+def _fields(type_name: str, variant: Variant) -> list[_Field]:
+    return [
+        (field, *_annotation(description, variant))
+        for field, description in typestore(variant).fielddefs[type_name][1]
+    ]
 
 
-def _annotation(desc, lineage):
-    """rosbags' field description -> (IDL type, default value or a callable that makes it)."""
+def _annotation(description: Any, variant: Variant) -> tuple[Any, Any]:
+    """Convert rosbags' description of a field to (IDL type, default value or factory)."""
     types = require("cyclonedds.idl.types", "DDS")
-    kind, rest = int(desc[0]), desc[1]
-    if kind == 1:  # a base type: (name, bound of a string or 0)
-        base, bound = rest
+    kind, details = int(description[0]), description[1]
+    if kind == _BASE:  # name, and the bound of a string or 0
+        base, bound = details
         if base == "string":
             return (types.bounded_str[bound] if bound else str), ""
         if base == "bool":
             return bool, False
         # ROS's char and byte are unsigned bytes
         return getattr(types, {"char": "uint8", "byte": "uint8"}.get(base, base)), _DEFAULTS.get(base, 0)
-    if kind == 2:  # another message, by name
-        made = message_class(rest, lineage)
-        return made, made
-    inner, count = rest
-    element, default = _annotation(inner, lineage)
-    if kind == 3:  # an array of fixed length
+    if kind == _MESSAGE:
+        nested = message_class(details, variant)
+        return nested, nested
+    inner, count = details
+    element, default = _annotation(inner, variant)
+    if kind == _ARRAY:
         return types.array[element, count], lambda: [default() if callable(default) else default] * count
     return (types.sequence[element, count] if count else types.sequence[element]), list
 
 
-def _struct(name, fields):
-    """An IdlStruct dataclass `name` with these fields, final and without keys."""
+def _create_struct(type_name: str, fields: list[_Field]) -> Any:
+    """Return an IdlStruct dataclass with these fields, final and without keys."""
     idl = require("cyclonedds.idl", "DDS")
-    short = name.rsplit("/", 1)[1]
+    short = type_name.rsplit("/", 1)[1]
     bases = (idl.IdlStruct,)
-    body = idl.IdlMeta.__prepare__(short, bases, typename=dds_typename(name))
+    body = idl.IdlMeta.__prepare__(short, bases, typename=dds_typename(type_name))
     for field, annotation, default in fields:
         body["__annotations__"][field] = annotation
-        factory = default if callable(default) else None
-        body[field] = dataclasses.field(default_factory=factory) if factory else default
+        body[field] = (
+            dataclasses.field(default_factory=default)
+            if callable(default)
+            else dataclasses.field(default=default)
+        )
     return dataclasses.dataclass(idl.IdlMeta(short, bases, body))

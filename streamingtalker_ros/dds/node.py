@@ -1,104 +1,168 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One ROS 2 node on the wire without ROS: publishers, subscriptions and Trigger services over Cyclone DDS.
+"""A ROS 2 node without ROS: publishers, subscriptions, timers and Trigger services over Cyclone DDS.
 
-Takes relative or absolute ROS names and type names ("package/msg/Name"); topics, types, QoS, type hashes and
-the graph announcement are those of rmw_cyclonedds, so that ROS 2 peers see an ordinary node. Callbacks run in
-one thread. Honours ROS_DOMAIN_ID, CYCLONEDDS_URI, ROS_LOCALHOST_ONLY and
-ROS_AUTOMATIC_DISCOVERY_RANGE=LOCALHOST.
+Topics, types, QoS, type hashes and the graph information are those of rmw_cyclonedds, so ROS 2 peers see an
+ordinary node. Callbacks run in one thread. The environment variables ROS_DOMAIN_ID, CYCLONEDDS_URI,
+ROS_LOCALHOST_ONLY and ROS_AUTOMATIC_DISCOVERY_RANGE=LOCALHOST are honoured.
 """
+
+from __future__ import annotations
 
 import os
 import threading
 import time
 import uuid
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, TypeAlias
 
 from streamingtalker_ros.audio.constants import NS_PER_S
 from streamingtalker_ros.dds import message_types
 from streamingtalker_ros.errors import TalkerError, require
 from streamingtalker_ros.messaging import cyclonedds_config
+from streamingtalker_ros.messaging.audio_common import Variant
 from streamingtalker_ros.process import never_raising, print_warning
 
-_DISCOVERY = (
+_DISCOVERY_XML: Final = (
     "<Discovery><ParticipantIndex>auto</ParticipantIndex><MaxAutoParticipantIndex>32</MaxAutoParticipantIndex>"
     '<Peers><Peer address="localhost"/></Peers></Discovery>'
 )
-# on the local host alone rmw_cyclonedds announces itself to 127.0.0.1, and Cyclone DDS 11 hears chosen
-# interfaces only
-_LOCALHOST = (
+# With discovery on the local host alone rmw_cyclonedds announces itself to 127.0.0.1, and Cyclone DDS 11
+# receives on the chosen interfaces only.
+_LOCALHOST_XML: Final = (
     "<General><AllowMulticast>false</AllowMulticast>"
     '<Interfaces><NetworkInterface address="127.0.0.1"/></Interfaces></General>'
 )
-_domains = {}  # domains whose configuration this process has set; Cyclone DDS takes it once per process
+MAX_DOMAIN_ID: Final = 232
+_READ_BATCH: Final = 64  # samples of one read
+_ERROR_PAUSE_S: Final = 0.01
+_WAIT_ERROR_PAUSE_S: Final = 0.1
+_MAX_WAIT_S: Final = 1.0
+_CLIENT_DISCOVERY_S: Final = 0.1  # the reader of a client may be discovered after its request
+_MAX_ERROR_CHARS: Final = 300
+
+_domains: dict[
+    int, Any
+] = {}  # configured by this process; Cyclone DDS accepts a configuration once per process
+
+Qos: TypeAlias = Sequence[Any]
+"""Cyclone DDS policies, as `DdsNode.qos` returns them."""
+_Received: TypeAlias = tuple[int, Callable[[Any], object], Any]  # source timestamp, callback, sample
 
 
-def domain_id(domain=None):
-    """The given domain, or that of ROS_DOMAIN_ID, or 0. Raises TalkerError when it is no number of 0 to
-    232."""
+@dataclass(frozen=True, eq=False)
+class Subscription:
+    """Handle of a subscription.
+
+    Attributes:
+        condition: The read condition in the node's wait set.
+        take: Empties the reader.
+        reader: The DDS DataReader.
+    """
+
+    condition: Any
+    take: Callable[[], Sequence[_Received]]
+    reader: Any
+
+
+@dataclass
+class _Timer:
+    period: float  # s
+    next_time: float  # s
+    callback: Callable[[], object]
+
+
+def domain_id(domain: int | None = None) -> int:
+    """Return the given domain, else that of ROS_DOMAIN_ID, else 0.
+
+    Raises:
+        TalkerError: If it is no number of 0 to 232.
+    """
     value = os.environ.get("ROS_DOMAIN_ID") or "0" if domain is None else str(domain)
-    if not value.isdigit() or int(value) > 232:
+    if not value.isdigit() or int(value) > MAX_DOMAIN_ID:
         raise TalkerError(
-            f"{value!r} is no ROS domain: set ROS_DOMAIN_ID, or --domain, to a number of 0 to 232"
+            f"{value!r} is no ROS domain: set ROS_DOMAIN_ID, or --domain, to a number of 0 to {MAX_DOMAIN_ID}"
         )
     return int(value)
 
 
-def readers(writer):
-    """How many readers a DDS writer has."""
+def matched_readers(writer: Any) -> int:
+    """Return the number of readers that a DDS DataWriter is matched with."""
     return _count(writer.get_matched_subscriptions)
 
 
-def writers(reader):
-    """How many writers a DDS reader has."""
+def matched_writers(reader: Any) -> int:
+    """Return the number of writers that a DDS DataReader is matched with."""
     return _count(reader.get_matched_publications)
 
 
-def _count(matched):
-    """len(matched()). The binding counts and then reads them, and raises where one comes or goes between."""
+def _count(get_matched: Callable[[], Sequence[Any]]) -> int:
+    # the binding counts the peers and then reads them, and raises if one joins or leaves in between
     while True:
         try:
-            return len(matched())
+            return len(get_matched())
         except IndexError:
             continue
 
 
-class Wire:
-    """A node named `node` in `namespace`, in a ROS domain (a number, or None for ROS_DOMAIN_ID).
+class DdsNode:
+    """A node in a ROS domain.
 
-    `subscribe`, `serve` and `every` register callbacks; they run in the thread that `start` begins, one at a
-    time. Raises TalkerError when the domain cannot be joined.
+    Register callbacks with `create_subscription`, `create_trigger_service` and `create_timer`; they run in
+    the thread that `start` begins, one at a time.
+
+    Args:
+        name: Name of the node.
+        namespace: Its namespace, with or without a leading slash.
+        domain: ROS domain, None for that of ROS_DOMAIN_ID.
+        warn: Receives warnings.
+
+    Raises:
+        TalkerError: If the domain cannot be joined.
     """
 
-    def __init__(self, node, namespace="", domain=None, warn=print_warning) -> None:
-        self.node, self.namespace, self.warn = node, "/" + namespace.strip("/"), never_raising(warn)
-        self._told = set()
+    def __init__(
+        self,
+        name: str,
+        namespace: str = "",
+        domain: int | None = None,
+        warn: Callable[[str], Any] = print_warning,
+    ) -> None:
+        self.name = name
+        self.namespace = "/" + namespace.strip("/")
+        self.warn = never_raising(warn)
+        self._reported_faults: set[Any] = set()
         self._dds = {
-            name: require(f"cyclonedds.{name}", "DDS")
-            for name in ("builtin", "core", "domain", "pub", "qos", "sub", "topic")
+            module: require(f"cyclonedds.{module}", "DDS")
+            for module in ("builtin", "core", "domain", "pub", "qos", "sub", "topic")
         }
         self._policy = self._dds["qos"].Policy
         self.domain = domain_id(domain)
-        self.participant = self._join(self.domain)
-        self._waitset = self._dds["core"].WaitSet(self.participant)
-        self._wake = self._dds["core"].GuardCondition(self.participant)
-        self._waitset.attach(self._wake)
-        self._readers = []  # (condition, function that empties the reader -> (sent at, callback, sample))
-        self._timers = []  # [period, next time, callback]
-        self._endpoints = [[], []]  # readers and writers, for the graph
-        self._thread, self._stopping = None, False
+        self.participant: Any = self._join(self.domain)
+        self._waitset: Any = self._dds["core"].WaitSet(self.participant)
+        self._wakeup: Any = self._dds["core"].GuardCondition(self.participant)
+        self._waitset.attach(self._wakeup)
+        self._subscriptions: list[Subscription] = []
+        self._timers: list[_Timer] = []
+        self._readers: list[Any] = []  # all endpoints, for the graph
+        self._writers: list[Any] = []
+        self._thread: threading.Thread | None = None
+        self._stopping = False
         self._lock = threading.RLock()
-        self._discovery = self._writer(
+        self._graph_writer: Any = None
+        self._graph_writer = self._create_writer(
             "ros_discovery_info",
             "rmw_dds_common/msg/ParticipantEntitiesInfo",
             self.qos(depth=1, latched=True),
         )
 
-    def _join(self, domain):
+    def _join(self, domain: int) -> Any:
         local = (
             os.environ.get("ROS_LOCALHOST_ONLY") == "1"
             or os.environ.get("ROS_AUTOMATIC_DISCOVERY_RANGE", "").upper() == "LOCALHOST"
         )
         config = cyclonedds_config.to_cyclonedds_uri(
-            (_LOCALHOST if local else "") + _DISCOVERY + cyclonedds_config.RECEIVE_BUFFER_XML
+            (_LOCALHOST_XML if local else "") + _DISCOVERY_XML + cyclonedds_config.RECEIVE_BUFFER_XML
         )
         try:
             if domain not in _domains:
@@ -112,19 +176,23 @@ class Wire:
                 "that a network interface, if only the loopback, is up"
             ) from None
 
-    # -- names and QoS --
+    # ------------------------------------------------------------------------------------------ names and QoS
 
-    def resolve(self, name):
-        """A ROS name -> the full one: "audio" -> "/ns/audio", "~/reset" -> "/ns/talker/reset", "/x" ->
-        "/x"."""
+    def resolve_name(self, name: str) -> str:
+        """Return the full ROS name: "audio" becomes "/ns/audio", "~/reset" "/ns/talker/reset", "/x" stays."""
         base = self.namespace.rstrip("/")
         if name.startswith("/"):
             return name
-        return f"{base}/{self.node}{name[1:]}" if name.startswith("~") else f"{base}/{name}"
+        return f"{base}/{self.name}{name[1:]}" if name.startswith("~") else f"{base}/{name}"
 
-    def qos(self, depth=10, reliable=True, latched=False):
-        """ROS's usual QoS: keep-last depth, reliable or best effort, volatile or (latched) transient
-        local."""
+    def qos(self, depth: int = 10, reliable: bool = True, latched: bool = False) -> list[Any]:
+        """Return the usual QoS of ROS.
+
+        Args:
+            depth: Samples kept.
+            reliable: Reliable, or best effort.
+            latched: Transient local, or volatile.
+        """
         policy = self._policy
         return [
             policy.History.KeepLast(depth),
@@ -132,229 +200,284 @@ class Wire:
             policy.Durability.TransientLocal if latched else policy.Durability.Volatile,
         ]
 
-    def _make_qos(self, policies, name, lineage, extra=""):
-        user = f"{extra}typehash={message_types.type_hash(name, lineage)};".encode()
-        return self._dds["qos"].Qos(
-            *policies, self._policy.Userdata(user), self._policy.WriterDataLifecycle(autodispose=False)
-        )
+    # ------------------------------------------------------------------------------------------------- topics
 
-    # -- topics --
+    def create_publisher(
+        self, topic: str, type_name: str, qos: Qos | None = None, variant: Variant = "ros-drivers"
+    ) -> Any:
+        """Create a publisher.
 
-    def publisher(self, topic, name, qos=None):
-        """A DataWriter of ROS type `name` on a ROS topic; `write` takes instances of
-        `messages.message_class(name)`."""
-        writer = self._writer("rt" + self.resolve(topic), name, qos or self.qos())
-        self.announce()
+        Args:
+            topic: ROS topic, relative or absolute.
+            type_name: "package/msg/Name".
+            qos: Policies, default reliable with depth 10.
+            variant: Variant of audio_common_msgs.
+
+        Returns:
+            A DDS DataWriter; `write` accepts instances of `message_types.message_class(type_name)`.
+        """
+        writer = self._create_writer("rt" + self.resolve_name(topic), type_name, qos, variant)
+        self.publish_graph_info()
         return writer
 
-    def audio_publisher(self, topic, name, lineage, qos=None):
-        """The same for a type of one lineage of audio_common_msgs."""
-        writer = self._writer("rt" + self.resolve(topic), name, qos or self.qos(), lineage=lineage)
-        self.announce()
-        return writer
+    def create_subscription(
+        self,
+        topic: str,
+        type_name: str,
+        callback: Callable[[Any], object],
+        qos: Qos | None = None,
+        variant: Variant = "ros-drivers",
+    ) -> Subscription:
+        """Create a subscription.
 
-    def subscribe(self, topic, name, callback, qos=None, lineage="ros-drivers"):
-        """Call `callback(message)` for every message. Returns a handle for `unsubscribe`."""
-        reader = self._reader("rt" + self.resolve(topic), name, qos or self.qos(), lineage=lineage)
-        handle = self._listen(reader, callback)
-        self.announce()
-        return handle
+        Args:
+            topic: ROS topic, relative or absolute.
+            type_name: "package/msg/Name".
+            callback: Called with each message.
+            qos: Policies, default reliable with depth 10.
+            variant: Variant of audio_common_msgs.
 
-    def unsubscribe(self, handle) -> None:
+        Returns:
+            A handle for `destroy_subscription`.
+        """
+        reader = self._create_reader("rt" + self.resolve_name(topic), type_name, qos, variant)
+        subscription = self._subscribe(reader, callback)
+        self.publish_graph_info()
+        return subscription
+
+    def destroy_subscription(self, subscription: Subscription) -> None:
+        """Remove a subscription."""
         with self._lock:
-            condition, _, reader = handle
-            self._readers.remove(handle)
-            self._waitset.detach(condition)
-            self._endpoints[0].remove(reader)
-        self.announce()
+            self._subscriptions.remove(subscription)
+            self._waitset.detach(subscription.condition)
+            self._readers.remove(subscription.reader)
+        self.publish_graph_info()
 
-    def _writer(self, topic, name, policies, lineage="ros-drivers", extra="", made=None):
-        made = made or message_types.message_class(name, lineage)
-        qos = self._make_qos(policies, name, lineage, extra)
+    def _create_writer(
+        self,
+        topic: str,
+        type_name: str,
+        qos: Qos | None = None,
+        variant: Variant = "ros-drivers",
+        user_data: str = "",
+        message_class: Any = None,
+    ) -> Any:
+        message_class = message_class or message_types.message_class(type_name, variant)
         writer = self._dds["pub"].DataWriter(
-            self.participant, self._dds["topic"].Topic(self.participant, topic, made), qos=qos
+            self.participant,
+            self._dds["topic"].Topic(self.participant, topic, message_class),
+            qos=self._to_dds_qos(qos, type_name, variant, user_data),
         )
-        self._endpoints[1].append(writer)
+        self._writers.append(writer)
         return writer
 
-    def _reader(self, topic, name, policies, lineage="ros-drivers", extra="", made=None):
-        made = made or message_types.message_class(name, lineage)
-        qos = self._make_qos(policies, name, lineage, extra)
+    def _create_reader(
+        self,
+        topic: str,
+        type_name: str,
+        qos: Qos | None = None,
+        variant: Variant = "ros-drivers",
+        user_data: str = "",
+        message_class: Any = None,
+    ) -> Any:
+        message_class = message_class or message_types.message_class(type_name, variant)
         reader = self._dds["sub"].DataReader(
-            self.participant, self._dds["topic"].Topic(self.participant, topic, made), qos=qos
+            self.participant,
+            self._dds["topic"].Topic(self.participant, topic, message_class),
+            qos=self._to_dds_qos(qos, type_name, variant, user_data),
         )
-        self._endpoints[0].append(reader)
+        self._readers.append(reader)
         return reader
 
-    def _listen(self, reader, callback, batch=64):
-        core = self._dds["core"]
-        condition = core.ReadCondition(
-            reader, core.ViewState.Any | core.InstanceState.Any | core.SampleState.Any
+    def _to_dds_qos(self, qos: Qos | None, type_name: str, variant: Variant, user_data: str) -> Any:
+        data = f"{user_data}typehash={message_types.type_hash(type_name, variant)};".encode()
+        return self._dds["qos"].Qos(
+            *(qos or self.qos()),
+            self._policy.Userdata(data),
+            self._policy.WriterDataLifecycle(autodispose=False),
         )
 
-        found = []
+    def _read_condition(self, reader: Any) -> Any:
+        core = self._dds["core"]
+        return core.ReadCondition(reader, core.ViewState.Any | core.InstanceState.Any | core.SampleState.Any)
 
-        def taken() -> None:
-            while samples := reader.take(batch):
-                found.extend(
+    def _subscribe(self, reader: Any, callback: Callable[[Any], object]) -> Subscription:
+        received: list[_Received] = []
+
+        def read() -> None:
+            while samples := reader.take(_READ_BATCH):
+                received.extend(
                     (sample.sample_info.source_timestamp, callback, sample)
                     for sample in samples
-                    if sample.sample_info.valid_data
-                )  # without data: a peer has left
-                if len(samples) < batch:
+                    if sample.sample_info.valid_data  # invalid: a peer has left
+                )
+                if len(samples) < _READ_BATCH:
                     break
 
-        def taken_so_far():
-            found.clear()
-            self._call(taken)  # what was read before one that cannot be read is not lost
-            return list(found)
+        def take() -> list[_Received]:
+            received.clear()
+            self._call(read)  # samples read before one that cannot be read are kept
+            return list(received)
 
-        handle = (condition, taken_so_far, reader)
+        subscription = Subscription(self._read_condition(reader), take, reader)
+        self._attach(subscription)
+        return subscription
+
+    def _attach(self, subscription: Subscription) -> None:
         with self._lock:
-            self._readers.append(handle)
-            self._waitset.attach(condition)
-        return handle
+            self._subscriptions.append(subscription)
+            self._waitset.attach(subscription.condition)
 
-    # -- services, discovery, timers --
+    # -------------------------------------------------------------------------- services, discovery, timers
 
-    def serve(self, service, callback) -> None:
-        """A std_srvs/srv/Trigger service; `callback()` returns the answer's message, or raises to answer
-        failure."""
-        name = self.resolve(service)
-        extra = f"serviceid={'.'.join(f'{byte:x}' for byte in uuid.uuid4().bytes)};"
+    def create_trigger_service(self, name: str, callback: Callable[[], str]) -> None:
+        """Create a std_srvs/srv/Trigger service.
+
+        Args:
+            name: Name of the service, relative or absolute.
+            callback: Returns the message of the response; if it raises, the response reports the failure.
+        """
+        full_name = self.resolve_name(name)
+        user_data = f"serviceid={'.'.join(f'{byte:x}' for byte in uuid.uuid4().bytes)};"
         request, response = (f"std_srvs/srv/Trigger_{half}" for half in ("Request", "Response"))
-        answer = message_types.service_class(response)
-        writer = self._writer(f"rr{name}Reply", response, self.qos(), extra=extra, made=answer)
-        reader = self._reader(
-            f"rq{name}Request", request, self.qos(), extra=extra, made=message_types.service_class(request)
+        response_class = message_types.service_class(response)
+        writer = self._create_writer(
+            f"rr{full_name}Reply", response, user_data=user_data, message_class=response_class
+        )
+        reader = self._create_reader(
+            f"rq{full_name}Request",
+            request,
+            user_data=user_data,
+            message_class=message_types.service_class(request),
         )
 
-        def reply(sample) -> None:
+        def respond(sample: Any) -> None:
             try:
-                success, text = True, callback()
+                success, message = True, callback()
             except Exception as error:
-                success, text = False, str(error)
-            deadline = time.monotonic() + 0.1  # a client's reader may be discovered after its request
-            while not readers(writer) and time.monotonic() < deadline:
+                success, message = False, str(error)
+            deadline = time.monotonic() + _CLIENT_DISCOVERY_S
+            while not matched_readers(writer) and time.monotonic() < deadline:
                 time.sleep(0.005)
-            writer.write(answer(guid=sample.guid, seq=sample.seq, success=success, message=text))
+            writer.write(response_class(guid=sample.guid, seq=sample.seq, success=success, message=message))
 
-        self._listen(reader, reply)
-        self.announce()
+        self._subscribe(reader, respond)
+        self.publish_graph_info()
 
-    def watch_publishers(self, callback) -> None:
-        """Call `callback(topic, DDS type name, whether it is reliable)` for every publisher that is
-        discovered."""
-        builtin, core = self._dds["builtin"], self._dds["core"]
+    def on_publisher_discovered(self, callback: Callable[[str, str, bool], object]) -> None:
+        """Register a callback for publishers.
+
+        Args:
+            callback: Called with the DDS topic, the DDS type name and whether it is reliable, for each
+                publisher of the domain that is discovered.
+        """
+        builtin = self._dds["builtin"]
         reader = builtin.BuiltinDataReader(self.participant, builtin.BuiltinTopicDcpsPublication)
-        condition = core.ReadCondition(
-            reader, core.ViewState.Any | core.InstanceState.Any | core.SampleState.Any
-        )
         best_effort = self._policy.Reliability.BestEffort
 
-        def taken():
-            while found := reader.take(64):
-                for endpoint in found:
+        def take() -> list[_Received]:
+            while endpoints := reader.take(_READ_BATCH):
+                for endpoint in endpoints:
                     if endpoint.sample_info.valid_data:
-                        self._call(
-                            callback, endpoint.topic_name, endpoint.type_name, best_effort not in endpoint.qos
-                        )
+                        reliable = best_effort not in endpoint.qos
+                        self._call(callback, endpoint.topic_name, endpoint.type_name, reliable)
             return []
 
-        with self._lock:
-            self._readers.append((condition, taken, reader))
-            self._waitset.attach(condition)
+        self._attach(Subscription(self._read_condition(reader), take, reader))
 
-    def every(self, period, callback) -> None:
-        """Call `callback()` every `period` seconds."""
+    def create_timer(self, period: float, callback: Callable[[], object]) -> None:
+        """Call a callback every `period` seconds."""
         with self._lock:
-            self._timers.append([period, time.monotonic() + period, callback])
-        self._wake.set(True)
+            self._timers.append(_Timer(period, time.monotonic() + period, callback))
+        self._wakeup.set(True)
 
-    def announce(self) -> None:
-        """Tell the ROS graph which endpoints this node has, so that `ros2 node list` and `info` show it."""
+    def publish_graph_info(self) -> None:
+        """Publish the endpoints of this node, so that `ros2 node list` and `ros2 node info` show it."""
         info = message_types.message_class("rmw_dds_common/msg/ParticipantEntitiesInfo")
         node = message_types.message_class("rmw_dds_common/msg/NodeEntitiesInfo")
         gid = message_types.message_class("rmw_dds_common/msg/Gid")
 
-        def gids(entities):
-            return [gid(data=list(entity.guid.bytes)) for entity in entities if entity is not self._discovery]
+        def gids(entities: Sequence[Any]) -> list[Any]:
+            return [
+                gid(data=list(entity.guid.bytes)) for entity in entities if entity is not self._graph_writer
+            ]
 
         with self._lock:
-            readers, writers = (gids(entities) for entities in self._endpoints)
             entry = node(
                 node_namespace=self.namespace,
-                node_name=self.node,
-                reader_gid_seq=readers,
-                writer_gid_seq=writers,
+                node_name=self.name,
+                reader_gid_seq=gids(self._readers),
+                writer_gid_seq=gids(self._writers),
             )
-            self._discovery.write(
+            self._graph_writer.write(
                 info(gid=gid(data=list(self.participant.guid.bytes)), node_entities_info_seq=[entry])
             )
 
-    # -- the thread --
+    # --------------------------------------------------------------------------------------------- the thread
 
     def start(self) -> None:
+        """Start the thread that calls the callbacks."""
         self._thread = threading.Thread(target=self._spin, name="dds", daemon=True)
         self._thread.start()
 
     def close(self) -> None:
         """Stop the thread and leave the domain."""
         self._stopping = True
-        self._wake.set(True)
+        self._wakeup.set(True)
         if self._thread is not None:
             self._thread.join()
         with self._lock:
-            for condition, _, _ in self._readers:
-                self._waitset.detach(condition)
-            self._readers, self._timers = [], []
-            self._endpoints = [[], []]
-        self.participant = self._waitset = self._wake = self._discovery = None
+            for subscription in self._subscriptions:
+                self._waitset.detach(subscription.condition)
+            self._subscriptions, self._timers = [], []
+            self._readers, self._writers = [], []
+        self.participant = self._waitset = self._wakeup = self._graph_writer = None
 
     def _spin(self) -> None:
         while not self._stopping:
             try:
-                self._turn()
-            except Exception as fault:  # the thread is all that hears and commands: it goes on
-                self._tell("the DDS thread met", fault)
-                time.sleep(0.01)
+                self._spin_once()
+            except Exception as fault:  # without this thread the node would be deaf
+                self._warn_once("the DDS thread failed and continues", fault)
+                time.sleep(_ERROR_PAUSE_S)
 
-    def _turn(self) -> None:
-        """Wait for data or the next timer, and call what is due."""
+    def _spin_once(self) -> None:
+        """Wait for data or the next timer, and call the callbacks that are due."""
         with self._lock:
             timers = list(self._timers)
         now = time.monotonic()
-        soonest = min((timer[1] for timer in timers), default=now + 1.0)
+        next_time = min((timer.next_time for timer in timers), default=now + _MAX_WAIT_S)
         try:
-            self._waitset.wait(max(int((soonest - now) * NS_PER_S), 1))
+            self._waitset.wait(max(int((next_time - now) * NS_PER_S), 1))
         except self._dds["core"].DDSException as error:
-            self.warn(f"waiting for DDS data failed ({error.msg}): trying on")
-            time.sleep(0.1)
-        self._wake.set(False)
+            self.warn(f"waiting for DDS data failed ({error.msg}): it is tried again")
+            time.sleep(_WAIT_ERROR_PAUSE_S)
+        self._wakeup.set(False)
         with self._lock:
-            readers = list(self._readers)
-        # in the order in which they were sent: what one topic tells of another comes before it
-        found = [sample for _, taken, _ in readers for sample in self._call(taken) or ()]
-        for _, callback, sample in sorted(found, key=lambda entry: entry[0]):
+            subscriptions = list(self._subscriptions)
+        received = [sample for each in subscriptions for sample in self._call(each.take) or ()]
+        # in the order of publication: the format of the audio comes before the audio
+        for _, callback, sample in sorted(received, key=lambda entry: entry[0]):
             self._call(callback, sample)
         now = time.monotonic()
         for timer in timers:
-            if now >= timer[1]:
-                timer[1] = max(timer[1] + timer[0], now)
-                self._call(timer[2])
+            if now >= timer.next_time:
+                timer.next_time = max(timer.next_time + timer.period, now)
+                self._call(timer.callback)
 
-    def _call(self, callback, *values):
+    def _call(self, callback: Callable[..., Any], *values: Any) -> Any:
         try:
             return callback(*values)
-        except Exception as error:  # a message that cannot be read, a peer's strange type: the node lives on
-            self._tell("a DDS message could not be handled and was left out", error)
+        except Exception as error:  # an unreadable message or a peer's unknown type must not end the node
+            self._warn_once("a DDS message could not be handled and was dropped", error)
+            return None
 
-    def _tell(self, what, fault) -> None:
-        """A warning, once for each place in the code that raised."""
+    def _warn_once(self, message: str, fault: Exception) -> None:
+        """Warn once for each place in the code that raised."""
         trace = fault.__traceback__
         while trace is not None and trace.tb_next is not None:
             trace = trace.tb_next
         place = (type(fault), trace and (trace.tb_frame.f_code, trace.tb_lineno))
-        if place not in self._told:
-            self._told.add(place)
-            self.warn(f"{what} ({type(fault).__name__}: {str(fault)[:300]})")
+        if place not in self._reported_faults:
+            self._reported_faults.add(place)
+            self.warn(f"{message} ({type(fault).__name__}: {str(fault)[:_MAX_ERROR_CHARS]})")

@@ -1,71 +1,107 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Records FaceMotion messages from a ROS domain: for the demo, for tests, for a look at what a node sends."""
+"""Records FaceMotion messages from a ROS domain, for the demo and for tests."""
+
+from __future__ import annotations
 
 import threading
 import time
 from dataclasses import dataclass
+from types import TracebackType
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
-from streamingtalker_ros.dds.node import Wire, writers
+from streamingtalker_ros.dds.node import DdsNode, matched_writers
+from streamingtalker_ros.messaging.face_messages import MOTION_TYPE
 from streamingtalker_ros.messaging.header import stamp_to_ns
+
+_POLL_S = 0.02
 
 
 @dataclass(frozen=True)
-class Recorded:
-    """One FaceMotion. arrival: seconds of time.monotonic(); stamp: ns; weights: (n,) float32; head: (4,)
-    xyzw."""
+class RecordedFrame:
+    """One FaceMotion message.
+
+    Attributes:
+        arrival: Seconds of `time.monotonic`.
+        stamp: ns.
+        frame: Index in the stream.
+        frame_id: frame_id of the header.
+        names: Names of the blendshapes.
+        weights: (n,) float32, one for each name.
+        head: (4,) float32 quaternion xyzw.
+        speaking: Voice activity.
+    """
 
     arrival: float
     stamp: int
     frame: int
     frame_id: str
-    names: tuple
-    weights: np.ndarray
-    head: np.ndarray
+    names: tuple[str, ...]
+    weights: npt.NDArray[np.float32]
+    head: npt.NDArray[np.float32]
     speaking: bool
 
 
 class FaceMotionRecorder:
-    """Collects in `frames` (a list of Recorded) what is published on `topic` until `close`. A context
-    manager."""
+    """Collects the messages of a FaceMotion topic until `close`; a context manager.
 
-    def __init__(self, domain=None, topic="face_motion", namespace="", name="face_motion_recorder") -> None:
-        self.frames = []
-        self._came = threading.Condition()
-        self._wire = Wire(name, namespace, domain)
-        self._reader = self._wire.subscribe(
-            topic, "streamingtalker_ros/msg/FaceMotion", self._on_motion, self._wire.qos(depth=1000)
-        )[2]
-        self._wire.start()
+    Args:
+        domain: ROS domain, None for that of ROS_DOMAIN_ID.
+        topic: Topic to record.
+        namespace: Namespace of the node.
+        name: Name of the node.
+    """
 
-    def wait(self, count, timeout):
-        """Wait until `count` frames are there. Returns whether they are, after at most `timeout` seconds."""
-        with self._came:
-            return self._came.wait_for(lambda: len(self.frames) >= count, timeout)
+    def __init__(
+        self,
+        domain: int | None = None,
+        topic: str = "face_motion",
+        namespace: str = "",
+        name: str = "face_motion_recorder",
+    ) -> None:
+        self.frames: list[RecordedFrame] = []
+        self._condition = threading.Condition()
+        self._dds_node = DdsNode(name, namespace, domain)
+        self._subscription: Any = self._dds_node.create_subscription(
+            topic, MOTION_TYPE, self._on_motion, self._dds_node.qos(depth=1000)
+        )
+        self._dds_node.start()
 
-    def wait_for_publisher(self, timeout) -> bool:
-        """Wait until a talker is connected. Returns whether one is, after at most `timeout` seconds."""
+    def wait(self, count: int, timeout: float) -> bool:
+        """Wait until `count` frames have arrived, for at most `timeout` seconds; return whether they have."""
+        with self._condition:
+            return self._condition.wait_for(lambda: len(self.frames) >= count, timeout)
+
+    def wait_for_publisher(self, timeout: float) -> bool:
+        """Wait until a talker is connected, for at most `timeout` seconds; return whether one is."""
         deadline = time.monotonic() + timeout
-        while not writers(self._reader):
+        while not matched_writers(self._subscription.reader):
             if time.monotonic() > deadline:
                 return False
-            time.sleep(0.02)
+            time.sleep(_POLL_S)
         return True
 
     def close(self) -> None:
-        self._reader = None
-        self._wire.close()
+        """Leave the graph."""
+        self._subscription = None
+        self._dds_node.close()
 
-    def __enter__(self):
+    def __enter__(self) -> FaceMotionRecorder:
         return self
 
-    def __exit__(self, *_):
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
         self.close()
 
-    def _on_motion(self, message) -> None:
+    def _on_motion(self, message: Any) -> None:
         head = message.head
-        recorded = Recorded(
+        frame = RecordedFrame(
             time.monotonic(),
             stamp_to_ns(message.header.stamp),
             message.frame,
@@ -75,6 +111,6 @@ class FaceMotionRecorder:
             np.array([head.x, head.y, head.z, head.w], np.float32),
             message.speaking,
         )
-        with self._came:
-            self.frames.append(recorded)
-            self._came.notify_all()
+        with self._condition:
+            self.frames.append(frame)
+            self._condition.notify_all()

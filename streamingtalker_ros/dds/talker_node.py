@@ -1,136 +1,160 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The talker node without ROS: the topics and services of the design on the ROS 2 wire.
+"""The talker node without ROS: audio in, the motion of a face out, on the topics of the ROS 2 node.
 
-Hears `audio` (either lineage of audio_common_msgs, found by the types that its publishers announce) and
-`audio_info`; publishes `face_motion`, `face_model`, if asked `face_vertices`, and `/diagnostics`; serves
-`~/reset` and `~/interrupt`.
+It subscribes to `audio` (either variant of audio_common_msgs, found by the types of the publishers) and
+`audio_info`; it publishes `face_motion` or `face_vertices`, by the family of the talker, `face_model` and
+`/diagnostics`; it serves `~/reset` and `~/interrupt`.
 """
+
+from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Callable
+from typing import Any, Final
 
 from streamingtalker_ros.dds import message_types
-from streamingtalker_ros.dds.node import Wire
+from streamingtalker_ros.dds.node import DdsNode, Subscription
 from streamingtalker_ros.face.default_head.assemble import default_rig
-from streamingtalker_ros.messaging import audio_common, face_messages
+from streamingtalker_ros.messaging import audio_common, face_message_builder
 from streamingtalker_ros.messaging.audio_decoder import AudioMessageDecoder
 from streamingtalker_ros.messaging.diagnostics import DiagnosticsReporter
-from streamingtalker_ros.process import never_raising
-from streamingtalker_ros.runtime.parameters import NODE_NAME
+from streamingtalker_ros.messaging.face_message_builder import MODEL_TOPIC, TOPIC_TYPES, VERTICES_TOPIC
+from streamingtalker_ros.model.protocol import TalkerProtocol
+from streamingtalker_ros.process import LOGGER_NAME, never_raising
+from streamingtalker_ros.runtime.frames import PublishedFrame
+from streamingtalker_ros.runtime.parameters import NODE_NAME, TalkerParameters
 from streamingtalker_ros.runtime.worker import TalkerWorker, load_talker
+
+_DIAGNOSTICS_TYPE: Final = "diagnostic_msgs/msg/DiagnosticArray"
+_DIAGNOSTICS_PERIOD_S: Final = 1.0
 
 
 class TalkerNode:
-    """settings: TalkerParameters; namespace, domain: as `Wire` takes them; talker: a loaded Talker, default the
-    settings' own.
+    """Loads the talker, warms it up and starts the node.
 
-    Ready when constructed: the model is warm and the topics are up. Raises TalkerError when either cannot be.
+    Args:
+        parameters: Values of the parameters.
+        namespace: Namespace of the node.
+        domain: ROS domain, None for that of ROS_DOMAIN_ID.
+        talker: A loaded talker, default the one that the parameters name.
+        warn: Receives warnings, default the package's logger.
+
+    Raises:
+        TalkerError: If the talker cannot be loaded or the domain cannot be joined.
     """
 
-    def __init__(self, settings, namespace="", domain=None, talker=None, warn=None) -> None:
-        self.settings = settings
-        self._warn = never_raising(warn or logging.getLogger("streamingtalker_ros").warning)
-        talker = talker or load_talker(settings)
-        self.wire = Wire(NODE_NAME, namespace, domain, self._warn)
-        self.core = TalkerWorker(talker, settings, self._publish, self._warn)
-        self._audio_decoder = AudioMessageDecoder(self.core.reject)
-        # a robot's several talkers are told apart by their namespaces
-        name = f"{self.wire.namespace}/{NODE_NAME}".strip("/")
-        self._diagnostics_reporter = DiagnosticsReporter(self.core, message_types.message_class, name)
-        self._heard = {}  # audio type -> (handle, reliable)
-        self._motion_class = message_types.message_class(face_messages.MOTION_TYPE)
-        self._motion = self.wire.publisher("face_motion", face_messages.MOTION_TYPE)
-        self._publish_model(talker)
-        self._diagnostics = self.wire.publisher("/diagnostics", "diagnostic_msgs/msg/DiagnosticArray")
-        self.wire.serve("~/reset", self._on_reset)
-        self.wire.serve("~/interrupt", self._on_interrupt)
-        self.wire.subscribe(settings.audio_info_topic, audio_common.INFO_TYPE, self._on_info)
-        self.wire.watch_publishers(self._on_publisher)
-        self.wire.every(1.0, self._diagnose)
-        self.core.start()
-        self.wire.start()
+    def __init__(
+        self,
+        parameters: TalkerParameters,
+        namespace: str = "",
+        domain: int | None = None,
+        talker: TalkerProtocol | None = None,
+        warn: Callable[[str], Any] | None = None,
+    ) -> None:
+        self.parameters = parameters
+        self._warn = never_raising(warn or logging.getLogger(LOGGER_NAME).warning)
+        talker = talker or load_talker(parameters)
+        self.dds_node = DdsNode(NODE_NAME, namespace, domain, self._warn)
+        self.worker = TalkerWorker(talker, parameters, self._publish, self._warn)
+        self._audio_decoder = AudioMessageDecoder(self.worker.reject)
+        # the namespace distinguishes the talkers of one robot
+        name = f"{self.dds_node.namespace}/{NODE_NAME}".strip("/")
+        self._diagnostics_reporter = DiagnosticsReporter(self.worker, message_types.message_class, name)
+        self._audio_subscriptions: dict[
+            str, tuple[Subscription, bool]
+        ] = {}  # by type; whether it is reliable
+        self._builder = face_message_builder.FaceMessageBuilder(
+            talker,
+            message_types.message_class,
+            parameters.frame_id,
+            default_rig(),
+            parameters.publish_vertices,
+        )
+        self._writers = {
+            topic: self.dds_node.create_publisher(topic, TOPIC_TYPES[topic], self._frame_qos(topic))
+            for topic in self._builder.topics
+        }
+        # the writer is kept: a latched message lives as long as it does
+        self._model_writer = self.dds_node.create_publisher(
+            MODEL_TOPIC, TOPIC_TYPES[MODEL_TOPIC], self.dds_node.qos(depth=1, latched=True)
+        )
+        self._model_writer.write(self._builder.build_model(time.time_ns()))
+        self._diagnostics_writer = self.dds_node.create_publisher("/diagnostics", _DIAGNOSTICS_TYPE)
+        self.dds_node.create_trigger_service("~/reset", self._on_reset)
+        self.dds_node.create_trigger_service("~/interrupt", self._on_interrupt)
+        self.dds_node.create_subscription(
+            parameters.audio_info_topic, audio_common.INFO_TYPE, self._audio_decoder.on_audio_info
+        )
+        self.dds_node.on_publisher_discovered(self._on_publisher_discovered)
+        self.dds_node.create_timer(_DIAGNOSTICS_PERIOD_S, self._publish_diagnostics)
+        self.worker.start()
+        self.dds_node.start()
+
+    @property
+    def topics(self) -> list[str]:
+        """Full names of the topics that frames are published on."""
+        return [self.dds_node.resolve_name(topic) for topic in self._builder.topics]
 
     def close(self) -> None:
-        """Stop hearing, finish the frame at hand, leave the graph."""
-        self.core.stop()
-        self.wire.close()
+        """Finish the present frame and leave the graph."""
+        self.worker.stop()
+        self.dds_node.close()
 
-    # -- in --
+    # -------------------------------------------------------------------------------------------------- input
 
-    def _on_publisher(self, topic, type_name, reliable) -> None:
-        """Subscribe to the types that publishers of the audio topic bring; best effort where one of them
-        is."""
-        if topic != "rt" + self.wire.resolve(self.settings.audio_topic):
+    def _on_publisher_discovered(self, topic: str, type_name: str, reliable: bool) -> None:
+        """Subscribe to the type of a publisher of audio; best effort if one of its publishers is."""
+        if topic != "rt" + self.dds_node.resolve_name(self.parameters.audio_topic):
             return
-        for name, lineage in audio_common.AUDIO_TYPES.items():
-            if message_types.dds_typename(name) != type_name:
-                continue
-            handle, was_reliable = self._heard.get(name, (None, None))
-            if handle is not None and (was_reliable is False or reliable):
+        for name, variant in audio_common.AUDIO_TYPES.items():
+            if message_types.dds_typename(name) == type_name:
+                self._subscribe_audio(name, variant, reliable)
                 return
-            if handle is not None:
-                self.wire.unsubscribe(handle)
-            self._heard[name] = (
-                self.wire.subscribe(
-                    self.settings.audio_topic,
-                    name,
-                    lambda message: self._on_audio(message, name),
-                    self.wire.qos(depth=1000, reliable=reliable),
-                    lineage,
-                ),
-                reliable,
-            )
-            return
-        self.core.reject(
+        self.worker.reject(
             "type",
             f"the publisher of {topic[2:]} sends {type_name}: send AudioData or "
             "AudioDataStamped (ros-drivers), or AudioStamped (mgonzs13)",
         )
 
-    def _on_audio(self, message, name) -> None:
-        packet = self._audio_decoder.decode(message, name)
-        if packet is not None:
-            self.core.push(packet)
+    def _subscribe_audio(self, name: str, variant: audio_common.Variant, reliable: bool) -> None:
+        if name in self._audio_subscriptions:
+            subscription, is_reliable = self._audio_subscriptions[name]
+            if reliable or not is_reliable:
+                return
+            self.dds_node.destroy_subscription(subscription)
+        subscription = self.dds_node.create_subscription(
+            self.parameters.audio_topic,
+            name,
+            lambda message: self._on_audio(message, name),
+            self.dds_node.qos(depth=1000, reliable=reliable),
+            variant,
+        )
+        self._audio_subscriptions[name] = subscription, reliable
 
-    def _on_info(self, message) -> None:
-        self._audio_decoder.on_audio_info(message)
+    def _on_audio(self, message: Any, type_name: str) -> None:
+        packet = self._audio_decoder.decode(message, type_name)
+        if packet is not None:
+            self.worker.push(packet)
 
     def _on_reset(self) -> str:
-        self.core.reset()
-        return "the next audio begins afresh"
+        self.worker.reset()
+        return "the next audio begins a new stream"
 
     def _on_interrupt(self) -> str:
-        self.core.interrupt()
+        self.worker.interrupt()
         return "the queued audio is dropped, the mouth closes"
 
-    # -- out --
+    # ------------------------------------------------------------------------------------------------- output
 
-    def _publish(self, frame) -> None:
-        self._motion.write(face_messages.to_face_motion(self._motion_class(), frame, self.settings.frame_id))
-        if self.settings.publish_vertices:
-            self._vertices.write(
-                face_messages.to_face_vertices(
-                    self._vertices_class(), frame, self._rig.offsets(frame.weights), self.settings.frame_id
-                )
-            )
+    def _frame_qos(self, topic: str) -> list[Any]:
+        if topic == VERTICES_TOPIC:
+            return self.dds_node.qos(depth=5, reliable=False)
+        return self.dds_node.qos()
 
-    def _publish_model(self, talker) -> None:
-        self._rig = default_rig()
-        # the writer is kept: a latched message lives as long as it
-        self._model = self.wire.publisher(
-            "face_model", face_messages.MODEL_TYPE, self.wire.qos(depth=1, latched=True)
-        )
-        model = message_types.message_class(face_messages.MODEL_TYPE)()
-        self._model.write(
-            face_messages.to_face_model(
-                model, self._rig, talker.frame_rate, self.settings.frame_id, time.time_ns()
-            )
-        )
-        if self.settings.publish_vertices:
-            self._vertices_class = message_types.message_class(face_messages.VERTICES_TYPE)
-            self._vertices = self.wire.publisher(
-                "face_vertices", face_messages.VERTICES_TYPE, self.wire.qos(depth=5, reliable=False)
-            )
+    def _publish(self, frame: PublishedFrame) -> None:
+        for topic, message in self._builder.build(frame):
+            self._writers[topic].write(message)
 
-    def _diagnose(self) -> None:
-        self._diagnostics.write(self._diagnostics_reporter.build())
+    def _publish_diagnostics(self) -> None:
+        self._diagnostics_writer.write(self._diagnostics_reporter.build())

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The audio that the rclpy node hears: which lineage of audio_common_msgs is installed, which type the topic
+"""The audio that the rclpy node hears: which variant of audio_common_msgs is installed, which type the topic
 carries.
 
-`installed_lineage()` names the lineage that can be imported; `AudioInput` subscribes to what the topic's
+`installed_variant()` names the variant that can be imported; `AudioInput` subscribes to what the topic's
 publishers send and hands `AudioPacket`s to the core. Callbacks only enqueue.
 """
 
@@ -22,7 +22,7 @@ from streamingtalker_ros.ros import qos as ros_qos
 
 FOLLOW_EVERY = 0.25  # s between looks at who publishes
 
-# lineage -> the type that is subscribed to until a publisher shows another
+# variant -> the type that is subscribed to until a publisher shows another
 _FIRST = {
     "ros-drivers": "audio_common_msgs/msg/AudioDataStamped",
     "mgonzs13": "audio_common_msgs/msg/AudioStamped",
@@ -31,20 +31,22 @@ _FIRST = {
 
 def message_class(name):
     """ "package/msg/Name" -> rclpy's class of it. Raises AttributeError or ModuleNotFoundError where it is
-    not built."""
+    not built.
+    """
     package, kind, short = name.split("/")
     return getattr(importlib.import_module(f"{package}.{kind}"), short)
 
 
-def installed_lineage():
+def installed_variant():
     """ "ros-drivers" or "mgonzs13", whichever audio_common_msgs is sourced. Raises TalkerError when neither
-    is."""
-    for lineage, name in _FIRST.items():
+    is.
+    """
+    for variant, name in _FIRST.items():
         try:
             message_class(name)
         except (ModuleNotFoundError, AttributeError):
             continue
-        return lineage
+        return variant
     raise TalkerError(
         "no audio_common_msgs is sourced, so there is no type to hear audio with: `sudo apt install "
         "ros-$ROS_DISTRO-audio-common-msgs` (ros-drivers), or build github.com/mgonzs13/audio_common and "
@@ -53,14 +55,14 @@ def installed_lineage():
 
 
 class AudioInput:
-    """node: an rclpy node; lineage: as `installed_lineage` says; settings: TalkerParameters; core: TalkerWorker.
+    """node: an rclpy node; variant: as `installed_variant` says; settings: TalkerParameters; core: TalkerWorker.
 
     A publisher that is reliable is heard reliably, one that is best effort is heard at all: the subscription is
     reliable until a best-effort publisher comes.
     """
 
-    def __init__(self, node, lineage, settings, core) -> None:
-        self._node, self._lineage, self._settings, self._core = node, lineage, settings, core
+    def __init__(self, node, variant, settings, core) -> None:
+        self._node, self._variant, self._settings, self._core = node, variant, settings, core
         self._audio_decoder = AudioMessageDecoder(core.reject)
         self._steady = Clock(clock_type=ClockType.STEADY_TIME)  # runs where a simulation stands still
         self._name = self._audio = self._timer = None
@@ -70,8 +72,8 @@ class AudioInput:
     def open(self) -> None:
         """Subscribe."""
         self._look = self._node.create_guard_condition(self._follow)
-        self._hear(_FIRST[self._lineage], reliable=True)
-        if self._lineage == "ros-drivers":
+        self._hear(_FIRST[self._variant], reliable=True)
+        if self._variant == "ros-drivers":
             # what is latched is sent to those alone who ask for it, and they hear nothing that is not
             # latched, such as audio_capture's: the info is subscribed to both ways, and one of them fits
             quiet = SubscriptionEventCallbacks(incompatible_qos=lambda event: None)
@@ -117,7 +119,7 @@ class AudioInput:
         names = {publisher.topic_type for publisher in publishers}
         if not names or names == self._strange:
             return
-        heard = [name for name in sorted(names) if audio_common.AUDIO_TYPES.get(name) == self._lineage]
+        heard = [name for name in sorted(names) if audio_common.AUDIO_TYPES.get(name) == self._variant]
         if heard:
             name = self._name if self._name in heard else heard[0]
             reliable = all(
@@ -125,16 +127,16 @@ class AudioInput:
                 for publisher in publishers
                 if publisher.topic_type == name
             )
-            if name != self._name or self._reliable and not reliable:
+            if name != self._name or (self._reliable and not reliable):
                 self._hear(name, reliable)
             return
         self._strange = names
-        known = [name for name, lineage in audio_common.AUDIO_TYPES.items() if lineage == self._lineage]
+        known = [name for name, variant in audio_common.AUDIO_TYPES.items() if variant == self._variant]
         self._core.reject(
             "type",
             f"{topic} carries {', '.join(sorted(names))}, which is not heard with the "
-            f"audio_common_msgs of {self._lineage}, the one sourced here: publish "
-            f"{' or '.join(known)}, or source the other lineage",
+            f"audio_common_msgs of {self._variant}, the one sourced here: publish "
+            f"{' or '.join(known)}, or source the other variant",
         )
 
     def _on_audio(self, message, name) -> None:

@@ -26,16 +26,16 @@ from streamingtalker_ros.ros import audio_input, qos
 
 
 class AudioPlayer(Node):
-    """Publishes packets on `audio`, and the format on `audio_info` where the lineage has it. rate: Hz."""
+    """Publishes packets on `audio`, and the format on `audio_info` where the variant has it. rate: Hz."""
 
     def __init__(self, rate, frame_id="microphone", **kwargs) -> None:
         super().__init__("audio_source", **kwargs)
         self.format = AudioFormat(rate, 1, "s16")
-        lineage = audio_input.installed_lineage()
-        self._type, self._frame_id = audio_common.PUBLISHED_TYPES[lineage], frame_id
+        variant = audio_input.installed_variant()
+        self._type, self._frame_id = audio_common.PUBLISHED_TYPES[variant], frame_id
         self._made = audio_input.message_class(self._type)
         self._audio = self.create_publisher(self._made, "audio", qos.SENT_AUDIO)
-        if lineage == "ros-drivers":
+        if variant == "ros-drivers":
             info = audio_input.message_class(audio_common.INFO_TYPE)
             told = self.create_publisher(info, "audio_info", qos.LATCHED)
             told.publish(audio_common.to_audio_info(info(), self.format))
@@ -86,7 +86,8 @@ def parse(args):
 
 def perform(options) -> None:
     """Play what the options ask for. Raises TalkerError for a file that is no audio, or when there is no
-    microphone."""
+    microphone.
+    """
     samples, rate = sources.load_pcm16(options.file) if options.file else (None, options.rate)
     player = AudioPlayer(rate)
     if not player.wait_for_subscriber(options.wait):

@@ -41,5 +41,6 @@ class SimulatedSeconds:
 
 def clock_of(node):
     """A callable that gives seconds, monotonic: `time.monotonic` unless the node's parameter use_sim_time is
-    true now."""
+    true now.
+    """
     return SimulatedSeconds(node) if node.get_parameter("use_sim_time").value else time.monotonic

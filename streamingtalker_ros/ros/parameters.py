@@ -67,7 +67,8 @@ def read(node):
 
 def watch(node, apply) -> None:
     """apply: called with {name: value} of the parameters about to change; a TalkerError of it refuses the
-    change."""
+    change.
+    """
 
     def asked(changes):
         values = {change.name: change.value for change in changes if change.name in PARAMETERS}

@@ -52,7 +52,8 @@ class TalkerNode(LifecycleNode):
 
     def on_configure(self, state):
         """Load and warm the model. Fails with one logged sentence when it, the device or the audio types are
-        missing."""
+        missing.
+        """
         try:
             self._configure()
         except TalkerError as error:
@@ -134,7 +135,7 @@ class TalkerNode(LifecycleNode):
 
     def _configure(self) -> None:
         self._settings = settings = parameters.read(self)
-        lineage = audio_input.installed_lineage()
+        variant = audio_input.installed_variant()
         from streamingtalker_ros.ros import (
             face_output,  # late: they bring in torch and the generated messages
         )
@@ -145,7 +146,7 @@ class TalkerNode(LifecycleNode):
         self._core = worker.TalkerWorker(
             talker, settings, self._output.send, warn=self.get_logger().warning, clock=ros_time.clock_of(self)
         )
-        self._audio = audio_input.AudioInput(self, lineage, settings, self._core)
+        self._audio = audio_input.AudioInput(self, variant, settings, self._core)
         self._diagnostics_reporter = diagnostics.DiagnosticsReporter(
             self._core, audio_input.message_class, self._name_in_graph
         )

@@ -3,8 +3,9 @@
 
 Two markers, both TRIANGLE_LISTs in the frame of the head: the dynamic one holds the triangles that a shape or
 the neck moves and is sent at `rate`; the static one (hair, ears, …) is sent once per second and to each new
-subscriber. RViz does not light a marker that has colours, so the lighting is computed into the colours. The
-module imports no transport.
+subscriber. A vertex talker's mesh, announced by its FaceModel, is one marker that FaceVertices moves. RViz
+does not light a marker that has colours, so the lighting is computed into the colours. The module imports no
+transport.
 """
 
 from __future__ import annotations
@@ -19,15 +20,14 @@ from streamingtalker_ros.face.geometry.normals import index_corners, vertex_norm
 from streamingtalker_ros.face.rig import Rig
 from streamingtalker_ros.face.rotation import rotation_matrix
 from streamingtalker_ros.messaging.header import MessageClassLookup, set_stamp, stamp_to_ns
+from streamingtalker_ros.rviz.lighting import vertex_brightness
 from streamingtalker_ros.rviz.marker_cdr import SerializedMarker
+from streamingtalker_ros.rviz.vertex_markers import VertexMarkerBuilder, delete_all_markers, is_vertex_model
 
 STATIC_PERIOD_S: Final = 1.0
 DYNAMIC_ID: Final = 0
 STATIC_ID: Final = 1
 _IDENTITY: Final = (0.0, 0.0, 0.0, 1.0)
-# direction towards each light (x out of the face, y to the person's left, z up) and its strength
-_LIGHTS: Final = (((0.80, -0.40, 0.45), 0.55), ((0.75, 0.62, 0.10), 0.25), ((-0.6, 0.3, 0.6), 0.12))
-_AMBIENT: Final = 0.42
 _MIN_PERIOD_FRACTION: Final = 0.9  # of the period between two dynamic markers: the caller's timer jitters
 
 Serializer = Callable[[Any], bytes]
@@ -84,7 +84,7 @@ class MarkerBuilder:
             static_corners = triangles[~triangle_moves].ravel()
             self._static.points[:] = rig.vertices[static_corners]
             self._static.colors[:, 3] = 1.0
-            lit = (np.clip(rig.colors, 0, 1) * _brightness(normals)[:, None]).clip(0, 1)
+            lit = (np.clip(rig.colors, 0, 1) * vertex_brightness(normals)[:, None]).clip(0, 1)
             self._static.colors[:, :3] = lit[static_corners]
 
     @property
@@ -107,7 +107,7 @@ class MarkerBuilder:
             rotated_back = (points[self._neck] - pivot) @ rotation_matrix(head) + pivot
             points[self._neck] = rotated_back + self._neck_follow * (points[self._neck] - rotated_back)
         self._points[:] = points
-        brightness = _brightness(vertex_normals(points, self._used_triangles, self._corner_index))
+        brightness = vertex_brightness(vertex_normals(points, self._used_triangles, self._corner_index))
         np.clip(self._base_colors * brightness[:, None], 0, 1, out=self._rgba[:, :3])
         marker = self._dynamic
         np.take(self._points, self._moving_corners, axis=0, out=marker.points, mode="clip")
@@ -160,6 +160,28 @@ class FaceMarkers:
         self._pending = False  # a motion has not been shown yet
         self._last_dynamic = self._last_static = float("-inf")  # s, when the marker was last built
         self._subscribers = 0
+        self._mesh: VertexMarkerBuilder | None = None  # of a vertex talker
+        self._cleared = True  # whether the markers of the other kind of face have been deleted
+
+    def on_model(self, model: Any) -> bool:
+        """Accept a FaceModel message.
+
+        Returns:
+            Whether its motion arrives as FaceVertices, for `on_vertices`; otherwise `rig` is shown.
+        """
+        was_mesh, self._mesh = self._mesh is not None, None
+        if is_vertex_model(model):
+            self._mesh = VertexMarkerBuilder(model, self._message_class, self._serialize)
+            self._stamp = None
+        if self._mesh is not None or was_mesh:
+            self._cleared, self._pending = False, True
+            self._last_dynamic = self._last_static = float("-inf")
+        return self._mesh is not None
+
+    def on_vertices(self, vertices: Any) -> None:
+        """Accept a FaceVertices message; ignored if it does not fit the mesh of the FaceModel."""
+        if self._mesh is not None and self._mesh.set_offsets(vertices.offsets):
+            self._stamp, self._pending = stamp_to_ns(vertices.header.stamp), True
 
     def on_motion(self, motion: Any) -> Any:
         """Accept a FaceMotion message.
@@ -194,15 +216,21 @@ class FaceMarkers:
             return []
         stamp = stamp if self._stamp is None else self._stamp
         due: list[bytes] = []
+        if not self._cleared:
+            self._cleared = True
+            due.append(delete_all_markers(self._message_class, self._serialize))
         since_dynamic = now - self._last_dynamic
         motion_due = self._pending and since_dynamic >= _MIN_PERIOD_FRACTION * self.period
         # once per second even without new motion: a new subscriber may miss what is sent while it is
         # discovered
         if motion_due or has_new_subscriber or since_dynamic >= STATIC_PERIOD_S:
             self._pending, self._last_dynamic = False, now
-            head = self._head if self.rotate else np.array(_IDENTITY)
-            due.append(self._builder.dynamic(self._weights, head, stamp))
-        if has_new_subscriber or now - self._last_static >= STATIC_PERIOD_S:
+            if self._mesh is not None:
+                due.append(self._mesh.build(stamp))
+            else:
+                head = self._head if self.rotate else np.array(_IDENTITY)
+                due.append(self._builder.dynamic(self._weights, head, stamp))
+        if self._mesh is None and (has_new_subscriber or now - self._last_static >= STATIC_PERIOD_S):
             self._last_static = now
             static = self._builder.static(stamp)
             if static is not None:
@@ -242,12 +270,3 @@ class FaceMarkers:
             return self._weights
         padded = np.append(values, np.float32(0))
         return np.nan_to_num(padded[self._order], nan=0.0, posinf=0.0, neginf=0.0).clip(0, 1)
-
-
-def _brightness(normals: npt.NDArray[np.floating]) -> npt.NDArray[np.float32]:
-    """Return the brightness (V,) of vertices with unit normals (V, 3)."""
-    brightness = np.full(len(normals), _AMBIENT, np.float32)
-    for direction, strength in _LIGHTS:
-        to_light = np.asarray(direction, np.float32) / np.float32(np.linalg.norm(direction))
-        brightness += np.float32(strength) * np.maximum(normals @ to_light, 0)
-    return brightness

@@ -19,7 +19,7 @@ import numpy as np
 from streamingtalker_ros.audio.constants import NS_PER_S, SAMPLE_RATE
 from streamingtalker_ros.audio.packet import AudioFormat
 from streamingtalker_ros.dds import message_types
-from streamingtalker_ros.dds.node import Wire
+from streamingtalker_ros.dds.node import DdsNode
 from streamingtalker_ros.errors import TalkerError
 from streamingtalker_ros.face.arkit import ARKIT_NAMES, INDEX
 from streamingtalker_ros.messaging import audio_common, face_messages
@@ -103,7 +103,7 @@ class TopicWatcher:
         self._lock = threading.Lock()  # guards _subscriptions
         self._subscriptions: list[TopicSubscription] = []
         self._connection_lock = threading.Lock()  # held while the domain is joined or left
-        self._node: Wire | None = None
+        self._node: DdsNode | None = None
         self._first_stamp: int | None = None  # ns
 
     @property
@@ -152,7 +152,7 @@ class TopicWatcher:
                     self._node = self._subscribe()
                 if self._node is not None:
                     subscription.send_text(
-                        type="watching", topic=self._node.resolve("face_motion"), domain=self._node.domain
+                        type="watching", topic=self._node.resolve_name("face_motion"), domain=self._node.domain
                     )
             except TalkerError as error:
                 subscription.send_text(type="error", text=str(error))
@@ -168,18 +168,18 @@ class TopicWatcher:
                 node, self._node = self._node, None
                 node.close()
 
-    def _subscribe(self) -> Wire:
-        node = Wire("web", self._namespace, self._domain, self._warn)
+    def _subscribe(self) -> DdsNode:
+        node = DdsNode("web", self._namespace, self._domain, self._warn)
         self._audio_types: dict[str, Any] = {}  # audio subscriptions by message type
         self._warned: set[str] = set()
         self._decoder = AudioMessageDecoder(self._warn_once)
         self._aligner = PacketAligner(AudioFormat(), Statistics())
         self._audio_clock: AudioClock | None = None
         self._samples_out = 0  # on _audio_clock
-        node.subscribe("face_motion", face_messages.MOTION_TYPE, self._on_motion)
-        node.subscribe(f"{self._audio_topic}_info", audio_common.INFO_TYPE, self._decoder.on_audio_info)
+        node.create_subscription("face_motion", face_messages.MOTION_TYPE, self._on_motion)
+        node.create_subscription(f"{self._audio_topic}_info", audio_common.INFO_TYPE, self._decoder.on_audio_info)
         self._node = node
-        node.watch_publishers(self._on_publisher_discovered)
+        node.on_publisher_discovered(self._on_publisher_discovered)
         node.start()
         return node
 
@@ -207,7 +207,7 @@ class TopicWatcher:
 
     def _on_publisher_discovered(self, topic: str, type_name: str, reliable: bool) -> None:
         node = self._node
-        if node is None or topic != "rt" + node.resolve(self._audio_topic):
+        if node is None or topic != "rt" + node.resolve_name(self._audio_topic):
             return
         for name, variant in audio_common.AUDIO_TYPES.items():
             if message_types.dds_typename(name) != type_name or name in self._audio_types:
@@ -217,7 +217,7 @@ class TopicWatcher:
                 self._on_audio(message, name)
 
             qos = node.qos(depth=AUDIO_QUEUE_DEPTH, reliable=reliable)
-            self._audio_types[name] = node.subscribe(self._audio_topic, name, on_message, qos, variant)
+            self._audio_types[name] = node.create_subscription(self._audio_topic, name, on_message, qos, variant)
 
     def _on_audio(self, message: Any, type_name: str) -> None:
         self.packet_count += 1

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Laws of a replay's frames, on bags of both storages and lineages: a stream's, and the node's."""
+"""Laws of a replay's frames, on bags of both storages and variants: a stream's, and the node's."""
 
 import numpy as np
 import pytest

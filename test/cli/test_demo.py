@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 
 from streamingtalker_ros.cli.demo import VOICE, motion_of
-from streamingtalker_ros.dds.recorder import Recorded
+from streamingtalker_ros.dds.recorder import RecordedFrame
 
 
 def recorded(frame, stamp, value):
-    return Recorded(0.0, stamp, frame, "head", ("jawOpen",), np.float32([value]), np.float32([0, 0, 0, 1]), 1)
+    return RecordedFrame(0.0, stamp, frame, "head", ("jawOpen",), np.float32([value]), np.float32([0, 0, 0, 1]), 1)
 
 
 def demo(*arguments):
@@ -59,7 +59,8 @@ def test_the_demo_speaks_records_and_renders(tmp_path) -> None:
     with av.open(str(tmp_path / "demo.mp4")) as container:
         assert {stream.type for stream in container.streams} == {"video", "audio"}
         assert sum(1 for _ in container.decode(video=0)) == received
-    assert Image.open(tmp_path / "demo.png").size[0] > 1000
+    with Image.open(tmp_path / "demo.png") as sheet:
+        assert sheet.size[0] > 1000
 
 
 def test_a_voice_that_is_not_there_is_one_sentence(tmp_path) -> None:

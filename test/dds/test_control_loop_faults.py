@@ -18,16 +18,16 @@ pytest.importorskip("cyclonedds", reason="cyclonedds is not installed")
 
 from typing import NoReturn
 
-from dds.test_head_node import ARRAY, Peer
-
 from streamingtalker_ros.dds.head_node import HeadNode
-from streamingtalker_ros.dds.node import Wire, readers
+from streamingtalker_ros.dds.node import DdsNode, matched_readers
 from streamingtalker_ros.messaging import face_messages
 from streamingtalker_ros.robot_head import HeadController, load_head
 from support.dds_domain import own_domain
+from support.dds_peer import HeadPeer
 from support.face_motion import face_motion, shape_weights
 from support.waiting import wait_for
 
+ARRAY = "std_msgs/msg/Float64MultiArray"
 COMMANDS = "jaw_controller/commands"
 
 
@@ -38,8 +38,8 @@ def broken(sentence) -> NoReturn:
 def test_a_message_that_raises_is_refused_told_once_and_the_next_is_heard() -> None:
     domain, said, heard = own_domain(), [], []
     listener, peer = (
-        Wire("listener", "", domain, lambda text: (said.append(text), broken(text))),
-        Peer(domain),
+        DdsNode("listener", "", domain, lambda text: (said.append(text), broken(text))),
+        HeadPeer(domain),
     )
 
     def hear(message) -> NoReturn:
@@ -48,18 +48,18 @@ def test_a_message_that_raises_is_refused_told_once_and_the_next_is_heard() -> N
 
     ticks = []
     try:
-        listener.subscribe("face_motion", face_messages.MOTION_TYPE, hear)
-        listener.every(0.01, lambda: ticks.append(1 / 0))
+        listener.create_subscription("face_motion", face_messages.MOTION_TYPE, hear)
+        listener.create_timer(0.01, lambda: ticks.append(1 / 0))
         listener.start()
-        assert wait_for(lambda: readers(peer.writer))
-        peer.say(0.5, 0.4)
+        assert wait_for(lambda: matched_readers(peer.writer))
+        peer.publish_jaw(0.5, 0.4)
         assert wait_for(lambda: len(heard) >= 5)
         assert (
             sum("OSError" in text for text in said) == 1 and sum("ZeroDivision" in text for text in said) == 1
         )
     finally:
         listener.close()
-        peer.wire.close()
+        peer.close()
 
 
 @pytest.mark.parametrize("fault", ["_current_inputs", "_targets"])
@@ -88,18 +88,18 @@ def test_a_motion_that_cannot_be_followed_brings_the_joints_to_rest(fault) -> No
 
 def test_the_head_comes_to_rest_though_the_thread_of_dds_stands_still() -> None:
     domain = own_domain()
-    node, peer = HeadNode(load_head("jaw"), domain=domain, warn=broken), Peer(domain, **{COMMANDS: ARRAY})
+    node, peer = HeadNode(load_head("jaw"), domain=domain, warn=broken), HeadPeer(domain, **{COMMANDS: ARRAY})
     try:
-        commands = peer.heard[COMMANDS]
-        assert wait_for(lambda: commands and readers(peer.writer))
-        peer.say(1.0)
+        commands = peer.received[COMMANDS]
+        assert wait_for(lambda: commands and matched_readers(peer.writer))
+        peer.publish_jaw(1.0)
         assert commands[-1].data[0] > 0.2
-        node.wire.every(0.01, lambda: time.sleep(6.0))
+        node.dds_node.create_timer(0.01, lambda: time.sleep(6.0))
         time.sleep(0.1)
         assert node.rest() and wait_for(lambda: abs(commands[-1].data[0]) < 1e-6, 1.0)
     finally:
         node.close()
-        peer.wire.close()
+        peer.close()
 
 
 def still_pipe():
@@ -141,31 +141,31 @@ def test_the_command_rests_the_head_whatever_happens_to_its_output(case, number)
         name: write if which in (name, "both") else subprocess.DEVNULL for name in ("stdout", "stderr")
     }
     domain = own_domain()
-    peer = Peer(domain, **{COMMANDS: ARRAY})
+    peer = HeadPeer(domain, **{COMMANDS: ARRAY})
     node = subprocess.Popen(
         [sys.executable, "-m", "streamingtalker_ros", "head", "--config", "jaw", "--domain", str(domain)],
         **streams,
     )
     os.close(write)
     try:
-        commands = peer.heard[COMMANDS]
-        assert wait_for(lambda: commands and readers(peer.writer), 30)
+        commands = peer.received[COMMANDS]
+        assert wait_for(lambda: commands and matched_readers(peer.writer), 30)
         for bad in (
             face_motion(shape_weights(jawOpen=np.nan), time.time_ns()),
             face_motion(shape_weights(jawOpen=1.0)[:3], time.time_ns()),
         ):
             peer.writer.write(bad)
-        peer.say(1.0)
+        peer.publish_jaw(1.0)
         assert commands[-1].data[0] > 0.2
         assert wait_for(lambda: abs(commands[-1].data[0]) < 1e-6, 5), "after the time-out"
-        peer.say(1.0)
+        peer.publish_jaw(1.0)
         assert commands[-1].data[0] > 0.2
         node.send_signal(number)
         assert node.wait(15) == 0 and abs(commands[-1].data[0]) < 1e-6
     finally:
         node.kill()
         node.wait()
-        peer.wire.close()
+        peer.close()
         if read is not None:
             os.close(read)
 

@@ -14,13 +14,12 @@ pytest.importorskip("cyclonedds", reason="cyclonedds is not installed")
 
 
 from streamingtalker_ros.dds import message_types
-from streamingtalker_ros.dds.head_node import JOINT_STATE, HeadNode
-from streamingtalker_ros.dds.node import Wire, readers
-from streamingtalker_ros.messaging import face_messages
+from streamingtalker_ros.dds.head_node import JOINT_STATE_TYPE, HeadNode
+from streamingtalker_ros.dds.node import matched_readers
 from streamingtalker_ros.robot_head import load_head, outputs
 from streamingtalker_ros.robot_head.config import parse_head
 from support.dds_domain import own_domain
-from support.face_motion import face_motion, shape_weights
+from support.dds_peer import HeadPeer
 from support.waiting import wait_for
 
 ARRAY, TRAJECTORY, UNITS = (
@@ -28,24 +27,6 @@ ARRAY, TRAJECTORY, UNITS = (
     "trajectory_msgs/msg/JointTrajectory",
     "hri_msgs/msg/FacialActionUnits",
 )
-
-
-class Peer:
-    """Hears topics of a domain and sends motion."""
-
-    def __init__(self, domain, **topics) -> None:
-        self.heard = {topic: [] for topic in topics}
-        self.wire = Wire("peer", "", domain)
-        for topic, name in topics.items():
-            self.wire.subscribe(topic, name, self.heard[topic].append, self.wire.qos(depth=1000))
-        self.writer = self.wire.publisher("face_motion", face_messages.MOTION_TYPE)
-        self.wire.start()
-
-    def say(self, weight, seconds=0.6) -> None:
-        end = time.monotonic() + seconds
-        while time.monotonic() < end:
-            self.writer.write(face_motion(shape_weights(jawOpen=weight), time.time_ns()))
-            time.sleep(0.04)
 
 
 def test_every_kind_of_command_reaches_its_controller() -> None:
@@ -69,16 +50,18 @@ def test_every_kind_of_command_reaches_its_controller() -> None:
     )
     domain = own_domain()
     node = HeadNode(head, domain=domain)
-    peer = Peer(domain, states=JOINT_STATE, commands=ARRAY, trajectory=TRAJECTORY, facs=UNITS)
+    peer = HeadPeer(domain, states=JOINT_STATE_TYPE, commands=ARRAY, trajectory=TRAJECTORY, facs=UNITS)
     try:
-        feedback = peer.wire.publisher("joint_states", JOINT_STATE)
-        assert wait_for(lambda: readers(feedback) and readers(peer.writer))
-        assert not peer.heard["states"]  # it waits for the joints' own positions
-        feedback.write(message_types.message_class(JOINT_STATE)(name=["jaw", "tilt"], position=[0.2, 0.4]))
-        assert wait_for(lambda: all(peer.heard.values()))
-        assert peer.heard["states"][0].position == [0.2, 0.4]
-        peer.say(0.6)
-        state, command, trajectory, units = (peer.heard[topic][-1] for topic in peer.heard)
+        feedback = peer.dds_node.create_publisher("joint_states", JOINT_STATE_TYPE)
+        assert wait_for(lambda: matched_readers(feedback) and matched_readers(peer.writer))
+        assert not peer.received["states"]  # it waits for the joints' own positions
+        feedback.write(
+            message_types.message_class(JOINT_STATE_TYPE)(name=["jaw", "tilt"], position=[0.2, 0.4])
+        )
+        assert wait_for(lambda: all(peer.received.values()))
+        assert peer.received["states"][0].position == [0.2, 0.4]
+        peer.publish_jaw(0.6)
+        state, command, trajectory, units = (peer.received[topic][-1] for topic in peer.received)
         assert state.name == ["jaw", "tilt"]
         np.testing.assert_allclose(state.position, [0.3, 0.6], atol=1e-6)
         assert abs(state.header.stamp.sec - time.time()) < 5 and len(state.velocity) == 2
@@ -90,12 +73,12 @@ def test_every_kind_of_command_reaches_its_controller() -> None:
         assert len(units.intensity) == len(units.confidence) == 99 and units.intensity[25] == pytest.approx(
             0.6
         )
-        assert node.rest() and wait_for(lambda: peer.heard["states"][-1].position == [0.0, 0.0])
+        assert node.rest() and wait_for(lambda: peer.received["states"][-1].position == [0.0, 0.0])
     finally:
         node.close()
-        peer.wire.close()
-    span = peer.heard["states"][-1].header.stamp.sec - peer.heard["states"][0].header.stamp.sec
-    assert node.sent == len(peer.heard["states"]) and span >= 0
+        peer.close()
+    span = peer.received["states"][-1].header.stamp.sec - peer.received["states"][0].header.stamp.sec
+    assert node.commands_sent == len(peer.received["states"]) and span >= 0
 
 
 def test_the_command_checks_a_head_drives_it_and_rests_it(tmp_path) -> None:
@@ -105,13 +88,13 @@ def test_the_command_checks_a_head_drives_it_and_rests_it(tmp_path) -> None:
     refused = subprocess.run([*command, "pan_tit"], capture_output=True, text=True)
     assert refused.returncode == 2 and "pan_tit" in refused.stderr and refused.stderr.count("\n") == 1
     domain = own_domain()
-    peer = Peer(domain, **{"jaw_controller/commands": ARRAY})
+    peer = HeadPeer(domain, **{"jaw_controller/commands": ARRAY})
     node = subprocess.Popen([*command, "jaw", "--domain", str(domain)], stdout=subprocess.PIPE, text=True)
     try:
         assert node.stdout.readline().startswith("head jaw: 1 joints, 50 commands per second")
-        commands = peer.heard["jaw_controller/commands"]
-        assert wait_for(lambda: commands and readers(peer.writer))
-        peer.say(0.5)
+        commands = peer.received["jaw_controller/commands"]
+        assert wait_for(lambda: commands and matched_readers(peer.writer))
+        peer.publish_jaw(0.5)
         assert commands[-1].data[0] == pytest.approx(0.225, abs=1e-6)
         node.send_signal(signal.SIGINT)
         assert re.match(r"commands \d+, messages that could not be used 0", node.stdout.read())
@@ -119,12 +102,12 @@ def test_the_command_checks_a_head_drives_it_and_rests_it(tmp_path) -> None:
     finally:
         node.kill()
         node.communicate()
-        peer.wire.close()
+        peer.close()
 
 
 def test_names_of_types_are_those_of_ros() -> None:
     assert [outputs.message_type(output) for output in load_head("animatronic").outputs] == [
-        JOINT_STATE,
+        JOINT_STATE_TYPE,
         TRAJECTORY,
         ARRAY,
     ]

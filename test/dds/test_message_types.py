@@ -21,7 +21,7 @@ STANDARD = [
     "rmw_dds_common/msg/ParticipantEntitiesInfo",
 ]
 CASES = [(name, "ros-drivers") for name in OWN + STANDARD + list(message_definitions.COMMON)] + [
-    (name, lineage) for lineage, names in message_definitions.LINEAGES.items() for name in names
+    (name, variant) for variant, names in message_definitions.VARIANTS.items() for name in names
 ]
 
 
@@ -73,9 +73,9 @@ def element(made, field):
     return annotation.__metadata__[0].subtype
 
 
-@pytest.mark.parametrize("name, lineage", CASES)
-def test_bytes_equal_those_of_rosbags(name, lineage) -> None:
-    store, made = message_types.typestore(lineage), message_types.message_class(name, lineage)
+@pytest.mark.parametrize("name, variant", CASES)
+def test_bytes_equal_those_of_rosbags(name, variant) -> None:
+    store, made = message_types.typestore(variant), message_types.message_class(name, variant)
     random = np.random.default_rng(zlib.crc32(name.encode()))
     for _ in range(5):
         ours, theirs = fill(made, store, name, random)
@@ -85,14 +85,14 @@ def test_bytes_equal_those_of_rosbags(name, lineage) -> None:
         assert made.deserialize(wire) == made.deserialize(mine)
 
 
-@pytest.mark.parametrize("name, lineage", CASES)
-def test_wire_names_are_those_of_rmw(name, lineage) -> None:
+@pytest.mark.parametrize("name, variant", CASES)
+def test_wire_names_are_those_of_rmw(name, variant) -> None:
     package, kind, short = name.split("/")
-    assert message_types.message_class(name, lineage).__idl_typename__ == f"{package}::{kind}::dds_::{short}_"
+    assert message_types.message_class(name, variant).__idl_typename__ == f"{package}::{kind}::dds_::{short}_"
 
 
 @pytest.mark.parametrize(
-    "name, lineage, expected",
+    "name, variant, expected",
     [  # as they stand in a genuine ROS 2 Jazzy
         (
             "std_msgs/msg/Header",
@@ -136,8 +136,8 @@ def test_wire_names_are_those_of_rmw(name, lineage) -> None:
         ),
     ],
 )
-def test_hashes_are_those_of_ros(name, lineage, expected) -> None:
-    assert message_types.type_hash(name, lineage) == f"RIHS01_{expected}"
+def test_hashes_are_those_of_ros(name, variant, expected) -> None:
+    assert message_types.type_hash(name, variant) == f"RIHS01_{expected}"
 
 
 def test_zero_values_are_those_of_ros() -> None:
@@ -146,10 +146,10 @@ def test_zero_values_are_those_of_ros() -> None:
     assert motion.header is not message_types.message_class(OWN[0])().header
 
 
-def test_the_lineages_differ_and_do_not_mix() -> None:
+def test_the_variants_differ_and_do_not_mix() -> None:
     ours, theirs = (
-        message_types.message_class("audio_common_msgs/msg/AudioInfo", lineage)
-        for lineage in ("ros-drivers", "mgonzs13")
+        message_types.message_class("audio_common_msgs/msg/AudioInfo", variant)
+        for variant in ("ros-drivers", "mgonzs13")
     )
     assert hasattr(ours(), "sample_format") and not hasattr(theirs(), "sample_format")
     assert message_types.type_hash(

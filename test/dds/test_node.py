@@ -16,22 +16,22 @@ pytest.importorskip("cyclonedds", reason="cyclonedds is not installed")
 from typing import NoReturn
 
 from streamingtalker_ros.dds import message_types
-from streamingtalker_ros.dds import node as wire
-from streamingtalker_ros.dds.node import Wire, readers, writers
+from streamingtalker_ros.dds.node import DdsNode, domain_id, matched_readers
 from streamingtalker_ros.dds.recorder import FaceMotionRecorder
 from streamingtalker_ros.errors import TalkerError
 from support.dds_domain import own_domain
+from support.dds_peer import call_trigger, graph_entries
 from support.waiting import wait_for
 
 MOTION, MODEL = "streamingtalker_ros/msg/FaceMotion", "streamingtalker_ros/msg/FaceModel"
 _SENDER = """
 import array, sys, time
 from streamingtalker_ros.dds import message_types as messages
-from streamingtalker_ros.dds.node import Wire, readers
-node = Wire("sender", "", int(sys.argv[1]))
-writer = node.publisher("face_motion", "streamingtalker_ros/msg/FaceMotion")
+from streamingtalker_ros.dds.node import DdsNode, matched_readers
+node = DdsNode("sender", "", int(sys.argv[1]))
+writer = node.create_publisher("face_motion", "streamingtalker_ros/msg/FaceMotion")
 node.start()
-while not readers(writer):
+while not matched_readers(writer):
     time.sleep(0.01)
 made = messages.message_class("streamingtalker_ros/msg/FaceMotion")
 for index in range(50):
@@ -69,11 +69,11 @@ def test_messages_cross_from_one_process_to_another_unchanged() -> None:
 
 def test_a_latched_message_reaches_who_comes_later() -> None:
     domain = own_domain()
-    early, late, got = Wire("early", "", domain), Wire("late", "robot", domain), []
-    writer = early.publisher("/robot/face_model", MODEL, early.qos(depth=1, latched=True))
+    early, late, got = DdsNode("early", "", domain), DdsNode("late", "robot", domain), []
+    writer = early.create_publisher("/robot/face_model", MODEL, early.qos(depth=1, latched=True))
     writer.write(message_types.message_class(MODEL)(name="head", triangles=[0, 1, 2]))
     time.sleep(0.1)
-    late.subscribe("face_model", MODEL, got.append, late.qos(depth=1, latched=True))
+    late.create_subscription("face_model", MODEL, got.append, late.qos(depth=1, latched=True))
     late.start()
     assert wait_for(lambda: got) and got[0].name == "head" and list(got[0].triangles) == [0, 1, 2]
     late.close()
@@ -83,22 +83,24 @@ def test_a_latched_message_reaches_who_comes_later() -> None:
 def test_readers_are_counted_while_they_come_and_go() -> None:
     """The binding raises IndexError at times; the node must not."""
     domain = own_domain()
-    node, other, seen = Wire("talker", "", domain), Wire("visitors", "", domain), set()
-    writer = node.publisher("motion", MODEL, node.qos(depth=1))
+    node, other, seen = DdsNode("talker", "", domain), DdsNode("visitors", "", domain), set()
+    writer = node.create_publisher("motion", MODEL, node.qos(depth=1))
     stop = threading.Event()
 
     def count() -> None:
         while not stop.is_set():
-            seen.add(readers(writer))
+            seen.add(matched_readers(writer))
 
     counting = threading.Thread(target=count)
     counting.start()
     try:
         for _ in range(10):
-            visitors = [other.subscribe("motion", MODEL, print, other.qos(depth=1)) for _ in range(20)]
+            visitors = [
+                other.create_subscription("motion", MODEL, print, other.qos(depth=1)) for _ in range(20)
+            ]
             assert wait_for(lambda: 20 in seen)
             for visitor in visitors:
-                other.unsubscribe(visitor)
+                other.destroy_subscription(visitor)
             del visitor, visitors
             seen.clear()
             assert wait_for(lambda: 0 in seen)
@@ -111,38 +113,20 @@ def test_readers_are_counted_while_they_come_and_go() -> None:
     assert alive
 
 
-def call(node, service):
-    """A client as rmw_cyclonedds makes it. Returns (request's sequence number, list of replies)."""
-    name, replies = node.resolve(service), []
-    request = message_types.service_class("std_srvs/srv/Trigger_Request")
-    writer = node._writer(f"rq{name}Request", "std_srvs/srv/Trigger_Request", node.qos(), made=request)
-    reader = node._reader(
-        f"rr{name}Reply",
-        "std_srvs/srv/Trigger_Response",
-        node.qos(),
-        made=message_types.service_class("std_srvs/srv/Trigger_Response"),
-    )
-    node._listen(reader, replies.append)
-    assert wait_for(lambda: readers(writer) and writers(reader))
-    writer.write(request(guid=77, seq=5))
-    assert wait_for(lambda: replies)
-    return replies[0]
-
-
 def test_a_trigger_service_answers_the_one_who_asked() -> None:
     domain = own_domain()
-    server, client, asked = Wire("talker", "ns", domain), Wire("client", "", domain), []
+    server, client, asked = DdsNode("talker", "ns", domain), DdsNode("client", "", domain), []
 
     def refuse() -> NoReturn:
         raise ValueError("not now")
 
-    server.serve("~/reset", lambda: asked.append(1) or "done")
-    server.serve("~/interrupt", refuse)
+    server.create_trigger_service("~/reset", lambda: asked.append(1) or "done")
+    server.create_trigger_service("~/interrupt", refuse)
     server.start()
     client.start()
-    reply = call(client, "/ns/talker/reset")
+    reply = call_trigger(client, "/ns/talker/reset")
     assert (reply.guid, reply.seq, reply.success, reply.message) == (77, 5, True, "done") and asked == [1]
-    reply = call(client, "/ns/talker/interrupt")
+    reply = call_trigger(client, "/ns/talker/interrupt")
     assert (reply.success, reply.message) == (False, "not now")
     client.close()
     server.close()
@@ -150,47 +134,29 @@ def test_a_trigger_service_answers_the_one_who_asked() -> None:
 
 def test_the_graph_shows_the_node_and_its_endpoints() -> None:
     domain = own_domain()
-    node, watcher, told = Wire("talker", "robot", domain), Wire("watcher", "", domain), []
-    watcher._listen(
-        watcher._reader(
-            "ros_discovery_info",
-            "rmw_dds_common/msg/ParticipantEntitiesInfo",
-            watcher.qos(depth=10, latched=True),
-        ),
-        told.append,
-    )
-    watcher.start()
-    writer = node.publisher("face_motion", MOTION)
-    handle = node.subscribe("audio", "audio_common_msgs/msg/AudioDataStamped", print)
-    mine = list(node.participant.guid.bytes)
-
-    def entry():
-        found = [info.node_entities_info_seq[0] for info in told if list(info.gid.data) == mine]
-        return found[-1] if found and found[-1].reader_gid_seq else None
-
-    info = wait_for(entry)
-    assert (info.node_namespace, info.node_name) == ("/robot", "talker")
-    assert [list(gid.data) for gid in info.writer_gid_seq] == [list(writer.guid.bytes)]
-    assert len(info.reader_gid_seq) == 1
-    node.unsubscribe(handle)
-    assert wait_for(
-        lambda: (
-            entry() is None
-            or not [seen.node_entities_info_seq[0] for seen in told if list(seen.gid.data) == mine][
-                -1
-            ].reader_gid_seq
-        )
-    )
-    node.close()
-    watcher.close()
+    node, watcher = DdsNode("talker", "robot", domain), DdsNode("watcher", "", domain)
+    entries = graph_entries(watcher)
+    try:
+        writer = node.create_publisher("face_motion", MOTION)
+        subscription = node.create_subscription("audio", "audio_common_msgs/msg/AudioDataStamped", print)
+        assert wait_for(lambda: entries(node) and entries(node)[-1].reader_gid_seq)
+        info = entries(node)[-1]
+        assert (info.node_namespace, info.node_name) == ("/robot", "talker")
+        assert [list(gid.data) for gid in info.writer_gid_seq] == [list(writer.guid.bytes)]
+        assert len(info.reader_gid_seq) == 1
+        node.destroy_subscription(subscription)
+        assert wait_for(lambda: not entries(node)[-1].reader_gid_seq)
+    finally:
+        node.close()
+        watcher.close()
 
 
 def test_endpoints_carry_their_type_hash() -> None:
     domain = own_domain()
     from cyclonedds.qos import Policy
 
-    node = Wire("talker", "", domain)
-    writer = node.publisher("face_motion", MOTION)
+    node = DdsNode("talker", "", domain)
+    writer = node.create_publisher("face_motion", MOTION)
     data = writer.get_qos()[Policy.Userdata].data
     assert bytes(data) == f"typehash={message_types.type_hash(MOTION)};".encode()
     node.close()
@@ -198,29 +164,31 @@ def test_endpoints_carry_their_type_hash() -> None:
 
 def test_names_resolve_as_in_ros() -> None:
     domain = own_domain()
-    node = Wire("talker", "/robot/", domain)
-    resolved = [node.resolve(name) for name in ("audio", "/audio", "~/reset")]
+    node = DdsNode("talker", "/robot/", domain)
+    resolved = [node.resolve_name(name) for name in ("audio", "/audio", "~/reset")]
     assert resolved == ["/robot/audio", "/audio", "/robot/talker/reset"]
     node.close()
-    node = Wire("talker", "", domain)
-    assert [node.resolve(name) for name in ("audio", "~/reset")] == ["/audio", "/talker/reset"]
+    node = DdsNode("talker", "", domain)
+    assert [node.resolve_name(name) for name in ("audio", "~/reset")] == ["/audio", "/talker/reset"]
     node.close()
 
 
 def test_the_domain_comes_from_the_environment(monkeypatch) -> None:
     monkeypatch.setenv("ROS_DOMAIN_ID", "42")
-    assert wire.domain_id() == 42 and wire.domain_id(7) == 7
+    assert domain_id() == 42 and domain_id(7) == 7
     monkeypatch.setenv("ROS_DOMAIN_ID", "many")
     with pytest.raises(TalkerError, match="'many' is no ROS domain"):
-        wire.domain_id()
+        domain_id()
     monkeypatch.delenv("ROS_DOMAIN_ID")
-    assert wire.domain_id() == 0
+    assert domain_id() == 0
 
 
 def test_cyclonedds_uri_is_honoured(tmp_path) -> None:
     domain = own_domain()
     log = tmp_path / "trace.log"
-    script = f"from streamingtalker_ros.dds.node import Wire\nnode = Wire('x', '', {domain})\nnode.close()\n"
+    script = (
+        f"from streamingtalker_ros.dds.node import DdsNode\nnode = DdsNode('x', '', {domain})\nnode.close()\n"
+    )
     uri = (
         "<CycloneDDS><Domain><Tracing><Verbosity>config</Verbosity>"
         f"<OutputFile>{log}</OutputFile></Tracing></Domain></CycloneDDS>"
@@ -244,7 +212,7 @@ def test_lost_fragments_are_asked_for_soon_unless_the_user_says_otherwise(
     tracing = f"<Tracing><Verbosity>config</Verbosity><OutputFile>{log}</OutputFile></Tracing>"
     monkeypatch.setenv("CYCLONEDDS_URI", f"<CycloneDDS><Domain>{tracing}{user}</Domain></CycloneDDS>")
     for way in (
-        f"from streamingtalker_ros.dds.node import Wire\nWire('x', '', {own_domain()}).close()\n",
+        f"from streamingtalker_ros.dds.node import DdsNode\nDdsNode('x', '', {own_domain()}).close()\n",
         "import os\nfrom cyclonedds.domain import Domain\nfrom streamingtalker_ros.messaging import cyclonedds_config\n"
         "cyclonedds_config.set_receive_buffer()\ncyclonedds_config.set_receive_buffer()\n"  # as rmw_cyclonedds hears it
         f"Domain({own_domain()}, os.environ['CYCLONEDDS_URI'])\n",
@@ -257,14 +225,14 @@ def test_lost_fragments_are_asked_for_soon_unless_the_user_says_otherwise(
 def test_a_callback_that_fails_is_told_and_the_others_go_on() -> None:
     domain = own_domain()
     told, ticks, broken = [], [], threading.Event()
-    node = Wire("talker", "", domain, told.append)
+    node = DdsNode("talker", "", domain, told.append)
 
     def fail() -> NoReturn:
         broken.set()
         raise ValueError("strange message")
 
-    node.every(0.02, fail)
-    node.every(0.02, lambda: ticks.append(1))
+    node.create_timer(0.02, fail)
+    node.create_timer(0.02, lambda: ticks.append(1))
     node.start()
     assert broken.wait(5) and wait_for(lambda: len(ticks) > 5)
     assert "strange message" in told[0]
@@ -273,15 +241,17 @@ def test_a_callback_that_fails_is_told_and_the_others_go_on() -> None:
 
 def test_messages_of_different_topics_are_heard_in_the_order_in_which_they_were_sent() -> None:
     domain, heard = own_domain(), []
-    listener, sender = Wire("listener", "", domain), Wire("sender", "", domain)
+    listener, sender = DdsNode("listener", "", domain), DdsNode("sender", "", domain)
     made = message_types.message_class("std_msgs/msg/String")
     try:
         senders = {}
         for topic in ("first", "second", "third"):
-            listener.subscribe(topic, "std_msgs/msg/String", lambda message: heard.append(message.data))
-            senders[topic] = sender.publisher(topic, "std_msgs/msg/String")
+            listener.create_subscription(
+                topic, "std_msgs/msg/String", lambda message: heard.append(message.data)
+            )
+            senders[topic] = sender.create_publisher(topic, "std_msgs/msg/String")
         sender.start()
-        assert wait_for(lambda: all(readers(writer) for writer in senders.values()))
+        assert wait_for(lambda: all(matched_readers(writer) for writer in senders.values()))
         expected = []
         for number in range(9):
             topic = ("third", "first", "second")[number * number % 3]

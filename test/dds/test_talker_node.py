@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The talker node on the wire: a WAV becomes FaceMotion through three processes, both lineages, services,
+"""The talker node on the wire: a WAV becomes FaceMotion through three processes, both variants, services,
 vertices."""
 
 import json
@@ -16,13 +16,11 @@ import pytest
 pytest.importorskip("cyclonedds", reason="cyclonedds is not installed")
 pytest.importorskip("torch", reason="torch is not installed")
 
-from dds.test_node import call
-
 from streamingtalker_ros.audio.packet import AudioFormat
 from streamingtalker_ros.audio.sources import paced_packets
 from streamingtalker_ros.dds import message_types
-from streamingtalker_ros.dds.audio_player import AudioSource
-from streamingtalker_ros.dds.node import Wire, readers
+from streamingtalker_ros.dds.audio_player import AudioPublisher
+from streamingtalker_ros.dds.node import DdsNode, matched_readers
 from streamingtalker_ros.dds.recorder import FaceMotionRecorder
 from streamingtalker_ros.dds.talker_node import TalkerNode
 from streamingtalker_ros.face.arkit import ARKIT_NAMES
@@ -31,6 +29,7 @@ from streamingtalker_ros.messaging import audio_common, face_messages
 from streamingtalker_ros.model.blendshape import checkpoint
 from streamingtalker_ros.runtime.parameters import TalkerParameters
 from support.dds_domain import own_domain
+from support.dds_peer import call_trigger
 from support.scheduler_harness import FRAME, MS, small_talker, voice
 from support.waiting import wait_for
 
@@ -54,11 +53,11 @@ def write_wav(path, seconds, rate):
 class AudioListener:
     """Hears the audio topic beside the talker, to know the stamps that were sent."""
 
-    def __init__(self, domain, lineage, name) -> None:
+    def __init__(self, domain, variant, name) -> None:
         self.packets = []
-        self._wire = Wire("listener", "", domain)
+        self._wire = DdsNode("listener", "", domain)
         self._name = name
-        self._wire.subscribe("audio", name, self._on_audio, self._wire.qos(depth=1000), lineage)
+        self._wire.create_subscription("audio", name, self._on_audio, self._wire.qos(depth=1000), variant)
         self._wire.start()
 
     def _on_audio(self, message) -> None:
@@ -69,14 +68,14 @@ class AudioListener:
 
 
 @pytest.mark.parametrize(
-    "lineage, name, rate",
+    "variant, name, rate",
     [
         ("ros-drivers", "audio_common_msgs/msg/AudioDataStamped", 22050),
         ("mgonzs13", "audio_common_msgs/msg/AudioStamped", 48000),
     ],
 )
 def test_a_wav_becomes_face_motion_through_three_processes_with_the_times_of_its_samples(
-    tmp_path, talker, lineage, name, rate
+    tmp_path, talker, variant, name, rate
 ) -> None:
     domain = own_domain()
     checkpoint.save(tmp_path / "model", talker.network)
@@ -89,11 +88,11 @@ def test_a_wav_becomes_face_motion_through_three_processes_with_the_times_of_its
     )
     try:
         with FaceMotionRecorder(domain) as recorder:
-            listener = AudioListener(domain, lineage, name)
+            listener = AudioListener(domain, variant, name)
             assert node.stdout.readline().startswith("talker ready")
             assert recorder.wait_for_publisher(10)
             played = subprocess.run(
-                COMMAND + ["play", file, "--lineage", lineage, "--domain", str(domain), "--quiet"],
+                COMMAND + ["play", file, "--lineage", variant, "--domain", str(domain), "--quiet"],
                 stdout=subprocess.PIPE,
                 text=True,
                 timeout=60,
@@ -163,8 +162,8 @@ class Heard:
 
     def __init__(self, domain, topic, name, **qos) -> None:
         self.messages = []
-        self.wire = Wire("heard", "", domain)
-        self.wire.subscribe(topic, name, self.messages.append, self.wire.qos(**qos))
+        self.wire = DdsNode("heard", "", domain)
+        self.wire.create_subscription(topic, name, self.messages.append, self.wire.qos(**qos))
         self.wire.start()
 
 
@@ -176,7 +175,7 @@ def test_the_node_publishes_the_face_at_rest_its_surface_and_its_health(talker) 
     model = Heard(domain, "face_model", face_messages.MODEL_TYPE, depth=1, latched=True)
     vertices = Heard(domain, "face_vertices", face_messages.VERTICES_TYPE, reliable=False)
     health = Heard(domain, "/diagnostics", "diagnostic_msgs/msg/DiagnosticArray")
-    source = AudioSource(16000, domain=domain)
+    source = AudioPublisher(16000, domain=domain)
     with FaceMotionRecorder(domain) as motion:
         assert motion.wait_for_publisher(10) and source.wait_for_subscriber(10)
         for stamp, block in paced_packets(voice(0.5), 16000):
@@ -203,7 +202,7 @@ def test_the_node_publishes_the_face_at_rest_its_surface_and_its_health(talker) 
 def test_interrupt_and_reset_are_services_that_answer_while_the_node_speaks(talker) -> None:
     domain = own_domain()
     node = TalkerNode(TalkerParameters(), "", domain, talker=talker, warn=lambda text: None)
-    client, source = Wire("client", "", domain), AudioSource(16000, "mgonzs13", domain=domain)
+    client, source = DdsNode("client", "", domain), AudioPublisher(16000, "mgonzs13", domain=domain)
     client.start()
     with FaceMotionRecorder(domain) as motion:
         assert motion.wait_for_publisher(10) and source.wait_for_subscriber(10)
@@ -212,12 +211,12 @@ def test_interrupt_and_reset_are_services_that_answer_while_the_node_speaks(talk
         ):  # a sentence of five seconds at once
             source.publish(block, stamp)
         assert motion.wait(10, 10)
-        reply = call(client, "/talker/interrupt")
-        assert reply.success and node.core.close_mouth() and node.core.queued_seconds == 0
-        assert wait_for(lambda: node.core.state == "idle")
-        assert node.core.statistics()["frames"] < 60
-        assert call(client, "/talker/reset").success
-        assert wait_for(lambda: node.core.state == "waiting")
+        reply = call_trigger(client, "/talker/interrupt")
+        assert reply.success and node.worker.close_mouth() and node.worker.queued_seconds == 0
+        assert wait_for(lambda: node.worker.state == "idle")
+        assert node.worker.statistics()["frames"] < 60
+        assert call_trigger(client, "/talker/reset").success
+        assert wait_for(lambda: node.worker.state == "waiting")
     client.close()
     node.close()
     source.close()
@@ -227,18 +226,18 @@ def test_a_sender_that_vanishes_and_returns_is_heard_again(talker) -> None:
     domain = own_domain()
     node = TalkerNode(TalkerParameters(), "", domain, talker=talker, warn=lambda text: None)
     with FaceMotionRecorder(domain) as motion:
-        for lineage in ("ros-drivers", "mgonzs13", "ros-drivers"):
-            before = node.core.statistics()["frames"]
-            source = AudioSource(16000, lineage, domain=domain)
+        for variant in ("ros-drivers", "mgonzs13", "ros-drivers"):
+            before = node.worker.statistics()["frames"]
+            source = AudioPublisher(16000, variant, domain=domain)
             assert source.wait_for_subscriber(10)
             for stamp, block in paced_packets(voice(0.4), 16000):
                 source.publish(block, stamp)
             source.close()
-            assert wait_for(lambda: node.core.statistics()["frames"] >= before + 10)
+            assert wait_for(lambda: node.worker.statistics()["frames"] >= before + 10)
             time.sleep(0.6)
         stamps = [frame.stamp for frame in motion.frames]
     node.close()
-    assert node.core.statistics()["streams"] == 3
+    assert node.worker.statistics()["streams"] == 3
     assert all(earlier < later for earlier, later in zip(stamps, stamps[1:]))
 
 
@@ -246,7 +245,7 @@ def test_messages_that_cannot_be_understood_are_counted_and_told_once(talker) ->
     domain = own_domain()
     told = []
     node = TalkerNode(TalkerParameters(), "", domain, talker=talker, warn=told.append)
-    source = AudioSource(16000, "mgonzs13", domain=domain)
+    source = AudioPublisher(16000, "mgonzs13", domain=domain)
     assert source.wait_for_subscriber(10)
     name = "audio_common_msgs/msg/AudioStamped"
     for _ in range(20):
@@ -260,7 +259,7 @@ def test_messages_that_cannot_be_understood_are_counted_and_told_once(talker) ->
         )
         message.audio.info.format = 99
         source._writer.write(message)
-    assert wait_for(lambda: node.core.statistics()["rejected"] == 20)
+    assert wait_for(lambda: node.worker.statistics()["rejected"] == 20)
     assert [sentence for sentence in told if "PortAudio format 99" in sentence] == told and len(told) == 1
     node.close()
     source.close()
@@ -270,13 +269,13 @@ def test_best_effort_senders_are_heard_beside_reliable_ones(talker) -> None:
     domain = own_domain()
     name = "audio_common_msgs/msg/AudioStamped"
     node = TalkerNode(TalkerParameters(), "", domain, talker=talker, warn=print)
-    sender, made = Wire("sender", "", domain), message_types.message_class(name, "mgonzs13")
+    sender, made = DdsNode("sender", "", domain), message_types.message_class(name, "mgonzs13")
     for reliable in (True, False, True):  # the second one changes the subscription
-        writer = sender.audio_publisher("audio", name, "mgonzs13", sender.qos(depth=5, reliable=reliable))
-        assert wait_for(lambda: readers(writer))
-        before = node.core.statistics()["packets"]
+        writer = sender.create_publisher("audio", name, sender.qos(depth=5, reliable=reliable), "mgonzs13")
+        assert wait_for(lambda: matched_readers(writer))
+        before = node.worker.statistics()["packets"]
         for stamp, block in paced_packets(voice(0.2), 16000):
             writer.write(audio_common.to_audio_message(made(), name, block, AudioFormat(), stamp, ""))
-        assert wait_for(lambda: node.core.statistics()["packets"] == before + 10)
+        assert wait_for(lambda: node.worker.statistics()["packets"] == before + 10)
     node.close()
     sender.close()

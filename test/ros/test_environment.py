@@ -19,5 +19,5 @@ def test_ros_and_the_built_package_are_available() -> None:
     from streamingtalker_ros.messaging import audio_common
     from streamingtalker_ros.ros import audio_input
 
-    variant = audio_input.installed_lineage()
+    variant = audio_input.installed_variant()
     assert audio_input.message_class(audio_common.PUBLISHED_TYPES[variant])().header.stamp.sec == 0

@@ -12,7 +12,7 @@ import pytest
 
 from streamingtalker_ros import cli
 from streamingtalker_ros.ros import clock as ros_time
-from support.ros_graph import LINEAGE, Graph, own_domain, until, voice
+from support.ros_graph import VARIANT, Graph, own_domain, until, voice
 
 DOMAIN = own_domain()
 SECONDS = 2.4
@@ -148,4 +148,4 @@ def test_simulated_seconds_stand_still_and_never_go_back() -> None:
     known = clock()
     time.sleep(0.02)
     assert clock() == known
-    assert LINEAGE in ("ros-drivers", "mgonzs13")
+    assert VARIANT in ("ros-drivers", "mgonzs13")

@@ -160,5 +160,7 @@ def test_a_head_that_cannot_be_ends_the_process_with_a_sentence(tmp_path) -> Non
         [DRIVER, "--ros-args", "-p", f"head:={path}"], capture_output=True, text=True, timeout=60
     )
     assert (
-        ended.returncode == 2 and "did you mean jawOpen?" in ended.stderr and "Traceback" not in ended.stderr
+        ended.returncode == 2
+        and "did you mean 'jawOpen'?" in ended.stderr
+        and "Traceback" not in ended.stderr
     )

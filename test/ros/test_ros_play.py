@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The `play` executable: every sample of the file arrives, stamped in step, in the lineage that is
+"""The `play` executable: every sample of the file arrives, stamped in step, in the variant that is
 sourced."""
 
 import launch_pytest
@@ -13,7 +13,7 @@ from streamingtalker_ros.audio.pcm_decoder import PcmDecoder
 from streamingtalker_ros.messaging import audio_common
 from streamingtalker_ros.ros import audio_input
 from streamingtalker_ros.ros import qos as ros_qos
-from support.ros_graph import LINEAGE, SECOND, Graph, own_domain, until, voice
+from support.ros_graph import SECOND, VARIANT, Graph, own_domain, until, voice
 
 DOMAIN = own_domain()
 RATE = 32000
@@ -34,10 +34,10 @@ def player_launch(tmp_path_factory):
 
 @pytest.mark.launch(fixture=player_launch)
 def test_every_sample_arrives_at_its_time(player_launch) -> None:
-    name = audio_common.PUBLISHED_TYPES[LINEAGE]
+    name = audio_common.PUBLISHED_TYPES[VARIANT]
     graph = Graph(DOMAIN)
     infos = []
-    if LINEAGE == "ros-drivers":
+    if VARIANT == "ros-drivers":
         infos = graph.listen(
             audio_input.message_class(audio_common.INFO_TYPE), "audio_info", qos=ros_qos.LATCHED
         )

@@ -83,4 +83,4 @@ def test_without_audio_types_the_cure_is_named(monkeypatch) -> None:
     for module in ("audio_common_msgs", "audio_common_msgs.msg"):
         monkeypatch.setitem(sys.modules, module, None)  # what is None there cannot be imported
     with pytest.raises(TalkerError, match="audio-common-msgs"):
-        audio_input.installed_lineage()
+        audio_input.installed_variant()

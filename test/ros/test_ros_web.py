@@ -10,7 +10,7 @@ import soundfile
 from ament_index_python.packages import get_package_prefix
 
 from support.processes import ProcessGroup
-from support.ros_graph import LINEAGE, Graph, own_domain, until, voice
+from support.ros_graph import VARIANT, Graph, own_domain, until, voice
 
 DOMAIN = own_domain()
 TALKER = str(Path(get_package_prefix("streamingtalker_ros")) / "lib" / "streamingtalker_ros" / "talker")
@@ -58,7 +58,7 @@ def test_the_page_shows_a_genuine_ros_talker(start, tmp_path) -> None:
                     "play",
                     str(tmp_path / "voice.wav"),
                     "--lineage",
-                    LINEAGE,
+                    VARIANT,
                     "--wait",
                     "60",
                 )

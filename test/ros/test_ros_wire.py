@@ -14,7 +14,7 @@ from ament_index_python.packages import get_package_prefix
 from streamingtalker_ros import ARKIT_NAMES
 from streamingtalker_ros.dds.recorder import FaceMotionRecorder
 from support.processes import ProcessGroup
-from support.ros_graph import LINEAGE, Graph, own_domain, until, voice
+from support.ros_graph import VARIANT, Graph, own_domain, until, voice
 
 DOMAIN = own_domain()
 FREE = [sys.executable, "-m", "streamingtalker_ros"]
@@ -53,7 +53,7 @@ def test_ros_reads_the_frames_of_the_ros_free_node(start, wav) -> None:
     graph = Graph(DOMAIN)
     try:
         time.sleep(1.0)  # echo has begun to listen
-        start(*FREE, "play", wav, "--lineage", LINEAGE, "--wait", "60")
+        start(*FREE, "play", wav, "--lineage", VARIANT, "--wait", "60")
         assert until(lambda: len(graph.frames) >= 30, 60)
         assert [frame.frame for frame in graph.frames[:30]] == list(range(30))
         printed = echo.communicate(timeout=20)[0]
@@ -67,7 +67,7 @@ def test_the_ros_free_recorder_reads_the_frames_of_the_rclpy_node(start, wav) ->
     with FaceMotionRecorder() as recorder:
         start(TALKER)
         assert recorder.wait_for_publisher(60)
-        start(*FREE, "play", wav, "--lineage", LINEAGE, "--wait", "60")
+        start(*FREE, "play", wav, "--lineage", VARIANT, "--wait", "60")
         assert recorder.wait(30, 60)
         assert [frame.frame for frame in recorder.frames[:30]] == list(range(30))
         assert recorder.frames[0].names == tuple(ARKIT_NAMES)

@@ -14,8 +14,8 @@ import pytest
 
 from streamingtalker_ros.cli.markers_preview import triangles
 from streamingtalker_ros.dds import message_types
-from streamingtalker_ros.dds.markers_node import TF, FaceMarkersNode
-from streamingtalker_ros.dds.node import Wire, readers
+from streamingtalker_ros.dds.markers_node import TF_TYPE, FaceMarkersNode
+from streamingtalker_ros.dds.node import DdsNode, matched_readers
 from streamingtalker_ros.errors import TalkerError
 from streamingtalker_ros.face.arkit import ARKIT_NAMES
 from streamingtalker_ros.face.default_head.assemble import default_rig
@@ -271,14 +271,14 @@ def test_a_dds_node_publishes_the_motion_that_it_receives() -> None:
     domain = own_domain()
     node = FaceMarkersNode(domain=domain)
     received = SimpleNamespace(markers=[], transforms=[])
-    peer = Wire("peer", "", domain)
+    peer = DdsNode("peer", "", domain)
     try:
-        peer.subscribe("face_markers", MARKER_TYPE, received.markers.append, peer.qos(depth=10))
-        peer.subscribe("/tf", TF, received.transforms.append, peer.qos(depth=10))
-        writer = peer.publisher("face_motion", MOTION_TYPE)
+        peer.create_subscription("face_markers", MARKER_TYPE, received.markers.append, peer.qos(depth=10))
+        peer.create_subscription("/tf", TF_TYPE, received.transforms.append, peer.qos(depth=10))
+        writer = peer.create_publisher("face_motion", MOTION_TYPE)
         peer.start()
         assert wait_for(lambda: len(received.markers) >= 2), "the face at rest, for the first subscriber"
-        assert wait_for(lambda: readers(writer) == 1)
+        assert wait_for(lambda: matched_readers(writer) == 1)
         writer.write(motion(head=TURNED))
         assert wait_for(
             lambda: [marker for marker in received.markers if stamp_to_ns(marker.header.stamp) == STAMP]

@@ -14,17 +14,16 @@ import pytest
 pytest.importorskip("cyclonedds", reason="cyclonedds is not installed")
 pytest.importorskip("torch", reason="torch is not installed")
 
-from dds.test_node import call
-
 from streamingtalker_ros.audio.files import read_audio
 from streamingtalker_ros.audio.packet import AudioFormat
 from streamingtalker_ros.audio.resample import to_16k
 from streamingtalker_ros.dds import message_types
-from streamingtalker_ros.dds.node import Wire, readers
+from streamingtalker_ros.dds.node import DdsNode, matched_readers
 from streamingtalker_ros.dds.recorder import FaceMotionRecorder
 from streamingtalker_ros.messaging import audio_common
 from streamingtalker_ros.model.blendshape import checkpoint
 from support.dds_domain import own_domain
+from support.dds_peer import call_trigger
 from support.scheduler_harness import small_talker
 from support.soak_length import LONG, SECONDS, grown, memory, tell
 from support.waiting import wait_for
@@ -51,11 +50,11 @@ class Sender:
         self.begin()
 
     def begin(self) -> None:
-        self.wire = Wire("microphone", "", self.domain)
-        self.writer = self.wire.audio_publisher("audio", STAMPED, "ros-drivers", self.wire.qos(depth=1000))
-        self.told = self.wire.publisher("audio_info", INFO, self.wire.qos(depth=1))
+        self.wire = DdsNode("microphone", "", self.domain)
+        self.writer = self.wire.create_publisher("audio", STAMPED, self.wire.qos(depth=1000))
+        self.told = self.wire.create_publisher("audio_info", INFO, self.wire.qos(depth=1))
         self.wire.start()
-        assert wait_for(lambda: readers(self.writer) and readers(self.told))
+        assert wait_for(lambda: matched_readers(self.writer) and matched_readers(self.told))
         time.sleep(0.3)
         self.tell(PLAIN)
         self.due = time.monotonic()
@@ -182,12 +181,12 @@ class Sender:
 
     def barge_in(self) -> None:
         self.speak(0.3)
-        call(self.wire, "/talker/interrupt")
+        call_trigger(self.wire, "/talker/interrupt")
         self.due, self.stamp = time.monotonic(), time.time_ns()
 
     def afresh(self) -> None:
         self.speak(0.3)
-        call(self.wire, "/talker/reset")
+        call_trigger(self.wire, "/talker/reset")
         self.due, self.stamp = time.monotonic(), time.time_ns()
 
 

@@ -38,7 +38,7 @@ def header(store, ns, frame_id="microphone"):
 
 
 def audio_message(name, samples, ns, rate):
-    """A message of one of the three types from int16 samples, as (lineage, message)."""
+    """A message of one of the three types from int16 samples, as (variant, message)."""
     if name == TYPED:
         store = typestore("mgonzs13")
         make = {
@@ -87,14 +87,14 @@ def write_bag(
         bag.set_compression(rosbag2.CompressionMode[compression], rosbag2.CompressionFormat.ZSTD)
     with bag as writer:
 
-        def add(topic, name, lineage="ros-drivers"):
-            return writer.add_connection(topic, name, typestore=typestore(lineage))
+        def add(topic, name, variant="ros-drivers"):
+            return writer.add_connection(topic, name, typestore=typestore(variant))
 
         entries = []
         for k, (stamp, samples) in enumerate(packets):
-            lineage, message = audio_message(name, samples, stamp, rate)
+            variant, message = audio_message(name, samples, stamp, rate)
             at = stamp + len(samples) * SECOND // rate + 5 * MS if times is None else times[k]
-            entries.append((at, topic, name, lineage, message))
+            entries.append((at, topic, name, variant, message))
         store = typestore("ros-drivers")
         if info is not None:
             message = store.types["audio_common_msgs/msg/AudioInfo"](1, rate, "S16LE", 16 * rate, "wave")
@@ -106,10 +106,10 @@ def write_bag(
             )
             entries.append((stamp, "/face_motion", MOTION, "ros-drivers", message))
         connections = {}
-        for at, on, kind, lineage, message in sorted(entries, key=lambda entry: entry[0]):
+        for at, on, kind, variant, message in sorted(entries, key=lambda entry: entry[0]):
             if on not in connections:
-                connections[on] = add(on, kind, lineage)
-            writer.write(connections[on], at, typestore(lineage).serialize_cdr(message, kind))
+                connections[on] = add(on, kind, variant)
+            writer.write(connections[on], at, typestore(variant).serialize_cdr(message, kind))
     return path
 
 

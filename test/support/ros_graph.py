@@ -27,7 +27,7 @@ from streamingtalker_ros.msg import FaceMotion
 from streamingtalker_ros.ros import audio_input
 
 SECOND = 1_000_000_000
-LINEAGE = audio_input.installed_lineage()
+VARIANT = audio_input.installed_variant()
 os.environ["ROS_AUTOMATIC_DISCOVERY_RANGE"] = "LOCALHOST"
 os.environ.pop("ROS_LOCALHOST_ONLY", None)
 
@@ -156,15 +156,15 @@ class Graph:
         self.frames.append(frame)
 
     def speak(self, samples, start, rate=16000, reliable=True, at_once=False, namespace="") -> None:
-        """Publish int16 samples, in real time or at once, stamped from `start` (ns) on, in the lineage."""
-        name, format = audio_common.PUBLISHED_TYPES[LINEAGE], AudioFormat(rate, 1, "s16")
+        """Publish int16 samples, in real time or at once, stamped from `start` (ns) on, in the variant."""
+        name, format = audio_common.PUBLISHED_TYPES[VARIANT], AudioFormat(rate, 1, "s16")
         made = audio_input.message_class(name)
         reliability = ReliabilityPolicy.RELIABLE if reliable else ReliabilityPolicy.BEST_EFFORT
         topic, info_topic = f"{namespace}/audio", f"{namespace}/audio_info"
         publisher = self.node.create_publisher(made, topic, QoSProfile(depth=100, reliability=reliability))
         assert until(publisher.get_subscription_count), "nobody listens to audio"
         info = None
-        if LINEAGE == "ros-drivers":
+        if VARIANT == "ros-drivers":
             kind = audio_input.message_class(audio_common.INFO_TYPE)
             info = self.node.create_publisher(kind, info_topic, 1)
             assert until(info.get_subscription_count), "nobody listens to audio_info"

@@ -13,7 +13,7 @@ from std_srvs.srv import Trigger
 from streamingtalker_ros.audio.packet import AudioFormat
 from streamingtalker_ros.messaging import audio_common
 from streamingtalker_ros.ros import audio_input
-from support.ros_graph import LINEAGE, SECOND, until, voice
+from support.ros_graph import SECOND, VARIANT, until, voice
 
 PACKET = 0.02
 PLAIN, WIDE = AudioFormat(16000, 1, "s16"), AudioFormat(48000, 2, "f32")
@@ -41,7 +41,7 @@ class Microphone:
     def __init__(self, graph) -> None:
         self.graph, self.node, self.random = graph, graph.node, np.random.default_rng(3)
         self.voice = voice(6.0)
-        self.name = audio_common.PUBLISHED_TYPES[LINEAGE]
+        self.name = audio_common.PUBLISHED_TYPES[VARIANT]
         self.place, self.due, self.stamp = 0, time.monotonic(), time.time_ns()
         self.publisher = self.info = None
         self.restart()
@@ -53,7 +53,7 @@ class Microphone:
             audio_input.message_class(self.name), "audio", QoSProfile(depth=100)
         )
         assert until(self.publisher.get_subscription_count)
-        if LINEAGE == "ros-drivers":
+        if VARIANT == "ros-drivers":
             self.info = self.node.create_publisher(
                 audio_input.message_class(audio_common.INFO_TYPE), "audio_info", 10
             )
@@ -88,7 +88,7 @@ class Microphone:
     def filled(self, format, values):
         """The next message with other samples in it: numpy values, of the width of the format's encoding."""
         message = self.next()
-        if LINEAGE == "ros-drivers":
+        if VARIANT == "ros-drivers":
             message.audio.data = array.array("B", values.tobytes())
             return message
         message.audio.info.rate, message.audio.info.channels = format.sample_rate, format.channels
@@ -163,7 +163,7 @@ class Microphone:
         self.tell(PLAIN, "vorbis")
         for _ in range(15):
             message = self.next()
-            if LINEAGE == "mgonzs13":
+            if VARIANT == "mgonzs13":
                 message.audio.info.format = 999
             self.publisher.publish(message)
         self.tell(PLAIN)

@@ -13,7 +13,7 @@ import pytest
 
 from streamingtalker_ros.audio.sources import paced_packets
 from streamingtalker_ros.cli.main import main
-from streamingtalker_ros.dds.audio_player import AudioSource
+from streamingtalker_ros.dds.audio_player import AudioPublisher
 from streamingtalker_ros.dds.talker_node import TalkerNode
 from streamingtalker_ros.face.default_head.assemble import default_rig
 from streamingtalker_ros.face.formats.gltf_writer import write_glb
@@ -144,7 +144,7 @@ def test_a_watched_talker_is_shown_and_heard(
     monkeypatch.setenv("ROS_LOCALHOST_ONLY", "1")
     domain = own_domain()
     node = TalkerNode(TalkerParameters(device="cpu"), domain=domain, talker=small_talker())
-    source = AudioSource(16000, domain=domain)
+    source = AudioPublisher(16000, domain=domain)
     try:
         with running_server(small_talker(), domain=domain) as server:
             page = browser.open(server.address + "?detail=low", WINDOW)

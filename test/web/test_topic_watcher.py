@@ -12,7 +12,7 @@ import pytest
 
 from streamingtalker_ros.audio.constants import FRAME_RATE, HOP_LENGTH, NS_PER_S, SAMPLE_RATE
 from streamingtalker_ros.audio.sources import paced_packets
-from streamingtalker_ros.dds.audio_player import AudioSource
+from streamingtalker_ros.dds.audio_player import AudioPublisher
 from streamingtalker_ros.dds.recorder import FaceMotionRecorder
 from streamingtalker_ros.dds.talker_node import TalkerNode
 from streamingtalker_ros.runtime.parameters import TalkerParameters
@@ -31,7 +31,7 @@ def localhost_only(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_motion_and_audio_of_a_talker_are_forwarded(variant: str, rate: int) -> None:
     domain = own_domain()
     node = TalkerNode(TalkerParameters(device="cpu"), domain=domain, talker=small_talker())
-    source = AudioSource(rate, variant, domain=domain)
+    source = AudioPublisher(rate, variant, domain=domain)
     try:
         with running_server(small_talker(), domain=domain) as server:
             with FaceMotionRecorder(domain) as recorder, WebClient(server) as client:

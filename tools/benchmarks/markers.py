@@ -67,7 +67,7 @@ def main() -> None:
     args = parser.parse_args()
 
     from streamingtalker_ros.dds import message_types
-    from streamingtalker_ros.dds.node import Wire
+    from streamingtalker_ros.dds.node import DdsNode
     from streamingtalker_ros.face.default_head.assemble import default_rig
     from streamingtalker_ros.rviz.marker_cdr import COLOR_TYPE, MARKER_TYPE, POINT_TYPE
     from streamingtalker_ros.rviz.markers import MarkerBuilder
@@ -76,10 +76,10 @@ def main() -> None:
         return message.serialize()
 
     domain = int(os.environ.get("ROS_DOMAIN_ID", 93))
-    sender, listener = Wire("sender", "", domain), Wire("listener", "", domain)
+    sender, listener = DdsNode("sender", "", domain), DdsNode("listener", "", domain)
     received: list[Any] = []
-    listener.subscribe("face_markers", MARKER_TYPE, received.append, listener.qos(depth=1))
-    writer = sender.publisher("face_markers", MARKER_TYPE, sender.qos(depth=2))
+    listener.create_subscription("face_markers", MARKER_TYPE, received.append, listener.qos(depth=1))
+    writer = sender.create_publisher("face_markers", MARKER_TYPE, sender.qos(depth=2))
     while not writer.get_matched_subscriptions():  # a reader that takes nothing: what DDS itself costs
         time.sleep(0.05)
     serialized, point, color = (

@@ -80,17 +80,17 @@ class DdsGraph:
     """The same over Cyclone DDS, without ROS."""
 
     def __init__(self) -> None:
-        from streamingtalker_ros.dds.audio_player import AudioSource
-        from streamingtalker_ros.dds.node import Wire
+        from streamingtalker_ros.dds.audio_player import AudioPublisher
+        from streamingtalker_ros.dds.node import DdsNode
 
         self.frames: list[tuple[float, int, int]] = []
         self.diagnostics: dict[str, str] = {}
-        self.source = AudioSource(SAMPLE_RATE)
-        self._wire = Wire("latency", "", None)
-        self._wire.subscribe(
+        self.source = AudioPublisher(SAMPLE_RATE)
+        self._wire = DdsNode("latency", "", None)
+        self._wire.create_subscription(
             "face_motion", "streamingtalker_ros/msg/FaceMotion", self._on_motion, self._wire.qos(depth=1000)
         )
-        self._wire.subscribe("/diagnostics", "diagnostic_msgs/msg/DiagnosticArray", self._on_diagnostics)
+        self._wire.create_subscription("/diagnostics", "diagnostic_msgs/msg/DiagnosticArray", self._on_diagnostics)
         self._wire.start()
 
     _on_motion, _on_diagnostics = RosGraph._on_motion, RosGraph._on_diagnostics
