@@ -74,7 +74,7 @@ class VtkRenderer:
         self._normals = np.zeros_like(self._points)
         colors = self._tessellator.interpolate(np.clip(rig.colors, 0, 1))
         self._colors = np.ascontiguousarray((colors * 255).round().astype(np.uint8))
-      # VTK shares the memory of the arrays above
+        # VTK shares the memory of the arrays above
         self._vtk_points = numpy_support.numpy_to_vtk(self._points)
         self._vtk_normals = numpy_support.numpy_to_vtk(self._normals)
         self._vtk_colors = numpy_support.numpy_to_vtk(self._colors)
