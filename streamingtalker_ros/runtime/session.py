@@ -219,7 +219,7 @@ class VoiceSession:
         while True:
             for command in self._queue.take_commands():
                 command()
-            if self._timeline.has_audio or self._dequeue(now):
+            if self._timeline.has_audio or self._dequeue_until_audio(now):
                 self._skip_overload(now)
                 wait_until, hop = self._consume_audio(now)
             else:
@@ -412,6 +412,13 @@ class VoiceSession:
         self._scheduler.silence_start_time = now
 
     # -------------------------------------------------------------------------------------------------- audio
+
+    def _dequeue_until_audio(self, now: float) -> bool:
+        """Take items out of the queue, past packets that are dropped, until there is audio to consume."""
+        while not self._dequeue(now):
+            if not self._queue:
+                return False
+        return True
 
     def _dequeue(self, now: float) -> bool:
         """Take the next item out of the queue.

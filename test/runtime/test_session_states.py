@@ -178,6 +178,17 @@ def test_from_every_state_reset_publishes_nothing_and_suspend_keeps_the_last_pos
     assert state is StreamState.WAITING or jumps[1] < 0.5 * jumps[0]
 
 
+def test_dropped_packets_do_not_delay_the_audio_behind_them(talker: Talker) -> None:
+    harness, pcm = SchedulerHarness(talker), voice(0.6)
+    harness.send_realtime(pcm[:-640])
+    harness.run(0.57)
+    for packet in (20, 21, 22, 28, 29):  # three duplicates, then the two that follow
+        harness.send(pcm[320 * packet : 320 * (packet + 1)], S0 + 20 * packet * MS)
+    count = len(harness.frames)
+    harness.run(0.0)
+    assert harness.statistics.duplicates == 3 and len(harness.frames) == count + 1
+
+
 def test_a_sender_that_announces_the_end_gets_idle_frames_only_then(talker: Talker) -> None:
     harness = SchedulerHarness(talker, policy=WEB_POLICY, pacing="none")
     harness.send_realtime(voice(0.6), 0)
