@@ -5,16 +5,21 @@ Reads the .ckpt without executing anything in it, checks every weight against th
 template of one face and writes a folder that the talker loads.
 """
 
+from __future__ import annotations
+
+import argparse
 from pathlib import Path
+from typing import Final
 
 from streamingtalker_ros.errors import require
 
 HELP = "convert a published checkpoint into safetensors and JSON"
 
-UNITS = {"m": 1.0, "cm": 0.01, "mm": 0.001}
+METRES_PER_UNIT: Final = {"m": 1.0, "cm": 0.01, "mm": 0.001}
 
 
-def add_arguments(parser) -> None:
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options of the command."""
     parser.add_argument("checkpoint", metavar="CKPT", type=Path, help="published stage-2 checkpoint")
     parser.add_argument("--config", type=Path, required=True, help="its published YAML configuration")
     parser.add_argument("--hubert-config", type=Path, help="JSON of its HuBERT; without it the base model's")
@@ -25,26 +30,39 @@ def add_arguments(parser) -> None:
         "without it frames are offsets from the rest face",
     )
     parser.add_argument(
-        "--unit", choices=UNITS, default="m", help="unit of the checkpoint's and template's vertices"
+        "--unit",
+        choices=tuple(METRES_PER_UNIT),
+        default="m",
+        help="unit of the checkpoint's and template's vertices",
     )
 
 
-def run(args) -> int:
-    torch = require("torch", "the published model")
-    from streamingtalker_ros.model.vertex import checkpoint, config, template  # late: torch
+def run(args: argparse.Namespace) -> int:
+    """Run the command.
+
+    Returns:
+        The exit code.
+
+    Raises:
+        TalkerError: If a package is missing, a file is unusable, or the weights do not fit the configuration.
+    """
+    torch = require("torch", "a vertex checkpoint")
+    require("transformers", "the audio encoder of a vertex checkpoint")
+    from streamingtalker_ros.model.vertex import checkpoint, config, template
 
     hubert = config.read_hubert_json(args.hubert_config) if args.hubert_config else None
-    settings = config.read_yaml(args.config, hubert)
-    settings.unit = UNITS[args.unit]
-    network = checkpoint.read_ckpt(args.checkpoint, settings)
+    network_config = config.read_yaml(args.config, hubert)
+    network_config.unit = METRES_PER_UNIT[args.unit]
+    network = checkpoint.read_ckpt(args.checkpoint, network_config)
     if args.template:
-        points, triangles = template.read_template(args.template, settings.vertices)
+        points, triangles = template.read_template(args.template, network_config.vertices)
         network.template.copy_(torch.from_numpy(points))
         network.triangles = torch.from_numpy(triangles)
     checkpoint.save(args.out, network)
-    count = sum(p.numel() for p in network.parameters())
+    num_parameters = sum(parameter.numel() for parameter in network.parameters())
     print(
-        f"{args.out}: {settings.dataset}, {settings.vertices} vertices, {settings.frame_rate:g} frames/s, "
-        f"{count / 1e6:.1f} M parameters\nidentities: {', '.join(settings.identities)}"
+        f"{args.out}: {network_config.dataset}, {network_config.vertices} vertices, "
+        f"{network_config.frame_rate:g} frames/s, {num_parameters / 1e6:.1f} M parameters\n"
+        f"identities: {', '.join(network_config.identities)}"
     )
     return 0

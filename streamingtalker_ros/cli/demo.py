@@ -1,12 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`streamingtalker demo`: the whole way, end to end: a voice over DDS, a talker, and the face that came back
-as a video.
+"""`streamingtalker demo`: a voice and a talker over DDS, recorded into a video with sound.
 
-Starts `streamingtalker talk` and `streamingtalker play` as processes of their own in a ROS domain of their
-own on this machine, records the FaceMotion messages, and renders exactly those, placed by their stamps, with
-the voice as sound: demo.mp4 and demo.png. The last line it prints counts the frames and tells the latency.
+Starts `streamingtalker talk` and `streamingtalker play` as processes in a ROS domain of their own on this
+machine, records the FaceMotion messages and renders them, placed by their stamps: demo.mp4 and demo.png. The
+last line of the output gives the number of frames and the latency.
 """
 
+from __future__ import annotations
+
+import argparse
 import json
 import os
 import random
@@ -14,7 +16,9 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
@@ -24,96 +28,130 @@ from streamingtalker_ros.cli.animate import Audio, draw_contact_sheet, render
 from streamingtalker_ros.errors import TalkerError, require
 from streamingtalker_ros.face.motion_clip import BlendshapeClip
 
-HELP = "talker and audio source over DDS, recorded into a video with sound"
+if TYPE_CHECKING:
+    from streamingtalker_ros.dds.recorder import RecordedFrame
 
-VOICE = Path(__file__).parents[1] / "data" / "voice.flac"
-_LOADING = 120.0  # s that the talker may take to load its model
-_IDLE = 1.0  # s of idle frames after the voice, then the talker ends
+HELP = "run talker and audio source over DDS, and record the face into a video with sound"
+
+VOICE: Final = Path(__file__).parents[1] / "data" / "voice.flac"
+MAX_LOADING_S: Final = 120.0
+"""Time that the talker may take to load its model."""
+
+IDLE_S: Final = 1.0
+"""Duration of the idle frames after the voice; then the talker exits."""
+
+_DOMAINS: Final = (101, 200)  # far from the domains that people choose
+_POLL_S: Final = 0.05
+_LAST_MESSAGES_S: Final = 0.2
+_STOP_TIMEOUT_S: Final = 10.0
 
 
-def add_arguments(parser) -> None:
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options of the command."""
     parser.add_argument(
-        "--wav", metavar="FILE", default=str(VOICE), help="voice to speak with: WAV, FLAC, OGG or MP3"
+        "--wav", metavar="FILE", default=str(VOICE), help="audio to play: WAV, FLAC, OGG or MP3"
     )
-    parser.add_argument("--out-dir", default=".", help="where demo.mp4 and demo.png go")
+    parser.add_argument("--out-dir", default=".", help="folder for demo.mp4 and demo.png")
     parser.add_argument("--device", default="auto", help="auto, cpu or cuda")
-    parser.add_argument("--domain", type=int, help="ROS domain; one of 101 to 200 by chance if left out")
+    parser.add_argument("--domain", type=int, help="ROS domain; a random one of 101 to 200 if left out")
 
 
-def run(args) -> int:
+def run(args: argparse.Namespace) -> int:
+    """Run the command.
+
+    Returns:
+        The exit code.
+
+    Raises:
+        TalkerError: If a package is missing, the audio or folder is unusable, or one of the processes fails.
+    """
+    require("rosbags", "the demo", "dds")
     for module, purpose in (
+        ("cyclonedds", "the demo"),
         ("torch", "the talker"),
         ("vtk", "rendering"),
         ("av", "writing a video"),
         ("PIL", "the contact sheet"),
     ):
-        require(module, purpose)  # now, rather than after the voice has been spoken
+        require(module, purpose)  # now, rather than after the voice has been played
     folder = Path(args.out_dir)
     if not folder.is_dir():
         raise TalkerError(f"there is no folder {folder}: make it first")
     pcm, rate = read_audio(args.wav)
-    domain = random.randint(101, 200) if args.domain is None else args.domain
-    print(f"voice: {args.wav}, {len(pcm) / rate:.2f} s; ROS domain {domain} on this machine only", flush=True)
-    recorded, statistics = perform(args.wav, len(pcm) / rate, args.device, domain)
-    motion = motion_of(recorded, statistics["frame_rate"])
+    duration = len(pcm) / rate
+    domain = random.randint(*_DOMAINS) if args.domain is None else args.domain
+    print(f"voice: {args.wav}, {duration:.2f} s; ROS domain {domain} on this machine only", flush=True)
+    frames, statistics = record_demo(args.wav, duration, args.device, domain)
+    clip = frames_to_clip(frames, statistics["frame_rate"])
     from streamingtalker_ros.face.rendering.video import write_mp4
 
     video, picture = folder / "demo.mp4", folder / "demo.png"
-    print(f"rendering {len(motion)} frames", flush=True)
-    write_mp4(video, render(motion, range(len(motion))), motion.frame_rate, pcm, rate)
+    print(f"rendering {len(clip)} frames", flush=True)
+    write_mp4(video, render(clip, range(len(clip))), clip.frame_rate, pcm, rate)
     title = f"{Path(args.wav).name}: recorded from face_motion"
-    draw_contact_sheet(motion, Audio(pcm, rate), title=title).save(picture)
+    draw_contact_sheet(clip, Audio(pcm, rate), title=title).save(picture)
     print(f"wrote {video} and {picture}")
-    print(summary(statistics, len(recorded), len(pcm) / rate))
+    print(format_summary(statistics, len(frames), duration))
     return 0
 
 
-def perform(wav, seconds, device, domain):
-    """Speak a file to a talker, both as processes of their own.
+def record_demo(
+    wav: str, duration: float, device: str, domain: int
+) -> tuple[list[RecordedFrame], dict[str, Any]]:
+    """Play a file to a talker, each in a process of its own, and record the FaceMotion messages.
 
-    Returns the list of `node.recorder.RecordedFrame` messages and the talker's statistics (dict). Raises
-    TalkerError with the sentence of the process that failed.
+    Args:
+        wav: audio file.
+        duration: of the audio, in seconds.
+        device: of the talker: auto, cpu or cuda.
+        domain: ROS domain.
+
+    Returns:
+        The messages, and the talker's statistics.
+
+    Raises:
+        TalkerError: with the error message of the process that failed, or if no message arrives.
     """
     from tqdm import tqdm
 
     from streamingtalker_ros.dds.recorder import FaceMotionRecorder
 
-    environment = {"ROS_LOCALHOST_ONLY": "1", "ROS_DOMAIN_ID": str(domain)}
-    os.environ.update(environment)  # the recorder's too
+    os.environ.update({"ROS_LOCALHOST_ONLY": "1", "ROS_DOMAIN_ID": str(domain)})  # for the recorder too
     with tempfile.TemporaryDirectory() as scratch, FaceMotionRecorder(domain) as recorder:
-        path = Path(scratch) / "statistics.json"
-        talk = _Process(
-            scratch, "talk", "--param", f"device={device}", "--until-idle", str(_IDLE), "--stats", str(path)
-        )
+        statistics_path = Path(scratch) / "statistics.json"
+        options = ("--until-idle", str(IDLE_S), "--stats", str(statistics_path))
+        talk = _CommandProcess(scratch, "talk", "--param", f"device={device}", *options)
         play = None
         try:
             print("starting the talker", flush=True)
-            talk.wait_for(lambda: recorder.wait_for_publisher(0.2) and talk.said(), _LOADING)
-            print(talk.said(), flush=True)
+            talk.wait_for(
+                lambda: recorder.wait_for_publisher(0.2) and bool(talk.read_output()), MAX_LOADING_S
+            )
+            print(talk.read_output(), flush=True)
             print("playing", flush=True)
-            play = _Process(scratch, "play", wav, "--quiet")
+            play = player = _CommandProcess(scratch, "play", wav, "--quiet")
             with tqdm(unit="frame", desc="face_motion", leave=False, disable=None) as bar:
 
-                def come():
+                def both_exited() -> bool:
                     bar.update(len(recorder.frames) - bar.n)
-                    return play.ended() and talk.ended()
+                    return player.has_exited() and talk.has_exited()
 
-                talk.wait_for(come, seconds + _LOADING, others=[play])
-            time.sleep(0.2)  # the last messages are on their way
+                talk.wait_for(both_exited, duration + MAX_LOADING_S, others=[player])
+            time.sleep(_LAST_MESSAGES_S)
             frames = list(recorder.frames)
         finally:
             talk.stop()
-            if play:
+            if play is not None:
                 play.stop()
-        if not frames or not path.exists():
-            raise TalkerError("no face motion came back: check that the loopback network interface is up")
-        return frames, json.loads(path.read_text())
+        if not frames or not statistics_path.exists():
+            raise TalkerError("no face motion was received: check that the loopback network interface is up")
+        return frames, json.loads(statistics_path.read_text())
 
 
-class _Process:
-    """A `streamingtalker` command, its words kept in a file."""
+class _CommandProcess:
+    """A `streamingtalker` command in a process of its own, with its output in a file."""
 
-    def __init__(self, scratch, command, *arguments) -> None:
+    def __init__(self, scratch: str, command: str, *arguments: str) -> None:
         self._log = Path(scratch) / f"{command}.log"
         self._command = command
         with open(self._log, "w") as log:
@@ -124,69 +162,92 @@ class _Process:
                 stderr=subprocess.STDOUT,
             )
 
-    def said(self):
+    def read_output(self) -> str:
+        """Return what it has printed."""
         return self._log.read_text(errors="replace").strip()
 
-    def ended(self):
-        """Whether it has ended well. Raises TalkerError with its last line when it has failed."""
+    def has_exited(self) -> bool:
+        """Return whether it has exited; raise TalkerError with its last line if it has failed."""
         code = self._process.poll()
         if code:
-            last = (self.said().splitlines() or ["without a word"])[-1]
-            raise TalkerError(
-                f"`streamingtalker {self._command}` failed: " + last.replace("streamingtalker: error: ", "")
-            )
+            last = (self.read_output().splitlines() or ["no output"])[-1]
+            reason = last.replace("streamingtalker: error: ", "")
+            raise TalkerError(f"`streamingtalker {self._command}` failed: {reason}")
         return code == 0
 
-    def wait_for(self, condition, timeout, others=()) -> None:
-        """Poll until condition() is true. Raises TalkerError when this or another process fails, or time is
-        up."""
+    def wait_for(
+        self, condition: Callable[[], bool], timeout: float, others: Sequence[_CommandProcess] = ()
+    ) -> None:
+        """Poll until `condition()` is true.
+
+        Args:
+            condition: called repeatedly.
+            timeout: in seconds.
+            others: further processes that must not fail.
+
+        Raises:
+            TalkerError: if this process or another fails, or at the timeout.
+        """
         deadline = time.monotonic() + timeout
         while not condition():
             for process in (self, *others):
-                process.ended()
+                process.has_exited()
             if time.monotonic() > deadline:
                 raise TalkerError(
-                    f"`streamingtalker {self._command}` is not there after {timeout:.0f} s: run "
-                    "it by itself to see why"
+                    f"`streamingtalker {self._command}` is not ready after {timeout:.0f} s: run it by itself "
+                    "to see why"
                 )
-            time.sleep(0.05)
+            time.sleep(_POLL_S)
 
     def stop(self) -> None:
+        """Terminate it if it still runs."""
         if self._process.poll() is None:
             self._process.terminate()
-            self._process.wait(timeout=10)
+            self._process.wait(timeout=_STOP_TIMEOUT_S)
 
 
-def motion_of(recorded, frame_rate):
-    """RecordedFrame messages -> BlendshapeClip, on the grid of their stamps; frame 0 is the audio's first
-    sample.
+def frames_to_clip(frames: Sequence[RecordedFrame], frame_rate: float) -> BlendshapeClip:
+    """Place recorded frames on the grid of their stamps.
 
-    A frame that never came shows the one before it. Takes the last stream, should the voice have begun anew.
+    A missing frame repeats the one before it. Of several streams the last is taken.
+
+    Args:
+        frames: in the order of arrival, not empty.
+        frame_rate: frames per second.
+
+    Returns:
+        The clip; time 0 is that of the audio's first sample.
     """
-    begin = max((k for k, message in enumerate(recorded) if message.frame == 0), default=0)
-    recorded = recorded[begin:]
-    start = recorded[0].stamp - round(recorded[0].frame * NS_PER_S / frame_rate)
-    places = [round((message.stamp - start) * frame_rate / NS_PER_S) for message in recorded]
-    at = {place: message for place, message in zip(places, recorded)}
-    frames, last = [], recorded[0]
-    for place in range(max(places) + 1):
-        last = at.get(place, last)
-        frames.append(last)
+    first = max((k for k, frame in enumerate(frames) if frame.frame == 0), default=0)
+    frames = frames[first:]
+    start = frames[0].stamp - round(frames[0].frame * NS_PER_S / frame_rate)
+    by_index = {round((frame.stamp - start) * frame_rate / NS_PER_S): frame for frame in frames}
+    placed: list[RecordedFrame] = []
+    last = frames[0]
+    for index in range(max(by_index) + 1):
+        last = by_index.get(index, last)
+        placed.append(last)
     return BlendshapeClip(
-        weights=np.stack([frame.weights for frame in frames]),
-        head=np.stack([frame.head for frame in frames]),
-        times=np.arange(len(frames)) / frame_rate,
-        speaking=np.array([frame.speaking for frame in frames]),
+        weights=np.stack([frame.weights for frame in placed]),
+        head=np.stack([frame.head for frame in placed]),
+        times=np.arange(len(placed)) / frame_rate,
+        speaking=np.array([frame.speaking for frame in placed]),
         frame_rate=frame_rate,
     )
 
 
-def summary(statistics, received, seconds) -> str:
-    """The line that tells whether all went well."""
-    value = statistics
+def format_summary(statistics: Mapping[str, Any], received: int, duration: float) -> str:
+    """Return the last line of the output: numbers of frames and the latency.
+
+    Args:
+        statistics: of the talker.
+        received: number of FaceMotion messages received.
+        duration: of the audio, in seconds.
+    """
     return (
-        f"{value['frames']} frames of audio published ({value['frame_rate']:g} × {seconds:.2f} s), "
-        f"{value['idle_frames']} idle frames, dropped {value['dropped']}, {received} received; "
-        f"p50 {value['latency_p50_ms']:.1f} ms, p99 {value['latency_p99_ms']:.1f} ms "
+        f"{statistics['frames']} frames of audio published "
+        f"({statistics['frame_rate']:g} × {duration:.2f} s), "
+        f"{statistics['idle_frames']} idle frames, dropped {statistics['dropped']}, {received} received; "
+        f"p50 {statistics['latency_p50_ms']:.1f} ms, p99 {statistics['latency_p99_ms']:.1f} ms "
         "from the last needed sample's arrival to publication"
     )

@@ -1,74 +1,114 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`streamingtalker parity DIR`: run a recording of the published code again, in its own order, and compare.
+"""`streamingtalker parity DIR`: repeat a recording of the published code in its own order, and compare.
 
 DIR holds config.yaml, hubert_config.json, checkpoint.ckpt and expected.npz (inputs, noise, recorded outputs).
 Prints the error of every array, max|ours − recorded| / max|recorded|, and a last line `parity: worst ERROR
-(ARRAY)`; exits 0 only if all are within 1e-4 and the code indices are equal, else 1.
+(ARRAY)`; exits with 0 if all are within 1e-4 and the code indices are equal, else with 1.
 """
 
+from __future__ import annotations
+
+import argparse
 import zipfile
 from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 
 from streamingtalker_ros.errors import TalkerError, require
 
+if TYPE_CHECKING:
+    from streamingtalker_ros.model.vertex.config import VertexConfig
+
 HELP = "compare with a recording of the published code"
 
-LIMIT = 1e-4
-INPUTS = ("audio", "identity", "template", "noise", "vq_motion")
-OUTPUTS = (
+MAX_RELATIVE_ERROR: Final = 1e-4
+FILES: Final = ("config.yaml", "hubert_config.json", "checkpoint.ckpt", "expected.npz")
+INPUTS: Final = ("audio", "identity", "template", "noise", "vq_motion")
+_GENERATED: Final = (
     "audio_encoder_output",
     "audio_features",
     "start_latent",
     "conditions",
     "latents",
     "frames",
-    "vq_quantized",
-    "vq_indices",
-    "vq_decoded",
 )
+_INDICES: Final = "vq_indices"
+OUTPUTS: Final = (*_GENERATED, "vq_quantized", _INDICES, "vq_decoded")
 
 
-def add_arguments(parser) -> None:
-    parser.add_argument(
-        "folder",
-        metavar="DIR",
-        type=Path,
-        help="recording: config.yaml, hubert_config.json, checkpoint.ckpt, expected.npz",
-    )
+class Comparison(NamedTuple):
+    """An array of ours beside the recorded one.
+
+    Attributes:
+        relative_error: max|ours − recorded| / max|recorded|.
+        indices_equal: Whether the code indices are equal; True for an array of another kind.
+    """
+
+    relative_error: float
+    indices_equal: bool
+
+    @property
+    def passed(self) -> bool:
+        """Whether the array is equal within `MAX_RELATIVE_ERROR`."""
+        return self.relative_error <= MAX_RELATIVE_ERROR and self.indices_equal
 
 
-def run(args) -> int:
-    errors = compare(args.folder)
-    for name, (error, equal) in errors.items():
-        verdict = "ok" if error <= LIMIT and equal else "FAIL"
-        print(f"{name:22s} {error:9.2e}  {verdict}{'' if equal else '  indices differ'}")
-    failed = {name for name, (error, equal) in errors.items() if not (error <= LIMIT and equal)}
-    worst = max(failed or errors, key=lambda name: errors[name][0])
-    print(f"parity: worst {errors[worst][0]:.1e} ({worst})")
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options of the command."""
+    parser.add_argument("folder", metavar="DIR", type=Path, help=f"recording: {', '.join(FILES)}")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run the command.
+
+    Returns:
+        The exit code: 0 if every array is equal within the tolerance, else 1.
+
+    Raises:
+        TalkerError: If a package is missing or the recording is unusable.
+    """
+    comparisons = compare(args.folder)
+    for name, comparison in comparisons.items():
+        verdict = "ok" if comparison.passed else "FAIL"
+        remark = "" if comparison.indices_equal else "  indices differ"
+        print(f"{name:22s} {comparison.relative_error:9.2e}  {verdict}{remark}")
+    failed = {name for name, comparison in comparisons.items() if not comparison.passed}
+    worst = max(failed or comparisons, key=lambda name: comparisons[name].relative_error)
+    print(f"parity: worst {comparisons[worst].relative_error:.1e} ({worst})")
     return 1 if failed else 0
 
 
-def compare(folder):
-    """{array: (relative error, indices equal)} of a recording. Raises TalkerError on bad files."""
-    torch = require("torch", "the published model")
-    from streamingtalker_ros.model.vertex import checkpoint, config, offline  # late: torch
+def compare(folder: Path) -> dict[str, Comparison]:
+    """Repeat a recording and compare every array.
 
-    folder = Path(folder)
+    Args:
+        folder: the recording.
+
+    Returns:
+        The comparison of each array of `OUTPUTS`.
+
+    Raises:
+        TalkerError: If a package is missing or the recording is unusable.
+    """
+    torch = require("torch", "a vertex checkpoint")
+    require("transformers", "the audio encoder of a vertex checkpoint")
+    from streamingtalker_ros.model.vertex import checkpoint, config, offline
+
     if not folder.is_dir():
         raise TalkerError(f"there is no folder {folder}: give a recording of the published code")
-    for name in ("config.yaml", "hubert_config.json", "checkpoint.ckpt", "expected.npz"):
+    for name in FILES:
         if not (folder / name).is_file():
             raise TalkerError(f"{folder} lacks {name}: a recording holds it beside the other files")
+    expected = folder / "expected.npz"
     hubert = config.read_hubert_json(folder / "hubert_config.json")
-    settings = config.read_yaml(folder / "config.yaml", hubert)
-    recorded = _read_arrays(folder / "expected.npz", settings)
-    network = checkpoint.read_ckpt(folder / "checkpoint.ckpt", settings)
+    network_config = config.read_yaml(folder / "config.yaml", hubert)
+    recorded = _read_arrays(expected, network_config)
+    network = checkpoint.read_ckpt(folder / "checkpoint.ckpt", network_config)
     inputs = {name: torch.from_numpy(recorded[name].astype(np.float32)) for name in INPUTS}
-    frames = len(recorded["noise"])
     try:
-        ran = offline.generate(
+        result = offline.generate(
             network,
             inputs["audio"],
             int(inputs["identity"].argmax()),
@@ -77,32 +117,29 @@ def compare(folder):
         )
         quantized, indices, decoded = offline.round_trip(network, inputs["vq_motion"])
     except (RuntimeError, ValueError) as error:
+        raise TalkerError(f"{expected} does not fit the network: {str(error).splitlines()[0]}") from None
+    num_rows = len(recorded["noise"])
+    if len(result.frames) != num_rows:
         raise TalkerError(
-            f"{folder / 'expected.npz'} does not fit the network: {str(error).splitlines()[0]}"
-        ) from None
-    if len(ran.frames) != frames:
-        raise TalkerError(
-            f"{folder / 'expected.npz'}: noise has {frames} rows, the audio gives {len(ran.frames)} frames"
+            f"{expected}: noise has {num_rows} rows, the audio gives {len(result.frames)} frames"
         )
-    ours = {name: getattr(ran, name) for name in OUTPUTS[:6]}
+    ours = {name: getattr(result, name) for name in _GENERATED}
     ours.update(vq_quantized=quantized, vq_indices=indices, vq_decoded=decoded)
-    return {name: _error(name, ours[name].numpy(), recorded[name], folder) for name in OUTPUTS}
+    return {name: _compare_array(name, ours[name].numpy(), recorded[name], expected) for name in OUTPUTS}
 
 
-def _error(name, ours, recorded, folder):
+def _compare_array(name: str, ours: np.ndarray, recorded: np.ndarray, path: Path) -> Comparison:
     if ours.shape != recorded.shape:
-        raise TalkerError(
-            f"{folder / 'expected.npz'}: {name} has shape {recorded.shape}, {ours.shape} was computed"
-        )
-    equal = name != "vq_indices" or bool(np.array_equal(ours, recorded))
+        raise TalkerError(f"{path}: {name} has shape {recorded.shape}, {ours.shape} was computed")
+    indices_equal = name != _INDICES or bool(np.array_equal(ours, recorded))
     difference = np.abs(ours.astype(np.float64) - recorded.astype(np.float64))
     scale = np.abs(recorded.astype(np.float64)).max(initial=0.0)
     error = float(difference.max(initial=0.0) / scale) if scale else float(difference.max(initial=0.0))
-    return (error if np.isfinite(error) else float("inf")), equal
+    return Comparison(error if np.isfinite(error) else float("inf"), indices_equal)
 
 
-def _read_arrays(path, c):
-    """The arrays of expected.npz; raises TalkerError naming the one that is missing or cannot be an input."""
+def _read_arrays(path: Path, config: VertexConfig) -> dict[str, npt.NDArray[Any]]:
+    """Read expected.npz; raise TalkerError naming the array that is missing or unusable."""
     try:
         # opened here, since numpy leaves a file open that it finds to be no archive
         with open(path, "rb") as file, np.load(file, allow_pickle=False) as stored:
@@ -116,22 +153,29 @@ def _read_arrays(path, c):
             raise TalkerError(f"{path} lacks the array {name}: record it again")
         if not np.issubdtype(arrays[name].dtype, np.number):
             raise TalkerError(f"{path}: {name} does not hold numbers: record it again")
-    rows = 3 * c.vertices
-    shapes = {
+    _check_inputs(path, arrays, config)
+    return arrays
+
+
+def _check_inputs(path: Path, arrays: dict[str, npt.NDArray[Any]], config: VertexConfig) -> None:
+    """Raise TalkerError for an input that does not fit the configuration."""
+    coordinates = 3 * config.vertices
+    expected_shapes = {
         "audio": (None,),
-        "identity": (len(c.identities),),
-        "template": (rows,),
-        "noise": (None, c.latent_dim),
-        "vq_motion": (None, rows),
+        "identity": (len(config.identities),),
+        "template": (coordinates,),
+        "noise": (None, config.latent_dim),
+        "vq_motion": (None, coordinates),
     }
-    for name, shape in shapes.items():
-        there = arrays[name].shape
-        if len(there) != len(shape) or any(want not in (None, have) for want, have in zip(shape, there)):
-            asked = str(shape).replace("None", "…")
-            raise TalkerError(f"{path}: {name} has shape {there}, the configuration asks for {asked}")
+    for name, expected in expected_shapes.items():
+        shape = arrays[name].shape
+        if len(shape) != len(expected) or any(
+            size not in (None, actual) for size, actual in zip(expected, shape, strict=True)
+        ):
+            text = str(expected).replace("None", "…")
+            raise TalkerError(f"{path}: {name} has shape {shape}, the configuration asks for {text}")
         if not np.isfinite(arrays[name]).all():
             raise TalkerError(f"{path}: {name} holds values that are not finite: record it again")
-    who = arrays["identity"]
-    if not (np.sort(who) == np.eye(len(who), dtype=who.dtype)[-1]).all():
+    identity = arrays["identity"]
+    if not (np.sort(identity) == np.eye(len(identity), dtype=identity.dtype)[-1]).all():
         raise TalkerError(f"{path}: identity is not one-hot: record it again")
-    return arrays

@@ -8,7 +8,7 @@ import sys
 import numpy as np
 import pytest
 
-from streamingtalker_ros.cli.demo import VOICE, motion_of
+from streamingtalker_ros.cli.demo import VOICE, frames_to_clip
 from streamingtalker_ros.dds.recorder import RecordedFrame
 
 
@@ -30,7 +30,7 @@ def test_messages_stand_where_their_stamps_say() -> None:
     start, step = 1_700_000_000_000_000_000, 40_000_000
     old = [recorded(0, start - 10**10, 0.9), recorded(1, start - 10**10 + step, 0.9)]
     new = [recorded(n, start + n * step, n / 10) for n in (0, 1, 3)]
-    motion = motion_of(old + new, 25.0)
+    motion = frames_to_clip(old + new, 25.0)
     np.testing.assert_allclose(motion.weights[:, 0], [0, 0.1, 0.1, 0.3], atol=1e-6)
     np.testing.assert_allclose(motion.times, [0, 0.04, 0.08, 0.12])
 
