@@ -66,7 +66,7 @@ class TalkerParameters:
     )
     sample_format: str = _parameter(
         "s16",
-        "Encoding of a payload whose message and audio_info do not tell it, little-endian.",
+        "Encoding of a payload whose message and audio_info do not specify it, little-endian.",
         choices=("u8", "s8", "s16", "s24", "s32", "f32"),
     )
     sample_rate: int = _parameter(16000, "Its samples per second.", range=(MIN_SAMPLE_RATE, MAX_SAMPLE_RATE))
@@ -117,12 +117,12 @@ class TalkerParameters:
     )
     pacing: str = _parameter(
         "audio",
-        "audio: a frame leaves no earlier than its audio would be heard; none: at once.",
+        "audio: a frame is published no earlier than its audio is played; none: at once.",
         choices=("audio", "none"),
         dynamic=True,
     )
     queue_seconds: float = _parameter(
-        60.0, "Audio sent ahead of its time that is kept; what comes beyond is refused.", range=(1.0, 600.0)
+        60.0, "Seconds of audio that may be queued ahead of its time; more is rejected.", range=(1.0, 600.0)
     )
     overload_after: float = _parameter(
         0.5, "Seconds of lag after which old audio is skipped to catch up.", range=(0.2, 10.0), dynamic=True

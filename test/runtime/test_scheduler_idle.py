@@ -50,7 +50,7 @@ def test_after_the_audio_idle_frames_follow_at_the_frame_rate(talker: Talker) ->
     assert len(harness.audio) == 25 and not any(frame.speaking for _, frame in idle)
     later = [time for time, frame in idle if time > 101.5]
     np.testing.assert_allclose(np.diff(later), 0.04, atol=1e-6)  # paced by the clock
-    # what is heard at 104.0 may be published: 25 frames a second since 100, less the look-ahead
+    # what is received at 104.0 may be published: 25 frames a second since 100, less the look-ahead
     assert abs(len(harness.faces) - 25 * (4.0 - talker.lookahead)) <= 1
     assert harness.statistics.idle_frames == len(idle)
 
@@ -122,8 +122,8 @@ def test_audio_that_stays_late_is_processed_again_after_the_delay(talker: Talker
     harness.run(4.0)
     assert harness.statistics.late > 0
     assert all(before.stamp < after.stamp for before, after in pairwise(harness.faces))
-    heard = [frame.stamp for frame in harness.audio if frame.stamp >= S0 + 1800 * MS]
-    assert heard == [S0 + 1800 * MS + index * FRAME for index in range(30)]
+    received = [frame.stamp for frame in harness.audio if frame.stamp >= S0 + 1800 * MS]
+    assert received == [S0 + 1800 * MS + index * FRAME for index in range(30)]
 
 
 def test_audio_faster_than_real_time_is_paced(talker: Talker) -> None:
@@ -166,18 +166,20 @@ def test_barge_in_drops_the_queue_and_closes_the_mouth_within_150_ms(talker: Tal
     for packet in range(4):
         harness.send(pcm[16000 * packet : 16000 * (packet + 1)], S0 + 1000 * packet * MS)
     harness.run(1.3)  # 0.8 s of the second packet wait
-    heard = len(harness.frames)
+    received = len(harness.frames)
     assert np.abs(harness.faces[-1].weights[MOUTH_MASK]).max() > 0  # there is a mouth to close
     harness.session.interrupt()
     harness.run(0.15)
-    assert len(harness.frames) > heard and harness.session.is_at_rest and harness.session.queued_seconds == 0
+    assert (
+        len(harness.frames) > received and harness.session.is_at_rest and harness.session.queued_seconds == 0
+    )
     assert np.abs(harness.faces[-1].weights[MOUTH_MASK]).max() == 0
     harness.run(2.0)
     assert harness.statistics.interrupts == 1 and harness.session.queued_seconds == 0
     assert all(
         np.abs(frame.weights[MOUTH_MASK]).max() == 0 for time, frame in harness.frames if time > 101.45
     )
-    assert len(harness.audio) <= heard + 3  # the rest is idle: nothing of the queue is heard
+    assert len(harness.audio) <= received + 3  # the rest is idle: nothing of the queue is received
     assert steps(harness.faces) == {FRAME}
     harness.send_realtime(voice(0.4), S0 + 20_000 * MS)
     harness.run(1.0)
@@ -221,7 +223,7 @@ def test_reset_returns_to_the_initial_state(talker: Talker) -> None:
     harness.run(2.0)
     assert len(harness.frames) == count and harness.session.state.activity == "waiting"
     second = voice(1.0, seed=1)
-    harness.send_realtime(second, S0 - 10_000 * MS)  # an earlier time, and no seam with the old face
+    harness.send_realtime(second, S0 - 10_000 * MS)  # an earlier time, and no cross-fade from the old face
     harness.run(1.5)
     again = [frame for frame in harness.faces[count:] if not frame.idle]
     assert [frame.stamp for frame in again] == [S0 - 10_000 * MS + index * FRAME for index in range(25)]

@@ -49,7 +49,7 @@ def slow_harness(talker: Talker, seconds: float) -> tuple[SchedulerHarness, list
 
 
 def test_overload_skips_to_newest_audio_and_keeps_stamps_exact(talker: Talker) -> None:
-    harness, heard = slow_harness(talker, 0.1)  # 2.5 times too slow
+    harness, received = slow_harness(talker, 0.1)  # 2.5 times too slow
     pcm = voice(10.0)
     harness.send_realtime(pcm)
     harness.run(11.0)
@@ -60,7 +60,7 @@ def test_overload_skips_to_newest_audio_and_keeps_stamps_exact(talker: Talker) -
     for _, frame in harness.frames:
         assert frame.stamp == S0 + frame.index * FRAME  # numbers and stamps skip together
     speaking = [(at, frame) for at, frame in harness.frames if not frame.idle]
-    hops = np.concatenate(heard)[: 640 * len(speaking)].reshape(-1, 640)
+    hops = np.concatenate(received)[: 640 * len(speaking)].reshape(-1, 640)
     for (_, frame), hop in zip(speaking, hops, strict=False):  # the stamp is that of the audio
         np.testing.assert_array_equal(floats(pcm)[640 * frame.index : 640 * (frame.index + 1)], hop)
     lags = [at - 100 - (frame.stamp - S0) / 1e9 for at, frame in speaking]
@@ -117,8 +117,8 @@ def test_nonfinite_samples_become_silence_and_are_counted(talker: Talker) -> Non
 
 
 def test_bad_packets_are_rejected_and_reported_once_per_kind(talker: Talker) -> None:
-    told = []
-    worker = TalkerWorker(talker, TalkerParameters(queue_seconds=5.0), lambda frame: None, told.append)
+    warnings = []
+    worker = TalkerWorker(talker, TalkerParameters(queue_seconds=5.0), lambda frame: None, warnings.append)
     for _ in range(30):
         assert not worker.push(AudioPacket(b"", None, S0, 0.0))
         assert not worker.push(AudioPacket(bytes(10_000_000), None, S0, 0.0))  # five minutes in one packet
@@ -126,7 +126,7 @@ def test_bad_packets_are_rejected_and_reported_once_per_kind(talker: Talker) -> 
     assert worker.push(AudioPacket(bytes(640), None, S0, 0.0))
     numbers = worker.statistics()
     assert numbers["rejected"] == 90 and numbers["packets"] == 91
-    assert len(told) == 3 and len(set(told)) == 3
+    assert len(warnings) == 3 and len(set(warnings)) == 3
     assert numbers["queued_seconds"] == pytest.approx(0.02)
 
 

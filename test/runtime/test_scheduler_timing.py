@@ -117,7 +117,7 @@ def test_a_long_gap_starts_a_new_stream_after_the_old_one_is_flushed(talker: Tal
     old, new = harness.audio[:13], harness.audio[13:]
     assert [frame.index for frame in old] == list(range(13)) and stamps(old) == grid(13)
     assert [frame.index for frame in new] == list(range(10)) and stamps(new) == grid(10, S0 + 1500 * MS)
-    # beyond the seam the new stream is a fresh one
+    # after the cross-fade the new stream is a fresh one
     np.testing.assert_allclose(weights(new)[5:], weights(offline(talker, floats(second)))[5:], atol=1e-5)
 
 
@@ -139,7 +139,7 @@ def test_duplicates_and_late_packets_are_dropped_and_counted_separately(talker: 
         messy.send(
             pcm[320 * packet : 320 * (packet + 1)], S0 + 20 * packet * MS, 100.05 + 0.02 * (packet + 1)
         )
-    messy.send(voice(0.02, seed=9), S0 + 107 * MS, 100.6)  # never heard, and half a second late
+    messy.send(voice(0.02, seed=9), S0 + 107 * MS, 100.6)  # never received, and half a second late
     clean.run(2.0)
     messy.run(2.0)
     assert messy.statistics.duplicates == 3 and messy.statistics.late + messy.statistics.discontinuities == 1

@@ -101,7 +101,8 @@ def test_an_hour_of_speech_neither_drifts_nor_leaks(
         early, final = np.median(cost[1:31]), np.median(cost[-31:])
         tell(
             capsys,
-            f"{HOUR:g} s at {1e6 * drift:+.0f} ppm: {count} frames, latency {1000 * ends[0]:.1f} ms at first, "
+            f"{HOUR:g} s at {1e6 * drift:+.0f} ppm: {count} frames, "
+            f"latency {1000 * ends[0]:.1f} ms at first, "
             f"{1000 * ends[1]:.1f} ms at last; {early:.2f} and {final:.2f} ms a frame; "
             f"{grown(held):+.1f} MB after the first quarter",
         )
