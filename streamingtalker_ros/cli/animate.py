@@ -65,11 +65,13 @@ class Output(NamedTuple):
     Attributes:
         families: Families of checkpoints that can give it.
         needs_triangles: Whether it shows the mesh of a vertex checkpoint.
+        packages: Optional packages that it needs, each with what for.
         write: Writes the file: path, clip, audio, view.
     """
 
     families: tuple[Family, ...]
     needs_triangles: bool
+    packages: dict[str, str]
     write: Callable[[Path, Any, Audio, str], None]
 
 
@@ -136,6 +138,8 @@ def run(args: argparse.Namespace) -> int:
     if not out.absolute().parent.is_dir():
         raise TalkerError(f"there is no folder {out.absolute().parent}: make it first")
     pcm, rate = read_audio(args.audio)
+    for package, purpose in OUTPUTS[kind].packages.items():
+        require(package, purpose)  # now, rather than after the motion has been generated
     require("torch", "the model")
     from streamingtalker_ros.streaming import load_talker
 
@@ -312,8 +316,8 @@ def _write_png(out: Path, clip: BlendshapeClip, audio: Audio, view: str) -> None
 
 
 OUTPUTS = {
-    ".csv": Output(("blendshape",), False, _write_csv),
-    ".npz": Output(("blendshape", "vertex"), False, _write_npz),
-    ".mp4": Output(("blendshape", "vertex"), True, _write_mp4),
-    ".png": Output(("blendshape",), False, _write_png),
+    ".csv": Output(("blendshape",), False, {}, _write_csv),
+    ".npz": Output(("blendshape", "vertex"), False, {}, _write_npz),
+    ".mp4": Output(("blendshape", "vertex"), True, {"av": "writing a video", "vtk": "rendering"}, _write_mp4),
+    ".png": Output(("blendshape",), False, {"PIL": "the contact sheet", "vtk": "rendering"}, _write_png),
 }

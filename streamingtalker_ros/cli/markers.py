@@ -75,7 +75,7 @@ def run(args):
 def _picture(rig, path) -> int:
     """The triangles of the serialised markers, flat and in their own colours, as RViz draws them."""
     from streamingtalker_ros.cli.markers_preview import render
-    from streamingtalker_ros.cli.pictures import EXPRESSIONS, VISEMES, weights_of
+    from streamingtalker_ros.cli.pictures import EXPRESSIONS, VISEMES, case_weights
     from streamingtalker_ros.face.arkit import ARKIT_NAMES
     from streamingtalker_ros.face.default_head.assemble import default_rig
 
@@ -83,7 +83,7 @@ def _picture(rig, path) -> int:
     if rig.shape_names != ARKIT_NAMES:
         raise TalkerError("this face has no ARKit shapes to show: give a .glb or a folder of .obj shapes")
     faces = [
-        weights_of(case)
+        case_weights(case)
         for case in (EXPRESSIONS["neutral"], VISEMES["ah"], VISEMES["p b m"], EXPRESSIONS["smile"])
     ]
     picture = render(rig, faces, _SIZE)

@@ -79,7 +79,7 @@ SHAPES: dict[str, Case] = {
 }
 _TEXT_COLOR, _PAGE_COLOR = (52, 58, 66), (250, 250, 250)
 _FONT_SIZE, _GAP, _CAPTION_HEIGHT = 12, 6, 22  # pixels
-_PURPOSE = "the pictures"
+_PURPOSE = "drawing pictures of a face"
 
 
 class Page(NamedTuple):

@@ -35,7 +35,7 @@ def typestore(variant: Variant = "ros-drivers") -> Any:
     Args:
         variant: Variant of audio_common_msgs; each call with the same one returns the same store.
     """
-    typesys = require("rosbags.typesys", "reading message definitions")
+    typesys = require("rosbags.typesys", "reading message definitions", "dds")
     store = typesys.get_typestore(typesys.Stores.ROS2_JAZZY)
     files = {name: resources.find("msg", f"{name}.msg") for name in message_definitions.OWN}
     texts = {
@@ -48,7 +48,7 @@ def typestore(variant: Variant = "ros-drivers") -> Any:
         parsed = typesys.get_types_from_msg(text, name)
         types.update({found.replace("/srv/msg/", "/srv/"): fields for found, fields in parsed.items()})
     store.register(types)
-    nodetype = require("rosbags.interfaces", "reading message definitions").Nodetype
+    nodetype = require("rosbags.interfaces", "reading message definitions", "dds").Nodetype
     gid = "rmw_dds_common/msg/Gid"  # ROS hashes its char as uint8
     store.fielddefs[gid] = ([], [("data", (nodetype.ARRAY, ((nodetype.BASE, ("uint8", 0)), 16)))])
     return store

@@ -13,7 +13,9 @@ from streamingtalker_ros.dds.recorder import RecordedFrame
 
 
 def recorded(frame, stamp, value):
-    return RecordedFrame(0.0, stamp, frame, "head", ("jawOpen",), np.float32([value]), np.float32([0, 0, 0, 1]), 1)
+    return RecordedFrame(
+        0.0, stamp, frame, "head", ("jawOpen",), np.float32([value]), np.float32([0, 0, 0, 1]), 1
+    )
 
 
 def demo(*arguments):

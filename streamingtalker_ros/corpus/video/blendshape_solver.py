@@ -212,7 +212,7 @@ def solve_bounded(hessian: np.ndarray, right: np.ndarray) -> np.ndarray:
     Returns:
         (F, S) minimizers.
     """
-    optimize = require("scipy.optimize", "solving tracked landmarks")
+    optimize = require("scipy.optimize", "solving tracked landmarks", "video")
     root = np.linalg.cholesky(hessian)  # H = L Lᵀ, so the cost is |Lᵀ w − L⁻¹ r|² up to a constant
     sides = np.linalg.solve(root, right.T).T
     weights = np.array([optimize.nnls(root.T, side)[0] for side in sides])

@@ -172,4 +172,4 @@ def _smooth(curves: np.ndarray) -> np.ndarray:
 
 
 def _rotation_class() -> Any:
-    return require("scipy.spatial.transform", "solving tracked landmarks").Rotation
+    return require("scipy.spatial.transform", "solving tracked landmarks", "video").Rotation

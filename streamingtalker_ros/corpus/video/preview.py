@@ -101,14 +101,14 @@ def draw_preview(
     """
     if clip.lip_opening is None or clip.lip_width is None:
         raise ValueError(f"the clip {clip.name} has no lip measurements")
-    image_module = require("PIL.Image", "pictures of clips")
-    draw_module = require("PIL.ImageDraw", "pictures of clips")
+    image_module = require("PIL.Image", "pictures of clips", "video")
+    draw_module = require("PIL.ImageDraw", "pictures of clips", "video")
     selected = select_key_frames(clip.lip_opening, NUM_TILES)
     width = NUM_TILES * (TILE_SIZE + TILE_SPACING) + 2 * MARGIN
     height = 2 * TILE_SIZE + 3 * (STRIP_HEIGHT + STRIP_SPACING) + 58
     sheet = image_module.new("RGB", (width, height), BACKGROUND)
     pen = draw_module.Draw(sheet)
-    pen.font = require("PIL.ImageFont", "pictures of clips").load_default(11)
+    pen.font = require("PIL.ImageFont", "pictures of clips", "video").load_default(11)
     pen.text((MARGIN, 5), f"{clip.name}   {clip.split}   {len(clip.pcm) / SAMPLE_RATE:.2f} s", fill=INK)
     rows = [np.argmin(np.abs(track.times - (span[0] + k + 0.5) / FRAME_RATE)) for k in selected]
     images = _read_images(video, track.times[rows])
@@ -155,8 +155,8 @@ def _read_images(video: str | os.PathLike[str], times: np.ndarray) -> dict[int, 
 
 def _draw_camera_tile(frame: np.ndarray | None, points: np.ndarray) -> Image:
     """The lower face in a video frame, with the landmarks of the lips (478, 3)."""
-    image_module = require("PIL.Image", "pictures of clips")
-    draw_module = require("PIL.ImageDraw", "pictures of clips")
+    image_module = require("PIL.Image", "pictures of clips", "video")
+    draw_module = require("PIL.ImageDraw", "pictures of clips", "video")
     left, right = MOUTH_CORNERS
     corners = points[[right, left], :2]
     half = VIEW_HALF_WIDTH * np.linalg.norm(corners[1] - corners[0])
@@ -194,8 +194,8 @@ def _fit_box(box: tuple[float, float, float, float], frame: np.ndarray) -> tuple
 
 def _draw_rig_tile(basis: LandmarkBasis, weights: np.ndarray) -> Image:
     """The rig's lips from the front, at the scale of the camera tile."""
-    image_module = require("PIL.Image", "pictures of clips")
-    draw_module = require("PIL.ImageDraw", "pictures of clips")
+    image_module = require("PIL.Image", "pictures of clips", "video")
+    draw_module = require("PIL.ImageDraw", "pictures of clips", "video")
     rig = basis.rig
     corners = rig.landmark("mouth_corners")
     half = VIEW_HALF_WIDTH * basis.lip_width

@@ -123,7 +123,7 @@ def read_frames(video: str | os.PathLike[str]) -> Iterator[tuple[float, np.ndarr
     Raises:
         TalkerError: if the file is not a video.
     """
-    av = require("av", "reading video")
+    av = require("av", "reading video", "video")
     try:
         with av.open(str(video)) as container:
             if not container.streams.video:
@@ -154,7 +154,7 @@ def audio_start_time(video: str | os.PathLike[str]) -> float:
     Raises:
         TalkerError: if the file is not a video with audio.
     """
-    av = require("av", "reading video")
+    av = require("av", "reading video", "video")
     try:
         with av.open(str(video)) as container:
             return next(container.decode(audio=0)).time or 0.0
@@ -174,7 +174,7 @@ def read_video_audio(video: str | os.PathLike[str]) -> tuple[np.ndarray, float]:
     Raises:
         TalkerError: if the file is not a video or has no audio.
     """
-    av, soxr = require("av", "reading video"), require("soxr", "resampling")
+    av, soxr = require("av", "reading video", "video"), require("soxr", "resampling")
     pieces: list[np.ndarray] = []
     start: float | None = None
     try:

@@ -1,0 +1,151 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A command whose extra is not installed names it in one sentence; the base installation needs no extra.
+
+The packages are hidden in a process of its own, since a module that is imported already cannot be hidden.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from streamingtalker_ros.cli.demo import VOICE
+from streamingtalker_ros.cli.main import COMMANDS, main
+from streamingtalker_ros.errors import EXTRAS, TalkerError, describe_missing_package, require
+from streamingtalker_ros.face.arkit import ARKIT_NAMES
+from support import vertex_reference as reference
+
+# vtk imports its modules from this package; torch and transformers import these of their own where they find them
+HIDDEN = (*EXTRAS, "vtkmodules")
+HIDE = (
+    "import sys\n"
+    "hidden = sys.argv[1].split(',')\n"
+    "sys.modules.update(dict.fromkeys(hidden))\n"
+    "from streamingtalker_ros.cli import main\n"
+    "sys.exit(main(sys.argv[2:]))"
+)
+
+
+def run_without(packages: str, folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run a command where packages, separated by commas, are not installed; "extras" for all extras."""
+    hidden = ",".join(HIDDEN) if packages == "extras" else packages
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-c", HIDE, hidden, *arguments]
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=240, env=environment)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a voice, a published checkpoint and the same converted."""
+    folder = tmp_path_factory.mktemp("missing")
+    shutil.copy(VOICE, folder / "voice.flac")
+    (folder / "texts").mkdir()
+    reference.write_checkpoint(folder, reference.VOCASET)
+    files = ["--config", str(folder / "config.yaml"), "--hubert-config", str(folder / "hubert_config.json")]
+    assert main(["convert", str(folder / "checkpoint.ckpt"), *files, "--out", str(folder / "vertex")]) == 0
+    return folder
+
+
+@pytest.mark.parametrize(
+    "extra, package, command",
+    [
+        ("dds", "cyclonedds", "talk"),
+        ("dds", "rosbags", "talk"),
+        ("dds", "cyclonedds", "play voice.flac"),
+        ("dds", "cyclonedds", "head"),
+        ("dds", "cyclonedds", "markers"),
+        ("dds", "rosbags", "markers --picture markers.png"),
+        ("render", "PIL", "markers --picture markers.png"),
+        ("dds", "cyclonedds", "demo"),
+        ("dds", "rosbags", "demo"),
+        ("render", "vtk", "demo"),
+        ("bag", "rosbags", "replay bag --out bag2"),
+        ("render", "av", "animate voice.flac --out a.mp4"),
+        ("render", "vtk", "animate voice.flac --out a.mp4"),
+        ("render", "PIL", "animate voice.flac --out a.png"),
+        ("render", "vtk", "animate voice.flac --out a.png"),
+        ("vertex", "transformers", "animate voice.flac --model vertex --out a.npz"),
+        ("render", "PIL", "pictures --out pictures"),
+        ("web", "starlette", "web --port 0"),
+        ("web", "uvicorn", "web --port 0"),
+        ("web", "websockets", "web --port 0"),
+        ("vertex", "transformers", "convert checkpoint.ckpt --config config.yaml --out v"),
+        ("vertex", "transformers", "parity ."),
+        ("vertex", "transformers", "bench --paper"),
+        ("report", "matplotlib", "evaluate --corpus corpus --report report.html"),
+        ("report", "matplotlib", "train curves codec=run --picture curves.png"),
+        ("train", "pocketsphinx", "corpus speech texts --out corpus"),
+        ("voices", "pyworld", "corpus revoice corpus --out corpus2"),
+    ],
+)
+def test_a_missing_package_is_one_sentence_that_names_its_extra(
+    extra: str, package: str, command: str, folder: Path
+) -> None:
+    hidden = "vtk,vtkmodules" if package == "vtk" else package
+    done = run_without(hidden, folder, *command.split())
+    assert done.returncode == 2, done.stdout + done.stderr
+    assert done.stderr.startswith("streamingtalker: error: ") and done.stderr.count("\n") == 1
+    assert {"PIL": "pillow"}.get(package, package) in done.stderr
+    assert f"pip install 'streamingtalker_ros[{extra}]'" in done.stderr
+    assert f"pip install -e '.[{extra}]'" in done.stderr
+
+
+def test_without_torch_one_sentence_tells_how_to_install_it(folder: Path) -> None:
+    done = run_without("torch", folder, "animate", "voice.flac", "--out", "a.csv")
+    assert done.returncode == 2 and done.stderr.count("\n") == 1
+    assert "pip install torch" in done.stderr and "CPU or CUDA" in done.stderr
+
+
+@pytest.mark.parametrize("kind", ["csv", "npz"])
+def test_animate_writes_csv_and_npz_without_any_extra(kind: str, folder: Path) -> None:
+    done = run_without("extras", folder, "animate", "voice.flac", "--device", "cpu", "--out", f"base.{kind}")
+    assert done.returncode == 0, done.stderr
+    if kind == "npz":
+        with np.load(folder / "base.npz") as clip:
+            assert tuple(clip["names"]) == ARKIT_NAMES
+
+
+def test_the_default_face_is_exported_without_any_extra(folder: Path) -> None:
+    done = run_without("extras,torch", folder, "face", "export", "--out", "head.glb")
+    assert done.returncode == 0, done.stderr
+
+
+def test_a_talker_generates_frames_without_importing_any_extra() -> None:
+    code = (
+        "import sys, numpy as np\n"
+        "from streamingtalker_ros import Talker\n"
+        "frames = Talker.load(device='cpu').open_stream().accept(np.zeros(16000, np.float32))\n"
+        "assert frames\n"
+        f"print(*{set(EXTRAS)!r} & set(sys.modules))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    # torch imports these by itself where they are installed
+    assert set(done.stdout.split()) <= {"jinja2", "scipy"}
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_imports_neither_torch_nor_any_extra(command: str, tmp_path: Path) -> None:
+    done = run_without(f"torch,{','.join(HIDDEN)}", tmp_path, command, "--help")
+    assert done.returncode == 0 and "usage: streamingtalker" in done.stdout, done.stderr
+
+
+def test_a_package_whose_dependency_is_missing_is_named_with_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "package_with_gap.py").write_text("import no_such_dependency\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(TalkerError, match="needs package_with_gap, whose dependency no_such_dependency"):
+        require("package_with_gap", "the test")
+
+
+def test_only_dependencies_of_the_package_are_described() -> None:
+    sentence = describe_missing_package("PIL.Image", "the picture")
+    assert sentence is not None and sentence.startswith("the picture needs pillow, which is not installed")
+    assert describe_missing_package("streamingtalker_ros.no_such_module", "x") is None
