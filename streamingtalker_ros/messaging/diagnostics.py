@@ -32,6 +32,9 @@ class _Talker(Protocol):
     def device(self) -> str: ...
 
     @property
+    def family(self) -> str: ...
+
+    @property
     def frame_rate(self) -> float: ...
 
 
@@ -121,6 +124,7 @@ class DiagnosticsReporter:
         real_time_factor = counters["model_seconds"] * worker.talker.frame_rate / frames if frames else 0.0
         values = {
             "model": worker.talker.name,
+            "family": worker.talker.family,
             "device": worker.talker.device,
             "state": worker.state,
             "real_time_factor": round(real_time_factor, 3),

@@ -1,14 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The audio that the rclpy node hears: which variant of audio_common_msgs is installed, which type the topic
-carries.
+"""Audio input of the rclpy talker: detects the installed audio_common_msgs and the type of the audio topic.
 
-`installed_variant()` names the variant that can be imported; `AudioInput` subscribes to what the topic's
-publishers send and hands `AudioPacket`s to the core. Callbacks only enqueue.
+`AudioInput` subscribes to the type that the topic's publishers send and pushes `AudioPacket`s into the
+worker.
 """
 
+from __future__ import annotations
+
 import importlib
+from typing import TYPE_CHECKING, Any, Final
 
 from rclpy.clock import Clock, ClockType
+from rclpy.node import Node
 
 try:
     from rclpy.event_handler import SubscriptionEventCallbacks
@@ -17,130 +20,158 @@ except ImportError:  # ROS 2 Humble
 
 from streamingtalker_ros.errors import TalkerError
 from streamingtalker_ros.messaging import audio_common
+from streamingtalker_ros.messaging.audio_common import Variant
 from streamingtalker_ros.messaging.audio_decoder import AudioMessageDecoder
-from streamingtalker_ros.ros import qos as ros_qos
+from streamingtalker_ros.ros import qos
 
-FOLLOW_EVERY = 0.25  # s between looks at who publishes
+if TYPE_CHECKING:  # the marker and head nodes, which import this module, need none of what these import
+    from streamingtalker_ros.runtime.parameters import TalkerParameters
+    from streamingtalker_ros.runtime.worker import TalkerWorker
 
-# variant -> the type that is subscribed to until a publisher shows another
-_FIRST = {
+MATCH_PERIOD_S: Final = 0.25  # interval at which the publishers of the audio topic are checked
+
+DEFAULT_TYPE: Final[dict[Variant, str]] = {
     "ros-drivers": "audio_common_msgs/msg/AudioDataStamped",
     "mgonzs13": "audio_common_msgs/msg/AudioStamped",
 }
+"""The type that is subscribed to until a publisher announces another, by variant."""
 
 
-def message_class(name):
-    """ "package/msg/Name" -> rclpy's class of it. Raises AttributeError or ModuleNotFoundError where it is
-    not built.
+def message_class(type_name: str) -> Any:
+    """Return rclpy's class of a message type.
+
+    Args:
+        type_name: "package/msg/Name".
+
+    Raises:
+        ModuleNotFoundError: If the package is not sourced.
+        AttributeError: If it has no such message.
     """
-    package, kind, short = name.split("/")
+    package, kind, short = type_name.split("/")
     return getattr(importlib.import_module(f"{package}.{kind}"), short)
 
 
-def installed_variant():
-    """ "ros-drivers" or "mgonzs13", whichever audio_common_msgs is sourced. Raises TalkerError when neither
-    is.
+def installed_variant() -> Variant:
+    """Return which audio_common_msgs is sourced.
+
+    Raises:
+        TalkerError: If neither is.
     """
-    for variant, name in _FIRST.items():
+    for variant, type_name in DEFAULT_TYPE.items():
         try:
-            message_class(name)
+            message_class(type_name)
         except (ModuleNotFoundError, AttributeError):
             continue
         return variant
     raise TalkerError(
-        "no audio_common_msgs is sourced, so there is no type to hear audio with: `sudo apt install "
+        "no audio_common_msgs is sourced, which the audio topic needs: `sudo apt install "
         "ros-$ROS_DISTRO-audio-common-msgs` (ros-drivers), or build github.com/mgonzs13/audio_common and "
         "source it"
     )
 
 
 class AudioInput:
-    """node: an rclpy node; variant: as `installed_variant` says; settings: TalkerParameters; core: TalkerWorker.
+    """Subscriptions to the audio topic and its format.
 
-    A publisher that is reliable is heard reliably, one that is best effort is heard at all: the subscription is
-    reliable until a best-effort publisher comes.
+    The subscription is reliable until a best-effort publisher appears, which would not be matched otherwise.
+
+    Args:
+        node: The node.
+        variant: As `installed_variant` returns it.
+        parameters: Values of the parameters.
+        worker: Receives the packets.
     """
 
-    def __init__(self, node, variant, settings, core) -> None:
-        self._node, self._variant, self._settings, self._core = node, variant, settings, core
-        self._audio_decoder = AudioMessageDecoder(core.reject)
-        self._steady = Clock(clock_type=ClockType.STEADY_TIME)  # runs where a simulation stands still
-        self._name = self._audio = self._timer = None
-        self._infos = []
-        self._strange = set()  # types that were found and are not heard
+    def __init__(
+        self, node: Node, variant: Variant, parameters: TalkerParameters, worker: TalkerWorker
+    ) -> None:
+        self._node = node
+        self._variant: Variant = variant
+        self._parameters = parameters
+        self._worker = worker
+        self._audio_decoder = AudioMessageDecoder(worker.reject)
+        self._steady_clock = Clock(clock_type=ClockType.STEADY_TIME)  # runs while a simulation stands still
+        self._type_name = DEFAULT_TYPE[variant]
+        self._is_reliable = True
+        self._audio: Any = None
+        self._timer: Any = None
+        self._match_condition: Any = None
+        self._infos: list[Any] = []
+        self._unsupported_types: set[str] = set()  # that have been reported
 
     def open(self) -> None:
-        """Subscribe."""
-        self._look = self._node.create_guard_condition(self._follow)
-        self._hear(_FIRST[self._variant], reliable=True)
+        """Create the subscriptions."""
+        self._match_condition = self._node.create_guard_condition(self._match_publishers)
+        self._subscribe(DEFAULT_TYPE[self._variant], reliable=True)
         if self._variant == "ros-drivers":
-            # what is latched is sent to those alone who ask for it, and they hear nothing that is not
-            # latched, such as audio_capture's: the info is subscribed to both ways, and one of them fits
+            # Only a latched subscription receives latched messages, and it matches latched publishers only,
+            # which audio_capture's is not: subscribe both ways, one of them matches.
             quiet = SubscriptionEventCallbacks(incompatible_qos=lambda event: None)
             self._infos = [
                 self._node.create_subscription(
                     message_class(audio_common.INFO_TYPE),
-                    self._settings.audio_info_topic,
+                    self._parameters.audio_info_topic,
                     self._audio_decoder.on_audio_info,
-                    qos,
+                    profile,
                     event_callbacks=quiet,
                 )
-                for qos in (ros_qos.HEARD_INFO, ros_qos.LATCHED)
+                for profile in (qos.INFO_SUBSCRIPTION, qos.LATCHED)
             ]
-        self._timer = self._node.create_timer(FOLLOW_EVERY, self._follow, clock=self._steady)
+        self._timer = self._node.create_timer(
+            MATCH_PERIOD_S, self._match_publishers, clock=self._steady_clock
+        )
 
     def close(self) -> None:
-        """Hear nothing any more."""
+        """Destroy the subscriptions."""
         self._node.destroy_timer(self._timer)
-        self._node.destroy_guard_condition(self._look)
+        self._node.destroy_guard_condition(self._match_condition)
         for subscription in (self._audio, *self._infos):
             self._node.destroy_subscription(subscription)
         self._audio, self._infos, self._timer = None, [], None
 
-    def _hear(self, name, reliable) -> None:
+    def _subscribe(self, type_name: str, reliable: bool) -> None:
         if self._audio is not None:
             self._node.destroy_subscription(self._audio)
-        self._name, self._reliable = name, reliable
-        # the middleware tells at once of a publisher that offers less; a subscription is not destroyed by its own
-        # event's callback, but soon after it
-        told = SubscriptionEventCallbacks(incompatible_qos=lambda event: self._look.trigger())
+        self._type_name, self._is_reliable = type_name, reliable
+        # The event reports a publisher that offers less. Its callback cannot destroy its own subscription:
+        # the guard condition does so soon after it.
+        events = SubscriptionEventCallbacks(incompatible_qos=lambda event: self._match_condition.trigger())
         self._audio = self._node.create_subscription(
-            message_class(name),
-            self._settings.audio_topic,
-            lambda message: self._on_audio(message, name),
-            ros_qos.HEARD_RELIABLY if reliable else ros_qos.HEARD_AUDIO,
-            event_callbacks=told,
+            message_class(type_name),
+            self._parameters.audio_topic,
+            lambda message: self._on_audio(message, type_name),
+            qos.RELIABLE_AUDIO_SUBSCRIPTION if reliable else qos.AUDIO_SUBSCRIPTION,
+            event_callbacks=events,
         )
 
-    def _follow(self) -> None:
-        """Turn to the type and the reliability that are published, if they are not those subscribed to."""
+    def _match_publishers(self) -> None:
+        """Subscribe to the type and the reliability of the publishers, if they have changed."""
         topic = self._audio.topic_name
         publishers = self._node.get_publishers_info_by_topic(topic)
-        names = {publisher.topic_type for publisher in publishers}
-        if not names or names == self._strange:
+        types = {publisher.topic_type for publisher in publishers}
+        if not types or types == self._unsupported_types:
             return
-        heard = [name for name in sorted(names) if audio_common.AUDIO_TYPES.get(name) == self._variant]
-        if heard:
-            name = self._name if self._name in heard else heard[0]
+        supported = [name for name in sorted(types) if audio_common.AUDIO_TYPES.get(name) == self._variant]
+        if supported:
+            type_name = self._type_name if self._type_name in supported else supported[0]
             reliable = all(
-                publisher.qos_profile.reliability == ros_qos.RELIABLE
+                publisher.qos_profile.reliability == qos.RELIABLE
                 for publisher in publishers
-                if publisher.topic_type == name
+                if publisher.topic_type == type_name
             )
-            if name != self._name or (self._reliable and not reliable):
-                self._hear(name, reliable)
+            if type_name != self._type_name or (self._is_reliable and not reliable):
+                self._subscribe(type_name, reliable)
             return
-        self._strange = names
+        self._unsupported_types = types
         known = [name for name, variant in audio_common.AUDIO_TYPES.items() if variant == self._variant]
-        self._core.reject(
+        self._worker.reject(
             "type",
-            f"{topic} carries {', '.join(sorted(names))}, which is not heard with the "
-            f"audio_common_msgs of {self._variant}, the one sourced here: publish "
-            f"{' or '.join(known)}, or source the other variant",
+            f"{topic} carries {', '.join(sorted(types))}, which the sourced audio_common_msgs of "
+            f"{self._variant} lacks: publish {' or '.join(known)}, or source the other variant",
         )
 
-    def _on_audio(self, message, name) -> None:
+    def _on_audio(self, message: Any, type_name: str) -> None:
         now = self._node.get_clock().now().nanoseconds
-        packet = self._audio_decoder.decode(message, name, now, self._core.clock())
+        packet = self._audio_decoder.decode(message, type_name, now, self._worker.clock())
         if packet is not None:
-            self._core.push(packet)
+            self._worker.push(packet)

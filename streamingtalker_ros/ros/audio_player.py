@@ -1,16 +1,21 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The audio source on rclpy: a file or the microphone, published in real time as the audio_common_msgs
-sourced here.
+"""Audio player on rclpy: publishes a file or the microphone in real time as the sourced audio_common_msgs.
 
-`ros2 run streamingtalker_ros play FILE` waits for a listener, then sends; `main` is the executable. The
-packets and their stamps are `audio.sources`', the same as without ROS.
+`ros2 run streamingtalker_ros play FILE` waits for a subscriber, then publishes. The packets and their stamps
+are those of `audio.sources`, the same as without ROS.
 """
+
+from __future__ import annotations
 
 import argparse
 import signal
 import sys
 import time
+from collections.abc import Sequence
+from typing import Any, Final
 
+import numpy as np
+import numpy.typing as npt
 import rclpy
 from rclpy.node import Node
 from rclpy.signals import SignalHandlerOptions
@@ -24,46 +29,66 @@ from streamingtalker_ros.messaging import audio_common
 from streamingtalker_ros.process import on_stop_signals, print_line
 from streamingtalker_ros.ros import audio_input, qos
 
+_POLL_S: Final = 0.05
+_SETTLE_S: Final = 0.3  # until the subscriber has received the format, too
+_LINGER_S: Final = 0.2  # the last packets are lost if the publisher is destroyed at once
+
 
 class AudioPlayer(Node):
-    """Publishes packets on `audio`, and the format on `audio_info` where the variant has it. rate: Hz."""
+    """Publishes packets on `audio`, and their format on `audio_info` (ros-drivers).
 
-    def __init__(self, rate, frame_id="microphone", **kwargs) -> None:
+    Args:
+        rate: Samples per second.
+        frame_id: frame_id of the headers.
+        kwargs: Of `rclpy.node.Node`.
+
+    Raises:
+        TalkerError: If no audio_common_msgs is sourced.
+    """
+
+    def __init__(self, rate: int, frame_id: str = "microphone", **kwargs: Any) -> None:
         super().__init__("audio_source", **kwargs)
         self.format = AudioFormat(rate, 1, "s16")
         variant = audio_input.installed_variant()
-        self._type, self._frame_id = audio_common.PUBLISHED_TYPES[variant], frame_id
-        self._made = audio_input.message_class(self._type)
-        self._audio = self.create_publisher(self._made, "audio", qos.SENT_AUDIO)
+        self._type_name = audio_common.PUBLISHED_TYPES[variant]
+        self._frame_id = frame_id
+        self._message_class = audio_input.message_class(self._type_name)
+        self._audio_publisher = self.create_publisher(self._message_class, "audio", qos.AUDIO_PUBLISHER)
         if variant == "ros-drivers":
-            info = audio_input.message_class(audio_common.INFO_TYPE)
-            told = self.create_publisher(info, "audio_info", qos.LATCHED)
-            told.publish(audio_common.to_audio_info(info(), self.format))
+            info_class = audio_input.message_class(audio_common.INFO_TYPE)
+            info_publisher = self.create_publisher(info_class, "audio_info", qos.LATCHED)
+            info_publisher.publish(audio_common.to_audio_info(info_class(), self.format))
 
     @property
-    def topic(self):
-        """The audio's topic, remapped and absolute."""
-        return self._audio.topic_name
+    def topic(self) -> str:
+        """Topic of the audio, remapped and absolute."""
+        return self._audio_publisher.topic_name
 
-    def wait_for_subscriber(self, timeout) -> bool:
-        """Wait until somebody listens. Returns whether somebody does, after at most `timeout` seconds."""
+    def wait_for_subscriber(self, timeout: float) -> bool:
+        """Wait until the audio has a subscriber, for at most `timeout` seconds; return whether it has."""
         deadline = time.monotonic() + timeout
-        while not self._audio.get_subscription_count():
+        while not self._audio_publisher.get_subscription_count():
             if time.monotonic() > deadline:
                 return False
-            time.sleep(0.05)
-        time.sleep(0.3)  # both ends know each other now, and the listener has heard the format
+            time.sleep(_POLL_S)
+        time.sleep(_SETTLE_S)
         return True
 
-    def publish(self, samples, stamp) -> None:
-        """samples: (n,) int16, taken at `stamp` (ns)."""
+    def publish(self, samples: npt.NDArray[np.int16], stamp: int) -> None:
+        """Publish a packet.
+
+        Args:
+            samples: (n,) int16.
+            stamp: Time of the first sample in ns.
+        """
         message = audio_common.to_audio_message(
-            self._made(), self._type, samples, self.format, stamp, self._frame_id
+            self._message_class(), self._type_name, samples, self.format, stamp, self._frame_id
         )
-        self._audio.publish(message)
+        self._audio_publisher.publish(message)
 
 
-def parse(args):
+def parse(args: Sequence[str]) -> argparse.Namespace:
+    """Parse the command line of the process, whose ROS arguments are removed."""
     parser = argparse.ArgumentParser(
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
         prog="play",
@@ -71,55 +96,60 @@ def parse(args):
         "`audio` (remap it with --ros-args -r audio:=/other).",
     )
     parser.add_argument("file", nargs="?", help="WAV, FLAC, OGG or MP3; without it, the microphone")
-    again = parser.add_mutually_exclusive_group()
-    again.add_argument("--loop", action="store_true", help="begin again when the file ends")
-    again.add_argument("--once", action="store_false", dest="loop", default=False, help="end with the file")
+    repetition = parser.add_mutually_exclusive_group()
+    repetition.add_argument("--loop", action="store_true", help="start again when the file ends")
+    repetition.add_argument(
+        "--once", action="store_false", dest="loop", default=False, help="stop at the end of the file"
+    )
     parser.add_argument("--rate", type=int, default=SAMPLE_RATE, help="the microphone's samples per second")
     parser.add_argument(
         "--wait",
         type=float,
         default=60.0,
-        help="seconds to wait for a listener, such as a talker that is loading",
+        help="seconds to wait for a subscriber, such as a talker that is loading",
     )
     return parser.parse_args(remove_ros_args(args)[1:])
 
 
-def perform(options) -> None:
-    """Play what the options ask for. Raises TalkerError for a file that is no audio, or when there is no
-    microphone.
+def play(options: argparse.Namespace) -> None:
+    """Play a file or the microphone.
+
+    Args:
+        options: As `parse` returns them.
+
+    Raises:
+        TalkerError: If the file is no audio, there is no microphone, or nobody subscribes in time.
     """
     samples, rate = sources.load_pcm16(options.file) if options.file else (None, options.rate)
     player = AudioPlayer(rate)
     if not player.wait_for_subscriber(options.wait):
         raise TalkerError(
-            f"nobody listened to {player.topic} within {options.wait:g} s: start the talker "
+            f"nobody subscribed to {player.topic} within {options.wait:g} s: start the talker "
             "first, in the same ROS_DOMAIN_ID"
         )
-    again = True
-    while again:
-        again = options.loop
+    while True:
         if samples is None:
-            packets, what = sources.microphone_packets(rate), "microphone"
+            packets, source = sources.microphone_packets(rate), "microphone"
         else:
-            packets, what = (
-                sources.paced_packets(samples, rate),
-                f"{options.file}, {len(samples) / rate:.1f} s",
-            )
-        player.get_logger().info(f"{what} at {rate} Hz on {player.topic}")
-        for stamp, block in packets:
-            player.publish(block, stamp)
-        time.sleep(0.2)  # a publisher that leaves at once takes its last packets with it
+            packets = sources.paced_packets(samples, rate)
+            source = f"{options.file}, {len(samples) / rate:.1f} s"
+        player.get_logger().info(f"{source} at {rate} Hz on {player.topic}")
+        for stamp, packet in packets:
+            player.publish(packet, stamp)
+        if not options.loop:
+            break
+    time.sleep(_LINGER_S)
 
 
-def main(args=None) -> int:
-    """Returns the exit code."""
+def main(args: Sequence[str] | None = None) -> int:
+    """Run the command; return the exit code."""
     args = sys.argv if args is None else args
     options = parse(args)
-    # a signal ends the loop; rclpy's own handlers would end the context under it
-    rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
+    # a signal ends the loop; rclpy's own handlers would close the context under it
+    rclpy.init(args=list(args), signal_handler_options=SignalHandlerOptions.NO)
     on_stop_signals(signal.default_int_handler)
     try:
-        perform(options)
+        play(options)
     except TalkerError as error:
         print_line(f"play: error: {error}", error=True)
         return 2

@@ -1,46 +1,53 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The seconds by which the core paces, idles and catches up: real ones, or those of `/clock` under use_sim_time.
+"""Clock of the talker's worker: wall time, or the simulated time of `/clock` with use_sim_time."""
 
-`clock_of(node)` gives the core its clock.
-"""
+from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Callable
+from typing import Any
+
+_NS_TO_S = 1e-9
 
 
-class SimulatedSeconds:
-    """node: an rclpy node whose use_sim_time is set. Called, it gives the seconds that the simulation has run.
+class SimClock:
+    """Seconds of simulated time since it was created; monotonic.
 
-    They stand still while it does and never go back: where its time is set back, as a bag that loops does, they go
-    on from where they were. They are no times of day.
+    It stands still while the simulation does. If the simulated time is set back, as by a bag that is played
+    in a loop, it continues from the last value.
+
+    Args:
+        node: An rclpy node with use_sim_time.
     """
 
-    def __init__(self, node) -> None:
+    def __init__(self, node: Any) -> None:
         self._clock = node.get_clock()
         self._lock = threading.Lock()
-        self._last, self._run = self._clock.now().nanoseconds, 0  # ns
-        self._since = None  # ns of real time, while that is what counts
+        self._last_ns: int = self._clock.now().nanoseconds
+        self._elapsed_ns = 0
+        self._wall_time_ns: int | None = None  # of the last call, while wall time counts
 
-    def __call__(self):
+    def __call__(self) -> float:
+        """Return the present time in seconds."""
         with self._lock:
             now = self._clock.now().nanoseconds
-            if self._since is None:
-                self._run += max(0, now - self._last)
+            if self._wall_time_ns is None:
+                self._elapsed_ns += max(0, now - self._last_ns)
             else:
-                real = time.monotonic_ns()
-                self._run, self._since = self._run + real - self._since, real
-            self._last = now
-            return self._run * 1e-9
+                wall_time = time.monotonic_ns()
+                self._elapsed_ns += wall_time - self._wall_time_ns
+                self._wall_time_ns = wall_time
+            self._last_ns = now
+            return self._elapsed_ns * _NS_TO_S
 
-    def run(self, real) -> None:
-        """real: whether real time counts from now on, as for a node that ends while the simulation stands still."""
+    def use_wall_time(self, enabled: bool) -> None:
+        """Set whether wall time counts from now on: a node may end while the simulation stands still."""
         self()
         with self._lock:
-            self._since = time.monotonic_ns() if real else None
+            self._wall_time_ns = time.monotonic_ns() if enabled else None
 
 
-def clock_of(node):
-    """A callable that gives seconds, monotonic: `time.monotonic` unless the node's parameter use_sim_time is
-    true now.
-    """
-    return SimulatedSeconds(node) if node.get_parameter("use_sim_time").value else time.monotonic
+def create_clock(node: Any) -> Callable[[], float]:
+    """Return `time.monotonic`, or a `SimClock` if the node's use_sim_time is true now."""
+    return SimClock(node) if node.get_parameter("use_sim_time").value else time.monotonic

@@ -1,47 +1,59 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the rclpy node publishes: FaceMotion, FaceVertices where asked for, and the latched FaceModel.
+"""Publishers of the rclpy talker: FaceMotion or FaceVertices, by its family, and the latched FaceModel."""
 
-Takes the core's `FaceFrame`s, from its worker's thread, and sends them as messages stamped with the audio's
-time. The publishers are lifecycle publishers: they send only while the node is active.
-"""
+from __future__ import annotations
+
+from typing import Final
+
+from rclpy.lifecycle import LifecycleNode
 
 from streamingtalker_ros.face.default_head.assemble import default_rig
-from streamingtalker_ros.messaging import face_messages
-from streamingtalker_ros.msg import FaceModel, FaceMotion, FaceVertices
+from streamingtalker_ros.messaging.face_message_builder import (
+    MODEL_TOPIC,
+    MOTION_TOPIC,
+    TOPIC_TYPES,
+    VERTICES_TOPIC,
+    FaceMessageBuilder,
+)
+from streamingtalker_ros.model.protocol import TalkerProtocol
 from streamingtalker_ros.ros import qos
+from streamingtalker_ros.ros.audio_input import message_class
+from streamingtalker_ros.runtime.frames import PublishedFrame
+from streamingtalker_ros.runtime.parameters import TalkerParameters
+
+_QOS: Final = {MOTION_TOPIC: qos.MOTION_PUBLISHER, VERTICES_TOPIC: qos.VERTICES, MODEL_TOPIC: qos.LATCHED}
 
 
 class FaceOutput:
-    """node: an rclpy lifecycle node; settings: TalkerParameters; frame_rate: frames per second of the model."""
+    """Lifecycle publishers of one talker; they publish only while the node is active.
 
-    def __init__(self, node, settings, frame_rate) -> None:
-        self._node, self._frame_id, self._frame_rate = node, settings.frame_id, frame_rate
-        self._rig = default_rig()
-        self._motion = node.create_lifecycle_publisher(FaceMotion, "face_motion", qos.MOTION)
-        self._model = node.create_lifecycle_publisher(FaceModel, "face_model", qos.LATCHED)
-        self._vertices = None
-        if settings.publish_vertices:
-            self._vertices = node.create_lifecycle_publisher(FaceVertices, "face_vertices", qos.VERTICES)
+    Args:
+        node: The lifecycle node.
+        parameters: Values of the parameters.
+        talker: The model.
+    """
 
-    def send_model(self) -> None:
-        """Latch the face at rest, so that late subscribers get it too. Call it when the node is active."""
-        now = self._node.get_clock().now().nanoseconds
-        self._model.publish(
-            face_messages.to_face_model(FaceModel(), self._rig, self._frame_rate, self._frame_id, now)
+    def __init__(self, node: LifecycleNode, parameters: TalkerParameters, talker: TalkerProtocol) -> None:
+        self._node = node
+        self._builder = FaceMessageBuilder(
+            talker, message_class, parameters.frame_id, default_rig(), parameters.publish_vertices
         )
+        self._publishers = {
+            topic: node.create_lifecycle_publisher(message_class(TOPIC_TYPES[topic]), topic, _QOS[topic])
+            for topic in (*self._builder.topics, MODEL_TOPIC)
+        }
 
-    def send(self, frame) -> None:
-        """Publish a FaceFrame."""
-        self._motion.publish(face_messages.to_face_motion(FaceMotion(), frame, self._frame_id))
-        if self._vertices is not None:
-            self._vertices.publish(
-                face_messages.to_face_vertices(
-                    FaceVertices(), frame, self._rig.offsets(frame.weights), self._frame_id
-                )
-            )
+    def publish_model(self) -> None:
+        """Publish the face at rest, latched for late subscribers; the node must be active."""
+        now = self._node.get_clock().now().nanoseconds
+        self._publishers[MODEL_TOPIC].publish(self._builder.build_model(now))
+
+    def publish(self, frame: PublishedFrame) -> None:
+        """Publish a frame; called in the worker's thread."""
+        for topic, message in self._builder.build(frame):
+            self._publishers[topic].publish(message)
 
     def destroy(self) -> None:
-        """Give the publishers back."""
-        for publisher in (self._motion, self._model, self._vertices):
-            if publisher is not None:
-                self._node.destroy_lifecycle_publisher(publisher)
+        """Destroy the publishers."""
+        for publisher in self._publishers.values():
+            self._node.destroy_lifecycle_publisher(publisher)

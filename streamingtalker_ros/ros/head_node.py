@@ -1,32 +1,44 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The head_driver node on rclpy: hears `face_motion`, publishes the commands of a robot head's joints.
+"""The head_driver node on rclpy: `face_motion` in, commands for the joints of a robot head out.
 
-What is commanded is `heads`', from a YAML file. `main` is the executable; ended by a signal, it brings the head to
-rest first.
+A YAML file describes the head (docs/heads.md). When a signal ends the process, the head moves to its rest
+position first.
 """
 
+from __future__ import annotations
+
 import time
+from collections.abc import Sequence
+from typing import Any, Final
 
 from rclpy.node import Node
 
 from streamingtalker_ros.errors import TalkerError
-from streamingtalker_ros.msg import FaceMotion
+from streamingtalker_ros.messaging.face_messages import MOTION_TYPE
 from streamingtalker_ros.process import FaultLog
 from streamingtalker_ros.robot_head import HeadController, load_head, outputs
 from streamingtalker_ros.ros import parameters, qos
-from streamingtalker_ros.ros import spin as ros_run
 from streamingtalker_ros.ros.audio_input import message_class
+from streamingtalker_ros.ros.spin import SpinOnce, spin_node
 
-LONGEST_REST = 3.0  # s to come to rest in, at the end
+MAX_REST_S: Final = 3.0  # to reach the rest position before the process ends
+_REST_SPIN_S: Final = 0.02
 
 
 class HeadNode(Node):
-    """Raises TalkerError when the YAML says what cannot be, or a message type that it asks for is not there."""
+    """Drives one robot head.
 
-    def __init__(self, **kwargs) -> None:
+    Args:
+        kwargs: Of `rclpy.node.Node`.
+
+    Raises:
+        TalkerError: If the YAML file is invalid, or none of its outputs has a message type that is sourced.
+    """
+
+    def __init__(self, **kwargs: Any) -> None:
         super().__init__("head_driver", **kwargs)
         self._faults = FaultLog()
-        source = parameters.value_of(
+        source = parameters.declare_value(
             self,
             "head",
             "jaw",
@@ -35,64 +47,69 @@ class HeadNode(Node):
         )
         self.controller = HeadController(load_head(source), self.get_logger().warning)
         head = self.controller.head
-        self._outputs = [opened for opened in map(self._open, head.outputs) if opened]
+        self._outputs = [opened for opened in map(self._open_output, head.outputs) if opened]
         if not self._outputs:
+            package = outputs.message_type(head.outputs[0]).partition("/")[0]
             raise TalkerError(
-                f"the head {head.name} has no output whose messages are sourced: build "
-                f"{outputs.message_type(head.outputs[0]).partition('/')[0]} and source it"
+                f"the head {head.name} has no output whose messages are sourced: build {package} and "
+                "source it"
             )
         if head.feedback:
             self.create_subscription(
                 message_class("sensor_msgs/msg/JointState"),
                 head.feedback,
                 lambda message: self.controller.set_joint_state(message.name, message.position),
-                qos.LATEST,
+                qos.LATEST_SUBSCRIPTION,
             )
-        self.create_subscription(FaceMotion, "face_motion", self._on_motion, qos.HEARD_MOTION)
-        self.create_timer(1.0 / head.rate, self._step)
+        self.create_subscription(
+            message_class(MOTION_TYPE), "face_motion", self._on_motion, qos.MOTION_SUBSCRIPTION
+        )
+        self.create_timer(1.0 / head.rate, self._send_command)
         topics = ", ".join(publisher.topic_name for _, _, publisher in self._outputs)
         self.get_logger().info(
             f"head {head.name}: {len(head.joints)} joints, {head.rate:g} commands per second on {topics}"
         )
 
-    def _open(self, output):
-        """Output -> (output, its message class, publisher), or None where its messages are not sourced."""
-        name = outputs.message_type(output)
+    def _open_output(self, output: Any) -> tuple[Any, Any, Any] | None:
+        """Return (output, its message class, publisher), or None if its messages are not sourced."""
+        type_name = outputs.message_type(output)
         try:
-            made = message_class(name)
+            output_class = message_class(type_name)
         except (ModuleNotFoundError, AttributeError):
             self.get_logger().warning(
-                f"the output {output.topic} is left out: it needs {name.partition('/')[0]}, "
+                f"the output {output.topic} is skipped: it needs {type_name.partition('/')[0]}, "
                 "which is not sourced"
             )
             return None
-        return output, made, self.create_publisher(made, output.topic, qos.COMMANDS)
+        return output, output_class, self.create_publisher(output_class, output.topic, qos.COMMANDS_PUBLISHER)
 
-    def _on_motion(self, motion) -> None:
+    def _on_motion(self, motion: Any) -> None:
         self.controller.update(motion, self.get_clock().now().nanoseconds)
 
-    def _step(self) -> None:
+    def _send_command(self) -> None:
         now = self.get_clock().now().nanoseconds
         command = self.controller.step(now)
         if command is None:
             return
-        for output, made, publisher in self._outputs:
+        for output, output_class, publisher in self._outputs:
             try:
                 publisher.publish(
-                    outputs.to_message(output, made(), command, self.controller.head, now, message_class)
+                    outputs.to_message(
+                        output, output_class(), command, self.controller.head, now, message_class
+                    )
                 )
-            except Exception as fault:  # the other outputs still get theirs
+            except Exception as fault:  # the other outputs still receive theirs
                 self._faults.log(f"a command could not be sent on {output.topic}", fault)
 
 
-def rest(node, spin) -> None:
-    """Bring the head to rest before the process ends; the joints stay where the last command put them."""
+def move_to_rest(node: HeadNode, spin_once: SpinOnce) -> None:
+    """Move the head to its rest position; the joints stay where the last command put them."""
     node.controller.begin_rest()
-    deadline = time.monotonic() + LONGEST_REST
+    deadline = time.monotonic() + MAX_REST_S
     while not node.controller.at_rest and time.monotonic() < deadline:
-        spin(0.02)
+        spin_once(_REST_SPIN_S)
 
 
-def main(args=None):
-    """Run the node until SIGINT or SIGTERM. Returns the exit code."""
-    return ros_run.run("head_driver", HeadNode, args, rest)
+def main(args: Sequence[str] | None = None) -> int:
+    """Run the node until a signal arrives; return the exit code."""
+    return spin_node("head_driver", HeadNode, args, move_to_rest)

@@ -1,75 +1,111 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The face_markers node on rclpy: hears `face_motion`, publishes `face_markers` for RViz and the head's transform
-on `/tf`.
+"""The face_markers node on rclpy: the face as `face_markers` for RViz, the head's rotation on `/tf`.
 
-What is drawn, and when, is `markers`'. `main` is the executable.
+It shows `face_motion` on a rig, or the mesh of a vertex talker, which it knows by `face_model`.
 """
 
+from __future__ import annotations
+
 import time
+from collections.abc import Sequence
+from typing import Any
 
 from rclpy.clock import Clock, ClockType
 from rclpy.node import Node
 from rclpy.serialization import serialize_message
-from tf2_msgs.msg import TFMessage
-from visualization_msgs.msg import Marker
 
 from streamingtalker_ros.face.default_head.assemble import default_rig
-from streamingtalker_ros.msg import FaceMotion
-from streamingtalker_ros.ros import parameters, qos, spin
+from streamingtalker_ros.face.rig import Rig
+from streamingtalker_ros.messaging.face_messages import MODEL_TYPE, MOTION_TYPE, VERTICES_TYPE
+from streamingtalker_ros.ros import parameters, qos
 from streamingtalker_ros.ros.audio_input import message_class
+from streamingtalker_ros.ros.spin import spin_node
+from streamingtalker_ros.rviz.marker_cdr import MARKER_TYPE
 from streamingtalker_ros.rviz.markers import FaceMarkers
 
 
 class FaceMarkersNode(Node):
-    """Raises TalkerError for a parameter that cannot be, or a face that cannot be read."""
+    """Publishes the markers of one face.
 
-    def __init__(self, **kwargs) -> None:
+    Args:
+        kwargs: Of `rclpy.node.Node`.
+
+    Raises:
+        TalkerError: If a parameter is invalid or the face cannot be read.
+    """
+
+    def __init__(self, **kwargs: Any) -> None:
         super().__init__("face_markers", **kwargs)
-        value = parameters.value_of
-        face = value(
+        face = parameters.declare_value(
             self,
             "face",
             "",
             "A face of yours: .glb, .gltf, .ply or a folder of .obj shapes; empty for the "
             "package's. Read-only.",
         )
-        rate = value(self, "rate", 25.0, "Markers per second at most. Read-only.", (1.0, 120.0))
-        rotate = value(
+        rate = parameters.declare_value(
+            self, "rate", 25.0, "Markers per second at most. Read-only.", (1.0, 120.0)
+        )
+        rotate = parameters.declare_value(
             self,
             "rotate",
             True,
-            "Turn the face by a transform on /tf; false for a robot whose own neck turns. Read-only.",
+            "Rotate the face by a transform on /tf; false for a robot whose own neck turns. Read-only.",
         )
-        face_frame = value(self, "face_frame", "face", "Frame of the turning head. Read-only.")
-        frame_id = value(self, "frame_id", "head", "Frame of the face until face_motion tells it. Read-only.")
+        face_frame = parameters.declare_value(
+            self, "face_frame", "face", "Frame of the rotating head. Read-only."
+        )
+        frame_id = parameters.declare_value(
+            self, "frame_id", "head", "Frame of the face until face_motion states it. Read-only."
+        )
         self._markers = FaceMarkers(
-            self._rig(face), message_class, serialize_message, rate, rotate, face_frame, frame_id
+            _load_rig(face), message_class, serialize_message, rate, rotate, face_frame, frame_id
         )
-        self._out = self.create_publisher(Marker, "face_markers", qos.MARKERS)
-        self._tf = self.create_publisher(TFMessage, "/tf", qos.TRANSFORMS) if rotate else None
-        self.create_subscription(FaceMotion, "face_motion", self._on_motion, qos.LATEST)
-        self.create_timer(1.0 / rate, self._send, clock=Clock(clock_type=ClockType.STEADY_TIME))
+        self._marker_publisher = self.create_publisher(
+            message_class(MARKER_TYPE), "face_markers", qos.MARKERS_PUBLISHER
+        )
+        self._tf_publisher: Any = None
+        if rotate:
+            transforms = message_class("tf2_msgs/msg/TFMessage")
+            self._tf_publisher = self.create_publisher(transforms, "/tf", qos.TRANSFORMS_PUBLISHER)
+        self._vertices_subscription: Any = None
+        self.create_subscription(
+            message_class(MOTION_TYPE), "face_motion", self._on_motion, qos.LATEST_SUBSCRIPTION
+        )
+        self.create_subscription(message_class(MODEL_TYPE), "face_model", self._on_model, qos.LATCHED)
+        self.create_timer(1.0 / rate, self._publish_due, clock=Clock(clock_type=ClockType.STEADY_TIME))
 
-    @staticmethod
-    def _rig(face):
-        if not face:
-            return default_rig()
-        from streamingtalker_ros.face.formats.importers import load_face
+    def _on_model(self, model: Any) -> None:
+        if self._markers.on_model(model) and self._vertices_subscription is None:
+            self._vertices_subscription = self.create_subscription(
+                message_class(VERTICES_TYPE), "face_vertices", self._on_vertices, qos.VERTICES
+            )
 
-        return load_face(face)
+    def _on_vertices(self, vertices: Any) -> None:
+        self._markers.on_vertices(vertices)
+        self._publish_due()
 
-    def _on_motion(self, motion) -> None:
-        turn = self._markers.on_motion(motion)
-        if turn is not None:
-            self._tf.publish(turn)
-        self._send()
+    def _on_motion(self, motion: Any) -> None:
+        transform = self._markers.on_motion(motion)
+        if transform is not None:
+            self._tf_publisher.publish(transform)
+        self._publish_due()
 
-    def _send(self) -> None:
+    def _publish_due(self) -> None:
         now = self.get_clock().now().nanoseconds
-        for blob in self._markers.markers(time.monotonic(), now, self._out.get_subscription_count()):
-            self._out.publish(blob)
+        subscribers = self._marker_publisher.get_subscription_count()
+        for data in self._markers.markers(time.monotonic(), now, subscribers):
+            self._marker_publisher.publish(data)
 
 
-def main(args=None):
-    """Run the node until SIGINT or SIGTERM. Returns the exit code."""
-    return spin.run("face_markers", FaceMarkersNode, args)
+def _load_rig(path: str) -> Rig:
+    if not path:
+        return default_rig()
+    from streamingtalker_ros.face.formats.importers import load_face
+
+    return load_face(path)
+
+
+def main(args: Sequence[str] | None = None) -> int:
+    """Run the node until a signal arrives; return the exit code."""
+    return spin_node("face_markers", FaceMarkersNode, args)

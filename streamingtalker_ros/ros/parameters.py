@@ -1,82 +1,119 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The talker's parameters as rclpy knows them, from the one table in `settings`.
+"""rclpy parameters of the nodes; those of the talker come from the one table in `runtime.parameters`."""
 
-`declare(node)` declares each with its descriptor (meaning, range or choices, read-only or live);
-`read(node)` gives them as `TalkerParameters`; `watch(node, apply)` hands every change of live ones to the node
-before rclpy accepts it.
-"""
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeVar
 
 from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor, SetParametersResult
+from rclpy.node import Node
 
 from streamingtalker_ros.errors import TalkerError
-from streamingtalker_ros.runtime.parameters import PARAMETERS, from_values, type_name
+from streamingtalker_ros.runtime.parameters import (
+    PARAMETERS,
+    Parameter,
+    TalkerParameters,
+    from_values,
+    type_name,
+)
+
+_T = TypeVar("_T", bool, int, float, str)
 
 
-def descriptor(parameter):
-    """A field of `TalkerParameters` -> its ParameterDescriptor."""
+def to_descriptor(parameter: Parameter) -> ParameterDescriptor:
+    """Return the descriptor of a field of `TalkerParameters`."""
     meta = parameter.metadata
-    return _descriptor(parameter.name, meta["description"], meta["range"], meta["choices"], meta["dynamic"])
+    return _create_descriptor(
+        parameter.name, meta["description"], meta["range"], meta["choices"], meta["dynamic"]
+    )
 
 
-def _descriptor(name, text, range, choices=None, live=False):
-    described = ParameterDescriptor(name=name, description=text, read_only=not live)
+def _create_descriptor(
+    name: str,
+    description: str,
+    limits: tuple[float, float] | None = None,
+    choices: Sequence[str] | None = None,
+    dynamic: bool = False,
+) -> ParameterDescriptor:
+    descriptor = ParameterDescriptor(name=name, description=description, read_only=not dynamic)
     if choices:
-        described.additional_constraints = "one of " + ", ".join(choices)
-    if range and isinstance(range[0], int):
-        described.integer_range = [IntegerRange(from_value=range[0], to_value=range[1], step=1)]
-    elif range:
-        described.floating_point_range = [
-            FloatingPointRange(from_value=range[0], to_value=range[1], step=0.0)
+        descriptor.additional_constraints = "one of " + ", ".join(choices)
+    if limits and isinstance(limits[0], int):
+        descriptor.integer_range = [IntegerRange(from_value=limits[0], to_value=limits[1], step=1)]
+    elif limits:
+        descriptor.floating_point_range = [
+            FloatingPointRange(from_value=limits[0], to_value=limits[1], step=0.0)
         ]
-    return described
+    return descriptor
 
 
-def value_of(node, name, default, text, range=None):
-    """Declare one read-only parameter of a node without `TalkerParameters`, and give its value.
+def declare_value(
+    node: Node, name: str, default: _T, description: str, limits: tuple[float, float] | None = None
+) -> _T:
+    """Declare one read-only parameter of a node without `TalkerParameters`.
 
-    Raises TalkerError for an override of the wrong type or out of its range.
+    Args:
+        node: The node.
+        name: Name of the parameter.
+        default: Its default, which sets the type.
+        description: Its meaning, for the user.
+        limits: Least and greatest value, both allowed.
+
+    Returns:
+        Its value.
+
+    Raises:
+        TalkerError: If an override has the wrong type or is out of range.
     """
     try:
-        return node.declare_parameter(name, default, _descriptor(name, text, range)).value
-    except Exception as refused:  # rclpy's own kinds differ between ROS distributions
+        return node.declare_parameter(name, default, _create_descriptor(name, description, limits)).value
+    except Exception as error:  # rclpy's exceptions differ between ROS distributions
         raise TalkerError(
-            f"parameter {name} was refused ({refused}): give a {type(default).__name__}, such as {default!r}"
+            f"parameter {name} was rejected ({error}): give a {type(default).__name__}, such as {default!r}"
         ) from None
 
 
-def declare(node) -> None:
-    """Declare every parameter on `node`; overrides of the command line and of parameter files apply.
+def declare(node: Node) -> None:
+    """Declare every parameter of the talker; overrides of the command line and of parameter files apply.
 
-    Raises TalkerError for an override of the wrong type or out of its range.
+    Raises:
+        TalkerError: If an override has the wrong type or is out of range.
     """
     for parameter in PARAMETERS.values():
         try:
-            node.declare_parameter(parameter.name, parameter.default, descriptor(parameter))
-        except Exception as refused:  # rclpy's own kinds differ between ROS distributions
-            kind = type_name(parameter)
+            node.declare_parameter(parameter.name, parameter.default, to_descriptor(parameter))
+        except Exception as error:  # rclpy's exceptions differ between ROS distributions
             raise TalkerError(
-                f"parameter {parameter.name} was refused ({refused}): give a {kind} that "
+                f"parameter {parameter.name} was rejected ({error}): give a {type_name(parameter)} that "
                 f"`ros2 param describe` allows, such as {parameter.default!r}"
             ) from None
 
 
-def read(node):
-    """The node's parameters now -> TalkerParameters. Raises TalkerError where a value is not one of the choices."""
+def read(node: Node) -> TalkerParameters:
+    """Return the present values of the talker's parameters.
+
+    Raises:
+        TalkerError: If a value is none of the choices.
+    """
     return from_values({name: node.get_parameter(name).value for name in PARAMETERS})
 
 
-def watch(node, apply) -> None:
-    """apply: called with {name: value} of the parameters about to change; a TalkerError of it refuses the
-    change.
+def on_change(node: Node, apply: Callable[[Mapping[str, Any]], None]) -> None:
+    """Register a callback for changes of the talker's parameters.
+
+    Args:
+        node: The node.
+        apply: Called with the new values by name before rclpy accepts them; a TalkerError rejects the change.
     """
 
-    def asked(changes):
+    def validate(changes: Sequence[Any]) -> SetParametersResult:
         values = {change.name: change.value for change in changes if change.name in PARAMETERS}
         try:
             if values:
                 apply(values)
-        except TalkerError as wrong:
-            return SetParametersResult(successful=False, reason=str(wrong))
+        except TalkerError as error:
+            return SetParametersResult(successful=False, reason=str(error))
         return SetParametersResult(successful=True)
 
-    node.add_on_set_parameters_callback(asked)
+    node.add_on_set_parameters_callback(validate)

@@ -1,15 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The talker as an rclpy lifecycle node: audio topic in, face_motion (and face_model, face_vertices) out.
+"""The talker as an rclpy lifecycle node: audio in, the motion of a face and diagnostics out.
 
-configure loads and warms the model, activate opens subscriptions and publishers, deactivate closes the mouth
-and then both, cleanup frees the model. With `autostart` (the default) it configures and activates by itself.
-What is said when is the core's business; here are only transitions, parameters, services and diagnostics.
-`main` is the executable.
+`configure` loads and warms up the model, `activate` opens publishers and subscriptions, `deactivate` closes
+the mouth and then both, `cleanup` frees the model. With the parameter `autostart` (default) the node
+configures and activates itself. `runtime.worker` decides what is published when; this module holds
+transitions, parameters, services and diagnostics.
 """
+
+from __future__ import annotations
 
 import gc
 import sys
-import time
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Final
 
 from diagnostic_msgs.msg import DiagnosticArray
 from rclpy.clock import Clock, ClockType
@@ -19,202 +22,241 @@ from std_srvs.srv import Trigger
 from streamingtalker_ros.errors import TalkerError
 from streamingtalker_ros.messaging import diagnostics
 from streamingtalker_ros.ros import audio_input, parameters
-from streamingtalker_ros.ros import clock as ros_time
-from streamingtalker_ros.ros import spin as ros_run
+from streamingtalker_ros.ros.clock import SimClock, create_clock
+from streamingtalker_ros.ros.spin import spin_node
 from streamingtalker_ros.runtime.parameters import NODE_NAME
 
-LONGEST_REST = 3.0  # s of queued audio that are still spoken when a simulated voice ends
-SUCCESS, FAILURE = TransitionCallbackReturn.SUCCESS, TransitionCallbackReturn.FAILURE
+if TYPE_CHECKING:
+    from rclpy.lifecycle import LifecycleState
+
+    from streamingtalker_ros.ros.face_output import FaceOutput
+    from streamingtalker_ros.runtime.worker import TalkerWorker
+
+MAX_DRAIN_S: Final = 3.0  # queued audio that is still processed when a simulation ends
+_DRAIN_MARGIN_S: Final = 1.0
+_DIAGNOSTICS_PERIOD_S: Final = 1.0
 
 
 class TalkerNode(LifecycleNode):
-    """Raises TalkerError when a parameter has a value that it cannot take."""
+    """Talker on an audio topic.
 
-    def __init__(self, **kwargs) -> None:
+    Args:
+        kwargs: Of `rclpy.lifecycle.LifecycleNode`.
+
+    Raises:
+        TalkerError: If the value of a parameter is invalid.
+    """
+
+    def __init__(self, **kwargs: Any) -> None:
         super().__init__(NODE_NAME, **kwargs)
-        self._survive_bad_transitions()
+        self._reject_invalid_transition()
         parameters.declare(self)
-        self._settings = parameters.read(self)
-        parameters.watch(self, self._apply)
-        self._core = self._output = self._audio = self._diagnostics_reporter = None
-        self._services_open = []
-        # a robot's several talkers are told apart by their namespaces
-        self._name_in_graph = self.get_fully_qualified_name().lstrip("/")
-        self._active = False
-        self._problem = ""  # why the last configure failed
-        self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", 10)
-        steady = Clock(clock_type=ClockType.STEADY_TIME)  # runs where a simulation stands still
-        self.create_timer(1.0, self._diagnose, clock=steady)
-        if self._settings.autostart:
-            self._starter = self.create_timer(0.0, self._start, clock=steady)
+        self._talker_parameters = parameters.read(self)
+        parameters.on_change(self, self._apply_parameters)
+        self._worker: TalkerWorker | None = None
+        self._output: FaceOutput | None = None
+        self._audio: audio_input.AudioInput | None = None
+        self._diagnostics_reporter: diagnostics.DiagnosticsReporter | None = None
+        self._trigger_services: list[Any] = []
+        # the namespace distinguishes the talkers of one robot
+        self._diagnostics_name = self.get_fully_qualified_name().lstrip("/")
+        self._is_active = False
+        self._configure_error = ""
+        self._diagnostics_publisher = self.create_publisher(DiagnosticArray, "/diagnostics", 10)
+        steady_clock = Clock(clock_type=ClockType.STEADY_TIME)  # runs while a simulation stands still
+        self.create_timer(_DIAGNOSTICS_PERIOD_S, self._publish_diagnostics, clock=steady_clock)
+        if self._talker_parameters.autostart:
+            self._autostart_timer = self.create_timer(0.0, self._autostart, clock=steady_clock)
 
-    # -- transitions ---------------------------------------------------------------------------------------
+    # -------------------------------------------------------------------------------------------- transitions
 
-    def on_configure(self, state):
-        """Load and warm the model. Fails with one logged sentence when it, the device or the audio types are
-        missing.
+    def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Load and warm up the model.
+
+        SUCCESS leads to inactive. FAILURE returns to unconfigured, with one logged error, if the model, the
+        device or the audio types are not available.
         """
         try:
             self._configure()
         except TalkerError as error:
-            self._problem = str(error)
-        except Exception as error:  # rclpy would swallow it without a word
-            self._problem = f"configuring failed ({type(error).__name__}: {error}): please report it"
+            self._configure_error = str(error)
+        except Exception as error:  # rclpy would not report it
+            self._configure_error = f"configuring failed ({type(error).__name__}: {error}): please report it"
         else:
-            self._problem = ""
+            self._configure_error = ""
             return super().on_configure(state)
-        self.get_logger().error(self._problem)
-        self._release()
-        return FAILURE
+        self.get_logger().error(self._configure_error)
+        self._cleanup()
+        return TransitionCallbackReturn.FAILURE
 
-    def on_activate(self, state):
-        """Open the gates: publishers first, so that no frame is lost, then the audio."""
+    def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Activate the publishers, start the worker, then subscribe to the audio. SUCCESS leads to active."""
         result = super().on_activate(state)
-        self._output.send_model()
-        if self._core.clock is not time.monotonic:
-            self._core.clock.run(real=False)
-        self._core.start()
+        assert self._output is not None and self._worker is not None and self._audio is not None
+        self._output.publish_model()
+        if isinstance(self._worker.clock, SimClock):
+            self._worker.clock.use_wall_time(False)
+        self._worker.start()
         self._audio.open()
-        self._active = True
+        self._is_active = True
         return result
 
-    def on_deactivate(self, state):
-        """Stop listening, let the mouth close, then fall silent."""
-        self._rest()
+    def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Unsubscribe from the audio, close the mouth, then stop publishing. SUCCESS leads to inactive."""
+        self._deactivate()
         return super().on_deactivate(state)
 
-    def on_cleanup(self, state):
-        """Free the model, the publishers and the services."""
-        self._release()
+    def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Free the model, the publishers and the services. SUCCESS leads to unconfigured."""
+        self._cleanup()
         return super().on_cleanup(state)
 
-    def on_shutdown(self, state):
-        self._rest()
-        self._release()
+    def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Deactivate and clean up. SUCCESS leads to finalized."""
+        self._deactivate()
+        self._cleanup()
         return super().on_shutdown(state)
 
-    def on_error(self, state):
-        """Back to unconfigured, from where it may be configured again."""
-        self._rest()
-        self._release()
+    def on_error(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Deactivate and clean up. SUCCESS leads to unconfigured, from which it may be configured again."""
+        self._deactivate()
+        self._cleanup()
         return super().on_error(state)
 
     def close(self) -> None:
-        """End as the process ends: the face at rest, nothing held."""
-        if self._core is not None:
-            self.get_logger().info(self._core.summary())
-        self._rest()
-        self._release()
+        """Close the mouth and free everything before the process ends."""
+        if self._worker is not None:
+            self.get_logger().info(self._worker.summary())
+        self._deactivate()
+        self._cleanup()
 
-    # -- what they are made of -----------------------------------------------------------------------------
+    def _reject_invalid_transition(self) -> None:
+        """Respond with success=False to a transition that the state does not allow.
 
-    def _survive_bad_transitions(self) -> None:
-        """Answer False to a transition that the state does not allow: rclpy raises, which would end the process."""
+        rclpy raises there, which would end the process.
+        """
         service = self._service_change_state
-        change = service.callback
+        change_state = service.callback
 
-        def asked(request, response):
+        def respond(request: Any, response: Any) -> Any:
             try:
-                return change(request, response)
+                return change_state(request, response)
             except Exception as error:
-                wanted = request.transition.label or f"number {request.transition.id}"
+                transition = request.transition.label or f"number {request.transition.id}"
                 self.get_logger().warning(
-                    f"the transition {wanted} is not possible from the state "
-                    f"{self._state_machine.current_state[1]} ({type(error).__name__})"
+                    f"the transition {transition} is not possible from the state "
+                    f"{self._state_label} ({type(error).__name__})"
                 )
                 response.success = False
                 return response
 
-        service.callback = asked
+        service.callback = respond
 
-    def _start(self) -> None:
-        self.destroy_timer(self._starter)
-        # a manager may have been faster
-        if self._state_machine.current_state[1] == "unconfigured" and self.trigger_configure() == SUCCESS:
+    @property
+    def _state_label(self) -> str:
+        return self._state_machine.current_state[1]
+
+    def _autostart(self) -> None:
+        self.destroy_timer(self._autostart_timer)
+        # a lifecycle manager may have been faster
+        if self._state_label != "unconfigured":
+            return
+        if self.trigger_configure() == TransitionCallbackReturn.SUCCESS:
             self.trigger_activate()
 
     def _configure(self) -> None:
-        self._settings = settings = parameters.read(self)
+        self._talker_parameters = values = parameters.read(self)
         variant = audio_input.installed_variant()
-        from streamingtalker_ros.ros import (
-            face_output,  # late: they bring in torch and the generated messages
-        )
-        from streamingtalker_ros.runtime import worker
+        # here, since they import torch and the generated messages
+        from streamingtalker_ros.ros.face_output import FaceOutput
+        from streamingtalker_ros.runtime.worker import TalkerWorker, load_talker
 
-        talker = worker.load_talker(settings)
-        self._output = face_output.FaceOutput(self, settings, talker.frame_rate)
-        self._core = worker.TalkerWorker(
-            talker, settings, self._output.send, warn=self.get_logger().warning, clock=ros_time.clock_of(self)
+        talker = load_talker(values)
+        self._output = FaceOutput(self, values, talker)
+        self._worker = TalkerWorker(
+            talker,
+            values,
+            self._output.publish,
+            warn=self.get_logger().warning,
+            clock=create_clock(self),
         )
-        self._audio = audio_input.AudioInput(self, variant, settings, self._core)
+        self._audio = audio_input.AudioInput(self, variant, values, self._worker)
         self._diagnostics_reporter = diagnostics.DiagnosticsReporter(
-            self._core, audio_input.message_class, self._name_in_graph
+            self._worker, audio_input.message_class, self._diagnostics_name
         )
-        self._services_open = [
-            self.create_service(Trigger, f"~/{name}", serve)
-            for name, serve in (("reset", self._reset), ("interrupt", self._interrupt))
+        self._trigger_services = [
+            self.create_service(Trigger, f"~/{name}", callback)
+            for name, callback in (("reset", self._on_reset), ("interrupt", self._on_interrupt))
         ]
         self.get_logger().info(
             f"model {talker.name} on {talker.device}, {talker.frame_rate:g} frames per "
             f"second, look-ahead {1000 * talker.lookahead:.0f} ms"
         )
 
-    def _rest(self) -> None:
-        if not self._active:
+    def _deactivate(self) -> None:
+        if not self._is_active:
             return
-        self._active = False
+        assert self._worker is not None and self._audio is not None
+        self._is_active = False
         self._audio.close()
-        if self._core.clock is not time.monotonic:
-            # a bag that has ended, or a simulation that stands still: its last frames are owed all the same
-            self._core.clock.run(real=True)
-            self._core.drain(1.0 + min(self._core.queued_seconds, LONGEST_REST))
-        if self._core.state != "waiting":
-            self._core.close_mouth()
-        self._core.stop()
-        self._core.reset()
+        if isinstance(self._worker.clock, SimClock):
+            # the bag has ended or the simulation stands still: publish the frames of the audio received
+            # before
+            self._worker.clock.use_wall_time(True)
+            self._worker.drain(_DRAIN_MARGIN_S + min(self._worker.queued_seconds, MAX_DRAIN_S))
+        if self._worker.state != "waiting":
+            self._worker.close_mouth()
+        self._worker.stop()
+        self._worker.reset()
 
-    def _release(self) -> None:
-        for service in self._services_open:
+    def _cleanup(self) -> None:
+        for service in self._trigger_services:
             self.destroy_service(service)
-        self._services_open = []
+        self._trigger_services = []
         if self._output is not None:
             self._output.destroy()
-        self._core = self._output = self._audio = self._diagnostics_reporter = None
-        gc.collect()  # the model's memory, now
+        self._worker = self._output = self._audio = self._diagnostics_reporter = None
+        gc.collect()  # frees the model's memory now
         torch = sys.modules.get("torch")
         if torch is not None and torch.cuda.is_initialized():
             torch.cuda.empty_cache()
 
-    def _apply(self, values) -> None:
-        settings = self._settings.replace(**values)
-        if self._core is not None:
-            self._core.set_parameters(settings)
-        self._settings = settings
+    def _apply_parameters(self, values: Mapping[str, Any]) -> None:
+        new = self._talker_parameters.replace(**values)
+        if self._worker is not None:
+            self._worker.set_parameters(new)
+        self._talker_parameters = new
 
-    # -- services and diagnostics --------------------------------------------------------------------------
+    # ------------------------------------------------------------------------------- services and diagnostics
 
-    def _reset(self, request, response):
-        self._core.reset()
-        response.success, response.message = True, "the next audio begins afresh"
+    def _on_reset(self, request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
+        assert self._worker is not None
+        self._worker.reset()
+        response.success, response.message = True, "the next audio begins a new stream"
         return response
 
-    def _interrupt(self, request, response):
-        self._core.interrupt()
+    def _on_interrupt(self, request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
+        assert self._worker is not None
+        self._worker.interrupt()
         response.success, response.message = True, "the queued audio is dropped, the mouth closes"
         return response
 
-    def _diagnose(self) -> None:
+    def _publish_diagnostics(self) -> None:
         now = self.get_clock().now().nanoseconds
         if self._diagnostics_reporter is not None:
             message = self._diagnostics_reporter.build(now)
         else:
-            level = diagnostics.ERROR if self._problem else diagnostics.OK
+            level = diagnostics.ERROR if self._configure_error else diagnostics.OK
             message = diagnostics.build_status_array(
-                audio_input.message_class, now, self._name_in_graph, level, self._problem or "not configured"
+                audio_input.message_class,
+                now,
+                self._diagnostics_name,
+                level,
+                self._configure_error or "not configured",
             )
-        self._diagnostics.publish(message)
+        self._diagnostics_publisher.publish(message)
 
 
-def main(args=None):
-    """Run the node until SIGINT or SIGTERM; at its end the face is brought to rest. Returns the exit code."""
-    return ros_run.run("talker", TalkerNode, args, lambda node, spin: node.close())
+def main(args: Sequence[str] | None = None) -> int:
+    """Run the node until a signal arrives, then close the mouth; return the exit code."""
+    return spin_node("talker", TalkerNode, args, lambda node, spin_once: node.close())

@@ -47,11 +47,6 @@ def load_talker(parameters: TalkerParameters) -> TalkerProtocol:
     from streamingtalker_ros.streaming import load_talker  # late: it imports torch
 
     talker = load_talker(parameters.model or None, device=parameters.device)
-    if talker.family != "blendshape":
-        raise TalkerError(
-            f"the model {parameters.model} is a published checkpoint, whose frames are vertices, not "
-            "weights: the node cannot publish them yet, use it from Python"
-        )
     talker.check(parameters.style, parameters.steps)
     talker.warm_up()
     return talker

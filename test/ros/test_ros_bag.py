@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from streamingtalker_ros import cli
-from streamingtalker_ros.ros import clock as ros_time
+from streamingtalker_ros.ros.clock import SimClock
 from support.ros_graph import VARIANT, Graph, own_domain, until, voice
 
 DOMAIN = own_domain()
@@ -133,7 +133,7 @@ def test_a_replay_that_cannot_be_says_so_and_ends(bag, tmp_path, trouble) -> Non
 def test_simulated_seconds_stand_still_and_never_go_back() -> None:
     now = SimpleNamespace(nanoseconds=5_000_000_000)
     node = SimpleNamespace(get_clock=lambda: SimpleNamespace(now=lambda: now))
-    clock = ros_time.SimulatedSeconds(node)
+    clock = SimClock(node)
     began = clock()
     assert clock() == began, "a simulation that is paused"
     now.nanoseconds += 250_000_000
@@ -142,9 +142,9 @@ def test_simulated_seconds_stand_still_and_never_go_back() -> None:
     assert clock() - began == pytest.approx(0.25)
     now.nanoseconds += 40_000_000
     assert clock() - began == pytest.approx(0.29)
-    clock.run(real=True)
+    clock.use_wall_time(True)
     assert until(lambda: clock() - began > 0.3, 5), "real time counts where the simulation has ended"
-    clock.run(real=False)
+    clock.use_wall_time(False)
     known = clock()
     time.sleep(0.02)
     assert clock() == known

@@ -91,8 +91,8 @@ def check_limits(head, states):
 
 @launched
 def test_no_motion_drives_a_joint_beyond_its_limits(graph, send) -> None:
-    states = graph.listen(JointState, "/animatronic/head_commands", qos=qos.HEARD_MOTION)
-    jaws = graph.listen(JointState, "/jaw/jaw_commands", qos=qos.HEARD_MOTION)
+    states = graph.listen(JointState, "/animatronic/head_commands", qos=qos.MOTION_SUBSCRIPTION)
+    jaws = graph.listen(JointState, "/jaw/jaw_commands", qos=qos.MOTION_SUBSCRIPTION)
     assert until(lambda: states and jaws), "commands come before any motion: the head at rest"
     random = np.random.default_rng(5)
     for index in range(150):
@@ -117,8 +117,10 @@ def test_no_motion_drives_a_joint_beyond_its_limits(graph, send) -> None:
 
 @launched
 def test_every_output_is_heard_and_without_motion_the_head_rests(graph, send) -> None:
-    servo = graph.listen(Float64MultiArray, "/jaw/jaw_controller/commands", qos=qos.HEARD_MOTION)
-    neck = graph.listen(JointTrajectory, "/pan_tilt/head_controller/joint_trajectory", qos=qos.HEARD_MOTION)
+    servo = graph.listen(Float64MultiArray, "/jaw/jaw_controller/commands", qos=qos.MOTION_SUBSCRIPTION)
+    neck = graph.listen(
+        JointTrajectory, "/pan_tilt/head_controller/joint_trajectory", qos=qos.MOTION_SUBSCRIPTION
+    )
     opened = np.zeros(52)
     opened[ARKIT_NAMES.index("jawOpen")] = 0.6
 
@@ -143,7 +145,7 @@ def test_every_output_is_heard_and_without_motion_the_head_rests(graph, send) ->
 @launched
 def test_action_units_for_ros4hri(graph, send) -> None:
     messages = pytest.importorskip("hri_msgs.msg", reason="hri_msgs is not sourced here")
-    units = graph.listen(messages.FacialActionUnits, "/facs/facial_action_units", qos=qos.HEARD_MOTION)
+    units = graph.listen(messages.FacialActionUnits, "/facs/facial_action_units", qos=qos.MOTION_SUBSCRIPTION)
     smile = np.zeros(52)
     smile[ARKIT_NAMES.index("mouthSmileLeft")] = 0.8
     for _ in range(10):

@@ -60,8 +60,8 @@ def corners(marker):
 def test_the_face_is_a_list_of_triangles_that_moves_with_the_motion(graph) -> None:
     publisher = graph.node.create_publisher(FaceMotion, "face_motion", 10)
     assert until(lambda: publisher.get_subscription_count() > 1, 60)  # the graph's own is one
-    turns = graph.listen(TFMessage, "/tf", qos=qos.TRANSFORMS)
-    heard = graph.listen(Marker, "face_markers", qos=qos.MARKERS)
+    turns = graph.listen(TFMessage, "/tf", qos=qos.TRANSFORMS_PUBLISHER)
+    heard = graph.listen(Marker, "face_markers", qos=qos.MARKERS_PUBLISHER)
     assert until(lambda: {marker.id for marker in heard} == {0, 1}), "at rest, to a listener without motion"
     rest = default_rig()
     assert sum(len(marker.points) for marker in heard[:2]) == 3 * len(rest.triangles)
@@ -96,6 +96,6 @@ def test_it_makes_no_marker_for_nobody(graph) -> None:
         if subscription.topic_name == "/face_markers":
             graph.node.destroy_subscription(subscription)
     assert until(lambda: not graph.node.get_subscriptions_info_by_topic("/face_markers"))
-    again = graph.listen(Marker, "face_markers", qos=qos.MARKERS)
+    again = graph.listen(Marker, "face_markers", qos=qos.MARKERS_PUBLISHER)
     assert until(lambda: len(again) >= 2), "who comes later gets both at once"
     assert {marker.id for marker in again[:2]} == {0, 1}
