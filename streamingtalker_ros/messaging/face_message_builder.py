@@ -2,7 +2,7 @@
 """Messages of a talker's face: the topics of each family, and its frames as messages of these topics.
 
 A blendshape talker publishes FaceMotion, and on request the FaceVertices of a rig. A vertex talker publishes
-FaceVertices only: its frames hold no weights. The FaceModel of either describes the face at rest. The node of
+FaceVertices only, in the axes of all messages: its frames hold no weights. The FaceModel of either describes the face at rest. The node of
 rclpy, the node without ROS and bag replay share this class.
 """
 
@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from streamingtalker_ros.face.rig import Rig
+from streamingtalker_ros.face.rotation import y_up_to_ros
 from streamingtalker_ros.messaging.face_messages import (
     MODEL_TYPE,
     MOTION_TYPE,
@@ -34,10 +35,6 @@ TOPIC_TYPES: Final = {
     VERTICES_TOPIC: VERTICES_TYPE,
     MODEL_TOPIC: MODEL_TYPE,
 }
-
-# From the axes of the published checkpoints (x to the person's left, y up, z out of the face) to those of the
-# messages (x out of the face, y to the person's left, z up).
-_TO_MESSAGE_AXES: Final = (2, 0, 1)
 
 
 class Talker(Protocol):
@@ -109,7 +106,7 @@ class FaceMessageBuilder:
         set_header(message.header, stamp, self._frame_id)
         message.name, message.frame_rate = self._talker.name, float(self._talker.frame_rate)
         message.shape_names = []
-        message.vertices = as_float_array(self._template[:, _TO_MESSAGE_AXES])
+        message.vertices = as_float_array(y_up_to_ros(self._template))
         triangles = np.zeros((0, 3)) if self._talker.triangles is None else self._talker.triangles
         message.triangles = array.array("I", np.ascontiguousarray(triangles, np.uint32).tobytes())
         return message
@@ -124,7 +121,7 @@ class FaceMessageBuilder:
             (topic, message) for each of `topics`.
         """
         if self._template is not None:
-            offsets = (frame.vertices - self._template)[:, _TO_MESSAGE_AXES]
+            offsets = y_up_to_ros(frame.vertices - self._template)
             return [(VERTICES_TOPIC, self._vertices(frame, offsets))]
         motion = to_face_motion(self._message_class(MOTION_TYPE)(), frame, self._frame_id)
         messages = [(MOTION_TOPIC, motion)]

@@ -12,7 +12,6 @@ import numpy.typing as npt
 import pytest
 
 from streamingtalker_ros.audio.sources import paced_packets
-from streamingtalker_ros.cli.main import main
 from streamingtalker_ros.dds.audio_player import AudioPublisher
 from streamingtalker_ros.dds.talker_node import TalkerNode
 from streamingtalker_ros.face.default_head.assemble import default_rig
@@ -25,14 +24,12 @@ from streamingtalker_ros.streaming.talker import load_talker
 from streamingtalker_ros.web.app import WebContext
 from streamingtalker_ros.web.server import Server
 from support.dds_domain import own_domain
+from support.published_model import convert_miniature
 from support.scheduler_harness import small_talker, voice
 from support.web_client import WebClient, running_server
 from tools.browser import chromium
 
 WINDOW = (480, 667)
-# a checkpoint of the paper's code, in miniature
-PUBLISHED = Path(__file__).parents[1] / "data" / "reference_parity"
-VERTEX_COUNT = 24
 
 
 @pytest.fixture(scope="module")
@@ -44,25 +41,8 @@ def browser() -> Iterator[chromium.Chromium]:
 @pytest.fixture(scope="module")
 def vertex_talker(tmp_path_factory: pytest.TempPathFactory) -> VertexTalker:
     """The published miniature as `streamingtalker convert` writes it, with a strip of triangles."""
-    folder = tmp_path_factory.mktemp("converted")
-    points = np.random.default_rng(0).standard_normal((VERTEX_COUNT, 3)) * 0.1
-    header = (
-        f"ply\nformat ascii 1.0\nelement vertex {VERTEX_COUNT}\nproperty float x\nproperty float y\n"
-        f"property float z\nelement face {VERTEX_COUNT - 2}\nproperty list uchar int vertex_indices\n"
-        "end_header\n"
-    )
-    lines = [f"{x:.8f} {y:.8f} {z:.8f}" for x, y, z in points]
-    lines += [f"3 {k} {k + 1} {k + 2}" for k in range(VERTEX_COUNT - 2)]
-    (folder / "template.ply").write_text(header + "\n".join(lines) + "\n")
-    arguments = [
-        str(PUBLISHED / "checkpoint.ckpt"),
-        *("--config", str(PUBLISHED / "config.yaml")),
-        *("--hubert-config", str(PUBLISHED / "hubert_config.json")),
-        *("--template", str(folder / "template.ply")),
-        *("--out", str(folder / "model")),
-    ]
-    assert main(["convert", *arguments]) == 0
-    talker = load_talker(folder / "model", "cpu")
+    folder = convert_miniature(tmp_path_factory.mktemp("converted"))
+    talker = load_talker(folder, "cpu")
     assert isinstance(talker, VertexTalker)
     return talker
 
