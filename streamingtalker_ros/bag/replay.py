@@ -1,323 +1,296 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Replays a bag's audio through the talker node's own rules, on a clock that the bag turns, without waiting.
+"""Replays the audio of a bag through the node's session on a clock that the bag drives.
 
-Takes a `BagInput`, a talker and the node's TalkerParameters; writes the FaceMotion that the node would have
-published, and gives it as a `Motion` with the node's counters. `compare` measures it against a FaceMotion
-that the bag held before.
+It is faster than real time. The frames are those that the node would have published, the same in every run. Talkers of both families are
+replayed.
 """
 
-import dataclasses
-from dataclasses import dataclass, field
+from __future__ import annotations
 
-import numpy as np
+import dataclasses
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Final, cast
 
 from streamingtalker_ros.audio.clock import MAX_GAP_S
 from streamingtalker_ros.audio.constants import NS_PER_S
+from streamingtalker_ros.audio.packet import AudioFormat, AudioPacket
 from streamingtalker_ros.audio.pcm_decoder import PcmDecoder
-from streamingtalker_ros.bag.rosbag_io import Raw, decode, encode, face_qos
+from streamingtalker_ros.bag.motion import MotionRecording
+from streamingtalker_ros.bag.rosbag_io import (
+    BagInput,
+    BagMessage,
+    BagOutput,
+    absolute_topic,
+    create_qos,
+    decode,
+    encode,
+)
 from streamingtalker_ros.dds import message_types
 from streamingtalker_ros.errors import TalkerError
-from streamingtalker_ros.evaluation import metrics, vertex_metrics
-from streamingtalker_ros.evaluation.inference import MOUTH, lip_vertices, opening_of
-from streamingtalker_ros.face.arkit import ARKIT_NAMES, INDEX
-from streamingtalker_ros.messaging import face_messages
+from streamingtalker_ros.face.rig import Rig
 from streamingtalker_ros.messaging.audio_decoder import AudioMessageDecoder
-from streamingtalker_ros.messaging.header import stamp_to_ns
+from streamingtalker_ros.messaging.face_message_builder import (
+    MODEL_TOPIC,
+    MOTION_TOPIC,
+    TOPIC_TYPES,
+    FaceMessageBuilder,
+)
+from streamingtalker_ros.model.protocol import TalkerProtocol
 from streamingtalker_ros.runtime.batch import run_batch
+from streamingtalker_ros.runtime.frames import FaceFrame, PublishedFrame
+from streamingtalker_ros.runtime.parameters import TalkerParameters
 from streamingtalker_ros.runtime.session import VoiceSession
 from streamingtalker_ros.runtime.statistics import Statistics
 
-MOTION_TOPIC, MODEL_TOPIC = "/face_motion", "/face_model"
-ENOUGH = 12  # frames in common, under which a comparison says nothing
-BLOCK = 0.01  # s of voice to one point of its drawn outline
-_TICK = 1e-6  # s; the least step of the clock, so that rounding never makes it stand still
+ENVELOPE_BLOCK_S: Final = 0.01
+"""Duration of one point of the audio's envelope."""
+
+_MIN_CLOCK_STEP_S: Final = 1e-6  # so that rounding never stops the clock
+
+TimedFrame = tuple[int, PublishedFrame]
+"""Time of publication in ns, and the frame."""
 
 
 @dataclass
-class Motion:
-    """Frames in the order of their publication. stamps: (T,) int64 ns; weights: (T, 52) float32; head: (T, 4)
-    float32 xyzw; speaking, idle: (T,) bool; frame_rate: frames per second.
+class ReplayResult:
+    """Result of a replay.
+
+    Attributes:
+        frames: All frames in the order of their publication.
+        motion: The frames of a blendshape talker as arrays; None for a vertex talker.
+        statistics: The node's counters.
+        seconds: Duration of the audio in the packets, usable or not.
+        envelope: (time in ns, least, greatest sample) of each block of `ENVELOPE_BLOCK_S` of the audio.
     """
 
-    stamps: np.ndarray
-    weights: np.ndarray
-    head: np.ndarray
-    speaking: np.ndarray
-    idle: np.ndarray
-    frame_rate: float
-
-
-@dataclass
-class Replayed:
-    """motion: what was made; statistics: the node's counters; seconds: of audio in the packets, good or bad;
-    outline: (time in ns, lowest, highest sample) for each `BLOCK` of the voice.
-    """
-
-    motion: Motion
+    frames: list[PublishedFrame] = field(repr=False)
+    motion: MotionRecording | None
     statistics: Statistics
     seconds: float
-    outline: list = field(repr=False)
+    envelope: list[tuple[int, float, float]] = field(repr=False)
 
 
 class OfflineTalker:
-    """The talker's rules under a clock that packets turn. talker: streaming.Talker; settings: TalkerParameters;
-    start: ns, the time at which the clock stands at 0; warn: called with a sentence, once for each kind of
-    trouble.
+    """A session of the node on a clock that the packets drive.
 
-    `hear`, `tell` and `end` return [(time of publication in ns, FaceFrame), …].
+    Args:
+        talker: The model.
+        parameters: Values of the parameters.
+        start: ns, the time at which the clock is 0.
+        warn: Receives a message, once for each kind of problem.
     """
 
-    def __init__(self, talker, settings, start, warn) -> None:
-        self.settings, self.statistics = settings, Statistics()
-        self.seconds, self.outline = 0.0, []
-        self._start, self._warn, self._told = start, warn, set()
-        self._now = 0.0  # seconds since `start`
-        self._made = []
-        self._audio_decoder = AudioMessageDecoder(self.refuse)
-        self._delay = None  # s from a packet's end, by its stamp, to its record; the least of late
+    def __init__(
+        self,
+        talker: TalkerProtocol,
+        parameters: TalkerParameters,
+        start: int,
+        warn: Callable[[str], object],
+    ) -> None:
+        self.parameters = parameters
+        self.statistics = Statistics()
+        self.seconds = 0.0
+        self.envelope: list[tuple[int, float, float]] = []
+        self._start = start
+        self._warn = warn
+        self._warned: set[str] = set()
+        self._now = 0.0  # s since `start`
+        self._frames: list[TimedFrame] = []
+        self._audio_decoder = AudioMessageDecoder(self.reject)
+        self._network_delay: float | None = (
+            None  # s from the end of a packet to its recording, the least so far
+        )
         self._talker = talker
         self._session = VoiceSession(
             talker,
-            settings,
+            parameters,
             self._publish,
             statistics=self.statistics,
             clock=lambda: self._now,
-            warn=self._complain,
+            warn=self._warn_once,
         )
 
-    def tell(self, info) -> None:
-        """Hear an AudioInfo message."""
+    def on_audio_info(self, info: Any) -> None:
+        """Process an AudioInfo message."""
         self._audio_decoder.on_audio_info(info)
 
-    def hear(self, time, name, message):
-        """Hear an audio message of type `name`, recorded at `time` (ns)."""
-        packet = self._audio_decoder.decode(message, name, time)
+    def on_audio(self, time: int, type_name: str, message: Any) -> list[TimedFrame]:
+        """Process an audio message.
+
+        Args:
+            time: ns, when it was recorded.
+            type_name: Its type.
+            message: The message.
+
+        Returns:
+            The frames published until its arrival.
+        """
+        packet = self._audio_decoder.decode(message, type_name, time)
         if packet is None:
             return []
-        format = packet.format or self.settings.audio_format
-        samples = len(packet.payload) // format.frame_bytes
-        self.seconds += samples / format.sample_rate
-        self._draw(packet, format, samples)
+        audio_format = packet.format or self.parameters.audio_format
+        samples = len(packet.payload) // audio_format.frame_bytes
+        seconds = samples / audio_format.sample_rate
+        self.seconds += seconds
+        self._add_to_envelope(packet, audio_format, samples)
         recorded = (time - self._start) / NS_PER_S
-        self._run_to(self._arrival(packet.stamp, samples / format.sample_rate, recorded))
+        self._run_until(self._arrival_time(packet.stamp, seconds, recorded))
         self._session.push(dataclasses.replace(packet, arrival=self._now))
-        return self._taken()
+        return self._take_frames()
 
-    def refuse(self, kind, sentence) -> None:
+    def reject(self, kind: str, message: str) -> None:
         """Count a message that could not be read."""
-        self._session.reject(kind, sentence)
+        self._session.reject(kind, message)
 
-    def end(self):
-        """No more audio: bring out the last frames and close the mouth."""
-        # without idle frames the rules come to an end by themselves, when the mouth is closed
+    def finish(self) -> list[TimedFrame]:
+        """End the audio; return the last frames, until the mouth is closed."""
+        # without idle frames the session has nothing to do any more when the mouth is closed
         self._session.set_parameters(self._session.parameters.replace(idle=False))
-        self._run_to(float("inf"))
-        return self._taken()
+        self._run_until(float("inf"))
+        return self._take_frames()
 
-    def _arrival(self, stamp, seconds, recorded):
-        """When a packet of `seconds` came, on our clock, without the delay that the recorder added.
+    def _arrival_time(self, stamp: int | None, seconds: float, recorded: float) -> float:
+        """Return when a packet of `seconds` arrived, in s of the clock, without the delay of the recorder.
 
-        A recorder that stalls makes packets look late that were not; the node would have bridged the stall
-        with silence and lost the voice. So a packet comes as long after its last sample as the promptest one
-        did, unless half a second lies between the two: that is another clock, or a real pause.
+        A recorder that stalls makes packets look late that were not; the node would have filled the stall
+        with silence and dropped the audio. So a packet arrives as long after its last sample as the fastest
+        one did, unless half a second lies between the two: that is another clock, or a real pause.
         """
         if stamp is None:
             return recorded
-        ended = (stamp - self._start) / NS_PER_S + seconds
-        delay = recorded - ended
-        if self._delay is None or abs(delay - self._delay) >= MAX_GAP_S:
-            self._delay = delay
-        self._delay = min(delay, self._delay)
-        return ended + self._delay
+        end = (stamp - self._start) / NS_PER_S + seconds
+        delay = recorded - end
+        if self._network_delay is None or abs(delay - self._network_delay) >= MAX_GAP_S:
+            self._network_delay = delay
+        self._network_delay = min(delay, self._network_delay)
+        return end + self._network_delay
 
-    def _draw(self, packet, format, samples) -> None:
-        pcm = PcmDecoder(format).decode(packet.payload)
-        rate, begin = format.sample_rate, packet.stamp
-        if begin is None:
-            begin = packet.received - samples * NS_PER_S // rate
-        size = max(1, round(BLOCK * rate))
-        for first in range(0, len(pcm), size):
-            part = pcm[first : first + size]
-            self.outline.append((begin + first * NS_PER_S // rate, float(part.min()), float(part.max())))
+    def _add_to_envelope(self, packet: AudioPacket, audio_format: AudioFormat, samples: int) -> None:
+        pcm = PcmDecoder(audio_format).decode(packet.payload)
+        rate, start = audio_format.sample_rate, packet.stamp
+        if start is None:
+            start = packet.received - samples * NS_PER_S // rate
+        block_samples = max(1, round(ENVELOPE_BLOCK_S * rate))
+        for first in range(0, len(pcm), block_samples):
+            block = pcm[first : first + block_samples]
+            self.envelope.append((start + first * NS_PER_S // rate, float(block.min()), float(block.max())))
 
-    def _run_to(self, time) -> None:
-        """Let the clock run, working at each moment that the rules ask for, as a worker of boundless speed
-        does.
-        """
+    def _run_until(self, time: float) -> None:
+        """Advance the clock and run every hop that is due, as a worker of unlimited speed."""
         while self._now < time:
             if run_batch(self._talker, [self._session], lambda: self._now).hops:
                 continue
             deadline = self._session.next_deadline()
             if deadline is None or deadline > time:
                 break
-            self._now = max(deadline, self._now + _TICK)
+            self._now = max(deadline, self._now + _MIN_CLOCK_STEP_S)
         if time < float("inf"):
             self._now = max(self._now, time)
 
-    def _publish(self, frame) -> None:
-        self._made.append((self._start + round(self._now * NS_PER_S), frame))
+    def _publish(self, frame: PublishedFrame) -> None:
+        self._frames.append((self._start + round(self._now * NS_PER_S), frame))
 
-    def _taken(self):
-        made, self._made = self._made, []
-        return made
+    def _take_frames(self) -> list[TimedFrame]:
+        frames, self._frames = self._frames, []
+        return frames
 
-    def _complain(self, kind, sentence) -> None:
-        if kind not in self._told:
-            self._told.add(kind)
-            self._warn(sentence)
+    def _warn_once(self, kind: str, message: str) -> None:
+        if kind not in self._warned:
+            self._warned.add(kind)
+            self._warn(message)
 
 
-def replay(bag, out, topic, talker, settings, rig, warn, progress=lambda messages: None):
-    """Replay the audio `topic` of an open BagInput into an open BagOutput. Returns Replayed.
+class _FrameWriter:
+    """Writes the messages of frames to a bag."""
 
-    The audio and audio_info messages are copied; FaceMotion goes to /face_motion, the rig to /face_model.
-    progress: called with the number of messages done. Raises TalkerError when the audio makes no frame at
-    all.
+    def __init__(self, output: BagOutput, builder: FaceMessageBuilder) -> None:
+        self._output = output
+        self._builder = builder
+        self.frames: list[PublishedFrame] = []
+        output.add_topic(absolute_topic(MODEL_TOPIC), TOPIC_TYPES[MODEL_TOPIC], create_qos(1, latched=True))
+        for topic in builder.topics:
+            is_motion = topic == MOTION_TOPIC
+            qos = create_qos(10) if is_motion else create_qos(5, reliable=False)
+            output.add_topic(absolute_topic(topic), TOPIC_TYPES[topic], qos)
+
+    def write_model(self, time: int) -> None:
+        self._write(time, MODEL_TOPIC, self._builder.build_model(time))
+
+    def write(self, frames: list[TimedFrame]) -> None:
+        for time, frame in frames:
+            for topic, message in self._builder.build(frame):
+                self._write(time, topic, message)
+            self.frames.append(frame)
+
+    def _write(self, time: int, topic: str, message: Any) -> None:
+        self._output.write(BagMessage(time, absolute_topic(topic), TOPIC_TYPES[topic], encode(message)))
+
+
+def _ignore_progress(messages: int) -> None: ...
+
+
+def replay(
+    bag: BagInput,
+    output: BagOutput,
+    topic: str,
+    talker: TalkerProtocol,
+    parameters: TalkerParameters,
+    rig: Rig,
+    warn: Callable[[str], object],
+    progress: Callable[[int], object] = _ignore_progress,
+) -> ReplayResult:
+    """Replay the audio of a bag into another bag.
+
+    The audio and audio_info messages are copied. A blendshape talker writes /face_motion and, with the
+    parameter publish_vertices, /face_vertices; a vertex talker writes /face_vertices. Both write /face_model.
+
+    Args:
+        bag: An open bag.
+        output: An open new bag.
+        topic: Topic of the audio.
+        talker: The model.
+        parameters: Values of the node's parameters.
+        rig: Face of a blendshape talker.
+        warn: Receives a message, once for each kind of problem.
+        progress: Called with the number of messages processed.
+
+    Raises:
+        TalkerError: If the audio completes no frame.
     """
     topics = [name for name in (topic, bag.info_topic(topic)) if name]
-    out.copy_topics(bag.connections(*topics))
-    out.add(MODEL_TOPIC, face_messages.MODEL_TYPE, face_qos(1, latched=True))
-    out.add(MOTION_TOPIC, face_messages.MOTION_TYPE, face_qos(10))
-    model = face_messages.to_face_model(
-        message_types.message_class(face_messages.MODEL_TYPE)(),
-        rig,
-        talker.frame_rate,
-        settings.frame_id,
-        bag.start,
+    output.copy_topics(bag.connections(*topics))
+    builder = FaceMessageBuilder(
+        talker, message_types.message_class, parameters.frame_id, rig, parameters.publish_vertices
     )
-    out.write(Raw(bag.start, MODEL_TOPIC, face_messages.MODEL_TYPE, encode(model)))
-    rehearsal = OfflineTalker(talker, settings, bag.start, warn)
-    motion, made = message_types.message_class(face_messages.MOTION_TYPE), []
-
-    def keep(published) -> None:
-        for time, frame in published:
-            data = encode(face_messages.to_face_motion(motion(), frame, settings.frame_id))
-            out.write(Raw(time, MOTION_TOPIC, face_messages.MOTION_TYPE, data))
-            made.append(frame)
-
-    if len(topics) > 1:  # what audio_info says first holds for the packets before it too
-        first = next(bag.messages(topics[1]), None)
-        if first is not None:
-            rehearsal.tell(decode(first))
-    for raw in bag.messages(*topics):
-        out.write(raw)
+    writer = _FrameWriter(output, builder)
+    writer.write_model(bag.start)
+    offline = OfflineTalker(talker, parameters, bag.start, warn)
+    if len(topics) > 1:  # the first audio_info describes the packets before it, too
+        first_info = next(bag.messages(topics[1]), None)
+        if first_info is not None:
+            offline.on_audio_info(decode(first_info))
+    for bag_message in bag.messages(*topics):
+        output.write(bag_message)
         try:
-            message = decode(raw)
+            message = decode(bag_message)
         except TalkerError as error:
-            rehearsal.refuse("message", str(error))
+            offline.reject("message", str(error))
             continue
-        if raw.topic == topic:
-            keep(rehearsal.hear(raw.time, raw.type, message))
+        if bag_message.topic == topic:
+            writer.write(offline.on_audio(bag_message.time, bag_message.type, message))
         else:
-            rehearsal.tell(message)
+            offline.on_audio_info(message)
         progress(1)
-    keep(rehearsal.end())
-    if not rehearsal.statistics.frames:
+    writer.write(offline.finish())
+    statistics = offline.statistics
+    if not statistics.frames:
         raise TalkerError(
-            f"no face came out of the {rehearsal.statistics.packets} packets on {topic}: check "
+            f"the {statistics.packets} packets on {topic} completed no frame: check "
             "that they hold audio, and that its format is known (audio_info, or sample_rate "
             "and sample_format)"
         )
-    return Replayed(
-        _stacked(made, talker.frame_rate), rehearsal.statistics, rehearsal.seconds, rehearsal.outline
-    )
-
-
-def _stacked(made, frame_rate):
-    return Motion(
-        np.array([f.stamp for f in made], np.int64),
-        np.stack([f.weights for f in made]),
-        np.stack([f.head for f in made]),
-        np.array([f.speaking for f in made]),
-        np.array([f.idle for f in made]),
-        float(frame_rate),
-    )
-
-
-# -- against a reference -------------------------------------------------------------------------------------
-
-
-def read_motion(bag, topic):
-    """The FaceMotion of a topic of an open BagInput as a Motion in the order of its stamps, shapes sorted by
-    their names.
-
-    Shapes that it does not name rest at 0. Its frame rate is the median of its stamps' distances. Raises
-    TalkerError for a frame whose names and weights do not match.
-    """
-    stamps, weights, head, speaking = [], [], [], []
-    for raw in bag.messages(topic):
-        try:
-            message = decode(raw)
-        except TalkerError:  # a damaged frame is a missing one
-            continue
-        if len(message.names) != len(message.weights):
-            raise TalkerError(
-                f"frame {message.frame} of {topic} has {len(message.names)} names for "
-                f"{len(message.weights)} weights: it cannot be compared with"
-            )
-        row = np.zeros(len(ARKIT_NAMES), np.float32)
-        known = [(INDEX[name], k) for k, name in enumerate(message.names) if name in INDEX]
-        if known:
-            to, of = zip(*known)
-            row[list(to)] = np.asarray(message.weights, np.float32)[list(of)]
-        stamps.append(stamp_to_ns(message.header.stamp))
-        weights.append(row)
-        head.append([message.head.x, message.head.y, message.head.z, message.head.w])
-        speaking.append(message.speaking)
-    stamps, order = np.unique(np.array(stamps, np.int64), return_index=True)
-    rate = NS_PER_S / float(np.median(np.diff(stamps))) if len(stamps) > 1 else 0.0
-    return Motion(
-        stamps,
-        np.array(weights, np.float32)[order],
-        np.array(head, np.float32)[order],
-        np.array(speaking, bool)[order],
-        np.zeros(len(order), bool),
-        rate,
-    )
-
-
-def aligned(made, reference):
-    """Two Motions -> (weights (T, 52) of `made`, weights (T, 52) of `reference`) at the same moments.
-
-    The moments are the middles of made's frames of audio (not idle ones) with a frame of the reference at
-    most one of its periods away; between its frames the reference is interpolated linearly.
-    """
-    if len(reference.stamps) < 2:
-        return np.zeros((0, len(ARKIT_NAMES)), np.float32), np.zeros((0, len(ARKIT_NAMES)), np.float32)
-    origin, rows = reference.stamps[0], np.flatnonzero(~made.idle)
-    moments = (made.stamps[rows] - origin) / NS_PER_S + 0.5 / made.frame_rate
-    known = (reference.stamps - origin) / NS_PER_S + 0.5 / reference.frame_rate
-    after = np.clip(np.searchsorted(known, moments), 1, len(known) - 1)
-    nearest = np.minimum(np.abs(moments - known[after - 1]), np.abs(moments - known[after]))
-    covered = nearest <= 1.0 / reference.frame_rate
-    covered &= (moments >= known[0] - _TICK) & (moments <= known[-1] + _TICK)
-    between = [np.interp(moments[covered], known, column) for column in reference.weights.T]
-    return made.weights[rows[covered]], np.stack(between, 1).astype(np.float32)
-
-
-def compare(made, reference, rig):
-    """Figures of a Motion against a reference on a rig: a flat dict, units in the names.
-
-    Frames of audio alone count. Correlation and lag are NaN where one of the two mouths does not move. Raises
-    TalkerError when fewer than ENOUGH frames lie at the reference's times.
-    """
-    ours, theirs = aligned(made, reference)
-    if len(ours) < ENOUGH:
-        raise TalkerError(
-            f"the reference covers {len(ours)} of the frames, too few to compare: its stamps "
-            "are of another time than the audio's"
-        )
-    a, b = opening_of(rig, ours), opening_of(rig, theirs)
-    lips = rig.deltas[:, lip_vertices(rig)]  # of all vertices these alone are looked at: (52, L, 3)
-    moving = np.ptp(a) > 0 and np.ptp(b) > 0
-    late = metrics.lag(a, b) if moving else float("nan")
-    return {
-        "frames": len(ours),
-        "lip_opening_r": metrics.correlation(a, b) if moving else float("nan"),
-        "lag_frames": late,
-        "lag_ms": 1e3 * late / made.frame_rate,
-        "lip_opening_error_mm": 1e3 * float(np.abs(a - b).mean()),
-        "lve_mm2": 1e6
-        * vertex_metrics.lip_vertex_error(np.tensordot(ours, lips, 1), np.tensordot(theirs, lips, 1)),
-        "mouth_weights_error": float(np.abs(ours - theirs)[:, MOUTH].mean()),
-    }
+    motion = None
+    if MOTION_TOPIC in builder.topics:
+        motion = MotionRecording.from_frames(cast("list[FaceFrame]", writer.frames), talker.frame_rate)
+    return ReplayResult(writer.frames, motion, statistics, offline.seconds, offline.envelope)

@@ -1,31 +1,46 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Reads and writes rosbag2 bags, in sqlite3 and MCAP storage, without ROS.
+"""Reads and writes rosbag2 bags in sqlite3 and MCAP storage, without ROS.
 
-`BagInput` gives the audio, audio_info and FaceMotion messages of a bag as raw CDR with their types; `decode`
-makes objects of them; `BagOutput` writes raw messages with their definitions, type hashes and QoS.
+`BagInput` yields the audio, audio_info and FaceMotion messages of a bag as raw CDR with their types; `decode`
+converts them to objects; `BagOutput` writes raw messages with their definitions, type hashes and QoS.
 """
 
+from __future__ import annotations
+
+import os
 import shutil
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from types import TracebackType
+from typing import Any, Final
 
 from streamingtalker_ros.dds import message_types
 from streamingtalker_ros.errors import TalkerError, require
 from streamingtalker_ros.messaging import face_messages
-from streamingtalker_ros.messaging.audio_common import AUDIO_TYPES, INFO_TYPE
+from streamingtalker_ros.messaging.audio_common import AUDIO_TYPES, INFO_TYPE, Variant
 
-_TYPES = {
+_VARIANTS: Final[dict[str, Variant]] = {
     **AUDIO_TYPES,
     INFO_TYPE: "ros-drivers",
     face_messages.MOTION_TYPE: "ros-drivers",
+    face_messages.VERTICES_TYPE: "ros-drivers",
     face_messages.MODEL_TYPE: "ros-drivers",
 }
-_VERSION = 8  # of rosbag2's metadata: read by Humble and all after it
+_METADATA_VERSION: Final = 8  # read by Humble and later
+_INFINITE_DURATION: Final = (9223372036, 854775807)  # s, ns: ROS's value of an unset duration
 
 
 @dataclass(frozen=True)
-class Raw:
-    """One message of a bag. time: ns, of its recording; type: "package/msg/Name"; data: CDR, with header."""
+class BagMessage:
+    """One message of a bag.
+
+    Attributes:
+        time: ns, when it was recorded.
+        topic: Absolute topic.
+        type: "package/msg/Name".
+        data: CDR with its header.
+    """
 
     time: int
     topic: str
@@ -33,37 +48,60 @@ class Raw:
     data: bytes
 
 
-def get_variant(name):
-    """The audio variant whose typestore knows a type; our own types are in both."""
-    return _TYPES[name]
+def get_variant(type_name: str) -> Variant:
+    """Return the variant of audio_common_msgs whose typestore knows a type; our own types are in both."""
+    return _VARIANTS[type_name]
 
 
-def decode(raw):
-    """A Raw -> an object with the message's fields. Raises TalkerError when its bytes are no such message."""
+def decode(message: BagMessage) -> Any:
+    """Return an object with the message's fields.
+
+    Raises:
+        TalkerError: If its bytes are no message of its type.
+    """
     try:
-        return message_types.typestore(get_variant(raw.type)).deserialize_cdr(raw.data, raw.type)
-    except Exception as error:  # rosbags runs generated code over the bytes: its errors have no common base
+        store = message_types.typestore(get_variant(message.type))
+        return store.deserialize_cdr(message.data, message.type)
+    except Exception as error:  # rosbags runs generated code: its exceptions have no common base
         raise TalkerError(
-            f"a message on {raw.topic} is no {raw.type} ({type(error).__name__}: {error}): it was left out"
+            f"a message on {message.topic} is no {message.type} ({type(error).__name__}: {error}): it is skipped"
         ) from None
 
 
-def full_name(topic):
-    """ "audio" -> "/audio"."""
+def encode(message: Any) -> bytes:
+    """Serialize a message of `dds.message_types` as a recorder receives it: padded to a multiple of 4 bytes."""
+    data: bytes = message.serialize(use_version_2=False)
+    return data + bytes(-len(data) % 4)
+
+
+def absolute_topic(topic: str) -> str:
+    """Convert "audio" to "/audio"."""
     return topic if topic.startswith("/") else f"/{topic}"
 
 
-class BagInput:
-    """A bag to read: its folder, or a single .db3 or .mcap file. A context manager.
+def has_known_definition(connection: Any) -> bool:
+    """Return whether a connection's type hash, if the bag holds one, is that of the definition known here."""
+    name = connection.msgtype
+    return not connection.digest or connection.digest == message_types.type_hash(name, get_variant(name))
 
-    Raises TalkerError when there is none, or when it cannot be read.
+
+class BagInput:
+    """A bag to read; a context manager.
+
+    Args:
+        path: Its folder, or a single .db3 or .mcap file.
+
+    Raises:
+        TalkerError: When entered, if there is none or it cannot be read.
     """
 
-    def __init__(self, path) -> None:
+    def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = Path(path)
         self._rosbag2 = require("rosbags.rosbag2", "reading bags")
+        self._reader: Any = None
+        self._connections: list[Any] = []
 
-    def __enter__(self):
+    def __enter__(self) -> BagInput:
         if not self.path.exists():
             raise TalkerError(f"there is no bag {self.path}: check the path")
         if self.path.is_dir() and not (self.path / "metadata.yaml").exists():
@@ -75,45 +113,54 @@ class BagInput:
             self._reader = self._rosbag2.Reader(self.path)
             self._reader.open()
         except (self._rosbag2.ReaderError, OSError) as error:
-            reason = " ".join(str(error).split())  # YAML's complaints have several lines
+            reason = " ".join(str(error).split())  # messages of the YAML parser have several lines
             raise TalkerError(
                 f"the bag {self.path} cannot be read ({reason}): check that it is a whole rosbag2 bag"
             ) from None
         self._connections = list(self._reader.connections)
         return self
 
-    def __exit__(self, *_):
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
         self._reader.close()
 
     @property
     def storage(self) -> str:
-        """ "sqlite3" or "mcap"."""
-        mcap = self.path.suffix == ".mcap" or (self.path.is_dir() and any(self.path.glob("*.mcap*")))
-        return "mcap" if mcap else "sqlite3"
+        """Storage plugin: "sqlite3" or "mcap"."""
+        is_mcap = self.path.suffix == ".mcap" or (self.path.is_dir() and any(self.path.glob("*.mcap*")))
+        return "mcap" if is_mcap else "sqlite3"
 
     @property
-    def start(self):
+    def start(self) -> int:
         """Ns of the first message of any topic."""
         return self._reader.start_time
 
-    def topics(self):
-        """{topic: (types, messages)} of the whole bag."""
-        found = {}
+    def topics(self) -> dict[str, tuple[tuple[str, ...], int]]:
+        """Return the types and the number of messages of each topic."""
+        topics: dict[str, tuple[tuple[str, ...], int]] = {}
         for connection in self._connections:
-            types, count = found.get(connection.topic, ((), 0))
-            found[connection.topic] = (types + (connection.msgtype,), count + connection.msgcount)
-        return found
+            types, count = topics.get(connection.topic, ((), 0))
+            topics[connection.topic] = ((*types, connection.msgtype), count + connection.msgcount)
+        return topics
 
-    def audio_topic(self, wanted=None):
-        """The topic of audio: `wanted`; without it /audio, or the only one of an audio type.
+    def audio_topic(self, requested: str | None = None) -> str:
+        """Return the topic of the audio.
 
-        Raises TalkerError, with the topics that there are, when it is not in the bag or has no audio type.
+        Args:
+            requested: The topic; None for /audio, or the only one of an audio type.
+
+        Raises:
+            TalkerError: If it is not in the bag or has no audio type; the message lists the topics.
         """
-        audio = sorted({c.topic for c in self._connections if c.msgtype in AUDIO_TYPES})
+        audio = sorted({each.topic for each in self._connections if each.msgtype in AUDIO_TYPES})
         topics = self.topics()
-        if wanted is None and "/audio" not in topics and len(audio) == 1:
+        if requested is None and "/audio" not in topics and len(audio) == 1:
             return audio[0]
-        name = full_name(wanted or "audio")
+        name = absolute_topic(requested or "audio")
         listed = ", ".join(f"{topic} ({', '.join(types)})" for topic, (types, _) in sorted(topics.items()))
         if name not in topics:
             raise TalkerError(
@@ -127,133 +174,159 @@ class BagInput:
             )
         return name
 
-    def info_topic(self, audio):
-        """The audio_info that belongs to an audio topic (its own name with _info, or audio_info beside it),
-        or None.
-        """
-        infos = {c.topic for c in self._connections if c.msgtype == INFO_TYPE and has_known_definition(c)}
-        beside = f"{audio.rpartition('/')[0]}/audio_info"
-        return next((topic for topic in (f"{audio}_info", beside) if topic in infos), None)
+    def info_topic(self, audio_topic: str) -> str | None:
+        """Return the audio_info of an audio topic, its name with _info or audio_info beside it, or None."""
+        infos = {
+            each.topic
+            for each in self._connections
+            if each.msgtype == INFO_TYPE and has_known_definition(each)
+        }
+        beside = f"{audio_topic.rpartition('/')[0]}/audio_info"
+        return next((topic for topic in (f"{audio_topic}_info", beside) if topic in infos), None)
 
-    def motion_topic(self):
-        """The topic of reference FaceMotion: /face_motion, or the only one of that type; None without one."""
+    def motion_topic(self) -> str | None:
+        """Return the topic of recorded FaceMotion, /face_motion or the only one of that type, or None."""
         found = sorted(
             {
-                c.topic
-                for c in self._connections
-                if c.msgtype == face_messages.MOTION_TYPE and c.msgcount and has_known_definition(c)
+                each.topic
+                for each in self._connections
+                if each.msgtype == face_messages.MOTION_TYPE and each.msgcount and has_known_definition(each)
             }
         )
-        return "/face_motion" if "/face_motion" in found else found[0] if len(found) == 1 else None
+        if "/face_motion" in found:
+            return "/face_motion"
+        return found[0] if len(found) == 1 else None
 
-    def connections(self, *topics):
-        """Rosbags' connections of topics, of types known here. Raises TalkerError for foreign definitions."""
-        found = [c for c in self._connections if c.topic in topics and c.msgtype in _TYPES]
+    def connections(self, *topics: str) -> list[Any]:
+        """Return rosbags' connections of topics whose types are known here.
+
+        Raises:
+            TalkerError: If a type was recorded with another definition.
+        """
+        found = [each for each in self._connections if each.topic in topics and each.msgtype in _VARIANTS]
         for connection in found:
             if not has_known_definition(connection):
-                known = get_variant(connection.msgtype)
                 raise TalkerError(
-                    f"{connection.topic} was recorded with another definition of "
-                    f"{connection.msgtype} than that of {known}: convert the bag to the released one"
+                    f"{connection.topic} was recorded with another definition of {connection.msgtype} than "
+                    f"that of {get_variant(connection.msgtype)}: convert the bag to the released one"
                 )
         return found
 
-    def count(self, *topics):
-        """How many messages these topics have."""
+    def count(self, *topics: str) -> int:
+        """Return the number of messages of topics."""
         return sum(connection.msgcount for connection in self.connections(*topics))
 
-    def messages(self, *topics):
-        """Yield the Raw messages of some topics in the order in which they were recorded."""
-        chosen = self.connections(*topics)
-        if not chosen:  # rosbags takes an empty choice for all
+    def messages(self, *topics: str) -> Iterator[BagMessage]:
+        """Yield the messages of topics in the order of their recording.
+
+        Raises:
+            TalkerError: If the bag is damaged.
+        """
+        connections = self.connections(*topics)
+        if not connections:  # rosbags reads all topics if the choice is empty
             return
         try:
-            for connection, time, data in self._reader.messages(chosen):
-                yield Raw(time, connection.topic, connection.msgtype, bytes(data))
+            for connection, time, data in self._reader.messages(connections):
+                yield BagMessage(time, connection.topic, connection.msgtype, bytes(data))
         except (self._rosbag2.ReaderError, OSError) as error:
             raise TalkerError(
-                f"the bag {self.path} cannot be read to its end ({error}): it seems damaged, "
-                "`ros2 bag reindex` may mend it"
+                f"the bag {self.path} cannot be read to its end ({error}): it is damaged, "
+                "`ros2 bag reindex` may repair it"
             ) from None
 
 
-def has_known_definition(connection):
-    """Whether a connection's type hash, where the bag tells one, is that of the definition known here."""
-    name = connection.msgtype
-    return not connection.digest or connection.digest == message_types.type_hash(name, get_variant(name))
-
-
 class BagOutput:
-    """A new bag. A context manager: what was written is removed when the block is left with an exception.
+    """A new bag; a context manager that removes it if its block raises.
 
-    path: a folder that is not there yet; storage: "sqlite3" or "mcap". TalkerError if it cannot be made.
+    Args:
+        path: Folder to create.
+        storage: "sqlite3" or "mcap".
+
+    Raises:
+        TalkerError: If the folder exists or cannot be created.
     """
 
-    def __init__(self, path, storage) -> None:
-        self.path, self._storage = Path(path), storage
+    def __init__(self, path: str | os.PathLike[str], storage: str) -> None:
+        self.path = Path(path)
+        self._storage = storage
         self._rosbag2 = require("rosbags.rosbag2", "writing bags")
-        self._connections = {}
+        self._writer: Any = None
+        self._connections: dict[tuple[str, str], Any] = {}
         if self.path.exists():
             raise TalkerError(f"{self.path} exists already: remove it, or choose another --out")
 
-    def __enter__(self):
+    def __enter__(self) -> BagOutput:
         self._writer = self._rosbag2.Writer(
-            self.path, version=_VERSION, storage_plugin=self._rosbag2.StoragePlugin[self._storage.upper()]
+            self.path,
+            version=_METADATA_VERSION,
+            storage_plugin=self._rosbag2.StoragePlugin[self._storage.upper()],
         )
         try:
             self._writer.open()
         except OSError as error:
             raise TalkerError(
-                f"the bag {self.path} cannot be made ({error.strerror}): choose another --out"
+                f"the bag {self.path} cannot be created ({error.strerror}): choose another --out"
             ) from None
         return self
 
-    def __exit__(self, kind, error, trace):
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
         try:
-            self._writer.__exit__(kind, error, trace)
+            self._writer.__exit__(kind, error, traceback)
         finally:
             if kind is not None:
                 shutil.rmtree(self.path, ignore_errors=True)
 
-    def add(self, topic, name, qos) -> None:
-        """A topic of a type known here. qos: list of rosbags' Qos, as `face_qos` or a connection's own."""
-        if (topic, name) not in self._connections:
-            self._connections[topic, name] = self._writer.add_connection(
-                topic, name, typestore=message_types.typestore(get_variant(name)), offered_qos_profiles=qos
+    def add_topic(self, topic: str, type_name: str, qos: list[Any]) -> None:
+        """Add a topic of a type known here.
+
+        Args:
+            topic: Absolute topic.
+            type_name: "package/msg/Name".
+            qos: rosbags' Qos, as `create_qos` returns them or a connection holds them.
+        """
+        if (topic, type_name) not in self._connections:
+            self._connections[topic, type_name] = self._writer.add_connection(
+                topic,
+                type_name,
+                typestore=message_types.typestore(get_variant(type_name)),
+                offered_qos_profiles=qos,
             )
 
-    def copy_topics(self, connections) -> None:
-        """Add the topics of another bag's connections, with the QoS that they were recorded with."""
+    def copy_topics(self, connections: Iterable[Any]) -> None:
+        """Add the topics of another bag's connections with the QoS that they were recorded with."""
         for connection in connections:
-            self.add(connection.topic, connection.msgtype, list(connection.ext.offered_qos_profiles))
+            self.add_topic(connection.topic, connection.msgtype, list(connection.ext.offered_qos_profiles))
 
-    def write(self, raw) -> None:
-        """Write a Raw to a topic that was added."""
-        self._writer.write(self._connections[raw.topic, raw.type], raw.time, raw.data)
+    def write(self, message: BagMessage) -> None:
+        """Write a message to a topic that was added."""
+        self._writer.write(self._connections[message.topic, message.type], message.time, message.data)
 
 
-def face_qos(depth, latched=False):
-    """Rosbags' Qos of our own topics: reliable, keep-last `depth`, volatile or (latched) transient local."""
+def create_qos(depth: int, reliable: bool = True, latched: bool = False) -> list[Any]:
+    """Return rosbags' Qos of a topic.
+
+    Args:
+        depth: Samples kept.
+        reliable: Reliable, or best effort.
+        latched: Transient local, or volatile.
+    """
     kinds = require("rosbags.interfaces", "writing bags")
-    forever = kinds.QosTime(9223372036, 854775807)
+    infinite = kinds.QosTime(*_INFINITE_DURATION)
     return [
         kinds.Qos(
             kinds.QosHistory.KEEP_LAST,
             depth,
-            kinds.QosReliability.RELIABLE,
+            kinds.QosReliability.RELIABLE if reliable else kinds.QosReliability.BEST_EFFORT,
             kinds.QosDurability.TRANSIENT_LOCAL if latched else kinds.QosDurability.VOLATILE,
-            forever,
-            forever,
+            infinite,
+            infinite,
             kinds.QosLiveliness.AUTOMATIC,
-            forever,
+            infinite,
             False,
         )
     ]
-
-
-def encode(message):
-    """A message of a class of `node.messages` -> its bytes as a recorder finds them on the wire: CDR with its
-    header, filled to a multiple of four.
-    """
-    data = message.serialize(use_version_2=False)
-    return data + bytes(-len(data) % 4)

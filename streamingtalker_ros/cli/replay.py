@@ -1,8 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`streamingtalker replay BAG --out BAG2`: a recorded voice through the talker's rules, into a bag."""
+"""`streamingtalker replay BAG --out BAG2`: the audio of a bag through the talker, into a new bag."""
 
+from __future__ import annotations
+
+import argparse
 import time
+from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -10,15 +15,22 @@ from streamingtalker_ros.audio.constants import NS_PER_S
 from streamingtalker_ros.errors import TalkerError, require
 from streamingtalker_ros.runtime import parameters
 
+if TYPE_CHECKING:
+    from streamingtalker_ros.bag.motion import MotionRecording
+    from streamingtalker_ros.bag.replay import ReplayResult
+    from streamingtalker_ros.face.rig import Rig
+    from streamingtalker_ros.runtime.statistics import Statistics
+
 HELP = "run the audio of a ROS 2 bag through the talker, into a bag with face motion"
 
 
-def add_arguments(parser) -> None:
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of the command."""
     parser.description = (
         "Reads a rosbag2 (sqlite3 or MCAP) with the audio of either audio_common_msgs, without ROS; runs it "
-        "through the talker node's rules faster than real time, the same in every run; writes a bag of the "
-        "audio and the face_motion that the node would have published. Where the bag holds "
-        "face_motion already, the two are compared."
+        "through the talker node's session faster than real time, the same in every run; writes a bag of the "
+        "audio and the face_motion (of a vertex checkpoint: face_vertices) that the node would have "
+        "published. If the bag holds face_motion, the two are compared."
     )
     parser.add_argument("bag", metavar="BAG", help="folder of a rosbag2, or one .db3 or .mcap file")
     parser.add_argument("--out", required=True, metavar="BAG2", help="folder to write, not there yet")
@@ -40,81 +52,85 @@ def add_arguments(parser) -> None:
     )
 
 
-def run(args) -> int:
-    settings = _settings(args)
+def run(args: argparse.Namespace) -> int:
+    """Run the command; return the exit code."""
+    values = _parameters(args)
     require("torch", "the talker")
     from tqdm import tqdm
 
-    from streamingtalker_ros.bag import replay, rosbag_io
+    from streamingtalker_ros.bag import motion, replay, rosbag_io
     from streamingtalker_ros.face.default_head.assemble import default_rig
     from streamingtalker_ros.runtime.worker import load_talker
 
-    report = Path(args.report) if args.report else None
-    for path in filter(None, (report, Path(args.out))):
+    report_path = Path(args.report) if args.report else None
+    for path in filter(None, (report_path, Path(args.out))):
         if not path.absolute().parent.is_dir():
-            raise TalkerError(f"there is no folder {path.absolute().parent}: make it first")
+            raise TalkerError(f"there is no folder {path.absolute().parent}: create it first")
     with rosbag_io.BagInput(args.bag) as bag:
-        topic, reference = bag.audio_topic(args.topic), bag.motion_topic()
+        topic, reference_topic = bag.audio_topic(args.topic), bag.motion_topic()
         total = bag.count(*filter(None, (topic, bag.info_topic(topic))))
         output = rosbag_io.BagOutput(args.out, args.storage or bag.storage)
-        rig, talker = default_rig(), load_talker(settings)
-        began = time.monotonic()
+        rig, talker = default_rig(), load_talker(values)
+        start = time.monotonic()
         with (
             output as out,
             tqdm(total=total, desc="replaying", unit="message", leave=False, disable=None) as bar,
         ):
-            played = replay.replay(bag, out, topic, talker, settings, rig, _warn, bar.update)
-        spent = time.monotonic() - began
-        reference_motion, figures = None, {}
-        if reference:
+            result = replay.replay(bag, out, topic, talker, values, rig, _warn, bar.update)
+        duration = time.monotonic() - start
+        reference: MotionRecording | None = None
+        figures: dict[str, float] = {}
+        if reference_topic and result.motion is not None:
             try:
-                reference_motion = replay.read_motion(bag, reference)
-                figures = replay.compare(played.motion, reference_motion, rig)
+                reference = motion.read_motion(bag, reference_topic)
+                figures = motion.compare(result.motion, reference, rig)
             except TalkerError as error:
-                _warn(f"{reference} cannot serve as reference: {error}")
-                reference_motion = None
-    counts = _counts(played.statistics)
+                _warn(f"{reference_topic} cannot serve as reference: {error}")
+                reference = None
+    counts = _counts(result.statistics)
     print(
-        f"{args.out}: {played.statistics.frames} frames of audio and {played.statistics.idle_frames} idle "
-        f"frames from {played.seconds:.2f} s of {topic}, in {spent:.1f} s "
-        f"({played.seconds / spent:.1f} times real time)"
+        f"{args.out}: {result.statistics.frames} frames of audio and {result.statistics.idle_frames} idle "
+        f"frames from {result.seconds:.2f} s of {topic}, in {duration:.1f} s "
+        f"({result.seconds / duration:.1f} times real time)"
     )
     print(", ".join(f"{name} {value}" for name, value in counts.items()))
     if figures:
-        print(f"against {reference} of {args.bag}:")
+        print(f"against {reference_topic} of {args.bag}:")
         for name, value in figures.items():
             print(f"  {name:22} {value:.4g}")
-    if report:
-        run_of = {
+    if report_path:
+        conditions = {
             "bag": args.bag,
             "audio": topic,
             "model": talker.name,
+            "family": talker.family,
             "device": talker.device,
-            "seed": settings.seed,
-            "style": settings.style or talker.styles[0],
-            "steps": settings.steps or talker.steps,
-            "seconds_of_audio": round(played.seconds, 2),
+            "seed": values.seed,
+            "style": values.style or talker.styles[0],
+            "steps": values.steps or talker.steps,
+            "seconds_of_audio": round(result.seconds, 2),
         }
-        sections = {"Run": run_of, "Counted": counts}
+        sections: dict[str, Mapping[str, Any]] = {"Conditions": conditions, "Counters": counts}
         if figures:
-            sections[f"Against {reference}"] = figures
-        report.write_text(_page(args.bag, sections, played, reference_motion, rig), encoding="utf-8")
-        print(f"wrote {report}")
+            sections[f"Against {reference_topic}"] = figures
+        page = _render_page(args.bag, sections, result, reference, rig, talker.frame_rate)
+        report_path.write_text(page, encoding="utf-8")
+        print(f"wrote {report_path}")
     return 0
 
 
-def _settings(args):
+def _parameters(args: argparse.Namespace) -> parameters.TalkerParameters:
     values = parameters.load(args.params)
     values.update(parameters.parse_assignment(text) for text in args.param)
-    given = {name: getattr(args, name) for name in ("seed", "model", "device")}
-    values.update({name: value for name, value in given.items() if value is not None})
+    options = {name: getattr(args, name) for name in ("seed", "model", "device")}
+    values.update({name: value for name, value in options.items() if value is not None})
     return parameters.from_values(values)
 
 
-def _counts(statistics):
-    """The counters that tell what happened to the audio: those of a clean run, others unless they are 0."""
+def _counts(statistics: Statistics) -> dict[str, float]:
+    """Return the counters of a run without problems, and the others that are not 0."""
     usual = ("packets", "frames", "idle_frames", "streams")
-    other = (
+    problems = (
         "rejected",
         "gaps",
         "overlaps",
@@ -128,27 +144,37 @@ def _counts(statistics):
         "errors",
     )
     values = statistics.as_dict()
-    return {name: values[name] for name in usual + other if name in usual or values[name]}
+    return {name: values[name] for name in usual + problems if name in usual or values[name]}
 
 
-def _page(bag, sections, played, reference, rig):
+def _render_page(
+    bag: str,
+    sections: Mapping[str, Mapping[str, Any]],
+    result: ReplayResult,
+    reference: MotionRecording | None,
+    rig: Rig,
+    frame_rate: float,
+) -> str:
     from streamingtalker_ros.bag import report
     from streamingtalker_ros.evaluation.inference import opening_of
 
-    motion = played.motion
-    origin = min([motion.stamps.min(), *(at for at, _, _ in played.outline[:1])])
+    origin = min([*(frame.stamp for frame in result.frames), *(time for time, _, _ in result.envelope[:1])])
 
-    def curve(kind, of):
+    def to_curve(kind: str, motion: MotionRecording) -> report.Curve:
         # a frame stands for the middle of its audio
-        seconds = (of.stamps - origin) / NS_PER_S + 0.5 / of.frame_rate
-        return report.Curve(kind, seconds, 1e3 * opening_of(rig, of.weights), 1.0 / of.frame_rate)
+        seconds = (motion.stamps - origin) / NS_PER_S + 0.5 / motion.frame_rate
+        return report.Curve(kind, seconds, 1e3 * opening_of(rig, motion.weights), 1.0 / motion.frame_rate)
 
-    curves = [curve("made", motion)] + ([curve("reference", reference)] if reference is not None else [])
-    voice = [((at - origin) / NS_PER_S, low, high) for at, low, high in played.outline]
-    begins = (motion.stamps[motion.speaking] - origin) / NS_PER_S
-    speaking = np.stack([begins, begins + 1.0 / motion.frame_rate], 1)
-    return report.page(f"Replay of {Path(bag).name}", sections, curves, voice, speaking)
+    curves = [
+        to_curve(kind, motion)
+        for kind, motion in (("generated", result.motion), ("reference", reference))
+        if motion is not None
+    ]
+    envelope = [((time - origin) / NS_PER_S, low, high) for time, low, high in result.envelope]
+    starts = np.array([frame.stamp - origin for frame in result.frames if frame.speaking]) / NS_PER_S
+    speaking = np.stack([starts, starts + 1.0 / frame_rate], 1)
+    return report.render_page(f"Replay of {Path(bag).name}", sections, curves, envelope, speaking)
 
 
-def _warn(sentence) -> None:
-    print(f"streamingtalker: warning: {sentence}", flush=True)
+def _warn(message: str) -> None:
+    print(f"streamingtalker: warning: {message}", flush=True)

@@ -8,7 +8,8 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 
-from streamingtalker_ros.bag import replay, rosbag_io
+from streamingtalker_ros.bag import motion as bag_motion
+from streamingtalker_ros.bag import rosbag_io
 from streamingtalker_ros.cli.main import main
 from streamingtalker_ros.errors import TalkerError
 from streamingtalker_ros.face.arkit import ARKIT_NAMES
@@ -36,8 +37,8 @@ def made_motion(path, talker):
 def compared(path, motion, talker):
     source = write_bag(path, cut(voice(2.0)), motion=motion)
     with rosbag_io.BagInput(source) as bag:
-        reference = replay.read_motion(bag, bag.motion_topic())
-    return replay.compare(run(source, path.with_suffix(".out"), talker)[0].motion, reference, default_rig())
+        reference = bag_motion.read_motion(bag, bag.motion_topic())
+    return bag_motion.compare(run(source, path.with_suffix(".out"), talker)[0].motion, reference, default_rig())
 
 
 def test_a_reference_that_is_the_same_has_no_error_whatever_the_order_of_its_names(tmp_path, talker) -> None:
@@ -63,17 +64,17 @@ def test_a_reference_of_another_frame_rate_is_read_at_the_middles_of_our_frames(
         stamps = start + (np.arange(round(2 * rate)) * SECOND / rate).astype(np.int64)
         weights = np.repeat(((stamps / SECOND + 0.5 / rate) / 3.0)[:, None], 52, 1).astype(np.float32)
         none = np.zeros(len(stamps), bool)
-        return replay.Motion(stamps, weights, np.zeros((len(stamps), 4)), none, none, rate)
+        return bag_motion.MotionRecording(stamps, weights, np.zeros((len(stamps), 4)), none, none, rate)
 
-    ours, theirs = replay.aligned(ramp(25.0), ramp(30.0))
+    ours, theirs = bag_motion.align_weights(ramp(25.0), ramp(30.0))
     np.testing.assert_allclose(ours, theirs, atol=1e-5)  # what is linear in time stays so
     assert 48 <= len(ours) <= 50
     holed = ramp(30.0)
     keep = np.r_[0:20, 40:60]
     holed = dataclasses.replace(holed, stamps=holed.stamps[keep], weights=holed.weights[keep])
-    assert len(replay.aligned(ramp(25.0), holed)[0]) < 40  # nothing is made up inside a hole
+    assert len(bag_motion.align_weights(ramp(25.0), holed)[0]) < 40  # nothing is made up inside a hole
     with pytest.raises(TalkerError, match="too few"):
-        replay.compare(ramp(25.0), ramp(25.0, start=9 * SECOND), default_rig())
+        bag_motion.compare(ramp(25.0), ramp(25.0, start=9 * SECOND), default_rig())
 
 
 # -- the command ---------------------------------------------------------------------------------------------
@@ -138,9 +139,9 @@ def test_the_command_writes_a_bag_and_a_page_that_needs_nothing_else(tmp_path, t
     assert not tags.open and "Replay of <bag>" in tags.text
     assert not re.search(r"(src|href)=|https?://|@import|url\(", text)
     paths = {values["class"]: values["d"] for tag, values in tags.seen if tag == "path"}
-    assert set(paths) == {"voice", "made", "reference"}
-    points = {kind: re.findall(r"[ML]([\d.]+) ([\d.]+)", paths[kind]) for kind in ("made", "reference")}
-    assert len(points["made"]) == len(motion.stamps) and points["made"] == points["reference"]
+    assert set(paths) == {"voice", "generated", "reference"}
+    points = {kind: re.findall(r"[ML]([\d.]+) ([\d.]+)", paths[kind]) for kind in ("generated", "reference")}
+    assert len(points["generated"]) == len(motion.stamps) and points["generated"] == points["reference"]
     assert paths["voice"].count("M") == 200
 
 
@@ -169,7 +170,7 @@ def test_what_is_wrong_is_said_in_one_sentence(tmp_path, capsys) -> None:
     assert "exists already" in complaint(capsys, source, "--out", tmp_path / "model")
     assert "no folder" in complaint(capsys, source, "--out", out, "--report", tmp_path / "no" / "report.html")
     silent = write_bag(tmp_path / "silent", [(S0, np.zeros(0, np.int16))])
-    assert "no face came out" in complaint(capsys, silent, "--out", out, *model)
+    assert "completed no frame" in complaint(capsys, silent, "--out", out, *model)
     assert not out.exists()  # nothing half-written stays
     # the only audio of a bag is found without being named
     assert main(["replay", str(source), "--out", str(out), *map(str, model)]) == 0
