@@ -13,7 +13,7 @@ from streamingtalker_ros.audio.constants import NS_PER_S
 from streamingtalker_ros.bag.rosbag_io import BagInput, decode
 from streamingtalker_ros.errors import TalkerError
 from streamingtalker_ros.evaluation import metrics, vertex_metrics
-from streamingtalker_ros.evaluation.inference import MOUTH, lip_vertices, opening_of
+from streamingtalker_ros.evaluation.inference import MOUTH_SHAPES, lip_aperture, lip_vertices
 from streamingtalker_ros.face.arkit import ARKIT_NAMES, INDEX
 from streamingtalker_ros.face.rig import Rig
 from streamingtalker_ros.messaging.header import stamp_to_ns
@@ -147,7 +147,7 @@ def compare(motion: MotionRecording, reference: MotionRecording, rig: Rig) -> di
             f"the reference covers {len(ours)} of the frames, too few to compare: its stamps "
             "are of another time than the audio's"
         )
-    aperture, reference_aperture = opening_of(rig, ours), opening_of(rig, theirs)
+    aperture, reference_aperture = lip_aperture(rig, ours), lip_aperture(rig, theirs)
     lips = rig.deltas[:, lip_vertices(rig)]  # (52, L, 3)
     both_move = np.ptp(aperture) > 0 and np.ptp(reference_aperture) > 0
     lag = float(metrics.lag(aperture, reference_aperture)) if both_move else float("nan")
@@ -159,5 +159,5 @@ def compare(motion: MotionRecording, reference: MotionRecording, rig: Rig) -> di
         "lag_ms": 1e3 * lag / motion.frame_rate,
         "lip_opening_error_mm": 1e3 * float(np.abs(aperture - reference_aperture).mean()),
         "lve_mm2": 1e6 * lip_error,
-        "mouth_weights_error": float(np.abs(ours - theirs)[:, MOUTH].mean()),
+        "mouth_weights_error": float(np.abs(ours - theirs)[:, MOUTH_SHAPES].mean()),
     }

@@ -1,97 +1,121 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`streamingtalker bench`: what a frame costs on this machine, by stage, over time and over voices."""
+"""`streamingtalker bench`: time of a frame on this machine, by stage, over time and over concurrent voices."""
 
+from __future__ import annotations
+
+import argparse
 import json
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
 
 from streamingtalker_ros.errors import TalkerError, require
 
+if TYPE_CHECKING:
+    from streamingtalker_ros.model.protocol import TalkerProtocol
+
 HELP = "measure what a frame costs on this machine"
 
-LIMITS = {"hop": "chunk_frames", "window": "window", "context": "context", "decode": "decode_frames"}
+VERTEX_LIMITS = {"hop": "chunk_frames", "window": "window", "context": "context", "decode": "decode_frames"}
+"""Option -> argument of `VertexTalker`."""
 
 
-def add_arguments(parser) -> None:
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options."""
     parser.add_argument(
         "--model", metavar="DIR", help="checkpoint folder of either family; the default one when left out"
     )
     parser.add_argument(
         "--paper",
         action="store_true",
-        help="instead, the paper-sized VOCASET network with random "
-        "weights (240 M parameters; needs transformers)",
+        help="the paper's VOCASET network with random weights instead (240 M parameters; needs transformers)",
     )
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
     parser.add_argument("--threads", type=int, default=1, help="CPU threads")
     parser.add_argument("--frames", type=int, default=2000, help="frames of the long stream")
-    parser.add_argument("--streams", type=int, default=64, metavar="N", help="most voices to try at once")
-    parser.add_argument("--hop", type=int, help="of a published model: frames per pass")
     parser.add_argument(
-        "--window", type=float, help="of a published model: seconds of audio that HuBERT hears"
+        "--streams", type=int, default=64, metavar="N", help="maximum number of concurrent voices"
+    )
+    parser.add_argument("--hop", type=int, help="of a vertex checkpoint: frames per pass")
+    parser.add_argument("--window", type=float, help="of a vertex checkpoint: seconds of audio before a pass")
+    parser.add_argument(
+        "--context",
+        type=float,
+        help="of a vertex checkpoint: seconds of audio that it waits for after a pass",
     )
     parser.add_argument(
-        "--context", type=float, help="of a published model: seconds it waits for after a pass"
+        "--decode", type=int, help="of a vertex checkpoint: latents that are decoded together"
     )
-    parser.add_argument("--decode", type=int, help="of a published model: rows of latents decoded together")
-    parser.add_argument("--json", action="store_true", help="print the figures as JSON")
+    parser.add_argument("--json", action="store_true", help="print the results as JSON")
 
 
-def run(args) -> int:
+def run(args: argparse.Namespace) -> int:
+    """Run the command.
+
+    Returns:
+        The exit code.
+
+    Raises:
+        TalkerError: If an option or the checkpoint is invalid, or a package is missing.
+    """
     torch = require("torch", "the benchmark")
     if args.threads < 1 or args.streams < 1 or args.frames < 1:
         raise TalkerError("--threads, --streams and --frames are counts: give 1 or more")
     torch.set_num_threads(args.threads)
     from streamingtalker_ros.evaluation import bench
 
-    model = load(args)
-    published = model.family == "vertex"
-    report = bench.report(model, args.frames, args.streams, passes=20 if published else 60)
-    print(json.dumps(report, indent=2) if args.json else "\n".join(lines(report)))
+    talker = load_talker(args)
+    passes = 20 if talker.family == "vertex" else 60
+    results = bench.run_benchmark(talker, args.frames, args.streams, passes)
+    print(json.dumps(results, indent=2) if args.json else "\n".join(format_results(results)))
     return 0
 
 
-def load(args):
-    """The model that the arguments name."""
-    from streamingtalker_ros.streaming.talker import choose_device, load_talker
+def load_talker(args: argparse.Namespace) -> TalkerProtocol:
+    """Load the talker that the options name."""
+    from streamingtalker_ros.streaming import talker
 
     limits = {
         keyword: getattr(args, option)
-        for option, keyword in LIMITS.items()
+        for option, keyword in VERTEX_LIMITS.items()
         if getattr(args, option) is not None
     }
-    if args.paper:
-        from streamingtalker_ros.evaluation.random_vertex_network import random_network
-        from streamingtalker_ros.model.vertex.streaming import VertexTalker
+    if not args.paper:
+        return talker.load_talker(args.model, args.device, **limits)
+    from streamingtalker_ros.evaluation.random_vertex_network import random_network
+    from streamingtalker_ros.model.vertex.streaming import VertexTalker
 
-        return VertexTalker(random_network(), choose_device(args.device), **limits)
-    return load_talker(args.model, args.device, **limits)
+    return VertexTalker(random_network(), talker.choose_device(args.device), **limits)
 
 
-def lines(report):
-    """The report as lines of text."""
-    one, budget, machine = report["one_voice"], report["budget_ms"], report["machine"]
-    per = "pass" if report["frames_per_pass"] > 1 else "frame"
-    where = f"{machine['cpu']}, {machine['threads']} thread(s)"
-    where = machine["cuda"] if report["device"].startswith("cuda") else where
-    yield (
-        f"{where}, torch {machine['torch']}, load {machine['load']:.1f}; model {report['model']}, "
-        f"{report['steps']} diffusion steps, look-ahead {report['lookahead_ms']:.0f} ms"
-        + (f", {report['frames_per_pass']} frames per pass" if per == "pass" else "")
+def format_results(results: Mapping[str, Any]) -> Iterator[str]:
+    """Format the results of `bench.run_benchmark` as lines of text."""
+    stream, budget, machine = results["one_voice"], results["budget_ms"], results["machine"]
+    unit = "pass" if results["frames_per_pass"] > 1 else "frame"
+    processor = (
+        machine["cuda"]
+        if results["device"].startswith("cuda")
+        else f"{machine['cpu']}, {machine['threads']} thread(s)"
     )
-    yield f"{'ms per ' + per:>24} {'p50':>8} {'p95':>8} {'p99':>8}"
+    yield (
+        f"{processor}, torch {machine['torch']}, load {machine['load']:.1f}; model {results['model']}, "
+        f"{results['steps']} diffusion steps, look-ahead {results['lookahead_ms']:.0f} ms"
+        + (f", {results['frames_per_pass']} frames per pass" if unit == "pass" else "")
+    )
+    yield f"{f'ms per {unit}':>24} {'p50':>8} {'p95':>8} {'p99':>8}"
     rows = {
-        **report["stages_ms"],
-        "one voice, all of it": one,
-        **{f"{n} voices together": t for n, t in report["voices_ms"].items() if n != "1"},
+        **results["stages_ms"],
+        "one voice, total": stream,
+        **{f"{n} voices, total": times for n, times in results["voices_ms"].items() if n != "1"},
     }
     for name, row in rows.items():
         yield f"{name:>24} {row['p50']:8.2f} {row['p95']:8.2f} {row['p99']:8.2f}"
     yield (
-        f"first frame {one['first_frame']:.1f} ms, real-time factor {one['real_time_factor']:.3f}, "
-        f"frame {one['frames']} costs {one['late_over_early']:.3f} of frame 200, "
-        f"memory {one['memory_mb']:.0f} MB, growth {one['memory_growth_mb']:.1f} MB, "
-        f"{report['voices_in_real_time']} voices in real time (a {per} lasts {budget:.0f} ms)"
+        f"first frame {stream['first_frame']:.1f} ms, real-time factor {stream['real_time_factor']:.3f}, "
+        f"frame {stream['frames']} costs {stream['late_over_early']:.3f} of frame 200, "
+        f"memory {stream['memory_mb']:.0f} MB, growth {stream['memory_growth_mb']:.1f} MB, "
+        f"{results['voices_in_real_time']} voices in real time (a {unit} lasts {budget:.0f} ms)"
     )
-    if "at_frames_ms" in report:
+    if "at_frames_ms" in results:
         yield "ms of the pass at frame " + ", ".join(
-            f"{n}: {cost:.1f}" for n, cost in report["at_frames_ms"].items()
+            f"{n}: {ms:.1f}" for n, ms in results["at_frames_ms"].items()
         )

@@ -1,23 +1,33 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`streamingtalker evaluate`: how a model, or motion that is already made, does on clips with sound.
+"""`streamingtalker evaluate`: scores of a checkpoint, or of motion made elsewhere, on clips with sound.
 
-Prints the figures of every corpus beside those of the baselines; --report draws them, --json keeps them.
+Prints the scores of every corpus beside those of the baselines; `--report` draws them, `--json` stores them.
 """
 
+from __future__ import annotations
+
+import argparse
 import json
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from streamingtalker_ros.errors import TalkerError, require
 
+if TYPE_CHECKING:
+    from streamingtalker_ros.evaluation.results import EvaluationResults
+    from streamingtalker_ros.evaluation.test_set import TestSet
+    from streamingtalker_ros.face.rig import Rig
+    from streamingtalker_ros.streaming import Talker
+
 HELP = "measure a checkpoint on held-out clips"
 
-SHOWN = (
+COLUMNS = (
     ("lip_opening_r_median", "r"),
     ("lip_opening_r_p10", "r p10"),
     ("lip_width_r_median", "width r"),
     ("lag_ms", "lag ms"),
     ("amplitude_ratio", "amplitude"),
-    ("closure_recall", "closed"),
+    ("closure_recall", "recall"),
     ("false_closures", "false"),
     ("lve_mm2", "LVE mm²"),
     ("fdd_mm2", "FDD mm²"),
@@ -26,105 +36,120 @@ SHOWN = (
     ("blinks_per_minute", "blinks"),
     ("loudness_r_median", "loud r"),
 )
+"""Key of a score and title of its column."""
 
 
-def add_arguments(parser) -> None:
-    what = parser.add_argument_group("what is measured, and on what")
-    what.add_argument(
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options."""
+    data = parser.add_argument_group("data and model")
+    data.add_argument(
         "--corpus",
         action="append",
         default=None,
         metavar="DIR[:SPLIT]",
-        help="folder made by `streamingtalker corpus`; may be given again",
+        help="folder made by `streamingtalker corpus`; repeatable",
     )
-    what.add_argument(
+    data.add_argument(
         "--split",
         default="test",
         choices=("train", "validation", "test", "all"),
-        help="of corpora that name none themselves; test is what no training heard",
+        help="of corpora without :SPLIT; no training uses the test split",
     )
-    what.add_argument(
+    data.add_argument(
         "--model", default=None, metavar="DIR", help="checkpoint folder; the default one when left out"
     )
-    what.add_argument(
+    data.add_argument(
         "--generated",
         default=None,
         metavar="DIR",
-        help="judge motion that is already made (NAME.csv or NAME.npz) in place of a model: against the "
-        "clips of those names in --corpus, or without one beside NAME.wav",
+        help="score motion files (NAME.csv or NAME.npz) instead of a model: against the clips of those names "
+        "in --corpus, or without one against NAME.wav",
     )
-    what.add_argument("--baseline", default=None, metavar="DIR", help="another checkpoint to compare with")
-    what.add_argument(
+    data.add_argument("--baseline", default=None, metavar="DIR", help="another checkpoint to compare with")
+    data.add_argument(
         "--unseen",
         action="store_true",
-        help="the model was trained without these corpora, although "
-        "they have a training split (leave one corpus out)",
+        help="the model was trained without these corpora, although they have a training split "
+        "(leave one corpus out)",
     )
-    what.add_argument(
-        "--clips", type=int, default=None, metavar="N", help="only N clips of each corpus, evenly spread"
+    data.add_argument(
+        "--clips",
+        type=int,
+        default=None,
+        metavar="N",
+        help="at most N clips of each corpus, evenly spread",
     )
-    what.add_argument("--style", default=None, help="speaking style; the model's first when left out")
-    what.add_argument(
+    data.add_argument("--style", default=None, help="speaking style; the model's first when left out")
+    data.add_argument(
         "--steps", type=int, default=None, help="diffusion steps; the checkpoint's when left out"
     )
-    what.add_argument(
+    data.add_argument(
         "--bare",
         action="store_true",
-        help="what the network learned alone, without the blinks and glances that rules add",
+        help="motion of the network alone, without the rule-based blinks and gaze",
     )
-    what.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
-    more = parser.add_argument_group("further measurements")
-    more.add_argument("--full", action="store_true", help="all of them but the hour")
-    more.add_argument(
-        "--rest", action="store_true", help="silence, noise and music alone; closing after the last sound"
+    data.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
+    further = parser.add_argument_group("further measurements")
+    further.add_argument("--full", action="store_true", help="all of them except --hour")
+    further.add_argument(
+        "--rest", action="store_true", help="silence, noise and music; closing after truncated speech"
     )
-    more.add_argument("--robustness", action="store_true", help="noise, level, telephone band, room")
-    more.add_argument(
+    further.add_argument("--robustness", action="store_true", help="noise, level, telephone band, room")
+    further.add_argument(
         "--sampling",
         action="store_true",
-        help="the spread over 32 seeds; the errors of sample, mean and shorter histories",
+        help="the spread over 32 seeds; the errors of sample, mean and shorter contexts",
     )
-    more.add_argument(
+    further.add_argument(
         "--facts", action="store_true", help="use of the codebook, cost of a frame, size of the weights"
     )
-    more.add_argument(
-        "--hour", action="store_true", help="drift over an hour of speech, 8 to 20 minutes of work"
+    further.add_argument(
+        "--hour", action="store_true", help="drift over an hour of speech; takes 8 to 20 minutes"
     )
-    more.add_argument("--drift-minutes", type=float, default=60.0, metavar="M", help="make that hour shorter")
-    more.add_argument(
-        "--drift-voices", type=int, default=4, metavar="N", help="seeds that speak that hour at once"
+    further.add_argument(
+        "--drift-minutes", type=float, default=60.0, metavar="M", help="duration of the speech of --hour"
     )
-    out = parser.add_argument_group("what is left")
-    out.add_argument("--report", default=None, metavar="FILE.html", help="one page of pictures and tables")
-    out.add_argument("--json", default=None, metavar="FILE", help="every figure")
+    further.add_argument(
+        "--drift-voices", type=int, default=4, metavar="N", help="seeds that --hour runs at once"
+    )
+    output = parser.add_argument_group("output")
+    output.add_argument("--report", default=None, metavar="FILE.html", help="page of charts and tables")
+    output.add_argument("--json", default=None, metavar="FILE", help="all scores")
 
 
-def run(args) -> int:
+def run(args: argparse.Namespace) -> int:
+    """Run the command.
+
+    Returns:
+        The exit code.
+
+    Raises:
+        TalkerError: If an option, a corpus or a checkpoint is invalid, or a package is missing.
+    """
     _check(args)
-    from streamingtalker_ros.evaluation import results as studies
-    from streamingtalker_ros.evaluation.test_set import load_section
+    from streamingtalker_ros.evaluation.test_set import load_test_set
     from streamingtalker_ros.face.default_head.assemble import default_rig
 
     rig = default_rig()
-    sections = [
-        load_section(rig, folder, args.split, args.clips, args.unseen) for folder in args.corpus or ()
+    test_sets = [
+        load_test_set(rig, folder, args.split, args.clips, args.unseen) for folder in args.corpus or ()
     ]
-    study = _generated(args, rig, sections) if args.generated else _spoken(args, rig, sections, studies)
-    for section in study.sections:
-        _show(section, study)
-    _show_targets(study)
+    results = (_score_motion if args.generated else _evaluate_model)(args, rig, test_sets)
+    for test_set in results.test_sets:
+        _print_scores(test_set, results)
+    _print_criteria(results)
     if args.json:
-        Path(args.json).write_text(json.dumps(study.json(), indent=1) + "\n")
+        Path(args.json).write_text(json.dumps(results.to_json(), indent=1) + "\n")
     if args.report:
-        from streamingtalker_ros.evaluation.report.html import write_page
+        from streamingtalker_ros.evaluation.report.html import write_report
 
-        write_page(study, args.report)
-        print(f"\n{args.report}: the report, {Path(args.report).stat().st_size / 1e6:.1f} MB")
+        write_report(results, args.report)
+        print(f"\nreport: {args.report}, {Path(args.report).stat().st_size / 1e6:.1f} MB")
     return 0
 
 
-def _check(args) -> None:
-    """Refuse at once what would only fail after minutes."""
+def _check(args: argparse.Namespace) -> None:
+    """Raise TalkerError at once for what would otherwise fail after minutes."""
     if not args.corpus and not args.generated:
         raise TalkerError(
             "nothing to measure on: give --corpus DIR, or --generated DIR with sound beside the motion"
@@ -137,96 +162,87 @@ def _check(args) -> None:
     if args.clips is not None and args.clips < 1:
         raise TalkerError("--clips must be at least 1")
     if args.report:
-        require("matplotlib", "the report")
+        for module in ("matplotlib", "jinja2"):
+            require(module, "the report")
     require("soundfile", "reading a corpus")
 
 
-def _spoken(args, rig, sections, studies):
-    from streamingtalker_ros.streaming import Talker
+def _load_talker(folder: str | None, device: str) -> Talker:
+    from streamingtalker_ros.streaming.talker import load_talker
 
-    talker = Talker.load(args.model, args.device)
-    _refuse_vertices(talker, args.model)
-    study = studies.Study("the model", rig)
-    study.name = talker.name
-    study.options = {"style": args.style, "steps": args.steps, **({"eye_motion": False} if args.bare else {})}
-    baseline = None
-    if args.baseline:
-        baseline = "the baseline checkpoint", Talker.load(args.baseline, args.device)
-        _refuse_vertices(baseline[1], args.baseline)
-    studies.measure_sections(study, talker, sections, baseline, True)
-    if args.full or args.facts:
-        from streamingtalker_ros.streaming.talker import DEFAULT_CHECKPOINT
-
-        studies.measure_facts(study, talker, args.model or DEFAULT_CHECKPOINT)
-    if args.full or args.rest:
-        studies.measure_quiet(study, talker)
-    if args.full or args.robustness:
-        studies.measure_robustness(study, talker, True)
-    if args.full or args.sampling:
-        studies.measure_seeds(study, talker, progress=True)
-    if args.hour:
-        studies.measure_hour(study, talker, args.drift_minutes, args.drift_voices, True)
-    return study
-
-
-def _refuse_vertices(talker, folder) -> None:
+    talker = load_talker(folder, device)
     if talker.family == "vertex":
         raise TalkerError(
-            f"{folder} is a published checkpoint: it speaks in vertices of a mesh of its own, whose lips no "
-            "corpus of ARKit weights can judge; `streamingtalker parity` compares it with a recording"
+            f"{folder} is a vertex checkpoint: it moves the vertices of its own mesh, for which corpora of "
+            "ARKit weights are no reference; `streamingtalker parity` compares it with a recording"
         )
+    return talker
 
 
-def _generated(args, rig, sections):
+def _evaluate_model(args: argparse.Namespace, rig: Rig, test_sets: list[TestSet]) -> EvaluationResults:
+    from streamingtalker_ros.evaluation import results as evaluation
+    from streamingtalker_ros.streaming.talker import DEFAULT_CHECKPOINT
+
+    talker = _load_talker(args.model, args.device)
+    options = {"style": args.style, "steps": args.steps, **({"eye_motion": False} if args.bare else {})}
+    results = evaluation.EvaluationResults("model", rig, talker.name, options)
+    baseline = _load_talker(args.baseline, args.device) if args.baseline else None
+    evaluation.measure_test_sets(results, talker, test_sets, baseline, progress=True)
+    if args.full or args.facts:
+        evaluation.measure_model_stats(results, talker, args.model or DEFAULT_CHECKPOINT)
+    if args.full or args.rest:
+        evaluation.measure_non_speech(results, talker)
+    if args.full or args.robustness:
+        evaluation.measure_robustness(results, talker, progress=True)
+    if args.full or args.sampling:
+        evaluation.measure_sampling(results, talker, progress=True)
+    if args.hour:
+        evaluation.measure_drift(results, talker, args.drift_minutes, args.drift_voices, progress=True)
+    return results
+
+
+def _score_motion(args: argparse.Namespace, rig: Rig, test_sets: list[TestSet]) -> EvaluationResults:
     from streamingtalker_ros.evaluation import external_motion
-    from streamingtalker_ros.evaluation import results as studies
+    from streamingtalker_ros.evaluation import results as evaluation
 
-    study = studies.Study("the given motion", rig)
-    study.name = Path(args.generated).resolve().name
-    takes = external_motion.read_folder(rig, args.generated)
-    parts = [external_motion.against(section, takes) for section in sections] or [
-        external_motion.as_section(args.generated, takes)
+    results = evaluation.EvaluationResults("external motion", rig, Path(args.generated).resolve().name)
+    curves = external_motion.read_motion_folder(rig, args.generated)
+    pairs = [external_motion.pair_with_clips(test_set, curves) for test_set in test_sets] or [
+        external_motion.folder_to_test_set(args.generated, curves)
     ]
-    studies.judge_takes(study, parts)
-    return study
+    evaluation.score_external_motion(results, pairs)
+    return results
 
 
-def _show(section, study) -> None:
-    voices = sorted({clip.voice for clip in section.clips} - {"", "none"})
-    heard = (
-        ""
-        if not voices
-        else f", {len(voices)} voice{'s' * (len(voices) > 1)}"
-        + (" heard in training" if section.known else "")
-    )
-    print(f"\n{section.name}: {len(section.clips)} clips, {section.seconds:.0f} s{heard}")
-    systems = study.figures[section.name]
+def _print_scores(test_set: TestSet, results: EvaluationResults) -> None:
+    voices = len({clip.voice for clip in test_set.clips} - {"", "none"})
+    voices_text = f", {voices} voice{'s' * (voices > 1)}" if voices else ""
+    if voices and test_set.is_known_voice:
+        voices_text += " with other clips in the training set"
+    print(f"\n{test_set.name}: {len(test_set.clips)} clips, {test_set.seconds:.0f} s{voices_text}")
+    systems = results.scores[test_set.name]
     width = max(map(len, systems))
     columns = [
-        (key, name)
-        for key, name in SHOWN
-        if any(figures[key] == figures[key] for figures in systems.values())
+        (key, title)
+        for key, title in COLUMNS
+        if any(scores[key] == scores[key] for scores in systems.values())  # not all NaN
     ]
-    print(" " * (width + 2) + "".join(f"{name:>10}" for _, name in columns))
-    for system, figures in systems.items():
-        print(f"  {system:{width}}" + "".join(f"{_short(figures[key]):>10}" for key, _ in columns))
+    print(" " * (width + 2) + "".join(f"{title:>10}" for _, title in columns))
+    for system, scores in systems.items():
+        print(f"  {system:{width}}" + "".join(f"{_format_score(scores[key]):>10}" for key, _ in columns))
 
 
-def _short(value) -> str:
+def _format_score(value: float) -> str:
     return "-" if value != value else f"{value:.3g}" if abs(value) < 100 else f"{value:.0f}"
 
 
-def _show_targets(study) -> None:
-    from streamingtalker_ros.evaluation.acceptance import judge
+def _print_criteria(results: EvaluationResults) -> None:
+    from streamingtalker_ros.evaluation.acceptance import check_criteria
 
-    rows = judge(study)
-    if rows:
-        print()
     group = None
-    for row in rows:
-        if row.group != group:
-            group = row.group
-            print(f"{group}:")
-        print(
-            f"  {'ok  ' if row.passed else 'FAIL'}  {row.what:46} {row.value:>9}  ({row.bound})  {row.where}"
-        )
+    for criterion in check_criteria(results):
+        if criterion.group != group:
+            print(f"{'' if group else chr(10)}{criterion.group}:")
+            group = criterion.group
+        verdict = "ok  " if criterion.passed else "FAIL"
+        print(f"  {verdict}  {criterion.name:46} {criterion.value:>9}  ({criterion.bound})  {criterion.data}")

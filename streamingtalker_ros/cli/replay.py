@@ -156,14 +156,14 @@ def _render_page(
     frame_rate: float,
 ) -> str:
     from streamingtalker_ros.bag import report
-    from streamingtalker_ros.evaluation.inference import opening_of
+    from streamingtalker_ros.evaluation.inference import lip_aperture
 
     origin = min([*(frame.stamp for frame in result.frames), *(time for time, _, _ in result.envelope[:1])])
 
     def to_curve(kind: str, motion: MotionRecording) -> report.Curve:
         # a frame stands for the middle of its audio
         seconds = (motion.stamps - origin) / NS_PER_S + 0.5 / motion.frame_rate
-        return report.Curve(kind, seconds, 1e3 * opening_of(rig, motion.weights), 1.0 / motion.frame_rate)
+        return report.Curve(kind, seconds, 1e3 * lip_aperture(rig, motion.weights), 1.0 / motion.frame_rate)
 
     curves = [
         to_curve(kind, motion)

@@ -1,235 +1,294 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a default talker must show, as rows that pass or fail: figures beside their bounds.
+"""Acceptance criteria of the default talker: measured values against their bounds.
 
-`judge(study)` walks over what was measured; nothing that was not measured has a row.
+`check_criteria(results)` covers what was measured; nothing that was not measured has a criterion.
 """
 
+from __future__ import annotations
+
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from streamingtalker_ros.evaluation.robustness import PROMISED
+from streamingtalker_ros.evaluation.robustness import ACCEPTANCE_CONDITIONS
+from streamingtalker_ros.evaluation.test_set import Scores, TestSet
 
-ENOUGH = 20  # bilabials, and clips: under it a share says little
-RECALL, FALSE = 0.90, 0.10
-KNOWN_R = 0.85
-UNSEEN = {"lip_opening_r_median": 0.78, "lip_opening_r_p10": 0.45, "lip_width_r_median": 0.45}
-AMPLITUDE = (0.8, 1.2)
-FRAME_MS = 40.0
-REST_SPEED, REST_MS = 0.10, 200.0
-FALLS = 0.10
-DRIFT = 0.05
-BLINKS = (10.0, 25.0)
-VARIES = {"brows_std": 0.01, "lids_std": 0.03, "head_degrees": 0.2}
-MEGABYTES, P50_MS, P99_MS = 25.0, 8.0, 20.0
-NAMES = {
+if TYPE_CHECKING:
+    from streamingtalker_ros.evaluation.results import EvaluationResults
+
+MIN_BILABIALS: Final = 20
+"""Bilabials below which the closure recall has no criterion."""
+
+MIN_CLOSURE_RECALL: Final = 0.90
+MAX_FALSE_CONTACT_RATE: Final = 0.10
+
+MIN_R_KNOWN_VOICE: Final = 0.85
+"""Median r of the lip opening on other clips of voices in the training set."""
+
+MIN_R_UNSEEN_VOICES: Final = {
+    "lip_opening_r_median": 0.78,
+    "lip_opening_r_p10": 0.45,
+    "lip_width_r_median": 0.45,
+}
+AMPLITUDE_RANGE: Final = (0.8, 1.2)
+"""Amplitude, generated over reference."""
+
+MAX_LAG_MS: Final = 40.0
+MAX_REST_SPEED_RATIO: Final = 0.10
+"""Lip speed without speech over that in speech."""
+
+MAX_CLOSING_MS: Final = 200.0
+MAX_R_LOSS: Final = 0.10
+"""Loss of the median r under `ACCEPTANCE_CONDITIONS`."""
+
+MAX_DRIFT_RATIO: Final = 0.05
+BLINKS_PER_MINUTE_RANGE: Final = (10.0, 25.0)
+
+MIN_SEED_SPREAD: Final = {"brows_std": 0.01, "lids_std": 0.03, "head_degrees": 0.2}
+"""Least standard deviation over seeds, in weights and degrees."""
+
+MAX_CLOSURE_SPREAD_RATIO: Final = 0.1
+"""Standard deviation over seeds at closures over the opening in open vowels."""
+
+MIN_CODEBOOK_USAGE: Final = 0.5
+MAX_WEIGHTS_MB: Final = 25.0
+MAX_FRAME_P50_MS: Final = 8.0
+MAX_FRAME_P99_MS: Final = 20.0
+
+LABELS: Final = {
     "lip_opening_r_median": "lip opening, median r",
     "lip_opening_r_p10": "lip opening, 10th percentile of r",
     "lip_width_r_median": "lip width, median r",
     "opening_mean": "mean lip opening",
-    "opening_std": "spread of lip opening",
-    "width_std": "spread of lip width",
+    "opening_std": "standard deviation of lip opening",
+    "width_std": "standard deviation of lip width",
     "blinks_per_minute": "blinks",
-    "head_std_degrees": "spread of the head's rotation",
+    "head_std_degrees": "standard deviation of head rotation",
     "brows_std": "brows",
-    "lids_std": "lids",
+    "lids_std": "eyelids",
     "head_degrees": "head",
 }
+"""Score -> its name in reports."""
 
 
 @dataclass(frozen=True)
-class Row:
-    """group: heading; what: the figure's name; value: as text; bound: as text; passed: bool; where: what it was
-    measured on."""
+class Criterion:
+    """One criterion and its result.
+
+    Attributes:
+        group: heading.
+        name: name of the measured value.
+        value: the value as text.
+        bound: the bound as text.
+        passed: whether the value is within the bound.
+        data: what it was measured on.
+    """
 
     group: str
-    what: str
+    name: str
     value: str
     bound: str
     passed: bool
-    where: str
+    data: str
 
 
-def _at_least(group, what, value, bound, where, show="{:.2f}"):
-    return Row(group, what, show.format(value), "≥ " + show.format(bound), bool(value >= bound), where)
+def _at_least(
+    group: str, name: str, value: float, bound: float, data: str, form: str = "{:.2f}"
+) -> Criterion:
+    return Criterion(group, name, form.format(value), "≥ " + form.format(bound), bool(value >= bound), data)
 
 
-def _at_most(group, what, value, bound, where, show="{:.2f}"):
-    return Row(group, what, show.format(value), "≤ " + show.format(bound), bool(value <= bound), where)
+def _at_most(group: str, name: str, value: float, bound: float, data: str, form: str = "{:.2f}") -> Criterion:
+    return Criterion(group, name, form.format(value), "≤ " + form.format(bound), bool(value <= bound), data)
 
 
-def _within(group, what, value, low, high, where, show="{:.2f}"):
-    bound = f"{show.format(low)} to {show.format(high)}"
-    return Row(group, what, show.format(value), bound, bool(low <= value <= high), where)
+def _within(
+    group: str, name: str, value: float, low: float, high: float, data: str, form: str = "{:.2f}"
+) -> Criterion:
+    bound = f"{form.format(low)} to {form.format(high)}"
+    return Criterion(group, name, form.format(value), bound, bool(low <= value <= high), data)
 
 
-def judge(study):
-    """A Study -> list of Row, in the order of the report."""
-    rows = []
-    for section in study.sections:
-        figures = study.figures[section.name][study.model]
-        rows += _lips(section, figures) + _closures(section, figures)
-    rows += _rest(study.quiet) if study.quiet else []
-    for name, conditions in study.robustness.items():
-        rows += [
+def check_criteria(results: EvaluationResults) -> list[Criterion]:
+    """Check the acceptance criteria.
+
+    Args:
+        results: the measurements.
+
+    Returns:
+        The criteria in the order of the report.
+    """
+    criteria = []
+    for test_set in results.test_sets:
+        scores = results.scores[test_set.name][results.system]
+        criteria += [*_check_lips(test_set, scores), *_check_closures(test_set, scores)]
+    if results.non_speech:
+        criteria += _check_rest(results.non_speech)
+    for name, conditions in results.robustness.items():
+        criteria += [
             _at_most(
-                "robustness", f"r falls under {condition}", conditions[condition]["r_falls_by"], FALLS, name
+                "robustness", f"loss of r, {condition}", conditions[condition]["r_loss"], MAX_R_LOSS, name
             )
-            for condition in PROMISED
-            if np.isfinite(conditions[condition]["r_falls_by"])
+            for condition in ACCEPTANCE_CONDITIONS
+            if np.isfinite(conditions[condition]["r_loss"])
         ]
-    rows += _hour(study.hour) if study.hour else []
-    rows += _seeds(study.seeds_figures) if study.seeds_figures else []
-    return rows + _facts(study.facts)
+    if results.drift:
+        criteria += _check_drift(results.drift)
+    if results.seed_scores:
+        criteria += _check_seeds(results.seed_scores)
+    return criteria + _check_model(results.model_stats)
 
 
-def _lips(section, figures):
-    """Agreement with captured lips; a teacher's curves are no evidence, so they have no bound."""
-    if section.rule_made or not section.spoken:
+def _check_lips(test_set: TestSet, scores: Scores) -> list[Criterion]:
+    """Agreement with captured lips; a rule-based reference has no bound."""
+    if test_set.is_rule_based or not test_set.moving_clips:
         return []
-    if section.known:
+    if test_set.is_known_voice:
+        key = "lip_opening_r_median"
         return [
-            _at_least(
-                "known voice, held-out clips",
-                NAMES["lip_opening_r_median"],
-                figures["lip_opening_r_median"],
-                KNOWN_R,
-                section.name,
-            )
+            _at_least("known voice, test clips", LABELS[key], scores[key], MIN_R_KNOWN_VOICE, test_set.name)
         ]
-    group = "voices never heard"
-    rows = [
-        _at_least(group, NAMES[key], figures[key], bound, section.name)
-        for key, bound in UNSEEN.items()
-        if np.isfinite(figures[key])
+    group = "unseen voices"
+    criteria = [
+        _at_least(group, LABELS[key], scores[key], bound, test_set.name)
+        for key, bound in MIN_R_UNSEEN_VOICES.items()
+        if np.isfinite(scores[key])
     ]
-    return rows + [
-        _within(group, "lag, ms", figures["lag_ms"], -FRAME_MS, FRAME_MS, section.name, "{:+.0f}"),
-        _within(
-            group, "amplitude, made over reference", figures["amplitude_ratio"], *AMPLITUDE, section.name
-        ),
-    ]
+    lag = _within(group, "lag, ms", scores["lag_ms"], -MAX_LAG_MS, MAX_LAG_MS, test_set.name, "{:+.0f}")
+    amplitude = _within(group, "amplitude ratio", scores["amplitude_ratio"], *AMPLITUDE_RANGE, test_set.name)
+    return [*criteria, lag, amplitude]
 
 
-def _closures(section, figures):
-    if figures["bilabials"] < ENOUGH:
+def _check_closures(test_set: TestSet, scores: Scores) -> list[Criterion]:
+    if scores["bilabials"] < MIN_BILABIALS:
         return []
-    where = f"{section.name}: {figures['bilabials']} p/b/m, {figures['open_vowels']} open vowels"
-    if figures["squeezed"]:
-        where += f"; with {figures['squeezed']} squeezed p/b/m {100 * figures['closure_recall_of_all']:.1f} %"
+    data = f"{test_set.name}: {scores['bilabials']} p/b/m, {scores['open_vowels']} open vowels"
+    if scores["unreliable_bilabials"]:
+        data += (
+            f"; {100 * scores['closure_recall_of_all']:.1f} % with {scores['unreliable_bilabials']} "
+            "p/b/m of unreliable alignment"
+        )
     return [
         _at_least(
             "closures",
-            "p, b, m that close the lips",
-            100 * figures["closure_recall"],
-            100 * RECALL,
-            where,
+            "closure recall, p b m",
+            100 * scores["closure_recall"],
+            100 * MIN_CLOSURE_RECALL,
+            data,
             "{:.1f} %",
         ),
         _at_most(
             "closures",
-            "open vowels closed by mistake",
-            100 * figures["false_closures"],
-            100 * FALSE,
-            where,
+            "false contacts in open vowels",
+            100 * scores["false_closures"],
+            100 * MAX_FALSE_CONTACT_RATE,
+            data,
             "{:.1f} %",
         ),
     ]
 
 
-def _rest(quiet):
-    worst = max(quiet["share"], key=quiet["share"].get)
+def _check_rest(non_speech: Mapping[str, Any]) -> list[Criterion]:
+    ratios = non_speech["lip_speed_ratio"]
+    worst = max(ratios, key=ratios.get)
     return [
         _at_most(
             "rest",
-            "lip speed without a voice, share of speech's",
-            100 * quiet["share"][worst],
-            100 * REST_SPEED,
-            f"p95; worst of {len(quiet['share'])} sounds: {worst}",
+            "lip speed without speech, of that in speech",
+            100 * ratios[worst],
+            100 * MAX_REST_SPEED_RATIO,
+            f"p95; worst of {len(ratios)} sounds: {worst}",
             "{:.1f} %",
         ),
         _at_most(
             "rest",
-            "mouth closed after the last sound",
-            quiet["closing_p95_ms"],
-            REST_MS,
-            f"p95 of {len(quiet['closing_ms'])} clips cut dead",
+            "mouth closed after truncated speech",
+            non_speech["closing_p95_ms"],
+            MAX_CLOSING_MS,
+            f"p95 of {len(non_speech['closing_ms'])} truncated clips",
             "{:.0f} ms",
         ),
     ]
 
 
-def _hour(hour):
-    where = f"{hour['minutes']:g} minutes, {hour['voices']} seed{'s' * (hour['voices'] > 1)}: last twelfth over first"
-
-    def sure(change):
-        return where + (f", ± {change['error']:.3f}" if np.isfinite(change["error"]) else "")
-
-    rows = [
-        _within(
-            "an hour",
-            f"{NAMES[name]}, last over first",
-            change["ratio"],
-            1.0 - DRIFT,
-            1.0 + DRIFT,
-            sure(change),
-            "{:.3f}",
-        )
-        for name, change in hour["late_over_early"].items()
-        if np.isfinite(change["ratio"])
-    ]
-    return rows + [
-        _within(
-            "an hour",
-            "blinks a minute",
-            hour["blinks_per_minute"],
-            *BLINKS,
-            f"{hour['minutes']:g} minutes",
-            "{:.1f}",
-        )
+def _check_drift(drift: Mapping[str, Any]) -> list[Criterion]:
+    minutes, voices = f"{drift['minutes']:g} minutes", drift["voices"]
+    data = f"{minutes}, {voices} seed{'s' * (voices > 1)}: last block over first"
+    criteria = []
+    for name, change in drift["late_over_early"].items():
+        if np.isfinite(change["ratio"]):
+            error = f", ± {change['error']:.3f}" if np.isfinite(change["error"]) else ""
+            criteria.append(
+                _within(
+                    "drift",
+                    f"{LABELS[name]}, last over first",
+                    change["ratio"],
+                    1.0 - MAX_DRIFT_RATIO,
+                    1.0 + MAX_DRIFT_RATIO,
+                    data + error,
+                    "{:.3f}",
+                )
+            )
+    blinks = drift["blinks_per_minute"]
+    return [
+        *criteria,
+        _within("drift", "blinks per minute", blinks, *BLINKS_PER_MINUTE_RANGE, minutes, "{:.1f}"),
     ]
 
 
-def _seeds(figures):
-    where = f"{figures['seeds']} seeds of one clip, standard deviation"
-    rows = [
-        _at_least("seeds", f"{NAMES[name]} differ", figures[name], bound, where, "{:.3f}")
-        for name, bound in VARIES.items()
+def _check_seeds(scores: Scores) -> list[Criterion]:
+    data = f"{scores['seeds']} seeds of one clip, standard deviation"
+    criteria = [
+        _at_least("seeds", f"variation of {LABELS[name]}", scores[name], bound, data, "{:.3f}")
+        for name, bound in MIN_SEED_SPREAD.items()
     ]
-    if np.isfinite(figures["lip_opening_std_mm_at_closures"]):
-        rows.append(
+    if np.isfinite(scores["lip_opening_std_mm_at_closures"]):
+        criteria.append(
             _at_most(
                 "seeds",
-                "lip opening at closures, mm",
-                figures["lip_opening_std_mm_at_closures"],
-                0.1 * figures["lip_opening_mm_at_open_vowels"],
-                where + "; bound: a tenth of an open vowel",
+                "variation of lip opening at closures, mm",
+                scores["lip_opening_std_mm_at_closures"],
+                MAX_CLOSURE_SPREAD_RATIO * scores["lip_opening_mm_at_open_vowels"],
+                f"{data}; bound: a tenth of an open vowel",
             )
         )
-    return rows
+    return criteria
 
 
-def _facts(facts):
-    rows = []
-    if "codes" in facts:
-        rows.append(
+def _check_model(stats: Mapping[str, Any]) -> list[Criterion]:
+    criteria = []
+    if "codes" in stats:
+        criteria.append(
             _at_least(
                 "model",
-                "codes of the codebook in use",
-                facts["codes_used"],
-                0.5 * facts["codes"],
-                f"of {facts['codes']}; perplexity {facts['perplexity']:.0f}",
+                "codebook entries in use",
+                stats["codes_used"],
+                MIN_CODEBOOK_USAGE * stats["codes"],
+                f"of {stats['codes']}; perplexity {stats['perplexity']:.0f}",
                 "{:.0f}",
             )
         )
-    if "p50_ms" in facts:
-        where = f"{facts['cpu']}, {facts['threads']} thread(s)" if facts["device"] == "cpu" else facts["cuda"]
-        rows += [
-            _at_most("model", "a frame, median ms", facts["p50_ms"], P50_MS, where, "{:.1f}"),
-            _at_most("model", "a frame, 99th percentile ms", facts["p99_ms"], P99_MS, where, "{:.1f}"),
-        ]
-    if np.isfinite(facts.get("megabytes", float("nan"))):
-        rows.append(
-            _at_most("model", "weights, MB", facts["megabytes"], MEGABYTES, "weights.safetensors", "{:.1f}")
+    if "p50_ms" in stats:
+        machine = (
+            f"{stats['cpu']}, {stats['threads']} thread(s)" if stats["device"] == "cpu" else stats["cuda"]
         )
-    return rows
+        criteria += [
+            _at_most("model", "frame time, median ms", stats["p50_ms"], MAX_FRAME_P50_MS, machine, "{:.1f}"),
+            _at_most(
+                "model",
+                "frame time, 99th percentile ms",
+                stats["p99_ms"],
+                MAX_FRAME_P99_MS,
+                machine,
+                "{:.1f}",
+            ),
+        ]
+    if np.isfinite(stats.get("megabytes", float("nan"))):
+        criteria.append(
+            _at_most(
+                "model", "weights, MB", stats["megabytes"], MAX_WEIGHTS_MB, "weights.safetensors", "{:.1f}"
+            )
+        )
+    return criteria

@@ -1,60 +1,103 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a model must beat, or cannot: a jaw driven by loudness, the teacher, and the clip's own motion on the rig.
+"""Baselines of an evaluation: a loudness-driven jaw, the coarticulation model, the reference's own weights.
 
-Each takes a Section and gives a Take for every clip, or None where it has nothing to say about such clips.
+Each baseline takes a rig and a test set and returns the motion curves of every clip, or None where it does
+not apply to the test set.
 """
 
-import numpy as np
+from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+
+from streamingtalker_ros.audio.constants import FRAME_RATE, HOP_LENGTH
 from streamingtalker_ros.coarticulation import face_motion
 from streamingtalker_ros.evaluation import metrics
-from streamingtalker_ros.evaluation.motion_curves import of_weights
+from streamingtalker_ros.evaluation.motion_curves import MotionCurves
+from streamingtalker_ros.evaluation.test_set import TestSet
 from streamingtalker_ros.face.arkit import ARKIT_NAMES, INDEX
+from streamingtalker_ros.face.rig import Rig
 
-RANGE = 30.0  # dB under the peak at which the jaw is shut
-FALL = 5.0  # dB per second by which the peak forgets
-WIDEST = 0.35  # jawOpen at the peak
-FEWEST = 6  # different phones: corpora without a transcript tell only voice from pause
+JAW_RANGE_DB: Final = 30.0
+"""dB below the running peak at which the jaw is closed."""
+
+PEAK_DECAY_DB_PER_S: Final = 5.0
+"""Decay of the running peak."""
+
+MAX_JAW_OPEN: Final = 0.35
+"""jawOpen at the peak level."""
+
+MIN_PHONE_CLASSES: Final = 6
+"""Distinct phones below which a test set has no transcript, only speech and pauses."""
+
+_MIN_PEAK_DBFS: Final = -60.0
+
+Baseline = Callable[[Rig, TestSet], "list[MotionCurves] | None"]
 
 
-def jaw_of_loudness(pcm, hop=640, frame_rate=25.0):
-    """The usual cheap lip flap, causal: jawOpen rises with the level above `RANGE` dB under a running peak, averaged
-    over three frames. (n,) pcm -> weights (T, 52)."""
-    level, peak, jaw = metrics.loudness(pcm, hop), -60.0, []
-    for value in level:
-        peak = max(value, peak - FALL / frame_rate, -60.0)
-        jaw.append(np.clip((value - peak + RANGE) / RANGE, 0.0, 1.0))
-    jaw = np.convolve(np.pad(jaw, 1, mode="edge"), np.ones(3) / 3.0, mode="valid")
-    weights = np.zeros((len(level), len(ARKIT_NAMES)), np.float32)
-    weights[:, INDEX["jawOpen"]] = WIDEST * jaw
+def loudness_to_weights(
+    pcm: np.ndarray, hop: int = HOP_LENGTH, frame_rate: float = FRAME_RATE
+) -> npt.NDArray[np.float32]:
+    """Drive the jaw by loudness: jawOpen is linear in the level above `JAW_RANGE_DB` under a running peak.
+
+    The result is averaged over three frames, so it looks ahead by one.
+
+    Args:
+        pcm: (n,) audio.
+        hop: samples of a frame.
+        frame_rate: frames per second.
+
+    Returns:
+        (n // hop, 52) weights.
+    """
+    levels, peak, jaw = metrics.frame_levels(pcm, hop), _MIN_PEAK_DBFS, []
+    for level in levels:
+        peak = max(level, peak - PEAK_DECAY_DB_PER_S / frame_rate, _MIN_PEAK_DBFS)
+        jaw.append(np.clip((level - peak + JAW_RANGE_DB) / JAW_RANGE_DB, 0.0, 1.0))
+    smoothed = np.convolve(np.pad(jaw, 1, mode="edge"), np.ones(3) / 3.0, mode="valid")
+    weights = np.zeros((len(levels), len(ARKIT_NAMES)), np.float32)
+    weights[:, INDEX["jawOpen"]] = MAX_JAW_OPEN * smoothed
     return weights
 
 
-def loud_jaw(rig, section):
-    """`jaw_of_loudness` of every clip."""
-    return [of_weights(rig, jaw_of_loudness(clip.pcm)) for clip in section.clips]
+def loudness_driven_jaw(rig: Rig, test_set: TestSet) -> list[MotionCurves]:
+    """Baseline `loudness_to_weights`."""
+    return [MotionCurves.from_weights(rig, loudness_to_weights(clip.pcm)) for clip in test_set.clips]
 
 
-def teacher_itself(rig, section):
-    """The procedural teacher on the clips' phones; None for clips whose reference it is, or without real phones."""
-    names = {phone.name for phones in section.phones for phone in phones}
-    if section.rule_made or len(names) < FEWEST:
+def coarticulation_model(rig: Rig, test_set: TestSet) -> list[MotionCurves] | None:
+    """Baseline of the rule-based coarticulation model on the clips' phones.
+
+    None where it made the reference itself, or where the clips have no transcript.
+    """
+    names = {phone.name for phones in test_set.phones for phone in phones}
+    if test_set.is_rule_based or len(names) < MIN_PHONE_CLASSES:
         return None
     return [
-        of_weights(rig, face_motion.synthesize_motion(phones, len(clip.weights), clip.pcm)[0])
-        for clip, phones in zip(section.clips, section.phones)
+        MotionCurves.from_weights(rig, face_motion.synthesize_motion(phones, len(clip.weights), clip.pcm)[0])
+        for clip, phones in zip(test_set.clips, test_set.phones, strict=True)
     ]
 
 
-def own_motion(rig, section):
-    """The weights solved from the tracked face, on the rig: what solving loses; None where no camera saw the lips."""
-    if not section.tracked:
+def reference_weights(rig: Rig, test_set: TestSet) -> list[MotionCurves] | None:
+    """Baseline of the weights solved from the tracked face: the error of the blendshape solver.
+
+    None where the lips were not tracked.
+    """
+    if not test_set.is_tracked:
         return None
-    return [of_weights(rig, clip.weights) for clip in section.clips]
+    return [MotionCurves.from_weights(rig, clip.weights) for clip in test_set.clips]
 
 
-BASELINES = {
-    "the reference solved onto the face": own_motion,
-    "the teacher on the phones": teacher_itself,
-    "a jaw driven by loudness": loud_jaw,
+LOUDNESS_DRIVEN_JAW: Final = "loudness-driven jaw"
+"""Name of the baseline `loudness_driven_jaw`."""
+
+BASELINES: Final[dict[str, Baseline]] = {
+    "reference weights": reference_weights,
+    "coarticulation model": coarticulation_model,
+    LOUDNESS_DRIVEN_JAW: loudness_driven_jaw,
 }
+"""Name in reports -> baseline."""

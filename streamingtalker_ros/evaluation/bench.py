@@ -1,39 +1,58 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a frame costs: milliseconds by stage, first frame, late against early, memory, how many voices in real time.
+"""Benchmark of a talker: time per stage, first frame, late against early frames, memory, concurrent voices.
 
-Everything is measured on the running machine, one pass at a time, as a node runs it; nothing is extrapolated. A pass
-of the default family makes one frame, one of a published checkpoint `hop` frames.
+Everything is measured on the running machine, one pass at a time, as a node runs it; nothing is extrapolated.
+A pass of the blendshape family generates one frame, one of a vertex checkpoint `frames_per_step` frames.
 """
+
+from __future__ import annotations
 
 import os
 import platform
 import time
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
+import numpy.typing as npt
 
 from streamingtalker_ros.audio.constants import SAMPLE_RATE
 from streamingtalker_ros.errors import require
 
-WARM = 20  # passes before anything is measured
+if TYPE_CHECKING:
+    from streamingtalker_ros.model.protocol import StreamProtocol, TalkerProtocol
+
+WARM_UP_PASSES: Final = 20
+"""Passes before anything is measured."""
+
+_AUDIO_ROWS = 64  # different chunks of audio, used in turn
+
+Work = Callable[[int], object]
+"""Runs pass n."""
 
 
-def milliseconds(work, count):
-    """Run work(n) `count` times: (count,) float array of wall-clock milliseconds."""
-    out = np.empty(count)
+def time_passes(work: Work, count: int) -> npt.NDArray[np.float64]:
+    """Run `work(n)` for n in 0..count - 1.
+
+    Returns:
+        (count,) wall-clock milliseconds.
+    """
+    times = np.empty(count)
     for n in range(count):
         start = time.perf_counter()
         work(n)
-        out[n] = 1e3 * (time.perf_counter() - start)
-    return out
+        times[n] = 1e3 * (time.perf_counter() - start)
+    return times
 
 
-def percentiles(times):
+def percentiles(times: npt.ArrayLike) -> dict[str, float]:
+    """Return the 50th, 95th and 99th percentile as p50, p95, p99."""
     return {f"p{q}": float(np.percentile(times, q)) for q in (50, 95, 99)}
 
 
-def resident_megabytes():
-    """Resident memory of this process; NaN where /proc does not tell."""
+def resident_megabytes() -> float:
+    """Resident memory of this process; NaN where /proc is missing."""
     try:
         with open("/proc/self/statm") as file:
             return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 1e6
@@ -41,196 +60,264 @@ def resident_megabytes():
         return float("nan")
 
 
-def noise(samples, rows=64, voices=1):
-    """Speech-like noise, (rows, voices, samples) float32: cost does not depend on what is said."""
+def noise(samples: int, rows: int = _AUDIO_ROWS, voices: int = 1) -> npt.NDArray[np.float32]:
+    """White noise at speech level, (rows, voices, samples); the cost does not depend on the content."""
     return (np.random.default_rng(0).standard_normal((rows, voices, samples)) * 0.1).astype(np.float32)
 
 
-class Feed:
-    """Gives a model of either family the audio of one pass at a time.
+class PassRunner:
+    """Feeds a talker of either family the audio of one pass at a time.
 
-    frames: that a pass makes; samples: of 16 kHz audio that bring one pass on (the average, where frames end between
-    samples); lead: passes of audio until the first frame.
+    Attributes:
+        talker: the talker.
+        frames: frames that one pass generates.
+        samples: samples of 16 kHz audio per pass (the average, where frames end between samples).
+        audio: (rows, voices, samples) noise.
     """
 
-    def __init__(self, model) -> None:
-        self.model, self.frames = model, model.frames_per_step
-        self.samples = round(SAMPLE_RATE * self.frames / float(model.frame_rate))
+    def __init__(self, talker: TalkerProtocol) -> None:
+        self.talker, self.frames = talker, talker.frames_per_step
+        self.samples = round(SAMPLE_RATE * self.frames / float(talker.frame_rate))
         self.audio = noise(self.samples)
 
-    def open(self, seed=0):
-        """A stream that has just given its first frames, and the milliseconds of the call that gave them."""
-        stream = self.model.open_stream(seed=seed)
+    def open_stream(self, seed: int = 0) -> tuple[StreamProtocol, float]:
+        """Open a stream and run it up to its first frames.
+
+        Returns:
+            The stream, and the milliseconds of the call that returned the frames.
+        """
+        stream = self.talker.open_stream(seed=seed)
         while True:
             start = time.perf_counter()
             if stream.accept(self.audio[0, 0]):
                 return stream, 1e3 * (time.perf_counter() - start)
 
-    def pass_of(self, *streams):
-        """What one pass of these streams together is, as work(n)."""
-        return lambda n: self.model.accept(list(streams), [self.audio[n % len(self.audio), 0]] * len(streams))
+    def step(self, *streams: StreamProtocol) -> Work:
+        """Return the function that runs one pass of these streams as a batch."""
+
+        def work(n: int) -> object:
+            chunk = self.audio[n % len(self.audio), 0]
+            return self.talker.accept(list(streams), [chunk] * len(streams))
+
+        return work
 
     @property
-    def budget(self):
+    def budget_ms(self) -> float:
         """Milliseconds that a pass may take in real time."""
-        return 1e3 * self.frames / float(self.model.frame_rate)
+        return 1e3 * self.frames / float(self.talker.frame_rate)
 
 
 @contextmanager
-def watched(owner, name, times):
-    """While it lasts, every call of owner.name adds its milliseconds to the end of the list `times`."""
-    inner, wait = getattr(owner, name), _synchronise()
+def timed_calls(owner: object, name: str, times: list[float]) -> Iterator[None]:
+    """Within the context, append the milliseconds of every call of `owner.name` to `times`."""
+    function, synchronize = getattr(owner, name), _synchronizer()
 
-    def outer(*given, **named):
+    def timed(*args: Any, **kwargs: Any) -> Any:
         start = time.perf_counter()
-        result = inner(*given, **named)
-        wait()
+        result = function(*args, **kwargs)
+        synchronize()
         times.append(1e3 * (time.perf_counter() - start))
         return result
 
-    own = name in vars(owner)
-    object.__setattr__(owner, name, outer)
+    is_instance_attribute = name in vars(owner)
+    object.__setattr__(owner, name, timed)
     try:
         yield
     finally:
         object.__delattr__(owner, name)
-        if own:
-            object.__setattr__(owner, name, inner)
+        if is_instance_attribute:
+            object.__setattr__(owner, name, function)
 
 
-def _synchronise():
+def _synchronizer() -> Callable[[], None]:
     torch = require("torch", "the benchmark")
     return torch.cuda.synchronize if torch.cuda.is_available() else lambda: None
 
 
-def stages(model, count=200):
-    """Milliseconds per pass and stage of one voice: {stage: percentiles}; what remains is sampling, control, memory."""
-    if model.family == "vertex":
-        parts = {
-            "HuBERT": (model, "encode_windows"),
-            "predictor": (model.network.predictor, "step"),
-            "decoder": (model.network.codec, "decode"),
+def _stage_functions(talker: Any) -> dict[str, tuple[object, str]]:
+    """Stage -> the object and the name of the method that runs it."""
+    if talker.family == "vertex":
+        return {
+            "HuBERT": (talker, "encode_windows"),
+            "predictor": (talker.network.predictor, "step"),
+            "decoder": (talker.network.codec, "decode"),
         }
-    else:
-        sampler, fused = model.sampler(model.steps), model.fused
-        parts = {
-            "encoder": (fused, "encode_hop"),
-            "predictor": (fused, "predictor"),
-            "head": (sampler, "_sample"),
-            "decoder": (fused, "decoder"),
-        }
-    feed = Feed(model)
-    stream, _ = feed.open()
-    work, rows = feed.pass_of(stream), []
-    milliseconds(work, WARM)
-    for n in range(count):
-        times = {name: [] for name in parts}
-        contexts = [watched(*part, times[name]) for name, part in parts.items()]
-        for context in contexts:
-            context.__enter__()
-        total = milliseconds(lambda _: work(n), 1)[0]
-        for context in contexts:
-            context.__exit__(None, None, None)
-        rows.append([*(sum(part) for part in times.values()), total])
-    rows = np.array(rows)  # (count, stages + 1)
-    rest = rows[:, -1] - rows[:, :-1].sum(1)
+    sampler, fused = talker.sampler(talker.steps), talker.fused
     return {
-        **{name: percentiles(column) for name, column in zip(parts, rows.T)},
-        "the rest": percentiles(rest),
+        "encoder": (fused, "encode_hop"),
+        "predictor": (fused, "predictor"),
+        "head": (sampler, "_sample"),
+        "decoder": (fused, "decoder"),
     }
 
 
-def one_voice(model, frames=2000):
-    """A stream pass by pass over `frames` frames: percentiles per pass, first frame, real-time factor, memory growth.
+def measure_stages(talker: TalkerProtocol, count: int = 200) -> dict[str, dict[str, float]]:
+    """Measure the time of each stage of a pass, for one voice.
 
-    cpu: milliseconds of processor time per pass, of all threads: what other programs on the machine change least.
-    late_over_early: the old stream against one of 200 frames (at most half as old), in turns, so that the machine's
-    moods meet both.
+    Args:
+        talker: the talker.
+        count: passes to measure.
+
+    Returns:
+        Stage -> percentiles in milliseconds; "other" is the remainder: resampling, controls, memory.
     """
-    feed = Feed(model)
-    stream, first = feed.open()
-    milliseconds(feed.pass_of(stream), WARM)
-    before, started = resident_megabytes(), time.process_time()
-    times = milliseconds(feed.pass_of(stream), max(frames // feed.frames, 10))
-    busy, growth = 1e3 * (time.process_time() - started) / len(times), resident_megabytes() - before
-    young, _ = feed.open()
-    milliseconds(feed.pass_of(young), min(200 // feed.frames, len(times) // 2))
-    late, early = feed.pass_of(stream), feed.pass_of(young)
+    functions = _stage_functions(talker)
+    runner = PassRunner(talker)
+    stream, _ = runner.open_stream()
+    work, rows = runner.step(stream), []
+    time_passes(work, WARM_UP_PASSES)
+    for n in range(count):
+        times: dict[str, list[float]] = {name: [] for name in functions}
+        with ExitStack() as stack:
+            for name, function in functions.items():
+                stack.enter_context(timed_calls(*function, times[name]))
+            start = time.perf_counter()
+            work(n)
+            total = 1e3 * (time.perf_counter() - start)
+        rows.append([*(sum(calls) for calls in times.values()), total])
+    table = np.array(rows)  # (count, stages + 1)
+    other = table[:, -1] - table[:, :-1].sum(1)
+    return {
+        **{name: percentiles(column) for name, column in zip(functions, table.T[:-1], strict=True)},
+        "other": percentiles(other),
+    }
+
+
+def measure_stream(talker: TalkerProtocol, frames: int = 2000) -> dict[str, Any]:
+    """Measure one long stream pass by pass.
+
+    Args:
+        talker: the talker.
+        frames: length of the stream.
+
+    Returns:
+        Percentiles of a pass (p50, p95, p99, in ms); cpu: milliseconds of processor time per pass over all
+        threads, which depends least on other programs; first_frame (ms); real_time_factor; late_over_early:
+        median pass of the long stream over that of one of 200 frames (at most half as long), measured in
+        turns; memory_growth_mb and memory_mb.
+    """
+    runner = PassRunner(talker)
+    stream, first_frame = runner.open_stream()
+    time_passes(runner.step(stream), WARM_UP_PASSES)
+    memory, cpu_start = resident_megabytes(), time.process_time()
+    times = time_passes(runner.step(stream), max(frames // runner.frames, 10))
+    cpu = 1e3 * (time.process_time() - cpu_start) / len(times)
+    growth = resident_megabytes() - memory
+    young_stream, _ = runner.open_stream()
+    time_passes(runner.step(young_stream), min(200 // runner.frames, len(times) // 2))
+    late_and_early = runner.step(stream), runner.step(young_stream)
     turns = np.empty((min(1000, max(len(times) // 4, 5)), 2))  # late, early
     for n in range(len(turns)):
-        for which in (0, 1) if n % 2 else (1, 0):
-            turns[n, which] = milliseconds((late, early)[which], 1)[0]
+        for k in (0, 1) if n % 2 else (1, 0):  # alternate, so that the machine's load affects both alike
+            turns[n, k] = time_passes(late_and_early[k], 1)[0]
     return {
         **percentiles(times),
-        "cpu": busy,
-        "first_frame": first,
+        "cpu": cpu,
+        "first_frame": first_frame,
         "frames": frames,
-        "frames_per_pass": feed.frames,
-        "real_time_factor": float(times.mean() / feed.budget),
+        "frames_per_pass": runner.frames,
+        "real_time_factor": float(times.mean() / runner.budget_ms),
         "late_over_early": float(np.median(turns[:, 0]) / np.median(turns[:, 1])),
         "memory_growth_mb": growth,
         "memory_mb": resident_megabytes(),
     }
 
 
-def at_frames(model, marks=(1, 85, 300), around=15):
-    """Milliseconds of the pass that makes frame n: {n: median over `around` passes from there on}, of one stream."""
-    feed = Feed(model)
-    stream, _ = feed.open()  # which has given frame 0
-    times = milliseconds(feed.pass_of(stream), max(marks) // feed.frames + around)
-    first = [max(n // feed.frames - 1, 0) for n in marks]
-    return {n: float(np.median(times[at : at + around])) for n, at in zip(marks, first)}
+def measure_frames(
+    talker: TalkerProtocol, indices: Sequence[int] = (1, 85, 300), window: int = 15
+) -> dict[int, float]:
+    """Measure the passes that generate some frames of one stream.
 
+    Args:
+        talker: the talker.
+        indices: frame numbers.
+        window: passes from there on, of which the median is taken.
 
-def many_voices(model, counts=(1, 2, 4, 8, 16, 32, 64), passes=60):
-    """Milliseconds for one pass of N voices stepped together: {N: percentiles}; stops when real time is lost."""
-    out, feed = {}, Feed(model)
-    for count in counts:
-        streams = [feed.open(seed)[0] for seed in range(count)]
-        work = feed.pass_of(*streams)
-        milliseconds(work, 5)
-        out[count] = percentiles(milliseconds(work, passes))
-        if out[count]["p95"] > feed.budget:
-            break
-    return out
-
-
-def report(model, frames=2000, most=64, passes=60):
-    """All figures of a model, as a dict; `cli/bench.py` prints it."""
-    counts = [1 << n for n in range(11) if 1 << n <= most]
-    feed = Feed(model)
-    out = {
-        "machine": machine(),
-        "model": model.name,
-        "device": str(model.device),
-        "steps": model.steps,
-        "lookahead_ms": 1e3 * model.lookahead,
-        "budget_ms": feed.budget,
-        "frames_per_pass": feed.frames,
-        "stages_ms": stages(model, min(200, passes * 4)),
-        "one_voice": one_voice(model, frames),
+    Returns:
+        Frame number -> milliseconds.
+    """
+    runner = PassRunner(talker)
+    stream, _ = runner.open_stream()  # which has generated frame 0
+    times = time_passes(runner.step(stream), max(indices) // runner.frames + window)
+    starts = [max(n // runner.frames - 1, 0) for n in indices]
+    return {
+        n: float(np.median(times[start : start + window])) for n, start in zip(indices, starts, strict=True)
     }
-    voices = many_voices(model, counts, passes)
-    out["voices_ms"] = {str(n): cost for n, cost in voices.items()}  # names, as JSON has them
-    out["voices_in_real_time"] = max(
-        (n for n, cost in voices.items() if cost["p95"] <= feed.budget), default=0
+
+
+def measure_batches(
+    talker: TalkerProtocol, counts: Sequence[int] = (1, 2, 4, 8, 16, 32, 64), passes: int = 60
+) -> dict[int, dict[str, float]]:
+    """Measure a pass of several voices stepped as one batch.
+
+    Args:
+        talker: the talker.
+        counts: numbers of voices; those after the first that is slower than real time are left out.
+        passes: passes to measure.
+
+    Returns:
+        Number of voices -> percentiles in milliseconds.
+    """
+    results: dict[int, dict[str, float]] = {}
+    runner = PassRunner(talker)
+    for count in counts:
+        streams = [runner.open_stream(seed)[0] for seed in range(count)]
+        work = runner.step(*streams)
+        time_passes(work, 5)
+        results[count] = percentiles(time_passes(work, passes))
+        if results[count]["p95"] > runner.budget_ms:
+            break
+    return results
+
+
+def run_benchmark(
+    talker: TalkerProtocol, frames: int = 2000, max_voices: int = 64, passes: int = 60
+) -> dict[str, Any]:
+    """Run all measurements.
+
+    Args:
+        talker: the talker.
+        frames: length of the long stream.
+        max_voices: largest number of voices to step together.
+        passes: passes per number of voices.
+
+    Returns:
+        The results as plain types, as `streamingtalker bench --json` prints them.
+    """
+    counts = [1 << n for n in range(11) if 1 << n <= max_voices]
+    runner = PassRunner(talker)
+    results: dict[str, Any] = {
+        "machine": machine_info(),
+        "model": talker.name,
+        "device": str(talker.device),
+        "steps": talker.steps,
+        "lookahead_ms": 1e3 * talker.lookahead,
+        "budget_ms": runner.budget_ms,
+        "frames_per_pass": runner.frames,
+        "stages_ms": measure_stages(talker, min(200, passes * 4)),
+        "one_voice": measure_stream(talker, frames),
+    }
+    batches = measure_batches(talker, counts, passes)
+    results["voices_ms"] = {str(n): times for n, times in batches.items()}  # JSON has string keys
+    results["voices_in_real_time"] = max(
+        (n for n, times in batches.items() if times["p95"] <= runner.budget_ms), default=0
     )
-    if model.family == "vertex":
-        out["at_frames_ms"] = {str(n): cost for n, cost in at_frames(model).items()}
-    return out
+    if talker.family == "vertex":
+        results["at_frames_ms"] = {str(n): ms for n, ms in measure_frames(talker).items()}
+    return results
 
 
-def machine():
-    """Names the machine that the figures belong to."""
+def machine_info() -> dict[str, Any]:
+    """Describe the machine: cpu, cores, threads, torch, load, cuda."""
     torch = require("torch", "the benchmark")
-    name = platform.processor() or platform.machine()
+    cpu = platform.processor() or platform.machine()
     try:
         with open("/proc/cpuinfo") as file:
-            name = next(line.split(":")[1].strip() for line in file if line.startswith("model name"))
+            cpu = next(line.split(":")[1].strip() for line in file if line.startswith("model name"))
     except (OSError, StopIteration):
         pass
     return {
-        "cpu": name,
+        "cpu": cpu,
         "cores": os.cpu_count(),
         "threads": torch.get_num_threads(),
         "torch": torch.__version__,

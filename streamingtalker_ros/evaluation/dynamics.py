@@ -1,62 +1,106 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How a face moves over time: speed of the lips, jerk, spectrum, blinks. On arrays alone, one clip each.
+"""Temporal metrics of a face: lip speed, jerk, power spectrum, blinks.
 
-Weights are (T, 52) in ARKIT_NAMES order, curves (T,) in any unit; every result is in the unit of what came in.
+Weights are (T, 52) in the order of `ARKIT_NAMES`, curves (T,) in any unit; results are in the unit of the
+input.
 """
 
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Final
+
 import numpy as np
+import numpy.typing as npt
 
 from streamingtalker_ros.face.arkit import INDEX
 
-LIDS = [INDEX["eyeBlinkLeft"], INDEX["eyeBlinkRight"]]
-SHUT, OPEN = 0.5, 0.25  # a blink begins above the first and ends below the second
-SEGMENT = 64  # frames of a spectrum's segments, 2.56 s at 25 frames/s
+EYELIDS: Final = [INDEX["eyeBlinkLeft"], INDEX["eyeBlinkRight"]]
+"""Columns of the eyelids' weights."""
+
+BLINK_ONSET: Final = 0.5
+BLINK_OFFSET: Final = 0.25
+"""A blink begins above `BLINK_ONSET` and ends below `BLINK_OFFSET` (mean weight of both lids)."""
+
+SEGMENT_FRAMES: Final = 64
+"""Frames of a segment of the power spectrum, 2.56 s at 25 frames/s."""
 
 
-def blinks(weights):
-    """Frames at which a blink begins, (N,) int: the mean of both lids rises over 0.5; it is over below 0.25.
+def blink_onsets(weights: npt.ArrayLike) -> npt.NDArray[np.intp]:
+    """Find the frames at which a blink begins.
 
-    Two thresholds, so that a lid that trembles at one of them does not blink with every frame.
+    Two thresholds (hysteresis) keep a lid that trembles at one of them from blinking in every frame.
+
+    Args:
+        weights: (T, 52).
+
+    Returns:
+        (N,) frame indices.
     """
-    lids, shut, found = np.asarray(weights)[:, LIDS].mean(1), False, []
-    for n, lid in enumerate(lids):
-        if not shut and lid > SHUT:
-            found.append(n)
-        shut = lid > (OPEN if shut else SHUT)
-    return np.array(found, int)
+    is_closed, onsets = False, []
+    for n, eyelid in enumerate(np.asarray(weights)[:, EYELIDS].mean(1)):
+        if not is_closed and eyelid > BLINK_ONSET:
+            onsets.append(n)
+        is_closed = eyelid > (BLINK_OFFSET if is_closed else BLINK_ONSET)
+    return np.array(onsets, int)
 
 
-def vertex_speed(points, frame_rate):
-    """Mean speed of some vertices from frame to frame: (T, V, 3) metres -> (T - 1,) metres per second."""
-    return np.linalg.norm(np.diff(points, axis=0), axis=-1).mean(-1) * frame_rate
+def mean_vertex_speed(vertices: np.ndarray, frame_rate: float) -> np.ndarray:
+    """Mean speed of vertices between frames.
+
+    Args:
+        vertices: (T, V, 3) metres.
+        frame_rate: frames per second.
+
+    Returns:
+        (T - 1,) metres per second.
+    """
+    return np.linalg.norm(np.diff(vertices, axis=0), axis=-1).mean(-1) * frame_rate
 
 
-def jerk(curve, frame_rate):
-    """Root mean square of a curve's third difference, per s³; NaN under four frames.
+def rms_jerk(curve: np.ndarray, frame_rate: float) -> float:
+    """Root mean square of a curve's third difference.
 
-    Noise and jumps raise it, but so does moving more: compare it between motions of equal amplitude.
+    Noise and discontinuities raise it, and so does a larger amplitude: compare it between motions of equal
+    amplitude.
+
+    Args:
+        curve: (T,).
+        frame_rate: frames per second.
+
+    Returns:
+        The unit of `curve` per s³; NaN under four frames.
     """
     return (
         float(np.sqrt(np.mean(np.diff(curve, n=3) ** 2)) * frame_rate**3) if len(curve) > 3 else float("nan")
     )
 
 
-def spectrum(curves, frame_rate):
-    """Power spectral density of some curves together, after Welch (1967): frequencies (F,) Hz, density (F,) unit²/Hz.
+def power_spectrum(
+    curves: Iterable[np.ndarray], frame_rate: float
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    """Power spectral density of several curves together by Welch's method (1967).
 
-    Segments of 2.56 s (at 25 frames/s), half overlapping, their mean removed, under a Hann window; shorter curves are
-    left out, and the density is NaN when none is left.
+    Segments of `SEGMENT_FRAMES`, half overlapping, mean removed, under a Hann window; shorter curves are left
+    out.
+
+    Args:
+        curves: (T,) each.
+        frame_rate: frames per second.
+
+    Returns:
+        Frequencies (F,) in Hz and the density (F,) in unit²/Hz; NaN when every curve is too short.
     """
-    window = np.hanning(SEGMENT + 1)[:-1]
-    parts = [
-        curve[start : start + SEGMENT]
+    window = np.hanning(SEGMENT_FRAMES + 1)[:-1]
+    segments = [
+        curve[start : start + SEGMENT_FRAMES]
         for curve in curves
-        for start in range(0, len(curve) - SEGMENT + 1, SEGMENT // 2)
+        for start in range(0, len(curve) - SEGMENT_FRAMES + 1, SEGMENT_FRAMES // 2)
     ]
-    hertz = np.fft.rfftfreq(SEGMENT, 1.0 / frame_rate)
-    if not parts:
-        return hertz, np.full(len(hertz), np.nan)
-    parts = np.stack(parts).astype(np.float64)
-    power = np.abs(np.fft.rfft((parts - parts.mean(1, keepdims=True)) * window, axis=1)) ** 2
+    frequencies = np.fft.rfftfreq(SEGMENT_FRAMES, 1.0 / frame_rate)
+    if not segments:
+        return frequencies, np.full(len(frequencies), np.nan)
+    stacked = np.stack(segments).astype(np.float64)
+    power = np.abs(np.fft.rfft((stacked - stacked.mean(1, keepdims=True)) * window, axis=1)) ** 2
     power[:, 1:-1] *= 2.0  # the negative frequencies' half
-    return hertz, power.mean(0) / (frame_rate * (window**2).sum())
+    return frequencies, power.mean(0) / (frame_rate * (window**2).sum())

@@ -1,11 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Motion that somebody already made: CSV (Live Link Face) or NPZ (`streamingtalker animate`) files in a folder.
+"""Motion made by other systems: a folder of CSV (Live Link Face) or NPZ (`streamingtalker animate`) files.
 
-`read_folder(rig, folder)` gives {name: Take}; `against(section, takes)` lays them beside a corpus's clips of the same
-names, `as_section(rig, folder, takes)` beside the sound files of the folder itself, when there is nothing to judge by.
+`read_motion_folder` reads it; `pair_with_clips` pairs its files with the clips of a test set by name,
+`folder_to_test_set` with the sound files beside them, without a reference.
 """
 
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Final
 
 import numpy as np
 
@@ -14,84 +19,142 @@ from streamingtalker_ros.audio.files import read_audio
 from streamingtalker_ros.audio.resample import to_16k
 from streamingtalker_ros.corpus.storage import Clip
 from streamingtalker_ros.errors import TalkerError
-from streamingtalker_ros.evaluation.motion_curves import Take, of_weights, on_grid
-from streamingtalker_ros.evaluation.test_set import Section
+from streamingtalker_ros.evaluation.motion_curves import MotionCurves, resample_frames
+from streamingtalker_ros.evaluation.test_set import TestSet
 from streamingtalker_ros.face.arkit import ARKIT_NAMES
 from streamingtalker_ros.face.formats.livelink import read_livelink_csv
+from streamingtalker_ros.face.rig import Rig
 
-MOTION, SOUND = (".csv", ".npz"), (".wav", ".flac", ".ogg", ".mp3")
+MOTION_SUFFIXES: Final = (".csv", ".npz")
+AUDIO_SUFFIXES: Final = (".wav", ".flac", ".ogg", ".mp3")
 
 
-def read_motion(path):
-    """One file -> (weights (T, 52) in ARKIT_NAMES order, head (T, 4) xyzw, frames a second). TalkerError if it is
-    none."""
+def read_motion(path: Path) -> tuple[np.ndarray, np.ndarray, float]:
+    """Read one motion file.
+
+    Args:
+        path: CSV or NPZ.
+
+    Returns:
+        Weights (T, 52) in the order of `ARKIT_NAMES`, head quaternions (T, 4) xyzw, frames per second.
+
+    Raises:
+        TalkerError: If the file holds no such motion.
+    """
     if path.suffix.lower() == ".csv":
         return read_livelink_csv(path)
     try:
         with np.load(path) as data:
-            weights, rate = np.asarray(data["weights"], np.float32), float(data["frame_rate"])
+            weights, frame_rate = np.asarray(data["weights"], np.float32), float(data["frame_rate"])
             head = np.asarray(data["head"], np.float32)
             names = [str(name) for name in data["names"]] if "names" in data else list(ARKIT_NAMES)
-    except (OSError, ValueError, KeyError) as broken:
+    except (OSError, ValueError, KeyError) as error:
         raise TalkerError(
-            f"{path} is no motion of `streamingtalker animate` ({broken}): it needs weights, head and "
+            f"{path} is no motion of `streamingtalker animate` ({error}): it needs weights, head and "
             "frame_rate"
         ) from None
-    fits = (
+    is_valid = (
         weights.ndim == 2 and len(weights) and weights.shape[1] == 52 and sorted(names) == sorted(ARKIT_NAMES)
     )
-    if not fits or head.shape != (len(weights), 4):
+    if not is_valid or head.shape != (len(weights), 4):
         raise TalkerError(
             f"{path} does not hold the 52 ARKit weights and a head quaternion for each frame: write it "
             "with `streamingtalker animate`"
         )
-    return weights[:, [names.index(name) for name in ARKIT_NAMES]], head, rate
+    return weights[:, [names.index(name) for name in ARKIT_NAMES]], head, frame_rate
 
 
-def read_folder(rig, folder):
-    """{stem: Take at 25 frames a second} of all motion files in a folder. Raises TalkerError where there are none."""
+def read_motion_folder(rig: Rig, folder: str | os.PathLike[str]) -> dict[str, MotionCurves]:
+    """Read all motion files of a folder.
+
+    Args:
+        rig: the face on which the weights are measured.
+        folder: path.
+
+    Returns:
+        File stem -> curves at `FRAME_RATE`.
+
+    Raises:
+        TalkerError: If there are none, or one is invalid.
+    """
     folder = Path(folder)
     paths = (
-        sorted(path for path in folder.glob("*") if path.suffix.lower() in MOTION) if folder.is_dir() else []
+        sorted(path for path in folder.glob("*") if path.suffix.lower() in MOTION_SUFFIXES)
+        if folder.is_dir()
+        else []
     )
     if not paths:
         raise TalkerError(
             f"{folder} holds no motion: put NAME.csv or NAME.npz there, beside NAME.wav or with a "
             "--corpus whose clips have those names"
         )
-    takes = {}
+    curves = {}
     for path in paths:
-        weights, head, rate = read_motion(path)
-        frames = int(round(len(weights) * FRAME_RATE / rate))
-        takes[path.stem] = of_weights(
-            rig, on_grid(weights, rate, frames, FRAME_RATE), on_grid(head, rate, frames, FRAME_RATE)
+        weights, head, frame_rate = read_motion(path)
+        frames = round(len(weights) * FRAME_RATE / frame_rate)
+        curves[path.stem] = MotionCurves.from_weights(
+            rig, resample_frames(weights, frame_rate, frames), resample_frames(head, frame_rate, frames)
         )
-    return takes
+    return curves
 
 
-def against(section, takes):
-    """The part of a section whose clips have a take of their name: (Section, list of Take of the clips' lengths)."""
-    chosen = [i for i, clip in enumerate(section.clips) if clip.name in takes]
-    if not chosen:
+def pair_with_clips(
+    test_set: TestSet, curves: Mapping[str, MotionCurves]
+) -> tuple[TestSet, list[MotionCurves]]:
+    """Pair motion with the clips of a test set by name.
+
+    Args:
+        test_set: clips and references.
+        curves: name -> motion.
+
+    Returns:
+        The subset of the clips that have motion, and their motion, cut or held to the clips' lengths.
+
+    Raises:
+        TalkerError: If no names match.
+    """
+    indices = [i for i, clip in enumerate(test_set.clips) if clip.name in curves]
+    if not indices:
         raise TalkerError(
-            f"no clip of {section.name} has the name of a motion file (its first is "
-            f"{section.clips[0].name}, of the folder {next(iter(takes))}): name them alike"
+            f"no clip of {test_set.name} has the name of a motion file (its first is "
+            f"{test_set.clips[0].name}, of the folder {next(iter(curves))}): use the same names"
         )
-    part = section.part(chosen)
-    return part, [
-        _fitted(takes[clip.name], len(truth.opening)) for clip, truth in zip(part.clips, part.truth)
+    subset = test_set.subset(indices)
+    return subset, [
+        _fit_length(curves[clip.name], len(reference.opening))
+        for clip, reference in zip(subset.clips, subset.reference, strict=True)
     ]
 
 
-def as_section(folder, takes):
-    """The folder's own sounds as a Section without a reference: (Section, list of Take)."""
-    clips, kept, truth = [], [], []
-    for name, take in takes.items():
-        path = next((p for p in sorted(Path(folder).glob(f"{name}.*")) if p.suffix.lower() in SOUND), None)
+def folder_to_test_set(
+    folder: str | os.PathLike[str], curves: Mapping[str, MotionCurves]
+) -> tuple[TestSet, list[MotionCurves]]:
+    """Pair motion with the sound files of the same folder; such a test set has no reference.
+
+    Args:
+        folder: path.
+        curves: name -> motion.
+
+    Returns:
+        The test set and the motion of its clips.
+
+    Raises:
+        TalkerError: If there are no sound files.
+    """
+    clips, paired, reference = [], [], []
+    for name, motion in curves.items():
+        path = next(
+            (
+                path
+                for path in sorted(Path(folder).glob(f"{name}.*"))
+                if path.suffix.lower() in AUDIO_SUFFIXES
+            ),
+            None,
+        )
         if path is None:
             continue
         pcm = to_16k(*read_audio(path))
-        frames = min(len(take.opening), len(pcm) // HOP_LENGTH)
+        frames = min(len(motion.opening), len(pcm) // HOP_LENGTH)
         clips.append(
             Clip(
                 np.asarray(pcm[: frames * HOP_LENGTH], np.float32),
@@ -101,22 +164,16 @@ def as_section(folder, takes):
                 name=name,
             )
         )
-        kept.append(_fitted(take, frames))
-        truth.append(Take(np.zeros(frames), np.full(frames, np.nan)))
+        paired.append(_fit_length(motion, frames))
+        reference.append(MotionCurves(np.zeros(frames), np.full(frames, np.nan)))
     if not clips:
         raise TalkerError(
             f"{folder} has no sound beside its motion: put NAME.wav there, or give the --corpus that the "
             "names belong to"
         )
-    return Section(Path(folder).resolve().name, clips, truth, [[] for _ in clips]), kept
+    return TestSet(Path(folder).resolve().name, clips, reference, [[] for _ in clips]), paired
 
 
-def _fitted(take, frames):
-    """A take with exactly `frames` frames; its end is held."""
-    rows = np.minimum(np.arange(frames), len(take.opening) - 1)
-    return Take(
-        *(
-            None if part is None else part[rows]
-            for part in (take.opening, take.width, take.weights, take.head)
-        )
-    )
+def _fit_length(curves: MotionCurves, frames: int) -> MotionCurves:
+    """Cut curves to a number of frames, or hold their last frame."""
+    return curves.select(np.minimum(np.arange(frames), len(curves.opening) - 1))

@@ -1,137 +1,239 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Measures of face motion on arrays alone; nothing here knows where the motion came from.
+"""Metrics of lip motion on plain arrays.
 
-Lip opening is max(0, signed inner-lip gap) everywhere, so overlapping lips count as closed. A frame's motion stands
-for the middle of its audio, (n + 1/2) / frame_rate.
+Lip opening is max(0, signed inner-lip gap) everywhere, so overlapping lips count as closed. A frame's motion
+stands for the middle of its audio, (n + 1/2) / frame_rate.
 """
 
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
 from dataclasses import astuple, dataclass
+from typing import Final
 
 import numpy as np
+import numpy.typing as npt
 
-from streamingtalker_ros.phonetics.phones import BILABIALS, OPEN_VOWELS, has_unreliable_alignment
+from streamingtalker_ros.audio.constants import HOP_LENGTH
+from streamingtalker_ros.phonetics.phones import BILABIALS, OPEN_VOWELS, Phone, has_unreliable_alignment
 
-CLOSED = 0.1  # of the median open-vowel opening: under it the lips count as closed
-EDGE = 0.02  # seconds: half a frame, by which a phone may miss the middle of its frames
+CLOSED_RATIO: Final = 0.1
+"""Lips count as closed below this fraction of the median open-vowel opening."""
+
+PHONE_MARGIN_S: Final = 0.02
+"""Seconds, half a frame: tolerance at both ends of a phone."""
+
+MAX_LAG_FRAMES: Final = 5
+"""Frames of shift, either way, over which curves are cross-correlated."""
 
 
 @dataclass
-class Closures:
-    """How well lips close, as counts, so that clips add up."""
+class ClosureCounts:
+    """Counts of lip closures; counts of several clips are added with `+`.
 
-    bilabials: int = 0  # where an aligner had room for them, see `phones.has_unreliable_alignment`
-    closed: int = 0  # bilabials with a frame of closed lips
-    vowels: int = 0
-    false: int = 0  # open vowels with a frame of closed lips in their middle half
-    squeezed: int = 0  # bilabials of which nobody knows where they are
-    closed_there: int = 0  # squeezed ones with a frame of closed lips where they were put
+    Attributes:
+        bilabials: bilabials whose alignment is reliable, see `phones.has_unreliable_alignment`.
+        closed: those of them with a frame of closed lips.
+        open_vowels: open vowels.
+        false_contacts: open vowels with a frame of closed lips in their middle half.
+        unreliable: bilabials whose alignment is unreliable.
+        closed_unreliable: those of them with a frame of closed lips at the aligned time.
+    """
 
-    def __add__(self, other):
-        return Closures(*(mine + theirs for mine, theirs in zip(astuple(self), astuple(other))))
+    bilabials: int = 0
+    closed: int = 0
+    open_vowels: int = 0
+    false_contacts: int = 0
+    unreliable: int = 0
+    closed_unreliable: int = 0
+
+    def __add__(self, other: ClosureCounts) -> ClosureCounts:
+        pairs = zip(astuple(self), astuple(other), strict=True)
+        return ClosureCounts(*(first + second for first, second in pairs))
 
     @property
-    def recall(self):
+    def recall(self) -> float:
+        """Fraction of the reliably aligned bilabials that close the lips; NaN without any."""
         return self.closed / self.bilabials if self.bilabials else float("nan")
 
     @property
-    def recall_of_all(self):
-        """With the squeezed ones."""
-        count = self.bilabials + self.squeezed
-        return (self.closed + self.closed_there) / count if count else float("nan")
+    def recall_of_all(self) -> float:
+        """Fraction of all bilabials, unreliably aligned ones included, that close the lips."""
+        count = self.bilabials + self.unreliable
+        return (self.closed + self.closed_unreliable) / count if count else float("nan")
 
     @property
-    def false_rate(self):
-        return self.false / self.vowels if self.vowels else float("nan")
+    def false_contact_rate(self) -> float:
+        """Fraction of the open vowels with closed lips; NaN without any."""
+        return self.false_contacts / self.open_vowels if self.open_vowels else float("nan")
 
 
-def frames_within(start, end, frames, frame_rate):
-    """Indices of the frames whose middle lies in [start, end] seconds; the nearest frame when none does."""
+def frames_within(start: float, end: float, frames: int, frame_rate: float) -> npt.NDArray[np.intp]:
+    """Select the frames of a span of time.
+
+    Args:
+        start: seconds.
+        end: seconds.
+        frames: number of frames of the clip.
+        frame_rate: frames per second.
+
+    Returns:
+        Indices of the frames whose middle lies in the span; the nearest frame when none does.
+    """
     first, last = int(np.ceil(start * frame_rate - 0.5)), int(np.floor(end * frame_rate - 0.5))
     if last < first:
         first = last = int(np.floor(0.5 * (start + end) * frame_rate))
     return np.arange(max(first, 0), min(last, frames - 1) + 1)
 
 
-def vowel_opening(openings, phones, frame_rate):
-    """Median over open vowels of the widest opening in each. openings: list of (T,), phones: a list for each."""
+def vowel_opening(
+    openings: Iterable[np.ndarray], phones: Iterable[Sequence[Phone]], frame_rate: float
+) -> float:
+    """Median over open vowels of the largest opening in each.
+
+    Args:
+        openings: for each clip (T,) lip opening in any unit.
+        phones: for each clip its phones.
+        frame_rate: frames per second.
+
+    Returns:
+        The median in the unit of `openings`; NaN without open vowels.
+    """
     peaks = []
-    for opening, sounds in zip(openings, phones):
-        for phone in sounds:
+    for opening, sequence in zip(openings, phones, strict=True):
+        for phone in sequence:
             rows = frames_within(phone.start, phone.end, len(opening), frame_rate)
             if phone.name in OPEN_VOWELS and len(rows):
                 peaks.append(opening[rows].max())
     return float(np.median(peaks)) if peaks else float("nan")
 
 
-def closures(opening, phones, frame_rate, reference):
-    """Count closures in one clip. opening (T,) in any unit, reference: `vowel_opening` in the same unit."""
-    count, limit = Closures(), CLOSED * reference
+def count_closures(
+    opening: np.ndarray, phones: Iterable[Phone], frame_rate: float, reference: float
+) -> ClosureCounts:
+    """Count the closures of one clip.
+
+    Args:
+        opening: (T,) lip opening in any unit.
+        phones: the clip's phones.
+        frame_rate: frames per second.
+        reference: `vowel_opening` of the same system, in the same unit.
+
+    Returns:
+        The counts.
+    """
+    counts, limit = ClosureCounts(), CLOSED_RATIO * reference
     for phone in phones:
         if phone.name in BILABIALS:
-            rows = frames_within(phone.start - EDGE, phone.end + EDGE, len(opening), frame_rate)
+            rows = frames_within(
+                phone.start - PHONE_MARGIN_S, phone.end + PHONE_MARGIN_S, len(opening), frame_rate
+            )
             if len(rows):
                 closed = int(opening[rows].min() < limit)
-                count += (
-                    Closures(squeezed=1, closed_there=closed)
+                counts += (
+                    ClosureCounts(unreliable=1, closed_unreliable=closed)
                     if has_unreliable_alignment(phone)
-                    else Closures(1, closed)
+                    else ClosureCounts(1, closed)
                 )
         elif phone.name in OPEN_VOWELS:
             quarter = 0.25 * (phone.end - phone.start)
             rows = frames_within(phone.start + quarter, phone.end - quarter, len(opening), frame_rate)
             if len(rows):
-                count += Closures(vowels=1, false=int(opening[rows].min() < limit))
-    return count
+                counts += ClosureCounts(open_vowels=1, false_contacts=int(opening[rows].min() < limit))
+    return counts
 
 
-def loudness(pcm, hop=640):
-    """Level of each frame's audio, dBFS, -90 and up: (n,) pcm -> (n / hop,)."""
+def frame_levels(pcm: np.ndarray, hop: int = HOP_LENGTH) -> npt.NDArray[np.float64]:
+    """Level of each frame's audio.
+
+    Args:
+        pcm: (n,) audio, -1..1.
+        hop: samples of a frame.
+
+    Returns:
+        (n // hop,) dBFS, -90 and up.
+    """
     power = np.square(pcm[: len(pcm) // hop * hop], dtype=np.float64).reshape(-1, hop).mean(1)
     return 10.0 * np.log10(power + 1e-9)
 
 
-def correlation(a, b):
-    """Pearson's r of two curves (T,); 0 where one of them does not move."""
+def correlation(a: np.ndarray, b: np.ndarray) -> float:
+    """Pearson's correlation of two curves (T,); 0 where one of them is constant."""
     a, b = a - a.mean(), b - b.mean()
     norm = np.sqrt((a * a).sum() * (b * b).sum())
     return float((a * b).sum() / norm) if norm > 1e-12 else 0.0
 
 
-def cross_correlation(made, reference, most=5):
-    """r of `made` shifted by -most … most frames against `reference`: (2 most + 1,); positive shifts: it is late."""
+def cross_correlation(
+    generated: np.ndarray, reference: np.ndarray, max_lag: int = MAX_LAG_FRAMES
+) -> npt.NDArray[np.float64]:
+    """Correlation of two curves at every shift.
 
-    def shifted(k):
+    Args:
+        generated: (T,).
+        reference: (T,).
+        max_lag: largest shift in frames.
+
+    Returns:
+        (2 max_lag + 1,): shifts from -max_lag to max_lag; positive shifts: `generated` is late.
+    """
+
+    def correlation_at(shift: int) -> float:
         return correlation(
-            made[max(k, 0) : len(made) + min(k, 0)], reference[max(-k, 0) : len(reference) - max(k, 0)]
+            generated[max(shift, 0) : len(generated) + min(shift, 0)],
+            reference[max(-shift, 0) : len(reference) - max(shift, 0)],
         )
 
-    return np.array([shifted(k) for k in range(-most, most + 1)])
+    return np.array([correlation_at(shift) for shift in range(-max_lag, max_lag + 1)])
 
 
-def lag(made, reference, most=5):
-    """Frames by which `made` comes after `reference`: the shift of highest correlation, -most … most."""
-    return int(cross_correlation(made, reference, most).argmax()) - most
+def lag(generated: np.ndarray, reference: np.ndarray, max_lag: int = MAX_LAG_FRAMES) -> int:
+    """Frames by which `generated` is later than `reference`: the shift of highest correlation."""
+    return int(cross_correlation(generated, reference, max_lag).argmax()) - max_lag
 
 
-def peak_of(values):
-    """Where the highest of equally spaced values (N,) truly lies: a parabola through it and its neighbours; a float
-    index."""
+def peak_position(values: np.ndarray) -> float:
+    """Position of the maximum of equally spaced samples, refined by a parabola through its neighbours.
+
+    Args:
+        values: (N,).
+
+    Returns:
+        A fractional index.
+    """
     k = int(np.argmax(values))
     if not 0 < k < len(values) - 1:
         return float(k)
-    before, here, after = (float(v) for v in values[k - 1 : k + 2])
-    bend = before - 2.0 * here + after
-    return k + (0.5 * (before - after) / bend if bend else 0.0)
+    before, peak, after = (float(value) for value in values[k - 1 : k + 2])
+    curvature = before - 2.0 * peak + after
+    return k + (0.5 * (before - after) / curvature if curvature else 0.0)
 
 
-def amplitude_ratio(made, reference):
-    """How far `made` moves for what `reference` moves: the ratio of their standard deviations over time. (T,) each, in
-    inter-ocular distances of their own faces; NaN where the reference does not move."""
-    return float(made.std() / reference.std()) if reference.std() > 1e-9 else float("nan")
+def amplitude_ratio(generated: np.ndarray, reference: np.ndarray) -> float:
+    """Ratio of two curves' standard deviations over time.
+
+    Args:
+        generated: (T,) in inter-ocular distances of its face.
+        reference: (T,) in inter-ocular distances of its face.
+
+    Returns:
+        Generated over reference; NaN where the reference is constant.
+    """
+    return float(generated.std() / reference.std()) if reference.std() > 1e-9 else float("nan")
 
 
-def closing_time(opening, last_sound, frame_rate, limit):
-    """Seconds from the last sound (s) until the lips are closed for good: opening (T,) stays under `limit`."""
+def closing_time(opening: np.ndarray, last_sound: float, frame_rate: float, limit: float) -> float:
+    """Time from the last sound until the lips stay closed.
+
+    Args:
+        opening: (T,) lip opening.
+        last_sound: seconds.
+        frame_rate: frames per second.
+        limit: opening below which the lips are closed, in the unit of `opening`.
+
+    Returns:
+        Seconds.
+    """
     start = int(last_sound * frame_rate)
     above = np.flatnonzero(opening[start:] >= limit)
-    return 0.0 if not len(above) else (start + above[-1] + 1) / frame_rate - last_sound
+    return 0.0 if not len(above) else float((start + above[-1] + 1) / frame_rate - last_sound)

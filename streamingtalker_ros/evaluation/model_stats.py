@@ -1,29 +1,47 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a checkpoint is, apart from how it speaks: size, use of its codebook, cost of a frame."""
+"""Statistics of a checkpoint: size of the weights, use of the codebook, cost of a frame."""
 
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
+from streamingtalker_ros.corpus.storage import Clip
 from streamingtalker_ros.errors import require
 from streamingtalker_ros.evaluation import bench
 from streamingtalker_ros.model.codebook import codebook_perplexity
 
-MOST = 24  # clips looked at for the codebook
+if TYPE_CHECKING:
+    from streamingtalker_ros.streaming import Talker
+
+MAX_CODEBOOK_CLIPS: Final = 24
+"""Clips that are encoded to measure the use of the codebook."""
 
 
-def size(folder):
-    """{"megabytes": of weights.safetensors in a checkpoint folder}; NaN where there is none."""
+def weights_size(folder: str | os.PathLike[str]) -> dict[str, float]:
+    """Size of weights.safetensors in a checkpoint folder as "megabytes"; NaN where there is none."""
     path = Path(folder) / "weights.safetensors"
     return {"megabytes": path.stat().st_size / 1e6 if path.is_file() else float("nan")}
 
 
-def codebook(talker, clips):
-    """How a default talker's codec uses its codes on the clips' own motion: codes, codes_used, perplexity."""
+def codebook_usage(talker: Talker, clips: Sequence[Clip]) -> dict[str, float]:
+    """Measure how a blendshape talker's codec uses its codebook on the motion of clips.
+
+    Args:
+        talker: a blendshape talker.
+        clips: clips with motion.
+
+    Returns:
+        codes (size of the codebook), codes_used, perplexity.
+    """
     torch = require("torch", "the model")
     codec, used = talker.network.codec, []
     with torch.inference_mode():
-        for clip in clips[:: max(1, len(clips) // MOST)][:MOST]:
+        for clip in clips[:: max(1, len(clips) // MAX_CODEBOOK_CLIPS)][:MAX_CODEBOOK_CLIPS]:
             motion = np.concatenate((clip.weights, clip.head), 1).astype(np.float32)
             features = codec.features(torch.from_numpy(motion)[None].to(talker.device))
             used.append(codec.quantize(features)[1].flatten().cpu())
@@ -36,7 +54,15 @@ def codebook(talker, clips):
     }
 
 
-def cost(talker, frames=400):
-    """Milliseconds of a frame of one voice on this machine, and the machine."""
-    figures = bench.one_voice(talker, frames)
-    return {"p50_ms": figures["p50"], "p99_ms": figures["p99"], **bench.machine(), "device": talker.device}
+def frame_cost(talker: Talker, frames: int = 400) -> dict[str, Any]:
+    """Measure the time of a frame of one stream on this machine.
+
+    Args:
+        talker: a blendshape talker.
+        frames: frames to time.
+
+    Returns:
+        p50_ms, p99_ms, the talker's device and `bench.machine_info()`.
+    """
+    times = bench.measure_stream(talker, frames)
+    return {"p50_ms": times["p50"], "p99_ms": times["p99"], **bench.machine_info(), "device": talker.device}

@@ -1,10 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A study: one model, its baselines and everything that was measured of them, in one place for report and JSON.
+"""Evaluation results: one model, its baselines and all measurements, for the report and JSON.
 
-`Study` holds results; `measure_*` fill it in, each on its own, so that a command chooses what it pays for.
+`EvaluationResults` holds them; each `measure_*` function adds one kind, so that a command runs only
+those that were requested.
 """
 
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
@@ -12,187 +18,276 @@ from streamingtalker_ros.audio.constants import FRAME_RATE
 from streamingtalker_ros.errors import TalkerError
 from streamingtalker_ros.evaluation import drift, metrics, model_stats, non_speech, robustness, sampling
 from streamingtalker_ros.evaluation.baselines import BASELINES
-from streamingtalker_ros.evaluation.inference import inter_ocular, speak_all
-from streamingtalker_ros.evaluation.motion_curves import of_weights, on_grid
-from streamingtalker_ros.evaluation.test_set import score
+from streamingtalker_ros.evaluation.inference import inter_ocular_distance, synthesize_batch
+from streamingtalker_ros.evaluation.motion_curves import MotionCurves, resample_frames
+from streamingtalker_ros.evaluation.sampling import SeedSpread
+from streamingtalker_ros.evaluation.test_set import ClipScores, Scores, TestSet, score
+from streamingtalker_ros.face.rig import Rig
 
-REFERENCE = "the reference itself"
+if TYPE_CHECKING:
+    from streamingtalker_ros.streaming import Talker
+
+REFERENCE: Final = "reference"
+"""Name of the reference among the systems."""
+
+BASELINE_CHECKPOINT: Final = "baseline checkpoint"
+"""Name of the checkpoint that `--baseline` names among the systems."""
+
+MAX_DRIFT_CLIPS: Final = 200
+"""Clips that the long stream repeats."""
 
 
 @dataclass
-class Study:
-    """model: how the judged system is called among the others; name: of the checkpoint or folder;
-    options: with which its streams are opened.
+class EvaluationResults:
+    """All results of one evaluation.
 
-    figures[section][system]: dict of floats; takes[section][system]: list of Take; per_clip[section][system]: dict
-    of arrays. A system is the model, REFERENCE, a baseline checkpoint or one of BASELINES."""
+    A system is the model, `REFERENCE`, `BASELINE_CHECKPOINT` or one of `BASELINES`.
 
-    model: str
-    rig: object
+    Attributes:
+        system: name of the evaluated system among the others.
+        rig: the face.
+        name: name of the checkpoint or folder.
+        options: arguments of `Talker.open_stream`.
+        test_sets: the test sets.
+        curves: test set -> system -> motion of each clip.
+        scores: test set -> system -> scores.
+        per_clip: test set -> system -> scores of the clips whose reference moves.
+        non_speech: results of `measure_non_speech`.
+        robustness: test set -> condition -> scores.
+        drift: results of `drift.measure_drift`.
+        seed_spread: motion of one clip over seeds.
+        seed_scores: results of `sampling.measure_seed_spread`.
+        sampling: results of `sampling.score_sampling`.
+        model_stats: results of `measure_model_stats`.
+    """
+
+    system: str
+    rig: Rig
     name: str = ""
-    options: dict = field(default_factory=dict)
-    sections: list = field(default_factory=list)
-    takes: dict = field(default_factory=dict)
-    figures: dict = field(default_factory=dict)
-    per_clip: dict = field(default_factory=dict)
-    quiet: dict = field(default_factory=dict)
-    robustness: dict = field(default_factory=dict)
-    hour: dict = field(default_factory=dict)
-    seeds: object = None
-    seeds_figures: dict = field(default_factory=dict)
-    sampling_table: dict = field(default_factory=dict)
-    facts: dict = field(default_factory=dict)
+    options: dict[str, Any] = field(default_factory=dict)
+    test_sets: list[TestSet] = field(default_factory=list)
+    curves: dict[str, dict[str, list[MotionCurves]]] = field(default_factory=dict)
+    scores: dict[str, dict[str, Scores]] = field(default_factory=dict)
+    per_clip: dict[str, dict[str, ClipScores]] = field(default_factory=dict)
+    non_speech: dict[str, Any] = field(default_factory=dict)
+    robustness: dict[str, dict[str, Scores]] = field(default_factory=dict)
+    drift: dict[str, Any] = field(default_factory=dict)
+    seed_spread: SeedSpread | None = None
+    seed_scores: Scores = field(default_factory=dict)
+    sampling: dict[str, Scores] = field(default_factory=dict)
+    model_stats: dict[str, Any] = field(default_factory=dict)
 
-    def add(self, section, system, takes) -> None:
-        """Judge a system's takes of a section's clips, and keep all of it."""
-        figures, clips = score(self.rig, section, takes)
-        for store, value in ((self.takes, takes), (self.figures, figures), (self.per_clip, clips)):
-            store.setdefault(section.name, {})[system] = value
+    def add(self, test_set: TestSet, system: str, curves: list[MotionCurves]) -> None:
+        """Score the motion of a system on a test set and store motion and scores."""
+        scores, clips = score(self.rig, test_set, curves)
+        self.curves.setdefault(test_set.name, {})[system] = curves
+        self.scores.setdefault(test_set.name, {})[system] = scores
+        self.per_clip.setdefault(test_set.name, {})[system] = clips
 
-    def spoken_most(self):
-        """The section to draw long speech from: with phones rather than without, then the longest."""
+    def main_test_set(self) -> TestSet:
+        """Return the test set for further measurements: the longest of those with bilabials, if any."""
         return max(
-            self.sections,
-            key=lambda s: (any(p.name in metrics.BILABIALS for ps in s.phones for p in ps), s.seconds),
+            self.test_sets,
+            key=lambda test_set: (
+                any(phone.name in metrics.BILABIALS for phones in test_set.phones for phone in phones),
+                test_set.seconds,
+            ),
         )
 
-    def speech_p95(self):
-        """95th percentile of the model's lip speed over all sections, m/s."""
+    def speech_lip_speed_p95(self) -> float:
+        """95th percentile of the model's lip speed over all test sets, metres per second."""
         speeds = [
-            non_speech.lip_speed(self.rig, take.weights, FRAME_RATE)
-            for section in self.sections
-            for take in self.takes[section.name][self.model]
+            non_speech.lip_speed(self.rig, curves.weights, FRAME_RATE)
+            for test_set in self.test_sets
+            for curves in self.curves[test_set.name][self.system]
+            if curves.weights is not None
         ]
         return float(np.percentile(np.concatenate(speeds), 95))
 
-    def json(self):
-        """All figures as plain types; what is not a number is null."""
-        from streamingtalker_ros.evaluation.acceptance import judge
+    def to_json(self) -> dict[str, Any]:
+        """Return all scores as plain types; NaN and infinity become None."""
+        from streamingtalker_ros.evaluation.acceptance import check_criteria
 
-        out = {
-            "model": self.name,
-            "system": self.model,
-            "sections": self.figures,
-            "quiet": self.quiet,
-            "robustness": self.robustness,
-            "hour": self.hour,
-            "seeds": self.seeds_figures,
-            "sampling": self.sampling_table,
-            "facts": self.facts,
-            "targets": [vars(row) for row in judge(self)],
-        }
-        return _plain(out)
+        return _to_plain(
+            {
+                "model": self.name,
+                "system": self.system,
+                "test_sets": self.scores,
+                "non_speech": self.non_speech,
+                "robustness": self.robustness,
+                "drift": self.drift,
+                "seeds": self.seed_scores,
+                "sampling": self.sampling,
+                "model_stats": self.model_stats,
+                "criteria": [vars(criterion) for criterion in check_criteria(self)],
+            }
+        )
 
 
-def _plain(value):
+def _to_plain(value: Any) -> Any:
     if isinstance(value, dict):
-        return {str(key): _plain(part) for key, part in value.items()}
-    if isinstance(value, (list, tuple, np.ndarray)):
-        return [_plain(part) for part in value]
+        return {str(key): _to_plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple | np.ndarray):
+        return [_to_plain(item) for item in value]
     if isinstance(value, np.generic):
         value = value.item()
     return None if isinstance(value, float) and not np.isfinite(value) else value
 
 
-def speak_section(talker, rig, section, progress=False, **options):
-    """A talker's Takes of a section's clips, on the section's grid of frames."""
-    made = speak_all(
-        talker, [clip.pcm for clip in section.clips], progress=progress and section.name, **options
+def synthesize_test_set(
+    talker: Talker, rig: Rig, test_set: TestSet, progress: bool = False, **options: Any
+) -> list[MotionCurves]:
+    """Generate the motion of every clip of a test set.
+
+    Args:
+        talker: a blendshape talker.
+        rig: the face.
+        test_set: the clips.
+        progress: whether to show a progress bar.
+        options: further arguments of `Talker.open_stream`.
+
+    Returns:
+        For each clip its motion at `FRAME_RATE`, as many frames as its reference has.
+    """
+    motion = synthesize_batch(
+        talker,
+        [clip.pcm for clip in test_set.clips],
+        progress=test_set.name if progress else False,
+        **options,
     )
-    out = []
-    for (weights, head, _), truth in zip(made, section.truth):
-        frames = len(truth.opening)
-        out.append(
-            of_weights(
+    curves = []
+    for (weights, head, _), reference in zip(motion, test_set.reference, strict=True):
+        frames = len(reference.opening)
+        curves.append(
+            MotionCurves.from_weights(
                 rig,
-                on_grid(weights, talker.frame_rate, frames, FRAME_RATE),
-                on_grid(head, talker.frame_rate, frames, FRAME_RATE),
+                resample_frames(weights, talker.frame_rate, frames, FRAME_RATE),
+                resample_frames(head, talker.frame_rate, frames, FRAME_RATE),
             )
         )
-    return out
+    return curves
 
 
-def measure_sections(study, talker, sections, baseline=None, progress=False) -> None:
-    """The model, REFERENCE, BASELINES and a baseline (name, Talker) over sections."""
-    for section in sections:
-        if section.name in study.figures:
-            raise TalkerError(f"the corpus {section.name} was given twice: name each once")
-        study.sections.append(section)
-        study.add(section, study.model, speak_section(talker, study.rig, section, progress, **study.options))
-        study.add(section, REFERENCE, section.truth)
+def measure_test_sets(
+    results: EvaluationResults,
+    talker: Talker,
+    test_sets: Iterable[TestSet],
+    baseline: Talker | None = None,
+    progress: bool = False,
+) -> None:
+    """Score the model, the reference and the baselines on test sets.
+
+    Args:
+        results: to which the scores are added.
+        talker: the model.
+        test_sets: the test sets.
+        baseline: another checkpoint to compare with.
+        progress: whether to show progress bars.
+
+    Raises:
+        TalkerError: If two test sets have the same name.
+    """
+    for test_set in test_sets:
+        if test_set.name in results.scores:
+            raise TalkerError(f"the corpus {test_set.name} was given twice: name each once")
+        results.test_sets.append(test_set)
+        curves = synthesize_test_set(talker, results.rig, test_set, progress, **results.options)
+        results.add(test_set, results.system, curves)
+        results.add(test_set, REFERENCE, test_set.reference)
         if baseline:
-            study.add(section, baseline[0], speak_section(baseline[1], study.rig, section, progress))
-        for name, make in BASELINES.items():
-            takes = make(study.rig, section)
-            if takes is not None:
-                study.add(section, name, takes)
+            curves = synthesize_test_set(baseline, results.rig, test_set, progress)
+            results.add(test_set, BASELINE_CHECKPOINT, curves)
+        _add_baselines(results, test_set)
 
 
-def judge_takes(study, parts) -> None:
-    """Takes that were made elsewhere in place of a model's: parts are pairs (Section, list of Take)."""
-    for section, takes in parts:
-        study.sections.append(section)
-        study.add(section, study.model, takes)
-        if section.spoken:
-            study.add(section, REFERENCE, section.truth)
-        for name, make in BASELINES.items():
-            made = make(study.rig, section) if section.spoken else None
-            if made is not None:
-                study.add(section, name, made)
+def score_external_motion(
+    results: EvaluationResults, pairs: Iterable[tuple[TestSet, list[MotionCurves]]]
+) -> None:
+    """Score motion made by another system in place of a model.
+
+    Args:
+        results: to which the scores are added.
+        pairs: test sets and the motion of their clips.
+    """
+    for test_set, curves in pairs:
+        results.test_sets.append(test_set)
+        results.add(test_set, results.system, curves)
+        if test_set.moving_clips:
+            results.add(test_set, REFERENCE, test_set.reference)
+            _add_baselines(results, test_set)
 
 
-def measure_quiet(study, talker) -> None:
-    """Lips in sounds without a voice, and after speech that is cut dead."""
-    section = robustness.subset(study.spoken_most())
-    takes = study.takes[study.spoken_most().name][study.model]
-    widest = metrics.vowel_opening([take.opening for take in takes], study.spoken_most().phones, FRAME_RATE)
-    if not np.isfinite(widest):  # no phones: the opening that is rarely exceeded
-        widest = float(np.percentile(np.concatenate([take.opening for take in takes]), 90))
-    speech = study.speech_p95()
-    share = non_speech.speed_without_voice(talker, study.rig, speech, **study.options)
+def _add_baselines(results: EvaluationResults, test_set: TestSet) -> None:
+    for name, baseline in BASELINES.items():
+        curves = baseline(results.rig, test_set)
+        if curves is not None:
+            results.add(test_set, name, curves)
+
+
+def measure_non_speech(results: EvaluationResults, talker: Talker) -> None:
+    """Measure the lips in sounds without speech, and after truncated speech."""
+    test_set = results.main_test_set()
+    openings = [curves.opening for curves in results.curves[test_set.name][results.system]]
+    vowel_opening = metrics.vowel_opening(openings, test_set.phones, FRAME_RATE)
+    if not np.isfinite(vowel_opening):  # no phones: use an opening that is rarely exceeded
+        vowel_opening = float(np.percentile(np.concatenate(openings), 90))
+    speech = results.speech_lip_speed_p95()
+    ratios = non_speech.lip_speed_without_speech(talker, results.rig, speech, **results.options)
     closing = non_speech.closing_times(
         talker,
-        study.rig,
-        [clip.pcm for clip in section.clips],
-        metrics.CLOSED * widest * inter_ocular(study.rig),
-        **study.options,
+        results.rig,
+        [clip.pcm for clip in robustness.evenly_spread_subset(test_set).clips],
+        metrics.CLOSED_RATIO * vowel_opening * inter_ocular_distance(results.rig),
+        **results.options,
     )
-    study.quiet = {
+    results.non_speech = {
         "speech_p95_mm_s": 1e3 * speech,
-        "share": share,
+        "lip_speed_ratio": ratios,
         "closing_ms": (1e3 * closing).tolist(),
         "closing_p95_ms": 1e3 * float(np.percentile(closing, 95)),
     }
 
 
-def measure_robustness(study, talker, progress=False) -> None:
-    """Noise, level, band and room, on every section whose reference moves."""
-    for section in study.sections:
-        if section.spoken:
-            study.robustness[section.name] = robustness.robustness(
-                talker, study.rig, section, progress, **study.options
+def measure_robustness(results: EvaluationResults, talker: Talker, progress: bool = False) -> None:
+    """Measure noise, level, bandwidth and room on every test set whose reference moves."""
+    for test_set in results.test_sets:
+        if test_set.moving_clips:
+            results.robustness[test_set.name] = robustness.score_conditions(
+                talker, results.rig, test_set, progress, **results.options
             )
 
 
-def measure_seeds(study, talker, seeds=32, table=True, progress=False) -> None:
-    """The spread over seeds in one clip, and (table) what samples and history are worth."""
-    study.seeds_figures, study.seeds = sampling.seed_spread(
-        talker, study.rig, sampling.richest(study.sections), seeds, **study.options
+def measure_sampling(
+    results: EvaluationResults, talker: Talker, seeds: int = 32, progress: bool = False
+) -> None:
+    """Measure the spread over seeds in one clip, and the errors of sample, mean and shorter contexts."""
+    results.seed_scores, results.seed_spread = sampling.measure_seed_spread(
+        talker, results.rig, sampling.clip_with_most_bilabials(results.test_sets), seeds, **results.options
     )
-    if table:
-        study.sampling_table = sampling.error_table(
-            talker, study.rig, study.spoken_most(), progress=progress, **study.options
-        )
+    results.sampling = sampling.score_sampling(
+        talker, results.rig, results.main_test_set(), progress=progress, **results.options
+    )
 
 
-def measure_hour(study, talker, minutes=60.0, voices=4, progress=False) -> None:
-    clips = robustness.subset(study.spoken_most(), 200).clips
-    study.hour = drift.hour(talker, study.rig, clips, minutes, voices, progress, **study.options)
+def measure_drift(
+    results: EvaluationResults,
+    talker: Talker,
+    minutes: float = 60.0,
+    voices: int = 4,
+    progress: bool = False,
+) -> None:
+    """Measure the drift over a long stream, see `drift.measure_drift`."""
+    clips = robustness.evenly_spread_subset(results.main_test_set(), MAX_DRIFT_CLIPS).clips
+    results.drift = drift.measure_drift(
+        talker, results.rig, clips, minutes, voices, progress, **results.options
+    )
 
 
-def measure_facts(study, talker, folder) -> None:
-    study.facts = {
-        **model_stats.size(folder),
-        **model_stats.codebook(talker, [clip for section in study.sections for clip in section.clips]),
-        **model_stats.cost(talker),
+def measure_model_stats(results: EvaluationResults, talker: Talker, folder: str | os.PathLike[str]) -> None:
+    """Measure size, use of the codebook and cost of a frame of the checkpoint in a folder."""
+    clips = [clip for test_set in results.test_sets for clip in test_set.clips]
+    results.model_stats = {
+        **model_stats.weights_size(folder),
+        **model_stats.codebook_usage(talker, clips),
+        **model_stats.frame_cost(talker),
     }

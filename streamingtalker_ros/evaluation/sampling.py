@@ -1,137 +1,185 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Is the sampling real? What differs between seeds, and what a sample, its mean and its history are worth.
+"""Variation over seeds, and the errors of one sample, of the mean of samples and of shorter contexts.
 
-A generative head must vary what sound leaves open (brows, lids, head) and agree on what sound decides (closed lips).
+A generative model must vary what the audio leaves open (brows, lids, head) and agree on what it determines
+(lip closures).
 """
 
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
+import numpy.typing as npt
 
-from streamingtalker_ros.audio.constants import FRAME_RATE
+from streamingtalker_ros.audio.constants import FRAME_RATE, HOP_LENGTH
+from streamingtalker_ros.corpus.storage import Clip
 from streamingtalker_ros.evaluation import metrics
-from streamingtalker_ros.evaluation.inference import opening_of, speak_all
-from streamingtalker_ros.evaluation.motion_curves import of_weights, on_grid
-from streamingtalker_ros.evaluation.robustness import subset
-from streamingtalker_ros.evaluation.test_set import score
+from streamingtalker_ros.evaluation.inference import lip_aperture, synthesize_batch
+from streamingtalker_ros.evaluation.motion_curves import MotionCurves, resample_frames
+from streamingtalker_ros.evaluation.robustness import evenly_spread_subset
+from streamingtalker_ros.evaluation.test_set import Scores, TestSet, score
 from streamingtalker_ros.face.arkit import ARKIT_NAMES
-from streamingtalker_ros.phonetics.phones import normalize_phones
+from streamingtalker_ros.face.rig import Rig
+from streamingtalker_ros.phonetics.phones import Phone, normalize_phones
 
-GROUPS = {"brows": ("brow",), "lids": ("eyeBlink",), "gaze": ("eyeLook",)}
-LONGEST = 12.0  # seconds of the clip that all seeds speak
+if TYPE_CHECKING:
+    from streamingtalker_ros.streaming import Talker
+
+SHAPE_GROUPS: Final = {"brows": ("brow",), "lids": ("eyeBlink",), "gaze": ("eyeLook",)}
+"""Group -> prefixes of the names of its shapes."""
+
+MAX_CLIP_SECONDS: Final = 12.0
+"""Longest clip that is generated with all seeds."""
 
 
-def columns(prefixes):
+def shape_mask(prefixes: tuple[str, ...]) -> npt.NDArray[np.bool_]:
+    """(52,) mask of the shapes whose names begin with one of the prefixes."""
     return np.array([name.startswith(prefixes) for name in ARKIT_NAMES])
 
 
 @dataclass
-class Seeds:
-    """One clip by many seeds. openings (S, T) metres; weights (S, T, 52); head (S, T, 4); phones: of the clip;
-    closures: [(frame, share of seeds that close)] for each p, b, m; limit: metres under which lips are closed."""
+class SeedSpread:
+    """One clip generated with S seeds, T frames.
 
-    clip: object
-    phones: list
+    Attributes:
+        clip: the clip.
+        phones: its phones, normalized.
+        openings: (S, T) lip aperture in metres.
+        weights: (S, T, 52).
+        head: (S, T, 4) quaternions xyzw.
+        closures: for each p, b, m the frame of the least opening and the fraction of seeds that close it.
+        limit: metres below which lips are closed.
+    """
+
+    clip: Clip
+    phones: list[Phone]
     openings: np.ndarray
     weights: np.ndarray
     head: np.ndarray
-    closures: list
+    closures: list[tuple[int, float]]
     limit: float
 
 
-def richest(sections):
-    """The clip with the most bilabials within LONGEST seconds; without phones the longest such clip."""
-    found = []
-    for section in sections:
-        for i in section.spoken or range(len(section.clips)):
-            clip, closures = (
-                section.clips[i],
-                sum(phone.name in metrics.BILABIALS for phone in section.phones[i]),
-            )
-            found.append((len(clip.pcm) <= LONGEST * FRAME_RATE * 640, closures, len(clip.pcm), clip))
-    return max(found, key=lambda row: row[:3])[-1]
+def clip_with_most_bilabials(test_sets: Iterable[TestSet]) -> Clip:
+    """Select the clip of at most `MAX_CLIP_SECONDS` with the most bilabials; without phones the longest."""
+    candidates = []
+    for test_set in test_sets:
+        for i in test_set.moving_clips or range(len(test_set.clips)):
+            clip = test_set.clips[i]
+            bilabials = sum(phone.name in metrics.BILABIALS for phone in test_set.phones[i])
+            is_short = len(clip.pcm) <= MAX_CLIP_SECONDS * FRAME_RATE * HOP_LENGTH
+            candidates.append((is_short, bilabials, len(clip.pcm), clip))
+    return max(candidates, key=lambda candidate: candidate[:3])[-1]
 
 
-def seed_spread(talker, rig, clip, seeds=32, **options):
-    """What `seeds` seeds make of one clip: (dict of figures, Seeds).
+def measure_seed_spread(
+    talker: Talker, rig: Rig, clip: Clip, seeds: int = 32, **options: Any
+) -> tuple[Scores, SeedSpread]:
+    """Measure how the motion of one clip varies over seeds.
 
-    Spreads are standard deviations over seeds, averaged over frames: weights for brows, lids and gaze, degrees (from
-    seed 0) for the head. Of the lips: millimetres of the least opening within each p, b, m (as `metrics.closures`
-    looks at it), over all of them and over those that at least half of the seeds close; how many are closed by every
-    seed, by some, by none; and for scale the widest opening within open vowels. NaN without such phones.
+    Spreads are standard deviations over seeds, averaged over frames: weights of brows, lids and gaze, and
+    degrees (from seed 0) of the head. For the lips: millimetres of the least opening within each p, b, m, over all
+    of them and over those that at least half of the seeds close; how many of them all seeds close, and
+    how many none; and for scale the largest opening within open vowels. NaN without such phones.
+
+    Args:
+        talker: a blendshape talker.
+        rig: the face.
+        clip: the clip to generate.
+        seeds: number of seeds.
+        options: further arguments of `Talker.open_stream`.
+
+    Returns:
+        The scores, and the motion that they were measured on.
     """
-    runs = speak_all(talker, [clip.pcm] * seeds, range(seeds), **options)
-    weights, head = np.stack([r[0] for r in runs]), np.stack([r[1] for r in runs])  # (S, T, 52), (S, T, 4)
-    openings = np.stack([opening_of(rig, w) for w in weights])  # (S, T)
-    figures = {
-        f"{group}_std": float(weights[..., columns(prefix)].std(0).max(-1).mean())
-        for group, prefix in GROUPS.items()
+    runs = synthesize_batch(talker, [clip.pcm] * seeds, range(seeds), **options)
+    weights = np.stack([run[0] for run in runs])  # (S, T, 52)
+    head = np.stack([run[1] for run in runs])  # (S, T, 4)
+    openings = np.stack([lip_aperture(rig, rows) for rows in weights])  # (S, T)
+    scores: Scores = {
+        f"{group}_std": float(weights[..., shape_mask(prefixes)].std(0).max(-1).mean())
+        for group, prefixes in SHAPE_GROUPS.items()
     }
-    angle = 2.0 * np.degrees(
-        np.arccos(np.clip(np.abs((head * head[:1]).sum(-1)), 0.0, 1.0))
-    )  # against seed 0
-    figures["head_degrees"] = float(angle[1:].mean())
+    cosine = np.clip(np.abs((head * head[:1]).sum(-1)), 0.0, 1.0)  # of half the angle to seed 0
+    angle = 2.0 * np.degrees(np.arccos(cosine))
+    scores["head_degrees"] = float(angle[1:].mean())
     phones, frames = normalize_phones(clip.phones), openings.shape[1]
-    limit = metrics.CLOSED * metrics.vowel_opening(openings, [phones] * seeds, talker.frame_rate)
-    least, closures, widest = [], [], []
+    limit = metrics.CLOSED_RATIO * metrics.vowel_opening(openings, [phones] * seeds, talker.frame_rate)
+    minima, closures, maxima = [], [], []
     for phone in phones:
         if phone.name in metrics.BILABIALS:
             rows = metrics.frames_within(
-                phone.start - metrics.EDGE, phone.end + metrics.EDGE, frames, talker.frame_rate
+                phone.start - metrics.PHONE_MARGIN_S,
+                phone.end + metrics.PHONE_MARGIN_S,
+                frames,
+                talker.frame_rate,
             )
             if len(rows):
-                least.append(openings[:, rows].min(1))
+                minima.append(openings[:, rows].min(1))
                 middle = int(rows[openings[:, rows].mean(0).argmin()])
-                closures.append((middle, float((least[-1] < limit).mean())))
+                closures.append((middle, float((minima[-1] < limit).mean())))
         elif phone.name in metrics.OPEN_VOWELS:
             rows = metrics.frames_within(phone.start, phone.end, frames, talker.frame_rate)
             if len(rows):
-                widest.append(openings[:, rows].max(1))
-    share = np.array([part for _, part in closures])
-    kept = [values for values, part in zip(least, share) if part >= 0.5]
-    figures |= {
-        "bilabials": len(share),
-        "closed_by_every_seed": int((share == 1.0).sum()),
-        "closed_by_no_seed": int((share == 0.0).sum()),
-        "seeds_that_agree": _mean(np.maximum(share, 1.0 - share)),
-        "lip_opening_mm_at_bilabials": 1e3 * _mean([v.mean() for v in least]),
-        "lip_opening_std_mm_at_bilabials": 1e3 * _mean([v.std() for v in least]),
-        "lip_opening_std_mm_at_closures": 1e3 * _mean([v.std() for v in kept]),
-        "lip_opening_mm_at_open_vowels": 1e3 * _mean([v.mean() for v in widest]),
-        "lip_opening_std_mm_at_open_vowels": 1e3 * _mean([v.std() for v in widest]),
+                maxima.append(openings[:, rows].max(1))
+    fractions = np.array([fraction for _, fraction in closures])
+    closed = [values for values, fraction in zip(minima, fractions, strict=True) if fraction >= 0.5]
+    scores |= {
+        "bilabials": len(fractions),
+        "closed_by_every_seed": int((fractions == 1.0).sum()),
+        "closed_by_no_seed": int((fractions == 0.0).sum()),
+        "seeds_that_agree": _mean(np.maximum(fractions, 1.0 - fractions)),
+        "lip_opening_mm_at_bilabials": 1e3 * _mean([values.mean() for values in minima]),
+        "lip_opening_std_mm_at_bilabials": 1e3 * _mean([values.std() for values in minima]),
+        "lip_opening_std_mm_at_closures": 1e3 * _mean([values.std() for values in closed]),
+        "lip_opening_mm_at_open_vowels": 1e3 * _mean([values.mean() for values in maxima]),
+        "lip_opening_std_mm_at_open_vowels": 1e3 * _mean([values.std() for values in maxima]),
     }
-    return {"seeds": seeds, **figures}, Seeds(clip, phones, openings, weights, head, closures, limit)
+    return {"seeds": seeds, **scores}, SeedSpread(clip, phones, openings, weights, head, closures, limit)
 
 
-def error_table(talker, rig, section, samples=8, progress=False, **options):
-    """Held-out figures of one sample, of the mean of `samples`, and of histories 0, 1 and full: {row: figures}.
+def score_sampling(
+    talker: Talker, rig: Rig, test_set: TestSet, samples: int = 8, progress: bool = False, **options: Any
+) -> dict[str, Scores]:
+    """Score one sample, the mean of several, and contexts of 0, 1 and all frames.
 
-    Over `robustness.subset` of the section.
+    Args:
+        talker: a blendshape talker.
+        rig: the face.
+        test_set: reduced by `robustness.evenly_spread_subset`.
+        samples: number of samples to average.
+        progress: whether to show a progress bar.
+        options: further arguments of `Talker.open_stream`.
+
+    Returns:
+        Row of the table -> scores.
     """
-    part = subset(section)
-    audio = [clip.pcm for clip in part.clips]
+    subset = evenly_spread_subset(test_set)
+    audio = [clip.pcm for clip in subset.clips]
 
-    def run(seed, name, **more):
-        made = speak_all(
-            talker, audio, [seed] * len(audio), progress and f"sampling: {name}", **options, **more
-        )
+    def run(seed: int, name: str, **overrides: Any) -> list[np.ndarray]:
+        label = f"sampling: {name}" if progress else False
+        motion = synthesize_batch(talker, audio, [seed] * len(audio), label, **options, **overrides)
         return [
-            on_grid(weights, talker.frame_rate, len(clip.weights), FRAME_RATE)
-            for (weights, _, _), clip in zip(made, part.clips)
+            resample_frames(weights, talker.frame_rate, len(clip.weights), FRAME_RATE)
+            for (weights, _, _), clip in zip(motion, subset.clips, strict=True)
         ]
 
     drawn = [run(seed, f"seed {seed}") for seed in range(samples)]
     rows = {
-        "one sample, full history": drawn[0],
-        f"mean of {samples} samples": [np.mean(each, 0) for each in zip(*drawn)],
-        "one sample, history 1": run(0, "history 1", context_frames=1),
-        "one sample, history 0": run(0, "history 0", context_frames=0),
+        "one sample, full context": drawn[0],
+        f"mean of {samples} samples": [np.mean(each, 0) for each in zip(*drawn, strict=True)],
+        "one sample, context 1": run(0, "context 1", context_frames=1),
+        "one sample, context 0": run(0, "context 0", context_frames=0),
     }
     return {
-        name: score(rig, part, [of_weights(rig, weights) for weights in made])[0]
-        for name, made in rows.items()
+        name: score(rig, subset, [MotionCurves.from_weights(rig, weights) for weights in clips])[0]
+        for name, clips in rows.items()
     }
 
 
-def _mean(values):
+def _mean(values: Sequence[float] | np.ndarray) -> float:
     return float(np.mean(values)) if len(values) else float("nan")

@@ -1,180 +1,231 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A section: the clips of one corpus, what each is judged by, and the figures of any system's takes of them.
+"""Test sets: the clips of one corpus with their references, and the scores of a system on them.
 
-`load_section(rig, folder, split)` reads one, `score(rig, section, takes)` judges. Figures are flat dicts with units in
-their names; a figure that the clips cannot give (closures without phones) is NaN.
+`load_test_set` reads one, `score` compares the motion curves of a system with it. Scores are flat dicts with
+the unit in each name; a score that the clips do not support (closures without phones) is NaN.
 """
 
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any, ClassVar, Final
 
 import numpy as np
 
 from streamingtalker_ros.audio.constants import FRAME_RATE
-from streamingtalker_ros.corpus.storage import SPLITS, load_corpus, read_index
+from streamingtalker_ros.corpus.storage import SPLITS, Clip, load_corpus, read_index
 from streamingtalker_ros.errors import TalkerError
 from streamingtalker_ros.evaluation import dynamics, metrics, vertex_metrics
-from streamingtalker_ros.evaluation.inference import MOUTH, inter_ocular
-from streamingtalker_ros.evaluation.motion_curves import reference
-from streamingtalker_ros.phonetics.phones import normalize_phones
+from streamingtalker_ros.evaluation.inference import MOUTH_SHAPES, inter_ocular_distance
+from streamingtalker_ros.evaluation.metrics import MAX_LAG_FRAMES
+from streamingtalker_ros.evaluation.motion_curves import MotionCurves, reference_curves
+from streamingtalker_ros.evaluation.vertex_metrics import MeshRegions
+from streamingtalker_ros.face.rig import Rig
+from streamingtalker_ros.phonetics.phones import Phone, normalize_phones
 
-STILL = 0.002  # inter-ocular: a reference whose opening deviates less correlates with nothing
-MOST_LAG = 5  # frames
+MIN_MOTION_STD: Final = 0.002
+"""Inter-ocular distances: a reference whose opening deviates less is excluded from correlations."""
+
+_QUIET_RANGE_DB = 40.0  # below the loudest frame of a clip
+_MIN_SPEECH_DBFS = -70.0
+
+Scores = dict[str, float]
+ClipScores = dict[str, np.ndarray]
 
 
 @dataclass
-class Section:
-    """name: of the folder and split; clips: list of Clip; truth: list of Take; phones: a list of Phone for each.
+class TestSet:
+    """The clips of one corpus with their references.
 
-    tracked: whether a camera saw the lips; known: whether the voices had other clips in training; rule_made: whether
-    the teacher made the motion; licences: of what the corpus was made from.
+    Attributes:
+        name: folder and split.
+        clips: the clips.
+        reference: for each clip the curves that it is scored against.
+        phones: for each clip its phones.
+        is_tracked: whether the lips were tracked in video.
+        is_known_voice: whether the training set has other clips of the voices.
+        is_rule_based: whether the coarticulation model made the motion.
+        licences: of the corpus's sources.
     """
 
-    name: str
-    clips: list
-    truth: list = field(repr=False)
-    phones: list = field(repr=False)
-    tracked: bool = False
-    known: bool = False
-    rule_made: bool = True
-    licences: tuple = ()
+    __test__: ClassVar[bool] = False  # no test case for pytest to collect
 
-    def part(self, chosen):
-        """The Section of the clips at some indices."""
+    name: str
+    clips: list[Clip]
+    reference: list[MotionCurves] = field(repr=False)
+    phones: list[list[Phone]] = field(repr=False)
+    is_tracked: bool = False
+    is_known_voice: bool = False
+    is_rule_based: bool = True
+    licences: tuple[str, ...] = ()
+
+    def subset(self, indices: Iterable[int]) -> TestSet:
+        """Return the test set of the clips at some indices."""
+        indices = list(indices)
         return replace(
             self,
-            clips=[self.clips[i] for i in chosen],
-            truth=[self.truth[i] for i in chosen],
-            phones=[self.phones[i] for i in chosen],
+            clips=[self.clips[i] for i in indices],
+            reference=[self.reference[i] for i in indices],
+            phones=[self.phones[i] for i in indices],
         )
 
     @property
-    def spoken(self):
-        """Indices of the clips with a reference that moves."""
-        return [i for i, take in enumerate(self.truth) if take.opening.std() > STILL]
+    def moving_clips(self) -> list[int]:
+        """Indices of the clips whose reference moves."""
+        return [i for i, curves in enumerate(self.reference) if curves.opening.std() > MIN_MOTION_STD]
 
     @property
-    def seconds(self):
-        return sum(len(take.opening) for take in self.truth) / FRAME_RATE
+    def seconds(self) -> float:
+        """Duration of all clips."""
+        return sum(len(curves.opening) for curves in self.reference) / FRAME_RATE
 
 
-def load_section(rig, folder, split="test", limit=None, unseen=False):
-    """The clips of a corpus folder as a Section.
+def load_test_set(
+    rig: Rig,
+    folder: str | os.PathLike[str],
+    split: str = "test",
+    limit: int | None = None,
+    unseen: bool = False,
+) -> TestSet:
+    """Load the clips of a corpus folder.
 
-    folder: path, or path:split; split: one of SPLITS or "all"; limit: only so many clips, evenly spread; unseen: the
-    model was trained without this corpus. Raises TalkerError where there are none.
+    Args:
+        rig: the face on which the references are measured.
+        folder: path, or `path:split`.
+        split: one of `SPLITS` or "all".
+        limit: maximum number of clips, evenly spread; None for all.
+        unseen: whether the model was trained without this corpus.
+
+    Returns:
+        The test set.
+
+    Raises:
+        TalkerError: If the folder holds no corpus or the split no clips.
     """
     folder = str(folder)
-    head, _, tail = folder.rpartition(":")
-    if head and tail in (*SPLITS, "all"):
-        folder, split = head, tail
+    path, _, suffix = folder.rpartition(":")
+    if path and suffix in (*SPLITS, "all"):
+        folder, split = path, suffix
     index = read_index(folder)
     clips = load_corpus(folder, None if split == "all" else split)
     if not clips:
-        have = {name: sum(clip["split"] == name for clip in index["clips"]) for name in SPLITS}
+        counts = {name: sum(clip["split"] == name for clip in index["clips"]) for name in SPLITS}
         raise TalkerError(
             f"the corpus {folder} has no {split} clips (it has "
-            f"{', '.join(f'{n} {name}' for name, n in have.items())}): choose another --split"
+            f"{', '.join(f'{count} {name}' for name, count in counts.items())}): choose another --split"
         )
     if limit and limit < len(clips):
         clips = [clips[int(i)] for i in np.linspace(0, len(clips) - 1, limit).round()]
-    trained = {clip["voice"] for clip in index["clips"] if clip["split"] == "train"}
-    known = (
-        split in ("test", "validation")
-        and not unseen
-        and any(clip.voice in trained - {"none"} for clip in clips)
+    trained_voices = {clip["voice"] for clip in index["clips"] if clip["split"] == "train"} - {"none"}
+    is_known_voice = (
+        split in ("test", "validation") and not unseen and any(clip.voice in trained_voices for clip in clips)
     )
-    tracked = any(clip.lip_opening is not None for clip in clips)
-    return Section(
+    is_tracked = any(clip.lip_opening is not None for clip in clips)
+    return TestSet(
         f"{Path(folder).resolve().name}, {split}",
         clips,
-        [reference(rig, clip) for clip in clips],
+        [reference_curves(rig, clip) for clip in clips],
         [normalize_phones(clip.phones) for clip in clips],
-        tracked,
-        known,
-        not tracked and "rule" in str(index.get("motion", "")),
-        _licences(index),
+        is_tracked,
+        is_known_voice,
+        not is_tracked and "rule" in str(index.get("motion", "")),
+        _source_licences(index),
     )
 
 
-def _licences(index):
-    """What an index says of its sources' licences, each once."""
+def _source_licences(index: Mapping[str, Any]) -> tuple[str, ...]:
+    """Licences of the sources of a corpus index, each once."""
     sources = index.get("sources", {})
-    found = [
+    licences = [
         str(source["licence"])
         for source in (sources.values() if isinstance(sources, dict) else sources)
         if isinstance(source, dict) and source.get("licence")
     ]
-    return tuple(dict.fromkeys(found))
+    return tuple(dict.fromkeys(licences))
 
 
-def score(rig, section, takes):
-    """Judge takes (one for each clip) against the section: (figures, per clip).
+def score(rig: Rig, test_set: TestSet, curves: Sequence[MotionCurves]) -> tuple[Scores, ClipScores]:
+    """Score the motion of a system on a test set.
 
-    figures: dict of floats; per clip: dict of (N,) arrays over the clips with a reference that moves.
+    Args:
+        rig: the face on which vertex errors are measured.
+        test_set: clips and references.
+        curves: for each clip the motion of the system.
+
+    Returns:
+        The scores of the test set, and arrays (N,) of scores over the clips whose reference moves.
     """
-    regions = vertex_metrics.regions(rig)
-    rows = [_clip_scores(rig, regions, takes[i], section.truth[i]) for i in section.spoken]
+    regions = vertex_metrics.mesh_regions(rig)
+    rows = [_score_clip(rig, regions, curves[i], test_set.reference[i]) for i in test_set.moving_clips]
     clips = {key: np.array([row[key] for row in rows]) for key in rows[0]} if rows else {}
-    openings = [take.opening for take in takes]
-    widest = metrics.vowel_opening(openings, section.phones, FRAME_RATE)
-    count = sum(
+    openings = [curve.opening for curve in curves]
+    vowel_opening = metrics.vowel_opening(openings, test_set.phones, FRAME_RATE)
+    counts = sum(
         (
-            metrics.closures(opening, phones, FRAME_RATE, widest)
-            for opening, phones in zip(openings, section.phones)
+            metrics.count_closures(opening, phones, FRAME_RATE, vowel_opening)
+            for opening, phones in zip(openings, test_set.phones, strict=True)
         ),
-        metrics.Closures(),
+        metrics.ClosureCounts(),
     )
-    figures = {"clips": len(takes), "seconds": section.seconds, "clips_that_move": len(rows)}
+    scores: Scores = {"clips": len(curves), "seconds": test_set.seconds, "clips_that_move": len(rows)}
     for name in ("lip_opening_r", "lip_width_r"):
-        figures[f"{name}_median"] = _percentile(clips, name, 50)
-        figures[f"{name}_p10"] = _percentile(clips, name, 10)
-    crossed = clips.get("crossed")
-    late = metrics.peak_of(np.nanmean(crossed, 0)) - MOST_LAG if rows else float("nan")
-    level = [metrics.loudness(clip.pcm) for clip in section.clips]
-    figures |= {
-        "lag_ms": 1e3 * late / FRAME_RATE,
+        scores[f"{name}_median"] = _percentile(clips, name, 50)
+        scores[f"{name}_p10"] = _percentile(clips, name, 10)
+    lag = (
+        metrics.peak_position(np.nanmean(clips["cross_correlation"], 0)) - MAX_LAG_FRAMES
+        if rows
+        else float("nan")
+    )
+    levels = [metrics.frame_levels(clip.pcm) for clip in test_set.clips]
+    scale = inter_ocular_distance(rig)
+    scores |= {
+        "lag_ms": 1e3 * lag / FRAME_RATE,
         "lag_frames_median": _percentile(clips, "lag", 50),
         "lag_within_one_frame": float(np.mean(np.abs(clips["lag"]) <= 1)) if rows else float("nan"),
         "amplitude_ratio": _percentile(clips, "amplitude", 50),
         "width_amplitude_ratio": _percentile(clips, "width_amplitude", 50),
-        "lip_opening_error_mm": 1e3 * inter_ocular(rig) * _mean(clips, "error"),
+        "lip_opening_error_mm": 1e3 * scale * _mean(clips, "error"),
         "jerk_ratio": _percentile(clips, "jerk", 50),
         "jerk_over_amplitude_ratio": _percentile(clips, "jerk_per_amplitude", 50),
-        "bilabials": count.bilabials,
-        "closure_recall": count.recall,
-        "squeezed": count.squeezed,
-        "closure_recall_of_all": count.recall_of_all,
-        "open_vowels": count.vowels,
-        "false_closures": count.false_rate,
-        "vowel_opening_mm": 1e3 * inter_ocular(rig) * widest,
+        "bilabials": counts.bilabials,
+        "closure_recall": counts.recall,
+        "unreliable_bilabials": counts.unreliable,
+        "closure_recall_of_all": counts.recall_of_all,
+        "open_vowels": counts.open_vowels,
+        "false_closures": counts.false_contact_rate,
+        "vowel_opening_mm": 1e3 * scale * vowel_opening,
         "lve_mm2": 1e6 * _mean(clips, "lve"),
         "fdd_mm2": 1e6 * _mean(clips, "fdd"),
         "mod_mm": 1e3 * _mean(clips, "mod"),
         "mouth_weights_error": _mean(clips, "mouth"),
-        "blinks_per_minute": _blinks_per_minute(takes),
-        "pause_lip_speed_share": _speed_in_pauses(rig, regions, takes, level),
+        "blinks_per_minute": _blinks_per_minute(curves),
+        "pause_lip_speed_share": _lip_speed_in_pauses(rig, regions, curves, levels),
     }
-    figures |= _with_sound(takes, level)
-    return figures, clips
+    scores |= _correlate_with_loudness(curves, levels)
+    return scores, clips
 
 
-def _clip_scores(rig, regions, take, truth):
-    """The numbers of one clip, a dict of floats (and its cross-correlation, an array)."""
-    frames = min(len(take.opening), len(truth.opening))
-    made, true = take.opening[:frames], truth.opening[:frames]
-    ratio = metrics.amplitude_ratio(made, true)
-    true_jerk = dynamics.jerk(true, FRAME_RATE)
-    jerk = dynamics.jerk(made, FRAME_RATE) / true_jerk if true_jerk > 0 else float("nan")
-    crossed = metrics.cross_correlation(made, true, MOST_LAG)
-    row = {
-        "lip_opening_r": metrics.correlation(made, true),
-        "crossed": crossed,
-        "lag": int(crossed.argmax()) - MOST_LAG,
-        "amplitude": ratio,
+def _score_clip(
+    rig: Rig, regions: MeshRegions, curves: MotionCurves, reference: MotionCurves
+) -> dict[str, Any]:
+    """Scores of one clip, and its cross-correlation (2 MAX_LAG_FRAMES + 1,)."""
+    frames = min(len(curves.opening), len(reference.opening))
+    generated, expected = curves.opening[:frames], reference.opening[:frames]
+    amplitude = metrics.amplitude_ratio(generated, expected)
+    reference_jerk = dynamics.rms_jerk(expected, FRAME_RATE)
+    jerk = dynamics.rms_jerk(generated, FRAME_RATE) / reference_jerk if reference_jerk > 0 else float("nan")
+    cross_correlation = metrics.cross_correlation(generated, expected)
+    row: dict[str, Any] = {
+        "lip_opening_r": metrics.correlation(generated, expected),
+        "cross_correlation": cross_correlation,
+        "lag": int(cross_correlation.argmax()) - MAX_LAG_FRAMES,
+        "amplitude": amplitude,
         "jerk": jerk,
-        "jerk_per_amplitude": jerk / ratio if ratio > 0 else float("nan"),
-        "error": float(np.abs(made - true).mean()),
+        "jerk_per_amplitude": jerk / amplitude if amplitude > 0 else float("nan"),
+        "error": float(np.abs(generated - expected).mean()),
         "lip_width_r": float("nan"),
         "width_amplitude": float("nan"),
         "lve": float("nan"),
@@ -182,83 +233,100 @@ def _clip_scores(rig, regions, take, truth):
         "mod": float("nan"),
         "mouth": float("nan"),
     }
-    width, true_width = take.width[:frames], truth.width[:frames]
-    if np.isfinite(true_width).all() and true_width.std() > 1e-6:
-        row["lip_width_r"] = metrics.correlation(width, true_width)
-        row["width_amplitude"] = metrics.amplitude_ratio(width, true_width)
-    if take.weights is not None and truth.weights is not None:
-        row |= _vertex_scores(rig, regions, take.weights[:frames], truth.weights[:frames])
+    width, reference_width = curves.width[:frames], reference.width[:frames]
+    if np.isfinite(reference_width).all() and reference_width.std() > 1e-6:
+        row["lip_width_r"] = metrics.correlation(width, reference_width)
+        row["width_amplitude"] = metrics.amplitude_ratio(width, reference_width)
+    if curves.weights is not None and reference.weights is not None:
+        row |= _score_vertices(rig, regions, curves.weights[:frames], reference.weights[:frames])
     return row
 
 
-def _vertex_scores(rig, regions, made, true):
-    def at(weights, chosen):
-        return vertex_metrics.points(rig, weights, chosen)
+def _score_vertices(rig: Rig, regions: MeshRegions, generated: np.ndarray, reference: np.ndarray) -> Scores:
+    def positions(weights: np.ndarray, vertices: np.ndarray) -> np.ndarray:
+        return vertex_metrics.vertex_positions(rig, weights, vertices)
 
-    pairs = [(at(weights, regions.above), at(weights, regions.below)) for weights in (made, true)]
+    lips = [
+        (positions(weights, regions.upper_lip), positions(weights, regions.lower_lip))
+        for weights in (generated, reference)
+    ]
     return {
-        "lve": vertex_metrics.lip_vertex_error(at(made, regions.lips), at(true, regions.lips)),
-        "fdd": vertex_metrics.upper_face_deviation(
-            at(made, regions.upper), at(true, regions.upper), rig.vertices[regions.upper]
+        "lve": vertex_metrics.lip_vertex_error(
+            positions(generated, regions.lips), positions(reference, regions.lips)
         ),
-        "mod": vertex_metrics.mouth_opening_difference(*pairs),
-        "mouth": float(np.abs(made - true)[:, MOUTH].mean()),
+        "fdd": vertex_metrics.upper_face_deviation(
+            positions(generated, regions.upper_face),
+            positions(reference, regions.upper_face),
+            rig.vertices[regions.upper_face],
+        ),
+        "mod": vertex_metrics.mouth_opening_difference(*lips),
+        "mouth": float(np.abs(generated - reference)[:, MOUTH_SHAPES].mean()),
     }
 
 
-def _blinks_per_minute(takes):
-    """Over all takes together; NaN where lids are unknown."""
-    known = [take.weights for take in takes if take.weights is not None]
-    seconds = sum(len(weights) for weights in known) / FRAME_RATE
+def _blinks_per_minute(curves: Sequence[MotionCurves]) -> float:
+    """Blink rate over all clips together; NaN where the eyelids are unknown."""
+    weights = [curve.weights for curve in curves if curve.weights is not None]
+    seconds = sum(len(rows) for rows in weights) / FRAME_RATE
     return (
-        60.0 * sum(len(dynamics.blinks(weights)) for weights in known) / seconds if seconds else float("nan")
+        60.0 * sum(len(dynamics.blink_onsets(rows)) for rows in weights) / seconds
+        if seconds
+        else float("nan")
     )
 
 
-def _with_sound(takes, level):
-    """How the opening goes with loudness: what can be said without a reference. A face mostly opens a little before it
-    is loud; a lag of several frames either way is seen."""
+def _correlate_with_loudness(curves: Sequence[MotionCurves], levels: Sequence[np.ndarray]) -> Scores:
+    """Correlation and lag of the lip opening against the loudness, which need no reference.
+
+    Lips usually open shortly before the sound gets loud; a lag of several frames either way is visible.
+    """
     pairs = [
-        (take.opening[: len(sound)], np.maximum(sound[: len(take.opening)], sound.max() - 40.0))
-        for take, sound in zip(takes, level)
-        if take.opening.std() > STILL and np.ptp(sound) > 20.0
+        (curve.opening[: len(level)], np.maximum(level[: len(curve.opening)], level.max() - _QUIET_RANGE_DB))
+        for curve, level in zip(curves, levels, strict=True)
+        if curve.opening.std() > MIN_MOTION_STD and np.ptp(level) > 20.0
     ]
     if not pairs:
         return {"loudness_r_median": float("nan"), "loudness_lag_ms": float("nan")}
-    crossed = np.array([metrics.cross_correlation(*pair, MOST_LAG) for pair in pairs])
+    rows = np.array([metrics.cross_correlation(*pair) for pair in pairs])
     return {
-        "loudness_r_median": float(np.median(crossed[:, MOST_LAG])),
-        "loudness_lag_ms": 1e3 * (metrics.peak_of(crossed.mean(0)) - MOST_LAG) / FRAME_RATE,
+        "loudness_r_median": float(np.median(rows[:, MAX_LAG_FRAMES])),
+        "loudness_lag_ms": 1e3 * (metrics.peak_position(rows.mean(0)) - MAX_LAG_FRAMES) / FRAME_RATE,
     }
 
 
-def _speed_in_pauses(rig, regions, takes, level):
-    """95th percentile of lip speed in the clips' quiet frames, as a share of that in all others: quiet is 40 dB under
-    the clip's loudest frame and 240 ms after and 80 ms before anything louder. NaN without such frames."""
-    quiet, loud = [], []
-    for take, sound in zip(takes, level):
-        if take.weights is None or not np.any(take.weights):
+def _lip_speed_in_pauses(
+    rig: Rig, regions: MeshRegions, curves: Sequence[MotionCurves], levels: Sequence[np.ndarray]
+) -> float:
+    """95th percentile of the lip speed in pauses as a fraction of that elsewhere.
+
+    A pause is 40 dB below the clip's loudest frame, from 240 ms after to 80 ms before any louder frame. NaN
+    without such frames.
+    """
+    in_pauses, elsewhere = [], []
+    for curve, level in zip(curves, levels, strict=True):
+        if curve.weights is None or not np.any(curve.weights):
             continue
-        speed = dynamics.vertex_speed(vertex_metrics.points(rig, take.weights, regions.lips), FRAME_RATE)
-        sounding = np.flatnonzero(sound > max(sound.max() - 40.0, -70.0))
-        near = np.zeros(len(sound) + 8, bool)
+        positions = vertex_metrics.vertex_positions(rig, curve.weights, regions.lips)
+        speed = dynamics.mean_vertex_speed(positions, FRAME_RATE)
+        loud_frames = np.flatnonzero(level > max(level.max() - _QUIET_RANGE_DB, _MIN_SPEECH_DBFS))
+        is_near_speech = np.zeros(len(level) + 8, bool)
         for shift in range(-2, 7):
-            near[sounding + shift] = True  # negative indices fall into the tail that is cut off
-        near = near[1 : len(speed) + 1]
-        loud.append(speed[near])
-        quiet.append(speed[~near])
-    if not quiet or sum(map(len, quiet)) < FRAME_RATE:
+            is_near_speech[loud_frames + shift] = True  # negative indices fall into the tail that is cut off
+        is_near_speech = is_near_speech[1 : len(speed) + 1]
+        elsewhere.append(speed[is_near_speech])
+        in_pauses.append(speed[~is_near_speech])
+    if not in_pauses or sum(map(len, in_pauses)) < FRAME_RATE:
         return float("nan")
-    return float(np.percentile(np.concatenate(quiet), 95) / np.percentile(np.concatenate(loud), 95))
+    return float(np.percentile(np.concatenate(in_pauses), 95) / np.percentile(np.concatenate(elsewhere), 95))
 
 
-def _percentile(clips, key, q):
+def _percentile(clips: ClipScores, key: str, q: float) -> float:
     values = clips.get(key, np.zeros(0))
     values = values[np.isfinite(values)]
     return float(np.percentile(values, q)) if len(values) else float("nan")
 
 
-def _mean(clips, key):
+def _mean(clips: ClipScores, key: str) -> float:
     values = clips.get(key, np.zeros(0))
     values = values[np.isfinite(values)]
     return float(values.mean()) if len(values) else float("nan")

@@ -21,37 +21,38 @@ def main() -> None:
 
     torch.set_num_threads(1)
     from streamingtalker_ros.evaluation import bench, sampling
-    from streamingtalker_ros.evaluation import inference as over
-    from streamingtalker_ros.evaluation.motion_curves import of_weights
-    from streamingtalker_ros.evaluation.test_set import load_section, score
+    from streamingtalker_ros.evaluation.inference import synthesize_batch
+    from streamingtalker_ros.evaluation.motion_curves import MotionCurves
+    from streamingtalker_ros.evaluation.test_set import load_test_set, score
     from streamingtalker_ros.face.default_head.assemble import default_rig
     from streamingtalker_ros.streaming import Talker
 
     talker, rig = Talker.load(args.model, "cpu"), default_rig()
-    section = load_section(rig, args.corpus, "test", args.clips)
-    clips = section.clips
-    brows, lids = sampling.columns(("brow",)), sampling.columns(("eyeBlink",))
+    test_set = load_test_set(rig, args.corpus, "test", args.clips)
+    clips = test_set.clips
+    brows, lids = sampling.shape_mask(("brow",)), sampling.shape_mask(("eyeBlink",))
     hops = bench.noise(talker.hop)[:, 0]
     print(
         "| steps | ms per frame | lip-opening error, mm | LVE, mm² | closure recall | false closures | "
         "brow std | lid std |\n|---|---|---|---|---|---|---|---|"
     )
-    truth = np.concatenate([clip.weights for clip in clips])
+    reference = np.concatenate([clip.weights for clip in clips])
     for steps in (1, 2, 4, 8, 16, 50):
-        made = [spoken[0] for spoken in over.speak_all(talker, [clip.pcm for clip in clips], steps=steps)]
-        figures = score(rig, section, [of_weights(rig, weights) for weights in made])[0]
+        motion = synthesize_batch(talker, [clip.pcm for clip in clips], steps=steps)
+        weights = [clip_weights for clip_weights, _, _ in motion]
+        scores, _ = score(rig, test_set, [MotionCurves.from_weights(rig, rows) for rows in weights])
         stream = talker.open_stream(steps=steps)
-        cost = np.median(bench.milliseconds(lambda n, stream=stream: stream.accept(hops[n % 64]), 300)[50:])
-        joined = np.concatenate(made)
+        cost = np.median(bench.time_passes(lambda n, stream=stream: stream.accept(hops[n % 64]), 300)[50:])
+        joined = np.concatenate(weights)
         print(
-            f"| {steps} | {cost:.2f} | {figures['lip_opening_error_mm']:.2f} | {figures['lve_mm2']:.2f} | "
-            f"{100 * figures['closure_recall']:.1f} % | {100 * figures['false_closures']:.1f} % | "
+            f"| {steps} | {cost:.2f} | {scores['lip_opening_error_mm']:.2f} | {scores['lve_mm2']:.2f} | "
+            f"{100 * scores['closure_recall']:.1f} % | {100 * scores['false_closures']:.1f} % | "
             f"{joined[:, brows].std(0).mean():.3f} | {joined[:, lids].std(0).mean():.3f} |",
             flush=True,
         )
     print(
-        f"| reference | | 0 | 0 | | | {truth[:, brows].std(0).mean():.3f} | "
-        f"{truth[:, lids].std(0).mean():.3f} |"
+        f"| reference | | 0 | 0 | | | {reference[:, brows].std(0).mean():.3f} | "
+        f"{reference[:, lids].std(0).mean():.3f} |"
     )
 
 

@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Pictures of a study, each a matplotlib Figure turned into SVG that an HTML page can hold."""
+"""Charts of evaluation results as matplotlib figures, converted to inline SVG."""

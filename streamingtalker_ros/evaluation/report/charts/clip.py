@@ -1,114 +1,163 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One clip to look at: faces at its moments, its voice with the phones, lip opening and width made and true.
+"""Chart of one clip: rendered faces, waveform, phones, lip opening and width.
 
-`clip_chart(study, section, i)` gives a Figure; `SPAN` says where time lies in it, for a playhead.
+`TIME_AXIS_SPAN` locates the time axis in the figure, for a playhead.
 """
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from streamingtalker_ros.audio.constants import SAMPLE_RATE
+from streamingtalker_ros.audio.constants import FRAME_RATE, SAMPLE_RATE
 from streamingtalker_ros.evaluation import metrics
-from streamingtalker_ros.evaluation.inference import inter_ocular
+from streamingtalker_ros.evaluation.inference import inter_ocular_distance
+from streamingtalker_ros.evaluation.motion_curves import MotionCurves
 from streamingtalker_ros.evaluation.report.charts.style import (
-    FAINT,
-    GRID,
-    INK,
-    MADE,
-    TRUE,
-    VOICE,
-    WIDTH,
-    bare,
-    drawing,
+    FIGURE_WIDTH,
+    GENERATED_COLOUR,
+    GRID_COLOUR,
+    MUTED_COLOUR,
+    REFERENCE_COLOUR,
+    TEXT_COLOUR,
+    WAVEFORM_COLOUR,
+    hide_frame,
+    new_figure,
 )
-from streamingtalker_ros.evaluation.results import REFERENCE
+from streamingtalker_ros.evaluation.results import REFERENCE, EvaluationResults
+from streamingtalker_ros.evaluation.test_set import TestSet
 from streamingtalker_ros.face.rendering.contact_sheet import select_key_frames
+from streamingtalker_ros.face.rig import Rig
+from streamingtalker_ros.phonetics.phones import Phone
 
-SPAN = (0.062, 0.99)  # of the figure's width: where the axes of time begin and end
-MOST = 9.0  # seconds of a clip that are shown
-MOMENTS = 9
-FACE = (150, 132)
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+TIME_AXIS_SPAN: Final = (0.062, 0.99)
+"""Start and end of the time axis, in fractions of the figure's width."""
+
+MAX_SECONDS: Final = 9.0
+"""Seconds of a clip that are shown."""
+
+NUM_FACES: Final = 9
+"""Rendered faces in a row."""
+
+FACE_SIZE: Final = (150, 132)
+"""Width and height of a rendered face, pixels."""
+
+GENERATED: Final = "generated"
+"""Label of the model's row of faces."""
 
 
-def clip_chart(study, section, i, faces=True):
-    """Figure of clip i of a section (its first MOST seconds). Lips of both faces in millimetres of the default face."""
-    clip, made = section.clips[i], study.takes[section.name][study.model][i]
-    true = study.takes[section.name][REFERENCE][i] if REFERENCE in study.takes[section.name] else None
-    rate, frames = 25.0, min(len(made.opening), int(MOST * 25.0))
-    scale = 1e3 * inter_ocular(study.rig)
-    shown = _rows(made, true, section, faces)
-    heights = [0.95] * len(shown) + [0.62, 0.26, 1.65, 0.62]
-    with drawing(WIDTH, 0.62 + sum(heights)) as figure:
+def clip_chart(results: EvaluationResults, test_set: TestSet, i: int, faces: bool = True) -> Figure:
+    """Plot the first `MAX_SECONDS` of a clip; lips in millimetres on the default face.
+
+    Args:
+        results: the evaluation.
+        test_set: one of its test sets.
+        i: index of the clip.
+        faces: whether to render faces.
+
+    Returns:
+        The figure.
+    """
+    clip, curves = test_set.clips[i], results.curves[test_set.name]
+    generated, reference = curves[results.system][i], curves[REFERENCE][i] if REFERENCE in curves else None
+    frames = min(len(generated.opening), int(MAX_SECONDS * FRAME_RATE))
+    scale = 1e3 * inter_ocular_distance(results.rig)
+    face_rows = _face_rows(generated, reference, test_set) if faces else []
+    heights = [*[0.95] * len(face_rows), 0.62, 0.26, 1.65, 0.62]
+    with new_figure(FIGURE_WIDTH, 0.62 + sum(heights)) as figure:
         grid = figure.add_gridspec(
             len(heights),
             1,
             height_ratios=heights,
-            left=SPAN[0],
-            right=SPAN[1],
+            left=TIME_AXIS_SPAN[0],
+            right=TIME_AXIS_SPAN[1],
             hspace=0.10,
             top=0.985,
             bottom=0.36 / (0.62 + sum(heights)),
         )
-        seconds = frames / rate
-        chosen = select_key_frames(made.opening[:frames], MOMENTS)
-        for row, (name, weights, head) in enumerate(shown):
-            _faces(figure.add_subplot(grid[row]), study.rig, name, weights, head, chosen, seconds, rate)
-        voice, said, opening, width = (figure.add_subplot(grid[len(shown) + k]) for k in range(4))
-        _voice(voice, clip.pcm[: int(seconds * SAMPLE_RATE)], seconds)
-        _phones(said, section.phones[i], seconds)
-        _curves(opening, made.opening[:frames], None if true is None else true.opening[:frames], scale, rate)
+        seconds = frames / FRAME_RATE
+        rendered = select_key_frames(generated.opening[:frames], NUM_FACES)
+        for row, (name, weights, head) in enumerate(face_rows):
+            _plot_faces(figure.add_subplot(grid[row]), results.rig, name, weights, head, rendered, seconds)
+        waveform, phones, opening, width = (figure.add_subplot(grid[len(face_rows) + k]) for k in range(4))
+        _plot_waveform(waveform, clip.pcm[: int(seconds * SAMPLE_RATE)], seconds)
+        _plot_phones(phones, test_set.phones[i], seconds)
+        _plot_curves(
+            opening,
+            generated.opening[:frames],
+            None if reference is None else reference.opening[:frames],
+            scale,
+        )
         opening.set_ylim(bottom=-0.4)
         opening.set_ylabel("lip opening, mm")
-        _curves(
+        _plot_curves(
             width,
-            _centred(made.width[:frames]),
-            None if true is None else _centred(true.width[:frames]),
+            _subtract_median(generated.width[:frames]),
+            None if reference is None else _subtract_median(reference.width[:frames]),
             scale,
-            rate,
         )
         width.set_ylabel("width, mm")
-        for axes in (said, opening):
-            _mark_closures(axes, section.phones[i], seconds)
-        for axes in (voice, said, opening, width):
+        for axes in (phones, opening):
+            _mark_closures(axes, test_set.phones[i], seconds)
+        for axes in (waveform, phones, opening, width):
             axes.set_xlim(0.0, seconds)
             axes.set_xticks(np.arange(0.0, seconds + 1e-6, 0.5 if seconds <= 5 else 1.0))
             axes.tick_params(labelbottom=axes is width)
             axes.yaxis.set_label_coords(-0.042, 0.5)
         width.set_xlabel("seconds", labelpad=1)
-        for frame in chosen:
-            opening.axvline((frame + 0.5) / rate, color=GRID, lw=1.0, zorder=0)
+        for frame in rendered:
+            opening.axvline((frame + 0.5) / FRAME_RATE, color=GRID_COLOUR, lw=1.0, zorder=0)
     return figure
 
 
-def _rows(made, true, section, faces):
-    """(label, weights, head) of each row of faces: the reference's where its whole face is known, and the model's."""
-    if not faces or made.weights is None:
+def _face_rows(
+    generated: MotionCurves, reference: MotionCurves | None, test_set: TestSet
+) -> list[tuple[str, np.ndarray, np.ndarray | None]]:
+    """(label, weights, head) of each row: the reference, where its whole face is known, and the model."""
+    if generated.weights is None:
         return []
-    rows = [("made", made.weights, made.head)]
-    if true is not None and true.weights is not None and np.any(true.weights):
-        rows.insert(0, (_source(section), true.weights, None))
+    rows: list[tuple[str, np.ndarray, np.ndarray | None]] = [(GENERATED, generated.weights, generated.head)]
+    if reference is not None and reference.weights is not None and np.any(reference.weights):
+        rows.insert(0, (_reference_kind(test_set), reference.weights, None))
     return rows
 
 
-def _source(section) -> str:
-    """What to call the reference in a word."""
-    return "seen" if section.tracked else "taught" if section.rule_made else "acted"
+def _reference_kind(test_set: TestSet) -> str:
+    """Origin of the reference in one word."""
+    return "tracked" if test_set.is_tracked else "rules" if test_set.is_rule_based else "captured"
 
 
-def _faces(axes, rig, name, weights, head, chosen, seconds, rate) -> None:
+def _plot_faces(
+    axes: Axes,
+    rig: Rig,
+    name: str,
+    weights: np.ndarray,
+    head: np.ndarray | None,
+    frames: Sequence[int],
+    seconds: float,
+) -> None:
     from streamingtalker_ros.face.rendering.software_renderer import SoftwareRenderer
 
-    renderer = SoftwareRenderer(rig, *FACE, zoom=2.6, center=(0.05, 0.0, -0.05), background=(1.0, 1.0, 1.0))
-    wide = FACE[0] / FACE[1] * 0.95 / (WIDTH * (SPAN[1] - SPAN[0]))  # of the axes' width, at full height
-    places = _spread([(frame + 0.5) / rate / seconds for frame in chosen], wide * 1.04)
-    bare(axes)
+    renderer = SoftwareRenderer(
+        rig, *FACE_SIZE, zoom=2.6, center=(0.05, 0.0, -0.05), background=(1.0, 1.0, 1.0)
+    )
+    width = (
+        FACE_SIZE[0] / FACE_SIZE[1] * 0.95 / (FIGURE_WIDTH * (TIME_AXIS_SPAN[1] - TIME_AXIS_SPAN[0]))
+    )  # of the width of the axes
+    centres = _avoid_overlap([(frame + 0.5) / FRAME_RATE / seconds for frame in frames], width * 1.04)
+    hide_frame(axes)
     axes.set(xlim=(0.0, 1.0), ylim=(0.0, 1.0), xticks=[], yticks=[])
-    for frame, place in zip(chosen, places):
-        picture = renderer.render(
-            weights[min(frame, len(weights) - 1)], None if head is None else head[frame]
-        )
+    for frame, centre in zip(frames, centres, strict=True):
+        image = renderer.render(weights[min(frame, len(weights) - 1)], None if head is None else head[frame])
         axes.imshow(
-            picture,
-            extent=(place - wide / 2, place + wide / 2, 0.0, 1.0),
+            image,
+            extent=(centre - width / 2, centre + width / 2, 0.0, 1.0),
             aspect="auto",
             interpolation="none",
             zorder=2,
@@ -121,60 +170,71 @@ def _faces(axes, rig, name, weights, head, chosen, seconds, rate) -> None:
         ha="right",
         va="center",
         fontsize=9,
-        color=MADE if name == "made" else TRUE,
+        color=GENERATED_COLOUR if name == GENERATED else REFERENCE_COLOUR,
         weight="bold",
         transform=axes.transAxes,
     )
 
 
-def _spread(places, wide):
-    """Centres near `places` (0..1, ascending) that leave each its width and stay inside."""
-    out = np.clip(np.array(places, float), wide / 2, 1 - wide / 2)
+def _avoid_overlap(positions: Sequence[float], width: float) -> np.ndarray:
+    """Move positions (0..1, ascending) apart until images of a width do not overlap and stay inside 0..1."""
+    centres = np.clip(np.array(positions, float), width / 2, 1 - width / 2)
     for _ in range(200):
-        gaps = np.diff(out)
-        for k in np.flatnonzero(gaps < wide):
-            push = (wide - gaps[k]) / 2
-            out[k] -= push
-            out[k + 1] += push
-        out = np.clip(out, wide / 2, 1 - wide / 2)
-    return out
+        gaps = np.diff(centres)
+        for k in np.flatnonzero(gaps < width):
+            shift = (width - gaps[k]) / 2
+            centres[k] -= shift
+            centres[k + 1] += shift
+        centres = np.clip(centres, width / 2, 1 - width / 2)
+    return centres
 
 
-def _voice(axes, pcm, seconds) -> None:
-    """The waveform, as the lowest and highest sample of some 900 pieces."""
-    pieces = np.array_split(pcm, min(900, max(len(pcm) // 16, 1)))
-    t = (np.arange(len(pieces)) + 0.5) * seconds / len(pieces)
-    top = max(float(np.abs(pcm).max()), 1e-3)
+def _plot_waveform(axes: Axes, pcm: np.ndarray, seconds: float) -> None:
+    """Plot the envelope of the waveform: minimum and maximum of up to 900 chunks."""
+    chunks = np.array_split(pcm, min(900, max(len(pcm) // 16, 1)))
+    t = (np.arange(len(chunks)) + 0.5) * seconds / len(chunks)
+    peak = max(float(np.abs(pcm).max()), 1e-3)
     axes.fill_between(
-        t, [piece.min() / top for piece in pieces], [piece.max() / top for piece in pieces], color=VOICE, lw=0
+        t,
+        [chunk.min() / peak for chunk in chunks],
+        [chunk.max() / peak for chunk in chunks],
+        color=WAVEFORM_COLOUR,
+        lw=0,
     )
     axes.set(ylim=(-1.02, 1.02), yticks=[])
-    axes.set_ylabel("voice")
-    bare(axes, "left", "bottom")
+    axes.set_ylabel("audio")
+    hide_frame(axes, "left", "bottom")
 
 
-def _phones(axes, phones, seconds) -> None:
-    bare(axes)
+def _plot_phones(axes: Axes, phones: Iterable[Phone], seconds: float) -> None:
+    hide_frame(axes)
     axes.set(ylim=(0.0, 1.0), yticks=[])
     for phone in phones:
         if phone.start >= seconds or phone.name in ("pau", "sil"):
             continue
-        closing = phone.name in metrics.BILABIALS
+        is_bilabial = phone.name in metrics.BILABIALS
         axes.axvspan(
             phone.start,
             min(phone.end, seconds),
             0.06,
             0.94,
-            color=TRUE if closing else "#f0f2f6",
-            alpha=0.28 if closing else 1.0,
+            color=REFERENCE_COLOUR if is_bilabial else "#f0f2f6",
+            alpha=0.28 if is_bilabial else 1.0,
             lw=0,
             zorder=1,
         )
         axes.axvline(phone.start, 0.06, 0.94, color="white", lw=1.0, zorder=2)
-        room = (
-            (phone.end - phone.start) / seconds * 72.0 * WIDTH * (SPAN[1] - SPAN[0]) / len(phone.name)
-        )  # points
-        size = next((size for size in (7.5, 6.0) if room >= 0.62 * size), 6.0 if closing else None)
+        points_per_letter = (
+            (phone.end - phone.start)
+            / seconds
+            * 72.0
+            * FIGURE_WIDTH
+            * (TIME_AXIS_SPAN[1] - TIME_AXIS_SPAN[0])
+            / len(phone.name)
+        )
+        size = next(
+            (size for size in (7.5, 6.0) if points_per_letter >= 0.62 * size), 6.0 if is_bilabial else None
+        )
         if size:
             axes.text(
                 0.5 * (phone.start + min(phone.end, seconds)),
@@ -183,26 +243,28 @@ def _phones(axes, phones, seconds) -> None:
                 ha="center",
                 va="center",
                 fontsize=size,
-                color=INK if closing else FAINT,
+                color=TEXT_COLOUR if is_bilabial else MUTED_COLOUR,
                 clip_on=True,
                 zorder=3,
-                weight="bold" if closing else "normal",
+                weight="bold" if is_bilabial else "normal",
             )
 
 
-def _mark_closures(axes, phones, seconds) -> None:
+def _mark_closures(axes: Axes, phones: Iterable[Phone], seconds: float) -> None:
     for phone in phones:
         if phone.name in metrics.BILABIALS and phone.start < seconds:
-            axes.axvspan(phone.start, min(phone.end, seconds), color=TRUE, alpha=0.10, lw=0, zorder=0)
+            axes.axvspan(
+                phone.start, min(phone.end, seconds), color=REFERENCE_COLOUR, alpha=0.10, lw=0, zorder=0
+            )
 
 
-def _centred(curve):
-    """A curve about its median: how wide a mouth is at rest is the face's own."""
+def _subtract_median(curve: np.ndarray) -> np.ndarray:
+    """Subtract the median: the width of the mouth at rest differs between faces."""
     return curve - np.median(curve)
 
 
-def _curves(axes, made, true, scale, rate) -> None:
-    t = (np.arange(len(made)) + 0.5) / rate
-    if true is not None and np.isfinite(true).all() and np.ptp(true) > 0:
-        axes.plot(t, scale * true, color=TRUE, lw=2.2, alpha=0.95, label="seen")
-    axes.plot(t, scale * made, color=MADE, lw=1.8, label="made")
+def _plot_curves(axes: Axes, generated: np.ndarray, reference: np.ndarray | None, scale: float) -> None:
+    t = (np.arange(len(generated)) + 0.5) / FRAME_RATE
+    if reference is not None and np.isfinite(reference).all() and np.ptp(reference) > 0:
+        axes.plot(t, scale * reference, color=REFERENCE_COLOUR, lw=2.2, alpha=0.95, label=REFERENCE)
+    axes.plot(t, scale * generated, color=GENERATED_COLOUR, lw=1.8, label=GENERATED)
