@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`streamingtalker bench`: time of a frame on this machine, by stage, over time and over concurrent voices."""
+"""`streamingtalker bench`: time of a frame on this machine, by stage, stream length and number of voices."""
 
 from __future__ import annotations
 

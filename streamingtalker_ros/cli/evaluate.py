@@ -9,7 +9,7 @@ from __future__ import annotations
 import argparse
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from streamingtalker_ros.errors import TalkerError, require
 
@@ -176,7 +176,7 @@ def _load_talker(folder: str | None, device: str) -> Talker:
             f"{folder} is a vertex checkpoint: it moves the vertices of its own mesh, for which corpora of "
             "ARKit weights are no reference; `streamingtalker parity` compares it with a recording"
         )
-    return talker
+    return cast("Talker", talker)
 
 
 def _evaluate_model(args: argparse.Namespace, rig: Rig, test_sets: list[TestSet]) -> EvaluationResults:

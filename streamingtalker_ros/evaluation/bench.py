@@ -46,7 +46,7 @@ def time_passes(work: Work, count: int) -> npt.NDArray[np.float64]:
     return times
 
 
-def percentiles(times: npt.ArrayLike) -> dict[str, float]:
+def percentiles(times: np.ndarray) -> dict[str, float]:
     """Return the 50th, 95th and 99th percentile as p50, p95, p99."""
     return {f"p{q}": float(np.percentile(times, q)) for q in (50, 95, 99)}
 

@@ -131,5 +131,5 @@ def _late_over_early(values: np.ndarray) -> dict[str, float]:
             block.std(ddof=1) / np.sqrt(len(block)) / block.mean() if block.mean() else 0.0
             for block in (first, last)
         ]
-        error = float(ratio * np.hypot(*relative))
+        error = float(ratio * np.hypot(relative[0], relative[1]))
     return {"ratio": ratio, "error": error}

@@ -76,9 +76,7 @@ def rms_jerk(curve: np.ndarray, frame_rate: float) -> float:
     )
 
 
-def power_spectrum(
-    curves: Iterable[np.ndarray], frame_rate: float
-) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+def power_spectrum(curves: Iterable[np.ndarray], frame_rate: float) -> tuple[np.ndarray, np.ndarray]:
     """Power spectral density of several curves together by Welch's method (1967).
 
     Segments of `SEGMENT_FRAMES`, half overlapping, mean removed, under a Hann window; shorter curves are left

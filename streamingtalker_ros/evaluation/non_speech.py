@@ -22,7 +22,7 @@ from streamingtalker_ros.face.rig import Rig
 if TYPE_CHECKING:
     from streamingtalker_ros.streaming import Talker
 
-Samples = npt.NDArray[np.floating]
+Samples = npt.NDArray[np.floating[Any]]
 
 SOUND_SECONDS: Final = 15.0
 """Duration of each sound."""
@@ -101,7 +101,7 @@ def pop_band(count: int, rng: np.random.Generator) -> Samples:
         return sum(partials, np.zeros(len(t)))
 
     for step in range(int(count / SAMPLE_RATE / beat * 2)):
-        tracks = [0.25 * hi_hat]
+        tracks: list[Samples] = [0.25 * hi_hat]
         if step % 2 == 0:
             tracks.append(kick if step % 4 == 0 else 0.7 * snare)
             tracks.append(0.6 * pluck(55.0 * 2.0 ** (rng.choice([0, 3, 5, 7]) / 12.0), 0.3))

@@ -81,9 +81,9 @@ def measure_seed_spread(
     """Measure how the motion of one clip varies over seeds.
 
     Spreads are standard deviations over seeds, averaged over frames: weights of brows, lids and gaze, and
-    degrees (from seed 0) of the head. For the lips: millimetres of the least opening within each p, b, m, over all
-    of them and over those that at least half of the seeds close; how many of them all seeds close, and
-    how many none; and for scale the largest opening within open vowels. NaN without such phones.
+    degrees (from seed 0) of the head. For the lips: millimetres of the least opening within each p, b, m,
+    over all of them and over those that at least half of the seeds close; how many are closed by every seed
+    and by none; and for scale the largest opening within open vowels. NaN without such phones.
 
     Args:
         talker: a blendshape talker.

@@ -5,6 +5,7 @@ python tools/benchmarks/steps.py --corpus DIR [--clips 24]
 """
 
 import argparse
+from typing import cast
 
 import numpy as np
 
@@ -27,7 +28,7 @@ def main() -> None:
     from streamingtalker_ros.face.default_head.assemble import default_rig
     from streamingtalker_ros.streaming import Talker
 
-    talker, rig = Talker.load(args.model, "cpu"), default_rig()
+    talker, rig = cast(Talker, Talker.load(args.model, "cpu")), default_rig()
     test_set = load_test_set(rig, args.corpus, "test", args.clips)
     clips = test_set.clips
     brows, lids = sampling.shape_mask(("brow",)), sampling.shape_mask(("eyeBlink",))

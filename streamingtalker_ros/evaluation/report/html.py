@@ -192,7 +192,7 @@ def _charts(results: EvaluationResults) -> dict[str, Any]:
         drift = {
             "text": (
                 f"{results.drift['minutes']:g} minutes of repeated speech, {voices} "
-                f"seed{'s' * (voices > 1)}; each point is {block_minutes:.3g} minutes, relative to the first; "
+                f"seed{'s' * (voices > 1)}; each point: {block_minutes:.3g} minutes, relative to the first; "
                 f"thin: one seed; green: within {100 * acceptance.MAX_DRIFT_RATIO:g} %."
             ),
             "svg": _svg(runs.drift_chart(results.drift, acceptance.MAX_DRIFT_RATIO)),

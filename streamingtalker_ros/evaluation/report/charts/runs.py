@@ -198,7 +198,7 @@ def seeds_chart(results: EvaluationResults) -> Figure:
         lips.axhline(1e3 * seeds.limit, color=TEXT_COLOUR, lw=0.8, ls=(0, (2, 2)))
         lips.set(
             ylim=(-1.6, None),
-            title=f"Lip opening of {count} seeds, mm: range, quartiles, median. Dots: seeds closing each p, b, m",
+            title=f"Lip opening of {count} seeds, mm (range, quartiles, median); dots: seeds that close",
         )
         for row in range(count):
             onsets = dynamics.blink_onsets(seeds.weights[row])
