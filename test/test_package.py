@@ -1,7 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """The wheel: what pip installs, built from this source and used in another directory."""
 
+from __future__ import annotations
+
 import email
+import email.message
 import json
 import os
 import shutil
@@ -13,64 +16,74 @@ from xml.etree import ElementTree
 
 import pytest
 
+import streamingtalker_ros
+from streamingtalker_ros.errors import EXTRAS
+from streamingtalker_ros.runtime import parameters
+
 SOURCE = Path(__file__).absolute().parents[1]
-CARRIED = ("streamingtalker_ros", "msg", "config", "setup.py", "pyproject.toml", "README.md", "LICENSE")
+COPIED = ("streamingtalker_ros", "msg", "config", "setup.py", "pyproject.toml", "README.md", "LICENSE")
+BASE = {"numpy", "soxr", "soundfile", "safetensors", "pyyaml", "tqdm"}
+FEATURES = {"dds", "bag", "microphone", "vertex", "web", "render", "report", "train", "video", "voices"}
+WORK = {"all", "test", "docs", "check"}
+DISTRIBUTIONS = {"PIL": "pillow"}  # where the name differs from the module's
+MAX_BYTES = 40e6
 
 
 @pytest.fixture(scope="module")
-def wheel(tmp_path_factory):
-    """Built without a network, from a copy, so that the checkout stays clean."""
-    for module in ("setuptools", "wheel"):
-        pytest.importorskip(module, reason=f"{module} is not installed, so no wheel can be built offline")
-    here = tmp_path_factory.mktemp("wheel")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The wheel, built without a network from a copy, so that the checkout stays clean."""
+    folder = tmp_path_factory.mktemp("wheel")
     ignore = shutil.ignore_patterns("__pycache__")
-    for name in CARRIED:
+    for name in COPIED:
         if (SOURCE / name).is_dir():
-            shutil.copytree(SOURCE / name, here / "source" / name, ignore=ignore)
+            shutil.copytree(SOURCE / name, folder / "source" / name, ignore=ignore)
         elif (SOURCE / name).exists():
-            shutil.copy(SOURCE / name, here / "source" / name)
-    done = subprocess.run(
-        [
-            sys.executable,
-            "-m",
-            "pip",
-            "wheel",
-            "--no-deps",
-            "--no-build-isolation",
-            "--wheel-dir",
-            str(here),
-            str(here / "source"),
-        ],
-        capture_output=True,
-        text=True,
-    )
+            shutil.copy(SOURCE / name, folder / "source" / name)
+    options = ("--no-deps", "--no-build-isolation", "--wheel-dir", str(folder))
+    command = [sys.executable, "-m", "pip", "wheel", *options, str(folder / "source")]
+    done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    return next(here.glob("*.whl"))
+    return next(folder.glob("*.whl"))
 
 
 @pytest.fixture(scope="module")
-def installed(wheel):
+def installed(wheel: Path) -> Path:
+    """A folder in which the wheel is installed."""
     target = wheel.parent / "site"
-    subprocess.run(
-        [sys.executable, "-m", "pip", "install", "--no-deps", "--quiet", "--target", str(target), str(wheel)],
-        check=True,
-    )
+    options = ("--no-deps", "--quiet", "--target", str(target))
+    subprocess.run([sys.executable, "-m", "pip", "install", *options, str(wheel)], check=True)
     return target
 
 
-def run(installed, folder, *arguments):
-    return subprocess.run(
-        [sys.executable, *arguments],
-        cwd=folder,
-        capture_output=True,
-        text=True,
-        env={**os.environ, "PYTHONPATH": str(installed)},
-    )
-
-
-def test_the_wheel_carries_weights_messages_and_configuration(wheel) -> None:
+@pytest.fixture(scope="module")
+def names(wheel: Path) -> list[str]:
+    """Names of the files in the wheel."""
     with zipfile.ZipFile(wheel) as archive:
-        names = archive.namelist()
+        return archive.namelist()
+
+
+@pytest.fixture(scope="module")
+def metadata(wheel: Path, names: list[str]) -> email.message.Message:
+    with zipfile.ZipFile(wheel) as archive:
+        return email.message_from_bytes(
+            archive.read(next(name for name in names if name.endswith("METADATA")))
+        )
+
+
+@pytest.fixture(scope="module")
+def requirements(metadata: email.message.Message) -> list[str]:
+    """Such as `rosbags>=0.10.9; extra == "dds"`, without spaces and with double quotes."""
+    return [need.replace(" ", "").replace("'", '"') for need in metadata.get_all("Requires-Dist") or ()]
+
+
+def run_python(installed: Path, folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run Python in a folder with the installed wheel."""
+    environment = {**os.environ, "PYTHONPATH": str(installed)}
+    command = [sys.executable, *arguments]
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True, env=environment)
+
+
+def test_the_wheel_contains_weights_messages_and_configuration(wheel: Path, names: list[str]) -> None:
     assert len(names) == len(set(names))
     for kind in ("msg", "config"):
         for path in (SOURCE / kind).rglob("*"):
@@ -80,99 +93,65 @@ def test_the_wheel_carries_weights_messages_and_configuration(wheel) -> None:
         assert path.relative_to(SOURCE).as_posix() in names
     assert "streamingtalker_ros/data/voice.flac" in names
     assert "streamingtalker_ros/py.typed" in names
-    for path in (SOURCE / "streamingtalker_ros" / "web" / "static").rglob(
-        "*"
-    ):  # empty where the page is not built
+    page = SOURCE / "streamingtalker_ros" / "web" / "static"
+    for path in page.rglob("*"):  # empty where the page is not built
         assert path.is_dir() or path.relative_to(SOURCE).as_posix() in names
     assert "streamingtalker_ros/weights/default/weights.safetensors" in names
     assert not [name for name in names if name.startswith(("test/", "msg/", "config/"))]
-    assert wheel.stat().st_size < 40e6
+    assert wheel.stat().st_size < MAX_BYTES
 
 
-def test_the_wheel_asks_for_tested_bounds_and_never_for_torch(wheel) -> None:
-    with zipfile.ZipFile(wheel) as archive:
-        name = next(name for name in archive.namelist() if name.endswith("METADATA"))
-        metadata = email.message_from_bytes(archive.read(name))
-    needs = metadata.get_all("Requires-Dist")
+def test_the_base_requires_six_packages_with_lower_bounds_and_never_torch(
+    metadata: email.message.Message, requirements: list[str]
+) -> None:
     assert metadata["Requires-Python"] == ">=3.10"
-    assert not [need for need in needs if need.startswith("torch")]
+    assert not [need for need in requirements if need.startswith("torch")]
+    assert {need.partition(">")[0] for need in requirements if "extra==" not in need} == BASE
     # the extras `all` and `test` refer to others of this package; only linters are pinned
-    outside = [need for need in needs if not need.startswith("streamingtalker_ros[")]
-    assert all(">=" in need for need in outside if not need.replace("'", '"').endswith('extra == "check"'))
-    assert "numpy>=1.21" in [need.replace(" ", "") for need in needs]
-    assert {need.partition(">")[0] for need in needs if "extra ==" not in need} == {
-        "numpy",
-        "soxr",
-        "soundfile",
-        "safetensors",
-        "pyyaml",
-        "tqdm",
-    }
-    assert {
-        "dds",
-        "bag",
-        "microphone",
-        "vertex",
-        "web",
-        "render",
-        "report",
-        "train",
-        "video",
-        "voices",
-        "all",
-        "test",
-        "docs",
-        "check",
-    } == set(metadata.get_all("Provides-Extra"))
+    outside = [need for need in requirements if not need.startswith("streamingtalker_ros[")]
+    assert all(">=" in need for need in outside if not need.endswith('extra=="check"'))
+    assert "numpy>=1.21" in requirements  # rclpy of Humble is compiled against it
 
 
-def test_the_version_of_the_wheel_is_that_of_the_ros_package(wheel) -> None:
-    import streamingtalker_ros
+def test_extras_are_those_that_the_error_messages_name(
+    metadata: email.message.Message, requirements: list[str]
+) -> None:
+    assert set(metadata.get_all("Provides-Extra") or ()) == FEATURES | WORK
+    for module, extra in EXTRAS.items():
+        name = DISTRIBUTIONS.get(module, module)
+        found = [need for need in requirements if need.startswith((f"{name}>", f"{name}["))]
+        assert any(need.endswith(f'extra=="{extra}"') for need in found), (name, extra)
 
-    with zipfile.ZipFile(wheel) as archive:
-        name = next(name for name in archive.namelist() if name.endswith("METADATA"))
-        metadata = email.message_from_bytes(archive.read(name))
+
+def test_the_version_of_the_wheel_is_that_of_the_ros_package(metadata: email.message.Message) -> None:
     package = ElementTree.parse(SOURCE / "package.xml").getroot()
     assert metadata["Version"] == package.findtext("version") == streamingtalker_ros.__version__
 
 
-def test_animate_runs_from_the_wheel_in_another_directory(installed, tmp_path) -> None:
-    pytest.importorskip("torch", reason="torch is not installed")
-    where = run(installed, tmp_path, "-c", "import streamingtalker_ros; print(streamingtalker_ros.__file__)")
-    assert where.stdout.strip().startswith(str(installed)), where.stdout + where.stderr
+def test_animate_runs_from_the_wheel_in_another_directory(installed: Path, tmp_path: Path) -> None:
+    code = "import streamingtalker_ros; print(streamingtalker_ros.__file__)"
+    imported = run_python(installed, tmp_path, "-c", code)
+    assert imported.stdout.strip().startswith(str(installed)), imported.stdout + imported.stderr
     voice = installed / "streamingtalker_ros" / "data" / "voice.flac"
-    done = run(
-        installed,
-        tmp_path,
-        "-m",
-        "streamingtalker_ros",
-        "animate",
-        str(voice),
-        "--out",
-        "a.csv",
-        "--device",
-        "cpu",
-    )
+    command = ("animate", str(voice), "--out", "a.csv", "--device", "cpu")
+    done = run_python(installed, tmp_path, "-m", "streamingtalker_ros", *command)
     assert done.returncode == 0, done.stderr
     assert len((tmp_path / "a.csv").read_text().splitlines()) == 1 + 219  # 8.73 s
 
 
-def test_messages_are_found_in_the_wheel(installed, tmp_path) -> None:
-    pytest.importorskip("rosbags", reason="rosbags is not installed")
+def test_messages_and_configuration_are_found_in_the_wheel(installed: Path, tmp_path: Path) -> None:
     code = (
         "from streamingtalker_ros import resources\n"
         "from streamingtalker_ros.dds import message_types\n"
         "print(resources.find('msg', 'FaceMotion.msg'), resources.find('config', 'talker.yaml'))\n"
         "print(message_types.message_class('streamingtalker_ros/msg/FaceMotion').__name__)"
     )
-    done = run(installed, tmp_path, "-c", code)
+    done = run_python(installed, tmp_path, "-c", code)
     assert done.returncode == 0, done.stderr
     assert done.stdout.count(str(installed)) == 2 and "FaceMotion" in done.stdout
 
 
 def test_the_documents_list_every_parameter_with_its_default() -> None:
-    from streamingtalker_ros.runtime import parameters
-
     page = (SOURCE / "docs" / "parameters.md").read_text(encoding="utf-8")
     values = vars(parameters.TalkerParameters())
     for name in parameters.PARAMETERS:

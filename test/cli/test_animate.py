@@ -1,28 +1,116 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`streamingtalker animate` with a vertex checkpoint: arrays, a video of its mesh, no other output."""
+"""`streamingtalker animate` writes what its ending says, for both families of checkpoints."""
 
 from __future__ import annotations
 
+import csv
 from pathlib import Path
 
 import av
 import numpy as np
+import numpy.typing as npt
 import pytest
 import soundfile
+from PIL import Image
 
-from streamingtalker_ros.cli import main
+from streamingtalker_ros.audio.constants import FRAME_RATE, HOP_LENGTH, SAMPLE_RATE
+from streamingtalker_ros.cli.demo import VOICE
+from streamingtalker_ros.face.arkit import ARKIT_NAMES, INDEX
 from support import vertex_reference as reference
+from support.command_line import run_command
 
 SECONDS = 0.87
+NUM_FRAMES = int(np.ceil(SECONDS * FRAME_RATE))
+PUBLISHED = Path(__file__).parents[1] / "data" / "reference_parity"  # recording of the published code
 NUM_VERTICES = int(reference.VOCASET["vertices"] or 0)
+PUBLISHED_VERTICES = 24
 
 
 @pytest.fixture(scope="module")
-def audio(tmp_path_factory: pytest.TempPathFactory) -> str:
+def audio(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Speech in two channels at 24 kHz, so that it has to be mixed and resampled."""
+    pcm, rate = soundfile.read(VOICE, dtype="float32")
+    pcm = np.repeat(pcm[: int(SECONDS * rate)], 3)[::2]
     path = tmp_path_factory.mktemp("audio") / "voice.wav"
-    pcm = 0.1 * np.random.default_rng(0).standard_normal(int(SECONDS * 16000)).astype(np.float32)
-    soundfile.write(path, pcm, 16000)
-    return str(path)
+    soundfile.write(path, np.stack([pcm, pcm * 0.5], axis=1), 24000)
+    return path
+
+
+def animate(audio: Path, out: Path, *options: object) -> int:
+    return run_command("animate", audio, "--out", out, "--device", "cpu", *options)
+
+
+def read_npz(path: Path) -> dict[str, npt.NDArray[np.generic]]:
+    with np.load(path) as file:
+        return dict(file)
+
+
+# -- the default checkpoint ----------------------------------------------------------------------------------
+
+
+def test_csv_and_npz_hold_the_same_motion(audio: Path, tmp_path: Path) -> None:
+    assert animate(audio, tmp_path / "a.npz", "--seed", 3) == 0
+    assert animate(audio, tmp_path / "a.csv", "--seed", 3) == 0
+    motion = read_npz(tmp_path / "a.npz")
+    samples = round(soundfile.info(audio).duration * SAMPLE_RATE)
+    frames = -(-samples // HOP_LENGTH)
+    assert motion["weights"].shape == (frames, 52) and motion["head"].shape == (frames, 4)
+    assert tuple(motion["names"]) == ARKIT_NAMES and motion["frame_rate"] == FRAME_RATE
+    np.testing.assert_allclose(motion["times"], np.arange(frames) / FRAME_RATE)
+    assert motion["weights"].min() >= 0 and motion["weights"].max() <= 1 and motion["speaking"].dtype == bool
+    with open(tmp_path / "a.csv", newline="") as file:
+        jaw = [float(row["JawOpen"]) for row in csv.DictReader(file)]
+    np.testing.assert_allclose(jaw, motion["weights"][:, INDEX["jawOpen"]], atol=1e-6)
+
+
+def test_motion_is_a_function_of_audio_and_seed(audio: Path, tmp_path: Path) -> None:
+    for name, seed in (("a", 0), ("b", 0), ("c", 1)):
+        assert animate(audio, tmp_path / f"{name}.npz", "--seed", seed) == 0
+    first, same, other = (read_npz(tmp_path / f"{name}.npz")["head"] for name in "abc")
+    np.testing.assert_array_equal(first, same)
+    assert not np.array_equal(first, other)
+
+
+def test_png_shows_shaded_faces(audio: Path, tmp_path: Path) -> None:
+    assert animate(audio, tmp_path / "a.png") == 0
+    with Image.open(tmp_path / "a.png") as image:
+        sheet = np.asarray(image)
+    assert sheet.shape[1] > 1000 and len(np.unique(sheet.reshape(-1, 3), axis=0)) > 1000
+
+
+def test_mp4_has_a_picture_per_frame_and_the_audio(audio: Path, tmp_path: Path) -> None:
+    assert animate(audio, tmp_path / "a.mp4") == 0
+    with av.open(str(tmp_path / "a.mp4")) as container:
+        assert sum(1 for _ in container.decode(video=0)) == NUM_FRAMES
+        assert container.streams.audio[0].codec_context.name == "aac"
+
+
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        (["no.wav", "--out", "a.csv"], "no file"),
+        (["AUDIO", "--out", "a.doc"], "choose one"),
+        (["AUDIO", "--out", "no/such/folder/a.csv"], "make it first"),
+        (["AUDIO", "--out", "a.csv", "--device", "gpu"], "auto"),
+        (["AUDIO", "--out", "a.csv", "--model", "no/such/folder"], "no/such/folder"),
+        (["AUDIO", "--out", "a.csv", "--style", "opera"], "opera"),
+    ],
+)
+def test_invalid_input_is_one_sentence_and_exits_with_2(
+    audio: Path,
+    arguments: list[str],
+    message: str,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert run_command("animate", *(audio if word == "AUDIO" else word for word in arguments)) == 2
+    last = capsys.readouterr().err.strip().splitlines()[-1]
+    assert last.startswith("streamingtalker: error: ") and message in last
+
+
+# -- vertex checkpoints --------------------------------------------------------------------------------------
 
 
 def write_template(path: Path, num_vertices: int) -> Path:
@@ -36,19 +124,10 @@ def write_template(path: Path, num_vertices: int) -> Path:
     return path
 
 
-def convert(folder: Path, out: Path, *options: str) -> Path:
-    files = ("--config", str(folder / "config.yaml"), "--hubert-config", str(folder / "hubert_config.json"))
-    command = [
-        "convert",
-        str(folder / "checkpoint.ckpt"),
-        *files,
-        "--out",
-        str(out),
-        "--unit",
-        "mm",
-        *options,
-    ]
-    assert main(command) == 0
+def convert(folder: Path, out: Path, *options: object) -> Path:
+    files = ("--config", folder / "config.yaml", "--hubert-config", folder / "hubert_config.json")
+    command = ("convert", folder / "checkpoint.ckpt", *files, "--out", out, "--unit", "mm", *options)
+    assert run_command(*command) == 0
     return out
 
 
@@ -58,64 +137,72 @@ def checkpoints(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     folder = tmp_path_factory.mktemp("vertex")
     reference.write_checkpoint(folder, reference.VOCASET)
     template = write_template(folder / "template.ply", NUM_VERTICES)
-    with_mesh = convert(folder, folder / "mesh", "--template", str(template))
+    with_mesh = convert(folder, folder / "mesh", "--template", template)
     return with_mesh, convert(folder, folder / "offsets")
 
 
-def animate(audio: str, model: Path, out: Path, *options: str) -> int:
-    return main(["animate", audio, "--model", str(model), "--device", "cpu", "--out", str(out), *options])
+def check_video(path: Path) -> None:
+    """Assert that a video shows something for about the duration of the audio."""
+    with av.open(str(path)) as container:
+        images = [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
+    assert len(images) >= 20 and len(np.unique(images[0].reshape(-1, 3), axis=0)) > 100
 
 
 def test_npz_of_a_vertex_checkpoint_holds_vertices_template_and_triangles(
-    audio: str, checkpoints: tuple[Path, Path], tmp_path: Path
+    audio: Path, checkpoints: tuple[Path, Path], tmp_path: Path
 ) -> None:
-    assert animate(audio, checkpoints[0], tmp_path / "a.npz") == 0
-    with np.load(tmp_path / "a.npz") as file:
-        clip = dict(file)
-    frames = int(np.ceil(SECONDS * float(clip["frame_rate"])))
-    assert abs(len(clip["times"]) - frames) <= 1 and clip["vertices"].shape == (
-        len(clip["times"]),
-        NUM_VERTICES,
-        3,
-    )
+    assert animate(audio, tmp_path / "a.npz", "--model", checkpoints[0]) == 0
+    clip = read_npz(tmp_path / "a.npz")
+    frames = len(clip["times"])
+    assert abs(frames - int(np.ceil(SECONDS * float(clip["frame_rate"])))) <= 1
+    assert clip["vertices"].shape == (frames, NUM_VERTICES, 3)
     assert clip["template"].shape == (NUM_VERTICES, 3) and clip["triangles"].shape == (NUM_VERTICES - 2, 3)
     # the file's y is up, which is z here; millimetres become metres
     assert np.ptp(clip["template"][:, 2]) == pytest.approx(0.1, rel=1e-5)
 
 
 def test_mp4_of_a_vertex_checkpoint_shows_its_mesh(
-    audio: str, checkpoints: tuple[Path, Path], tmp_path: Path
+    audio: Path, checkpoints: tuple[Path, Path], tmp_path: Path
 ) -> None:
-    assert animate(audio, checkpoints[0], tmp_path / "a.mp4") == 0
-    with av.open(str(tmp_path / "a.mp4")) as container:
-        images = [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
-    assert len(images) >= 20 and len(np.unique(images[0].reshape(-1, 3), axis=0)) > 100
+    assert animate(audio, tmp_path / "a.mp4", "--model", checkpoints[0]) == 0
+    check_video(tmp_path / "a.mp4")
+
+
+def test_the_published_miniature_is_converted_and_animated(audio: Path, tmp_path: Path) -> None:
+    template = write_template(tmp_path / "template.ply", PUBLISHED_VERTICES)
+    model = convert(PUBLISHED, tmp_path / "model", "--template", template)
+    assert animate(audio, tmp_path / "a.npz", "--model", model) == 0
+    vertices = read_npz(tmp_path / "a.npz")["vertices"]
+    assert vertices.shape[1:] == (PUBLISHED_VERTICES, 3) and np.isfinite(vertices).all()
+    assert np.ptp(vertices, axis=0).max() > 0
+    assert animate(audio, tmp_path / "a.mp4", "--model", model) == 0
+    check_video(tmp_path / "a.mp4")
 
 
 @pytest.mark.parametrize("kind", [".csv", ".png"])
 def test_outputs_of_arkit_weights_are_rejected_for_a_vertex_checkpoint(
     kind: str,
-    audio: str,
+    audio: Path,
     checkpoints: tuple[Path, Path],
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    assert animate(audio, checkpoints[0], tmp_path / f"a{kind}") == 2
+    assert animate(audio, tmp_path / f"a{kind}", "--model", checkpoints[0]) == 2
     error = capsys.readouterr().err
     assert "choose .npz or .mp4" in error and error.count("\n") == 1
     assert not (tmp_path / f"a{kind}").exists()
 
 
 def test_a_checkpoint_without_triangles_gives_arrays_and_no_video(
-    audio: str, checkpoints: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    audio: Path, checkpoints: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert animate(audio, checkpoints[1], tmp_path / "a.npz") == 0
-    assert animate(audio, checkpoints[1], tmp_path / "a.mp4") == 2
+    assert animate(audio, tmp_path / "a.npz", "--model", checkpoints[1]) == 0
+    assert animate(audio, tmp_path / "a.mp4", "--model", checkpoints[1]) == 2
     assert "no triangles" in capsys.readouterr().err
 
 
 def test_a_control_that_a_vertex_checkpoint_lacks_is_named(
-    audio: str, checkpoints: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    audio: Path, checkpoints: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert animate(audio, checkpoints[0], tmp_path / "a.npz", "--guidance", "2") == 2
+    assert animate(audio, tmp_path / "a.npz", "--model", checkpoints[0], "--guidance", 2) == 2
     assert "guidance" in capsys.readouterr().err
