@@ -8,9 +8,9 @@ A test that needs more than the extra `test` says so by a marker, alone or with 
     @pytest.mark.gpu        needs a CUDA device
     @pytest.mark.soak       takes minutes to hours: runs with `--soak`, or where SOAK_SECONDS is set
 
-For a whole module: `pytestmark = pytest.mark.browser`. A marked test is collected everywhere, so a module imports what
-may be absent inside of its tests or fixtures. Every other package is in the extra `test`, beside torch, and is simply
-imported: no module skips itself.
+For a whole module: `pytestmark = pytest.mark.browser`. A marked test is collected everywhere, so a module
+imports what may be absent inside of its tests or fixtures. Every other package is in the extra `test`, beside
+torch, and is simply imported: no module skips itself.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-# For `tools.*`, and for a package that is not installed. Behind everything else: under colcon the source tree must not
-# hide the built package, which holds the generated messages.
+# For `tools.*`, and for a package that is not installed. Behind everything else: under colcon the source tree
+# must not hide the built package, which holds the generated messages.
 sys.path.append(str(Path(__file__).parents[1]))
 
 if TYPE_CHECKING:
@@ -46,8 +46,8 @@ if int(pytest.__version__.split(".")[0]) >= 7:  # Humble's is older, and looks a
     def pytest_pycollect_makemodule(module_path: Path, parent: pytest.Collector) -> pytest.Module:
         """Make every module a plain one.
 
-        Where ROS is sourced, launch_testing's plugin would import a module outside of pytest's own collection,
-        and a module that skips itself as a whole would end the collection of all.
+        Where ROS is sourced, launch_testing's plugin would import a module outside of pytest's own
+        collection, and a module that skips itself as a whole would end the collection of all.
         """
         return pytest.Module.from_parent(parent, path=module_path)
 
@@ -94,7 +94,7 @@ _REASONS: Final[dict[str, Callable[[pytest.Config], str]]] = {
     "gpu": _why_no_gpu,
     "soak": _why_no_soak,
 }
-"""Marker -> function that gives the reason why a test so marked cannot run here, an empty string where it can."""
+"""Marker -> function that returns why a test so marked cannot run here, or an empty string."""
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
