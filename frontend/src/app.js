@@ -175,6 +175,7 @@ export class App {
   #startTimeline(clock, lowLatency) {
     this.epoch = (this.epoch + 1) % 256;
     this.timeline = this.#makeTimeline(clock, lowLatency);
+    this.recorder?.onTimelineStart();
     this.view.metrics.reset(performance.now());
     this.#anchoredEpoch = null;
     this.#skippingAudio = false;

@@ -33,6 +33,7 @@ export class Recorder {
     this.chunks = [];
     /** @type {FaceFrame[]} */
     this.frames = [];
+    this.timelineStart = 0; // of the present timeline in the recording, s
     this.startedAt = performance.now();
     /** @type {Blob[]} */
     this.videoChunks = [];
@@ -58,12 +59,22 @@ export class Recorder {
    * @param {number} time of the first sample on the timeline, s
    */
   addSamples(samples, time) {
-    this.chunks.push({ samples, time });
+    this.chunks.push({ samples, time: this.timelineStart + time });
   }
 
   /** @param {FaceFrame} frame */
   addFrame(frame) {
-    this.frames.push(frame);
+    this.frames.push({ ...frame, time: this.timelineStart + frame.time });
+  }
+
+  /** A new timeline counts from 0 again: in the recording it follows what there is. */
+  onTimelineStart() {
+    const frame = this.frames[this.frames.length - 1];
+    const chunk = this.chunks[this.chunks.length - 1];
+    this.timelineStart = Math.max(
+      frame ? frame.time + 1 / this.frameRate : 0,
+      chunk ? chunk.time + chunk.samples.length / this.sampleRate : 0,
+    );
   }
 
   /**
@@ -81,7 +92,7 @@ export class Recorder {
       files.push({ name: `${name}.wav`, blob: encodeWav(this.#joinSamples(start, frames), this.sampleRate) });
     }
     if (frames.length) {
-      const csv = encodeLiveLinkCsv(frames, this.names, this.frameRate);
+      const csv = encodeLiveLinkCsv(frames, this.names);
       files.push({ name: `${name}.csv`, blob: new Blob([csv], { type: 'text/csv' }) });
     }
     if (this.mediaRecorder) {

@@ -129,16 +129,17 @@ def read_animation(path: str | os.PathLike[str]) -> Animation:
         weights = facegood.to_arkit(np.load(path), names)
         return Animation(weights, np.zeros((len(weights), 3)), np.arange(len(weights)) / facegood.KEY_RATE)
     if path.suffix.lower() == ".csv":
-        from streamingtalker_ros.face.formats.livelink import read_livelink_csv
+        from streamingtalker_ros.face.formats.livelink_reader import read_livelink_csv
 
-        weights, head, rate = read_livelink_csv(path)
+        weights, head, times, rate = read_livelink_csv(path)
     else:
         weights, head, rate = _read_npz(path)
+        times = np.arange(len(weights)) / rate
     if not np.isfinite(weights).all() or len(weights) < 2:
         raise TalkerError(f"{path} holds no motion: it needs two rows of finite weights at least")
     rotation_class = require("scipy.spatial.transform", "reading animation").Rotation
     rotation_vectors = rotation_class.from_quat(head).as_rotvec()
-    return Animation(np.clip(weights, 0.0, 1.0), rotation_vectors, (np.arange(len(weights)) + 0.5) / rate)
+    return Animation(np.clip(weights, 0.0, 1.0), rotation_vectors, times + 0.5 / rate)
 
 
 def _read_npz(path: Path) -> tuple[np.ndarray, np.ndarray, float]:

@@ -22,7 +22,7 @@ from streamingtalker_ros.errors import TalkerError
 from streamingtalker_ros.evaluation.motion_curves import MotionCurves, resample_frames
 from streamingtalker_ros.evaluation.test_set import TestSet
 from streamingtalker_ros.face.arkit import ARKIT_NAMES
-from streamingtalker_ros.face.formats.livelink import read_livelink_csv
+from streamingtalker_ros.face.formats.livelink_reader import read_livelink_csv
 from streamingtalker_ros.face.rig import Rig
 
 MOTION_SUFFIXES: Final = (".csv", ".npz")
@@ -42,7 +42,7 @@ def read_motion(path: Path) -> tuple[np.ndarray, np.ndarray, float]:
         TalkerError: If the file holds no such motion.
     """
     if path.suffix.lower() == ".csv":
-        return read_livelink_csv(path)
+        return read_livelink_csv(path).at_regular_times()
     try:
         with np.load(path) as data:
             weights, frame_rate = np.asarray(data["weights"], np.float32), float(data["frame_rate"])

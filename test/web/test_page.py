@@ -25,7 +25,7 @@ from streamingtalker_ros.audio.resample import to_16k
 from streamingtalker_ros.face.arkit import ARKIT_NAMES, INDEX
 from streamingtalker_ros.face.default_head.assemble import default_rig
 from streamingtalker_ros.face.formats.gltf_writer import write_glb
-from streamingtalker_ros.face.formats.livelink import read_livelink_csv
+from streamingtalker_ros.face.formats.livelink_reader import read_livelink_csv
 from streamingtalker_ros.streaming import Talker
 from streamingtalker_ros.web.app import WebContext
 from streamingtalker_ros.web.server import Server
@@ -222,7 +222,7 @@ def test_a_recording_equals_what_was_heard_and_shown(page: Page, tmp_path: Path)
     files = {name.rpartition(".")[2]: base64.b64decode(data) for name, data in downloads}
     assert {"wav", "csv"} <= set(files) and len(files) == 3
     (tmp_path / "face.csv").write_bytes(files["csv"])
-    weights, head, _ = read_livelink_csv(tmp_path / "face.csv")
+    weights, head, _, _ = read_livelink_csv(tmp_path / "face.csv")
     log = np.array([frame["weights"] for frame in page.run("app.frameLog")])
     first = next(k for k in range(len(log)) if np.abs(log[k] - weights[0]).max() < 1e-6)
     np.testing.assert_allclose(weights, log[first : first + len(weights)], atol=1e-6)
