@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The page's Live Link Face CSV, written by Node: equal to the package's, and each row at its frame's own time."""
+"""The page's Live Link Face CSV, written by Node: equal to the package's, each row at its frame's time."""
 
 from __future__ import annotations
 

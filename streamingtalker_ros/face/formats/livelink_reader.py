@@ -2,8 +2,8 @@
 """Reader of the CSV of the Live Link Face app, also as spreadsheets and other tools save it.
 
 Accepts UTF-8 and UTF-16, with or without a byte order mark; commas, semicolons or tabs between the columns; a
-decimal comma; weights in percent. Every row stands at the time of its own timecode, so that rows may be missing
-or uneven; a clip may go on over midnight.
+decimal comma; weights in percent. Every row stands at the time of its own timecode, so that rows may be
+missing or uneven; a clip may go on over midnight.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import logging
 import os
 import re
 from collections.abc import Iterator, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
 
@@ -31,6 +32,7 @@ DEFAULT_FRAME_RATE = 60.0  # frames/s, the app's default, of a clip of one row
 MAX_WEIGHT = 2.0  # of exaggerated motion; a clip with greater ones is in percent
 _MIN_PERCENT = 10.0  # greatest weight of a clip in percent, at least
 _DAY_S = 86_400.0
+_MAX_REGULAR_ROWS = 500_000  # beyond 20 for each row of the file
 _MAX_FILE_BYTES = 1 << 30
 _FRAME_RATES = (24, 25, 30, 48, 50, 72, 90, 100, 120)  # of writers that count frames at their own rate
 _MARKS = (
@@ -62,8 +64,12 @@ class LiveLinkClip(NamedTuple):
     frame_rate: float
 
     def at_regular_times(self) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32], float]:
-        """Weights, head and frame rate with rows at equal distances, interpolated linearly where they are not."""
+        """Weights, head and frame rate with rows at equal distances, interpolated linearly where needed."""
         count = round(float(self.times[-1]) * self.frame_rate) + 1
+        if count > _MAX_REGULAR_ROWS + 20 * len(self.times):
+            raise TalkerError(
+                f"a motion clip lasts {self.times[-1]:.0f} s and has {len(self.times)} rows: cut it at its gaps"
+            )
         regular = np.arange(count) / self.frame_rate
         if count == len(self.times) and np.abs(self.times - regular).max() < 0.25 / self.frame_rate:
             return self.weights, self.head, self.frame_rate
@@ -86,7 +92,9 @@ def read_livelink_csv(path: str | os.PathLike[str]) -> LiveLinkClip:
         The clip.
 
     Raises:
-        TalkerError: If the file cannot be read, lacks a shape or the timecode, or has a row that is not numbers
+        raise TalkerError(
+            f"{path} cannot be read ({error.strerror or error}): give an existing file"
+        ) from None
             or goes back in time.
     """
     try:
@@ -122,8 +130,8 @@ def _read(path: Path) -> LiveLinkClip:
     for line, row in rows:
         if len(row) < max(indices) + 1 or any(cell.strip() for cell in row[len(header) :]):
             raise TalkerError(
-                f"{path} has {len(row)} columns in line {line}, its header has {len(header)}: export it again "
-                "(decimal commas need quotes, or semicolons between the columns)"
+                f"{path} has {len(row)} columns in line {line}, its header has {len(header)}: export it "
+                "again (decimal commas need quotes, or semicolons between the columns)"
             )
         values.extend(_parse_number(path, line, row[index]) for index in indices)
         timecodes.append(row[columns["timecode"]])
@@ -228,7 +236,8 @@ def _times(path: Path, timecodes: Sequence[str]) -> npt.NDArray[np.float64]:
     back = np.flatnonzero(np.diff(times) < 0)
     if len(back):
         raise TalkerError(
-            f"{path} goes back in time at {timecodes[back[0] + 1].strip()[:20]}: give one take, with rows in order"
+            f"{path} goes back in time at {timecodes[int(back[0]) + 1].strip()[:20]}: give one take, with "
+            "its rows in order"
         )
     return times - times[0]
 
@@ -239,7 +248,7 @@ def _timecode_rate(seconds: npt.NDArray[np.float64], frames: npt.NDArray[np.floa
     Some writers count frames at the rate of the clip. Two whole seconds at least have to show it.
     """
     starts = [0, *(np.flatnonzero(np.diff(seconds)) + 1).tolist(), len(seconds)]
-    inner = list(zip(starts[1:-2], starts[2:-1], strict=True))
+    inner = list(pairwise(starts[1:-1]))
     if frames[0] == 0 and len(starts) > 2:
         inner.insert(0, (starts[0], starts[1]))
     if inner and starts[-1] - starts[-2] == inner[0][1] - inner[0][0]:  # the last second is whole, too
