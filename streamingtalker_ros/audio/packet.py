@@ -11,6 +11,7 @@ from streamingtalker_ros.errors import TalkerError
 
 MIN_SAMPLE_RATE: Final = 8_000  # Hz
 MAX_SAMPLE_RATE: Final = 192_000  # Hz
+MAX_CHANNELS: Final = 64
 
 _BYTES_PER_SAMPLE: Final = {"u8": 1, "s8": 1, "s16": 2, "s24": 3, "s32": 4, "f32": 4}
 # the names that audio_info messages use
@@ -23,7 +24,7 @@ class AudioFormat:
 
     Args:
         sample_rate: Hz, 8,000 to 192,000.
-        channels: interleaved channels, 1 or more.
+        channels: interleaved channels, 1 to 64.
         encoding: "u8" (unsigned, centred on 128), "s8", "s16", "s24" (three bytes), "s32" or "f32". The names
             of audio_info messages ("S16LE", …) are accepted and normalized.
 
@@ -48,8 +49,8 @@ class AudioFormat:
                 f"a sample rate of {self.sample_rate} Hz is out of range: send audio of "
                 f"{MIN_SAMPLE_RATE} to {MAX_SAMPLE_RATE} Hz"
             )
-        if self.channels < 1:
-            raise TalkerError(f"audio of {self.channels} channels is not valid: send 1 or more")
+        if not 1 <= self.channels <= MAX_CHANNELS:
+            raise TalkerError(f"audio of {self.channels} channels is not valid: send 1 to {MAX_CHANNELS}")
         object.__setattr__(self, "encoding", encoding)
         object.__setattr__(self, "sample_rate", int(self.sample_rate))
         object.__setattr__(self, "channels", int(self.channels))

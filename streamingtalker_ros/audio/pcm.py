@@ -3,12 +3,15 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
 
 from streamingtalker_ros.errors import TalkerError
+
+MAX_AMPLITUDE: Final = 1e6
+"""Absolute value beyond which a float sample is not audio (full scale is 1) and would overflow in the model."""
 
 
 def as_mono_float32(pcm: npt.ArrayLike) -> npt.NDArray[np.float32]:
@@ -18,7 +21,7 @@ def as_mono_float32(pcm: npt.ArrayLike) -> npt.NDArray[np.float32]:
         pcm: (n,) audio of any float type, full scale ±1.
 
     Returns:
-        (n,) float32; NaN and infinite samples are replaced by silence.
+        (n,) float32; see `silence_invalid`.
 
     Raises:
         TalkerError: if the array has another shape or holds no floats.
@@ -28,7 +31,14 @@ def as_mono_float32(pcm: npt.ArrayLike) -> npt.NDArray[np.float32]:
         raise TalkerError(f"audio of shape {samples.shape} given: pass one channel, shape (samples,)")
     if not np.issubdtype(samples.dtype, np.floating):
         raise TalkerError(f"audio of type {samples.dtype} given: pass floats in -1..1 (int16 / 32768)")
-    return np.nan_to_num(samples.astype(np.float32), nan=0.0, posinf=0.0, neginf=0.0)
+    return silence_invalid(samples)
+
+
+def silence_invalid(samples: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
+    """Convert floats to float32; NaN, infinities and samples beyond ±`MAX_AMPLITUDE` become silence."""
+    with np.errstate(over="ignore"):  # float64 beyond the range of float32 becomes infinite, then silence
+        converted = samples.astype(np.float32)
+    return np.where(np.abs(converted) <= np.float32(MAX_AMPLITUDE), converted, np.float32(0))  # NaN: False
 
 
 def to_int16(pcm: npt.NDArray[np.float32]) -> npt.NDArray[np.int16]:

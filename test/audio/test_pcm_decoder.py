@@ -114,3 +114,50 @@ def test_encodings_are_known_by_the_names_of_audio_info() -> None:
 def test_an_invalid_format_is_rejected_with_a_cure(rate: int, channels: int, encoding: str) -> None:
     with pytest.raises(TalkerError, match="send"):
         AudioFormat(rate, channels, encoding)
+
+
+def voiced(count: int, rng: np.random.Generator) -> npt.NDArray[np.float64]:
+    """Return smooth audio whose level changes, with noise below it."""
+    time = np.arange(count) / 16000
+    level = 0.3 * np.clip(np.sin(2 * np.pi * 1.5 * time), 0.02, None)
+    return level * np.sin(2 * np.pi * 180 * time) + rng.normal(0, 0.001, count)
+
+
+@pytest.mark.parametrize("encoding, channels", [("s16", 1), ("s16", 2), ("s24", 1), ("s32", 1), ("f32", 1)])
+@pytest.mark.parametrize(
+    "chunk, read", [(8193, 1024), (4801, 480), (8192 + 1023, 1024), (641, 641), (6001, 6000)]
+)
+def test_regular_pieces_that_end_within_samples_lose_none(
+    encoding: str, channels: int, chunk: int, read: int
+) -> None:
+    signal = voiced(16000, np.random.default_rng(3))
+    data = encode(np.stack([signal * gain for gain in (1.0, 0.4)[:channels]], axis=1), encoding)
+    whole = PcmDecoder(AudioFormat(16000, channels, encoding)).decode(data)
+    decoder = PcmDecoder(AudioFormat(16000, channels, encoding))
+    parts = [data[start : start + chunk] for start in range(0, len(data), chunk)]
+    pieces = [part[start : start + read] for part in parts for start in range(0, len(part), read)]
+    np.testing.assert_array_equal(np.concatenate([decoder.decode(piece) for piece in pieces]), whole)
+
+
+@pytest.mark.parametrize("encoding", ["s16", "s24", "s32", "f32"])
+@pytest.mark.parametrize("every", [7, 50])
+def test_truncated_packets_do_not_shift_the_others(encoding: str, every: int) -> None:
+    signal = voiced(32000, np.random.default_rng(4))
+    packets = [encode(signal[start : start + 320], encoding) for start in range(0, len(signal), 320)]
+    whole = PcmDecoder(AudioFormat(encoding=encoding)).decode(b"".join(packets)).reshape(-1, 320)
+    decoder = PcmDecoder(AudioFormat(encoding=encoding))
+    for index, packet in enumerate(packets):
+        is_truncated = index % every == every - 1
+        decoded = decoder.decode(packet[:-1] if is_truncated else packet)
+        np.testing.assert_array_equal(decoded, whole[index, : 319 if is_truncated else 320])
+
+
+def test_a_packet_truncated_in_silence_is_noticed_when_the_voice_returns() -> None:
+    signal = voiced(16000, np.random.default_rng(5))
+    signal[3200:8000] = 0
+    packets = [encode(signal[start : start + 320], "s16") for start in range(0, len(signal), 320)]
+    whole = PcmDecoder(AudioFormat()).decode(b"".join(packets)).reshape(-1, 320)
+    packets[15] = packets[15][:-1]
+    decoder = PcmDecoder(AudioFormat())
+    decoded = [decoder.decode(packet) for packet in packets]
+    np.testing.assert_array_equal(np.stack(decoded[25:]), whole[25:])

@@ -19,6 +19,8 @@ from typing import Any, Final
 import numpy as np
 
 from streamingtalker_ros.audio.constants import SAMPLE_RATE
+from streamingtalker_ros.audio.downmix import downmix
+from streamingtalker_ros.audio.pcm import silence_invalid
 from streamingtalker_ros.corpus.video.landmarks import NUM_LANDMARKS, LandmarkTrack
 from streamingtalker_ros.errors import TalkerError, require
 
@@ -185,13 +187,14 @@ def read_video_audio(video: str | os.PathLike[str]) -> tuple[np.ndarray, float]:
             planar = av.AudioResampler(format="fltp")
             for frame in container.decode(stream):
                 start = (frame.time or 0.0) if start is None else start
-                pieces += [piece.to_ndarray().mean(axis=0) for piece in planar.resample(frame)]
+                pieces += [piece.to_ndarray().T for piece in planar.resample(frame)]
             rate = stream.rate
     except (av.error.FFmpegError, OSError, ValueError) as error:
         raise TalkerError(f"{video}: it cannot be read as video ({_reason(error)})") from None
     if not pieces or start is None:
         raise TalkerError(f"{video}: there is no sound in it")
-    pcm = soxr.resample(np.concatenate(pieces).astype(np.float32), rate, SAMPLE_RATE)
+    mono = downmix(silence_invalid(np.concatenate(pieces)), rate)
+    pcm = soxr.resample(mono, rate, SAMPLE_RATE)
     return np.clip(pcm, -1.0, 1.0), start
 
 
