@@ -1,0 +1,39 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The examples run as they stand."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import soundfile
+
+EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
+
+
+def run_example(name: str, wav: Path) -> list[str]:
+    """Lines that an example prints."""
+    environment = {**os.environ, "PYTHONPATH": str(EXAMPLES.parent)}
+    done = subprocess.run(
+        [sys.executable, str(EXAMPLES / name), str(wav)],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout.splitlines()
+
+
+def test_examples_print_every_frame_of_a_file(tmp_path: Path, speech: np.ndarray) -> None:
+    seconds = 1.0
+    wav = tmp_path / "voice.wav"
+    soundfile.write(wav, speech[: round(16_000 * seconds)], 16_000, subtype="PCM_16")
+    assert len(run_example("stream_file.py", wav)) == round(25 * seconds)
+    lines = run_example("real_time_worker.py", wav)
+    assert len([line for line in lines if line.startswith("frame ") and "idle" not in line]) == round(
+        25 * seconds
+    )
