@@ -13,6 +13,7 @@ import argparse
 import logging
 import os
 import shlex
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -280,7 +281,7 @@ def _train_all(args: argparse.Namespace) -> int:
     for omission in plan.omissions:
         print(omission)
     for corpus in plan.corpora:  # a wrong option stops here, not after hours
-        _corpus_parser().parse_args(corpus.arguments)
+        _parse_corpus_arguments(corpus.arguments)
     if args.dry_run:
         for corpus in plan.corpora:
             print(shlex.join(["streamingtalker", "corpus", *corpus.arguments]))
@@ -292,19 +293,18 @@ def _train_all(args: argparse.Namespace) -> int:
         from streamingtalker_ros.cli import corpus
 
         print("  " + shlex.join(["streamingtalker", "corpus", *arguments]), flush=True)
-        corpus.run(_corpus_parser().parse_args(arguments))
+        corpus.run(_parse_corpus_arguments(arguments))
 
     folder = pipeline.run_pipeline(plan, make_corpus, args.start, args.device)
     print(f"checkpoint: {folder}; measure it with\n{shlex.join(pipeline.evaluation_command(plan))}")
     return 0
 
 
-def _corpus_parser() -> argparse.ArgumentParser:
-    from streamingtalker_ros.cli import corpus
+def _parse_corpus_arguments(arguments: Sequence[str]) -> argparse.Namespace:
+    """Parse the words after `streamingtalker corpus`."""
+    from streamingtalker_ros.cli.main import create_parser
 
-    parser = argparse.ArgumentParser(prog="streamingtalker corpus")
-    corpus.add_arguments(parser)
-    return parser
+    return create_parser(["corpus"]).parse_args(["corpus", *arguments])
 
 
 def _average(args: argparse.Namespace) -> int:

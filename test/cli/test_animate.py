@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import csv
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
@@ -40,7 +41,7 @@ def animate(audio: Path, out: Path, *options: object) -> int:
     return run_command("animate", audio, "--out", out, "--device", "cpu", *options)
 
 
-def read_npz(path: Path) -> dict[str, npt.NDArray[np.generic]]:
+def read_npz(path: Path) -> dict[str, npt.NDArray[Any]]:
     with np.load(path) as file:
         return dict(file)
 
