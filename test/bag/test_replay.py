@@ -225,7 +225,8 @@ def test_a_message_that_is_damaged_is_left_out_and_told(tmp_path, talker) -> Non
 
 
 def test_another_definition_of_a_type_is_refused(tmp_path) -> None:
-    typesys = pytest.importorskip("rosbags.typesys")
+    from rosbags import typesys
+
     store = typesys.get_typestore(typesys.Stores.ROS2_JAZZY)
     store.register(typesys.get_types_from_msg("std_msgs/Header header\nuint8[] data\n", STAMPED))
     with rosbag2.Writer(tmp_path / "in", version=8) as writer:

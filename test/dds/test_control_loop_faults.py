@@ -10,13 +10,10 @@ import subprocess
 import sys
 import time
 from types import SimpleNamespace
+from typing import NoReturn
 
 import numpy as np
 import pytest
-
-pytest.importorskip("cyclonedds", reason="cyclonedds is not installed")
-
-from typing import NoReturn
 
 from streamingtalker_ros.dds.head_node import HeadNode
 from streamingtalker_ros.dds.node import DdsNode, matched_readers
@@ -171,7 +168,6 @@ def test_the_command_rests_the_head_whatever_happens_to_its_output(case, number)
 
 
 def test_the_talkers_worker_goes_on_after_a_fault_in_its_work() -> None:
-    pytest.importorskip("torch", reason="torch is not installed")
     from streamingtalker_ros.audio.packet import AudioFormat
     from streamingtalker_ros.runtime.parameters import TalkerParameters
     from streamingtalker_ros.runtime.worker import AudioPacket, TalkerWorker

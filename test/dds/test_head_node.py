@@ -10,9 +10,6 @@ import time
 import numpy as np
 import pytest
 
-pytest.importorskip("cyclonedds", reason="cyclonedds is not installed")
-
-
 from streamingtalker_ros.dds import message_types
 from streamingtalker_ros.dds.head_node import JOINT_STATE_TYPE, HeadNode
 from streamingtalker_ros.dds.node import matched_readers

@@ -7,8 +7,6 @@ import zlib
 import numpy as np
 import pytest
 
-pytest.importorskip("cyclonedds", reason="cyclonedds is not installed")
-
 from streamingtalker_ros import resources
 from streamingtalker_ros.dds import message_definitions, message_types
 

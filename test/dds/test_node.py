@@ -7,13 +7,10 @@ import subprocess
 import sys
 import threading
 import time
+from typing import NoReturn
 
 import numpy as np
 import pytest
-
-pytest.importorskip("cyclonedds", reason="cyclonedds is not installed")
-
-from typing import NoReturn
 
 from streamingtalker_ros.dds import message_types
 from streamingtalker_ros.dds.node import DdsNode, domain_id, matched_readers

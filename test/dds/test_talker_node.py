@@ -13,9 +13,6 @@ import wave
 import numpy as np
 import pytest
 
-pytest.importorskip("cyclonedds", reason="cyclonedds is not installed")
-pytest.importorskip("torch", reason="torch is not installed")
-
 from streamingtalker_ros.audio.packet import AudioFormat
 from streamingtalker_ros.audio.sources import paced_packets
 from streamingtalker_ros.dds import message_types

@@ -10,9 +10,6 @@ import numpy.typing as npt
 import pytest
 
 from streamingtalker_ros.streaming import Talker
-
-pytest.importorskip("torch", reason="PyTorch is not installed")
-
 from streamingtalker_ros.streaming.voice_gate import MOUTH_MASK
 from support.scheduler_harness import S0, SchedulerHarness
 

@@ -9,10 +9,6 @@ import sys
 import time
 
 import numpy as np
-import pytest
-
-pytest.importorskip("cyclonedds", reason="cyclonedds is not installed")
-pytest.importorskip("torch", reason="torch is not installed")
 
 from streamingtalker_ros.audio.files import read_audio
 from streamingtalker_ros.audio.packet import AudioFormat

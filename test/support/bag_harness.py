@@ -2,18 +2,15 @@
 """Bags for tests of the replay, written and read by rosbags alone, and a talker that moves its mouth."""
 
 import numpy as np
-import pytest
+import torch
+from rosbags import rosbag2
 
+from streamingtalker_ros.bag import replay, rosbag_io
+from streamingtalker_ros.dds.message_types import typestore
+from streamingtalker_ros.face.default_head.assemble import default_rig
+from streamingtalker_ros.model.blendshape.network import TalkerNetwork
+from streamingtalker_ros.runtime.parameters import TalkerParameters
 from support.scheduler_harness import MS, S0, SMALL
-
-torch = pytest.importorskip("torch", reason="torch is not installed")
-rosbag2 = pytest.importorskip("rosbags.rosbag2", reason="rosbags is not installed")
-
-from streamingtalker_ros.bag import replay, rosbag_io  # noqa: E402
-from streamingtalker_ros.dds.message_types import typestore  # noqa: E402
-from streamingtalker_ros.face.default_head.assemble import default_rig  # noqa: E402
-from streamingtalker_ros.model.blendshape.network import TalkerNetwork  # noqa: E402
-from streamingtalker_ros.runtime.parameters import TalkerParameters  # noqa: E402
 
 SECOND = 1_000_000_000
 STAMPED, BARE, TYPED = (

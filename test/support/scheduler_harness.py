@@ -10,20 +10,18 @@ from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
-import pytest
+import torch
 
-torch = pytest.importorskip("torch", reason="torch is not installed")
-
-from streamingtalker_ros.audio.constants import NS_PER_S, SAMPLE_RATE  # noqa: E402
-from streamingtalker_ros.audio.packet import AudioFormat, AudioPacket  # noqa: E402
-from streamingtalker_ros.model.blendshape.config import TalkerConfig  # noqa: E402
-from streamingtalker_ros.model.blendshape.network import TalkerNetwork  # noqa: E402
-from streamingtalker_ros.model.protocol import BlendshapeFrame, TalkerProtocol  # noqa: E402
-from streamingtalker_ros.runtime.batch import run_batch  # noqa: E402
-from streamingtalker_ros.runtime.parameters import TalkerParameters  # noqa: E402
-from streamingtalker_ros.runtime.session import TOPIC_POLICY, SessionPolicy, VoiceSession  # noqa: E402
-from streamingtalker_ros.runtime.statistics import Statistics  # noqa: E402
-from streamingtalker_ros.streaming import Talker  # noqa: E402
+from streamingtalker_ros.audio.constants import NS_PER_S, SAMPLE_RATE
+from streamingtalker_ros.audio.packet import AudioFormat, AudioPacket
+from streamingtalker_ros.model.blendshape.config import TalkerConfig
+from streamingtalker_ros.model.blendshape.network import TalkerNetwork
+from streamingtalker_ros.model.protocol import BlendshapeFrame, TalkerProtocol
+from streamingtalker_ros.runtime.batch import run_batch
+from streamingtalker_ros.runtime.parameters import TalkerParameters
+from streamingtalker_ros.runtime.session import TOPIC_POLICY, SessionPolicy, VoiceSession
+from streamingtalker_ros.runtime.statistics import Statistics
+from streamingtalker_ros.streaming import Talker
 
 S0 = 1_700_000_000_123_456_789  # ns, the stamp of a test's first sample
 MS = 1_000_000  # ns

@@ -5,11 +5,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import pytest
-
-pytest.importorskip("torch", reason="torch is not installed")
-pytest.importorskip("transformers", reason="transformers is not installed")
-
 from streamingtalker_ros.evaluation.random_vertex_network import random_network
 from streamingtalker_ros.model.vertex.streaming import VertexTalker
 

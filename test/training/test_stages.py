@@ -31,7 +31,6 @@ WINDOWS = {"frames": 24, "burn_in": 8, "motion_variants": 1}
 
 @pytest.fixture(scope="module")
 def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    pytest.importorskip("scipy")
     folder, rng = tmp_path_factory.mktemp("animation"), np.random.default_rng(0)
     takes = folder / "takes"
     takes.mkdir()

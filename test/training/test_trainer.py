@@ -139,7 +139,6 @@ class BothProcesses(LineStage):
 
 
 def test_two_processes_take_the_step_of_their_mean_gradient(tmp_path: Path) -> None:
-    pytest.importorskip("accelerate")
     environment = {
         **os.environ,
         "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'test'}",

@@ -37,8 +37,6 @@ from streamingtalker_ros.training.vertex.generator import GeneratorStage, encode
 from streamingtalker_ros.training.vertex.recipe import AudioConfig, Recipe, read_recipe
 from support.vertex_reference import HUBERT
 
-pytest.importorskip("transformers")
-
 CPU = torch.device("cpu")
 VERTICES = 12
 SUBJECTS = {
