@@ -1,20 +1,28 @@
 # SPDX-License-Identifier: Apache-2.0
 """Reads YAML and JSON configuration files and checks their keys; an error suggests the nearest valid key.
 
-Every error is a `TalkerError` that names the file and what to change.
+Every error is a `TalkerError` that names the file and what to change; it is one short sentence whatever the
+file holds, and files whose aliases stand for more than they hold are rejected.
 """
 
 from __future__ import annotations
 
 import difflib
 import json
+import reprlib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import yaml
 
 from streamingtalker_ros.errors import TalkerError
+
+MAX_YAML_BYTES: Final = 200_000
+"""Longest YAML file; the parser reads some 50 kB per second."""
+
+_MAX_MERGED_KEYS: Final = 1000
+_MAX_TEXT_LENGTH: Final = 20_000_000
 
 
 def read_yaml(path: str | Path, description: str = "the file") -> dict[str, Any]:
@@ -30,14 +38,76 @@ def read_yaml(path: str | Path, description: str = "the file") -> dict[str, Any]
     Raises:
         TalkerError: if the file cannot be read, is not YAML, or is not a mapping.
     """
+    return _mapping(
+        parse_yaml(_read_text(path, description), f"{description} {path}"), f"{description} {path}"
+    )
+
+
+def parse_yaml(text: str, where: str) -> Any:
+    """Parse a YAML text.
+
+    Args:
+        text: the text.
+        where: the file, for the error message ("the recipe train.yaml").
+
+    Returns:
+        Its content: mappings, lists and scalars; None for an empty text.
+
+    Raises:
+        TalkerError: if it is not YAML, is longer than `MAX_YAML_BYTES` or nested too deeply, has a value that
+            cannot be represented (a date, a number), or merges more than `_MAX_MERGED_KEYS`.
+    """
+    if len(text) > MAX_YAML_BYTES:
+        raise TalkerError(
+            f"{where} is longer than {MAX_YAML_BYTES} characters: it is not a configuration file"
+        )
     try:
-        values = yaml.safe_load(_read_text(path, description))
+        return yaml.load(text, _Loader)
     except yaml.YAMLError as error:
-        problem = getattr(error, "problem", None) or "not text"
+        problem = shorten(str(getattr(error, "problem", None) or "not text"))
         mark = getattr(error, "problem_mark", None)
-        where = f" in line {mark.line + 1}" if mark else ""
-        raise TalkerError(f"{description} {path} is not valid YAML ({problem}{where})") from None
-    return _mapping(values, f"{description} {path}")
+        line = f" in line {mark.line + 1}" if mark else ""
+        raise TalkerError(f"{where} is not valid YAML ({problem}{line})") from None
+    except RecursionError:
+        raise TalkerError(f"{where} is nested too deeply: it is not a configuration file") from None
+    except Exception as error:  # of a date, a number or a key that Python cannot represent
+        reason = shorten(str(error) or type(error).__name__)
+        raise TalkerError(f"{where} has a value that cannot be read ({reason})") from None
+
+
+class _Loader(yaml.SafeLoader):
+    """The safe loader with a bound on merge keys, which can double the size of a mapping line by line."""
+
+    def flatten_mapping(self, node: yaml.MappingNode) -> None:
+        super().flatten_mapping(node)
+        if len(node.value) > _MAX_MERGED_KEYS:
+            raise yaml.constructor.ConstructorError(
+                None, None, f"a mapping of more than {_MAX_MERGED_KEYS} keys", node.start_mark
+            )
+
+
+class _ShortRepr(reprlib.Repr):
+    def __init__(self) -> None:
+        super().__init__()
+        self.maxlevel, self.maxstring, self.maxlong, self.maxother = 2, 60, 40, 60
+        self.maxdict = self.maxlist = self.maxtuple = self.maxset = 3
+
+
+def describe(value: Any) -> str:
+    """Return the literal of a value for an error message, in at most some 100 characters.
+
+    Aliases of YAML can let a few bytes stand for a value whose literal would fill the memory.
+    """
+    try:
+        return shorten(_ShortRepr().repr(value), 100)
+    except ValueError:  # a whole number with more digits than Python writes
+        return "a number of thousands of digits"
+
+
+def shorten(text: str, length: int = 80) -> str:
+    """Return a text for an error message: on one line, cut at `length` characters."""
+    line = " ".join(text[: 4 * length].split())
+    return line if len(line) <= length else line[: length - 1] + "…"
 
 
 def read_json(path: str | Path, description: str = "the file") -> dict[str, Any]:
@@ -52,8 +122,8 @@ def read_json(path: str | Path, description: str = "the file") -> dict[str, Any]
     """
     try:
         values = json.loads(_read_text(path, description))
-    except ValueError as error:
-        raise TalkerError(f"{description} {path} is not valid JSON ({error})") from None
+    except (ValueError, RecursionError) as error:
+        raise TalkerError(f"{description} {path} is not valid JSON ({shorten(str(error))})") from None
     return _mapping(values, f"{description} {path}")
 
 
@@ -70,12 +140,17 @@ def check_keys(values: Iterable[str], allowed: Iterable[str], where: str, kind: 
         TalkerError: if a key is unknown; the message suggests the nearest valid key, or lists all.
     """
     allowed = list(allowed)
-    unknown = [str(key) for key in values if key not in allowed]
+    unknown = [key for key in values if key not in allowed]
     if unknown:
-        near = difflib.get_close_matches(unknown[0], allowed, 1)
+        first, *others_named = [
+            shorten(key) if isinstance(key, str) else describe(key) for key in unknown[:4]
+        ]
+        near = difflib.get_close_matches(first, allowed, 1)
         hint = f"did you mean {near[0]!r}?" if near else f"it may be {', '.join(allowed)}"
-        others = f" (and {', '.join(unknown[1:])})" if unknown[1:] else ""
-        raise TalkerError(f"{where} has the unknown {kind} {unknown[0]!r}{others}: {hint}")
+        others = (
+            f" (and {', '.join(others_named)}{', …' if len(unknown) > 4 else ''})" if others_named else ""
+        )
+        raise TalkerError(f"{where} has the unknown {kind} {first!r}{others}: {hint}")
 
 
 def rename_keys(values: Mapping[str, Any], new_names: Mapping[str, str]) -> dict[str, Any]:
@@ -99,10 +174,11 @@ def rename_keys(values: Mapping[str, Any], new_names: Mapping[str, str]) -> dict
 
 def _read_text(path: str | Path, description: str) -> str:
     try:
-        return Path(path).read_text(encoding="utf-8")
+        with open(path, encoding="utf-8") as file:  # bounded: the path may be a pipe or a device
+            return file.read(_MAX_TEXT_LENGTH)
     except OSError as error:
         raise TalkerError(f"{description} {path} cannot be read ({error.strerror or error})") from None
-    except UnicodeDecodeError:
+    except ValueError:  # not UTF-8, or a path with a zero byte
         raise TalkerError(f"{description} {path} cannot be read: it is not text") from None
 
 

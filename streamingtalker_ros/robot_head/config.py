@@ -9,7 +9,6 @@ that expects those.
 from __future__ import annotations
 
 import dataclasses
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from streamingtalker_ros import resources
-from streamingtalker_ros.config_files import check_keys, read_yaml
+from streamingtalker_ros.config_files import check_keys, describe, read_yaml, shorten
 from streamingtalker_ros.errors import TalkerError
 from streamingtalker_ros.face.arkit import ARKIT_NAMES
 
@@ -119,13 +118,28 @@ class RobotHead:
         return gains
 
 
-# numbers of a head in YAML, and their ranges
+# numbers of a head and of a joint in YAML, and their ranges, in which no arithmetic overflows
 _HEAD_RANGES: Final = {
     "rate": (1.0, 1000.0),
     "timeout": (0.05, 10.0),
     "delay": (0.0, 10.0),
     "lead": (0.0, 1.0),
 }
+_JOINT_RANGES: Final = {
+    "min": (-1e6, 1e6),
+    "max": (-1e6, 1e6),
+    "max_velocity": (1e-9, 1e9),
+    "max_acceleration": (1e-9, 1e12),
+    "offset": (-1e6, 1e6),
+    "rest": (-1e6, 1e6),
+    "smoothing": (0.0, 1.0),
+    "deadband": (0.0, 1e6),
+    "lead": (0.0, 1.0),
+}
+_GAIN_RANGE: Final = (-1e6, 1e6)
+_MAX_JOINTS: Final = 1000
+_MAX_OUTPUTS: Final = 100
+_MAX_NAME_LENGTH: Final = 200
 _HEAD_KEYS: Final = (*_HEAD_RANGES, "name", "joints", "outputs", "defaults", "feedback")
 _JOINT_KEYS: Final = (*({field.name for field in dataclasses.fields(Joint)} - {"name", "gains"}), "from")
 _LIMITS: Final = ("max", "max_acceleration", "max_velocity", "min")
@@ -156,6 +170,18 @@ def parse_head(document: Mapping[str, Any], name: str) -> RobotHead:
     Raises:
         TalkerError: if anything in the document is not valid.
     """
+    try:
+        return _parse_head(document, shorten(name))
+    except TalkerError:
+        raise
+    except Exception as error:  # of a value that none of the checks expects
+        raise TalkerError(
+            f"the head {shorten(name)} cannot be used ({type(error).__name__}): "
+            "compare it with config/heads/jaw.yaml"
+        ) from None
+
+
+def _parse_head(document: Mapping[str, Any], name: str) -> RobotHead:
     where = f"the head {name}"
     check_keys(document, _HEAD_KEYS, where)
     numbers: dict[str, float] = {}
@@ -166,27 +192,35 @@ def parse_head(document: Mapping[str, Any], name: str) -> RobotHead:
     defaults = document.get("defaults") or {}
     entries = document.get("joints") or {}
     if not isinstance(entries, dict) or not isinstance(defaults, dict):
-        raise TalkerError(f"joints or defaults of {where} is no mapping: write `name: {{from: …}}` lines")
+        raise TalkerError(f"joints or defaults of {where} is not a mapping: write `name: {{from: …}}` lines")
+    if len(entries) > _MAX_JOINTS:
+        raise TalkerError(f"{where} has {len(entries)} joints: give at most {_MAX_JOINTS}")
     joints = tuple(_parse_joint(joint, entry, defaults, lead) for joint, entry in entries.items())
     names = [joint.name for joint in joints]
-    outputs = tuple(_parse_output(entry, names, where) for entry in document.get("outputs") or ())
+    output_entries = document.get("outputs") or []
+    if not isinstance(output_entries, list) or len(output_entries) > _MAX_OUTPUTS:
+        raise TalkerError(
+            f"outputs of {where} is not a list of 1 to {_MAX_OUTPUTS}: write - {{type: …, topic: …}}"
+        )
+    outputs = tuple(_parse_output(entry, names, where) for entry in output_entries)
     if not outputs:
         raise TalkerError(
             f"{where} has no outputs: add `outputs: [{{type: JointState, topic: joint_states}}]`"
         )
     return RobotHead(
-        str(document.get("name") or name),
+        _check_name(document.get("name") or name, f"name of {where}"),
         joints,
         outputs,
-        feedback=str(document.get("feedback") or ""),
+        feedback=_check_name(document.get("feedback") or "", f"feedback of {where}"),
         **numbers,
     )
 
 
 def _parse_joint(name: Any, entry: Any, defaults: Mapping[str, Any], lead: float) -> Joint:
+    name = _check_name(name, "a joint's name")
     where = f"joint {name}"
     if not isinstance(entry, dict):
-        raise TalkerError(f"{where} is no mapping: write `{name}: {{from: {{jawOpen: 0.3}}, …}}`")
+        raise TalkerError(f"{where} is not a mapping: write `{name}: {{from: {{jawOpen: 0.3}}, …}}`")
     entry = {**defaults, **entry}
     check_keys(entry, _JOINT_KEYS, where)
     gains = entry.pop("from", None)
@@ -195,28 +229,25 @@ def _parse_joint(name: Any, entry: Any, defaults: Mapping[str, Any], lead: float
             f"{where} follows nothing: write `from: {{jawOpen: 0.3}}`, or `from: {{}}` for a joint at rest"
         )
     check_keys(gains, SOURCES, f"{where}: from", "source")
-    gains = {source: _check_number(gain, f"{where}: gain of {source}") for source, gain in gains.items()}
+    gains = {
+        source: _check_number(gain, f"{where}: gain of {source}", *_GAIN_RANGE)
+        for source, gain in gains.items()
+    }
     numbers = {
-        key: _check_number(value, f"{where}: {key}") for key, value in entry.items() if value is not None
+        key: _check_number(value, f"{where}: {key}", *_JOINT_RANGES[key])
+        for key, value in entry.items()
+        if value is not None
     }
     missing = [key for key in _LIMITS if key not in numbers]
     if missing:
         raise TalkerError(f"{where} has no {', '.join(missing)}: a joint without limits is not driven")
     if numbers["min"] > numbers["max"]:
         raise TalkerError(f"{where}: min {numbers['min']:g} is above max {numbers['max']:g}: exchange them")
-    for key in ("max_velocity", "max_acceleration"):
-        if numbers[key] <= 0:
-            raise TalkerError(f"{where}: {key} is {numbers[key]:g}: give a number above 0")
-    for key in ("smoothing", "lead"):
-        if not 0 <= numbers.get(key, 0.0) <= 1:
-            raise TalkerError(f"{where}: {key} is {numbers[key]:g}: give 0 to 1 s")
-    if numbers.get("deadband", 0.0) < 0:
-        raise TalkerError(f"{where}: deadband is {numbers['deadband']:g}: give 0 or more")
     numbers.setdefault("lead", lead)
     rest = numbers.setdefault("rest", min(max(numbers.get("offset", 0.0), numbers["min"]), numbers["max"]))
     if not numbers["min"] <= rest <= numbers["max"]:
         raise TalkerError(f"{where}: rest {rest:g} is outside of its limits: put it between min and max")
-    return Joint(str(name), gains, **numbers)
+    return Joint(name, gains, **numbers)
 
 
 def _parse_output(entry: Any, names: Sequence[str], head: str) -> Output:
@@ -225,20 +256,27 @@ def _parse_output(entry: Any, names: Sequence[str], head: str) -> Output:
             f"an output of {head} lacks type or topic: write {{type: JointState, topic: joint_states}}"
         )
     check_keys(entry, ("type", "topic", "joints"), f"an output of {head}")
-    where = f"the output {entry['topic']}"
+    topic = _check_name(entry["topic"], f"topic of an output of {head}")
+    where = f"the output {topic}"
     check_keys([entry["type"]], OUTPUT_TYPES, where, "type")
     chosen = entry.get("joints", list(names))
     if not isinstance(chosen, list):
-        raise TalkerError(f"joints of {where} is no list: write [first, second]")
+        raise TalkerError(f"joints of {where} is not a list: write [first, second]")
     check_keys(chosen, names, where, "joint")
     if not chosen and entry["type"] != "FacialActionUnits":
         raise TalkerError(f"{where} has no joints: {head} defines none")
-    return Output(entry["type"], str(entry["topic"]), tuple(names.index(name) for name in chosen))
+    return Output(entry["type"], topic, tuple(names.index(name) for name in chosen))
 
 
-def _check_number(value: Any, where: str, lowest: float = -math.inf, highest: float = math.inf) -> float:
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
-        raise TalkerError(f"{where} is {value!r}: give a number")
-    if not lowest <= value <= highest:
-        raise TalkerError(f"{where} is {value:g}: give {lowest:g} to {highest:g}")
-    return float(value)
+def _check_name(value: Any, where: str) -> str:
+    if isinstance(value, (Mapping, list)) or not 0 <= len(name := str(value)) <= _MAX_NAME_LENGTH:
+        raise TalkerError(f"{where} is {describe(value)}: give at most {_MAX_NAME_LENGTH} characters")
+    return name
+
+
+def _check_number(value: Any, where: str, lowest: float, highest: float) -> float:
+    is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    if is_number and lowest <= value <= highest:
+        return float(value)
+    needed = f"a number from {lowest:g} to {highest:g}"
+    raise TalkerError(f"{where} is {describe(value)}: give {needed}")

@@ -3,7 +3,8 @@
 
 Time advances in steps of any length. Between them each joint follows a trajectory of piecewise constant
 acceleration that never leaves its limits, so neither do the commands, which are sampled from it. The
-invariant of every step: the joint can stop before its position limits, v²/2a ≤ the remaining distance.
+invariant of every step: the joint can stop before its position limits, v²/2a ≤ the remaining distance. A step
+whose arithmetic overflows leaves the joint where it is: positions and velocities are finite at any time.
 """
 
 from __future__ import annotations
@@ -46,7 +47,7 @@ class JointLimiter:
 
     def set_position(self, position: npt.ArrayLike) -> None:
         """Set the joints to these positions, (J,), at rest; positions beyond a limit are clipped to it."""
-        self.position = np.clip(np.asarray(position, np.float64), self.low, self.high)
+        self.position = np.clip(np.nan_to_num(np.asarray(position, np.float64)), self.low, self.high)
         self.velocity = np.zeros_like(self.position)
 
     def step_toward(self, target: npt.ArrayLike, dt: float) -> None:
@@ -72,10 +73,11 @@ class JointLimiter:
         # A joint whose new target is too near brakes. If it comes to rest in this step, then before the
         # limit, because it could always have stopped there.
         self.position = np.clip(np.where(arrives, target, next_position), self.low, self.high)
+        self._hold_if_not_finite(position)
 
     def brake(self, dt: float) -> None:
         """Move for `dt` seconds at the highest deceleration until the joints stand still."""
-        velocity, acceleration = self.velocity, self.max_acceleration
+        position, velocity, acceleration = self.position, self.velocity, self.max_acceleration
         braking_time = np.minimum(np.abs(velocity) / acceleration, max(dt, 0.0))
         distance = (np.abs(velocity) - acceleration * braking_time / 2) * braking_time
         self.position = np.clip(self.position + np.sign(velocity) * distance, self.low, self.high)
@@ -84,6 +86,14 @@ class JointLimiter:
             0.0,
             velocity - np.sign(velocity) * acceleration * braking_time,
         )
+        self._hold_if_not_finite(position)
+
+    def _hold_if_not_finite(self, previous: FloatArray) -> None:
+        """Stop the joints whose step gave no finite number at their previous positions, (J,)."""
+        finite = np.isfinite(self.position) & np.isfinite(self.velocity)
+        if not finite.all():
+            self.position = np.where(finite, self.position, previous)
+            self.velocity = np.where(finite, self.velocity, 0.0)
 
     def _stopping_speed(self, distance: FloatArray, speed: FloatArray, dt: float) -> FloatArray:
         """Return the highest speed after `dt` from which a joint still stops within `distance`.

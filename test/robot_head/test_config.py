@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import Any
 
@@ -47,17 +48,17 @@ def test_shipped_heads_load_and_their_gains_cover_half_of_each_range(name: str) 
             "unknown joint 'jaw_joints': did you mean 'jaw_joint'",
         ),
         (("joints",), [], "no joints"),
-        (("joints", "jaw_joint"), None, "no mapping"),
+        (("joints", "jaw_joint"), None, "not a mapping"),
         (("joints", "jaw_joint", "from"), {"jawopen": 1}, "unknown source 'jawopen': did you mean 'jawOpen'"),
         (("joints", "jaw_joint", "from"), {"jawOpen": "much"}, "gain of jawOpen"),
         (("joints", "jaw_joint", "from"), "jawOpen", "follows nothing"),
         (("joints", "jaw_joint", "max"), None, "no max"),
         (("joints", "jaw_joint", "max_velocity"), None, "a joint without limits is not driven"),
-        (("joints", "jaw_joint", "max_acceleration"), 0, "above 0"),
+        (("joints", "jaw_joint", "max_acceleration"), 0, "a number from 1e-09 to 1e\\+12"),
         (("joints", "jaw_joint", "min"), 2.0, "is above max"),
         (("joints", "jaw_joint", "rest"), 9.0, "outside of its limits"),
-        (("joints", "jaw_joint", "smoothing"), -1, "0 to 1 s"),
-        (("joints", "jaw_joint", "deadband"), -1, "0 or more"),
+        (("joints", "jaw_joint", "smoothing"), -1, "from 0 to 1"),
+        (("joints", "jaw_joint", "deadband"), -1, "from 0 to 1e\\+06"),
         (("joints", "jaw_joint", "speed"), 1, "unknown key 'speed'"),
     ],
 )
@@ -90,3 +91,75 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
     ):
         with pytest.raises(TalkerError, match=message):
             load_head(source)
+
+
+@pytest.mark.parametrize(
+    "path, value, message",
+    [
+        (
+            ("joints", "jaw_joint", "max_acceleration"),
+            1e160,
+            "is 1e\\+160: give a number from 1e-09 to 1e\\+12",
+        ),
+        (("joints", "jaw_joint", "max_velocity"), 10**400, "max_velocity is .*: give a number from"),
+        (("joints", "jaw_joint", "max_velocity"), 5e-324, "from 1e-09"),
+        (("joints", "jaw_joint", "max"), float("inf"), "from -1e\\+06 to 1e\\+06"),
+        (("joints", "jaw_joint", "offset"), -1e300, "from -1e\\+06 to 1e\\+06"),
+        (("joints", "jaw_joint", "from"), {"jawOpen": 1e200}, "from -1e\\+06 to 1e\\+06"),
+        (("joints", "jaw_joint", "from"), {"jawOpen": float("nan")}, "gain of jawOpen is nan"),
+        (("rate",), 10**2000, "give a number from 1 to 1000"),
+        (("outputs",), 7, "not a list"),
+        (("outputs",), "JointState", "not a list"),
+        (("outputs",), [{"type": ["JointState"], "topic": "a"}], "unknown type"),
+        (("outputs",), [{"type": "JointState", "topic": ["a"] * 10**6}], "topic of an output"),
+        (("name",), {"a": 1}, "name of the head"),
+        (("feedback",), "x" * 10**6, "at most 200 characters"),
+        (("joints",), {"j" * 10**6: {}}, "at most 200 characters"),
+        (("joints",), {f"joint{k}": {} for k in range(5000)}, "at most 1000"),
+        (("x" * 10**6,), 1, "unknown key"),
+    ],
+)
+def test_an_absurd_value_is_rejected_with_the_allowed_range_in_one_short_sentence(
+    path: tuple[str, ...], value: Any, message: str
+) -> None:
+    document = yaml.safe_load(yaml.safe_dump(JAW))
+    parent = document
+    for key in path[:-1]:
+        parent = parent[key]
+    parent[path[-1]] = value
+    with pytest.raises(TalkerError, match=message) as error:
+        parse_head(document, "jaw")
+    assert "\n" not in str(error.value) and len(str(error.value)) < 1000
+
+
+BOMB = "".join(f"b{k}: &b{k} [{', '.join([f'*b{k - 1}'] * 9)}]\n" for k in range(1, 9))
+MERGES = "".join(f"m{k}: &m{k} {{<<: [{', '.join([f'*m{k - 1}'] * 9)}]}}\n" for k in range(1, 9))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "b0: &b0 [1]\n" + BOMB + "rate: *b8\n",
+        "b0: &b0 [1]\n" + BOMB + "name: *b8\n",
+        "joints: &b0 [1]\n" + BOMB,
+        "m0: &m0 {a: 1}\n" + MERGES,
+        "[" * 5000,
+        "rate: 2001-99-99\n",
+        f"rate: {'9' * 6000}\n",
+        "rate: !!python/object:os.system x\n",
+        "? [a]\n: 1\n",
+        "rate: !!binary a\n",
+        "rate: &a [*a]\n",
+        "a\x01b",
+        "x: 1\n" * 100_000,
+    ],
+    ids=lambda text: text[:12],
+)
+def test_no_text_of_yaml_ends_in_anything_but_one_short_sentence(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "head.yaml"
+    path.write_text(text)
+    start = time.monotonic()
+    with pytest.raises(TalkerError) as error:
+        load_head(path)
+    assert time.monotonic() - start < 2.0
+    assert "\n" not in str(error.value) and len(str(error.value)) < 1000 + len(str(path))

@@ -51,3 +51,13 @@ def test_a_joint_reaches_its_target_without_overshoot_as_fast_as_the_limits_allo
     assert (limiter.velocity == 0).all()
     shortest = np.array([0.73 / 2 + 2 / 20, 1.21 / 0.5 + 0.5 / 5])  # accelerate, cruise, brake
     assert (np.argmax(np.abs(path - target) < 1e-3, axis=0) * dt <= shortest + 2 * dt).all()
+
+
+def test_an_overflow_never_leaves_a_position_that_is_not_finite() -> None:
+    limiter = JointLimiter([0.0, 0.0], [1.0, 1.0], [1.0, 1e300], [1.0, 1e300], [float("nan"), 0.5])
+    with np.errstate(all="ignore"):
+        for k in range(100):
+            limiter.step_toward([1.0, k % 2], 0.02)
+            limiter.brake(0.02)
+            assert np.isfinite(limiter.position).all() and np.isfinite(limiter.velocity).all()
+    assert limiter.position[0] > 0.0

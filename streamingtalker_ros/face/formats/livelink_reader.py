@@ -68,7 +68,7 @@ class LiveLinkClip(NamedTuple):
         count = round(float(self.times[-1]) * self.frame_rate) + 1
         if count > _MAX_REGULAR_ROWS + 20 * len(self.times):
             raise TalkerError(
-                f"a motion clip lasts {self.times[-1]:.0f} s and has {len(self.times)} rows: cut it at its gaps"
+                f"a motion clip of {self.times[-1]:.0f} s has {len(self.times)} rows: cut it at its gaps"
             )
         regular = np.arange(count) / self.frame_rate
         if count == len(self.times) and np.abs(self.times - regular).max() < 0.25 / self.frame_rate:
@@ -92,10 +92,8 @@ def read_livelink_csv(path: str | os.PathLike[str]) -> LiveLinkClip:
         The clip.
 
     Raises:
-        raise TalkerError(
-            f"{path} cannot be read ({error.strerror or error}): give an existing file"
-        ) from None
-            or goes back in time.
+        TalkerError: If the file cannot be read, lacks a shape or the timecode, or has a row that is not
+            numbers or goes back in time.
     """
     try:
         return _read(Path(path))
