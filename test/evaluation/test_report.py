@@ -6,6 +6,7 @@ from __future__ import annotations
 import html.parser
 import json
 import re
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -191,6 +192,20 @@ def test_invalid_input_is_one_sentence(
     assert main(["evaluate", *(text.format(corpus=corpus) for text in arguments)]) == 2
     error = capsys.readouterr().err.strip().splitlines()[-1]
     assert message in error and error.startswith("streamingtalker: error:")
+
+
+@pytest.mark.parametrize("module", ["matplotlib", "jinja2"])
+def test_a_report_without_its_packages_names_the_extra(
+    corpus: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    module: str,
+) -> None:
+    monkeypatch.setitem(sys.modules, module, None)
+    assert main(["evaluate", "--corpus", str(corpus), "--report", str(tmp_path / "report.html")]) == 2
+    error = capsys.readouterr().err.strip()
+    assert error.count("\n") == 0 and module in error and "streamingtalker_ros[report]" in error
 
 
 def test_sounds_without_speech_have_their_level() -> None:

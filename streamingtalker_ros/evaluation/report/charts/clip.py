@@ -48,8 +48,8 @@ NUM_FACES: Final = 9
 FACE_SIZE: Final = (150, 132)
 """Width and height of a rendered face, pixels."""
 
-GENERATED: Final = "generated"
-"""Label of the model's row of faces."""
+GENERATED: Final = "model"
+"""Label of the faces and curves of the evaluated system."""
 
 
 def clip_chart(results: EvaluationResults, test_set: TestSet, i: int, faces: bool = True) -> Figure:
@@ -169,7 +169,7 @@ def _plot_faces(
         name,
         ha="right",
         va="center",
-        fontsize=9,
+        fontsize=8,
         color=GENERATED_COLOUR if name == GENERATED else REFERENCE_COLOUR,
         weight="bold",
         transform=axes.transAxes,
