@@ -117,6 +117,21 @@ def test_the_default_face_is_exported_without_any_extra(folder: Path) -> None:
     assert done.returncode == 0, done.stderr
 
 
+def test_every_module_outside_the_web_server_is_imported_without_any_extra() -> None:
+    code = (
+        "import importlib, pkgutil, sys\n"
+        "sys.modules.update(dict.fromkeys(sys.argv[1].split(',')))\n"
+        "import streamingtalker_ros as package\n"
+        "for module in pkgutil.walk_packages(package.__path__, 'streamingtalker_ros.'):\n"
+        "    if module.name.split('.')[1] not in ('ros', 'web', '__main__'):\n"
+        "        importlib.import_module(module.name)\n"
+    )
+    # torch needs jinja2 for itself
+    hidden = ",".join(name for name in ALL_EXTRAS.split(",") if name != "jinja2")
+    done = subprocess.run([sys.executable, "-c", code, hidden], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
 def test_a_talker_generates_frames_without_importing_any_extra() -> None:
     code = (
         "import sys, numpy as np\n"
