@@ -1,10 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The talker, a voice and the face in RViz: an audio file (by default the demo's sentence) is spoken, then
-everything ends; or a microphone is heard, until Ctrl-C.
+"""The talker, a player and the face in RViz.
+
+Plays an audio file (default the demo's), then ends; or the microphone, until Ctrl-C.
 
 ros2 launch streamingtalker_ros demo.launch.py [file:=mine.wav] [loop:=true] [microphone:=true] [rviz:=false]
 Without RViz, watch it with `ros2 topic echo /face_motion`.
 """
+
+from __future__ import annotations
 
 from pathlib import Path
 
@@ -26,24 +29,24 @@ from launch_ros.actions import Node
 from launch_ros.substitutions import FindPackageShare
 
 import streamingtalker_ros
-from launch import LaunchDescription
+from launch import Action, LaunchContext, LaunchDescription
 
 VOICE = Path(streamingtalker_ros.__file__).parent / "data" / "voice.flac"
-REST = 1.0  # s after the voice in which the face comes to rest
+REST_S = 1.0  # after the audio, for the mouth to close
 SHARE = FindPackageShare("streamingtalker_ros")
 
 
-def _is_true(context, name):
+def _is_true(context: LaunchContext, name: str) -> bool:
     return LaunchConfiguration(name).perform(context).lower() == "true"
 
 
-def _voice(context):
-    heard = [] if _is_true(context, "microphone") else [LaunchConfiguration("file")]
+def _create_player(context: LaunchContext) -> list[Action]:
+    files = [] if _is_true(context, "microphone") else [LaunchConfiguration("file")]
     player = Node(
         package="streamingtalker_ros",
         executable="play",
         output="screen",
-        arguments=heard + (["--loop"] if _is_true(context, "loop") else []),
+        arguments=[*files, *(["--loop"] if _is_true(context, "loop") else [])],
     )
     return [
         player,
@@ -52,7 +55,7 @@ def _voice(context):
                 target_action=player,
                 on_exit=[
                     TimerAction(
-                        period=REST, actions=[EmitEvent(event=Shutdown(reason="the voice has ended"))]
+                        period=REST_S, actions=[EmitEvent(event=Shutdown(reason="the audio has ended"))]
                     )
                 ],
             )
@@ -60,7 +63,7 @@ def _voice(context):
     ]
 
 
-def _picture(context):
+def _create_rviz(context: LaunchContext) -> list[Action]:
     if not _is_true(context, "rviz"):
         return []
     try:
@@ -83,17 +86,16 @@ def _picture(context):
     ]
 
 
-def generate_launch_description():
+def generate_launch_description() -> LaunchDescription:
+    """Return the player, the talker and RViz."""
     return LaunchDescription(
         [
             DeclareLaunchArgument(
-                "file", default_value=str(VOICE), description="WAV, FLAC, OGG or MP3 to speak"
+                "file", default_value=str(VOICE), description="WAV, FLAC, OGG or MP3 to play"
             ),
+            DeclareLaunchArgument("loop", default_value="false", description="true: play it in a loop"),
             DeclareLaunchArgument(
-                "loop", default_value="false", description="true: speak it again and again"
-            ),
-            DeclareLaunchArgument(
-                "microphone", default_value="false", description="true: hear the microphone instead of a file"
+                "microphone", default_value="false", description="true: the microphone instead of a file"
             ),
             DeclareLaunchArgument(
                 "rviz", default_value="true", description="show the face, where RViz is installed"
@@ -101,7 +103,7 @@ def generate_launch_description():
             IncludeLaunchDescription(
                 PythonLaunchDescriptionSource(PathJoinSubstitution([SHARE, "launch", "talker.launch.py"]))
             ),
-            OpaqueFunction(function=_picture),
-            OpaqueFunction(function=_voice),
+            OpaqueFunction(function=_create_rviz),
+            OpaqueFunction(function=_create_player),
         ]
     )

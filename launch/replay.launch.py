@@ -1,12 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A bag's voice through the talker, on the bag's own clock, into a new bag of audio and face motion.
+"""The audio of a bag through the talker, on the bag's clock, into a new bag of audio and face motion.
 
 ros2 launch streamingtalker_ros replay.launch.py bag:=BAG out:=NEW_BAG [audio:=/mic/audio] [rate:=1.0]
-The frames are those of `streamingtalker replay BAG --out NEW_BAG`, which needs no ROS and does not take as long.
+The frames are those of `streamingtalker replay BAG --out NEW_BAG`, which needs no ROS and is faster.
 """
+
+from __future__ import annotations
 
 import os
 import signal
+from typing import Any
 
 from launch.actions import (
     DeclareLaunchArgument,
@@ -25,14 +28,14 @@ from launch_ros.actions import LifecycleNode
 from launch_ros.event_handlers import OnStateTransition
 from launch_ros.substitutions import FindPackageShare
 
-from launch import LaunchDescription
+from launch import LaunchContext, LaunchDescription
 
-MEET = "2.0"  # s in which the player, the talker and the recorder find each other before the first message
-REST = 1.0  # s after the last frame in which the recorder writes it
+DISCOVERY_S = "2.0"  # until player, talker and recorder are connected
+RECORDING_S = 1.0  # after the last frame, for the recorder to write it
 
 
-def _end(reason):
-    """An action that says why and ends it all, if that has not begun yet."""
+def _shut_down(reason: str) -> OpaqueFunction:
+    """Return an action that logs the reason and shuts down, unless that has begun already."""
     return OpaqueFunction(
         function=lambda context: (
             None if context.is_shutdown else [LogInfo(msg=reason), EmitEvent(event=Shutdown(reason=reason))]
@@ -40,11 +43,16 @@ def _end(reason):
     )
 
 
-def _recorded(event, context):
-    return _end("nothing could be recorded: is the folder `out` there already?") if event.returncode else None
+def _on_recorder_exit(event: Any, context: LaunchContext) -> OpaqueFunction | None:
+    return (
+        _shut_down("nothing could be recorded: is the folder `out` there already?")
+        if event.returncode
+        else None
+    )
 
 
-def generate_launch_description():
+def generate_launch_description() -> LaunchDescription:
+    """Return the bag player, the talker and the bag recorder."""
     audio, info = LaunchConfiguration("audio"), LaunchConfiguration("audio_info")
     talker = LifecycleNode(
         package="streamingtalker_ros",
@@ -55,7 +63,8 @@ def generate_launch_description():
         parameters=[LaunchConfiguration("params_file"), {"use_sim_time": True, "autostart": True}],
         remappings=[("audio", audio), ("audio_info", info)],
     )
-    topics = [] if os.environ.get("ROS_DISTRO") == "humble" else ["--topics"]  # which took them bare
+    is_humble = os.environ.get("ROS_DISTRO") == "humble"  # its recorder has no --topics
+    topics_option = [] if is_humble else ["--topics"]
     recorder = ExecuteProcess(
         output="screen",
         cmd=[
@@ -67,8 +76,9 @@ def generate_launch_description():
             LaunchConfiguration("storage"),
             "--output",
             LaunchConfiguration("out"),
-            *topics,
+            *topics_option,
             "/face_motion",
+            "/face_vertices",
             "/face_model",
             audio,
             info,
@@ -84,7 +94,7 @@ def generate_launch_description():
             "--clock",
             "100",
             "--delay",
-            MEET,
+            DISCOVERY_S,
             "--rate",
             LaunchConfiguration("rate"),
             "--disable-keyboard-controls",
@@ -93,18 +103,18 @@ def generate_launch_description():
             info,
         ],
     )
-    # the player starts when the talker listens; the talker ends, with its last frames, when the player has ended
+    # the player starts when the talker is active; when it ends, so does the talker after its last frames
     return LaunchDescription(
         [
             DeclareLaunchArgument("bag", description="rosbag2 with audio_common_msgs"),
-            DeclareLaunchArgument("out", description="folder of the bag to write, not there yet"),
+            DeclareLaunchArgument("out", description="folder of the bag to write, must not exist"),
             DeclareLaunchArgument(
                 "audio", default_value="/audio", description="topic of the audio in the bag"
             ),
             DeclareLaunchArgument(
                 "audio_info", default_value="/audio_info", description="topic of its format"
             ),
-            DeclareLaunchArgument("rate", default_value="1.0", description="of playing, in times real time"),
+            DeclareLaunchArgument("rate", default_value="1.0", description="playback rate, 1 is real time"),
             DeclareLaunchArgument(
                 "storage", default_value="mcap", description="of the new bag: mcap or sqlite3"
             ),
@@ -133,19 +143,19 @@ def generate_launch_description():
             RegisterEventHandler(
                 OnProcessExit(
                     target_action=talker,
-                    on_exit=[TimerAction(period=REST, actions=[_end("the bag has ended")])],
+                    on_exit=[TimerAction(period=RECORDING_S, actions=[_shut_down("the bag has ended")])],
                 )
             ),
-            # without a model, or a bag to write into, nothing is worth waiting for
+            # without a model or an output bag the replay ends at once
             RegisterEventHandler(
                 OnStateTransition(
                     target_lifecycle_node=talker,
                     start_state="configuring",
                     goal_state="unconfigured",
-                    entities=[_end("the talker cannot be configured: see its error above")],
+                    entities=[_shut_down("the talker cannot be configured: see its error above")],
                 )
             ),
-            RegisterEventHandler(OnProcessExit(target_action=recorder, on_exit=_recorded)),
+            RegisterEventHandler(OnProcessExit(target_action=recorder, on_exit=_on_recorder_exit)),
             recorder,
             talker,
         ]

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The talker and the joints of a robot's head: hears `audio`, publishes what the head's YAML asks for.
+"""The talker and the joints of a robot's head: `audio` in, the commands of the head's YAML file out.
 
 ros2 launch streamingtalker_ros robot.launch.py head:=jaw [audio:=/mic/audio] [markers:=true]
-head: a YAML file of yours (docs/heads.md), or one of the package: jaw, animatronic, pan_tilt, arkit, facs. The
-arguments of talker.launch.py can be given, too.
+head: a YAML file of yours (docs/heads.md), or one of the package: jaw, animatronic, pan_tilt, arkit, facs.
+The arguments of talker.launch.py are accepted, too.
 """
 
 from launch.actions import DeclareLaunchArgument, IncludeLaunchDescription
@@ -17,7 +17,8 @@ from launch_ros.substitutions import FindPackageShare
 from launch import LaunchDescription
 
 
-def generate_launch_description():
+def generate_launch_description() -> LaunchDescription:
+    """Return the talker, the head driver and the markers."""
     talker = PathJoinSubstitution([FindPackageShare("streamingtalker_ros"), "launch", "talker.launch.py"])
     sim_time = {"use_sim_time": ParameterValue(LaunchConfiguration("use_sim_time"), value_type=bool)}
     common = {
@@ -31,9 +32,9 @@ def generate_launch_description():
                 "head", default_value="jaw", description="YAML of the head's joints, or a name"
             ),
             DeclareLaunchArgument(
-                "markers", default_value="false", description="true: show the face to RViz, too"
+                "markers", default_value="false", description="true: publish the face for RViz, too"
             ),
-            DeclareLaunchArgument("use_sim_time", default_value="false", description="true: live by /clock"),
+            DeclareLaunchArgument("use_sim_time", default_value="false", description="true: follow /clock"),
             IncludeLaunchDescription(PythonLaunchDescriptionSource(talker)),
             Node(
                 executable="head_driver",

@@ -1,30 +1,33 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The talker: hears `audio`, publishes `face_motion`; it configures and activates by itself.
+"""The talker: `audio` in, `face_motion` out; it configures and activates itself.
 
-ros2 launch streamingtalker_ros talker.launch.py [namespace:=robot] [audio:=/mic/audio] [params_file:=mine.yaml]
-Several talkers of one graph have a namespace each.
+ros2 launch streamingtalker_ros talker.launch.py [namespace:=robot] [audio:=/mic/audio]
+[params_file:=mine.yaml]. Several talkers of one graph have a namespace each.
 """
+
+from __future__ import annotations
 
 from launch.actions import DeclareLaunchArgument, OpaqueFunction
 from launch.substitutions import LaunchConfiguration, PathJoinSubstitution
 from launch_ros.actions import Node
 from launch_ros.substitutions import FindPackageShare
 
-from launch import LaunchDescription
+from launch import LaunchContext, LaunchDescription
 
-# parameters that have an argument of their own, used where it is given
+# parameters with a launch argument; an empty one leaves the parameter file's value
 OVERRIDES = {
-    "model": "folder of the checkpoint; else as the parameter file says",
-    "device": "auto, cpu, cuda or cuda:N; else as the parameter file says",
-    "autostart": "false: leave the transitions to a lifecycle manager; else as the parameter file says",
-    "use_sim_time": "true: live by /clock",
+    "model": "folder of the checkpoint; default the parameter file's",
+    "device": "auto, cpu, cuda or cuda:N; default the parameter file's",
+    "autostart": "false: leave the transitions to a lifecycle manager; default the parameter file's",
+    "use_sim_time": "true: follow /clock",
 }
 
 
-def _talker(context):
-    given = {name: LaunchConfiguration(name).perform(context) for name in OVERRIDES}
+def _create_talker(context: LaunchContext) -> list[Node]:
+    texts = {name: LaunchConfiguration(name).perform(context) for name in OVERRIDES}
+    overrides: dict[str, str | bool] = {**texts}
     for name in ("autostart", "use_sim_time"):
-        given[name] = {"true": True, "false": False}.get(given[name].lower(), given[name])
+        overrides[name] = {"true": True, "false": False}.get(texts[name].lower(), texts[name])
     return [
         Node(
             package="streamingtalker_ros",
@@ -34,14 +37,15 @@ def _talker(context):
             namespace=LaunchConfiguration("namespace"),
             parameters=[
                 LaunchConfiguration("params_file"),
-                {name: value for name, value in given.items() if value != ""},
+                {name: value for name, value in overrides.items() if value != ""},
             ],
             remappings=[(topic, LaunchConfiguration(topic)) for topic in ("audio", "audio_info")],
         )
     ]
 
 
-def generate_launch_description():
+def generate_launch_description() -> LaunchDescription:
+    """Return the talker and its launch arguments."""
     params_file = PathJoinSubstitution([FindPackageShare("streamingtalker_ros"), "config", "talker.yaml"])
     return LaunchDescription(
         [
@@ -59,6 +63,6 @@ def generate_launch_description():
                 DeclareLaunchArgument(name, default_value="", description=text)
                 for name, text in OVERRIDES.items()
             ),
-            OpaqueFunction(function=_talker),
+            OpaqueFunction(function=_create_talker),
         ]
     )

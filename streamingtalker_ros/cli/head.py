@@ -1,6 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`streamingtalker head`: drive a robot's head from `face_motion`, without ROS, until it is stopped."""
+"""`streamingtalker head`: drives a robot's head from `face_motion`, without ROS, until it is stopped."""
 
+from __future__ import annotations
+
+import argparse
 import threading
 
 from streamingtalker_ros.process import on_stop_signals, print_line, print_warning
@@ -8,10 +11,11 @@ from streamingtalker_ros.process import on_stop_signals, print_line, print_warni
 HELP = "drive the joints of a robot's head from face motion, within their limits"
 
 
-def add_arguments(parser) -> None:
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of the command."""
     parser.description = (
-        "Hears the ROS 2 topic `face_motion` and publishes commands for a robot head's joints, as a YAML file "
-        "says (docs/heads.md): sensor_msgs/JointState, std_msgs/Float64MultiArray, "
+        "Subscribes to the ROS 2 topic `face_motion` and publishes commands for the joints of a robot head, "
+        "which a YAML file describes (docs/heads.md): sensor_msgs/JointState, std_msgs/Float64MultiArray, "
         "trajectory_msgs/JointTrajectory or hri_msgs/FacialActionUnits. Position, velocity and acceleration "
         "stay within the file's limits; without motion the head goes to rest. Ctrl-C brings it to rest, too."
     )
@@ -27,7 +31,8 @@ def add_arguments(parser) -> None:
     parser.add_argument("--check", action="store_true", help="read the file, list the joints and end")
 
 
-def run(args) -> int:
+def run(args: argparse.Namespace) -> int:
+    """Run the command; return the exit code."""
     from streamingtalker_ros.robot_head import load_head
 
     head = load_head(args.config)
@@ -51,13 +56,12 @@ def run(args) -> int:
         topics = ", ".join(node.dds_node.resolve_name(output.topic) for output in head.outputs)
         print_line(
             f"head {head.name}: {len(head.joints)} joints, {head.rate:g} commands per second, domain "
-            f"{node.dds_node.domain}; hears {node.dds_node.resolve_name('face_motion')}, speaks {topics}"
+            f"{node.dds_node.domain}; subscribes to "
+            f"{node.dds_node.resolve_name('face_motion')}, publishes {topics}"
         )
         stop.wait(args.duration)
     finally:
         node.rest()
-        print_line(
-            f"commands {node.commands_sent}, messages that could not be used {node.controller.rejected}"
-        )
+        print_line(f"commands {node.commands_sent}, rejected messages {node.controller.rejected}")
         node.close()
     return 0

@@ -1,27 +1,35 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`streamingtalker markers`: show the face in RViz from `face_motion`, without ROS, until it is stopped."""
+"""`streamingtalker markers`: shows the face in RViz, without ROS, until it is stopped."""
 
+from __future__ import annotations
+
+import argparse
 import threading
+from typing import TYPE_CHECKING
 
 from streamingtalker_ros.errors import TalkerError
 from streamingtalker_ros.process import on_stop_signals, print_line, print_warning
 
 HELP = "show face motion in RViz, as markers and a transform"
 
-_SIZE = (480, 600)
+if TYPE_CHECKING:
+    from streamingtalker_ros.face.rig import Rig
+
+_TILE_SIZE = (480, 600)  # pixels
 
 
-def add_arguments(parser) -> None:
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of the command."""
     parser.description = (
-        "Hears the ROS 2 topic `face_motion` and publishes the face as visualization_msgs/Marker on "
-        "`face_markers`, with the head's rotation on /tf: in RViz, set the fixed frame to `head` and add the "
-        "topic. Nothing is sent while nobody listens. Ctrl-C ends it."
+        "Subscribes to the ROS 2 topic `face_motion` (of a vertex talker: `face_vertices`) and publishes the "
+        "face as visualization_msgs/Marker on `face_markers`, with the head's rotation on /tf: in RViz, set the "
+        "fixed frame to `head` and add the topic. Nothing is sent without a subscriber. Ctrl-C ends it."
     )
     parser.add_argument(
         "--face", metavar="PATH", help="a face of yours: .glb, .gltf, .ply or a folder of .obj shapes"
     )
     parser.add_argument("--rate", type=float, default=25.0, help="markers per second at most")
-    parser.add_argument("--frame", default="head", help="frame of the face until face_motion tells it")
+    parser.add_argument("--frame", default="head", help="frame of the face until face_motion states it")
     parser.add_argument("--face-frame", default="face", help="frame of the turning head, in /tf")
     parser.add_argument(
         "--still",
@@ -32,11 +40,12 @@ def add_arguments(parser) -> None:
     parser.add_argument("--namespace", default="", help="namespace of the node and its topics")
     parser.add_argument("--duration", type=float, metavar="SECONDS", help="end after this time")
     parser.add_argument(
-        "--picture", metavar="PNG", help="draw what RViz gets, from the messages' own bytes, and end"
+        "--picture", metavar="PNG", help="draw what RViz receives, from the bytes of the messages, and end"
     )
 
 
-def run(args):
+def run(args: argparse.Namespace) -> int:
+    """Run the command; return the exit code."""
     if not 1.0 <= args.rate <= 120.0:
         raise TalkerError(f"--rate is {args.rate:g}: give 1 to 120 markers per second")
     rig = None
@@ -45,7 +54,7 @@ def run(args):
 
         rig = load_face(args.face)
     if args.picture:
-        return _picture(rig, args.picture)
+        return _save_picture(rig, args.picture)
     stop = threading.Event()
     on_stop_signals(lambda *_: stop.set())
 
@@ -63,7 +72,8 @@ def run(args):
     )
     resolve = node.dds_node.resolve_name
     print_line(
-        f"face markers ready, domain {node.dds_node.domain}; hears {resolve('face_motion')}, speaks "
+        f"face markers ready, domain {node.dds_node.domain}; subscribes to "
+        f"{resolve('face_motion')}, publishes "
         f"{resolve('face_markers')}{'' if args.still else ' and /tf'}"
     )
     stop.wait(args.duration)
@@ -72,8 +82,8 @@ def run(args):
     return 0
 
 
-def _picture(rig, path) -> int:
-    """The triangles of the serialised markers, flat and in their own colours, as RViz draws them."""
+def _save_picture(rig: Rig | None, path: str) -> int:
+    """Draw the triangles of the serialized markers with their own colours, as RViz does."""
     from streamingtalker_ros.cli.markers_preview import render
     from streamingtalker_ros.cli.pictures import EXPRESSIONS, VISEMES, case_weights
     from streamingtalker_ros.face.arkit import ARKIT_NAMES
@@ -86,12 +96,10 @@ def _picture(rig, path) -> int:
         case_weights(case)
         for case in (EXPRESSIONS["neutral"], VISEMES["ah"], VISEMES["p b m"], EXPRESSIONS["smile"])
     ]
-    picture = render(rig, faces, _SIZE)
+    picture = render(rig, faces, _TILE_SIZE)
     try:
         picture.save(path, optimize=True)
     except (OSError, ValueError) as error:
-        raise TalkerError(
-            f"{path} cannot be written ({error}): give a .png in a folder that is there"
-        ) from None
+        raise TalkerError(f"{path} cannot be written ({error}): give a .png in an existing folder") from None
     print(f"{path}: {picture.width} x {picture.height}")
     return 0

@@ -1,7 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """`streamingtalker play`: publish an audio file, or the microphone, as a ROS 2 audio topic in real time."""
 
+from __future__ import annotations
+
+import argparse
 import signal
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
 
 from streamingtalker_ros.audio import sources
 from streamingtalker_ros.audio.constants import SAMPLE_RATE
@@ -10,27 +17,31 @@ from streamingtalker_ros.process import QuietStream, on_stop_signals, print_line
 
 HELP = "publish an audio file or the microphone as a ROS 2 audio topic"
 
-_WAIT = 10.0
+if TYPE_CHECKING:
+    from streamingtalker_ros.dds.audio_player import AudioPublisher
+
+_WAIT_S = 10.0
 
 
-def add_arguments(parser) -> None:
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of the command."""
     parser.description = (
         "Publishes a WAV, FLAC, OGG or MP3 file, or the microphone, on the ROS 2 topic `audio`, in real time "
-        "and without a ROS installation. Each packet is stamped with the time of its first sample. It begins "
-        "when somebody listens."
+        "and without a ROS installation. Each packet is stamped with the time of its first sample. It starts "
+        "when the topic has a subscriber."
     )
     parser.add_argument("file", nargs="?", metavar="FILE", help="the audio file")
     parser.add_argument(
         "--microphone", action="store_true", help="the microphone instead of a file, until Ctrl-C"
     )
-    parser.add_argument("--device", help="which microphone: its number or a part of its name")
+    parser.add_argument("--device", help="the microphone: its number or a part of its name")
     parser.add_argument("--rate", type=int, default=SAMPLE_RATE, help="the microphone's samples per second")
     parser.add_argument("--seconds", type=float, help="end the microphone after this time")
     parser.add_argument(
         "--lineage",
         choices=("ros-drivers", "mgonzs13"),
         default="ros-drivers",
-        help="which audio_common_msgs to speak",
+        help="which audio_common_msgs to publish",
     )
     parser.add_argument(
         "--topic", default="audio", help="the topic; its format goes to TOPIC_info (ros-drivers)"
@@ -45,12 +56,13 @@ def add_arguments(parser) -> None:
         help="1: real time, 4: four times faster, 0: all at once; the stamps stay the same",
     )
     parser.add_argument(
-        "--wait", type=float, default=_WAIT, help="seconds to wait for a listener before beginning anyway"
+        "--wait", type=float, default=_WAIT_S, help="seconds to wait for a subscriber before starting anyway"
     )
     parser.add_argument("--quiet", action="store_true", help="no progress bar")
 
 
-def run(args) -> int:
+def run(args: argparse.Namespace) -> int:
+    """Run the command; return the exit code."""
     if bool(args.file) == args.microphone:
         raise TalkerError("nothing to play, or two things: give a FILE or --microphone")
     if args.packet_ms <= 0 or args.pace < 0:
@@ -58,16 +70,16 @@ def run(args) -> int:
     from streamingtalker_ros.dds.audio_player import AudioPublisher
 
     samples, rate = (None, args.rate) if args.microphone else sources.load_pcm16(args.file)
-    source = AudioPublisher(rate, args.lineage, args.topic, args.namespace, args.domain)
+    publisher = AudioPublisher(rate, args.lineage, args.topic, args.namespace, args.domain)
     on_stop_signals(signal.default_int_handler)
     try:
-        if not source.wait_for_subscriber(args.wait):
-            print_line(f"nobody listens after {args.wait:g} s: playing all the same")
-        sent = _play(source, samples, args)
+        if not publisher.wait_for_subscriber(args.wait):
+            print_line(f"no subscriber after {args.wait:g} s: playing anyway")
+        sent = _play(publisher, samples, args)
     except KeyboardInterrupt:
         sent = None
     finally:
-        source.close()
+        publisher.close()
     if sent is None:
         print_line("stopped")
         return 0
@@ -75,24 +87,26 @@ def run(args) -> int:
     return 0
 
 
-def _play(source, samples, args):
-    """Play with a progress bar; returns the samples sent."""
+def _play(publisher: AudioPublisher, samples: npt.NDArray[np.int16] | None, args: argparse.Namespace) -> int:
+    """Play with a progress bar; return the number of samples sent."""
     from tqdm import tqdm
 
-    rate = source.format.sample_rate
+    rate = publisher.format.sample_rate
     total = None if samples is None else round(len(samples) / rate, 2)
-    shape = "{desc} {n:.1f} s" if total is None else "{desc} {percentage:3.0f}%|{bar}| {n:.1f}/{total:.1f} s"
+    bar_format = (
+        "{desc} {n:.1f} s" if total is None else "{desc} {percentage:3.0f}%|{bar}| {n:.1f}/{total:.1f} s"
+    )
     with tqdm(
-        file=QuietStream(), total=total, desc="playing", disable=args.quiet or None, bar_format=shape
+        file=QuietStream(), total=total, desc="playing", disable=args.quiet or None, bar_format=bar_format
     ) as bar:
         if samples is None:
             device = int(args.device) if args.device and args.device.isdigit() else args.device
-            blocks = sources.microphone_packets(rate, args.packet_ms / 1000, args.seconds, device)
+            packets = sources.microphone_packets(rate, args.packet_ms / 1000, args.seconds, device)
         else:
-            blocks = sources.paced_packets(samples, rate, args.packet_ms / 1000, args.pace)
+            packets = sources.paced_packets(samples, rate, args.packet_ms / 1000, args.pace)
         sent = 0
-        for stamp, block in blocks:
-            source.publish(block, stamp)
-            sent += len(block)
+        for stamp, packet in packets:
+            publisher.publish(packet, stamp)
+            sent += len(packet)
             bar.update(sent / rate - bar.n)
     return sent

@@ -135,7 +135,8 @@ def _annotation(description: Any, variant: Variant) -> tuple[Any, Any]:
         if base == "bool":
             return bool, False
         # ROS's char and byte are unsigned bytes
-        return getattr(types, {"char": "uint8", "byte": "uint8"}.get(base, base)), _DEFAULTS.get(base, 0)
+        idl_name: str = "uint8" if base in ("char", "byte") else base
+        return getattr(types, idl_name), _DEFAULTS.get(base, 0)
     if kind == _MESSAGE:
         nested = message_class(details, variant)
         return nested, nested

@@ -76,7 +76,7 @@ class VertexMarkerBuilder:
         """Return the serialized marker with a stamp in ns."""
         points = self._rest + self._offsets
         normals = vertex_normals(points, self._triangles, self._corner_index)
-        colors = np.float32(_SKIN_COLOR) * vertex_brightness(normals)[:, None]
+        colors = np.array(_SKIN_COLOR, np.float32) * vertex_brightness(normals)[:, None]
         corners = self._triangles.ravel()
         self._marker.points[:] = points[corners]
         self._marker.colors[:, :3] = colors.clip(0, 1)[corners]

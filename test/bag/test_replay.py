@@ -9,7 +9,9 @@ from streamingtalker_ros.bag import rosbag_io
 from streamingtalker_ros.dds.message_types import type_hash, typestore
 from streamingtalker_ros.errors import TalkerError
 from streamingtalker_ros.face.default_head.assemble import default_rig
+from streamingtalker_ros.face.rotation import y_up_to_ros
 from streamingtalker_ros.streaming import Talker
+from streamingtalker_ros.streaming.talker import load_talker
 from support.bag_harness import (
     BARE,
     MOTION,
@@ -28,6 +30,7 @@ from support.bag_harness import (
     stacked,
     write_bag,
 )
+from support.published_model import convert_miniature
 from support.scheduler_harness import MS, S0, SchedulerHarness, floats, offline, voice
 
 KINDS = [(STAMPED, "sqlite3"), (STAMPED, "mcap"), (TYPED, "sqlite3"), (TYPED, "mcap")]
@@ -233,3 +236,22 @@ def test_another_definition_of_a_type_is_refused(tmp_path) -> None:
         writer.add_connection("/audio", STAMPED, typestore=store)
     with rosbag_io.BagInput(tmp_path / "in") as bag, pytest.raises(TalkerError, match="another definition"):
         bag.count(bag.audio_topic())
+
+
+def test_a_vertex_talker_writes_its_vertices_and_no_face_motion(tmp_path) -> None:
+    vertex_talker = load_talker(convert_miniature(tmp_path), "cpu")
+    assert vertex_talker.template is not None
+    pcm = voice(2.0)
+    source = write_bag(tmp_path / "in", cut(pcm))
+    result, _ = run(source, tmp_path / "out", vertex_talker)
+    expected = vertex_talker.open_stream().accept(floats(pcm))
+    template = y_up_to_ros(vertex_talker.template)
+    messages = [message for _, message in read(tmp_path / "out", "/face_vertices")]
+    assert result.motion is None and len(messages) == len(result.frames) >= len(expected) > 30
+    for message, frame in zip(messages, expected[:-12]):  # silence completes or fades the last ones
+        vertices = template + np.reshape(message.offsets, (-1, 3))
+        np.testing.assert_allclose(vertices, y_up_to_ros(frame.vertices), atol=1e-5)
+    with rosbag2.Reader(tmp_path / "out") as reader:
+        assert "/face_motion" not in reader.topics
+    ((_, model),) = read(tmp_path / "out", "/face_model")
+    np.testing.assert_array_equal(np.reshape(model.vertices, (-1, 3)), template)

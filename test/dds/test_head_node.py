@@ -94,7 +94,7 @@ def test_the_command_checks_a_head_drives_it_and_rests_it(tmp_path) -> None:
         peer.publish_jaw(0.5)
         assert commands[-1].data[0] == pytest.approx(0.225, abs=1e-6)
         node.send_signal(signal.SIGINT)
-        assert re.match(r"commands \d+, messages that could not be used 0", node.stdout.read())
+        assert re.match(r"commands \d+, rejected messages 0", node.stdout.read())
         assert node.wait(10) == 0 and wait_for(lambda: commands[-1].data[0] == 0.0)
     finally:
         node.kill()

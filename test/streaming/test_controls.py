@@ -342,7 +342,7 @@ def test_the_node_changes_them_live_and_a_smile_outlasts_the_speech() -> None:
 def test_the_node_without_ros_follows_its_parameter_file(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from streamingtalker_ros.cli.talk import _follow
+    from streamingtalker_ros.cli.talk import apply_changes
     from streamingtalker_ros.runtime.parameters import ParameterFile
     from streamingtalker_ros.runtime.worker import TalkerWorker
 
@@ -354,10 +354,10 @@ def test_the_node_without_ros_follows_its_parameter_file(
     write("seed: 3")
     file = ParameterFile(path, [("steps", 1)])
     core = TalkerWorker(small_talker(), file.read(), publish=lambda frame: None)
-    _follow(core, file)
+    apply_changes(core, file)
     assert capsys.readouterr().out == ""
     write('seed: 4, expression: ["mouthSmileLeft:0.4"], guidance: 2, steps: 2, device: cuda')
-    _follow(core, file)
+    apply_changes(core, file)
     printed = capsys.readouterr().out
     assert (
         "read again" in printed
@@ -375,11 +375,11 @@ def test_the_node_without_ros_follows_its_parameter_file(
         ("seed: [", "is not YAML"),
     ):
         write(text)
-        _follow(core, file)
-        _follow(core, file)
+        apply_changes(core, file)
+        apply_changes(core, file)
         printed = capsys.readouterr().out
         assert printed.count("\n") == 1 and message in printed and "stay as they were" in printed
     path.unlink()
-    _follow(core, file)
+    apply_changes(core, file)
     core.session.next_hop(0.0)
     assert capsys.readouterr().out == "" and core.parameters.seed == 4

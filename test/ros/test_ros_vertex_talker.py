@@ -1,0 +1,85 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A published (vertex) checkpoint in the lifecycle node: face_vertices are the frames of the library."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import launch_pytest
+import numpy as np
+import pytest
+from ament_index_python.packages import get_package_share_directory
+from launch.launch_description_sources import PythonLaunchDescriptionSource
+
+import launch
+from streamingtalker_ros.face.rotation import y_up_to_ros
+from streamingtalker_ros.msg import FaceModel, FaceVertices
+from streamingtalker_ros.ros import qos
+from support.ros_graph import Graph, own, own_domain, until, voice
+
+DOMAIN = own_domain()
+START = 1_700_000_000_000_000_000
+SPOKEN_SECONDS = 2.0
+LAST_CHUNK_FRAMES = 12  # completed by silence, or faded
+
+
+@launch_pytest.fixture(scope="module")
+def vertex_talker_launch() -> Iterator[launch.LaunchDescription]:
+    pytest.importorskip("transformers", reason="transformers, for HuBERT, is not installed in ROS's Python")
+    from support.published_model import convert_miniature
+
+    launch_file = Path(get_package_share_directory("streamingtalker_ros")) / "launch" / "talker.launch.py"
+    with tempfile.TemporaryDirectory() as folder:
+        model = convert_miniature(Path(folder))
+        arguments = {"model": str(model), "device": "cpu"}
+        yield launch.LaunchDescription(
+            [
+                launch.actions.SetEnvironmentVariable("ROS_DOMAIN_ID", str(DOMAIN)),
+                launch.actions.IncludeLaunchDescription(
+                    PythonLaunchDescriptionSource(str(launch_file)), launch_arguments=arguments.items()
+                ),
+                launch_pytest.actions.ReadyToTest(),
+            ]
+        )
+
+
+@pytest.mark.launch(fixture=vertex_talker_launch)
+def test_face_vertices_equal_the_frames_of_the_library(
+    vertex_talker_launch: launch.LaunchDescription, tmp_path: Path
+) -> None:
+    from streamingtalker_ros.streaming.talker import load_talker
+    from support.published_model import convert_miniature
+
+    talker = load_talker(convert_miniature(tmp_path), "cpu")
+    template = talker.template
+    assert template is not None
+    pcm = voice(SPOKEN_SECONDS)
+    frames = talker.open_stream().accept(pcm.astype(np.float32) / 32768)
+    graph = Graph(DOMAIN)
+    try:
+        assert until(lambda: graph.state() == "active", 60)
+        assert graph.set(overload_after=10.0)[0].successful
+        models = graph.listen(FaceModel, "face_model", qos=qos.LATCHED)
+        vertices = graph.listen(FaceVertices, "face_vertices", qos=qos.VERTICES)
+        graph.speak(pcm, START)
+        assert until(lambda: len(vertices) >= len(frames) and models, 30)
+        topics = {name for name, _ in graph.node.get_publisher_names_and_types_by_node("talker", "/")}
+        counts = graph.counts()
+    finally:
+        graph.close()
+    assert "/face_motion" not in topics and counts["family"] == "vertex"
+    np.testing.assert_array_equal(np.reshape(models[0].vertices, (-1, 3)), y_up_to_ros(template))
+    assert not models[0].shape_names and models[0].frame_rate == talker.frame_rate
+    by_index = {message.frame: message for message in vertices}
+    compared = 0
+    for frame in frames[:-LAST_CHUNK_FRAMES]:
+        message = by_index.get(frame.index)
+        if message is None:  # best effort: a frame may be lost
+            continue
+        compared += 1
+        expected = y_up_to_ros(frame.vertices - template)
+        np.testing.assert_allclose(np.reshape(message.offsets, (-1, 3)), expected, atol=1e-5)
+        assert abs(own(message.header.stamp) - START - frame.index * 1e9 / talker.frame_rate) <= 1000
+    assert compared > 30
