@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Replays the audio of a bag through the node's session on a clock that the bag drives.
 
-It is faster than real time. The frames are those that the node would have published, the same in every run. Talkers of both families are
-replayed.
+It is faster than real time. The frames are those that the node would have published, the same in every run.
+Talkers of both families are replayed.
 """
 
 from __future__ import annotations

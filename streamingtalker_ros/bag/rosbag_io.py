@@ -64,12 +64,13 @@ def decode(message: BagMessage) -> Any:
         return store.deserialize_cdr(message.data, message.type)
     except Exception as error:  # rosbags runs generated code: its exceptions have no common base
         raise TalkerError(
-            f"a message on {message.topic} is no {message.type} ({type(error).__name__}: {error}): it is skipped"
+            f"a message on {message.topic} is no {message.type} ({type(error).__name__}: {error}): "
+            "it is skipped"
         ) from None
 
 
 def encode(message: Any) -> bytes:
-    """Serialize a message of `dds.message_types` as a recorder receives it: padded to a multiple of 4 bytes."""
+    """Serialize a message of `dds.message_types` as a recorder receives it, padded to 4 bytes."""
     data: bytes = message.serialize(use_version_2=False)
     return data + bytes(-len(data) % 4)
 

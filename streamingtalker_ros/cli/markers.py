@@ -22,8 +22,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of the command."""
     parser.description = (
         "Subscribes to the ROS 2 topic `face_motion` (of a vertex talker: `face_vertices`) and publishes the "
-        "face as visualization_msgs/Marker on `face_markers`, with the head's rotation on /tf: in RViz, set the "
-        "fixed frame to `head` and add the topic. Nothing is sent without a subscriber. Ctrl-C ends it."
+        "face as visualization_msgs/Marker on `face_markers`, with the head's rotation on /tf: in RViz, set "
+        "the fixed frame to `head` and add the topic. Nothing is sent without a subscriber. Ctrl-C ends it."
     )
     parser.add_argument(
         "--face", metavar="PATH", help="a face of yours: .glb, .gltf, .ply or a folder of .obj shapes"

@@ -2,8 +2,8 @@
 """Messages of a talker's face: the topics of each family, and its frames as messages of these topics.
 
 A blendshape talker publishes FaceMotion, and on request the FaceVertices of a rig. A vertex talker publishes
-FaceVertices only, in the axes of all messages: its frames hold no weights. The FaceModel of either describes the face at rest. The node of
-rclpy, the node without ROS and bag replay share this class.
+FaceVertices only, in the axes of all messages: its frames hold no weights. The FaceModel of either describes
+the face at rest. The node of rclpy, the node without ROS and bag replay share this class.
 """
 
 from __future__ import annotations

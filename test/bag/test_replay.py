@@ -1,6 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """Laws of a replay's frames, on bags of both storages and variants: a stream's, and the node's."""
 
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -37,7 +42,7 @@ KINDS = [(STAMPED, "sqlite3"), (STAMPED, "mcap"), (TYPED, "sqlite3"), (TYPED, "m
 
 
 @pytest.fixture(scope="module")
-def talker():
+def talker() -> Any:
     return Talker(network(), "cpu")
 
 
@@ -46,7 +51,7 @@ def talker():
 
 @pytest.mark.parametrize("name, storage", KINDS)
 def test_the_bag_holds_a_streams_frames_and_every_run_gives_the_same_bytes(
-    tmp_path, talker, name, storage
+    tmp_path: Path, talker: Any, name: str, storage: str
 ) -> None:
     pcm = voice(1.01)
     source = write_bag(tmp_path / "in", cut(pcm), name, storage, info=S0 if name == STAMPED else None)
@@ -70,7 +75,9 @@ def test_the_bag_holds_a_streams_frames_and_every_run_gives_the_same_bytes(
 
 
 @pytest.mark.parametrize("name, storage", KINDS)
-def test_the_audio_is_copied_and_every_topic_has_its_definition(tmp_path, talker, name, storage) -> None:
+def test_the_audio_is_copied_and_every_topic_has_its_definition(
+    tmp_path: Path, talker: Any, name: str, storage: str
+) -> None:
     source = write_bag(tmp_path / "in", cut(voice(0.4)), name, storage, info=S0 if name == STAMPED else None)
     run(source, tmp_path / "out", talker)
     for topic in ("/audio", "/audio_info"):
@@ -90,7 +97,7 @@ def test_the_audio_is_copied_and_every_topic_has_its_definition(tmp_path, talker
 
 @pytest.mark.parametrize("storage, compression", [("sqlite3", "MESSAGE"), ("mcap", "FILE")])
 def test_compressed_bags_and_single_files_give_the_same_frames(
-    tmp_path, talker, storage, compression
+    tmp_path: Path, talker: Any, storage: str, compression: str | None
 ) -> None:
     packets = cut(voice(0.4))
     plain = write_bag(tmp_path / "plain", packets, storage=storage)
@@ -103,7 +110,7 @@ def test_compressed_bags_and_single_files_give_the_same_frames(
         assert len(list((tmp_path / out).glob("*.mcap"))) == (storage == "mcap")
 
 
-def test_a_frame_is_published_when_the_audio_it_needs_has_come(tmp_path, talker) -> None:
+def test_a_frame_is_published_when_the_audio_it_needs_has_come(tmp_path: Path, talker: Any) -> None:
     source = write_bag(tmp_path / "in", cut(voice(0.6)))
     run(source, tmp_path / "out", talker)
     times = [time for time, _ in read(tmp_path / "out", "/face_motion")]
@@ -111,14 +118,14 @@ def test_a_frame_is_published_when_the_audio_it_needs_has_come(tmp_path, talker)
     assert max(np.abs(late)) < MS  # frame k needs the audio up to that of frame k + 2, which came 5 ms later
 
 
-def test_audio_at_another_rate_is_resampled_as_a_whole_clip_would_be(tmp_path, talker) -> None:
+def test_audio_at_another_rate_is_resampled_as_a_whole_clip_would_be(tmp_path: Path, talker: Any) -> None:
     pcm = voice(1.0, rate=44100)
     source = write_bag(tmp_path / "in", cut(pcm, 44100), TYPED, "mcap", rate=44100)
     weights, _ = of_audio(run(source, tmp_path / "out", talker)[0])
     np.testing.assert_allclose(weights, stacked(offline(talker, to_16k(floats(pcm), 44100))), atol=1e-5)
 
 
-def test_audio_info_holds_for_the_packets_before_it(tmp_path, talker) -> None:
+def test_audio_info_holds_for_the_packets_before_it(tmp_path: Path, talker: Any) -> None:
     pcm = voice(1.0, rate=32000)
     source = write_bag(tmp_path / "in", cut(pcm, 32000), rate=32000, info=S0 + 700 * MS)
     played, _ = run(source, tmp_path / "out", talker)
@@ -127,7 +134,7 @@ def test_audio_info_holds_for_the_packets_before_it(tmp_path, talker) -> None:
     np.testing.assert_allclose(of_audio(played)[0], expected, atol=1e-5)
 
 
-def test_messages_without_a_stamp_are_timed_by_the_bag(tmp_path, talker) -> None:
+def test_messages_without_a_stamp_are_timed_by_the_bag(tmp_path: Path, talker: Any) -> None:
     pcm = voice(1.0)
     source = write_bag(tmp_path / "in", cut(pcm), BARE)
     played, _ = run(source, tmp_path / "out", talker)
@@ -139,7 +146,7 @@ def test_messages_without_a_stamp_are_timed_by_the_bag(tmp_path, talker) -> None
 # -- the node's rules ----------------------------------------------------------------------------------------
 
 
-def test_a_short_hole_is_silence_and_a_long_one_begins_a_new_stream(tmp_path, talker) -> None:
+def test_a_short_hole_is_silence_and_a_long_one_begins_a_new_stream(tmp_path: Path, talker: Any) -> None:
     pcm = voice(2.0)
     packets = cut(pcm)
     short = packets[:40] + packets[44:]  # 80 ms are missing
@@ -158,18 +165,18 @@ def test_a_short_hole_is_silence_and_a_long_one_begins_a_new_stream(tmp_path, ta
     np.testing.assert_allclose(played.motion.weights[second + 5 : second + 30], expected[5:30], atol=1e-5)
 
 
-def test_duplicates_and_stragglers_change_no_frame(tmp_path, talker) -> None:
+def test_duplicates_and_stragglers_change_no_frame(tmp_path: Path, talker: Any) -> None:
     packets = cut(voice(1.0))
     clean, _ = run(write_bag(tmp_path / "clean", packets), tmp_path / "clean_out", talker)
     times = [stamp + 25 * MS for stamp, _ in packets]
-    dirty = packets + [packets[10], packets[3]]  # again: at once, and 400 ms later
-    source = write_bag(tmp_path / "dirty", dirty, times=times + [times[10] + MS, times[23] + MS])
+    dirty = [*packets, packets[10], packets[3]]  # again: at once, and 400 ms later
+    source = write_bag(tmp_path / "dirty", dirty, times=[*times, times[10] + MS, times[23] + MS])
     played, _ = run(source, tmp_path / "dirty_out", talker)
     assert played.statistics.duplicates + played.statistics.late == 2
     np.testing.assert_array_equal(of_audio(played)[0], of_audio(clean)[0])
 
 
-def test_a_recorder_that_stalls_loses_no_voice(tmp_path, talker) -> None:
+def test_a_recorder_that_stalls_loses_no_voice(tmp_path: Path, talker: Any) -> None:
     packets = cut(voice(2.0))
     times = [stamp + 25 * MS for stamp, _ in packets]
     clean, _ = run(write_bag(tmp_path / "clean", packets), tmp_path / "clean_out", talker)
@@ -180,7 +187,7 @@ def test_a_recorder_that_stalls_loses_no_voice(tmp_path, talker) -> None:
     np.testing.assert_array_equal(played.motion.weights, clean.motion.weights)
 
 
-def test_a_sentence_that_was_sent_at_once_is_spoken_in_its_own_time(tmp_path, talker) -> None:
+def test_a_sentence_that_was_sent_at_once_is_spoken_in_its_own_time(tmp_path: Path, talker: Any) -> None:
     pcm = voice(2.0)
     packets = cut(pcm)
     source = write_bag(tmp_path / "in", packets, times=[S0 + k * 1000 for k in range(len(packets))])
@@ -190,7 +197,9 @@ def test_a_sentence_that_was_sent_at_once_is_spoken_in_its_own_time(tmp_path, ta
     assert not told and np.abs(np.diff(times[:50]) - 40 * MS).max() < MS
 
 
-def test_whatever_happens_to_the_audio_the_frames_are_those_of_the_live_node(tmp_path, talker) -> None:
+def test_whatever_happens_to_the_audio_the_frames_are_those_of_the_live_node(
+    tmp_path: Path, talker: Any
+) -> None:
     pcm = voice(3.0)
     packets = cut(pcm)
     # holes of 0.2 and of 0.9 s
@@ -201,7 +210,7 @@ def test_whatever_happens_to_the_audio_the_frames_are_those_of_the_live_node(tmp
     packets[50], packets[51] = packets[51], packets[50]  # swapped
     ends[50], ends[51] = ends[51], ends[51] + MS
     stage = SchedulerHarness(talker)
-    for (stamp, part), at in zip(packets, ends):
+    for (stamp, part), at in zip(packets, ends, strict=True):
         stage.send(part, stamp, at=100.0 + (at - S0) / SECOND)
     stage.run(5.0)
     played, _ = run(write_bag(tmp_path / "in", packets, times=ends), tmp_path / "out", talker)
@@ -213,7 +222,7 @@ def test_whatever_happens_to_the_audio_the_frames_are_those_of_the_live_node(tmp
     np.testing.assert_allclose(played.motion.weights, stacked(live), atol=1e-5)
 
 
-def test_a_message_that_is_damaged_is_left_out_and_told(tmp_path, talker) -> None:
+def test_a_message_that_is_damaged_is_left_out_and_told(tmp_path: Path, talker: Any) -> None:
     packets = cut(voice(1.0))
     source = tmp_path / "in"
     store = typestore("ros-drivers")
@@ -227,7 +236,7 @@ def test_a_message_that_is_damaged_is_left_out_and_told(tmp_path, talker) -> Non
     assert played.statistics.frames == 25 and played.statistics.gaps == 1
 
 
-def test_another_definition_of_a_type_is_refused(tmp_path) -> None:
+def test_another_definition_of_a_type_is_refused(tmp_path: Path) -> None:
     from rosbags import typesys
 
     store = typesys.get_typestore(typesys.Stores.ROS2_JAZZY)
@@ -238,7 +247,7 @@ def test_another_definition_of_a_type_is_refused(tmp_path) -> None:
         bag.count(bag.audio_topic())
 
 
-def test_a_vertex_talker_writes_its_vertices_and_no_face_motion(tmp_path) -> None:
+def test_a_vertex_talker_writes_its_vertices_and_no_face_motion(tmp_path: Path) -> None:
     vertex_talker = load_talker(convert_miniature(tmp_path), "cpu")
     assert vertex_talker.template is not None
     pcm = voice(2.0)
@@ -248,7 +257,9 @@ def test_a_vertex_talker_writes_its_vertices_and_no_face_motion(tmp_path) -> Non
     template = y_up_to_ros(vertex_talker.template)
     messages = [message for _, message in read(tmp_path / "out", "/face_vertices")]
     assert result.motion is None and len(messages) == len(result.frames) >= len(expected) > 30
-    for message, frame in zip(messages, expected[:-12]):  # silence completes or fades the last ones
+    for message, frame in zip(
+        messages, expected[:-12], strict=False
+    ):  # silence completes or fades the last ones
         vertices = template + np.reshape(message.offsets, (-1, 3))
         np.testing.assert_allclose(vertices, y_up_to_ros(frame.vertices), atol=1e-5)
     with rosbag2.Reader(tmp_path / "out") as reader:

@@ -1,6 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """Laws of the replay command: figures against a reference, the page, and what it says of mistakes."""
 
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
 import dataclasses
 import re
 from html.parser import HTMLParser
@@ -21,27 +26,27 @@ from support.scheduler_harness import MS, S0, voice
 
 
 @pytest.fixture(scope="module")
-def talker():
+def talker() -> Any:
     return Talker(network(), "cpu")
 
 
 # -- against a reference -------------------------------------------------------------------------------------
 
 
-def made_motion(path, talker):
+def made_motion(path: Path, talker: Any) -> Any:
     """A bag of 2 s and what the talker makes of it."""
     source = write_bag(path / "in", cut(voice(2.0)))
     return run(source, path / "plain", talker)[0].motion
 
 
-def compared(path, motion, talker):
+def compared(path: Path, motion: Any, talker: Any) -> Any:
     source = write_bag(path, cut(voice(2.0)), motion=motion)
     with rosbag_io.BagInput(source) as bag:
         reference = bag_motion.read_motion(bag, bag.motion_topic())
     return bag_motion.compare(run(source, path.with_suffix(".out"), talker)[0].motion, reference, default_rig())
 
 
-def test_a_reference_that_is_the_same_has_no_error_whatever_the_order_of_its_names(tmp_path, talker) -> None:
+def test_a_reference_that_is_the_same_has_no_error_whatever_the_order_of_its_names(tmp_path: Path, talker: Any) -> None:
     motion = made_motion(tmp_path, talker)
     order = np.random.default_rng(0).permutation(52)
     names = [ARKIT_NAMES[k] for k in order]
@@ -60,7 +65,7 @@ def test_a_reference_that_is_the_same_has_no_error_whatever_the_order_of_its_nam
 
 
 def test_a_reference_of_another_frame_rate_is_read_at_the_middles_of_our_frames() -> None:
-    def ramp(rate, start=0):
+    def ramp(rate: int, start: int = 0) -> Any:
         stamps = start + (np.arange(round(2 * rate)) * SECOND / rate).astype(np.int64)
         weights = np.repeat(((stamps / SECOND + 0.5 / rate) / 3.0)[:, None], 52, 1).astype(np.float32)
         none = np.zeros(len(stamps), bool)
@@ -87,22 +92,22 @@ class Balance(HTMLParser):
         super().__init__()
         self.open, self.seen, self.text = [], [], ""
 
-    def handle_starttag(self, tag, attributes) -> None:
+    def handle_starttag(self, tag: Any, attributes: Any) -> None:
         self.seen.append((tag, dict(attributes)))
         if tag != "meta":
             self.open.append(tag)
 
-    def handle_startendtag(self, tag, attributes) -> None:
+    def handle_startendtag(self, tag: Any, attributes: Any) -> None:
         self.seen.append((tag, dict(attributes)))
 
-    def handle_endtag(self, tag) -> None:
+    def handle_endtag(self, tag: Any) -> None:
         assert self.open.pop() == tag
 
-    def handle_data(self, data) -> None:
+    def handle_data(self, data: Any) -> None:
         self.text += data
 
 
-def test_the_command_writes_a_bag_and_a_page_that_needs_nothing_else(tmp_path, talker, capsys) -> None:
+def test_the_command_writes_a_bag_and_a_page_that_needs_nothing_else(tmp_path: Path, talker: Any, capsys: pytest.CaptureFixture[str]) -> None:
     checkpoint.save(tmp_path / "model", network())
     motion = made_motion(tmp_path, talker)
     reference = [(int(s), list(ARKIT_NAMES), w) for s, w in zip(motion.stamps, motion.weights)]
@@ -145,14 +150,14 @@ def test_the_command_writes_a_bag_and_a_page_that_needs_nothing_else(tmp_path, t
     assert paths["voice"].count("M") == 200
 
 
-def complaint(capsys, *words):
+def complaint(capsys: pytest.CaptureFixture[str], *words: Any) -> Any:
     assert main(["replay", *map(str, words)]) == 2
     said = capsys.readouterr().err
     assert said.startswith("streamingtalker: error: ") and said.count("\n") == 1
     return said
 
 
-def test_what_is_wrong_is_said_in_one_sentence(tmp_path, capsys) -> None:
+def test_what_is_wrong_is_said_in_one_sentence(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     checkpoint.save(tmp_path / "model", network())
     model = ("--model", tmp_path / "model", "--device", "cpu")
     out = tmp_path / "out"

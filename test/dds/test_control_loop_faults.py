@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Whatever happens to a message, the log or the motion: the DDS thread goes on, and a head's joints go to rest."""
+"""Faults of messages, logs and motion: the DDS thread continues, and the joints of a head come to rest."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import subprocess
 import sys
 import time
 from types import SimpleNamespace
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import numpy as np
 import pytest
@@ -28,7 +28,7 @@ ARRAY = "std_msgs/msg/Float64MultiArray"
 COMMANDS = "jaw_controller/commands"
 
 
-def broken(sentence) -> NoReturn:
+def broken(sentence: str) -> NoReturn:
     raise BrokenPipeError("nobody reads")
 
 
@@ -39,7 +39,7 @@ def test_a_message_that_raises_is_refused_told_once_and_the_next_is_heard() -> N
         HeadPeer(domain),
     )
 
-    def hear(message) -> NoReturn:
+    def hear(message: Any) -> NoReturn:
         heard.append(message)
         raise OSError("a bug, or a log that is full")
 
@@ -60,7 +60,7 @@ def test_a_message_that_raises_is_refused_told_once_and_the_next_is_heard() -> N
 
 
 @pytest.mark.parametrize("fault", ["_current_inputs", "_targets"])
-def test_a_motion_that_cannot_be_followed_brings_the_joints_to_rest(fault) -> None:
+def test_a_motion_that_cannot_be_followed_brings_the_joints_to_rest(fault: str) -> None:
     controller = HeadController(load_head("jaw"), broken)
     now, tick = 10**18, 20_000_000
     for _ in range(50):
@@ -70,7 +70,7 @@ def test_a_motion_that_cannot_be_followed_brings_the_joints_to_rest(fault) -> No
     assert not controller.at_rest
     whole, calls = getattr(controller, fault), []
 
-    def fails(*values):
+    def fails(*values: Any) -> Any:
         calls.append(1)
         if len(calls) == 1:
             raise OverflowError("a bug")
@@ -99,7 +99,7 @@ def test_the_head_comes_to_rest_though_the_thread_of_dds_stands_still() -> None:
         peer.close()
 
 
-def still_pipe():
+def still_pipe() -> Any:
     """A pipe that is full, and whose reader does not read: (writing end, what to close)."""
     read, write = os.pipe()
     os.set_blocking(write, False)
@@ -110,13 +110,13 @@ def still_pipe():
     return write, read
 
 
-def closed_pipe():
+def closed_pipe() -> Any:
     read, write = os.pipe()
     os.close(read)
     return write, None
 
 
-def full_device():
+def full_device() -> Any:
     return os.open("/dev/full", os.O_WRONLY), None
 
 
@@ -131,7 +131,7 @@ STREAMS = {
 
 @pytest.mark.parametrize("case", STREAMS)
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
-def test_the_command_rests_the_head_whatever_happens_to_its_output(case, number) -> None:
+def test_the_command_rests_the_head_whatever_happens_to_its_output(case: str, number: Any) -> None:
     which, make = STREAMS[case]
     write, read = make()
     streams = {
@@ -175,7 +175,7 @@ def test_the_talkers_worker_goes_on_after_a_fault_in_its_work() -> None:
 
     frames, faults = [], [OSError("the network has gone")] * 2
 
-    def publish(frame) -> None:
+    def publish(frame: Any) -> None:
         if faults and frames:
             raise faults.pop()
         frames.append(frame)

@@ -1,11 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """The head controller on the wire: FaceMotion in, each kind of command out, as its controller takes it."""
 
+from __future__ import annotations
+
 import re
 import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -78,7 +81,7 @@ def test_every_kind_of_command_reaches_its_controller() -> None:
     assert node.commands_sent == len(peer.received["states"]) and span >= 0
 
 
-def test_the_command_checks_a_head_drives_it_and_rests_it(tmp_path) -> None:
+def test_the_command_checks_a_head_drives_it_and_rests_it(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "streamingtalker_ros", "head", "--config"]
     listed = subprocess.run([*command, "pan_tilt", "--check"], capture_output=True, text=True)
     assert listed.returncode == 0 and "head_pan_joint: 1.5 head_yaw" in listed.stdout

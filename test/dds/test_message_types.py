@@ -1,8 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """The derived message classes: their bytes are rosbags' bytes, their names and hashes those of ROS 2."""
 
+from __future__ import annotations
+
 import dataclasses
 import zlib
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -23,7 +27,7 @@ CASES = [(name, "ros-drivers") for name in OWN + STANDARD + list(message_definit
 ]
 
 
-def fill(made, store, name, random):
+def fill(made: Any, store: Any, name: str, random: np.random.Generator) -> Any:
     """Random values into every field of a class and of rosbags' class; returns both messages."""
     ours, theirs = {}, {}
     for field, desc in store.fielddefs[name][1]:
@@ -31,7 +35,7 @@ def fill(made, store, name, random):
     return made(**ours), store.types[name](**theirs)
 
 
-def value(made, store, field, desc, random):
+def value(made: Any, store: Any, field: str, desc: Any, random: np.random.Generator) -> Any:
     kind, rest = int(desc[0]), desc[1]
     if kind == 2:
         return fill(factory(made, field), store, rest, random)
@@ -48,7 +52,7 @@ def value(made, store, field, desc, random):
     return values, values if detail[0] == "string" else np.array(values, dtype)
 
 
-def base(kind, random):
+def base(kind: Any, random: np.random.Generator) -> Any:
     if kind == "string":
         return "".join(random.choice(list("abcdé_ß"), int(random.integers(0, 9))))
     if kind == "bool":
@@ -61,18 +65,18 @@ def base(kind, random):
     return int(random.integers(info.min, info.max, endpoint=True, dtype=info.dtype))
 
 
-def factory(made, field):
+def factory(made: Any, field: str) -> Any:
     return next(item.default_factory for item in dataclasses.fields(made) if item.name == field)
 
 
-def element(made, field):
+def element(made: Any, field: str) -> Any:
     """The class of a sequence's elements, out of the IDL annotation."""
     annotation = made.__annotations__[field]
     return annotation.__metadata__[0].subtype
 
 
 @pytest.mark.parametrize("name, variant", CASES)
-def test_bytes_equal_those_of_rosbags(name, variant) -> None:
+def test_bytes_equal_those_of_rosbags(name: str, variant: Any) -> None:
     store, made = message_types.typestore(variant), message_types.message_class(name, variant)
     random = np.random.default_rng(zlib.crc32(name.encode()))
     for _ in range(5):
@@ -84,7 +88,7 @@ def test_bytes_equal_those_of_rosbags(name, variant) -> None:
 
 
 @pytest.mark.parametrize("name, variant", CASES)
-def test_wire_names_are_those_of_rmw(name, variant) -> None:
+def test_wire_names_are_those_of_rmw(name: str, variant: Any) -> None:
     package, kind, short = name.split("/")
     assert message_types.message_class(name, variant).__idl_typename__ == f"{package}::{kind}::dds_::{short}_"
 
@@ -134,7 +138,7 @@ def test_wire_names_are_those_of_rmw(name, variant) -> None:
         ),
     ],
 )
-def test_hashes_are_those_of_ros(name, variant, expected) -> None:
+def test_hashes_are_those_of_ros(name: str, variant: Any, expected: Any) -> None:
     assert message_types.type_hash(name, variant) == f"RIHS01_{expected}"
 
 
@@ -164,7 +168,7 @@ def test_a_service_s_half_carries_the_header_of_rmw_cyclonedds() -> None:
 
 
 @pytest.mark.parametrize("layout", ["wheel", "source", "colcon"])
-def test_definitions_are_found_wherever_the_package_lies(tmp_path, layout) -> None:
+def test_definitions_are_found_wherever_the_package_lies(tmp_path: Path, layout: Any) -> None:
     package = (
         tmp_path
         / {"wheel": "site-packages", "source": "src", "colcon": "install/lib/python3.12/site-packages"}[
@@ -181,5 +185,5 @@ def test_definitions_are_found_wherever_the_package_lies(tmp_path, layout) -> No
     (home / "msg").mkdir(parents=True, exist_ok=True)
     (home / "msg" / "FaceMotion.msg").write_text("uint64 frame\n")
     assert resources.find("msg", "FaceMotion.msg", package).parent == home / "msg"
-    with pytest.raises(Exception, match="msg/Nothing.msg is missing"):
+    with pytest.raises(Exception, match=r"msg/Nothing\.msg is missing"):
         resources.find("msg", "Nothing.msg", package)

@@ -2,11 +2,14 @@
 """The wire between processes: round trips, services, latched topics, the graph; real Cyclone DDS, a domain
 per test."""
 
+from __future__ import annotations
+
 import os
 import subprocess
 import sys
 import threading
 import time
+from pathlib import Path
 from typing import NoReturn
 
 import numpy as np
@@ -170,7 +173,7 @@ def test_names_resolve_as_in_ros() -> None:
     node.close()
 
 
-def test_the_domain_comes_from_the_environment(monkeypatch) -> None:
+def test_the_domain_comes_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ROS_DOMAIN_ID", "42")
     assert domain_id() == 42 and domain_id(7) == 7
     monkeypatch.setenv("ROS_DOMAIN_ID", "many")
@@ -180,7 +183,7 @@ def test_the_domain_comes_from_the_environment(monkeypatch) -> None:
     assert domain_id() == 0
 
 
-def test_cyclonedds_uri_is_honoured(tmp_path) -> None:
+def test_cyclonedds_uri_is_honoured(tmp_path: Path) -> None:
     domain = own_domain()
     log = tmp_path / "trace.log"
     script = (
@@ -203,15 +206,17 @@ def test_cyclonedds_uri_is_honoured(tmp_path) -> None:
     "user, delay", [("", "5 ms"), ("<Internal><NackDelay>7 ms</NackDelay></Internal>", "7 ms")]
 )
 def test_lost_fragments_are_asked_for_soon_unless_the_user_says_otherwise(
-    tmp_path, monkeypatch, user, delay
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, user: str, delay: str
 ) -> None:
     log = tmp_path / "trace.log"
     tracing = f"<Tracing><Verbosity>config</Verbosity><OutputFile>{log}</OutputFile></Tracing>"
     monkeypatch.setenv("CYCLONEDDS_URI", f"<CycloneDDS><Domain>{tracing}{user}</Domain></CycloneDDS>")
     for way in (
         f"from streamingtalker_ros.dds.node import DdsNode\nDdsNode('x', '', {own_domain()}).close()\n",
-        "import os\nfrom cyclonedds.domain import Domain\nfrom streamingtalker_ros.messaging import cyclonedds_config\n"
-        "cyclonedds_config.set_receive_buffer()\ncyclonedds_config.set_receive_buffer()\n"  # as rmw_cyclonedds hears it
+        "import os\nfrom cyclonedds.domain import Domain\n"
+        "from streamingtalker_ros.messaging import cyclonedds_config\n"
+        # as rmw_cyclonedds reads it
+        "cyclonedds_config.set_receive_buffer()\ncyclonedds_config.set_receive_buffer()\n"
         f"Domain({own_domain()}, os.environ['CYCLONEDDS_URI'])\n",
     ):
         log.unlink(missing_ok=True)

@@ -2,6 +2,8 @@
 """The talker node on the wire: a WAV becomes FaceMotion through three processes, both variants, services,
 vertices."""
 
+from __future__ import annotations
+
 import json
 import os
 import signal
@@ -9,6 +11,8 @@ import subprocess
 import sys
 import time
 import wave
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -34,11 +38,11 @@ COMMAND = [sys.executable, "-m", "streamingtalker_ros"]
 
 
 @pytest.fixture(scope="module")
-def talker():
+def talker() -> Any:
     return small_talker()
 
 
-def write_wav(path, seconds, rate):
+def write_wav(path: Path, seconds: float, rate: int) -> Any:
     with wave.open(str(path), "wb") as file:
         file.setnchannels(1)
         file.setsampwidth(2)
@@ -50,14 +54,14 @@ def write_wav(path, seconds, rate):
 class AudioListener:
     """Hears the audio topic beside the talker, to know the stamps that were sent."""
 
-    def __init__(self, domain, variant, name) -> None:
+    def __init__(self, domain: int, variant: Any, name: str) -> None:
         self.packets = []
         self._wire = DdsNode("listener", "", domain)
         self._name = name
         self._wire.create_subscription("audio", name, self._on_audio, self._wire.qos(depth=1000), variant)
         self._wire.start()
 
-    def _on_audio(self, message) -> None:
+    def _on_audio(self, message: Any) -> None:
         self.packets.append(audio_common.to_packet(message, self._name))
 
     def close(self) -> None:
@@ -72,14 +76,14 @@ class AudioListener:
     ],
 )
 def test_a_wav_becomes_face_motion_through_three_processes_with_the_times_of_its_samples(
-    tmp_path, talker, variant, name, rate
+    tmp_path: Path, talker: Any, variant: Any, name: str, rate: int
 ) -> None:
     domain = own_domain()
     checkpoint.save(tmp_path / "model", talker.network)
     file, stats = write_wav(tmp_path / "voice.wav", 1.2, rate), tmp_path / "stats.json"
     arguments = ["--domain", str(domain), "--param", f"model={tmp_path / 'model'}", "--param", "device=cpu"]
     node = subprocess.Popen(
-        COMMAND + ["talk", *arguments, "--until-idle", "0.5", "--stats", str(stats)],
+        [*COMMAND, "talk", *arguments, "--until-idle", "0.5", "--stats", str(stats)],
         stdout=subprocess.PIPE,
         text=True,
     )
@@ -89,7 +93,7 @@ def test_a_wav_becomes_face_motion_through_three_processes_with_the_times_of_its
             assert node.stdout.readline().startswith("talker ready")
             assert recorder.wait_for_publisher(10)
             played = subprocess.run(
-                COMMAND + ["play", file, "--lineage", variant, "--domain", str(domain), "--quiet"],
+                [*COMMAND, "play", file, "--lineage", variant, "--domain", str(domain), "--quiet"],
                 stdout=subprocess.PIPE,
                 text=True,
                 timeout=60,
@@ -118,7 +122,7 @@ def test_a_wav_becomes_face_motion_through_three_processes_with_the_times_of_its
     assert weights.std(axis=0).max() > 0
 
 
-def test_talk_ends_cleanly_on_a_signal_with_its_summary(tmp_path, talker) -> None:
+def test_talk_ends_cleanly_on_a_signal_with_its_summary(tmp_path: Path, talker: Any) -> None:
     checkpoint.save(tmp_path, talker.network)
     model = f"model={tmp_path}"
     arguments = ["talk", "--domain", str(own_domain()), "--param", model, "--param", "device=cpu"]
@@ -143,7 +147,7 @@ def test_talk_ends_cleanly_on_a_signal_with_its_summary(tmp_path, talker) -> Non
         (["play", "/nowhere.wav"], "/nowhere.wav"),
     ],
 )
-def test_mistakes_of_the_command_line_give_one_sentence(arguments, sentence) -> None:
+def test_mistakes_of_the_command_line_give_one_sentence(arguments: Any, sentence: str) -> None:
     done = subprocess.run(
         COMMAND + arguments,
         capture_output=True,
@@ -157,14 +161,14 @@ def test_mistakes_of_the_command_line_give_one_sentence(arguments, sentence) -> 
 class Heard:
     """Collects a topic's messages."""
 
-    def __init__(self, domain, topic, name, **qos) -> None:
+    def __init__(self, domain: int, topic: str, name: str, **qos: Any) -> None:
         self.messages = []
         self.wire = DdsNode("heard", "", domain)
         self.wire.create_subscription(topic, name, self.messages.append, self.wire.qos(**qos))
         self.wire.start()
 
 
-def test_the_node_publishes_the_face_at_rest_its_surface_and_its_health(talker) -> None:
+def test_the_node_publishes_the_face_at_rest_its_surface_and_its_health(talker: Any) -> None:
     domain = own_domain()
     settings = TalkerParameters(publish_vertices=True, frame_id="robot_head")
     node = TalkerNode(settings, "", domain, talker=talker, warn=lambda text: None)
@@ -196,7 +200,7 @@ def test_the_node_publishes_the_face_at_rest_its_surface_and_its_health(talker) 
     assert status.level == 0 and values["device"] == "cpu" and float(values["latency_p99_ms"]) >= 0
 
 
-def test_interrupt_and_reset_are_services_that_answer_while_the_node_speaks(talker) -> None:
+def test_interrupt_and_reset_are_services_that_answer_while_the_node_speaks(talker: Any) -> None:
     domain = own_domain()
     node = TalkerNode(TalkerParameters(), "", domain, talker=talker, warn=lambda text: None)
     client, source = DdsNode("client", "", domain), AudioPublisher(16000, "mgonzs13", domain=domain)
@@ -219,7 +223,7 @@ def test_interrupt_and_reset_are_services_that_answer_while_the_node_speaks(talk
     source.close()
 
 
-def test_a_sender_that_vanishes_and_returns_is_heard_again(talker) -> None:
+def test_a_sender_that_vanishes_and_returns_is_heard_again(talker: Any) -> None:
     domain = own_domain()
     node = TalkerNode(TalkerParameters(), "", domain, talker=talker, warn=lambda text: None)
     with FaceMotionRecorder(domain) as motion:
@@ -230,15 +234,15 @@ def test_a_sender_that_vanishes_and_returns_is_heard_again(talker) -> None:
             for stamp, block in paced_packets(voice(0.4), 16000):
                 source.publish(block, stamp)
             source.close()
-            assert wait_for(lambda: node.worker.statistics()["frames"] >= before + 10)
+            assert wait_for(lambda before=before: node.worker.statistics()["frames"] >= before + 10)
             time.sleep(0.6)
         stamps = [frame.stamp for frame in motion.frames]
     node.close()
     assert node.worker.statistics()["streams"] == 3
-    assert all(earlier < later for earlier, later in zip(stamps, stamps[1:]))
+    assert stamps == sorted(set(stamps))
 
 
-def test_messages_that_cannot_be_understood_are_counted_and_told_once(talker) -> None:
+def test_messages_that_cannot_be_understood_are_counted_and_told_once(talker: Any) -> None:
     domain = own_domain()
     told = []
     node = TalkerNode(TalkerParameters(), "", domain, talker=talker, warn=told.append)
@@ -262,17 +266,17 @@ def test_messages_that_cannot_be_understood_are_counted_and_told_once(talker) ->
     source.close()
 
 
-def test_best_effort_senders_are_heard_beside_reliable_ones(talker) -> None:
+def test_best_effort_senders_are_heard_beside_reliable_ones(talker: Any) -> None:
     domain = own_domain()
     name = "audio_common_msgs/msg/AudioStamped"
     node = TalkerNode(TalkerParameters(), "", domain, talker=talker, warn=print)
     sender, made = DdsNode("sender", "", domain), message_types.message_class(name, "mgonzs13")
     for reliable in (True, False, True):  # the second one changes the subscription
         writer = sender.create_publisher("audio", name, sender.qos(depth=5, reliable=reliable), "mgonzs13")
-        assert wait_for(lambda: matched_readers(writer))
+        assert wait_for(lambda writer=writer: matched_readers(writer))
         before = node.worker.statistics()["packets"]
         for stamp, block in paced_packets(voice(0.2), 16000):
             writer.write(audio_common.to_audio_message(made(), name, block, AudioFormat(), stamp, ""))
-        assert wait_for(lambda: node.worker.statistics()["packets"] == before + 10)
+        assert wait_for(lambda before=before: node.worker.statistics()["packets"] == before + 10)
     node.close()
     sender.close()

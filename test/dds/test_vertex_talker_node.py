@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A published (vertex) checkpoint in the node without ROS: face_model, face_vertices, markers and diagnostics."""
+"""A published (vertex) checkpoint in the node without ROS: messages, markers, diagnostics."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Reports why the ROS tests are skipped. Under colcon they must run, and the audio types are those of a variant."""
+"""Reports why the ROS tests are skipped; under colcon they must run."""
 
 from __future__ import annotations
 

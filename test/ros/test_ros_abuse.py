@@ -1,15 +1,19 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Everything that can go wrong with a voice on rclpy: the node lives, does not grow, is soon on time again, and right.
+"""Faults of an audio source on rclpy: the node survives, does not grow, and is soon on time again and right.
 
 Each fault once, half a minute; SOAK_SECONDS=600 in the environment makes it ten minutes.
 """
 
+from __future__ import annotations
+
 import os
 import time
 from pathlib import Path
+from typing import Any
 
 import launch_pytest
 import numpy as np
+import numpy.typing as npt
 import pytest
 from launch_ros.actions import Node
 
@@ -27,7 +31,7 @@ CLEAN = 0.6  # s of a clean voice after each fault
 
 
 @launch_pytest.fixture(scope="module")
-def talker_launch():
+def talker_launch() -> Any:
     return launch.LaunchDescription(
         [
             launch.actions.SetEnvironmentVariable("ROS_DOMAIN_ID", str(DOMAIN)),
@@ -37,34 +41,39 @@ def talker_launch():
     )
 
 
-def resident():
+def resident() -> Any:
     """Bytes of memory that the talker holds."""
     pages = Path(f"/proc/{TALKER.process_details['pid']}/statm").read_text().split()[1]
     return int(pages) * os.sysconf("SC_PAGE_SIZE")
 
 
-def recovery(graph, known, first, at):
-    """Seconds from `at` until the first frame that holds the clean voice alone, from the stamp `first` on, infinite
-    where none comes; and whether such frames then follow each other without a hole, 40 ms apart."""
+def recovery(graph: Graph, known: Any, first: int, at: Any) -> Any:
+    """Measure the time from `at` until the first frame of the clean voice alone, from the stamp `first` on.
 
-    def clean():
+    Returns:
+        Seconds, infinite if none arrives; and whether these frames follow each other, 40 ms apart.
+    """
+
+    def clean() -> Any:
         return [
             (own(frame.header.stamp), frame.frame, when)
-            for frame, when in zip(graph.frames[known:], graph.times[known:])
+            for frame, when in zip(graph.frames[known:], graph.times[known:], strict=False)
             if first <= own(frame.header.stamp) < first + CLEAN * SECOND
         ]
 
     if not until(clean, 10):
         return float("inf"), False
-    stamps, numbers, times = zip(*clean())
+    stamps, numbers, times = zip(*clean(), strict=True)
     return times[0] - at, set(np.diff(numbers)) <= {1} and np.abs(np.diff(stamps) - FRAME).max(
         initial=0
     ) <= 1_000_000
 
 
-def wrong(talker, frames, first, samples):
-    """By how much the weights differ from those that the model gives offline to the clean voice, once what was left of
-    the old face has faded: one number for each frame of a stream that began with that voice."""
+def wrong(talker: Any, frames: Any, first: int, samples: npt.NDArray[np.int16]) -> Any:
+    """Return the errors of the weights against the offline frames of the clean voice.
+
+    One number for each frame of a stream that began with that voice, after the cross-fade.
+    """
     heard = [frame for frame in frames if first <= own(frame.header.stamp) < first + CLEAN * SECOND]
     began = own(heard[0].header.stamp) - heard[0].frame * FRAME if heard else 0
     if not first - 1000 <= began < first + CLEAN * SECOND:
@@ -79,7 +88,7 @@ def wrong(talker, frames, first, samples):
 
 
 @pytest.mark.launch(fixture=talker_launch)
-def test_abuse_ends_and_the_face_is_on_time_again(talker_launch) -> None:
+def test_abuse_ends_and_the_face_is_on_time_again(talker_launch: Any) -> None:
     graph = Graph(DOMAIN)
     took, whole, memory, voices, names = {name: [] for name in FAULTS}, [], [], [], []
     try:
@@ -105,7 +114,8 @@ def test_abuse_ends_and_the_face_is_on_time_again(talker_launch) -> None:
             print(f"{name}: back after " + ", ".join(f"{1000 * value:.0f}" for value in times) + " ms")
         print(
             f"{len(everything)} faults; back after {1000 * np.median(everything):.0f} ms (median), "
-            f"{1000 * np.percentile(everything, 95):.0f} ms (p95), {1000 * everything.max():.0f} ms (longest); "
+            f"{1000 * np.percentile(everything, 95):.0f} ms (p95), "
+            f"{1000 * everything.max():.0f} ms (longest); "
             f"{whole.count(False)} clean voices with a hole; memory {memory[-1] / 1e6:.0f} MB, "
             f"{grown / 1e6:+.1f} MB after the first quarter; {counts}",
             flush=True,

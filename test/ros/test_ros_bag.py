@@ -1,11 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A bag that `ros2 bag record` made gives the same frames in `streamingtalker replay` and, played on simulated time,
-through replay.launch.py."""
+"""A recorded bag gives the same frames in `streamingtalker replay` and through replay.launch.py."""
+
+from __future__ import annotations
 
 import signal
 import subprocess
 import time
+from collections.abc import Iterator
+from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -19,7 +23,7 @@ SECONDS = 2.4
 
 
 @pytest.fixture(scope="module")
-def bag(tmp_path_factory):
+def bag(tmp_path_factory: pytest.TempPathFactory) -> Any:
     """A bag of SECONDS of the voice, recorded live."""
     pytest.importorskip(
         "rosbags", reason="rosbags, which reads bags without ROS, is not installed in ROS's Python"
@@ -54,13 +58,13 @@ def bag(tmp_path_factory):
 
 
 @pytest.fixture(scope="module", autouse=True)
-def domain():
+def domain() -> Iterator[Any]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("ROS_DOMAIN_ID", str(DOMAIN))
         yield
 
 
-def motion_of(path):
+def motion_of(path: Path) -> Any:
     """{stamp in ns: weights (52,)} of a bag's face_motion, and its frame numbers in their order."""
     from streamingtalker_ros.bag.rosbag_io import BagInput, decode
     from streamingtalker_ros.messaging.header import stamp_to_ns
@@ -74,7 +78,7 @@ def motion_of(path):
     )
 
 
-def test_a_recorded_bag_gives_the_same_frames_both_ways(bag, tmp_path) -> None:
+def test_a_recorded_bag_gives_the_same_frames_both_ways(bag: Path, tmp_path: Path) -> None:
     assert cli.main(["replay", str(bag), "--out", str(tmp_path / "free"), "--device", "cpu"]) == 0
     patient = tmp_path / "patient.yaml"  # a machine that others keep busy is no reason to skip frames here
     patient.write_text("/**: {ros__parameters: {overload_after: 10.0, device: cpu}}\n")
@@ -103,7 +107,7 @@ def test_a_recorded_bag_gives_the_same_frames_both_ways(bag, tmp_path) -> None:
 
 
 @pytest.mark.parametrize("trouble", ["model", "out"])
-def test_a_replay_that_cannot_be_says_so_and_ends(bag, tmp_path, trouble) -> None:
+def test_a_replay_that_cannot_be_says_so_and_ends(bag: Path, tmp_path: Path, trouble: str) -> None:
     wrong, out = tmp_path / "wrong.yaml", tmp_path / "out"
     wrong.write_text(
         f"/**: {{ros__parameters: {{model: {tmp_path / 'nowhere'}}}}}\n"

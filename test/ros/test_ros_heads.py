@@ -1,10 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The head_driver node: limits hold for whatever is published as FaceMotion; without motion the head rests."""
+"""The head_driver node: limits hold for any FaceMotion; without motion the head rests."""
+
+from __future__ import annotations
 
 import subprocess
 import time
+from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import launch_pytest
 import numpy as np
@@ -28,7 +32,7 @@ HEADS = ("jaw", "animatronic", "pan_tilt") + (("facs",) if find_spec("hri_msgs")
 
 
 @launch_pytest.fixture(scope="module")
-def heads_launch():
+def heads_launch() -> Any:
     return launch.LaunchDescription(
         [
             launch.actions.SetEnvironmentVariable("ROS_DOMAIN_ID", str(DOMAIN)),
@@ -49,7 +53,7 @@ def heads_launch():
 
 
 @pytest.fixture(scope="module")
-def graph(heads_launch):
+def graph(heads_launch: Any) -> Iterator[Any]:
     graph = Graph(DOMAIN)
     yield graph
     graph.close()
@@ -59,12 +63,17 @@ launched = pytest.mark.launch(fixture=heads_launch)
 
 
 @pytest.fixture(scope="module")
-def send(graph):
+def send(graph: Graph) -> Any:
     """send(**changes): publish a FaceMotion of now."""
     publisher = graph.node.create_publisher(FaceMotion, "face_motion", 10)
     assert until(lambda: publisher.get_subscription_count() > len(HEADS), 60)  # the graph's own is one
 
-    def send(weights=None, head=(0.0, 0.0, 0.0, 1.0), names=ARKIT_NAMES, stamp=None) -> None:
+    def send(
+        weights: Any = None,
+        head: Any = (0.0, 0.0, 0.0, 1.0),
+        names: Any = ARKIT_NAMES,
+        stamp: int | None = None,
+    ) -> None:
         message = FaceMotion(names=list(names), weights=[0.0] * 52 if weights is None else list(weights))
         stamp = time.time_ns() if stamp is None else stamp
         message.header.stamp.sec, message.header.stamp.nanosec = divmod(stamp, SECOND)
@@ -74,7 +83,7 @@ def send(graph):
     return send
 
 
-def check_limits(head, states):
+def check_limits(head: Any, states: Any) -> Any:
     """JointStates never leave the positions of the head's joints, nor move faster than they may."""
     joints = {joint.name: joint for joint in head.joints}
     low, high, fastest = (
@@ -90,7 +99,7 @@ def check_limits(head, states):
 
 
 @launched
-def test_no_motion_drives_a_joint_beyond_its_limits(graph, send) -> None:
+def test_no_motion_drives_a_joint_beyond_its_limits(graph: Graph, send: Any) -> None:
     states = graph.listen(JointState, "/animatronic/head_commands", qos=qos.MOTION_SUBSCRIPTION)
     jaws = graph.listen(JointState, "/jaw/jaw_commands", qos=qos.MOTION_SUBSCRIPTION)
     assert until(lambda: states and jaws), "commands come before any motion: the head at rest"
@@ -116,7 +125,7 @@ def test_no_motion_drives_a_joint_beyond_its_limits(graph, send) -> None:
 
 
 @launched
-def test_every_output_is_heard_and_without_motion_the_head_rests(graph, send) -> None:
+def test_every_output_is_heard_and_without_motion_the_head_rests(graph: Graph, send: Any) -> None:
     servo = graph.listen(Float64MultiArray, "/jaw/jaw_controller/commands", qos=qos.MOTION_SUBSCRIPTION)
     neck = graph.listen(
         JointTrajectory, "/pan_tilt/head_controller/joint_trajectory", qos=qos.MOTION_SUBSCRIPTION
@@ -124,7 +133,7 @@ def test_every_output_is_heard_and_without_motion_the_head_rests(graph, send) ->
     opened = np.zeros(52)
     opened[ARKIT_NAMES.index("jawOpen")] = 0.6
 
-    def there():
+    def there() -> Any:
         send(opened, (0.0, 0.0, float(np.sin(0.15)), float(np.cos(0.15))))
         time.sleep(0.02)
         return (
@@ -143,7 +152,7 @@ def test_every_output_is_heard_and_without_motion_the_head_rests(graph, send) ->
 
 
 @launched
-def test_action_units_for_ros4hri(graph, send) -> None:
+def test_action_units_for_ros4hri(graph: Graph, send: Any) -> None:
     messages = pytest.importorskip("hri_msgs.msg", reason="hri_msgs is not sourced here")
     units = graph.listen(messages.FacialActionUnits, "/facs/facial_action_units", qos=qos.MOTION_SUBSCRIPTION)
     smile = np.zeros(52)
@@ -155,7 +164,7 @@ def test_action_units_for_ros4hri(graph, send) -> None:
     assert units[-1].confidence[12] == 1 and units[-1].confidence[40] == 0
 
 
-def test_a_head_that_cannot_be_ends_the_process_with_a_sentence(tmp_path) -> None:
+def test_a_head_that_cannot_be_ends_the_process_with_a_sentence(tmp_path: Path) -> None:
     path = tmp_path / "head.yaml"
     path.write_text("outputs: [{type: JointState, topic: joints}]\njoints: {jaw: {from: {jawOpn: 1.0}}}\n")
     ended = subprocess.run(

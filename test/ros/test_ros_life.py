@@ -1,10 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Coming and going: a lifecycle manager, two talkers of one graph, a talker that is killed, a voice that vanishes."""
+"""Lifecycle: a manager, two talkers of one graph, a killed talker, an audio source that disappears."""
+
+from __future__ import annotations
 
 import os
 import signal
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import launch_pytest
 import pytest
@@ -35,7 +39,7 @@ PLAY = Path(get_package_prefix("streamingtalker_ros")) / "lib" / "streamingtalke
 
 
 @launch_pytest.fixture(scope="module")
-def two_talkers():
+def two_talkers() -> Any:
     """/talker, which is started again when it dies, and /left/talker, which waits for a manager."""
     launch_file = Path(get_package_share_directory("streamingtalker_ros")) / "launch" / "talker.launch.py"
     managed = {"namespace": "left", "autostart": "false", "device": "cpu"}
@@ -52,7 +56,7 @@ def two_talkers():
 
 
 @pytest.fixture(scope="module")
-def graph(two_talkers):
+def graph(two_talkers: Any) -> Iterator[Any]:
     graph = Graph(DOMAIN)
     yield graph
     graph.close()
@@ -61,7 +65,7 @@ def graph(two_talkers):
 launched = pytest.mark.launch(fixture=two_talkers)
 
 
-def expect(graph, frames, start, count) -> None:
+def expect(graph: Graph, frames: Any, start: int, count: int) -> None:
     """The next frames are numbers 0 to `count` at the audio's times."""
     assert until(lambda: len(frames) >= count), f"{len(frames)} of {count} frames"
     assert [frame.frame for frame in frames[:count]] == list(range(count))
@@ -70,7 +74,7 @@ def expect(graph, frames, start, count) -> None:
 
 
 @launched
-def test_a_manager_takes_a_talker_through_its_states_and_back(graph) -> None:
+def test_a_manager_takes_a_talker_through_its_states_and_back(graph: Graph) -> None:
     talker, frames = "/left/talker", graph.listen(FaceMotion, "/left/face_motion")
     assert graph.state(talker) == "unconfigured"
     assert not graph.change(Transition.TRANSITION_ACTIVATE, talker), "not before it is configured"
@@ -89,7 +93,7 @@ def test_a_manager_takes_a_talker_through_its_states_and_back(graph) -> None:
 
 
 @launched
-def test_each_talker_hears_its_own_voice(graph) -> None:
+def test_each_talker_hears_its_own_voice(graph: Graph) -> None:
     other = graph.listen(FaceMotion, "/left/face_motion")
     assert graph.change(Transition.TRANSITION_CONFIGURE, "/left/talker")
     assert graph.change(Transition.TRANSITION_ACTIVATE, "/left/talker")
@@ -108,7 +112,9 @@ def test_each_talker_hears_its_own_voice(graph) -> None:
 
 
 @launched
-def test_a_voice_that_vanishes_leaves_a_closed_mouth_and_the_next_is_heard(graph, tmp_path) -> None:
+def test_a_voice_that_vanishes_leaves_a_closed_mouth_and_the_next_is_heard(
+    graph: Graph, tmp_path: Path
+) -> None:
     soundfile.write(tmp_path / "voice.wav", voice(5.0), 16000)
     graph.afresh()
     player = subprocess.Popen(
@@ -131,10 +137,10 @@ def test_a_voice_that_vanishes_leaves_a_closed_mouth_and_the_next_is_heard(graph
 
 
 @launched
-def test_a_talker_that_is_killed_is_started_again_and_speaks(graph) -> None:
+def test_a_talker_that_is_killed_is_started_again_and_speaks(graph: Graph) -> None:
     graph.afresh()
 
-    def ears():
+    def ears() -> Any:
         return {bytes(end.endpoint_gid) for end in graph.node.get_subscriptions_info_by_topic("/audio")}
 
     known = ears()

@@ -1,6 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """The face_markers node: what RViz gets, and when."""
 
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
 import launch_pytest
 import numpy as np
 import pytest
@@ -21,7 +26,7 @@ TURNED = (0.0, 0.0, float(np.sin(0.1)), float(np.cos(0.1)))
 
 
 @launch_pytest.fixture(scope="module")
-def markers_launch():
+def markers_launch() -> Any:
     return launch.LaunchDescription(
         [
             launch.actions.SetEnvironmentVariable("ROS_DOMAIN_ID", str(DOMAIN)),
@@ -34,7 +39,7 @@ def markers_launch():
 
 
 @pytest.fixture(scope="module")
-def graph(markers_launch):
+def graph(markers_launch: Any) -> Iterator[Any]:
     graph = Graph(DOMAIN)
     yield graph
     graph.close()
@@ -43,7 +48,7 @@ def graph(markers_launch):
 launched = pytest.mark.launch(fixture=markers_launch)
 
 
-def motion(stamp, jaw=0.0):
+def motion(stamp: int, jaw: Any = 0.0) -> Any:
     message = FaceMotion(names=list(ARKIT_NAMES), weights=[0.0] * 52)
     message.header.stamp.sec, message.header.stamp.nanosec = divmod(stamp, SECOND)
     message.header.frame_id = "head"
@@ -52,12 +57,12 @@ def motion(stamp, jaw=0.0):
     return message
 
 
-def corners(marker):
+def corners(marker: Any) -> Any:
     return np.array([(point.x, point.y, point.z) for point in marker.points])
 
 
 @launched
-def test_the_face_is_a_list_of_triangles_that_moves_with_the_motion(graph) -> None:
+def test_the_face_is_a_list_of_triangles_that_moves_with_the_motion(graph: Graph) -> None:
     publisher = graph.node.create_publisher(FaceMotion, "face_motion", 10)
     assert until(lambda: publisher.get_subscription_count() > 1, 60)  # the graph's own is one
     turns = graph.listen(TFMessage, "/tf", qos=qos.TRANSFORMS_PUBLISHER)
@@ -75,7 +80,7 @@ def test_the_face_is_a_list_of_triangles_that_moves_with_the_motion(graph) -> No
     closed = next(corners(marker) for marker in heard if marker.id == 0)
     for index in range(12):
         publisher.publish(motion(STAMP + index * 40_000_000, jaw=1.0))
-        assert until(lambda: len(turns) > index)
+        assert until(lambda index=index: len(turns) > index)
     opened = until(
         lambda: next(
             (marker for marker in reversed(heard) if own(marker.header.stamp) >= STAMP and marker.id == 0),
@@ -90,7 +95,7 @@ def test_the_face_is_a_list_of_triangles_that_moves_with_the_motion(graph) -> No
 
 
 @launched
-def test_it_makes_no_marker_for_nobody(graph) -> None:
+def test_it_makes_no_marker_for_nobody(graph: Graph) -> None:
     """Its own time on the processor tells: with a listener it builds a face for each motion, else nothing."""
     for subscription in list(graph.node.subscriptions):
         if subscription.topic_name == "/face_markers":

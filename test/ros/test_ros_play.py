@@ -2,6 +2,10 @@
 """The `play` executable: every sample of the file arrives, stamped in step, in the variant that is
 sourced."""
 
+from __future__ import annotations
+
+from typing import Any
+
 import launch_pytest
 import numpy as np
 import pytest
@@ -20,7 +24,7 @@ RATE = 32000
 
 
 @launch_pytest.fixture(scope="module")
-def player_launch(tmp_path_factory):
+def player_launch(tmp_path_factory: pytest.TempPathFactory) -> Any:
     path = tmp_path_factory.mktemp("voice") / "voice.wav"
     soundfile.write(path, voice(1.0, RATE), RATE)
     return launch.LaunchDescription(
@@ -33,7 +37,7 @@ def player_launch(tmp_path_factory):
 
 
 @pytest.mark.launch(fixture=player_launch)
-def test_every_sample_arrives_at_its_time(player_launch) -> None:
+def test_every_sample_arrives_at_its_time(player_launch: Any) -> None:
     name = audio_common.PUBLISHED_TYPES[VARIANT]
     graph = Graph(DOMAIN)
     infos = []

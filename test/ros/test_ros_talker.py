@@ -1,9 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """The rclpy node, launched as a user launches it: lifecycle, the laws of its frames, services, parameters."""
 
+from __future__ import annotations
+
 import os
 import threading
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import launch_pytest
 import numpy as np
@@ -30,7 +34,7 @@ DOMAIN = own_domain()
 
 
 @launch_pytest.fixture(scope="module")
-def talker_launch():
+def talker_launch() -> Any:
     share = Path(get_package_share_directory("streamingtalker_ros"))
     return launch.LaunchDescription(
         [
@@ -44,7 +48,7 @@ def talker_launch():
 
 
 @pytest.fixture(scope="module")
-def graph(talker_launch):
+def graph(talker_launch: Any) -> Iterator[Any]:
     graph = Graph(DOMAIN)
     # a machine that others keep busy is no reason to skip frames here, but in the test of just that
     assert graph.set(overload_after=10.0)[0].successful
@@ -55,31 +59,31 @@ def graph(talker_launch):
 launched = pytest.mark.launch(fixture=talker_launch)
 
 
-def check(frames, start) -> None:
+def check(frames: Any, start: int) -> None:
     """Frames number 0, 1, 2, …, and each stamp is the time of that frame's first sample."""
     assert [frame.frame for frame in frames] == list(range(len(frames)))
     stamps = np.array([own(frame.header.stamp) for frame in frames])
     assert np.abs(stamps - (start + FRAME * np.arange(len(frames)))).max() <= 1000
 
 
-def opening(frame):
+def opening(frame: Any) -> Any:
     """The largest weight of the mouth's shapes."""
     return max(frame.weights[index] for index in MOUTH)
 
 
-def open_mouth(graph) -> None:
+def open_mouth(graph: Graph) -> None:
     """Leave the talker in the midst of speech, with the rest of the sentence still queued."""
     graph.speak(voice(4.0), START, at_once=True)
     assert until(lambda: graph.frames and opening(graph.frames[-1]) > 0.05), "the mouth did not open"
 
 
 @launched
-def test_the_launch_file_alone_reaches_active(graph) -> None:
+def test_the_launch_file_alone_reaches_active(graph: Graph) -> None:
     assert until(lambda: graph.state() == "active", 60)
 
 
 @launched
-def test_frames_carry_the_times_of_the_audio(graph) -> None:
+def test_frames_carry_the_times_of_the_audio(graph: Graph) -> None:
     graph.afresh()
     graph.speak(voice(1.2), START)
     assert until(lambda: len(graph.frames) > 40)  # 30 of audio, the rest of idling
@@ -96,7 +100,7 @@ def test_frames_carry_the_times_of_the_audio(graph) -> None:
 
 
 @launched
-def test_best_effort_publishers_are_heard(graph) -> None:
+def test_best_effort_publishers_are_heard(graph: Graph) -> None:
     graph.afresh()
     graph.speak(voice(0.6), START, reliable=False)
     assert until(lambda: len(graph.frames) >= 15)
@@ -104,7 +108,7 @@ def test_best_effort_publishers_are_heard(graph) -> None:
 
 
 @launched
-def test_the_format_comes_with_the_audio(graph) -> None:
+def test_the_format_comes_with_the_audio(graph: Graph) -> None:
     """48 kHz, told by audio_info (ros-drivers) or by each message (mgonzs13): time stays the audio's time."""
     graph.afresh()
     before = int(graph.counts()["frames"])
@@ -115,7 +119,7 @@ def test_the_format_comes_with_the_audio(graph) -> None:
 
 
 @launched
-def test_a_long_pause_begins_a_new_stream(graph) -> None:
+def test_a_long_pause_begins_a_new_stream(graph: Graph) -> None:
     graph.afresh()
     graph.speak(voice(0.4), START)
     graph.speak(voice(0.4), START + 60 * 10**9)
@@ -125,7 +129,7 @@ def test_a_long_pause_begins_a_new_stream(graph) -> None:
 
 
 @launched
-def test_the_face_at_rest_is_latched(graph) -> None:
+def test_the_face_at_rest_is_latched(graph: Graph) -> None:
     found = graph.listen(FaceModel, "face_model", qos=qos.LATCHED)
     assert until(lambda: found)
     face = found[0]
@@ -134,7 +138,7 @@ def test_the_face_at_rest_is_latched(graph) -> None:
 
 
 @launched
-def test_diagnostics_count_the_frames(graph) -> None:
+def test_diagnostics_count_the_frames(graph: Graph) -> None:
     graph.afresh()
     before = graph.counts()
     graph.speak(voice(0.4), START)
@@ -146,7 +150,7 @@ def test_diagnostics_count_the_frames(graph) -> None:
 
 
 @launched
-def test_interruption_closes_the_mouth(graph) -> None:
+def test_interruption_closes_the_mouth(graph: Graph) -> None:
     graph.afresh()
     open_mouth(graph)
     assert graph.call(Trigger, "/talker/interrupt").success
@@ -159,7 +163,7 @@ def test_interruption_closes_the_mouth(graph) -> None:
 
 
 @launched
-def test_every_parameter_is_described_and_the_live_ones_are_writable(graph) -> None:
+def test_every_parameter_is_described_and_the_live_ones_are_writable(graph: Graph) -> None:
     request = DescribeParameters.Request(names=list(PARAMETERS))
     described = {
         d.name: d for d in graph.call(DescribeParameters, "/talker/describe_parameters", request).descriptors
@@ -167,7 +171,7 @@ def test_every_parameter_is_described_and_the_live_ones_are_writable(graph) -> N
     values = graph.call(
         GetParameters, "/talker/get_parameters", GetParameters.Request(names=list(PARAMETERS))
     ).values
-    for (name, parameter), value in zip(PARAMETERS.items(), values):
+    for (name, parameter), value in zip(PARAMETERS.items(), values, strict=True):
         meta, descriptor = parameter.metadata, described[name]
         assert descriptor.description == meta["description"] and descriptor.read_only == (not meta["dynamic"])
         for told in (*descriptor.floating_point_range, *descriptor.integer_range):
@@ -178,7 +182,7 @@ def test_every_parameter_is_described_and_the_live_ones_are_writable(graph) -> N
 
 
 @launched
-def test_live_parameters_change_without_a_gap_in_the_motion(graph) -> None:
+def test_live_parameters_change_without_a_gap_in_the_motion(graph: Graph) -> None:
     smile = ARKIT_NAMES.index("mouthSmileLeft")
     graph.afresh()
     speaker = threading.Thread(target=graph.speak, args=(voice(2.4), START))
@@ -205,7 +209,7 @@ def test_live_parameters_change_without_a_gap_in_the_motion(graph) -> None:
         ("seed", "one", ""),
     ],
 )
-def test_a_bad_value_is_refused_with_the_reason(graph, name, value, reason) -> None:
+def test_a_bad_value_is_refused_with_the_reason(graph: Graph, name: str, value: Any, reason: str) -> None:
     before = graph.call(GetParameters, "/talker/get_parameters", GetParameters.Request(names=[name])).values[
         0
     ]
@@ -216,8 +220,8 @@ def test_a_bad_value_is_refused_with_the_reason(graph, name, value, reason) -> N
 
 
 @launched
-def test_a_sentence_at_once_is_paced_to_its_audio_or_sent_at_once(graph) -> None:
-    def heard(**setting):
+def test_a_sentence_at_once_is_paced_to_its_audio_or_sent_at_once(graph: Graph) -> None:
+    def heard(**setting: Any) -> Any:
         assert graph.set(**setting)[0].successful
         graph.afresh()
         graph.speak(voice(2.0), START, at_once=True)
@@ -236,7 +240,7 @@ def test_a_sentence_at_once_is_paced_to_its_audio_or_sent_at_once(graph) -> None
 
 
 @launched
-def test_overload_skips_to_the_newest_audio_and_services_answer(graph) -> None:
+def test_overload_skips_to_the_newest_audio_and_services_answer(graph: Graph) -> None:
     """A thousand diffusion steps are more than any machine does in a frame's time."""
     graph.afresh()
     before = graph.counts()
@@ -258,12 +262,12 @@ def test_overload_skips_to_the_newest_audio_and_services_answer(graph) -> None:
     status = graph.diagnostics[-1].status[0]
     assert status.level in (b"\1", b"\2") and "skipped" in status.message
     stamps = [own(frame.header.stamp) for frame in graph.frames]
-    for frame, stamp in zip(graph.frames, stamps):
+    for frame, stamp in zip(graph.frames, stamps, strict=False):
         assert abs(stamp - START - frame.frame * FRAME) <= 1000, "numbers and stamps skip together"
 
 
 @launched
-def test_deactivated_the_face_rests_and_hears_nothing(graph) -> None:
+def test_deactivated_the_face_rests_and_hears_nothing(graph: Graph) -> None:
     graph.afresh()
     open_mouth(graph)
     assert graph.change(Transition.TRANSITION_DEACTIVATE)

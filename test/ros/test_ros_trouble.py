@@ -1,9 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """What goes wrong goes wrong in one sentence: a model that is not there, a bad parameter, no audio types."""
 
+from __future__ import annotations
+
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import launch_pytest
 import pytest
@@ -22,7 +26,7 @@ TALKER = Path(get_package_prefix("streamingtalker_ros")) / "lib" / "streamingtal
 
 
 @launch_pytest.fixture(scope="module")
-def broken_launch():
+def broken_launch() -> Any:
     return launch.LaunchDescription(
         [
             launch.actions.SetEnvironmentVariable("ROS_DOMAIN_ID", str(DOMAIN)),
@@ -39,14 +43,14 @@ def broken_launch():
 
 
 @pytest.fixture(scope="module")
-def graph(broken_launch):
+def graph(broken_launch: Any) -> Iterator[Any]:
     graph = Graph(DOMAIN)
     yield graph
     graph.close()
 
 
 @pytest.mark.launch(fixture=broken_launch)
-def test_a_missing_model_fails_configure_and_the_node_lives(graph) -> None:
+def test_a_missing_model_fails_configure_and_the_node_lives(graph: Graph) -> None:
     logged = graph.listen(Log, "/rosout")
     assert graph.state() == "unconfigured"
     assert not graph.change(Transition.TRANSITION_CONFIGURE)
@@ -59,11 +63,12 @@ def test_a_missing_model_fails_configure_and_the_node_lives(graph) -> None:
 
 
 @pytest.mark.parametrize("name", ["talker", "play"])
-def test_a_missing_package_is_named_with_its_cure(name) -> None:
+def test_a_missing_package_is_named_with_its_cure(name: str) -> None:
     """In a process of its own, since a module that could not be imported leaves its mark on a process."""
     code = (
         "import sys; sys.modules['soxr'] = None\n"
-        f"from streamingtalker_ros.ros.entry_points import run_entry_point; sys.exit(run_entry_point('{name}'))"
+        "from streamingtalker_ros.ros.entry_points import run_entry_point\n"
+        f"sys.exit(run_entry_point('{name}'))"
     )
     ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
     assert ended.returncode == 2
@@ -72,14 +77,14 @@ def test_a_missing_package_is_named_with_its_cure(name) -> None:
 
 
 @pytest.mark.parametrize("value", ["steps:=-3", "device:=5", "pacing:=sometimes"])
-def test_a_bad_parameter_ends_the_process_with_a_sentence(value) -> None:
+def test_a_bad_parameter_ends_the_process_with_a_sentence(value: Any) -> None:
     ended = subprocess.run([TALKER, "--ros-args", "-p", value], capture_output=True, text=True, timeout=60)
     assert ended.returncode == 2
     told = [line for line in ended.stderr.splitlines() if line.startswith("talker: error: ")]
     assert len(told) == 1 and value.partition(":")[0] in told[0] and "Traceback" not in ended.stderr
 
 
-def test_without_audio_types_the_cure_is_named(monkeypatch) -> None:
+def test_without_audio_types_the_cure_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     for module in ("audio_common_msgs", "audio_common_msgs.msg"):
         monkeypatch.setitem(sys.modules, module, None)  # what is None there cannot be imported
     with pytest.raises(TalkerError, match="audio-common-msgs"):

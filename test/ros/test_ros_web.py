@@ -1,8 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The web page watches a genuine ROS 2 talker: rclpy's node speaks, the page shows its frames and plays its audio."""
+"""The web page watches the ROS 2 talker: it shows the frames of rclpy's node and plays its audio."""
+
+from __future__ import annotations
 
 import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -18,7 +22,7 @@ SIZE = (480, 667)
 
 
 @pytest.fixture
-def start(monkeypatch):
+def start(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     """start(*command): a process in the test's domain that is ended after the test."""
     for module in ("cyclonedds", "rosbags", "starlette", "uvicorn", "websockets"):
         pytest.importorskip(module, reason=f"{module} is not installed in ROS's Python")
@@ -27,7 +31,7 @@ def start(monkeypatch):
         yield processes.start
 
 
-def test_the_page_shows_a_genuine_ros_talker(start, tmp_path) -> None:
+def test_the_page_shows_a_genuine_ros_talker(start: Callable[..., Any], tmp_path: Path) -> None:
     from streamingtalker_ros.web import assets
     from support.scheduler_harness import small_talker
     from support.web_client import WebClient, running_server
@@ -78,7 +82,7 @@ def test_the_page_shows_a_genuine_ros_talker(start, tmp_path) -> None:
         graph.close()
 
 
-def _same(messages, shown) -> None:
+def _same(messages: Any, shown: Any) -> None:
     both = [message for message in messages if message.frame in shown][:40]
     assert len(both) >= 30
     for message in both:

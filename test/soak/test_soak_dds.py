@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Abuse in real time over real DDS: a process of its own speaks on, does not grow, and is on time soon after each fault."""
+"""Faults in real time over DDS: a talker in its own process does not grow and recovers from each fault."""
+
+from __future__ import annotations
 
 import array
 import json
@@ -7,6 +9,8 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -33,7 +37,7 @@ OTHERS = (AudioFormat(44100, 2, "s16"), AudioFormat(48000, 1, "f32"), AudioForma
 class Sender:
     """A microphone that misbehaves; `voice` is what it hears, (n,) int16 at 16 kHz."""
 
-    def __init__(self, domain, voice, random) -> None:
+    def __init__(self, domain: int, voice: Any, random: np.random.Generator) -> None:
         self.domain, self.voice, self.random = domain, voice, random
         self.made, self.info = message_types.message_class(STAMPED), message_types.message_class(INFO)
         self.sent = self.place = 0
@@ -64,12 +68,12 @@ class Sender:
         self.end()
         self.begin()
 
-    def tell(self, format, coding="wave") -> None:
+    def tell(self, format: AudioFormat, coding: str = "wave") -> None:
         info = audio_common.to_audio_info(self.info(), format)
         info.coding_format = coding
         self.told.write(info)
 
-    def next(self):
+    def next(self) -> Any:
         """(stamp, payload) of the next 20 ms of the voice, at its time."""
         self.due += PACKET
         time.sleep(max(0.0, self.due - time.monotonic()))
@@ -78,14 +82,14 @@ class Sender:
         self.place = (self.place + 320) % (len(self.voice) - 320)
         return stamp, part.tobytes()
 
-    def send(self, stamp, payload) -> None:
+    def send(self, stamp: int, payload: Any) -> None:
         message = self.made()
         message.header.stamp.sec, message.header.stamp.nanosec = divmod(stamp, SECOND)
         message.audio.data = array.array("B", payload)
         self.writer.write(message)
         self.sent += 1
 
-    def speak(self, seconds):
+    def speak(self, seconds: float) -> Any:
         """A clean voice. Returns the stamp of its first sample and the time when that was sent."""
         first, at = self.stamp, time.monotonic()
         for _ in range(round(seconds / PACKET)):
@@ -205,7 +209,7 @@ FAULTS = (
 )
 
 
-def recovery(recorder, since, stamp, at):
+def recovery(recorder: Any, since: Any, stamp: int, at: Any) -> Any:
     """Seconds from `at` until a frame of the clean voice that begins at `stamp`; None where none came."""
     for frame in recorder.frames[since:]:
         if frame.arrival > at and stamp - FRAME < frame.stamp < stamp + SECOND:
@@ -213,10 +217,10 @@ def recovery(recorder, since, stamp, at):
     return None
 
 
-def test_abuse_in_real_time(tmp_path, voice_path, capsys) -> None:
+def test_abuse_in_real_time(tmp_path: Path, voice_path: Any, capsys: pytest.CaptureFixture[str]) -> None:
     voice = np.round(to_16k(*read_audio(voice_path)).clip(-1, 1) * 32000).astype(np.int16)
     domain, stats = own_domain(), tmp_path / "stats.json"
-    errors = open(tmp_path / "errors", "w+")
+    errors = open(tmp_path / "errors", "w+")  # noqa: SIM115 closed at the end of the test
     arguments = ["--domain", str(domain), "--param", "device=cpu", "--stats", str(stats)]
     if not LONG:  # the rules are the same with a model that asks little of a machine which others use, too
         checkpoint.save(tmp_path / "model", small_talker().network)
@@ -266,8 +270,8 @@ def test_abuse_in_real_time(tmp_path, voice_path, capsys) -> None:
             + " ms",
         )
     tell(capsys, f"{sender.sent} packets, {counted}; {grown(sizes):+.1f} MB after the first quarter")
-    # 0.14 s are the frame, its look-ahead and the packet. The short form runs beside other tests, and must not mind
-    # that a busy machine skips some of the voice
+    # 0.14 s are the frame, its look-ahead and the packet. The short form runs beside other tests, and must
+    # not mind that a busy machine skips some of the voice
     everything = [np.inf if look is None else look for looks in took.values() for look in looks]
     assert np.percentile(everything, 95 if LONG else 50) < (0.2 if LONG else 2.0), took
     assert counted["errors"] == 0 and grown(sizes) < 40

@@ -1,7 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """Bags for tests of the replay, written and read by rosbags alone, and a talker that moves its mouth."""
 
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
 import numpy as np
+import numpy.typing as npt
 import torch
 from rosbags import rosbag2
 
@@ -19,7 +25,7 @@ STAMPED, BARE, TYPED = (
 MOTION = "streamingtalker_ros/msg/FaceMotion"
 
 
-def network():
+def network() -> Any:
     """A small network of fixed random weights that always hears a voice and moves its mouth."""
     torch.manual_seed(0)
     made = TalkerNetwork(SMALL)
@@ -29,12 +35,12 @@ def network():
     return made
 
 
-def header(store, ns, frame_id="microphone"):
+def header(store: Any, ns: int, frame_id: Any = "microphone") -> Any:
     time = store.types["builtin_interfaces/msg/Time"](ns // SECOND, ns % SECOND)
     return store.types["std_msgs/msg/Header"](time, frame_id)
 
 
-def audio_message(name, samples, ns, rate):
+def audio_message(name: str, samples: npt.NDArray[np.int16], ns: int, rate: int) -> Any:
     """A message of one of the three types from int16 samples, as (variant, message)."""
     if name == TYPED:
         store = typestore("mgonzs13")
@@ -56,7 +62,7 @@ def audio_message(name, samples, ns, rate):
     return "ros-drivers", data if name == BARE else store.types[STAMPED](header(store, ns), data)
 
 
-def cut(pcm, rate=16000, start=S0, packet=0.02):
+def cut(pcm: npt.NDArray[np.int16], rate: int = 16000, start: int = S0, packet: Any = 0.02) -> Any:
     """[(stamp, samples), …] of an unbroken voice."""
     size = round(packet * rate)
     return [
@@ -66,17 +72,17 @@ def cut(pcm, rate=16000, start=S0, packet=0.02):
 
 
 def write_bag(
-    path,
-    packets,
-    name=STAMPED,
-    storage="sqlite3",
-    rate=16000,
-    topic="/audio",
-    times=None,
-    info=None,
-    motion=(),
-    compression=None,
-):
+    path: Path,
+    packets: Any,
+    name: str = STAMPED,
+    storage: str = "sqlite3",
+    rate: int = 16000,
+    topic: str = "/audio",
+    times: Any = None,
+    info: int | None = None,
+    motion: Any = (),
+    compression: str | None = None,
+) -> Any:
     """packets: [(stamp, samples), …], recorded at `times` (default 5 ms after their last sample); info: the
     time at which audio_info came; motion: [(stamp, names, weights), …] for /face_motion."""
     bag = rosbag2.Writer(path, version=8, storage_plugin=rosbag2.StoragePlugin[storage.upper()])
@@ -84,7 +90,7 @@ def write_bag(
         bag.set_compression(rosbag2.CompressionMode[compression], rosbag2.CompressionFormat.ZSTD)
     with bag as writer:
 
-        def add(topic, name, variant="ros-drivers"):
+        def add(topic: str, name: str, variant: Any = "ros-drivers") -> Any:
             return writer.add_connection(topic, name, typestore=typestore(variant))
 
         entries = []
@@ -110,7 +116,7 @@ def write_bag(
     return path
 
 
-def run(path, out, talker, topic=None, **settings):
+def run(path: Path, out: Path, talker: Any, topic: str | None = None, **settings: Any) -> Any:
     """Replay a bag: (Replayed, warnings)."""
     told = []
     with rosbag_io.BagInput(path) as bag, rosbag_io.BagOutput(out, bag.storage) as made:
@@ -125,16 +131,16 @@ def run(path, out, talker, topic=None, **settings):
         ), told
 
 
-def run_out(path, out, talker):
+def run_out(path: Path, out: Path, talker: Any) -> Any:
     run(path, out, talker)
     return out
 
 
-def store_of(name):
+def store_of(name: str) -> Any:
     return typestore("mgonzs13" if name == TYPED else "ros-drivers")
 
 
-def read(path, topic):
+def read(path: Path, topic: str) -> Any:
     """[(time, object), …] of a topic, read by rosbags alone."""
     with rosbag2.Reader(path) as reader:
         chosen = [connection for connection in reader.connections if connection.topic == topic]
@@ -144,16 +150,16 @@ def read(path, topic):
         ]
 
 
-def raw(path, topic):
+def raw(path: Path, topic: str) -> Any:
     with rosbag2.Reader(path) as reader:
         return [
             (time, bytes(data)) for connection, time, data in reader.messages() if connection.topic == topic
         ]
 
 
-def of_audio(played):
+def of_audio(played: Any) -> Any:
     return played.motion.weights[~played.motion.idle], played.motion.stamps[~played.motion.idle]
 
 
-def stacked(frames):
+def stacked(frames: Any) -> Any:
     return np.stack([frame.weights for frame in frames])

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Peers of the nodes without ROS: a Trigger client, a reader of the ROS graph, and the peer of a robot head."""
+"""Peers of the nodes without ROS: a Trigger client, a reader of the ROS graph, the peer of a robot head."""
 
 from __future__ import annotations
 

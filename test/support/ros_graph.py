@@ -3,12 +3,16 @@
 # pyright: reportMissingImports=false
 """What the ROS tests share: a node on a ROS domain of their own, and how they speak and listen."""
 
+from __future__ import annotations
+
 import os
 import random
 import threading
 import time
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import rclpy
 from diagnostic_msgs.msg import DiagnosticArray
 from lifecycle_msgs.srv import ChangeState, GetState
@@ -32,12 +36,12 @@ os.environ["ROS_AUTOMATIC_DISCOVERY_RANGE"] = "LOCALHOST"
 os.environ.pop("ROS_LOCALHOST_ONLY", None)
 
 
-def own_domain():
+def own_domain() -> Any:
     """A ROS domain for one module's tests, a number by chance."""
     return random.SystemRandom().randint(1, 100)
 
 
-def until(condition, timeout=60.0):
+def until(condition: Any, timeout: float = 60.0) -> Any:
     """Wait until condition() is true. Returns its value, false after `timeout` seconds."""
     deadline = time.monotonic() + timeout
     while not (value := condition()) and time.monotonic() < deadline:
@@ -45,7 +49,7 @@ def until(condition, timeout=60.0):
     return value
 
 
-def voice(seconds, rate=16000):
+def voice(seconds: float, rate: int = 16000) -> Any:
     """The beginning of the demo's voice: (n,) int16 at `rate`, a divisor or a multiple of 16 kHz."""
     from streamingtalker_ros.cli.demo import VOICE
 
@@ -53,15 +57,20 @@ def voice(seconds, rate=16000):
     return np.repeat(np.round(pcm * 32767).astype(np.int16), rate // 16000)
 
 
-def own(stamp):
+def own(stamp: int) -> Any:
     return stamp.sec * SECOND + stamp.nanosec
 
 
 class Graph:
-    """A node named `witness` that spins in a thread. frames, diagnostics: the messages so far; times: when each
-    frame came, in s."""
+    """A node named `witness` that spins in a thread.
 
-    def __init__(self, domain) -> None:
+    Attributes:
+        frames: FaceMotion messages so far.
+        times: When each arrived, in s.
+        diagnostics: DiagnosticArray messages so far.
+    """
+
+    def __init__(self, domain: int) -> None:
         self.context = rclpy.Context()
         rclpy.init(context=self.context, domain_id=domain)
         self.node = rclpy.create_node("witness", context=self.context)
@@ -85,13 +94,13 @@ class Graph:
         self.node.destroy_node()
         self.context.try_shutdown()
 
-    def listen(self, kind, topic, found=None, qos=QoSProfile(depth=1000)):
-        """Subscribe; messages are appended to the list that is returned."""
+    def listen(self, kind: Any, topic: str, found: list[Any] | None = None, qos: Any = None) -> list[Any]:
+        """Subscribe; return the list to which the messages are appended."""
         found = [] if found is None else found
-        self.node.create_subscription(kind, topic, found.append, qos)
+        self.node.create_subscription(kind, topic, found.append, qos or QoSProfile(depth=1000))
         return found
 
-    def call(self, kind, name, request=None, timeout=120.0):
+    def call(self, kind: Any, name: str, request: Any = None, timeout: float = 120.0) -> Any:
         """Call a service and return its response."""
         if name not in self._clients:
             self._clients[name] = self.node.create_client(kind, name)
@@ -102,24 +111,24 @@ class Graph:
         assert until(answer.done, timeout), f"{name} did not answer"
         return answer.result()
 
-    def state(self, talker="/talker"):
+    def state(self, talker: Any = "/talker") -> Any:
         """The talker's lifecycle state."""
         return self.call(GetState, f"{talker}/get_state").current_state.label
 
-    def change(self, transition, talker="/talker"):
+    def change(self, transition: int, talker: Any = "/talker") -> Any:
         """Ask the talker for a transition, by its id. Returns whether it succeeded."""
         request = ChangeState.Request()
         request.transition.id = transition
         return self.call(ChangeState, f"{talker}/change_state", request).success
 
-    def set(self, **values):
+    def set(self, **values: Any) -> Any:
         """Set parameters of the talker. Returns rclpy's results, one each."""
         request = SetParameters.Request(
             parameters=[Parameter(name, value=value).to_parameter_msg() for name, value in values.items()]
         )
         return self.call(SetParameters, "/talker/set_parameters", request).results
 
-    def answers(self, kind, name, count):
+    def answers(self, kind: Any, name: str, count: int) -> Any:
         """Call a service that answers at once `count` times. Returns the seconds that each answer took."""
         client = self.node.create_client(kind, name)
         assert client.wait_for_service(30.0), f"no service {name}"
@@ -134,7 +143,7 @@ class Graph:
         self.node.destroy_client(client)
         return took
 
-    def counts(self):
+    def counts(self) -> Any:
         """The numbers of the talker's next diagnostics, {name: text}."""
         known = len(self.diagnostics)
         assert until(lambda: len(self.diagnostics) > known), "no diagnostics"
@@ -151,11 +160,19 @@ class Graph:
         self.frames.clear()
         self.times.clear()
 
-    def _on_motion(self, frame) -> None:
+    def _on_motion(self, frame: Any) -> None:
         self.times.append(time.monotonic())
         self.frames.append(frame)
 
-    def speak(self, samples, start, rate=16000, reliable=True, at_once=False, namespace="") -> None:
+    def speak(
+        self,
+        samples: npt.NDArray[np.int16],
+        start: int,
+        rate: int = 16000,
+        reliable: bool = True,
+        at_once: bool = False,
+        namespace: str = "",
+    ) -> None:
         """Publish int16 samples, in real time or at once, stamped from `start` (ns) on, in the variant."""
         name, format = audio_common.PUBLISHED_TYPES[VARIANT], AudioFormat(rate, 1, "s16")
         made = audio_input.message_class(name)

@@ -3,8 +3,11 @@
 # pyright: reportMissingImports=false
 """A microphone on rclpy that misbehaves: `Microphone`, and `FAULTS`, the names of what it can do wrong."""
 
+from __future__ import annotations
+
 import array
 import time
+from typing import Any
 
 import numpy as np
 from rclpy.qos import QoSProfile
@@ -13,7 +16,7 @@ from std_srvs.srv import Trigger
 from streamingtalker_ros.audio.packet import AudioFormat
 from streamingtalker_ros.messaging import audio_common
 from streamingtalker_ros.ros import audio_input
-from support.ros_graph import SECOND, VARIANT, until, voice
+from support.ros_graph import SECOND, VARIANT, Graph, until, voice
 
 PACKET = 0.02
 PLAIN, WIDE = AudioFormat(16000, 1, "s16"), AudioFormat(48000, 2, "f32")
@@ -36,9 +39,9 @@ FAULTS = (
 
 
 class Microphone:
-    """Publishes 20-ms packets of the voice at their times; each fault is about one second of something else."""
+    """Publishes 20-ms packets of the voice at their times; each fault takes about one second."""
 
-    def __init__(self, graph) -> None:
+    def __init__(self, graph: Graph) -> None:
         self.graph, self.node, self.random = graph, graph.node, np.random.default_rng(3)
         self.voice = voice(6.0)
         self.name = audio_common.PUBLISHED_TYPES[VARIANT]
@@ -67,13 +70,13 @@ class Microphone:
         lost = max(0.0, time.monotonic() - self.due)
         self.due, self.stamp = self.due + lost, self.stamp + round(lost * SECOND)
 
-    def tell(self, format, coding="wave") -> None:
+    def tell(self, format: AudioFormat, coding: str = "wave") -> None:
         if self.info is not None:
             info = audio_common.to_audio_info(audio_input.message_class(audio_common.INFO_TYPE)(), format)
             info.coding_format = coding
             self.info.publish(info)
 
-    def next(self):
+    def next(self) -> Any:
         """A message with the next 20 ms of the voice, at its time."""
         self.due += PACKET
         time.sleep(max(0.0, self.due - time.monotonic()))
@@ -85,7 +88,7 @@ class Microphone:
         self.stamp += round(PACKET * SECOND)
         return message
 
-    def filled(self, format, values):
+    def filled(self, format: AudioFormat, values: Any) -> Any:
         """The next message with other samples in it: numpy values, of the width of the format's encoding."""
         message = self.next()
         if VARIANT == "ros-drivers":
@@ -99,9 +102,13 @@ class Microphone:
         setattr(message.audio.audio_data, field, array.array(code, values.tobytes()))
         return message
 
-    def speak(self, seconds):
-        """A clean voice. Returns the stamp of its first sample, the time when its first packet may be sent, and
-        its samples, (n,) int16."""
+    def speak(self, seconds: float) -> Any:
+        """Publish the voice without faults.
+
+        Returns:
+            The stamp of its first sample, the time when its first packet may be sent, and its samples, (n,)
+            int16.
+        """
         first, at, said = self.stamp, max(self.due + PACKET, time.monotonic()), []
         for _ in range(round(seconds / PACKET)):
             said.append(self.voice[self.place : self.place + 320])

@@ -1,7 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """What the ROS tests need and this environment lacks: `missing()` gives the reason to skip them, or None."""
 
+from __future__ import annotations
+
 import importlib
+from typing import Any
 
 _NEEDED = (
     ("rclpy", "ROS 2 is not sourced here"),
@@ -15,7 +18,7 @@ _NEEDED = (
 )
 
 
-def missing():
+def missing() -> Any:
     for module, reason in _NEEDED:
         try:
             importlib.import_module(module)

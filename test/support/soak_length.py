@@ -1,23 +1,28 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How long the soak tests run: `make soak` sets SOAK_SECONDS=600 and SOAK_HOUR=3600; without it, their short forms."""
+"""Duration of the soak tests: `make soak` sets SOAK_SECONDS=600 and SOAK_HOUR=3600; else the short forms."""
+
+from __future__ import annotations
 
 import gc
 import os
 from pathlib import Path
+from typing import Any
+
+import pytest
 
 SECONDS = float(os.environ.get("SOAK_SECONDS", 20))  # of abuse
 HOUR = float(os.environ.get("SOAK_HOUR", 30))  # of one undisturbed voice
 LONG = SECONDS > 60
 
 
-def tell(capsys, text) -> None:
+def tell(capsys: pytest.CaptureFixture[str], text: str) -> None:
     """Print what was measured, in the long form only."""
     if LONG:
         with capsys.disabled():
             print(f"\n    {text}", end="")
 
 
-def memory(pid="self"):
+def memory(pid: int = "self") -> Any:
     """Resident megabytes of a process, or None where the system does not tell."""
     if pid == "self":
         gc.collect()  # takes 0.15 s, for which a microphone of ours would fall silent
@@ -27,6 +32,6 @@ def memory(pid="self"):
         return None
 
 
-def grown(sizes):
+def grown(sizes: Any) -> Any:
     """Megabytes from the first quarter to the end."""
     return 0.0 if None in sizes else sizes[-1] - sizes[len(sizes) // 4]
