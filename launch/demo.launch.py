@@ -12,6 +12,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from ament_index_python.packages import PackageNotFoundError, get_package_prefix
+from launch.action import Action
 from launch.actions import (
     DeclareLaunchArgument,
     EmitEvent,
@@ -23,13 +24,14 @@ from launch.actions import (
 )
 from launch.event_handlers import OnProcessExit
 from launch.events import Shutdown
+from launch.launch_context import LaunchContext
+from launch.launch_description import LaunchDescription
 from launch.launch_description_sources import PythonLaunchDescriptionSource
 from launch.substitutions import LaunchConfiguration, PathJoinSubstitution
 from launch_ros.actions import Node
 from launch_ros.substitutions import FindPackageShare
 
 import streamingtalker_ros
-from launch import Action, LaunchContext, LaunchDescription
 
 VOICE = Path(streamingtalker_ros.__file__).parent / "data" / "voice.flac"
 REST_S = 1.0  # after the audio, for the mouth to close

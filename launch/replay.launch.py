@@ -23,12 +23,12 @@ from launch.actions import (
 from launch.event_handlers import OnProcessExit
 from launch.events import Shutdown, matches_action
 from launch.events.process import SignalProcess
+from launch.launch_context import LaunchContext
+from launch.launch_description import LaunchDescription
 from launch.substitutions import LaunchConfiguration, PathJoinSubstitution
 from launch_ros.actions import LifecycleNode
 from launch_ros.event_handlers import OnStateTransition
 from launch_ros.substitutions import FindPackageShare
-
-from launch import LaunchContext, LaunchDescription
 
 DISCOVERY_S = "2.0"  # until player, talker and recorder are connected
 RECORDING_S = 1.0  # after the last frame, for the recorder to write it

@@ -8,11 +8,11 @@ ros2 launch streamingtalker_ros talker.launch.py [namespace:=robot] [audio:=/mic
 from __future__ import annotations
 
 from launch.actions import DeclareLaunchArgument, OpaqueFunction
+from launch.launch_context import LaunchContext
+from launch.launch_description import LaunchDescription
 from launch.substitutions import LaunchConfiguration, PathJoinSubstitution
 from launch_ros.actions import Node
 from launch_ros.substitutions import FindPackageShare
-
-from launch import LaunchContext, LaunchDescription
 
 # parameters with a launch argument; an empty one leaves the parameter file's value
 OVERRIDES = {
@@ -27,7 +27,8 @@ def _create_talker(context: LaunchContext) -> list[Node]:
     texts = {name: LaunchConfiguration(name).perform(context) for name in OVERRIDES}
     overrides: dict[str, str | bool] = {**texts}
     for name in ("autostart", "use_sim_time"):
-        overrides[name] = {"true": True, "false": False}.get(texts[name].lower(), texts[name])
+        if texts[name].lower() in ("true", "false"):
+            overrides[name] = texts[name].lower() == "true"
     return [
         Node(
             package="streamingtalker_ros",

@@ -15,6 +15,7 @@ from streamingtalker_ros.dds.message_types import type_hash, typestore
 from streamingtalker_ros.errors import TalkerError
 from streamingtalker_ros.face.default_head.assemble import default_rig
 from streamingtalker_ros.face.rotation import y_up_to_ros
+from streamingtalker_ros.model.vertex.streaming import VertexTalker
 from streamingtalker_ros.streaming import Talker
 from streamingtalker_ros.streaming.talker import load_talker
 from support.bag_harness import (
@@ -249,6 +250,7 @@ def test_another_definition_of_a_type_is_refused(tmp_path: Path) -> None:
 
 def test_a_vertex_talker_writes_its_vertices_and_no_face_motion(tmp_path: Path) -> None:
     vertex_talker = load_talker(convert_miniature(tmp_path), "cpu")
+    assert isinstance(vertex_talker, VertexTalker)
     assert vertex_talker.template is not None
     pcm = voice(2.0)
     source = write_bag(tmp_path / "in", cut(pcm))

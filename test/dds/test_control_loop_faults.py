@@ -134,7 +134,7 @@ STREAMS = {
 def test_the_command_rests_the_head_whatever_happens_to_its_output(case: str, number: Any) -> None:
     which, make = STREAMS[case]
     write, read = make()
-    streams = {
+    streams: dict[str, Any] = {
         name: write if which in (name, "both") else subprocess.DEVNULL for name in ("stdout", "stderr")
     }
     domain = own_domain()

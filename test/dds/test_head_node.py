@@ -91,6 +91,7 @@ def test_the_command_checks_a_head_drives_it_and_rests_it(tmp_path: Path) -> Non
     peer = HeadPeer(domain, **{"jaw_controller/commands": ARRAY})
     node = subprocess.Popen([*command, "jaw", "--domain", str(domain)], stdout=subprocess.PIPE, text=True)
     try:
+        assert node.stdout is not None
         assert node.stdout.readline().startswith("head jaw: 1 joints, 50 commands per second")
         commands = peer.received["jaw_controller/commands"]
         assert wait_for(lambda: commands and matched_readers(peer.writer))

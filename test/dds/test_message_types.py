@@ -61,7 +61,7 @@ def base(kind: Any, random: np.random.Generator) -> Any:
         return float(np.float32(random.standard_normal()))
     if kind == "byte":  # rosbags writes it as a signed one
         return int(random.integers(128))
-    info = np.iinfo({"char": np.uint8}.get(kind, kind))
+    info = np.iinfo("uint8" if kind == "char" else kind)
     return int(random.integers(info.min, info.max, endpoint=True, dtype=info.dtype))
 
 

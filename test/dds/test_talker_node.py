@@ -90,6 +90,7 @@ def test_a_wav_becomes_face_motion_through_three_processes_with_the_times_of_its
     try:
         with FaceMotionRecorder(domain) as recorder:
             listener = AudioListener(domain, variant, name)
+            assert node.stdout is not None
             assert node.stdout.readline().startswith("talker ready")
             assert recorder.wait_for_publisher(10)
             played = subprocess.run(
@@ -131,6 +132,7 @@ def test_talk_ends_cleanly_on_a_signal_with_its_summary(tmp_path: Path, talker: 
         number: subprocess.Popen(COMMAND + arguments, **pipes) for number in (signal.SIGINT, signal.SIGTERM)
     }
     for number, node in nodes.items():
+        assert node.stdout is not None
         assert node.stdout.readline().startswith("talker ready")
         node.send_signal(number)
         output, errors = node.communicate(timeout=20)

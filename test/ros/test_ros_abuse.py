@@ -15,9 +15,10 @@ import launch_pytest
 import numpy as np
 import numpy.typing as npt
 import pytest
+from launch.actions import SetEnvironmentVariable
+from launch.launch_description import LaunchDescription
 from launch_ros.actions import Node
 
-import launch
 from streamingtalker_ros import Talker
 from streamingtalker_ros.runtime.transition import CROSSFADE_FRAMES
 from support.ros_graph import SECOND, Graph, own, own_domain, until
@@ -32,9 +33,9 @@ CLEAN = 0.6  # s of a clean voice after each fault
 
 @launch_pytest.fixture(scope="module")
 def talker_launch() -> Any:
-    return launch.LaunchDescription(
+    return LaunchDescription(
         [
-            launch.actions.SetEnvironmentVariable("ROS_DOMAIN_ID", str(DOMAIN)),
+            SetEnvironmentVariable("ROS_DOMAIN_ID", str(DOMAIN)),
             TALKER,
             launch_pytest.actions.ReadyToTest(),
         ]

@@ -14,12 +14,13 @@ import launch_pytest
 import numpy as np
 import pytest
 from ament_index_python.packages import get_package_prefix
+from launch.actions import SetEnvironmentVariable
+from launch.launch_description import LaunchDescription
 from launch_ros.actions import Node
 from sensor_msgs.msg import JointState
 from std_msgs.msg import Float64MultiArray
 from trajectory_msgs.msg import JointTrajectory
 
-import launch
 from streamingtalker_ros import ARKIT_NAMES
 from streamingtalker_ros.msg import FaceMotion
 from streamingtalker_ros.robot_head import load_head
@@ -33,9 +34,9 @@ HEADS = ("jaw", "animatronic", "pan_tilt") + (("facs",) if find_spec("hri_msgs")
 
 @launch_pytest.fixture(scope="module")
 def heads_launch() -> Any:
-    return launch.LaunchDescription(
+    return LaunchDescription(
         [
-            launch.actions.SetEnvironmentVariable("ROS_DOMAIN_ID", str(DOMAIN)),
+            SetEnvironmentVariable("ROS_DOMAIN_ID", str(DOMAIN)),
             *(
                 Node(
                     package="streamingtalker_ros",

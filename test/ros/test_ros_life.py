@@ -14,11 +14,12 @@ import launch_pytest
 import pytest
 import soundfile
 from ament_index_python.packages import get_package_prefix, get_package_share_directory
+from launch.actions import IncludeLaunchDescription, SetEnvironmentVariable
+from launch.launch_description import LaunchDescription
 from launch.launch_description_sources import PythonLaunchDescriptionSource
 from launch_ros.actions import Node
 from lifecycle_msgs.msg import Transition
 
-import launch
 from streamingtalker_ros import ARKIT_NAMES
 from streamingtalker_ros.msg import FaceMotion
 from support.ros_graph import Graph, own, own_domain, until, voice
@@ -43,11 +44,11 @@ def two_talkers() -> Any:
     """/talker, which is started again when it dies, and /left/talker, which waits for a manager."""
     launch_file = Path(get_package_share_directory("streamingtalker_ros")) / "launch" / "talker.launch.py"
     managed = {"namespace": "left", "autostart": "false", "device": "cpu"}
-    return launch.LaunchDescription(
+    return LaunchDescription(
         [
-            launch.actions.SetEnvironmentVariable("ROS_DOMAIN_ID", str(DOMAIN)),
+            SetEnvironmentVariable("ROS_DOMAIN_ID", str(DOMAIN)),
             FIRST,
-            launch.actions.IncludeLaunchDescription(
+            IncludeLaunchDescription(
                 PythonLaunchDescriptionSource(str(launch_file)), launch_arguments=managed.items()
             ),
             launch_pytest.actions.ReadyToTest(),

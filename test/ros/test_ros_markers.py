@@ -9,11 +9,12 @@ from typing import Any
 import launch_pytest
 import numpy as np
 import pytest
+from launch.actions import SetEnvironmentVariable
+from launch.launch_description import LaunchDescription
 from launch_ros.actions import Node
 from tf2_msgs.msg import TFMessage
 from visualization_msgs.msg import Marker
 
-import launch
 from streamingtalker_ros import ARKIT_NAMES
 from streamingtalker_ros.face.default_head.assemble import default_rig
 from streamingtalker_ros.msg import FaceMotion
@@ -27,9 +28,9 @@ TURNED = (0.0, 0.0, float(np.sin(0.1)), float(np.cos(0.1)))
 
 @launch_pytest.fixture(scope="module")
 def markers_launch() -> Any:
-    return launch.LaunchDescription(
+    return LaunchDescription(
         [
-            launch.actions.SetEnvironmentVariable("ROS_DOMAIN_ID", str(DOMAIN)),
+            SetEnvironmentVariable("ROS_DOMAIN_ID", str(DOMAIN)),
             Node(
                 package="streamingtalker_ros", executable="face_markers", name="face_markers", output="screen"
             ),

@@ -10,9 +10,10 @@ import launch_pytest
 import numpy as np
 import pytest
 import soundfile
+from launch.actions import SetEnvironmentVariable
+from launch.launch_description import LaunchDescription
 from launch_ros.actions import Node
 
-import launch
 from streamingtalker_ros.audio.pcm_decoder import PcmDecoder
 from streamingtalker_ros.messaging import audio_common
 from streamingtalker_ros.ros import audio_input
@@ -27,9 +28,9 @@ RATE = 32000
 def player_launch(tmp_path_factory: pytest.TempPathFactory) -> Any:
     path = tmp_path_factory.mktemp("voice") / "voice.wav"
     soundfile.write(path, voice(1.0, RATE), RATE)
-    return launch.LaunchDescription(
+    return LaunchDescription(
         [
-            launch.actions.SetEnvironmentVariable("ROS_DOMAIN_ID", str(DOMAIN)),
+            SetEnvironmentVariable("ROS_DOMAIN_ID", str(DOMAIN)),
             Node(package="streamingtalker_ros", executable="play", arguments=[str(path)]),
             launch_pytest.actions.ReadyToTest(),
         ]
@@ -50,7 +51,9 @@ def test_every_sample_arrives_at_its_time(player_launch: Any) -> None:
     format = audio_common.parse_audio_info(infos[0])[1] if infos else None
     graph.close()
     packets = [audio_common.to_packet(message, name, format) for message in heard]
-    assert {packet.format.sample_rate for packet in packets} == {RATE}
+    formats = {packet.format for packet in packets}
+    assert {each.sample_rate for each in formats if each} == {RATE}
+    assert packets[0].format is not None and None not in formats
     decoder = PcmDecoder(packets[0].format)
     got = np.concatenate([decoder.decode(packet.payload) for packet in packets])
     np.testing.assert_array_equal(got, voice(1.0, RATE) / np.float32(32768))

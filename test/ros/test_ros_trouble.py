@@ -12,11 +12,12 @@ from typing import Any
 import launch_pytest
 import pytest
 from ament_index_python.packages import get_package_prefix
+from launch.actions import SetEnvironmentVariable
+from launch.launch_description import LaunchDescription
 from launch_ros.actions import Node
 from lifecycle_msgs.msg import Transition
 from rcl_interfaces.msg import Log
 
-import launch
 from streamingtalker_ros import TalkerError
 from streamingtalker_ros.ros import audio_input
 from support.ros_graph import Graph, own_domain, until
@@ -27,9 +28,9 @@ TALKER = Path(get_package_prefix("streamingtalker_ros")) / "lib" / "streamingtal
 
 @launch_pytest.fixture(scope="module")
 def broken_launch() -> Any:
-    return launch.LaunchDescription(
+    return LaunchDescription(
         [
-            launch.actions.SetEnvironmentVariable("ROS_DOMAIN_ID", str(DOMAIN)),
+            SetEnvironmentVariable("ROS_DOMAIN_ID", str(DOMAIN)),
             Node(
                 package="streamingtalker_ros",
                 executable="talker",

@@ -11,9 +11,10 @@ import launch_pytest
 import numpy as np
 import pytest
 from ament_index_python.packages import get_package_share_directory
+from launch.actions import IncludeLaunchDescription, SetEnvironmentVariable
+from launch.launch_description import LaunchDescription
 from launch.launch_description_sources import PythonLaunchDescriptionSource
 
-import launch
 from streamingtalker_ros.face.rotation import y_up_to_ros
 from streamingtalker_ros.msg import FaceModel, FaceVertices
 from streamingtalker_ros.ros import qos
@@ -26,7 +27,7 @@ LAST_CHUNK_FRAMES = 12  # completed by silence, or faded
 
 
 @launch_pytest.fixture(scope="module")
-def vertex_talker_launch() -> Iterator[launch.LaunchDescription]:
+def vertex_talker_launch() -> Iterator[LaunchDescription]:
     pytest.importorskip("transformers", reason="transformers, for HuBERT, is not installed in ROS's Python")
     from support.published_model import convert_miniature
 
@@ -34,10 +35,10 @@ def vertex_talker_launch() -> Iterator[launch.LaunchDescription]:
     with tempfile.TemporaryDirectory() as folder:
         model = convert_miniature(Path(folder))
         arguments = {"model": str(model), "device": "cpu"}
-        yield launch.LaunchDescription(
+        yield LaunchDescription(
             [
-                launch.actions.SetEnvironmentVariable("ROS_DOMAIN_ID", str(DOMAIN)),
-                launch.actions.IncludeLaunchDescription(
+                SetEnvironmentVariable("ROS_DOMAIN_ID", str(DOMAIN)),
+                IncludeLaunchDescription(
                     PythonLaunchDescriptionSource(str(launch_file)), launch_arguments=arguments.items()
                 ),
                 launch_pytest.actions.ReadyToTest(),
@@ -47,14 +48,15 @@ def vertex_talker_launch() -> Iterator[launch.LaunchDescription]:
 
 @pytest.mark.launch(fixture=vertex_talker_launch)
 def test_face_vertices_equal_the_frames_of_the_library(
-    vertex_talker_launch: launch.LaunchDescription, tmp_path: Path
+    vertex_talker_launch: LaunchDescription, tmp_path: Path
 ) -> None:
+    from streamingtalker_ros.model.vertex.streaming import VertexTalker
     from streamingtalker_ros.streaming.talker import load_talker
     from support.published_model import convert_miniature
 
     talker = load_talker(convert_miniature(tmp_path), "cpu")
+    assert isinstance(talker, VertexTalker)
     template = talker.template
-    assert template is not None
     pcm = voice(SPOKEN_SECONDS)
     frames = talker.open_stream().accept(pcm.astype(np.float32) / 32768)
     graph = Graph(DOMAIN)

@@ -69,7 +69,7 @@ def test_the_page_shows_a_genuine_ros_talker(start: Callable[..., Any], tmp_path
                 assert until(lambda: len(graph.frames) >= 60 and len(client.frames) >= 60, 90)
                 _same(graph.frames, {frame["index"]: frame["weights"] for frame in client.frames[:60]})
                 assert sum(len(piece["samples"]) for piece in client.audio) > 16000
-                if browser:
+                if page is not None:
                     page.wait("app.view.poseLog.length > 40 && app.frameLog.length > 60", 30)
                     shown = np.array(page.run("app.view.poseLog"))
                     assert np.ptp(shown[:, 1:], axis=0).max() > 0.05  # and the face moves

@@ -46,7 +46,9 @@ class Sender:
         self.huge = message_types.serialized_class(STAMPED)(
             empty[:-4] + (10**7).to_bytes(4, "little") + bytes(10**7)
         )
-        self.wire = None
+        self.wire: Any = None
+        self.writer: Any = None
+        self.told: Any = None
         self.begin()
 
     def begin(self) -> None:
@@ -232,7 +234,9 @@ def test_abuse_in_real_time(tmp_path: Path, voice_path: Any, capsys: pytest.Capt
         text=True,
     )
     random = np.random.default_rng(5)
-    took, sizes, sender = {name: [] for name in FAULTS}, [], None
+    took, sizes = {name: [] for name in FAULTS}, []
+    sender: Any = None
+    assert node.stdout is not None
     try:
         assert node.stdout.readline().startswith("talker ready")
         with FaceMotionRecorder(domain) as recorder:
@@ -269,6 +273,7 @@ def test_abuse_in_real_time(tmp_path: Path, voice_path: Any, capsys: pytest.Capt
             + ", ".join("nothing" if look is None else f"{1000 * look:.0f}" for look in looks)
             + " ms",
         )
+    assert sender is not None
     tell(capsys, f"{sender.sent} packets, {counted}; {grown(sizes):+.1f} MB after the first quarter")
     # 0.14 s are the frame, its look-ahead and the packet. The short form runs beside other tests, and must
     # not mind that a busy machine skips some of the voice

@@ -25,14 +25,14 @@ STAMPED, BARE, TYPED = (
 MOTION = "streamingtalker_ros/msg/FaceMotion"
 
 
-def network() -> Any:
-    """A small network of fixed random weights that always hears a voice and moves its mouth."""
+def network() -> TalkerNetwork:
+    """Return a small network of fixed random weights that always detects speech and moves its mouth."""
     torch.manual_seed(0)
-    made = TalkerNetwork(SMALL)
+    network = TalkerNetwork(SMALL)
     with torch.no_grad():
-        made.encoder.vad_head.bias += 20.0
-        made.codec.motion_mean[:52] = 0.4
-    return made
+        network.encoder.vad_head.bias.add_(20.0)
+        network.codec.motion_mean[:52] = 0.4
+    return network
 
 
 def header(store: Any, ns: int, frame_id: Any = "microphone") -> Any:

@@ -43,7 +43,7 @@ def call_trigger(node: DdsNode, service: str) -> Any:
         The response, with the guid and the sequence number of the request.
     """
     name = node.resolve_name(service)
-    request_class = message_types.service_class("std_srvs/srv/Trigger_Request")
+    request_class: Any = message_types.service_class("std_srvs/srv/Trigger_Request")
     qos = Qos(Policy.History.KeepLast(10), Policy.Reliability.Reliable(_SECOND_NS))
     topic: Any = Topic(node.participant, f"rq{name}Request", request_class)
     writer: Any = DataWriter(node.participant, topic, qos=qos)

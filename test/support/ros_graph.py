@@ -57,7 +57,7 @@ def voice(seconds: float, rate: int = 16000) -> Any:
     return np.repeat(np.round(pcm * 32767).astype(np.int16), rate // 16000)
 
 
-def own(stamp: int) -> Any:
+def own(stamp: Any) -> Any:
     return stamp.sec * SECOND + stamp.nanosec
 
 

@@ -46,7 +46,8 @@ class Microphone:
         self.voice = voice(6.0)
         self.name = audio_common.PUBLISHED_TYPES[VARIANT]
         self.place, self.due, self.stamp = 0, time.monotonic(), time.time_ns()
-        self.publisher = self.info = None
+        self.publisher: Any = None
+        self.info: Any = None
         self.restart()
 
     def restart(self) -> None:

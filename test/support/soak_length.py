@@ -22,7 +22,7 @@ def tell(capsys: pytest.CaptureFixture[str], text: str) -> None:
             print(f"\n    {text}", end="")
 
 
-def memory(pid: int = "self") -> Any:
+def memory(pid: int | str = "self") -> Any:
     """Resident megabytes of a process, or None where the system does not tell."""
     if pid == "self":
         gc.collect()  # takes 0.15 s, for which a microphone of ours would fall silent
