@@ -9,7 +9,6 @@ from __future__ import annotations
 import sys
 import time
 
-from streamingtalker_ros.audio.constants import SAMPLE_RATE
 from streamingtalker_ros.audio.packet import AudioFormat, AudioPacket
 from streamingtalker_ros.audio.sources import load_pcm16, paced_packets
 from streamingtalker_ros.runtime.frames import PublishedFrame
