@@ -21,7 +21,6 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from streamingtalker_ros.audio.packet import AudioPacket
-from streamingtalker_ros.errors import TalkerError
 from streamingtalker_ros.model.protocol import TalkerProtocol
 from streamingtalker_ros.process import LOGGER_NAME, FaultLog, never_raising
 from streamingtalker_ros.runtime.batch import run_batch

@@ -51,7 +51,7 @@ def test_the_converted_folder_computes_what_the_reference_computes(published: Pa
     assert written == ["config.json", "weights.safetensors"]
     network = checkpoint.load(tmp_path / "out")
     size = reference.VOCASET if network.config.dataset == "vocaset" else reference.BIWI
-    independent = reference.Reference(size, reference.weights(size, 0))
+    independent = reference.Reference(size, reference.random_state_dict(size, 0))
     audio, template = torch.randn(6400), torch.zeros(3 * size["vertices"])
     recorded = independent.record(audio, 1, template, 5, torch.randn(4, 3 * size["vertices"]))
     result = offline.generate(network, audio, 1, torch.from_numpy(recorded["noise"]))

@@ -1,20 +1,25 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A second, naive implementation of the published network, written from its description alone, for the tests.
+"""Independent reference implementation of the published network, for the tests.
 
-It works on the authors' parameter names with torch's own TransformerDecoder, full masks, diffusion by the
-textbook formula, loops instead of batches; and it writes recording folders of any size in the published
-layout.
+It uses the published parameter names with torch's TransformerDecoder, full masks, the textbook formula of
+DDIM, and loops instead of batches. It also writes recording folders of any size in the published layout.
 """
+
+from __future__ import annotations
 
 import json
 import math
-from typing import Any
+from pathlib import Path
+from typing import Any, TypeAlias
 
 import numpy as np
 import torch
 import yaml
 from torch import nn
 from torch.nn import functional as F
+
+Size: TypeAlias = dict[str, Any]
+StateDict: TypeAlias = dict[str, torch.Tensor]
 
 VOCASET: dict[str, Any] = dict(
     name="vocaset",
@@ -66,7 +71,8 @@ HUBERT: dict[str, Any] = dict(
 )
 
 
-def sinusoids(rows, width):
+def sinusoids(rows: int, width: int) -> torch.Tensor:
+    """Sinusoidal positional table, (rows, width)."""
     table = torch.zeros(rows, width)
     for p in range(rows):
         for i in range(0, width, 2):
@@ -75,19 +81,19 @@ def sinusoids(rows, width):
     return table
 
 
-def weights(size, seed):
-    """A random state dict under the authors' names, of the size given (VOCASET or BIWI above)."""
+def random_state_dict(size: Size, seed: int) -> StateDict:
+    """Random weights under the published names, of a size such as VOCASET or BIWI."""
     import transformers
 
     torch.manual_seed(seed)
-    sd = {}
+    sd: StateDict = {}
 
-    def linear(name, n_in, n_out, bias=True) -> None:
+    def linear(name: str, n_in: int, n_out: int, bias: bool = True) -> None:
         sd[f"{name}.weight"] = torch.randn(n_out, n_in) * n_in**-0.5
         if bias:
             sd[f"{name}.bias"] = torch.randn(n_out) * 0.1
 
-    def norm(name, n) -> None:
+    def norm(name: str, n: int) -> None:
         sd[f"{name}.weight"], sd[f"{name}.bias"] = 1 + 0.1 * torch.randn(n), 0.1 * torch.randn(n)
 
     hubert = transformers.HubertModel(transformers.HubertConfig(**HUBERT)).state_dict()
@@ -135,7 +141,7 @@ def weights(size, seed):
     return sd
 
 
-def _decoder(size):
+def _decoder(size: Size) -> nn.TransformerDecoder:
     layer = nn.TransformerDecoderLayer(
         size["width"], size["heads"], size["ff"], 0.0, size["activation"] or "relu", batch_first=True
     )
@@ -143,9 +149,14 @@ def _decoder(size):
 
 
 class Reference:
-    """The published computation on one clip; `sd` under the authors' names."""
+    """The published computation on one clip.
 
-    def __init__(self, size, sd) -> None:
+    Args:
+        size: Sizes of the network.
+        sd: Weights under the published names.
+    """
+
+    def __init__(self, size: Size, sd: StateDict) -> None:
         import transformers
 
         self.size, self.sd = size, sd
@@ -153,58 +164,63 @@ class Reference:
         config._attn_implementation = "eager"
         self.hubert = transformers.HubertModel(config).eval()
         renamed = {}
-        for name, value in self.part("audio_encoder.").items():
+        for name, value in self._subset("audio_encoder.").items():
             name = name.replace("conv.weight_g", "conv.parametrizations.weight.original0")
             renamed[name.replace("conv.weight_v", "conv.parametrizations.weight.original1")] = value
         self.hubert.load_state_dict(renamed)
         self.decoder = _decoder(size)
-        self.decoder.load_state_dict(self.part("diff_ar_network.transformer_decoder."))
+        self.decoder.load_state_dict(self._subset("diff_ar_network.transformer_decoder."))
 
-    def part(self, prefix):
+    def _subset(self, prefix: str) -> StateDict:
         return {name[len(prefix) :]: value for name, value in self.sd.items() if name.startswith(prefix)}
 
-    def linear(self, name, x):
+    def _linear(self, name: str, x: torch.Tensor) -> torch.Tensor:
         return F.linear(x, self.sd[f"{name}.weight"], self.sd.get(f"{name}.bias"))
 
-    def half(self, side, conv, x):  # (T, W): one half of the codec between its outer linears
+    def _codec_half(self, side: str, conv: str, x: torch.Tensor) -> torch.Tensor:
+        """Codec encoder or decoder between its outer linear maps, (T, W) to (T, W)."""
         root, W, heads = f"autoencoder.{side}", self.size["codec_width"], self.size["codec_heads"]
         padded = torch.cat((x[:1], x[:1], x, x[-1:], x[-1:]))  # replicate
         kernel = self.sd[f"{root}.{conv}.0.0.weight"]
-        x = torch.stack([sum(kernel[:, :, k] @ padded[t + k] for k in range(5)) for t in range(len(x))])
+        x = torch.stack(
+            [torch.stack([kernel[:, :, k] @ padded[t + k] for k in range(5)]).sum(0) for t in range(len(x))]
+        )
         x = F.leaky_relu(x + self.sd[f"{root}.{conv}.0.0.bias"], 0.2)
         x = (x - x.mean(0)) / (x.var(0, unbiased=False) + 1e-5).sqrt()
-        x = self.linear(f"{root}.{side}_linear_embedding.net", x)
+        x = self._linear(f"{root}.{side}_linear_embedding.net", x)
         x = x + self.sd[f"{root}.{side}_pos_embedding.pe"][0, 0]
         for i in range(self.size["codec_layers"]):
             a, m = (f"{root}.{side}_transformer.net.{j}.fn" for j in (2 * i, 2 * i + 1))
             y = F.layer_norm(x, (W,), self.sd[f"{a}.norm.weight"], self.sd[f"{a}.norm.bias"])
-            q, k, v = self.linear(f"{a}.fn.to_qkv", y).chunk(3, -1)
-            mixed = []
-            for q1, k1, v1 in zip(*(z.chunk(heads, -1) for z in (q, k, v))):
-                mixed.append(torch.softmax(q1 @ k1.T / math.sqrt(W), -1) @ v1)
-            x = x + self.linear(f"{a}.fn.to_out", torch.cat(mixed, -1))
+            q, k, v = self._linear(f"{a}.fn.to_qkv", y).chunk(3, -1)
+            attended = []
+            for q1, k1, v1 in zip(*(z.chunk(heads, -1) for z in (q, k, v)), strict=True):
+                attended.append(torch.softmax(q1 @ k1.T / math.sqrt(W), -1) @ v1)
+            x = x + self._linear(f"{a}.fn.to_out", torch.cat(attended, -1))
             y = F.layer_norm(x, (W,), self.sd[f"{m}.norm.weight"], self.sd[f"{m}.norm.bias"])
-            x = x + self.linear(f"{m}.fn.l2", F.gelu(self.linear(f"{m}.fn.l1", y)))
+            x = x + self._linear(f"{m}.fn.l2", F.gelu(self._linear(f"{m}.fn.l1", y)))
         return x
 
-    def encode(self, motion):  # (T, 3V) -> (T·H, C) quantized, (T·H,) indices
-        x = F.leaky_relu(self.linear("autoencoder.encoder.vertice_mapping.0", motion), 0.2)
-        x = self.half("encoder", "squasher", x)
+    def encode(self, motion: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Quantize motion (T, 3V) to codes (T·H, C) and their indices (T·H,)."""
+        x = F.leaky_relu(self._linear("autoencoder.encoder.vertice_mapping.0", motion), 0.2)
+        x = self._codec_half("encoder", "squasher", x)
         if self.size["name"] == "biwi":
-            x = self.linear("autoencoder.encoder.encoder_linear_embedding_post.net", x)
+            x = self._linear("autoencoder.encoder.encoder_linear_embedding_post.net", x)
         codes = self.sd["autoencoder.quantize.embedding.weight"]
         slots = x.reshape(-1, self.size["code"])
         indices = torch.tensor([int(((codes - slot) ** 2).sum(1).argmin()) for slot in slots])
         return codes[indices], indices
 
-    def decode(self, latents):  # (T, H·C) -> (T, 3V)
+    def decode(self, latents: torch.Tensor) -> torch.Tensor:
+        """Decode latents (T, H·C) to motion (T, 3V)."""
         if self.size["name"] == "biwi":
-            latents = self.linear("autoencoder.decoder.decoder_linear_embedding_pre.net", latents)
-        decoded = self.half("decoder", "expander", latents)
-        return self.linear("autoencoder.decoder.vertice_map_reverse", decoded)
+            latents = self._linear("autoencoder.decoder.decoder_linear_embedding_pre.net", latents)
+        decoded = self._codec_half("decoder", "expander", latents)
+        return self._linear("autoencoder.decoder.vertice_map_reverse", decoded)
 
-    def masks(self, T):
-        """Causal with the temporal bias (heads, T, T), and the diagonal (T, L) audio mask, entry by entry."""
+    def self_attention_mask(self, T: int) -> torch.Tensor:
+        """Causal mask with the temporal bias, (heads, T, T), computed entry by entry."""
         heads, period = self.size["heads"], self.size["period"]
         bias = torch.full((heads, T, T), float("-inf"))
         for h in range(heads):
@@ -213,42 +229,53 @@ class Reference:
                     bias[h, i, j] = -(2.0 ** (-8 * (h + 1) / heads)) * ((i - j) // period)
         return bias
 
-    def condition(self, past, heard, identity):  # (n, H·C), (L, d) -> (n, d)
-        x = self.linear("diff_ar_network.vq_latent_map", past)
+    def condition(self, past: torch.Tensor, audio: torch.Tensor, identity: int) -> torch.Tensor:
+        """Conditions (n, d) from past latents (n, H·C) and audio features (L, d)."""
+        x = self._linear("diff_ar_network.vq_latent_map", past)
         x = x + self.sd["diff_ar_network.obj_vector.weight"][identity]
         x = x + self.sd["diff_ar_network.PPE.pe"][0, : len(past)]
-        diagonal = torch.ones(len(past), len(heard), dtype=torch.bool)
+        diagonal = torch.ones(len(past), len(audio), dtype=torch.bool)
         diagonal[range(len(past)), range(len(past))] = False
-        return self.decoder(x[None], heard[None], tgt_mask=self.masks(len(past)), memory_mask=diagonal)[0]
+        return self.decoder(
+            x[None], audio[None], tgt_mask=self.self_attention_mask(len(past)), memory_mask=diagonal
+        )[0]
 
-    def denoise(self, condition, z):  # (d,), (H·C,) -> (H·C,)
+    def denoise(self, condition: torch.Tensor, z: torch.Tensor) -> torch.Tensor:
+        """Run 50 DDIM steps from noise z (H·C,) under a condition (d,)."""
         net, betas = "diff_ar_network", torch.linspace(0.00085**0.5, 0.012**0.5, 1000) ** 2
         abar = torch.cumprod(1 - betas, 0)
         for t in range(981, 0, -20):
             angle = torch.tensor([t * math.exp(-math.log(10000) * i / 128) for i in range(128)])
-            time = self.linear(f"{net}.time_emb.mlp.0", torch.cat((angle.cos(), angle.sin())))
-            time = self.linear(f"{net}.time_emb.mlp.2", time * torch.sigmoid(time))
-            joined = torch.cat((self.linear(f"{net}.vq_latent_map", z), condition + time))
-            x0 = self.linear(f"{net}.latent_vq_map", self.linear(f"{net}.denoiser.0", joined))
+            time = self._linear(f"{net}.time_emb.mlp.0", torch.cat((angle.cos(), angle.sin())))
+            time = self._linear(f"{net}.time_emb.mlp.2", time * torch.sigmoid(time))
+            joined = torch.cat((self._linear(f"{net}.vq_latent_map", z), condition + time))
+            x0 = self._linear(f"{net}.latent_vq_map", self._linear(f"{net}.denoiser.0", joined))
             noise = (z - abar[t].sqrt() * x0) / (1 - abar[t]).sqrt()
             before = abar[t - 20] if t >= 20 else abar[0]
             z = before.sqrt() * x0 + (1 - before).sqrt() * noise
         return z
 
     @torch.no_grad()
-    def record(self, audio, identity, template, noise_seed, motion):
-        """All arrays of a recording, as a dict of numpy arrays."""
+    def record(
+        self,
+        audio: torch.Tensor,
+        identity: int,
+        template: torch.Tensor,
+        noise_seed: int,
+        motion: torch.Tensor,
+    ) -> dict[str, np.ndarray]:
+        """Compute all arrays of a recording."""
         raw = self.hubert(audio[None]).last_hidden_state
         count = int(raw.shape[1] * (self.size["fps"] / 50))
         features = F.interpolate(raw.transpose(1, 2), size=count, mode="linear", align_corners=True)[0].T
-        heard = self.linear("diff_ar_network.audio_feature_map", features)
+        mapped_audio = self._linear("diff_ar_network.audio_feature_map", features)
         noise = torch.randn(
             count, self.size["slots"] * self.size["code"], generator=torch.Generator().manual_seed(noise_seed)
         )
         start = self.encode(torch.zeros(2, 3 * self.size["vertices"]))[0].reshape(2, -1)[0]
         latents, conditions, frames = [start], [], []
         for n in range(count):
-            conditions.append(self.condition(torch.stack(latents), heard, identity)[-1])
+            conditions.append(self.condition(torch.stack(latents), mapped_audio, identity)[-1])
             latents.append(self.denoise(conditions[-1], noise[n]))
             frames.append(self.decode(torch.stack(latents))[-1].view(-1, 3) + template.view(-1, 3))
         quantized, indices = self.encode(motion)
@@ -272,8 +299,8 @@ class Reference:
         return {name: value.numpy() for name, value in arrays.items()}
 
 
-def configuration(size):
-    """The published YAML tree of a size."""
+def configuration(size: Size) -> dict[str, Any]:
+    """Published YAML configuration of a size."""
     predictor = dict(
         vq_dim=size["slots"] * size["code"],
         latent_dim=size["width"],
@@ -329,21 +356,22 @@ def configuration(size):
     )
 
 
-def write_checkpoint(folder, size, seed=0):
-    """config.yaml, hubert_config.json and checkpoint.ckpt of a random network; returns its state dict."""
+def write_checkpoint(folder: Path, size: Size, seed: int = 0) -> StateDict:
+    """Write config.yaml, hubert_config.json and checkpoint.ckpt of a random network; return its weights."""
     folder.mkdir(parents=True, exist_ok=True)
-    sd = weights(size, seed)
+    sd = random_state_dict(size, seed)
     torch.save({"epoch": 3, "pytorch-lightning_version": "2.0", "state_dict": sd}, folder / "checkpoint.ckpt")
     (folder / "config.yaml").write_text(yaml.safe_dump(configuration(size)))
     (folder / "hubert_config.json").write_text(json.dumps(HUBERT))
     return sd
 
 
-def write_recording(folder, size, seconds=1.1, seed=0) -> None:
-    """A whole recording folder, computed by this reference."""
+def write_recording(folder: Path, size: Size, seconds: float = 1.1, seed: int = 0) -> None:
+    """Write a whole recording folder, computed by this reference."""
     sd = write_checkpoint(folder, size, seed)
     rng = np.random.default_rng(seed)
     audio = torch.from_numpy(rng.standard_normal(int(seconds * 16000)).astype(np.float32))
     template = torch.from_numpy(rng.standard_normal(3 * size["vertices"]).astype(np.float32))
     motion = torch.from_numpy(rng.standard_normal((7, 3 * size["vertices"])).astype(np.float32))
-    np.savez(folder / "expected.npz", **Reference(size, sd).record(audio, 2, template, seed, motion))
+    arrays: dict[str, Any] = Reference(size, sd).record(audio, 2, template, seed, motion)
+    np.savez(folder / "expected.npz", **arrays)

@@ -90,7 +90,9 @@ class DdsGraph:
         self._wire.create_subscription(
             "face_motion", "streamingtalker_ros/msg/FaceMotion", self._on_motion, self._wire.qos(depth=1000)
         )
-        self._wire.create_subscription("/diagnostics", "diagnostic_msgs/msg/DiagnosticArray", self._on_diagnostics)
+        self._wire.create_subscription(
+            "/diagnostics", "diagnostic_msgs/msg/DiagnosticArray", self._on_diagnostics
+        )
         self._wire.start()
 
     _on_motion, _on_diagnostics = RosGraph._on_motion, RosGraph._on_diagnostics

@@ -213,11 +213,11 @@ of a published checkpoint in [docs/vertex.md](../../docs/vertex.md)
 (`tools/benchmarks/vertex_windows.py`), the delay of resampling
 in [docs/audio.md](../../docs/audio.md) (`tools/benchmarks/resample_delay.py`)."""
 
-VERTEX_TEXT = """240 M parameters with random weights, HuBERT base included, 5,023 vertices, 30 frames/s, 50 DDIM
-steps collapsed into one matrix. Milliseconds per pass of `hop` frames; a pass lasts 33 ms at hop 1 and 400 ms
-at hop 12. For comparison, the published code on a machine like this one: 111 ms at frame 1, 371 ms at frame
-85, 3 ms more
-with every frame."""
+VERTEX_TEXT = """\
+240 M parameters with random weights, HuBERT base included, 5,023 vertices, 30 frames/s, 50 DDIM steps
+collapsed into one matrix. Milliseconds per pass of `hop` frames; a pass lasts 33 ms at hop 1 and 400 ms at
+hop 12. For comparison, the published code on a machine like this one: 111 ms at frame 1, 371 ms at frame
+85, 3 ms more with every frame."""
 
 
 if __name__ == "__main__":
