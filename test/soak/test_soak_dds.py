@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 
 from streamingtalker_ros.audio.files import read_audio
 from streamingtalker_ros.audio.packet import AudioFormat
