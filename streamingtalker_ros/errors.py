@@ -86,7 +86,7 @@ def describe_missing_package(module: str, purpose: str) -> str | None:
         purpose: what needs it.
 
     Returns:
-        The sentence that `require` would raise; None if the module is no dependency of this package.
+        The sentence that `require` would raise; None if the module is not a dependency of this package.
     """
     package = module.partition(".")[0]
     if package not in INSTALL_HINTS:

@@ -245,9 +245,9 @@ def band_pass(pcm: Pcm, low: float, high: float) -> Pcm:
     """Filter (n,) samples to `low`…`high` Hz with zero phase; the edges are a sixth of an octave wide."""
     spectrum, frequency = np.fft.rfft(pcm), np.fft.rfftfreq(len(pcm), 1.0 / SAMPLE_RATE)
     octave = np.log2(np.maximum(frequency, 1.0))
-    rise = np.clip(6.0 * (octave - np.log2(max(low, 1.0))) + 0.5, 0.0, 1.0)
-    fall = np.clip(6.0 * (np.log2(high) - octave) + 0.5, 0.0, 1.0)
-    return np.fft.irfft(spectrum * rise * fall, len(pcm)).astype(np.float32)
+    lower_slope = np.clip(6.0 * (octave - np.log2(max(low, 1.0))) + 0.5, 0.0, 1.0)
+    upper_slope = np.clip(6.0 * (np.log2(high) - octave) + 0.5, 0.0, 1.0)
+    return np.fft.irfft(spectrum * lower_slope * upper_slope, len(pcm)).astype(np.float32)
 
 
 def telephone(pcm: Pcm) -> Pcm:

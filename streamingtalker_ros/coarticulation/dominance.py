@@ -34,7 +34,7 @@ PARAMETERS = DominanceParameters.from_json(FITTED_PARAMETERS)
 MAX_ANTICIPATION_S = (
     0.10  # the talker's look-ahead is 80 ms: it cannot follow an articulator that moves earlier
 )
-ROUNDING_GAIN = 2.0  # chosen, not fitted: a camera in front sees lips narrow, not come forward
+ROUNDING_GAIN = 2.0  # chosen, not fitted: a frontal camera measures narrower lips, not their protrusion
 PRESS_WEIGHTS = {"p": 0.40, "b": 0.34, "m": 0.26}  # mouthPress of each bilabial contact
 MIN_CONTACT_RAMP_S = 0.03  # shortest time in which a contact forms or opens
 MIN_PAUSE_S = 0.12  # the mouth does not close in a shorter pause
@@ -157,20 +157,20 @@ def bilabial_closure(t: Array, phones: Sequence[Phone], sharpness: float = 1.0) 
     return _contact_curve(t, phones, BILABIALS, _bilabial_span, sharpness=sharpness)
 
 
-def _bilabial_span(phone: Phone, after: Phone | None) -> tuple[float, float]:
+def _bilabial_span(phone: Phone, next_phone: Phone | None) -> tuple[float, float]:
     from_start, to_end = PARAMETERS.contact_offsets_s[phone.name]
     to_end = min(to_end, 0.35 * (phone.end - phone.start) - 0.005)
-    if after is not None and after.name in BILABIALS:
+    if next_phone is not None and next_phone.name in BILABIALS:
         to_end = -0.005
     return phone.start + from_start, phone.end - to_end
 
 
-def _labiodental_span(phone: Phone, after: Phone | None) -> tuple[float, float]:
+def _labiodental_span(phone: Phone, next_phone: Phone | None) -> tuple[float, float]:
     from_start, to_end = PARAMETERS.contact_offsets_s[phone.name]
     return phone.start + from_start, phone.end - to_end
 
 
-def _dental_span(phone: Phone, after: Phone | None) -> tuple[float, float]:
+def _dental_span(phone: Phone, next_phone: Phone | None) -> tuple[float, float]:
     return phone.start + 0.01, phone.end - 0.01
 
 

@@ -85,7 +85,7 @@ def compute_features(
     Args:
         phones: the utterance, not empty.
         num_frames: number of frames T.
-        pcm: (n,) at 16 kHz, or None where only phones are known.
+        pcm: (n,) at 16 kHz, or None if only phones are available.
     """
     t = dominance.frame_times(num_frames)
     gap, width = measure_lips(dominance.synthesize_lips(phones, num_frames, pcm))
@@ -168,7 +168,7 @@ def move_along(weights: Array, direction: Array, measure: Array, value: Array) -
         weights: (T, S) in 0..1.
         direction: (S,).
         measure: (S,); the measure of a row of weights is their dot product.
-        value: (T,) wanted measure.
+        value: (T,) target measure.
 
     Returns:
         (T, S) in 0..1 whose measure is `value`, or as near to it as the range allows.

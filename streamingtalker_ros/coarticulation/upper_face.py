@@ -31,8 +31,8 @@ UPPER_FACE_MASK = np.array([name.startswith(("eye", "brow")) for name in ARKIT_N
 def _bump(t: Array, start: float, peak: float, end: float) -> Array:
     """Raised-cosine rise from start to peak and fall to end: (T,)."""
     rise = np.clip((t - start) / (peak - start), 0.0, 1.0)
-    fall = np.clip((end - t) / (end - peak), 0.0, 1.0)
-    return (0.5 - 0.5 * np.cos(np.pi * rise)) * (0.5 - 0.5 * np.cos(np.pi * fall))
+    falling_edge = np.clip((end - t) / (end - peak), 0.0, 1.0)
+    return (0.5 - 0.5 * np.cos(np.pi * rise)) * (0.5 - 0.5 * np.cos(np.pi * falling_edge))
 
 
 def _smooth_noise(rng: np.random.Generator, t: Array, period: float) -> Array:
@@ -48,8 +48,8 @@ def _blink_times(rng: np.random.Generator, duration: float, phrase_ends: Sequenc
     onsets: list[float] = []
     time = rng.uniform(-2.5, 2.5)
     while time < duration:
-        near = [end for end in phrase_ends if abs(end - time) < 1.0]
-        onset = near[0] + rng.uniform(0.0, 0.25) if near and rng.random() < 0.6 else time
+        nearby_ends = [end for end in phrase_ends if abs(end - time) < 1.0]
+        onset = nearby_ends[0] + rng.uniform(0.0, 0.25) if nearby_ends and rng.random() < 0.6 else time
         if not onsets or onset - onsets[-1] > 0.8:
             onsets.append(onset)
         time = max(time, onset) + 1.6 + rng.gamma(2.0, 0.95)
@@ -81,14 +81,14 @@ def _add_blinks(
 
 
 def _add_gaze(rng: np.random.Generator, t: Array, duration: float, raise_shapes: RaiseShapes) -> None:
-    """Fixations of 0.5 to 3 s near the listener with saccades between them, both eyes together."""
+    """Fixations of 0.5 to 3 s near straight ahead with saccades between them, both eyes together."""
     sideways, up = np.zeros(len(t)), np.zeros(len(t))
     time, target = 0.0, rng.normal(0.0, [0.08, 0.05])
     sideways += target[0]
     up += target[1]
     while time < duration:
         time += 0.5 + rng.gamma(2.0, 0.6)
-        away = rng.random() < 0.75  # otherwise back to the listener
+        away = rng.random() < 0.75  # otherwise back to straight ahead
         new_target = np.clip(rng.normal(0.0, [0.13, 0.08] if away else [0.05, 0.03]), -0.3, 0.3)
         saccade = np.clip((t - time) / SACCADE_S, 0.0, 1.0)
         sideways += saccade * (new_target[0] - target[0])

@@ -46,7 +46,7 @@ MAX_REST_GAP: Final = 0.03
 """Largest gap of a closed mouth at rest: 2 mm, in inter-ocular distances."""
 
 CONTACT_ROLL_WEIGHT: Final = 0.15
-"""Lips that are both rolled in, or pressed, by this weight touch whatever the jaw does."""
+"""Lips that are both rolled in, or pressed, by this weight touch at any jaw opening."""
 
 QUIET_DB: Final = 25.0
 """Decibels below the loud frames at which a frame counts as quiet."""
@@ -114,8 +114,7 @@ def read_animation(path: str | os.PathLike[str]) -> Animation:
 
     Args:
         path: NAME.csv (Live Link Face), NAME.npz (weights (T, 52), frame_rate, optionally names and head
-            quaternions)
-            or FACEGOOD's bs_value_NAME.npy.
+            quaternions) or FACEGOOD's bs_value_NAME.npy.
 
     Returns:
         The animation.
@@ -187,7 +186,7 @@ def resample_animation(
     return weights, head
 
 
-def close_lip_contacts(weights: np.ndarray, rig: Rig, quiet: np.ndarray) -> np.ndarray:
+def close_lip_contacts(weights: np.ndarray, rig: Rig, is_quiet: np.ndarray) -> np.ndarray:
     """Make lip contacts of an animation close on a rig.
 
     The gap of the lips in quiet frames, where the mouth rests closed, counts as contact (2 mm at most), and
@@ -196,14 +195,14 @@ def close_lip_contacts(weights: np.ndarray, rig: Rig, quiet: np.ndarray) -> np.n
     Args:
         weights: (T, 52) ARKit weights.
         rig: the rig on which contacts must close.
-        quiet: (T,) bool, frames without speech.
+        is_quiet: (T,) bool, frames without speech.
 
     Returns:
         (T, 52) weights; shapes outside the mouth stay.
     """
     scale = interocular_distance(rig)
     gap = rig.lip_gap(weights) / scale
-    rest_gap = gap[quiet & (gap < MAX_REST_GAP)]
+    rest_gap = gap[is_quiet & (gap < MAX_REST_GAP)]
     contact_gap = CONTACT_GAP
     if len(rest_gap):
         contact_gap = max(CONTACT_GAP, float(np.percentile(rest_gap, 75)) + CONTACT_GAP)
@@ -262,20 +261,20 @@ def build_animation_corpus(
     for k, (audio_path, motion_path) in enumerate(bar):
         held_out = hold_out == "all" or (hold_out == "last" and k == len(pairs) - 1)
         try:
-            whole, moving_parts = _load_pair(audio_path, motion_path, rig, offset)
+            recording, moving_parts = _load_pair(audio_path, motion_path, rig, offset)
         except TalkerError as error:
             rejected[audio_path.stem] = str(error)
             report(f"rejected {audio_path.name}: {error}")
             continue
-        lags.append(estimate_lag(np.maximum(rig.lip_gap(whole.weights), 0.0), whole.pcm))
+        lags.append(estimate_lag(np.maximum(rig.lip_gap(recording.weights), 0.0), recording.pcm))
         captured_parts |= moving_parts
-        phones, text, phone_source = label_phones(audio_path.stem, whole.pcm, transcripts)
-        spans = split_at_pauses(0, len(whole.weights), whole.pcm)
+        phones, text, phone_source = label_phones(audio_path.stem, recording.pcm, transcripts)
+        spans = split_at_pauses(0, len(recording.weights), recording.pcm)
         for number, span in enumerate(spans):
             clip = Clip(
-                extract_audio(whole.pcm, span),
-                whole.weights[slice(*span)].astype(np.float32),
-                whole.head[slice(*span)].astype(np.float32),
+                extract_audio(recording.pcm, span),
+                recording.weights[slice(*span)].astype(np.float32),
+                recording.head[slice(*span)].astype(np.float32),
                 crop_phones(phones, span[0] / FRAME_RATE, span[1] / FRAME_RATE),
                 speaker,
                 "test" if held_out else "train",
@@ -293,7 +292,7 @@ def build_animation_corpus(
                 )
             )
     if not entries:
-        raise TalkerError("no pair is left to learn from; every one was rejected")
+        raise TalkerError("every pair was rejected: there is nothing to build a corpus from")
     source = {"pairs": len(pairs) - len(rejected), "rejected": len(rejected), "licence": licence}
     return write_index(
         folder,
@@ -336,7 +335,7 @@ def _load_pair(audio_path: Path, motion_path: Path | None, rig: Rig, offset: flo
     weights = close_lip_contacts(weights, rig, level < np.percentile(level, 95) - QUIET_DB)
     masks = {"mouth": ~upper_face.UPPER_FACE_MASK, "eyes and brows": upper_face.UPPER_FACE_MASK}
     moving = {
-        part for part, mask in masks.items() if np.ptp(weights[:, mask], axis=0).max() > MIN_WEIGHT_RANGE
+        region for region, mask in masks.items() if np.ptp(weights[:, mask], axis=0).max() > MIN_WEIGHT_RANGE
     }
     if np.ptp(head, axis=0).max() > MIN_HEAD_RANGE:
         moving.add("head")

@@ -126,9 +126,9 @@ def build_espeak_corpus(
 def _build_batch(job: tuple[Path, str, int, int]) -> list[Index]:
     """Synthesize, join and save sentences of one voice; parts/ keeps the entries for a second call."""
     folder, split, number, seed = job
-    part = folder / "parts" / f"{split}_{number:03d}.json"
-    if part.is_file():
-        return read_entries(part)
+    part_path = folder / "parts" / f"{split}_{number:03d}.json"
+    if part_path.is_file():
+        return read_entries(part_path)
     rng = np.random.default_rng([seed, 100 + SPLITS.index(split), number])
     other_languages = [code for code in SENTENCES if code != HELD_OUT_LANGUAGE]
     if split == "test":
@@ -159,5 +159,5 @@ def _build_batch(job: tuple[Path, str, int, int]) -> list[Index]:
         clip.weights, clip.head = face_motion.synthesize_speaker_motion(clip, speaker)
         text = " ".join(utterance.text for utterance in group)
         entries.append(save_clip(folder, clip, speaker=speaker, language=language, **prosody, text=text))
-    part.write_text(json.dumps(entries))
+    part_path.write_text(json.dumps(entries))
     return entries

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Corpus of recordings without speech (music, machines, traffic) with the mouth at rest.
 
-`build_non_speech_corpus(folders, out)` cuts clips evenly out of all files that libsndfile reads. Trained on
-alone, they teach the model what is not speech; mixed under the speech of other corpora, they are background
+`build_non_speech_corpus(folders, out)` cuts clips evenly out of all files that libsndfile reads. On their own
+they are negative examples of voice activity; mixed under the speech of other corpora, they are background
 noise.
 """
 
@@ -82,7 +82,7 @@ def build_non_speech_corpus(
     if not files:
         raise TalkerError(
             f"no audio files below {', '.join(map(str, folders))}: give folders of WAV, FLAC, OGG, OPUS "
-            "or MP3 files in which nobody speaks"
+            "or MP3 files without speech"
         )
     clips_per_file = max(1, round(60.0 * minutes / CLIP_S / len(files)))
     work = [(path, out, number, clips_per_file, seed) for number, path in enumerate(files)]

@@ -65,7 +65,7 @@ def scale_speakers(
     ]
     if not clips:
         raise TalkerError(
-            f"{folder} has no training clips with rule-based motion; captured ones are for `corpus revoice`"
+            f"{folder} has no training clips with rule-based motion; use `corpus revoice` for captured motion"
         )
     work = [(clip, out, number, seed) for clip in clips for number in range(len(SCALE_RANGES))]
     with ProcessPoolExecutor(num_workers) as pool:

@@ -115,7 +115,7 @@ class Recording:
     Attributes:
         name: stem of the file.
         path: the file.
-        text: what is said in it.
+        text: its transcript.
         speaker: name of the speaker.
         source: key of `SOURCES`.
     """
@@ -411,9 +411,9 @@ def _build_batch(
 ) -> tuple[list[Index], list[dict[str, str]]]:
     """Align, join and save recordings of one speaker; parts/ keeps the entries for a second call."""
     out, speaker, split, recordings, number, seed = job
-    part = out / "parts" / f"{speaker}_{number:03d}.json"
-    if part.is_file():
-        stored_entries, stored_rejected = json.loads(part.read_text())
+    part_path = out / "parts" / f"{speaker}_{number:03d}.json"
+    if part_path.is_file():
+        stored_entries, stored_rejected = json.loads(part_path.read_text())
         return [upgrade_entry(entry) for entry in stored_entries], stored_rejected
     rng = np.random.default_rng([seed, zlib.crc32(speaker.encode()), number])
     aligned: list[AlignedRecording] = []
@@ -434,9 +434,9 @@ def _build_batch(
         clip.weights, clip.head = face_motion.synthesize_speaker_motion(clip, speaker)
         text = " ".join(recording.text for recording, _, _ in group)
         entries.append(save_clip(out, clip, speaker=speaker, source=group[0][0].source, text=text))
-    partial = part.with_suffix(f".{os.getpid()}")
+    partial = part_path.with_suffix(f".{os.getpid()}")
     partial.write_text(json.dumps([entries, rejected]))
-    partial.rename(part)
+    partial.rename(part_path)
     return entries, rejected
 
 
@@ -496,7 +496,7 @@ def group_recordings(
 
 def _join_recordings(group: Sequence[AlignedRecording]) -> Clip:
     """Join recordings at equal level, with their own silence between them and short fades."""
-    pieces: list[np.ndarray] = []
+    segments: list[np.ndarray] = []
     phones: list[Phone] = []
     position = 0  # samples
     ramp = np.linspace(0.0, 1.0, FADE_SAMPLES)
@@ -513,11 +513,11 @@ def _join_recordings(group: Sequence[AlignedRecording]) -> Clip:
             ]
         pcm[:FADE_SAMPLES] *= ramp
         pcm[-FADE_SAMPLES:] *= ramp[::-1]
-        pieces.append(pcm)
+        segments.append(pcm)
         offset = position / SAMPLE_RATE
         phones += [Phone(p.name, offset + p.start, offset + p.end, p.stress) for p in speech_phones]
         position += len(pcm)
-    pcm = np.concatenate(pieces)
+    pcm = np.concatenate(segments)
     pcm = pcm[: len(pcm) // HOP_LENGTH * HOP_LENGTH].astype(np.float32)
     duration = len(pcm) / SAMPLE_RATE
     return Clip.at_rest(

@@ -100,12 +100,10 @@ class Clip:
         split: one of `SPLITS`.
         name: unique within its split; name of its files.
         style: speaking style, a row of the style embedding of the talker.
-        lip_opening: (T,) signed gap between the inner lips that was tracked, in inter-ocular distances; None
-            where
-            nothing was tracked.
-        lip_width: (T,) distance between the corners of the mouth that was tracked, in inter-ocular distances;
-            None
-            where nothing was tracked.
+        lip_opening: (T,) tracked signed gap between the inner lips, in inter-ocular distances; None without
+            tracking.
+        lip_width: (T,) tracked distance between the corners of the mouth, in inter-ocular distances; None
+            without tracking.
     """
 
     pcm: npt.NDArray[np.float32]

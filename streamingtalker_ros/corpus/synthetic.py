@@ -123,8 +123,7 @@ def build_synthetic_corpus(
     Args:
         folder: folder to write.
         minutes: minutes of training speech; see `target_minutes` for the other splits. Clips without speech
-            add
-            another 5 %.
+            add another 5 %.
         seed: equal seeds give equal files.
         num_workers: number of processes.
         voices: keys of `flite_festival_tts.VOICES`, for consecutive batches in turn.
@@ -217,9 +216,9 @@ def check_voices(voices: Iterable[str] = VOICE_ROTATION) -> None:
 def _build_batch(job: _BatchJob) -> list[Index]:
     """Synthesize, cut and save one batch; parts/ keeps its entries, so that a second call skips it."""
     folder, split, number, seed, voice = job
-    part = folder / "parts" / f"{split}_{number:03d}.json"
-    if part.is_file():
-        return read_entries(part)
+    part_path = folder / "parts" / f"{split}_{number:03d}.json"
+    if part_path.is_file():
+        return read_entries(part_path)
     rng = np.random.default_rng([seed, SPLITS.index(split), number])
     held_out = split == "test"
     if held_out:  # without scaling, at three tempos
@@ -239,7 +238,7 @@ def _build_batch(job: _BatchJob) -> list[Index]:
         clip.weights, clip.head = face_motion.synthesize_speaker_motion(clip, speaker)
         text = " ".join(utterance.text for utterance in group)
         entries.append(save_clip(folder, clip, speaker=speaker, tempo=tempo, text=text))
-    part.write_text(json.dumps(entries))
+    part_path.write_text(json.dumps(entries))
     return entries
 
 
@@ -283,7 +282,7 @@ def join_utterances(group: Sequence[Utterance], scale: float, rng: np.random.Gen
     Returns:
         A clip without motion.
     """
-    pieces: list[np.ndarray] = []
+    segments: list[np.ndarray] = []
     phones: list[Phone] = []
     position = 0  # samples
 
@@ -291,7 +290,7 @@ def join_utterances(group: Sequence[Utterance], scale: float, rng: np.random.Gen
         nonlocal position
         count = int(seconds * SAMPLE_RATE)
         phones.append(Phone("pau", position / SAMPLE_RATE, (position + count) / SAMPLE_RATE))
-        pieces.append(np.zeros(count, np.float32))
+        segments.append(np.zeros(count, np.float32))
         position += count
 
     append_silence(rng.uniform(0.1, 0.8))
@@ -300,7 +299,7 @@ def join_utterances(group: Sequence[Utterance], scale: float, rng: np.random.Gen
         mean_gain, gain_range = rng.normal(0.0, [2.5, 1.5])  # dB
         wave = np.sin(2 * np.pi * (rng.uniform(0.3, 0.9) * np.arange(len(pcm)) / SAMPLE_RATE + rng.random()))
         gain = mean_gain + gain_range * wave
-        pieces.append((pcm * 10.0 ** (gain / 20.0)).astype(np.float32))
+        segments.append((pcm * 10.0 ** (gain / 20.0)).astype(np.float32))
         duration = len(pcm) / SAMPLE_RATE
         for phone in utterance.phones:
             start, end = (
@@ -310,7 +309,7 @@ def join_utterances(group: Sequence[Utterance], scale: float, rng: np.random.Gen
         position += len(pcm)
         append_silence(rng.uniform(0.0, 0.5) if i + 1 < len(group) else rng.uniform(0.15, 0.8))
     append_silence(((-position) % HOP_LENGTH) / SAMPLE_RATE)
-    pcm = np.concatenate(pieces)
+    pcm = np.concatenate(segments)
     pcm = np.pad(pcm, (0, (-len(pcm)) % HOP_LENGTH))
     pcm = augmentation.set_active_level(pcm, SPEECH_LEVEL_DBFS)
     pcm = pcm * min(1.0, 0.98 / float(np.abs(pcm).max()))

@@ -58,7 +58,7 @@ def import_vocoder() -> ModuleType:
         TalkerError: if pyworld, or the pkg_resources that it imports, is not installed.
     """
     try:
-        return require("pyworld", "giving clips other voices")
+        return require("pyworld", "voice conversion")
     except ModuleNotFoundError as missing:
         if missing.name != "pkg_resources":
             raise
@@ -163,11 +163,11 @@ def convert_voices(
     tqdm = require("tqdm", "the progress bar").tqdm
     folder, out = Path(folder), Path(out)
     if copies < 1 or folder.resolve() == out.resolve():
-        raise TalkerError("revoicing needs --copies of at least 1 and a folder of its own to write")
+        raise TalkerError("voice conversion needs --copies of at least 1 and another folder to write")
     import_vocoder()  # report a missing package before any process starts
     source, clips = read_index(folder), load_corpus(folder, "train")
     if not clips:
-        raise TalkerError(f"{folder} has no training clips to give other voices")
+        raise TalkerError(f"{folder} has no training clips to convert")
     (out / "parts").mkdir(parents=True, exist_ok=True)
     with ProcessPoolExecutor(num_workers) as pool:
         work = [(clip, out, copies, [seed, number // CLIPS_PER_SPEAKER]) for number, clip in enumerate(clips)]

@@ -87,10 +87,12 @@ class Rig:
         )
 
     @functools.cached_property
-    def _moving(self) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.float32]]:
+    def _moved_deltas(self) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.float32]]:
         """The M vertices that any shape moves, and their deltas as a matrix (S, 3 M)."""
-        moving = np.flatnonzero((self.deltas != 0).any(axis=(0, 2)))
-        return moving, np.ascontiguousarray(self.deltas[:, moving].reshape(len(self.deltas), 3 * len(moving)))
+        moved_ids = np.flatnonzero((self.deltas != 0).any(axis=(0, 2)))
+        return moved_ids, np.ascontiguousarray(
+            self.deltas[:, moved_ids].reshape(len(self.deltas), 3 * len(moved_ids))
+        )
 
     def _validate(self, weights: npt.ArrayLike) -> npt.NDArray[np.float32]:
         values = np.asarray(weights, np.float32)
@@ -111,9 +113,9 @@ class Rig:
             (…, V, 3) float32, metres.
         """
         values = self._validate(weights)
-        moving, matrix = self._moving
+        moved_ids, matrix = self._moved_deltas
         offsets = np.zeros((*values.shape[:-1], len(self.vertices), 3), np.float32)
-        offsets[..., moving, :] = (values @ matrix).reshape(*values.shape[:-1], len(moving), 3)
+        offsets[..., moved_ids, :] = (values @ matrix).reshape(*values.shape[:-1], len(moved_ids), 3)
         return offsets
 
     def pose(self, weights: npt.ArrayLike, head: npt.ArrayLike | None = None) -> npt.NDArray[np.float32]:

@@ -48,7 +48,7 @@ class MotionFrame(StampedFrame, Protocol):
 
     @property
     def speaking(self) -> bool:
-        """Whether somebody speaks."""
+        """Voice activity."""
         ...
 
 

@@ -201,7 +201,7 @@ class _Engine:
         library.espeak_SetSynthCallback(self._callback)
 
     def _on_audio(self, samples: Any, count: int, events: Any) -> int:
-        """Collect audio and phoneme events; 0 lets the synthesis go on."""
+        """Collect audio and phoneme events; returns 0 to continue the synthesis."""
         if samples and count > 0:
             self._blocks.append(np.ctypeslib.as_array(samples, (count,)).copy())
         i = 0
@@ -260,7 +260,7 @@ def ipa_to_phones(ipa: str) -> list[str]:
         ipa: the sound; diacritics, length and stress marks are ignored.
 
     Returns:
-        Phone names, empty if no letter is known.
+        Phone names, empty if no symbol is recognized.
     """
     letters = "".join(
         char
@@ -326,7 +326,7 @@ def _utterance(
             if last > first
         ]
     if not any(name != "pau" for name, _, _ in rows):
-        raise TalkerError(f"the espeak-ng voice '{voice}' said nothing for “{text}”")
+        raise TalkerError(f"the espeak-ng voice '{voice}' produced no speech for “{text}”")
     rows = _remove_short_pauses(rows)
     phones: list[Phone] = []
     position = 0.0

@@ -149,7 +149,7 @@ def _utterance(voice: str, text: str, path: Path, rows: Sequence[_PhoneRow]) -> 
             phones.append(Phone(name, start, end, stress))
             start = end
     if not phones:
-        raise TalkerError(f"the voice '{voice}' said nothing for “{text}”; give it an English sentence")
+        raise TalkerError(f"the voice '{voice}' produced no speech for “{text}”; give it an English sentence")
     if phones[-1].end < duration:
         phones.append(Phone("pau", phones[-1].end, duration, 0))
     return Utterance(pcm, normalize_phones(phones), text, voice)
@@ -161,7 +161,7 @@ def _run(command: list[str]) -> str:
     if result.returncode:
         last = (result.stderr.strip().splitlines() or ["no reason given"])[-1]
         raise TalkerError(
-            f"{command[0]} failed to speak ({last}); check its installation with `{command[0]} --version`"
+            f"{command[0]} failed ({last}); check its installation with `{command[0]} --version`"
         )
     return result.stdout
 
@@ -215,7 +215,7 @@ def _run_festival(
     tables: list[list[_PhoneRow]] = []
     for text, path in zip(texts, paths, strict=True):
         if not path.with_suffix(".lab").is_file():  # festival reports its own failures with exit code 0
-            raise TalkerError(f"festival could not speak “{text}”; give it an English sentence")
+            raise TalkerError(f"festival could not synthesize “{text}”; give it an English sentence")
         rows = (line.split() for line in path.with_suffix(".lab").read_text().splitlines())
         tables.append([(name, float(end), int(stress == "1")) for name, end, stress in rows])
     return tables

@@ -159,10 +159,8 @@ def align(pcm: np.ndarray, text: str | Sequence[str]) -> list[Phone]:
         aligned = _align_frames(_decoder(wide), words, pcm_bytes)
         if aligned and _minimal_fraction(aligned) < MAX_MINIMAL_FRACTION:
             return _to_phones(aligned, len(pcm) / SAMPLE_RATE)
-    reason = "no path through its phones" if not aligned else "its phones are squeezed"
-    raise TalkerError(
-        f"“{' '.join(words)}” does not fit the sound ({reason}); check that this is what is said"
-    )
+    reason = "no path through its phones" if not aligned else "its phones are too short"
+    raise TalkerError(f"“{' '.join(words)}” does not fit the sound ({reason}); check the transcript")
 
 
 def _is_pause(name: str) -> bool:

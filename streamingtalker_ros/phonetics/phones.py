@@ -73,8 +73,8 @@ class Phone:
 def has_unreliable_alignment(phone: Phone) -> bool:
     """Whether the times of a bilabial are unknown.
 
-    An aligner gives a p, b or m that does not fit the sound its least duration, so the moment of the lip
-    contact cannot be read from such a phone.
+    An aligner assigns its least duration to a p, b or m that does not match the audio, so the moment of the
+    lip contact cannot be derived from such a phone.
 
     Args:
         phone: a phone from forced alignment.
@@ -108,7 +108,8 @@ def normalize_phones(phones: Iterable[Phone]) -> list[Phone]:
 # Targets at normal articulation effort. jaw: jawOpen. pucker, funnel, spread: lip shape (spread drives smile
 # and stretch). part: parting of the lips from the teeth (upper lip up, lower lip down). Each group has a
 # dominance (Cohen and Massaro 1993): the weight of its target against those of neighbouring phones; 0 leaves
-# the group to them. jaw   dom  | pucker funnel spread  dom  | part  dom
+# the group to them.
+#            jaw   dom  | pucker funnel spread  dom  | part  dom
 INITIAL_TARGETS = """
 pau          0     1.6    0      0      0       0.7    0     1
 aa           0.52  1.0    0      0.05   0       0.5    0.22  0.6

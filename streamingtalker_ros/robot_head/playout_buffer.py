@@ -2,8 +2,8 @@
 """Buffers stamped motion until the time at which its audio is heard: `PlayoutBuffer`.
 
 A frame stamped t is due at t + delay. If no delay is set, it is the smallest with which frames arrive, plus
-one frame, so that there is always a next frame to interpolate to. An actuator that responds late is given the
-motion of `lead` later, as far as it is known. Motion between two frames is interpolated linearly.
+one frame, so that there is always a next frame to interpolate to. For an actuator with latency, motion is
+sampled `lead` ahead, as far as it has arrived. Motion between two frames is interpolated linearly.
 """
 
 from __future__ import annotations

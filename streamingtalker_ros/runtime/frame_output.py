@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Output of a session: transitions, order of stamps, pacing of chunks, and errors of the publisher.
 
-The one place that closes the mouth, and the one that tells the two families of frames apart.
+The only module of the runtime that closes the mouth, and the only one that depends on the family of frames.
 """
 
 from __future__ import annotations
@@ -86,7 +86,7 @@ class FrameOutput:
         )  # not due yet; whether a frame starts its stream
         self._starts_stream = False  # the next frame that is added
         self._crossfades = False  # the next frame that is published
-        self.forget()
+        self.reset()
 
     @property
     def is_at_rest(self) -> bool:
@@ -109,7 +109,7 @@ class FrameOutput:
         self.is_interrupted = False
 
     def allow_any_stamp(self) -> None:
-        """Publish the next frame whatever its stamp: a new timeline begins."""
+        """Publish the next frame regardless of its stamp: a new timeline begins."""
         self._last_stamp: int | None = None  # ns, of the frame published last
 
     def discard(self) -> None:
@@ -117,7 +117,7 @@ class FrameOutput:
         self._pending.clear()
         self.is_interrupted = False
 
-    def forget(self) -> None:
+    def reset(self) -> None:
         """Discard the pending frames and the last pose."""
         self.discard()
         self.allow_any_stamp()
@@ -164,7 +164,7 @@ class FrameOutput:
                 self._statistics.latency.add(self._clock() - timed.arrival)
 
     def _gate_rate(self, idle: bool) -> GateRate:
-        """How the mouth's gate moves: after barge-in it closes at once, else behind the end of the audio."""
+        """Rate of the mouth gate: it closes faster after barge-in than after the end of the audio."""
         if self.is_interrupted:
             return GateRate.BARGE_IN
         return GateRate.AUDIO_END if idle else GateRate.OPEN

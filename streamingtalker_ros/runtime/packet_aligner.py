@@ -22,7 +22,7 @@ from streamingtalker_ros.audio.resample import Resampler
 from streamingtalker_ros.runtime.statistics import Statistics
 from streamingtalker_ros.runtime.timeline import AudioSegment
 
-_MAX_RECENT_PACKETS = 64  # packets remembered to tell a duplicate from a late packet
+_MAX_RECENT_PACKETS = 64  # packets remembered to distinguish a duplicate from a late packet
 
 _PacketKind: TypeAlias = tuple[AudioFormat, bool]  # format, and whether packets carry stamps
 
@@ -165,9 +165,9 @@ class PacketAligner:
         return [AudioSegment(tail, arrival, self._clock)] if len(tail) else []
 
     def _decode(self, payload: bytes) -> npt.NDArray[np.float32]:
-        before = self._decoder.nonfinite
+        previous_nonfinite = self._decoder.nonfinite
         pcm = self._decoder.decode(payload)
-        self._statistics.nonfinite += self._decoder.nonfinite - before
+        self._statistics.nonfinite += self._decoder.nonfinite - previous_nonfinite
         return pcm
 
     def _to_grid(self, pcm: npt.NDArray[np.float32], gap: int) -> npt.NDArray[np.float32]:

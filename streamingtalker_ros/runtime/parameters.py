@@ -183,7 +183,7 @@ def validate(parameter: Parameter, value: object) -> Any:
     """Return a value converted to the parameter's type.
 
     Raises:
-        TalkerError: If it has another type, is out of range or no allowed choice.
+        TalkerError: If it has another type, is out of range or is not an allowed choice.
     """
     name, value_type = parameter.name, _value_type(parameter)
     if value_type is float and type(value) is int:
@@ -206,14 +206,14 @@ def validate(parameter: Parameter, value: object) -> Any:
 
 
 def from_values(values: Mapping[str, Any]) -> TalkerParameters:
-    """Make TalkerParameters of named values.
+    """Build TalkerParameters from named values.
 
     Raises:
         TalkerError: If a name is unknown or a value is invalid.
     """
     for name in values:
         if name not in PARAMETERS:
-            raise TalkerError(f"{name} is no parameter of the talker: known are {', '.join(PARAMETERS)}")
+            raise TalkerError(f"{name} is not a parameter of the talker: choose from {', '.join(PARAMETERS)}")
     return TalkerParameters(**values)
 
 
@@ -269,7 +269,7 @@ def parse_assignment(text: str) -> tuple[str, Any]:
     name, equals, value = text.partition("=")
     if not equals or name not in PARAMETERS:
         raise TalkerError(
-            f"{text!r} sets no parameter: write name=value with a name of {', '.join(PARAMETERS)}"
+            f"{text!r} is not an assignment: write name=value with a name of {', '.join(PARAMETERS)}"
         )
     value_type = _value_type(PARAMETERS[name])
     if value_type is str:
@@ -317,7 +317,10 @@ class ParameterFile:
             TalkerError: Once for each time that the file is written, if it cannot be read.
         """
         version = self._version()
-        if version in (None, self._last_version):  # a file that is being replaced is looked at again
+        if version in (
+            None,
+            self._last_version,
+        ):  # None: the file is being replaced, so read it at the next call
             return None
         self._last_version = version
         new = dataclasses.asdict(self.read())

@@ -73,7 +73,7 @@ class FrameScheduler:
     def network_delay(self, segment: AudioSegment) -> float:
         """Seconds by which the network delayed a new stream's first audio more than the audio of this stream.
 
-        By the stamps; 0 if they do not tell, or do not indicate a delay.
+        By the stamps; 0 if a stream has none, or if they indicate no delay.
         """
         clock = self._timeline.clock
         if (

@@ -61,7 +61,7 @@ class SessionPolicy:
 
 
 TOPIC_POLICY: Final = SessionPolicy()
-"""Packets of a ROS topic: the end of the audio is not announced, stamps tell the time."""
+"""Packets of a ROS topic: the end of the audio is not announced, and stamps give the time."""
 
 WEB_POLICY: Final = SessionPolicy(detects_end=False, flushes_silence=False)
 """A browser: a lossless connection that announces the end of its audio, and plays frames by their time."""
@@ -284,8 +284,8 @@ class VoiceSession:
                 self._barge_in(now)
             case SessionAction.DISCARD_STREAM:
                 self._discard_stream()
-            case SessionAction.FORGET:
-                self._forget()
+            case SessionAction.RESET:
+                self._reset()
             case SessionAction.IGNORE | SessionAction.MARK_END | SessionAction.RUN_IDLE:
                 pass
 
@@ -341,9 +341,9 @@ class VoiceSession:
         self._output.discard()
         self._last_packet_time = self._packet_seconds = 0.0
 
-    def _forget(self) -> None:
+    def _reset(self) -> None:
         self._discard_stream()
-        self._output.forget()
+        self._output.reset()
         self.stream.reset(self._seed)
 
     def _start_stream(self, segment: AudioSegment | None) -> None:

@@ -57,7 +57,7 @@ class SessionAction(Enum):
     RUN_IDLE = "pace idle frames by the clock"
     BARGE_IN = "drop the queued audio, close the mouth over three frames"
     DISCARD_STREAM = "drop the stream and its audio, keep the last pose"
-    FORGET = "drop the stream, its audio and the last pose"
+    RESET = "drop the stream, its audio and the last pose"
 
 
 @dataclass(frozen=True)
@@ -78,7 +78,7 @@ _S, _E, _A = StreamState, SessionEvent, SessionAction
 # the same in every state
 _COMMON: Final = {
     _E.SUSPEND: Transition(_S.WAITING, _A.DISCARD_STREAM),
-    _E.RESET: Transition(_S.WAITING, _A.FORGET),
+    _E.RESET: Transition(_S.WAITING, _A.RESET),
     _E.MODEL_ERROR: Transition(_S.WAITING, _A.DISCARD_STREAM),
     _E.STREAM_START: Transition(_S.SPEAKING, _A.START_STREAM),
 }

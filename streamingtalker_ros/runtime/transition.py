@@ -3,7 +3,7 @@
 
 A new stream begins with the difference to the pose before it, which fades over `CROSSFADE_FRAMES` frames.
 After the end of the audio, or after barge-in, a gate fades the mouth to the rest pose over a few frames,
-whatever the model generates for the sudden silence.
+regardless of what the model generates for the sudden silence.
 """
 
 from __future__ import annotations
@@ -129,7 +129,7 @@ class VertexTransition(_MouthGate):
 
         Args:
             vertices: (V, 3) positions in metres.
-            gate_rate: How the gate moves; it fades all offsets, as a mesh does not say which are the mouth's.
+            gate_rate: How the gate moves; it fades all offsets, as a mesh has no mask of the mouth.
 
         Returns:
             (V, 3) float32, the positions to publish.

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """A visualization_msgs/Marker that is serialized once and then updated in place: `SerializedMarker`.
 
-A list of 15,000 Points takes 80 ms to fill and serialize; writing into the serialized bytes through numpy
-views takes a fraction of a millisecond. It works with any serializer of plain little-endian CDR: rclpy's
-`serialize_message`, and `serialize` of the classes of `dds.message_types`. rclpy's publishers accept the
-bytes as they are.
+Filling and serializing a list of thousands of Points is too slow for every frame; numpy views into the
+serialized bytes update the points in place. This works with any serializer of plain little-endian CDR:
+rclpy's `serialize_message`, and `serialize` of the classes of `dds.message_types`. rclpy's publishers accept
+the bytes as they are.
 """
 
 from __future__ import annotations

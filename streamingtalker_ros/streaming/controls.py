@@ -24,8 +24,8 @@ RAMP_FRAMES = 8  # frames that a change of gains or expression takes
 CONTACT_GAP_M = 0.0003  # metres of inner-lip gap, above rest, up to which lips count as touching
 FREE_GAP_M = 0.002  # metres beyond that from which on an expression may open speaking lips without limit
 MAX_GAIN, MAX_GUIDANCE = 2.0, 4.0
-# (52,) bool: upper-face shapes that the face gain scales; blinks and gaze are no expression and keep their
-# size
+# (52,) bool: upper-face shapes that the face gain scales; blinks and gaze are not expression and are not
+# scaled
 UPPER_FACE_MASK = np.array(
     [name.startswith(("brow", "eyeSquint", "eyeWide", "cheekSquint", "noseSneer")) for name in ARKIT_NAMES]
 )
@@ -82,14 +82,14 @@ CONTROL_NAMES = tuple(field.name for field in fields(Controls))
 
 
 class ControlSmoother:
-    """Gains and expression of one stream, on their way to its controls.
+    """Smoothed gains and expression of one stream, which ramp to its controls.
 
     Args:
         controls: Initial values.
 
     Attributes:
         is_neutral: Frames are passed on unchanged.
-        mouth_at_rest: (52,) float32, the mouth's shapes where nobody speaks.
+        mouth_at_rest: (52,) float32, rest pose of the mouth: its shapes without voice activity.
     """
 
     def __init__(self, controls: Controls) -> None:

@@ -51,8 +51,8 @@ class CudaGraphed:
         self._graph = torch.cuda.CUDAGraph()
         with torch.cuda.graph(self._graph):
             self._outputs = self._function(*self._inputs)
-        for value, before in saved:  # the warm-up runs have changed it
-            value.copy_(before)
+        for value, saved_value in saved:  # the warm-up runs have changed it
+            value.copy_(saved_value)
 
     def __call__(self, *inputs: torch.Tensor) -> Any:
         """Run the function on inputs of the captured shapes; the outputs are valid until the next call."""

@@ -74,7 +74,7 @@ def read_articulation_heads(
 
     Args:
         logits: (1 to 5,) of `AudioEncoder.auxiliary_logits`.
-        config: Tells which heads the model has.
+        config: Configuration of the model, which names its heads.
         previous: Targets of the frame before.
         snr_db: dB of the voice's level above its noise floor (`NoiseFloorEstimator`).
 
@@ -158,13 +158,13 @@ def _width_map() -> tuple[float, npt.NDArray[np.float32], npt.NDArray[np.float32
 
 
 def _shift(
-    weights: npt.NDArray[np.float32], row: npt.NDArray[np.float32], by: float
+    weights: npt.NDArray[np.float32], row: npt.NDArray[np.float32], change: float
 ) -> npt.NDArray[np.float32]:
-    """Return the nearest weights in 0..1 with `by` more of weights @ row, or as near as 0 and 1 allow."""
+    """Change `weights @ row` by `change`, or as near as weights in 0..1 allow; return the nearest weights."""
     value = float(weights @ row)
-    if by < 0.0:
-        return limit_lip_aperture(weights, row, value + by)
-    return limit_lip_aperture(weights, -row, -value - by)
+    if change < 0.0:
+        return limit_lip_aperture(weights, row, value + change)
+    return limit_lip_aperture(weights, -row, -value - change)
 
 
 def close_lips(weights: npt.NDArray[np.float32], amount: float) -> npt.NDArray[np.float32]:

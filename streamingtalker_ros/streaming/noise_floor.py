@@ -30,12 +30,12 @@ class NoiseFloorEstimator:
     """
 
     def __init__(self, frame_rate: float) -> None:
-        self.fall = LEVEL_RELEASE * DB_PER_NEPER / frame_rate  # dB per hop
+        self.release_db = LEVEL_RELEASE * DB_PER_NEPER / frame_rate  # dB per hop
         self.powers: deque[float] = deque(maxlen=round(MEMORY_S * frame_rate))  # dB of the last hops
         self.reset()
 
     def reset(self) -> None:
-        """Forget all audio."""
+        """Discard the level and the noise floor."""
         self.powers.clear()
         self.level = MIN_LEVEL * DB_PER_NEPER
 
@@ -51,5 +51,5 @@ class NoiseFloorEstimator:
         # the variance, since a constant offset is no noise
         power = 10.0 * math.log10(float(np.var(hop)) + 10.0 ** (0.1 * SILENCE_DB))
         self.powers.append(power)
-        self.level = max(power, self.level - self.fall, MIN_LEVEL * DB_PER_NEPER)
+        self.level = max(power, self.level - self.release_db, MIN_LEVEL * DB_PER_NEPER)
         return self.level - min(self.powers)

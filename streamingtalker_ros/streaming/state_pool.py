@@ -93,9 +93,9 @@ class StatePool(Generic[StateT]):
             rows: Rows of the pool.
             subset: Names of the state's fields that are used and written back; all if left out.
         """
-        whole = self.state
+        pool_state = self.state
         if rows == list(range(self._size)):
-            yield whole
+            yield pool_state
             return
         if len(rows) not in self._gather_buffers:
             self._gather_buffers[len(rows)] = self._init_state(len(rows))
@@ -104,7 +104,7 @@ class StatePool(Generic[StateT]):
         def used(state: StateT) -> list[torch.Tensor]:
             return state_tensors([getattr(state, name) for name in subset] if subset else state)
 
-        pairs = list(zip(used(buffer), used(whole), strict=True))
+        pairs = list(zip(used(buffer), used(pool_state), strict=True))
         index = torch.tensor(rows, device=pairs[0][0].device)
         for gathered, pooled in pairs:
             torch.index_select(pooled, 0, index, out=gathered)

@@ -66,7 +66,7 @@ class Stream:
         self.uncond_row: int | None = None  # of the unconditional branch, where there is guidance
         self._buffer = np.zeros(talker.hop, np.float32)  # the hop that is being filled
         self._clear(seed)
-        weakref.finalize(self, talker.release, row)  # a stream that is dropped frees its row
+        weakref.finalize(self, talker.release, row)  # garbage collection frees the row
         self._update_guidance()
 
     @property
@@ -100,7 +100,9 @@ class Stream:
         """
         for name in controls:
             if name not in CONTROL_NAMES:
-                raise TalkerError(f"{name} is no control of a stream: known are {', '.join(CONTROL_NAMES)}")
+                raise TalkerError(
+                    f"{name} is not a control of a stream: choose from {', '.join(CONTROL_NAMES)}"
+                )
         changed = self.controls.replace(**controls)
         with self.talker.lock:
             self.controls = changed
@@ -109,7 +111,7 @@ class Stream:
 
     @property
     def mouth_at_rest(self) -> npt.NDArray[np.float32]:
-        """(52,) float32: the mouth's shapes where nobody speaks, zeros unless an expression moves them."""
+        """(52,) float32: rest pose of the mouth, zeros unless an expression moves its shapes."""
         return self.smoother.mouth_at_rest
 
     def _update_guidance(self) -> None:

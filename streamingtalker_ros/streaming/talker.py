@@ -52,10 +52,12 @@ def choose_device(device: str) -> str:
     if kind not in ("cpu", "cuda") or (number and not number.isdigit()):
         raise TalkerError(f"unknown device {device!r}: choose auto, cpu, cuda or cuda:N")
     if kind == "cuda" and not torch.cuda.is_available():
-        raise TalkerError(f"device {device!r} is not there: this PyTorch sees no CUDA, choose auto or cpu")
+        raise TalkerError(
+            f"device {device!r} is not available: this PyTorch sees no CUDA, choose auto or cpu"
+        )
     if number and int(number) >= torch.cuda.device_count():
         raise TalkerError(
-            f"device {device!r} is not there: {torch.cuda.device_count()} CUDA devices are seen"
+            f"device {device!r} is not available: {torch.cuda.device_count()} CUDA devices are seen"
         )
     return device
 
@@ -163,7 +165,7 @@ class Talker:
         if style in (None, ""):
             return 0
         if style not in self.styles:
-            raise TalkerError(f"unknown style {style!r}: this model knows {', '.join(self.styles)}")
+            raise TalkerError(f"unknown style {style!r}: choose one of {', '.join(self.styles)}")
         return self.styles.index(style)
 
     def sampler(self, steps: int) -> FusedSampler:
@@ -214,13 +216,13 @@ class Talker:
             )
         unknown = [name for name in controls if name not in CONTROL_NAMES]
         if unknown:
-            raise TalkerError(f"{', '.join(unknown)}: a stream knows no such option")
+            raise TalkerError(f"{', '.join(unknown)}: a stream has no such option")
         values = Controls(**controls)
         with self.lock:
             return Stream(self, self._pool.open(), seed, style, steps, context_frames, values, eye_motion)
 
     def release(self, row: int) -> None:
-        """Free the row of a stream that is gone. Called by the stream."""
+        """Free the row of a garbage-collected stream. Called by the stream."""
         with self.lock:
             self._pool.close(row)
 
@@ -263,21 +265,25 @@ class Talker:
         Raises:
             TalkerError: If a stream is passed twice, is finished, or belongs to another talker.
         """
-        own = [stream for stream in streams if isinstance(stream, Stream) and stream.talker is self]
-        if len(own) != len(streams):
+        checked_streams = [
+            stream for stream in streams if isinstance(stream, Stream) and stream.talker is self
+        ]
+        if len(checked_streams) != len(streams):
             raise TalkerError("a stream of another talker was passed: open it with this talker's open_stream")
-        if len(set(map(id, own))) != len(own):
-            raise TalkerError("a stream is given twice in one call: join its chunks")
-        frames: list[list[BlendshapeFrame]] = [[] for _ in own]
+        if len(set(map(id, checked_streams))) != len(checked_streams):
+            raise TalkerError("a stream is passed twice in one call: concatenate its chunks")
+        frames: list[list[BlendshapeFrame]] = [[] for _ in checked_streams]
         with self.lock:
-            pcm = [stream.validate(chunk) for stream, chunk in zip(own, chunks, strict=True)]
-            hops = [stream.pop_hops(samples) for stream, samples in zip(own, pcm, strict=True)]
-            ready = list(range(len(own)))
+            pcm = [stream.validate(chunk) for stream, chunk in zip(checked_streams, chunks, strict=True)]
+            hops = [stream.pop_hops(samples) for stream, samples in zip(checked_streams, pcm, strict=True)]
+            ready = list(range(len(checked_streams)))
             while ready:
                 batch = [(i, hop) for i in ready for hop in [next(hops[i], None)] if hop is not None]
                 ready = [i for i, _ in batch]
                 if batch:
-                    stepped = self._step([own[i] for i in ready], np.stack([hop for _, hop in batch]))
+                    stepped = self._step(
+                        [checked_streams[i] for i in ready], np.stack([hop for _, hop in batch])
+                    )
                     for i, frame in zip(ready, stepped, strict=True):
                         if frame is not None:
                             frames[i].append(frame)
@@ -381,7 +387,7 @@ class Talker:
         return BlendshapeFrame(index, index / self.frame_rate, weights, quaternion, speaking)
 
 
-AnyTalker: TypeAlias = Talker | VertexTalker  # `talker.family` tells which
+AnyTalker: TypeAlias = Talker | VertexTalker  # distinguished by `talker.family`
 
 
 def load_talker(path: str | Path | None = None, device: str = "auto", **limits: Any) -> AnyTalker:
@@ -397,11 +403,13 @@ def load_talker(path: str | Path | None = None, device: str = "auto", **limits: 
         A Talker, or a VertexTalker for a folder that `streamingtalker convert` wrote.
 
     Raises:
-        TalkerError: If the folder, its weights or the device are not there.
+        TalkerError: If the folder, its weights or the device are not available.
     """
     path, device = path or DEFAULT_CHECKPOINT, choose_device(device)
     if checkpoint.read_family(path) == "vertex":
         return VertexTalker.load(path, device, **limits)
     if limits:
-        raise TalkerError(f"{', '.join(limits)}: only a vertex checkpoint has such limits, {path} is none")
+        raise TalkerError(
+            f"{', '.join(limits)}: only a vertex checkpoint has these limits, {path} is of the other family"
+        )
     return Talker(checkpoint.load(path), device)

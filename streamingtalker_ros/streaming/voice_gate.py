@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Voice-activity gate with hang-over: fades mouth shapes to the rest pose when nobody speaks.
+"""Voice-activity gate with hang-over: fades mouth shapes to the rest pose without voice activity.
 
-Voice activity is the encoder's own, learned so that noise and music do not open the mouth. The gate opens
-with the first voice inside the look-ahead, stays open one frame after the last and closes within three
-frames, so that the mouth is shut 160 ms after the last sound. People part their lips before they speak, with
-a breath: where the lip-aperture head predicts lips well apart, the gate opens without voice too, unless there
-is no sound at all.
+Voice activity is predicted by the encoder, which is trained so that noise and music do not open the mouth.
+The gate opens with the first voice inside the look-ahead, stays open one frame after the last and closes
+within three frames, so that the mouth is shut 160 ms after the last sound. People part their lips before they
+speak, with a breath: where the lip-aperture head predicts lips well apart, the gate opens without voice too,
+unless there is no sound at all.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ class VadGateState:
 def update_vad(state: VadGateState, probability: float, hop: npt.NDArray[np.float32]) -> None:
     """Process the newest hop.
 
-    In digital silence nobody speaks, whatever the encoder predicts.
+    In digital silence the activity is 0, regardless of the encoder's prediction.
 
     Args:
         state: Updated in place.
@@ -78,7 +78,7 @@ def apply_gate(state: VadGateState, weights: npt.NDArray[np.float32], aperture: 
             head.
 
     Returns:
-        Whether somebody speaks in this frame.
+        Voice activity of this frame.
     """
     speaking = bool((state.activity > VAD_THRESHOLD).any())
     state.gate = min(state.gate + GATE_RISE, 1.0) if speaking else max(state.gate - GATE_FALL, 0.0)

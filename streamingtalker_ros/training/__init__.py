@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Corpora, the procedural teacher and the two training stages."""
+"""Training of the blendshape and vertex networks, and of the coarticulation model."""

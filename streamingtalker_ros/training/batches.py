@@ -65,7 +65,7 @@ NOISE_ONLY_GAIN = (-6.0, 2.0)  # nepers of power
 
 
 class TrainingClip(Protocol):
-    """A clip to learn from; `style` and `lip_opening` are read where the clip has them."""
+    """A training clip; `style` and `lip_opening` are read where the clip has them."""
 
     pcm: Array
     weights: Array
@@ -81,13 +81,13 @@ class Batch:
         mels: (B, T + look-ahead, columns, mels) float32 normalised log-mel.
         loudness: (B, T + look-ahead) over the running level.
         motion: (B, T, 55): 52 weights, rotation vector of the head.
-        voice: (B, T + look-ahead) 0 or 1: somebody speaks.
+        voice: (B, T + look-ahead) 0 or 1: voice activity.
         phones: (B, T) int64 indices into `PHONES`, or `IGNORED_LABEL`.
         style: (B,) int64 rows of the style embedding.
         first: (B,) int64 index of row 0 in its clip.
         loss_mask: (B, T) float32, 1 where the loss counts.
         snr: (B,) dB of the augmentation, infinite where nothing was added; None without audio.
-        clean: features of the same windows before augmentation, where they were asked for.
+        clean: features of the same windows before augmentation, where they were requested.
     """
 
     mels: torch.Tensor
@@ -104,12 +104,12 @@ class Batch:
     def to(self, device: torch.device | str) -> Batch:
         """The same batch on a device."""
 
-        def moved(value: Any) -> Any:
+        def to_device(value: Any) -> Any:
             if isinstance(value, tuple):
-                return tuple(map(moved, value))
+                return tuple(map(to_device, value))
             return None if value is None else value.to(device, non_blocking=True)
 
-        return Batch(**{field.name: moved(getattr(self, field.name)) for field in fields(self)})
+        return Batch(**{field.name: to_device(getattr(self, field.name)) for field in fields(self)})
 
 
 def clip_motion(clip: TrainingClip) -> Array:
@@ -176,7 +176,7 @@ class WindowSampler:
         frames: frames per window that the loss counts.
         burn_in: frames of history before them.
         lookahead: frames of audio after the window.
-        log_mel: the encoder's feature extractor; None where only motion is wanted.
+        log_mel: the encoder's feature extractor; None if only motion is needed.
         clip_weights: (clips,) relative frequency of each clip; by length when None.
         styles: names of the style embedding's rows.
         audio_variants: audio variants per clip, the first clean (see `extract_corpus_features`).
@@ -186,9 +186,9 @@ class WindowSampler:
         motion_variants: motions per clip: one audio track allows many, so beyond the first the lips stay and
             the upper face is resampled.
         use_captured_upper_face: keep the lids, brows and head that a camera measured. By default they are
-            resampled: people who read sentences in a booth blink 46 times a minute.
-        augmentation_prob: probability that a window goes through `feature_augmentation.mix`, with clips in
-            which nobody speaks as noise.
+            resampled, because people who read sentences aloud blink far more often than in conversation.
+        augmentation_prob: probability that a window goes through `feature_augmentation.mix`, with clips
+            without speech as noise.
         stationary_noise_prob: probability that the noise is a synthetic stationary one instead.
         augmentation: fields of `FeatureAugmentationConfig`.
         seed: of augmented variants and stationary noises.
@@ -317,7 +317,7 @@ class WindowSampler:
         )
 
     def sample_noise_only(self, batch_size: int, rng: np.random.Generator) -> Features:
-        """Windows of sounds without speech, as a stream that begins with them would see them."""
+        """Windows of sounds without speech, with the features of a stream that begins with them."""
         power = self._sample_noise(batch_size, rng)
         gain = rng.uniform(*NOISE_ONLY_GAIN, batch_size).astype(np.float32)
         power = power + self._to_device(gain)[:, None, None, None]

@@ -29,7 +29,7 @@ def average_encoders(
     Args:
         folders: checkpoint folders whose training began with the same weights.
         weights: a positive number per folder; equal when None.
-        base: checkpoint folder that gives everything but the encoder; the first folder when None.
+        base: checkpoint folder of everything but the encoder; the first folder when None.
 
     Raises:
         TalkerError: if the encoders differ in shape, or weights and folders in number.

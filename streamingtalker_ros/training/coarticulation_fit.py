@@ -105,7 +105,7 @@ class ClipTensors:
         gap: (B, T) measured lip gap, mm.
         width: (B, T) measured mouth width above rest, mm.
         jaw: (B, T) measured jawOpen.
-        counted: (B, T) 1 where the frame is learned from.
+        counted: (B, T) 1 where the frame counts in the loss.
 
     Raises:
         TalkerError: if no clip has tracked lips and phones.
@@ -115,7 +115,7 @@ class ClipTensors:
         rig = default_rig()
         clips = [clip for clip in clips if clip.lip_opening is not None and len(clip.phones) > 1]
         if not clips:
-            raise TalkerError("no clip has tracked lips and phones; fit on a corpus made from video")
+            raise TalkerError("no clip has tracked lips and phones; fit on a corpus built from video")
         self.frames = min(len(clip.weights) for clip in clips)
         phones, contacts, pauses = zip(*(self._clip_rows(clip) for clip in clips), strict=True)
         self.phones = self._pad(phones, 5)
@@ -470,7 +470,7 @@ def fit_parameters(
     """Fit the dominance model to tracked lips.
 
     Args:
-        train_set: clips to learn from.
+        train_set: training clips.
         test_set: clips whose agreement is logged.
         steps: optimizer steps.
         prior_weight: weight of `DifferentiableMouth.prior_penalty`.

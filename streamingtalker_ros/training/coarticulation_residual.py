@@ -41,8 +41,8 @@ class ResidualDataset:
         features: `LipFeatures` of each clip.
         measured: (T, 2) lip gap and mouth width above rest that the camera measured, mm.
         mobility: (T, 2) fraction of gap and width that closure and pauses leave free, 0..1.
-        is_counted: (T,) bool: frames that are learned. People part their lips up to half a second before they
-            speak, which no audio announces, so frames before the first phone are left out.
+        is_counted: (T,) bool: frames that count in the loss. People part their lips up to half a second
+            before they speak, which no audio announces, so frames before the first phone are left out.
 
     Raises:
         TalkerError: if no clip has tracked lips and phones.
@@ -51,7 +51,7 @@ class ResidualDataset:
     def __init__(self, clips: Sequence[Clip]) -> None:
         clips = [clip for clip in clips if clip.lip_opening is not None and len(clip.phones) > 1]
         if not clips:
-            raise TalkerError("no clip has tracked lips and phones; learn from a corpus made from video")
+            raise TalkerError("no clip has tracked lips and phones; train on a corpus built from video")
         self.features: list[LipFeatures] = []
         self.measured: list[npt.NDArray[np.floating]] = []
         self.mobility: list[npt.NDArray[np.floating]] = []

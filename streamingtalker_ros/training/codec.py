@@ -2,9 +2,8 @@
 """Stage 1: the motion codec, a VQ-VAE (paper, stage 1).
 
 Loss: L1 of the reconstruction + ||sg(zq) - z||² + 0.25 ||zq - sg(z)||². Added here: the squared error,
-    without which
-a blink (one frame in twenty) is lost, since the median lid is open; the velocity; and L1 of the inner-lip gap
-on the rig. Unused codes are moved onto data; use and perplexity of the codebook are logged.
+without which a blink (one frame in twenty) is lost, since the median lid is open; the velocity; and L1 of the
+inner-lip gap on the rig. Unused codes are moved onto data; use and perplexity of the codebook are logged.
 """
 
 from __future__ import annotations

@@ -30,16 +30,16 @@ def read_log(path: str | Path) -> tuple[list[str], Array]:
     """Column names and rows (n, columns) of a `log.csv`.
 
     Raises:
-        TalkerError: if the file is no log of a training.
+        TalkerError: if the file is not a training log.
     """
     try:
         with open(path, newline="") as file:
             names, *lines = list(csv.reader(file))
         rows = np.array([line for line in lines if len(line) == len(names)], np.float64)
     except (OSError, ValueError) as error:
-        raise TalkerError(f"{path} is no log of a training ({error})") from None
+        raise TalkerError(f"{path} is not a training log ({error})") from None
     if not len(rows) or names[:1] != ["step"]:
-        raise TalkerError(f"{path} is no log of a training: it has no rows with a step")
+        raise TalkerError(f"{path} is not a training log: it has no rows with a step")
     return names, rows
 
 

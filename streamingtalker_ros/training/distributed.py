@@ -35,7 +35,7 @@ def get_process(device: str = "cpu") -> SingleProcess:
 
 
 def autocast(device: torch.device, mixed_precision: bool) -> torch.autocast:
-    """Context manager for bfloat16, enabled where it is wanted and fast on the device."""
+    """Context manager for bfloat16, enabled if it is requested and fast on the device."""
     enabled = mixed_precision and has_fast_bfloat16(device)
     return torch.autocast(device.type, torch.bfloat16, enabled=enabled)
 

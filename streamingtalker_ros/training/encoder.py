@@ -3,8 +3,8 @@
 
 A linear probe predicts all of them from the audio feature of each frame, look-ahead included. A step costs a
 tenth of one of stage 2, so the encoder sees every voice of the corpora many times. In stage 2 the same probe
-stays as an auxiliary loss: there the motion history alone predicts much of the next frame, which teaches the
-encoder nothing.
+stays as an auxiliary loss: there the motion history alone predicts much of the next frame, which yields
+little gradient for the encoder.
 """
 
 from __future__ import annotations

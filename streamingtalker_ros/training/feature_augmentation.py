@@ -183,7 +183,7 @@ def _telephone(
     """Limit windows to a telephone's band, and add mu-law quantisation noise to half of these.
 
     The noise follows the sound's level and is white: its power per Hz is the same in all bands, so it is
-    heard above the pass band alone.
+    audible only above the pass band.
     """
     narrow = limit_band(power, 1.0, TELEPHONE_HZ, uniform, uniform_between)
     bandwidth = 700.0 + _band_centers(power)  # up to a factor: bands are equally wide on the mel scale

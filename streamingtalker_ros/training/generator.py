@@ -5,12 +5,11 @@ The paper's loss, mean squared errors with weight 1 as released: of the latent, 
 each shape's standard deviation) and of its velocity. Added here: the inner-lip gap, missed lip contacts, the
 probe of encoder pre-training, and voice activity.
 
-Against drift the history is not always the true one: it is dropped, truncated, blurred with noise, or
-    replaced by the
-network's own output (scheduled sampling). In a fraction of the windows the style is dropped, so that the
-neutral style is a blend of all, or the audio, for classifier-free guidance. With each batch the encoder also
-takes a step of its pre-training on another batch, since new voices are what it lacks most; `train_encoder:
-false` leaves the encoder as it is.
+Against drift the true history is augmented in a fraction of the windows: it is dropped, truncated, blurred
+with noise, or replaced by the network's own output (scheduled sampling). In another fraction the style is
+dropped, so that the neutral style is a blend of all, or the audio, for classifier-free guidance. With each
+batch the encoder also takes a step of its pre-training on another batch, for more voices; `train_encoder:
+false` freezes the encoder.
 """
 
 from __future__ import annotations
@@ -221,7 +220,7 @@ class GeneratorStage:
         middle = torch.full((len(clean),), last // 2, device=self.device)
         noisy = self.schedule.add_noise(clean, torch.randn_like(clean), middle)
         clean = head(noisy, prepared, head.timestep_shifts(middle[:1])).view_as(past)
-        own = torch.cat((torch.zeros_like(clean[:, :1]), clean[:, :-1]), 1)
-        own = torch.where(known[..., None], own, past)
+        generated = torch.cat((torch.zeros_like(clean[:, :1]), clean[:, :-1]), 1)
+        generated = torch.where(known[..., None], generated, past)
         is_own = self._uniform(len(past), past.shape[1], 1) < self.history.scheduled_sampling_ratio
-        return torch.where(is_own, own, past)
+        return torch.where(is_own, generated, past)

@@ -81,7 +81,7 @@ def concatenate_short_clips(clips: Sequence[Clip], min_length_s: float = MIN_CLI
 
 
 def concatenate_clips(clips: Sequence[Clip]) -> Clip:
-    """One clip of several, end to end; the first gives its name, voice and style."""
+    """Concatenate clips; the result has the name, voice and style of the first."""
     if len(clips) == 1:
         return clips[0]
     phones: list[Phone] = []

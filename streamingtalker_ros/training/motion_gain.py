@@ -29,7 +29,7 @@ def validate_gains(gains: Mapping[str, float]) -> None:
     """Check a recipe's gains.
 
     Raises:
-        TalkerError: if a group is unknown or a gain is no number in (0, 2].
+        TalkerError: if a group is unknown or a gain is not a number in (0, 2].
     """
     check_keys(gains, GROUP_PREFIXES, "the recipe's section motion_gain")
     for group, gain in gains.items():

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """The whole recipe as steps that each run once: make every corpus, train every stage, export a checkpoint.
 
-`make_plan(recipe, sources, out)` decides which corpora can be made of the sources that are there;
-`run_pipeline` runs the steps that are not done yet. `out/steps.json` records what was made of which settings,
-and how long it took.
+`make_plan(recipe, sources, out)` decides which corpora can be built from the available sources;
+`run_pipeline` runs the steps that are not done yet. `out/steps.json` records the settings and the duration of
+each step.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from streamingtalker_ros.training.recipe import Recipe, model_values
 from streamingtalker_ros.training.recipe_keys import OLD_CORPUS_KEYS, OLD_STAGES, modernize_sections
 
 KINDS = ("from-video", "from-animation", "speech", "synthetic", "espeak", "quiet", "revoice", "resize")
-DERIVED_KINDS = ("revoice", "resize")  # made of another corpus of the recipe, not of a source
+DERIVED_KINDS = ("revoice", "resize")  # built from another corpus of the recipe, not from a source
 SYNTHESIZED_KINDS = ("synthetic", "espeak")
 STEPS_FILE, CORPORA_FOLDER, CHECKPOINT_FOLDER = "steps.json", "corpora", "checkpoint"
 
@@ -32,13 +32,13 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class CorpusStep:
-    """A corpus to make.
+    """A corpus to build.
 
     Attributes:
         name: its name in the recipe and folder's name.
         arguments: of `streamingtalker corpus`.
-        settings: what it is made of, to compare with an earlier call.
-        style: the speaking style that it teaches.
+        settings: what it is built from, to compare with an earlier call.
+        style: the speaking style of its clips.
     """
 
     name: str
@@ -55,8 +55,8 @@ class PipelinePlan:
         out: run folder.
         recipe: without the fractions and styles of what is left out.
         extra_corpora: folders of corpora that exist already.
-        corpora: corpora to make.
-        omissions: sentences about what is left out.
+        corpora: corpora to build.
+        omissions: messages about corpora that are left out.
     """
 
     out: Path
@@ -67,7 +67,7 @@ class PipelinePlan:
 
     @property
     def folders(self) -> list[Path]:
-        """Folders of all corpora to learn from."""
+        """Folders of all training corpora."""
         return [self.out / CORPORA_FOLDER / corpus.name for corpus in self.corpora] + self.extra_corpora
 
 
@@ -82,14 +82,14 @@ def make_plan(
 ) -> PipelinePlan:
     """Decide what a run will do.
 
-    A source that is not given, and every corpus made of it, is left out with its fraction of the mixture; so
+    A missing source, and every corpus built from it, is left out with its fraction of the mixture; so
     is synthetic speech without its synthesiser.
 
     Args:
         recipe: of `recipe.read_recipe`.
-        sources: name -> folder from which the recipe's corpora are made, or None.
+        sources: name -> folder from which the recipe's corpora are built, or None.
         out: run folder.
-        extra_corpora: folders of finished corpora to learn from as well.
+        extra_corpora: folders of finished corpora to train on as well.
         align: folder of the videos' word times; None for what lies beside them.
         landmarks: folder of the videos' landmarks; None for what lies beside them.
         jobs: processes per corpus; one per CPU when None.
@@ -105,7 +105,7 @@ def make_plan(
     )
     for name, folder in sources.items():
         if folder is not None and not Path(folder).is_dir():
-            raise TalkerError(f"there is no folder {folder}: give --{name} the one of that source")
+            raise TalkerError(f"there is no folder {folder}: give --{name} the folder of that source")
     for name, entry in recipe["corpora"].items():
         kind, source_names, options = _parse_entry(name, entry)
         reason = _missing_requirement(kind, source_names, sources, plan)
@@ -194,7 +194,7 @@ def _missing_requirement(
     sources: Mapping[str, str | Path | None],
     plan: PipelinePlan,
 ) -> str | None:
-    """Why a corpus cannot be made, or None.
+    """Reason why a corpus cannot be built, or None.
 
     Raises:
         TalkerError: if a given source needs a package that is missing.
@@ -254,7 +254,7 @@ def _locate_videos(
 
 
 def _styles(model: Mapping[str, Any], plan: PipelinePlan) -> list[str]:
-    """The model's styles that a corpus teaches, and those that the extra corpora add."""
+    """The model's styles that occur in a corpus, and those that the extra corpora add."""
     from streamingtalker_ros.corpus.storage import read_index
 
     first, *others = model.get("styles", ["neutral"])

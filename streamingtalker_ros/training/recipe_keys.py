@@ -1,8 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Names that sections, keys and stages of recipes and run folders had before 0.1.0, so that these still load.
 
-This is the only place that knows the old names. Sections of both families are in one table: where both have a
-    section
+The old names occur in this module only. Sections of both families are in one table: where both have a section
 of one name, its keys have one meaning.
 """
 

@@ -1,11 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """The training stages of the blendshape family, from corpus folders to a checkpoint.
 
-Each stage reads the checkpoint of the one before from the run folder and leaves its own: `codec` the motion
-    codec,
-`encoder` a pre-trained audio encoder, `generator` the whole talker, which `Talker.load` reads,
-`articulation_heads` the same with trained articulation heads and their thresholds. All resume from their
-folders.
+Each stage reads the checkpoint of the previous stage from the run folder and writes its own: `codec` the
+motion codec, `encoder` a pre-trained audio encoder, `generator` the complete talker, which `Talker.load`
+reads, `articulation_heads` the same with trained articulation heads and their thresholds. All resume from
+their folders.
 """
 
 from __future__ import annotations
@@ -49,7 +48,7 @@ PROBE_FILE, METRICS_FILE = "probe.pt", "figures.json"
 MIN_CLOSURE_RECALL = 0.92  # fraction of held-out p, b and m that the lips close in
 MAX_FALSE_CLOSURES = 0.10  # fraction of held-out open vowels that may be closed by mistake
 MAX_HINDERED_CLOSURES = 0.03  # fraction of held-out p, b and m that the open-vowel head may keep open
-MIN_THRESHOLD_PHONES = 20  # closures, and open vowels, that a corpus needs to have a say in the thresholds
+MIN_THRESHOLD_PHONES = 20  # least closures, and open vowels, of a corpus that counts for the thresholds
 
 Folders = Sequence[str | Path]
 
@@ -170,7 +169,7 @@ def train_codec(
 
 
 def load_held_out(corpora: Folders) -> list[Clip]:
-    """Clips to measure with: of validation, else of test, else of training."""
+    """Clips for evaluation: of validation, else of test, else of training."""
     splits = {clip["split"] for folder in corpora for clip in read_index(folder)["clips"]}
     return load_mixture(corpora, next(split for split in ("validation", "test", "train") if split in splits))[
         0
@@ -230,7 +229,7 @@ def train_encoder(
         corpora: corpus folders.
         out: run folder, in which the codec is trained.
         recipe: of `recipe.read_recipe`.
-        start: checkpoint folder that gives everything but the codec.
+        start: checkpoint folder of everything but the codec.
         device: see `distributed.get_process`.
         sampler: of `make_sampler`, where it exists already.
 
@@ -282,7 +281,7 @@ def train_generator(
         corpora: corpus folders.
         out: run folder, in which the codec is trained.
         recipe: of `recipe.read_recipe`.
-        start: checkpoint folder that gives predictor and head.
+        start: checkpoint folder of predictor and head.
         device: see `distributed.get_process`.
         sampler: of `make_sampler`, where it exists already.
 

@@ -58,7 +58,7 @@ class TrainerConfig:
     warmup_steps: int = 100  # linear
     weight_decay: float = 0.01
     max_grad_norm: float = 1.0
-    ema_decay: float = 0.998  # of the averaged weights, which are the ones that ship
+    ema_decay: float = 0.998  # of the averaged weights, which are exported
     seed: int = 0
     mixed_precision: bool = True  # bfloat16 where it is safe and fast
     log_every: int = 25
@@ -113,7 +113,7 @@ class Trainer:
         process: the process that trains; by default what `distributed.get_process` returns.
 
     Raises:
-        TalkerError: if the folder's state is damaged, belongs to another network, or is not seen by every
+        TalkerError: if the folder's state is damaged, belongs to another network, or is not visible to every
             process.
     """
 
@@ -213,8 +213,8 @@ class Trainer:
         path = self.folder / LOG_FILE
         rows = path.read_text().splitlines(keepends=True) if path.exists() else []
         if rows:
-            kept = [row for row in rows[1:] if int(row.split(",")[0]) <= self.step]
-            path.write_text("".join([rows[0], *kept]))
+            retained = [row for row in rows[1:] if int(row.split(",")[0]) <= self.step]
+            path.write_text("".join([rows[0], *retained]))
 
     def save(self, buffers: Mapping[str, torch.Tensor] | None = None) -> None:
         """Write the state that resumes this run, atomically.
@@ -256,9 +256,7 @@ class Trainer:
             self.optimizer.load_state_dict(state["optimizer"])
             self.step = state["step"]
         if not self.process.all_equal(self.step):
-            raise TalkerError(
-                f"{path} is not seen by every machine: put the run folder on a disk that they share"
-            )
+            raise TalkerError(f"{path} is not visible to every machine: put the run folder on a shared disk")
 
     @torch.no_grad()
     def _restore_buffers(self, buffers: Mapping[str, torch.Tensor]) -> None:

@@ -5,7 +5,7 @@ On a loopback address requests for any other Host name are rejected, which preve
 address an access token is required, in the query string once and in a cookie from then on. A WebSocket must
 come from a page of this server.
 
-Starlette's TrustedHostMiddleware does not serve here: it cannot parse IPv6 literals such as `[::1]:8080`.
+Starlette's TrustedHostMiddleware is not used, since it cannot parse IPv6 literals such as `[::1]:8080`.
 """
 
 from __future__ import annotations

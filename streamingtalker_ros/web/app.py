@@ -139,8 +139,8 @@ class WebContext:
 def create_app(context: WebContext) -> Starlette:
     """The ASGI application. Its lifespan starts and stops `context`.
 
-    Starlette's StaticFiles and GZipMiddleware do not serve here: all files are read once at the start, some
-    of them are generated, and each is compressed once, because compression per request would delay the model.
+    Starlette's StaticFiles and GZipMiddleware are not used: all files are read once at the start, some of
+    them are generated, and each is compressed once, because compression per request would delay the model.
     """
 
     @contextlib.asynccontextmanager
@@ -159,7 +159,7 @@ def create_app(context: WebContext) -> Starlette:
 
 
 async def _reject_session(socket: WebSocket, max_sessions: int) -> None:
-    text = f"{max_sessions} visitors are here, which is all that this machine serves: try again soon"
+    text = f"all {max_sessions} sessions of this server are in use: try again soon"
     try:
         await asyncio.wait_for(socket.send_json({"type": "refused", "text": text}), CLOSE_TIMEOUT_S)
         await asyncio.wait_for(socket.close(WS_1013_TRY_AGAIN_LATER, "full"), CLOSE_TIMEOUT_S)

@@ -60,7 +60,7 @@ class StaticAsset:
 
 
 def load_page(folder: Path = STATIC) -> dict[str, StaticAsset]:
-    """The bundled page by URL path, "/" among them. Without a bundle, "/" says how to build it."""
+    """The bundled page by URL path, "/" among them. Without a bundle, "/" explains how to build it."""
     files: dict[str, StaticAsset] = {}
     if is_built(folder):
         for path in sorted(folder.iterdir()):

@@ -104,7 +104,7 @@ class BatchWorker:
         while True:
             with self._condition:
                 deadlines = [stream.session.next_deadline() for stream in self._streams]
-                deadline = min((each for each in deadlines if each is not None), default=None)
+                deadline = min((value for value in deadlines if value is not None), default=None)
                 timeout = None if deadline is None else deadline - time.monotonic()
                 if not self._wakeup and not self._stopping and (timeout is None or timeout > 0):
                     self._condition.wait(timeout)

@@ -71,7 +71,8 @@ class Controls:
         for name, value in changes.items():
             if name not in self._names:
                 raise TalkerError(
-                    f"{str(name)[:_MAX_NAME_LENGTH]!r} is no control here: known are {', '.join(self._names)}"
+                    f"{str(name)[:_MAX_NAME_LENGTH]!r} is not a control of this model: "
+                    f"choose from {', '.join(self._names)}"
                 )
             if name == "seed":
                 self._session.default_seed = protocol.check_int(changes, name, 0, protocol.MAX_SEED)

@@ -57,7 +57,7 @@ def parse_text(text: str) -> dict[str, Any]:
     except (ValueError, RecursionError):
         raise TalkerError("a text is not JSON: send objects as docs/web.md describes them") from None
     if not isinstance(message, dict) or message.get("type") not in MESSAGE_TYPES:
-        raise TalkerError(f"a text has no known type: send one of {', '.join(MESSAGE_TYPES)}")
+        raise TalkerError(f"a text message has an unknown type: send one of {', '.join(MESSAGE_TYPES)}")
     kind = message["type"]
     if kind in _TYPES_WITH_EPOCH:
         check_int(message, "epoch", 0, MAX_EPOCH)
@@ -75,7 +75,7 @@ def _reject_constant(name: str) -> NoReturn:
 
 
 def describe_value(value: object) -> str:
-    """A client's value for an error message: short, without recursing into lists and objects of any depth."""
+    """Describe a client's value for an error message, briefly and without recursing into nested values."""
     if isinstance(value, (dict, list)):
         return "an object" if isinstance(value, dict) else "a list"
     if isinstance(value, int) and value.bit_length() > 128:
@@ -118,7 +118,7 @@ def parse_pcm(data: bytes) -> tuple[int, npt.NDArray[np.int16]]:
         TalkerError: if the bytes are not an audio message.
     """
     if len(data) < 4 or data[0] != PCM or len(data) % 2:
-        raise TalkerError(f"{len(data)} bytes are no audio: send 1, epoch, 0, 0 and whole 16-bit samples")
+        raise TalkerError(f"{len(data)} bytes are not audio: send 1, epoch, 0, 0 and whole 16-bit samples")
     return data[1], np.frombuffer(data, "<i2", offset=4)
 
 

@@ -130,7 +130,7 @@ class Server:
         finally:
             self._socket.close()
         if not self._uvicorn.started:
-            raise TalkerError("the web server did not start: the log shows why")
+            raise TalkerError("the web server did not start: see the log for the reason")
         if self.context.worker.failed:
             raise TalkerError(
                 "the thread that steps all streams ended by an exception, which the log shows: start the "

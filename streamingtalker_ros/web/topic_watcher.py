@@ -152,7 +152,9 @@ class TopicWatcher:
                     self._node = self._subscribe()
                 if self._node is not None:
                     subscription.send_text(
-                        type="watching", topic=self._node.resolve_name("face_motion"), domain=self._node.domain
+                        type="watching",
+                        topic=self._node.resolve_name("face_motion"),
+                        domain=self._node.domain,
                     )
             except TalkerError as error:
                 subscription.send_text(type="error", text=str(error))
@@ -177,7 +179,9 @@ class TopicWatcher:
         self._audio_clock: AudioClock | None = None
         self._samples_out = 0  # on _audio_clock
         node.create_subscription("face_motion", face_messages.MOTION_TYPE, self._on_motion)
-        node.create_subscription(f"{self._audio_topic}_info", audio_common.INFO_TYPE, self._decoder.on_audio_info)
+        node.create_subscription(
+            f"{self._audio_topic}_info", audio_common.INFO_TYPE, self._decoder.on_audio_info
+        )
         self._node = node
         node.on_publisher_discovered(self._on_publisher_discovered)
         node.start()
@@ -195,7 +199,7 @@ class TopicWatcher:
                 if name in INDEX:
                     weights[INDEX[name]] = weight
         if len(weights) != len(_ARKIT_NAMES):
-            self._warn_once("motion", "face_motion has more names than weights: it is left out")
+            self._warn_once("motion", "face_motion has more names than weights: its frames are dropped")
             return
         head = np.nan_to_num([message.head.x, message.head.y, message.head.z, message.head.w])
         weights = np.clip(np.nan_to_num(weights), 0.0, 1.0)
@@ -217,7 +221,9 @@ class TopicWatcher:
                 self._on_audio(message, name)
 
             qos = node.qos(depth=AUDIO_QUEUE_DEPTH, reliable=reliable)
-            self._audio_types[name] = node.create_subscription(self._audio_topic, name, on_message, qos, variant)
+            self._audio_types[name] = node.create_subscription(
+                self._audio_topic, name, on_message, qos, variant
+            )
 
     def _on_audio(self, message: Any, type_name: str) -> None:
         self.packet_count += 1

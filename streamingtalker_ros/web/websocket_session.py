@@ -3,8 +3,9 @@
 
 The frames are those of the session's stream or of a watched talker; both are released when the session ends.
 
-Frames wait in a bounded queue and the browser acknowledges those that it has received: what a slow browser
-cannot take is dropped, and one that stays behind is disconnected, so that it slows down nobody else.
+Frames wait in a bounded queue and the browser acknowledges the frames that it has received. Frames that a
+slow browser cannot receive in time are dropped; a browser that lags for long is disconnected, so that other
+sessions are not affected.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ TIMER_INTERVAL_S = 1.0
 _MAX_AUDIO_RATE = 1.05  # seconds of audio per second: the clocks of sound cards differ
 
 
-class CloseSession(Exception):  # noqa: N818, it is no error: it ends a session
+class CloseSession(Exception):  # noqa: N818, not an error: it ends a session
     """Ends the session.
 
     Args:
@@ -78,7 +79,7 @@ class WebSocketSession:
         )
         self._audio_bucket = TokenBucket(
             _MAX_AUDIO_RATE, limits.burst_seconds
-        )  # a new start does not refill it
+        )  # kept over restarts: a new start does not refill it
         self._rate: int | None = None  # of the audio, Hz
 
     async def run(self) -> None:
@@ -110,7 +111,8 @@ class WebSocketSession:
                 message = await asyncio.wait_for(self._socket.receive(), timeout)
             except asyncio.TimeoutError:
                 raise CloseSession(
-                    WS_1008_POLICY_VIOLATION, f"nothing came for {timeout:g} s: the connection is closed"
+                    WS_1008_POLICY_VIOLATION,
+                    f"no message arrived for {timeout:g} s: the connection is closed",
                 ) from None
             timeout = limits.idle_timeout_seconds
             if message["type"] == "websocket.disconnect":
@@ -135,11 +137,11 @@ class WebSocketSession:
     def _on_bytes(self, data: bytes) -> None:
         if self._rate is None or self._stream is None:
             self._check_text_rate()
-            raise TalkerError('audio came before a start: send {"type": "start", …} first')
+            raise TalkerError('audio arrived before a start: send {"type": "start", …} first')
         epoch, samples = protocol.parse_pcm(data)
         if not self._audio_bucket.take(len(samples) / self._rate):
             raise CloseSession(
-                WS_1008_POLICY_VIOLATION, "the audio came faster than it can be spoken: send it in real time"
+                WS_1008_POLICY_VIOLATION, "the audio arrived faster than real time: send it in real time"
             )
         self._stream.push_audio(epoch, samples)
 
@@ -269,7 +271,7 @@ class WebSocketSession:
             self._send_json(type="state", visitors=self._context.session_count, left_out=self.dropped)
 
     async def _close_politely(self, code: int, message: str) -> None:
-        """Send the reason and close; a browser that does not read is not waited for."""
+        """Send the reason and close, without waiting for a browser that does not read."""
         try:
             if self._socket.application_state == WebSocketState.CONNECTED:
                 await asyncio.wait_for(self._send_goodbye(code, message), CLOSE_TIMEOUT_S)

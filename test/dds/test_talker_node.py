@@ -143,7 +143,7 @@ def test_talk_ends_cleanly_on_a_signal_with_its_summary(tmp_path: Path, talker: 
 @pytest.mark.parametrize(
     "arguments, sentence",
     [
-        (["talk", "--param", "volume=1"], "sets no parameter"),
+        (["talk", "--param", "volume=1"], "is not an assignment"),
         (["talk", "--param", "device=cpu", "--param", "model=/nowhere"], "/nowhere"),
         (["play"], "give a FILE or --microphone"),
         (["play", "/nowhere.wav"], "/nowhere.wav"),

@@ -189,7 +189,7 @@ def write_bytes(path: Path, data: bytes) -> Path:
     "make_file, message",
     [
         (lambda folder: folder / "nothing.glb", "no face at"),
-        (lambda folder: write_bytes(folder / "face.fbx", b"Kaydara"), "no face format"),
+        (lambda folder: write_bytes(folder / "face.fbx", b"Kaydara"), "not of a supported face format"),
         (lambda folder: write_bytes(folder / "bad.glb", b"glTF\x02\0\0\0\xff\0\0\0"), "cut short"),
         (lambda folder: write_bytes(folder / "bad.gltf", b"{ not json"), "not a readable glTF"),
         (lambda folder: write_test_glb(folder / "cut.glb", *mouth_patch(), cut_bytes=4000), "cut short"),

@@ -152,7 +152,7 @@ def test_pickled_templates_of_the_release(protocol: int, tmp_path: Path) -> None
     points, triangles = read_template(f"{tmp_path / 'templates.pkl'}:M3", 5)
     np.testing.assert_array_equal(points, POINTS * 2)
     assert points.dtype == np.float32 and triangles.shape == (0, 3)
-    with pytest.raises(TalkerError, match="no subject 'X': it knows F2, M3"):
+    with pytest.raises(TalkerError, match="no subject 'X': choose one of F2, M3"):
         read_template(f"{tmp_path / 'templates.pkl'}:X", 5)
     with pytest.raises(TalkerError, match="SUBJECT"):
         read_template(tmp_path / "templates.pkl", 5)

@@ -76,7 +76,7 @@ def test_a_file_of_another_form_is_rejected_with_the_reason(tmp_path: Path, text
         ({"idle": 1}, "idle is 1, of type int: give a bool"),
         ({"seed": 1.5}, "seed is 1.5, of type float: give a int"),
         ({"seed": True}, "seed is True"),
-        ({"volume": 1}, "volume is no parameter of the talker"),
+        ({"volume": 1}, "volume is not a parameter of the talker"),
     ],
 )
 def test_invalid_values_are_rejected_with_the_reason(values: dict[str, Any], sentence: str) -> None:

@@ -257,7 +257,7 @@ def test_sessions_end_after_their_duration_and_silent_ones_after_the_handshake_t
     ):
         active.send(type="rest", epoch=1)
         assert silent.wait_until_closed(9) and silent.close_code == POLICY_VIOLATION
-        assert "nothing came" in silent.wait_for_text("bye")["text"]
+        assert "no message arrived" in silent.wait_for_text("bye")["text"]
         assert active.wait_until_closed(9) and active.close_code == TRY_AGAIN_LATER
         assert "a session lasts" in active.wait_for_text("bye")["text"]
 

@@ -114,7 +114,7 @@ def build_video_corpus(
         TalkerError: if every video is rejected, or tracking is needed and mediapipe is not installed.
     """
     if landmarks and stage == "all" and not tracking.is_available():
-        stage = "solve"  # the tracks come from elsewhere
+        stage = "solve"  # an existing folder of tracks was passed
     unique = _drop_duplicate_names(map(Path, videos), report)
     folder = Path(folder)
     landmarks = Path(landmarks) if landmarks else folder / "landmarks"
@@ -127,7 +127,7 @@ def build_video_corpus(
     names = [path.stem for path in unique if path.stem not in rejected]
     usable = _select_usable(names, landmarks, rejected, report)
     if not usable:
-        raise TalkerError("no video is left to learn from; every one was rejected")
+        raise TalkerError("every video was rejected: there is nothing to build a corpus from")
     speaker_face = _estimate_speaker_face(usable, landmarks, report)
     neutral = speaker_face.neutral
     np.savez(
@@ -174,7 +174,7 @@ def _drop_duplicate_names(videos: Iterable[Path], report: Report) -> list[Path]:
     unique: dict[str, Path] = {}
     for path in videos:
         if path.stem in unique and path != unique[path.stem]:
-            report(f"rejected {path}: {unique[path.stem]} has the same name, and clips are told apart by it")
+            report(f"rejected {path}: {unique[path.stem]} has the same name, and clips are identified by it")
         unique.setdefault(path.stem, path)
     return [unique[name] for name in sorted(unique)]
 
@@ -222,7 +222,7 @@ def _silence_stderr() -> None:
 
 
 def _track_video(job: tuple[Path, Path]) -> tuple[Path, str | None]:
-    """(video, why it cannot be tracked, or None)."""
+    """(video, reason why it cannot be tracked, or None)."""
     video, landmarks = job
     try:
         tracking.track_video(video, landmarks)
@@ -267,7 +267,7 @@ def load_audio(path: str | os.PathLike[str]) -> np.ndarray:
 
 @dataclass(frozen=True)
 class _SpeakerFace:
-    """What all clips of a speaker share: the rigid reference and the neutral pose."""
+    """Rigid reference and neutral pose, which all clips of a speaker share."""
 
     reference: np.ndarray
     neutral: NeutralPose

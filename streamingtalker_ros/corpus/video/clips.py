@@ -144,5 +144,5 @@ def extract_audio(pcm: np.ndarray, span: Span) -> np.ndarray:
     Returns:
         (640 T,) float32; silence where the audio ends early.
     """
-    piece = pcm[span[0] * HOP_LENGTH : span[1] * HOP_LENGTH]
-    return np.pad(piece, (0, (span[1] - span[0]) * HOP_LENGTH - len(piece))).astype(np.float32)
+    segment = pcm[span[0] * HOP_LENGTH : span[1] * HOP_LENGTH]
+    return np.pad(segment, (0, (span[1] - span[0]) * HOP_LENGTH - len(segment))).astype(np.float32)

@@ -189,8 +189,8 @@ def estimate_neutral_pose(
     for _ in range(2):
         median = np.median(points, axis=0)
         distance = np.linalg.norm(points - median, axis=-1).mean(axis=-1)
-        near = distance <= np.median(distance)
-        points, heads = (points[near], heads[near]) if len(distance) >= 10 else (points, heads)
+        is_inlier = distance <= np.median(distance)
+        points, heads = (points[is_inlier], heads[is_inlier]) if len(distance) >= 10 else (points, heads)
     median = np.median(points, axis=0)
     lip_gap = float(np.median(measure_lip_gap(points)))
     return NeutralPose(

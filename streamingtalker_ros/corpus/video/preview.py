@@ -232,8 +232,8 @@ def _draw_axes(pen: ImageDraw, axis: _TimeAxis, top: int, label: str) -> None:
 
 def _draw_waveform(pen: ImageDraw, axis: _TimeAxis, top: int, pcm: np.ndarray) -> None:
     """Draw the peaks of audio."""
-    whole = len(pcm) // WAVEFORM_STEP * WAVEFORM_STEP
-    peaks = np.abs(pcm[:whole].reshape(-1, WAVEFORM_STEP)).max(axis=1)
+    num_samples = len(pcm) // WAVEFORM_STEP * WAVEFORM_STEP
+    peaks = np.abs(pcm[:num_samples].reshape(-1, WAVEFORM_STEP)).max(axis=1)
     peaks = peaks / max(0.02, peaks.max()) * STRIP_HEIGHT / 2
     for n, peak in enumerate(peaks):
         x = axis.x(n * WAVEFORM_STEP / SAMPLE_RATE)

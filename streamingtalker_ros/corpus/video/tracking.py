@@ -2,7 +2,7 @@
 """Tracks the landmarks of a face through a video with mediapipe's face mesh.
 
 `track_video(video, folder)` writes NAME.npz (landmarks, see `landmarks`) and NAME.flac (audio, mono 16 kHz).
-mediapipe is optional and requires numpy < 2; `is_available()` tells whether it is installed. The other
+mediapipe is optional and requires numpy < 2; `is_available()` returns whether it is installed. The other
 modules of this package use the files only, so tracking may run in another environment or on another machine.
 """
 
@@ -31,10 +31,10 @@ DEFAULT_FRAME_RATE: Final = 25.0
 """Frame rate of a video that does not state its own."""
 
 INSTALL_HINT: Final = (
-    "tracking needs mediapipe 0.10, which is not installed here: give it an environment of its own, as it "
-    "asks for numpy < 2 (`python -m venv mp && mp/bin/pip install mediapipe==0.10.21 "
+    "tracking needs mediapipe 0.10, which is not installed: install it in a separate environment, since it "
+    "requires numpy < 2 (`python -m venv mp && mp/bin/pip install mediapipe==0.10.21 "
     "'streamingtalker_ros[video]'`, then `mp/bin/streamingtalker corpus from-video … --stage track`), "
-    "and pass what it wrote as --landmarks"
+    "and pass its output as --landmarks"
 )
 
 
@@ -177,7 +177,7 @@ def read_video_audio(video: str | os.PathLike[str]) -> tuple[np.ndarray, float]:
         TalkerError: if the file is not a video or has no audio.
     """
     av, soxr = require("av", "reading video", "video"), require("soxr", "resampling")
-    pieces: list[np.ndarray] = []
+    blocks: list[np.ndarray] = []
     start: float | None = None
     try:
         with av.open(str(video)) as container:
@@ -187,14 +187,22 @@ def read_video_audio(video: str | os.PathLike[str]) -> tuple[np.ndarray, float]:
             planar = av.AudioResampler(format="fltp")
             for frame in container.decode(stream):
                 start = (frame.time or 0.0) if start is None else start
+<<<<<<< HEAD
                 pieces += [piece.to_ndarray().T for piece in planar.resample(frame)]
+=======
+                blocks += [block.to_ndarray().mean(axis=0) for block in planar.resample(frame)]
+>>>>>>> f58d067 (Language of docstrings, comments and messages; local variables in standard terms)
             rate = stream.rate
     except (av.error.FFmpegError, OSError, ValueError) as error:
         raise TalkerError(f"{video}: it cannot be read as video ({_reason(error)})") from None
-    if not pieces or start is None:
+    if not blocks or start is None:
         raise TalkerError(f"{video}: there is no sound in it")
+<<<<<<< HEAD
     mono = downmix(silence_invalid(np.concatenate(pieces)), rate)
     pcm = soxr.resample(mono, rate, SAMPLE_RATE)
+=======
+    pcm = soxr.resample(np.concatenate(blocks).astype(np.float32), rate, SAMPLE_RATE)
+>>>>>>> f58d067 (Language of docstrings, comments and messages; local variables in standard terms)
     return np.clip(pcm, -1.0, 1.0), start
 
 

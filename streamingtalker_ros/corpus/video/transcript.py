@@ -30,7 +30,7 @@ VOICE_PHONE: Final = "voice"
 """Name of a phone of speech whose label is unknown."""
 
 LETTER_NAMES: Final = {"z": "zed"}
-"""British letter names; the dictionary knows the other letters."""
+"""British letter names; the dictionary holds the other letters."""
 
 MAX_END_DIFFERENCE_S: Final = 0.25
 """Largest difference between the end of the phones and that of the word times, in seconds."""

@@ -26,7 +26,7 @@ WIDE_OPENNESS_RANGE: Final = 0.4
 """Increase of the openness beyond the dead zone at eyeWide 1."""
 
 CLOSED_WEIGHT: Final = 0.3
-"""Blink weight above which the gaze is not measured: the iris of a closed eye is a guess of the tracker."""
+"""Blink weight above which the gaze is not measured: the tracker cannot see the iris of a closed eye."""
 
 MIN_WINK_DIFFERENCE: Final = 0.6
 """Eyes whose openness differs by less blink together."""
@@ -86,7 +86,7 @@ def measure_upper_face(face: StabilizedFace, neutral: NeutralPose) -> np.ndarray
 
 
 def _couple_eyes(eye: np.ndarray, mean: np.ndarray) -> np.ndarray:
-    """Replace the openness of one eye by the mean of both, except for a wink: trackers see uneven blinks."""
+    """Replace the openness of an eye by the mean of both, except for a wink: measured blinks are uneven."""
     difference = eye - mean
     return mean + np.sign(difference) * np.maximum(np.abs(difference) - MIN_WINK_DIFFERENCE / 2.0, 0.0)
 

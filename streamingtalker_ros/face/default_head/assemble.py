@@ -30,7 +30,7 @@ _ONE_SIDED_PARTS = ("hair", "glint_left", "glint_right")
 
 @functools.lru_cache(maxsize=1)
 def default_rig() -> Rig:
-    """The face that comes with the package: a rig named "default" with the 52 ARKit shapes.
+    """The default face of the package: a rig named "default" with the 52 ARKit shapes.
 
     Built once per process, in under a second.
     """

@@ -137,11 +137,13 @@ class _Writer:
 
         The indices of all shapes share one buffer view and the values another, which compresses better.
         """
-        moved = [np.flatnonzero(delta.any(axis=1)) for delta in deltas]
-        rows = [np.ascontiguousarray(delta[ids], "<f4") for delta, ids in zip(deltas, moved, strict=True)]
-        indices = [ids.astype(index_type) for ids in moved]
+        moved_rows = [np.flatnonzero(delta.any(axis=1)) for delta in deltas]
+        rows = [
+            np.ascontiguousarray(delta[ids], "<f4") for delta, ids in zip(deltas, moved_rows, strict=True)
+        ]
+        indices = [ids.astype(index_type) for ids in moved_rows]
         index_view = value_view = index_offset = value_offset = 0
-        if any(map(len, moved)):
+        if any(map(len, moved_rows)):
             index_view = self._add_view(b"".join(each.tobytes() for each in indices))
             value_view = self._add_view(b"".join(each.tobytes() for each in rows))
         numbers: list[int] = []

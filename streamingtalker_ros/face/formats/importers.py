@@ -93,7 +93,9 @@ def load_face(
         parts=extras.get("parts") or mesh.parts or {"skin": (0, len(points))},
         landmarks=vertices_by_name,
         colors=np.asarray(mesh.colors, np.float32),
-        pivot=y_up_to_ros(extras["pivot"]) * np.float32(unit) if "pivot" in extras else _guess_pivot(points),
+        pivot=y_up_to_ros(extras["pivot"]) * np.float32(unit)
+        if "pivot" in extras
+        else _estimate_pivot(points),
         follow=mesh.follow,
     )
 
@@ -107,14 +109,14 @@ def _read_mesh(path: Path) -> ImportedMesh:
     if path.suffix.lower() == ".ply":
         vertices, triangles = read_ply(path)
         return ImportedMesh(vertices, triangles, _default_colors(len(vertices)), {}, {}, {}, None)
-    raise TalkerError(f"{path.name} is no face format known here: give {FORMATS}")
+    raise TalkerError(f"{path.name} is not of a supported face format: give {FORMATS}")
 
 
 def _default_colors(count: int) -> npt.NDArray[np.float32]:
     return np.tile(np.array(DEFAULT_COLOR, np.float32), (count, 1))
 
 
-def _guess_pivot(points: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+def _estimate_pivot(points: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
     """A point in the neck, from the bounding box of the face."""
     low, high = points.min(axis=0), points.max(axis=0)
     return np.array(

@@ -2,7 +2,7 @@
 """Audio encoder of the blendshape family: log-mel features to one vector per motion frame, causal.
 
 `forward(audio (B, n·hop)) -> (B, n, audio_width)`; row m depends on audio up to (m + 1)·hop samples and
-nothing later. The look-ahead is made outside, by using row n + lookahead_frames for frame n.
+nothing later. The caller adds the look-ahead by using row n + lookahead_frames for frame n.
 
 Small auxiliary heads read voice activity and articulation off the same vector: `vad_head` always;
 `bilabial_head`, `open_vowel_head`, `lip_aperture_head` and `lip_width_head` where the configuration has them.
@@ -88,7 +88,7 @@ class AudioEncoder(nn.Module):
             ResidualBlock(width, 3, 2 ** (i % 4), DROPOUT) for i in range(config.audio_blocks)
         )
         self.norm = nn.LayerNorm(width)
-        self.vad_head = nn.Linear(width, 1)  # logit of "somebody speaks in this frame"
+        self.vad_head = nn.Linear(width, 1)  # logit of voice activity in this frame
         # logits of "this frame belongs to a p, b or m" and "to an open vowel", see
         # training/articulation_heads.py
         self.has_bilabial_head = bool(config.bilabial_thresholds)

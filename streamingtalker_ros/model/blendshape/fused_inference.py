@@ -197,7 +197,7 @@ class _FusedLayer:
     down: Affine
 
     @classmethod
-    def of(cls, layer: Layer) -> _FusedLayer:
+    def from_layer(cls, layer: Layer) -> _FusedLayer:
         return cls(
             _norm_weights(layer.norm_self),
             share_linear(layer.qkv),
@@ -216,7 +216,7 @@ class _FusedPredictor:
         layers = [layer for layer in predictor.layers if isinstance(layer, Layer)]
         self.heads = layers[0].heads
         self.latent_in, self.no_latent = share_linear(predictor.latent_in), predictor.no_latent
-        self.layers = [_FusedLayer.of(layer) for layer in layers]
+        self.layers = [_FusedLayer.from_layer(layer) for layer in layers]
         self.norm = _norm_weights(predictor.norm)
         # the audio's part of every layer in one product, the bias of `attention_out` included
         composed = [compose_linear(layer.audio_value, layer.audio_out) for layer in layers]

@@ -125,7 +125,7 @@ class ConditionPredictor(nn.Module):
         self.register_buffer("ring_bias", bias, persistent=False)
 
     def embed(self, latents: torch.Tensor, known: torch.Tensor) -> torch.Tensor:
-        """Embed past latents; an unknown one becomes one learned vector.
+        """Embed past latents; unknown latents are replaced by a learned vector.
 
         Args:
             latents: (…, D).

@@ -97,7 +97,7 @@ def read_ckpt(path: str | Path, config: VertexConfig) -> VertexNetwork:
             actual = tuple(getattr(value, "shape", ()))
             raise TalkerError(
                 f"{path}: {published_name.get(name, name)} has shape {actual}, "
-                f"the configuration asks for {expected}"
+                f"the configuration requires {expected}"
             )
         if value.is_floating_point() and not value.isfinite().all():
             raise TalkerError(

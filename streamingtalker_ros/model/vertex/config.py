@@ -123,7 +123,7 @@ def read_yaml(path: str | Path, hubert: Mapping[str, Any] | None = None) -> Vert
         hubert: Arguments of HubertConfig; None for the base model.
 
     Raises:
-        TalkerError: If something is missing, or a setting is none that the published network supports.
+        TalkerError: If something is missing, or the published network does not support a setting.
     """
     try:
         tree = yaml.safe_load(Path(path).read_text())
@@ -148,16 +148,16 @@ def read_yaml(path: str | Path, hubert: Mapping[str, Any] | None = None) -> Vert
         except (TypeError, ValueError):
             raise TalkerError(f"{path}: {'.'.join(keys)} is {value!r}, which is not a number") from None
 
-    for keys, wanted, default in (
+    for keys, required, default in (
         (("MODEL", "VAE", "quant_factor"), 0, 0),
         (("MODEL", "SCHEDULER", "prediction_type"), "sample", "epsilon"),
         (("MODEL", "SCHEDULER", "beta_schedule"), "scaled_linear", "linear"),
         (("MODEL", "SCHEDULER", "clip_sample"), False, True),
         (("MODEL", "eta"), 0.0, 0.0),
     ):
-        if get(*keys, default=default) != wanted:
+        if get(*keys, default=default) != required:
             raise TalkerError(
-                f"{path}: {'.'.join(keys)} must be {wanted!r}, as in the published configurations"
+                f"{path}: {'.'.join(keys)} must be {required!r}, as in the published configurations"
             )
     dataset = get("DATASET", "NAME", kind=str).lower()
     count = get("MODEL", "DIFF_AR_DEC", "id_dim", default=8, kind=int)
@@ -168,12 +168,10 @@ def read_yaml(path: str | Path, hubert: Mapping[str, Any] | None = None) -> Vert
         raise TalkerError(f"{path}: MODEL.VAE.n_vert is {rows}, which is not three numbers per vertex")
     activation = get(*predictor, "activation", default="relu", kind=str)
     if activation not in ("relu", "gelu"):
-        raise TalkerError(f"{path}: MODEL.DIFF_AR_DEC.activation is {activation!r}: relu and gelu are known")
+        raise TalkerError(f"{path}: MODEL.DIFF_AR_DEC.activation is {activation!r}: set relu or gelu")
     spacing = get(*schedule, "timestep_spacing", default="leading", kind=str)
     if spacing not in ("leading", "trailing"):
-        raise TalkerError(
-            f"{path}: MODEL.SCHEDULER.timestep_spacing is {spacing!r}: leading and trailing are known"
-        )
+        raise TalkerError(f"{path}: MODEL.SCHEDULER.timestep_spacing is {spacing!r}: set leading or trailing")
     config = VertexConfig(  # the defaults are those of the published code
         dataset=dataset,
         vertices=rows // 3,

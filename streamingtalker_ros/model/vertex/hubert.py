@@ -16,7 +16,7 @@ from torch.nn import functional as F
 
 from streamingtalker_ros.errors import TalkerError, require
 
-# keys of a HuBERT config.json that are no arguments of HubertConfig
+# keys of a HuBERT config.json that are not arguments of HubertConfig
 _METADATA = ("transformers_version", "architectures", "dtype", "torch_dtype", "model_type")
 
 
@@ -37,7 +37,7 @@ def build(config: Mapping[str, Any]) -> nn.Module:
         return transformers.HubertModel(settings).eval()
     except Exception as error:  # its validators raise types of their own
         raise TalkerError(
-            f"transformers refuses the HuBERT configuration: {str(error).splitlines()[0]}"
+            f"transformers rejects the HuBERT configuration: {str(error).splitlines()[0]}"
         ) from None
 
 

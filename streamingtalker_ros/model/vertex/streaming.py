@@ -69,7 +69,7 @@ class RunningNormalizer:
         return ((pcm - mean) / np.sqrt(variance + 1e-7)).astype(np.float32)
 
     def reset(self) -> None:
-        """Forget all audio."""
+        """Discard the statistics of all audio."""
         self.count = self.total = self.squares = 0.0
 
 
@@ -243,7 +243,7 @@ class VertexTalker:
         if style in (None, ""):
             return 0
         if str(style) not in self.styles:
-            raise TalkerError(f"unknown style {style!r}: this model knows {', '.join(self.styles)}")
+            raise TalkerError(f"unknown style {style!r}: choose one of {', '.join(self.styles)}")
         return self.styles.index(str(style))
 
     def open_stream(
@@ -291,26 +291,30 @@ class VertexTalker:
         Raises:
             TalkerError: If a stream is passed twice, is finished, or belongs to another talker.
         """
-        own = [stream for stream in streams if isinstance(stream, VertexStream) and stream.talker is self]
-        if len(own) != len(streams):
+        checked_streams = [
+            stream for stream in streams if isinstance(stream, VertexStream) and stream.talker is self
+        ]
+        if len(checked_streams) != len(streams):
             raise TalkerError("a stream of another talker was passed: open it with this talker's open_stream")
-        if len(set(map(id, own))) != len(own):
-            raise TalkerError("a stream is given twice in one call: join its chunks")
-        frames: list[list[VertexFrame]] = [[] for _ in own]
+        if len(set(map(id, checked_streams))) != len(checked_streams):
+            raise TalkerError("a stream is passed twice in one call: concatenate its chunks")
+        frames: list[list[VertexFrame]] = [[] for _ in checked_streams]
         with self._lock:
-            pieces = [stream.validate(piece) for stream, piece in zip(own, chunks, strict=True)]
-            fills = [stream.fill(piece) for stream, piece in zip(own, pieces, strict=True)]
-            due = list(range(len(own)))
+            pcm = [stream.validate(samples) for stream, samples in zip(checked_streams, chunks, strict=True)]
+            fills = [stream.fill(samples) for stream, samples in zip(checked_streams, pcm, strict=True)]
+            due = list(range(len(checked_streams)))
             while due:
                 due = [i for i in due if next(fills[i], False)]
                 # chunks of one shape and number of steps; after a few seconds all have the same shape
                 groups: dict[tuple[int, int, int], list[int]] = {}
                 for i in due:
-                    start, stop = self.schedule.window_span(own[i].num_chunks)
-                    key = (stop - start, own[i].state.num_latents, own[i].steps)
+                    start, stop = self.schedule.window_span(checked_streams[i].num_chunks)
+                    key = (stop - start, checked_streams[i].state.num_latents, checked_streams[i].steps)
                     groups.setdefault(key, []).append(i)
                 for group in groups.values():
-                    for i, chunk in zip(group, self._compute_chunk([own[i] for i in group]), strict=True):
+                    for i, chunk in zip(
+                        group, self._compute_chunk([checked_streams[i] for i in group]), strict=True
+                    ):
                         frames[i] += chunk
         return frames
 

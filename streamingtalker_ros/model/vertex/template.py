@@ -94,7 +94,9 @@ def read_template(source: str | Path, vertices: int) -> tuple[npt.NDArray[np.flo
 def _from_pickle(path: str, subject: str) -> Any:
     faces = read_faces(path)
     if subject not in faces:
-        raise TalkerError(f"{path} has no subject {subject!r}: it knows {', '.join(sorted(map(str, faces)))}")
+        raise TalkerError(
+            f"{path} has no subject {subject!r}: choose one of {', '.join(sorted(map(str, faces)))}"
+        )
     return faces[subject]
 
 

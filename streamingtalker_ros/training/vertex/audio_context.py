@@ -41,7 +41,7 @@ class EncoderRun:
     Attributes:
         key: names it in the cache.
         pcm: (n,) normalised audio.
-        positions: of the wanted frames among its features.
+        positions: of the required frames among its features.
     """
 
     key: tuple[str, int | str]
@@ -117,9 +117,9 @@ class AudioContextEncoder:
             samples = clip.pcm[start:stop]
             pcm[: len(samples)] = samples
             positions = torch.tensor(self.schedule.feature_positions(chunk), dtype=torch.float32)
-            wanted = slice(max(first - chunk * hop, 0), min(first + count - chunk * hop, hop))
+            required = slice(max(first - chunk * hop, 0), min(first + count - chunk * hop, hop))
             normalizer = self._normalizer_at(clip, self.schedule.samples_needed(chunk))
-            runs.append(EncoderRun((clip.name, chunk), normalizer.normalize(pcm), positions[wanted]))
+            runs.append(EncoderRun((clip.name, chunk), normalizer.normalize(pcm), positions[required]))
         return runs
 
     def _normalizer_at(self, clip: VertexClip, end: int) -> RunningNormalizer:
@@ -163,8 +163,7 @@ class AudioContextEncoder:
         """Output of the frozen part.
 
         Cached output is computed run by run: the last bits may depend on the batch, and a resumed training
-            must see
-        the same ones.
+        must reproduce them.
         """
         if not self.audio.cache_features:
             return compute(np.stack([run.pcm for run in runs]))

@@ -2,10 +2,9 @@
 """Stage 1 of the vertex family: the VQ-VAE learns vertex offsets (paper, stage 1).
 
 Loss: |reconstruction error| + ||sg(z) − ẑ||² + 0.25 ||z − sg(ẑ)||², all means, in the vertices' unit. Encoder
-    and
-decoder attend to all rows that they are given, and streaming gives them few or many, so segments of many
-lengths are learned, and the decoder often sees only a part of what was encoded. A row of rest precedes each
-clip.
+and decoder attend to all rows of their input, whose number varies in streaming. Therefore segments of many
+lengths are trained on, and the decoder often receives only a part of the encoded rows. A row of rest precedes
+each clip.
 """
 
 from __future__ import annotations

@@ -2,8 +2,8 @@
 """VOCASET and BIWI in the published preprocessed layout, as clips of vertex motion with their audio.
 
     DIR/templates.pkl            {subject: (V, 3)}, read without running code
-    DIR/vertices_npy/CLIP.npy    (T, 3V), absolute vertices; VOCASET at 60 frames/s, of which every second is
-    taken DIR/wav/CLIP.wav             any rate; CLIP is SUBJECT_sentence01 (VOCASET) or SUBJECT_e01 (BIWI)
+    DIR/vertices_npy/CLIP.npy    (T, 3V), absolute vertices; VOCASET at 60 frames/s, every second one is read
+    DIR/wav/CLIP.wav             any rate; CLIP is SUBJECT_sentence01 (VOCASET) or SUBJECT_e01 (BIWI)
 
 Subjects and sentences of the splits are those of FaceFormer, CodeTalker and the paper's release.
 """
@@ -180,7 +180,7 @@ def get_layout(name: str) -> DatasetLayout:
         TalkerError: if the name is unknown.
     """
     if name not in LAYOUTS:
-        raise TalkerError(f"there is no data set {name!r}: {' and '.join(LAYOUTS)} are known")
+        raise TalkerError(f"there is no data set {name!r}: choose {' or '.join(LAYOUTS)}")
     return LAYOUTS[name]
 
 

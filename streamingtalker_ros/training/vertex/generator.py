@@ -3,8 +3,8 @@
 
 The paper's loss, mean squared errors with weight 1 as released: of the clean latent predicted from a noised
 one (one timestep per window), of the vertices and of their velocity. The codec is frozen, or its decoder
-learns on (BIWI). Where the release begins every window at rest, here windows begin mid-speech with real
-history, at their own places in the periodic encoding. Against drift the history is dropped, truncated,
+continues to train (BIWI). Where the release begins every window at rest, here windows begin mid-speech with
+real history, at their own places in the periodic encoding. Against drift the history is dropped, truncated,
 blurred with noise, or replaced by the network's own output. In a fraction of the windows the subject is
 replaced by the neutral style.
 """
@@ -173,7 +173,7 @@ class GeneratorStage:
     def change_history(
         self, window: VertexBatch, audio: torch.Tensor, step: int, rng: np.random.Generator
     ) -> tuple[torch.Tensor, int | None]:
-        """History (B, T, H·C) as this batch shows it, and the reach of attention in frames."""
+        """Augment the history of a batch: (B, T, H·C), and the reach of attention in frames."""
         history, past, steps = self.recipe.history, window.past, self.recipe.generator.steps
         batch_size, device = len(past), past.device
         begins = step >= history.scheduled_sampling_start * steps
@@ -204,10 +204,10 @@ class GeneratorStage:
             predicted = head.x0(
                 predicted, condition, head.embed_time(t)[:, None], predictor.latent_in
             ).float()
-        own = torch.cat((past[:, :1], predicted[:, :-1]), 1)  # the frame before the window stays true
+        generated = torch.cat((past[:, :1], predicted[:, :-1]), 1)  # the frame before the window stays true
         ratio = self.recipe.history.scheduled_sampling_ratio
         is_own = torch.rand(past.shape[:2], device=past.device)[..., None] < ratio
-        return torch.where(is_own, own, past)
+        return torch.where(is_own, generated, past)
 
 
 def reconstruction_losses(

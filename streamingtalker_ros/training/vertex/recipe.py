@@ -116,11 +116,11 @@ class AudioConfig:
 
 @dataclass(frozen=True)
 class LearningConfig:
-    """Regularisation of stage 2, and what of the codec learns on."""
+    """Regularisation of stage 2, and whether the codec's decoder is fine-tuned."""
 
     dropout: float = 0.2  # of the predictor
     style_dropout: float = 0.2  # probability per window that the subject is replaced by the neutral style
-    finetune_decoder: bool = False  # the codec's decoder learns on in stage 2
+    finetune_decoder: bool = False  # the codec's decoder continues to train in stage 2
 
 
 @dataclass(frozen=True)

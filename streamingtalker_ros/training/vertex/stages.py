@@ -161,7 +161,7 @@ def evaluate_talker(
 ) -> dict[str, float]:
     """Error of streamed motion with the bounds it was trained for, over a few clips.
 
-    A clip is spoken in its subject's style where the network has it, else in the neutral one.
+    A clip is generated in its subject's style where the network has it, else in the neutral one.
 
     Args:
         network: the network, in evaluation mode.
