@@ -24,7 +24,7 @@ def test_a_file_is_read_as_the_mean_of_its_channels(name: str, tmp_path: Path) -
     np.testing.assert_allclose(pcm, SIGNAL * 0.375, atol=1e-6)
 
 
-def test_a_file_without_audio_is_rejected_with_a_cure(tmp_path: Path) -> None:
+def test_a_file_without_audio_is_rejected_with_a_solution(tmp_path: Path) -> None:
     (tmp_path / "text.wav").write_text("hello")
     soundfile.write(tmp_path / "empty.wav", np.zeros(0), 16000)
     for name, message in (("text.wav", "convert it"), ("empty.wav", "no audio"), ("absent.wav", "no file")):

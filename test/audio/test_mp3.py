@@ -180,7 +180,7 @@ def test_a_stream_of_random_bytes_does_not_accumulate() -> None:
 
 
 def test_no_memory_behind_a_payload_is_read(tmp_path: Path) -> None:
-    """In a process of its own, which would crash: each payload ends at a page that cannot be read."""
+    """In a separate process, which would crash: each payload ends at a page that cannot be read."""
     data = b"".join(frame for _, frame in mp3_packets(seconds=2.0))
     (tmp_path / "voice.mp3").write_bytes(data)
     script = """

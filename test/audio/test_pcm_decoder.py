@@ -61,21 +61,21 @@ def test_channels_are_averaged() -> None:
 def test_any_cut_of_the_bytes_gives_the_same_samples(encoding: str, channels: int) -> None:
     gains = np.linspace(-0.9, 0.9, channels)
     data = encode(np.stack([SIGNAL * gain for gain in gains], axis=1), encoding)
-    whole = PcmDecoder(AudioFormat(16000, channels, encoding)).decode(data)
+    uncut = PcmDecoder(AudioFormat(16000, channels, encoding)).decode(data)
     cuts = [0, *np.sort(np.random.default_rng(1).integers(0, len(data), 300)).tolist(), len(data)]
     decoder, chunks = PcmDecoder(AudioFormat(16000, channels, encoding)), []
     for start, end in pairwise(cuts):
         expected = decoder.sample_count(data[start:end])
         chunks.append(decoder.decode(data[start:end]))
         assert len(chunks[-1]) == expected
-    np.testing.assert_array_equal(np.concatenate(chunks), whole)
+    np.testing.assert_array_equal(np.concatenate(chunks), uncut)
 
 
 @pytest.mark.parametrize("encoding, channels", [("s16", 1), ("s24", 2), ("f32", 1)])
 def test_a_truncated_packet_among_packets_of_one_length_spoils_no_other(encoding: str, channels: int) -> None:
     audio_format, truncated = AudioFormat(16000, channels, encoding), 15
     packets = [encode(np.tile(SIGNAL[i : i + 20, None], channels), encoding) for i in range(0, 900, 20)]
-    whole = PcmDecoder(audio_format).decode(b"".join(packets)).reshape(-1, 20)
+    uncut = PcmDecoder(audio_format).decode(b"".join(packets)).reshape(-1, 20)
     packets[truncated] = packets[truncated][:-1]
     decoder, decoded = PcmDecoder(audio_format), []
     for packet in packets:
@@ -83,7 +83,7 @@ def test_a_truncated_packet_among_packets_of_one_length_spoils_no_other(encoding
         decoded.append(decoder.decode(packet))
         assert len(decoded[-1]) == expected
     assert len(decoded.pop(truncated)) == 19
-    np.testing.assert_array_equal(np.concatenate(decoded), np.delete(whole, truncated, axis=0).ravel())
+    np.testing.assert_array_equal(np.concatenate(decoded), np.delete(uncut, truncated, axis=0).ravel())
 
 
 def test_reset_discards_the_incomplete_sample() -> None:
@@ -102,7 +102,7 @@ def test_floats_are_clipped_and_nonfinite_ones_become_silence_and_are_counted() 
     assert decoder.nonfinite == 6
 
 
-def test_encodings_are_known_by_the_names_of_audio_info() -> None:
+def test_encodings_accept_the_names_of_audio_info() -> None:
     assert AudioFormat(16000, 1, "S16LE").encoding == "s16"
     assert AudioFormat(16000, 1, "F32LE").encoding == "f32"
 
@@ -111,7 +111,7 @@ def test_encodings_are_known_by_the_names_of_audio_info() -> None:
     "rate, channels, encoding",
     [(16000, 1, "S16BE"), (16000, 1, "mp3"), (7999, 1, "s16"), (192001, 1, "s16"), (16000, 0, "s16")],
 )
-def test_an_invalid_format_is_rejected_with_a_cure(rate: int, channels: int, encoding: str) -> None:
+def test_an_invalid_format_is_rejected_with_a_solution(rate: int, channels: int, encoding: str) -> None:
     with pytest.raises(TalkerError, match="send"):
         AudioFormat(rate, channels, encoding)
 

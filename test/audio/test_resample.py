@@ -22,15 +22,15 @@ def tone(frequency: float, rate: int, seconds: float = 1.0) -> npt.NDArray[np.fl
 def test_chunks_of_any_size_give_the_offline_result(rate: int) -> None:
     rng = np.random.default_rng(rate)
     pcm = rng.standard_normal(rate // 2 + 7).astype(np.float32) * 0.1
-    whole = to_16k(pcm, rate)
-    assert len(whole) == -(-len(pcm) * 16000 // rate)
+    expected = to_16k(pcm, rate)
+    assert len(expected) == -(-len(pcm) * 16000 // rate)
     resampler, chunks, start = Resampler(rate), [], 0
     while start < len(pcm):
         size = int(rng.choice([0, 1, 2, 160, 441, 960, 4000]))
         chunks.append(resampler.accept(pcm[start : start + size]))
         start += size
     chunks.append(resampler.finish())
-    np.testing.assert_array_equal(np.concatenate(chunks), whole)
+    np.testing.assert_array_equal(np.concatenate(chunks), expected)
 
 
 def test_16_khz_passes_unchanged_and_without_delay() -> None:

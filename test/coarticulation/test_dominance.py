@@ -128,8 +128,8 @@ def test_loud_and_slow_vowels_open_wider() -> None:
     pcm = np.full(2 * SAMPLE_RATE, 0.05, np.float32)
     pcm[int(0.72 * SAMPLE_RATE) : int(0.86 * SAMPLE_RATE)] = 0.4
     phones = _utterance("t", "aa", "t", "aa", "t", "aa")
-    quiet, loud, _ = dominance.articulation_effort(phones, pcm)[[2, 4, 6]]
-    assert loud > 1.15 * quiet
+    soft, loud, _ = dominance.articulation_effort(phones, pcm)[[2, 4, 6]]
+    assert loud > 1.15 * soft
     slow, fast = (
         dominance.synthesize_lips(_utterance("t", "aa", "t", phone_length=length), 60)[
             :, INDEX["jawOpen"]

@@ -113,7 +113,7 @@ def test_an_offset_delays_the_motion() -> None:
     assert delayed[2:, INDEX["jawOpen"]] == pytest.approx(jaw[:-2], abs=1e-9)
 
 
-def test_eyes_that_were_not_captured_move_by_rule(takes: Path) -> None:
+def test_uncaptured_eyes_get_rule_based_motion(takes: Path) -> None:
     options = ("--out", takes / "out", "--hold-out", "none")
     assert run_command("corpus", "from-animation", takes / "a.wav", *options) == 0
     (clip,) = load_corpus(takes / "out")
@@ -137,23 +137,23 @@ def test_captured_brows_stay(takes: Path) -> None:
 def test_lip_contacts_close_on_the_default_rig() -> None:
     weights, jaw = jaw_motion(25)
     weights[:, INDEX["mouthUpperUpLeft"]] = 0.08  # a mouth at rest that gapes by a quarter of a millimetre
-    quiet = np.ones(100, bool)
-    quiet[25:75] = False
+    is_quiet = np.ones(100, bool)
+    is_quiet[25:75] = False
     assert (RIG.lip_gap(weights) > 1e-4).all()
-    closed = close_lip_contacts(weights, RIG, quiet)
+    closed = close_lip_contacts(weights, RIG, is_quiet)
     assert (RIG.lip_gap(closed)[jaw == 0] <= 0).all()
     is_open = jaw > 0.2
     assert RIG.lip_gap(closed)[is_open] == pytest.approx(RIG.lip_gap(weights)[is_open], abs=2e-4)
     assert RIG.lip_width(closed) == pytest.approx(RIG.lip_width(weights), abs=2e-4)
 
 
-def test_lips_that_are_rolled_in_touch_whatever_the_jaw_does() -> None:
+def test_rolled_in_lips_touch_at_any_jaw_opening() -> None:
     weights, _ = jaw_motion(25)
     weights[40, INDEX["jawOpen"]] = 0.15
     weights[40, [INDEX["mouthRollLower"], INDEX["mouthRollUpper"]]] = 0.3
-    quiet = np.ones(100, bool)
-    quiet[25:75] = False
-    gap = RIG.lip_gap(close_lip_contacts(weights, RIG, quiet))
+    is_quiet = np.ones(100, bool)
+    is_quiet[25:75] = False
+    gap = RIG.lip_gap(close_lip_contacts(weights, RIG, is_quiet))
     assert gap[40] <= 1e-9 and gap[:25].max() <= 0
 
 

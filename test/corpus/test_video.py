@@ -204,7 +204,7 @@ def empty_track(frames: int, frame_rate: float) -> LandmarkTrack:
     return LandmarkTrack(points, times, np.ones(frames, bool), 1, (640, 480))
 
 
-def test_clips_have_25_frames_per_second_whatever_the_video_has() -> None:
+def test_clips_have_25_frames_per_second_at_any_video_rate() -> None:
     track = empty_track(90, 30)
     track.points[:, 0, 0] = track.times
     spans = split_track(track, np.zeros(48000, np.float32))

@@ -119,7 +119,7 @@ def test_a_clip_whose_source_changed_is_converted_again(source: Path, clip: Clip
 
 
 def test_the_corpus_itself_is_rejected_as_output(source: Path) -> None:
-    with pytest.raises(TalkerError, match="folder of its own"):
+    with pytest.raises(TalkerError, match="another folder to write"):
         convert_voices(source, source)
 
 

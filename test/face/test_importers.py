@@ -91,7 +91,7 @@ def test_lip_landmarks_are_found_by_the_motion_of_the_jaw(tmp_path: Path) -> Non
     assert rig.lip_width(rest) == pytest.approx(original.lip_width(rest), rel=0.3)
 
 
-def test_a_face_without_jaw_motion_needs_given_lip_landmarks(tmp_path: Path) -> None:
+def test_a_face_without_jaw_motion_needs_explicit_lip_landmarks(tmp_path: Path) -> None:
     vertices, triangles, deltas = mouth_patch()
     blink = {"eyeBlinkRight": deltas["eyeBlinkRight"]}
     path = write_test_glb(tmp_path / "b.glb", vertices, triangles, blink)

@@ -40,7 +40,7 @@ def test_opening_the_mouth_changes_the_lower_half_of_the_image() -> None:
     assert changed[90:130].sum() > 5 * changed[:80].sum() + 1000
 
 
-def test_given_vertices_are_drawn_as_the_pose_that_has_them() -> None:
+def test_vertices_are_drawn_as_the_pose_that_has_them() -> None:
     renderer = SoftwareRenderer(default_rig(), 120, 160)
     points = default_rig().pose(OPEN_MOUTH)
     np.testing.assert_array_equal(renderer.render_vertices(points), renderer.render(OPEN_MOUTH))

@@ -105,7 +105,7 @@ def test_the_fast_reader_of_audio_equals_the_generic_one(
     generic = message_class.__idl__.deserialize(serialized)
     assert to_plain(message_class.deserialize(serialized)) == to_plain(generic) == to_plain(message)
     truncated = serialized[:-1] if count or variant == "ros-drivers" else serialized[:-4]
-    with pytest.raises(Exception):  # noqa: B017 the two readers raise errors of their own
+    with pytest.raises(Exception):  # noqa: B017 the two readers raise different types
         message_class.deserialize(truncated)
 
 

@@ -150,7 +150,7 @@ def test_an_unknown_coding_is_rejected_until_audio_info_describes_another() -> N
     assert [packet.format for packet in packets] == [AudioFormat(SAMPLE_RATE, 1, "s16")]
 
 
-def test_typed_samples_are_never_taken_for_a_header() -> None:
+def test_typed_samples_are_never_parsed_as_a_header() -> None:
     message = stamped_message(None, START)
     message.audio = SimpleNamespace(
         info=SimpleNamespace(format=0x20, channels=1, rate=SAMPLE_RATE),

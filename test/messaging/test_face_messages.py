@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Frames and rigs are written into messages completely, with their own stamps."""
+"""Frames and rigs are written into messages completely, with their stamps."""
 
 from __future__ import annotations
 

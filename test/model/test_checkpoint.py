@@ -94,7 +94,7 @@ def test_a_checkpoint_of_an_earlier_version_loads_equal_and_gives_the_same_frame
     assert all(np.array_equal(a.weights, b.weights) for a, b in zip(one, two, strict=True))
 
 
-def test_the_shipped_configuration_has_todays_names() -> None:
+def test_the_shipped_configuration_has_the_current_names() -> None:
     stored = json.loads((DEFAULT_CHECKPOINT / CONFIG).read_text())
     assert not set(stored) & set(RENAMED_FIELDS) and stored["family"] == "blendshape"
     assert TalkerConfig.from_json(stored).to_json() == checkpoint.read_config(DEFAULT_CHECKPOINT).to_json()

@@ -75,7 +75,7 @@ def test_one_trailing_step_to_alpha_one_gives_the_prediction() -> None:
 
 
 def test_a_perfect_prediction_of_x0_follows_the_forward_process() -> None:
-    """With the true x0 every step lands on the forward process's own z at the next time, with the same
+    """With the true x0 every step reaches the forward process's z at the next time, with the same
     noise."""
     schedule = NoiseSchedule()
     rng = np.random.default_rng(1)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Laws of the network's parts: stepping equals the whole window, for any batch."""
+"""Laws of the network's modules: stepping equals the full window, for any batch."""
 
 from __future__ import annotations
 
@@ -55,12 +55,12 @@ def test_predictor_step_equals_the_window_far_beyond_its_context(network: Talker
     past = torch.cat((torch.zeros_like(latents[:, :1]), latents[:, :-1]), 1)
     style = torch.tensor([0, 1])
     for history in (None, 5, 1):
-        whole = network.predictor(past, torch.arange(frames).expand(2, -1) > 0, audio, style, 0, history)
+        expected = network.predictor(past, torch.arange(frames).expand(2, -1) > 0, audio, style, 0, history)
         state = network.predictor.init_state(2)
         steps = [
             network.predictor.step(past[:, n], audio[:, n], style, state, history) for n in range(frames)
         ]
-        assert close(torch.stack(steps, 1), whole)
+        assert close(torch.stack(steps, 1), expected)
 
 
 def test_the_predictors_context_is_bounded(network: TalkerNetwork) -> None:
@@ -79,12 +79,12 @@ def test_the_predictors_context_is_bounded(network: TalkerNetwork) -> None:
 
 def test_codec_decodes_frame_by_frame_and_is_causal(network: TalkerNetwork) -> None:
     latents = torch.randn(2, 30, CONFIG.latent_dim)
-    whole, state = network.codec.decode(latents), network.codec.init_state(2)
+    expected, state = network.codec.decode(latents), network.codec.init_state(2)
     steps = torch.cat([network.codec.decode(latents[:, n : n + 1], state) for n in range(30)], 1)
-    assert close(steps, whole)
+    assert close(steps, expected)
     later = latents.clone()
     later[:, 10:] = 0.0
-    assert torch.equal(network.codec.decode(later)[:, :10], whole[:, :10])
+    assert torch.equal(network.codec.decode(later)[:, :10], expected[:, :10])
 
 
 def test_quantise_takes_the_nearest_code(network: TalkerNetwork) -> None:
@@ -143,8 +143,8 @@ def test_features_of_quiet_and_loud_audio_are_equal() -> None:
     log_mel = LogMel(TalkerConfig())
     torch.manual_seed(0)
     voice = torch.randn(1, 50 * 640) * (0.2 + torch.sin(torch.arange(50 * 640) / 4000.0).clamp(min=0))
-    loud, quiet = log_mel(voice * 0.3)[0], log_mel(voice * 0.03)[0]
-    assert (loud - quiet)[:, 2:].abs().max() < 0.02 < loud[:, 2:].std()
+    loud, soft = log_mel(voice * 0.3)[0], log_mel(voice * 0.03)[0]
+    assert (loud - soft)[:, 2:].abs().max() < 0.02 < loud[:, 2:].std()
     silent, _ = log_mel(torch.zeros(1, 6400))
     assert torch.isfinite(silent).all() and silent.max() <= -0.7
 

@@ -44,11 +44,11 @@ def test_the_cached_predictor_equals_the_whole_clip_while_the_history_lasts(netw
     c, T = network.config, network.config.context_frames
     past, audio = torch.randn(1, T, c.latent_dim), torch.randn(1, T, c.audio_dim)
     identity = torch.tensor([1])
-    whole = network.predictor(past, audio, identity)[0]
+    expected = network.predictor(past, audio, identity)[0]
     state = network.predictor.init_state(1)
     for n in range(T):
         row = network.predictor.step(past[:, n], audio[:, n], identity, state)[0]
-        assert (row - whole[n]).abs().max() <= 2e-6 * whole.abs().max()
+        assert (row - expected[n]).abs().max() <= 2e-6 * expected.abs().max()
 
 
 def test_the_ring_holds_exactly_the_last_h_rows(network: VertexNetwork) -> None:
@@ -72,7 +72,7 @@ def test_the_ring_holds_exactly_the_last_h_rows(network: VertexNetwork) -> None:
     old[:, : T - reach] += 1.0
     edge[:, T - c.context_frames] += 1.0
     assert (newest_condition(old) - row).abs().max() <= 1e-6
-    assert (newest_condition(edge) - row).abs().max() > 1e-6  # the oldest row that is kept still counts
+    assert (newest_condition(edge) - row).abs().max() > 1e-6  # the oldest cached row still has an effect
 
 
 def test_the_ring_past_its_end_equals_a_plain_computation(network: VertexNetwork) -> None:

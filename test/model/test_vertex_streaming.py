@@ -67,13 +67,13 @@ def close(a: np.ndarray, b: np.ndarray, limit: float = 1e-5) -> bool:
     return a.shape == b.shape and np.abs(a - b).max() <= limit * max(1.0, np.abs(b).max())
 
 
-def test_any_chunking_gives_the_frames_of_the_whole(model: VertexTalker) -> None:
+def test_any_chunking_gives_the_frames_of_the_complete_clip(model: VertexTalker) -> None:
     pcm = synthetic_speech(2.3)
-    whole = run(model.open_stream(seed=4), pcm)
+    expected = run(model.open_stream(seed=4), pcm)
     rng = np.random.default_rng(1)
     for pieces in (3, 40, 700):
         cuts = np.sort(rng.integers(0, len(pcm) + 1, pieces))  # empty pieces included
-        assert close(run(model.open_stream(seed=4), pcm, cuts), whole)
+        assert close(run(model.open_stream(seed=4), pcm, cuts), expected)
 
 
 def test_frames_are_as_many_as_the_audio_and_timed(model: VertexTalker) -> None:
@@ -99,12 +99,12 @@ def test_no_frame_depends_on_audio_after_its_lookahead(model: VertexTalker) -> N
         assert not close(after, before)
 
 
-def test_a_frame_comes_as_soon_as_its_lookahead_is_complete(model: VertexTalker) -> None:
-    stream, pcm, heard, first = model.open_stream(), synthetic_speech(2.0), 0, {}
+def test_a_frame_is_returned_as_soon_as_its_lookahead_is_complete(model: VertexTalker) -> None:
+    stream, pcm, num_samples, first = model.open_stream(), synthetic_speech(2.0), 0, {}
     for piece in np.split(pcm, range(80, len(pcm), 80)):
-        heard += len(piece)
+        num_samples += len(piece)
         for frame in stream.accept(piece):
-            first[frame.index] = heard / 16000
+            first[frame.index] = num_samples / 16000
     lateness = [when - (n + 1) / model.frame_rate for n, when in first.items()]
     assert max(lateness) <= model.lookahead + 80 / 16000
 
@@ -123,23 +123,23 @@ def test_reset_is_a_fresh_stream_in_place(model: VertexTalker) -> None:
     assert not close(run(stream, pcm), fresh)
 
 
-def test_streams_do_not_disturb_each_other(model: VertexTalker) -> None:
+def test_streams_are_independent(model: VertexTalker) -> None:
     pcm, other = synthetic_speech(1.2), synthetic_speech(1.2, seed=5)
-    alone = run(model.open_stream(seed=2), pcm)
+    expected = run(model.open_stream(seed=2), pcm)
     one, two = model.open_stream(seed=2), model.open_stream(seed=3)
     frames = []
     for a, b in zip(np.split(pcm, 12), np.split(other, 12), strict=True):
         frames += one.accept(a)
         two.accept(b)
     frames += one.finish()
-    assert np.array_equal(np.stack([frame.vertices for frame in frames]), alone)
+    assert np.array_equal(np.stack([frame.vertices for frame in frames]), expected)
 
 
 def test_sharing_a_batch_changes_no_frame(model: VertexTalker, monkeypatch: pytest.MonkeyPatch) -> None:
     """Voices that join late, stall, leave and take other numbers of steps change no other's frames."""
     voices = [synthetic_speech(1.3, seed=i) for i in range(4)]
     styles = model.styles
-    alone = [
+    expected = [
         run(model.open_stream(seed=i, style=styles[i], steps=None if i < 3 else 4), pcm)
         for i, pcm in enumerate(voices)
     ]
@@ -164,7 +164,7 @@ def test_sharing_a_batch_changes_no_frame(model: VertexTalker, monkeypatch: pyte
     assert max(batch_sizes) > 1 and done == [len(pcm) for pcm in voices]
     for i, stream in enumerate(streams):
         together = np.stack([frame.vertices for frame in frames[i] + stream.finish()])
-        assert close(together, alone[i], 1e-4)
+        assert close(together, expected[i], 1e-4)
     with pytest.raises(TalkerError, match="twice"):
         model.accept([streams[0], streams[0]], [voices[0], voices[0]])
 
@@ -221,7 +221,7 @@ def test_identities_change_the_motion_and_unknown_ones_are_rejected(network: Ver
     pcm = synthetic_speech(0.8)
     first, second = (run(model.open_stream(style=name), pcm) for name in model.styles[:2])
     assert not close(first, second) and np.array_equal(run(model.open_stream(), pcm), first)
-    with pytest.raises(TalkerError, match="Nobody.*knows " + ", ".join(model.styles)):
+    with pytest.raises(TalkerError, match="Nobody.*choose one of " + ", ".join(model.styles)):
         model.open_stream(style="Nobody")
 
 
@@ -234,7 +234,7 @@ def test_the_number_of_steps_is_chosen_per_stream(network: VertexNetwork) -> Non
         model.open_stream(steps=1001)
 
 
-def test_level_of_the_audio_matters_little(network: VertexNetwork) -> None:
+def test_the_audio_level_hardly_changes_the_motion(network: VertexNetwork) -> None:
     """The running normalisation takes the level out, but for the assumed second of speech at the
     beginning."""
     model = VertexTalker(network, chunk_frames=5, window=0.8)
@@ -247,10 +247,10 @@ def test_level_of_the_audio_matters_little(network: VertexNetwork) -> None:
 def test_normalizer_counts_each_accepted_sample_once(model: VertexTalker) -> None:
     stream, pcm = model.open_stream(), synthetic_speech(2.0)
     passes = len(stream.accept(pcm)) // model.schedule.chunk_frames
-    heard = pcm[: model.schedule.samples_needed(passes - 1)].astype(np.float64)
+    received = pcm[: model.schedule.samples_needed(passes - 1)].astype(np.float64)
     normalizer = stream.state.normalizer
-    assert normalizer.count == len(heard)
-    assert (normalizer.total, normalizer.squares) == pytest.approx((heard.sum(), (heard**2).sum()))
+    assert normalizer.count == len(received)
+    assert (normalizer.total, normalizer.squares) == pytest.approx((received.sum(), (received**2).sum()))
 
 
 def test_values_that_are_not_finite_count_as_silence(model: VertexTalker) -> None:

@@ -57,7 +57,7 @@ def test_unknown_words_are_spelled_by_rule() -> None:
     assert "".join(names).count("b") == 2 and names.count("m") == 1
 
 
-def test_a_text_that_was_not_said_is_rejected() -> None:
+def test_a_transcript_that_does_not_match_is_rejected() -> None:
     (utterance,) = synthesize("slt", ["We saw the bus."])
     text = "many people believe that the mountain was beautiful before the big storm came over the village"
     with pytest.raises(TalkerError, match="does not fit the sound"):

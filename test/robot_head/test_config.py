@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Heads are read from YAML and validated completely; every error is one sentence with a cure."""
+"""Heads are read from YAML and validated completely; every error states the problem and its solution."""
 
 from __future__ import annotations
 

@@ -110,7 +110,7 @@ def test_a_lead_compensates_the_delay_of_a_servo(servo_delay: float) -> None:
         make_jaw({"max_velocity": 40.0, "max_acceleration": 3000.0}, delay=0.4, lead=servo_delay)
     )
     times, path = play(controller, speech_with_closure(1.5), 1.6, period=10 * MS)
-    audio_time = times + servo_delay - 0.4  # of the audio that is heard when the servo gets there
+    audio_time = times + servo_delay - 0.4  # of the audio that is played when the servo reaches its target
     closed = audio_time[(path[:, 0] < 0.05) & (audio_time > 0.2)]
     assert len(closed) and 0.50 <= closed[0] <= 0.54 and 0.54 <= closed[-1] <= 0.60
     assert audio_time[(audio_time > 0.7) & (path[:, 0] > 0.75)][0] < 0.75
@@ -135,7 +135,7 @@ def test_an_estimated_delay_absorbs_jitter_of_arrival() -> None:
 
 
 def test_motion_sent_ahead_of_its_time_is_played_at_its_time() -> None:
-    """With `pacing: none` a whole sentence arrives at once, with its future stamps."""
+    """With `pacing: none` a complete utterance arrives at once, with its future stamps."""
     frames = [(START + frame * FRAME, {"jawOpen": 0.8 if frame >= 50 else 0.2}) for frame in range(100)]
     times, path = play(HeadController(make_jaw()), frames, 4.8, arrival=lambda stamp: START)
     assert abs(path[(times > 0.5) & (times < 1.9), 0] - 0.2).max() < 0.02

@@ -53,23 +53,23 @@ def test_a_file_may_address_all_nodes_and_this_one(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "text, sentence",
+    "text, message",
     [
         ("talker: {seed: 1}", "no ros__parameters under talker"),
         ("a: [", "is not YAML"),
     ],
 )
-def test_a_file_of_another_form_is_rejected_with_the_reason(tmp_path: Path, text: str, sentence: str) -> None:
+def test_a_file_of_another_form_is_rejected_with_the_reason(tmp_path: Path, text: str, message: str) -> None:
     file = tmp_path / "bad.yaml"
     file.write_text(text)
-    with pytest.raises(TalkerError, match=sentence):
+    with pytest.raises(TalkerError, match=message):
         parameters.load(file)
     with pytest.raises(TalkerError, match="cannot be read"):
         parameters.load(tmp_path / "none.yaml")
 
 
 @pytest.mark.parametrize(
-    "values, sentence",
+    "values, message",
     [
         ({"pacing": "fast"}, "pacing is 'fast': choose one of audio, none"),
         ({"sample_rate": 4000}, "sample_rate is 4000: give a value from 8000 to 192000"),
@@ -79,8 +79,8 @@ def test_a_file_of_another_form_is_rejected_with_the_reason(tmp_path: Path, text
         ({"volume": 1}, "volume is not a parameter of the talker"),
     ],
 )
-def test_invalid_values_are_rejected_with_the_reason(values: dict[str, Any], sentence: str) -> None:
-    with pytest.raises(TalkerError, match=re.escape(sentence)):
+def test_invalid_values_are_rejected_with_the_reason(values: dict[str, Any], message: str) -> None:
+    with pytest.raises(TalkerError, match=re.escape(message)):
         parameters.from_values(values)
 
 

@@ -27,7 +27,7 @@ def test_frames_are_right_200_ms_after_any_fault_ends(
 
 @pytest.mark.parametrize("seed", range(2))
 @pytest.mark.parametrize("pacing", ["audio", "none"])
-def test_random_faults_leave_nothing_behind(talker: Talker, seed: int, pacing: str) -> None:
+def test_state_is_clean_after_random_faults(talker: Talker, seed: int, pacing: str) -> None:
     seconds = 8.0
     harness = SchedulerHarness(talker, pacing=pacing, queue_seconds=5.0)
     end, _ = fault_injection.schedule_random_faults(harness, np.random.default_rng(seed), seconds)

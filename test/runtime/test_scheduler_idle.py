@@ -50,7 +50,7 @@ def test_after_the_audio_idle_frames_follow_at_the_frame_rate(talker: Talker) ->
     assert len(harness.audio) == 25 and not any(frame.speaking for _, frame in idle)
     later = [time for time, frame in idle if time > 101.5]
     np.testing.assert_allclose(np.diff(later), 0.04, atol=1e-6)  # paced by the clock
-    # what is received at 104.0 may be published: 25 frames a second since 100, less the look-ahead
+    # frames played by 104.0 may be published: 25 frames a second since 100, less the look-ahead
     assert abs(len(harness.faces) - 25 * (4.0 - talker.lookahead)) <= 1
     assert harness.statistics.idle_frames == len(idle)
 
@@ -82,8 +82,8 @@ def test_audio_that_resumes_within_half_a_second_continues_the_stream(talker: Ta
     assert steps(harness.faces) == {FRAME}
     assert [frame.index for frame in harness.faces] == list(range(len(harness.faces)))
     assert [frame.stamp for frame in harness.faces[25:40]] == [S0 + index * FRAME for index in range(25, 40)]
-    whole = floats(np.concatenate([voice(0.6), np.zeros(6560, np.int16), second]))
-    reference = weights(offline(talker, whole))
+    full_audio = floats(np.concatenate([voice(0.6), np.zeros(6560, np.int16), second]))
+    reference = weights(offline(talker, full_audio))
     np.testing.assert_allclose(
         weights(harness.faces)[:40, ~MOUTH_MASK], reference[:40, ~MOUTH_MASK], atol=1e-5
     )
@@ -122,8 +122,8 @@ def test_audio_that_stays_late_is_processed_again_after_the_delay(talker: Talker
     harness.run(4.0)
     assert harness.statistics.late > 0
     assert all(before.stamp < after.stamp for before, after in pairwise(harness.faces))
-    received = [frame.stamp for frame in harness.audio if frame.stamp >= S0 + 1800 * MS]
-    assert received == [S0 + 1800 * MS + index * FRAME for index in range(30)]
+    stamps = [frame.stamp for frame in harness.audio if frame.stamp >= S0 + 1800 * MS]
+    assert stamps == [S0 + 1800 * MS + index * FRAME for index in range(30)]
 
 
 def test_audio_faster_than_real_time_is_paced(talker: Talker) -> None:
@@ -166,12 +166,14 @@ def test_barge_in_drops_the_queue_and_closes_the_mouth_within_150_ms(talker: Tal
     for packet in range(4):
         harness.send(pcm[16000 * packet : 16000 * (packet + 1)], S0 + 1000 * packet * MS)
     harness.run(1.3)  # 0.8 s of the second packet wait
-    received = len(harness.frames)
+    frame_count = len(harness.frames)
     assert np.abs(harness.faces[-1].weights[MOUTH_MASK]).max() > 0  # there is a mouth to close
     harness.session.interrupt()
     harness.run(0.15)
     assert (
-        len(harness.frames) > received and harness.session.is_at_rest and harness.session.queued_seconds == 0
+        len(harness.frames) > frame_count
+        and harness.session.is_at_rest
+        and harness.session.queued_seconds == 0
     )
     assert np.abs(harness.faces[-1].weights[MOUTH_MASK]).max() == 0
     harness.run(2.0)
@@ -179,7 +181,7 @@ def test_barge_in_drops_the_queue_and_closes_the_mouth_within_150_ms(talker: Tal
     assert all(
         np.abs(frame.weights[MOUTH_MASK]).max() == 0 for time, frame in harness.frames if time > 101.45
     )
-    assert len(harness.audio) <= received + 3  # the rest is idle: nothing of the queue is received
+    assert len(harness.audio) <= frame_count + 3  # the rest is idle: the queued audio was dropped
     assert steps(harness.faces) == {FRAME}
     harness.send_realtime(voice(0.4), S0 + 20_000 * MS)
     harness.run(1.0)

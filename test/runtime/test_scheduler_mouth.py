@@ -49,7 +49,7 @@ def test_barge_in_during_a_vowel_closes_the_mouth_within_150_ms_without_a_jump(
     talker: Talker, loud: npt.NDArray[np.int16]
 ) -> None:
     harness = SchedulerHarness(talker)
-    for packet in range(30):  # a sentence sent at once, of which half is received
+    for packet in range(30):  # an utterance sent at once, half of which is played
         harness.send(np.tile(loud, 2)[1600 * packet : 1600 * (packet + 1)], S0 + packet * 100_000_000)
     harness.run(1.4)
     before = opening(harness.faces)[-1]
@@ -64,12 +64,12 @@ def test_barge_in_during_a_vowel_closes_the_mouth_within_150_ms_without_a_jump(
 def test_speech_after_a_pause_opens_the_mouth_as_in_a_first_stream(
     talker: Talker, loud: npt.NDArray[np.int16]
 ) -> None:
-    harness, alone = SchedulerHarness(talker), SchedulerHarness(talker)
+    harness, reference = SchedulerHarness(talker), SchedulerHarness(talker)
     harness.send_realtime(loud)
     harness.send_realtime(loud, S0 + 4_000_000_000, start=104.0)
     harness.run(6.0)
-    alone.send_realtime(loud)
-    alone.run(2.0)
+    reference.send_realtime(loud)
+    reference.run(2.0)
     again = [frame for frame in harness.audio if frame.stamp >= S0 + 4_000_000_000]
     # the mouth was closed, so that the cross-fade hardly changes it
-    np.testing.assert_allclose(opening(again)[:37], opening(alone.audio)[:37], atol=0.02)
+    np.testing.assert_allclose(opening(again)[:37], opening(reference.audio)[:37], atol=0.02)

@@ -49,7 +49,7 @@ def slow_harness(talker: Talker, seconds: float) -> tuple[SchedulerHarness, list
 
 
 def test_overload_skips_to_newest_audio_and_keeps_stamps_exact(talker: Talker) -> None:
-    harness, received = slow_harness(talker, 0.1)  # 2.5 times too slow
+    harness, consumed = slow_harness(talker, 0.1)  # 2.5 times too slow
     pcm = voice(10.0)
     harness.send_realtime(pcm)
     harness.run(11.0)
@@ -60,13 +60,13 @@ def test_overload_skips_to_newest_audio_and_keeps_stamps_exact(talker: Talker) -
     for _, frame in harness.frames:
         assert frame.stamp == S0 + frame.index * FRAME  # numbers and stamps skip together
     speaking = [(at, frame) for at, frame in harness.frames if not frame.idle]
-    hops = np.concatenate(received)[: 640 * len(speaking)].reshape(-1, 640)
+    hops = np.concatenate(consumed)[: 640 * len(speaking)].reshape(-1, 640)
     for (_, frame), hop in zip(speaking, hops, strict=False):  # the stamp is that of the audio
         np.testing.assert_array_equal(floats(pcm)[640 * frame.index : 640 * (frame.index + 1)], hop)
     lags = [at - 100 - (frame.stamp - S0) / 1e9 for at, frame in speaking]
     assert max(lags) < 0.5 + 0.12 + 0.5
     assert harness.session.queued_seconds == 0
-    assert sum("too slow" in sentence for sentence in harness.warnings) >= 1
+    assert sum("too slow" in message for message in harness.warnings) >= 1
 
 
 def test_idle_frames_keep_up_with_the_clock_on_a_slow_machine(talker: Talker) -> None:
@@ -192,7 +192,7 @@ def test_dynamic_parameters_change_without_a_gap(talker: Talker) -> None:
 
 def test_the_worker_thread_publishes_a_live_voice(talker: Talker) -> None:
     frames = []
-    worker = TalkerWorker(talker, TalkerParameters(), frames.append, lambda sentence: None)
+    worker = TalkerWorker(talker, TalkerParameters(), frames.append, lambda message: None)
     worker.start()
     start, pcm = time.monotonic(), voice(0.6)
     for packet in range(30):

@@ -45,7 +45,7 @@ def test_live_frames_equal_the_offline_pass_and_carry_the_stamps_of_their_sample
     assert len(harness.audio) == 26 == len(reference) == harness.statistics.frames
     assert stamps(harness.audio) == grid(26)
     assert [frame.index for frame in harness.faces] == list(range(len(harness.faces)))
-    # the frames that silence of our own completed hear the same zeros that `finish` gives
+    # generated silence completes the last frames with the same zeros as `finish`
     np.testing.assert_allclose(weights(harness.audio), weights(reference), atol=1e-5)
     assert harness.statistics.dropped == harness.statistics.rejected == 0
 
@@ -117,7 +117,7 @@ def test_a_long_gap_starts_a_new_stream_after_the_old_one_is_flushed(talker: Tal
     old, new = harness.audio[:13], harness.audio[13:]
     assert [frame.index for frame in old] == list(range(13)) and stamps(old) == grid(13)
     assert [frame.index for frame in new] == list(range(10)) and stamps(new) == grid(10, S0 + 1500 * MS)
-    # after the cross-fade the new stream is a fresh one
+    # after the cross-fade the new stream equals a fresh one
     np.testing.assert_allclose(weights(new)[5:], weights(offline(talker, floats(second)))[5:], atol=1e-5)
 
 
@@ -139,7 +139,7 @@ def test_duplicates_and_late_packets_are_dropped_and_counted_separately(talker: 
         messy.send(
             pcm[320 * packet : 320 * (packet + 1)], S0 + 20 * packet * MS, 100.05 + 0.02 * (packet + 1)
         )
-    messy.send(voice(0.02, seed=9), S0 + 107 * MS, 100.6)  # never received, and half a second late
+    messy.send(voice(0.02, seed=9), S0 + 107 * MS, 100.6)  # not processed: half a second late
     clean.run(2.0)
     messy.run(2.0)
     assert messy.statistics.duplicates == 3 and messy.statistics.late + messy.statistics.discontinuities == 1
@@ -171,7 +171,7 @@ def test_swapped_packets_lose_only_the_earlier_one(talker: Talker) -> None:
     for place, packet in enumerate(order):
         harness.send(pcm[320 * packet : 320 * (packet + 1)], S0 + 20 * packet * MS, 100.02 + 0.02 * place)
     harness.run(2.0)
-    # 11 came first: 10 is a hole that was filled, and late when it came
+    # 11 arrived first: 10 is a gap that was filled, and late when it arrives
     assert (harness.statistics.gaps, harness.statistics.late, harness.statistics.streams) == (1, 1, 1)
     assert stamps(harness.audio) == grid(25)
 

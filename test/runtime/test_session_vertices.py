@@ -25,7 +25,7 @@ def talker() -> VertexTalker:
 
 
 def offline(talker: VertexTalker, pcm: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-    """(T, V, 3) vertices of a whole clip."""
+    """(T, V, 3) vertices of a complete clip."""
     stream = talker.open_stream(seed=0)
     return vertices([*stream.accept(pcm), *stream.finish()])
 

@@ -166,7 +166,7 @@ def test_colours_are_continuous_where_the_static_marker_meets_the_dynamic_one(bu
 
 
 def test_a_face_of_5000_vertices_is_built_within_its_time_budget() -> None:
-    """Ten times what an idle machine takes (`tools/benchmarks/markers.py`): others share the cores."""
+    """Ten times the duration on an idle machine (`tools/benchmarks/markers.py`), since cores are shared."""
     rig = sphere_rig()
     builder = MarkerBuilder(rig, message_types.message_class, serialize)
     assert builder.static(0) is None

@@ -79,13 +79,13 @@ def motion(frames: Sequence[BlendshapeFrame]) -> npt.NDArray[np.float32]:
 def test_chunked_equals_whole_with_any_control(
     small: Talker, speech: npt.NDArray[np.float32], name: str
 ) -> None:
-    whole = motion(run(small.open_stream(3, **SETS[name]), [speech]))
+    expected = motion(run(small.open_stream(3, **SETS[name]), [speech]))
     cuts = np.sort(np.random.default_rng(1).integers(0, len(speech), 40))
     np.testing.assert_array_equal(
-        motion(run(small.open_stream(3, **SETS[name]), np.split(speech, cuts))), whole
+        motion(run(small.open_stream(3, **SETS[name]), np.split(speech, cuts))), expected
     )
     assert (
-        np.abs(whole - motion(run(small.open_stream(3), [speech]))).max() > 0.01
+        np.abs(expected - motion(run(small.open_stream(3), [speech]))).max() > 0.01
     )  # the control does something
 
 
@@ -112,7 +112,7 @@ def test_a_change_affects_no_earlier_frame_and_drops_none(
     np.testing.assert_array_equal([frame.speaking for frame in frames], [frame.speaking for frame in plain])
 
 
-def test_neutral_controls_leave_every_bit(small: Talker, speech: npt.NDArray[np.float32]) -> None:
+def test_neutral_controls_change_no_bit(small: Talker, speech: npt.NDArray[np.float32]) -> None:
     plain = motion(run(small.open_stream(3), [speech]))
     stream = small.open_stream(
         3, mouth_expressiveness=1.0, face_expressiveness=1, expression=[""], guidance=1.0
@@ -214,12 +214,12 @@ def test_closures_of_the_shipped_voice_survive_a_smile_and_a_gain(
 def test_guidance_of_one_stream_changes_no_other_and_costs_nothing_when_off(
     small: Talker, speech: npt.NDArray[np.float32], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    alone = motion(run(small.open_stream(1), [speech]))
+    expected = motion(run(small.open_stream(1), [speech]))
     guided, plain = small.open_stream(2, guidance=3.0), small.open_stream(1)
     frames = []
     for piece in np.split(speech, 20):
         frames += small.accept([guided, plain], [piece, piece])[1]
-    np.testing.assert_allclose(motion(frames + plain.finish()), alone, atol=1e-4)
+    np.testing.assert_allclose(motion(frames + plain.finish()), expected, atol=1e-4)
     calls, fused = [], small.fused.predictor
     monkeypatch.setattr(small.fused, "predictor", lambda *values: calls.append(1) or fused(*values))
     count = len(small.open_stream(1).accept(speech[:16000]))
@@ -239,8 +239,10 @@ def test_guidance_extrapolates_from_the_unconditional_to_the_conditional_face(
 
     plain, none, half = (first(guidance) for guidance in (1.0, 0.0, 0.5))
     other = first(0.0, -speech[1000 : 1000 + 640 * 3])
-    upper = ~np.append(MOUTH_MASK, [True] * 4)  # the mouth rests until a voice is heard
-    np.testing.assert_allclose(other[upper], none[upper], atol=1e-5)  # it hears nothing
+    upper = ~np.append(MOUTH_MASK, [True] * 4)  # the mouth rests until voice activity is detected
+    np.testing.assert_allclose(
+        other[upper], none[upper], atol=1e-5
+    )  # the unconditional branch ignores the audio
     assert np.abs(plain - none)[upper].max() > 1e-3
     inside = upper & (np.minimum(plain, none) > 0.01) & (np.maximum(plain, none) < 0.99)
     assert (
@@ -267,7 +269,7 @@ def test_the_unconditional_branch_joins_late_and_is_reset(
 def test_a_late_unconditional_branch_has_the_same_frame_index(
     small: Talker, speech: npt.NDArray[np.float32]
 ) -> None:
-    """Where no past counts (history 0) both are the same once the decoder has forgotten."""
+    """Without context (0 frames) both are equal once the decoder's convolutions have no earlier input."""
     fresh = run(small.open_stream(1, context_frames=0, eye_motion=False, guidance=2.0), [speech])
     stream = small.open_stream(1, context_frames=0, eye_motion=False)
     frames = stream.accept(speech[:20000])

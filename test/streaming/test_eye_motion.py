@@ -83,7 +83,7 @@ def test_excess_blinks_are_suppressed() -> None:
     assert np.histogram(onsets, 10, (0, len(faces)))[0].max() <= 34
 
 
-def test_natural_eye_motion_is_left_alone() -> None:
+def test_natural_eye_motion_is_not_changed() -> None:
     """At 17 blinks a minute at most a tenth of the frames change, the others bit for bit."""
     faces = random_blinking(10, 17, seed=3)
     result = run(faces)
@@ -123,12 +123,12 @@ def test_a_still_gaze_moves_in_single_saccades_of_both_eyes() -> None:
 
 def test_the_result_is_a_function_of_seed_and_frame_and_the_state_has_a_fixed_size() -> None:
     faces = np.zeros((2000, 52), np.float32)
-    whole, other = run(faces, seed=5), run(faces, seed=6)
+    expected, other = run(faces, seed=5), run(faces, seed=6)
     state = EyeMotionState()
     first = run(faces[:700], seed=5, state=state)
     second = run(faces[700:], seed=5, state=state, start=700)
-    np.testing.assert_array_equal(np.concatenate((first, second)), whole)
-    assert not np.array_equal(blink_onsets(whole), blink_onsets(other))
+    np.testing.assert_array_equal(np.concatenate((first, second)), expected)
+    assert not np.array_equal(blink_onsets(expected), blink_onsets(other))
     state.reset()
-    np.testing.assert_array_equal(run(faces, seed=5, state=state), whole)
+    np.testing.assert_array_equal(run(faces, seed=5, state=state), expected)
     assert all(isinstance(value, (bool, int, float, tuple)) for value in vars(state).values())

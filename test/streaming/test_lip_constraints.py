@@ -111,7 +111,7 @@ def test_contradicting_heads_reduce_each_other() -> None:
 
     assert targets(9.0, -9.0) == (1.0, 0.0) and targets(-9.0, 9.0) == (0.0, 1.0)
     assert targets(9.0, 9.0) == (0.0, 0.0)
-    uncertain = math.log(0.3 / 0.7)  # closes by half alone
+    uncertain = math.log(0.3 / 0.7)  # closes halfway
     assert targets(uncertain, -9.0)[0] == targets(uncertain, 0.0)[0] == pytest.approx(0.5)
     assert targets(uncertain, 0.8)[0] < 0.3
     assert targets(9.0, config=SMALL) == (1.0, 0.0)

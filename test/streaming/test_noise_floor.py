@@ -23,7 +23,7 @@ def add_noise(voice: Audio, snr_db: float, seed: int = 0) -> Audio:
 
 
 def split_hops(audio: Audio) -> Audio:
-    """Return the whole hops of audio, (n, HOP)."""
+    """Return the complete hops of audio, (n, HOP)."""
     return audio[: len(audio) // HOP * HOP].reshape(-1, HOP)
 
 
@@ -34,24 +34,24 @@ def measure(audio: Audio) -> npt.NDArray[np.float64]:
 
 
 def test_louder_noise_lowers_the_level_above_it(speech: Audio) -> None:
-    quiet, *noisy = (
+    clean, *noisy = (
         float(np.median(measure(audio)[25:]))
         for audio in (speech, add_noise(speech, 30), add_noise(speech, 10), add_noise(speech, 0))
     )
-    assert quiet > NO_PENALTY_DB and noisy == sorted(noisy, reverse=True)
+    assert clean > NO_PENALTY_DB and noisy == sorted(noisy, reverse=True)
     assert noisy[0] > FULL_PENALTY_DB > noisy[2]
     middle = 0.5 * (FULL_PENALTY_DB + NO_PENALTY_DB)
     assert np.mean(measure(add_noise(speech, 10))[25:] < middle) > 0.9
 
 
-def test_gain_and_offset_are_no_noise(speech: Audio) -> None:
+def test_gain_and_offset_do_not_count_as_noise(speech: Audio) -> None:
     known = measure(speech)
     assert np.abs(measure(np.float32(0.25) * speech) - known)[25:].max() < 1.0
     shifted = measure((0.5 * speech + 0.3).astype(np.float32))
     assert shifted[25:] == pytest.approx(measure(np.float32(0.5) * speech)[25:], abs=0.1)
 
 
-def test_noise_that_ends_is_forgotten_and_noise_that_begins_is_measured(speech: Audio) -> None:
+def test_the_noise_floor_follows_noise_that_ends_or_begins(speech: Audio) -> None:
     voice = np.tile(speech, 3)[: 12 * FRAME_RATE * HOP]
     middle = len(voice) // 2 // HOP
     first, second = voice[: middle * HOP], voice[middle * HOP :]
@@ -63,7 +63,7 @@ def test_noise_that_ends_is_forgotten_and_noise_that_begins_is_measured(speech: 
     assert np.median(begins[late:]) < FULL_PENALTY_DB < NO_PENALTY_DB < np.median(begins[FRAME_RATE:middle])
 
 
-def test_silence_gives_a_constant_and_reset_forgets_all_audio() -> None:
+def test_silence_gives_a_constant_and_reset_discards_all_audio() -> None:
     floor = NoiseFloorEstimator(FRAME_RATE)
     silence = np.zeros(HOP, np.float32)
     levels = [floor.update(silence) for _ in range(100)]

@@ -45,11 +45,11 @@ def assert_equal(a: Sequence[BlendshapeFrame], b: Sequence[BlendshapeFrame], tol
 
 @pytest.mark.parametrize("cut", [1, 2, 3])
 def test_chunked_equals_whole(talker: Talker, speech: npt.NDArray[np.float32], cut: int) -> None:
-    whole = run(talker.open_stream(seed=5), [speech])
+    expected = run(talker.open_stream(seed=5), [speech])
     pieces = split_randomly(speech, np.random.default_rng(cut), max_length=300 * 10 ** (cut - 1))
-    assert_equal(run(talker.open_stream(seed=5), pieces), whole)
+    assert_equal(run(talker.open_stream(seed=5), pieces), expected)
     assert (
-        np.ptp([f.weights for f in whole], 0).max() > 0.1
+        np.ptp([f.weights for f in expected], 0).max() > 0.1
     )  # it moves: the equality is not of two dead faces
 
 
@@ -65,9 +65,9 @@ def test_frames_are_numbered_timed_and_bounded(talker: Talker, speech: npt.NDArr
 
 @pytest.mark.parametrize("n", [0, 1, 20, 61])
 def test_future_audio_cannot_change_a_frame(talker: Talker, speech: npt.NDArray[np.float32], n: int) -> None:
-    heard = (n + 1) * talker.hop + round(talker.lookahead * 16000)
+    num_samples = (n + 1) * talker.hop + round(talker.lookahead * 16000)
     other = speech.copy()
-    other[heard:] = np.random.default_rng(n).uniform(-1, 1, len(speech) - heard)
+    other[num_samples:] = np.random.default_rng(n).uniform(-1, 1, len(speech) - num_samples)
     true, changed = run(talker.open_stream(), [speech]), run(talker.open_stream(), [other])
     assert_equal(true[: n + 1], changed[: n + 1], tolerance=0.0)
     assert any(
@@ -102,17 +102,17 @@ def test_finish_pads_once_and_closes(talker: Talker) -> None:
     with pytest.raises(TalkerError, match="reset"):
         stream.accept(np.zeros(10, np.float32))
     stream.reset()
-    assert stream.finish() == []  # nothing heard, nothing owed
+    assert stream.finish() == []  # without audio no frames are pending
 
 
-def test_streams_do_not_touch_each_other(talker: Talker, speech: npt.NDArray[np.float32]) -> None:
-    alone = run(talker.open_stream(seed=1), [speech])
+def test_streams_are_independent(talker: Talker, speech: npt.NDArray[np.float32]) -> None:
+    expected = run(talker.open_stream(seed=1), [speech])
     a, b = talker.open_stream(seed=1), talker.open_stream(seed=2)
     frames = []
     for piece in np.array_split(speech, 37):
         frames += a.accept(piece)
         b.accept(piece[::-1].copy())
-    assert_equal(frames + a.finish(), alone, tolerance=0.0)
+    assert_equal(frames + a.finish(), expected, tolerance=0.0)
 
 
 def test_the_noise_depends_on_the_seed_alone(talker: Talker, speech: npt.NDArray[np.float32]) -> None:
@@ -193,26 +193,26 @@ def test_the_mouth_closes_in_silence_and_after_speech(
 def test_streams_that_join_leave_and_stall_change_no_other_stream(
     talker: Talker, speech: npt.NDArray[np.float32]
 ) -> None:
-    """Up to five streams stepped together in ragged chunks equal those alone (1e-4: another batch size)."""
+    """Up to five streams batched in ragged chunks equal single streams (1e-4: another batch size)."""
     rng = np.random.default_rng(0)
     audio = [np.roll(speech, 7919 * k) * (1.0 - 0.15 * k) for k in range(5)]
-    alone = [run(talker.open_stream(seed=k), [pcm]) for k, pcm in enumerate(audio)]
-    streams, heard, got, waiting = {}, [0] * 5, [[] for _ in range(5)], list(range(5))
+    expected = [run(talker.open_stream(seed=k), [pcm]) for k, pcm in enumerate(audio)]
+    streams, positions, got, waiting = {}, [0] * 5, [[] for _ in range(5)], list(range(5))
     while streams or waiting:
         if waiting and rng.random() < 0.2:
             k = waiting.pop(0)
             streams[k] = talker.open_stream(seed=k)  # joins
         now = [k for k in streams if rng.random() < 0.7]  # the others stall
-        chunks = [audio[k][heard[k] : heard[k] + rng.integers(0, 3000)] for k in now]
+        chunks = [audio[k][positions[k] : positions[k] + rng.integers(0, 3000)] for k in now]
         for k, chunk, frames in zip(
             now, chunks, talker.accept([streams[k] for k in now], chunks), strict=True
         ):
-            heard[k] += len(chunk)
+            positions[k] += len(chunk)
             got[k] += frames
-            if heard[k] >= len(audio[k]):
+            if positions[k] >= len(audio[k]):
                 got[k] += streams.pop(k).finish()  # leaves
     for k in range(5):
-        assert_equal(got[k], alone[k], tolerance=1e-4)
+        assert_equal(got[k], expected[k], tolerance=1e-4)
 
 
 def test_a_dropped_stream_frees_its_row(talker: Talker, speech: npt.NDArray[np.float32]) -> None:

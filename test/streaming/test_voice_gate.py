@@ -64,13 +64,13 @@ def test_a_predicted_lip_aperture_opens_the_gate_before_the_voice() -> None:
     apertures[5:9] = 0.5 * low, 0.5 * (low + high), high, 0.9
     jaw, _ = run_gate(voice, apertures).T
     assert jaw[5] == 0.0 and abs(jaw[6] - 0.5) < 1e-6 and jaw[7] == jaw[8] == 1.0
-    assert (np.delete(jaw, [6, 7, 8]) == 0).all()  # without voice the aperture alone opens it
+    assert (np.delete(jaw, [6, 7, 8]) == 0).all()  # without voice the predicted aperture opens it
     voice[:] = 0.9
     assert (run_gate(voice, apertures)[2:, 0] == 1.0).all()  # with voice the aperture closes nothing
     assert (run_gate(np.zeros(30), -apertures)[:, 0] == 0).all()
 
 
-def test_in_digital_silence_nobody_speaks_whatever_the_network_predicts() -> None:
+def test_digital_silence_has_no_voice_activity_regardless_of_the_prediction() -> None:
     voice, apertures = np.full(40, 0.9), np.full(38, 0.9)
     jaw, _ = run_gate(voice, apertures, silent_hops=range(20, 40)).T
     assert (jaw[2:21] == 1.0).all() and (jaw[23:] < 1e-6).all()  # as where the network predicts the end

@@ -201,7 +201,7 @@ class SchedulerHarness:
 
 
 def offline(talker: Talker, pcm: npt.NDArray[np.float32], seed: int = 0) -> Sequence[BlendshapeFrame]:
-    """Frames of the whole clip in one call, the reference."""
+    """Frames of the complete clip in one call, the reference."""
     stream = talker.open_stream(seed=seed)
     return stream.accept(pcm) + stream.finish()
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Miniature networks and clips of made-up speech for tests of training."""
+"""Miniature networks and clips of synthetic speech for tests of training."""
 
 from __future__ import annotations
 

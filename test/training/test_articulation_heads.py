@@ -34,9 +34,9 @@ def test_closure_thresholds_reach_the_recall_unless_vowels_limit_it() -> None:
     closed, opened = np.linspace(0, 1, 101), np.linspace(0, 0.5, 101)
     assert closure_thresholds([closed], [opened], 0.9, 0.5) == pytest.approx(
         (0.125, 0.25)
-    )  # the vowels' share binds
+    )  # limited by the fraction of vowels
     assert closure_thresholds([closed], [opened], 0.4, 0.5) == pytest.approx((0.3, 0.6))  # the closures' does
-    easy = np.full(900, 0.9)  # many p, b, m that anybody hears do not hide that others are missed
+    easy = np.full(900, 0.9)  # many clear p, b, m in one corpus do not mask the misses in another
     assert closure_thresholds([closed, easy], [opened], 0.4, 0.5) == pytest.approx((0.3, 0.6))
     assert closure_thresholds([closed], [opened, easy], 0.4, 0.5) == pytest.approx((0.45, 0.9))
 

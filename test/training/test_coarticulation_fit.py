@@ -91,7 +91,7 @@ def test_the_differentiable_mouth_equals_the_dominance_model(
 
 
 def test_the_fit_recovers_the_parameters_of_a_motion(utterances: list[Utterance]) -> None:
-    """A mouth that opens wider and rounds less than the hand-written numbers say."""
+    """A mouth that opens wider and rounds less than the hand-written targets."""
     clips = [_clip(utterance, SpeakingStyle(amplitude=1.3, rounding=0.6)) for utterance in utterances]
     train_set, test_set = ClipTensors(clips[1::2]), ClipTensors(clips[::2])
     before, after = DifferentiableMouth(), fit_parameters(train_set, test_set, steps=60)

@@ -49,7 +49,7 @@ def _unusual_speaker(utterance: Utterance) -> Clip:
     return tracked_clip(utterance, weights)
 
 
-def test_a_mouth_that_the_rules_do_not_describe_is_learned(utterances: list[Utterance]) -> None:
+def test_a_mouth_outside_the_rules_is_fitted(utterances: list[Utterance]) -> None:
     torch.set_num_threads(2)
     clips = [_unusual_speaker(utterance) for utterance in utterances]
     train_set, test_set = ResidualDataset(clips[1::2]), ResidualDataset(clips[::2])

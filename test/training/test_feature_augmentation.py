@@ -42,7 +42,7 @@ def log_mel() -> LogMel:
 
 
 def _config(**changes: Any) -> FeatureAugmentationConfig:
-    """A configuration that changes nothing but what is given."""
+    """A configuration in which all effects but the passed ones are off."""
     nothing: dict[str, Any] = {
         "noise_prob": 0.0,
         "babble_prob": 0.0,

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The whole recipe: omissions are named, each step runs once, an interrupted run continues."""
+"""The complete recipe: omissions are named, each step runs once, an interrupted run continues."""
 
 from __future__ import annotations
 
@@ -46,9 +46,9 @@ TINY_RECIPE: dict[str, Any] = {
 }
 
 
-def _sources(**given: Path) -> dict[str, Path | None]:
+def _sources(**sources: Path) -> dict[str, Path | None]:
     names = ("grid", "facegood", "speechocean", "ljspeech", "voices", "sounds")
-    return {**dict.fromkeys(names), **given}
+    return {**dict.fromkeys(names), **sources}
 
 
 @pytest.fixture
@@ -103,7 +103,11 @@ def test_the_shipped_recipe_gives_valid_commands_for_the_sources_that_exist(
     )
     assert [corpus.name for corpus in plan.corpora] == ["grid", "grid_voices", "facegood"]
     assert plan.recipe["mixture"] == {"grid": 0.08, "grid_voices": 0.16, "facegood": 0.04}
-    assert plan.recipe["model"]["styles"] == ["neutral", "grid_s1", "facegood"]  # nothing teaches `teacher`
+    assert plan.recipe["model"]["styles"] == [
+        "neutral",
+        "grid_s1",
+        "facegood",
+    ]  # no corpus has the style `teacher`
     film, voiced, animated = (
         create_parser(["corpus"]).parse_args(["corpus", *corpus.arguments]) for corpus in plan.corpora
     )
@@ -199,7 +203,7 @@ def test_one_command_makes_corpus_stages_and_checkpoint_and_resumes(
     assert not (run / "checkpoint").exists()
     finished = (run / "corpora" / "spoken" / "index.json", run / "encoder" / "weights.safetensors")
     written = {path: path.stat().st_mtime_ns for path in finished}
-    monkeypatch.setattr(synthetic, "build_synthetic_corpus", None)  # the corpus is not made again
+    monkeypatch.setattr(synthetic, "build_synthetic_corpus", None)  # the corpus is not built again
     assert main(arguments) == 0
     assert {path: path.stat().st_mtime_ns for path in finished} == written
     rows = (run / "generator" / "log.csv").read_text().splitlines()

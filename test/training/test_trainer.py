@@ -58,7 +58,7 @@ def test_a_run_interrupted_between_saves_resumes_exactly(tmp_path: Path) -> None
         steps=30, lr=1e-2, warmup_steps=2, save_every=7, log_every=2, mixed_precision=False
     )
     straight = LineStage()
-    whole = _train(tmp_path / "a", config, straight)
+    uninterrupted = _train(tmp_path / "a", config, straight)
     first_part = LineStage()
     with pytest.raises(KeyboardInterrupt):
         _train(tmp_path / "b", config, first_part, InterruptedStage(first_part, at=19))
@@ -68,7 +68,7 @@ def test_a_run_interrupted_between_saves_resumes_exactly(tmp_path: Path) -> None
     resumed.run(resumed_stage)
     for name, tensor in straight.parameters().items():
         assert torch.equal(tensor, resumed_stage.parameters()[name]), name
-        assert torch.equal(whole.ema[name], resumed.ema[name]), name
+        assert torch.equal(uninterrupted.ema[name], resumed.ema[name]), name
     assert torch.equal(straight.calls, resumed_stage.calls)
     logs = [
         [

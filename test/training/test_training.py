@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Stages of the blendshape family on made-up speech: losses fall, runs resume, the result streams."""
+"""Stages of the blendshape family on synthetic speech: losses fall, runs resume, the result streams."""
 
 from __future__ import annotations
 
@@ -212,7 +212,7 @@ def _optimize(
 
 @pytest.mark.gpu
 @pytest.mark.parametrize("name", STAGES)
-def test_a_stage_learns_on_cuda(name: str, clips: list[SpeechClip]) -> None:
+def test_a_stage_trains_on_cuda(name: str, clips: list[SpeechClip]) -> None:
     network = _network(clips)
     sampler = _sampler(clips, network, augmentation_prob=0.5, device="cuda")
     stage = STAGES[name](network.to("cuda"), sampler, _lips("cuda"))
@@ -286,7 +286,7 @@ def test_consistency_keeps_features_in_noise_near_those_of_clean_audio(clips: li
     assert consistent < 0.8 * before and consistent < 0.5 * free
 
 
-def test_heads_on_a_finished_encoder_learn_that_noise_alone_is_no_voice(clips: list[SpeechClip]) -> None:
+def test_heads_on_a_finished_encoder_do_not_detect_voice_in_noise(clips: list[SpeechClip]) -> None:
     network = _network(clips)
     sampler = _sampler(clips, network, augmentation_prob=0.5)
     encoder = network.encoder.eval()

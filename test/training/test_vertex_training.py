@@ -237,18 +237,18 @@ def test_conditions_of_a_window_equal_those_of_the_ring_buffer(network: VertexNe
     stepped = torch.stack(
         [network.predictor.step(past[:, n], audio[:, n], style, state) for n in range(rows)], 1
     )
-    whole = teacher_forced_conditions(network.predictor, past, audio, style, zero)
-    assert torch.allclose(whole, stepped, atol=1e-5)
+    expected = teacher_forced_conditions(network.predictor, past, audio, style, zero)
+    assert torch.allclose(expected, stepped, atol=1e-5)
     mid_speech = teacher_forced_conditions(
         network.predictor, past[:, 7:], audio[:, 7:], style, torch.tensor([7, 7])
     )
     assert torch.allclose(mid_speech[:, 16:], stepped[:, 23:], atol=1e-5)  # one layer: h rows suffice
     assert not torch.allclose(mid_speech[:, :1], stepped[:, 7:8], atol=1e-2)
     dropped = teacher_forced_conditions(network.predictor, past, audio, style, zero, dropout=0.2)
-    assert not torch.allclose(dropped, whole, atol=1e-2)
+    assert not torch.allclose(dropped, expected, atol=1e-2)
 
 
-def test_training_sees_the_features_of_a_stream(
+def test_training_features_equal_those_of_a_stream(
     network: VertexNetwork, data: Data, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     clip = load_clips("vocaset", data["vocaset"], "train")[1]
@@ -322,7 +322,7 @@ def test_windows_carry_the_real_history_of_their_place(
     assert 0.1 < (style == 0).float().mean() < 0.6
 
 
-def test_the_history_is_changed_as_the_recipe_says(
+def test_the_history_is_augmented_as_in_the_recipe(
     network: VertexNetwork, data: Data, tmp_path: Path
 ) -> None:
     clips = load_clips("vocaset", data["vocaset"], "train")

@@ -196,7 +196,7 @@ def test_the_default_address_is_bound_on_loopback_only() -> None:
     bound.close()
 
 
-def test_without_a_bundle_the_page_says_how_to_build_it(tmp_path: Path) -> None:
+def test_without_a_bundle_the_page_explains_how_to_build_it(tmp_path: Path) -> None:
     files = assets.load_page(tmp_path)
     assert list(files) == ["/"]
     body = files["/"].body.decode()

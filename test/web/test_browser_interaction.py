@@ -102,7 +102,7 @@ def test_dragging_a_slider_keeps_the_session_and_its_last_value_holds(page: Page
     assert page.run("app.controlValues().mouth_expressiveness") == 1
 
 
-def test_sound_waits_for_late_frames_and_nothing_is_heard_twice(page: Page, voice_path: Path) -> None:
+def test_audio_waits_for_late_frames_and_none_is_played_twice(page: Page, voice_path: Path) -> None:
     """Frames that arrive half a second late: playback stops where they end, and continues from there."""
     page.choose_file("#pick-audio", voice_path)
     page.wait("app.source === 'file' && app.timeline.newest && app.timeline.newest.time > 1.5")

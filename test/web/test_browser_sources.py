@@ -118,7 +118,7 @@ def test_a_face_of_the_server_is_shown_in_place_of_the_default(
 
 
 @pytest.mark.browser
-def test_a_watched_talker_is_shown_and_heard(
+def test_a_watched_talker_is_shown_and_its_audio_played(
     browser: chromium.Chromium, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("ROS_LOCALHOST_ONLY", "1")

@@ -120,8 +120,8 @@ def decode_image(data_url: str) -> npt.NDArray[np.float64]:
 
 def test_the_page_loads_without_errors_and_from_its_own_server_only(page: Page, server: Server) -> None:
     assert page.errors == []
-    own = (server.origin, server.origin.replace("http", "ws"), "data:", "blob:")
-    assert all(address.startswith(own) for address in page.fetched)
+    own_origins = (server.origin, server.origin.replace("http", "ws"), "data:", "blob:")
+    assert all(address.startswith(own_origins) for address in page.fetched)
     assert page.run("document.querySelector('#connection').className") == "on"
     assert page.run("[app.view.scene.canvas.width, app.view.scene.canvas.height]")[1] == 360
 
@@ -183,7 +183,7 @@ def test_the_mouths_pixels_change_between_silence_and_speech(playback: Playback)
     assert difference[BACKGROUND].mean() < 1
 
 
-def test_the_microphone_is_heard_and_measured(page: Page) -> None:
+def test_microphone_audio_is_processed_and_its_level_measured(page: Page) -> None:
     page.click("#microphone")
     page.wait("app.source === 'microphone' && app.view.metrics.latency.length > 20", 40)
     latency = page.wait(
@@ -205,7 +205,7 @@ def start_microphone(page: Page) -> None:
         page.wait("app.source === 'microphone'")
 
 
-def test_a_recording_equals_what_was_heard_and_shown(page: Page, tmp_path: Path) -> None:
+def test_a_recording_equals_the_played_audio_and_the_shown_frames(page: Page, tmp_path: Path) -> None:
     start_microphone(page)
     page.run("app.frameLog = [], 1")
     page.click("#record")
@@ -237,7 +237,7 @@ def test_a_recording_equals_what_was_heard_and_shown(page: Page, tmp_path: Path)
     assert len(video) > 10_000 and (video[:4] == b"\x1aE\xdf\xa3" or video[4:8] == b"ftyp")
 
 
-def test_a_mood_changes_the_frames(page: Page) -> None:
+def test_an_expression_changes_the_frames(page: Page) -> None:
     for mood, condition in (("surprised", "> 0.5"), ("none", "< 0.4")):
         page.run(f"""(() => {{ const select = document.querySelector('[name=mood]'); select.value = '{mood}';
             select.dispatchEvent(new Event('change')); }})()""")
@@ -267,9 +267,9 @@ def test_an_avatar_is_opened_in_the_browser_and_unusable_files_are_rejected(
         return avatar.targets.map(({ mesh, influence }) => mesh.morphTargetInfluences[influence]); })()""")
     assert influences == [0.75, 0, 0]
     assert page.run("app.view.scene.target.size[1]") > 0.02
-    whole = write_small_face(tmp_path / "none.glb", {"wobble": "jawOpen"}).read_bytes()
-    (tmp_path / "cut.glb").write_bytes(whole[:200])
-    (tmp_path / "far.glb").write_bytes(with_external_buffer(whole))
+    complete = write_small_face(tmp_path / "none.glb", {"wobble": "jawOpen"}).read_bytes()
+    (tmp_path / "cut.glb").write_bytes(complete[:200])
+    (tmp_path / "far.glb").write_bytes(with_external_buffer(complete))
     for name, word in (("none.glb", "ARKit"), ("cut.glb", "GLB"), ("far.glb", "others beside it")):
         page.choose_file("#pick-face", tmp_path / name)
         page.wait(f"document.querySelector('#status').textContent.includes({json.dumps(word)})")

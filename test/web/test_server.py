@@ -52,7 +52,7 @@ def stack_weights(frames: Sequence[dict[str, Any]]) -> npt.NDArray[np.float32]:
 
 
 def offline_weights(talker: Talker, pcm: npt.NDArray[np.float32], seed: int = 0) -> npt.NDArray[np.float32]:
-    """(T, 52) weights of the whole clip in one call, the reference."""
+    """(T, 52) weights of the complete clip in one call, the reference."""
     return np.stack([frame.weights for frame in offline(talker, pcm, seed)])
 
 
@@ -240,7 +240,7 @@ def test_sessions_above_the_maximum_are_rejected_until_one_ends(tiny_talker: Tal
             first.wait_for_text("hello")
             second.wait_for_text("hello")
             with WebClient(server) as third:
-                assert "2 visitors" in third.wait_for_text("refused")["text"]
+                assert "all 2 sessions" in third.wait_for_text("refused")["text"]
                 assert third.wait_until_closed() and third.close_code == TRY_AGAIN_LATER
         wait_for(lambda: not server.context.session_count, 5)
         with WebClient(server) as fourth:
@@ -267,7 +267,7 @@ def running_slow_client_server(talker: Talker) -> contextlib.AbstractContextMana
     return running_server(talker, unacknowledged_seconds=0.4, slow_client_timeout_seconds=1.0)
 
 
-def test_a_slow_client_is_disconnected_and_delays_nobody(tiny_talker: Talker) -> None:
+def test_a_slow_client_is_disconnected_and_delays_no_other(tiny_talker: Talker) -> None:
     with (
         running_slow_client_server(tiny_talker) as server,
         WebClient(server, acknowledges=False) as slow,
@@ -335,7 +335,7 @@ def test_old_audio_is_skipped_and_times_stay_exact(tiny_talker: Talker) -> None:
     stream.push_audio(1, pcm)
     now[0] += 0.81
     run_queued_hops()
-    assert stream.session.statistics.dropped == 20  # all frames that should have been heard by now
+    assert stream.session.statistics.dropped == 20  # all frames whose audio is due by now
     stream.push_audio(1, pcm[: 4 * HOP_LENGTH])
     run_queued_hops()
     np.testing.assert_allclose(times, [0.8, 0.84, 0.88, 0.92, 0.96, 1.0, 1.04])
