@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A ROS domain for each test, so that neither tests nor two runs on one machine receive each other's messages."""
+"""A ROS domain for each test, so that neither tests nor concurrent runs receive each other's messages."""
 
 from __future__ import annotations
 
