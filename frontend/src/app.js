@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Application state: one source of sound at a time, the server that generates frames for it, and the timeline on which
+// Application state: one audio source at a time, the server that generates frames for it, and the timeline on which
 // they are shown.
 import { AudioIO } from './audio_io.js';
 import { WallClock } from './clocks.js';
@@ -9,7 +9,7 @@ import { Recorder } from './recorder.js';
 import { Timeline, isFaceFrame } from './timeline.js';
 
 const WATCH_SAMPLE_RATE = 16000; // Hz, of a watched talker's audio
-const MAX_BUFFERED_SECONDS = 2; // of audio that the network has not taken
+const MAX_BUFFERED_SECONDS = 2; // of audio that is buffered in the WebSocket
 const PLAYBACK_AHEAD_SECONDS = 0.02; // of the newest frame
 const RESUME_AFTER_INTERRUPT_MS = 400;
 const MICROPHONE_DELAY = 0.04; // s, initial delay beyond the look-ahead
@@ -39,7 +39,7 @@ const FILE_TAIL_SECONDS = 0.7; // after a file's end, until it is stopped
  */
 
 /**
- * What the page's elements do.
+ * Callbacks that update the page's elements.
  * @typedef {object} AppCallbacks
  * @property {(info: ServerInfo) => void} onHello
  * @property {(message: string, isError?: boolean) => void} showStatus
@@ -147,7 +147,7 @@ export class App {
     this.callbacks.onFrame(message);
   }
 
-  /** Audible sound is played as far as there are frames for it. */
+  /** Audio is played only as far as frames have arrived. */
   #limitPlayback() {
     const { timeline, audio } = this;
     if (!timeline?.newest || !audio.clock || timeline.lowLatency || timeline.clock !== audio.clock) return;
@@ -252,7 +252,7 @@ export class App {
 
   /**
    * @param {Source} source
-   * @param {(delay: number) => Promise<void>} open opens the sound; delay: minimum that its frames need, s
+   * @param {(delay: number) => Promise<void>} open opens the audio; delay: minimum that its frames need, s
    */
   async #openSource(source, open) {
     if (!this.serverInfo || this.#opening) return;
@@ -291,7 +291,7 @@ export class App {
   }
 
   /**
-   * Send a chunk of audio. While the network takes no more, audio is skipped, and a new stream starts after the gap:
+   * Send a chunk of audio. While the WebSocket's buffer is full, audio is skipped, and a new stream starts after the gap:
    * otherwise all later frames would be shown at a wrong time.
    * @param {Int16Array} samples
    * @param {number} position of the first sample in the delay line; of a timeline's first chunk, time 0
@@ -313,7 +313,7 @@ export class App {
   }
 
   /**
-   * The same chunk at the sound device's rate, for plots and recording.
+   * The same chunk at the audio device's rate, for plots and recording.
    * @param {Int16Array} samples
    * @param {number} position
    */
@@ -352,7 +352,7 @@ export class App {
       }
     }
     if (clock instanceof WallClock || this.#anchoredEpoch === this.epoch) return true;
-    if (message.kind === AUDIO && !this.timeline.newest) return false; // the frames come first
+    if (message.kind === AUDIO && !this.timeline.newest) return false; // the first frame must arrive before audio
     clock.origin = 0;
     const playbackTime = clock.playbackTime(now);
     if (playbackTime === -Infinity) return false;

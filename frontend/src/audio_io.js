@@ -47,7 +47,7 @@ export class AudioIO {
     this.fileSource = null;
   }
 
-  /** Whether the browser gives sound to this page. */
+  /** Whether the browser supports audio on this page. */
   static get isSupported() {
     return (
       typeof AudioContext === 'function' && 'audioWorklet' in AudioContext.prototype && window.isSecureContext
@@ -59,7 +59,7 @@ export class AudioIO {
     return this.graph ? this.graph.context.sampleRate : 48000;
   }
 
-  /** What is played, for a recording. */
+  /** Stream of the played audio, for a recording. */
   get outputStream() {
     return this.graph?.recording.stream;
   }
@@ -80,8 +80,8 @@ export class AudioIO {
       const { name, message } = /** @type {DOMException} */ (error);
       /** @type {Record<string, string>} */
       const reasons = {
-        NotAllowedError: 'it was not allowed: allow it beside the address',
-        NotFoundError: 'none is there: plug one in',
+        NotAllowedError: 'access was denied: allow it beside the address bar',
+        NotFoundError: 'no microphone was found: connect one',
       };
       throw new Error(`the microphone cannot be used (${reasons[name] || message})`);
     }
@@ -106,7 +106,7 @@ export class AudioIO {
     const buffer = await graph.context.decodeAudioData(bytes).catch(() => null);
     if (!buffer) {
       await this.close();
-      throw new Error(`${name} is no audio that this browser can read: convert it to WAV`);
+      throw new Error(`${name} is not audio that this browser can decode: convert it to WAV`);
     }
     if (buffer.duration > MAX_FILE_SECONDS) {
       await this.close();
@@ -149,7 +149,7 @@ export class AudioIO {
     this.#post({ command: 'limit', position });
   }
 
-  /** Reduce the delay to its initial value, if it is much longer, because a new stream begins in the same sound. */
+  /** Reduce the delay to its initial value, if it is much longer, because a new stream begins on the same audio source. */
   resetDelay() {
     if (!this.clock) return;
     const samples = Math.round(this.initialDelay * this.sampleRate) - this.clock.delay;
@@ -189,7 +189,7 @@ export class AudioIO {
     await this.close();
     if (!AudioIO.isSupported) {
       throw new Error(
-        'the browser gives sound to a page only over https or from localhost: see docs/web.md for both',
+        'the browser supports audio only over https or from localhost: see docs/web.md for both',
       );
     }
     const context = new AudioContext({ latencyHint: 'interactive', ...(sampleRate ? { sampleRate } : {}) });

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Playback clocks: which moment of a timeline is audible now. Both have the interface `Clock`.
+// Playback clocks: they map the present to the audible time of a timeline. Both implement `Clock`.
 
 const MAX_SLEW = 0.02; // fraction of real time by which a wall clock is adjusted gradually
 const CAPTURE_BUCKET_MS = 250;
@@ -16,7 +16,7 @@ const MAX_OFFSETS = 101; // of the output time, for their median
  */
 
 /**
- * Clock of a timeline without sound.
+ * Clock of a timeline without audio.
  * @implements {Clock}
  */
 export class WallClock {
@@ -73,7 +73,7 @@ export class WallClock {
 }
 
 /**
- * Clock of the sound device. The delay-line worklet reports which sample it plays in which frame of the audio context,
+ * Clock of the audio device. The delay-line worklet reports which sample it plays in which frame of the audio context,
  * and the context at which time that frame is audible.
  * @implements {Clock}
  */

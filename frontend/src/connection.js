@@ -37,7 +37,7 @@ export class Connection {
     return this.socket.readyState === WebSocket.OPEN;
   }
 
-  /** Bytes that the network has not taken yet. */
+  /** Bytes that are buffered and not sent yet. */
   get bufferedBytes() {
     return this.socket.bufferedAmount;
   }
@@ -75,7 +75,7 @@ export class Connection {
     };
     socket.onclose = () => {
       if (socket !== this.socket) return;
-      this.callbacks.onClose(this.closeReason || 'the server is not there: trying again');
+      this.callbacks.onClose(this.closeReason || 'the server cannot be reached: trying again');
       setTimeout(() => {
         this.socket = this.#open();
       }, this.retryMs);

@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 // Audio worklet: a delay line between input and output. It posts the input in chunks of about 10 ms, plays it `delay`
 // samples later, and reports with each chunk which sample is being played. Position 0 is the first sample after
-// "begin". With an external source the page writes the line instead of an input node.
+// "begin". With an external source the page writes into the line instead of an input node.
 import { Resampler } from './resample.js';
 
 const BLOCK = 128; // samples of a render quantum
 const LINE_SECONDS = 24;
 const CROSSFADE_SAMPLES = 256;
-const MAX_HOLD_SECONDS = 2; // of silence while frames are missing; then playback goes on without a face
+const MAX_HOLD_SECONDS = 2; // of silence while frames are missing; then playback continues without frames
 const CHUNK_SECONDS = 0.01;
 
 /** @typedef {import('./worklet_messages.js').WorkletCommand} WorkletCommand */

@@ -51,7 +51,7 @@ export class FaceView {
   }
 
   /**
-   * Load the faces that the model or the server brings.
+   * Load the faces of the model and of the server.
    * @param {ServerInfo} info
    */
   async setModel({ names, vertices, face }) {

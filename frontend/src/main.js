@@ -122,7 +122,7 @@ class Page {
     element('model').textContent = `${info.model} · ${info.device}`;
     element('facts').textContent =
       `${info.frame_rate} frames/s, look-ahead ${Math.round(1000 * info.lookahead)} ms; version ` +
-      `${info.version}. Nothing that you open or record leaves this browser but the sound, to this server.`;
+      `${info.version}. Files that you open or record stay in this browser; only audio is sent, to this server.`;
     showFaceOptions(this.view);
     this.update();
   }
@@ -266,7 +266,7 @@ try {
   console.error(error);
   const { message } = /** @type {Error} */ (error);
   showStatus(
-    /webgl/i.test(message) ? 'This browser draws no 3D (WebGL is off): the face cannot be shown.' : message,
+    /webgl/i.test(message) ? 'This browser has no WebGL: the face cannot be shown.' : message,
     true,
     false,
   );

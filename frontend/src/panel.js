@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Panel of the stream's controls, built from the server's description; changes are sent as they are made.
+// Panel of the stream's controls, built from the server's description; changes are sent immediately.
 
 const SEND_INTERVAL_MS = 100;
 
@@ -16,7 +16,7 @@ const LABELS = {
   style: ['Style', ''],
   mouth_expressiveness: ['Mouth', 'gain on mouth and jaw'],
   face_expressiveness: ['Brows and head', "gain on brows, cheeks and the head's turning"],
-  guidance: ['Guidance', 'how strictly the sound is followed; 1 is off'],
+  guidance: ['Guidance', 'scale of classifier-free guidance on the audio; 1 is off'],
   steps: ['Diffusion steps', 'per frame'],
   seed: ['Seed', 'other blinks, brows and nods, from the next start on'],
 };

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Live plots: the envelope of the sound with the lip gap over it, and a few weights as bars.
+// Live plots: the envelope of the audio with the lip gap over it, and a few weights as bars.
 
 const PLOT_SECONDS = 4;
 const ENVELOPE_RATE = 100; // points/s

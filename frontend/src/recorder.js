@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Recorder: a WAV file of the sound, a Live Link CSV of the frames on the same time, and a video of the face with its
-// sound. Nothing leaves the browser.
+// Recorder: a WAV file of the audio, a Live Link CSV of the frames on the same time axis, and a video of the face with
+// its audio. Nothing leaves the browser.
 import { encodeLiveLinkCsv } from './livelink.js';
 
 export const MAX_RECORDING_SECONDS = 600;
@@ -78,7 +78,7 @@ export class Recorder {
   }
 
   /**
-   * Stop, and give what there is of WAV, CSV and video.
+   * Stop, and return the WAV, CSV and video files that are available.
    * @returns {Promise<RecordedFile[]>}
    */
   async stop() {
@@ -108,14 +108,14 @@ export class Recorder {
     return files;
   }
 
-  /** Time of the first frame for which there is sound. */
+  /** Time of the first frame that has audio. */
   #startTime() {
     const soundStart = this.chunks.length ? this.chunks[0].time : -Infinity;
     return this.frames.find((frame) => frame.time >= soundStart - 1e-6)?.time ?? soundStart;
   }
 
   /**
-   * The sound from `start` to the end of the last frame.
+   * The audio from `start` to the end of the last frame.
    * @param {number} start s
    * @param {FaceFrame[]} frames
    */

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Streaming resampler with a delay of two milliseconds, where block resamplers hold back ten: a polyphase bank of
+// Streaming resampler with a delay of two milliseconds, less than that of block resamplers: a polyphase bank of
 // Kaiser-windowed sinc filters.
 
 const ZERO_CROSSINGS = 32; // on each side

@@ -7,17 +7,17 @@ const MAX_AV_OFFSET_MS = 40;
 /** @type {Record<string, [label: string, tooltip: string]>} */
 const TILES = {
   latency: [
-    'sound to screen',
-    "from the middle of a frame's sound coming in until the frame is on the screen; median and 95 % of 10 s",
+    'audio-to-display latency',
+    "from the capture of the middle of a frame's audio to its display; median and 95th percentile of 10 s",
   ],
   offset: [
-    'face behind sound',
-    'the moment that is heard minus the moment shown: now, and the worst since the first second',
+    'A/V offset',
+    'playback time of the audio minus time of the image: now, and the worst since the first second',
   ],
   model: ['model', 'for one step of all voices; median of 10 s'],
-  dropped: ['frames left out', 'by the server, under way and here'],
-  images: ['pictures a second', 'that the browser draws'],
-  delay: ['sound delayed by', 'as long as the frames need'],
+  dropped: ['dropped frames', 'by the server, under way and here'],
+  images: ['images per second', 'that the browser draws'],
+  delay: ['audio delay', 'as long as the frames need'],
 };
 
 export class StatsView {

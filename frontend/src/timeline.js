@@ -19,7 +19,7 @@ const WALL_CLOCK_MARGIN_SECONDS = 0.02;
  */
 
 /**
- * What is shown at a moment.
+ * The interpolated frame of a moment.
  * @typedef {object} TimelineSample
  * @property {number} time on the timeline, s
  * @property {Frame} from
@@ -122,7 +122,7 @@ export class Timeline {
   }
 
   /**
-   * What is shown at `now`; null before the first frame.
+   * The sample to show at `now`; null before the first frame.
    * @param {number} now ms
    * @returns {TimelineSample | null}
    */

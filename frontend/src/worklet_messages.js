@@ -9,7 +9,7 @@
 
 /**
  * Change the delay by `samples`: by playing a little faster or slower (slew, samples per sample); by holding in
- * silence, so that nothing is heard twice; or at once, with a short cross-fade (slew 0).
+ * silence, so that no audio is repeated; or at once, with a short cross-fade (slew 0).
  * @typedef {{command: 'delay', samples: number, slew: number, hold: boolean}} DelayCommand
  */
 

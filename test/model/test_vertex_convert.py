@@ -243,7 +243,7 @@ def test_talker_load_reads_a_converted_folder(published: Path, tmp_path: Path) -
     )
     assert [frame.index for frame in frames] == list(range(round(talker.frame_rate)))
     assert frames[0].vertices.ndim == 2 and frames[0].vertices.shape[1] == 3
-    with pytest.raises(TalkerError, match="knows .*" + talker.styles[-1]):
+    with pytest.raises(TalkerError, match="choose one of .*" + talker.styles[-1]):
         talker.open_stream(style="nobody")
 
 

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-// Names of morph targets as artists write them, mapped to ARKit's as face/formats/importers.py does: mouthSmile_L,
+// Maps spellings of morph target names to ARKit's, as face/formats/importers.py does: mouthSmile_L,
 // Face.M_JawOpen, …
 
 /**
  * @param {string} label name of a morph target
  * @param {string[]} names ARKit's
- * @returns {string | null} the ARKit name that it means
+ * @returns {string | null} the matching ARKit name
  */
 export function toArkitName(label, names) {
   const known = new Map(names.map((name) => [name.toLowerCase(), name]));
@@ -17,7 +17,7 @@ export function toArkitName(label, names) {
     const candidates = [
       key,
       key.replace(/^(blendshapes?\d*|face|bs|m|key)/, ''),
-      key.replace(/(left|right)$/, ''), // halves of a shape that ARKit keeps whole
+      key.replace(/(left|right)$/, ''), // halves of a shape that is one in ARKit
     ];
     for (const candidate of candidates) {
       const name = known.get(candidate);

@@ -211,7 +211,7 @@ function checkGlb(buffer) {
     throw new Error(`this file has ${megabytes} MB: give at most ${MAX_FILE_BYTES / 1e6}`);
   }
   const document = parseGlbJson(buffer);
-  if (!document) throw new Error('this is not a whole GLB 2.0 file: export the face as .glb');
+  if (!document) throw new Error('this is not a complete GLB 2.0 file: export the face as .glb');
   const resources = [...(document.buffers || []), ...(document.images || [])];
   if (resources.some(({ uri }) => uri && !uri.startsWith('data:'))) {
     throw new Error('this file needs others beside it: export it as one .glb with everything inside');

@@ -28,7 +28,7 @@ export class LevelOfDetail {
    */
   constructor(choice, onChange) {
     this.onChange = onChange;
-    // a software renderer takes processor time from the model and the sound: draw every second animation frame
+    // a software renderer takes processor time from the model and the audio: draw every second animation frame
     this.drawEvery = isSoftwareRenderer() ? 2 : 1;
     this.slowMs = 0;
     this.choice = choice in LEVELS ? choice : 'auto';

@@ -258,7 +258,7 @@ function makeBackdrop() {
   return texture;
 }
 
-/** What eyes and lips reflect: dark walls and softboxes. */
+/** Environment map for reflections of eyes and lips: dark walls and softboxes. */
 function makeSoftboxes() {
   const scene = new Scene();
   scene.background = new Color(0x0d0e10);
