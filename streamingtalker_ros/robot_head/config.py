@@ -193,11 +193,8 @@ def _parse_head(document: Mapping[str, Any], name: str) -> RobotHead:
     entries = document.get("joints") or {}
     if not isinstance(entries, dict) or not isinstance(defaults, dict):
         raise TalkerError(f"joints or defaults of {where} is not a mapping: write `name: {{from: …}}` lines")
-<<<<<<< HEAD
     if len(entries) > _MAX_JOINTS:
         raise TalkerError(f"{where} has {len(entries)} joints: give at most {_MAX_JOINTS}")
-=======
->>>>>>> f58d067 (Language of docstrings, comments and messages; local variables in standard terms)
     joints = tuple(_parse_joint(joint, entry, defaults, lead) for joint, entry in entries.items())
     names = [joint.name for joint in joints]
     output_entries = document.get("outputs") or []

@@ -23,11 +23,6 @@ def test_a_log_is_thinned_to_means_and_plotted(tmp_path: Path, capsys: pytest.Ca
     assert thinned[-1].tolist() == pytest.approx(expected, rel=1e-3)
     picture = tmp_path / "curves.png"
     assert main(["train", "curves", f"x={tmp_path}", "--picture", str(picture)]) == 2
-<<<<<<< HEAD
-    assert "is no log of a training" in capsys.readouterr().err
-=======
     assert "is not a training log" in capsys.readouterr().err
-    pytest.importorskip("matplotlib")
->>>>>>> f58d067 (Language of docstrings, comments and messages; local variables in standard terms)
     assert main(["train", "curves", f"encoder={run}", "--picture", str(picture)]) == 0
     assert picture.read_bytes()[:4] == b"\x89PNG"

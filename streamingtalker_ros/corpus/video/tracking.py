@@ -187,22 +187,14 @@ def read_video_audio(video: str | os.PathLike[str]) -> tuple[np.ndarray, float]:
             planar = av.AudioResampler(format="fltp")
             for frame in container.decode(stream):
                 start = (frame.time or 0.0) if start is None else start
-<<<<<<< HEAD
-                pieces += [piece.to_ndarray().T for piece in planar.resample(frame)]
-=======
-                blocks += [block.to_ndarray().mean(axis=0) for block in planar.resample(frame)]
->>>>>>> f58d067 (Language of docstrings, comments and messages; local variables in standard terms)
+                blocks += [block.to_ndarray().T for block in planar.resample(frame)]
             rate = stream.rate
     except (av.error.FFmpegError, OSError, ValueError) as error:
         raise TalkerError(f"{video}: it cannot be read as video ({_reason(error)})") from None
     if not blocks or start is None:
         raise TalkerError(f"{video}: there is no sound in it")
-<<<<<<< HEAD
-    mono = downmix(silence_invalid(np.concatenate(pieces)), rate)
+    mono = downmix(silence_invalid(np.concatenate(blocks)), rate)
     pcm = soxr.resample(mono, rate, SAMPLE_RATE)
-=======
-    pcm = soxr.resample(np.concatenate(blocks).astype(np.float32), rate, SAMPLE_RATE)
->>>>>>> f58d067 (Language of docstrings, comments and messages; local variables in standard terms)
     return np.clip(pcm, -1.0, 1.0), start
 
 
