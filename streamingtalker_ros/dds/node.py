@@ -24,7 +24,8 @@ from streamingtalker_ros.messaging.audio_common import Variant
 from streamingtalker_ros.process import never_raising, print_warning
 
 _DISCOVERY_XML: Final = (
-    "<Discovery><ParticipantIndex>auto</ParticipantIndex><MaxAutoParticipantIndex>32</MaxAutoParticipantIndex>"
+    "<Discovery><ParticipantIndex>auto</ParticipantIndex>"
+    "<MaxAutoParticipantIndex>32</MaxAutoParticipantIndex>"
     '<Peers><Peer address="localhost"/></Peers></Discovery>'
 )
 # With discovery on the local host alone rmw_cyclonedds announces itself to 127.0.0.1, and Cyclone DDS 11

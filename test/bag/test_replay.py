@@ -177,7 +177,7 @@ def test_duplicates_and_stragglers_change_no_frame(tmp_path: Path, talker: Any) 
     np.testing.assert_array_equal(of_audio(played)[0], of_audio(clean)[0])
 
 
-def test_a_recorder_that_stalls_loses_no_voice(tmp_path: Path, talker: Any) -> None:
+def test_a_stalled_recorder_loses_no_audio(tmp_path: Path, talker: Any) -> None:
     packets = cut(voice(2.0))
     times = [stamp + 25 * MS for stamp, _ in packets]
     clean, _ = run(write_bag(tmp_path / "clean", packets), tmp_path / "clean_out", talker)
@@ -188,7 +188,7 @@ def test_a_recorder_that_stalls_loses_no_voice(tmp_path: Path, talker: Any) -> N
     np.testing.assert_array_equal(played.motion.weights, clean.motion.weights)
 
 
-def test_a_sentence_that_was_sent_at_once_is_spoken_in_its_own_time(tmp_path: Path, talker: Any) -> None:
+def test_audio_sent_at_once_is_paced_in_real_time(tmp_path: Path, talker: Any) -> None:
     pcm = voice(2.0)
     packets = cut(pcm)
     source = write_bag(tmp_path / "in", packets, times=[S0 + k * 1000 for k in range(len(packets))])
@@ -198,9 +198,7 @@ def test_a_sentence_that_was_sent_at_once_is_spoken_in_its_own_time(tmp_path: Pa
     assert not told and np.abs(np.diff(times[:50]) - 40 * MS).max() < MS
 
 
-def test_whatever_happens_to_the_audio_the_frames_are_those_of_the_live_node(
-    tmp_path: Path, talker: Any
-) -> None:
+def test_faulty_audio_gives_the_frames_of_the_live_node(tmp_path: Path, talker: Any) -> None:
     pcm = voice(3.0)
     packets = cut(pcm)
     # holes of 0.2 and of 0.9 s
@@ -223,7 +221,7 @@ def test_whatever_happens_to_the_audio_the_frames_are_those_of_the_live_node(
     np.testing.assert_allclose(played.motion.weights, stacked(live), atol=1e-5)
 
 
-def test_a_message_that_is_damaged_is_left_out_and_told(tmp_path: Path, talker: Any) -> None:
+def test_a_damaged_message_is_skipped_with_a_warning(tmp_path: Path, talker: Any) -> None:
     packets = cut(voice(1.0))
     source = tmp_path / "in"
     store = typestore("ros-drivers")
@@ -237,7 +235,7 @@ def test_a_message_that_is_damaged_is_left_out_and_told(tmp_path: Path, talker: 
     assert played.statistics.frames == 25 and played.statistics.gaps == 1
 
 
-def test_another_definition_of_a_type_is_refused(tmp_path: Path) -> None:
+def test_another_definition_of_a_type_is_rejected(tmp_path: Path) -> None:
     from rosbags import typesys
 
     store = typesys.get_typestore(typesys.Stores.ROS2_JAZZY)

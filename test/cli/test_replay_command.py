@@ -157,7 +157,7 @@ def complaint(capsys: pytest.CaptureFixture[str], *words: Any) -> Any:
     return said
 
 
-def test_what_is_wrong_is_said_in_one_sentence(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_errors_are_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     checkpoint.save(tmp_path / "model", network())
     model = ("--model", tmp_path / "model", "--device", "cpu")
     out = tmp_path / "out"

@@ -32,7 +32,7 @@ def broken(sentence: str) -> NoReturn:
     raise BrokenPipeError("nobody reads")
 
 
-def test_a_message_that_raises_is_refused_told_once_and_the_next_is_heard() -> None:
+def test_a_callback_that_raises_warns_once_and_later_messages_arrive() -> None:
     domain, said, heard = own_domain(), [], []
     listener, peer = (
         DdsNode("listener", "", domain, lambda text: (said.append(text), broken(text))),
@@ -60,7 +60,7 @@ def test_a_message_that_raises_is_refused_told_once_and_the_next_is_heard() -> N
 
 
 @pytest.mark.parametrize("fault", ["_current_inputs", "_targets"])
-def test_a_motion_that_cannot_be_followed_brings_the_joints_to_rest(fault: str) -> None:
+def test_a_failing_motion_brings_the_joints_to_rest(fault: str) -> None:
     controller = HeadController(load_head("jaw"), broken)
     now, tick = 10**18, 20_000_000
     for _ in range(50):
@@ -83,7 +83,7 @@ def test_a_motion_that_cannot_be_followed_brings_the_joints_to_rest(fault: str) 
     assert controller.at_rest and controller.rejected == 1
 
 
-def test_the_head_comes_to_rest_though_the_thread_of_dds_stands_still() -> None:
+def test_the_head_comes_to_rest_while_the_dds_thread_is_blocked() -> None:
     domain = own_domain()
     node, peer = HeadNode(load_head("jaw"), domain=domain, warn=broken), HeadPeer(domain, **{COMMANDS: ARRAY})
     try:
@@ -131,7 +131,7 @@ STREAMS = {
 
 @pytest.mark.parametrize("case", STREAMS)
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
-def test_the_command_rests_the_head_whatever_happens_to_its_output(case: str, number: Any) -> None:
+def test_the_command_rests_the_head_with_any_broken_output_stream(case: str, number: Any) -> None:
     which, make = STREAMS[case]
     write, read = make()
     streams: dict[str, Any] = {

@@ -113,7 +113,7 @@ def test_readers_are_counted_while_they_come_and_go() -> None:
     assert alive
 
 
-def test_a_trigger_service_answers_the_one_who_asked() -> None:
+def test_a_trigger_service_responds_to_its_client() -> None:
     domain = own_domain()
     server, client, asked = DdsNode("talker", "ns", domain), DdsNode("client", "", domain), []
 
@@ -205,7 +205,7 @@ def test_cyclonedds_uri_is_honoured(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "user, delay", [("", "5 ms"), ("<Internal><NackDelay>7 ms</NackDelay></Internal>", "7 ms")]
 )
-def test_lost_fragments_are_asked_for_soon_unless_the_user_says_otherwise(
+def test_lost_fragments_are_requested_within_5_ms_unless_the_user_overrides_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, user: str, delay: str
 ) -> None:
     log = tmp_path / "trace.log"
@@ -224,7 +224,7 @@ def test_lost_fragments_are_asked_for_soon_unless_the_user_says_otherwise(
         assert f"Internal/NackDelay/#text: {delay} " in log.read_text()
 
 
-def test_a_callback_that_fails_is_told_and_the_others_go_on() -> None:
+def test_a_failing_callback_warns_and_the_others_continue() -> None:
     domain = own_domain()
     told, ticks, broken = [], [], threading.Event()
     node = DdsNode("talker", "", domain, told.append)
@@ -241,7 +241,7 @@ def test_a_callback_that_fails_is_told_and_the_others_go_on() -> None:
     node.close()
 
 
-def test_messages_of_different_topics_are_heard_in_the_order_in_which_they_were_sent() -> None:
+def test_messages_of_different_topics_arrive_in_the_order_of_publication() -> None:
     domain, heard = own_domain(), []
     listener, sender = DdsNode("listener", "", domain), DdsNode("sender", "", domain)
     made = message_types.message_class("std_msgs/msg/String")

@@ -149,7 +149,7 @@ def test_talk_ends_cleanly_on_a_signal_with_its_summary(tmp_path: Path, talker: 
         (["play", "/nowhere.wav"], "/nowhere.wav"),
     ],
 )
-def test_mistakes_of_the_command_line_give_one_sentence(arguments: Any, sentence: str) -> None:
+def test_command_line_errors_are_one_line(arguments: Any, sentence: str) -> None:
     done = subprocess.run(
         COMMAND + arguments,
         capture_output=True,
@@ -170,7 +170,7 @@ class Heard:
         self.wire.start()
 
 
-def test_the_node_publishes_the_face_at_rest_its_surface_and_its_health(talker: Any) -> None:
+def test_the_node_publishes_face_model_face_vertices_and_diagnostics(talker: Any) -> None:
     domain = own_domain()
     settings = TalkerParameters(publish_vertices=True, frame_id="robot_head")
     node = TalkerNode(settings, "", domain, talker=talker, warn=lambda text: None)
@@ -202,7 +202,7 @@ def test_the_node_publishes_the_face_at_rest_its_surface_and_its_health(talker: 
     assert status.level == 0 and values["device"] == "cpu" and float(values["latency_p99_ms"]) >= 0
 
 
-def test_interrupt_and_reset_are_services_that_answer_while_the_node_speaks(talker: Any) -> None:
+def test_interrupt_and_reset_services_respond_during_speech(talker: Any) -> None:
     domain = own_domain()
     node = TalkerNode(TalkerParameters(), "", domain, talker=talker, warn=lambda text: None)
     client, source = DdsNode("client", "", domain), AudioPublisher(16000, "mgonzs13", domain=domain)
@@ -225,7 +225,7 @@ def test_interrupt_and_reset_are_services_that_answer_while_the_node_speaks(talk
     source.close()
 
 
-def test_a_sender_that_vanishes_and_returns_is_heard_again(talker: Any) -> None:
+def test_an_audio_source_that_returns_is_received_again(talker: Any) -> None:
     domain = own_domain()
     node = TalkerNode(TalkerParameters(), "", domain, talker=talker, warn=lambda text: None)
     with FaceMotionRecorder(domain) as motion:
@@ -244,13 +244,12 @@ def test_a_sender_that_vanishes_and_returns_is_heard_again(talker: Any) -> None:
     assert stamps == sorted(set(stamps))
 
 
-def test_messages_that_cannot_be_understood_are_counted_and_told_once(talker: Any) -> None:
-    domain = own_domain()
-    told = []
-    node = TalkerNode(TalkerParameters(), "", domain, talker=talker, warn=told.append)
-    source = AudioPublisher(16000, "mgonzs13", domain=domain)
-    assert source.wait_for_subscriber(10)
-    name = "audio_common_msgs/msg/AudioStamped"
+def test_undecodable_messages_are_counted_and_warned_about_once(talker: Any) -> None:
+    domain, warnings, name = own_domain(), [], "audio_common_msgs/msg/AudioStamped"
+    node = TalkerNode(TalkerParameters(), "", domain, talker=talker, warn=warnings.append)
+    sender = DdsNode("sender", "", domain)
+    writer = sender.create_publisher("audio", name, sender.qos(depth=100), "mgonzs13")
+    assert wait_for(lambda: matched_readers(writer))
     for _ in range(20):
         message = audio_common.to_audio_message(
             message_types.message_class(name, "mgonzs13")(),
@@ -261,14 +260,14 @@ def test_messages_that_cannot_be_understood_are_counted_and_told_once(talker: An
             "microphone",
         )
         message.audio.info.format = 99
-        source._writer.write(message)
+        writer.write(message)
     assert wait_for(lambda: node.worker.statistics()["rejected"] == 20)
-    assert [sentence for sentence in told if "PortAudio format 99" in sentence] == told and len(told) == 1
+    assert len(warnings) == 1 and "PortAudio format 99" in warnings[0]
     node.close()
-    source.close()
+    sender.close()
 
 
-def test_best_effort_senders_are_heard_beside_reliable_ones(talker: Any) -> None:
+def test_best_effort_and_reliable_publishers_are_both_received(talker: Any) -> None:
     domain = own_domain()
     name = "audio_common_msgs/msg/AudioStamped"
     node = TalkerNode(TalkerParameters(), "", domain, talker=talker, warn=print)

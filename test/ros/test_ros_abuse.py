@@ -89,7 +89,7 @@ def wrong(talker: Any, frames: Any, first: int, samples: npt.NDArray[np.int16]) 
 
 
 @pytest.mark.launch(fixture=talker_launch)
-def test_abuse_ends_and_the_face_is_on_time_again(talker_launch: Any) -> None:
+def test_frames_are_on_time_and_right_after_each_fault(talker_launch: Any) -> None:
     graph = Graph(DOMAIN)
     took, whole, memory, voices, names = {name: [] for name in FAULTS}, [], [], [], []
     try:

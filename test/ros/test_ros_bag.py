@@ -107,7 +107,7 @@ def test_a_recorded_bag_gives_the_same_frames_both_ways(bag: Path, tmp_path: Pat
 
 
 @pytest.mark.parametrize("trouble", ["model", "out"])
-def test_a_replay_that_cannot_be_says_so_and_ends(bag: Path, tmp_path: Path, trouble: str) -> None:
+def test_an_impossible_replay_reports_the_reason_and_ends(bag: Path, tmp_path: Path, trouble: str) -> None:
     wrong, out = tmp_path / "wrong.yaml", tmp_path / "out"
     wrong.write_text(
         f"/**: {{ros__parameters: {{model: {tmp_path / 'nowhere'}}}}}\n"
@@ -134,7 +134,7 @@ def test_a_replay_that_cannot_be_says_so_and_ends(bag: Path, tmp_path: Path, tro
     assert said in launched.stdout + launched.stderr, launched.stdout + launched.stderr
 
 
-def test_simulated_seconds_stand_still_and_never_go_back() -> None:
+def test_the_simulated_clock_pauses_and_never_goes_back() -> None:
     now = SimpleNamespace(nanoseconds=5_000_000_000)
     node = SimpleNamespace(get_clock=lambda: SimpleNamespace(now=lambda: now))
     clock = SimClock(node)

@@ -165,7 +165,7 @@ def test_action_units_for_ros4hri(graph: Graph, send: Any) -> None:
     assert units[-1].confidence[12] == 1 and units[-1].confidence[40] == 0
 
 
-def test_a_head_that_cannot_be_ends_the_process_with_a_sentence(tmp_path: Path) -> None:
+def test_an_invalid_head_ends_the_process_with_one_line(tmp_path: Path) -> None:
     path = tmp_path / "head.yaml"
     path.write_text("outputs: [{type: JointState, topic: joints}]\njoints: {jaw: {from: {jawOpn: 1.0}}}\n")
     ended = subprocess.run(

@@ -75,7 +75,7 @@ def expect(graph: Graph, frames: Any, start: int, count: int) -> None:
 
 
 @launched
-def test_a_manager_takes_a_talker_through_its_states_and_back(graph: Graph) -> None:
+def test_a_manager_runs_all_transitions_twice(graph: Graph) -> None:
     talker, frames = "/left/talker", graph.listen(FaceMotion, "/left/face_motion")
     assert graph.state(talker) == "unconfigured"
     assert not graph.change(Transition.TRANSITION_ACTIVATE, talker), "not before it is configured"
@@ -94,7 +94,7 @@ def test_a_manager_takes_a_talker_through_its_states_and_back(graph: Graph) -> N
 
 
 @launched
-def test_each_talker_hears_its_own_voice(graph: Graph) -> None:
+def test_each_talker_receives_the_audio_of_its_namespace(graph: Graph) -> None:
     other = graph.listen(FaceMotion, "/left/face_motion")
     assert graph.change(Transition.TRANSITION_CONFIGURE, "/left/talker")
     assert graph.change(Transition.TRANSITION_ACTIVATE, "/left/talker")
@@ -113,7 +113,7 @@ def test_each_talker_hears_its_own_voice(graph: Graph) -> None:
 
 
 @launched
-def test_a_voice_that_vanishes_leaves_a_closed_mouth_and_the_next_is_heard(
+def test_a_killed_player_leaves_a_closed_mouth_and_the_next_audio_is_received(
     graph: Graph, tmp_path: Path
 ) -> None:
     soundfile.write(tmp_path / "voice.wav", voice(5.0), 16000)
@@ -138,7 +138,7 @@ def test_a_voice_that_vanishes_leaves_a_closed_mouth_and_the_next_is_heard(
 
 
 @launched
-def test_a_talker_that_is_killed_is_started_again_and_speaks(graph: Graph) -> None:
+def test_a_killed_talker_is_respawned_and_generates_frames(graph: Graph) -> None:
     graph.afresh()
 
     def ears() -> Any:

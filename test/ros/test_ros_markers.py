@@ -96,7 +96,7 @@ def test_the_face_is_a_list_of_triangles_that_moves_with_the_motion(graph: Graph
 
 
 @launched
-def test_it_makes_no_marker_for_nobody(graph: Graph) -> None:
+def test_markers_are_sent_to_subscribers_only(graph: Graph) -> None:
     """Its own time on the processor tells: with a listener it builds a face for each motion, else nothing."""
     for subscription in list(graph.node.subscriptions):
         if subscription.topic_name == "/face_markers":

@@ -101,7 +101,7 @@ def test_frames_carry_the_times_of_the_audio(graph: Graph) -> None:
 
 
 @launched
-def test_best_effort_publishers_are_heard(graph: Graph) -> None:
+def test_best_effort_publishers_are_received(graph: Graph) -> None:
     graph.afresh()
     graph.speak(voice(0.6), START, reliable=False)
     assert until(lambda: len(graph.frames) >= 15)
@@ -210,7 +210,9 @@ def test_live_parameters_change_without_a_gap_in_the_motion(graph: Graph) -> Non
         ("seed", "one", ""),
     ],
 )
-def test_a_bad_value_is_refused_with_the_reason(graph: Graph, name: str, value: Any, reason: str) -> None:
+def test_an_invalid_value_is_rejected_with_the_reason(
+    graph: Graph, name: str, value: Any, reason: str
+) -> None:
     before = graph.call(GetParameters, "/talker/get_parameters", GetParameters.Request(names=[name])).values[
         0
     ]
@@ -268,7 +270,7 @@ def test_overload_skips_to_the_newest_audio_and_services_answer(graph: Graph) ->
 
 
 @launched
-def test_deactivated_the_face_rests_and_hears_nothing(graph: Graph) -> None:
+def test_deactivation_closes_the_mouth_and_unsubscribes(graph: Graph) -> None:
     graph.afresh()
     open_mouth(graph)
     assert graph.change(Transition.TRANSITION_DEACTIVATE)

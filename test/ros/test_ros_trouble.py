@@ -64,7 +64,7 @@ def test_a_missing_model_fails_configure_and_the_node_lives(graph: Graph) -> Non
 
 
 @pytest.mark.parametrize("name", ["talker", "play"])
-def test_a_missing_package_is_named_with_its_cure(name: str) -> None:
+def test_a_missing_package_is_named_with_its_install_command(name: str) -> None:
     """In a process of its own, since a module that could not be imported leaves its mark on a process."""
     code = (
         "import sys; sys.modules['soxr'] = None\n"
@@ -78,14 +78,14 @@ def test_a_missing_package_is_named_with_its_cure(name: str) -> None:
 
 
 @pytest.mark.parametrize("value", ["steps:=-3", "device:=5", "pacing:=sometimes"])
-def test_a_bad_parameter_ends_the_process_with_a_sentence(value: Any) -> None:
+def test_an_invalid_parameter_ends_the_process_with_one_line(value: Any) -> None:
     ended = subprocess.run([TALKER, "--ros-args", "-p", value], capture_output=True, text=True, timeout=60)
     assert ended.returncode == 2
     told = [line for line in ended.stderr.splitlines() if line.startswith("talker: error: ")]
     assert len(told) == 1 and value.partition(":")[0] in told[0] and "Traceback" not in ended.stderr
 
 
-def test_without_audio_types_the_cure_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_audio_types_the_install_command_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     for module in ("audio_common_msgs", "audio_common_msgs.msg"):
         monkeypatch.setitem(sys.modules, module, None)  # what is None there cannot be imported
     with pytest.raises(TalkerError, match="audio-common-msgs"):

@@ -220,7 +220,7 @@ def recovery(recorder: Any, since: Any, stamp: int, at: Any) -> Any:
     return None
 
 
-def test_abuse_in_real_time(tmp_path: Path, voice_path: Any, capsys: pytest.CaptureFixture[str]) -> None:
+def test_faults_in_real_time(tmp_path: Path, voice_path: Any, capsys: pytest.CaptureFixture[str]) -> None:
     voice = np.round(to_16k(*read_audio(voice_path)).clip(-1, 1) * 32000).astype(np.int16)
     domain, stats = own_domain(), tmp_path / "stats.json"
     errors = open(tmp_path / "errors", "w+")  # noqa: SIM115 closed at the end of the test
