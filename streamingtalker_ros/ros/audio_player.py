@@ -90,6 +90,7 @@ class AudioPlayer(Node):
 def parse(args: Sequence[str]) -> argparse.Namespace:
     """Parse the command line of the process, whose ROS arguments are removed."""
     parser = argparse.ArgumentParser(
+        allow_abbrev=False,
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
         prog="play",
         description="Publish an audio file, or the microphone, in real time on the topic "

@@ -3,12 +3,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Any
-
 import dataclasses
 import re
 from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -42,15 +41,24 @@ def made_motion(path: Path, talker: Any) -> Any:
 def compared(path: Path, motion: Any, talker: Any) -> Any:
     source = write_bag(path, cut(voice(2.0)), motion=motion)
     with rosbag_io.BagInput(source) as bag:
-        reference = bag_motion.read_motion(bag, bag.motion_topic())
-    return bag_motion.compare(run(source, path.with_suffix(".out"), talker)[0].motion, reference, default_rig())
+        topic = bag.motion_topic()
+        assert topic is not None
+        reference = bag_motion.read_motion(bag, topic)
+    return bag_motion.compare(
+        run(source, path.with_suffix(".out"), talker)[0].motion, reference, default_rig()
+    )
 
 
-def test_a_reference_that_is_the_same_has_no_error_whatever_the_order_of_its_names(tmp_path: Path, talker: Any) -> None:
+def test_a_reference_that_is_the_same_has_no_error_whatever_the_order_of_its_names(
+    tmp_path: Path, talker: Any
+) -> None:
     motion = made_motion(tmp_path, talker)
     order = np.random.default_rng(0).permutation(52)
     names = [ARKIT_NAMES[k] for k in order]
-    same = [(int(stamp), names, weights[order]) for stamp, weights in zip(motion.stamps, motion.weights)]
+    same = [
+        (int(stamp), names, weights[order])
+        for stamp, weights in zip(motion.stamps, motion.weights, strict=True)
+    ]
     figures = compared(tmp_path / "same", same, talker)
     assert figures["frames"] == 50 and figures["lag_frames"] == 0
     assert figures["lip_opening_r"] == pytest.approx(1.0)
@@ -65,11 +73,11 @@ def test_a_reference_that_is_the_same_has_no_error_whatever_the_order_of_its_nam
 
 
 def test_a_reference_of_another_frame_rate_is_read_at_the_middles_of_our_frames() -> None:
-    def ramp(rate: int, start: int = 0) -> Any:
+    def ramp(rate: float, start: int = 0) -> bag_motion.MotionRecording:
         stamps = start + (np.arange(round(2 * rate)) * SECOND / rate).astype(np.int64)
         weights = np.repeat(((stamps / SECOND + 0.5 / rate) / 3.0)[:, None], 52, 1).astype(np.float32)
-        none = np.zeros(len(stamps), bool)
-        return bag_motion.MotionRecording(stamps, weights, np.zeros((len(stamps), 4)), none, none, rate)
+        head, none = np.zeros((len(stamps), 4), np.float32), np.zeros(len(stamps), bool)
+        return bag_motion.MotionRecording(stamps, weights, head, none, none, rate)
 
     ours, theirs = bag_motion.align_weights(ramp(25.0), ramp(30.0))
     np.testing.assert_allclose(ours, theirs, atol=1e-5)  # what is linear in time stays so
@@ -107,10 +115,12 @@ class Balance(HTMLParser):
         self.text += data
 
 
-def test_the_command_writes_a_bag_and_a_page_that_needs_nothing_else(tmp_path: Path, talker: Any, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_command_writes_a_bag_and_a_page_that_needs_nothing_else(
+    tmp_path: Path, talker: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
     checkpoint.save(tmp_path / "model", network())
     motion = made_motion(tmp_path, talker)
-    reference = [(int(s), list(ARKIT_NAMES), w) for s, w in zip(motion.stamps, motion.weights)]
+    reference = [(int(s), list(ARKIT_NAMES), w) for s, w in zip(motion.stamps, motion.weights, strict=True)]
     source = write_bag(tmp_path / "<bag>", cut(voice(2.0)), motion=reference)
     page = tmp_path / "report.html"
     assert (
