@@ -69,6 +69,29 @@ def parse_header(data: bytes) -> FrameHeader | None:
     return FrameHeader(length, 1152 if is_mpeg1 else 576, rate, 1 if data[3] >> 6 == 3 else 2)
 
 
+def begins_mp3(payload: bytes) -> bool:
+    """Return whether a payload begins with two MP3 frames of one kind, wherever it is cut behind them."""
+    first = parse_header(payload[:4])
+    if first is None:
+        return False
+    second = parse_header(payload[first.length : first.length + 4])
+    return (
+        second is not None
+        and (second.rate, second.channels, second.samples) == (first.rate, first.channels, first.samples)
+        and payload[1] == payload[first.length + 1]
+    )
+
+
+def id3_size(payload: bytes) -> int:
+    """Return the bytes of the ID3v2 tag that a payload begins with, 0 if there is none (id3.org, ID3v2.4)."""
+    if payload[:3] != b"ID3" or len(payload) < 10 or any(byte & 0x80 for byte in payload[6:10]):
+        return 0
+    size = 0
+    for byte in payload[6:10]:
+        size = size << 7 | byte
+    return 10 + size + (10 if payload[5] & 0x10 else 0)
+
+
 def looks_like_mp3(payload: bytes) -> bool:
     """Return whether a payload consists of whole MP3 frames; PCM does by chance once in a billion packets."""
     return parse_frames(payload) is not None

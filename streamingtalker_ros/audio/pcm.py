@@ -11,7 +11,7 @@ import numpy.typing as npt
 from streamingtalker_ros.errors import TalkerError
 
 MAX_AMPLITUDE: Final = 1e6
-"""Absolute value beyond which a float sample is not audio (full scale is 1) and would overflow in the model."""
+"""Absolute value beyond which a float sample is not audio (full scale is 1); it would overflow in models."""
 
 
 def as_mono_float32(pcm: npt.ArrayLike) -> npt.NDArray[np.float32]:

@@ -28,10 +28,10 @@ class PcmDecoder:
 
     A packet may end within a sample, or within the samples of several channels. The incomplete rest is
     carried over to the next packet, so that audio may be cut at any byte. The exception: a packet may have
-    been truncated by its sender; then the next one begins with a whole sample, and carrying the rest over would shift
-    all later samples. Truncation is considered if a packet is shorter than those around it and does not end
-    with a whole sample. The audio decides: samples that are read one byte off are noise. While it does not
-    decide (silence, white noise), the rest is carried over and the question stays open.
+    been truncated by its sender; then the next one begins with a whole sample, and carrying the rest over
+    would shift all later samples. Truncation is considered if a packet is shorter than those around it and
+    does not end with a whole sample. The audio decides: samples that are read one byte off are noise. While
+    it does not decide (silence, white noise), the rest is carried over and the question stays open.
 
     Args:
         audio_format: layout of the payloads.
@@ -138,7 +138,7 @@ class PcmDecoder:
         return float(np.abs(np.diff(self._to_float(data).reshape(count, -1), axis=0)).mean())
 
     def _compare_profiles(self, first: bytes, second: bytes) -> int:
-        """Return 1 if the first fits the stream's byte profile better, -1 if the second does, 0 if neither."""
+        """Return 1 if the first fits the stream's byte profile better, -1 if the second, 0 if neither."""
         profiles = self._measure_profile(first), self._measure_profile(second)
         if self._profile is None or profiles[0] is None or profiles[1] is None:
             return 0
@@ -176,25 +176,39 @@ class PcmDecoder:
 
     def _to_float(self, data: bytes) -> npt.NDArray[np.float32]:
         """Convert bytes of whole samples to (n,) float32 in -1..1."""
-        encoding = self.format.encoding
-        if encoding == "u8":
-            return (np.frombuffer(data, np.uint8).astype(np.float32) - 128) * _full_scale(8)
-        if encoding == "s8":
-            return np.frombuffer(data, np.int8).astype(np.float32) * _full_scale(8)
-        if encoding == "s16":
-            return np.frombuffer(data, "<i2").astype(np.float32) * _full_scale(16)
-        if encoding == "s24":  # into the upper three bytes of a 32-bit integer, which extends the sign
-            padded = np.zeros((len(data) // 3, 4), np.uint8)
-            padded[:, 1:] = np.frombuffer(data, np.uint8).reshape(-1, 3)
-            return padded.view("<i4")[:, 0].astype(np.float32) * _full_scale(32)
-        if encoding == "s32":
-            return np.frombuffer(data, "<i4").astype(np.float32) * _full_scale(32)
-        samples = np.frombuffer(data, "<f4").astype(np.float32)
+        samples = bytes_to_float32(data, self.format.encoding)
+        if self.format.encoding != "f32":
+            return samples
         nonfinite = ~np.isfinite(samples)
         if nonfinite.any():
             self.nonfinite += int(nonfinite.sum())
             samples[nonfinite] = 0
         return np.clip(samples, -1, 1)
+
+
+def bytes_to_float32(data: bytes, encoding: str) -> npt.NDArray[np.float32]:
+    """Convert bytes of whole samples to (n,) float32.
+
+    Args:
+        data: little-endian samples.
+        encoding: an encoding of `AudioFormat`.
+
+    Returns:
+        Integers divided by 2**(bits - 1); floats unchanged, in an array of their own.
+    """
+    if encoding == "u8":
+        return (np.frombuffer(data, np.uint8).astype(np.float32) - 128) * _full_scale(8)
+    if encoding == "s8":
+        return np.frombuffer(data, np.int8).astype(np.float32) * _full_scale(8)
+    if encoding == "s16":
+        return np.frombuffer(data, "<i2").astype(np.float32) * _full_scale(16)
+    if encoding == "s24":  # into the upper three bytes of a 32-bit integer, which extends the sign
+        padded = np.zeros((len(data) // 3, 4), np.uint8)
+        padded[:, 1:] = np.frombuffer(data, np.uint8).reshape(-1, 3)
+        return padded.view("<i4")[:, 0].astype(np.float32) * _full_scale(32)
+    if encoding == "s32":
+        return np.frombuffer(data, "<i4").astype(np.float32) * _full_scale(32)
+    return np.frombuffer(data, "<f4").astype(np.float32)
 
 
 def _full_scale(bits: int) -> np.float32:

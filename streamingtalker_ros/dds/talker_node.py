@@ -133,8 +133,7 @@ class TalkerNode:
         self._audio_subscriptions[name] = subscription, reliable
 
     def _on_audio(self, message: Any, type_name: str) -> None:
-        packet = self._audio_decoder.decode(message, type_name)
-        if packet is not None:
+        for packet in self._audio_decoder.decode(message, type_name):
             self.worker.push(packet)
 
     def _on_reset(self) -> str:

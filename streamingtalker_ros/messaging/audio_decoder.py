@@ -1,29 +1,44 @@
 # SPDX-License-Identifier: Apache-2.0
 """Decodes audio messages to `AudioPacket`s of PCM: `AudioMessageDecoder`.
 
-A payload's own header overrides what audio_info described. Typed samples and bare PCM pass unchanged, a WAV
-header is split off (`audio.wav_header`), MP3 is decoded (`audio.mp3`).
+What a payload says of itself, by its signature (`audio.container`), overrides what audio_info described: WAV
+is read by `audio.wav_stream`, MP3 by `audio.mp3`, Ogg and WebM by `audio.push_decoder`, other sound files, whole
+in one message, by `audio.file_decoder`; what cannot be decoded is rejected and never played. Typed samples and
+bare PCM pass unchanged.
 """
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 from collections.abc import Callable
 from typing import Any, Final, Literal
 
-from streamingtalker_ros.audio import mp3, wav_header
+import numpy as np
+import numpy.typing as npt
+
+from streamingtalker_ros.audio import container, mp3
 from streamingtalker_ros.audio.clock import MAX_GAP_S
 from streamingtalker_ros.audio.constants import NS_PER_S
+from streamingtalker_ros.audio.container import Container
+from streamingtalker_ros.audio.file_decoder import decode_file
 from streamingtalker_ros.audio.packet import AudioFormat, AudioPacket
+from streamingtalker_ros.audio.pcm_decoder import bytes_to_float32
+from streamingtalker_ros.audio.push_decoder import PushDecoder
+from streamingtalker_ros.audio.wav_stream import WavStream
 from streamingtalker_ros.errors import TalkerError
 from streamingtalker_ros.messaging import audio_common
 
 MAX_MP3_BYTES: Final = 1_000_000  # bytes per packet; decoding more at once would block the receiving thread
 MAX_BYTES_WITHOUT_FRAME: Final = 32_000  # bytes; an MP3 frame has at most 1441, so it is not MP3
+MAX_CODED_SECONDS: Final = 600.0  # audio that one message may hold
 _MIN_DETECTED_PACKETS: Final = (
     2  # consecutive packets of whole frames before undeclared audio is taken as MP3
 )
 _DISCONTINUITY_NS: Final = round(MAX_GAP_S * NS_PER_S)
+_MIN_PCM_SAMPLES: Final = 256  # that distinguish PCM from coded bytes, by
+_MIN_PCM_CORRELATION: Final = 0.7  # the correlation of neighbouring samples
+_MAX_PCM_BYTES: Final = 16_384  # of a payload that are looked at
 
 
 class AudioMessageDecoder:
@@ -36,13 +51,20 @@ class AudioMessageDecoder:
     def __init__(self, reject: Callable[[str, str], Any]) -> None:
         self._reject = reject
         self._coding: Literal["pcm", "mp3"] | None = None  # as audio_info described it
-        self._format: AudioFormat | None = None  # of PCM, from audio_info or a WAV header
+        self._format: AudioFormat | None = None  # of PCM, from audio_info
         self._info_error: str | None = None  # why the audio that audio_info describes cannot be decoded
         self._mp3: mp3.Mp3Decoder | None = None  # while the audio is MP3
         self._last_stamp: int | None = None  # ns, of the newest packet of MP3
         self._expected_stamp = 0  # ns, the end of that packet's audio
         self._bytes_without_frame = 0  # consecutive bytes of MP3 in which no frame was found
         self._detected_packets = 0  # consecutive packets of whole MP3 frames that audio_info did not announce
+        self._tag_bytes = 0  # of an ID3 tag that are still to come
+        self._held = b""  # the beginning of a signature that the next message may complete
+        self._wav: WavStream | None = None  # while messages continue a WAV file
+        self._push: PushDecoder | None = None  # while messages continue Ogg or WebM
+        self._push_origin: int | None = None  # ns, time of its first sample
+        self._push_samples = 0  # samples that it has returned
+        self._rejected: str | None = None  # why messages are dropped that continue a file
 
     @property
     def delay(self) -> float:
@@ -50,18 +72,24 @@ class AudioMessageDecoder:
         return self._mp3.delay if self._mp3 else 0.0
 
     def on_audio_info(self, info: Any) -> None:
-        """Accept an AudioInfo message of ros-drivers; `reject` receives a format that cannot be decoded."""
+        """Accept an AudioInfo message of ros-drivers; `reject` receives a format that cannot be decoded.
+
+        A repetition of the last description changes nothing; another one ends a file that arrives in pieces.
+        """
         try:
-            self._coding, audio_format = audio_common.parse_audio_info(info)
+            coding, audio_format = audio_common.parse_audio_info(info)
         except TalkerError as error:
+            self._end_file()
             self._info_error = str(error)
             self._reject("info", self._info_error)
             return
-        self._info_error, self._format = None, audio_format
+        if (coding, audio_format, None) != (self._coding, self._format, self._info_error):
+            self._end_file()
+        self._coding, self._format, self._info_error = coding, audio_format, None
 
     def decode(
         self, message: Any, type_name: str, now_ns: int | None = None, arrival: float | None = None
-    ) -> AudioPacket | None:
+    ) -> list[AudioPacket]:
         """Decode one audio message.
 
         Args:
@@ -71,37 +99,192 @@ class AudioMessageDecoder:
             arrival: s on the clock of `time.monotonic()`, default now.
 
         Returns:
-            A packet of PCM, or None if the message was rejected or completes no MP3 frame.
+            Packets of PCM: one, more if the message holds audio of several formats, none if it was rejected
+            or completes no audio.
         """
         try:
             packet = audio_common.to_packet(message, type_name, self._format, now_ns, arrival)
             if (
                 audio_common.AUDIO_TYPES[type_name] == "mgonzs13"
             ):  # typed samples carry no header and no codec
-                return packet
-            if wav_header.is_wav(packet.payload):
-                self._format, payload = wav_header.split_header(packet.payload)
-                self._detected_packets = 0
-                return dataclasses.replace(packet, payload=payload, format=self._format) if payload else None
-            if self._info_error:
-                self._reject("info", self._info_error)
-                return None
-            if self._coding == "mp3" or (self._coding is None and self._detect_mp3(packet.payload)):
-                return self._decode_mp3(packet)
+                return [packet]
+            return self._decode_payload(packet)
         except TalkerError as error:
             self._reject("message", str(error))
-            return None
+        except Exception as fault:  # of a library, on what the message holds
+            self._end_file()
+            reason = " ".join(str(fault).split())[:200]
+            self._reject("message", f"an audio message cannot be decoded ({type(fault).__name__}: {reason})")
+        return []
+
+    def _decode_payload(self, packet: AudioPacket) -> list[AudioPacket]:
+        if self._held:
+            packet = dataclasses.replace(packet, payload=self._held + packet.payload)
+            self._held = b""
+        if self._tag_bytes:
+            skipped = min(self._tag_bytes, len(packet.payload))
+            self._tag_bytes -= skipped
+            packet = dataclasses.replace(packet, payload=packet.payload[skipped:])
+            if not packet.payload:
+                return []
+        found = container.identify(packet.payload)
+        if found is not None:
+            return self._begin_file(packet, found)
+        if self._wav is not None:
+            return self._decode_wav(packet, self._wav)
+        if container.could_be_wav(packet.payload):
+            self._held = packet.payload
+            return []
+        if self._push is not None or self._rejected is not None:
+            if not self._looks_like_pcm(packet.payload):
+                return self._continue_file(packet)
+            self._end_file()
+        if self._info_error:
+            self._reject("info", self._info_error)
+            return []
+        if self._coding == "mp3" or self._detect_mp3(packet.payload):
+            return _as_list(self._decode_mp3(packet))
         self._mp3 = self._last_stamp = None
-        return packet
+        return [packet]
+
+    def _begin_file(self, packet: AudioPacket, found: Container) -> list[AudioPacket]:
+        """Decode a payload that begins a file of its own format."""
+        if found.reader == "mp3":
+            self._end_file()
+            size = mp3.id3_size(packet.payload)
+            self._tag_bytes = max(0, size - len(packet.payload))
+            self._detected_packets = _MIN_DETECTED_PACKETS
+            rest = dataclasses.replace(packet, payload=packet.payload[size:])
+            if not rest.payload:
+                return []
+            behind_tag = container.identify(rest.payload) if size else None
+            return self._begin_file(rest, behind_tag) if behind_tag else _as_list(self._decode_mp3(rest))
+        self._end_file()
+        if found.reader == "wav":
+            self._wav = WavStream()
+            return self._decode_wav(packet, self._wav)
+        try:
+            if found.reader == "stream":
+                self._push = PushDecoder(found, MAX_CODED_SECONDS)
+                self._push_origin, self._push_samples = packet.stamp, 0
+                return self._decode_pushed(packet, self._push)
+            return [self._decode_whole(packet, found)]
+        except TalkerError as error:
+            self._reject_file(found.name, str(error))
+            return []
+
+    def _decode_wav(self, packet: AudioPacket, stream: WavStream) -> list[AudioPacket]:
+        try:
+            segments = stream.accept(packet.payload)
+        except TalkerError as error:
+            self._end_file()
+            self._reject_file("WAV", str(error))
+            return []
+        packets: list[AudioPacket] = []
+        stamp = packet.stamp
+        for segment in segments:
+            if packets and packets[-1].format == segment.format:
+                joined = packets[-1].payload + segment.pcm
+                packets[-1] = dataclasses.replace(packets[-1], payload=joined)
+                continue
+            if packets and stamp is not None:
+                stamp += _duration_ns(packets[-1])
+            packets.append(
+                dataclasses.replace(packet, payload=segment.pcm, format=segment.format, stamp=stamp)
+            )
+        return packets
+
+    def _decode_pushed(self, packet: AudioPacket, decoder: PushDecoder) -> list[AudioPacket]:
+        decoded = decoder.push(packet.payload)
+        if decoded is None:
+            return []
+        samples, rate = decoded
+        stamp: int | None = None
+        if packet.stamp is not None:
+            if self._push_origin is not None:
+                stamp = self._push_origin + self._push_samples * NS_PER_S // rate
+            if stamp is None or abs(packet.stamp - stamp) >= 4 * _DISCONTINUITY_NS:  # the sender paused
+                self._push_origin, self._push_samples, stamp = packet.stamp, 0, packet.stamp
+        self._push_samples += len(samples)
+        return [_float_packet(packet, samples, rate, stamp)]
+
+    def _decode_whole(self, packet: AudioPacket, found: Container) -> AudioPacket:
+        """Decode a payload that is a whole file.
+
+        Raises:
+            TalkerError: if it cannot be decoded, or continues in other messages.
+        """
+        if found.reader == "none":
+            raise TalkerError(f"an audio message holds {found.name}, not audio: check its sender")
+        in_pieces = TalkerError(
+            f"audio in {found.name} arrives in pieces, which cannot be decoded: send each file whole in one "
+            "message, or send Ogg, WAV, MP3 or bare PCM"
+        )
+        if container.is_truncated(packet.payload, found):
+            raise in_pieces
+        samples, rate = decode_file(packet.payload, "an audio message", MAX_CODED_SECONDS)
+        if found.name == "FLAC" and len(samples) < container.flac_sample_count(packet.payload):
+            raise in_pieces
+        self._rejected = f"what follows {found.name} in later messages is not audio: send files whole"
+        return _float_packet(packet, samples, rate, packet.stamp)
+
+    def _continue_file(self, packet: AudioPacket) -> list[AudioPacket]:
+        """Decode or drop a message that continues a file."""
+        if self._push is None:
+            self._reject("container", self._rejected or "")
+            return []
+        try:
+            return self._decode_pushed(packet, self._push)
+        except TalkerError as error:
+            self._end_file()
+            self._reject_file("container", str(error))
+            return []
+
+    def _reject_file(self, name: str, reason: str) -> None:
+        """Reject a file, and the messages that continue it."""
+        if self._push is not None:
+            self._close_push()
+        self._rejected = reason
+        self._reject(f"container {name}", reason)
+
+    def _end_file(self) -> None:
+        """Forget the file that messages continue."""
+        self._close_push()
+        self._wav = self._rejected = None
+        self._mp3 = self._last_stamp = None
+        self._detected_packets = self._bytes_without_frame = self._tag_bytes = 0
+
+    def _close_push(self) -> None:
+        push, self._push = self._push, None
+        if push is not None:
+            with contextlib.suppress(TalkerError):
+                push.close()
+
+    def _looks_like_pcm(self, payload: bytes) -> bool:
+        """Return whether a payload without a signature is PCM: neighbouring samples resemble each other."""
+        audio_format = self._format or AudioFormat()
+        count = min(len(payload), _MAX_PCM_BYTES) // audio_format.frame_bytes
+        if count < _MIN_PCM_SAMPLES:
+            return False
+        samples = bytes_to_float32(payload[: count * audio_format.frame_bytes], audio_format.encoding)
+        if not np.isfinite(samples).all() or np.abs(samples).max() > 1.0:
+            return False
+        channel = samples[:: audio_format.channels].astype(np.float64)
+        channel -= channel.mean()
+        energy = float(np.square(channel).sum())
+        return energy > 0 and float((channel[1:] * channel[:-1]).sum()) > _MIN_PCM_CORRELATION * energy
 
     def _detect_mp3(self, payload: bytes) -> bool:
-        """Return whether a payload of undeclared coding is MP3.
+        """Return whether a payload that is not declared as MP3 is MP3.
 
-        After two consecutive packets of whole frames all audio is MP3, until audio_info or a WAV header
-        announces another coding.
+        After two consecutive packets of whole frames, or one that is cut behind two frames, all audio is MP3,
+        until audio_info or a signature announces another coding.
         """
         if self._detected_packets < _MIN_DETECTED_PACKETS:
-            self._detected_packets = self._detected_packets + 1 if mp3.looks_like_mp3(payload) else 0
+            if mp3.looks_like_mp3(payload):
+                self._detected_packets += 1
+            else:
+                self._detected_packets = _MIN_DETECTED_PACKETS if mp3.begins_mp3(payload) else 0
         return self._detected_packets > 0
 
     def _decode_mp3(self, packet: AudioPacket) -> AudioPacket | None:
@@ -161,3 +344,24 @@ class AudioMessageDecoder:
             stamp=packet.stamp - round(decoder.delay * NS_PER_S),
             format=AudioFormat(header.rate, header.channels, "f32"),
         )
+
+
+def _as_list(packet: AudioPacket | None) -> list[AudioPacket]:
+    return [] if packet is None else [packet]
+
+
+def _float_packet(
+    packet: AudioPacket, samples: npt.NDArray[np.float32], rate: int, stamp: int | None
+) -> AudioPacket:
+    """Return a packet of decoded samples, (n, channels)."""
+    return dataclasses.replace(
+        packet,
+        payload=samples.astype("<f4").tobytes(),
+        format=AudioFormat(rate, samples.shape[1], "f32"),
+        stamp=stamp,
+    )
+
+
+def _duration_ns(packet: AudioPacket) -> int:
+    audio_format = packet.format or AudioFormat()
+    return len(packet.payload) // audio_format.frame_bytes * NS_PER_S // audio_format.sample_rate

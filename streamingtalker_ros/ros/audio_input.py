@@ -172,6 +172,5 @@ class AudioInput:
 
     def _on_audio(self, message: Any, type_name: str) -> None:
         now = self._node.get_clock().now().nanoseconds
-        packet = self._audio_decoder.decode(message, type_name, now, self._worker.clock())
-        if packet is not None:
+        for packet in self._audio_decoder.decode(message, type_name, now, self._worker.clock()):
             self._worker.push(packet)

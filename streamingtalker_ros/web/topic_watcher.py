@@ -227,10 +227,8 @@ class TopicWatcher:
 
     def _on_audio(self, message: Any, type_name: str) -> None:
         self.packet_count += 1
-        packet = self._decoder.decode(message, type_name)
-        if packet is None:
-            return
-        for segment in self._aligner.align(packet):
+        packets = self._decoder.decode(message, type_name)
+        for segment in (segment for packet in packets for segment in self._aligner.align(packet)):
             if segment.starts_stream or segment.clock is not self._audio_clock:
                 self._audio_clock = segment.clock
                 self._samples_out = 0

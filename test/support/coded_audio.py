@@ -141,6 +141,14 @@ class DecoderHarness:
     def decode(
         self, payload: Any, stamp: int | None, received: int = 0, arrival: float = 0.0
     ) -> AudioPacket | None:
+        """Decode one message of at most one packet; see `decode_message`."""
+        packets = self.decode_message(payload, stamp, received, arrival)
+        assert len(packets) <= 1
+        return packets[0] if packets else None
+
+    def decode_message(
+        self, payload: Any, stamp: int | None = None, received: int = 0, arrival: float = 0.0
+    ) -> list[AudioPacket]:
         """Decode one message, AudioData if `stamp` is None."""
         if stamp is None:
             return self.decoder.decode(SimpleNamespace(data=payload), UNSTAMPED, received, arrival)

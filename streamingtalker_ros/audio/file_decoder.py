@@ -1,0 +1,239 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Decodes a whole sound file of any format, from disk or from the bytes of a message: `decode_file`.
+
+WAV is read by `WavStream`, what libsndfile knows by libsndfile, the rest (AAC, M4A, WebM, …) by FFmpeg
+through `av` where it is installed. Files that were joined, one after another, are read to their end.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Iterator
+from typing import IO, Any, Final, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+import soundfile
+
+from streamingtalker_ros.audio.container import HEAD_BYTES, Container, identify
+from streamingtalker_ros.audio.packet import AudioFormat
+from streamingtalker_ros.audio.pcm_decoder import bytes_to_float32
+from streamingtalker_ros.audio.wav_stream import WavStream
+from streamingtalker_ros.errors import TalkerError, require
+
+MIN_FILE_RATE: Final = 1_000  # Hz
+MAX_FILE_RATE: Final = 768_000  # Hz
+MAX_FILE_SECONDS: Final = 43_200.0
+_BLOCK_BYTES: Final = 1 << 20
+_BLOCK_FRAMES: Final = 1 << 16
+_FLAC_START: Final = b"fLaC\x00\x00\x00\x22"  # the signature and the header of STREAMINFO
+_OGG_BEGIN_OF_STREAM: Final = 2  # flag of a page, RFC 3533
+
+Samples: TypeAlias = npt.NDArray[np.float32]  # (n, channels)
+
+
+def decode_file(source: str | bytes, name: str, max_seconds: float = MAX_FILE_SECONDS) -> tuple[Samples, int]:
+    """Decode a sound file.
+
+    Args:
+        source: path of the file, or its bytes.
+        name: of the file, for messages.
+        max_seconds: longer audio is rejected, so that a small file cannot fill the memory.
+
+    Returns:
+        (n, channels) float32, as the file holds them, and the sample rate in Hz.
+
+    Raises:
+        TalkerError: if the file is not audio, cannot be decoded or holds no samples.
+    """
+    try:
+        with _open(source) as file:
+            container = identify(file.read(HEAD_BYTES))
+        if container is not None and container.reader == "none":
+            raise TalkerError(f"{name} holds {container.name}, not audio: give a WAV, FLAC, OGG or MP3 file")
+        parts = _decode(source, container, name, max_seconds)
+    except TalkerError:
+        raise
+    except Exception as error:  # of a library, on what the file holds
+        raise _unreadable(name, container=None, error=error) from None
+    parts = [(samples, rate) for samples, rate in parts if len(samples)]
+    if not parts:
+        raise TalkerError(f"{name} holds no audio: give a file with at least one sample")
+    rate, channels = parts[0][1], parts[0][0].shape[1]
+    if any((part_rate, samples.shape[1]) != (rate, channels) for samples, part_rate in parts):
+        raise TalkerError(
+            f"{name} joins audio of different sample rates or channels: convert it to one WAV file"
+        )
+    if not MIN_FILE_RATE <= rate <= MAX_FILE_RATE:
+        raise TalkerError(
+            f"{name} states a sample rate of {rate} Hz: give a file of {MIN_FILE_RATE} to {MAX_FILE_RATE} Hz"
+        )
+    return parts[0][0] if len(parts) == 1 else np.concatenate([samples for samples, _ in parts]), rate
+
+
+def _open(source: str | bytes) -> IO[bytes]:
+    return io.BytesIO(source) if isinstance(source, bytes) else open(source, "rb")
+
+
+def _decode(
+    source: str | bytes, container: Container | None, name: str, max_seconds: float
+) -> list[tuple[Samples, int]]:
+    """Decode with the first reader that can."""
+    readers: list[Callable[[], list[tuple[Samples, int]]]] = [
+        lambda: [_read_with_soundfile(part, max_seconds) for part in _split(source, container)]
+    ]
+    if container is not None and container.reader == "wav":
+        readers.insert(0, lambda: _read_wav(source, max_seconds))
+    elif container is not None and container.reader == "mp3" and _is_joined_mp3(source):
+        readers.insert(0, lambda: [_read_with_av(source, container, max_seconds)])
+    first_error: Exception | None = None
+    for reader in readers:
+        try:
+            parts = reader()
+        except _TooLongError as error:
+            raise TalkerError(f"{name} {error}") from None
+        except Exception as error:
+            first_error = first_error or error
+            continue
+        if any(len(samples) for samples, _ in parts) or container is None:
+            return parts
+    if container is None or container.reader in ("wav",):
+        if first_error is None:
+            return []
+        raise _unreadable(name, container, first_error)
+    try:
+        return [_read_with_av(source, container, max_seconds)]
+    except _TooLongError as error:
+        raise TalkerError(f"{name} {error}") from None
+    except TalkerError as error:  # av is not installed
+        raise TalkerError(f"{name} holds {container.name}; {error}") from None
+    except Exception as error:
+        raise _unreadable(name, container, first_error or error) from None
+
+
+class _TooLongError(Exception):
+    """The audio is longer than the caller accepts."""
+
+
+def _unreadable(name: str, container: Container | None, error: Exception) -> TalkerError:
+    if isinstance(error, TalkerError):
+        reason = str(error).partition(":")[0]
+    else:
+        reason = " ".join(str(error).rpartition(": ")[2].split()).rstrip(".")[:200] or type(error).__name__
+    kind = f" ({container.name})" if container else ""
+    hint = "convert it to WAV first"
+    if container is None:
+        hint += ", or bare PCM with its rate, encoding and channels"
+    return TalkerError(f"{name}{kind} cannot be read as audio ({reason}): {hint}")
+
+
+def _check_length(frames: int, rate: int, max_seconds: float) -> None:
+    if frames > max_seconds * max(rate, MIN_FILE_RATE):
+        raise _TooLongError(f"holds more than {max_seconds:g} s of audio: cut it")
+
+
+def _read_wav(source: str | bytes, max_seconds: float) -> list[tuple[Samples, int]]:
+    stream = WavStream(is_file=True)
+    parts: list[tuple[AudioFormat, list[bytes]]] = []
+    with _open(source) as file:
+        while block := file.read(_BLOCK_BYTES):
+            for segment in stream.accept(block):
+                if segment.starts_file or not parts:
+                    parts.append((segment.format, []))
+                parts[-1][1].append(segment.pcm)
+                frames = sum(map(len, parts[-1][1][-1:])) // segment.format.frame_bytes
+                _check_length(frames, segment.format.sample_rate, max_seconds)
+    if stream.is_incomplete:
+        raise TalkerError("it ends before its samples: give a whole file")
+    decoded: list[tuple[Samples, int]] = []
+    for audio_format, blocks in parts:
+        data = b"".join(blocks)
+        data = data[: len(data) - len(data) % audio_format.frame_bytes]
+        samples = bytes_to_float32(data, audio_format.encoding).reshape(-1, audio_format.channels)
+        decoded.append((samples, audio_format.sample_rate))
+    return decoded
+
+
+def _read_with_soundfile(source: str | bytes, max_seconds: float) -> tuple[Samples, int]:
+    # a file object, since soundfile takes a name that ends in .raw for bare PCM; blocks, since a stream's
+    # length may be unknown
+    with _open(source) as file, soundfile.SoundFile(file) as sound:
+        blocks: list[Samples] = []
+        frames = 0
+        while len(block := sound.read(_BLOCK_FRAMES, dtype="float32", always_2d=True)):
+            blocks.append(np.asarray(block, np.float32))
+            frames += len(block)
+            _check_length(frames, sound.samplerate, max_seconds)
+        channels, rate = sound.channels, sound.samplerate
+    return np.concatenate(blocks) if blocks else np.zeros((0, channels), np.float32), int(rate)
+
+
+def _read_with_av(source: str | bytes, container: Container, max_seconds: float) -> tuple[Samples, int]:
+    av = require("av", f"decoding {container.name}")
+    blocks: list[Samples] = []
+    frames, rate = 0, 0
+    with av.open(io.BytesIO(source) if isinstance(source, bytes) else source) as opened:
+        if not opened.streams.audio:
+            raise TalkerError("it has no sound: give a file with an audio track")
+        resampler: Any = None
+        for frame in opened.decode(audio=0):
+            if resampler is None:
+                rate = int(frame.sample_rate)
+                resampler = av.AudioResampler(format="fltp", layout=frame.layout, rate=rate)
+            for converted in resampler.resample(frame):
+                blocks.append(np.ascontiguousarray(converted.to_ndarray().T, np.float32))
+                frames += len(blocks[-1])
+                _check_length(frames, rate, max_seconds)
+    return np.concatenate(blocks) if blocks else np.zeros((0, 1), np.float32), rate
+
+
+def _split(source: str | bytes, container: Container | None) -> Iterator[str | bytes]:
+    """Split a file into the files that were joined to it, which libsndfile would not read."""
+    if container is None or container.name not in ("Ogg", "FLAC", "AIFF", "AIFF-C", "AU", "CAF"):
+        yield source
+        return
+    with _open(source) as file:
+        data = source if isinstance(source, bytes) else file.read()
+    starts = _find_ogg_chains(data) if container.name == "Ogg" else _find_joined(data, container)
+    if len(starts) == 1:
+        yield source
+        return
+    for start, end in zip(starts, [*starts[1:], len(data)], strict=True):
+        yield data[start:end]
+
+
+def _find_ogg_chains(data: bytes) -> list[int]:
+    """Return where the links of a chained Ogg begin: at first pages of a stream behind other pages."""
+    starts, offset, in_headers = [0], 0, True
+    while (offset := data.find(b"OggS", offset)) >= 0 and offset + 27 <= len(data):
+        begins = bool(data[offset + 5] & _OGG_BEGIN_OF_STREAM)
+        if begins and not in_headers:
+            starts.append(offset)
+        in_headers = begins
+        segments = data[offset + 26]
+        offset += 27 + segments + sum(data[offset + 27 : offset + 27 + segments])
+    return starts
+
+
+def _find_joined(data: bytes, container: Container) -> list[int]:
+    """Return where files of the same format begin, the first at 0."""
+    starts, signature = [0], _FLAC_START if container.name == "FLAC" else data[:4]
+    if container.name == "FLAC":
+        while (start := data.find(signature, starts[-1] + 4)) > 0:
+            starts.append(start)
+    elif container.name.startswith("AIFF"):
+        while len(data) - starts[-1] >= 12:
+            start = starts[-1] + 8 + int.from_bytes(data[starts[-1] + 4 : starts[-1] + 8], "big")
+            start += start % 2 and data[start : start + 1] == b"\0"
+            following = identify(data[start : start + HEAD_BYTES])
+            if following is None or not following.name.startswith("AIFF"):
+                break
+            starts.append(start)
+    return starts
+
+
+def _is_joined_mp3(source: str | bytes) -> bool:
+    """Return whether an MP3 holds the tags of more than one file; libmpg123 would end with the first."""
+    with _open(source) as file:
+        data = source if isinstance(source, bytes) else file.read()
+    return data.count(b"Xing") + data.count(b"Info") > 1
