@@ -157,7 +157,7 @@ def is_truncated(data: bytes, container: Container) -> bool:
         return size < 0xFFFFFF00 and offset + size > len(data)
     if container.name == "Wave64":
         return int.from_bytes(data[16:24], "little") > len(data)
-    if container.name.startswith("RIFF"):
+    if container.name.startswith(("RIFF", "WAV")):
         size = int.from_bytes(data[4:8], "little")
         return size < 0xFFFFFF00 and 8 + size > len(data)
     if container.name == "MP4 (M4A)":

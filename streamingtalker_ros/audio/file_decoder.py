@@ -97,7 +97,7 @@ def _decode(
             continue
         if any(len(samples) for samples, _ in parts) or container is None:
             return parts
-    if container is None or container.reader in ("wav",):
+    if container is None or container.reader == "wav":
         if first_error is None:
             return []
         raise _unreadable(name, container, first_error)

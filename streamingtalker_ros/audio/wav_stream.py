@@ -97,10 +97,14 @@ class WavStream:
 
     Args:
         is_file: whether the bytes are those of a file, whose stated size ends the samples.
+
+    Attributes:
+        is_coded: whether the reader stopped at samples that it cannot convert, such as ADPCM.
     """
 
     def __init__(self, is_file: bool = False) -> None:
         self._is_file = is_file
+        self.is_coded = False
         self._held = b""  # bytes that are not yet understood
         self._begin()
 
@@ -189,7 +193,9 @@ class WavStream:
                 return None
             chunk = data[offset + 8 : offset + 8 + size]
             if name == b"fmt ":
+                self.is_coded = True
                 self._format = parse_format(chunk, self._big_endian)
+                self.is_coded = False
             else:
                 self._data_size = int.from_bytes(chunk[8:16], "little")
         if name == b"data":

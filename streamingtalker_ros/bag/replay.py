@@ -126,17 +126,15 @@ class OfflineTalker:
         Returns:
             The frames published until its arrival.
         """
-        packet = self._audio_decoder.decode(message, type_name, time)
-        if packet is None:
-            return []
-        audio_format = packet.format or self.parameters.audio_format
-        samples = len(packet.payload) // audio_format.frame_bytes
-        seconds = samples / audio_format.sample_rate
-        self.seconds += seconds
-        self._add_to_envelope(packet, audio_format, samples)
-        recorded = (time - self._start) / NS_PER_S
-        self._run_until(self._arrival_time(packet.stamp, seconds, recorded))
-        self._session.push(dataclasses.replace(packet, arrival=self._now))
+        for packet in self._audio_decoder.decode(message, type_name, time):
+            audio_format = packet.format or self.parameters.audio_format
+            samples = len(packet.payload) // audio_format.frame_bytes
+            seconds = samples / audio_format.sample_rate
+            self.seconds += seconds
+            self._add_to_envelope(packet, audio_format, samples)
+            recorded = (time - self._start) / NS_PER_S
+            self._run_until(self._arrival_time(packet.stamp, seconds, recorded))
+            self._session.push(dataclasses.replace(packet, arrival=self._now))
         return self._take_frames()
 
     def reject(self, kind: str, message: str) -> None:

@@ -2,9 +2,9 @@
 """Decodes audio messages to `AudioPacket`s of PCM: `AudioMessageDecoder`.
 
 What a payload says of itself, by its signature (`audio.container`), overrides what audio_info described: WAV
-is read by `audio.wav_stream`, MP3 by `audio.mp3`, Ogg and WebM by `audio.push_decoder`, other sound files, whole
-in one message, by `audio.file_decoder`; what cannot be decoded is rejected and never played. Typed samples and
-bare PCM pass unchanged.
+is read by `audio.wav_stream`, MP3 by `audio.mp3`, Ogg and WebM by `audio.push_decoder`, other sound files,
+whole in one message, by `audio.file_decoder`. What cannot be decoded is rejected and never played. Typed
+samples and bare PCM pass unchanged.
 """
 
 from __future__ import annotations
@@ -128,7 +128,8 @@ class AudioMessageDecoder:
             if not packet.payload:
                 return []
         found = container.identify(packet.payload)
-        if found is not None:
+        is_mp3 = self._coding == "mp3" or self._detected_packets >= _MIN_DETECTED_PACKETS
+        if found is not None and not (found is container.TEXT and is_mp3):  # LAME pads frames with letters
             return self._begin_file(packet, found)
         if self._wav is not None:
             return self._decode_wav(packet, self._wav)
@@ -162,7 +163,7 @@ class AudioMessageDecoder:
         self._end_file()
         if found.reader == "wav":
             self._wav = WavStream()
-            return self._decode_wav(packet, self._wav)
+            return self._decode_wav(packet, self._wav, found)
         try:
             if found.reader == "stream":
                 self._push = PushDecoder(found, MAX_CODED_SECONDS)
@@ -173,11 +174,23 @@ class AudioMessageDecoder:
             self._reject_file(found.name, str(error))
             return []
 
-    def _decode_wav(self, packet: AudioPacket, stream: WavStream) -> list[AudioPacket]:
+    def _decode_wav(
+        self, packet: AudioPacket, stream: WavStream, begun: Container | None = None
+    ) -> list[AudioPacket]:
+        """Decode a payload of a WAV file.
+
+        Args:
+            packet: the payload.
+            stream: reads the file.
+            begun: the file's format if it begins in this payload.
+        """
         try:
             segments = stream.accept(packet.payload)
         except TalkerError as error:
             self._end_file()
+            if begun is not None and stream.is_coded:
+                with contextlib.suppress(TalkerError):
+                    return [self._decode_whole(packet, begun)]
             self._reject_file("WAV", str(error))
             return []
         packets: list[AudioPacket] = []

@@ -8,9 +8,9 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from streamingtalker_ros.audio import wav_header
 from streamingtalker_ros.audio.constants import NS_PER_S, SAMPLE_RATE
 from streamingtalker_ros.audio.packet import AudioFormat
+from streamingtalker_ros.audio.wav_stream import WavSegment, WavStream
 from streamingtalker_ros.errors import TalkerError
 from streamingtalker_ros.messaging.audio_decoder import MAX_BYTES_WITHOUT_FRAME, MAX_MP3_BYTES
 from streamingtalker_ros.streaming import Talker
@@ -121,7 +121,7 @@ def test_invalid_or_oversized_mp3_is_rejected_and_later_frames_are_decoded() -> 
 def test_a_wav_header_overrides_audio_info_for_the_samples_that_follow(
     head: bytes, expected: AudioFormat
 ) -> None:
-    assert wav_header.split_header(head + b"samples!") == (expected, b"samples!")
+    assert WavStream().accept(head + b"samples!") == [WavSegment(expected, b"samples!", True)]
     harness = DecoderHarness()
     harness.decoder.on_audio_info(audio_info("wave", "F32LE", 8000))
     packets = harness.decode_all([(0, head + bytes(24)), (NS_PER_S, bytes(24)), (2 * NS_PER_S, head)])
@@ -130,14 +130,14 @@ def test_a_wav_header_overrides_audio_info_for_the_samples_that_follow(
 
 
 @pytest.mark.parametrize(
-    "payload", [wav_head(2, 1, 16000, 4), wav_head(1, 1, 16000, 16)[:30], b"RIFF\0\0\0\0WAVE"]
+    "payload", [wav_head(2, 1, 16000, 4), wav_head(1, 0, 16000, 16), b"RIFF\0\0\0\0WAVE" + bytes(40)]
 )
-def test_a_wav_header_that_is_not_pcm_or_incomplete_is_rejected(payload: bytes) -> None:
+def test_a_wav_header_that_is_not_pcm_or_damaged_is_rejected(payload: bytes) -> None:
     with pytest.raises(TalkerError):
-        wav_header.split_header(payload)
+        WavStream().accept(payload)
     harness = DecoderHarness()
     assert harness.decode(payload, START) is None
-    assert [kind for kind, _ in harness.rejected] == ["message"]
+    assert [kind for kind, _ in harness.rejected] == ["container WAV"]
 
 
 def test_an_unknown_coding_is_rejected_until_audio_info_describes_another() -> None:
@@ -156,8 +156,8 @@ def test_typed_samples_are_never_parsed_as_a_header() -> None:
         info=SimpleNamespace(format=0x20, channels=1, rate=SAMPLE_RATE),
         audio_data=SimpleNamespace(uint8_data=list(b"RIFF\0\0\0\0WAVE")),
     )
-    packet = DecoderHarness().decoder.decode(message, "audio_common_msgs/msg/AudioStamped")
-    assert packet is not None and packet.format == AudioFormat(SAMPLE_RATE, 1, "u8")
+    (packet,) = DecoderHarness().decoder.decode(message, "audio_common_msgs/msg/AudioStamped")
+    assert packet.format == AudioFormat(SAMPLE_RATE, 1, "u8")
 
 
 def run_session(
