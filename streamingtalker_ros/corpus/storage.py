@@ -126,7 +126,15 @@ class Clip:
         split: str = "train",
         name: str = "",
     ) -> Clip:
-        """Create a clip without motion, as input of the coarticulation model."""
+        """Create a clip without motion, as input of the coarticulation model.
+
+        Args:
+            pcm: (n,) float32 mono audio at 16 kHz; the clip has n // 640 frames.
+            phones: phones from 0 to the end of the audio.
+            voice: name of the voice.
+            split: one of `SPLITS`.
+            name: name of the clip.
+        """
         frames = len(pcm) // HOP_LENGTH
         return cls(
             pcm,

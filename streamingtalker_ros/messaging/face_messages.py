@@ -95,7 +95,7 @@ def to_face_vertices(
     return message
 
 
-def to_face_model(message: Any, rig: Rig, frame_rate: float, frame_id: str, ns: int = 0) -> Any:
+def to_face_model(message: Any, rig: Rig, frame_rate: float, frame_id: str, stamp: int = 0) -> Any:
     """Write the rest pose of a rig into a FaceModel message.
 
     Args:
@@ -103,12 +103,12 @@ def to_face_model(message: Any, rig: Rig, frame_rate: float, frame_id: str, ns: 
         rig: vertices, triangles and shape names.
         frame_rate: frames per second of the motion that follows.
         frame_id: tf frame of the head.
-        ns: stamp of the message.
+        stamp: ns, stamp of the message.
 
     Returns:
         The message.
     """
-    set_header(message.header, ns, frame_id)
+    set_header(message.header, stamp, frame_id)
     message.name, message.frame_rate, message.shape_names = rig.name, float(frame_rate), list(rig.shape_names)
     message.vertices = as_float_array(rig.vertices)
     message.triangles = array.array("I", np.ascontiguousarray(rig.triangles, np.uint32).tobytes())

@@ -140,7 +140,12 @@ class VoiceSession:
         return self._queue.push(packet, packet.format or self.parameters.audio_format)
 
     def reject(self, kind: str, message: str) -> None:
-        """Count and report a message that could not be converted to an AudioPacket."""
+        """Count and report a message that could not be converted to an AudioPacket.
+
+        Args:
+            kind: Kind of the problem; the receiver of warnings limits how often a kind is reported.
+            message: For the user.
+        """
         self._queue.reject(kind, message)
 
     def end_audio(self, epoch: int | None = None) -> None:

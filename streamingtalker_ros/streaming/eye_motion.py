@@ -177,7 +177,15 @@ def _begin_blink(state: EyeMotionState) -> None:
 def update_gaze(
     state: EyeMotionState, weights: npt.NDArray[np.float32], seed: int, n: int, frame_rate: float
 ) -> None:
-    """Bound the fixation length; arguments as of `apply_eye_motion`."""
+    """Bound the fixation length.
+
+    Args:
+        state: Updated in place.
+        weights: (52,), changed in place.
+        seed: Of the random numbers.
+        n: Frame index.
+        frame_rate: Frames per second.
+    """
     left, right, up, down = (float(weights[i]) for i in EYE_DIRECTIONS[0])
     sideways, upward = left - right, up - down
     state.fixation_frames += 1

@@ -88,7 +88,14 @@ class CodecStage:
     def restart_unused_codes(
         self, step: int, indices: torch.Tensor, features: torch.Tensor, rng: np.random.Generator
     ) -> None:
-        """Every `RESTART_INTERVAL` steps move rarely used codes onto random features of the batch."""
+        """Every `RESTART_INTERVAL` steps move rarely used codes onto random features of the batch.
+
+        Args:
+            step: number of the step, from 0.
+            indices: (B, T, H) codes of the batch.
+            features: (B, T, H·C) of the batch, not quantised.
+            rng: source of randomness.
+        """
         self.used += torch.bincount(indices.flatten(), minlength=len(self.used))
         if step % RESTART_INTERVAL == RESTART_INTERVAL - 1:
             unused = (self.used < MIN_CODE_USES).nonzero()[:, 0]

@@ -143,7 +143,15 @@ def mix(
 
 
 def reverberate(power: torch.Tensor, uniform_between: UniformBetween) -> torch.Tensor:
-    """Add a diffuse tail: RT60 of 0.15 to 0.7 s, direct-to-reverberant ratio of 0 to 15 dB."""
+    """Add a diffuse tail: RT60 of 0.15 to 0.7 s, direct-to-reverberant ratio of 0 to 15 dB.
+
+    Args:
+        power: (B, n, columns, mels) log powers.
+        uniform_between: random numbers (B,) of a range.
+
+    Returns:
+        (B, n, columns, mels) log powers.
+    """
     batch_size, frames, columns, mels = power.shape
     rt60_s, drr_db = uniform_between(0.15, 0.7), uniform_between(0.0, 15.0)
     age_s = COLUMN_S * torch.arange(1, 41, device=power.device)

@@ -75,7 +75,12 @@ class BatchWorker:
             self._thread.join(timeout=10)
 
     def open(self, deliver: Callable[[list[bytes]], None], on_error: Callable[[str], None]) -> VoiceStream:
-        """Add a stream to the batch; VoiceStream describes the callbacks."""
+        """Add a stream to the batch.
+
+        Args:
+            deliver: called with a list of encoded frames, in the worker's thread.
+            on_error: called with a message for the user, in the worker's thread.
+        """
         stream = VoiceStream(self.talker, deliver, on_error, self._wake, self.limits)
         with self._condition:
             self._streams.append(stream)

@@ -84,10 +84,16 @@ def describe_value(value: object) -> str:
 
 
 def check_int(message: dict[str, Any], name: str, low: int, high: int) -> int:
-    """message[name], an integer in low..high.
+    """Return an integer field of a message.
+
+    Args:
+        message: the fields of the message.
+        name: name of the field.
+        low: least value allowed.
+        high: greatest value allowed.
 
     Raises:
-        TalkerError: for anything else.
+        TalkerError: if the field is missing, is not an integer or is out of range.
     """
     value = message.get(name)
     if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
@@ -96,10 +102,16 @@ def check_int(message: dict[str, Any], name: str, low: int, high: int) -> int:
 
 
 def check_float(message: dict[str, Any], name: str, low: float, high: float) -> float:
-    """message[name], a finite number in low..high.
+    """Return a number field of a message.
+
+    Args:
+        message: the fields of the message.
+        name: name of the field.
+        low: least value allowed.
+        high: greatest value allowed.
 
     Raises:
-        TalkerError: for anything else.
+        TalkerError: if the field is missing, is not a finite number or is out of range.
     """
     value = message.get(name)
     # the range is checked before the conversion: an integer may be too large for a float

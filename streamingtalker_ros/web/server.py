@@ -196,7 +196,11 @@ def advertised_host(host: str) -> str:
 
 
 def bind_socket(host: str, port: int) -> socket.socket:
-    """A TCP socket bound to an address.
+    """Bind a TCP socket.
+
+    Args:
+        host: name or address to bind.
+        port: to bind; 0: any free one.
 
     Raises:
         TalkerError: if the address cannot be bound.

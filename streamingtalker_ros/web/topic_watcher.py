@@ -125,7 +125,13 @@ class TopicWatcher:
     def open(
         self, deliver: Callable[[list[bytes]], None], send_text: SendText, epoch: int
     ) -> TopicSubscription:
-        """Open a subscription; messages are delivered as soon as there is a talker."""
+        """Open a subscription; messages are delivered as soon as a talker publishes.
+
+        Args:
+            deliver: called with a list of binary messages, in the DDS thread.
+            send_text: called with the fields of a text message.
+            epoch: number of the client's timeline, 0..255.
+        """
         subscription = TopicSubscription(self, deliver, send_text, epoch)
         with self._lock:
             self._subscriptions.append(subscription)

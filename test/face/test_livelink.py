@@ -265,7 +265,7 @@ def test_a_timecode_that_counts_at_the_rate_of_the_rows_is_recognised(tmp_path: 
     [
         (lambda lines: lines[5].__setitem__(0, "11:59:59:00.000"), "goes back in time"),
         (lambda lines: lines[5].__setitem__(0, "00:01.2"), "needs hours:minutes:seconds:frames"),
-        (lambda lines: lines[5].__setitem__(0, "12:00:00:99.000"), "at most 60 are known"),
+        (lambda lines: lines[5].__setitem__(0, "12:00:00:99.000"), "export at most 60"),
         (lambda lines: lines[5].__setitem__(7, "nan"), "'nan' in line 6"),
         (lambda lines: lines[5].__setitem__(7, "1e300"), "give weights from 0 to 1"),
         (lambda lines: lines[5].__setitem__(7, ""), "not a number"),

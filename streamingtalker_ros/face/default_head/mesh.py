@@ -172,13 +172,23 @@ def gaussian(
     center: tuple[float, float],
     sigma: tuple[float, float],
 ) -> npt.NDArray[np.float64]:
-    """Gaussian in the frontal plane: 1 at `center` (y, z), with standard deviations `sigma`."""
+    """Gaussian in the frontal plane, with its peak of 1 at the centre.
+
+    Args:
+        y: (n,) in mm.
+        z: (n,) in mm.
+        center: (y, z) in mm.
+        sigma: Standard deviations along y and z, in mm.
+
+    Returns:
+        (n,) 0..1.
+    """
     return np.exp(-0.5 * (((y - center[0]) / sigma[0]) ** 2 + ((z - center[1]) / sigma[1]) ** 2))
 
 
 def smooth_max(
     a: npt.NDArray[np.float64], b: npt.NDArray[np.float64], radius: float
 ) -> npt.NDArray[np.float64]:
-    """Polynomial smooth maximum of a and b; the transition is rounded with that radius."""
+    """Polynomial smooth maximum of a and b, (n,) each; `radius` is the half-width of the blend."""
     h = np.clip(0.5 + 0.5 * (a - b) / radius, 0.0, 1.0)
     return b + (a - b) * h + radius * h * (1.0 - h)

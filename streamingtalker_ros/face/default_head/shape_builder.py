@@ -60,7 +60,17 @@ class ShapeBuilder:
         return np.zeros((len(self.points), 3))
 
     def region(self, y: float, z: float, sigma_y: float, sigma_z: float) -> npt.NDArray[np.float64]:
-        """Weights (V,) of a soft spot on the face around (y, z)."""
+        """Weights of a Gaussian region of the face.
+
+        Args:
+            y: Centre, in mm.
+            z: Centre, in mm.
+            sigma_y: Standard deviation along y, in mm.
+            sigma_z: Standard deviation along z, in mm.
+
+        Returns:
+            (V,) 0..1.
+        """
         return gaussian(self.y, self.z, (y, z), (sigma_y, sigma_z)) * self.facing * self.soft_weight
 
     def mask(self, *parts: str) -> npt.NDArray[np.float64]:
@@ -77,7 +87,7 @@ class ShapeBuilder:
     def displace(
         self, weights: npt.NDArray[np.float64], dx: float = 0.0, dy: float = 0.0, dz: float = 0.0
     ) -> npt.NDArray[np.float64]:
-        """Displacements (V, 3): weights (V,) times a direction."""
+        """Displacements (V, 3) in mm: weights (V,) times the direction (dx, dy, dz)."""
         return weights[:, None] * np.array([dx, dy, dz])
 
     def seal_lips(self, delta: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:

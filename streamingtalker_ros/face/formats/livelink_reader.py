@@ -103,7 +103,7 @@ def read_livelink_csv(path: str | os.PathLike[str]) -> LiveLinkClip:
         raise TalkerError(
             f"{path} cannot be read ({error.strerror or error}): give an existing file"
         ) from None
-    except Exception as error:  # whatever a damaged file raises in the text and CSV libraries
+    except Exception as error:  # a damaged file raises many types in the text and CSV libraries
         raise TalkerError(
             f"{path} cannot be read as a Live Link Face CSV ({type(error).__name__}): export it again"
         ) from None
@@ -223,7 +223,7 @@ def _times(path: Path, timecodes: Sequence[str]) -> npt.NDArray[np.float64]:
     rate = _timecode_rate(seconds, frames)
     if frames.max() > rate:
         raise TalkerError(
-            f"{path} counts {frames.max():g} frames in a second of its timecode: at most 60 are known"
+            f"{path} counts {frames.max():g} frames in a second of its timecode: export at most 60"
         )
     if rate != TIMECODE_RATE:
         _LOGGER.warning("%s counts the frames of its timecode at %d per second, not at 60", path, rate)

@@ -72,7 +72,18 @@ def sample_stepped(
     noise: torch.Tensor,
     coefficients: DdimCoefficients,
 ) -> torch.Tensor:
-    """Sample latents (…, H·C) from noise (…, H·C) and condition (…, d) in S steps, as published."""
+    """Sample latents in S steps, as published.
+
+    Args:
+        head: The diffusion head.
+        latent_in: The predictor's projection of latents.
+        condition: (…, d).
+        noise: (…, H·C) white noise.
+        coefficients: Of S steps.
+
+    Returns:
+        (…, H·C) latents.
+    """
     times = head.embed_time(torch.from_numpy(coefficients.timesteps).to(noise.device))  # (S, d)
     return sample(lambda z, s: head.x0(z, condition, times[s], latent_in), noise, coefficients)
 

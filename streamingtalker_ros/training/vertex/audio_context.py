@@ -108,7 +108,13 @@ class AudioContextEncoder:
         return torch.stack([torch.cat([gather(run) for run in row]) for row in runs])
 
     def plan_stream(self, clip: VertexClip, first: int, count: int) -> list[EncoderRun]:
-        """Encoder runs of a stream that cover the frames first … first + count − 1."""
+        """Plan the encoder runs of a stream that cover some frames.
+
+        Args:
+            clip: the clip.
+            first: index of the first frame.
+            count: number of frames.
+        """
         hop = self.schedule.chunk_frames
         runs: list[EncoderRun] = []
         for chunk in range(first // hop, (first + count - 1) // hop + 1):

@@ -61,7 +61,16 @@ def initialize_projections(network: VertexNetwork) -> None:
 def encode_latents(
     codec: Codec, clips: Sequence[VertexClip], device: torch.device | str
 ) -> list[torch.Tensor]:
-    """Quantised latents of clips: (T + 1, H·C) each; row 0 is the latent with which every stream begins."""
+    """Encode clips to quantised latents.
+
+    Args:
+        codec: the trained codec.
+        clips: the clips, of T frames each.
+        device: of the codec.
+
+    Returns:
+        (T + 1, H·C) for each clip; row 0 is the start latent of every stream.
+    """
     start = codec.start_latent()[None]
     latents: list[torch.Tensor] = []
     for clip in clips:
@@ -173,7 +182,17 @@ class GeneratorStage:
     def change_history(
         self, window: VertexBatch, audio: torch.Tensor, step: int, rng: np.random.Generator
     ) -> tuple[torch.Tensor, int | None]:
-        """Augment the history of a batch: (B, T, H·C), and the reach of attention in frames."""
+        """Augment the history of a batch.
+
+        Args:
+            window: the batch.
+            audio: (B, T, audio_dim) features of its frames.
+            step: number of the step, from 0.
+            rng: source of randomness.
+
+        Returns:
+            The history (B, T, H·C), and the reach of attention in frames, None for h.
+        """
         history, past, steps = self.recipe.history, window.past, self.recipe.generator.steps
         batch_size, device = len(past), past.device
         begins = step >= history.scheduled_sampling_start * steps
