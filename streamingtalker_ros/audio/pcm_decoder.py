@@ -30,9 +30,9 @@ class PcmDecoder:
     carried over to the next packet, so that audio may be cut at any byte. The exception: a packet may have
     been truncated by its sender; then the next one begins with a complete sample, and carrying the rest over
     would shift all later samples. Truncation is considered if a packet is shorter than its neighbours and
-    does not end with a complete sample. Both alignments are compared, since samples that are read one byte off
-    are noise. While they cannot be distinguished (silence, white noise), the rest is carried over and the
-    comparison is repeated with the next packet.
+    does not end with a complete sample. Both alignments are compared, since samples that are read one byte
+    off are noise. While they cannot be distinguished (silence, white noise), the rest is carried over and
+    the comparison is repeated with the next packet.
 
     Args:
         audio_format: layout of the payloads.

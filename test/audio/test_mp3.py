@@ -26,7 +26,7 @@ from support.coded_audio import (
 
 DELAY = mp3.LAME_DELAY_SAMPLES + mp3.DECODER_DELAY_SAMPLES
 FRAME_SAMPLES = 576  # of MPEG-2, as at 16 kHz; MPEG-1 has twice as many
-FILTER_FRAMES = 4  # frames that a lost one affects: the decoder's filters remember the last ones
+FILTER_FRAMES = 4  # frames that a lost one affects: the decoder's filters overlap
 
 
 def lag(reference: npt.NDArray[np.float32], signal: npt.NDArray[np.float32]) -> int:

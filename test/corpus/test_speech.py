@@ -166,7 +166,7 @@ def test_a_tenth_of_the_speakers_is_for_test_and_frequent_speakers_train() -> No
 
 def test_the_unknown_speaker_is_never_held_out() -> None:
     names = sorted((f"s{k}" for k in range(200)), key=lambda name: zlib.crc32(name.encode()))
-    for first in range(0, 200, 10):  # the checksums of the other names decide who is held out
+    for first in range(0, 200, 10):  # the checksums of the other names select the held-out speakers
         speakers = (speech.UNKNOWN_SPEAKER, *names[first : first + 30])
         splits = speech.split_speakers([recording(name, name) for name in speakers])
         assert splits[speech.UNKNOWN_SPEAKER] == "train" and set(splits.values()) == set(storage.SPLITS)

@@ -18,9 +18,7 @@ from streamingtalker_ros.face.formats.ply import read_ply
 from support.face_files import mouth_patch, write_test_glb, write_test_obj
 from support.face_shapes import shape_weights
 
-ICT_SAMPLE = os.environ.get(
-    "ICT_FACEKIT_NPZ", ""
-)  # a sample of ICT-FaceKit, which is no part of the repository
+ICT_SAMPLE = os.environ.get("ICT_FACEKIT_NPZ", "")  # a sample of ICT-FaceKit, which is not in the repository
 
 
 @pytest.mark.parametrize("sparse", [True, False])

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Laws of checkpoints: a saved one loads equal, and one of an earlier version loads under today's names."""
+"""Laws of checkpoints: they load as saved, and earlier versions load under the current names."""
 
 from __future__ import annotations
 

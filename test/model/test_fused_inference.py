@@ -93,7 +93,7 @@ def test_fused_equals_eager(
                 rows.append(torch.cat((feature, logits, motion), 1))
             results.append((torch.stack(rows), [part.clone() for part in state_tensors(state)]))
     (eager, eager_state), (fast, fast_state), (_, nudged_state) = results
-    assert (eager - fast).abs().max() <= 1e-4 * eager.abs().max()  # motion feeds on motion
+    assert (eager - fast).abs().max() <= 1e-4 * eager.abs().max()  # generation is autoregressive
     assert (eager[:3] - fast[:3]).abs().max() <= 1e-5 * eager.abs().max()
     # latents diverge; a minimal change of the noise shows how far the eager network itself does
     for a, b, nudged in zip(eager_state, fast_state, nudged_state, strict=True):

@@ -64,7 +64,7 @@ def test_predictor_step_equals_the_window_far_beyond_its_context(network: Talker
 
 
 def test_the_predictors_context_is_bounded(network: TalkerNetwork) -> None:
-    """A latent more than layers·h frames old cannot matter; one inside the window does."""
+    """A latent more than layers·h frames old has no effect; a latent inside the window has."""
     frames, layers = 40, CONFIG.layers
     latents, audio = torch.randn(1, frames, CONFIG.latent_dim), torch.randn(1, frames, CONFIG.audio_width)
     other = latents.clone()

@@ -81,7 +81,7 @@ def test_lightning_wrapping_and_newer_names_are_accepted(published: Path, tmp_pa
         ): value
         for name, value in content.items()
     }
-    newer["losses_train.total"] = torch.zeros(1)  # metrics of the training, none of the network's
+    newer["losses_train.total"] = torch.zeros(1)  # metrics of the training, not of the network
     for name in ("config.yaml", "hubert_config.json"):
         (tmp_path / name).write_bytes((published / name).read_bytes())
     torch.save(newer, tmp_path / "checkpoint.ckpt")  # a bare state dict

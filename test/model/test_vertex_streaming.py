@@ -116,7 +116,7 @@ def test_reset_is_a_fresh_stream_in_place(model: VertexTalker) -> None:
     with pytest.raises(TalkerError, match="reset"):
         stream.accept(pcm)
     stream.reset()
-    stream.accept(synthetic_speech(0.7, seed=3))  # an interrupted stream leaves nothing either
+    stream.accept(synthetic_speech(0.7, seed=3))  # an interrupted stream leaves no state either
     stream.reset()
     assert np.array_equal(run(stream, pcm), fresh)
     stream.reset(seed=8)
@@ -235,7 +235,7 @@ def test_the_number_of_steps_is_chosen_per_stream(network: VertexNetwork) -> Non
 
 
 def test_the_audio_level_hardly_changes_the_motion(network: VertexNetwork) -> None:
-    """The running normalisation takes the level out, but for the assumed second of speech at the
+    """The running normalisation removes the level, except for the assumed second of speech at the
     beginning."""
     model = VertexTalker(network, chunk_frames=5, window=0.8)
     pcm = np.tile(synthetic_speech(2.0), 6)
@@ -304,4 +304,4 @@ def test_frames_on_cuda_equal_those_on_the_cpu(network: VertexNetwork) -> None:
     pcm = synthetic_speech(1.5)
     here = run(VertexTalker(network, chunk_frames=5, window=0.8).open_stream(), pcm)
     there = run(VertexTalker(copy.deepcopy(network), "cuda", chunk_frames=5, window=0.8).open_stream(), pcm)
-    assert close(there, here, 2e-3)  # other kernels sum in another order, and motion feeds on motion
+    assert close(there, here, 2e-3)  # other kernels sum in another order, and errors accumulate

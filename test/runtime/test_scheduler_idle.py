@@ -118,7 +118,7 @@ def test_audio_that_stays_late_is_processed_again_after_the_delay(talker: Talker
     harness.send_realtime(pcm[:16000], start=100.0)
     harness.send_realtime(
         pcm[16000:], S0 + 1000 * MS, start=101.0 + lateness
-    )  # from here on all of it comes later
+    )  # all later packets are delayed
     harness.run(4.0)
     assert harness.statistics.late > 0
     assert all(before.stamp < after.stamp for before, after in pairwise(harness.faces))
@@ -146,7 +146,7 @@ def test_without_pacing_frames_are_published_at_once_with_future_stamps(talker: 
     for packet in range(40):
         harness.send(pcm[1600 * packet : 1600 * (packet + 1)], S0 + 100 * packet * MS)
     harness.run(0.05)
-    assert len(harness.audio) == 98  # all but those whose look-ahead has not come
+    assert len(harness.audio) == 98  # all but the frames whose look-ahead is incomplete
     assert [frame.stamp for frame in harness.audio] == [S0 + index * FRAME for index in range(98)]
 
 
@@ -206,7 +206,7 @@ def test_a_new_stream_never_repeats_a_published_time(talker: Talker) -> None:
     harness.session.interrupt()
     harness.run(0.5)
     published = harness.faces[-1].stamp
-    behind = S0 + 1600 * MS  # what comes next is stamped 0.3 s too early
+    behind = S0 + 1600 * MS  # the next packets are stamped 0.3 s too early
     harness.send_realtime(voice(1.0), behind)
     harness.run(1.5)
     assert published > behind and harness.statistics.suppressed == (published - behind) // FRAME + 1

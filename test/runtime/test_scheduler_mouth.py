@@ -20,7 +20,7 @@ def opening(frames: list[Any]) -> npt.NDArray[np.float32]:
 
 @pytest.fixture(scope="module")
 def loud(speech: npt.NDArray[np.float32]) -> npt.NDArray[np.int16]:
-    """2 s of the voice as int16, cut where it is loud: in the midst of a vowel."""
+    """2 s of the voice as int16, cut where it is loud, within a vowel."""
     level = np.convolve(speech[24000:32000] ** 2, np.ones(400), "same")
     cut = 24000 + int(level.argmax())
     return np.round(speech[cut - 24000 : cut] * 32767).astype(np.int16)
@@ -32,7 +32,7 @@ def test_the_mouth_is_closed_200_ms_after_the_audio_stops_and_idle_motion_contin
     harness = SchedulerHarness(talker)
     harness.send_realtime(loud)
     harness.run(1.5)
-    assert opening(harness.faces).max() > 0.1  # it did speak
+    assert opening(harness.faces).max() > 0.1  # the mouth moved
     harness.run(0.2)
     assert opening(harness.faces)[-1] == 0 and not harness.faces[-1].speaking
     closing = opening([frame for frame in harness.faces if frame.idle])
@@ -42,7 +42,7 @@ def test_the_mouth_is_closed_200_ms_after_the_audio_stops_and_idle_motion_contin
     assert opening(rest).max() == 0 and not any(frame.speaking for frame in rest)
     assert len(rest) == pytest.approx(100, abs=3)  # at the frame rate, after a breath
     others = np.stack([frame.weights[~MOUTH_MASK] for frame in rest])
-    assert others.std(axis=0).max() > 0.01  # eyes and brows go on
+    assert others.std(axis=0).max() > 0.01  # eyes and brows continue
 
 
 def test_barge_in_during_a_vowel_closes_the_mouth_within_150_ms_without_a_jump(

@@ -37,7 +37,7 @@ def talker() -> Talker:
 
 
 def slow_harness(talker: Talker, seconds: float) -> tuple[SchedulerHarness, list[np.ndarray]]:
-    """A harness in which every hop costs `seconds`, as on a weak machine, and the list of the hops."""
+    """A harness in which every hop costs `seconds`, as on a slow machine, and the list of the hops."""
     hops: list[np.ndarray] = []
 
     def on_accept(chunks: Sequence[np.ndarray]) -> None:

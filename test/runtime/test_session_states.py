@@ -96,7 +96,7 @@ def fail_model(harness: SchedulerHarness) -> None:
     harness.session.post(lambda: harness.session.on_model_error(RuntimeError("out of memory")))
 
 
-# what a test can do from outside to raise an event
+# public calls that raise each event
 TRIGGERS: dict[SessionEvent, Callable[[SchedulerHarness], object]] = {
     SessionEvent.STREAM_START: send_new_stream,
     SessionEvent.AUDIO: send_next_packet,

@@ -86,7 +86,7 @@ def test_chunked_equals_whole_with_any_control(
     )
     assert (
         np.abs(expected - motion(run(small.open_stream(3), [speech]))).max() > 0.01
-    )  # the control does something
+    )  # the control has an effect
 
 
 CHANGES = [*SETS.values(), {"style": "lively"}, {"seed": 77}, {"steps": 5}]
@@ -136,7 +136,7 @@ def test_gains_and_expression_ramp_in(small: Talker) -> None:
     )
     np.testing.assert_allclose(
         smile[RAMP_FRAMES:], 0.4, atol=1e-7
-    )  # in silence too: it survives the mouth's rest
+    )  # in silence, too: the expression is part of the rest pose
 
 
 def faces(count: int = 3000) -> npt.NDArray[np.float32]:

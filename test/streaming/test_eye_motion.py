@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Laws of the eye motion: blink rate and fixations are bounded for any network; good motion is untouched."""
+"""Laws of the eye motion: blink rate and fixations are bounded; natural motion is unchanged."""
 
 from __future__ import annotations
 

@@ -19,7 +19,7 @@ from streamingtalker_ros import Talker
 
 REFERENCE = Path(__file__).parents[1] / "data" / "reference_frames.npz"
 SAMPLES = 32000
-TOLERANCE = 1e-3  # other processors round otherwise, and motion feeds on motion
+TOLERANCE = 1e-3  # rounding differs between processors, and errors accumulate
 CASES: dict[str, dict[str, Any]] = {
     "default": {},
     "seed": {"seed": 7},

@@ -50,7 +50,7 @@ def test_chunked_equals_whole(talker: Talker, speech: npt.NDArray[np.float32], c
     assert_equal(run(talker.open_stream(seed=5), pieces), expected)
     assert (
         np.ptp([f.weights for f in expected], 0).max() > 0.1
-    )  # it moves: the equality is not of two dead faces
+    )  # the face moves, so that the equality is meaningful
 
 
 def test_frames_are_numbered_timed_and_bounded(talker: Talker, speech: npt.NDArray[np.float32]) -> None:
@@ -184,7 +184,7 @@ def test_the_mouth_closes_in_silence_and_after_speech(
     gap = np.maximum(default_rig().lip_gap(np.stack([f.weights for f in frames])), 0.0)
     voiced = np.flatnonzero(np.abs(speech) > 0.02)[-1]
     rest = int(np.ceil((voiced / 16000 + 0.2) * talker.frame_rate))
-    assert gap.max() > 0.003  # metres: it did speak
+    assert gap.max() > 0.003  # metres: the mouth moved
     assert gap[rest:].max() < 0.0005
     assert not any(f.speaking for f in frames[rest:])
     assert any(f.speaking for f in frames)

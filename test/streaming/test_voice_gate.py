@@ -74,5 +74,5 @@ def test_digital_silence_has_no_voice_activity_regardless_of_the_prediction() ->
     voice, apertures = np.full(40, 0.9), np.full(38, 0.9)
     jaw, _ = run_gate(voice, apertures, silent_hops=range(20, 40)).T
     assert (jaw[2:21] == 1.0).all() and (jaw[23:] < 1e-6).all()  # as where the network predicts the end
-    # the closure of a stop consonant is no end
+    # the closure of a stop consonant does not end speech
     assert (run_gate(voice, apertures, silent_hops=(20, 21))[2:, 0] == 1.0).all()

@@ -264,7 +264,7 @@ def clock_jumps(random: np.random.Generator) -> FaultScenario:
 
 
 def barge_in(random: np.random.Generator) -> FaultScenario:
-    """The voice is interrupted three times while it speaks."""
+    """The voice is interrupted three times during speech."""
     _, clean, grid = _clean_voice()
     actions = [(k * 0.02 + 0.005, "interrupt") for k in (FIRST, FIRST_THIRD, LAST)]
     return FaultScenario(clean, actions, grid=grid[LAST * PACKET_SAMPLES :], start=S0 + LAST * 20 * MS)

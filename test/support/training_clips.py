@@ -30,7 +30,7 @@ TINY_MODEL: dict[str, Any] = {  # fields of TalkerConfig
 
 @dataclass
 class SpeechClip:
-    """A clip to learn from."""
+    """A training clip."""
 
     pcm: npt.NDArray[np.float32]
     weights: npt.NDArray[np.float32]
@@ -39,7 +39,7 @@ class SpeechClip:
 
 
 def noise_burst_clip(seed: int, num_frames: int = 120) -> SpeechClip:
-    """Noise bursts whose loudness is the jaw's opening: the simplest speech there is."""
+    """Noise bursts whose loudness is the jaw's opening: a minimal model of speech."""
     rng = np.random.default_rng(seed)
     phase = np.arange(num_frames) * 0.5 + rng.uniform(0, 6)
     jaw = np.clip(np.sin(phase) + rng.normal(0, 0.1, num_frames), 0, 1)

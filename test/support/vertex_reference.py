@@ -367,7 +367,7 @@ def write_checkpoint(folder: Path, size: Size, seed: int = 0) -> StateDict:
 
 
 def write_recording(folder: Path, size: Size, seconds: float = 1.1, seed: int = 0) -> None:
-    """Write a whole recording folder, computed by this reference."""
+    """Write a complete recording folder, computed by this reference."""
     sd = write_checkpoint(folder, size, seed)
     rng = np.random.default_rng(seed)
     audio = torch.from_numpy(rng.standard_normal(int(seconds * 16000)).astype(np.float32))

@@ -35,42 +35,42 @@ def test_closure_thresholds_reach_the_recall_unless_vowels_limit_it() -> None:
     assert closure_thresholds([closed], [opened], 0.9, 0.5) == pytest.approx(
         (0.125, 0.25)
     )  # limited by the fraction of vowels
-    assert closure_thresholds([closed], [opened], 0.4, 0.5) == pytest.approx((0.3, 0.6))  # the closures' does
+    assert closure_thresholds([closed], [opened], 0.4, 0.5) == pytest.approx((0.3, 0.6))  # limited by the recall
     easy = np.full(900, 0.9)  # many clear p, b, m in one corpus do not mask the misses in another
     assert closure_thresholds([closed, easy], [opened], 0.4, 0.5) == pytest.approx((0.3, 0.6))
     assert closure_thresholds([closed], [opened, easy], 0.4, 0.5) == pytest.approx((0.45, 0.9))
 
 
-def test_the_most_certain_frame_counts_for_a_sound_and_false_closures_cost_by_the_gap() -> None:
+def test_the_most_certain_frame_counts_for_a_phone_and_false_closures_cost_by_the_gap() -> None:
     sounds = torch.zeros(1, 12, dtype=torch.bool)
     sounds[0, 2:5] = sounds[0, 8:10] = True
     counts, gap = torch.ones(1, 12), torch.full((1, 12), 0.3)
     low = torch.full((1, 12), -9.0)
 
     def loss(
-        counts: torch.Tensor = counts, gap: torch.Tensor = gap, worth: float = 1.0, **raised: float
+        counts: torch.Tensor = counts, gap: torch.Tensor = gap, weight: float = 1.0, **raised: float
     ) -> float:
         logits = low.clone()
         for frame, value in raised.items():
             logits[0, int(frame[1:])] = value
-        return float(closure_event_loss(logits, sounds, counts, gap, torch.full((1,), worth)))
+        return float(closure_event_loss(logits, sounds, counts, gap, torch.full((1,), weight)))
 
-    both = loss(f3=9.0, f8=9.0)
-    assert both < 0.01 and loss(f4=9.0, f9=9.0) == pytest.approx(both, abs=1e-3)  # whichever frame it is
-    assert loss(f2=9.0, f3=9.0, f4=9.0, f8=9.0, f9=9.0) < 0.01  # or all of them
-    assert loss(f3=9.0) == pytest.approx(4.4, abs=0.2) and loss() > 8.0  # a missed one, both missed
-    assert loss(worth=0.1) == pytest.approx(0.1 * loss(), rel=0.05)  # both missed in a noise
+    detected = loss(f3=9.0, f8=9.0)
+    assert detected < 0.01 and loss(f4=9.0, f9=9.0) == pytest.approx(detected, abs=1e-3)  # in any frame
+    assert loss(f2=9.0, f3=9.0, f4=9.0, f8=9.0, f9=9.0) < 0.01  # or in all frames
+    assert loss(f3=9.0) == pytest.approx(4.4, abs=0.2) and loss() > 8.0  # one missed, both missed
+    assert loss(weight=0.1) == pytest.approx(0.1 * loss(), rel=0.05)  # both missed in noise
     assert loss(f3=9.0, f8=9.0, f6=9.0) > 0.9  # pressed where the lips are apart
     shut = gap.clone()
-    shut[0, 6] = 0.0  # and where they are shut anyway
+    shut[0, 6] = 0.0  # or where they are shut anyway
     assert loss(f3=9.0, f8=9.0, f6=9.0, gap=shut) < 0.1
     unknown = counts.clone()
     unknown[0, 8] = 0.0
-    assert loss(f3=9.0, counts=unknown) < 0.01  # a sound that is not all learned from
+    assert loss(f3=9.0, counts=unknown) < 0.01  # a phone that is not completely inside the mask
     assert loss(counts=torch.zeros(1, 12)) == 0.0
     assert (
         float(closure_event_loss(low, torch.zeros_like(sounds), counts, gap, torch.ones(1))) < 0.01
-    )  # no sound at all
+    )  # no phone at all
 
 
 def test_open_vowel_thresholds_suppress_at_most_the_given_fraction_of_closures() -> None:

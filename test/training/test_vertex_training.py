@@ -153,7 +153,7 @@ def test_losses_of_both_stages_fall(trained: Path) -> None:
         json.loads((trained / stage / "figures.json").read_text()) for stage in ("codec", "generator")
     )
     assert codec["distance"] < 0.3 * codec["distance_at_rest"] and codec["perplexity"] > 3
-    # of a subject that it never saw, in the neutral style
+    # of an unseen subject, in the neutral style
     assert generator["distance"] < 0.85 * generator["distance_at_rest"]
 
 
@@ -211,7 +211,7 @@ def test_an_interrupted_run_resumes_bit_for_bit(
     )
     for name, tensor in first["parameters"].items():
         assert torch.equal(tensor, second["parameters"][name]), name
-    if stage == "generator":  # the decoder learns on; the encoder and the codes do not
+    if stage == "generator":  # the decoder is trained further; encoder and codes are frozen
         codec = stages.read_codec_weights(tmp_path / "cut" / "codec", recipe.config(("F2", "M4"), HUBERT))
         talker = Talker.load(tmp_path / "cut" / "generator", "cpu", **BOUNDS)
         assert isinstance(talker, VertexTalker)

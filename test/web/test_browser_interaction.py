@@ -45,7 +45,7 @@ def press(page: Page, key: str) -> None:
 
 
 def test_keys_rotate_and_zoom_the_face_and_0_resets_the_view(page: Page) -> None:
-    """Each key does what a drag of the mouse in that direction does."""
+    """Each key has the effect of a mouse drag in that direction."""
     position = "app.view.scene.camera.position.toArray()"
     page.run("document.querySelector('#face').focus()")
     initial = np.array(page.run(position))

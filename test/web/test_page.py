@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The page in a browser: motion, synchrony of sound and face, microphone, recording, avatars."""
+"""The page in a browser: motion, synchrony of audio and face, microphone, recording, avatars."""
 
 from __future__ import annotations
 

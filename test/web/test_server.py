@@ -308,7 +308,7 @@ def test_clients_that_vanish_leave_no_stream_behind(server: Server, monkeypatch:
         client.send(type="start", epoch=1, rate=48000)
         client.send_samples(1, np.zeros(15000, np.int16))
         client.wait_until(lambda c=client: c.frames, 3)
-        client.socket.socket.shutdown(2)  # a browser whose machine has gone
+        client.socket.socket.shutdown(2)  # a browser that vanished without closing the connection
         clients.append(client)
 
     def are_freed() -> bool:

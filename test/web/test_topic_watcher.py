@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Watch mode: a running talker's messages reach the page, sound and frames on one timeline."""
+"""Watch mode: a running talker's messages reach the page, audio and frames on one timeline."""
 
 from __future__ import annotations
 
