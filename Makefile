@@ -15,7 +15,7 @@ export PIP_ROOT_USER_ACTION := ignore
 FRONTEND := frontend
 PAGE  := streamingtalker_ros/web/static/index.html
 # pyright runs on the Node that is installed; without one its package brings its own
-PYRIGHT := $(if $(shell command -v node),PYRIGHT_PYTHON_GLOBAL_NODE=1) PYRIGHT_PYTHON_IGNORE_WARNINGS=1 .venv/bin/pyright
+PYRIGHT := $(if $(shell command -v node),PYRIGHT_PYTHON_GLOBAL_NODE=1) PYRIGHT_PYTHON_IGNORE_WARNINGS=1 .venv/bin/pyright --pythonpath .venv/bin/python
 
 CHECKS := check-ruff check-format check-headers check-imports check-spelling check-yaml check-package check-docs \
           check-page check-types check-types-strict
@@ -28,7 +28,7 @@ help:
 	@echo "make demo WAV=x.wav  the same with your own WAV, FLAC, OGG or MP3 file"
 	@echo "make web             serve the page: speak, and see the face speak (PORT=8080)"
 	@echo "make train           every corpus, every stage, then RUN/checkpoint; again to go on where it was cut"
-	@echo "                     RUN=$(RUN) GRID= FACEGOOD= SPEECHOCEAN= LJSPEECH= SOUNDS= LANDMARKS= folders"
+	@echo "                     RUN=$(RUN) GRID= FACEGOOD= SPEECHOCEAN= LJSPEECH= VOICES= SOUNDS= LANDMARKS= folders"
 	@echo "make test            run every test that can run on this machine"
 	@echo "make coverage        the same, and which lines they ran; fails below the floor of pyproject.toml"
 	@echo "make format          put every file into the form that make check asks for"

@@ -2,6 +2,7 @@
 """Live speech in, a talking 3D face out: `Talker.load().open_stream().accept(pcm)` gives frames."""
 
 import importlib
+from typing import Any
 
 __version__ = "0.1.0"
 _HOME = {
@@ -13,7 +14,7 @@ _HOME = {
 }
 
 
-def __getattr__(name):  # late, so that importing the package never imports torch
+def __getattr__(name: str) -> Any:  # late, so that importing the package never imports torch
     if name in _HOME:
         return getattr(importlib.import_module(f"{__name__}.{_HOME[name]}"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

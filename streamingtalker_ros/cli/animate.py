@@ -28,6 +28,7 @@ from streamingtalker_ros.face.motion_clip import (
 from streamingtalker_ros.face.rendering.scene import VIEWS_DEG
 from streamingtalker_ros.face.rig import Rig
 from streamingtalker_ros.face.rotation import y_up_to_ros
+from streamingtalker_ros.model.control_ranges import GAIN_RANGE, GUIDANCE_RANGE, NUMBER_CONTROLS
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -39,12 +40,7 @@ HELP = "turn an audio file into face motion: CSV, NPZ, MP4 or PNG"
 VIDEO_WIDTH, VIDEO_HEIGHT = 480, 640  # pixels
 SHEET_WIDTH, SHEET_HEIGHT, SHEET_ZOOM = 210, 280, 1.2  # pixels of an image of the contact sheet
 SHEET_IMAGES = 12
-DEFAULT_CONTROLS = {
-    "expression": None,
-    "mouth_expressiveness": 1.0,
-    "face_expressiveness": 1.0,
-    "guidance": 1.0,
-}
+DEFAULT_CONTROLS = {"expression": None, **{name: neutral for name, (_, neutral) in NUMBER_CONTROLS.items()}}
 
 
 class Audio(NamedTuple):
@@ -100,20 +96,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=float,
         default=DEFAULT_CONTROLS["mouth_expressiveness"],
         metavar="GAIN",
-        help="gain on mouth and jaw, 0 to 2",
+        help="gain on mouth and jaw, {:g} to {:g}".format(*GAIN_RANGE),
     )
     parser.add_argument(
         "--face-expressiveness",
         type=float,
         default=DEFAULT_CONTROLS["face_expressiveness"],
         metavar="GAIN",
-        help="gain on brows, squint, cheeks, nose and the head's rotation, 0 to 2",
+        help="gain on brows, squint, cheeks, nose and the head's rotation, {:g} to {:g}".format(*GAIN_RANGE),
     )
     parser.add_argument(
         "--guidance",
         type=float,
         default=DEFAULT_CONTROLS["guidance"],
-        help="classifier-free guidance on the audio, 0 to 4; 1 is off",
+        help="classifier-free guidance on the audio, {:g} to {:g}; 1 is off".format(*GUIDANCE_RANGE),
     )
     parser.add_argument("--device", default="auto", help="auto, cpu or cuda")
     parser.add_argument("--model", help="folder of a checkpoint; the one inside the package if left out")

@@ -18,6 +18,14 @@ from streamingtalker_ros import resources
 from streamingtalker_ros.audio.packet import MAX_SAMPLE_RATE, MIN_SAMPLE_RATE, AudioFormat
 from streamingtalker_ros.errors import TalkerError
 from streamingtalker_ros.face.expression import parse_expression
+from streamingtalker_ros.model.control_ranges import (
+    GAIN_RANGE,
+    GUIDANCE_RANGE,
+    NEUTRAL_GAIN,
+    NEUTRAL_GUIDANCE,
+    NUMBER_CONTROLS,
+    SEED_RANGE,
+)
 
 NODE_NAME: Final = "talker"
 
@@ -74,7 +82,7 @@ class TalkerParameters:
     seed: int = _parameter(
         0,
         "Seed of the voice's noise: other numbers give other blinks, brows and head motion.",
-        range=(0, 2**31 - 1),
+        range=SEED_RANGE,
         dynamic=True,
     )
     style: str = _parameter("", "Speaking style, one of the checkpoint's; empty for its first.", dynamic=True)
@@ -82,15 +90,15 @@ class TalkerParameters:
         0, "Diffusion steps per frame; 0 for the checkpoint's own number.", range=(0, 1000), dynamic=True
     )
     mouth_expressiveness: float = _parameter(
-        1.0,
+        NEUTRAL_GAIN,
         "Gain on the motion of mouth and jaw, 1 as learned; lips that touch stay in touch.",
-        range=(0.0, 2.0),
+        range=GAIN_RANGE,
         dynamic=True,
     )
     face_expressiveness: float = _parameter(
-        1.0,
+        NEUTRAL_GAIN,
         "Gain on brows, squint, cheeks, nose and the head's rotation, 1 as learned.",
-        range=(0.0, 2.0),
+        range=GAIN_RANGE,
         dynamic=True,
     )
     expression: tuple[str, ...] = _parameter(
@@ -100,10 +108,10 @@ class TalkerParameters:
         dynamic=True,
     )
     guidance: float = _parameter(
-        1.0,
+        NEUTRAL_GUIDANCE,
         "Classifier-free guidance on the audio; 1 is off and costs nothing, "
         "more follows the sound more strictly.",
-        range=(0.0, 4.0),
+        range=GUIDANCE_RANGE,
         dynamic=True,
     )
     idle: bool = _parameter(
@@ -142,10 +150,7 @@ class TalkerParameters:
     @property
     def controls(self) -> dict[str, Any]:
         """The parameters that `StreamProtocol.set` accepts, as its keyword arguments."""
-        return {
-            name: getattr(self, name)
-            for name in ("mouth_expressiveness", "face_expressiveness", "expression", "guidance")
-        }
+        return {name: getattr(self, name) for name in (*NUMBER_CONTROLS, "expression")}
 
     @property
     def audio_format(self) -> AudioFormat:

@@ -18,12 +18,12 @@ import numpy.typing as npt
 from streamingtalker_ros.face.arkit import ARKIT_NAMES
 from streamingtalker_ros.face.default_head.assemble import default_rig
 from streamingtalker_ros.face.expression import check_float, parse_expression
+from streamingtalker_ros.model.control_ranges import NEUTRAL_GAIN, NEUTRAL_GUIDANCE, NUMBER_CONTROLS
 from streamingtalker_ros.streaming.voice_gate import MOUTH_MASK
 
 RAMP_FRAMES = 8  # frames that a change of gains or expression takes
 CONTACT_GAP_M = 0.0003  # metres of inner-lip gap, above rest, up to which lips count as touching
 FREE_GAP_M = 0.002  # metres beyond that from which on an expression may open speaking lips without limit
-MAX_GAIN, MAX_GUIDANCE = 2.0, 4.0
 # (52,) bool: upper-face shapes that the face gain scales; blinks and gaze are not expression and are not
 # scaled
 UPPER_FACE_MASK = np.array(
@@ -50,18 +50,17 @@ class Controls:
         TalkerError: If a value is out of range.
     """
 
-    mouth_expressiveness: float = 1.0
-    face_expressiveness: float = 1.0
+    mouth_expressiveness: float = NEUTRAL_GAIN
+    face_expressiveness: float = NEUTRAL_GAIN
     expression: Any = None
-    guidance: float = 1.0
+    guidance: float = NEUTRAL_GUIDANCE
 
     def __post_init__(self) -> None:
         def assign(name: str, value: Any) -> None:
             object.__setattr__(self, name, value)
 
-        for name in ("mouth_expressiveness", "face_expressiveness"):
-            assign(name, check_float(name, getattr(self, name), 0.0, MAX_GAIN))
-        assign("guidance", check_float("guidance", self.guidance, 0.0, MAX_GUIDANCE))
+        for name, ((low, high), _) in NUMBER_CONTROLS.items():
+            assign(name, check_float(name, getattr(self, name), low, high))
         if not isinstance(self.expression, np.ndarray):
             assign("expression", parse_expression(self.expression))
         if not np.array_equal(self.ramped_values, NEUTRAL):

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from streamingtalker_ros.errors import TalkerError
 from streamingtalker_ros.face.arkit import ARKIT_NAMES
-from streamingtalker_ros.streaming.controls import MAX_GAIN, MAX_GUIDANCE
+from streamingtalker_ros.model.control_ranges import NUMBER_CONTROLS, SEED_RANGE
 from streamingtalker_ros.web import protocol
 
 if TYPE_CHECKING:
@@ -19,26 +19,21 @@ if TYPE_CHECKING:
     from streamingtalker_ros.runtime.session import VoiceSession
 
 MAX_STEPS = 16  # the batch is stepped as a whole: more steps of one session would slow down all others
-_MAX_GAINS = {
-    "mouth_expressiveness": MAX_GAIN,
-    "face_expressiveness": MAX_GAIN,
-    "guidance": MAX_GUIDANCE,
-}
 _MAX_NAME_LENGTH = 40  # characters
 
 
 def describe_controls(talker: TalkerProtocol) -> dict[str, dict[str, Any]]:
     """The controls of a model, for the page's panel: {name: {"kind", range or choices, "default"}}."""
     controls: dict[str, dict[str, Any]] = {
-        "seed": {"kind": "whole", "low": 0, "high": protocol.MAX_SEED, "default": 0}
+        "seed": {"kind": "whole", "low": SEED_RANGE[0], "high": SEED_RANGE[1], "default": 0}
     }
     if talker.family == "blendshape":
         steps = min(talker.steps, MAX_STEPS)
         controls["style"] = {"kind": "choice", "choices": list(talker.styles), "default": talker.styles[0]}
         controls["steps"] = {"kind": "whole", "low": 1, "high": MAX_STEPS, "default": steps}
         controls |= {
-            name: {"kind": "number", "low": 0.0, "high": high, "default": 1.0}
-            for name, high in _MAX_GAINS.items()
+            name: {"kind": "number", "low": low, "high": high, "default": neutral}
+            for name, ((low, high), neutral) in NUMBER_CONTROLS.items()
         }
         controls["expression"] = {
             "kind": "shapes",
@@ -75,7 +70,7 @@ class Controls:
                     f"choose from {', '.join(self._names)}"
                 )
             if name == "seed":
-                self._session.default_seed = protocol.check_int(changes, name, 0, protocol.MAX_SEED)
+                self._session.default_seed = protocol.check_int(changes, name, *SEED_RANGE)
             elif name == "style":
                 if not isinstance(value, str):
                     raise TalkerError(f"style is {protocol.describe_value(value)}: send the name of one")
@@ -85,7 +80,7 @@ class Controls:
             elif name == "expression":
                 self._stream.set(expression=_check_expression(value))
             else:
-                self._stream.set(**{name: protocol.check_float(changes, name, 0.0, _MAX_GAINS[name])})
+                self._stream.set(**{name: protocol.check_float(changes, name, *NUMBER_CONTROLS[name][0])})
 
 
 def _check_expression(value: object) -> dict[str, float]:

@@ -29,6 +29,7 @@ import numpy.typing as npt
 
 from streamingtalker_ros.audio.packet import MAX_SAMPLE_RATE, MIN_SAMPLE_RATE
 from streamingtalker_ros.errors import TalkerError
+from streamingtalker_ros.model.control_ranges import SEED_RANGE
 
 PCM = 1  # kind of a client's binary message
 FACE, VERTICES, AUDIO = 1, 2, 3  # kinds of the server's binary messages
@@ -38,7 +39,6 @@ SPEAKING, IDLE = 1, 2  # flags of a frame
 HEADER = struct.Struct("<BBBxIdffI4x")
 MESSAGE_TYPES = ("start", "rest", "interrupt", "watch", "pause", "set", "seen")
 MAX_EPOCH = 255
-MAX_SEED = 2**31 - 1
 _TYPES_WITH_EPOCH = ("start", "rest", "interrupt", "watch")
 _MAX_COUNT = 2**53  # the largest integer that JavaScript represents exactly
 
@@ -64,7 +64,7 @@ def parse_text(text: str) -> dict[str, Any]:
     if kind == "start":
         check_int(message, "rate", MIN_SAMPLE_RATE, MAX_SAMPLE_RATE)
         if message.get("seed") is not None:
-            check_int(message, "seed", 0, MAX_SEED)
+            check_int(message, "seed", *SEED_RANGE)
     if kind == "seen":
         check_int(message, "count", 0, _MAX_COUNT)
     return message
