@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Ranges and neutral values of a stream's controls: the one definition for library, nodes, web and commands."""
+"""Ranges and neutral values of a stream's controls, one definition for library, nodes, web and commands."""
 
 from __future__ import annotations
 

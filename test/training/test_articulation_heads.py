@@ -35,7 +35,9 @@ def test_closure_thresholds_reach_the_recall_unless_vowels_limit_it() -> None:
     assert closure_thresholds([closed], [opened], 0.9, 0.5) == pytest.approx(
         (0.125, 0.25)
     )  # limited by the fraction of vowels
-    assert closure_thresholds([closed], [opened], 0.4, 0.5) == pytest.approx((0.3, 0.6))  # limited by the recall
+    assert closure_thresholds([closed], [opened], 0.4, 0.5) == pytest.approx(
+        (0.3, 0.6)
+    )  # limited by the recall
     easy = np.full(900, 0.9)  # many clear p, b, m in one corpus do not mask the misses in another
     assert closure_thresholds([closed, easy], [opened], 0.4, 0.5) == pytest.approx((0.3, 0.6))
     assert closure_thresholds([closed], [opened, easy], 0.4, 0.5) == pytest.approx((0.45, 0.9))
