@@ -18,10 +18,10 @@ import yaml
 
 from streamingtalker_ros.errors import TalkerError
 
-MAX_YAML_BYTES: Final = 200_000
+MAX_YAML_BYTES: Final = 100_000
 """Longest YAML file; the parser reads some 50 kB per second."""
 
-_MAX_MERGED_KEYS: Final = 1000
+_MAX_MERGED_KEYS: Final = 2000
 _MAX_TEXT_LENGTH: Final = 20_000_000
 
 

@@ -158,8 +158,8 @@ MERGES = "".join(f"m{k}: &m{k} {{<<: [{', '.join([f'*m{k - 1}'] * 9)}]}}\n" for 
 def test_no_text_of_yaml_ends_in_anything_but_one_short_sentence(tmp_path: Path, text: str) -> None:
     path = tmp_path / "head.yaml"
     path.write_text(text)
-    start = time.monotonic()
+    start = time.process_time()
     with pytest.raises(TalkerError) as error:
         load_head(path)
-    assert time.monotonic() - start < 2.0
+    assert time.process_time() - start < 2.0
     assert "\n" not in str(error.value) and len(str(error.value)) < 1000 + len(str(path))
