@@ -155,7 +155,7 @@ def case_weights(case: Case) -> npt.NDArray[np.float32]:
 
 
 def _pages(rig: Rig) -> list[Page]:
-    low, high = rig.vertices.min(axis=0), rig.vertices.max(axis=0)
+    low, high = rig.head_bounds()
     size = high - low
     face = np.append((low + high)[:2] / 2 + (0.1 * size[0], 0.0), low[2] + 0.56 * size[2])
     mouth = face + np.array([0.2 * size[0], 0.0, -0.19 * size[2]])

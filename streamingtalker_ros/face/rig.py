@@ -20,6 +20,7 @@ from streamingtalker_ros.errors import TalkerError
 from streamingtalker_ros.face.rotation import rotation_matrix
 
 DEFAULT_COLOR = (0.85, 0.68, 0.58)  # sRGB, of faces that come without colours
+_MAX_FIGURE_HEAD = 0.45  # height of the head of a whole figure, as a fraction of the figure's
 
 
 @dataclass(frozen=True)
@@ -139,6 +140,15 @@ class Rig:
         if self.follow is not None:
             rotated = points + self.follow[:, None] * (rotated - points)
         return rotated.astype(np.float32, copy=False)
+
+    def head_bounds(self) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+        """Lowest and highest corner (3,) in metres of the head at rest; a whole figure's body is left out."""
+        points = self.vertices
+        if self.follow is not None and (self.follow >= 0.5).any():
+            head = points[self.follow >= 0.5]
+            if np.ptp(head[:, 2]) < _MAX_FIGURE_HEAD * np.ptp(points[:, 2]):
+                points = head
+        return points.min(axis=0), points.max(axis=0)
 
     def landmark(self, name: str) -> npt.NDArray[np.int64]:
         """Indices (n,) of the vertices of a named landmark.

@@ -13,7 +13,8 @@ import pytest
 from streamingtalker_ros.errors import TalkerError
 from streamingtalker_ros.face.arkit import ARKIT_NAMES, INDEX
 from streamingtalker_ros.face.default_head.assemble import default_rig
-from streamingtalker_ros.face.formats.importers import arkit_name, load_face
+from streamingtalker_ros.face.formats.importers import load_face
+from streamingtalker_ros.face.formats.names import arkit_name
 from streamingtalker_ros.face.formats.ply import read_ply
 from support.face_files import mouth_patch, write_test_glb, write_test_obj
 from support.face_shapes import shape_weights

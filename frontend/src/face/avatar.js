@@ -2,7 +2,7 @@
 // A face of the user: a GLB file with ARKit morph targets, opened in the browser and never uploaded. Its size is
 // limited, and references to other files are rejected.
 import { Box3, Euler, Group, MathUtils, Mesh, Quaternion, Texture, Vector3 } from 'three';
-import { toArkitName } from './arkit_names.js';
+import { matchName } from './arkit_names.js';
 import { parseGlb } from './mesh_loader.js';
 
 const MAX_FILE_BYTES = 96e6;
@@ -12,6 +12,8 @@ const MAX_TARGETS_TOTAL = 6000;
 const COMPRESSIONS = ['KHR_draco_mesh_compression', 'EXT_meshopt_compression', 'KHR_texture_basisu'];
 const MAX_EYE_ANGLE = MathUtils.degToRad(30); // of an eye-look shape at weight 1
 const MIN_DISPLACEMENT = 1e-5; // m
+const MIN_FIGURE = 0.9; // m; a bust is shorter
+const FIGURE_HEADS = 2.5; // a figure is taller than so many heads
 
 /** @typedef {import('three').Object3D} Object3D */
 /** @typedef {import('./scene.js').Bounds} Bounds */
@@ -72,12 +74,9 @@ export class Avatar {
         vertices += node.geometry.attributes.position.count;
         node.castShadow = node.receiveShadow = true;
         node.frustumCulled = false;
-        for (const [label, influence] of Object.entries(node.morphTargetDictionary || {})) {
-          const shape = names.indexOf(toArkitName(label, names) ?? '');
-          if (shape >= 0) targets.push({ mesh: node, influence, shape });
-        }
+        targets.push(...findTargets(node, names));
       } else {
-        const bone = toBoneName(node.name);
+        const bone = toBoneName(node.userData.name || node.name); // the loader drops colons and dots of names
         if (bone) bones[bone] ||= { node, rest: node.quaternion.clone(), parent: new Quaternion() };
       }
     });
@@ -88,6 +87,7 @@ export class Avatar {
       throw new Error(`${name} has ${vertices} vertices: give at most ${MAX_VERTICES}`);
     }
     const object = new Group();
+    if (parseGlbJson(buffer)?.extensions?.VRM) scene.rotation.y += Math.PI; // VRM 0.x faces backwards
     object.add(scene);
     object.updateMatrixWorld(true);
     for (const bone of Object.values(bones)) bone.node.parent?.getWorldQuaternion(bone.parent);
@@ -95,7 +95,9 @@ export class Avatar {
       delete bones.left; // the shapes turn the eyes
       delete bones.right;
     }
-    return new Avatar(object, targets, bones, name);
+    const avatar = new Avatar(object, targets, bones, name);
+    if (!bones.head) avatar.#detachHead();
+    return avatar;
   }
 
   /**
@@ -127,25 +129,55 @@ export class Avatar {
    * @returns {Bounds}
    */
   bounds() {
-    const box = new Box3();
-    const point = new Vector3();
-    const displacement = new Vector3();
-    for (const mesh of new Set(this.targets.map((target) => target.mesh))) {
-      const { position } = mesh.geometry.attributes;
-      const morphs = mesh.geometry.morphAttributes.position || [];
-      for (let i = 0; i < position.count; i++) {
-        const moves = morphs.some(
-          (morph) => displacement.fromBufferAttribute(morph, i).lengthSq() > MIN_DISPLACEMENT ** 2,
-        );
-        if (moves) box.expandByPoint(mesh.localToWorld(point.fromBufferAttribute(position, i)));
-      }
-    }
-    if (box.isEmpty()) box.setFromObject(this.object);
+    const box = this.#movingBox();
     const size = box.getSize(new Vector3());
     const center = box.getCenter(new Vector3());
     center.y += 0.06 * size.y;
     this.pivot = new Vector3(center.x, box.min.y - 0.2 * size.y, center.z - 0.3 * size.z);
     return { center: center.toArray(), size: [1.25 * size.x, 1.35 * size.y, size.z] };
+  }
+
+  /** Bounding box of the vertices that the shapes move; of the whole avatar, if none does. */
+  #movingBox() {
+    const box = new Box3();
+    const point = new Vector3();
+    const displacement = new Vector3();
+    for (const mesh of new Set(this.targets.map((target) => target.mesh))) {
+      const morphs = mesh.geometry.morphAttributes.position || [];
+      const used = new Set(this.targets.filter((target) => target.mesh === mesh).map(({ influence }) => influence));
+      const shapes = morphs.filter((_, influence) => used.has(influence));
+      for (let i = 0; i < mesh.geometry.attributes.position.count; i++) {
+        const moves = shapes.some(
+          (morph) => displacement.fromBufferAttribute(morph, i).lengthSq() > MIN_DISPLACEMENT ** 2,
+        );
+        if (moves) box.expandByPoint(mesh.localToWorld(mesh.getVertexPosition(i, point))); // by its skin, if any
+      }
+    }
+    return box.isEmpty() ? box.setFromObject(this.object) : box;
+  }
+
+  /** Let the meshes of a whole figure's head turn without its body, if no bone does it; see whole_figure.py. */
+  #detachHead() {
+    const box = this.#movingBox();
+    const all = new Box3().setFromObject(this.object);
+    for (const mesh of new Set(this.targets.map((target) => target.mesh))) {
+      const whole = new Box3().setFromObject(mesh);
+      if (whole.max.y - whole.min.y < FIGURE_HEADS * Math.max(...box.getSize(new Vector3()).toArray())) box.union(whole);
+    }
+    const height = box.max.y - box.min.y;
+    if (all.max.y - all.min.y < Math.max(MIN_FIGURE, FIGURE_HEADS * height)) return;
+    const center = box.getCenter(new Vector3());
+    const head = new Group();
+    head.position.set(center.x, box.min.y + 0.2 * height, center.z);
+    this.object.add(head);
+    this.object.updateMatrixWorld(true);
+    /** @type {Mesh[]} */
+    const meshes = [];
+    this.object.traverse((node) => {
+      if (node instanceof Mesh && new Box3().setFromObject(node).min.y >= box.min.y - 0.3 * height) meshes.push(node);
+    });
+    for (const mesh of meshes) head.attach(mesh);
+    this.bones.head = { node: head, rest: head.quaternion.clone(), parent: new Quaternion() };
   }
 
   /** Release the GPU's memory. */
@@ -173,6 +205,24 @@ export class Avatar {
 }
 
 /**
+ * The morph targets of a mesh with ARKit names. Where it has a shape under several schemes of names, the most direct
+ * one counts.
+ * @param {Mesh} mesh
+ * @param {string[]} names of the weights
+ * @returns {Target[]}
+ */
+function findTargets(mesh, names) {
+  const found = Object.entries(mesh.morphTargetDictionary || {}).flatMap(([label, influence]) => {
+    const match = matchName(label, names);
+    return match ? [{ mesh, influence, shape: names.indexOf(match.name), rank: match.rank }] : [];
+  });
+  /** @type {Map<number, number>} */
+  const best = new Map();
+  for (const { shape, rank } of found) best.set(shape, Math.min(rank, best.get(shape) ?? rank));
+  return found.filter(({ shape, rank }) => rank === best.get(shape));
+}
+
+/**
  * @param {Mesh} mesh
  * @param {number} influence
  * @param {number} value
@@ -195,9 +245,9 @@ function rotateBone({ node, rest, parent }, rotation) {
  * @returns {BoneName | null}
  */
 function toBoneName(name) {
-  if (!/^(.*[_:])?(head|lefteye|righteye|eye_?l|eye_?r)$/i.test(name)) return null;
+  if (!/^(.*[_:. ])?(head|(left|right)_?eye|eye_?(l|r|left|right)|[lr]_?eye)$/i.test(name)) return null;
   if (!/eye/i.test(name)) return 'head';
-  return /left|l$/i.test(name) ? 'left' : 'right';
+  return /left|_?l$|(^|[_:. ])l_?eye$/i.test(name) ? 'left' : 'right';
 }
 
 /**
@@ -233,6 +283,7 @@ function checkGlb(buffer) {
  * @property {{uri?: string}[]} [buffers]
  * @property {{uri?: string}[]} [images]
  * @property {string[]} [extensionsRequired]
+ * @property {Record<string, object>} [extensions]
  * @property {{primitives?: {targets?: object[]}[]}[]} [meshes]
  */
 

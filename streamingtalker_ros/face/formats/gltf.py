@@ -1,18 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """Reader of glTF 2.0: positions, triangles, colours and morph targets of all meshes of a .glb or .gltf file.
 
-Supports what faces need: accessors of any component type, strides, sparse accessors, node transforms, and the
-names in `mesh.extras.targetNames`. Compressed geometry (Draco, meshopt) is rejected. `gltf_writer` writes
-.glb files.
+Supports what faces need: accessors of any component type, strides, sparse accessors, node transforms, skins,
+and the names in `extras.targetNames` of a mesh or a primitive. Compressed geometry (Draco, meshopt) is
+rejected. `gltf_document` reads the arrays, `gltf_scene` places the meshes, `gltf_writer` writes .glb files.
 """
 
 from __future__ import annotations
 
-import base64
-import json
-import struct
-import urllib.parse
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,24 +15,17 @@ import numpy as np
 import numpy.typing as npt
 
 from streamingtalker_ros.errors import TalkerError
+from streamingtalker_ros.face.arkit import ARKIT_NAMES, INDEX
+from streamingtalker_ros.face.formats.gltf_document import GltfDocument
+from streamingtalker_ros.face.formats.gltf_scene import GltfScene, MeshInstance
 from streamingtalker_ros.face.formats.imported_mesh import ImportedMesh
+from streamingtalker_ros.face.formats.names import select_names
 from streamingtalker_ros.face.rig import DEFAULT_COLOR
-from streamingtalker_ros.face.rotation import rotation_matrix
 
-_COMPONENT_TYPES = {
-    5120: np.int8,
-    5121: np.uint8,
-    5122: np.int16,
-    5123: np.uint16,
-    5125: np.uint32,
-    5126: np.float32,
-}
-_WIDTHS = {"SCALAR": 1, "VEC2": 2, "VEC3": 3, "VEC4": 4, "MAT4": 16}
-_HEADER_BYTES = 12
-_JSON_CHUNK, _BINARY_CHUNK = 0x4E4F534A, 0x004E4942
 _TRIANGLES = 4  # the drawing mode
 _DEFAULT_BASE_COLOR = (0.7, 0.45, 0.34, 1.0)  # linear, of materials that set none
-_COMPRESSED = {"KHR_draco_mesh_compression", "EXT_meshopt_compression"}
+_MAX_PRIMITIVES = 4096
+_MAX_COORDINATE_M = 1e6
 
 
 def srgb_to_linear(colors: npt.ArrayLike) -> npt.NDArray[np.float32]:
@@ -69,8 +57,10 @@ def read_gltf(path: str | Path) -> ImportedMesh:
     path = Path(path)
     try:
         return _Reader(path).read()
-    except (KeyError, IndexError, TypeError, ValueError, struct.error, OSError) as error:
-        reason = f"{type(error).__name__}: {error}"
+    except TalkerError:
+        raise
+    except Exception as error:  # whatever a damaged file raises in json, numpy and base64
+        reason = " ".join(f"{type(error).__name__}: {error}"[:100].split())
         raise TalkerError(
             f"{path} is not a readable glTF 2.0 file ({reason}): export it again as .glb"
         ) from None
@@ -79,225 +69,199 @@ def read_gltf(path: str | Path) -> ImportedMesh:
 class _Reader:
     def __init__(self, path: Path) -> None:
         self._path = path
-        data = path.read_bytes()
-        self._binary = b""
-        text = data
-        if data[:4] == b"glTF":
-            text = self._split_chunks(data)
-        self._document: dict[str, Any] = json.loads(text.decode("utf-8"))
-        compressed = _COMPRESSED & set(self._document.get("extensionsRequired", ()))
-        if compressed:
-            raise TalkerError(f"{path} is compressed ({min(compressed)}): export it without mesh compression")
-        self._buffers: dict[int, bytes] = {}
-
-    def _split_chunks(self, data: bytes) -> bytes:
-        """Keep the binary chunk of a .glb file and return its JSON chunk."""
-        version, total = struct.unpack_from("<II", data, 4)
-        if version != 2 or total > len(data):
-            raise TalkerError(f"{self._path} is cut short or not glTF 2.0: export it again as .glb")
-        text, offset = b"", _HEADER_BYTES
-        while offset + 8 <= total:
-            size, kind = struct.unpack_from("<II", data, offset)
-            chunk = data[offset + 8 : offset + 8 + size]
-            offset += 8 + size
-            if kind == _JSON_CHUNK:
-                text = chunk
-            elif kind == _BINARY_CHUNK and not self._binary:
-                self._binary = chunk
-        return text
+        self._document = GltfDocument(path)
+        self._vertices: list[npt.NDArray[np.float32]] = []
+        self._faces: list[npt.NDArray[np.int64]] = []
+        self._vertex_colors: list[npt.NDArray[np.floating]] = []
+        self._head_weights: list[npt.NDArray[np.float32]] = []
+        self._follows: list[npt.NDArray[np.float32] | None] = []
+        self._targets: list[tuple[str, int, npt.NDArray[np.float32]]] = []
+        self._labels: dict[str, None] = {}  # of all morph targets
+        self._unnamed: list[tuple[str, int]] = []  # meshes whose targets have no names
+        self._count = 0  # vertices of the primitives read so far
 
     def read(self) -> ImportedMesh:
-        vertices, triangles, colors = [], [], []
-        targets: list[tuple[str, int, npt.NDArray[np.float32]]] = []
+        scene = GltfScene(self._document)
         parts: dict[str, tuple[int, int]] = {}
         rigs: list[Any] = []
-        follows: list[npt.NDArray[np.float32] | None] = []
-        count = 0  # vertices of the primitives read so far
-        for name, mesh, matrix in self._meshes():
-            start = count
-            rigs.append((mesh.get("extras") or {}).get("rig"))
-            for primitive in mesh["primitives"]:
-                if primitive.get("mode", _TRIANGLES) != _TRIANGLES:
-                    continue
-                attributes = primitive["attributes"]
-                points = self._accessor(attributes["POSITION"])
-                vertices.append(points @ matrix[:3, :3].T + matrix[:3, 3])
-                triangles.append(self._triangles(name, primitive, matrix, len(points)) + count)
-                colors.append(self._colors(primitive, len(points)))
-                follows.append(
-                    self._accessor(attributes["_HEAD_FOLLOW"]).ravel()
-                    if "_HEAD_FOLLOW" in attributes
-                    else None
+        for instance in scene.instances():
+            start = self._count
+            rigs.append(_extras(instance.mesh).get("rig"))
+            if len(rigs) > _MAX_PRIMITIVES:
+                raise TalkerError(
+                    f"{self._path} shows more than {_MAX_PRIMITIVES} meshes: export the face alone"
                 )
-                targets += self._targets(name, mesh, primitive, matrix, count, len(points))
-                count += len(points)
-            if count > start:
-                parts[name] = (start, count)
-        if not triangles:
+            for primitive in instance.mesh["primitives"]:
+                if primitive.get("mode", _TRIANGLES) == _TRIANGLES:
+                    self._read_primitive(instance, primitive)
+            if self._count > start:
+                parts[instance.name] = (start, self._count)
+        if not self._faces:
             raise TalkerError(
                 f"{self._path} holds no triangle mesh: export the face with its mesh and shape keys"
             )
-        deltas: dict[str, npt.NDArray[np.float32]] = {}
-        for label, start, delta in targets:  # face, lashes and teeth may each have a target of one name
-            total = deltas.setdefault(label, np.zeros((count, 3), np.float32))
-            total[start : start + len(delta)] += delta
+        if self._unnamed and not self._labels:
+            name, count = self._unnamed[0]
+            raise TalkerError(
+                f"{self._path}: mesh {name[:80]} has {count} morph targets but no names for them "
+                "(mesh.extras.targetNames): export shape keys with their names"
+            )
+        deltas = np.zeros((len(ARKIT_NAMES), self._count, 3), np.float32)
+        for name, start, delta in self._targets:  # face, lashes and teeth may each have a target of one name
+            deltas[INDEX[name], start : start + len(delta)] += delta
+        vertices = np.concatenate(self._vertices)
+        if not (np.abs(vertices) < _MAX_COORDINATE_M).all():
+            raise TalkerError(
+                f"{self._path} has coordinates that are not finite or beyond 1000 km: export it again"
+            )
         return ImportedMesh(
-            np.concatenate(vertices).astype(np.float32),
-            np.concatenate(triangles),
-            np.concatenate(colors),
+            vertices,
+            np.concatenate(self._faces),
+            np.nan_to_num(np.concatenate(self._vertex_colors)),
             deltas,
+            tuple(self._labels),
             parts,
             rigs[0] if len(rigs) == 1 and isinstance(rigs[0], dict) else {},
-            follows[0] if len(follows) == 1 else None,
+            self._follows[0] if len(self._follows) == 1 else None,
+            None if scene.head_position is None else np.concatenate(self._head_weights),
+            scene.head_position,
         )
 
-    def _meshes(self) -> Iterator[tuple[str, dict[str, Any], npt.NDArray[np.float64]]]:
-        """Name, mesh and world matrix (4, 4) of each mesh of the scene.
+    def _read_primitive(self, instance: MeshInstance, primitive: dict[str, Any]) -> None:
+        attributes = primitive["attributes"]
+        if not self._document.has_data(attributes["POSITION"]) or len(self._vertices) >= _MAX_PRIMITIVES:
+            raise TalkerError(
+                f"{self._path}: mesh {instance.name[:80]} states positions that it does not hold"
+            )
+        points = self._document.accessor(attributes["POSITION"])
+        matrices, head_weights = self._skin(instance, attributes, len(points))
+        self._vertices.append(_transform(points, matrices).astype(np.float32))
+        self._faces.append(self._triangles(instance.name, primitive, matrices, len(points)) + self._count)
+        self._vertex_colors.append(self._colors(primitive, len(points)))
+        self._head_weights.append(head_weights)
+        follow = None
+        if "_HEAD_FOLLOW" in attributes:
+            follow = np.asarray(self._document.accessor(attributes["_HEAD_FOLLOW"]), np.float32).ravel()
+            if len(follow) != len(points) or not np.isfinite(follow).all():
+                raise TalkerError(f"{self._path} has a damaged attribute _HEAD_FOLLOW: export it again")
+        self._follows.append(follow)
+        self._read_targets(instance, primitive, matrices, len(points))
+        self._count += len(points)
 
-        Skinned meshes ignore the transform of their node (glTF 2.0, section 3.7.3.3).
+    def _skin(
+        self, instance: MeshInstance, attributes: dict[str, Any], count: int
+    ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float32]]:
+        """Transform of all vertices (4, 4) or of each (V, 4, 4), and their weights of the head's joints.
+
+        The weight (V,) is NaN where no joint says it.
         """
-        document = self._document
-        nodes = document.get("nodes", [])
-        if not nodes:
-            for mesh in document.get("meshes", ()):
-                yield mesh.get("name", "mesh"), mesh, np.eye(4)
-            return
-        children = {child for node in nodes for child in node.get("children", ())}
-        if document.get("scenes"):
-            roots = document["scenes"][document.get("scene", 0)].get("nodes", [])
-        else:
-            roots = [index for index in range(len(nodes)) if index not in children]
-        stack = [(index, np.eye(4)) for index in reversed(roots)]
-        uses: dict[str, int] = {}
-        while stack:
-            index, parent = stack.pop()
-            node = nodes[index]
-            world = parent @ _local_matrix(node)
-            stack += [(child, world) for child in reversed(node.get("children", ()))]
-            if "mesh" in node:
-                mesh = document["meshes"][node["mesh"]]
-                name = mesh.get("name") or node.get("name") or f"mesh{node['mesh']}"
-                uses[name] = uses.get(name, 0) + 1
-                unique = name if uses[name] == 1 else f"{name}.{uses[name]}"
-                yield unique, mesh, np.eye(4) if "skin" in node else world
+        on_head = np.nan if instance.is_on_head is None else float(instance.is_on_head)
+        if instance.joints is None:
+            return instance.matrix, np.full(count, on_head, np.float32)
+        sets = [k for k in range(4) if f"JOINTS_{k}" in attributes and f"WEIGHTS_{k}" in attributes]
+        if not sets:
+            return np.eye(4), np.full(count, np.nan, np.float32)
+        joints = np.concatenate([self._document.accessor(attributes[f"JOINTS_{k}"]) for k in sets], axis=1)
+        weights = np.concatenate([self._document.accessor(attributes[f"WEIGHTS_{k}"]) for k in sets], axis=1)
+        joints, weights = joints.astype(np.int64), weights.astype(np.float64)
+        if joints.shape != weights.shape or len(joints) != count or not np.isfinite(weights).all():
+            raise TalkerError(f"{self._path}: mesh {instance.name[:80]} has a damaged skin: export it again")
+        totals = weights.sum(axis=1, keepdims=True)
+        weights[:, :1] += totals == 0  # a vertex without weights follows its first joint
+        weights /= np.where(totals == 0, 1.0, totals)
+        joints = np.where(weights == 0, 0, joints)
+        matrices = np.zeros((count, 4, 4))
+        for column in range(joints.shape[1]):
+            matrices += weights[:, column, None, None] * instance.joints[joints[:, column]]
+        if instance.head_joints is None:
+            return matrices, np.full(count, np.nan, np.float32)
+        return matrices, (weights * instance.head_joints[joints]).sum(axis=1).astype(np.float32)
 
     def _triangles(
-        self, name: str, primitive: dict[str, Any], matrix: npt.NDArray[np.float64], num_vertices: int
+        self, name: str, primitive: dict[str, Any], matrices: npt.NDArray[np.float64], num_vertices: int
     ) -> npt.NDArray[np.int64]:
         indices = np.arange(num_vertices)
         if "indices" in primitive:
-            indices = self._accessor(primitive["indices"]).ravel()
-        if len(indices) % 3 or (len(indices) and indices.max() >= num_vertices):
+            indices = self._document.accessor(primitive["indices"]).ravel().astype(np.int64)
+        if len(indices) % 3 or (len(indices) and not 0 <= indices.min() <= indices.max() < num_vertices):
             raise TalkerError(
-                f"{self._path}: mesh {name} has indices that do not fit its vertices: export it again"
+                f"{self._path}: mesh {name[:80]} has indices that do not fit its vertices: export it again"
             )
-        is_mirrored = np.linalg.det(matrix[:3, :3]) < 0
+        is_mirrored = len(matrices) > 0 and np.linalg.det(matrices.reshape(-1, 4, 4)[0, :3, :3]) < 0
         return indices.reshape(-1, 3)[:, :: -1 if is_mirrored else 1].astype(np.int64)
 
-    def _targets(
+    def _read_targets(
         self,
-        name: str,
-        mesh: dict[str, Any],
+        instance: MeshInstance,
         primitive: dict[str, Any],
-        matrix: npt.NDArray[np.float64],
-        start: int,
+        matrices: npt.NDArray[np.float64],
         num_vertices: int,
-    ) -> Iterator[tuple[str, int, npt.NDArray[np.float32]]]:
-        """Name, first vertex and displacements of each morph target of a primitive."""
-        targets = primitive.get("targets", [])
-        names = (mesh.get("extras") or {}).get("targetNames")
-        names = names or (primitive.get("extras") or {}).get("targetNames")
-        if targets and (names is None or len(names) < len(targets)):
-            raise TalkerError(
-                f"{self._path}: mesh {name} has {len(targets)} morph targets but no names for them "
-                "(mesh.extras.targetNames): export shape keys with their names"
-            )
-        for label, target in zip(names or (), targets, strict=False):
-            if "POSITION" in target:
-                delta = self._accessor(target["POSITION"])
-                if len(delta) != num_vertices:
+    ) -> None:
+        """Collect the displacements of the targets with ARKit names."""
+        targets = primitive.get("targets") or []
+        labels = _target_names(instance.mesh) or _target_names(primitive)
+        if len(labels) < len(targets):
+            self._unnamed.append((instance.name, len(targets)))
+            return
+        labels = labels[: len(targets)]
+        self._labels.update(dict.fromkeys(labels))
+        selected = select_names(labels)
+        for label, target in zip(labels, targets, strict=True):
+            if label not in selected or "POSITION" not in target:
+                continue
+            size = self._document.accessor_size(target["POSITION"])
+            if size != num_vertices:
+                raise TalkerError(
+                    f"{self._path}: target {label[:80]} of mesh {instance.name[:80]} moves {size} vertices, "
+                    f"the mesh has {num_vertices}: export it again"
+                )
+            if self._document.has_data(target["POSITION"]):
+                delta = _rotate(self._document.accessor(target["POSITION"]), matrices)
+                if not (np.abs(delta) < _MAX_COORDINATE_M).all():
                     raise TalkerError(
-                        f"{self._path}: target {label} of mesh {name} moves {len(delta)} vertices, "
-                        f"the mesh has {num_vertices}: export it again"
+                        f"{self._path}: target {label[:80]} is not finite or beyond 1000 km: export it again"
                     )
-                yield label, start, (delta @ matrix[:3, :3].T).astype(np.float32)
+                self._targets.append((selected[label], self._count, delta.astype(np.float32)))
 
     def _colors(self, primitive: dict[str, Any], count: int) -> npt.NDArray[np.floating]:
         """(count, 3) sRGB: vertex colours times the material's, or the material's alone."""
         material: dict[str, Any] | None = None
         if "material" in primitive:
-            material = self._document["materials"][primitive["material"]].get("pbrMetallicRoughness", {})
+            material = self._document.tree["materials"][primitive["material"]].get("pbrMetallicRoughness", {})
         accessor = primitive["attributes"].get("COLOR_0")
         if accessor is not None:
-            linear = np.asarray(self._accessor(accessor), np.float64)[:, :3]
+            linear = np.asarray(self._document.accessor(accessor), np.float64)[:, :3]
             factor = np.array((material or {}).get("baseColorFactor", (1.0, 1.0, 1.0, 1.0))[:3])
+            if len(linear) != count:
+                raise TalkerError(
+                    f"{self._path} has {len(linear)} colours for {count} vertices: export it again"
+                )
             return linear_to_srgb(np.clip(linear * factor, 0.0, 1.0))
         if material is None:
             return np.tile(DEFAULT_COLOR, (count, 1))
         linear = np.array(material.get("baseColorFactor", _DEFAULT_BASE_COLOR)[:3])
         return np.tile(np.clip(linear, 0.0, 1.0) ** (1 / 2.2), (count, 1))
 
-    def _accessor(self, number: int) -> npt.NDArray[Any]:
-        """(count, width) array of an accessor, with stride, sparse values and normalisation applied."""
-        spec = self._document["accessors"][number]
-        count, width = spec["count"], _WIDTHS[spec["type"]]
-        dtype = np.dtype(_COMPONENT_TYPES[spec["componentType"]]).newbyteorder("<")
-        values = np.zeros((count, width), dtype)
-        if "bufferView" in spec:
-            values = self._view(spec["bufferView"], spec.get("byteOffset", 0), dtype, count, width)
-        if "sparse" in spec:
-            values = values.copy()
-            self._set_sparse(values, spec["sparse"], dtype)
-        if spec.get("normalized"):
-            return np.maximum(values.astype(np.float32) / np.iinfo(dtype).max, -1.0)
-        return values.astype(np.float32) if width == 3 else values
 
-    def _set_sparse(self, values: npt.NDArray[Any], sparse: dict[str, Any], dtype: np.dtype[Any]) -> None:
-        count, indices, new = sparse["count"], sparse["indices"], sparse["values"]
-        index_type = np.dtype(_COMPONENT_TYPES[indices["componentType"]]).newbyteorder("<")
-        rows = self._view(indices["bufferView"], indices.get("byteOffset", 0), index_type, count, 1).ravel()
-        values[rows] = self._view(new["bufferView"], new.get("byteOffset", 0), dtype, count, values.shape[1])
-
-    def _view(
-        self, number: int, offset: int, dtype: np.dtype[Any], count: int, width: int
-    ) -> npt.NDArray[Any]:
-        view = self._document["bufferViews"][number]
-        data = self._buffer(view["buffer"])
-        start = view.get("byteOffset", 0) + offset
-        stride = view.get("byteStride") or dtype.itemsize * width
-        end = start + stride * (count - 1) + dtype.itemsize * width
-        if count and (end > len(data) or end > view.get("byteOffset", 0) + view["byteLength"]):
-            raise TalkerError(
-                f"{self._path} is cut short: a buffer ends before its data does; export it again"
-            )
-        if count == 0:
-            return np.zeros((0, width), dtype)
-        return np.ndarray((count, width), dtype, data, start, (stride, dtype.itemsize))
-
-    def _buffer(self, number: int) -> bytes:
-        if number not in self._buffers:
-            uri = self._document["buffers"][number].get("uri")
-            if uri is None:
-                self._buffers[number] = self._binary
-            elif uri.startswith("data:"):
-                self._buffers[number] = base64.b64decode(uri.partition(",")[2])
-            else:
-                file = self._path.parent / urllib.parse.unquote(uri)
-                if not file.is_file():
-                    raise TalkerError(
-                        f"{self._path} needs {file.name} beside it: copy that file too, or export as .glb"
-                    )
-                self._buffers[number] = file.read_bytes()
-        return self._buffers[number]
+def _extras(thing: dict[str, Any]) -> dict[str, Any]:
+    """`extras` of a mesh or primitive; empty unless it is an object, since glTF allows any JSON type."""
+    extras = thing.get("extras")
+    return extras if isinstance(extras, dict) else {}
 
 
-def _local_matrix(node: dict[str, Any]) -> npt.NDArray[np.float64]:
-    """(4, 4) transform of a node relative to its parent."""
-    if "matrix" in node:
-        return np.array(node["matrix"], float).reshape(4, 4).T
-    matrix = np.eye(4)
-    if any(node.get("rotation", ())):
-        matrix[:3, :3] = rotation_matrix(node["rotation"], np.float64)
-    matrix[:3, :3] *= np.array(node.get("scale", (1.0, 1.0, 1.0)))
-    matrix[:3, 3] = node.get("translation", (0.0, 0.0, 0.0))
-    return matrix
+def _target_names(thing: dict[str, Any]) -> list[str]:
+    names = _extras(thing).get("targetNames")
+    return [str(name) for name in names] if isinstance(names, list) else []
+
+
+def _transform(points: npt.NDArray[Any], matrices: npt.NDArray[np.float64]) -> npt.NDArray[np.floating]:
+    """Points (V, 3) by one transform (4, 4) or by one for each (V, 4, 4)."""
+    offset = matrices[:3, 3] if matrices.ndim == 2 else matrices[:, :3, 3]
+    return _rotate(points, matrices) + offset
+
+
+def _rotate(vectors: npt.NDArray[Any], matrices: npt.NDArray[np.float64]) -> npt.NDArray[np.floating]:
+    """Vectors (V, 3) by the linear part of one transform or of one for each."""
+    if matrices.ndim == 2:
+        return vectors @ matrices[:3, :3].T
+    return np.einsum("vij,vj->vi", matrices[:, :3, :3], vectors)

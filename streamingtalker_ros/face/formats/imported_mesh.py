@@ -3,30 +3,39 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 
-class ImportedMesh(NamedTuple):
+@dataclass
+class ImportedMesh:
     """All meshes of a file as one, in the axes and units of the file.
 
     Attributes:
         vertices: (V, 3).
         triangles: (T, 3).
         colors: (V, 3) sRGB, 0..1.
-        targets: Displacements (V, 3) of each morph target.
+        deltas: (52, V, 3) displacements of the ARKit shapes; (0, V, 3) if the format has none.
+        labels: Names of all morph targets in the file.
         parts: Vertex range of each mesh; empty if the format has none.
         rig: `extras.rig` of the only mesh of a .glb, as `gltf_writer.write_glb` writes it; empty for other
             files.
         follow: (V,) the attribute `_HEAD_FOLLOW` of the only primitive of a .glb; None without one.
+        head_weights: (V,) weights of the head's joints in a skeleton, NaN where it says nothing; None without
+            one.
+        head_position: (3,) position of the head's joint; None without a skeleton.
     """
 
     vertices: npt.NDArray[np.float32]
     triangles: npt.NDArray[np.int64]
     colors: npt.NDArray[np.floating]
-    targets: dict[str, npt.NDArray[np.float32]]
-    parts: dict[str, tuple[int, int]]
-    rig: dict[str, Any]
-    follow: npt.NDArray[np.float32] | None
+    deltas: npt.NDArray[np.float32]
+    labels: tuple[str, ...] = ()
+    parts: dict[str, tuple[int, int]] = field(default_factory=dict)
+    rig: dict[str, Any] = field(default_factory=dict)
+    follow: npt.NDArray[np.float32] | None = None
+    head_weights: npt.NDArray[np.float32] | None = None
+    head_position: npt.NDArray[np.float64] | None = None

@@ -3,15 +3,14 @@
 
 Formats: glTF with ARKit morph targets, a folder of OBJ shapes, or a PLY template. Files have y up, z out of
 the face, x to the person's left, as glTF, ICT-FaceKit and VOCASET agree; the rig has x out of the face, y to
-the person's left, z up, in metres. Names of shapes are matched without regard to case, with Left/Right, L/R
-or _L/_R; shapes that a face lacks stay zero.
+the person's left, z up, in metres. `names` matches the names of shapes; shapes that a face lacks stay zero.
 """
 
 from __future__ import annotations
 
+import logging
 import os
-import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypedDict
 
@@ -22,8 +21,10 @@ from streamingtalker_ros.errors import TalkerError
 from streamingtalker_ros.face.arkit import ARKIT_NAMES, INDEX
 from streamingtalker_ros.face.formats.gltf import read_gltf
 from streamingtalker_ros.face.formats.imported_mesh import ImportedMesh
+from streamingtalker_ros.face.formats.names import arkit_name, select_names
 from streamingtalker_ros.face.formats.obj import read_obj
 from streamingtalker_ros.face.formats.ply import read_ply
+from streamingtalker_ros.face.formats.whole_figure import estimate_pivot, find_head
 from streamingtalker_ros.face.geometry.lip_landmarks import find_lip_landmarks
 from streamingtalker_ros.face.rig import DEFAULT_COLOR, Rig
 from streamingtalker_ros.face.rotation import y_up_to_ros
@@ -31,7 +32,8 @@ from streamingtalker_ros.face.rotation import y_up_to_ros
 OBJ_UNIT_M = 0.01  # ICT-FaceKit's OBJ files are in centimetres
 FORMATS = ".glb, .gltf, .ply or a folder of .obj shapes"
 _NEUTRAL_NAMES = ("basis", "base", "rest")
-_NAMES_BY_KEY = {name.lower(): name for name in ARKIT_NAMES}
+
+_LOGGER = logging.getLogger(__name__)
 
 
 class _RigExtras(TypedDict, total=False):
@@ -45,7 +47,7 @@ def load_face(
     unit: float | None = None,
     landmarks: Mapping[str, npt.ArrayLike] | None = None,
 ) -> Rig:
-    """Load a face.
+    """Load a face; a warning names the ARKit shapes that the file lacks.
 
     Args:
         path: A .glb, .gltf or .ply file, or a folder of .obj files with a neutral one among them.
@@ -55,30 +57,60 @@ def load_face(
             motion of jawOpen; without success the rig has no landmarks.
 
     Returns:
-        The rig; that of a PLY has no shapes.
+        The rig; that of a PLY has no shapes. Of a whole figure only the head turns.
 
     Raises:
         TalkerError: If the file is missing, damaged, of an unknown format, or has no shape with an ARKit
             name, or if a landmark lies outside the mesh.
     """
     path = Path(path)
+    try:
+        return _load(path, unit, landmarks)
+    except TalkerError:
+        raise
+    except OSError as error:
+        raise TalkerError(f"{path} cannot be read ({error.strerror or error}): check the file") from None
+    except Exception as error:  # whatever a damaged file raises in the arithmetic
+        raise TalkerError(
+            f"{path} cannot be read as a face ({type(error).__name__}): export it again"
+        ) from None
+
+
+def _load(path: Path, unit: float | None, landmarks: Mapping[str, npt.ArrayLike] | None) -> Rig:
     if not path.exists():
         raise TalkerError(f"no face at {path}: give a .glb, .gltf or .ply file or a folder of .obj shapes")
     mesh = _read_mesh(path)
     if unit is None:
         unit = OBJ_UNIT_M if path.is_dir() else 1.0
-    has_shapes = path.suffix.lower() != ".ply" or path.is_dir()
     points = y_up_to_ros(mesh.vertices) * np.float32(unit)
-    shape_names: tuple[str, ...] = ()
-    deltas = np.zeros((0, len(points), 3), np.float32)
+    deltas = mesh.deltas
+    is_moving = np.zeros(len(points), bool)
+    for shape, delta in enumerate(deltas):  # in place: the array may be large
+        if delta.any():
+            is_moving |= delta.any(axis=1)
+            deltas[shape] = y_up_to_ros(delta) * np.float32(unit)
+    has_shapes = len(deltas) > 0
     if has_shapes:
-        shape_names = ARKIT_NAMES
-        deltas = y_up_to_ros(_arkit_deltas(path, mesh.targets, len(points))) * np.float32(unit)
+        _report_loss(path, mesh)
     extras = _validate_extras(path, mesh.rig, len(points))
+    pivot, follow, head_mask = (
+        y_up_to_ros(extras["pivot"]) * np.float32(unit) if "pivot" in extras else None,
+        None,
+        None,
+    )
+    if pivot is None:
+        joint = mesh.head_position
+        joint = None if joint is None else (y_up_to_ros(joint) * unit).astype(np.float32)
+        head = find_head(points, is_moving, mesh.parts, mesh.head_weights, joint)
+        pivot = estimate_pivot(points) if head is None else head.pivot
+        if head is not None and (head.follow < 1).any():
+            follow, head_mask = head.follow, head.mask
     if landmarks is None:
         landmarks = extras.get("landmarks")
     if landmarks is None:
-        landmarks = find_lip_landmarks(points, mesh.triangles, deltas[INDEX["jawOpen"]]) if has_shapes else {}
+        landmarks = (
+            _find_lips(points, mesh.triangles, deltas[INDEX["jawOpen"]], head_mask) if has_shapes else {}
+        )
     vertices_by_name = {name: np.asarray(ids, np.int64) for name, ids in landmarks.items()}
     if any(len(ids) and not 0 <= ids.min() <= ids.max() < len(points) for ids in vertices_by_name.values()):
         raise TalkerError(
@@ -88,16 +120,59 @@ def load_face(
         name=path.stem,
         vertices=points,
         triangles=np.asarray(mesh.triangles, np.uint32),
-        shape_names=shape_names,
+        shape_names=ARKIT_NAMES if has_shapes else (),
         deltas=deltas,
         parts=extras.get("parts") or mesh.parts or {"skin": (0, len(points))},
         landmarks=vertices_by_name,
         colors=np.asarray(mesh.colors, np.float32),
-        pivot=y_up_to_ros(extras["pivot"]) * np.float32(unit)
-        if "pivot" in extras
-        else _estimate_pivot(points),
-        follow=mesh.follow,
+        pivot=pivot,
+        follow=follow if mesh.follow is None else mesh.follow,
     )
+
+
+def _find_lips(
+    points: npt.NDArray[np.float32],
+    triangles: npt.NDArray[np.int64],
+    jaw_open: npt.NDArray[np.float32],
+    head_mask: npt.NDArray[np.bool_] | None,
+) -> dict[str, npt.NDArray[np.int64]]:
+    """The landmarks of the lips; of a figure, among the vertices of its head, whose size sets the scale."""
+    if head_mask is None:
+        return find_lip_landmarks(points, triangles, jaw_open)
+    ids = np.flatnonzero(head_mask)
+    number = np.cumsum(head_mask) - 1
+    inside = number[triangles[head_mask[triangles].all(axis=1)]]
+    if len(inside) == 0:
+        return {}
+    return {
+        name: ids[found] for name, found in find_lip_landmarks(points[ids], inside, jaw_open[ids]).items()
+    }
+
+
+def _report_loss(path: Path, mesh: ImportedMesh) -> None:
+    """Reject a file without a shape that has an ARKit name; warn of the shapes that it lacks."""
+    missing = sorted(set(ARKIT_NAMES) - {name for name in map(arkit_name, mesh.labels) if name is not None})
+    unknown = [label for label in mesh.labels if arkit_name(label) is None]
+    if len(missing) == len(ARKIT_NAMES):
+        raise TalkerError(
+            f"{path} has no shape with an ARKit name (it has: {_some(mesh.labels) or 'none'}): "
+            "name the shapes jawOpen, mouthSmileLeft, …"
+        )
+    if missing:
+        others = f"; its shapes {_some(unknown)} have no ARKit name and are not used" if unknown else ""
+        _LOGGER.warning(
+            "%s lacks %d of the %d ARKit shapes (%s), which will not move%s",
+            path.name,
+            len(missing),
+            len(ARKIT_NAMES),
+            _some(missing),
+            others,
+        )
+
+
+def _some(names: Sequence[str]) -> str:
+    """The first three names."""
+    return ", ".join(name[:40] for name in names[:3]) + (", …" if len(names) > 3 else "")
 
 
 def _read_mesh(path: Path) -> ImportedMesh:
@@ -108,21 +183,13 @@ def _read_mesh(path: Path) -> ImportedMesh:
         return read_gltf(path)
     if path.suffix.lower() == ".ply":
         vertices, triangles = read_ply(path)
-        return ImportedMesh(vertices, triangles, _default_colors(len(vertices)), {}, {}, {}, None)
+        no_shapes = np.zeros((0, len(vertices), 3), np.float32)
+        return ImportedMesh(vertices, triangles, _default_colors(len(vertices)), no_shapes)
     raise TalkerError(f"{path.name} is not of a supported face format: give {FORMATS}")
 
 
 def _default_colors(count: int) -> npt.NDArray[np.float32]:
     return np.tile(np.array(DEFAULT_COLOR, np.float32), (count, 1))
-
-
-def _estimate_pivot(points: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-    """A point in the neck, from the bounding box of the face."""
-    low, high = points.min(axis=0), points.max(axis=0)
-    return np.array(
-        [low[0] + 0.4 * (high[0] - low[0]), (low[1] + high[1]) / 2, low[2] + 0.2 * (high[2] - low[2])],
-        np.float32,
-    )
 
 
 def _validate_extras(path: Path, extras: dict[str, Any], num_vertices: int) -> _RigExtras:
@@ -131,63 +198,18 @@ def _validate_extras(path: Path, extras: dict[str, Any], num_vertices: int) -> _
         return {}
     try:
         parts = {str(name): (int(first), int(last)) for name, (first, last) in extras["parts"].items()}
-        landmarks = {str(name): np.asarray(ids, np.int64) for name, ids in extras["landmarks"].items()}
+        landmarks = {
+            str(name): np.array(ids, np.int64).reshape(-1) for name, ids in extras["landmarks"].items()
+        }
         pivot = np.array(extras["pivot"], np.float32).reshape(3)
         if not all(0 <= first <= last <= num_vertices for first, last in parts.values()):
             raise ValueError("a part lies outside the vertices")
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise TalkerError(f"{path} has damaged extras of a rig ({error}): export it again") from None
+        if not np.isfinite(pivot).all():
+            raise ValueError("the pivot is not finite")
+    except Exception as error:  # of any JSON type in any place
+        reason = " ".join(f"{error}"[:100].split())
+        raise TalkerError(f"{path} has damaged extras of a rig ({reason}): export it again") from None
     return {"parts": parts, "landmarks": landmarks, "pivot": pivot}
-
-
-def arkit_name(label: str) -> str | None:
-    """Match a file's name of a shape: mouthSmile_L, mouth_smile_left, Face.M_MouthSmileLeft.
-
-    Halves of a shape that ARKit keeps whole, such as ICT-FaceKit's browInnerUp_L and browInnerUp_R, match the
-    whole.
-
-    Args:
-        label: The name in the file.
-
-    Returns:
-        The ARKit name, or None if the label matches none.
-    """
-    tail = re.split(r"[.:|/]", label)[-1]
-    for text in (tail, label):
-        side = re.search(r"[_\-. ]([lr])$", text, re.IGNORECASE)
-        if side is None:
-            stem = text
-        else:
-            stem = text[: side.start()] + ("left" if side.group(1).lower() == "l" else "right")
-        key = re.sub(r"[^a-z0-9]", "", stem.lower())
-        for candidate in (
-            key,
-            re.sub(r"^(blendshapes?\d*|face|bs|m|key)", "", key),
-            re.sub(r"(left|right)$", "", key),
-        ):
-            if candidate in _NAMES_BY_KEY:
-                return _NAMES_BY_KEY[candidate]
-    return None
-
-
-def _arkit_deltas(
-    path: Path, targets: Mapping[str, npt.NDArray[np.float32]], num_vertices: int
-) -> npt.NDArray[np.float32]:
-    """Displacements (52, V, 3) of the ARKit shapes; several targets of one shape are added."""
-    deltas = np.zeros((len(ARKIT_NAMES), num_vertices, 3), np.float32)
-    matched = False
-    for label, delta in targets.items():
-        name = arkit_name(label)
-        if name is not None:
-            deltas[INDEX[name]] += delta
-            matched = True
-    if not matched:
-        examples = ", ".join(list(targets)[:3]) or "none"
-        raise TalkerError(
-            f"{path} has no shape with an ARKit name (it has: {examples}): "
-            "name the shapes jawOpen, mouthSmileLeft, …"
-        )
-    return deltas
 
 
 def _read_obj_folder(path: Path) -> ImportedMesh:
@@ -199,14 +221,14 @@ def _read_obj_folder(path: Path) -> ImportedMesh:
             f"{path} has no neutral .obj: it needs one file with `neutral` in its name beside the shapes"
         )
     vertices, triangles = read_obj(neutral[0])
-    targets: dict[str, npt.NDArray[np.float32]] = {}
-    for file in files:
-        if file != neutral[0] and arkit_name(file.stem):
-            shape, _ = read_obj(file, with_triangles=False)
-            if shape.shape != vertices.shape:
-                raise TalkerError(
-                    f"{file.name} has {len(shape)} vertices, {neutral[0].name} has {len(vertices)}: "
-                    "all shapes of a folder must be the same mesh"
-                )
-            targets[file.stem] = shape - vertices
-    return ImportedMesh(vertices, triangles, _default_colors(len(vertices)), targets, {}, {}, None)
+    shapes = {file.stem: file for file in files if file != neutral[0]}
+    deltas = np.zeros((len(ARKIT_NAMES), len(vertices), 3), np.float32)
+    for label, name in select_names(shapes).items():
+        shape, _ = read_obj(shapes[label], with_triangles=False)
+        if shape.shape != vertices.shape:
+            raise TalkerError(
+                f"{shapes[label].name} has {len(shape)} vertices, {neutral[0].name} has {len(vertices)}: "
+                "all shapes of a folder must be the same mesh"
+            )
+        deltas[INDEX[name]] += shape - vertices
+    return ImportedMesh(vertices, triangles, _default_colors(len(vertices)), deltas, tuple(shapes))

@@ -113,13 +113,13 @@ def place_camera(rig: Rig, shot: Shot) -> Camera:
     """Place the camera so that the head fills the image at zoom 1.
 
     Args:
-        rig: The face, framed by its vertices at rest.
+        rig: The face, framed by its head at rest.
         shot: Size and framing of the image.
 
     Returns:
         The camera.
     """
-    low, high = rig.vertices.min(axis=0), rig.vertices.max(axis=0)
+    low, high = rig.head_bounds()
     size = high - low
     focal_point = (low + high) / 2.0 if shot.center is None else np.asarray(shot.center, float)
     azimuth, elevation = np.radians(VIEWS_DEG[shot.view])

@@ -131,8 +131,8 @@ class VtkRenderer:
         return actor
 
     def _add_lights(self) -> None:
-        head_height = np.ptp(self.rig.vertices[:, 2])
-        middle = (self.rig.vertices.max(axis=0) + self.rig.vertices.min(axis=0)) / 2.0
+        low, high = self.rig.head_bounds()
+        head_height, middle = high[2] - low[2], (high + low) / 2.0
         self._renderer.AutomaticLightCreationOff()
         self._renderer.RemoveAllLights()
         for position, color, intensity in LIGHTS:
