@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 import soundfile
 
+from streamingtalker_ros.audio import mp3
 from streamingtalker_ros.audio.container import HEAD_BYTES, Container, identify
 from streamingtalker_ros.audio.packet import AudioFormat
 from streamingtalker_ros.audio.pcm_decoder import bytes_to_float32
@@ -24,9 +25,13 @@ from streamingtalker_ros.errors import TalkerError, require
 MIN_FILE_RATE: Final = 1_000  # Hz
 MAX_FILE_RATE: Final = 768_000  # Hz
 MAX_FILE_SECONDS: Final = 43_200.0
+_MP3: Final = Container("MP3", "mp3")
+_MP3_HEAD_BYTES: Final = 4096  # more than two frames
 _BLOCK_BYTES: Final = 1 << 20
 _BLOCK_FRAMES: Final = 1 << 16
-_FLAC_START: Final = b"fLaC\x00\x00\x00\x22"  # the signature and the header of STREAMINFO
+_MAX_BLOCK_SAMPLES: Final = 1 << 27
+# bytes at the start of a file that recur if another one of its kind is joined to it, and not by chance
+_JOINED_SIGNATURE_BYTES: Final = {"FLAC": 8, "AU": 8, "CAF": 12, "Wave64": 16}
 _OGG_BEGIN_OF_STREAM: Final = 2  # flag of a page, RFC 3533
 
 Samples: TypeAlias = npt.NDArray[np.float32]  # (n, channels)
@@ -48,7 +53,8 @@ def decode_file(source: str | bytes, name: str, max_seconds: float = MAX_FILE_SE
     """
     try:
         with _open(source) as file:
-            container = identify(file.read(HEAD_BYTES))
+            head = file.read(_MP3_HEAD_BYTES)
+        container = identify(head[:HEAD_BYTES]) or (_MP3 if mp3.begins_mp3(head) else None)
         if container is not None and container.reader == "none":
             raise TalkerError(f"{name} holds {container.name}, not audio: give a WAV, FLAC, OGG or MP3 file")
         parts = _decode(source, container, name, max_seconds)
@@ -121,10 +127,9 @@ def _unreadable(name: str, container: Container | None, error: Exception) -> Tal
     else:
         reason = " ".join(str(error).rpartition(": ")[2].split()).rstrip(".")[:200] or type(error).__name__
     kind = f" ({container.name})" if container else ""
-    hint = "convert it to WAV first"
     if container is None:
-        hint += ", or bare PCM with its rate, encoding and channels"
-    return TalkerError(f"{name}{kind} cannot be read as audio ({reason}): {hint}")
+        reason = "it names no known format; bare PCM has no header" if "specified" in reason else reason
+    return TalkerError(f"{name}{kind} cannot be read as audio ({reason}): convert it to WAV first")
 
 
 def _check_length(frames: int, rate: int, max_seconds: float) -> None:
@@ -135,13 +140,14 @@ def _check_length(frames: int, rate: int, max_seconds: float) -> None:
 def _read_wav(source: str | bytes, max_seconds: float) -> list[tuple[Samples, int]]:
     stream = WavStream(is_file=True)
     parts: list[tuple[AudioFormat, list[bytes]]] = []
+    frames = 0
     with _open(source) as file:
         while block := file.read(_BLOCK_BYTES):
             for segment in stream.accept(block):
                 if segment.starts_file or not parts:
                     parts.append((segment.format, []))
                 parts[-1][1].append(segment.pcm)
-                frames = sum(map(len, parts[-1][1][-1:])) // segment.format.frame_bytes
+                frames += len(segment.pcm) // segment.format.frame_bytes
                 _check_length(frames, segment.format.sample_rate, max_seconds)
     if stream.is_incomplete:
         raise TalkerError("it ends before its samples: give a whole file")
@@ -155,12 +161,14 @@ def _read_wav(source: str | bytes, max_seconds: float) -> list[tuple[Samples, in
 
 
 def _read_with_soundfile(source: str | bytes, max_seconds: float) -> tuple[Samples, int]:
-    # a file object, since soundfile takes a name that ends in .raw for bare PCM; blocks, since a stream's
-    # length may be unknown
-    with _open(source) as file, soundfile.SoundFile(file) as sound:
+    # soundfile takes a name that ends in .raw for bare PCM, a file object not
+    by_name = isinstance(source, str) and not source.lower().endswith(".raw")
+    with _open(source) as file, soundfile.SoundFile(source if by_name else file) as sound:
         blocks: list[Samples] = []
         frames = 0
-        while len(block := sound.read(_BLOCK_FRAMES, dtype="float32", always_2d=True)):
+        # the length may be unknown, or a lie
+        size = sound.frames if 0 < sound.frames * sound.channels <= _MAX_BLOCK_SAMPLES else _BLOCK_FRAMES
+        while len(block := sound.read(size, dtype="float32", always_2d=True)):
             blocks.append(np.asarray(block, np.float32))
             frames += len(block)
             _check_length(frames, sound.samplerate, max_seconds)
@@ -189,7 +197,7 @@ def _read_with_av(source: str | bytes, container: Container, max_seconds: float)
 
 def _split(source: str | bytes, container: Container | None) -> Iterator[str | bytes]:
     """Split a file into the files that were joined to it, which libsndfile would not read."""
-    if container is None or container.name not in ("Ogg", "FLAC", "AIFF", "AIFF-C", "AU", "CAF"):
+    if container is None or container.name not in ("Ogg", "AIFF", "AIFF-C", *_JOINED_SIGNATURE_BYTES):
         yield source
         return
     with _open(source) as file:
@@ -217,18 +225,19 @@ def _find_ogg_chains(data: bytes) -> list[int]:
 
 def _find_joined(data: bytes, container: Container) -> list[int]:
     """Return where files of the same format begin, the first at 0."""
-    starts, signature = [0], _FLAC_START if container.name == "FLAC" else data[:4]
-    if container.name == "FLAC":
-        while (start := data.find(signature, starts[-1] + 4)) > 0:
+    starts = [0]
+    if container.name in _JOINED_SIGNATURE_BYTES:
+        signature = data[: _JOINED_SIGNATURE_BYTES[container.name]]
+        while (start := data.find(signature, starts[-1] + len(signature))) > 0:
             starts.append(start)
-    elif container.name.startswith("AIFF"):
-        while len(data) - starts[-1] >= 12:
-            start = starts[-1] + 8 + int.from_bytes(data[starts[-1] + 4 : starts[-1] + 8], "big")
-            start += start % 2 and data[start : start + 1] == b"\0"
-            following = identify(data[start : start + HEAD_BYTES])
-            if following is None or not following.name.startswith("AIFF"):
-                break
-            starts.append(start)
+        return starts
+    while len(data) - starts[-1] >= 12:  # AIFF
+        start = starts[-1] + 8 + int.from_bytes(data[starts[-1] + 4 : starts[-1] + 8], "big")
+        start += start % 2 and data[start : start + 1] == b"\0"
+        following = identify(data[start : start + HEAD_BYTES])
+        if following is None or not following.name.startswith("AIFF"):
+            break
+        starts.append(start)
     return starts
 
 
