@@ -162,8 +162,9 @@ def _read_wav(source: str | bytes, max_seconds: float) -> list[tuple[Samples, in
 
 def _read_with_soundfile(source: str | bytes, max_seconds: float) -> tuple[Samples, int]:
     # soundfile takes a name that ends in .raw for bare PCM, a file object not
-    by_name = isinstance(source, str) and not source.lower().endswith(".raw")
-    with _open(source) as file, soundfile.SoundFile(source if by_name else file) as sound:
+    with _open(source) as file, soundfile.SoundFile(file) as sound:
+        if sound.seekable():
+            sound.seek(0)  # as soundfile.read does: libmpg123 rounds otherwise after it
         blocks: list[Samples] = []
         frames = 0
         # the length may be unknown, or a lie
