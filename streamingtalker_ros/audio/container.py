@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final, Literal
 
@@ -25,7 +26,7 @@ class Container:
     Attributes:
         name: for the user, such as "Ogg".
         reader: how it is decoded.
-        demuxer: FFmpeg's name of its demuxer, for the reader "stream".
+        demuxer: FFmpeg's name of the demuxer that decodes it in pieces, None if none can.
     """
 
     name: str
@@ -39,12 +40,12 @@ _SIGNATURES: Final[tuple[tuple[int, bytes, Container], ...]] = (  # offset, byte
     (0, b"\x1aE\xdf\xa3", Container("WebM (Matroska)", "stream", "matroska")),
     (0, b"fLaC", Container("FLAC", "file")),
     (0, b"ID3", Container("MP3 with ID3 tags", "mp3")),
-    (0, b".snd", Container("AU", "file")),
-    (0, b"caff\x00\x01", Container("CAF", "file")),
+    (0, b".snd", Container("AU", "file", "au")),
+    (0, b"caff\x00\x01", Container("CAF", "file", "caf")),
     (4, b"ftyp", Container("MP4 (M4A)", "file")),
     (4, b"moov", Container("MP4 (M4A)", "file")),
     (4, b"styp", Container("MP4 (M4A)", "file")),
-    (0, b"riff\x2e\x91\xcf\x11\xa5\xd6\x28\xdb", Container("Wave64", "file")),
+    (0, b"riff\x2e\x91\xcf\x11\xa5\xd6\x28\xdb", Container("Wave64", "file", "w64")),
     (0, b"0&\xb2u\x8ef\xcf\x11", Container("ASF (WMA)", "file")),
     (0, b"#!AMR", Container("AMR", "file")),
     (0, b"#!SILK", Container("SILK", "none")),
@@ -66,6 +67,7 @@ _SIGNATURES: Final[tuple[tuple[int, bytes, Container], ...]] = (  # offset, byte
     (0, b"UklGR", Container("base64 text of a WAV file", "none")),
 )
 _RIFF_MAGICS: Final = (b"RIFF", b"RIFX", b"RF64", b"BW64")
+_SIGNATURE_BYTES: Final = 12
 _FORM_TYPES: Final = {b"AIFF": "AIFF", b"AIFC": "AIFF-C", b"8SVX": "8SVX"}
 
 
@@ -74,12 +76,15 @@ def is_wav(data: bytes) -> bool:
     return data[:4] in _RIFF_MAGICS and data[8:12] == b"WAVE"
 
 
-def could_be_wav(data: bytes) -> bool:
-    """Return whether data shorter than the signature are the beginning of a WAV file."""
-    return (
-        0 < len(data) < 12
-        and any(magic.startswith(data[:4]) for magic in _RIFF_MAGICS)
-        and (b"WAVE".startswith(data[8:12]))
+def could_be_container(data: bytes) -> bool:
+    """Return whether data shorter than a signature are the beginning of one."""
+    if not 0 < len(data) < _SIGNATURE_BYTES:
+        return False
+    starts = [signature for offset, signature, _ in _SIGNATURES if not offset]
+    magics = (*_RIFF_MAGICS, b"FORM")
+    return any(signature.startswith(data) for signature in starts) or (
+        any(magic.startswith(data[:4]) for magic in magics)
+        and any(kind.startswith(data[8:12]) for kind in (b"WAVE", *_FORM_TYPES))
     )
 
 
@@ -92,7 +97,7 @@ def identify(data: bytes) -> Container | None:
         if head[8:12].isalnum() or head[8:12] == b"AVI ":
             return Container(f"RIFF {head[8:12].decode('ascii').strip()}", "file")
     if head[:4] == b"FORM" and head[8:12] in _FORM_TYPES:
-        return Container(_FORM_TYPES[head[8:12]], "file")
+        return Container(_FORM_TYPES[head[8:12]], "file", "aiff" if head[8:11] == b"AIF" else None)
     for offset, signature, container in _SIGNATURES:
         if head[offset : offset + len(signature)] == signature:
             return container
@@ -148,29 +153,45 @@ def _begins_adts(data: bytes) -> bool:
     )
 
 
-def is_truncated(data: bytes, container: Container) -> bool:
-    """Return whether a file states more bytes than `data` have, where its format tells."""
+def is_text_fragment(data: bytes) -> bool:
+    """Return whether data may continue a text."""
+    return _is_printable(data[:HEAD_BYTES])
+
+
+def stated_bytes(data: bytes, container: Container) -> int | None:
+    """Return the length that a file states by its first bytes, None if it does not tell."""
+    if len(data) < 24:
+        return None
     if container.name in ("AIFF", "AIFF-C", "8SVX"):
-        return 8 + int.from_bytes(data[4:8], "big") > len(data)
+        return 8 + int.from_bytes(data[4:8], "big")
     if container.name == "AU":
         offset, size = int.from_bytes(data[4:8], "big"), int.from_bytes(data[8:12], "big")
-        return size < 0xFFFFFF00 and offset + size > len(data)
+        return offset + size if 0 < size < 0xFFFFFF00 else None
     if container.name == "Wave64":
-        return int.from_bytes(data[16:24], "little") > len(data)
+        return int.from_bytes(data[16:24], "little")
     if container.name.startswith(("RIFF", "WAV")):
         size = int.from_bytes(data[4:8], "little")
-        return size < 0xFFFFFF00 and 8 + size > len(data)
+        return 8 + size if 0 < size < 0xFFFFFF00 else None
+    if container.name == "CAF":
+        return _sum_sizes(data, 8, 12, lambda at: 12 + int.from_bytes(data[at + 4 : at + 12], "big"))
     if container.name == "MP4 (M4A)":
-        offset = 0
-        while offset + 8 <= len(data):
-            size = int.from_bytes(data[offset : offset + 4], "big")
-            if size == 1:
-                size = int.from_bytes(data[offset + 8 : offset + 16], "big")
-            if size < 8:
-                return False  # 0: up to the end
-            offset += size
-        return offset != len(data)
-    return False
+        return _sum_sizes(data, 0, 16, lambda at: _mp4_box_bytes(data, at))
+    return None
+
+
+def _mp4_box_bytes(data: bytes, offset: int) -> int:
+    size = int.from_bytes(data[offset : offset + 4], "big")
+    return int.from_bytes(data[offset + 8 : offset + 16], "big") if size == 1 else size
+
+
+def _sum_sizes(data: bytes, offset: int, header: int, measure: Callable[[int], int]) -> int | None:
+    """Return the offset behind the last chunk that begins in the data, None if one is of unknown size."""
+    while offset + header <= len(data):
+        size = measure(offset)
+        if not 8 <= size < 1 << 62:
+            return None
+        offset += size
+    return offset
 
 
 def flac_sample_count(data: bytes) -> int:

@@ -162,6 +162,7 @@ def _read_wav(source: str | bytes, max_seconds: float) -> list[tuple[Samples, in
 
 def _read_with_soundfile(source: str | bytes, max_seconds: float) -> tuple[Samples, int]:
     # soundfile takes a name that ends in .raw for bare PCM, a file object not
+    file: Any  # soundfile's annotation lacks file objects
     with _open(source) as file, soundfile.SoundFile(file) as sound:
         if sound.seekable():
             sound.seek(0)  # as soundfile.read does: libmpg123 rounds otherwise after it

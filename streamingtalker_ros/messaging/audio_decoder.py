@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import itertools
 from collections.abc import Callable
 from typing import Any, Final, Literal
 
@@ -64,6 +65,9 @@ class AudioMessageDecoder:
         self._push: PushDecoder | None = None  # while messages continue Ogg or WebM
         self._push_origin: int | None = None  # ns, time of its first sample
         self._push_samples = 0  # samples that it has returned
+        self._push_bytes: int | None = None  # of the file that are still to come, if it states its length
+        self._push_is_pcm = False  # whether it contains PCM, which then is no sign of its end
+        self._rejects_text = False  # whether the messages that are dropped are text
         self._rejected: str | None = None  # why messages are dropped that continue a file
 
     @property
@@ -133,11 +137,11 @@ class AudioMessageDecoder:
             return self._begin_file(packet, found)
         if self._wav is not None:
             return self._decode_wav(packet, self._wav)
-        if container.could_be_wav(packet.payload):
+        if container.could_be_container(packet.payload):
             self._held = packet.payload
             return []
         if self._push is not None or self._rejected is not None:
-            if not self._looks_like_pcm(packet.payload):
+            if self._continues_file(packet.payload):
                 return self._continue_file(packet)
             self._end_file()
         if self._info_error:
@@ -165,13 +169,17 @@ class AudioMessageDecoder:
             self._wav = WavStream()
             return self._decode_wav(packet, self._wav, found)
         try:
-            if found.reader == "stream":
+            size = container.stated_bytes(packet.payload, found)
+            is_cut = size is not None and size > len(packet.payload)
+            if found.reader == "stream" or (found.demuxer and (is_cut or size is None)):
                 self._push = PushDecoder(found, MAX_CODED_SECONDS)
                 self._push_origin, self._push_samples = packet.stamp, 0
+                self._push_is_pcm = found.reader == "file"
+                self._push_bytes = size if found.name != "CAF" else None  # CAF states the next chunk only
                 return self._decode_pushed(packet, self._push)
-            return [self._decode_whole(packet, found)]
+            return [self._decode_whole(packet, found, is_cut)]
         except TalkerError as error:
-            self._reject_file(found.name, str(error))
+            self._reject_file(found, str(error))
             return []
 
     def _decode_wav(
@@ -189,29 +197,33 @@ class AudioMessageDecoder:
         except TalkerError as error:
             self._end_file()
             if begun is not None and stream.is_coded:
+                size = container.stated_bytes(packet.payload, begun)
                 with contextlib.suppress(TalkerError):
-                    return [self._decode_whole(packet, begun)]
-            self._reject_file("WAV", str(error))
+                    return [
+                        self._decode_whole(packet, begun, size is not None and size > len(packet.payload))
+                    ]
+            self._reject_file(Container("WAV", "wav"), str(error))
             return []
         packets: list[AudioPacket] = []
         stamp = packet.stamp
-        for segment in segments:
-            if packets and packets[-1].format == segment.format:
-                joined = packets[-1].payload + segment.pcm
-                packets[-1] = dataclasses.replace(packets[-1], payload=joined)
-                continue
+        for audio_format, group in itertools.groupby(segments, lambda segment: segment.format):
             if packets and stamp is not None:
                 stamp += _duration_ns(packets[-1])
-            packets.append(
-                dataclasses.replace(packet, payload=segment.pcm, format=segment.format, stamp=stamp)
-            )
+            payload = b"".join(segment.pcm for segment in group)
+            packets.append(dataclasses.replace(packet, payload=payload, format=audio_format, stamp=stamp))
         return packets
 
     def _decode_pushed(self, packet: AudioPacket, decoder: PushDecoder) -> list[AudioPacket]:
-        decoded = decoder.push(packet.payload)
-        if decoded is None:
+        decoded = [decoder.push(packet.payload)]
+        if self._push_bytes is not None:
+            self._push_bytes -= len(packet.payload)
+            if self._push_bytes <= 0:  # the file is complete
+                decoded.append(decoder.close())
+                self._push = None
+        blocks = [block for block in decoded if block is not None]
+        if not blocks:
             return []
-        samples, rate = decoded
+        samples, rate = np.concatenate([samples for samples, _ in blocks]), blocks[0][1]
         stamp: int | None = None
         if packet.stamp is not None:
             if self._push_origin is not None:
@@ -221,25 +233,43 @@ class AudioMessageDecoder:
         self._push_samples += len(samples)
         return [_float_packet(packet, samples, rate, stamp)]
 
-    def _decode_whole(self, packet: AudioPacket, found: Container) -> AudioPacket:
+    def _decode_whole(self, packet: AudioPacket, found: Container, is_cut: bool = False) -> AudioPacket:
         """Decode a payload that is a whole file.
+
+        Args:
+            packet: the payload.
+            found: its format.
+            is_cut: whether the file states more bytes than the payload has.
 
         Raises:
             TalkerError: if it cannot be decoded, or continues in other messages.
         """
         if found.reader == "none":
             raise TalkerError(f"an audio message holds {found.name}, not audio: check its sender")
-        in_pieces = TalkerError(
-            f"audio in {found.name} arrives in pieces, which cannot be decoded: send each file whole in one "
-            "message, or send Ogg, WAV, MP3 or bare PCM"
-        )
-        if container.is_truncated(packet.payload, found):
-            raise in_pieces
-        samples, rate = decode_file(packet.payload, "an audio message", MAX_CODED_SECONDS)
-        if found.name == "FLAC" and len(samples) < container.flac_sample_count(packet.payload):
-            raise in_pieces
+        reason = "it arrives in pieces"
+        samples, rate = np.zeros((0, 1), np.float32), 0
+        if not is_cut:
+            try:
+                samples, rate = decode_file(packet.payload, "the message", MAX_CODED_SECONDS)
+            except TalkerError as error:
+                reason = str(error).partition(":")[0]
+        if not len(samples) or (
+            found.name == "FLAC" and len(samples) < container.flac_sample_count(packet.payload)
+        ):
+            raise TalkerError(
+                f"audio in {found.name} cannot be decoded ({reason}): send each file whole in one message, "
+                "or send Ogg, WAV, MP3 or bare PCM"
+            )
         self._rejected = f"what follows {found.name} in later messages is not audio: send files whole"
         return _float_packet(packet, samples, rate, packet.stamp)
+
+    def _continues_file(self, payload: bytes) -> bool:
+        """Return whether a payload without a signature continues the file of the messages before."""
+        if self._rejected is not None and self._rejects_text:
+            return container.is_text_fragment(payload)
+        if self._push is not None and self._push_is_pcm:
+            return True
+        return not self._looks_like_pcm(payload)
 
     def _continue_file(self, packet: AudioPacket) -> list[AudioPacket]:
         """Decode or drop a message that continues a file."""
@@ -250,20 +280,21 @@ class AudioMessageDecoder:
             return self._decode_pushed(packet, self._push)
         except TalkerError as error:
             self._end_file()
-            self._reject_file("container", str(error))
+            self._reject_file(Container("file", "none"), str(error))
             return []
 
-    def _reject_file(self, name: str, reason: str) -> None:
+    def _reject_file(self, found: Container, reason: str) -> None:
         """Reject a file, and the messages that continue it."""
         if self._push is not None:
             self._close_push()
-        self._rejected = reason
-        self._reject(f"container {name}", reason)
+        self._rejected, self._rejects_text = reason, "text" in found.name
+        self._reject(f"container {found.name}", reason)
 
     def _end_file(self) -> None:
         """Forget the file that messages continue."""
         self._close_push()
         self._wav = self._rejected = None
+        self._rejects_text = False
         self._mp3 = self._last_stamp = None
         self._detected_packets = self._bytes_without_frame = self._tag_bytes = 0
 
