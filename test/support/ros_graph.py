@@ -121,12 +121,12 @@ class Graph:
         request.transition.id = transition
         return self.call(ChangeState, f"{talker}/change_state", request).success
 
-    def set(self, **values: Any) -> Any:
+    def set(self, talker: str = "/talker", /, **values: Any) -> Any:
         """Set parameters of the talker. Returns rclpy's results, one each."""
         request = SetParameters.Request(
             parameters=[Parameter(name, value=value).to_parameter_msg() for name, value in values.items()]
         )
-        return self.call(SetParameters, "/talker/set_parameters", request).results
+        return self.call(SetParameters, f"{talker}/set_parameters", request).results
 
     def answers(self, kind: Any, name: str, count: int) -> Any:
         """Call a service that answers at once `count` times. Returns the seconds that each answer took."""
