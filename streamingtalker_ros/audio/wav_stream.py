@@ -16,9 +16,9 @@ from streamingtalker_ros.audio.packet import AudioFormat
 from streamingtalker_ros.audio.wav_header import WavFormat, parse_format
 from streamingtalker_ros.errors import TalkerError
 
-_MAX_CHUNKS: Final = 1000  # before the samples; more are an attack
+_MAX_CHUNKS: Final = 1000  # before the samples; a file with more is rejected
 _MAX_FORMAT_BYTES: Final = 4096  # of a fmt or ds64 chunk
-_MIN_UNKNOWN_SIZE: Final = 0xFFFFFF00  # stated by streams, as 0 is: the samples go on to the end
+_MIN_UNKNOWN_SIZE: Final = 0xFFFFFF00  # stated by streams, as 0 is: the samples continue to the end
 _START_BYTES: Final = 16  # "RIFF", size, "WAVEfmt "
 _TRAILING_CHUNKS: Final = frozenset(
     [
@@ -91,7 +91,7 @@ class WavSegment:
 class WavStream:
     """Reads consecutive WAV files.
 
-    Stated sizes of 0 or near 2^32 are not believed. Behind the stated size there may be chunks, which are
+    Stated sizes of 0 or near 2^32 are ignored. After the stated size there may be chunks, which are
     skipped, or another file. Anything else there are samples that the header, written before its stream, did
     not count.
 
@@ -105,7 +105,7 @@ class WavStream:
     def __init__(self, is_file: bool = False) -> None:
         self._is_file = is_file
         self.is_coded = False
-        self._held = b""  # bytes that are not yet understood
+        self._held = b""  # bytes that are not parsed yet
         self._begin()
 
     def accept(self, payload: bytes) -> list[WavSegment]:

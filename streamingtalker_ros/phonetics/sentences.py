@@ -615,7 +615,7 @@ _ADJECTIVES = [
     "young",
 ]
 
-_PEOPLE = [
+_SUBJECTS = [
     "Adam",
     "Alice",
     "Amy",
@@ -696,7 +696,7 @@ _PEOPLE = [
     "the bus driver",
 ]
 
-_PAST = [
+_PAST_TENSE_VERBS = [
     "admired",
     "baked",
     "bought",
@@ -792,7 +792,7 @@ _PAST = [
     "wrapped",
 ]
 
-_BASE = [
+_BASE_VERBS = [
     "admire",
     "bake",
     "believe",
@@ -882,7 +882,7 @@ _BASE = [
     "wrap",
 ]
 
-_GOING = [
+_PRESENT_PARTICIPLES = [
     "arriving",
     "asking",
     "behaving",
@@ -938,7 +938,7 @@ _GOING = [
     "yawning",
 ]
 
-_WHERE = """above the roof|across the bay|after the movie|along the path|among the flowers
+_PLACES = """above the roof|across the bay|after the movie|along the path|among the flowers
 around the corner|at home|at the beach|at the market|before breakfast|behind the fence|below the bridge
 beside the fire|between two walls|beyond the valley|by the pool|down the road|for a few moments
 from the village|in a big hurry|in Europe|in February|in my room|in the oven|in the afternoon
@@ -947,7 +947,7 @@ on the other side|on the way home|over the hill|past the church|through the fore
 to the top of the tower|toward the mountain|under the table|up the chimney|with a broom|with both hands
 with the vacuum|without a map|without any trouble|without their shoes""".replace("\n", "|").split("|")
 
-_HOW = """again|almost always|as usual|badly|before long|bravely|by bus|by mistake|calmly|carefully
+_ADVERBS = """again|almost always|as usual|badly|before long|bravely|by bus|by mistake|calmly|carefully
 each morning|early|every evening|for fun|for you|gently|happily|in five minutes|just now|last week|later
 loudly|more or less|most of all|much too fast|now and then|of course|often|once more|perfectly
 pretty well|quietly|quite often|rather slowly|soon|this month|today|together|tomorrow|tonight
@@ -1027,14 +1027,14 @@ def sentences(seed: int | str = 0) -> Iterator[str]:
     """
     rng = random.Random(f"sentences {seed}")
     choices = {
-        "who": _PEOPLE,
-        "past": _PAST,
-        "base": _BASE,
-        "going": _GOING,
+        "who": _SUBJECTS,
+        "past": _PAST_TENSE_VERBS,
+        "base": _BASE_VERBS,
+        "going": _PRESENT_PARTICIPLES,
         "adj": _ADJECTIVES,
         "noun": _NOUNS,
-        "where": _WHERE,
-        "how": _HOW,
+        "where": _PLACES,
+        "how": _ADVERBS,
         "reply": _REPLIES,
     }
 
@@ -1052,12 +1052,12 @@ def vocabulary() -> list[str]:
     lists = (
         _NOUNS,
         _ADJECTIVES,
-        _PEOPLE,
-        _PAST,
-        _BASE,
-        _GOING,
-        _WHERE,
-        _HOW,
+        _SUBJECTS,
+        _PAST_TENSE_VERBS,
+        _BASE_VERBS,
+        _PRESENT_PARTICIPLES,
+        _PLACES,
+        _ADVERBS,
         _REPLIES,
         _ONES,
         _TENS,

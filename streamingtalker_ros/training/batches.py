@@ -148,8 +148,10 @@ def phone_labels(phones: Sequence[Phone], num_frames: int) -> npt.NDArray[np.int
         labels[(centers >= phone.start) & (centers < phone.end)] = row
     for phone in phones:
         if has_unreliable_alignment(phone):
-            near = (centers > phone.start - UNRELIABLE_MARGIN_S) & (centers < phone.end + UNRELIABLE_MARGIN_S)
-            labels[near] = IGNORED_LABEL
+            is_near = (centers > phone.start - UNRELIABLE_MARGIN_S) & (
+                centers < phone.end + UNRELIABLE_MARGIN_S
+            )
+            labels[is_near] = IGNORED_LABEL
     return labels
 
 
@@ -257,15 +259,15 @@ class WindowSampler:
                 for variant in clip
             ]
             noises = _stationary_noises(log_mel, seed) if augmentation_prob else []
-            self._mels, starts = self._concatenate([one.mels for one in features + noises])
-            self._loudness, _ = self._concatenate([one.loudness for one in features + noises])
-            self._level, _ = self._concatenate([one.level for one in features + noises])
+            self._mels, starts = self._concatenate([cached.mels for cached in features + noises])
+            self._loudness, _ = self._concatenate([cached.loudness for cached in features + noises])
+            self._level, _ = self._concatenate([cached.level for cached in features + noises])
             self._audio_starts = starts[: len(features)].reshape(len(clips), audio_variants)
             self._noise_starts = np.concatenate(
                 (self._audio_starts[self.non_speech_clips, 0], starts[len(features) :])
             )
             self._noise_lengths = np.concatenate(
-                (audio_lengths[self.non_speech_clips], [len(one.level) for one in noises])
+                (audio_lengths[self.non_speech_clips], [len(cached.level) for cached in noises])
             ).astype(int)
 
     def _concatenate(

@@ -258,11 +258,11 @@ def _styles(model: Mapping[str, Any], plan: PipelinePlan) -> list[str]:
     from streamingtalker_ros.corpus.storage import read_index
 
     first, *others = model.get("styles", ["neutral"])
-    taught = [corpus.style for corpus in plan.corpora]
+    corpus_styles = [corpus.style for corpus in plan.corpora]
     extra = [
         clip.get("style", "teacher") for folder in plan.extra_corpora for clip in read_index(folder)["clips"]
     ]
-    return [first, *dict.fromkeys([style for style in others if style in taught + extra] + extra)]
+    return [first, *dict.fromkeys([style for style in others if style in corpus_styles + extra] + extra)]
 
 
 def _to_flags(options: Mapping[str, Any]) -> list[str]:

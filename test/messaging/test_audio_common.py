@@ -89,7 +89,7 @@ def test_a_message_without_header_has_its_time_of_arrival() -> None:
 @pytest.mark.parametrize("frame_id", ["", "a", "mic", "microphone"])
 @pytest.mark.parametrize("count", [0, 1, 7])
 def test_the_fast_reader_of_audio_equals_the_generic_one(
-    type_name: str, variant: str, frame_id: str, count: int
+    type_name: str, variant: audio_common.Variant, frame_id: str, count: int
 ) -> None:
     message_class = message_types.message_class(type_name, variant)
     message, values = message_class(), np.arange(1, count + 1)

@@ -15,6 +15,7 @@ from streamingtalker_ros.audio.sources import paced_packets
 from streamingtalker_ros.dds.audio_player import AudioPublisher
 from streamingtalker_ros.dds.recorder import FaceMotionRecorder
 from streamingtalker_ros.dds.talker_node import TalkerNode
+from streamingtalker_ros.messaging.audio_common import Variant
 from streamingtalker_ros.runtime.parameters import TalkerParameters
 from support.dds_domain import own_domain
 from support.scheduler_harness import small_talker, voice
@@ -28,7 +29,7 @@ def localhost_only(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize(("variant", "rate"), [("ros-drivers", 48000), ("mgonzs13", 16000)])
-def test_motion_and_audio_of_a_talker_are_forwarded(variant: str, rate: int) -> None:
+def test_motion_and_audio_of_a_talker_are_forwarded(variant: Variant, rate: int) -> None:
     domain = own_domain()
     node = TalkerNode(TalkerParameters(device="cpu"), domain=domain, talker=small_talker())
     source = AudioPublisher(rate, variant, domain=domain)
