@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Signatures: what a payload or a file says it is, by its first bytes (`identify`)."""
+"""Identifies the format of a payload or a file by the signature in its first bytes (`identify`)."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _WHITESPACE: Final = b" \t\r\n"
 
 @dataclass(frozen=True)
 class Container:
-    """A format that names itself.
+    """A format with a signature.
 
     Attributes:
         name: for the user, such as "Ogg".
@@ -107,7 +107,7 @@ def identify(data: bytes) -> Container | None:
 
 
 def identify_text(data: bytes) -> Container | None:
-    """Return the kind of text that data are, None if they are not text."""
+    """Return the kind of text of the data, None if they are not text."""
     text = data[:HEAD_BYTES].removeprefix(b"\xef\xbb\xbf")
     start = text.lstrip(_WHITESPACE)
     if not start or not _is_printable(text):

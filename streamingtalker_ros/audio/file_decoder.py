@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Decodes a whole sound file of any format, from disk or from the bytes of a message: `decode_file`.
 
-WAV is read by `WavStream`, what libsndfile knows by libsndfile, the rest (AAC, M4A, WebM, …) by FFmpeg
+WAV is read by `WavStream`, formats of libsndfile by libsndfile, the rest (AAC, M4A, WebM, …) by FFmpeg
 through `av` where it is installed. Files that were joined, one after another, are read to their end.
 """
 

@@ -2,7 +2,7 @@
 """Decodes containers that arrive in pieces, Ogg and WebM, with FFmpeg's demuxers: `PushDecoder`.
 
 A demuxer pulls its input, while messages push theirs. So it runs in a thread of its own, which only works
-while `push` waits for it: until it has consumed all bytes and asks for more.
+while `push` waits for it: until it has consumed all bytes and needs more.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import numpy.typing as npt
 from streamingtalker_ros.audio.container import Container
 from streamingtalker_ros.errors import TalkerError, require
 
-_MAX_DECODE_S: Final = 10.0  # of one push; a demuxer that takes longer is given up
+_MAX_DECODE_S: Final = 10.0  # of one push; a slower demuxer is aborted
 
 
 class PushDecoder:
@@ -36,7 +36,7 @@ class PushDecoder:
         self._max_seconds = max_seconds
         self._condition = threading.Condition()
         self._buffer = bytearray()
-        self._is_hungry = False  # the thread waits for bytes
+        self._needs_input = False  # the thread waits for bytes
         self._is_ended = False  # no more bytes follow
         self._is_done = False  # the thread has ended
         self._error: str | None = None
@@ -59,14 +59,14 @@ class PushDecoder:
             if self._is_done and self._error is None:
                 return None
             self._buffer += data
-            self._is_hungry = False
+            self._needs_input = False
             self._condition.notify_all()
             return self._take()
 
     def close(self) -> tuple[npt.NDArray[np.float32], int] | None:
         """End the input and return the audio that was held back; see `push`."""
         with self._condition:
-            self._is_ended, self._is_hungry = True, False
+            self._is_ended, self._needs_input = True, False
             self._condition.notify_all()
             return self._take()
 
@@ -74,7 +74,7 @@ class PushDecoder:
         """Return up to `size` bytes to the demuxer, waiting for some; none after the end."""
         with self._condition:
             while not self._buffer and not self._is_ended:
-                self._is_hungry = True
+                self._needs_input = True
                 self._condition.notify_all()
                 self._condition.wait()
             data = bytes(self._buffer[:size])
@@ -83,7 +83,7 @@ class PushDecoder:
 
     def _take(self) -> tuple[npt.NDArray[np.float32], int] | None:
         """Wait for the thread and return what it decoded; the condition is held."""
-        finished = self._condition.wait_for(lambda: self._is_hungry or self._is_done, _MAX_DECODE_S)
+        finished = self._condition.wait_for(lambda: self._needs_input or self._is_done, _MAX_DECODE_S)
         if not finished or self._error is not None:
             self._is_ended = True
             self._buffer.clear()
