@@ -152,7 +152,7 @@ class TalkerProtocol(Protocol):
 
     @property
     def styles(self) -> tuple[str, ...]:
-        """Names of the speaking styles (vertex: identities); the first is the default."""
+        """Names of the speaking styles, or of the identities of a vertex model; the first is the default."""
         ...
 
     @property

@@ -90,7 +90,7 @@ def learning_rate_at(step: int, config: TrainerConfig) -> float:
 
 
 def tensorboard_writer(folder: Path, step: int) -> Any | None:
-    """TensorBoard's `SummaryWriter` for a run folder from `step` on, or None without TensorBoard."""
+    """Open a `SummaryWriter` for a run folder from `step` on; None without TensorBoard."""
     try:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError:

@@ -255,7 +255,7 @@ def _check_type(value: Any, expected: Any, where: str) -> None:
 
 
 def hubert_arguments(audio: AudioConfig) -> dict[str, Any]:
-    """HubertConfig arguments of a recipe's section audio.
+    """Arguments of `HubertConfig` in the section audio of a recipe.
 
     Raises:
         TalkerError: if it names no HuBERT.
