@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import json
 import struct
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -141,3 +141,37 @@ def write_test_obj(path: Path, vertices: npt.NDArray[np.float32], triangles: npt
     lines = ["v {:.7f} {:.7f} {:.7f}".format(*vertex) for vertex in vertices]
     lines += ["f {}/1 {}/1 {}/1".format(*triangle) for triangle in triangles + 1]
     path.write_text("\n".join(lines) + "\n")
+
+
+def edit_glb(path: Path, edit: Callable[[dict[str, Any], bytearray], None]) -> Path:
+    """Change the document and the binary chunk of a .glb file in place."""
+    data = path.read_bytes()
+    size = struct.unpack_from("<I", data, 12)[0]
+    document, binary = json.loads(data[20 : 20 + size]), bytearray(data[28 + size :])
+    edit(document, binary)
+    text = json.dumps(document).encode()
+    text += b" " * (-len(text) % 4)
+    binary += b"\0" * (-len(binary) % 4)
+    chunks = (
+        struct.pack("<I4s", len(text), b"JSON") + text + struct.pack("<I4s", len(binary), b"BIN\0") + binary
+    )
+    path.write_bytes(struct.pack("<4sII", b"glTF", 2, 12 + len(chunks)) + chunks)
+    return path
+
+
+def append_accessor(
+    document: dict[str, Any], binary: bytearray, array: npt.NDArray[Any], kind: str, component: int
+) -> int:
+    """Add an array to a .glb that is being edited; returns the number of its accessor."""
+    binary += b"\0" * (-len(binary) % 4)
+    document["bufferViews"].append({"buffer": 0, "byteOffset": len(binary), "byteLength": array.nbytes})
+    binary += array.tobytes()
+    document["accessors"].append(
+        {
+            "bufferView": len(document["bufferViews"]) - 1,
+            "componentType": component,
+            "count": len(array),
+            "type": kind,
+        }
+    )
+    return len(document["accessors"]) - 1

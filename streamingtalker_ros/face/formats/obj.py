@@ -1,8 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Reader of meshes in Wavefront OBJ files."""
+"""Reader of meshes in Wavefront OBJ files: the first word of a line says what it is."""
 
 from __future__ import annotations
 
+import codecs
+import io
+from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
 
@@ -10,6 +13,8 @@ import numpy as np
 import numpy.typing as npt
 
 from streamingtalker_ros.errors import TalkerError
+
+_MAX_FILE_BYTES = 1 << 29
 
 
 def read_obj(
@@ -28,23 +33,49 @@ def read_obj(
     Raises:
         TalkerError: If the file is damaged, has no mesh, or its faces name vertices that it lacks.
     """
-    points: list[list[str]] = []
+    path = Path(path)
+    if not path.is_file() or path.stat().st_size > _MAX_FILE_BYTES:
+        raise TalkerError(f"{path} is not a file of at most {_MAX_FILE_BYTES >> 20} MiB: give an OBJ file")
+    points: list[list[float]] = []
     fans: list[tuple[int, int, int]] = []
     try:
-        with open(path, encoding="utf-8", errors="replace") as lines:
-            for line in lines:
-                if line.startswith("v "):
-                    points.append(line.split()[1:4])
-                elif with_triangles and line.startswith("f "):
-                    corners = [int(word.partition("/")[0]) for word in line.split()[1:]]
-                    # indices count from 1, or from the last vertex backwards
-                    corners = [index - 1 if index > 0 else len(points) + index for index in corners]
-                    fans += [(corners[0], b, c) for b, c in pairwise(corners[1:])]
+        for words in _lines(path.read_bytes()):
+            if words[0] == "v":
+                points.append([float(word) for word in words[1:4]])
+                if len(points[-1]) < 3:
+                    raise ValueError("a vertex needs three coordinates")
+            elif with_triangles and words[0] == "f":
+                corners = [int(word.partition("/")[0]) for word in words[1:]]
+                if 0 in corners:
+                    raise ValueError("vertices count from 1")
+                # indices count from 1, or from the last vertex backwards
+                corners = [index - 1 if index > 0 else len(points) + index for index in corners]
+                fans += [(corners[0], b, c) for b, c in pairwise(corners[1:])]
         vertices = np.array(points, np.float32).reshape(-1, 3)
-    except ValueError as error:
-        raise TalkerError(f"{path} is not a readable OBJ file ({error}): export it again") from None
-    triangles = np.array(fans, np.int64).reshape(-1, 3)
+        triangles = np.array(fans, np.int64).reshape(-1, 3)
+    except Exception as error:  # of a number that is none, or beyond the types of numpy
+        reason = " ".join(str(error)[:80].split())
+        raise TalkerError(f"{path} is not a readable OBJ file ({reason}): export it again") from None
+    if not np.isfinite(vertices).all():
+        raise TalkerError(f"{path} has a vertex that is not finite: export it again")
     has_faces = len(triangles) > 0 and 0 <= triangles.min() <= triangles.max() < len(vertices)
     if len(vertices) == 0 or (with_triangles and not has_faces):
         raise TalkerError(f"{path} holds no mesh, or its faces name vertices that it lacks: export it again")
     return vertices, triangles
+
+
+def _lines(data: bytes) -> Iterator[list[str]]:
+    """The words of each line, without comments; a line that ends in a backslash goes on in the next."""
+    is_utf16 = data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+    text = data.decode("utf-16" if is_utf16 else "utf-8-sig", "replace")
+    begun: list[str] = []
+    for line in io.StringIO(text, newline=None):
+        content = line.partition("#")[0].rstrip()
+        words = content.removesuffix("\\").split()
+        begun += words
+        if not content.endswith("\\"):
+            if begun:
+                yield begun
+            begun = []
+    if begun:
+        yield begun

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import codecs
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from itertools import pairwise
@@ -35,6 +37,7 @@ _TYPES = {
 }
 _BYTE_ORDERS = {"binary_little_endian": "<", "binary_big_endian": ">", "ascii": ""}
 _INDEX_PROPERTIES = ("vertex_indices", "vertex_index")
+_MAX_FILE_BYTES = 1 << 29
 
 
 @dataclass
@@ -70,21 +73,33 @@ def read_ply(path: str | Path) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.
             lacks.
         OSError: If the file cannot be read.
     """
-    data = Path(path).read_bytes()
-    end = data.find(b"end_header")
-    if not data.startswith(b"ply") or end < 0:
+    path = Path(path)
+    if not path.is_file() or path.stat().st_size > _MAX_FILE_BYTES:
+        raise TalkerError(f"{path} is not a file of at most {_MAX_FILE_BYTES >> 20} MiB: give a PLY file")
+    data = path.read_bytes().removeprefix(codecs.BOM_UTF8)
+    start = re.match(rb"ply[ \t]*(\r\n|\r|\n)", data)
+    end = re.search(rb"[\r\n]end_header[ \t]*", data)
+    if start is None or end is None:
         raise TalkerError(f"{path} is not a PLY file: its first line must be `ply`")
     try:
-        header = data[:end].decode("ascii", "replace").splitlines()
-        body = data[data.index(b"\n", end) + 1 :]
+        header = data[: end.start()].decode("ascii", "replace").splitlines()
+        # a CR of the header may stand before a binary body whose first byte is that of LF
+        body = data[end.end() :].removeprefix(b"\r")
+        if start[1] != b"\r":
+            body = body.removeprefix(b"\n")
         byte_order, elements = _parse_header(header)
+        _check_counts(elements, len(body))
         rows = _read_ascii(body, elements) if not byte_order else _read_binary(body, elements, byte_order)
         vertices = np.column_stack([rows["vertex"][axis] for axis in "xyz"]).astype(np.float32)
-        polygons = _polygons(rows.get("face", {}))
+        polygons = _polygons(rows.get("face", {}), elements)
         fans = [(face[0], b, c) for face in polygons for b, c in pairwise(face[1:])]
         triangles = np.array(fans, np.int64).reshape(-1, 3)
-    except (KeyError, IndexError, ValueError, StopIteration) as error:
+    except Exception as error:  # whatever a damaged file raises in the header, the numbers and numpy
         raise TalkerError(f"{path} is a damaged PLY file ({type(error).__name__}): export it again") from None
+    if not np.isfinite(vertices).all():
+        raise TalkerError(f"{path} has a vertex that is not finite: export it again")
+    if "tristrips" in rows and not len(triangles):
+        raise TalkerError(f"{path} holds strips of triangles: export single triangles")
     inside = not len(triangles) or 0 <= triangles.min() <= triangles.max() < len(vertices)
     if len(vertices) == 0 or not inside:
         raise TalkerError(f"{path} holds no mesh, or its faces name vertices that it lacks: export it again")
@@ -105,6 +120,13 @@ def _parse_header(lines: list[str]) -> tuple[str, list[_Element]]:
         elif words[:1] == ["property"]:
             elements[-1].properties.append(_Property(words[2], _TYPES[words[1]], None))
     return byte_order, elements
+
+
+def _check_counts(elements: list[_Element], size: int) -> None:
+    """Raise ValueError for an element that states more rows than `size` bytes can hold."""
+    for element in elements:
+        if not 0 <= element.count <= size or not (element.properties or element.count == 0):
+            raise ValueError(f"{element.count} rows of {element.name}")
 
 
 def _read_ascii(body: bytes, elements: list[_Element]) -> dict[str, dict[str, Any]]:
@@ -146,12 +168,21 @@ def _read_rows(element: _Element, read: Callable[[str, int], list[float]]) -> di
             if each.count_type is None:
                 columns[each.name].append(read(each.type, 1)[0])
             else:
-                columns[each.name].append(read(each.type, int(read(each.count_type, 1)[0])))
+                count = int(read(each.count_type, 1)[0])
+                if count < 0:
+                    raise ValueError(f"a list of {count} values")
+                columns[each.name].append(read(each.type, count))
     return columns
 
 
-def _polygons(columns: dict[str, Any]) -> Iterator[list[int]]:
-    """Vertex indices of the faces: the property with the usual name, else the first list."""
-    lists = [name for name, values in columns.items() if len(values) and isinstance(values[0], list)]
-    named = [name for name in lists if name in _INDEX_PROPERTIES]
-    yield from columns[(named or lists)[0]] if lists else ()
+def _polygons(columns: dict[str, Any], elements: list[_Element]) -> Iterator[list[int]]:
+    """Vertex indices of the faces: the list with the usual name, else the first list of whole numbers."""
+    face = next((element for element in elements if element.name == "face"), None)
+    lists = [each for each in face.properties if each.count_type] if face else []
+    named = [each.name for each in lists if each.name in _INDEX_PROPERTIES]
+    whole = [each.name for each in lists if not each.type.startswith("f")]
+    for polygon in columns[(named or whole)[0]] if named or whole else ():
+        indices = [int(value) for value in polygon]
+        if indices != polygon:
+            raise ValueError("an index that is not whole")
+        yield indices
