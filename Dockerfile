@@ -2,7 +2,7 @@
 # The package on the official ROS 2 image, with the audio_common_msgs of ros-drivers and PyTorch.
 #
 #   docker build -t streamingtalker_ros .                      (Humble, Lyrical: --build-arg ROS_DISTRO=humble, lyrical)
-#   docker run --rm --net=host streamingtalker_ros             the talker: hears /audio, publishes /face_motion
+#   docker run --rm --net=host streamingtalker_ros             the talker: subscribes to /audio, publishes /face_motion
 #   docker run --rm --net=host --device /dev/snd streamingtalker_ros \
 #     ros2 launch streamingtalker_ros demo.launch.py microphone:=true rviz:=false
 #
