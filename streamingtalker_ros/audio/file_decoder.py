@@ -55,6 +55,8 @@ def decode_file(source: str | bytes, name: str, max_seconds: float = MAX_FILE_SE
         with _open(source) as file:
             head = file.read(_MP3_HEAD_BYTES)
         container = identify(head[:HEAD_BYTES]) or (_MP3 if mp3.begins_mp3(head) else None)
+        if not head:
+            raise TalkerError(f"{name} is empty, it holds no audio: give a file with at least one sample")
         if container is not None and container.reader == "none":
             raise TalkerError(f"{name} holds {container.name}, not audio: give a WAV, FLAC, OGG or MP3 file")
         parts = _decode(source, container, name, max_seconds)

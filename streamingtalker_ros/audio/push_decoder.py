@@ -16,7 +16,8 @@ import numpy.typing as npt
 from streamingtalker_ros.audio.container import Container
 from streamingtalker_ros.errors import TalkerError, require
 
-_MAX_DECODE_S: Final = 10.0  # of one push; a slower demuxer is aborted
+_MAX_DECODE_S: Final = 5.0  # of one push; a slower demuxer is aborted
+_MAX_IDLE_S: Final = 600.0  # without a push, after which the thread ends
 
 
 class PushDecoder:
@@ -76,19 +77,23 @@ class PushDecoder:
             while not self._buffer and not self._is_ended:
                 self._needs_input = True
                 self._condition.notify_all()
-                self._condition.wait()
+                if not self._condition.wait(_MAX_IDLE_S):
+                    self._is_ended = True  # nobody pushes any more
             data = bytes(self._buffer[:size])
             del self._buffer[:size]
             return data
 
     def _take(self) -> tuple[npt.NDArray[np.float32], int] | None:
         """Wait for the thread and return what it decoded; the condition is held."""
-        finished = self._condition.wait_for(lambda: self._needs_input or self._is_done, _MAX_DECODE_S)
-        if not finished or self._error is not None:
+        if self._error is None and not self._condition.wait_for(
+            lambda: self._needs_input or self._is_done, _MAX_DECODE_S
+        ):
+            self._error = "it takes too long"
+        if self._error is not None:
             self._is_ended = True
             self._buffer.clear()
             self._condition.notify_all()
-            reason = self._error or "it takes too long"
+            reason = self._error
             raise TalkerError(
                 f"audio in {self._container.name} cannot be decoded ({reason}): send it as WAV or bare PCM"
             )
@@ -103,7 +108,7 @@ class PushDecoder:
             error = " ".join(str(fault).split())[:200] or type(fault).__name__
         with self._condition:
             # at the end of the input a last frame that was cut short is no fault
-            self._error = None if self._is_ended else error
+            self._error = self._error or (None if self._is_ended else error)
             self._is_done = True
             self._condition.notify_all()
 

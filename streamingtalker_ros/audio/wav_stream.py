@@ -282,7 +282,8 @@ def _find_partial_start(data: bytes, offset: int) -> int | None:
     begin = max(offset, len(data) - _START_BYTES + 1)
     start = data.find(b"RIF", begin)
     if start < 0:
-        return len(data) - 2 if data.endswith(b"RI") and len(data) - 2 >= offset else None
+        length = 2 if data.endswith(b"RI") else int(data.endswith(b"R"))
+        return len(data) - length if 0 < length <= len(data) - offset else None
     tail = data[start:]
     matches = b"RIFF".startswith(tail[:4]) and b"WAVEfmt ".startswith(tail[8:])
     return start if matches else None

@@ -38,7 +38,7 @@ _MIN_DETECTED_PACKETS: Final = (
 )
 _DISCONTINUITY_NS: Final = round(MAX_GAP_S * NS_PER_S)
 _MIN_PCM_SAMPLES: Final = 256  # that distinguish PCM from coded bytes, by
-_MIN_PCM_CORRELATION: Final = 0.7  # the correlation of neighbouring samples
+_MIN_PCM_CORRELATION: Final = 0.8  # the correlation of neighbouring samples
 _MAX_PCM_BYTES: Final = 16_384  # of a payload that are looked at
 
 
@@ -66,7 +66,7 @@ class AudioMessageDecoder:
         self._push_origin: int | None = None  # ns, time of its first sample
         self._push_samples = 0  # samples that it has returned
         self._push_bytes: int | None = None  # of the file that are still to come, if it states its length
-        self._push_is_pcm = False  # whether it contains PCM, which then is no sign of its end
+        self._is_sticky = False  # whether a file may contain what looks like PCM, which is no sign of its end
         self._rejects_text = False  # whether the messages that are dropped are text
         self._rejected: str | None = None  # why messages are dropped that continue a file
 
@@ -174,7 +174,7 @@ class AudioMessageDecoder:
             if found.reader == "stream" or (found.demuxer and (is_cut or size is None)):
                 self._push = PushDecoder(found, MAX_CODED_SECONDS)
                 self._push_origin, self._push_samples = packet.stamp, 0
-                self._push_is_pcm = found.reader == "file"
+                self._is_sticky = found.reader == "file"
                 self._push_bytes = size if found.name != "CAF" else None  # CAF states the next chunk only
                 return self._decode_pushed(packet, self._push)
             return [self._decode_whole(packet, found, is_cut)]
@@ -202,6 +202,7 @@ class AudioMessageDecoder:
                     return [
                         self._decode_whole(packet, begun, size is not None and size > len(packet.payload))
                     ]
+            self._is_sticky = stream.is_coded
             self._reject_file(Container("WAV", "wav"), str(error))
             return []
         packets: list[AudioPacket] = []
@@ -219,7 +220,7 @@ class AudioMessageDecoder:
             self._push_bytes -= len(packet.payload)
             if self._push_bytes <= 0:  # the file is complete
                 decoded.append(decoder.close())
-                self._push = None
+                self._push, self._is_sticky = None, False
         blocks = [block for block in decoded if block is not None]
         if not blocks:
             return []
@@ -267,7 +268,7 @@ class AudioMessageDecoder:
         """Return whether a payload without a signature continues the file of the messages before."""
         if self._rejected is not None and self._rejects_text:
             return container.is_text_fragment(payload)
-        if self._push is not None and self._push_is_pcm:
+        if self._is_sticky:
             return True
         return not self._looks_like_pcm(payload)
 
@@ -279,7 +280,6 @@ class AudioMessageDecoder:
         try:
             return self._decode_pushed(packet, self._push)
         except TalkerError as error:
-            self._end_file()
             self._reject_file(Container("file", "none"), str(error))
             return []
 
@@ -294,7 +294,7 @@ class AudioMessageDecoder:
         """Forget the file that messages continue."""
         self._close_push()
         self._wav = self._rejected = None
-        self._rejects_text = False
+        self._rejects_text = self._is_sticky = False
         self._mp3 = self._last_stamp = None
         self._detected_packets = self._bytes_without_frame = self._tag_bytes = 0
 
