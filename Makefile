@@ -115,6 +115,7 @@ docs: .venv/ready-check-$(SETUP)
 
 soak: .venv/ready-test-$(SETUP) $(PAGE)
 	SOAK_SECONDS=$$((60 * $(MINUTES))) SOAK_HOUR=3600 .venv/bin/python -m pytest test/soak -q -rs --soak
+	FUZZ_SECONDS=$$((10 * $(MINUTES))) .venv/bin/python -m pytest test/face/test_file_fuzzing.py -q
 	@if .venv/bin/python -c 'import sys; from tools.browser import chromium; sys.exit(not chromium.find())' && \
 	  test -f $(PAGE); then .venv/bin/python tools/benchmarks/web_soak.py --minutes $(MINUTES); \
 	  else echo "the page was not soaked: that needs a Chromium and the built page"; fi
@@ -148,7 +149,7 @@ bench: .venv/ready-test-$(SETUP)
 	@touch $@
 
 # Without Node, or its package index, everything but the page works, and the server says how to build it.
-$(PAGE): $(wildcard $(addprefix $(FRONTEND)/,src/*.js src/*/*.js *.css *.html *.mjs *.json))
+$(PAGE): $(wildcard $(addprefix $(FRONTEND)/,src/*.js src/*/*.js *.css *.html *.mjs *.json)) streamingtalker_ros/face/formats/shape_names.json
 	@if command -v npm >/dev/null; then echo "building the page" && cd $(FRONTEND) && npm ci --omit=dev --silent --ignore-scripts && \
 	  npm run --silent build; else false; fi || \
 	  echo "the page is not built: it needs Node 18 or newer and npm's package index"
