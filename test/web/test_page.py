@@ -29,6 +29,7 @@ from streamingtalker_ros.face.formats.livelink_reader import read_livelink_csv
 from streamingtalker_ros.streaming import Talker
 from streamingtalker_ros.web.app import WebContext
 from streamingtalker_ros.web.server import Server
+from support.face_files import append_accessor, edit_glb
 from support.scheduler_harness import offline, small_talker
 from support.web_client import WebClient, running_server
 from tools.browser.chromium import Chromium, Page
@@ -270,11 +271,42 @@ def test_an_avatar_is_opened_in_the_browser_and_unusable_files_are_rejected(
     complete = write_small_face(tmp_path / "none.glb", {"wobble": "jawOpen"}).read_bytes()
     (tmp_path / "cut.glb").write_bytes(complete[:200])
     (tmp_path / "far.glb").write_bytes(with_external_buffer(complete))
-    for name, word in (("none.glb", "ARKit"), ("cut.glb", "GLB"), ("far.glb", "others beside it")):
+    ring = [{"mesh": 0}, {"children": [2]}, {"children": [1]}]
+    edit_glb(write_small_face(tmp_path / "ring.glb", SHAPES), lambda document, _: document.update(nodes=ring))
+    for name, word in (
+        ("none.glb", "ARKit"),
+        ("cut.glb", "GLB"),
+        ("far.glb", "others beside it"),
+        ("ring.glb", "no tree"),
+    ):
         page.choose_file("#pick-face", tmp_path / name)
         page.wait(f"document.querySelector('#status').textContent.includes({json.dumps(word)})")
         assert page.run("app.view.shownFace") == "avatar"
     assert all("evil" not in address for address in page.fetched)
+    page.run("app.view.show('default')")
+
+
+def test_the_head_of_a_figure_without_bones_turns_without_its_body(page: Page, tmp_path: Path) -> None:
+    def add_body(document: dict[str, Any], binary: bytearray) -> None:
+        corners = [[x, y, 0.0] for y in (-1.6, -0.2) for x in (-0.2, 0.2)]
+        position = append_accessor(document, binary, np.array(corners, "<f4"), "VEC3", 5126)
+        index = append_accessor(document, binary, np.array([0, 1, 2, 1, 3, 2], "<u2"), "SCALAR", 5123)
+        document["meshes"].append(
+            {"name": "Body", "primitives": [{"attributes": {"POSITION": position}, "indices": index}]}
+        )
+        document["nodes"].append({"mesh": 1, "name": "Body"})
+        document["scenes"][0]["nodes"].append(len(document["nodes"]) - 1)
+        document["buffers"][0]["byteLength"] = len(binary)
+
+    path = edit_glb(write_small_face(tmp_path / "figure.glb", SHAPES), add_body)
+    page.choose_file("#pick-face", path)
+    page.wait("app.view.shownFace === 'avatar' && app.view.faces.avatar.name === 'figure.glb'")
+    parents = page.run("""(() => { const found = {};
+        const { avatar } = app.view.faces;
+        const head = avatar.bones.head?.node;
+        avatar.object.traverse((node) => { if (node.isMesh) found[node.name] = node.parent === head; });
+        return found; })()""")
+    assert parents.pop("Body") is False and list(parents.values()) == [True]
     page.run("app.view.show('default')")
 
 

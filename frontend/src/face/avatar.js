@@ -268,6 +268,7 @@ function checkGlb(buffer) {
   }
   const compression = COMPRESSIONS.find((name) => (document.extensionsRequired || []).includes(name));
   if (compression) throw new Error(`this file is compressed (${compression}): export it without compression`);
+  if (!isForest(document.nodes || [])) throw new Error("this file's nodes are no tree: export it again");
   for (const mesh of document.meshes || []) {
     for (const { targets = [] } of mesh.primitives || []) {
       if (targets.length > MAX_TARGETS) {
@@ -278,10 +279,33 @@ function checkGlb(buffer) {
 }
 
 /**
+ * Whether every node has at most one parent and a root above it; the loader waits for ever on a ring.
+ * @param {{children?: number[]}[]} nodes
+ */
+function isForest(nodes) {
+  const parents = new Array(nodes.length).fill(-1);
+  for (const [index, { children }] of nodes.entries()) {
+    for (const child of Array.isArray(children) ? children : []) {
+      if (parents[child] !== -1) return false; // two parents, or no such node
+      parents[child] = index;
+    }
+  }
+  const stack = [...parents.keys()].filter((index) => parents[index] === -1);
+  let reached = 0;
+  while (stack.length) {
+    const { children } = nodes[stack.pop() ?? 0];
+    reached++;
+    if (Array.isArray(children)) stack.push(...children);
+  }
+  return reached === nodes.length;
+}
+
+/**
  * The fields of a glTF document that are checked.
  * @typedef {object} GltfDocument
  * @property {{uri?: string}[]} [buffers]
  * @property {{uri?: string}[]} [images]
+ * @property {{children?: number[]}[]} [nodes]
  * @property {string[]} [extensionsRequired]
  * @property {Record<string, object>} [extensions]
  * @property {{primitives?: {targets?: object[]}[]}[]} [meshes]
