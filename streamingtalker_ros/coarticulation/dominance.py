@@ -3,7 +3,7 @@
 
 `synthesize_lips(phones, num_frames, …)` returns ARKit weights (T, 52) in 0..1 at 25 frames/s; frame n shows
 the moment (n + 0.5) / 25 s. The result is a function of the phones, their loudness and a `SpeakingStyle`. The
-parameters were fitted on tracked lips (`data/teacher.json`; see docs/coarticulation.md).
+parameters were fitted on tracked lips (`data/coarticulation.json`; see docs/coarticulation.md).
 """
 
 from __future__ import annotations

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Parameters of the dominance model: a typed view of `data/teacher.json`.
+"""Parameters of the dominance model: a typed view of `data/coarticulation.json`.
 
 The file keeps its short keys; `DominanceParameters.from_json` and `to_json` are the only code that maps them.
 """

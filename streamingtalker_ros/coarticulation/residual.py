@@ -4,7 +4,7 @@
 `synthesize_lips` returns the lips of `dominance.synthesize_lips` with the inner-lip gap and the mouth's width
 that the network predicts; bilabial contacts, pauses, the tongue and everything else are unchanged. A phone
 enters the network by its viseme targets and its class, never by its name, so that phones absent from the
-training corpus are interpolated. `data/residual.npz` holds the weights; `train coarticulation-residual`
+training corpus are interpolated. `data/coarticulation_residual.npz` holds the weights; `train coarticulation-residual`
 writes it.
 """
 
@@ -35,7 +35,7 @@ from streamingtalker_ros.phonetics.phones import (
 Array = npt.NDArray[np.floating]
 Network = Mapping[str, npt.NDArray[np.float32]]  # mean, scale, weight0 … weight2, bias0 … bias2, gain
 
-WEIGHTS_PATH = Path(__file__).parent.parent / "data" / "residual.npz"
+WEIGHTS_PATH = Path(__file__).parent.parent / "data" / "coarticulation_residual.npz"
 NUM_PHONES_BEFORE, NUM_PHONES_AFTER = 3, 4  # context phones around the current one
 CONTEXT_FRAMES = (-2, -1, 0, 1, 2)  # offsets at which the rules' curves and the loudness are read
 PHONE_CLASSES: tuple[Collection[str], ...] = (
@@ -185,7 +185,7 @@ def predict(network: Network, inputs: Array, rule_lips: Array) -> Array:
     """Lip gap and mouth width above rest in mm, (T, 2): a two-layer SiLU network's correction of the rules.
 
     Args:
-        network: arrays as in `data/residual.npz`.
+        network: arrays as in `data/coarticulation_residual.npz`.
         inputs: (T, F), of `compute_features`.
         rule_lips: (T, 2), of `compute_features`.
     """
@@ -197,7 +197,7 @@ def predict(network: Network, inputs: Array, rule_lips: Array) -> Array:
 
 @functools.lru_cache(maxsize=1)
 def load_network() -> Network:
-    """The arrays of `data/residual.npz`, as float32."""
+    """The arrays of `data/coarticulation_residual.npz`, as float32."""
     with np.load(WEIGHTS_PATH) as file:
         return {name: file[name].astype(np.float32) for name in file.files}
 

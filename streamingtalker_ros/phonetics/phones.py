@@ -3,7 +3,7 @@
 
 `Phone` is one sound with its times. `VISEME_TARGETS` holds the targets that the coarticulation model blends:
 the hand-set `INITIAL_TARGETS`, refined on tracked lips by `training.coarticulation_fit` and stored in
-data/teacher.json.
+data/coarticulation.json.
 """
 
 from __future__ import annotations
@@ -172,7 +172,7 @@ TARGET_COLUMNS: Final = (
 """Names of the columns of `INITIAL_TARGETS`."""
 
 FITTED_PARAMETERS: Final[dict[str, Any]] = json.loads(
-    (Path(__file__).parent.parent / "data" / "teacher.json").read_text(encoding="utf-8")
+    (Path(__file__).parent.parent / "data" / "coarticulation.json").read_text(encoding="utf-8")
 )
 """Parameters of the coarticulation model, written by `training.coarticulation_fit`."""
 

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Fits the dominance model to tracked lips by gradient descent: `streamingtalker train coarticulation-fit`.
 
-Takes a corpus of video with aligned phones and writes `data/teacher.json`. `DifferentiableMouth` is the
+Takes a corpus of video with aligned phones and writes `data/coarticulation.json`. `DifferentiableMouth` is the
 arithmetic of `coarticulation.dominance` on tensors; parameters that the corpus does not show stay at the
 hand-written targets of `phones.INITIAL_TARGETS`, scaled like the rest.
 """
@@ -40,7 +40,7 @@ from streamingtalker_ros.phonetics.phones import (
     Phone,
 )
 
-PARAMETERS_PATH = Path(__file__).parent.parent / "data" / "teacher.json"
+PARAMETERS_PATH = Path(__file__).parent.parent / "data" / "coarticulation.json"
 ARTICULATOR_COLUMNS = ("jaw", "pucker", "funnel", "spread", "part")
 DOMINANCE_COLUMNS = ("jaw_dominance", "shape_dominance", "part_dominance")
 GROUP_COLUMNS = {"jaw": (0,), "shape": (1, 2, 3), "part": (4,)}  # rows of ARTICULATOR_COLUMNS
@@ -410,7 +410,7 @@ class DifferentiableMouth(torch.nn.Module):
         )
 
     def to_json(self, gain: float, sources: dict[str, Any]) -> dict[str, Any]:
-        """The content of `data/teacher.json`.
+        """The content of `data/coarticulation.json`.
 
         Args:
             gain: factor on every jaw opening and lip parting.

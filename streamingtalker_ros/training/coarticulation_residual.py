@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Trains the residual network on tracked lips: `streamingtalker train coarticulation-residual`.
 
-Least squares on lip gap and mouth width of a corpus of video with aligned phones; writes `data/residual.npz`.
+Least squares on lip gap and mouth width of a corpus of video with aligned phones; writes `data/coarticulation_residual.npz`.
 """
 
 from __future__ import annotations
@@ -105,7 +105,7 @@ def train_residual(
         seed: of PyTorch's generator.
 
     Returns:
-        The arrays of `data/residual.npz`.
+        The arrays of `data/coarticulation_residual.npz`.
     """
     torch = require("torch", "learning the coarticulation residual")
     torch.manual_seed(seed)

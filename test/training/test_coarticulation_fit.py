@@ -49,7 +49,7 @@ def _clip(utterance: Utterance, style: SpeakingStyle = DEFAULT_STYLE) -> Clip:
 
 
 def _shipped_mouth() -> DifferentiableMouth:
-    """A mouth with the parameters of data/teacher.json."""
+    """A mouth with the parameters of data/coarticulation.json."""
     mouth, parameters = DifferentiableMouth(), PARAMETERS
     names = coarticulation_fit.PHONE_NAMES
     with torch.no_grad():
