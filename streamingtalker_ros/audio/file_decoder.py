@@ -8,6 +8,7 @@ through `av` where it is installed. Files that were joined, one after another, a
 from __future__ import annotations
 
 import io
+import os
 from collections.abc import Callable, Iterator
 from typing import IO, Any, Final, TypeAlias
 
@@ -130,7 +131,7 @@ def _unreadable(name: str, container: Container | None, error: Exception) -> Tal
         reason = " ".join(str(error).rpartition(": ")[2].split()).rstrip(".")[:200] or type(error).__name__
     kind = f" ({container.name})" if container else ""
     if container is None:
-        reason = "it names no known format; bare PCM has no header" if "specified" in reason else reason
+        reason = "it names no known format; bare PCM has no header" if "recogni" in reason else reason
     return TalkerError(f"{name}{kind} cannot be read as audio ({reason}): convert it to WAV first")
 
 
@@ -164,8 +165,13 @@ def _read_wav(source: str | bytes, max_seconds: float) -> list[tuple[Samples, in
 
 def _read_with_soundfile(source: str | bytes, max_seconds: float) -> tuple[Samples, int]:
     # soundfile takes a name that ends in .raw for bare PCM, a file object not
-    file: Any  # soundfile's annotation lacks file objects
-    with _open(source) as file, soundfile.SoundFile(file) as sound:
+    opened: Any = source
+    if isinstance(source, bytes):
+        opened = _SeekableBytes(source)
+    elif source.lower().endswith(".raw"):
+        with open(source, "rb") as file:
+            opened = _SeekableBytes(file.read())
+    with soundfile.SoundFile(opened) as sound:
         if sound.seekable():
             sound.seek(0)  # as soundfile.read does: libmpg123 rounds otherwise after it
         blocks: list[Samples] = []
@@ -180,6 +186,16 @@ def _read_with_soundfile(source: str | bytes, max_seconds: float) -> tuple[Sampl
     return np.concatenate(blocks) if blocks else np.zeros((0, channels), np.float32), int(rate)
 
 
+class _SeekableBytes(io.BytesIO):
+    """A file in memory; libsndfile, misled by a damaged file, may seek to before its start."""
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET, /) -> int:
+        try:
+            return super().seek(offset, whence)
+        except (ValueError, OverflowError):
+            return -1
+
+
 def _read_with_av(source: str | bytes, container: Container, max_seconds: float) -> tuple[Samples, int]:
     av = require("av", f"decoding {container.name}")
     blocks: list[Samples] = []
@@ -191,12 +207,20 @@ def _read_with_av(source: str | bytes, container: Container, max_seconds: float)
         for frame in opened.decode(audio=0):
             if resampler is None:
                 rate = int(frame.sample_rate)
-                resampler = av.AudioResampler(format="fltp", layout=frame.layout, rate=rate)
+                resampler = av.AudioResampler(format="flt", layout=frame.layout, rate=rate)
             for converted in resampler.resample(frame):
-                blocks.append(np.ascontiguousarray(converted.to_ndarray().T, np.float32))
+                blocks.append(frame_to_samples(converted))
                 frames += len(blocks[-1])
                 _check_length(frames, rate, max_seconds)
     return np.concatenate(blocks) if blocks else np.zeros((0, 1), np.float32), rate
+
+
+def frame_to_samples(frame: Any) -> Samples:
+    """Return the samples of a packed float frame of `av`, (n, channels).
+
+    Packed, because `av` reads beyond the planes of planar frames of eight or more channels.
+    """
+    return np.array(frame.to_ndarray(), np.float32).reshape(-1, frame.layout.nb_channels)
 
 
 def _split(source: str | bytes, container: Container | None) -> Iterator[str | bytes]:

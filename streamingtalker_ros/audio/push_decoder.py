@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from streamingtalker_ros.audio.container import Container
+from streamingtalker_ros.audio.file_decoder import frame_to_samples
 from streamingtalker_ros.errors import TalkerError, require
 
 _MAX_DECODE_S: Final = 5.0  # of one push; a slower demuxer is aborted
@@ -120,11 +121,11 @@ class PushDecoder:
             for frame in opened.decode(audio=0):
                 if resampler is None:
                     resampler = self._av.AudioResampler(
-                        format="fltp", layout=frame.layout, rate=frame.sample_rate
+                        format="flt", layout=frame.layout, rate=frame.sample_rate
                     )
                     self._rate = int(frame.sample_rate)
                 for converted in resampler.resample(frame):
-                    self._append(np.ascontiguousarray(converted.to_ndarray().T, np.float32))
+                    self._append(frame_to_samples(converted))
 
     def _append(self, block: npt.NDArray[np.float32]) -> None:
         with self._condition:

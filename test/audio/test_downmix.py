@@ -45,7 +45,7 @@ def test_channels_that_do_not_cancel_are_averaged_exactly(samples: npt.NDArray[n
         (channels(1, -1), 0),
         (channels(-0.9, 1), 1),
         (channels(0.5, -1, 0.5), 1),
-        (channels(1, -1) + 0.003 * NOISE[:, :2], None),
+        (channels(1, -1) + np.float32(0.003) * NOISE[:, :2], None),
     ],
 )
 def test_where_channels_cancel_the_strongest_is_heard(
@@ -67,7 +67,7 @@ def test_an_inverted_channel_may_come_and_go() -> None:
 
 @pytest.mark.parametrize("size", [1, 7, 320, 321, 5000])
 def test_the_output_does_not_depend_on_cuts(size: int) -> None:
-    samples = (channels(1, -1) + 0.01 * NOISE[:, :2])[: 1000 * size if size < 7 else None]
+    samples = (channels(1, -1) + np.float32(0.01) * NOISE[:, :2])[: 1000 * size if size < 7 else None]
     mixer = Downmixer(2, RATE)
     mixed = [mixer.mix(samples[start : start + size]) for start in range(0, len(samples), size)]
     np.testing.assert_array_equal(np.concatenate(mixed), downmix(samples, RATE))

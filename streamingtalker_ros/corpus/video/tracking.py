@@ -20,6 +20,7 @@ import numpy as np
 
 from streamingtalker_ros.audio.constants import SAMPLE_RATE
 from streamingtalker_ros.audio.downmix import downmix
+from streamingtalker_ros.audio.file_decoder import frame_to_samples
 from streamingtalker_ros.audio.pcm import silence_invalid
 from streamingtalker_ros.corpus.video.landmarks import NUM_LANDMARKS, LandmarkTrack
 from streamingtalker_ros.errors import TalkerError, require
@@ -184,10 +185,10 @@ def read_video_audio(video: str | os.PathLike[str]) -> tuple[np.ndarray, float]:
             if not container.streams.audio:
                 raise TalkerError(f"{video}: there is no sound in it")
             stream = container.streams.audio[0]
-            planar = av.AudioResampler(format="fltp")
+            packed = av.AudioResampler(format="flt")
             for frame in container.decode(stream):
                 start = (frame.time or 0.0) if start is None else start
-                blocks += [block.to_ndarray().T for block in planar.resample(frame)]
+                blocks += [frame_to_samples(block) for block in packed.resample(frame)]
             rate = stream.rate
     except (av.error.FFmpegError, OSError, ValueError) as error:
         raise TalkerError(f"{video}: it cannot be read as video ({_reason(error)})") from None
