@@ -4,8 +4,8 @@
 `synthesize_lips` returns the lips of `dominance.synthesize_lips` with the inner-lip gap and the mouth's width
 that the network predicts; bilabial contacts, pauses, the tongue and everything else are unchanged. A phone
 enters the network by its viseme targets and its class, never by its name, so that phones absent from the
-training corpus are interpolated. `data/coarticulation_residual.npz` holds the weights; `train coarticulation-residual`
-writes it.
+training corpus are interpolated. `data/coarticulation_residual.npz` holds the weights; `train
+coarticulation-residual` writes it.
 """
 
 from __future__ import annotations

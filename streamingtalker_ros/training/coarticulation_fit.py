@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Fits the dominance model to tracked lips by gradient descent: `streamingtalker train coarticulation-fit`.
 
-Takes a corpus of video with aligned phones and writes `data/coarticulation.json`. `DifferentiableMouth` is the
-arithmetic of `coarticulation.dominance` on tensors; parameters that the corpus does not show stay at the
+Takes a corpus of video with aligned phones and writes `data/coarticulation.json`. `DifferentiableMouth` is
+the arithmetic of `coarticulation.dominance` on tensors; parameters that the corpus does not show stay at the
 hand-written targets of `phones.INITIAL_TARGETS`, scaled like the rest.
 """
 

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Trains the residual network on tracked lips: `streamingtalker train coarticulation-residual`.
 
-Least squares on lip gap and mouth width of a corpus of video with aligned phones; writes `data/coarticulation_residual.npz`.
+Least squares on lip gap and mouth width of a corpus of video with aligned phones; writes
+`data/coarticulation_residual.npz`.
 """
 
 from __future__ import annotations
