@@ -16,7 +16,7 @@ import pytest
 
 from streamingtalker_ros import cli
 from streamingtalker_ros.ros.clock import SimClock
-from support.ros_graph import VARIANT, Graph, own_domain, until, voice
+from support.ros_graph import VARIANT, Graph, own_domain, voice, wait_for
 
 DOMAIN = own_domain()
 SECONDS = 2.4
@@ -48,7 +48,7 @@ def bag(tmp_path_factory: pytest.TempPathFactory) -> Any:
     )
     graph = Graph(DOMAIN)
     try:
-        graph.speak(voice(SECONDS), time.time_ns())
+        graph.publish_audio(voice(SECONDS), time.time_ns())
         time.sleep(0.5)
     finally:
         graph.close()
@@ -80,7 +80,7 @@ def motion_of(path: Path) -> Any:
 
 def test_a_recorded_bag_gives_the_same_frames_both_ways(bag: Path, tmp_path: Path) -> None:
     assert cli.main(["replay", str(bag), "--out", str(tmp_path / "free"), "--device", "cpu"]) == 0
-    patient = tmp_path / "patient.yaml"  # a machine that others keep busy is no reason to skip frames here
+    patient = tmp_path / "patient.yaml"  # a loaded machine must not skip frames
     patient.write_text("/**: {ros__parameters: {overload_after: 10.0, device: cpu}}\n")
     launched = subprocess.run(
         [
@@ -98,23 +98,25 @@ def test_a_recorded_bag_gives_the_same_frames_both_ways(bag: Path, tmp_path: Pat
     )
     (free, _), (ros, numbers) = motion_of(tmp_path / "free"), motion_of(tmp_path / "ros")
     assert numbers == list(range(len(numbers))), launched.stdout + launched.stderr
-    spoken = sorted(free)[: round(SECONDS * 25)]
-    missing = [index for index, stamp in enumerate(spoken) if stamp not in ros]
-    assert not missing, f"frames {missing} of {len(spoken)}: {launched.stdout}{launched.stderr}"
-    difference = max(np.abs(free[stamp] - ros[stamp]).max() for stamp in spoken)
-    assert difference <= 1e-5 and max(free[stamp].max() for stamp in spoken) > 0.05
-    assert ros[max(ros)][17:].max() == 0 or len(ros) > len(spoken), "the mouth closes when the bag has ended"
+    audio_stamps = sorted(free)[: round(SECONDS * 25)]
+    missing = [index for index, stamp in enumerate(audio_stamps) if stamp not in ros]
+    assert not missing, f"frames {missing} of {len(audio_stamps)}: {launched.stdout}{launched.stderr}"
+    difference = max(np.abs(free[stamp] - ros[stamp]).max() for stamp in audio_stamps)
+    assert difference <= 1e-5 and max(free[stamp].max() for stamp in audio_stamps) > 0.05
+    assert ros[max(ros)][17:].max() == 0 or len(ros) > len(audio_stamps), (
+        "the mouth closes when the bag has ended"
+    )
 
 
-@pytest.mark.parametrize("trouble", ["model", "out"])
-def test_an_impossible_replay_reports_the_reason_and_ends(bag: Path, tmp_path: Path, trouble: str) -> None:
+@pytest.mark.parametrize("fault", ["model", "out"])
+def test_an_impossible_replay_reports_the_reason_and_ends(bag: Path, tmp_path: Path, fault: str) -> None:
     wrong, out = tmp_path / "wrong.yaml", tmp_path / "out"
     wrong.write_text(
         f"/**: {{ros__parameters: {{model: {tmp_path / 'nowhere'}}}}}\n"
-        if trouble == "model"
+        if fault == "model"
         else "/**: {ros__parameters: {device: cpu}}\n"
     )
-    if trouble == "out":
+    if fault == "out":
         out.mkdir()
     launched = subprocess.run(
         [
@@ -130,8 +132,10 @@ def test_an_impossible_replay_reports_the_reason_and_ends(bag: Path, tmp_path: P
         text=True,
         timeout=100,
     )
-    said = {"model": "the talker cannot be configured", "out": "is the folder `out` there already?"}[trouble]
-    assert said in launched.stdout + launched.stderr, launched.stdout + launched.stderr
+    expected = {"model": "the talker cannot be configured", "out": "is the folder `out` there already?"}[
+        fault
+    ]
+    assert expected in launched.stdout + launched.stderr, launched.stdout + launched.stderr
 
 
 def test_the_simulated_clock_pauses_and_never_goes_back() -> None:
@@ -147,7 +151,7 @@ def test_the_simulated_clock_pauses_and_never_goes_back() -> None:
     now.nanoseconds += 40_000_000
     assert clock() - began == pytest.approx(0.29)
     clock.use_wall_time(True)
-    assert until(lambda: clock() - began > 0.3, 5), "real time counts where the simulation has ended"
+    assert wait_for(lambda: clock() - began > 0.3, 5), "real time counts where the simulation has ended"
     clock.use_wall_time(False)
     known = clock()
     time.sleep(0.02)

@@ -22,10 +22,11 @@ from std_msgs.msg import Float64MultiArray
 from trajectory_msgs.msg import JointTrajectory
 
 from streamingtalker_ros import ARKIT_NAMES
+from streamingtalker_ros.messaging.header import stamp_to_ns
 from streamingtalker_ros.msg import FaceMotion
 from streamingtalker_ros.robot_head import load_head
 from streamingtalker_ros.ros import qos
-from support.ros_graph import SECOND, Graph, own, own_domain, until
+from support.ros_graph import SECOND, Graph, own_domain, wait_for
 
 DOMAIN = own_domain()
 DRIVER = Path(get_package_prefix("streamingtalker_ros")) / "lib" / "streamingtalker_ros" / "head_driver"
@@ -67,7 +68,7 @@ launched = pytest.mark.launch(fixture=heads_launch)
 def send(graph: Graph) -> Any:
     """send(**changes): publish a FaceMotion of now."""
     publisher = graph.node.create_publisher(FaceMotion, "face_motion", 10)
-    assert until(lambda: publisher.get_subscription_count() > len(HEADS), 60)  # the graph's own is one
+    assert wait_for(lambda: publisher.get_subscription_count() > len(HEADS), 60)  # one of them is the graph's
 
     def send(
         weights: Any = None,
@@ -92,7 +93,7 @@ def check_limits(head: Any, states: Any) -> Any:
         for field in ("min", "max", "max_velocity")
     )
     positions = np.array([state.position for state in states])
-    seconds = np.diff([own(state.header.stamp) for state in states]) * 1e-9
+    seconds = np.diff([stamp_to_ns(state.header.stamp) for state in states]) * 1e-9
     assert (positions >= low).all() and (positions <= high).all()
     assert (np.abs(np.diff(positions, axis=0)) <= fastest * seconds[:, None] + 1e-9).all()
     assert (np.abs([state.velocity for state in states]) <= fastest + 1e-9).all()
@@ -101,9 +102,9 @@ def check_limits(head: Any, states: Any) -> Any:
 
 @launched
 def test_no_motion_drives_a_joint_beyond_its_limits(graph: Graph, send: Any) -> None:
-    states = graph.listen(JointState, "/animatronic/head_commands", qos=qos.MOTION_SUBSCRIPTION)
-    jaws = graph.listen(JointState, "/jaw/jaw_commands", qos=qos.MOTION_SUBSCRIPTION)
-    assert until(lambda: states and jaws), "commands come before any motion: the head at rest"
+    states = graph.subscribe(JointState, "/animatronic/head_commands", qos=qos.MOTION_SUBSCRIPTION)
+    jaws = graph.subscribe(JointState, "/jaw/jaw_commands", qos=qos.MOTION_SUBSCRIPTION)
+    assert wait_for(lambda: states and jaws), "commands come before any motion: the head is at rest"
     random = np.random.default_rng(5)
     for index in range(150):
         weights = random.uniform(-3, 4, 52)
@@ -119,22 +120,22 @@ def test_no_motion_drives_a_joint_beyond_its_limits(graph: Graph, send: Any) -> 
             stamp = int(random.integers(0, 2**31)) * SECOND
         send(weights, [float(value) for value in head], stamp=stamp)
         time.sleep(0.02)
-    assert until(lambda: len(states) > 100)
-    for head, heard in (("animatronic", states), ("jaw", jaws)):
-        moved = check_limits(load_head(head), list(heard))
-        assert (np.ptp(moved, axis=0) > 0).any(), f"{head} moves at all"
+    assert wait_for(lambda: len(states) > 100)
+    for head, received in (("animatronic", states), ("jaw", jaws)):
+        positions_seen = check_limits(load_head(head), list(received))
+        assert (np.ptp(positions_seen, axis=0) > 0).any(), f"{head} moves"
 
 
 @launched
-def test_every_output_is_heard_and_without_motion_the_head_rests(graph: Graph, send: Any) -> None:
-    servo = graph.listen(Float64MultiArray, "/jaw/jaw_controller/commands", qos=qos.MOTION_SUBSCRIPTION)
-    neck = graph.listen(
+def test_every_output_is_published_and_without_motion_the_head_rests(graph: Graph, send: Any) -> None:
+    servo = graph.subscribe(Float64MultiArray, "/jaw/jaw_controller/commands", qos=qos.MOTION_SUBSCRIPTION)
+    neck = graph.subscribe(
         JointTrajectory, "/pan_tilt/head_controller/joint_trajectory", qos=qos.MOTION_SUBSCRIPTION
     )
     opened = np.zeros(52)
     opened[ARKIT_NAMES.index("jawOpen")] = 0.6
 
-    def there() -> Any:
+    def targets_reached() -> Any:
         send(opened, (0.0, 0.0, float(np.sin(0.15)), float(np.cos(0.15))))
         time.sleep(0.02)
         return (
@@ -144,24 +145,28 @@ def test_every_output_is_heard_and_without_motion_the_head_rests(graph: Graph, s
             and abs(abs(neck[-1].points[0].positions[0]) - 1.5 * 0.3) < 0.01
         )
 
-    assert until(there), "jaw and neck go where their gains on jawOpen and the yaw of 0.3 rad lead them"
+    assert wait_for(targets_reached), (
+        "jaw and neck go where their gains on jawOpen and the yaw of 0.3 rad lead them"
+    )
     head = load_head("pan_tilt")
     assert neck[-1].joint_names == [joint.name for joint in head.joints] and len(neck[-1].points) == 1
-    assert until(lambda: abs(servo[-1].data[0]) < 1e-6 and abs(neck[-1].points[0].positions[0]) < 1e-6, 10), (
-        "half a second, or one, after the last motion the head returns"
-    )
+    assert wait_for(
+        lambda: abs(servo[-1].data[0]) < 1e-6 and abs(neck[-1].points[0].positions[0]) < 1e-6, 10
+    ), "half a second, or one, after the last motion the head returns"
 
 
 @launched
 def test_action_units_for_ros4hri(graph: Graph, send: Any) -> None:
     messages = pytest.importorskip("hri_msgs.msg", reason="hri_msgs is not sourced here")
-    units = graph.listen(messages.FacialActionUnits, "/facs/facial_action_units", qos=qos.MOTION_SUBSCRIPTION)
+    units = graph.subscribe(
+        messages.FacialActionUnits, "/facs/facial_action_units", qos=qos.MOTION_SUBSCRIPTION
+    )
     smile = np.zeros(52)
     smile[ARKIT_NAMES.index("mouthSmileLeft")] = 0.8
     for _ in range(10):
         send(smile)
         time.sleep(0.04)
-    assert until(lambda: units and abs(max(message.intensity[12] for message in units) - 0.8) < 1e-3)
+    assert wait_for(lambda: units and abs(max(message.intensity[12] for message in units) - 0.8) < 1e-3)
     assert units[-1].confidence[12] == 1 and units[-1].confidence[40] == 0
 
 

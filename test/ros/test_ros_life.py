@@ -21,8 +21,9 @@ from launch_ros.actions import Node
 from lifecycle_msgs.msg import Transition
 
 from streamingtalker_ros import ARKIT_NAMES
+from streamingtalker_ros.messaging.header import stamp_to_ns
 from streamingtalker_ros.msg import FaceMotion
-from support.ros_graph import Graph, own, own_domain, until, voice
+from support.ros_graph import Graph, own_domain, voice, wait_for
 
 START = 1_700_000_000_000_000_000
 FRAME = 40_000_000
@@ -41,7 +42,7 @@ PLAY = Path(get_package_prefix("streamingtalker_ros")) / "lib" / "streamingtalke
 
 @launch_pytest.fixture(scope="module")
 def two_talkers() -> Any:
-    """/talker, which is started again when it dies, and /left/talker, which waits for a manager."""
+    """/talker, which is respawned when it exits, and /left/talker, which waits for a manager."""
     launch_file = Path(get_package_share_directory("streamingtalker_ros")) / "launch" / "talker.launch.py"
     managed = {"namespace": "left", "autostart": "false", "device": "cpu"}
     return LaunchDescription(
@@ -68,15 +69,17 @@ launched = pytest.mark.launch(fixture=two_talkers)
 
 def expect(graph: Graph, frames: Any, start: int, count: int) -> None:
     """The next frames are numbers 0 to `count` at the audio's times."""
-    assert until(lambda: len(frames) >= count), f"{len(frames)} of {count} frames"
+    assert wait_for(lambda: len(frames) >= count), f"{len(frames)} of {count} frames"
     assert [frame.frame for frame in frames[:count]] == list(range(count))
-    stamps = [own(frame.header.stamp) - start - FRAME * index for index, frame in enumerate(frames[:count])]
+    stamps = [
+        stamp_to_ns(frame.header.stamp) - start - FRAME * index for index, frame in enumerate(frames[:count])
+    ]
     assert max(map(abs, stamps)) <= 1000
 
 
 @launched
 def test_a_manager_runs_all_transitions_twice(graph: Graph) -> None:
-    talker, frames = "/left/talker", graph.listen(FaceMotion, "/left/face_motion")
+    talker, frames = "/left/talker", graph.subscribe(FaceMotion, "/left/face_motion")
     assert graph.state(talker) == "unconfigured"
     assert not graph.change(Transition.TRANSITION_ACTIVATE, talker), "not before it is configured"
     for again in range(2):
@@ -84,28 +87,28 @@ def test_a_manager_runs_all_transitions_twice(graph: Graph) -> None:
         assert graph.change(Transition.TRANSITION_ACTIVATE, talker) and graph.state(talker) == "active"
         frames.clear()
         start = START + again * 10**12
-        graph.speak(voice(0.4), start, namespace="/left")
+        graph.publish_audio(voice(0.4), start, namespace="/left")
         expect(graph, frames, start, 10)
         assert graph.change(Transition.TRANSITION_DEACTIVATE, talker) and graph.state(talker) == "inactive"
         assert graph.change(Transition.TRANSITION_CLEANUP, talker) and graph.state(talker) == "unconfigured"
         assert not graph.node.get_subscriptions_info_by_topic("/left/audio")
     names = {name for name, _ in graph.node.get_service_names_and_types()}
-    assert "/left/talker/interrupt" not in names, "what configure made, cleanup took away"
+    assert "/left/talker/interrupt" not in names, "cleanup destroys what configure created"
 
 
 @launched
 def test_each_talker_receives_the_audio_of_its_namespace(graph: Graph) -> None:
-    other = graph.listen(FaceMotion, "/left/face_motion")
+    other = graph.subscribe(FaceMotion, "/left/face_motion")
     assert graph.change(Transition.TRANSITION_CONFIGURE, "/left/talker")
     assert graph.change(Transition.TRANSITION_ACTIVATE, "/left/talker")
     assert graph.set("/left/talker", overload_after=10.0)[0].successful  # a busy machine skips no frames
-    graph.afresh()
-    graph.speak(voice(0.4), START)
+    graph.reset_talker()
+    graph.publish_audio(voice(0.4), START)
     expect(graph, graph.frames, START, 10)
     assert not other
-    graph.speak(voice(0.4), START, namespace="/left")
+    graph.publish_audio(voice(0.4), START, namespace="/left")
     expect(graph, other, START, 10)
-    assert until(
+    assert wait_for(
         lambda: (
             {status.name for array in graph.diagnostics for status in array.status}
             >= {"talker", "left/talker"}
@@ -118,13 +121,13 @@ def test_a_killed_player_leaves_a_closed_mouth_and_the_next_audio_is_received(
     graph: Graph, tmp_path: Path
 ) -> None:
     soundfile.write(tmp_path / "voice.wav", voice(5.0), 16000)
-    graph.afresh()
+    graph.reset_talker()
     player = subprocess.Popen(
         [PLAY, str(tmp_path / "voice.wav")],
         env={**os.environ, "ROS_DOMAIN_ID": str(DOMAIN)},
         stderr=subprocess.DEVNULL,
     )
-    assert until(lambda: any(frame.speaking for frame in graph.frames), 60)
+    assert wait_for(lambda: any(frame.speaking for frame in graph.frames), 60)
     player.send_signal(signal.SIGKILL)
     player.wait(10)
     known = len(graph.frames)
@@ -134,26 +137,26 @@ def test_a_killed_player_leaves_a_closed_mouth_and_the_next_audio_is_received(
         mouths = [max(frame.weights[index] for index in MOUTH) for frame in late]
         return len(late) == 10 and max(mouths) == 0 and not any(frame.speaking for frame in late)
 
-    assert until(is_at_rest, 10), "idle frames with a closed mouth follow the received audio"
+    assert wait_for(is_at_rest, 10), "idle frames with a closed mouth follow the received audio"
     known = len(graph.frames)
-    graph.speak(voice(0.4), START)
-    assert until(lambda: any(frame.frame == 0 for frame in graph.frames[known:]))
+    graph.publish_audio(voice(0.4), START)
+    assert wait_for(lambda: any(frame.frame == 0 for frame in graph.frames[known:]))
     first = next(index for index, frame in enumerate(graph.frames) if index >= known and frame.frame == 0)
-    expect(graph, graph.frames[first:] if until(lambda: len(graph.frames) > first + 10) else [], START, 10)
+    expect(graph, graph.frames[first:] if wait_for(lambda: len(graph.frames) > first + 10) else [], START, 10)
 
 
 @launched
 def test_a_killed_talker_is_respawned_and_generates_frames(graph: Graph) -> None:
-    graph.afresh()
+    graph.reset_talker()
 
-    def ears() -> Any:
+    def subscription_ids() -> Any:
         return {bytes(end.endpoint_gid) for end in graph.node.get_subscriptions_info_by_topic("/audio")}
 
-    known = ears()
+    known = subscription_ids()
     os.kill(FIRST.process_details["pid"], signal.SIGKILL)
-    assert until(lambda: ears() - known), (
-        "another talker listens, while the graph may still know of the first"
+    assert wait_for(lambda: subscription_ids() - known), (
+        "another talker subscribes, while the graph may still list the first"
     )
     graph.frames.clear()
-    graph.speak(voice(0.4), START)
+    graph.publish_audio(voice(0.4), START)
     expect(graph, graph.frames, START, 10)

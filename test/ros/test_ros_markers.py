@@ -17,9 +17,10 @@ from visualization_msgs.msg import Marker
 
 from streamingtalker_ros import ARKIT_NAMES
 from streamingtalker_ros.face.default_head.assemble import default_rig
+from streamingtalker_ros.messaging.header import stamp_to_ns
 from streamingtalker_ros.msg import FaceMotion
 from streamingtalker_ros.ros import qos
-from support.ros_graph import SECOND, Graph, own, own_domain, until
+from support.ros_graph import SECOND, Graph, own_domain, wait_for
 
 DOMAIN = own_domain()
 STAMP = 1_700_000_000_040_000_000
@@ -65,43 +66,55 @@ def corners(marker: Any) -> Any:
 @launched
 def test_the_face_is_a_list_of_triangles_that_moves_with_the_motion(graph: Graph) -> None:
     publisher = graph.node.create_publisher(FaceMotion, "face_motion", 10)
-    assert until(lambda: publisher.get_subscription_count() > 1, 60)  # the graph's own is one
-    turns = graph.listen(TFMessage, "/tf", qos=qos.TRANSFORMS_PUBLISHER)
-    heard = graph.listen(Marker, "face_markers", qos=qos.MARKERS_PUBLISHER)
-    assert until(lambda: {marker.id for marker in heard} == {0, 1}), "at rest, to a listener without motion"
+    assert wait_for(lambda: publisher.get_subscription_count() > 1, 60)  # one of them is the graph's
+    turns = graph.subscribe(TFMessage, "/tf", qos=qos.TRANSFORMS_PUBLISHER)
+    received = graph.subscribe(Marker, "face_markers", qos=qos.MARKERS_PUBLISHER)
+    assert wait_for(lambda: {marker.id for marker in received} == {0, 1}), (
+        "the face at rest is sent before any motion"
+    )
     rest = default_rig()
-    assert sum(len(marker.points) for marker in heard[:2]) == 3 * len(rest.triangles)
-    for marker in heard[:2]:
+    assert sum(len(marker.points) for marker in received[:2]) == 3 * len(rest.triangles)
+    for marker in received[:2]:
         assert (
             marker.type == Marker.TRIANGLE_LIST and marker.ns == "face" and marker.header.frame_id == "face"
         )
         assert len(marker.colors) == len(marker.points) and marker.action == Marker.ADD
         low, high = corners(marker).min(0), corners(marker).max(0)
         assert (low >= rest.vertices.min(0) - 1e-5).all() and (high <= rest.vertices.max(0) + 1e-5).all()
-    closed = next(corners(marker) for marker in heard if marker.id == 0)
+    closed = next(corners(marker) for marker in received if marker.id == 0)
     for index in range(12):
         publisher.publish(motion(STAMP + index * 40_000_000, jaw=1.0))
-        assert until(lambda index=index: len(turns) > index)
-    opened = until(
+        assert wait_for(lambda index=index: len(turns) > index)
+    opened = wait_for(
         lambda: next(
-            (marker for marker in reversed(heard) if own(marker.header.stamp) >= STAMP and marker.id == 0),
+            (
+                marker
+                for marker in reversed(received)
+                if stamp_to_ns(marker.header.stamp) >= STAMP and marker.id == 0
+            ),
             None,
         )
     )
-    moved = corners(opened) - closed
-    assert moved[:, 2].min() < -0.008 and np.abs(moved).max() < 0.04, "the chin goes down, nothing flies away"
+    displacement = corners(opened) - closed
+    assert displacement[:, 2].min() < -0.008 and np.abs(displacement).max() < 0.04, (
+        "the chin goes down, nothing flies away"
+    )
     turn = turns[0].transforms[0]
-    assert (turn.header.frame_id, turn.child_frame_id, own(turn.header.stamp)) == ("head", "face", STAMP)
+    assert (turn.header.frame_id, turn.child_frame_id, stamp_to_ns(turn.header.stamp)) == (
+        "head",
+        "face",
+        STAMP,
+    )
     np.testing.assert_allclose([turn.transform.rotation.z, turn.transform.rotation.w], TURNED[2:], atol=1e-6)
 
 
 @launched
 def test_markers_are_sent_to_subscribers_only(graph: Graph) -> None:
-    """Its own time on the processor tells: with a listener it builds a face for each motion, else nothing."""
+    """Without a subscriber no markers are sent; a new subscriber receives both."""
     for subscription in list(graph.node.subscriptions):
         if subscription.topic_name == "/face_markers":
             graph.node.destroy_subscription(subscription)
-    assert until(lambda: not graph.node.get_subscriptions_info_by_topic("/face_markers"))
-    again = graph.listen(Marker, "face_markers", qos=qos.MARKERS_PUBLISHER)
-    assert until(lambda: len(again) >= 2), "who comes later gets both at once"
+    assert wait_for(lambda: not graph.node.get_subscriptions_info_by_topic("/face_markers"))
+    again = graph.subscribe(Marker, "face_markers", qos=qos.MARKERS_PUBLISHER)
+    assert wait_for(lambda: len(again) >= 2), "a late subscriber receives both"
     assert {marker.id for marker in again[:2]} == {0, 1}

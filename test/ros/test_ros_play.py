@@ -18,7 +18,7 @@ from streamingtalker_ros.audio.pcm_decoder import PcmDecoder
 from streamingtalker_ros.messaging import audio_common
 from streamingtalker_ros.ros import audio_input
 from streamingtalker_ros.ros import qos as ros_qos
-from support.ros_graph import SECOND, VARIANT, Graph, own_domain, until, voice
+from support.ros_graph import SECOND, VARIANT, Graph, own_domain, voice, wait_for
 
 DOMAIN = own_domain()
 RATE = 32000
@@ -43,19 +43,19 @@ def test_every_sample_arrives_at_its_time(player_launch: Any) -> None:
     graph = Graph(DOMAIN)
     infos = []
     if VARIANT == "ros-drivers":
-        infos = graph.listen(
+        infos = graph.subscribe(
             audio_input.message_class(audio_common.INFO_TYPE), "audio_info", qos=ros_qos.LATCHED
         )
-    heard = graph.listen(audio_input.message_class(name), "audio")
-    assert until(lambda: len(heard) == 50), f"{len(heard)} of 50 packets"
+    received = graph.subscribe(audio_input.message_class(name), "audio")
+    assert wait_for(lambda: len(received) == 50), f"{len(received)} of 50 packets"
     format = audio_common.parse_audio_info(infos[0])[1] if infos else None
     graph.close()
-    packets = [audio_common.to_packet(message, name, format) for message in heard]
+    packets = [audio_common.to_packet(message, name, format) for message in received]
     formats = {packet.format for packet in packets}
     assert {each.sample_rate for each in formats if each} == {RATE}
     assert packets[0].format is not None and None not in formats
     decoder = PcmDecoder(packets[0].format)
-    got = np.concatenate([decoder.decode(packet.payload) for packet in packets])
-    np.testing.assert_array_equal(got, voice(1.0, RATE) / np.float32(32768))
+    samples = np.concatenate([decoder.decode(packet.payload) for packet in packets])
+    np.testing.assert_array_equal(samples, voice(1.0, RATE) / np.float32(32768))
     stamps = np.array([packet.stamp for packet in packets])
     np.testing.assert_allclose(np.diff(stamps), SECOND // 50, atol=1)

@@ -20,7 +20,7 @@ from rcl_interfaces.msg import Log
 
 from streamingtalker_ros import TalkerError
 from streamingtalker_ros.ros import audio_input
-from support.ros_graph import Graph, own_domain, until
+from support.ros_graph import Graph, own_domain, wait_for
 
 DOMAIN = own_domain()
 TALKER = Path(get_package_prefix("streamingtalker_ros")) / "lib" / "streamingtalker_ros" / "talker"
@@ -52,11 +52,11 @@ def graph(broken_launch: Any) -> Iterator[Any]:
 
 @pytest.mark.launch(fixture=broken_launch)
 def test_a_missing_model_fails_configure_and_the_node_lives(graph: Graph) -> None:
-    logged = graph.listen(Log, "/rosout")
+    logged = graph.subscribe(Log, "/rosout")
     assert graph.state() == "unconfigured"
     assert not graph.change(Transition.TRANSITION_CONFIGURE)
     assert graph.state() == "unconfigured"
-    errors = until(lambda: [entry.msg for entry in logged if entry.level >= 40])
+    errors = wait_for(lambda: [entry.msg for entry in logged if entry.level >= 40])
     assert len(set(errors)) == 1 and "/there/is/no/such/model" in errors[0] and "\n" not in errors[0]
     graph.counts()
     status = graph.diagnostics[-1].status[0]
@@ -65,7 +65,7 @@ def test_a_missing_model_fails_configure_and_the_node_lives(graph: Graph) -> Non
 
 @pytest.mark.parametrize("name", ["talker", "play"])
 def test_a_missing_package_is_named_with_its_install_command(name: str) -> None:
-    """In a process of its own, since a module that could not be imported leaves its mark on a process."""
+    """In a separate process, since a failed import changes the state of the process."""
     code = (
         "import sys; sys.modules['soxr'] = None\n"
         "from streamingtalker_ros.ros.entry_points import run_entry_point\n"
@@ -81,8 +81,8 @@ def test_a_missing_package_is_named_with_its_install_command(name: str) -> None:
 def test_an_invalid_parameter_ends_the_process_with_one_line(value: Any) -> None:
     ended = subprocess.run([TALKER, "--ros-args", "-p", value], capture_output=True, text=True, timeout=60)
     assert ended.returncode == 2
-    told = [line for line in ended.stderr.splitlines() if line.startswith("talker: error: ")]
-    assert len(told) == 1 and value.partition(":")[0] in told[0] and "Traceback" not in ended.stderr
+    errors = [line for line in ended.stderr.splitlines() if line.startswith("talker: error: ")]
+    assert len(errors) == 1 and value.partition(":")[0] in errors[0] and "Traceback" not in ended.stderr
 
 
 def test_without_audio_types_the_install_command_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,9 +16,10 @@ from launch.launch_description import LaunchDescription
 from launch.launch_description_sources import PythonLaunchDescriptionSource
 
 from streamingtalker_ros.face.rotation import y_up_to_ros
+from streamingtalker_ros.messaging.header import stamp_to_ns
 from streamingtalker_ros.msg import FaceModel, FaceVertices
 from streamingtalker_ros.ros import qos
-from support.ros_graph import Graph, own, own_domain, until, voice
+from support.ros_graph import Graph, own_domain, voice, wait_for
 
 DOMAIN = own_domain()
 START = 1_700_000_000_000_000_000
@@ -61,12 +62,12 @@ def test_face_vertices_equal_the_frames_of_the_library(
     frames = talker.open_stream().accept(pcm.astype(np.float32) / 32768)
     graph = Graph(DOMAIN)
     try:
-        assert until(lambda: graph.state() == "active", 60)
+        assert wait_for(lambda: graph.state() == "active", 60)
         assert graph.set(overload_after=10.0)[0].successful
-        models = graph.listen(FaceModel, "face_model", qos=qos.LATCHED)
-        vertices = graph.listen(FaceVertices, "face_vertices", qos=qos.VERTICES)
-        graph.speak(pcm, START)
-        assert until(lambda: len(vertices) >= len(frames) and models, 30)
+        models = graph.subscribe(FaceModel, "face_model", qos=qos.LATCHED)
+        vertices = graph.subscribe(FaceVertices, "face_vertices", qos=qos.VERTICES)
+        graph.publish_audio(pcm, START)
+        assert wait_for(lambda: len(vertices) >= len(frames) and models, 30)
         topics = {name for name, _ in graph.node.get_publisher_names_and_types_by_node("talker", "/")}
         counts = graph.counts()
     finally:
@@ -83,5 +84,5 @@ def test_face_vertices_equal_the_frames_of_the_library(
         compared += 1
         expected = y_up_to_ros(frame.vertices - template)
         np.testing.assert_allclose(np.reshape(message.offsets, (-1, 3)), expected, atol=1e-5)
-        assert abs(own(message.header.stamp) - START - frame.index * 1e9 / talker.frame_rate) <= 1000
+        assert abs(stamp_to_ns(message.header.stamp) - START - frame.index * 1e9 / talker.frame_rate) <= 1000
     assert compared > 15

@@ -14,7 +14,7 @@ import soundfile
 from ament_index_python.packages import get_package_prefix
 
 from support.processes import ProcessGroup
-from support.ros_graph import VARIANT, Graph, own_domain, until, voice
+from support.ros_graph import VARIANT, Graph, own_domain, voice, wait_for
 
 DOMAIN = own_domain()
 TALKER = str(Path(get_package_prefix("streamingtalker_ros")) / "lib" / "streamingtalker_ros" / "talker")
@@ -54,7 +54,9 @@ def test_the_page_shows_a_genuine_ros_talker(start: Callable[..., Any], tmp_path
                     page.wait("app.source === 'watch'", 20)
                     page.run("app.view.poseLog = [], app.frameLog = [], 1")
                 start(TALKER)
-                assert until(lambda: graph.state() == "active")  # the page listens, too: play would not wait
+                assert wait_for(
+                    lambda: graph.state() == "active"
+                )  # the page subscribes too, so play would not wait for the talker
                 start(
                     sys.executable,
                     "-m",
@@ -66,9 +68,9 @@ def test_the_page_shows_a_genuine_ros_talker(start: Callable[..., Any], tmp_path
                     "--wait",
                     "60",
                 )
-                assert until(lambda: len(graph.frames) >= 60 and len(client.frames) >= 60, 90)
+                assert wait_for(lambda: len(graph.frames) >= 60 and len(client.frames) >= 60, 90)
                 _same(graph.frames, {frame["index"]: frame["weights"] for frame in client.frames[:60]})
-                assert sum(len(piece["samples"]) for piece in client.audio) > 16000
+                assert sum(len(block["samples"]) for block in client.audio) > 16000
                 if page is not None:
                     page.wait("app.view.poseLog.length > 40 && app.frameLog.length > 60", 30)
                     shown = np.array(page.run("app.view.poseLog"))

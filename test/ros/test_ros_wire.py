@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""ROS and the ROS-free node on one wire: each hears the other's audio and frames."""
+"""ROS and the ROS-free node in one domain: each receives the other's audio and frames."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from ament_index_python.packages import get_package_prefix
 from streamingtalker_ros import ARKIT_NAMES
 from streamingtalker_ros.dds.recorder import FaceMotionRecorder
 from support.processes import ProcessGroup
-from support.ros_graph import VARIANT, Graph, own_domain, until, voice
+from support.ros_graph import VARIANT, Graph, own_domain, voice, wait_for
 
 DOMAIN = own_domain()
 FREE = [sys.executable, "-m", "streamingtalker_ros"]
@@ -57,9 +57,9 @@ def test_ros_reads_the_frames_of_the_ros_free_node(start: Callable[..., Any], wa
     )
     graph = Graph(DOMAIN)
     try:
-        time.sleep(1.0)  # echo has begun to listen
+        time.sleep(1.0)  # until echo has subscribed
         start(*FREE, "play", wav, "--lineage", VARIANT, "--wait", "60")
-        assert until(lambda: len(graph.frames) >= 30, 60)
+        assert wait_for(lambda: len(graph.frames) >= 30, 60)
         assert [frame.frame for frame in graph.frames[:30]] == list(range(30))
         printed = echo.communicate(timeout=20)[0]
         assert "eyeBlinkLeft" in printed and "weights:" in printed and "frame_id: head" in printed
@@ -70,7 +70,7 @@ def test_ros_reads_the_frames_of_the_ros_free_node(start: Callable[..., Any], wa
 def test_the_ros_free_recorder_reads_the_frames_of_the_rclpy_node(
     start: Callable[..., Any], wav: str
 ) -> None:
-    """rclpy's talker hears the ROS-free source, and its frames come back the same way."""
+    """rclpy's talker receives the ROS-free source's audio, and the recorder receives its frames."""
     with FaceMotionRecorder() as recorder:
         start(TALKER)
         assert recorder.wait_for_publisher(60)
@@ -85,7 +85,7 @@ def test_the_ros_free_recorder_reads_the_frames_of_the_rclpy_node(
 @pytest.mark.skipif(
     "cyclonedds" not in os.environ.get("RMW_IMPLEMENTATION", ""), reason="a matter of rmw_cyclonedds_cpp"
 )
-def test_the_rclpy_node_asks_soon_for_fragments_that_were_lost(
+def test_the_rclpy_node_requests_lost_fragments_within_5_ms(
     start: Callable[..., Any], tmp_path: Path
 ) -> None:
     log = tmp_path / "trace.log"
@@ -93,4 +93,4 @@ def test_the_rclpy_node_asks_soon_for_fragments_that_were_lost(
     start(
         TALKER, env={**os.environ, "CYCLONEDDS_URI": f"<CycloneDDS><Domain>{tracing}</Domain></CycloneDDS>"}
     )
-    assert until(lambda: log.exists() and "Internal/NackDelay/#text: 5 ms " in log.read_text())
+    assert wait_for(lambda: log.exists() and "Internal/NackDelay/#text: 5 ms " in log.read_text())

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 # rclpy and its messages come with a ROS installation
 # pyright: reportMissingImports=false
-"""What the ROS tests share: a node on a ROS domain of their own, and how they speak and listen."""
+"""Shared by the ROS tests: a node on a separate ROS domain: subscriptions, service calls, audio."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def own_domain() -> Any:
     return random.SystemRandom().randint(1, 100)
 
 
-def until(condition: Any, timeout: float = 60.0) -> Any:
+def wait_for(condition: Any, timeout: float = 60.0) -> Any:
     """Wait until condition() is true. Returns its value, false after `timeout` seconds."""
     deadline = time.monotonic() + timeout
     while not (value := condition()) and time.monotonic() < deadline:
@@ -55,10 +55,6 @@ def voice(seconds: float, rate: int = 16000) -> Any:
 
     pcm = to_16k(*read_audio(VOICE))[: int(seconds * 16000)]
     return np.repeat(np.round(pcm * 32767).astype(np.int16), rate // 16000)
-
-
-def own(stamp: Any) -> Any:
-    return stamp.sec * SECOND + stamp.nanosec
 
 
 class Graph:
@@ -76,7 +72,7 @@ class Graph:
         self.node = rclpy.create_node("witness", context=self.context)
         self.frames, self.times, self._clients = [], [], {}
         self.node.create_subscription(FaceMotion, "face_motion", self._on_motion, QoSProfile(depth=1000))
-        self.diagnostics = self.listen(DiagnosticArray, "/diagnostics")
+        self.diagnostics = self.subscribe(DiagnosticArray, "/diagnostics")
         self._executor = SingleThreadedExecutor(context=self.context)
         self._executor.add_node(self.node)
         self._closing = False
@@ -94,68 +90,70 @@ class Graph:
         self.node.destroy_node()
         self.context.try_shutdown()
 
-    def listen(self, kind: Any, topic: str, found: list[Any] | None = None, qos: Any = None) -> list[Any]:
+    def subscribe(
+        self, message_class: Any, topic: str, received: list[Any] | None = None, qos: Any = None
+    ) -> list[Any]:
         """Subscribe; return the list to which the messages are appended."""
-        found = [] if found is None else found
-        self.node.create_subscription(kind, topic, found.append, qos or QoSProfile(depth=1000))
-        return found
+        received = [] if received is None else received
+        self.node.create_subscription(message_class, topic, received.append, qos or QoSProfile(depth=1000))
+        return received
 
     def call(self, kind: Any, name: str, request: Any = None, timeout: float = 120.0) -> Any:
         """Call a service and return its response."""
         if name not in self._clients:
             self._clients[name] = self.node.create_client(kind, name)
             assert self._clients[name].wait_for_service(timeout), f"no service {name}"
-            time.sleep(0.3)  # an answer is lost where the service's side does not know of the client yet
+            time.sleep(0.3)  # a response is lost if the service has not discovered the client yet
         assert self._clients[name].wait_for_service(timeout), f"no service {name}"
-        answer = self._clients[name].call_async(request or kind.Request())
-        assert until(answer.done, timeout), f"{name} did not answer"
-        return answer.result()
+        response = self._clients[name].call_async(request or kind.Request())
+        assert wait_for(response.done, timeout), f"{name} did not answer"
+        return response.result()
 
     def state(self, talker: Any = "/talker") -> Any:
         """The talker's lifecycle state."""
         return self.call(GetState, f"{talker}/get_state").current_state.label
 
     def change(self, transition: int, talker: Any = "/talker") -> Any:
-        """Ask the talker for a transition, by its id. Returns whether it succeeded."""
+        """Request a transition of the talker, by its id. Returns whether it succeeded."""
         request = ChangeState.Request()
         request.transition.id = transition
         return self.call(ChangeState, f"{talker}/change_state", request).success
 
     def set(self, talker: str = "/talker", /, **values: Any) -> Any:
-        """Set parameters of the talker. Returns rclpy's results, one each."""
+        """Set parameters of the talker. Returns rclpy's result for each."""
         request = SetParameters.Request(
             parameters=[Parameter(name, value=value).to_parameter_msg() for name, value in values.items()]
         )
         return self.call(SetParameters, f"{talker}/set_parameters", request).results
 
-    def answers(self, kind: Any, name: str, count: int) -> Any:
-        """Call a service that answers at once `count` times. Returns the seconds that each answer took."""
+    def measure_response_times(self, kind: Any, name: str, count: int) -> Any:
+        """Call a service `count` times. Returns the response time of each call in s."""
         client = self.node.create_client(kind, name)
         assert client.wait_for_service(30.0), f"no service {name}"
-        took, came = [], threading.Event()
+        response_times, responded = [], threading.Event()
         for _ in range(count):
-            came.clear()
-            began = time.monotonic()
-            client.call_async(kind.Request()).add_done_callback(lambda _: came.set())
-            assert came.wait(30.0), f"{name} did not answer"
-            took.append(time.monotonic() - began)
+            responded.clear()
+            start = time.monotonic()
+            client.call_async(kind.Request()).add_done_callback(lambda _: responded.set())
+            assert responded.wait(30.0), f"{name} did not answer"
+            response_times.append(time.monotonic() - start)
             time.sleep(0.01)
         self.node.destroy_client(client)
-        return took
+        return response_times
 
     def counts(self) -> Any:
         """The numbers of the talker's next diagnostics, {name: text}."""
-        known = len(self.diagnostics)
-        assert until(lambda: len(self.diagnostics) > known), "no diagnostics"
+        previous = len(self.diagnostics)
+        assert wait_for(lambda: len(self.diagnostics) > previous), "no diagnostics"
         return {item.key: item.value for item in self.diagnostics[-1].status[0].values}
 
-    def afresh(self) -> None:
-        """An active talker that has heard nothing, and no frames."""
-        assert until(lambda: self.state() == "active", 60), "the talker did not reach active"
+    def reset_talker(self) -> None:
+        """Wait for the active state, reset the talker and clear the received frames."""
+        assert wait_for(lambda: self.state() == "active", 60), "the talker did not reach active"
         assert self.call(Trigger, "/talker/reset").success
-        known = None
-        while known != len(self.frames):  # a frame may still be on its way
-            known = len(self.frames)
+        count = None
+        while count != len(self.frames):  # a frame may still be on its way
+            count = len(self.frames)
             time.sleep(0.3)
         self.frames.clear()
         self.times.clear()
@@ -164,37 +162,41 @@ class Graph:
         self.times.append(time.monotonic())
         self.frames.append(frame)
 
-    def speak(
+    def publish_audio(
         self,
         samples: npt.NDArray[np.int16],
         start: int,
         rate: int = 16000,
         reliable: bool = True,
-        at_once: bool = False,
+        unpaced: bool = False,
         namespace: str = "",
     ) -> None:
-        """Publish int16 samples, in real time or at once, stamped from `start` (ns) on, in the variant."""
+        """Publish int16 samples with stamps from `start` (ns), in real time or unpaced."""
         name, format = audio_common.PUBLISHED_TYPES[VARIANT], AudioFormat(rate, 1, "s16")
-        made = audio_input.message_class(name)
+        message_class = audio_input.message_class(name)
         reliability = ReliabilityPolicy.RELIABLE if reliable else ReliabilityPolicy.BEST_EFFORT
         topic, info_topic = f"{namespace}/audio", f"{namespace}/audio_info"
-        publisher = self.node.create_publisher(made, topic, QoSProfile(depth=100, reliability=reliability))
-        assert until(publisher.get_subscription_count), "nobody listens to audio"
+        publisher = self.node.create_publisher(
+            message_class, topic, QoSProfile(depth=100, reliability=reliability)
+        )
+        assert wait_for(publisher.get_subscription_count), "audio has no subscriber"
         info = None
         if VARIANT == "ros-drivers":
-            kind = audio_input.message_class(audio_common.INFO_TYPE)
-            info = self.node.create_publisher(kind, info_topic, 1)
-            assert until(info.get_subscription_count), "nobody listens to audio_info"
-        time.sleep(0.3)  # the listener knows the publishers too
+            info_class = audio_input.message_class(audio_common.INFO_TYPE)
+            info = self.node.create_publisher(info_class, info_topic, 1)
+            assert wait_for(info.get_subscription_count), "audio_info has no subscriber"
+        time.sleep(0.3)  # until the subscriber has discovered the publishers
         if info is not None:
-            info.publish(audio_common.to_audio_info(kind(), format))
+            info.publish(audio_common.to_audio_info(info_class(), format))
             time.sleep(0.1)
         first = None
-        packet, pace = (0.2, 0) if at_once else (0.02, 1)
-        for now, block in paced_packets(samples, rate, packet, pace):
-            first = now if first is None else first
-            stamp = start + now - first
-            publisher.publish(audio_common.to_audio_message(made(), name, block, format, stamp, "microphone"))
+        packet, speed = (0.2, 0) if unpaced else (0.02, 1)
+        for timestamp, block in paced_packets(samples, rate, packet, speed):
+            first = timestamp if first is None else first
+            stamp = start + timestamp - first
+            publisher.publish(
+                audio_common.to_audio_message(message_class(), name, block, format, stamp, "microphone")
+            )
         time.sleep(0.1)
         self.node.destroy_publisher(publisher)
         if info is not None:

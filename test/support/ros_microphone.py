@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 # rclpy and its messages come with a ROS installation
 # pyright: reportMissingImports=false
-"""A microphone on rclpy that misbehaves: `Microphone`, and `FAULTS`, the names of what it can do wrong."""
+"""An rclpy audio source with faults: `Microphone`, and `FAULTS`, the names of its fault methods."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from std_srvs.srv import Trigger
 from streamingtalker_ros.audio.packet import AudioFormat
 from streamingtalker_ros.messaging import audio_common
 from streamingtalker_ros.ros import audio_input
-from support.ros_graph import SECOND, VARIANT, Graph, until, voice
+from support.ros_graph import SECOND, VARIANT, Graph, voice, wait_for
 
 PACKET = 0.02
 PLAIN, WIDE = AudioFormat(16000, 1, "s16"), AudioFormat(48000, 2, "f32")
@@ -34,7 +34,7 @@ FAULTS = (
     "clock_set",
     "restart",
     "barge_in",
-    "afresh",
+    "talker_reset",
 )
 
 
@@ -45,7 +45,7 @@ class Microphone:
         self.graph, self.node, self.random = graph, graph.node, np.random.default_rng(3)
         self.voice = voice(6.0)
         self.name = audio_common.PUBLISHED_TYPES[VARIANT]
-        self.place, self.due, self.stamp = 0, time.monotonic(), time.time_ns()
+        self.position, self.due, self.stamp = 0, time.monotonic(), time.time_ns()
         self.publisher: Any = None
         self.info: Any = None
         self.restart()
@@ -56,42 +56,42 @@ class Microphone:
         self.publisher = self.node.create_publisher(
             audio_input.message_class(self.name), "audio", QoSProfile(depth=100)
         )
-        assert until(self.publisher.get_subscription_count)
+        assert wait_for(self.publisher.get_subscription_count)
         if VARIANT == "ros-drivers":
             self.info = self.node.create_publisher(
                 audio_input.message_class(audio_common.INFO_TYPE), "audio_info", 10
             )
-            assert until(self.info.get_subscription_count)
+            assert wait_for(self.info.get_subscription_count)
         time.sleep(0.3)
-        self.tell(PLAIN)
-        self._be_now()
+        self.publish_info(PLAIN)
+        self._skip_elapsed_time()
 
-    def _be_now(self) -> None:
-        """Leave out what was said meanwhile."""
-        lost = max(0.0, time.monotonic() - self.due)
-        self.due, self.stamp = self.due + lost, self.stamp + round(lost * SECOND)
+    def _skip_elapsed_time(self) -> None:
+        """Skip the audio of the time that has passed."""
+        elapsed = max(0.0, time.monotonic() - self.due)
+        self.due, self.stamp = self.due + elapsed, self.stamp + round(elapsed * SECOND)
 
-    def tell(self, format: AudioFormat, coding: str = "wave") -> None:
+    def publish_info(self, format: AudioFormat, coding: str = "wave") -> None:
         if self.info is not None:
             info = audio_common.to_audio_info(audio_input.message_class(audio_common.INFO_TYPE)(), format)
             info.coding_format = coding
             self.info.publish(info)
 
-    def next(self) -> Any:
-        """A message with the next 20 ms of the voice, at its time."""
+    def next_message(self) -> Any:
+        """Wait until the next 20 ms of the voice are due; return their message."""
         self.due += PACKET
         time.sleep(max(0.0, self.due - time.monotonic()))
-        part = self.voice[self.place : self.place + 320]
-        self.place = (self.place + 320) % (len(self.voice) - 320)
+        samples = self.voice[self.position : self.position + 320]
+        self.position = (self.position + 320) % (len(self.voice) - 320)
         message = audio_common.to_audio_message(
-            audio_input.message_class(self.name)(), self.name, part, PLAIN, self.stamp, "mic"
+            audio_input.message_class(self.name)(), self.name, samples, PLAIN, self.stamp, "mic"
         )
         self.stamp += round(PACKET * SECOND)
         return message
 
-    def filled(self, format: AudioFormat, values: Any) -> Any:
-        """The next message with other samples in it: numpy values, of the width of the format's encoding."""
-        message = self.next()
+    def message_with_samples(self, format: AudioFormat, values: Any) -> Any:
+        """Return the next message with its samples replaced by `values`, of the width of the encoding."""
+        message = self.next_message()
         if VARIANT == "ros-drivers":
             message.audio.data = array.array("B", values.tobytes())
             return message
@@ -103,36 +103,36 @@ class Microphone:
         setattr(message.audio.audio_data, field, array.array(code, values.tobytes()))
         return message
 
-    def speak(self, seconds: float) -> Any:
+    def publish_clean(self, seconds: float) -> Any:
         """Publish the voice without faults.
 
         Returns:
             The stamp of its first sample, the time when its first packet may be sent, and its samples, (n,)
             int16.
         """
-        first, at, said = self.stamp, max(self.due + PACKET, time.monotonic()), []
+        first, send_time, sent = self.stamp, max(self.due + PACKET, time.monotonic()), []
         for _ in range(round(seconds / PACKET)):
-            said.append(self.voice[self.place : self.place + 320])
-            self.publisher.publish(self.next())
-        return first, at, np.concatenate(said)
+            sent.append(self.voice[self.position : self.position + 320])
+            self.publisher.publish(self.next_message())
+        return first, send_time, np.concatenate(sent)
 
     # -- the faults --
 
     def loss(self) -> None:
         for _ in range(50):
-            message = self.next()
+            message = self.next_message()
             if self.random.random() > 0.1:
                 self.publisher.publish(message)
 
     def duplicates(self) -> None:
         for _ in range(50):
-            message = self.next()
+            message = self.next_message()
             for _ in range(1 + (self.random.random() < 0.3)):
                 self.publisher.publish(message)
 
     def swaps(self) -> None:
         for _ in range(25):
-            pair = [self.next(), self.next()]
+            pair = [self.next_message(), self.next_message()]
             if self.random.random() < 0.3:
                 pair.reverse()
             for message in pair:
@@ -140,61 +140,63 @@ class Microphone:
 
     def gap(self) -> None:
         for _ in range(50):
-            self.next()
+            self.next_message()
 
     def short_gaps(self) -> None:
         for index in range(50):
-            message = self.next()
+            message = self.next_message()
             if index % 10 < 7:
                 self.publisher.publish(message)
 
     def format_changes(self) -> None:
-        self.tell(WIDE)
+        self.publish_info(WIDE)
         for _ in range(50):
-            self.publisher.publish(self.filled(WIDE, self.random.normal(size=1920).astype(np.float32)))
-        self.tell(PLAIN)
+            self.publisher.publish(
+                self.message_with_samples(WIDE, self.random.normal(size=1920).astype(np.float32))
+            )
+        self.publish_info(PLAIN)
 
     def broken_numbers(self) -> None:
         format = AudioFormat(16000, 1, "f32")
-        self.tell(format)
+        self.publish_info(format)
         for _ in range(50):
             values = self.random.normal(size=320).astype(np.float32)
             values[::3] = self.random.choice([np.nan, np.inf, -np.inf])
-            self.publisher.publish(self.filled(format, values))
-        self.tell(PLAIN)
+            self.publisher.publish(self.message_with_samples(format, values))
+        self.publish_info(PLAIN)
 
     def sizes(self) -> None:
         for size in (0, 1, 5_000_000, 0):
-            self.publisher.publish(self.filled(PLAIN, np.zeros(size, np.int16)))
+            self.publisher.publish(self.message_with_samples(PLAIN, np.zeros(size, np.int16)))
 
     def unknown_coding(self) -> None:
-        self.tell(PLAIN, "vorbis")
+        self.publish_info(PLAIN, "vorbis")
         for _ in range(15):
-            message = self.next()
+            message = self.next_message()
             if VARIANT == "mgonzs13":
                 message.audio.info.format = 999
             self.publisher.publish(message)
-        self.tell(PLAIN)
+        self.publish_info(PLAIN)
 
     def garbage(self) -> None:
-        """Random bytes that call themselves MP3, or random samples."""
-        self.tell(PLAIN, "mp3")
+        """Random bytes declared as MP3, or random samples."""
+        self.publish_info(PLAIN, "mp3")
         for _ in range(50):
             noise = np.frombuffer(b"\xff\xf3" + self.random.bytes(200), np.int16)
-            self.publisher.publish(self.filled(PLAIN, noise))
-        self.tell(PLAIN)
+            self.publisher.publish(self.message_with_samples(PLAIN, noise))
+        self.publish_info(PLAIN)
 
     def clock_set(self) -> None:
         self.stamp += 3600 * SECOND
-        self.speak(0.5)
+        self.publish_clean(0.5)
         self.stamp -= 3600 * SECOND
 
     def barge_in(self) -> None:
-        self.speak(0.3)
+        self.publish_clean(0.3)
         assert self.graph.call(Trigger, "/talker/interrupt").success
-        self._be_now()
+        self._skip_elapsed_time()
 
-    def afresh(self) -> None:
-        self.speak(0.3)
+    def talker_reset(self) -> None:
+        self.publish_clean(0.3)
         assert self.graph.call(Trigger, "/talker/reset").success
-        self._be_now()
+        self._skip_elapsed_time()
