@@ -36,7 +36,7 @@ MGONZS13 = {
 }
 
 COMMON = {
-    # ROS gives a struct without fields this one, because IDL knows no empty struct
+    # ROS gives a struct without fields this one, because IDL has no empty struct
     "std_srvs/srv/Trigger_Request": "uint8 structure_needs_at_least_one_member\n",
     "std_srvs/srv/Trigger_Response": "bool success\nstring message\n",
     "hri_msgs/msg/FacialActionUnits": (
@@ -47,4 +47,4 @@ COMMON = {
 }
 
 VARIANTS = {"ros-drivers": ROS_DRIVERS, "mgonzs13": MGONZS13}
-OWN = ("FaceMotion", "FaceVertices", "FaceModel")
+PACKAGE_MESSAGES = ("FaceMotion", "FaceVertices", "FaceModel")

@@ -30,21 +30,21 @@ _BASE, _MESSAGE, _ARRAY = 1, 2, 3  # kinds of rosbags' field descriptions; 4 is 
 
 @cache
 def typestore(variant: Variant = "ros-drivers") -> Any:
-    """Return rosbags' Jazzy typestore with our messages, std_srvs/Trigger and one audio_common_msgs.
+    """Return rosbags' Jazzy typestore of this package's messages, std_srvs/Trigger and audio_common_msgs.
 
     Args:
         variant: Variant of audio_common_msgs; each call with the same one returns the same store.
     """
     typesys = require("rosbags.typesys", "reading message definitions", "dds")
     store = typesys.get_typestore(typesys.Stores.ROS2_JAZZY)
-    files = {name: resources.find("msg", f"{name}.msg") for name in message_definitions.OWN}
+    files = {name: resources.find("msg", f"{name}.msg") for name in message_definitions.PACKAGE_MESSAGES}
     texts = {
         f"streamingtalker_ros/msg/{name}": file.read_text(encoding="utf-8") for name, file in files.items()
     }
     definitions = {**texts, **message_definitions.COMMON, **message_definitions.VARIANTS[variant]}
     types: dict[str, Any] = {}
     for name, text in definitions.items():
-        # the parser knows messages only and files a service's halves under srv/msg/
+        # the parser supports messages only and places a service's halves under srv/msg/
         parsed = typesys.get_types_from_msg(text, name)
         types.update({found.replace("/srv/msg/", "/srv/"): fields for found, fields in parsed.items()})
     store.register(types)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`streamingtalker animate` writes what its ending says, for both families of checkpoints."""
+"""`streamingtalker animate` writes the format of the output's extension, for both families of checkpoints."""
 
 from __future__ import annotations
 

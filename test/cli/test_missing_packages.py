@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """A command whose extra is not installed names it in one sentence; the base installation needs no extra.
 
-The packages are hidden in a process of its own, since a module that is imported already cannot be hidden.
+The packages are hidden in a separate process, since a module that is imported already cannot be hidden.
 """
 
 from __future__ import annotations

@@ -19,6 +19,8 @@ from streamingtalker_ros.dds.head_node import HeadNode
 from streamingtalker_ros.dds.node import DdsNode, matched_readers
 from streamingtalker_ros.messaging import face_messages
 from streamingtalker_ros.robot_head import HeadController, load_head
+from streamingtalker_ros.robot_head.joint_limits import JointLimiter
+from streamingtalker_ros.robot_head.playout_buffer import PlayoutBuffer
 from support.dds_domain import own_domain
 from support.dds_peer import HeadPeer
 from support.face_motion import face_motion, shape_weights
@@ -28,55 +30,58 @@ ARRAY = "std_msgs/msg/Float64MultiArray"
 COMMANDS = "jaw_controller/commands"
 
 
-def broken(sentence: str) -> NoReturn:
-    raise BrokenPipeError("nobody reads")
+def broken_log(message: str) -> NoReturn:
+    raise BrokenPipeError("the pipe has no reader")
 
 
 def test_a_callback_that_raises_warns_once_and_later_messages_arrive() -> None:
-    domain, said, heard = own_domain(), [], []
-    listener, peer = (
-        DdsNode("listener", "", domain, lambda text: (said.append(text), broken(text))),
+    domain, warnings, received = own_domain(), [], []
+    subscriber, peer = (
+        DdsNode("subscriber", "", domain, lambda text: (warnings.append(text), broken_log(text))),
         HeadPeer(domain),
     )
 
-    def hear(message: Any) -> NoReturn:
-        heard.append(message)
-        raise OSError("a bug, or a log that is full")
+    def failing_callback(message: Any) -> NoReturn:
+        received.append(message)
+        raise OSError("a bug, or a full log")
 
     ticks = []
     try:
-        listener.create_subscription("face_motion", face_messages.MOTION_TYPE, hear)
-        listener.create_timer(0.01, lambda: ticks.append(1 / 0))
-        listener.start()
+        subscriber.create_subscription("face_motion", face_messages.MOTION_TYPE, failing_callback)
+        subscriber.create_timer(0.01, lambda: ticks.append(1 / 0))
+        subscriber.start()
         assert wait_for(lambda: matched_readers(peer.writer))
         peer.publish_jaw(0.5, 0.4)
-        assert wait_for(lambda: len(heard) >= 5)
+        assert wait_for(lambda: len(received) >= 5)
         assert (
-            sum("OSError" in text for text in said) == 1 and sum("ZeroDivision" in text for text in said) == 1
+            sum("OSError" in text for text in warnings) == 1
+            and sum("ZeroDivision" in text for text in warnings) == 1
         )
     finally:
-        listener.close()
+        subscriber.close()
         peer.close()
 
 
-@pytest.mark.parametrize("fault", ["_current_inputs", "_targets"])
-def test_a_failing_motion_brings_the_joints_to_rest(fault: str) -> None:
-    controller = HeadController(load_head("jaw"), broken)
+@pytest.mark.parametrize("owner, method", [(PlayoutBuffer, "is_stale"), (JointLimiter, "step_toward")])
+def test_a_failing_motion_brings_the_joints_to_rest(
+    owner: type[PlayoutBuffer | JointLimiter], method: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    controller = HeadController(load_head("jaw"), broken_log)
     now, tick = 10**18, 20_000_000
     for _ in range(50):
         now += tick
         controller.update(face_motion(shape_weights(jawOpen=1.0), now), now)
         controller.step(now)
     assert not controller.at_rest
-    whole, calls = getattr(controller, fault), []
+    original, calls = getattr(owner, method), []
 
     def fails(*values: Any) -> Any:
         calls.append(1)
         if len(calls) == 1:
             raise OverflowError("a bug")
-        return whole(*values)
+        return original(*values)
 
-    setattr(controller, fault, fails)
+    monkeypatch.setattr(owner, method, fails)
     for _ in range(200):
         now += tick
         controller.step(now)
@@ -85,7 +90,10 @@ def test_a_failing_motion_brings_the_joints_to_rest(fault: str) -> None:
 
 def test_the_head_comes_to_rest_while_the_dds_thread_is_blocked() -> None:
     domain = own_domain()
-    node, peer = HeadNode(load_head("jaw"), domain=domain, warn=broken), HeadPeer(domain, **{COMMANDS: ARRAY})
+    node, peer = (
+        HeadNode(load_head("jaw"), domain=domain, warn=broken_log),
+        HeadPeer(domain, **{COMMANDS: ARRAY}),
+    )
     try:
         commands = peer.received[COMMANDS]
         assert wait_for(lambda: commands and matched_readers(peer.writer))
@@ -99,8 +107,8 @@ def test_the_head_comes_to_rest_while_the_dds_thread_is_blocked() -> None:
         peer.close()
 
 
-def still_pipe() -> Any:
-    """A pipe that is full, and whose reader does not read: (writing end, what to close)."""
+def full_pipe() -> Any:
+    """Return the write end of a full pipe that is never read, and its read end."""
     read, write = os.pipe()
     os.set_blocking(write, False)
     with contextlib.suppress(BlockingIOError):
@@ -125,15 +133,15 @@ STREAMS = {
     "closed stderr": ("stderr", closed_pipe),
     "closed both": ("both", closed_pipe),
     "full both": ("both", full_device),
-    "stdout that stands still": ("stdout", still_pipe),
+    "blocked stdout": ("stdout", full_pipe),
 }
 
 
 @pytest.mark.parametrize("case", STREAMS)
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
 def test_the_command_rests_the_head_with_any_broken_output_stream(case: str, number: Any) -> None:
-    which, make = STREAMS[case]
-    write, read = make()
+    which, factory = STREAMS[case]
+    write, read = factory()
     streams: dict[str, Any] = {
         name: write if which in (name, "both") else subprocess.DEVNULL for name in ("stdout", "stderr")
     }
@@ -167,26 +175,26 @@ def test_the_command_rests_the_head_with_any_broken_output_stream(case: str, num
             os.close(read)
 
 
-def test_the_talkers_worker_goes_on_after_a_fault_in_its_work() -> None:
+def test_the_talkers_worker_continues_after_an_exception() -> None:
     from streamingtalker_ros.audio.packet import AudioFormat
     from streamingtalker_ros.runtime.parameters import TalkerParameters
     from streamingtalker_ros.runtime.worker import AudioPacket, TalkerWorker
     from support.scheduler_harness import small_talker, voice
 
-    frames, faults = [], [OSError("the network has gone")] * 2
+    frames, faults = [], [OSError("the network is down")] * 2
 
     def publish(frame: Any) -> None:
         if faults and frames:
             raise faults.pop()
         frames.append(frame)
 
-    core = TalkerWorker(small_talker(), TalkerParameters(), publish, warn=broken)
-    core.start()
+    worker = TalkerWorker(small_talker(), TalkerParameters(), publish, warn=broken_log)
+    worker.start()
     try:
         begin = time.time_ns()
         for k in range(100):
             pcm = voice(0.02, 16000)
-            core.push(
+            worker.push(
                 AudioPacket(
                     pcm.tobytes(), AudioFormat(16000, 1, "s16"), begin + k * 20_000_000, time.monotonic()
                 )
@@ -194,6 +202,6 @@ def test_the_talkers_worker_goes_on_after_a_fault_in_its_work() -> None:
             time.sleep(0.02)
         assert not faults
         count = len(frames)
-        assert wait_for(lambda: len(frames) > count + 3), SimpleNamespace(state=core.state, frames=count)
+        assert wait_for(lambda: len(frames) > count + 3), SimpleNamespace(state=worker.state, frames=count)
     finally:
-        core.stop()
+        worker.stop()

@@ -54,7 +54,7 @@ def test_every_kind_of_command_reaches_its_controller() -> None:
     try:
         feedback = peer.dds_node.create_publisher("joint_states", JOINT_STATE_TYPE)
         assert wait_for(lambda: matched_readers(feedback) and matched_readers(peer.writer))
-        assert not peer.received["states"]  # it waits for the joints' own positions
+        assert not peer.received["states"]  # it waits for the joints' measured positions
         feedback.write(
             message_types.message_class(JOINT_STATE_TYPE)(name=["jaw", "tilt"], position=[0.2, 0.4])
         )
@@ -85,8 +85,8 @@ def test_the_command_checks_a_head_drives_it_and_rests_it(tmp_path: Path) -> Non
     command = [sys.executable, "-m", "streamingtalker_ros", "head", "--config"]
     listed = subprocess.run([*command, "pan_tilt", "--check"], capture_output=True, text=True)
     assert listed.returncode == 0 and "head_pan_joint: 1.5 head_yaw" in listed.stdout
-    refused = subprocess.run([*command, "pan_tit"], capture_output=True, text=True)
-    assert refused.returncode == 2 and "pan_tit" in refused.stderr and refused.stderr.count("\n") == 1
+    result = subprocess.run([*command, "pan_tit"], capture_output=True, text=True)
+    assert result.returncode == 2 and "pan_tit" in result.stderr and result.stderr.count("\n") == 1
     domain = own_domain()
     peer = HeadPeer(domain, **{"jaw_controller/commands": ARRAY})
     node = subprocess.Popen([*command, "jaw", "--domain", str(domain)], stdout=subprocess.PIPE, text=True)

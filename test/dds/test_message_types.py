@@ -14,7 +14,7 @@ import pytest
 from streamingtalker_ros import resources
 from streamingtalker_ros.dds import message_definitions, message_types
 
-OWN = [f"streamingtalker_ros/msg/{name}" for name in message_definitions.OWN]
+PACKAGE_TYPES = [f"streamingtalker_ros/msg/{name}" for name in message_definitions.PACKAGE_MESSAGES]
 STANDARD = [
     "std_msgs/msg/Header",
     "geometry_msgs/msg/Quaternion",
@@ -22,30 +22,30 @@ STANDARD = [
     "diagnostic_msgs/msg/DiagnosticArray",
     "rmw_dds_common/msg/ParticipantEntitiesInfo",
 ]
-CASES = [(name, "ros-drivers") for name in OWN + STANDARD + list(message_definitions.COMMON)] + [
+CASES = [(name, "ros-drivers") for name in PACKAGE_TYPES + STANDARD + list(message_definitions.COMMON)] + [
     (name, variant) for variant, names in message_definitions.VARIANTS.items() for name in names
 ]
 
 
-def fill(made: Any, store: Any, name: str, random: np.random.Generator) -> Any:
+def filled_pair(message_class: Any, store: Any, name: str, random: np.random.Generator) -> Any:
     """Random values into every field of a class and of rosbags' class; returns both messages."""
-    ours, theirs = {}, {}
+    actual, reference = {}, {}
     for field, desc in store.fielddefs[name][1]:
-        ours[field], theirs[field] = value(made, store, field, desc, random)
-    return made(**ours), store.types[name](**theirs)
+        actual[field], reference[field] = value(message_class, store, field, desc, random)
+    return message_class(**actual), store.types[name](**reference)
 
 
-def value(made: Any, store: Any, field: str, desc: Any, random: np.random.Generator) -> Any:
+def value(message_class: Any, store: Any, field: str, desc: Any, random: np.random.Generator) -> Any:
     kind, rest = int(desc[0]), desc[1]
     if kind == 2:
-        return fill(factory(made, field), store, rest, random)
+        return filled_pair(factory(message_class, field), store, rest, random)
     if kind == 1:
         one = base(rest[0], random)
         return one, one
     (inner, detail), count = rest
     count = count if kind == 3 else int(random.integers(0, 5))
     if inner == 2:
-        pairs = [fill(element(made, field), store, detail, random) for _ in range(count)]
+        pairs = [filled_pair(element(message_class, field), store, detail, random) for _ in range(count)]
         return [pair[0] for pair in pairs], [pair[1] for pair in pairs]
     values = [base(detail[0], random) for _ in range(count)]
     dtype = {"char": np.uint8, "byte": np.uint8}.get(detail[0], detail[0])
@@ -65,26 +65,26 @@ def base(kind: Any, random: np.random.Generator) -> Any:
     return int(random.integers(info.min, info.max, endpoint=True, dtype=info.dtype))
 
 
-def factory(made: Any, field: str) -> Any:
-    return next(item.default_factory for item in dataclasses.fields(made) if item.name == field)
+def factory(message_class: Any, field: str) -> Any:
+    return next(item.default_factory for item in dataclasses.fields(message_class) if item.name == field)
 
 
-def element(made: Any, field: str) -> Any:
+def element(message_class: Any, field: str) -> Any:
     """The class of a sequence's elements, out of the IDL annotation."""
-    annotation = made.__annotations__[field]
+    annotation = message_class.__annotations__[field]
     return annotation.__metadata__[0].subtype
 
 
 @pytest.mark.parametrize("name, variant", CASES)
 def test_bytes_equal_those_of_rosbags(name: str, variant: Any) -> None:
-    store, made = message_types.typestore(variant), message_types.message_class(name, variant)
+    store, message_class = message_types.typestore(variant), message_types.message_class(name, variant)
     random = np.random.default_rng(zlib.crc32(name.encode()))
     for _ in range(5):
-        ours, theirs = fill(made, store, name, random)
-        wire = bytes(store.serialize_cdr(theirs, name))
-        mine = bytes(ours.serialize())
+        actual, reference = filled_pair(message_class, store, name, random)
+        wire = bytes(store.serialize_cdr(reference, name))
+        mine = bytes(actual.serialize())
         assert mine[: len(wire)] == wire and not any(mine[len(wire) :])  # Cyclone pads the end to four bytes
-        assert made.deserialize(wire) == made.deserialize(mine)
+        assert message_class.deserialize(wire) == message_class.deserialize(mine)
 
 
 @pytest.mark.parametrize("name, variant", CASES)
@@ -143,28 +143,28 @@ def test_hashes_are_those_of_ros(name: str, variant: Any, expected: Any) -> None
 
 
 def test_zero_values_are_those_of_ros() -> None:
-    motion = message_types.message_class(OWN[0])()
+    motion = message_types.message_class(PACKAGE_TYPES[0])()
     assert (motion.frame, list(motion.weights), motion.speaking, motion.header.stamp.sec) == (0, [], False, 0)
-    assert motion.header is not message_types.message_class(OWN[0])().header
+    assert motion.header is not message_types.message_class(PACKAGE_TYPES[0])().header
 
 
 def test_the_variants_differ_and_do_not_mix() -> None:
-    ours, theirs = (
+    actual, reference = (
         message_types.message_class("audio_common_msgs/msg/AudioInfo", variant)
         for variant in ("ros-drivers", "mgonzs13")
     )
-    assert hasattr(ours(), "sample_format") and not hasattr(theirs(), "sample_format")
+    assert hasattr(actual(), "sample_format") and not hasattr(reference(), "sample_format")
     assert message_types.type_hash(
         "audio_common_msgs/msg/AudioInfo", "ros-drivers"
     ) != message_types.type_hash("audio_common_msgs/msg/AudioInfo", "mgonzs13")
 
 
 def test_a_service_s_half_carries_the_header_of_rmw_cyclonedds() -> None:
-    made = message_types.service_class("std_srvs/srv/Trigger_Response")
-    data = made(guid=0x0102030405060708, seq=-2, success=True, message="ok").serialize()
+    message_class = message_types.service_class("std_srvs/srv/Trigger_Response")
+    data = message_class(guid=0x0102030405060708, seq=-2, success=True, message="ok").serialize()
     assert data[4:12] == bytes([8, 7, 6, 5, 4, 3, 2, 1]) and data[12:20] == b"\xfe" + b"\xff" * 7
     assert data[20] == 1 and data[24:31] == b"\x03\0\0\0ok\0"
-    assert made.__idl_typename__ == "std_srvs::srv::dds_::Trigger_Response_"
+    assert message_class.__idl_typename__ == "std_srvs::srv::dds_::Trigger_Response_"
 
 
 @pytest.mark.parametrize("layout", ["wheel", "source", "colcon"])

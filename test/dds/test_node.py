@@ -33,15 +33,15 @@ writer = node.create_publisher("face_motion", "streamingtalker_ros/msg/FaceMotio
 node.start()
 while not matched_readers(writer):
     time.sleep(0.01)
-made = messages.message_class("streamingtalker_ros/msg/FaceMotion")
+message_class = messages.message_class("streamingtalker_ros/msg/FaceMotion")
 for index in range(50):
-    message = made(frame=index, names=["jawOpen", "mouthClose"], weights=array.array("f", [index / 50, 0.1]),
-                   speaking=index % 2 == 0)
+    message = message_class(frame=index, names=["jawOpen", "mouthClose"], speaking=index % 2 == 0,
+                            weights=array.array("f", [index / 50, 0.1]))
     message.header.stamp.sec, message.header.stamp.nanosec = 1_700_000_000, index * 1000 + 1
     message.header.frame_id = "head"
     message.head.w = 1.0
     writer.write(message)
-    time.sleep(0.01)    # keep-last 10 keeps no more for a reader that is slower
+    time.sleep(0.01)    # keep-last 10 drops older samples of a slower reader
 time.sleep(0.5)
 node.close()
 """
@@ -80,52 +80,52 @@ def test_a_latched_message_reaches_who_comes_later() -> None:
     early.close()
 
 
-def test_readers_are_counted_while_they_come_and_go() -> None:
-    """The binding raises IndexError at times; the node must not."""
+def test_readers_are_counted_while_they_join_and_leave() -> None:
+    """The binding sometimes raises IndexError; the node must not."""
     domain = own_domain()
-    node, other, seen = DdsNode("talker", "", domain), DdsNode("visitors", "", domain), set()
+    node, other, counts = DdsNode("talker", "", domain), DdsNode("subscriptions", "", domain), set()
     writer = node.create_publisher("motion", MODEL, node.qos(depth=1))
     stop = threading.Event()
 
     def count() -> None:
         while not stop.is_set():
-            seen.add(matched_readers(writer))
+            counts.add(matched_readers(writer))
 
     counting = threading.Thread(target=count)
     counting.start()
     try:
         for _ in range(10):
-            visitors = [
+            subscriptions = [
                 other.create_subscription("motion", MODEL, print, other.qos(depth=1)) for _ in range(20)
             ]
-            assert wait_for(lambda: 20 in seen)
-            for visitor in visitors:
-                other.destroy_subscription(visitor)
-            del visitor, visitors
-            seen.clear()
-            assert wait_for(lambda: 0 in seen)
+            assert wait_for(lambda: 20 in counts)
+            for subscription in subscriptions:
+                other.destroy_subscription(subscription)
+            del subscription, subscriptions
+            counts.clear()
+            assert wait_for(lambda: 0 in counts)
     finally:
-        alive = counting.is_alive()
+        is_counting = counting.is_alive()
         stop.set()
         counting.join()
         other.close()
         node.close()
-    assert alive
+    assert is_counting
 
 
 def test_a_trigger_service_responds_to_its_client() -> None:
     domain = own_domain()
-    server, client, asked = DdsNode("talker", "ns", domain), DdsNode("client", "", domain), []
+    server, client, calls = DdsNode("talker", "ns", domain), DdsNode("client", "", domain), []
 
-    def refuse() -> NoReturn:
+    def failing_service() -> NoReturn:
         raise ValueError("not now")
 
-    server.create_trigger_service("~/reset", lambda: asked.append(1) or "done")
-    server.create_trigger_service("~/interrupt", refuse)
+    server.create_trigger_service("~/reset", lambda: calls.append(1) or "done")
+    server.create_trigger_service("~/interrupt", failing_service)
     server.start()
     client.start()
     reply = call_trigger(client, "/ns/talker/reset")
-    assert (reply.guid, reply.seq, reply.success, reply.message) == (77, 5, True, "done") and asked == [1]
+    assert (reply.guid, reply.seq, reply.success, reply.message) == (77, 5, True, "done") and calls == [1]
     reply = call_trigger(client, "/ns/talker/interrupt")
     assert (reply.success, reply.message) == (False, "not now")
     client.close()
@@ -211,7 +211,7 @@ def test_lost_fragments_are_requested_within_5_ms_unless_the_user_overrides_it(
     log = tmp_path / "trace.log"
     tracing = f"<Tracing><Verbosity>config</Verbosity><OutputFile>{log}</OutputFile></Tracing>"
     monkeypatch.setenv("CYCLONEDDS_URI", f"<CycloneDDS><Domain>{tracing}{user}</Domain></CycloneDDS>")
-    for way in (
+    for script in (
         f"from streamingtalker_ros.dds.node import DdsNode\nDdsNode('x', '', {own_domain()}).close()\n",
         "import os\nfrom cyclonedds.domain import Domain\n"
         "from streamingtalker_ros.messaging import cyclonedds_config\n"
@@ -220,36 +220,36 @@ def test_lost_fragments_are_requested_within_5_ms_unless_the_user_overrides_it(
         f"Domain({own_domain()}, os.environ['CYCLONEDDS_URI'])\n",
     ):
         log.unlink(missing_ok=True)
-        subprocess.run([sys.executable, "-c", way], check=True)
+        subprocess.run([sys.executable, "-c", script], check=True)
         assert f"Internal/NackDelay/#text: {delay} " in log.read_text()
 
 
 def test_a_failing_callback_warns_and_the_others_continue() -> None:
     domain = own_domain()
-    told, ticks, broken = [], [], threading.Event()
-    node = DdsNode("talker", "", domain, told.append)
+    warnings, ticks, broken = [], [], threading.Event()
+    node = DdsNode("talker", "", domain, warnings.append)
 
-    def fail() -> NoReturn:
+    def failing_timer() -> NoReturn:
         broken.set()
         raise ValueError("strange message")
 
-    node.create_timer(0.02, fail)
+    node.create_timer(0.02, failing_timer)
     node.create_timer(0.02, lambda: ticks.append(1))
     node.start()
     assert broken.wait(5) and wait_for(lambda: len(ticks) > 5)
-    assert "strange message" in told[0]
+    assert "strange message" in warnings[0]
     node.close()
 
 
 def test_messages_of_different_topics_arrive_in_the_order_of_publication() -> None:
-    domain, heard = own_domain(), []
-    listener, sender = DdsNode("listener", "", domain), DdsNode("sender", "", domain)
-    made = message_types.message_class("std_msgs/msg/String")
+    domain, received = own_domain(), []
+    subscriber, sender = DdsNode("subscriber", "", domain), DdsNode("sender", "", domain)
+    string_class = message_types.message_class("std_msgs/msg/String")
     try:
         senders = {}
         for topic in ("first", "second", "third"):
-            listener.create_subscription(
-                topic, "std_msgs/msg/String", lambda message: heard.append(message.data)
+            subscriber.create_subscription(
+                topic, "std_msgs/msg/String", lambda message: received.append(message.data)
             )
             senders[topic] = sender.create_publisher(topic, "std_msgs/msg/String")
         sender.start()
@@ -257,12 +257,12 @@ def test_messages_of_different_topics_arrive_in_the_order_of_publication() -> No
         expected = []
         for number in range(9):
             topic = ("third", "first", "second")[number * number % 3]
-            senders[topic].write(made(data=f"{topic} {number}"))
+            senders[topic].write(string_class(data=f"{topic} {number}"))
             expected.append(f"{topic} {number}")
             time.sleep(0.002)
         time.sleep(0.1)
-        listener.start()  # all of it waits already
-        assert wait_for(lambda: len(heard) == 9) and heard == expected
+        subscriber.start()  # all messages are queued already
+        assert wait_for(lambda: len(received) == 9) and received == expected
     finally:
         sender.close()
-        listener.close()
+        subscriber.close()

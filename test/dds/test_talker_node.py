@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The talker node on the wire: a WAV becomes FaceMotion through three processes, both variants, services,
+"""The talker node over DDS: a WAV becomes FaceMotion through three processes, both variants, services,
 vertices."""
 
 from __future__ import annotations
@@ -51,21 +51,23 @@ def write_wav(path: Path, seconds: float, rate: int) -> Any:
     return str(path)
 
 
-class AudioListener:
-    """Hears the audio topic beside the talker, to know the stamps that were sent."""
+class AudioRecorder:
+    """Records the audio topic, with the stamps that were sent."""
 
     def __init__(self, domain: int, variant: Any, name: str) -> None:
         self.packets = []
-        self._wire = DdsNode("listener", "", domain)
+        self._dds_node = DdsNode("audio_recorder", "", domain)
         self._name = name
-        self._wire.create_subscription("audio", name, self._on_audio, self._wire.qos(depth=1000), variant)
-        self._wire.start()
+        self._dds_node.create_subscription(
+            "audio", name, self._on_audio, self._dds_node.qos(depth=1000), variant
+        )
+        self._dds_node.start()
 
     def _on_audio(self, message: Any) -> None:
         self.packets.append(audio_common.to_packet(message, self._name))
 
     def close(self) -> None:
-        self._wire.close()
+        self._dds_node.close()
 
 
 @pytest.mark.parametrize(
@@ -89,7 +91,7 @@ def test_a_wav_becomes_face_motion_through_three_processes_with_the_times_of_its
     )
     try:
         with FaceMotionRecorder(domain) as recorder:
-            listener = AudioListener(domain, variant, name)
+            audio_recorder = AudioRecorder(domain, variant, name)
             assert node.stdout is not None
             assert node.stdout.readline().startswith("talker ready")
             assert recorder.wait_for_publisher(10)
@@ -102,7 +104,7 @@ def test_a_wav_becomes_face_motion_through_three_processes_with_the_times_of_its
             assert played.returncode == 0 and "played 1.20 s" in played.stdout
             output, _ = node.communicate(timeout=30)
             frames = list(recorder.frames)
-            listener.close()
+            audio_recorder.close()
     finally:
         node.kill()
     assert node.returncode == 0
@@ -112,10 +114,10 @@ def test_a_wav_becomes_face_motion_through_three_processes_with_the_times_of_its
     assert (numbers["frames"], numbers["dropped"], numbers["rejected"], numbers["streams"]) == (30, 0, 0, 1)
     assert numbers["device"] == "cpu" and numbers["idle_frames"] > 5
     assert [frame.frame for frame in frames] == list(range(len(frames)))
-    # to the nanosecond: a frame's stamp is the first packet's plus its place on the grid
-    first = listener.packets[0].stamp
+    # to the nanosecond: a frame's stamp is the first packet's plus a multiple of the frame period
+    first = audio_recorder.packets[0].stamp
     assert [frame.stamp for frame in frames] == [first + index * FRAME for index in range(len(frames))]
-    assert sum(len(packet.payload) for packet in listener.packets) == 2 * round(1.2 * rate)
+    assert sum(len(packet.payload) for packet in audio_recorder.packets) == 2 * round(1.2 * rate)
     assert len(frames) == 30 + numbers["idle_frames"]
     assert frames[0].names == ARKIT_NAMES
     weights = np.array([frame.weights for frame in frames])
@@ -141,7 +143,7 @@ def test_talk_ends_cleanly_on_a_signal_with_its_summary(tmp_path: Path, talker: 
 
 
 @pytest.mark.parametrize(
-    "arguments, sentence",
+    "arguments, message_text",
     [
         (["talk", "--param", "volume=1"], "is not an assignment"),
         (["talk", "--param", "device=cpu", "--param", "model=/nowhere"], "/nowhere"),
@@ -149,25 +151,25 @@ def test_talk_ends_cleanly_on_a_signal_with_its_summary(tmp_path: Path, talker: 
         (["play", "/nowhere.wav"], "/nowhere.wav"),
     ],
 )
-def test_command_line_errors_are_one_line(arguments: Any, sentence: str) -> None:
+def test_command_line_errors_are_one_line(arguments: Any, message_text: str) -> None:
     done = subprocess.run(
         COMMAND + arguments,
         capture_output=True,
         text=True,
         env={**os.environ, "ROS_DOMAIN_ID": str(own_domain())},
     )
-    assert done.returncode == 2 and sentence in done.stderr
+    assert done.returncode == 2 and message_text in done.stderr
     assert done.stderr.startswith("streamingtalker: error: ") and done.stderr.count("\n") == 1
 
 
-class Heard:
+class TopicRecorder:
     """Collects a topic's messages."""
 
     def __init__(self, domain: int, topic: str, name: str, **qos: Any) -> None:
         self.messages = []
-        self.wire = DdsNode("heard", "", domain)
-        self.wire.create_subscription(topic, name, self.messages.append, self.wire.qos(**qos))
-        self.wire.start()
+        self.dds_node = DdsNode("topic_recorder", "", domain)
+        self.dds_node.create_subscription(topic, name, self.messages.append, self.dds_node.qos(**qos))
+        self.dds_node.start()
 
 
 def test_the_node_publishes_face_model_face_vertices_and_diagnostics(talker: Any) -> None:
@@ -175,9 +177,9 @@ def test_the_node_publishes_face_model_face_vertices_and_diagnostics(talker: Any
     settings = TalkerParameters(publish_vertices=True, frame_id="robot_head")
     node = TalkerNode(settings, "", domain, talker=talker, warn=lambda text: None)
     rig = default_rig()
-    model = Heard(domain, "face_model", face_messages.MODEL_TYPE, depth=1, latched=True)
-    vertices = Heard(domain, "face_vertices", face_messages.VERTICES_TYPE, reliable=False)
-    health = Heard(domain, "/diagnostics", "diagnostic_msgs/msg/DiagnosticArray")
+    model = TopicRecorder(domain, "face_model", face_messages.MODEL_TYPE, depth=1, latched=True)
+    vertices = TopicRecorder(domain, "face_vertices", face_messages.VERTICES_TYPE, reliable=False)
+    health = TopicRecorder(domain, "/diagnostics", "diagnostic_msgs/msg/DiagnosticArray")
     source = AudioPublisher(16000, domain=domain)
     with FaceMotionRecorder(domain) as motion:
         assert motion.wait_for_publisher(10) and source.wait_for_subscriber(10)
@@ -209,9 +211,7 @@ def test_interrupt_and_reset_services_respond_during_speech(talker: Any) -> None
     client.start()
     with FaceMotionRecorder(domain) as motion:
         assert motion.wait_for_publisher(10) and source.wait_for_subscriber(10)
-        for stamp, block in paced_packets(
-            voice(5.0), 16000, 0.1, speed=0
-        ):  # a sentence of five seconds at once
+        for stamp, block in paced_packets(voice(5.0), 16000, 0.1, speed=0):  # 5 s, unpaced
             source.publish(block, stamp)
         assert motion.wait(10, 10)
         reply = call_trigger(client, "/talker/interrupt")
@@ -271,13 +271,15 @@ def test_best_effort_and_reliable_publishers_are_both_received(talker: Any) -> N
     domain = own_domain()
     name = "audio_common_msgs/msg/AudioStamped"
     node = TalkerNode(TalkerParameters(), "", domain, talker=talker, warn=print)
-    sender, made = DdsNode("sender", "", domain), message_types.message_class(name, "mgonzs13")
+    sender, message_class = DdsNode("sender", "", domain), message_types.message_class(name, "mgonzs13")
     for reliable in (True, False, True):  # the second one changes the subscription
         writer = sender.create_publisher("audio", name, sender.qos(depth=5, reliable=reliable), "mgonzs13")
         assert wait_for(lambda writer=writer: matched_readers(writer))
         before = node.worker.statistics()["packets"]
         for stamp, block in paced_packets(voice(0.2), 16000):
-            writer.write(audio_common.to_audio_message(made(), name, block, AudioFormat(), stamp, ""))
+            writer.write(
+                audio_common.to_audio_message(message_class(), name, block, AudioFormat(), stamp, "")
+            )
         assert wait_for(lambda before=before: node.worker.statistics()["packets"] == before + 10)
     node.close()
     sender.close()

@@ -82,7 +82,7 @@ def test_shift_scale_and_offset_each_change_one_score(rig: Rig, corpus: Path) ->
     small = score_changed(lambda opening: 0.5 * opening)
     assert small["amplitude_ratio"] == pytest.approx(0.5)
     assert small["lip_opening_r_median"] == pytest.approx(1.0)
-    assert small["closure_recall"] == 1.0  # closed is relative to the system's own open vowels
+    assert small["closure_recall"] == 1.0  # closed is relative to the open vowels of the same system
     ajar = score_changed(lambda opening: opening + 0.05)
     assert ajar["closure_recall"] == 0.0 and ajar["lip_opening_r_median"] == pytest.approx(1.0)
     shut = score_changed(np.zeros_like)
@@ -138,8 +138,8 @@ def test_baselines_follow_loudness_phones_and_reference(rig: Rig, corpus: Path) 
 
 def test_the_loudness_driven_jaw_looks_one_frame_ahead() -> None:
     pcm = np.random.default_rng(0).normal(0, 0.1, HOP_LENGTH * 40).astype(np.float32)
-    whole, half = baselines.loudness_to_weights(pcm), baselines.loudness_to_weights(pcm[: HOP_LENGTH * 20])
-    assert np.array_equal(whole[:19], half[:19])
+    full, half = baselines.loudness_to_weights(pcm), baselines.loudness_to_weights(pcm[: HOP_LENGTH * 20])
+    assert np.array_equal(full[:19], half[:19])
 
 
 def test_upper_face_deviation_covers_brows_and_not_lips(rig: Rig) -> None:

@@ -26,7 +26,7 @@ from streamingtalker_ros.model.blendshape import checkpoint
 from support.dds_domain import own_domain
 from support.dds_peer import call_trigger
 from support.scheduler_harness import small_talker
-from support.soak_length import LONG, SECONDS, grown, memory, tell
+from support.soak_length import LONG, SECONDS, grown, memory, print_measurement
 from support.waiting import wait_for
 
 STAMPED, INFO = "audio_common_msgs/msg/AudioDataStamped", audio_common.INFO_TYPE
@@ -36,86 +36,89 @@ OTHERS = (AudioFormat(44100, 2, "s16"), AudioFormat(48000, 1, "f32"), AudioForma
 
 
 class Sender:
-    """A microphone that misbehaves; `voice` is what it hears, (n,) int16 at 16 kHz."""
+    """An audio source with faults; `voice` is its audio, (n,) int16 at 16 kHz."""
 
     def __init__(self, domain: int, voice: Any, random: np.random.Generator) -> None:
         self.domain, self.voice, self.random = domain, voice, random
-        self.made, self.info = message_types.message_class(STAMPED), message_types.message_class(INFO)
-        self.sent = self.place = 0
-        # 10 MB, made ready beforehand: filling it takes longer than the voice may wait
-        empty = self.made().serialize()
+        self.message_class, self.info_class = (
+            message_types.message_class(STAMPED),
+            message_types.message_class(INFO),
+        )
+        self.sent = self.position = 0
+        # 10 MB, created beforehand: filling it would delay the audio
+        empty = self.message_class().serialize()
         self.huge = message_types.serialized_class(STAMPED)(
             empty[:-4] + (10**7).to_bytes(4, "little") + bytes(10**7)
         )
-        self.wire: Any = None
+        self.dds_node: Any = None
         self.writer: Any = None
-        self.told: Any = None
+        self.info_writer: Any = None
         self.begin()
 
     def begin(self) -> None:
-        self.wire = DdsNode("microphone", "", self.domain)
-        self.writer = self.wire.create_publisher("audio", STAMPED, self.wire.qos(depth=1000))
-        self.told = self.wire.create_publisher("audio_info", INFO, self.wire.qos(depth=1))
-        self.wire.start()
-        assert wait_for(lambda: matched_readers(self.writer) and matched_readers(self.told))
+        self.dds_node = DdsNode("microphone", "", self.domain)
+        self.writer = self.dds_node.create_publisher("audio", STAMPED, self.dds_node.qos(depth=1000))
+        self.info_writer = self.dds_node.create_publisher("audio_info", INFO, self.dds_node.qos(depth=1))
+        self.dds_node.start()
+        assert wait_for(lambda: matched_readers(self.writer) and matched_readers(self.info_writer))
         time.sleep(0.3)
-        self.tell(PLAIN)
+        self.publish_info(PLAIN)
         self.due = time.monotonic()
         self.stamp = time.time_ns()
 
     def end(self) -> None:
-        self.wire.close()
-        self.writer = self.told = None
+        self.dds_node.close()
+        self.writer = self.info_writer = None
 
     def restart(self) -> None:
         self.end()
         self.begin()
 
-    def tell(self, format: AudioFormat, coding: str = "wave") -> None:
-        info = audio_common.to_audio_info(self.info(), format)
+    def publish_info(self, format: AudioFormat, coding: str = "wave") -> None:
+        info = audio_common.to_audio_info(self.info_class(), format)
         info.coding_format = coding
-        self.told.write(info)
+        self.info_writer.write(info)
 
-    def next(self) -> Any:
-        """(stamp, payload) of the next 20 ms of the voice, at its time."""
+    def next_packet(self) -> Any:
+        """Wait until the next 20 ms of the voice are due; return (stamp, payload)."""
         self.due += PACKET
         time.sleep(max(0.0, self.due - time.monotonic()))
         stamp, self.stamp = self.stamp, self.stamp + round(PACKET * SECOND)
-        part = self.voice[self.place : self.place + 320]
-        self.place = (self.place + 320) % (len(self.voice) - 320)
-        return stamp, part.tobytes()
+        samples = self.voice[self.position : self.position + 320]
+        self.position = (self.position + 320) % (len(self.voice) - 320)
+        return stamp, samples.tobytes()
 
     def send(self, stamp: int, payload: Any) -> None:
-        message = self.made()
+        message = self.message_class()
         message.header.stamp.sec, message.header.stamp.nanosec = divmod(stamp, SECOND)
         message.audio.data = array.array("B", payload)
         self.writer.write(message)
         self.sent += 1
 
-    def speak(self, seconds: float) -> Any:
-        """A clean voice. Returns the stamp of its first sample and the time when that was sent."""
-        first, at = self.stamp, time.monotonic()
+    def send_clean(self, seconds: float) -> Any:
+        """Send the voice without faults. Returns the stamp and the send time of its first sample."""
+        first, send_time = self.stamp, time.monotonic()
         for _ in range(round(seconds / PACKET)):
-            self.send(*self.next())
-        return first, at
+            self.send(*self.next_packet())
+        return first, send_time
 
     # -- the faults, a second each --
 
     def loss(self) -> None:
         for _ in range(50):
-            packet = self.next()
+            packet = self.next_packet()
             if self.random.random() > 0.1:
                 self.send(*packet)
 
     def duplicates(self) -> None:
         for _ in range(50):
-            packet = self.next()
+            packet = self.next_packet()
             for _ in range(1 + (self.random.random() < 0.3)):
                 self.send(*packet)
 
     def swaps(self) -> None:
         for _ in range(25):
-            first, second = self.next(), self.next()
+            first, second = self.next_packet(), self.next_packet()
             if self.random.random() < 0.3:
                 first, second = second, first
             self.send(*first)
@@ -123,73 +126,73 @@ class Sender:
 
     def gap(self) -> None:
         for _ in range(50):
-            self.next()
+            self.next_packet()
 
     def short_gaps(self) -> None:
         for index in range(50):
-            packet = self.next()
+            packet = self.next_packet()
             if index % 10 < 7:
                 self.send(*packet)
 
     def format_changes(self) -> None:
         for format in OTHERS:
-            self.tell(format)
+            self.publish_info(format)
             for _ in range(16):
-                stamp, _ = self.next()
+                stamp, _ = self.next_packet()
                 self.send(stamp, self.random.bytes(round(PACKET * format.sample_rate) * format.frame_bytes))
-        self.tell(PLAIN)
+        self.publish_info(PLAIN)
 
     def broken_numbers(self) -> None:
-        self.tell(AudioFormat(16000, 1, "f32"))
+        self.publish_info(AudioFormat(16000, 1, "f32"))
         for _ in range(50):
-            stamp, payload = self.next()
+            stamp, payload = self.next_packet()
             samples = np.frombuffer(payload, np.int16).astype(np.float32) / 32768
             samples[self.random.random(320) < 0.3] = np.nan
             self.send(stamp, samples.tobytes())
-        self.tell(PLAIN)
+        self.publish_info(PLAIN)
 
     def empty_packets(self) -> None:
         for _ in range(50):
-            packet = self.next()
+            packet = self.next_packet()
             self.send(*packet)
             self.send(packet[0], b"")
 
     def huge_packets(self) -> None:
         for index in range(50):
-            packet = self.next()
+            packet = self.next_packet()
             self.send(*packet)
             if index in (10, 35):
                 self.writer.write(self.huge)
                 self.sent += 1
 
     def unknown_coding(self) -> None:
-        self.tell(PLAIN, "opus")
+        self.publish_info(PLAIN, "opus")
         for _ in range(50):
-            self.send(self.next()[0], self.random.bytes(100))
-        self.tell(PLAIN)
+            self.send(self.next_packet()[0], self.random.bytes(100))
+        self.publish_info(PLAIN)
 
     def coded_garbage(self) -> None:
-        self.tell(PLAIN, "mp3")
+        self.publish_info(PLAIN, "mp3")
         for _ in range(50):
-            self.send(self.next()[0], b"\xff\xf3" + self.random.bytes(200))
-        self.tell(PLAIN)
+            self.send(self.next_packet()[0], b"\xff\xf3" + self.random.bytes(200))
+        self.publish_info(PLAIN)
 
     def clock_set(self) -> None:
         self.stamp += 3600 * SECOND
-        self.speak(0.5)
+        self.send_clean(0.5)
         self.stamp -= 3600 * SECOND
 
     def publisher_restarts(self) -> None:
         self.restart()
 
     def barge_in(self) -> None:
-        self.speak(0.3)
-        call_trigger(self.wire, "/talker/interrupt")
+        self.send_clean(0.3)
+        call_trigger(self.dds_node, "/talker/interrupt")
         self.due, self.stamp = time.monotonic(), time.time_ns()
 
-    def afresh(self) -> None:
-        self.speak(0.3)
-        call_trigger(self.wire, "/talker/reset")
+    def talker_reset(self) -> None:
+        self.send_clean(0.3)
+        call_trigger(self.dds_node, "/talker/reset")
         self.due, self.stamp = time.monotonic(), time.time_ns()
 
 
@@ -208,15 +211,15 @@ FAULTS = (
     "clock_set",
     "publisher_restarts",
     "barge_in",
-    "afresh",
+    "talker_reset",
 )
 
 
-def recovery(recorder: Any, since: Any, stamp: int, at: Any) -> Any:
-    """Seconds from `at` until a frame of the clean voice that begins at `stamp`; None where none came."""
+def recovery(recorder: Any, since: Any, stamp: int, send_time: Any) -> Any:
+    """Seconds from `send_time` until a frame of the clean voice from `stamp` on; None if there is none."""
     for frame in recorder.frames[since:]:
-        if frame.arrival > at and stamp - FRAME < frame.stamp < stamp + SECOND:
-            return frame.arrival - at
+        if frame.arrival > send_time and stamp - FRAME < frame.stamp < stamp + SECOND:
+            return frame.arrival - send_time
     return None
 
 
@@ -225,7 +228,7 @@ def test_faults_in_real_time(tmp_path: Path, voice_path: Any, capsys: pytest.Cap
     domain, stats = own_domain(), tmp_path / "stats.json"
     errors = open(tmp_path / "errors", "w+")  # noqa: SIM115 closed at the end of the test
     arguments = ["--domain", str(domain), "--param", "device=cpu", "--stats", str(stats)]
-    if not LONG:  # the rules are the same with a model that asks little of a machine which others use, too
+    if not LONG:  # a small model, since the short form runs beside other tests
         checkpoint.save(tmp_path / "model", small_talker().network)
         arguments += ["--param", f"model={tmp_path / 'model'}"]
     node = subprocess.Popen(
@@ -235,7 +238,7 @@ def test_faults_in_real_time(tmp_path: Path, voice_path: Any, capsys: pytest.Cap
         text=True,
     )
     random = np.random.default_rng(5)
-    took, sizes = {name: [] for name in FAULTS}, []
+    recoveries, sizes = {name: [] for name in FAULTS}, []
     sender: Any = None
     assert node.stdout is not None
     try:
@@ -243,43 +246,48 @@ def test_faults_in_real_time(tmp_path: Path, voice_path: Any, capsys: pytest.Cap
         with FaceMotionRecorder(domain) as recorder:
             assert recorder.wait_for_publisher(10)
             sender = Sender(domain, voice, random)
-            sender.speak(1.0)
+            sender.send_clean(1.0)
             end, names = time.monotonic() + SECONDS, []
             while time.monotonic() < end or not names:
                 names = names or [FAULTS[index] for index in random.permutation(len(FAULTS))]
                 name = names.pop()
                 getattr(sender, name)()
                 since = len(recorder.frames)
-                stamp, at = sender.speak(1.0)
-                took[name].append((recorder, since, stamp, at))
+                stamp, send_time = sender.send_clean(1.0)
+                recoveries[name].append((recorder, since, stamp, send_time))
                 sizes.append(memory(node.pid))
             assert wait_for(lambda: recorder.frames and not recorder.frames[-1].speaking)
-            took = {name: [recovery(*look) for look in looks] for name, looks in took.items() if looks}
+            recoveries = {
+                name: [recovery(*case) for case in cases] for name, cases in recoveries.items() if cases
+            }
             for frame in recorder.frames:
                 assert np.isfinite(frame.weights).all() and len(frame.weights) == 52
         assert node.poll() is None
         node.send_signal(signal.SIGINT)
-        said = node.communicate(timeout=20)[0]
+        output = node.communicate(timeout=20)[0]
     finally:
         node.kill()
         if sender is not None and sender.writer is not None:
             sender.end()
     errors.seek(0)
-    assert "Traceback" not in errors.read() + said and node.returncode == 0
-    counted = json.loads(stats.read_text())
-    for name, looks in sorted(took.items()):
-        tell(
+    assert "Traceback" not in errors.read() + output and node.returncode == 0
+    statistics = json.loads(stats.read_text())
+    for name, cases in sorted(recoveries.items()):
+        print_measurement(
             capsys,
             f"{name}: first frame of the clean voice after "
-            + ", ".join("nothing" if look is None else f"{1000 * look:.0f}" for look in looks)
+            + ", ".join("no frame" if case is None else f"{1000 * case:.0f}" for case in cases)
             + " ms",
         )
     assert sender is not None
-    tell(capsys, f"{sender.sent} packets, {counted}; {grown(sizes):+.1f} MB after the first quarter")
-    # 0.14 s are the frame, its look-ahead and the packet. The short form runs beside other tests, and must
-    # not mind that a busy machine skips some of the voice
-    everything = [np.inf if look is None else look for looks in took.values() for look in looks]
-    assert np.percentile(everything, 95 if LONG else 50) < (0.2 if LONG else 2.0), took
-    assert counted["errors"] == 0 and grown(sizes) < 40
-    warnings = [line for line in said.splitlines() if "warning" in line]
-    assert len(warnings) <= len(set(warnings)) * (1 + len(took.get("afresh", ())))  # told once, until a reset
+    print_measurement(
+        capsys, f"{sender.sent} packets, {statistics}; {grown(sizes):+.1f} MB after the first quarter"
+    )
+    # 0.14 s are the frame, its look-ahead and the packet. The short form runs beside other tests, and
+    # must accept that a loaded machine skips some audio
+    everything = [np.inf if case is None else case for cases in recoveries.values() for case in cases]
+    assert np.percentile(everything, 95 if LONG else 50) < (0.2 if LONG else 2.0), recoveries
+    assert statistics["errors"] == 0 and grown(sizes) < 40
+    warnings = [line for line in output.splitlines() if "warning" in line]
+    # each is logged once, until a reset
+    assert len(warnings) <= len(set(warnings)) * (1 + len(recoveries.get("talker_reset", ())))

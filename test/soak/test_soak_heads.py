@@ -8,7 +8,7 @@ import pytest
 
 from streamingtalker_ros.robot_head import HeadController, load_head
 from support.head_harness import LimitCheck, drive_with_faults
-from support.soak_length import SECONDS, tell
+from support.soak_length import SECONDS, print_measurement
 
 
 @pytest.mark.parametrize("name", ["jaw", "animatronic", "pan_tilt", "arkit"])
@@ -19,7 +19,7 @@ def test_no_limit_is_exceeded(name: str, capsys: pytest.CaptureFixture[str]) -> 
         path, times = drive_with_faults(np.random.default_rng(seed), controller, 40)
         worst = np.maximum(worst, LimitCheck.of_head(head).worst_use(path, times))
         commands, messages = commands + len(path), messages + controller.rejected
-    tell(
+    print_measurement(
         capsys,
         f"{name}: {commands} commands of {len(head.joints)} joints, {messages} messages rejected; at most "
         f"{worst[0]:.6f} of a velocity limit and {worst[1]:.6f} of an acceleration limit",

@@ -10,7 +10,7 @@ import pytest
 from streamingtalker_ros.streaming import Talker
 from support import fault_injection
 from support.scheduler_harness import FRAME, MS, S0, SchedulerHarness, small_talker, voice
-from support.soak_length import HOUR, LONG, SECONDS, grown, memory, tell
+from support.soak_length import HOUR, LONG, SECONDS, grown, memory, print_measurement
 
 
 @pytest.fixture(scope="module")
@@ -22,36 +22,38 @@ def talker() -> Talker:
 def test_minutes_of_random_faults_break_nothing_and_leak_nothing(
     talker: Talker, pacing: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    harness, random, held = (
+    harness, random, sizes = (
         SchedulerHarness(talker, pacing=pacing, queue_seconds=5.0),
         np.random.default_rng(17),
         [],
     )
-    frames, piece = 0, min(10.0, SECONDS / 4)
-    for _ in range(round(SECONDS / piece)):
-        end, _ = fault_injection.schedule_random_faults(harness, random, piece)
+    frames, duration = 0, min(10.0, SECONDS / 4)
+    for _ in range(round(SECONDS / duration)):
+        end, _ = fault_injection.schedule_random_faults(harness, random, duration)
         harness.run(end - harness.now)
         frames += len(harness.frames)
         harness.frames, harness.warnings = [], []
-        held.append(memory())
+        sizes.append(memory())
     fault_injection.check_after_random_faults(harness)
     counted = harness.statistics.as_dict()
-    tell(
+    print_measurement(
         capsys,
         f"{SECONDS:g} s, pacing {pacing}: {frames} frames, "
         + ", ".join(
             f"{name} {value}" for name, value in counted.items() if value and not name.startswith("latency")
         ),
     )
-    tell(capsys, f"{grown(held):+.1f} MB after the first quarter, {held[-1] or 0:.0f} MB at the end")
+    print_measurement(
+        capsys, f"{grown(sizes):+.1f} MB after the first quarter, {sizes[-1] or 0:.0f} MB at the end"
+    )
     assert counted["errors"] == 0 and frames > 4 * SECONDS
-    assert grown(held) < 20  # packets of 10 MB come and go
+    assert grown(sizes) < 20  # packets of 10 MB are allocated and freed
 
 
 @pytest.mark.parametrize(
     "kind", fault_injection.KINDS if LONG else fault_injection.KINDS[:1], ids=lambda kind: kind.__name__
 )
-def test_frames_are_right_after_every_fault_with_other_seeds(
+def test_frames_are_correct_after_every_fault_with_other_seeds(
     talker: Talker, kind: Callable[[np.random.Generator], fault_injection.FaultScenario]
 ) -> None:
     for seed in range(1, 6 if LONG else 2):
@@ -65,20 +67,22 @@ def test_an_hour_of_speech_neither_drifts_nor_leaks(
     """The sender's clock drifts by 100 ppm: 0.36 s in an hour."""
     harness = SchedulerHarness(talker)
     start, packets, samples = harness.now, round(HOUR / 0.02), voice(10.0)
-    cost, held, late, stamps, count = [], [], [], [], 0
+    cost, sizes, late, stamps, count = [], [], [], [], 0
     for first in range(0, packets, 500):
         for k in range(first, min(first + 500, packets)):
-            at = start + (k + 1) * 0.02 * (1 + drift)
-            part = samples[k % 500 * 320 : (k % 500 + 1) * 320]
-            harness.send(part, S0 + round(k * 20 * MS * (1 + drift)), at)
+            arrival = start + (k + 1) * 0.02 * (1 + drift)
+            block = samples[k % 500 * 320 : (k % 500 + 1) * 320]
+            harness.send(block, S0 + round(k * 20 * MS * (1 + drift)), arrival)
         began = time.process_time()
         harness.run((first + 500) * 0.02 * (1 + drift) + start - harness.now)
         cost.append(1000 * (time.process_time() - began) / 250)
-        late.append([at - start - (frame.stamp - S0) / 1e9 for at, frame in harness.frames if not frame.idle])
+        late.append(
+            [time_s - start - (frame.stamp - S0) / 1e9 for time_s, frame in harness.frames if not frame.idle]
+        )
         stamps += [frame.stamp for frame in harness.faces if not frame.idle]
         count += len(harness.audio)
         harness.frames = []
-        held.append(memory())
+        sizes.append(memory())
     statistics, frames = harness.statistics, round(HOUR / 0.04)
     assert (
         statistics.gaps
@@ -96,14 +100,14 @@ def test_an_hour_of_speech_neither_drifts_nor_leaks(
         and np.abs(steps - FRAME).max() < 0.4 * MS
     )
     ends = [np.median(late[0]), np.median(late[-1])]
-    assert abs(ends[1] - ends[0]) < 0.01 and max(max(part) for part in late if part) < 0.2
+    assert abs(ends[1] - ends[0]) < 0.01 and max(max(latencies) for latencies in late if latencies) < 0.2
     if LONG:
         early, final = np.median(cost[1:31]), np.median(cost[-31:])
-        tell(
+        print_measurement(
             capsys,
             f"{HOUR:g} s at {1e6 * drift:+.0f} ppm: {count} frames, "
             f"latency {1000 * ends[0]:.1f} ms at first, "
             f"{1000 * ends[1]:.1f} ms at last; {early:.2f} and {final:.2f} ms a frame; "
-            f"{grown(held):+.1f} MB after the first quarter",
+            f"{grown(sizes):+.1f} MB after the first quarter",
         )
-    assert grown(held) < 12  # of which this test itself keeps the stamps: 3 MB an hour
+    assert grown(sizes) < 12  # of which this test retains the stamps: 3 MB an hour

@@ -44,26 +44,26 @@ def audio_message(name: str, samples: npt.NDArray[np.int16], ns: int, rate: int)
     """A message of one of the three types from int16 samples, as (variant, message)."""
     if name == TYPED:
         store = typestore("mgonzs13")
-        make = {
-            short: store.types[f"audio_common_msgs/msg/{short}"]
-            for short in ("AudioStamped", "Audio", "AudioData", "AudioInfo")
+        classes = {
+            name: store.types[f"audio_common_msgs/msg/{name}"]
+            for name in ("AudioStamped", "Audio", "AudioData", "AudioInfo")
         }
-        data = make["AudioData"](
+        data = classes["AudioData"](
             np.zeros(0, np.float32),
             np.zeros(0, np.int32),
             samples,
             np.zeros(0, np.int8),
             np.zeros(0, np.uint8),
         )
-        audio = make["Audio"](data, make["AudioInfo"](8, 1, rate, len(samples)))
-        return "mgonzs13", make["AudioStamped"](header(store, ns), audio)
+        audio = classes["Audio"](data, classes["AudioInfo"](8, 1, rate, len(samples)))
+        return "mgonzs13", classes["AudioStamped"](header(store, ns), audio)
     store = typestore("ros-drivers")
     data = store.types[BARE](np.frombuffer(samples.astype("<i2").tobytes(), np.uint8))
     return "ros-drivers", data if name == BARE else store.types[STAMPED](header(store, ns), data)
 
 
-def cut(pcm: npt.NDArray[np.int16], rate: int = 16000, start: int = S0, packet: Any = 0.02) -> Any:
-    """[(stamp, samples), …] of an unbroken voice."""
+def to_packets(pcm: npt.NDArray[np.int16], rate: int = 16000, start: int = S0, packet: Any = 0.02) -> Any:
+    """Split a voice into packets: [(stamp, samples), …]."""
     size = round(packet * rate)
     return [
         (start + round(first * SECOND / rate), pcm[first : first + size])
@@ -84,7 +84,7 @@ def write_bag(
     compression: str | None = None,
 ) -> Any:
     """packets: [(stamp, samples), …], recorded at `times` (default 5 ms after their last sample); info: the
-    time at which audio_info came; motion: [(stamp, names, weights), …] for /face_motion."""
+    time at which audio_info was recorded; motion: [(stamp, names, weights), …] for /face_motion."""
     bag = rosbag2.Writer(path, version=8, storage_plugin=rosbag2.StoragePlugin[storage.upper()])
     if compression:
         bag.set_compression(rosbag2.CompressionMode[compression], rosbag2.CompressionFormat.ZSTD)
@@ -96,8 +96,8 @@ def write_bag(
         entries = []
         for k, (stamp, samples) in enumerate(packets):
             variant, message = audio_message(name, samples, stamp, rate)
-            at = stamp + len(samples) * SECOND // rate + 5 * MS if times is None else times[k]
-            entries.append((at, topic, name, variant, message))
+            recorded_at = stamp + len(samples) * SECOND // rate + 5 * MS if times is None else times[k]
+            entries.append((recorded_at, topic, name, variant, message))
         store = typestore("ros-drivers")
         if info is not None:
             message = store.types["audio_common_msgs/msg/AudioInfo"](1, rate, "S16LE", 16 * rate, "wave")
@@ -109,57 +109,61 @@ def write_bag(
             )
             entries.append((stamp, "/face_motion", MOTION, "ros-drivers", message))
         connections = {}
-        for at, on, kind, variant, message in sorted(entries, key=lambda entry: entry[0]):
-            if on not in connections:
-                connections[on] = add(on, kind, variant)
-            writer.write(connections[on], at, typestore(variant).serialize_cdr(message, kind))
+        for recorded_at, topic_name, type_name, variant, message in sorted(
+            entries, key=lambda entry: entry[0]
+        ):
+            if topic_name not in connections:
+                connections[topic_name] = add(topic_name, type_name, variant)
+            writer.write(
+                connections[topic_name], recorded_at, typestore(variant).serialize_cdr(message, type_name)
+            )
     return path
 
 
 def run(path: Path, out: Path, talker: Any, topic: str | None = None, **settings: Any) -> Any:
     """Replay a bag: (Replayed, warnings)."""
-    told = []
-    with rosbag_io.BagInput(path) as bag, rosbag_io.BagOutput(out, bag.storage) as made:
+    warnings = []
+    with rosbag_io.BagInput(path) as bag, rosbag_io.BagOutput(out, bag.storage) as output:
         return replay.replay(
             bag,
-            made,
+            output,
             bag.audio_topic(topic),
             talker,
             TalkerParameters(**settings),
             default_rig(),
-            told.append,
-        ), told
+            warnings.append,
+        ), warnings
 
 
-def run_out(path: Path, out: Path, talker: Any) -> Any:
+def run_to_path(path: Path, out: Path, talker: Any) -> Any:
     run(path, out, talker)
     return out
 
 
-def store_of(name: str) -> Any:
+def topic_typestore(name: str) -> Any:
     return typestore("mgonzs13" if name == TYPED else "ros-drivers")
 
 
-def read(path: Path, topic: str) -> Any:
+def read_messages(path: Path, topic: str) -> Any:
     """[(time, object), …] of a topic, read by rosbags alone."""
     with rosbag2.Reader(path) as reader:
         chosen = [connection for connection in reader.connections if connection.topic == topic]
         return [
-            (time, store_of(connection.msgtype).deserialize_cdr(data, connection.msgtype))
+            (time, topic_typestore(connection.msgtype).deserialize_cdr(data, connection.msgtype))
             for connection, time, data in reader.messages(chosen)
         ]
 
 
-def raw(path: Path, topic: str) -> Any:
+def read_raw(path: Path, topic: str) -> Any:
     with rosbag2.Reader(path) as reader:
         return [
             (time, bytes(data)) for connection, time, data in reader.messages() if connection.topic == topic
         ]
 
 
-def of_audio(played: Any) -> Any:
+def audio_frames(played: Any) -> Any:
     return played.motion.weights[~played.motion.idle], played.motion.stamps[~played.motion.idle]
 
 
-def stacked(frames: Any) -> Any:
+def stack_weights(frames: Any) -> Any:
     return np.stack([frame.weights for frame in frames])

@@ -15,17 +15,17 @@ HOUR = float(os.environ.get("SOAK_HOUR", 30))  # of one undisturbed voice
 LONG = SECONDS > 60
 
 
-def tell(capsys: pytest.CaptureFixture[str], text: str) -> None:
-    """Print what was measured, in the long form only."""
+def print_measurement(capsys: pytest.CaptureFixture[str], text: str) -> None:
+    """Print a measurement, in the long form only."""
     if LONG:
         with capsys.disabled():
             print(f"\n    {text}", end="")
 
 
 def memory(pid: int | str = "self") -> Any:
-    """Resident megabytes of a process, or None where the system does not tell."""
+    """Resident megabytes of a process, or None where the system does not report it."""
     if pid == "self":
-        gc.collect()  # takes 0.15 s, for which a microphone of ours would fall silent
+        gc.collect()  # takes 0.15 s, during which an audio source in this process sends nothing
     try:
         return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * 4096 / 1e6
     except OSError:
