@@ -174,3 +174,13 @@ def test_fuzzed_payloads_raise_nothing_and_end_in_time() -> None:
                 assert packet.format is None or 1 <= packet.format.channels <= 64
         assert received < 50_000_000
         assert all("\n" not in reason and len(reason) < 600 for _, reason in harness.rejected)
+
+
+@pytest.mark.parametrize("channels", [2, 8, 16])
+def test_files_of_many_channels_are_decoded_in_pieces(channels: int) -> None:
+    file = io.BytesIO()
+    soundfile.write(file, np.repeat(VOICE[:, None], channels, axis=1), SAMPLE_RATE, format="AIFF")
+    packets, harness = receive(cut(file.getvalue(), 5000))
+    assert not harness.rejected
+    assert {packet.format.channels for packet in packets if packet.format} == {channels}
+    assert_is_the_voice(packets)
