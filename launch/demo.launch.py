@@ -35,7 +35,7 @@ import streamingtalker_ros
 
 VOICE = Path(streamingtalker_ros.__file__).parent / "data" / "voice.flac"
 REST_S = 1.0  # after the audio, for the mouth to close
-SHARE = FindPackageShare("streamingtalker_ros")
+PACKAGE_SHARE = FindPackageShare("streamingtalker_ros")
 
 
 def _is_true(context: LaunchContext, name: str) -> bool:
@@ -83,7 +83,7 @@ def _create_rviz(context: LaunchContext) -> list[Action]:
             executable="rviz2",
             name="rviz2",
             output="screen",
-            arguments=["-d", PathJoinSubstitution([SHARE, "config", "face.rviz"])],
+            arguments=["-d", PathJoinSubstitution([PACKAGE_SHARE, "config", "face.rviz"])],
         ),
     ]
 
@@ -103,7 +103,9 @@ def generate_launch_description() -> LaunchDescription:
                 "rviz", default_value="true", description="show the face, where RViz is installed"
             ),
             IncludeLaunchDescription(
-                PythonLaunchDescriptionSource(PathJoinSubstitution([SHARE, "launch", "talker.launch.py"]))
+                PythonLaunchDescriptionSource(
+                    PathJoinSubstitution([PACKAGE_SHARE, "launch", "talker.launch.py"])
+                )
             ),
             OpaqueFunction(function=_create_rviz),
             OpaqueFunction(function=_create_player),

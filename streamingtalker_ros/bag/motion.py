@@ -125,8 +125,8 @@ def align_weights(
     moments = (motion.stamps[rows] - origin) / NS_PER_S + 0.5 / motion.frame_rate
     known = (reference.stamps - origin) / NS_PER_S + 0.5 / reference.frame_rate
     after = np.clip(np.searchsorted(known, moments), 1, len(known) - 1)
-    nearest = np.minimum(np.abs(moments - known[after - 1]), np.abs(moments - known[after]))
-    covered = nearest <= 1.0 / reference.frame_rate
+    distance = np.minimum(np.abs(moments - known[after - 1]), np.abs(moments - known[after]))
+    covered = distance <= 1.0 / reference.frame_rate
     covered &= (moments >= known[0] - _TIME_TOLERANCE_S) & (moments <= known[-1] + _TIME_TOLERANCE_S)
     interpolated = [np.interp(moments[covered], known, column) for column in reference.weights.T]
     return motion.weights[rows[covered]], np.stack(interpolated, 1).astype(np.float32)
@@ -141,23 +141,25 @@ def compare(motion: MotionRecording, reference: MotionRecording, rig: Rig) -> di
     Raises:
         TalkerError: If fewer than MIN_COMMON_FRAMES frames lie at the times of the reference.
     """
-    ours, theirs = align_weights(motion, reference)
-    if len(ours) < MIN_COMMON_FRAMES:
+    weights, reference_weights = align_weights(motion, reference)
+    if len(weights) < MIN_COMMON_FRAMES:
         raise TalkerError(
-            f"the reference covers {len(ours)} of the frames, too few to compare: its stamps "
-            "are of another time than the audio's"
+            f"the reference covers {len(weights)} of the frames, too few to compare: its stamps "
+            "are outside the times of the audio"
         )
-    aperture, reference_aperture = lip_aperture(rig, ours), lip_aperture(rig, theirs)
+    aperture, reference_aperture = lip_aperture(rig, weights), lip_aperture(rig, reference_weights)
     lips = rig.deltas[:, lip_vertices(rig)]  # (52, L, 3)
     both_move = np.ptp(aperture) > 0 and np.ptp(reference_aperture) > 0
     lag = float(metrics.lag(aperture, reference_aperture)) if both_move else float("nan")
-    lip_error = vertex_metrics.lip_vertex_error(np.tensordot(ours, lips, 1), np.tensordot(theirs, lips, 1))
+    lip_error = vertex_metrics.lip_vertex_error(
+        np.tensordot(weights, lips, 1), np.tensordot(reference_weights, lips, 1)
+    )
     return {
-        "frames": len(ours),
+        "frames": len(weights),
         "lip_opening_r": (metrics.correlation(aperture, reference_aperture) if both_move else float("nan")),
         "lag_frames": lag,
         "lag_ms": 1e3 * lag / motion.frame_rate,
         "lip_opening_error_mm": 1e3 * float(np.abs(aperture - reference_aperture).mean()),
         "lve_mm2": 1e6 * lip_error,
-        "mouth_weights_error": float(np.abs(ours - theirs)[:, MOUTH_SHAPES].mean()),
+        "mouth_weights_error": float(np.abs(weights - reference_weights)[:, MOUTH_SHAPES].mean()),
     }

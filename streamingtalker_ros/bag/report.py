@@ -11,7 +11,7 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-# of the drawing of a row, in its own units
+# SVG user units of a row
 _WIDTH: Final = 1000
 _ENVELOPE_HEIGHT: Final = 60
 _CURVE_HEIGHT: Final = 120
@@ -76,7 +76,7 @@ def render_page(
     envelope: npt.ArrayLike,
     speaking: npt.ArrayLike,
 ) -> str:
-    """Return the whole page.
+    """Return the HTML page.
 
     Args:
         title: Its heading.
@@ -159,7 +159,7 @@ def _ticks(largest: float) -> FloatArray:
 
 
 def _render_envelope(blocks: FloatArray, x: _Scale) -> str:
-    """Return one thin bar for each block of the audio, full scale over the whole height."""
+    """Return one thin bar for each block of the audio, full scale over the full height."""
     middle, scale = _ENVELOPE_HEIGHT / 2, 0.95 * _ENVELOPE_HEIGHT / 2
     path = "".join(
         f"M{x(seconds):.1f} {middle - scale * high:.1f}h.9V{middle - scale * low + 0.5:.1f}h-.9z"

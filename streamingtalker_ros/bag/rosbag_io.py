@@ -49,7 +49,7 @@ class BagMessage:
 
 
 def get_variant(type_name: str) -> Variant:
-    """Return the variant of audio_common_msgs whose typestore knows a type; our own types are in both."""
+    """Return the variant of audio_common_msgs whose typestore has a type; both have this package's types."""
     return _VARIANTS[type_name]
 
 
@@ -116,7 +116,7 @@ class BagInput:
         except (self._rosbag2.ReaderError, OSError) as error:
             reason = " ".join(str(error).split())  # messages of the YAML parser have several lines
             raise TalkerError(
-                f"the bag {self.path} cannot be read ({reason}): check that it is a whole rosbag2 bag"
+                f"the bag {self.path} cannot be read ({reason}): check that the rosbag2 bag is complete"
             ) from None
         self._connections = list(self._reader.connections)
         return self
@@ -176,14 +176,14 @@ class BagInput:
         return name
 
     def info_topic(self, audio_topic: str) -> str | None:
-        """Return the audio_info of an audio topic, its name with _info or audio_info beside it, or None."""
+        """Return the audio_info of an audio topic, NAME_info or audio_info in the same namespace, or None."""
         infos = {
             each.topic
             for each in self._connections
             if each.msgtype == INFO_TYPE and has_known_definition(each)
         }
-        beside = f"{audio_topic.rpartition('/')[0]}/audio_info"
-        return next((topic for topic in (f"{audio_topic}_info", beside) if topic in infos), None)
+        relative_name = f"{audio_topic.rpartition('/')[0]}/audio_info"
+        return next((topic for topic in (f"{audio_topic}_info", relative_name) if topic in infos), None)
 
     def motion_topic(self) -> str | None:
         """Return the topic of recorded FaceMotion, /face_motion or the only one of that type, or None."""
@@ -312,7 +312,7 @@ def create_qos(depth: int, reliable: bool = True, latched: bool = False) -> list
     """Return rosbags' Qos of a topic.
 
     Args:
-        depth: Samples kept.
+        depth: Number of samples in the history.
         reliable: Reliable, or best effort.
         latched: Transient local, or volatile.
     """

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`streamingtalker animate IN.wav --out OUT.csv|npz|mp4|png`: face motion of a whole audio file.
+"""`streamingtalker animate IN.wav --out OUT.csv|npz|mp4|png`: face motion of an audio file.
 
 The audio passes through the same stream, in chunks of one hop, as live speech. The ending of --out chooses
 the output; which ones a checkpoint has depends on its family, see `OUTPUTS`.
@@ -84,7 +84,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--seed", type=int, default=0, help="seed of the noise: blinks and nods differ by seed"
     )
     parser.add_argument("--style", help="speaking style; the model's first if left out")
-    parser.add_argument("--steps", type=int, help="diffusion steps per frame; the model's own if left out")
+    parser.add_argument(
+        "--steps", type=int, help="diffusion steps per frame; the model's default if left out"
+    )
     parser.add_argument(
         "--expression",
         metavar="NAME:WEIGHT,…",
@@ -181,14 +183,14 @@ def animate(
     steps: int | None = None,
     **controls: Any,
 ) -> MotionClip:
-    """Generate the motion of a whole clip, with a progress bar.
+    """Generate the motion of a clip, with a progress bar.
 
     Args:
         talker: The loaded checkpoint.
         pcm: (n,) mono audio at 16 kHz.
         seed: Seed of the noise.
         style: One of the talker's styles; None for its first.
-        steps: Diffusion steps per frame; None for the talker's own number.
+        steps: Diffusion steps per frame; None for the talker's default.
         controls: Controls of the stream.
 
     Returns:
@@ -249,7 +251,7 @@ def render(
         width: Pixels.
         height: Pixels.
         view: front, three_quarter or profile.
-        zoom: 1 shows the whole head; a greater zoom brings the camera nearer.
+        zoom: 1 shows the entire head; a greater value moves the camera closer.
         description: Label of the progress bar.
 
     Yields:

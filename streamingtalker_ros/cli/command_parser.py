@@ -74,5 +74,5 @@ def _suggest(word: str, names: Iterable[str]) -> str:
     """The nearest name as a question, or all names."""
     names = [name for name in names if not name.startswith("-") or name.startswith("--")]
     prefixed = [name for name in names if len(word) > 2 and name.startswith(word)]
-    near = prefixed or difflib.get_close_matches(word, names, n=1, cutoff=0.6)
-    return f"did you mean {near[0]}?" if near else f"choose one of {', '.join(names)}"
+    candidates = prefixed or difflib.get_close_matches(word, names, n=1, cutoff=0.6)
+    return f"did you mean {candidates[0]}?" if candidates else f"choose one of {', '.join(names)}"

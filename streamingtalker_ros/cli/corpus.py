@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`streamingtalker corpus KIND …`: build a training corpus. KINDS lists the subcommands.
+"""`streamingtalker corpus KIND …`: build a training corpus. SUBCOMMANDS lists the subcommands.
 
 Nothing but the standard library is imported before a subcommand runs, so that `--help` is instant.
 """
@@ -11,10 +11,10 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
-HELP = "make a training corpus of speech with exact phone times and teacher motion"
+HELP = "create a training corpus of speech with exact phone times and rule-based motion"
 
 VIDEO_SUFFIXES: Final = (".mp4", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".m4v")
-"""Endings of the videos that are taken from a folder."""
+"""File extensions of videos in a folder."""
 
 MAX_AGE: Final = 200
 """Last age of an open range, in years."""
@@ -38,7 +38,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         parser: parser of `streamingtalker corpus`.
     """
     subparsers = parser.add_subparsers(dest="kind", metavar="KIND", required=True)
-    for name, kind in KINDS.items():
+    for name, kind in SUBCOMMANDS.items():
         subparser = subparsers.add_parser(
             name,
             help=kind.help,
@@ -60,7 +60,7 @@ def run(args: argparse.Namespace) -> int:
     Raises:
         TalkerError: if an argument is out of range, or the corpus cannot be built.
     """
-    return KINDS[args.kind].run(args)
+    return SUBCOMMANDS[args.kind].run(args)
 
 
 def _add_out(parser: argparse.ArgumentParser, help_text: str = "folder to write") -> None:
@@ -82,7 +82,7 @@ def _add_speaker(parser: argparse.ArgumentParser) -> None:
 
 def _add_licence(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--licence", default="", metavar="TEXT", help="licence and attribution, kept in the index"
+        "--licence", default="", metavar="TEXT", help="licence and attribution, stored in the index"
     )
 
 
@@ -144,7 +144,7 @@ def _add_speech_arguments(parser: argparse.ArgumentParser) -> None:
         "--ages",
         default="18-",
         metavar="FIRST-LAST",
-        help="years of the speakers, where the source tells their age; children are %(metavar)s = 0-17",
+        help="years of the speakers, where the source states their age; children are %(metavar)s = 0-17",
     )
     _add_seed_and_jobs(parser, "another seed joins the recordings otherwise", jobs=1)
 
@@ -200,13 +200,15 @@ def _run_espeak(args: argparse.Namespace) -> int:
 
 def _add_quiet_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "folders", nargs="+", type=Path, metavar="FOLDER", help="folders of audio files, searched whole"
+        "folders", nargs="+", type=Path, metavar="FOLDER", help="folders of audio files, searched recursively"
     )
     _add_out(parser)
     parser.add_argument(
-        "--minutes", type=float, default=45.0, help="minutes of pieces, evenly from all files"
+        "--minutes", type=float, default=45.0, help="minutes of excerpts, evenly from all files"
     )
-    parser.add_argument("--licence", default="the recordings' own", metavar="TEXT", help="kept in the index")
+    parser.add_argument(
+        "--licence", default="the recordings' own", metavar="TEXT", help="stored in the index"
+    )
     _add_seed_and_jobs(parser, "another seed, other levels")
 
 
@@ -253,7 +255,7 @@ def _add_from_video_arguments(parser: argparse.ArgumentParser) -> None:
         "--align",
         default="none",
         metavar="DIR",
-        help="folder of NAME.txt (what is said, English) or NAME.align (GRID's word times), from which "
+        help="folder of NAME.txt (transcript, English) or NAME.align (GRID's word times), from which "
         "phones are aligned; `none`: only where there is voice",
     )
     parser.add_argument(
@@ -344,7 +346,7 @@ def _add_from_animation_arguments(parser: argparse.ArgumentParser) -> None:
         "--hold-out",
         choices=("last", "none", "all"),
         default="last",
-        help="pairs kept for test: `all` makes a corpus for judging alone",
+        help="pairs held out for test: `all` creates a corpus for evaluation only",
     )
     parser.add_argument(
         "--offset",
@@ -357,7 +359,7 @@ def _add_from_animation_arguments(parser: argparse.ArgumentParser) -> None:
         "--align",
         type=Path,
         metavar="DIR",
-        help="folder of NAME.txt (what is said, English), from which phones are aligned",
+        help="folder of NAME.txt (transcript, English), from which phones are aligned",
     )
     _add_licence(parser)
 
@@ -385,7 +387,7 @@ def _run_from_animation(args: argparse.Namespace) -> int:
 
 
 def _add_revoice_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("folder", type=Path, metavar="DIR", help="folder made by `streamingtalker corpus`")
+    parser.add_argument("folder", type=Path, metavar="DIR", help="folder written by `streamingtalker corpus`")
     _add_out(parser)
     parser.add_argument("--copies", type=int, default=5, metavar="N", help="other voices of each clip")
     _add_seed_and_jobs(parser, "another seed, other voices")
@@ -421,7 +423,7 @@ def _run_resize(args: argparse.Namespace) -> int:
     return 0
 
 
-KINDS: Final = {
+SUBCOMMANDS: Final = {
     "synthetic": _Kind(
         "synthetic voices (flite, festival) with rule-based motion; resumes where it stopped",
         _add_synthetic_arguments,
@@ -439,13 +441,13 @@ KINDS: Final = {
         _run_espeak,
     ),
     "quiet": _Kind(
-        "recordings in which nobody speaks or sings, such as music and machines, with the mouth at rest",
+        "recordings without speech or singing, such as music and machines, with the mouth at rest",
         _add_quiet_arguments,
         _run_quiet,
     ),
     "reanimate": _Kind(
         "regenerate the motion of rule-based corpora with the current coarticulation model; audio and phones "
-        "stay",
+        "are unchanged",
         _add_reanimate_arguments,
         _run_reanimate,
     ),
@@ -461,8 +463,8 @@ KINDS: Final = {
         _run_from_animation,
     ),
     "revoice": _Kind(
-        "other voices for the training clips of a corpus, by a vocoder; motion stays; resumes where it "
-        "stopped",
+        "other voices for the training clips of a corpus, by a vocoder; motion is unchanged; resumes where "
+        "it stopped",
         _add_revoice_arguments,
         _run_revoice,
     ),

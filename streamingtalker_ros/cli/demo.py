@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """`streamingtalker demo`: a voice and a talker over DDS, recorded into a video with sound.
 
-Starts `streamingtalker talk` and `streamingtalker play` as processes in a ROS domain of their own on this
+Starts `streamingtalker talk` and `streamingtalker play` as processes in a separate ROS domain on this
 machine, records the FaceMotion messages and renders them, placed by their stamps: demo.mp4 and demo.png. The
 last line of the output gives the number of frames and the latency.
 """
@@ -35,7 +35,7 @@ HELP = "run talker and audio source over DDS, and record the face into a video w
 
 VOICE: Final = Path(__file__).parents[1] / "data" / "voice.flac"
 MAX_LOADING_S: Final = 120.0
-"""Time that the talker may take to load its model."""
+"""Maximum time for the talker to load its model."""
 
 IDLE_S: Final = 1.0
 """Duration of the idle frames after the voice; then the talker exits."""
@@ -98,7 +98,7 @@ def run(args: argparse.Namespace) -> int:
 def record_demo(
     wav: str, duration: float, device: str, domain: int
 ) -> tuple[list[RecordedFrame], dict[str, Any]]:
-    """Play a file to a talker, each in a process of its own, and record the FaceMotion messages.
+    """Play a file to a talker, each in a separate process, and record the FaceMotion messages.
 
     Args:
         wav: audio file.
@@ -149,7 +149,7 @@ def record_demo(
 
 
 class _CommandProcess:
-    """A `streamingtalker` command in a process of its own, with its output in a file."""
+    """A `streamingtalker` command in a separate process, with its output in a file."""
 
     def __init__(self, scratch: str, command: str, *arguments: str) -> None:
         self._log = Path(scratch) / f"{command}.log"
@@ -209,7 +209,7 @@ class _CommandProcess:
 def frames_to_clip(frames: Sequence[RecordedFrame], frame_rate: float) -> BlendshapeClip:
     """Place recorded frames on the grid of their stamps.
 
-    A missing frame repeats the one before it. Of several streams the last is taken.
+    A missing frame repeats the one before it. Of several streams the last is used.
 
     Args:
         frames: in the order of arrival, not empty.

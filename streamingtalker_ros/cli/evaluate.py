@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`streamingtalker evaluate`: scores of a checkpoint, or of motion made elsewhere, on clips with sound.
+"""`streamingtalker evaluate`: scores of a checkpoint, or of motion of another system, on clips with sound.
 
-Prints the scores of every corpus beside those of the baselines; `--report` draws them, `--json` stores them.
+Prints the scores of every corpus and those of the baselines; `--report` draws them, `--json` stores them.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="append",
         default=None,
         metavar="DIR[:SPLIT]",
-        help="folder made by `streamingtalker corpus`; repeatable",
+        help="folder written by `streamingtalker corpus`; repeatable",
     )
     data.add_argument(
         "--split",
@@ -149,7 +149,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _check(args: argparse.Namespace) -> None:
-    """Raise TalkerError at once for what would otherwise fail after minutes."""
+    """Raise TalkerError early for errors that would otherwise appear after minutes."""
     if not args.corpus and not args.generated:
         raise TalkerError(
             "nothing to measure on: give --corpus DIR, or --generated DIR with sound beside the motion"
@@ -173,7 +173,7 @@ def _load_talker(folder: str | None, device: str) -> Talker:
     talker = load_talker(folder, device)
     if talker.family == "vertex":
         raise TalkerError(
-            f"{folder} is a vertex checkpoint: it moves the vertices of its own mesh, for which corpora of "
+            f"{folder} is a vertex checkpoint: it moves the vertices of its mesh, for which corpora of "
             "ARKit weights are no reference; `streamingtalker parity` compares it with a recording"
         )
     return cast("Talker", talker)
@@ -244,5 +244,5 @@ def _print_criteria(results: EvaluationResults) -> None:
         if criterion.group != group:
             print(f"{'' if group else chr(10)}{criterion.group}:")
             group = criterion.group
-        verdict = "ok  " if criterion.passed else "FAIL"
-        print(f"  {verdict}  {criterion.name:46} {criterion.value:>9}  ({criterion.bound})  {criterion.data}")
+        status = "ok  " if criterion.passed else "FAIL"
+        print(f"  {status}  {criterion.name:46} {criterion.value:>9}  ({criterion.bound})  {criterion.data}")

@@ -22,7 +22,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     export.add_argument(
         "--face",
         metavar="PATH",
-        help="your own face: .glb, .gltf or a folder of .obj shapes (default: the built-in face)",
+        help="custom face: .glb, .gltf or a folder of .obj shapes (default: the built-in face)",
     )
 
 

@@ -57,7 +57,7 @@ def create_parser(commands: Sequence[str] = COMMANDS) -> CommandParser:
         commands: names of the commands to import; the parser has no others.
 
     Returns:
-        The parser. Its result has the attributes `command` and `run`, beside the arguments.
+        The parser. Its result has the attributes `command` and `run` in addition to the arguments.
     """
     parser = CommandParser(prog="streamingtalker", description="Live speech to a talking 3D face.")
     parser.add_argument("--version", action="version", version=__version__)
@@ -85,7 +85,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     Raises:
         SystemExit: after `--help` and `--version`, and with code 2 where the arguments cannot be parsed.
     """
-    # one frame is too little work to share: on a busy machine a second thread costs ten times what it gains
+    # one frame is too little work for two threads: on a loaded machine the second costs ten times its gain
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     words = list(sys.argv[1:] if argv is None else argv)
     name = next((word for word in words if not word.startswith("-")), None)

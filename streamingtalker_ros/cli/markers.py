@@ -34,7 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--still",
         action="store_true",
-        help="no transform, the head does not turn: for a robot whose own neck does",
+        help="no transform, the head does not turn: for a robot whose neck does",
     )
     parser.add_argument("--domain", type=int, help="ROS domain, instead of ROS_DOMAIN_ID")
     parser.add_argument("--namespace", default="", help="namespace of the node and its topics")
@@ -70,20 +70,20 @@ def run(args: argparse.Namespace) -> int:
         args.domain,
         warn=print_warning,
     )
-    resolve = node.dds_node.resolve_name
+    resolve_name = node.dds_node.resolve_name
     print_line(
         f"face markers ready, domain {node.dds_node.domain}; subscribes to "
-        f"{resolve('face_motion')}, publishes "
-        f"{resolve('face_markers')}{'' if args.still else ' and /tf'}"
+        f"{resolve_name('face_motion')}, publishes "
+        f"{resolve_name('face_markers')}{'' if args.still else ' and /tf'}"
     )
     stop.wait(args.duration)
-    print_line(f"markers {node.sent}, lost {node.lost}")
+    print_line(f"markers {node.sent}, dropped {node.dropped}")
     node.close()
     return 0
 
 
 def _save_picture(rig: Rig | None, path: str) -> int:
-    """Draw the triangles of the serialized markers with their own colours, as RViz does."""
+    """Draw the triangles of the serialized markers with their colours, as RViz does."""
     from streamingtalker_ros.cli.markers_preview import render
     from streamingtalker_ros.cli.pictures import EXPRESSIONS, VISEMES, case_weights
     from streamingtalker_ros.face.arkit import ARKIT_NAMES

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`streamingtalker parity DIR`: repeat a recording of the published code in its own order, and compare.
+"""`streamingtalker parity DIR`: repeat a recording of the published code in the recorded order, and compare.
 
 DIR holds config.yaml, hubert_config.json, checkpoint.ckpt and expected.npz (inputs, noise, recorded outputs).
-Prints the error of every array, max|ours − recorded| / max|recorded|, and a last line `parity: worst ERROR
-(ARRAY)`; exits with 0 if all are within 1e-4 and the code indices are equal, else with 1.
+Prints the error of every array, max|computed − recorded| / max|recorded|, and a last line `parity: worst
+ERROR (ARRAY)`; exits with 0 if all are within 1e-4 and the code indices are equal, else with 1.
 """
 
 from __future__ import annotations
@@ -39,10 +39,10 @@ OUTPUTS: Final = (*_GENERATED, "vq_quantized", _INDICES, "vq_decoded")
 
 
 class Comparison(NamedTuple):
-    """An array of ours beside the recorded one.
+    """Difference between a computed and a recorded array.
 
     Attributes:
-        relative_error: max|ours − recorded| / max|recorded|.
+        relative_error: max|computed − recorded| / max|recorded|.
         indices_equal: Whether the code indices are equal; True for an array of another kind.
     """
 
@@ -71,9 +71,9 @@ def run(args: argparse.Namespace) -> int:
     """
     comparisons = compare(args.folder)
     for name, comparison in comparisons.items():
-        verdict = "ok" if comparison.passed else "FAIL"
+        status = "ok" if comparison.passed else "FAIL"
         remark = "" if comparison.indices_equal else "  indices differ"
-        print(f"{name:22s} {comparison.relative_error:9.2e}  {verdict}{remark}")
+        print(f"{name:22s} {comparison.relative_error:9.2e}  {status}{remark}")
     failed = {name for name, comparison in comparisons.items() if not comparison.passed}
     worst = max(failed or comparisons, key=lambda name: comparisons[name].relative_error)
     print(f"parity: worst {comparisons[worst].relative_error:.1e} ({worst})")
@@ -123,16 +123,16 @@ def compare(folder: Path) -> dict[str, Comparison]:
         raise TalkerError(
             f"{expected}: noise has {num_rows} rows, the audio gives {len(result.frames)} frames"
         )
-    ours = {name: getattr(result, name) for name in _GENERATED}
-    ours.update(vq_quantized=quantized, vq_indices=indices, vq_decoded=decoded)
-    return {name: _compare_array(name, ours[name].numpy(), recorded[name], expected) for name in OUTPUTS}
+    computed = {name: getattr(result, name) for name in _GENERATED}
+    computed.update(vq_quantized=quantized, vq_indices=indices, vq_decoded=decoded)
+    return {name: _compare_array(name, computed[name].numpy(), recorded[name], expected) for name in OUTPUTS}
 
 
-def _compare_array(name: str, ours: np.ndarray, recorded: np.ndarray, path: Path) -> Comparison:
-    if ours.shape != recorded.shape:
-        raise TalkerError(f"{path}: {name} has shape {recorded.shape}, {ours.shape} was computed")
-    indices_equal = name != _INDICES or bool(np.array_equal(ours, recorded))
-    difference = np.abs(ours.astype(np.float64) - recorded.astype(np.float64))
+def _compare_array(name: str, computed: np.ndarray, recorded: np.ndarray, path: Path) -> Comparison:
+    if computed.shape != recorded.shape:
+        raise TalkerError(f"{path}: {name} has shape {recorded.shape}, {computed.shape} was computed")
+    indices_equal = name != _INDICES or bool(np.array_equal(computed, recorded))
+    difference = np.abs(computed.astype(np.float64) - recorded.astype(np.float64))
     scale = np.abs(recorded.astype(np.float64)).max(initial=0.0)
     error = float(difference.max(initial=0.0) / scale) if scale else float(difference.max(initial=0.0))
     return Comparison(error if np.isfinite(error) else float("inf"), indices_equal)
@@ -173,7 +173,7 @@ def _check_inputs(path: Path, arrays: dict[str, npt.NDArray[Any]], config: Verte
             size not in (None, actual) for size, actual in zip(expected, shape, strict=True)
         ):
             text = str(expected).replace("None", "…")
-            raise TalkerError(f"{path}: {name} has shape {shape}, the configuration asks for {text}")
+            raise TalkerError(f"{path}: {name} has shape {shape}, the configuration requires {text}")
         if not np.isfinite(arrays[name]).all():
             raise TalkerError(f"{path}: {name} holds values that are not finite: record it again")
     identity = arrays["identity"]

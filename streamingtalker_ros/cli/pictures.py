@@ -74,7 +74,7 @@ VISEMES: dict[str, Case] = {
 }
 SHAPES: dict[str, Case] = {
     **{name: {name: 1.0} for name in ARKIT_NAMES},
-    "mouthClose": {"mouthClose": 0.5, "jawOpen": 0.5},  # it reverses jawOpen and means nothing alone
+    "mouthClose": {"mouthClose": 0.5, "jawOpen": 0.5},  # it counteracts jawOpen and has no effect without it
     "tongueOut": {"tongueOut": 1.0, "jawOpen": 0.4},
 }
 _TEXT_COLOR, _PAGE_COLOR = (52, 58, 66), (250, 250, 250)
@@ -109,7 +109,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--face",
         default=None,
         metavar="PATH",
-        help="your own face: .glb, .gltf, .ply or a folder of .obj shapes (default: the built-in face)",
+        help="custom face: .glb, .gltf, .ply or a folder of .obj shapes (default: the built-in face)",
     )
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`streamingtalker train STAGE`: training stages of both families, the whole recipe, related tools.
+"""`streamingtalker train STAGE`: training stages of both families, the full recipe, related tools.
 
 The blendshape family learns from corpus folders (`--corpus`), the vertex family from VOCASET or BIWI in the
 published preprocessed layout (`--dataset`, `--data`). `accelerate launch -m streamingtalker_ros train …` runs
@@ -27,7 +27,7 @@ STAGES = {
     "encoder": "the blendshape family's audio encoder, before stage 2",
     "generator": "stage 2: condition predictor and diffusion head",
     "articulation-heads": "the blendshape family's heads for lip contact and aperture, after stage 2",
-    "all": "corpora, all stages and the checkpoint; what is done already is kept",
+    "all": "corpora, all stages and the checkpoint; completed steps are not repeated",
 }
 OLD_STAGE_NAMES = {"encoder": "listener", "generator": "talker", "articulation-heads": "closure"}
 SOURCES = {
@@ -35,8 +35,8 @@ SOURCES = {
     "facegood": "FACEGOOD's Audio2Face, or its code/train",
     "speechocean": "speechocean762",
     "ljspeech": "LJSpeech, or some of it",
-    "voices": "many people who read: LibriSpeech, Common Voice, folders a speaker, or all in one folder",
-    "sounds": "audio files in which nobody speaks: music, machines",
+    "voices": "read speech of many speakers: LibriSpeech, Common Voice, one folder for each or for all",
+    "sounds": "audio files without speech: music, machines",
 }
 
 
@@ -64,16 +64,16 @@ def _stage_options() -> argparse.ArgumentParser:
         "--corpus",
         action="append",
         metavar="DIR",
-        help="folder made by `streamingtalker corpus`; give it again for several",
+        help="folder written by `streamingtalker corpus`; repeatable",
     )
     parser.add_argument(
         "--out",
         default="runs/default",
         metavar="DIR",
-        help="run folder; stage 2 finds stage 1's codec in it; an interrupted run goes on from there",
+        help="run folder; stage 2 finds stage 1's codec in it; an interrupted run resumes there",
     )
     parser.add_argument(
-        "--config", default=None, metavar="FILE", help="YAML recipe; the family's own when left out"
+        "--config", default=None, metavar="FILE", help="YAML recipe; the family's default when left out"
     )
     parser.add_argument(
         "--start", default=None, metavar="DIR", help="checkpoint whose weights it begins with"
@@ -81,7 +81,7 @@ def _stage_options() -> argparse.ArgumentParser:
     parser.add_argument(
         "--device",
         default="auto",
-        help="auto, cpu, cuda or cuda:N; `accelerate launch` gives each process its own",
+        help="auto, cpu, cuda or cuda:N; `accelerate launch` assigns one to each process",
     )
     parser.add_argument("--threads", type=int, default=None, help="CPU threads; one per core when left out")
     vertex = parser.add_argument_group("the vertex family")
@@ -104,7 +104,7 @@ def _stage_options() -> argparse.ArgumentParser:
         help="local folder of HuBERT (config.json and weights), for its stage 2",
     )
     sources = parser.add_argument_group(
-        "sources of `train all`; what is not given is left out with its fraction of the mixture"
+        "sources of `train all`; a source that is not set is left out with its fraction of the mixture"
     )
     for name, text in SOURCES.items():
         sources.add_argument(f"--{name}", default=None, metavar="DIR", help=text)
@@ -139,7 +139,7 @@ def _add_tools(stages: Any, formatter_class: Any) -> None:
         "--base",
         default=None,
         metavar="DIR",
-        help="checkpoint that gives all but the encoder; the first when left out",
+        help="checkpoint with all weights but the encoder's; the first when left out",
     )
     curves = stages.add_parser(
         "curves", help="plot the training curves of stages", formatter_class=formatter_class
@@ -151,9 +151,9 @@ def _add_tools(stages: Any, formatter_class: Any) -> None:
         ("coarticulation-residual", "train the residual network of coarticulation on tracked lips"),
     ):
         tool = stages.add_parser(name, help=text, formatter_class=formatter_class)
-        tool.add_argument("corpus", type=Path, help="made by `streamingtalker corpus from-video`")
+        tool.add_argument("corpus", type=Path, help="written by `streamingtalker corpus from-video`")
         tool.add_argument(
-            "--out", type=Path, default=None, help="file to write; the package's own when left out"
+            "--out", type=Path, default=None, help="file to write; the package's file when left out"
         )
         tool.add_argument("--steps", type=int, default=None, help="optimizer steps")
         if name == "coarticulation-fit":
@@ -204,15 +204,17 @@ def _train(args: argparse.Namespace) -> int:
 
 def _check(args: argparse.Namespace) -> None:
     """Raise TalkerError where options do not fit the stage."""
-    given = [name for name in (*SOURCES, "align", "landmarks", "jobs", "dry_run") if getattr(args, name)]
-    if given and args.stage != "all":
+    set_options = [
+        name for name in (*SOURCES, "align", "landmarks", "jobs", "dry_run") if getattr(args, name)
+    ]
+    if set_options and args.stage != "all":
         raise TalkerError(
-            f"--{given[0].replace('_', '-')} is for `train all`: make a corpus of it and give that "
+            f"--{set_options[0].replace('_', '-')} is for `train all`: create a corpus of it and pass that "
             "with --corpus"
         )
     if args.dataset and args.stage in ("encoder", "articulation-heads"):
         raise TalkerError(
-            "the vertex family's encoder is HuBERT, which learns in `train generator`: go on with that"
+            "the vertex family's encoder is HuBERT, which is trained by `train generator`: continue with that"
         )
     if args.dataset and args.stage == "all":
         raise TalkerError(
@@ -223,7 +225,7 @@ def _check(args: argparse.Namespace) -> None:
         raise TalkerError(f"{args.dataset} is trained on the folder that --data names, without --corpus")
     if not args.dataset and (args.data or args.hubert or not (args.corpus or args.stage == "all")):
         raise TalkerError(
-            "nothing to train on: give --corpus a folder made by `streamingtalker corpus`, or --dataset "
+            "nothing to train on: give --corpus a folder written by `streamingtalker corpus`, or --dataset "
             "vocaset or biwi with --data"
         )
     if min(args.threads or 1, args.jobs or 1) < 1:

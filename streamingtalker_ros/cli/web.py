@@ -23,7 +23,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--host",
         default="127.0.0.1",
-        help="address to bind; any other than the loopback asks visitors for a token",
+        help="address to bind; any other than the loopback requires a token of clients",
     )
     parser.add_argument("--token", help="that token; generated and printed if left out")
     parser.add_argument(

@@ -2,8 +2,8 @@
 """Reads audio messages from CDR without creating a Python number for every sample.
 
 The generic reader of the DDS binding takes 0.2 s for a packet of 10 MB and blocks the node's thread
-meanwhile. This one knows the few audio types, reads their arrays in one piece, and leaves everything else to
-the generic one.
+meanwhile. This reader supports the few audio types, reads their arrays in one piece, and leaves
+everything else to the generic one.
 """
 
 from __future__ import annotations

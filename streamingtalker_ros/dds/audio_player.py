@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Publishes packets of audio as either variant of audio_common_msgs.
 
-Packets carry signed 16-bit samples at their own rate; the stamp of a packet is the time of its first sample.
-The types are AudioDataStamped and AudioInfo (ros-drivers), or AudioStamped (mgonzs13).
+Packets carry signed 16-bit samples at the rate of the audio; the stamp of a packet is the time of its first
+sample. The types are AudioDataStamped and AudioInfo (ros-drivers), or AudioStamped (mgonzs13).
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from streamingtalker_ros.messaging import audio_common
 from streamingtalker_ros.messaging.audio_common import Variant
 from streamingtalker_ros.process import print_warning
 
-_INFO_PERIOD_S = 1.0  # audio_info is repeated for subscribers that come later
+_INFO_PERIOD_S = 1.0  # audio_info is repeated for late subscribers
 _POLL_S = 0.02
 
 

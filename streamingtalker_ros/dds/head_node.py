@@ -91,7 +91,7 @@ class HeadNode:
         return self.controller.at_rest
 
     def close(self) -> None:
-        """Leave the graph; the joints stay where the last command put them."""
+        """Leave the graph; the joints keep the position of the last command."""
         self.dds_node.close()
         self._outputs = []
 
@@ -110,7 +110,7 @@ class HeadNode:
                     output, message_class(), command, self.controller.head, now, message_types.message_class
                 )
                 writer.write(message)
-            except Exception as error:  # the other outputs still receive theirs
+            except Exception as error:  # the other outputs must still receive theirs
                 if output.topic not in self._warned_topics:
                     self._warned_topics.add(output.topic)
                     self._warn(

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The face_markers node without ROS: the face as `face_markers` for RViz, the head's rotation on `/tf`.
 
-It shows `face_motion` on a rig, or the mesh of a vertex talker, which it knows by `face_model`.
+It shows `face_motion` on a rig, or the mesh of a vertex talker, recognized by its `face_model`.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class FaceMarkersNode:
 
     Attributes:
         sent: Number of markers that were sent.
-        lost: Number of markers that could not be sent in time.
+        dropped: Number of markers that could not be sent in time.
     """
 
     def __init__(
@@ -63,7 +63,7 @@ class FaceMarkersNode:
             frame_id,
         )
         self._marker_class = message_types.serialized_class(MARKER_TYPE)
-        self.sent = self.lost = 0
+        self.sent = self.dropped = 0
         self.dds_node = node = DdsNode("face_markers", namespace, domain, self._warn)
         # reliable, as RViz requests by default; a marker that is not received in time is out of date
         self._writer: Any = node.create_publisher("face_markers", MARKER_TYPE, node.qos(depth=2))
@@ -105,9 +105,9 @@ class FaceMarkersNode:
             try:
                 self._writer.write(self._marker_class(data))
                 self.sent += 1
-            except Exception as error:  # a reader that does not keep up
-                self.lost += 1
-                if self.lost == 1:
+            except Exception as error:  # a reader that is too slow
+                self.dropped += 1
+                if self.dropped == 1:
                     self._warn(
                         f"a marker could not be sent ({type(error).__name__}: {error}): lower the rate if "
                         "this goes on"

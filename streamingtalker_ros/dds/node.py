@@ -57,12 +57,12 @@ class Subscription:
 
     Attributes:
         condition: The read condition in the node's wait set.
-        take: Empties the reader.
+        take_samples: Empties the reader.
         reader: The DDS DataReader.
     """
 
     condition: Any
-    take: Callable[[], Sequence[_Received]]
+    take_samples: Callable[[], Sequence[_Received]]
     reader: Any
 
 
@@ -74,7 +74,7 @@ class _Timer:
 
 
 def domain_id(domain: int | None = None) -> int:
-    """Return the given domain, else that of ROS_DOMAIN_ID, else 0.
+    """Return `domain`, else that of ROS_DOMAIN_ID, else 0.
 
     Raises:
         TalkerError: If it is no number of 0 to 232.
@@ -139,7 +139,7 @@ class DdsNode:
         }
         self._policy = self._dds["qos"].Policy
         self.domain = domain_id(domain)
-        self.participant: Any = self._join(self.domain)
+        self.participant: Any = self._create_participant(self.domain)
         self._waitset: Any = self._dds["core"].WaitSet(self.participant)
         self._wakeup: Any = self._dds["core"].GuardCondition(self.participant)
         self._waitset.attach(self._wakeup)
@@ -157,7 +157,7 @@ class DdsNode:
             self.qos(depth=1, latched=True),
         )
 
-    def _join(self, domain: int) -> Any:
+    def _create_participant(self, domain: int) -> Any:
         local = (
             os.environ.get("ROS_LOCALHOST_ONLY") == "1"
             or os.environ.get("ROS_AUTOMATIC_DISCOVERY_RANGE", "").upper() == "LOCALHOST"
@@ -190,7 +190,7 @@ class DdsNode:
         """Return the usual QoS of ROS.
 
         Args:
-            depth: Samples kept.
+            depth: Number of samples in the history.
             reliable: Reliable, or best effort.
             latched: Transient local, or volatile.
         """
@@ -315,12 +315,12 @@ class DdsNode:
                 if len(samples) < _READ_BATCH:
                     break
 
-        def take() -> list[_Received]:
+        def take_samples() -> list[_Received]:
             received.clear()
-            self._call(read)  # samples read before one that cannot be read are kept
+            self._call(read)  # samples read before an unreadable one are returned
             return list(received)
 
-        subscription = Subscription(self._read_condition(reader), take, reader)
+        subscription = Subscription(self._read_condition(reader), take_samples, reader)
         self._attach(subscription)
         return subscription
 
@@ -376,7 +376,7 @@ class DdsNode:
         reader = builtin.BuiltinDataReader(self.participant, builtin.BuiltinTopicDcpsPublication)
         best_effort = self._policy.Reliability.BestEffort
 
-        def take() -> list[_Received]:
+        def take_samples() -> list[_Received]:
             while endpoints := reader.take(_READ_BATCH):
                 for endpoint in endpoints:
                     if endpoint.sample_info.valid_data:
@@ -384,7 +384,7 @@ class DdsNode:
                         self._call(callback, endpoint.topic_name, endpoint.type_name, reliable)
             return []
 
-        self._attach(Subscription(self._read_condition(reader), take, reader))
+        self._attach(Subscription(self._read_condition(reader), take_samples, reader))
 
     def create_timer(self, period: float, callback: Callable[[], object]) -> None:
         """Call a callback every `period` seconds."""
@@ -456,8 +456,8 @@ class DdsNode:
         self._wakeup.set(False)
         with self._lock:
             subscriptions = list(self._subscriptions)
-        received = [sample for each in subscriptions for sample in self._call(each.take) or ()]
-        # in the order of publication: the format of the audio comes before the audio
+        received = [sample for each in subscriptions for sample in self._call(each.take_samples) or ()]
+        # in the order of publication: the format of the audio precedes the audio
         for _, callback, sample in sorted(received, key=lambda entry: entry[0]):
             self._call(callback, sample)
         now = time.monotonic()
@@ -478,7 +478,7 @@ class DdsNode:
         trace = fault.__traceback__
         while trace is not None and trace.tb_next is not None:
             trace = trace.tb_next
-        place = (type(fault), trace and (trace.tb_frame.f_code, trace.tb_lineno))
-        if place not in self._reported_faults:
-            self._reported_faults.add(place)
+        location = (type(fault), trace and (trace.tb_frame.f_code, trace.tb_lineno))
+        if location not in self._reported_faults:
+            self._reported_faults.add(location)
             self.warn(f"{message} ({type(fault).__name__}: {str(fault)[:_MAX_ERROR_CHARS]})")

@@ -75,7 +75,7 @@ class TalkerNode:
             topic: self.dds_node.create_publisher(topic, TOPIC_TYPES[topic], self._frame_qos(topic))
             for topic in self._builder.topics
         }
-        # the writer is kept: a latched message lives as long as it does
+        # keep a reference to the writer: a latched message exists as long as its writer
         self._model_writer = self.dds_node.create_publisher(
             MODEL_TOPIC, TOPIC_TYPES[MODEL_TOPIC], self.dds_node.qos(depth=1, latched=True)
         )

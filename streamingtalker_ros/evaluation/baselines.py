@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Baselines of an evaluation: a loudness-driven jaw, the coarticulation model, the reference's own weights.
+"""Baselines of an evaluation: a loudness-driven jaw, the coarticulation model, the reference's weights.
 
 Each baseline takes a rig and a test set and returns the motion curves of every clip, or None where it does
 not apply to the test set.
@@ -71,7 +71,7 @@ def loudness_driven_jaw(rig: Rig, test_set: TestSet) -> list[MotionCurves]:
 def coarticulation_model(rig: Rig, test_set: TestSet) -> list[MotionCurves] | None:
     """Baseline of the rule-based coarticulation model on the clips' phones.
 
-    None where it made the reference itself, or where the clips have no transcript.
+    None where it generated the reference, or where the clips have no transcript.
     """
     names = {phone.name for phones in test_set.phones for phone in phones}
     if test_set.is_rule_based or len(names) < MIN_PHONE_CLASSES:

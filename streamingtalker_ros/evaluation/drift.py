@@ -63,7 +63,7 @@ def measure_drift(
         rig: the face.
         clips: speech to repeat.
         minutes: duration of the stream.
-        voices: streams, each with its own seed, that run at once.
+        voices: concurrent streams, each with a different seed.
         progress: whether to show a progress bar.
         options: further arguments of `Talker.open_stream`.
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Motion made by other systems: a folder of CSV (Live Link Face) or NPZ (`streamingtalker animate`) files.
+"""Motion of other systems: a folder of CSV (Live Link Face) or NPZ (`streamingtalker animate`) files.
 
 `read_motion_folder` reads it; `pair_with_clips` pairs its files with the clips of a test set by name,
 `folder_to_test_set` with the sound files beside them, without a reference.

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Batched inference over whole clips, and measurements of the mouth of ARKit weights on a rig."""
+"""Batched inference over clips, and measurements of the mouth of ARKit weights on a rig."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def synthesize_batch(
 ) -> list[Motion]:
     """Generate the motion of many clips, `BATCH_SIZE` at a time.
 
-    Clips of similar length share a batch, so that few streams wait for longer ones.
+    Batches contain clips of similar length, so that few streams wait for longer ones.
 
     Args:
         talker: a blendshape talker.

@@ -69,7 +69,7 @@ def reference_curves(rig: Rig, clip: Clip) -> MotionCurves:
 
     Returns:
         Tracked lips where the clip has them, else the lips of its weights on the rig; always with the clip's
-        own weights.
+        weights.
     """
     curves = MotionCurves.from_weights(rig, clip.weights)
     if clip.lip_opening is not None:
@@ -106,7 +106,7 @@ def resample_frames(
 
 
 def _interpolate_lost_frames(curve: np.ndarray) -> npt.NDArray[np.float64]:
-    """Bridge frames that the tracker lost (NaN) by straight lines."""
+    """Bridge frames without tracking (NaN) by straight lines."""
     curve = np.asarray(curve, np.float64)
     is_tracked = np.isfinite(curve)
     if not is_tracked.any():

@@ -47,8 +47,8 @@ def rumble(count: int, rng: np.random.Generator) -> Samples:
     return _shape_noise(count, rng, lambda frequency: 1.0 / np.maximum(frequency, 30.0))
 
 
-def hiss(count: int, rng: np.random.Generator) -> Samples:
-    """Hiss of a fan above 1 kHz, modulated at 0.5 Hz."""
+def fan_noise(count: int, rng: np.random.Generator) -> Samples:
+    """Broadband fan noise above 1 kHz, modulated at 0.5 Hz."""
     t = np.arange(count) / SAMPLE_RATE
     noise = _shape_noise(count, rng, lambda frequency: frequency > 1000.0)
     return noise * (1.0 + 0.7 * np.sin(2 * np.pi * 0.5 * t))
@@ -123,7 +123,7 @@ SOUNDS: Final[dict[str, tuple[Callable[[int, np.random.Generator], np.ndarray] |
     "room tone": (rumble, -60.0),
     "white noise": (augmentation.white_noise, -30.0),
     "rumble": (rumble, -25.0),
-    "hiss": (hiss, -35.0),
+    "hiss": (fan_noise, -35.0),
     "motor": (motor, -25.0),
     "clatter": (clatter, -30.0),
     "strings": (strings, -20.0),
@@ -202,13 +202,13 @@ def truncate_speech(pcm: np.ndarray, rng: np.random.Generator) -> tuple[npt.NDAr
     Returns:
         The truncated speech with `TRAILING_SILENCE_S` of zeros, and the time of the cut in seconds.
     """
-    whole = pcm[: len(pcm) // _LEVEL_FRAME * _LEVEL_FRAME]
-    power = np.square(whole, dtype=np.float64).reshape(-1, _LEVEL_FRAME).mean(1)
+    aligned = pcm[: len(pcm) // _LEVEL_FRAME * _LEVEL_FRAME]
+    power = np.square(aligned, dtype=np.float64).reshape(-1, _LEVEL_FRAME).mean(1)
     half = len(power) // 2
     loud = half + np.flatnonzero(power[half:] >= np.quantile(power[half:], 2.0 / 3.0))
-    cut = _LEVEL_FRAME * (int(rng.choice(loud)) + 1)
+    end = _LEVEL_FRAME * (int(rng.choice(loud)) + 1)
     silence = np.zeros(int(TRAILING_SILENCE_S * SAMPLE_RATE), np.float32)
-    return np.concatenate([pcm[:cut], silence]).astype(np.float32), cut / SAMPLE_RATE
+    return np.concatenate([pcm[:end], silence]).astype(np.float32), end / SAMPLE_RATE
 
 
 def closing_times(

@@ -203,7 +203,7 @@ def measure_test_sets(
 def score_external_motion(
     results: EvaluationResults, pairs: Iterable[tuple[TestSet, list[MotionCurves]]]
 ) -> None:
-    """Score motion made by another system in place of a model.
+    """Score motion of another system in place of a model.
 
     Args:
         results: to which the scores are added.

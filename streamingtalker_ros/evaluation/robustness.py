@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from streamingtalker_ros.streaming import Talker
 
 Degradation = Callable[[np.ndarray, np.random.Generator, Sequence[np.ndarray]], np.ndarray]
-"""Degrades audio (n,), given a random generator and other voices for babble."""
+"""Function of audio (n,), a random generator and other voices for babble that returns degraded audio."""
 
 NUM_CLIPS: Final = 24
 """Clips of a test set that are scored under each condition."""

@@ -47,7 +47,7 @@ class TestSet:
         phones: for each clip its phones.
         is_tracked: whether the lips were tracked in video.
         is_known_voice: whether the training set has other clips of the voices.
-        is_rule_based: whether the coarticulation model made the motion.
+        is_rule_based: whether the coarticulation model generated the motion.
         licences: of the corpus's sources.
     """
 
@@ -311,7 +311,7 @@ def _lip_speed_in_pauses(
         loud_frames = np.flatnonzero(level > max(level.max() - _QUIET_RANGE_DB, _MIN_SPEECH_DBFS))
         is_near_speech = np.zeros(len(level) + 8, bool)
         for shift in range(-2, 7):
-            is_near_speech[loud_frames + shift] = True  # negative indices fall into the tail that is cut off
+            is_near_speech[loud_frames + shift] = True  # negative indices index the tail that is removed
         is_near_speech = is_near_speech[1 : len(speed) + 1]
         elsewhere.append(speed[is_near_speech])
         in_pauses.append(speed[~is_near_speech])

@@ -87,7 +87,7 @@ def lip_vertex_error(generated: np.ndarray, reference: np.ndarray) -> float:
 def upper_face_deviation(generated: np.ndarray, reference: np.ndarray, template: np.ndarray) -> float:
     """FDD: mean over vertices of std_t(‖x - template‖²), reference minus generated.
 
-    The sign is kept, so that the mean over clips is not biased; papers report the absolute value.
+    The sign is preserved, so that the mean over clips is not biased; papers report the absolute value.
 
     Args:
         generated: (T, V, 3) metres.

@@ -90,7 +90,7 @@ class AudioInput:
         self._parameters = parameters
         self._worker = worker
         self._audio_decoder = AudioMessageDecoder(worker.reject)
-        self._steady_clock = Clock(clock_type=ClockType.STEADY_TIME)  # runs while a simulation stands still
+        self._steady_clock = Clock(clock_type=ClockType.STEADY_TIME)  # runs while the simulation is paused
         self._type_name = DEFAULT_TYPE[variant]
         self._is_reliable = True
         self._audio: Any = None
@@ -106,14 +106,14 @@ class AudioInput:
         if self._variant == "ros-drivers":
             # Only a latched subscription receives latched messages, and it matches latched publishers only,
             # which audio_capture's is not: subscribe both ways, one of them matches.
-            quiet = SubscriptionEventCallbacks(incompatible_qos=lambda event: None)
+            ignore_incompatible_qos = SubscriptionEventCallbacks(incompatible_qos=lambda event: None)
             self._infos = [
                 self._node.create_subscription(
                     message_class(audio_common.INFO_TYPE),
                     self._parameters.audio_info_topic,
                     self._audio_decoder.on_audio_info,
                     profile,
-                    event_callbacks=quiet,
+                    event_callbacks=ignore_incompatible_qos,
                 )
                 for profile in (qos.INFO_SUBSCRIPTION, qos.LATCHED)
             ]
@@ -133,7 +133,7 @@ class AudioInput:
         if self._audio is not None:
             self._node.destroy_subscription(self._audio)
         self._type_name, self._is_reliable = type_name, reliable
-        # The event reports a publisher that offers less. Its callback cannot destroy its own subscription:
+        # The event reports a publisher that offers less. A callback cannot destroy its subscription:
         # the guard condition does so soon after it.
         events = SubscriptionEventCallbacks(incompatible_qos=lambda event: self._match_condition.trigger())
         self._audio = self._node.create_subscription(

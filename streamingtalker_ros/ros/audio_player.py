@@ -31,7 +31,7 @@ from streamingtalker_ros.ros import audio_input, qos
 
 _POLL_S: Final = 0.05
 _SETTLE_S: Final = 0.3  # until the subscriber has received the format, too
-_LINGER_S: Final = 0.2  # the last packets are lost if the publisher is destroyed at once
+_LINGER_S: Final = 0.2  # the last packets are dropped if the publisher is destroyed immediately
 
 
 class AudioPlayer(Node):
@@ -119,13 +119,13 @@ def play(options: argparse.Namespace) -> None:
         options: As `parse` returns them.
 
     Raises:
-        TalkerError: If the file is no audio, there is no microphone, or nobody subscribes in time.
+        TalkerError: If the file is no audio, there is no microphone, or there is no subscriber in time.
     """
     samples, rate = sources.load_pcm16(options.file) if options.file else (None, options.rate)
     player = AudioPlayer(rate)
     if not player.wait_for_subscriber(options.wait):
         raise TalkerError(
-            f"nobody subscribed to {player.topic} within {options.wait:g} s: start the talker "
+            f"no subscriber of {player.topic} within {options.wait:g} s: start the talker "
             "first, in the same ROS_DOMAIN_ID"
         )
     while True:
@@ -146,7 +146,7 @@ def main(args: Sequence[str] | None = None) -> int:
     """Run the command; return the exit code."""
     args = sys.argv if args is None else args
     options = parse(args)
-    # a signal ends the loop; rclpy's own handlers would close the context under it
+    # a signal ends the loop; rclpy's handlers would close the context under it
     rclpy.init(args=list(args), signal_handler_options=SignalHandlerOptions.NO)
     on_stop_signals(signal.default_int_handler)
     try:

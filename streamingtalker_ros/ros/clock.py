@@ -14,7 +14,7 @@ _NS_TO_S = 1e-9
 class SimClock:
     """Seconds of simulated time since it was created; monotonic.
 
-    It stands still while the simulation does. If the simulated time is set back, as by a bag that is played
+    It is paused while the simulation is. If the simulated time is set back, as by a bag that is played
     in a loop, it continues from the last value.
 
     Args:
@@ -42,7 +42,7 @@ class SimClock:
             return self._elapsed_ns * _NS_TO_S
 
     def use_wall_time(self, enabled: bool) -> None:
-        """Set whether wall time counts from now on: a node may end while the simulation stands still."""
+        """Set whether wall time counts from now on: a node may end while the simulation is paused."""
         self()
         with self._lock:
             self._wall_time_ns = time.monotonic_ns() if enabled else None

@@ -98,12 +98,12 @@ class HeadNode(Node):
                         output, output_class(), command, self.controller.head, now, message_class
                     )
                 )
-            except Exception as fault:  # the other outputs still receive theirs
+            except Exception as fault:  # the other outputs must still receive theirs
                 self._faults.log(f"a command could not be sent on {output.topic}", fault)
 
 
 def move_to_rest(node: HeadNode, spin_once: SpinOnce) -> None:
-    """Move the head to its rest position; the joints stay where the last command put them."""
+    """Move the head to its rest position; the joints keep the position of the last command."""
     node.controller.begin_rest()
     deadline = time.monotonic() + MAX_REST_S
     while not node.controller.at_rest and time.monotonic() < deadline:

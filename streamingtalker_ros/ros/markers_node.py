@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The face_markers node on rclpy: the face as `face_markers` for RViz, the head's rotation on `/tf`.
 
-It shows `face_motion` on a rig, or the mesh of a vertex talker, which it knows by `face_model`.
+It shows `face_motion` on a rig, or the mesh of a vertex talker, recognized by its `face_model`.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ class FaceMarkersNode(Node):
             self,
             "rotate",
             True,
-            "Rotate the face by a transform on /tf; false for a robot whose own neck turns. Read-only.",
+            "Rotate the face by a transform on /tf; false for a robot whose neck turns. Read-only.",
         )
         face_frame = parameters.declare_value(
             self, "face_frame", "face", "Frame of the rotating head. Read-only."

@@ -11,7 +11,7 @@ RELIABLE: Final = ReliabilityPolicy.RELIABLE
 BEST_EFFORT: Final = ReliabilityPolicy.BEST_EFFORT
 
 MOTION_PUBLISHER: Final = QoSProfile(depth=10, reliability=RELIABLE)
-# deep enough for the frames of a whole utterance, for subscribers that play them by their stamps
+# deep enough for the frames of an utterance, for subscribers that play them by their stamps
 MOTION_SUBSCRIPTION: Final = QoSProfile(depth=1000, reliability=RELIABLE)
 LATEST_SUBSCRIPTION: Final = QoSProfile(depth=1, reliability=RELIABLE)
 # reliable, as RViz requests by default; a marker that is not received in time is out of date

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Runs one rclpy node as a process until SIGINT, SIGTERM or SIGHUP, and lets it come to rest."""
+"""Runs one rclpy node as a process until SIGINT, SIGTERM or SIGHUP, and brings it to rest."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _FAULT_PAUSE_S = 0.001
 
 NodeType = TypeVar("NodeType", bound=Node)
 SpinOnce: TypeAlias = Callable[[float], None]
-"""Lets the node's callbacks run, for at most the given seconds until the first."""
+"""Lets the node's callbacks run, for at most this number of seconds until the first."""
 
 
 def _do_nothing(node: Any, spin_once: SpinOnce) -> None: ...
@@ -48,7 +48,7 @@ def spin_node(
     # the tensors of one frame are too small for several threads
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     cyclonedds_config.set_receive_buffer()
-    # rclpy's own handlers would close the context before the face is at rest
+    # rclpy's handlers would close the context before the face is at rest
     rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
     signals: list[int] = []
     faults = FaultLog()

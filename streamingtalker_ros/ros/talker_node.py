@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from streamingtalker_ros.ros.face_output import FaceOutput
     from streamingtalker_ros.runtime.worker import TalkerWorker
 
-MAX_DRAIN_S: Final = 3.0  # queued audio that is still processed when a simulation ends
+MAX_DRAIN_S: Final = 3.0  # queued audio that is processed after a simulation has ended
 _DRAIN_MARGIN_S: Final = 1.0
 _DIAGNOSTICS_PERIOD_S: Final = 1.0
 
@@ -63,7 +63,7 @@ class TalkerNode(LifecycleNode):
         self._is_active = False
         self._configure_error = ""
         self._diagnostics_publisher = self.create_publisher(DiagnosticArray, "/diagnostics", 10)
-        steady_clock = Clock(clock_type=ClockType.STEADY_TIME)  # runs while a simulation stands still
+        steady_clock = Clock(clock_type=ClockType.STEADY_TIME)  # runs while the simulation is paused
         self.create_timer(_DIAGNOSTICS_PERIOD_S, self._publish_diagnostics, clock=steady_clock)
         if self._talker_parameters.autostart:
             self._autostart_timer = self.create_timer(0.0, self._autostart, clock=steady_clock)
@@ -200,7 +200,7 @@ class TalkerNode(LifecycleNode):
         self._is_active = False
         self._audio.close()
         if isinstance(self._worker.clock, SimClock):
-            # the bag has ended or the simulation stands still: publish the frames of the audio received
+            # the bag has ended or the simulation is paused: publish the frames of the audio received
             # before
             self._worker.clock.use_wall_time(True)
             self._worker.drain(_DRAIN_MARGIN_S + min(self._worker.queued_seconds, MAX_DRAIN_S))

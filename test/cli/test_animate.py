@@ -97,7 +97,7 @@ def test_mp4_has_a_picture_per_frame_and_the_audio(audio: Path, tmp_path: Path) 
         (["AUDIO", "--out", "a.csv", "--style", "opera"], "opera"),
     ],
 )
-def test_invalid_input_is_one_sentence_and_exits_with_2(
+def test_invalid_input_is_reported_in_one_line_and_exits_with_2(
     audio: Path,
     arguments: list[str],
     message: str,

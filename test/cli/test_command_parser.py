@@ -21,7 +21,7 @@ from streamingtalker_ros.cli.main import main
         (["corpus", "speech", "dir", "--out", "a", "--minuts", "3"], "did you mean --minutes?"),
     ],
 )
-def test_an_unknown_name_exits_with_2_and_suggests_the_nearest(
+def test_an_unknown_name_exits_with_2_and_suggests_the_closest(
     arguments: list[str], suggestion: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(SystemExit) as end:

@@ -62,6 +62,6 @@ def test_every_published_frame_is_recorded_and_rendered(tmp_path: Path) -> None:
         assert sheet.size[0] > 1000
 
 
-def test_a_missing_audio_file_is_one_sentence(tmp_path: Path) -> None:
+def test_a_missing_audio_file_is_reported_in_one_line(tmp_path: Path) -> None:
     done = run_demo("--wav", tmp_path / "no.wav")
     assert done.returncode == 2 and "no file" in done.stderr and "Traceback" not in done.stderr

@@ -26,7 +26,7 @@ def test_the_exported_default_face_reads_back_with_its_52_shapes(
     np.testing.assert_array_equal(rig.deltas, default_rig().deltas)
 
 
-def test_an_own_face_is_exported(tmp_path: Path) -> None:
+def test_a_custom_face_is_exported(tmp_path: Path) -> None:
     source = write_test_glb(tmp_path / "mine.glb", *mouth_patch())
     assert main(["face", "export", "--face", str(source), "--out", str(tmp_path / "out.glb")]) == 0
     mine, exported = load_face(source), load_face(tmp_path / "out.glb")
@@ -42,7 +42,7 @@ def test_an_own_face_is_exported(tmp_path: Path) -> None:
         (["--out", "head.glb", "--face", "none.glb"], "no face at"),
     ],
 )
-def test_unusable_arguments_of_export_are_one_sentence(
+def test_invalid_arguments_of_export_are_reported_in_one_line(
     options: list[str],
     message: str,
     tmp_path: Path,

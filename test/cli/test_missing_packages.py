@@ -83,7 +83,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ("voices", "pyworld", "corpus revoice corpus --out corpus2"),
     ],
 )
-def test_a_missing_package_is_one_sentence_that_names_its_extra(
+def test_a_missing_package_is_reported_with_its_extra(
     extra: str, package: str, command: str, folder: Path
 ) -> None:
     hidden = "vtk,vtkmodules" if package == "vtk" else package
@@ -95,7 +95,7 @@ def test_a_missing_package_is_one_sentence_that_names_its_extra(
     assert f"pip install -e '.[{extra}]'" in done.stderr
 
 
-def test_without_torch_one_sentence_tells_how_to_install_it(folder: Path) -> None:
+def test_without_torch_the_install_command_is_shown(folder: Path) -> None:
     done = run_without("torch", folder, "animate", "voice.flac", "--out", "a.csv")
     assert done.returncode == 2 and done.stderr.count("\n") == 1
     assert "pip install torch" in done.stderr and "CPU or CUDA" in done.stderr

@@ -64,7 +64,7 @@ def test_a_reference_that_is_the_same_has_no_error_whatever_the_order_of_its_nam
     assert figures["lip_opening_r"] == pytest.approx(1.0)
     for error in ("lip_opening_error_mm", "lve_mm2", "mouth_weights_error"):
         assert figures[error] == pytest.approx(0.0, abs=1e-6)
-    # the reference two frames earlier: ours comes after it
+    # the reference is two frames earlier, so the lag is positive
     early = [(stamp - 80 * MS, names, weights) for stamp, names, weights in same]
     assert compared(tmp_path / "early", early, talker)["lag_frames"] == 2
     opened = [(stamp, names, np.minimum(weights + 0.1, 1.0)) for stamp, names, weights in same]
@@ -79,9 +79,9 @@ def test_a_reference_of_another_frame_rate_is_read_at_the_frame_centres() -> Non
         head, none = np.zeros((len(stamps), 4), np.float32), np.zeros(len(stamps), bool)
         return bag_motion.MotionRecording(stamps, weights, head, none, none, rate)
 
-    ours, theirs = bag_motion.align_weights(ramp(25.0), ramp(30.0))
-    np.testing.assert_allclose(ours, theirs, atol=1e-5)  # interpolation keeps what is linear in time
-    assert 48 <= len(ours) <= 50
+    weights, reference = bag_motion.align_weights(ramp(25.0), ramp(30.0))
+    np.testing.assert_allclose(weights, reference, atol=1e-5)  # interpolation keeps what is linear in time
+    assert 48 <= len(weights) <= 50
     with_gap = ramp(30.0)
     keep = np.r_[0:20, 40:60]
     with_gap = dataclasses.replace(with_gap, stamps=with_gap.stamps[keep], weights=with_gap.weights[keep])

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from streamingtalker_ros.cli.corpus import KINDS
+from streamingtalker_ros.cli.corpus import SUBCOMMANDS
 from support.command_line import run_command
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", SUBCOMMANDS)
 def test_every_kind_has_help(kind: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as stop:
         run_command("corpus", kind, "--help")

@@ -168,7 +168,7 @@ def test_a_service_s_half_carries_the_header_of_rmw_cyclonedds() -> None:
 
 
 @pytest.mark.parametrize("layout", ["wheel", "source", "colcon"])
-def test_definitions_are_found_wherever_the_package_lies(tmp_path: Path, layout: Any) -> None:
+def test_definitions_are_found_in_every_install_layout(tmp_path: Path, layout: Any) -> None:
     package = (
         tmp_path
         / {"wheel": "site-packages", "source": "src", "colcon": "install/lib/python3.12/site-packages"}[

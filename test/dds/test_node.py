@@ -67,7 +67,7 @@ def test_messages_cross_from_one_process_to_another_unchanged() -> None:
     assert frames[0].head.tolist() == [0, 0, 0, 1]
 
 
-def test_a_latched_message_reaches_who_comes_later() -> None:
+def test_a_latched_message_reaches_late_subscribers() -> None:
     domain = own_domain()
     early, late, got = DdsNode("early", "", domain), DdsNode("late", "robot", domain), []
     writer = early.create_publisher("/robot/face_model", MODEL, early.qos(depth=1, latched=True))

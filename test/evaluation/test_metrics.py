@@ -56,7 +56,7 @@ def test_closures_and_false_contacts_are_counted(
     assert (counts + counts).closed == 2 * counts.closed
 
 
-def test_bilabials_of_unreliable_alignment_are_counted_apart() -> None:
+def test_bilabials_of_unreliable_alignment_are_counted_separately() -> None:
     phones = [
         Phone("m", 0.2, 0.3),
         Phone("aa", 0.3, 0.4),

@@ -144,7 +144,7 @@ def test_every_measurement_has_its_criterion(evaluation: tuple[str, dict[str, An
         assert name in criteria, name
 
 
-def test_the_verdict_of_a_criterion_follows_from_its_value(evaluation: tuple[str, dict[str, Any]]) -> None:
+def test_a_criterion_passes_if_its_value_is_within_its_bound(evaluation: tuple[str, dict[str, Any]]) -> None:
     for criterion in evaluation[1]["criteria"]:
         value = float(criterion["value"].split()[0])
         bounds = [float(number) for number in re.findall(r"[-+]?\d+\.?\d*", criterion["bound"])]
@@ -186,7 +186,7 @@ def test_the_command_prints_scores_and_criteria(corpus: Path, capsys: pytest.Cap
         (["--generated", "{corpus}"], "holds no motion"),
     ],
 )
-def test_invalid_input_is_one_sentence(
+def test_invalid_input_is_reported_in_one_line(
     corpus: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], message: str
 ) -> None:
     assert main(["evaluate", *(text.format(corpus=corpus) for text in arguments)]) == 2

@@ -89,7 +89,7 @@ def test_shift_scale_and_offset_each_change_one_score(rig: Rig, corpus: Path) ->
     assert shut["lip_opening_r_median"] == 0.0 and shut["amplitude_ratio"] == 0.0
 
 
-def test_lost_frames_are_interpolated_and_overlapping_lips_are_closed(rig: Rig) -> None:
+def test_untracked_frames_are_interpolated_and_overlapping_lips_are_closed(rig: Rig) -> None:
     clip = synthetic_clip("a")
     assert clip.lip_opening is not None
     opening = clip.lip_opening.copy()
@@ -258,7 +258,7 @@ def test_external_motion_without_a_corpus_is_scored_against_its_sound(rig: Rig, 
         (lambda path: (path / "a.csv").write_text("Timecode\n"), "lacks the column"),
     ],
 )
-def test_invalid_motion_files_are_rejected_with_one_sentence(
+def test_invalid_motion_files_are_rejected_in_one_line(
     rig: Rig, tmp_path: Path, write_file: Callable[[Path], object], message: str
 ) -> None:
     write_file(tmp_path)

@@ -80,8 +80,8 @@ def motion_of(path: Path) -> Any:
 
 def test_a_recorded_bag_gives_the_same_frames_both_ways(bag: Path, tmp_path: Path) -> None:
     assert cli.main(["replay", str(bag), "--out", str(tmp_path / "free"), "--device", "cpu"]) == 0
-    patient = tmp_path / "patient.yaml"  # a loaded machine must not skip frames
-    patient.write_text("/**: {ros__parameters: {overload_after: 10.0, device: cpu}}\n")
+    parameters = tmp_path / "parameters.yaml"  # a loaded machine must not skip frames
+    parameters.write_text("/**: {ros__parameters: {overload_after: 10.0, device: cpu}}\n")
     launched = subprocess.run(
         [
             "ros2",
@@ -90,7 +90,7 @@ def test_a_recorded_bag_gives_the_same_frames_both_ways(bag: Path, tmp_path: Pat
             "replay.launch.py",
             f"bag:={bag}",
             f"out:={tmp_path / 'ros'}",
-            f"params_file:={patient}",
+            f"params_file:={parameters}",
         ],
         capture_output=True,
         text=True,

@@ -226,7 +226,7 @@ def test_an_invalid_value_is_rejected_with_the_reason(
 
 
 @launched
-def test_a_sentence_at_once_is_paced_to_its_audio_or_sent_unpaced(graph: Graph) -> None:
+def test_unpaced_audio_gives_paced_or_immediate_frames(graph: Graph) -> None:
     def paced_seconds(**setting: Any) -> Any:
         assert graph.set(**setting)[0].successful
         graph.reset_talker()

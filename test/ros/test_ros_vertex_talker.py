@@ -79,7 +79,7 @@ def test_face_vertices_equal_the_frames_of_the_library(
     compared = 0
     for frame in frames[:-LAST_CHUNK_FRAMES]:
         message = by_index.get(frame.index)
-        if message is None:  # best effort: a frame may be lost
+        if message is None:  # best effort: a frame may be dropped
             continue
         compared += 1
         expected = y_up_to_ros(frame.vertices - template)

@@ -283,7 +283,7 @@ def test_a_dds_node_publishes_the_motion_that_it_receives() -> None:
         assert wait_for(
             lambda: [marker for marker in received.markers if stamp_to_ns(marker.header.stamp) == STAMP]
         )
-        assert received.transforms and node.lost == 0
+        assert received.transforms and node.dropped == 0
     finally:
         peer.close()
         node.close()

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Faults in real time over DDS: a talker in its own process does not grow and recovers from each fault."""
+"""Faults in real time over DDS: a talker process keeps its memory size and recovers from each fault."""
 
 from __future__ import annotations
 

@@ -19,7 +19,7 @@ def talker() -> Talker:
 
 
 @pytest.mark.parametrize("pacing", ["audio", "none"] if LONG else ["audio"])
-def test_minutes_of_random_faults_break_nothing_and_leak_nothing(
+def test_minutes_of_random_faults_cause_no_errors_and_no_leak(
     talker: Talker, pacing: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     harness, random, sizes = (

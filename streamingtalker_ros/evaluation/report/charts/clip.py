@@ -119,7 +119,7 @@ def clip_chart(results: EvaluationResults, test_set: TestSet, i: int, faces: boo
 def _face_rows(
     generated: MotionCurves, reference: MotionCurves | None, test_set: TestSet
 ) -> list[tuple[str, np.ndarray, np.ndarray | None]]:
-    """(label, weights, head) of each row: the reference, where its whole face is known, and the model."""
+    """(label, weights, head) of each row: the reference, where its full face is known, and the model."""
     if generated.weights is None:
         return []
     rows: list[tuple[str, np.ndarray, np.ndarray | None]] = [(GENERATED, generated.weights, generated.head)]

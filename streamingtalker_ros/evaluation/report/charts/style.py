@@ -29,7 +29,7 @@ PASS_COLOUR, FAIL_COLOUR = "#1f8a5b", "#c8372d"
 BASELINE_COLOURS = ("#b08d2c", "#12968f", "#9a5fb8", "#8a94a6")
 FONT = "system-ui, -apple-system, 'Segoe UI', 'DejaVu Sans', sans-serif"
 FIGURE_WIDTH: Final = 11.0
-"""Inches, of a chart across the whole page."""
+"""Inches, of a chart across the full page."""
 
 _RC_PARAMS: Final[dict[str, Any]] = {
     "svg.fonttype": "none",
