@@ -103,7 +103,7 @@ def generate_launch_description() -> LaunchDescription:
             info,
         ],
     )
-    # the player starts when the talker is active; when it ends, so does the talker after its last frames
+    # the player starts when the talker is active; the talker exits after it, with its last frames
     return LaunchDescription(
         [
             DeclareLaunchArgument("bag", description="rosbag2 with audio_common_msgs"),
@@ -146,7 +146,7 @@ def generate_launch_description() -> LaunchDescription:
                     on_exit=[TimerAction(period=RECORDING_S, actions=[_shut_down("the bag has ended")])],
                 )
             ),
-            # without a model or an output bag the replay ends at once
+            # without a model or an output bag the replay stops immediately
             RegisterEventHandler(
                 OnStateTransition(
                     target_lifecycle_node=talker,

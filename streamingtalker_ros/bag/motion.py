@@ -123,12 +123,16 @@ def align_weights(
         return np.zeros((0, len(ARKIT_NAMES)), np.float32), np.zeros((0, len(ARKIT_NAMES)), np.float32)
     origin, rows = reference.stamps[0], np.flatnonzero(~motion.idle)
     moments = (motion.stamps[rows] - origin) / NS_PER_S + 0.5 / motion.frame_rate
-    known = (reference.stamps - origin) / NS_PER_S + 0.5 / reference.frame_rate
-    after = np.clip(np.searchsorted(known, moments), 1, len(known) - 1)
-    distance = np.minimum(np.abs(moments - known[after - 1]), np.abs(moments - known[after]))
+    reference_times = (reference.stamps - origin) / NS_PER_S + 0.5 / reference.frame_rate
+    after = np.clip(np.searchsorted(reference_times, moments), 1, len(reference_times) - 1)
+    distance = np.minimum(
+        np.abs(moments - reference_times[after - 1]), np.abs(moments - reference_times[after])
+    )
     covered = distance <= 1.0 / reference.frame_rate
-    covered &= (moments >= known[0] - _TIME_TOLERANCE_S) & (moments <= known[-1] + _TIME_TOLERANCE_S)
-    interpolated = [np.interp(moments[covered], known, column) for column in reference.weights.T]
+    covered &= (moments >= reference_times[0] - _TIME_TOLERANCE_S) & (
+        moments <= reference_times[-1] + _TIME_TOLERANCE_S
+    )
+    interpolated = [np.interp(moments[covered], reference_times, column) for column in reference.weights.T]
     return motion.weights[rows[covered]], np.stack(interpolated, 1).astype(np.float32)
 
 

@@ -83,7 +83,7 @@ def render_page(
         sections: Figures by heading.
         curves: Curves of lip aperture; a vertex talker has none.
         envelope: (N, 3), seconds, least and greatest sample of each block of the audio.
-        speaking: (M, 2), begin and end in seconds of each frame with voice activity.
+        speaking: (M, 2), start and end in seconds of each frame with voice activity.
     """
     envelope = np.asarray(envelope, float).reshape(-1, 3)
     speaking = np.asarray(speaking, float).reshape(-1, 2)
@@ -117,21 +117,21 @@ def render_page(
 
 
 def _render_row(
-    begin: float, largest: float, curves: Sequence[Curve], envelope: FloatArray, speaking: FloatArray
+    start: float, largest: float, curves: Sequence[Curve], envelope: FloatArray, speaking: FloatArray
 ) -> str:
-    """Return ten seconds from `begin` as SVG: envelope, curves, voice activity and axes."""
+    """Return ten seconds from `start` as SVG: envelope, curves, voice activity and axes."""
     height, bottom = _ENVELOPE_HEIGHT + _CURVE_HEIGHT + 40, _ENVELOPE_HEIGHT + _CURVE_HEIGHT + 10
     scale = (_WIDTH - _MARGIN - 10) / _ROW_S
 
     def x(seconds: float) -> float:
-        return _MARGIN + (seconds - begin) * scale
+        return _MARGIN + (seconds - start) * scale
 
     def y(aperture: float) -> float:
         return bottom - aperture / largest * _CURVE_HEIGHT
 
     elements = [
-        f'<line class="grid" x1="{x(begin + s):.1f}" x2="{x(begin + s):.1f}" y1="0" y2="{bottom}"/>'
-        f'<text x="{x(begin + s):.1f}" y="{height - 6}" text-anchor="middle">{begin + s:g} s</text>'
+        f'<line class="grid" x1="{x(start + s):.1f}" x2="{x(start + s):.1f}" y1="0" y2="{bottom}"/>'
+        f'<text x="{x(start + s):.1f}" y="{height - 6}" text-anchor="middle">{start + s:g} s</text>'
         for s in range(int(_ROW_S) + 1)
     ]
     for value in _ticks(largest):
@@ -141,14 +141,14 @@ def _render_row(
             f'y2="{level:.1f}"/><text x="{_MARGIN - 6}" y="{level + 4:.1f}" '
             f'text-anchor="end">{value:g}</text>'
         )
-    for first, last in speaking[(speaking[:, 0] >= begin) & (speaking[:, 0] < begin + _ROW_S)]:
+    for first, last in speaking[(speaking[:, 0] >= start) & (speaking[:, 0] < start + _ROW_S)]:
         elements.append(
             f'<rect class="speaking" x="{x(first):.1f}" y="{bottom + 3}" height="5" '
             f'width="{(last - first) * scale:.1f}"/>'
         )
-    in_row = (envelope[:, 0] >= begin) & (envelope[:, 0] < begin + _ROW_S)
+    in_row = (envelope[:, 0] >= start) & (envelope[:, 0] < start + _ROW_S)
     elements.append(_render_envelope(envelope[in_row], x))
-    elements += [_render_curve(curve, begin, x, y) for curve in curves]
+    elements += [_render_curve(curve, start, x, y) for curve in curves]
     return f'<svg viewBox="0 0 {_WIDTH} {height}" role="img">{"".join(elements)}</svg>\n'
 
 
@@ -168,9 +168,9 @@ def _render_envelope(blocks: FloatArray, x: _Scale) -> str:
     return f'<path class="voice" d="{path}"/>' if path else ""
 
 
-def _render_curve(curve: Curve, begin: float, x: _Scale, y: _Scale) -> str:
+def _render_curve(curve: Curve, start: float, x: _Scale, y: _Scale) -> str:
     """Return the segment of a curve in a row, with one more frame on either side."""
-    chosen = (curve.seconds >= begin - curve.period) & (curve.seconds <= begin + _ROW_S + curve.period)
+    chosen = (curve.seconds >= start - curve.period) & (curve.seconds <= start + _ROW_S + curve.period)
     seconds, aperture = curve.seconds[chosen], curve.aperture[chosen]
     interrupted = np.abs(np.diff(seconds, prepend=-1e9) - curve.period) > 0.5 * curve.period
     path = "".join(

@@ -161,7 +161,7 @@ def _render_page(
     origin = min([*(frame.stamp for frame in result.frames), *(time for time, _, _ in result.envelope[:1])])
 
     def to_curve(kind: str, motion: MotionRecording) -> report.Curve:
-        # a frame stands for the middle of its audio
+        # a frame represents the middle of its audio
         seconds = (motion.stamps - origin) / NS_PER_S + 0.5 / motion.frame_rate
         return report.Curve(kind, seconds, 1e3 * lip_aperture(rig, motion.weights), 1.0 / motion.frame_rate)
 

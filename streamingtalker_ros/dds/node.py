@@ -451,7 +451,7 @@ class DdsNode:
         try:
             self._waitset.wait(max(int((next_time - now) * NS_PER_S), 1))
         except self._dds["core"].DDSException as error:
-            self.warn(f"waiting for DDS data failed ({error.msg}): it is tried again")
+            self.warn(f"waiting for DDS data failed ({error.msg}): retrying")
             time.sleep(_WAIT_ERROR_PAUSE_S)
         self._wakeup.set(False)
         with self._lock:

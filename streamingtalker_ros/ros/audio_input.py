@@ -163,11 +163,11 @@ class AudioInput:
                 self._subscribe(type_name, reliable)
             return
         self._unsupported_types = types
-        known = [name for name, variant in audio_common.AUDIO_TYPES.items() if variant == self._variant]
+        supported = [name for name, variant in audio_common.AUDIO_TYPES.items() if variant == self._variant]
         self._worker.reject(
             "type",
             f"{topic} carries {', '.join(sorted(types))}, which the sourced audio_common_msgs of "
-            f"{self._variant} lacks: publish {' or '.join(known)}, or source the other variant",
+            f"{self._variant} lacks: publish {' or '.join(supported)}, or source the other variant",
         )
 
     def _on_audio(self, message: Any, type_name: str) -> None:

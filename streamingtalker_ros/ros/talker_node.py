@@ -124,7 +124,7 @@ class TalkerNode(LifecycleNode):
         return super().on_error(state)
 
     def close(self) -> None:
-        """Close the mouth and free everything before the process ends."""
+        """Close the mouth and release all resources before the process exits."""
         if self._worker is not None:
             self.get_logger().info(self._worker.summary())
         self._deactivate()

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A command whose extra is not installed names it in one sentence; the base installation needs no extra.
+"""A command whose extra is not installed names it in one line; the base installation needs no extra.
 
 The packages are hidden in a separate process, since a module that is imported already cannot be hidden.
 """
@@ -162,6 +162,6 @@ def test_a_package_whose_dependency_is_missing_is_named_with_it(
 
 
 def test_only_dependencies_of_the_package_are_described() -> None:
-    sentence = describe_missing_package("PIL.Image", "the picture")
-    assert sentence is not None and sentence.startswith("the picture needs pillow, which is not installed")
+    message = describe_missing_package("PIL.Image", "the picture")
+    assert message is not None and message.startswith("the picture needs pillow, which is not installed")
     assert describe_missing_package("streamingtalker_ros.no_such_module", "x") is None

@@ -69,13 +69,15 @@ def test_messages_cross_from_one_process_to_another_unchanged() -> None:
 
 def test_a_latched_message_reaches_late_subscribers() -> None:
     domain = own_domain()
-    early, late, got = DdsNode("early", "", domain), DdsNode("late", "robot", domain), []
+    early, late, received = DdsNode("early", "", domain), DdsNode("late", "robot", domain), []
     writer = early.create_publisher("/robot/face_model", MODEL, early.qos(depth=1, latched=True))
     writer.write(message_types.message_class(MODEL)(name="head", triangles=[0, 1, 2]))
     time.sleep(0.1)
-    late.create_subscription("face_model", MODEL, got.append, late.qos(depth=1, latched=True))
+    late.create_subscription("face_model", MODEL, received.append, late.qos(depth=1, latched=True))
     late.start()
-    assert wait_for(lambda: got) and got[0].name == "head" and list(got[0].triangles) == [0, 1, 2]
+    assert (
+        wait_for(lambda: received) and received[0].name == "head" and list(received[0].triangles) == [0, 1, 2]
+    )
     late.close()
     early.close()
 

@@ -44,7 +44,7 @@ def talker_launch() -> Any:
 
 
 def resident() -> Any:
-    """Bytes of memory that the talker holds."""
+    """Resident memory of the talker in bytes."""
     pages = Path(f"/proc/{TALKER.process_details['pid']}/statm").read_text().split()[1]
     return int(pages) * os.sysconf("SC_PAGE_SIZE")
 
@@ -79,10 +79,10 @@ def weight_errors(talker: Any, frames: Any, first: int, samples: npt.NDArray[np.
     received = [
         frame for frame in frames if first <= stamp_to_ns(frame.header.stamp) < first + CLEAN * SECOND
     ]
-    began = stamp_to_ns(received[0].header.stamp) - received[0].frame * FRAME if received else 0
-    if not first - 1000 <= began < first + CLEAN * SECOND:
+    start = stamp_to_ns(received[0].header.stamp) - received[0].frame * FRAME if received else 0
+    if not first - 1000 <= start < first + CLEAN * SECOND:
         return []  # the stream began before, or no frame arrived
-    skipped = round((began - first) * 16000 / SECOND)
+    skipped = round((start - first) * 16000 / SECOND)
     expected = talker.open_stream().accept(samples[skipped:].astype(np.float32) / 32768)
     return [
         np.abs(np.asarray(frame.weights) - expected[frame.frame].weights).max()
@@ -97,8 +97,8 @@ def test_frames_are_on_time_and_correct_after_each_fault(talker_launch: Any) -> 
     recovery_times, unbroken_runs, memory, voices, names = {name: [] for name in FAULTS}, [], [], [], []
     try:
         graph.reset_talker()
-        microphone, random, began = Microphone(graph), np.random.default_rng(5), time.monotonic()
-        while time.monotonic() - began < LIMIT or not all(recovery_times.values()):
+        microphone, random, start = Microphone(graph), np.random.default_rng(5), time.monotonic()
+        while time.monotonic() - start < LIMIT or not all(recovery_times.values()):
             names = names or list(random.permutation(FAULTS))
             name = names.pop()
             getattr(microphone, name)()
@@ -112,29 +112,33 @@ def test_frames_are_on_time_and_correct_after_each_fault(talker_launch: Any) -> 
         counts, state = graph.counts(), graph.state()
     finally:
         graph.close()
-    everything, grown = np.concatenate(list(recovery_times.values())), memory[-1] - memory[len(memory) // 4]
+    all_recovery_times, growth = (
+        np.concatenate(list(recovery_times.values())),
+        memory[-1] - memory[len(memory) // 4],
+    )
     if LONG:
         for name, times in recovery_times.items():
             print(f"{name}: back after " + ", ".join(f"{1000 * value:.0f}" for value in times) + " ms")
         print(
-            f"{len(everything)} faults; back after {1000 * np.median(everything):.0f} ms (median), "
-            f"{1000 * np.percentile(everything, 95):.0f} ms (p95), "
-            f"{1000 * everything.max():.0f} ms (longest); "
+            f"{len(all_recovery_times)} faults; recovered after "
+            f"{1000 * np.median(all_recovery_times):.0f} ms (median), "
+            f"{1000 * np.percentile(all_recovery_times, 95):.0f} ms (p95), "
+            f"{1000 * all_recovery_times.max():.0f} ms (longest); "
             f"{unbroken_runs.count(False)} clean voices with a hole; memory {memory[-1] / 1e6:.0f} MB, "
-            f"{grown / 1e6:+.1f} MB after the first quarter; {counts}",
+            f"{growth / 1e6:+.1f} MB after the first quarter; {counts}",
             flush=True,
         )
     assert int(counts["errors"]) == 0 and state == "active"
     for frame in graph.frames:
         weights = np.asarray(frame.weights)
         assert np.isfinite(weights).all() and weights.min() >= 0 and weights.max() <= 1
-    talker, some = Talker.load(), voices[:: max(1, len(voices) // 100)]
-    errors = [error for case in some for error in weight_errors(talker, *case)]
+    talker, cases = Talker.load(), voices[:: max(1, len(voices) // 100)]
+    errors = [error for case in cases for error in weight_errors(talker, *case)]
     if LONG:
         print(
             f"{np.mean(np.array(errors) < 1e-4):.1%} of {len(errors)} frames are those of the model offline"
         )
-        assert grown < 20e6 and all(unbroken_runs)  # in the short form, a busy machine may skip some frames
+        assert growth < 20e6 and all(unbroken_runs)  # in the short form, a busy machine may skip some frames
     percentile = 95 if LONG else 50  # a loaded machine drops some audio
     assert np.percentile(errors, percentile) < 1e-4, errors
-    assert np.percentile(everything, percentile) < (0.2 if LONG else 2.0), recovery_times
+    assert np.percentile(all_recovery_times, percentile) < (0.2 if LONG else 2.0), recovery_times

@@ -142,18 +142,18 @@ def test_the_simulated_clock_pauses_and_never_goes_back() -> None:
     now = SimpleNamespace(nanoseconds=5_000_000_000)
     node = SimpleNamespace(get_clock=lambda: SimpleNamespace(now=lambda: now))
     clock = SimClock(node)
-    began = clock()
-    assert clock() == began, "a simulation that is paused"
+    start = clock()
+    assert clock() == start, "a simulation that is paused"
     now.nanoseconds += 250_000_000
-    assert clock() - began == pytest.approx(0.25)
-    now.nanoseconds = 1_000_000_000  # a bag begins again
-    assert clock() - began == pytest.approx(0.25)
+    assert clock() - start == pytest.approx(0.25)
+    now.nanoseconds = 1_000_000_000  # a bag restarts
+    assert clock() - start == pytest.approx(0.25)
     now.nanoseconds += 40_000_000
-    assert clock() - began == pytest.approx(0.29)
+    assert clock() - start == pytest.approx(0.29)
     clock.use_wall_time(True)
-    assert wait_for(lambda: clock() - began > 0.3, 5), "real time counts where the simulation has ended"
+    assert wait_for(lambda: clock() - start > 0.3, 5), "real time counts where the simulation has ended"
     clock.use_wall_time(False)
-    known = clock()
+    paused_time = clock()
     time.sleep(0.02)
-    assert clock() == known
+    assert clock() == paused_time
     assert VARIANT in ("ros-drivers", "mgonzs13")

@@ -66,7 +66,7 @@ launched = pytest.mark.launch(fixture=heads_launch)
 
 @pytest.fixture(scope="module")
 def send(graph: Graph) -> Any:
-    """send(**changes): publish a FaceMotion of now."""
+    """send(**changes): publish a FaceMotion, by default stamped with the current time."""
     publisher = graph.node.create_publisher(FaceMotion, "face_motion", 10)
     assert wait_for(lambda: publisher.get_subscription_count() > len(HEADS), 60)  # one of them is the graph's
 
@@ -173,11 +173,11 @@ def test_action_units_for_ros4hri(graph: Graph, send: Any) -> None:
 def test_an_invalid_head_ends_the_process_with_one_line(tmp_path: Path) -> None:
     path = tmp_path / "head.yaml"
     path.write_text("outputs: [{type: JointState, topic: joints}]\njoints: {jaw: {from: {jawOpn: 1.0}}}\n")
-    ended = subprocess.run(
+    result = subprocess.run(
         [DRIVER, "--ros-args", "-p", f"head:={path}"], capture_output=True, text=True, timeout=60
     )
     assert (
-        ended.returncode == 2
-        and "did you mean 'jawOpen'?" in ended.stderr
-        and "Traceback" not in ended.stderr
+        result.returncode == 2
+        and "did you mean 'jawOpen'?" in result.stderr
+        and "Traceback" not in result.stderr
     )

@@ -82,11 +82,11 @@ def test_a_manager_runs_all_transitions_twice(graph: Graph) -> None:
     talker, frames = "/left/talker", graph.subscribe(FaceMotion, "/left/face_motion")
     assert graph.state(talker) == "unconfigured"
     assert not graph.change(Transition.TRANSITION_ACTIVATE, talker), "not before it is configured"
-    for again in range(2):
+    for attempt in range(2):
         assert graph.change(Transition.TRANSITION_CONFIGURE, talker) and graph.state(talker) == "inactive"
         assert graph.change(Transition.TRANSITION_ACTIVATE, talker) and graph.state(talker) == "active"
         frames.clear()
-        start = START + again * 10**12
+        start = START + attempt * 10**12
         graph.publish_audio(voice(0.4), start, namespace="/left")
         expect(graph, frames, start, 10)
         assert graph.change(Transition.TRANSITION_DEACTIVATE, talker) and graph.state(talker) == "inactive"
@@ -130,18 +130,20 @@ def test_a_killed_player_leaves_a_closed_mouth_and_the_next_audio_is_received(
     assert wait_for(lambda: any(frame.speaking for frame in graph.frames), 60)
     player.send_signal(signal.SIGKILL)
     player.wait(10)
-    known = len(graph.frames)
+    previous_count = len(graph.frames)
 
     def is_at_rest() -> bool:
-        late = graph.frames[known + 10 :][-10:]
+        late = graph.frames[previous_count + 10 :][-10:]
         mouths = [max(frame.weights[index] for index in MOUTH) for frame in late]
         return len(late) == 10 and max(mouths) == 0 and not any(frame.speaking for frame in late)
 
     assert wait_for(is_at_rest, 10), "idle frames with a closed mouth follow the received audio"
-    known = len(graph.frames)
+    previous_count = len(graph.frames)
     graph.publish_audio(voice(0.4), START)
-    assert wait_for(lambda: any(frame.frame == 0 for frame in graph.frames[known:]))
-    first = next(index for index, frame in enumerate(graph.frames) if index >= known and frame.frame == 0)
+    assert wait_for(lambda: any(frame.frame == 0 for frame in graph.frames[previous_count:]))
+    first = next(
+        index for index, frame in enumerate(graph.frames) if index >= previous_count and frame.frame == 0
+    )
     expect(graph, graph.frames[first:] if wait_for(lambda: len(graph.frames) > first + 10) else [], START, 10)
 
 
@@ -152,9 +154,9 @@ def test_a_killed_talker_is_respawned_and_generates_frames(graph: Graph) -> None
     def subscription_ids() -> Any:
         return {bytes(end.endpoint_gid) for end in graph.node.get_subscriptions_info_by_topic("/audio")}
 
-    known = subscription_ids()
+    previous_ids = subscription_ids()
     os.kill(FIRST.process_details["pid"], signal.SIGKILL)
-    assert wait_for(lambda: subscription_ids() - known), (
+    assert wait_for(lambda: subscription_ids() - previous_ids), (
         "another talker subscribes, while the graph may still list the first"
     )
     graph.frames.clear()

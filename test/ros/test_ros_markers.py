@@ -115,6 +115,6 @@ def test_markers_are_sent_to_subscribers_only(graph: Graph) -> None:
         if subscription.topic_name == "/face_markers":
             graph.node.destroy_subscription(subscription)
     assert wait_for(lambda: not graph.node.get_subscriptions_info_by_topic("/face_markers"))
-    again = graph.subscribe(Marker, "face_markers", qos=qos.MARKERS_PUBLISHER)
-    assert wait_for(lambda: len(again) >= 2), "a late subscriber receives both"
-    assert {marker.id for marker in again[:2]} == {0, 1}
+    late_markers = graph.subscribe(Marker, "face_markers", qos=qos.MARKERS_PUBLISHER)
+    assert wait_for(lambda: len(late_markers) >= 2), "a late subscriber receives both"
+    assert {marker.id for marker in late_markers[:2]} == {0, 1}

@@ -29,7 +29,7 @@ from streamingtalker_ros.ros import qos
 from streamingtalker_ros.runtime.parameters import PARAMETERS
 from support.ros_graph import Graph, own_domain, voice, wait_for
 
-START = 1_700_000_000_123_456_789  # ns; nothing like now
+START = 1_700_000_000_123_456_789  # ns; unlike the current time
 FRAME = 40_000_000  # ns
 MOUTH = [index for index, name in enumerate(ARKIT_NAMES) if name.startswith(("jaw", "mouth", "tongue"))]
 DOMAIN = own_domain()
@@ -156,13 +156,13 @@ def test_interruption_closes_the_mouth(graph: Graph) -> None:
     graph.reset_talker()
     open_mouth(graph)
     assert graph.call(Trigger, "/talker/interrupt").success
-    known = len(graph.frames)
-    assert wait_for(lambda: len(graph.frames) > known + 20)
+    previous_count = len(graph.frames)
+    assert wait_for(lambda: len(graph.frames) > previous_count + 20)
     frames = list(graph.frames)
-    assert all(opening(frame) == 0 for frame in frames[known + 4 :]), (
+    assert all(opening(frame) == 0 for frame in frames[previous_count + 4 :]), (
         "closed within four frames, and stays closed"
     )
-    assert not any(frame.speaking for frame in frames[known + 4 :])
+    assert not any(frame.speaking for frame in frames[previous_count + 4 :])
     check(frames, START)
 
 
@@ -233,7 +233,7 @@ def test_unpaced_audio_gives_paced_or_immediate_frames(graph: Graph) -> None:
         graph.publish_audio(voice(2.0), START, unpaced=True)
         assert wait_for(lambda: len(graph.frames) >= 50)
         check(list(graph.frames)[:50], START)
-        # the last two wait in any case: more audio may come until their look-ahead is complete
+        # the last two wait in any case: more audio may arrive until their look-ahead is complete
         return graph.times[47] - graph.times[0]
 
     try:
@@ -277,12 +277,12 @@ def test_deactivation_closes_the_mouth_and_unsubscribes(graph: Graph) -> None:
     graph.reset_talker()
     open_mouth(graph)
     assert graph.change(Transition.TRANSITION_DEACTIVATE)
-    known = len(graph.frames)
+    previous_count = len(graph.frames)
     assert opening(graph.frames[-1]) == 0, "the last frame has a closed mouth"
     assert not graph.node.get_subscriptions_info_by_topic("/audio"), "an inactive talker has no subscription"
     assert graph.change(Transition.TRANSITION_CLEANUP) and graph.state() == "unconfigured"
     assert graph.change(Transition.TRANSITION_CONFIGURE) and graph.change(Transition.TRANSITION_ACTIVATE)
-    assert len(graph.frames) == known, "nothing is published before the next audio"
+    assert len(graph.frames) == previous_count, "nothing is published before the next audio"
     graph.frames.clear()
     graph.publish_audio(voice(0.4), START + 10**9)
     assert wait_for(lambda: len(graph.frames) >= 10)

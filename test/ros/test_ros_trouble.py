@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What goes wrong goes wrong in one sentence: a model that is not there, a bad parameter, no audio types."""
+"""Errors are reported in one line: a missing model, an invalid parameter, no audio types."""
 
 from __future__ import annotations
 
@@ -71,18 +71,18 @@ def test_a_missing_package_is_named_with_its_install_command(name: str) -> None:
         "from streamingtalker_ros.ros.entry_points import run_entry_point\n"
         f"sys.exit(run_entry_point('{name}'))"
     )
-    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
-    assert ended.returncode == 2
-    assert ended.stderr.startswith(f"{name}: error: ") and "pip install soxr" in ended.stderr
-    assert len(ended.stderr.splitlines()) == 1
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert result.returncode == 2
+    assert result.stderr.startswith(f"{name}: error: ") and "pip install soxr" in result.stderr
+    assert len(result.stderr.splitlines()) == 1
 
 
 @pytest.mark.parametrize("value", ["steps:=-3", "device:=5", "pacing:=sometimes"])
 def test_an_invalid_parameter_ends_the_process_with_one_line(value: Any) -> None:
-    ended = subprocess.run([TALKER, "--ros-args", "-p", value], capture_output=True, text=True, timeout=60)
-    assert ended.returncode == 2
-    errors = [line for line in ended.stderr.splitlines() if line.startswith("talker: error: ")]
-    assert len(errors) == 1 and value.partition(":")[0] in errors[0] and "Traceback" not in ended.stderr
+    result = subprocess.run([TALKER, "--ros-args", "-p", value], capture_output=True, text=True, timeout=60)
+    assert result.returncode == 2
+    errors = [line for line in result.stderr.splitlines() if line.startswith("talker: error: ")]
+    assert len(errors) == 1 and value.partition(":")[0] in errors[0] and "Traceback" not in result.stderr
 
 
 def test_without_audio_types_the_install_command_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -26,7 +26,7 @@ from streamingtalker_ros.model.blendshape import checkpoint
 from support.dds_domain import own_domain
 from support.dds_peer import call_trigger
 from support.scheduler_harness import small_talker
-from support.soak_length import LONG, SECONDS, grown, memory, print_measurement
+from support.soak_length import LONG, SECONDS, memory, memory_growth, print_measurement
 from support.waiting import wait_for
 
 STAMPED, INFO = "audio_common_msgs/msg/AudioDataStamped", audio_common.INFO_TYPE
@@ -53,9 +53,9 @@ class Sender:
         self.dds_node: Any = None
         self.writer: Any = None
         self.info_writer: Any = None
-        self.begin()
+        self.start()
 
-    def begin(self) -> None:
+    def start(self) -> None:
         self.dds_node = DdsNode("microphone", "", self.domain)
         self.writer = self.dds_node.create_publisher("audio", STAMPED, self.dds_node.qos(depth=1000))
         self.info_writer = self.dds_node.create_publisher("audio_info", INFO, self.dds_node.qos(depth=1))
@@ -66,13 +66,13 @@ class Sender:
         self.due = time.monotonic()
         self.stamp = time.time_ns()
 
-    def end(self) -> None:
+    def stop(self) -> None:
         self.dds_node.close()
         self.writer = self.info_writer = None
 
     def restart(self) -> None:
-        self.end()
-        self.begin()
+        self.stop()
+        self.start()
 
     def publish_info(self, format: AudioFormat, coding: str = "wave") -> None:
         info = audio_common.to_audio_info(self.info_class(), format)
@@ -268,7 +268,7 @@ def test_faults_in_real_time(tmp_path: Path, voice_path: Any, capsys: pytest.Cap
     finally:
         node.kill()
         if sender is not None and sender.writer is not None:
-            sender.end()
+            sender.stop()
     errors.seek(0)
     assert "Traceback" not in errors.read() + output and node.returncode == 0
     statistics = json.loads(stats.read_text())
@@ -281,13 +281,13 @@ def test_faults_in_real_time(tmp_path: Path, voice_path: Any, capsys: pytest.Cap
         )
     assert sender is not None
     print_measurement(
-        capsys, f"{sender.sent} packets, {statistics}; {grown(sizes):+.1f} MB after the first quarter"
+        capsys, f"{sender.sent} packets, {statistics}; {memory_growth(sizes):+.1f} MB after the first quarter"
     )
     # 0.14 s are the frame, its look-ahead and the packet. The short form runs beside other tests, and
     # must accept that a loaded machine skips some audio
-    everything = [np.inf if case is None else case for cases in recoveries.values() for case in cases]
-    assert np.percentile(everything, 95 if LONG else 50) < (0.2 if LONG else 2.0), recoveries
-    assert statistics["errors"] == 0 and grown(sizes) < 40
+    all_recoveries = [np.inf if case is None else case for cases in recoveries.values() for case in cases]
+    assert np.percentile(all_recoveries, 95 if LONG else 50) < (0.2 if LONG else 2.0), recoveries
+    assert statistics["errors"] == 0 and memory_growth(sizes) < 40
     warnings = [line for line in output.splitlines() if "warning" in line]
     # each is logged once, until a reset
     assert len(warnings) <= len(set(warnings)) * (1 + len(recoveries.get("talker_reset", ())))

@@ -10,7 +10,7 @@ import pytest
 from streamingtalker_ros.streaming import Talker
 from support import fault_injection
 from support.scheduler_harness import FRAME, MS, S0, SchedulerHarness, small_talker, voice
-from support.soak_length import HOUR, LONG, SECONDS, grown, memory, print_measurement
+from support.soak_length import HOUR, LONG, SECONDS, memory, memory_growth, print_measurement
 
 
 @pytest.fixture(scope="module")
@@ -44,10 +44,10 @@ def test_minutes_of_random_faults_cause_no_errors_and_no_leak(
         ),
     )
     print_measurement(
-        capsys, f"{grown(sizes):+.1f} MB after the first quarter, {sizes[-1] or 0:.0f} MB at the end"
+        capsys, f"{memory_growth(sizes):+.1f} MB after the first quarter, {sizes[-1] or 0:.0f} MB at the end"
     )
     assert counted["errors"] == 0 and frames > 4 * SECONDS
-    assert grown(sizes) < 20  # packets of 10 MB are allocated and freed
+    assert memory_growth(sizes) < 20  # packets of 10 MB are allocated and freed
 
 
 @pytest.mark.parametrize(
@@ -108,6 +108,6 @@ def test_an_hour_of_speech_neither_drifts_nor_leaks(
             f"{HOUR:g} s at {1e6 * drift:+.0f} ppm: {count} frames, "
             f"latency {1000 * ends[0]:.1f} ms at first, "
             f"{1000 * ends[1]:.1f} ms at last; {early:.2f} and {final:.2f} ms a frame; "
-            f"{grown(sizes):+.1f} MB after the first quarter",
+            f"{memory_growth(sizes):+.1f} MB after the first quarter",
         )
-    assert grown(sizes) < 12  # of which this test retains the stamps: 3 MB an hour
+    assert memory_growth(sizes) < 12  # of which this test retains the stamps: 3 MB an hour

@@ -32,6 +32,6 @@ def memory(pid: int | str = "self") -> Any:
         return None
 
 
-def grown(sizes: Any) -> Any:
+def memory_growth(sizes: Any) -> Any:
     """Megabytes from the first quarter to the end."""
     return 0.0 if None in sizes else sizes[-1] - sizes[len(sizes) // 4]

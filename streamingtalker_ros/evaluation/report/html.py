@@ -210,8 +210,8 @@ def _key_criteria(criteria: Iterable[Criterion]) -> list[Criterion]:
     """Select the criteria for the top of the page: one per measurement, failures before passes."""
     selected: dict[str, Criterion] = {}
     for criterion in criteria:
-        known = selected.get(criterion.name)
-        if known is None or (known.passed and not criterion.passed):
+        selection = selected.get(criterion.name)
+        if selection is None or (selection.passed and not criterion.passed):
             selected[criterion.name] = criterion
     return [selected[name] for name in _KEY_CRITERIA if name in selected][:MAX_KEY_CRITERIA]
 
