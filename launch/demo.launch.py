@@ -33,7 +33,7 @@ from launch_ros.substitutions import FindPackageShare
 
 import streamingtalker_ros
 
-VOICE = Path(streamingtalker_ros.__file__).parent / "data" / "voice.flac"
+DEMO_AUDIO = Path(streamingtalker_ros.__file__).parent / "data" / "voice.flac"
 REST_S = 1.0  # after the audio, for the mouth to close
 PACKAGE_SHARE = FindPackageShare("streamingtalker_ros")
 
@@ -93,7 +93,7 @@ def generate_launch_description() -> LaunchDescription:
     return LaunchDescription(
         [
             DeclareLaunchArgument(
-                "file", default_value=str(VOICE), description="WAV, FLAC, OGG or MP3 to play"
+                "file", default_value=str(DEMO_AUDIO), description="WAV, FLAC, OGG or MP3 to play"
             ),
             DeclareLaunchArgument("loop", default_value="false", description="true: play it in a loop"),
             DeclareLaunchArgument(

@@ -117,9 +117,9 @@ def talker() -> Talker:
 @pytest.fixture(scope="session")
 def voice_path() -> Path:
     """A few seconds of speech, as of the demo."""
-    from streamingtalker_ros.cli.demo import VOICE
+    from streamingtalker_ros.cli.demo import DEMO_AUDIO
 
-    return VOICE
+    return DEMO_AUDIO
 
 
 @pytest.fixture(scope="session")

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 HELP = "run talker and audio source over DDS, and record the face into a video with sound"
 
-VOICE: Final = Path(__file__).parents[1] / "data" / "voice.flac"
+DEMO_AUDIO: Final = Path(__file__).parents[1] / "data" / "voice.flac"
 MAX_LOADING_S: Final = 120.0
 """Maximum time for the talker to load its model."""
 
@@ -49,7 +49,7 @@ _STOP_TIMEOUT_S: Final = 10.0
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of the command."""
     parser.add_argument(
-        "--wav", metavar="FILE", default=str(VOICE), help="audio to play: WAV, FLAC, OGG or MP3"
+        "--wav", metavar="FILE", default=str(DEMO_AUDIO), help="audio to play: WAV, FLAC, OGG or MP3"
     )
     parser.add_argument("--out-dir", default=".", help="folder for demo.mp4 and demo.png")
     parser.add_argument("--device", default="auto", help="auto, cpu or cuda")

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """`streamingtalker COMMAND …`: imports the module of the command, parses its arguments and runs it.
 
-Errors are printed as one sentence. The module of a command NAME is `cli/NAME.py`. It has
+Errors are printed in one line. The module of a command NAME is `cli/NAME.py`. It has
 
     HELP                   one line, for `streamingtalker --help`
     add_arguments(parser)  adds the options; may set `parser.description` and the default `log_level`

@@ -282,7 +282,7 @@ def _train_all(args: argparse.Namespace) -> int:
     )
     for omission in plan.omissions:
         print(omission)
-    for corpus in plan.corpora:  # a wrong option stops here, not after hours
+    for corpus in plan.corpora:  # report an invalid option here, not after hours
         _parse_corpus_arguments(corpus.arguments)
     if args.dry_run:
         for corpus in plan.corpora:

@@ -15,7 +15,7 @@ import soundfile
 from PIL import Image
 
 from streamingtalker_ros.audio.constants import FRAME_RATE, HOP_LENGTH, SAMPLE_RATE
-from streamingtalker_ros.cli.demo import VOICE
+from streamingtalker_ros.cli.demo import DEMO_AUDIO
 from streamingtalker_ros.face.arkit import ARKIT_NAMES, INDEX
 from support import vertex_reference as reference
 from support.command_line import run_command
@@ -30,7 +30,7 @@ PUBLISHED_VERTICES = 24
 @pytest.fixture(scope="module")
 def audio(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Speech in two channels at 24 kHz, so that it has to be mixed and resampled."""
-    pcm, rate = soundfile.read(VOICE, dtype="float32")
+    pcm, rate = soundfile.read(DEMO_AUDIO, dtype="float32")
     pcm = np.repeat(pcm[: int(SECONDS * rate)], 3)[::2]
     path = tmp_path_factory.mktemp("audio") / "voice.wav"
     soundfile.write(path, np.stack([pcm, pcm * 0.5], axis=1), 24000)

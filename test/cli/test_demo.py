@@ -14,7 +14,7 @@ import soundfile
 from PIL import Image
 
 from streamingtalker_ros.audio.constants import FRAME_RATE, NS_PER_S
-from streamingtalker_ros.cli.demo import VOICE, frames_to_clip
+from streamingtalker_ros.cli.demo import DEMO_AUDIO, frames_to_clip
 from streamingtalker_ros.dds.recorder import RecordedFrame
 
 IDENTITY = np.array([0, 0, 0, 1], np.float32)
@@ -42,7 +42,7 @@ def test_frames_are_placed_by_their_stamps_and_a_missing_one_repeats_the_last() 
 
 def test_every_published_frame_is_recorded_and_rendered(tmp_path: Path) -> None:
     seconds = 2.3
-    pcm, rate = soundfile.read(VOICE, dtype="float32")
+    pcm, rate = soundfile.read(DEMO_AUDIO, dtype="float32")
     soundfile.write(tmp_path / "voice.wav", pcm[: int(seconds * rate)], rate)
     done = run_demo("--wav", tmp_path / "voice.wav", "--out-dir", tmp_path)
     assert done.returncode == 0, done.stdout + done.stderr

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from streamingtalker_ros.cli.demo import VOICE
+from streamingtalker_ros.cli.demo import DEMO_AUDIO
 from streamingtalker_ros.cli.main import COMMANDS, main
 from streamingtalker_ros.errors import EXTRAS, TalkerError, describe_missing_package, require
 from streamingtalker_ros.face.arkit import ARKIT_NAMES
@@ -42,7 +42,7 @@ def run_without(packages: str, folder: Path, *arguments: str) -> subprocess.Comp
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a voice, a published checkpoint and the same converted."""
     folder = tmp_path_factory.mktemp("missing")
-    shutil.copy(VOICE, folder / "voice.flac")
+    shutil.copy(DEMO_AUDIO, folder / "voice.flac")
     (folder / "texts").mkdir()
     reference.write_checkpoint(folder, reference.VOCASET)
     files = ["--config", str(folder / "config.yaml"), "--hubert-config", str(folder / "hubert_config.json")]

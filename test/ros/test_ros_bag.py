@@ -110,8 +110,8 @@ def test_a_recorded_bag_gives_the_same_frames_both_ways(bag: Path, tmp_path: Pat
 
 @pytest.mark.parametrize("fault", ["model", "out"])
 def test_an_impossible_replay_reports_the_reason_and_ends(bag: Path, tmp_path: Path, fault: str) -> None:
-    wrong, out = tmp_path / "wrong.yaml", tmp_path / "out"
-    wrong.write_text(
+    parameters, out = tmp_path / "parameters.yaml", tmp_path / "out"
+    parameters.write_text(
         f"/**: {{ros__parameters: {{model: {tmp_path / 'nowhere'}}}}}\n"
         if fault == "model"
         else "/**: {ros__parameters: {device: cpu}}\n"
@@ -126,7 +126,7 @@ def test_an_impossible_replay_reports_the_reason_and_ends(bag: Path, tmp_path: P
             "replay.launch.py",
             f"bag:={bag}",
             f"out:={out}",
-            f"params_file:={wrong}",
+            f"params_file:={parameters}",
         ],
         capture_output=True,
         text=True,

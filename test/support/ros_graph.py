@@ -51,14 +51,14 @@ def wait_for(condition: Any, timeout: float = 60.0) -> Any:
 
 def voice(seconds: float, rate: int = 16000) -> Any:
     """The beginning of the demo's voice: (n,) int16 at `rate`, a divisor or a multiple of 16 kHz."""
-    from streamingtalker_ros.cli.demo import VOICE
+    from streamingtalker_ros.cli.demo import DEMO_AUDIO
 
-    pcm = to_16k(*read_audio(VOICE))[: int(seconds * 16000)]
+    pcm = to_16k(*read_audio(DEMO_AUDIO))[: int(seconds * 16000)]
     return np.repeat(np.round(pcm * 32767).astype(np.int16), rate // 16000)
 
 
 class Graph:
-    """A node named `witness` that spins in a thread.
+    """A node named `test_peer` that spins in a thread.
 
     Attributes:
         frames: FaceMotion messages so far.
@@ -69,7 +69,7 @@ class Graph:
     def __init__(self, domain: int) -> None:
         self.context = rclpy.Context()
         rclpy.init(context=self.context, domain_id=domain)
-        self.node = rclpy.create_node("witness", context=self.context)
+        self.node = rclpy.create_node("test_peer", context=self.context)
         self.frames, self.times, self._clients = [], [], {}
         self.node.create_subscription(FaceMotion, "face_motion", self._on_motion, QoSProfile(depth=1000))
         self.diagnostics = self.subscribe(DiagnosticArray, "/diagnostics")

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-SECONDS = float(os.environ.get("SOAK_SECONDS", 20))  # of abuse
+SECONDS = float(os.environ.get("SOAK_SECONDS", 20))  # of faults
 HOUR = float(os.environ.get("SOAK_HOUR", 30))  # of one undisturbed voice
 LONG = SECONDS > 60
 

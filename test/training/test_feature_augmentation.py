@@ -14,7 +14,7 @@ import torch
 
 from streamingtalker_ros.audio import augmentation
 from streamingtalker_ros.audio.constants import HOP_LENGTH, SAMPLE_RATE
-from streamingtalker_ros.cli.demo import VOICE
+from streamingtalker_ros.cli.demo import DEMO_AUDIO
 from streamingtalker_ros.model.blendshape.config import TalkerConfig
 from streamingtalker_ros.model.blendshape.features import MIN_LEVEL, LogMel
 from streamingtalker_ros.training.feature_augmentation import (
@@ -32,7 +32,7 @@ Array = npt.NDArray[np.float32]
 
 @pytest.fixture(scope="module")
 def voice() -> Array:
-    pcm, _ = soundfile.read(VOICE, dtype="float32", frames=5 * SAMPLE_RATE)
+    pcm, _ = soundfile.read(DEMO_AUDIO, dtype="float32", frames=5 * SAMPLE_RATE)
     return np.asarray(pcm, np.float32)
 
 

@@ -23,7 +23,7 @@ import torch
 
 from streamingtalker_ros.audio.files import read_audio
 from streamingtalker_ros.audio.resample import to_16k
-from streamingtalker_ros.cli.demo import VOICE
+from streamingtalker_ros.cli.demo import DEMO_AUDIO
 from streamingtalker_ros.model.ddim import frame_noise
 from streamingtalker_ros.model.vertex import checkpoint, hubert, offline
 from streamingtalker_ros.model.vertex.streaming import VertexStreamState, VertexTalker
@@ -57,7 +57,7 @@ def main() -> None:
     """Print the tables."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("folder", type=Path)
-    parser.add_argument("--audio", default=str(VOICE))
+    parser.add_argument("--audio", default=str(DEMO_AUDIO))
     parser.add_argument("--seconds", type=float, default=7.5)
     parser.add_argument("--identity")
     args = parser.parse_args()
