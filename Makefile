@@ -17,7 +17,7 @@ PAGE  := streamingtalker_ros/web/static/index.html
 # pyright runs on the Node that is installed; without one its package brings its own
 PYRIGHT := $(if $(shell command -v node),PYRIGHT_PYTHON_GLOBAL_NODE=1) PYRIGHT_PYTHON_IGNORE_WARNINGS=1 .venv/bin/pyright --pythonpath .venv/bin/python
 
-CHECKS := check-ruff check-format check-headers check-imports check-spelling check-yaml check-package check-docs \
+CHECKS := check-ruff check-docstrings check-format check-headers check-imports check-spelling check-yaml check-package check-docs \
           check-page check-types check-types-strict
 
 .PHONY: help demo web train format check $(CHECKS) test coverage soak bench docs clean
@@ -75,6 +75,9 @@ check: .venv/ready-check-$(SETUP)
 # the rules of ruff include D417 and ANN: every parameter of a public function is annotated and described
 check-ruff: .venv/ready-check-$(SETUP)
 	.venv/bin/ruff check --output-format concise .
+
+check-docstrings: .venv/ready-check-$(SETUP)
+	.venv/bin/python tools/documented_parameters.py
 
 check-format: .venv/ready-check-$(SETUP)
 	.venv/bin/ruff format --check --output-format concise .
