@@ -30,6 +30,9 @@ def active_level(pcm: Pcm) -> float:
     """Return the level of the active parts of (n,) samples in dBFS.
 
     It is the RMS of the 20-ms frames within 30 dB of the loudest one; -120 for silence.
+
+    Args:
+        pcm: (n,) samples at 16 kHz, full scale ±1; an incomplete last frame is ignored.
     """
     count = len(pcm) // _LEVEL_FRAME
     if count == 0:
@@ -41,37 +44,73 @@ def active_level(pcm: Pcm) -> float:
 
 
 def set_active_level(pcm: Pcm, level: float) -> Pcm:
-    """Scale (n,) samples to an active level in dBFS; silence stays silence. The result may exceed ±1."""
+    """Scale (n,) samples to an active level in dBFS; silence stays silence. The result may exceed ±1.
+
+    Args:
+        pcm: (n,) float32 samples at 16 kHz, full scale ±1.
+        level: Active level of the result in dBFS; see `active_level`.
+
+    Returns:
+        (n,) float32 samples; `pcm` itself if its active level is below -100 dBFS.
+    """
     current = active_level(pcm)
     return pcm if current < -100.0 else (pcm * 10.0 ** ((level - current) / 20.0)).astype(np.float32)
 
 
 def set_rms(samples: npt.NDArray[np.floating], level: float) -> Pcm:
-    """Scale (n,) samples to an RMS in dBFS."""
+    """Scale (n,) samples to an RMS in dBFS.
+
+    Args:
+        samples: (n,) samples of any float type and any level, at least 1.
+        level: RMS of the result in dB relative to 1.
+
+    Returns:
+        (n,) float32 samples, which may exceed ±1.
+    """
     return (_to_unit_rms(samples) * 10.0 ** (level / 20.0)).astype(np.float32)
 
 
 def white_noise(count: int, rng: np.random.Generator) -> Pcm:
-    """Return (count,) white noise of RMS 1."""
+    """Return (count,) white noise of RMS 1.
+
+    Args:
+        count: Number of samples.
+        rng: Source of randomness; its state advances.
+    """
     return rng.standard_normal(count).astype(np.float32)
 
 
 def pink_noise(count: int, rng: np.random.Generator) -> Pcm:
-    """Return (count,) noise of RMS 1 whose power falls by 3 dB per octave above 20 Hz."""
+    """Return (count,) noise of RMS 1 whose power falls by 3 dB per octave above 20 Hz.
+
+    Args:
+        count: Number of samples at 16 kHz, at least 1.
+        rng: Source of randomness; its state advances.
+    """
     spectrum = np.fft.rfft(rng.standard_normal(count))
     spectrum /= np.sqrt(np.maximum(np.fft.rfftfreq(count, 1.0 / SAMPLE_RATE), 20.0))
     return _to_unit_rms(np.fft.irfft(spectrum, count))
 
 
 def brown_noise(count: int, rng: np.random.Generator) -> Pcm:
-    """Return (count,) wind-like noise of RMS 1 that swells: power falls by 6 dB per octave above 30 Hz."""
+    """Return (count,) wind-like noise of RMS 1 that swells: power falls by 6 dB per octave above 30 Hz.
+
+    Args:
+        count: Number of samples at 16 kHz, at least 1.
+        rng: Source of randomness; its state advances.
+    """
     frequency = np.maximum(np.fft.rfftfreq(count, 1.0 / SAMPLE_RATE), 30.0)
     spectrum = np.fft.rfft(rng.standard_normal(count)) / frequency
     return _to_unit_rms(np.fft.irfft(spectrum, count) * random_gain(count, rng, rng.uniform(0.1, 1.0)))
 
 
 def mains_hum(count: int, rng: np.random.Generator) -> Pcm:
-    """Return (count,) hum of mains or a fan, RMS 1: a fundamental of 48 to 240 Hz and a few harmonics."""
+    """Return (count,) hum of mains or a fan, RMS 1: a fundamental of 48 to 240 Hz and a few harmonics.
+
+    Args:
+        count: Number of samples at 16 kHz, at least 1.
+        rng: Source of randomness; its state advances.
+    """
     t = np.arange(count) / SAMPLE_RATE
     fundamental = rng.choice([50.0, 60.0, 100.0, rng.uniform(48.0, 240.0)])
     harmonics = [
@@ -82,7 +121,14 @@ def mains_hum(count: int, rng: np.random.Generator) -> Pcm:
 
 
 def babble_noise(count: int, rng: np.random.Generator, voices: Sequence[Pcm]) -> Pcm:
-    """Return (count,) babble of RMS 1: four to eight voices, each from a random position."""
+    """Return (count,) babble of RMS 1: four to eight voices, each from a random position.
+
+    Args:
+        count: Number of samples at 16 kHz, at least 1.
+        rng: Source of randomness; its state advances.
+        voices: Speech to mix, each (m,) samples at 16 kHz of any length and level; at least one. Voices may
+            be chosen repeatedly, and are repeated to fill `count` samples.
+    """
     mixture = np.zeros(count)
     for _ in range(rng.integers(4, 9)):
         voice = voices[int(rng.integers(len(voices)))]
@@ -93,7 +139,12 @@ def babble_noise(count: int, rng: np.random.Generator, voices: Sequence[Pcm]) ->
 
 
 def engine_noise(count: int, rng: np.random.Generator) -> Pcm:
-    """Return (count,) noise of an engine, drill or vacuum cleaner, RMS 1: a buzz of varying speed."""
+    """Return (count,) noise of an engine, drill or vacuum cleaner, RMS 1: a buzz of varying speed.
+
+    Args:
+        count: Number of samples at 16 kHz, at least 1.
+        rng: Source of randomness; its state advances.
+    """
     speed = rng.uniform(20.0, 180.0) * np.exp(0.2 * (random_gain(count, rng, rng.uniform(0.1, 0.8)) - 1.0))
     phase = 2 * np.pi * np.cumsum(speed) / SAMPLE_RATE
     buzz = np.zeros(count)
@@ -105,7 +156,12 @@ def engine_noise(count: int, rng: np.random.Generator) -> Pcm:
 
 
 def plucked_music(count: int, rng: np.random.Generator) -> Pcm:
-    """Return (count,) music of RMS 1: plucked chords."""
+    """Return (count,) music of RMS 1: plucked chords.
+
+    Args:
+        count: Number of samples at 16 kHz, at least 1.
+        rng: Source of randomness; its state advances.
+    """
     t, out, onset = np.arange(count) / SAMPLE_RATE, np.zeros(count), 0.0
     scale = 110.0 * 2.0 ** (np.array([0, 2, 4, 5, 7, 9, 11, 12, 14, 16, 19, 24]) / 12.0)
     while onset < count / SAMPLE_RATE:
@@ -120,7 +176,12 @@ def plucked_music(count: int, rng: np.random.Generator) -> Pcm:
 
 
 def breath_noise(count: int, rng: np.random.Generator) -> Pcm:
-    """Return (count,) breaths of RMS 1: noise below 3 kHz that swells for a second, some seconds apart."""
+    """Return (count,) breaths of RMS 1: noise below 3 kHz that swells for a second, some seconds apart.
+
+    Args:
+        count: Number of samples at 16 kHz, at least 1.
+        rng: Source of randomness; its state advances.
+    """
     t, envelope, onset = np.arange(count) / SAMPLE_RATE, np.zeros(count), rng.uniform(0.1, 1.0)
     while onset < count / SAMPLE_RATE:
         duration = rng.uniform(0.4, 1.2)
@@ -131,7 +192,12 @@ def breath_noise(count: int, rng: np.random.Generator) -> Pcm:
 
 
 def impact_noise(count: int, rng: np.random.Generator) -> Pcm:
-    """Return (count,) knocks and clicks of RMS 1: short decaying bursts at random times."""
+    """Return (count,) knocks and clicks of RMS 1: short decaying bursts at random times.
+
+    Args:
+        count: Number of samples at 16 kHz, at least 1.
+        rng: Source of randomness; its state advances.
+    """
     out = 0.002 * rng.standard_normal(count)
     impacts = max(1, int(count / SAMPLE_RATE * rng.uniform(0.5, 3.0)))
     for start in rng.integers(0, max(count - 1, 1), impacts):
@@ -143,7 +209,12 @@ def impact_noise(count: int, rng: np.random.Generator) -> Pcm:
 
 
 def clatter_noise(count: int, rng: np.random.Generator) -> Pcm:
-    """Return (count,) clatter of RMS 1: dishes, keys and bells, bursts of decaying inharmonic tones."""
+    """Return (count,) clatter of RMS 1: dishes, keys and bells, bursts of decaying inharmonic tones.
+
+    Args:
+        count: Number of samples at 16 kHz, at least 1.
+        rng: Source of randomness; its state advances.
+    """
     out, onset = 0.001 * rng.standard_normal(count), rng.uniform(0.0, 0.5)
     while onset < count / SAMPLE_RATE:
         start = int(onset * SAMPLE_RATE)
@@ -159,7 +230,12 @@ def clatter_noise(count: int, rng: np.random.Generator) -> Pcm:
 
 
 def gliding_tones(count: int, rng: np.random.Generator) -> Pcm:
-    """Return (count,) birds, beeps and servo whines of RMS 1: gliding tones with pauses."""
+    """Return (count,) birds, beeps and servo whines of RMS 1: gliding tones with pauses.
+
+    Args:
+        count: Number of samples at 16 kHz, at least 1.
+        rng: Source of randomness; its state advances.
+    """
     t, out, onset = np.arange(count) / SAMPLE_RATE, 0.002 * rng.standard_normal(count), rng.uniform(0.0, 0.5)
     while onset < count / SAMPLE_RATE:
         duration = rng.uniform(0.04, 0.7)
@@ -175,7 +251,12 @@ def gliding_tones(count: int, rng: np.random.Generator) -> Pcm:
 
 
 def ensemble_music(count: int, rng: np.random.Generator) -> Pcm:
-    """Return (count,) ensemble music of RMS 1: drums, a bass, held chords with vibrato, a bending lead."""
+    """Return (count,) ensemble music of RMS 1: drums, a bass, held chords with vibrato, a bending lead.
+
+    Args:
+        count: Number of samples at 16 kHz, at least 1.
+        rng: Source of randomness; its state advances.
+    """
     t, beat = np.arange(count) / SAMPLE_RATE, rng.uniform(0.25, 0.6)
     scale = 55.0 * 2.0 ** (np.array([0, 2, 3, 5, 7, 8, 10, 12]) / 12.0)
     out = np.zeros(count)
@@ -220,7 +301,16 @@ def _plucked_note(
 
 
 def random_gain(count: int, rng: np.random.Generator, rate: float) -> npt.NDArray[np.float64]:
-    """Return (count,) random gains between 0.1 and 1.9 that change about `rate` times per second."""
+    """Return (count,) random gains between 0.1 and 1.9 that change about `rate` times per second.
+
+    Args:
+        count: Number of samples at 16 kHz.
+        rng: Source of randomness; its state advances.
+        rate: Random values per second, at least 0; gains between them are interpolated linearly.
+
+    Returns:
+        (count,) float64 factors.
+    """
     knots = rng.uniform(0.1, 1.9, int(count / SAMPLE_RATE * rate) + 3)
     return np.interp(np.arange(count) / SAMPLE_RATE * rate, np.arange(len(knots)), knots)
 
@@ -242,7 +332,16 @@ def add_noise(pcm: Pcm, noise: Pcm, snr: float) -> Pcm:
 
 
 def band_pass(pcm: Pcm, low: float, high: float) -> Pcm:
-    """Filter (n,) samples to `low`…`high` Hz with zero phase; the edges are a sixth of an octave wide."""
+    """Filter (n,) samples to `low`…`high` Hz with zero phase; the edges are a sixth of an octave wide.
+
+    Args:
+        pcm: (n,) samples at 16 kHz, at least 1.
+        low: Lower cut-off frequency in Hz, where the gain is 0.5; values below 1 count as 1.
+        high: Upper cut-off frequency in Hz, where the gain is 0.5; above `low`.
+
+    Returns:
+        (n,) float32 samples.
+    """
     spectrum, frequency = np.fft.rfft(pcm), np.fft.rfftfreq(len(pcm), 1.0 / SAMPLE_RATE)
     octave = np.log2(np.maximum(frequency, 1.0))
     lower_slope = np.clip(6.0 * (octave - np.log2(max(low, 1.0))) + 0.5, 0.0, 1.0)
@@ -251,7 +350,14 @@ def band_pass(pcm: Pcm, low: float, high: float) -> Pcm:
 
 
 def telephone(pcm: Pcm) -> Pcm:
-    """Filter (n,) samples to 300…3400 Hz and quantize them by 8-bit mu-law (ITU-T G.711)."""
+    """Filter (n,) samples to 300…3400 Hz and quantize them by 8-bit mu-law (ITU-T G.711).
+
+    Args:
+        pcm: (n,) samples at 16 kHz, full scale ±1; louder samples are clipped.
+
+    Returns:
+        (n,) float32 samples at 16 kHz, within ±1.
+    """
     narrow = np.clip(band_pass(pcm, 300.0, 3400.0), -1.0, 1.0)
     code = np.round(np.sign(narrow) * np.log1p(255.0 * np.abs(narrow)) / np.log(256.0) * 127.0) / 127.0
     return (np.sign(code) * np.expm1(np.abs(code) * np.log(256.0)) / 255.0).astype(np.float32)
@@ -262,6 +368,13 @@ def reverberate(pcm: Pcm, rng: np.random.Generator) -> Pcm:
 
     The impulse response is the direct sound without delay, followed by decaying noise that is 0 to 12 dB
     weaker, with a T60 of 0.15 to 0.5 s.
+
+    Args:
+        pcm: (n,) samples at 16 kHz.
+        rng: Source of randomness for the room; its state advances.
+
+    Returns:
+        (n,) float32 samples, which may exceed ±1; the reverberation after the end is cut off.
     """
     t60 = rng.uniform(0.15, 0.5)
     count = int(SAMPLE_RATE * t60)
@@ -275,7 +388,15 @@ def reverberate(pcm: Pcm, rng: np.random.Generator) -> Pcm:
 
 
 def clip(pcm: Pcm, ceiling: float) -> Pcm:
-    """Clip (n,) samples at ±ceiling; full scale is 1."""
+    """Clip (n,) samples at ±ceiling; full scale is 1.
+
+    Args:
+        pcm: (n,) samples.
+        ceiling: Largest absolute value of the result, at least 0.
+
+    Returns:
+        (n,) float32 samples.
+    """
     return np.clip(pcm, -ceiling, ceiling).astype(np.float32)
 
 
@@ -283,6 +404,13 @@ def perturb_speed(pcm: Pcm, factor: float) -> Pcm:
     """Resample (n,) samples so that all frequencies, pitch and formants, are multiplied by `factor`.
 
     Durations are divided by it: the result has about n / factor samples (speed perturbation, Ko et al. 2015).
+
+    Args:
+        pcm: (n,) samples at 16 kHz.
+        factor: Factor of speed and frequencies, above 0; 1.1 is 10 % faster and higher.
+
+    Returns:
+        Float32 samples at 16 kHz.
     """
     soxr = require("soxr", "speed perturbation")
     resampled = soxr.resample(np.asarray(pcm, np.float32), SAMPLE_RATE * factor, SAMPLE_RATE)

@@ -119,7 +119,11 @@ class AudioClock:
         return Placement("overlap", skip=shift)
 
     def insert_silence(self, sample_count: int) -> None:
-        """Advance the grid by silence that the caller inserted because no packet arrived."""
+        """Advance the grid by silence that the caller inserted because no packet arrived.
+
+        Args:
+            sample_count: Length of the silence in samples at `rate`, at least 0.
+        """
         self.samples += sample_count
 
     def stamp_of(self, index: int, rate: int | None = None) -> int:

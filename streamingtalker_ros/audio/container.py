@@ -159,7 +159,16 @@ def is_text_fragment(data: bytes) -> bool:
 
 
 def stated_bytes(data: bytes, container: Container) -> int | None:
-    """Return the length that a file states by its first bytes, None if it does not tell."""
+    """Return the length that a file states by its first bytes, None if it does not tell.
+
+    Args:
+        data: First bytes of the file, at least 24; for CAF and MP4, the chunks that begin in them are counted.
+        container: Format of the file.
+
+    Returns:
+        Length of the file in bytes; for CAF and MP4, the end of the last chunk that begins in `data`. None if
+        it is unknown.
+    """
     if len(data) < 24:
         return None
     if container.name in ("AIFF", "AIFF-C", "8SVX"):
@@ -195,5 +204,9 @@ def _sum_sizes(data: bytes, offset: int, header: int, measure: Callable[[int], i
 
 
 def flac_sample_count(data: bytes) -> int:
-    """Return the samples per channel that STREAMINFO of a FLAC file states, 0 if they are unknown."""
+    """Return the samples per channel that STREAMINFO of a FLAC file states, 0 if they are unknown.
+
+    Args:
+        data: First bytes of the file, from its signature; 26 are needed.
+    """
     return (data[21] & 0x0F) << 32 | int.from_bytes(data[22:26], "big") if len(data) >= 26 else 0

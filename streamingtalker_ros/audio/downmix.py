@@ -101,5 +101,13 @@ class Downmixer:
 
 
 def downmix(samples: npt.NDArray[np.float32], rate: int) -> npt.NDArray[np.float32]:
-    """Mix a whole clip of (n, channels) float32 at `rate` Hz to (n,)."""
+    """Mix a whole clip of (n, channels) float32 at `rate` Hz to (n,).
+
+    Args:
+        samples: (n, channels) float32, at least one channel.
+        rate: Sample rate in Hz.
+
+    Returns:
+        (n,) float32; see `Downmixer`.
+    """
     return Downmixer(samples.shape[1], rate).mix(samples)

@@ -42,5 +42,12 @@ def silence_invalid(samples: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
 
 
 def to_int16(pcm: npt.NDArray[np.float32]) -> npt.NDArray[np.int16]:
-    """Convert (n,) float audio, full scale ±1, to (n,) int16; louder samples are clipped."""
+    """Convert (n,) float audio, full scale ±1, to (n,) int16; louder samples are clipped.
+
+    Args:
+        pcm: (n,) float32 samples without NaN, full scale ±1.
+
+    Returns:
+        (n,) samples in -32768..32767.
+    """
     return np.round(np.clip(pcm, -1.0, 1.0 - 2.0**-15) * 32768).astype(np.int16)

@@ -51,6 +51,9 @@ class PushDecoder:
     def push(self, data: bytes) -> tuple[npt.NDArray[np.float32], int] | None:
         """Decode the next bytes.
 
+        Args:
+            data: Bytes of the container that follow those of the last call, any number.
+
         Returns:
             (n, channels) float32 and the sample rate in Hz, or None if the bytes complete no audio.
 

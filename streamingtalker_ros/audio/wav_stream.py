@@ -111,6 +111,9 @@ class WavStream:
     def accept(self, payload: bytes) -> list[WavSegment]:
         """Read the next bytes.
 
+        Args:
+            payload: Bytes that follow those of the last call, any number; they may end anywhere in a file.
+
         Returns:
             The samples in them, one segment per file.
 

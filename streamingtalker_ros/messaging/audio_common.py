@@ -155,7 +155,12 @@ def to_audio_message(
 
 
 def to_audio_info(message: Any, audio_format: AudioFormat) -> Any:
-    """Write the format of PCM into an AudioInfo message of ros-drivers, and return the message."""
+    """Write the format of PCM into an AudioInfo message of ros-drivers, and return the message.
+
+    Args:
+        message: An empty AudioInfo message, which is modified.
+        audio_format: Sample rate, channels and encoding of the PCM.
+    """
     message.channels, message.sample_rate = audio_format.channels, audio_format.sample_rate
     message.sample_format = {"s16": "S16LE"}.get(audio_format.encoding, audio_format.encoding.upper())
     message.bitrate = 8 * audio_format.frame_bytes * audio_format.sample_rate

@@ -79,6 +79,9 @@ class AudioMessageDecoder:
         """Accept an AudioInfo message of ros-drivers; `reject` receives a format that cannot be decoded.
 
         A repetition of the last description changes nothing; another one ends a file that arrives in pieces.
+
+        Args:
+            info: An audio_common_msgs/AudioInfo message that describes the messages that follow.
         """
         try:
             coding, audio_format = audio_common.parse_audio_info(info)

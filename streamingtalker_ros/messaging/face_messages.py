@@ -53,7 +53,11 @@ class MotionFrame(StampedFrame, Protocol):
 
 
 def as_float_array(values: npt.ArrayLike) -> array.array[float]:
-    """Return any array flattened to `array.array("f")`, the type that both transports serialize fastest."""
+    """Return any array flattened to `array.array("f")`, the type that both transports serialize fastest.
+
+    Args:
+        values: Numbers of any shape, which are converted to float32 and flattened in C order.
+    """
     return array.array("f", np.ascontiguousarray(values, np.float32).tobytes())
 
 

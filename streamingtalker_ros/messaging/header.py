@@ -31,16 +31,31 @@ class Header(Protocol):
 
 
 def stamp_to_ns(stamp: Time) -> int:
-    """Return a builtin_interfaces/Time in ns since the epoch, 0 if it was never set."""
+    """Return a builtin_interfaces/Time in ns since the epoch, 0 if it was never set.
+
+    Args:
+        stamp: Time since the epoch: s in `sec`, ns in `nanosec`.
+    """
     return stamp.sec * NS_PER_S + stamp.nanosec
 
 
 def set_stamp(stamp: Time, ns: int) -> None:
-    """Write a time in ns since the epoch into a builtin_interfaces/Time."""
+    """Write a time in ns since the epoch into a builtin_interfaces/Time.
+
+    Args:
+        stamp: Message that is modified.
+        ns: Time in ns since the epoch.
+    """
     stamp.sec, stamp.nanosec = divmod(int(ns), NS_PER_S)
 
 
 def set_header(header: Header, ns: int, frame_id: str) -> None:
-    """Write a time in ns since the epoch and a frame_id into a std_msgs/Header."""
+    """Write a time in ns since the epoch and a frame_id into a std_msgs/Header.
+
+    Args:
+        header: Header that is modified.
+        ns: Time in ns since the epoch.
+        frame_id: Name of the tf frame.
+    """
     set_stamp(header.stamp, ns)
     header.frame_id = frame_id
