@@ -72,7 +72,11 @@ class Output(NamedTuple):
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the options of the command."""
+    """Add the options of the command.
+
+    Args:
+        parser: Parser of the command; it is extended in place.
+    """
     parser.add_argument("audio", metavar="IN", help="audio file: WAV, FLAC, OGG or MP3, any rate")
     parser.add_argument(
         "--out",
@@ -122,6 +126,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Run the command.
+
+    Args:
+        args: Parsed command line, with the options of `add_arguments` as attributes.
 
     Returns:
         The exit code.

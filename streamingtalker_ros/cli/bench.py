@@ -20,7 +20,11 @@ VERTEX_LIMITS = {"hop": "chunk_frames", "window": "window", "context": "context"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the options."""
+    """Add the options.
+
+    Args:
+        parser: Parser of the command; it is extended in place.
+    """
     parser.add_argument(
         "--model", metavar="DIR", help="checkpoint folder of either family; the default one when left out"
     )
@@ -51,6 +55,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Run the command.
 
+    Args:
+        args: Parsed command line, with the options of `add_arguments` as attributes.
+
     Returns:
         The exit code.
 
@@ -71,7 +78,16 @@ def run(args: argparse.Namespace) -> int:
 
 
 def load_talker(args: argparse.Namespace) -> TalkerProtocol:
-    """Load the talker that the options name."""
+    """Load the talker that the options name.
+
+    Args:
+        args: Parsed command line. `paper` selects the paper's network with random weights instead of `model`;
+            `device` applies to both. `hop`, `window`, `context` and `decode` are limits of a vertex talker;
+            None keeps the default.
+
+    Returns:
+        The talker, on the chosen device.
+    """
     from streamingtalker_ros.streaming import talker
 
     limits = {

@@ -47,6 +47,13 @@ class CommandParser(argparse.ArgumentParser):
         """Parse as argparse does, but report an unknown subcommand or option first.
 
         argparse would name a missing required option before the mistyped one.
+
+        Args:
+            args: Words of the command line without the program's name; None for those of the process.
+            namespace: Object that receives the attributes; None for a new `argparse.Namespace`.
+
+        Returns:
+            The namespace and the list of the words that were not recognized.
         """
         words = list(sys.argv[1:] if args is None else args)
         if self.subcommands:

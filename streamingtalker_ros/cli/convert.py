@@ -19,7 +19,11 @@ METRES_PER_UNIT: Final = {"m": 1.0, "cm": 0.01, "mm": 0.001}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the options of the command."""
+    """Add the options of the command.
+
+    Args:
+        parser: Parser of the command; it is extended in place.
+    """
     parser.add_argument("checkpoint", metavar="CKPT", type=Path, help="published stage-2 checkpoint")
     parser.add_argument("--config", type=Path, required=True, help="its published YAML configuration")
     parser.add_argument("--hubert-config", type=Path, help="JSON of its HuBERT; without it the base model's")
@@ -39,6 +43,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Run the command.
+
+    Args:
+        args: Parsed command line, with the options of `add_arguments` as attributes.
 
     Returns:
         The exit code.

@@ -47,7 +47,11 @@ _STOP_TIMEOUT_S: Final = 10.0
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the options of the command."""
+    """Add the options of the command.
+
+    Args:
+        parser: Parser of the command; it is extended in place.
+    """
     parser.add_argument(
         "--wav", metavar="FILE", default=str(DEMO_AUDIO), help="audio to play: WAV, FLAC, OGG or MP3"
     )
@@ -58,6 +62,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Run the command.
+
+    Args:
+        args: Parsed command line, with the options of `add_arguments` as attributes.
 
     Returns:
         The exit code.

@@ -40,7 +40,11 @@ COLUMNS = (
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the options."""
+    """Add the options.
+
+    Args:
+        parser: Parser of the command; it is extended in place.
+    """
     data = parser.add_argument_group("data and model")
     data.add_argument(
         "--corpus",
@@ -119,6 +123,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Run the command.
+
+    Args:
+        args: Parsed command line, with the options of `add_arguments` as attributes.
 
     Returns:
         The exit code.

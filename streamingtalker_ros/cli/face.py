@@ -12,7 +12,11 @@ HELP = "export a face with its ARKit shapes as .glb"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the actions of the command and their options."""
+    """Add the actions of the command and their options.
+
+    Args:
+        parser: Parser of the command; the actions are added to it as subcommands.
+    """
     actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
     text = "write a face as .glb, with its ARKit shapes as named morph targets"
     export = actions.add_parser(
@@ -28,6 +32,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Run the command.
+
+    Args:
+        args: Parsed command line, with the options of `add_arguments` as attributes.
 
     Returns:
         The exit code.

@@ -12,7 +12,11 @@ HELP = "drive the joints of a robot's head from face motion, within their limits
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the arguments of the command."""
+    """Add the arguments of the command.
+
+    Args:
+        parser: Parser of the command; its description is set and it is extended in place.
+    """
     parser.description = (
         "Subscribes to the ROS 2 topic `face_motion` and publishes commands for the joints of a robot head, "
         "which a YAML file describes (docs/heads.md): sensor_msgs/JointState, std_msgs/Float64MultiArray, "
@@ -32,7 +36,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Run the command; return the exit code."""
+    """Run the command; return the exit code.
+
+    Args:
+        args: Parsed command line, with the options of `add_arguments` as attributes.
+    """
     from streamingtalker_ros.robot_head import load_head
 
     head = load_head(args.config)

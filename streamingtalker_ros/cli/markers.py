@@ -19,7 +19,11 @@ _TILE_SIZE = (480, 600)  # pixels
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the arguments of the command."""
+    """Add the arguments of the command.
+
+    Args:
+        parser: Parser of the command; its description is set and it is extended in place.
+    """
     parser.description = (
         "Subscribes to the ROS 2 topic `face_motion` (of a vertex talker: `face_vertices`) and publishes the "
         "face as visualization_msgs/Marker on `face_markers`, with the head's rotation on /tf: in RViz, set "
@@ -45,7 +49,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Run the command; return the exit code."""
+    """Run the command; return the exit code.
+
+    Args:
+        args: Parsed command line, with the options of `add_arguments` as attributes.
+    """
     if not 1.0 <= args.rate <= 120.0:
         raise TalkerError(f"--rate is {args.rate:g}: give 1 to 120 markers per second")
     rig = None

@@ -29,6 +29,10 @@ _SUPERSAMPLING = 2
 def triangles(data: bytes) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
     """Read the triangles of a serialized Marker.
 
+    Args:
+        data: The message in CDR with its encapsulation header; `points` holds three corners per triangle
+            and `colors` one colour per corner.
+
     Returns:
         Corners (T, 3, 3) in metres, and their colours (T, 3, 3) in 0..1.
     """

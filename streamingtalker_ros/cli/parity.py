@@ -56,12 +56,19 @@ class Comparison(NamedTuple):
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the options of the command."""
+    """Add the options of the command.
+
+    Args:
+        parser: Parser of the command; it is extended in place.
+    """
     parser.add_argument("folder", metavar="DIR", type=Path, help=f"recording: {', '.join(FILES)}")
 
 
 def run(args: argparse.Namespace) -> int:
     """Run the command.
+
+    Args:
+        args: Parsed command line, with the options of `add_arguments` as attributes.
 
     Returns:
         The exit code: 0 if every array is equal within the tolerance, else 1.

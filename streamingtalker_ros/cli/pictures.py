@@ -103,7 +103,11 @@ class Page(NamedTuple):
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the options of the command."""
+    """Add the options of the command.
+
+    Args:
+        parser: Parser of the command; it is extended in place.
+    """
     parser.add_argument("--out", default="docs/pictures", help="folder to write the PNG files into")
     parser.add_argument(
         "--face",
@@ -115,6 +119,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Render and write the pictures; prints the name and the size of each file.
+
+    Args:
+        args: Parsed command line, with the options of `add_arguments` as attributes.
 
     Returns:
         The exit code.

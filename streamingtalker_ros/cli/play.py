@@ -24,7 +24,11 @@ _WAIT_S = 10.0
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the arguments of the command."""
+    """Add the arguments of the command.
+
+    Args:
+        parser: Parser of the command; its description is set and it is extended in place.
+    """
     parser.description = (
         "Publishes a WAV, FLAC, OGG or MP3 file, or the microphone, on the ROS 2 topic `audio`, in real time "
         "and without a ROS installation. Each packet is stamped with the time of its first sample. It starts "
@@ -62,7 +66,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Run the command; return the exit code."""
+    """Run the command; return the exit code.
+
+    Args:
+        args: Parsed command line, with the options of `add_arguments` as attributes.
+    """
     if bool(args.file) == args.microphone:
         raise TalkerError("nothing to play, or two things: give a FILE or --microphone")
     if args.packet_ms <= 0 or args.pace < 0:

@@ -25,7 +25,11 @@ HELP = "run the audio of a ROS 2 bag through the talker, into a bag with face mo
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the arguments of the command."""
+    """Add the arguments of the command.
+
+    Args:
+        parser: Parser of the command; its description is set and it is extended in place.
+    """
     parser.description = (
         "Reads a rosbag2 (sqlite3 or MCAP) with the audio of either audio_common_msgs, without ROS; runs it "
         "through the talker node's session faster than real time, the same in every run; writes a bag of the "
@@ -53,7 +57,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Run the command; return the exit code."""
+    """Run the command; return the exit code.
+
+    Args:
+        args: Parsed command line, with the options of `add_arguments` as attributes.
+    """
     values = _parameters(args)
     require("torch", "the talker")
     from tqdm import tqdm

@@ -24,7 +24,11 @@ _FAULTS = FaultLog()
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the arguments of the command."""
+    """Add the arguments of the command.
+
+    Args:
+        parser: Parser of the command; its description is set and it is extended in place.
+    """
     parser.description = (
         "Subscribes to the ROS 2 topic `audio` (audio_common_msgs of ros-drivers or of mgonzs13) and "
         "publishes `face_motion` (of a vertex checkpoint: `face_vertices`), `face_model` and `/diagnostics`, "
@@ -61,7 +65,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Run the command; return the exit code."""
+    """Run the command; return the exit code.
+
+    Args:
+        args: Parsed command line, with the options of `add_arguments` as attributes.
+    """
     if args.list_params:
         return _list_parameters()
     file = parameters.ParameterFile(args.params, [parameters.parse_assignment(text) for text in args.param])

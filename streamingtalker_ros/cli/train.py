@@ -41,7 +41,11 @@ SOURCES = {
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the subcommands and their options."""
+    """Add the subcommands and their options.
+
+    Args:
+        parser: Parser of the command; it is extended in place, and its default `log_level` is set to INFO.
+    """
     parser.set_defaults(log_level=logging.INFO)  # `main` sets it
     stages = parser.add_subparsers(dest="stage", metavar="STAGE", required=True)
     options = _stage_options()
@@ -167,6 +171,9 @@ def _add_tools(stages: Any, formatter_class: Any) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Run the chosen stage or tool.
+
+    Args:
+        args: Parsed command line; `stage` names the stage or tool, the other attributes are its options.
 
     Returns:
         The exit code.

@@ -13,7 +13,11 @@ HELP = "serve a page: speak into the microphone and see the face speak"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the command's options."""
+    """Declare the command's options.
+
+    Args:
+        parser: Parser of the command; its description is set and it is extended in place.
+    """
     parser.description = (
         "Serves a page on this machine: speak into the microphone, drop a file on it, or watch the topics of "
         "a running talker, and see the face speak in time. Ctrl-C ends it. The page fetches nothing from "
@@ -56,6 +60,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Serve until a signal.
+
+    Args:
+        args: Parsed command line, with the options of `add_arguments` as attributes.
 
     Returns:
         The exit code.

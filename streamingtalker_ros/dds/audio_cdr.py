@@ -55,7 +55,15 @@ class CdrReader:
         return value[:-1].decode("utf-8", "replace")
 
     def read_sequence(self, type_code: str) -> array.array[Any]:
-        """Read a sequence of numbers as an array.array, the type that rclpy uses."""
+        """Read a sequence of numbers as an array.array, the type that rclpy uses.
+
+        Args:
+            type_code: Type of the elements, a single letter that the modules struct and array share, such as
+                "B" for uint8, "h" for int16 or "f" for float32.
+
+        Returns:
+            The elements; empty if the sequence has none.
+        """
         count = self.read("I")
         values: array.array[Any] = array.array(type_code)
         if count:

@@ -55,12 +55,24 @@ def typestore(variant: Variant = "ros-drivers") -> Any:
 
 
 def type_hash(type_name: str, variant: Variant = "ros-drivers") -> str:
-    """Return the RIHS01 hash of a type: "RIHS01_" and 64 hexadecimal digits."""
+    """Return the RIHS01 hash of a type: "RIHS01_" and 64 hexadecimal digits.
+
+    Args:
+        type_name: Name of the type, such as "std_msgs/msg/Header".
+        variant: Variant of audio_common_msgs whose definitions are used, "ros-drivers" or "mgonzs13".
+    """
     return typestore(variant).hash_rihs01(type_name)
 
 
 def dds_typename(type_name: str) -> str:
-    """Convert "std_msgs/msg/Header" to "std_msgs::msg::dds_::Header_"."""
+    """Convert "std_msgs/msg/Header" to "std_msgs::msg::dds_::Header_".
+
+    Args:
+        type_name: ROS name of the type in three parts, "package/kind/Name".
+
+    Returns:
+        The name that rmw_cyclonedds gives to the type in DDS.
+    """
     package, kind, short = type_name.split("/")
     return f"{package}::{kind}::dds_::{short}_"
 

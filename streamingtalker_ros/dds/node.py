@@ -88,12 +88,20 @@ def domain_id(domain: int | None = None) -> int:
 
 
 def matched_readers(writer: Any) -> int:
-    """Return the number of readers that a DDS DataWriter is matched with."""
+    """Return the number of readers that a DDS DataWriter is matched with.
+
+    Args:
+        writer: A DataWriter of cyclonedds.
+    """
     return _count(writer.get_matched_subscriptions)
 
 
 def matched_writers(reader: Any) -> int:
-    """Return the number of writers that a DDS DataReader is matched with."""
+    """Return the number of writers that a DDS DataReader is matched with.
+
+    Args:
+        reader: A DataReader of cyclonedds.
+    """
     return _count(reader.get_matched_publications)
 
 

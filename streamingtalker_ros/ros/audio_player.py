@@ -88,7 +88,14 @@ class AudioPlayer(Node):
 
 
 def parse(args: Sequence[str]) -> argparse.Namespace:
-    """Parse the command line of the process, whose ROS arguments are removed."""
+    """Parse the command line of the process, whose ROS arguments are removed.
+
+    Args:
+        args: Command line with the program's name first; it may contain ROS arguments.
+
+    Returns:
+        The options `file`, `loop`, `rate` in samples per second and `wait` in seconds.
+    """
     parser = argparse.ArgumentParser(
         allow_abbrev=False,
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
@@ -143,7 +150,14 @@ def play(options: argparse.Namespace) -> None:
 
 
 def main(args: Sequence[str] | None = None) -> int:
-    """Run the command; return the exit code."""
+    """Run the command; return the exit code.
+
+    Args:
+        args: Command line with the program's name first; None for that of the process.
+
+    Returns:
+        0 at the end of the audio, 2 after an error, 130 after a signal.
+    """
     args = sys.argv if args is None else args
     options = parse(args)
     # a signal ends the loop; rclpy's handlers would close the context under it

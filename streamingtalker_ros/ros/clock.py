@@ -42,7 +42,11 @@ class SimClock:
             return self._elapsed_ns * _NS_TO_S
 
     def use_wall_time(self, enabled: bool) -> None:
-        """Set whether wall time counts from now on: a node may end while the simulation is paused."""
+        """Set whether wall time counts from now on: a node may end while the simulation is paused.
+
+        Args:
+            enabled: True to count the wall time from now on, False to count the simulated time again.
+        """
         self()
         with self._lock:
             self._wall_time_ns = time.monotonic_ns() if enabled else None

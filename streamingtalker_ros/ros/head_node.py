@@ -103,7 +103,12 @@ class HeadNode(Node):
 
 
 def move_to_rest(node: HeadNode, spin_once: SpinOnce) -> None:
-    """Move the head to its rest position; the joints keep the position of the last command."""
+    """Move the head to its rest position; the joints keep the position of the last command.
+
+    Args:
+        node: The node whose head is moved.
+        spin_once: Waits for a callback of the node, at most for the given time in seconds, and executes it.
+    """
     node.controller.begin_rest()
     deadline = time.monotonic() + MAX_REST_S
     while not node.controller.at_rest and time.monotonic() < deadline:
@@ -111,5 +116,12 @@ def move_to_rest(node: HeadNode, spin_once: SpinOnce) -> None:
 
 
 def main(args: Sequence[str] | None = None) -> int:
-    """Run the node until a signal arrives; return the exit code."""
+    """Run the node until a signal arrives; return the exit code.
+
+    Args:
+        args: Command line with the program's name first; None for that of the process.
+
+    Returns:
+        0 after a signal, 2 if the node could not be created.
+    """
     return spin_node("head_driver", HeadNode, args, move_to_rest)

@@ -107,5 +107,12 @@ def _load_rig(path: str) -> Rig:
 
 
 def main(args: Sequence[str] | None = None) -> int:
-    """Run the node until a signal arrives; return the exit code."""
+    """Run the node until a signal arrives; return the exit code.
+
+    Args:
+        args: Command line with the program's name first; None for that of the process.
+
+    Returns:
+        0 after a signal, 2 if the node could not be created.
+    """
     return spin_node("face_markers", FaceMarkersNode, args)

@@ -22,7 +22,14 @@ _T = TypeVar("_T", bool, int, float, str)
 
 
 def to_descriptor(parameter: Parameter) -> ParameterDescriptor:
-    """Return the descriptor of a field of `TalkerParameters`."""
+    """Return the descriptor of a field of `TalkerParameters`.
+
+    Args:
+        parameter: Field whose metadata hold the description, range, choices and whether it is dynamic.
+
+    Returns:
+        The descriptor; it is read-only unless the parameter is dynamic.
+    """
     meta = parameter.metadata
     return _create_descriptor(
         parameter.name, meta["description"], meta["range"], meta["choices"], meta["dynamic"]
@@ -77,6 +84,9 @@ def declare_value(
 def declare(node: Node) -> None:
     """Declare every parameter of the talker; overrides of the command line and of parameter files apply.
 
+    Args:
+        node: Node on which the parameters are declared.
+
     Raises:
         TalkerError: If an override has the wrong type or is out of range.
     """
@@ -92,6 +102,9 @@ def declare(node: Node) -> None:
 
 def read(node: Node) -> TalkerParameters:
     """Return the present values of the talker's parameters.
+
+    Args:
+        node: Node on which `declare` has declared the parameters.
 
     Raises:
         TalkerError: If a value is none of the choices.

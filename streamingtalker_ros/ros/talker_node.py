@@ -75,6 +75,9 @@ class TalkerNode(LifecycleNode):
 
         SUCCESS leads to inactive. FAILURE returns to unconfigured, with one logged error, if the model, the
         device or the audio types are not available.
+
+        Args:
+            state: State before the transition.
         """
         try:
             self._configure()
@@ -90,7 +93,11 @@ class TalkerNode(LifecycleNode):
         return TransitionCallbackReturn.FAILURE
 
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Activate the publishers, start the worker, then subscribe to the audio. SUCCESS leads to active."""
+        """Activate the publishers, start the worker, then subscribe to the audio. SUCCESS leads to active.
+
+        Args:
+            state: State before the transition.
+        """
         result = super().on_activate(state)
         assert self._output is not None and self._worker is not None and self._audio is not None
         self._output.publish_model()
@@ -102,23 +109,39 @@ class TalkerNode(LifecycleNode):
         return result
 
     def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Unsubscribe from the audio, close the mouth, then stop publishing. SUCCESS leads to inactive."""
+        """Unsubscribe from the audio, close the mouth, then stop publishing. SUCCESS leads to inactive.
+
+        Args:
+            state: State before the transition.
+        """
         self._deactivate()
         return super().on_deactivate(state)
 
     def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Free the model, the publishers and the services. SUCCESS leads to unconfigured."""
+        """Free the model, the publishers and the services. SUCCESS leads to unconfigured.
+
+        Args:
+            state: State before the transition.
+        """
         self._cleanup()
         return super().on_cleanup(state)
 
     def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Deactivate and clean up. SUCCESS leads to finalized."""
+        """Deactivate and clean up. SUCCESS leads to finalized.
+
+        Args:
+            state: State before the transition.
+        """
         self._deactivate()
         self._cleanup()
         return super().on_shutdown(state)
 
     def on_error(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Deactivate and clean up. SUCCESS leads to unconfigured, from which it may be configured again."""
+        """Deactivate and clean up. SUCCESS leads to unconfigured, from which it may be configured again.
+
+        Args:
+            state: State before the transition.
+        """
         self._deactivate()
         self._cleanup()
         return super().on_error(state)
@@ -258,5 +281,12 @@ class TalkerNode(LifecycleNode):
 
 
 def main(args: Sequence[str] | None = None) -> int:
-    """Run the node until a signal arrives, then close the mouth; return the exit code."""
+    """Run the node until a signal arrives, then close the mouth; return the exit code.
+
+    Args:
+        args: Command line with the program's name first; None for that of the process.
+
+    Returns:
+        0 after a signal, 2 if the node could not be created.
+    """
     return spin_node("talker", TalkerNode, args, lambda node, spin_once: node.close())
