@@ -162,7 +162,7 @@ def stated_bytes(data: bytes, container: Container) -> int | None:
     """Return the length that a file states by its first bytes, None if it does not tell.
 
     Args:
-        data: First bytes of the file, at least 24; for CAF and MP4, the chunks that begin in them are counted.
+        data: First bytes of the file, at least 24; for CAF and MP4, chunks that begin in them are counted.
         container: Format of the file.
 
     Returns:
