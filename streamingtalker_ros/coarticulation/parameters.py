@@ -53,7 +53,11 @@ class DominanceParameters:
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> DominanceParameters:
-        """Read the parameters from the parsed file; its keys about, sources and visemes are ignored."""
+        """Read the parameters from the parsed file; its keys about, sources and visemes are ignored.
+
+        Args:
+            values: Content of `data/coarticulation.json`; its times are in seconds.
+        """
         return cls(
             reach_s={group: (before, after) for group, (before, after) in values["reach"].items()},
             skirt_ratio=values["plateau"],

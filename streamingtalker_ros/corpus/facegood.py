@@ -89,7 +89,14 @@ def find_pairs(folder: str | os.PathLike[str]) -> list[tuple[Path, Path]]:
 
 
 def shape_names_path(folder: str | os.PathLike[str]) -> Path:
-    """Path of the names of the columns; the other lists beside it have another order."""
+    """Path of the names of the columns; the other lists beside it have another order.
+
+    Args:
+        folder: The folder code/train of FACEGOOD's repository.
+
+    Returns:
+        Path of the .npy file of names; it need not exist.
+    """
     return Path(folder) / "shirley_1119_bs_name316.npy"
 
 

@@ -91,7 +91,14 @@ class StreamProtocol(Protocol):
     def steps(self, steps: int | None) -> None: ...
 
     def accept(self, pcm: np.ndarray) -> Sequence[AnyFrame]:
-        """Process audio, (n,) floats at 16 kHz in -1..1, and return the frames that it completes."""
+        """Process audio, (n,) floats at 16 kHz in -1..1, and return the frames that it completes.
+
+        Args:
+            pcm: (n,) mono floats at 16 kHz in -1..1, any n.
+
+        Returns:
+            The frames in order; none if the audio completes none.
+        """
         ...
 
     def finish(self) -> Sequence[AnyFrame]:

@@ -31,7 +31,13 @@ class CausalConv(nn.Module):
         self.linear = nn.Linear(kernel * inputs, outputs)
 
     def forward(self, x: torch.Tensor, context: torch.Tensor | None = None) -> torch.Tensor:
-        """Apply to (B, T, inputs); returns (B, T, outputs)."""
+        """Apply to (B, T, inputs); returns (B, T, outputs).
+
+        Args:
+            x: (B, T, inputs), one row per frame.
+            context: (B, reach, inputs) past frames of `init_context`, updated in place; None for zeros, as at
+                the start of a clip.
+        """
         frames = x.shape[1]
         past = x.new_zeros(x.shape[0], self.reach, self.inputs) if context is None else context
         joined = torch.cat((past, x), 1)  # (B, reach + T, inputs)
@@ -63,9 +69,25 @@ class ResidualBlock(nn.Module):
         self.out = nn.Linear(width, width)
 
     def forward(self, x: torch.Tensor, context: torch.Tensor | None = None) -> torch.Tensor:
-        """Apply to (B, T, width); context: of the convolution."""
+        """Apply to (B, T, width); context: of the convolution.
+
+        Args:
+            x: (B, T, width), one row per frame.
+            context: (B, reach, width) past frames of `init_context`, updated in place; None for zeros, as at
+                the start of a clip.
+
+        Returns:
+            (B, T, width).
+        """
         return x + self.out(self.dropout(nn.functional.gelu(self.conv(self.norm(x), context))))
 
     def init_context(self, batch: int) -> torch.Tensor:
-        """Return a zero context of the convolution."""
+        """Return a zero context of the convolution.
+
+        Args:
+            batch: Number of streams, 1 or more.
+
+        Returns:
+            (batch, reach, width) zeros on this block's device.
+        """
         return self.conv.init_context(batch)

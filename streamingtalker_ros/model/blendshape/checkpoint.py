@@ -54,7 +54,14 @@ RENAMED_TENSORS = {
 
 
 def convert_config(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the fields of a `config.json` under the names of this version."""
+    """Return the fields of a `config.json` under the names of this version.
+
+    Args:
+        values: Fields of this version or of an earlier one, as parsed from the file.
+
+    Returns:
+        A new dictionary with the same values, apart from the family, which is renamed too.
+    """
     converted = {RENAMED_FIELDS.get(name, name): value for name, value in values.items()}
     if converted.get("family") in RENAMED_FAMILIES:
         converted["family"] = RENAMED_FAMILIES[converted["family"]]
@@ -62,7 +69,14 @@ def convert_config(values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def convert_tensors(tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """Return a state dict under the tensor names of this version."""
+    """Return a state dict under the tensor names of this version.
+
+    Args:
+        tensors: Tensors by name, of this version or of an earlier one.
+
+    Returns:
+        A new dictionary of the same tensors.
+    """
 
     def convert(name: str) -> str:
         for old, new in RENAMED_TENSORS.items():
@@ -113,6 +127,9 @@ def read_family(folder: str | Path) -> str:
 def read_config(folder: str | Path) -> TalkerConfig:
     """Return the configuration of a blendshape checkpoint.
 
+    Args:
+        folder: Checkpoint folder, which holds config.json.
+
     Raises:
         TalkerError: If the file is missing, malformed, or has an unknown field.
     """
@@ -121,6 +138,9 @@ def read_config(folder: str | Path) -> TalkerConfig:
 
 def load(folder: str | Path) -> TalkerNetwork:
     """Read a checkpoint.
+
+    Args:
+        folder: Checkpoint folder, which holds config.json and the weights.
 
     Returns:
         The network in evaluation mode, on the CPU.

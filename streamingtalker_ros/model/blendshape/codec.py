@@ -43,7 +43,14 @@ class CausalStack(nn.Module):
         self.out = nn.Linear(width, outputs)
 
     def init_contexts(self, batch: int) -> list[torch.Tensor]:
-        """Return zero contexts of the three convolutions."""
+        """Return zero contexts of the three convolutions.
+
+        Args:
+            batch: Number of streams, 1 or more.
+
+        Returns:
+            Of each convolution, (batch, reach, C) zeros on this module's device.
+        """
         blocks = [block for block in self.blocks if isinstance(block, ResidualBlock)]
         return [layer.init_context(batch) for layer in (self.first, *blocks)]
 

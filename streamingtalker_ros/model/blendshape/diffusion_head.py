@@ -57,7 +57,11 @@ class DiffusionHead(nn.Module):
         return self.condition(condition)
 
     def timestep_shifts(self, t: torch.Tensor) -> torch.Tensor:
-        """Compute the shifts of diffusion times: (S,) -> (S, blocks·width)."""
+        """Compute the shifts of diffusion times: (S,) -> (S, blocks·width).
+
+        Args:
+            t: (S,) times 0 … num_train_timesteps - 1.
+        """
         return self.time(timestep_embedding(t))
 
     def forward(self, z: torch.Tensor, projected: torch.Tensor, shift: torch.Tensor) -> torch.Tensor:

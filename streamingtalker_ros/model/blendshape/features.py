@@ -45,7 +45,12 @@ def mel_edges(num_mels: int, low: float = 50.0, high: float = 7800.0) -> torch.T
 
 
 def mel_filters(num_mels: int, sample_rate: int = SAMPLE_RATE) -> torch.Tensor:
-    """Return triangular filters over `mel_edges`: (FFT_SIZE//2 + 1, num_mels), each with sum 1."""
+    """Return triangular filters over `mel_edges`: (FFT_SIZE//2 + 1, num_mels), each with sum 1.
+
+    Args:
+        num_mels: Number of bands.
+        sample_rate: Samples per second of the audio, in Hz.
+    """
     edges = mel_edges(num_mels)
     bins = torch.arange(FFT_SIZE // 2 + 1, dtype=torch.float64)[:, None] * (sample_rate / FFT_SIZE)
     rising = (bins - edges[:-2]) / (edges[1:-1] - edges[:-2])

@@ -42,7 +42,14 @@ NormWeights: TypeAlias = tuple[torch.Tensor, torch.Tensor]  # scale, bias
 
 
 def gelu(x: torch.Tensor) -> torch.Tensor:
-    """Compute gelu; for few elements on a CPU by the plain kernel, which torch takes for strided input."""
+    """Compute gelu; for few elements on a CPU by the plain kernel, which torch takes for strided input.
+
+    Args:
+        x: Tensor of any shape.
+
+    Returns:
+        Tensor of the same shape.
+    """
     if x.is_cuda or x.numel() > MIN_ONEDNN_ELEMENTS:
         return torch.nn.functional.gelu(x)
     return torch.nn.functional.gelu(x.expand(2, *x.shape))[0]
@@ -54,7 +61,14 @@ def pack_linear(weight: torch.Tensor) -> torch.Tensor:
 
 
 def share_linear(linear: nn.Module) -> Affine:
-    """Pack an nn.Linear's weight, whose storage it goes on using; returns (bias, matrix)."""
+    """Pack an nn.Linear's weight, whose storage it goes on using; returns (bias, matrix).
+
+    Args:
+        linear: Layer with a bias and a weight (outputs, inputs); its weight becomes a view of the matrix.
+
+    Returns:
+        Bias (outputs,) and matrix (inputs, outputs), both shared with the layer.
+    """
     assert isinstance(linear, nn.Linear)
     packed = pack_linear(linear.weight.detach())
     linear.weight.data = packed.t()
@@ -62,7 +76,15 @@ def share_linear(linear: nn.Module) -> Affine:
 
 
 def compose_linear(first: nn.Linear, second: nn.Linear) -> Affine:
-    """Compose two nn.Linear in a row into one, in float64; returns (bias, matrix) in float32."""
+    """Compose two nn.Linear in a row into one, in float64; returns (bias, matrix) in float32.
+
+    Args:
+        first: Layer that is applied first, with a bias.
+        second: Layer applied to its output, with a bias.
+
+    Returns:
+        Bias (outputs of second,) and matrix (inputs of first, outputs of second).
+    """
     a, b = first.weight.double(), second.weight.double()
     bias = b @ first.bias.double() + second.bias.double()
     return bias.float(), pack_linear(b @ a).float()
@@ -86,7 +108,15 @@ class FusedNetwork:
             self.decoder = _FusedDecoder(network.codec)
 
     def encode_hop(self, hop: torch.Tensor, state: NetworkState) -> tuple[torch.Tensor, torch.Tensor]:
-        """Encode one hop of audio; see `TalkerNetwork.encode_hop`."""
+        """Encode one hop of audio; see `TalkerNetwork.encode_hop`.
+
+        Args:
+            hop: (B, config.hop) samples in -1..1.
+            state: Its encoder is updated in place.
+
+        Returns:
+            Features (B, audio_width), and `AudioEncoder.auxiliary_logits` (B, 1 to 5).
+        """
         return self.encoder(hop, state.encoder)
 
     def generate_frame(
@@ -100,7 +130,21 @@ class FusedNetwork:
         guidance: torch.Tensor | None = None,
         uncond: PredictorState | None = None,
     ) -> torch.Tensor:
-        """Generate one frame of motion; see `TalkerNetwork.generate_frame`. sampler: a FusedSampler."""
+        """Generate one frame of motion; see `TalkerNetwork.generate_frame`. sampler: a FusedSampler.
+
+        Args:
+            feature: (B, audio_width) of the hop that completes the frame's look-ahead.
+            noise: (B, D) noise that sampling begins with.
+            style: (B,) rows of the style embedding.
+            sampler: The diffusion steps, a FusedSampler.
+            state: Predictor, codec and latent are updated in place.
+            context_frames: Frames that attention sees, at most h; None for h.
+            guidance: (B, 1) scale of classifier-free guidance on the audio; None for none.
+            uncond: With guidance, the state of the unconditional branch, updated in place.
+
+        Returns:
+            (B, motion_dim), weights not yet clipped to 0..1.
+        """
         condition = self.predictor(state.latent, feature, style, state.predictor, context_frames)
         if guidance is None or uncond is None:
             latent = sampler(condition, noise)
@@ -306,7 +350,17 @@ class FusedSampler:
     def guided(
         self, cond: torch.Tensor, uncond: torch.Tensor, guidance: torch.Tensor, noise: torch.Tensor
     ) -> torch.Tensor:
-        """Sample latents with guidance; see `HeadSampler.guided`."""
+        """Sample latents with guidance; see `HeadSampler.guided`.
+
+        Args:
+            cond: (B, width) condition with the audio.
+            uncond: (B, width) condition without it.
+            guidance: (B, 1) scale.
+            noise: (B, D) noise that sampling begins with.
+
+        Returns:
+            (B, D) latents.
+        """
 
         def mix(x: torch.Tensor) -> torch.Tensor:  # before the last, affine layer: equals mixing after it
             x_cond, x_uncond = x.chunk(2)

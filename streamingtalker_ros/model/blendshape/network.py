@@ -31,7 +31,17 @@ class LatentSampler(Protocol):
     def guided(
         self, cond: torch.Tensor, uncond: torch.Tensor, guidance: torch.Tensor, noise: torch.Tensor
     ) -> torch.Tensor:
-        """Sample (B, D) latents with classifier-free guidance (B, 1)."""
+        """Sample (B, D) latents with classifier-free guidance (B, 1).
+
+        Args:
+            cond: (B, width) condition with the audio.
+            uncond: (B, width) condition without it.
+            guidance: (B, 1) scale; 0 gives the unconditional and 1 the conditional prediction.
+            noise: (B, D) noise that sampling begins with.
+
+        Returns:
+            (B, D) latents.
+        """
         ...
 
 

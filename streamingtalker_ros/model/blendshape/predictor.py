@@ -74,7 +74,11 @@ class Layer(nn.Module):
         self.up, self.down = nn.Linear(d, config.feedforward), nn.Linear(config.feedforward, d)
 
     def project(self, x: torch.Tensor) -> torch.Tensor:
-        """Compute queries, keys and values: (B, T, d) -> (3, B, heads, T, d/heads)."""
+        """Compute queries, keys and values: (B, T, d) -> (3, B, heads, T, d/heads).
+
+        Args:
+            x: (B, T, d) residual stream, not yet normalized.
+        """
         return self.qkv(self.norm_self(x)).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
 
     def combine(self, x: torch.Tensor, attended: torch.Tensor, audio: torch.Tensor) -> torch.Tensor:

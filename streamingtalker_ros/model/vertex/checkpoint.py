@@ -31,6 +31,12 @@ FAMILY_NAMES = ("vertex", "published")  # of config.json: today and in earlier v
 def read_state_dict(path: str | Path) -> dict[str, Any]:
     """Read the authors' file without Lightning's wrapping: {name: tensor}.
 
+    Args:
+        path: The published .ckpt file of stage 2.
+
+    Returns:
+        The tensors of the audio encoder, the codec and the predictor under the authors' names, on the CPU.
+
     Raises:
         TalkerError: If the file is missing, damaged, or holds more than tensors.
     """
@@ -154,7 +160,12 @@ def _check_table(path: str | Path, name: str, stored: Any, period: int | None, w
 
 
 def save(folder: str | Path, network: VertexNetwork) -> None:
-    """Write a converted checkpoint: weights.safetensors (float32, template included) and config.json."""
+    """Write a converted checkpoint: weights.safetensors (float32, template included) and config.json.
+
+    Args:
+        folder: Folder to write into; created if absent.
+        network: The network to write, on any device; it is not changed.
+    """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     weights = network.state_dict()

@@ -27,7 +27,12 @@ class Attention(nn.Module):
         self.out = nn.Linear(width, width)
 
     def forward(self, x: torch.Tensor, last: int | None = None) -> torch.Tensor:
-        """Attend from the `last` rows, by default all, to all rows: (B, T, W) -> (B, last, W)."""
+        """Attend from the `last` rows, by default all, to all rows: (B, T, W) -> (B, last, W).
+
+        Args:
+            x: (B, T, W), one row per frame.
+            last: Number of newest rows to attend from, 1 … T; None for all T.
+        """
         B, T, W = x.shape
         # (B, heads, T, W/heads)
         q, k, v = self.qkv(x).view(B, T, 3, self.heads, W // self.heads).permute(2, 0, 3, 1, 4)
@@ -46,7 +51,15 @@ class Block(nn.Module):
         self.up, self.down = nn.Linear(width, feedforward), nn.Linear(feedforward, width)
 
     def forward(self, x: torch.Tensor, last: int | None = None) -> torch.Tensor:
-        """Apply to (B, T, W); returns the `last` rows, by default all."""
+        """Apply to (B, T, W); returns the `last` rows, by default all.
+
+        Args:
+            x: (B, T, W), one row per frame.
+            last: Number of newest rows to return, 1 … T; None for all T.
+
+        Returns:
+            (B, last, W).
+        """
         x = x[:, len(x[0]) - (last or len(x[0])) :] + self.attention(self.norm1(x), last)
         return x + self.down(F.gelu(self.up(self.norm2(x))))
 
@@ -73,7 +86,15 @@ class TimeMixer(nn.Module):
         self.register_buffer("position", torch.arange(W) % 2 * 1.0, persistent=False)
 
     def forward(self, x: torch.Tensor, last: int | None = None) -> torch.Tensor:
-        """Apply to (B, T, W); returns the `last` rows, by default all, alone computed in the last block."""
+        """Apply to (B, T, W); returns the `last` rows, by default all, alone computed in the last block.
+
+        Args:
+            x: (B, T, W), one row per frame, T ≥ 2.
+            last: Number of newest rows to return, 1 … T; None for all T.
+
+        Returns:
+            (B, last, W).
+        """
         x = F.leaky_relu(self.conv(x.transpose(1, 2)), self.slope)  # (B, W, T)
         x = self.linear(self.norm(x).transpose(1, 2)) + self.position
         *inner, final_block = self.blocks

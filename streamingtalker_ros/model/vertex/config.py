@@ -97,6 +97,9 @@ class VertexConfig:
     def from_json(cls, values: Mapping[str, Any]) -> VertexConfig:
         """Build a configuration from what `to_json` of this version or an earlier one returned.
 
+        Args:
+            values: Fields by name; the family is ignored.
+
         Raises:
             TalkerError: If a field is missing or unknown; the message names it.
         """
@@ -243,7 +246,14 @@ def read_yaml(path: str | Path, hubert: Mapping[str, Any] | None = None) -> Vert
 
 
 def read_hubert_json(path: str | Path) -> dict[str, Any]:
-    """Read a transformers HuBERT `config.json`. Raises TalkerError if it is missing or of another model."""
+    """Read a transformers HuBERT `config.json`. Raises TalkerError if it is missing or of another model.
+
+    Args:
+        path: The JSON file.
+
+    Returns:
+        Its content, unchanged; `hubert.build` takes it.
+    """
     try:
         values = json.loads(Path(path).read_text())
     except OSError as error:

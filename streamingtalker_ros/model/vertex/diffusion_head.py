@@ -37,7 +37,11 @@ class Head(nn.Module):
         self.register_buffer("frequency", frequency, persistent=False)
 
     def embed_time(self, t: torch.Tensor) -> torch.Tensor:
-        """Embed integer diffusion times: (S,) -> (S, d)."""
+        """Embed integer diffusion times: (S,) -> (S, d).
+
+        Args:
+            t: (S,) integer times 0 … num_train_timesteps − 1.
+        """
         angle = t[:, None].float() * self.frequency
         return self.time_out(F.silu(self.time_up(torch.cat((angle.cos(), angle.sin()), -1))))
 
@@ -59,7 +63,12 @@ class Head(nn.Module):
 
 
 def coefficients(config: VertexConfig, steps: int) -> DdimCoefficients:
-    """Return the DDIM coefficients of a configuration's published schedule, for `steps` steps."""
+    """Return the DDIM coefficients of a configuration's published schedule, for `steps` steps.
+
+    Args:
+        config: Its noise schedule and its spacing of the steps are used.
+        steps: Number of steps, 1 … num_train_timesteps.
+    """
     schedule = NoiseSchedule(config.beta_start, config.beta_end, config.num_train_timesteps)
     final_alpha = 1.0 if config.set_alpha_to_one else "first"
     return ddim_coefficients(steps, config.timestep_spacing, config.steps_offset, final_alpha, schedule)

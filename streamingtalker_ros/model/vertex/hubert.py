@@ -45,6 +45,9 @@ def geometry(model: nn.Module) -> tuple[int, int]:
     """Return (stride, receptive field) in samples.
 
     Feature i depends on the samples from i·stride up to i·stride + receptive field.
+
+    Args:
+        model: HubertModel of `build`; only its configuration is read.
     """
     settings: Any = model.config
     stride, receptive_field = 1, 1
@@ -54,23 +57,50 @@ def geometry(model: nn.Module) -> tuple[int, int]:
 
 
 def normalize(pcm: torch.Tensor) -> torch.Tensor:
-    """Return (x − mean) / √(var + 1e-7) over the utterance (…, n), as published."""
+    """Return (x − mean) / √(var + 1e-7) over the utterance (…, n), as published.
+
+    Args:
+        pcm: (…, n) audio at 16 kHz, full scale ±1; each row is one utterance.
+
+    Returns:
+        (…, n) without unit.
+    """
     centred = pcm - pcm.mean(-1, keepdim=True)
     return centred / (centred.square().mean(-1, keepdim=True) + 1e-7).sqrt()
 
 
 def encode(model: nn.Module, audio: torch.Tensor) -> torch.Tensor:
-    """Encode normalized audio: (B, n) -> (B, N, audio_dim)."""
+    """Encode normalized audio: (B, n) -> (B, N, audio_dim).
+
+    Args:
+        model: HubertModel of `build`.
+        audio: (B, n) normalized audio at 16 kHz, of at least the receptive field.
+    """
     return model(audio).last_hidden_state
 
 
 def frame_count(features: int, audio_fps: float, frame_rate: float) -> int:
-    """Return the motion frames of so many features; formed as published, whose rounding decides the floor."""
+    """Return the motion frames of so many features; formed as published, whose rounding decides the floor.
+
+    Args:
+        features: Number of features, 0 or more.
+        audio_fps: Features per second.
+        frame_rate: Motion frames per second.
+    """
     return int(features * (frame_rate / audio_fps))
 
 
 def interpolate(features: torch.Tensor, audio_fps: float, frame_rate: float) -> torch.Tensor:
-    """Resample features (B, N, C) to the frame rate, (B, L, C): linear, corners aligned, as published."""
+    """Resample features (B, N, C) to the frame rate, (B, L, C): linear, corners aligned, as published.
+
+    Args:
+        features: (B, N, C) features of the audio encoder.
+        audio_fps: Features per second.
+        frame_rate: Motion frames per second.
+
+    Returns:
+        (B, L, C), L = `frame_count` of N.
+    """
     length = frame_count(features.shape[1], audio_fps, frame_rate)
     channels_first = features.transpose(1, 2)
     return F.interpolate(channels_first, size=length, mode="linear", align_corners=True).transpose(1, 2)

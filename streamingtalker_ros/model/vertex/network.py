@@ -47,7 +47,11 @@ class VertexNetwork(nn.Module):
 
 
 def parameter_names(config: VertexConfig) -> dict[str, str]:
-    """Return {the authors' name: ours} of every parameter but HuBERT's, whose are transformers' own."""
+    """Return {the authors' name: ours} of every parameter but HuBERT's, whose are transformers' own.
+
+    Args:
+        config: Sizes of the network; they decide which parameters exist.
+    """
     table: dict[str, str] = {}
 
     def add(published: str, ours: str, *kinds: str) -> None:
@@ -100,7 +104,11 @@ def parameter_names(config: VertexConfig) -> dict[str, str]:
 
 
 def position_tables(config: VertexConfig) -> dict[str, tuple[int | None, int]]:
-    """Return the authors' stored position tables: name -> (rows after which they repeat, or None; width)."""
+    """Return the authors' stored position tables: name -> (rows after which they repeat, or None; width).
+
+    Args:
+        config: Sizes of the network.
+    """
     return {
         "diff_ar_network.PPE.pe": (config.positional_period, config.width),
         "autoencoder.encoder.encoder_pos_embedding.pe": (None, config.codec_width),

@@ -91,7 +91,12 @@ def generate(
 def round_trip(
     network: VertexNetwork, offsets: torch.Tensor
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Run the codec alone: offsets (T, 3V) -> quantized (T·H, C), indices (T·H,), decoded (T, 3V)."""
+    """Run the codec alone: offsets (T, 3V) -> quantized (T·H, C), indices (T·H,), decoded (T, 3V).
+
+    Args:
+        network: The network whose codec runs.
+        offsets: (T, 3V) displacements from the rest pose in the template's unit, T ≥ 2.
+    """
     code_dim = network.config.code_dim
     quantized, indices = network.codec.quantize(network.codec.encode(offsets[None]))
     return quantized.reshape(-1, code_dim), indices.reshape(-1), network.codec.decode(quantized)[0]

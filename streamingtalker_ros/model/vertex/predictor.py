@@ -21,7 +21,14 @@ from streamingtalker_ros.model.vertex.config import VertexConfig
 
 
 def alibi_slopes(heads: int) -> list[float]:
-    """Return ALiBi's geometric series (Press, Smith, Lewis 2022), one slope per head."""
+    """Return ALiBi's geometric series (Press, Smith, Lewis 2022), one slope per head.
+
+    Args:
+        heads: Number of attention heads, 1 or more.
+
+    Returns:
+        Positive slopes below 1; a head's bias is −slope · distance in frames.
+    """
     if heads & (heads - 1) == 0:
         return [2.0 ** (-8.0 * (i + 1) / heads) for i in range(heads)]
     below = 2 ** math.floor(math.log2(heads))
@@ -45,17 +52,34 @@ class Layer(nn.Module):
         self.norm1, self.norm2, self.norm3 = nn.LayerNorm(d), nn.LayerNorm(d), nn.LayerNorm(d)
 
     def project(self, x: torch.Tensor) -> torch.Tensor:
-        """Compute queries, keys and values: (B, T, d) -> (3, B, heads, T, d/heads)."""
+        """Compute queries, keys and values: (B, T, d) -> (3, B, heads, T, d/heads).
+
+        Args:
+            x: (B, T, d) input of the layer.
+        """
         B, T, d = x.shape
         return self.qkv(x).view(B, T, 3, self.heads, d // self.heads).permute(2, 0, 3, 1, 4)
 
     def attend(self, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, bias: torch.Tensor) -> torch.Tensor:
-        """Attend with a bias that broadcasts to (B, heads, T, keys); returns (B, T, d)."""
+        """Attend with a bias that broadcasts to (B, heads, T, keys); returns (B, T, d).
+
+        Args:
+            q: (B, heads, T, d/heads) queries.
+            k: (B, heads, keys, d/heads) keys.
+            v: (B, heads, keys, d/heads) values.
+            bias: Added to the scaled scores; −inf hides a key.
+        """
         weights = (q @ k.transpose(-1, -2) * q.shape[-1] ** -0.5 + bias).softmax(-1)
         return self.out((weights @ v).transpose(1, 2).flatten(2))
 
     def combine(self, x: torch.Tensor, attended: torch.Tensor, audio: torch.Tensor) -> torch.Tensor:
-        """Add attention, audio and feed-forward to the residual stream; all (B, T, d)."""
+        """Add attention, audio and feed-forward to the residual stream; all (B, T, d).
+
+        Args:
+            x: Input of the layer.
+            attended: Result of `attend`.
+            audio: Projected audio features of the same rows.
+        """
         x = self.norm1(x + attended)
         x = self.norm2(x + self.audio_out(self.audio_v(audio)))
         return self.norm3(x + self.down(self.activation(self.up(x))))
@@ -95,7 +119,12 @@ class PredictorState:
         return cls(keys, values, torch.cat([state.rows for state in states]))
 
     def scatter(self, states: Sequence[PredictorState]) -> None:
-        """Copy each stream's row of the batch back to its state, in place."""
+        """Copy each stream's row of the batch back to its state, in place.
+
+        Args:
+            states: The states given to `gather`, in the same order; a single one is this state itself and is
+                left alone.
+        """
         for i, state in enumerate(states if len(states) > 1 else []):
             for batch, single in zip(self.tensors(), state.tensors(), strict=True):
                 single.copy_(batch[i : i + 1])

@@ -55,14 +55,22 @@ class RunningNormalizer:
     squares: float = 0.0
 
     def update(self, pcm: npt.NDArray[np.float32]) -> None:
-        """Add new audio, (n,), to the statistics."""
+        """Add new audio, (n,), to the statistics.
+
+        Args:
+            pcm: Samples at 16 kHz, full scale ±1, each counted once.
+        """
         samples = pcm.astype(np.float64)
         self.count += len(samples)
         self.total += float(samples.sum())
         self.squares += float(samples @ samples)
 
     def normalize(self, pcm: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-        """Return (n,) audio with the running mean removed, divided by the running standard deviation."""
+        """Return (n,) audio with the running mean removed, divided by the running standard deviation.
+
+        Args:
+            pcm: Samples at 16 kHz, full scale ±1; they do not change the statistics.
+        """
         prior = PRIOR_SECONDS * SAMPLE_RATE
         mean = self.total / (self.count + prior)
         variance = (self.squares + prior * PRIOR_RMS**2) / (self.count + prior) - mean**2
@@ -480,13 +488,21 @@ class VertexStream:
         return [frame for frame in frames if frame.index < total]
 
     def validate(self, pcm: np.ndarray) -> npt.NDArray[np.float32]:
-        """Return the audio as finite float32. Raises TalkerError as `accept` says."""
+        """Return the audio as finite float32. Raises TalkerError as `accept` says.
+
+        Args:
+            pcm: (n,) floats, mono, 16 kHz, in −1..1; values that are not finite become silence.
+        """
         if self._finished:
             raise TalkerError("this stream is finished: call reset() before it accepts new audio")
         return as_mono_float32(pcm)
 
     def fill(self, pcm: npt.NDArray[np.float32]) -> Iterator[bool]:
-        """Yield True each time the newest audio ends where the next chunk's window ends."""
+        """Yield True each time the newest audio ends where the next chunk's window ends.
+
+        Args:
+            pcm: (n,) audio of `validate`; it is copied into the stream's window piece by piece.
+        """
         taken, buffer = 0, self.state.pcm
         while taken < len(pcm):
             needed = self.talker.schedule.samples_needed(self.num_chunks)

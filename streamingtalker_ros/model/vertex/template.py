@@ -103,6 +103,9 @@ def _from_pickle(path: str, subject: str) -> Any:
 def read_faces(path: str | Path) -> dict[Any, Any]:
     """Read the release's `templates.pkl` without executing code.
 
+    Args:
+        path: The pickle file.
+
     Returns:
         {subject: array}.
 
