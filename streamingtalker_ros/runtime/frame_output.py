@@ -126,7 +126,11 @@ class FrameOutput:
         self._transition = self._vertex_transition or self._motion_transition
 
     def add(self, timed: TimedFrame) -> None:
-        """Publish a frame; one of a chunk waits until it is due."""
+        """Publish a frame; one of a chunk waits until it is due.
+
+        Args:
+            timed: Frame with its due time; frames are added in the order of the stream.
+        """
         starts_stream, self._starts_stream = self._starts_stream, False
         if self._steps_in_chunks and (self._pending or timed.due > self._clock()):
             self._pending.append((timed, starts_stream))
@@ -134,7 +138,11 @@ class FrameOutput:
             self._publish_frame(timed, starts_stream)
 
     def publish_due(self, now: float) -> None:
-        """Publish the pending frames that are due."""
+        """Publish the pending frames that are due.
+
+        Args:
+            now: s, the present time on the session's clock.
+        """
         while self._pending and self._pending[0][0].due <= now:
             self._publish_frame(*self._pending.popleft())
 

@@ -265,6 +265,10 @@ def load(path: str | Path | None = None, node: str = NODE_NAME) -> dict[str, Any
 def parse_assignment(text: str) -> tuple[str, Any]:
     """Parse "name=value" of a command line.
 
+    Args:
+        text: "name=value" with a name of `PARAMETERS`; the value is YAML, a plain string, or words separated
+            by commas, depending on the parameter.
+
     Returns:
         The name, and the value as the parameter's type.
 

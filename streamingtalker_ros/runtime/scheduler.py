@@ -74,6 +74,12 @@ class FrameScheduler:
         """Seconds by which the network delayed a new stream's first audio more than the audio of this stream.
 
         By the stamps; 0 if a stream has none, or if they indicate no delay.
+
+        Args:
+            segment: First received audio of the new stream.
+
+        Returns:
+            s, 0 or more and below `MAX_NETWORK_DELAY_S`.
         """
         clock = self._timeline.clock
         if (

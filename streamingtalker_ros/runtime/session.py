@@ -185,7 +185,11 @@ class VoiceSession:
         self._queue.post(lambda: self._apply_parameters(parameters))
 
     def post(self, command: Callable[[], None]) -> None:
-        """Queue a callable for the thread that drives the session."""
+        """Queue a callable for the thread that drives the session.
+
+        Args:
+            command: Called there, without arguments.
+        """
         self._queue.post(command)
 
     @property
@@ -254,7 +258,11 @@ class VoiceSession:
             self._output.add(timed)
 
     def on_model_error(self, error: Exception) -> None:
-        """Handle an exception of the model: the frame is lost, the next audio begins a new stream."""
+        """Handle an exception of the model: the frame is lost, the next audio begins a new stream.
+
+        Args:
+            error: The exception; its type and message appear in a warning.
+        """
         self.statistics.errors += 1
         self.statistics.dropped += 1
         self._warn(

@@ -76,7 +76,16 @@ class EyeMotionState:
 
 
 def draw_uniform(seed: int, n: int, count: int) -> npt.NDArray[np.float64]:
-    """Return `count` uniform numbers of frame n, independent of that frame's noise (`ddim.frame_noise`)."""
+    """Return `count` uniform numbers of frame n, independent of that frame's noise (`ddim.frame_noise`).
+
+    Args:
+        seed: Any integer, taken modulo 2^64.
+        n: Frame index, 0 or more.
+        count: How many numbers; a larger count only appends to those of a smaller one.
+
+    Returns:
+        (count,) float64 in [0, 1).
+    """
     return np.random.Generator(np.random.Philox(key=seed % 2**64, counter=[0, n, 1, 0])).random(count)
 
 

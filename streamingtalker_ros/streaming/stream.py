@@ -169,13 +169,22 @@ class Stream:
         self._finished = False
 
     def validate(self, pcm: np.ndarray) -> npt.NDArray[np.float32]:
-        """Return the audio as finite float32 (n,). Raises TalkerError as `accept` says."""
+        """Return the audio as finite float32 (n,). Raises TalkerError as `accept` says.
+
+        Args:
+            pcm: (n,) floats, mono, 16 kHz, in -1..1, any n; values that are not finite count as silence.
+        """
         if self._finished:
             raise TalkerError("this stream is finished: call reset() before it accepts new audio")
         return as_mono_float32(pcm)
 
     def pop_hops(self, pcm: npt.NDArray[np.float32]) -> Iterator[npt.NDArray[np.float32]]:
-        """Yield each hop that validated audio completes, a view that the next one overwrites."""
+        """Yield each hop that validated audio completes, a view that the next one overwrites.
+
+        Args:
+            pcm: (n,) float32, mono, 16 kHz, as `validate` returns it; a remainder shorter than a hop stays in
+                the buffer.
+        """
         start, hop = 0, self.talker.hop
         self._accepted += len(pcm)
         while start < len(pcm):

@@ -108,7 +108,16 @@ class Talker:
 
     @classmethod
     def load(cls, path: str | Path | None = None, device: str = "auto", **limits: Any) -> AnyTalker:
-        """Load a checkpoint folder of either family; see `load_talker`."""
+        """Load a checkpoint folder of either family; see `load_talker`.
+
+        Args:
+            path: Checkpoint folder; None for the default checkpoint.
+            device: "auto", "cpu", "cuda" or "cuda:N".
+            limits: Limits of a vertex checkpoint, as `load_talker` takes them.
+
+        Returns:
+            A Talker, or a VertexTalker for a vertex checkpoint.
+        """
         return load_talker(path, device, **limits)
 
     @property
@@ -240,7 +249,12 @@ class Talker:
             self._uncond_pool.close(row)
 
     def reset_state(self, row: int, uncond_row: int | None = None) -> None:
-        """Reset the network's state of one stream. Called by `Stream.reset`."""
+        """Reset the network's state of one stream. Called by `Stream.reset`.
+
+        Args:
+            row: Row of the stream in the state pool.
+            uncond_row: Row of its unconditional branch in that branch's pool, or None without guidance.
+        """
         with self.lock:
             self._pool.reset(row)
             if uncond_row is not None:

@@ -43,7 +43,11 @@ class VadGateState:
 
     @classmethod
     def create(cls, lookahead_frames: int) -> VadGateState:
-        """Return the state at the start of a stream."""
+        """Return the state at the start of a stream.
+
+        Args:
+            lookahead_frames: Frames of later audio that the network needs to generate a frame, 0 or more.
+        """
         return cls(np.zeros(lookahead_frames + 2, np.float32))
 
     def reset(self) -> None:

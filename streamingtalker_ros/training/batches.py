@@ -139,6 +139,10 @@ def phone_labels(phones: Sequence[Phone], num_frames: int) -> npt.NDArray[np.int
 
     Frames without a phone are pauses. `IGNORED_LABEL` stands where the phone has no name, and around a phone
     with unreliable alignment.
+
+    Args:
+        phones: Aligned phones of the clip, with start and end in s.
+        num_frames: Number of frames, of `HOP_S` seconds each.
     """
     labels = np.full(num_frames, PHONES.index("pau"))
     centers = (np.arange(num_frames) + 0.5) * HOP_S
@@ -161,7 +165,15 @@ def mirror_motion(motion: torch.Tensor) -> torch.Tensor:
 
 
 def pad_rows(rows: Array, min_length: int) -> Array:
-    """Rows (n, …) padded to at least `min_length` by repeating the last."""
+    """Rows (n, …) padded to at least `min_length` by repeating the last.
+
+    Args:
+        rows: (n, …) with n ≥ 1.
+        min_length: Least number of rows of the result.
+
+    Returns:
+        (max(n, min_length), …); the same array if it is long enough.
+    """
     if len(rows) >= min_length:
         return rows
     return np.concatenate((rows, np.repeat(rows[-1:], min_length - len(rows), 0)))
@@ -319,7 +331,16 @@ class WindowSampler:
         )
 
     def sample_noise_only(self, batch_size: int, rng: np.random.Generator) -> Features:
-        """Windows of sounds without speech, with the features of a stream that begins with them."""
+        """Windows of sounds without speech, with the features of a stream that begins with them.
+
+        Args:
+            batch_size: Number of windows B.
+            rng: Draws the sounds, where they begin, and their gain.
+
+        Returns:
+            Normalised log-mel (B, n, columns, mels) and loudness (B, n), n being the window's frames and its
+            lookahead.
+        """
         power = self._sample_noise(batch_size, rng)
         gain = rng.uniform(*NOISE_ONLY_GAIN, batch_size).astype(np.float32)
         power = power + self._to_device(gain)[:, None, None, None]

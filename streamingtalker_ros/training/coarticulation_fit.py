@@ -444,13 +444,29 @@ def _rounded(value: torch.Tensor, digits: int = 4) -> float:
 
 
 def row_correlations(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
-    """Pearson's r of corresponding rows of two (B, T): (B,)."""
+    """Pearson's r of corresponding rows of two (B, T): (B,).
+
+    Args:
+        a: (B, T).
+        b: (B, T).
+
+    Returns:
+        (B,) in -1..1.
+    """
     a, b = a - a.mean(1, keepdim=True), b - b.mean(1, keepdim=True)
     return (a * b).sum(1) / (a.norm(dim=1) * b.norm(dim=1) + 1e-9)
 
 
 def describe_agreement(mouth: DifferentiableMouth, clips: ClipTensors) -> str:
-    """Correlation and amplitude of a mouth against tracked lips, as text for the log."""
+    """Correlation and amplitude of a mouth against tracked lips, as text for the log.
+
+    Args:
+        mouth: The dominance model.
+        clips: Clips with tracked lips.
+
+    Returns:
+        Median r of lip gap and mouth width, and the median ratio of the gaps' standard deviations.
+    """
     with torch.no_grad():
         gap, width, _ = mouth(clips)
         gap_r, width_r = row_correlations(gap, clips.gap), row_correlations(width, clips.width)

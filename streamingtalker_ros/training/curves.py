@@ -29,6 +29,9 @@ INCREASING_METRICS = (
 def read_log(path: str | Path) -> tuple[list[str], Array]:
     """Column names and rows (n, columns) of a `log.csv`.
 
+    Args:
+        path: The file; its first column is `step`. Incomplete lines are skipped.
+
     Raises:
         TalkerError: if the file is not a training log.
     """
@@ -63,7 +66,11 @@ def thin_log(names: Sequence[str], rows: Array, max_rows: int = MAX_ROWS) -> tup
 
 
 def smooth(values: Array) -> Array:
-    """Moving average over `SMOOTHING_RADIUS` rows on either side, fewer at the ends: (n,)."""
+    """Moving average over `SMOOTHING_RADIUS` rows on either side, fewer at the ends: (n,).
+
+    Args:
+        values: (n,), one for each row of the log.
+    """
     radius = SMOOTHING_RADIUS
     return np.array([values[max(k - radius, 0) : k + radius + 1].mean() for k in range(len(values))])
 

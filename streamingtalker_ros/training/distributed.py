@@ -35,13 +35,22 @@ def get_process(device: str = "cpu") -> SingleProcess:
 
 
 def autocast(device: torch.device, mixed_precision: bool) -> torch.autocast:
-    """Context manager for bfloat16, enabled if it is requested and fast on the device."""
+    """Context manager for bfloat16, enabled if it is requested and fast on the device.
+
+    Args:
+        device: Where the computation runs.
+        mixed_precision: Whether bfloat16 is requested.
+    """
     enabled = mixed_precision and has_fast_bfloat16(device)
     return torch.autocast(device.type, torch.bfloat16, enabled=enabled)
 
 
 def has_fast_bfloat16(device: torch.device) -> bool:
-    """Whether bfloat16 is faster than float32; on a CPU without instructions for it, it is much slower."""
+    """Whether bfloat16 is faster than float32; on a CPU without instructions for it, it is much slower.
+
+    Args:
+        device: The device; every kind but a CPU counts as fast.
+    """
     if device.type != "cpu":
         return True
     get_capabilities = getattr(torch.cpu, "get_capabilities", None)  # since torch 2.10
@@ -65,17 +74,32 @@ class SingleProcess:
         self.device = device
 
     def all_reduce_gradients(self, parameters: Iterable[torch.Tensor]) -> None:
-        """Replace every gradient by its mean over the processes."""
+        """Replace every gradient by its mean over the processes.
+
+        Args:
+            parameters: Their gradients are changed in place; a single process leaves them as they are.
+        """
 
     def broadcast(self, tensors: Iterable[torch.Tensor]) -> None:
         """Overwrite tensors with those of rank 0."""
 
     def all_equal(self, number: int) -> bool:
-        """Whether every process has the same integer."""
+        """Whether every process has the same integer.
+
+        Args:
+            number: This process's integer.
+
+        Returns:
+            True for a single process.
+        """
         return True
 
     def autocast(self, mixed_precision: bool) -> torch.autocast:
-        """As `autocast`, on this process's device."""
+        """As `autocast`, on this process's device.
+
+        Args:
+            mixed_precision: Whether bfloat16 is requested.
+        """
         return autocast(self.device, mixed_precision)
 
 
@@ -99,7 +123,12 @@ class MultiProcess(SingleProcess):
         self.world_size = self._accelerator.num_processes
 
     def all_reduce_gradients(self, parameters: Iterable[torch.Tensor]) -> None:
-        """One exchange for all gradients; a parameter that no process used keeps no gradient."""
+        """One exchange for all gradients; a parameter that no process used keeps no gradient.
+
+        Args:
+            parameters: The same, in the same order, in every process; each gradient becomes its mean over
+                the processes.
+        """
         parameters = list(parameters)
         used = torch.tensor([float(p.grad is not None) for p in parameters])
         gradients = [torch.zeros_like(p) if p.grad is None else p.grad for p in parameters]
@@ -120,6 +149,13 @@ class MultiProcess(SingleProcess):
             tensor.copy_(broadcast(tensor.detach().to(self.device, copy=True).contiguous()))
 
     def all_equal(self, number: int) -> bool:
-        """Whether every process has the same integer."""
+        """Whether every process has the same integer.
+
+        Args:
+            number: This process's integer. Every process must make this call.
+
+        Returns:
+            The same answer in every process.
+        """
         gathered: torch.Tensor = self._accelerator.gather(torch.tensor([number], device=self.device))
         return len(set(gathered.tolist())) == 1

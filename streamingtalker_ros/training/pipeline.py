@@ -420,7 +420,14 @@ def _modernize_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def evaluation_command(plan: PipelinePlan) -> list[str]:
-    """The command line that measures the run's checkpoint on its test clips."""
+    """The command line that measures the run's checkpoint on its test clips.
+
+    Args:
+        plan: The run; its corpora must exist. Corpora without test clips or of kind "quiet" are left out.
+
+    Returns:
+        The words of the command, which writes report.html and figures.json into the run folder.
+    """
     from streamingtalker_ros.corpus.storage import read_index
 
     indices = {folder: read_index(folder) for folder in plan.folders}

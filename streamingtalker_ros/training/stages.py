@@ -169,7 +169,14 @@ def train_codec(
 
 
 def load_held_out(corpora: Folders) -> list[Clip]:
-    """Clips for evaluation: of validation, else of test, else of training."""
+    """Clips for evaluation: of validation, else of test, else of training.
+
+    Args:
+        corpora: Corpus folders.
+
+    Returns:
+        The clips of the first of these splits that any corpus has.
+    """
     splits = {clip["split"] for folder in corpora for clip in read_index(folder)["clips"]}
     return load_mixture(corpora, next(split for split in ("validation", "test", "train") if split in splits))[
         0
@@ -177,7 +184,14 @@ def load_held_out(corpora: Folders) -> list[Clip]:
 
 
 def load_held_out_per_corpus(corpora: Folders) -> list[list[Clip]]:
-    """Held-out clips of each corpus that has some; where none has, all training clips in one list."""
+    """Held-out clips of each corpus that has some; where none has, all training clips in one list.
+
+    Args:
+        corpora: Corpus folders.
+
+    Returns:
+        One list per corpus with validation clips, or else test clips, in the order of the folders.
+    """
     result: list[list[Clip]] = []
     for folder in corpora:
         splits = {clip["split"] for clip in read_index(folder)["clips"]}

@@ -77,7 +77,15 @@ class TrainerConfig:
 
 
 def learning_rate_at(step: int, config: TrainerConfig) -> float:
-    """Learning rate of a step: linear warm-up, then the schedule."""
+    """Learning rate of a step: linear warm-up, then the schedule.
+
+    Args:
+        step: Number of the step, from 0.
+        config: Settings of the loop.
+
+    Returns:
+        The rate, 0 or more and at most `config.lr`.
+    """
     if step < config.warmup_steps:
         return config.lr * (step + 1) / config.warmup_steps
     if config.lr_schedule == "halving":
@@ -146,7 +154,11 @@ class Trainer:
             self._writer = tensorboard_writer(self.folder, self.step)
 
     def run(self, stage: Stage) -> None:
-        """Train to the last step of the configuration."""
+        """Train to the last step of the configuration.
+
+        Args:
+            stage: The loss; its `buffers`, where it has some, are saved and restored with the state.
+        """
         config, process = self.config, self.process
         buffers: Mapping[str, torch.Tensor] = getattr(stage, "buffers", {})
         self._restore_buffers(buffers)

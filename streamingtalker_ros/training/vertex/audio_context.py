@@ -77,7 +77,14 @@ class AudioContextEncoder:
         model.feature_extractor.requires_grad_(False)
 
     def train(self, mode: bool = True) -> AudioContextEncoder:
-        """Turn dropout and feature masking on or off; a frozen HuBERT has neither."""
+        """Turn dropout and feature masking on or off; a frozen HuBERT has neither.
+
+        Args:
+            mode: Whether to turn them on.
+
+        Returns:
+            This object.
+        """
         self.model.train(mode and not self.audio.freeze_encoder)
         return self
 
@@ -141,6 +148,14 @@ class AudioContextEncoder:
 
     def plan_utterance(self, clip: VertexClip, first: int, count: int) -> list[EncoderRun]:
         """One encoder run over the whole clip.
+
+        Args:
+            clip: The clip.
+            first: Index of the first required frame, from 0.
+            count: Number of required frames.
+
+        Returns:
+            A list of one run, with the positions of those frames among its features.
 
         Raises:
             TalkerError: if the clip is shorter than HuBERT's receptive field.

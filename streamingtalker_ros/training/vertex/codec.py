@@ -27,7 +27,11 @@ from streamingtalker_ros.training.vertex.recipe import SegmentConfig
 
 
 def initialize_codebook(codec: Codec) -> None:
-    """Initialise a new codebook as released: uniform in ± 1 / N."""
+    """Initialise a new codebook as released: uniform in ± 1 / N.
+
+    Args:
+        codec: Its codebook of N codes is changed in place.
+    """
     nn.init.uniform_(
         codec.codebook.weight, -1.0 / codec.config.codebook_size, 1.0 / codec.config.codebook_size
     )
@@ -62,7 +66,14 @@ class CodecStage:
             self.buffers = {"codebook": codec.codebook.weight, "used": self.used}
 
     def sample(self, rng: np.random.Generator) -> torch.Tensor:
-        """Offsets (B, L, 3V) of segments of one random length L."""
+        """Offsets (B, L, 3V) of segments of one random length L.
+
+        Args:
+            rng: Draws the clips, in proportion to their length, the length L and the places.
+
+        Returns:
+            (B, L, 3V) float32 offsets from the template in the vertices' unit, L ≥ 2, on the CPU.
+        """
         chosen = rng.choice(len(self.clips), self.batch_size, p=self.clip_probs)
         clips = [self.clips[i] for i in chosen]
         max_length = min(len(clip) + 1 for clip in clips)  # rows of the shortest, its row of rest included

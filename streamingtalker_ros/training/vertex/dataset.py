@@ -187,6 +187,9 @@ def get_layout(name: str) -> DatasetLayout:
 def read_templates(folder: str | Path) -> dict[str, Array]:
     """The faces at rest of templates.pkl: subject -> (3V,).
 
+    Args:
+        folder: Folder of the data set, which holds templates.pkl.
+
     Raises:
         TalkerError: if the file is missing or malformed.
     """

@@ -52,7 +52,11 @@ class VertexBatch:
 
 
 def initialize_projections(network: VertexNetwork) -> None:
-    """Initialise the maps between latents and model width as released."""
+    """Initialise the maps between latents and model width as released.
+
+    Args:
+        network: Changed in place.
+    """
     for linear in (network.predictor.latent_in, network.head.leave):
         nn.init.xavier_normal_(linear.weight)
 
@@ -114,7 +118,14 @@ class GeneratorStage:
         self.schedule = NoiseSchedule(config.beta_start, config.beta_end, config.num_train_timesteps)
 
     def sample(self, rng: np.random.Generator) -> VertexBatch:
-        """A random batch."""
+        """A random batch.
+
+        Args:
+            rng: Draws the clips, where the windows begin, and which of them have the neutral style.
+
+        Returns:
+            B windows of T frames, history included; T is less than configured if a drawn clip is shorter.
+        """
         windows, device = self.recipe.windows, self.process.device
         chosen = rng.choice(len(self.clips), self.recipe.generator.batch_size, p=self.clip_probs)
         clips = [self.clips[i] for i in chosen]
