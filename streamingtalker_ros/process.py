@@ -57,7 +57,11 @@ def print_line(text: str, error: bool = False, timeout: float = _WRITE_TIMEOUT_S
 
 
 def print_warning(text: str) -> None:
-    """Print a warning on stdout without raising or blocking."""
+    """Print a warning on stdout without raising or blocking.
+
+    Args:
+        text: The warning, without the prefix `streamingtalker: warning:`.
+    """
     print_line(f"streamingtalker: warning: {text}", timeout=0.0)
 
 

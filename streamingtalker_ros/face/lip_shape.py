@@ -37,9 +37,23 @@ class LipShape:
         self.across = torch.as_tensor(across / np.float32(rest)).to(device)
 
     def gap(self, motion: torch.Tensor) -> torch.Tensor:
-        """Lip gap, (…, ≥ 52) -> (…), in units of a wide-open mouth."""
+        """Lip gap, (…, ≥ 52) -> (…), in units of a wide-open mouth.
+
+        Args:
+            motion: (…, ≥ 52) on the coefficients' device; the first 52 channels are ARKit weights, 0..1.
+
+        Returns:
+            (…) lip gap, in units of the gap that jawOpen at 1 adds.
+        """
         return motion[..., :52] @ self.row + self.bias
 
     def width(self, motion: torch.Tensor) -> torch.Tensor:
-        """Change of the mouth's width against rest, (…, ≥ 52) -> (…), as a fraction of the width at rest."""
+        """Change of the mouth's width against rest, (…, ≥ 52) -> (…), as a fraction of the width at rest.
+
+        Args:
+            motion: (…, ≥ 52) on the coefficients' device; the first 52 channels are ARKit weights, 0..1.
+
+        Returns:
+            (…) change of the width; negative for a mouth narrower than at rest.
+        """
         return motion[..., :52] @ self.across

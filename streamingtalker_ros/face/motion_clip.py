@@ -52,7 +52,15 @@ class BlendshapeClip:
         }
 
     def draw(self, renderer: Renderer, index: int) -> npt.NDArray[np.uint8]:
-        """Image (height, width, 3) of a frame, drawn by a renderer of `rig`."""
+        """Image (height, width, 3) of a frame, drawn by a renderer of `rig`.
+
+        Args:
+            renderer: Renderer of `rig`; it sets the size of the image and the camera.
+            index: Frame, 0..T - 1.
+
+        Returns:
+            (height, width, 3) uint8 RGB, upper row first.
+        """
         return renderer.render(self.weights[index], self.head[index])
 
 
@@ -86,7 +94,15 @@ class VertexClip:
         }
 
     def draw(self, renderer: Renderer, index: int) -> npt.NDArray[np.uint8]:
-        """Image (height, width, 3) of a frame, drawn by a renderer of `rig`."""
+        """Image (height, width, 3) of a frame, drawn by a renderer of `rig`.
+
+        Args:
+            renderer: Renderer of `rig`; it sets the size of the image and the camera.
+            index: Frame, 0..T - 1.
+
+        Returns:
+            (height, width, 3) uint8 RGB, upper row first.
+        """
         return renderer.render_vertices(self.vertices[index])
 
 
@@ -94,7 +110,12 @@ MotionClip: TypeAlias = BlendshapeClip | VertexClip
 
 
 def write_npz(path: str | os.PathLike[str], clip: MotionClip) -> None:
-    """Write the arrays of a clip into a compressed NPZ file."""
+    """Write the arrays of a clip into a compressed NPZ file.
+
+    Args:
+        path: File to write, replaced if it exists; .npz is appended to a name that does not end with it.
+        clip: The motion.
+    """
     arrays: dict[str, Any] = dict(clip.arrays())
     np.savez_compressed(path, **arrays)
 

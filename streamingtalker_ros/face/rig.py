@@ -153,6 +153,9 @@ class Rig:
     def landmark(self, name: str) -> npt.NDArray[np.int64]:
         """Indices (n,) of the vertices of a named landmark.
 
+        Args:
+            name: Name of the landmark, such as `inner_lip_upper`.
+
         Raises:
             TalkerError: If the rig lacks the landmark.
         """

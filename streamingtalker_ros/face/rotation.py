@@ -148,5 +148,12 @@ def y_up_to_ros(points: npt.ArrayLike) -> npt.NDArray[Any]:
 
 
 def ros_to_y_up(points: npt.ArrayLike) -> npt.NDArray[Any]:
-    """Inverse of `y_up_to_ros`, (…, 3) -> (…, 3)."""
+    """Inverse of `y_up_to_ros`, (…, 3) -> (…, 3).
+
+    Args:
+        points: (…, 3) x out of the face, y to the person's left, z up.
+
+    Returns:
+        (…, 3) x to the person's left, y up, z out of the face.
+    """
     return np.ascontiguousarray(np.asarray(points)[..., [1, 2, 0]])

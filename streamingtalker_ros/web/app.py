@@ -110,7 +110,15 @@ class WebContext:
         return files
 
     async def serve_asset(self, request: Request) -> Response:
-        """Endpoint of the page's files."""
+        """Endpoint of the page's files.
+
+        Args:
+            request: HTTP request; the path of its URL selects the file.
+
+        Returns:
+            The file, compressed with gzip if the client accepts it; 304 if the client has it already; 404 if
+            there is no such file.
+        """
         asset = self._assets.get(request.url.path)
         if asset is None:
             return PlainTextResponse("There is no such page.\n", 404)
@@ -124,7 +132,11 @@ class WebContext:
         return Response(body, media_type=asset.media_type, headers=headers)
 
     async def serve_session(self, socket: WebSocket) -> None:
-        """Endpoint of the WebSocket."""
+        """Endpoint of the WebSocket.
+
+        Args:
+            socket: WebSocket of one client, not yet accepted; rejected if the server has no session left.
+        """
         await socket.accept()
         if self.session_count >= self.limits.max_sessions:
             await _reject_session(socket, self.limits.max_sessions)

@@ -54,13 +54,25 @@ class StaticAsset:
 
     @classmethod
     def compress(cls, body: bytes, media_type: str) -> StaticAsset:
-        """An asset of these bytes."""
+        """An asset of these bytes.
+
+        Args:
+            body: Content of the file.
+            media_type: Value of Content-Type.
+        """
         etag = f'"{hashlib.sha256(body).hexdigest()[:20]}"'
         return cls(body, gzip.compress(body, 9, mtime=0), media_type, etag)
 
 
 def load_page(folder: Path = STATIC) -> dict[str, StaticAsset]:
-    """The bundled page by URL path, "/" among them. Without a bundle, "/" explains how to build it."""
+    """The bundled page by URL path, "/" among them. Without a bundle, "/" explains how to build it.
+
+    Args:
+        folder: Folder of the bundle; subfolders and files of unknown type are left out.
+
+    Returns:
+        {URL path: file}.
+    """
     files: dict[str, StaticAsset] = {}
     if is_built(folder):
         for path in sorted(folder.iterdir()):
@@ -74,12 +86,20 @@ def load_page(folder: Path = STATIC) -> dict[str, StaticAsset]:
 
 
 def is_built(folder: Path = STATIC) -> bool:
-    """Whether the page has been bundled."""
+    """Whether the page has been bundled.
+
+    Args:
+        folder: Folder of the bundle.
+    """
     return (folder / "index.html").is_file()
 
 
 def encode_face(rig: Rig) -> StaticAsset:
-    """A face as GLB. The page computes the normals itself."""
+    """A face as GLB. The page computes the normals itself.
+
+    Args:
+        rig: The face.
+    """
     return StaticAsset.compress(write_glb(rig, normals=False), MEDIA_TYPE)
 
 
@@ -106,6 +126,9 @@ def encode_template(vertices: npt.NDArray[np.float32], triangles: npt.NDArray[np
 
 def load_avatar(path: Path) -> StaticAsset:
     """A user's face as GLB. A .glb file is served as it is, with its materials; other formats are converted.
+
+    Args:
+        path: File of a face with ARKit shapes, in a format that `load_face` reads.
 
     Raises:
         TalkerError: if the face cannot be read, or has no shapes.

@@ -23,7 +23,11 @@ _MAX_NAME_LENGTH = 40  # characters
 
 
 def describe_controls(talker: TalkerProtocol) -> dict[str, dict[str, Any]]:
-    """The controls of a model, for the page's panel: {name: {"kind", range or choices, "default"}}."""
+    """The controls of a model, for the page's panel: {name: {"kind", range or choices, "default"}}.
+
+    Args:
+        talker: The model; a model of vertices has the control seed only.
+    """
     controls: dict[str, dict[str, Any]] = {
         "seed": {"kind": "whole", "low": SEED_RANGE[0], "high": SEED_RANGE[1], "default": 0}
     }

@@ -24,13 +24,21 @@ class IdleTimeoutProtocol(H11Protocol):
     _last_cycle_time: float
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # pyright: ignore[reportIncompatibleMethodOverride]
-        """Start the timer."""
+        """Start the timer.
+
+        Args:
+            transport: Transport of the new connection.
+        """
         super().connection_made(transport)
         self._last_cycle_time = self.loop.time()
         self._check()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Stop the timer."""
+        """Stop the timer.
+
+        Args:
+            exc: Error that ended the connection; None if it was closed or aborted without one.
+        """
         if self._timer is not None:
             self._timer.cancel()
         super().connection_lost(exc)

@@ -123,6 +123,9 @@ def check_float(message: dict[str, Any], name: str, low: float, high: float) -> 
 def parse_pcm(data: bytes) -> tuple[int, npt.NDArray[np.int16]]:
     """Parse a client's binary message.
 
+    Args:
+        data: Four bytes of header (1, epoch 0..255, 0, 0), then mono 16-bit little-endian samples.
+
     Returns:
         The epoch, and samples of shape (n,).
 

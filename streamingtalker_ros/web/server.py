@@ -159,7 +159,11 @@ class Server:
 
 
 def is_loopback(host: str) -> bool:
-    """Whether an address can be reached from this machine only."""
+    """Whether an address can be reached from this machine only.
+
+    Args:
+        host: IPv4 or IPv6 address, or a host name; of names only localhost counts as loopback.
+    """
     if host == "localhost":
         return True
     try:

@@ -95,7 +95,12 @@ class VoiceStream:
         self._wake()
 
     def push_audio(self, epoch: int, samples: npt.NDArray[np.int16]) -> None:
-        """Queue audio, (n,) int16; audio of another epoch than the one that was started is ignored."""
+        """Queue audio, (n,) int16; audio of another epoch than the one that was started is ignored.
+
+        Args:
+            epoch: Number of the audio's timeline, 0..255.
+            samples: (n,) mono, at the rate given to `start`.
+        """
         if epoch != self._epoch or not len(samples):
             return
         stamp = self._sample_count * NS_PER_S // self._format.sample_rate
@@ -123,7 +128,11 @@ class VoiceStream:
         self._wake()
 
     def set_controls(self, changes: dict[str, Any]) -> None:
-        """Change controls; an invalid value is reported by `on_error`."""
+        """Change controls; an invalid value is reported by `on_error`.
+
+        Args:
+            changes: {name: value}, names and ranges as in `describe_controls`.
+        """
         self.session.post(lambda: self._apply_controls(changes))
         self._wake()
 

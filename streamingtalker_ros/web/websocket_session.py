@@ -201,7 +201,12 @@ class WebSocketSession:
     # ------------------------------------------------------------------------------------------------ sending
 
     def deliver_threadsafe(self, messages: list[bytes]) -> None:
-        """Queue encoded frames; may be called from any thread."""
+        """Queue encoded frames; may be called from any thread.
+
+        Args:
+            messages: One binary message per frame, oldest first; those beyond the limit of unacknowledged
+                frames are dropped.
+        """
         self._call_soon(self._deliver, messages)
 
     def send_json_threadsafe(self, **fields: Any) -> None:

@@ -24,7 +24,14 @@ _LOOK_ANGLES_DEG = {  # yaw to the person's left, pitch up
 
 
 def eye_shapes(builder: ShapeBuilder) -> dict[str, npt.NDArray[np.float64]]:
-    """Displacements (V, 3) of the shapes of the upper face by name."""
+    """Displacements (V, 3) of the shapes of the upper face by name.
+
+    Args:
+        builder: The symmetric head, in mm, with its edge loops and weights.
+
+    Returns:
+        {name: (V, 3) displacements in mm at weight 1}; of each pair of left and right shapes, the left one.
+    """
     margin = builder.points[builder.loops.eye["left"][_MARGIN_LOOP]]
     k = np.arange(EYE_LOOP_LENGTH)
     pair = (EYE_LOOP_LENGTH - k) % EYE_LOOP_LENGTH

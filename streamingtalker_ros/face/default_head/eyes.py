@@ -33,7 +33,14 @@ _SIDES = (("left", 1.0), ("right", -1.0))
 
 
 def add_eyes(mesh: MeshBuilder) -> list[str]:
-    """Add both eyeballs; returns the name of the colour of each vertex of one, from the pole on."""
+    """Add both eyeballs; returns the name of the colour of each vertex of one, from the pole on.
+
+    Args:
+        mesh: Mesh under construction, in mm; receives the parts eye_left and eye_right.
+
+    Returns:
+        Colour names, one for each vertex of an eyeball; both eyeballs have the same vertex order.
+    """
     turn = 2 * np.pi * np.arange(NUM_SEGMENTS) / NUM_SEGMENTS
     rings = [np.array([[1.0, 0.0, 0.0]])]
     for degrees, _ in _RINGS[1:]:
@@ -57,6 +64,9 @@ def add_highlights(mesh: MeshBuilder) -> None:
     """Add a small white disc on each eyeball, towards the key light.
 
     It stays in place when the eyeball turns.
+
+    Args:
+        mesh: Mesh under construction, in mm; receives the parts glint_left and glint_right.
     """
     count = _NUM_HIGHLIGHT_VERTICES
     turn = 2 * np.pi * np.arange(count) / count
@@ -74,7 +84,11 @@ def add_highlights(mesh: MeshBuilder) -> None:
 
 
 def add_brows(mesh: MeshBuilder) -> None:
-    """Add both brows: a ribbon with a domed cross-section, thick near the nose and thin outside."""
+    """Add both brows: a ribbon with a domed cross-section, thick near the nose and thin outside.
+
+    Args:
+        mesh: Mesh under construction, in mm; receives the parts brow_left and brow_right.
+    """
     s = np.linspace(0.0, 1.0, _NUM_BROW_COLUMNS)
     y = 14.0 + 38.0 * s
     z = 22.0 + 5.0 * np.sin(np.pi * np.clip(s * 0.78 + 0.06, 0, 1)) - 3.5 * s**3

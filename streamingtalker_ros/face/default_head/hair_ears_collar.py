@@ -48,7 +48,11 @@ _LAST_HAIR_STATION = 13  # of the loft, below the hairline everywhere
 
 
 def add_ears(mesh: MeshBuilder) -> None:
-    """Add both ears: a bowl with a rolled rim on a short root, tilted back and away from the head."""
+    """Add both ears: a bowl with a rolled rim on a short root, tilted back and away from the head.
+
+    Args:
+        mesh: Mesh under construction, in mm; receives the parts ear_left and ear_right.
+    """
     turn = 2 * np.pi * np.arange(14) / 14
     c, s = np.cos(turn), np.sin(turn)
     narrowing = 1.0 - 0.26 * smoothstep((0.3 - s) / 1.3)  # the lobe is smaller than the top
@@ -75,7 +79,11 @@ def add_ears(mesh: MeshBuilder) -> None:
 
 
 def add_hair(mesh: MeshBuilder) -> None:
-    """Add short hair, combed from a parting on the person's left: a shell from the crown to the hairline."""
+    """Add short hair, combed from a parting on the person's left: a shell from the crown to the hairline.
+
+    Args:
+        mesh: Mesh under construction, in mm; receives the part hair.
+    """
     half = np.array([0, 9, 18, 26, 33, 42, 52, 61, 69, 76, 83, 90, 98, 108, 122, 140, 160])
     degrees = np.concatenate([-half[:0:-1], half, [180.0]])
     psi = np.radians(degrees)
@@ -125,7 +133,11 @@ def add_hair(mesh: MeshBuilder) -> None:
 
 
 def add_collar(mesh: MeshBuilder) -> None:
-    """Add a soft round collar that hides the lower border of the neck."""
+    """Add a soft round collar that hides the lower border of the neck.
+
+    Args:
+        mesh: Mesh under construction, in mm; receives the part collar.
+    """
     turn = 2 * np.pi * np.arange(32) / 32
     c, s = np.cos(turn), np.sin(turn)
     rows = []

@@ -134,7 +134,14 @@ def face_relief(points: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
 
 
 def cover_eyeball(points: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    """Raise the skin (n, 3) of the face's left half over the eyeball, as eyelids."""
+    """Raise the skin (n, 3) of the face's left half over the eyeball, as eyelids.
+
+    Args:
+        points: (n, 3) points of the skin in mm; x out of the face, y to the person's left, z up.
+
+    Returns:
+        (n, 3) points in mm, a copy in which x alone differs.
+    """
     center = EYE_CENTER
     dy, dz = points[:, 1] - center[1], points[:, 2] - center[2]
     shell = EYE_RADIUS + _EYELID_THICKNESS

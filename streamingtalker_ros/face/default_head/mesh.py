@@ -54,7 +54,12 @@ class MeshBuilder:
             self.quads.append((outer[k], outer[n], inner[n], inner[k]))
 
     def add_fan(self, loop: npt.NDArray[np.int64], center: int) -> None:
-        """Add triangles from a closed loop to one vertex."""
+        """Add triangles from a closed loop to one vertex.
+
+        Args:
+            loop: (n,) vertices, counter-clockwise around `center` seen from outside.
+            center: Vertex that all triangles share.
+        """
         for k in range(len(loop)):
             self.quads.append((loop[k], loop[(k + 1) % len(loop)], center, center))
 

@@ -45,7 +45,14 @@ _PRESS = {
 
 
 def mouth_shapes(builder: ShapeBuilder) -> dict[str, npt.NDArray[np.float64]]:
-    """Displacements (V, 3) of the shapes of jaw, lips, lower cheeks and tongue by name."""
+    """Displacements (V, 3) of the shapes of jaw, lips, lower cheeks and tongue by name.
+
+    Args:
+        builder: The symmetric head, in mm, with its edge loops and weights.
+
+    Returns:
+        {name: (V, 3) displacements in mm at weight 1}; of each pair of left and right shapes, the left one.
+    """
     shapes = _jaw_shapes(builder)
     shapes.update(_symmetric_shapes(builder))
     shapes.update(_corner_shapes(builder))

@@ -109,7 +109,14 @@ def lip_line_height(y: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
 
 
 def add_skin(mesh: MeshBuilder) -> EdgeLoops:
-    """Add the skin and the inside of the mouth."""
+    """Add the skin and the inside of the mouth.
+
+    Args:
+        mesh: Mesh under construction, in mm; receives the skin and the inside of the mouth.
+
+    Returns:
+        Loops of vertices around mouth and eyes.
+    """
     psi = np.radians(np.array([-c for c in _COLUMNS[:0:-1]] + list(_COLUMNS) + [180.0]))
     face_v = np.interp(-np.array(_ROWS_Z), -_front_heights(), np.linspace(0, LAST_STATION, _FRONT_SAMPLES))
     v = np.concatenate([_ROWS_V[0], face_v, _ROWS_V[1]])

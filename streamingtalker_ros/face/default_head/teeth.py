@@ -19,7 +19,14 @@ _NUM_TONGUE_SEGMENTS = 10
 
 
 def add_teeth(mesh: MeshBuilder) -> dict[str, list[str]]:
-    """Add both rows of teeth; returns the name of the colour of each vertex by part."""
+    """Add both rows of teeth; returns the name of the colour of each vertex by part.
+
+    Args:
+        mesh: Mesh under construction, in mm; receives the parts teeth_upper and teeth_lower.
+
+    Returns:
+        {part: colour name of each vertex, "gum" or "tooth"}.
+    """
     columns = _NUM_TEETH * _COLUMNS_PER_TOOTH + 1
     turn = np.linspace(-_ARCH_HALF_ANGLE, _ARCH_HALF_ANGLE, columns)
     colors: dict[str, list[str]] = {}
@@ -60,7 +67,11 @@ def _molar_weight(turn: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
 
 
 def add_tongue(mesh: MeshBuilder) -> None:
-    """Add the tongue: a flattened closed body with a groove, in loops from the root to the tip."""
+    """Add the tongue: a flattened closed body with a groove, in loops from the root to the tip.
+
+    Args:
+        mesh: Mesh under construction, in mm; receives the part tongue.
+    """
     count = _NUM_TONGUE_SEGMENTS
     around = 2 * np.pi * np.arange(count) / count
     c, s = np.cos(around), np.sin(around)

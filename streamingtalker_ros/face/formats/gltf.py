@@ -29,13 +29,27 @@ _MAX_COORDINATE_M = 1e6
 
 
 def srgb_to_linear(colors: npt.ArrayLike) -> npt.NDArray[np.float32]:
-    """Colours 0..1 from sRGB to linear light (IEC 61966-2-1)."""
+    """Colours 0..1 from sRGB to linear light (IEC 61966-2-1).
+
+    Args:
+        colors: sRGB values of any shape, 0..1.
+
+    Returns:
+        Linear values of the same shape, 0..1.
+    """
     values = np.asarray(colors, np.float64)
     return np.where(values <= 0.04045, values / 12.92, ((values + 0.055) / 1.055) ** 2.4).astype(np.float32)
 
 
 def linear_to_srgb(colors: npt.ArrayLike) -> npt.NDArray[np.float32]:
-    """Inverse of `srgb_to_linear`."""
+    """Inverse of `srgb_to_linear`.
+
+    Args:
+        colors: Linear values of any shape, 0..1.
+
+    Returns:
+        sRGB values of the same shape, 0..1.
+    """
     values = np.asarray(colors, np.float64)
     return np.where(values <= 0.0031308, values * 12.92, 1.055 * values ** (1 / 2.4) - 0.055).astype(
         np.float32

@@ -72,6 +72,14 @@ class GltfDocument:
     def accessor(self, number: int) -> npt.NDArray[Any]:
         """(count, width) array of an accessor, with stride, sparse values and normalisation applied.
 
+        Args:
+            number: Index of the accessor in the document, from 0.
+
+        Returns:
+            Values of shape (count, width), where width is the number of components of an element (1 for
+            SCALAR, 3 for VEC3). Values of width 3 and normalised integers are float32; others keep the
+            file's type.
+
         Raises:
             TalkerError: If its buffer is too short, or it states more values than the file can hold.
         """
@@ -95,7 +103,11 @@ class GltfDocument:
         return _as_size(self.tree["accessors"][_as_index(number)]["count"])
 
     def has_data(self, number: int) -> bool:
-        """Whether an accessor has values of its own; without them it stands for zeros."""
+        """Whether an accessor has values of its own; without them it stands for zeros.
+
+        Args:
+            number: Index of the accessor in the document, from 0.
+        """
         spec = self.tree["accessors"][_as_index(number)]
         return "bufferView" in spec or "sparse" in spec
 

@@ -60,7 +60,14 @@ def arkit_name(label: str) -> str | None:
 
 @functools.lru_cache(maxsize=4096)
 def match_name(label: str) -> Match | None:
-    """Match a file's name of a shape, as `arkit_name` does, and say how directly it is named."""
+    """Match a file's name of a shape, as `arkit_name` does, and say how directly it is named.
+
+    Args:
+        label: The name in the file.
+
+    Returns:
+        The ARKit name and its rank, or None if the label matches none.
+    """
     if len(label) > _MAX_LENGTH:
         return None
     tail = re.split(r"[.:|/]", label)[-1]

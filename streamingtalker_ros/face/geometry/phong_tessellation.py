@@ -59,5 +59,12 @@ class PhongTessellator:
         return np.concatenate([points, middle]), np.concatenate([normals, normal])
 
     def interpolate(self, values: npt.NDArray[np.floating]) -> npt.NDArray[np.floating]:
-        """Values of all vertices, (V, …) -> (V + E, …); an edge takes the mean of its ends."""
+        """Values of all vertices, (V, …) -> (V + E, …); an edge takes the mean of its ends.
+
+        Args:
+            values: (V, …) one value or row per vertex of the original mesh, in any unit.
+
+        Returns:
+            (V + E, …) the given values, then those of the edges' middles.
+        """
         return np.concatenate([values, values[self.edges].mean(axis=1)])

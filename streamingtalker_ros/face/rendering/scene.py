@@ -133,7 +133,11 @@ def place_camera(rig: Rig, shot: Shot) -> Camera:
 
 
 def material_per_vertex(rig: Rig) -> npt.NDArray[np.int64]:
-    """Index of each vertex's material, (V,): 0 for `DEFAULT_MATERIAL`, k + 1 for the k-th of `MATERIALS`."""
+    """Index of each vertex's material, (V,): 0 for `DEFAULT_MATERIAL`, k + 1 for the k-th of `MATERIALS`.
+
+    Args:
+        rig: The face; the name of a vertex's part determines its material.
+    """
     material = np.zeros(len(rig.vertices), np.int64)
     for part, (first, last) in rig.parts.items():
         for k, prefix in enumerate(MATERIALS):
