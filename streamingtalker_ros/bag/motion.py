@@ -47,7 +47,15 @@ class MotionRecording:
 
     @classmethod
     def from_frames(cls, frames: Sequence[FaceFrame], frame_rate: float) -> MotionRecording:
-        """Return published frames as arrays."""
+        """Return published frames as arrays.
+
+        Args:
+            frames: T frames in the order of their publication, 1 and more.
+            frame_rate: Frames per second, above 0.
+
+        Returns:
+            The recording; it holds copies of the values.
+        """
         return cls(
             np.array([frame.stamp for frame in frames], np.int64),
             np.stack([frame.weights for frame in frames]),
@@ -138,6 +146,11 @@ def align_weights(
 
 def compare(motion: MotionRecording, reference: MotionRecording, rig: Rig) -> dict[str, float]:
     """Compare frames of audio with a reference on a rig.
+
+    Args:
+        motion: The generated motion; its idle frames are left out.
+        reference: The motion to compare with, at any frame rate; its stamps are of the same clock.
+        rig: The face on which lip aperture and lip vertices are measured.
 
     Returns:
         Figures, their units in the names. Correlation and lag are NaN if one of the two mouths does not move.

@@ -112,7 +112,11 @@ class OfflineTalker:
         )
 
     def on_audio_info(self, info: Any) -> None:
-        """Process an AudioInfo message."""
+        """Process an AudioInfo message.
+
+        Args:
+            info: An AudioInfo message of ros-drivers; it gives the format of the audio that follows.
+        """
         self._audio_decoder.on_audio_info(info)
 
     def on_audio(self, time: int, type_name: str, message: Any) -> list[TimedFrame]:
@@ -138,7 +142,12 @@ class OfflineTalker:
         return self._take_frames()
 
     def reject(self, kind: str, message: str) -> None:
-        """Count a message that could not be read."""
+        """Count a message that could not be read.
+
+        Args:
+            kind: Kind of the problem.
+            message: Description of the problem for the user.
+        """
         self._session.reject(kind, message)
 
     def finish(self) -> list[TimedFrame]:

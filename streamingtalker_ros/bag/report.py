@@ -57,7 +57,15 @@ class Curve:
 
 
 def render_table(figures: Mapping[str, Any]) -> str:
-    """Return an HTML table of two columns; floats have four digits."""
+    """Return an HTML table of two columns; floats have four digits.
+
+    Args:
+        figures: Name -> value, one row each. Underscores in names become spaces, and `str` converts values
+            that are not floats.
+
+    Returns:
+        HTML in which names and values are escaped.
+    """
 
     def to_text(value: Any) -> str:
         return f"{value:.4g}" if isinstance(value, float) else str(value)

@@ -49,7 +49,14 @@ class BagMessage:
 
 
 def get_variant(type_name: str) -> Variant:
-    """Return the variant of audio_common_msgs whose typestore has a type; both have this package's types."""
+    """Return the variant of audio_common_msgs whose typestore has a type; both have this package's types.
+
+    Args:
+        type_name: "package/msg/Name", an audio message, AudioInfo or a message of this package.
+
+    Returns:
+        Name of the variant.
+    """
     return _VARIANTS[type_name]
 
 
@@ -76,7 +83,14 @@ def encode(message: Any) -> bytes:
 
 
 def absolute_topic(topic: str) -> str:
-    """Convert "audio" to "/audio"."""
+    """Convert "audio" to "/audio".
+
+    Args:
+        topic: A topic with or without a leading slash.
+
+    Returns:
+        The topic with a leading slash.
+    """
     return topic if topic.startswith("/") else f"/{topic}"
 
 
@@ -176,7 +190,14 @@ class BagInput:
         return name
 
     def info_topic(self, audio_topic: str) -> str | None:
-        """Return the audio_info of an audio topic, NAME_info or audio_info in the same namespace, or None."""
+        """Return the audio_info of an audio topic, NAME_info or audio_info in the same namespace, or None.
+
+        Args:
+            audio_topic: Absolute topic of the audio.
+
+        Returns:
+            Absolute topic; NAME_info is preferred. Connections of an unknown definition are ignored.
+        """
         infos = {
             each.topic
             for each in self._connections

@@ -64,7 +64,15 @@ def loudness_to_weights(
 
 
 def loudness_driven_jaw(rig: Rig, test_set: TestSet) -> list[MotionCurves]:
-    """Baseline `loudness_to_weights`."""
+    """Baseline `loudness_to_weights`.
+
+    Args:
+        rig: The face on which the curves are measured.
+        test_set: Clips whose audio drives the jaw.
+
+    Returns:
+        The curves of each clip.
+    """
     return [MotionCurves.from_weights(rig, loudness_to_weights(clip.pcm)) for clip in test_set.clips]
 
 
@@ -72,6 +80,13 @@ def coarticulation_model(rig: Rig, test_set: TestSet) -> list[MotionCurves] | No
     """Baseline of the rule-based coarticulation model on the clips' phones.
 
     None where it generated the reference, or where the clips have no transcript.
+
+    Args:
+        rig: The face on which the curves are measured.
+        test_set: Clips with audio and phones.
+
+    Returns:
+        The curves of each clip, or None.
     """
     names = {phone.name for phones in test_set.phones for phone in phones}
     if test_set.is_rule_based or len(names) < MIN_PHONE_CLASSES:
@@ -86,6 +101,13 @@ def reference_weights(rig: Rig, test_set: TestSet) -> list[MotionCurves] | None:
     """Baseline of the weights solved from the tracked face: the error of the blendshape solver.
 
     None where the lips were not tracked.
+
+    Args:
+        rig: The face on which the curves are measured.
+        test_set: Clips with ARKit weights.
+
+    Returns:
+        The curves of each clip, or None.
     """
     if not test_set.is_tracked:
         return None

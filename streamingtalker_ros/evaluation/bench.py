@@ -47,7 +47,14 @@ def time_passes(work: Work, count: int) -> npt.NDArray[np.float64]:
 
 
 def percentiles(times: np.ndarray) -> dict[str, float]:
-    """Return the 50th, 95th and 99th percentile as p50, p95, p99."""
+    """Return the 50th, 95th and 99th percentile as p50, p95, p99.
+
+    Args:
+        times: (N,) durations in any unit, N at least 1.
+
+    Returns:
+        Name of the percentile -> value in the unit of `times`.
+    """
     return {f"p{q}": float(np.percentile(times, q)) for q in (50, 95, 99)}
 
 
@@ -82,6 +89,9 @@ class PassRunner:
 
     def open_stream(self, seed: int = 0) -> tuple[StreamProtocol, float]:
         """Open a stream and run it up to its first frames.
+
+        Args:
+            seed: Seed of the stream's random numbers.
 
         Returns:
             The stream, and the milliseconds of the call that returned the frames.

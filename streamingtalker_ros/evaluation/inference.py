@@ -102,6 +102,9 @@ def inter_ocular_distance(rig: Rig) -> float:
 
     Lip aperture and lip width in this unit are comparable between faces of different size.
 
+    Args:
+        rig: The face; needs the landmarks eyelid_left and eyelid_right.
+
     Returns:
         Metres.
     """
@@ -113,7 +116,14 @@ def inter_ocular_distance(rig: Rig) -> float:
 
 
 def lip_vertices(rig: Rig) -> npt.NDArray[np.intp]:
-    """Indices of the vertices over which LVE is computed: the inner lip rings and the mouth's corners."""
+    """Indices of the vertices over which LVE is computed: the inner lip rings and the mouth's corners.
+
+    Args:
+        rig: The face; needs the landmarks inner_lip_upper, inner_lip_lower and mouth_corners.
+
+    Returns:
+        (L,) indices into `rig.vertices`, ascending and unique.
+    """
     return np.unique(
         np.concatenate(
             [

@@ -158,7 +158,15 @@ def frame_levels(pcm: np.ndarray, hop: int = HOP_LENGTH) -> npt.NDArray[np.float
 
 
 def correlation(a: np.ndarray, b: np.ndarray) -> float:
-    """Pearson's correlation of two curves (T,); 0 where one of them is constant."""
+    """Pearson's correlation of two curves (T,); 0 where one of them is constant.
+
+    Args:
+        a: (T,) in any unit.
+        b: (T,) in any unit.
+
+    Returns:
+        The correlation, -1..1.
+    """
     a, b = a - a.mean(), b - b.mean()
     norm = np.sqrt((a * a).sum() * (b * b).sum())
     return float((a * b).sum() / norm) if norm > 1e-12 else 0.0
@@ -188,7 +196,16 @@ def cross_correlation(
 
 
 def lag(generated: np.ndarray, reference: np.ndarray, max_lag: int = MAX_LAG_FRAMES) -> int:
-    """Frames by which `generated` is later than `reference`: the shift of highest correlation."""
+    """Frames by which `generated` is later than `reference`: the shift of highest correlation.
+
+    Args:
+        generated: (T,) in any unit.
+        reference: (T,) in any unit.
+        max_lag: Largest shift in frames, less than T.
+
+    Returns:
+        Frames, -max_lag..max_lag; negative if `generated` is early.
+    """
     return int(cross_correlation(generated, reference, max_lag).argmax()) - max_lag
 
 

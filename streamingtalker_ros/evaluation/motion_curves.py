@@ -51,7 +51,14 @@ class MotionCurves:
         return cls(lip_aperture(rig, weights) / unit, rig.lip_width(weights) / unit, weights, head)
 
     def select(self, frames: npt.NDArray[np.intp]) -> MotionCurves:
-        """Return the curves at some frame indices."""
+        """Return the curves at some frame indices.
+
+        Args:
+            frames: (N,) frame indices, 0..T - 1, in any order.
+
+        Returns:
+            The curves of N frames; curves that are None remain None.
+        """
         return MotionCurves(
             self.opening[frames],
             self.width[frames],

@@ -43,26 +43,58 @@ def _shape_noise(
 
 
 def rumble(count: int, rng: np.random.Generator) -> Samples:
-    """Brown noise: -6 dB per octave above 30 Hz."""
+    """Brown noise: -6 dB per octave above 30 Hz.
+
+    Args:
+        count: Number of samples at 16 kHz, 1 and up.
+        rng: Source of all random numbers.
+
+    Returns:
+        Audio at 16 kHz, (count,), not normalized in level.
+    """
     return _shape_noise(count, rng, lambda frequency: 1.0 / np.maximum(frequency, 30.0))
 
 
 def fan_noise(count: int, rng: np.random.Generator) -> Samples:
-    """Broadband fan noise above 1 kHz, modulated at 0.5 Hz."""
+    """Broadband fan noise above 1 kHz, modulated at 0.5 Hz.
+
+    Args:
+        count: Number of samples at 16 kHz, 1 and up.
+        rng: Source of all random numbers.
+
+    Returns:
+        Audio at 16 kHz, (count,), not normalized in level.
+    """
     t = np.arange(count) / SAMPLE_RATE
     noise = _shape_noise(count, rng, lambda frequency: frequency > 1000.0)
     return noise * (1.0 + 0.7 * np.sin(2 * np.pi * 0.5 * t))
 
 
 def motor(count: int, rng: np.random.Generator) -> Samples:
-    """Motor of varying speed: 90 to 160 Hz and its harmonics over rumble."""
+    """Motor of varying speed: 90 to 160 Hz and its harmonics over rumble.
+
+    Args:
+        count: Number of samples at 16 kHz, 1 and up.
+        rng: Source of all random numbers.
+
+    Returns:
+        Audio at 16 kHz, (count,), not normalized in level.
+    """
     t = np.arange(count) / SAMPLE_RATE
     phase = 2 * np.pi * np.cumsum(125.0 + 35.0 * np.sin(2 * np.pi * 0.21 * t)) / SAMPLE_RATE
     return _harmonics(phase, 15) + 0.3 * augmentation.set_rms(rumble(count, rng), 0.0)
 
 
 def clatter(count: int, rng: np.random.Generator) -> Samples:
-    """Dishes and keys: inharmonic rings of 30 to 200 ms, four per second."""
+    """Dishes and keys: inharmonic rings of 30 to 200 ms, four per second.
+
+    Args:
+        count: Number of samples at 16 kHz, above 6400 (0.4 s, the length of a ring).
+        rng: Source of all random numbers.
+
+    Returns:
+        Audio at 16 kHz, (count,), not normalized in level.
+    """
     output, t = np.zeros(count), np.arange(int(0.4 * SAMPLE_RATE)) / SAMPLE_RATE
     for start in rng.integers(0, count - len(t), int(4 * count / SAMPLE_RATE)):
         ring = sum(
@@ -74,7 +106,15 @@ def clatter(count: int, rng: np.random.Generator) -> Samples:
 
 
 def strings(count: int, rng: np.random.Generator) -> Samples:
-    """String section: slow chords of sawtooth tones with vibrato."""
+    """String section: slow chords of sawtooth tones with vibrato.
+
+    Args:
+        count: Number of samples at 16 kHz, 1 and up.
+        rng: Source of all random numbers.
+
+    Returns:
+        Audio at 16 kHz, (count,), not normalized in level.
+    """
     t, output = np.arange(count) / SAMPLE_RATE, np.zeros(count)
     for bar in range(int(np.ceil(count / SAMPLE_RATE / 2.0))):
         in_bar = (t >= 2.0 * bar) & (t < 2.0 * bar + 2.0)
@@ -89,7 +129,15 @@ def strings(count: int, rng: np.random.Generator) -> Samples:
 
 
 def pop_band(count: int, rng: np.random.Generator) -> Samples:
-    """Pop music: kick, snare and hi-hat at 112 beats per minute with a plucked bass and a lead."""
+    """Pop music: kick, snare and hi-hat at 112 beats per minute with a plucked bass and a lead.
+
+    Args:
+        count: Number of samples at 16 kHz, 1 and up.
+        rng: Source of all random numbers.
+
+    Returns:
+        Audio at 16 kHz, (count,), not normalized in level.
+    """
     output, beat = np.zeros(count), 60.0 / _POP_TEMPO_BPM
     t = np.arange(int(0.5 * SAMPLE_RATE)) / SAMPLE_RATE
     kick = np.sin(2 * np.pi * (45.0 * t + 6.0 * (1 - np.exp(-t / 0.03)))) * np.exp(-t / 0.12)

@@ -78,7 +78,13 @@ class EvaluationResults:
     model_stats: dict[str, Any] = field(default_factory=dict)
 
     def add(self, test_set: TestSet, system: str, curves: list[MotionCurves]) -> None:
-        """Score the motion of a system on a test set and store motion and scores."""
+        """Score the motion of a system on a test set and store motion and scores.
+
+        Args:
+            test_set: The clips and their references.
+            system: Name of the system; its former results are replaced.
+            curves: Motion of each clip, in the order of the clips of `test_set`.
+        """
         scores, clips = score(self.rig, test_set, curves)
         self.curves.setdefault(test_set.name, {})[system] = curves
         self.scores.setdefault(test_set.name, {})[system] = scores
@@ -225,7 +231,12 @@ def _add_baselines(results: EvaluationResults, test_set: TestSet) -> None:
 
 
 def measure_non_speech(results: EvaluationResults, talker: Talker) -> None:
-    """Measure the lips in sounds without speech, and after truncated speech."""
+    """Measure the lips in sounds without speech, and after truncated speech.
+
+    Args:
+        results: Results with the curves of the model on every test set; `non_speech` is set.
+        talker: The evaluated blendshape talker.
+    """
     test_set = results.main_test_set()
     openings = [curves.opening for curves in results.curves[test_set.name][results.system]]
     vowel_opening = metrics.vowel_opening(openings, test_set.phones, FRAME_RATE)
@@ -249,7 +260,13 @@ def measure_non_speech(results: EvaluationResults, talker: Talker) -> None:
 
 
 def measure_robustness(results: EvaluationResults, talker: Talker, progress: bool = False) -> None:
-    """Measure noise, level, bandwidth and room on every test set whose reference moves."""
+    """Measure noise, level, bandwidth and room on every test set whose reference moves.
+
+    Args:
+        results: Results with the test sets; `robustness` is set.
+        talker: The evaluated blendshape talker.
+        progress: Whether to show a progress bar.
+    """
     for test_set in results.test_sets:
         if test_set.moving_clips:
             results.robustness[test_set.name] = robustness.score_conditions(
@@ -260,7 +277,14 @@ def measure_robustness(results: EvaluationResults, talker: Talker, progress: boo
 def measure_sampling(
     results: EvaluationResults, talker: Talker, seeds: int = 32, progress: bool = False
 ) -> None:
-    """Measure the spread over seeds in one clip, and the errors of sample, mean and shorter contexts."""
+    """Measure the spread over seeds in one clip, and the errors of sample, mean and shorter contexts.
+
+    Args:
+        results: Results with the test sets; `seed_scores`, `seed_spread` and `sampling` are set.
+        talker: The evaluated blendshape talker.
+        seeds: Number of seeds with which the clip is generated.
+        progress: Whether to show a progress bar.
+    """
     results.seed_scores, results.seed_spread = sampling.measure_seed_spread(
         talker, results.rig, sampling.clip_with_most_bilabials(results.test_sets), seeds, **results.options
     )
@@ -276,7 +300,15 @@ def measure_drift(
     voices: int = 4,
     progress: bool = False,
 ) -> None:
-    """Measure the drift over a long stream, see `drift.measure_drift`."""
+    """Measure the drift over a long stream, see `drift.measure_drift`.
+
+    Args:
+        results: Results with the test sets; `drift` is set.
+        talker: The evaluated blendshape talker.
+        minutes: Duration of the stream in minutes, above 0.
+        voices: Number of concurrent streams, each with a different seed.
+        progress: Whether to show a progress bar.
+    """
     clips = robustness.evenly_spread_subset(results.main_test_set(), MAX_DRIFT_CLIPS).clips
     results.drift = drift.measure_drift(
         talker, results.rig, clips, minutes, voices, progress, **results.options
@@ -284,7 +316,13 @@ def measure_drift(
 
 
 def measure_model_stats(results: EvaluationResults, talker: Talker, folder: str | os.PathLike[str]) -> None:
-    """Measure size, use of the codebook and cost of a frame of the checkpoint in a folder."""
+    """Measure size, use of the codebook and cost of a frame of the checkpoint in a folder.
+
+    Args:
+        results: Results with the test sets; `model_stats` is set.
+        talker: The evaluated blendshape talker.
+        folder: Folder of the checkpoint; the size is NaN without weights.safetensors.
+    """
     clips = [clip for test_set in results.test_sets for clip in test_set.clips]
     results.model_stats = {
         **model_stats.weights_size(folder),

@@ -86,7 +86,15 @@ ACCEPTANCE_CONDITIONS: Final = ("pink noise, 10 dB", "white noise, 10 dB", "tele
 
 
 def evenly_spread_subset(test_set: TestSet, count: int = NUM_CLIPS) -> TestSet:
-    """Select at most `count` clips whose reference moves, evenly spread."""
+    """Select at most `count` clips whose reference moves, evenly spread.
+
+    Args:
+        test_set: The test set to reduce.
+        count: Largest number of clips, 1 and up.
+
+    Returns:
+        A test set of the selected clips, in their order.
+    """
     indices = test_set.moving_clips
     if len(indices) > count:
         indices = [indices[int(i)] for i in np.linspace(0, len(indices) - 1, count).round()]

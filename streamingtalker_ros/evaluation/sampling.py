@@ -64,7 +64,15 @@ class SeedSpread:
 
 
 def clip_with_most_bilabials(test_sets: Iterable[TestSet]) -> Clip:
-    """Select the clip of at most `MAX_CLIP_SECONDS` with the most bilabials; without phones the longest."""
+    """Select the clip of at most `MAX_CLIP_SECONDS` with the most bilabials; without phones the longest.
+
+    Args:
+        test_sets: Test sets with at least one clip in all; clips whose reference does not move are considered
+            only in a test set without moving references.
+
+    Returns:
+        The clip; of equal counts the longest. A longer clip than `MAX_CLIP_SECONDS` only if all are longer.
+    """
     candidates = []
     for test_set in test_sets:
         for i in test_set.moving_clips or range(len(test_set.clips)):

@@ -89,7 +89,12 @@ class HeadController:
         self._order: npt.NDArray[np.int64] = np.zeros(0, np.int64)  # index of each source in its weights
 
     def set_joint_state(self, names: Iterable[str], positions: Iterable[float]) -> None:
-        """Set the joints' own positions, as a JointState reports them; ignored after the first command."""
+        """Set the joints' own positions, as a JointState reports them; ignored after the first command.
+
+        Args:
+            names: Names of joints; unknown ones are ignored.
+            positions: Position of each named joint in the joint's unit; NaN and infinities are ignored.
+        """
         reported = {name: value for name, value in zip(names, positions, strict=False) if np.isfinite(value)}
         if self._last_step is not None or not reported:
             return

@@ -46,7 +46,11 @@ class JointLimiter:
         self.set_position(start)
 
     def set_position(self, position: npt.ArrayLike) -> None:
-        """Set the joints to these positions, (J,), at rest; positions beyond a limit are clipped to it."""
+        """Set the joints to these positions, (J,), at rest; positions beyond a limit are clipped to it.
+
+        Args:
+            position: (J,) in the joints' units; NaN counts as 0.
+        """
         self.position = np.clip(np.nan_to_num(np.asarray(position, np.float64)), self.low, self.high)
         self.velocity = np.zeros_like(self.position)
 

@@ -77,7 +77,15 @@ class PlayoutBuffer:
         return True
 
     def is_stale(self, now: int, timeout: int) -> bool:
-        """Return whether no frame arrived for `timeout` ns and all frames have been played."""
+        """Return whether no frame arrived for `timeout` ns and all frames have been played.
+
+        Args:
+            now: Current time, ns of the clock of the stamps.
+            timeout: Duration in ns, 0 and up.
+
+        Returns:
+            True also before the first frame, and if the clock was set back by more than 1 s.
+        """
         return (
             self._last_arrival is None
             or now - max(self._last_arrival, self._stamps[-1] + self.delay) > timeout

@@ -166,6 +166,9 @@ class FaceMarkers:
     def on_model(self, model: Any) -> bool:
         """Accept a FaceModel message.
 
+        Args:
+            model: A FaceModel message.
+
         Returns:
             Whether its motion arrives as FaceVertices, for `on_vertices`; otherwise `rig` is shown.
         """
@@ -179,12 +182,19 @@ class FaceMarkers:
         return self._mesh is not None
 
     def on_vertices(self, vertices: Any) -> None:
-        """Accept a FaceVertices message; ignored if it does not fit the mesh of the FaceModel."""
+        """Accept a FaceVertices message; ignored if it does not fit the mesh of the FaceModel.
+
+        Args:
+            vertices: A FaceVertices message; its offsets are in metres, 3 per vertex of the mesh.
+        """
         if self._mesh is not None and self._mesh.set_offsets(vertices.offsets):
             self._stamp, self._pending = stamp_to_ns(vertices.header.stamp), True
 
     def on_motion(self, motion: Any) -> Any:
         """Accept a FaceMotion message.
+
+        Args:
+            motion: A FaceMotion message; shapes of the rig that it does not name are 0.
 
         Returns:
             A tf2_msgs/TFMessage that rotates the head, or None without `rotate`.

@@ -19,12 +19,27 @@ _DELETE_ALL: Final = 3  # Marker.DELETEALL
 
 
 def is_vertex_model(model: Any) -> bool:
-    """Return whether FaceVertices, and not FaceMotion, moves the face of a FaceModel message."""
+    """Return whether FaceVertices, and not FaceMotion, moves the face of a FaceModel message.
+
+    Args:
+        model: A FaceModel message.
+
+    Returns:
+        True if the message names no shapes and has at least one triangle and one vertex.
+    """
     return not len(model.shape_names) and len(model.triangles) >= 3 and len(model.vertices) >= 3
 
 
 def delete_all_markers(message_class: MessageClassLookup, serialize: Callable[[Any], bytes]) -> bytes:
-    """Return a serialized Marker that removes all markers of its topic."""
+    """Return a serialized Marker that removes all markers of its topic.
+
+    Args:
+        message_class: Returns the class of a message type.
+        serialize: Returns the bytes of a message.
+
+    Returns:
+        CDR as `serialize` returns it.
+    """
     message = message_class(MARKER_TYPE)()
     message.action = _DELETE_ALL
     return serialize(message)

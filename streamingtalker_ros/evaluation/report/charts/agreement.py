@@ -66,7 +66,14 @@ def agreement_chart(results: EvaluationResults, test_set: TestSet, bound: float 
 
 
 def overview_chart(results: EvaluationResults) -> Figure:
-    """Plot median r, amplitude and closure recall of every system on every test set."""
+    """Plot median r, amplitude and closure recall of every system on every test set.
+
+    Args:
+        results: Results with scores; test sets whose reference does not move are left out.
+
+    Returns:
+        The figure.
+    """
     test_sets = [test_set for test_set in results.test_sets if test_set.moving_clips][::-1]
     systems = list(
         dict.fromkeys(
@@ -247,7 +254,15 @@ def _plot_amplitudes(
 
 
 def motion_chart(results: EvaluationResults, test_set: TestSet) -> Figure:
-    """Plot distribution and power spectrum of the lip opening, the model against the reference."""
+    """Plot distribution and power spectrum of the lip opening, the model against the reference.
+
+    Args:
+        results: Results with the curves of the model and the reference.
+        test_set: One of the test sets of `results`.
+
+    Returns:
+        The figure.
+    """
     curves = results.curves[test_set.name]
     systems = [name for name in curves if name in (results.system, REFERENCE, LOUDNESS_DRIVEN_JAW)]
     colours = system_colours(systems, results.system, REFERENCE)

@@ -170,7 +170,17 @@ def rest_chart(
 
 
 def seeds_chart(results: EvaluationResults) -> Figure:
-    """Plot one clip generated with all seeds: lip opening with closures, blinks, brows and head rotation."""
+    """Plot one clip generated with all seeds: lip opening with closures, blinks, brows and head rotation.
+
+    Args:
+        results: Results for which `measure_sampling` has been called.
+
+    Returns:
+        The figure.
+
+    Raises:
+        ValueError: If the results hold no spread over seeds.
+    """
     seeds = results.seed_spread
     if seeds is None:
         raise ValueError("these results hold no spread over seeds: call measure_sampling first")
