@@ -94,4 +94,4 @@ def test_the_command_measures_the_default_checkpoint(capsys: pytest.CaptureFixtu
 def test_invalid_counts_and_limits_are_rejected(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["bench", "--threads", "0"]) == 2
     assert main(["bench", "--hop", "3"]) == 2
-    assert "only a vertex checkpoint has such limits" in capsys.readouterr().err
+    assert "only a vertex checkpoint has these limits" in capsys.readouterr().err
