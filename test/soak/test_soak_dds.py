@@ -226,17 +226,18 @@ def recovery(recorder: Any, since: Any, stamp: int, send_time: Any) -> Any:
 def test_faults_in_real_time(tmp_path: Path, voice_path: Any, capsys: pytest.CaptureFixture[str]) -> None:
     voice = np.round(to_16k(*read_audio(voice_path)).clip(-1, 1) * 32000).astype(np.int16)
     domain, stats = own_domain(), tmp_path / "stats.json"
-    errors = open(tmp_path / "errors", "w+")  # noqa: SIM115 closed at the end of the test
+    errors = tmp_path / "errors"
     arguments = ["--domain", str(domain), "--param", "device=cpu", "--stats", str(stats)]
     if not LONG:  # a small model, since the short form runs beside other tests
         checkpoint.save(tmp_path / "model", small_talker().network)
         arguments += ["--param", f"model={tmp_path / 'model'}"]
-    node = subprocess.Popen(
-        [sys.executable, "-m", "streamingtalker_ros", "talk", *arguments],
-        stdout=subprocess.PIPE,
-        stderr=errors,
-        text=True,
-    )
+    with errors.open("w") as stderr:
+        node = subprocess.Popen(
+            [sys.executable, "-m", "streamingtalker_ros", "talk", *arguments],
+            stdout=subprocess.PIPE,
+            stderr=stderr,
+            text=True,
+        )
     random = np.random.default_rng(5)
     recoveries, sizes = {name: [] for name in FAULTS}, []
     sender: Any = None
@@ -269,8 +270,7 @@ def test_faults_in_real_time(tmp_path: Path, voice_path: Any, capsys: pytest.Cap
         node.kill()
         if sender is not None and sender.writer is not None:
             sender.stop()
-    errors.seek(0)
-    assert "Traceback" not in errors.read() + output and node.returncode == 0
+    assert "Traceback" not in errors.read_text() + output and node.returncode == 0
     statistics = json.loads(stats.read_text())
     for name, cases in sorted(recoveries.items()):
         print_measurement(
