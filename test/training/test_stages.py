@@ -116,7 +116,7 @@ def test_an_encoder_may_retain_a_fraction_of_its_initial_weights(corpus: Path, t
     [
         (["codec", "--grid", "x"], "--grid is for `train all`"),
         (["all", "--dataset", "biwi", "--data", "x"], "the blendshape family's"),
-        (["encoder", "--dataset", "biwi", "--data", "x"], "HuBERT, which learns in `train generator`"),
+        (["encoder", "--dataset", "biwi", "--data", "x"], "HuBERT, which is trained by `train generator`"),
         (["all", "--jobs", "-1"], "at least 1"),
         (["generator"], "nothing to train on"),
     ],
