@@ -333,7 +333,7 @@ def with_external_buffer(data: bytes) -> bytes:
 def test_a_file_without_audio_is_rejected_with_a_message(page: Page, tmp_path: Path) -> None:
     (tmp_path / "noise.wav").write_bytes(bytes(range(256)) * 40)
     page.choose_file("#pick-audio", tmp_path / "noise.wav")
-    page.wait("document.querySelector('#status').textContent.includes('no audio')")
+    page.wait("document.querySelector('#status').textContent.includes('is not audio')")
     page.wait("app.source === null && app.timeline.newest", 20)
 
 
