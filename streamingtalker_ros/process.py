@@ -2,7 +2,8 @@
 """Output and signals of long-running commands: output never raises or blocks, signals end them in order.
 
 A warning is often printed by a control loop, while the reader of the output has exited (`| head -1`), the
-disk is full or a pager waits. None of that may raise there, or block there.
+disk is full or a pager waits. None of that may raise there, or block there. `supervision` ends a process that
+has lost one of its threads.
 """
 
 from __future__ import annotations
@@ -19,6 +20,9 @@ from collections.abc import Callable
 from typing import Any, Final, TextIO
 
 LOGGER_NAME: Final = "streamingtalker_ros"
+STOP_SIGNALS: Final = tuple(
+    getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)
+)  # Windows has no SIGHUP
 _MAX_CHARS: Final = 3000  # of one text: a writable pipe accepts PIPE_BUF, 4096 bytes, without blocking
 _WRITE_TIMEOUT_S: Final = 1.0
 _MAX_TRACEBACK_FRAMES: Final = 12
@@ -159,11 +163,9 @@ def on_stop_signals(handler: Callable[..., Any]) -> None:
 
     A SIGHUP that is ignored, as under nohup, stays ignored.
     """
-    for name in ("SIGINT", "SIGTERM", "SIGHUP"):
-        number = getattr(signal, name, None)  # Windows has no SIGHUP
-        if number is None or (name == "SIGHUP" and signal.getsignal(number) == signal.SIG_IGN):
-            continue
-        signal.signal(number, handler)
+    for number in STOP_SIGNALS:
+        if number.name != "SIGHUP" or signal.getsignal(number) != signal.SIG_IGN:
+            signal.signal(number, handler)
 
 
 def _is_writable(stream: TextIO, timeout: float) -> bool:

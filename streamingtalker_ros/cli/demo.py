@@ -27,6 +27,7 @@ from streamingtalker_ros.audio.files import read_audio
 from streamingtalker_ros.cli.animate import Audio, draw_contact_sheet, render
 from streamingtalker_ros.errors import TalkerError, require
 from streamingtalker_ros.face.motion_clip import BlendshapeClip
+from streamingtalker_ros.supervision import Supervisor
 
 if TYPE_CHECKING:
     from streamingtalker_ros.dds.recorder import RecordedFrame
@@ -88,7 +89,13 @@ def run(args: argparse.Namespace) -> int:
     duration = len(pcm) / rate
     domain = random.randint(*_DOMAINS) if args.domain is None else args.domain
     print(f"voice: {args.wav}, {duration:.2f} s; ROS domain {domain} on this machine only", flush=True)
-    frames, statistics = record_demo(args.wav, duration, args.device, domain)
+    with Supervisor(interrupt_main=True) as supervisor:
+        try:
+            frames, statistics = record_demo(args.wav, duration, args.device, domain)
+        except KeyboardInterrupt:
+            if supervisor.failed_thread is None:
+                raise
+            return supervisor.exit_code
     clip = frames_to_clip(frames, statistics["frame_rate"])
     from streamingtalker_ros.face.rendering.video import write_mp4
 
@@ -121,6 +128,7 @@ def record_demo(
     """
     from tqdm import tqdm
 
+    tqdm.monitor_interval = 0  # no thread that only redraws bars
     from streamingtalker_ros.dds.recorder import FaceMotionRecorder
 
     os.environ.update({"ROS_LOCALHOST_ONLY": "1", "ROS_DOMAIN_ID": str(domain)})  # for the recorder too
@@ -210,7 +218,10 @@ class _CommandProcess:
         """Terminate it if it still runs."""
         if self._process.poll() is None:
             self._process.terminate()
-            self._process.wait(timeout=_STOP_TIMEOUT_S)
+            try:
+                self._process.wait(timeout=_STOP_TIMEOUT_S)
+            except subprocess.TimeoutExpired:
+                self._process.kill()
 
 
 def frames_to_clip(frames: Sequence[RecordedFrame], frame_rate: float) -> BlendshapeClip:

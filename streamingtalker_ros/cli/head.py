@@ -4,9 +4,13 @@
 from __future__ import annotations
 
 import argparse
-import threading
+from typing import TYPE_CHECKING
 
-from streamingtalker_ros.process import on_stop_signals, print_line, print_warning
+from streamingtalker_ros.process import print_line, print_warning
+from streamingtalker_ros.supervision import Supervisor
+
+if TYPE_CHECKING:
+    from streamingtalker_ros.robot_head import RobotHead
 
 HELP = "drive the joints of a robot's head from face motion, within their limits"
 
@@ -54,9 +58,13 @@ def run(args: argparse.Namespace) -> int:
         for output in head.outputs:
             print(f"{output.topic}: {output.type}")
         return 0
-    stop = threading.Event()
-    on_stop_signals(lambda *_: stop.set())
+    with Supervisor() as supervisor:
+        _drive(head, args, supervisor)
+    return supervisor.exit_code
 
+
+def _drive(head: RobotHead, args: argparse.Namespace, supervisor: Supervisor) -> None:
+    """Drive the head until the command is to stop, then bring it to rest."""
     from streamingtalker_ros.dds.head_node import HeadNode
 
     node = HeadNode(head, args.namespace, args.domain, warn=print_warning)
@@ -67,9 +75,8 @@ def run(args: argparse.Namespace) -> int:
             f"{node.dds_node.domain}; subscribes to "
             f"{node.dds_node.resolve_name('face_motion')}, publishes {topics}"
         )
-        stop.wait(args.duration)
+        supervisor.wait(args.duration)
     finally:
         node.rest()
         print_line(f"commands {node.commands_sent}, rejected messages {node.controller.rejected}")
         node.close()
-    return 0

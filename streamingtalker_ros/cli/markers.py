@@ -4,11 +4,11 @@
 from __future__ import annotations
 
 import argparse
-import threading
 from typing import TYPE_CHECKING
 
 from streamingtalker_ros.errors import TalkerError
-from streamingtalker_ros.process import on_stop_signals, print_line, print_warning
+from streamingtalker_ros.process import print_line, print_warning
+from streamingtalker_ros.supervision import Supervisor
 
 HELP = "show face motion in RViz, as markers and a transform"
 
@@ -63,9 +63,13 @@ def run(args: argparse.Namespace) -> int:
         rig = load_face(args.face)
     if args.picture:
         return _save_picture(rig, args.picture)
-    stop = threading.Event()
-    on_stop_signals(lambda *_: stop.set())
+    with Supervisor() as supervisor:
+        _publish(rig, args, supervisor)
+    return supervisor.exit_code
 
+
+def _publish(rig: Rig | None, args: argparse.Namespace, supervisor: Supervisor) -> None:
+    """Publish markers until the command is to stop."""
     from streamingtalker_ros.dds.markers_node import FaceMarkersNode
 
     node = FaceMarkersNode(
@@ -78,16 +82,17 @@ def run(args: argparse.Namespace) -> int:
         args.domain,
         warn=print_warning,
     )
-    resolve_name = node.dds_node.resolve_name
-    print_line(
-        f"face markers ready, domain {node.dds_node.domain}; subscribes to "
-        f"{resolve_name('face_motion')}, publishes "
-        f"{resolve_name('face_markers')}{'' if args.still else ' and /tf'}"
-    )
-    stop.wait(args.duration)
-    print_line(f"markers {node.sent}, dropped {node.dropped}")
-    node.close()
-    return 0
+    try:
+        resolve_name = node.dds_node.resolve_name
+        print_line(
+            f"face markers ready, domain {node.dds_node.domain}; subscribes to "
+            f"{resolve_name('face_motion')}, publishes "
+            f"{resolve_name('face_markers')}{'' if args.still else ' and /tf'}"
+        )
+        supervisor.wait(args.duration)
+    finally:
+        print_line(f"markers {node.sent}, dropped {node.dropped}")
+        node.close()
 
 
 def _save_picture(rig: Rig | None, path: str) -> int:

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import argparse
-import signal
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -13,7 +12,8 @@ import numpy.typing as npt
 from streamingtalker_ros.audio import sources
 from streamingtalker_ros.audio.constants import SAMPLE_RATE
 from streamingtalker_ros.errors import TalkerError
-from streamingtalker_ros.process import QuietStream, on_stop_signals, print_line
+from streamingtalker_ros.process import QuietStream, print_line
+from streamingtalker_ros.supervision import Supervisor
 
 HELP = "publish an audio file or the microphone as a ROS 2 audio topic"
 
@@ -78,27 +78,29 @@ def run(args: argparse.Namespace) -> int:
     from streamingtalker_ros.dds.audio_player import AudioPublisher
 
     samples, rate = (None, args.rate) if args.microphone else sources.load_pcm16(args.file)
-    publisher = AudioPublisher(rate, args.lineage, args.topic, args.namespace, args.domain)
-    on_stop_signals(signal.default_int_handler)
-    try:
-        if not publisher.wait_for_subscriber(args.wait):
-            print_line(f"no subscriber after {args.wait:g} s: playing anyway")
-        sent = _play(publisher, samples, args)
-    except KeyboardInterrupt:
+    with Supervisor(interrupt_main=True) as supervisor:
+        publisher = AudioPublisher(rate, args.lineage, args.topic, args.namespace, args.domain)
         sent = None
-    finally:
-        publisher.close()
+        try:
+            if not publisher.wait_for_subscriber(args.wait):
+                print_line(f"no subscriber after {args.wait:g} s: playing anyway")
+            sent = _play(publisher, samples, args)
+        except KeyboardInterrupt:
+            pass
+        finally:
+            publisher.close()
     if sent is None:
         print_line("stopped")
-        return 0
+        return supervisor.exit_code
     print_line(f"played {sent / rate:.2f} s of audio at {rate} Hz as {args.lineage} on {args.topic}")
-    return 0
+    return supervisor.exit_code
 
 
 def _play(publisher: AudioPublisher, samples: npt.NDArray[np.int16] | None, args: argparse.Namespace) -> int:
     """Play with a progress bar; return the number of samples sent."""
     from tqdm import tqdm
 
+    tqdm.monitor_interval = 0  # no thread that only redraws bars
     rate = publisher.format.sample_rate
     total = None if samples is None else round(len(samples) / rate, 2)
     bar_format = (

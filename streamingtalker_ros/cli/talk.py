@@ -6,13 +6,13 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
-import threading
 import time
 from typing import TYPE_CHECKING
 
 from streamingtalker_ros.errors import TalkerError
-from streamingtalker_ros.process import FaultLog, on_stop_signals, print_line, print_warning
+from streamingtalker_ros.process import FaultLog, print_line, print_warning
 from streamingtalker_ros.runtime import parameters
+from streamingtalker_ros.supervision import Supervisor
 
 if TYPE_CHECKING:
     from streamingtalker_ros.runtime.worker import TalkerWorker
@@ -74,48 +74,61 @@ def run(args: argparse.Namespace) -> int:
         return _list_parameters()
     file = parameters.ParameterFile(args.params, [parameters.parse_assignment(text) for text in args.param])
     values = file.read()
-    stop = threading.Event()
-    on_stop_signals(lambda *_: stop.set())
+    with Supervisor() as supervisor:
+        _talk(values, file, args, supervisor)
+    return supervisor.exit_code
 
+
+def _talk(
+    values: parameters.TalkerParameters,
+    file: parameters.ParameterFile,
+    args: argparse.Namespace,
+    supervisor: Supervisor,
+) -> None:
+    """Run the node until the command is to stop."""
     # here, since torch and DDS load slowly: an invalid parameter is reported at once
     from streamingtalker_ros.dds.talker_node import TalkerNode
 
     start = time.monotonic()
     node = TalkerNode(values, args.namespace, args.domain, warn=print_warning)
     talker, worker = node.worker.talker, node.worker
-    print_line(
-        f"talker ready in {time.monotonic() - start:.1f} s: model {talker.name} on {talker.device}, "
-        f"{values.steps or talker.steps} diffusion steps, domain {node.dds_node.domain}; "
-        f"subscribes to {node.dds_node.resolve_name(values.audio_topic)}, "
-        f"publishes {', '.join(node.topics)}"
-    )
-    _wait(worker, stop, args, file)
-    worker.stop()
-    if args.stats:
-        statistics = {
-            "model": talker.name,
-            "family": talker.family,
-            "device": talker.device,
-            "frame_rate": talker.frame_rate,
-            **worker.statistics(),
-        }
-        with open(args.stats, "w", encoding="utf-8") as output:
-            json.dump(statistics, output, indent=1)
-    print_line(worker.summary())
-    node.close()
-    return 0
+    try:
+        print_line(
+            f"talker ready in {time.monotonic() - start:.1f} s: model {talker.name} on {talker.device}, "
+            f"{values.steps or talker.steps} diffusion steps, domain {node.dds_node.domain}; "
+            f"subscribes to {node.dds_node.resolve_name(values.audio_topic)}, "
+            f"publishes {', '.join(node.topics)}"
+        )
+        _wait(worker, args, file, supervisor)
+        worker.stop()
+        if args.stats:
+            statistics = {
+                "model": talker.name,
+                "family": talker.family,
+                "device": talker.device,
+                "frame_rate": talker.frame_rate,
+                **worker.statistics(),
+            }
+            with open(args.stats, "w", encoding="utf-8") as output:
+                json.dump(statistics, output, indent=1)
+        print_line(worker.summary())
+    finally:
+        node.close()
 
 
 def _wait(
     worker: TalkerWorker,
-    stop: threading.Event,
     args: argparse.Namespace,
     file: parameters.ParameterFile,
+    supervisor: Supervisor,
 ) -> None:
-    """Wait for a signal, the duration, or `--until-idle` seconds without audio; follow the parameter file."""
+    """Wait until the command is to stop, for the duration, or `--until-idle` seconds without audio.
+
+    Follows the parameter file meanwhile.
+    """
     end = time.monotonic() + args.duration if args.duration else None
     idle_since: float | None = None
-    while not stop.wait(_POLL_S):
+    while not supervisor.wait(_POLL_S):
         now = time.monotonic()
         apply_changes(worker, file)
         if end is not None and now >= end:

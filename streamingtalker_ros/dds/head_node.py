@@ -17,7 +17,7 @@ from streamingtalker_ros.robot_head import HeadController, RobotHead, outputs
 
 JOINT_STATE_TYPE: Final = "sensor_msgs/msg/JointState"
 _REST_POLL_S: Final = 0.02
-_MIN_STALL_S: Final = 0.2  # without a command, after which the node's thread counts as stalled
+_MIN_STALL_S: Final = 0.2  # without a command, after which the control thread counts as stalled
 
 
 class HeadNode:
@@ -65,8 +65,11 @@ class HeadNode:
             lambda motion: self.controller.update(motion, time.time_ns()),
             self.dds_node.qos(depth=1000),
         )
-        self.dds_node.create_timer(1.0 / head.rate, self._step)
+        self._closing = threading.Event()
+        # not a timer of the node: commands must not wait for messages, however many or large they are
+        self._control_thread = threading.Thread(target=self._control, name="head control", daemon=True)
         self.dds_node.start()
+        self._control_thread.start()
 
     def rest(self, timeout: float = 3.0) -> bool:
         """Ignore further motion and move the head to its rest position.
@@ -85,15 +88,26 @@ class HeadNode:
             time.sleep(min(_REST_POLL_S, period))
             if self.commands_sent != sent:
                 sent, last_command = self.commands_sent, time.monotonic()
-            elif time.monotonic() - last_command > max(_MIN_STALL_S, 3 * period):
-                self._step()  # the node's thread is blocked or has ended
+            elif not self._control_thread.is_alive() or time.monotonic() - last_command > max(
+                _MIN_STALL_S, 3 * period
+            ):
+                self._step()  # in place of the thread, which has ended or is blocked
                 sent = self.commands_sent
         return self.controller.at_rest
 
     def close(self) -> None:
         """Leave the graph; the joints keep the position of the last command."""
+        self._closing.set()
+        self._control_thread.join(_MIN_STALL_S)
         self.dds_node.close()
         self._outputs = []
+
+    def _control(self) -> None:
+        period = 1.0 / self.controller.head.rate
+        next_time = time.monotonic()
+        while not self._closing.wait(max(0.0, next_time - time.monotonic())):
+            self._step()
+            next_time = max(next_time + period, time.monotonic())
 
     def _step(self) -> None:
         with self._step_lock:

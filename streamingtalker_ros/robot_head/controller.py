@@ -6,11 +6,13 @@
     command = controller.step(now_ns)                   # head.rate times per second
 
 Times are ns of the node's clock, which is the clock of the stamps. Whatever messages arrive, or none, the
-commands stay within the limits of the head's joints; see `joint_limits`.
+commands stay within the limits of the head's joints; see `joint_limits`. Messages and ticks may come from
+different threads, so that messages that take long delay no command.
 """
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Literal
@@ -28,6 +30,7 @@ from streamingtalker_ros.robot_head.playout_buffer import PlayoutBuffer
 
 _MAX_TICKS_BETWEEN_STEPS: Final = 4  # after a longer pause the joints are assumed to have braked meanwhile
 _FEEDBACK_TIMEOUT_S: Final = 2.0  # to wait for the joints' own positions
+_MAX_SHAPES: Final = 4096  # of one message; a face has tens
 _SHAPE_COUNT: Final = len(SOURCES) - len(ANGLES) - 1
 
 State = Literal["following", "resting"]
@@ -67,6 +70,7 @@ class HeadController:
         self.rejected = 0
         self._warn = never_raising(warn)
         self._warned: set[str] = set()
+        self._lock = threading.Lock()  # guards what `step` uses
         self._gains, self._offset, self._rest = head.matrix(), head.column("offset"), head.column("rest")
         self._smoothing, self._deadband = head.column("smoothing"), head.column("deadband")
         leads = np.round(head.column("lead") * NS_PER_S).astype(np.int64)
@@ -95,16 +99,19 @@ class HeadController:
             names: Names of joints; unknown ones are ignored.
             positions: Position of each named joint in the joint's unit; NaN and infinities are ignored.
         """
-        reported = {name: value for name, value in zip(names, positions, strict=False) if np.isfinite(value)}
-        if self._last_step is not None or not reported:
+        if self._last_step is not None:
             return
+        reported = {name: value for name, value in zip(names, positions, strict=False) if np.isfinite(value)}
         index = {joint.name: i for i, joint in enumerate(self.head.joints)}
-        start = self._limiter.position.copy()
-        for name in index.keys() & reported.keys():
-            start[index[name]] = reported[name]
-            self._unplaced.discard(name)
-        self._limiter.set_position(start)
-        self._smoothed, self._held = self._limiter.position.copy(), self._limiter.position.copy()
+        with self._lock:
+            if self._last_step is not None or not reported:
+                return
+            start = self._limiter.position.copy()
+            for name in index.keys() & reported.keys():
+                start[index[name]] = reported[name]
+                self._unplaced.discard(name)
+            self._limiter.set_position(start)
+            self._smoothed, self._held = self._limiter.position.copy(), self._limiter.position.copy()
 
     def update(self, motion: Any, now: int) -> None:
         """Accept a FaceMotion message; one that cannot be used is dropped and counted in `rejected`.
@@ -116,7 +123,10 @@ class HeadController:
         sources = None if self._stopping else self._read_sources(motion)
         if sources is None:
             return
-        if not self._playout.add(stamp_to_ns(motion.header.stamp), sources, now):
+        stamp = stamp_to_ns(motion.header.stamp)
+        with self._lock:
+            is_accepted = self._playout.add(stamp, sources, now)
+        if not is_accepted:
             self._reject(
                 "ahead",
                 "the motion is stamped over a minute ahead of this clock and is dropped: check the clocks or "
@@ -144,6 +154,10 @@ class HeadController:
         Returns:
             The command, or None while the controller waits for the joints' own positions.
         """
+        with self._lock:
+            return self._step(now)
+
+    def _step(self, now: int) -> Command | None:
         if self._unplaced:
             self._waiting_since = now if self._waiting_since is None else self._waiting_since
             if 0 <= now - self._waiting_since < _FEEDBACK_TIMEOUT_S * NS_PER_S:
@@ -163,8 +177,10 @@ class HeadController:
             self._reject(
                 "step", f"the motion cannot be followed and is discarded ({type(fault).__name__}: {fault})"
             )
-            inputs, sources, state = self._rest_inputs()
-            self._move(inputs, dt)
+            _, sources, state = self._rest_inputs()
+            self._limiter.step_toward(
+                self._rest, min(max(dt, 0.0), _MAX_TICKS_BETWEEN_STEPS / self.head.rate)
+            )
         return Command(self._limiter.position.copy(), self._limiter.velocity.copy(), sources, state)
 
     def _current_inputs(self, now: int) -> tuple[list[FloatArray | None], FloatArray, State]:
@@ -203,6 +219,13 @@ class HeadController:
 
     def _read_sources(self, motion: Any) -> FloatArray | None:
         """Return the values of SOURCES, (S,), or None for a message that is inconsistent or not finite."""
+        if len(motion.names) > _MAX_SHAPES or len(motion.weights) > _MAX_SHAPES:
+            self._reject(
+                "size",
+                f"a FaceMotion has {max(len(motion.names), len(motion.weights))} shapes and is dropped: send "
+                f"at most {_MAX_SHAPES}",
+            )
+            return None
         names, weights = tuple(motion.names), np.asarray(motion.weights, np.float64)
         if len(names) != len(weights):
             self._reject(

@@ -33,6 +33,7 @@ from streamingtalker_ros.runtime.statistics import Statistics
 __all__ = ["AudioPacket", "FaceFrame", "TalkerWorker", "load_talker"]
 
 SIM_CLOCK_POLL_S: Final = 0.01  # interval at which a clock is read that does not follow real time
+MAX_WAIT_S: Final = 0.25  # a thread that waits longer notices late that it is to end
 _POLL_S: Final = 0.01  # interval at which `close_mouth` and `drain` look at the state
 _FAULT_PAUSE_S: Final = 0.1  # after repeated faults
 
@@ -244,8 +245,8 @@ class TalkerWorker:
             if self._step():
                 continue
             deadline = self.session.next_deadline()
-            timeout = None if deadline is None else max(0.0, deadline - self.clock())
-            if timeout is not None and self.clock is not time.monotonic:
+            timeout = MAX_WAIT_S if deadline is None else min(max(0.0, deadline - self.clock()), MAX_WAIT_S)
+            if deadline is not None and self.clock is not time.monotonic:
                 timeout = min(timeout, SIM_CLOCK_POLL_S)
             with self._condition:
                 if not self._wakeup:
