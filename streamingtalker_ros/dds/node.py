@@ -2,7 +2,10 @@
 """A ROS 2 node without ROS: publishers, subscriptions, timers and Trigger services over Cyclone DDS.
 
 Topics, types, QoS, type hashes and the graph information are those of rmw_cyclonedds, so ROS 2 peers see an
-ordinary node. Callbacks run in one thread. The environment variables ROS_DOMAIN_ID, CYCLONEDDS_URI,
+ordinary node. Callbacks run in one thread, in turns of bounded duration: timers first, then the messages that
+have arrived, as far as the turn lasts. What cannot be handled in time waits in queues of bounded size, whose
+oldest messages are dropped; a flood of one topic neither delays timers, nor silences other topics, nor takes
+the interpreter from other threads. The environment variables ROS_DOMAIN_ID, CYCLONEDDS_URI,
 ROS_LOCALHOST_ONLY and ROS_AUTOMATIC_DISCOVERY_RANGE=LOCALHOST are honoured.
 """
 
@@ -12,8 +15,9 @@ import os
 import threading
 import time
 import uuid
+from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final, TypeAlias
 
 from streamingtalker_ros.audio.constants import NS_PER_S
@@ -35,10 +39,23 @@ _LOCALHOST_XML: Final = (
     '<Interfaces><NetworkInterface address="127.0.0.1"/></Interfaces></General>'
 )
 MAX_DOMAIN_ID: Final = 232
+MAX_MESSAGE_BYTES: Final = 256 * 1024
+"""Serialized size of a message that a subscription accepts by default."""
+
+MAX_AUDIO_BYTES: Final = 64 * 1024 * 1024
+"""The same for audio and for meshes."""
+
 _READ_BATCH: Final = 64  # samples of one read
-_ERROR_PAUSE_S: Final = 0.01
+_MAX_READ_BATCHES: Final = 16  # of one reader and turn
+_MAX_QUEUED_MESSAGES: Final = 1000  # of one subscription
+_TURN_S: Final = 0.005  # of the callbacks of one turn
+_PAUSE_RATIO: Final = 3.0  # of pause to work while more arrives than can be handled
+_MAX_PAUSE_S: Final = 0.1
+_RETRY_S: Final = 0.005  # for a response whose client is not discovered yet
+_MAX_DEFERRED: Final = 100  # of these responses
 _WAIT_ERROR_PAUSE_S: Final = 0.1
-_MAX_WAIT_S: Final = 1.0
+_MAX_WAIT_ERRORS: Final = 5  # in a row
+_MAX_WAIT_S: Final = 0.25  # without data and timers
 _CLIENT_DISCOVERY_S: Final = 0.1  # the reader of a client may be discovered after its request
 _MAX_ERROR_CHARS: Final = 300
 
@@ -48,22 +65,63 @@ _domains: dict[
 
 Qos: TypeAlias = Sequence[Any]
 """Cyclone DDS policies, as `DdsNode.qos` returns them."""
-_Received: TypeAlias = tuple[int, Callable[[Any], object], Any]  # source timestamp, callback, sample
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass
+class _RawMessage:
+    """A message as it arrived; `sample_info` is set by the DDS binding."""
+
+    data: bytes
+    sample_info: Any = None
+
+
+class _RawType:
+    """Takes the place of a message class in a reader, so that reading costs nothing but a copy."""
+
+    deserialize = deserialize_key = _RawMessage
+
+
+@dataclass(eq=False)
 class Subscription:
     """Handle of a subscription.
 
     Attributes:
         condition: The read condition in the node's wait set.
-        take_samples: Empties the reader.
         reader: The DDS DataReader.
+        topic: Name for warnings.
+        message_class: Class of the messages, None for a reader of discovery data.
+        callback: Called with each message.
+        max_bytes: Serialized size up to which a message is accepted.
+        dropped: Messages that were too many or too large.
     """
 
     condition: Any
-    take_samples: Callable[[], Sequence[_Received]]
     reader: Any
+    topic: str
+    message_class: Any
+    callback: Callable[[Any], object]
+    max_bytes: int
+    dropped: int = 0
+    queue: deque[Any] = field(default_factory=deque)
+    queued_bytes: int = 0
+
+    def append(self, sample: Any, size: int) -> bool:
+        """Queue a message; return whether older ones had to be dropped for it."""
+        dropped = self.dropped
+        while self.queue and (
+            len(self.queue) >= _MAX_QUEUED_MESSAGES or self.queued_bytes + size > MAX_AUDIO_BYTES
+        ):
+            self.dropped += 1
+            self.pop()
+        self.queue.append((sample.sample_info.source_timestamp, size, sample))
+        self.queued_bytes += size
+        return self.dropped > dropped
+
+    def pop(self) -> Any:
+        """Remove and return the oldest message."""
+        _, size, sample = self.queue.popleft()
+        self.queued_bytes -= size
+        return sample
 
 
 @dataclass
@@ -157,6 +215,9 @@ class DdsNode:
         self._writers: list[Any] = []
         self._thread: threading.Thread | None = None
         self._stopping = False
+        self._wait_errors = 0  # in a row
+        self._pause = 0.0  # s before the next turn; above 0 while more arrives than can be handled
+        self._deferred: deque[tuple[float, Any, Any]] = deque()  # deadline, writer, response
         self._lock = threading.RLock()
         self._graph_writer: Any = None
         self._graph_writer = self._create_writer(
@@ -236,6 +297,7 @@ class DdsNode:
         callback: Callable[[Any], object],
         qos: Qos | None = None,
         variant: Variant = "ros-drivers",
+        max_bytes: int = MAX_MESSAGE_BYTES,
     ) -> Subscription:
         """Create a subscription.
 
@@ -245,12 +307,14 @@ class DdsNode:
             callback: Called with each message.
             qos: Policies, default reliable with depth 10.
             variant: Variant of audio_common_msgs.
+            max_bytes: Serialized size up to which a message is accepted.
 
         Returns:
             A handle for `destroy_subscription`.
         """
-        reader = self._create_reader("rt" + self.resolve_name(topic), type_name, qos, variant)
-        subscription = self._subscribe(reader, callback)
+        name, message_class = self.resolve_name(topic), message_types.message_class(type_name, variant)
+        reader = self._create_reader("rt" + name, type_name, qos, variant)
+        subscription = self._subscribe(reader, name, message_class, callback, max_bytes)
         self.publish_graph_info()
         return subscription
 
@@ -290,9 +354,11 @@ class DdsNode:
         message_class: Any = None,
     ) -> Any:
         message_class = message_class or message_types.message_class(type_name, variant)
+        dds_topic = self._dds["topic"].Topic(self.participant, topic, message_class)
+        dds_topic.data_type = _RawType
         reader = self._dds["sub"].DataReader(
             self.participant,
-            self._dds["topic"].Topic(self.participant, topic, message_class),
+            dds_topic,
             qos=self._to_dds_qos(qos, type_name, variant, user_data),
         )
         self._readers.append(reader)
@@ -310,25 +376,16 @@ class DdsNode:
         core = self._dds["core"]
         return core.ReadCondition(reader, core.ViewState.Any | core.InstanceState.Any | core.SampleState.Any)
 
-    def _subscribe(self, reader: Any, callback: Callable[[Any], object]) -> Subscription:
-        received: list[_Received] = []
-
-        def read() -> None:
-            while samples := reader.take(_READ_BATCH):
-                received.extend(
-                    (sample.sample_info.source_timestamp, callback, sample)
-                    for sample in samples
-                    if sample.sample_info.valid_data  # invalid: a peer has left
-                )
-                if len(samples) < _READ_BATCH:
-                    break
-
-        def take_samples() -> list[_Received]:
-            received.clear()
-            self._call(read)  # samples read before an unreadable one are returned
-            return list(received)
-
-        subscription = Subscription(self._read_condition(reader), take_samples, reader)
+    def _subscribe(
+        self,
+        reader: Any,
+        topic: str,
+        message_class: Any,
+        callback: Callable[[Any], object],
+        max_bytes: int = MAX_MESSAGE_BYTES,
+    ) -> Subscription:
+        condition = self._read_condition(reader)
+        subscription = Subscription(condition, reader, topic, message_class, callback, max_bytes)
         self._attach(subscription)
         return subscription
 
@@ -365,12 +422,13 @@ class DdsNode:
                 success, message = True, callback()
             except Exception as error:
                 success, message = False, str(error)
-            deadline = time.monotonic() + _CLIENT_DISCOVERY_S
-            while not matched_readers(writer) and time.monotonic() < deadline:
-                time.sleep(0.005)
-            writer.write(response_class(guid=sample.guid, seq=sample.seq, success=success, message=message))
+            response = response_class(guid=sample.guid, seq=sample.seq, success=success, message=message)
+            if matched_readers(writer) or len(self._deferred) >= _MAX_DEFERRED:
+                writer.write(response)
+            else:
+                self._deferred.append((time.monotonic() + _CLIENT_DISCOVERY_S, writer, response))
 
-        self._subscribe(reader, respond)
+        self._subscribe(reader, full_name, message_types.service_class(request), respond)
         self.publish_graph_info()
 
     def on_publisher_discovered(self, callback: Callable[[str, str, bool], object]) -> None:
@@ -384,15 +442,10 @@ class DdsNode:
         reader = builtin.BuiltinDataReader(self.participant, builtin.BuiltinTopicDcpsPublication)
         best_effort = self._policy.Reliability.BestEffort
 
-        def take_samples() -> list[_Received]:
-            while endpoints := reader.take(_READ_BATCH):
-                for endpoint in endpoints:
-                    if endpoint.sample_info.valid_data:
-                        reliable = best_effort not in endpoint.qos
-                        self._call(callback, endpoint.topic_name, endpoint.type_name, reliable)
-            return []
+        def discovered(endpoint: Any) -> None:
+            callback(endpoint.topic_name, endpoint.type_name, best_effort not in endpoint.qos)
 
-        self._attach(Subscription(self._read_condition(reader), take_samples, reader))
+        self._subscribe(reader, "the discovery", None, discovered)
 
     def create_timer(self, period: float, callback: Callable[[], object]) -> None:
         """Call a callback every `period` seconds."""
@@ -443,36 +496,121 @@ class DdsNode:
         self.participant = self._waitset = self._wakeup = self._graph_writer = None
 
     def _spin(self) -> None:
+        # what is raised by neither a message nor a callback ends the thread, for the supervisor to notice
         while not self._stopping:
-            try:
-                self._spin_once()
-            except Exception as fault:  # without this thread the node would be deaf
-                self._warn_once("the DDS thread failed and continues", fault)
-                time.sleep(_ERROR_PAUSE_S)
+            self._spin_once()
 
     def _spin_once(self) -> None:
-        """Wait for data or the next timer, and call the callbacks that are due."""
-        with self._lock:
-            timers = list(self._timers)
-        now = time.monotonic()
-        next_time = min((timer.next_time for timer in timers), default=now + _MAX_WAIT_S)
-        try:
-            self._waitset.wait(max(int((next_time - now) * NS_PER_S), 1))
-        except self._dds["core"].DDSException as error:
-            self.warn(f"waiting for DDS data failed ({error.msg}): retrying")
-            time.sleep(_WAIT_ERROR_PAUSE_S)
+        """Wait for data or the next timer; call the timers that are due, then handle messages for a turn."""
+        self._wait()
         self._wakeup.set(False)
+        self._call_timers()
+        self._respond_deferred()
+        start = time.thread_time()
         with self._lock:
             subscriptions = list(self._subscriptions)
-        received = [sample for each in subscriptions for sample in self._call(each.take_samples) or ()]
-        # in the order of publication: the format of the audio precedes the audio
-        for _, callback, sample in sorted(received, key=lambda entry: entry[0]):
-            self._call(callback, sample)
+        for subscription in subscriptions:
+            self._call(self._read, subscription)
+        self._handle_queued(subscriptions, time.monotonic() + _TURN_S)
+        if any(subscription.queue for subscription in subscriptions):
+            # more than can be handled: other threads need the interpreter, too
+            self._pause = min(_PAUSE_RATIO * (time.thread_time() - start), _MAX_PAUSE_S)
+
+    def _wait(self) -> None:
         now = time.monotonic()
+        with self._lock:
+            next_time = min((timer.next_time for timer in self._timers), default=now + _MAX_WAIT_S)
+        timeout = min(next_time - now, _MAX_WAIT_S, _RETRY_S if self._deferred else _MAX_WAIT_S)
+        if self._pause > 0:
+            time.sleep(max(0.0, min(self._pause, timeout)))
+            self._pause = 0.0
+            return
+        try:
+            self._waitset.wait(max(int(timeout * NS_PER_S), 1))
+            self._wait_errors = 0
+        except self._dds["core"].DDSException as error:
+            self._wait_errors += 1
+            if self._wait_errors > _MAX_WAIT_ERRORS:
+                raise
+            self._warn_once("waiting for DDS data failed: retrying", error)
+            time.sleep(_WAIT_ERROR_PAUSE_S)
+
+    def _call_timers(self) -> None:
+        with self._lock:
+            timers = list(self._timers)
         for timer in timers:
+            now = time.monotonic()
             if now >= timer.next_time:
                 timer.next_time = max(timer.next_time + timer.period, now)
                 self._call(timer.callback)
+
+    def _respond_deferred(self) -> None:
+        for _ in range(len(self._deferred)):
+            deadline, writer, response = self._deferred.popleft()
+            if matched_readers(writer) or time.monotonic() >= deadline:
+                self._call(writer.write, response)
+            else:
+                self._deferred.append((deadline, writer, response))
+
+    def _read(self, subscription: Subscription) -> None:
+        """Move the messages that have arrived into the queue of their subscription."""
+        overflowed = False
+        for _ in range(_MAX_READ_BATCHES):
+            samples = subscription.reader.take(_READ_BATCH)
+            for sample in samples:
+                if not sample.sample_info.valid_data:  # a peer has left
+                    continue
+                size = len(sample.data) if isinstance(sample, _RawMessage) else 0
+                if size > subscription.max_bytes:
+                    subscription.dropped += 1
+                    self._warn_dropped(
+                        subscription,
+                        "size",
+                        f"a message of {size} bytes on {subscription.topic} is dropped: send at most "
+                        f"{subscription.max_bytes}",
+                    )
+                else:
+                    overflowed |= subscription.append(sample, size)
+            if len(samples) < _READ_BATCH:
+                break
+        if overflowed:
+            self._warn_dropped(
+                subscription,
+                "number",
+                f"more messages arrive on {subscription.topic} than can be handled: the oldest are dropped; "
+                "send fewer and larger ones, and check who publishes there",
+            )
+
+    def _handle_queued(self, subscriptions: Sequence[Subscription], deadline: float) -> None:
+        """Handle messages until the deadline, and at least one of each subscription.
+
+        They are handled in the order of publication across topics: the audio's format precedes the audio.
+        """
+        served: set[Subscription] = set()
+        while waiting := [each for each in subscriptions if each.queue]:
+            if time.monotonic() >= deadline:
+                for subscription in waiting:
+                    if subscription not in served:
+                        self._handle(subscription)
+                return
+            subscription = min(waiting, key=lambda each: each.queue[0][0])
+            self._handle(subscription)
+            served.add(subscription)
+
+    def _handle(self, subscription: Subscription) -> None:
+        sample = subscription.pop()
+        if subscription.message_class is None:
+            self._call(subscription.callback, sample)
+        else:
+            self._call(self._deserialize_and_call, subscription, sample.data)
+
+    def _deserialize_and_call(self, subscription: Subscription, data: bytes) -> None:
+        subscription.callback(subscription.message_class.deserialize(data))
+
+    def _warn_dropped(self, subscription: Subscription, kind: str, message: str) -> None:
+        if (kind, subscription.topic) not in self._reported_faults:
+            self._reported_faults.add((kind, subscription.topic))
+            self.warn(message)
 
     def _call(self, callback: Callable[..., Any], *values: Any) -> Any:
         try:

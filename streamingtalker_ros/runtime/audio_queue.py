@@ -13,6 +13,9 @@ from streamingtalker_ros.runtime.frames import WarningCallback
 from streamingtalker_ros.runtime.statistics import Statistics
 
 _DURATION_TOLERANCE_S = 1e-6  # rounding errors of the sum of durations
+MAX_BYTES_PER_S = 2 * 1024 * 1024  # of `max_seconds`; 2 channels of float32 at 96 kHz are 0.75 MB/s
+MAX_PACKETS_PER_S = 1000  # of `max_seconds`
+MAX_COMMANDS = 1000
 
 
 @dataclass(frozen=True)
@@ -31,6 +34,8 @@ class EndOfAudio:
 class BoundedAudioQueue:
     """Audio packets and commands for the session, with back-pressure: a full queue rejects packets.
 
+    It is bounded in duration, and in proportion to that in bytes and in packets.
+
     Every method may be called from any thread.
 
     Args:
@@ -45,6 +50,7 @@ class BoundedAudioQueue:
         self._warn = warn
         self._lock = threading.Lock()
         self._items: deque[tuple[AudioPacket | EndOfAudio, float]] = deque()  # with the duration in s
+        self._bytes = 0  # of the queued payloads
         self._commands: list[Callable[[], None]] = []
         self.seconds = 0.0
         """Duration of the queued audio."""
@@ -72,7 +78,18 @@ class BoundedAudioQueue:
                     "or raise queue_seconds",
                 )
                 return False
+            if (
+                self._bytes + len(packet.payload) > self._max_seconds * MAX_BYTES_PER_S
+                or len(self._items) >= self._max_seconds * MAX_PACKETS_PER_S
+            ):
+                self._reject(
+                    "memory",
+                    f"{self._bytes / 1e6:.0f} MB of audio in {len(self._items)} packets are queued: send it "
+                    "nearer to its time, in packets of 10 ms or more, with fewer channels or at a lower rate",
+                )
+                return False
             self.seconds += seconds
+            self._bytes += len(packet.payload)
             self._items.append((packet, seconds))
         return True
 
@@ -106,10 +123,13 @@ class BoundedAudioQueue:
             drop_audio: Whether to drop the queued audio.
         """
         with self._lock:
+            if len(self._commands) >= MAX_COMMANDS:
+                self._warn("commands", f"{MAX_COMMANDS} commands wait: further ones are dropped")
+                return
             self._commands.append(command)
             if drop_audio:
                 self._items.clear()
-                self.seconds = 0.0
+                self.seconds, self._bytes = 0.0, 0
 
     def take_commands(self) -> list[Callable[[], None]]:
         """Remove and return the queued commands, oldest first."""
@@ -138,6 +158,8 @@ class BoundedAudioQueue:
             if not self._items:
                 return None, 0.0
             item, seconds = self._items.popleft()
+            if isinstance(item, AudioPacket):
+                self._bytes -= len(item.payload)
             self.seconds = max(0.0, self.seconds - seconds) if self._items else 0.0
             return item, seconds
 
