@@ -7,9 +7,12 @@ file holds, and files whose aliases stand for more than they hold are rejected.
 
 from __future__ import annotations
 
+import codecs
 import difflib
 import json
+import os
 import reprlib
+import stat
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Final
@@ -22,7 +25,8 @@ MAX_YAML_BYTES: Final = 100_000
 """Longest YAML file; the parser reads some 50 kB per second."""
 
 _MAX_MERGED_KEYS: Final = 2000
-_MAX_TEXT_LENGTH: Final = 20_000_000
+_MAX_TEXT_BYTES: Final = 20_000_000
+_MAX_CHAR_BYTES: Final = 4  # of a character in UTF-8 or UTF-16
 
 
 def read_yaml(path: str | Path, description: str = "the file") -> dict[str, Any]:
@@ -38,9 +42,41 @@ def read_yaml(path: str | Path, description: str = "the file") -> dict[str, Any]
     Raises:
         TalkerError: if the file cannot be read, is not YAML, or is not a mapping.
     """
-    return _mapping(
-        parse_yaml(_read_text(path, description), f"{description} {path}"), f"{description} {path}"
-    )
+    return _mapping(parse_yaml_file(path, description), f"{description} {path}")
+
+
+def parse_yaml_file(path: str | Path, description: str = "the file", *, regular: bool = False) -> Any:
+    """Parse a YAML file.
+
+    Args:
+        path: The file.
+        description: What it is, for the error message.
+        regular: As for `read_text`.
+
+    Returns:
+        As `parse_yaml`.
+
+    Raises:
+        TalkerError: If the file cannot be read or is not YAML.
+    """
+    return parse_yaml(read_yaml_text(path, description, regular=regular), f"{description} {path}")
+
+
+def read_yaml_text(path: str | Path, description: str = "the file", *, regular: bool = False) -> str:
+    """Read the text of a YAML file, of at most the size that `parse_yaml` accepts.
+
+    Args:
+        path: The file.
+        description: What it is, for the error message.
+        regular: As for `read_text`.
+
+    Returns:
+        The text.
+
+    Raises:
+        TalkerError: As `read_text`.
+    """
+    return read_text(path, description, max_bytes=_MAX_CHAR_BYTES * MAX_YAML_BYTES, regular=regular)
 
 
 def parse_yaml(text: str, where: str) -> Any:
@@ -67,7 +103,7 @@ def parse_yaml(text: str, where: str) -> Any:
         problem = shorten(str(getattr(error, "problem", None) or "not text"))
         mark = getattr(error, "problem_mark", None)
         line = f" in line {mark.line + 1}" if mark else ""
-        raise TalkerError(f"{where} is not valid YAML ({problem}{line})") from None
+        raise TalkerError(f"{where} is not YAML ({problem}{line})") from None
     except RecursionError:
         raise TalkerError(f"{where} is nested too deeply: it is not a configuration file") from None
     except Exception as error:  # of a date, a number or a key that Python cannot represent
@@ -121,7 +157,7 @@ def read_json(path: str | Path, description: str = "the file") -> dict[str, Any]
         TalkerError: if the file cannot be read, is not JSON, or is not an object.
     """
     try:
-        values = json.loads(_read_text(path, description))
+        values = json.loads(read_text(path, description))
     except (ValueError, RecursionError) as error:
         raise TalkerError(f"{description} {path} is not valid JSON ({shorten(str(error))})") from None
     return _mapping(values, f"{description} {path}")
@@ -172,14 +208,50 @@ def rename_keys(values: Mapping[str, Any], new_names: Mapping[str, str]) -> dict
     return renamed
 
 
-def _read_text(path: str | Path, description: str) -> str:
+def read_text(
+    path: str | Path,
+    description: str = "the file",
+    *,
+    max_bytes: int = _MAX_TEXT_BYTES,
+    regular: bool = False,
+) -> str:
+    """Read a text in UTF-8, or in UTF-16 with a byte order mark, as editors of other systems write it.
+
+    Args:
+        path: The file.
+        description: What it is, for the error message.
+        max_bytes: Size beyond which it is rejected.
+        regular: Whether to reject pipes and devices, which could block the reader.
+
+    Returns:
+        The text without its byte order mark.
+
+    Raises:
+        TalkerError: If the file cannot be read, is too large or is not text.
+    """
     try:
-        with open(path, encoding="utf-8") as file:  # bounded: the path may be a pipe or a device
-            return file.read(_MAX_TEXT_LENGTH)
+        # without O_NONBLOCK, opening a pipe waits for its writer
+        with open(path, "rb", opener=_open_without_waiting if regular else None) as file:
+            if regular and not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+                raise TalkerError(
+                    f"{description} {path} cannot be read: it is a pipe or a device, not a file"
+                )
+            content = file.read(max_bytes + 1)  # bounded: the path may be a device
     except OSError as error:
         raise TalkerError(f"{description} {path} cannot be read ({error.strerror or error})") from None
-    except ValueError:  # not UTF-8, or a path with a zero byte
-        raise TalkerError(f"{description} {path} cannot be read: it is not text") from None
+    except ValueError:  # a path with a zero byte
+        raise TalkerError(f"{description} {path!r} cannot be read: that is no path") from None
+    if len(content) > max_bytes:
+        raise TalkerError(f"{description} {path} is larger than {max_bytes} bytes: give another file")
+    encoding = "utf-16" if content[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE) else "utf-8-sig"
+    try:
+        return content.decode(encoding)
+    except UnicodeDecodeError:
+        raise TalkerError(f"{description} {path} cannot be read: it is not text in UTF-8") from None
+
+
+def _open_without_waiting(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_NONBLOCK)
 
 
 def _mapping(values: Any, where: str) -> dict[str, Any]:

@@ -6,16 +6,18 @@ reads the same YAML file through `load`; both pass a `TalkerParameters` to the w
 """
 
 import dataclasses
+import difflib
 import os
+import stat
+import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final, TypeVar, cast, get_origin
-
-import yaml
+from typing import Any, Final, NamedTuple, TypeVar, cast, get_origin
 
 from streamingtalker_ros import resources
 from streamingtalker_ros.audio.packet import MAX_SAMPLE_RATE, MIN_SAMPLE_RATE, AudioFormat
+from streamingtalker_ros.config_files import describe, parse_yaml, read_yaml_text, shorten
 from streamingtalker_ros.errors import TalkerError
 from streamingtalker_ros.face.expression import parse_expression
 from streamingtalker_ros.model.control_ranges import (
@@ -28,6 +30,9 @@ from streamingtalker_ros.model.control_ranges import (
 )
 
 NODE_NAME: Final = "talker"
+
+_MAX_ABSENCE_S: Final = 1.0  # of a parameter file that an editor writes again
+_MAX_NAME_CHARS: Final = 60
 
 _T = TypeVar("_T")
 
@@ -192,21 +197,27 @@ def validate(parameter: Parameter, value: object) -> Any:
     """
     name, value_type = parameter.name, _value_type(parameter)
     if value_type is float and type(value) is int:
-        value = float(value)
+        try:
+            value = float(value)
+        except OverflowError:  # beyond any range
+            raise TalkerError(f"parameter {name} is {describe(value)}: give a smaller number") from None
     if value_type is tuple and isinstance(value, (list, tuple)):
         items = cast("Iterable[object]", value)
         if all(type(item) is str for item in items):
             value = tuple(items)
     if type(value) is not value_type:
         raise TalkerError(
-            f"parameter {name} is {value!r}, of type {type(value).__name__}: give a {type_name(parameter)}"
+            f"parameter {name} is {describe(value)}, of type {type(value).__name__}: give a "
+            f"{type_name(parameter)}"
         )
     choices = parameter.metadata["choices"]
     if choices and value not in choices:
-        raise TalkerError(f"parameter {name} is {value!r}: choose one of {', '.join(choices)}")
+        raise TalkerError(f"parameter {name} is {describe(value)}: choose one of {', '.join(choices)}")
     limits = parameter.metadata["range"]
     if limits and not limits[0] <= cast(float, value) <= limits[1]:
-        raise TalkerError(f"parameter {name} is {value}: give a value from {limits[0]} to {limits[1]}")
+        raise TalkerError(
+            f"parameter {name} is {describe(value)}: give a value from {limits[0]} to {limits[1]}"
+        )
     return value
 
 
@@ -216,9 +227,13 @@ def from_values(values: Mapping[str, Any]) -> TalkerParameters:
     Raises:
         TalkerError: If a name is unknown or a value is invalid.
     """
-    for name in values:
+    names: Iterable[object] = values  # YAML may hold names of any type
+    for name in names:
         if name not in PARAMETERS:
-            raise TalkerError(f"{name} is not a parameter of the talker: choose from {', '.join(PARAMETERS)}")
+            near = difflib.get_close_matches(str(name)[:_MAX_NAME_CHARS], PARAMETERS, 1)
+            hint = f"did you mean {near[0]}?" if near else f"choose from {', '.join(PARAMETERS)}"
+            shown = shorten(name) if isinstance(name, str) else describe(name)
+            raise TalkerError(f"{shown} is not a parameter of the talker: {hint}")
     return TalkerParameters(**values)
 
 
@@ -237,20 +252,18 @@ def load(path: str | Path | None = None, node: str = NODE_NAME) -> dict[str, Any
         TalkerError: If the file cannot be read or has another form.
     """
     path = path or resources.find("config", "talker.yaml")
-    try:
-        with open(path, encoding="utf-8") as file:
-            document: Any = yaml.safe_load(file)
-    except OSError as error:
+    return _parse(read_yaml_text(path, "the parameter file"), path, node)
+
+
+def _parse(text: str, path: str | Path, node: str = NODE_NAME) -> dict[str, Any]:
+    document: Any = parse_yaml(text, f"the parameter file {path}")
+    if document is not None and not isinstance(document, dict):
         raise TalkerError(
-            f"the parameter file {path} cannot be read ({error.strerror}): check its path"
-        ) from None
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        position = f", line {mark.line + 1}" if mark else ""
-        raise TalkerError(f"the parameter file {path} is not YAML{position}: check its indentation") from None
+            f"the parameter file {path} holds no names with values: write {node}: {{ros__parameters: {{…}}}}"
+        )
     values: dict[str, Any] = {}
     for name in ("/**", node, f"/{node}"):
-        section: Any = document.get(name) if isinstance(document, dict) else None
+        section: Any = cast("dict[str, Any]", document).get(name) if document else None
         if section is not None:
             if not isinstance(section, dict) or not isinstance(section.get("ros__parameters"), dict):
                 raise TalkerError(
@@ -278,21 +291,20 @@ def parse_assignment(text: str) -> tuple[str, Any]:
     name, equals, value = text.partition("=")
     if not equals or name not in PARAMETERS:
         raise TalkerError(
-            f"{text!r} is not an assignment: write name=value with a name of {', '.join(PARAMETERS)}"
+            f"{shorten(text)!r} is not an assignment: write name=value with a name of {', '.join(PARAMETERS)}"
         )
     value_type = _value_type(PARAMETERS[name])
     if value_type is str:
         return name, value
     if value_type is tuple:
         return name, tuple(value.split(","))
-    try:
-        return name, validate(PARAMETERS[name], yaml.safe_load(value))
-    except yaml.YAMLError:
-        raise TalkerError(f"{text!r} has no readable value: write name=value") from None
+    return name, validate(PARAMETERS[name], parse_yaml(value, f"the value of {name}"))
 
 
 class ParameterFile:
     """Parameter file that may be edited while the node runs.
+
+    Whatever is written into it, or put in its place, the parameters in use stay until it holds valid ones.
 
     Args:
         path: As `load` takes it.
@@ -303,43 +315,87 @@ class ParameterFile:
         self._path = path or resources.find("config", "talker.yaml")
         self._assignments = dict(assignments)
         self._last_version = self._version()
+        self._last_outcome: str | None = None  # the text, or why there is none
+        self._absent_since: float | None = None
+        self._is_followed = self._last_version is not None and stat.S_ISREG(self._last_version.mode)
 
     def read(self) -> TalkerParameters:
-        """Return the parameters of file and command line.
+        """Return the parameters of file and command line; a pipe is read to its end.
 
         Raises:
             TalkerError: As `load` and `from_values`.
         """
-        return from_values({**load(self._path), **self._assignments})
+        self._last_outcome = read_yaml_text(self._path, "the parameter file")
+        return self._to_parameters(self._last_outcome)
 
     def reload_if_changed(self, current: TalkerParameters) -> tuple[TalkerParameters, list[str]] | None:
-        """Read the file again if it was written since the last call.
+        """Read the file again if it was written since the last call. Never waits for a pipe.
+
+        A file that is missing or empty is taken for one that is being written, for a second.
 
         Args:
             current: The parameters in use.
 
         Returns:
-            None if the file has not changed; else the parameters to use, `current` with the dynamic ones of
-            the file, and the names of other parameters that differ, which need a restart.
+            None if the content has not changed; else the parameters to use, `current` with the dynamic ones
+            of the file, and the names of other parameters that differ, which need a restart.
 
         Raises:
-            TalkerError: Once for each time that the file is written, if it cannot be read.
+            TalkerError: Once for each content that is not valid.
         """
+        if not self._is_followed:  # a pipe has no other content later
+            return None
         version = self._version()
-        if version in (
-            None,
-            self._last_version,
-        ):  # None: the file is being replaced, so read it at the next call
+        if version is None or (not version.size and stat.S_ISREG(version.mode)):
+            self._wait_for_content(version is None)
+            return None
+        self._absent_since = None
+        if version == self._last_version:
             return None
         self._last_version = version
-        new = dataclasses.asdict(self.read())
+        try:
+            outcome = read_yaml_text(self._path, "the parameter file", regular=True)
+        except TalkerError as error:
+            if str(error) != self._last_outcome:
+                self._last_outcome = str(error)
+                raise
+            return None
+        if outcome == self._last_outcome:
+            return None
+        self._last_outcome = outcome
+        new = dataclasses.asdict(self._to_parameters(outcome))
         changed = [name for name, value in dataclasses.asdict(current).items() if new[name] != value]
         dynamic = {name: new[name] for name in changed if PARAMETERS[name].metadata["dynamic"]}
         return current.replace(**dynamic), [name for name in changed if name not in dynamic]
 
-    def _version(self) -> tuple[int, int] | None:
+    def _to_parameters(self, text: str) -> TalkerParameters:
+        return from_values({**_parse(text, self._path), **self._assignments})
+
+    def _wait_for_content(self, is_missing: bool) -> None:
+        """Raise TalkerError once if the file has been missing or empty for `_MAX_ABSENCE_S`."""
+        now = time.monotonic()
+        if self._absent_since is None:
+            self._absent_since = now
+        outcome = "does not exist any more" if is_missing else "is empty"
+        if now - self._absent_since >= _MAX_ABSENCE_S and outcome != self._last_outcome:
+            self._last_outcome, self._last_version = outcome, None
+            raise TalkerError(f"the parameter file {self._path} {outcome}: write it again")
+
+    def _version(self) -> "_FileVersion | None":
         try:
             status = os.stat(self._path)
-        except OSError:
+        except (OSError, ValueError):
             return None
-        return status.st_mtime_ns, status.st_size
+        return _FileVersion(
+            status.st_mtime_ns, status.st_ctime_ns, status.st_size, status.st_ino, status.st_mode
+        )
+
+
+class _FileVersion(NamedTuple):
+    """What changes when a file is written or replaced."""
+
+    mtime_ns: int
+    ctime_ns: int
+    size: int
+    inode: int
+    mode: int

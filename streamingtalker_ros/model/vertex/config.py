@@ -12,8 +12,7 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-import yaml
-
+from streamingtalker_ros.config_files import parse_yaml_file
 from streamingtalker_ros.errors import TalkerError
 
 # training subjects in the order of the identity rows; other numbers of rows are named by their numbers
@@ -128,15 +127,7 @@ def read_yaml(path: str | Path, hubert: Mapping[str, Any] | None = None) -> Vert
     Raises:
         TalkerError: If something is missing, or the published network does not support a setting.
     """
-    try:
-        tree = yaml.safe_load(Path(path).read_text())
-    except OSError as error:
-        raise TalkerError(
-            f"{path} cannot be read ({error.strerror}): give the published YAML configuration"
-        ) from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        problem = getattr(error, "problem", None) or "not text"
-        raise TalkerError(f"{path} is not valid YAML ({problem}): give the published configuration") from None
+    tree = parse_yaml_file(path, "the published configuration")
 
     def get(*keys: str, default: Any = None, kind: Callable[[Any], Any] | None = None) -> Any:
         value: Any = tree
