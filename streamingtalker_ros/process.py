@@ -28,6 +28,8 @@ _WRITE_TIMEOUT_S: Final = 1.0
 _MAX_TRACEBACK_FRAMES: Final = 12
 _CLOSED_ERRNOS: Final = (errno.EPIPE, errno.EBADF, errno.EIO)  # later text cannot be written either
 
+_lost_output: Exception | None = None  # the first failure of `print_result`
+
 
 def print_line(text: str, error: bool = False, timeout: float = _WRITE_TIMEOUT_S) -> bool:
     """Print a line; text that cannot be written is dropped, and nothing is raised.
@@ -58,6 +60,37 @@ def print_line(text: str, error: bool = False, timeout: float = _WRITE_TIMEOUT_S
             _redirect_to_null(stream)
         return False
     return True
+
+
+def print_result(text: str) -> None:
+    """Print a result of a command on stdout, whole, waiting for a slow reader; nothing is raised.
+
+    Output that cannot be written does not end the command, which may have files to write; `lost_output` tells
+    of it at the end.
+
+    Args:
+        text: The lines, without the end of the last.
+    """
+    global _lost_output
+    stream = sys.stdout
+    if stream is None:  # closed before the process started
+        return
+    try:
+        try:
+            stream.write(text + "\n")
+        except UnicodeEncodeError:
+            stream.write(text.encode("ascii", "backslashreplace").decode() + "\n")
+        stream.flush()
+    except (OSError, ValueError) as failure:
+        _lost_output = _lost_output or failure
+        _redirect_to_null(stream)
+
+
+def lost_output() -> str | None:
+    """Return why a text of `print_result` could not be written, and forget it; None if all were written."""
+    global _lost_output
+    failure, _lost_output = _lost_output, None
+    return None if failure is None else str(getattr(failure, "strerror", None) or failure)
 
 
 def print_warning(text: str) -> None:

@@ -10,7 +10,10 @@ import argparse
 import difflib
 import sys
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Any, NoReturn
+
+from streamingtalker_ros.cli.argument_types import RangeError
+from streamingtalker_ros.errors import TalkerError
 
 
 class HelpFormatter(argparse.ArgumentDefaultsHelpFormatter):
@@ -21,11 +24,11 @@ class HelpFormatter(argparse.ArgumentDefaultsHelpFormatter):
 
 
 class CommandParser(argparse.ArgumentParser):
-    """Argument parser of the command line."""
+    """Argument parser of the command line; an error is one line on stderr."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         kwargs.setdefault("formatter_class", HelpFormatter)
-        super().__init__(*args, **{**kwargs, "allow_abbrev": False})
+        super().__init__(*args, **{**kwargs, "allow_abbrev": False, "exit_on_error": False})
         self._subcommands: Any = None
 
     def add_subparsers(self, **kwargs: Any) -> Any:
@@ -54,13 +57,29 @@ class CommandParser(argparse.ArgumentParser):
 
         Returns:
             The namespace and the list of the words that were not recognized.
+
+        Raises:
+            TalkerError: If a number is out of the range of its option.
         """
         words = list(sys.argv[1:] if args is None else args)
         if self.subcommands:
             self._check_subcommand(words)
         else:
             self._check_options(words)
-        return super().parse_known_args(words, namespace)
+        try:
+            return super().parse_known_args(words, namespace)
+        except argparse.ArgumentError as error:
+            if isinstance(error.__context__, RangeError):
+                raise TalkerError(f"{error.argument_name} {error.message}") from None
+            self.error(str(error))
+
+    def error(self, message: str) -> NoReturn:
+        """Print an error in one line and exit with code 2.
+
+        Args:
+            message: What is wrong.
+        """
+        self.exit(2, f"{self.prog}: error: {' '.join(message.split())} (see {self.prog} --help)\n")
 
     def _check_subcommand(self, words: Sequence[str]) -> None:
         word = next((word for word in words if not word.startswith("-")), None)

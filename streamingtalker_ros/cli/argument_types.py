@@ -1,0 +1,93 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Types of numeric options: each has a range, and an error that states it. NaN and infinity are in no range.
+
+`command_parser` turns the error into a sentence that begins with the option's name.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+from collections.abc import Callable
+from typing import Final
+
+MAX_DURATION_S: Final = 1e8
+"""Longest time that an option may state, three years; timers overflow somewhere beyond."""
+
+MAX_COUNT: Final = 1_000_000_000
+"""Greatest count that an option may state."""
+
+MAX_DOMAIN: Final = 232
+"""Greatest ROS domain whose ports exist."""
+
+_MAX_CHARS: Final = 40  # of the text in an error message
+
+
+class RangeError(argparse.ArgumentTypeError):
+    """The text is no number, or one out of range; the message continues the option's name: "must be …"."""
+
+
+def integer(low: int, high: int = MAX_COUNT) -> Callable[[str], int]:
+    """Return the `type` of an option that takes a whole number.
+
+    Args:
+        low: Least value allowed.
+        high: Greatest value allowed.
+
+    Returns:
+        A function that converts the text; it raises `RangeError`.
+    """
+
+    def convert(text: str) -> int:
+        try:
+            value = int(text)
+        except ValueError:  # no whole number, or one of more digits than Python converts
+            value = low - 1
+        if not low <= value <= high:
+            raise RangeError(f"must be {_bound(low)} and at most {high}, a whole number, not {_show(text)}")
+        return value
+
+    return convert
+
+
+def number(low: float, high: float, *, above: bool = False) -> Callable[[str], float]:
+    """Return the `type` of an option that takes a number.
+
+    Args:
+        low: Least value allowed.
+        high: Greatest value allowed.
+        above: Whether `low` itself is excluded.
+
+    Returns:
+        A function that converts the text; it raises `RangeError`.
+    """
+
+    def convert(text: str) -> float:
+        try:
+            value = float(text)
+        except ValueError:
+            value = math.nan
+        if not low <= value <= high or (above and value == low):
+            least = f"above {low:g}" if above else _bound(low)
+            raise RangeError(f"must be {least} and at most {high:g}, not {_show(text)}")
+        return value
+
+    return convert
+
+
+def duration(text: str) -> float:
+    """Convert the text of an option that takes seconds, 0 to `MAX_DURATION_S`."""
+    return number(0.0, MAX_DURATION_S)(text)
+
+
+def domain(text: str) -> int:
+    """Convert the text of an option that takes a ROS domain, 0 to `MAX_DOMAIN`."""
+    return integer(0, MAX_DOMAIN)(text)
+
+
+def _bound(low: float) -> str:
+    return "0 or more" if low == 0 else f"at least {low:g}"
+
+
+def _show(text: str) -> str:
+    return repr(text if len(text) <= _MAX_CHARS else text[: _MAX_CHARS - 1] + "…")
