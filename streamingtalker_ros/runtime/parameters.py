@@ -227,7 +227,7 @@ def from_values(values: Mapping[str, Any]) -> TalkerParameters:
     Raises:
         TalkerError: If a name is unknown or a value is invalid.
     """
-    names: Iterable[object] = values  # YAML may hold names of any type
+    names = cast("Iterable[object]", values)  # YAML may hold names of any type
     for name in names:
         if name not in PARAMETERS:
             near = difflib.get_close_matches(str(name)[:_MAX_NAME_CHARS], PARAMETERS, 1)
