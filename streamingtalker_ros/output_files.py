@@ -35,6 +35,7 @@ PARTIAL_MARK: Final = ".partial"
 """Part of the name of every file and folder that is not whole yet."""
 
 _PROBE_BYTES: Final = 4096
+_NAME: Final = "name"  # what an error message advises to change, where no option is known
 _MAX_SHOWN_CHARS: Final = 160  # of a path in an error message
 _MAX_STEM_CHARS: Final = 40  # of the final name in the temporary one: names have at most 255 bytes
 _MAX_SUFFIX_CHARS: Final = 16
@@ -154,14 +155,13 @@ def check_output_folder(
 
 
 @contextlib.contextmanager
-def atomic_output(path: PathLike, *, option: str = "--out", sync: bool = True) -> Iterator[Path]:
+def atomic_output(path: PathLike, *, sync: bool = True) -> Iterator[Path]:
     """Write a file beside its place, and rename it when the block ends without an exception.
 
     An existing file keeps its permissions; a symbolic link stays, and the file that it names is replaced.
 
     Args:
         path: The file.
-        option: Option of the command line that names it, for the error message.
         sync: Whether to wait until the disk has the file, so that a power cut leaves it whole; False for the
             many small files of a corpus, which an interrupted build writes again.
 
@@ -171,18 +171,18 @@ def atomic_output(path: PathLike, *, option: str = "--out", sync: bool = True) -
     Raises:
         TalkerError: If the file cannot be written; the old one is whole then, and the temporary one removed.
     """
-    name = _name(path, option)
-    target = _resolve(name, option)
+    name = _name(path, _NAME)
+    target = _resolve(name, _NAME)
     if target.is_stream:
         with tempfile.TemporaryDirectory(prefix="streamingtalker-") as scratch:
             partial = Path(scratch) / f"output{_suffix(target.path)}"
-            with _translating(name, option, partial, target):
+            with _translating(name, partial, target):
                 yield partial
                 _copy_to_stream(partial, target)
         return
     partial = Path(_temporary_name(target.path))
     try:
-        with _translating(name, option, partial, target):
+        with _translating(name, partial, target):
             yield partial
             _finish_file(partial, target, sync)
     except BaseException:
@@ -192,9 +192,7 @@ def atomic_output(path: PathLike, *, option: str = "--out", sync: bool = True) -
 
 
 @contextlib.contextmanager
-def atomic_folder(
-    path: PathLike, *, option: str = "--out", must_be_new: bool = False, sync: bool = True
-) -> Iterator[Path]:
+def atomic_folder(path: PathLike, *, must_be_new: bool = False, sync: bool = True) -> Iterator[Path]:
     """Write the files of a folder beside their places, and rename them when the block ends.
 
     A folder that does not exist appears with all its files at once. In an existing folder each file replaces
@@ -202,7 +200,6 @@ def atomic_folder(
 
     Args:
         path: The folder; its parents are created.
-        option: Option of the command line that names it, for the error message.
         must_be_new: Whether the folder must not exist yet.
         sync: As for `atomic_output`.
 
@@ -212,15 +209,15 @@ def atomic_folder(
     Raises:
         TalkerError: If it cannot be written; an existing folder is unchanged then.
     """
-    name = _name(path, option)
-    target = _resolve(name, option)
+    name = _name(path, _NAME)
+    target = _resolve(name, _NAME)
     if target.status is not None and (must_be_new or not stat.S_ISDIR(target.status.st_mode)):
-        raise TalkerError(f"{option} {_shown(name)} exists already: remove it, or choose another {option}")
+        raise TalkerError(f"{_shown(name)} exists already: remove it, or choose another {_NAME}")
     exists = target.status is not None
     scratch = Path(_temporary_name(os.path.join(target.path, "files") if exists else target.path))
     partial = scratch / os.path.basename(target.path)  # some writers name their files after the folder
     try:
-        with _translating(name, option, scratch, target):
+        with _translating(name, scratch, target):
             scratch.mkdir(parents=True)
             partial.mkdir()
             yield partial
@@ -240,41 +237,39 @@ def atomic_folder(
         shutil.rmtree(scratch, ignore_errors=True)
 
 
-def write_text(path: PathLike, text: str, *, option: str = "--out", sync: bool = True) -> None:
+def write_text(path: PathLike, text: str, *, sync: bool = True) -> None:
     """Write a text in UTF-8 as `atomic_output` does.
 
     Args:
         path: The file.
         text: Its content.
-        option: As for `atomic_output`.
         sync: As for `atomic_output`.
 
     Raises:
         TalkerError: If the file cannot be written.
     """
-    with atomic_output(path, option=option, sync=sync) as partial:
+    with atomic_output(path, sync=sync) as partial:
         partial.write_text(text, encoding="utf-8")
 
 
-def write_bytes(path: PathLike, content: bytes, *, option: str = "--out", sync: bool = True) -> None:
+def write_bytes(path: PathLike, content: bytes, *, sync: bool = True) -> None:
     """Write bytes as `atomic_output` does.
 
     Args:
         path: The file.
         content: Its content.
-        option: As for `atomic_output`.
         sync: As for `atomic_output`.
 
     Raises:
         TalkerError: If the file cannot be written.
     """
-    with atomic_output(path, option=option, sync=sync) as partial:
+    with atomic_output(path, sync=sync) as partial:
         partial.write_bytes(content)
 
 
 def is_standard_output(path: PathLike) -> bool:
     """Return whether a path names this process's standard output, as /dev/stdout does."""
-    return _resolve(os.fspath(path), "--out").descriptor == 1
+    return _resolve(os.fspath(path), _NAME).descriptor == 1
 
 
 def _shown(path: str) -> str:
@@ -353,7 +348,7 @@ def _temporary_name(path: str) -> str:
 
 
 @contextlib.contextmanager
-def _translating(name: str, option: str, partial: Path, target: _Target) -> Iterator[None]:
+def _translating(name: str, partial: Path, target: _Target) -> Iterator[None]:
     """Turn a failure to write into one sentence; other exceptions of the block pass.
 
     Libraries report a full disk in many ways. If they raise anything else than OSError, their text, or a
@@ -361,7 +356,6 @@ def _translating(name: str, option: str, partial: Path, target: _Target) -> Iter
 
     Args:
         name: The output as the user names it.
-        option: Option that names it.
         partial: Temporary file or folder.
         target: What it will replace.
     """
@@ -372,12 +366,12 @@ def _translating(name: str, option: str, partial: Path, target: _Target) -> Iter
     except OSError as error:
         if error.filename is not None and not _concerns(error.filename, partial, target):
             raise
-        raise _error(name, option, error) from None
+        raise _error(name, _NAME, error) from None
     except Exception as error:
         failure = _named_disk_error(error) or _find_write_failure(partial)
         if failure is None:
             raise
-        raise _error(name, option, failure) from error.__cause__
+        raise _error(name, _NAME, failure) from error.__cause__
 
 
 def _concerns(filename: object, partial: Path, target: _Target) -> bool:
