@@ -17,7 +17,7 @@ from streamingtalker_ros.messaging.face_message_builder import (
 )
 from streamingtalker_ros.model.protocol import TalkerProtocol
 from streamingtalker_ros.ros import qos
-from streamingtalker_ros.ros.audio_input import message_class
+from streamingtalker_ros.ros.message_types import message_class
 from streamingtalker_ros.runtime.frames import PublishedFrame
 from streamingtalker_ros.runtime.parameters import TalkerParameters
 

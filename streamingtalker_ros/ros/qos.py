@@ -22,7 +22,6 @@ VERTICES: Final = QoSProfile(depth=5, reliability=BEST_EFFORT)
 LATCHED: Final = QoSProfile(depth=1, reliability=RELIABLE, durability=DurabilityPolicy.TRANSIENT_LOCAL)
 # deep enough for twenty seconds of 20-ms packets that a text-to-speech node sends at once; the worker bounds
 # what it queues
-AUDIO_SUBSCRIPTION: Final = QoSProfile(depth=1000, reliability=BEST_EFFORT)
-RELIABLE_AUDIO_SUBSCRIPTION: Final = QoSProfile(depth=1000, reliability=RELIABLE)
-INFO_SUBSCRIPTION: Final = QoSProfile(depth=10, reliability=BEST_EFFORT)
+AUDIO_DEPTH: Final = 1000
+INFO_DEPTH: Final = 10
 AUDIO_PUBLISHER: Final = QoSProfile(depth=1000, reliability=RELIABLE)

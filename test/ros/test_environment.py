@@ -17,7 +17,7 @@ def test_ros_and_the_built_package_are_available() -> None:
             pytest.fail(message)
         pytest.skip(message)
     from streamingtalker_ros.messaging import audio_common
-    from streamingtalker_ros.ros import audio_input
+    from streamingtalker_ros.ros import audio_input, message_types
 
     variant = audio_input.installed_variant()
-    assert audio_input.message_class(audio_common.PUBLISHED_TYPES[variant])().header.stamp.sec == 0
+    assert message_types.message_class(audio_common.PUBLISHED_TYPES[variant])().header.stamp.sec == 0

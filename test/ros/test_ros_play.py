@@ -16,7 +16,7 @@ from launch_ros.actions import Node
 
 from streamingtalker_ros.audio.pcm_decoder import PcmDecoder
 from streamingtalker_ros.messaging import audio_common
-from streamingtalker_ros.ros import audio_input
+from streamingtalker_ros.ros import message_types
 from streamingtalker_ros.ros import qos as ros_qos
 from support.ros_graph import SECOND, VARIANT, Graph, own_domain, voice, wait_for
 
@@ -44,9 +44,9 @@ def test_every_sample_arrives_at_its_time(player_launch: Any) -> None:
     infos = []
     if VARIANT == "ros-drivers":
         infos = graph.subscribe(
-            audio_input.message_class(audio_common.INFO_TYPE), "audio_info", qos=ros_qos.LATCHED
+            message_types.message_class(audio_common.INFO_TYPE), "audio_info", qos=ros_qos.LATCHED
         )
-    received = graph.subscribe(audio_input.message_class(name), "audio")
+    received = graph.subscribe(message_types.message_class(name), "audio")
     assert wait_for(lambda: len(received) == 50), f"{len(received)} of 50 packets"
     format = audio_common.parse_audio_info(infos[0])[1] if infos else None
     graph.close()

@@ -28,7 +28,7 @@ from streamingtalker_ros.audio.resample import to_16k
 from streamingtalker_ros.audio.sources import paced_packets
 from streamingtalker_ros.messaging import audio_common
 from streamingtalker_ros.msg import FaceMotion
-from streamingtalker_ros.ros import audio_input
+from streamingtalker_ros.ros import audio_input, message_types
 
 SECOND = 1_000_000_000
 VARIANT = audio_input.installed_variant()
@@ -173,7 +173,7 @@ class Graph:
     ) -> None:
         """Publish int16 samples with stamps from `start` (ns), in real time or unpaced."""
         name, format = audio_common.PUBLISHED_TYPES[VARIANT], AudioFormat(rate, 1, "s16")
-        message_class = audio_input.message_class(name)
+        message_class = message_types.message_class(name)
         reliability = ReliabilityPolicy.RELIABLE if reliable else ReliabilityPolicy.BEST_EFFORT
         topic, info_topic = f"{namespace}/audio", f"{namespace}/audio_info"
         publisher = self.node.create_publisher(
@@ -182,7 +182,7 @@ class Graph:
         assert wait_for(publisher.get_subscription_count), "audio has no subscriber"
         info = None
         if VARIANT == "ros-drivers":
-            info_class = audio_input.message_class(audio_common.INFO_TYPE)
+            info_class = message_types.message_class(audio_common.INFO_TYPE)
             info = self.node.create_publisher(info_class, info_topic, 1)
             assert wait_for(info.get_subscription_count), "audio_info has no subscriber"
         time.sleep(0.3)  # until the subscriber has discovered the publishers

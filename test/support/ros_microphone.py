@@ -15,7 +15,7 @@ from std_srvs.srv import Trigger
 
 from streamingtalker_ros.audio.packet import AudioFormat
 from streamingtalker_ros.messaging import audio_common
-from streamingtalker_ros.ros import audio_input
+from streamingtalker_ros.ros import message_types
 from support.ros_graph import SECOND, VARIANT, Graph, voice, wait_for
 
 PACKET = 0.02
@@ -54,12 +54,12 @@ class Microphone:
         for publisher in filter(None, (self.publisher, self.info)):
             self.node.destroy_publisher(publisher)
         self.publisher = self.node.create_publisher(
-            audio_input.message_class(self.name), "audio", QoSProfile(depth=100)
+            message_types.message_class(self.name), "audio", QoSProfile(depth=100)
         )
         assert wait_for(self.publisher.get_subscription_count)
         if VARIANT == "ros-drivers":
             self.info = self.node.create_publisher(
-                audio_input.message_class(audio_common.INFO_TYPE), "audio_info", 10
+                message_types.message_class(audio_common.INFO_TYPE), "audio_info", 10
             )
             assert wait_for(self.info.get_subscription_count)
         time.sleep(0.3)
@@ -73,7 +73,7 @@ class Microphone:
 
     def publish_info(self, format: AudioFormat, coding: str = "wave") -> None:
         if self.info is not None:
-            info = audio_common.to_audio_info(audio_input.message_class(audio_common.INFO_TYPE)(), format)
+            info = audio_common.to_audio_info(message_types.message_class(audio_common.INFO_TYPE)(), format)
             info.coding_format = coding
             self.info.publish(info)
 
@@ -84,7 +84,7 @@ class Microphone:
         samples = self.voice[self.position : self.position + 320]
         self.position = (self.position + 320) % (len(self.voice) - 320)
         message = audio_common.to_audio_message(
-            audio_input.message_class(self.name)(), self.name, samples, PLAIN, self.stamp, "mic"
+            message_types.message_class(self.name)(), self.name, samples, PLAIN, self.stamp, "mic"
         )
         self.stamp += round(PACKET * SECOND)
         return message
