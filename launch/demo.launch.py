@@ -4,11 +4,13 @@
 Plays an audio file (default the demo's), then ends; or the microphone, until Ctrl-C.
 
 ros2 launch streamingtalker_ros demo.launch.py [file:=mine.wav] [loop:=true] [microphone:=true] [rviz:=false]
+The arguments of talker.launch.py are accepted, too.
 Without RViz, watch it with `ros2 topic echo /face_motion`.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from ament_index_python.packages import PackageNotFoundError, get_package_prefix
@@ -19,54 +21,38 @@ from launch.actions import (
     IncludeLaunchDescription,
     LogInfo,
     OpaqueFunction,
-    RegisterEventHandler,
     TimerAction,
 )
-from launch.event_handlers import OnProcessExit
 from launch.events import Shutdown
 from launch.launch_context import LaunchContext
 from launch.launch_description import LaunchDescription
 from launch.launch_description_sources import PythonLaunchDescriptionSource
-from launch.substitutions import LaunchConfiguration, PathJoinSubstitution
-from launch_ros.actions import Node
+from launch.substitutions import PathJoinSubstitution
 from launch_ros.substitutions import FindPackageShare
 
 import streamingtalker_ros
+from streamingtalker_ros.ros import launch_support
 
 DEMO_AUDIO = Path(streamingtalker_ros.__file__).parent / "data" / "voice.flac"
 REST_S = 1.0  # after the audio, for the mouth to close
 PACKAGE_SHARE = FindPackageShare("streamingtalker_ros")
 
 
-def _is_true(context: LaunchContext, name: str) -> bool:
-    return LaunchConfiguration(name).perform(context).lower() == "true"
+def _end() -> Sequence[Action]:
+    end = EmitEvent(event=Shutdown(reason="the audio has ended"))
+    return [TimerAction(period=REST_S, actions=[end])]
 
 
 def _create_player(context: LaunchContext) -> list[Action]:
-    files = [] if _is_true(context, "microphone") else [LaunchConfiguration("file")]
-    player = Node(
-        package="streamingtalker_ros",
-        executable="play",
-        output="screen",
-        arguments=[*files, *(["--loop"] if _is_true(context, "loop") else [])],
-    )
-    return [
-        player,
-        RegisterEventHandler(
-            OnProcessExit(
-                target_action=player,
-                on_exit=[
-                    TimerAction(
-                        period=REST_S, actions=[EmitEvent(event=Shutdown(reason="the audio has ended"))]
-                    )
-                ],
-            )
-        ),
-    ]
+    from_microphone = launch_support.read_flag(context, "microphone")
+    arguments = [] if from_microphone else [launch_support.read_file(context, "file")]
+    if launch_support.read_flag(context, "loop"):
+        arguments.append("--loop")
+    return launch_support.create_node(context, "play", arguments=arguments, on_success=_end, is_finite=True)
 
 
 def _create_rviz(context: LaunchContext) -> list[Action]:
-    if not _is_true(context, "rviz"):
+    if not launch_support.read_flag(context, "rviz"):
         return []
     try:
         get_package_prefix("rviz2")
@@ -76,14 +62,17 @@ def _create_rviz(context: LaunchContext) -> list[Action]:
                 msg="RViz is not installed, so the face is not shown: sudo apt install ros-$ROS_DISTRO-rviz2"
             )
         ]
+    config = PathJoinSubstitution([PACKAGE_SHARE, "config", "face.rviz"])
     return [
-        Node(package="streamingtalker_ros", executable="face_markers", output="screen"),
-        Node(
+        *launch_support.create_node(context, "face_markers"),
+        *launch_support.create_node(
+            context,
+            "rviz2",
             package="rviz2",
-            executable="rviz2",
             name="rviz2",
-            output="screen",
-            arguments=["-d", PathJoinSubstitution([PACKAGE_SHARE, "config", "face.rviz"])],
+            arguments=["-d", config],
+            # the configuration names the topic without a namespace
+            remappings={"/face_markers": launch_support.resolve_topic(context, "face_markers")},
         ),
     ]
 
@@ -92,6 +81,7 @@ def generate_launch_description() -> LaunchDescription:
     """Return the player, the talker and RViz."""
     return LaunchDescription(
         [
+            *launch_support.declare_common_arguments(),
             DeclareLaunchArgument(
                 "file", default_value=str(DEMO_AUDIO), description="WAV, FLAC, OGG or MP3 to play"
             ),

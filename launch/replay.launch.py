@@ -8,9 +8,10 @@ The frames are those of `streamingtalker replay BAG --out NEW_BAG`, which needs 
 from __future__ import annotations
 
 import os
-import signal
+from collections.abc import Sequence
 from typing import Any
 
+from launch.action import Action
 from launch.actions import (
     DeclareLaunchArgument,
     EmitEvent,
@@ -22,16 +23,20 @@ from launch.actions import (
 )
 from launch.event_handlers import OnProcessExit
 from launch.events import Shutdown, matches_action
-from launch.events.process import SignalProcess
+from launch.events.process import ShutdownProcess
 from launch.launch_context import LaunchContext
 from launch.launch_description import LaunchDescription
-from launch.substitutions import LaunchConfiguration, PathJoinSubstitution
+from launch.substitutions import PathJoinSubstitution
 from launch_ros.actions import LifecycleNode
 from launch_ros.event_handlers import OnStateTransition
 from launch_ros.substitutions import FindPackageShare
 
+from streamingtalker_ros.ros import launch_support
+
 DISCOVERY_S = "2.0"  # until player, talker and recorder are connected
 RECORDING_S = 1.0  # after the last frame, for the recorder to write it
+DRAIN_S = "20"  # for the talker's last frames, before it is terminated
+RECORDED = ("face_motion", "face_vertices", "face_model", "audio", "audio_info")
 
 
 def _shut_down(reason: str) -> OpaqueFunction:
@@ -43,77 +48,95 @@ def _shut_down(reason: str) -> OpaqueFunction:
     )
 
 
-def _on_recorder_exit(event: Any, context: LaunchContext) -> OpaqueFunction | None:
-    return (
-        _shut_down("nothing could be recorded: is the folder `out` there already?")
-        if event.returncode
-        else None
-    )
+def _end_after_bag() -> Sequence[Action]:
+    return [TimerAction(period=RECORDING_S, actions=[_shut_down("the bag has ended")])]
 
 
-def generate_launch_description() -> LaunchDescription:
-    """Return the bag player, the talker and the bag recorder."""
-    audio, info = LaunchConfiguration("audio"), LaunchConfiguration("audio_info")
-    talker = LifecycleNode(
-        package="streamingtalker_ros",
-        executable="talker",
+def _fail_to_configure(context: LaunchContext) -> None:
+    if not context.is_shutdown:
+        raise RuntimeError("the talker cannot be configured: see its error above")
+
+
+def _on_recorder_exit(event: Any, context: LaunchContext) -> None:
+    if event.returncode and not context.is_shutdown:
+        raise RuntimeError("nothing could be recorded: is the folder `out` there already?")
+
+
+def _create_processes(context: LaunchContext) -> list[Action]:
+    topics = {name: launch_support.resolve_topic(context, name) for name in RECORDED}
+    talker_actions = launch_support.create_node(
+        context,
+        "talker",
         name="talker",
-        namespace="",
-        output="screen",
-        parameters=[LaunchConfiguration("params_file"), {"use_sim_time": True, "autostart": True}],
-        remappings=[("audio", audio), ("audio_info", info)],
+        parameters=[
+            launch_support.read_file(context, "params_file"),
+            {"use_sim_time": True, "autostart": True},
+        ],
+        on_success=_end_after_bag,
+        is_lifecycle=True,
+        sigterm_timeout=DRAIN_S,
     )
-    is_humble = os.environ.get("ROS_DISTRO") == "humble"  # its recorder has no --topics
-    topics_option = [] if is_humble else ["--topics"]
+    talker = talker_actions[0]
+    assert isinstance(talker, LifecycleNode)
+    level = launch_support.read_text(context, "log_level").lower()
+    is_humble = os.environ.get("ROS_DISTRO") == "humble"  # its ros2 bag has no --log-level, nor --topics here
     recorder = ExecuteProcess(
         output="screen",
         cmd=[
-            "ros2",
-            "bag",
-            "record",
-            "--use-sim-time",
-            "--storage",
-            LaunchConfiguration("storage"),
-            "--output",
-            LaunchConfiguration("out"),
-            *topics_option,
-            "/face_motion",
-            "/face_vertices",
-            "/face_model",
-            audio,
-            info,
+            *("ros2", "bag", "record", "--use-sim-time"),
+            *("--storage", launch_support.read_text(context, "storage")),
+            *("--output", launch_support.read_text(context, "out")),
+            *(() if is_humble else ("--log-level", level, "--topics")),
+            *topics.values(),
         ],
     )
     player = ExecuteProcess(
         output="screen",
         cmd=[
-            "ros2",
-            "bag",
-            "play",
-            LaunchConfiguration("bag"),
-            "--clock",
-            "100",
-            "--delay",
-            DISCOVERY_S,
-            "--rate",
-            LaunchConfiguration("rate"),
-            "--disable-keyboard-controls",
-            "--topics",
-            audio,
-            info,
+            *("ros2", "bag", "play", launch_support.read_text(context, "bag")),
+            *("--clock", "100", "--delay", DISCOVERY_S, "--disable-keyboard-controls"),
+            *("--rate", str(launch_support.read_number(context, "rate", 0.01, 1000.0))),
+            *(() if is_humble else ("--log-level", level)),
+            *("--topics", topics["audio"], topics["audio_info"]),
         ],
     )
+
+    def end_talker(event: Any, context: LaunchContext) -> Sequence[Action]:
+        if event.returncode and not context.is_shutdown:
+            raise RuntimeError(f"the bag could not be played (exit code {event.returncode}): see above")
+        # after this event, unlike after a signal, launch does not start the talker again
+        return [EmitEvent(event=ShutdownProcess(process_matcher=matches_action(talker)))]
+
     # the player starts when the talker is active; the talker exits after it, with its last frames
+    return [
+        RegisterEventHandler(
+            OnStateTransition(
+                target_lifecycle_node=talker, goal_state="active", entities=[player], handle_once=True
+            )
+        ),
+        RegisterEventHandler(OnProcessExit(target_action=player, on_exit=end_talker)),
+        # without a model or an output bag the replay stops immediately
+        RegisterEventHandler(
+            OnStateTransition(
+                target_lifecycle_node=talker,
+                start_state="configuring",
+                goal_state="unconfigured",
+                entities=[OpaqueFunction(function=_fail_to_configure)],
+            )
+        ),
+        RegisterEventHandler(OnProcessExit(target_action=recorder, on_exit=_on_recorder_exit)),
+        recorder,
+        *talker_actions,
+    ]
+
+
+def generate_launch_description() -> LaunchDescription:
+    """Return the bag player, the talker and the bag recorder."""
     return LaunchDescription(
         [
+            *launch_support.declare_common_arguments(audio="/audio", audio_info="/audio_info"),
             DeclareLaunchArgument("bag", description="rosbag2 with audio_common_msgs"),
             DeclareLaunchArgument("out", description="folder of the bag to write, must not exist"),
-            DeclareLaunchArgument(
-                "audio", default_value="/audio", description="topic of the audio in the bag"
-            ),
-            DeclareLaunchArgument(
-                "audio_info", default_value="/audio_info", description="topic of its format"
-            ),
             DeclareLaunchArgument("rate", default_value="1.0", description="playback rate, 1 is real time"),
             DeclareLaunchArgument(
                 "storage", default_value="mcap", description="of the new bag: mcap or sqlite3"
@@ -125,38 +148,6 @@ def generate_launch_description() -> LaunchDescription:
                     [FindPackageShare("streamingtalker_ros"), "config", "talker.yaml"]
                 ),
             ),
-            RegisterEventHandler(
-                OnStateTransition(target_lifecycle_node=talker, goal_state="active", entities=[player])
-            ),
-            RegisterEventHandler(
-                OnProcessExit(
-                    target_action=player,
-                    on_exit=[
-                        EmitEvent(
-                            event=SignalProcess(
-                                signal_number=signal.SIGINT, process_matcher=matches_action(talker)
-                            )
-                        )
-                    ],
-                )
-            ),
-            RegisterEventHandler(
-                OnProcessExit(
-                    target_action=talker,
-                    on_exit=[TimerAction(period=RECORDING_S, actions=[_shut_down("the bag has ended")])],
-                )
-            ),
-            # without a model or an output bag the replay stops immediately
-            RegisterEventHandler(
-                OnStateTransition(
-                    target_lifecycle_node=talker,
-                    start_state="configuring",
-                    goal_state="unconfigured",
-                    entities=[_shut_down("the talker cannot be configured: see its error above")],
-                )
-            ),
-            RegisterEventHandler(OnProcessExit(target_action=recorder, on_exit=_on_recorder_exit)),
-            recorder,
-            talker,
+            OpaqueFunction(function=_create_processes),
         ]
     )

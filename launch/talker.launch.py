@@ -2,17 +2,22 @@
 """The talker: `audio` in, `face_motion` out; it configures and activates itself.
 
 ros2 launch streamingtalker_ros talker.launch.py [namespace:=robot] [audio:=/mic/audio]
-[params_file:=mine.yaml]. Several talkers of one graph have a namespace each.
+[params_file:=mine.yaml] [respawn:=true]. Several talkers of one graph have a namespace each.
 """
 
 from __future__ import annotations
 
+from typing import Any
+
+from launch.action import Action
 from launch.actions import DeclareLaunchArgument, OpaqueFunction
 from launch.launch_context import LaunchContext
 from launch.launch_description import LaunchDescription
-from launch.substitutions import LaunchConfiguration, PathJoinSubstitution
-from launch_ros.actions import Node
+from launch.substitutions import PathJoinSubstitution
+from launch_ros.parameter_descriptions import ParameterValue
 from launch_ros.substitutions import FindPackageShare
+
+from streamingtalker_ros.ros import launch_support
 
 # parameters with a launch argument; an empty one leaves the parameter file's value
 OVERRIDES = {
@@ -21,28 +26,22 @@ OVERRIDES = {
     "autostart": "false: leave the transitions to a lifecycle manager; default the parameter file's",
     "use_sim_time": "true: follow /clock",
 }
+FLAGS = ("autostart", "use_sim_time")
 
 
-def _create_talker(context: LaunchContext) -> list[Node]:
-    texts = {name: LaunchConfiguration(name).perform(context) for name in OVERRIDES}
-    overrides: dict[str, str | bool] = {**texts}
-    for name in ("autostart", "use_sim_time"):
-        if texts[name].lower() in ("true", "false"):
-            overrides[name] = texts[name].lower() == "true"
-    return [
-        Node(
-            package="streamingtalker_ros",
-            executable="talker",
-            name="talker",
-            output="screen",
-            namespace=LaunchConfiguration("namespace"),
-            parameters=[
-                LaunchConfiguration("params_file"),
-                {name: value for name, value in overrides.items() if value != ""},
-            ],
-            remappings=[(topic, LaunchConfiguration(topic)) for topic in ("audio", "audio_info")],
-        )
-    ]
+def _create_talker(context: LaunchContext) -> list[Action]:
+    overrides: dict[str, Any] = {}
+    for name in OVERRIDES:
+        text = launch_support.read_text(context, name)
+        if text:
+            is_flag = name in FLAGS
+            overrides[name] = (
+                launch_support.read_flag(context, name) if is_flag else ParameterValue(text, value_type=str)
+            )
+    params_file = launch_support.read_file(context, "params_file")
+    return launch_support.create_node(
+        context, "talker", name="talker", parameters=[params_file, *([overrides] if overrides else [])]
+    )
 
 
 def generate_launch_description() -> LaunchDescription:
@@ -50,13 +49,7 @@ def generate_launch_description() -> LaunchDescription:
     params_file = PathJoinSubstitution([FindPackageShare("streamingtalker_ros"), "config", "talker.yaml"])
     return LaunchDescription(
         [
-            DeclareLaunchArgument("namespace", default_value="", description="of the node and its topics"),
-            DeclareLaunchArgument("audio", default_value="audio", description="topic of the audio"),
-            DeclareLaunchArgument(
-                "audio_info",
-                default_value="audio_info",
-                description="topic of the audio's format (audio_common_msgs of ros-drivers)",
-            ),
+            *launch_support.declare_common_arguments(),
             DeclareLaunchArgument(
                 "params_file", default_value=params_file, description="parameters, see config/talker.yaml"
             ),
