@@ -9,6 +9,7 @@ that expects those.
 from __future__ import annotations
 
 import dataclasses
+import difflib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -156,8 +157,21 @@ def load_head(source: str | Path) -> RobotHead:
     """
     path = Path(source)
     if not path.suffix and not path.exists():
-        path = resources.find("config", f"heads/{source}.yaml")
+        path = _find_head(str(source))
     return parse_head(read_yaml(path, "the head"), path.stem)
+
+
+def _find_head(name: str) -> Path:
+    """Return the path of a head in config/heads."""
+    folder = resources.find("config", "heads/jaw.yaml").parent
+    paths = {path.stem: path for path in sorted(folder.glob("*.yaml"))}
+    if name not in paths:
+        near = difflib.get_close_matches(name, paths, 1)
+        hint = f"did you mean {near[0]}? There are" if near else "there are"
+        raise TalkerError(
+            f"there is no head {shorten(name)!r}: {hint} {', '.join(paths)}, or give the path of a YAML file"
+        )
+    return paths[name]
 
 
 def parse_head(document: Mapping[str, Any], name: str) -> RobotHead:

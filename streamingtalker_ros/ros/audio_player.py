@@ -8,7 +8,6 @@ are those of `audio.sources`, the same as without ROS.
 from __future__ import annotations
 
 import argparse
-import signal
 import sys
 import time
 from collections.abc import Sequence
@@ -18,16 +17,16 @@ import numpy as np
 import numpy.typing as npt
 import rclpy
 from rclpy.node import Node
-from rclpy.signals import SignalHandlerOptions
-from rclpy.utilities import remove_ros_args
 
 from streamingtalker_ros.audio import sources
 from streamingtalker_ros.audio.constants import SAMPLE_RATE
 from streamingtalker_ros.audio.packet import AudioFormat
 from streamingtalker_ros.errors import TalkerError
 from streamingtalker_ros.messaging import audio_common
-from streamingtalker_ros.process import on_stop_signals, print_line
-from streamingtalker_ros.ros import audio_input, qos
+from streamingtalker_ros.process import print_line
+from streamingtalker_ros.ros import arguments, audio_input, message_types, qos
+from streamingtalker_ros.ros.spin import initialize
+from streamingtalker_ros.supervision import Supervisor
 
 _POLL_S: Final = 0.05
 _SETTLE_S: Final = 0.3  # until the subscriber has received the format, too
@@ -52,10 +51,10 @@ class AudioPlayer(Node):
         variant = audio_input.installed_variant()
         self._type_name = audio_common.PUBLISHED_TYPES[variant]
         self._frame_id = frame_id
-        self._message_class = audio_input.message_class(self._type_name)
+        self._message_class = message_types.message_class(self._type_name)
         self._audio_publisher = self.create_publisher(self._message_class, "audio", qos.AUDIO_PUBLISHER)
         if variant == "ros-drivers":
-            info_class = audio_input.message_class(audio_common.INFO_TYPE)
+            info_class = message_types.message_class(audio_common.INFO_TYPE)
             info_publisher = self.create_publisher(info_class, "audio_info", qos.LATCHED)
             info_publisher.publish(audio_common.to_audio_info(info_class(), self.format))
 
@@ -116,7 +115,7 @@ def parse(args: Sequence[str]) -> argparse.Namespace:
         default=60.0,
         help="seconds to wait for a subscriber, such as a talker that is loading",
     )
-    return parser.parse_args(remove_ros_args(args)[1:])
+    return parser.parse_args(arguments.split(args[1:])[0])
 
 
 def play(options: argparse.Namespace) -> None:
@@ -160,16 +159,15 @@ def main(args: Sequence[str] | None = None) -> int:
     """
     args = sys.argv if args is None else args
     options = parse(args)
-    # a signal ends the loop; rclpy's handlers would close the context under it
-    rclpy.init(args=list(args), signal_handler_options=SignalHandlerOptions.NO)
-    on_stop_signals(signal.default_int_handler)
-    try:
-        play(options)
-    except TalkerError as error:
-        print_line(f"play: error: {error}", error=True)
-        return 2
-    except KeyboardInterrupt:
-        return 130
-    finally:
-        rclpy.try_shutdown()
-    return 0
+    with Supervisor(interrupt_main=True) as supervisor:
+        try:
+            initialize(args)
+            play(options)
+        except TalkerError as error:
+            print_line(f"play: error: {error}", error=True)
+            return 2
+        except KeyboardInterrupt:  # by a signal, or a thread that failed
+            return supervisor.exit_code or 130
+        finally:
+            rclpy.try_shutdown()
+    return supervisor.exit_code

@@ -18,11 +18,23 @@ from streamingtalker_ros.messaging.face_messages import MOTION_TYPE
 from streamingtalker_ros.process import FaultLog
 from streamingtalker_ros.robot_head import HeadController, load_head, outputs
 from streamingtalker_ros.ros import parameters, qos
-from streamingtalker_ros.ros.audio_input import message_class
-from streamingtalker_ros.ros.spin import SpinOnce, spin_node
+from streamingtalker_ros.ros.message_types import message_class
+from streamingtalker_ros.ros.parameters import NodeParameter
+from streamingtalker_ros.ros.spin import NodeFailureError, SpinOnce, spin_node
 
 MAX_REST_S: Final = 3.0  # to reach the rest position before the process ends
 _REST_SPIN_S: Final = 0.02
+_MIN_STALL_S: Final = 0.1  # without a step, after which the control loop counts as stalled
+
+
+HEAD: Final = NodeParameter(
+    "head",
+    "jaw",
+    "YAML file of the head's joints (docs/heads.md), or one of the package: jaw, animatronic, pan_tilt, "
+    "arkit, facs.",
+)
+PARAMETERS: Final = (HEAD,)
+"""Parameters of the node."""
 
 
 class HeadNode(Node):
@@ -38,14 +50,10 @@ class HeadNode(Node):
     def __init__(self, **kwargs: Any) -> None:
         super().__init__("head_driver", **kwargs)
         self._faults = FaultLog()
-        source = parameters.declare_value(
-            self,
-            "head",
-            "jaw",
-            "YAML file of the head's joints (docs/heads.md), or one of the package: jaw, "
-            "animatronic, pan_tilt, arkit, facs. Read-only.",
-        )
+        source = parameters.declare_value(self, HEAD)
+        parameters.warn_of_unknown(self)
         self.controller = HeadController(load_head(source), self.get_logger().warning)
+        self.steps = 0  # of the control loop
         head = self.controller.head
         self._outputs = [opened for opened in map(self._open_output, head.outputs) if opened]
         if not self._outputs:
@@ -64,7 +72,7 @@ class HeadNode(Node):
         self.create_subscription(
             message_class(MOTION_TYPE), "face_motion", self._on_motion, qos.MOTION_SUBSCRIPTION
         )
-        self.create_timer(1.0 / head.rate, self._send_command)
+        self.create_timer(1.0 / head.rate, self.send_command)
         topics = ", ".join(publisher.topic_name for _, _, publisher in self._outputs)
         self.get_logger().info(
             f"head {head.name}: {len(head.joints)} joints, {head.rate:g} commands per second on {topics}"
@@ -86,9 +94,18 @@ class HeadNode(Node):
     def _on_motion(self, motion: Any) -> None:
         self.controller.update(motion, self.get_clock().now().nanoseconds)
 
-    def _send_command(self) -> None:
+    def send_command(self) -> None:
+        """Move the joints by one step and publish their commands.
+
+        Raises:
+            NodeFailureError: If there is no step.
+        """
         now = self.get_clock().now().nanoseconds
-        command = self.controller.step(now)
+        try:
+            command = self.controller.step(now)
+        except Exception as fault:
+            raise NodeFailureError("the head's control loop failed") from fault
+        self.steps += 1
         if command is None:
             return
         for output, output_class, publisher in self._outputs:
@@ -110,9 +127,18 @@ def move_to_rest(node: HeadNode, spin_once: SpinOnce) -> None:
         spin_once: Waits for a callback of the node, at most for the given time in seconds, and executes it.
     """
     node.controller.begin_rest()
+    period = 1.0 / node.controller.head.rate
     deadline = time.monotonic() + MAX_REST_S
+    last_steps, last_step = node.steps, time.monotonic()
     while not node.controller.at_rest and time.monotonic() < deadline:
-        spin_once(_REST_SPIN_S)
+        try:
+            spin_once(min(_REST_SPIN_S, period))
+        except Exception:  # the executor has failed, which is why the process ends
+            time.sleep(min(_REST_SPIN_S, period))
+        if node.steps != last_steps:
+            last_steps, last_step = node.steps, time.monotonic()
+        elif time.monotonic() - last_step > max(_MIN_STALL_S, 3 * period):
+            node.send_command()  # in place of the timer, which does not run, or follows a paused simulation
 
 
 def main(args: Sequence[str] | None = None) -> int:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Final
 
 from rclpy.clock import Clock, ClockType
 from rclpy.node import Node
@@ -18,10 +18,23 @@ from streamingtalker_ros.face.default_head.assemble import default_rig
 from streamingtalker_ros.face.rig import Rig
 from streamingtalker_ros.messaging.face_messages import MODEL_TYPE, MOTION_TYPE, VERTICES_TYPE
 from streamingtalker_ros.ros import parameters, qos
-from streamingtalker_ros.ros.audio_input import message_class
+from streamingtalker_ros.ros.message_types import message_class
+from streamingtalker_ros.ros.parameters import NodeParameter
 from streamingtalker_ros.ros.spin import spin_node
 from streamingtalker_ros.rviz.marker_cdr import MARKER_TYPE
 from streamingtalker_ros.rviz.markers import FaceMarkers
+
+FACE: Final = NodeParameter(
+    "face", "", "A face of yours: .glb, .gltf, .ply or a folder of .obj shapes; empty for the package's."
+)
+RATE: Final = NodeParameter("rate", 25.0, "Markers per second at most.", (1.0, 120.0))
+ROTATE: Final = NodeParameter(
+    "rotate", True, "Rotate the face by a transform on /tf; false for a robot whose neck turns."
+)
+FACE_FRAME: Final = NodeParameter("face_frame", "face", "Frame of the rotating head.")
+FRAME_ID: Final = NodeParameter("frame_id", "head", "Frame of the face until face_motion states it.")
+PARAMETERS: Final = (FACE, RATE, ROTATE, FACE_FRAME, FRAME_ID)
+"""Parameters of the node."""
 
 
 class FaceMarkersNode(Node):
@@ -36,28 +49,12 @@ class FaceMarkersNode(Node):
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__("face_markers", **kwargs)
-        face = parameters.declare_value(
-            self,
-            "face",
-            "",
-            "A face of yours: .glb, .gltf, .ply or a folder of .obj shapes; empty for the "
-            "package's. Read-only.",
-        )
-        rate = parameters.declare_value(
-            self, "rate", 25.0, "Markers per second at most. Read-only.", (1.0, 120.0)
-        )
-        rotate = parameters.declare_value(
-            self,
-            "rotate",
-            True,
-            "Rotate the face by a transform on /tf; false for a robot whose neck turns. Read-only.",
-        )
-        face_frame = parameters.declare_value(
-            self, "face_frame", "face", "Frame of the rotating head. Read-only."
-        )
-        frame_id = parameters.declare_value(
-            self, "frame_id", "head", "Frame of the face until face_motion states it. Read-only."
-        )
+        face = parameters.declare_value(self, FACE)
+        rate = parameters.declare_value(self, RATE)
+        rotate = parameters.declare_value(self, ROTATE)
+        face_frame = parameters.declare_value(self, FACE_FRAME)
+        frame_id = parameters.declare_value(self, FRAME_ID)
+        parameters.warn_of_unknown(self)
         self._markers = FaceMarkers(
             _load_rig(face), message_class, serialize_message, rate, rotate, face_frame, frame_id
         )

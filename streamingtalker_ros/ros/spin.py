@@ -1,31 +1,52 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Runs one rclpy node as a process until SIGINT, SIGTERM or SIGHUP, and brings it to rest."""
+"""Runs one rclpy node as a process until a signal arrives or a thread fails, and brings it to rest."""
 
 from __future__ import annotations
 
 import os
 import time
 from collections.abc import Callable, Sequence
-from typing import Any, TypeAlias, TypeVar
+from typing import Any, Final, TypeAlias, TypeVar
 
 import rclpy
-from rclpy.executors import SingleThreadedExecutor
+from rclpy.executors import ShutdownException, SingleThreadedExecutor, TimeoutException
 from rclpy.node import Node
 from rclpy.signals import SignalHandlerOptions
 
 from streamingtalker_ros.errors import TalkerError
 from streamingtalker_ros.messaging import cyclonedds_config
-from streamingtalker_ros.process import FaultLog, on_stop_signals, print_line
+from streamingtalker_ros.process import FaultLog, print_line
+from streamingtalker_ros.ros import arguments
+from streamingtalker_ros.supervision import Supervisor
 
-_SPIN_TIMEOUT_S = 0.1
-_FAULT_PAUSE_S = 0.001
+_SPIN_TIMEOUT_S: Final = 0.1
+_FAULT_PAUSE_S: Final = 0.001
 
 NodeType = TypeVar("NodeType", bound=Node)
 SpinOnce: TypeAlias = Callable[[float], None]
 """Lets the node's callbacks run, for at most this number of seconds until the first."""
 
 
+class NodeFailureError(Exception):
+    """Raised by a callback without whose work the node must not go on: the process ends."""
+
+
 def _do_nothing(node: Any, spin_once: SpinOnce) -> None: ...
+
+
+def initialize(args: Sequence[str] | None = None) -> None:
+    """Initialize rclpy without its signal handlers, which would close the context before the face is at rest.
+
+    Args:
+        args: Command line, default that of the process.
+
+    Raises:
+        TalkerError: If the ROS arguments or the surroundings are invalid.
+    """
+    try:
+        rclpy.init(args=None if args is None else list(args), signal_handler_options=SignalHandlerOptions.NO)
+    except Exception as error:  # rclpy's exceptions differ between ROS distributions
+        raise TalkerError(arguments.describe_failure(error)) from None
 
 
 def spin_node(
@@ -34,44 +55,75 @@ def spin_node(
     args: Sequence[str] | None = None,
     on_stop: Callable[[NodeType, SpinOnce], None] = _do_nothing,
 ) -> int:
-    """Create a node and spin it until a signal arrives.
+    """Create a node and spin it until a signal arrives or a thread of the process fails.
 
     Args:
         name: Name of the executable, for error messages.
         create: Returns the node.
         args: Command line, default that of the process.
-        on_stop: Called with the node when a signal has arrived.
+        on_stop: Called with the node when the process is to end.
 
     Returns:
-        The exit code: 0, or 2 if `create` raised TalkerError.
+        The exit code: 0, 2 if `create` raised TalkerError, or `supervision.EXIT_THREAD_FAILED`.
     """
     # the tensors of one frame are too small for several threads
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     cyclonedds_config.set_receive_buffer()
-    # rclpy's handlers would close the context before the face is at rest
-    rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
-    signals: list[int] = []
-    faults = FaultLog()
-    on_stop_signals(lambda number, _: signals.append(number))
+    with Supervisor() as supervisor:
+        try:
+            initialize(args)
+            node = _create_node(create)
+        except TalkerError as error:
+            print_line(f"{name}: error: {error}", error=True)
+            rclpy.try_shutdown()
+            return 2
+        for sentence in arguments.files_without_section(
+            arguments.split(args or [])[1], node.get_fully_qualified_name()
+        ):
+            node.get_logger().warning(sentence)
+        _spin(name, node, supervisor, on_stop)
+    return supervisor.exit_code
+
+
+def _create_node(create: Callable[[], NodeType]) -> NodeType:
     try:
-        node = create()
-    except TalkerError as error:
-        print_line(f"{name}: error: {error}", error=True)
-        rclpy.try_shutdown()
-        return 2
+        return create()
+    except TalkerError:
+        raise
+    except Exception as error:
+        if type(error).__module__.startswith("rclpy"):  # of names, namespaces and remappings
+            raise TalkerError(arguments.describe_failure(error)) from None
+        raise
+
+
+def _spin(
+    name: str, node: NodeType, supervisor: Supervisor, on_stop: Callable[[NodeType, SpinOnce], None]
+) -> None:
+    """Spin a node until the supervisor stops, then bring it to rest and destroy it."""
     executor = SingleThreadedExecutor()
     executor.add_node(node)
+    faults = FaultLog()
 
     def spin_once(seconds: float) -> None:
         try:
-            executor.spin_once(timeout_sec=seconds)
-        except Exception as fault:  # of one callback: the node continues
+            handler, entity, _ = executor.wait_for_ready_callbacks(timeout_sec=seconds)
+        except (TimeoutException, ShutdownException):
+            return
+        handler()
+        fault = handler.exception()
+        if isinstance(fault, NodeFailureError):
+            raise fault
+        if fault is not None:  # of one callback: the node continues
             faults.log(f"{name}: a callback failed", fault)
+            _release(entity)
             time.sleep(_FAULT_PAUSE_S)
 
+    supervisor.on_stop(executor.wake)
     try:
-        while rclpy.ok() and not signals:
+        while rclpy.ok() and not supervisor.is_stopping:
             spin_once(_SPIN_TIMEOUT_S)
+    except Exception as fault:  # of the executor itself, or a NodeFailureError
+        supervisor.thread_failed("executor", fault)
     finally:
         try:
             on_stop(node, spin_once)
@@ -80,4 +132,13 @@ def spin_node(
         executor.shutdown()
         node.destroy_node()
         rclpy.try_shutdown()
-    return 0
+
+
+def _release(entity: Any) -> None:
+    """Make an entity ready again whose message could not be taken.
+
+    rclpy leaves it, and its callback group with every other callback of the node, reserved for ever.
+    """
+    if getattr(entity, "_executor_event", False):
+        entity._executor_event = False
+        entity.callback_group.ending_execution(entity)

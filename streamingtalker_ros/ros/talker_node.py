@@ -21,7 +21,7 @@ from std_srvs.srv import Trigger
 
 from streamingtalker_ros.errors import TalkerError
 from streamingtalker_ros.messaging import diagnostics
-from streamingtalker_ros.ros import audio_input, parameters
+from streamingtalker_ros.ros import audio_input, message_types, parameters
 from streamingtalker_ros.ros.clock import SimClock, create_clock
 from streamingtalker_ros.ros.spin import spin_node
 from streamingtalker_ros.runtime.parameters import NODE_NAME
@@ -50,9 +50,9 @@ class TalkerNode(LifecycleNode):
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(NODE_NAME, **kwargs)
         self._reject_invalid_transition()
-        parameters.declare(self)
-        self._talker_parameters = parameters.read(self)
+        self._talker_parameters = parameters.declare(self)
         parameters.on_change(self, self._apply_parameters)
+        parameters.warn_of_unknown(self)
         self._worker: TalkerWorker | None = None
         self._output: FaceOutput | None = None
         self._audio: audio_input.AudioInput | None = None
@@ -205,7 +205,7 @@ class TalkerNode(LifecycleNode):
         )
         self._audio = audio_input.AudioInput(self, variant, values, self._worker)
         self._diagnostics_reporter = diagnostics.DiagnosticsReporter(
-            self._worker, audio_input.message_class, self._diagnostics_name
+            self._worker, message_types.message_class, self._diagnostics_name
         )
         self._trigger_services = [
             self.create_service(Trigger, f"~/{name}", callback)
@@ -271,7 +271,7 @@ class TalkerNode(LifecycleNode):
         else:
             level = diagnostics.ERROR if self._configure_error else diagnostics.OK
             message = diagnostics.build_status_array(
-                audio_input.message_class,
+                message_types.message_class,
                 now,
                 self._diagnostics_name,
                 level,

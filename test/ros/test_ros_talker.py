@@ -18,16 +18,21 @@ from launch.launch_description import LaunchDescription
 from launch.launch_description_sources import PythonLaunchDescriptionSource
 from lifecycle_msgs.msg import Transition
 from lifecycle_msgs.srv import GetState
-from rcl_interfaces.srv import DescribeParameters, GetParameters
+from rcl_interfaces.msg import ParameterType
+from rcl_interfaces.srv import DescribeParameters, GetParameters, SetParameters
+from rclpy.event_handler import PublisherEventCallbacks
+from rclpy.parameter import Parameter as RosParameter
 from rclpy.parameter import parameter_value_to_python
+from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from std_srvs.srv import Trigger
 
 from streamingtalker_ros import ARKIT_NAMES
+from streamingtalker_ros.messaging import audio_common
 from streamingtalker_ros.messaging.header import stamp_to_ns
 from streamingtalker_ros.msg import FaceModel
-from streamingtalker_ros.ros import qos
+from streamingtalker_ros.ros import message_types, qos
 from streamingtalker_ros.runtime.parameters import PARAMETERS
-from support.ros_graph import Graph, own_domain, voice, wait_for
+from support.ros_graph import VARIANT, Graph, own_domain, voice, wait_for
 
 START = 1_700_000_000_123_456_789  # ns; unlike the current time
 FRAME = 40_000_000  # ns
@@ -107,6 +112,39 @@ def test_best_effort_publishers_are_received(graph: Graph) -> None:
     graph.publish_audio(voice(0.6), START, reliable=False)
     assert wait_for(lambda: len(graph.frames) >= 15)
     check(list(graph.frames), START)
+
+
+@launched
+@pytest.mark.parametrize("durability", [DurabilityPolicy.VOLATILE, DurabilityPolicy.TRANSIENT_LOCAL])
+@pytest.mark.parametrize("reliability", [ReliabilityPolicy.RELIABLE, ReliabilityPolicy.BEST_EFFORT])
+def test_a_publisher_of_any_qos_is_matched_without_a_warning(
+    graph: Graph, reliability: Any, durability: Any
+) -> None:
+    """rclpy's publishers warn of each subscription that they cannot serve, by this event."""
+    incompatible: list[Any] = []
+    profile = QoSProfile(depth=10, reliability=reliability, durability=durability)
+    events = PublisherEventCallbacks(incompatible_qos=incompatible.append)
+    kinds = {"audio": audio_common.PUBLISHED_TYPES[VARIANT], "audio_info": audio_common.INFO_TYPE}
+    if VARIANT != "ros-drivers":
+        del kinds["audio_info"]
+    assert wait_for(lambda: graph.state() == "active", 60)
+    assert wait_for(lambda: not graph.node.get_publishers_info_by_topic("/audio"))
+    publishers = [
+        graph.node.create_publisher(message_types.message_class(name), topic, profile, event_callbacks=events)
+        for topic, name in kinds.items()
+    ]
+    try:
+        assert wait_for(lambda: all(publisher.get_subscription_count() for publisher in publishers))
+
+        def reliabilities() -> set[Any]:
+            ends = [end for topic in kinds for end in graph.node.get_subscriptions_info_by_topic(f"/{topic}")]
+            return {end.qos_profile.reliability for end in ends}
+
+        assert wait_for(lambda: reliabilities() == {reliability}), "and the subscription is as reliable"
+        assert not incompatible
+    finally:
+        for publisher in publishers:
+            graph.node.destroy_publisher(publisher)
 
 
 @launched
@@ -210,6 +248,10 @@ def test_live_parameters_change_without_a_gap_in_the_motion(graph: Graph) -> Non
         ("style", "no such style", "no such style"),
         ("pacing", "sometimes", "audio, none"),
         ("expression", ["mouthSmiles:0.4"], "mouthSmiles"),
+        ("expression", [1, 2], ""),
+        ("mouth_expressiveness", 3, ""),
+        ("mouth_expressiveness", float("nan"), ""),
+        ("idle_after", True, ""),
         ("seed", "one", ""),
     ],
 )
@@ -223,6 +265,23 @@ def test_an_invalid_value_is_rejected_with_the_reason(
     assert not result.successful and result.reason and reason in result.reason
     after = graph.call(GetParameters, "/talker/get_parameters", GetParameters.Request(names=[name])).values[0]
     assert after == before
+
+
+@launched
+def test_whole_numbers_and_empty_lists_are_accepted(graph: Graph) -> None:
+    """What `ros2 param set /talker guidance 2` and `… expression []` send: an integer, an array of bools."""
+    assert all(result.successful for result in graph.set(expression=["mouthSmileLeft:0.6"], guidance=2))
+    request = SetParameters.Request()
+    request.parameters = [RosParameter("expression", RosParameter.Type.BOOL_ARRAY, []).to_parameter_msg()]
+    assert graph.call(SetParameters, "/talker/set_parameters", request).results[0].successful
+    names = GetParameters.Request(names=["guidance", "expression"])
+    values = graph.call(GetParameters, "/talker/get_parameters", names).values
+    assert [parameter_value_to_python(value) for value in values] == [2.0, []]
+    assert [value.type for value in values] == [
+        ParameterType.PARAMETER_DOUBLE,
+        ParameterType.PARAMETER_STRING_ARRAY,
+    ]
+    assert all(result.successful for result in graph.set(guidance=1, expression=[""]))
 
 
 @launched
