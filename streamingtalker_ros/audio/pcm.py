@@ -26,7 +26,12 @@ def as_mono_float32(pcm: npt.ArrayLike) -> npt.NDArray[np.float32]:
     Raises:
         TalkerError: if the array has another shape or holds no floats.
     """
-    samples: npt.NDArray[Any] = np.asarray(pcm)
+    try:
+        samples: npt.NDArray[Any] = np.asarray(pcm)
+    except Exception:  # of lists of unequal length, and of any object's __array__
+        raise TalkerError(
+            f"audio of type {type(pcm).__name__} given: pass one channel, an array of floats in -1..1"
+        ) from None
     if samples.ndim != 1:
         raise TalkerError(f"audio of shape {samples.shape} given: pass one channel, shape (samples,)")
     if not np.issubdtype(samples.dtype, np.floating):

@@ -13,6 +13,7 @@ from typing import Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from streamingtalker_ros.config_files import describe
 from streamingtalker_ros.errors import TalkerError
 from streamingtalker_ros.face.arkit import ARKIT_NAMES, INDEX
 
@@ -41,7 +42,7 @@ def parse_expression(expression: Expression) -> npt.NDArray[np.float32]:
         if name not in INDEX:
             matches = difflib.get_close_matches(str(name), ARKIT_NAMES, 1)
             hint = f"did you mean {matches[0]}?" if matches else "give one of the 52 ARKit names"
-            raise TalkerError(f"unknown shape {str(name)!r} in the expression: {hint}")
+            raise TalkerError(f"unknown shape {describe(str(name))} in the expression: {hint}")
         weights[INDEX[name]] = check_float(f"the weight of {name}", weight, -1.0, 1.0)
     weights.flags.writeable = False
     return weights
@@ -69,8 +70,8 @@ def check_float(name: str, value: Any, low: float, high: float) -> float:
     """
     try:
         number = float(value)
-    except (TypeError, ValueError, OverflowError):  # OverflowError: an integer beyond the floats
+    except Exception:  # an integer beyond the floats, and what any object's __float__ raises
         number = float("nan")
     if not low <= number <= high:
-        raise TalkerError(f"{name} is {value!r}: give a number from {low:g} to {high:g}")
+        raise TalkerError(f"{name} is {describe(value)}: give a number from {low:g} to {high:g}")
     return number

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from streamingtalker_ros.errors import TalkerError
+from streamingtalker_ros.model.stream_checks import check_steps
 
 if TYPE_CHECKING:
     import torch
@@ -120,9 +120,7 @@ def ddim_coefficients(
     """
     schedule = schedule or NoiseSchedule()
     total = schedule.num_train_timesteps
-    if steps != int(steps) or not 1 <= steps <= total:
-        raise TalkerError(f"{steps} diffusion steps cannot be taken: choose a whole number from 1 to {total}")
-    steps = int(steps)
+    steps = check_steps(steps, total)
     if spacing == "leading":
         t = np.arange(steps)[::-1] * (total // steps) + steps_offset
     elif spacing == "trailing":

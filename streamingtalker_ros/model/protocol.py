@@ -72,7 +72,13 @@ class StreamProtocol(Protocol):
     value.
     """
 
-    seed: int
+    @property
+    def seed(self) -> int:
+        """Seed of the stream's noise."""
+        ...
+
+    @seed.setter
+    def seed(self, seed: int) -> None: ...
 
     @property
     def style(self) -> str:
@@ -208,6 +214,11 @@ class TalkerProtocol(Protocol):
 
         Returns:
             For each stream the frames that its chunk completed.
+
+        Raises:
+            TalkerError: If a stream is passed twice, is finished, or belongs to another talker, or if the
+                chunks are not one array of floats for each stream. No stream has changed then. After any
+                other exception, of the model, the streams have to be reset.
         """
         ...
 

@@ -15,6 +15,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from streamingtalker_ros.config_files import describe
+from streamingtalker_ros.errors import TalkerError
 from streamingtalker_ros.face.arkit import ARKIT_NAMES
 from streamingtalker_ros.face.default_head.assemble import default_rig
 from streamingtalker_ros.face.expression import check_float, parse_expression
@@ -61,8 +63,7 @@ class Controls:
 
         for name, ((low, high), _) in NUMBER_CONTROLS.items():
             assign(name, check_float(name, getattr(self, name), low, high))
-        if not isinstance(self.expression, np.ndarray):
-            assign("expression", parse_expression(self.expression))
+        assign("expression", _check_expression(self.expression))
         if not np.array_equal(self.ramped_values, NEUTRAL):
             default_rig()  # used in every frame: built here by the caller, not between two frames
 
@@ -75,6 +76,25 @@ class Controls:
         """(2 + 52,) float32: gains and expression, which ramp in."""
         gains = [self.mouth_expressiveness, self.face_expressiveness]
         return np.concatenate((gains, self.expression), dtype=np.float32)
+
+
+def _check_expression(expression: Any) -> npt.NDArray[np.float32]:
+    """Return the (52,) weights of an expression in any of its forms, or of an array of weights."""
+    if not isinstance(expression, np.ndarray):
+        try:
+            return parse_expression(expression)
+        except TalkerError:
+            raise
+        except Exception:  # no mapping and no texts
+            raise TalkerError(
+                f"expression is {describe(expression)}: give texts such as mouthSmileLeft:0.4, or a mapping"
+            ) from None
+    is_floats = expression.shape == (len(ARKIT_NAMES),) and np.issubdtype(expression.dtype, np.floating)
+    if is_floats and bool((np.abs(expression) <= 1.0).all()):  # False for NaN
+        return expression.astype(np.float32, copy=False)
+    raise TalkerError(
+        f"expression is an array of shape {expression.shape}: give {len(ARKIT_NAMES)} floats from -1 to 1"
+    )
 
 
 CONTROL_NAMES = tuple(field.name for field in fields(Controls))

@@ -66,12 +66,21 @@ class StatePool(Generic[StateT]):
         if not self._free:
             self._grow(max(2 * self._size, 1))
         row = self._free.pop()  # the one freed last: a closed stream's row serves the next one
-        self.reset(row)
+        try:
+            self.reset(row)
+        except BaseException:
+            self.close(row)
+            raise
         return row
 
     def close(self, row: int) -> None:
-        """Free a row."""
-        self._free.append(row)
+        """Free a row. Safe in any thread and at any point, also inside of another method of the pool."""
+        self._free.append(row)  # atomic
+
+    @property
+    def num_open(self) -> int:
+        """Number of rows in use."""
+        return self._size - len(self._free)
 
     def reset(self, row: int) -> None:
         """Reset the state of a row in place."""

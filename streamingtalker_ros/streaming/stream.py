@@ -16,8 +16,10 @@ import numpy as np
 import numpy.typing as npt
 
 from streamingtalker_ros.audio.pcm import as_mono_float32
+from streamingtalker_ros.config_files import describe
 from streamingtalker_ros.errors import TalkerError
 from streamingtalker_ros.model.protocol import BlendshapeFrame
+from streamingtalker_ros.model.stream_checks import NotCopyable, check_seed
 from streamingtalker_ros.streaming.controls import CONTROL_NAMES, Controls, ControlSmoother
 from streamingtalker_ros.streaming.eye_motion import EyeMotionState
 from streamingtalker_ros.streaming.lip_constraints import LipTargets
@@ -28,15 +30,15 @@ if TYPE_CHECKING:
     from streamingtalker_ros.streaming.talker import Talker
 
 
-class Stream:
+class Stream(NotCopyable):
     """State of one voice of a Talker. Implements `model.protocol.StreamProtocol`.
 
     Opened by `Talker.open_stream`, which documents the options. `seed`, `steps`, `style` and the controls may
-    change at any time; the frames that follow use the new value.
+    change at any time; the frames that follow use the new value. Methods may be called from any thread, one
+    after the other takes effect; the order of audio is the caller's matter.
 
     Args:
         talker: Owner of the weights.
-        row: Of the talker's state pool; freed when the stream is garbage-collected.
         seed: Of the noise.
         style: Name, or None for the first.
         steps: Diffusion steps per frame, or None for the talker's.
@@ -48,7 +50,6 @@ class Stream:
     def __init__(
         self,
         talker: Talker,
-        row: int,
         seed: int,
         style: str | None,
         steps: int | None,
@@ -56,8 +57,8 @@ class Stream:
         controls: Controls,
         eye_motion: bool = True,
     ) -> None:
-        self.talker, self.row = talker, row
-        self.context_frames, self.eye_motion = context_frames, eye_motion
+        self.talker = talker
+        self.context_frames, self.eye_motion = context_frames, bool(eye_motion)
         self.style, self.steps = style, steps
         self.vad_gate = VadGateState.create(talker.network.config.lookahead_frames)
         self.eye_motion_state = EyeMotionState()
@@ -66,8 +67,34 @@ class Stream:
         self.uncond_row: int | None = None  # of the unconditional branch, where there is guidance
         self._buffer = np.zeros(talker.hop, np.float32)  # the hop that is being filled
         self._clear(seed)
-        weakref.finalize(self, talker.release, row)  # garbage collection frees the row
+        # last, so that nothing raises while the row has no owner: garbage collection frees it
+        self.row = talker.open_row()
+        weakref.finalize(self, talker.release, self.row)
         self._update_guidance()
+
+    @property
+    def seed(self) -> int:
+        """Seed of the noise; may be set at any time."""
+        return self._seed
+
+    @seed.setter
+    def seed(self, seed: int) -> None:
+        self._seed = check_seed(seed)
+
+    @property
+    def context_frames(self) -> int | None:
+        """Frames of past motion that count, or None for all that the model keeps; may be set at any time."""
+        return self._context_frames
+
+    @context_frames.setter
+    def context_frames(self, frames: int | None) -> None:
+        limit = self.talker.network.config.context_frames
+        is_whole = isinstance(frames, (int, np.integer)) and not isinstance(frames, bool)
+        if frames is not None and not (is_whole and 0 <= frames <= limit):
+            raise TalkerError(
+                f"context_frames is {describe(frames)}: this model keeps 0 to {limit} past frames"
+            )
+        self._context_frames = None if frames is None else int(frames)
 
     @property
     def steps(self) -> int:
@@ -76,8 +103,8 @@ class Stream:
 
     @steps.setter
     def steps(self, steps: int | None) -> None:
-        steps = self.talker.steps if steps is None else steps
-        self.talker.sampler(steps)  # raises TalkerError if it is out of range
+        steps = self.talker.check_steps(self.talker.steps if steps is None else steps)
+        self.talker.sampler(steps)  # prepared here, not between two frames
         self._steps = steps
 
     @property
@@ -103,8 +130,8 @@ class Stream:
                 raise TalkerError(
                     f"{name} is not a control of a stream: choose from {', '.join(CONTROL_NAMES)}"
                 )
-        changed = self.controls.replace(**controls)
         with self.talker.lock:
+            changed = self.controls.replace(**controls)
             self.controls = changed
             self.smoother.set_target(changed)
             self._update_guidance()
@@ -134,39 +161,44 @@ class Stream:
             pcm: (n,) floats, mono, 16 kHz, in -1..1, any n; values that are not finite count as silence.
 
         Raises:
-            TalkerError: After `finish` (call `reset`), or if the array is not one-dimensional floats.
+            TalkerError: After `finish` or a failure of the model (call `reset`), or if the array is not
+                one-dimensional floats.
         """
         return self.talker.accept([self], [pcm])[0]
 
     def finish(self) -> list[BlendshapeFrame]:
         """Pad the stream with silence and return its last frames: ceil(samples / hop) in all."""
-        if self._finished:
-            return []
-        hop = self.talker.hop
-        total = -(-self._accepted // hop)
-        lookahead_frames = self.talker.network.config.lookahead_frames
-        padding = (total + lookahead_frames) * hop - self._accepted if total else 0
-        frames = self.accept(np.zeros(padding, np.float32))
-        self._finished = True
-        return frames
+        with self.talker.lock:
+            if self._finished:
+                return []
+            hop = self.talker.hop
+            total = -(-self._accepted // hop)
+            lookahead_frames = self.talker.network.config.lookahead_frames
+            padding = (total + lookahead_frames) * hop - self._accepted if total else 0
+            frames = self.accept(np.zeros(padding, np.float32))
+            self._finished = True
+            return frames
 
     def reset(self, seed: int | None = None) -> None:
         """Start over at frame 0, in place; `seed` replaces the seed of the noise unless it is None."""
-        self.talker.reset_state(self.row, self.uncond_row)
-        self.vad_gate.reset()
-        self.eye_motion_state.reset()
-        self.noise_floor.reset()
-        self.smoother.reset()
-        self._buffer[:] = 0.0
-        self._clear(self.seed if seed is None else seed)
+        seed = self.seed if seed is None else check_seed(seed)
+        with self.talker.lock:
+            self.talker.reset_state(self.row, self.uncond_row)
+            self.vad_gate.reset()
+            self.eye_motion_state.reset()
+            self.noise_floor.reset()
+            self.smoother.reset()
+            self._buffer[:] = 0.0
+            self._clear(seed)
 
     def _clear(self, seed: int) -> None:
         self.lip_targets = LipTargets()  # of the newest hop
-        self.seed = int(seed)
+        self.seed = seed
         self.hops = 0  # encoded so far
         self._filled = 0  # samples in the buffer
         self._accepted = 0  # samples
         self._finished = False
+        self._failed = False  # the model raised in the middle of a call
 
     def validate(self, pcm: np.ndarray) -> npt.NDArray[np.float32]:
         """Return the audio as finite float32 (n,). Raises TalkerError as `accept` says.
@@ -176,7 +208,13 @@ class Stream:
         """
         if self._finished:
             raise TalkerError("this stream is finished: call reset() before it accepts new audio")
+        if self._failed:
+            raise TalkerError("the model failed on this stream: call reset() before it accepts new audio")
         return as_mono_float32(pcm)
+
+    def mark_failed(self) -> None:
+        """Accept no audio until `reset`: its state is that of the middle of a step. Called by the talker."""
+        self._failed = True
 
     def pop_hops(self, pcm: npt.NDArray[np.float32]) -> Iterator[npt.NDArray[np.float32]]:
         """Yield each hop that validated audio completes, a view that the next one overwrites.

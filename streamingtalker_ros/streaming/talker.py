@@ -20,6 +20,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from streamingtalker_ros.config_files import describe
 from streamingtalker_ros.errors import TalkerError
 from streamingtalker_ros.face.rotation import rotation_vector_to_quaternion
 from streamingtalker_ros.model.blendshape import checkpoint
@@ -27,6 +28,7 @@ from streamingtalker_ros.model.blendshape.fused_inference import FusedNetwork, F
 from streamingtalker_ros.model.blendshape.network import TalkerNetwork
 from streamingtalker_ros.model.ddim import NoiseSchedule, frame_noise
 from streamingtalker_ros.model.protocol import BlendshapeFrame, StreamProtocol
+from streamingtalker_ros.model.stream_checks import NotCopyable, check_batch, check_steps
 from streamingtalker_ros.model.vertex.streaming import VertexTalker
 from streamingtalker_ros.streaming.controls import CONTROL_NAMES, Controls
 from streamingtalker_ros.streaming.cuda_graph import CudaGraphed
@@ -36,6 +38,7 @@ from streamingtalker_ros.streaming.state_pool import StatePool
 from streamingtalker_ros.streaming.stream import Stream
 from streamingtalker_ros.streaming.voice_gate import apply_gate, update_vad
 
+MAX_SAMPLERS = 16  # numbers of diffusion steps whose tables are kept
 CUDA_GRAPH_VARIABLE = "STREAMINGTALKER_CUDA_GRAPH"  # environment: "1" captures the frame step as CUDA graphs
 DEFAULT_CHECKPOINT = Path(__file__).parent.parent / "weights" / "default"
 
@@ -46,11 +49,13 @@ def choose_device(device: str) -> str:
     Raises:
         TalkerError: If the device is unknown or not available.
     """
+    device = str(device)  # of a torch.device, too
     if device == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
     kind, _, number = device.partition(":")
-    if kind not in ("cpu", "cuda") or (number and not number.isdigit()):
-        raise TalkerError(f"unknown device {device!r}: choose auto, cpu, cuda or cuda:N")
+    is_number = number.isascii() and number.isdecimal() and len(number) < 6
+    if kind not in ("cpu", "cuda") or (number and not is_number):
+        raise TalkerError(f"unknown device {describe(device)}: choose auto, cpu, cuda or cuda:N")
     if kind == "cuda" and not torch.cuda.is_available():
         raise TalkerError(
             f"device {device!r} is not available: this PyTorch sees no CUDA, choose auto or cpu"
@@ -62,10 +67,10 @@ def choose_device(device: str) -> str:
     return device
 
 
-class Talker:
+class Talker(NotCopyable):
     """Blendshape network on a device, and the pool of its streams' states. Safe to use from several threads.
 
-    Implements `model.protocol.TalkerProtocol`.
+    Implements `model.protocol.TalkerProtocol`. Calls that generate frames wait for each other.
 
     Args:
         network: The talker takes ownership: the weights must not change afterwards.
@@ -92,7 +97,8 @@ class Talker:
             use_cuda_graph = os.environ.get(CUDA_GRAPH_VARIABLE) == "1" and self.device != "cpu"
         self.use_cuda_graph = use_cuda_graph
         self.lock = threading.RLock()  # held while frames are generated
-        self._samplers: dict[int, FusedSampler] = {}
+        self._samplers: dict[int, FusedSampler] = {}  # by number of steps, the oldest first
+        self._samplers_lock = threading.Lock()
         # with the states of each graph, so that no id of a state is reused
         self._graphs: dict[tuple[Any, ...], tuple[list[Any], CudaGraphed]] = {}
         self._pool = StatePool(self.network.init_state)
@@ -165,34 +171,48 @@ class Talker:
         """Number of captured frame steps, one per batch size and options; 0 without CUDA graphs."""
         return len(self._graphs)
 
-    def style_row(self, style: str | None) -> int:
+    def style_row(self, style: object) -> int:
         """Return the row of the style embedding of a style; None or "" is the first.
 
         Raises:
             TalkerError: If the style is unknown; the message lists the known ones.
         """
-        if style in (None, ""):
+        if style is None or (isinstance(style, str) and not style):
             return 0
-        if style not in self.styles:
-            raise TalkerError(f"unknown style {style!r}: choose one of {', '.join(self.styles)}")
+        if not isinstance(style, str) or style not in self.styles:
+            raise TalkerError(f"unknown style {describe(style)}: choose one of {', '.join(self.styles)}")
         return self.styles.index(style)
 
+    def check_steps(self, steps: int) -> int:
+        """Return a number of diffusion steps as an integer.
+
+        Raises:
+            TalkerError: If it is no whole number, or out of range.
+        """
+        return check_steps(steps, self.network.config.num_train_timesteps)
+
     def sampler(self, steps: int) -> FusedSampler:
-        """Return the head's sampler for a number of steps, created once.
+        """Return the head's sampler for a number of steps; the last `MAX_SAMPLERS` are kept.
 
         Raises:
             TalkerError: If the number of steps is out of range.
         """
-        if steps not in self._samplers:
+        steps = self.check_steps(steps)
+        sampler = self._samplers.get(steps)
+        if sampler is None:
             config = self.network.config
             schedule = NoiseSchedule(config.beta_start, config.beta_end, config.num_train_timesteps)
-            self._samplers[steps] = FusedSampler(self.network.head, steps, schedule)
-        return self._samplers[steps]
+            sampler = FusedSampler(self.network.head, steps, schedule)
+            with self._samplers_lock:
+                while len(self._samplers) >= MAX_SAMPLERS:
+                    del self._samplers[next(iter(self._samplers))]
+                self._samplers[steps] = sampler
+        return sampler
 
     def check(self, style: str | None = None, steps: int | None = None) -> None:
         """Raise TalkerError unless a stream can have this style and number of steps; None: the default."""
         self.style_row(style)
-        if steps:
+        if steps is not None and steps != 0:
             self.sampler(steps)
 
     def open_stream(
@@ -218,35 +238,36 @@ class Talker:
         Raises:
             TalkerError: If a name is unknown or a value is out of range.
         """
-        limit = self.network.config.context_frames
-        if context_frames is not None and not 0 <= context_frames <= limit:
-            raise TalkerError(
-                f"context_frames is {context_frames}: this model keeps 0 to {limit} past frames"
-            )
         unknown = [name for name in controls if name not in CONTROL_NAMES]
         if unknown:
             raise TalkerError(f"{', '.join(unknown)}: a stream has no such option")
         values = Controls(**controls)
+        return Stream(self, seed, style, steps, context_frames, values, eye_motion)
+
+    def open_row(self) -> int:
+        """Open a fresh row of the state pool. Called by the stream."""
         with self.lock:
-            return Stream(self, self._pool.open(), seed, style, steps, context_frames, values, eye_motion)
+            return self._pool.open()
 
     def release(self, row: int) -> None:
-        """Free the row of a garbage-collected stream. Called by the stream."""
-        with self.lock:
-            self._pool.close(row)
+        """Free the row of a garbage-collected stream, in whichever thread and call that happens."""
+        self._pool.close(row)  # takes no lock: a finalizer must not wait for one
 
     def open_uncond(self, frame: int) -> int:
         """Open the unconditional branch of a stream with guidance from `frame` on; returns its row."""
         with self.lock:
             row = self._uncond_pool.open()
-            with self._uncond_pool.batch([row]) as state:
-                state.frame[:] = frame
+            try:
+                with self._uncond_pool.batch([row]) as state:
+                    state.frame[:] = frame
+            except BaseException:
+                self._uncond_pool.close(row)
+                raise
             return row
 
     def release_uncond(self, row: int) -> None:
-        """Free the row of an unconditional branch. Called by the stream."""
-        with self.lock:
-            self._uncond_pool.close(row)
+        """Free the row of an unconditional branch, as `release` does."""
+        self._uncond_pool.close(row)
 
     def reset_state(self, row: int, uncond_row: int | None = None) -> None:
         """Reset the network's state of one stream. Called by `Stream.reset`.
@@ -277,30 +298,33 @@ class Talker:
             For each stream the frames that its chunk completed.
 
         Raises:
-            TalkerError: If a stream is passed twice, is finished, or belongs to another talker.
+            TalkerError: If a stream is passed twice, is finished, or belongs to another talker, or if the
+                chunks are not one array of floats for each stream. No stream has changed then. After any
+                other exception, of the model, the streams have to be reset.
         """
-        checked_streams = [
-            stream for stream in streams if isinstance(stream, Stream) and stream.talker is self
-        ]
-        if len(checked_streams) != len(streams):
-            raise TalkerError("a stream of another talker was passed: open it with this talker's open_stream")
-        if len(set(map(id, checked_streams))) != len(checked_streams):
-            raise TalkerError("a stream is passed twice in one call: concatenate its chunks")
+        checked_streams, checked_chunks = check_batch(self, Stream, streams, chunks)
         frames: list[list[BlendshapeFrame]] = [[] for _ in checked_streams]
         with self.lock:
-            pcm = [stream.validate(chunk) for stream, chunk in zip(checked_streams, chunks, strict=True)]
+            pcm = [
+                stream.validate(chunk) for stream, chunk in zip(checked_streams, checked_chunks, strict=True)
+            ]
             hops = [stream.pop_hops(samples) for stream, samples in zip(checked_streams, pcm, strict=True)]
             ready = list(range(len(checked_streams)))
-            while ready:
-                batch = [(i, hop) for i in ready for hop in [next(hops[i], None)] if hop is not None]
-                ready = [i for i, _ in batch]
-                if batch:
-                    stepped = self._step(
-                        [checked_streams[i] for i in ready], np.stack([hop for _, hop in batch])
-                    )
-                    for i, frame in zip(ready, stepped, strict=True):
-                        if frame is not None:
-                            frames[i].append(frame)
+            try:
+                while ready:
+                    batch = [(i, hop) for i in ready for hop in [next(hops[i], None)] if hop is not None]
+                    ready = [i for i, _ in batch]
+                    if batch:
+                        stepped = self._step(
+                            [checked_streams[i] for i in ready], np.stack([hop for _, hop in batch])
+                        )
+                        for i, frame in zip(ready, stepped, strict=True):
+                            if frame is not None:
+                                frames[i].append(frame)
+            except BaseException:  # also Ctrl-C: the streams are in the middle of a step
+                for stream in checked_streams:
+                    stream.mark_failed()
+                raise
         return frames
 
     @torch.inference_mode()

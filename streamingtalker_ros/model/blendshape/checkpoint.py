@@ -8,20 +8,21 @@ nowhere else.
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from torch import nn
 
+from streamingtalker_ros.config_files import describe
 from streamingtalker_ros.errors import TalkerError
+from streamingtalker_ros.model import checkpoint_files
 from streamingtalker_ros.model.blendshape.config import TalkerConfig
 from streamingtalker_ros.model.blendshape.network import TalkerNetwork
+from streamingtalker_ros.model.checkpoint_files import CONFIG, WEIGHTS, read_json
+from streamingtalker_ros.model.protocol import Family
 
-WEIGHTS, CONFIG = "weights.safetensors", "config.json"
+__all__ = ["CONFIG", "WEIGHTS", "convert_config", "load", "read_config", "read_family", "read_json", "save"]
 
 # earlier name of a field of config.json -> name in TalkerConfig
 RENAMED_FIELDS = {
@@ -53,29 +54,38 @@ RENAMED_TENSORS = {
 }
 
 
-def convert_config(values: Mapping[str, Any]) -> dict[str, Any]:
+def convert_config(values: Mapping[str, Any], where: str = "the checkpoint's config.json") -> dict[str, Any]:
     """Return the fields of a `config.json` under the names of this version.
 
     Args:
         values: Fields of this version or of an earlier one, as parsed from the file.
+        where: The file, for the error message.
 
     Returns:
         A new dictionary with the same values, apart from the family, which is renamed too.
+
+    Raises:
+        TalkerError: If a field is there under both its names.
     """
+    for old, new in RENAMED_FIELDS.items():
+        if old in values and new in values:
+            raise TalkerError(f"{where} has {new!r} twice, once by its former name {old!r}: keep one of them")
     converted = {RENAMED_FIELDS.get(name, name): value for name, value in values.items()}
-    if converted.get("family") in RENAMED_FAMILIES:
-        converted["family"] = RENAMED_FAMILIES[converted["family"]]
+    family = converted.get("family")
+    if isinstance(family, str):
+        converted["family"] = RENAMED_FAMILIES.get(family, family)
     return converted
 
 
-def convert_tensors(tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """Return a state dict under the tensor names of this version.
+def convert_tensor_names(names: Iterable[str], network: nn.Module) -> dict[str, str]:
+    """Return the tensor names of this version for those of this or an earlier one.
 
     Args:
-        tensors: Tensors by name, of this version or of an earlier one.
+        names: Names of a file's tensors.
+        network: Not used; the networks of this family are renamed alike.
 
     Returns:
-        A new dictionary of the same tensors.
+        {name: name in TalkerNetwork}.
     """
 
     def convert(name: str) -> str:
@@ -83,45 +93,31 @@ def convert_tensors(tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tens
             name = name.replace(old, new)
         return name
 
-    return {convert(name): tensor for name, tensor in tensors.items()}
+    return {name: convert(name) for name in names}
 
 
 def save(folder: str | Path, network: TalkerNetwork) -> None:
     """Write the network (float32) and its configuration into a folder, which is created."""
-    folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    save_file(
-        {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()},
-        str(folder / WEIGHTS),
-    )
-    (folder / WEIGHTS).chmod(0o644)  # safetensors writes for the owner alone; a checkpoint is shared
-    (folder / CONFIG).write_text(json.dumps(network.config.to_json(), indent=2) + "\n")
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
+    checkpoint_files.save(folder, tensors, network.config.to_json())
 
 
-def read_json(folder: str | Path) -> dict[str, Any]:
-    """Return the JSON object of a checkpoint folder of either family, as it is in the file.
+def read_family(folder: str | Path) -> Family:
+    """Return the family of a checkpoint folder.
+
+    Args:
+        folder: Checkpoint folder, which holds config.json.
 
     Raises:
-        TalkerError: If the file is missing or malformed.
+        TalkerError: If the file is missing or malformed, or names no family.
     """
-    path = Path(folder) / CONFIG
-    if not path.is_file():
-        raise TalkerError(f"no checkpoint at {folder}: a folder with {CONFIG} and {WEIGHTS} is expected")
-    try:
-        values = json.loads(path.read_text())
-    except json.JSONDecodeError as error:
-        raise TalkerError(
-            f"{path} is not valid JSON ({error}): restore it from where the checkpoint came"
-        ) from None
-    if not isinstance(values, dict):
-        raise TalkerError(f"{path} holds no JSON object: restore it from where the checkpoint came")
-    return values
-
-
-def read_family(folder: str | Path) -> str:
-    """Return the family of a checkpoint folder: "blendshape" or "vertex". Raises as `read_json`."""
-    family = str(read_json(folder).get("family", "blendshape"))
-    return RENAMED_FAMILIES.get(family, family)
+    stated = read_json(folder).get("family", "blendshape")
+    family = RENAMED_FAMILIES.get(stated, stated) if isinstance(stated, str) else stated
+    if family == "blendshape" or family == "vertex":
+        return family
+    raise TalkerError(
+        f"{Path(folder) / CONFIG}: the family is {describe(stated)}, it must be blendshape or vertex"
+    )
 
 
 def read_config(folder: str | Path) -> TalkerConfig:
@@ -133,7 +129,8 @@ def read_config(folder: str | Path) -> TalkerConfig:
     Raises:
         TalkerError: If the file is missing, malformed, or has an unknown field.
     """
-    return TalkerConfig.from_json(convert_config(read_json(folder)))
+    where = str(Path(folder) / CONFIG)
+    return TalkerConfig.from_json(convert_config(read_json(folder), where), where)
 
 
 def load(folder: str | Path) -> TalkerNetwork:
@@ -148,13 +145,9 @@ def load(folder: str | Path) -> TalkerNetwork:
     Raises:
         TalkerError: If a file is missing, damaged or does not fit the other; the message names it.
     """
-    network = TalkerNetwork(read_config(folder))
-    path = Path(folder) / WEIGHTS
-    try:
-        network.load_state_dict(convert_tensors(load_file(str(path))))
-    except (OSError, SafetensorError) as error:
-        raise TalkerError(f"{path} cannot be read ({error}): copy the checkpoint again") from None
-    except RuntimeError as error:
-        detail = str(error).splitlines()[1].strip() if "\n" in str(error) else str(error)
-        raise TalkerError(f"{path} does not fit its {CONFIG}: {detail}") from None
-    return network.eval()
+    values, where = read_json(folder), str(Path(folder) / CONFIG)
+    config = TalkerConfig.from_json(convert_config(values, where), where)
+    network, _ = checkpoint_files.load_network(
+        folder, values, lambda: TalkerNetwork(config), convert_tensor_names
+    )
+    return network

@@ -4,11 +4,50 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
-from typing import Any
+from dataclasses import asdict, dataclass
+from typing import Any, Final
 
 from streamingtalker_ros.audio.constants import HOP_LENGTH, SAMPLE_RATE
 from streamingtalker_ros.errors import TalkerError
+from streamingtalker_ros.model.config_fields import Range, check_divides, check_fields
+
+COLUMN_SAMPLES: Final = 160
+"""Samples of one column of the log-mel spectrum, 10 ms; a hop holds a whole number of columns."""
+MOTION_DIM: Final = 55
+"""52 blendshape weights, then the head's rotation vector (rad)."""
+
+RANGES: Final[dict[str, Range]] = {
+    "sample_rate": (SAMPLE_RATE, SAMPLE_RATE),
+    "hop": (COLUMN_SAMPLES, SAMPLE_RATE),
+    "lookahead_frames": (0, 250),
+    "num_mels": (1, 512),
+    "audio_width": (1, 8192),
+    "column_blocks": (0, 12),
+    "audio_blocks": (0, 64),
+    "motion_dim": (MOTION_DIM, MOTION_DIM),
+    "num_codebooks": (1, 256),
+    "codebook_size": (1, 65536),
+    "code_dim": (1, 1024),
+    "codec_width": (1, 8192),
+    "width": (2, 8192),
+    "heads": (1, 64),
+    "layers": (1, 64),
+    "feedforward": (1, 65536),
+    "context_frames": (1, 1000),
+    "positional_period": (1, 10000),
+    "bilabial_thresholds": (0.0, 1.0),
+    "open_vowel_thresholds": (0.0, 1.0),
+    "lip_aperture_weight": (0.0, 1.0),
+    "lip_width_weight": (0.0, 1.0),
+    "head_width": (1, 8192),
+    "head_blocks": (1, 64),
+    "num_train_timesteps": (1, 100_000),
+    "beta_start": (1e-9, 0.999),
+    "beta_end": (1e-9, 0.999),
+    "num_inference_steps": (1, 100_000),
+    "temperature": (0.0, 10.0),
+}
+"""Least and greatest value of each field of `TalkerConfig` that holds numbers."""
 
 
 @dataclass(frozen=True)
@@ -28,7 +67,7 @@ class TalkerConfig:
     column_blocks: int = 0
     audio_blocks: int = 4  # dilations 1, 2, 4, 8, then again from 1: four reach 1.2 s into the past
     # motion codec
-    motion_dim: int = 55  # 52 blendshape weights, then the head's rotation vector (rad)
+    motion_dim: int = MOTION_DIM
     num_codebooks: int = 8  # H: codes per frame, all from one shared codebook
     codebook_size: int = 256  # N: entries of the codebook
     code_dim: int = 16  # C: latent_dim = num_codebooks · code_dim
@@ -72,21 +111,49 @@ class TalkerConfig:
         return asdict(self)
 
     @classmethod
-    def from_json(cls, values: Mapping[str, Any]) -> TalkerConfig:
+    def from_json(
+        cls, values: Mapping[str, Any], where: str = "the checkpoint's config.json"
+    ) -> TalkerConfig:
         """Build a configuration from JSON values with the field names of this version.
 
         Names of earlier versions are converted by `checkpoint.read_config`.
 
+        Args:
+            values: Fields by name; those left out have their defaults. `weights_sha256`, which describes the
+                weights' file, is ignored.
+            where: The file, for the error message.
+
         Raises:
-            TalkerError: If a field is unknown.
+            TalkerError: If a field is unknown, has another type, is out of range or contradicts another one.
         """
-        unknown = set(values) - {field.name for field in fields(cls)}
-        if unknown:
+        values = {name: value for name, value in values.items() if name != "weights_sha256"}
+        config = cls(**check_fields(cls, values, RANGES, where))
+        config.check(where)
+        return config
+
+    def check(self, where: str) -> None:
+        """Raise TalkerError if fields contradict each other.
+
+        Args:
+            where: The file, for the error message.
+        """
+        check_divides({"width": self.width, "heads": self.heads}, "width", "heads", where)
+        if self.hop % COLUMN_SAMPLES:
+            raise TalkerError(f"{where}: hop is {self.hop}, it must be a multiple of {COLUMN_SAMPLES}")
+        if self.width % 2:
+            raise TalkerError(f"{where}: width is {self.width}, it must be even")
+        if not self.styles:
+            raise TalkerError(f"{where}: styles is empty, it must name at least one style")
+        for name in ("bilabial_thresholds", "open_vowel_thresholds"):
+            thresholds = getattr(self, name)
+            if len(thresholds) not in (0, 2) or sorted(thresholds) != list(thresholds):
+                raise TalkerError(
+                    f"{where}: {name} is {list(thresholds)[:4]}, it must be empty or hold two rising numbers"
+                )
+        if self.beta_start > self.beta_end:
+            raise TalkerError(f"{where}: beta_start is {self.beta_start:g}, above beta_end {self.beta_end:g}")
+        if self.num_inference_steps > self.num_train_timesteps:
             raise TalkerError(
-                f"the checkpoint's config.json has unknown fields {sorted(unknown)}: "
-                "it was written by a newer version, upgrade streamingtalker_ros"
+                f"{where}: num_inference_steps is {self.num_inference_steps}, more than the "
+                f"{self.num_train_timesteps} of num_train_timesteps"
             )
-        values = dict(values)
-        for name in ("styles", "bilabial_thresholds", "open_vowel_thresholds"):
-            values[name] = tuple(values.get(name, getattr(cls, name)))
-        return cls(**values)

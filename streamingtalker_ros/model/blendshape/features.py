@@ -16,9 +16,9 @@ import torch
 from torch import nn
 
 from streamingtalker_ros.audio.constants import SAMPLE_RATE
-from streamingtalker_ros.model.blendshape.config import TalkerConfig
+from streamingtalker_ros.model.blendshape.config import COLUMN_SAMPLES, TalkerConfig
 
-WINDOW_SAMPLES, COLUMN_SAMPLES, FFT_SIZE = 400, 160, 512
+WINDOW_SAMPLES, FFT_SIZE = 400, 512
 POWER_FLOOR = 1e-10  # added to each band: -100 dB of full scale, so that digital silence stays finite
 # log of the mean band power of a voice near -50 dBFS: the level never falls lower, softer audio stays soft
 MIN_LEVEL = math.log(1e-7)

@@ -7,24 +7,25 @@ converted form. No pickle is executed beyond what torch's `weights_only` admits:
 
 from __future__ import annotations
 
-import json
 import pickle
-from collections.abc import Mapping
+import zipfile
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
 from torch import nn
 
+from streamingtalker_ros.config_files import shorten
 from streamingtalker_ros.errors import TalkerError
+from streamingtalker_ros.model import checkpoint_files
+from streamingtalker_ros.model.checkpoint_files import CONFIG
 from streamingtalker_ros.model.vertex.codec import position_table
 from streamingtalker_ros.model.vertex.config import VertexConfig
 from streamingtalker_ros.model.vertex.network import VertexNetwork, parameter_names, position_tables
 
 PREFIXES = ("audio_encoder.", "autoencoder.", "diff_ar_network.")
-WEIGHTS, CONFIG = "weights.safetensors", "config.json"
+OPTIONAL = ("triangles", "audio.masked_spec_embed")  # the second is used in training only
 FAMILY_NAMES = ("vertex", "published")  # of config.json: today and in earlier versions
 
 
@@ -40,8 +41,17 @@ def read_state_dict(path: str | Path) -> dict[str, Any]:
     Raises:
         TalkerError: If the file is missing, damaged, or holds more than tensors.
     """
+    checkpoint_files.check_regular_file(path, "give the published .ckpt")
     try:
+        if zipfile.is_zipfile(path):
+            with zipfile.ZipFile(path) as archive:
+                if any(entry.compress_type != zipfile.ZIP_STORED for entry in archive.infolist()):
+                    raise TalkerError(  # PyTorch compresses nothing; a few bytes could fill the memory
+                        f"{path} is a compressed archive and no PyTorch file: give the published .ckpt"
+                    )
         content: Any = torch.load(str(path), map_location="cpu", weights_only=True)
+    except TalkerError:
+        raise
     except OSError as error:
         raise TalkerError(
             f"{path} cannot be read ({error.strerror or error}): give the published .ckpt"
@@ -51,7 +61,7 @@ def read_state_dict(path: str | Path) -> dict[str, Any]:
             f"{path} holds more than tensors and cannot be read safely: where you trust it, "
             'save its {"state_dict": …} alone into a new file and give that'
         ) from None
-    except (RuntimeError, EOFError, ValueError, KeyError, AttributeError, TypeError, IndexError):
+    except Exception:  # the unpickler raises whatever the bytes lead to
         raise TalkerError(f"{path} is damaged or not a PyTorch file: give the published .ckpt") from None
     weights: Any = content.get("state_dict", content) if isinstance(content, dict) else None
     if not isinstance(weights, dict) or not all(isinstance(name, str) for name in weights):
@@ -76,70 +86,80 @@ def read_ckpt(path: str | Path, config: VertexConfig) -> VertexNetwork:
             the message names both.
     """
     published = read_state_dict(path)
-    network = VertexNetwork(config)
-    ours = {name: value for name, value in network.state_dict().items() if name in ("template", "triangles")}
+    with torch.device("meta"):  # its shapes, without its memory
+        skeleton = VertexNetwork(config)
     prefix = PREFIXES[0]
-    audio = {name[len(prefix) :]: published.pop(name) for name in list(published) if name.startswith(prefix)}
-    ours.update(
-        {f"audio.{name}": value for name, value in _convert_hubert_names(audio, network.audio).items()}
-    )
     for name, (period, width) in position_tables(config).items():
         _check_table(path, name, published.pop(name, None), period, width)
+    audio = [name for name in published if name.startswith(prefix)]
     table = parameter_names(config)
-    for name in sorted(set(table) ^ set(published)):
+    for name in sorted(set(table) ^ set(published).difference(audio)):
         problem = "lacks" if name in table else "has the unknown weight"
-        raise TalkerError(f"{path} {problem} {name}: does the configuration belong to this checkpoint?")
+        raise TalkerError(
+            f"{path} {problem} {shorten(name)}: does the configuration belong to this checkpoint?"
+        )
+    hubert_names = {name: f"audio.{name[len(prefix) :]}" for name in audio}
+    renamed = rename_tensors(hubert_names.values(), skeleton)
+    table.update({name: renamed[ours] for name, ours in hubert_names.items()})
+    shapes = skeleton.state_dict()
+    weights: dict[str, torch.Tensor] = {}
     for name, value in published.items():
-        if ".multihead_attn.in_proj_" in name:  # query, key, value stacked: keep the value's third
-            value = value[2 * config.width :]
-        ours[table[name]] = value
-    shapes = network.state_dict()
-    published_name = {our_name: name for name, our_name in table.items()}
-    hubert_names = [name for name in {*ours, *shapes} if name.startswith("audio.")]
-    published_name.update({name: name.replace("audio.", prefix, 1) for name in hubert_names})
-    for name, value in ours.items():
-        if not isinstance(value, torch.Tensor) or name not in shapes or value.shape != shapes[name].shape:
-            expected = tuple(shapes[name].shape) if name in shapes else "none"
+        ours = table[name]
+        if ours in OPTIONAL and ours not in shapes:
+            continue
+        if ".multihead_attn.in_proj_" in name and isinstance(value, torch.Tensor) and value.ndim:
+            value = value[2 * config.width :]  # query, key, value stacked: keep the value's third
+        if not isinstance(value, torch.Tensor) or ours not in shapes or value.shape != shapes[ours].shape:
+            expected = tuple(shapes[ours].shape) if ours in shapes else "none"
             actual = tuple(getattr(value, "shape", ()))
             raise TalkerError(
-                f"{path}: {published_name.get(name, name)} has shape {actual}, "
-                f"the configuration requires {expected}"
+                f"{path}: {shorten(name)} has shape {actual}, the configuration requires {expected}"
             )
-        if value.is_floating_point() and not value.isfinite().all():
-            raise TalkerError(
-                f"{path}: {published_name.get(name, name)} holds values that are not finite: "
-                "fetch the file again"
-            )
-    missing = sorted(set(shapes) - set(ours))
+        if value.is_floating_point() != shapes[ours].is_floating_point():
+            raise TalkerError(f"{path}: {shorten(name)} is of type {value.dtype}, which is no weight's")
+        weights[ours] = value
+    published_name = {ours: name for name, ours in table.items()}
+    published_name.update({ours: ours.replace("audio.", prefix, 1) for ours in shapes if ours not in weights})
+    own = ("template", *OPTIONAL)
+    missing = sorted(name for name in shapes if name not in weights and name not in own)
     if missing:
         raise TalkerError(
             f"{path} lacks {published_name[missing[0]]}: "
             "does the HuBERT configuration belong to this checkpoint?"
         )
+    for ours, value in weights.items():
+        checkpoint_files.check_finite(path, {published_name[ours]: value})
+    network = VertexNetwork(config)
     network.load_state_dict(
-        {name: value.float() if value.is_floating_point() else value for name, value in ours.items()}
+        {**{name: value for name, value in network.state_dict().items() if name in own}, **weights}
     )
     return network
 
 
-def _convert_hubert_names(audio: Mapping[str, Any], model: nn.Module) -> dict[str, Any]:
-    """Rename the weight-normed convolution's parameters to the names that the installed transformers uses."""
-    expected = model.state_dict()
+def rename_tensors(names: Iterable[str], network: nn.Module) -> dict[str, str]:
+    """Rename the weight-normed convolution's parameters to the names that the installed transformers uses.
+
+    Args:
+        names: Names of the tensors of a network, or of a file that another version of transformers wrote.
+        network: A `VertexNetwork`.
+
+    Returns:
+        {name: name in the network}.
+    """
+    expected = network.state_dict()
     pairs = (
         ("weight_g", "parametrizations.weight.original0"),
         ("weight_v", "parametrizations.weight.original1"),
     )
-    renamed: dict[str, Any] = {}
-    for name, value in audio.items():
-        if name not in expected:
-            for old, new in pairs:
-                for a, b in ((old, new), (new, old)):
-                    if name.endswith(f".{a}") and name[: -len(a)] + b in expected:
-                        name = name[: -len(a)] + b
-        if name != "masked_spec_embed" or name in expected:  # used in training only
-            renamed[name] = value
-    if "masked_spec_embed" in expected:
-        renamed.setdefault("masked_spec_embed", expected["masked_spec_embed"])
+    renamed: dict[str, str] = {}
+    for name in names:
+        renamed[name] = name
+        if name in expected or not name.startswith("audio."):
+            continue
+        for old, new in pairs:
+            for a, b in ((old, new), (new, old)):
+                if name.endswith(f".{a}") and name[: -len(a)] + b in expected:
+                    renamed[name] = name[: -len(a)] + b
     return renamed
 
 
@@ -166,44 +186,43 @@ def save(folder: str | Path, network: VertexNetwork) -> None:
         folder: Folder to write into; created if absent.
         network: The network to write, on any device; it is not changed.
     """
-    folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
     weights = network.state_dict()
     weights = {name: value.detach().cpu().clone().contiguous() for name, value in weights.items()}
-    save_file(weights, str(folder / WEIGHTS))
-    (folder / CONFIG).write_text(json.dumps(network.config.to_json(), indent=2) + "\n")
+    checkpoint_files.save(folder, weights, network.config.to_json())
 
 
 def load(folder: str | Path) -> VertexNetwork:
-    """Read a converted folder. Raises TalkerError naming a missing or damaged file."""
-    folder = Path(folder)
-    try:
-        values = json.loads((folder / CONFIG).read_text())
-    except OSError:
-        raise TalkerError(
-            f"no checkpoint at {folder}: a folder with {CONFIG} and {WEIGHTS} is expected"
-        ) from None
-    except ValueError:
-        raise TalkerError(f"{folder / CONFIG} is not valid JSON: convert the checkpoint again") from None
-    if not isinstance(values, dict) or values.get("family") not in FAMILY_NAMES:
-        raise TalkerError(f"{folder / CONFIG} is not of the vertex family: convert a published checkpoint")
-    config = VertexConfig.from_json(values)
-    try:
-        weights = load_file(str(folder / WEIGHTS))
-    except (OSError, SafetensorError) as error:
-        raise TalkerError(
-            f"{folder / WEIGHTS} cannot be read ({error}): convert the checkpoint again"
-        ) from None
-    network = VertexNetwork(config)
-    network.triangles = weights.get("triangles", network.triangles)
-    # safetensors may have been written under a transformers that names the positional convolution otherwise
-    audio = {name[6:]: weights.pop(name) for name in list(weights) if name.startswith("audio.")}
-    weights.update(
-        {f"audio.{name}": value for name, value in _convert_hubert_names(audio, network.audio).items()}
+    """Read a converted folder.
+
+    Args:
+        folder: Checkpoint folder, which holds config.json and the weights.
+
+    Returns:
+        The network in evaluation mode, on the CPU.
+
+    Raises:
+        TalkerError: If a file is missing, damaged or does not fit the other; the message names it.
+    """
+    values, config_path = checkpoint_files.read_json(folder), Path(folder) / CONFIG
+    if values.get("family") not in FAMILY_NAMES:
+        raise TalkerError(f"{config_path} is not of the vertex family: convert a published checkpoint")
+    config = VertexConfig.from_json(values, str(config_path))
+    network, others = checkpoint_files.load_network(
+        folder, values, lambda: VertexNetwork(config), rename_tensors, OPTIONAL
     )
-    try:
-        network.load_state_dict(weights)
-    except RuntimeError as error:
-        detail = str(error).splitlines()[1].strip() if "\n" in str(error) else str(error)
-        raise TalkerError(f"{folder / WEIGHTS} does not fit its {CONFIG}: {detail}") from None
+    if "triangles" in others:
+        network.triangles = _check_triangles(
+            Path(folder) / checkpoint_files.WEIGHTS, others["triangles"], config.vertices
+        )
     return network
+
+
+def _check_triangles(path: Path, triangles: torch.Tensor, vertices: int) -> torch.Tensor:
+    """Return a mesh's triangles (T, 3) as int64; raise TalkerError if an index is no vertex."""
+    is_whole = not (triangles.is_floating_point() or triangles.is_complex())
+    if not is_whole or triangles.ndim != 2 or triangles.shape[1] != 3:
+        raise TalkerError(f"{path}: triangles are no whole numbers of shape (T, 3): convert it again")
+    triangles = triangles.to(torch.int64)
+    if triangles.numel() and not 0 <= int(triangles.min()) <= int(triangles.max()) < vertices:
+        raise TalkerError(f"{path}: triangles name a vertex that is not there: convert it again")
+    return triangles

@@ -6,14 +6,21 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import MISSING, asdict, dataclass, field, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
-from streamingtalker_ros.config_files import parse_yaml_file
+from streamingtalker_ros import config_files
+from streamingtalker_ros.config_files import describe, parse_yaml_file
 from streamingtalker_ros.errors import TalkerError
+from streamingtalker_ros.model.config_fields import (
+    MAX_LIST_LENGTH,
+    Range,
+    check_divides,
+    check_fields,
+    check_whole_number,
+)
 
 # training subjects in the order of the identity rows; other numbers of rows are named by their numbers
 SUBJECTS = {
@@ -44,6 +51,53 @@ RENAMED_FIELDS = {
     "spacing": "timestep_spacing",
     "alpha_to_one": "set_alpha_to_one",
 }
+
+RANGES: Final[dict[str, Range]] = {
+    "vertices": (1, 1_000_000),
+    "frame_rate": (1.0, 1000.0),
+    "num_codebooks": (1, 256),
+    "code_dim": (1, 4096),
+    "codebook_size": (1, 65536),
+    "codec_width": (2, 16384),
+    "codec_layers": (1, 64),
+    "codec_heads": (1, 128),
+    "codec_feedforward": (1, 65536),
+    "codec_slope": (-10.0, 10.0),
+    "width": (2, 16384),
+    "audio_dim": (1, 16384),
+    "heads": (1, 64),
+    "layers": (1, 64),
+    "feedforward": (1, 65536),
+    "positional_period": (1, 10_000),
+    "context_frames": (1, 1000),
+    "num_inference_steps": (1, 100_000),
+    "beta_start": (1e-9, 0.999),
+    "beta_end": (1e-9, 0.999),
+    "num_train_timesteps": (1, 100_000),
+    "steps_offset": (0, 1000),
+    "audio_fps": (1.0, 1000.0),
+    "unit": (1e-6, 1e3),
+}
+"""Least and greatest value of each field of `VertexConfig` that holds a number."""
+
+HUBERT_RANGES: Final[dict[str, Range]] = {
+    "hidden_size": (1, 16384),
+    "num_hidden_layers": (1, 128),
+    "num_attention_heads": (1, 256),
+    "intermediate_size": (1, 65536),
+    "num_conv_pos_embeddings": (1, 4096),
+    "num_conv_pos_embedding_groups": (1, 4096),
+}
+"""Likewise of the sizes of HuBERT that memory and time depend on."""
+
+HUBERT_CONV_RANGES: Final[dict[str, Range]] = {
+    "conv_dim": (1, 8192),
+    "conv_kernel": (1, 1024),
+    "conv_stride": (1, 64),
+}
+"""Likewise of the items of HuBERT's lists, one item for each of its convolutions."""
+
+MAX_HUBERT_CONVOLUTIONS: Final = 16
 
 
 @dataclass
@@ -93,28 +147,98 @@ class VertexConfig:
         return {"family": "vertex", **asdict(self)}
 
     @classmethod
-    def from_json(cls, values: Mapping[str, Any]) -> VertexConfig:
+    def from_json(
+        cls, values: Mapping[str, Any], where: str = "the checkpoint's config.json"
+    ) -> VertexConfig:
         """Build a configuration from what `to_json` of this version or an earlier one returned.
 
         Args:
-            values: Fields by name; the family is ignored.
+            values: Fields by name; the family and `weights_sha256`, which describes the weights' file, are
+                ignored.
+            where: The file, for the error message.
 
         Raises:
-            TalkerError: If a field is missing or unknown; the message names it.
+            TalkerError: If a field is missing or unknown, has another type, is out of range or contradicts
+                another one; the message names it.
         """
-        values = {RENAMED_FIELDS.get(name, name): value for name, value in values.items() if name != "family"}
-        names = {f.name for f in fields(cls)}
-        unknown = sorted(set(values) - names)
-        try:
-            config = cls(**{name: value for name, value in values.items() if name in names})
-        except TypeError as error:
-            raise TalkerError(f"the checkpoint's config.json lacks a field: {error}") from None
-        if unknown:
-            raise TalkerError(
-                f"the checkpoint's config.json has the unknown field {unknown[0]!r}: convert it again"
-            )
-        config.identities = tuple(config.identities)
+        values = {
+            RENAMED_FIELDS.get(name, name): value
+            for name, value in values.items()
+            if name not in ("family", "weights_sha256")
+        }
+        checked = check_fields(cls, values, RANGES, where)
+        for f in fields(cls):
+            if f.default is MISSING and f.default_factory is MISSING and f.name not in checked:
+                raise TalkerError(f"{where} lacks the field {f.name!r}: convert the checkpoint again")
+        config = cls(**checked)
+        config.check(where)
         return config
+
+    def check(self, where: str) -> None:
+        """Raise TalkerError if a field is out of range or contradicts another one.
+
+        Args:
+            where: The file, for the error message.
+        """
+        check_fields(type(self), {f.name: getattr(self, f.name) for f in fields(self)}, RANGES, where)
+        for name, choices in (
+            ("activation", ("relu", "gelu")),
+            ("timestep_spacing", ("leading", "trailing")),
+        ):
+            if getattr(self, name) not in choices:
+                raise TalkerError(
+                    f"{where}: {name} is {describe(getattr(self, name))}, it must be {' or '.join(choices)}"
+                )
+        check_divides({"width": self.width, "heads": self.heads}, "width", "heads", where)
+        check_divides(
+            {"codec_width": self.codec_width, "codec_heads": self.codec_heads},
+            "codec_width",
+            "codec_heads",
+            where,
+        )
+        for name in ("width", "codec_width"):
+            if getattr(self, name) % 2:
+                raise TalkerError(f"{where}: {name} is {getattr(self, name)}, it must be even")
+        if not self.identities:
+            raise TalkerError(f"{where}: identities is empty, it must name at least one")
+        if self.beta_start > self.beta_end:
+            raise TalkerError(f"{where}: beta_start is {self.beta_start:g}, above beta_end {self.beta_end:g}")
+        if self.num_inference_steps > self.num_train_timesteps:
+            raise TalkerError(
+                f"{where}: num_inference_steps is {self.num_inference_steps}, more than the "
+                f"{self.num_train_timesteps} of num_train_timesteps"
+            )
+        check_hubert(self.hubert, where)
+
+
+def check_hubert(values: Mapping[str, Any], where: str) -> None:
+    """Check the sizes in a HuBERT configuration; its other values are transformers' matter.
+
+    Args:
+        values: Arguments of transformers.HubertConfig; those left out have the base model's values.
+        where: The file, for the error message.
+
+    Raises:
+        TalkerError: If a size has another type, is out of range or contradicts another one.
+    """
+    for name, (low, high) in HUBERT_RANGES.items():
+        if name in values:
+            check_whole_number(f"HuBERT's {name}", values[name], low, high, where)
+    lengths: dict[str, int] = {}
+    for name, (low, high) in HUBERT_CONV_RANGES.items():
+        items = values.get(name)
+        if name not in values:
+            continue
+        if not isinstance(items, (list, tuple)) or not 1 <= len(items) <= MAX_HUBERT_CONVOLUTIONS:
+            raise TalkerError(
+                f"{where}: HuBERT's {name} is {describe(items)}, it must be a list of 1 to "
+                f"{MAX_HUBERT_CONVOLUTIONS} numbers"
+            )
+        for item in items:
+            check_whole_number(f"an item of HuBERT's {name}", item, low, high, where)
+        lengths[name] = len(items)
+    if len(set(lengths.values())) > 1:
+        raise TalkerError(f"{where}: HuBERT's {' and '.join(lengths)} differ in length")
 
 
 def read_yaml(path: str | Path, hubert: Mapping[str, Any] | None = None) -> VertexConfig:
@@ -139,8 +263,11 @@ def read_yaml(path: str | Path, hubert: Mapping[str, Any] | None = None) -> Vert
             raise TalkerError(f"{path} lacks {'.'.join(keys)}: give the published stage-2 configuration")
         try:
             return kind(value) if kind else value
-        except (TypeError, ValueError):
-            raise TalkerError(f"{path}: {'.'.join(keys)} is {value!r}, which is not a number") from None
+        except (TypeError, ValueError, OverflowError):
+            noun = "text" if kind is _as_text else "number"
+            raise TalkerError(
+                f"{path}: {'.'.join(keys)} is {describe(value)}, which is not a {noun}"
+            ) from None
 
     for keys, required, default in (
         (("MODEL", "VAE", "quant_factor"), 0, 0),
@@ -149,23 +276,28 @@ def read_yaml(path: str | Path, hubert: Mapping[str, Any] | None = None) -> Vert
         (("MODEL", "SCHEDULER", "clip_sample"), False, True),
         (("MODEL", "eta"), 0.0, 0.0),
     ):
-        if get(*keys, default=default) != required:
+        value = get(*keys, default=default)
+        if type(value) not in (bool, int, float, str) or value != required:
             raise TalkerError(
                 f"{path}: {'.'.join(keys)} must be {required!r}, as in the published configurations"
             )
-    dataset = get("DATASET", "NAME", kind=str).lower()
+    dataset = get("DATASET", "NAME", kind=_as_text).lower()
     count = get("MODEL", "DIFF_AR_DEC", "id_dim", default=8, kind=int)
+    check_whole_number("MODEL.DIFF_AR_DEC.id_dim", count, 1, MAX_LIST_LENGTH, str(path))
     subjects = SUBJECTS.get(dataset, ())
     predictor, codec, schedule = ("MODEL", "DIFF_AR_DEC"), ("MODEL", "VAE"), ("MODEL", "SCHEDULER")
     rows = get(*codec, "n_vert", kind=int)
+    check_whole_number("MODEL.VAE.n_vert", rows, 3, 3 * RANGES["vertices"][1], str(path))
     if rows % 3:
         raise TalkerError(f"{path}: MODEL.VAE.n_vert is {rows}, which is not three numbers per vertex")
-    activation = get(*predictor, "activation", default="relu", kind=str)
+    activation = get(*predictor, "activation", default="relu", kind=_as_text)
     if activation not in ("relu", "gelu"):
-        raise TalkerError(f"{path}: MODEL.DIFF_AR_DEC.activation is {activation!r}: set relu or gelu")
-    spacing = get(*schedule, "timestep_spacing", default="leading", kind=str)
+        raise TalkerError(f"{path}: MODEL.DIFF_AR_DEC.activation is {describe(activation)}: set relu or gelu")
+    spacing = get(*schedule, "timestep_spacing", default="leading", kind=_as_text)
     if spacing not in ("leading", "trailing"):
-        raise TalkerError(f"{path}: MODEL.SCHEDULER.timestep_spacing is {spacing!r}: set leading or trailing")
+        raise TalkerError(
+            f"{path}: MODEL.SCHEDULER.timestep_spacing is {describe(spacing)}: set leading or trailing"
+        )
     config = VertexConfig(  # the defaults are those of the published code
         dataset=dataset,
         vertices=rows // 3,
@@ -198,40 +330,19 @@ def read_yaml(path: str | Path, hubert: Mapping[str, Any] | None = None) -> Vert
         audio_fps=get("MODEL", "AUDIO_ENCODER", "audio_fps", default=50, kind=float),
         hubert=dict(hubert or {}),
     )
-    for name in (
-        "vertices",
-        "frame_rate",
-        "num_codebooks",
-        "code_dim",
-        "codebook_size",
-        "codec_width",
-        "codec_layers",
-        "codec_heads",
-        "codec_feedforward",
-        "width",
-        "audio_dim",
-        "heads",
-        "layers",
-        "feedforward",
-        "positional_period",
-        "context_frames",
-        "num_inference_steps",
-        "audio_fps",
-    ):
-        if not getattr(config, name) > 0:
-            raise TalkerError(
-                f"{path}: the {name} of the network is {getattr(config, name)}, it must be positive"
-            )
     for width, heads, names in (
         (config.width, config.heads, "DIFF_AR_DEC.latent_dim and n_heads"),
         (config.codec_width, config.codec_heads, "VAE.hidden_size and num_attention_heads"),
     ):
-        if width % heads:
-            raise TalkerError(f"{path}: MODEL.{names} are {width} and {heads}, which do not divide")
+        if heads > 0 and width % heads:
+            raise TalkerError(
+                f"{path}: MODEL.{names} are {describe(width)} and {describe(heads)}, which do not divide"
+            )
+    config.check(str(path))
     latent = get(*predictor, "vq_dim", default=1024, kind=int)
     if latent != config.latent_dim:
         raise TalkerError(
-            f"{path}: vq_dim is {latent}, but face_quan_num · zquant_dim is {config.latent_dim}"
+            f"{path}: vq_dim is {describe(latent)}, but face_quan_num · zquant_dim is {config.latent_dim}"
         )
     return config
 
@@ -245,14 +356,14 @@ def read_hubert_json(path: str | Path) -> dict[str, Any]:
     Returns:
         Its content, unchanged; `hubert.build` takes it.
     """
-    try:
-        values = json.loads(Path(path).read_text())
-    except OSError as error:
-        raise TalkerError(
-            f"{path} cannot be read ({error.strerror}): give HuBERT's JSON configuration"
-        ) from None
-    except ValueError:
-        raise TalkerError(f"{path} is not valid JSON: give HuBERT's JSON configuration") from None
-    if not isinstance(values, dict) or values.get("model_type", "hubert") != "hubert":
+    values = config_files.read_json(path, "HuBERT's JSON configuration")
+    if values.get("model_type", "hubert") != "hubert":
         raise TalkerError(f"{path} is not a HuBERT configuration: its model_type must be hubert")
+    check_hubert(values, str(path))
     return values
+
+
+def _as_text(value: Any) -> str:
+    if not isinstance(value, str):  # the text of a list of aliases could fill the memory
+        raise TypeError
+    return value

@@ -15,6 +15,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from numbers import Real
 from pathlib import Path
 from typing import Any, Literal
 
@@ -23,9 +24,11 @@ import numpy.typing as npt
 import torch
 
 from streamingtalker_ros.audio.pcm import as_mono_float32
+from streamingtalker_ros.config_files import describe
 from streamingtalker_ros.errors import TalkerError
 from streamingtalker_ros.model.ddim import frame_noise
 from streamingtalker_ros.model.protocol import StreamProtocol, VertexFrame
+from streamingtalker_ros.model.stream_checks import NotCopyable, check_batch, check_seed, check_steps
 from streamingtalker_ros.model.vertex import checkpoint, hubert
 from streamingtalker_ros.model.vertex.chunking import SAMPLE_RATE, ChunkSchedule
 from streamingtalker_ros.model.vertex.diffusion_head import ComposedSampler
@@ -35,6 +38,12 @@ from streamingtalker_ros.model.vertex.predictor import PredictorState
 # speech at a usual level, assumed to precede the stream: see RunningNormalizer
 PRIOR_SECONDS = 1.0
 PRIOR_RMS = 0.05  # of full scale
+
+LIMITS = ("chunk_frames", "window", "context", "decode_frames", "normalize")
+MAX_SAMPLERS = 4  # numbers of diffusion steps whose tables are kept, each of the size of a few layers
+MAX_CHUNK_FRAMES = 1000
+MAX_WINDOW_S = 60.0  # HuBERT's memory grows with the square of the window
+MAX_DECODE_FRAMES = 10_000
 
 
 @dataclass
@@ -109,7 +118,7 @@ class VertexStreamState:
         self.num_latents = 1
 
 
-class VertexTalker:
+class VertexTalker(NotCopyable):
     """Vertex network on a device with the limits of its streaming; opens streams.
 
     Implements `model.protocol.TalkerProtocol`. Safe to use from several threads.
@@ -140,6 +149,12 @@ class VertexTalker:
         normalize: bool = True,
     ) -> None:
         config = network.config
+        _check_limit("chunk_frames", chunk_frames, MAX_CHUNK_FRAMES)
+        _check_limit("window", window, MAX_WINDOW_S)
+        _check_limit("context", context, MAX_WINDOW_S)
+        if decode_frames is not None:
+            _check_limit("decode_frames", decode_frames, MAX_DECODE_FRAMES)
+            decode_frames = int(decode_frames)
         self.network, self.device, self.normalize = network.to(device), str(device), normalize
         feature_stride, receptive_field = hubert.geometry(network.audio)
         self.schedule = ChunkSchedule.create(
@@ -159,8 +174,9 @@ class VertexTalker:
             )
         with torch.inference_mode():
             self.start_latent = network.codec.start_latent()  # (H·C,)
-        self._samplers: dict[int, ComposedSampler] = {}
-        self._lock = threading.RLock()  # held while frames are generated
+        self._samplers: dict[int, ComposedSampler] = {}  # by number of steps, the oldest first
+        self._samplers_lock = threading.Lock()
+        self.lock = threading.RLock()  # held while frames are generated
 
     @classmethod
     def load(cls, folder: str | Path, device: str = "cpu", **limits: Any) -> VertexTalker:
@@ -174,6 +190,9 @@ class VertexTalker:
         Raises:
             TalkerError: If the folder holds no such checkpoint, or a limit is out of range.
         """
+        unknown = [name for name in limits if name not in LIMITS]
+        if unknown:
+            raise TalkerError(f"{', '.join(unknown)}: choose from the limits {', '.join(LIMITS)}")
         return cls(checkpoint.load(folder), device, **limits)
 
     @property
@@ -229,29 +248,43 @@ class VertexTalker:
     def check(self, style: str | None = None, steps: int | None = None) -> None:
         """Raise TalkerError unless a stream can have this style and number of steps; None: the default."""
         self.style_row(style)
-        if steps:
+        if steps is not None and steps != 0:
             self.sampler(steps)
 
+    def check_steps(self, steps: int) -> int:
+        """Return a number of diffusion steps as an integer.
+
+        Raises:
+            TalkerError: If it is no whole number, or out of range.
+        """
+        return check_steps(steps, self.network.config.num_train_timesteps)
+
     def sampler(self, steps: int) -> ComposedSampler:
-        """Return the head's diffusion steps as one affine map, composed once per number of steps.
+        """Return the head's diffusion steps as one affine map; the last `MAX_SAMPLERS` are kept.
 
         Raises:
             TalkerError: If the number of steps is out of range.
         """
-        if steps not in self._samplers:
-            self._samplers[steps] = self.network.composed_sampler(steps)
-        return self._samplers[steps]
+        steps = self.check_steps(steps)
+        sampler = self._samplers.get(steps)
+        if sampler is None:
+            sampler = self.network.composed_sampler(steps)
+            with self._samplers_lock:
+                while len(self._samplers) >= MAX_SAMPLERS:
+                    del self._samplers[next(iter(self._samplers))]
+                self._samplers[steps] = sampler
+        return sampler
 
-    def style_row(self, style: str | None) -> int:
+    def style_row(self, style: object) -> int:
         """Return the row of the identity embedding of a style; None or "" is the first.
 
         Raises:
             TalkerError: If the style is unknown; the message lists the known ones.
         """
-        if style in (None, ""):
+        if style is None or (isinstance(style, str) and not style):
             return 0
-        if str(style) not in self.styles:
-            raise TalkerError(f"unknown style {style!r}: choose one of {', '.join(self.styles)}")
+        if not isinstance(style, (str, int)) or str(style) not in self.styles:
+            raise TalkerError(f"unknown style {describe(style)}: choose one of {', '.join(self.styles)}")
         return self.styles.index(str(style))
 
     def open_stream(
@@ -297,33 +330,35 @@ class VertexTalker:
             For each stream the frames that its audio completed.
 
         Raises:
-            TalkerError: If a stream is passed twice, is finished, or belongs to another talker.
+            TalkerError: If a stream is passed twice, is finished, or belongs to another talker, or if the
+                chunks are not one array of floats for each stream. No stream has changed then. After any
+                other exception, of the model, the streams have to be reset.
         """
-        checked_streams = [
-            stream for stream in streams if isinstance(stream, VertexStream) and stream.talker is self
-        ]
-        if len(checked_streams) != len(streams):
-            raise TalkerError("a stream of another talker was passed: open it with this talker's open_stream")
-        if len(set(map(id, checked_streams))) != len(checked_streams):
-            raise TalkerError("a stream is passed twice in one call: concatenate its chunks")
+        checked_streams, checked_chunks = check_batch(self, VertexStream, streams, chunks)
         frames: list[list[VertexFrame]] = [[] for _ in checked_streams]
-        with self._lock:
-            pcm = [stream.validate(samples) for stream, samples in zip(checked_streams, chunks, strict=True)]
+        with self.lock:
+            pcm = [
+                stream.validate(chunk) for stream, chunk in zip(checked_streams, checked_chunks, strict=True)
+            ]
             fills = [stream.fill(samples) for stream, samples in zip(checked_streams, pcm, strict=True)]
             due = list(range(len(checked_streams)))
-            while due:
-                due = [i for i in due if next(fills[i], False)]
-                # chunks of one shape and number of steps; after a few seconds all have the same shape
-                groups: dict[tuple[int, int, int], list[int]] = {}
-                for i in due:
-                    start, stop = self.schedule.window_span(checked_streams[i].num_chunks)
-                    key = (stop - start, checked_streams[i].state.num_latents, checked_streams[i].steps)
-                    groups.setdefault(key, []).append(i)
-                for group in groups.values():
-                    for i, chunk in zip(
-                        group, self._compute_chunk([checked_streams[i] for i in group]), strict=True
-                    ):
-                        frames[i] += chunk
+            try:
+                while due:
+                    due = [i for i in due if next(fills[i], False)]
+                    # chunks of one shape and number of steps; after a few seconds all have the same shape
+                    groups: dict[tuple[int, int, int], list[int]] = {}
+                    for i in due:
+                        start, stop = self.schedule.window_span(checked_streams[i].num_chunks)
+                        key = (stop - start, checked_streams[i].state.num_latents, checked_streams[i].steps)
+                        groups.setdefault(key, []).append(i)
+                    for group in groups.values():
+                        computed = self._compute_chunk([checked_streams[i] for i in group])
+                        for i, chunk in zip(group, computed, strict=True):
+                            frames[i] += chunk
+            except BaseException:  # also Ctrl-C: the streams are in the middle of a step
+                for stream in checked_streams:
+                    stream.mark_failed()
+                raise
         return frames
 
     @torch.inference_mode()
@@ -415,7 +450,13 @@ class VertexTalker:
         return network.codec.decode(past[:, -num_latents:], last=chunk_frames)
 
 
-class VertexStream:
+def _check_limit(name: str, value: Any, greatest: float) -> None:
+    """Raise TalkerError unless a limit of the streaming is a number; the schedule knows the least one."""
+    if isinstance(value, bool) or not isinstance(value, Real) or not -greatest <= float(value) <= greatest:
+        raise TalkerError(f"{name} is {describe(value)}: give a number up to {greatest:g}")
+
+
+class VertexStream(NotCopyable):
     """One voice of a VertexTalker; implements `model.protocol.StreamProtocol`.
 
     Opened by `VertexTalker.open_stream`, which documents the options.
@@ -430,10 +471,20 @@ class VertexStream:
         self._clear(seed)
 
     def _clear(self, seed: int) -> None:
-        self.seed = int(seed)
+        self.seed = seed
         self.num_chunks = 0  # computed so far
         self._accepted = 0  # samples
         self._finished = False
+        self._failed = False  # the model raised in the middle of a call
+
+    @property
+    def seed(self) -> int:
+        """Seed of the noise; may be set at any time."""
+        return self._seed
+
+    @seed.setter
+    def seed(self, seed: int) -> None:
+        self._seed = check_seed(seed)
 
     @property
     def style(self) -> str:
@@ -451,8 +502,8 @@ class VertexStream:
 
     @steps.setter
     def steps(self, steps: int | None) -> None:
-        steps = self.talker.steps if steps is None else steps
-        self.talker.sampler(steps)  # raises TalkerError if it is out of range
+        steps = self.talker.check_steps(self.talker.steps if steps is None else steps)
+        self.talker.sampler(steps)  # prepared here, not between two chunks
         self._steps = steps
 
     def set(self, **controls: Any) -> None:
@@ -462,8 +513,10 @@ class VertexStream:
 
     def reset(self, seed: int | None = None) -> None:
         """Start over at frame 0, in place; `seed` replaces the seed of the noise unless it is None."""
-        self.state.reset(self.talker.start_latent)
-        self._clear(self.seed if seed is None else seed)
+        seed = self.seed if seed is None else check_seed(seed)
+        with self.talker.lock:
+            self.state.reset(self.talker.start_latent)
+            self._clear(seed)
 
     def accept(self, pcm: np.ndarray) -> list[VertexFrame]:
         """Process audio and return the frames that it completes, in order.
@@ -472,19 +525,21 @@ class VertexStream:
             pcm: (n,) floats, mono, 16 kHz, in −1..1, any n; values that are not finite count as silence.
 
         Raises:
-            TalkerError: After `finish` (call `reset`), or if the array is not one-dimensional floats.
+            TalkerError: After `finish` or a failure of the model (call `reset`), or if the array is not
+                one-dimensional floats.
         """
         return self.talker.accept([self], [pcm])[0]
 
     def finish(self) -> list[VertexFrame]:
         """Pad with silence and return the last frames: ceil(samples · frame_rate / 16000) in all."""
         schedule = self.talker.schedule
-        total = schedule.frame_count(self._accepted)
         frames: list[VertexFrame] = []
-        while not self._finished and self.num_chunks * schedule.chunk_frames < total:
-            padding = schedule.samples_needed(self.num_chunks) - self._accepted
-            frames += self.accept(np.zeros(padding, np.float32))
-        self._finished = True
+        with self.talker.lock:
+            total = schedule.frame_count(self._accepted)
+            while not self._finished and self.num_chunks * schedule.chunk_frames < total:
+                padding = schedule.samples_needed(self.num_chunks) - self._accepted
+                frames += self.accept(np.zeros(padding, np.float32))
+            self._finished = True
         return [frame for frame in frames if frame.index < total]
 
     def validate(self, pcm: np.ndarray) -> npt.NDArray[np.float32]:
@@ -495,7 +550,13 @@ class VertexStream:
         """
         if self._finished:
             raise TalkerError("this stream is finished: call reset() before it accepts new audio")
+        if self._failed:
+            raise TalkerError("the model failed on this stream: call reset() before it accepts new audio")
         return as_mono_float32(pcm)
+
+    def mark_failed(self) -> None:
+        """Accept no audio until `reset`: its state is that of the middle of a step. Called by the talker."""
+        self._failed = True
 
     def fill(self, pcm: npt.NDArray[np.float32]) -> Iterator[bool]:
         """Yield True each time the newest audio ends where the next chunk's window ends.

@@ -1,0 +1,304 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Files of a checkpoint folder of either family: `config.json` and `weights.safetensors`.
+
+A file may be of any content: `read_json` and `load_network` read it or raise one `TalkerError`. No pickle is
+opened. Memory and time are bounded by the size of the weights' file, whatever the configuration says: the
+network is first built without memory (on torch's device "meta"), and its tensors are compared with the
+header of the file.
+
+`config.json` holds the SHA-256 of the weights (`weights_sha256`), so that a copy that was damaged, or that
+belongs to another configuration, is found. Folders of earlier versions have none and load all the same.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, TypeVar
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+from streamingtalker_ros.config_files import shorten
+from streamingtalker_ros.errors import TalkerError
+
+WEIGHTS: Final = "weights.safetensors"
+CONFIG: Final = "config.json"
+CHECKSUM_FIELD: Final = "weights_sha256"
+MAX_CONFIG_BYTES: Final = 1_000_000
+MAX_TABLE_BYTES: Final = 512_000_000
+"""Of a network's tables that the weights' file does not hold (attention biases, position tables)."""
+
+_BLOCK_BYTES: Final = 1 << 20
+_FLOAT_DTYPES: Final = ("F64", "F32", "F16", "BF16")
+_WHOLE_DTYPES: Final = ("I64", "I32", "I16", "I8", "U8")
+
+NetworkT = TypeVar("NetworkT", bound=nn.Module)
+
+
+@dataclass(frozen=True)
+class TensorInfo:
+    """A tensor as the header of a safetensors file describes it.
+
+    Attributes:
+        dtype: Such as "F32".
+        shape: Its dimensions.
+    """
+
+    dtype: str
+    shape: tuple[int, ...]
+
+
+Renaming = Callable[[Iterable[str], nn.Module], dict[str, str]]
+"""Maps the names of a file's tensors to those of a network: (names, network) -> {name: name here}."""
+
+
+def read_json(folder: str | Path) -> dict[str, Any]:
+    """Return the JSON object of a checkpoint folder of either family, as it is in the file.
+
+    Args:
+        folder: The folder.
+
+    Raises:
+        TalkerError: If the file is missing, malformed, or longer than `MAX_CONFIG_BYTES`.
+    """
+    path = _file(folder, CONFIG)
+    try:
+        with path.open("rb") as file:
+            data = file.read(MAX_CONFIG_BYTES + 1)
+    except OSError as error:
+        raise TalkerError(
+            f"{path} cannot be read ({error.strerror or error}): check its permissions"
+        ) from None
+    if len(data) > MAX_CONFIG_BYTES:
+        raise TalkerError(
+            f"{path} is longer than {MAX_CONFIG_BYTES} bytes: restore it from where the checkpoint came"
+        )
+    try:
+        values = json.loads(data)
+    except (ValueError, RecursionError) as error:  # also of text that is no Unicode, and of huge numbers
+        raise TalkerError(
+            f"{path} is not valid JSON ({shorten(str(error))}): restore it from where the checkpoint came"
+        ) from None
+    if not isinstance(values, dict):
+        raise TalkerError(f"{path} holds no JSON object: restore it from where the checkpoint came")
+    return values
+
+
+def save(folder: str | Path, tensors: Mapping[str, torch.Tensor], values: Mapping[str, Any]) -> None:
+    """Write a checkpoint folder, which is created.
+
+    Args:
+        folder: The folder.
+        tensors: Contiguous tensors on the CPU that share no memory.
+        values: Of `config.json`; the checksum is added.
+    """
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / WEIGHTS
+    save_file(dict(tensors), str(path))
+    path.chmod(0o644)  # safetensors writes for the owner alone; a checkpoint is shared
+    values = {**values, CHECKSUM_FIELD: compute_checksum(path)}
+    (folder / CONFIG).write_text(json.dumps(values, indent=2) + "\n")
+
+
+def compute_checksum(path: str | Path) -> str:
+    """Return the SHA-256 of a file as 64 hexadecimal digits.
+
+    Args:
+        path: The file.
+
+    Raises:
+        OSError: If it cannot be read.
+    """
+    digest = hashlib.sha256()
+    with open(path, "rb") as file:
+        while block := file.read(_BLOCK_BYTES):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def load_network(
+    folder: str | Path,
+    values: Mapping[str, Any],
+    build: Callable[[], NetworkT],
+    rename: Renaming,
+    optional: Collection[str] = (),
+) -> tuple[NetworkT, dict[str, torch.Tensor]]:
+    """Build a network and read its weights.
+
+    Args:
+        folder: Checkpoint folder.
+        values: Content of its `config.json`, for the checksum.
+        build: Returns a new network of the configured sizes, on torch's default device.
+        rename: Maps the names of the file's tensors to those of the network.
+        optional: Tensors that the file may lack, or hold in another shape than the network.
+
+    Returns:
+        The network in evaluation mode on the CPU, and the optional tensors of another shape.
+
+    Raises:
+        TalkerError: If the file is missing, damaged or does not fit the configuration; the message names it.
+    """
+    path = _file(folder, WEIGHTS)
+    config_path = Path(folder) / CONFIG
+    header = _read_header(path)
+    skeleton = _build_without_memory(build, config_path)
+    names = rename(header, skeleton)
+    if len(set(names.values())) < len(names):
+        raise TalkerError(
+            f"{path} does not fit its {CONFIG}: a tensor has both its names, today's and a former"
+        )
+    _check_header(path, {names[name]: info for name, info in header.items()}, skeleton, optional)
+    _verify_checksum(path, values, config_path)
+    network = build()
+    try:
+        stored = {names[name]: tensor for name, tensor in load_file(str(path)).items()}
+        others: dict[str, torch.Tensor] = {}
+        for name, value in network.state_dict().items():
+            if name in stored and stored[name].shape == value.shape:
+                value.copy_(stored[name])
+            elif name in stored:
+                others[name] = stored[name]
+    except Exception as error:  # of the file, which may change or end while it is read, or of memory
+        raise TalkerError(f"{path} cannot be read ({_reason(error)}): copy the checkpoint again") from None
+    check_finite(path, network.state_dict())
+    return network.eval(), others
+
+
+def check_finite(path: str | Path, tensors: Mapping[str, torch.Tensor]) -> None:
+    """Raise TalkerError if a tensor holds a value that is not finite.
+
+    Args:
+        path: The file they come from, for the error message.
+        tensors: Tensors by name.
+    """
+    for name, tensor in tensors.items():
+        if not tensor.is_floating_point() or bool(tensor.sum().isfinite()):  # a sum shows NaN and infinity
+            continue
+        if not bool(tensor.isfinite().all()):  # not so where large values add up beyond the floats
+            raise TalkerError(
+                f"{path}: {shorten(name)} holds values that are not finite: copy the checkpoint again"
+            )
+
+
+def check_regular_file(path: str | Path, advice: str) -> None:
+    """Raise TalkerError unless a path is a regular file that can be opened; a pipe would block.
+
+    Args:
+        path: The path.
+        advice: What to do, the end of the error message.
+    """
+    try:
+        is_file = Path(path).is_file()
+    except (OSError, ValueError):
+        is_file = False
+    if not is_file:
+        raise TalkerError(f"{path} cannot be read (there is no such file): {advice}")
+
+
+def _file(folder: str | Path, name: str) -> Path:
+    """Return the path of a regular file in a checkpoint folder."""
+    try:
+        path = Path(folder) / name
+        if path.is_file():
+            return path
+        is_missing = name == CONFIG or not path.exists()
+    except (OSError, ValueError, TypeError):
+        path, is_missing = Path(name), True
+    if is_missing and name == CONFIG:
+        raise TalkerError(f"no checkpoint at {folder}: a folder with {CONFIG} and {WEIGHTS} is expected")
+    problem = "there is no such file" if is_missing else "it is no file"
+    raise TalkerError(f"{path} cannot be read ({problem}): copy the checkpoint again")
+
+
+def _read_header(path: Path) -> dict[str, TensorInfo]:
+    try:
+        with safe_open(str(path), framework="pt") as file:
+            slices = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118
+            return {
+                name: TensorInfo(str(piece.get_dtype()), tuple(piece.get_shape()))
+                for name, piece in slices.items()
+            }
+    except (OSError, SafetensorError) as error:
+        raise TalkerError(f"{path} cannot be read ({_reason(error)}): copy the checkpoint again") from None
+    except Exception as error:
+        raise TalkerError(
+            f"{path} is not a safetensors file ({_reason(error)}): copy the checkpoint again"
+        ) from None
+
+
+def _build_without_memory(build: Callable[[], NetworkT], config_path: Path) -> NetworkT:
+    try:
+        with torch.device("meta"):
+            network = build()
+    except TalkerError:
+        raise
+    except Exception as error:
+        raise TalkerError(
+            f"{config_path} describes a network that cannot be built ({_reason(error)}): restore it from "
+            "where the checkpoint came"
+        ) from None
+    stored = network.state_dict()
+    tables = [value for name, value in network.named_buffers() if name not in stored]
+    total = sum(value.numel() * value.element_size() for value in tables)
+    if total > MAX_TABLE_BYTES:
+        raise TalkerError(
+            f"{config_path} describes a network whose tables take {total / 1e9:.1f} GB: restore it from "
+            "where the checkpoint came"
+        )
+    return network
+
+
+def _check_header(
+    path: Path, header: Mapping[str, TensorInfo], network: nn.Module, optional: Collection[str]
+) -> None:
+    """Raise TalkerError unless a file holds the tensors of a network."""
+    expected = network.state_dict()
+    problem = None
+    for name, value in expected.items():
+        if name in optional:
+            continue
+        if name not in header:
+            problem = f"{name} is missing"
+        elif header[name].shape != tuple(value.shape):
+            problem = f"{name} has shape {list(header[name].shape)}, not {list(value.shape)}"
+        elif header[name].dtype not in (_FLOAT_DTYPES if value.is_floating_point() else _WHOLE_DTYPES):
+            problem = f"{name} is of type {header[name].dtype}"
+        if problem:
+            break
+    unknown = [name for name in header if name not in expected and name not in optional]
+    if unknown and not problem:
+        problem = f"{shorten(unknown[0])} is unknown"
+    if problem:
+        raise TalkerError(f"{path} does not fit its {CONFIG}: {problem}")
+
+
+def _verify_checksum(path: Path, values: Mapping[str, Any], config_path: Path) -> None:
+    stated = values.get(CHECKSUM_FIELD)
+    if stated is None:  # written by an earlier version
+        return
+    if not isinstance(stated, str) or len(stated) != 64:
+        raise TalkerError(
+            f"{config_path}: {CHECKSUM_FIELD} is no SHA-256, which has 64 hexadecimal digits: restore the "
+            "file, or remove this field if you trust the weights"
+        )
+    try:
+        actual = compute_checksum(path)
+    except OSError as error:
+        raise TalkerError(f"{path} cannot be read ({_reason(error)}): copy the checkpoint again") from None
+    if actual != stated.lower():
+        raise TalkerError(
+            f"{path} is damaged or belongs to another {CONFIG} (its SHA-256 is not {CHECKSUM_FIELD}): copy "
+            f"the checkpoint again, or remove {CHECKSUM_FIELD} if you changed the weights yourself"
+        )
+
+
+def _reason(error: BaseException) -> str:
+    text = getattr(error, "strerror", None) or str(error)
+    return shorten(str(text)) or type(error).__name__
