@@ -11,7 +11,6 @@ Without RViz, watch it with `ros2 topic echo /face_motion`.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 
 from ament_index_python.packages import PackageNotFoundError, get_package_prefix
 from launch.action import Action
@@ -30,10 +29,9 @@ from launch.launch_description_sources import PythonLaunchDescriptionSource
 from launch.substitutions import PathJoinSubstitution
 from launch_ros.substitutions import FindPackageShare
 
-import streamingtalker_ros
+from streamingtalker_ros.resources import DEMO_AUDIO
 from streamingtalker_ros.ros import launch_support
 
-DEMO_AUDIO = Path(streamingtalker_ros.__file__).parent / "data" / "voice.flac"
 REST_S = 1.0  # after the audio, for the mouth to close
 PACKAGE_SHARE = FindPackageShare("streamingtalker_ros")
 

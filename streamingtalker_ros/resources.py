@@ -16,6 +16,9 @@ from streamingtalker_ros.errors import TalkerError
 
 _PACKAGE: Final = Path(__file__).absolute().parent
 
+DEMO_AUDIO: Final = _PACKAGE / "data" / "voice.flac"
+"""A voice, 9 s, which the demo plays and the benchmarks use."""
+
 
 def find(folder: Literal["msg", "config"], name: str, package: str | os.PathLike[str] | None = None) -> Path:
     """Return the path of a file.

@@ -117,7 +117,7 @@ def talker() -> Talker:
 @pytest.fixture(scope="session")
 def voice_path() -> Path:
     """A few seconds of speech, as of the demo."""
-    from streamingtalker_ros.cli.demo import DEMO_AUDIO
+    from streamingtalker_ros.resources import DEMO_AUDIO
 
     return DEMO_AUDIO
 

@@ -27,6 +27,7 @@ from streamingtalker_ros.audio.files import read_audio
 from streamingtalker_ros.cli.animate import Audio, draw_contact_sheet, render
 from streamingtalker_ros.errors import TalkerError, require
 from streamingtalker_ros.face.motion_clip import BlendshapeClip
+from streamingtalker_ros.resources import DEMO_AUDIO
 from streamingtalker_ros.supervision import Supervisor
 
 if TYPE_CHECKING:
@@ -34,7 +35,6 @@ if TYPE_CHECKING:
 
 HELP = "run talker and audio source over DDS, and record the face into a video with sound"
 
-DEMO_AUDIO: Final = Path(__file__).parents[1] / "data" / "voice.flac"
 MAX_LOADING_S: Final = 120.0
 """Maximum time for the talker to load its model."""
 

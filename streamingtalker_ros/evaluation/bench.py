@@ -156,7 +156,7 @@ def _stage_functions(talker: Any) -> dict[str, tuple[object, str]]:
     return {
         "encoder": (fused, "encode_hop"),
         "predictor": (fused, "predictor"),
-        "head": (sampler, "_sample"),
+        "head": (sampler, "sample"),
         "decoder": (fused, "decoder"),
     }
 

@@ -15,8 +15,8 @@ import soundfile
 from PIL import Image
 
 from streamingtalker_ros.audio.constants import FRAME_RATE, HOP_LENGTH, SAMPLE_RATE
-from streamingtalker_ros.cli.demo import DEMO_AUDIO
 from streamingtalker_ros.face.arkit import ARKIT_NAMES, INDEX
+from streamingtalker_ros.resources import DEMO_AUDIO
 from support import vertex_reference as reference
 from support.command_line import run_command
 

@@ -14,8 +14,9 @@ import soundfile
 from PIL import Image
 
 from streamingtalker_ros.audio.constants import FRAME_RATE, NS_PER_S
-from streamingtalker_ros.cli.demo import DEMO_AUDIO, frames_to_clip
+from streamingtalker_ros.cli.demo import frames_to_clip
 from streamingtalker_ros.dds.recorder import RecordedFrame
+from streamingtalker_ros.resources import DEMO_AUDIO
 
 IDENTITY = np.array([0, 0, 0, 1], np.float32)
 

@@ -15,10 +15,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from streamingtalker_ros.cli.demo import DEMO_AUDIO
 from streamingtalker_ros.cli.main import COMMANDS, main
 from streamingtalker_ros.errors import EXTRAS, TalkerError, describe_missing_package, require
 from streamingtalker_ros.face.arkit import ARKIT_NAMES
+from streamingtalker_ros.resources import DEMO_AUDIO
 from support import vertex_reference as reference
 
 ALL_EXTRAS = ",".join((*EXTRAS, "vtkmodules"))  # vtk imports its modules from vtkmodules

@@ -57,7 +57,7 @@ def test_frames_equal_the_recorded_ones(talker: Talker, speech: npt.NDArray[np.f
 if __name__ == "__main__":
     from streamingtalker_ros.audio.files import read_audio
     from streamingtalker_ros.audio.resample import to_16k
-    from streamingtalker_ros.cli.demo import DEMO_AUDIO
+    from streamingtalker_ros.resources import DEMO_AUDIO
 
     voice = to_16k(*read_audio(DEMO_AUDIO))[:SAMPLES].astype(np.float32)
     recorded: Any = {name: generate(Talker.load(), voice, options) for name, options in CASES.items()}

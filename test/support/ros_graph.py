@@ -51,7 +51,7 @@ def wait_for(condition: Any, timeout: float = 60.0) -> Any:
 
 def voice(seconds: float, rate: int = 16000) -> Any:
     """The beginning of the demo's voice: (n,) int16 at `rate`, a divisor or a multiple of 16 kHz."""
-    from streamingtalker_ros.cli.demo import DEMO_AUDIO
+    from streamingtalker_ros.resources import DEMO_AUDIO
 
     pcm = to_16k(*read_audio(DEMO_AUDIO))[: int(seconds * 16000)]
     return np.repeat(np.round(pcm * 32767).astype(np.int16), rate // 16000)

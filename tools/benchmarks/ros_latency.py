@@ -122,7 +122,7 @@ def start_talker(without_ros: bool, arguments: list[str]) -> subprocess.Popen[by
 
 def repeat_speech(seconds: float) -> npt.NDArray[np.int16]:
     """Return the demo's voice, repeated: (n,) int16 at 16 kHz."""
-    from streamingtalker_ros.cli.demo import DEMO_AUDIO
+    from streamingtalker_ros.resources import DEMO_AUDIO
 
     once = np.round(to_16k(*read_audio(DEMO_AUDIO)) * 32767).astype(np.int16)
     return np.resize(once, round(seconds * SAMPLE_RATE))

@@ -23,10 +23,10 @@ import torch
 
 from streamingtalker_ros.audio.files import read_audio
 from streamingtalker_ros.audio.resample import to_16k
-from streamingtalker_ros.cli.demo import DEMO_AUDIO
 from streamingtalker_ros.model.ddim import frame_noise
 from streamingtalker_ros.model.vertex import checkpoint, hubert, offline
 from streamingtalker_ros.model.vertex.streaming import VertexStreamState, VertexTalker
+from streamingtalker_ros.resources import DEMO_AUDIO
 
 
 def relative_errors(result: torch.Tensor, reference: torch.Tensor, scale: torch.Tensor) -> tuple[str, str]:

@@ -345,7 +345,7 @@ class FusedSampler:
 
     def __call__(self, condition: torch.Tensor, noise: torch.Tensor) -> torch.Tensor:
         """Sample latents: condition (B, width), noise (B, D) -> (B, D)."""
-        return self._sample(condition, noise, lambda x: x, lambda u: u)
+        return self.sample(condition, noise, lambda x: x, lambda u: u)
 
     def guided(
         self, cond: torch.Tensor, uncond: torch.Tensor, guidance: torch.Tensor, noise: torch.Tensor
@@ -366,15 +366,26 @@ class FusedSampler:
             x_cond, x_uncond = x.chunk(2)
             return x_uncond + guidance * (x_cond - x_uncond)
 
-        return self._sample(torch.cat((cond, uncond)), noise, mix, lambda u: torch.cat((u, u)))
+        return self.sample(torch.cat((cond, uncond)), noise, mix, lambda u: torch.cat((u, u)))
 
-    def _sample(
+    def sample(
         self,
         condition: torch.Tensor,
         noise: torch.Tensor,
         mix: Callable[[torch.Tensor], torch.Tensor],
         double: Callable[[torch.Tensor], torch.Tensor],
     ) -> torch.Tensor:
+        """Run the DDIM steps; calling the sampler, or `guided`, is this with the functions that they need.
+
+        Args:
+            condition: (R, width) conditions, R = B, or 2·B with guidance.
+            noise: (B, D) noise that sampling begins with.
+            mix: Combines the head's last hidden values (R, width) to (B, width).
+            double: Repeats the sampler's value (B, width) to (R, width).
+
+        Returns:
+            (B, D) latents.
+        """
         projected = condition @ self.condition
         first, scales, shifts = projected.split((self.width, *[self.blocks * self.width] * 2), 1)
         first = first + self.first
