@@ -34,6 +34,9 @@ MAX_CONFIG_BYTES: Final = 1_000_000
 MAX_TABLE_BYTES: Final = 512_000_000
 """Of a network's tables that the weights' file does not hold (attention biases, position tables)."""
 
+MAX_WEIGHT: Final = 1e5
+"""Greatest absolute value of a weight; trained ones are below 1e3, far greater ones overflow in frames."""
+
 _BLOCK_BYTES: Final = 1 << 20
 _FLOAT_DTYPES: Final = ("F64", "F32", "F16", "BF16")
 _WHOLE_DTYPES: Final = ("I64", "I32", "I16", "I8", "U8")
@@ -167,23 +170,25 @@ def load_network(
                 others[name] = stored[name]
     except Exception as error:  # of the file, which may change or end while it is read, or of memory
         raise TalkerError(f"{path} cannot be read ({_reason(error)}): copy the checkpoint again") from None
-    check_finite(path, network.state_dict())
+    check_weights(path, network.state_dict())
     return network.eval(), others
 
 
-def check_finite(path: str | Path, tensors: Mapping[str, torch.Tensor]) -> None:
-    """Raise TalkerError if a tensor holds a value that is not finite.
+def check_weights(path: str | Path, tensors: Mapping[str, torch.Tensor]) -> None:
+    """Raise TalkerError if a tensor holds a value that is not finite, or is beyond ±`MAX_WEIGHT`.
 
     Args:
         path: The file they come from, for the error message.
         tensors: Tensors by name.
     """
     for name, tensor in tensors.items():
-        if not tensor.is_floating_point() or bool(tensor.sum().isfinite()):  # a sum shows NaN and infinity
+        if not tensor.is_floating_point() or not tensor.numel():
             continue
-        if not bool(tensor.isfinite().all()):  # not so where large values add up beyond the floats
+        low, high = (float(value) for value in tensor.aminmax())
+        if not -MAX_WEIGHT <= low <= high <= MAX_WEIGHT:  # NaN compares as false
             raise TalkerError(
-                f"{path}: {shorten(name)} holds values that are not finite: copy the checkpoint again"
+                f"{path}: {shorten(name)} holds values that are not finite, or beyond {MAX_WEIGHT:g}: copy "
+                "the checkpoint again"
             )
 
 

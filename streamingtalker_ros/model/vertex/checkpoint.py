@@ -128,7 +128,7 @@ def read_ckpt(path: str | Path, config: VertexConfig) -> VertexNetwork:
             "does the HuBERT configuration belong to this checkpoint?"
         )
     for ours, value in weights.items():
-        checkpoint_files.check_finite(path, {published_name[ours]: value})
+        checkpoint_files.check_weights(path, {published_name[ours]: value})
     network = VertexNetwork(config)
     network.load_state_dict(
         {**{name: value for name, value in network.state_dict().items() if name in own}, **weights}
