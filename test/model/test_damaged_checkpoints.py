@@ -138,9 +138,9 @@ def test_a_bad_value_of_a_vertex_checkpoint_is_named(
 
 def test_a_misspelled_field_is_answered_by_its_right_name(folder: Path) -> None:
     values = json.loads((folder / CONFIG).read_text())
-    values["widht"] = values.pop("width")
+    values["widths"] = values.pop("width")
     (folder / CONFIG).write_text(json.dumps(values))
-    assert "'widht'" in rejection(folder) and "did you mean 'width'" in rejection(folder)
+    assert "'widths'" in rejection(folder) and "did you mean 'width'" in rejection(folder)
 
 
 def test_a_field_under_both_its_names_is_rejected(tmp_path: Path, originals: dict[str, Path]) -> None:

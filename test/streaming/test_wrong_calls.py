@@ -237,7 +237,8 @@ def test_any_float_is_audio(talker: Any, dtype: Any) -> None:
 )
 def test_an_option_that_cannot_be_set_stays_as_it_was(talker: Any, name: str, value: Any) -> None:
     stream, reference = talker.open_stream(seed=4), talker.open_stream(seed=4)
-    stream.accept(SECOND), reference.accept(SECOND)
+    for each in (stream, reference):
+        each.accept(SECOND)
     with pytest.raises(TalkerError):
         setattr(stream, name, value)
     with pytest.raises(TalkerError):
