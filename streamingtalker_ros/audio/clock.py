@@ -90,21 +90,23 @@ class AudioClock:
         """Whether a packet was assigned since the last reset."""
         return self._origin is not None
 
-    def assign(self, stamp_ns: int, sample_count: int) -> Placement:
+    def assign(self, stamp_ns: int, sample_count: int, by_arrival: bool = False) -> Placement:
         """Assign the next packet its place on the grid.
 
         Args:
             stamp_ns: time of the packet's first sample.
             sample_count: its length.
+            by_arrival: whether `stamp_ns` is derived from the time of arrival, in a stream that has stamps.
         """
         if self._origin is None:
             return self._start("start", stamp_ns, sample_count)
         error = stamp_ns - self.stamp_of(self.samples)
-        if self.arrival and error <= -self._tolerance_ns:
+        tolerance_ns = self._tolerance_ns if not by_arrival else _to_ns(ARRIVAL_TOLERANCE_S)
+        if (self.arrival or by_arrival) and error <= -tolerance_ns:
             error = 0  # faster than real time, but new audio all the same
         if abs(error) >= self._max_gap_ns:
             return self._start("jump", stamp_ns, sample_count)
-        if abs(error) < self._tolerance_ns:
+        if abs(error) < tolerance_ns:
             if abs(error) > _ROUNDING_NS:
                 self._origin += int(error * min(1.0, sample_count / (self.rate * DRIFT_TIME_CONSTANT_S)))
             self.samples += sample_count
@@ -125,6 +127,15 @@ class AudioClock:
             sample_count: Length of the silence in samples at `rate`, at least 0.
         """
         self.samples += sample_count
+
+    def shift(self, offset_ns: int) -> None:
+        """Move the times of all samples.
+
+        Args:
+            offset_ns: ns, positive for later times.
+        """
+        if self._origin is not None:
+            self._origin += offset_ns
 
     def stamp_of(self, index: int, rate: int | None = None) -> int:
         """Return the time of a sample in ns, exact to the nanosecond for any length of stream.

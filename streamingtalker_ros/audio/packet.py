@@ -77,6 +77,8 @@ class AudioPacket:
             derives the time from `received`.
         arrival: s on the clock of `time.monotonic()`, when the message was received.
         received: ns on the clock of the stamps, when the message was received; needed if `stamp` is None.
+        publisher: identifies the sender; audio of another one begins a new stream.
+        is_repeated: whether the message held audio that was received before; it is counted and dropped.
     """
 
     payload: bytes
@@ -84,3 +86,5 @@ class AudioPacket:
     stamp: int | None
     arrival: float
     received: int = 0
+    publisher: str = ""
+    is_repeated: bool = False

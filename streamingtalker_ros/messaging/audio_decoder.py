@@ -12,6 +12,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import itertools
+from collections import deque
 from collections.abc import Callable
 from typing import Any, Final, Literal
 
@@ -36,6 +37,8 @@ MAX_CODED_SECONDS: Final = 600.0  # audio that one message may hold
 _MIN_DETECTED_PACKETS: Final = (
     2  # consecutive packets of whole frames before undeclared audio is taken as MP3
 )
+_MAX_RECENT_PACKETS: Final = 64  # of MP3, that are remembered to recognize a duplicate
+_MAX_LATE_MP3_PACKETS: Final = 2  # in a row that are dropped; more show that stamps are wrong
 _DISCONTINUITY_NS: Final = round(MAX_GAP_S * NS_PER_S)
 _MIN_PCM_SAMPLES: Final = 256  # that distinguish PCM from coded bytes, by
 _MIN_PCM_CORRELATION: Final = 0.8  # the correlation of neighbouring samples
@@ -57,6 +60,8 @@ class AudioMessageDecoder:
         self._mp3: mp3.Mp3Decoder | None = None  # while the audio is MP3
         self._last_stamp: int | None = None  # ns, of the newest packet of MP3
         self._expected_stamp = 0  # ns, the end of that packet's audio
+        self._mp3_packets: deque[int] = deque(maxlen=_MAX_RECENT_PACKETS)  # hashes of payloads
+        self._late_mp3_packets = 0  # that were dropped since the last one in order
         self._bytes_without_frame = 0  # consecutive bytes of MP3 in which no frame was found
         self._detected_packets = 0  # consecutive packets of whole MP3 frames that audio_info did not announce
         self._tag_bytes = 0  # of an ID3 tag that are still to come
@@ -343,10 +348,15 @@ class AudioMessageDecoder:
             return packet  # the audio queue rejects empty packets of every coding
         decoder = self._mp3 = self._mp3 or mp3.Mp3Decoder()
         if packet.stamp is not None and self._last_stamp is not None:
-            if -_DISCONTINUITY_NS < packet.stamp - self._last_stamp <= 0:
+            step = packet.stamp - self._last_stamp
+            if -_DISCONTINUITY_NS < step <= 0 and self._is_repeated_mp3(packet.payload, step):
                 return self._conceal_duplicate(packet, decoder)
-            if abs(packet.stamp - self._expected_stamp) >= _DISCONTINUITY_NS:
+            self._late_mp3_packets = 0
+            if step <= 0 and abs(step) < _DISCONTINUITY_NS:
+                packet = dataclasses.replace(packet, stamp=None)  # shared, or jittering: the samples count
+            elif abs(packet.stamp - self._expected_stamp) >= _DISCONTINUITY_NS:
                 decoder.reset()
+        self._mp3_packets.append(hash(packet.payload))
         seconds_before = decoder.decoded
         decoded = decoder.decode(packet.payload, packet.stamp)
         if packet.stamp is not None:
@@ -376,7 +386,7 @@ class AudioMessageDecoder:
     def _conceal_duplicate(self, packet: AudioPacket, decoder: mp3.Mp3Decoder) -> AudioPacket | None:
         """Replace a duplicated or late MP3 packet, which would disturb the decoder, by silence of its length.
 
-        The packet aligner recognizes the duplicate by stamp and length, drops and counts it.
+        The packet aligner drops and counts it.
 
         Returns:
             The silence, or None if the packet's length is not known.
@@ -390,7 +400,22 @@ class AudioMessageDecoder:
             payload=bytes(4 * samples * header.channels),
             stamp=packet.stamp - round(decoder.delay * NS_PER_S),
             format=AudioFormat(header.rate, header.channels, "f32"),
+            is_repeated=True,
         )
+
+    def _is_repeated_mp3(self, payload: bytes, step: int) -> bool:
+        """Return whether a packet of MP3 whose stamp does not advance was received before, or is late.
+
+        Args:
+            payload: Its bytes.
+            step: ns from the stamp of the newest packet.
+        """
+        if hash(payload) in self._mp3_packets:
+            return True
+        if step == 0 or self._late_mp3_packets >= _MAX_LATE_MP3_PACKETS:
+            return False
+        self._late_mp3_packets += 1
+        return True
 
 
 def _as_list(packet: AudioPacket | None) -> list[AudioPacket]:

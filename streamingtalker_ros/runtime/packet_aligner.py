@@ -2,29 +2,79 @@
 """Aligns audio packets of any format to an unbroken grid of 16 kHz mono samples.
 
 Decodes each `AudioPacket`, places it by the audio clock and resamples it. Classifies packets (in order, after
-a gap, duplicate, late, start of a new stream) and counts them. Independent of models and of the wall clock.
+a gap, duplicate, late, start of a new stream) and counts them. Where stamps contradict the packets, the count
+of samples decides. Independent of models and of the wall clock.
 """
 
 from __future__ import annotations
 
 import copy
 from collections import deque
-from typing import TypeAlias
+from dataclasses import dataclass
+from enum import Enum
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
 
-from streamingtalker_ros.audio.clock import MAX_GAP_S, AudioClock
+from streamingtalker_ros.audio.clock import MAX_GAP_S, STAMP_TOLERANCE_S, AudioClock, Placement
 from streamingtalker_ros.audio.constants import NS_PER_S, SAMPLE_RATE
+from streamingtalker_ros.audio.format_check import describe_difference, find_encoding, find_format
 from streamingtalker_ros.audio.packet import AudioFormat, AudioPacket
 from streamingtalker_ros.audio.pcm_decoder import PcmDecoder
 from streamingtalker_ros.audio.resample import Resampler
+from streamingtalker_ros.runtime.frames import WarningCallback
+from streamingtalker_ros.runtime.packet_history import Coverage, PacketHistory, is_constant
+from streamingtalker_ros.runtime.stamp_monitor import StampFault, StampMonitor
 from streamingtalker_ros.runtime.statistics import Statistics
 from streamingtalker_ros.runtime.timeline import AudioSegment
 
-_MAX_RECENT_PACKETS = 64  # packets remembered to distinguish a duplicate from a late packet
+_MAX_RECENT_PACKETS: Final = 64  # packets remembered to recognize a duplicate
+_MAX_MISSING_S: Final = 0.5  # of audio in a row without stamps, in a stream that has them
+_MIN_ENCODING_PACKETS: Final = 3  # in a row that show another encoding
+_MAX_ENCODING_PACKETS: Final = 25  # of a stream whose encoding is verified
+_MAX_LONGER_PACKETS: Final = 10  # that audio_info may be late when it announces another format
+_MAX_OUTLIER_PACKETS: Final = 5  # packets after which a clock that jumps back was not set on purpose
+_MAX_OUTLIER_S: Final = 0.2  # and s of audio
+_OUTLIER_TOLERANCE_S: Final = 0.1
+_STRAGGLER_S: Final = 0.1  # by which a single packet of a trusted sender must be late to be dropped
+_MAX_STRAGGLER_INTERVAL_S: Final = (
+    10.0  # of audio: a second late packet within it shows that stamps are wrong
+)
+_MAX_SILENT_DUPLICATES: Final = 2  # packets in a row of digital silence with one stamp
+_MAX_LATE_PACKETS: Final = 2  # packets in a row that may lie where silence was inserted
+_GAP_NS: Final = round(MAX_GAP_S * NS_PER_S)
+_TOLERANCE_NS: Final = round(STAMP_TOLERANCE_S * NS_PER_S)
+_MAX_SHIFT_NS: Final = NS_PER_S // 10  # of the grid, when stamps are used again
 
-_PacketKind: TypeAlias = tuple[AudioFormat, bool]  # format, and whether packets carry stamps
+
+@dataclass(frozen=True)
+class _PacketKind:
+    """What the packets of a stream have in common."""
+
+    format: AudioFormat
+    has_stamps: bool
+    publisher: str
+
+
+class _Verdict(Enum):
+    USE_STAMP = "the stamp places the packet"
+    COUNT = "the count of samples places the packet"
+    DROP = "silence has taken the packet's place"
+    SHIFT = "the stamps of the grid follow the packet's"
+    RESTART = "a new stream begins"
+
+
+@dataclass
+class _Jump:
+    """The last jump of the sender's clock."""
+
+    expected_stamp: int  # ns, where the packet that jumped would have been without the jump
+    packets: int = 0  # since
+    seconds: float = 0.0  # of audio since
+
+
+def _ignore_fault(kind: str, message: str) -> None: ...
 
 
 class PacketAligner:
@@ -33,17 +83,33 @@ class PacketAligner:
     Args:
         default_format: Layout of the packets that do not describe theirs.
         statistics: Counts what happened to the packets.
+        report: Receives (kind, message) of what is wrong with the sender, for each packet that shows it.
     """
 
-    def __init__(self, default_format: AudioFormat, statistics: Statistics) -> None:
+    def __init__(
+        self, default_format: AudioFormat, statistics: Statistics, report: WarningCallback = _ignore_fault
+    ) -> None:
         self.default_format = default_format
         self._statistics = statistics
+        self._report = report
+        self._monitor = StampMonitor(report)
+        self._corrections: dict[AudioFormat, AudioFormat] = {}  # formats of senders that describe another one
+        self._corrected_faults: dict[AudioFormat, tuple[str, str]] = {}  # kind and message, by stated format
+        self._ignores_rare_stamps = False
+        self._encoding_packets = 0  # in a row whose samples have another encoding than stated
         self.reset()
 
     def reset(self) -> None:
         """Discard the stream: the next packet begins a new one."""
         self._kind: _PacketKind | None = None  # of the packets so far
-        self._recent: deque[tuple[int | None, int]] = deque(maxlen=_MAX_RECENT_PACKETS)  # stamp, samples
+        self._recent: deque[tuple[int | None, int]] = deque(maxlen=_MAX_RECENT_PACKETS)  # stamp, payload hash
+        self._jump: _Jump | None = None
+        self._monitor.restart()
+
+    def duration(self, packet: AudioPacket) -> float:
+        """Return the duration of a packet in s, in its true format."""
+        audio_format = self._format(packet)
+        return len(packet.payload) / (audio_format.frame_bytes * audio_format.sample_rate)
 
     def align(self, packet: AudioPacket) -> list[AudioSegment]:
         """Align one packet.
@@ -58,38 +124,67 @@ class PacketAligner:
         Raises:
             TalkerError: If the format cannot be decoded.
         """
-        audio_format = packet.format or self.default_format
-        kind = (audio_format, packet.stamp is not None)
+        audio_format = self._format(packet)
+        kind = self._packet_kind(packet, audio_format)
+        previous = self._kind
         segments: list[AudioSegment] = []
-        format_changed = self._kind is not None and kind != self._kind
-        if format_changed:
-            self._statistics.format_changes += 1
+        format_changed = False
+        if previous is not None and kind != previous:
+            format_changed = (kind.format, kind.has_stamps) != (previous.format, previous.has_stamps)
+            self._statistics.format_changes += format_changed
             segments = self._flush_segment(packet.arrival)
             self.reset()
+            if (kind.format, kind.publisher) != (previous.format, previous.publisher):
+                self._monitor.reset()
         if self._kind is None:
             self._begin(kind)
         samples = self._decoder.sample_count(packet.payload)
-        if packet.stamp is not None and (packet.stamp, samples) in self._recent:
+        digest = hash(packet.payload)
+        is_repeated = packet.stamp is not None and (packet.stamp, digest) in self._recent
+        if packet.is_repeated or (is_repeated and not self._is_silence_with_shared_stamp(packet)):
             self._statistics.duplicates += 1
             return segments
-        stamp = packet.stamp
-        if stamp is None:
-            stamp = packet.received - samples * NS_PER_S // audio_format.sample_rate
+        self._monitor.observe(
+            packet.stamp, packet.arrival, self.duration(packet), packet.received if packet.received else 0
+        )
+        self._check_format(packet)
+        stamp, by_count = self._stamp(packet, samples)
         if self._is_flushed and stamp - self._end_stamp >= MAX_GAP_S * NS_PER_S:
             # the pause was filled with idle frames; after a long one the audio begins a new stream
             self._begin(kind)
-        skipped = 0
-        if self._is_flushed and packet.stamp is not None:
+            if packet.stamp is not None and kind.has_stamps:
+                stamp = packet.stamp
+        skipped, restarts = 0, False
+        if self._is_flushed and kind.has_stamps and not by_count:
             skipped = self._resume_after_idle(stamp, samples)
             stamp, samples = stamp + skipped * NS_PER_S // audio_format.sample_rate, samples - skipped
             if skipped and not samples:
                 self._statistics.late += 1
                 return segments
             self._statistics.overlaps += skipped > 0
+        elif kind.has_stamps and not by_count and self._clock.started:
+            verdict = self._check_stamp(packet, samples)
+            if verdict is _Verdict.DROP:
+                self._statistics.late += 1
+                return segments
+            if verdict is _Verdict.COUNT:
+                stamp, by_count = self._clock.stamp_of(self._clock.samples), True
+            elif verdict is _Verdict.SHIFT:
+                self._clock.shift(stamp - self._clock.stamp_of(self._clock.samples))
+            restarts = verdict is _Verdict.RESTART
         was_started = self._clock.started
+        by_arrival = by_count and was_started
+        self._statistics.ignored_stamps += by_arrival
         clock = copy.copy(self._clock)  # after a discontinuity the old clock still stamps the pending frames
-        placement = clock.assign(stamp, samples)
+        placement = clock.assign(stamp, samples, by_arrival)
+        if restarts and placement.kind != "jump":
+            clock.reset()
+            clock.assign(stamp, samples)
+            placement = Placement("jump")
         if placement.kind == "jump":
+            if by_arrival and packet.stamp is not None:  # after a pause the stamp is as good as any
+                clock.reset()
+                clock.assign(packet.stamp, samples)
             self._statistics.discontinuities += 1
             segments += self._flush_segment(packet.arrival)
             self._begin(kind, clock)
@@ -98,7 +193,7 @@ class PacketAligner:
         if placement.kind == "late":
             self._statistics.late += 1
             return segments
-        self._recent.append((packet.stamp, samples))
+        self._recent.append((packet.stamp, digest))
         if placement.kind == "gap":
             self._statistics.gaps += 1
         if placement.kind == "overlap":
@@ -110,7 +205,11 @@ class PacketAligner:
         segments.append(
             AudioSegment(pcm, packet.arrival, self._clock, starts_stream, format_changed=format_changed)
         )
+        self._late_packets = self._silent_duplicates = 0
+        self._history.append(self._clock.samples, packet.payload)
         self._end_stamp = self._clock.stamp_of(self._clock.samples)
+        if not by_arrival or placement.kind in ("gap", "jump"):
+            self._reference = packet.arrival, self._end_stamp
         return segments
 
     def flush(self) -> npt.NDArray[np.float32]:
@@ -121,6 +220,7 @@ class PacketAligner:
         if self._kind is None or self._is_flushed:
             return np.zeros(0, np.float32)
         self._is_flushed = True
+        self._monitor.name_fault()
         tail = self._resampler.finish()
         self._samples_out += len(tail)
         return tail
@@ -135,14 +235,187 @@ class PacketAligner:
 
     def _begin(self, kind: _PacketKind, clock: AudioClock | None = None) -> None:
         self._kind = kind
-        audio_format, stamped = kind
+        audio_format = kind.format
         self._decoder = PcmDecoder(audio_format)
         self._resampler = Resampler(audio_format.sample_rate, SAMPLE_RATE)
-        self._clock = clock or AudioClock(audio_format.sample_rate, arrival=not stamped)
+        self._clock = clock or AudioClock(audio_format.sample_rate, arrival=not kind.has_stamps)
+        self._history = PacketHistory(audio_format)
         self._samples_out = 0  # samples at 16 kHz on the grid so far
         self._is_flushed = False
         self._end_stamp = 0  # ns, the end of the received audio
+        self._reference = 0.0, 0  # s and ns: an arrival, and the end of the audio then
+        self._missing_seconds = 0.0  # of audio in a row without stamps
+        self._stamped_seconds = 0.0  # of audio with stamps
+        self._packets = 0
+        self._longer_packets = 0  # that seem longer than the steps of their stamps
+        self._late_packets = 0  # packets in a row that lay where silence was inserted
+        self._silent_duplicates = 0  # packets in a row of digital silence with one stamp
+        self._seconds_since_straggler = _MAX_STRAGGLER_INTERVAL_S
         self._recent.clear()
+
+    # ------------------------------------------------------------------------------------------------- format
+
+    def _format(self, packet: AudioPacket) -> AudioFormat:
+        stated = packet.format or self.default_format
+        return self._corrections.get(stated, stated)
+
+    def _packet_kind(self, packet: AudioPacket, audio_format: AudioFormat) -> _PacketKind:
+        """Return the kind of a packet; one without a stamp does not end a stream that has stamps."""
+        kind = _PacketKind(audio_format, packet.stamp is not None, packet.publisher)
+        current = self._kind
+        if current is None or (current.format, current.publisher) != (kind.format, kind.publisher):
+            self._ignores_rare_stamps = False
+            return kind
+        seconds = self.duration(packet)
+        if kind.has_stamps:
+            self._missing_seconds = 0.0
+            self._stamped_seconds += seconds
+            if self._stamped_seconds > _MAX_MISSING_S:
+                self._ignores_rare_stamps = False
+            elif self._ignores_rare_stamps and not current.has_stamps:
+                return current
+            return kind
+        if not current.has_stamps:
+            self._stamped_seconds = 0.0
+            return kind
+        self._missing_seconds += seconds
+        if not self._is_flushed:
+            self._monitor.report_missing()
+        if self._missing_seconds <= _MAX_MISSING_S:
+            return current
+        self._ignores_rare_stamps = self._stamped_seconds <= _MAX_MISSING_S
+        return kind
+
+    def _check_format(self, packet: AudioPacket) -> None:
+        """Find the true format, if the packets show that their sender describes another one.
+
+        The next packet begins a new stream in that format.
+        """
+        assert self._kind is not None
+        stated, current = packet.format or self.default_format, self._kind.format
+        if stated in self._corrected_faults:
+            self._report(*self._corrected_faults[stated])
+        found, evidence = self._find_format(packet.payload, current)
+        if found is None:
+            return
+        self._monitor.forget_rate()
+        self._encoding_packets = 0
+        if found == stated:
+            self._corrections.pop(stated, None)
+            self._corrected_faults.pop(stated, None)
+            return
+        said, actual = describe_difference(stated, found)
+        fault = (
+            "format",
+            f"audio_info says {said} but the {evidence} {actual.removesuffix(' Hz')}: the audio is played as "
+            f"{actual}; correct what its sender announces",
+        )
+        self._corrections[stated], self._corrected_faults[stated] = found, fault
+        self._report(*fault)
+
+    def _find_format(self, payload: bytes, current: AudioFormat) -> tuple[AudioFormat | None, str]:
+        """Return a format that fits better than the current one, and how the log begins to explain it."""
+        self._packets += 1
+        if self._packets <= _MAX_ENCODING_PACKETS:
+            found = find_encoding(current, payload)
+            self._encoding_packets = 0 if found is None else self._encoding_packets + 1
+            if found is not None:
+                return (found if self._encoding_packets >= _MIN_ENCODING_PACKETS else None), "samples are"
+        measured = self._monitor.byte_rate_ratio()
+        if measured is None:
+            return None, ""
+        ratio, by_stamps = measured
+        found = find_format(current, ratio, payload)
+        if found is None or found.sample_rate == current.sample_rate:
+            return found, "samples are"
+        if ratio > 1 and not (by_stamps and self._monitor.stamps_precede_arrival):
+            return None, ""  # sent faster than real time, with times of sending or none: the format is right
+        return found, "stamps fit" if by_stamps else "arrival of the audio fits"
+
+    # ------------------------------------------------------------------------------------------------- stamps
+
+    def _stamp(self, packet: AudioPacket, samples: int) -> tuple[int, bool]:
+        """Return the stamp that places a packet, and whether it is derived from the count of samples."""
+        assert self._kind is not None
+        rate = self._kind.format.sample_rate
+        if not self._kind.has_stamps or (packet.stamp is None and not self._clock.started):
+            return packet.received - samples * NS_PER_S // rate, False
+        if packet.stamp is not None and (self._monitor.fault is None or not self._clock.started):
+            return packet.stamp, False
+        end = self._clock.stamp_of(self._clock.samples)
+        if (
+            packet.stamp is not None
+            and self._monitor.fault is not StampFault.JUMP
+            and packet.stamp - end >= _GAP_NS
+            and self._monitor.step > 0
+        ):
+            return packet.stamp, False  # the next sentence
+        reference_arrival, reference_stamp = self._reference
+        pause = packet.arrival - reference_arrival - samples / rate
+        return max(end, reference_stamp + round(pause * NS_PER_S)), True
+
+    def _check_stamp(self, packet: AudioPacket, samples: int) -> _Verdict:
+        """Decide whether the stamp of a packet contradicts the packets before it."""
+        assert packet.stamp is not None and self._kind is not None
+        seconds = samples / self._kind.format.sample_rate
+        self._seconds_since_straggler += seconds
+        end = self._clock.stamp_of(self._clock.samples)
+        error = packet.stamp - end
+        if self._monitor.is_regained and abs(error) >= _TOLERANCE_NS:
+            return _Verdict.RESTART if abs(error) >= _MAX_SHIFT_NS else _Verdict.SHIFT
+        if abs(error) >= _GAP_NS and (error > 0 or self._monitor.step < 0):
+            return self._check_jump(packet.stamp, end, seconds)
+        if self._jump is not None:
+            self._jump.packets += 1
+            self._jump.seconds += seconds
+        if error > -_TOLERANCE_NS:
+            return _Verdict.USE_STAMP
+        shift = (-error * self._clock.rate + NS_PER_S // 2) // NS_PER_S
+        coverage = self._history.compare(self._clock.samples - shift, packet.payload, self._clock.samples)
+        if coverage is Coverage.EQUAL or (coverage is Coverage.UNKNOWN and self._monitor.is_trusted):
+            self._monitor.forget_rate()  # windows that overlap
+            return _Verdict.USE_STAMP
+        if coverage is Coverage.SILENCE:
+            self._late_packets += 1
+            if self._late_packets <= _MAX_LATE_PACKETS:
+                return _Verdict.DROP
+            self._monitor.distrust(error / NS_PER_S, jumps=True)
+            return _Verdict.COUNT
+        if self._monitor.step_is_as_before and self._longer_packets < _MAX_LONGER_PACKETS:
+            self._longer_packets += 1  # another format, which has not been announced yet
+            return _Verdict.USE_STAMP
+        is_straggler = (
+            self._monitor.is_trusted
+            and self._monitor.step < 0
+            and error <= -_STRAGGLER_S * NS_PER_S
+            and self._seconds_since_straggler >= _MAX_STRAGGLER_INTERVAL_S
+        )
+        if is_straggler:
+            self._seconds_since_straggler = 0.0
+            return _Verdict.DROP
+        self._monitor.distrust(error / NS_PER_S)
+        return _Verdict.COUNT
+
+    def _is_silence_with_shared_stamp(self, packet: AudioPacket) -> bool:
+        """Return whether a packet that seems to be a duplicate is digital silence with a shared stamp."""
+        if not is_constant(packet.payload):
+            return False
+        self._silent_duplicates += 1
+        if self._silent_duplicates > _MAX_SILENT_DUPLICATES:
+            self._monitor.distrust(0.0)
+        return self._monitor.fault is not None
+
+    def _check_jump(self, stamp: int, end: int, seconds: float) -> _Verdict:
+        """Decide whether a jump of the sender's clock was set right again: then it is an error of stamps."""
+        last, error = self._jump, (stamp - end) / NS_PER_S
+        self._jump = _Jump(end)
+        if last is None or last.packets > _MAX_OUTLIER_PACKETS or last.seconds > _MAX_OUTLIER_S:
+            return _Verdict.USE_STAMP
+        self._monitor.distrust(error, jumps=True)
+        returned = abs(stamp - last.expected_stamp) / NS_PER_S
+        if returned <= _OUTLIER_TOLERANCE_S + last.seconds + 2 * seconds:
+            return _Verdict.USE_STAMP  # a new stream on the right clock
+        return _Verdict.COUNT
 
     def _resume_after_idle(self, stamp: int, samples: int) -> int:
         """Extend the generated silence up to returning audio.

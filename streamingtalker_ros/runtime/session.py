@@ -34,13 +34,18 @@ from streamingtalker_ros.runtime.frames import Clock, FramePublisher, WarningCal
 from streamingtalker_ros.runtime.packet_aligner import PacketAligner
 from streamingtalker_ros.runtime.parameters import TalkerParameters
 from streamingtalker_ros.runtime.scheduler import FrameScheduler
+from streamingtalker_ros.runtime.sender_faults import SenderFaults
 from streamingtalker_ros.runtime.states import TRANSITIONS, SessionAction, SessionEvent, StreamState
 from streamingtalker_ros.runtime.statistics import Statistics
 from streamingtalker_ros.runtime.timeline import AudioSegment, AudioTimeline
 
 CLOSING_FRAMES: Final = 5  # frames of silence that close the mouth: one may hold audio, four close the gate
 MAX_TRUNCATED_SAMPLES: Final = 2 * SAMPLE_RATE  # audio of a wrong format that can be taken back
-IDLE_TIMEOUT_PACKETS: Final = 1.5  # long packets imply long gaps between packets: scale the timeout with them
+MAX_PACKET_DELAY_RATIO: Final = 0.5  # of a packet, by which the next one may be delayed,
+FIRST_PACKET_DELAY_S: Final = (
+    0.05  # and at most: while it is not known whether packets arrive as they are recorded
+)
+LIVE_PACKET_DELAY_S: Final = 0.1  # once they do
 
 
 @dataclass(frozen=True)
@@ -109,7 +114,9 @@ class VoiceSession:
         self._state = StreamState.WAITING
         self._lookahead = round(talker.lookahead * SAMPLE_RATE)  # samples
         self._queue = BoundedAudioQueue(parameters.queue_seconds, self.statistics, warn)
-        self._aligner = PacketAligner(parameters.audio_format, self.statistics)
+        self.sender_faults = SenderFaults(warn, clock)
+        """What is wrong with the sender of the audio."""
+        self._aligner = PacketAligner(parameters.audio_format, self.statistics, self.sender_faults.report)
         self._timeline = AudioTimeline(talker.hop, talker.frame_rate)
         self._closing_samples = self._lookahead + self._timeline.frame_position(CLOSING_FRAMES)
         self._scheduler = FrameScheduler(self._timeline, self._lookahead, parameters.pacing == "audio")
@@ -121,6 +128,7 @@ class VoiceSession:
         self._epoch_stamp: int | None = None  # ns; None until the first stream of the epoch
         self._last_packet_time = 0.0  # when a packet arrived last, usable or not
         self._packet_seconds = 0.0  # duration of that packet
+        self._is_live = False  # whether the packets of the stream arrive as they are recorded
         self._hop_arrival: float | None = None  # of the audio that completed the hop; None for silence
         self._deadline: float | None = None
         controls = self._supported_controls(parameters)
@@ -373,6 +381,7 @@ class VoiceSession:
             self._epoch_stamp = segment.clock.stamp_of(0)
 
     def _begin_stream(self) -> None:
+        self._is_live = False
         self._timeline.clear()
         self.stream.reset(self._seed)
         self._output.start_stream()
@@ -439,7 +448,7 @@ class VoiceSession:
         Returns:
             Whether there is audio to consume now.
         """
-        item, seconds = self._queue.pop()
+        item, _ = self._queue.pop()
         if self._pending_stream and not isinstance(item, AudioPacket):
             if item is not None:
                 self._queue.restore_end(item)
@@ -450,8 +459,12 @@ class VoiceSession:
         if isinstance(item, EndOfAudio):
             self._on_end(item)
             return self._timeline.has_audio
+        interval = item.arrival - self._last_packet_time
+        self._is_live |= (
+            self._state is StreamState.SPEAKING and interval > MAX_PACKET_DELAY_RATIO * self._packet_seconds
+        )
         self._last_packet_time = max(self._last_packet_time, item.arrival)
-        self._packet_seconds = seconds
+        self._packet_seconds = self._aligner.duration(item)
         try:
             segments = self._aligner.align(item)
         except TalkerError as error:
@@ -558,7 +571,11 @@ class VoiceSession:
         """End the audio if no packet arrived for too long; returns when to look again."""
         if not self._policy.detects_end:
             return None
-        timeout = max(self.parameters.idle_after, IDLE_TIMEOUT_PACKETS * self._packet_seconds)
+        # Packets of a microphone arrive when they have been recorded: the next one is due a packet later,
+        # when this one has been played. A sentence in one message has been played then, too.
+        max_delay = LIVE_PACKET_DELAY_S if self._is_live else FIRST_PACKET_DELAY_S
+        max_delay = min(MAX_PACKET_DELAY_RATIO * self._packet_seconds, max_delay)
+        timeout = max(self.parameters.idle_after, self._packet_seconds + max_delay)
         deadline = self._last_packet_time + timeout
         if deadline <= now:
             self._dispatch(SessionEvent.AUDIO_TIMEOUT, now=now)

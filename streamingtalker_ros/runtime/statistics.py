@@ -62,6 +62,10 @@ class Statistics:
     overlaps: int = 0  # packets whose beginning had been received already
     late: int = 0  # packets that arrived after their time had been replaced by silence
     duplicates: int = 0  # packets that arrived twice
+    ignored_stamps: int = (
+        0  # packets placed by the count of samples, because stamps contradict it or are missing
+    )
+    other_publishers: int = 0  # messages of publishers that are not followed
     discontinuities: int = 0  # gaps of 0.5 s and more, and jumps of the sender's clock: a new stream each
     format_changes: int = 0  # changes of rate, channels or encoding: a new stream each
     nonfinite: int = 0  # NaN and infinite samples, replaced by silence
