@@ -36,6 +36,7 @@ _MIN_SAMPLES: Final = 64
 _MAX_SAMPLES: Final = 4096  # that are looked at
 _MIN_EXPONENT: Final = 127 - 40  # biased, of a float32: 2^-40
 _MAX_EXPONENT: Final = 127 + 4
+_MIN_EXPONENTS: Final = 3  # that floats of audio have
 _MIN_FLOAT_FRACTION: Final = 0.98  # of words with such an exponent, in floats
 _MAX_OTHER_FRACTION: Final = 0.5  # the same in integers
 _MAX_LEVEL: Final = 0.4  # mean magnitude of audio; that of random bytes is 0.5
@@ -116,6 +117,8 @@ def _float_fraction(payload: bytes) -> float | None:
     if len(nonzero) < _MIN_SAMPLES // 2:
         return None
     exponents = nonzero >> 23
+    if len(np.unique(exponents)) < _MIN_EXPONENTS:
+        return None  # one level, as of a square wave
     return float(((exponents >= _MIN_EXPONENT) & (exponents <= _MAX_EXPONENT)).mean())
 
 

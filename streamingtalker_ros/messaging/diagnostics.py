@@ -2,15 +2,16 @@
 """The talker's health as a diagnostic_msgs/DiagnosticArray: a level, its reason and the counters.
 
 The level covers the last ten seconds, the counters everything since the start. OK: every frame was on time.
-WARN: frames were skipped, packets were rejected or late, or the audio had gaps. ERROR: frames failed, more
-frames were skipped than generated, or there is no model.
+WARN: frames were skipped, the sender of the audio makes a mistake (for 30 s after it), packets were rejected
+or late, or the audio had gaps. ERROR: frames failed, more frames were skipped than generated, or there is no
+model.
 """
 
 from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, Protocol
 
 from streamingtalker_ros.messaging.header import MessageClassLookup, set_stamp
@@ -55,12 +56,17 @@ class Worker(Protocol):
         """Return all counters, {name of `Statistics`: number}."""
         ...
 
+    def sender_faults(self) -> list[str]:
+        """Return what is wrong with the audio's sender at present."""
+        ...
 
-def assess(recent: Mapping[str, int]) -> tuple[int, str]:
+
+def assess(recent: Mapping[str, int], sender_faults: Sequence[str] = ()) -> tuple[int, str]:
     """Derive the level from recent counts.
 
     Args:
         recent: {name of `Statistics`: count within the window}.
+        sender_faults: What is wrong with the sender of the audio.
 
     Returns:
         OK, WARN or ERROR, and the reason.
@@ -75,6 +81,8 @@ def assess(recent: Mapping[str, int]) -> tuple[int, str]:
         )
     if recent["dropped"]:
         return WARN, f"{recent['dropped']} frames were skipped {period}: the machine was too slow for a while"
+    if sender_faults:
+        return WARN, "; ".join(sender_faults)
     if recent["rejected"]:
         return WARN, f"{recent['rejected']} packets were rejected {period}: see the log for the reason"
     if recent["late"] or recent["gaps"] or recent["discontinuities"]:
@@ -119,7 +127,8 @@ class DiagnosticsReporter:
         while self._history[0][0] < now - WINDOW_S:
             self._history.popleft()
         oldest = self._history[0][1]
-        level, reason = assess({name: counters[name] - oldest[name] for name in _ASSESSED})
+        recent = {name: counters[name] - oldest[name] for name in _ASSESSED}
+        level, reason = assess(recent, worker.sender_faults())
         frames = counters["frames"] + counters["idle_frames"]
         real_time_factor = counters["model_seconds"] * worker.talker.frame_rate / frames if frames else 0.0
         values = {

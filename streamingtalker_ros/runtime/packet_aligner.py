@@ -31,7 +31,8 @@ from streamingtalker_ros.runtime.timeline import AudioSegment
 
 _MAX_RECENT_PACKETS: Final = 64  # packets remembered to recognize a duplicate
 _MAX_MISSING_S: Final = 0.5  # of audio in a row without stamps, in a stream that has them
-_MIN_ENCODING_PACKETS: Final = 3  # in a row that show another encoding
+_MIN_ENCODING_PACKETS: Final = 3  # in a row that show another encoding; or one
+_CERTAIN_BYTES: Final = 512  # of so many bytes
 _MAX_ENCODING_PACKETS: Final = 25  # of a stream whose encoding is verified
 _MAX_LONGER_PACKETS: Final = 10  # that audio_info may be late when it announces another format
 _MAX_OUTLIER_PACKETS: Final = 5  # packets after which a clock that jumps back was not set on purpose
@@ -124,6 +125,7 @@ class PacketAligner:
         Raises:
             TalkerError: If the format cannot be decoded.
         """
+        self._check_encoding(packet)
         audio_format = self._format(packet)
         kind = self._packet_kind(packet, audio_format)
         previous = self._kind
@@ -147,7 +149,11 @@ class PacketAligner:
         self._monitor.observe(
             packet.stamp, packet.arrival, self.duration(packet), packet.received if packet.received else 0
         )
-        self._check_format(packet)
+        self._packets += 1
+        self._check_rate(packet)
+        fault = self._corrected_faults.get(packet.format or self.default_format)
+        if fault is not None:
+            self._report(*fault)
         stamp, by_count = self._stamp(packet, samples)
         if self._is_flushed and stamp - self._end_stamp >= MAX_GAP_S * NS_PER_S:
             # the pause was filled with idle frames; after a long one the audio begins a new stream
@@ -286,18 +292,50 @@ class PacketAligner:
         self._ignores_rare_stamps = self._stamped_seconds <= _MAX_MISSING_S
         return kind
 
-    def _check_format(self, packet: AudioPacket) -> None:
-        """Find the true format, if the packets show that their sender describes another one.
+    def _check_encoding(self, packet: AudioPacket) -> None:
+        """Find the encoding of a stream's first packets, if their sender describes another one."""
+        if self._kind is not None and self._packets >= _MAX_ENCODING_PACKETS:
+            return
+        current = self._format(packet)
+        found = find_encoding(current, packet.payload)
+        self._encoding_packets = 0 if found is None else self._encoding_packets + 1
+        is_certain = len(packet.payload) >= _CERTAIN_BYTES or self._encoding_packets >= _MIN_ENCODING_PACKETS
+        if found is not None and is_certain:
+            self._correct_format(packet, found, "samples are")
+
+    def _check_rate(self, packet: AudioPacket) -> None:
+        """Find the format that fits the stamps or the times of arrival, if the stated one does not.
 
         The next packet begins a new stream in that format.
         """
         assert self._kind is not None
-        stated, current = packet.format or self.default_format, self._kind.format
-        if stated in self._corrected_faults:
-            self._report(*self._corrected_faults[stated])
-        found, evidence = self._find_format(packet.payload, current)
-        if found is None:
+        current = self._kind.format
+        measured = self._monitor.byte_rate_ratio(0.0)
+        if measured is None:
             return
+        found = find_format(current, measured[0], packet.payload)
+        evidence = "samples are"
+        if found is not None and found.sample_rate != current.sample_rate:
+            measured = self._monitor.byte_rate_ratio()
+            if measured is None:
+                return
+            ratio, by_stamps = measured
+            if ratio > 1 and not (by_stamps and self._monitor.stamps_precede_arrival):
+                return  # sent faster than real time, with times of sending or none: the format is right
+            found = find_format(current, ratio, packet.payload)
+            evidence = "stamps fit" if by_stamps else "arrival of the audio fits"
+        if found is not None:
+            self._correct_format(packet, found, evidence)
+
+    def _correct_format(self, packet: AudioPacket, found: AudioFormat, evidence: str) -> None:
+        """Read audio of a sender that describes another format in the format that it has.
+
+        Args:
+            packet: A packet.
+            found: Its true format.
+            evidence: How the log message goes on behind the stated format.
+        """
+        stated = packet.format or self.default_format
         self._monitor.forget_rate()
         self._encoding_packets = 0
         if found == stated:
@@ -311,26 +349,6 @@ class PacketAligner:
             f"{actual}; correct what its sender announces",
         )
         self._corrections[stated], self._corrected_faults[stated] = found, fault
-        self._report(*fault)
-
-    def _find_format(self, payload: bytes, current: AudioFormat) -> tuple[AudioFormat | None, str]:
-        """Return a format that fits better than the current one, and how the log begins to explain it."""
-        self._packets += 1
-        if self._packets <= _MAX_ENCODING_PACKETS:
-            found = find_encoding(current, payload)
-            self._encoding_packets = 0 if found is None else self._encoding_packets + 1
-            if found is not None:
-                return (found if self._encoding_packets >= _MIN_ENCODING_PACKETS else None), "samples are"
-        measured = self._monitor.byte_rate_ratio()
-        if measured is None:
-            return None, ""
-        ratio, by_stamps = measured
-        found = find_format(current, ratio, payload)
-        if found is None or found.sample_rate == current.sample_rate:
-            return found, "samples are"
-        if ratio > 1 and not (by_stamps and self._monitor.stamps_precede_arrival):
-            return None, ""  # sent faster than real time, with times of sending or none: the format is right
-        return found, "stamps fit" if by_stamps else "arrival of the audio fits"
 
     # ------------------------------------------------------------------------------------------------- stamps
 

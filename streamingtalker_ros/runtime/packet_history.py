@@ -24,7 +24,11 @@ class Coverage(Enum):
 
 
 def is_constant(payload: bytes) -> bool:
-    """Return whether all bytes are equal, as in digital silence."""
+    """Return whether all bytes are equal, as in digital silence.
+
+    Args:
+        payload: The bytes of a packet.
+    """
     return payload == payload[:1] * len(payload)
 
 

@@ -124,7 +124,7 @@ class TalkerParameters:
     )
     idle_after: float = _parameter(
         0.1,
-        "Seconds without audio (1.5 packets, if longer) until the mouth goes to rest.",
+        "Seconds without audio until the mouth goes to rest; long packets are played to their end first.",
         range=(0.05, 0.5),
         dynamic=True,
     )

@@ -32,9 +32,11 @@ _MIN_RATE_PACKETS: Final = 10  # that show a wrong rate
 _RATE_REGULARITY: Final = 0.15  # of the mean step of stamps, by which each step may differ
 _MIN_RATE_ERROR: Final = 0.05
 _CLEAR_RATIO: Final = 2.5  # that so few packets show; for a smaller one
-_MIN_RATE_S: Final = 1.2  # of stamps are needed
+MIN_RATE_S: Final = 1.2  # of stamps are needed
 _MIN_ARRIVAL_RATIO: Final = 1.2
 _MIN_ARRIVAL_S: Final = 1.0  # of packets without stamps, that show a wrong rate
+_MIN_AGE: Final = 0.5  # of a stamp at its packet's arrival, in packets, if it is the time of the first sample
+_MAX_AGE: Final = 10.0  # with the delay of the network; more if the clocks differ
 _SENDING_RATIO: Final = 0.3  # of the stamps' distance from the arrivals to that from the durations
 
 
@@ -150,7 +152,6 @@ class StampMonitor:
         if self._agreeing >= self._trust_after:
             self.fault = self._named = None
             self.is_regained = True
-            self._steps.clear()
         elif self._packets_since_fault >= NAMING_PACKETS or (
             self._packets_since_fault >= _MIN_NAMING_PACKETS and self._seconds_since_fault >= _MIN_NAMING_S
         ):
@@ -181,7 +182,10 @@ class StampMonitor:
         if self.fault is None or not self._steps:
             return
         if self._named is None:
-            self.fault = self._named = self._classify()
+            kind = self._classify()
+            if kind is None:
+                return
+            self.fault = self._named = kind
             self.forgive_less()
         detail = ""
         if self._named in (StampFault.JITTER, StampFault.JUMP):
@@ -192,15 +196,18 @@ class StampMonitor:
         """Report a packet without a stamp, among packets with one."""
         self._report(f"stamps {StampFault.MISSING.name}", f"{StampFault.MISSING.value}: {_REMEDY}")
 
-    def byte_rate_ratio(self) -> tuple[float, bool] | None:
+    def byte_rate_ratio(self, min_seconds: float = MIN_RATE_S) -> tuple[float, bool] | None:
         """Return how many bytes per second the sender sends, as a multiple of what its format says.
+
+        Args:
+            min_seconds: s of stamps that show a multiple near 1.
 
         Returns:
             The multiple, and whether the sender's stamps show it rather than the times of arrival; None if it
             is 1, or not known.
         """
         if self._has_step:
-            ratio = self._stamp_ratio()
+            ratio = self._stamp_ratio(min_seconds)
             return None if ratio is None else (1.0 / ratio, True)
         arrivals = list(self._arrivals)
         total = sum(step.arrival for step in arrivals)
@@ -221,24 +228,24 @@ class StampMonitor:
     def stamps_precede_arrival(self) -> bool:
         """Whether stamps are times of first samples: each is older at its arrival than its audio is long."""
         ages = [step.age / step.stamp for step in self._steps if step.age is not None and step.stamp > 0]
-        return bool(ages) and float(np.median(ages)) >= 0.5
+        return bool(ages) and _MIN_AGE <= float(np.median(ages)) <= _MAX_AGE
 
-    def _stamp_ratio(self) -> float | None:
+    def _stamp_ratio(self, min_seconds: float) -> float | None:
         """Return the steps of the stamps as a multiple of the durations, if all steps are alike."""
+        if len(self._steps) < _MIN_RATE_PACKETS:
+            return None
         last = self._steps[-1]
         if abs(last.stamp - last.duration) <= _MIN_RATE_ERROR * last.duration:
             return None
-        if len(self._steps) < _MIN_RATE_PACKETS:
-            return None
         steps = list(self._steps)
         latest = self._regular_ratio(steps[-_MIN_RATE_PACKETS:])
-        if latest is None or latest >= _CLEAR_RATIO or latest <= 1 / _CLEAR_RATIO:
+        if latest is None or min_seconds <= 0 or latest >= _CLEAR_RATIO or latest <= 1 / _CLEAR_RATIO:
             return latest
         total, count = 0.0, 0
-        while total < _MIN_RATE_S and count < len(steps):
+        while total < min_seconds and count < len(steps):
             count += 1
             total += steps[-count].stamp
-        return self._regular_ratio(steps[-count:]) if total >= _MIN_RATE_S else None
+        return self._regular_ratio(steps[-count:]) if total >= min_seconds else None
 
     @staticmethod
     def _regular_ratio(steps: Sequence[_Step]) -> float | None:
@@ -249,8 +256,9 @@ class StampMonitor:
         is_regular = float(np.abs(ratios - mean).max()) <= _RATE_REGULARITY * mean
         return mean if is_regular and abs(mean - 1) > _MIN_RATE_ERROR else None
 
-    def _classify(self) -> StampFault:
-        steps = list(self._steps)[-_WINDOW:]
+    def _classify(self) -> StampFault | None:
+        """Return the kind of the fault; None if the sender's format is wrong rather than its stamps."""
+        steps = list(self._steps)[-min(_WINDOW, self._packets_since_fault + 1) :]
         stamp, arrival, duration = (
             np.array([getattr(step, name) for step in steps]) for name in ("stamp", "arrival", "duration")
         )
@@ -259,6 +267,7 @@ class StampMonitor:
         from_arrival = float(np.median(np.abs(stamp - arrival)))
         from_duration = float(np.median(np.abs(stamp - duration)))
         if from_arrival < _SENDING_RATIO * from_duration and self.fault is not StampFault.JUMP:
-            return StampFault.SENDING
+            is_wrong_format = self.stamps_precede_arrival and self._regular_ratio(steps) is not None
+            return None if is_wrong_format else StampFault.SENDING
         is_jump = self.fault is StampFault.JUMP or from_duration <= AGREEMENT_S
         return StampFault.JUMP if is_jump else StampFault.JITTER

@@ -175,6 +175,7 @@ class TalkerWorker:
         """Return to the initial state; nothing is published until audio arrives, warnings repeat."""
         with self._warn_lock:
             self._warned.clear()
+        self.session.sender_faults.clear()
         self.session.reset()
         self._notify()
 
@@ -191,6 +192,19 @@ class TalkerWorker:
     def statistics(self) -> dict[str, float]:
         """Return the counters of `Statistics`, latency percentiles in ms and the queued seconds."""
         return {**self._statistics.as_dict(), "queued_seconds": round(self.queued_seconds, 3)}
+
+    def sender_faults(self) -> list[str]:
+        """Return what is wrong with the audio's sender at present, as log messages."""
+        return self.session.sender_faults.active()
+
+    def report_sender_fault(self, kind: str, message: str) -> None:
+        """Record that the sender of the audio makes a mistake; reported once per kind.
+
+        Args:
+            kind: Kind of the mistake.
+            message: For the user.
+        """
+        self.session.sender_faults.report(kind, message)
 
     def summary(self) -> str:
         """Return frames of audio, idle frames, dropped frames and latency in one line."""

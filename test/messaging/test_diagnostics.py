@@ -91,6 +91,14 @@ def test_a_problem_sets_the_level_for_ten_seconds_and_its_counters_stay(
     assert all(values[name] == str(count) for name, count in counters.items())
 
 
+def test_a_mistake_of_the_sender_is_the_reason_while_it_is_present(health: Health) -> None:
+    health.worker.added.update(late=5, gaps=3)
+    health.worker.report_sender_fault("stamps", "stamps are sending times: mend them")
+    assert health.report_after() == (WARN, "waiting, stamps are sending times: mend them")
+    health.worker.added.update(errors=1)
+    assert health.report_after()[0] == ERROR  # what is worse comes first
+
+
 def test_the_values_hold_model_device_latency_and_every_counter(health: Health) -> None:
     expected = {
         "model",
