@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from streamingtalker_ros.audio.constants import SAMPLE_RATE
+from streamingtalker_ros.config_files import describe
 from streamingtalker_ros.errors import TalkerError
 
 MIN_SAMPLE_RATE: Final = 8_000  # Hz
@@ -41,7 +42,7 @@ class AudioFormat:
         encoding = _WIRE_NAMES.get(encoding, encoding)
         if encoding not in _BYTES_PER_SAMPLE:
             raise TalkerError(
-                f"audio encoding {self.encoding!r} is not known: send little-endian PCM: "
+                f"audio encoding {describe(self.encoding)} is not known: send little-endian PCM: "
                 + ", ".join(_BYTES_PER_SAMPLE)
             )
         if not MIN_SAMPLE_RATE <= self.sample_rate <= MAX_SAMPLE_RATE:

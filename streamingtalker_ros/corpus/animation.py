@@ -32,6 +32,13 @@ from streamingtalker_ros.corpus.video.landmark_matching import MOUTH_SHAPES, int
 from streamingtalker_ros.corpus.video.transcript import crop_phones, detect_voice, label_phones
 from streamingtalker_ros.errors import TalkerError, require
 from streamingtalker_ros.face.arkit import ARKIT_NAMES, INDEX
+from streamingtalker_ros.face.formats.array_files import (
+    MAX_MOTION_RATE,
+    MIN_MOTION_RATE,
+    read_npy,
+    read_npz,
+    to_floats,
+)
 from streamingtalker_ros.face.rig import Rig
 
 _LOGGER = logging.getLogger(__name__)
@@ -124,8 +131,12 @@ def read_animation(path: str | os.PathLike[str]) -> Animation:
     """
     path = Path(path)
     if path.suffix == ".npy":
-        names = np.load(facegood.shape_names_path(path.parent.parent))
-        weights = facegood.to_arkit(np.load(path), names)
+        needs = "give FACEGOOD's code/train as it was published"
+        names = read_npy(facegood.shape_names_path(path.parent.parent), needs)
+        values = read_npy(path, needs, np.float64)
+        if values.ndim != 2 or names.ndim != 1 or values.shape[1] != len(names):
+            raise TalkerError(f"{path} has shape {values.shape} for {names.size} names: {needs}")
+        weights = facegood.to_arkit(values, names)
         return Animation(weights, np.zeros((len(weights), 3)), np.arange(len(weights)) / facegood.KEY_RATE)
     if path.suffix.lower() == ".csv":
         from streamingtalker_ros.face.formats.livelink_reader import read_livelink_csv
@@ -143,21 +154,24 @@ def read_animation(path: str | os.PathLike[str]) -> Animation:
 
 def _read_npz(path: Path) -> tuple[np.ndarray, np.ndarray, float]:
     """(weights (T, 52), head quaternions (T, 4), frame rate) of an NPZ file."""
+    needs = "it needs weights (T, 52) and frame_rate"
+    arrays = read_npz(path, ("weights", "frame_rate"), needs, optional=("names", "head"))
     try:
-        with np.load(path) as data:
-            weights, rate = np.asarray(data["weights"], np.float64), float(data["frame_rate"])
-            names = [str(name) for name in data["names"]] if "names" in data else list(ARKIT_NAMES)
-            identity = np.tile((0.0, 0.0, 0.0, 1.0), (len(weights), 1))
-            head = np.asarray(data["head"], np.float64) if "head" in data else identity
-    except (OSError, KeyError, ValueError) as error:
-        raise TalkerError(
-            f"{path} cannot be read ({error}): it needs weights (T, 52) and frame_rate"
-        ) from None
-    if weights.ndim != 2 or weights.shape[1] != len(names) or head.shape != (len(weights), 4) or rate <= 0:
+        weights = to_floats(arrays["weights"], np.float64)
+        rate = float(to_floats(arrays["frame_rate"], np.float64))
+        names = [str(name) for name in arrays.get("names", ARKIT_NAMES)]
+        identity = np.tile((0.0, 0.0, 0.0, 1.0), (len(weights), 1))
+        head = to_floats(arrays.get("head", identity), np.float64)
+    except (TypeError, ValueError):  # arrays of another type or shape
+        raise TalkerError(f"{path} does not hold numbers where motion should be: {needs}") from None
+    is_valid = weights.ndim == 2 and weights.shape[1] == len(names) and head.shape == (len(weights), 4)
+    if not is_valid or not MIN_MOTION_RATE <= rate <= MAX_MOTION_RATE:
         raise TalkerError(
             f"{path} has weights of shape {weights.shape} for {len(names)} names, head {head.shape}, "
-            f"{rate:g} frames/s: it needs (T, 52), (T, 4) and more than 0"
+            f"{rate:g} frames/s: it needs (T, 52), (T, 4) and {MIN_MOTION_RATE:g} to {MAX_MOTION_RATE:g}"
         )
+    if not (np.abs(head).max(axis=1, initial=0.0) > 1e-6).all() or not np.isfinite(head).all():
+        raise TalkerError(f"{path} has a head rotation that is no quaternion: write it again")
     arkit_weights = np.zeros((len(weights), len(ARKIT_NAMES)))
     for k, name in enumerate(names):
         if name in INDEX:

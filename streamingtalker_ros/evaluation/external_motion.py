@@ -22,6 +22,12 @@ from streamingtalker_ros.errors import TalkerError
 from streamingtalker_ros.evaluation.motion_curves import MotionCurves, resample_frames
 from streamingtalker_ros.evaluation.test_set import TestSet
 from streamingtalker_ros.face.arkit import ARKIT_NAMES
+from streamingtalker_ros.face.formats.array_files import (
+    MAX_MOTION_RATE,
+    MIN_MOTION_RATE,
+    read_npz,
+    to_floats,
+)
 from streamingtalker_ros.face.formats.livelink_reader import read_livelink_csv
 from streamingtalker_ros.face.rig import Rig
 
@@ -43,16 +49,14 @@ def read_motion(path: Path) -> tuple[np.ndarray, np.ndarray, float]:
     """
     if path.suffix.lower() == ".csv":
         return read_livelink_csv(path).at_regular_times()
+    needs = "it needs weights, head and frame_rate, as `streamingtalker animate` writes them"
+    arrays = read_npz(path, ("weights", "head", "frame_rate"), needs, optional=("names",))
     try:
-        with np.load(path) as data:
-            weights, frame_rate = np.asarray(data["weights"], np.float32), float(data["frame_rate"])
-            head = np.asarray(data["head"], np.float32)
-            names = [str(name) for name in data["names"]] if "names" in data else list(ARKIT_NAMES)
-    except (OSError, ValueError, KeyError) as error:
-        raise TalkerError(
-            f"{path} is no motion of `streamingtalker animate` ({error}): it needs weights, head and "
-            "frame_rate"
-        ) from None
+        weights, head = (to_floats(arrays[name], np.float32) for name in ("weights", "head"))
+        frame_rate = float(to_floats(arrays["frame_rate"], np.float64))
+        names = [str(name) for name in arrays.get("names", ARKIT_NAMES)]
+    except (TypeError, ValueError):  # arrays of another type or shape
+        raise TalkerError(f"{path} does not hold numbers where motion should be: {needs}") from None
     is_valid = (
         weights.ndim == 2 and len(weights) and weights.shape[1] == 52 and sorted(names) == sorted(ARKIT_NAMES)
     )
@@ -60,6 +64,15 @@ def read_motion(path: Path) -> tuple[np.ndarray, np.ndarray, float]:
         raise TalkerError(
             f"{path} does not hold the 52 ARKit weights and a head quaternion for each frame: write it "
             "with `streamingtalker animate`"
+        )
+    if not (
+        np.isfinite(weights).all()
+        and np.isfinite(head).all()
+        and MIN_MOTION_RATE <= frame_rate <= MAX_MOTION_RATE
+    ):
+        raise TalkerError(
+            f"{path} holds numbers that are not finite, or {frame_rate:g} frames/s: write it with "
+            f"`streamingtalker animate`, at {MIN_MOTION_RATE:g} to {MAX_MOTION_RATE:g} frames/s"
         )
     return weights[:, [names.index(name) for name in ARKIT_NAMES]], head, frame_rate
 

@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from streamingtalker_ros.audio.packet import AudioFormat, AudioPacket
+from streamingtalker_ros.config_files import describe
 from streamingtalker_ros.errors import TalkerError, require
 from streamingtalker_ros.messaging.header import set_header, stamp_to_ns
 
@@ -69,7 +70,7 @@ def parse_audio_info(info: Any) -> tuple[Literal["pcm", "mp3"], AudioFormat | No
         return "mp3", None
     if coding not in _PCM_CODINGS:
         raise TalkerError(
-            f"the audio is coded as {info.coding_format!r}, which is not known: have its sender "
+            f"the audio is coded as {describe(info.coding_format)}, which is not known: have its sender "
             "publish wave or mp3 (audio_capture: format:=wave)"
         )
     return "pcm", AudioFormat(info.sample_rate, info.channels, info.sample_format.strip() or "s16")

@@ -10,19 +10,28 @@ transport.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
 
+from streamingtalker_ros.errors import TalkerError
 from streamingtalker_ros.face.geometry.normals import index_corners, vertex_normals
 from streamingtalker_ros.face.rig import Rig
 from streamingtalker_ros.face.rotation import rotation_matrix
 from streamingtalker_ros.messaging.header import MessageClassLookup, set_stamp, stamp_to_ns
 from streamingtalker_ros.rviz.lighting import vertex_brightness
 from streamingtalker_ros.rviz.marker_cdr import SerializedMarker
-from streamingtalker_ros.rviz.vertex_markers import VertexMarkerBuilder, delete_all_markers, is_vertex_model
+from streamingtalker_ros.rviz.vertex_markers import (
+    VertexMarkerBuilder,
+    check_vertex_model,
+    delete_all_markers,
+    is_vertex_model,
+)
+
+_LOGGER = logging.getLogger(__name__)
 
 STATIC_PERIOD_S: Final = 1.0
 DYNAMIC_ID: Final = 0
@@ -161,10 +170,11 @@ class FaceMarkers:
         self._last_dynamic = self._last_static = float("-inf")  # s, when the marker was last built
         self._subscribers = 0
         self._mesh: VertexMarkerBuilder | None = None  # of a vertex talker
+        self._has_warned = False  # of a damaged model
         self._cleared = True  # whether the markers of the other kind of face have been deleted
 
     def on_model(self, model: Any) -> bool:
-        """Accept a FaceModel message.
+        """Accept a FaceModel message; a damaged one is reported in the log and changes nothing.
 
         Args:
             model: A FaceModel message.
@@ -172,6 +182,14 @@ class FaceMarkers:
         Returns:
             Whether its motion arrives as FaceVertices, for `on_vertices`; otherwise `rig` is shown.
         """
+        try:
+            if is_vertex_model(model):
+                check_vertex_model(model)
+        except TalkerError as error:
+            if not self._has_warned:
+                self._has_warned = True
+                _LOGGER.warning("%s", error)
+            return self._mesh is not None
         was_mesh, self._mesh = self._mesh is not None, None
         if is_vertex_model(model):
             self._mesh = VertexMarkerBuilder(model, self._message_class, self._serialize)

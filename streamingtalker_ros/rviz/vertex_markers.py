@@ -9,10 +9,14 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
+from streamingtalker_ros.errors import TalkerError
 from streamingtalker_ros.face.geometry.normals import index_corners, vertex_normals
 from streamingtalker_ros.messaging.header import MessageClassLookup
 from streamingtalker_ros.rviz.lighting import vertex_brightness
 from streamingtalker_ros.rviz.marker_cdr import MARKER_TYPE, SerializedMarker
+
+MAX_COORDINATE_M: Final = 1e6
+"""Greatest coordinate or offset of a vertex, in metres, at which no arithmetic of float32 overflows."""
 
 _SKIN_COLOR: Final = (0.80, 0.62, 0.52)
 _DELETE_ALL: Final = 3  # Marker.DELETEALL
@@ -28,6 +32,27 @@ def is_vertex_model(model: Any) -> bool:
         True if the message names no shapes and has at least one triangle and one vertex.
     """
     return not len(model.shape_names) and len(model.triangles) >= 3 and len(model.vertices) >= 3
+
+
+def check_vertex_model(model: Any) -> None:
+    """Check the numbers of a FaceModel message for which `is_vertex_model` holds.
+
+    Args:
+        model: A FaceModel message.
+
+    Raises:
+        TalkerError: If its vertices or triangles are not threes of numbers, or its vertices NaN or absurd.
+    """
+    if len(model.vertices) % 3 or len(model.triangles) % 3:
+        raise TalkerError(
+            f"a face_model has {len(model.vertices)} coordinates and {len(model.triangles)} corners, which "
+            "are not threes, and is not shown: check its sender"
+        )
+    if not (np.abs(np.asarray(model.vertices, np.float32)) <= MAX_COORDINATE_M).all():
+        raise TalkerError(
+            f"a face_model holds NaN or coordinates of over {MAX_COORDINATE_M:g} m and is not shown: "
+            "check its sender"
+        )
 
 
 def delete_all_markers(message_class: MessageClassLookup, serialize: Callable[[Any], bytes]) -> bytes:
@@ -76,13 +101,13 @@ class VertexMarkerBuilder:
         """Set the offsets of a FaceVertices message.
 
         Args:
-            offsets: (3V,) finite floats in metres.
+            offsets: (3V,) floats in metres, of at most `MAX_COORDINATE_M`.
 
         Returns:
             False if they do not fit the mesh; the previous offsets remain.
         """
         values = np.asarray(offsets, np.float32)
-        if values.size != self._rest.size or not np.isfinite(values).all():
+        if values.size != self._rest.size or not (np.abs(values) <= MAX_COORDINATE_M).all():
             return False
         self._offsets = values.reshape(-1, 3)
         return True

@@ -248,7 +248,7 @@ def test_external_motion_without_a_corpus_is_scored_against_its_sound(rig: Rig, 
     "write_file, message",
     [
         (lambda path: None, "holds no motion"),
-        (lambda path: np.savez(path / "a.npz", weights=np.zeros((3, 5))), "no motion of"),
+        (lambda path: np.savez(path / "a.npz", weights=np.zeros((3, 5))), "lacks head, frame_rate"),
         (
             lambda path: np.savez(
                 path / "a.npz", weights=np.zeros((3, 51)), head=np.zeros((3, 4)), frame_rate=25

@@ -16,6 +16,7 @@ from typing import Final
 import numpy as np
 
 from streamingtalker_ros.errors import TalkerError
+from streamingtalker_ros.face.formats.array_files import read_npz
 
 NUM_LANDMARKS: Final = 478
 """468 landmarks of the face mesh and 5 of each iris."""
@@ -116,19 +117,20 @@ class LandmarkTrack:
             TalkerError: if the file is not a track.
         """
         path = Path(path)
+        needs = "it holds no tracked landmarks, track the video again"
+        arrays = read_npz(path, ("points", "times", "found", "faces", "size"), needs)
         try:
-            with np.load(path) as data:
-                width, height = data["size"].tolist()
-                track = cls(
-                    data["points"],
-                    data["times"],
-                    data["found"],
-                    int(data["faces"]),
-                    (width, height),
-                    path.stem,
-                )
-        except (OSError, KeyError, ValueError) as error:
-            raise TalkerError(f"{path} holds no tracked landmarks ({error}): track the video again") from None
+            width, height = (int(length) for length in arrays["size"])
+            track = cls(
+                arrays["points"],
+                arrays["times"],
+                arrays["found"],
+                int(arrays["faces"]),
+                (width, height),
+                path.stem,
+            )
+        except (TypeError, ValueError):  # arrays of another type or shape
+            raise TalkerError(f"{path} holds no tracked landmarks: track the video again") from None
         if track.points.shape != (len(track.times), NUM_LANDMARKS, 3):
             raise TalkerError(
                 f"{path} has points of shape {track.points.shape}, expected "

@@ -8,15 +8,21 @@ faces.
 from __future__ import annotations
 
 import importlib
+import io
 import pickle
+import pickletools
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
 
+from streamingtalker_ros.config_files import shorten
 from streamingtalker_ros.errors import TalkerError
+from streamingtalker_ros.face.formats.array_files import read_npy, to_floats
 from streamingtalker_ros.face.formats.ply import read_ply
+
+_MAX_PICKLE_BYTES: Final = 100_000_000  # the release's templates.pkl has under 2 MB
 
 
 class _ArrayUnpickler(pickle.Unpickler):
@@ -34,6 +40,17 @@ class _ArrayUnpickler(pickle.Unpickler):
         if (module, name) == ("_codecs", "encode"):  # how Python 3 stores bytes for old protocols
             return _encode
         raise pickle.UnpicklingError(f"it names {module}.{name}")
+
+
+def _check_memo(data: bytes) -> None:
+    """Reject a pickle whose memo is sparse: the unpickler allocates it up to the greatest number in it.
+
+    Raises:
+        UnpicklingError: if a number is greater than that of the opcodes before.
+    """
+    for count, (opcode, argument, _) in enumerate(pickletools.genops(data)):
+        if opcode.name.endswith("PUT") and argument is not None and int(argument) > count:
+            raise pickle.UnpicklingError("it is damaged")
 
 
 def _encode(text: str, encoding: str = "latin1") -> bytes:
@@ -60,7 +77,7 @@ def read_template(source: str | Path, vertices: int) -> tuple[npt.NDArray[np.flo
             path, subject = source.rsplit(":", 1)
             points = _from_pickle(path, subject)
         elif source.endswith(".npy"):
-            points = np.load(source, allow_pickle=False)
+            points = read_npy(source, "give a template as numpy.save writes it")
         elif source.endswith(".ply"):
             points, triangles = read_ply(source)
         elif source.endswith(".pkl"):
@@ -73,16 +90,19 @@ def read_template(source: str | Path, vertices: int) -> tuple[npt.NDArray[np.flo
         raise TalkerError(
             f"template {source} cannot be read ({error.strerror or error}): check the path"
         ) from None
-    except (ValueError, EOFError) as error:
+    except ValueError as error:
         raise TalkerError(
-            f"template {source} is malformed ({str(error).splitlines()[0]}): export it again"
+            f"template {source} is malformed ({shorten(str(error))}): export it again"
         ) from None
     points = np.asarray(points)
     if not np.issubdtype(points.dtype, np.number) or points.size != 3 * vertices:
         raise TalkerError(
             f"template {source} holds {points.size // 3} vertices, the checkpoint has {vertices}"
         )
-    points = points.astype(np.float32).reshape(vertices, 3)
+    try:
+        points = to_floats(points, np.float32).reshape(vertices, 3)
+    except ValueError:
+        raise TalkerError(f"template {source} does not hold real numbers: export it again") from None
     out_of_range = triangles.size and not 0 <= triangles.min() <= triangles.max() < vertices
     if out_of_range or not np.isfinite(points).all():
         raise TalkerError(
@@ -94,9 +114,8 @@ def read_template(source: str | Path, vertices: int) -> tuple[npt.NDArray[np.flo
 def _from_pickle(path: str, subject: str) -> Any:
     faces = read_faces(path)
     if subject not in faces:
-        raise TalkerError(
-            f"{path} has no subject {subject!r}: choose one of {', '.join(sorted(map(str, faces)))}"
-        )
+        names = shorten(", ".join(sorted(map(str, faces))), 300)
+        raise TalkerError(f"{path} has no subject {shorten(subject)!r}: choose one of {names}")
     return faces[subject]
 
 
@@ -111,20 +130,22 @@ def read_faces(path: str | Path) -> dict[Any, Any]:
 
     Raises:
         TalkerError: If the file is something else.
-        OSError: If it is missing; ValueError or EOFError, as `pickle` does, if it is truncated.
+        OSError: If it is missing.
     """
     with open(path, "rb") as file:
-        try:
-            faces = _ArrayUnpickler(file, encoding="latin1").load()
-        except pickle.UnpicklingError as error:
-            raise TalkerError(
-                f"{path} holds more than numpy arrays ({error}) and is not opened: "
-                "save the template as .npy instead"
-            ) from None
-        except (AttributeError, IndexError, KeyError, TypeError, UnicodeDecodeError):
-            raise TalkerError(
-                f"{path} is not a pickle of numpy arrays: give the release's templates.pkl"
-            ) from None
+        data = file.read(_MAX_PICKLE_BYTES)
+    try:
+        _check_memo(data)
+        faces = _ArrayUnpickler(io.BytesIO(data), encoding="latin1").load()
+    except pickle.UnpicklingError as error:
+        raise TalkerError(
+            f"{path} holds more than numpy arrays ({shorten(str(error))}) and is not opened: "
+            "save the template as .npy instead"
+        ) from None
+    except Exception:  # of the unpickler or of numpy, on what the file holds
+        raise TalkerError(
+            f"{path} is not a pickle of numpy arrays: give the release's templates.pkl"
+        ) from None
     if not isinstance(faces, dict):
         raise TalkerError(f"{path} does not map subjects to faces: give the release's templates.pkl")
     return faces
