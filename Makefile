@@ -34,7 +34,7 @@ help:
 	@echo "make format          put every file into the form that make check asks for"
 	@echo "make check           everything but the tests: ruff, pyright, import-linter, codespell, tsc, ..."
 	@echo "make docs            the documentation as a site, in site/"
-	@echo "make soak            the long tests: MINUTES=$(MINUTES) of abuse in each form and of the page, an hour of speech; about an hour"
+	@echo "make soak            the long tests: MINUTES=$(MINUTES) of abuse in each form and of the page, damaged inputs, an hour of speech; hours"
 	@echo "make bench           measure what a frame costs here, into tools/benchmarks/README.md; some minutes"
 	@echo "make clean           remove what these commands made, .venv included"
 	@echo

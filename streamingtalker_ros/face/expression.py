@@ -13,7 +13,7 @@ from typing import Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from streamingtalker_ros.config_files import describe
+from streamingtalker_ros.config_files import describe, shorten
 from streamingtalker_ros.errors import TalkerError
 from streamingtalker_ros.face.arkit import ARKIT_NAMES, INDEX
 
@@ -40,7 +40,7 @@ def parse_expression(expression: Expression) -> npt.NDArray[np.float32]:
     weights = np.zeros(len(ARKIT_NAMES), np.float32)
     for name, weight in expression.items():
         if name not in INDEX:
-            matches = difflib.get_close_matches(str(name), ARKIT_NAMES, 1)
+            matches = difflib.get_close_matches(shorten(str(name)), ARKIT_NAMES, 1)
             hint = f"did you mean {matches[0]}?" if matches else "give one of the 52 ARKit names"
             raise TalkerError(f"unknown shape {describe(str(name))} in the expression: {hint}")
         weights[INDEX[name]] = check_float(f"the weight of {name}", weight, -1.0, 1.0)

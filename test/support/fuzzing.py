@@ -414,7 +414,8 @@ class _Memory:
 def _silent_log() -> Iterator[None]:
     """Format the records of the log, as a handler does, and write them nowhere."""
     root = logging.getLogger()
-    handlers, root.handlers = root.handlers, [_FormattingHandler()]
+    formatting: list[logging.Handler] = [_FormattingHandler()]
+    handlers, root.handlers = root.handlers, formatting
     level = root.level
     root.setLevel(logging.WARNING)
     try:
