@@ -38,6 +38,11 @@ if TYPE_CHECKING:
     from streamingtalker_ros import Talker
 
 SPEECH_SAMPLES: Final = 64_000  # 4 s
+_TESTS: Final = Path(__file__).parent
+
+# `make test` runs two processes (pytest-xdist, `-n 2 --dist loadgroup`): in one, the tests that follow the clock, one
+# after another; in the other, those that only compute
+_REAL_TIME_FOLDERS: Final = ("bag", "cli", "dds", "examples", "ros", "runtime", "soak", "web")
 
 
 if int(pytest.__version__.split(".")[0]) >= 7:  # Humble's is older, and looks at the asked folder alone
@@ -98,7 +103,12 @@ _REASONS: Final[dict[str, Callable[[pytest.Config], str]]] = {
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Skip each test whose marker names something that is absent, with the reason."""
+    """Skip each test whose marker names something that is absent, with the reason; group tests for pytest-xdist."""
+    if config.pluginmanager.hasplugin("xdist"):
+        for item in items:
+            folder = item.path.relative_to(_TESTS).parts[0]
+            group = "real time" if folder in _REAL_TIME_FOLDERS else "computation"
+            item.add_marker(pytest.mark.xdist_group(group))
     for marker, get_reason in _REASONS.items():
         marked = [item for item in items if item.get_closest_marker(marker)]
         reason = get_reason(config) if marked else ""
