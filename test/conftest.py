@@ -40,8 +40,8 @@ if TYPE_CHECKING:
 SPEECH_SAMPLES: Final = 64_000  # 4 s
 _TESTS: Final = Path(__file__).parent
 
-# `make test` runs two processes (pytest-xdist, `-n 2 --dist loadgroup`): in one, the tests that follow the clock, one
-# after another; in the other, those that only compute
+# `make test` runs two processes (pytest-xdist, `-n 2 --dist loadgroup`): one for the tests that follow the
+# clock, one after another, the other for those that only compute
 _REAL_TIME_FOLDERS: Final = ("bag", "cli", "dds", "examples", "ros", "runtime", "soak", "web")
 
 
@@ -103,7 +103,7 @@ _REASONS: Final[dict[str, Callable[[pytest.Config], str]]] = {
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Skip each test whose marker names something that is absent, with the reason; group tests for pytest-xdist."""
+    """Skip each test whose marker names something that is absent; group the tests for pytest-xdist."""
     if config.pluginmanager.hasplugin("xdist"):
         for item in items:
             folder = item.path.relative_to(_TESTS).parts[0]

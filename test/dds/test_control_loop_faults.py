@@ -147,10 +147,14 @@ def test_the_command_rests_the_head_with_any_broken_output_stream(case: str, num
     }
     domain = own_domain()
     peer = HeadPeer(domain, **{COMMANDS: ARRAY})
+    ignored = signal.signal(
+        signal.SIGHUP, signal.SIG_DFL
+    )  # under nohup a child would inherit that it is ignored
     node = subprocess.Popen(
         [sys.executable, "-m", "streamingtalker_ros", "head", "--config", "jaw", "--domain", str(domain)],
         **streams,
     )
+    signal.signal(signal.SIGHUP, ignored)
     os.close(write)
     try:
         commands = peer.received[COMMANDS]
