@@ -104,7 +104,8 @@ def check_output_file(
     folder = os.path.dirname(target.path)
     if not os.path.isdir(folder):
         raise TalkerError(
-            f"{option} {_shown(name)} cannot be written, there is no folder {_shown(folder)}: make it first"
+            f"{option} {_shown(name)} cannot be written, there is no folder {_shown(folder)}: "
+            f"make it first, or choose another {option}"
         )
     if target.status is not None and not os.access(target.path, os.W_OK):
         raise _error(name, option, PermissionError(errno.EACCES, "the file is write-protected"))

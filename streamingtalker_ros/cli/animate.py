@@ -17,6 +17,7 @@ import numpy.typing as npt
 
 from streamingtalker_ros.audio.files import read_audio
 from streamingtalker_ros.audio.resample import to_16k
+from streamingtalker_ros.cli.argument_types import MAX_STEPS, integer, number
 from streamingtalker_ros.errors import TalkerError, require
 from streamingtalker_ros.face.motion_clip import (
     BlendshapeClip,
@@ -28,7 +29,14 @@ from streamingtalker_ros.face.motion_clip import (
 from streamingtalker_ros.face.rendering.scene import VIEWS_DEG
 from streamingtalker_ros.face.rig import Rig
 from streamingtalker_ros.face.rotation import y_up_to_ros
-from streamingtalker_ros.model.control_ranges import GAIN_RANGE, GUIDANCE_RANGE, NUMBER_CONTROLS
+from streamingtalker_ros.model.control_ranges import (
+    GAIN_RANGE,
+    GUIDANCE_RANGE,
+    NUMBER_CONTROLS,
+    SEED_RANGE,
+)
+from streamingtalker_ros.output_files import atomic_output, check_output_file
+from streamingtalker_ros.process import QuietStream, print_result
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -85,11 +93,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         ".mp4 (video), .png (contact sheet); a vertex checkpoint gives .npz and .mp4",
     )
     parser.add_argument(
-        "--seed", type=int, default=0, help="seed of the noise: blinks and nods differ by seed"
+        "--seed",
+        type=integer(*SEED_RANGE),
+        default=0,
+        help="seed of the noise: blinks and nods differ by seed",
     )
     parser.add_argument("--style", help="speaking style; the model's first if left out")
     parser.add_argument(
-        "--steps", type=int, help="diffusion steps per frame; the model's default if left out"
+        "--steps",
+        type=integer(1, MAX_STEPS),
+        help="diffusion steps per frame; the model's default if left out",
     )
     parser.add_argument(
         "--expression",
@@ -99,21 +112,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--mouth-expressiveness",
-        type=float,
+        type=number(*GAIN_RANGE),
         default=DEFAULT_CONTROLS["mouth_expressiveness"],
         metavar="GAIN",
         help="gain on mouth and jaw, {:g} to {:g}".format(*GAIN_RANGE),
     )
     parser.add_argument(
         "--face-expressiveness",
-        type=float,
+        type=number(*GAIN_RANGE),
         default=DEFAULT_CONTROLS["face_expressiveness"],
         metavar="GAIN",
         help="gain on brows, squint, cheeks, nose and the head's rotation, {:g} to {:g}".format(*GAIN_RANGE),
     )
     parser.add_argument(
         "--guidance",
-        type=float,
+        type=number(*GUIDANCE_RANGE),
         default=DEFAULT_CONTROLS["guidance"],
         help="classifier-free guidance on the audio, {:g} to {:g}; 1 is off".format(*GUIDANCE_RANGE),
     )
@@ -136,12 +149,9 @@ def run(args: argparse.Namespace) -> int:
     Raises:
         TalkerError: If the audio, the checkpoint, an option or the output is unusable.
     """
+    check_output_file(args.out, endings=tuple(OUTPUTS), inputs=[args.audio])
     out = Path(args.out)
     kind = out.suffix.lower()
-    if kind not in OUTPUTS:
-        raise TalkerError(f"--out {out} ends in none of {', '.join(OUTPUTS)}: choose one of them")
-    if not out.absolute().parent.is_dir():
-        raise TalkerError(f"there is no folder {out.absolute().parent}: make it first")
     pcm, rate = read_audio(args.audio)
     for package, purpose in OUTPUTS[kind].packages.items():
         require(package, purpose)  # now, rather than after the motion has been generated
@@ -155,7 +165,9 @@ def run(args: argparse.Namespace) -> int:
     controls = {name: value for name, value in controls.items() if value != DEFAULT_CONTROLS[name]}
     clip = animate(talker, to_16k(pcm, rate), args.seed, args.style, args.steps, **controls)
     OUTPUTS[kind].write(out, clip, Audio(pcm, rate), args.view)
-    print(f"{out}: {len(clip)} frames, {len(clip) / clip.frame_rate:.2f} s at {clip.frame_rate:g} frames/s")
+    print_result(
+        f"{out}: {len(clip)} frames, {len(clip) / clip.frame_rate:.2f} s at {clip.frame_rate:g} frames/s"
+    )
     return 0
 
 
@@ -211,7 +223,9 @@ def animate(
     stream = talker.open_stream(seed=seed, style=style, steps=steps, **controls)
     frames: list[AnyFrame] = []
     total = -(-len(pcm) // talker.hop)
-    with tqdm(total=total, unit="frame", desc="generating", leave=False, disable=None) as bar:
+    with tqdm(
+        file=QuietStream(), total=total, unit="frame", desc="generating", leave=False, disable=None
+    ) as bar:
         for start in range(0, len(pcm), talker.hop):
             frames += stream.accept(pcm[start : start + talker.hop])
             bar.update(len(frames) - bar.n)
@@ -272,7 +286,15 @@ def render(
     logger = require("vtk", "rendering").vtkLogger
     logger.SetStderrVerbosity(logger.VERBOSITY_ERROR)  # VTK would warn of the display that is not needed
     images = render_frames(clip, indices, width, height, view, zoom)
-    yield from tqdm(images, total=len(indices), unit="picture", desc=description, leave=False, disable=None)
+    yield from tqdm(
+        images,
+        file=QuietStream(),
+        total=len(indices),
+        unit="picture",
+        desc=description,
+        leave=False,
+        disable=None,
+    )
 
 
 def draw_contact_sheet(clip: BlendshapeClip, audio: Audio, view: str = "front", title: str = "") -> Image:
@@ -317,7 +339,9 @@ def _write_mp4(out: Path, clip: MotionClip, audio: Audio, view: str) -> None:
 
 
 def _write_png(out: Path, clip: BlendshapeClip, audio: Audio, view: str) -> None:
-    draw_contact_sheet(clip, audio, view, f"{out.stem}: {len(clip)} frames").save(out)
+    sheet = draw_contact_sheet(clip, audio, view, f"{out.stem}: {len(clip)} frames")
+    with atomic_output(out) as partial:
+        sheet.save(partial)
 
 
 OUTPUTS = {

@@ -20,6 +20,12 @@ MAX_COUNT: Final = 1_000_000_000
 MAX_DOMAIN: Final = 232
 """Greatest ROS domain whose ports exist."""
 
+MAX_STEPS: Final = 1000
+"""Greatest number of diffusion steps per frame."""
+
+MAX_PROCESSES: Final = 1024
+"""Greatest number of threads or processes that an option may state."""
+
 _MAX_CHARS: Final = 40  # of the text in an error message
 
 
@@ -75,12 +81,12 @@ def number(low: float, high: float, *, above: bool = False) -> Callable[[str], f
     return convert
 
 
-def duration(text: str) -> float:
+def duration_s(text: str) -> float:
     """Convert the text of an option that takes seconds, 0 to `MAX_DURATION_S`."""
     return number(0.0, MAX_DURATION_S)(text)
 
 
-def domain(text: str) -> int:
+def ros_domain(text: str) -> int:
     """Convert the text of an option that takes a ROS domain, 0 to `MAX_DOMAIN`."""
     return integer(0, MAX_DOMAIN)(text)
 

@@ -8,12 +8,18 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
-from streamingtalker_ros.errors import TalkerError, require
+from streamingtalker_ros.cli.argument_types import MAX_PROCESSES, integer, number
+from streamingtalker_ros.errors import require
+from streamingtalker_ros.process import print_result
 
 if TYPE_CHECKING:
     from streamingtalker_ros.model.protocol import TalkerProtocol
 
 HELP = "measure what a frame costs on this machine"
+
+MAX_VOICES = 65_536
+MAX_PASS_FRAMES = 100_000
+MAX_AUDIO_S = 3600.0
 
 VERTEX_LIMITS = {"hop": "chunk_frames", "window": "window", "context": "context", "decode": "decode_frames"}
 """Option -> argument of `VertexTalker`."""
@@ -34,20 +40,30 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="the paper's VOCASET network with random weights instead (240 M parameters; needs transformers)",
     )
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
-    parser.add_argument("--threads", type=int, default=1, help="CPU threads")
-    parser.add_argument("--frames", type=int, default=2000, help="frames of the long stream")
+    parser.add_argument("--threads", type=integer(1, MAX_PROCESSES), default=1, help="CPU threads")
+    parser.add_argument("--frames", type=integer(1), default=2000, help="frames of the long stream")
     parser.add_argument(
-        "--streams", type=int, default=64, metavar="N", help="maximum number of concurrent voices"
+        "--streams",
+        type=integer(1, MAX_VOICES),
+        default=64,
+        metavar="N",
+        help="maximum number of concurrent voices",
     )
-    parser.add_argument("--hop", type=int, help="of a vertex checkpoint: frames per pass")
-    parser.add_argument("--window", type=float, help="of a vertex checkpoint: seconds of audio before a pass")
+    parser.add_argument(
+        "--hop", type=integer(1, MAX_PASS_FRAMES), help="of a vertex checkpoint: frames per pass"
+    )
+    parser.add_argument(
+        "--window", type=number(0, MAX_AUDIO_S), help="of a vertex checkpoint: seconds of audio before a pass"
+    )
     parser.add_argument(
         "--context",
-        type=float,
+        type=number(0, MAX_AUDIO_S),
         help="of a vertex checkpoint: seconds of audio that it waits for after a pass",
     )
     parser.add_argument(
-        "--decode", type=int, help="of a vertex checkpoint: latents that are decoded together"
+        "--decode",
+        type=integer(1, MAX_PASS_FRAMES),
+        help="of a vertex checkpoint: latents that are decoded together",
     )
     parser.add_argument("--json", action="store_true", help="print the results as JSON")
 
@@ -65,15 +81,13 @@ def run(args: argparse.Namespace) -> int:
         TalkerError: If an option or the checkpoint is invalid, or a package is missing.
     """
     torch = require("torch", "the benchmark")
-    if args.threads < 1 or args.streams < 1 or args.frames < 1:
-        raise TalkerError("--threads, --streams and --frames are counts: give 1 or more")
     torch.set_num_threads(args.threads)
     from streamingtalker_ros.evaluation import bench
 
     talker = load_talker(args)
     passes = 20 if talker.family == "vertex" else 60
     results = bench.run_benchmark(talker, args.frames, args.streams, passes)
-    print(json.dumps(results, indent=2) if args.json else "\n".join(format_results(results)))
+    print_result(json.dumps(results, indent=2) if args.json else "\n".join(format_results(results)))
     return 0
 
 

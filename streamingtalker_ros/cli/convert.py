@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import Final
 
 from streamingtalker_ros.errors import require
+from streamingtalker_ros.output_files import check_output_file, check_output_folder
+from streamingtalker_ros.process import print_result
 
 HELP = "convert a published checkpoint into safetensors and JSON"
 
@@ -53,6 +55,12 @@ def run(args: argparse.Namespace) -> int:
     Raises:
         TalkerError: If a package is missing, a file is unusable, or the weights do not fit the configuration.
     """
+    check_output_folder(args.out)
+    if args.out.is_dir():
+        template = args.template.rpartition(":")[0] or args.template if args.template else None
+        for name in ("config.json", "weights.safetensors"):
+            inputs = [args.checkpoint, args.config, args.hubert_config, template]
+            check_output_file(args.out / name, inputs=inputs)
     torch = require("torch", "a vertex checkpoint")
     require("transformers", "the audio encoder of a vertex checkpoint")
     from streamingtalker_ros.model.vertex import checkpoint, config, template
@@ -67,7 +75,7 @@ def run(args: argparse.Namespace) -> int:
         network.triangles = torch.from_numpy(triangles)
     checkpoint.save(args.out, network)
     num_parameters = sum(parameter.numel() for parameter in network.parameters())
-    print(
+    print_result(
         f"{args.out}: {network_config.dataset}, {network_config.vertices} vertices, "
         f"{network_config.frame_rate:g} frames/s, {num_parameters / 1e6:.1f} M parameters\n"
         f"identities: {', '.join(network_config.identities)}"

@@ -11,6 +11,9 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
+from streamingtalker_ros.cli.argument_types import MAX_PROCESSES, integer, number
+from streamingtalker_ros.process import print_result
+
 HELP = "create a training corpus of speech with exact phone times and rule-based motion"
 
 VIDEO_SUFFIXES: Final = (".mp4", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".m4v")
@@ -18,6 +21,17 @@ VIDEO_SUFFIXES: Final = (".mp4", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg
 
 MAX_AGE: Final = 200
 """Last age of an open range, in years."""
+
+MAX_OFFSET_S: Final = 3600.0
+"""Greatest shift between motion and sound."""
+
+MAX_COPIES: Final = 1000
+"""Greatest number of other voices of a clip."""
+
+SEED_RANGE: Final = (0, 2**63 - 1)
+"""Seeds of corpora."""
+
+_minutes = number(0.0, 1e7, above=True)
 
 MAX_LISTED: Final = 10
 """Number of rejected files that are printed."""
@@ -60,6 +74,10 @@ def run(args: argparse.Namespace) -> int:
     Raises:
         TalkerError: if an argument is out of range, or the corpus cannot be built.
     """
+    from streamingtalker_ros.output_files import check_output_folder
+
+    if hasattr(args, "out"):
+        check_output_folder(args.out)
     return SUBCOMMANDS[args.kind].run(args)
 
 
@@ -68,8 +86,8 @@ def _add_out(parser: argparse.ArgumentParser, help_text: str = "folder to write"
 
 
 def _add_seed_and_jobs(parser: argparse.ArgumentParser, seed_help: str, jobs: int = 2) -> None:
-    parser.add_argument("--seed", type=int, default=0, help=seed_help)
-    parser.add_argument("--jobs", type=int, default=jobs, help="processes to use")
+    parser.add_argument("--seed", type=integer(*SEED_RANGE), default=0, help=seed_help)
+    parser.add_argument("--jobs", type=integer(0, MAX_PROCESSES), default=jobs, help="processes to use")
 
 
 def _add_speaker(parser: argparse.ArgumentParser) -> None:
@@ -110,7 +128,7 @@ def _count_speakers(index: Mapping[str, Any]) -> int:
 
 def _add_synthetic_arguments(parser: argparse.ArgumentParser) -> None:
     _add_out(parser, "folder to write, about 1 MB a minute")
-    parser.add_argument("--minutes", type=float, default=120.0, help="minutes of training speech")
+    parser.add_argument("--minutes", type=_minutes, default=120.0, help="minutes of training speech")
     _add_seed_and_jobs(parser, "another seed, another corpus")
 
 
@@ -120,7 +138,7 @@ def _run_synthetic(args: argparse.Namespace) -> int:
     _check_minutes_and_jobs(args)
     index = build_synthetic_corpus(args.out, args.minutes, args.seed, args.jobs)
     speakers = {clip["speaker"] for clip in index["clips"] if clip["split"] == "train"} - {"none"}
-    print(
+    print_result(
         f"{args.out}: {len(index['clips'])} clips, {_format_minutes(index)}, {len(speakers)} speakers in "
         f"training, the voice {index['held_out_voice']} only in test"
     )
@@ -138,7 +156,7 @@ def _add_speech_arguments(parser: argparse.ArgumentParser) -> None:
     )
     _add_out(parser)
     parser.add_argument(
-        "--minutes", type=float, metavar="M", help="stop after about so many, all when left out"
+        "--minutes", type=_minutes, metavar="M", help="stop after about so many, all when left out"
     )
     parser.add_argument(
         "--ages",
@@ -157,14 +175,14 @@ def _run_speech(args: argparse.Namespace) -> int:
         args.folders, args.out, args.jobs, args.minutes, args.seed, _parse_ages(args.ages)
     )
     rejected = index["rejected"]
-    print(
+    print_result(
         f"{args.out}: {len(index['clips'])} clips, {_format_minutes(index)}, {_count_speakers(index)} "
         f"speakers; {len(rejected)} recordings rejected" + (":" if rejected else "")
     )
     for row in rejected[:MAX_LISTED]:
-        print(f"  {row['name']}: {row['reason']}")
+        print_result(f"  {row['name']}: {row['reason']}")
     if len(rejected) > MAX_LISTED:
-        print(f"  and {len(rejected) - MAX_LISTED} more, in {args.out / 'index.json'}")
+        print_result(f"  and {len(rejected) - MAX_LISTED} more, in {args.out / 'index.json'}")
     return 0
 
 
@@ -181,7 +199,7 @@ def _parse_ages(text: str) -> tuple[int, int]:
 
 def _add_espeak_arguments(parser: argparse.ArgumentParser) -> None:
     _add_out(parser)
-    parser.add_argument("--minutes", type=float, default=30.0, help="minutes of training speech")
+    parser.add_argument("--minutes", type=_minutes, default=30.0, help="minutes of training speech")
     _add_seed_and_jobs(parser, "another seed, another corpus")
 
 
@@ -190,7 +208,7 @@ def _run_espeak(args: argparse.Namespace) -> int:
 
     _check_minutes_and_jobs(args)
     index = build_espeak_corpus(args.out, args.minutes, args.seed, args.jobs)
-    print(
+    print_result(
         f"{args.out}: {len(index['clips'])} clips, {_format_minutes(index)}, "
         f"{len({clip['language'] for clip in index['clips']})} languages and accents, "
         f"{index['held_out_language']} only in test"
@@ -204,7 +222,7 @@ def _add_quiet_arguments(parser: argparse.ArgumentParser) -> None:
     )
     _add_out(parser)
     parser.add_argument(
-        "--minutes", type=float, default=45.0, help="minutes of excerpts, evenly from all files"
+        "--minutes", type=_minutes, default=45.0, help="minutes of excerpts, evenly from all files"
     )
     parser.add_argument(
         "--licence", default="the recordings' own", metavar="TEXT", help="stored in the index"
@@ -218,12 +236,12 @@ def _run_quiet(args: argparse.Namespace) -> int:
     _check_minutes_and_jobs(args)
     index = build_non_speech_corpus(args.folders, args.out, args.minutes, args.licence, args.seed, args.jobs)
     rejected = index["rejected"]
-    print(
+    print_result(
         f"{args.out}: {len(index['clips'])} pieces, {_format_minutes(index)}; {len(rejected)} files rejected"
         + (":" if rejected else "")
     )
     for row in rejected[:MAX_LISTED]:
-        print(f"  {row['reason']}")
+        print_result(f"  {row['reason']}")
     return 0
 
 
@@ -237,7 +255,7 @@ def _run_reanimate(args: argparse.Namespace) -> int:
     from streamingtalker_ros.corpus.relabel import relabel_corpus
 
     for folder in args.folders:
-        print(f"{folder}: {len(relabel_corpus(folder)['clips'])} clips animated again")
+        print_result(f"{folder}: {len(relabel_corpus(folder)['clips'])} clips animated again")
     return 0
 
 
@@ -260,7 +278,7 @@ def _add_from_video_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--every",
-        type=int,
+        type=integer(0),
         default=20,
         metavar="N",
         help="hold out every Nth video, in the order of names, for test; 0: none, 1: all",
@@ -279,7 +297,7 @@ def _add_from_video_arguments(parser: argparse.ArgumentParser) -> None:
     )
     _add_licence(parser)
     parser.add_argument("--no-pictures", action="store_true", help="draw no picture per clip")
-    parser.add_argument("--jobs", type=int, default=2, help="processes to use")
+    parser.add_argument("--jobs", type=integer(1, MAX_PROCESSES), default=2, help="processes to use")
 
 
 def _run_from_video(args: argparse.Namespace) -> int:
@@ -303,14 +321,14 @@ def _run_from_video(args: argparse.Namespace) -> int:
         args.licence,
         args.jobs,
         not args.no_pictures,
-        report=print,
+        report=print_result,
     )
     if index is None:
-        print(f"{args.landmarks or args.out / 'landmarks'}: landmarks of {len(videos)} videos at most")
+        print_result(f"{args.landmarks or args.out / 'landmarks'}: landmarks of {len(videos)} videos at most")
         return 0
     source = next(iter(index["sources"].values()))
     pictures = "" if args.no_pictures else f"; look at {args.out / 'pictures'}"
-    print(
+    print_result(
         f"{args.out}: {len(index['clips'])} clips of {source['videos']} videos, {_format_minutes(index)}; "
         f"{source['rejected']} rejected; lips follow the loudness by {1000 * index['av_lag_s']:+.0f} "
         f"ms{pictures}"
@@ -350,7 +368,7 @@ def _add_from_animation_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--offset",
-        type=float,
+        type=number(-MAX_OFFSET_S, MAX_OFFSET_S),
         default=0.0,
         metavar="S",
         help="seconds to add to the motion's times, where it is ahead of the sound",
@@ -375,10 +393,10 @@ def _run_from_animation(args: argparse.Namespace) -> int:
         args.offset,
         args.align,
         args.licence,
-        report=print,
+        report=print_result,
     )
     source = next(iter(index["sources"].values()))
-    print(
+    print_result(
         f"{args.out}: {len(index['clips'])} clips of {source['pairs']} pairs, {_format_minutes(index)}; "
         f"{source['rejected']} rejected; moves {', '.join(index['captured_parts'])}; lips follow "
         f"the loudness by {1000 * index['av_lag_s']:+.0f} ms (r {index['av_lag_correlation']:.2f})"
@@ -389,7 +407,9 @@ def _run_from_animation(args: argparse.Namespace) -> int:
 def _add_revoice_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("folder", type=Path, metavar="DIR", help="folder written by `streamingtalker corpus`")
     _add_out(parser)
-    parser.add_argument("--copies", type=int, default=5, metavar="N", help="other voices of each clip")
+    parser.add_argument(
+        "--copies", type=integer(1, MAX_COPIES), default=5, metavar="N", help="other voices of each clip"
+    )
     _add_seed_and_jobs(parser, "another seed, other voices")
 
 
@@ -398,7 +418,7 @@ def _run_revoice(args: argparse.Namespace) -> int:
 
     _check(args.jobs >= 1, "--jobs must be at least 1")
     index = convert_voices(args.folder, args.out, args.copies, args.seed, args.jobs)
-    print(
+    print_result(
         f"{args.out}: {len(index['clips'])} clips, {index['minutes_by_split']['train']:.1f} min train, "
         f"{_count_speakers(index)} other voices"
     )
@@ -416,7 +436,7 @@ def _run_resize(args: argparse.Namespace) -> int:
 
     _check(args.jobs >= 1, "--jobs must be at least 1")
     index = scale_speakers(args.folder, args.out, args.seed, args.jobs)
-    print(
+    print_result(
         f"{args.out}: {len(index['clips'])} clips, {index['minutes_by_split']['train']:.1f} min train, "
         f"{_count_speakers(index)} speakers"
     )

@@ -25,8 +25,11 @@ import numpy as np
 from streamingtalker_ros.audio.constants import NS_PER_S
 from streamingtalker_ros.audio.files import read_audio
 from streamingtalker_ros.cli.animate import Audio, draw_contact_sheet, render
+from streamingtalker_ros.cli.argument_types import ros_domain
 from streamingtalker_ros.errors import TalkerError, require
 from streamingtalker_ros.face.motion_clip import BlendshapeClip
+from streamingtalker_ros.output_files import atomic_output, check_output_file
+from streamingtalker_ros.process import QuietStream, print_result
 from streamingtalker_ros.resources import DEMO_AUDIO
 from streamingtalker_ros.supervision import Supervisor
 
@@ -58,7 +61,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--out-dir", default=".", help="folder for demo.mp4 and demo.png")
     parser.add_argument("--device", default="auto", help="auto, cpu or cuda")
-    parser.add_argument("--domain", type=int, help="ROS domain; a random one of 101 to 200 if left out")
+    parser.add_argument(
+        "--domain", type=ros_domain, help="ROS domain; a random one of 101 to 200 if left out"
+    )
 
 
 def run(args: argparse.Namespace) -> int:
@@ -83,12 +88,12 @@ def run(args: argparse.Namespace) -> int:
     ):
         require(module, purpose)  # now, rather than after the voice has been played
     folder = Path(args.out_dir)
-    if not folder.is_dir():
-        raise TalkerError(f"there is no folder {folder}: make it first")
+    for name in ("demo.mp4", "demo.png"):
+        check_output_file(folder / name, option="--out-dir", inputs=[args.wav])
     pcm, rate = read_audio(args.wav)
     duration = len(pcm) / rate
     domain = random.randint(*_DOMAINS) if args.domain is None else args.domain
-    print(f"voice: {args.wav}, {duration:.2f} s; ROS domain {domain} on this machine only", flush=True)
+    print_result(f"voice: {args.wav}, {duration:.2f} s; ROS domain {domain} on this machine only")
     with Supervisor(interrupt_main=True) as supervisor:
         try:
             frames, statistics = record_demo(args.wav, duration, args.device, domain)
@@ -100,12 +105,14 @@ def run(args: argparse.Namespace) -> int:
     from streamingtalker_ros.face.rendering.video import write_mp4
 
     video, picture = folder / "demo.mp4", folder / "demo.png"
-    print(f"rendering {len(clip)} frames", flush=True)
+    print_result(f"rendering {len(clip)} frames")
     write_mp4(video, render(clip, range(len(clip))), clip.frame_rate, pcm, rate)
     title = f"{Path(args.wav).name}: recorded from face_motion"
-    draw_contact_sheet(clip, Audio(pcm, rate), title=title).save(picture)
-    print(f"wrote {video} and {picture}")
-    print(format_summary(statistics, len(frames), duration))
+    sheet = draw_contact_sheet(clip, Audio(pcm, rate), title=title)
+    with atomic_output(picture) as partial:
+        sheet.save(partial)
+    print_result(f"wrote {video} and {picture}")
+    print_result(format_summary(statistics, len(frames), duration))
     return 0
 
 
@@ -138,14 +145,14 @@ def record_demo(
         talk = _CommandProcess(scratch, "talk", "--param", f"device={device}", *options)
         play = None
         try:
-            print("starting the talker", flush=True)
+            print_result("starting the talker")
             talk.wait_for(
                 lambda: recorder.wait_for_publisher(0.2) and bool(talk.read_output()), MAX_LOADING_S
             )
-            print(talk.read_output(), flush=True)
-            print("playing", flush=True)
+            print_result(talk.read_output())
+            print_result("playing")
             play = player = _CommandProcess(scratch, "play", wav, "--quiet")
-            with tqdm(unit="frame", desc="face_motion", leave=False, disable=None) as bar:
+            with tqdm(file=QuietStream(), unit="frame", desc="face_motion", leave=False, disable=None) as bar:
 
                 def both_exited() -> bool:
                     bar.update(len(recorder.frames) - bar.n)

@@ -11,7 +11,10 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
+from streamingtalker_ros.cli.argument_types import MAX_STEPS, integer, number
 from streamingtalker_ros.errors import TalkerError, require
+from streamingtalker_ros.output_files import check_output_file, write_text
+from streamingtalker_ros.process import print_result
 
 if TYPE_CHECKING:
     from streamingtalker_ros.evaluation.results import EvaluationResults
@@ -20,6 +23,9 @@ if TYPE_CHECKING:
     from streamingtalker_ros.streaming import Talker
 
 HELP = "measure a checkpoint on held-out clips"
+
+MAX_DRIFT_MINUTES = 10_000.0
+MAX_DRIFT_VOICES = 256
 
 COLUMNS = (
     ("lip_opening_r_median", "r"),
@@ -78,14 +84,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     data.add_argument(
         "--clips",
-        type=int,
+        type=integer(1),
         default=None,
         metavar="N",
         help="at most N clips of each corpus, evenly spread",
     )
     data.add_argument("--style", default=None, help="speaking style; the model's first when left out")
     data.add_argument(
-        "--steps", type=int, default=None, help="diffusion steps; the checkpoint's when left out"
+        "--steps",
+        type=integer(1, MAX_STEPS),
+        default=None,
+        help="diffusion steps; the checkpoint's when left out",
     )
     data.add_argument(
         "--bare",
@@ -111,10 +120,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--hour", action="store_true", help="drift over an hour of speech; takes 8 to 20 minutes"
     )
     further.add_argument(
-        "--drift-minutes", type=float, default=60.0, metavar="M", help="duration of the speech of --hour"
+        "--drift-minutes",
+        type=number(0.2, MAX_DRIFT_MINUTES),
+        default=60.0,
+        metavar="M",
+        help="duration of the speech of --hour",
     )
     further.add_argument(
-        "--drift-voices", type=int, default=4, metavar="N", help="seeds that --hour runs at once"
+        "--drift-voices",
+        type=integer(1, MAX_DRIFT_VOICES),
+        default=4,
+        metavar="N",
+        help="seeds that --hour runs at once",
     )
     output = parser.add_argument_group("output")
     output.add_argument("--report", default=None, metavar="FILE.html", help="page of charts and tables")
@@ -146,12 +163,12 @@ def run(args: argparse.Namespace) -> int:
         _print_scores(test_set, results)
     _print_criteria(results)
     if args.json:
-        Path(args.json).write_text(json.dumps(results.to_json(), indent=1) + "\n")
+        write_text(args.json, json.dumps(results.to_json(), indent=1) + "\n")
     if args.report:
         from streamingtalker_ros.evaluation.report.html import write_report
 
         write_report(results, args.report)
-        print(f"\nreport: {args.report}, {Path(args.report).stat().st_size / 1e6:.1f} MB")
+        print_result(f"\nreport: {args.report}, {Path(args.report).stat().st_size / 1e6:.1f} MB")
     return 0
 
 
@@ -161,13 +178,17 @@ def _check(args: argparse.Namespace) -> None:
         raise TalkerError(
             "nothing to measure on: give --corpus DIR, or --generated DIR with sound beside the motion"
         )
-    for path in filter(None, (args.report, args.json)):
-        if not Path(path).absolute().parent.is_dir():
-            raise TalkerError(f"there is no folder {Path(path).absolute().parent}: make it first")
-    if args.drift_minutes < 0.2 or args.drift_voices < 1:
-        raise TalkerError("--drift-minutes must be at least 0.2 and --drift-voices at least 1")
-    if args.clips is not None and args.clips < 1:
-        raise TalkerError("--clips must be at least 1")
+    folders = [*(folder.partition(":")[0] for folder in args.corpus or ()), args.model, args.baseline]
+    inputs = [
+        Path(folder) / name
+        for folder in filter(None, folders)
+        for name in ("index.json", "config.json", "weights.safetensors")
+    ]
+    for option in ("report", "json"):
+        if getattr(args, option):
+            check_output_file(getattr(args, option), option=f"--{option}", inputs=inputs)
+    if args.report and args.json and Path(args.report).resolve() == Path(args.json).resolve():
+        raise TalkerError("--report and --json name the same file: give two names")
     if args.report:
         for module in ("matplotlib", "jinja2"):
             require(module, "the report")
@@ -226,7 +247,7 @@ def _print_scores(test_set: TestSet, results: EvaluationResults) -> None:
     voices_text = f", {voices} voice{'s' * (voices > 1)}" if voices else ""
     if voices and test_set.is_known_voice:
         voices_text += " with other clips in the training set"
-    print(f"\n{test_set.name}: {len(test_set.clips)} clips, {test_set.seconds:.0f} s{voices_text}")
+    print_result(f"\n{test_set.name}: {len(test_set.clips)} clips, {test_set.seconds:.0f} s{voices_text}")
     systems = results.scores[test_set.name]
     width = max(map(len, systems))
     columns = [
@@ -234,9 +255,11 @@ def _print_scores(test_set: TestSet, results: EvaluationResults) -> None:
         for key, title in COLUMNS
         if any(scores[key] == scores[key] for scores in systems.values())  # not all NaN
     ]
-    print(" " * (width + 2) + "".join(f"{title:>10}" for _, title in columns))
+    print_result(" " * (width + 2) + "".join(f"{title:>10}" for _, title in columns))
     for system, scores in systems.items():
-        print(f"  {system:{width}}" + "".join(f"{_format_score(scores[key]):>10}" for key, _ in columns))
+        print_result(
+            f"  {system:{width}}" + "".join(f"{_format_score(scores[key]):>10}" for key, _ in columns)
+        )
 
 
 def _format_score(value: float) -> str:
@@ -249,7 +272,9 @@ def _print_criteria(results: EvaluationResults) -> None:
     group = None
     for criterion in check_criteria(results):
         if criterion.group != group:
-            print(f"{'' if group else chr(10)}{criterion.group}:")
+            print_result(f"{'' if group else chr(10)}{criterion.group}:")
             group = criterion.group
         status = "ok  " if criterion.passed else "FAIL"
-        print(f"  {status}  {criterion.name:46} {criterion.value:>9}  ({criterion.bound})  {criterion.data}")
+        print_result(
+            f"  {status}  {criterion.name:46} {criterion.value:>9}  ({criterion.bound})  {criterion.data}"
+        )

@@ -7,6 +7,8 @@ import argparse
 from pathlib import Path
 
 from streamingtalker_ros.errors import TalkerError
+from streamingtalker_ros.output_files import check_output_file, write_bytes
+from streamingtalker_ros.process import print_result
 
 HELP = "export a face with its ARKit shapes as .glb"
 
@@ -49,13 +51,11 @@ def run(args: argparse.Namespace) -> int:
     out = Path(args.out)
     if out.suffix.lower() != ".glb":
         raise TalkerError(f"--out {out} does not end in .glb: faces are exported as binary glTF")
+    check_output_file(out, inputs=[args.face])
     rig = default_rig() if args.face is None else load_face(args.face)
     content = write_glb(rig)
-    try:
-        out.write_bytes(content)
-    except OSError as error:
-        raise TalkerError(f"cannot write {out} ({error.strerror}): choose another --out") from None
-    print(
+    write_bytes(out, content)
+    print_result(
         f"{out}: {len(rig.vertices)} vertices, {len(rig.triangles)} triangles, "
         f"{len(rig.shape_names)} shapes, {len(content) // 1024} kB"
     )

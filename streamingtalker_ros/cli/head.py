@@ -6,11 +6,13 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING
 
-from streamingtalker_ros.process import print_line, print_warning
+from streamingtalker_ros.process import print_line, print_result, print_warning
 from streamingtalker_ros.supervision import Supervisor
 
 if TYPE_CHECKING:
     from streamingtalker_ros.robot_head import RobotHead
+
+from streamingtalker_ros.cli.argument_types import duration_s, ros_domain
 
 HELP = "drive the joints of a robot's head from face motion, within their limits"
 
@@ -33,9 +35,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default="jaw",
         help="YAML file, or one of the package: jaw, animatronic, pan_tilt, arkit, facs",
     )
-    parser.add_argument("--domain", type=int, help="ROS domain, instead of ROS_DOMAIN_ID")
+    parser.add_argument("--domain", type=ros_domain, help="ROS domain, instead of ROS_DOMAIN_ID")
     parser.add_argument("--namespace", default="", help="namespace of the node and its topics")
-    parser.add_argument("--duration", type=float, metavar="SECONDS", help="end after this time")
+    parser.add_argument("--duration", type=duration_s, metavar="SECONDS", help="end after this time")
     parser.add_argument("--check", action="store_true", help="read the file, list the joints and end")
 
 
@@ -51,12 +53,12 @@ def run(args: argparse.Namespace) -> int:
     if args.check:
         for joint in head.joints:
             gains = " + ".join(f"{gain:g} {source}" for source, gain in joint.gains.items()) or "rest"
-            print(
+            print_result(
                 f"{joint.name}: {gains} + {joint.offset:g}, {joint.min:g} to {joint.max:g}, at most "
                 f"{joint.max_velocity:g}/s and {joint.max_acceleration:g}/s²"
             )
         for output in head.outputs:
-            print(f"{output.topic}: {output.type}")
+            print_result(f"{output.topic}: {output.type}")
         return 0
     with Supervisor() as supervisor:
         _drive(head, args, supervisor)

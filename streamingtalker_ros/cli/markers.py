@@ -6,8 +6,10 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING
 
+from streamingtalker_ros.cli.argument_types import duration_s, number, ros_domain
 from streamingtalker_ros.errors import TalkerError
-from streamingtalker_ros.process import print_line, print_warning
+from streamingtalker_ros.output_files import atomic_output, check_output_file
+from streamingtalker_ros.process import print_line, print_result, print_warning
 from streamingtalker_ros.supervision import Supervisor
 
 HELP = "show face motion in RViz, as markers and a transform"
@@ -15,6 +17,7 @@ HELP = "show face motion in RViz, as markers and a transform"
 if TYPE_CHECKING:
     from streamingtalker_ros.face.rig import Rig
 
+PICTURE_ENDINGS = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".gif")
 _TILE_SIZE = (480, 600)  # pixels
 
 
@@ -32,7 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--face", metavar="PATH", help="a face of yours: .glb, .gltf, .ply or a folder of .obj shapes"
     )
-    parser.add_argument("--rate", type=float, default=25.0, help="markers per second at most")
+    parser.add_argument("--rate", type=number(1, 120), default=25.0, help="markers per second at most")
     parser.add_argument("--frame", default="head", help="frame of the face until face_motion states it")
     parser.add_argument("--face-frame", default="face", help="frame of the turning head, in /tf")
     parser.add_argument(
@@ -40,9 +43,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="no transform, the head does not turn: for a robot whose neck does",
     )
-    parser.add_argument("--domain", type=int, help="ROS domain, instead of ROS_DOMAIN_ID")
+    parser.add_argument("--domain", type=ros_domain, help="ROS domain, instead of ROS_DOMAIN_ID")
     parser.add_argument("--namespace", default="", help="namespace of the node and its topics")
-    parser.add_argument("--duration", type=float, metavar="SECONDS", help="end after this time")
+    parser.add_argument("--duration", type=duration_s, metavar="SECONDS", help="end after this time")
     parser.add_argument(
         "--picture", metavar="PNG", help="draw what RViz receives, from the bytes of the messages, and end"
     )
@@ -54,8 +57,8 @@ def run(args: argparse.Namespace) -> int:
     Args:
         args: Parsed command line, with the options of `add_arguments` as attributes.
     """
-    if not 1.0 <= args.rate <= 120.0:
-        raise TalkerError(f"--rate is {args.rate:g}: give 1 to 120 markers per second")
+    if args.picture:
+        check_output_file(args.picture, option="--picture", endings=PICTURE_ENDINGS, inputs=[args.face])
     rig = None
     if args.face:
         from streamingtalker_ros.face.formats.importers import load_face
@@ -110,9 +113,7 @@ def _save_picture(rig: Rig | None, path: str) -> int:
         for case in (EXPRESSIONS["neutral"], VISEMES["ah"], VISEMES["p b m"], EXPRESSIONS["smile"])
     ]
     picture = render(rig, faces, _TILE_SIZE)
-    try:
-        picture.save(path, optimize=True)
-    except (OSError, ValueError) as error:
-        raise TalkerError(f"{path} cannot be written ({error}): give a .png in an existing folder") from None
-    print(f"{path}: {picture.width} x {picture.height}")
+    with atomic_output(path) as partial:
+        picture.save(partial, optimize=True)
+    print_result(f"{path}: {picture.width} x {picture.height}")
     return 0

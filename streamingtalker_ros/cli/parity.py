@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from streamingtalker_ros.errors import TalkerError, require
+from streamingtalker_ros.process import print_result
 
 if TYPE_CHECKING:
     from streamingtalker_ros.model.vertex.config import VertexConfig
@@ -80,10 +81,10 @@ def run(args: argparse.Namespace) -> int:
     for name, comparison in comparisons.items():
         status = "ok" if comparison.passed else "FAIL"
         remark = "" if comparison.indices_equal else "  indices differ"
-        print(f"{name:22s} {comparison.relative_error:9.2e}  {status}{remark}")
+        print_result(f"{name:22s} {comparison.relative_error:9.2e}  {status}{remark}")
     failed = {name for name, comparison in comparisons.items() if not comparison.passed}
     worst = max(failed or comparisons, key=lambda name: comparisons[name].relative_error)
-    print(f"parity: worst {comparisons[worst].relative_error:.1e} ({worst})")
+    print_result(f"parity: worst {comparisons[worst].relative_error:.1e} ({worst})")
     return 1 if failed else 0
 
 

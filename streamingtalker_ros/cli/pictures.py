@@ -8,7 +8,6 @@ and shapes.png (all 52 ARKit shapes at weight 1).
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
@@ -20,6 +19,8 @@ from streamingtalker_ros.errors import TalkerError, require
 from streamingtalker_ros.face.arkit import ARKIT_NAMES, INDEX
 from streamingtalker_ros.face.rendering.scene import VIEWS_DEG
 from streamingtalker_ros.face.rig import Rig
+from streamingtalker_ros.output_files import atomic_output, check_output_folder
+from streamingtalker_ros.process import print_line
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -132,23 +133,23 @@ def run(args: argparse.Namespace) -> int:
     from streamingtalker_ros.face.default_head.assemble import default_rig
     from streamingtalker_ros.face.formats.importers import load_face
 
+    out = Path(args.out)
+    check_output_folder(out, inputs=[args.face])
     rig = default_rig() if args.face is None else load_face(args.face)
     if rig.shape_names != ARKIT_NAMES:
         raise TalkerError(
             f"{args.face} has no expressions to show: "
             "give a .glb with ARKit shapes or a folder of .obj shapes"
         )
-    out = Path(args.out)
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise TalkerError(f"cannot write into {out} ({error.strerror}): choose another --out") from None
+    require("PIL.Image", _PURPOSE)
+    out.mkdir(parents=True, exist_ok=True)
     for page in _pages(rig):
         path = out / f"{page.name}.png"
         picture = _draw_page(rig, page)
-        picture.save(path, optimize=True)
+        with atomic_output(path) as partial:
+            picture.save(partial, optimize=True)
         kilobytes = path.stat().st_size // 1024
-        print(f"{path}  {picture.width} x {picture.height}, {kilobytes} kB", file=sys.stderr)
+        print_line(f"{path}  {picture.width} x {picture.height}, {kilobytes} kB", error=True)
     return 0
 
 

@@ -11,6 +11,8 @@ import numpy.typing as npt
 
 from streamingtalker_ros.audio import sources
 from streamingtalker_ros.audio.constants import SAMPLE_RATE
+from streamingtalker_ros.audio.packet import MAX_SAMPLE_RATE, MIN_SAMPLE_RATE
+from streamingtalker_ros.cli.argument_types import duration_s, integer, number, ros_domain
 from streamingtalker_ros.errors import TalkerError
 from streamingtalker_ros.process import QuietStream, print_line
 from streamingtalker_ros.supervision import Supervisor
@@ -20,6 +22,8 @@ HELP = "publish an audio file or the microphone as a ROS 2 audio topic"
 if TYPE_CHECKING:
     from streamingtalker_ros.dds.audio_player import AudioPublisher
 
+MAX_PACKET_MS = 60_000.0
+MAX_PACE = 1000.0
 _WAIT_S = 10.0
 
 
@@ -39,8 +43,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--microphone", action="store_true", help="the microphone instead of a file, until Ctrl-C"
     )
     parser.add_argument("--device", help="the microphone: its number or a part of its name")
-    parser.add_argument("--rate", type=int, default=SAMPLE_RATE, help="the microphone's samples per second")
-    parser.add_argument("--seconds", type=float, help="end the microphone after this time")
+    parser.add_argument(
+        "--rate",
+        type=integer(MIN_SAMPLE_RATE, MAX_SAMPLE_RATE),
+        default=SAMPLE_RATE,
+        help="the microphone's samples per second",
+    )
+    parser.add_argument("--seconds", type=duration_s, help="end the microphone after this time")
     parser.add_argument(
         "--lineage",
         choices=("ros-drivers", "mgonzs13"),
@@ -51,16 +60,24 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--topic", default="audio", help="the topic; its format goes to TOPIC_info (ros-drivers)"
     )
     parser.add_argument("--namespace", default="", help="namespace of the topic")
-    parser.add_argument("--domain", type=int, help="ROS domain, instead of ROS_DOMAIN_ID")
-    parser.add_argument("--packet-ms", type=float, default=20.0, help="length of a packet in milliseconds")
+    parser.add_argument("--domain", type=ros_domain, help="ROS domain, instead of ROS_DOMAIN_ID")
+    parser.add_argument(
+        "--packet-ms",
+        type=number(0, MAX_PACKET_MS, above=True),
+        default=20.0,
+        help="length of a packet in milliseconds",
+    )
     parser.add_argument(
         "--pace",
-        type=float,
+        type=number(0, MAX_PACE),
         default=1.0,
         help="1: real time, 4: four times faster, 0: all at once; the stamps stay the same",
     )
     parser.add_argument(
-        "--wait", type=float, default=_WAIT_S, help="seconds to wait for a subscriber before starting anyway"
+        "--wait",
+        type=duration_s,
+        default=_WAIT_S,
+        help="seconds to wait for a subscriber before starting anyway",
     )
     parser.add_argument("--quiet", action="store_true", help="no progress bar")
 
@@ -73,8 +90,6 @@ def run(args: argparse.Namespace) -> int:
     """
     if bool(args.file) == args.microphone:
         raise TalkerError("nothing to play, or two things: give a FILE or --microphone")
-    if args.packet_ms <= 0 or args.pace < 0:
-        raise TalkerError("--packet-ms must be above 0, --pace 0 or above: see streamingtalker play --help")
     from streamingtalker_ros.dds.audio_player import AudioPublisher
 
     samples, rate = (None, args.rate) if args.microphone else sources.load_pcm16(args.file)

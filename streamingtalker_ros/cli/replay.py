@@ -12,7 +12,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from streamingtalker_ros.audio.constants import NS_PER_S
+from streamingtalker_ros.cli.argument_types import integer
 from streamingtalker_ros.errors import TalkerError, require
+from streamingtalker_ros.model.control_ranges import SEED_RANGE
+from streamingtalker_ros.output_files import check_output_file, check_output_folder, write_text
+from streamingtalker_ros.process import QuietStream, print_result
 from streamingtalker_ros.runtime import parameters
 
 if TYPE_CHECKING:
@@ -41,7 +45,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--topic", help="the audio; if left out /audio, or the only topic of an audio type")
     parser.add_argument("--report", metavar="FILE", help="write an HTML page with the figures and curves")
     parser.add_argument("--storage", choices=("sqlite3", "mcap"), help="of BAG2; that of BAG if left out")
-    parser.add_argument("--seed", type=int, help="of the noise; the parameter file's if left out")
+    parser.add_argument(
+        "--seed", type=integer(*SEED_RANGE), help="of the noise; the parameter file's if left out"
+    )
     parser.add_argument("--model", help="folder of a checkpoint; the parameter file's if left out")
     parser.add_argument("--device", help="auto, cpu, cuda or cuda:N; the parameter file's if left out")
     parser.add_argument(
@@ -71,9 +77,13 @@ def run(args: argparse.Namespace) -> int:
     from streamingtalker_ros.runtime.worker import load_talker
 
     report_path = Path(args.report) if args.report else None
-    for path in filter(None, (report_path, Path(args.out))):
-        if not path.absolute().parent.is_dir():
-            raise TalkerError(f"there is no folder {path.absolute().parent}: create it first")
+    check_output_folder(args.out, must_be_new=True)
+    if not Path(args.out).absolute().parent.is_dir():
+        raise TalkerError(f"there is no folder {Path(args.out).absolute().parent}: create it first")
+    if report_path:
+        bag_path = Path(args.bag)
+        inputs = sorted(bag_path.iterdir()) if bag_path.is_dir() else [bag_path]
+        check_output_file(report_path, option="--report", inputs=inputs)
     with rosbag_io.BagInput(args.bag) as bag:
         topic, reference_topic = bag.audio_topic(args.topic), bag.motion_topic()
         total = bag.count(*filter(None, (topic, bag.info_topic(topic))))
@@ -82,7 +92,14 @@ def run(args: argparse.Namespace) -> int:
         start = time.monotonic()
         with (
             output as out,
-            tqdm(total=total, desc="replaying", unit="message", leave=False, disable=None) as bar,
+            tqdm(
+                file=QuietStream(),
+                total=total,
+                desc="replaying",
+                unit="message",
+                leave=False,
+                disable=None,
+            ) as bar,
         ):
             result = replay.replay(bag, out, topic, talker, values, rig, _warn, bar.update)
         duration = time.monotonic() - start
@@ -96,16 +113,16 @@ def run(args: argparse.Namespace) -> int:
                 _warn(f"{reference_topic} cannot serve as reference: {error}")
                 reference = None
     counts = _counts(result.statistics)
-    print(
+    print_result(
         f"{args.out}: {result.statistics.frames} frames of audio and {result.statistics.idle_frames} idle "
         f"frames from {result.seconds:.2f} s of {topic}, in {duration:.1f} s "
         f"({result.seconds / duration:.1f} times real time)"
     )
-    print(", ".join(f"{name} {value}" for name, value in counts.items()))
+    print_result(", ".join(f"{name} {value}" for name, value in counts.items()))
     if figures:
-        print(f"against {reference_topic} of {args.bag}:")
+        print_result(f"against {reference_topic} of {args.bag}:")
         for name, value in figures.items():
-            print(f"  {name:22} {value:.4g}")
+            print_result(f"  {name:22} {value:.4g}")
     if report_path:
         conditions = {
             "bag": args.bag,
@@ -122,8 +139,8 @@ def run(args: argparse.Namespace) -> int:
         if figures:
             sections[f"Against {reference_topic}"] = figures
         page = _render_page(args.bag, sections, result, reference, rig, talker.frame_rate)
-        report_path.write_text(page, encoding="utf-8")
-        print(f"wrote {report_path}")
+        write_text(report_path, page)
+        print_result(f"wrote {report_path}")
     return 0
 
 
@@ -185,4 +202,4 @@ def _render_page(
 
 
 def _warn(message: str) -> None:
-    print(f"streamingtalker: warning: {message}", flush=True)
+    print_result(f"streamingtalker: warning: {message}")

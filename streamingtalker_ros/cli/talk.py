@@ -9,8 +9,10 @@ import json
 import time
 from typing import TYPE_CHECKING
 
+from streamingtalker_ros.cli.argument_types import duration_s, ros_domain
 from streamingtalker_ros.errors import TalkerError
-from streamingtalker_ros.process import FaultLog, print_line, print_warning
+from streamingtalker_ros.output_files import check_output_file, write_text
+from streamingtalker_ros.process import FaultLog, print_line, print_result, print_warning
 from streamingtalker_ros.runtime import parameters
 from streamingtalker_ros.supervision import Supervisor
 
@@ -49,14 +51,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=[],
         help="set one parameter, such as device=cpu or idle=false; may be repeated",
     )
-    parser.add_argument("--domain", type=int, help="ROS domain, instead of ROS_DOMAIN_ID")
+    parser.add_argument("--domain", type=ros_domain, help="ROS domain, instead of ROS_DOMAIN_ID")
     parser.add_argument(
         "--namespace", default="", help="namespace of the node, for several talkers in one domain"
     )
-    parser.add_argument("--duration", type=float, metavar="SECONDS", help="end after this time")
+    parser.add_argument("--duration", type=duration_s, metavar="SECONDS", help="end after this time")
     parser.add_argument(
         "--until-idle",
-        type=float,
+        type=duration_s,
         metavar="SECONDS",
         help="end when audio has been received and then none for this time",
     )
@@ -72,6 +74,8 @@ def run(args: argparse.Namespace) -> int:
     """
     if args.list_params:
         return _list_parameters()
+    if args.stats:
+        check_output_file(args.stats, option="--stats", inputs=[args.params])
     file = parameters.ParameterFile(args.params, [parameters.parse_assignment(text) for text in args.param])
     values = file.read()
     with Supervisor() as supervisor:
@@ -109,9 +113,10 @@ def _talk(
                 "frame_rate": talker.frame_rate,
                 **worker.statistics(),
             }
-            with open(args.stats, "w", encoding="utf-8") as output:
-                json.dump(statistics, output, indent=1)
-        print_line(worker.summary())
+            print_line(worker.summary())
+            write_text(args.stats, json.dumps(statistics, indent=1))
+        else:
+            print_line(worker.summary())
     finally:
         node.close()
 
@@ -171,7 +176,7 @@ def _list_parameters() -> int:
         meta = parameter.metadata
         allowed = "" if not meta["choices"] else f" One of {', '.join(meta['choices'])}."
         allowed = allowed if not meta["range"] else f" From {meta['range'][0]} to {meta['range'][1]}."
-        print(
+        print_result(
             f"{name} ({parameters.type_name(parameter)}, default {defaults[name]!r}): "
             f"{meta['description']}{allowed}"
         )

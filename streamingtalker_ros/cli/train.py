@@ -18,9 +18,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from streamingtalker_ros.cli.argument_types import MAX_PROCESSES, integer, number
 from streamingtalker_ros.errors import TalkerError, require
+from streamingtalker_ros.output_files import check_output_file, check_output_folder
+from streamingtalker_ros.process import print_result
 
 HELP = "train a talker: stage by stage, or corpora, stages and checkpoint by one command"
+
+PICTURE_ENDINGS = (".png", ".pdf", ".svg", ".jpg", ".jpeg")
 
 STAGES = {
     "codec": "stage 1: the motion codec",
@@ -29,6 +34,7 @@ STAGES = {
     "articulation-heads": "the blendshape family's heads for lip contact and aperture, after stage 2",
     "all": "corpora, all stages and the checkpoint; completed steps are not repeated",
 }
+MAX_WEIGHT = 1e9  # of a checkpoint in an average, of a term of a loss
 OLD_STAGE_NAMES = {"encoder": "listener", "generator": "talker", "articulation-heads": "closure"}
 SOURCES = {
     "grid": "GRID's speaker 1: videos, word times beside them in alignments/",
@@ -63,7 +69,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _stage_options() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(add_help=False)
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     parser.add_argument(
         "--corpus",
         action="append",
@@ -87,7 +93,12 @@ def _stage_options() -> argparse.ArgumentParser:
         default="auto",
         help="auto, cpu, cuda or cuda:N; `accelerate launch` assigns one to each process",
     )
-    parser.add_argument("--threads", type=int, default=None, help="CPU threads; one per core when left out")
+    parser.add_argument(
+        "--threads",
+        type=integer(1, MAX_PROCESSES),
+        default=None,
+        help="CPU threads; one per core when left out",
+    )
     vertex = parser.add_argument_group("the vertex family")
     vertex.add_argument(
         "--dataset",
@@ -122,7 +133,10 @@ def _stage_options() -> argparse.ArgumentParser:
         help="what `corpus from-video --stage track` wrote, where mediapipe is not installed here",
     )
     sources.add_argument(
-        "--jobs", type=int, default=None, help="processes that make corpora; one per core when left out"
+        "--jobs",
+        type=integer(1, MAX_PROCESSES),
+        default=None,
+        help="processes that make corpora; one per core when left out",
     )
     sources.add_argument("--dry-run", action="store_true", help="only print what would be done")
     return parser
@@ -137,7 +151,7 @@ def _add_tools(stages: Any, formatter_class: Any) -> None:
     )
     average.add_argument("--out", required=True, metavar="DIR", help="checkpoint to write")
     average.add_argument(
-        "--weights", nargs="+", type=float, default=None, help="of each; equal when left out"
+        "--weights", nargs="+", type=number(0, MAX_WEIGHT), default=None, help="of each; equal when left out"
     )
     average.add_argument(
         "--base",
@@ -159,11 +173,11 @@ def _add_tools(stages: Any, formatter_class: Any) -> None:
         tool.add_argument(
             "--out", type=Path, default=None, help="file to write; the package's file when left out"
         )
-        tool.add_argument("--steps", type=int, default=None, help="optimizer steps")
+        tool.add_argument("--steps", type=integer(1), default=None, help="optimizer steps")
         if name == "coarticulation-fit":
             tool.add_argument(
                 "--prior-weight",
-                type=float,
+                type=number(0, MAX_WEIGHT),
                 default=None,
                 help="weight of the distance from the hand-written numbers",
             )
@@ -192,6 +206,7 @@ def run(args: argparse.Namespace) -> int:
 
 def _train(args: argparse.Namespace) -> int:
     _check(args)
+    check_output_folder(args.out)
     torch = require("torch", "training")
     is_distributed = int(os.environ.get("WORLD_SIZE", "1")) > 1
     if args.threads or not is_distributed:  # main() sets one thread, which suits a stream
@@ -203,9 +218,9 @@ def _train(args: argparse.Namespace) -> int:
     result = _train_vertex_stage(args) if args.dataset else _train_blendshape_stage(args)
     if os.environ.get("RANK", "0") == "0":  # one of several processes prints
         if isinstance(result, dict):
-            print(", ".join(f"{name} {value:.4g}" for name, value in result.items()))
+            print_result(", ".join(f"{name} {value:.4g}" for name, value in result.items()))
         else:
-            print(f"checkpoint: {result}")
+            print_result(f"checkpoint: {result}")
     return 0
 
 
@@ -235,8 +250,6 @@ def _check(args: argparse.Namespace) -> None:
             "nothing to train on: give --corpus a folder written by `streamingtalker corpus`, or --dataset "
             "vocaset or biwi with --data"
         )
-    if min(args.threads or 1, args.jobs or 1) < 1:
-        raise TalkerError("--threads and --jobs must be at least 1")
 
 
 def _train_vertex_stage(args: argparse.Namespace) -> Path | dict[str, Any]:
@@ -288,24 +301,24 @@ def _train_all(args: argparse.Namespace) -> int:
         args.jobs,
     )
     for omission in plan.omissions:
-        print(omission)
+        print_result(omission)
     for corpus in plan.corpora:  # report an invalid option here, not after hours
         _parse_corpus_arguments(corpus.arguments)
     if args.dry_run:
         for corpus in plan.corpora:
-            print(shlex.join(["streamingtalker", "corpus", *corpus.arguments]))
+            print_result(shlex.join(["streamingtalker", "corpus", *corpus.arguments]))
         names = ", ".join(folder.name for folder in plan.folders)
-        print(f"then codec, encoder, generator and articulation heads on {names}")
+        print_result(f"then codec, encoder, generator and articulation heads on {names}")
         return 0
 
     def make_corpus(arguments: list[str]) -> None:
         from streamingtalker_ros.cli import corpus
 
-        print("  " + shlex.join(["streamingtalker", "corpus", *arguments]), flush=True)
+        print_result("  " + shlex.join(["streamingtalker", "corpus", *arguments]))
         corpus.run(_parse_corpus_arguments(arguments))
 
     folder = pipeline.run_pipeline(plan, make_corpus, args.start, args.device)
-    print(f"checkpoint: {folder}; measure it with\n{shlex.join(pipeline.evaluation_command(plan))}")
+    print_result(f"checkpoint: {folder}; measure it with\n{shlex.join(pipeline.evaluation_command(plan))}")
     return 0
 
 
@@ -321,8 +334,9 @@ def _average(args: argparse.Namespace) -> int:
     from streamingtalker_ros.model.blendshape import checkpoint
     from streamingtalker_ros.training.checkpoint_averaging import average_encoders
 
+    check_output_folder(args.out, inputs=[*args.folders, args.base])
     checkpoint.save(args.out, average_encoders(args.folders, args.weights, args.base))
-    print(f"checkpoint: {args.out}")
+    print_result(f"checkpoint: {args.out}")
     return 0
 
 
@@ -335,6 +349,12 @@ def _plot_curves(args: argparse.Namespace) -> int:
         if not separator:
             raise TalkerError(f"{word!r} names no folder: give NAME=DIR")
         runs[name] = folder
+    require("matplotlib", "the picture")
+    folder = Path(args.picture).parent
+    check_output_folder(folder, option="--picture")
+    if folder.is_dir():
+        inputs = [Path(run) / "log.csv" for run in runs.values()]
+        check_output_file(args.picture, option="--picture", endings=PICTURE_ENDINGS, inputs=inputs)
     plot_curves(runs, args.picture)
     return 0
 
@@ -343,18 +363,22 @@ def _fit_coarticulation(args: argparse.Namespace) -> int:
     require("torch", "fitting the coarticulation model")
     from streamingtalker_ros.training import coarticulation_fit as fit
 
+    path = args.out or fit.PARAMETERS_PATH
+    check_output_file(path, inputs=[args.corpus / "index.json"])
     out = fit.run(
         args.corpus,
-        args.out or fit.PARAMETERS_PATH,
+        path,
         args.steps or fit.STEPS,
         fit.PRIOR_WEIGHT if args.prior_weight is None else args.prior_weight,
     )
-    print(out)
+    print_result(str(out))
     return 0
 
 
 def _train_residual(args: argparse.Namespace) -> int:
     from streamingtalker_ros.training import coarticulation_residual as residual
 
-    print(residual.run(args.corpus, args.out or residual.WEIGHTS_PATH, args.steps or residual.STEPS))
+    path = args.out or residual.WEIGHTS_PATH
+    check_output_file(path, endings=(".npz",))
+    print_result(str(residual.run(args.corpus, path, args.steps or residual.STEPS)))
     return 0

@@ -6,6 +6,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from streamingtalker_ros.cli.argument_types import integer, number, ros_domain
 from streamingtalker_ros.errors import TalkerError, require
 from streamingtalker_ros.process import on_stop_signals, print_line, print_warning
 
@@ -23,7 +24,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "a running talker, and see the face speak in time. Ctrl-C ends it. The page fetches nothing from "
         "elsewhere."
     )
-    parser.add_argument("--port", type=int, default=8080, help="port to serve on; 0 for any free one")
+    parser.add_argument(
+        "--port", type=integer(0, 65_535), default=8080, help="port to serve on; 0 for any free one"
+    )
     parser.add_argument(
         "--host",
         default="127.0.0.1",
@@ -43,9 +46,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="URL",
         help="origin of a reverse proxy that may open a WebSocket, such as https://robot.example; repeatable",
     )
-    parser.add_argument("--visitors", type=int, help="maximum number of visitors at once")
+    parser.add_argument("--visitors", type=integer(1, 1000), help="maximum number of visitors at once")
     parser.add_argument(
-        "--session-minutes", type=float, help="duration after which a visitor has to connect again"
+        "--session-minutes", type=number(1, 1440), help="duration after which a visitor has to connect again"
     )
     parser.add_argument("--device", default="auto", help="auto, cpu or cuda")
     parser.add_argument("--model", help="folder of a checkpoint; the one inside the package if left out")
@@ -54,7 +57,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="PATH",
         help="face to show: a .glb with ARKit morph targets, or a folder of .obj shapes",
     )
-    parser.add_argument("--domain", type=int, help="ROS domain to watch, instead of ROS_DOMAIN_ID")
+    parser.add_argument("--domain", type=ros_domain, help="ROS domain to watch, instead of ROS_DOMAIN_ID")
     parser.add_argument("--namespace", default="", help="namespace of the talker to watch")
 
 
@@ -72,14 +75,8 @@ def run(args: argparse.Namespace) -> int:
     """
     for module in ("starlette", "uvicorn", "websockets", "torch"):
         require(module, "the web server" if module != "torch" else "the model")
-    if args.visitors is not None and not 1 <= args.visitors <= 1000:
-        raise TalkerError(f"--visitors {args.visitors} cannot be: give 1 to 1000")
-    if args.session_minutes is not None and not 1 <= args.session_minutes <= 1440:
-        raise TalkerError(f"--session-minutes {args.session_minutes:g} cannot be: give 1 to 1440")
     if bool(args.certificate) != bool(args.key):
         raise TalkerError("https needs both --certificate and --key")
-    if not 0 <= args.port <= 65535:
-        raise TalkerError(f"--port {args.port} cannot be: give 0 to 65535")
     from streamingtalker_ros.streaming import Talker
     from streamingtalker_ros.web import assets
     from streamingtalker_ros.web.app import WebContext

@@ -8,7 +8,6 @@ language occurs in the test split only, to measure how the model generalizes to 
 from __future__ import annotations
 
 import itertools
-import json
 import os
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
@@ -27,6 +26,7 @@ from streamingtalker_ros.corpus.storage import (
     read_entries,
     save_clip,
     write_index,
+    write_part,
 )
 from streamingtalker_ros.corpus.synthetic import group_utterances, join_utterances
 from streamingtalker_ros.errors import TalkerError, require
@@ -159,5 +159,5 @@ def _build_batch(job: tuple[Path, str, int, int]) -> list[Index]:
         clip.weights, clip.head = face_motion.synthesize_speaker_motion(clip, speaker)
         text = " ".join(utterance.text for utterance in group)
         entries.append(save_clip(folder, clip, speaker=speaker, language=language, **prosody, text=text))
-    part_path.write_text(json.dumps(entries))
+    write_part(part_path, entries)
     return entries

@@ -35,6 +35,7 @@ from streamingtalker_ros.corpus.storage import (
     save_clip,
     upgrade_entry,
     write_index,
+    write_part,
 )
 from streamingtalker_ros.errors import TalkerError, require
 from streamingtalker_ros.phonetics.forced_alignment import align
@@ -434,9 +435,7 @@ def _build_batch(
         clip.weights, clip.head = face_motion.synthesize_speaker_motion(clip, speaker)
         text = " ".join(recording.text for recording, _, _ in group)
         entries.append(save_clip(out, clip, speaker=speaker, source=group[0][0].source, text=text))
-    partial = part_path.with_suffix(f".{os.getpid()}")
-    partial.write_text(json.dumps([entries, rejected]))
-    partial.rename(part_path)
+    write_part(part_path, [entries, rejected])
     return entries, rejected
 
 

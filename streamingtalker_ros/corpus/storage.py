@@ -23,6 +23,7 @@ from streamingtalker_ros.audio.constants import HOP_LENGTH, SAMPLE_RATE
 from streamingtalker_ros.coarticulation import upper_face
 from streamingtalker_ros.errors import TalkerError, require
 from streamingtalker_ros.face.arkit import ARKIT_NAMES
+from streamingtalker_ros.output_files import atomic_output, write_text
 from streamingtalker_ros.phonetics.phones import Phone
 
 SPLITS: Final = ("train", "validation", "test")
@@ -274,7 +275,7 @@ def write_index(folder: str | os.PathLike[str], index: Index) -> Index:
     Returns:
         The index.
     """
-    (Path(folder) / "index.json").write_text(json.dumps(index, indent=1))
+    write_text(Path(folder) / "index.json", json.dumps(index, indent=1))
     return index
 
 
@@ -327,6 +328,16 @@ def read_entries(path: str | os.PathLike[str]) -> list[Index]:
     return [upgrade_entry(entry) for entry in json.loads(Path(path).read_text())]
 
 
+def write_part(path: str | os.PathLike[str], content: object) -> None:
+    """Write a file of `parts/`, which tells a second call what an interrupted build has finished.
+
+    Args:
+        path: JSON file.
+        content: What is finished, as JSON can hold it.
+    """
+    write_text(path, json.dumps(content), sync=False)
+
+
 def save_clip(folder: str | os.PathLike[str], clip: Clip, **metadata: Any) -> Index:
     """Write the two files of a clip.
 
@@ -337,23 +348,28 @@ def save_clip(folder: str | os.PathLike[str], clip: Clip, **metadata: Any) -> In
 
     Returns:
         The entry of the clip in the index.
+
+    Raises:
+        TalkerError: If a file cannot be written.
     """
     soundfile = require("soundfile", "writing a corpus")
     path = Path(folder) / clip.split / clip.name
     path.parent.mkdir(parents=True, exist_ok=True)
-    soundfile.write(str(path.with_suffix(".flac")), clip.pcm, SAMPLE_RATE, subtype="PCM_16")
+    with atomic_output(path.with_suffix(".flac"), sync=False) as partial:
+        soundfile.write(str(partial), clip.pcm, SAMPLE_RATE, subtype="PCM_16")
     measurements = {key: getattr(clip, key) for key in LIP_MEASUREMENTS if getattr(clip, key) is not None}
     phones = clip.phones
-    np.savez_compressed(
-        path.with_suffix(".npz"),
-        weights=clip.weights.astype(np.float16),
-        head=clip.head,
-        **measurements,
-        names=np.array([phone.name for phone in phones]),
-        starts=np.array([phone.start for phone in phones]),
-        ends=np.array([phone.end for phone in phones]),
-        stress=np.array([phone.stress for phone in phones], np.int8),
-    )
+    with atomic_output(path.with_suffix(".npz"), sync=False) as partial, partial.open("wb") as file:
+        np.savez_compressed(
+            file,
+            weights=clip.weights.astype(np.float16),
+            head=clip.head,
+            **measurements,
+            names=np.array([phone.name for phone in phones]),
+            starts=np.array([phone.start for phone in phones]),
+            ends=np.array([phone.end for phone in phones]),
+            stress=np.array([phone.stress for phone in phones], np.int8),
+        )
     return {
         "name": clip.name,
         "split": clip.split,

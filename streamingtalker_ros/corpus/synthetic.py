@@ -7,7 +7,6 @@
 from __future__ import annotations
 
 import itertools
-import json
 import math
 import os
 from collections.abc import Iterable, Iterator, Sequence
@@ -30,6 +29,7 @@ from streamingtalker_ros.corpus.storage import (
     read_entries,
     save_clip,
     write_index,
+    write_part,
 )
 from streamingtalker_ros.errors import TalkerError, require
 from streamingtalker_ros.phonetics import flite_festival_tts
@@ -238,7 +238,7 @@ def _build_batch(job: _BatchJob) -> list[Index]:
         clip.weights, clip.head = face_motion.synthesize_speaker_motion(clip, speaker)
         text = " ".join(utterance.text for utterance in group)
         entries.append(save_clip(folder, clip, speaker=speaker, tempo=tempo, text=text))
-    part_path.write_text(json.dumps(entries))
+    write_part(part_path, entries)
     return entries
 
 

@@ -29,6 +29,7 @@ from streamingtalker_ros.corpus.storage import (
     save_clip,
     upgrade_entry,
     write_index,
+    write_part,
 )
 from streamingtalker_ros.errors import TalkerError, require
 
@@ -216,7 +217,5 @@ def _convert_clip(job: tuple[Clip, Path, int, list[int]]) -> list[Index]:
                 formant_scale=round(formant_scale, 3),
             )
         )
-    partial = part_path.with_suffix(".partial")
-    partial.write_text(json.dumps({"state": state, "clips": entries}))
-    partial.replace(part_path)
+    write_part(part_path, {"state": state, "clips": entries})
     return entries

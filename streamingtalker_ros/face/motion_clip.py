@@ -15,6 +15,7 @@ from streamingtalker_ros.face.arkit import ARKIT_NAMES
 from streamingtalker_ros.face.default_head.assemble import default_rig
 from streamingtalker_ros.face.rendering.renderer import Renderer, create_renderer
 from streamingtalker_ros.face.rig import Rig
+from streamingtalker_ros.output_files import atomic_output
 
 
 @dataclass(frozen=True)
@@ -115,9 +116,15 @@ def write_npz(path: str | os.PathLike[str], clip: MotionClip) -> None:
     Args:
         path: File to write, replaced if it exists; .npz is appended to a name that does not end with it.
         clip: The motion.
+
+    Raises:
+        TalkerError: If the file cannot be written.
     """
     arrays: dict[str, Any] = dict(clip.arrays())
-    np.savez_compressed(path, **arrays)
+    name = os.fspath(path)
+    name = name if name.endswith(".npz") else f"{name}.npz"
+    with atomic_output(name) as partial, partial.open("wb") as file:
+        np.savez_compressed(file, **arrays)
 
 
 def render_frames(

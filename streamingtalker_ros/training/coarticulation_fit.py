@@ -31,6 +31,7 @@ from streamingtalker_ros.corpus.storage import Clip, load_corpus, read_index
 from streamingtalker_ros.errors import TalkerError
 from streamingtalker_ros.face.arkit import ARKIT_NAMES, INDEX
 from streamingtalker_ros.face.default_head.assemble import default_rig
+from streamingtalker_ros.output_files import write_text
 from streamingtalker_ros.phonetics.phones import (
     BILABIALS,
     INITIAL_TARGETS,
@@ -542,6 +543,6 @@ def run(
     sources = {**read_index(corpus).get("sources", {}), "clips": len(train_set)}
     text = json.dumps(mouth.to_json(gain, sources), indent=1)
     text = re.sub(r"\[\s+([^\[\]]*?)\s+\]", lambda found: "[" + re.sub(r"\s+", " ", found[1]) + "]", text)
-    out.write_text(text + "\n", encoding="utf-8")
+    write_text(out, text + "\n")
     _log.info("%s: gain %.2f", out, gain)
     return out

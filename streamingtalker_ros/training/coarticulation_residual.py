@@ -26,6 +26,7 @@ from streamingtalker_ros.coarticulation.residual import (
 )
 from streamingtalker_ros.corpus.storage import Clip, load_corpus
 from streamingtalker_ros.errors import TalkerError, require
+from streamingtalker_ros.output_files import atomic_output
 
 HIDDEN_WIDTH = 128
 STEPS = 3000
@@ -167,5 +168,6 @@ def run(corpus: Path, out: Path = WEIGHTS_PATH, steps: int = STEPS) -> Path:
     gap, width = test_set.correlation(network)
     _log.info("network: lip gap r %.3f, width r %.3f, gain %s", gap, width, network["gain"].round(2))
     arrays = {name: value.astype(np.float16) for name, value in network.items()}
-    np.savez_compressed(out, **arrays)  # pyright: ignore[reportArgumentType]
+    with atomic_output(out) as partial, partial.open("wb") as file:
+        np.savez_compressed(file, **arrays)  # pyright: ignore[reportArgumentType]
     return out

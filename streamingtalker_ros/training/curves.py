@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from streamingtalker_ros.errors import TalkerError, require
+from streamingtalker_ros.output_files import atomic_output
 
 Array = npt.NDArray[np.float64]
 
@@ -83,7 +84,7 @@ def plot_curves(runs: Mapping[str, str | Path], picture: str | Path) -> None:
         picture: PNG file to write.
 
     Raises:
-        TalkerError: if a folder holds no log, or matplotlib is missing.
+        TalkerError: if a folder holds no log, matplotlib is missing, or the picture cannot be written.
     """
     require("matplotlib", "the picture").use("Agg")
     from matplotlib import pyplot
@@ -97,8 +98,11 @@ def plot_curves(runs: Mapping[str, str | Path], picture: str | Path) -> None:
     panels[-1, 0].set_xlabel("step")
     figure.supylabel("loss relative to its beginning", fontsize=10)
     Path(picture).parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(picture, metadata={"Software": None})
-    pyplot.close(figure)
+    try:
+        with atomic_output(picture) as partial:
+            figure.savefig(partial, metadata={"Software": None})
+    finally:
+        pyplot.close(figure)
 
 
 def _plot_run(panel: Any, title: str, names: Sequence[str], rows: Array) -> None:

@@ -19,6 +19,7 @@ from typing import Any
 
 from streamingtalker_ros.config_files import read_json
 from streamingtalker_ros.errors import TalkerError, require
+from streamingtalker_ros.output_files import write_text
 from streamingtalker_ros.training.recipe import Recipe, model_values
 from streamingtalker_ros.training.recipe_keys import OLD_CORPUS_KEYS, OLD_STAGES, modernize_sections
 
@@ -405,9 +406,7 @@ class StepLog:
             self._write()
 
     def _write(self) -> None:
-        partial = self.path.with_suffix(".partial")
-        partial.write_text(json.dumps(self.rows, indent=1) + "\n")
-        partial.replace(self.path)
+        write_text(self.path, json.dumps(self.rows, indent=1) + "\n")
 
 
 def _modernize_settings(settings: Mapping[str, Any]) -> dict[str, Any]:

@@ -28,6 +28,7 @@ from streamingtalker_ros.model.blendshape import checkpoint
 from streamingtalker_ros.model.blendshape.codec import MotionCodec
 from streamingtalker_ros.model.blendshape.config import TalkerConfig
 from streamingtalker_ros.model.blendshape.network import TalkerNetwork
+from streamingtalker_ros.output_files import atomic_output, write_text
 from streamingtalker_ros.training import distributed, motion_gain
 from streamingtalker_ros.training.articulation_heads import (
     ArticulationHeadStage,
@@ -164,7 +165,7 @@ def train_codec(
     metrics.update(evaluate_codec(codec, load_held_out(corpora)))
     if process.rank == 0:
         checkpoint.save(folder, network)
-        (folder / METRICS_FILE).write_text(json.dumps(metrics, indent=2) + "\n")
+        write_text(folder / METRICS_FILE, json.dumps(metrics, indent=2) + "\n")
     return metrics
 
 
@@ -275,7 +276,8 @@ def train_encoder(
                 for parameter, old in zip(parameters.values(), initial, strict=True):
                     parameter.lerp_(old, config.initial_weights_ratio)
             checkpoint.save(folder, network)
-        torch.save(stage.probe.cpu().state_dict(), folder / PROBE_FILE)
+        with atomic_output(folder / PROBE_FILE) as partial, partial.open("wb") as file:
+            torch.save(stage.probe.cpu().state_dict(), file)
     return folder
 
 

@@ -23,6 +23,7 @@ import torch
 from tqdm import tqdm
 
 from streamingtalker_ros.errors import TalkerError
+from streamingtalker_ros.output_files import atomic_output, write_text
 from streamingtalker_ros.training import distributed
 
 LR_SCHEDULES = ("cosine", "halving", "constant")
@@ -104,6 +105,12 @@ def tensorboard_writer(folder: Path, step: int) -> Any | None:
     except ImportError:
         return None
     return SummaryWriter(folder, purge_step=step)  # pyright: ignore[reportPrivateImportUsage]
+
+
+def _row_step(row: str, default: int) -> int:
+    """Return the step of a row of the log; `default` for a row that a kill has cut."""
+    step = row.split(",")[0]
+    return int(step) if row.endswith("\n") and step.isdigit() else default
 
 
 class Trainer:
@@ -225,8 +232,8 @@ class Trainer:
         path = self.folder / LOG_FILE
         rows = path.read_text().splitlines(keepends=True) if path.exists() else []
         if rows:
-            retained = [row for row in rows[1:] if int(row.split(",")[0]) <= self.step]
-            path.write_text("".join([rows[0], *retained]))
+            retained = [row for row in rows[1:] if _row_step(row, self.step + 1) <= self.step]
+            write_text(path, "".join([rows[0], *retained]))
 
     def save(self, buffers: Mapping[str, torch.Tensor] | None = None) -> None:
         """Write the state that resumes this run, atomically.
@@ -242,9 +249,8 @@ class Trainer:
             "parameters": {name: p.detach() for name, p in self.parameters.items()},
             "buffers": {name: tensor.detach() for name, tensor in (buffers or {}).items()},
         }
-        partial = self.folder / "state.tmp"
-        torch.save(state, partial)
-        partial.replace(self.folder / STATE_FILE)
+        with atomic_output(self.folder / STATE_FILE) as partial, partial.open("wb") as file:
+            torch.save(state, file)
 
     @torch.no_grad()
     def _resume(self) -> None:

@@ -30,6 +30,7 @@ from streamingtalker_ros.corpus.storage import (
     save_clip,
     upgrade_entry,
     write_index,
+    write_part,
 )
 from streamingtalker_ros.corpus.video import tracking
 from streamingtalker_ros.corpus.video.blendshape_solver import solve_weights
@@ -51,6 +52,7 @@ from streamingtalker_ros.corpus.video.neutral_pose import (
 from streamingtalker_ros.corpus.video.transcript import crop_phones, label_phones
 from streamingtalker_ros.errors import TalkerError, require
 from streamingtalker_ros.face.rig import Rig
+from streamingtalker_ros.output_files import atomic_output, write_text
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -130,9 +132,8 @@ def build_video_corpus(
         raise TalkerError("every video was rejected: there is nothing to build a corpus from")
     speaker_face = _estimate_speaker_face(usable, landmarks, report)
     neutral = speaker_face.neutral
-    np.savez(
-        folder / "neutral.npz", reference=speaker_face.reference, points=neutral.points, head=neutral.head
-    )
+    with atomic_output(folder / "neutral.npz") as partial, partial.open("wb") as file:
+        np.savez(file, reference=speaker_face.reference, points=neutral.points, head=neutral.head)
     paths = {path.stem: path for path in unique}
     splits = {path.stem: assign_split(k, hold_out_every) for k, path in enumerate(unique)}
     work = [
@@ -147,7 +148,7 @@ def build_video_corpus(
         results = pool.map(_solve_video, work, chunksize=4)
         for video_entries in progress(results, total=len(work), desc="clips", unit="video"):
             entries += video_entries
-    (folder / "rejected.json").write_text(json.dumps(rejected, indent=1))
+    write_text(folder / "rejected.json", json.dumps(rejected, indent=1))
     return write_index(
         folder,
         {
@@ -366,7 +367,8 @@ def _solve_video(job: _SolveJob) -> list[Index]:
 
             path = job.folder / "pictures" / f"{clip.name}.png"
             path.parent.mkdir(exist_ok=True)
-            draw_preview(clip, track, span, job.video, basis, neutral).save(path)
+            with atomic_output(path, sync=False) as partial:
+                draw_preview(clip, track, span, job.video, basis, neutral).save(partial)
     part_path.parent.mkdir(exist_ok=True)
-    part_path.write_text(json.dumps({"state": state, "clips": entries}))
+    write_part(part_path, {"state": state, "clips": entries})
     return entries

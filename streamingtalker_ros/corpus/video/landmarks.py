@@ -17,6 +17,7 @@ import numpy as np
 
 from streamingtalker_ros.errors import TalkerError
 from streamingtalker_ros.face.formats.array_files import read_npz
+from streamingtalker_ros.output_files import atomic_output
 
 NUM_LANDMARKS: Final = 478
 """468 landmarks of the face mesh and 5 of each iris."""
@@ -90,9 +91,7 @@ class LandmarkTrack:
         Args:
             path: NAME.npz.
         """
-        path = Path(path)
-        partial = path.with_name(path.name + ".part")
-        with open(partial, "wb") as file:
+        with atomic_output(path) as partial, partial.open("wb") as file:
             np.savez_compressed(
                 file,
                 points=self.points.astype(np.float32),
@@ -101,7 +100,6 @@ class LandmarkTrack:
                 faces=self.max_faces,
                 size=self.image_size,
             )
-        partial.rename(path)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> LandmarkTrack:

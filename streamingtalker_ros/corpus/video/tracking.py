@@ -24,6 +24,7 @@ from streamingtalker_ros.audio.file_decoder import frame_to_samples
 from streamingtalker_ros.audio.pcm import silence_invalid
 from streamingtalker_ros.corpus.video.landmarks import NUM_LANDMARKS, LandmarkTrack
 from streamingtalker_ros.errors import TalkerError, require
+from streamingtalker_ros.output_files import atomic_output
 
 FACE_COUNT_INTERVAL_S: Final = 1.0
 """Seconds between two searches for further faces."""
@@ -108,7 +109,8 @@ def track_video(video: str | os.PathLike[str], folder: str | os.PathLike[str]) -
     points = np.array(frames)
     detected = ~np.isnan(points[:, 0, 0])
     folder.mkdir(parents=True, exist_ok=True)
-    soundfile.write(str(out.with_suffix(".flac")), pcm, SAMPLE_RATE, subtype="PCM_16")
+    with atomic_output(out.with_suffix(".flac")) as partial:
+        soundfile.write(str(partial), pcm, SAMPLE_RATE, subtype="PCM_16")
     max_faces = max(max_faces, int(detected.any()))
     LandmarkTrack(points, np.array(times), detected, max_faces, image_size).save(out)
     return out

@@ -24,6 +24,7 @@ from streamingtalker_ros.evaluation.report.charts import agreement, clip, runs
 from streamingtalker_ros.evaluation.report.charts.style import figure_to_svg
 from streamingtalker_ros.evaluation.results import REFERENCE, EvaluationResults
 from streamingtalker_ros.evaluation.test_set import Scores, TestSet
+from streamingtalker_ros.output_files import write_text
 
 TEMPLATES: Final = Path(__file__).parent / "templates"
 
@@ -157,7 +158,7 @@ def write_report(results: EvaluationResults, path: str | os.PathLike[str]) -> No
         test_sets=[_test_set_section(results, test_set) for test_set in results.test_sets],
         **_charts(results),
     )
-    Path(path).write_text(html.lstrip() + "\n", encoding="utf-8")
+    write_text(path, html.lstrip() + "\n")
 
 
 def _svg(figure: Any, jpeg_images: bool = False) -> Any:

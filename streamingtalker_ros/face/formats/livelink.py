@@ -18,6 +18,7 @@ import numpy.typing as npt
 
 from streamingtalker_ros.face.arkit import ARKIT_NAMES, INDEX
 from streamingtalker_ros.face.rotation import quaternion_to_euler
+from streamingtalker_ros.output_files import atomic_output
 
 _EXCHANGED = {
     "jawLeft": "jawRight",
@@ -86,10 +87,13 @@ def write_livelink_csv(
         weights: (T, 52) in the order of `ARKIT_NAMES`.
         head: (T, 4) quaternions xyzw.
         frame_rate: Frames per second.
+
+    Raises:
+        TalkerError: If the file cannot be written.
     """
     weights = np.asarray(weights, np.float64)
     angles = np.concatenate([quaternion_to_euler(head), eye_angles(weights)], axis=1)
-    with open(path, "w", newline="") as file:
+    with atomic_output(path) as partial, partial.open("w", newline="") as file:
         table = csv.writer(file)
         table.writerow(COLUMNS)
         for index, row in enumerate(np.concatenate([weights[:, _SHAPE_INDICES], angles], axis=1)):

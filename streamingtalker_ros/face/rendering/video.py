@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from streamingtalker_ros.errors import TalkerError, require
+from streamingtalker_ros.output_files import atomic_output
 
 _AAC_SAMPLE_RATE = 48_000  # Hz, which every player's AAC decoder supports
 _AUDIO_BLOCK_SAMPLES = 4096
@@ -35,7 +36,8 @@ def write_mp4(
         audio_rate: Sample rate of the audio in Hz.
 
     Raises:
-        TalkerError: If PyAV is not installed, there are no images, or a size is odd.
+        TalkerError: If PyAV is not installed, there are no images, a size is odd, or the file cannot be
+            written.
     """
     av = require("av", "writing a video")
     images = iter(images)
@@ -46,7 +48,10 @@ def write_mp4(
     if height % 2 or width % 2:
         raise TalkerError(f"a picture of {width} × {height} does not fit H.264: make both sizes even")
     rate = Fraction(frame_rate).limit_denominator(1001)
-    with av.open(str(path), "w", options={"movflags": "+faststart"}) as container:
+    with (
+        atomic_output(path) as partial,
+        av.open(str(partial), "w", options={"movflags": "+faststart"}) as container,
+    ):
         stream = container.add_stream("libx264", rate=rate, options={"crf": "20", "preset": "veryfast"})
         stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
         stream.codec_context.time_base = 1 / rate

@@ -24,6 +24,7 @@ from streamingtalker_ros.model.vertex.config import SUBJECTS, VertexConfig
 from streamingtalker_ros.model.vertex.network import VertexNetwork
 from streamingtalker_ros.model.vertex.streaming import VertexTalker
 from streamingtalker_ros.model.vertex.template import read_template
+from streamingtalker_ros.output_files import atomic_folder, write_text
 from streamingtalker_ros.training import distributed
 from streamingtalker_ros.training.recipe_keys import stage_folder
 from streamingtalker_ros.training.trainer import Trainer
@@ -89,12 +90,11 @@ def train_codec(
     held_out = load_clips(dataset, data, "validation", False, recipe.data.skip_incomplete)
     metrics = evaluate_codec(codec.eval(), held_out or clips[:MAX_EVALUATED_CLIPS], process.device)
     if process.rank == 0:
-        save_file(
-            {name: tensor.detach().cpu().contiguous() for name, tensor in codec.state_dict().items()},
-            str(folder / CODEC_FILE),
-        )
         values = {**config.to_json(), "family": CODEC_FAMILY}
-        (folder / CONFIG_FILE).write_text(json.dumps(values, indent=2) + "\n")
+        tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in codec.state_dict().items()}
+        with atomic_folder(folder) as partial:
+            save_file(tensors, str(partial / CODEC_FILE))
+            (partial / CONFIG_FILE).write_text(json.dumps(values, indent=2) + "\n")
         _write_metrics(folder, metrics)
     return metrics
 
@@ -294,4 +294,4 @@ def _set_template(network: VertexNetwork, data: str | Path, recipe: Recipe) -> N
 
 
 def _write_metrics(folder: Path, metrics: Mapping[str, Any]) -> None:
-    (folder / METRICS_FILE).write_text(json.dumps(metrics, indent=2) + "\n")
+    write_text(folder / METRICS_FILE, json.dumps(metrics, indent=2) + "\n")
