@@ -7,8 +7,8 @@ converts them to objects; `BagOutput` writes raw messages with their definitions
 
 from __future__ import annotations
 
+import contextlib
 import os
-import shutil
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +19,7 @@ from streamingtalker_ros.dds import message_types
 from streamingtalker_ros.errors import TalkerError, require
 from streamingtalker_ros.messaging import face_messages
 from streamingtalker_ros.messaging.audio_common import AUDIO_TYPES, INFO_TYPE, Variant
+from streamingtalker_ros.output_files import atomic_folder
 
 _VARIANTS: Final[dict[str, Variant]] = {
     **AUDIO_TYPES,
@@ -258,7 +259,7 @@ class BagInput:
 
 
 class BagOutput:
-    """A new bag; a context manager that removes it if its block raises.
+    """A new bag; a context manager. The folder appears when its block has ended without an exception.
 
     Args:
         path: Folder to create.
@@ -273,22 +274,22 @@ class BagOutput:
         self._storage = storage
         self._rosbag2 = require("rosbags.rosbag2", "writing bags")
         self._writer: Any = None
+        self._stack = contextlib.ExitStack()
         self._connections: dict[tuple[str, str], Any] = {}
         if self.path.exists():
             raise TalkerError(f"{self.path} exists already: remove it, or choose another --out")
 
     def __enter__(self) -> BagOutput:
-        self._writer = self._rosbag2.Writer(
-            self.path,
-            version=_METADATA_VERSION,
-            storage_plugin=self._rosbag2.StoragePlugin[self._storage.upper()],
-        )
-        try:
-            self._writer.open()
-        except OSError as error:
-            raise TalkerError(
-                f"the bag {self.path} cannot be created ({error.strerror}): choose another --out"
-            ) from None
+        with contextlib.ExitStack() as stack:
+            folder = stack.enter_context(atomic_folder(self.path, must_be_new=True))
+            folder.rmdir()  # the writer creates it
+            self._writer = self._rosbag2.Writer(
+                folder,
+                version=_METADATA_VERSION,
+                storage_plugin=self._rosbag2.StoragePlugin[self._storage.upper()],
+            )
+            stack.enter_context(self._writer)
+            self._stack = stack.pop_all()
         return self
 
     def __exit__(
@@ -297,11 +298,7 @@ class BagOutput:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        try:
-            self._writer.__exit__(kind, error, traceback)
-        finally:
-            if kind is not None:
-                shutil.rmtree(self.path, ignore_errors=True)
+        self._stack.__exit__(kind, error, traceback)
 
     def add_topic(self, topic: str, type_name: str, qos: list[Any]) -> None:
         """Add a topic of a type known here.

@@ -26,6 +26,7 @@ from torch import nn
 
 from streamingtalker_ros.config_files import shorten
 from streamingtalker_ros.errors import TalkerError
+from streamingtalker_ros.output_files import atomic_folder
 
 WEIGHTS: Final = "weights.safetensors"
 CONFIG: Final = "config.json"
@@ -101,13 +102,10 @@ def save(folder: str | Path, tensors: Mapping[str, torch.Tensor], values: Mappin
         tensors: Contiguous tensors on the CPU that share no memory.
         values: Of `config.json`; the checksum is added.
     """
-    folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / WEIGHTS
-    save_file(dict(tensors), str(path))
-    path.chmod(0o644)  # safetensors writes for the owner alone; a checkpoint is shared
-    values = {**values, CHECKSUM_FIELD: compute_checksum(path)}
-    (folder / CONFIG).write_text(json.dumps(values, indent=2) + "\n")
+    with atomic_folder(folder) as partial:
+        save_file(dict(tensors), str(partial / WEIGHTS))
+        values = {**values, CHECKSUM_FIELD: compute_checksum(partial / WEIGHTS)}
+        (partial / CONFIG).write_text(json.dumps(values, indent=2) + "\n")
 
 
 def compute_checksum(path: str | Path) -> str:
