@@ -104,7 +104,11 @@ def files_without_section(arguments: Sequence[str], node: str) -> list[str]:
 
 
 def describe_failure(error: Exception) -> str:
-    """Return what rclpy says of ROS arguments that it rejects, as one sentence."""
+    """Return what rclpy says of ROS arguments that it rejects, as one sentence.
+
+    Args:
+        error: The exception of rclpy.
+    """
     if type(error).__name__ == "UnknownROSArgsError":
         return f"unknown ROS arguments {shorten(str(error))}: see the usage of ROS 2 nodes"
     text = re.sub(r",? at \S+:\d+", "", str(error)).strip()

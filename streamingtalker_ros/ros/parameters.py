@@ -91,7 +91,8 @@ def declare_value(node: Node, parameter: NodeParameter[_T]) -> _T:
     Raises:
         TalkerError: If an override has the wrong type or is out of range.
     """
-    name, default, limits = parameter.name, parameter.default, parameter.limits
+    name, limits = parameter.name, parameter.limits
+    default: Any = parameter.default
     value: Any = _override(node, name, default)
     if isinstance(default, float) and type(value) is int:
         value = float(value)

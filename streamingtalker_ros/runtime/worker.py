@@ -153,7 +153,7 @@ class TalkerWorker:
         """
         self.interrupt()
         deadline = time.monotonic() + timeout
-        while not self.session.is_at_rest and time.monotonic() < deadline:
+        while self._is_running and not self.session.is_at_rest and time.monotonic() < deadline:
             time.sleep(_POLL_S)
         return self.session.is_at_rest
 
@@ -167,7 +167,7 @@ class TalkerWorker:
             Whether both hold.
         """
         deadline = time.monotonic() + timeout
-        while not self._is_drained and time.monotonic() < deadline:
+        while self._is_running and not self._is_drained and time.monotonic() < deadline:
             time.sleep(_POLL_S)
         return self._is_drained
 
@@ -209,6 +209,11 @@ class TalkerWorker:
     def summary(self) -> str:
         """Return frames of audio, idle frames, dropped frames and latency in one line."""
         return self._statistics.summary()
+
+    @property
+    def _is_running(self) -> bool:
+        """Whether there is a thread to wait for; it may have failed."""
+        return self._thread is not None and self._thread.is_alive()
 
     @property
     def _is_drained(self) -> bool:

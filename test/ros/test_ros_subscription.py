@@ -11,6 +11,8 @@ from typing import Any
 
 import pytest
 import rclpy
+from rclpy.context import Context
+from rclpy.duration import Duration
 from rclpy.event_handler import PublisherEventCallbacks
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
@@ -31,7 +33,7 @@ class Subscriber:
     def __init__(self, latched: bool) -> None:
         self.received: list[tuple[int, str]] = []
         self.unsupported: list[list[str]] = []
-        self.context = rclpy.Context()
+        self.context = Context()
         rclpy.init(context=self.context, domain_id=DOMAIN)
         self.node = rclpy.create_node("subscriber", context=self.context)
         self.subscription = AdaptiveSubscription(
@@ -181,7 +183,7 @@ def test_messages_of_a_publisher_that_has_gone_are_still_received(
     assert wait_for(lambda: publisher.get_subscription_count() == 1, 20)
     for number in range(500):
         publisher.publish(UInt32(data=number))
-    assert publisher.wait_for_all_acked(rclpy.duration.Duration(seconds=20))
+    assert publisher.wait_for_all_acked(Duration(seconds=20))
     graph.node.destroy_publisher(publisher)
     assert wait_for(lambda: not subscriber.subscription.is_reliable, 20)
     assert wait_for(lambda: numbers(subscriber) == list(range(500)), 20)

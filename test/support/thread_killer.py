@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Kills threads of a process from outside: `KillableProcess`, and the program that it runs.
 
-The program (`python -m support.thread_killer … COMMAND …`) runs a `streamingtalker` command. A raw thread of
-it obeys lines on a pipe: `list` answers the Python threads of the process, found by their frames, whoever
-started them; `kill IDENT` sets an exception in one of them.
+The program (`python -m support.thread_killer … COMMAND …`) runs a `streamingtalker` command, or an executable
+of the ROS 2 package. A raw thread of it obeys lines on a pipe: `list` answers the Python threads of the
+process, found by their frames, whoever started them; `kill IDENT` sets an exception in one of them.
 """
 
 from __future__ import annotations
@@ -33,16 +33,23 @@ class KillableProcess:
     """A `streamingtalker` command whose threads can be killed; a context manager.
 
     Args:
-        arguments: The command line after `streamingtalker`.
+        arguments: The command line after `streamingtalker`, or an executable of the ROS 2 package and its
+            arguments.
+        ros: Whether it is the latter; the package is then the one that is built and sourced.
+        environment: Variables that differ.
 
     Attributes:
         process: The process; stdout and stderr are one pipe.
     """
 
-    def __init__(self, *arguments: object) -> None:
+    def __init__(
+        self, *arguments: object, ros: bool = False, environment: dict[str, str] | None = None
+    ) -> None:
         requests, self._requests = os.pipe()
         self._answers, answers = os.pipe()
-        path = os.pathsep.join([str(_ROOT / "test"), str(_ROOT)])
+        # the source tree would hide the built package, which holds the generated messages
+        after = os.environ.get("PYTHONPATH", "") if ros else str(_ROOT)
+        path = os.pathsep.join([str(_ROOT / "test"), after])
         self.process: subprocess.Popen[str] = subprocess.Popen(
             [
                 sys.executable,
@@ -50,6 +57,7 @@ class KillableProcess:
                 "support.thread_killer",
                 str(requests),
                 str(answers),
+                "ros" if ros else "streamingtalker",
                 *map(str, arguments),
             ],
             stdin=subprocess.DEVNULL,
@@ -57,7 +65,7 @@ class KillableProcess:
             stderr=subprocess.STDOUT,
             text=True,
             pass_fds=(requests, answers),
-            env={**os.environ, "PYTHONPATH": path},
+            env={**os.environ, "PYTHONPATH": path, **(environment or {})},
         )
         os.close(requests)
         os.close(answers)
@@ -139,8 +147,16 @@ def _obey(requests: int, answers: int) -> None:
             os.write(answers, (json.dumps(answer) + "\n").encode())
 
 
-if __name__ == "__main__":
+def _run(program: str, arguments: list[str]) -> int:
+    if program == "ros":
+        from streamingtalker_ros.ros.entry_points import run_entry_point
+
+        return run_entry_point(arguments[0], arguments)
     from streamingtalker_ros.cli.main import main
 
+    return main(arguments)
+
+
+if __name__ == "__main__":
     _thread.start_new_thread(_obey, (int(sys.argv[1]), int(sys.argv[2])))
-    sys.exit(main(sys.argv[3:]))
+    sys.exit(_run(sys.argv[3], sys.argv[4:]))
