@@ -28,7 +28,7 @@ RUN python3 -m venv --system-site-packages /opt/talker && touch /opt/talker/COLC
 WORKDIR /ws
 COPY . src/streamingtalker_ros
 RUN apt-get update && source /opt/ros/${ROS_DISTRO}/setup.bash && source /opt/talker/bin/activate \
-    && rosdep update --rosdistro ${ROS_DISTRO} && rosdep install -y --from-paths src --ignore-src \
+    && rosdep update --rosdistro ${ROS_DISTRO} && rosdep install -y --from-paths src --ignore-src --skip-keys python3-sounddevice-pip \
     && colcon build --cmake-args -DPython3_EXECUTABLE=/opt/talker/bin/python3 \
     && rm -rf /var/lib/apt/lists/* build log
 
