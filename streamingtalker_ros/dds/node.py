@@ -27,17 +27,6 @@ from streamingtalker_ros.messaging import cyclonedds_config
 from streamingtalker_ros.messaging.audio_common import Variant
 from streamingtalker_ros.process import never_raising, print_warning
 
-_DISCOVERY_XML: Final = (
-    "<Discovery><ParticipantIndex>auto</ParticipantIndex>"
-    "<MaxAutoParticipantIndex>32</MaxAutoParticipantIndex>"
-    '<Peers><Peer address="localhost"/></Peers></Discovery>'
-)
-# With discovery on the local host alone rmw_cyclonedds announces itself to 127.0.0.1, and Cyclone DDS 11
-# receives on the chosen interfaces only.
-_LOCALHOST_XML: Final = (
-    "<General><AllowMulticast>false</AllowMulticast>"
-    '<Interfaces><NetworkInterface address="127.0.0.1"/></Interfaces></General>'
-)
 MAX_DOMAIN_ID: Final = 232
 MAX_MESSAGE_BYTES: Final = 256 * 1024
 """Serialized size of a message that a subscription accepts by default."""
@@ -227,24 +216,24 @@ class DdsNode:
         )
 
     def _create_participant(self, domain: int) -> Any:
-        local = (
-            os.environ.get("ROS_LOCALHOST_ONLY") == "1"
-            or os.environ.get("ROS_AUTOMATIC_DISCOVERY_RANGE", "").upper() == "LOCALHOST"
-        )
+        range_ = cyclonedds_config.discovery_range(self.warn)
         config = cyclonedds_config.to_cyclonedds_uri(
-            (_LOCALHOST_XML if local else "") + _DISCOVERY_XML + cyclonedds_config.RECEIVE_BUFFER_XML
+            cyclonedds_config.discovery_xml(range_) + cyclonedds_config.RECEIVE_BUFFER_XML
         )
         try:
-            if domain not in _domains:
-                _domains[domain] = self._dds["domain"].Domain(domain, config)
-            return self._dds["domain"].DomainParticipant(
-                domain, self._dds["qos"].Qos(self._policy.Userdata(b"enclave=/;"))
-            )
+            with cyclonedds_config.loopback_sockets(range_, self.warn):
+                if domain not in _domains:
+                    _domains[domain] = self._dds["domain"].Domain(domain, config)
+                participant = self._dds["domain"].DomainParticipant(
+                    domain, self._dds["qos"].Qos(self._policy.Userdata(b"enclave=/;"))
+                )
         except self._dds["core"].DDSException as error:
             raise TalkerError(
                 f"DDS domain {domain} cannot be joined ({error.msg}): check CYCLONEDDS_URI and "
                 "that a network interface, if only the loopback, is up"
             ) from None
+        cyclonedds_config.mute_packet_warnings()
+        return participant
 
     # ------------------------------------------------------------------------------------------ names and QoS
 
