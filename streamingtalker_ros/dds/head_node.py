@@ -63,7 +63,7 @@ class HeadNode:
             "face_motion",
             face_messages.MOTION_TYPE,
             lambda motion: self.controller.update(motion, time.time_ns()),
-            self.dds_node.qos(depth=1000),
+            self.dds_node.qos(depth=100),  # of more that wait, the newest are followed
         )
         self._closing = threading.Event()
         # not a timer of the node: commands must not wait for messages, however many or large they are

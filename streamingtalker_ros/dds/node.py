@@ -36,11 +36,13 @@ MAX_AUDIO_BYTES: Final = 64 * 1024 * 1024
 
 _READ_BATCH: Final = 64  # samples of one read
 _MAX_READ_BATCHES: Final = 16  # of one reader and turn
-_MAX_QUEUED_MESSAGES: Final = 1000  # of one subscription
+_DEFAULT_DEPTH: Final = 10
 _TURN_S: Final = 0.005  # of the callbacks of one turn
 _PAUSE_RATIO: Final = 3.0  # of pause to work while more arrives than can be handled
 _MAX_PAUSE_S: Final = 0.1
 _RETRY_S: Final = 0.005  # for a response whose client is not discovered yet
+_MAX_DISCOVERED: Final = 10_000  # endpoints of the domain that wait to be looked at
+_MAX_REQUESTS: Final = 100
 _MAX_DEFERRED: Final = 100  # of these responses
 _WAIT_ERROR_PAUSE_S: Final = 0.1
 _MAX_WAIT_ERRORS: Final = 5  # in a row
@@ -81,6 +83,7 @@ class Subscription:
         message_class: Class of the messages, None for a reader of discovery data.
         callback: Called with each message.
         max_bytes: Serialized size up to which a message is accepted.
+        depth: Messages that wait at most, the depth of its QoS.
         dropped: Messages that were too many or too large.
     """
 
@@ -90,6 +93,7 @@ class Subscription:
     message_class: Any
     callback: Callable[[Any], object]
     max_bytes: int
+    depth: int
     dropped: int = 0
     queue: deque[Any] = field(default_factory=deque)
     queued_bytes: int = 0
@@ -98,7 +102,7 @@ class Subscription:
         """Queue a message; return whether older ones had to be dropped for it."""
         dropped = self.dropped
         while self.queue and (
-            len(self.queue) >= _MAX_QUEUED_MESSAGES or self.queued_bytes + size > MAX_AUDIO_BYTES
+            len(self.queue) >= self.depth or self.queued_bytes + size > MAX_AUDIO_BYTES
         ):
             self.dropped += 1
             self.pop()
@@ -303,7 +307,8 @@ class DdsNode:
         """
         name, message_class = self.resolve_name(topic), message_types.message_class(type_name, variant)
         reader = self._create_reader("rt" + name, type_name, qos, variant)
-        subscription = self._subscribe(reader, name, message_class, callback, max_bytes)
+        depth = next((policy.depth for policy in qos or () if hasattr(policy, "depth")), _DEFAULT_DEPTH)
+        subscription = self._subscribe(reader, name, message_class, callback, max_bytes, depth)
         self.publish_graph_info()
         return subscription
 
@@ -372,9 +377,10 @@ class DdsNode:
         message_class: Any,
         callback: Callable[[Any], object],
         max_bytes: int = MAX_MESSAGE_BYTES,
+        depth: int = _MAX_DISCOVERED,
     ) -> Subscription:
         condition = self._read_condition(reader)
-        subscription = Subscription(condition, reader, topic, message_class, callback, max_bytes)
+        subscription = Subscription(condition, reader, topic, message_class, callback, max_bytes, depth)
         self._attach(subscription)
         return subscription
 
@@ -417,7 +423,9 @@ class DdsNode:
             else:
                 self._deferred.append((time.monotonic() + _CLIENT_DISCOVERY_S, writer, response))
 
-        self._subscribe(reader, full_name, message_types.service_class(request), respond)
+        self._subscribe(
+            reader, full_name, message_types.service_class(request), respond, depth=_MAX_REQUESTS
+        )
         self.publish_graph_info()
 
     def on_publisher_discovered(self, callback: Callable[[str, str, bool], object]) -> None:
