@@ -9,6 +9,7 @@ has lost one of its threads.
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import errno
 import logging
 import os
@@ -158,6 +159,12 @@ def log_to_stderr() -> None:
     logger = logging.getLogger(LOGGER_NAME)
     if not any(isinstance(handler, _PrintHandler) for handler in logger.handlers):
         logger.addHandler(_PrintHandler())
+
+
+def release_free_memory() -> None:
+    """Return memory that was freed to the system; glibc keeps that of large messages otherwise."""
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 def flush_output() -> None:

@@ -23,19 +23,29 @@ from typing import Any, Final, TypeAlias
 from streamingtalker_ros.audio.constants import NS_PER_S
 from streamingtalker_ros.dds import message_types
 from streamingtalker_ros.errors import TalkerError, require
-from streamingtalker_ros.messaging import cyclonedds_config
+from streamingtalker_ros.messaging import audio_common, cyclonedds_config, face_messages
 from streamingtalker_ros.messaging.audio_common import Variant
-from streamingtalker_ros.process import never_raising, print_warning
+from streamingtalker_ros.process import never_raising, print_warning, release_free_memory
 
 MAX_DOMAIN_ID: Final = 232
-MAX_MESSAGE_BYTES: Final = 256 * 1024
-"""Serialized size of a message that a subscription accepts by default."""
+MAX_MESSAGE_BYTES: Final = 64 * 1024 * 1024
+"""Serialized size of the largest message that a subscription accepts, and of all that wait there."""
 
-MAX_AUDIO_BYTES: Final = 64 * 1024 * 1024
-"""The same for audio and for meshes."""
+MAX_CONTROL_BYTES: Final = 256 * 1024
+"""Serialized size of the largest message of a type without audio and meshes."""
 
+_CONTROL_TYPES: Final = (
+    face_messages.MOTION_TYPE,
+    audio_common.INFO_TYPE,
+    "sensor_msgs/msg/JointState",
+    "std_srvs/srv/Trigger_Request",
+)
 _READ_BATCH: Final = 64  # samples of one read
-_MAX_READ_BATCHES: Final = 16  # of one reader and turn
+_READ_BATCH_BYTES: Final = 1024 * 1024
+_MAX_READ_S: Final = 0.1  # of one reader and turn
+_RELEASED_BYTES: Final = 16 * 1024 * 1024
+_RELEASE_PERIOD_S: Final = 1.0
+_READ_INTERVAL_S: Final = 0.01  # during a pause
 _DEFAULT_DEPTH: Final = 10
 _TURN_S: Final = 0.005  # of the callbacks of one turn
 _PAUSE_RATIO: Final = 3.0  # of pause to work while more arrives than can be handled
@@ -84,6 +94,7 @@ class Subscription:
         callback: Called with each message.
         max_bytes: Serialized size up to which a message is accepted.
         depth: Messages that wait at most, the depth of its QoS.
+        batch: Messages to read at once; few if they are large.
         dropped: Messages that were too many or too large.
     """
 
@@ -94,6 +105,7 @@ class Subscription:
     callback: Callable[[Any], object]
     max_bytes: int
     depth: int
+    batch: int = 1
     dropped: int = 0
     queue: deque[Any] = field(default_factory=deque)
     queued_bytes: int = 0
@@ -102,7 +114,7 @@ class Subscription:
         """Queue a message; return whether older ones had to be dropped for it."""
         dropped = self.dropped
         while self.queue and (
-            len(self.queue) >= self.depth or self.queued_bytes + size > MAX_AUDIO_BYTES
+            len(self.queue) >= self.depth or self.queued_bytes + size > MAX_MESSAGE_BYTES
         ):
             self.dropped += 1
             self.pop()
@@ -209,7 +221,8 @@ class DdsNode:
         self._thread: threading.Thread | None = None
         self._stopping = False
         self._wait_errors = 0  # in a row
-        self._pause = 0.0  # s before the next turn; above 0 while more arrives than can be handled
+        self._read_bytes, self._last_release = 0, 0.0  # about, since free memory was released; s
+        self._resume_time = 0.0  # s, of the next turn; in the future while more arrives than can be handled
         self._deferred: deque[tuple[float, Any, Any]] = deque()  # deadline, writer, response
         self._lock = threading.RLock()
         self._graph_writer: Any = None
@@ -290,7 +303,6 @@ class DdsNode:
         callback: Callable[[Any], object],
         qos: Qos | None = None,
         variant: Variant = "ros-drivers",
-        max_bytes: int = MAX_MESSAGE_BYTES,
     ) -> Subscription:
         """Create a subscription.
 
@@ -300,7 +312,6 @@ class DdsNode:
             callback: Called with each message.
             qos: Policies, default reliable with depth 10.
             variant: Variant of audio_common_msgs.
-            max_bytes: Serialized size up to which a message is accepted.
 
         Returns:
             A handle for `destroy_subscription`.
@@ -308,6 +319,7 @@ class DdsNode:
         name, message_class = self.resolve_name(topic), message_types.message_class(type_name, variant)
         reader = self._create_reader("rt" + name, type_name, qos, variant)
         depth = next((policy.depth for policy in qos or () if hasattr(policy, "depth")), _DEFAULT_DEPTH)
+        max_bytes = MAX_CONTROL_BYTES if type_name in _CONTROL_TYPES else MAX_MESSAGE_BYTES
         subscription = self._subscribe(reader, name, message_class, callback, max_bytes, depth)
         self.publish_graph_info()
         return subscription
@@ -376,7 +388,7 @@ class DdsNode:
         topic: str,
         message_class: Any,
         callback: Callable[[Any], object],
-        max_bytes: int = MAX_MESSAGE_BYTES,
+        max_bytes: int = MAX_CONTROL_BYTES,
         depth: int = _MAX_DISCOVERED,
     ) -> Subscription:
         condition = self._read_condition(reader)
@@ -508,19 +520,23 @@ class DdsNode:
             subscriptions = list(self._subscriptions)
         for subscription in subscriptions:
             self._call(self._read, subscription)
-        self._handle_queued(subscriptions, time.monotonic() + _TURN_S)
+        self._release_memory()
+        now = time.monotonic()
+        if now < self._resume_time:
+            return  # messages are read on, so that those that are dropped cost no memory
+        self._handle_queued(subscriptions, now + _TURN_S)
         if any(subscription.queue for subscription in subscriptions):
             # more than can be handled: other threads need the interpreter, too
-            self._pause = min(_PAUSE_RATIO * (time.thread_time() - start), _MAX_PAUSE_S)
+            pause = min(_PAUSE_RATIO * (time.thread_time() - start), _MAX_PAUSE_S)
+            self._resume_time = time.monotonic() + pause
 
     def _wait(self) -> None:
         now = time.monotonic()
         with self._lock:
             next_time = min((timer.next_time for timer in self._timers), default=now + _MAX_WAIT_S)
         timeout = min(next_time - now, _MAX_WAIT_S, _RETRY_S if self._deferred else _MAX_WAIT_S)
-        if self._pause > 0:
-            time.sleep(max(0.0, min(self._pause, timeout)))
-            self._pause = 0.0
+        if now < self._resume_time:
+            time.sleep(max(0.0, min(self._resume_time - now, timeout, _READ_INTERVAL_S)))
             return
         try:
             self._waitset.wait(max(int(timeout * NS_PER_S), 1))
@@ -549,15 +565,24 @@ class DdsNode:
             else:
                 self._deferred.append((deadline, writer, response))
 
+    def _release_memory(self) -> None:
+        """Release the memory of large messages, at most once a second."""
+        now = time.monotonic()
+        if self._read_bytes > _RELEASED_BYTES and now - self._last_release > _RELEASE_PERIOD_S:
+            self._read_bytes, self._last_release = 0, now
+            release_free_memory()
+
     def _read(self, subscription: Subscription) -> None:
         """Move the messages that have arrived into the queue of their subscription."""
-        overflowed = False
-        for _ in range(_MAX_READ_BATCHES):
-            samples = subscription.reader.take(_READ_BATCH)
+        overflowed, deadline, batch = False, time.monotonic() + _MAX_READ_S, subscription.batch
+        while time.monotonic() < deadline:
+            samples = subscription.reader.take(batch)
+            largest = 1
             for sample in samples:
                 if not sample.sample_info.valid_data:  # a peer has left
                     continue
                 size = len(sample.data) if isinstance(sample, _RawMessage) else 0
+                largest = max(largest, size)
                 if size > subscription.max_bytes:
                     subscription.dropped += 1
                     self._warn_dropped(
@@ -568,7 +593,10 @@ class DdsNode:
                     )
                 else:
                     overflowed |= subscription.append(sample, size)
-            if len(samples) < _READ_BATCH:
+            self._read_bytes += largest * len(samples)
+            is_empty = len(samples) < batch
+            batch = subscription.batch = max(1, min(_READ_BATCH, _READ_BATCH_BYTES // largest))
+            if is_empty:
                 break
         if overflowed:
             self._warn_dropped(
