@@ -9,7 +9,7 @@ channels from one channel.
 from __future__ import annotations
 
 import dataclasses
-from typing import Final
+from typing import Final, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -39,6 +39,8 @@ _MAX_EXPONENT: Final = 127 + 4
 _MIN_EXPONENTS: Final = 3  # that floats of audio have
 _MIN_FLOAT_FRACTION: Final = 0.98  # of words with such an exponent, in floats
 _MAX_OTHER_FRACTION: Final = 0.5  # the same in integers
+_MIN_HUGE_FRACTION: Final = 0.1  # of words beyond _MAX_EXPONENT, in integers: their negative numbers
+_MIN_SIGN_FRACTION: Final = 0.05  # of words of either sign, in floats of audio
 _MAX_LEVEL: Final = 0.4  # mean magnitude of audio; that of random bytes is 0.5
 _INTERLEAVED_RATIO: Final = 0.6  # of the change over two samples to that over one, in interleaved channels
 
@@ -80,16 +82,21 @@ def find_encoding(stated: AudioFormat, payload: bytes) -> AudioFormat | None:
         None if the samples may have the stated encoding, floats that are cut at any byte included.
     """
     if stated.encoding != "f32":
-        fraction = _float_fraction(payload)
-        if fraction is None or fraction < _MIN_FLOAT_FRACTION:
+        words = _float_words(payload)
+        if words is None or words.plausible < _MIN_FLOAT_FRACTION:
             return None
+        if not _MIN_SIGN_FRACTION <= words.negative <= 1 - _MIN_SIGN_FRACTION:
+            return None  # integers around a constant
         return dataclasses.replace(stated, encoding="f32")
-    fractions = [_float_fraction(payload[offset:]) for offset in range(4)]
-    if any(fraction is None or fraction > _MAX_OTHER_FRACTION for fraction in fractions):
-        return None
-    candidates = [dataclasses.replace(stated, encoding=encoding) for encoding in ("s16", "s32")]
-    best = min(candidates, key=lambda candidate: _roughness(payload, candidate))
-    return best if float(np.abs(_samples(payload, best)).mean()) < _MAX_LEVEL else None
+    for offset in range(4):
+        words = _float_words(payload[offset:])
+        if words is None or words.plausible > _MAX_OTHER_FRACTION or words.huge < _MIN_HUGE_FRACTION:
+            return None
+    # the lower half of a sample of s32 is random, or 0 if it was made from fewer bits
+    lower, upper = _levels(payload)
+    encoding = "s32" if upper < _MAX_LEVEL and (lower > _MAX_LEVEL or lower == 0) else "s16"
+    is_audio = upper < _MAX_LEVEL and (encoding == "s32" or lower < _MAX_LEVEL)
+    return dataclasses.replace(stated, encoding=encoding) if is_audio else None
 
 
 def describe_difference(stated: AudioFormat, actual: AudioFormat) -> tuple[str, str]:
@@ -109,17 +116,29 @@ def _matches(expected: float, measured: float) -> bool:
     return abs(measured - expected) <= 2 * _RATE_TOLERANCE * expected
 
 
-def _float_fraction(payload: bytes) -> float | None:
-    """Return the fraction of words that are plausible samples as float32; None if there are too few."""
+class _FloatWords(NamedTuple):
+    """Fractions of the nonzero words of a payload, read as float32."""
+
+    plausible: float
+    """Of the magnitude of audio samples."""
+    huge: float
+    """Too large for audio, or not finite."""
+    negative: float
+
+
+def _float_words(payload: bytes) -> _FloatWords | None:
+    """Read a payload as float32; None if there are too few words."""
     count = min(len(payload) // 4, _MAX_SAMPLES)
-    magnitudes = np.frombuffer(payload, "<u4", count) & 0x7FFFFFFF
-    nonzero = magnitudes[magnitudes != 0]
-    if len(nonzero) < _MIN_SAMPLES // 2:
+    words = np.frombuffer(payload, "<u4", count)
+    words = words[(words & 0x7FFFFFFF) != 0]
+    if len(words) < _MIN_SAMPLES // 2:
         return None
-    exponents = nonzero >> 23
+    exponents = (words & 0x7FFFFFFF) >> 23
     if len(np.unique(exponents)) < _MIN_EXPONENTS:
         return None  # one level, as of a square wave
-    return float(((exponents >= _MIN_EXPONENT) & (exponents <= _MAX_EXPONENT)).mean())
+    huge = exponents > _MAX_EXPONENT
+    plausible = (exponents >= _MIN_EXPONENT) & ~huge
+    return _FloatWords(float(plausible.mean()), float(huge.mean()), float((words >> 31).mean()))
 
 
 def _samples(payload: bytes, audio_format: AudioFormat) -> npt.NDArray[np.float32]:
@@ -129,11 +148,10 @@ def _samples(payload: bytes, audio_format: AudioFormat) -> npt.NDArray[np.float3
     return bytes_to_float32(payload[: count * size], audio_format.encoding)
 
 
-def _roughness(payload: bytes, audio_format: AudioFormat) -> float:
-    """Return the mean change from one sample to the next, relative to the samples."""
-    samples = _samples(payload, audio_format)[:: audio_format.channels]
-    level = float(np.abs(samples).mean())
-    return float(np.abs(np.diff(samples)).mean()) / level if level > 0 else 0.0
+def _levels(payload: bytes) -> tuple[float, float]:
+    """Return the mean magnitudes of the first and second halves of words of four bytes, read as s16."""
+    halves = np.abs(bytes_to_float32(payload[: min(len(payload) // 4, _MAX_SAMPLES) * 4], "s16"))
+    return float(halves[::2].mean()), float(halves[1::2].mean())
 
 
 def _is_interleaved(payload: bytes, mono: AudioFormat) -> bool:
