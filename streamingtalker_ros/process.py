@@ -87,6 +87,17 @@ def print_result(text: str) -> None:
         _redirect_to_null(stream)
 
 
+def print_progress(text: str) -> None:
+    """Print what a command does now on stderr if that is a terminal, where a progress bar will follow.
+
+    Args:
+        text: What it does, such as "loading the model".
+    """
+    with contextlib.suppress(OSError, ValueError, AttributeError):
+        if sys.stderr.isatty():
+            print_line(f"{text} …", error=True, timeout=0.0)
+
+
 def lost_output() -> str | None:
     """Return why a text of `print_result` could not be written, and forget it; None if all were written."""
     global _lost_output

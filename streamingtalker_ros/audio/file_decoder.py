@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Decodes a whole sound file of any format, from disk or from the bytes of a message: `decode_file`.
+"""Decodes a sound file of any format, from disk or from the bytes of a message.
+
+`decode_file` returns it whole, `decode_blocks` in blocks of bounded size.
 
 WAV is read by `WavStream`, formats of libsndfile by libsndfile, the rest (AAC, M4A, WebM, …) by FFmpeg
 through `av` where it is installed. Files that were joined, one after another, are read to their end.
@@ -38,6 +40,10 @@ _OGG_BEGIN_OF_STREAM: Final = 2  # flag of a page, RFC 3533
 Samples: TypeAlias = npt.NDArray[np.float32]  # (n, channels)
 
 
+class AudioTooLongError(TalkerError):
+    """The audio is longer than the caller accepts."""
+
+
 def decode_file(source: str | bytes, name: str, max_seconds: float = MAX_FILE_SECONDS) -> tuple[Samples, int]:
     """Decode a sound file.
 
@@ -50,16 +56,11 @@ def decode_file(source: str | bytes, name: str, max_seconds: float = MAX_FILE_SE
         (n, channels) float32, as the file holds them, and the sample rate in Hz.
 
     Raises:
+        AudioTooLongError: if it is longer than `max_seconds`.
         TalkerError: if the file is not audio, cannot be decoded or holds no samples.
     """
     try:
-        with _open(source) as file:
-            head = file.read(_MP3_HEAD_BYTES)
-        container = identify(head[:HEAD_BYTES]) or (_MP3 if mp3.begins_mp3(head) else None)
-        if not head:
-            raise TalkerError(f"{name} is empty, it holds no audio: give a file with at least one sample")
-        if container is not None and container.reader == "none":
-            raise TalkerError(f"{name} holds {container.name}, not audio: give a WAV, FLAC, OGG or MP3 file")
+        container = _identify(source, name)
         parts = _decode(source, container, name, max_seconds)
     except TalkerError:
         raise
@@ -73,11 +74,117 @@ def decode_file(source: str | bytes, name: str, max_seconds: float = MAX_FILE_SE
         raise TalkerError(
             f"{name} joins audio of different sample rates or channels: convert it to one WAV file"
         )
+    _check_rate(rate, name)
+    return parts[0][0] if len(parts) == 1 else np.concatenate([samples for samples, _ in parts]), rate
+
+
+def decode_blocks(
+    source: str | bytes, name: str, max_seconds: float = MAX_FILE_SECONDS
+) -> Iterator[tuple[Samples, int]]:
+    """Decode a sound file block by block, into the samples of `decode_file`.
+
+    A reader that fails at the beginning is replaced by the next, as in `decode_file`; one that fails later
+    ends the decoding.
+
+    Args:
+        source: path of the file, or its bytes.
+        name: of the file, for messages.
+        max_seconds: longer audio is rejected when it is reached.
+
+    Yields:
+        (n, channels) float32 with n from 1 to some 10^6, and the sample rate in Hz; channels and rate are
+        those of the first block.
+
+    Raises:
+        AudioTooLongError: if it is longer than `max_seconds`.
+        TalkerError: if the file is not audio, cannot be decoded or holds no samples.
+    """
+    layout: tuple[int, int] | None = None
+    seconds = 0.0
+    try:
+        container = _identify(source, name)
+        for samples, rate in _first_blocks(source, container):
+            if layout is None:
+                _check_rate(rate, name)
+                layout = rate, samples.shape[1]
+            if layout != (rate, samples.shape[1]):
+                raise TalkerError(
+                    f"{name} joins audio of different sample rates or channels: convert it to one WAV file"
+                )
+            seconds += len(samples) / rate
+            if seconds > max_seconds:
+                raise AudioTooLongError(f"{name} holds more than {max_seconds:g} s of audio: cut it")
+            yield samples, rate
+    except TalkerError:
+        raise
+    except Exception as error:  # of a library, on what the file holds
+        raise _unreadable(name, container=None, error=error) from None
+    if layout is None:
+        raise TalkerError(f"{name} holds no audio: give a file with at least one sample")
+
+
+def stated_seconds(source: str | bytes) -> float | None:
+    """Return the duration that a file states, for a progress bar; None if it states none or an absurd one.
+
+    Args:
+        source: path of the file, or its bytes.
+    """
+    try:
+        with _open_with_soundfile(source) as sound:
+            seconds = sound.frames / sound.samplerate
+    except Exception:  # of a library, on what the file holds
+        return None
+    return seconds if 0.0 < seconds <= MAX_FILE_SECONDS else None
+
+
+def _first_blocks(source: str | bytes, container: Container | None) -> Iterator[tuple[Samples, int]]:
+    """Yield the blocks of the first reader that gives one."""
+    readers: list[Callable[[], Iterator[tuple[Samples, int]]]] = [
+        lambda: _soundfile_blocks(source, container)
+    ]
+    if container is not None and container.reader == "wav":
+        readers = [lambda: _wav_blocks(source), *readers]
+    elif container is not None:
+        coded = container
+
+        def from_av() -> Iterator[tuple[Samples, int]]:
+            return _av_blocks(source, coded)
+
+        joined = container.reader == "mp3" and _is_joined_mp3(source)
+        readers = [from_av, *readers] if joined else [*readers, from_av]
+    first_error: Exception | None = None
+    for reader in readers:
+        blocks = (block for block in reader() if len(block[0]))
+        try:
+            first = next(blocks, None)
+        except Exception as error:
+            first_error = first_error or error
+            continue
+        if first is not None:
+            yield first
+            yield from blocks
+            return
+    if first_error is not None:
+        raise first_error
+
+
+def _identify(source: str | bytes, name: str) -> Container | None:
+    """Return the container of a file; raise TalkerError for one that is empty or no audio."""
+    with _open(source) as file:
+        head = file.read(_MP3_HEAD_BYTES)
+    container = identify(head[:HEAD_BYTES]) or (_MP3 if mp3.begins_mp3(head) else None)
+    if not head:
+        raise TalkerError(f"{name} is empty, it holds no audio: give a file with at least one sample")
+    if container is not None and container.reader == "none":
+        raise TalkerError(f"{name} holds {container.name}, not audio: give a WAV, FLAC, OGG or MP3 file")
+    return container
+
+
+def _check_rate(rate: int, name: str) -> None:
     if not MIN_FILE_RATE <= rate <= MAX_FILE_RATE:
         raise TalkerError(
             f"{name} states a sample rate of {rate} Hz: give a file of {MIN_FILE_RATE} to {MAX_FILE_RATE} Hz"
         )
-    return parts[0][0] if len(parts) == 1 else np.concatenate([samples for samples, _ in parts]), rate
 
 
 def _open(source: str | bytes) -> IO[bytes]:
@@ -100,7 +207,7 @@ def _decode(
         try:
             parts = reader()
         except _TooLongError as error:
-            raise TalkerError(f"{name} {error}") from None
+            raise AudioTooLongError(f"{name} {error}") from None
         except Exception as error:
             first_error = first_error or error
             continue
@@ -113,7 +220,7 @@ def _decode(
     try:
         return [_read_with_av(source, container, max_seconds)]
     except _TooLongError as error:
-        raise TalkerError(f"{name} {error}") from None
+        raise AudioTooLongError(f"{name} {error}") from None
     except TalkerError as error:  # av is not installed
         raise TalkerError(f"{name} holds {container.name}; {error}") from None
     except Exception as error:
@@ -163,7 +270,46 @@ def _read_wav(source: str | bytes, max_seconds: float) -> list[tuple[Samples, in
     return decoded
 
 
-def _read_with_soundfile(source: str | bytes, max_seconds: float) -> tuple[Samples, int]:
+def _wav_blocks(source: str | bytes) -> Iterator[tuple[Samples, int]]:
+    stream = WavStream(is_file=True)
+    carried, last = b"", None
+    with _open(source) as file:
+        while block := file.read(_BLOCK_BYTES):
+            for segment in stream.accept(block):
+                audio_format = segment.format
+                data = segment.pcm if segment.starts_file or audio_format != last else carried + segment.pcm
+                end = len(data) - len(data) % audio_format.frame_bytes
+                carried, last = data[end:], audio_format
+                samples = bytes_to_float32(data[:end], audio_format.encoding)
+                yield samples.reshape(-1, audio_format.channels), audio_format.sample_rate
+    if stream.is_incomplete:
+        raise TalkerError("it ends before its samples: give a whole file")
+
+
+def _soundfile_blocks(source: str | bytes, container: Container | None) -> Iterator[tuple[Samples, int]]:
+    for part in _split(source, container):
+        with _open_with_soundfile(part) as sound:
+            if sound.seekable():
+                sound.seek(0)  # as soundfile.read does: libmpg123 rounds otherwise after it
+            while len(block := sound.read(_BLOCK_FRAMES, dtype="float32", always_2d=True)):
+                yield np.asarray(block, np.float32), int(sound.samplerate)
+
+
+def _av_blocks(source: str | bytes, container: Container) -> Iterator[tuple[Samples, int]]:
+    av = require("av", f"decoding {container.name}")
+    with av.open(io.BytesIO(source) if isinstance(source, bytes) else source) as opened:
+        if not opened.streams.audio:
+            raise TalkerError("it has no sound: give a file with an audio track")
+        resampler: Any = None
+        for frame in opened.decode(audio=0):
+            if resampler is None:
+                rate = int(frame.sample_rate)
+                resampler = av.AudioResampler(format="flt", layout=frame.layout, rate=rate)
+            for converted in resampler.resample(frame):
+                yield frame_to_samples(converted), int(resampler.rate)
+
+
+def _open_with_soundfile(source: str | bytes) -> soundfile.SoundFile:
     # soundfile takes a name that ends in .raw for bare PCM, a file object not
     opened: Any = source
     if isinstance(source, bytes):
@@ -171,13 +317,19 @@ def _read_with_soundfile(source: str | bytes, max_seconds: float) -> tuple[Sampl
     elif source.lower().endswith(".raw"):
         with open(source, "rb") as file:
             opened = _SeekableBytes(file.read())
-    with soundfile.SoundFile(opened) as sound:
+    return soundfile.SoundFile(opened)
+
+
+def _read_with_soundfile(source: str | bytes, max_seconds: float) -> tuple[Samples, int]:
+    with _open_with_soundfile(source) as sound:
         if sound.seekable():
             sound.seek(0)  # as soundfile.read does: libmpg123 rounds otherwise after it
         blocks: list[Samples] = []
         frames = 0
         # the length may be unknown, or a lie
-        size = sound.frames if 0 < sound.frames * sound.channels <= _MAX_BLOCK_SAMPLES else _BLOCK_FRAMES
+        is_stated = 0 < sound.frames * sound.channels <= _MAX_BLOCK_SAMPLES
+        is_short = sound.frames <= max_seconds * max(sound.samplerate, MIN_FILE_RATE)
+        size = sound.frames if is_stated and is_short else _BLOCK_FRAMES
         while len(block := sound.read(size, dtype="float32", always_2d=True)):
             blocks.append(np.asarray(block, np.float32))
             frames += len(block)
@@ -197,21 +349,12 @@ class _SeekableBytes(io.BytesIO):
 
 
 def _read_with_av(source: str | bytes, container: Container, max_seconds: float) -> tuple[Samples, int]:
-    av = require("av", f"decoding {container.name}")
     blocks: list[Samples] = []
     frames, rate = 0, 0
-    with av.open(io.BytesIO(source) if isinstance(source, bytes) else source) as opened:
-        if not opened.streams.audio:
-            raise TalkerError("it has no sound: give a file with an audio track")
-        resampler: Any = None
-        for frame in opened.decode(audio=0):
-            if resampler is None:
-                rate = int(frame.sample_rate)
-                resampler = av.AudioResampler(format="flt", layout=frame.layout, rate=rate)
-            for converted in resampler.resample(frame):
-                blocks.append(frame_to_samples(converted))
-                frames += len(blocks[-1])
-                _check_length(frames, rate, max_seconds)
+    for samples, rate in _av_blocks(source, container):
+        blocks.append(samples)
+        frames += len(samples)
+        _check_length(frames, rate, max_seconds)
     return np.concatenate(blocks) if blocks else np.zeros((0, 1), np.float32), rate
 
 

@@ -8,15 +8,17 @@ the output; which ones a checkpoint has depends on its family, see `OUTPUTS`.
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Iterator, Sequence
+import math
+import tempfile
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import IO, TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from streamingtalker_ros.audio.files import read_audio
-from streamingtalker_ros.audio.resample import to_16k
+from streamingtalker_ros.audio.constants import SAMPLE_RATE
+from streamingtalker_ros.audio.files import AudioSource, open_audio
 from streamingtalker_ros.cli.argument_types import MAX_STEPS, integer, number
 from streamingtalker_ros.errors import TalkerError, require
 from streamingtalker_ros.face.motion_clip import (
@@ -35,8 +37,8 @@ from streamingtalker_ros.model.control_ranges import (
     NUMBER_CONTROLS,
     SEED_RANGE,
 )
-from streamingtalker_ros.output_files import atomic_output, check_output_file
-from streamingtalker_ros.process import QuietStream, print_result
+from streamingtalker_ros.output_files import PARTIAL_MARK, atomic_output, check_output_file
+from streamingtalker_ros.process import QuietStream, print_progress, print_result
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -48,19 +50,10 @@ HELP = "turn an audio file into face motion: CSV, NPZ, MP4 or PNG"
 VIDEO_WIDTH, VIDEO_HEIGHT = 480, 640  # pixels
 SHEET_WIDTH, SHEET_HEIGHT, SHEET_ZOOM = 210, 280, 1.2  # pixels of an image of the contact sheet
 SHEET_IMAGES = 12
+_FRAMES_PER_BLOCK = 250  # that are packed into arrays together
+_MAX_VERTEX_BYTES = 256_000_000  # of a clip in memory
+_MAX_OUTLINE_SAMPLES = 20_000_000  # of audio for a picture
 DEFAULT_CONTROLS = {"expression": None, **{name: neutral for name, (_, neutral) in NUMBER_CONTROLS.items()}}
-
-
-class Audio(NamedTuple):
-    """The audio of a clip.
-
-    Attributes:
-        pcm: (n,) float32, mono.
-        rate: Sample rate in Hz.
-    """
-
-    pcm: npt.NDArray[np.float32]
-    rate: int
 
 
 class Output(NamedTuple):
@@ -76,7 +69,7 @@ class Output(NamedTuple):
     families: tuple[Family, ...]
     needs_triangles: bool
     packages: dict[str, str]
-    write: Callable[[Path, Any, Audio, str], None]
+    write: Callable[[Path, Any, AudioSource, str], None]
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -152,10 +145,11 @@ def run(args: argparse.Namespace) -> int:
     check_output_file(args.out, endings=tuple(OUTPUTS), inputs=[args.audio])
     out = Path(args.out)
     kind = out.suffix.lower()
-    pcm, rate = read_audio(args.audio)
+    audio = open_audio(args.audio)
     for package, purpose in OUTPUTS[kind].packages.items():
         require(package, purpose)  # now, rather than after the motion has been generated
     require("torch", "the model")
+    print_progress("loading the model")
     from streamingtalker_ros.streaming import load_talker
 
     talker = load_talker(args.model, device=args.device)
@@ -163,8 +157,9 @@ def run(args: argparse.Namespace) -> int:
     # a vertex checkpoint has no controls: those left at their default are not set
     controls = {name: getattr(args, name) for name in DEFAULT_CONTROLS}
     controls = {name: value for name, value in controls.items() if value != DEFAULT_CONTROLS[name]}
-    clip = animate(talker, to_16k(pcm, rate), args.seed, args.style, args.steps, **controls)
-    OUTPUTS[kind].write(out, clip, Audio(pcm, rate), args.view)
+    with tempfile.TemporaryFile(prefix=f".animate{PARTIAL_MARK}", dir=_scratch_folder(out)) as scratch:
+        clip = animate(talker, audio, args.seed, args.style, args.steps, scratch, **controls)
+        OUTPUTS[kind].write(out, clip, audio, args.view)
     print_result(
         f"{out}: {len(clip)} frames, {len(clip) / clip.frame_rate:.2f} s at {clip.frame_rate:g} frames/s"
     )
@@ -196,63 +191,129 @@ def check_output(talker: TalkerProtocol, kind: str) -> None:
 
 def animate(
     talker: TalkerProtocol,
-    pcm: npt.NDArray[np.float32],
+    audio: AudioSource,
     seed: int = 0,
     style: str | None = None,
     steps: int | None = None,
+    scratch: IO[bytes] | None = None,
     **controls: Any,
 ) -> MotionClip:
     """Generate the motion of a clip, with a progress bar.
 
     Args:
         talker: The loaded checkpoint.
-        pcm: (n,) mono audio at 16 kHz.
+        audio: The audio, read block by block.
         seed: Seed of the noise.
         style: One of the talker's styles; None for its first.
         steps: Diffusion steps per frame; None for the talker's default.
+        scratch: File for the vertices of a long clip; None to hold all in memory.
         controls: Controls of the stream.
 
     Returns:
         The motion, from the clip's start on.
 
     Raises:
-        TalkerError: If an option is unknown or out of range.
+        TalkerError: If an option is unknown or out of range, or the audio is damaged.
     """
     from tqdm import tqdm
 
     stream = talker.open_stream(seed=seed, style=style, steps=steps, **controls)
-    frames: list[AnyFrame] = []
-    total = -(-len(pcm) // talker.hop)
+    builder = _ClipBuilder(talker, scratch)
+    total = None if audio.seconds is None else -(-round(audio.seconds * SAMPLE_RATE) // talker.hop)
     with tqdm(
         file=QuietStream(), total=total, unit="frame", desc="generating", leave=False, disable=None
     ) as bar:
-        for start in range(0, len(pcm), talker.hop):
-            frames += stream.accept(pcm[start : start + talker.hop])
-            bar.update(len(frames) - bar.n)
-        frames += stream.finish()
-        bar.update(len(frames) - bar.n)
-    return _to_clip(talker, frames)
+        for hop in _hops(audio.blocks_16k(), talker.hop):
+            bar.update(builder.add(stream.accept(hop)))
+        bar.update(builder.add(stream.finish()))
+    return builder.finish()
 
 
-def _to_clip(talker: TalkerProtocol, frames: Sequence[AnyFrame]) -> MotionClip:
-    from streamingtalker_ros.model.protocol import BlendshapeFrame, VertexFrame
+def _hops(blocks: Iterable[npt.NDArray[np.float32]], hop: int) -> Iterator[npt.NDArray[np.float32]]:
+    """Cut blocks into pieces of `hop` samples; the last may be shorter."""
+    rest = np.zeros(0, np.float32)
+    for block in blocks:
+        pcm = np.concatenate([rest, block]) if len(rest) else block
+        end = len(pcm) - len(pcm) % hop
+        for start in range(0, end, hop):
+            yield pcm[start : start + hop]
+        rest = pcm[end:]
+    if len(rest):
+        yield rest
 
-    if not frames:
-        raise TalkerError("the audio is shorter than a frame: give a longer file")
-    times = np.array([frame.time for frame in frames], np.float64)
-    frame_rate = float(talker.frame_rate)
-    if talker.template is None or talker.triangles is None:
-        weighted = [frame for frame in frames if isinstance(frame, BlendshapeFrame)]
-        return BlendshapeClip(
-            weights=np.stack([frame.weights for frame in weighted]).astype(np.float32),
-            head=np.stack([frame.head for frame in weighted]).astype(np.float32),
-            times=times,
-            speaking=np.array([frame.speaking for frame in weighted], bool),
-            frame_rate=frame_rate,
-        )
-    vertices = np.stack([frame.vertices for frame in frames if isinstance(frame, VertexFrame)])
-    rig = Rig.from_mesh(talker.name, y_up_to_ros(talker.template), talker.triangles)
-    return VertexClip(y_up_to_ros(vertices).astype(np.float32), times, frame_rate, rig)
+
+class _ClipBuilder:
+    """Collects frames as arrays; vertices beyond `_MAX_VERTEX_BYTES` go to a file."""
+
+    def __init__(self, talker: TalkerProtocol, scratch: IO[bytes] | None) -> None:
+        self._talker, self._scratch = talker, scratch
+        self._frames: list[AnyFrame] = []
+        self._columns: dict[str, list[npt.NDArray[Any]]] = {}
+        self._num_frames = self._bytes_in_memory = 0
+
+    def add(self, frames: Sequence[AnyFrame]) -> int:
+        """Add frames; return their number."""
+        self._frames += frames
+        self._num_frames += len(frames)
+        if len(self._frames) >= _FRAMES_PER_BLOCK:
+            self._pack()
+        return len(frames)
+
+    def finish(self) -> MotionClip:
+        """Return the clip."""
+        if not self._num_frames:
+            raise TalkerError("the audio is shorter than a frame: give a longer file")
+        self._pack()
+        talker, frame_rate = self._talker, float(self._talker.frame_rate)
+        template, triangles = talker.template, talker.triangles
+        if template is None or triangles is None:
+            columns = {name: np.concatenate(blocks) for name, blocks in self._columns.items()}
+            return BlendshapeClip(
+                columns["weights"], columns["head"], columns["times"], columns["speaking"], frame_rate
+            )
+        rig = Rig.from_mesh(talker.name, y_up_to_ros(template), triangles)
+        times = np.concatenate(self._columns["times"])
+        return VertexClip(self._vertices(), times, frame_rate, rig)
+
+    def _pack(self) -> None:
+        from streamingtalker_ros.model.protocol import BlendshapeFrame, VertexFrame
+
+        frames, self._frames = self._frames, []
+        if not frames:
+            return
+        block: dict[str, npt.NDArray[Any]] = {"times": np.array([frame.time for frame in frames], np.float64)}
+        if self._talker.template is None or self._talker.triangles is None:
+            weighted = [frame for frame in frames if isinstance(frame, BlendshapeFrame)]
+            block["weights"] = np.stack([frame.weights for frame in weighted]).astype(np.float32)
+            block["head"] = np.stack([frame.head for frame in weighted]).astype(np.float32)
+            block["speaking"] = np.array([frame.speaking for frame in weighted], bool)
+        else:
+            vertices = np.stack([frame.vertices for frame in frames if isinstance(frame, VertexFrame)])
+            block["vertices"] = y_up_to_ros(vertices).astype(np.float32)
+        for name, values in block.items():
+            self._columns.setdefault(name, []).append(values)
+        self._bytes_in_memory += block["vertices"].nbytes if "vertices" in block else 0
+        if self._scratch is not None and self._bytes_in_memory > _MAX_VERTEX_BYTES:
+            for values in self._columns.pop("vertices"):
+                self._scratch.write(np.ascontiguousarray(values).data)
+            self._bytes_in_memory = 0
+
+    def _vertices(self) -> npt.NDArray[np.float32]:
+        """Return the vertices of all frames, (T, V, 3)."""
+        if self._scratch is None or not self._scratch.tell():
+            return np.concatenate(self._columns["vertices"])
+        for values in self._columns.pop("vertices", ()):
+            self._scratch.write(np.ascontiguousarray(values).data)
+        self._scratch.flush()
+        assert self._talker.template is not None
+        shape = (self._num_frames, *self._talker.template.shape)
+        return np.memmap(self._scratch, np.float32, "r", shape=shape)
+
+
+def _scratch_folder(out: Path) -> str | None:
+    """Return the folder of an output for temporary files; None, the system's, for a device."""
+    folder = str(out.resolve().parent)
+    return folder if out.resolve().is_file() or not out.exists() else None
 
 
 def render(
@@ -297,7 +358,9 @@ def render(
     )
 
 
-def draw_contact_sheet(clip: BlendshapeClip, audio: Audio, view: str = "front", title: str = "") -> Image:
+def draw_contact_sheet(
+    clip: BlendshapeClip, audio: AudioSource, view: str = "front", title: str = ""
+) -> Image:
     """Draw a contact sheet of a clip and its audio.
 
     Args:
@@ -319,26 +382,41 @@ def draw_contact_sheet(clip: BlendshapeClip, audio: Audio, view: str = "front", 
     indices = select_key_frames(opening, SHEET_IMAGES)
     images = list(render(clip, indices, SHEET_WIDTH, SHEET_HEIGHT, view, SHEET_ZOOM, "contact sheet"))
     times = [float(clip.times[index]) for index in indices]
-    return contact_sheet(images, times, audio.pcm, audio.rate, opening, clip.frame_rate, title)
+    pcm, rate = _outline(audio)
+    return contact_sheet(images, times, pcm, rate, opening, clip.frame_rate, title)
 
 
-def _write_csv(out: Path, clip: BlendshapeClip, audio: Audio, view: str) -> None:
+def _outline(audio: AudioSource) -> tuple[npt.NDArray[np.float32], int]:
+    """Return audio for a picture of its waveform, and its rate; of a long file only extremes."""
+    factor = 1 if audio.seconds is None else math.ceil(audio.seconds * audio.rate / _MAX_OUTLINE_SAMPLES)
+    if factor == 1:
+        return np.concatenate(list(audio.blocks())), audio.rate
+    stretch = 2 * factor  # gives two samples
+    extremes = [
+        np.stack([piece.min(axis=1), piece.max(axis=1)], axis=1).ravel()
+        for block in audio.blocks()
+        if len(piece := block[: len(block) - len(block) % stretch].reshape(-1, stretch))
+    ]
+    return np.concatenate(extremes), round(audio.rate / factor)
+
+
+def _write_csv(out: Path, clip: BlendshapeClip, audio: AudioSource, view: str) -> None:
     from streamingtalker_ros.face.formats.livelink import write_livelink_csv
 
     write_livelink_csv(out, clip.weights, clip.head, clip.frame_rate)
 
 
-def _write_npz(out: Path, clip: MotionClip, audio: Audio, view: str) -> None:
+def _write_npz(out: Path, clip: MotionClip, audio: AudioSource, view: str) -> None:
     write_npz(out, clip)
 
 
-def _write_mp4(out: Path, clip: MotionClip, audio: Audio, view: str) -> None:
+def _write_mp4(out: Path, clip: MotionClip, audio: AudioSource, view: str) -> None:
     from streamingtalker_ros.face.rendering.video import write_mp4
 
-    write_mp4(out, render(clip, range(len(clip)), view=view), clip.frame_rate, audio.pcm, audio.rate)
+    write_mp4(out, render(clip, range(len(clip)), view=view), clip.frame_rate, audio.blocks(), audio.rate)
 
 
-def _write_png(out: Path, clip: BlendshapeClip, audio: Audio, view: str) -> None:
+def _write_png(out: Path, clip: BlendshapeClip, audio: AudioSource, view: str) -> None:
     sheet = draw_contact_sheet(clip, audio, view, f"{out.stem}: {len(clip)} frames")
     with atomic_output(out) as partial:
         sheet.save(partial)

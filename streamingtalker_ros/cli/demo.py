@@ -23,8 +23,8 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from streamingtalker_ros.audio.constants import NS_PER_S
-from streamingtalker_ros.audio.files import read_audio
-from streamingtalker_ros.cli.animate import Audio, draw_contact_sheet, render
+from streamingtalker_ros.audio.files import AudioSource, read_audio
+from streamingtalker_ros.cli.animate import draw_contact_sheet, render
 from streamingtalker_ros.cli.argument_types import ros_domain
 from streamingtalker_ros.errors import TalkerError, require
 from streamingtalker_ros.face.motion_clip import BlendshapeClip
@@ -108,7 +108,7 @@ def run(args: argparse.Namespace) -> int:
     print_result(f"rendering {len(clip)} frames")
     write_mp4(video, render(clip, range(len(clip))), clip.frame_rate, pcm, rate)
     title = f"{Path(args.wav).name}: recorded from face_motion"
-    sheet = draw_contact_sheet(clip, Audio(pcm, rate), title=title)
+    sheet = draw_contact_sheet(clip, AudioSource.from_samples(pcm, rate), title=title)
     with atomic_output(picture) as partial:
         sheet.save(partial)
     print_result(f"wrote {video} and {picture}")

@@ -272,13 +272,17 @@ def _read_blendshape_recipe(args: argparse.Namespace) -> dict[str, dict[str, Any
 
 
 def _train_blendshape_stage(args: argparse.Namespace) -> Path | dict[str, Any]:
+    from streamingtalker_ros.resources import find
     from streamingtalker_ros.training import stages
+    from streamingtalker_ros.training.recipe import read_recipe
 
     recipe = _read_blendshape_recipe(args)
     folders = [Path(folder) for folder in args.corpus]
-    if not args.config:  # the shipped fractions are for corpora of these names
-        names = {folder.resolve().name for folder in folders}
-        recipe["mixture"] = {name: value for name, value in recipe["mixture"].items() if name in names}
+    # fractions of the shipped recipe's corpora are for those that are given, also in a copy of it
+    others = set(read_recipe(find("config", "train.yaml"))["mixture"]) - {
+        folder.absolute().name for folder in folders
+    }
+    recipe["mixture"] = {name: value for name, value in recipe["mixture"].items() if name not in others}
     train = {
         "codec": stages.train_codec,
         "encoder": stages.train_encoder,

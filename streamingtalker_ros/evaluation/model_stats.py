@@ -13,7 +13,6 @@ import numpy as np
 from streamingtalker_ros.corpus.storage import Clip
 from streamingtalker_ros.errors import require
 from streamingtalker_ros.evaluation import bench
-from streamingtalker_ros.model.codebook import codebook_perplexity
 
 if TYPE_CHECKING:
     from streamingtalker_ros.streaming import Talker
@@ -39,6 +38,8 @@ def codebook_usage(talker: Talker, clips: Sequence[Clip]) -> dict[str, float]:
         codes (size of the codebook), codes_used, perplexity.
     """
     torch = require("torch", "the model")
+    from streamingtalker_ros.model.codebook import codebook_perplexity
+
     codec, used = talker.network.codec, []
     with torch.inference_mode():
         for clip in clips[:: max(1, len(clips) // MAX_CODEBOOK_CLIPS)][:MAX_CODEBOOK_CLIPS]:

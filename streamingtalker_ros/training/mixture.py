@@ -39,7 +39,7 @@ def load_mixture(
     Raises:
         TalkerError: if a folder holds no corpus, no clip is of the split, or a fraction names no folder.
     """
-    folders = [Path(folder) for folder in folders]
+    folders = [Path(folder).absolute() for folder in folders]
     fractions = dict(fractions or {})
     unknown = set(fractions) - {folder.name for folder in folders}
     if unknown:

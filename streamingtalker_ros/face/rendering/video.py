@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from fractions import Fraction
 from types import ModuleType
 from typing import Any
@@ -23,7 +23,7 @@ def write_mp4(
     path: str | os.PathLike[str],
     images: Iterable[npt.NDArray[np.uint8]],
     frame_rate: float,
-    audio: npt.ArrayLike | None = None,
+    audio: npt.ArrayLike | Iterator[npt.NDArray[np.float32]] | None = None,
     audio_rate: int = 16000,
 ) -> None:
     """Write a video. Image n is shown from n / frame_rate on; the audio starts at 0.
@@ -32,7 +32,7 @@ def write_mp4(
         path: File to write.
         images: (H, W, 3) RGB each, of one size, H and W even.
         frame_rate: Images per second.
-        audio: (n,) mono, -1..1; None for a silent video.
+        audio: (n,) mono, -1..1, or an iterator of its blocks, (n,) float32; None for a silent video.
         audio_rate: Sample rate of the audio in Hz.
 
     Raises:
@@ -57,7 +57,8 @@ def write_mp4(
         stream.codec_context.time_base = 1 / rate
         track = None
         if audio is not None:
-            track = _AudioTrack(av, container, np.asarray(audio, np.float32), audio_rate)
+            blocks = audio if isinstance(audio, Iterator) else iter([np.asarray(audio, np.float32)])
+            track = _AudioTrack(av, container, blocks, audio_rate)
         index, image = 0, first
         while image is not None:
             frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(image), format="rgb24")
@@ -75,21 +76,30 @@ def write_mp4(
 class _AudioTrack:
     """The AAC track of a container, encoded block by block."""
 
-    def __init__(self, av: ModuleType, container: Any, pcm: npt.NDArray[np.float32], rate: int) -> None:
-        self._av, self._container, self._pcm, self._rate = av, container, pcm, int(rate)
+    def __init__(
+        self, av: ModuleType, container: Any, blocks: Iterator[npt.NDArray[np.float32]], rate: int
+    ) -> None:
+        self._av, self._container, self._blocks, self._rate = av, container, blocks, int(rate)
+        self._pcm = np.zeros(0, np.float32)  # samples that were read and not written
         self._stream = container.add_stream("aac", rate=_AAC_SAMPLE_RATE, layout="mono")
         self._resampler = av.AudioResampler(format="fltp", layout="mono", rate=_AAC_SAMPLE_RATE)
         self._position = 0  # samples written
 
     def write_until(self, seconds: float) -> None:
         """Encode the audio before a time."""
-        while self._position < len(self._pcm) and self._position < seconds * self._rate:
-            block = self._pcm[self._position : self._position + _AUDIO_BLOCK_SAMPLES]
+        while self._position < seconds * self._rate and len(block := self._read_block()):
             frame = self._av.AudioFrame.from_ndarray(block[None].copy(), format="fltp", layout="mono")
             frame.sample_rate, frame.pts = self._rate, self._position
             frame.time_base = Fraction(1, self._rate)
             self._position += len(block)
             self._mux(self._resampler.resample(frame))
+
+    def _read_block(self) -> npt.NDArray[np.float32]:
+        """Return the next `_AUDIO_BLOCK_SAMPLES`; fewer at the end, then none."""
+        while len(self._pcm) < _AUDIO_BLOCK_SAMPLES and (block := next(self._blocks, None)) is not None:
+            self._pcm = np.concatenate([self._pcm, block]) if len(self._pcm) else block
+        block, self._pcm = self._pcm[:_AUDIO_BLOCK_SAMPLES], self._pcm[_AUDIO_BLOCK_SAMPLES:]
+        return block
 
     def finish(self) -> None:
         """Encode the remaining audio and flush the encoder."""
