@@ -9,6 +9,7 @@ and a flat pass band up to 7.9 kHz; `tools/benchmarks/resample_delay.py` makes t
 
 from __future__ import annotations
 
+import functools
 import math
 from typing import Any, Final
 
@@ -32,7 +33,6 @@ class Resampler:
     Attributes:
         input_rate: Hz.
         output_rate: Hz.
-        delay: seconds of input that are held back at most; 0 at equal rates.
 
     Raises:
         TalkerError: if a rate is not positive.
@@ -44,13 +44,20 @@ class Resampler:
                 f"cannot resample {input_rate} Hz to {output_rate} Hz: rates are positive numbers"
             )
         self.input_rate, self.output_rate = int(input_rate), int(output_rate)
-        self._engine: Any = None
-        if self.input_rate != self.output_rate:
-            self._engine = soxr.ResampleStream(
-                self.input_rate, self.output_rate, 1, dtype="float32", quality="HQ", vr=True
-            )
-        self.delay = self._measure_delay()
+        self._engine = _create_engine(self.input_rate, self.output_rate)
         self.reset()
+
+    @property
+    def delay(self) -> float:
+        """Seconds of input that are held back at most; 0 at equal rates."""
+        return _measure_delay(self.input_rate, self.output_rate)
+
+    @property
+    def held_samples(self) -> float:
+        """Samples at the output rate that the input so far still holds back; below 0 by rounding at most."""
+        if self._engine is None:
+            return 0.0
+        return self._samples_in * self.output_rate / self.input_rate - self._samples_out
 
     def reset(self) -> None:
         """Discard all audio: the next sample is the first of a new signal."""
@@ -96,18 +103,27 @@ class Resampler:
         missing = -(-self._samples_in * self.output_rate // self.input_rate) - self._samples_out
         return np.pad(rest[:missing], (0, max(0, missing - len(rest))))
 
-    def _measure_delay(self) -> float:
-        """Resample silence millisecond by millisecond and return the largest lag in seconds."""
-        if self._engine is None:
-            return 0.0
-        chunk = max(1, self.input_rate // 1000)
-        samples_in = samples_out = 0
-        max_lag = 0.0
-        for _ in range(math.ceil(_PROBE_SECONDS * self.input_rate / chunk)):
-            samples_out += len(self._engine.resample_chunk(np.zeros(chunk, np.float32)))
-            samples_in += chunk
-            max_lag = max(max_lag, samples_in / self.input_rate - samples_out / self.output_rate)
-        return max_lag
+
+def _create_engine(input_rate: int, output_rate: int) -> Any:
+    if input_rate == output_rate:
+        return None
+    return soxr.ResampleStream(input_rate, output_rate, 1, dtype="float32", quality="HQ", vr=True)
+
+
+@functools.lru_cache(maxsize=64)
+def _measure_delay(input_rate: int, output_rate: int) -> float:
+    """Resample silence millisecond by millisecond and return the largest lag in seconds."""
+    engine = _create_engine(input_rate, output_rate)
+    if engine is None:
+        return 0.0
+    chunk = max(1, input_rate // 1000)
+    samples_in = samples_out = 0
+    max_lag = 0.0
+    for _ in range(math.ceil(_PROBE_SECONDS * input_rate / chunk)):
+        samples_out += len(engine.resample_chunk(np.zeros(chunk, np.float32)))
+        samples_in += chunk
+        max_lag = max(max_lag, samples_in / input_rate - samples_out / output_rate)
+    return max_lag
 
 
 def to_16k(pcm: npt.ArrayLike, rate: float) -> npt.NDArray[np.float32]:

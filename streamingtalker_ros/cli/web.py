@@ -82,6 +82,7 @@ def run(args: argparse.Namespace) -> int:
     from streamingtalker_ros.web.app import WebContext
     from streamingtalker_ros.web.limits import Limits
     from streamingtalker_ros.web.server import Server, is_loopback
+    from streamingtalker_ros.web.server_log import throttle_library_logs
 
     defaults = Limits()
     limits = Limits(
@@ -91,6 +92,7 @@ def run(args: argparse.Namespace) -> int:
     talker = Talker.load(args.model, args.device)
     face = Path(args.face) if args.face else None
     context = WebContext(talker, limits, args.domain, args.namespace, print_warning, face)
+    throttle_library_logs(context.faults)
     server = Server(context, args.host, args.port, args.token, args.certificate, args.key, args.origin)
     if not assets.is_built():
         print_line(f"streamingtalker: {assets.NOT_BUILT}")

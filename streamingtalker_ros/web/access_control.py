@@ -10,6 +10,7 @@ Starlette's TrustedHostMiddleware is not used, since it cannot parse IPv6 litera
 
 from __future__ import annotations
 
+import hashlib
 import hmac
 from collections.abc import Iterable
 
@@ -17,6 +18,8 @@ from starlette.datastructures import MutableHeaders
 from starlette.requests import HTTPConnection
 from starlette.responses import PlainTextResponse, RedirectResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from streamingtalker_ros.errors import TalkerError
 
 COOKIE_MAX_AGE_S = 30 * 24 * 3600
 POLICY_VIOLATION = 1008  # close code of RFC 6455
@@ -58,6 +61,8 @@ class AccessControlMiddleware:
         self._token = token
         self._origins = set(origins)
         self._cookie_name = f"talker_{port}"
+        # a digest, because a cookie cannot hold every character of a token
+        self._cookie = None if token is None else hashlib.sha256(token.encode()).hexdigest()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one connection."""
@@ -74,11 +79,11 @@ class AccessControlMiddleware:
         rejection = self._rejection(connection)
         if rejection is not None:
             await _reject(scope, receive, send_with_headers, *rejection)
-        elif scope["type"] == "http" and self._token and connection.query_params.get("token"):
+        elif scope["type"] == "http" and self._cookie and connection.query_params.get("token"):
             # move the token from the address bar into a cookie
             response = RedirectResponse("/", status_code=303)
             response.set_cookie(
-                self._cookie_name, self._token, max_age=COOKIE_MAX_AGE_S, httponly=True, samesite="strict"
+                self._cookie_name, self._cookie, max_age=COOKIE_MAX_AGE_S, httponly=True, samesite="strict"
             )
             await response(scope, receive, send_with_headers)
         else:
@@ -90,7 +95,7 @@ class AccessControlMiddleware:
         if self._token is None:
             if host not in _LOOPBACK_HOSTS and host.rpartition(":")[0] not in _LOOPBACK_HOSTS:
                 return 403, _WRONG_HOST
-        elif not self._is_authorized(connection, self._token):
+        elif not self._is_authorized(connection, self._token.encode()):
             return 401, _NO_TOKEN
         if connection.scope["type"] == "websocket":
             origin = connection.headers.get("origin", "")
@@ -101,13 +106,30 @@ class AccessControlMiddleware:
                 return 403, _WRONG_ORIGIN
         return None
 
-    def _is_authorized(self, connection: HTTPConnection, token: str) -> bool:
-        candidates = (
-            connection.query_params.get("token", ""),
-            connection.headers.get("authorization", "").removeprefix("Bearer "),
-            connection.cookies.get(self._cookie_name, ""),
+    def _is_authorized(self, connection: HTTPConnection, token: bytes) -> bool:
+        cookie = connection.cookies.get(self._cookie_name, "")
+        tokens = (
+            connection.query_params.get("token", "").encode(errors="replace"),
+            connection.headers.get("authorization", "").removeprefix("Bearer ").encode("latin-1", "replace"),
+            cookie.encode(errors="replace"),
         )
-        return any(hmac.compare_digest(candidate.encode(), token.encode()) for candidate in candidates)
+        if any(hmac.compare_digest(candidate, token) for candidate in tokens):
+            return True
+        return hmac.compare_digest(cookie.encode(errors="replace"), (self._cookie or "").encode())
+
+
+def check_token(token: str) -> str:
+    """Return an access token that a user has chosen.
+
+    Args:
+        token: any text that can be sent in an address.
+
+    Raises:
+        TalkerError: if it holds bytes that are not text, or characters that no address holds.
+    """
+    if not token.isprintable():  # so are half surrogates, for bytes of the command line that are not UTF-8
+        raise TalkerError("the token holds characters that cannot be printed: choose letters and digits")
+    return token
 
 
 async def _reject(scope: Scope, receive: Receive, send: Send, status: int, message: str) -> None:

@@ -14,7 +14,7 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route, WebSocketRoute
 from starlette.status import WS_1013_TRY_AGAIN_LATER
-from starlette.websockets import WebSocket
+from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from streamingtalker_ros import __version__
 from streamingtalker_ros.face.arkit import ARKIT_NAMES
@@ -22,6 +22,7 @@ from streamingtalker_ros.face.default_head.assemble import default_rig
 from streamingtalker_ros.process import FaultLog, never_raising, print_warning
 from streamingtalker_ros.web import assets
 from streamingtalker_ros.web.batch_worker import BatchWorker
+from streamingtalker_ros.web.connection_guard import ConnectionGuard
 from streamingtalker_ros.web.controls import describe_controls
 from streamingtalker_ros.web.limits import Limits
 from streamingtalker_ros.web.topic_watcher import TopicWatcher
@@ -48,6 +49,7 @@ class WebContext:
         worker: steps the streams of all sessions.
         watcher: forwards the topics of a running talker.
         faults: log of internal errors.
+        guard: bounds the connections of each address.
         session_count: number of open sessions.
         max_unacknowledged_frames: frames that may be in flight to one browser.
     """
@@ -65,6 +67,7 @@ class WebContext:
         self.talker = talker
         self.limits = limits or Limits()
         self.faults = FaultLog()
+        self.guard = ConnectionGuard(self.limits)
         self.worker = BatchWorker(talker, self.limits, warn)
         self.watcher = TopicWatcher(domain, namespace, warn)
         self.session_count = 0
@@ -137,10 +140,19 @@ class WebContext:
         Args:
             socket: WebSocket of one client, not yet accepted; rejected if the server has no session left.
         """
+        try:
+            await self._serve_session(socket)
+        except (WebSocketDisconnect, OSError):  # the client has left, in whatever state
+            pass
+        except Exception as fault:
+            self.faults.log("a client's connection could not be handled", fault)
+
+    async def _serve_session(self, socket: WebSocket) -> None:
         await socket.accept()
         if self.session_count >= self.limits.max_sessions:
             await _reject_session(socket, self.limits.max_sessions)
             return
+        self.guard.connection(socket.client).is_session = True
         self.session_count += 1
         try:
             await WebSocketSession(self, socket).run()
@@ -175,5 +187,5 @@ async def _reject_session(socket: WebSocket, max_sessions: int) -> None:
     try:
         await asyncio.wait_for(socket.send_json({"type": "refused", "text": text}), CLOSE_TIMEOUT_S)
         await asyncio.wait_for(socket.close(WS_1013_TRY_AGAIN_LATER, "full"), CLOSE_TIMEOUT_S)
-    except (asyncio.TimeoutError, RuntimeError, OSError):
+    except (asyncio.TimeoutError, RuntimeError):  # it does not read, or its connection is closed
         pass

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""HTTP/1.1 protocol that aborts idle or slow clients (slow-loris protection).
+"""HTTP/1.1 protocol that aborts idle or slow clients (slow-loris protection), and lets hasty ones wait.
 
-uvicorn alone waits for a first request without limit.
+uvicorn alone waits for a first request without limit, and serves requests as fast as one client sends them.
 """
 
 from __future__ import annotations
@@ -9,19 +9,37 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
+import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol, RequestResponseCycle
+
+from streamingtalker_ros.process import FaultLog
+from streamingtalker_ros.web.connection_guard import SHUTDOWN_GRACE_S, ConnectionGuard, GuardedConnection
 
 REQUEST_TIMEOUT_S = 10.0  # until a complete request has arrived
 RESPONSE_TIMEOUT_S = 60.0  # until the client has read the response
 CHECK_INTERVAL_S = 2.5
+_MIN_WAIT_S = 0.05  # of input that exceeds its address's share
 
 
 class IdleTimeoutProtocol(H11Protocol):
-    """One connection, until it ends or is upgraded to a WebSocket, which has timeouts of its own."""
+    """One connection, until it ends or is upgraded to a WebSocket, which has timeouts of its own.
+
+    Args:
+        guard: counts the connection and its use of the event loop.
+        faults: log of internal errors.
+        options: of uvicorn's protocol.
+    """
 
     _timer: asyncio.TimerHandle | None = None
     _last_cycle: RequestResponseCycle | None = None
     _last_cycle_time: float
+
+    def __init__(self, *, guard: ConnectionGuard, faults: FaultLog, **options: Any) -> None:
+        super().__init__(**options)
+        self._guard = guard
+        self._faults = faults
+        self._connection: GuardedConnection = guard.connection(None)
+        self._turn: asyncio.TimerHandle | None = None  # in which input that had to wait is handled
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # pyright: ignore[reportIncompatibleMethodOverride]
         """Start the timer.
@@ -30,30 +48,67 @@ class IdleTimeoutProtocol(H11Protocol):
             transport: Transport of the new connection.
         """
         super().connection_made(transport)
+        self._connection = self._guard.connection(transport.get_extra_info("peername"))
+        self._connection.transport = transport
         self._last_cycle_time = self.loop.time()
         self._check()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Stop the timer.
+        """Stop the timers.
 
         Args:
             exc: Error that ended the connection; None if it was closed or aborted without one.
         """
-        if self._timer is not None:
-            self._timer.cancel()
+        for handle in (self._timer, self._turn):
+            if handle is not None:
+                handle.cancel()
         super().connection_lost(exc)
+
+    def shutdown(self) -> None:
+        """Close, and abort if the peer does not let that end; uvicorn would cancel what serves it."""
+        super().shutdown()
+        self.loop.call_later(SHUTDOWN_GRACE_S, self.transport.abort)
+
+    def handle_events(self) -> None:
+        """Handle what has arrived, at most one request; it waits if its address has used up its share."""
+        if self._turn is not None or self.transport.is_closing():
+            return
+        use = self._connection.use
+        delay = use.budget.wait_seconds
+        if not delay and self.conn.their_state is h11.IDLE and not use.requests.take():
+            delay = _MIN_WAIT_S
+        if delay:
+            self.flow.pause_reading()
+            self._turn = self.loop.call_later(max(delay, _MIN_WAIT_S), self._handle_late)
+            return
+        with use.budget.measure():
+            try:
+                super().handle_events()
+            except Exception as fault:  # in the parser, by what the client sent
+                self._faults.log("a client's HTTP request could not be handled", fault)
+                self.transport.abort()
+        self._note_request()
+
+    def _note_request(self) -> None:
+        if self.cycle is not self._last_cycle:
+            self._last_cycle = self.cycle
+            self._last_cycle_time = self._connection.last_active = self.loop.time()
+            self._connection.is_busy = True
+
+    def _handle_late(self) -> None:
+        self._turn = None
+        self.flow.resume_reading()
+        self.handle_events()
 
     def _check(self) -> None:
         transport: Any = self.transport
         if transport.get_protocol() is not self:
             return
         self._timer = self.loop.call_later(CHECK_INTERVAL_S, self._check)
-        now = self.loop.time()
-        if self.cycle is not self._last_cycle:
-            self._last_cycle = self.cycle
-            self._last_cycle_time = now
+        self._note_request()
         responding = self.cycle is not None and not self.cycle.response_complete
         waiting_for_client = responding or transport.get_write_buffer_size() > 0
+        self._connection.is_busy = waiting_for_client
         timeout = RESPONSE_TIMEOUT_S if waiting_for_client else REQUEST_TIMEOUT_S
-        if now - self._last_cycle_time > timeout:
+        if self.loop.time() - self._last_cycle_time > timeout:
             transport.abort()

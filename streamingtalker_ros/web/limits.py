@@ -25,6 +25,16 @@ class Limits:
         idle_timeout_seconds: a session without any message for this long is closed; the page sends one per
             second.
         handshake_timeout_seconds: the same for the first message.
+        max_text_bytes: size of one JSON message; the page's longest, an expression of all shapes, has 2 KB.
+        max_control_frames_per_second: WebSocket pings, and pieces of messages that were cut; on average over
+            `burst_seconds`. Browsers send none.
+        max_extra_connections: connections besides those of the sessions, for the page's files.
+        max_connections_per_address: connections of one address without a session, handshakes included.
+        max_connects_per_second: new connections of one address; `max_connects_at_once` is the burst.
+        max_requests_per_second: HTTP requests of one address; further ones wait. `max_requests_at_once` is the
+            burst: a page has 10 files.
+        event_loop_share: share of the event loop's time for all input of one address; what exceeds it waits.
+            `event_loop_burst_seconds` may be used at once.
     """
 
     max_sessions: int = 24
@@ -38,6 +48,21 @@ class Limits:
     slow_client_timeout_seconds: float = 12.0
     idle_timeout_seconds: float = 30.0
     handshake_timeout_seconds: float = 10.0
+    max_text_bytes: int = 8192
+    max_control_frames_per_second: float = 20.0
+    max_extra_connections: int = 100
+    max_connections_per_address: int = 64
+    max_connects_per_second: float = 50.0
+    max_connects_at_once: float = 200.0
+    max_requests_per_second: float = 100.0
+    max_requests_at_once: float = 400.0
+    event_loop_share: float = 0.3
+    event_loop_burst_seconds: float = 0.3
+
+    @property
+    def max_connections(self) -> int:
+        """Connections of all addresses, sessions and handshakes included."""
+        return self.max_sessions + self.max_extra_connections
 
 
 class TokenBucket:

@@ -8,6 +8,7 @@ context manager that serves in a thread, for tests and benchmarks.
 from __future__ import annotations
 
 import contextlib
+import functools
 import ipaddress
 import secrets
 import socket
@@ -15,14 +16,15 @@ import threading
 import time
 from collections.abc import Iterable, Iterator
 from typing import Any
+from urllib.parse import quote
 
 from streamingtalker_ros.errors import TalkerError, require
-from streamingtalker_ros.web.access_control import AccessControlMiddleware
+from streamingtalker_ros.web.access_control import AccessControlMiddleware, check_token
 from streamingtalker_ros.web.app import WebContext, create_app
 
 SHUTDOWN_TIMEOUT_S = 2  # for open connections to end
 START_TIMEOUT_S = 60.0
-MAX_EXTRA_CONNECTIONS = 100  # besides those of the sessions, for the page's files
+BACKLOG = 128  # connections that are accepted in one turn of the event loop at most
 TOKEN_BYTES = 18
 
 
@@ -43,7 +45,8 @@ class Server:
         origin: scheme, host and port of the page.
 
     Raises:
-        TalkerError: if the address cannot be bound, or the certificate cannot be read.
+        TalkerError: if the token cannot be used, the address cannot be bound, or the certificate cannot be
+            read.
     """
 
     def __init__(
@@ -59,31 +62,37 @@ class Server:
         uvicorn: Any = require("uvicorn", "the web server")
         require("websockets", "the web server")
         from streamingtalker_ros.web.idle_timeout import IdleTimeoutProtocol
+        from streamingtalker_ros.web.websocket_protocol import BoundedWebSocketProtocol
 
         self.context = context
-        self.token = token or (None if is_loopback(host) else secrets.token_urlsafe(TOKEN_BYTES))
-        self._socket = bind_socket(host, port)
+        self.token = check_token(token) if token else None
+        if self.token is None and not is_loopback(host):
+            self.token = secrets.token_urlsafe(TOKEN_BYTES)
+        self._socket = context.guard.listen(bind_socket(host, port))
         self.port: int = self._socket.getsockname()[1]
         self._host = host
         self._scheme = "https" if certificate else "http"
         self.origin = self._origin(advertised_host(host))
-        limits = context.limits
+        limits, guard, faults = context.limits, context.guard, context.faults
         config = uvicorn.Config(
             AccessControlMiddleware(create_app(context), self.token, self.port, origins),
+            log_config=None,
             log_level="warning",
             access_log=False,
             lifespan="on",
+            proxy_headers=False,
             server_header=False,
             date_header=False,
-            http=IdleTimeoutProtocol,
-            ws="websockets-sansio",
+            loop="asyncio",  # it accepts connections by the guard's `accept`
+            http=functools.partial(IdleTimeoutProtocol, guard=guard, faults=faults),
+            ws=functools.partial(BoundedWebSocketProtocol, guard=guard, limits=limits, faults=faults),
             ws_max_size=limits.max_message_bytes,
             ws_max_queue=32,
             ws_ping_interval=10.0,
             ws_ping_timeout=20.0,
             ws_per_message_deflate=False,
             timeout_keep_alive=10,
-            limit_concurrency=limits.max_sessions + MAX_EXTRA_CONNECTIONS,
+            backlog=BACKLOG,
             h11_max_incomplete_event_size=16384,
             timeout_graceful_shutdown=SHUTDOWN_TIMEOUT_S,
             ssl_certfile=certificate,
@@ -105,7 +114,7 @@ class Server:
     @property
     def address(self) -> str:
         """URL to open in a browser."""
-        return f"{self.origin}/?token={self.token}" if self.token else f"{self.origin}/"
+        return f"{self.origin}/?token={quote(self.token, safe='')}" if self.token else f"{self.origin}/"
 
     @property
     def loopback_url(self) -> str | None:
@@ -116,8 +125,8 @@ class Server:
 
     @property
     def connection_count(self) -> int:
-        """Number of open TCP connections."""
-        return len(self._uvicorn.server_state.connections)
+        """Number of open TCP connections, those in their TLS handshake included."""
+        return self.context.guard.connection_count
 
     def run(self) -> None:
         """Serve until SIGINT, SIGTERM or `stop`.

@@ -13,6 +13,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import threading
+import time
 from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -32,6 +34,7 @@ if TYPE_CHECKING:
 MAX_QUEUED_TEXTS = 64
 CLOSE_TIMEOUT_S = 2.0
 TIMER_INTERVAL_S = 1.0
+MESSAGES_PER_TURN = 16  # handled before other connections have their turn
 _MAX_AUDIO_RATE = 1.05  # seconds of audio per second: the clocks of sound cards differ
 
 
@@ -81,6 +84,10 @@ class WebSocketSession:
             _MAX_AUDIO_RATE, limits.burst_seconds
         )  # kept over restarts: a new start does not refill it
         self._rate: int | None = None  # of the audio, Hz
+        self._last_message: float | None = None  # when it arrived
+        self._budget = context.guard.connection(socket.client).use.budget
+        self._handoff_lock = threading.Lock()
+        self._handoff: list[bytes] = []  # frames of other threads, not taken over yet
 
     async def run(self) -> None:
         """Serve until the browser disconnects or is disconnected; the stream is released in any case."""
@@ -98,41 +105,46 @@ class WebSocketSession:
         if close is not None:
             await self._close_politely(close.code, close.message)
         for error in errors:
-            if not isinstance(error, (CloseSession, WebSocketDisconnect, OSError, RuntimeError)):
-                raise error
+            if not isinstance(error, (CloseSession, WebSocketDisconnect, OSError)):
+                self._context.faults.log("a session failed and was ended", error)
 
     # ---------------------------------------------------------------------------------------------- receiving
 
     async def _receive(self) -> None:
-        limits = self._context.limits
-        timeout = limits.handshake_timeout_seconds
+        handled = 0  # messages in this turn
+        seconds = 0.0  # that they took
         while True:
-            try:
-                message = await asyncio.wait_for(self._socket.receive(), timeout)
-            except asyncio.TimeoutError:
-                raise CloseSession(
-                    WS_1008_POLICY_VIOLATION,
-                    f"no message arrived for {timeout:g} s: the connection is closed",
-                ) from None
-            timeout = limits.idle_timeout_seconds
+            message = await self._socket.receive()
             if message["type"] == "websocket.disconnect":
                 return
-            if not self._message_bucket.take():
-                self._close_for_rate(limits.max_messages_per_second)
-            try:
-                if message.get("bytes") is not None:
-                    self._on_bytes(message["bytes"])
-                else:
-                    self._on_text(message.get("text") or "")
-            except TalkerError as error:
-                self._send_json(type="error", text=str(error))
-            except CloseSession:
-                raise
-            except Exception as fault:
-                self._context.faults.log("a client's message could not be handled", fault)
-                raise CloseSession(
-                    WS_1011_INTERNAL_ERROR, "a message failed on the server: connect again"
-                ) from None
+            begin = time.perf_counter()
+            self._last_message = self._loop.time()
+            self._on_message(message.get("bytes"), message.get("text") or "")
+            seconds += time.perf_counter() - begin
+            handled += 1
+            if handled >= MESSAGES_PER_TURN:
+                self._budget.charge(seconds)
+                await asyncio.sleep(self._budget.wait_seconds)
+                handled, seconds = 0, 0.0
+
+    def _on_message(self, data: bytes | None, text: str) -> None:
+        limits = self._context.limits
+        if not self._message_bucket.take():
+            self._close_for_rate(limits.max_messages_per_second)
+        try:
+            if data is not None:
+                self._on_bytes(data)
+            else:
+                self._on_text(text)
+        except TalkerError as error:
+            self._send_json(type="error", text=str(error))
+        except CloseSession:
+            raise
+        except Exception as fault:
+            self._context.faults.log("a client's message could not be handled", fault)
+            raise CloseSession(
+                WS_1011_INTERNAL_ERROR, "a message failed on the server: connect again"
+            ) from None
 
     def _on_bytes(self, data: bytes) -> None:
         if self._rate is None or self._stream is None:
@@ -156,6 +168,9 @@ class WebSocketSession:
 
     def _on_text(self, text: str) -> None:
         self._check_text_rate()
+        max_bytes = self._context.limits.max_text_bytes
+        if len(text) > max_bytes:
+            raise TalkerError(f"a text has {len(text)} characters: send at most {max_bytes}")
         message = protocol.parse_text(text)
         kind = message.pop("type")
         if kind == "seen":
@@ -207,7 +222,11 @@ class WebSocketSession:
             messages: One binary message per frame, oldest first; those beyond the limit of unacknowledged
                 frames are dropped.
         """
-        self._call_soon(self._deliver, messages)
+        with self._handoff_lock:
+            is_scheduled = bool(self._handoff)
+            self._handoff += messages[: self._context.max_unacknowledged_frames + 1 - len(self._handoff)]
+        if not is_scheduled:
+            self._call_soon(self._take_handoff)
 
     def send_json_threadsafe(self, **fields: Any) -> None:
         """Queue a text message; may be called from any thread."""
@@ -224,6 +243,11 @@ class WebSocketSession:
     def _unacknowledged(self) -> int:
         """Frames that are queued or in flight."""
         return len(self._frames) + self._sent - self._acknowledged
+
+    def _take_handoff(self) -> None:
+        with self._handoff_lock:
+            messages, self._handoff = self._handoff, []
+        self._deliver(messages)
 
     def _deliver(self, messages: list[bytes]) -> None:
         limit = self._context.max_unacknowledged_frames
@@ -260,6 +284,7 @@ class WebSocketSession:
         while True:
             await asyncio.sleep(TIMER_INTERVAL_S)
             now = self._loop.time()
+            self._check_silence(now, begin)
             if now - begin > limits.session_seconds:
                 raise CloseSession(
                     WS_1013_TRY_AGAIN_LATER,
@@ -274,6 +299,17 @@ class WebSocketSession:
                     "this browser takes the frames too slowly: close other tabs and connect again",
                 )
             self._send_json(type="state", visitors=self._context.session_count, left_out=self.dropped)
+
+    def _check_silence(self, now: float, begin: float) -> None:
+        limits = self._context.limits
+        last, timeout = self._last_message, limits.idle_timeout_seconds
+        if last is None:
+            last, timeout = begin, limits.handshake_timeout_seconds
+        if now - last > timeout:
+            raise CloseSession(
+                WS_1008_POLICY_VIOLATION,
+                f"no message arrived for {timeout:g} s: the connection is closed",
+            )
 
     async def _close_politely(self, code: int, message: str) -> None:
         """Send the reason and close, without waiting for a browser that does not read."""

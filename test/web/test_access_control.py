@@ -113,7 +113,8 @@ def test_idle_and_slow_connections_are_aborted(tiny_talker: Talker, monkeypatch:
             connection.connect(("127.0.0.1", server.port))
             connection.sendall(payloads[k % 4])
             sockets.append(connection)
-        assert get(server)[0] == 503  # too many connections
+        assert get(server)[0] == 200  # the oldest idle connection made room
+        assert server.connection_count <= server.context.limits.max_connections_per_address + 1
         monkeypatch.setattr("streamingtalker_ros.web.idle_timeout.REQUEST_TIMEOUT_S", 1.0)
         monkeypatch.setattr("streamingtalker_ros.web.idle_timeout.RESPONSE_TIMEOUT_S", 2.0)
         assert wait_for(lambda: get(server)[0] == 200, 20)
