@@ -53,11 +53,14 @@ class Resampler:
         return _measure_delay(self.input_rate, self.output_rate)
 
     @property
-    def held_samples(self) -> float:
-        """Samples at the output rate that the input so far still holds back; below 0 by rounding at most."""
+    def surplus(self) -> float:
+        """Output samples by which the next output may exceed the next input, both counted at the output rate.
+
+        That is 1 by rounding, since the delay is constant, and more only before the first output.
+        """
         if self._engine is None:
             return 0.0
-        return self._samples_in * self.output_rate / self.input_rate - self._samples_out
+        return 1.0 if self._samples_out else self._samples_in * self.output_rate / self.input_rate + 1.0
 
     def reset(self) -> None:
         """Discard all audio: the next sample is the first of a new signal."""

@@ -31,6 +31,7 @@ from streamingtalker_ros.model.protocol import AnyFrame, StreamProtocol, TalkerP
 from streamingtalker_ros.runtime.audio_queue import BoundedAudioQueue, EndOfAudio
 from streamingtalker_ros.runtime.frame_output import FrameOutput, TimedFrame
 from streamingtalker_ros.runtime.frames import Clock, FramePublisher, WarningCallback
+from streamingtalker_ros.runtime.lossless_aligner import LosslessAligner
 from streamingtalker_ros.runtime.packet_aligner import PacketAligner
 from streamingtalker_ros.runtime.parameters import TalkerParameters
 from streamingtalker_ros.runtime.scheduler import FrameScheduler
@@ -58,17 +59,19 @@ class SessionPolicy:
         flushes_silence: Whether the silence that closes the mouth is consumed at once, so that its frames are
             published early. If not, it follows the clock from the end of the audio on.
         overload_after: s of lag after which old audio is skipped; None for the parameter of that name.
+        is_lossless: Whether no packet is lost, repeated or reordered, and each continues the one before.
     """
 
     detects_end: bool = True
     flushes_silence: bool = True
     overload_after: float | None = None
+    is_lossless: bool = False
 
 
 TOPIC_POLICY: Final = SessionPolicy()
 """Packets of a ROS topic: the end of the audio is not announced, and stamps give the time."""
 
-WEB_POLICY: Final = SessionPolicy(detects_end=False, flushes_silence=False)
+WEB_POLICY: Final = SessionPolicy(detects_end=False, flushes_silence=False, is_lossless=True)
 """A browser: a lossless connection that announces the end of its audio, and plays frames by their time."""
 
 
@@ -116,7 +119,11 @@ class VoiceSession:
         self._queue = BoundedAudioQueue(parameters.queue_seconds, self.statistics, warn)
         self.sender_faults = SenderFaults(warn, clock)
         """What is wrong with the sender of the audio."""
-        self._aligner = PacketAligner(parameters.audio_format, self.statistics, self.sender_faults.report)
+        self._aligner = (
+            LosslessAligner(parameters.audio_format, self.statistics)
+            if policy.is_lossless
+            else PacketAligner(parameters.audio_format, self.statistics, self.sender_faults.report)
+        )
         self._timeline = AudioTimeline(talker.hop, talker.frame_rate)
         self._closing_samples = self._lookahead + self._timeline.frame_position(CLOSING_FRAMES)
         self._scheduler = FrameScheduler(self._timeline, self._lookahead, parameters.pacing == "audio")
@@ -209,6 +216,15 @@ class VoiceSession:
     def queued_seconds(self) -> float:
         """Duration of the audio that is queued."""
         return self._queue.seconds + self._timeline.buffered_samples / SAMPLE_RATE
+
+    @property
+    def missing_samples(self) -> float:
+        """Samples at 16 kHz that have to arrive at least before the next hop is complete; 0 or below: none.
+
+        Only for the thread that drives the session, after `next_hop` has returned None.
+        """
+        timeline = self._timeline
+        return timeline.samples_to_next_hop - timeline.buffered_samples - self._aligner.surplus
 
     @property
     def is_at_rest(self) -> bool:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from streamingtalker_ros.process import FaultLog, never_raising, print_warning
@@ -21,6 +21,7 @@ from streamingtalker_ros.web.voice_stream import VoiceStream
 
 if TYPE_CHECKING:
     from streamingtalker_ros.model.protocol import TalkerProtocol
+    from streamingtalker_ros.runtime.session import VoiceSession
 
 
 class BatchWorker:
@@ -126,9 +127,13 @@ class BatchWorker:
         """Run one hop of each stream that has one.
 
         Returns:
-            Whether any stream had a hop.
+            Whether any stream has more to do now.
         """
-        by_session = {stream.session: stream for stream in streams}
+        by_session: dict[VoiceSession, VoiceStream] = {}
+        for stream in streams:
+            with self._ending_on_fault(stream):
+                stream.take_audio()
+                by_session[stream.session] = stream
         result = run_batch(
             self.talker,
             list(by_session),
@@ -140,14 +145,22 @@ class BatchWorker:
         elif result.hops:
             self.steps += 1
             self.model_seconds += result.model_seconds
+        has_work = result.hops > 0
         for stream in by_session.values():
-            try:
+            with self._ending_on_fault(stream):
                 messages = stream.encode_frames()
                 if messages:
                     stream.deliver(messages)
-            except Exception as fault:
-                self._end_stream(stream, fault)
-        return result.hops > 0
+                if not has_work:
+                    has_work = stream.update_need()
+        return has_work
+
+    @contextlib.contextmanager
+    def _ending_on_fault(self, stream: VoiceStream) -> Iterator[None]:
+        try:
+            yield
+        except Exception as fault:
+            self._end_stream(stream, fault)
 
     def _end_stream(self, stream: VoiceStream, fault: Exception) -> None:
         """Remove a stream after an internal error, and report the error to its session."""

@@ -1,21 +1,26 @@
 # SPDX-License-Identifier: Apache-2.0
 """Voice of one WebSocket session: audio into a `VoiceSession`, its frames into WebSocket messages.
 
-The methods named after messages of the page may be called from any thread and only queue. `encode_frames` is
-called by the batch worker, which drives the session.
+The methods named after messages of the page may be called from any thread and only queue. `take_audio`,
+`update_need` and `encode_frames` are called by the batch worker, which drives the session.
+
+Messages are joined to one packet for each turn of the worker, and the worker is woken when a hop may be complete:
+what a message costs there does not depend on how small its sender cuts the audio.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import threading
 import time
+from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import numpy.typing as npt
 
-from streamingtalker_ros.audio.constants import NS_PER_S
+from streamingtalker_ros.audio.constants import NS_PER_S, SAMPLE_RATE
 from streamingtalker_ros.audio.packet import AudioFormat, AudioPacket
 from streamingtalker_ros.errors import TalkerError
 from streamingtalker_ros.face.rotation import y_up_to_ros
@@ -29,6 +34,7 @@ from streamingtalker_ros.web.limits import Limits
 if TYPE_CHECKING:
     from streamingtalker_ros.model.protocol import TalkerProtocol
 
+MAX_TURN_SAMPLES: Final = 65536  # of one session that the worker resamples in one turn
 _QUEUE_MARGIN: Final = 2.0  # the token bucket bounds the audio; the session's queue never rejects before it
 
 
@@ -76,9 +82,15 @@ class VoiceStream:
             policy=dataclasses.replace(WEB_POLICY, overload_after=limits.backlog_seconds),
         )
         self._controls = Controls(self.session)
+        self._lock = threading.Lock()  # guards what follows
         self._epoch: int | None = None  # of the audio that is accepted
         self._format = AudioFormat()
-        self._sample_count = 0  # received in the epoch
+        self._sample_count = 0  # of the epoch that the session has
+        self._pending: deque[npt.NDArray[np.int16]] = deque()  # not passed to the session yet
+        self._pending_samples = 0
+        self._pending_arrival = 0.0  # of the newest
+        self._end_epoch: int | None = None  # the timeline that begins at the end of the pending audio
+        self._needed_samples = 0.0  # pending ones without which the worker has nothing to do
 
     # --------------------------------------------------------------------------------------------- any thread
 
@@ -90,8 +102,10 @@ class VoiceStream:
             rate: Hz of its audio.
             seed: of its noise; None for that of the controls.
         """
-        self._epoch, self._format, self._sample_count = epoch, AudioFormat(rate), 0
-        self.session.suspend(epoch, seed)
+        with self._lock:
+            self._drop_pending(epoch)
+            self._format, self._sample_count = AudioFormat(rate), 0
+            self.session.suspend(epoch, seed)
         self._wake()
 
     def push_audio(self, epoch: int, samples: npt.NDArray[np.int16]) -> None:
@@ -101,30 +115,38 @@ class VoiceStream:
             epoch: Number of the audio's timeline, 0..255.
             samples: (n,) mono, at the rate given to `start`.
         """
-        if epoch != self._epoch or not len(samples):
-            return
-        stamp = self._sample_count * NS_PER_S // self._format.sample_rate
-        self._sample_count += len(samples)
-        self.session.push(AudioPacket(samples.tobytes(), self._format, stamp, self._clock()))
-        self._wake()
+        with self._lock:
+            if epoch != self._epoch or not len(samples):
+                return
+            self._pending.append(samples)
+            self._pending_samples += len(samples)
+            self._pending_arrival = self._clock()
+            is_needed = self._pending_samples >= self._needed_samples
+        if is_needed:
+            self._wake()
 
     def end_audio(self, epoch: int) -> None:
         """End the audio: the mouth closes, and idle frames follow on the timeline `epoch`."""
-        self._epoch = None
-        self.session.end_audio(epoch)
+        with self._lock:
+            self._epoch = None
+            if self._end_epoch is not None:  # of an end before, without audio since
+                self.session.end_audio(self._end_epoch)
+            self._end_epoch = epoch
         self._wake()
 
     def interrupt(self, epoch: int) -> None:
         """Drop the queued audio and close the mouth; idle frames follow on the timeline `epoch`."""
-        self._epoch = None
-        self.session.interrupt(epoch)
-        self.session.end_audio(epoch)  # without a stream, idle frames begin all the same
+        with self._lock:
+            self._drop_pending(None)
+            self.session.interrupt(epoch)
+            self.session.end_audio(epoch)  # without a stream, idle frames begin all the same
         self._wake()
 
     def pause(self) -> None:
         """Send nothing until the next start, rest or interrupt."""
-        self._epoch = None
-        self.session.suspend()
+        with self._lock:
+            self._drop_pending(None)
+            self.session.suspend()
         self._wake()
 
     def set_controls(self, changes: dict[str, Any]) -> None:
@@ -136,7 +158,49 @@ class VoiceStream:
         self.session.post(lambda: self._apply_controls(changes))
         self._wake()
 
+    def _drop_pending(self, epoch: int | None) -> None:
+        self._epoch = epoch
+        self._pending.clear()
+        self._pending_samples = 0
+        self._end_epoch = None
+        self._needed_samples = 0.0
+
     # ---------------------------------------------------------------------------------------- worker's thread
+
+    def take_audio(self) -> None:
+        """Pass the audio that has arrived to the session, at most `MAX_TURN_SAMPLES`."""
+        with self._lock:
+            taken: list[npt.NDArray[np.int16]] = []
+            room = MAX_TURN_SAMPLES
+            while self._pending and room:
+                samples = self._pending.popleft()
+                if len(samples) > room:
+                    self._pending.appendleft(samples[room:])
+                    samples = samples[:room]
+                taken.append(samples)
+                room -= len(samples)
+            if taken:
+                samples = np.concatenate(taken) if len(taken) > 1 else taken[0]
+                stamp = self._sample_count * NS_PER_S // self._format.sample_rate
+                self._sample_count += len(samples)
+                self._pending_samples -= len(samples)
+                packet = AudioPacket(samples.tobytes(), self._format, stamp, self._pending_arrival)
+                self.session.push(packet)
+            if self._end_epoch is not None and not self._pending:
+                self.session.end_audio(self._end_epoch)
+                self._end_epoch = None
+
+    def update_need(self) -> bool:
+        """Note how much audio the next hop needs, after the session had no further hop.
+
+        Returns:
+            Whether as much is pending.
+        """
+        missing = self.session.missing_samples
+        with self._lock:
+            self._needed_samples = missing * self._format.sample_rate / SAMPLE_RATE
+            has_work = bool(self._pending_samples) and self._pending_samples >= self._needed_samples
+            return has_work or self._end_epoch is not None
 
     def encode_frames(self) -> list[bytes]:
         """Encode the frames that were published since the last call."""

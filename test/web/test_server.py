@@ -328,6 +328,7 @@ def test_old_audio_is_skipped_and_times_stay_exact(tiny_talker: Talker) -> None:
     times: list[float] = []
 
     def run_queued_hops() -> None:
+        stream.take_audio()
         while run_batch(tiny_talker, [stream.session], lambda: now[0]).hops:
             times.extend(decode_message(data)["time"] for data in stream.encode_frames())
 
