@@ -218,15 +218,6 @@ class VoiceSession:
         return self._queue.seconds + self._timeline.buffered_samples / SAMPLE_RATE
 
     @property
-    def missing_samples(self) -> float:
-        """Samples at 16 kHz that have to arrive at least before the next hop is complete; 0 or below: none.
-
-        Only for the thread that drives the session, after `next_hop` has returned None.
-        """
-        timeline = self._timeline
-        return timeline.samples_to_next_hop - timeline.buffered_samples - self._aligner.surplus
-
-    @property
     def is_at_rest(self) -> bool:
         """Whether the mouth is closed because the audio has ended, or there is no stream."""
         if self._queue.has_commands:
@@ -266,6 +257,31 @@ class VoiceSession:
     def next_deadline(self) -> float | None:
         """Time at which `next_hop` has something to do although nothing arrives; None if there is none."""
         return self._deadline
+
+    def wait_for_audio(self) -> float:
+        """Return how much audio has to arrive before there is a next hop; then `next_deadline` is None.
+
+        Call it after `deliver`, in place of the `next_hop` that would return None.
+
+        Returns:
+            Samples at 16 kHz, a lower bound; 0 if `next_hop` has to be called, because something else than
+            audio is due.
+        """
+        timeline = self._timeline
+        if (
+            self._state is not StreamState.SPEAKING
+            or self._policy.detects_end
+            or self._queue
+            or self._queue.has_commands
+            or self._pending_stream
+            or self._output.next_due is not None
+        ):
+            return 0.0
+        missing = timeline.samples_to_next_hop - timeline.buffered_samples
+        if missing <= 0:
+            return 0.0
+        self._deadline = None
+        return max(1.0, missing - self._aligner.surplus)
 
     def deliver(self, frames: Sequence[AnyFrame], model_seconds: float = 0.0) -> None:
         """Publish the frames that the talker returned for the last hop.

@@ -87,7 +87,7 @@ class AccessControlMiddleware:
             )
             await response(scope, receive, send_with_headers)
         else:
-            await self._app(scope, receive, send_with_headers)
+            await self._app(scope, receive, send if scope["type"] == "websocket" else send_with_headers)
 
     def _rejection(self, connection: HTTPConnection) -> tuple[int, str] | None:
         """(HTTP status, message), or None if the connection is allowed."""

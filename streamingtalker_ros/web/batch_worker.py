@@ -11,7 +11,7 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
 from streamingtalker_ros.process import FaultLog, never_raising, print_warning
@@ -131,8 +131,11 @@ class BatchWorker:
         """
         by_session: dict[VoiceSession, VoiceStream] = {}
         for stream in streams:
-            with self._ending_on_fault(stream):
+            try:
                 stream.take_audio()
+            except Exception as fault:
+                self._end_stream(stream, fault)
+            else:
                 by_session[stream.session] = stream
         result = run_batch(
             self.talker,
@@ -145,22 +148,16 @@ class BatchWorker:
         elif result.hops:
             self.steps += 1
             self.model_seconds += result.model_seconds
-        has_work = result.hops > 0
+        has_work = False
         for stream in by_session.values():
-            with self._ending_on_fault(stream):
+            try:
                 messages = stream.encode_frames()
                 if messages:
                     stream.deliver(messages)
-                if not has_work:
-                    has_work = stream.update_need()
+                has_work |= stream.has_work(result.hops > 0)
+            except Exception as fault:
+                self._end_stream(stream, fault)
         return has_work
-
-    @contextlib.contextmanager
-    def _ending_on_fault(self, stream: VoiceStream) -> Iterator[None]:
-        try:
-            yield
-        except Exception as fault:
-            self._end_stream(stream, fault)
 
     def _end_stream(self, stream: VoiceStream, fault: Exception) -> None:
         """Remove a stream after an internal error, and report the error to its session."""

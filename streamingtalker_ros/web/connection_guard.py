@@ -18,7 +18,7 @@ import ipaddress
 import socket
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Hashable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -76,15 +76,6 @@ class TimeBudget:
         """Count time that was used; the budget may become negative."""
         self._update()
         self._left -= seconds
-
-    @contextlib.contextmanager
-    def measure(self) -> Iterator[None]:
-        """Charge the duration of the block."""
-        begin = time.perf_counter()
-        try:
-            yield
-        finally:
-            self.charge(time.perf_counter() - begin)
 
     @property
     def wait_seconds(self) -> float:

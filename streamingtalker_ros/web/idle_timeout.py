@@ -7,6 +7,7 @@ uvicorn alone waits for a first request without limit, and serves requests as fa
 from __future__ import annotations
 
 import asyncio
+import time
 from typing import Any
 
 import h11
@@ -81,12 +82,13 @@ class IdleTimeoutProtocol(H11Protocol):
             self.flow.pause_reading()
             self._turn = self.loop.call_later(max(delay, _MIN_WAIT_S), self._handle_late)
             return
-        with use.budget.measure():
-            try:
-                super().handle_events()
-            except Exception as fault:  # in the parser, by what the client sent
-                self._faults.log("a client's HTTP request could not be handled", fault)
-                self.transport.abort()
+        begin = time.perf_counter()
+        try:
+            super().handle_events()
+        except Exception as fault:  # in the parser, by what the client sent
+            self._faults.log("a client's HTTP request could not be handled", fault)
+            self.transport.abort()
+        use.budget.charge(time.perf_counter() - begin)
         self._note_request()
 
     def _note_request(self) -> None:

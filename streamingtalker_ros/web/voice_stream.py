@@ -2,7 +2,7 @@
 """Voice of one WebSocket session: audio into a `VoiceSession`, its frames into WebSocket messages.
 
 The methods named after messages of the page may be called from any thread and only queue. `take_audio`,
-`update_need` and `encode_frames` are called by the batch worker, which drives the session.
+`encode_frames` and `has_work` are called by the batch worker, which drives the session.
 
 Messages are joined to one packet for each turn of the worker, and the worker is woken when a hop may be complete:
 what a message costs there does not depend on how small its sender cuts the audio.
@@ -180,27 +180,32 @@ class VoiceStream:
                 taken.append(samples)
                 room -= len(samples)
             if taken:
-                samples = np.concatenate(taken) if len(taken) > 1 else taken[0]
                 stamp = self._sample_count * NS_PER_S // self._format.sample_rate
-                self._sample_count += len(samples)
-                self._pending_samples -= len(samples)
-                packet = AudioPacket(samples.tobytes(), self._format, stamp, self._pending_arrival)
-                self.session.push(packet)
+                self._sample_count += MAX_TURN_SAMPLES - room
+                self._pending_samples -= MAX_TURN_SAMPLES - room
+                payload = b"".join(samples.data for samples in taken)
+                self.session.push(AudioPacket(payload, self._format, stamp, self._pending_arrival))
             if self._end_epoch is not None and not self._pending:
                 self.session.end_audio(self._end_epoch)
                 self._end_epoch = None
 
-    def update_need(self) -> bool:
-        """Note how much audio the next hop needs, after the session had no further hop.
+    def has_work(self, stepped: bool) -> bool:
+        """Note how much audio the next hop needs.
+
+        Args:
+            stepped: whether the worker's last step had a hop of any session.
 
         Returns:
-            Whether as much is pending.
+            Whether a hop may be due although no further message arrives.
         """
-        missing = self.session.missing_samples
+        needed = self.session.wait_for_audio() * self._format.sample_rate / SAMPLE_RATE
         with self._lock:
-            self._needed_samples = missing * self._format.sample_rate / SAMPLE_RATE
-            has_work = bool(self._pending_samples) and self._pending_samples >= self._needed_samples
-            return has_work or self._end_epoch is not None
+            self._needed_samples = needed
+            if self._end_epoch is not None:
+                return True
+            if not needed:  # another hop may be due, unless there was none just now
+                return stepped or bool(self._pending_samples)
+            return self._pending_samples >= needed
 
     def encode_frames(self) -> list[bytes]:
         """Encode the frames that were published since the last call."""

@@ -8,6 +8,7 @@ and waits without limit for a peer that does not read its last bytes.
 from __future__ import annotations
 
 import asyncio
+import time
 from typing import Any, Final
 
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
@@ -89,7 +90,9 @@ class BoundedWebSocketProtocol(WebSocketsSansIOProtocol):
             data: Bytes of the connection.
         """
         self._received += data
-        if self._turn is None:
+        if self._turn is not None or self.read_paused:
+            self.transport.pause_reading()
+        else:
             self._parse_slice()
 
     def _parse_slice(self) -> None:
@@ -99,13 +102,14 @@ class BoundedWebSocketProtocol(WebSocketsSansIOProtocol):
         if not delay:
             data = bytes(self._received[:SLICE_BYTES])
             del self._received[:SLICE_BYTES]
-            with budget.measure():
-                try:
-                    super().data_received(data)
-                except Exception as fault:  # in the parser, by what the client sent
-                    self._faults.log("a client's WebSocket frame could not be handled", fault)
-                    self.transport.abort()
-                    return
+            begin = time.perf_counter()
+            try:
+                super().data_received(data)
+            except Exception as fault:  # in the parser, by what the client sent
+                self._faults.log("a client's WebSocket frame could not be handled", fault)
+                self.transport.abort()
+                return
+            budget.charge(time.perf_counter() - begin)
             if not self._received and not self.handshake_initiated:
                 self._reject_handshake()
                 return
@@ -156,15 +160,24 @@ class BoundedWebSocketProtocol(WebSocketsSansIOProtocol):
         super().handle_events()
 
     def send_receive_event_to_app(self) -> None:
-        """Pass a complete message to the application; a text that is not UTF-8 ends the connection."""
+        """Queue a complete message for the application, and parse no more until it is taken.
+
+        The base class pauses the transport for every message, which costs as much as the message itself.
+        """
+        data = self.frames[0] if len(self.frames) == 1 else b"".join(self.frames)
+        self.frames = []
+        if self.close_sent:
+            return
         if self.curr_msg_data_type == "text":
             try:
-                b"".join(self.frames).decode()
+                text = data.decode()
             except UnicodeDecodeError:
-                self.frames = []
                 self._fail(INVALID_DATA, "a text is not UTF-8")
                 return
-        super().send_receive_event_to_app()
+            self.queue.put_nowait({"type": "websocket.receive", "text": text})
+        else:
+            self.queue.put_nowait({"type": "websocket.receive", "bytes": data})
+        self.read_paused = True
 
     def _reject_handshake(self) -> None:
         """Answer an upgrade request that the parser has rejected without an event: uvicorn would never."""
