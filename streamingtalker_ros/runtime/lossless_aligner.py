@@ -46,6 +46,11 @@ class LosslessAligner:
         """Samples at 16 kHz by which the next output may exceed the next packet."""
         return 0.0 if self._format is None or self._is_flushed else self._resampler.surplus
 
+    def duration(self, packet: AudioPacket) -> float:
+        """Return the duration of a packet in s."""
+        audio_format = packet.format or self.default_format
+        return len(packet.payload) / (audio_format.frame_bytes * audio_format.sample_rate)
+
     def align(self, packet: AudioPacket) -> list[AudioSegment]:
         """Align one packet.
 

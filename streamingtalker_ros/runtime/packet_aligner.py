@@ -112,11 +112,6 @@ class PacketAligner:
         audio_format = self._format(packet)
         return len(packet.payload) / (audio_format.frame_bytes * audio_format.sample_rate)
 
-    @property
-    def surplus(self) -> float:
-        """Samples at 16 kHz by which the next output may exceed the next packet."""
-        return 0.0 if self._kind is None or self._is_flushed else self._resampler.surplus
-
     def align(self, packet: AudioPacket) -> list[AudioSegment]:
         """Align one packet.
 

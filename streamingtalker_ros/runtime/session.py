@@ -267,9 +267,10 @@ class VoiceSession:
             Samples at 16 kHz, a lower bound; 0 if `next_hop` has to be called, because something else than
             audio is due.
         """
-        timeline = self._timeline
+        timeline, aligner = self._timeline, self._aligner
         if (
-            self._state is not StreamState.SPEAKING
+            not isinstance(aligner, LosslessAligner)
+            or self._state is not StreamState.SPEAKING
             or self._policy.detects_end
             or self._queue
             or self._queue.has_commands
@@ -281,7 +282,7 @@ class VoiceSession:
         if missing <= 0:
             return 0.0
         self._deadline = None
-        return max(1.0, missing - self._aligner.surplus)
+        return max(1.0, missing - aligner.surplus)
 
     def deliver(self, frames: Sequence[AnyFrame], model_seconds: float = 0.0) -> None:
         """Publish the frames that the talker returned for the last hop.

@@ -190,8 +190,8 @@ class ConnectionGuard:
             accepted: the connection.
 
         Returns:
-            Its record; None if it has to be closed, because the address opens connections too fast, or because
-            all connections belong to sessions.
+            Its record; None if it has to be closed, because the address opens connections too fast, or
+            because all connections belong to sessions.
         """
         key = _peer_key(peer)
         use = self._use(_peer_network(key))

@@ -31,8 +31,8 @@ class Limits:
         max_extra_connections: connections besides those of the sessions, for the page's files.
         max_connections_per_address: connections of one address without a session, handshakes included.
         max_connects_per_second: new connections of one address; `max_connects_at_once` is the burst.
-        max_requests_per_second: HTTP requests of one address; further ones wait. `max_requests_at_once` is the
-            burst: a page has 10 files.
+        max_requests_per_second: HTTP requests of one address; further ones wait. `max_requests_at_once` is
+            the burst: a page has 10 files.
         event_loop_share: share of the event loop's time for all input of one address; what exceeds it waits.
             `event_loop_burst_seconds` may be used at once.
     """

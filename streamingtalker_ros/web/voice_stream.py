@@ -4,8 +4,8 @@
 The methods named after messages of the page may be called from any thread and only queue. `take_audio`,
 `encode_frames` and `has_work` are called by the batch worker, which drives the session.
 
-Messages are joined to one packet for each turn of the worker, and the worker is woken when a hop may be complete:
-what a message costs there does not depend on how small its sender cuts the audio.
+Messages are joined to one packet for each turn of the worker, and the worker is woken when a hop may be
+complete: what a message costs there does not depend on how small its sender cuts the audio.
 """
 
 from __future__ import annotations

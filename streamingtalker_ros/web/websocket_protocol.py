@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""WebSocket protocol that bounds what one client can make the event loop do, and aborts clients that do not read.
+"""WebSocket protocol that bounds what a client can make the event loop do, and aborts one that does not read.
 
 uvicorn parses all that has arrived at once, answers any number of pings, joins any number of empty fragments,
 and waits without limit for a peer that does not read its last bytes.
@@ -11,9 +11,9 @@ import asyncio
 import time
 from typing import Any, Final
 
-from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 from uvicorn.protocols.utils import ClientDisconnected
-from websockets.frames import DATA_OPCODES, Opcode
+from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
+from websockets.frames import Frame, Opcode
 
 from streamingtalker_ros.process import FaultLog
 from streamingtalker_ros.web.connection_guard import SHUTDOWN_GRACE_S, ConnectionGuard, GuardedConnection
@@ -148,12 +148,7 @@ class BoundedWebSocketProtocol(WebSocketsSansIOProtocol):
 
     def handle_events(self) -> None:
         """Count the frames that are not messages, then handle the events of the parser."""
-        count = sum(
-            1
-            for event in self.conn.events
-            if (opcode := getattr(event, "opcode", None)) is not None
-            and (opcode not in DATA_OPCODES or opcode is Opcode.CONT or not event.fin)
-        )
+        count = sum(1 for event in self.conn.events if isinstance(event, Frame) and _is_control(event))
         if count and not self._control_bucket.take(count):
             self._fail(POLICY_VIOLATION, "too many pings or fragments")
             return
@@ -215,3 +210,8 @@ class BoundedWebSocketProtocol(WebSocketsSansIOProtocol):
         elif now - self._stuck_since > WRITE_TIMEOUT_S:
             self.transport.abort()
         self._unsent_bytes = unsent
+
+
+def _is_control(frame: Frame) -> bool:
+    """Whether a frame is a ping, a pong, a close, or a piece of a message that was cut."""
+    return frame.opcode not in (Opcode.TEXT, Opcode.BINARY) or not frame.fin
