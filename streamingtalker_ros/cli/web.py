@@ -8,7 +8,8 @@ from pathlib import Path
 
 from streamingtalker_ros.cli.argument_types import integer, number, ros_domain
 from streamingtalker_ros.errors import TalkerError, require
-from streamingtalker_ros.process import on_stop_signals, print_line, print_warning
+from streamingtalker_ros.process import print_line, print_warning
+from streamingtalker_ros.supervision import Supervisor
 
 HELP = "serve a page: speak into the microphone and see the face speak"
 
@@ -91,19 +92,24 @@ def run(args: argparse.Namespace) -> int:
     )
     talker = Talker.load(args.model, args.device)
     face = Path(args.face) if args.face else None
-    context = WebContext(talker, limits, args.domain, args.namespace, print_warning, face)
-    throttle_library_logs(context.faults)
-    server = Server(context, args.host, args.port, args.token, args.certificate, args.key, args.origin)
-    if not assets.is_built():
-        print_line(f"streamingtalker: {assets.NOT_BUILT}")
-    if not is_loopback(args.host) and not args.certificate:
-        print_line(
-            "streamingtalker: without --certificate, browsers on other machines give the page neither "
-            "microphone nor sound; watching works"
-        )
-    print_line(f"open {server.address}")
-    if server.loopback_url:
-        print_line(f"on this machine: {server.loopback_url}")
-    on_stop_signals(server.stop)  # for SIGHUP; uvicorn handles the others itself
-    server.run()
-    return 0
+    with Supervisor() as supervisor:
+        context = WebContext(talker, limits, args.domain, args.namespace, print_warning, face)
+        throttle_library_logs(context.faults)
+        server = Server(context, args.host, args.port, args.token, args.certificate, args.key, args.origin)
+        if not assets.is_built():
+            print_line(f"streamingtalker: {assets.NOT_BUILT}")
+        if not is_loopback(args.host) and not args.certificate:
+            print_line(
+                "streamingtalker: without --certificate, browsers on other machines give the page neither "
+                "microphone nor sound; watching works"
+            )
+        print_line(f"open {server.address}")
+        if server.loopback_url:
+            print_line(f"on this machine: {server.loopback_url}")
+        supervisor.on_stop(lambda: server.abort() if supervisor.failed_thread else server.stop())
+        try:
+            server.run()
+        except TalkerError:
+            if not supervisor.failed_thread:
+                raise
+    return supervisor.exit_code

@@ -20,6 +20,7 @@ from streamingtalker_ros import __version__
 from streamingtalker_ros.face.arkit import ARKIT_NAMES
 from streamingtalker_ros.face.default_head.assemble import default_rig
 from streamingtalker_ros.process import FaultLog, never_raising, print_warning
+from streamingtalker_ros.supervision import EXIT_THREAD_FAILED
 from streamingtalker_ros.web import assets
 from streamingtalker_ros.web.batch_worker import BatchWorker
 from streamingtalker_ros.web.connection_guard import ConnectionGuard
@@ -169,6 +170,7 @@ def create_app(context: WebContext) -> Starlette:
 
     @contextlib.asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
+        asyncio.get_running_loop().set_exception_handler(_end_on_fatal_exception)
         context.start()
         try:
             yield
@@ -180,6 +182,14 @@ def create_app(context: WebContext) -> Starlette:
         Route("/{path:path}", context.serve_asset),
     ]
     return Starlette(routes=routes, lifespan=lifespan)
+
+
+def _end_on_fatal_exception(loop: asyncio.AbstractEventLoop, details: dict[str, Any]) -> None:
+    """End the event loop by an exception that no handler of `Exception` may catch; asyncio would drop it."""
+    error = details.get("exception")
+    if error is not None and not isinstance(error, (Exception, asyncio.CancelledError)):
+        raise SystemExit(EXIT_THREAD_FAILED) from error
+    loop.default_exception_handler(details)
 
 
 async def _reject_session(socket: WebSocket, max_sessions: int) -> None:

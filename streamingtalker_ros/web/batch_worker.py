@@ -100,11 +100,11 @@ class BatchWorker:
     def _run_guarded(self) -> None:
         try:
             self._run()
-        except BaseException as fault:
+        except BaseException:
             self.failed = True
-            self._faults.log("the thread that steps all streams has ended", fault)
             if self.on_failure is not None:
                 self.on_failure()
+            raise  # for the supervisor, which logs it
 
     def _run(self) -> None:
         while True:

@@ -26,7 +26,7 @@ from streamingtalker_ros.web.limits import Limits, TokenBucket
 
 MAX_ADDRESSES = 4096  # whose use is remembered, without an open connection
 TLS_HANDSHAKE_TIMEOUT_S = 10.0
-SHUTDOWN_GRACE_S = 1.0  # for connections to end, when the server does
+SHUTDOWN_GRACE_S = 1.0
 _IPV6_PREFIX_LENGTH = 64  # bits; a single machine can use all addresses of such a network
 
 
@@ -148,11 +148,13 @@ class ConnectionGuard:
     Attributes:
         rejected_count: connections that were closed at once.
         evicted_count: idle connections that were closed to make room for others.
+        shutdown_grace: s for connections to end, when the server does.
     """
 
     def __init__(self, limits: Limits) -> None:
         self.rejected_count = 0
         self.evicted_count = 0
+        self.shutdown_grace = SHUTDOWN_GRACE_S
         self._limits = limits
         self._connections: dict[Hashable, GuardedConnection] = {}  # by peer
         self._uses: OrderedDict[str, AddressUse] = OrderedDict()

@@ -14,7 +14,7 @@ import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol, RequestResponseCycle
 
 from streamingtalker_ros.process import FaultLog
-from streamingtalker_ros.web.connection_guard import SHUTDOWN_GRACE_S, ConnectionGuard, GuardedConnection
+from streamingtalker_ros.web.connection_guard import ConnectionGuard, GuardedConnection
 
 REQUEST_TIMEOUT_S = 10.0  # until a complete request has arrived
 RESPONSE_TIMEOUT_S = 60.0  # until the client has read the response
@@ -68,7 +68,7 @@ class IdleTimeoutProtocol(H11Protocol):
     def shutdown(self) -> None:
         """Close, and abort if the peer does not let that end; uvicorn would cancel what serves it."""
         super().shutdown()
-        self.loop.call_later(SHUTDOWN_GRACE_S, self.transport.abort)
+        self.loop.call_later(self._guard.shutdown_grace, self.transport.abort)
 
     def handle_events(self) -> None:
         """Handle what has arrived, at most one request; it waits if its address has used up its share."""

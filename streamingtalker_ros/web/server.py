@@ -106,7 +106,7 @@ class Server:
                 f"the certificate or its key cannot be read ({error}): give two PEM files"
             ) from None
         self._uvicorn = uvicorn.Server(config)
-        context.worker.on_failure = self.stop
+        context.worker.on_failure = self.abort
 
     def _origin(self, host: str) -> str:
         return f"{self._scheme}://{f'[{host}]' if ':' in host else host}:{self.port}"
@@ -138,6 +138,7 @@ class Server:
             self._uvicorn.run(sockets=[self._socket])
         finally:
             self._socket.close()
+            self.context.stop()
         if not self._uvicorn.started:
             raise TalkerError("the web server did not start: see the log for the reason")
         if self.context.worker.failed:
@@ -149,6 +150,11 @@ class Server:
     def stop(self, *_: object) -> None:
         """Make `run` return soon. May be called from any thread, or as a signal handler."""
         self._uvicorn.should_exit = True
+
+    def abort(self) -> None:
+        """Make `run` return without waiting for connections to end. May be called from any thread."""
+        self.context.guard.shutdown_grace = 0.0
+        self.stop()
 
     @contextlib.contextmanager
     def background(self) -> Iterator[Server]:
@@ -226,6 +232,7 @@ def bind_socket(host: str, port: int) -> socket.socket:
         bound = socket.socket(family, kind, protocol)
         bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         bound.bind(address)
+        bound.listen(BACKLOG)  # clients that come while the model is loaded wait, and are not refused
         return bound
     except (OSError, OverflowError) as error:
         if bound is not None:

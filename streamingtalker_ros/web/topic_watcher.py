@@ -1,17 +1,20 @@
 # SPDX-License-Identifier: Apache-2.0
 """Watch mode: subscribes to the topics of a running talker and forwards them to every session that watches.
 
-One `TopicWatcher` joins the ROS domain with the first subscription and leaves it with the last. It subscribes
-to `face_motion` and to the audio topic in either variant of audio_common_msgs. Times are message stamps, in
-seconds after the first one.
+One `TopicWatcher` joins the ROS domain with the first subscription and leaves it some seconds after the last,
+in a thread of its own, so that clients who come and go cost one node at most. It subscribes to `face_motion`
+and to the audio topic in either variant of audio_common_msgs. Times are message stamps, in seconds after the
+first one.
 """
 
 from __future__ import annotations
 
 import importlib.util
 import threading
+import time
+from collections import deque
 from collections.abc import Callable
-from functools import partial
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
@@ -19,7 +22,7 @@ import numpy as np
 from streamingtalker_ros.audio.constants import NS_PER_S, SAMPLE_RATE
 from streamingtalker_ros.audio.packet import AudioFormat
 from streamingtalker_ros.dds import message_types
-from streamingtalker_ros.dds.node import DdsNode
+from streamingtalker_ros.dds.node import MAX_AUDIO_BYTES, DdsNode
 from streamingtalker_ros.errors import TalkerError
 from streamingtalker_ros.face.arkit import ARKIT_NAMES, INDEX
 from streamingtalker_ros.messaging import audio_common, face_messages
@@ -34,6 +37,8 @@ if TYPE_CHECKING:
     from streamingtalker_ros.audio.clock import AudioClock
 
 AUDIO_QUEUE_DEPTH = 1000  # messages
+LINGER_S = 3.0  # in the domain, without a subscription
+_STOP_TIMEOUT_S = 5.0
 _ARKIT_NAMES = list(ARKIT_NAMES)
 
 
@@ -100,13 +105,16 @@ class TopicWatcher:
         self._warn = never_raising(warn)
         self._audio_topic = audio_topic
         self._faults = FaultLog()
-        self._lock = threading.Lock()  # guards _subscriptions
+        self._condition = threading.Condition()  # guards what follows
         self._subscriptions: list[TopicSubscription] = []
-        self._connection_lock = threading.Lock()  # held while the domain is joined or left
-        self._node: DdsNode | None = None
+        self._new: deque[TopicSubscription] = deque()  # not told yet whether there is a node
+        self._unused_since = 0.0
+        self._stopping = False
+        self._thread: threading.Thread | None = None
+        self._node: DdsNode | None = None  # of the thread
         self._first_stamp: int | None = None  # ns
 
-    @property
+    @cached_property
     def is_available(self) -> bool:
         """Whether DDS is installed."""
         return importlib.util.find_spec("cyclonedds") is not None
@@ -119,7 +127,7 @@ class TopicWatcher:
     @property
     def subscription_count(self) -> int:
         """Number of open subscriptions."""
-        with self._lock:
+        with self._condition:
             return len(self._subscriptions)
 
     def open(
@@ -133,48 +141,78 @@ class TopicWatcher:
             epoch: number of the client's timeline, 0..255.
         """
         subscription = TopicSubscription(self, deliver, send_text, epoch)
-        with self._lock:
+        with self._condition:
             self._subscriptions.append(subscription)
-        threading.Thread(target=self._connect, args=(subscription,), daemon=True).start()
+            self._new.append(subscription)
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._run, name="topic watcher", daemon=True)
+                self._thread.start()
+            self._condition.notify()
         return subscription
 
     def remove(self, subscription: TopicSubscription) -> None:
         """End a subscription."""
-        with self._lock:
-            if subscription in self._subscriptions:
-                self._subscriptions.remove(subscription)
-        threading.Thread(target=self._disconnect_if_unused, daemon=True).start()
+        with self._condition:
+            for subscriptions in (self._subscriptions, self._new):
+                if subscription in subscriptions:
+                    subscriptions.remove(subscription)
+            if not self._subscriptions:
+                self._unused_since = time.monotonic()
+                self._condition.notify()
 
     def stop(self) -> None:
         """End all subscriptions and leave the domain."""
-        with self._lock:
+        with self._condition:
             self._subscriptions.clear()
-        self._disconnect_if_unused()
+            self._new.clear()
+            self._stopping = True
+            self._condition.notify()
+            thread = self._thread
+        if thread is not None:
+            thread.join(_STOP_TIMEOUT_S)
+
+    # --------------------------------------------------------------------------------------- watcher's thread
+
+    def _run(self) -> None:
+        while True:
+            with self._condition:
+                while not self._new and not self._stopping and (wait := self._seconds_in_domain()) != 0:
+                    self._condition.wait(wait)
+                if self._stopping:
+                    break
+                subscription = self._new.popleft() if self._new else None
+            if subscription is None:
+                self._disconnect()
+            else:
+                self._connect(subscription)
+        self._disconnect()
+
+    def _seconds_in_domain(self) -> float | None:
+        """Time until the domain is left; None while it is used, or is not joined."""
+        if self._node is None or self._subscriptions:
+            return None
+        return max(0.0, self._unused_since + LINGER_S - time.monotonic())
 
     def _connect(self, subscription: TopicSubscription) -> None:
-        with self._connection_lock:
-            try:
-                if self._node is None and self._subscriptions:
-                    self._node = self._subscribe()
-                if self._node is not None:
-                    subscription.send_text(
-                        type="watching",
-                        topic=self._node.resolve_name("face_motion"),
-                        domain=self._node.domain,
-                    )
-            except TalkerError as error:
-                subscription.send_text(type="error", text=str(error))
-            except Exception as fault:
-                self._faults.log("watching the topics failed", fault)
-                subscription.send_text(
-                    type="error", text="watching the topics failed on the server: see its log"
-                )
+        try:
+            if self._node is None:
+                self._node = self._subscribe()
+            subscription.send_text(
+                type="watching", topic=self._node.resolve_name("face_motion"), domain=self._node.domain
+            )
+        except TalkerError as error:
+            subscription.send_text(type="error", text=str(error))
+        except Exception as fault:
+            self._faults.log("watching the topics failed", fault)
+            subscription.send_text(type="error", text="watching the topics failed on the server: see its log")
 
-    def _disconnect_if_unused(self) -> None:
-        with self._connection_lock:
-            if self._node is not None and not self._subscriptions:
-                node, self._node = self._node, None
+    def _disconnect(self) -> None:
+        node, self._node = self._node, None
+        if node is not None:
+            try:
                 node.close()
+            except Exception as fault:
+                self._faults.log("leaving the ROS domain failed", fault)
 
     def _subscribe(self) -> DdsNode:
         node = DdsNode("web", self._namespace, self._domain, self._warn)
@@ -228,7 +266,7 @@ class TopicWatcher:
 
             qos = node.qos(depth=AUDIO_QUEUE_DEPTH, reliable=reliable)
             self._audio_types[name] = node.create_subscription(
-                self._audio_topic, name, on_message, qos, variant
+                self._audio_topic, name, on_message, qos, variant, MAX_AUDIO_BYTES
             )
 
     def _on_audio(self, message: Any, type_name: str) -> None:
@@ -254,7 +292,7 @@ class TopicWatcher:
 
     def _broadcast(self, encode: Callable[[int], bytes]) -> None:
         """Deliver a message to all sessions; `encode` gets the epoch of each."""
-        with self._lock:
+        with self._condition:
             subscriptions = list(self._subscriptions)
         for subscription in subscriptions:
             try:

@@ -16,7 +16,7 @@ from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIO
 from websockets.frames import Frame, Opcode
 
 from streamingtalker_ros.process import FaultLog
-from streamingtalker_ros.web.connection_guard import SHUTDOWN_GRACE_S, ConnectionGuard, GuardedConnection
+from streamingtalker_ros.web.connection_guard import ConnectionGuard, GuardedConnection
 from streamingtalker_ros.web.limits import Limits, TokenBucket
 
 SLICE_BYTES: Final = 2048  # parsed before others have their turn: at most 340 frames
@@ -79,7 +79,7 @@ class BoundedWebSocketProtocol(WebSocketsSansIOProtocol):
     def shutdown(self) -> None:
         """Close, and abort if the peer does not let that end; uvicorn would cancel what serves it."""
         super().shutdown()
-        self.loop.call_later(SHUTDOWN_GRACE_S, self.transport.abort)
+        self.loop.call_later(self._guard.shutdown_grace, self.transport.abort)
 
     # ------------------------------------------------------------------------------------------------- input
 
