@@ -7,6 +7,7 @@ reader of stderr that does not read may not stop the event loop.
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import logging
 import time
@@ -50,6 +51,8 @@ class ThrottledHandler(logging.Handler):
         with contextlib.suppress(Exception):
             message = record.getMessage().strip()
             error = record.exc_info[1] if record.exc_info else None
+            if isinstance(error, asyncio.CancelledError) or message.endswith("CancelledError"):
+                return  # the server ends
             if isinstance(error, OSError):  # of the system or the network, such as too many open files
                 message = f"{message} ({error})"
             elif error is not None:

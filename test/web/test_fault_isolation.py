@@ -167,6 +167,7 @@ def test_a_model_error_resets_the_streams_even_if_it_cannot_be_logged(tiny_talke
             assert receives_frames(client)
 
 
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
 def test_the_server_ends_with_an_error_if_its_worker_thread_ends(
     tiny_talker: Talker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
