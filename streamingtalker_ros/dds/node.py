@@ -113,9 +113,7 @@ class Subscription:
     def append(self, sample: Any, size: int) -> bool:
         """Queue a message; return whether older ones had to be dropped for it."""
         dropped = self.dropped
-        while self.queue and (
-            len(self.queue) >= self.depth or self.queued_bytes + size > MAX_MESSAGE_BYTES
-        ):
+        while self.queue and (len(self.queue) >= self.depth or self.queued_bytes + size > MAX_MESSAGE_BYTES):
             self.dropped += 1
             self.pop()
         self.queue.append((sample.sample_info.source_timestamp, size, sample))
@@ -435,9 +433,7 @@ class DdsNode:
             else:
                 self._deferred.append((time.monotonic() + _CLIENT_DISCOVERY_S, writer, response))
 
-        self._subscribe(
-            reader, full_name, message_types.service_class(request), respond, depth=_MAX_REQUESTS
-        )
+        self._subscribe(reader, full_name, message_types.service_class(request), respond, depth=_MAX_REQUESTS)
         self.publish_graph_info()
 
     def on_publisher_discovered(self, callback: Callable[[str, str, bool], object]) -> None:

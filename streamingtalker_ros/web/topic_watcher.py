@@ -22,7 +22,7 @@ import numpy as np
 from streamingtalker_ros.audio.constants import NS_PER_S, SAMPLE_RATE
 from streamingtalker_ros.audio.packet import AudioFormat
 from streamingtalker_ros.dds import message_types
-from streamingtalker_ros.dds.node import MAX_AUDIO_BYTES, DdsNode
+from streamingtalker_ros.dds.node import DdsNode
 from streamingtalker_ros.errors import TalkerError
 from streamingtalker_ros.face.arkit import ARKIT_NAMES, INDEX
 from streamingtalker_ros.messaging import audio_common, face_messages
@@ -266,7 +266,7 @@ class TopicWatcher:
 
             qos = node.qos(depth=AUDIO_QUEUE_DEPTH, reliable=reliable)
             self._audio_types[name] = node.create_subscription(
-                self._audio_topic, name, on_message, qos, variant, MAX_AUDIO_BYTES
+                self._audio_topic, name, on_message, qos, variant
             )
 
     def _on_audio(self, message: Any, type_name: str) -> None:
