@@ -22,6 +22,9 @@ from streamingtalker_ros.runtime.frames import FaceFrame
 MIN_COMMON_FRAMES = 12
 """Frames in common that a comparison needs."""
 
+MAX_VALUE = 10.0
+"""Greatest weight of a reference; the weights of a face are in 0..1."""
+
 _TIME_TOLERANCE_S = 1e-6
 
 
@@ -80,7 +83,8 @@ def read_motion(bag: BagInput, topic: str) -> MotionRecording:
         median of the distances of the stamps.
 
     Raises:
-        TalkerError: If the names and weights of a frame differ in number.
+        TalkerError: If the names and weights of a frame differ in number, or a value is not finite or beyond
+            ±`MAX_VALUE`.
     """
     stamps: list[int] = []
     weights: list[npt.NDArray[np.float32]] = []
@@ -96,13 +100,20 @@ def read_motion(bag: BagInput, topic: str) -> MotionRecording:
                 f"frame {message.frame} of {topic} has {len(message.names)} names for "
                 f"{len(message.weights)} weights: it cannot be compared with"
             )
+        head_rotation = [message.head.x, message.head.y, message.head.z, message.head.w]
+        numbers = np.array([*message.weights, *head_rotation], np.float64)
+        if not bool((np.abs(numbers) <= MAX_VALUE).all()):  # False for NaN
+            raise TalkerError(
+                f"frame {message.frame} of {topic} holds values beyond ±{MAX_VALUE:g}: it cannot be compared "
+                "with"
+            )
         row = np.zeros(len(ARKIT_NAMES), np.float32)
         for name, weight in zip(message.names, message.weights, strict=True):
             if name in INDEX:
                 row[INDEX[name]] = weight
         stamps.append(stamp_to_ns(message.header.stamp))
         weights.append(row)
-        head.append([message.head.x, message.head.y, message.head.z, message.head.w])
+        head.append(head_rotation)
         speaking.append(message.speaking)
     unique, order = np.unique(np.array(stamps, np.int64), return_index=True)
     frame_rate = NS_PER_S / float(np.median(np.diff(unique))) if len(unique) > 1 else 0.0

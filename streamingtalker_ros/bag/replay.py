@@ -7,7 +7,9 @@ Talkers of both families are replayed.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import itertools
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Final, cast
@@ -18,6 +20,7 @@ from streamingtalker_ros.audio.packet import AudioFormat, AudioPacket
 from streamingtalker_ros.audio.pcm_decoder import PcmDecoder
 from streamingtalker_ros.bag.motion import MotionRecording
 from streamingtalker_ros.bag.rosbag_io import (
+    MAX_TIME_NS,
     BagInput,
     BagMessage,
     BagOutput,
@@ -25,6 +28,7 @@ from streamingtalker_ros.bag.rosbag_io import (
     create_qos,
     decode,
     encode,
+    is_time,
 )
 from streamingtalker_ros.dds import message_types
 from streamingtalker_ros.errors import TalkerError
@@ -37,6 +41,7 @@ from streamingtalker_ros.messaging.face_message_builder import (
     FaceMessageBuilder,
 )
 from streamingtalker_ros.model.protocol import TalkerProtocol
+from streamingtalker_ros.process import FaultLog
 from streamingtalker_ros.runtime.batch import run_batch
 from streamingtalker_ros.runtime.frames import FaceFrame, PublishedFrame
 from streamingtalker_ros.runtime.parameters import TalkerParameters
@@ -45,6 +50,26 @@ from streamingtalker_ros.runtime.statistics import Statistics
 
 ENVELOPE_BLOCK_S: Final = 0.01
 """Duration of one point of the audio's envelope."""
+
+MAX_NETWORK_DELAY_S: Final = 60.0
+"""Delay beyond that of other messages, from which on the time of a recording is taken for damaged."""
+
+MAX_PAUSE_S: Final = 3600.0
+"""Pause of the audio in which idle frames are generated."""
+
+MAX_DAMAGED_PAUSE_S: Final = 86_400.0
+"""Pause beyond which a time is taken for damaged, so that idle frames last `CLOSING_S` only."""
+
+CLOSING_S: Final = 1.0
+"""Time in which the mouth closes."""
+
+TIME_MARGIN_NS: Final = 60 * NS_PER_S
+"""Time before the stated beginning and after the stated end of a bag in which messages are still believed."""
+
+MAX_LEAD_NS: Final = 30 * 86_400 * NS_PER_S
+"""Time from the stated beginning of a bag to its first audio."""
+
+_CHECKED_MESSAGES: Final = 10
 
 _MIN_CLOCK_STEP_S: Final = 1e-6  # so that rounding never stops the clock
 
@@ -96,6 +121,7 @@ class OfflineTalker:
         self._warn = warn
         self._warned: set[str] = set()
         self._now = 0.0  # s since `start`
+        self._has_audio = False
         self._frames: list[TimedFrame] = []
         self._audio_decoder = AudioMessageDecoder(self.reject)
         self._network_delay: float | None = (
@@ -137,8 +163,9 @@ class OfflineTalker:
             self.seconds += seconds
             self._add_to_envelope(packet, audio_format, samples)
             recorded = (time - self._start) / NS_PER_S
-            self._run_until(self._arrival_time(packet.stamp, seconds, recorded))
+            self._wait(self._arrival_time(packet.stamp, seconds, recorded))
             self._session.push(dataclasses.replace(packet, arrival=self._now))
+            self._has_audio = True
         return self._take_frames()
 
     def reject(self, kind: str, message: str) -> None:
@@ -169,9 +196,25 @@ class OfflineTalker:
         end = (stamp - self._start) / NS_PER_S + seconds
         delay = recorded - end
         if self._network_delay is None or abs(delay - self._network_delay) >= MAX_GAP_S:
+            is_damaged = self._network_delay is not None and delay - self._network_delay > MAX_NETWORK_DELAY_S
+            if is_damaged and abs(end + (self._network_delay or 0.0) - self._now) < MAX_NETWORK_DELAY_S:
+                self._warn_once("time", "a message has the time of another day: its stamp is used instead")
+                return end + (self._network_delay or 0.0)
             self._network_delay = delay
         self._network_delay = min(delay, self._network_delay)
         return end + self._network_delay
+
+    def _wait(self, time: float) -> None:
+        """Run until a packet arrives; of a pause longer than any dialogue, replay the beginning alone."""
+        pause = time - self._now
+        if pause > MAX_PAUSE_S and self._has_audio:
+            self._warn_once(
+                "pause",
+                f"nothing was recorded for {pause / 3600:.0f} hours: the replay continues behind them",
+            )
+            self._run_until(self._now + (MAX_PAUSE_S if pause < MAX_DAMAGED_PAUSE_S else CLOSING_S))
+            self._session.reset()
+        self._run_until(time)
 
     def _add_to_envelope(self, packet: AudioPacket, audio_format: AudioFormat, samples: int) -> None:
         pcm = PcmDecoder(audio_format).decode(packet.payload)
@@ -211,9 +254,10 @@ class OfflineTalker:
 class _FrameWriter:
     """Writes the messages of frames to a bag."""
 
-    def __init__(self, output: BagOutput, builder: FaceMessageBuilder) -> None:
+    def __init__(self, output: BagOutput, builder: FaceMessageBuilder, warn: Callable[[str], object]) -> None:
         self._output = output
         self._builder = builder
+        self._warn: Callable[[str], object] | None = warn
         self.frames: list[PublishedFrame] = []
         output.add_topic(absolute_topic(MODEL_TOPIC), TOPIC_TYPES[MODEL_TOPIC], create_qos(1, latched=True))
         for topic in builder.topics:
@@ -226,6 +270,11 @@ class _FrameWriter:
 
     def write(self, frames: list[TimedFrame]) -> None:
         for time, frame in frames:
+            if not (0 <= frame.stamp <= MAX_TIME_NS and 0 <= time <= MAX_TIME_NS):
+                if self._warn:
+                    self._warn("frames at times that no message can hold are left out: stamps are damaged")
+                self._warn = None
+                continue
             for topic, message in self._builder.build(frame):
                 self._write(time, topic, message)
             self.frames.append(frame)
@@ -270,28 +319,38 @@ def replay(
     builder = FaceMessageBuilder(
         talker, message_types.message_class, parameters.frame_id, rig, parameters.publish_vertices
     )
-    writer = _FrameWriter(output, builder)
-    writer.write_model(bag.start)
-    offline = OfflineTalker(talker, parameters, bag.start, warn)
+    writer = _FrameWriter(output, builder, warn)
+    start, stated_range = _find_times(bag, topics)
+    writer.write_model(start)
+    offline = OfflineTalker(talker, parameters, start, warn)
     if len(topics) > 1:  # the first audio_info describes the packets before it, too
-        first_info = next(bag.messages(topics[1]), None)
-        if first_info is not None:
-            offline.on_audio_info(decode(first_info))
+        for info in bag.messages(topics[1]):
+            with contextlib.suppress(TalkerError):
+                offline.on_audio_info(decode(info))
+                break
+    faults = FaultLog()
     for bag_message in bag.messages(*topics):
+        if not is_time(bag_message.time) or not _is_within(bag_message.time, stated_range):
+            offline.reject("time", "messages at times outside of the bag are left out: they are damaged")
+            continue
         output.write(bag_message)
+        frames: list[TimedFrame] = []
         try:
             message = decode(bag_message)
+            if bag_message.topic == topic:
+                frames = offline.on_audio(bag_message.time, bag_message.type, message)
+            else:
+                offline.on_audio_info(message)
         except TalkerError as error:
             offline.reject("message", str(error))
-            continue
-        if bag_message.topic == topic:
-            writer.write(offline.on_audio(bag_message.time, bag_message.type, message))
-        else:
-            offline.on_audio_info(message)
+        except Exception as fault:
+            faults.log(f"a message on {bag_message.topic} cannot be processed", fault)
+            offline.reject("message", f"a message on {bag_message.topic} cannot be processed")
+        writer.write(frames)
         progress(1)
     writer.write(offline.finish())
     statistics = offline.statistics
-    if not statistics.frames:
+    if not statistics.frames or not writer.frames:
         raise TalkerError(
             f"the {statistics.packets} packets on {topic} completed no frame: check "
             "that they hold audio, and that its format is known (audio_info, or sample_rate "
@@ -301,3 +360,35 @@ def replay(
     if MOTION_TOPIC in builder.topics:
         motion = MotionRecording.from_frames(cast("list[FaceFrame]", writer.frames), talker.frame_rate)
     return ReplayResult(writer.frames, motion, statistics, offline.seconds, offline.envelope)
+
+
+def _find_times(bag: BagInput, topics: list[str]) -> tuple[int, tuple[int, int] | None]:
+    """Find out when a bag begins, and between which times its messages lie.
+
+    Metadata may lie: what they say is used if the first messages agree.
+
+    Args:
+        bag: An open bag.
+        topics: Topics of the audio and its audio_info.
+
+    Returns:
+        Ns of its beginning, at or before its first message on these topics; and the range of times, with a
+        margin, or None if it is not known.
+    """
+    first_messages = itertools.islice(bag.messages(*topics), _CHECKED_MESSAGES)
+    times = [message.time for message in first_messages if is_time(message.time)]
+    start, end = bag.start, bag.end
+    stated_range = None
+    if start is not None and end is not None and start <= end:
+        stated_range = start - TIME_MARGIN_NS, end + TIME_MARGIN_NS
+        if 2 * sum(_is_within(time, stated_range) for time in times) < len(times):
+            stated_range = None
+    first = next((time for time in times if _is_within(time, stated_range)), 0)
+    if start is None or not first - MAX_LEAD_NS <= start <= first:
+        start = first
+    return start, stated_range
+
+
+def _is_within(time: int, stated_range: tuple[int, int] | None) -> bool:
+    """Return whether a time lies in a range; None is the range of all times."""
+    return stated_range is None or stated_range[0] <= time <= stated_range[1]

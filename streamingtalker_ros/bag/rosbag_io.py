@@ -15,6 +15,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Final
 
+from streamingtalker_ros.config_files import describe, shorten
 from streamingtalker_ros.dds import message_types
 from streamingtalker_ros.errors import TalkerError, require
 from streamingtalker_ros.messaging import face_messages
@@ -28,6 +29,15 @@ _VARIANTS: Final[dict[str, Variant]] = {
     face_messages.VERTICES_TYPE: "ros-drivers",
     face_messages.MODEL_TYPE: "ros-drivers",
 }
+METADATA: Final = "metadata.yaml"
+MAX_METADATA_BYTES: Final = 4_000_000
+"""Of metadata.yaml; a bag of a thousand topics and a thousand files has less than one MB."""
+MAX_METADATA_DEPTH: Final = 50
+MAX_NAME_LENGTH: Final = 1000
+"""Of a topic or a type."""
+MAX_TIME_NS: Final = 2**31 * 1_000_000_000 - 1
+"""Latest time that a builtin_interfaces/Time holds."""
+
 _METADATA_VERSION: Final = 8  # read by Humble and later
 _INFINITE_DURATION: Final = (9223372036, 854775807)  # s, ns: ROS's value of an unset duration
 
@@ -37,7 +47,7 @@ class BagMessage:
     """One message of a bag.
 
     Attributes:
-        time: ns, when it was recorded.
+        time: ns, when it was recorded; in a damaged bag any integer.
         topic: Absolute topic.
         type: "package/msg/Name".
         data: CDR with its header.
@@ -72,8 +82,7 @@ def decode(message: BagMessage) -> Any:
         return store.deserialize_cdr(message.data, message.type)
     except Exception as error:  # rosbags runs generated code: its exceptions have no common base
         raise TalkerError(
-            f"a message on {message.topic} is no {message.type} ({type(error).__name__}: {error}): "
-            "it is skipped"
+            f"a message on {message.topic} is no {message.type} ({_reason(error)}): it is skipped"
         ) from None
 
 
@@ -104,6 +113,8 @@ def has_known_definition(connection: Any) -> bool:
 class BagInput:
     """A bag to read; a context manager.
 
+    A bag may be of any content. Whatever its libraries raise becomes one `TalkerError`.
+
     Args:
         path: Its folder, or a single .db3 or .mcap file.
 
@@ -118,22 +129,23 @@ class BagInput:
         self._connections: list[Any] = []
 
     def __enter__(self) -> BagInput:
-        if not self.path.exists():
-            raise TalkerError(f"there is no bag {self.path}: check the path")
-        if self.path.is_dir() and not (self.path / "metadata.yaml").exists():
-            raise TalkerError(
-                f"{self.path} has no metadata.yaml: give a folder that `ros2 bag record` wrote "
-                "(if it was killed, `ros2 bag reindex` repairs it), or one .db3 or .mcap file"
-            )
         try:
+            self._check_files()
             self._reader = self._rosbag2.Reader(self.path)
             self._reader.open()
-        except (self._rosbag2.ReaderError, OSError) as error:
-            reason = " ".join(str(error).split())  # messages of the YAML parser have several lines
+            self._connections = list(self._reader.connections)
+            for connection in self._connections:
+                _check_connection(connection)
+        except TalkerError:
+            self._close()
+            raise
+        except (
+            Exception
+        ) as error:  # of the YAML, database and compression libraries, which have no common base
+            self._close()
             raise TalkerError(
-                f"the bag {self.path} cannot be read ({reason}): check that the rosbag2 bag is complete"
+                f"the bag {self.path} cannot be read ({_reason(error)}): {self._advice()}"
             ) from None
-        self._connections = list(self._reader.connections)
         return self
 
     def __exit__(
@@ -142,7 +154,59 @@ class BagInput:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        self._reader.close()
+        self._close()
+
+    def _close(self) -> None:
+        reader, self._reader = self._reader, None
+        if reader is not None:
+            with contextlib.suppress(Exception):  # rosbags raises if it was not opened
+                reader.close()
+
+    def _check_files(self) -> None:
+        """Check that the bag's files are there, are regular files, and hold metadata of a bounded size."""
+        if not self.path.exists():
+            raise TalkerError(f"there is no bag {self.path}: check the path")
+        if not self.path.is_dir():
+            if not self.path.is_file():
+                raise TalkerError(f"{self.path} is no regular file: give a bag's folder, .db3 or .mcap file")
+            return
+        metadata = self.path / METADATA
+        if not metadata.exists():
+            nested = sorted(each.parent.name for each in self.path.glob(f"*/{METADATA}"))
+            if nested:
+                raise TalkerError(
+                    f"{self.path} has no {METADATA} but holds the bags {shorten(', '.join(nested))}: give one"
+                )
+            raise TalkerError(
+                f"{self.path} has no {METADATA}: give a folder that `ros2 bag record` wrote "
+                "(if it was killed, `ros2 bag reindex` repairs it), or one .db3 or .mcap file"
+                + (f", such as {self._files()[0]}" if self._files() else "")
+            )
+        irregular = [each for each in (metadata, *self._storage_files()) if not each.is_file()]
+        if irregular:
+            raise TalkerError(f"{irregular[0]} is no regular file: copy the bag again")
+        if metadata.stat().st_size > MAX_METADATA_BYTES:
+            raise TalkerError(f"{metadata} is longer than {MAX_METADATA_BYTES} bytes: {self._advice()}")
+        if _flow_depth(metadata.read_bytes()) > MAX_METADATA_DEPTH:  # its parser takes seconds to give up
+            raise TalkerError(f"{metadata} is nested too deeply: {self._advice()}")
+
+    def _storage_files(self) -> list[Path]:
+        """Return the paths in the folder that a bag's messages may lie in."""
+        return sorted(each for each in self.path.iterdir() if each.suffix in (".db3", ".mcap", ".zstd"))
+
+    def _files(self) -> list[str]:
+        """Return the names of the files in the folder that can be given alone."""
+        with contextlib.suppress(OSError):
+            return [each.name for each in self._storage_files() if each.suffix != ".zstd"]
+        return []
+
+    def _advice(self) -> str:
+        """Return what to do about a damaged bag, the end of an error message."""
+        if not self.path.is_dir():
+            return "it is damaged, or no bag; for one that was not closed, `ros2 bag reindex` helps"
+        files = self._files()
+        alone = f"give the file {shorten(files[0])} in it instead, or " if files else ""
+        return f"{alone}repair it with `ros2 bag reindex`"
 
     @property
     def storage(self) -> str:
@@ -151,9 +215,16 @@ class BagInput:
         return "mcap" if is_mcap else "sqlite3"
 
     @property
-    def start(self) -> int:
-        """Ns of the first message of any topic."""
-        return self._reader.start_time
+    def start(self) -> int | None:
+        """Ns of the first message of any topic; None if the bag states none that is possible."""
+        start: Any = self._reader.start_time
+        return start if is_time(start) else None
+
+    @property
+    def end(self) -> int | None:
+        """Ns of the last message of any topic; None if the bag states none that is possible."""
+        end: Any = self._reader.end_time
+        return end if is_time(end) else None
 
     def topics(self) -> dict[str, tuple[tuple[str, ...], int]]:
         """Return the types and the number of messages of each topic."""
@@ -250,12 +321,56 @@ class BagInput:
             return
         try:
             for connection, time, data in self._reader.messages(connections):
+                if not isinstance(time, int) or not isinstance(data, (bytes, bytearray, memoryview)):
+                    raise TalkerError(
+                        f"the bag {self.path} cannot be read to its end (a message on {connection.topic} has "
+                        f"no time, or no bytes): {self._advice()}"
+                    )
                 yield BagMessage(time, connection.topic, connection.msgtype, bytes(data))
-        except (self._rosbag2.ReaderError, OSError) as error:
+        except TalkerError:
+            raise
+        except Exception as error:
             raise TalkerError(
-                f"the bag {self.path} cannot be read to its end ({error}): it is damaged, "
-                "`ros2 bag reindex` may repair it"
+                f"the bag {self.path} cannot be read to its end ({_reason(error)}): {self._advice()}"
             ) from None
+
+
+def _check_connection(connection: Any) -> None:
+    """Raise ValueError unless what a bag says about a topic has the types that it should have."""
+    for name in ("topic", "msgtype"):
+        value = getattr(connection, name)
+        if not isinstance(value, str) or not value.isprintable() or len(value) > MAX_NAME_LENGTH:
+            raise ValueError(f"the name of a topic or type is {describe(value)}")
+    count, digest = connection.msgcount, connection.digest
+    if isinstance(count, bool) or not isinstance(count, int) or count < 0:
+        raise ValueError(f"{connection.topic} has {describe(count)} messages")
+    if not isinstance(digest, str):
+        raise ValueError(f"the type hash of {connection.topic} is {describe(digest)}")
+
+
+def is_time(value: Any) -> bool:
+    """Return whether a value is a time in ns since the epoch that messages can hold."""
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= MAX_TIME_NS
+
+
+def _flow_depth(text: bytes) -> int:
+    """Return how many brackets of a YAML text are open at once, at most."""
+    depth = deepest = 0
+    for byte in text:
+        if byte in b"[{":
+            depth += 1
+            deepest = max(deepest, depth)
+        elif byte in b"]}":
+            depth -= 1
+    return deepest
+
+
+def _reason(error: Exception) -> str:
+    """Return an exception of a library as a part of a sentence."""
+    text = "".join(char if char.isprintable() or char.isspace() else "?" for char in str(error))
+    text = text.replace("; please report issue", "").rstrip(".")
+    name = type(error).__name__
+    return shorten(text, 300) if name == "ReaderError" and text else shorten(f"{name}: {text}", 300)
 
 
 class BagOutput:
@@ -319,11 +434,26 @@ class BagOutput:
     def copy_topics(self, connections: Iterable[Any]) -> None:
         """Add the topics of another bag's connections with the QoS that they were recorded with."""
         for connection in connections:
-            self.add_topic(connection.topic, connection.msgtype, list(connection.ext.offered_qos_profiles))
+            profiles = list(connection.ext.offered_qos_profiles)
+            self.add_topic(connection.topic, connection.msgtype, profiles if _are_qos(profiles) else [])
 
     def write(self, message: BagMessage) -> None:
         """Write a message to a topic that was added."""
         self._writer.write(self._connections[message.topic, message.type], message.time, message.data)
+
+
+def _are_qos(profiles: list[Any]) -> bool:
+    """Return whether all values of QoS profiles, which rosbags does not check, have their types."""
+    return all(
+        isinstance(profile.depth, int)
+        and isinstance(profile.avoid_ros_namespace_conventions, bool)
+        and all(
+            isinstance(part, int)
+            for time in (profile.deadline, profile.lifespan, profile.liveliness_lease_duration)
+            for part in (time.sec, time.nsec)
+        )
+        for profile in profiles
+    )
 
 
 def create_qos(depth: int, reliable: bool = True, latched: bool = False) -> list[Any]:
