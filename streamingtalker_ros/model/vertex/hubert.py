@@ -14,6 +14,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from streamingtalker_ros.config_files import shorten
 from streamingtalker_ros.errors import TalkerError, require
 
 # keys of a HuBERT config.json that are not arguments of HubertConfig
@@ -36,9 +37,8 @@ def build(config: Mapping[str, Any]) -> nn.Module:
         settings._attn_implementation = "eager"  # the recorded arithmetic; fused attention rounds otherwise
         return transformers.HubertModel(settings).eval()
     except Exception as error:  # its validators raise types of their own
-        raise TalkerError(
-            f"transformers rejects the HuBERT configuration: {str(error).splitlines()[0]}"
-        ) from None
+        reason = shorten(str(error), 200) or type(error).__name__
+        raise TalkerError(f"transformers rejects the HuBERT configuration: {reason}") from None
 
 
 def geometry(model: nn.Module) -> tuple[int, int]:

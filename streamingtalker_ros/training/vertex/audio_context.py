@@ -20,7 +20,9 @@ import torch
 from torch.nn import functional as F
 
 from streamingtalker_ros.audio.constants import SAMPLE_RATE
+from streamingtalker_ros.config_files import shorten
 from streamingtalker_ros.errors import TalkerError, require
+from streamingtalker_ros.model.checkpoint_files import check_weights
 from streamingtalker_ros.model.vertex import hubert
 from streamingtalker_ros.model.vertex.chunking import ChunkSchedule
 from streamingtalker_ros.model.vertex.config import VertexConfig
@@ -217,7 +219,7 @@ def load_hubert(network: VertexNetwork, folder: str | Path) -> None:
         folder: config.json and weights.
 
     Raises:
-        TalkerError: if the folder holds no HuBERT weights, or some are missing.
+        TalkerError: if the folder holds no HuBERT weights, or some are missing or not finite.
     """
     transformers = require("transformers", "the vertex models' audio encoder")
     folder = Path(folder)
@@ -233,4 +235,6 @@ def load_hubert(network: VertexNetwork, folder: str | Path) -> None:
             raise ValueError(f"it lacks {missing[0]}")
         network.audio.load_state_dict(model.state_dict())
     except Exception as error:  # transformers' readers raise many types
-        raise TalkerError(f"HuBERT in {folder} cannot be read: {str(error).splitlines()[0]}") from None
+        reason = shorten(str(error), 200) or type(error).__name__
+        raise TalkerError(f"HuBERT in {folder} cannot be read: {reason}") from None
+    check_weights(folder, network.audio.state_dict())
