@@ -21,6 +21,10 @@ from streamingtalker_ros.supervision import Supervisor
 
 _SPIN_TIMEOUT_S: Final = 0.1
 _FAULT_PAUSE_S: Final = 0.001
+_REST_RATIO: Final = 3.0  # of rest to work of the executor, while more arrives than can be handled
+_FREE_WORK_S: Final = 0.1  # of the processor, for bursts
+_MAX_DEBT_S: Final = 0.2  # a transition that works for seconds does not stop the callbacks for long
+_REST_S: Final = 0.015
 
 NodeType = TypeVar("NodeType", bound=Node)
 SpinOnce: TypeAlias = Callable[[float], None]
@@ -49,11 +53,33 @@ def initialize(args: Sequence[str] | None = None) -> None:
         raise TalkerError(arguments.describe_failure(error)) from None
 
 
+class _Throttle:
+    """Leaves the interpreter to other threads while more messages arrive than can be handled.
+
+    The middleware then drops the oldest, by the depth of the subscription.
+    """
+
+    def __init__(self) -> None:
+        self._time, self._work_time = time.monotonic(), time.thread_time()
+        self._debt = 0.0  # s of work that no rest has followed
+
+    def rest(self) -> None:
+        """Sleep if the calling thread has worked more than its share."""
+        now, work_time = time.monotonic(), time.thread_time()
+        worked = work_time - self._work_time
+        rested = max(0.0, now - self._time - worked)
+        self._time, self._work_time = now, work_time
+        self._debt = min(max(0.0, self._debt + worked - rested / _REST_RATIO), _MAX_DEBT_S)
+        if self._debt > _FREE_WORK_S:
+            time.sleep(_REST_S)
+
+
 def spin_node(
     name: str,
     create: Callable[[], NodeType],
     args: Sequence[str] | None = None,
     on_stop: Callable[[NodeType, SpinOnce], None] = _do_nothing,
+    shares_interpreter: bool = False,
 ) -> int:
     """Create a node and spin it until a signal arrives or a thread of the process fails.
 
@@ -62,6 +88,8 @@ def spin_node(
         create: Returns the node.
         args: Command line, default that of the process.
         on_stop: Called with the node when the process is to end.
+        shares_interpreter: Whether the node has threads beside the executor, which need their share of the
+            interpreter when messages flood the node.
 
     Returns:
         The exit code: 0, 2 if `create` raised TalkerError, or `supervision.EXIT_THREAD_FAILED`.
@@ -81,7 +109,8 @@ def spin_node(
             arguments.split(args or [])[1], node.get_fully_qualified_name()
         ):
             node.get_logger().warning(sentence)
-        _spin(name, node, supervisor, on_stop)
+        throttle = _Throttle() if shares_interpreter else None
+        _spin(name, node, supervisor, on_stop, throttle)
     return supervisor.exit_code
 
 
@@ -97,7 +126,11 @@ def _create_node(create: Callable[[], NodeType]) -> NodeType:
 
 
 def _spin(
-    name: str, node: NodeType, supervisor: Supervisor, on_stop: Callable[[NodeType, SpinOnce], None]
+    name: str,
+    node: NodeType,
+    supervisor: Supervisor,
+    on_stop: Callable[[NodeType, SpinOnce], None],
+    throttle: _Throttle | None,
 ) -> None:
     """Spin a node until the supervisor stops, then bring it to rest and destroy it."""
     executor = SingleThreadedExecutor()
@@ -122,6 +155,8 @@ def _spin(
     try:
         while rclpy.ok() and not supervisor.is_stopping:
             spin_once(_SPIN_TIMEOUT_S)
+            if throttle is not None:
+                throttle.rest()
     except Exception as fault:  # of the executor itself, or a NodeFailureError
         supervisor.thread_failed("executor", fault)
     finally:

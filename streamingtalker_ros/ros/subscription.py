@@ -33,6 +33,9 @@ _LATCHED_LINGER_S: Final = 0.5  # for what other publishers have latched
 _SPLICE_PERIOD_S: Final = 0.05
 _EMPTY_AFTER: Final = 3  # messages of the new subscription without one of the old
 _MAX_REMEMBERED: Final = 2000  # messages that both subscriptions may receive
+_FLOOD_WINDOW_S: Final = 0.1
+_FLOOD_MESSAGES: Final = 100  # in this time
+_DRAIN_S: Final = 0.005  # of one turn
 
 
 @dataclass
@@ -86,6 +89,8 @@ class AdaptiveSubscription:
         self._held_in_a_row = 0  # without a message of the current one
         self._passed: collections.deque[int] = collections.deque(maxlen=_MAX_REMEMBERED)  # keys
         self._last_message_time = 0.0  # of the current one
+        self._window_start, self._window_count = 0.0, 0
+        self._is_flooded = False
         self._latched: Any = None  # subscription to latched messages
         self._latched_deadline = 0.0
         self._fetched: set[bytes] = set()  # publishers whose latched messages have been requested
@@ -151,7 +156,7 @@ class AdaptiveSubscription:
         source.handle = self._subscribe(
             type_name,
             QoSProfile(depth=self._depth, reliability=reliability),
-            lambda message, info: self._on_source(source, message, info),
+            lambda message, info: self._on_message_of_executor(source, message, info),
         )
         return source
 
@@ -186,6 +191,31 @@ class AdaptiveSubscription:
             self._splice_timer = self._node.create_timer(
                 _SPLICE_PERIOD_S, self._check_replacing, clock=self._steady_clock
             )
+
+    def _on_message_of_executor(self, source: _Source, message: Any, info: Any) -> None:
+        """Handle a message; in a flood, others that wait, too: the executor costs more than a message."""
+        self._on_source(source, message, info)
+        self._measure_flood()
+        if not self._is_flooded or source is not self._current:
+            return
+        deadline = time.monotonic() + _DRAIN_S
+        handle = source.handle.handle
+        while self._next is None and time.monotonic() < deadline:
+            with handle:
+                taken = handle.take_message(source.handle.msg_type, False)
+            if taken is None:
+                return
+            self._window_count += 1
+            self._on_source(source, *taken)
+
+    def _measure_flood(self) -> None:
+        self._window_count += 1
+        now = time.monotonic()
+        if now - self._window_start >= _FLOOD_WINDOW_S:
+            self._is_flooded = (
+                self._window_count > _FLOOD_MESSAGES * (now - self._window_start) / _FLOOD_WINDOW_S
+            )
+            self._window_start, self._window_count = now, 0
 
     def _on_source(self, source: _Source, message: Any, info: Any) -> None:
         """Pass a message on, or hold it until the subscription that is being replaced is empty."""

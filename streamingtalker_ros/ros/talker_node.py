@@ -289,4 +289,6 @@ def main(args: Sequence[str] | None = None) -> int:
     Returns:
         0 after a signal, 2 if the node could not be created.
     """
-    return spin_node("talker", TalkerNode, args, lambda node, spin_once: node.close())
+    return spin_node(
+        "talker", TalkerNode, args, lambda node, spin_once: node.close(), shares_interpreter=True
+    )

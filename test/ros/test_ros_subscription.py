@@ -189,6 +189,18 @@ def test_messages_of_a_publisher_that_has_gone_are_still_received(
     assert wait_for(lambda: numbers(subscriber) == list(range(500)), 20)
 
 
+def test_a_flood_is_received_completely_and_in_order(graph: Graph, subscriber: Subscriber) -> None:
+    """As many as the depth of the subscription, many times over."""
+    publisher, _ = create_publisher(graph, RELIABILITIES[0])
+    assert wait_for(lambda: subscriber.subscription.is_reliable, 20)
+    assert wait_for(lambda: publisher.get_subscription_count() == 1, 20)
+    for burst in range(10):
+        for number in range(500 * burst, 500 * (burst + 1)):
+            publisher.publish(UInt32(data=number))
+        assert wait_for(lambda burst=burst: len(subscriber.received) >= 500 * (burst + 1), 20)
+    assert numbers(subscriber) == list(range(5000))
+
+
 def test_the_type_follows_the_publisher_and_an_unknown_one_is_reported_once(
     graph: Graph, subscriber: Subscriber
 ) -> None:
