@@ -11,10 +11,11 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any, TypeVar
 
-from streamingtalker_ros.config_files import check_keys, read_yaml
+from streamingtalker_ros.config_files import check_keys, read_yaml, shorten
 from streamingtalker_ros.errors import TalkerError
 from streamingtalker_ros.model.blendshape import checkpoint
 from streamingtalker_ros.model.blendshape.config import TalkerConfig
+from streamingtalker_ros.model.config_fields import check_fields
 from streamingtalker_ros.training import motion_gain
 from streamingtalker_ros.training.encoder import EncoderPretrainingConfig
 from streamingtalker_ros.training.feature_augmentation import FeatureAugmentationConfig
@@ -64,7 +65,19 @@ def read_recipe(path: str | Path) -> Recipe:
     Raises:
         TalkerError: if the file cannot be read, or has an unknown section or key, or a value out of range.
     """
-    sections = modernize_sections(read_yaml(path, "the recipe"))
+    try:
+        return _check_recipe(read_yaml(path, "the recipe"), path)
+    except TalkerError:
+        raise
+    except Exception as error:  # of a value that none of the checks expects
+        raise TalkerError(
+            f"the recipe {path} has a value of a wrong type ({shorten(str(error))}): compare it with "
+            "config/train.yaml"
+        ) from None
+
+
+def _check_recipe(content: dict[str, Any], path: str | Path) -> Recipe:
+    sections = modernize_sections(content)
     check_keys(sections, SECTIONS, f"the recipe {path}")
     recipe: Recipe = {}
     for name, config_type in SECTIONS.items():
@@ -96,10 +109,10 @@ def section_config(config_type: type[ConfigT], values: dict[str, Any], where: st
         where: the section, for the error message.
 
     Raises:
-        TalkerError: if a field is unknown.
+        TalkerError: if a field is unknown or a value has another type.
     """
     check_keys(values, [field.name for field in fields(config_type)], where)  # pyright: ignore[reportArgumentType]
-    return config_type(**values)
+    return config_type(**check_fields(config_type, values, {}, where))
 
 
 def model_values(values: dict[str, Any], where: str) -> dict[str, Any]:
@@ -110,9 +123,9 @@ def model_values(values: dict[str, Any], where: str) -> dict[str, Any]:
         where: the section, for the error message.
 
     Raises:
-        TalkerError: if a field is unknown.
+        TalkerError: if a field is unknown or a value has another type or is out of range.
     """
-    values = checkpoint.convert_config(values)
+    values = checkpoint.convert_config(values, where)
     check_keys(values, [field.name for field in fields(TalkerConfig)], where)
-    config = TalkerConfig.from_json(values)
+    config = TalkerConfig.from_json(values, where)
     return {name: getattr(config, name) for name in values}

@@ -136,6 +136,7 @@ TARGETS: Final = (
     FuzzTarget("head yaml", head_seeds, open_file(".yaml", check_head), mutate_yaml),
     FuzzTarget("parameter yaml", parameter_seeds, _open_parameters, mutate_yaml),
     FuzzTarget("assignments", _assignment_seeds, _open_assignment, _mutate_value, lambda: None),
+    FuzzTarget("recipe yaml", recipe_seeds, open_file(".yaml", recipe.read_recipe), mutate_yaml),
     FuzzTarget(
         "vertex recipe yaml",
         vertex_recipe_seeds,
@@ -143,8 +144,4 @@ TARGETS: Final = (
         mutate_yaml,
     ),
     FuzzTarget("yaml text", lambda: [_BOMB, _MERGES, *head_seeds()], _open_text, mutate_text),
-)
-
-UNTYPED_RECIPE: Final = FuzzTarget(
-    "recipe yaml", recipe_seeds, open_file(".yaml", recipe.read_recipe), mutate_yaml
 )
