@@ -137,6 +137,7 @@ class TalkerNode:
             self.worker.push(packet)
 
     def _on_reset(self) -> str:
+        self._audio_decoder.reset()
         self.worker.reset()
         return "the next audio begins a new stream"
 

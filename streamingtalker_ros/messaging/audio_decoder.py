@@ -99,6 +99,14 @@ class AudioMessageDecoder:
             self._end_file()
         self._coding, self._format, self._info_error = coding, audio_format, None
 
+    def reset(self) -> None:
+        """Forget the file that messages continue: the next message begins anew, as audio_info described it.
+
+        Call it before the decoder is discarded, too: it ends the demuxer of a file that arrives in pieces.
+        """
+        self._end_file()
+        self._held = b""
+
     def decode(
         self, message: Any, type_name: str, now_ns: int | None = None, arrival: float | None = None
     ) -> list[AudioPacket]:

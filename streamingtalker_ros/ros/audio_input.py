@@ -96,8 +96,13 @@ class AudioInput:
             )
         )
 
+    def reset(self) -> None:
+        """Forget the file that messages continue."""
+        self._audio_decoder.reset()
+
     def close(self) -> None:
         """Destroy the subscriptions."""
+        self._audio_decoder.reset()
         for subscription in self._subscriptions:
             subscription.close()
         self._subscriptions = []

@@ -254,6 +254,8 @@ class TalkerNode(LifecycleNode):
 
     def _on_reset(self, request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
         assert self._worker is not None
+        if self._audio is not None:
+            self._audio.reset()
         self._worker.reset()
         response.success, response.message = True, "the next audio begins a new stream"
         return response

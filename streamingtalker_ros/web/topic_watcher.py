@@ -211,6 +211,7 @@ class TopicWatcher:
         if node is not None:
             try:
                 node.close()
+                self._decoder.reset()
             except Exception as fault:
                 self._faults.log("leaving the ROS domain failed", fault)
 

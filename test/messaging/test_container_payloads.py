@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import io
+import threading
 from itertools import pairwise
 
 import av
@@ -16,6 +17,7 @@ from streamingtalker_ros.audio.constants import NS_PER_S, SAMPLE_RATE
 from streamingtalker_ros.audio.packet import AudioPacket
 from streamingtalker_ros.audio.resample import to_16k
 from support.coded_audio import START, DecoderHarness, audio_info, decode_pcm
+from support.waiting import wait_for
 
 VOICE = np.sin(np.arange(2 * SAMPLE_RATE) * 0.1).astype(np.float32) * np.linspace(
     0.1, 0.5, 2 * SAMPLE_RATE, dtype=np.float32
@@ -150,6 +152,24 @@ def test_repeated_audio_info_does_not_end_a_file_in_pieces() -> None:
         packets += harness.decode_message(piece)
         harness.decoder.on_audio_info(audio_info("wave"))
     assert_is_the_voice(packets)
+
+
+def test_a_reset_forgets_the_file_that_messages_continue() -> None:
+    noise = np.random.default_rng(1).bytes(3200)  # does not resemble audio, which would end a file
+    for file in (encode("FLAC"), encode("OGG", "VORBIS"), b"ID3\4\0\0\x0f\x7f\x7f\x7f", b"RI"):
+        harness = DecoderHarness()
+        harness.decode_message(file[:2000])
+        harness.decoder.reset()
+        heard = b"".join(packet.payload for packet in harness.decode_message(noise))
+        assert heard == noise
+    assert wait_for(lambda: all(thread.name != "audio-demuxer" for thread in threading.enumerate()))
+
+
+def test_audio_behind_an_id3_tag_of_a_wrong_size_is_heard() -> None:
+    for audio in (PCM, encode("WAV")):
+        packets, _ = receive([b"ID3\4\0\0\x7f\x7f\x7f\x7f" + bytes(500), *cut(audio, 6400)])
+        heard = b"".join(packet.payload for packet in packets)
+        assert heard == PCM if audio is PCM else heard == audio[44:]
 
 
 @pytest.mark.parametrize("channels", [2, 8, 16])

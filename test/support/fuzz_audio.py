@@ -256,6 +256,7 @@ def _open_messages(folder: Path) -> Consume:
         heard = b""
         for _ in range(2):
             heard = receiver.accept(SimpleNamespace(data=WAV), UNSTAMPED)
+        receiver.decoder.reset()
         assert heard == PCM, f"{len(heard)} bytes of a file behind the damaged messages are heard"
 
     return consume
@@ -265,6 +266,7 @@ def _check_good(kind: str) -> None:
     for data in seeds(kind):
         receiver = _Receiver()
         packets = receiver.decoder.decode(SimpleNamespace(data=data), UNSTAMPED)
+        receiver.decoder.reset()
         if kind != "other":
             assert packets and len(decode_pcm(packets)) > 1500 and not receiver.rejected
 
@@ -290,6 +292,7 @@ def _open_session(folder: Path) -> Consume:
                 ]()
         harness.run(0.3)
         harness.session.reset()
+        decoder.reset()
         harness.run(0.1)
         assert harness.statistics.errors == 0, harness.warnings
         _check_rejections(harness.warnings)

@@ -420,6 +420,7 @@ def _silent_log() -> Iterator[None]:
     root.setLevel(logging.WARNING)
     try:
         with warnings.catch_warnings():
+            warnings.simplefilter("error")  # no arithmetic goes wrong unnoticed
             warnings.simplefilter("ignore", ResourceWarning)
             yield
     finally:
