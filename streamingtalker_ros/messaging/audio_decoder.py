@@ -141,7 +141,9 @@ class AudioMessageDecoder:
         if self._held:
             packet = dataclasses.replace(packet, payload=self._held + packet.payload)
             self._held = b""
-        if self._tag_bytes and self._ends_tag(packet.payload):
+        if self._tag_bytes and self._looks_like_pcm(packet.payload):
+            self._end_file()
+        elif self._tag_bytes and _begins_coded_audio(packet.payload):
             self._tag_bytes = 0
         if self._tag_bytes:
             skipped = min(self._tag_bytes, len(packet.payload))
@@ -169,12 +171,6 @@ class AudioMessageDecoder:
             return _as_list(self._decode_mp3(packet))
         self._mp3 = self._last_stamp = None
         return [packet]
-
-    def _ends_tag(self, payload: bytes) -> bool:
-        """Return whether audio begins where an ID3 tag should go on, whose stated size is then wrong."""
-        found = container.identify(payload)
-        is_audio = found is not None and found.reader != "none"
-        return is_audio or mp3.begins_mp3(payload) or self._looks_like_pcm(payload)
 
     def _begin_file(self, packet: AudioPacket, found: Container) -> list[AudioPacket]:
         """Decode a payload that begins a file of its own format."""
@@ -432,6 +428,12 @@ class AudioMessageDecoder:
             return False
         self._late_mp3_packets += 1
         return True
+
+
+def _begins_coded_audio(payload: bytes) -> bool:
+    """Return whether audio begins where an ID3 tag should go on, whose stated size is then wrong."""
+    found = container.identify(payload)
+    return (found is not None and found.reader != "none") or mp3.begins_mp3(payload)
 
 
 def _as_list(packet: AudioPacket | None) -> list[AudioPacket]:

@@ -157,12 +157,12 @@ def test_repeated_audio_info_does_not_end_a_file_in_pieces() -> None:
 def test_a_reset_forgets_the_file_that_messages_continue() -> None:
     noise = np.random.default_rng(1).bytes(3200)  # does not resemble audio, which would end a file
     for file in (encode("FLAC"), encode("OGG", "VORBIS"), b"ID3\4\0\0\x0f\x7f\x7f\x7f", b"RI"):
-        harness = DecoderHarness()
+        harness, threads = DecoderHarness(), set(threading.enumerate())
         harness.decode_message(file[:2000])
         harness.decoder.reset()
         heard = b"".join(packet.payload for packet in harness.decode_message(noise))
         assert heard == noise
-    assert wait_for(lambda: all(thread.name != "audio-demuxer" for thread in threading.enumerate()))
+        assert wait_for(lambda before=threads: set(threading.enumerate()) <= before)
 
 
 def test_audio_behind_an_id3_tag_of_a_wrong_size_is_heard() -> None:
