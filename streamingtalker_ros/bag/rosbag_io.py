@@ -8,7 +8,10 @@ converts them to objects; `BagOutput` writes raw messages with their definitions
 from __future__ import annotations
 
 import contextlib
+import importlib
 import os
+import sys
+import tempfile
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -38,6 +41,14 @@ MAX_NAME_LENGTH: Final = 1000
 MAX_TIME_NS: Final = 2**31 * 1_000_000_000 - 1
 """Latest time that a builtin_interfaces/Time holds."""
 
+MAX_MESSAGE_BYTES: Final = 64_000_000
+"""Of a compressed message when it is decompressed: half an hour of audio."""
+MAX_CHUNK_BYTES: Final = 256_000_000
+"""Of a chunk of MCAP when it is decompressed; recorders begin a new one after about a MB."""
+
+_CHUNK_HEADER_BYTES: Final = 9 + 40  # of a chunk of MCAP: record header, times, sizes, length of a name
+_ZSTD_HEADER_BYTES: Final = 18  # at most
+_URI_CHARACTERS: Final = "?#%"  # rosbags opens databases by a URI, in which these end or escape the path
 _METADATA_VERSION: Final = 8  # read by Humble and later
 _INFINITE_DURATION: Final = (9223372036, 854775807)  # s, ns: ROS's value of an unset duration
 
@@ -126,13 +137,16 @@ class BagInput:
         self.path = Path(path)
         self._rosbag2 = require("rosbags.rosbag2", "reading bags")
         self._reader: Any = None
+        self._stack = contextlib.ExitStack()
         self._connections: list[Any] = []
+        self._has_compressed_messages = False
 
     def __enter__(self) -> BagInput:
         try:
             self._check_files()
-            self._reader = self._rosbag2.Reader(self.path)
+            self._reader = self._rosbag2.Reader(self._path_without_reserved_characters())
             self._reader.open()
+            self._check_compression()
             self._connections = list(self._reader.connections)
             for connection in self._connections:
                 _check_connection(connection)
@@ -161,6 +175,16 @@ class BagInput:
         if reader is not None:
             with contextlib.suppress(Exception):  # rosbags raises if it was not opened
                 reader.close()
+        self._stack.close()
+
+    def _path_without_reserved_characters(self) -> Path:
+        """Return the path, or a link to it where rosbags would take a part of the path for a query."""
+        if not set(_URI_CHARACTERS) & set(str(self.path)) or self.storage != "sqlite3":
+            return self.path
+        folder = self._stack.enter_context(tempfile.TemporaryDirectory(prefix="streamingtalker-"))
+        link = Path(folder) / f"bag{self.path.suffix if self.path.is_file() else ''}"
+        link.symlink_to(self.path.absolute())
+        return link
 
     def _check_files(self) -> None:
         """Check that the bag's files are there, are regular files, and hold metadata of a bounded size."""
@@ -185,10 +209,31 @@ class BagInput:
         irregular = [each for each in (metadata, *self._storage_files()) if not each.is_file()]
         if irregular:
             raise TalkerError(f"{irregular[0]} is no regular file: copy the bag again")
+        for each in self._storage_files():
+            if each.suffix == ".db3" and set(_URI_CHARACTERS) & set(each.name):
+                raise TalkerError(
+                    f"{each} has one of {' '.join(_URI_CHARACTERS)} in its name and cannot be read in its "
+                    "folder: give the file alone"
+                )
         if metadata.stat().st_size > MAX_METADATA_BYTES:
             raise TalkerError(f"{metadata} is longer than {MAX_METADATA_BYTES} bytes: {self._advice()}")
         if _flow_depth(metadata.read_bytes()) > MAX_METADATA_DEPTH:  # its parser takes seconds to give up
             raise TalkerError(f"{metadata} is nested too deeply: {self._advice()}")
+
+    def _check_compression(self) -> None:
+        """Check the sizes of compressed chunks, and take over the decompression of single messages.
+
+        rosbags decompresses without a limit; a few bytes could fill the memory.
+        """
+        storage = self._reader.storage
+        if storage.metadata.compression_mode == "message":
+            storage.metadata = storage.metadata._replace(compression_mode=None)
+            self._has_compressed_messages = True
+        for each in getattr(storage, "storages", [storage]):
+            for chunk in getattr(each, "chunks", []):
+                with open(each.path, "rb") as file:
+                    file.seek(chunk.chunk_start_offset + _CHUNK_HEADER_BYTES + len(chunk.compression))
+                    _check_chunk(chunk, file.read(_ZSTD_HEADER_BYTES))
 
     def _storage_files(self) -> list[Path]:
         """Return the paths in the folder that a bag's messages may lie in."""
@@ -326,13 +371,51 @@ class BagInput:
                         f"the bag {self.path} cannot be read to its end (a message on {connection.topic} has "
                         f"no time, or no bytes): {self._advice()}"
                     )
-                yield BagMessage(time, connection.topic, connection.msgtype, bytes(data))
+                content = _decompress(data) if self._has_compressed_messages else bytes(data)
+                yield BagMessage(time, connection.topic, connection.msgtype, content)
         except TalkerError:
             raise
         except Exception as error:
             raise TalkerError(
                 f"the bag {self.path} cannot be read to its end ({_reason(error)}): {self._advice()}"
             ) from None
+
+
+def _zstd() -> Any:
+    """Return the module of zstd that rosbags uses."""
+    return importlib.import_module("compression.zstd" if sys.version_info >= (3, 14) else "backports.zstd")
+
+
+def _decompress(data: Any) -> bytes:
+    """Decompress a message; raises ValueError if it is larger than `MAX_MESSAGE_BYTES`."""
+    parts: list[bytes] = []
+    length, rest = 0, bytes(data)
+    while rest:
+        decompressor = _zstd().ZstdDecompressor()
+        parts.append(decompressor.decompress(rest, max_length=MAX_MESSAGE_BYTES + 1 - length))
+        length += len(parts[-1])
+        if length > MAX_MESSAGE_BYTES:
+            raise ValueError(f"a message is compressed from more than {MAX_MESSAGE_BYTES} bytes")
+        if not decompressor.eof:
+            raise EOFError("a compressed message ends too early")
+        rest = decompressor.unused_data
+    return b"".join(parts)
+
+
+def _check_chunk(chunk: Any, header: bytes) -> None:
+    """Raise ValueError if a chunk of MCAP is too large, or its data say another size than the index.
+
+    Args:
+        chunk: Entry of the index.
+        header: First bytes of the compressed data.
+    """
+    size = chunk.uncompressed_size
+    if size > MAX_CHUNK_BYTES:
+        raise ValueError(f"a chunk is compressed from {size} bytes")
+    if chunk.compression == "zstd":
+        stated = _zstd().get_frame_info(header).decompressed_size
+        if stated is not None and stated > max(size, 0):
+            raise ValueError(f"a chunk of {size} bytes is compressed from {stated}")
 
 
 def _check_connection(connection: Any) -> None:
@@ -393,6 +476,11 @@ class BagOutput:
         self._connections: dict[tuple[str, str], Any] = {}
         if self.path.exists():
             raise TalkerError(f"{self.path} exists already: remove it, or choose another --out")
+        if storage == "sqlite3" and set(_URI_CHARACTERS) & set(str(self.path.absolute())):
+            raise TalkerError(
+                f"a bag in sqlite3 storage cannot be written to {self.path}, which has one of "
+                f"{' '.join(_URI_CHARACTERS)} in its path: choose another --out, or --storage mcap"
+            )
 
     def __enter__(self) -> BagOutput:
         with contextlib.ExitStack() as stack:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import os
 import re
+import resource
 import shutil
 import sqlite3
 from collections.abc import Callable
@@ -13,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from backports import zstd
 
 from streamingtalker_ros.bag import rosbag_io
 from streamingtalker_ros.cli.main import main
@@ -131,6 +133,32 @@ def test_folders_that_hold_bags_are_answered_by_their_names(tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize("storage", ["sqlite3", "mcap"])
+@pytest.mark.parametrize("name", ["take#2", "50%25", "a?b", "it's", "a&b=c", "x y", "-x", "ü"])
+def test_the_name_of_a_folder_is_no_part_of_a_query(tmp_path: Path, storage: str, name: str) -> None:
+    plain = write_bag(tmp_path / "bag", to_packets(voice(0.2)), storage=storage)
+    (tmp_path / name).mkdir()
+    bag = Path(shutil.copytree(plain, tmp_path / name / "bag"))
+    (single,) = (each for each in bag.iterdir() if each.name != "metadata.yaml")
+    alone = Path(shutil.copy(single, tmp_path / f"{name}{single.suffix}"))
+    for path in (bag, single, alone):
+        with rosbag_io.BagInput(path) as opened:
+            assert len(list(opened.messages("/audio"))) == 10
+    before = sorted(tmp_path.rglob("*"))
+    try:
+        with (
+            rosbag_io.BagOutput(tmp_path / name / "out", storage) as output,
+            rosbag_io.BagInput(bag) as opened,
+        ):
+            output.copy_topics(opened.connections("/audio"))
+    except TalkerError as error:
+        assert storage == "sqlite3" and "--storage mcap" in str(error)
+        assert sorted(tmp_path.rglob("*")) == before  # no database of a part of the name
+    else:
+        with rosbag_io.BagInput(tmp_path / name / "out") as opened:
+            assert "/audio" in opened.topics()
+
+
+@pytest.mark.parametrize("storage", ["sqlite3", "mcap"])
 @pytest.mark.parametrize("compression", [None, "FILE", "MESSAGE"])
 def test_a_storage_that_ends_anywhere_is_one_sentence_or_right(
     tmp_path: Path, storage: str, compression: str | None
@@ -169,6 +197,35 @@ def test_a_database_with_other_values_than_messages_is_one_sentence(tmp_path: Pa
         if column == "timestamp" and isinstance(value, int):
             continue  # a time, if of another year
         rejection(bag)
+
+
+def grow(count: int) -> int:
+    """Peak of resident bytes beyond those of `count` bytes."""
+    return 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - count
+
+
+@pytest.mark.parametrize("kind", ["message", "chunk"])
+def test_a_compressed_bag_that_would_fill_the_memory_is_rejected(tmp_path: Path, kind: str) -> None:
+    size = 2 * rosbag_io.MAX_CHUNK_BYTES
+    packed = zstd.compress(bytes(size))
+    mode = "MESSAGE" if kind == "message" else "STORAGE"
+    storage = "sqlite3" if kind == "message" else "mcap"
+    bag = write_bag(tmp_path / "bag", to_packets(voice(0.2)), storage=storage, compression=mode)
+    (path,) = (each for each in bag.iterdir() if each.name != "metadata.yaml")
+    if kind == "message":
+        with sqlite3.connect(path) as database:
+            database.execute("UPDATE messages SET data = ? WHERE id = 4", (packed,))
+        database.close()
+    else:
+        content = bytearray(path.read_bytes())
+        begin = content.index(packed[:4])  # the frame of the only chunk
+        with rosbag2.Reader(path) as reader:
+            (chunk,) = reader.storage.chunks
+        content[begin : begin + min(len(packed), chunk.compressed_size)] = packed[: chunk.compressed_size]
+        path.write_bytes(content)
+    before = grow(0)
+    rejection(bag)
+    assert grow(before) < 3 * rosbag_io.MAX_MESSAGE_BYTES
 
 
 def test_the_metadata_of_a_bag_may_lie_about_its_times(tmp_path: Path, talker: Any) -> None:

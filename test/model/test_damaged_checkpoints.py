@@ -354,6 +354,10 @@ def test_damaged_weights_are_read_or_rejected(tmp_path: Path) -> None:
     assert checkpoint_fuzzing.run_weights(tmp_path, seed=20, count=150) > 0
 
 
+def test_damaged_published_files_are_read_or_rejected(tmp_path: Path) -> None:
+    assert checkpoint_fuzzing.run_published(tmp_path, seed=20, count=60) > 0
+
+
 def test_a_talker_of_a_loaded_checkpoint_gives_the_frames_of_the_network(
     originals: dict[str, Path], speech: np.ndarray
 ) -> None:

@@ -1,13 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """Damaged checkpoints of both families, from a seed: each loads and generates finite frames, or is rejected.
 
-`run_configs(folder, seed, count)` damages config.json, `run_weights` weights.safetensors; a long run calls
-them with another seed and a greater count.
+`run_configs(folder, seed, count)` damages config.json, `run_weights` weights.safetensors, `run_published` the
+files that `convert` reads; a long run calls them with another seed and a greater count.
 """
 
 from __future__ import annotations
 
 import json
+import re
 import resource
 import shutil
 import time
@@ -23,7 +24,9 @@ from streamingtalker_ros.model.blendshape.config import TalkerConfig
 from streamingtalker_ros.model.blendshape.network import TalkerNetwork
 from streamingtalker_ros.model.checkpoint_files import CHECKSUM_FIELD, CONFIG, WEIGHTS
 from streamingtalker_ros.model.vertex import checkpoint as vertex_checkpoint
+from streamingtalker_ros.model.vertex.config import read_hubert_json, read_yaml
 from streamingtalker_ros.streaming.talker import load_talker
+from support.published_model import PUBLISHED
 from support.tiny_vertex_talker import tiny_vertex_talker
 
 MAX_INPUT_S = 2.0  # of processor time
@@ -213,6 +216,64 @@ def run_weights(folder: Path, seed: int, count: int) -> int:
         assert not (was_read and k < len(folders)), "damage that the checksum shows was not found"
     assert _peak_bytes() - before < MAX_GROWTH_BYTES
     return read
+
+
+def run_published(folder: Path, seed: int, count: int) -> int:
+    """Read published checkpoints with a damaged .ckpt, YAML or HuBERT configuration, as `convert` does.
+
+    Args:
+        folder: A folder for the files.
+        seed: Of the damage.
+        count: Number of checkpoints.
+
+    Returns:
+        How many of them were read.
+    """
+    rng = np.random.default_rng(seed)
+    names = ("checkpoint.ckpt", "config.yaml", "hubert_config.json")
+    contents = {name: (PUBLISHED / name).read_bytes() for name in names}
+    hubert = read_hubert_json(PUBLISHED / names[2])  # the first reading imports transformers
+    vertex_checkpoint.read_ckpt(PUBLISHED / names[0], read_yaml(PUBLISHED / names[1], hubert))
+    read, before = 0, _peak_bytes()
+    for _ in range(count):
+        damaged = names[int(rng.integers(len(names)))]
+        for name in names:
+            data = contents[name]
+            (folder / name).write_bytes(_damage_text(data, rng) if name == damaged else data)
+        start = time.process_time()
+        try:
+            hubert = read_hubert_json(folder / names[2])
+            vertex_checkpoint.read_ckpt(folder / names[0], read_yaml(folder / names[1], hubert))
+            read += 1
+        except TalkerError as error:
+            assert str(error).isprintable() and len(str(error)) < MAX_SENTENCE + 4 * len(str(folder)), error
+        assert time.process_time() - start < MAX_INPUT_S, (folder / damaged).read_bytes()[:2000]
+    assert _peak_bytes() - before < MAX_GROWTH_BYTES
+    return read
+
+
+def _damage_text(data: bytes, rng: np.random.Generator) -> bytes:
+    """Damage bytes anywhere, or put an awkward word in the place of a value."""
+    changed = bytearray(data)
+    if rng.uniform() < 0.6:
+        values = list(re.finditer(rb":[ ]+([^\n,]+)", data))
+        if values:
+            value = values[int(rng.integers(len(values)))]
+            word = json.dumps(AWKWARD[int(rng.integers(len(AWKWARD)))]).encode()
+            return data[: value.start(1)] + word + data[value.end(1) :]
+    for _ in range(int(rng.integers(1, 5))):
+        at = int(rng.integers(0, len(changed)))
+        kind = int(rng.integers(0, 4))
+        if kind == 0:
+            changed[at] = int(rng.integers(0, 256))
+        elif kind == 1:
+            changed[at : at + 8] = b"\xff" * 8
+        elif kind == 2:
+            del changed[at : at + int(rng.integers(1, 64))]
+        else:
+            del changed[at:]
+            break
+    return bytes(changed or b"\0")
 
 
 def _damage_config(text: bytes, rng: np.random.Generator, number: int) -> bytes:
