@@ -220,7 +220,8 @@ def test_a_compressed_bag_that_would_fill_the_memory_is_rejected(tmp_path: Path,
         content = bytearray(path.read_bytes())
         begin = content.index(packed[:4])  # the frame of the only chunk
         with rosbag2.Reader(path) as reader:
-            (chunk,) = reader.storage.chunks
+            opened: Any = reader.storage
+            (chunk,) = opened.chunks
         content[begin : begin + min(len(packed), chunk.compressed_size)] = packed[: chunk.compressed_size]
         path.write_bytes(content)
     before = grow(0)
@@ -274,9 +275,9 @@ def test_a_message_at_a_time_of_another_year_is_left_out_with_one_warning(
 
 def test_a_pause_of_a_dialogue_keeps_its_idle_frames(tmp_path: Path, talker: Any) -> None:
     packets = to_packets(voice(0.6))
-    late = [(stamp + 90 * SECOND, samples) for stamp, samples in packets]
+    late = [(stamp + 70 * SECOND, samples) for stamp, samples in packets]
     result, warnings = run(write_bag(tmp_path / "bag", packets + late), tmp_path / "out", talker)
-    assert not warnings and int(np.sum(result.motion.idle)) > 88 * 25
+    assert not warnings and int(np.sum(result.motion.idle)) > 68 * 25
 
 
 @pytest.mark.parametrize("seconds", [2**31 - 1, -(2**31), -5])
@@ -356,4 +357,4 @@ def test_a_damaged_bag_given_to_the_command_is_one_line_and_writes_nothing(
 
 
 def test_bags_damaged_at_random_are_replayed_or_rejected(tmp_path: Path) -> None:
-    assert bag_fuzzing.run(tmp_path, seed=20, count=40) > 0
+    assert bag_fuzzing.run(tmp_path, seed=20, count=25) > 0
