@@ -230,7 +230,17 @@ class DdsNode:
             self.qos(depth=1, latched=True),
         )
 
+    def _check_security(self) -> None:
+        """Raise TalkerError, or warn, if the user asked for a secured graph, which this node cannot join."""
+        if os.environ.get("ROS_SECURITY_ENABLE", "").lower() != "true":
+            return
+        problem = "nodes without ROS have no DDS security, what they send is neither encrypted nor signed"
+        if os.environ.get("ROS_SECURITY_STRATEGY") == "Enforce":
+            raise TalkerError(f"{problem}: use the ROS nodes (ros2 run), or unset ROS_SECURITY_ENABLE")
+        self.warn(f"{problem}: ROS_SECURITY_ENABLE has no effect here")
+
     def _create_participant(self, domain: int) -> Any:
+        self._check_security()
         range_ = cyclonedds_config.discovery_range(self.warn)
         config = cyclonedds_config.to_cyclonedds_uri(
             cyclonedds_config.discovery_xml(range_) + cyclonedds_config.RECEIVE_BUFFER_XML

@@ -20,6 +20,7 @@ from streamingtalker_ros.dds.head_node import HeadNode
 from streamingtalker_ros.dds.markers_node import FaceMarkersNode
 from streamingtalker_ros.dds.node import DdsNode
 from streamingtalker_ros.dds.talker_node import TalkerNode
+from streamingtalker_ros.errors import TalkerError
 from streamingtalker_ros.messaging.audio_common import PUBLISHED_TYPES
 from streamingtalker_ros.messaging.face_messages import MODEL_TYPE
 from streamingtalker_ros.robot_head import load_head
@@ -108,3 +109,15 @@ def test_policy_lists_the_topics_and_services_of_the_node(name: str) -> None:
             assert split(writers, "rr", "Reply") == services == split(listeners, "rq", "Request")
         finally:
             node.close()
+
+
+def test_a_node_without_security_does_not_join_a_graph_that_enforces_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    warnings: list[str] = []
+    monkeypatch.setenv("ROS_SECURITY_ENABLE", "true")
+    DdsNode("permissive", "", own_domain(), warnings.append).close()
+    assert len(warnings) == 1 and "no DDS security" in warnings[0]
+    monkeypatch.setenv("ROS_SECURITY_STRATEGY", "Enforce")
+    with pytest.raises(TalkerError, match="no DDS security"):
+        DdsNode("enforced", "", own_domain(), warnings.append)
