@@ -110,11 +110,12 @@ class PushDecoder:
             self._decode()
         except Exception as fault:  # of FFmpeg, on what the container holds
             error = " ".join(str(fault).split())[:200] or type(fault).__name__
-        with self._condition:
-            # at the end of the input a last frame that was cut short is no fault
-            self._error = self._error or (None if self._is_ended else error)
-            self._is_done = True
-            self._condition.notify_all()
+        finally:  # an exception that ends the thread must not leave `push` waiting
+            with self._condition:
+                # at the end of the input a last frame that was cut short is no fault
+                self._error = self._error or (None if self._is_ended else error)
+                self._is_done = True
+                self._condition.notify_all()
 
     def _decode(self) -> None:
         with self._av.open(_ReadOnly(self), format=self._container.demuxer) as opened:

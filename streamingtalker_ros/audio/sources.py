@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import queue
 import time
@@ -18,6 +19,10 @@ from streamingtalker_ros.audio.pcm import to_int16
 from streamingtalker_ros.errors import TalkerError, require
 
 PACKET_SECONDS = 0.02
+MICROPHONE_TIMEOUT_S = 2.0
+"""Time without a block after which a microphone counts as lost."""
+
+_MAX_WAITING_BLOCKS = 1000
 
 
 def load_pcm16(path: str | os.PathLike[str]) -> tuple[npt.NDArray[np.int16], int]:
@@ -82,13 +87,15 @@ def microphone_packets(
         The time of the packet's first sample in ns of the system clock, and the packet, (m,) int16.
 
     Raises:
-        TalkerError: if `sounddevice` is not installed or the microphone cannot be opened.
+        TalkerError: if `sounddevice` is not installed, or the microphone cannot be opened or delivers no more
+            audio.
     """
     sounddevice = require("sounddevice", "the microphone")
-    recorded: queue.Queue[tuple[bytes, int]] = queue.Queue()
+    recorded: queue.Queue[tuple[bytes, int]] = queue.Queue(_MAX_WAITING_BLOCKS)
 
     def on_block(data: Any, *_: object) -> None:
-        recorded.put((bytes(data), time.time_ns()))
+        with contextlib.suppress(queue.Full):  # nobody reads on
+            recorded.put_nowait((bytes(data), time.time_ns()))
 
     yielded = 0  # samples
     start_ns: int | None = None
@@ -102,12 +109,17 @@ def microphone_packets(
             callback=on_block,
         ):
             while seconds is None or yielded < seconds * rate:
-                data, arrival_ns = recorded.get()
+                data, arrival_ns = recorded.get(timeout=max(MICROPHONE_TIMEOUT_S, 3 * packet_seconds))
                 packet = np.frombuffer(data, np.int16)
                 if start_ns is None:
                     start_ns = arrival_ns - len(packet) * NS_PER_S // rate
                 yield start_ns + yielded * NS_PER_S // rate, packet
                 yielded += len(packet)
+    except queue.Empty:
+        raise TalkerError(
+            f"the microphone has delivered no audio for {max(MICROPHONE_TIMEOUT_S, 3 * packet_seconds):g} s: "
+            "check that it is still plugged in"
+        ) from None
     except (sounddevice.PortAudioError, ValueError) as error:
         raise TalkerError(
             f"the microphone cannot be opened ({error}): check that one is plugged in, or play a file"

@@ -47,7 +47,7 @@ IDLE_S: Final = 1.0
 _DOMAINS: Final = (101, 200)  # far from the domains that people choose
 _POLL_S: Final = 0.05
 _LAST_MESSAGES_S: Final = 0.2
-_STOP_TIMEOUT_S: Final = 10.0
+_STOP_TIMEOUT_S: Final = 0.5  # of a process that is not needed any more
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

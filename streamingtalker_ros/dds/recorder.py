@@ -17,6 +17,8 @@ from streamingtalker_ros.messaging.face_messages import MOTION_TYPE
 from streamingtalker_ros.messaging.header import stamp_to_ns
 
 _POLL_S = 0.02
+MAX_FRAMES = 500_000
+"""Messages that are recorded at most: more than five hours at 25 frames per second."""
 
 
 @dataclass(frozen=True)
@@ -112,5 +114,6 @@ class FaceMotionRecorder:
             message.speaking,
         )
         with self._condition:
-            self.frames.append(frame)
+            if len(self.frames) < MAX_FRAMES:
+                self.frames.append(frame)
             self._condition.notify_all()

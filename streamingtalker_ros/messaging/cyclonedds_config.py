@@ -8,7 +8,7 @@ import ctypes
 import os
 import re
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from typing import Any, Final, Literal
 
 DiscoveryRange = Literal["SUBNET", "LOCALHOST", "OFF", "SYSTEM_DEFAULT"]
@@ -94,7 +94,7 @@ def discovery_xml(range_: DiscoveryRange) -> str:
 
 
 @contextlib.contextmanager
-def loopback_sockets(range_: DiscoveryRange, warn: Callable[[str], Any]) -> Iterator[None]:
+def loopback_sockets(range_: DiscoveryRange, warn: Callable[[str], Any]) -> Generator[None, None, None]:
     """Restrict the UDP sockets that Cyclone DDS opens in the block to the loopback interface, if asked to.
 
     Cyclone DDS binds its receiving sockets to all addresses, whichever interfaces it is told to use. Each is

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import soundfile
 
+from streamingtalker_ros.audio import sources
 from streamingtalker_ros.audio.constants import NS_PER_S
 from streamingtalker_ros.audio.sources import load_pcm16, microphone_packets, paced_packets
 from streamingtalker_ros.errors import TalkerError
@@ -74,3 +75,15 @@ def test_a_microphone_that_cannot_be_opened_is_reported(monkeypatch: pytest.Monk
     monkeypatch.setitem(sys.modules, "sounddevice", sounddevice)
     with pytest.raises(TalkerError, match="microphone cannot be opened"):
         next(microphone_packets(16000))
+
+
+def test_a_microphone_that_falls_silent_is_reported_instead_of_waited_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(sources, "MICROPHONE_TIMEOUT_S", 0.2)
+    sounddevice = SimpleNamespace(RawInputStream=FakeStream, PortAudioError=RuntimeError)
+    monkeypatch.setitem(sys.modules, "sounddevice", sounddevice)
+    packets = microphone_packets(16000, 0.02)
+    assert len([next(packets) for _ in range(4)]) == 4
+    with pytest.raises(TalkerError, match=r"delivered no audio for 0\.2 s"):
+        next(packets)

@@ -76,7 +76,24 @@ def running_play(domain: int, folder: Path) -> Iterator[tuple[KillableProcess, C
         subscriber.close()
 
 
-SCENES = {"head": running_head, "markers": running_markers, "talk": running_talk, "play": running_play}
+@contextlib.contextmanager
+def running_demo(domain: int, folder: Path) -> Iterator[tuple[KillableProcess, Callable[[], bool]]]:
+    """The demo with its talker; the law is that the processes that it started are gone at the end."""
+    with KillableProcess("demo", "--domain", domain, "--out-dir", folder, "--device", "cpu") as process:
+        pid = process.process.pid
+        children = Path(f"/proc/{pid}/task/{pid}/children")
+        assert wait_for(lambda: children.read_text().split(), 60)
+        started = [Path("/proc") / child for child in children.read_text().split()]
+        yield process, lambda: wait_for(lambda: not any(child.exists() for child in started))
+
+
+SCENES = {
+    "head": running_head,
+    "markers": running_markers,
+    "talk": running_talk,
+    "play": running_play,
+    "demo": running_demo,
+}
 
 
 @pytest.mark.parametrize("command", SCENES)
