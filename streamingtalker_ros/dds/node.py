@@ -34,12 +34,14 @@ MAX_MESSAGE_BYTES: Final = 64 * 1024 * 1024
 MAX_CONTROL_BYTES: Final = 256 * 1024
 """Serialized size of the largest message of a type without audio and meshes."""
 
-_CONTROL_TYPES: Final = (
-    face_messages.MOTION_TYPE,
-    audio_common.INFO_TYPE,
-    "sensor_msgs/msg/JointState",
-    "std_srvs/srv/Trigger_Request",
-)
+_MAX_MESH_BYTES: Final = 16 * 1024 * 1024
+_MAX_BYTES: Final = {
+    face_messages.MOTION_TYPE: MAX_CONTROL_BYTES,
+    audio_common.INFO_TYPE: MAX_CONTROL_BYTES,
+    "sensor_msgs/msg/JointState": MAX_CONTROL_BYTES,
+    face_messages.MODEL_TYPE: _MAX_MESH_BYTES,
+    face_messages.VERTICES_TYPE: _MAX_MESH_BYTES,
+}
 _READ_BATCH: Final = 64  # samples of one read
 _READ_BATCH_BYTES: Final = 1024 * 1024
 _MAX_READ_S: Final = 0.1  # of one reader and turn
@@ -327,7 +329,7 @@ class DdsNode:
         name, message_class = self.resolve_name(topic), message_types.message_class(type_name, variant)
         reader = self._create_reader("rt" + name, type_name, qos, variant)
         depth = next((policy.depth for policy in qos or () if hasattr(policy, "depth")), _DEFAULT_DEPTH)
-        max_bytes = MAX_CONTROL_BYTES if type_name in _CONTROL_TYPES else MAX_MESSAGE_BYTES
+        max_bytes = _MAX_BYTES.get(type_name, MAX_MESSAGE_BYTES)
         subscription = self._subscribe(reader, name, message_class, callback, max_bytes, depth)
         self.publish_graph_info()
         return subscription

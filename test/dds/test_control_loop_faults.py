@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from types import SimpleNamespace
 from typing import Any, NoReturn
@@ -105,6 +106,54 @@ def test_the_head_comes_to_rest_while_the_dds_thread_is_blocked() -> None:
     finally:
         node.close()
         peer.close()
+
+
+def test_the_time_out_closes_the_jaw_while_the_dds_thread_is_blocked() -> None:
+    domain = own_domain()
+    node, peer = HeadNode(load_head("jaw"), domain=domain), HeadPeer(domain, **{COMMANDS: ARRAY})
+    released = threading.Event()
+    try:
+        commands = peer.received[COMMANDS]
+        assert wait_for(lambda: commands and matched_readers(peer.writer))
+        peer.publish_jaw(1.0)
+        assert commands[-1].data[0] > 0.2
+        node.dds_node.create_timer(0.01, lambda: released.wait(60))  # a message that is never done with
+        assert wait_for(lambda: abs(commands[-1].data[0]) < 1e-6)
+        count = len(commands)
+        assert wait_for(lambda: len(commands) > count + 50), "commands go on at rest"
+    finally:
+        released.set()
+        node.close()
+        peer.close()
+
+
+SUSPENDED_READER = """
+import sys, time
+from streamingtalker_ros.dds.node import DdsNode
+node = DdsNode("suspended", "", int(sys.argv[1]))
+heard = lambda message: print("heard", flush=True)
+node.create_subscription(sys.argv[2], "std_msgs/msg/Float64MultiArray", heard)
+node.start()
+time.sleep(600)
+"""
+
+
+def test_a_reliable_subscriber_that_is_suspended_stops_no_commands() -> None:
+    domain = own_domain()
+    node, peer = HeadNode(load_head("jaw"), domain=domain), HeadPeer(domain, **{COMMANDS: ARRAY})
+    command = [sys.executable, "-c", SUSPENDED_READER, str(domain), COMMANDS]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as reader:
+        try:
+            assert reader.stdout is not None and reader.stdout.readline()
+            reader.send_signal(signal.SIGSTOP)
+            commands = peer.received[COMMANDS]
+            count, start = len(commands), time.monotonic()
+            assert wait_for(lambda: len(commands) > count + 250, 60)
+            assert time.monotonic() - start < 20, "5 s of commands"
+        finally:
+            reader.kill()
+            node.close()
+            peer.close()
 
 
 def full_pipe() -> Any:
