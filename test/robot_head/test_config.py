@@ -84,7 +84,7 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
     (tmp_path / "list.yaml").write_text("[joints]")
     for source, message in (
         (tmp_path / "absent.yaml", "absent.yaml cannot be read"),
-        ("absent", "missing"),
+        ("absent", "there is no head 'absent'"),
         (tmp_path / "broken.yaml", "line 1"),
         (tmp_path / "list.yaml", "table of names and values"),
         (tmp_path, "cannot be read|missing"),

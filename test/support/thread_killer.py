@@ -152,9 +152,10 @@ def _run(program: str, arguments: list[str]) -> int:
         from streamingtalker_ros.ros.entry_points import run_entry_point
 
         return run_entry_point(arguments[0], arguments)
-    from streamingtalker_ros.cli.main import main
+    from streamingtalker_ros.cli import run_program
 
-    return main(arguments)
+    sys.argv = ["streamingtalker", *arguments]
+    run_program()
 
 
 if __name__ == "__main__":
