@@ -26,9 +26,16 @@ from support.ros_graph import SECOND, Graph, own_domain, wait_for
 from support.ros_microphone import FAULTS, Microphone
 
 DOMAIN, FRAME = own_domain(), 40_000_000
-TALKER = Node(package="streamingtalker_ros", executable="talker", name="talker", output="screen")
 LIMIT = float(os.environ.get("SOAK_SECONDS", 20))
 LONG = LIMIT > 60
+TALKER = Node(
+    package="streamingtalker_ros",
+    executable="talker",
+    name="talker",
+    output="screen",
+    # in the short form a busy machine may be late, and skips no frames
+    parameters=[] if LONG else [{"overload_after": 10.0}],
+)
 CLEAN = 0.6  # s of a clean voice after each fault
 
 
@@ -63,7 +70,7 @@ def recovery(graph: Graph, previous_count: Any, first: int, send_time: Any) -> A
             if first <= stamp_to_ns(frame.header.stamp) < first + CLEAN * SECOND
         ]
 
-    if not wait_for(clean, 10):
+    if not wait_for(clean, 10 if LONG else 60):
         return float("inf"), False
     stamps, numbers, times = zip(*clean(), strict=True)
     return times[0] - send_time, set(np.diff(numbers)) <= {1} and np.abs(np.diff(stamps) - FRAME).max(
@@ -103,8 +110,11 @@ def test_frames_are_on_time_and_correct_after_each_fault(talker_launch: Any) -> 
             name = names.pop()
             getattr(microphone, name)()
             previous_count = len(graph.frames)
-            first, send_time, samples = microphone.publish_clean(CLEAN)
+            first, send_time, samples = microphone.publish_clean(CLEAN, paced=LONG)
             seconds, unbroken = recovery(graph, previous_count, first, send_time)
+            if not LONG:  # the frames are published at their time, after the audio
+                end = first + CLEAN * SECOND
+                wait_for(lambda end=end: stamp_to_ns(graph.frames[-1].header.stamp) >= end, 60)
             recovery_times[name].append(seconds)
             unbroken_runs.append(unbroken)
             memory.append(resident())
@@ -138,7 +148,9 @@ def test_frames_are_on_time_and_correct_after_each_fault(talker_launch: Any) -> 
         print(
             f"{np.mean(np.array(errors) < 1e-4):.1%} of {len(errors)} frames are those of the model offline"
         )
-        assert growth < 20e6 and all(unbroken_runs)  # in the short form, a busy machine may skip some frames
-    percentile = 95 if LONG else 50  # a loaded machine drops some audio
-    assert np.percentile(errors, percentile) < 1e-4, errors
-    assert np.percentile(all_recovery_times, percentile) < (0.2 if LONG else 2.0), recovery_times
+        assert growth < 20e6 and all(unbroken_runs)
+        assert np.percentile(errors, 95) < 1e-4, errors
+        assert np.percentile(all_recovery_times, 95) < 0.2, recovery_times
+    else:
+        assert np.isfinite(all_recovery_times).all(), recovery_times
+        assert errors and max(errors) < 1e-4, errors

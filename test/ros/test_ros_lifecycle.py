@@ -152,7 +152,8 @@ def test_a_killed_talker_is_respawned_and_generates_frames(graph: Graph) -> None
     graph.reset_talker()
 
     def subscription_ids() -> Any:
-        return {bytes(end.endpoint_gid) for end in graph.node.get_subscriptions_info_by_topic("/audio")}
+        """The participants that subscribe: the first twelve bytes of the endpoints' identifiers."""
+        return {bytes(end.endpoint_gid)[:12] for end in graph.node.get_subscriptions_info_by_topic("/audio")}
 
     previous_ids = subscription_ids()
     os.kill(FIRST.process_details["pid"], signal.SIGKILL)

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import os
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -285,23 +284,13 @@ def test_whole_numbers_and_empty_lists_are_accepted(graph: Graph) -> None:
 
 
 @launched
-def test_unpaced_audio_gives_paced_or_immediate_frames(graph: Graph) -> None:
-    def paced_seconds(**setting: Any) -> Any:
-        assert graph.set(**setting)[0].successful
-        graph.reset_talker()
-        graph.publish_audio(voice(2.0), START, unpaced=True)
-        assert wait_for(lambda: len(graph.frames) >= 50)
-        check(list(graph.frames)[:50], START)
-        # the last two wait in any case: more audio may arrive until their look-ahead is complete
-        return graph.times[47] - graph.times[0]
-
-    try:
-        quick = any(paced_seconds(pacing="none") < 1.4 for _ in range(3))
-    finally:
-        assert paced_seconds(pacing="audio") > 1.8, "47 frames last 1.88 s"
-    if not quick and os.getloadavg()[0] > 2 * (os.cpu_count() or 1):
-        pytest.skip("this machine is too busy to decide whether frames are paced or late")
-    assert quick
+def test_frames_of_unpaced_audio_are_published_at_the_pace_of_the_audio(graph: Graph) -> None:
+    graph.reset_talker()
+    graph.publish_audio(voice(2.0), START, unpaced=True)
+    assert wait_for(lambda: len(graph.frames) >= 50)
+    check(list(graph.frames)[:50], START)
+    # the last two wait in any case: more audio may arrive until their look-ahead is complete
+    assert graph.times[47] - graph.times[0] > 1.8, "47 frames last 1.88 s"
 
 
 @launched
@@ -319,9 +308,11 @@ def test_overload_skips_to_the_newest_audio_and_services_answer(graph: Graph) ->
         counts = graph.counts()
     finally:
         assert graph.set(steps=0, overload_after=10.0)
-    # the median, since on a loaded machine a single call may be delayed longer than that
-    assert response_times[len(response_times) // 2] <= 0.05, (
-        f"responses took {response_times[len(response_times) // 2]:.3f} s, at most {response_times[-1]:.3f} s"
+    # an executor that waited for the model would answer once a frame; the median, since one call may be late
+    seconds_per_frame = np.median(np.diff(graph.times))
+    assert response_times[len(response_times) // 2] <= seconds_per_frame / 2, (
+        f"responses took {response_times[len(response_times) // 2]:.3f} s, at most "
+        f"{response_times[-1]:.3f} s, a frame {seconds_per_frame:.3f} s"
     )
     assert int(counts["dropped"]) > int(before["dropped"]) and float(counts["queued_seconds"]) < 2.0
     status = graph.diagnostics[-1].status[0]

@@ -77,10 +77,11 @@ class Microphone:
             info.coding_format = coding
             self.info.publish(info)
 
-    def next_message(self) -> Any:
-        """Wait until the next 20 ms of the voice are due; return their message."""
+    def next_message(self, paced: bool = True) -> Any:
+        """Wait until the next 20 ms of the voice are due, if paced; return their message."""
         self.due += PACKET
-        time.sleep(max(0.0, self.due - time.monotonic()))
+        if paced:
+            time.sleep(max(0.0, self.due - time.monotonic()))
         samples = self.voice[self.position : self.position + 320]
         self.position = (self.position + 320) % (len(self.voice) - 320)
         message = audio_common.to_audio_message(
@@ -103,8 +104,12 @@ class Microphone:
         setattr(message.audio.audio_data, field, array.array(code, values.tobytes()))
         return message
 
-    def publish_clean(self, seconds: float) -> Any:
+    def publish_clean(self, seconds: float, paced: bool = True) -> Any:
         """Publish the voice without faults.
+
+        Args:
+            seconds: Its length.
+            paced: In real time; otherwise at once, ahead of its time, so that a busy machine is never late.
 
         Returns:
             The stamp of its first sample, the time when its first packet may be sent, and its samples, (n,)
@@ -113,7 +118,7 @@ class Microphone:
         first, send_time, sent = self.stamp, max(self.due + PACKET, time.monotonic()), []
         for _ in range(round(seconds / PACKET)):
             sent.append(self.voice[self.position : self.position + 320])
-            self.publisher.publish(self.next_message())
+            self.publisher.publish(self.next_message(paced))
         return first, send_time, np.concatenate(sent)
 
     # -- the faults --
