@@ -7,13 +7,16 @@
 from __future__ import annotations
 
 import os
+import shutil
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
 import numpy as np
 import pytest
 
+from support import bag_fuzzing, checkpoint_fuzzing
 from support.fuzz_targets import SEED, TARGETS
 from support.fuzz_wire import FuzzedNodes
 from support.fuzzing import FuzzTarget
@@ -45,3 +48,28 @@ def test_nodes_survive_damaged_samples_and_packets(
         growth = nodes.check_bounds()
     megabytes = ", ".join(f"{name} {value:+.1f} MB" for name, value in growth.items())
     print_measurement(capsys, f"nodes: {nodes.samples} samples and {nodes.packets} packets; {megabytes}")
+
+
+@pytest.mark.parametrize(
+    "run, batch",
+    [
+        (bag_fuzzing.run, 50),
+        (checkpoint_fuzzing.run_configs, 300),
+        (checkpoint_fuzzing.run_weights, 100),
+    ],
+    ids=["bags", "configurations of checkpoints", "weights of checkpoints"],
+)
+def test_damaged_folders_are_read_or_rejected(
+    run: Callable[[Path, int, int], int],
+    batch: int,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    end, inputs, read, seed = time.monotonic() + _SECONDS, 0, 0, _SEED
+    while time.monotonic() < end and inputs < _INPUTS:
+        folder = tmp_path / str(seed)
+        folder.mkdir()
+        read += run(folder, seed, batch)
+        shutil.rmtree(folder)
+        inputs, seed = inputs + batch, seed + 1
+    print_measurement(capsys, f"{inputs} inputs in {_SECONDS:.0f} s, {read} read")
