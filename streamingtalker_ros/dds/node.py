@@ -61,6 +61,8 @@ _MAX_WAIT_ERRORS: Final = 5  # in a row
 _MAX_WAIT_S: Final = 0.25  # without data and timers
 _CLIENT_DISCOVERY_S: Final = 0.1  # the reader of a client may be discovered after its request
 _MAX_ERROR_CHARS: Final = 300
+_MAX_REMEMBERED_ENDPOINTS: Final = 10_000  # publishers of the domain whose names are remembered
+_MAX_NAME_CHARS: Final = 255
 
 _domains: dict[
     int, Any
@@ -221,6 +223,8 @@ class DdsNode:
         self._thread: threading.Thread | None = None
         self._stopping = False
         self._wait_errors = 0  # in a row
+        self._node_names: dict[str, str] = {}  # by the GUID of a publisher
+        self._publishers: dict[int, tuple[str, bool]] = {}  # GUID and reliability by handle
         self._read_bytes, self._last_release = 0, 0.0  # about, since free memory was released; s
         self._resume_time = 0.0  # s, of the next turn; in the future while more arrives than can be handled
         self._deferred: deque[tuple[float, Any, Any]] = deque()  # deadline, writer, response
@@ -464,6 +468,75 @@ class DdsNode:
 
         self._subscribe(reader, "the discovery", None, discovered)
 
+    def watch_node_names(self) -> None:
+        """Begin to receive the graph, which `node_name` needs."""
+        info_class = message_types.message_class("rmw_dds_common/msg/ParticipantEntitiesInfo")
+        reader = self._create_reader(
+            "ros_discovery_info", "rmw_dds_common/msg/ParticipantEntitiesInfo", self.qos(100, latched=True)
+        )
+        self._readers.remove(reader)  # part of the middleware, not of the node
+        self._subscribe(reader, "ros_discovery_info", info_class, self._on_graph_info)
+
+    def node_name(self, publisher: str) -> str:
+        """Return the full name of the node of a publisher, "" if it is not known.
+
+        Args:
+            publisher: GUID, as `publisher_id` returns it.
+        """
+        return self._node_names.get(publisher, "")
+
+    def publisher_id(self, subscription: Subscription, message: Any) -> str:
+        """Return the GUID of the publisher of a message, as 32 hexadecimal digits; "" if it is not known.
+
+        Args:
+            subscription: The subscription that received it.
+            message: The message.
+        """
+        return self._publisher(subscription, message)[0]
+
+    def is_publisher_reliable(self, subscription: Subscription, message: Any) -> bool:
+        """Return whether the publisher of a message is reliable; False if it is not known.
+
+        Args:
+            subscription: The subscription that received it.
+            message: The message.
+        """
+        return self._publisher(subscription, message)[1]
+
+    def is_publisher_present(self, subscription: Subscription, publisher: str) -> bool:
+        """Return whether a publisher is connected to a subscription.
+
+        Args:
+            subscription: The subscription.
+            publisher: GUID, as `publisher_id` returns it.
+        """
+        try:
+            handles = subscription.reader.get_matched_publications()
+        except IndexError:  # one joins or leaves at this moment
+            return True
+        return any(self._publishers.get(handle, ("", False))[0] == publisher for handle in handles)
+
+    def _publisher(self, subscription: Subscription, message: Any) -> tuple[str, bool]:
+        """Return the GUID of a message's publisher, and whether it is reliable."""
+        handle = message.sample_info.publication_handle
+        if handle not in self._publishers:
+            if len(self._publishers) >= _MAX_REMEMBERED_ENDPOINTS:
+                self._publishers.clear()
+            endpoint = subscription.reader.get_matched_publication_data(handle)
+            if endpoint is None:  # it has left
+                return "", False
+            reliable = self._policy.Reliability.BestEffort not in endpoint.qos
+            self._publishers[handle] = endpoint.key.hex, reliable
+        return self._publishers[handle]
+
+    def _on_graph_info(self, info: Any) -> None:
+        for node in info.node_entities_info_seq[:_MAX_REMEMBERED_ENDPOINTS]:
+            name = f"{node.node_namespace.rstrip('/')}/{node.node_name}"[:_MAX_NAME_CHARS]
+            for gid in node.writer_gid_seq[:_MAX_REMEMBERED_ENDPOINTS]:
+                if len(self._node_names) >= _MAX_REMEMBERED_ENDPOINTS:
+                    self._node_names.clear()
+                self._node_names[bytes(gid.data)[:16].hex()] = name
+
     def create_timer(self, period: float, callback: Callable[[], object]) -> None:
         """Call a callback every `period` seconds."""
         with self._lock:
@@ -635,10 +708,12 @@ class DdsNode:
         if subscription.message_class is None:
             self._call(subscription.callback, sample)
         else:
-            self._call(self._deserialize_and_call, subscription, sample.data)
+            self._call(self._deserialize_and_call, subscription, sample)
 
-    def _deserialize_and_call(self, subscription: Subscription, data: bytes) -> None:
-        subscription.callback(subscription.message_class.deserialize(data))
+    def _deserialize_and_call(self, subscription: Subscription, sample: _RawMessage) -> None:
+        message = subscription.message_class.deserialize(sample.data)
+        message.sample_info = sample.sample_info
+        subscription.callback(message)
 
     def _warn_dropped(self, subscription: Subscription, kind: str, message: str) -> None:
         if (kind, subscription.topic) not in self._reported_faults:

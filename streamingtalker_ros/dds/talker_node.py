@@ -17,7 +17,7 @@ from streamingtalker_ros.dds import message_types
 from streamingtalker_ros.dds.node import DdsNode, Subscription
 from streamingtalker_ros.face.default_head.assemble import default_rig
 from streamingtalker_ros.messaging import audio_common, face_message_builder
-from streamingtalker_ros.messaging.audio_decoder import AudioMessageDecoder
+from streamingtalker_ros.messaging.audio_receiver import AudioReceiver
 from streamingtalker_ros.messaging.diagnostics import DiagnosticsReporter
 from streamingtalker_ros.messaging.face_message_builder import MODEL_TOPIC, TOPIC_TYPES, VERTICES_TOPIC
 from streamingtalker_ros.model.protocol import TalkerProtocol
@@ -57,13 +57,18 @@ class TalkerNode:
         talker = talker or load_talker(parameters)
         self.dds_node = DdsNode(NODE_NAME, namespace, domain, self._warn)
         self.worker = TalkerWorker(talker, parameters, self._publish, self._warn)
-        self._audio_decoder = AudioMessageDecoder(self.worker.reject)
+        self._audio_receiver = AudioReceiver(
+            self.worker,
+            self.dds_node.resolve_name(parameters.audio_topic),
+            parameters.audio_format,
+            parameters.audio_publisher,
+            self.dds_node.node_name,
+            self._is_publisher_present,
+        )
         # the namespace distinguishes the talkers of one robot
         name = f"{self.dds_node.namespace}/{NODE_NAME}".strip("/")
         self._diagnostics_reporter = DiagnosticsReporter(self.worker, message_types.message_class, name)
-        self._audio_subscriptions: dict[
-            str, tuple[Subscription, bool]
-        ] = {}  # by type; whether it is reliable
+        self._audio_subscriptions: dict[tuple[str, bool], Subscription] = {}  # by type and reliability
         self._builder = face_message_builder.FaceMessageBuilder(
             talker,
             message_types.message_class,
@@ -83,9 +88,10 @@ class TalkerNode:
         self._diagnostics_writer = self.dds_node.create_publisher("/diagnostics", _DIAGNOSTICS_TYPE)
         self.dds_node.create_trigger_service("~/reset", self._on_reset)
         self.dds_node.create_trigger_service("~/interrupt", self._on_interrupt)
-        self.dds_node.create_subscription(
-            parameters.audio_info_topic, audio_common.INFO_TYPE, self._audio_decoder.on_audio_info
+        self._info_subscription = self.dds_node.create_subscription(
+            parameters.audio_info_topic, audio_common.INFO_TYPE, self._on_audio_info
         )
+        self.dds_node.watch_node_names()
         self.dds_node.on_publisher_discovered(self._on_publisher_discovered)
         self.dds_node.create_timer(_DIAGNOSTICS_PERIOD_S, self._publish_diagnostics)
         self.worker.start()
@@ -104,12 +110,17 @@ class TalkerNode:
     # -------------------------------------------------------------------------------------------------- input
 
     def _on_publisher_discovered(self, topic: str, type_name: str, reliable: bool) -> None:
-        """Subscribe to the type of a publisher of audio; best effort if one of its publishers is."""
+        """Subscribe to the type of a publisher of audio, and best effort, too, if it is.
+
+        A best-effort subscription alone would lose messages of reliable publishers.
+        """
         if topic != "rt" + self.dds_node.resolve_name(self.parameters.audio_topic):
             return
         for name, variant in audio_common.AUDIO_TYPES.items():
             if message_types.dds_typename(name) == type_name:
-                self._subscribe_audio(name, variant, reliable)
+                self._subscribe_audio(name, variant, reliable=True)
+                if not reliable:
+                    self._subscribe_audio(name, variant, reliable=False)
                 return
         self.worker.reject(
             "type",
@@ -118,23 +129,31 @@ class TalkerNode:
         )
 
     def _subscribe_audio(self, name: str, variant: audio_common.Variant, reliable: bool) -> None:
-        if name in self._audio_subscriptions:
-            subscription, is_reliable = self._audio_subscriptions[name]
-            if reliable or not is_reliable:
-                return
-            self.dds_node.destroy_subscription(subscription)
-        subscription = self.dds_node.create_subscription(
-            self.parameters.audio_topic,
-            name,
-            lambda message: self._on_audio(message, name),
-            self.dds_node.qos(depth=1000, reliable=reliable),
-            variant,
-        )
-        self._audio_subscriptions[name] = subscription, reliable
+        if (name, reliable) not in self._audio_subscriptions:
+            self._audio_subscriptions[name, reliable] = self.dds_node.create_subscription(
+                self.parameters.audio_topic,
+                name,
+                lambda message: self._on_audio(message, name, reliable),
+                self.dds_node.qos(depth=1000, reliable=reliable),
+                variant,
+            )
 
-    def _on_audio(self, message: Any, type_name: str) -> None:
-        for packet in self._audio_decoder.decode(message, type_name):
-            self.worker.push(packet)
+    def _on_audio_info(self, message: Any) -> None:
+        publisher = self.dds_node.publisher_id(self._info_subscription, message)
+        self._audio_receiver.on_audio_info(message, publisher)
+
+    def _on_audio(self, message: Any, type_name: str, reliable: bool) -> None:
+        subscription = self._audio_subscriptions[type_name, reliable]
+        if not reliable and self.dds_node.is_publisher_reliable(subscription, message):
+            return  # the reliable subscription receives it, too
+        publisher = self.dds_node.publisher_id(subscription, message)
+        self._audio_receiver.on_audio(message, type_name, publisher)
+
+    def _is_publisher_present(self, publisher: str) -> bool:
+        return any(
+            self.dds_node.is_publisher_present(subscription, publisher)
+            for subscription in self._audio_subscriptions.values()
+        )
 
     def _on_reset(self) -> str:
         self._audio_decoder.reset()

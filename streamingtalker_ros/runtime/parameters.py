@@ -77,6 +77,11 @@ class TalkerParameters:
     audio_info_topic: str = _parameter(
         "audio_info", "Topic of the audio's format (audio_common_msgs of ros-drivers)."
     )
+    audio_publisher: str = _parameter(
+        "",
+        "Node, frame_id or GUID of the publisher of audio that is followed whenever it sends; empty for the "
+        "first, until it falls silent.",
+    )
     sample_format: str = _parameter(
         "s16",
         "Encoding of a payload whose message and audio_info do not specify it, little-endian.",

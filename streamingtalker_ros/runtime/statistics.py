@@ -48,7 +48,7 @@ class Reservoir:
 class Statistics:
     """Counters since the start.
 
-    Only the thread that drives the session writes them, except `packets` and `rejected`.
+    Only the thread that drives the session writes them, except `packets`, `rejected` and `other_publishers`.
     """
 
     packets: int = 0  # received

@@ -206,6 +206,10 @@ class TalkerWorker:
         """
         self.session.sender_faults.report(kind, message)
 
+    def count_other_publisher(self) -> None:
+        """Count a message of a publisher that is not followed."""
+        self._statistics.other_publishers += 1
+
     def summary(self) -> str:
         """Return frames of audio, idle frames, dropped frames and latency in one line."""
         return self._statistics.summary()

@@ -1,0 +1,220 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Receives the messages of one audio topic that several nodes may publish: one of them is followed.
+
+Audio of two publishers at once, such as a microphone and text to speech, is never mixed into one voice. The
+first is followed until it falls silent, or leaves the graph; the parameter `audio_publisher` names one that
+is followed whenever it sends.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections import OrderedDict
+from collections.abc import Callable
+from typing import Any, Final, Protocol
+
+from streamingtalker_ros.audio.packet import AudioFormat, AudioPacket
+from streamingtalker_ros.messaging.audio_decoder import AudioMessageDecoder
+
+SILENCE_S: Final = 0.5
+"""Seconds without audio after which another publisher is followed."""
+
+_MAX_PUBLISHERS: Final = 16  # that are remembered
+_PARTICIPANT_CHARS: Final = 24  # of the 32 hexadecimal digits of a GUID, which a node's publishers share
+_MAX_QUEUED_S: Final = 0.1  # of audio that is still to be played, when a publisher counts as silent
+
+
+class AudioSink(Protocol):
+    """What `AudioReceiver` uses of `runtime.worker.TalkerWorker`."""
+
+    @property
+    def queued_seconds(self) -> float:
+        """Duration of the queued audio."""
+        ...
+
+    def push(self, packet: AudioPacket) -> bool:
+        """Queue a packet; return whether it is accepted."""
+        ...
+
+    def reject(self, kind: str, message: str) -> None:
+        """Count and report a message that cannot be used.
+
+        Args:
+            kind: Kind of the problem.
+            message: For the user.
+        """
+        ...
+
+    def interrupt(self) -> None:
+        """Drop the queued audio."""
+        ...
+
+    def report_sender_fault(self, kind: str, message: str) -> None:
+        """Report a mistake of the audio's sender.
+
+        Args:
+            kind: Kind of the mistake.
+            message: For the user.
+        """
+        ...
+
+    def count_other_publisher(self) -> None:
+        """Count a message of a publisher that is not followed."""
+        ...
+
+
+class AudioReceiver:
+    """Decodes the audio of the followed publisher and queues it.
+
+    Args:
+        sink: Receives the packets.
+        topic: Name of the topic, for log messages.
+        default_format: Format of audio that nothing describes.
+        preferred: Node name, full or without namespace, frame_id or identifier of the publisher that is
+            followed whenever it sends; empty for none.
+        publisher_name: Returns the name of the node of a publisher, "" if it is not known.
+        is_present: Returns whether a publisher is in the graph.
+    """
+
+    def __init__(
+        self,
+        sink: AudioSink,
+        topic: str,
+        default_format: AudioFormat,
+        preferred: str = "",
+        publisher_name: Callable[[str], str] = lambda publisher: "",
+        is_present: Callable[[str], bool] = lambda publisher: True,
+    ) -> None:
+        self._sink = sink
+        self._topic = topic
+        self._default_format = default_format
+        self._preferred = preferred.strip()
+        self._publisher_name = publisher_name
+        self._is_present = is_present
+        self._decoders: OrderedDict[str, AudioMessageDecoder] = OrderedDict()  # by publisher
+        self._infos: OrderedDict[str, Any] = OrderedDict()  # audio_info by participant, the newest last
+        self._frame_ids: dict[str, str] = {}  # by publisher
+        self._followed: str | None = None
+        self._voice = 0  # changes of the followed publisher, while the one before could go on
+        self._last_arrival = 0.0  # s, of the followed publisher
+        self._last_seconds = 0.0  # s of audio in its last message
+
+    def on_audio_info(self, info: Any, publisher: str = "") -> None:
+        """Accept an AudioInfo message, which describes the audio of its own node, else that of all.
+
+        Args:
+            info: An audio_common_msgs/AudioInfo message of ros-drivers.
+            publisher: Identifier of its publisher, "" if the middleware does not tell.
+        """
+        participant = publisher[:_PARTICIPANT_CHARS]
+        self._infos[participant] = info
+        self._infos.move_to_end(participant)
+        if len(self._infos) > _MAX_PUBLISHERS:
+            self._infos.popitem(last=False)
+        if not self._decoders:
+            self._decoder("")  # reports a description that cannot be used
+            return
+        for other, decoder in self._decoders.items():
+            own = other[:_PARTICIPANT_CHARS]
+            if own == participant or own not in self._infos:
+                decoder.on_audio_info(info)
+
+    def on_audio(
+        self,
+        message: Any,
+        type_name: str,
+        publisher: str = "",
+        now_ns: int | None = None,
+        arrival: float | None = None,
+    ) -> None:
+        """Decode a message of the followed publisher and queue its packets; drop one of another.
+
+        Args:
+            message: The message.
+            type_name: Its type, a key of `audio_common.AUDIO_TYPES`.
+            publisher: Identifier of its publisher; "" if the middleware does not tell, the frame_id of the
+                message identifies it then.
+            now_ns: Time of the node's clock, default the system's; for messages without a stamp.
+            arrival: s on the clock of `time.monotonic()`, default now.
+        """
+        arrival = time.monotonic() if arrival is None else arrival
+        header = getattr(message, "header", None)
+        frame_id = str(getattr(header, "frame_id", ""))[:100]
+        publisher = publisher or frame_id
+        if self._frame_ids.get(publisher) != frame_id:
+            if len(self._frame_ids) >= _MAX_PUBLISHERS:
+                self._frame_ids.clear()
+            self._frame_ids[publisher] = frame_id
+        if not self._follow(publisher, arrival):
+            self._sink.count_other_publisher()
+            return
+        packets = self._decoder(publisher).decode(message, type_name, now_ns, arrival)
+        self._last_arrival, self._last_seconds = arrival, 0.0
+        for packet in packets:
+            audio_format = packet.format or self._default_format
+            self._last_seconds += len(packet.payload) / (audio_format.frame_bytes * audio_format.sample_rate)
+            if self._voice:
+                packet = dataclasses.replace(packet, publisher=str(self._voice))
+            self._sink.push(packet)
+
+    def _decoder(self, publisher: str) -> AudioMessageDecoder:
+        decoder = self._decoders.get(publisher)
+        if decoder is None:
+            decoder = self._decoders[publisher] = AudioMessageDecoder(self._sink.reject)
+            info = self._infos.get(publisher[:_PARTICIPANT_CHARS])
+            if info is None and self._infos:
+                info = self._infos[next(reversed(self._infos))]
+            if info is not None:
+                decoder.on_audio_info(info)
+            if len(self._decoders) > _MAX_PUBLISHERS:
+                self._decoders.popitem(last=False)
+        self._decoders.move_to_end(publisher)
+        return decoder
+
+    def _follow(self, publisher: str, arrival: float) -> bool:
+        """Return whether a publisher is followed, after it may have replaced another one."""
+        followed = self._followed
+        if followed is None or publisher == followed:
+            self._followed = publisher
+            return True
+        if not self._is_present(followed):  # restarted: the same voice goes on
+            self._followed = publisher
+            return True
+        is_silent = (
+            arrival - self._last_arrival > self._last_seconds + SILENCE_S
+            and self._sink.queued_seconds <= _MAX_QUEUED_S
+        )
+        takes_over = self._is_preferred(publisher) and not self._is_preferred(followed)
+        if not is_silent:
+            self._report(followed, publisher, publisher if takes_over else followed)
+        if not is_silent and takes_over:
+            self._sink.interrupt()
+        if is_silent or takes_over:
+            self._followed = publisher
+            self._voice += 1
+            return True
+        return False
+
+    def _is_preferred(self, publisher: str) -> bool:
+        if not self._preferred:
+            return False
+        name = self._publisher_name(publisher)
+        names = (publisher, name, name.rpartition("/")[2], self._frame_ids.get(publisher, ""))
+        wanted = self._preferred
+        return wanted in names or (wanted.strip("/") == name.strip("/") and bool(name))
+
+    def _report(self, first: str, second: str, followed: str) -> None:
+        labels = {publisher: self._label(publisher) for publisher in (first, second)}
+        if labels[first] == labels[second]:
+            labels = {publisher: f"{label} ({publisher})" for publisher, label in labels.items()}
+        goes_on = "whenever it sends" if self._is_preferred(followed) else "until it falls silent"
+        self._sink.report_sender_fault(
+            "publishers",
+            f"two publishers on {self._topic}: {labels[first]} and {labels[second]}: {labels[followed]} is "
+            f"followed {goes_on}; stop one, or name the one to follow by the parameter audio_publisher",
+        )
+
+    def _label(self, publisher: str) -> str:
+        """Return the best name of a publisher for the user."""
+        return self._publisher_name(publisher) or self._frame_ids.get(publisher) or publisher or "unnamed"
