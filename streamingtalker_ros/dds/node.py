@@ -63,6 +63,7 @@ _CLIENT_DISCOVERY_S: Final = 0.1  # the reader of a client may be discovered aft
 _MAX_ERROR_CHARS: Final = 300
 _MAX_REMEMBERED_ENDPOINTS: Final = 10_000  # publishers of the domain whose names are remembered
 _MAX_NAME_CHARS: Final = 255
+_UNSIGNED: Final = (1 << 64) - 1
 
 _domains: dict[
     int, Any
@@ -514,11 +515,12 @@ class DdsNode:
             handles = subscription.reader.get_matched_publications()
         except IndexError:  # one joins or leaves at this moment
             return True
-        return any(self._publishers.get(handle, ("", False))[0] == publisher for handle in handles)
+        known = (self._publishers.get(handle & _UNSIGNED) for handle in handles)  # the binding's are signed
+        return any(each is not None and each[0] == publisher for each in known)
 
     def _publisher(self, subscription: Subscription, message: Any) -> tuple[str, bool]:
         """Return the GUID of a message's publisher, and whether it is reliable."""
-        handle = message.sample_info.publication_handle
+        handle = message.sample_info.publication_handle & _UNSIGNED
         if handle not in self._publishers:
             if len(self._publishers) >= _MAX_REMEMBERED_ENDPOINTS:
                 self._publishers.clear()

@@ -22,6 +22,7 @@ SILENCE_S: Final = 0.5
 
 _MAX_PUBLISHERS: Final = 16  # that are remembered
 _PARTICIPANT_CHARS: Final = 24  # of the 32 hexadecimal digits of a GUID, which a node's publishers share
+_MAX_NAMING_S: Final = 1.0  # s from a conflict until it is reported without the names of the nodes
 _MAX_QUEUED_S: Final = 0.1  # of audio that is still to be played, when a publisher counts as silent
 
 
@@ -95,6 +96,9 @@ class AudioReceiver:
         self._decoders: OrderedDict[str, AudioMessageDecoder] = OrderedDict()  # by publisher
         self._infos: OrderedDict[str, Any] = OrderedDict()  # audio_info by participant, the newest last
         self._frame_ids: dict[str, str] = {}  # by publisher
+        self._conflict: tuple[str, str, str] | None = None  # two publishers, and the one that is followed
+        self._conflict_since: float | None = None  # s
+        self._known: set[str] = set()  # publishers that have sent audio
         self._followed: str | None = None
         self._voice = 0  # changes of the followed publisher, while the one before could go on
         self._last_arrival = 0.0  # s, of the followed publisher
@@ -175,19 +179,27 @@ class AudioReceiver:
     def _follow(self, publisher: str, arrival: float) -> bool:
         """Return whether a publisher is followed, after it may have replaced another one."""
         followed = self._followed
+        if self._conflict is not None:
+            self._report_conflict(arrival)
         if followed is None or publisher == followed:
             self._followed = publisher
+            self._remember(publisher)
             return True
-        if not self._is_present(followed):  # restarted: the same voice goes on
+        pause = arrival - self._last_arrival - self._last_seconds
+        is_new = publisher not in self._known
+        self._remember(publisher)
+        if not self._is_present(followed) or (
+            is_new and pause > 0 and self._are_of_one_node(followed, publisher)
+        ):  # it restarted, or its node goes on with another publisher: the same voice
             self._followed = publisher
             return True
-        is_silent = (
-            arrival - self._last_arrival > self._last_seconds + SILENCE_S
-            and self._sink.queued_seconds <= _MAX_QUEUED_S
-        )
+        is_silent = pause > SILENCE_S and self._sink.queued_seconds <= _MAX_QUEUED_S
         takes_over = self._is_preferred(publisher) and not self._is_preferred(followed)
         if not is_silent:
-            self._report(followed, publisher, publisher if takes_over else followed)
+            pair = (followed, publisher, publisher if takes_over else followed)
+            self._conflict, since = pair, self._conflict_since
+            self._conflict_since = arrival if since is None else since
+            self._report_conflict(arrival)
         if not is_silent and takes_over:
             self._sink.interrupt()
         if is_silent or takes_over:
@@ -195,6 +207,16 @@ class AudioReceiver:
             self._voice += 1
             return True
         return False
+
+    def _remember(self, publisher: str) -> None:
+        if len(self._known) >= _MAX_PUBLISHERS:
+            self._known.clear()
+        self._known.add(publisher)
+
+    def _are_of_one_node(self, first: str, second: str) -> bool:
+        names = self._publisher_name(first), self._publisher_name(second)
+        is_one_name = names[0] == names[1] or not all(names)
+        return is_one_name and first[:_PARTICIPANT_CHARS] == second[:_PARTICIPANT_CHARS]
 
     def _is_preferred(self, publisher: str) -> bool:
         if not self._preferred:
@@ -204,7 +226,14 @@ class AudioReceiver:
         wanted = self._preferred
         return wanted in names or (wanted.strip("/") == name.strip("/") and bool(name))
 
-    def _report(self, first: str, second: str, followed: str) -> None:
+    def _report_conflict(self, arrival: float) -> None:
+        """Report two publishers as soon as the graph tells their names, or after a while."""
+        assert self._conflict is not None and self._conflict_since is not None
+        first, second, followed = self._conflict
+        is_named = all(self._publisher_name(each) or self._frame_ids.get(each) for each in (first, second))
+        if not is_named and arrival - self._conflict_since < _MAX_NAMING_S:
+            return
+        self._conflict = None
         labels = {publisher: self._label(publisher) for publisher in (first, second)}
         if labels[first] == labels[second]:
             labels = {publisher: f"{label} ({publisher})" for publisher, label in labels.items()}

@@ -180,3 +180,25 @@ def test_each_publisher_is_read_in_the_format_that_its_own_node_announces(talker
     topic.harness.run(4.0)
     assert_spoken(topic.harness.audio[:25], talker, first)
     assert_spoken(topic.harness.audio[25:], talker, second)
+
+
+def test_two_publishers_of_one_node_are_not_mixed_either(talker: Talker) -> None:
+    topic, pcm = Topic(talker), voice(2.0)
+    other = MICROPHONE[:-2] + "ff"
+    topic.present.add(other)
+    topic.send(MICROPHONE, pcm)
+    topic.send(other, voice(1.0, seed=1), 0.5)
+    topic.harness.run(4.0)
+    assert_spoken(topic.harness.audio, talker, pcm)
+    assert topic.harness.statistics.other_publishers == 50 and len(topic.harness.warnings) == 1
+
+
+def test_a_node_that_goes_on_with_another_publisher_loses_nothing(talker: Talker) -> None:
+    topic, pcm = Topic(talker), voice(2.0)
+    other = MICROPHONE[:-2] + "ff"
+    topic.present.add(other)
+    topic.send(MICROPHONE, pcm[:16000])
+    topic.send(other, pcm[16000 + 800 :], 1.05)
+    topic.harness.run(4.0)
+    assert len(topic.harness.audio) == 50 and topic.harness.statistics.streams == 1
+    assert topic.harness.statistics.other_publishers == 0 and topic.harness.warnings == []
