@@ -157,8 +157,10 @@ def test_two_publishers_are_named_at_once_and_one_is_followed(talker: Any) -> No
     # the first has left: the other one is followed without a wait
     microphone.close()
     time.sleep(0.2)
+    before = room.node.worker.statistics()["packets"]
     speech.play("none", "live")
-    assert wait_for(lambda: room.node.worker.statistics()["frames"] >= 2 * SECONDS * 25)
+    assert wait_for(lambda: room.node.worker.statistics()["packets"] == before + SECONDS * 50)
+    assert room.node.worker.statistics()["other_publishers"] == 75
     speech.close()
     room.close()
 
