@@ -156,7 +156,7 @@ class TalkerNode:
         )
 
     def _on_reset(self) -> str:
-        self._audio_decoder.reset()
+        self._audio_receiver.reset()
         self.worker.reset()
         return "the next audio begins a new stream"
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 import dataclasses
 import time
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Final, Protocol
 
 from streamingtalker_ros.audio.packet import AudioFormat, AudioPacket
@@ -21,6 +21,7 @@ SILENCE_S: Final = 0.5
 """Seconds without audio after which another publisher is followed."""
 
 _MAX_PUBLISHERS: Final = 16  # that are remembered
+_NUMBERS: Final = {2: "two", 3: "three"}
 _PARTICIPANT_CHARS: Final = 24  # of the 32 hexadecimal digits of a GUID, which a node's publishers share
 _MAX_NAMING_S: Final = 1.0  # s from a conflict until it is reported without the names of the nodes
 _MAX_QUEUED_S: Final = 0.1  # of audio that is still to be played, when a publisher counts as silent
@@ -58,6 +59,10 @@ class AudioSink(Protocol):
             kind: Kind of the mistake.
             message: For the user.
         """
+        ...
+
+    def sender_faults(self) -> list[str]:
+        """Return what is wrong with the audio's sender at present."""
         ...
 
     def count_other_publisher(self) -> None:
@@ -162,6 +167,26 @@ class AudioReceiver:
                 packet = dataclasses.replace(packet, publisher=str(self._voice))
             self._sink.push(packet)
 
+    def reset(self) -> None:
+        """Forget files that messages continue and the followed publisher; call it before the end, too."""
+        for decoder in self._decoders.values():
+            decoder.reset()
+        self._followed = self._conflict = self._conflict_since = None
+
+    def report_indistinct(self, nodes: Sequence[str]) -> None:
+        """Report several publishers whose messages nothing tells apart, if the audio is faulty.
+
+        Args:
+            nodes: Names of the nodes that publish the topic.
+        """
+        if len(nodes) > 1 and len(self._known) <= 1 and self._sink.sender_faults():
+            self._sink.report_sender_fault(
+                "publishers",
+                f"{_NUMBERS.get(len(nodes), str(len(nodes)))} publishers on {self._topic}: "
+                f"{' and '.join(sorted(nodes))}: nothing tells their messages apart; give each its own "
+                "frame_id, or stop one",
+            )
+
     def _decoder(self, publisher: str) -> AudioMessageDecoder:
         decoder = self._decoders.get(publisher)
         if decoder is None:
@@ -172,7 +197,7 @@ class AudioReceiver:
             if info is not None:
                 decoder.on_audio_info(info)
             if len(self._decoders) > _MAX_PUBLISHERS:
-                self._decoders.popitem(last=False)
+                self._decoders.popitem(last=False)[1].reset()
         self._decoders.move_to_end(publisher)
         return decoder
 

@@ -7,6 +7,7 @@ worker.
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING, Any, Final
 
 from rclpy.node import Node
@@ -14,7 +15,7 @@ from rclpy.node import Node
 from streamingtalker_ros.errors import TalkerError
 from streamingtalker_ros.messaging import audio_common
 from streamingtalker_ros.messaging.audio_common import Variant
-from streamingtalker_ros.messaging.audio_decoder import AudioMessageDecoder
+from streamingtalker_ros.messaging.audio_receiver import AudioReceiver
 from streamingtalker_ros.ros import qos
 from streamingtalker_ros.ros.message_types import message_class
 from streamingtalker_ros.ros.subscription import AdaptiveSubscription
@@ -22,6 +23,8 @@ from streamingtalker_ros.ros.subscription import AdaptiveSubscription
 if TYPE_CHECKING:  # the marker and head nodes, which import this module, need none of what these import
     from streamingtalker_ros.runtime.parameters import TalkerParameters
     from streamingtalker_ros.runtime.worker import TalkerWorker
+
+_COUNT_PERIOD_S: Final = 1.0  # interval at which the publishers of the topic are counted
 
 DEFAULT_TYPE: Final[dict[Variant, str]] = {
     "ros-drivers": "audio_common_msgs/msg/AudioDataStamped",
@@ -66,7 +69,13 @@ class AudioInput:
         self._variant: Variant = variant
         self._parameters = parameters
         self._worker = worker
-        self._audio_decoder = AudioMessageDecoder(worker.reject)
+        self._audio_receiver = AudioReceiver(
+            worker,
+            node.resolve_topic_name(parameters.audio_topic),
+            parameters.audio_format,
+            parameters.audio_publisher,
+        )
+        self._next_count_time = 0.0  # s, when the publishers are counted next
         self._subscriptions: list[AdaptiveSubscription] = []
 
     def open(self) -> None:
@@ -80,7 +89,7 @@ class AudioInput:
                     self._node,
                     self._parameters.audio_info_topic,
                     [audio_common.INFO_TYPE],
-                    lambda message, type_name: self._audio_decoder.on_audio_info(message),
+                    lambda message, type_name: self._audio_receiver.on_audio_info(message),
                     qos.INFO_DEPTH,
                     latched=True,
                 )
@@ -98,11 +107,11 @@ class AudioInput:
 
     def reset(self) -> None:
         """Forget the file that messages continue."""
-        self._audio_decoder.reset()
+        self._audio_receiver.reset()
 
     def close(self) -> None:
         """Destroy the subscriptions."""
-        self._audio_decoder.reset()
+        self._audio_receiver.reset()
         for subscription in self._subscriptions:
             subscription.close()
         self._subscriptions = []
@@ -116,5 +125,12 @@ class AudioInput:
 
     def _on_audio(self, message: Any, type_name: str) -> None:
         now = self._node.get_clock().now().nanoseconds
-        for packet in self._audio_decoder.decode(message, type_name, now, self._worker.clock()):
-            self._worker.push(packet)
+        self._audio_receiver.on_audio(message, type_name, "", now, self._worker.clock())
+        if time.monotonic() >= self._next_count_time:
+            self._next_count_time = time.monotonic() + _COUNT_PERIOD_S
+            topic = self._node.resolve_topic_name(self._parameters.audio_topic)
+            publishers = self._node.get_publishers_info_by_topic(topic)
+            # rclpy does not tell which of them sent a message
+            self._audio_receiver.report_indistinct(
+                [f"{each.node_namespace.rstrip('/')}/{each.node_name}" for each in publishers]
+            )

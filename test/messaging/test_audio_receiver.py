@@ -38,6 +38,7 @@ class HarnessSink:
         self.reject = self._session.reject
         self.interrupt = self._session.interrupt
         self.report_sender_fault = self._session.sender_faults.report
+        self.sender_faults = self._session.sender_faults.active
 
     @property
     def queued_seconds(self) -> float:
@@ -202,3 +203,18 @@ def test_a_node_that_goes_on_with_another_publisher_loses_nothing(talker: Talker
     topic.harness.run(4.0)
     assert len(topic.harness.audio) == 50 and topic.harness.statistics.streams == 1
     assert topic.harness.statistics.other_publishers == 0 and topic.harness.warnings == []
+
+
+def test_publishers_that_nothing_tells_apart_are_named_when_their_audio_is_faulty(talker: Talker) -> None:
+    topic = Topic(talker, is_known=False)
+    topic.present.add("")
+    topic.send("", voice(1.0))
+    topic.harness.run(0.5)
+    topic.receiver.report_indistinct(["/tts", "/microphone"])
+    assert topic.harness.warnings == []  # they may take turns
+    topic.send("", voice(1.0, seed=1), 0.5)
+    topic.harness.run(1.5)
+    topic.receiver.report_indistinct(["/tts", "/microphone"])
+    assert topic.harness.warnings[-1].startswith(
+        "two publishers on /audio: /microphone and /tts: nothing tells"
+    )
