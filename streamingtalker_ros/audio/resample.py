@@ -20,6 +20,7 @@ import soxr
 from streamingtalker_ros.audio.constants import SAMPLE_RATE
 from streamingtalker_ros.errors import TalkerError
 
+_MAX_ROUNDING_SAMPLES: Final = 2.0  # by which the delay varies
 _PROBE_SECONDS: Final = 0.25  # of silence, by which the delay is measured
 
 
@@ -56,11 +57,12 @@ class Resampler:
     def surplus(self) -> float:
         """Output samples by which the next output may exceed the next input, both counted at the output rate.
 
-        That is 1 by rounding, since the delay is constant, and more only before the first output.
+        That is 2 at most by rounding, since the delay is constant, and more only before the first output.
         """
         if self._engine is None:
             return 0.0
-        return 1.0 if self._samples_out else self._samples_in * self.output_rate / self.input_rate + 1.0
+        held = 0.0 if self._samples_out else self._samples_in * self.output_rate / self.input_rate
+        return held + _MAX_ROUNDING_SAMPLES
 
     def reset(self) -> None:
         """Discard all audio: the next sample is the first of a new signal."""

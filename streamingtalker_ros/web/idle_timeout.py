@@ -91,6 +91,20 @@ class IdleTimeoutProtocol(H11Protocol):
         use.budget.charge(time.perf_counter() - begin)
         self._note_request()
 
+    def send_400_response(self, msg: str) -> None:
+        """Reject what is not HTTP; a response that is under way cannot be continued.
+
+        Args:
+            msg: For the client.
+        """
+        if self.cycle is not None and not self.cycle.response_complete:
+            self.cycle.disconnected = True  # so that what serves the request sends nothing more
+            self.cycle.message_event.set()
+        if self.conn.our_state in (h11.IDLE, h11.SEND_RESPONSE):
+            super().send_400_response(msg)
+        else:
+            self.transport.abort()
+
     def _note_request(self) -> None:
         if self.cycle is not self._last_cycle:
             self._last_cycle = self.cycle

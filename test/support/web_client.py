@@ -52,6 +52,8 @@ class WebClient:
         audio: audio messages received.
         texts: text messages received.
         close: close code and reason, once the connection is closed.
+        frame_count: number of face and vertex frames received.
+        max_frame_gap: longest time between the arrivals of two of them, s.
     """
 
     def __init__(
@@ -66,6 +68,9 @@ class WebClient:
         self.audio: list[dict[str, Any]] = []
         self.texts: list[dict[str, Any]] = []
         self.close: tuple[int | None, str | None] | None = None
+        self.frame_count = 0
+        self.max_frame_gap = 0.0
+        self._last_arrival: float | None = None  # of a frame
         self._acknowledges = acknowledges
         self._condition = threading.Condition()
         self._exit_stack = contextlib.ExitStack()
@@ -89,7 +94,10 @@ class WebClient:
                         self.texts.append(json.loads(message))
                     else:
                         decoded = decode_message(message)
-                        (self.audio if decoded["kind"] == protocol.AUDIO else self.frames).append(decoded)
+                        if decoded["kind"] == protocol.AUDIO:
+                            self.audio.append(decoded)
+                        else:
+                            self._add_frame(decoded)
                     self._condition.notify_all()
                 if isinstance(message, bytes):
                     count += 1
@@ -101,6 +109,13 @@ class WebClient:
             with self._condition:
                 self.close = (self.socket.close_code, self.socket.close_reason)
                 self._condition.notify_all()
+
+    def _add_frame(self, frame: dict[str, Any]) -> None:
+        self.frames.append(frame)
+        self.frame_count += 1
+        gap = 0.0 if self._last_arrival is None else frame["arrival"] - self._last_arrival
+        self.max_frame_gap = max(self.max_frame_gap, gap)
+        self._last_arrival = frame["arrival"]
 
     @property
     def is_closed(self) -> bool:

@@ -361,3 +361,59 @@ def test_memory_is_flat_over_many_frames(server: Server) -> None:
 
 def test_server_info_is_json(server: Server) -> None:
     assert json.loads(json.dumps(server.context.server_info()))["controls"]
+
+
+def test_the_cost_of_audio_does_not_depend_on_how_small_its_messages_are(tiny_talker: Talker) -> None:
+    wakes: list[None] = []
+    stream = VoiceStream(
+        tiny_talker, lambda messages: None, pytest.fail, lambda: wakes.append(None), Limits()
+    )
+    pcm = (0.1 * np.random.default_rng(4).standard_normal(10 * HOP_LENGTH) * 32767).astype(np.int16)
+    weights: list[npt.NDArray[np.float32]] = []
+    stream.start(1, SAMPLE_RATE, 0)
+    for k in range(0, len(pcm), 2):
+        count = len(wakes)
+        stream.push_audio(1, pcm[k : k + 2])
+        if len(wakes) == count:
+            continue
+        has_work = True
+        while has_work:
+            stream.take_audio()
+            hops = run_batch(tiny_talker, [stream.session]).hops
+            weights += [decode_message(data)["weights"] for data in stream.encode_frames()]
+            has_work = stream.has_work(hops > 0)
+    assert len(wakes) <= 15 and stream.session.statistics.packets <= 15
+    reference = offline_weights(tiny_talker, (pcm / 32768).astype(np.float32))
+    assert len(weights) == 8
+    np.testing.assert_allclose(np.stack(weights), reference[:8], atol=1e-6)
+
+
+@pytest.mark.parametrize("rate", [8000, 44100, 48000])
+def test_the_worker_is_woken_by_the_message_that_completes_a_hop(tiny_talker: Talker, rate: int) -> None:
+    wakes: list[None] = []
+    streams = [
+        VoiceStream(tiny_talker, lambda messages: None, pytest.fail, lambda: wakes.append(None), Limits())
+        for _ in range(2)
+    ]
+    pcm = (0.1 * np.random.default_rng(5).standard_normal(rate) * 32767).astype(np.int16)
+    for stream in streams:
+        stream.start(1, rate, 0)
+
+    def frames_of(stream: VoiceStream) -> int:
+        count = 0
+        has_work = True
+        while has_work:
+            stream.take_audio()
+            hops = run_batch(tiny_talker, [stream.session]).hops
+            count += len(stream.encode_frames())
+            has_work = stream.has_work(hops > 0)
+        return count
+
+    size = rate // 100
+    for k in range(0, len(pcm), size):
+        wakes.clear()
+        streams[0].push_audio(1, pcm[k : k + size])
+        is_woken = bool(wakes)
+        streams[1].push_audio(1, pcm[k : k + size])
+        count = frames_of(streams[0]) if is_woken else 0
+        assert count == frames_of(streams[1])  # which is stepped after every message
