@@ -143,8 +143,18 @@ class HostileClient:
             if self._random.random() < 0.3:
                 self._send_damaged_http()
             elif self._shake_hands():
+                actions: tuple[Callable[[], None], ...] = (
+                    *(3 * (self._send_text,)),
+                    *(2 * (self._start, self._receive_some)),
+                    self._send_damaged_text,
+                    self._send_bytes,
+                    self._send_control_frame,
+                    self._send_fragments,
+                    self._send_damaged_frame,
+                    self._send_many,
+                )
                 for _ in range(self._random.integers(_MAX_ACTIONS)):
-                    self._choose(self._ACTIONS)(self)
+                    self._choose(actions)()
         except OSError:  # the server has closed the connection
             pass
         finally:
@@ -290,22 +300,6 @@ class HostileClient:
                 case 1:
                     self._socket.shutdown(socket.SHUT_WR)
         self._socket.close()
-
-    _ACTIONS: tuple[Callable[[HostileClient], None], ...] = (
-        _send_text,
-        _send_text,
-        _send_text,
-        _start,
-        _start,
-        _send_damaged_text,
-        _send_bytes,
-        _send_control_frame,
-        _send_fragments,
-        _send_damaged_frame,
-        _send_many,
-        _receive_some,
-        _receive_some,
-    )
 
 
 def _mask(data: bytes, mask: bytes) -> bytes:
