@@ -16,10 +16,11 @@ from typing import Final
 import numpy as np
 import pytest
 
-from support import bag_fuzzing, checkpoint_fuzzing
+from support import bag_fuzzing, checkpoint_fuzzing, fuzz_web
 from support.fuzz_targets import SEED, TARGETS
 from support.fuzz_wire import FuzzedNodes
 from support.fuzzing import FuzzTarget
+from support.scheduler_harness import small_talker
 from support.soak_length import SECONDS, print_measurement
 
 pytestmark = pytest.mark.soak
@@ -73,3 +74,13 @@ def test_damaged_folders_are_read_or_rejected(
         shutil.rmtree(folder)
         inputs, seed = inputs + batch, seed + 1
     print_measurement(capsys, f"{inputs} inputs in {_SECONDS:.0f} s, {read} read")
+
+
+def test_hostile_clients_of_the_web_server_disturb_nobody(capsys: pytest.CaptureFixture[str]) -> None:
+    report = fuzz_web.run(small_talker(), _SEED, _INPUTS, seconds=_SECONDS)
+    print_measurement(
+        capsys,
+        f"web: {report.clients} clients in {_SECONDS:.0f} s, {report.growth / 1e6:+.1f} MB; a visitor beside "
+        f"them got {report.frames} frames, at most {1000 * report.max_gap:.0f} ms apart",
+    )
+    assert not report.findings, "\n".join(report.findings)
