@@ -88,15 +88,16 @@ def find_encoding(stated: AudioFormat, payload: bytes) -> AudioFormat | None:
         if not _MIN_SIGN_FRACTION <= words.negative <= 1 - _MIN_SIGN_FRACTION:
             return None  # integers around a constant
         return dataclasses.replace(stated, encoding="f32")
+    lower, upper = _levels(payload)
     for offset in range(4):
         words = _float_words(payload[offset:])
-        if words is None or words.plausible > _MAX_OTHER_FRACTION or words.huge < _MIN_HUGE_FRACTION:
+        if words is None or words.plausible > _MAX_OTHER_FRACTION:
+            return None
+        if words.huge < _MIN_HUGE_FRACTION and lower > 0:  # as of floats below _MIN_EXPONENT
             return None
     # the lower half of a sample of s32 is random, or 0 if it was made from fewer bits
-    lower, upper = _levels(payload)
-    encoding = "s32" if upper < _MAX_LEVEL and (lower > _MAX_LEVEL or lower == 0) else "s16"
-    is_audio = upper < _MAX_LEVEL and (encoding == "s32" or lower < _MAX_LEVEL)
-    return dataclasses.replace(stated, encoding=encoding) if is_audio else None
+    encoding = "s32" if lower > _MAX_LEVEL or lower == 0 else "s16"
+    return dataclasses.replace(stated, encoding=encoding) if upper < _MAX_LEVEL else None
 
 
 def describe_difference(stated: AudioFormat, actual: AudioFormat) -> tuple[str, str]:
@@ -127,17 +128,17 @@ class _FloatWords(NamedTuple):
 
 
 def _float_words(payload: bytes) -> _FloatWords | None:
-    """Read a payload as float32; None if there are too few words."""
+    """Read a payload as float32; None if there are too few words, or too few magnitudes to judge."""
     count = min(len(payload) // 4, _MAX_SAMPLES)
     words = np.frombuffer(payload, "<u4", count)
     words = words[(words & 0x7FFFFFFF) != 0]
     if len(words) < _MIN_SAMPLES // 2:
         return None
     exponents = (words & 0x7FFFFFFF) >> 23
-    if len(np.unique(exponents)) < _MIN_EXPONENTS:
-        return None  # one level, as of a square wave
     huge = exponents > _MAX_EXPONENT
     plausible = (exponents >= _MIN_EXPONENT) & ~huge
+    if len(np.unique(exponents)) < _MIN_EXPONENTS and plausible.any():
+        return None  # one level, as of a square wave
     return _FloatWords(float(plausible.mean()), float(huge.mean()), float((words >> 31).mean()))
 
 
