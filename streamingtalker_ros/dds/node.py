@@ -49,6 +49,8 @@ _RELEASED_BYTES: Final = 16 * 1024 * 1024
 _RELEASE_PERIOD_S: Final = 1.0
 _READ_INTERVAL_S: Final = 0.01  # during a pause
 _DEFAULT_DEPTH: Final = 10
+_LOSSLESS_DEPTH: Final = 1000  # of a subscription that is to lose nothing of a burst
+_MAX_QUEUED: Final = 20_000  # messages of such a subscription
 _TURN_S: Final = 0.005  # of the callbacks of one turn
 _PAUSE_RATIO: Final = 3.0  # of pause to work while more arrives than can be handled
 _MAX_PAUSE_S: Final = 0.1
@@ -98,7 +100,7 @@ class Subscription:
         message_class: Class of the messages, None for a reader of discovery data.
         callback: Called with each message.
         max_bytes: Serialized size up to which a message is accepted.
-        depth: Messages that wait at most, the depth of its QoS.
+        depth: Messages that wait at most.
         batch: Messages to read at once; few if they are large.
         dropped: Messages that were too many or too large.
     """
@@ -334,6 +336,8 @@ class DdsNode:
         name, message_class = self.resolve_name(topic), message_types.message_class(type_name, variant)
         reader = self._create_reader("rt" + name, type_name, qos, variant)
         depth = next((policy.depth for policy in qos or () if hasattr(policy, "depth")), _DEFAULT_DEPTH)
+        if depth >= _LOSSLESS_DEPTH:
+            depth = _MAX_QUEUED
         max_bytes = _MAX_BYTES.get(type_name, MAX_MESSAGE_BYTES)
         subscription = self._subscribe(reader, name, message_class, callback, max_bytes, depth)
         self.publish_graph_info()
