@@ -178,3 +178,28 @@ def test_a_message_that_is_too_large_is_dropped_with_one_sentence_and_the_next_i
     finally:
         peer.close()
         node.close()
+
+
+def test_a_burst_at_a_deep_subscription_is_handled_whole_and_in_order() -> None:
+    domain, received = own_domain(), []
+    node, sender = DdsNode("node", "", domain), DdsNode("sender", "", domain)
+
+    def handle_slowly(message: Any) -> None:
+        end = time.thread_time() + 0.0005
+        while time.thread_time() < end:
+            pass
+        received.append(int(message.data))
+
+    try:
+        subscription = node.create_subscription("burst", STRING, handle_slowly, node.qos(depth=1000))
+        node.start()
+        writer = sender.create_publisher("burst", STRING, sender.qos(depth=1000))
+        assert wait_for(lambda: matched_readers(writer))
+        message_class = message_types.message_class(STRING)
+        for number in range(4000):
+            writer.write(message_class(data=str(number)))
+        assert wait_for(lambda: len(received) == 4000, 60) and subscription.dropped == 0
+        assert received == list(range(4000))
+    finally:
+        sender.close()
+        node.close()
