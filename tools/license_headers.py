@@ -61,7 +61,7 @@ def with_header(text: str, comment: str) -> str:
 
 def main(argv: list[str] | None = None) -> int:
     """Return 0 where every file has the line, else 1."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser = argparse.ArgumentParser(allow_abbrev=False, description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--fix", action="store_true", help="add the line where it is missing")
     fix = parser.parse_args(argv).fix
     lacking = 0

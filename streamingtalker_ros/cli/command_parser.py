@@ -42,6 +42,11 @@ class CommandParser(argparse.ArgumentParser):
         return tuple(self._option_string_actions)
 
     @property
+    def actions(self) -> tuple[argparse.Action, ...]:
+        """The arguments, as `add_argument` returned them."""
+        return tuple(self._actions)
+
+    @property
     def subcommands(self) -> dict[str, CommandParser]:
         """Parser of each subcommand; empty where there is none."""
         return {} if self._subcommands is None else dict(self._subcommands.choices)

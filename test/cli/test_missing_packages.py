@@ -102,6 +102,19 @@ def test_without_torch_the_install_command_is_shown(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", ["csv", "npz"])
+def test_motion_files_are_evaluated_without_torch(kind: str, folder: Path) -> None:
+    motion = folder / f"motion_{kind}"
+    motion.mkdir()
+    shutil.copy(folder / "voice.flac", motion)
+    assert main(["animate", str(folder / "voice.flac"), "--out", str(motion / f"voice.{kind}")]) == 0
+    done = run_without("torch", folder, "evaluate", "--generated", motion.name, "--json", f"{kind}.json")
+    assert done.returncode == 0, done.stderr
+    assert "1 clips" in done.stdout and (folder / f"{kind}.json").stat().st_size > 500
+    of_a_model = run_without("torch", folder, "evaluate", "--corpus", "corpus")
+    assert of_a_model.returncode == 2 and of_a_model.stderr.count("\n") == 1, of_a_model.stderr
+
+
+@pytest.mark.parametrize("kind", ["csv", "npz"])
 def test_animate_writes_csv_and_npz_without_any_extra(kind: str, folder: Path) -> None:
     done = run_without(
         ALL_EXTRAS, folder, "animate", "voice.flac", "--device", "cpu", "--out", f"base.{kind}"

@@ -9,6 +9,8 @@ from typing import Any
 import pytest
 import yaml
 
+from streamingtalker_ros import resources
+from streamingtalker_ros.cli.main import main
 from streamingtalker_ros.errors import TalkerError
 from streamingtalker_ros.training.encoder import EncoderPretrainingConfig
 from streamingtalker_ros.training.generator import GeneratorConfig, HistoryConfig
@@ -130,3 +132,28 @@ def test_run_folders_of_earlier_versions_are_found(tmp_path: Path) -> None:
     assert stage_folder(tmp_path, "generator") == tmp_path / "talker"
     (tmp_path / "generator").mkdir()
     assert stage_folder(tmp_path, "generator") == tmp_path / "generator"
+
+
+def test_a_copy_of_the_shipped_recipe_behaves_as_the_recipe_itself(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from streamingtalker_ros.training import stages
+
+    received: list[Any] = []
+
+    def train_codec(*arguments: Any) -> dict[str, Any]:
+        received.append(arguments)
+        return {}
+
+    monkeypatch.setattr(stages, "train_codec", train_codec)
+    text = resources.find("config", "train.yaml").read_text(encoding="utf-8")
+    (tmp_path / "copy.yaml").write_text(text)
+    (tmp_path / "mine.yaml").write_text(text.replace("  grid: 0.08", "  mine: 0.08"))
+    command = ["train", "codec", "--corpus", str(tmp_path / "grid"), "--corpus", str(tmp_path / "other")]
+    for options in ([], ["--config", str(tmp_path / "copy.yaml")]):
+        assert main([*command, "--out", str(tmp_path / "run"), *options]) == 0
+    assert received[0] == received[1] and received[0][2]["mixture"] == {"grid": 0.08}
+    assert main([*command, "--out", str(tmp_path / "run"), "--config", str(tmp_path / "mine.yaml")]) == 0
+    assert received[2][2]["mixture"] == {
+        "mine": 0.08
+    }  # which `load_mixture` rejects: no such corpus is given

@@ -80,6 +80,17 @@ def test_a_run_interrupted_between_saves_resumes_exactly(tmp_path: Path) -> None
     assert logs[0] == logs[1]  # rows written after the last save do not come twice
 
 
+@pytest.mark.parametrize("cut", ["", "4", "4,17", "4,17000000", "x,1,2\n", "\0\0\0"])
+def test_a_row_that_a_kill_has_cut_is_removed_from_the_log(cut: str, tmp_path: Path) -> None:
+    config = TrainerConfig(steps=4, warmup_steps=1, log_every=1)
+    _train(tmp_path, config, LineStage())
+    path = tmp_path / "log.csv"
+    whole = path.read_text()
+    path.write_text(whole + cut)
+    Trainer(LineStage(seed=1).parameters(), config, tmp_path, "line")
+    assert path.read_text() == whole
+
+
 def test_states_of_earlier_versions_resume(tmp_path: Path) -> None:
     config = TrainerConfig(steps=4, warmup_steps=1)
     trained = _train(tmp_path, config, LineStage())

@@ -62,7 +62,7 @@ def sphere_rig(rows: int = 50, columns: int = 100) -> Rig:
 
 def main() -> None:
     """Print the table."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser = argparse.ArgumentParser(allow_abbrev=False, description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--frames", type=int, default=300)
     args = parser.parse_args()
 

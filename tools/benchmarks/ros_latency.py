@@ -160,7 +160,7 @@ def main() -> int:
     Returns:
         The exit code.
     """
-    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n\n")[0])
+    parser = argparse.ArgumentParser(allow_abbrev=False, description=(__doc__ or "").split("\n\n")[0])
     parser.add_argument("--seconds", type=float, default=60.0)
     parser.add_argument("--free", action="store_true", help="the node without ROS")
     parser.add_argument("arguments", nargs="*", help="of the talker, such as --ros-args -p device:=cpu")

@@ -12,7 +12,7 @@ import numpy as np
 
 def main() -> None:
     """Print the table."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser = argparse.ArgumentParser(allow_abbrev=False, description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--corpus", required=True, help="folder made by `streamingtalker corpus`")
     parser.add_argument("--model", default=None)
     parser.add_argument("--clips", type=int, default=24)

@@ -170,7 +170,7 @@ def describe_machine() -> tuple[str, bool]:
 
 def main() -> None:
     """Measure all tables and write the file."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser = argparse.ArgumentParser(allow_abbrev=False, description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="a tenth of it")
     parser.add_argument("--out", type=Path, default=HERE / "README.md")
     args = parser.parse_args()

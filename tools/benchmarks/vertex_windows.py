@@ -55,7 +55,7 @@ def generate_from_features(
 @torch.inference_mode()
 def main() -> None:
     """Print the tables."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser = argparse.ArgumentParser(allow_abbrev=False, description=(__doc__ or "").splitlines()[0])
     parser.add_argument("folder", type=Path)
     parser.add_argument("--audio", default=str(DEMO_AUDIO))
     parser.add_argument("--seconds", type=float, default=7.5)

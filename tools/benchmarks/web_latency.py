@@ -45,7 +45,9 @@ def main() -> int:
     Returns:
         The exit code.
     """
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0] if __doc__ else None)
+    parser = argparse.ArgumentParser(
+        allow_abbrev=False, description=__doc__.partition("\n")[0] if __doc__ else None
+    )
     parser.add_argument(
         "--seconds", type=float, default=30.0, help=f"to measure, after a warm-up of {WARM_UP_S:g} s"
     )

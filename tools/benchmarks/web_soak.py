@@ -40,7 +40,9 @@ def main() -> int:
     Returns:
         The exit code.
     """
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0] if __doc__ else None)
+    parser = argparse.ArgumentParser(
+        allow_abbrev=False, description=__doc__.partition("\n")[0] if __doc__ else None
+    )
     parser.add_argument("--minutes", type=float, default=10.0)
     parser.add_argument("--detail", default="low", help="level of detail: lowest, low, medium or high")
     args = parser.parse_args()

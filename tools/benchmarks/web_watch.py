@@ -59,7 +59,9 @@ def main() -> int:
     Returns:
         The exit code.
     """
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0] if __doc__ else None)
+    parser = argparse.ArgumentParser(
+        allow_abbrev=False, description=__doc__.partition("\n")[0] if __doc__ else None
+    )
     parser.add_argument("--seconds", type=float, default=10.0, help="to measure, once the talker speaks")
     parser.add_argument("--domain", type=int, help="ROS domain, instead of ROS_DOMAIN_ID")
     parser.add_argument("--wait", type=float, default=60.0, help="seconds to wait for speech")
