@@ -29,16 +29,21 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import sys
 import threading
 import time
+import traceback
 from collections.abc import Callable
 from types import FrameType, TracebackType
-from typing import Any, Final
+from typing import Any, Final, NoReturn
 
-from streamingtalker_ros.process import STOP_SIGNALS, FaultLog, flush_output, on_stop_signals
+from streamingtalker_ros.process import STOP_SIGNALS, FaultLog, flush_output, on_stop_signals, print_line
 
 EXIT_THREAD_FAILED: Final = 70
 """Exit code of a process that lost a thread: EX_SOFTWARE of sysexits.h."""
+
+EXIT_DEFECT: Final = 1
+"""After an exception that no part of the program expects, and its traceback."""
 
 SHUTDOWN_TIMEOUT_S: Final = 5.0
 """Time from a thread's failure until the process is ended in any case."""
@@ -46,6 +51,28 @@ SHUTDOWN_TIMEOUT_S: Final = 5.0
 _POLL_S: Final = (
     0.2  # an event of which nobody is notified, such as an exception set from outside, is noticed
 )
+
+
+def run_and_exit(main: Callable[[], int]) -> NoReturn:
+    """Run a program, and end the process with its exit code.
+
+    A process that failed is ended at once, without the second that an interpreter with torch takes to free
+    its modules: whatever supervises it learns of it, and restarts it, that much earlier.
+
+    Args:
+        main: Returns the exit code.
+    """
+    try:
+        code = main()
+    except SystemExit:
+        raise
+    except BaseException:
+        print_line(traceback.format_exc().rstrip(), error=True)  # which never blocks
+        os._exit(EXIT_DEFECT)
+    if code == EXIT_THREAD_FAILED:
+        flush_output()
+        os._exit(code)
+    sys.exit(code)
 
 
 class Supervisor:

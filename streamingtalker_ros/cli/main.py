@@ -20,7 +20,6 @@ import os
 import signal
 import sys
 import threading
-import traceback
 from collections.abc import Callable, Iterator, Sequence
 from types import FrameType, ModuleType
 from typing import Final, NoReturn
@@ -36,7 +35,7 @@ from streamingtalker_ros.process import (
     on_stop_signals,
     print_line,
 )
-from streamingtalker_ros.supervision import EXIT_THREAD_FAILED
+from streamingtalker_ros.supervision import run_and_exit
 
 COMMANDS: Final = (
     "talk",
@@ -59,9 +58,6 @@ COMMANDS: Final = (
 """The commands, in the order of `streamingtalker --help`."""
 
 EXIT_ERROR: Final = 2
-EXIT_DEFECT: Final = 1
-"""After an exception that no part of the program expects, and its traceback."""
-
 EXIT_SIGNAL: Final = 128  # plus the number of the signal that ended the command, as of a shell
 
 
@@ -135,21 +131,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def run_program() -> NoReturn:
-    """Run the command of the process's arguments, and end the process with its exit code.
-
-    A process that failed is ended at once, without the second that an interpreter with torch takes to free
-    its modules: whatever supervises it learns of it, and restarts it, that much earlier.
-    """
-    try:
-        code = main()
-    except SystemExit:
-        raise
-    except BaseException:
-        print_line(traceback.format_exc().rstrip(), error=True)  # which never blocks
-        os._exit(EXIT_DEFECT)
-    if code == EXIT_THREAD_FAILED:
-        os._exit(code)
-    sys.exit(code)
+    """Run the command of the process's arguments, and end the process with its exit code."""
+    run_and_exit(main)
 
 
 def _run(run: Callable[..., int], args: object, name: str) -> int:

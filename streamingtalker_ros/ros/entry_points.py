@@ -11,11 +11,12 @@ import importlib
 import sys
 import textwrap
 from collections.abc import Sequence
-from typing import Final
+from typing import Final, NoReturn
 
 from streamingtalker_ros.errors import TalkerError, require
 from streamingtalker_ros.process import flush_output, log_to_stderr, print_line
 from streamingtalker_ros.ros import arguments
+from streamingtalker_ros.supervision import run_and_exit
 
 EXIT_USAGE: Final = 2
 """Exit code for invalid arguments, parameters and set-ups."""
@@ -43,6 +44,15 @@ _EXAMPLES: Final = {
     "head_driver": "--ros-args -p head:=mine.yaml",
 }
 _WIDTH: Final = 100
+
+
+def run_program(name: str) -> NoReturn:
+    """Run an executable with the process's arguments, and end the process with its exit code.
+
+    Args:
+        name: As of `run_entry_point`.
+    """
+    run_and_exit(lambda: run_entry_point(name))
 
 
 def run_entry_point(name: str, args: Sequence[str] | None = None) -> int:

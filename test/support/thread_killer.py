@@ -149,9 +149,10 @@ def _obey(requests: int, answers: int) -> None:
 
 def _run(program: str, arguments: list[str]) -> int:
     if program == "ros":
-        from streamingtalker_ros.ros.entry_points import run_entry_point
+        from streamingtalker_ros.ros.entry_points import run_program as run_executable
 
-        return run_entry_point(arguments[0], arguments)
+        sys.argv = arguments
+        run_executable(arguments[0])
     from streamingtalker_ros.cli import run_program
 
     sys.argv = ["streamingtalker", *arguments]
