@@ -303,15 +303,53 @@ def _open_session(folder: Path) -> Consume:
     return consume
 
 
+def _crc_table() -> list[int]:
+    """Return the table of Ogg's CRC-32 (RFC 3533): polynomial 0x04C11DB7, most significant bit first."""
+    table = []
+    for byte in range(256):
+        value = byte << 24
+        for _ in range(8):
+            value = (value << 1 ^ (0x04C11DB7 if value & 0x80000000 else 0)) & 0xFFFFFFFF
+        table.append(value)
+    return table
+
+
+_CRC_TABLE: Final = _crc_table()
+_OGG_PAGE_HEADER: Final = 27  # bytes, before the table of segments
+
+
+def repair_ogg(data: bytes) -> bytes:
+    """Return Ogg pages with right checksums, so that their damaged content is decoded."""
+    pages = bytearray(data)
+    start = pages.find(b"OggS")
+    while start >= 0 and start + _OGG_PAGE_HEADER <= len(pages):
+        segments = pages[start + _OGG_PAGE_HEADER - 1]
+        sizes = pages[start + _OGG_PAGE_HEADER : start + _OGG_PAGE_HEADER + segments]
+        end = start + _OGG_PAGE_HEADER + segments + sum(sizes)
+        pages[start + 22 : start + 26] = bytes(4)
+        checksum = 0
+        for byte in pages[start:end]:
+            checksum = (checksum << 8 & 0xFFFFFFFF) ^ _CRC_TABLE[checksum >> 24 ^ byte]
+        pages[start + 22 : start + 26] = checksum.to_bytes(4, "little")
+        start = pages.find(b"OggS", start + 4)
+    return bytes(pages)
+
+
+def mutate_audio(data: bytes, all_seeds: Sequence[bytes], random: np.random.Generator) -> bytes:
+    """Damage a sound file; of Ogg, mostly below its checksums."""
+    damaged = mutate_bytes(data, all_seeds, random)
+    return repair_ogg(damaged) if damaged[:4] == b"OggS" and random.random() < 0.7 else damaged
+
+
 def file_target(kind: str) -> FuzzTarget:
     """Return the target of sound files of a kind."""
-    return FuzzTarget(f"{kind} files", partial(seeds, kind), _open_files, mutate_bytes, lambda: None)
+    return FuzzTarget(f"{kind} files", partial(seeds, kind), _open_files, mutate_audio, lambda: None)
 
 
 def message_target(kind: str) -> FuzzTarget:
     """Return the target of messages whose payloads are of a kind."""
     return FuzzTarget(
-        f"{kind} messages", partial(seeds, kind), _open_messages, mutate_bytes, partial(_check_good, kind)
+        f"{kind} messages", partial(seeds, kind), _open_messages, mutate_audio, partial(_check_good, kind)
     )
 
 
@@ -322,5 +360,5 @@ def _all_seeds() -> list[bytes]:
 TARGETS: Final = (
     *(file_target(kind) for kind in _FORMATS),
     *(message_target(kind) for kind in _FORMATS),
-    FuzzTarget("audio sessions", _all_seeds, _open_session, mutate_bytes, lambda: None),
+    FuzzTarget("audio sessions", _all_seeds, _open_session, mutate_audio, lambda: None),
 )

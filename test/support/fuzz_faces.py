@@ -9,6 +9,7 @@ import json
 import pickle
 import struct
 import tempfile
+import zipfile
 from collections.abc import Callable, Sequence
 from functools import cache
 from pathlib import Path
@@ -214,6 +215,20 @@ def npz_seeds() -> list[bytes]:
     return files
 
 
+def mutate_npz(data: bytes, seeds: Sequence[bytes], random: np.random.Generator) -> bytes:
+    """Damage an array below the checksums of an NPZ file, the file itself, or both."""
+    if random.random() < 0.7:
+        file = io.BytesIO()
+        with zipfile.ZipFile(io.BytesIO(data)) as source, zipfile.ZipFile(file, "w") as damaged:
+            contents = {name: source.read(name) for name in source.namelist()}
+            chosen = list(contents)[int(random.integers(len(contents)))]
+            contents[chosen] = mutate_bytes(contents[chosen], list(contents.values()), random)
+            for name, content in contents.items():
+                damaged.writestr(name, content)
+        data = file.getvalue()
+    return mutate_bytes(data, seeds, random) if random.random() < 0.4 else data
+
+
 def _npy_seeds() -> list[bytes]:
     file = io.BytesIO()
     np.save(file, grid()[0])
@@ -317,7 +332,7 @@ TARGETS: Final = (
     _target("ascii ply", ascii_ply_seeds, ".ply", _load_and_check, mutate_text),
     FuzzTarget("obj", obj_seeds, _open_obj_folder, mutate_text),
     _target("livelink", livelink_seeds, ".csv", _read_clip, mutate_text),
-    _target("npz", npz_seeds, ".npz", _read_npz, mutate_bytes),
+    _target("npz", npz_seeds, ".npz", _read_npz, mutate_npz),
     _target(
         "npy template", _npy_seeds, ".npy", lambda path: _accepts_template(path, str(path)), mutate_bytes
     ),
