@@ -9,8 +9,10 @@ through `av` where it is installed. Files that were joined, one after another, a
 
 from __future__ import annotations
 
+import contextlib
 import io
 import os
+import threading
 from collections.abc import Callable, Iterator
 from typing import IO, Any, Final, TypeAlias
 
@@ -36,6 +38,8 @@ _MAX_BLOCK_SAMPLES: Final = 1 << 27
 # bytes at the start of a file that recur if another one of its kind is joined to it, and not by chance
 _JOINED_SIGNATURE_BYTES: Final = {"FLAC": 8, "AU": 8, "CAF": 12, "Wave64": 16}
 _OGG_BEGIN_OF_STREAM: Final = 2  # flag of a page, RFC 3533
+
+_stderr_lock = threading.Lock()
 
 Samples: TypeAlias = npt.NDArray[np.float32]  # (n, channels)
 
@@ -291,8 +295,8 @@ def _soundfile_blocks(source: str | bytes, container: Container | None) -> Itera
         with _open_with_soundfile(part) as sound:
             if sound.seekable():
                 sound.seek(0)  # as soundfile.read does: libmpg123 rounds otherwise after it
-            while len(block := sound.read(_BLOCK_FRAMES, dtype="float32", always_2d=True)):
-                yield np.asarray(block, np.float32), int(sound.samplerate)
+            while len(block := _read_block(sound, _BLOCK_FRAMES)):
+                yield block, int(sound.samplerate)
 
 
 def _av_blocks(source: str | bytes, container: Container) -> Iterator[tuple[Samples, int]]:
@@ -317,7 +321,31 @@ def _open_with_soundfile(source: str | bytes) -> soundfile.SoundFile:
     elif source.lower().endswith(".raw"):
         with open(source, "rb") as file:
             opened = _SeekableBytes(file.read())
-    return soundfile.SoundFile(opened)
+    with _without_notes():
+        return soundfile.SoundFile(opened)
+
+
+def _read_block(sound: soundfile.SoundFile, frames: int) -> Samples:
+    with _without_notes() if sound.format == "MP3" else contextlib.nullcontext():
+        return np.asarray(sound.read(frames, dtype="float32", always_2d=True), np.float32)
+
+
+@contextlib.contextmanager
+def _without_notes() -> Iterator[None]:
+    """Drop what C libraries write to stderr: libmpg123 reports damaged frames there by itself."""
+    try:
+        stderr, null = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    except OSError:  # stderr is closed
+        yield
+        return
+    with _stderr_lock:
+        os.dup2(null, 2)
+        try:
+            yield
+        finally:
+            os.dup2(stderr, 2)
+            os.close(stderr)
+            os.close(null)
 
 
 def _read_with_soundfile(source: str | bytes, max_seconds: float) -> tuple[Samples, int]:
@@ -330,8 +358,8 @@ def _read_with_soundfile(source: str | bytes, max_seconds: float) -> tuple[Sampl
         is_stated = 0 < sound.frames * sound.channels <= _MAX_BLOCK_SAMPLES
         is_short = sound.frames <= max_seconds * max(sound.samplerate, MIN_FILE_RATE)
         size = sound.frames if is_stated and is_short else _BLOCK_FRAMES
-        while len(block := sound.read(size, dtype="float32", always_2d=True)):
-            blocks.append(np.asarray(block, np.float32))
+        while len(block := _read_block(sound, size)):
+            blocks.append(block)
             frames += len(block)
             _check_length(frames, sound.samplerate, max_seconds)
         channels, rate = sound.channels, sound.samplerate

@@ -152,3 +152,12 @@ def test_absurd_samples_of_a_file_become_silence(tmp_path: Path) -> None:
 def test_opposite_channels_of_a_file_do_not_cancel(tmp_path: Path) -> None:
     (tmp_path / "a.wav").write_bytes(encode(np.stack([VOICE, -VOICE], axis=1), "WAV"))
     assert np.abs(read_audio(tmp_path / "a.wav")[0]).max() > 0.4
+
+
+def test_a_damaged_mp3_writes_nothing_to_stderr(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    data = encode(VOICE, "MP3", "MPEG_LAYER_III")
+    middle = len(data) // 2
+    for damaged in (data[:middle] + bytes(900) + data[middle:], data + bytes(500), data[: middle + 7]):
+        (tmp_path / "a.mp3").write_bytes(damaged)
+        assert len(read_audio(tmp_path / "a.mp3")[0])
+    assert capfd.readouterr().err == ""

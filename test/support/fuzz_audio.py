@@ -16,6 +16,7 @@ import numpy.typing as npt
 import soundfile
 
 from streamingtalker_ros.audio.constants import NS_PER_S, SAMPLE_RATE
+from streamingtalker_ros.audio.file_decoder import decode_blocks
 from streamingtalker_ros.audio.files import read_audio
 from streamingtalker_ros.audio.packet import MAX_CHANNELS, MAX_SAMPLE_RATE, MIN_SAMPLE_RATE, AudioFormat
 from streamingtalker_ros.errors import TalkerError
@@ -136,6 +137,12 @@ def _open_files(folder: Path) -> Consume:
 
     def consume(data: bytes, random: np.random.Generator) -> None:
         path.write_bytes(data)
+        try:
+            for block, rate in decode_blocks(str(path), "the file"):
+                assert block.ndim == 2 and block.dtype == np.float32 and len(block)
+                assert 1_000 <= rate <= 768_000
+        except TalkerError as error:
+            assert len(str(error).splitlines()) == 1
         check_samples(*read_audio(path))
 
     return consume
