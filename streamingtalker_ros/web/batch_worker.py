@@ -3,7 +3,8 @@
 
 All streams that have a hop ready go through the model together, one hop each; audio that arrives meanwhile
 goes into the next batch. A stream with a backlog therefore does not delay the others. An exception in one
-stream ends that stream only.
+stream ends that stream only. Streams of different diffusion steps cost a pass of the model each: while the
+model has little time left for several streams, all of them get its default number of steps.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import contextlib
 import threading
 import time
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from streamingtalker_ros.process import FaultLog, never_raising, print_warning
 from streamingtalker_ros.runtime.batch import run_batch
@@ -22,6 +23,12 @@ from streamingtalker_ros.web.voice_stream import VoiceStream
 if TYPE_CHECKING:
     from streamingtalker_ros.model.protocol import TalkerProtocol
     from streamingtalker_ros.runtime.session import VoiceSession
+
+
+MAX_MODEL_LOAD: Final = 0.5  # of the thread's time, above which the steps are those of the model
+_LOAD_WINDOW_S: Final = 1.0
+_MIN_IMPOSED_S: Final = 10.0  # until the pages' own steps are tried again; doubled each time that fails
+_MAX_IMPOSED_S: Final = 160.0
 
 
 class BatchWorker:
@@ -48,6 +55,11 @@ class BatchWorker:
         self.on_failure: Callable[[], None] | None = None
         self.steps = 0
         self.model_seconds = 0.0
+        self._imposed_steps: int | None = None
+        self._imposed_until = 0.0
+        self._imposed_s = _MIN_IMPOSED_S
+        self._window_start = time.monotonic()
+        self._window_seconds = 0.0  # of the model, since then
         self._warn = never_raising(warn)
         self._faults = FaultLog()
         self._streams: list[VoiceStream] = []
@@ -55,6 +67,12 @@ class BatchWorker:
         self._wakeup = False
         self._stopping = False
         self._thread = threading.Thread(target=self._run_guarded, name="batch worker", daemon=True)
+
+    @property
+    def streams(self) -> list[VoiceStream]:
+        """The open streams."""
+        with self._condition:
+            return list(self._streams)
 
     @property
     def stream_count(self) -> int:
@@ -84,6 +102,7 @@ class BatchWorker:
         """
         stream = VoiceStream(self.talker, deliver, on_error, self._wake, self.limits)
         with self._condition:
+            stream.impose_steps(self._imposed_steps)
             self._streams.append(stream)
         return stream
 
@@ -148,6 +167,7 @@ class BatchWorker:
         elif result.hops:
             self.steps += 1
             self.model_seconds += result.model_seconds
+            self._watch_load(result.model_seconds)
         has_work = False
         for stream in by_session.values():
             try:
@@ -158,6 +178,30 @@ class BatchWorker:
             except Exception as fault:
                 self._end_stream(stream, fault)
         return has_work
+
+    def _watch_load(self, model_seconds: float) -> None:
+        self._window_seconds += model_seconds
+        now = time.monotonic()
+        if now - self._window_start < _LOAD_WINDOW_S:
+            return
+        load = self._window_seconds / (now - self._window_start)
+        self._window_start, self._window_seconds = now, 0.0
+        if self.talker.family != "blendshape":
+            return
+        with self._condition:
+            if load > MAX_MODEL_LOAD and len(self._streams) > 1 and self._imposed_steps is None:
+                self._imposed_steps = self.talker.steps
+                self._imposed_until = now + self._imposed_s
+                self._imposed_s = min(2 * self._imposed_s, _MAX_IMPOSED_S)
+            elif self._imposed_steps is not None and now > self._imposed_until:
+                self._imposed_steps = None
+            elif self._imposed_steps is None and now > self._imposed_until + self._imposed_s:
+                self._imposed_s = _MIN_IMPOSED_S
+                return
+            else:
+                return
+            for stream in self._streams:
+                stream.impose_steps(self._imposed_steps)
 
     def _end_stream(self, stream: VoiceStream, fault: Exception) -> None:
         """Remove a stream after an internal error, and report the error to its session."""

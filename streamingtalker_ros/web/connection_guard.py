@@ -91,12 +91,14 @@ class AddressUse:
     Attributes:
         connects: rate of its new connections.
         requests: rate of its HTTP requests.
+        sessions: rate of its new WebSockets.
         budget: its share of the event loop.
         open_count: number of its open connections.
     """
 
     connects: TokenBucket
     requests: TokenBucket
+    sessions: TokenBucket
     budget: TimeBudget
     open_count: int = 0
 
@@ -243,6 +245,7 @@ class ConnectionGuard:
             use = self._uses[network] = AddressUse(
                 TokenBucket(limits.max_connects_per_second, limits.max_connects_at_once),
                 TokenBucket(limits.max_requests_per_second, limits.max_requests_at_once),
+                TokenBucket(limits.max_sessions_per_second, limits.max_sessions_at_once),
                 TimeBudget(limits.event_loop_share, limits.event_loop_burst_seconds),
             )
         self._uses.move_to_end(network)

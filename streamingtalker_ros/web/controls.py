@@ -57,6 +57,18 @@ class Controls:
         self._session = session
         self._stream = session.stream
         self._names = describe_controls(talker).keys()
+        self._steps: int | None = None  # as the page set them
+        self._imposed_steps: int | None = None
+
+    def impose_steps(self, steps: int | None) -> None:
+        """Use this number of diffusion steps instead of the one that the page set.
+
+        Args:
+            steps: 1 to `MAX_STEPS`; None for the page's again.
+        """
+        self._imposed_steps = steps
+        if self._steps is not None:
+            self._stream.steps = steps or self._steps
 
     def apply(self, changes: dict[str, Any]) -> None:
         """Apply the changes in order.
@@ -80,7 +92,8 @@ class Controls:
                     raise TalkerError(f"style is {protocol.describe_value(value)}: send the name of one")
                 self._stream.style = value[:100]
             elif name == "steps":
-                self._stream.steps = protocol.check_int(changes, name, 1, MAX_STEPS)
+                self._steps = protocol.check_int(changes, name, 1, MAX_STEPS)
+                self._stream.steps = self._imposed_steps or self._steps
             elif name == "expression":
                 self._stream.set(expression=_check_expression(value))
             else:

@@ -19,6 +19,9 @@ from streamingtalker_ros.web.connection_guard import ConnectionGuard, GuardedCon
 REQUEST_TIMEOUT_S = 10.0  # until a complete request has arrived
 RESPONSE_TIMEOUT_S = 60.0  # until the client has read the response
 CHECK_INTERVAL_S = 2.5
+_TOO_MANY_REQUESTS = (
+    b"HTTP/1.1 429 Too Many Requests\r\nretry-after: 5\r\nconnection: close\r\ncontent-length: 0\r\n\r\n"
+)
 _MIN_WAIT_S = 0.05  # of input that exceeds its address's share
 
 
@@ -90,6 +93,18 @@ class IdleTimeoutProtocol(H11Protocol):
             self.transport.abort()
         use.budget.charge(time.perf_counter() - begin)
         self._note_request()
+
+    def handle_websocket_upgrade(self, event: h11.Request) -> None:
+        """Upgrade the connection, unless its address opens WebSockets too fast.
+
+        Args:
+            event: The request.
+        """
+        if self._connection.use.sessions.take():
+            super().handle_websocket_upgrade(event)
+        else:
+            self.transport.write(_TOO_MANY_REQUESTS)
+            self.transport.close()
 
     def send_400_response(self, msg: str) -> None:
         """Reject what is not HTTP; a response that is under way cannot be continued.

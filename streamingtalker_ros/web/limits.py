@@ -33,6 +33,7 @@ class Limits:
         max_connects_per_second: new connections of one address; `max_connects_at_once` is the burst.
         max_requests_per_second: HTTP requests of one address; further ones wait. `max_requests_at_once` is
             the burst: a page has 10 files.
+        max_sessions_per_second: new sessions of one address; `max_sessions_at_once` is the burst.
         event_loop_share: share of the event loop's time for all input of one address; what exceeds it waits.
             `event_loop_burst_seconds` may be used at once.
     """
@@ -56,8 +57,14 @@ class Limits:
     max_connects_at_once: float = 200.0
     max_requests_per_second: float = 100.0
     max_requests_at_once: float = 400.0
+    max_sessions_per_second: float = 2.0
     event_loop_share: float = 0.3
     event_loop_burst_seconds: float = 0.3
+
+    @property
+    def max_sessions_at_once(self) -> int:
+        """New sessions of one address at once: all visitors behind a proxy connect again after a restart."""
+        return 2 * self.max_sessions + 12
 
     @property
     def max_connections(self) -> int:

@@ -207,6 +207,10 @@ class VoiceStream:
                 return stepped or bool(self._pending_samples)
             return self._pending_samples >= needed
 
+    def impose_steps(self, steps: int | None) -> None:
+        """Use this number of diffusion steps, whatever the page set; None for the page's again."""
+        self._controls.impose_steps(steps)
+
     def encode_frames(self) -> list[bytes]:
         """Encode the frames that were published since the last call."""
         now = self._clock()

@@ -417,3 +417,22 @@ def test_the_worker_is_woken_by_the_message_that_completes_a_hop(tiny_talker: Ta
         streams[1].push_audio(1, pcm[k : k + size])
         count = frames_of(streams[0]) if is_woken else 0
         assert count == frames_of(streams[1])  # which is stepped after every message
+
+
+def test_steps_of_one_session_are_those_of_the_model_while_several_leave_it_no_time(
+    tiny_talker: Talker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("streamingtalker_ros.web.batch_worker.MAX_MODEL_LOAD", 0.0)
+    with running_server(tiny_talker) as server, WebClient(server) as greedy:
+        greedy.send(type="set", steps=16)
+        greedy.send(type="rest", epoch=1)
+        assert greedy.wait_until(lambda: greedy.frame_count > 60)
+        (stream,) = server.context.worker.streams
+        assert stream.session.stream.steps == 16  # alone it takes the time from nobody
+        with WebClient(server) as other:
+            other.send(type="rest", epoch=1)
+            assert wait_for(lambda: stream.session.stream.steps == tiny_talker.steps, 20)
+            greedy.send(type="set", steps=12)
+            count = greedy.frame_count
+            assert greedy.wait_until(lambda: greedy.frame_count > count + 10)
+            assert stream.session.stream.steps == tiny_talker.steps
