@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import errno
+import functools
 import logging
 import os
 import select
@@ -19,6 +20,8 @@ import sys
 import traceback
 from collections.abc import Callable
 from typing import Any, Final, TextIO
+
+from streamingtalker_ros.errors import require
 
 LOGGER_NAME: Final = "streamingtalker_ros"
 STOP_SIGNALS: Final = tuple(
@@ -207,6 +210,15 @@ class QuietStream:
         """Flush stderr."""
         with contextlib.suppress(OSError, ValueError, AttributeError):
             sys.stderr.flush()
+
+
+def progress_bar() -> Any:
+    """Return `tqdm.tqdm` with bars on stderr that a closed terminal does not end.
+
+    Raises:
+        TalkerError: If tqdm is not installed.
+    """
+    return functools.partial(require("tqdm", "the progress bar").tqdm, file=QuietStream())
 
 
 def on_stop_signals(handler: Callable[..., Any]) -> None:

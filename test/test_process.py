@@ -52,6 +52,23 @@ def test_text_for_a_broken_stream_is_dropped_and_the_exit_code_unchanged(
         assert b"ValueError: v" in done.stderr
 
 
+BAR = (
+    "import sys\nfrom streamingtalker_ros import process\n"
+    "for k in process.progress_bar()(range(200), mininterval=0, miniters=1):\n    pass\n"
+    "open(sys.argv[1], 'w').write('reached')\nprocess.flush_output()\n"
+)
+
+
+@pytest.mark.parametrize("open_stream", [full_disk, closed_pipe])
+def test_a_progress_bar_does_not_end_the_work_when_its_terminal_is_gone(
+    open_stream: Callable[[], int], tmp_path: Path
+) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", BAR, str(tmp_path / "end")], stderr=open_stream(), timeout=60
+    )
+    assert done.returncode == 0 and (tmp_path / "end").read_text() == "reached"
+
+
 def test_streams_closed_before_the_start_are_ignored(tmp_path: Path) -> None:
     done = subprocess.run(
         ["sh", "-c", 'exec "$0" -c "$1" "$2" >&- 2>&-', sys.executable, SCRIPT, str(tmp_path / "end")],

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, cast
 from streamingtalker_ros.cli.argument_types import MAX_STEPS, integer, number
 from streamingtalker_ros.errors import TalkerError, require
 from streamingtalker_ros.output_files import check_output_file, write_text
-from streamingtalker_ros.process import print_result
+from streamingtalker_ros.process import print_progress, print_result
 
 if TYPE_CHECKING:
     from streamingtalker_ros.evaluation.results import EvaluationResults
@@ -154,6 +154,7 @@ def run(args: argparse.Namespace) -> int:
     from streamingtalker_ros.evaluation.test_set import load_test_set
     from streamingtalker_ros.face.default_head.assemble import default_rig
 
+    print_progress("reading the clips")
     rig = default_rig()
     test_sets = [
         load_test_set(rig, folder, args.split, args.clips, args.unseen) for folder in args.corpus or ()
@@ -211,6 +212,7 @@ def _evaluate_model(args: argparse.Namespace, rig: Rig, test_sets: list[TestSet]
     from streamingtalker_ros.evaluation import results as evaluation
     from streamingtalker_ros.streaming.talker import DEFAULT_CHECKPOINT
 
+    print_progress("loading the model")
     talker = _load_talker(args.model, args.device)
     options = {"style": args.style, "steps": args.steps, **({"eye_motion": False} if args.bare else {})}
     results = evaluation.EvaluationResults("model", rig, talker.name, options)

@@ -40,6 +40,7 @@ from streamingtalker_ros.face.formats.array_files import (
     to_floats,
 )
 from streamingtalker_ros.face.rig import Rig
+from streamingtalker_ros.process import progress_bar
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -267,7 +268,7 @@ def build_animation_corpus(
     from streamingtalker_ros.face.default_head.assemble import default_rig
 
     rig, folder = default_rig(), Path(folder)
-    bar = require("tqdm", "the progress bar").tqdm(pairs, desc="pairs", unit="pair")
+    bar = progress_bar()(pairs, desc="pairs", unit="pair")
     entries: list[Index] = []
     rejected: dict[str, str] = {}
     lags: list[tuple[float, float]] = []

@@ -29,10 +29,11 @@ from streamingtalker_ros.corpus.storage import (
     write_part,
 )
 from streamingtalker_ros.corpus.synthetic import group_utterances, join_utterances
-from streamingtalker_ros.errors import TalkerError, require
+from streamingtalker_ros.errors import TalkerError
 from streamingtalker_ros.phonetics import espeak_tts
 from streamingtalker_ros.phonetics.languages import SENTENCES
 from streamingtalker_ros.phonetics.sentences import sentences
+from streamingtalker_ros.process import progress_bar
 
 ENGLISH_ACCENTS: Final = ("en-us", "en", "en-gb-x-rp", "en-gb-scotland", "en-029")
 """Codes of the English voices."""
@@ -81,7 +82,7 @@ def build_espeak_corpus(
     Raises:
         TalkerError: if espeak-ng is not installed, or the folder holds another corpus.
     """
-    tqdm = require("tqdm", "the progress bar").tqdm
+    tqdm = progress_bar()
     if not espeak_tts.is_available():
         raise TalkerError("libespeak-ng is not installed: `apt install espeak-ng`")
     folder = Path(folder)

@@ -30,6 +30,7 @@ from streamingtalker_ros.corpus.storage import (
 )
 from streamingtalker_ros.errors import TalkerError, require
 from streamingtalker_ros.phonetics.phones import Phone
+from streamingtalker_ros.process import progress_bar
 
 CLIP_S: Final = 8.0
 """Seconds of a clip."""
@@ -74,7 +75,7 @@ def build_non_speech_corpus(
     Raises:
         TalkerError: if no file can be used.
     """
-    tqdm = require("tqdm", "the progress bar").tqdm
+    tqdm = progress_bar()
     out = Path(out)
     files = sorted(
         {path for folder in folders for path in find_files(folder) if path.suffix.lower() in AUDIO_SUFFIXES}

@@ -13,7 +13,8 @@ from typing import Final
 
 from streamingtalker_ros.coarticulation import face_motion
 from streamingtalker_ros.corpus.storage import Index, load_corpus, read_index, save_clip
-from streamingtalker_ros.errors import TalkerError, require
+from streamingtalker_ros.errors import TalkerError
+from streamingtalker_ros.process import progress_bar
 
 RULE_BASED_KINDS: Final = ("synthetic", "speech", "espeak")
 """Kinds of corpora whose motion comes from the coarticulation model."""
@@ -31,7 +32,7 @@ def relabel_corpus(folder: str | os.PathLike[str]) -> Index:
     Raises:
         TalkerError: if the motion of the corpus was captured.
     """
-    tqdm = require("tqdm", "the progress bar").tqdm
+    tqdm = progress_bar()
     folder = Path(folder)
     index = read_index(folder)
     if index.get("kind") not in RULE_BASED_KINDS:

@@ -30,7 +30,8 @@ from streamingtalker_ros.corpus.storage import (
     save_clip,
     write_index,
 )
-from streamingtalker_ros.errors import TalkerError, require
+from streamingtalker_ros.errors import TalkerError
+from streamingtalker_ros.process import progress_bar
 
 SCALE_RANGES: Final = ((0.85, 0.95), (1.06, 1.18))
 """Ranges of the factor of all frequencies; one factor is drawn from each range per voice."""
@@ -53,7 +54,7 @@ def scale_speakers(
     Raises:
         TalkerError: if `out` is `folder`, or no clip there has rule-based motion.
     """
-    tqdm = require("tqdm", "the progress bar").tqdm
+    tqdm = progress_bar()
     folder, out = Path(folder), Path(out)
     if folder.resolve() == out.resolve():
         raise TalkerError(f"{out} is the corpus itself: give another folder to write")

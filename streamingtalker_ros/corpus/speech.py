@@ -40,6 +40,7 @@ from streamingtalker_ros.corpus.storage import (
 from streamingtalker_ros.errors import TalkerError, require
 from streamingtalker_ros.phonetics.forced_alignment import align
 from streamingtalker_ros.phonetics.phones import Phone, normalize_phones
+from streamingtalker_ros.process import progress_bar
 
 AgeRange = tuple[int, int]
 """First and last age in years."""
@@ -326,7 +327,7 @@ def build_speech_corpus(
     Raises:
         TalkerError: if no recording can be used, or `out` holds another corpus.
     """
-    tqdm = require("tqdm", "the progress bar").tqdm
+    tqdm = progress_bar()
     require("pocketsphinx", "aligning speech with its text")
     out = Path(out)
     recordings = [recording for folder in folders for recording in find_recordings(folder, ages)]

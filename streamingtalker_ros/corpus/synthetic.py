@@ -31,11 +31,12 @@ from streamingtalker_ros.corpus.storage import (
     write_index,
     write_part,
 )
-from streamingtalker_ros.errors import TalkerError, require
+from streamingtalker_ros.errors import TalkerError
 from streamingtalker_ros.phonetics import flite_festival_tts
 from streamingtalker_ros.phonetics.flite_festival_tts import Utterance
 from streamingtalker_ros.phonetics.phones import Phone, normalize_phones
 from streamingtalker_ros.phonetics.sentences import sentences
+from streamingtalker_ros.process import progress_bar
 
 VOICE_ROTATION: Final = (
     "slt",
@@ -134,7 +135,7 @@ def build_synthetic_corpus(
     Raises:
         TalkerError: if a voice is not installed, or the folder holds another corpus.
     """
-    tqdm = require("tqdm", "the progress bar").tqdm
+    tqdm = progress_bar()
     folder = Path(folder)
     check_voices(voices)
     settings: dict[str, Any] = {

@@ -32,6 +32,7 @@ from streamingtalker_ros.corpus.storage import (
     write_part,
 )
 from streamingtalker_ros.errors import TalkerError, require
+from streamingtalker_ros.process import progress_bar
 
 CLIPS_PER_SPEAKER: Final = 4
 """Consecutive clips that get the same converted speakers."""
@@ -161,7 +162,7 @@ def convert_voices(
         TalkerError: if `out` is `folder`, copies is below 1, there are no training clips, or pyworld is
             missing.
     """
-    tqdm = require("tqdm", "the progress bar").tqdm
+    tqdm = progress_bar()
     folder, out = Path(folder), Path(out)
     if copies < 1 or folder.resolve() == out.resolve():
         raise TalkerError("voice conversion needs --copies of at least 1 and another folder to write")

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import numpy.typing as npt
-from tqdm import tqdm
 
 from streamingtalker_ros.audio.constants import SAMPLE_RATE
 from streamingtalker_ros.corpus.storage import Clip
@@ -21,6 +20,7 @@ from streamingtalker_ros.evaluation import dynamics
 from streamingtalker_ros.evaluation.inference import inter_ocular_distance, lip_aperture
 from streamingtalker_ros.face.rig import Rig
 from streamingtalker_ros.model.protocol import BlendshapeFrame
+from streamingtalker_ros.process import progress_bar
 
 if TYPE_CHECKING:
     from streamingtalker_ros.streaming import Talker
@@ -76,7 +76,7 @@ def measure_drift(
     streams = [talker.open_stream(seed=seed, **options) for seed in range(voices)]
     chunk_length = int(CHUNK_SECONDS * SAMPLE_RATE)
     rows = []
-    with tqdm(
+    with progress_bar()(
         total=round(60.0 * minutes),
         unit="s",
         desc=f"{minutes:g} minutes of speech",

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import numpy.typing as npt
-from tqdm import tqdm
 
 from streamingtalker_ros.face.arkit import ARKIT_NAMES
 from streamingtalker_ros.face.rig import Rig
+from streamingtalker_ros.process import progress_bar
 
 if TYPE_CHECKING:
     from streamingtalker_ros.streaming import Stream, Talker
@@ -67,7 +67,7 @@ def synthesize_batch(
     order = sorted(range(len(clips)), key=lambda i: len(clips[i]))
     results: dict[int, Motion] = {}
     label = progress if isinstance(progress, str) else "inference"
-    with tqdm(
+    with progress_bar()(
         total=len(clips), desc=label, unit="clip", leave=False, disable=None if progress else True
     ) as bar:
         for batch in (order[first : first + BATCH_SIZE] for first in range(0, len(order), BATCH_SIZE)):

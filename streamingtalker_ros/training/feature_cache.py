@@ -15,11 +15,11 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 import torch
-from tqdm import tqdm
 
 from streamingtalker_ros.audio.augmentation import augment
 from streamingtalker_ros.audio.constants import HOP_LENGTH
 from streamingtalker_ros.model.blendshape.features import LogMel, normalize_log_mel
+from streamingtalker_ros.process import progress_bar
 
 CACHE_DTYPE = torch.float16
 MAX_BABBLE_CLIPS = 40  # clips from which background babble is drawn
@@ -104,7 +104,7 @@ _Variants = list[tuple[npt.NDArray[np.float16], Array, Array]]
 def _collect(results: Iterable[_Variants], count: int, progress: bool) -> list[list[CachedFeatures]]:
     return [
         [CachedFeatures(*map(torch.from_numpy, arrays)) for arrays in variants]
-        for variants in tqdm(results, total=count, desc="features", disable=not progress)
+        for variants in progress_bar()(results, total=count, desc="features", disable=not progress)
     ]
 
 

@@ -20,10 +20,10 @@ from typing import Any, Protocol
 
 import numpy as np
 import torch
-from tqdm import tqdm
 
 from streamingtalker_ros.errors import TalkerError
 from streamingtalker_ros.output_files import atomic_output, write_text
+from streamingtalker_ros.process import progress_bar
 from streamingtalker_ros.training import distributed
 
 LR_SCHEDULES = ("cosine", "halving", "constant")
@@ -169,7 +169,7 @@ class Trainer:
         config, process = self.config, self.process
         buffers: Mapping[str, torch.Tensor] = getattr(stage, "buffers", {})
         self._restore_buffers(buffers)
-        with tqdm(
+        with progress_bar()(
             total=config.steps, initial=self.step, desc=self.title, unit="step", disable=process.rank > 0
         ) as bar:
             while self.step < config.steps:

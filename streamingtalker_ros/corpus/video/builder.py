@@ -53,6 +53,7 @@ from streamingtalker_ros.corpus.video.transcript import crop_phones, label_phone
 from streamingtalker_ros.errors import TalkerError, require
 from streamingtalker_ros.face.rig import Rig
 from streamingtalker_ros.output_files import atomic_output, write_text
+from streamingtalker_ros.process import progress_bar
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -143,7 +144,7 @@ def build_video_corpus(
         for name in usable
     ]
     entries: list[Index] = []
-    progress = require("tqdm", "the progress bar").tqdm
+    progress = progress_bar()
     with ProcessPoolExecutor(num_workers) as pool:
         results = pool.map(_solve_video, work, chunksize=4)
         for video_entries in progress(results, total=len(work), desc="clips", unit="video"):
@@ -206,7 +207,7 @@ def track_videos(videos: Sequence[Path], landmarks: Path, num_workers: int, repo
     if not missing:
         return rejected
     with ProcessPoolExecutor(min(num_workers, len(missing)), initializer=_silence_stderr) as pool:
-        bar = require("tqdm", "the progress bar").tqdm(total=len(missing), desc="tracking", unit="video")
+        bar = progress_bar()(total=len(missing), desc="tracking", unit="video")
         for path, reason in pool.map(_track_video, [(path, landmarks) for path in missing]):
             bar.update()
             if reason:
