@@ -19,7 +19,7 @@ from typing import Any, Final
 
 import yaml
 
-from streamingtalker_ros.errors import TalkerError
+from streamingtalker_ros.errors import TalkerError, one_line
 
 MAX_YAML_BYTES: Final = 100_000
 """Longest YAML file; the parser reads some 50 kB per second."""
@@ -142,7 +142,7 @@ def describe(value: Any) -> str:
 
 def shorten(text: str, length: int = 80) -> str:
     """Return a text for an error message: on one line, cut at `length` characters."""
-    line = " ".join(text[: 4 * length].split())
+    line = " ".join(one_line(text[: 4 * length]).split())
     return line if len(line) <= length else line[: length - 1] + "…"
 
 

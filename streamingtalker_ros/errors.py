@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import importlib
+import re
 from typing import Any, Final
 
 EXTRAS: Final = {
@@ -42,11 +43,25 @@ INSTALL_HINTS: Final = {
 }
 """How to install each module that the package imports."""
 
+_CONTROL_CHARACTERS: Final = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]+")
 _DISTRIBUTIONS: Final = {"PIL": "pillow", "yaml": "pyyaml"}  # where the name differs from the module's
 
 
 class TalkerError(Exception):
-    """Invalid input or set-up; the text is one sentence that states the problem and its solution."""
+    """Invalid input or set-up; the text is one sentence that states the problem and its solution.
+
+    Args:
+        text: the sentence. It may quote what a file or a message holds: line ends and other control
+            characters, which could forge lines of a log or command a terminal, become spaces.
+    """
+
+    def __init__(self, text: str = "") -> None:
+        super().__init__(one_line(text))
+
+
+def one_line(text: object) -> str:
+    """Return a text on one line: each run of control characters is a space."""
+    return _CONTROL_CHARACTERS.sub(" ", str(text))
 
 
 def require(module: str, purpose: str, extra: str | None = None) -> Any:

@@ -21,7 +21,7 @@ import traceback
 from collections.abc import Callable
 from typing import Any, Final, TextIO
 
-from streamingtalker_ros.errors import require
+from streamingtalker_ros.errors import one_line, require
 
 LOGGER_NAME: Final = "streamingtalker_ros"
 STOP_SIGNALS: Final = tuple(
@@ -114,7 +114,7 @@ def print_warning(text: str) -> None:
     Args:
         text: The warning, without the prefix `streamingtalker: warning:`.
     """
-    print_line(f"streamingtalker: warning: {text}", timeout=0.0)
+    print_line(f"streamingtalker: warning: {one_line(text)}", timeout=0.0)
 
 
 def never_raising(warn: Callable[[str], Any]) -> Callable[[str], None]:
@@ -163,7 +163,10 @@ class _PrintHandler(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         with contextlib.suppress(Exception):
-            text = f"streamingtalker: {record.levelname.lower()}: {record.getMessage()}"
+            message = record.getMessage()
+            if record.levelno < logging.ERROR:  # an error may be a traceback
+                message = one_line(message)
+            text = f"streamingtalker: {record.levelname.lower()}: {message}"
             print_line(text, error=True, timeout=0.0)
 
 

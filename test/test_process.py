@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import signal
 import subprocess
@@ -16,6 +17,8 @@ from typing import Any
 import pytest
 
 from streamingtalker_ros import process
+from streamingtalker_ros.config_files import shorten
+from streamingtalker_ros.errors import TalkerError
 
 SCRIPT = (
     "import sys\nfrom streamingtalker_ros import process\n"
@@ -142,3 +145,15 @@ def test_each_stop_signal_calls_the_handler_unless_it_was_ignored(name: str) -> 
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def test_an_error_or_warning_that_quotes_a_file_stays_on_one_line(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    quoted = "a\nstreamingtalker: all is well\r\x1b[2J\x07\u2028b\x85\u202ec"
+    for text in (str(TalkerError(f"no {quoted}: give another")), shorten(quoted)):
+        assert text.isprintable() and "streamingtalker: all is well" in text
+    stream = io.StringIO()
+    monkeypatch.setattr(sys, "stdout", stream)
+    process.print_warning(quoted)
+    assert len(stream.getvalue().splitlines()) == 1 and stream.getvalue().strip().isprintable()

@@ -36,7 +36,7 @@ from typing import Any, Final, TypeAlias
 
 import numpy as np
 
-from streamingtalker_ros.errors import TalkerError
+from streamingtalker_ros.errors import TalkerError, one_line
 
 Consume: TypeAlias = Callable[[bytes, np.random.Generator], object]
 """Passes one input to the boundary under test; its generator makes what is not in the bytes."""
@@ -291,7 +291,7 @@ class _Run:
             self.report.accepted += 1
         except TalkerError as error:
             text = str(error)
-            if not text.strip() or len(text.splitlines()) != 1 or len(text) > _MAX_SENTENCE:
+            if not text.strip() or text != one_line(text) or len(text) > _MAX_SENTENCE:
                 self.add(index, data, f"the error is not one sentence: {text[:3000]!r}", error)
         except (Exception, InputHangs) as error:
             self.add(index, data, "".join(traceback.format_exception(error, limit=-14)), error)
@@ -461,7 +461,7 @@ def _mutate(
     data: bytes, seeds: Sequence[bytes], random: np.random.Generator, tokens: Sequence[bytes]
 ) -> bytes:
     changed = bytearray(data)
-    for _ in range(1 + min(int(random.geometric(0.45)), 12)):
+    for _ in range(min(int(random.geometric(0.45)), 12)):
         _MUTATIONS[int(random.integers(len(_MUTATIONS)))](changed, seeds, random, tokens)
     return bytes(changed)
 
