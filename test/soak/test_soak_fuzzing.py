@@ -21,6 +21,7 @@ from support.fuzz_targets import SEED, TARGETS
 from support.fuzz_wire import FuzzedNodes
 from support.fuzzing import FuzzTarget
 from support.scheduler_harness import small_talker
+from support.scheduler_harness import small_talker
 from support.soak_length import SECONDS, print_measurement
 
 pytestmark = pytest.mark.soak
@@ -57,8 +58,9 @@ def test_nodes_survive_damaged_samples_and_packets(
         (bag_fuzzing.run, 50),
         (checkpoint_fuzzing.run_configs, 300),
         (checkpoint_fuzzing.run_weights, 100),
+        (checkpoint_fuzzing.run_published, 100),
     ],
-    ids=["bags", "configurations of checkpoints", "weights of checkpoints"],
+    ids=["bags", "configurations of checkpoints", "weights of checkpoints", "published checkpoints"],
 )
 def test_damaged_folders_are_read_or_rejected(
     run: Callable[[Path, int, int], int],
@@ -82,5 +84,15 @@ def test_hostile_clients_of_the_web_server_disturb_nobody(capsys: pytest.Capture
         capsys,
         f"web: {report.clients} clients in {_SECONDS:.0f} s, {report.growth / 1e6:+.1f} MB; a visitor beside "
         f"them got {report.frames} frames, at most {1000 * report.max_gap:.0f} ms apart",
+    )
+    assert not report.findings, "\n".join(report.findings)
+
+
+def test_hostile_web_clients_disturb_nobody(capsys: pytest.CaptureFixture[str]) -> None:
+    report = fuzz_web.run(small_talker(), _SEED, _INPUTS, seconds=_SECONDS)
+    print_measurement(
+        capsys,
+        f"{report.clients} web clients, {report.frames} frames of the other one, at most {report.max_gap:.2f} s "
+        f"between two; memory {report.growth / 1e6:+.1f} MB",
     )
     assert not report.findings, "\n".join(report.findings)
