@@ -107,6 +107,14 @@ class PacketAligner:
         self._jump: _Jump | None = None
         self._monitor.restart()
 
+    def forget_sender(self) -> None:
+        """Discard the stream, and what was found out about the sender."""
+        self._corrections.clear()
+        self._corrected_faults.clear()
+        self._ignores_rare_stamps = False
+        self._monitor.reset()
+        self.reset()
+
     def duration(self, packet: AudioPacket) -> float:
         """Return the duration of a packet in s, in its true format."""
         audio_format = self._format(packet)

@@ -397,6 +397,7 @@ class VoiceSession:
 
     def _reset(self) -> None:
         self._discard_stream()
+        self._aligner.forget_sender()
         self._output.reset()
         self.stream.reset(self._seed)
 
