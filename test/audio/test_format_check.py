@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from streamingtalker_ros.audio.format_check import find_encoding
+from streamingtalker_ros.audio.format_check import find_encoding, find_format
 from streamingtalker_ros.audio.packet import AudioFormat
 
 SAMPLES = 4096
@@ -64,3 +64,28 @@ def test_speech_of_another_encoding_is_recognized(
     found = [find_encoding(AudioFormat(16_000, 1, stated), _encode(block, actual)) for block in blocks]
     assert all(each is None or each.encoding == actual for each in found)
     assert sum(each is not None for each in found) > 0.8 * len(blocks) > 20
+
+
+def test_floats_that_are_not_normalized_stay_floats(speech: npt.NDArray[np.float32]) -> None:
+    payload = (speech * 32768).astype("<f4").tobytes()
+    for first in range(0, len(payload) - 1280, 1280):
+        assert find_encoding(AudioFormat(16_000, 1, "f32"), payload[first : first + 1280]) is None
+
+
+@pytest.mark.parametrize(
+    ("stated", "actual"), [(48000, 16000), (16000, 48000), (44100, 48000), (16000, 24000)]
+)
+def test_the_rate_that_fits_the_bytes_per_second_is_found(
+    stated: int, actual: int, speech: npt.NDArray[np.float32]
+) -> None:
+    found = find_format(AudioFormat(stated, 1, "s16"), actual / stated, _encode(speech[:4000], "s16"))
+    assert found == AudioFormat(actual, 1, "s16")
+
+
+def test_interleaved_channels_are_told_from_a_higher_rate(speech: npt.NDArray[np.float32]) -> None:
+    mono, left, right = AudioFormat(16_000, 1, "s16"), speech[16000:20000], speech[24000:28000]
+    for pair in (np.stack([left, left]), np.stack([left, right])):
+        found = find_format(mono, 2.0, _encode(pair.T.ravel(), "s16"))
+        assert found == AudioFormat(16_000, 2, "s16")
+    fine = np.interp(np.arange(0, 4000, 0.5), np.arange(4000), left)
+    assert find_format(mono, 2.0, _encode(fine, "s16")) == AudioFormat(32_000, 1, "s16")

@@ -75,8 +75,10 @@ class Sender:
         self._writer.write(message)
 
 
-def send(sender: Sender, pcm: npt.NDArray[np.int16], mistake: str, delivery: str) -> None:
-    """Publish a voice."""
+def send(
+    sender: Sender, pcm: npt.NDArray[np.int16], mistake: str, delivery: str, other: Sender | None = None
+) -> None:
+    """Publish a voice, and the same behind its first second through another publisher."""
     generator = np.random.default_rng(0)
     size = len(pcm) if delivery == "one message" else round(PACKET_S * SAMPLE_RATE)
     start = time.time_ns()
@@ -95,6 +97,8 @@ def send(sender: Sender, pcm: npt.NDArray[np.int16], mistake: str, delivery: str
             "missing": None if number % 3 == 1 else true_stamp,
         }
         sender.publish(samples, stamps.get(mistake, true_stamp), mistake, number)
+        if other is not None and first >= SAMPLE_RATE:
+            other.publish(samples, true_stamp, mistake, number)
 
 
 def measure(
@@ -129,8 +133,7 @@ def measure(
         sender.announce(AudioFormat(48_000, 1, "s16"))
     if mistake == "two publishers":
         other = Sender(domain, variant, "tts")
-        other.node.create_timer(0.1, lambda: other and other.publish(pcm[:1600], time.time_ns(), "", 0))
-    send(sender, pcm, mistake, delivery)
+    send(sender, pcm, mistake, delivery, other)
     deadline = time.monotonic() + len(pcm) / SAMPLE_RATE + _TIMEOUT_S
     while node.worker.statistics()["idle_frames"] < 10 and time.monotonic() < deadline:
         time.sleep(0.05)
