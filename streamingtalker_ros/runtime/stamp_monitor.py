@@ -35,6 +35,7 @@ _CLEAR_RATIO: Final = 2.5  # that so few packets show; for a smaller one
 MIN_RATE_S: Final = 1.2  # of stamps are needed
 _MIN_ARRIVAL_RATIO: Final = 1.2
 _MIN_ARRIVAL_S: Final = 1.0  # of packets without stamps, that show a wrong rate
+_MIN_JUMP_S: Final = 0.1  # error of rare stamps that jump rather than jitter
 _MIN_AGE: Final = 0.5  # of a stamp at its packet's arrival, in packets, if it is the time of the first sample
 _MAX_AGE: Final = 10.0  # with the delay of the network; more if the clocks differ
 _SENDING_RATIO: Final = 0.3  # of the stamps' distance from the arrivals to that from the durations
@@ -264,10 +265,14 @@ class StampMonitor:
         )
         if float((np.abs(stamp) < 1e-9).mean()) >= 0.5:
             return StampFault.SHARED
-        from_arrival = float(np.median(np.abs(stamp - arrival)))
-        from_duration = float(np.median(np.abs(stamp - duration)))
+        wrong = np.abs(stamp - duration) > AGREEMENT_S
+        if not wrong.any():  # small errors that add up: a rate that is nearly right
+            return self.fault if self.fault is StampFault.JUMP else None
+        from_arrival = float(np.median(np.abs(stamp - arrival)[wrong]))
+        from_duration = float(np.median(np.abs(stamp - duration)[wrong]))
         if from_arrival < _SENDING_RATIO * from_duration and self.fault is not StampFault.JUMP:
             is_wrong_format = self.stamps_precede_arrival and self._regular_ratio(steps) is not None
             return None if is_wrong_format else StampFault.SENDING
-        is_jump = self.fault is StampFault.JUMP or from_duration <= AGREEMENT_S
+        is_rare = self._largest_error >= _MIN_JUMP_S and float(wrong.mean()) < 0.5
+        is_jump = self.fault is StampFault.JUMP or is_rare
         return StampFault.JUMP if is_jump else StampFault.JITTER

@@ -260,6 +260,18 @@ def test_unstamped_audio_that_is_slower_than_its_rate_is_named(talker: Talker) -
     ]
 
 
+def test_a_microphone_on_a_busy_machine_has_stamps_of_sending_times(talker: Talker) -> None:
+    """Some packets are sent late, with the time of sending."""
+    harness, pcm = SchedulerHarness(talker), voice(6.0)
+    for number in range(300):
+        delay = 0.03 if number % 20 == 5 else 0.0
+        at = START + 0.02 * (number + 1) + delay
+        harness.send(pcm[320 * number : 320 * (number + 1)], S0 + round((at - START) * 1e9), at)
+    harness.run(8.0)
+    assert [text.partition(":")[0] for text in harness.warnings] == [NAMED["sending time"]]
+    assert 150 <= len(harness.audio) <= 151 and harness.statistics.streams == 1
+
+
 @pytest.mark.parametrize("packet", [0.02, 0.04])
 def test_windows_that_overlap_are_no_wrong_format(talker: Talker, packet: float) -> None:
     """Each packet repeats the second half of the one before."""
