@@ -21,7 +21,6 @@ from support.fuzz_targets import SEED, TARGETS
 from support.fuzz_wire import FuzzedNodes
 from support.fuzzing import FuzzTarget
 from support.scheduler_harness import small_talker
-from support.scheduler_harness import small_talker
 from support.soak_length import SECONDS, print_measurement
 
 pytestmark = pytest.mark.soak
@@ -84,15 +83,5 @@ def test_hostile_clients_of_the_web_server_disturb_nobody(capsys: pytest.Capture
         capsys,
         f"web: {report.clients} clients in {_SECONDS:.0f} s, {report.growth / 1e6:+.1f} MB; a visitor beside "
         f"them got {report.frames} frames, at most {1000 * report.max_gap:.0f} ms apart",
-    )
-    assert not report.findings, "\n".join(report.findings)
-
-
-def test_hostile_web_clients_disturb_nobody(capsys: pytest.CaptureFixture[str]) -> None:
-    report = fuzz_web.run(small_talker(), _SEED, _INPUTS, seconds=_SECONDS)
-    print_measurement(
-        capsys,
-        f"{report.clients} web clients, {report.frames} frames of the other one, at most {report.max_gap:.2f} s "
-        f"between two; memory {report.growth / 1e6:+.1f} MB",
     )
     assert not report.findings, "\n".join(report.findings)
