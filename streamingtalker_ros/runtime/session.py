@@ -397,7 +397,8 @@ class VoiceSession:
 
     def _reset(self) -> None:
         self._discard_stream()
-        self._aligner.forget_sender()
+        if isinstance(self._aligner, PacketAligner):
+            self._aligner.forget_sender()
         self._output.reset()
         self.stream.reset(self._seed)
 

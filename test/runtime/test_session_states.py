@@ -209,6 +209,15 @@ def test_a_sender_that_announces_the_end_gets_idle_frames_only_then(talker: Talk
     assert len(after) == 51 and all(np.abs(frame.weights[MOUTH_MASK]).max() == 0 for _, frame in after[6:])
 
 
+def test_a_session_of_any_sender_may_be_reset(talker: Talker) -> None:
+    harness = SchedulerHarness(talker, policy=WEB_POLICY, pacing="none")
+    harness.send_realtime(voice(0.4), 0)
+    harness.run(0.3)
+    harness.session.reset()
+    harness.run(0.5)
+    assert harness.session.is_at_rest or harness.session.state is not StreamState.WAITING
+
+
 def test_a_sender_may_begin_with_idle_frames(talker: Talker) -> None:
     harness = SchedulerHarness(talker, policy=WEB_POLICY, pacing="none")
     harness.session.end_audio(epoch=3)

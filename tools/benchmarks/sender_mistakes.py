@@ -163,7 +163,8 @@ def main() -> int:
     pcm = np.resize(once, round(args.seconds * SAMPLE_RATE))
     expected, failed = -(-len(pcm) // 640), False
     print(f"| Mistake | Delivery | Variant | Frames of {expected} | Log | Diagnostics |\n|{'---|' * 6}")
-    for variant in [args.variant] if args.variant else ["ros-drivers", "mgonzs13"]:
+    variants: tuple[Variant, ...] = (args.variant,) if args.variant else ("ros-drivers", "mgonzs13")
+    for variant in variants:
         cases = [(mistake, delivery) for mistake in MISTAKES for delivery in DELIVERIES]
         cases += [(mistake, "live") for mistake in OTHER_MISTAKES]
         for mistake, delivery in cases:
