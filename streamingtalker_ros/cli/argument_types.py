@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Types of numeric options: each has a range, and an error that states it. NaN and infinity are in no range.
+"""Types of options: an error states what is allowed. A number has a range; NaN and infinity are in none.
 
 `command_parser` turns the error into a sentence that begins with the option's name.
 """
@@ -10,6 +10,8 @@ import argparse
 import math
 from collections.abc import Callable
 from typing import Final
+
+from streamingtalker_ros.messaging import ros_names
 
 MAX_DURATION_S: Final = 1e8
 """Longest time that an option may state, three years; timers overflow somewhere beyond."""
@@ -89,6 +91,20 @@ def duration_s(text: str) -> float:
 def ros_domain(text: str) -> int:
     """Convert the text of an option that takes a ROS domain, 0 to `MAX_DOMAIN`."""
     return integer(0, MAX_DOMAIN)(text)
+
+
+def ros_namespace(text: str) -> str:
+    """Return the text of an option that takes a ROS namespace."""
+    if not ros_names.is_namespace(text):
+        raise RangeError(f"must be {ros_names.NAME_RULE}, not {_show(text)}")
+    return text
+
+
+def ros_topic(text: str) -> str:
+    """Return the text of an option that takes the name of a topic, which may begin with / or ~/."""
+    if not ros_names.is_full_name(f"/{text.removeprefix('~').removeprefix('/')}"):
+        raise RangeError(f"must be {ros_names.NAME_RULE}, not {_show(text)}")
+    return text
 
 
 def _bound(low: float) -> str:

@@ -12,7 +12,7 @@ from streamingtalker_ros.supervision import Supervisor
 if TYPE_CHECKING:
     from streamingtalker_ros.robot_head import RobotHead
 
-from streamingtalker_ros.cli.argument_types import duration_s, ros_domain
+from streamingtalker_ros.cli.argument_types import duration_s, ros_domain, ros_namespace
 
 HELP = "drive the joints of a robot's head from face motion, within their limits"
 
@@ -36,7 +36,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="YAML file, or one of the package: jaw, animatronic, pan_tilt, arkit, facs",
     )
     parser.add_argument("--domain", type=ros_domain, help="ROS domain, instead of ROS_DOMAIN_ID")
-    parser.add_argument("--namespace", default="", help="namespace of the node and its topics")
+    parser.add_argument(
+        "--namespace", type=ros_namespace, default="", help="namespace of the node and its topics"
+    )
     parser.add_argument("--duration", type=duration_s, metavar="SECONDS", help="end after this time")
     parser.add_argument("--check", action="store_true", help="read the file, list the joints and end")
 

@@ -6,7 +6,7 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING
 
-from streamingtalker_ros.cli.argument_types import duration_s, number, ros_domain
+from streamingtalker_ros.cli.argument_types import duration_s, number, ros_domain, ros_namespace
 from streamingtalker_ros.errors import TalkerError
 from streamingtalker_ros.output_files import atomic_output, check_output_file
 from streamingtalker_ros.process import print_line, print_result, print_warning
@@ -44,7 +44,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="no transform, the head does not turn: for a robot whose neck does",
     )
     parser.add_argument("--domain", type=ros_domain, help="ROS domain, instead of ROS_DOMAIN_ID")
-    parser.add_argument("--namespace", default="", help="namespace of the node and its topics")
+    parser.add_argument(
+        "--namespace", type=ros_namespace, default="", help="namespace of the node and its topics"
+    )
     parser.add_argument("--duration", type=duration_s, metavar="SECONDS", help="end after this time")
     parser.add_argument(
         "--picture", metavar="PNG", help="draw what RViz receives, from the bytes of the messages, and end"

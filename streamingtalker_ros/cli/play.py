@@ -12,7 +12,14 @@ import numpy.typing as npt
 from streamingtalker_ros.audio import sources
 from streamingtalker_ros.audio.constants import SAMPLE_RATE
 from streamingtalker_ros.audio.packet import MAX_SAMPLE_RATE, MIN_SAMPLE_RATE
-from streamingtalker_ros.cli.argument_types import duration_s, integer, number, ros_domain
+from streamingtalker_ros.cli.argument_types import (
+    duration_s,
+    integer,
+    number,
+    ros_domain,
+    ros_namespace,
+    ros_topic,
+)
 from streamingtalker_ros.errors import TalkerError
 from streamingtalker_ros.process import QuietStream, print_line
 from streamingtalker_ros.supervision import Supervisor
@@ -57,9 +64,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="which audio_common_msgs to publish",
     )
     parser.add_argument(
-        "--topic", default="audio", help="the topic; its format goes to TOPIC_info (ros-drivers)"
+        "--topic",
+        type=ros_topic,
+        default="audio",
+        help="the topic; its format goes to TOPIC_info (ros-drivers)",
     )
-    parser.add_argument("--namespace", default="", help="namespace of the topic")
+    parser.add_argument("--namespace", type=ros_namespace, default="", help="namespace of the topic")
     parser.add_argument("--domain", type=ros_domain, help="ROS domain, instead of ROS_DOMAIN_ID")
     parser.add_argument(
         "--packet-ms",

@@ -9,7 +9,7 @@ import json
 import time
 from typing import TYPE_CHECKING
 
-from streamingtalker_ros.cli.argument_types import duration_s, ros_domain
+from streamingtalker_ros.cli.argument_types import duration_s, ros_domain, ros_namespace
 from streamingtalker_ros.errors import TalkerError
 from streamingtalker_ros.output_files import check_output_file, write_text
 from streamingtalker_ros.process import FaultLog, print_line, print_result, print_warning
@@ -53,7 +53,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--domain", type=ros_domain, help="ROS domain, instead of ROS_DOMAIN_ID")
     parser.add_argument(
-        "--namespace", default="", help="namespace of the node, for several talkers in one domain"
+        "--namespace",
+        type=ros_namespace,
+        default="",
+        help="namespace of the node, for several talkers in one domain",
     )
     parser.add_argument("--duration", type=duration_s, metavar="SECONDS", help="end after this time")
     parser.add_argument(

@@ -6,7 +6,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from streamingtalker_ros.cli.argument_types import integer, number, ros_domain
+from streamingtalker_ros.cli.argument_types import integer, number, ros_domain, ros_namespace
 from streamingtalker_ros.errors import TalkerError, require
 from streamingtalker_ros.process import print_line, print_warning
 from streamingtalker_ros.supervision import Supervisor
@@ -59,7 +59,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="face to show: a .glb with ARKit morph targets, or a folder of .obj shapes",
     )
     parser.add_argument("--domain", type=ros_domain, help="ROS domain to watch, instead of ROS_DOMAIN_ID")
-    parser.add_argument("--namespace", default="", help="namespace of the talker to watch")
+    parser.add_argument(
+        "--namespace", type=ros_namespace, default="", help="namespace of the talker to watch"
+    )
 
 
 def run(args: argparse.Namespace) -> int:

@@ -21,9 +21,10 @@ from dataclasses import dataclass, field
 from typing import Any, Final, TypeAlias
 
 from streamingtalker_ros.audio.constants import NS_PER_S
+from streamingtalker_ros.config_files import describe
 from streamingtalker_ros.dds import message_types
 from streamingtalker_ros.errors import TalkerError, require
-from streamingtalker_ros.messaging import audio_common, cyclonedds_config, face_messages
+from streamingtalker_ros.messaging import audio_common, cyclonedds_config, face_messages, ros_names
 from streamingtalker_ros.messaging.audio_common import Variant
 from streamingtalker_ros.process import never_raising, print_warning, release_free_memory
 
@@ -195,7 +196,7 @@ class DdsNode:
         warn: Receives warnings.
 
     Raises:
-        TalkerError: If the domain cannot be joined.
+        TalkerError: If the domain cannot be joined, or the namespace is none that ROS accepts.
     """
 
     def __init__(
@@ -205,6 +206,8 @@ class DdsNode:
         domain: int | None = None,
         warn: Callable[[str], Any] = print_warning,
     ) -> None:
+        if not ros_names.is_namespace(namespace):
+            raise TalkerError(f"{describe(namespace)} is no ROS namespace: write {ros_names.NAME_RULE}")
         self.name = name
         self.namespace = "/" + namespace.strip("/")
         self.warn = never_raising(warn)
@@ -272,11 +275,15 @@ class DdsNode:
     # ------------------------------------------------------------------------------------------ names and QoS
 
     def resolve_name(self, name: str) -> str:
-        """Return the full ROS name: "audio" becomes "/ns/audio", "~/reset" "/ns/talker/reset", "/x" stays."""
-        base = self.namespace.rstrip("/")
-        if name.startswith("/"):
-            return name
-        return f"{base}/{self.name}{name[1:]}" if name.startswith("~") else f"{base}/{name}"
+        """Return the full ROS name: "audio" becomes "/ns/audio", "~/reset" "/ns/talker/reset", "/x" stays.
+
+        Raises:
+            TalkerError: If it is no name that ROS accepts.
+        """
+        base, full_name = self.namespace.rstrip("/"), name
+        if not name.startswith("/"):
+            full_name = f"{base}/{self.name}{name[1:]}" if name.startswith("~") else f"{base}/{name}"
+        return ros_names.check_full_name(full_name, name)
 
     def qos(self, depth: int = 10, reliable: bool = True, latched: bool = False) -> list[Any]:
         """Return the usual QoS of ROS.

@@ -183,6 +183,8 @@ class StampMonitor:
         if self.fault is None or not self._steps:
             return
         if self._named is None:
+            if self._was_set_once():
+                return
             kind = self._classify()
             if kind is None:
                 return
@@ -230,6 +232,17 @@ class StampMonitor:
         """Whether stamps are times of first samples: each is older at its arrival than its audio is long."""
         ages = [step.age / step.stamp for step in self._steps if step.age is not None and step.stamp > 0]
         return bool(ages) and _MIN_AGE <= float(np.median(ages)) <= _MAX_AGE
+
+    def _was_set_once(self) -> bool:
+        """Return whether all stamps since the fault agree with the samples: the sender's clock was corrected.
+
+        That is no mistake of the sender; its stamps are used again after `MIN_TRUST_S`.
+        """
+        return (
+            self.fault is StampFault.JITTER
+            and self._packets_since_fault >= _MIN_NAMING_PACKETS
+            and self._agreeing >= self._seconds_since_fault - AGREEMENT_S
+        )
 
     def _stamp_ratio(self, min_seconds: float) -> float | None:
         """Return the steps of the stamps as a multiple of the durations, if all steps are alike."""

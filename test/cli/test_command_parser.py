@@ -40,3 +40,21 @@ def test_a_prefix_of_an_option_is_not_the_option(arguments: list[str]) -> None:
 def test_words_after_a_double_dash_are_no_options(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["animate", "--out", "a.csv", "--", "--no-such-file.wav"]) == 2
     assert "no file" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", ["talk", "play a.wav", "markers", "head", "web"])
+@pytest.mark.parametrize("name", ["a b", "a//b", "1a", "é", "a\nb", "x" * 300])
+def test_a_namespace_that_ros_does_not_accept_is_refused_at_once(
+    command: str, name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([*command.split(), "--namespace", name]) == 2
+    error = capsys.readouterr().err
+    assert "--namespace must be words of letters" in error and error.count("\n") == 1 and len(error) < 300
+
+
+@pytest.mark.parametrize("topic", ["", "a b", "/", "a-b", "audio/"])
+def test_a_topic_that_ros_does_not_accept_is_refused_at_once(
+    topic: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["play", "a.wav", "--topic", topic]) == 2
+    assert "--topic must be words of letters" in capsys.readouterr().err

@@ -175,6 +175,27 @@ def test_names_resolve_as_in_ros() -> None:
     node.close()
 
 
+@pytest.mark.parametrize("name", ["", "a b", "a//b", "a/", "1a", "é", "a\n", "a-b", "a" * 300, "/", "~~"])
+def test_a_name_that_ros_does_not_accept_is_refused_in_one_sentence(name: str) -> None:
+    domain = own_domain()
+    node = DdsNode("talker", "robot", domain)
+    try:
+        for create in (
+            lambda: node.create_publisher(name, MOTION),
+            lambda: node.create_subscription(name, MOTION, print),
+            lambda: node.create_trigger_service(name, lambda: (True, "")),
+        ):
+            with pytest.raises(TalkerError, match="no name of a ROS topic") as error:
+                create()
+            assert len(str(error.value)) < 250 and "\n" not in str(error.value)
+        node.create_publisher("face_motion", MOTION)  # works on
+    finally:
+        node.close()
+    if name.strip("/"):
+        with pytest.raises(TalkerError, match=r"no ROS namespace|no name of a ROS topic"):
+            DdsNode("talker", f"{name} ", domain)
+
+
 def test_the_domain_comes_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ROS_DOMAIN_ID", "42")
     assert domain_id() == 42 and domain_id(7) == 7

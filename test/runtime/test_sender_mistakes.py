@@ -165,6 +165,38 @@ def test_a_sender_that_mends_its_stamps_is_trusted_again(talker: Talker) -> None
     assert 0 <= S0 + 9_960 * MS - harness.audio[-1].stamp <= FRAME
 
 
+@pytest.mark.parametrize("packet", [0.02, 0.064])
+@pytest.mark.parametrize("step_ms", [-20, -40])
+@pytest.mark.parametrize("delivery", ["live", "burst"])
+def test_a_clock_that_is_set_back_once_is_no_mistake_of_the_sender(
+    talker: Talker, step_ms: int, packet: float, delivery: str
+) -> None:
+    harness, pcm = SchedulerHarness(talker), voice(4.0)
+    for number, sent in enumerate(sent_packets("none", delivery, 4.0, packet)):
+        assert sent.stamp is not None
+        stamp = S0 + sent.stamp + (step_ms * MS if sent.begin >= 1.5 else 0)
+        samples = pcm[round(sent.begin * RATE) : round(sent.end * RATE)]
+        harness.send(samples, stamp, START + sent.at + 1e-6 * number)
+    harness.run(5.0)
+    assert harness.warnings == []
+    assert len(harness.audio) >= 98 and harness.statistics.streams == 1
+    assert harness.statistics.gaps == harness.statistics.late == 0
+    expected = weights(offline(talker, floats(pcm)))[:50]  # before the stamps are used again
+    np.testing.assert_allclose(weights(harness.audio[:50]), expected, atol=1e-5)
+
+
+def test_a_clock_that_is_set_back_again_and_again_is_named(talker: Talker) -> None:
+    harness, pcm = SchedulerHarness(talker), voice(4.0)
+    for sent in sent_packets("none", "live", 4.0):
+        assert sent.stamp is not None
+        stamp = S0 + sent.stamp - (50 * MS if int(sent.begin / 0.3) % 2 else 0)
+        harness.send(pcm[round(sent.begin * RATE) : round(sent.end * RATE)], stamp, START + sent.at)
+    harness.run(5.0)
+    assert len(harness.warnings) == 1 and harness.warnings[0].startswith(
+        "stamps jump forth and back by 50 ms"
+    )
+
+
 def test_one_late_packet_of_a_sender_with_good_stamps_is_dropped(talker: Talker) -> None:
     harness, pcm = SchedulerHarness(talker), voice(3.0)
     harness.send_realtime(pcm)
