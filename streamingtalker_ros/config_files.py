@@ -11,6 +11,7 @@ import codecs
 import difflib
 import json
 import os
+import re
 import reprlib
 import stat
 from collections.abc import Iterable, Mapping
@@ -120,6 +121,14 @@ class _Loader(yaml.SafeLoader):
             raise yaml.constructor.ConstructorError(
                 None, None, f"a mapping of more than {_MAX_MERGED_KEYS} keys", node.start_mark
             )
+
+
+# 1e3 and 1.5e3 are numbers in YAML 1.2, in JSON and for ROS, texts in YAML 1.1
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float",
+    re.compile(r"[-+]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)[eE][-+]?[0-9]+"),
+    list("-+.0123456789"),
+)
 
 
 class _ShortRepr(reprlib.Repr):

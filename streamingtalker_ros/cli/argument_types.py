@@ -107,6 +107,13 @@ def ros_topic(text: str) -> str:
     return text
 
 
+def frame_name(text: str) -> str:
+    """Return the text of an option that takes the name of a coordinate frame."""
+    if not text.isprintable():  # a message cannot hold it
+        raise RangeError(f"must be of printable characters, not {_show(text)}")
+    return text
+
+
 def _bound(low: float) -> str:
     return "0 or more" if low == 0 else f"at least {low:g}"
 

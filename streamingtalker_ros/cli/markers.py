@@ -6,7 +6,7 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING
 
-from streamingtalker_ros.cli.argument_types import duration_s, number, ros_domain, ros_namespace
+from streamingtalker_ros.cli.argument_types import duration_s, frame_name, number, ros_domain, ros_namespace
 from streamingtalker_ros.errors import TalkerError
 from streamingtalker_ros.output_files import atomic_output, check_output_file
 from streamingtalker_ros.process import print_line, print_result, print_warning
@@ -36,8 +36,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--face", metavar="PATH", help="a face of yours: .glb, .gltf, .ply or a folder of .obj shapes"
     )
     parser.add_argument("--rate", type=number(1, 120), default=25.0, help="markers per second at most")
-    parser.add_argument("--frame", default="head", help="frame of the face until face_motion states it")
-    parser.add_argument("--face-frame", default="face", help="frame of the turning head, in /tf")
+    parser.add_argument(
+        "--frame", type=frame_name, default="head", help="frame of the face until face_motion states it"
+    )
+    parser.add_argument(
+        "--face-frame", type=frame_name, default="face", help="frame of the turning head, in /tf"
+    )
     parser.add_argument(
         "--still",
         action="store_true",

@@ -283,8 +283,11 @@ def _parse_output(entry: Any, names: Sequence[str], head: str) -> Output:
 
 
 def _check_name(value: Any, where: str) -> str:
-    if isinstance(value, (Mapping, list)) or not 0 <= len(name := str(value)) <= _MAX_NAME_LENGTH:
-        raise TalkerError(f"{where} is {describe(value)}: give at most {_MAX_NAME_LENGTH} characters")
+    name = "" if isinstance(value, (Mapping, list)) else str(value)
+    if isinstance(value, (Mapping, list)) or len(name) > _MAX_NAME_LENGTH or not name.isprintable():
+        raise TalkerError(
+            f"{where} is {describe(value)}: give at most {_MAX_NAME_LENGTH} characters, all printable"
+        )
     return name
 
 

@@ -33,6 +33,13 @@ NODE_NAME: Final = "talker"
 
 _MAX_ABSENCE_S: Final = 1.0  # of a parameter file that an editor writes again
 _MAX_NAME_CHARS: Final = 60
+_MAX_TEXT_CHARS: Final = 1000
+_NAMES: Final = (
+    "frame_id",
+    "audio_topic",
+    "audio_info_topic",
+    "audio_publisher",
+)  # go into messages, the log
 
 _T = TypeVar("_T")
 
@@ -214,6 +221,10 @@ def validate(parameter: Parameter, value: object) -> Any:
         raise TalkerError(
             f"parameter {name} is {describe(value)}, of type {type(value).__name__}: give a "
             f"{type_name(parameter)}"
+        )
+    if name in _NAMES and not (cast(str, value).isprintable() and len(cast(str, value)) <= _MAX_TEXT_CHARS):
+        raise TalkerError(
+            f"parameter {name} is {describe(value)}: give at most {_MAX_TEXT_CHARS} printable characters"
         )
     choices = parameter.metadata["choices"]
     if choices and value not in choices:

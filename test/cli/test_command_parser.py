@@ -58,3 +58,13 @@ def test_a_topic_that_ros_does_not_accept_is_refused_at_once(
 ) -> None:
     assert main(["play", "a.wav", "--topic", topic]) == 2
     assert "--topic must be words of letters" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("option", ["--frame", "--face-frame"])
+@pytest.mark.parametrize("name", ["a\udcff", "a\0b", "a\nb"])
+def test_a_frame_that_no_message_can_hold_is_refused(
+    option: str, name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["markers", option, name]) == 2
+    error = capsys.readouterr().err
+    assert f"{option} must be of printable characters" in error and error.count("\n") == 1

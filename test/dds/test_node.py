@@ -183,7 +183,7 @@ def test_a_name_that_ros_does_not_accept_is_refused_in_one_sentence(name: str) -
         for create in (
             lambda: node.create_publisher(name, MOTION),
             lambda: node.create_subscription(name, MOTION, print),
-            lambda: node.create_trigger_service(name, lambda: (True, "")),
+            lambda: node.create_trigger_service(name, lambda: ""),
         ):
             with pytest.raises(TalkerError, match="no name of a ROS topic") as error:
                 create()

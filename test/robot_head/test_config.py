@@ -79,6 +79,21 @@ def test_a_head_is_loaded_by_name_or_path(tmp_path: Path) -> None:
     assert load_head(path).joints == load_head("jaw").joints and load_head(str(path)).name == "mine"
 
 
+def test_numbers_may_have_an_exponent_without_a_point(tmp_path: Path) -> None:
+    path = tmp_path / "head.yaml"
+    text = yaml.safe_dump(JAW)
+    assert "max_acceleration: " in text
+    path.write_text(
+        "\n".join(
+            line.partition("max_acceleration")[0] + "max_acceleration: 2e2"
+            if "max_acceleration" in line
+            else line
+            for line in text.splitlines()
+        )
+    )
+    assert {joint.max_acceleration for joint in load_head(path).joints} == {200.0}
+
+
 def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
     (tmp_path / "broken.yaml").write_text("joints: {a: [")
     (tmp_path / "list.yaml").write_text("[joints]")
@@ -116,6 +131,8 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
         (("feedback",), "x" * 10**6, "at most 200 characters"),
         (("joints",), {"j" * 10**6: {}}, "at most 200 characters"),
         (("joints",), {f"joint{k}": {} for k in range(5000)}, "at most 1000"),
+        (("joints",), {"jaw\0": {}}, "all printable"),
+        (("outputs",), [{"type": "JointState", "topic": "a\nb"}], "all printable"),
         (("x" * 10**6,), 1, "unknown key"),
     ],
 )

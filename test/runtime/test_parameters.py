@@ -77,6 +77,9 @@ def test_a_file_of_another_form_is_rejected_with_the_reason(tmp_path: Path, text
         ({"seed": 1.5}, "seed is 1.5, of type float: give a int"),
         ({"seed": True}, "seed is True"),
         ({"volume": 1}, "volume is not a parameter of the talker"),
+        ({"frame_id": "a\0b"}, "give at most 1000 printable characters"),
+        ({"frame_id": "a\udcff"}, "give at most 1000 printable characters"),
+        ({"audio_topic": "a" * 100_000}, "give at most 1000 printable characters"),
     ],
 )
 def test_invalid_values_are_rejected_with_the_reason(values: dict[str, Any], message: str) -> None:
@@ -95,6 +98,8 @@ def test_an_integer_is_accepted_where_a_float_is_expected() -> None:
         ("idle=false", ("idle", False)),
         ("seed=3", ("seed", 3)),
         ("idle_after=0.2", ("idle_after", 0.2)),
+        ("idle_after=1e-1", ("idle_after", 0.1)),
+        ("guidance=2E0", ("guidance", 2.0)),
         ("model=", ("model", "")),
         ("style=none", ("style", "none")),
     ],
