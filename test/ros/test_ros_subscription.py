@@ -125,8 +125,13 @@ def test_a_latched_and_then_a_volatile_publisher_are_both_served(
 ) -> None:
     latched, _ = create_publisher(graph, RELIABILITIES[0], DURABILITIES[0])
     latched.publish(UInt32(data=1))
-    assert wait_for(lambda: 1 in numbers(subscriber), 20)
-    assert wait_for(lambda: latched.get_subscription_count() == 1, 20)
+    assert wait_for(lambda: 1 in numbers(subscriber) and subscriber.subscription.is_reliable, 20)
+
+    def durabilities() -> list[Any]:
+        ends = graph.node.get_subscriptions_info_by_topic("numbers")
+        return [end.qos_profile.durability for end in ends]
+
+    assert wait_for(lambda: durabilities() == [DurabilityPolicy.VOLATILE], 20)
     volatile, incompatible = create_publisher(graph, RELIABILITIES[0])
     assert wait_for(volatile.get_subscription_count, 20)
     volatile.publish(UInt32(data=2))
