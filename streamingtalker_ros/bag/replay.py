@@ -123,7 +123,7 @@ class OfflineTalker:
         self._now = 0.0  # s since `start`
         self._has_audio = False
         self._frames: list[TimedFrame] = []
-        self._audio_decoder = AudioMessageDecoder(self.reject)
+        self._audio_decoder = AudioMessageDecoder(self.reject, parameters.audio_format)
         self._network_delay: float | None = (
             None  # s from the end of a packet to its recording, the least so far
         )

@@ -42,6 +42,8 @@ _MAX_LATE_MP3_PACKETS: Final = 2  # in a row that are dropped; more show that st
 _DISCONTINUITY_NS: Final = round(MAX_GAP_S * NS_PER_S)
 _MIN_PCM_SAMPLES: Final = 256  # that distinguish PCM from coded bytes, by
 _MIN_PCM_CORRELATION: Final = 0.8  # the correlation of neighbouring samples
+_MIN_8_BIT_SAMPLES: Final = 16  # that distinguish PCM of printable bytes from text, by the correlation or
+_MAX_8_BIT_LEVEL: Final = 6.0  # their standard deviation
 _MAX_PCM_BYTES: Final = 16_384  # of a payload that are looked at
 
 
@@ -50,10 +52,12 @@ class AudioMessageDecoder:
 
     Args:
         reject: called with (kind, reason) for each message that cannot be used.
+        default_format: format of PCM that nothing describes.
     """
 
-    def __init__(self, reject: Callable[[str, str], Any]) -> None:
+    def __init__(self, reject: Callable[[str, str], Any], default_format: AudioFormat | None = None) -> None:
         self._reject = reject
+        self._default_format = default_format or AudioFormat()
         self._coding: Literal["pcm", "mp3"] | None = None  # as audio_info described it
         self._format: AudioFormat | None = None  # of PCM, from audio_info
         self._info_error: str | None = None  # why the audio that audio_info describes cannot be decoded
@@ -153,6 +157,8 @@ class AudioMessageDecoder:
                 return []
         found = container.identify(packet.payload)
         is_mp3 = self._coding == "mp3" or self._detected_packets >= _MIN_DETECTED_PACKETS
+        if found is not None and "text" in found.name and self._is_8_bit_pcm(packet):
+            found = None
         if found is not None and not (found is container.TEXT and is_mp3):  # LAME pads frames with letters
             return self._begin_file(packet, found)
         if self._wav is not None:
@@ -161,7 +167,7 @@ class AudioMessageDecoder:
             self._held = packet.payload
             return []
         if self._push is not None or self._rejected is not None:
-            if self._continues_file(packet.payload):
+            if self._continues_file(packet):
                 return self._continue_file(packet)
             self._end_file()
         if self._info_error:
@@ -284,13 +290,13 @@ class AudioMessageDecoder:
         self._rejected = f"what follows {found.name} in later messages is not audio: send files whole"
         return _float_packet(packet, samples, rate, packet.stamp)
 
-    def _continues_file(self, payload: bytes) -> bool:
+    def _continues_file(self, packet: AudioPacket) -> bool:
         """Return whether a payload without a signature continues the file of the messages before."""
         if self._rejected is not None and self._rejects_text:
-            return container.is_text_fragment(payload)
+            return container.is_text_fragment(packet.payload) and not self._is_8_bit_pcm(packet)
         if self._is_sticky:
             return True
-        return not self._looks_like_pcm(payload)
+        return not self._looks_like_pcm(packet.payload)
 
     def _continue_file(self, packet: AudioPacket) -> list[AudioPacket]:
         """Decode or drop a message that continues a file."""
@@ -326,7 +332,7 @@ class AudioMessageDecoder:
 
     def _looks_like_pcm(self, payload: bytes) -> bool:
         """Return whether a payload without a signature is PCM: neighbouring samples resemble each other."""
-        audio_format = self._format or AudioFormat()
+        audio_format = self._format or self._default_format
         count = min(len(payload), _MAX_PCM_BYTES) // audio_format.frame_bytes
         if count < _MIN_PCM_SAMPLES:
             return False
@@ -337,6 +343,24 @@ class AudioMessageDecoder:
         channel -= channel.mean()
         energy = float(np.square(channel).sum())
         return energy > 0 and float((channel[1:] * channel[:-1]).sum()) > _MIN_PCM_CORRELATION * energy
+
+    def _is_8_bit_pcm(self, packet: AudioPacket) -> bool:
+        """Return whether a payload of printable bytes is PCM of 8 bits rather than text.
+
+        A converter with an offset returns such bytes. They change little from one sample to the next, where
+        text has spaces and capitals.
+        """
+        audio_format = packet.format or self._default_format
+        if audio_format.encoding not in ("u8", "s8"):
+            return False
+        channel = np.frombuffer(packet.payload[:_MAX_PCM_BYTES], np.uint8)[:: audio_format.channels]
+        if len(channel) < _MIN_8_BIT_SAMPLES:
+            return False
+        channel = channel - channel.mean()
+        energy = float(np.square(channel).sum())
+        if energy < len(channel) * _MAX_8_BIT_LEVEL**2:
+            return True
+        return float((channel[1:] * channel[:-1]).sum()) > _MIN_PCM_CORRELATION * energy
 
     def _detect_mp3(self, payload: bytes) -> bool:
         """Return whether a payload that is not declared as MP3 is MP3.

@@ -190,7 +190,7 @@ class AudioReceiver:
     def _decoder(self, publisher: str) -> AudioMessageDecoder:
         decoder = self._decoders.get(publisher)
         if decoder is None:
-            decoder = self._decoders[publisher] = AudioMessageDecoder(self._sink.reject)
+            decoder = self._decoders[publisher] = AudioMessageDecoder(self._sink.reject, self._default_format)
             info = self._infos.get(publisher[:_PARTICIPANT_CHARS])
             if info is None and self._infos:
                 info = self._infos[next(reversed(self._infos))]

@@ -19,7 +19,7 @@ PAGES = [*sorted(set(ROOT.glob("*.md")) - {ROOT / "CHANGELOG.md"}), *sorted((ROO
 CALLS = (("streamingtalker",), ("-m", "streamingtalker_ros"))
 END_OF_COMMAND = re.compile(r"\s(?:\||&&|;|>|&)\s?|\n")
 # options of other tools that a page names without the tool
-FOREIGN_OPTIONS = {"--free", "--soak", "--system-site-packages"}
+FOREIGN_OPTIONS = {"--free", "--show-args", "--soak", "--system-site-packages"}
 
 
 @pytest.fixture(scope="module")

@@ -6,6 +6,7 @@ from __future__ import annotations
 import io
 import threading
 from itertools import pairwise
+from typing import Literal
 
 import av
 import numpy as np
@@ -14,8 +15,9 @@ import pytest
 import soundfile
 
 from streamingtalker_ros.audio.constants import NS_PER_S, SAMPLE_RATE
-from streamingtalker_ros.audio.packet import AudioPacket
+from streamingtalker_ros.audio.packet import AudioFormat, AudioPacket
 from streamingtalker_ros.audio.resample import to_16k
+from streamingtalker_ros.messaging.audio_decoder import AudioMessageDecoder
 from support.coded_audio import START, DecoderHarness, audio_info, decode_pcm
 from support.waiting import wait_for
 
@@ -135,6 +137,29 @@ def test_pcm_is_never_held_for_a_signature() -> None:
         cuts = [0, *np.sort(random.integers(0, len(data), 500)).tolist(), len(data)]
         packets, harness = receive([data[start:end] for start, end in pairwise(cuts) if end > start])
         assert b"".join(packet.payload for packet in packets) == data and not harness.rejected
+
+
+@pytest.mark.parametrize("encoding, offset", [("u8", 0.0), ("u8", -0.3), ("s8", 0.3), ("s8", 0.6)])
+@pytest.mark.parametrize("size", [32, 80, 160, 640, 4096])
+@pytest.mark.parametrize("is_announced", [True, False])
+def test_pcm_of_8_bits_with_an_offset_is_no_text(
+    encoding: Literal["u8", "s8"], offset: float, size: int, is_announced: bool
+) -> None:
+    voice = np.clip(0.2 * VOICE / np.abs(VOICE).max() + offset, -1, 1)
+    data = np.round(voice * 127).astype(np.int8)
+    payload = data.tobytes() if encoding == "s8" else (data.astype(np.int16) + 128).astype(np.uint8).tobytes()
+    harness = DecoderHarness()
+    if is_announced:
+        harness.decoder.on_audio_info(audio_info("wave", encoding))
+    else:
+        harness.decoder = AudioMessageDecoder(
+            lambda kind, reason: harness.rejected.append((kind, reason)), AudioFormat(16000, 1, encoding)
+        )
+    packets = [packet for part in cut(payload, size) for packet in harness.decode_message(part)]
+    assert not harness.rejected and b"".join(packet.payload for packet in packets) == payload
+    assert not harness.decode_message(b'{"detail": "quota exceeded", "status": 429} ' * 5)
+    assert "JSON" in harness.rejected[0][1]
+    assert harness.decode_message(payload[:4096])
 
 
 def test_a_message_of_several_formats_gives_packets_with_their_own_stamps() -> None:
