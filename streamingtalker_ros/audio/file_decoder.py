@@ -13,7 +13,7 @@ import contextlib
 import io
 import os
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from typing import IO, Any, Final, TypeAlias
 
 import numpy as np
@@ -331,7 +331,7 @@ def _read_block(sound: soundfile.SoundFile, frames: int) -> Samples:
 
 
 @contextlib.contextmanager
-def _without_notes() -> Iterator[None]:
+def _without_notes() -> Generator[None, None, None]:
     """Drop what C libraries write to stderr: libmpg123 reports damaged frames there by itself."""
     try:
         stderr, null = os.dup(2), os.open(os.devnull, os.O_WRONLY)

@@ -34,7 +34,7 @@ FORMATS = {
 @pytest.fixture(scope="module")
 def stereo() -> npt.NDArray[np.float32]:
     """Two voices, of which the second cancels the first for a while."""
-    pcm, _ = soundfile.read(DEMO_AUDIO, dtype="float32")
+    pcm = np.asarray(soundfile.read(DEMO_AUDIO, dtype="float32")[0], np.float32)
     left = np.resize(pcm, SECONDS * 16000)
     right = 0.5 * np.roll(left, 4000)
     right[100_000:200_000] = -left[100_000:200_000]
