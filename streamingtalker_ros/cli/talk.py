@@ -17,6 +17,7 @@ from streamingtalker_ros.runtime import parameters
 from streamingtalker_ros.supervision import Supervisor
 
 if TYPE_CHECKING:
+    from streamingtalker_ros.model.protocol import TalkerProtocol
     from streamingtalker_ros.runtime.worker import TalkerWorker
 
 HELP = "generate face motion from an audio topic, without a ROS installation"
@@ -81,24 +82,30 @@ def run(args: argparse.Namespace) -> int:
         check_output_file(args.stats, option="--stats", inputs=[args.params])
     file = parameters.ParameterFile(args.params, [parameters.parse_assignment(text) for text in args.param])
     values = file.read()
+    # here, since torch loads slowly: an invalid parameter is reported at once, and outside of the supervisor
+    # a signal ends the command at once
+    from streamingtalker_ros.runtime import worker
+
+    start = time.monotonic()
+    talker = worker.load_talker(values)
     with Supervisor() as supervisor:
-        _talk(values, file, args, supervisor)
+        _talk(talker, start, values, file, args, supervisor)
     return supervisor.exit_code
 
 
 def _talk(
+    talker: TalkerProtocol,
+    start: float,
     values: parameters.TalkerParameters,
     file: parameters.ParameterFile,
     args: argparse.Namespace,
     supervisor: Supervisor,
 ) -> None:
     """Run the node until the command is to stop."""
-    # here, since torch and DDS load slowly: an invalid parameter is reported at once
     from streamingtalker_ros.dds.talker_node import TalkerNode
 
-    start = time.monotonic()
-    node = TalkerNode(values, args.namespace, args.domain, warn=print_warning)
-    talker, worker = node.worker.talker, node.worker
+    node = TalkerNode(values, args.namespace, args.domain, talker, print_warning)
+    worker = node.worker
     try:
         print_line(
             f"talker ready in {time.monotonic() - start:.1f} s: model {talker.name} on {talker.device}, "
