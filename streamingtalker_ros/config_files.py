@@ -91,7 +91,7 @@ def parse_yaml(text: str, where: str) -> Any:
         Its content: mappings, lists and scalars; None for an empty text.
 
     Raises:
-        TalkerError: if it is not YAML, is longer than `MAX_YAML_BYTES` or nested too deeply, has a value that
+        TalkerError: if it is not YAML, repeats a key, is longer than `MAX_YAML_BYTES` or nested too deeply, has a value that
             cannot be represented (a date, a number), or merges more than `_MAX_MERGED_KEYS`.
     """
     if len(text) > MAX_YAML_BYTES:
@@ -113,9 +113,26 @@ def parse_yaml(text: str, where: str) -> Any:
 
 
 class _Loader(yaml.SafeLoader):
-    """The safe loader with a bound on merge keys, which can double the size of a mapping line by line."""
+    """The safe loader without repeated keys, and with a bound on merged ones.
+
+    Of a repeated key the last value would win without a word. Merge keys can double the size of a mapping
+    line by line.
+    """
+
+    def __init__(self, stream: str) -> None:
+        super().__init__(stream)
+        self._checked: set[yaml.MappingNode] = set()  # with merged keys, which its own may repeat
 
     def flatten_mapping(self, node: yaml.MappingNode) -> None:
+        if node not in self._checked:
+            self._checked.add(node)
+            keys: set[tuple[str, str]] = set()
+            for key, _ in node.value:
+                if isinstance(key, yaml.ScalarNode) and key.value != "<<":
+                    if (key.tag, key.value) in keys:
+                        problem = f"{shorten(key.value, 40)} is given twice"
+                        raise yaml.constructor.ConstructorError(None, None, problem, key.start_mark)
+                    keys.add((key.tag, key.value))
         super().flatten_mapping(node)
         if len(node.value) > _MAX_MERGED_KEYS:
             raise yaml.constructor.ConstructorError(

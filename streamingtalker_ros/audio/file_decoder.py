@@ -242,7 +242,9 @@ def _unreadable(name: str, container: Container | None, error: Exception) -> Tal
         reason = " ".join(str(error).rpartition(": ")[2].split()).rstrip(".")[:200] or type(error).__name__
     kind = f" ({container.name})" if container else ""
     if container is None:
-        reason = "it names no known format; bare PCM has no header" if "recogni" in reason else reason
+        # libsndfile says of bytes without an MP3 frame that the file does not exist
+        is_unknown = "recogni" in reason or "does not exist" in reason
+        reason = "it names no known format; bare PCM has no header" if is_unknown else reason
     return TalkerError(f"{name}{kind} cannot be read as audio ({reason}): convert it to WAV first")
 
 

@@ -119,7 +119,15 @@ class Subscription:
     queued_bytes: int = 0
 
     def append(self, sample: Any, size: int) -> bool:
-        """Queue a message; return whether older ones had to be dropped for it."""
+        """Queue a message.
+
+        Args:
+            sample: As the reader returned it.
+            size: Its serialized size in bytes.
+
+        Returns:
+            Whether older messages had to be dropped for it.
+        """
         dropped = self.dropped
         while self.queue and (len(self.queue) >= self.depth or self.queued_bytes + size > MAX_MESSAGE_BYTES):
             self.dropped += 1

@@ -73,7 +73,11 @@ class TimeBudget:
         self._updated = now
 
     def charge(self, seconds: float) -> None:
-        """Count time that was used; the budget may become negative."""
+        """Count time that was used; the budget may become negative.
+
+        Args:
+            seconds: Its duration.
+        """
         self._update()
         self._left -= seconds
 

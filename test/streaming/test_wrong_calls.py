@@ -63,6 +63,11 @@ def assert_equal_frames(one: Any, two: Any) -> None:
 class Hostile:
     """An object whose conversions raise what nobody expects."""
 
+    def __repr__(
+        self,
+    ) -> str:  # part of the names of the tests, which each process of pytest-xdist must give alike
+        return "Hostile()"
+
     def __int__(self) -> int:
         raise ZeroDivisionError
 
