@@ -45,6 +45,9 @@ EXIT_THREAD_FAILED: Final = 70
 EXIT_DEFECT: Final = 1
 """After an exception that no part of the program expects, and its traceback."""
 
+EXIT_INTERRUPTED: Final = 130
+"""After SIGINT, as of a shell."""
+
 SHUTDOWN_TIMEOUT_S: Final = 5.0
 """Time from a thread's failure until the process is ended in any case."""
 
@@ -66,6 +69,8 @@ def run_and_exit(main: Callable[[], int]) -> NoReturn:
         code = main()
     except SystemExit:
         raise
+    except KeyboardInterrupt:  # before the program handles signals
+        os._exit(EXIT_INTERRUPTED)
     except BaseException:
         print_line(traceback.format_exc().rstrip(), error=True)  # which never blocks
         os._exit(EXIT_DEFECT)

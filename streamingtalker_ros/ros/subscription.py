@@ -182,7 +182,7 @@ class AdaptiveSubscription:
 
     def _replace(self, type_name: str, is_reliable: bool) -> None:
         if self._next is not None:
-            self._finish_replacing()
+            self._empty_and_finish()
         self._passed.clear()
         self._held_in_a_row = 0
         self._last_message_time = time.monotonic()
@@ -228,7 +228,7 @@ class AdaptiveSubscription:
             self._held_in_a_row += 1
             # the executor takes a message of each subscription in turn
             if self._held_in_a_row >= _EMPTY_AFTER:
-                self._finish_replacing()
+                self._empty_and_finish()
         elif source is self._current:
             self._last_message_time = time.monotonic()
             self._held_in_a_row = 0
@@ -246,7 +246,23 @@ class AdaptiveSubscription:
     def _check_replacing(self) -> None:
         """End a replacement if the old subscription is empty."""
         if self._next is not None and time.monotonic() - self._last_message_time >= QUIET_S:
-            self._finish_replacing()
+            self._empty_and_finish()
+
+    def _empty_and_finish(self) -> None:
+        """Handle what still waits in the old subscription, then end the replacement.
+
+        The executor may have been busy since the last message. A message that cannot be deserialized is taken
+        as if there were none, so that one such answer does not mean that the subscription is empty.
+        """
+        old, handle = self._current, self._current.handle.handle
+        for _ in range(self._depth):
+            with handle:
+                taken = handle.take_message(old.handle.msg_type, False)
+            if taken is not None:
+                self._on_source(old, *taken)
+            if self._next is None:  # the old one has reached what the new one received first
+                return
+        self._finish_replacing()
 
     def _finish_replacing(self) -> None:
         assert self._next is not None
