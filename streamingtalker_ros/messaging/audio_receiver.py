@@ -155,17 +155,22 @@ class AudioReceiver:
             if len(self._frame_ids) >= _MAX_PUBLISHERS:
                 self._frame_ids.clear()
             self._frame_ids[publisher] = frame_id
+        followed = self._followed
         if not self._follow(publisher, arrival):
             self._sink.count_other_publisher()
             return
         packets = self._decoder(publisher).decode(message, type_name, now_ns, arrival)
-        self._last_arrival, self._last_seconds = arrival, 0.0
+        seconds, is_used = 0.0, False
         for packet in packets:
             audio_format = packet.format or self._default_format
-            self._last_seconds += len(packet.payload) / (audio_format.frame_bytes * audio_format.sample_rate)
+            seconds += len(packet.payload) / (audio_format.frame_bytes * audio_format.sample_rate)
             if self._voice:
                 packet = dataclasses.replace(packet, publisher=str(self._voice))
-            self._sink.push(packet)
+            is_used |= self._sink.push(packet)
+        if publisher != followed and not is_used:  # what cannot be used must not hide another voice
+            self._followed = followed
+        else:
+            self._last_arrival, self._last_seconds = arrival, seconds
 
     def reset(self) -> None:
         """Forget files that messages continue and the followed publisher; call it before the end, too."""

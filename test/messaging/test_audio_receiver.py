@@ -119,6 +119,20 @@ def test_the_other_publisher_is_followed_when_the_first_has_fallen_silent(talker
     assert topic.harness.warnings == [] and topic.harness.statistics.streams == 2
 
 
+def test_messages_that_cannot_be_used_hide_no_voice(talker: Talker) -> None:
+    """Of a damaged or hostile sender, before and beside the voice."""
+    topic, pcm = Topic(talker), voice(1.0)
+    for index in range(100):
+        at = START + 0.01 * index
+        message = message_types.message_class(TYPE)()  # without data
+        topic.harness.at(
+            at, lambda message=message, at=at: topic.receiver.on_audio(message, TYPE, SPEECH, S0, at)
+        )
+    topic.send(MICROPHONE, pcm, 0.3)
+    topic.harness.run(3.0)
+    assert_spoken(topic.harness.audio, talker, pcm)
+
+
 def test_a_sentence_that_is_still_played_is_not_silence(talker: Talker) -> None:
     topic, sentence = Topic(talker), voice(4.0)
     topic.send(SPEECH, sentence, is_live=False)
