@@ -91,8 +91,8 @@ def parse_yaml(text: str, where: str) -> Any:
         Its content: mappings, lists and scalars; None for an empty text.
 
     Raises:
-        TalkerError: if it is not YAML, repeats a key, is longer than `MAX_YAML_BYTES` or nested too deeply, has a value that
-            cannot be represented (a date, a number), or merges more than `_MAX_MERGED_KEYS`.
+        TalkerError: if it is not YAML, repeats a key, is longer than `MAX_YAML_BYTES` or nested too deeply,
+            has a value that cannot be represented (a date, a number), or merges more than `_MAX_MERGED_KEYS`.
     """
     if len(text) > MAX_YAML_BYTES:
         raise TalkerError(

@@ -63,9 +63,7 @@ def assert_equal_frames(one: Any, two: Any) -> None:
 class Hostile:
     """An object whose conversions raise what nobody expects."""
 
-    def __repr__(
-        self,
-    ) -> str:  # part of the names of the tests, which each process of pytest-xdist must give alike
+    def __repr__(self) -> str:  # tests are named by it, alike in each process
         return "Hostile()"
 
     def __int__(self) -> int:
