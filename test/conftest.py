@@ -102,6 +102,7 @@ _REASONS: Final[dict[str, Callable[[pytest.Config], str]]] = {
 """Marker -> function that returns why a test so marked cannot run here, or an empty string."""
 
 
+@pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the groups
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Skip each test whose marker names something that is absent; group the tests for pytest-xdist."""
     if config.pluginmanager.hasplugin("xdist"):

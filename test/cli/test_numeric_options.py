@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from streamingtalker_ros.cli.argument_types import integer, number
+from streamingtalker_ros.cli.argument_types import RangeError, integer, number
 from streamingtalker_ros.cli.command_parser import CommandParser
 from streamingtalker_ros.cli.main import create_parser, main
 
@@ -44,7 +44,10 @@ def numeric_options() -> Iterator[tuple[tuple[str, ...], str]]:
         for action in parser.actions:
             if action.type in (None, str, Path) or not action.option_strings:
                 continue
-            yield path, action.option_strings[-1]
+            try:
+                action.type("word")
+            except RangeError:
+                yield path, action.option_strings[-1]
 
 
 OPTIONS = sorted(set(numeric_options()))
