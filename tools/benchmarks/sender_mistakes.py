@@ -153,7 +153,7 @@ def main() -> int:
     Returns:
         The exit code: 1 if a mistake costs more than 2 % of the frames.
     """
-    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n\n")[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n\n")[0], allow_abbrev=False)
     parser.add_argument("--seconds", type=float, default=6.0)
     parser.add_argument("--variant", choices=("ros-drivers", "mgonzs13"))
     args = parser.parse_args()

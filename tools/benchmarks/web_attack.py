@@ -177,7 +177,9 @@ def main() -> int:
     Returns:
         The exit code.
     """
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0] if __doc__ else None)
+    parser = argparse.ArgumentParser(
+        description=__doc__.partition("\n")[0] if __doc__ else None, allow_abbrev=False
+    )
     parser.add_argument("--seconds", type=float, default=8.0, help="to measure, for each attack")
     parser.add_argument("--only", nargs="*", help="names of attacks")
     args = parser.parse_args()
