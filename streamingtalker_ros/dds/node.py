@@ -84,6 +84,23 @@ class _RawMessage:
     sample_info: Any = None
 
 
+@dataclass(frozen=True)
+class DiscoveredPublisher:
+    """A publisher of the domain.
+
+    Attributes:
+        topic: The DDS topic.
+        type_name: The DDS type name.
+        is_reliable: Whether it is reliable, or best effort.
+        is_latched: Whether it is transient local, or volatile.
+    """
+
+    topic: str
+    type_name: str
+    is_reliable: bool
+    is_latched: bool
+
+
 class _RawType:
     """Takes the place of a message class in a reader, so that reading costs nothing but a copy."""
 
@@ -472,19 +489,25 @@ class DdsNode:
         self._subscribe(reader, full_name, message_types.service_class(request), respond, depth=_MAX_REQUESTS)
         self.publish_graph_info()
 
-    def on_publisher_discovered(self, callback: Callable[[str, str, bool], object]) -> None:
+    def on_publisher_discovered(self, callback: Callable[[DiscoveredPublisher], object]) -> None:
         """Register a callback for publishers.
 
         Args:
-            callback: Called with the DDS topic, the DDS type name and whether it is reliable, for each
-                publisher of the domain that is discovered.
+            callback: Called with each publisher of the domain that is discovered.
         """
         builtin = self._dds["builtin"]
         reader = builtin.BuiltinDataReader(self.participant, builtin.BuiltinTopicDcpsPublication)
-        best_effort = self._policy.Reliability.BestEffort
+        policy = self._policy
 
         def discovered(endpoint: Any) -> None:
-            callback(endpoint.topic_name, endpoint.type_name, best_effort not in endpoint.qos)
+            callback(
+                DiscoveredPublisher(
+                    endpoint.topic_name,
+                    endpoint.type_name,
+                    policy.Reliability.BestEffort not in endpoint.qos,
+                    policy.Durability.Volatile not in endpoint.qos,
+                )
+            )
 
         self._subscribe(reader, "the discovery", None, discovered)
 

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from streamingtalker_ros.dds import message_types
-from streamingtalker_ros.dds.node import DdsNode, Subscription
+from streamingtalker_ros.dds.node import DdsNode, DiscoveredPublisher, Subscription
 from streamingtalker_ros.face.default_head.assemble import default_rig
 from streamingtalker_ros.messaging import audio_common, face_message_builder
 from streamingtalker_ros.messaging.audio_receiver import AudioReceiver
@@ -88,9 +88,8 @@ class TalkerNode:
         self._diagnostics_writer = self.dds_node.create_publisher("/diagnostics", _DIAGNOSTICS_TYPE)
         self.dds_node.create_trigger_service("~/reset", self._on_reset)
         self.dds_node.create_trigger_service("~/interrupt", self._on_interrupt)
-        self._info_subscription = self.dds_node.create_subscription(
-            parameters.audio_info_topic, audio_common.INFO_TYPE, self._on_audio_info
-        )
+        self._info_subscriptions: dict[tuple[bool, bool], Subscription] = {}  # by reliability and durability
+        self._subscribe_info(reliable=True, latched=False)
         self.dds_node.watch_node_names()
         self.dds_node.on_publisher_discovered(self._on_publisher_discovered)
         self.dds_node.create_timer(_DIAGNOSTICS_PERIOD_S, self._publish_diagnostics)
@@ -109,22 +108,28 @@ class TalkerNode:
 
     # -------------------------------------------------------------------------------------------------- input
 
-    def _on_publisher_discovered(self, topic: str, type_name: str, reliable: bool) -> None:
-        """Subscribe to the type of a publisher of audio, and best effort, too, if it is.
+    def _on_publisher_discovered(self, publisher: DiscoveredPublisher) -> None:
+        """Subscribe to the type of a publisher of audio, and with the QoS of one that offers another.
 
-        A best-effort subscription alone would lose messages of reliable publishers.
+        A best-effort subscription alone would lose messages of reliable publishers, and a latched one would
+        receive nothing from volatile ones.
         """
+        topic = publisher.topic
+        if topic == "rt" + self.dds_node.resolve_name(self.parameters.audio_info_topic):
+            if publisher.type_name == message_types.dds_typename(audio_common.INFO_TYPE):
+                self._subscribe_info(publisher.is_reliable, publisher.is_latched)
+            return
         if topic != "rt" + self.dds_node.resolve_name(self.parameters.audio_topic):
             return
         for name, variant in audio_common.AUDIO_TYPES.items():
-            if message_types.dds_typename(name) == type_name:
+            if message_types.dds_typename(name) == publisher.type_name:
                 self._subscribe_audio(name, variant, reliable=True)
-                if not reliable:
+                if not publisher.is_reliable:
                     self._subscribe_audio(name, variant, reliable=False)
                 return
         self.worker.reject(
             "type",
-            f"the publisher of {topic[2:]} sends {type_name}: send AudioData or "
+            f"the publisher of {topic[2:]} sends {publisher.type_name}: send AudioData or "
             "AudioDataStamped (ros-drivers), or AudioStamped (mgonzs13)",
         )
 
@@ -138,8 +143,18 @@ class TalkerNode:
                 variant,
             )
 
-    def _on_audio_info(self, message: Any) -> None:
-        publisher = self.dds_node.publisher_id(self._info_subscription, message)
+    def _subscribe_info(self, reliable: bool, latched: bool) -> None:
+        """Subscribe to the audio's format; messages that two subscriptions receive are the same."""
+        if (reliable, latched) not in self._info_subscriptions:
+            self._info_subscriptions[reliable, latched] = self.dds_node.create_subscription(
+                self.parameters.audio_info_topic,
+                audio_common.INFO_TYPE,
+                lambda message: self._on_audio_info(message, self._info_subscriptions[reliable, latched]),
+                self.dds_node.qos(reliable=reliable, latched=latched),
+            )
+
+    def _on_audio_info(self, message: Any, subscription: Subscription) -> None:
+        publisher = self.dds_node.publisher_id(subscription, message)
         self._audio_receiver.on_audio_info(message, publisher)
 
     def _on_audio(self, message: Any, type_name: str, reliable: bool) -> None:

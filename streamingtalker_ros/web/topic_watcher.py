@@ -22,7 +22,7 @@ import numpy as np
 from streamingtalker_ros.audio.constants import NS_PER_S, SAMPLE_RATE
 from streamingtalker_ros.audio.packet import AudioFormat
 from streamingtalker_ros.dds import message_types
-from streamingtalker_ros.dds.node import DdsNode
+from streamingtalker_ros.dds.node import DdsNode, DiscoveredPublisher
 from streamingtalker_ros.errors import TalkerError
 from streamingtalker_ros.face.arkit import ARKIT_NAMES, INDEX
 from streamingtalker_ros.messaging import audio_common, face_messages
@@ -254,18 +254,18 @@ class TopicWatcher:
             lambda epoch: protocol.encode_blendshapes(epoch, index, time, weights, head, message.speaking)
         )
 
-    def _on_publisher_discovered(self, topic: str, type_name: str, reliable: bool) -> None:
+    def _on_publisher_discovered(self, publisher: DiscoveredPublisher) -> None:
         node = self._node
-        if node is None or topic != "rt" + node.resolve_name(self._audio_topic):
+        if node is None or publisher.topic != "rt" + node.resolve_name(self._audio_topic):
             return
         for name, variant in audio_common.AUDIO_TYPES.items():
-            if message_types.dds_typename(name) != type_name or name in self._audio_types:
+            if message_types.dds_typename(name) != publisher.type_name or name in self._audio_types:
                 continue
 
             def on_message(message: Any, name: str = name) -> None:
                 self._on_audio(message, name)
 
-            qos = node.qos(depth=AUDIO_QUEUE_DEPTH, reliable=reliable)
+            qos = node.qos(depth=AUDIO_QUEUE_DEPTH, reliable=publisher.is_reliable)
             self._audio_types[name] = node.create_subscription(
                 self._audio_topic, name, on_message, qos, variant
             )

@@ -34,7 +34,9 @@ def talker() -> Any:
 class Sender:
     """A node that publishes audio with any stamps."""
 
-    def __init__(self, domain: int, variant: Any = "ros-drivers", name: str = "sender") -> None:
+    def __init__(
+        self, domain: int, variant: Any = "ros-drivers", name: str = "sender", info: bool = True
+    ) -> None:
         self._type_name = audio_common.PUBLISHED_TYPES[variant]
         self._message_class = message_types.message_class(self._type_name, variant)
         self.node = DdsNode(name, "", domain)
@@ -42,7 +44,7 @@ class Sender:
             "audio", self._type_name, self.node.qos(depth=1000), variant
         )
         self._info_writer: Any = None
-        if variant == "ros-drivers":
+        if info and variant == "ros-drivers":
             self._info_writer = self.node.create_publisher("audio_info", audio_common.INFO_TYPE)
         self.node.start()
         assert wait_for(lambda: matched_readers(self._writer))
@@ -69,14 +71,15 @@ class Sender:
             self.publish(pcm[round(sent.begin * RATE) : round(sent.end * RATE)], stamp)
 
     def close(self) -> None:
+        self._writer = self._info_writer = None  # a writer is in the graph as long as it is referenced
         self.node.close()
 
 
 class Room:
     """A talker node and its diagnostics in a domain of their own."""
 
-    def __init__(self, talker: Any, **parameters: Any) -> None:
-        self.domain, self.warnings = own_domain(), []
+    def __init__(self, talker: Any, domain: int | None = None, **parameters: Any) -> None:
+        self.domain, self.warnings = domain or own_domain(), []
         self.node = TalkerNode(
             TalkerParameters(**parameters), "", self.domain, talker=talker, warn=self.warnings.append
         )
@@ -204,3 +207,29 @@ def test_after_a_best_effort_publisher_reliable_ones_are_still_received_reliably
     assert room.node.worker.statistics()["packets"] == 20
     sender.close()
     room.close()
+
+
+@pytest.mark.parametrize("reliable, latched", [(True, True), (False, False), (True, False)])
+def test_the_format_is_received_with_any_qos_and_before_the_talker_starts_if_latched(
+    talker: Any, reliable: bool, latched: bool
+) -> None:
+    domain = own_domain()
+    announcer = DdsNode("announcer", "", domain)
+    writer = announcer.create_publisher(
+        "audio_info", audio_common.INFO_TYPE, announcer.qos(depth=1, reliable=reliable, latched=latched)
+    )
+    info = message_types.message_class(audio_common.INFO_TYPE)()
+    audio_common.to_audio_info(info, AudioFormat(8000, 1, "s16"))
+    if latched:
+        writer.write(info)
+    room = Room(talker, domain=domain)
+    if not latched:
+        assert wait_for(lambda: matched_readers(writer))
+        writer.write(info)
+    sender = Sender(domain, info=False)
+    time.sleep(0.3)  # another topic: the audio may overtake it
+    sender.publish(voice(SECONDS)[::2], time.time_ns())
+    assert wait_for(lambda: room.node.worker.statistics()["idle_frames"] > 5)
+    assert room.node.worker.statistics()["frames"] == SECONDS * 25 and room.warnings == []
+    for node in (sender, announcer, room):
+        node.close()

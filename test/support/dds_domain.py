@@ -3,13 +3,33 @@
 
 from __future__ import annotations
 
+import fcntl
 import itertools
 import os
-from typing import Any
+import tempfile
+from collections import deque
+from pathlib import Path
+from typing import Any, Final
 
+_DOMAINS: Final = 100  # above, a domain's ports collide with those that the system hands out
+_MAX_HELD: Final = 30  # by one process: what a test took long ago is free again
 _numbers = itertools.count(13 * os.getpid())
+_held: deque[int] = deque()  # file descriptors of locks, which the system releases at the end of the process
 
 
 def own_domain() -> Any:
-    """A number of 1 to 100: above, a domain's ports collide with those that the system hands out."""
-    return 1 + next(_numbers) % 100
+    """A number of 1 to 100 that no other process of tests uses at present."""
+    for number in itertools.islice(_numbers, 10 * _DOMAINS):
+        domain = 1 + number % _DOMAINS
+        path = Path(tempfile.gettempdir()) / f"streamingtalker-test-domain-{domain}.lock"
+        lock = os.open(path, os.O_CREAT | os.O_WRONLY, 0o666)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            os.close(lock)
+            continue
+        _held.append(lock)
+        if len(_held) > _MAX_HELD:
+            os.close(_held.popleft())
+        return domain
+    raise RuntimeError("other processes of tests use all domains")
