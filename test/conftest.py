@@ -40,9 +40,9 @@ if TYPE_CHECKING:
 SPEECH_SAMPLES: Final = 64_000  # 4 s
 _TESTS: Final = Path(__file__).parent
 
-# `make test` runs two processes (pytest-xdist, `-n 2 --dist loadgroup`): one for the tests that follow the
-# clock, one after another, the other for those that only compute
-_REAL_TIME_FOLDERS: Final = ("bag", "cli", "dds", "examples", "ros", "runtime", "soak", "web")
+# `make test` runs two processes (pytest-xdist, `-n 2 --dist loadgroup`): tests that follow the clock run one
+# after another in one of them, beside the other files, which are distributed
+_REAL_TIME_FOLDERS: Final = ("dds", "ros", "soak", "web")
 
 
 if int(pytest.__version__.split(".")[0]) >= 7:  # Humble's is older, and looks at the asked folder alone
@@ -107,8 +107,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     """Skip each test whose marker names something that is absent; group the tests for pytest-xdist."""
     if config.pluginmanager.hasplugin("xdist"):
         for item in items:
-            folder = item.path.relative_to(_TESTS).parts[0]
-            group = "real time" if folder in _REAL_TIME_FOLDERS else "computation"
+            path = item.path.relative_to(_TESTS)
+            group = "real time" if path.parts[0] in _REAL_TIME_FOLDERS else path.as_posix()
             item.add_marker(pytest.mark.xdist_group(group))
     for marker, get_reason in _REASONS.items():
         marked = [item for item in items if item.get_closest_marker(marker)]
