@@ -44,6 +44,7 @@ def numeric_options() -> Iterator[tuple[tuple[str, ...], str]]:
         for action in parser.actions:
             if action.type in (None, str, Path) or not action.option_strings:
                 continue
+            assert callable(action.type)
             try:
                 action.type("word")
             except RangeError:
