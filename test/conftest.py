@@ -22,7 +22,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch: small networks on
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -38,10 +38,6 @@ if TYPE_CHECKING:
     from streamingtalker_ros import Talker
 
 SPEECH_SAMPLES: Final = 64_000  # 4 s
-_TESTS: Final = Path(__file__).parent
-
-# `make test` runs two processes (pytest-xdist, `-n 2 --dist loadgroup`): tests that follow the clock run one
-# after another in one of them, beside the other files, which are distributed
 _REAL_TIME_FOLDERS: Final = ("dds", "ros", "soak", "web")
 
 
@@ -102,14 +98,24 @@ _REASONS: Final[dict[str, Callable[[pytest.Config], str]]] = {
 """Marker -> function that returns why a test so marked cannot run here, or an empty string."""
 
 
-@pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the groups
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Return how `make test` (`-n 2`) distributes the tests over its processes.
+
+    Tests that follow the clock run one after another in one process, beside the other files.
+    """
+    from xdist.scheduler import LoadFileScheduling
+
+    class Scheduling(LoadFileScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            file = super()._split_scope(nodeid)
+            return "real time" if Path(file).parts[1] in _REAL_TIME_FOLDERS else file
+
+    return Scheduling(config, log)
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Skip each test whose marker names something that is absent; group the tests for pytest-xdist."""
-    if config.pluginmanager.hasplugin("xdist"):
-        for item in items:
-            path = item.path.relative_to(_TESTS)
-            group = "real time" if path.parts[0] in _REAL_TIME_FOLDERS else path.as_posix()
-            item.add_marker(pytest.mark.xdist_group(group))
+    """Skip each test whose marker names something that is absent, with the reason."""
     for marker, get_reason in _REASONS.items():
         marked = [item for item in items if item.get_closest_marker(marker)]
         reason = get_reason(config) if marked else ""
