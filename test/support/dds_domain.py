@@ -13,14 +13,22 @@ from typing import Any, Final
 
 _DOMAINS: Final = 100  # above, a domain's ports collide with those that the system hands out
 _MAX_HELD: Final = 30  # by one process: what a test took long ago is free again
+_SETTINGS: Final = ("ROS_AUTOMATIC_DISCOVERY_RANGE", "ROS_LOCALHOST_ONLY", "CYCLONEDDS_URI")
+_settings: dict[int, list[str | None]] = {}  # by domain: a process configures each domain once
 _numbers = itertools.count(13 * os.getpid())
 _held: deque[int] = deque()  # file descriptors of locks, which the system releases at the end of the process
 
 
 def own_domain() -> Any:
-    """A number of 1 to 100 that no other process of tests uses at present."""
+    """A number of 1 to 100 that no other process of tests uses at present.
+
+    Set the variables of the environment that configure DDS before the call.
+    """
+    settings = [os.environ.get(name) for name in _SETTINGS]
     for number in itertools.islice(_numbers, 10 * _DOMAINS):
         domain = 1 + number % _DOMAINS
+        if _settings.setdefault(domain, settings) != settings:
+            continue
         path = Path(tempfile.gettempdir()) / f"streamingtalker-test-domain-{domain}.lock"
         lock = os.open(path, os.O_CREAT | os.O_WRONLY, 0o666)
         try:

@@ -124,7 +124,7 @@ class FuzzedNodes:
 
     def __init__(self, folder: Path) -> None:
         self.samples = self.packets = self.resets = 0
-        self._folder, self._domain = folder, own_domain()
+        self._folder = folder
         self._nodes: dict[str, subprocess.Popen[bytes]] = {}
         self._sizes: dict[str, float] = {}
         self._stack = contextlib.ExitStack()
@@ -148,6 +148,7 @@ class FuzzedNodes:
 
     def _start(self) -> None:
         self._stack.enter_context(localhost_only())
+        self._domain: int = own_domain()
         checkpoint.save(self._folder / "model", small_talker().network)
         head = self._folder / "jaw.yaml"
         head.write_text(find("config", "heads/jaw.yaml").read_text() + "\nfeedback: joint_states\n")
