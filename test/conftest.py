@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from streamingtalker_ros import Talker
 
 SPEECH_SAMPLES: Final = 64_000  # 4 s
-_REAL_TIME_FOLDERS: Final = ("dds", "ros", "soak", "web")
+_REAL_TIME_FOLDERS: Final = ("dds", "ros", "soak")
 
 
 if int(pytest.__version__.split(".")[0]) >= 7:  # Humble's is older, and looks at the asked folder alone
