@@ -28,6 +28,7 @@ from typing import Final
 
 import numpy as np
 from websockets.sync.client import connect
+from websockets.typing import Origin
 
 from streamingtalker_ros.web import protocol
 
@@ -144,7 +145,8 @@ def measure(port: int, seconds: float) -> tuple[list[float], int]:
     size = round(CHUNK_S * RATE)
     sent: list[float] = []  # time of each chunk
     arrivals: dict[int, float] = {}
-    with connect(f"ws://127.0.0.1:{port}/socket", origin=origin, max_size=None, compression=None) as client:  # pyright: ignore[reportArgumentType], a NewType
+    address = f"ws://127.0.0.1:{port}/socket"
+    with connect(address, origin=Origin(origin), max_size=None, compression=None) as client:
 
         def receive() -> None:
             with contextlib.suppress(Exception):
