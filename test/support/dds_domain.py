@@ -11,8 +11,10 @@ from collections import deque
 from pathlib import Path
 from typing import Any, Final
 
-_DOMAINS: Final = 100  # above, a domain's ports collide with those that the system hands out
-_MAX_HELD: Final = 30  # by one process: what a test took long ago is free again
+# above 100, a domain's ports collide with those that the system hands out
+_DOMAINS: Final = range(1, 61)
+_CONFIGURED_DOMAINS: Final = range(61, 101)  # where the environment configures DDS
+_MAX_HELD: Final = 15  # by one process: what a test took long ago is free again
 _SETTINGS: Final = ("ROS_AUTOMATIC_DISCOVERY_RANGE", "ROS_LOCALHOST_ONLY", "CYCLONEDDS_URI")
 _settings: dict[int, list[str | None]] = {}  # by domain: a process configures each domain once
 _numbers = itertools.count(13 * os.getpid())
@@ -25,8 +27,9 @@ def own_domain() -> Any:
     Set the variables of the environment that configure DDS before the call.
     """
     settings = [os.environ.get(name) for name in _SETTINGS]
-    for number in itertools.islice(_numbers, 10 * _DOMAINS):
-        domain = 1 + number % _DOMAINS
+    domains = _CONFIGURED_DOMAINS if any(settings) else _DOMAINS
+    for number in itertools.islice(_numbers, 10 * len(domains)):
+        domain = domains[number % len(domains)]
         if _settings.setdefault(domain, settings) != settings:
             continue
         path = Path(tempfile.gettempdir()) / f"streamingtalker-test-domain-{domain}.lock"
