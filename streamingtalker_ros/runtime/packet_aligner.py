@@ -351,10 +351,13 @@ class PacketAligner:
             self._corrected_faults.pop(stated, None)
             return
         said, actual = describe_difference(stated, found)
+        source, remedy = "audio_info says", "what its sender announces"
+        if packet.format is None:  # nothing describes it but the parameters
+            source, remedy = "the talker's parameters say", "sample_rate, sample_format or channels"
         fault = (
             "format",
-            f"audio_info says {said} but the {evidence} {actual.removesuffix(' Hz')}: the audio is played as "
-            f"{actual}; correct what its sender announces",
+            f"{source} {said} but the {evidence} {actual.removesuffix(' Hz')}: the audio is played as "
+            f"{actual}; correct {remedy}",
         )
         self._corrections[stated], self._corrected_faults[stated] = found, fault
 

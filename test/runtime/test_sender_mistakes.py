@@ -12,8 +12,10 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from streamingtalker_ros.audio.packet import AudioFormat
+from streamingtalker_ros.audio.packet import AudioFormat, AudioPacket
+from streamingtalker_ros.runtime.packet_aligner import PacketAligner
 from streamingtalker_ros.runtime.sender_faults import ACTIVE_S
+from streamingtalker_ros.runtime.statistics import Statistics
 from streamingtalker_ros.streaming import Talker
 from support.scheduler_harness import (
     FORMAT,
@@ -282,6 +284,15 @@ def test_a_format_that_contradicts_the_audio_is_named_and_corrected(talker: Talk
     assert 195 <= len(harness.audio) <= 240
     if "called" in name and "stereo" not in name:  # the first packet shows it
         assert fully_spoken(harness.audio, talker, pcm)
+
+
+def test_a_wrong_format_that_only_the_parameters_state_is_not_blamed_on_audio_info() -> None:
+    warnings: list[str] = []
+    aligner = PacketAligner(FORMAT, Statistics(), lambda kind, text: warnings.append(text))
+    payload = floats(voice(0.5)).tobytes()
+    aligner.align(AudioPacket(payload, None, S0, START))
+    assert warnings[0].startswith("the talker's parameters say s16 but the samples are f32")
+    assert warnings[0].endswith("correct sample_rate, sample_format or channels")
 
 
 def test_unstamped_audio_that_is_slower_than_its_rate_is_named(talker: Talker) -> None:
