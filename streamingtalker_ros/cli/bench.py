@@ -112,9 +112,10 @@ def load_talker(args: argparse.Namespace) -> TalkerProtocol:
     if not args.paper:
         return talker.load_talker(args.model, args.device, **limits)
     from streamingtalker_ros.evaluation.random_vertex_network import random_network
+    from streamingtalker_ros.model.devices import choose_device
     from streamingtalker_ros.model.vertex.streaming import VertexTalker
 
-    return VertexTalker(random_network(), talker.choose_device(args.device), **limits)
+    return VertexTalker(random_network(), choose_device(args.device), **limits)
 
 
 def format_results(results: Mapping[str, Any]) -> Iterator[str]:

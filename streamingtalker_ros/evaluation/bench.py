@@ -152,13 +152,7 @@ def _stage_functions(talker: Any) -> dict[str, tuple[object, str]]:
             "predictor": (talker.network.predictor, "step"),
             "decoder": (talker.network.codec, "decode"),
         }
-    sampler, fused = talker.sampler(talker.steps), talker.fused
-    return {
-        "encoder": (fused, "encode_hop"),
-        "predictor": (fused, "predictor"),
-        "head": (sampler, "sample"),
-        "decoder": (fused, "decoder"),
-    }
+    return talker.backend.stages(talker.steps)
 
 
 def measure_stages(talker: TalkerProtocol, count: int = 200) -> dict[str, dict[str, float]]:

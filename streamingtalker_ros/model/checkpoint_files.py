@@ -17,16 +17,17 @@ import json
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
-import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file, save_file
-from torch import nn
 
 from streamingtalker_ros.config_files import shorten
 from streamingtalker_ros.errors import TalkerError
 from streamingtalker_ros.output_files import atomic_folder
+
+if TYPE_CHECKING:  # torch is loaded where a tensor is created, so that the files are read without it, too
+    import torch
+    from torch import nn
 
 WEIGHTS: Final = "weights.safetensors"
 CONFIG: Final = "config.json"
@@ -42,7 +43,7 @@ _BLOCK_BYTES: Final = 1 << 20
 _FLOAT_DTYPES: Final = ("F64", "F32", "F16", "BF16")
 _WHOLE_DTYPES: Final = ("I64", "I32", "I16", "I8", "U8")
 
-NetworkT = TypeVar("NetworkT", bound=nn.Module)
+NetworkT = TypeVar("NetworkT", bound="nn.Module")
 
 
 @dataclass(frozen=True)
@@ -58,7 +59,7 @@ class TensorInfo:
     shape: tuple[int, ...]
 
 
-Renaming = Callable[[Iterable[str], nn.Module], dict[str, str]]
+Renaming = Callable[[Iterable[str], Any], dict[str, str]]
 """Maps the names of a file's tensors to those of a network: (names, network) -> {name: name here}."""
 
 
@@ -71,7 +72,7 @@ def read_json(folder: str | Path) -> dict[str, Any]:
     Raises:
         TalkerError: If the file is missing, malformed, or longer than `MAX_CONFIG_BYTES`.
     """
-    path = _file(folder, CONFIG)
+    path = find_file(folder, CONFIG)
     try:
         with path.open("rb") as file:
             data = file.read(MAX_CONFIG_BYTES + 1)
@@ -102,6 +103,8 @@ def save(folder: str | Path, tensors: Mapping[str, torch.Tensor], values: Mappin
         tensors: Contiguous tensors on the CPU that share no memory.
         values: Of `config.json`; the checksum is added.
     """
+    from safetensors.torch import save_file
+
     with atomic_folder(folder) as partial:
         save_file(dict(tensors), str(partial / WEIGHTS))
         values = {**values, CHECKSUM_FIELD: compute_checksum(partial / WEIGHTS)}
@@ -146,17 +149,19 @@ def load_network(
     Raises:
         TalkerError: If the file is missing, damaged or does not fit the configuration; the message names it.
     """
-    path = _file(folder, WEIGHTS)
+    from safetensors.torch import load_file
+
+    path = find_file(folder, WEIGHTS)
     config_path = Path(folder) / CONFIG
-    header = _read_header(path)
+    header = read_header(path)
     skeleton = _build_without_memory(build, config_path)
     names = rename(header, skeleton)
-    if len(set(names.values())) < len(names):
-        raise TalkerError(
-            f"{path} does not fit its {CONFIG}: a tensor has both its names, today's and a former"
-        )
-    _check_header(path, {names[name]: info for name, info in header.items()}, skeleton, optional)
-    _verify_checksum(path, values, config_path)
+    check_unique(path, names)
+    expected = {
+        name: (tuple(value.shape), value.is_floating_point()) for name, value in skeleton.state_dict().items()
+    }
+    check_header(path, {names[name]: info for name, info in header.items()}, expected, optional)
+    verify_checksum(path, values, config_path)
     network = build()
     try:
         stored = {names[name]: tensor for name, tensor in load_file(str(path)).items()}
@@ -170,6 +175,19 @@ def load_network(
         raise TalkerError(f"{path} cannot be read ({_reason(error)}): copy the checkpoint again") from None
     check_weights(path, network.state_dict())
     return network.eval(), others
+
+
+def check_unique(path: Path, names: Mapping[str, str]) -> None:
+    """Raise TalkerError if a file holds a tensor twice, by two of its names.
+
+    Args:
+        path: The file, for the error message.
+        names: Name of each of its tensors in the network.
+    """
+    if len(set(names.values())) < len(names):
+        raise TalkerError(
+            f"{path} does not fit its {CONFIG}: a tensor has both its names, today's and a former"
+        )
 
 
 def check_weights(path: str | Path, tensors: Mapping[str, torch.Tensor]) -> None:
@@ -205,8 +223,16 @@ def check_regular_file(path: str | Path, advice: str) -> None:
         raise TalkerError(f"{path} cannot be read (there is no such file): {advice}")
 
 
-def _file(folder: str | Path, name: str) -> Path:
-    """Return the path of a regular file in a checkpoint folder."""
+def find_file(folder: str | Path, name: str) -> Path:
+    """Return the path of a regular file in a checkpoint folder.
+
+    Args:
+        folder: The folder.
+        name: Name of the file.
+
+    Raises:
+        TalkerError: If there is none.
+    """
     try:
         path = Path(folder) / name
         if path.is_file():
@@ -220,9 +246,17 @@ def _file(folder: str | Path, name: str) -> Path:
     raise TalkerError(f"{path} cannot be read ({problem}): copy the checkpoint again")
 
 
-def _read_header(path: Path) -> dict[str, TensorInfo]:
+def read_header(path: Path) -> dict[str, TensorInfo]:
+    """Return the tensors that a safetensors file holds, by name.
+
+    Args:
+        path: The file.
+
+    Raises:
+        TalkerError: If it cannot be read or is no safetensors file.
+    """
     try:
-        with safe_open(str(path), framework="pt") as file:
+        with safe_open(str(path), framework="np") as file:
             slices = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118
             return {
                 name: TensorInfo(str(piece.get_dtype()), tuple(piece.get_shape()))
@@ -237,6 +271,8 @@ def _read_header(path: Path) -> dict[str, TensorInfo]:
 
 
 def _build_without_memory(build: Callable[[], NetworkT], config_path: Path) -> NetworkT:
+    import torch
+
     try:
         with torch.device("meta"):
             network = build()
@@ -258,20 +294,29 @@ def _build_without_memory(build: Callable[[], NetworkT], config_path: Path) -> N
     return network
 
 
-def _check_header(
-    path: Path, header: Mapping[str, TensorInfo], network: nn.Module, optional: Collection[str]
+def check_header(
+    path: Path,
+    header: Mapping[str, TensorInfo],
+    expected: Mapping[str, tuple[tuple[int, ...], bool]],
+    optional: Collection[str] = (),
 ) -> None:
-    """Raise TalkerError unless a file holds the tensors of a network."""
-    expected = network.state_dict()
+    """Raise TalkerError unless a file holds the tensors of a network.
+
+    Args:
+        path: The file, for the error message.
+        header: Its tensors by name.
+        expected: Shape of each tensor of the network, and whether it holds floats.
+        optional: Tensors that the file may lack, or hold in another shape.
+    """
     problem = None
-    for name, value in expected.items():
+    for name, (shape, is_float) in expected.items():
         if name in optional:
             continue
         if name not in header:
             problem = f"{name} is missing"
-        elif header[name].shape != tuple(value.shape):
-            problem = f"{name} has shape {list(header[name].shape)}, not {list(value.shape)}"
-        elif header[name].dtype not in (_FLOAT_DTYPES if value.is_floating_point() else _WHOLE_DTYPES):
+        elif header[name].shape != shape:
+            problem = f"{name} has shape {list(header[name].shape)}, not {list(shape)}"
+        elif header[name].dtype not in (_FLOAT_DTYPES if is_float else _WHOLE_DTYPES):
             problem = f"{name} is of type {header[name].dtype}"
         if problem:
             break
@@ -282,7 +327,14 @@ def _check_header(
         raise TalkerError(f"{path} does not fit its {CONFIG}: {problem}")
 
 
-def _verify_checksum(path: Path, values: Mapping[str, Any], config_path: Path) -> None:
+def verify_checksum(path: Path, values: Mapping[str, Any], config_path: Path) -> None:
+    """Raise TalkerError unless a file of weights has the SHA-256 that the configuration states.
+
+    Args:
+        path: The file.
+        values: Content of `config.json`; folders of earlier versions state none, any weights pass then.
+        config_path: Where they are from, for the error message.
+    """
     stated = values.get(CHECKSUM_FIELD)
     if stated is None:  # written by an earlier version
         return

@@ -6,7 +6,7 @@ vowel, and how wide the lips are apart and the mouth is. A sample of the diffusi
 the sound less closely. Therefore a fraction of lip aperture and mouth width is taken from the heads; from the
 first of two thresholds of probability on the inner-lip gap of the default face is narrowed, at the second the
 lips touch, in every sample; or the lips are kept apart. The evidence for a closure is the bilabial's logit,
-less where the lips are predicted to be wide apart (`encoder.closure_logit`).
+less where the lips are predicted to be wide apart (`model.blendshape.closure`).
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ import numpy.typing as npt
 
 from streamingtalker_ros.face.arkit import ARKIT_NAMES, INDEX
 from streamingtalker_ros.face.default_head.assemble import default_rig
+from streamingtalker_ros.model.blendshape.closure import closure_logit
 from streamingtalker_ros.model.blendshape.config import TalkerConfig
-from streamingtalker_ros.model.blendshape.encoder import closure_logit
 from streamingtalker_ros.streaming.controls import limit_lip_aperture
 
 MIN_OPEN_GAP_M = 0.0025  # metres of inner-lip gap, above rest, that an open vowel has at least

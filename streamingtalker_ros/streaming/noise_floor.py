@@ -15,7 +15,7 @@ from collections import deque
 import numpy as np
 import numpy.typing as npt
 
-from streamingtalker_ros.model.blendshape.features import LEVEL_RELEASE, MIN_LEVEL
+from streamingtalker_ros.model.blendshape.feature_constants import LEVEL_RELEASE, MIN_LEVEL
 
 MEMORY_S = 2.0  # seconds in which a voice has a quiet hop
 SILENCE_DB = -100.0  # dB of full scale, of digital silence

@@ -60,7 +60,7 @@ class Stream(NotCopyable):
         self.talker = talker
         self.context_frames, self.eye_motion = context_frames, bool(eye_motion)
         self.style, self.steps = style, steps
-        self.vad_gate = VadGateState.create(talker.network.config.lookahead_frames)
+        self.vad_gate = VadGateState.create(talker.config.lookahead_frames)
         self.eye_motion_state = EyeMotionState()
         self.noise_floor = NoiseFloorEstimator(talker.frame_rate)
         self.controls, self.smoother = controls, ControlSmoother(controls)
@@ -88,7 +88,7 @@ class Stream(NotCopyable):
 
     @context_frames.setter
     def context_frames(self, frames: int | None) -> None:
-        limit = self.talker.network.config.context_frames
+        limit = self.talker.config.context_frames
         is_whole = isinstance(frames, (int, np.integer)) and not isinstance(frames, bool)
         if frames is not None and not (is_whole and 0 <= frames <= limit):
             raise TalkerError(
@@ -104,7 +104,7 @@ class Stream(NotCopyable):
     @steps.setter
     def steps(self, steps: int | None) -> None:
         steps = self.talker.check_steps(self.talker.steps if steps is None else steps)
-        self.talker.sampler(steps)  # prepared here, not between two frames
+        self.talker.prepare_steps(steps)  # prepared here, not between two frames
         self._steps = steps
 
     @property
@@ -145,7 +145,7 @@ class Stream(NotCopyable):
         """Open or release the unconditional branch according to the guidance scale."""
         needed = self.controls.guidance != 1.0
         if needed and self.uncond_row is None:
-            frame = max(self.hops - self.talker.network.config.lookahead_frames, 0)
+            frame = max(self.hops - self.talker.config.lookahead_frames, 0)
             self.uncond_row = self.talker.open_uncond(frame)
             self._release_uncond = weakref.finalize(self, self.talker.release_uncond, self.uncond_row)
         elif not needed and self.uncond_row is not None:
@@ -173,7 +173,7 @@ class Stream(NotCopyable):
                 return []
             hop = self.talker.hop
             total = -(-self._accepted // hop)
-            lookahead_frames = self.talker.network.config.lookahead_frames
+            lookahead_frames = self.talker.config.lookahead_frames
             padding = (total + lookahead_frames) * hop - self._accepted if total else 0
             frames = self.accept(np.zeros(padding, np.float32))
             self._finished = True

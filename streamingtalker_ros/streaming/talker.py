@@ -9,62 +9,37 @@ Streams that have a hop of audio ready are stepped together as one batch; sharin
 
 from __future__ import annotations
 
-import os
 import threading
-from collections.abc import Callable, Sequence
-from contextlib import nullcontext
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal, TypeAlias, overload
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias, overload
 
 import numpy as np
 import numpy.typing as npt
-import torch
 
 from streamingtalker_ros.config_files import describe
-from streamingtalker_ros.errors import TalkerError
+from streamingtalker_ros.errors import TalkerError, require
 from streamingtalker_ros.face.rotation import rotation_vector_to_quaternion
 from streamingtalker_ros.model.blendshape import checkpoint
-from streamingtalker_ros.model.blendshape.fused_inference import FusedNetwork, FusedSampler
-from streamingtalker_ros.model.blendshape.network import TalkerNetwork
-from streamingtalker_ros.model.ddim import NoiseSchedule, frame_noise
+from streamingtalker_ros.model.blendshape.backend import FrameBackend
+from streamingtalker_ros.model.blendshape.config import TalkerConfig
+from streamingtalker_ros.model.blendshape.load_backend import check_choices, load_backend
+from streamingtalker_ros.model.ddim import frame_noise
+from streamingtalker_ros.model.devices import choose_device
 from streamingtalker_ros.model.protocol import BlendshapeFrame, StreamProtocol
 from streamingtalker_ros.model.stream_checks import NotCopyable, check_batch, check_steps
-from streamingtalker_ros.model.vertex.streaming import VertexTalker
 from streamingtalker_ros.streaming.controls import CONTROL_NAMES, Controls
-from streamingtalker_ros.streaming.cuda_graph import CudaGraphed
 from streamingtalker_ros.streaming.eye_motion import apply_eye_motion
 from streamingtalker_ros.streaming.lip_constraints import apply_lip_constraints, read_articulation_heads
-from streamingtalker_ros.streaming.state_pool import StatePool
 from streamingtalker_ros.streaming.stream import Stream
 from streamingtalker_ros.streaming.voice_gate import apply_gate, update_vad
 
-MAX_SAMPLERS = 16  # numbers of diffusion steps whose tables are kept
-CUDA_GRAPH_VARIABLE = "STREAMINGTALKER_CUDA_GRAPH"  # environment: "1" captures the frame step as CUDA graphs
-DEFAULT_CHECKPOINT = Path(__file__).parent.parent / "weights" / "default"
+if TYPE_CHECKING:
+    from streamingtalker_ros.model.blendshape.network import TalkerNetwork
+    from streamingtalker_ros.model.blendshape.torch_backend import TorchBackend
+    from streamingtalker_ros.model.vertex.streaming import VertexTalker
 
-
-def choose_device(device: str) -> str:
-    """Resolve "auto", "cpu", "cuda" or "cuda:N" to a torch device.
-
-    Raises:
-        TalkerError: If the device is unknown or not available.
-    """
-    device = str(device)  # of a torch.device, too
-    if device == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
-    kind, _, number = device.partition(":")
-    is_number = number.isascii() and number.isdecimal() and len(number) < 6
-    if kind not in ("cpu", "cuda") or (number and not is_number):
-        raise TalkerError(f"unknown device {describe(device)}: choose auto, cpu, cuda or cuda:N")
-    if kind == "cuda" and not torch.cuda.is_available():
-        raise TalkerError(
-            f"device {device!r} is not available: this PyTorch sees no CUDA, choose auto or cpu"
-        )
-    if number and int(number) >= torch.cuda.device_count():
-        raise TalkerError(
-            f"device {device!r} is not available: {torch.cuda.device_count()} CUDA devices are seen"
-        )
-    return device
+DEFAULT_CHECKPOINT: Final = Path(__file__).parent.parent / "weights" / "default"
 
 
 class Talker(NotCopyable):
@@ -73,10 +48,11 @@ class Talker(NotCopyable):
     Implements `model.protocol.TalkerProtocol`. Calls that generate frames wait for each other.
 
     Args:
-        network: The talker takes ownership: the weights must not change afterwards.
-        device: "auto", "cpu", "cuda" or "cuda:N".
-        use_cuda_graph: Whether the frame step runs as captured CUDA graphs; None to follow the environment
-            variable STREAMINGTALKER_CUDA_GRAPH.
+        backend: What steps the network; or a `TalkerNetwork`, which then runs on torch. The talker takes
+            ownership: the weights must not change afterwards.
+        device: Of a network alone: "auto", "cpu", "cuda" or "cuda:N".
+        use_cuda_graph: Of a network alone: whether the frame step runs as captured CUDA graphs; None to
+            follow the environment variable STREAMINGTALKER_CUDA_GRAPH.
 
     Raises:
         TalkerError: If the device is not available.
@@ -88,88 +64,121 @@ class Talker(NotCopyable):
     triangles = None
 
     def __init__(
-        self, network: TalkerNetwork, device: str = "auto", use_cuda_graph: bool | None = None
+        self,
+        backend: FrameBackend | TalkerNetwork,
+        device: str = "auto",
+        use_cuda_graph: bool | None = None,
     ) -> None:
-        self.device = choose_device(device)
-        self.network = network.to(self.device).eval().requires_grad_(False)
-        self.fused = FusedNetwork(self.network)  # what runs: the same numbers in fewer operations
-        if use_cuda_graph is None:
-            use_cuda_graph = os.environ.get(CUDA_GRAPH_VARIABLE) == "1" and self.device != "cpu"
-        self.use_cuda_graph = use_cuda_graph
+        if not isinstance(backend, FrameBackend):
+            from streamingtalker_ros.model.blendshape.torch_backend import TorchBackend
+
+            backend = TorchBackend(backend, choose_device(device), use_cuda_graph)
+        self.backend: FrameBackend = backend
         self.lock = threading.RLock()  # held while frames are generated
-        self._samplers: dict[int, FusedSampler] = {}  # by number of steps, the oldest first
-        self._samplers_lock = threading.Lock()
-        # with the states of each graph, so that no id of a state is reused
-        self._graphs: dict[tuple[Any, ...], tuple[list[Any], CudaGraphed]] = {}
-        self._pool = StatePool(self.network.init_state)
-        self._uncond_pool = StatePool(self.network.predictor.init_state)  # of streams with guidance
 
     @overload
     @classmethod
-    def load(cls, path: None = None, device: str = "auto") -> Talker: ...
+    def load(
+        cls, path: None = None, device: str = "auto", backend: str = "auto", precision: str = "auto"
+    ) -> Talker: ...
 
     @overload
     @classmethod
-    def load(cls, path: str | Path | None = None, device: str = "auto", **limits: Any) -> AnyTalker: ...
+    def load(
+        cls,
+        path: str | Path | None = None,
+        device: str = "auto",
+        backend: str = "auto",
+        precision: str = "auto",
+        **limits: Any,
+    ) -> AnyTalker: ...
 
     @classmethod
-    def load(cls, path: str | Path | None = None, device: str = "auto", **limits: Any) -> AnyTalker:
+    def load(
+        cls,
+        path: str | Path | None = None,
+        device: str = "auto",
+        backend: str = "auto",
+        precision: str = "auto",
+        **limits: Any,
+    ) -> AnyTalker:
         """Load a checkpoint folder of either family; see `load_talker`.
 
         Args:
             path: Checkpoint folder; None for the default checkpoint.
             device: "auto", "cpu", "cuda" or "cuda:N".
+            backend: "auto", "torch" or "onnx".
+            precision: "auto", "float32" or "int8".
             limits: Limits of a vertex checkpoint, as `load_talker` takes them.
 
         Returns:
             A Talker, or a VertexTalker for a vertex checkpoint.
         """
-        return load_talker(path, device, **limits)
+        return load_talker(path, device, backend, precision, **limits)
+
+    @property
+    def config(self) -> TalkerConfig:
+        """Sizes and rates of the network."""
+        return self.backend.config
+
+    @property
+    def device(self) -> str:
+        """The torch device, such as "cpu" or "cuda:0"."""
+        return self.backend.device
+
+    @property
+    def torch_backend(self) -> TorchBackend:
+        """The backend where it is torch's.
+
+        Raises:
+            TalkerError: If the talker runs on ONNX Runtime.
+        """
+        if self.backend.name == "torch":
+            from streamingtalker_ros.model.blendshape.torch_backend import TorchBackend
+
+            assert isinstance(self.backend, TorchBackend)
+            return self.backend
+        raise TalkerError("this talker runs on ONNX Runtime: load it with backend='torch' for its network")
+
+    @property
+    def network(self) -> TalkerNetwork:
+        """The torch network of a talker that runs on torch."""
+        return self.torch_backend.network
 
     @property
     def name(self) -> str:
         """Name of the checkpoint."""
-        return self.network.config.name
+        return self.config.name
 
     @property
     def frame_rate(self) -> float:
         """Frames per second."""
-        return self.network.config.frame_rate
+        return self.config.frame_rate
 
     @property
     def hop(self) -> int:
         """Samples of 16 kHz audio per frame."""
-        return self.network.config.hop
+        return self.config.hop
 
     @property
     def lookahead(self) -> float:
         """Seconds: frame n depends on audio up to (n + 1) / frame_rate + lookahead and on nothing later."""
-        return self.network.config.lookahead_frames / self.frame_rate
+        return self.config.lookahead_frames / self.frame_rate
 
     @property
     def steps(self) -> int:
         """Diffusion steps per frame of a stream that sets no other number."""
-        return self.network.config.num_inference_steps
+        return self.config.num_inference_steps
 
     @property
     def styles(self) -> tuple[str, ...]:
         """Names of the speaking styles; the first is the default."""
-        return self.network.config.styles
+        return self.config.styles
 
     @property
     def control_names(self) -> tuple[str, ...]:
         """Names of the controls of a stream, the fields of `controls.Controls`."""
         return CONTROL_NAMES
-
-    @property
-    def network_state(self) -> Any:
-        """State of all streams' rows, a `NetworkState`; of fixed size while no stream is opened."""
-        return self._pool.state
-
-    @property
-    def num_graphs(self) -> int:
-        """Number of captured frame steps, one per batch size and options; 0 without CUDA graphs."""
-        return len(self._graphs)
 
     def style_row(self, style: object) -> int:
         """Return the row of the style embedding of a style; None or "" is the first.
@@ -189,31 +198,21 @@ class Talker(NotCopyable):
         Raises:
             TalkerError: If it is no whole number, or out of range.
         """
-        return check_steps(steps, self.network.config.num_train_timesteps)
+        return check_steps(steps, self.config.num_train_timesteps)
 
-    def sampler(self, steps: int) -> FusedSampler:
-        """Return the head's sampler for a number of steps; the last `MAX_SAMPLERS` are kept.
+    def prepare_steps(self, steps: int) -> None:
+        """Compute what depends on a number of diffusion steps alone, so that no frame waits for it.
 
         Raises:
             TalkerError: If the number of steps is out of range.
         """
-        steps = self.check_steps(steps)
-        sampler = self._samplers.get(steps)
-        if sampler is None:
-            config = self.network.config
-            schedule = NoiseSchedule(config.beta_start, config.beta_end, config.num_train_timesteps)
-            sampler = FusedSampler(self.network.head, steps, schedule)
-            with self._samplers_lock:
-                while len(self._samplers) >= MAX_SAMPLERS:
-                    del self._samplers[next(iter(self._samplers))]
-                self._samplers[steps] = sampler
-        return sampler
+        self.backend.prepare_steps(self.check_steps(steps))
 
     def check(self, style: str | None = None, steps: int | None = None) -> None:
         """Raise TalkerError unless a stream can have this style and number of steps; None: the default."""
         self.style_row(style)
         if steps is not None and steps != 0:
-            self.sampler(steps)
+            self.prepare_steps(steps)
 
     def open_stream(
         self,
@@ -245,41 +244,34 @@ class Talker(NotCopyable):
         return Stream(self, seed, style, steps, context_frames, values, eye_motion)
 
     def open_row(self) -> int:
-        """Open a fresh row of the state pool. Called by the stream."""
+        """Open a fresh row of state. Called by the stream."""
         with self.lock:
-            return self._pool.open()
+            return self.backend.open_row()
 
     def release(self, row: int) -> None:
         """Free the row of a garbage-collected stream, in whichever thread and call that happens."""
-        self._pool.close(row)  # takes no lock: a finalizer must not wait for one
+        self.backend.close_row(row)  # takes no lock: a finalizer must not wait for one
 
     def open_uncond(self, frame: int) -> int:
         """Open the unconditional branch of a stream with guidance from `frame` on; returns its row."""
         with self.lock:
-            row = self._uncond_pool.open()
-            try:
-                with self._uncond_pool.batch([row]) as state:
-                    state.frame[:] = frame
-            except BaseException:
-                self._uncond_pool.close(row)
-                raise
-            return row
+            return self.backend.open_uncond_row(frame)
 
     def release_uncond(self, row: int) -> None:
         """Free the row of an unconditional branch, as `release` does."""
-        self._uncond_pool.close(row)
+        self.backend.close_uncond_row(row)
 
     def reset_state(self, row: int, uncond_row: int | None = None) -> None:
         """Reset the network's state of one stream. Called by `Stream.reset`.
 
         Args:
-            row: Row of the stream in the state pool.
-            uncond_row: Row of its unconditional branch in that branch's pool, or None without guidance.
+            row: Row of the stream.
+            uncond_row: Row of its unconditional branch, or None without guidance.
         """
         with self.lock:
-            self._pool.reset(row)
+            self.backend.reset_row(row)
             if uncond_row is not None:
-                self._uncond_pool.reset(uncond_row)
+                self.backend.reset_uncond_row(uncond_row)
 
     def warm_up(self, frames: int = 10) -> None:
         """Run a few frames of silence, so that the first real one finds everything allocated."""
@@ -327,24 +319,13 @@ class Talker(NotCopyable):
                 raise
         return frames
 
-    @torch.inference_mode()
     def _step(self, streams: Sequence[Stream], hops: npt.NDArray[np.float32]) -> list[BlendshapeFrame | None]:
         """Encode one hop (B, hop) for B streams and generate the frames whose look-ahead it completes.
 
         Returns None for the first hops of a stream, which complete no frame.
         """
-        config = self.network.config
-        with self._pool.batch([stream.row for stream in streams], "encoder") as state:
-
-            def encode(hop: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-                return self.fused.encode_hop(hop, state)
-
-            features, logits = self._run(
-                ("encode",),
-                encode,
-                [state],
-                torch.from_numpy(hops).to(self.device),
-            )
+        config = self.config
+        features, logits = self.backend.encode_hops([stream.row for stream in streams], hops)
         frames: list[BlendshapeFrame | None] = [None] * len(streams)
         # streams of equal steps and context, with or without guidance, share a pass of the head
         groups: dict[tuple[int, int | None, bool], list[int]] = {}
@@ -364,56 +345,35 @@ class Talker(NotCopyable):
         return frames
 
     def _generate(
-        self, streams: Sequence[Stream], features: torch.Tensor, steps: int, context_frames: int | None
+        self,
+        streams: Sequence[Stream],
+        features: npt.NDArray[np.float32],
+        steps: int,
+        context_frames: int | None,
     ) -> npt.NDArray[np.float32]:
         """Generate motion (B, 55) of the next frame of each stream."""
-        config = self.network.config
+        config = self.config
         noise = np.float32(config.temperature) * np.stack(
             [
                 frame_noise(stream.seed, stream.hops - 1 - config.lookahead_frames, config.latent_dim)
                 for stream in streams
             ]
         )
-        style = torch.tensor([stream.style_row for stream in streams], device=self.device)
-        inputs, sampler = [features, torch.from_numpy(noise).to(self.device), style], self.sampler(steps)
-        rows = [stream.row for stream in streams]
         uncond_rows = [stream.uncond_row for stream in streams if stream.uncond_row is not None]
-        if uncond_rows:
-            guidance = [[stream.controls.guidance] for stream in streams]
-            inputs.append(torch.tensor(guidance, device=self.device))
-        with (
-            self._pool.batch(rows, "predictor", "codec", "latent") as state,
-            self._uncond_pool.batch(uncond_rows) if uncond_rows else nullcontext() as uncond,
-        ):
-
-            def generate(
-                feature: torch.Tensor,
-                noise: torch.Tensor,
-                style: torch.Tensor,
-                guidance: torch.Tensor | None = None,
-            ) -> torch.Tensor:
-                return self.fused.generate_frame(
-                    feature, noise, style, sampler, state, context_frames, guidance, uncond
-                )
-
-            states = [state] if uncond is None else [state, uncond]
-            motion = self._run(("generate", steps, context_frames), generate, states, *inputs)
-        return motion.cpu().numpy()
-
-    def _run(
-        self, key: tuple[Any, ...], function: Callable[..., Any], states: list[Any], *inputs: torch.Tensor
-    ) -> Any:
-        """Return function(*inputs), valid until the next call; through a CUDA graph where that is enabled."""
-        if not self.use_cuda_graph:
-            return function(*inputs)
-        key = (*key, *map(id, states))
-        if key not in self._graphs:
-            self._graphs[key] = (states, CudaGraphed(function, states, inputs))
-        return self._graphs[key][1](*inputs)
+        return self.backend.generate(
+            [stream.row for stream in streams],
+            features,
+            noise,
+            [stream.style_row for stream in streams],
+            steps,
+            context_frames,
+            uncond_rows,
+            [stream.controls.guidance for stream in streams] if uncond_rows else (),
+        )
 
     def _to_frame(self, stream: Stream, motion: npt.NDArray[np.float32]) -> BlendshapeFrame:
         """Apply constraints, gate, eye motion and controls to motion (55,) of a stream's next frame."""
-        config = self.network.config
+        config = self.config
         index = stream.hops - 1 - config.lookahead_frames
         weights = np.clip(motion[:52], 0.0, 1.0)
         weights = apply_lip_constraints(weights, stream.lip_targets, config)
@@ -425,15 +385,23 @@ class Talker(NotCopyable):
         return BlendshapeFrame(index, index / self.frame_rate, weights, quaternion, speaking)
 
 
-AnyTalker: TypeAlias = Talker | VertexTalker  # distinguished by `talker.family`
+AnyTalker: TypeAlias = "Talker | VertexTalker"  # distinguished by `talker.family`
 
 
-def load_talker(path: str | Path | None = None, device: str = "auto", **limits: Any) -> AnyTalker:
+def load_talker(
+    path: str | Path | None = None,
+    device: str = "auto",
+    backend: str = "auto",
+    precision: str = "auto",
+    **limits: Any,
+) -> AnyTalker:
     """Load a checkpoint folder of either family, by default the weights inside the package.
 
     Args:
         path: Folder with `config.json` and `weights.safetensors`; None for the default checkpoint.
         device: "auto", "cpu", "cuda" or "cuda:N".
+        backend: "auto", "torch" or "onnx".
+        precision: "auto", "float32" or "int8".
         limits: Of a vertex checkpoint alone: chunk_frames, window, context and decode_frames, see
             `VertexTalker`.
 
@@ -441,13 +409,22 @@ def load_talker(path: str | Path | None = None, device: str = "auto", **limits: 
         A Talker, or a VertexTalker for a folder that `streamingtalker convert` wrote.
 
     Raises:
-        TalkerError: If the folder, its weights or the device are not available.
+        TalkerError: If the folder, its weights, the device or the backend are not available.
     """
+    check_choices(backend, precision)
     path, device = path or DEFAULT_CHECKPOINT, choose_device(device)
     if checkpoint.read_family(path) == "vertex":
+        if backend == "onnx" or precision == "int8":
+            raise TalkerError(
+                f"{path} is a vertex checkpoint, which runs on torch in float32: leave out backend and "
+                "precision"
+            )
+        require("torch", "a vertex checkpoint")
+        from streamingtalker_ros.model.vertex.streaming import VertexTalker
+
         return VertexTalker.load(path, device, **limits)
     if limits:
         raise TalkerError(
             f"{', '.join(limits)}: only a vertex checkpoint has these limits, {path} is of the other family"
         )
-    return Talker(checkpoint.load(path), device)
+    return Talker(load_backend(path, device, backend, precision))

@@ -17,7 +17,8 @@ from torch.nn import functional
 
 from streamingtalker_ros.corpus.storage import Clip
 from streamingtalker_ros.face.lip_shape import LipShape
-from streamingtalker_ros.model.blendshape.encoder import AudioEncoder, closure_logit
+from streamingtalker_ros.model.blendshape.closure import closure_logit
+from streamingtalker_ros.model.blendshape.encoder import AudioEncoder
 from streamingtalker_ros.model.blendshape.network import TalkerNetwork
 from streamingtalker_ros.phonetics.phones import BILABIALS, OPEN_VOWELS, has_unreliable_alignment
 from streamingtalker_ros.training.batches import WindowSampler

@@ -19,7 +19,8 @@ import torch
 from streamingtalker_ros.audio import augmentation
 from streamingtalker_ros.audio.constants import HOP_LENGTH, SAMPLE_RATE
 from streamingtalker_ros.face.arkit import MIRROR
-from streamingtalker_ros.model.blendshape.features import MIN_LEVEL, LogMel
+from streamingtalker_ros.model.blendshape.feature_constants import MIN_LEVEL
+from streamingtalker_ros.model.blendshape.features import LogMel
 from streamingtalker_ros.phonetics.phones import (
     VISEME_TARGETS,
     Phone,

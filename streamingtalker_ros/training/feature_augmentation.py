@@ -16,14 +16,8 @@ import torch
 from torch.nn import functional
 
 from streamingtalker_ros.audio.constants import FRAME_RATE
-from streamingtalker_ros.model.blendshape.features import (
-    LEVEL_RELEASE,
-    MIN_LEVEL,
-    POWER_FLOOR,
-    mel_edges,
-    normalize_log_mel,
-    track_level,
-)
+from streamingtalker_ros.model.blendshape.feature_constants import LEVEL_RELEASE, MIN_LEVEL, POWER_FLOOR
+from streamingtalker_ros.model.blendshape.features import mel_edges, normalize_log_mel, track_level
 
 COLUMN_S = 0.01  # duration of a log-mel column
 NEPERS_PER_DB = 0.2302585  # of power

@@ -11,8 +11,8 @@ from streamingtalker_ros.model.blendshape.config import TalkerConfig
 from streamingtalker_ros.model.blendshape.diffusion_head import HeadSampler
 from streamingtalker_ros.model.blendshape.fused_inference import FusedNetwork, FusedSampler
 from streamingtalker_ros.model.blendshape.network import TalkerNetwork
+from streamingtalker_ros.model.blendshape.state_pool import state_tensors
 from streamingtalker_ros.model.ddim import NoiseSchedule
-from streamingtalker_ros.streaming.state_pool import state_tensors
 
 CONFIGS = {
     "narrow": TalkerConfig(

@@ -233,7 +233,8 @@ def test_the_device_parameter_selects_the_device_of_the_diffusion(talker: Talker
     used: set[str] = set()
     loaded = cast(Talker, load_talker(TalkerParameters(model=str(tmp_path), device="cpu")))
     assert loaded.device == "cpu"
-    loaded.fused.generate_frame = record_device(loaded.fused.generate_frame, used)
+    fused = loaded.torch_backend.fused
+    fused.generate_frame = record_device(fused.generate_frame, used)
     loaded.open_stream().accept(np.zeros(4 * loaded.hop, np.float32))
     assert used == {"cpu"}
     if not torch.cuda.is_available():
@@ -252,7 +253,8 @@ def test_with_cuda_the_diffusion_runs_on_cuda(talker: Talker, tmp_path: Path) ->
     for device in ("auto", "cuda"):
         settings = TalkerParameters(model=str(tmp_path), device=device, pacing="none")
         loaded, used, frames = cast(Talker, load_talker(settings)), set(), []
-        loaded.fused.generate_frame = record_device(loaded.fused.generate_frame, used)
+        fused = loaded.torch_backend.fused
+        fused.generate_frame = record_device(fused.generate_frame, used)
         worker = TalkerWorker(loaded, settings, frames.append)
         worker.push(AudioPacket(voice(1.0).tobytes(), AudioFormat(), S0, time.monotonic()))
         worker.start()

@@ -220,8 +220,9 @@ def test_guidance_of_one_stream_changes_no_other_and_costs_nothing_when_off(
     for piece in np.split(speech, 20):
         frames += small.accept([guided, plain], [piece, piece])[1]
     np.testing.assert_allclose(motion(frames + plain.finish()), expected, atol=1e-4)
-    calls, fused = [], small.fused.predictor
-    monkeypatch.setattr(small.fused, "predictor", lambda *values: calls.append(1) or fused(*values))
+    fused = small.torch_backend.fused
+    calls, predictor = [], fused.predictor
+    monkeypatch.setattr(fused, "predictor", lambda *values: calls.append(1) or predictor(*values))
     count = len(small.open_stream(1).accept(speech[:16000]))
     assert len(calls) == count > 10
     small.open_stream(1, guidance=2.0).accept(speech[:16000])

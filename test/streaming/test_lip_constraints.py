@@ -17,8 +17,8 @@ from streamingtalker_ros import Talker
 from streamingtalker_ros.face.arkit import INDEX
 from streamingtalker_ros.face.default_head.assemble import default_rig
 from streamingtalker_ros.model.blendshape import checkpoint
+from streamingtalker_ros.model.blendshape.closure import WIDE_OPEN_PENALTY
 from streamingtalker_ros.model.blendshape.config import TalkerConfig
-from streamingtalker_ros.model.blendshape.encoder import WIDE_OPEN_PENALTY
 from streamingtalker_ros.model.blendshape.network import TalkerNetwork
 from streamingtalker_ros.streaming.lip_constraints import (
     FULL_PENALTY_DB,

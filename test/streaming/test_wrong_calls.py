@@ -17,9 +17,8 @@ import torch
 from streamingtalker_ros import Talker, TalkerError
 from streamingtalker_ros.model.blendshape.config import TalkerConfig
 from streamingtalker_ros.model.blendshape.network import TalkerNetwork
+from streamingtalker_ros.model.devices import choose_device
 from streamingtalker_ros.model.vertex.streaming import VertexTalker
-from streamingtalker_ros.streaming.state_pool import state_tensors
-from streamingtalker_ros.streaming.talker import choose_device
 from support.tiny_vertex_talker import tiny_vertex_talker
 
 CONFIG = TalkerConfig(
@@ -134,12 +133,12 @@ def test_ten_thousand_failed_openings_take_no_row_of_the_pool() -> None:
     stream = talker.open_stream()
     expected = talker.open_stream(seed=5).accept(SECOND)
     gc.collect()
-    sizes = [tensor.shape for tensor in state_tensors(talker.network_state)]
+    sizes = [shape for _, shape in talker.backend.state_layout()]
     choices = WRONG_OPTIONS + WRONG_BLENDSHAPE_OPTIONS
     for number in range(10_000):
         with pytest.raises(TalkerError):
             talker.open_stream(**choices[number % len(choices)])
-    assert [tensor.shape for tensor in state_tensors(talker.network_state)] == sizes
+    assert [shape for _, shape in talker.backend.state_layout()] == sizes
     assert_equal_frames(talker.open_stream(seed=5).accept(SECOND), expected)
     del stream
 
@@ -147,7 +146,7 @@ def test_ten_thousand_failed_openings_take_no_row_of_the_pool() -> None:
 def test_a_stream_that_runs_out_of_memory_takes_no_row(monkeypatch: pytest.MonkeyPatch) -> None:
     talker = make_talker("blendshape")
     first = talker.open_stream(guidance=2.0)  # the pool is full: the next stream lets it grow
-    sizes = [tensor.shape for tensor in state_tensors(talker.network_state)]
+    sizes = [shape for _, shape in talker.backend.state_layout()]
 
     def exhausted(*_args: Any) -> Any:
         raise MemoryError
@@ -160,7 +159,7 @@ def test_a_stream_that_runs_out_of_memory_takes_no_row(monkeypatch: pytest.Monke
                     talker.open_stream(guidance=2.0)
                 gc.collect()
     second = talker.open_stream(guidance=2.0)
-    grown = [tensor.shape[0] for tensor in state_tensors(talker.network_state)]
+    grown = [shape[0] for _, shape in talker.backend.state_layout()]
     assert grown == [2 * shape[0] for shape in sizes]
     assert first.row != second.row
 
@@ -266,7 +265,7 @@ def test_after_a_failure_of_the_model_a_stream_accepts_audio_once_it_is_reset(
 
         with monkeypatch.context() as patch:
             if family == "blendshape":
-                patch.setattr(talker.fused, "generate_frame", failing)
+                patch.setattr(talker.torch_backend.fused, "generate_frame", failing)
             else:
                 patch.setattr(talker, "generate_chunk", failing)
             with pytest.raises(RuntimeError):
@@ -359,7 +358,8 @@ def test_a_wrong_limit_of_a_vertex_talker_is_one_sentence(limits: dict[str, Any]
 
 
 def test_many_numbers_of_steps_keep_memory_bounded(talker: Any) -> None:
-    kept = {steps: talker.sampler(steps) for steps in range(1, 40)}
-    assert talker.sampler(39) is kept[39]
-    alive = sum(talker.sampler(steps) is kept[steps] for steps in (39, 38, 37, 1))
+    owner = talker.torch_backend if talker.family == "blendshape" else talker
+    kept = {steps: owner.sampler(steps) for steps in range(1, 40)}
+    assert owner.sampler(39) is kept[39]
+    alive = sum(owner.sampler(steps) is kept[steps] for steps in (39, 38, 37, 1))
     assert alive == 3  # the first was dropped

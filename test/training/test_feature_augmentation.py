@@ -15,7 +15,8 @@ import torch
 from streamingtalker_ros.audio import augmentation
 from streamingtalker_ros.audio.constants import HOP_LENGTH, SAMPLE_RATE
 from streamingtalker_ros.model.blendshape.config import TalkerConfig
-from streamingtalker_ros.model.blendshape.features import MIN_LEVEL, LogMel
+from streamingtalker_ros.model.blendshape.feature_constants import MIN_LEVEL
+from streamingtalker_ros.model.blendshape.features import LogMel
 from streamingtalker_ros.resources import DEMO_AUDIO
 from streamingtalker_ros.training.feature_augmentation import (
     MICROPHONE_HZ,

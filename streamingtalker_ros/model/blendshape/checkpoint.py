@@ -10,17 +10,17 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
-
-from torch import nn
+from typing import TYPE_CHECKING, Any
 
 from streamingtalker_ros.config_files import describe
 from streamingtalker_ros.errors import TalkerError
 from streamingtalker_ros.model import checkpoint_files
 from streamingtalker_ros.model.blendshape.config import TalkerConfig
-from streamingtalker_ros.model.blendshape.network import TalkerNetwork
 from streamingtalker_ros.model.checkpoint_files import CONFIG, WEIGHTS, read_json
 from streamingtalker_ros.model.protocol import Family
+
+if TYPE_CHECKING:
+    from streamingtalker_ros.model.blendshape.network import TalkerNetwork
 
 __all__ = ["CONFIG", "WEIGHTS", "convert_config", "load", "read_config", "read_family", "read_json", "save"]
 
@@ -77,7 +77,7 @@ def convert_config(values: Mapping[str, Any], where: str = "the checkpoint's con
     return converted
 
 
-def convert_tensor_names(names: Iterable[str], network: nn.Module) -> dict[str, str]:
+def convert_tensor_names(names: Iterable[str], network: object = None) -> dict[str, str]:
     """Return the tensor names of this version for those of this or an earlier one.
 
     Args:
@@ -145,6 +145,8 @@ def load(folder: str | Path) -> TalkerNetwork:
     Raises:
         TalkerError: If a file is missing, damaged or does not fit the other; the message names it.
     """
+    from streamingtalker_ros.model.blendshape.network import TalkerNetwork
+
     values, where = read_json(folder), str(Path(folder) / CONFIG)
     config = TalkerConfig.from_json(convert_config(values, where), where)
     network, _ = checkpoint_files.load_network(

@@ -14,7 +14,7 @@ import torch
 from torch import nn
 
 from streamingtalker_ros.model.blendshape.causal_layers import CausalConv, ResidualBlock
-from streamingtalker_ros.model.blendshape.config import TalkerConfig
+from streamingtalker_ros.model.blendshape.config import DECODER_KERNEL, TalkerConfig
 
 
 @dataclass
@@ -38,8 +38,8 @@ class CausalStack(nn.Module):
 
     def __init__(self, inputs: int, width: int, outputs: int) -> None:
         super().__init__()
-        self.first = CausalConv(inputs, width, kernel=2)
-        self.blocks = nn.ModuleList(ResidualBlock(width, 2) for _ in range(2))
+        self.first = CausalConv(inputs, width, kernel=DECODER_KERNEL)
+        self.blocks = nn.ModuleList(ResidualBlock(width, DECODER_KERNEL) for _ in range(2))
         self.out = nn.Linear(width, outputs)
 
     def init_contexts(self, batch: int) -> list[torch.Tensor]:

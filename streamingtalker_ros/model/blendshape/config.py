@@ -16,6 +16,13 @@ COLUMN_SAMPLES: Final = 160
 MOTION_DIM: Final = 55
 """52 blendshape weights, then the head's rotation vector (rad)."""
 
+ENCODER_KERNEL: Final = 3
+"""Taps of the convolutions of the encoder's residual blocks."""
+DECODER_KERNEL: Final = 2
+"""Taps of the convolutions of the codec."""
+COLUMN_CHANNELS: Final = 96
+"""Channels of the encoder at 100 columns/s."""
+
 RANGES: Final[dict[str, Range]] = {
     "sample_rate": (SAMPLE_RATE, SAMPLE_RATE),
     "hop": (COLUMN_SAMPLES, SAMPLE_RATE),
@@ -48,6 +55,16 @@ RANGES: Final[dict[str, Range]] = {
     "temperature": (0.0, 10.0),
 }
 """Least and greatest value of each field of `TalkerConfig` that holds numbers."""
+
+
+def column_dilation(block: int) -> int:
+    """Return the columns between the taps of a column block of the encoder: 1, 1, 2, 4, 8, …"""
+    return 2 ** max(block - 1, 0)
+
+
+def frame_dilation(block: int) -> int:
+    """Return the frames between the taps of a frame block of the encoder: 1, 2, 4, 8, then again from 1."""
+    return 2 ** (block % 4)
 
 
 @dataclass(frozen=True)
@@ -100,6 +117,11 @@ class TalkerConfig:
     def latent_dim(self) -> int:
         """Width of one frame's latent, H·C."""
         return self.num_codebooks * self.code_dim
+
+    @property
+    def columns(self) -> int:
+        """Columns of the log-mel spectrum per frame."""
+        return self.hop // COLUMN_SAMPLES
 
     @property
     def frame_rate(self) -> float:

@@ -11,41 +11,21 @@ Small auxiliary heads read voice activity and articulation off the same vector: 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import overload
 
 import torch
 from torch import nn
 
 from streamingtalker_ros.model.blendshape.causal_layers import CausalConv, ResidualBlock
-from streamingtalker_ros.model.blendshape.config import TalkerConfig
+from streamingtalker_ros.model.blendshape.config import (
+    COLUMN_CHANNELS,
+    ENCODER_KERNEL,
+    TalkerConfig,
+    column_dilation,
+    frame_dilation,
+)
 from streamingtalker_ros.model.blendshape.features import FeatureState, LogMel
 
-COLUMN_CHANNELS = 96  # at 100 columns/s
-WIDE_OPEN_PENALTY = 10.0  # of a logit: evidence of wide-open lips against closing them
 DROPOUT = 0.2  # in training, half of it at the columns; the training voices are few enough to be memorized
-
-
-@overload
-def closure_logit(bilabial: float, aperture: float | None = None) -> float: ...
-
-
-@overload
-def closure_logit(bilabial: torch.Tensor, aperture: torch.Tensor | None = None) -> torch.Tensor: ...
-
-
-def closure_logit(
-    bilabial: float | torch.Tensor, aperture: float | torch.Tensor | None = None
-) -> float | torch.Tensor:
-    """Return the evidence for closing the lips: the logit of a bilabial, less for lips that are apart.
-
-    Args:
-        bilabial: Logit of a p, b or m; a float or a tensor.
-        aperture: Lip aperture as a fraction of a wide-open mouth, of the same shape; None for a model without
-            its head.
-    """
-    if aperture is None:
-        return bilabial
-    return bilabial - WIDE_OPEN_PENALTY * (0.5 * (aperture + abs(aperture)))
 
 
 @dataclass
@@ -82,10 +62,12 @@ class AudioEncoder(nn.Module):
         self.column_conv = CausalConv(config.num_mels, narrow, kernel=3)  # at 100 columns/s
         self.frame_conv = CausalConv(columns * narrow + 1, width, kernel=2)  # at 25 frames/s
         self.column_blocks = nn.ModuleList(
-            ResidualBlock(narrow, 3, 2 ** max(i - 1, 0), 0.5 * DROPOUT) for i in range(config.column_blocks)
+            ResidualBlock(narrow, ENCODER_KERNEL, column_dilation(i), 0.5 * DROPOUT)
+            for i in range(config.column_blocks)
         )
         self.blocks = nn.ModuleList(
-            ResidualBlock(width, 3, 2 ** (i % 4), DROPOUT) for i in range(config.audio_blocks)
+            ResidualBlock(width, ENCODER_KERNEL, frame_dilation(i), DROPOUT)
+            for i in range(config.audio_blocks)
         )
         self.norm = nn.LayerNorm(width)
         self.vad_head = nn.Linear(width, 1)  # logit of voice activity in this frame

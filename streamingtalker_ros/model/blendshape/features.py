@@ -17,15 +17,18 @@ from torch import nn
 
 from streamingtalker_ros.audio.constants import SAMPLE_RATE
 from streamingtalker_ros.model.blendshape.config import COLUMN_SAMPLES, TalkerConfig
+from streamingtalker_ros.model.blendshape.feature_constants import (
+    FFT_SIZE,
+    LEVEL_RELEASE,
+    MAX_MEL_HZ,
+    MIN_LEVEL,
+    MIN_MEL_HZ,
+    POWER_FLOOR,
+    WINDOW_SAMPLES,
+)
 
-WINDOW_SAMPLES, FFT_SIZE = 400, 512
-POWER_FLOOR = 1e-10  # added to each band: -100 dB of full scale, so that digital silence stays finite
-# log of the mean band power of a voice near -50 dBFS: the level never falls lower, softer audio stays soft
-MIN_LEVEL = math.log(1e-7)
-LEVEL_RELEASE = 1.2  # nepers of power per second, 5.2 dB/s
 
-
-def mel_edges(num_mels: int, low: float = 50.0, high: float = 7800.0) -> torch.Tensor:
+def mel_edges(num_mels: int, low: float = MIN_MEL_HZ, high: float = MAX_MEL_HZ) -> torch.Tensor:
     """Return the edges of mel bands, equally spaced on the HTK scale m = 2595 log10(1 + f/700).
 
     Args:

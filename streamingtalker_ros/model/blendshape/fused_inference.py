@@ -21,14 +21,10 @@ from torch.nn.functional import scaled_dot_product_attention, silu
 
 from streamingtalker_ros.model.blendshape.causal_layers import ResidualBlock
 from streamingtalker_ros.model.blendshape.codec import CodecState, MotionCodec
+from streamingtalker_ros.model.blendshape.config import COLUMN_SAMPLES
 from streamingtalker_ros.model.blendshape.diffusion_head import DiffusionHead
 from streamingtalker_ros.model.blendshape.encoder import AudioEncoder, EncoderState
-from streamingtalker_ros.model.blendshape.features import (
-    COLUMN_SAMPLES,
-    MIN_LEVEL,
-    POWER_FLOOR,
-    WINDOW_SAMPLES,
-)
+from streamingtalker_ros.model.blendshape.feature_constants import MIN_LEVEL, POWER_FLOOR, WINDOW_SAMPLES
 from streamingtalker_ros.model.blendshape.network import LatentSampler, NetworkState, TalkerNetwork
 from streamingtalker_ros.model.blendshape.predictor import ConditionPredictor, Layer, PredictorState
 from streamingtalker_ros.model.ddim import NoiseSchedule, ddim_coefficients

@@ -16,7 +16,7 @@ from typing import Any
 
 import torch
 
-from streamingtalker_ros.streaming.state_pool import state_tensors
+from streamingtalker_ros.model.blendshape.state_pool import state_tensors
 
 WARM_UP_RUNS = 3  # before the capture, in which libraries choose their kernels and allocate
 
