@@ -15,7 +15,7 @@ from functools import cache
 from typing import Any, Final, TypeAlias
 
 from streamingtalker_ros import resources
-from streamingtalker_ros.dds import audio_cdr, message_definitions
+from streamingtalker_ros.dds import audio_cdr, message_definitions, motion_cdr
 from streamingtalker_ros.errors import require
 from streamingtalker_ros.messaging.audio_common import Variant
 
@@ -126,6 +126,7 @@ def service_class(type_name: str) -> MessageClass:
 def _create_class(type_name: str, variant: Variant) -> MessageClass:
     created = _create_struct(type_name, _fields(type_name, variant))
     audio_cdr.install_fast_reader(type_name, created)
+    motion_cdr.install_fast_writer(type_name, created)
     return created
 
 

@@ -24,9 +24,11 @@ def rotation_vector_to_quaternion(rotation: npt.NDArray[np.float32]) -> npt.NDAr
     Returns:
         (4,) float32, xyzw.
     """
-    half = 0.5 * float(np.linalg.norm(rotation))
-    scale = 0.5 * math.sin(half) / half if half > 0.0 else 0.5
-    return np.array([*(scale * rotation), math.cos(half)], np.float32)
+    half = 0.5 * float(np.sqrt(rotation.dot(rotation)))
+    quaternion = np.empty(4, np.float32)
+    quaternion[:3] = rotation * (0.5 * math.sin(half) / half if half > 0.0 else 0.5)
+    quaternion[3] = math.cos(half)
+    return quaternion
 
 
 def quaternion_multiply(

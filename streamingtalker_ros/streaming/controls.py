@@ -9,6 +9,7 @@ face is limited to that of the speech. Values that change nothing leave every bi
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
@@ -26,6 +27,7 @@ from streamingtalker_ros.streaming.voice_gate import MOUTH_MASK
 RAMP_FRAMES = 8  # frames that a change of gains or expression takes
 CONTACT_GAP_M = 0.0003  # metres of inner-lip gap, above rest, up to which lips count as touching
 FREE_GAP_M = 0.002  # metres beyond that from which on an expression may open speaking lips without limit
+MAX_EXCESS = 1e-7  # of a measure of the lips over its limit, in its unit: rounding of float32
 # (52,) bool: upper-face shapes that the face gain scales; blinks and gaze are not expression and are not
 # scaled
 UPPER_FACE_MASK = np.array(
@@ -65,7 +67,7 @@ class Controls:
             assign(name, check_float(name, getattr(self, name), low, high))
         assign("expression", _check_expression(self.expression))
         if not np.array_equal(self.ramped_values, NEUTRAL):
-            default_rig()  # used in every frame: built here by the caller, not between two frames
+            lip_gap_measure()  # used in every frame: built here by the caller, not between two frames
 
     def replace(self, **values: Any) -> Controls:
         """Return a copy with other values."""
@@ -158,9 +160,10 @@ class ControlSmoother:
         mouth_gain, face_gain, expression = self._current[0], self._current[1], self._current[2:]
         gain = np.where(MOUTH_MASK, mouth_gain, np.where(UPPER_FACE_MASK, face_gain, np.float32(1.0)))
         result = np.clip(gain * weights + expression, 0.0, 1.0)
-        gap_row = default_rig().lip_gap_map()[1]
-        max_gap = self._max_gap(float(weights @ gap_row), float(expression @ gap_row))
-        return limit_lip_aperture(result, gap_row, max_gap) if float(result @ gap_row) > max_gap else result
+        lip_gap = lip_gap_measure()
+        max_gap = self._max_gap(lip_gap(weights), lip_gap(expression))
+        gap = lip_gap(result)
+        return lip_gap.limit(result, max_gap, gap) if gap > max_gap else result
 
     def _max_gap(self, speech: float, expression: float) -> float:
         """Return the widest inner-lip gap allowed, metres above rest.
@@ -178,27 +181,73 @@ class ControlSmoother:
         return scaled + min(beyond / FREE_GAP_M, 1.0) * max(expression, 0.0)
 
 
-def limit_lip_aperture(
-    weights: npt.NDArray[np.float32], row: npt.NDArray[np.float32], limit: float
-) -> npt.NDArray[np.float32]:
-    """Return the nearest weights in 0..1 with weights @ row = limit, for weights whose value is larger.
-
-    `weights - x·row` clipped to 0..1 is that projection. Its value falls with x in straight segments that
-    grow flatter, so Newton's steps from x = 0 approach the limit from above, at most one step for each shape
-    that reaches 0 or 1.
+class LipMeasure:
+    """A linear map of weights that measures the lips, prepared to project weights onto its limits.
 
     Args:
-        weights: (52,) in 0..1.
-        row: (52,) linear map, such as the inner-lip gap.
-        limit: The largest value allowed.
+        row: (52,) the map, such as the inner-lip gap.
+
+    Attributes:
+        row: The same.
     """
-    projected, amount = weights, 0.0
-    for _ in range(len(weights)):
-        excess = float(projected @ row) - limit
-        free = ((projected > 0.0) | (row < 0.0)) & ((projected < 1.0) | (row > 0.0))
-        slope = float(np.square(row[free]).sum())
-        if excess <= 1e-7 or slope == 0.0:
-            break
-        amount += excess / slope
-        projected = np.clip(weights - np.float32(amount) * row, 0.0, 1.0)
-    return projected
+
+    def __init__(self, row: npt.NDArray[np.float32]) -> None:
+        self.row = row
+        self._squares = np.square(row)
+        self._rises, self._falls = row > 0.0, row < 0.0
+
+    @functools.cached_property
+    def negative(self) -> LipMeasure:
+        """The measure with the opposite sign, whose upper limits are lower limits of this one."""
+        return LipMeasure(-self.row)
+
+    def __call__(self, weights: npt.NDArray[np.float32]) -> float:
+        """Return weights @ row.
+
+        Args:
+            weights: (52,) in 0..1.
+        """
+        return float(weights.dot(self.row))
+
+    def limit(
+        self, weights: npt.NDArray[np.float32], limit: float, value: float | None = None
+    ) -> npt.NDArray[np.float32]:
+        """Return the nearest weights in 0..1 with weights @ row = limit, for weights whose value is larger.
+
+        `weights - x·row` clipped to 0..1 is that projection. Its value falls with x in straight segments that
+        grow flatter, so Newton's steps from x = 0 approach the limit from above, at most one step for each
+        shape that reaches 0 or 1.
+
+        Args:
+            weights: (52,) in 0..1.
+            limit: The largest value allowed.
+            value: weights @ row, where the caller has computed it.
+
+        Returns:
+            (52,), a new array, or the same if the value is not larger.
+        """
+        projected, amount = weights, 0.0
+        excess = (self(weights) if value is None else value) - limit
+        for _ in range(len(weights)):
+            if excess <= MAX_EXCESS:
+                break
+            free = projected > 0.0
+            free |= self._falls
+            below = projected < 1.0
+            below |= self._rises
+            free &= below
+            slope = float(np.add.reduce(self._squares[free]))
+            if slope == 0.0:
+                break
+            amount += excess / slope
+            projected = weights - self.row * np.float32(amount)
+            np.maximum(projected, 0.0, out=projected)  # as np.clip, at a third of its cost
+            np.minimum(projected, 1.0, out=projected)
+            excess = self(projected) - limit
+        return projected
+
+
+@functools.lru_cache(maxsize=1)
+def lip_gap_measure() -> LipMeasure:
+    """The inner-lip gap of the default face above rest, in metres."""
+    return LipMeasure(default_rig().lip_gap_map()[1])

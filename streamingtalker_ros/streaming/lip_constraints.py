@@ -23,7 +23,7 @@ from streamingtalker_ros.face.arkit import ARKIT_NAMES, INDEX
 from streamingtalker_ros.face.default_head.assemble import default_rig
 from streamingtalker_ros.model.blendshape.closure import closure_logit
 from streamingtalker_ros.model.blendshape.config import TalkerConfig
-from streamingtalker_ros.streaming.controls import limit_lip_aperture
+from streamingtalker_ros.streaming.controls import LipMeasure, lip_gap_measure
 
 MIN_OPEN_GAP_M = 0.0025  # metres of inner-lip gap, above rest, that an open vowel has at least
 RELEASE_LOGIT_DROP = 0.35  # fall of the closure logit within a frame at which the lips part
@@ -57,7 +57,7 @@ def confidence(logit: float, thresholds: Sequence[float]) -> float:
     """Map a logit to 0…1, linearly between two thresholds (low, high) of its probability."""
     low, high = thresholds
     probability = 1.0 / (1.0 + np.exp(-logit))
-    return float(np.clip((probability - low) / max(high - low, 1e-6), 0.0, 1.0))
+    return min(max(float((probability - low) / max(high - low, 1e-6)), 0.0), 1.0)
 
 
 def read_articulation_heads(
@@ -127,10 +127,10 @@ def blend_aperture(
         aperture: Target as a fraction of a wide-open mouth (`jawOpen` 1); below 0 it counts as touching lips.
         fraction: 0…1.
     """
-    bias, gap_row = default_rig().lip_gap_map()
-    gap = float(weights @ gap_row)
-    target = max(aperture, 0.0) * float(gap_row[INDEX["jawOpen"]])
-    return _shift(weights, gap_row, fraction * (target - bias - gap))
+    lip_gap, bias = lip_gap_measure(), _rest_gap()
+    gap = lip_gap(weights)
+    target = max(aperture, 0.0) * float(lip_gap.row[INDEX["jawOpen"]])
+    return _shift(weights, lip_gap, fraction * (target - bias - gap), gap)
 
 
 def blend_width(weights: npt.NDArray[np.float32], width: float, fraction: float) -> npt.NDArray[np.float32]:
@@ -144,42 +144,50 @@ def blend_width(weights: npt.NDArray[np.float32], width: float, fraction: float)
         fraction: 0…1.
     """
     rest_width, width_row, direction = _width_map()
-    return _shift(weights, direction, fraction * (width * rest_width - float(weights @ width_row)))
+    change = fraction * (width * rest_width - float(weights.dot(width_row)))
+    return _shift(weights, direction, change, direction(weights))
 
 
 @functools.lru_cache(maxsize=1)
-def _width_map() -> tuple[float, npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+def _rest_gap() -> float:
+    """Return the inner-lip gap of the default face at rest, in metres."""
+    return default_rig().lip_gap_map()[0]
+
+
+@functools.lru_cache(maxsize=1)
+def _width_map() -> tuple[float, npt.NDArray[np.float32], LipMeasure]:
     """Return the default face's mouth width at rest, its change per shape, and the part that keeps gaps."""
     rest_width, width_row = default_rig().lip_width_map()
     mouth = np.array([name.startswith("mouth") for name in ARKIT_NAMES])
     gap_row = default_rig().lip_gap_map()[1] * mouth
     scale = np.float32((width_row @ gap_row) / (gap_row @ gap_row))
-    return rest_width, width_row, width_row * mouth - gap_row * scale
+    return rest_width, width_row, LipMeasure(width_row * mouth - gap_row * scale)
 
 
 def _shift(
-    weights: npt.NDArray[np.float32], row: npt.NDArray[np.float32], change: float
+    weights: npt.NDArray[np.float32], measure: LipMeasure, change: float, value: float
 ) -> npt.NDArray[np.float32]:
-    """Change `weights @ row` by `change`, or as near as weights in 0..1 allow; return the nearest weights."""
-    value = float(weights @ row)
+    """Change a measure's value by `change`, or as near as weights in 0..1 allow; return the nearest weights."""
     if change < 0.0:
-        return limit_lip_aperture(weights, row, value + change)
-    return limit_lip_aperture(weights, -row, -value - change)
+        return measure.limit(weights, value + change, value)
+    return measure.negative.limit(weights, -value - change, -value)
 
 
 def close_lips(weights: npt.NDArray[np.float32], amount: float) -> npt.NDArray[np.float32]:
     """Return weights (52,) whose inner-lip gap above rest is narrowed to 1 - amount of what it was."""
-    gap_row = default_rig().lip_gap_map()[1]
-    gap = float(weights @ gap_row)
-    if amount > 0.0 and gap > 0.0:
-        return limit_lip_aperture(weights, gap_row, (1.0 - amount) * gap)
+    if amount > 0.0:
+        lip_gap = lip_gap_measure()
+        gap = lip_gap(weights)
+        if gap > 0.0:
+            return lip_gap.limit(weights, (1.0 - amount) * gap, gap)
     return weights
 
 
 def open_lips(weights: npt.NDArray[np.float32], amount: float) -> npt.NDArray[np.float32]:
     """Return weights (52,) whose inner-lip gap above rest is at least amount · MIN_OPEN_GAP_M."""
-    gap_row = default_rig().lip_gap_map()[1]
-    min_gap = amount * MIN_OPEN_GAP_M
-    if amount > 0.0 and float(weights @ gap_row) < min_gap:
-        return limit_lip_aperture(weights, -gap_row, -min_gap)
+    if amount > 0.0:
+        lip_gap, min_gap = lip_gap_measure(), amount * MIN_OPEN_GAP_M
+        gap = lip_gap(weights)
+        if gap < min_gap:
+            return lip_gap.negative.limit(weights, -min_gap, -gap)
     return weights

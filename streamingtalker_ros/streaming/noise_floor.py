@@ -16,9 +16,11 @@ import numpy as np
 import numpy.typing as npt
 
 from streamingtalker_ros.model.blendshape.feature_constants import LEVEL_RELEASE, MIN_LEVEL
+from streamingtalker_ros.streaming.voice_gate import hop_power
 
 MEMORY_S = 2.0  # seconds in which a voice has a quiet hop
 SILENCE_DB = -100.0  # dB of full scale, of digital silence
+_SILENCE_POWER = 10.0 ** (0.1 * SILENCE_DB)
 DB_PER_NEPER = 10.0 / math.log(10.0)  # of power; nepers are the features' unit
 
 
@@ -48,8 +50,7 @@ class NoiseFloorEstimator:
         Returns:
             dB of the level above the noise floor, 0 or more.
         """
-        # the variance, since a constant offset is no noise
-        power = 10.0 * math.log10(float(np.var(hop)) + 10.0 ** (0.1 * SILENCE_DB))
+        power = 10.0 * math.log10(hop_power(hop) + _SILENCE_POWER)
         self.powers.append(power)
         self.level = max(power, self.level - self.release_db, MIN_LEVEL * DB_PER_NEPER)
         return self.level - min(self.powers)

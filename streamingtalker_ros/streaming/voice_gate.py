@@ -19,6 +19,7 @@ from streamingtalker_ros.face.arkit import ARKIT_NAMES
 
 GATE_RISE, GATE_FALL = 0.5, 1.0 / 3.0  # of the gate, per frame
 VAD_THRESHOLD = 0.15  # probability from which on a hop counts as voice
+_THRESHOLD = np.float32(VAD_THRESHOLD)  # in the precision of the probabilities
 # power of a hop, -80 dB of full scale; microphones' noise exceeds it, pauses in a file do not
 SILENCE_POWER = 1e-8
 # lip apertures, as fractions of a wide-open mouth, between which the predicted aperture opens the gate
@@ -57,6 +58,20 @@ class VadGateState:
         self.gate = 0.0
 
 
+def hop_power(hop: npt.NDArray[np.float32]) -> float:
+    """Return the variance of a hop: its power without a constant offset, which is no noise.
+
+    The same as `np.var`, at a third of its cost.
+
+    Args:
+        hop: (hop,) samples in -1..1.
+    """
+    count = np.float32(len(hop))
+    deviations = hop - np.add.reduce(hop) / count
+    deviations *= deviations
+    return float(np.add.reduce(deviations) / count)
+
+
 def update_vad(state: VadGateState, probability: float, hop: npt.NDArray[np.float32]) -> None:
     """Process the newest hop.
 
@@ -67,7 +82,7 @@ def update_vad(state: VadGateState, probability: float, hop: npt.NDArray[np.floa
         probability: Of voice in the hop.
         hop: (hop,) samples in -1..1.
     """
-    state.silent_hops = 0 if np.var(hop) > SILENCE_POWER else state.silent_hops + 1
+    state.silent_hops = 0 if hop_power(hop) > SILENCE_POWER else state.silent_hops + 1
     state.activity[:-1] = state.activity[1:]
     state.activity[-1] = 0.0 if state.silent_hops else probability
 
@@ -84,12 +99,14 @@ def apply_gate(state: VadGateState, weights: npt.NDArray[np.float32], aperture: 
     Returns:
         Voice activity of this frame.
     """
-    speaking = bool((state.activity > VAD_THRESHOLD).any())
+    speaking = bool(state.activity.max() > _THRESHOLD)
     state.gate = min(state.gate + GATE_RISE, 1.0) if speaking else max(state.gate - GATE_FALL, 0.0)
     if aperture is None or state.silent_hops >= len(state.activity):
         pre_speech = 0.0
     else:
         low, high = PRE_SPEECH_APERTURE
         pre_speech = min(max((aperture - low) / (high - low), 0.0), 1.0)
-    weights[MOUTH_MASK] *= np.float32(max(state.gate, pre_speech))
+    opening = max(state.gate, pre_speech)
+    if opening < 1.0:
+        np.multiply(weights, np.float32(opening), out=weights, where=MOUTH_MASK)
     return speaking

@@ -7,12 +7,14 @@ from collections.abc import Collection
 
 import numpy as np
 import numpy.typing as npt
+import pytest
 
 from streamingtalker_ros.face.arkit import INDEX
 from streamingtalker_ros.streaming.voice_gate import (
     PRE_SPEECH_APERTURE,
     VadGateState,
     apply_gate,
+    hop_power,
     update_vad,
 )
 
@@ -76,3 +78,11 @@ def test_digital_silence_has_no_voice_activity_regardless_of_the_prediction() ->
     assert (jaw[2:21] == 1.0).all() and (jaw[23:] < 1e-6).all()  # as where the network predicts the end
     # the closure of a stop consonant does not end speech
     assert (run_gate(voice, apertures, silent_hops=(20, 21))[2:, 0] == 1.0).all()
+
+
+@pytest.mark.parametrize("scale", [0.0, 1e-6, 0.1, 1e3])
+def test_the_power_of_a_hop_is_its_variance_to_the_last_bit(scale: float) -> None:
+    random = np.random.default_rng(0)
+    for samples in (1, 7, 640, 641):
+        hop = (scale * random.standard_normal(samples) + 0.3).astype(np.float32)
+        assert hop_power(hop) == float(np.var(hop))
