@@ -152,7 +152,7 @@ def run(args: argparse.Namespace) -> int:
     """
     _check(args)
     from streamingtalker_ros.evaluation.test_set import load_test_set
-    from streamingtalker_ros.face.default_head.assemble import default_rig
+    from streamingtalker_ros.face.default_head.stored import default_rig
 
     print_progress("reading the clips")
     rig = default_rig()

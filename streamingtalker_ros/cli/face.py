@@ -44,7 +44,7 @@ def run(args: argparse.Namespace) -> int:
     Raises:
         TalkerError: If the face is unusable or the file cannot be written.
     """
-    from streamingtalker_ros.face.default_head.assemble import default_rig
+    from streamingtalker_ros.face.default_head.stored import default_rig
     from streamingtalker_ros.face.formats.gltf_writer import write_glb
     from streamingtalker_ros.face.formats.importers import load_face
 

@@ -109,7 +109,7 @@ def _save_picture(rig: Rig | None, path: str) -> int:
     from streamingtalker_ros.cli.markers_preview import render
     from streamingtalker_ros.cli.pictures import EXPRESSIONS, VISEMES, case_weights
     from streamingtalker_ros.face.arkit import ARKIT_NAMES
-    from streamingtalker_ros.face.default_head.assemble import default_rig
+    from streamingtalker_ros.face.default_head.stored import default_rig
 
     rig = rig or default_rig()
     if rig.shape_names != ARKIT_NAMES:

@@ -130,7 +130,7 @@ def run(args: argparse.Namespace) -> int:
     Raises:
         TalkerError: If the face is unusable or the folder cannot be written.
     """
-    from streamingtalker_ros.face.default_head.assemble import default_rig
+    from streamingtalker_ros.face.default_head.stored import default_rig
     from streamingtalker_ros.face.formats.importers import load_face
 
     out = Path(args.out)

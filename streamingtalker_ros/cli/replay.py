@@ -73,7 +73,7 @@ def run(args: argparse.Namespace) -> int:
     from tqdm import tqdm
 
     from streamingtalker_ros.bag import motion, replay, rosbag_io
-    from streamingtalker_ros.face.default_head.assemble import default_rig
+    from streamingtalker_ros.face.default_head.stored import default_rig
     from streamingtalker_ros.runtime.worker import load_talker
 
     report_path = Path(args.report) if args.report else None

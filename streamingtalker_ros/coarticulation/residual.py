@@ -22,7 +22,7 @@ from streamingtalker_ros.audio.constants import HOP_LENGTH
 from streamingtalker_ros.coarticulation import dominance
 from streamingtalker_ros.coarticulation.dominance import DEFAULT_STYLE, SpeakingStyle
 from streamingtalker_ros.face.arkit import ARKIT_NAMES, INDEX
-from streamingtalker_ros.face.default_head.assemble import default_rig
+from streamingtalker_ros.face.default_head.stored import default_rig
 from streamingtalker_ros.phonetics.phones import (
     BILABIALS,
     LABIODENTALS,

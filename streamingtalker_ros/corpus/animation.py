@@ -265,7 +265,7 @@ def build_animation_corpus(
     Raises:
         TalkerError: if every pair is rejected.
     """
-    from streamingtalker_ros.face.default_head.assemble import default_rig
+    from streamingtalker_ros.face.default_head.stored import default_rig
 
     rig, folder = default_rig(), Path(folder)
     bar = progress_bar()(pairs, desc="pairs", unit="pair")

@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from streamingtalker_ros.dds import message_types
 from streamingtalker_ros.dds.node import DdsNode, matched_readers
-from streamingtalker_ros.face.default_head.assemble import default_rig
+from streamingtalker_ros.face.default_head.stored import default_rig
 from streamingtalker_ros.face.rig import Rig
 from streamingtalker_ros.messaging import face_messages
 from streamingtalker_ros.process import LOGGER_NAME, never_raising

@@ -40,7 +40,7 @@ def _frame_id(text: str) -> bytes:
 
 @functools.lru_cache(maxsize=1)
 def _names() -> bytes:
-    """Return the names of the shapes and the number of weights; the frame's number ends at a multiple of 8."""
+    """Return the names of the shapes and the number of weights; they begin at a multiple of 8 bytes."""
     data = struct.pack("<I", len(SHAPE_NAMES))
     for name in SHAPE_NAMES:
         data += _padding(len(data), 4) + _string(name)

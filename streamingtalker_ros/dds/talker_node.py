@@ -15,7 +15,7 @@ from typing import Any, Final
 
 from streamingtalker_ros.dds import message_types
 from streamingtalker_ros.dds.node import DdsNode, DiscoveredPublisher, Subscription
-from streamingtalker_ros.face.default_head.assemble import default_rig
+from streamingtalker_ros.face.default_head.stored import default_rig
 from streamingtalker_ros.messaging import audio_common, face_message_builder
 from streamingtalker_ros.messaging.audio_receiver import AudioReceiver
 from streamingtalker_ros.messaging.diagnostics import DiagnosticsReporter

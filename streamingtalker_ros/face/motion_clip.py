@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from streamingtalker_ros.face.arkit import ARKIT_NAMES
-from streamingtalker_ros.face.default_head.assemble import default_rig
+from streamingtalker_ros.face.default_head.stored import default_rig
 from streamingtalker_ros.face.rendering.renderer import Renderer, create_renderer
 from streamingtalker_ros.face.rig import Rig
 from streamingtalker_ros.output_files import atomic_output

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Linear blendshape rig: a template mesh, its blendshapes, and the landmarks that measure its mouth.
 
-`face.default_head.assemble.default_rig` returns the rig that comes with the package,
+`face.default_head.stored.default_rig` returns the rig that comes with the package,
 `face.formats.importers.load_face` reads one from a file. Input: weights (…, S) in the order of `shape_names`
 and head rotations (…, 4) xyzw. Output: vertices (…, V, 3) in metres; x out of the face, y to the person's
 left, z up.

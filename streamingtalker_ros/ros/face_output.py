@@ -7,7 +7,7 @@ from typing import Final
 
 from rclpy.lifecycle import LifecycleNode
 
-from streamingtalker_ros.face.default_head.assemble import default_rig
+from streamingtalker_ros.face.default_head.stored import default_rig
 from streamingtalker_ros.messaging.face_message_builder import (
     MODEL_TOPIC,
     MOTION_TOPIC,

@@ -14,7 +14,7 @@ from rclpy.clock import Clock, ClockType
 from rclpy.node import Node
 from rclpy.serialization import serialize_message
 
-from streamingtalker_ros.face.default_head.assemble import default_rig
+from streamingtalker_ros.face.default_head.stored import default_rig
 from streamingtalker_ros.face.rig import Rig
 from streamingtalker_ros.messaging.face_messages import MODEL_TYPE, MOTION_TYPE, VERTICES_TYPE
 from streamingtalker_ros.ros import parameters, qos

@@ -19,7 +19,7 @@ import numpy.typing as npt
 from streamingtalker_ros.config_files import describe
 from streamingtalker_ros.errors import TalkerError
 from streamingtalker_ros.face.arkit import ARKIT_NAMES
-from streamingtalker_ros.face.default_head.assemble import default_rig
+from streamingtalker_ros.face.default_head.stored import default_rig
 from streamingtalker_ros.face.expression import check_float, parse_expression
 from streamingtalker_ros.model.control_ranges import NEUTRAL_GAIN, NEUTRAL_GUIDANCE, NUMBER_CONTROLS
 from streamingtalker_ros.streaming.voice_gate import MOUTH_MASK

@@ -20,7 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from streamingtalker_ros.face.arkit import ARKIT_NAMES, INDEX
-from streamingtalker_ros.face.default_head.assemble import default_rig
+from streamingtalker_ros.face.default_head.stored import default_rig
 from streamingtalker_ros.model.blendshape.closure import closure_logit
 from streamingtalker_ros.model.blendshape.config import TalkerConfig
 from streamingtalker_ros.streaming.controls import LipMeasure, lip_gap_measure
@@ -167,7 +167,7 @@ def _width_map() -> tuple[float, npt.NDArray[np.float32], LipMeasure]:
 def _shift(
     weights: npt.NDArray[np.float32], measure: LipMeasure, change: float, value: float
 ) -> npt.NDArray[np.float32]:
-    """Change a measure's value by `change`, or as near as weights in 0..1 allow; return the nearest weights."""
+    """Return the nearest weights whose measure differs by `change`, or by as much as 0..1 allows."""
     if change < 0.0:
         return measure.limit(weights, value + change, value)
     return measure.negative.limit(weights, -value - change, -value)

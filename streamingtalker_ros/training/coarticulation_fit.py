@@ -30,7 +30,7 @@ from streamingtalker_ros.coarticulation.parameters import (
 from streamingtalker_ros.corpus.storage import Clip, load_corpus, read_index
 from streamingtalker_ros.errors import TalkerError
 from streamingtalker_ros.face.arkit import ARKIT_NAMES, INDEX
-from streamingtalker_ros.face.default_head.assemble import default_rig
+from streamingtalker_ros.face.default_head.stored import default_rig
 from streamingtalker_ros.output_files import write_text
 from streamingtalker_ros.phonetics.phones import (
     BILABIALS,

@@ -22,7 +22,7 @@ import torch
 from streamingtalker_ros.corpus.storage import Clip, read_index
 from streamingtalker_ros.errors import TalkerError
 from streamingtalker_ros.face.arkit import INDEX
-from streamingtalker_ros.face.default_head.assemble import default_rig
+from streamingtalker_ros.face.default_head.stored import default_rig
 from streamingtalker_ros.face.lip_shape import LipShape
 from streamingtalker_ros.model.blendshape import checkpoint
 from streamingtalker_ros.model.blendshape.codec import MotionCodec

@@ -18,7 +18,7 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from streamingtalker_ros import __version__
 from streamingtalker_ros.face.arkit import ARKIT_NAMES
-from streamingtalker_ros.face.default_head.assemble import default_rig
+from streamingtalker_ros.face.default_head.stored import default_rig
 from streamingtalker_ros.process import FaultLog, never_raising, print_warning
 from streamingtalker_ros.supervision import EXIT_THREAD_FAILED
 from streamingtalker_ros.web import assets

@@ -13,7 +13,7 @@ from streamingtalker_ros.audio.resample import to_16k
 from streamingtalker_ros.bag import rosbag_io
 from streamingtalker_ros.dds.message_types import type_hash, typestore
 from streamingtalker_ros.errors import TalkerError
-from streamingtalker_ros.face.default_head.assemble import default_rig
+from streamingtalker_ros.face.default_head.stored import default_rig
 from streamingtalker_ros.face.rotation import y_up_to_ros
 from streamingtalker_ros.model.vertex.streaming import VertexTalker
 from streamingtalker_ros.streaming import Talker

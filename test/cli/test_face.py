@@ -10,7 +10,7 @@ import pytest
 
 from streamingtalker_ros.cli import main
 from streamingtalker_ros.face.arkit import ARKIT_NAMES
-from streamingtalker_ros.face.default_head.assemble import default_rig
+from streamingtalker_ros.face.default_head.stored import default_rig
 from streamingtalker_ros.face.formats.importers import load_face
 from support.face_files import mouth_patch, write_test_glb
 

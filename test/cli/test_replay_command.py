@@ -17,7 +17,7 @@ from streamingtalker_ros.bag import rosbag_io
 from streamingtalker_ros.cli.main import main
 from streamingtalker_ros.errors import TalkerError
 from streamingtalker_ros.face.arkit import ARKIT_NAMES
-from streamingtalker_ros.face.default_head.assemble import default_rig
+from streamingtalker_ros.face.default_head.stored import default_rig
 from streamingtalker_ros.model.blendshape import checkpoint
 from streamingtalker_ros.streaming import Talker
 from support.bag_harness import SECOND, network, read_raw, run, to_packets, write_bag

@@ -14,7 +14,7 @@ from streamingtalker_ros.audio.constants import FRAME_RATE, SAMPLE_RATE
 from streamingtalker_ros.coarticulation import dominance, residual, upper_face
 from streamingtalker_ros.coarticulation.face_motion import synthesize_motion
 from streamingtalker_ros.face.arkit import INDEX, MIRROR
-from streamingtalker_ros.face.default_head.assemble import default_rig
+from streamingtalker_ros.face.default_head.stored import default_rig
 from streamingtalker_ros.phonetics.flite_festival_tts import Utterance
 from streamingtalker_ros.phonetics.phones import BILABIALS, LABIODENTALS, OPEN_VOWELS, Phone
 from support.synthetic_speech import frame_count, synthesize_utterances

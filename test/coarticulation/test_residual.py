@@ -8,7 +8,7 @@ import pytest
 
 from streamingtalker_ros.coarticulation import dominance, residual
 from streamingtalker_ros.face.arkit import INDEX
-from streamingtalker_ros.face.default_head.assemble import default_rig
+from streamingtalker_ros.face.default_head.stored import default_rig
 from streamingtalker_ros.phonetics.flite_festival_tts import Utterance
 from streamingtalker_ros.phonetics.phones import Phone
 from support.synthetic_speech import frame_count, synthesize_utterances

@@ -21,7 +21,7 @@ from streamingtalker_ros.corpus.animation import (
 from streamingtalker_ros.corpus.storage import load_corpus, read_index
 from streamingtalker_ros.errors import TalkerError
 from streamingtalker_ros.face.arkit import ARKIT_NAMES, INDEX
-from streamingtalker_ros.face.default_head.assemble import default_rig
+from streamingtalker_ros.face.default_head.stored import default_rig
 from streamingtalker_ros.face.formats.livelink import write_livelink_csv
 from streamingtalker_ros.face.rotation import euler_to_quaternion
 from support.command_line import run_command

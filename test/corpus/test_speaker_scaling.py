@@ -13,7 +13,7 @@ from streamingtalker_ros.coarticulation import face_motion
 from streamingtalker_ros.corpus import storage
 from streamingtalker_ros.corpus.speaker_scaling import SCALE_RANGES, scale_speakers
 from streamingtalker_ros.errors import TalkerError
-from streamingtalker_ros.face.default_head.assemble import default_rig
+from streamingtalker_ros.face.default_head.stored import default_rig
 from streamingtalker_ros.phonetics.phones import Phone
 from support.command_line import run_command
 

@@ -16,7 +16,7 @@ import soundfile
 from streamingtalker_ros.coarticulation import dominance
 from streamingtalker_ros.corpus import relabel, speech, storage
 from streamingtalker_ros.errors import TalkerError
-from streamingtalker_ros.face.default_head.assemble import default_rig
+from streamingtalker_ros.face.default_head.stored import default_rig
 from streamingtalker_ros.phonetics import flite_festival_tts
 from streamingtalker_ros.phonetics.flite_festival_tts import Utterance
 from streamingtalker_ros.phonetics.phones import BILABIALS, VOWELS

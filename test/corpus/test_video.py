@@ -43,7 +43,7 @@ from streamingtalker_ros.corpus.video.neutral_pose import (
 )
 from streamingtalker_ros.errors import TalkerError
 from streamingtalker_ros.face.arkit import INDEX
-from streamingtalker_ros.face.default_head.assemble import default_rig
+from streamingtalker_ros.face.default_head.stored import default_rig
 from streamingtalker_ros.face.rendering.video import write_mp4
 from streamingtalker_ros.phonetics.phones import Phone
 from support.command_line import run_command

@@ -107,7 +107,7 @@ def test_bytes_of_a_talkers_motion_equal_those_of_rosbags(frame_id: str) -> None
             epoch_stamp=0,
             model_seconds=0.0,
             weights=random.random(52).astype(np.float32),
-            head=head / np.linalg.norm(head),
+            head=(head / np.linalg.norm(head)).astype(np.float32),
         )
         mine = bytes(to_face_motion(message_class(), frame, frame_id).serialize())
         message = to_face_motion(message_class(), frame, frame_id)

@@ -25,7 +25,7 @@ from streamingtalker_ros.dds.node import DdsNode, matched_readers
 from streamingtalker_ros.dds.recorder import FaceMotionRecorder
 from streamingtalker_ros.dds.talker_node import TalkerNode
 from streamingtalker_ros.face.arkit import ARKIT_NAMES
-from streamingtalker_ros.face.default_head.assemble import default_rig
+from streamingtalker_ros.face.default_head.stored import default_rig
 from streamingtalker_ros.messaging import audio_common, face_messages
 from streamingtalker_ros.model.blendshape import checkpoint
 from streamingtalker_ros.runtime.parameters import TalkerParameters

@@ -12,7 +12,7 @@ import pytest
 from streamingtalker_ros.evaluation import metrics, vertex_metrics
 from streamingtalker_ros.evaluation.inference import lip_aperture, synthesize
 from streamingtalker_ros.evaluation.sampling import shape_mask
-from streamingtalker_ros.face.default_head.assemble import default_rig
+from streamingtalker_ros.face.default_head.stored import default_rig
 from streamingtalker_ros.phonetics.phones import Phone
 from streamingtalker_ros.streaming import Talker
 

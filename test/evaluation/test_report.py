@@ -24,7 +24,7 @@ from streamingtalker_ros.evaluation.non_speech import lip_speed
 from streamingtalker_ros.evaluation.report.charts import clip as clip_chart
 from streamingtalker_ros.evaluation.report.charts import runs
 from streamingtalker_ros.evaluation.test_set import load_test_set
-from streamingtalker_ros.face.default_head.assemble import default_rig
+from streamingtalker_ros.face.default_head.stored import default_rig
 from streamingtalker_ros.streaming import Talker
 from support.evaluation_corpus import synthetic_clip, write_corpus
 

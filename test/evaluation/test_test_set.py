@@ -17,7 +17,7 @@ from streamingtalker_ros.evaluation.inference import inter_ocular_distance
 from streamingtalker_ros.evaluation.motion_curves import MotionCurves, reference_curves, resample_frames
 from streamingtalker_ros.evaluation.test_set import Scores, load_test_set, score
 from streamingtalker_ros.face.arkit import ARKIT_NAMES, INDEX
-from streamingtalker_ros.face.default_head.assemble import default_rig
+from streamingtalker_ros.face.default_head.stored import default_rig
 from streamingtalker_ros.face.formats.livelink import write_livelink_csv
 from streamingtalker_ros.face.rig import Rig
 from streamingtalker_ros.phonetics.phones import Phone

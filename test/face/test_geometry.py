@@ -6,7 +6,7 @@ from __future__ import annotations
 import numpy as np
 
 from streamingtalker_ros.face.arkit import INDEX
-from streamingtalker_ros.face.default_head.assemble import default_rig
+from streamingtalker_ros.face.default_head.stored import default_rig
 from streamingtalker_ros.face.geometry.lip_landmarks import NUM_PAIRS, find_lip_landmarks
 from streamingtalker_ros.face.geometry.normals import index_corners, vertex_normals
 

@@ -15,7 +15,7 @@ import pytest
 
 from streamingtalker_ros.errors import TalkerError
 from streamingtalker_ros.face.arkit import ARKIT_NAMES, INDEX
-from streamingtalker_ros.face.default_head.assemble import default_rig
+from streamingtalker_ros.face.default_head.stored import default_rig
 from streamingtalker_ros.face.formats.importers import load_face
 from streamingtalker_ros.face.rig import Rig
 from support.face_files import append_accessor, edit_glb, mouth_patch, write_test_glb

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from streamingtalker_ros.face.arkit import ARKIT_NAMES
-from streamingtalker_ros.face.default_head.assemble import default_rig
+from streamingtalker_ros.face.default_head.stored import default_rig
 from streamingtalker_ros.face.formats.gltf_writer import write_glb
 from streamingtalker_ros.face.formats.importers import load_face
 from streamingtalker_ros.face.rig import Rig

@@ -12,7 +12,7 @@ import pytest
 
 from streamingtalker_ros.errors import TalkerError
 from streamingtalker_ros.face.arkit import ARKIT_NAMES, INDEX
-from streamingtalker_ros.face.default_head.assemble import default_rig
+from streamingtalker_ros.face.default_head.stored import default_rig
 from streamingtalker_ros.face.formats.importers import load_face
 from streamingtalker_ros.face.formats.names import arkit_name
 from streamingtalker_ros.face.formats.ply import read_ply

@@ -14,7 +14,7 @@ import pytest
 
 from streamingtalker_ros.cli import main, pictures
 from streamingtalker_ros.errors import TalkerError
-from streamingtalker_ros.face.default_head.assemble import default_rig
+from streamingtalker_ros.face.default_head.stored import default_rig
 from streamingtalker_ros.face.geometry.phong_tessellation import PhongTessellator
 from streamingtalker_ros.face.rendering.renderer import Renderer, create_renderer
 from support.face_shapes import part_triangles, shape_weights

@@ -10,7 +10,8 @@ import torch
 
 from streamingtalker_ros.errors import TalkerError
 from streamingtalker_ros.face.arkit import ARKIT_NAMES, INDEX, MIRROR
-from streamingtalker_ros.face.default_head.assemble import default_rig
+from streamingtalker_ros.face.default_head.assemble import build_default_rig
+from streamingtalker_ros.face.default_head.stored import default_rig
 from streamingtalker_ros.face.lip_shape import LipShape
 from streamingtalker_ros.face.rig import Rig
 from streamingtalker_ros.face.rotation import rotation_matrix
@@ -50,6 +51,20 @@ def test_the_rig_has_the_52_shapes_in_apples_order_and_2000_to_4000_vertices() -
     assert (largest > 1e-3).all() and largest.max() < 0.06, (
         "each shape moves something by a visible, human amount"
     )
+
+
+def test_the_file_of_the_rig_holds_what_its_code_models() -> None:
+    """If this fails after a change of the code: `python tools/default_head.py`."""
+    stored, built = default_rig(), build_default_rig()
+    assert (stored.name, stored.shape_names) == (built.name, built.shape_names)
+    for name in ("vertices", "triangles", "deltas", "colors", "pivot", "follow"):
+        actual, expected = getattr(stored, name), getattr(built, name)
+        assert actual.dtype == expected.dtype, name
+        np.testing.assert_allclose(actual, expected, rtol=0, atol=1e-6, err_msg=name)
+    assert list(stored.parts.items()) == list(built.parts.items())
+    assert list(stored.landmarks) == list(built.landmarks)
+    for name, vertices in built.landmarks.items():
+        np.testing.assert_array_equal(stored.landmarks[name], vertices)
 
 
 def test_the_rig_is_in_metres_with_x_forward_y_left_z_up() -> None:

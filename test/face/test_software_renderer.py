@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from streamingtalker_ros.errors import TalkerError
-from streamingtalker_ros.face.default_head.assemble import default_rig
+from streamingtalker_ros.face.default_head.stored import default_rig
 from streamingtalker_ros.face.rendering import renderer as renderer_module
 from streamingtalker_ros.face.rendering.renderer import create_renderer, has_opengl
 from streamingtalker_ros.face.rendering.software_renderer import SoftwareRenderer, rasterize

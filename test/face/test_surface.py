@@ -11,7 +11,7 @@ import numpy.typing as npt
 import pytest
 
 from streamingtalker_ros.face.arkit import INDEX
-from streamingtalker_ros.face.default_head.assemble import default_rig
+from streamingtalker_ros.face.default_head.stored import default_rig
 from streamingtalker_ros.face.rig import Rig
 from support.face_shapes import part_triangles, shape_weights
 

@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from streamingtalker_ros.dds import message_types
 from streamingtalker_ros.face.arkit import ARKIT_NAMES
-from streamingtalker_ros.face.default_head.assemble import default_rig
+from streamingtalker_ros.face.default_head.stored import default_rig
 from streamingtalker_ros.messaging.face_messages import (
     MODEL_TYPE,
     MOTION_TYPE,

@@ -16,7 +16,7 @@ from tf2_msgs.msg import TFMessage
 from visualization_msgs.msg import Marker
 
 from streamingtalker_ros import ARKIT_NAMES
-from streamingtalker_ros.face.default_head.assemble import default_rig
+from streamingtalker_ros.face.default_head.stored import default_rig
 from streamingtalker_ros.messaging.header import stamp_to_ns
 from streamingtalker_ros.msg import FaceMotion
 from streamingtalker_ros.ros import qos

@@ -18,7 +18,7 @@ from streamingtalker_ros.dds.markers_node import TF_TYPE, FaceMarkersNode
 from streamingtalker_ros.dds.node import DdsNode, matched_readers
 from streamingtalker_ros.errors import TalkerError
 from streamingtalker_ros.face.arkit import ARKIT_NAMES
-from streamingtalker_ros.face.default_head.assemble import default_rig
+from streamingtalker_ros.face.default_head.stored import default_rig
 from streamingtalker_ros.face.rig import Rig
 from streamingtalker_ros.face.rotation import rotation_matrix
 from streamingtalker_ros.messaging.face_messages import MOTION_TYPE

@@ -15,7 +15,7 @@ import torch
 
 from streamingtalker_ros import Talker
 from streamingtalker_ros.face.arkit import INDEX
-from streamingtalker_ros.face.default_head.assemble import default_rig
+from streamingtalker_ros.face.default_head.stored import default_rig
 from streamingtalker_ros.model.blendshape import checkpoint
 from streamingtalker_ros.model.blendshape.closure import WIDE_OPEN_PENALTY
 from streamingtalker_ros.model.blendshape.config import TalkerConfig

@@ -13,7 +13,7 @@ import numpy.typing as npt
 import pytest
 
 from streamingtalker_ros import Stream, Talker, TalkerError
-from streamingtalker_ros.face.default_head.assemble import default_rig
+from streamingtalker_ros.face.default_head.stored import default_rig
 from streamingtalker_ros.model.blendshape import checkpoint
 from streamingtalker_ros.model.protocol import BlendshapeFrame
 from streamingtalker_ros.streaming.talker import DEFAULT_CHECKPOINT

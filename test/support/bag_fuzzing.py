@@ -21,7 +21,7 @@ from streamingtalker_ros.bag import motion as bag_motion
 from streamingtalker_ros.bag import replay, rosbag_io
 from streamingtalker_ros.errors import TalkerError
 from streamingtalker_ros.face.arkit import ARKIT_NAMES
-from streamingtalker_ros.face.default_head.assemble import default_rig
+from streamingtalker_ros.face.default_head.stored import default_rig
 from streamingtalker_ros.runtime.parameters import TalkerParameters
 from streamingtalker_ros.streaming import Talker
 from support.bag_harness import BARE, STAMPED, TYPED, network, to_packets, write_bag

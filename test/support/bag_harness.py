@@ -13,7 +13,7 @@ from rosbags import rosbag2
 
 from streamingtalker_ros.bag import replay, rosbag_io
 from streamingtalker_ros.dds.message_types import typestore
-from streamingtalker_ros.face.default_head.assemble import default_rig
+from streamingtalker_ros.face.default_head.stored import default_rig
 from streamingtalker_ros.model.blendshape.network import TalkerNetwork
 from streamingtalker_ros.runtime.parameters import TalkerParameters
 from support.scheduler_harness import MS, S0, SMALL

@@ -14,7 +14,7 @@ from streamingtalker_ros.audio.constants import HOP_LENGTH, SAMPLE_RATE
 from streamingtalker_ros.coarticulation import face_motion
 from streamingtalker_ros.corpus.storage import Clip, save_clip
 from streamingtalker_ros.evaluation.inference import inter_ocular_distance
-from streamingtalker_ros.face.default_head.assemble import default_rig
+from streamingtalker_ros.face.default_head.stored import default_rig
 from streamingtalker_ros.phonetics.phones import OPEN_VOWELS, Phone
 
 PHONES = ("pau", "m", "aa", "b", "ih", "t", "ow", "p", "ae", "n", "pau")

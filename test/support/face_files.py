@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from streamingtalker_ros.face.arkit import INDEX
-from streamingtalker_ros.face.default_head.assemble import default_rig
+from streamingtalker_ros.face.default_head.stored import default_rig
 from streamingtalker_ros.face.rotation import ros_to_y_up
 
 Deltas = Mapping[str, npt.NDArray[np.float32]]

@@ -16,7 +16,7 @@ from streamingtalker_ros.audio.packet import AudioFormat
 from streamingtalker_ros.dds import message_types
 from streamingtalker_ros.dds.head_node import JOINT_STATE_TYPE
 from streamingtalker_ros.errors import TalkerError
-from streamingtalker_ros.face.default_head.assemble import default_rig
+from streamingtalker_ros.face.default_head.stored import default_rig
 from streamingtalker_ros.messaging import audio_common, face_messages
 from streamingtalker_ros.messaging.audio_common import INFO_TYPE, PORTAUDIO_CODE, Variant
 from streamingtalker_ros.messaging.audio_decoder import AudioMessageDecoder

@@ -12,7 +12,7 @@ import pytest
 
 from streamingtalker_ros.audio.constants import HOP_LENGTH
 from streamingtalker_ros.corpus.storage import Clip
-from streamingtalker_ros.face.default_head.assemble import default_rig
+from streamingtalker_ros.face.default_head.stored import default_rig
 from streamingtalker_ros.phonetics import flite_festival_tts
 from streamingtalker_ros.phonetics.flite_festival_tts import Utterance
 from streamingtalker_ros.phonetics.sentences import sentences

@@ -17,7 +17,7 @@ from streamingtalker_ros.coarticulation.residual import LipFeatures, move_along,
 from streamingtalker_ros.corpus.storage import Clip, save_clip
 from streamingtalker_ros.errors import TalkerError
 from streamingtalker_ros.face.arkit import INDEX
-from streamingtalker_ros.face.default_head.assemble import default_rig
+from streamingtalker_ros.face.default_head.stored import default_rig
 from streamingtalker_ros.phonetics.flite_festival_tts import Utterance
 from streamingtalker_ros.training import coarticulation_residual
 from streamingtalker_ros.training.coarticulation_residual import ResidualDataset, train_residual

@@ -17,7 +17,7 @@ import torch
 from streamingtalker_ros import Talker
 from streamingtalker_ros.audio.constants import HOP_LENGTH
 from streamingtalker_ros.face.arkit import INDEX
-from streamingtalker_ros.face.default_head.assemble import default_rig
+from streamingtalker_ros.face.default_head.stored import default_rig
 from streamingtalker_ros.face.lip_shape import LipShape
 from streamingtalker_ros.model.blendshape.config import TalkerConfig
 from streamingtalker_ros.model.blendshape.network import TalkerNetwork

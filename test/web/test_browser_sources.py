@@ -14,7 +14,7 @@ import pytest
 from streamingtalker_ros.audio.sources import paced_packets
 from streamingtalker_ros.dds.audio_player import AudioPublisher
 from streamingtalker_ros.dds.talker_node import TalkerNode
-from streamingtalker_ros.face.default_head.assemble import default_rig
+from streamingtalker_ros.face.default_head.stored import default_rig
 from streamingtalker_ros.face.formats.gltf_writer import write_glb
 from streamingtalker_ros.face.rotation import y_up_to_ros
 from streamingtalker_ros.model.protocol import TalkerProtocol

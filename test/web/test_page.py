@@ -23,7 +23,7 @@ from streamingtalker_ros.audio.constants import FRAME_RATE
 from streamingtalker_ros.audio.files import read_audio
 from streamingtalker_ros.audio.resample import to_16k
 from streamingtalker_ros.face.arkit import ARKIT_NAMES, INDEX
-from streamingtalker_ros.face.default_head.assemble import default_rig
+from streamingtalker_ros.face.default_head.stored import default_rig
 from streamingtalker_ros.face.formats.gltf_writer import write_glb
 from streamingtalker_ros.face.formats.livelink_reader import read_livelink_csv
 from streamingtalker_ros.streaming import Talker

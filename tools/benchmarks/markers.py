@@ -68,7 +68,7 @@ def main() -> None:
 
     from streamingtalker_ros.dds import message_types
     from streamingtalker_ros.dds.node import DdsNode
-    from streamingtalker_ros.face.default_head.assemble import default_rig
+    from streamingtalker_ros.face.default_head.stored import default_rig
     from streamingtalker_ros.rviz.marker_cdr import COLOR_TYPE, MARKER_TYPE, POINT_TYPE
     from streamingtalker_ros.rviz.markers import MarkerBuilder
 

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Real time on a fraction of one core: the node without ROS hears speech while its processor time is limited.
 
-    python tools/benchmarks/quota.py [--percent 25] [--minutes 5] [--param backend=onnx --param precision=int8]
+    python tools/benchmarks/quota.py [--percent 25] [--minutes 5] [--param precision=int8]
 
 A control group with a quota limits the talker (`cpu.max`, or `cpu.cfs_quota_us`), pinned to one core. Where
 none can be made, or it has no effect, which is tried first, the talker is stopped and continued by signals:

@@ -25,7 +25,7 @@ def main() -> None:
     from streamingtalker_ros.evaluation.inference import synthesize_batch
     from streamingtalker_ros.evaluation.motion_curves import MotionCurves
     from streamingtalker_ros.evaluation.test_set import load_test_set, score
-    from streamingtalker_ros.face.default_head.assemble import default_rig
+    from streamingtalker_ros.face.default_head.stored import default_rig
     from streamingtalker_ros.streaming import Talker
 
     talker, rig = cast(Talker, Talker.load(args.model, "cpu")), default_rig()

@@ -307,7 +307,7 @@ class _SolveJob:
 
 @lru_cache(maxsize=1)
 def _default_rig() -> Rig:
-    from streamingtalker_ros.face.default_head.assemble import default_rig
+    from streamingtalker_ros.face.default_head.stored import default_rig
 
     return default_rig()
 

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Mapping
 
 import numpy as np
@@ -28,11 +27,10 @@ _MIRROR = np.array([1.0, -1.0, 1.0])
 _ONE_SIDED_PARTS = ("hair", "glint_left", "glint_right")
 
 
-@functools.lru_cache(maxsize=1)
-def default_rig() -> Rig:
-    """The default face of the package: a rig named "default" with the 52 ARKit shapes.
+def build_default_rig() -> Rig:
+    """Build the default face: a rig named "default" with the 52 ARKit shapes.
 
-    Built once per process, in under a second.
+    It takes most of a second; `stored.default_rig` reads the result from a file of the package.
     """
     mesh = MeshBuilder()
     loops = add_skin(mesh)
