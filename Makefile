@@ -57,7 +57,7 @@ train: .venv/ready-train-$(SETUP)
 	  $(if $(VOICES),--voices '$(VOICES)') $(if $(SOUNDS),--sounds '$(SOUNDS)')
 
 test: .venv/ready-test-$(SETUP) $(PAGE)
-	.venv/bin/python -m pytest test -q -rs -n 2
+	.venv/bin/python -m pytest test -q -rs -n 3
 
 coverage: .venv/ready-test-$(SETUP) $(PAGE)
 	.venv/bin/python -m coverage run -m pytest test -q -rs

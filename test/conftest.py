@@ -15,6 +15,7 @@ torch, and is simply imported: no module skips itself.
 
 from __future__ import annotations
 
+import gc
 import importlib.util
 import os
 
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
 
 SPEECH_SAMPLES: Final = 64_000  # 4 s
 _REAL_TIME_FOLDERS: Final = ("dds", "ros", "soak")
+_NICENESS: Final = 5  # of tests that do not follow the clock
 
 
 if int(pytest.__version__.split(".")[0]) >= 7:  # Humble's is older, and looks at the asked folder alone
@@ -100,18 +102,36 @@ _REASONS: Final[dict[str, Callable[[pytest.Config], str]]] = {
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
-    """Return how `make test` (`-n 2`) distributes the tests over its processes.
+    """Return how `make test` (`-n 3`) distributes the tests over its processes.
 
-    Tests that follow the clock run one after another in one process, beside the other files.
+    Tests that follow the clock run one after another in one process, beside the other files: they mostly
+    wait, so that two cores have work for three processes.
     """
     from xdist.scheduler import LoadFileScheduling
 
     class Scheduling(LoadFileScheduling):
         def _split_scope(self, nodeid: str) -> str:
-            file = super()._split_scope(nodeid)
-            return "real time" if Path(file).parts[1] in _REAL_TIME_FOLDERS else file
+            return "real time" if _follows_the_clock(nodeid) else super()._split_scope(nodeid)
 
     return Scheduling(config, log)
+
+
+def _follows_the_clock(nodeid: str) -> bool:
+    return not set(Path(nodeid.partition("::")[0]).parts).isdisjoint(_REAL_TIME_FOLDERS)
+
+
+def pytest_collection_finish() -> None:
+    """Take what lives as long as the process out of garbage collection, which tests ask for often."""
+    gc.collect()
+    gc.freeze()
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """In one of several processes, give way to tests that follow the clock."""
+    is_worker = "PYTEST_XDIST_WORKER" in os.environ
+    if is_worker and not _follows_the_clock(item.nodeid) and os.nice(0) < _NICENESS:
+        os.nice(_NICENESS)
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

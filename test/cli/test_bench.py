@@ -75,7 +75,7 @@ def test_late_over_early_detects_a_cost_that_grows_with_the_stream(monkeypatch: 
 
 
 def test_results_are_complete_and_printable(talker: TalkerProtocol) -> None:
-    results = json.loads(json.dumps(bench.run_benchmark(talker, frames=30, max_voices=2, passes=8)))
+    results = json.loads(json.dumps(bench.run_benchmark(talker, frames=24, max_voices=2, passes=4)))
     text = "\n".join(format_results(results))
     stream = results["one_voice"]
     names = ("p50", "p99", "cpu", "first_frame", "real_time_factor", "late_over_early", "memory_mb")

@@ -117,10 +117,10 @@ def inputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with the inputs of all cases."""
     folder = tmp_path_factory.mktemp("inputs")
     pcm, rate = soundfile.read(DEMO_AUDIO, dtype="float32")
-    soundfile.write(folder / "voice.wav", pcm[: int(2.2 * rate)], rate)
+    soundfile.write(folder / "voice.wav", pcm[: int(1.4 * rate)], rate)
     for name in ("pairs", "sounds", "run"):
         (folder / name).mkdir()
-    soundfile.write(folder / "pairs" / "voice.wav", pcm[: int(2.2 * rate)], rate)
+    soundfile.write(folder / "pairs" / "voice.wav", pcm[: int(1.4 * rate)], rate)
     assert run_command("animate", folder / "voice.wav", "--out", folder / "pairs/voice.csv") == 0
     checkpoint.save(folder / "model", network())
     write_bag(folder / "bag", to_packets(voice(2.0)))
@@ -320,7 +320,7 @@ def test_a_written_output_replaces_the_old_one(
 
 def test_a_command_that_is_stopped_removes_what_it_has_begun(inputs: Path, tmp_path: Path) -> None:
     pcm, rate = soundfile.read(DEMO_AUDIO, dtype="float32")
-    soundfile.write(tmp_path / "long.wav", np.resize(pcm, 40 * rate), rate)
+    soundfile.write(tmp_path / "long.wav", np.resize(pcm, 4 * rate), rate)
     out = tmp_path / "out.mp4"
     out.write_text(OLD)
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
@@ -396,7 +396,7 @@ def test_a_pipe_of_the_right_ending_receives_the_motion(inputs: Path, tmp_path: 
     reader = subprocess.Popen(["cat", tmp_path / "out.csv"], stdout=subprocess.PIPE, text=True)
     assert run_command("animate", inputs / "voice.wav", "--out", tmp_path / "out.csv") == 0
     text, _ = reader.communicate(timeout=60)
-    assert len(list(csv.reader(text.splitlines()))) == 1 + 55
+    assert len(list(csv.reader(text.splitlines()))) == 1 + 35
 
 
 def test_help_for_a_reader_that_has_left_is_no_traceback() -> None:

@@ -157,7 +157,7 @@ def test_a_stream_that_runs_out_of_memory_takes_no_row(monkeypatch: pytest.Monke
             for _ in range(20):
                 with pytest.raises(MemoryError):
                     talker.open_stream(guidance=2.0)
-                gc.collect()
+            gc.collect()
     second = talker.open_stream(guidance=2.0)
     grown = [shape[0] for _, shape in talker.backend.state_layout()]
     assert grown == [2 * shape[0] for shape in sizes]

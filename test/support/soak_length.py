@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-SECONDS = float(os.environ.get("SOAK_SECONDS", 20))  # of faults
-HOUR = float(os.environ.get("SOAK_HOUR", 30))  # of one undisturbed voice
+SECONDS = float(os.environ.get("SOAK_SECONDS", 10))  # of faults
+HOUR = float(os.environ.get("SOAK_HOUR", 20))  # of one undisturbed voice
 LONG = SECONDS > 60
 
 
