@@ -26,6 +26,7 @@ MAX_YAML_BYTES: Final = 100_000
 """Longest YAML file; the parser reads some 50 kB per second."""
 
 _MAX_MERGED_KEYS: Final = 2000
+_MAX_FLOW_DEPTH: Final = 100  # of brackets and braces; each level slows the scanner down
 _MAX_TEXT_BYTES: Final = 20_000_000
 _MAX_CHAR_BYTES: Final = 4  # of a character in UTF-8 or UTF-16
 
@@ -113,7 +114,7 @@ def parse_yaml(text: str, where: str) -> Any:
 
 
 class _Loader(yaml.SafeLoader):
-    """The safe loader without repeated keys, and with a bound on merged ones.
+    """The safe loader without repeated keys, and with bounds on merged ones and on open brackets.
 
     Of a repeated key the last value would win without a word. Merge keys can double the size of a mapping
     line by line.
@@ -122,6 +123,11 @@ class _Loader(yaml.SafeLoader):
     def __init__(self, stream: str) -> None:
         super().__init__(stream)
         self._checked: set[yaml.MappingNode] = set()  # with merged keys, which its own may repeat
+
+    def fetch_flow_collection_start(self, TokenClass: Any) -> None:  # noqa: N803 (the name that is overridden)
+        if self.flow_level >= _MAX_FLOW_DEPTH:
+            raise RecursionError
+        super().fetch_flow_collection_start(TokenClass)
 
     def flatten_mapping(self, node: yaml.MappingNode) -> None:
         if node not in self._checked:

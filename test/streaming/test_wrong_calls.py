@@ -212,7 +212,7 @@ def test_a_wrong_batch_changes_no_stream(talker: Any) -> None:
             talker.accept(streams, chunks)
         assert "\n" not in str(caught.value), name
         for stream, reference in zip(unchanged, references, strict=True):
-            assert_equal_frames(stream.accept(SECOND), reference.accept(SECOND))
+            assert_equal_frames(stream.accept(SECOND[:8000]), reference.accept(SECOND[:8000]))
 
 
 def test_samples_that_are_no_audio_are_silence(talker: Any) -> None:
