@@ -19,10 +19,10 @@ import numpy.typing as npt
 
 from streamingtalker_ros.audio.clock import MAX_GAP_S, STAMP_TOLERANCE_S, AudioClock, Placement
 from streamingtalker_ros.audio.constants import NS_PER_S, SAMPLE_RATE
-from streamingtalker_ros.audio.format_check import describe_difference, find_encoding, find_format
 from streamingtalker_ros.audio.packet import AudioFormat, AudioPacket
 from streamingtalker_ros.audio.pcm_decoder import PcmDecoder
 from streamingtalker_ros.audio.resample import Resampler
+from streamingtalker_ros.runtime.format_correction import MAX_ENCODING_PACKETS, FormatCorrection
 from streamingtalker_ros.runtime.frames import WarningCallback
 from streamingtalker_ros.runtime.packet_history import Coverage, PacketHistory, is_constant
 from streamingtalker_ros.runtime.stamp_monitor import StampFault, StampMonitor
@@ -31,9 +31,6 @@ from streamingtalker_ros.runtime.timeline import AudioSegment
 
 _MAX_RECENT_PACKETS: Final = 64  # packets remembered to recognize a duplicate
 _MAX_MISSING_S: Final = 0.5  # of audio in a row without stamps, in a stream that has them
-_MIN_ENCODING_PACKETS: Final = 3  # in a row that show another encoding; or one
-_CERTAIN_BYTES: Final = 512  # of so many bytes
-_MAX_ENCODING_PACKETS: Final = 25  # of a stream whose encoding is verified
 _MAX_LONGER_PACKETS: Final = 10  # that audio_info may be late when it announces another format
 _MAX_OUTLIER_PACKETS: Final = 5  # packets after which a clock that jumps back was not set on purpose
 _MAX_OUTLIER_S: Final = 0.2  # and s of audio
@@ -90,14 +87,11 @@ class PacketAligner:
     def __init__(
         self, default_format: AudioFormat, statistics: Statistics, report: WarningCallback = _ignore_fault
     ) -> None:
-        self.default_format = default_format
         self._statistics = statistics
         self._report = report
         self._monitor = StampMonitor(report)
-        self._corrections: dict[AudioFormat, AudioFormat] = {}  # formats of senders that describe another one
-        self._corrected_faults: dict[AudioFormat, tuple[str, str]] = {}  # kind and message, by stated format
+        self._correction = FormatCorrection(default_format, self._monitor)
         self._ignores_rare_stamps = False
-        self._encoding_packets = 0  # in a row whose samples have another encoding than stated
         self.reset()
 
     def reset(self) -> None:
@@ -109,15 +103,14 @@ class PacketAligner:
 
     def forget_sender(self) -> None:
         """Discard the stream, and what was found out about the sender."""
-        self._corrections.clear()
-        self._corrected_faults.clear()
+        self._correction.clear()
         self._ignores_rare_stamps = False
         self._monitor.reset()
         self.reset()
 
     def duration(self, packet: AudioPacket) -> float:
         """Return the duration of a packet in s, in its true format."""
-        audio_format = self._format(packet)
+        audio_format = self._correction.format(packet)
         return len(packet.payload) / (audio_format.frame_bytes * audio_format.sample_rate)
 
     def align(self, packet: AudioPacket) -> list[AudioSegment]:
@@ -133,8 +126,9 @@ class PacketAligner:
         Raises:
             TalkerError: If the format cannot be decoded.
         """
-        self._check_encoding(packet)
-        audio_format = self._format(packet)
+        if self._kind is None or self._packets < MAX_ENCODING_PACKETS:
+            self._correction.check_encoding(packet)
+        audio_format = self._correction.format(packet)
         kind = self._packet_kind(packet, audio_format)
         previous = self._kind
         segments: list[AudioSegment] = []
@@ -158,8 +152,8 @@ class PacketAligner:
             packet.stamp, packet.arrival, self.duration(packet), packet.received if packet.received else 0
         )
         self._packets += 1
-        self._check_rate(packet)
-        fault = self._corrected_faults.get(packet.format or self.default_format)
+        self._correction.check_rate(packet, audio_format)
+        fault = self._correction.fault(packet)
         if fault is not None:
             self._report(*fault)
         stamp, by_count = self._stamp(packet, samples)
@@ -267,11 +261,7 @@ class PacketAligner:
         self._seconds_since_straggler = _MAX_STRAGGLER_INTERVAL_S
         self._recent.clear()
 
-    # ------------------------------------------------------------------------------------------------- format
-
-    def _format(self, packet: AudioPacket) -> AudioFormat:
-        stated = packet.format or self.default_format
-        return self._corrections.get(stated, stated)
+    # --------------------------------------------------------------------------------------------------- kind
 
     def _packet_kind(self, packet: AudioPacket, audio_format: AudioFormat) -> _PacketKind:
         """Return the kind of a packet; one without a stamp does not end a stream that has stamps."""
@@ -299,67 +289,6 @@ class PacketAligner:
             return current
         self._ignores_rare_stamps = self._stamped_seconds <= _MAX_MISSING_S
         return kind
-
-    def _check_encoding(self, packet: AudioPacket) -> None:
-        """Find the encoding of a stream's first packets, if their sender describes another one."""
-        if self._kind is not None and self._packets >= _MAX_ENCODING_PACKETS:
-            return
-        current = self._format(packet)
-        found = find_encoding(current, packet.payload)
-        self._encoding_packets = 0 if found is None else self._encoding_packets + 1
-        is_certain = len(packet.payload) >= _CERTAIN_BYTES or self._encoding_packets >= _MIN_ENCODING_PACKETS
-        if found is not None and is_certain:
-            self._correct_format(packet, found, "samples are")
-
-    def _check_rate(self, packet: AudioPacket) -> None:
-        """Find the format that fits the stamps or the times of arrival, if the stated one does not.
-
-        The next packet begins a new stream in that format.
-        """
-        assert self._kind is not None
-        current = self._kind.format
-        measured = self._monitor.byte_rate_ratio(0.0)
-        if measured is None:
-            return
-        found = find_format(current, measured[0], packet.payload)
-        evidence = "samples are"
-        if found is not None and found.sample_rate != current.sample_rate:
-            measured = self._monitor.byte_rate_ratio()
-            if measured is None:
-                return
-            ratio, by_stamps = measured
-            if ratio > 1 and not (by_stamps and self._monitor.stamps_precede_arrival):
-                return  # sent faster than real time, with times of sending or none: the format is right
-            found = find_format(current, ratio, packet.payload)
-            evidence = "stamps fit" if by_stamps else "arrival of the audio fits"
-        if found is not None:
-            self._correct_format(packet, found, evidence)
-
-    def _correct_format(self, packet: AudioPacket, found: AudioFormat, evidence: str) -> None:
-        """Read audio of a sender that describes another format in the format that it has.
-
-        Args:
-            packet: A packet.
-            found: Its true format.
-            evidence: How the log message goes on behind the stated format.
-        """
-        stated = packet.format or self.default_format
-        self._monitor.forget_rate()
-        self._encoding_packets = 0
-        if found == stated:
-            self._corrections.pop(stated, None)
-            self._corrected_faults.pop(stated, None)
-            return
-        said, actual = describe_difference(stated, found)
-        source, remedy = "audio_info says", "what its sender announces"
-        if packet.format is None:  # nothing describes it but the parameters
-            source, remedy = "the talker's parameters say", "sample_rate, sample_format or channels"
-        fault = (
-            "format",
-            f"{source} {said} but the {evidence} {actual.removesuffix(' Hz')}: the audio is played as "
-            f"{actual}; correct {remedy}",
-        )
-        self._corrections[stated], self._corrected_faults[stated] = found, fault
 
     # ------------------------------------------------------------------------------------------------- stamps
 
