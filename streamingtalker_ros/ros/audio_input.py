@@ -92,6 +92,7 @@ class AudioInput:
                     lambda message, type_name: self._audio_receiver.on_audio_info(message),
                     qos.INFO_DEPTH,
                     latched=True,
+                    on_damaged=self._reject_damaged,
                 )
             )
         self._subscriptions.append(
@@ -102,6 +103,7 @@ class AudioInput:
                 self._on_audio,
                 qos.AUDIO_DEPTH,
                 on_unsupported=lambda topic, found: self._reject_types(topic, found, types),
+                on_damaged=self._reject_damaged,
             )
         )
 
@@ -122,6 +124,9 @@ class AudioInput:
             f"{topic} carries {', '.join(found)}, which the sourced audio_common_msgs of "
             f"{self._variant} lacks: publish {' or '.join(supported)}, or source the other variant",
         )
+
+    def _reject_damaged(self, text: str) -> None:
+        self._worker.reject("damaged", text)
 
     def _on_audio(self, message: Any, type_name: str) -> None:
         now = self._node.get_clock().now().nanoseconds

@@ -21,6 +21,7 @@ from streamingtalker_ros.ros import parameters, qos
 from streamingtalker_ros.ros.message_types import message_class
 from streamingtalker_ros.ros.parameters import NodeParameter
 from streamingtalker_ros.ros.spin import NodeFailureError, SpinOnce, spin_node
+from streamingtalker_ros.ros.subscription import subscribe
 
 MAX_REST_S: Final = 3.0  # to reach the rest position before the process ends
 _REST_SPIN_S: Final = 0.02
@@ -63,15 +64,14 @@ class HeadNode(Node):
                 "source it"
             )
         if head.feedback:
-            self.create_subscription(
-                message_class("sensor_msgs/msg/JointState"),
+            subscribe(
+                self,
+                "sensor_msgs/msg/JointState",
                 head.feedback,
                 lambda message: self.controller.set_joint_state(message.name, message.position),
                 qos.LATEST_SUBSCRIPTION,
             )
-        self.create_subscription(
-            message_class(MOTION_TYPE), "face_motion", self._on_motion, qos.MOTION_SUBSCRIPTION
-        )
+        subscribe(self, MOTION_TYPE, "face_motion", self._on_motion, qos.MOTION_SUBSCRIPTION)
         self.create_timer(1.0 / head.rate, self.send_command)
         topics = ", ".join(publisher.topic_name for _, _, publisher in self._outputs)
         self.get_logger().info(

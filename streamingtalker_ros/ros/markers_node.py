@@ -21,6 +21,7 @@ from streamingtalker_ros.ros import parameters, qos
 from streamingtalker_ros.ros.message_types import message_class
 from streamingtalker_ros.ros.parameters import NodeParameter
 from streamingtalker_ros.ros.spin import spin_node
+from streamingtalker_ros.ros.subscription import subscribe
 from streamingtalker_ros.rviz.marker_cdr import MARKER_TYPE
 from streamingtalker_ros.rviz.markers import FaceMarkers
 
@@ -66,16 +67,14 @@ class FaceMarkersNode(Node):
             transforms = message_class("tf2_msgs/msg/TFMessage")
             self._tf_publisher = self.create_publisher(transforms, "/tf", qos.TRANSFORMS_PUBLISHER)
         self._vertices_subscription: Any = None
-        self.create_subscription(
-            message_class(MOTION_TYPE), "face_motion", self._on_motion, qos.LATEST_SUBSCRIPTION
-        )
-        self.create_subscription(message_class(MODEL_TYPE), "face_model", self._on_model, qos.LATCHED)
+        subscribe(self, MOTION_TYPE, "face_motion", self._on_motion, qos.LATEST_SUBSCRIPTION)
+        subscribe(self, MODEL_TYPE, "face_model", self._on_model, qos.LATCHED)
         self.create_timer(1.0 / rate, self._publish_due, clock=Clock(clock_type=ClockType.STEADY_TIME))
 
     def _on_model(self, model: Any) -> None:
         if self._markers.on_model(model) and self._vertices_subscription is None:
-            self._vertices_subscription = self.create_subscription(
-                message_class(VERTICES_TYPE), "face_vertices", self._on_vertices, qos.VERTICES
+            self._vertices_subscription = subscribe(
+                self, VERTICES_TYPE, "face_vertices", self._on_vertices, qos.VERTICES
             )
 
     def _on_vertices(self, vertices: Any) -> None:

@@ -1,10 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A subscription whose type and QoS follow the publishers of its topic, without lost or repeated messages.
+"""Subscriptions that damaged messages do not disturb, and one whose type and QoS follow the publishers.
 
 DDS connects a reliable subscription to reliable publishers only, and a latched (transient local) one to
 latched publishers only; the publisher's node warns of every subscription that it cannot serve. A best-effort
 volatile subscription is served by every publisher, and receives neither lost fragments again nor what was
 latched before. `AdaptiveSubscription` begins with that one and changes it to what the publishers offer.
+
+All subscriptions receive serialized messages, which are checked before the middleware deserializes them.
 """
 
 from __future__ import annotations
@@ -24,7 +26,8 @@ try:
 except ImportError:  # ROS 2 Humble
     from rclpy.qos_event import SubscriptionEventCallbacks
 
-from streamingtalker_ros.ros.message_types import message_class
+from streamingtalker_ros.errors import TalkerError
+from streamingtalker_ros.ros.message_types import deserialize, message_class
 
 MATCH_PERIOD_S: Final = 0.25  # interval at which the publishers of the topic are checked
 QUIET_S: Final = 0.1  # without a message, after which a subscription that is being replaced is empty
@@ -36,6 +39,47 @@ _MAX_REMEMBERED: Final = 2000  # messages that both subscriptions may receive
 _FLOOD_WINDOW_S: Final = 0.1
 _FLOOD_MESSAGES: Final = 100  # in this time
 _DRAIN_S: Final = 0.005  # of one turn
+
+
+def subscribe(
+    node: Node, type_name: str, topic: str, callback: Callable[[Any], object], profile: QoSProfile
+) -> Any:
+    """Create a subscription that drops damaged messages, with one warning.
+
+    Args:
+        node: The node.
+        type_name: "package/msg/Name".
+        topic: Name of the topic.
+        callback: Receives each message.
+        profile: Its QoS.
+
+    Returns:
+        The subscription of rclpy.
+    """
+    is_warned = False
+
+    def on_data(data: bytes) -> None:
+        nonlocal is_warned
+        try:
+            message = deserialize(type_name, data)
+        except TalkerError as error:
+            if not is_warned:
+                is_warned = True
+                node.get_logger().warning(describe_damage(topic, error))
+            return
+        callback(message)
+
+    return node.create_subscription(message_class(type_name), topic, on_data, profile, raw=True)
+
+
+def describe_damage(topic: str, reason: object) -> str:
+    """Return the sentence about a damaged message.
+
+    Args:
+        topic: Name of the topic.
+        reason: What is wrong with the message.
+    """
+    return f"a message on {topic} is damaged and was dropped ({reason}): check who publishes there"
 
 
 @dataclass
@@ -63,6 +107,7 @@ class AdaptiveSubscription:
         depth: Messages that may wait.
         latched: Whether to receive what was published before, where the publisher has latched it.
         on_unsupported: Receives the topic and the types of its publishers if none is accepted, once.
+        on_damaged: Receives a sentence about each message that is damaged and was dropped.
     """
 
     def __init__(
@@ -74,6 +119,7 @@ class AdaptiveSubscription:
         depth: int,
         latched: bool = False,
         on_unsupported: Callable[[str, list[str]], None] | None = None,
+        on_damaged: Callable[[str], object] | None = None,
     ) -> None:
         self._node = node
         self._name = topic
@@ -82,10 +128,11 @@ class AdaptiveSubscription:
         self._depth = depth
         self._receives_latched = latched
         self._on_unsupported = on_unsupported
+        self._on_damaged = on_damaged
         self._steady_clock = Clock(clock_type=ClockType.STEADY_TIME)  # runs while the simulation is paused
         self._unsupported_types: set[str] = set()  # that have been reported
         self._next: _Source | None = None  # replaces the current one
-        self._held: list[tuple[int, Any]] = []  # (key, message) of the next one
+        self._held: list[tuple[int, bytes]] = []  # (key, serialized message) of the next one
         self._held_in_a_row = 0  # without a message of the current one
         self._passed: collections.deque[int] = collections.deque(maxlen=_MAX_REMEMBERED)  # keys
         self._last_message_time = 0.0  # of the current one
@@ -156,11 +203,11 @@ class AdaptiveSubscription:
         source.handle = self._subscribe(
             type_name,
             QoSProfile(depth=self._depth, reliability=reliability),
-            lambda message, info: self._on_message_of_executor(source, message, info),
+            lambda data, info: self._on_message_of_executor(source, data, info),
         )
         return source
 
-    def _subscribe(self, type_name: str, profile: QoSProfile, callback: Callable[[Any, Any], None]) -> Any:
+    def _subscribe(self, type_name: str, profile: QoSProfile, callback: Callable[[bytes, Any], None]) -> Any:
         def trigger(event: Any) -> None:
             """Look at the publishers now, outside of the callback; a mismatch needs no warning of rclpy."""
             self._guard.trigger()
@@ -170,7 +217,7 @@ class AdaptiveSubscription:
         except TypeError:  # ROS 2 Humble has no event for a match: the timer notices it
             events = SubscriptionEventCallbacks(incompatible_qos=trigger)
         return self._node.create_subscription(
-            message_class(type_name), self._name, callback, profile, event_callbacks=events
+            message_class(type_name), self._name, callback, profile, event_callbacks=events, raw=True
         )
 
     def _destroy_retired(self) -> None:
@@ -192,9 +239,9 @@ class AdaptiveSubscription:
                 _SPLICE_PERIOD_S, self._check_replacing, clock=self._steady_clock
             )
 
-    def _on_message_of_executor(self, source: _Source, message: Any, info: Any) -> None:
+    def _on_message_of_executor(self, source: _Source, data: bytes, info: Any) -> None:
         """Handle a message; in a flood, others that wait, too: the executor costs more than a message."""
-        self._on_source(source, message, info)
+        self._on_source(source, data, info)
         self._measure_flood()
         if not self._is_flooded or source is not self._current:
             return
@@ -202,7 +249,7 @@ class AdaptiveSubscription:
         handle = source.handle.handle
         while self._next is None and time.monotonic() < deadline:
             with handle:
-                taken = handle.take_message(source.handle.msg_type, False)
+                taken = handle.take_message(source.handle.msg_type, True)
             if taken is None:
                 return
             self._window_count += 1
@@ -217,14 +264,14 @@ class AdaptiveSubscription:
             )
             self._window_start, self._window_count = now, 0
 
-    def _on_source(self, source: _Source, message: Any, info: Any) -> None:
+    def _on_source(self, source: _Source, data: bytes, info: Any) -> None:
         """Pass a message on, or hold it until the subscription that is being replaced is empty."""
         key = _message_key(info)
         if source is self._next:
             if key and key in self._passed:
                 self._finish_replacing()
                 return
-            self._held.append((key, message))
+            self._held.append((key, data))
             self._held_in_a_row += 1
             # the executor takes a message of each subscription in turn
             if self._held_in_a_row >= _EMPTY_AFTER:
@@ -241,7 +288,17 @@ class AdaptiveSubscription:
                 return
             else:
                 self._passed.append(key)
-            self._on_message(message, source.type_name)
+            self._pass_on(data, source.type_name)
+
+    def _pass_on(self, data: bytes, type_name: str) -> None:
+        """Deserialize a message and pass it on; a damaged one is reported and dropped."""
+        try:
+            message = deserialize(type_name, data)
+        except TalkerError as error:
+            if self._on_damaged is not None:
+                self._on_damaged(describe_damage(self.topic, error))
+            return
+        self._on_message(message, type_name)
 
     def _check_replacing(self) -> None:
         """End a replacement if the old subscription is empty."""
@@ -251,15 +308,15 @@ class AdaptiveSubscription:
     def _empty_and_finish(self) -> None:
         """Handle what still waits in the old subscription, then end the replacement.
 
-        The executor may have been busy since the last message. A message that cannot be deserialized is taken
-        as if there were none, so that one such answer does not mean that the subscription is empty.
+        The executor may have been busy since the last message.
         """
         old, handle = self._current, self._current.handle.handle
         for _ in range(self._depth):
             with handle:
-                taken = handle.take_message(old.handle.msg_type, False)
-            if taken is not None:
-                self._on_source(old, *taken)
+                taken = handle.take_message(old.handle.msg_type, True)
+            if taken is None:
+                break
+            self._on_source(old, *taken)
             if self._next is None:  # the old one has reached what the new one received first
                 return
         self._finish_replacing()
@@ -273,9 +330,9 @@ class AdaptiveSubscription:
             self._node.destroy_timer(self._splice_timer)
             self._splice_timer = None
         self._guard.trigger()  # destroys what is retired
-        for key, message in held:
+        for key, data in held:
             if not key or key not in self._passed:
-                self._on_message(message, self._current.type_name)
+                self._pass_on(data, self._current.type_name)
 
     # --------------------------------------------------------------------------------------- latched messages
 
@@ -306,13 +363,13 @@ class AdaptiveSubscription:
                 )
                 type_name = (self._next or self._current).type_name
                 self._latched = self._subscribe(
-                    type_name, profile, lambda message, info: self._on_latched(message, type_name)
+                    type_name, profile, lambda data, info: self._on_latched(data, type_name)
                 )
         self._fetched = set(latched)
 
-    def _on_latched(self, message: Any, type_name: str) -> None:
+    def _on_latched(self, data: bytes, type_name: str) -> None:
         self._latched_deadline = min(self._latched_deadline, time.monotonic() + _LATCHED_LINGER_S)
-        self._on_message(message, type_name)
+        self._pass_on(data, type_name)
 
 
 def _message_key(info: Any) -> int:
