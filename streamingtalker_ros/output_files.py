@@ -9,6 +9,7 @@ its name. Every failure is a `TalkerError` of one sentence. The pattern of a com
     with atomic_output(args.out) as path:                 # after it
         write(path)                                       # any writer that takes a path
 
+What a killed process has left is removed by the next one that writes the same output (`partial_files`).
 Pipes, terminals and devices such as /dev/stdout and /dev/null receive the bytes when all are there.
 """
 
@@ -18,7 +19,6 @@ import contextlib
 import errno
 import os
 import re
-import secrets
 import shutil
 import stat
 import sys
@@ -28,17 +28,13 @@ from pathlib import Path
 from typing import Final, NamedTuple, TypeAlias
 
 from streamingtalker_ros.errors import TalkerError
+from streamingtalker_ros.partial_files import remove_stale, suffix_of, temporary_name
 
 PathLike: TypeAlias = str | os.PathLike[str]
-
-PARTIAL_MARK: Final = ".partial"
-"""Part of the name of every file and folder that is not whole yet."""
 
 _PROBE_BYTES: Final = 4096
 _NAME: Final = "name"  # what an error message advises to change, where no option is known
 _MAX_SHOWN_CHARS: Final = 160  # of a path in an error message
-_MAX_STEM_CHARS: Final = 40  # of the final name in the temporary one: names have at most 255 bytes
-_MAX_SUFFIX_CHARS: Final = 16
 _MAX_LINKS: Final = 40  # symbolic links in a row, as in Linux
 _DESCRIPTOR_FOLDER: Final = re.compile(r"/proc/(\d+)(/task/\d+)?/fd")
 _NEW_FILE_MODE: Final = 0o666  # less the umask, as for any file that a program creates
@@ -73,23 +69,28 @@ def check_output_file(
     option: str = "--out",
     endings: Sequence[str] = (),
     inputs: Iterable[PathLike | None] = (),
+    streams_any_name: bool = False,
 ) -> None:
-    """Check that a file can be written, before the work that produces it. Nothing is changed.
+    """Check that a file can be written, before the work that produces it.
+
+    Nothing is changed, but for what a killed process has left of the same output, which is removed.
 
     Args:
         path: The file; it may exist, and may be a pipe or a device.
         option: Option of the command line that names it, for the error message.
         endings: Allowed endings of the name, such as (".csv", ".npz"); any if empty.
         inputs: Files that the command reads, which must not be overwritten; None is skipped.
+        streams_any_name: Whether a pipe or device may have another ending, as /dev/stdout has none.
 
     Raises:
         TalkerError: If the ending is another, the folder is missing, the file is an input or a folder, or
             nothing can be written there.
     """
     name = _name(path, option)
-    if endings and not name.lower().endswith(tuple(endings)):
-        raise TalkerError(f"{option} {_shown(name)} ends in none of {', '.join(endings)}: choose one of them")
     target = _resolve(name, option)
+    has_ending = not endings or name.lower().endswith(tuple(endings))
+    if not has_ending and not (streams_any_name and target.is_stream):
+        raise TalkerError(f"{option} {_shown(name)} ends in none of {', '.join(endings)}: choose one of them")
     for source in inputs:
         if source is not None and _is_same(target, source):
             raise TalkerError(
@@ -109,6 +110,8 @@ def check_output_file(
         )
     if target.status is not None and not os.access(target.path, os.W_OK):
         raise _error(name, option, PermissionError(errno.EACCES, "the file is write-protected"))
+    remove_stale(os.path.join(folder, os.path.basename(name)))  # whose space may be needed
+    remove_stale(target.path)
     _probe(folder, name, option)
 
 
@@ -119,7 +122,9 @@ def check_output_folder(
     inputs: Iterable[PathLike | None] = (),
     must_be_new: bool = False,
 ) -> None:
-    """Check that files can be written into a folder, before the work that produces them. Nothing is changed.
+    """Check that files can be written into a folder, before the work that produces them.
+
+    Nothing is changed, but for what a killed process has left of the same output, which is removed.
 
     Args:
         path: The folder; where it does not exist, its nearest existing parent is checked.
@@ -152,6 +157,8 @@ def check_output_folder(
                 f"choose another {option}"
             )
         folder = os.path.dirname(folder)
+    remove_stale(_folder_marker(target))
+    remove_stale(os.path.join(folder, os.path.basename(name)))  # of a probe
     _probe(folder, name, option)
 
 
@@ -176,12 +183,13 @@ def atomic_output(path: PathLike, *, sync: bool = True) -> Iterator[Path]:
     target = _resolve(name, _NAME)
     if target.is_stream:
         with tempfile.TemporaryDirectory(prefix="streamingtalker-") as scratch:
-            partial = Path(scratch) / f"output{_suffix(target.path)}"
+            partial = Path(scratch) / f"output{suffix_of(target.path)}"
             with _translating(name, partial, target):
                 yield partial
                 _copy_to_stream(partial, target)
         return
-    partial = Path(_temporary_name(target.path))
+    remove_stale(target.path)
+    partial = Path(temporary_name(target.path))
     try:
         with _translating(name, partial, target):
             yield partial
@@ -215,7 +223,8 @@ def atomic_folder(path: PathLike, *, must_be_new: bool = False, sync: bool = Tru
     if target.status is not None and (must_be_new or not stat.S_ISDIR(target.status.st_mode)):
         raise TalkerError(f"{_shown(name)} exists already: remove it, or choose another {_NAME}")
     exists = target.status is not None
-    scratch = Path(_temporary_name(os.path.join(target.path, "files") if exists else target.path))
+    remove_stale(_folder_marker(target))
+    scratch = Path(temporary_name(_folder_marker(target)))
     partial = scratch / os.path.basename(target.path)  # some writers name their files after the folder
     try:
         with _translating(name, scratch, target):
@@ -266,6 +275,11 @@ def write_bytes(path: PathLike, content: bytes, *, sync: bool = True) -> None:
     """
     with atomic_output(path, sync=sync) as partial:
         partial.write_bytes(content)
+
+
+def is_stream(path: PathLike) -> bool:
+    """Return whether a path names a pipe, terminal or device, or an open file as /dev/stdout does."""
+    return _resolve(_name(path, _NAME), _NAME).is_stream
 
 
 def is_standard_output(path: PathLike) -> bool:
@@ -322,7 +336,7 @@ def _is_same(target: _Target, source: PathLike) -> bool:
 
 def _probe(folder: str, name: str, option: str) -> None:
     """Write a small file, which finds a read-only or full disk, a missing permission and a name too long."""
-    path = _temporary_name(os.path.join(folder, os.path.basename(name)))
+    path = temporary_name(os.path.join(folder, os.path.basename(name)))
     try:
         if len(os.fsencode(os.path.basename(name))) > os.pathconf(folder, "PC_NAME_MAX"):
             raise OSError(errno.ENAMETOOLONG, os.strerror(errno.ENAMETOOLONG))
@@ -334,18 +348,6 @@ def _probe(folder: str, name: str, option: str) -> None:
                 os.unlink(path)
     except (OSError, ValueError) as error:
         raise _error(name, option, error) from None
-
-
-def _suffix(path: str) -> str:
-    suffix = os.path.splitext(path)[1]
-    return suffix if len(suffix) <= _MAX_SUFFIX_CHARS else ""
-
-
-def _temporary_name(path: str) -> str:
-    """Return a hidden name in the same folder with the same ending."""
-    folder, name = os.path.split(path)
-    stem = os.path.splitext(name)[0][:_MAX_STEM_CHARS]
-    return os.path.join(folder, f".{stem}-{secrets.token_hex(4)}{PARTIAL_MARK}{_suffix(path)}")
 
 
 @contextlib.contextmanager
@@ -465,6 +467,11 @@ def _move_files(source: Path, destination: Path) -> None:
             place.mkdir(exist_ok=True)
             continue
         os.replace(path, os.path.realpath(place))
+
+
+def _folder_marker(target: _Target) -> str:
+    """Return the path from which the temporary name of a folder's files is derived."""
+    return target.path if target.status is None else os.path.join(target.path, "files")
 
 
 def _copy_to_stream(partial: Path, target: _Target) -> None:

@@ -172,6 +172,62 @@ def test_a_killed_process_leaves_no_half_file_under_the_name(
     assert out.exists() == bool(old)
 
 
+STALE = """
+import os, signal, sys
+from streamingtalker_ros.output_files import *
+out, call = sys.argv[1:]
+(check_output_file if call == "atomic_output" else check_output_folder)(out)
+with globals()[call](out) as partial:
+    if call == "atomic_folder":
+        (partial / "below").mkdir()
+        partial = partial / "below" / "a.txt"
+    partial.write_text("half")
+    print(flush=True)
+    sys.stdin.read(1)
+"""
+
+
+def start_writer(call: str, out: Path) -> subprocess.Popen[bytes]:
+    """Start a process that has half written an output, and waits."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", STALE, str(out), call], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    )
+    assert process.stdout is not None and process.stdout.readline()
+    return process
+
+
+def stop_writer(process: subprocess.Popen[bytes]) -> None:
+    process.kill()
+    process.communicate(timeout=60)
+
+
+@pytest.mark.parametrize(
+    "call, exists", [("atomic_output", True), ("atomic_folder", True), ("atomic_folder", False)]
+)
+def test_the_next_writer_removes_what_a_killed_one_left_and_nothing_else(
+    call: str, exists: bool, tmp_path: Path
+) -> None:
+    out, other = tmp_path / "results", tmp_path / "other.txt"
+    if exists and call == "atomic_folder":
+        out.mkdir()
+    foreign = tmp_path / ".results-000000000000-1-00000000.partial"
+    foreign.write_text("of another machine")
+    killed, killed_other = start_writer(call, out), start_writer("atomic_output", other)
+    stop_writer(killed)
+    stop_writer(killed_other)
+    living = start_writer(call, out)
+    left = {path for path in tmp_path.rglob("*") if ".partial" in path.name}
+    assert len(left) == 3, "of the living writer, of the other output, and the foreign one"
+    next_one = start_writer(call, out)
+    assert left < set(tmp_path.rglob("*"))
+    next_one.communicate(b"x", timeout=60)
+    assert next_one.returncode == 0 and left < set(tmp_path.rglob("*"))
+    stop_writer(living)
+    write_text(other, "whole")
+    remaining = {path for path in tmp_path.rglob("*") if ".partial" in path.name}
+    assert foreign in remaining and len(remaining) == 2 and remaining < left
+
+
 # -- permissions and links -----------------------------------------------------------------------------------
 
 
@@ -256,6 +312,14 @@ def test_devices_stay_devices() -> None:
     with pytest.raises(TalkerError, match="No space left") as caught:
         write_text("/dev/full", "x" * 100_000)
     assert_one_sentence(caught.value)
+
+
+def test_a_stream_of_any_name_is_accepted_where_its_kind_is_known(tmp_path: Path) -> None:
+    check_output_file("/dev/null", endings=(".csv",), streams_any_name=True)
+    with pytest.raises(TalkerError, match=r"/dev/null ends in none of \.csv: choose"):
+        check_output_file("/dev/null", endings=(".csv",))
+    with pytest.raises(TalkerError, match=r"ends in none of \.csv"):
+        check_output_file(tmp_path / "file", endings=(".csv",), streams_any_name=True)
 
 
 STDOUT = (

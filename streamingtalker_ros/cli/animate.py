@@ -37,8 +37,14 @@ from streamingtalker_ros.model.control_ranges import (
     NUMBER_CONTROLS,
     SEED_RANGE,
 )
-from streamingtalker_ros.output_files import PARTIAL_MARK, atomic_output, check_output_file
-from streamingtalker_ros.process import QuietStream, print_progress, print_result
+from streamingtalker_ros.output_files import (
+    atomic_output,
+    check_output_file,
+    is_standard_output,
+    is_stream,
+)
+from streamingtalker_ros.partial_files import PARTIAL_MARK
+from streamingtalker_ros.process import QuietStream, print_line, print_progress, print_result
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -50,6 +56,7 @@ HELP = "turn an audio file into face motion: CSV, NPZ, MP4 or PNG"
 VIDEO_WIDTH, VIDEO_HEIGHT = 480, 640  # pixels
 SHEET_WIDTH, SHEET_HEIGHT, SHEET_ZOOM = 210, 280, 1.2  # pixels of an image of the contact sheet
 SHEET_IMAGES = 12
+_STREAM_KIND = ".csv"  # of a pipe or device whose name says no kind
 _FRAMES_PER_BLOCK = 250  # that are packed into arrays together
 _MAX_VERTEX_BYTES = 256_000_000  # of a clip in memory
 _MAX_OUTLINE_SAMPLES = 20_000_000  # of audio for a picture
@@ -83,7 +90,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--out",
         required=True,
         help="file to write: .csv (Live Link Face, for Unreal, Blender, Maya), .npz (arrays), "
-        ".mp4 (video), .png (contact sheet); a vertex checkpoint gives .npz and .mp4",
+        ".mp4 (video), .png (contact sheet); a vertex checkpoint gives .npz and .mp4; a pipe or device "
+        "without such an ending, as /dev/stdout, receives CSV",
     )
     parser.add_argument(
         "--seed",
@@ -142,9 +150,11 @@ def run(args: argparse.Namespace) -> int:
     Raises:
         TalkerError: If the audio, the checkpoint, an option or the output is unusable.
     """
-    check_output_file(args.out, endings=tuple(OUTPUTS), inputs=[args.audio])
+    check_output_file(args.out, endings=tuple(OUTPUTS), inputs=[args.audio], streams_any_name=True)
     out = Path(args.out)
     kind = out.suffix.lower()
+    if kind not in OUTPUTS and is_stream(out):
+        kind = _STREAM_KIND
     audio = open_audio(args.audio)
     for package, purpose in OUTPUTS[kind].packages.items():
         require(package, purpose)  # now, rather than after the motion has been generated
@@ -160,9 +170,13 @@ def run(args: argparse.Namespace) -> int:
     with tempfile.TemporaryFile(prefix=f".animate{PARTIAL_MARK}", dir=_scratch_folder(out)) as scratch:
         clip = animate(talker, audio, args.seed, args.style, args.steps, scratch, **controls)
         OUTPUTS[kind].write(out, clip, audio, args.view)
-    print_result(
+    summary = (
         f"{out}: {len(clip)} frames, {len(clip) / clip.frame_rate:.2f} s at {clip.frame_rate:g} frames/s"
     )
+    if is_standard_output(out):  # it holds the motion alone
+        print_line(summary, error=True)
+    else:
+        print_result(summary)
     return 0
 
 

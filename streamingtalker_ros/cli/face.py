@@ -7,7 +7,7 @@ import argparse
 from pathlib import Path
 
 from streamingtalker_ros.errors import TalkerError
-from streamingtalker_ros.output_files import check_output_file, write_bytes
+from streamingtalker_ros.output_files import check_output_file, is_standard_output, is_stream, write_bytes
 from streamingtalker_ros.process import print_result
 
 HELP = "export a face with its ARKit shapes as .glb"
@@ -49,14 +49,15 @@ def run(args: argparse.Namespace) -> int:
     from streamingtalker_ros.face.formats.importers import load_face
 
     out = Path(args.out)
-    if out.suffix.lower() != ".glb":
+    if out.suffix.lower() != ".glb" and not is_stream(out):
         raise TalkerError(f"--out {out} does not end in .glb: faces are exported as binary glTF")
     check_output_file(out, inputs=[args.face])
     rig = default_rig() if args.face is None else load_face(args.face)
     content = write_glb(rig)
     write_bytes(out, content)
-    print_result(
-        f"{out}: {len(rig.vertices)} vertices, {len(rig.triangles)} triangles, "
-        f"{len(rig.shape_names)} shapes, {len(content) // 1024} kB"
-    )
+    if not is_standard_output(out):  # it holds the face alone
+        print_result(
+            f"{out}: {len(rig.vertices)} vertices, {len(rig.triangles)} triangles, "
+            f"{len(rig.shape_names)} shapes, {len(content) // 1024} kB"
+        )
     return 0
