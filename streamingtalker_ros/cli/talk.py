@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from streamingtalker_ros.cli.argument_types import duration_s, ros_domain, ros_namespace
 from streamingtalker_ros.errors import TalkerError
+from streamingtalker_ros.messaging import ros_names
 from streamingtalker_ros.output_files import check_output_file, write_text
 from streamingtalker_ros.process import FaultLog, print_line, print_result, print_warning
 from streamingtalker_ros.runtime import parameters
@@ -80,7 +81,11 @@ def run(args: argparse.Namespace) -> int:
         return _list_parameters()
     if args.stats:
         check_output_file(args.stats, option="--stats", inputs=[args.params])
-    file = parameters.ParameterFile(args.params, [parameters.parse_assignment(text) for text in args.param])
+    file = parameters.ParameterFile(
+        args.params,
+        [parameters.parse_assignment(text) for text in args.param],
+        ros_names.full_name(args.namespace, parameters.NODE_NAME),
+    )
     values = file.read()
     # here, since torch loads slowly: an invalid parameter is reported at once, and outside of the supervisor
     # a signal ends the command at once

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Names of ROS: which names of topics, services and namespaces exist."""
+"""Names of ROS: which names of topics, services and namespaces exist, and which node a section names."""
 
 from __future__ import annotations
 
@@ -29,6 +29,16 @@ def is_namespace(namespace: str) -> bool:
     return not words or is_full_name(f"/{words}")
 
 
+def full_name(namespace: str, node: str) -> str:
+    """Return the name of a node with its namespace, such as `/robot/talker`.
+
+    Args:
+        namespace: As `is_namespace` accepts it.
+        node: Name of the node.
+    """
+    return f"/{namespace.strip('/')}/{node}".replace("//", "/")
+
+
 def check_full_name(name: str, given: str) -> str:
     """Return the full name of a topic or service.
 
@@ -42,3 +52,18 @@ def check_full_name(name: str, given: str) -> str:
     if not is_full_name(name):
         raise TalkerError(f"{describe(given)} is no name of a ROS topic: write {NAME_RULE}")
     return name
+
+
+def is_section_of(section: str, node: str) -> bool:
+    """Return whether a section of a parameter file is for a node, by rclpy's rule.
+
+    Args:
+        section: Its name: that of the node, in which `*` stands for one word and `**` for any number of them,
+            such as `/**`, `/*/talker` or `/robot/**`. A missing leading slash is added.
+        node: Full name of the node, such as `/robot/talker`.
+    """
+    pattern = re.escape(f"/{section.removeprefix('/')}").replace(r"/\*", r"(/\w+)").replace(r"\*", "*")
+    try:
+        return re.fullmatch(pattern, node, re.ASCII) is not None
+    except re.error:  # three stars
+        return False

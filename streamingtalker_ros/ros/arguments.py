@@ -16,6 +16,7 @@ import yaml
 
 from streamingtalker_ros.config_files import MAX_YAML_BYTES, shorten
 from streamingtalker_ros.errors import TalkerError
+from streamingtalker_ros.messaging.ros_names import is_section_of
 
 _BEGIN: Final = "--ros-args"
 _END: Final = "--"
@@ -95,7 +96,7 @@ def files_without_section(arguments: Sequence[str], node: str) -> list[str]:
     sentences: list[str] = []
     for option, value in _options(arguments):
         names = _sections(Path(value)) if option == _FILE_OPTION else None
-        if names and not any(_matches(name, node) for name in names):
+        if names and not any(is_section_of(name, node) for name in names):
             sentences.append(
                 f"the parameter file {value} sets nothing for {node}: its sections are "
                 f"{shorten(', '.join(names))}; name one /** or {node}"
@@ -252,9 +253,3 @@ def _section_names(node: Any, prefix: str, depth: int) -> Iterator[str]:
             yield prefix or "/"
         else:
             yield from _section_names(value, f"{prefix}/{str(key.value).strip('/')}", depth + 1)
-
-
-def _matches(section: str, node: str) -> bool:
-    """Return whether a section's name, with * for one part and ** for any, names the node."""
-    pattern = re.escape(section).replace(r"/\*\*", r"(/[^/]+)*").replace(r"\*", r"[^/]+")
-    return re.fullmatch(pattern, node) is not None

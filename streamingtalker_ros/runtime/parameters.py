@@ -10,7 +10,7 @@ import difflib
 import os
 import stat
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, NamedTuple, TypeVar, cast, get_origin
@@ -20,6 +20,7 @@ from streamingtalker_ros.audio.packet import MAX_SAMPLE_RATE, MIN_SAMPLE_RATE, A
 from streamingtalker_ros.config_files import describe, parse_yaml, read_yaml_text, shorten
 from streamingtalker_ros.errors import TalkerError
 from streamingtalker_ros.face.expression import parse_expression
+from streamingtalker_ros.messaging.ros_names import is_section_of
 from streamingtalker_ros.model.control_ranges import (
     GAIN_RANGE,
     GUIDANCE_RANGE,
@@ -31,6 +32,12 @@ from streamingtalker_ros.model.control_ranges import (
 
 NODE_NAME: Final = "talker"
 
+FULL_NODE_NAME: Final = f"/{NODE_NAME}"
+"""Name of the node in the root namespace."""
+
+_SECTION_KEY: Final = "ros__parameters"
+_MAX_SECTIONS: Final = 10_000  # of one file; aliases of YAML can let a few bytes stand for more
+_MAX_SECTION_DEPTH: Final = 120  # namespaces of one name
 _MAX_ABSENCE_S: Final = 1.0  # of a parameter file that an editor writes again
 _MAX_NAME_CHARS: Final = 60
 _MAX_TEXT_CHARS: Final = 1000
@@ -253,13 +260,13 @@ def from_values(values: Mapping[str, Any]) -> TalkerParameters:
     return TalkerParameters(**values)
 
 
-def load(path: str | Path | None = None, node: str = NODE_NAME) -> dict[str, Any]:
-    """Read the values of a node from a ROS 2 parameter file.
+def load(path: str | Path | None = None, node: str = FULL_NODE_NAME) -> dict[str, Any]:
+    """Read the values of a node from a ROS 2 parameter file, by rclpy's rules.
 
     Args:
         path: YAML file, default the package's config/talker.yaml.
-        node: Name of the node. The section `/**` applies to it, and then its own, with or without a leading
-            slash.
+        node: Name of the node with its namespace. The sections that name it apply, with wildcards
+            (`ros_names.is_section_of`), in the order of the file: later ones override.
 
     Returns:
         The values that the file sets, by name.
@@ -271,24 +278,42 @@ def load(path: str | Path | None = None, node: str = NODE_NAME) -> dict[str, Any
     return _parse(read_yaml_text(path, "the parameter file"), path, node)
 
 
-def _parse(text: str, path: str | Path, node: str = NODE_NAME) -> dict[str, Any]:
+def _parse(text: str, path: str | Path, node: str) -> dict[str, Any]:
     document: Any = parse_yaml(text, f"the parameter file {path}")
     if document is not None and not isinstance(document, dict):
         raise TalkerError(
-            f"the parameter file {path} holds no names with values: write {node}: {{ros__parameters: {{…}}}}"
+            f"the parameter file {path} holds no names with values: write {NODE_NAME}: "
+            f"{{{_SECTION_KEY}: {{…}}}}"
         )
     values: dict[str, Any] = {}
-    for name in ("/**", node, f"/{node}"):
-        section: Any = cast("dict[str, Any]", document).get(name) if document else None
-        if section is not None:
-            if not isinstance(section, dict) or not isinstance(section.get("ros__parameters"), dict):
-                raise TalkerError(
-                    f"{path} has no ros__parameters under {name}: write them as ROS 2 does, "
-                    f"{node}: {{ros__parameters: {{…}}}}"
-                )
-            values.update(cast("dict[str, Any]", section["ros__parameters"]))
+    for number, (name, section) in enumerate(_sections(cast("dict[Any, Any]", document or {}), "", 1), 1):
+        if number > _MAX_SECTIONS:
+            raise TalkerError(
+                f"the parameter file {path} has more than {_MAX_SECTIONS} sections: give another file"
+            )
+        if section is None or not is_section_of(name, node):
+            continue
+        if not isinstance(section, dict) or not isinstance(section.get(_SECTION_KEY), dict):
+            raise TalkerError(
+                f"{path} has no {_SECTION_KEY} under {shorten(name.removeprefix('/'))}: write them as ROS 2 "
+                f"does, {NODE_NAME}: {{{_SECTION_KEY}: {{…}}}}"
+            )
+        values.update(cast("dict[str, Any]", section[_SECTION_KEY]))
     values.pop("use_sim_time", None)  # rclpy's own
     return values
+
+
+def _sections(document: dict[Any, Any], prefix: str, depth: int) -> Iterator[tuple[str, Any]]:
+    """Yield the full name and the content of each section, and of each namespace its name and None."""
+    for key, value in document.items():
+        if key == _SECTION_KEY and prefix:
+            continue
+        name = f"{prefix}/{str(key).strip('/')}"
+        nested = cast("dict[Any, Any]", value) if isinstance(value, dict) else {}
+        is_namespace = bool(nested) and all(isinstance(each, dict) for each in nested.values())
+        yield name, value if _SECTION_KEY in nested or not is_namespace else None
+        if is_namespace and depth < _MAX_SECTION_DEPTH:
+            yield from _sections(nested, name, depth + 1)
 
 
 def parse_assignment(text: str) -> tuple[str, Any]:
@@ -325,9 +350,16 @@ class ParameterFile:
     Args:
         path: As `load` takes it.
         assignments: (name, value) pairs of the command line, which override the file.
+        node: As `load` takes it.
     """
 
-    def __init__(self, path: str | Path | None = None, assignments: Iterable[tuple[str, Any]] = ()) -> None:
+    def __init__(
+        self,
+        path: str | Path | None = None,
+        assignments: Iterable[tuple[str, Any]] = (),
+        node: str = FULL_NODE_NAME,
+    ) -> None:
+        self._node = node
         self._path = path or resources.find("config", "talker.yaml")
         self._assignments = dict(assignments)
         self._last_version = self._version()
@@ -385,7 +417,7 @@ class ParameterFile:
         return current.replace(**dynamic), [name for name in changed if name not in dynamic]
 
     def _to_parameters(self, text: str) -> TalkerParameters:
-        return from_values({**_parse(text, self._path), **self._assignments})
+        return from_values({**_parse(text, self._path, self._node), **self._assignments})
 
     def _wait_for_content(self, is_missing: bool) -> None:
         """Raise TalkerError once if the file has been missing or empty for `_MAX_ABSENCE_S`."""

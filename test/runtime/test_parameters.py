@@ -52,6 +52,41 @@ def test_a_file_may_address_all_nodes_and_this_one(tmp_path: Path) -> None:
     assert parameters.load(file) == {"seed": 2, "idle": False}
 
 
+SECTIONS = {
+    "any namespace": ("/**/talker: {P: {seed: 1}}", {"/talker": 1, "/robot/talker": 1, "/a/b/talker": 1}),
+    "any node": ("/**: {P: {seed: 1}}", {"/talker": 1, "/robot/talker": 1}),
+    "any node of a namespace": ("/robot/**: {P: {seed: 1}}", {"/talker": None, "/robot/talker": 1}),
+    "one namespace": (
+        "/*/talker: {P: {seed: 1}}",
+        {"/talker": None, "/robot/talker": 1, "/a/b/talker": None},
+    ),
+    "the full name": ("/robot/talker: {P: {seed: 1}}", {"/talker": None, "/robot/talker": 1}),
+    "the bare name is that of the root": ("talker: {P: {seed: 1}}", {"/talker": 1, "/robot/talker": None}),
+    "nested": ("robot: {talker: {P: {seed: 1}}}", {"/talker": None, "/robot/talker": 1}),
+    "nested wildcard": ("/**: {talker: {P: {seed: 1}}}", {"/talker": 1, "/robot/talker": 1}),
+    "the later section wins": ("talker: {P: {seed: 1}}\n/**: {P: {seed: 2}}", {"/talker": 2, "/a/talker": 2}),
+    "another order": ("/**: {P: {seed: 2}}\n/**/talker: {P: {seed: 1}}", {"/talker": 1, "/a/talker": 1}),
+    "other nodes": ("camera: {P: {fps: 3}}\n/talkers: {P: {fps: 3}}\na: {b: 3}", {"/talker": None}),
+    "three stars": ("/***: {P: {seed: 1}}", {"/talker": None}),
+}
+
+
+@pytest.mark.parametrize("text, seeds", SECTIONS.values(), ids=list(SECTIONS))
+def test_sections_name_the_node_as_in_rclpy(tmp_path: Path, text: str, seeds: dict[str, int | None]) -> None:
+    file = tmp_path / "robot.yaml"
+    file.write_text(text.replace("P:", "ros__parameters:"))
+    assert {name: parameters.load(file, name).get("seed") for name in seeds} == seeds
+
+
+def test_aliases_that_stand_for_many_sections_are_rejected_at_once(tmp_path: Path) -> None:
+    lines = ["a0: &a0 {x: {y: {}}}"]
+    lines += [f"a{k}: &a{k} {{{', '.join(f'n{j}: *a{k - 1}' for j in range(10))}}}" for k in range(1, 12)]
+    file = tmp_path / "bomb.yaml"
+    file.write_text("\n".join(lines))
+    with pytest.raises(TalkerError, match="more than 10000 sections"):
+        parameters.load(file)
+
+
 @pytest.mark.parametrize(
     "text, message",
     [
