@@ -150,15 +150,27 @@ class WebContext:
 
     async def _serve_session(self, socket: WebSocket) -> None:
         await socket.accept()
-        if self.session_count >= self.limits.max_sessions:
-            await _reject_session(socket, self.limits.max_sessions)
+        connection = self.guard.connection(socket.client)
+        use, limits = connection.use, self.limits
+        if self.session_count >= limits.max_sessions:
+            text = f"all {limits.max_sessions} sessions of this server are in use: try again soon"
+            await _reject_session(socket, text)
             return
-        self.guard.connection(socket.client).is_session = True
+        if use.session_count >= limits.session_share:
+            text = (
+                f"this network address has {use.session_count} of the server's {limits.max_sessions} "
+                "sessions, and the others are kept for other addresses: close one"
+            )
+            await _reject_session(socket, text)
+            return
+        connection.is_session = True
         self.session_count += 1
+        use.session_count += 1
         try:
             await WebSocketSession(self, socket).run()
         finally:
             self.session_count -= 1
+            use.session_count -= 1
 
 
 def create_app(context: WebContext) -> Starlette:
@@ -192,8 +204,7 @@ def _end_on_fatal_exception(loop: asyncio.AbstractEventLoop, details: dict[str, 
     loop.default_exception_handler(details)
 
 
-async def _reject_session(socket: WebSocket, max_sessions: int) -> None:
-    text = f"all {max_sessions} sessions of this server are in use: try again soon"
+async def _reject_session(socket: WebSocket, text: str) -> None:
     try:
         await asyncio.wait_for(socket.send_json({"type": "refused", "text": text}), CLOSE_TIMEOUT_S)
         await asyncio.wait_for(socket.close(WS_1013_TRY_AGAIN_LATER, "full"), CLOSE_TIMEOUT_S)

@@ -98,6 +98,7 @@ class AddressUse:
         sessions: rate of its new WebSockets.
         budget: its share of the event loop.
         open_count: number of its open connections.
+        session_count: number of its open sessions.
     """
 
     connects: TokenBucket
@@ -105,6 +106,12 @@ class AddressUse:
     sessions: TokenBucket
     budget: TimeBudget
     open_count: int = 0
+    session_count: int = 0
+
+    @property
+    def is_in_use(self) -> bool:
+        """Whether a connection or a session of it is open."""
+        return bool(self.open_count or self.session_count)
 
 
 @dataclass(eq=False)
@@ -243,7 +250,7 @@ class ConnectionGuard:
         if use is None:
             limits = self._limits
             if len(self._uses) >= MAX_ADDRESSES:
-                unused = next((name for name, use in self._uses.items() if not use.open_count), None)
+                unused = next((name for name, use in self._uses.items() if not use.is_in_use), None)
                 if unused is not None:
                     del self._uses[unused]
             use = self._uses[network] = AddressUse(

@@ -6,6 +6,10 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Final
+
+_MIN_SHARED_SESSIONS: Final = 4  # of a server that keeps sessions for other addresses
+_RESERVED_FRACTION: Final = 8  # of the sessions: one in so many
 
 
 @dataclass(frozen=True)
@@ -33,6 +37,8 @@ class Limits:
         max_connects_per_second: new connections of one address; `max_connects_at_once` is the burst.
         max_requests_per_second: HTTP requests of one address; further ones wait. `max_requests_at_once` is
             the burst: a page has 10 files.
+        max_sessions_per_address: concurrent sessions of one address; None for all but an eighth of
+            `max_sessions`, at least one, where that is four or more.
         max_sessions_per_second: new sessions of one address; `max_sessions_at_once` is the burst.
         event_loop_share: share of the event loop's time for all input of one address; what exceeds it waits.
             `event_loop_burst_seconds` may be used at once.
@@ -57,9 +63,19 @@ class Limits:
     max_connects_at_once: float = 200.0
     max_requests_per_second: float = 100.0
     max_requests_at_once: float = 400.0
+    max_sessions_per_address: int | None = None
     max_sessions_per_second: float = 2.0
     event_loop_share: float = 0.3
     event_loop_burst_seconds: float = 0.3
+
+    @property
+    def session_share(self) -> int:
+        """Concurrent sessions that one address may have, so that it does not keep all others out."""
+        if self.max_sessions_per_address is not None:
+            return self.max_sessions_per_address
+        if self.max_sessions < _MIN_SHARED_SESSIONS:
+            return self.max_sessions
+        return self.max_sessions - max(1, self.max_sessions // _RESERVED_FRACTION)
 
     @property
     def max_sessions_at_once(self) -> int:

@@ -46,6 +46,7 @@ class WebClient:
         acknowledges: whether frames are acknowledged.
         origin: value of the header Origin; by default that of the server's page.
         headers: further headers of the handshake.
+        source: address of this machine to connect from.
 
     Attributes:
         frames: face and vertex frames received, as `decode_message` gives them.
@@ -63,6 +64,7 @@ class WebClient:
         acknowledges: bool = True,
         origin: str | None = "",
         headers: dict[str, str] | None = None,
+        source: str = "127.0.0.1",
     ) -> None:
         self.frames: list[dict[str, Any]] = []
         self.audio: list[dict[str, Any]] = []
@@ -80,6 +82,7 @@ class WebClient:
             additional_headers=headers,
             max_size=None,
             compression=None,
+            source_address=(source, 0),
         )
         self.socket: ClientConnection = self._exit_stack.enter_context(connection)
         if reads:

@@ -247,6 +247,26 @@ def test_sessions_above_the_maximum_are_rejected_until_one_ends(tiny_talker: Tal
             fourth.wait_for_text("hello")
 
 
+def test_one_address_leaves_sessions_for_others(tiny_talker: Talker) -> None:
+    with running_server(tiny_talker, max_sessions=4) as server, contextlib.ExitStack() as stack:
+        own = [stack.enter_context(WebClient(server)) for _ in range(3)]
+        for client in own:
+            client.wait_for_text("hello")
+        with WebClient(server) as fourth:
+            assert "this network address has 3 of the server's 4" in fourth.wait_for_text("refused")["text"]
+            assert fourth.wait_until_closed() and fourth.close_code == TRY_AGAIN_LATER
+        stack.enter_context(WebClient(server, source="127.0.0.9")).wait_for_text("hello")
+        own[0].socket.close()
+        assert wait_for(lambda: server.context.session_count == 3, 5)
+        stack.enter_context(WebClient(server)).wait_for_text("hello")
+
+
+@pytest.mark.parametrize("sessions, share", [(1, 1), (3, 3), (4, 3), (8, 7), (24, 21), (1000, 875)])
+def test_all_but_an_eighth_of_the_sessions_may_be_of_one_address(sessions: int, share: int) -> None:
+    assert Limits(max_sessions=sessions).session_share == share
+    assert Limits(max_sessions=sessions, max_sessions_per_address=1).session_share == 1
+
+
 def test_sessions_end_after_their_duration_and_silent_ones_after_the_handshake_timeout(
     tiny_talker: Talker,
 ) -> None:
