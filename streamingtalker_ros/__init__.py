@@ -1,8 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """Live speech in, a talking 3D face out: `Talker.load().open_stream().accept(pcm)` gives frames."""
 
+from __future__ import annotations
+
 import importlib
-from typing import Any
+
+TYPE_CHECKING = False  # as typing has it, whose import takes longer than all else here
+if TYPE_CHECKING:
+    from typing import Any
 
 __version__ = "0.1.0"
 _HOME = {

@@ -37,6 +37,7 @@ from collections.abc import Callable
 from types import FrameType, TracebackType
 from typing import Any, Final, NoReturn
 
+from streamingtalker_ros.interruption import EXIT_INTERRUPTED
 from streamingtalker_ros.process import STOP_SIGNALS, FaultLog, flush_output, on_stop_signals, print_line
 
 EXIT_THREAD_FAILED: Final = 70
@@ -44,9 +45,6 @@ EXIT_THREAD_FAILED: Final = 70
 
 EXIT_DEFECT: Final = 1
 """After an exception that no part of the program expects, and its traceback."""
-
-EXIT_INTERRUPTED: Final = 130
-"""After SIGINT, as of a shell."""
 
 SHUTDOWN_TIMEOUT_S: Final = 5.0
 """Time from a thread's failure until the process is ended in any case."""

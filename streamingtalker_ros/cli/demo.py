@@ -13,7 +13,6 @@ import json
 import os
 import random
 import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -24,6 +23,7 @@ import numpy as np
 
 from streamingtalker_ros.audio.constants import NS_PER_S
 from streamingtalker_ros.audio.files import AudioSource, read_audio
+from streamingtalker_ros.child_processes import start_command
 from streamingtalker_ros.cli.animate import draw_contact_sheet, render
 from streamingtalker_ros.cli.argument_types import ros_domain
 from streamingtalker_ros.errors import TalkerError, require
@@ -177,12 +177,7 @@ class _CommandProcess:
         self._log = Path(scratch) / f"{command}.log"
         self._command = command
         with open(self._log, "w") as log:
-            self._process = subprocess.Popen(
-                [sys.executable, "-m", "streamingtalker_ros", command, *arguments],
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-            )
+            self._process = start_command([command, *arguments], stdout=log, stderr=subprocess.STDOUT)
 
     def read_output(self) -> str:
         """Return what it has printed."""
@@ -229,6 +224,8 @@ class _CommandProcess:
                 self._process.wait(timeout=_STOP_TIMEOUT_S)
             except subprocess.TimeoutExpired:
                 self._process.kill()
+        if self._process.stdin is not None:
+            self._process.stdin.close()
 
 
 def frames_to_clip(frames: Sequence[RecordedFrame], frame_rate: float) -> BlendshapeClip:

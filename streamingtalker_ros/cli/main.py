@@ -25,6 +25,7 @@ from types import FrameType, ModuleType
 from typing import Final, NoReturn
 
 from streamingtalker_ros import __version__
+from streamingtalker_ros.child_processes import follow_starter
 from streamingtalker_ros.cli.command_parser import CommandParser
 from streamingtalker_ros.errors import TalkerError, describe_missing_package
 from streamingtalker_ros.process import (
@@ -110,6 +111,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if argv is None else argv)
     name = next((word for word in words if not word.startswith("-")), None)
     lost_output()
+    follow_starter()
     try:
         with _stop_signals_raise():
             args = create_parser([name] if name in COMMANDS else COMMANDS).parse_args(words)

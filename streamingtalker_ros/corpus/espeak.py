@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import itertools
 import os
-from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Final
 
@@ -17,6 +16,7 @@ import numpy as np
 
 from streamingtalker_ros import __version__
 from streamingtalker_ros.audio.constants import FRAME_RATE, SAMPLE_RATE
+from streamingtalker_ros.child_processes import worker_pool
 from streamingtalker_ros.coarticulation import face_motion
 from streamingtalker_ros.corpus.storage import (
     SPLITS,
@@ -93,7 +93,7 @@ def build_espeak_corpus(
     (folder / "parts").mkdir(parents=True, exist_ok=True)
     entries: list[Index] = []
     with (
-        ProcessPoolExecutor(num_workers) as pool,
+        worker_pool(num_workers) as pool,
         tqdm(total=round(60 * minutes * sum(SPLIT_FRACTIONS.values())), unit="s", desc="speech") as bar,
     ):
         for split in SPLITS:

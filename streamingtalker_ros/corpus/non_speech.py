@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Final
 
@@ -19,6 +18,7 @@ import numpy as np
 from streamingtalker_ros import __version__
 from streamingtalker_ros.audio import augmentation
 from streamingtalker_ros.audio.constants import FRAME_RATE, HOP_LENGTH, SAMPLE_RATE
+from streamingtalker_ros.child_processes import worker_pool
 from streamingtalker_ros.coarticulation import face_motion
 from streamingtalker_ros.corpus.storage import (
     Clip,
@@ -87,7 +87,7 @@ def build_non_speech_corpus(
         )
     clips_per_file = max(1, round(60.0 * minutes / CLIP_S / len(files)))
     work = [(path, out, number, clips_per_file, seed) for number, path in enumerate(files)]
-    with ProcessPoolExecutor(num_workers) as pool:
+    with worker_pool(num_workers) as pool:
         results = list(tqdm(pool.map(_cut_file, work), total=len(work), unit="file", desc="sounds"))
     entries = [entry for file_entries, _ in results for entry in file_entries]
     rejected = [

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import os
 import zlib
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Final
@@ -19,6 +18,7 @@ import numpy as np
 
 from streamingtalker_ros.audio import augmentation
 from streamingtalker_ros.audio.constants import HOP_LENGTH, SAMPLE_RATE
+from streamingtalker_ros.child_processes import worker_pool
 from streamingtalker_ros.coarticulation import face_motion
 from streamingtalker_ros.corpus.storage import (
     RULE_BASED_STYLE,
@@ -69,7 +69,7 @@ def scale_speakers(
             f"{folder} has no training clips with rule-based motion; use `corpus revoice` for captured motion"
         )
     work = [(clip, out, number, seed) for clip in clips for number in range(len(SCALE_RANGES))]
-    with ProcessPoolExecutor(num_workers) as pool:
+    with worker_pool(num_workers) as pool:
         entries = list(
             tqdm(pool.map(_scale_clip, work, chunksize=8), total=len(work), unit="clip", desc="other sizes")
         )

@@ -14,7 +14,6 @@ import json
 import os
 import zlib
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -25,6 +24,7 @@ import numpy as np
 from streamingtalker_ros import __version__
 from streamingtalker_ros.audio import augmentation
 from streamingtalker_ros.audio.constants import FRAME_RATE, HOP_LENGTH, SAMPLE_RATE
+from streamingtalker_ros.child_processes import worker_pool
 from streamingtalker_ros.coarticulation import face_motion
 from streamingtalker_ros.corpus.storage import (
     Clip,
@@ -357,7 +357,7 @@ def build_speech_corpus(
     rejected: list[dict[str, str]] = []
     seconds = 0.0
     with (
-        ProcessPoolExecutor(num_workers) as pool,
+        worker_pool(num_workers) as pool,
         tqdm(total=len(recordings), unit="file", desc="aligning") as bar,
     ):
         for job, (batch_entries, batch_rejected) in zip(work, pool.map(_build_batch, work), strict=True):

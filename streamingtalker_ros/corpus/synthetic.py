@@ -10,7 +10,6 @@ import itertools
 import math
 import os
 from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any, Final
 
@@ -19,6 +18,7 @@ import numpy as np
 from streamingtalker_ros import __version__
 from streamingtalker_ros.audio import augmentation
 from streamingtalker_ros.audio.constants import FRAME_RATE, HOP_LENGTH, SAMPLE_RATE
+from streamingtalker_ros.child_processes import worker_pool
 from streamingtalker_ros.coarticulation import face_motion
 from streamingtalker_ros.corpus.storage import (
     SPLITS,
@@ -153,7 +153,7 @@ def build_synthetic_corpus(
     entries: list[Index] = []
     targets = target_minutes(minutes)
     with (
-        ProcessPoolExecutor(num_workers) as pool,
+        worker_pool(num_workers) as pool,
         tqdm(total=round(60 * sum(targets.values())), unit="s", desc="speech") as bar,
     ):
         for split in SPLITS:

@@ -11,7 +11,6 @@ from __future__ import annotations
 import json
 import os
 import zlib
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
@@ -20,6 +19,7 @@ from typing import Final
 import numpy as np
 
 from streamingtalker_ros.audio.constants import SAMPLE_RATE
+from streamingtalker_ros.child_processes import worker_pool
 from streamingtalker_ros.corpus.storage import (
     Clip,
     Index,
@@ -171,7 +171,7 @@ def convert_voices(
     if not clips:
         raise TalkerError(f"{folder} has no training clips to convert")
     (out / "parts").mkdir(parents=True, exist_ok=True)
-    with ProcessPoolExecutor(num_workers) as pool:
+    with worker_pool(num_workers) as pool:
         work = [(clip, out, copies, [seed, number // CLIPS_PER_SPEAKER]) for number, clip in enumerate(clips)]
         results = list(
             tqdm(

@@ -8,7 +8,6 @@ isolated window would not. A training step then only gathers rows.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -18,6 +17,7 @@ import torch
 
 from streamingtalker_ros.audio.augmentation import augment
 from streamingtalker_ros.audio.constants import HOP_LENGTH
+from streamingtalker_ros.child_processes import worker_pool
 from streamingtalker_ros.model.blendshape.features import LogMel, normalize_log_mel
 from streamingtalker_ros.process import progress_bar
 
@@ -93,7 +93,7 @@ def extract_corpus_features(
     ]
     if num_workers == 1:
         return _collect((_extract_variants(job, babble) for job in jobs), len(jobs), progress)
-    with ProcessPoolExecutor(num_workers, initializer=_init_worker, initargs=(babble,)) as pool:
+    with worker_pool(num_workers, initializer=_init_worker, initargs=(babble,)) as pool:
         return _collect(pool.map(_extract_variants, jobs, chunksize=16), len(jobs), progress)
 
 

@@ -11,7 +11,6 @@ import json
 import logging
 import os
 from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -22,6 +21,7 @@ import numpy as np
 
 from streamingtalker_ros import __version__
 from streamingtalker_ros.audio.constants import FRAME_RATE, SAMPLE_RATE
+from streamingtalker_ros.child_processes import worker_pool
 from streamingtalker_ros.corpus.av_sync import estimate_lag
 from streamingtalker_ros.corpus.storage import (
     Clip,
@@ -145,7 +145,7 @@ def build_video_corpus(
     ]
     entries: list[Index] = []
     progress = progress_bar()
-    with ProcessPoolExecutor(num_workers) as pool:
+    with worker_pool(num_workers) as pool:
         results = pool.map(_solve_video, work, chunksize=4)
         for video_entries in progress(results, total=len(work), desc="clips", unit="video"):
             entries += video_entries
@@ -206,7 +206,7 @@ def track_videos(videos: Sequence[Path], landmarks: Path, num_workers: int, repo
     rejected: dict[str, str] = {}
     if not missing:
         return rejected
-    with ProcessPoolExecutor(min(num_workers, len(missing)), initializer=_silence_stderr) as pool:
+    with worker_pool(min(num_workers, len(missing)), initializer=_silence_stderr) as pool:
         bar = progress_bar()(total=len(missing), desc="tracking", unit="video")
         for path, reason in pool.map(_track_video, [(path, landmarks) for path in missing]):
             bar.update()
