@@ -205,3 +205,29 @@ def test_a_burst_at_a_deep_subscription_is_handled_whole_and_in_order() -> None:
     finally:
         sender.close()
         node.close()
+
+
+@pytest.mark.parametrize("is_reliable", [True, False])
+def test_sentences_of_megabytes_in_one_message_each_arrive_whole(is_reliable: bool) -> None:
+    domain, received = own_domain(), []
+    node, sender = DdsNode("node", "", domain), DdsNode("sender", "", domain)
+    try:
+        qos = node.qos(depth=100, reliable=is_reliable)
+        node.create_subscription("audio", AUDIO, received.append, qos)
+        node.start()
+        writer = sender.create_publisher("audio", AUDIO, qos)
+        assert wait_for(lambda: matched_readers(writer))
+        pcm = np.random.default_rng(1).integers(0, 256, 5_000_000, np.uint8).tobytes()
+        message = message_types.message_class(AUDIO)()
+        message.audio.data = array.array("B", pcm)
+        for number in range(4):
+            message.header.stamp.sec = number
+            writer.write(message)
+            if not is_reliable:  # nobody sends a lost fragment again
+                assert wait_for(lambda count=number: len(received) > count)
+        assert wait_for(lambda: len(received) == 4, 60)
+        assert [each.header.stamp.sec for each in received] == list(range(4))
+        assert all(bytes(each.audio.data) == pcm for each in received)
+    finally:
+        sender.close()
+        node.close()
