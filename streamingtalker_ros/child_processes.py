@@ -14,7 +14,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, Final
+from typing import IO, TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
     from concurrent.futures import ProcessPoolExecutor
@@ -26,18 +26,23 @@ _PIPE_VARIABLE: Final = "STREAMINGTALKER_STARTER_ON_STDIN"
 _EXIT_STARTER_ENDED: Final = 128 + signal.SIGTERM
 
 
-def start_command(arguments: Sequence[str], **options: Any) -> subprocess.Popen[bytes]:
+def start_command(arguments: Sequence[str], stdout: IO[Any], stderr: int) -> subprocess.Popen[bytes]:
     """Start a `streamingtalker` command that ends when this process ends.
 
     Args:
         arguments: The command and its arguments.
-        options: Further options of `subprocess.Popen`. stdin is a pipe; closing it ends the command.
+        stdout: File that receives its output.
+        stderr: As `subprocess.Popen` takes it.
+
+    Returns:
+        The process. Its stdin is a pipe; closing it ends the command.
     """
     return subprocess.Popen(
         [sys.executable, "-m", "streamingtalker_ros", *arguments],
         stdin=subprocess.PIPE,
+        stdout=stdout,
+        stderr=stderr,
         env={**os.environ, _PIPE_VARIABLE: "1"},
-        **options,
     )
 
 

@@ -47,7 +47,11 @@ _stale: dict[str, dict[tuple[str, str], list[str]]] = {}  # by folder: stem and 
 
 
 def suffix_of(path: str) -> str:
-    """Return the ending of a name with its dot; "" for one that is too long to be one."""
+    """Return the ending of a path's name with its dot; "" for one that is too long to be an ending.
+
+    Args:
+        path: The path.
+    """
     suffix = os.path.splitext(path)[1]
     return suffix if len(suffix) <= _MAX_SUFFIX_CHARS else ""
 

@@ -14,9 +14,9 @@ from support.processes import ProcessGroup
 from support.waiting import wait_for
 
 STARTER = """
-import sys
+import subprocess, sys
 from streamingtalker_ros.child_processes import start_command
-child = start_command(sys.argv[1:])
+child = start_command(sys.argv[1:], sys.stdout, subprocess.STDOUT)
 print(child.pid, flush=True)
 child.wait()
 """

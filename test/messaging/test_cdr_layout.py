@@ -28,7 +28,7 @@ def type_text(description: Any) -> str:
     kind, details = int(description[0]), description[1]
     if kind == 1:
         name, bound = details
-        return f"{name}<{bound}>" if bound else NAMES.get(name, name)
+        return f"{name}<{bound}>" if bound else NAMES.get(name, str(name))
     if kind == 2:
         return details.replace("/msg/", "/")
     inner, count = details

@@ -16,7 +16,8 @@ from rclpy.duration import Duration
 from rclpy.event_handler import PublisherEventCallbacks
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
-from std_msgs.msg import UInt32, UInt64
+from rclpy.serialization import serialize_message
+from std_msgs.msg import Float32MultiArray, MultiArrayDimension, UInt32, UInt64
 
 from streamingtalker_ros.ros.subscription import AdaptiveSubscription
 from support.ros_graph import Graph, own_domain, wait_for
@@ -226,3 +227,37 @@ def test_the_type_follows_the_publisher_and_an_unknown_one_is_reported_once(
     assert wait_for(lambda: subscriber.unsupported, 20)
     time.sleep(0.6)
     assert subscriber.unsupported == [["std_msgs/msg/String"]]
+
+
+def test_damaged_messages_cost_neither_time_nor_lines_of_the_log_and_the_next_one_is_received(
+    graph: Graph, capfd: pytest.CaptureFixture[str]
+) -> None:
+    received: list[Any] = []
+    damaged: list[str] = []
+    seconds: list[float] = []
+    whole = Float32MultiArray(data=[0.5] * 20)
+    whole.layout.dim = [MultiArrayDimension(label="x" * 30)]
+    data = serialize_message(whole)
+    variants = [data[:-30], data[:4] + b"\xff\xff\xff\x7f" + data[8:], data[:8] + b"\xff" * 4 + data[12:]]
+    variants.append(data.replace((20).to_bytes(4, "little"), b"\xff\xff\xff\x3f"))
+    assert len(set(variants)) == 4
+    node = graph.node
+    subscription = AdaptiveSubscription(
+        node,
+        "damaged",
+        ["std_msgs/msg/Float32MultiArray"],
+        lambda message, type_name: received.append(message),
+        1000,
+        on_damaged=lambda text: (damaged.append(text), seconds.append(time.thread_time())),
+    )
+    publisher = node.create_publisher(Float32MultiArray, "damaged", 1000)
+    assert wait_for(publisher.get_subscription_count) and wait_for(lambda: subscription.is_reliable)
+    for number in range(200):
+        publisher.publish(variants[number % 4])
+    publisher.publish(data)
+    assert wait_for(lambda: received and len(damaged) == 200)
+    assert received[0] == whole and len(set(damaged)) <= 3
+    assert all(text.startswith("a message on /damaged is damaged and was dropped (") for text in damaged)
+    assert seconds[-1] - seconds[0] < 2.0, "of the executor's thread"
+    assert not capfd.readouterr().err
+    node.destroy_publisher(publisher)
