@@ -362,7 +362,7 @@ def test_frames_and_audio_of_a_video_share_a_clock(tmp_path: Path) -> None:
     video = tmp_path / "a.mp4"
     write_video(video, frame_rate=30)
     times = np.array([time for time, _ in tracking.read_frames(video)])
-    pcm, start = tracking.read_video_audio(video)
+    pcm, start = tracking.read_sound(video)
     assert times == pytest.approx((np.arange(60) + 0.5) / 30, abs=1e-3)
     loud = np.flatnonzero(np.abs(pcm) > 0.1) / 16000 + start
     assert loud[0] == pytest.approx(1.0, abs=0.004) and loud[-1] == pytest.approx(1.05, abs=0.004)
@@ -375,7 +375,7 @@ def test_files_that_are_not_videos_with_audio_are_rejected(tmp_path: Path) -> No
         list(tracking.read_frames(tmp_path / "text.mp4"))
     write_video(tmp_path / "mute.mp4", 1.0, with_audio=False)
     with pytest.raises(TalkerError, match="no sound"):
-        tracking.read_video_audio(tmp_path / "mute.mp4")
+        tracking.read_sound(tmp_path / "mute.mp4")
 
 
 @pytest.mark.skipif(tracking.is_available(), reason="mediapipe is installed")

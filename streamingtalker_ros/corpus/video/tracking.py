@@ -85,7 +85,7 @@ def track_video(video: str | os.PathLike[str], folder: str | os.PathLike[str]) -
         return out
     soundfile = require("soundfile", "writing sound")
     face_mesh, face_detection = _load_models()
-    pcm, audio_start = read_video_audio(video)
+    pcm, audio_start = read_sound(video)
     face_mesh.reset()
     frames: list[np.ndarray] = []
     times: list[float] = []
@@ -167,7 +167,7 @@ def audio_start_time(video: str | os.PathLike[str]) -> float:
         raise TalkerError(f"{video}: it cannot be read as video ({error})") from None
 
 
-def read_video_audio(video: str | os.PathLike[str]) -> tuple[np.ndarray, float]:
+def read_sound(video: str | os.PathLike[str]) -> tuple[np.ndarray, float]:
     """Decode the audio of a video.
 
     Args:
