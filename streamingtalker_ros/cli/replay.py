@@ -16,7 +16,7 @@ from streamingtalker_ros.cli.argument_types import integer
 from streamingtalker_ros.errors import TalkerError, require
 from streamingtalker_ros.model.control_ranges import SEED_RANGE
 from streamingtalker_ros.output_files import check_output_file, check_output_folder, write_text
-from streamingtalker_ros.process import QuietStream, print_result
+from streamingtalker_ros.process import QuietStream, print_result, print_warning
 from streamingtalker_ros.runtime import parameters
 
 if TYPE_CHECKING:
@@ -145,7 +145,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _parameters(args: argparse.Namespace) -> parameters.TalkerParameters:
-    values = parameters.load(args.params)
+    values = parameters.load(args.params, warn=print_warning)
     values.update(parameters.parse_assignment(text) for text in args.param)
     options = {name: getattr(args, name) for name in ("seed", "model", "device")}
     values.update({name: value for name, value in options.items() if value is not None})

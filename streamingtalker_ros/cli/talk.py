@@ -85,6 +85,7 @@ def run(args: argparse.Namespace) -> int:
         args.params,
         [parameters.parse_assignment(text) for text in args.param],
         ros_names.full_name(args.namespace, parameters.NODE_NAME),
+        print_warning,
     )
     values = file.read()
     # here, since torch loads slowly: an invalid parameter is reported at once, and outside of the supervisor

@@ -10,7 +10,7 @@ import difflib
 import os
 import stat
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, NamedTuple, TypeVar, cast, get_origin
@@ -260,13 +260,21 @@ def from_values(values: Mapping[str, Any]) -> TalkerParameters:
     return TalkerParameters(**values)
 
 
-def load(path: str | Path | None = None, node: str = FULL_NODE_NAME) -> dict[str, Any]:
+def _ignore(message: str) -> None: ...
+
+
+def load(
+    path: str | Path | None = None,
+    node: str = FULL_NODE_NAME,
+    warn: Callable[[str], object] = _ignore,
+) -> dict[str, Any]:
     """Read the values of a node from a ROS 2 parameter file, by rclpy's rules.
 
     Args:
         path: YAML file, default the package's config/talker.yaml.
         node: Name of the node with its namespace. The sections that name it apply, with wildcards
             (`ros_names.is_section_of`), in the order of the file: later ones override.
+        warn: Receives a message if all sections are those of other nodes.
 
     Returns:
         The values that the file sets, by name.
@@ -275,10 +283,10 @@ def load(path: str | Path | None = None, node: str = FULL_NODE_NAME) -> dict[str
         TalkerError: If the file cannot be read or has another form.
     """
     path = path or resources.find("config", "talker.yaml")
-    return _parse(read_yaml_text(path, "the parameter file"), path, node)
+    return _parse(read_yaml_text(path, "the parameter file"), path, node, warn)
 
 
-def _parse(text: str, path: str | Path, node: str) -> dict[str, Any]:
+def _parse(text: str, path: str | Path, node: str, warn: Callable[[str], object]) -> dict[str, Any]:
     document: Any = parse_yaml(text, f"the parameter file {path}")
     if document is not None and not isinstance(document, dict):
         raise TalkerError(
@@ -286,19 +294,29 @@ def _parse(text: str, path: str | Path, node: str) -> dict[str, Any]:
             f"{{{_SECTION_KEY}: {{…}}}}"
         )
     values: dict[str, Any] = {}
+    is_set, others = False, list[str]()  # sections of other nodes
     for number, (name, section) in enumerate(_sections(cast("dict[Any, Any]", document or {}), "", 1), 1):
         if number > _MAX_SECTIONS:
             raise TalkerError(
                 f"the parameter file {path} has more than {_MAX_SECTIONS} sections: give another file"
             )
-        if section is None or not is_section_of(name, node):
+        if section is None:
+            continue
+        if not is_section_of(name, node):
+            others.append(name)
             continue
         if not isinstance(section, dict) or not isinstance(section.get(_SECTION_KEY), dict):
             raise TalkerError(
                 f"{path} has no {_SECTION_KEY} under {shorten(name.removeprefix('/'))}: write them as ROS 2 "
                 f"does, {NODE_NAME}: {{{_SECTION_KEY}: {{…}}}}"
             )
+        is_set = True
         values.update(cast("dict[str, Any]", section[_SECTION_KEY]))
+    if others and not is_set:
+        warn(
+            f"the parameter file {path} sets nothing for {node}: its sections are "
+            f"{shorten(', '.join(others))}; name one /** or {node}"
+        )
     values.pop("use_sim_time", None)  # rclpy's own
     return values
 
@@ -351,6 +369,7 @@ class ParameterFile:
         path: As `load` takes it.
         assignments: (name, value) pairs of the command line, which override the file.
         node: As `load` takes it.
+        warn: As `load` takes it.
     """
 
     def __init__(
@@ -358,8 +377,9 @@ class ParameterFile:
         path: str | Path | None = None,
         assignments: Iterable[tuple[str, Any]] = (),
         node: str = FULL_NODE_NAME,
+        warn: Callable[[str], object] = _ignore,
     ) -> None:
-        self._node = node
+        self._node, self._warn = node, warn
         self._path = path or resources.find("config", "talker.yaml")
         self._assignments = dict(assignments)
         self._last_version = self._version()
@@ -417,7 +437,7 @@ class ParameterFile:
         return current.replace(**dynamic), [name for name in changed if name not in dynamic]
 
     def _to_parameters(self, text: str) -> TalkerParameters:
-        return from_values({**_parse(text, self._path, self._node), **self._assignments})
+        return from_values({**_parse(text, self._path, self._node, self._warn), **self._assignments})
 
     def _wait_for_content(self, is_missing: bool) -> None:
         """Raise TalkerError once if the file has been missing or empty for `_MAX_ABSENCE_S`."""

@@ -78,6 +78,15 @@ def test_sections_name_the_node_as_in_rclpy(tmp_path: Path, text: str, seeds: di
     assert {name: parameters.load(file, name).get("seed") for name in seeds} == seeds
 
 
+def test_a_file_that_sets_nothing_for_the_node_is_warned_of(tmp_path: Path) -> None:
+    file, warnings = tmp_path / "robot.yaml", list[str]()
+    file.write_text("talker: {ros__parameters: {seed: 1}}\ncamera: {ros__parameters: {fps: 30}}")
+    assert parameters.ParameterFile(file, warn=warnings.append).read().seed == 1 and not warnings
+    assert parameters.ParameterFile(file, (), "/robot/talker", warnings.append).read().seed == 0
+    assert len(warnings) == 1 and "sets nothing for /robot/talker" in warnings[0]
+    assert "/talker, /camera; name one /** or /robot/talker" in warnings[0]
+
+
 def test_aliases_that_stand_for_many_sections_are_rejected_at_once(tmp_path: Path) -> None:
     lines = ["a0: &a0 {x: {y: {}}}"]
     lines += [f"a{k}: &a{k} {{{', '.join(f'n{j}: *a{k - 1}' for j in range(10))}}}" for k in range(1, 12)]
