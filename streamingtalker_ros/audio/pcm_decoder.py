@@ -18,6 +18,7 @@ _MIN_COMPARED_SAMPLES: Final = 8
 _MIN_EXPONENT: Final = 127 - 40  # biased, of a float32: 2^-40
 _MAX_EXPONENT: Final = 127 + 4
 _HISTORY_WEIGHT: Final = 0.8  # of the past in the smoothed byte profile
+_MAX_UNMEASURED: Final = 64  # packets that are not in it yet; those before would count by 1e-6
 _DECISIVE_RATIO: Final = 4.0  # between the roughness of two alignments
 _DECISIVE_PROFILE_RATIO: Final = 2.0  # between the distances of two alignments from the stream's byte profile
 _MIN_PROFILE_DISTANCE: Final = 0.3  # of the 0 to 2 between two byte profiles
@@ -47,6 +48,8 @@ class PcmDecoder:
         self.nonfinite = 0
         self._downmixer = Downmixer(audio_format.channels, audio_format.sample_rate)
         self._profile: npt.NDArray[np.float64] | None = None  # of the stream, see `_measure_profile`
+        # measured when an alignment is in doubt, which most streams never are
+        self._unmeasured: deque[bytes] = deque(maxlen=_MAX_UNMEASURED)
         self._lengths: deque[int] = deque(maxlen=_LENGTH_HISTORY)  # bytes of the latest packets
         self.reset()
 
@@ -80,7 +83,7 @@ class PcmDecoder:
         carried, alternative = self._align(payload)
         data = self._tail[len(self._tail) - carried :] + payload
         complete = len(data) - len(data) % frame_bytes
-        self._update_profile(data[:complete])
+        self._unmeasured.append(data[: min(complete, _MAX_COMPARED_BYTES)])
         self._lengths.append(len(payload))
         self._tail = (self._tail + payload[-frame_bytes:])[-frame_bytes:]
         self._carried = len(data) - complete
@@ -140,6 +143,7 @@ class PcmDecoder:
 
     def _compare_profiles(self, first: bytes, second: bytes) -> int:
         """Return 1 if the first fits the stream's byte profile better, -1 if the second, 0 if neither."""
+        self._update_profile()
         profiles = self._measure_profile(first), self._measure_profile(second)
         if self._profile is None or profiles[0] is None or profiles[1] is None:
             return 0
@@ -152,11 +156,12 @@ class PcmDecoder:
             return 1
         return -1 if distances[0] > _DECISIVE_PROFILE_RATIO * distances[1] else 0
 
-    def _update_profile(self, data: bytes) -> None:
-        profile = self._measure_profile(data)
-        if profile is not None and self._profile is not None:
-            profile = _HISTORY_WEIGHT * self._profile + (1 - _HISTORY_WEIGHT) * profile
-        self._profile = self._profile if profile is None else profile
+    def _update_profile(self) -> None:
+        while self._unmeasured:
+            profile = self._measure_profile(self._unmeasured.popleft())
+            if profile is not None and self._profile is not None:
+                profile = _HISTORY_WEIGHT * self._profile + (1 - _HISTORY_WEIGHT) * profile
+            self._profile = self._profile if profile is None else profile
 
     def _measure_profile(self, data: bytes) -> npt.NDArray[np.float64] | None:
         """Return how much each byte of an integer changes: the low one at random, the high one hardly.

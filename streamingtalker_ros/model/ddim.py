@@ -10,9 +10,10 @@ Notation of Song, Meng, Ermon, "Denoising Diffusion Implicit Models" (arXiv 2010
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -23,6 +24,10 @@ if TYPE_CHECKING:
     import torch
 
     ArrayT = TypeVar("ArrayT", npt.NDArray[np.floating[Any]], torch.Tensor)
+
+
+_LOCAL: Final = threading.local()  # a generator for each thread: creating one costs more than its numbers
+_NO_NUMBERS: Final = np.zeros(4, np.uint64)  # buffer of a generator that has drawn none
 
 
 @dataclass(frozen=True)
@@ -160,13 +165,37 @@ def sample(denoise: Callable[[ArrayT, int], ArrayT], noise: ArrayT, coefficients
 def frame_noise(seed: int, n: int, shape: int | tuple[int, ...]) -> npt.NDArray[np.float32]:
     """Return the white noise of frame n, a function of (seed, n) alone.
 
-    A counter-based generator (Philox) is placed directly at frame n, so that no frame's noise depends on what
-    was drawn before it, on the device or on the batch.
+    A counter-based generator is placed directly at frame n, so that no frame's noise depends on what was
+    drawn before it, on the device or on the batch.
 
     Args:
         seed: Any integer, taken modulo 2^64.
         n: Frame index, 0 or more.
         shape: Of the result.
     """
-    bits = np.random.Philox(key=seed % 2**64, counter=[0, n, 0, 0])  # word 0 counts within the frame
-    return np.random.Generator(bits).standard_normal(shape, dtype=np.float32)
+    return counter_generator(seed, n, 0).standard_normal(shape, dtype=np.float32)
+
+
+def counter_generator(seed: int, n: int, purpose: int) -> np.random.Generator:
+    """Return Philox, a counter-based generator, placed at frame n; valid until the thread's next call.
+
+    Args:
+        seed: Any integer, taken modulo 2^64.
+        n: Frame index, 0 or more.
+        purpose: Numbers of different purposes are independent.
+    """
+    generator: np.random.Generator | None = getattr(_LOCAL, "generator", None)
+    if generator is None:
+        generator = _LOCAL.generator = np.random.Generator(np.random.Philox(key=0))
+    generator.bit_generator.state = {
+        "bit_generator": "Philox",
+        "state": {
+            "counter": np.array([0, n, purpose, 0], np.uint64),  # word 0 counts within the frame
+            "key": np.array([seed % 2**64, 0], np.uint64),
+        },
+        "buffer": _NO_NUMBERS,
+        "buffer_pos": len(_NO_NUMBERS),
+        "has_uint32": 0,
+        "uinteger": 0,
+    }
+    return generator

@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from streamingtalker_ros.face.arkit import INDEX
+from streamingtalker_ros.model.ddim import counter_generator
 
 EYELIDS = INDEX["eyeBlinkLeft"], INDEX["eyeBlinkRight"]
 # of each eye: (to the person's left, to the right, up, down)
@@ -86,7 +87,7 @@ def draw_uniform(seed: int, n: int, count: int) -> npt.NDArray[np.float64]:
     Returns:
         (count,) float64 in [0, 1).
     """
-    return np.random.Generator(np.random.Philox(key=seed % 2**64, counter=[0, n, 1, 0])).random(count)
+    return counter_generator(seed, n, 1).random(count)
 
 
 def eyelid_curve(seconds: float) -> float:

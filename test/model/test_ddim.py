@@ -11,7 +11,13 @@ import pytest
 import torch
 
 from streamingtalker_ros.errors import TalkerError
-from streamingtalker_ros.model.ddim import NoiseSchedule, ddim_coefficients, frame_noise, sample
+from streamingtalker_ros.model.ddim import (
+    NoiseSchedule,
+    counter_generator,
+    ddim_coefficients,
+    frame_noise,
+    sample,
+)
 
 diffusers: Any = importlib.import_module("diffusers")  # the reference implementation; its types are partial
 
@@ -103,6 +109,15 @@ def test_add_noise_equals_diffusers_and_takes_arrays_and_tensors() -> None:
     plain = NoiseSchedule().add_noise(z0.numpy(), noise.numpy(), t.numpy())
     assert plain.dtype == np.float32
     np.testing.assert_allclose(plain, expected.numpy(), atol=1e-5)
+
+
+@pytest.mark.parametrize("seed", [0, 5, -3, 2**63, 2**64 - 1, 2**70 + 9])
+def test_the_noise_of_a_frame_is_that_of_a_philox_generator_placed_at_it(seed: int) -> None:
+    for n, purpose in ((0, 0), (1, 1), (17, 0), (2**40, 1)):
+        placed = np.random.Philox(key=seed % 2**64, counter=[0, n, purpose, 0])
+        expected = np.random.Generator(placed).standard_normal(7, dtype=np.float32)
+        actual = counter_generator(seed, n, purpose).standard_normal(7, dtype=np.float32)
+        np.testing.assert_array_equal(actual, expected)
 
 
 def test_noise_is_a_function_of_seed_and_frame_alone() -> None:
