@@ -162,7 +162,7 @@ def load_network(
     }
     check_header(path, {names[name]: info for name, info in header.items()}, expected, optional)
     verify_checksum(path, values, config_path)
-    network = build()
+    network = _build(build, config_path)
     try:
         stored = {names[name]: tensor for name, tensor in load_file(str(path)).items()}
         others: dict[str, torch.Tensor] = {}
@@ -270,12 +270,9 @@ def read_header(path: Path) -> dict[str, TensorInfo]:
         ) from None
 
 
-def _build_without_memory(build: Callable[[], NetworkT], config_path: Path) -> NetworkT:
-    import torch
-
+def _build(build: Callable[[], NetworkT], config_path: Path) -> NetworkT:
     try:
-        with torch.device("meta"):
-            network = build()
+        return build()
     except TalkerError:
         raise
     except Exception as error:
@@ -283,6 +280,13 @@ def _build_without_memory(build: Callable[[], NetworkT], config_path: Path) -> N
             f"{config_path} describes a network that cannot be built ({_reason(error)}): restore it from "
             "where the checkpoint came"
         ) from None
+
+
+def _build_without_memory(build: Callable[[], NetworkT], config_path: Path) -> NetworkT:
+    import torch
+
+    with torch.device("meta"):
+        network = _build(build, config_path)
     stored = network.state_dict()
     tables = [value for name, value in network.named_buffers() if name not in stored]
     total = sum(value.numel() * value.element_size() for value in tables)

@@ -14,26 +14,29 @@ import soundfile
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 
 
-def run_example(name: str, wav: Path) -> list[str]:
-    """Lines that an example prints."""
+def run_example(name: str, wav: Path) -> tuple[list[str], str]:
+    """Run an example; return the lines that it prints, and the names of the modules that it imports."""
     environment = {**os.environ, "PYTHONPATH": str(EXAMPLES.parent)}
     done = subprocess.run(
-        [sys.executable, str(EXAMPLES / name), str(wav)],
+        [sys.executable, "-X", "importtime", str(EXAMPLES / name), str(wav)],
         env=environment,
         capture_output=True,
         text=True,
         timeout=300,
     )
     assert done.returncode == 0, done.stderr
-    return done.stdout.splitlines()
+    return done.stdout.splitlines(), done.stderr
 
 
 def test_examples_print_every_frame_of_a_file(tmp_path: Path, speech: np.ndarray) -> None:
     seconds = 1.0
     wav = tmp_path / "voice.wav"
     soundfile.write(wav, speech[: round(16_000 * seconds)], 16_000, subtype="PCM_16")
-    assert len(run_example("stream_file.py", wav)) == round(25 * seconds)
-    lines = run_example("real_time_worker.py", wav)
+    lines, imported = run_example("stream_file.py", wav)
+    assert len(lines) == round(25 * seconds)
+    assert "torch.nn" in imported
+    assert "torch._dynamo" not in imported  # the compiler, which takes seconds to import
+    lines, _ = run_example("real_time_worker.py", wav)
     assert len([line for line in lines if line.startswith("frame ") and "idle" not in line]) == round(
         25 * seconds
     )

@@ -15,6 +15,7 @@ from torch import nn
 
 from streamingtalker_ros.model.blendshape.causal_layers import CausalConv, ResidualBlock
 from streamingtalker_ros.model.blendshape.config import DECODER_KERNEL, TalkerConfig
+from streamingtalker_ros.model.constant_tables import build_table
 
 
 @dataclass
@@ -88,7 +89,8 @@ class MotionCodec(nn.Module):
         self.num_codebooks, self.code_dim = config.num_codebooks, config.code_dim
         self.encoder = CausalStack(config.motion_dim, config.codec_width, config.latent_dim)
         self.decoder = CausalStack(config.latent_dim, config.codec_width, config.motion_dim)
-        self.codebook = nn.Parameter(torch.randn(config.codebook_size, config.code_dim) * 0.5)
+        codes = (config.codebook_size, config.code_dim)
+        self.codebook = nn.Parameter(build_table(codes, lambda: torch.randn(codes) * 0.5))
         # the encoder's input is centred and scaled, latents have unit variance; both are measured in training
         self.register_buffer("motion_mean", torch.zeros(config.motion_dim))
         self.register_buffer("motion_scale", torch.ones(config.motion_dim))

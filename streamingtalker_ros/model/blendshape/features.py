@@ -26,6 +26,7 @@ from streamingtalker_ros.model.blendshape.feature_constants import (
     POWER_FLOOR,
     WINDOW_SAMPLES,
 )
+from streamingtalker_ros.model.constant_tables import build_table
 
 
 def mel_edges(num_mels: int, low: float = MIN_MEL_HZ, high: float = MAX_MEL_HZ) -> torch.Tensor:
@@ -62,6 +63,18 @@ def mel_filters(num_mels: int, sample_rate: int = SAMPLE_RATE) -> torch.Tensor:
     return (filters / filters.sum(0).clamp(min=1e-6)).float()  # each band is a mean of powers
 
 
+def fourier_basis() -> torch.Tensor:
+    """Return windowed cosines and sines: (WINDOW_SAMPLES, 2·(FFT_SIZE/2 + 1)), for a power spectrum."""
+    window = torch.hann_window(WINDOW_SAMPLES, periodic=True, dtype=torch.float64)
+    angle = (
+        torch.arange(WINDOW_SAMPLES, dtype=torch.float64)[:, None]
+        * torch.arange(FFT_SIZE // 2 + 1)
+        * (2 * math.pi / FFT_SIZE)
+    )
+    scale = window[:, None] * (2.0 / window.sum())  # a full-scale sine has power 1 in its bin
+    return torch.cat((angle.cos() * scale, angle.sin() * scale), 1).float()
+
+
 @dataclass
 class FeatureState:
     """State of the features of a batch of streams.
@@ -94,18 +107,13 @@ class LogMel(nn.Module):
         super().__init__()
         self.hop, self.columns = config.hop, config.hop // COLUMN_SAMPLES
         self.release = LEVEL_RELEASE / config.frame_rate
-        window = torch.hann_window(WINDOW_SAMPLES, periodic=True, dtype=torch.float64)
-        angle = (
-            torch.arange(WINDOW_SAMPLES, dtype=torch.float64)[:, None]
-            * torch.arange(FFT_SIZE // 2 + 1)
-            * (2 * math.pi / FFT_SIZE)
+        bins = FFT_SIZE // 2 + 1
+        basis = build_table((WINDOW_SAMPLES, 2 * bins), fourier_basis)
+        filters = build_table(
+            (bins, config.num_mels), lambda: mel_filters(config.num_mels, config.sample_rate)
         )
-        scale = window[:, None] * (2.0 / window.sum())  # a full-scale sine has power 1 in its bin
-        basis = torch.cat((angle.cos() * scale, angle.sin() * scale), 1).float()
-        self.register_buffer("basis", basis, persistent=False)  # (WINDOW_SAMPLES, 2·(FFT_SIZE/2 + 1))
-        self.register_buffer(
-            "filters", mel_filters(config.num_mels, config.sample_rate), persistent=False
-        )  # (FFT_SIZE/2 + 1, num_mels)
+        self.register_buffer("basis", basis, persistent=False)
+        self.register_buffer("filters", filters, persistent=False)
 
     def init_state(self, batch: int) -> FeatureState:
         """Return the state at the start of `batch` streams."""

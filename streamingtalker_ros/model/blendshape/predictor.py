@@ -18,6 +18,7 @@ import torch
 from torch import nn
 
 from streamingtalker_ros.model.blendshape.config import TalkerConfig
+from streamingtalker_ros.model.constant_tables import build_table
 
 
 def alibi_slopes(heads: int) -> torch.Tensor:
@@ -32,6 +33,12 @@ def periodic_encoding(period: int, width: int) -> torch.Tensor:
     table = torch.zeros(period, width)
     table[:, 0::2], table[:, 1::2] = torch.sin(position * frequency), torch.cos(position * frequency)
     return table
+
+
+def ring_ages(rows: int) -> torch.Tensor:
+    """Return the age of each slot of a ring as seen from row n mod `rows`: (rows, rows) int64, in frames."""
+    slot = torch.arange(rows)
+    return (slot[:, None] - slot) % rows
 
 
 @dataclass
@@ -114,17 +121,18 @@ class ConditionPredictor(nn.Module):
         self.context_frames, self.positional_period = config.context_frames, config.positional_period
         self.latent_in = nn.Linear(config.latent_dim, config.width)
         self.no_latent = nn.Parameter(torch.zeros(config.width))  # stands for the latent before frame 0
-        self.style = nn.Embedding(len(config.styles), config.width)
+        styles = (len(config.styles), config.width)
+        self.style = nn.Embedding.from_pretrained(
+            build_table(styles, lambda: torch.randn(styles)), freeze=False
+        )
         self.layers = nn.ModuleList(Layer(config) for _ in range(config.layers))
         self.norm = nn.LayerNorm(config.width)
-        self.register_buffer("slopes", alibi_slopes(config.heads), persistent=False)
-        self.register_buffer(
-            "position", periodic_encoding(config.positional_period, config.width), persistent=False
-        )
-        slot = torch.arange(config.context_frames)
-        # (h, h): age of each slot of the ring as seen from row n mod h
-        ages = (slot[:, None] - slot) % config.context_frames
-        bias = -self.slopes[:, None] * ages[:, None]  # (h, heads, h)
+        period, heads, rows = config.positional_period, config.heads, config.context_frames
+        self.register_buffer("slopes", alibi_slopes(heads), persistent=False)
+        position = build_table((period, config.width), lambda: periodic_encoding(period, config.width))
+        self.register_buffer("position", position, persistent=False)
+        ages = build_table((rows, rows), lambda: ring_ages(rows), torch.int64)
+        bias = build_table((rows, heads, rows), lambda: -self.slopes[:, None] * ages[:, None])
         self.register_buffer("ages", ages, persistent=False)
         self.register_buffer("ring_bias", bias, persistent=False)
 
