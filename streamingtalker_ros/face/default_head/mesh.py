@@ -116,7 +116,8 @@ class MeshBuilder:
             start, end = self.parts[mirrored_name(name)]
             mirrored = (self.points[first:last] * _MIRROR).astype(np.float32)
             candidates = self.points[start:end].astype(np.float32)
-            distance = np.linalg.norm(mirrored[:, None] - candidates[None], axis=-1)
+            x, y, z = (np.subtract.outer(mirrored[:, k], candidates[:, k]) for k in range(3))
+            distance = np.sqrt(x * x + y * y + z * z)
             partner[first:last] = start + distance.argmin(axis=1)
             assert distance.min(axis=1).max() < 1e-2, f"part {name} has no mirror image"
         partner[known_pairs[0]] = known_pairs[1]
