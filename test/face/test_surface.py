@@ -70,8 +70,10 @@ def winding_number(points: Points, vertices: Points, triangles: Triangles) -> Po
     return out
 
 
-def sealed_skin(rig: Rig) -> Triangles:
-    """The triangles of the skin with mouth, eyes and neck closed."""
+@pytest.fixture(scope="module")
+def sealed_skin() -> Triangles:
+    """The triangles of the default head's skin with mouth, eyes and neck closed."""
+    rig = default_rig()
     triangles: list[npt.ArrayLike] = [part_triangles(rig, "skin")]
     upper, lower = rig.landmarks["inner_lip_upper"], rig.landmarks["inner_lip_lower"]
     left, right = rig.landmarks["mouth_corners"]
@@ -114,7 +116,7 @@ def test_the_skin_is_a_manifold_open_at_neck_and_eyes() -> None:
     assert len(used) == len(rig.vertices), "no loose vertices"
 
 
-def test_triangles_face_outwards() -> None:
+def test_triangles_face_outwards(sealed_skin: Triangles) -> None:
     rig = default_rig()
     points = rig.vertices.astype(float)
     for part in rig.parts:
@@ -130,38 +132,30 @@ def test_triangles_face_outwards() -> None:
     ):
         center = points[slice(*rig.parts[part])].mean(axis=0)
         assert winding_number(center[None], points, part_triangles(rig, part)) > minimum
-    assert winding_number(np.array([[0.0, 0.0, 0.03]]), points, sealed_skin(rig)) == pytest.approx(
-        1.0, abs=1e-6
-    )
-    assert winding_number(np.array([[0.2, 0.0, 0.03]]), points, sealed_skin(rig)) == pytest.approx(
-        0.0, abs=1e-6
-    )
+    assert winding_number(np.array([[0.0, 0.0, 0.03]]), points, sealed_skin) == pytest.approx(1.0, abs=1e-6)
+    assert winding_number(np.array([[0.2, 0.0, 0.03]]), points, sealed_skin) == pytest.approx(0.0, abs=1e-6)
 
 
 @pytest.mark.parametrize("name", EXPRESSIONS)
-def test_teeth_tongue_and_inner_mouth_stay_behind_the_skin(name: str) -> None:
-    rig = default_rig()
-    assert count_outside(rig, shape_weights(**EXPRESSIONS[name])) == {}
+def test_teeth_tongue_and_inner_mouth_stay_behind_the_skin(name: str, sealed_skin: Triangles) -> None:
+    assert count_outside(default_rig(), sealed_skin, shape_weights(**EXPRESSIONS[name])) == {}
 
 
-def test_random_speech_shapes_push_nothing_through_the_skin() -> None:
-    rig = default_rig()
+def test_random_speech_shapes_push_nothing_through_the_skin(sealed_skin: Triangles) -> None:
     generator = np.random.default_rng(3)
     for _ in range(8):
         chosen = generator.choice(SPEECH, 3, replace=False)
-        assert (
-            count_outside(rig, shape_weights(**dict(zip(chosen, generator.random(3) * 0.7, strict=True))))
-            == {}
-        )
+        weights = shape_weights(**dict(zip(chosen, generator.random(3) * 0.7, strict=True)))
+        assert count_outside(default_rig(), sealed_skin, weights) == {}
 
 
-def count_outside(rig: Rig, weights: npt.NDArray[np.float32]) -> dict[str, int]:
+def count_outside(rig: Rig, skin: Triangles, weights: npt.NDArray[np.float32]) -> dict[str, int]:
     """Vertices of each inner part outside the sealed skin; parts without any are left out."""
-    points, triangles = rig.pose(weights), sealed_skin(rig)
+    points = rig.pose(weights)
     found: dict[str, int] = {}
     for part in ("teeth_upper", "teeth_lower", "tongue", "mouth"):
         tested = points[slice(*rig.parts[part])]
-        outside = winding_number(tested[tested[:, 0] > 0.06], points, triangles) < 0.4
+        outside = winding_number(tested[tested[:, 0] > 0.06], points, skin) < 0.4
         if outside.any():
             found[part] = int(outside.sum())
     return found

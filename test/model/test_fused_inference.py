@@ -69,6 +69,8 @@ def test_fused_equals_eager(
     c = network.config
     torch.manual_seed(1)
     frames = c.context_frames + 9  # once around the ring
+    if context_frames is not None and context_frames > 0:  # the rest of the ring is not seen
+        frames = min(frames, 20)
     audio = torch.randn(frames, batch, c.hop) * torch.logspace(-3, -0.5, frames)[:, None, None]
     audio[4:6] = 0.0
     noise, style = torch.randn(frames, batch, c.latent_dim), torch.arange(batch) % len(c.styles)

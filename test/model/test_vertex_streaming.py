@@ -27,21 +27,30 @@ from support import vertex_reference as reference
 RECORDED = Path(__file__).parents[1] / "data" / "reference_parity"  # of the published code, in miniature
 
 
-@pytest.fixture(scope="module", params=["vocaset", "biwi", "recorded"])
-def network(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> VertexNetwork:
+CHUNKS = {"vocaset": (1, 0.5), "biwi": (5, 0.8), "recorded": (3, 0.6)}
+"""Frames of a chunk and seconds of a window, for each network."""
+
+
+@pytest.fixture(scope="module", params=CHUNKS)
+def name(request: pytest.FixtureRequest) -> str:
+    return request.param
+
+
+@pytest.fixture(scope="module")
+def network(name: str, tmp_path_factory: pytest.TempPathFactory) -> VertexNetwork:
     folder = RECORDED
-    if request.param != "recorded":
+    if name != "recorded":
         folder = tmp_path_factory.mktemp("published")
-        size = reference.VOCASET if request.param == "vocaset" else reference.BIWI
+        size = reference.VOCASET if name == "vocaset" else reference.BIWI
         reference.write_checkpoint(folder, size)
     hubert_json = config.read_hubert_json(folder / "hubert_config.json")
     settings = config.read_yaml(folder / "config.yaml", hubert_json)
     return checkpoint.read_ckpt(folder / "checkpoint.ckpt", settings)
 
 
-@pytest.fixture(params=[(1, 0.5), (5, 0.8)], ids=["chunks of 1", "chunks of 5"])
-def model(request: pytest.FixtureRequest, network: VertexNetwork) -> VertexTalker:
-    hop, window = request.param
+@pytest.fixture
+def model(name: str, network: VertexNetwork) -> VertexTalker:
+    hop, window = CHUNKS[name]
     return VertexTalker(network, chunk_frames=hop, window=window, decode_frames=20)
 
 
@@ -238,9 +247,9 @@ def test_the_audio_level_hardly_changes_the_motion(network: VertexNetwork) -> No
     """The running normalisation removes the level, except for the assumed second of speech at the
     beginning."""
     model = VertexTalker(network, chunk_frames=5, window=0.8)
-    pcm = np.tile(synthetic_speech(2.0), 6)
+    pcm = np.tile(synthetic_speech(2.0), 3)
     soft, loud = (run(model.open_stream(), level * pcm)[-30:] for level in (0.5, 2.0))
-    moved = run(model.open_stream(), np.tile(synthetic_speech(2.0, seed=6), 6))[-30:]
+    moved = run(model.open_stream(), np.tile(synthetic_speech(2.0, seed=6), 3))[-30:]
     assert np.abs(soft - loud).mean() < 0.5 * np.abs(soft - moved).mean()
 
 

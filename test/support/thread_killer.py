@@ -16,6 +16,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -79,13 +80,18 @@ class KillableProcess:
         """Return the names of its threads by their identifiers."""
         return {int(ident): name for ident, name in self._request("list").items()}
 
-    def kill_thread(self, ident: int) -> None:
+    def kill_thread(self, ident: int, wake: Callable[[], object] = lambda: None) -> None:
         """Raise ThreadKilledError in a thread, until it has ended; in the main thread once.
 
         A callback that the DDS binding calls from C loses the exception, so once may be too few.
+
+        Args:
+            ident: Of the thread.
+            wake: Called after each attempt: wakes a thread that waits without limit, which would notice late.
         """
         name = self.threads()[ident]
         while self._request(f"kill {ident}") == {"killed": 1} and name != threading.main_thread().name:
+            wake()
             deadline = time.monotonic() + _KILL_S
             while time.monotonic() < deadline:
                 try:

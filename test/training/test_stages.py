@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -94,14 +95,14 @@ def test_animation_and_audio_train_a_talker_that_resumes_bit_for_bit(
 
 
 def test_an_encoder_may_retain_a_fraction_of_its_initial_weights(corpus: Path, tmp_path: Path) -> None:
+    loop = {"steps": 4, "batch_size": 2, "save_every": 4, "warmup_steps": 2}
+    recipe = {"model": TINY_MODEL, "windows": WINDOWS, "codec": loop}
+    assert _train("codec", corpus, tmp_path / "first", recipe) == 0
+
     def trained(ratio: float) -> dict[str, torch.Tensor]:
-        loop = {"steps": 4, "batch_size": 2, "save_every": 4, "warmup_steps": 2}
         encoder = {**loop, "initial_weights_ratio": ratio, "lr": 0.01}
-        recipe = {"model": TINY_MODEL, "windows": WINDOWS, "codec": loop, "encoder": encoder}
-        out = tmp_path / str(ratio) / "run"
-        out.parent.mkdir()
-        for stage in ("codec", "listener"):  # the stage's earlier name
-            assert _train(stage, corpus, out, recipe) == 0
+        out = Path(shutil.copytree(tmp_path / "first", tmp_path / str(ratio) / "run"))
+        assert _train("listener", corpus, out, {**recipe, "encoder": encoder}) == 0  # its earlier name
         state = checkpoint.load(out / "encoder").state_dict()
         return {name: tensor for name, tensor in state.items() if name.startswith("encoder.")}
 

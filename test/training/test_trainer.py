@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -150,18 +151,30 @@ class BothProcesses(LineStage):
 
 
 def test_two_processes_take_the_step_of_their_mean_gradient(tmp_path: Path) -> None:
-    environment = {
+    with socket.create_server(("127.0.0.1", 0)) as unused:
+        port = unused.getsockname()[1]
+    environment = {  # as `accelerate launch` sets it
         **os.environ,
         "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'test'}",
         "OMP_NUM_THREADS": "1",
         "ACCELERATE_USE_CPU": "true",
+        "WORLD_SIZE": "2",
+        "LOCAL_WORLD_SIZE": "2",
+        "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": str(port),
     }
-    launch = [  # torch's launcher, which sets the same variables as `accelerate launch`
-        *(sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"),
-        *(line_stage.__file__, str(tmp_path)),
+    processes = [
+        subprocess.Popen(
+            [sys.executable, line_stage.__file__, str(tmp_path)],
+            env={**environment, "RANK": rank, "LOCAL_RANK": rank},
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for rank in ("0", "1")
     ]
-    done = subprocess.run(launch, env=environment, capture_output=True, text=True, timeout=300)
-    assert done.returncode == 0, done.stderr[-3000:]
+    for process in processes:
+        _, errors = process.communicate(timeout=300)
+        assert process.returncode == 0, errors[-3000:]
     one = BothProcesses(seed=0)
     _train(tmp_path / "one", DISTRIBUTED_CONFIG, one)
     first, second = (torch.load(tmp_path / f"{rank}.pt", weights_only=True) for rank in (0, 1))

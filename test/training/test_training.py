@@ -85,12 +85,12 @@ Trained = tuple[TalkerNetwork, Path, dict[str, Any]]
 @pytest.fixture(scope="module")
 def trained(clips: list[SpeechClip], tmp_path_factory: pytest.TempPathFactory) -> Trained:
     folder = tmp_path_factory.mktemp("run")
-    network, trainer, codec_stage = _codec_run(clips, folder / "codec", 120)
+    network, trainer, codec_stage = _codec_run(clips, folder / "codec", 60)
     trainer.run(codec_stage)
     metrics = measure_latents(network.codec, [clip_motion(clip) for clip in clips])
     network.codec.requires_grad_(False)
     config = GeneratorConfig(
-        steps=150, batch_size=8, lr=3e-3, warmup_steps=5, log_every=5, save_every=50, ema_decay=0.98
+        steps=60, batch_size=8, lr=3e-3, warmup_steps=5, log_every=5, save_every=30, ema_decay=0.95
     )
     stage = GeneratorStage(network, _sampler(clips, network), _lips(), config)
     parameters = {name: p for name, p in network.named_parameters() if p.requires_grad}
@@ -235,7 +235,7 @@ def test_a_larger_network_begins_as_the_smaller_one_and_learns(clips: list[Speec
     measure_motion(large.codec, [clip_motion(clip) for clip in clips])
     stage = EncoderPretraining(large.encoder, large.codec, LOOKAHEAD, sampler, _lips(), 8)
     parameters = [*large.encoder.parameters(), *stage.probe.parameters()]
-    losses, metrics = _optimize(stage, parameters, 3e-3, 60)
+    losses, metrics = _optimize(stage, parameters, 3e-3, 40)
     assert np.mean(losses[-5:]) < 0.5 * np.mean(losses[:5]) and metrics[-1]["phone_accuracy"] > 0.8
 
 
@@ -273,7 +273,7 @@ def test_consistency_keeps_features_in_noise_near_those_of_clean_audio(clips: li
             consistency_weight=weight,
         )
         initial = copy.deepcopy(network.encoder).eval()
-        _optimize(stage, [*network.encoder.parameters(), *stage.probe.parameters()], 2e-3, 100)
+        _optimize(stage, [*network.encoder.parameters(), *stage.probe.parameters()], 2e-3, 50)
         with torch.no_grad():
             target = initial.encode(clean_mels, clean_loudness)
             before, after = (
@@ -298,7 +298,7 @@ def test_heads_on_a_finished_encoder_do_not_detect_voice_in_noise(clips: list[Sp
     with torch.no_grad():
         encoder.vad_head.bias.fill_(2.0)
         assert encoder.vad_head(encoder.encode(mels, loudness)).mean() > 1.0  # it detects voice in noise
-    losses = [float(metrics["articulation"]) for metrics in _optimize(stage, heads, 1e-2, 80)[1]]
+    losses = [float(metrics["articulation"]) for metrics in _optimize(stage, heads, 1e-2, 50)[1]]
     with torch.no_grad():
         in_noise = encoder.vad_head(encoder.encode(mels, loudness)).mean()
         window = sampler.sample(32, np.random.default_rng(98))

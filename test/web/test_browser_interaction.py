@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import soundfile
 
 from streamingtalker_ros.audio.files import read_audio
 from streamingtalker_ros.audio.resample import to_16k
@@ -23,6 +24,7 @@ from tools.browser.chromium import Chromium, Page
 pytestmark = pytest.mark.browser
 
 WINDOW = (480, 667)
+CLIP_SECONDS = 5.5
 
 
 @pytest.fixture(scope="module")
@@ -81,7 +83,7 @@ def test_every_control_has_an_accessible_name(page: Page) -> None:
 
 
 def test_dragging_a_slider_keeps_the_session_and_its_last_value_holds(page: Page) -> None:
-    """Sixty changes a second, as a mouse makes them."""
+    """Sixty changes a second, as a mouse makes them, more than a session may send."""
     epoch = page.run("app.epoch")
     page.run(
         """new Promise((resolve) => {
@@ -90,11 +92,12 @@ def test_dragging_a_slider_keeps_the_session_and_its_last_value_holds(page: Page
         const drag = setInterval(() => {
           input.value = 0.5 + 0.05 * (k++ % 20);
           input.dispatchEvent(new Event('input'));
-          if (k === 360) { clearInterval(drag); resolve(1); }
+          if (k === 200) { clearInterval(drag); resolve(1); }
         }, 16); })""",
         60,
     )
-    time.sleep(0.5)
+    newest = page.run("app.timeline.newest.time")
+    page.wait(f"app.timeline.newest.time > {newest} + 0.4")
     assert page.run("app.connected && app.epoch") == epoch
     assert page.run("app.controlValues().mouth_expressiveness") == 1.45
     page.run("""(() => { const input = document.querySelector('[name=mouth_expressiveness]'); input.focus();
@@ -132,10 +135,13 @@ def test_audio_waits_for_late_frames_and_none_is_played_twice(page: Page, voice_
 
 
 def test_frames_stay_in_time_with_sound_after_a_network_stall(
-    page: Page, talker: Talker, voice_path: Path
+    page: Page, talker: Talker, voice_path: Path, tmp_path: Path
 ) -> None:
     """After a gap in the sent audio a new stream starts; its frames are shown at the time of their audio."""
-    page.choose_file("#pick-audio", voice_path)
+    pcm, rate = read_audio(voice_path)
+    pcm = pcm[: round(CLIP_SECONDS * rate)]
+    soundfile.write(tmp_path / "clip.wav", pcm, rate, subtype="FLOAT")
+    page.choose_file("#pick-audio", tmp_path / "clip.wav")
     page.wait("app.source === 'file' && app.timeline.newest && app.timeline.newest.time > 1")
     epoch = page.run("app.epoch")
     page.run(
@@ -146,7 +152,6 @@ def test_frames_stay_in_time_with_sound_after_a_network_stall(
     page.run("delete app.connection.socket.bufferedAmount, 1")
     page.wait(f"app.epoch > {epoch} && app.timeline.newest && (app.frameLog = [], true)")
     origin = page.run("app.audio.clock.origin")  # the file's sample at time 0 of the new stream
-    pcm, rate = read_audio(voice_path)
     assert origin > 1.5 * rate
     page.wait("app.source === null", 30)
     log = page.run("app.frameLog")
@@ -157,7 +162,7 @@ def test_frames_stay_in_time_with_sound_after_a_network_stall(
     end = int(np.argmax(np.append(np.diff(times), -1) < 0)) + 1  # idle frames follow on another timeline
     duration = (len(pcm) - origin) / rate
     compared = (times[:end] > 0.2) & (times[:end] < duration - 0.2)  # behind the cross-fade of the streams
-    assert compared.sum() > 80
+    assert compared.sum() > 50
     for name in ("jawOpen", "mouthPucker", "browInnerUp"):
         reference = np.interp(
             times[:end][compared], frame_times, [frame.weights[INDEX[name]] for frame in frames]

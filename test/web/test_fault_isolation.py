@@ -65,7 +65,7 @@ def server(tiny_talker: Talker) -> Iterator[Server]:
         yield server
 
 
-def receives_frames(client: WebClient, count: int = 5) -> bool:
+def receives_frames(client: WebClient, count: int = 3) -> bool:
     """Whether further frames arrive."""
     first = len(client.frames)
     return client.wait_until(lambda: len(client.frames) >= first + count, 10)

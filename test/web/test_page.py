@@ -8,7 +8,6 @@ import contextlib
 import dataclasses
 import io
 import json
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -36,7 +35,7 @@ from tools.browser.chromium import Chromium, Page
 
 pytestmark = pytest.mark.browser
 
-SPEECH_SECONDS = 20.0
+SPEECH_SECONDS = 8.0
 WINDOW = (480, 667)  # the canvas is 480 x 360
 READY = "app.serverInfo && app.timeline && app.timeline.newest"
 MAX_AV_OFFSET_MS = 40
@@ -105,7 +104,7 @@ def playback(page: Page, wav: Path) -> Playback:
     page.wait("app.source === null", SPEECH_SECONDS + 40, interval=0.3)
     log = json.loads(page.run("JSON.stringify([app.view.poseLog, app.view.metrics.log.images])", 60))
     page.run("app.view.metrics.log = app.view.poseLog = null, 1")
-    time.sleep(0.5)
+    page.wait("app.view.pose.weights[app.view.index.jawOpen] < 0.01")
     silent = page.run("(app.view.scene.render(), app.view.scene.canvas.toDataURL())")
     images = np.array(log[1])
     images = images[images[:, 1] < SPEECH_SECONDS - 0.2]
@@ -210,7 +209,7 @@ def test_a_recording_equals_the_played_audio_and_the_shown_frames(page: Page, tm
     start_microphone(page)
     page.run("app.frameLog = [], 1")
     page.click("#record")
-    page.wait("app.recorder && app.recorder.frames.length > 100", 40)
+    page.wait("app.recorder && app.recorder.frames.length > 60", 40)
     page.click("#record")
     page.wait("!document.querySelector('#downloads').hidden", 20)
     downloads = page.run("""Promise.all([...document.querySelectorAll('#downloads a')].map(async (a) => {

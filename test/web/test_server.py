@@ -370,7 +370,7 @@ def test_memory_is_flat_over_many_frames(server: Server) -> None:
     with WebClient(server) as client:
         clip = (0.1 * np.random.default_rng(3).standard_normal(2 * SAMPLE_RATE)).astype(np.float32)
         baseline = 0
-        for epoch in range(1, 11):
+        for epoch in range(1, 9):
             client.frames.clear()
             client.send_audio(clip, epoch=epoch, packet=0.1)
             assert client.wait_until(lambda: len(client.frames) >= 40)
@@ -446,7 +446,7 @@ def test_steps_of_one_session_are_those_of_the_model_while_several_leave_it_no_t
     with running_server(tiny_talker) as server, WebClient(server) as greedy:
         greedy.send(type="set", steps=16)
         greedy.send(type="rest", epoch=1)
-        assert greedy.wait_until(lambda: greedy.frame_count > 60)
+        assert greedy.wait_until(lambda: greedy.frame_count > 35)  # more than a second
         (stream,) = server.context.worker.streams
         assert stream.session.stream.steps == 16  # alone it takes the time from nobody
         with WebClient(server) as other:

@@ -17,6 +17,7 @@ from streamingtalker_ros.dds.recorder import FaceMotionRecorder
 from streamingtalker_ros.dds.talker_node import TalkerNode
 from streamingtalker_ros.messaging.audio_common import Variant
 from streamingtalker_ros.runtime.parameters import TalkerParameters
+from streamingtalker_ros.web import topic_watcher
 from support.dds_domain import own_domain
 from support.scheduler_harness import small_talker, voice
 from support.waiting import wait_for
@@ -26,6 +27,7 @@ from support.web_client import WebClient, running_server
 @pytest.fixture(autouse=True)
 def localhost_only(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ROS_LOCALHOST_ONLY", "1")
+    monkeypatch.setattr(topic_watcher, "LINGER_S", 0.2)
 
 
 @pytest.mark.parametrize(("variant", "rate"), [("ros-drivers", 48000), ("mgonzs13", 16000)])

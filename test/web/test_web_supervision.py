@@ -4,11 +4,12 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from websockets.exceptions import ConnectionClosed
 
 from streamingtalker_ros.supervision import EXIT_THREAD_FAILED
 from support.dds_domain import own_domain
@@ -20,8 +21,11 @@ MAIN = "MainThread"
 
 
 @contextlib.contextmanager
-def running_web() -> Iterator[KillableProcess]:
-    """The command with a client that speaks and one that watches, so that all of its threads run."""
+def running_web() -> Iterator[tuple[KillableProcess, Callable[[], None]]]:
+    """The command with a client that speaks and one that watches, so that all of its threads run.
+
+    The function that is yielded with it wakes the topic watcher, which waits for subscriptions.
+    """
     with KillableProcess("web", "--port", 0, "--device", "cpu", "--domain", own_domain()) as process:
         line = process.read_line()
         while line and not line.startswith("open "):
@@ -31,21 +35,29 @@ def running_web() -> Iterator[KillableProcess]:
             speaking.send(type="rest", epoch=1)
             watching.send(type="watch", epoch=1)
             assert speaking.wait_until(lambda: speaking.frames) and watching.wait_for_text("watching")
-            yield process
+
+            def wake() -> None:
+                with contextlib.suppress(ConnectionClosed):  # the server has ended
+                    watching.send(type="watch", epoch=2)
+
+            yield process, wake
 
 
 @pytest.mark.timeout(300)
 def test_the_web_server_ends_with_an_error_when_it_loses_any_thread() -> None:
     killed: set[str] = set()
-    while True:
-        with running_web() as process:
+    remaining = {MAIN}
+    while remaining:
+        with running_web() as (process, wake):
             threads = process.threads()
             assert "unknown to threading" not in threads.values()
-            ident, name = next((pair for pair in threads.items() if pair[1] not in killed), (0, ""))
-            if not name:
+            remaining = set(threads.values()) - killed
+            if not remaining:
                 break
+            name = remaining.pop()
+            ident = next(number for number, each in threads.items() if each == name)
             killed.add(name)
-            process.kill_thread(ident)
+            process.kill_thread(ident, wake)
             code, output, seconds = process.end(END_TIMEOUT_S)
             assert "ThreadKilledError" in output
             if name == MAIN:
