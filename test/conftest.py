@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from streamingtalker_ros import Talker
+    from support.backends import Variant
 
 SPEECH_SAMPLES: Final = 64_000  # 4 s
 _REAL_TIME_FOLDERS: Final = ("dds", "ros", "soak")
@@ -145,10 +146,30 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 @pytest.fixture(scope="session")
 def talker() -> Talker:
-    """The default model on the CPU."""
+    """The default model on the CPU, as users get it."""
     from streamingtalker_ros import Talker
 
     return Talker.load(device="cpu")
+
+
+@pytest.fixture(scope="session")
+def torch_talker() -> Talker:
+    """The default model on torch."""
+    from streamingtalker_ros import Talker
+
+    return Talker.load(device="cpu", backend="torch")
+
+
+@pytest.fixture(scope="session")
+def variant_talkers(torch_talker: Talker) -> dict[Variant, Talker]:
+    """The default model on each backend, in each precision."""
+    from streamingtalker_ros import Talker
+    from support.backends import ONNX_VARIANTS, VARIANTS
+
+    talkers = {VARIANTS[0]: torch_talker}
+    for variant in ONNX_VARIANTS:
+        talkers[variant] = Talker.load(device="cpu", backend=variant.backend, precision=variant.precision)
+    return talkers
 
 
 @pytest.fixture(scope="session")

@@ -3,6 +3,9 @@
 
 Reads the .ckpt without executing anything in it, checks every weight against the configuration, adds the
 template of one face and writes a folder that the talker loads.
+
+`streamingtalker convert --onnx [DIR]` writes the ONNX graphs of a blendshape checkpoint beside its weights,
+by default of the checkpoint inside the package.
 """
 
 from __future__ import annotations
@@ -11,11 +14,11 @@ import argparse
 from pathlib import Path
 from typing import Final
 
-from streamingtalker_ros.errors import require
+from streamingtalker_ros.errors import TalkerError, require
 from streamingtalker_ros.output_files import check_output_file, check_output_folder
 from streamingtalker_ros.process import print_result
 
-HELP = "convert a published checkpoint into safetensors and JSON"
+HELP = "convert a published checkpoint into safetensors and JSON, or a checkpoint folder to ONNX"
 
 METRES_PER_UNIT: Final = {"m": 1.0, "cm": 0.01, "mm": 0.001}
 
@@ -26,10 +29,27 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     Args:
         parser: Parser of the command; it is extended in place.
     """
-    parser.add_argument("checkpoint", metavar="CKPT", type=Path, help="published stage-2 checkpoint")
-    parser.add_argument("--config", type=Path, required=True, help="its published YAML configuration")
+    parser.add_argument(
+        "checkpoint",
+        metavar="CKPT",
+        type=Path,
+        nargs="?",
+        help="published stage-2 checkpoint; with --onnx a checkpoint folder, by default that in the package",
+    )
+    parser.add_argument(
+        "--onnx",
+        action="store_true",
+        help="write the ONNX graphs of a blendshape checkpoint beside its weights (needs the package onnx)",
+    )
+    parser.add_argument(
+        "--precision",
+        choices=("float32", "int8", "all"),
+        default="all",
+        help="with --onnx: precision of the graphs",
+    )
+    parser.add_argument("--config", type=Path, help="the checkpoint's published YAML configuration")
     parser.add_argument("--hubert-config", type=Path, help="JSON of its HuBERT; without it the base model's")
-    parser.add_argument("--out", metavar="DIR", type=Path, required=True, help="folder to write")
+    parser.add_argument("--out", metavar="DIR", type=Path, help="folder to write")
     parser.add_argument(
         "--template",
         help="rest face: FILE.npy, FILE.ply or templates.pkl:SUBJECT; "
@@ -55,6 +75,13 @@ def run(args: argparse.Namespace) -> int:
     Raises:
         TalkerError: If a package is missing, a file is unusable, or the weights do not fit the configuration.
     """
+    if args.onnx:
+        return _export_onnx(args)
+    for value, what in ((args.checkpoint, "CKPT"), (args.config, "--config"), (args.out, "--out")):
+        if value is None:
+            raise TalkerError(
+                f"{what} is missing: give CKPT, --config and --out, or --onnx for a checkpoint folder"
+            )
     check_output_folder(args.out)
     if args.out.is_dir():
         template = args.template.rpartition(":")[0] or args.template if args.template else None
@@ -80,4 +107,25 @@ def run(args: argparse.Namespace) -> int:
         f"{network_config.frame_rate:g} frames/s, {num_parameters / 1e6:.1f} M parameters\n"
         f"identities: {', '.join(network_config.identities)}"
     )
+    return 0
+
+
+def _export_onnx(args: argparse.Namespace) -> int:
+    from streamingtalker_ros.model.blendshape import checkpoint, onnx_files
+    from streamingtalker_ros.streaming.talker import DEFAULT_CHECKPOINT
+
+    if args.config or args.hubert_config or args.template or args.out:
+        raise TalkerError(
+            "--onnx takes a checkpoint folder and writes beside its weights: leave out the other options"
+        )
+    folder = args.checkpoint or DEFAULT_CHECKPOINT
+    if checkpoint.read_family(folder) == "vertex":
+        raise TalkerError(f"{folder} is a vertex checkpoint, which has no ONNX graphs: it runs on torch")
+    for package in ("onnx", "onnxruntime"):
+        require(package, "exporting to ONNX")
+    check_output_folder(folder)
+    for precision in ("float32", "int8"):
+        if args.precision in (precision, "all"):
+            for name, size in onnx_files.export(folder, precision).items():
+                print_result(f"{folder / name}: {size / 1e6:.2f} MB")
     return 0

@@ -63,16 +63,20 @@ Renaming = Callable[[Iterable[str], Any], dict[str, str]]
 """Maps the names of a file's tensors to those of a network: (names, network) -> {name: name here}."""
 
 
-def read_json(folder: str | Path) -> dict[str, Any]:
+def read_json(
+    folder: str | Path, name: str = CONFIG, advice: str = "restore it from where the checkpoint came"
+) -> dict[str, Any]:
     """Return the JSON object of a checkpoint folder of either family, as it is in the file.
 
     Args:
         folder: The folder.
+        name: Name of the file.
+        advice: What to do with a file that cannot be used, the end of the error message.
 
     Raises:
         TalkerError: If the file is missing, malformed, or longer than `MAX_CONFIG_BYTES`.
     """
-    path = find_file(folder, CONFIG)
+    path = find_file(folder, name)
     try:
         with path.open("rb") as file:
             data = file.read(MAX_CONFIG_BYTES + 1)
@@ -81,17 +85,13 @@ def read_json(folder: str | Path) -> dict[str, Any]:
             f"{path} cannot be read ({error.strerror or error}): check its permissions"
         ) from None
     if len(data) > MAX_CONFIG_BYTES:
-        raise TalkerError(
-            f"{path} is longer than {MAX_CONFIG_BYTES} bytes: restore it from where the checkpoint came"
-        )
+        raise TalkerError(f"{path} is longer than {MAX_CONFIG_BYTES} bytes: {advice}")
     try:
         values = json.loads(data)
     except (ValueError, RecursionError) as error:  # also of text that is no Unicode, and of huge numbers
-        raise TalkerError(
-            f"{path} is not valid JSON ({shorten(str(error))}): restore it from where the checkpoint came"
-        ) from None
+        raise TalkerError(f"{path} is not valid JSON ({shorten(str(error))}): {advice}") from None
     if not isinstance(values, dict):
-        raise TalkerError(f"{path} holds no JSON object: restore it from where the checkpoint came")
+        raise TalkerError(f"{path} holds no JSON object: {advice}")
     return values
 
 
@@ -331,18 +331,19 @@ def check_header(
         raise TalkerError(f"{path} does not fit its {CONFIG}: {problem}")
 
 
-def verify_checksum(path: Path, values: Mapping[str, Any], config_path: Path) -> None:
-    """Raise TalkerError unless a file of weights has the SHA-256 that the configuration states.
+def verify_checksum(path: Path, values: Mapping[str, Any], config_path: Path) -> str:
+    """Return the SHA-256 of a file of weights, which must be the one that the configuration states.
 
     Args:
         path: The file.
         values: Content of `config.json`; folders of earlier versions state none, any weights pass then.
         config_path: Where they are from, for the error message.
+
+    Raises:
+        TalkerError: If it is another, or the file cannot be read.
     """
     stated = values.get(CHECKSUM_FIELD)
-    if stated is None:  # written by an earlier version
-        return
-    if not isinstance(stated, str) or len(stated) != 64:
+    if stated is not None and (not isinstance(stated, str) or len(stated) != 64):
         raise TalkerError(
             f"{config_path}: {CHECKSUM_FIELD} is no SHA-256, which has 64 hexadecimal digits: restore the "
             "file, or remove this field if you trust the weights"
@@ -351,11 +352,12 @@ def verify_checksum(path: Path, values: Mapping[str, Any], config_path: Path) ->
         actual = compute_checksum(path)
     except OSError as error:
         raise TalkerError(f"{path} cannot be read ({_reason(error)}): copy the checkpoint again") from None
-    if actual != stated.lower():
+    if stated is not None and actual != stated.lower():  # an earlier version states none
         raise TalkerError(
             f"{path} is damaged or belongs to another {CONFIG} (its SHA-256 is not {CHECKSUM_FIELD}): copy "
             f"the checkpoint again, or remove {CHECKSUM_FIELD} if you changed the weights yourself"
         )
+    return actual
 
 
 def _reason(error: BaseException) -> str:

@@ -44,14 +44,21 @@ def choose_device(device: str) -> str:
     return device
 
 
-def has_torch() -> bool:
-    """Return whether torch is installed, without loading it."""
-    return importlib.util.find_spec("torch") is not None
+def has_package(name: str) -> bool:
+    """Return whether a package is installed, without loading it.
+
+    Args:
+        name: Of its module.
+    """
+    try:
+        return importlib.util.find_spec(name) is not None
+    except ValueError:  # hidden from this process
+        return False
 
 
 def _is_cuda_available() -> bool:
     """Ask torch, which takes a second to load, only where there is a driver of a GPU."""
-    if not has_torch() or not _has_gpu_driver():
+    if not has_package("torch") or not _has_gpu_driver():
         return False
     import torch
 

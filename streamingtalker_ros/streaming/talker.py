@@ -412,7 +412,7 @@ def load_talker(
         TalkerError: If the folder, its weights, the device or the backend are not available.
     """
     check_choices(backend, precision)
-    path, device = path or DEFAULT_CHECKPOINT, choose_device(device)
+    path = path or DEFAULT_CHECKPOINT
     if checkpoint.read_family(path) == "vertex":
         if backend == "onnx" or precision == "int8":
             raise TalkerError(
@@ -422,7 +422,7 @@ def load_talker(
         require("torch", "a vertex checkpoint")
         from streamingtalker_ros.model.vertex.streaming import VertexTalker
 
-        return VertexTalker.load(path, device, **limits)
+        return VertexTalker.load(path, choose_device(device), **limits)
     if limits:
         raise TalkerError(
             f"{', '.join(limits)}: only a vertex checkpoint has these limits, {path} is of the other family"

@@ -100,6 +100,8 @@ def save(folder: str | Path, network: TalkerNetwork) -> None:
     """Write the network (float32) and its configuration into a folder, which is created."""
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
     checkpoint_files.save(folder, tensors, network.config.to_json())
+    for manifest in Path(folder).glob("onnx.*.json"):  # of the weights before
+        manifest.unlink()
 
 
 def read_family(folder: str | Path) -> Family:

@@ -58,7 +58,7 @@ RANGES: Final[dict[str, Range]] = {
 
 
 def column_dilation(block: int) -> int:
-    """Return the columns between the taps of a column block of the encoder: 1, 1, 2, 4, 8, …"""
+    """Return the columns between the taps of a column block of the encoder (1, 1, 2, 4, 8, …)."""
     return 2 ** max(block - 1, 0)
 
 

@@ -8,7 +8,8 @@ from pathlib import Path
 
 from streamingtalker_ros.config_files import describe
 from streamingtalker_ros.errors import TalkerError, require
-from streamingtalker_ros.model.blendshape.backend import BACKENDS, PRECISIONS, FrameBackend
+from streamingtalker_ros.model.blendshape.backend import BACKENDS, PRECISIONS, FrameBackend, Precision
+from streamingtalker_ros.model.devices import choose_device, has_package
 
 
 def check_choices(backend: object, precision: object) -> None:
@@ -25,23 +26,64 @@ def check_choices(backend: object, precision: object) -> None:
 
 
 def load_backend(
-    folder: str | Path, device: str, backend: str = "auto", precision: str = "auto"
+    folder: str | Path, device: str = "auto", backend: str = "auto", precision: str = "auto"
 ) -> FrameBackend:
     """Load a checkpoint into the backend that fits.
 
     Args:
         folder: Checkpoint folder of the blendshape family.
-        device: A torch device, as `choose_device` returns it.
-        backend: One of `BACKENDS`; "auto" is torch on CUDA.
-        precision: One of `PRECISIONS`.
+        device: "auto", "cpu", "cuda" or "cuda:N"; "auto" takes CUDA where torch and a GPU are.
+        backend: One of `BACKENDS`. "auto" is torch on CUDA; on the CPU it is ONNX Runtime, and torch where
+            the folder has no graphs or onnxruntime is missing.
+        precision: One of `PRECISIONS`. "auto" on ONNX Runtime is int8 where the folder has its graphs.
 
     Raises:
-        TalkerError: If the folder, its files or the backend are not available.
+        TalkerError: If the folder, its files, the device or the backend are not available.
     """
     check_choices(backend, precision)
-    if backend == "onnx" or precision == "int8":
-        raise TalkerError("backend onnx is not available: choose backend torch")
-    require("torch", "the model")
+    wants_onnx = backend == "onnx" or precision == "int8"
+    device = choose_device("cpu" if wants_onnx and device == "auto" else device)
+    if device != "cpu":
+        if wants_onnx:
+            raise TalkerError(
+                f"backend onnx runs on the CPU, not on {device}: choose device cpu, or backend torch with "
+                "precision float32"
+            )
+        return _load_torch(folder, device)
+    if backend == "torch":
+        return _load_torch(folder, device)
+    found = _load_graphs(folder, precision) if wants_onnx or has_package("onnxruntime") else None
+    if found is not None:
+        return found
+    if not wants_onnx and has_package("torch"):
+        return _load_torch(folder, device)
+    from streamingtalker_ros.model.blendshape import onnx_files
+
+    require("onnxruntime", "the model")
+    if not has_package("onnx"):
+        raise TalkerError(
+            f"{folder} has no ONNX graphs: run `streamingtalker convert --onnx {folder}` where the package "
+            "onnx is installed (pip install onnx), or install torch and choose backend torch"
+        )
+    return onnx_files.build(folder, "int8" if precision == "int8" else "float32")
+
+
+def _load_graphs(folder: str | Path, precision: str) -> FrameBackend | None:
+    """Load the graphs of a folder; None if it has none of this precision."""
+    from streamingtalker_ros.model.blendshape import onnx_files
+    from streamingtalker_ros.model.blendshape.onnx_backend import supports_int8
+
+    candidates: tuple[Precision, ...] = ("int8", "float32")
+    if precision == "auto" and not supports_int8():
+        candidates = ("float32",)
+    for candidate in candidates:
+        if precision in ("auto", candidate) and onnx_files.has_graphs(folder, candidate):
+            return onnx_files.load(folder, candidate)
+    return None
+
+
+def _load_torch(folder: str | Path, device: str) -> FrameBackend:
+    require("torch", "backend torch")
     from streamingtalker_ros.model.blendshape import checkpoint
     from streamingtalker_ros.model.blendshape.torch_backend import TorchBackend
 
