@@ -23,6 +23,8 @@ from streamingtalker_ros.ros import launch_support
 OVERRIDES = {
     "model": "folder of the checkpoint; default the parameter file's",
     "device": "auto, cpu, cuda or cuda:N; default the parameter file's",
+    "backend": "auto, torch or onnx; default the parameter file's",
+    "precision": "auto, float32 or int8; default the parameter file's",
     "autostart": "false: leave the transitions to a lifecycle manager; default the parameter file's",
     "use_sim_time": "true: follow /clock",
 }

@@ -31,6 +31,7 @@ EXTRAS: Final = {
 INSTALL_HINTS: Final = {
     "torch": "pip install torch (choose the CPU or CUDA build for your machine on pytorch.org)",
     "numpy": "pip install numpy",
+    "onnxruntime": "pip install onnxruntime",
     "soxr": "pip install soxr",
     "soundfile": "pip install soundfile",
     "safetensors": "pip install safetensors",

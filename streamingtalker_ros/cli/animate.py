@@ -19,7 +19,7 @@ import numpy.typing as npt
 
 from streamingtalker_ros.audio.constants import SAMPLE_RATE
 from streamingtalker_ros.audio.files import AudioSource, open_audio
-from streamingtalker_ros.cli.argument_types import MAX_STEPS, integer, number
+from streamingtalker_ros.cli.argument_types import MAX_STEPS, add_backend_options, integer, number
 from streamingtalker_ros.errors import TalkerError, require
 from streamingtalker_ros.face.motion_clip import (
     BlendshapeClip,
@@ -131,7 +131,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=DEFAULT_CONTROLS["guidance"],
         help="classifier-free guidance on the audio, {:g} to {:g}; 1 is off".format(*GUIDANCE_RANGE),
     )
-    parser.add_argument("--device", default="auto", help="auto, cpu or cuda")
+    add_backend_options(parser)
     parser.add_argument("--model", help="folder of a checkpoint; the one inside the package if left out")
     parser.add_argument(
         "--view", default="front", choices=tuple(VIEWS_DEG), help="camera of the video and the contact sheet"
@@ -158,11 +158,10 @@ def run(args: argparse.Namespace) -> int:
     audio = open_audio(args.audio)
     for package, purpose in OUTPUTS[kind].packages.items():
         require(package, purpose)  # now, rather than after the motion has been generated
-    require("torch", "the model")
     print_progress("loading the model")
     from streamingtalker_ros.streaming import load_talker
 
-    talker = load_talker(args.model, device=args.device)
+    talker = load_talker(args.model, args.device, args.backend, args.precision)
     check_output(talker, kind)
     # a vertex checkpoint has no controls: those left at their default are not set
     controls = {name: getattr(args, name) for name in DEFAULT_CONTROLS}

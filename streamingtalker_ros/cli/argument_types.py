@@ -12,6 +12,7 @@ from collections.abc import Callable
 from typing import Final
 
 from streamingtalker_ros.messaging import ros_names
+from streamingtalker_ros.model.blendshape.backend import BACKENDS, PRECISIONS
 
 MAX_DURATION_S: Final = 1e8
 """Longest time that an option may state, three years; timers overflow somewhere beyond."""
@@ -33,6 +34,29 @@ _MAX_CHARS: Final = 40  # of the text in an error message
 
 class RangeError(argparse.ArgumentTypeError):
     """The text is no number, or one out of range; the message continues the option's name: "must be …"."""
+
+
+def add_backend_options(parser: argparse._ActionsContainer, default: str | None = "auto") -> None:
+    """Add the options --device, --backend and --precision of a talker.
+
+    Args:
+        parser: Parser of the command, or a group of it; it is extended in place.
+        default: Of each; None for a command whose parameter file sets them.
+    """
+    end = "" if default else "; the parameter file's if left out"
+    parser.add_argument("--device", default=default, help=f"auto, cpu, cuda or cuda:N{end}")
+    parser.add_argument(
+        "--backend",
+        default=default,
+        choices=BACKENDS,
+        help=f"what computes the frames: torch, ONNX Runtime (onnx), or auto{end}",
+    )
+    parser.add_argument(
+        "--precision",
+        default=default,
+        choices=PRECISIONS,
+        help=f"type in which the weights are multiplied; int8 on ONNX Runtime alone{end}",
+    )
 
 
 def integer(low: int, high: int = MAX_COUNT) -> Callable[[str], int]:

@@ -5,11 +5,11 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
-from streamingtalker_ros.cli.argument_types import MAX_PROCESSES, integer, number
-from streamingtalker_ros.errors import require
+from streamingtalker_ros.cli.argument_types import MAX_PROCESSES, add_backend_options, integer, number
 from streamingtalker_ros.process import print_result
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="the paper's VOCASET network with random weights instead (240 M parameters; needs transformers)",
     )
-    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
+    add_backend_options(parser)
     parser.add_argument("--threads", type=integer(1, MAX_PROCESSES), default=1, help="CPU threads")
     parser.add_argument("--frames", type=integer(1), default=2000, help="frames of the long stream")
     parser.add_argument(
@@ -80,11 +80,12 @@ def run(args: argparse.Namespace) -> int:
     Raises:
         TalkerError: If an option or the checkpoint is invalid, or a package is missing.
     """
-    torch = require("torch", "the benchmark")
-    torch.set_num_threads(args.threads)
     from streamingtalker_ros.evaluation import bench
 
     talker = load_talker(args)
+    torch = sys.modules.get("torch")  # loaded by the talker, where it runs on it
+    if torch is not None:
+        torch.set_num_threads(args.threads)
     passes = 20 if talker.family == "vertex" else 60
     results = bench.run_benchmark(talker, args.frames, args.streams, passes)
     print_result(json.dumps(results, indent=2) if args.json else "\n".join(format_results(results)))
@@ -110,7 +111,7 @@ def load_talker(args: argparse.Namespace) -> TalkerProtocol:
         if getattr(args, option) is not None
     }
     if not args.paper:
-        return talker.load_talker(args.model, args.device, **limits)
+        return talker.load_talker(args.model, args.device, args.backend, args.precision, **limits)
     from streamingtalker_ros.evaluation.random_vertex_network import random_network
     from streamingtalker_ros.model.devices import choose_device
     from streamingtalker_ros.model.vertex.streaming import VertexTalker
@@ -122,13 +123,9 @@ def format_results(results: Mapping[str, Any]) -> Iterator[str]:
     """Format the results of `bench.run_benchmark` as lines of text."""
     stream, budget, machine = results["one_voice"], results["budget_ms"], results["machine"]
     unit = "pass" if results["frames_per_pass"] > 1 else "frame"
-    processor = (
-        machine["cuda"]
-        if results["device"].startswith("cuda")
-        else f"{machine['cpu']}, {machine['threads']} thread(s)"
-    )
+    processor = machine["cuda"] if results["device"].startswith("cuda") else machine["cpu"]
     yield (
-        f"{processor}, torch {machine['torch']}, load {machine['load']:.1f}; model {results['model']}, "
+        f"{processor}; {results['backend']}; load {machine['load']:.1f}; model {results['model']}, "
         f"{results['steps']} diffusion steps, look-ahead {results['lookahead_ms']:.0f} ms"
         + (f", {results['frames_per_pass']} frames per pass" if unit == "pass" else "")
     )
@@ -145,6 +142,10 @@ def format_results(results: Mapping[str, Any]) -> Iterator[str]:
         f"frame {stream['frames']} costs {stream['late_over_early']:.3f} of frame 200, "
         f"memory {stream['memory_mb']:.0f} MB, growth {stream['memory_growth_mb']:.1f} MB, "
         f"{results['voices_in_real_time']} voices in real time (a {unit} lasts {budget:.0f} ms)"
+    )
+    yield (
+        f"this machine: {stream['p50']:.2f} ms (p50) and {stream['p99']:.2f} ms (p99) per {unit} of "
+        f"{budget:.0f} ms, real-time factor {stream['real_time_factor']:.3f}, {results['backend']}"
     )
     if "at_frames_ms" in results:
         yield "ms of the pass at frame " + ", ".join(

@@ -25,7 +25,7 @@ from streamingtalker_ros.audio.constants import NS_PER_S
 from streamingtalker_ros.audio.files import AudioSource, read_audio
 from streamingtalker_ros.child_processes import start_command
 from streamingtalker_ros.cli.animate import draw_contact_sheet, render
-from streamingtalker_ros.cli.argument_types import ros_domain
+from streamingtalker_ros.cli.argument_types import add_backend_options, ros_domain
 from streamingtalker_ros.errors import TalkerError, require
 from streamingtalker_ros.face.motion_clip import BlendshapeClip
 from streamingtalker_ros.output_files import atomic_output, check_output_file
@@ -60,7 +60,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--wav", metavar="FILE", default=str(DEMO_AUDIO), help="audio to play: WAV, FLAC, OGG or MP3"
     )
     parser.add_argument("--out-dir", default=".", help="folder for demo.mp4 and demo.png")
-    parser.add_argument("--device", default="auto", help="auto, cpu or cuda")
+    add_backend_options(parser)
     parser.add_argument(
         "--domain", type=ros_domain, help="ROS domain; a random one of 101 to 200 if left out"
     )
@@ -81,7 +81,6 @@ def run(args: argparse.Namespace) -> int:
     require("rosbags", "the demo", "dds")
     for module, purpose in (
         ("cyclonedds", "the demo"),
-        ("torch", "the talker"),
         ("vtk", "rendering"),
         ("av", "writing a video"),
         ("PIL", "the contact sheet"),
@@ -94,9 +93,10 @@ def run(args: argparse.Namespace) -> int:
     duration = len(pcm) / rate
     domain = random.randint(*_DOMAINS) if args.domain is None else args.domain
     print_result(f"voice: {args.wav}, {duration:.2f} s; ROS domain {domain} on this machine only")
+    options = {name: getattr(args, name) for name in ("device", "backend", "precision")}
     with Supervisor(interrupt_main=True) as supervisor:
         try:
-            frames, statistics = record_demo(args.wav, duration, args.device, domain)
+            frames, statistics = record_demo(args.wav, duration, options, domain)
         except KeyboardInterrupt:
             if supervisor.failed_thread is None:
                 raise
@@ -117,14 +117,14 @@ def run(args: argparse.Namespace) -> int:
 
 
 def record_demo(
-    wav: str, duration: float, device: str, domain: int
+    wav: str, duration: float, parameters: Mapping[str, str], domain: int
 ) -> tuple[list[RecordedFrame], dict[str, Any]]:
     """Play a file to a talker, each in a separate process, and record the FaceMotion messages.
 
     Args:
         wav: audio file.
         duration: of the audio, in seconds.
-        device: of the talker: auto, cpu or cuda.
+        parameters: of the talker, by name.
         domain: ROS domain.
 
     Returns:
@@ -142,7 +142,8 @@ def record_demo(
     with tempfile.TemporaryDirectory() as scratch, FaceMotionRecorder(domain) as recorder:
         statistics_path = Path(scratch) / "statistics.json"
         options = ("--until-idle", str(IDLE_S), "--stats", str(statistics_path))
-        talk = _CommandProcess(scratch, "talk", "--param", f"device={device}", *options)
+        assignments = [word for name, value in parameters.items() for word in ("--param", f"{name}={value}")]
+        talk = _CommandProcess(scratch, "talk", *assignments, *options)
         play = None
         try:
             print_result("starting the talker")

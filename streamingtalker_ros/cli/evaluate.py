@@ -11,7 +11,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
-from streamingtalker_ros.cli.argument_types import MAX_STEPS, integer, number
+from streamingtalker_ros.cli.argument_types import MAX_STEPS, add_backend_options, integer, number
 from streamingtalker_ros.errors import TalkerError, require
 from streamingtalker_ros.output_files import check_output_file, write_text
 from streamingtalker_ros.process import print_progress, print_result
@@ -101,7 +101,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="motion of the network alone, without the rule-based blinks and gaze",
     )
-    data.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
+    add_backend_options(data)
     further = parser.add_argument_group("further measurements")
     further.add_argument("--full", action="store_true", help="all of them except --hour")
     further.add_argument(
@@ -196,10 +196,10 @@ def _check(args: argparse.Namespace) -> None:
     require("soundfile", "reading a corpus")
 
 
-def _load_talker(folder: str | None, device: str) -> Talker:
+def _load_talker(folder: str | None, args: argparse.Namespace) -> Talker:
     from streamingtalker_ros.streaming.talker import load_talker
 
-    talker = load_talker(folder, device)
+    talker = load_talker(folder, args.device, args.backend, args.precision)
     if talker.family == "vertex":
         raise TalkerError(
             f"{folder} is a vertex checkpoint: it moves the vertices of its mesh, for which corpora of "
@@ -213,10 +213,10 @@ def _evaluate_model(args: argparse.Namespace, rig: Rig, test_sets: list[TestSet]
     from streamingtalker_ros.streaming.talker import DEFAULT_CHECKPOINT
 
     print_progress("loading the model")
-    talker = _load_talker(args.model, args.device)
+    talker = _load_talker(args.model, args)
     options = {"style": args.style, "steps": args.steps, **({"eye_motion": False} if args.bare else {})}
     results = evaluation.EvaluationResults("model", rig, talker.name, options)
-    baseline = _load_talker(args.baseline, args.device) if args.baseline else None
+    baseline = _load_talker(args.baseline, args) if args.baseline else None
     evaluation.measure_test_sets(results, talker, test_sets, baseline, progress=True)
     if args.full or args.facts:
         evaluation.measure_model_stats(results, talker, args.model or DEFAULT_CHECKPOINT)

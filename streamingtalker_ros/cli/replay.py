@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from streamingtalker_ros.audio.constants import NS_PER_S
-from streamingtalker_ros.cli.argument_types import integer
-from streamingtalker_ros.errors import TalkerError, require
+from streamingtalker_ros.cli.argument_types import add_backend_options, integer
+from streamingtalker_ros.errors import TalkerError
 from streamingtalker_ros.model.control_ranges import SEED_RANGE
 from streamingtalker_ros.output_files import check_output_file, check_output_folder, write_text
 from streamingtalker_ros.process import QuietStream, print_result, print_warning
@@ -49,7 +49,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--seed", type=integer(*SEED_RANGE), help="of the noise; the parameter file's if left out"
     )
     parser.add_argument("--model", help="folder of a checkpoint; the parameter file's if left out")
-    parser.add_argument("--device", help="auto, cpu, cuda or cuda:N; the parameter file's if left out")
+    add_backend_options(parser, default=None)
     parser.add_argument(
         "--params", metavar="FILE", help="ROS 2 parameter file; else the package's config/talker.yaml"
     )
@@ -69,7 +69,6 @@ def run(args: argparse.Namespace) -> int:
         args: Parsed command line, with the options of `add_arguments` as attributes.
     """
     values = _parameters(args)
-    require("torch", "the talker")
     from tqdm import tqdm
 
     from streamingtalker_ros.bag import motion, replay, rosbag_io
@@ -147,7 +146,7 @@ def run(args: argparse.Namespace) -> int:
 def _parameters(args: argparse.Namespace) -> parameters.TalkerParameters:
     values = parameters.load(args.params, warn=print_warning)
     values.update(parameters.parse_assignment(text) for text in args.param)
-    options = {name: getattr(args, name) for name in ("seed", "model", "device")}
+    options = {name: getattr(args, name) for name in ("seed", "model", "device", "backend", "precision")}
     values.update({name: value for name, value in options.items() if value is not None})
     return parameters.from_values(values)
 

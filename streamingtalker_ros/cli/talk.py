@@ -88,12 +88,12 @@ def run(args: argparse.Namespace) -> int:
         print_warning,
     )
     values = file.read()
-    # here, since torch loads slowly: an invalid parameter is reported at once, and outside of the supervisor
-    # a signal ends the command at once
-    from streamingtalker_ros.runtime import worker
+    # here, since it takes a while: an invalid parameter is reported at once, and outside of the supervisor a
+    # signal ends the command at once
+    from streamingtalker_ros.runtime.worker import load_talker
 
     start = time.monotonic()
-    talker = worker.load_talker(values)
+    talker = load_talker(values)
     with Supervisor() as supervisor:
         _talk(talker, start, values, file, args, supervisor)
     return supervisor.exit_code
@@ -109,12 +109,14 @@ def _talk(
 ) -> None:
     """Run the node until the command is to stop."""
     from streamingtalker_ros.dds.talker_node import TalkerNode
+    from streamingtalker_ros.runtime.worker import describe_backend
 
     node = TalkerNode(values, args.namespace, args.domain, talker, print_warning)
     worker = node.worker
     try:
         print_line(
-            f"talker ready in {time.monotonic() - start:.1f} s: model {talker.name} on {talker.device}, "
+            f"talker ready in {time.monotonic() - start:.1f} s: model {talker.name} on "
+            f"{describe_backend(talker)}, "
             f"{values.steps or talker.steps} diffusion steps, domain {node.dds_node.domain}; "
             f"subscribes to {node.dds_node.resolve_name(values.audio_topic)}, "
             f"publishes {', '.join(node.topics)}"

@@ -6,7 +6,13 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from streamingtalker_ros.cli.argument_types import integer, number, ros_domain, ros_namespace
+from streamingtalker_ros.cli.argument_types import (
+    add_backend_options,
+    integer,
+    number,
+    ros_domain,
+    ros_namespace,
+)
 from streamingtalker_ros.errors import TalkerError, require
 from streamingtalker_ros.process import print_line, print_warning
 from streamingtalker_ros.supervision import Supervisor
@@ -51,7 +57,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--session-minutes", type=number(1, 1440), help="duration after which a visitor has to connect again"
     )
-    parser.add_argument("--device", default="auto", help="auto, cpu or cuda")
+    add_backend_options(parser)
     parser.add_argument("--model", help="folder of a checkpoint; the one inside the package if left out")
     parser.add_argument(
         "--face",
@@ -76,8 +82,8 @@ def run(args: argparse.Namespace) -> int:
     Raises:
         TalkerError: if an option is out of range, a module is missing or the server cannot start.
     """
-    for module in ("starlette", "uvicorn", "websockets", "torch"):
-        require(module, "the web server" if module != "torch" else "the model")
+    for module in ("starlette", "uvicorn", "websockets"):
+        require(module, "the web server")
     if bool(args.certificate) != bool(args.key):
         raise TalkerError("https needs both --certificate and --key")
     from streamingtalker_ros.streaming import Talker
@@ -92,7 +98,7 @@ def run(args: argparse.Namespace) -> int:
         max_sessions=args.visitors or defaults.max_sessions,
         session_seconds=60 * args.session_minutes if args.session_minutes else defaults.session_seconds,
     )
-    talker = Talker.load(args.model, args.device)
+    talker = Talker.load(args.model, args.device, args.backend, args.precision)
     face = Path(args.face) if args.face else None
     with Supervisor() as supervisor:
         context = WebContext(talker, limits, args.domain, args.namespace, print_warning, face)

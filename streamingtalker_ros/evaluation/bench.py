@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import platform
+import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -18,7 +19,6 @@ import numpy as np
 import numpy.typing as npt
 
 from streamingtalker_ros.audio.constants import SAMPLE_RATE
-from streamingtalker_ros.errors import require
 
 if TYPE_CHECKING:
     from streamingtalker_ros.model.protocol import StreamProtocol, TalkerProtocol
@@ -140,8 +140,8 @@ def timed_calls(owner: object, name: str, times: list[float]) -> Iterator[None]:
 
 
 def _synchronizer() -> Callable[[], None]:
-    torch = require("torch", "the benchmark")
-    return torch.cuda.synchronize if torch.cuda.is_available() else lambda: None
+    torch = sys.modules.get("torch")  # loaded by a talker that runs on it
+    return torch.cuda.synchronize if torch is not None and torch.cuda.is_available() else lambda: None
 
 
 def _stage_functions(talker: Any) -> dict[str, tuple[object, str]]:
@@ -294,6 +294,7 @@ def run_benchmark(
         "machine": machine_info(),
         "model": talker.name,
         "device": str(talker.device),
+        "backend": describe_backend(talker),
         "steps": talker.steps,
         "lookahead_ms": 1e3 * talker.lookahead,
         "budget_ms": runner.budget_ms,
@@ -311,9 +312,22 @@ def run_benchmark(
     return results
 
 
+def describe_backend(talker: TalkerProtocol) -> str:
+    """Describe what computes the frames: library and version, precision, device, threads.
+
+    Args:
+        talker: the talker.
+    """
+    backend = getattr(talker, "backend", None)  # of the blendshape family
+    if backend is not None:
+        return str(backend.description)
+    info = machine_info()
+    return f"torch {info['torch']}, float32, {talker.device}, {info['threads']} thread(s)"
+
+
 def machine_info() -> dict[str, Any]:
-    """Describe the machine: cpu, cores, threads, torch, load, cuda."""
-    torch = require("torch", "the benchmark")
+    """Describe the machine: cpu, cores, threads, load; torch and cuda, None unless torch is loaded."""
+    torch = sys.modules.get("torch")  # loaded by a talker that runs on it
     cpu = platform.processor() or platform.machine()
     try:
         with open("/proc/cpuinfo") as file:
@@ -323,8 +337,8 @@ def machine_info() -> dict[str, Any]:
     return {
         "cpu": cpu,
         "cores": os.cpu_count(),
-        "threads": torch.get_num_threads(),
-        "torch": torch.__version__,
+        "threads": 1 if torch is None else torch.get_num_threads(),
+        "torch": None if torch is None else torch.__version__,
         "load": os.getloadavg()[0] if hasattr(os, "getloadavg") else float("nan"),
-        "cuda": torch.cuda.get_device_name(0) if torch.cuda.is_available() else None,
+        "cuda": torch.cuda.get_device_name(0) if torch is not None and torch.cuda.is_available() else None,
     }

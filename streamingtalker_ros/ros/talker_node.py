@@ -190,9 +190,9 @@ class TalkerNode(LifecycleNode):
     def _configure(self) -> None:
         self._talker_parameters = values = parameters.read(self)
         variant = audio_input.installed_variant()
-        # here, since they import torch and the generated messages
+        # here, since they import the model and the generated messages
         from streamingtalker_ros.ros.face_output import FaceOutput
-        from streamingtalker_ros.runtime.worker import TalkerWorker, load_talker
+        from streamingtalker_ros.runtime.worker import TalkerWorker, describe_backend, load_talker
 
         talker = load_talker(values)
         self._output = FaceOutput(self, values, talker)
@@ -212,7 +212,7 @@ class TalkerNode(LifecycleNode):
             for name, callback in (("reset", self._on_reset), ("interrupt", self._on_interrupt))
         ]
         self.get_logger().info(
-            f"model {talker.name} on {talker.device}, {talker.frame_rate:g} frames per "
+            f"model {talker.name} on {describe_backend(talker)}, {talker.frame_rate:g} frames per "
             f"second, look-ahead {1000 * talker.lookahead:.0f} ms"
         )
 

@@ -21,6 +21,7 @@ from streamingtalker_ros.config_files import describe, parse_yaml, read_yaml_tex
 from streamingtalker_ros.errors import TalkerError
 from streamingtalker_ros.face.expression import parse_expression
 from streamingtalker_ros.messaging.ros_names import is_section_of
+from streamingtalker_ros.model.blendshape.backend import BACKENDS, PRECISIONS
 from streamingtalker_ros.model.control_ranges import (
     GAIN_RANGE,
     GUIDANCE_RANGE,
@@ -83,6 +84,18 @@ class TalkerParameters:
     model: str = _parameter("", "Folder of the checkpoint; empty for the default one inside the package.")
     device: str = _parameter(
         "auto", "Where the diffusion runs: auto (CUDA where it is), cuda, cuda:N or cpu."
+    )
+    backend: str = _parameter(
+        "auto",
+        "What computes the frames: auto (torch on CUDA, else ONNX Runtime if the checkpoint has graphs), "
+        "torch or onnx.",
+        choices=BACKENDS,
+    )
+    precision: str = _parameter(
+        "auto",
+        "Type in which weights are multiplied: auto (int8 where ONNX Runtime computes it exactly), float32 "
+        "or int8.",
+        choices=PRECISIONS,
     )
     frame_id: str = _parameter(
         "head", "frame_id of the published headers: the frame that the face is fixed to."

@@ -44,12 +44,27 @@ def load_talker(parameters: TalkerParameters) -> TalkerProtocol:
     Raises:
         TalkerError: If the model, its style, its number of steps or the device is not available.
     """
-    from streamingtalker_ros.streaming import load_talker  # late: it imports torch
+    from streamingtalker_ros.streaming import load_talker  # late: so that parameters are checked at once
 
-    talker = load_talker(parameters.model or None, device=parameters.device)
+    talker = load_talker(
+        parameters.model or None,
+        device=parameters.device,
+        backend=parameters.backend,
+        precision=parameters.precision,
+    )
     talker.check(parameters.style, parameters.steps)
     talker.warm_up()
     return talker
+
+
+def describe_backend(talker: TalkerProtocol) -> str:
+    """Describe what computes a talker's frames, for a log: library, precision, device, threads.
+
+    Args:
+        talker: A loaded talker.
+    """
+    backend = getattr(talker, "backend", None)  # of the blendshape family
+    return talker.device if backend is None else str(backend.description)
 
 
 class TalkerWorker:
