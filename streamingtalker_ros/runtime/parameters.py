@@ -286,7 +286,8 @@ def load(
     Args:
         path: YAML file, default the package's config/talker.yaml.
         node: Name of the node with its namespace. The sections that name it apply, with wildcards
-            (`ros_names.is_section_of`), in the order of the file: later ones override.
+            (`ros_names.is_section_of`), in the order of the file: later ones override. A section with the
+            bare name, without a slash, applies in any namespace, other than with rclpy.
         warn: Receives a message if all sections are those of other nodes.
 
     Returns:
@@ -315,7 +316,7 @@ def _parse(text: str, path: str | Path, node: str, warn: Callable[[str], object]
             )
         if section is None:
             continue
-        if not is_section_of(name, node):
+        if not is_section_of(name, node) and name != node.rpartition("/")[2]:
             others.append(name)
             continue
         if not isinstance(section, dict) or not isinstance(section.get(_SECTION_KEY), dict):
@@ -339,7 +340,7 @@ def _sections(document: dict[Any, Any], prefix: str, depth: int) -> Iterator[tup
     for key, value in document.items():
         if key == _SECTION_KEY and prefix:
             continue
-        name = f"{prefix}/{str(key).strip('/')}"
+        name = f"{prefix}/{str(key).strip('/')}" if prefix else str(key).rstrip("/")
         nested = cast("dict[Any, Any]", value) if isinstance(value, dict) else {}
         is_namespace = bool(nested) and all(isinstance(each, dict) for each in nested.values())
         yield name, value if _SECTION_KEY in nested or not is_namespace else None

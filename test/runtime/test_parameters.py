@@ -61,7 +61,8 @@ SECTIONS = {
         {"/talker": None, "/robot/talker": 1, "/a/b/talker": None},
     ),
     "the full name": ("/robot/talker: {P: {seed: 1}}", {"/talker": None, "/robot/talker": 1}),
-    "the bare name is that of the root": ("talker: {P: {seed: 1}}", {"/talker": 1, "/robot/talker": None}),
+    "the name in the root namespace": ("/talker: {P: {seed: 1}}", {"/talker": 1, "/robot/talker": None}),
+    "the bare name, other than in rclpy": ("talker: {P: {seed: 1}}", {"/talker": 1, "/robot/talker": 1}),
     "nested": ("robot: {talker: {P: {seed: 1}}}", {"/talker": None, "/robot/talker": 1}),
     "nested wildcard": ("/**: {talker: {P: {seed: 1}}}", {"/talker": 1, "/robot/talker": 1}),
     "the later section wins": ("talker: {P: {seed: 1}}\n/**: {P: {seed: 2}}", {"/talker": 2, "/a/talker": 2}),
@@ -80,11 +81,11 @@ def test_sections_name_the_node_as_in_rclpy(tmp_path: Path, text: str, seeds: di
 
 def test_a_file_that_sets_nothing_for_the_node_is_warned_of(tmp_path: Path) -> None:
     file, warnings = tmp_path / "robot.yaml", list[str]()
-    file.write_text("talker: {ros__parameters: {seed: 1}}\ncamera: {ros__parameters: {fps: 30}}")
+    file.write_text("/talker: {ros__parameters: {seed: 1}}\ncamera: {ros__parameters: {fps: 30}}")
     assert parameters.ParameterFile(file, warn=warnings.append).read().seed == 1 and not warnings
     assert parameters.ParameterFile(file, (), "/robot/talker", warnings.append).read().seed == 0
     assert len(warnings) == 1 and "sets nothing for /robot/talker" in warnings[0]
-    assert "/talker, /camera; name one /** or /robot/talker" in warnings[0]
+    assert "/talker, camera; name one /** or /robot/talker" in warnings[0]
 
 
 def test_aliases_that_stand_for_many_sections_are_rejected_at_once(tmp_path: Path) -> None:
