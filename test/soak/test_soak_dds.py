@@ -291,3 +291,44 @@ def test_faults_in_real_time(tmp_path: Path, voice_path: Any, capsys: pytest.Cap
     warnings = [line for line in output.splitlines() if "warning" in line]
     # each is logged once, until a reset
     assert len(warnings) <= len(set(warnings)) * (1 + len(recoveries.get("talker_reset", ())))
+
+
+RECEIVER = """
+import sys, time
+from streamingtalker_ros.dds.node import DdsNode
+node = DdsNode("receiver", "", int(sys.argv[1]))
+node.create_subscription("audio", sys.argv[2], lambda message: time.sleep(0.05), node.qos(depth=1000))
+node.start()
+print(flush=True)
+sys.stdin.read()
+"""
+
+
+def test_memory_in_transit_is_bounded_in_a_flood_of_messages_of_megabytes(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    domain, sizes = own_domain(), list[float]()
+    receiver = subprocess.Popen(
+        [sys.executable, "-c", RECEIVER, str(domain), STAMPED], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    )
+    sender = DdsNode("sender", "", domain)
+    try:
+        assert receiver.stdout is not None and receiver.stdout.readline()
+        writer = sender.create_publisher("audio", STAMPED, sender.qos(depth=100))
+        assert wait_for(lambda: matched_readers(writer))
+        empty = message_types.message_class(STAMPED)().serialize()
+        data = empty[:-4] + (10**7).to_bytes(4, "little") + bytes(10**7)
+        huge = message_types.serialized_class(STAMPED)(data)
+        before, start, sent = memory(receiver.pid), time.monotonic(), 0
+        while (now := time.monotonic() - start) < max(2.5, SECONDS / 20):
+            if sent < 36 * now:
+                writer.write(huge)
+                sent += 1
+            sizes.append(memory(receiver.pid) or 0.0)
+            time.sleep(0.002)
+        print_measurement(capsys, f"{sent} messages of 10 MB: {max(sizes) - before:.0f} MB at most")
+        assert max(sizes) - before < 350, "64 MB wait in the node, and as much is being read"
+    finally:
+        receiver.kill()
+        receiver.communicate()
+        sender.close()
