@@ -78,10 +78,10 @@ class AudioRecorder:
     ],
 )
 def test_a_wav_becomes_face_motion_through_three_processes_with_the_times_of_its_samples(
-    tmp_path: Path, talker: Any, variant: Any, name: str, rate: int
+    tmp_path: Path, torch_talker: Any, variant: Any, name: str, rate: int
 ) -> None:
     domain = own_domain()
-    checkpoint.save(tmp_path / "model", talker.network)
+    checkpoint.save(tmp_path / "model", torch_talker.network)
     file, stats = write_wav(tmp_path / "voice.wav", 1.2, rate), tmp_path / "stats.json"
     arguments = ["--domain", str(domain), "--param", f"model={tmp_path / 'model'}", "--param", "device=cpu"]
     node = subprocess.Popen(
@@ -125,8 +125,8 @@ def test_a_wav_becomes_face_motion_through_three_processes_with_the_times_of_its
     assert weights.std(axis=0).max() > 0
 
 
-def test_talk_ends_cleanly_on_a_signal_with_its_summary(tmp_path: Path, talker: Any) -> None:
-    checkpoint.save(tmp_path, talker.network)
+def test_talk_ends_cleanly_on_a_signal_with_its_summary(tmp_path: Path, torch_talker: Any) -> None:
+    checkpoint.save(tmp_path, torch_talker.network)
     model = f"model={tmp_path}"
     arguments = ["talk", "--domain", str(own_domain()), "--param", model, "--param", "device=cpu"]
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}

@@ -45,9 +45,9 @@ CONFIGS = {
 
 
 @pytest.fixture(scope="module", params=[*CONFIGS, "shipped"])
-def network(request: pytest.FixtureRequest, talker: Talker) -> TalkerNetwork:
+def network(request: pytest.FixtureRequest, torch_talker: Talker) -> TalkerNetwork:
     if request.param == "shipped":
-        return talker.network
+        return torch_talker.network
     torch.manual_seed(0)
     network = TalkerNetwork(CONFIGS[request.param]).eval().requires_grad_(False)
     for (

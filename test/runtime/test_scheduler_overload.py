@@ -224,12 +224,14 @@ def record_device(step: Callable[..., Any], used: set[str]) -> Callable[..., Any
     return observed
 
 
-def test_the_device_parameter_selects_the_device_of_the_diffusion(talker: Talker, tmp_path: Path) -> None:
+def test_the_device_parameter_selects_the_device_of_the_diffusion(
+    torch_talker: Talker, tmp_path: Path
+) -> None:
     import torch
 
     from streamingtalker_ros.model.blendshape import checkpoint
 
-    checkpoint.save(tmp_path, talker.network)
+    checkpoint.save(tmp_path, torch_talker.network)
     used: set[str] = set()
     loaded = cast(Talker, load_talker(TalkerParameters(model=str(tmp_path), device="cpu")))
     assert loaded.device == "cpu"
@@ -242,14 +244,14 @@ def test_the_device_parameter_selects_the_device_of_the_diffusion(talker: Talker
             load_talker(TalkerParameters(model=str(tmp_path), device="cuda"))
 
 
-def test_with_cuda_the_diffusion_runs_on_cuda(talker: Talker, tmp_path: Path) -> None:
+def test_with_cuda_the_diffusion_runs_on_cuda(torch_talker: Talker, tmp_path: Path) -> None:
     import torch
 
     from streamingtalker_ros.model.blendshape import checkpoint
 
     if not torch.cuda.is_available():
         pytest.skip("this machine has no CUDA device")
-    checkpoint.save(tmp_path, talker.network)
+    checkpoint.save(tmp_path, torch_talker.network)
     for device in ("auto", "cuda"):
         settings = TalkerParameters(model=str(tmp_path), device=device, pacing="none")
         loaded, used, frames = cast(Talker, load_talker(settings)), set(), []
@@ -263,7 +265,7 @@ def test_with_cuda_the_diffusion_runs_on_cuda(talker: Talker, tmp_path: Path) ->
             time.sleep(0.01)
         worker.stop()
         assert loaded.device.startswith("cuda") and used == {"cuda"}
-        reference = weights(offline(talker, floats(voice(1.0))))[5:20]
+        reference = weights(offline(torch_talker, floats(voice(1.0))))[5:20]
         np.testing.assert_allclose(weights(frames)[5:20], reference, atol=1e-3)
 
 

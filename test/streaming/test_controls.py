@@ -27,6 +27,7 @@ from streamingtalker_ros.streaming.controls import (
     ControlSmoother,
 )
 from streamingtalker_ros.streaming.voice_gate import MOUTH_MASK
+from support.backends import VARIANTS, make_talker
 from support.scheduler_harness import SchedulerHarness, floats, offline, small_talker, voice
 
 SMILE = {"mouthSmileLeft": 0.4, "mouthSmileRight": 0.4}
@@ -56,13 +57,13 @@ SETS = {
 }
 
 
-@pytest.fixture(scope="module")
-def small() -> Talker:
-    """A small talker of two styles with random weights, large enough that it moves."""
+@pytest.fixture(scope="module", params=VARIANTS, ids=str)
+def small(request: pytest.FixtureRequest) -> Talker:
+    """A small talker of two styles with random weights, large enough that it moves, on each backend."""
     torch.manual_seed(0)
     network = TalkerNetwork(CONFIG)
     network.codec.motion_mean += 0.2
-    return Talker(network, "cpu")
+    return make_talker(network, request.param)
 
 
 def run(stream: Stream, pieces: Iterable[np.ndarray]) -> list[BlendshapeFrame]:
@@ -220,9 +221,9 @@ def test_guidance_of_one_stream_changes_no_other_and_costs_nothing_when_off(
     for piece in np.split(speech, 20):
         frames += small.accept([guided, plain], [piece, piece])[1]
     np.testing.assert_allclose(motion(frames + plain.finish()), expected, atol=1e-4)
-    fused = small.torch_backend.fused
-    calls, predictor = [], fused.predictor
-    monkeypatch.setattr(fused, "predictor", lambda *values: calls.append(1) or predictor(*values))
+    calls, (owner, name) = [], small.backend.stages(4)["predictor"]
+    predict = getattr(owner, name)
+    monkeypatch.setattr(owner, name, lambda *values: calls.append(1) or predict(*values))
     count = len(small.open_stream(1).accept(speech[:16000]))
     assert len(calls) == count > 10
     small.open_stream(1, guidance=2.0).accept(speech[:16000])

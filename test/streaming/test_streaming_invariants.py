@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Laws of streaming, on the shipped model and a real voice: exact, causal, resettable, bounded."""
+"""Laws of streaming, of the shipped model on each backend: exact, causal, resettable, bounded."""
 
 from __future__ import annotations
 
@@ -17,6 +17,13 @@ from streamingtalker_ros.face.default_head.stored import default_rig
 from streamingtalker_ros.model.blendshape import checkpoint
 from streamingtalker_ros.model.protocol import BlendshapeFrame
 from streamingtalker_ros.streaming.talker import DEFAULT_CHECKPOINT
+from support.backends import VARIANTS, Variant
+
+
+@pytest.fixture(scope="module", params=VARIANTS, ids=str)
+def talker(request: pytest.FixtureRequest, variant_talkers: dict[Variant, Talker]) -> Talker:
+    """The default model on each backend."""
+    return variant_talkers[request.param]
 
 
 def split_randomly(
@@ -236,10 +243,10 @@ def test_a_dropped_stream_frees_its_row(talker: Talker, speech: npt.NDArray[np.f
 
 
 def test_static_buffers_of_cuda_graphs_change_no_frame(
-    talker: Talker, speech: npt.NDArray[np.float32]
+    torch_talker: Talker, speech: npt.NDArray[np.float32]
 ) -> None:
     """The static buffers of CUDA graphs on the CPU: streams join and leave, other steps, guidance, growth."""
-    graphed = Talker(talker.network, "cpu", use_cuda_graph=True)
+    graphed = Talker(torch_talker.network, "cpu", use_cuda_graph=True)
 
     def run_scenario(model: Talker) -> list[list[BlendshapeFrame]]:
         a, b, c = model.open_stream(seed=1), model.open_stream(seed=2, steps=2), None
@@ -252,16 +259,16 @@ def test_static_buffers_of_cuda_graphs_change_no_frame(
         return [*frames, a.accept(speech[:8000])]
 
     count = 0
-    for mine, theirs in zip(run_scenario(graphed), run_scenario(talker), strict=True):
+    for mine, theirs in zip(run_scenario(graphed), run_scenario(torch_talker), strict=True):
         assert_equal(mine, theirs, tolerance=1e-6)
         count += len(mine)
     assert count > 150 and graphed.torch_backend.num_graphs > 5
 
 
 @pytest.mark.gpu
-def test_cuda_graphs_change_no_frame(talker: Talker, speech: npt.NDArray[np.float32]) -> None:
+def test_cuda_graphs_change_no_frame(torch_talker: Talker, speech: npt.NDArray[np.float32]) -> None:
     plain, graph = (
-        Talker(copy.deepcopy(talker.network), "cuda", use_cuda_graph=record) for record in (False, True)
+        Talker(copy.deepcopy(torch_talker.network), "cuda", use_cuda_graph=record) for record in (False, True)
     )
     assert_equal(run(graph.open_stream(), [speech]), run(plain.open_stream(), [speech]), tolerance=1e-4)
 

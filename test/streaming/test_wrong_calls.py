@@ -14,11 +14,14 @@ import numpy as np
 import pytest
 import torch
 
-from streamingtalker_ros import Talker, TalkerError
+from streamingtalker_ros import TalkerError
 from streamingtalker_ros.model.blendshape.config import TalkerConfig
 from streamingtalker_ros.model.blendshape.network import TalkerNetwork
+from streamingtalker_ros.model.blendshape.numpy_features import HopFeatures
 from streamingtalker_ros.model.devices import choose_device
 from streamingtalker_ros.model.vertex.streaming import VertexTalker
+from support.backends import VARIANTS
+from support.backends import make_talker as make_blendshape_talker
 from support.tiny_vertex_talker import tiny_vertex_talker
 
 CONFIG = TalkerConfig(
@@ -35,14 +38,25 @@ CONFIG = TalkerConfig(
 SECOND = np.random.default_rng(0).normal(0.0, 0.1, 16000).astype(np.float32)
 
 
-def make_talker(family: str) -> Any:
+KINDS = {**{str(variant): variant for variant in VARIANTS}, "vertex": None}
+"""Name -> backend of a blendshape talker; None for a vertex talker."""
+
+
+def make_talker(kind: str) -> Any:
     torch.manual_seed(0)
-    if family == "vertex":
-        return tiny_vertex_talker(4)
-    return Talker(TalkerNetwork(CONFIG), "cpu")
+    variant = KINDS[kind]
+    return (
+        tiny_vertex_talker(4) if variant is None else make_blendshape_talker(TalkerNetwork(CONFIG), variant)
+    )
 
 
-@pytest.fixture(scope="module", params=["blendshape", "vertex"])
+def kind_of(talker: Any) -> str:
+    if talker.family == "vertex":
+        return "vertex"
+    return f"{talker.backend.name}-{talker.backend.precision}"
+
+
+@pytest.fixture(scope="module", params=KINDS)
 def talker(request: pytest.FixtureRequest) -> Any:
     return make_talker(request.param)
 
@@ -128,8 +142,9 @@ def test_a_stream_with_a_wrong_option_is_rejected_with_one_sentence(
     assert "\n" not in str(caught.value) and len(str(caught.value)) < 400
 
 
-def test_ten_thousand_failed_openings_take_no_row_of_the_pool() -> None:
-    talker = make_talker("blendshape")
+@pytest.mark.parametrize("kind", ["torch-float32", "onnx-int8"])
+def test_ten_thousand_failed_openings_take_no_row_of_the_pool(kind: str) -> None:
+    talker = make_talker(kind)
     stream = talker.open_stream()
     expected = talker.open_stream(seed=5).accept(SECOND)
     gc.collect()
@@ -143,15 +158,17 @@ def test_ten_thousand_failed_openings_take_no_row_of_the_pool() -> None:
     del stream
 
 
-def test_a_stream_that_runs_out_of_memory_takes_no_row(monkeypatch: pytest.MonkeyPatch) -> None:
-    talker = make_talker("blendshape")
+@pytest.mark.parametrize("kind", ["torch-float32", "onnx-int8"])
+def test_a_stream_that_runs_out_of_memory_takes_no_row(monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
+    talker = make_talker(kind)
     first = talker.open_stream(guidance=2.0)  # the pool is full: the next stream lets it grow
     sizes = [shape for _, shape in talker.backend.state_layout()]
 
     def exhausted(*_args: Any) -> Any:
         raise MemoryError
 
-    for target, name in ((talker.network.encoder, "init_state"), (talker, "open_uncond")):
+    owner = talker.network.encoder if kind == "torch-float32" else HopFeatures
+    for target, name in ((owner, "init_state"), (talker, "open_uncond")):
         with monkeypatch.context() as patch:
             patch.setattr(target, name, exhausted)
             for _ in range(20):
@@ -173,7 +190,7 @@ def wrong_batches(talker: Any) -> Iterator[tuple[str, Any, Any, Any]]:
     finished = talker.open_stream(seed=3)
     finished.accept(SECOND[:2000])
     finished.finish()
-    other = make_talker(talker.family).open_stream()
+    other = make_talker(kind_of(talker)).open_stream()
     pair = [SECOND, SECOND]
     yield "a chunk is missing", good, pair[:1], good
     yield "a stream is missing", good[:1], pair, good
@@ -254,8 +271,8 @@ def test_an_option_that_cannot_be_set_stays_as_it_was(talker: Any, name: str, va
 def test_after_a_failure_of_the_model_a_stream_accepts_audio_once_it_is_reset(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    for family in ("blendshape", "vertex"):
-        talker = make_talker(family)
+    for kind in KINDS:
+        talker = make_talker(kind)
         stream, other = talker.open_stream(seed=1), talker.open_stream(seed=2)
         expected = stream.accept(SECOND)
         stream.reset()
@@ -264,10 +281,12 @@ def test_after_a_failure_of_the_model_a_stream_accepts_audio_once_it_is_reset(
             raise RuntimeError("out of memory")
 
         with monkeypatch.context() as patch:
-            if family == "blendshape":
+            if kind == "vertex":
+                patch.setattr(talker, "generate_chunk", failing)
+            elif kind == "torch-float32":
                 patch.setattr(talker.torch_backend.fused, "generate_frame", failing)
             else:
-                patch.setattr(talker, "generate_chunk", failing)
+                patch.setattr(talker.backend, "run_sampler", failing)
             with pytest.raises(RuntimeError):
                 stream.accept(SECOND)
         with pytest.raises(TalkerError, match="reset"):
@@ -358,8 +377,13 @@ def test_a_wrong_limit_of_a_vertex_talker_is_one_sentence(limits: dict[str, Any]
 
 
 def test_many_numbers_of_steps_keep_memory_bounded(talker: Any) -> None:
-    owner = talker.torch_backend if talker.family == "blendshape" else talker
-    kept = {steps: owner.sampler(steps) for steps in range(1, 40)}
-    assert owner.sampler(39) is kept[39]
-    alive = sum(owner.sampler(steps) is kept[steps] for steps in (39, 38, 37, 1))
+    if talker.family == "vertex":
+        get = talker.sampler
+    elif talker.backend.name == "torch":
+        get = talker.torch_backend.sampler
+    else:
+        get = talker.backend.get_tables
+    kept = {steps: get(steps) for steps in range(1, 40)}
+    assert get(39) is kept[39]
+    alive = sum(get(steps) is kept[steps] for steps in (39, 38, 37, 1))
     assert alive == 3  # the first was dropped

@@ -263,7 +263,7 @@ class OnnxBackend:
 
     def prepare_steps(self, steps: int) -> None:
         """Compute the tables of a number of steps."""
-        self._get_tables(steps)
+        self.get_tables(steps)
 
     def encode_hops(self, rows: Sequence[int], hops: FloatArray) -> tuple[FloatArray, FloatArray]:
         """Encode one hop of audio of each of B voices; see `FrameBackend.encode_hops`.
@@ -469,14 +469,21 @@ class OnnxBackend:
         graph = self._samplers.get(key)
         if graph is None:
             dimensions = {"B": batch, "R": conditions, "S": steps}
-            graph = BoundGraph(self._sessions["sampler"], dimensions, self._get_tables(steps))
+            graph = BoundGraph(self._sessions["sampler"], dimensions, self.get_tables(steps))
             graph.arrays["source"][:] = np.arange(conditions) % batch
             graph.arrays["mix"][:] = np.eye(batch, conditions)
             _keep(self._samplers, key, graph)
         return graph
 
-    def _get_tables(self, steps: int) -> dict[str, np.ndarray]:
-        """What depends on the number of steps alone: coefficients, and shifts by the diffusion times."""
+    def get_tables(self, steps: int) -> dict[str, np.ndarray]:
+        """Return what depends on the number of steps alone: coefficients, and shifts by the diffusion times.
+
+        Args:
+            steps: Number of DDIM steps.
+
+        Returns:
+            Inputs of the sampler's graph by name; those of the last `MAX_SAMPLERS` numbers are kept.
+        """
         tables = self._tables.get(steps)
         if tables is None:
             config = self.config
