@@ -7,6 +7,7 @@ system.
 
 from __future__ import annotations
 
+import functools
 import gzip
 import hashlib
 from dataclasses import dataclass
@@ -53,8 +54,9 @@ class StaticAsset:
     etag: str
 
     @classmethod
+    @functools.lru_cache(maxsize=16)
     def compress(cls, body: bytes, media_type: str) -> StaticAsset:
-        """An asset of these bytes.
+        """An asset of these bytes, which further servers of this process share.
 
         Args:
             body: Content of the file.

@@ -252,9 +252,17 @@ def test_the_metadata_of_a_bag_may_lie_about_its_times(tmp_path: Path, talker: A
         np.testing.assert_array_equal(result.motion.stamps, expected.motion.stamps)
 
 
-@pytest.mark.parametrize("storage", ["folder", "file"])
-@pytest.mark.parametrize("name", [STAMPED, BARE])
-@pytest.mark.parametrize("hours", [-400_000.0, 30.0, 500_000.0])
+@pytest.mark.parametrize(
+    ("name", "storage", "hours"),
+    [
+        (STAMPED, "folder", -400_000.0),
+        (BARE, "file", -400_000.0),
+        (STAMPED, "file", 30.0),
+        (BARE, "folder", 30.0),
+        (STAMPED, "folder", 500_000.0),
+        (BARE, "file", 500_000.0),
+    ],
+)
 def test_a_message_at_a_time_of_another_year_is_left_out_with_one_warning(
     tmp_path: Path, talker: Any, storage: str, name: str, hours: float
 ) -> None:

@@ -24,13 +24,18 @@ SLOW_VOICES = {"awb": 1.25, "rms": 1.25}
 Spoken = list[tuple[Utterance, npt.NDArray[np.float32], npt.NDArray[np.floating]]]
 
 
+@pytest.fixture(scope="module")
+def utterances() -> list[Utterance]:
+    return synthesize_utterances(VOICES, 12, SLOW_VOICES)
+
+
 @pytest.fixture(
     scope="module", params=(dominance.synthesize_lips, residual.synthesize_lips), ids=("rules", "residual")
 )
-def speech(request: pytest.FixtureRequest) -> Spoken:
+def speech(request: pytest.FixtureRequest, utterances: list[Utterance]) -> Spoken:
     """Twelve sentences in each voice with their lips, by rules or corrected, and the lip gap in metres."""
     rig, spoken = default_rig(), []
-    for utterance in synthesize_utterances(VOICES, 12, SLOW_VOICES):
+    for utterance in utterances:
         weights = request.param(utterance.phones, frame_count(utterance), utterance.pcm)
         spoken.append((utterance, weights, rig.lip_gap(weights)))
     return spoken
