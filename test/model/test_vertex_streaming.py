@@ -243,14 +243,26 @@ def test_the_number_of_steps_is_chosen_per_stream(network: VertexNetwork) -> Non
         model.open_stream(steps=1001)
 
 
-def test_the_audio_level_hardly_changes_the_motion(network: VertexNetwork) -> None:
+def test_the_audio_level_hardly_changes_the_motion(
+    network: VertexNetwork, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The running normalisation removes the level, except for the assumed second of speech at the
     beginning."""
     model = VertexTalker(network, chunk_frames=5, window=0.8)
     pcm = np.tile(synthetic_speech(2.0), 3)
+    levels: list[float] = []  # of the windows that HuBERT receives, some of which hide their level
+    encode = hubert.encode
+
+    def record_level(audio_model: torch.nn.Module, audio: torch.Tensor) -> torch.Tensor:
+        levels.append(float(audio.std()))
+        return encode(audio_model, audio)
+
+    monkeypatch.setattr(hubert, "encode", record_level)
     soft, loud = (run(model.open_stream(), level * pcm)[-30:] for level in (0.5, 2.0))
     moved = run(model.open_stream(), np.tile(synthetic_speech(2.0, seed=6), 3))[-30:]
     assert np.abs(soft - loud).mean() < 0.5 * np.abs(soft - moved).mean()
+    count = len(levels) // 3
+    np.testing.assert_allclose(levels[count - 5 : count], levels[2 * count - 5 : 2 * count], rtol=0.3)
 
 
 def test_normalizer_counts_each_accepted_sample_once(model: VertexTalker) -> None:
