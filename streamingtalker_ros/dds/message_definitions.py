@@ -1,11 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Message definitions that no standard typestore holds, as text: {type name: definition}.
+"""Message definitions as text: {type name: definition}. A standard typestore holds none but those of `NODES`.
 
 `VARIANTS` maps each audio variant to its `audio_common_msgs`. Two packages share that name and differ in
 every type: the one of ros-drivers (github.com/ros-drivers/audio_common, branch ros2; BSD licence) and the one
 of github.com/mgonzs13/audio_common (MIT licence). `COMMON` holds std_srvs/Trigger
 (github.com/ros2/common_interfaces, Apache-2.0) as its two halves, and of hri_msgs
-(github.com/ros4hri/hri_msgs, BSD licence) the action units, without their constants.
+(github.com/ros4hri/hri_msgs, BSD licence) the action units, without their constants. `NODES` holds the
+standard types that every node uses, so that it starts without the typestore's hundreds of others.
 """
 
 ROS_DRIVERS = {
@@ -43,6 +44,37 @@ COMMON = {
         "std_msgs/Header header\n"
         "float32[] intensity\n"  # 99, indexed by the units' codes
         "float32[] confidence\n"
+    ),
+}
+
+NODES = {
+    "builtin_interfaces/msg/Time": "int32 sec\nuint32 nanosec\n",
+    "std_msgs/msg/Header": "builtin_interfaces/Time stamp\nstring frame_id\n",
+    "geometry_msgs/msg/Quaternion": "float64 x 0\nfloat64 y 0\nfloat64 z 0\nfloat64 w 1\n",
+    "diagnostic_msgs/msg/KeyValue": "string key\nstring value\n",
+    "diagnostic_msgs/msg/DiagnosticStatus": (
+        "byte OK=0\n"
+        "byte WARN=1\n"
+        "byte ERROR=2\n"
+        "byte STALE=3\n"
+        "byte level\n"
+        "string name\n"
+        "string message\n"
+        "string hardware_id\n"
+        "diagnostic_msgs/KeyValue[] values\n"
+    ),
+    "diagnostic_msgs/msg/DiagnosticArray": (
+        "std_msgs/Header header\ndiagnostic_msgs/DiagnosticStatus[] status\n"
+    ),
+    "rmw_dds_common/msg/Gid": "uint8[16] data\n",  # char in the definition, which ROS hashes as uint8
+    "rmw_dds_common/msg/NodeEntitiesInfo": (
+        "string<=256 node_namespace\n"
+        "string<=256 node_name\n"
+        "rmw_dds_common/Gid[] reader_gid_seq\n"
+        "rmw_dds_common/Gid[] writer_gid_seq\n"
+    ),
+    "rmw_dds_common/msg/ParticipantEntitiesInfo": (
+        "rmw_dds_common/Gid gid\nrmw_dds_common/NodeEntitiesInfo[] node_entities_info_seq\n"
     ),
 }
 

@@ -35,17 +35,40 @@ def typestore(variant: Variant = "ros-drivers") -> Any:
     Args:
         variant: Variant of audio_common_msgs; each call with the same one returns the same store.
     """
+    return _create_store("ROS2_JAZZY", variant)
+
+
+@cache
+def _node_store(variant: Variant) -> Any:
+    """Return a store of the types that every node uses, a tenth of a second faster than `typestore`."""
+    return _create_store("EMPTY", variant)
+
+
+def _store_of(type_name: str, variant: Variant) -> Any:
+    store = _node_store(variant)
+    return store if type_name in store.fielddefs else typestore(variant)
+
+
+def _create_store(name: str, variant: Variant) -> Any:
+    """Return a typestore of rosbags, extended by this package's definitions."""
     typesys = require("rosbags.typesys", "reading message definitions", "dds")
-    store = typesys.get_typestore(typesys.Stores.ROS2_JAZZY)
+    store = typesys.get_typestore(typesys.Stores[name])
     files = {name: resources.find("msg", f"{name}.msg") for name in message_definitions.PACKAGE_MESSAGES}
     texts = {
         f"streamingtalker_ros/msg/{name}": file.read_text(encoding="utf-8") for name, file in files.items()
     }
-    definitions = {**texts, **message_definitions.COMMON, **message_definitions.VARIANTS[variant]}
+    definitions = {
+        **message_definitions.NODES,
+        **texts,
+        **message_definitions.COMMON,
+        **message_definitions.VARIANTS[variant],
+    }
     types: dict[str, Any] = {}
-    for name, text in definitions.items():
+    for type_name, text in definitions.items():
+        if type_name in store.fielddefs and type_name in message_definitions.NODES:
+            continue
         # the parser supports messages only and places a service's halves under srv/msg/
-        parsed = typesys.get_types_from_msg(text, name)
+        parsed = typesys.get_types_from_msg(text, type_name)
         types.update({found.replace("/srv/msg/", "/srv/"): fields for found, fields in parsed.items()})
     store.register(types)
     nodetype = require("rosbags.interfaces", "reading message definitions", "dds").Nodetype
@@ -61,7 +84,7 @@ def type_hash(type_name: str, variant: Variant = "ros-drivers") -> str:
         type_name: Name of the type, such as "std_msgs/msg/Header".
         variant: Variant of audio_common_msgs whose definitions are used, "ros-drivers" or "mgonzs13".
     """
-    return typestore(variant).hash_rihs01(type_name)
+    return _store_of(type_name, variant).hash_rihs01(type_name)
 
 
 def dds_typename(type_name: str) -> str:
@@ -133,7 +156,7 @@ def _create_class(type_name: str, variant: Variant) -> MessageClass:
 def _fields(type_name: str, variant: Variant) -> list[_Field]:
     return [
         (field, *_annotation(description, variant))
-        for field, description in typestore(variant).fielddefs[type_name][1]
+        for field, description in _store_of(type_name, variant).fielddefs[type_name][1]
     ]
 
 

@@ -4,6 +4,8 @@
 from __future__ import annotations
 
 import dataclasses
+import subprocess
+import sys
 import zlib
 from pathlib import Path
 from typing import Any
@@ -89,6 +91,31 @@ def test_bytes_equal_those_of_rosbags(name: str, variant: Any) -> None:
         mine = bytes(actual.serialize())
         assert mine[: len(wire)] == wire and not any(mine[len(wire) :])  # Cyclone pads the end to four bytes
         assert message_class.deserialize(wire) == message_class.deserialize(mine)
+
+
+@pytest.mark.parametrize("name", message_definitions.NODES)
+def test_the_types_of_nodes_are_those_of_the_standard_typestore(name: str) -> None:
+    typesys = pytest.importorskip("rosbags.typesys")
+    parsed = typesys.get_types_from_msg(message_definitions.NODES[name], name)
+    standard = typesys.get_typestore(typesys.Stores.ROS2_JAZZY)
+    char, uint8 = ("('char', 0)", "('uint8', 0)")  # of rmw_dds_common/Gid, which ROS hashes as uint8
+    assert str(parsed[name]) == str(standard.fielddefs[name]).replace(char, uint8)
+    assert message_types.type_hash(name) == message_types.typestore().hash_rihs01(name)
+
+
+def test_a_talkers_types_are_created_without_the_standard_typestore() -> None:
+    names = [*message_definitions.NODES, *PACKAGE_TYPES, *message_definitions.ROS_DRIVERS]
+    code = (
+        "import sys\n"
+        "from streamingtalker_ros.dds import message_types\n"
+        f"for name in {names!r}:\n"
+        "    message_types.message_class(name), message_types.type_hash(name)\n"
+        "message_types.message_class('audio_common_msgs/msg/AudioStamped', 'mgonzs13')\n"
+        "message_types.service_class('std_srvs/srv/Trigger_Request')\n"
+        "print(*[name for name in sys.modules if name.startswith('rosbags.typesys.stores.ros')])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0 and not done.stdout.strip(), done.stdout + done.stderr
 
 
 @pytest.mark.parametrize("frame_id", ["", "head", "robot/head", "café", "a_frame"])
