@@ -128,13 +128,13 @@ class InterruptedCodecStage:
 
 
 def test_an_interrupted_codec_run_resumes_bit_for_bit(clips: list[SpeechClip], tmp_path: Path) -> None:
-    straight, trainer, stage = _codec_run(clips, tmp_path / "a", 40)
+    straight, trainer, stage = _codec_run(clips, tmp_path / "a", 20)
     trainer.run(stage)
-    _, trainer, stage = _codec_run(clips, tmp_path / "b", 40)
+    _, trainer, stage = _codec_run(clips, tmp_path / "b", 20)
     with pytest.raises(KeyboardInterrupt):
-        trainer.run(InterruptedCodecStage(stage, at=35))  # five steps after a save
-    resumed, trainer, stage = _codec_run(clips, tmp_path / "b", 40)
-    assert trainer.step == 30
+        trainer.run(InterruptedCodecStage(stage, at=18))  # three steps after a save
+    resumed, trainer, stage = _codec_run(clips, tmp_path / "b", 20)
+    assert trainer.step == 15
     trainer.run(stage)
     parameters = dict(resumed.codec.named_parameters())
     for name, tensor in straight.codec.named_parameters():

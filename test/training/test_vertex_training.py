@@ -186,7 +186,7 @@ class InterruptedRunError(Exception):
 def test_an_interrupted_run_resumes_bit_for_bit(
     stage: str, data: Data, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    short = {"steps": 14, "save_every": 5, "mixed_precision": True}
+    short = {"steps": 7, "save_every": 3, "mixed_precision": True}
     recipe = _recipe(tmp_path, "biwi", learning={"finetune_decoder": True}, codec=short, generator=short)
     where = ("biwi", data["biwi"])
     train = stages.train_codec if stage == "codec" else stages.train_generator
@@ -198,7 +198,7 @@ def test_an_interrupted_run_resumes_bit_for_bit(
     call = stage_type.__call__
 
     def interrupted(self: Any, step: int, rng: Any) -> Any:
-        if step == 8:
+        if step == 5:
             raise InterruptedRunError
         return call(self, step, rng)
 
