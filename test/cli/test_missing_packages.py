@@ -96,9 +96,11 @@ def test_a_missing_package_is_reported_with_its_extra(
 
 
 def test_without_torch_the_install_command_is_shown(folder: Path) -> None:
-    done = run_without("torch", folder, "animate", "voice.flac", "--out", "a.csv")
-    assert done.returncode == 2 and done.stderr.count("\n") == 1
-    assert "pip install torch" in done.stderr and "CPU or CUDA" in done.stderr
+    for options in (("--backend", "torch"), ("--device", "cuda"), ("--model", "vertex")):
+        done = run_without("torch", folder, "animate", "voice.flac", "--out", "a.npz", *options)
+        assert done.returncode == 2 and done.stderr.count("\n") == 1
+        assert "needs torch" in done.stderr and "pip install torch" in done.stderr, done.stderr
+        assert "CPU or CUDA" in done.stderr
 
 
 @pytest.mark.parametrize("kind", ["csv", "npz"])
