@@ -27,20 +27,25 @@ def weights_size(folder: str | os.PathLike[str]) -> dict[str, float]:
     return {"megabytes": path.stat().st_size / 1e6 if path.is_file() else float("nan")}
 
 
-def codebook_usage(talker: Talker, clips: Sequence[Clip]) -> dict[str, float]:
+def codebook_usage(
+    talker: Talker, clips: Sequence[Clip], folder: str | os.PathLike[str]
+) -> dict[str, float]:
     """Measure how a blendshape talker's codec uses its codebook on the motion of clips.
 
     Args:
         talker: a blendshape talker.
         clips: clips with motion.
+        folder: folder of its checkpoint, whose network is loaded where the talker does not run on torch.
 
     Returns:
         codes (size of the codebook), codes_used, perplexity.
     """
-    torch = require("torch", "the model")
+    torch = require("torch", "measuring the use of the codebook")
+    from streamingtalker_ros.model.blendshape import checkpoint
     from streamingtalker_ros.model.codebook import codebook_perplexity
 
-    codec, used = talker.network.codec, []
+    network = talker.network if talker.backend.name == "torch" else checkpoint.load(Path(folder))
+    codec, used = network.codec, []
     with torch.inference_mode():
         for clip in clips[:: max(1, len(clips) // MAX_CODEBOOK_CLIPS)][:MAX_CODEBOOK_CLIPS]:
             motion = np.concatenate((clip.weights, clip.head), 1).astype(np.float32)

@@ -326,6 +326,6 @@ def measure_model_stats(results: EvaluationResults, talker: Talker, folder: str 
     clips = [clip for test_set in results.test_sets for clip in test_set.clips]
     results.model_stats = {
         **model_stats.weights_size(folder),
-        **model_stats.codebook_usage(talker, clips),
+        **model_stats.codebook_usage(talker, clips, folder),
         **model_stats.frame_cost(talker),
     }
