@@ -35,7 +35,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """
     parser.description = (
         "Subscribes to the ROS 2 topic `audio` (audio_common_msgs of ros-drivers or of mgonzs13) and "
-        "publishes `face_motion` (of a vertex checkpoint: `face_vertices`), `face_model` and `/diagnostics`, "
+        "publishes `face_motion` and `visemes` (of a vertex checkpoint: `face_vertices`), `face_model` and "
+        "`/diagnostics`, "
         "without a ROS installation. `streamingtalker play FILE` in another terminal sends it audio. Ctrl-C "
         "ends it with a summary. The domain is that of ROS_DOMAIN_ID; CYCLONEDDS_URI and "
         "ROS_AUTOMATIC_DISCOVERY_RANGE are honoured."
@@ -52,6 +53,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         help="set one parameter, such as device=cpu or idle=false; may be repeated",
+    )
+    parser.add_argument(
+        "--output",
+        metavar="URL",
+        action="append",
+        default=[],
+        help="send the face's motion live to livelink://HOST (Unreal), vmc://HOST (VTuber programs) or "
+        "osc://HOST, instead of the parameter outputs; may be repeated",
     )
     parser.add_argument("--domain", type=ros_domain, help="ROS domain, instead of ROS_DOMAIN_ID")
     parser.add_argument(
@@ -81,9 +90,12 @@ def run(args: argparse.Namespace) -> int:
         return _list_parameters()
     if args.stats:
         check_output_file(args.stats, option="--stats", inputs=[args.params])
+    assignments = [parameters.parse_assignment(text) for text in args.param]
+    if args.output:
+        assignments.append(("outputs", tuple(args.output)))
     file = parameters.ParameterFile(
         args.params,
-        [parameters.parse_assignment(text) for text in args.param],
+        assignments,
         ros_names.full_name(args.namespace, parameters.NODE_NAME),
         print_warning,
     )
@@ -123,6 +135,7 @@ def _talk(
         )
         _wait(worker, args, file, supervisor)
         worker.stop()
+        node.outputs.close()
         if args.stats:
             statistics = {
                 "model": talker.name,
@@ -130,11 +143,14 @@ def _talk(
                 "device": talker.device,
                 "frame_rate": talker.frame_rate,
                 **worker.statistics(),
+                "outputs": node.outputs.statistics(),
             }
             print_line(worker.summary())
             write_text(args.stats, json.dumps(statistics, indent=1))
         else:
             print_line(worker.summary())
+        for line in node.outputs.summary():
+            print_line(line)
     finally:
         node.close()
 

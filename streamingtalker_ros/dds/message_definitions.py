@@ -79,4 +79,4 @@ NODES = {
 }
 
 VARIANTS = {"ros-drivers": ROS_DRIVERS, "mgonzs13": MGONZS13}
-PACKAGE_MESSAGES = ("FaceMotion", "FaceVertices", "FaceModel")
+PACKAGE_MESSAGES = ("FaceMotion", "FaceVertices", "FaceModel", "Visemes")

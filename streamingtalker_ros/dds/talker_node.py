@@ -2,8 +2,9 @@
 """The talker node without ROS: audio in, the motion of a face out, on the topics of the ROS 2 node.
 
 It subscribes to `audio` (either variant of audio_common_msgs, found by the types of the publishers) and
-`audio_info`; it publishes `face_motion` or `face_vertices`, by the family of the talker, `face_model` and
-`/diagnostics`; it serves `~/reset` and `~/interrupt`.
+`audio_info`; it publishes `face_motion` and `visemes`, or `face_vertices`, by the family of the talker,
+`face_model` and `/diagnostics`; it sends the motion to the live outputs of the parameter `outputs`; it serves
+`~/reset` and `~/interrupt`.
 """
 
 from __future__ import annotations
@@ -14,13 +15,19 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from streamingtalker_ros.dds import message_types
-from streamingtalker_ros.dds.node import DdsNode, DiscoveredPublisher, Subscription
+from streamingtalker_ros.dds.node import DdsNode, DiscoveredPublisher, Subscription, matched_readers
 from streamingtalker_ros.face.default_head.stored import default_rig
 from streamingtalker_ros.messaging import audio_common, face_message_builder
 from streamingtalker_ros.messaging.audio_receiver import AudioReceiver
 from streamingtalker_ros.messaging.diagnostics import DiagnosticsReporter
-from streamingtalker_ros.messaging.face_message_builder import MODEL_TOPIC, TOPIC_TYPES, VERTICES_TOPIC
+from streamingtalker_ros.messaging.face_message_builder import (
+    MODEL_TOPIC,
+    TOPIC_TYPES,
+    VERTICES_TOPIC,
+    VISEMES_TOPIC,
+)
 from streamingtalker_ros.model.protocol import TalkerProtocol
+from streamingtalker_ros.outputs import OutputGroup
 from streamingtalker_ros.process import LOGGER_NAME, never_raising
 from streamingtalker_ros.runtime.frames import PublishedFrame
 from streamingtalker_ros.runtime.parameters import NODE_NAME, TalkerParameters
@@ -55,6 +62,7 @@ class TalkerNode:
         self.parameters = parameters
         self._warn = never_raising(warn or logging.getLogger(LOGGER_NAME).warning)
         talker = talker or load_talker(parameters)
+        self.outputs = OutputGroup.of_talker(parameters.outputs, talker, self._warn)
         self.dds_node = DdsNode(NODE_NAME, namespace, domain, self._warn)
         self.worker = TalkerWorker(talker, parameters, self._publish, self._warn)
         self._audio_receiver = AudioReceiver(
@@ -80,6 +88,11 @@ class TalkerNode:
             topic: self.dds_node.create_publisher(topic, TOPIC_TYPES[topic], self._frame_qos(topic))
             for topic in self._builder.topics
         }
+        self._visemes_writer = (
+            self.dds_node.create_publisher(VISEMES_TOPIC, TOPIC_TYPES[VISEMES_TOPIC], self.dds_node.qos())
+            if self._builder.has_visemes
+            else None
+        )
         # keep a reference to the writer: a latched message exists as long as its writer
         self._model_writer = self.dds_node.create_publisher(
             MODEL_TOPIC, TOPIC_TYPES[MODEL_TOPIC], self.dds_node.qos(depth=1, latched=True)
@@ -93,6 +106,7 @@ class TalkerNode:
         self.dds_node.watch_node_names()
         self.dds_node.on_publisher_discovered(self._on_publisher_discovered)
         self.dds_node.create_timer(_DIAGNOSTICS_PERIOD_S, self._publish_diagnostics)
+        self.outputs.open()
         self.worker.start()
         self.dds_node.start()
 
@@ -102,8 +116,9 @@ class TalkerNode:
         return [self.dds_node.resolve_name(topic) for topic in self._builder.topics]
 
     def close(self) -> None:
-        """Finish the present frame and leave the graph."""
+        """Finish the present frame, let the face of the outputs go to rest, and leave the graph."""
         self.worker.stop()
+        self.outputs.close()
         self.dds_node.close()
 
     # -------------------------------------------------------------------------------------------------- input
@@ -187,8 +202,11 @@ class TalkerNode:
         return self.dds_node.qos()
 
     def _publish(self, frame: PublishedFrame) -> None:
+        self.outputs.send(frame)
         for topic, message in self._builder.build(frame):
             self._writers[topic].write(message)
+        if self._visemes_writer is not None and matched_readers(self._visemes_writer):
+            self._visemes_writer.write(self._builder.build_visemes(frame))
 
     def _publish_diagnostics(self) -> None:
         self._diagnostics_writer.write(self._diagnostics_reporter.build())

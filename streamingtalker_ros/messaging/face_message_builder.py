@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Messages of a talker's face: the topics of each family, and its frames as messages of these topics.
 
-A blendshape talker publishes FaceMotion, and on request the FaceVertices of a rig. A vertex talker publishes
+A blendshape talker publishes FaceMotion, to those who subscribe Visemes, and on request the FaceVertices of a
+rig. A vertex talker publishes
 FaceVertices only, in the axes of all messages: its frames hold no weights. The FaceModel of either describes
 the face at rest. The node of rclpy, the node without ROS and bag replay share this class.
 """
@@ -16,24 +17,29 @@ import numpy.typing as npt
 
 from streamingtalker_ros.face.rig import Rig
 from streamingtalker_ros.face.rotation import y_up_to_ros
+from streamingtalker_ros.face.visemes import VisemeEstimator
 from streamingtalker_ros.messaging.face_messages import (
     MODEL_TYPE,
     MOTION_TYPE,
     VERTICES_TYPE,
+    VISEMES_TYPE,
     as_float_array,
     to_face_model,
     to_face_motion,
     to_face_vertices,
+    to_visemes,
 )
 from streamingtalker_ros.messaging.header import MessageClassLookup, set_header
 
 MOTION_TOPIC: Final = "face_motion"
 VERTICES_TOPIC: Final = "face_vertices"
 MODEL_TOPIC: Final = "face_model"
+VISEMES_TOPIC: Final = "visemes"
 TOPIC_TYPES: Final = {
     MOTION_TOPIC: MOTION_TYPE,
     VERTICES_TOPIC: VERTICES_TYPE,
     MODEL_TOPIC: MODEL_TYPE,
+    VISEMES_TOPIC: VISEMES_TYPE,
 }
 
 
@@ -93,6 +99,9 @@ class FaceMessageBuilder:
         topics = (MOTION_TOPIC, VERTICES_TOPIC) if publish_vertices else (MOTION_TOPIC,)
         self.topics: tuple[str, ...] = (VERTICES_TOPIC,) if talker.family == "vertex" else topics
         """Topics of the frames, of the keys of `TOPIC_TYPES`; `MODEL_TOPIC` is published besides."""
+        self.has_visemes = talker.family == "blendshape"
+        """Whether `build_visemes` builds the messages of `VISEMES_TOPIC`."""
+        self._viseme_estimator = VisemeEstimator()
 
     def build_model(self, stamp: int) -> Any:
         """Return the FaceModel: the rig, or the template of a vertex talker without shape names.
@@ -128,6 +137,15 @@ class FaceMessageBuilder:
         if VERTICES_TOPIC in self.topics:
             messages.append((VERTICES_TOPIC, self._vertices(frame, self._rig.offsets(frame.weights))))
         return messages
+
+    def build_visemes(self, frame: Any) -> Any:
+        """Return the Visemes of a frame, which are worth computing if somebody subscribes.
+
+        Args:
+            frame: `runtime.frames.FaceFrame`.
+        """
+        weights = self._viseme_estimator.estimate(frame.weights)
+        return to_visemes(self._message_class(VISEMES_TYPE)(), frame, weights, self._frame_id)
 
     def _vertices(self, frame: Any, offsets: npt.NDArray[np.float32]) -> Any:
         return to_face_vertices(self._message_class(VERTICES_TYPE)(), frame, offsets, self._frame_id)

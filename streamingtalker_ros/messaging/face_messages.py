@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Writes frames and rigs into FaceMotion, FaceVertices and FaceModel messages of any transport."""
+"""Writes frames and rigs into the messages of faces, of any transport."""
 
 from __future__ import annotations
 
@@ -11,12 +11,15 @@ import numpy.typing as npt
 
 from streamingtalker_ros.face.arkit import ARKIT_NAMES
 from streamingtalker_ros.face.rig import Rig
+from streamingtalker_ros.face.visemes import OCULUS_VISEMES
 from streamingtalker_ros.messaging.header import set_header
 
 SHAPE_NAMES: Final = list(ARKIT_NAMES)
 MOTION_TYPE: Final = "streamingtalker_ros/msg/FaceMotion"
 VERTICES_TYPE: Final = "streamingtalker_ros/msg/FaceVertices"
 MODEL_TYPE: Final = "streamingtalker_ros/msg/FaceModel"
+VISEMES_TYPE: Final = "streamingtalker_ros/msg/Visemes"
+VISEME_NAMES: Final = list(OCULUS_VISEMES)
 
 
 class StampedFrame(Protocol):
@@ -76,6 +79,24 @@ def to_face_motion(message: Any, frame: MotionFrame, frame_id: str) -> Any:
     message.frame, message.names, message.weights = frame.index, SHAPE_NAMES, as_float_array(frame.weights)
     head = message.head
     head.x, head.y, head.z, head.w = (float(value) for value in frame.head)
+    message.speaking = bool(frame.speaking)
+    return message
+
+
+def to_visemes(message: Any, frame: MotionFrame, weights: npt.NDArray[np.float32], frame_id: str) -> Any:
+    """Write the visemes of a frame into a Visemes message.
+
+    Args:
+        message: an empty Visemes.
+        frame: its index, stamp and voice activity are used.
+        weights: (15,) in the order of `OCULUS_VISEMES`.
+        frame_id: tf frame of the head.
+
+    Returns:
+        The message.
+    """
+    set_header(message.header, frame.stamp, frame_id)
+    message.frame, message.names, message.weights = frame.index, VISEME_NAMES, as_float_array(weights)
     message.speaking = bool(frame.speaking)
     return message
 

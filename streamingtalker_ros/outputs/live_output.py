@@ -20,6 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from streamingtalker_ros.audio.constants import NS_PER_S
+from streamingtalker_ros.errors import TalkerError
 from streamingtalker_ros.face.arkit import ARKIT_NAMES
 from streamingtalker_ros.outputs.address import OutputAddress, parse_address
 from streamingtalker_ros.outputs.livelink import LiveLinkEncoder
@@ -90,7 +91,7 @@ class LiveOutput:
     def open(self) -> None:
         """Start sending; nothing is sent before the first frame."""
         if self._thread is None:
-            self._is_closing = False
+            self._is_closing, self._next_attempt = False, 0.0
             self._thread = threading.Thread(target=self._run, name=f"output {self.address}", daemon=True)
             self._thread.start()
 
@@ -318,6 +319,20 @@ def open_output(
     return output
 
 
+class Talker(Protocol):
+    """What the outputs of a node need of `model.protocol.TalkerProtocol`."""
+
+    @property
+    def family(self) -> str:
+        """Which frames it generates."""
+        ...
+
+    @property
+    def frame_rate(self) -> float:
+        """Frames per second."""
+        ...
+
+
 class OutputGroup:
     """Any number of live outputs that get the same frames.
 
@@ -338,6 +353,28 @@ class OutputGroup:
     ) -> None:
         addresses = [parse_address(url) for url in urls if url]
         self.outputs = [LiveOutput(address, frame_rate, warn) for address in addresses]
+
+    @classmethod
+    def of_talker(
+        cls, urls: Iterable[str], talker: Talker, warn: Callable[[str], Any] | None = None
+    ) -> OutputGroup:
+        """Return the outputs of a talker.
+
+        Args:
+            urls: Their addresses; empty ones are ignored.
+            talker: The talker whose frames they get.
+            warn: As of the class.
+
+        Raises:
+            TalkerError: If an address is invalid, or the talker's frames have no weights.
+        """
+        group = cls(urls, talker.frame_rate, warn)
+        if group.outputs and talker.family != "blendshape":
+            raise TalkerError(
+                f"a {talker.family} checkpoint has no weights for the output {group.outputs[0].address}: "
+                "choose a blendshape checkpoint, or no output"
+            )
+        return group
 
     def open(self) -> None:
         """Start sending; nothing is sent before the first frame."""

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Publishers of the rclpy talker: FaceMotion or FaceVertices, by its family, and the latched FaceModel."""
+"""Publishers of the rclpy talker, by its family, the latched FaceModel, and its live outputs."""
 
 from __future__ import annotations
 
@@ -13,15 +13,22 @@ from streamingtalker_ros.messaging.face_message_builder import (
     MOTION_TOPIC,
     TOPIC_TYPES,
     VERTICES_TOPIC,
+    VISEMES_TOPIC,
     FaceMessageBuilder,
 )
 from streamingtalker_ros.model.protocol import TalkerProtocol
+from streamingtalker_ros.outputs import OutputGroup
 from streamingtalker_ros.ros import qos
 from streamingtalker_ros.ros.message_types import message_class
 from streamingtalker_ros.runtime.frames import PublishedFrame
 from streamingtalker_ros.runtime.parameters import TalkerParameters
 
-_QOS: Final = {MOTION_TOPIC: qos.MOTION_PUBLISHER, VERTICES_TOPIC: qos.VERTICES, MODEL_TOPIC: qos.LATCHED}
+_QOS: Final = {
+    MOTION_TOPIC: qos.MOTION_PUBLISHER,
+    VISEMES_TOPIC: qos.MOTION_PUBLISHER,
+    VERTICES_TOPIC: qos.VERTICES,
+    MODEL_TOPIC: qos.LATCHED,
+}
 
 
 class FaceOutput:
@@ -31,17 +38,36 @@ class FaceOutput:
         node: The lifecycle node.
         parameters: Values of the parameters.
         talker: The model.
+
+    Raises:
+        TalkerError: If the talker cannot serve the outputs.
     """
 
     def __init__(self, node: LifecycleNode, parameters: TalkerParameters, talker: TalkerProtocol) -> None:
         self._node = node
+        self._outputs = OutputGroup.of_talker(parameters.outputs, talker, node.get_logger().warning)
         self._builder = FaceMessageBuilder(
             talker, message_class, parameters.frame_id, default_rig(), parameters.publish_vertices
         )
         self._publishers = {
             topic: node.create_lifecycle_publisher(message_class(TOPIC_TYPES[topic]), topic, _QOS[topic])
-            for topic in (*self._builder.topics, MODEL_TOPIC)
+            for topic in (
+                *self._builder.topics,
+                *(VISEMES_TOPIC,) * self._builder.has_visemes,
+                MODEL_TOPIC,
+            )
         }
+        self._visemes_publisher = self._publishers.get(VISEMES_TOPIC)
+
+    def open_outputs(self) -> None:
+        """Open the live outputs; they send from the next frame on."""
+        self._outputs.open()
+
+    def close_outputs(self) -> None:
+        """Let the face of the live outputs go to rest, and close them."""
+        self._outputs.close()
+        for line in self._outputs.summary():
+            self._node.get_logger().info(line)
 
     def publish_model(self) -> None:
         """Publish the face at rest, latched for late subscribers; the node must be active."""
@@ -50,8 +76,11 @@ class FaceOutput:
 
     def publish(self, frame: PublishedFrame) -> None:
         """Publish a frame; called in the worker's thread."""
+        self._outputs.send(frame)
         for topic, message in self._builder.build(frame):
             self._publishers[topic].publish(message)
+        if self._visemes_publisher is not None and self._visemes_publisher.get_subscription_count():
+            self._visemes_publisher.publish(self._builder.build_visemes(frame))
 
     def destroy(self) -> None:
         """Destroy the publishers."""

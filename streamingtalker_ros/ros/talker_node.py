@@ -101,6 +101,7 @@ class TalkerNode(LifecycleNode):
         result = super().on_activate(state)
         assert self._output is not None and self._worker is not None and self._audio is not None
         self._output.publish_model()
+        self._output.open_outputs()
         if isinstance(self._worker.clock, SimClock):
             self._worker.clock.use_wall_time(False)
         self._worker.start()
@@ -230,6 +231,8 @@ class TalkerNode(LifecycleNode):
         if self._worker.state != "waiting":
             self._worker.close_mouth()
         self._worker.stop()
+        assert self._output is not None
+        self._output.close_outputs()
         self._worker.reset()
 
     def _cleanup(self) -> None:

@@ -30,6 +30,7 @@ from streamingtalker_ros.model.control_ranges import (
     NUMBER_CONTROLS,
     SEED_RANGE,
 )
+from streamingtalker_ros.outputs.address import parse_address
 
 NODE_NAME: Final = "talker"
 
@@ -175,6 +176,11 @@ class TalkerParameters:
     publish_vertices: bool = _parameter(
         False, "Publish face_vertices too: the default head's offsets for each frame."
     )
+    outputs: tuple[str, ...] = _parameter(
+        ("",),
+        "Addresses of live outputs that get the motion, such as livelink://HOST?subject=NAME, vmc://HOST or "
+        "osc://HOST.",
+    )
     autostart: bool = _parameter(
         True, "With ROS: configure and activate by itself; without ROS it always does."
     )
@@ -183,6 +189,8 @@ class TalkerParameters:
         for parameter in dataclasses.fields(self):
             object.__setattr__(self, parameter.name, validate(parameter, getattr(self, parameter.name)))
         parse_expression(self.expression)
+        for url in filter(None, self.outputs):
+            parse_address(url)
 
     @property
     def controls(self) -> dict[str, Any]:

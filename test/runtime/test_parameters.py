@@ -157,3 +157,12 @@ def test_assignments_of_the_command_line(text: str, expected: Any) -> None:
 def test_invalid_assignments_are_rejected(text: str) -> None:
     with pytest.raises(TalkerError):
         parameters.parse_assignment(text)
+
+
+def test_addresses_of_outputs_are_checked_and_empty_ones_ignored() -> None:
+    values = TalkerParameters(outputs=("", "osc://127.0.0.1", "livelink://host?subject=Anna"))
+    assert values.outputs == ("", "osc://127.0.0.1", "livelink://host?subject=Anna")
+    assert parameters.parse_assignment("outputs=osc://a,vmc://b") == ("outputs", ("osc://a", "vmc://b"))
+    for bad in (("osc:/host",), "osc://host", [1], ("osc://host?rate=0",)):
+        with pytest.raises(TalkerError):
+            TalkerParameters(outputs=bad)  # pyright: ignore[reportArgumentType]
