@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import math
 import tempfile
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, NamedTuple
@@ -43,15 +44,22 @@ from streamingtalker_ros.output_files import (
     is_standard_output,
     is_stream,
 )
+from streamingtalker_ros.outputs import MotionFrame, OutputGroup, parse_address
 from streamingtalker_ros.partial_files import PARTIAL_MARK
-from streamingtalker_ros.process import QuietStream, print_line, print_progress, print_result
+from streamingtalker_ros.process import (
+    QuietStream,
+    print_line,
+    print_progress,
+    print_result,
+    print_warning,
+)
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
     from streamingtalker_ros.model.protocol import AnyFrame, Family, TalkerProtocol
 
-HELP = "turn an audio file into face motion: CSV, NPZ, MP4 or PNG"
+HELP = "turn an audio file into face motion: CSV, NPZ, MP4 or PNG, or play it to Unreal and VTuber programs"
 
 VIDEO_WIDTH, VIDEO_HEIGHT = 480, 640  # pixels
 SHEET_WIDTH, SHEET_HEIGHT, SHEET_ZOOM = 210, 280, 1.2  # pixels of an image of the contact sheet
@@ -88,10 +96,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("audio", metavar="IN", help="audio file: WAV, FLAC, OGG or MP3, any rate")
     parser.add_argument(
         "--out",
-        required=True,
         help="file to write: .csv (Live Link Face, for Unreal, Blender, Maya), .npz (arrays), "
         ".mp4 (video), .png (contact sheet); a vertex checkpoint gives .npz and .mp4; a pipe or device "
         "without such an ending, as /dev/stdout, receives CSV",
+    )
+    parser.add_argument(
+        "--output",
+        metavar="URL",
+        action="append",
+        default=[],
+        help="play the motion in real time to livelink://HOST (Unreal), vmc://HOST (VTuber programs) or "
+        "osc://HOST; may be repeated; the sound is not played",
     )
     parser.add_argument(
         "--seed",
@@ -150,33 +165,72 @@ def run(args: argparse.Namespace) -> int:
     Raises:
         TalkerError: If the audio, the checkpoint, an option or the output is unusable.
     """
-    check_output_file(args.out, endings=tuple(OUTPUTS), inputs=[args.audio], streams_any_name=True)
-    out = Path(args.out)
-    kind = out.suffix.lower()
-    if kind not in OUTPUTS and is_stream(out):
-        kind = _STREAM_KIND
+    if args.out is None and not args.output:
+        raise TalkerError("nothing to write or play: give --out FILE.csv or --output livelink://HOST")
+    out = None if args.out is None else Path(args.out)
+    kind = None if out is None else _output_kind(out, args.audio)
+    for url in args.output:
+        parse_address(url)
     audio = open_audio(args.audio)
-    for package, purpose in OUTPUTS[kind].packages.items():
+    for package, purpose in OUTPUTS[kind].packages.items() if kind else ():
         require(package, purpose)  # now, rather than after the motion has been generated
     print_progress("loading the model")
     from streamingtalker_ros.streaming import load_talker
 
     talker = load_talker(args.model, args.device, args.backend, args.precision)
-    check_output(talker, kind)
+    if kind is not None:
+        check_output(talker, kind)
+    outputs = OutputGroup.of_talker(args.output, talker, print_warning)
     # a vertex checkpoint has no controls: those left at their default are not set
     controls = {name: getattr(args, name) for name in DEFAULT_CONTROLS}
     controls = {name: value for name, value in controls.items() if value != DEFAULT_CONTROLS[name]}
     with tempfile.TemporaryFile(prefix=f".animate{PARTIAL_MARK}", dir=_scratch_folder(out)) as scratch:
         clip = animate(talker, audio, args.seed, args.style, args.steps, scratch, **controls)
-        OUTPUTS[kind].write(out, clip, audio, args.view)
-    summary = (
-        f"{out}: {len(clip)} frames, {len(clip) / clip.frame_rate:.2f} s at {clip.frame_rate:g} frames/s"
-    )
-    if is_standard_output(out):  # it holds the motion alone
-        print_line(summary, error=True)
-    else:
-        print_result(summary)
+        if out is not None and kind is not None:
+            OUTPUTS[kind].write(out, clip, audio, args.view)
+            summary = (
+                f"{out}: {len(clip)} frames, {len(clip) / clip.frame_rate:.2f} s at "
+                f"{clip.frame_rate:g} frames/s"
+            )
+            if is_standard_output(out):  # it holds the motion alone
+                print_line(summary, error=True)
+            else:
+                print_result(summary)
+        if outputs.outputs and isinstance(clip, BlendshapeClip):
+            play(clip, outputs)
+    for line in outputs.summary():
+        print_line(line, error=True)
     return 0
+
+
+def _output_kind(out: Path, audio: str) -> str:
+    """Check the path of the file to write; return its kind, one of `OUTPUTS`."""
+    check_output_file(str(out), endings=tuple(OUTPUTS), inputs=[audio], streams_any_name=True)
+    kind = out.suffix.lower()
+    return _STREAM_KIND if kind not in OUTPUTS and is_stream(out) else kind
+
+
+def play(clip: BlendshapeClip, outputs: OutputGroup) -> None:
+    """Play a clip to live outputs, in real time.
+
+    Args:
+        clip: The motion.
+        outputs: The outputs, which are opened, and closed at the end.
+    """
+    from tqdm import tqdm
+
+    outputs.open()
+    try:
+        start = time.monotonic()
+        indices = tqdm(
+            range(len(clip)), file=QuietStream(), unit="frame", desc="playing", leave=False, disable=None
+        )
+        for index in indices:
+            seconds = float(clip.times[index])
+            time.sleep(max(0.0, start + seconds - float(clip.times[0]) - time.monotonic()))
+            outputs.send(MotionFrame(seconds, clip.weights[index], clip.head[index]))
+    finally:
+        outputs.close()
 
 
 def check_output(talker: TalkerProtocol, kind: str) -> None:
@@ -323,8 +377,10 @@ class _ClipBuilder:
         return np.memmap(self._scratch, np.float32, "r", shape=shape)
 
 
-def _scratch_folder(out: Path) -> str | None:
-    """Return the folder of an output for temporary files; None, the system's, for a device."""
+def _scratch_folder(out: Path | None) -> str | None:
+    """Return the folder of an output for temporary files; None, the system's, for a device or no output."""
+    if out is None:
+        return None
     folder = str(out.resolve().parent)
     return folder if out.resolve().is_file() or not out.exists() else None
 

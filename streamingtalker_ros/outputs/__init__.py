@@ -17,6 +17,6 @@
 from __future__ import annotations
 
 from streamingtalker_ros.outputs.address import OutputAddress, parse_address
-from streamingtalker_ros.outputs.live_output import LiveOutput, OutputGroup, open_output
+from streamingtalker_ros.outputs.live_output import LiveOutput, MotionFrame, OutputGroup, open_output
 
-__all__ = ["LiveOutput", "OutputAddress", "OutputGroup", "open_output", "parse_address"]
+__all__ = ["LiveOutput", "MotionFrame", "OutputAddress", "OutputGroup", "open_output", "parse_address"]

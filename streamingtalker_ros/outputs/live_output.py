@@ -14,7 +14,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable
-from typing import Any, Final, Protocol
+from typing import Any, Final, NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -57,6 +57,20 @@ ENCODERS: Final[dict[str, Callable[[OutputAddress], Encoder]]] = {
     "osc": OscEncoder,
 }
 """Encoder of each scheme of `address.SCHEMES`."""
+
+
+class MotionFrame(NamedTuple):
+    """A frame to send, where there is no frame of a talker.
+
+    Attributes:
+        time: Seconds.
+        weights: (52,) in 0..1, in the order of `ARKIT_NAMES`.
+        head: (4,) quaternion xyzw.
+    """
+
+    time: float
+    weights: npt.NDArray[np.float32]
+    head: npt.NDArray[np.float32]
 
 
 class LiveOutput:

@@ -25,6 +25,7 @@ TOPICS: Final = {
     "audio": "topic of the audio",
     "audio_info": "topic of the audio's format (audio_common_msgs of ros-drivers)",
     "face_motion": "topic of the face's motion",
+    "visemes": "topic of the visemes",
     "face_vertices": "topic of the face's vertices",
     "face_model": "topic of the face at rest",
     "face_markers": "topic of the face for RViz",

@@ -19,6 +19,7 @@ from streamingtalker_ros.face.arkit import ARKIT_NAMES, INDEX
 from streamingtalker_ros.resources import DEMO_AUDIO
 from support import vertex_reference as reference
 from support.command_line import run_command
+from support.udp_receiver import UdpReceiver
 
 SECONDS = 0.87
 NUM_FRAMES = int(np.ceil(SECONDS * FRAME_RATE))
@@ -72,6 +73,21 @@ def test_motion_is_a_function_of_audio_and_seed(audio: Path, tmp_path: Path) -> 
     assert not np.array_equal(first, other)
 
 
+def test_all_frames_of_a_file_arrive_at_a_live_output_in_real_time(
+    audio: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with UdpReceiver() as receiver:
+        url = f"livelink://127.0.0.1:{receiver.port}?rate=25"
+        assert run_command("animate", audio, "--output", url, "--device", "cpu", "--seed", 3) == 0
+        assert animate(audio, tmp_path / "a.npz", "--seed", 3) == 0
+    expected = read_npz(tmp_path / "a.npz")["weights"]
+    sent = np.array([np.frombuffer(datagram[-244:], ">f4")[:52] for datagram in receiver.datagrams])
+    np.testing.assert_allclose(sent[: len(expected)], expected, atol=1e-6)
+    assert not sent[-1].any()  # at rest
+    assert receiver.times[len(expected) - 1] - receiver.times[0] > 0.7 * SECONDS
+    assert f"{len(sent)} poses sent, 0 not received" in capsys.readouterr().err
+
+
 def test_png_shows_shaded_faces(audio: Path, tmp_path: Path) -> None:
     assert animate(audio, tmp_path / "a.png") == 0
     with Image.open(tmp_path / "a.png") as image:
@@ -95,6 +111,9 @@ def test_mp4_has_a_picture_per_frame_and_the_audio(audio: Path, tmp_path: Path) 
         (["AUDIO", "--out", "a.csv", "--device", "gpu"], "auto"),
         (["AUDIO", "--out", "a.csv", "--model", "no/such/folder"], "no/such/folder"),
         (["AUDIO", "--out", "a.csv", "--style", "opera"], "opera"),
+        (["AUDIO"], "give --out FILE.csv or --output livelink://HOST"),
+        (["AUDIO", "--output", "livelnk://host"], "did you mean livelink"),
+        (["AUDIO", "--out", "a.csv", "--output", "osc://host:0"], "give 1 to 65535"),
     ],
 )
 def test_invalid_input_is_reported_in_one_line_and_exits_with_2(

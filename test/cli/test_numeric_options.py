@@ -113,7 +113,6 @@ def test_an_error_of_the_command_line_is_one_line(capsys: pytest.CaptureFixture[
     for words in (
         [],
         ["animate"],
-        ["animate", "a.wav"],
         ["animate", "a", "--out", "b.csv", "--view", "back"],
         ["nothing"],
     ):
