@@ -66,8 +66,13 @@ _SIGNATURES: Final[tuple[tuple[int, bytes, Container], ...]] = (  # offset, byte
     (0, b"\x7fELF", Container("ELF", "none")),
     (0, b"UklGR", Container("base64 text of a WAV file", "none")),
 )
+# to find at once that data have none, as almost every packet
+_STARTS: Final = tuple(signature for offset, signature, _ in _SIGNATURES if not offset)
+_INNER: Final = tuple((offset, signature) for offset, signature, _ in _SIGNATURES if offset)
+_CONTROL_BYTES: Final = bytes({*range(0x20), 0x7F} - set(b"\t\r\n"))  # in no text, but in almost all PCM
 _RIFF_MAGICS: Final = (b"RIFF", b"RIFX", b"RF64", b"BW64")
 _SIGNATURE_BYTES: Final = 12
+_MAX_CUT_BYTES: Final = 3  # of a character of UTF-8 at an end of a text
 _FORM_TYPES: Final = {b"AIFF": "AIFF", b"AIFC": "AIFF-C", b"8SVX": "8SVX"}
 
 
@@ -98,9 +103,10 @@ def identify(data: bytes) -> Container | None:
             return Container(f"RIFF {head[8:12].decode('ascii').strip()}", "file")
     if head[:4] == b"FORM" and head[8:12] in _FORM_TYPES:
         return Container(_FORM_TYPES[head[8:12]], "file", "aiff" if head[8:11] == b"AIF" else None)
-    for offset, signature, container in _SIGNATURES:
-        if head[offset : offset + len(signature)] == signature:
-            return container
+    if head.startswith(_STARTS) or any(head.startswith(signature, offset) for offset, signature in _INNER):
+        for offset, signature, container in _SIGNATURES:
+            if head.startswith(signature, offset):
+                return container
     if _begins_adts(data):
         return Container("AAC (ADTS)", "file")
     return identify_text(head)
@@ -125,10 +131,11 @@ def identify_text(data: bytes) -> Container | None:
 
 def _is_printable(data: bytes) -> bool:
     """Return whether bytes are printable text of UTF-8, possibly cut within a character at either end."""
-    if not any(byte < 0x80 for byte in data):
+    whole = data[:-_MAX_CUT_BYTES]
+    if len(whole.translate(None, _CONTROL_BYTES)) < len(whole) or min(data, default=0xFF) >= 0x80:
         return False
-    for skipped in range(4):  # continuation bytes of a character that began before
-        for missing in range(4):
+    for skipped in range(_MAX_CUT_BYTES + 1):  # continuation bytes of a character that began before
+        for missing in range(_MAX_CUT_BYTES + 1):
             try:
                 text = data[skipped : len(data) - missing].decode("utf-8")
             except UnicodeDecodeError:

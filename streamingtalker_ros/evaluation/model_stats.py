@@ -27,9 +27,7 @@ def weights_size(folder: str | os.PathLike[str]) -> dict[str, float]:
     return {"megabytes": path.stat().st_size / 1e6 if path.is_file() else float("nan")}
 
 
-def codebook_usage(
-    talker: Talker, clips: Sequence[Clip], folder: str | os.PathLike[str]
-) -> dict[str, float]:
+def codebook_usage(talker: Talker, clips: Sequence[Clip], folder: str | os.PathLike[str]) -> dict[str, float]:
     """Measure how a blendshape talker's codec uses its codebook on the motion of clips.
 
     Args:

@@ -39,11 +39,11 @@ class FormatCorrection:
     def format(self, packet: AudioPacket) -> AudioFormat:
         """Return the true format of a packet."""
         stated = self._stated(packet)
-        return self._corrections.get(stated, stated)
+        return self._corrections.get(stated, stated) if self._corrections else stated
 
     def fault(self, packet: AudioPacket) -> tuple[str, str] | None:
         """Return kind and message of what is wrong with the described format of a packet, or None."""
-        return self._faults.get(self._stated(packet))
+        return self._faults.get(self._stated(packet)) if self._faults else None
 
     def check_encoding(self, packet: AudioPacket) -> None:
         """Find the encoding of a stream's first packets, if their sender describes another one.

@@ -94,8 +94,8 @@ class TalkerParameters:
     )
     precision: str = _parameter(
         "auto",
-        "Type in which weights are multiplied: auto (int8 where ONNX Runtime computes it exactly), float32 "
-        "or int8.",
+        "Type in which weights are multiplied: auto (int8 on ONNX Runtime if the checkpoint has its "
+        "graphs), float32 or int8.",
         choices=PRECISIONS,
     )
     frame_id: str = _parameter(
