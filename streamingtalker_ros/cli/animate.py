@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`streamingtalker animate IN.wav --out OUT.csv|npz|mp4|png`: face motion of an audio file.
+"""`streamingtalker animate IN.wav --out OUT.csv|json|vtt|npz|mp4|png`: face motion of an audio file.
 
 The audio passes through the same stream, in chunks of one hop, as live speech. The ending of --out chooses
 the output; which ones a checkpoint has depends on its family, see `OUTPUTS`.
@@ -20,8 +20,10 @@ import numpy.typing as npt
 
 from streamingtalker_ros.audio.constants import SAMPLE_RATE
 from streamingtalker_ros.audio.files import AudioSource, open_audio
-from streamingtalker_ros.cli.argument_types import MAX_STEPS, add_backend_options, integer, number
+from streamingtalker_ros.cli.argument_types import MAX_STEPS, add_backend_options, integer, number, timecode
 from streamingtalker_ros.errors import TalkerError, require
+from streamingtalker_ros.face.formats.livelink import TIMECODE_RATE, write_livelink_csv
+from streamingtalker_ros.face.formats.motion_json import encode_json, encode_webvtt
 from streamingtalker_ros.face.motion_clip import (
     BlendshapeClip,
     MotionClip,
@@ -32,6 +34,7 @@ from streamingtalker_ros.face.motion_clip import (
 from streamingtalker_ros.face.rendering.scene import VIEWS_DEG
 from streamingtalker_ros.face.rig import Rig
 from streamingtalker_ros.face.rotation import y_up_to_ros
+from streamingtalker_ros.face.viseme_timing import VISEME_SETS, VisemeSpan, time_visemes
 from streamingtalker_ros.model.control_ranges import (
     GAIN_RANGE,
     GUIDANCE_RANGE,
@@ -43,6 +46,7 @@ from streamingtalker_ros.output_files import (
     check_output_file,
     is_standard_output,
     is_stream,
+    write_text,
 )
 from streamingtalker_ros.outputs import MotionFrame, OutputGroup, parse_address
 from streamingtalker_ros.partial_files import PARTIAL_MARK
@@ -68,6 +72,8 @@ _STREAM_KIND = ".csv"  # of a pipe or device whose name says no kind
 _FRAMES_PER_BLOCK = 250  # that are packed into arrays together
 _MAX_VERTEX_BYTES = 256_000_000  # of a clip in memory
 _MAX_OUTLINE_SAMPLES = 20_000_000  # of audio for a picture
+MAX_FPS = 240.0  # frames per second of a file
+CSV_FPS = float(TIMECODE_RATE)  # as the Live Link Face app writes it
 DEFAULT_CONTROLS = {"expression": None, **{name: neutral for name, (_, neutral) in NUMBER_CONTROLS.items()}}
 
 
@@ -78,13 +84,31 @@ class Output(NamedTuple):
         families: Families of checkpoints that can give it.
         needs_triangles: Whether it shows the mesh of a vertex checkpoint.
         packages: Optional packages that it needs, each with what for.
-        write: Writes the file: path, clip, audio, view.
+        write: Writes the file: path, clip, audio, settings.
+        options: Names of the options that it has, of those that not all outputs have.
+        fps: Frames per second that the file has by default; None for the checkpoint's.
     """
 
     families: tuple[Family, ...]
     needs_triangles: bool
     packages: dict[str, str]
-    write: Callable[[Path, Any, AudioSource, str], None]
+    write: Callable[[Path, Any, AudioSource, OutputSettings], None]
+    options: tuple[str, ...] = ()
+    fps: float | None = None
+
+
+class OutputSettings(NamedTuple):
+    """Options of the outputs.
+
+    Attributes:
+        view: Camera of pictures, a key of `VIEWS_DEG`.
+        start_timecode: Time of day of a CSV's first row, s.
+        visemes: Set of visemes, a key of `VISEME_SETS`.
+    """
+
+    view: str = "front"
+    start_timecode: float = 0.0
+    visemes: str = "oculus"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -96,7 +120,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("audio", metavar="IN", help="audio file: WAV, FLAC, OGG or MP3, any rate")
     parser.add_argument(
         "--out",
-        help="file to write: .csv (Live Link Face, for Unreal, Blender, Maya), .npz (arrays), "
+        help="file to write: .csv (Live Link Face, for Unreal, Blender, Maya), .json (three.js, Ready Player "
+        "Me, TalkingHead), .vtt (times of visemes), .npz (arrays), "
         ".mp4 (video), .png (contact sheet); a vertex checkpoint gives .npz and .mp4; a pipe or device "
         "without such an ending, as /dev/stdout, receives CSV",
     )
@@ -149,6 +174,23 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_backend_options(parser)
     parser.add_argument("--model", help="folder of a checkpoint; the one inside the package if left out")
     parser.add_argument(
+        "--fps",
+        type=number(1, MAX_FPS),
+        help="frames per second of .csv, .json and .npz, interpolated; 60 for .csv if left out, otherwise "
+        "the model's",
+    )
+    parser.add_argument(
+        "--start-timecode",
+        type=timecode,
+        metavar="HH:MM:SS:FF",
+        help="time of day of the first row of .csv, with sixtieths of a second FF; 00:00:00:00 if left out",
+    )
+    parser.add_argument(
+        "--visemes",
+        choices=tuple(VISEME_SETS),
+        help="names of the visemes in .json and .vtt: oculus (if left out), microsoft or preston-blair",
+    )
+    parser.add_argument(
         "--view", default="front", choices=tuple(VIEWS_DEG), help="camera of the video and the contact sheet"
     )
 
@@ -169,6 +211,7 @@ def run(args: argparse.Namespace) -> int:
         raise TalkerError("nothing to write or play: give --out FILE.csv or --output livelink://HOST")
     out = None if args.out is None else Path(args.out)
     kind = None if out is None else _output_kind(out, args.audio)
+    settings = _output_settings(args, kind)
     for url in args.output:
         parse_address(url)
     audio = open_audio(args.audio)
@@ -180,6 +223,10 @@ def run(args: argparse.Namespace) -> int:
     talker = load_talker(args.model, args.device, args.backend, args.precision)
     if kind is not None:
         check_output(talker, kind)
+        if args.fps is not None and talker.family != "blendshape":
+            raise TalkerError(
+                f"the vertices of a {talker.family} checkpoint keep their rate: leave out --fps"
+            )
     outputs = OutputGroup.of_talker(args.output, talker, print_warning)
     # a vertex checkpoint has no controls: those left at their default are not set
     controls = {name: getattr(args, name) for name in DEFAULT_CONTROLS}
@@ -187,10 +234,12 @@ def run(args: argparse.Namespace) -> int:
     with tempfile.TemporaryFile(prefix=f".animate{PARTIAL_MARK}", dir=_scratch_folder(out)) as scratch:
         clip = animate(talker, audio, args.seed, args.style, args.steps, scratch, **controls)
         if out is not None and kind is not None:
-            OUTPUTS[kind].write(out, clip, audio, args.view)
+            fps = args.fps or OUTPUTS[kind].fps
+            written = clip.at_rate(fps) if fps and isinstance(clip, BlendshapeClip) else clip
+            OUTPUTS[kind].write(out, written, audio, settings)
             summary = (
-                f"{out}: {len(clip)} frames, {len(clip) / clip.frame_rate:.2f} s at "
-                f"{clip.frame_rate:g} frames/s"
+                f"{out}: {len(written)} frames, {len(clip) / clip.frame_rate:.2f} s at "
+                f"{written.frame_rate:g} frames/s"
             )
             if is_standard_output(out):  # it holds the motion alone
                 print_line(summary, error=True)
@@ -208,6 +257,17 @@ def _output_kind(out: Path, audio: str) -> str:
     check_output_file(str(out), endings=tuple(OUTPUTS), inputs=[audio], streams_any_name=True)
     kind = out.suffix.lower()
     return _STREAM_KIND if kind not in OUTPUTS and is_stream(out) else kind
+
+
+def _output_settings(args: argparse.Namespace, kind: str | None) -> OutputSettings:
+    """Check that the output has the options that were given."""
+    for option in ("fps", "start_timecode", "visemes"):
+        if getattr(args, option) is not None and (kind is None or option not in OUTPUTS[kind].options):
+            kinds = [name for name, output in OUTPUTS.items() if option in output.options]
+            raise TalkerError(
+                f"--{option.replace('_', '-')} has no effect here: it is for --out {', '.join(kinds)}"
+            )
+    return OutputSettings(args.view, args.start_timecode or 0.0, args.visemes or "oculus")
 
 
 def play(clip: BlendshapeClip, outputs: OutputGroup) -> None:
@@ -469,31 +529,49 @@ def _outline(audio: AudioSource) -> tuple[npt.NDArray[np.float32], int]:
     return np.concatenate(extremes), round(audio.rate / factor)
 
 
-def _write_csv(out: Path, clip: BlendshapeClip, audio: AudioSource, view: str) -> None:
-    from streamingtalker_ros.face.formats.livelink import write_livelink_csv
-
-    write_livelink_csv(out, clip.weights, clip.head, clip.frame_rate)
+def _write_csv(out: Path, clip: BlendshapeClip, audio: AudioSource, settings: OutputSettings) -> None:
+    write_livelink_csv(out, clip.weights, clip.head, clip.frame_rate, settings.start_timecode)
 
 
-def _write_npz(out: Path, clip: MotionClip, audio: AudioSource, view: str) -> None:
+def _visemes(clip: BlendshapeClip, settings: OutputSettings) -> list[VisemeSpan]:
+    return time_visemes(clip.weights, clip.speaking, clip.times, clip.frame_rate, settings.visemes)
+
+
+def _write_json(out: Path, clip: BlendshapeClip, audio: AudioSource, settings: OutputSettings) -> None:
+    visemes = _visemes(clip, settings)
+    rate = clip.frame_rate
+    write_text(
+        out, encode_json(clip.weights, clip.head, clip.times, rate, visemes, settings.visemes, out.stem)
+    )
+
+
+def _write_vtt(out: Path, clip: BlendshapeClip, audio: AudioSource, settings: OutputSettings) -> None:
+    write_text(out, encode_webvtt(_visemes(clip, settings)))
+
+
+def _write_npz(out: Path, clip: MotionClip, audio: AudioSource, settings: OutputSettings) -> None:
     write_npz(out, clip)
 
 
-def _write_mp4(out: Path, clip: MotionClip, audio: AudioSource, view: str) -> None:
+def _write_mp4(out: Path, clip: MotionClip, audio: AudioSource, settings: OutputSettings) -> None:
     from streamingtalker_ros.face.rendering.video import write_mp4
 
-    write_mp4(out, render(clip, range(len(clip)), view=view), clip.frame_rate, audio.blocks(), audio.rate)
+    write_mp4(
+        out, render(clip, range(len(clip)), view=settings.view), clip.frame_rate, audio.blocks(), audio.rate
+    )
 
 
-def _write_png(out: Path, clip: BlendshapeClip, audio: AudioSource, view: str) -> None:
-    sheet = draw_contact_sheet(clip, audio, view, f"{out.stem}: {len(clip)} frames")
+def _write_png(out: Path, clip: BlendshapeClip, audio: AudioSource, settings: OutputSettings) -> None:
+    sheet = draw_contact_sheet(clip, audio, settings.view, f"{out.stem}: {len(clip)} frames")
     with atomic_output(out) as partial:
         sheet.save(partial)
 
 
 OUTPUTS = {
-    ".csv": Output(("blendshape",), False, {}, _write_csv),
-    ".npz": Output(("blendshape", "vertex"), False, {}, _write_npz),
+    ".csv": Output(("blendshape",), False, {}, _write_csv, ("fps", "start_timecode"), CSV_FPS),
+    ".json": Output(("blendshape",), False, {}, _write_json, ("fps", "visemes")),
+    ".vtt": Output(("blendshape",), False, {}, _write_vtt, ("visemes",)),
+    ".npz": Output(("blendshape", "vertex"), False, {}, _write_npz, ("fps",)),
     ".mp4": Output(("blendshape", "vertex"), True, {"av": "writing a video", "vtk": "rendering"}, _write_mp4),
     ".png": Output(("blendshape",), False, {"PIL": "the contact sheet", "vtk": "rendering"}, _write_png),
 }

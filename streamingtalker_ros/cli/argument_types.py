@@ -59,6 +59,22 @@ def add_backend_options(parser: argparse._ActionsContainer, default: str | None 
     )
 
 
+def timecode(text: str) -> float:
+    """Convert a timecode to seconds since midnight: the `type` of an option.
+
+    Args:
+        text: HH:MM:SS or HH:MM:SS:FF, with sixtieths of a second FF.
+    """
+    from streamingtalker_ros.face.formats.livelink import parse_timecode  # late: it imports numpy
+
+    try:
+        return parse_timecode(text)
+    except ValueError:
+        raise RangeError(
+            f"must be HH:MM:SS:FF, at most 23:59:59:59, with sixtieths of a second FF, not {_show(text)}"
+        ) from None
+
+
 def integer(low: int, high: int = MAX_COUNT) -> Callable[[str], int]:
     """Return the `type` of an option that takes a whole number.
 

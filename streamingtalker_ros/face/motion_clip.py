@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from streamingtalker_ros.face.arkit import ARKIT_NAMES
 from streamingtalker_ros.face.default_head.stored import default_rig
+from streamingtalker_ros.face.interpolation import resample_motion
 from streamingtalker_ros.face.rendering.renderer import Renderer, create_renderer
 from streamingtalker_ros.face.rig import Rig
 from streamingtalker_ros.output_files import atomic_output
@@ -40,6 +41,25 @@ class BlendshapeClip:
 
     def __len__(self) -> int:
         return len(self.times)
+
+    def at_rate(self, frame_rate: float) -> BlendshapeClip:
+        """Return the clip at another frame rate, interpolated linearly from its first frame to its last.
+
+        Args:
+            frame_rate: Frames per second; the clip's own gives the clip itself.
+        """
+        if frame_rate == self.frame_rate:
+            return self
+        weights, head, times = resample_motion(self.weights, self.head, self.times, frame_rate)
+        index = np.clip(np.searchsorted(self.times, times + 1e-9, side="right") - 1, 0, len(self) - 1)
+        return BlendshapeClip(
+            weights.astype(np.float32),
+            head.astype(np.float32),
+            times,
+            self.speaking[index],
+            frame_rate,
+            self.rig,
+        )
 
     def arrays(self) -> dict[str, npt.ArrayLike]:
         """The content of an NPZ file."""

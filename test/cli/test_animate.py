@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import csv
+import json
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,9 @@ from PIL import Image
 
 from streamingtalker_ros.audio.constants import FRAME_RATE, HOP_LENGTH, SAMPLE_RATE
 from streamingtalker_ros.face.arkit import ARKIT_NAMES, INDEX
+from streamingtalker_ros.face.formats.livelink_reader import read_livelink_csv
+from streamingtalker_ros.face.interpolation import resample_motion
+from streamingtalker_ros.face.visemes import OCULUS_VISEMES, PRESTON_BLAIR_VISEMES
 from streamingtalker_ros.resources import DEMO_AUDIO
 from support import vertex_reference as reference
 from support.command_line import run_command
@@ -52,7 +56,7 @@ def read_npz(path: Path) -> dict[str, npt.NDArray[Any]]:
 
 def test_csv_and_npz_hold_the_same_motion(audio: Path, tmp_path: Path) -> None:
     assert animate(audio, tmp_path / "a.npz", "--seed", 3) == 0
-    assert animate(audio, tmp_path / "a.csv", "--seed", 3) == 0
+    assert animate(audio, tmp_path / "a.csv", "--seed", 3, "--fps", 25) == 0
     motion = read_npz(tmp_path / "a.npz")
     samples = round(soundfile.info(audio).duration * SAMPLE_RATE)
     frames = -(-samples // HOP_LENGTH)
@@ -71,6 +75,44 @@ def test_motion_is_a_function_of_audio_and_seed(audio: Path, tmp_path: Path) -> 
     first, same, other = (read_npz(tmp_path / f"{name}.npz")["head"] for name in "abc")
     np.testing.assert_array_equal(first, same)
     assert not np.array_equal(first, other)
+
+
+def test_a_csv_has_sixty_rows_a_second_from_its_timecode_on_and_is_read_back(
+    audio: Path, tmp_path: Path
+) -> None:
+    assert animate(audio, tmp_path / "a.npz", "--seed", 3) == 0
+    assert animate(audio, tmp_path / "a.csv", "--seed", 3, "--start-timecode", "23:59:59:30") == 0
+    motion = read_npz(tmp_path / "a.npz")
+    weights, head, times = resample_motion(motion["weights"], motion["head"], motion["times"], 60.0)
+    clip = read_livelink_csv(tmp_path / "a.csv")
+    assert clip.frame_rate == 60 and len(clip.weights) == len(weights)
+    np.testing.assert_allclose(clip.times, times, atol=2e-5)
+    np.testing.assert_allclose(clip.weights, weights, atol=1e-6)
+    assert np.abs((clip.head * head).sum(axis=1)).min() > 1 - 1e-6
+    with open(tmp_path / "a.csv", newline="") as file:
+        codes = [row["Timecode"] for row in csv.DictReader(file)]
+    assert codes[0] == "23:59:59:30.000" and codes[30] == "00:00:00:00.000"
+
+
+def test_json_holds_tracks_of_every_shape_and_the_times_of_visemes(audio: Path, tmp_path: Path) -> None:
+    assert animate(audio, tmp_path / "a.npz", "--seed", 3) == 0
+    assert animate(audio, tmp_path / "a.json", "--seed", 3) == 0
+    assert animate(audio, tmp_path / "a.vtt", "--seed", 3, "--visemes", "preston-blair") == 0
+    motion = read_npz(tmp_path / "a.npz")
+    clip = json.loads((tmp_path / "a.json").read_text())
+    tracks = {track["name"]: track for track in clip["tracks"]}
+    for name, column in zip(ARKIT_NAMES, motion["weights"].T, strict=True):
+        track = tracks[f".morphTargetInfluences[{name}]"]
+        np.testing.assert_allclose(track["times"], motion["times"], atol=1e-6)
+        np.testing.assert_allclose(track["values"], column, atol=1e-6)
+    assert len(tracks["Head.quaternion"]["values"]) == 4 * len(motion["times"])
+    starts, durations = np.array(clip["vtimes"]), np.array(clip["vdurations"])
+    np.testing.assert_allclose(starts[1:], (starts + durations)[:-1], atol=0.01)  # without a gap
+    assert (starts + durations)[-1] == pytest.approx(1000 * clip["duration"], abs=0.01)
+    assert set(clip["visemes"]) <= set(OCULUS_VISEMES) and len(set(clip["visemes"])) > 3
+    cues = (tmp_path / "a.vtt").read_text().split("\n\n")
+    assert cues[0] == "WEBVTT" and cues[1].startswith("00:00:00.000 --> ")
+    assert {cue.splitlines()[1] for cue in cues[1:]} <= set(PRESTON_BLAIR_VISEMES.values())
 
 
 def test_all_frames_of_a_file_arrive_at_a_live_output_in_real_time(
@@ -111,6 +153,9 @@ def test_mp4_has_a_picture_per_frame_and_the_audio(audio: Path, tmp_path: Path) 
         (["AUDIO", "--out", "a.csv", "--device", "gpu"], "auto"),
         (["AUDIO", "--out", "a.csv", "--model", "no/such/folder"], "no/such/folder"),
         (["AUDIO", "--out", "a.csv", "--style", "opera"], "opera"),
+        (["AUDIO", "--out", "a.mp4", "--fps", "30"], "--fps has no effect here: it is for --out .csv"),
+        (["AUDIO", "--out", "a.npz", "--start-timecode", "01:00:00:00"], "it is for --out .csv"),
+        (["AUDIO", "--out", "a.csv", "--visemes", "oculus"], "it is for --out .json, .vtt"),
         (["AUDIO"], "give --out FILE.csv or --output livelink://HOST"),
         (["AUDIO", "--output", "livelnk://host"], "did you mean livelink"),
         (["AUDIO", "--out", "a.csv", "--output", "osc://host:0"], "give 1 to 65535"),

@@ -13,7 +13,7 @@ import pytest
 
 from streamingtalker_ros.errors import TalkerError
 from streamingtalker_ros.face.arkit import ARKIT_NAMES, INDEX
-from streamingtalker_ros.face.formats.livelink import COLUMNS, timecode, write_livelink_csv
+from streamingtalker_ros.face.formats.livelink import COLUMNS, parse_timecode, timecode, write_livelink_csv
 from streamingtalker_ros.face.formats.livelink_reader import read_livelink_csv
 
 APP_HEADER = [
@@ -146,6 +146,20 @@ def test_a_timecode_counts_sixtieths_of_its_second() -> None:
     assert timecode(3661 + 7 / 60) == "01:01:01:07.000"
     assert timecode(0.9999999) == "00:00:01:00.000"  # rounding carries into the seconds
     assert timecode(86_400.5) == "00:00:00:30.000"
+
+
+@pytest.mark.parametrize("seconds", [0.0, 0.25, 3661 + 7 / 60, 86_399.95])
+def test_a_timecode_is_read_as_it_is_written(seconds: float) -> None:
+    assert parse_timecode(timecode(seconds)) == pytest.approx(seconds, abs=2e-5)
+    assert parse_timecode("01:02:03") == 3723
+
+
+@pytest.mark.parametrize(
+    "text", ["", "1:2:3", "24:00:00:00", "00:60:00:00", "00:00:60:00", "00:00:00:60", "a", "-1"]
+)
+def test_a_text_that_is_no_timecode_is_rejected(text: str) -> None:
+    with pytest.raises(ValueError, match="write HH:MM:SS:FF"):
+        parse_timecode(text)
 
 
 def test_eye_angles_follow_the_look_shapes(tmp_path: Path) -> None:

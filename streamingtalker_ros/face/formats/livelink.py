@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import csv
 import os
+import re
 
 import numpy as np
 import numpy.typing as npt
@@ -77,8 +78,31 @@ def timecode(time_s: float) -> str:
     )
 
 
+def parse_timecode(text: str) -> float:
+    """Read a time of day as the app writes it.
+
+    Args:
+        text: HH:MM:SS, HH:MM:SS:FF or HH:MM:SS:FF.fff; frames count sixtieths of a second.
+
+    Returns:
+        Seconds since midnight, less than a day.
+
+    Raises:
+        ValueError: If it is no such time.
+    """
+    match = re.fullmatch(r"([0-9]{2}):([0-9]{2}):([0-9]{2})(?::([0-9]{2}(?:\.[0-9]{1,3})?))?", text)
+    hours, minutes, seconds, frames = (float(part or 0) for part in match.groups()) if match else (24.0,) * 4
+    if hours >= 24 or minutes >= 60 or seconds >= 60 or frames >= TIMECODE_RATE:
+        raise ValueError(f"{text[:20]!r} is no timecode: write HH:MM:SS:FF with sixtieths of a second FF")
+    return 3600 * hours + 60 * minutes + seconds + frames / TIMECODE_RATE
+
+
 def write_livelink_csv(
-    path: str | os.PathLike[str], weights: npt.ArrayLike, head: npt.ArrayLike, frame_rate: float
+    path: str | os.PathLike[str],
+    weights: npt.ArrayLike,
+    head: npt.ArrayLike,
+    frame_rate: float,
+    start_s: float = 0.0,
 ) -> None:
     """Write face motion.
 
@@ -87,6 +111,7 @@ def write_livelink_csv(
         weights: (T, 52) in the order of `ARKIT_NAMES`.
         head: (T, 4) quaternions xyzw.
         frame_rate: Frames per second.
+        start_s: Time of day of the first row, s.
 
     Raises:
         TalkerError: If the file cannot be written.
@@ -97,4 +122,6 @@ def write_livelink_csv(
         table = csv.writer(file)
         table.writerow(COLUMNS)
         for index, row in enumerate(np.concatenate([weights[:, _SHAPE_INDICES], angles], axis=1)):
-            table.writerow([timecode(index / frame_rate), len(row), *(f"{value:.8f}" for value in row)])
+            table.writerow(
+                [timecode(start_s + index / frame_rate), len(row), *(f"{value:.8f}" for value in row)]
+            )
