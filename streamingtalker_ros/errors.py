@@ -18,6 +18,7 @@ EXTRAS: Final = {
     "vtk": "render",
     "av": "render",
     "PIL": "render",
+    "onnx": "export",
     "matplotlib": "report",
     "jinja2": "report",
     "tensorboard": "train",

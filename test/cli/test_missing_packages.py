@@ -75,6 +75,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ("web", "uvicorn", "web --port 0"),
         ("web", "websockets", "web --port 0"),
         ("vertex", "transformers", "convert checkpoint.ckpt --config config.yaml --out v"),
+        ("export", "onnx", "convert --onnx"),
         ("vertex", "transformers", "parity ."),
         ("vertex", "transformers", "bench --paper"),
         ("report", "matplotlib", "evaluate --corpus corpus --report report.html"),

@@ -19,7 +19,7 @@ from streamingtalker_ros.model.blendshape.features import LogMel
 from streamingtalker_ros.model.blendshape.network import TalkerNetwork
 from streamingtalker_ros.model.blendshape.numpy_features import PAST_COLUMNS, HopFeatures
 from streamingtalker_ros.model.blendshape.onnx_backend import timestep_shifts
-from streamingtalker_ros.model.blendshape.onnx_export import BLOCK_SIZE, quantize_blocks
+from streamingtalker_ros.model.blendshape.onnx_export import ZERO_POINT, quantize
 from streamingtalker_ros.model.blendshape.onnx_state import AgeBias, DelayLines
 from support.backends import ONNX_VARIANTS, VARIANTS, Variant, make_talker
 
@@ -279,13 +279,10 @@ def test_timestep_shifts_are_those_of_the_head() -> None:
     np.testing.assert_allclose(timestep_shifts(times, tensors), expected, atol=1e-4)
 
 
-def test_quantized_blocks_are_within_half_a_step_of_the_weights() -> None:
-    matrix = (
-        np.random.default_rng(0).standard_normal((7, 3 * BLOCK_SIZE + 5)) * np.logspace(-3, 1, 7)[:, None]
-    )
+def test_quantized_weights_are_within_half_a_step_of_the_weights() -> None:
+    matrix = np.random.default_rng(0).standard_normal((7, 101)) * np.logspace(-3, 1, 7)[:, None]
     matrix[2] = 0.0
-    codes, scales = quantize_blocks(matrix)
-    restored = ((codes.astype(float) - 128.0) * scales[..., None]).reshape(7, -1)[:, : matrix.shape[1]]
-    steps = np.repeat(scales, BLOCK_SIZE, 1)[:, : matrix.shape[1]]
-    assert (np.abs(restored - matrix) <= 0.501 * steps).all()
+    codes, scales = quantize(matrix)
+    restored = (codes.astype(float) - ZERO_POINT) * scales[:, None]
+    assert (np.abs(restored - matrix) <= 0.501 * scales[:, None]).all()
     assert codes.dtype == np.uint8 and codes.min() >= 1

@@ -112,7 +112,7 @@ def measure_quality(talkers: Mapping[str, Any], corpora: Sequence[str]) -> None:
     from streamingtalker_ros.evaluation.inference import synthesize, synthesize_batch
     from streamingtalker_ros.evaluation.motion_curves import MotionCurves
     from streamingtalker_ros.evaluation.test_set import load_test_set, score
-    from streamingtalker_ros.face.default_head.assemble import default_rig
+    from streamingtalker_ros.face.default_head.stored import default_rig
 
     rig = default_rig()
     rows: list[list[object]] = []

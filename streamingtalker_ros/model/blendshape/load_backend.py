@@ -71,11 +71,8 @@ def load_backend(
 def _load_graphs(folder: str | Path, precision: str) -> FrameBackend | None:
     """Load the graphs of a folder; None if it has none of this precision."""
     from streamingtalker_ros.model.blendshape import onnx_files
-    from streamingtalker_ros.model.blendshape.onnx_backend import supports_int8
 
     candidates: tuple[Precision, ...] = ("int8", "float32")
-    if precision == "auto" and not supports_int8():
-        candidates = ("float32",)
     for candidate in candidates:
         if precision in ("auto", candidate) and onnx_files.has_graphs(folder, candidate):
             return onnx_files.load(folder, candidate)

@@ -5,19 +5,20 @@ Inputs and outputs of each graph are bound once to arrays of a fixed address. Th
 stay in rings (`onnx_state.py`): the rows that a frame reads are gathered into the inputs, attention's keys
 and values of a single voice are read in place, and the new rows are written back.
 
-In int8 voices are stepped one by one: the scales of quantized activations, and the kernel that a product
-takes, would otherwise depend on the number of voices. In float32 they are stepped as a batch.
+In int8 voices are stepped one by one: the scale of a quantized activation is that of all rows of a call, and
+no voice may depend on its neighbours. In float32 they are stepped as a batch.
 """
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, Literal
 
 import numpy as np
 import numpy.typing as npt
 
-from streamingtalker_ros.errors import TalkerError, require
+from streamingtalker_ros.errors import require
 from streamingtalker_ros.model.blendshape.backend import FloatArray, Precision
 from streamingtalker_ros.model.blendshape.config import (
     COLUMN_CHANNELS,
@@ -34,14 +35,6 @@ from streamingtalker_ros.model.ddim import NoiseSchedule, ddim_coefficients
 MAX_SAMPLERS: Final = 16
 """Numbers of diffusion steps, and of batch sizes, whose tables and buffers are kept."""
 DECODER_BLOCKS: Final = 2
-MIN_INT8_VERSION: Final = (1, 22)
-"""The first onnxruntime that multiplies by 8-bit weights in blocks (MatMulNBits)."""
-
-
-def supports_int8() -> bool:
-    """Return whether the installed onnxruntime has the product of int8 graphs."""
-    version = str(require("onnxruntime", "backend onnx").__version__).split(".")
-    return tuple(int(part) for part in version[:2] if part.isdigit()) >= MIN_INT8_VERSION
 
 
 def open_session(graph: str | bytes) -> Any:
@@ -140,12 +133,6 @@ class OnnxBackend:
         time_tensors: Mapping[str, npt.NDArray[np.float32]],
         precision: Precision,
     ) -> None:
-        if precision == "int8" and not supports_int8():
-            minimum = ".".join(map(str, MIN_INT8_VERSION))
-            raise TalkerError(
-                f"precision int8 needs onnxruntime {minimum} or newer: pip install --upgrade onnxruntime, or "
-                "choose precision float32"
-            )
         self.config = config
         self.precision: Precision = precision
         self._sessions = {name: open_session(graph) for name, graph in graphs.items()}
@@ -159,6 +146,7 @@ class OnnxBackend:
         self._predictors: dict[int, BoundGraph] = {}
         self._samplers: dict[tuple[int, int, int], BoundGraph] = {}  # by steps, voices, rows of conditions
         self._tables: dict[int, dict[str, np.ndarray]] = {}  # by steps
+        self._tables_lock = threading.Lock()  # streams prepare their steps in any thread
 
     @property
     def description(self) -> str:
@@ -494,7 +482,8 @@ class OnnxBackend:
                 "add": coefficients.add,
                 "time_shifts": timestep_shifts(coefficients.timesteps, self._time_tensors),
             }
-            _keep(self._tables, steps, tables)
+            with self._tables_lock:
+                _keep(self._tables, steps, tables)
         return tables
 
 

@@ -14,8 +14,9 @@ Which past rows those are is the business of `onnx_backend.py`: no graph moves a
 predictor twice and gives the sampler two rows of conditions for each voice, which `mix` combines.
 
 Precision `float32` refers to the bytes of `weights.safetensors`; compositions of linear layers are nodes that
-the runtime folds when it loads the graph. Precision `int8` holds its own weights: 8 bits and one scale per
-`BLOCK_SIZE` of them (`MatMulNBits`); activations are quantized alike, per row, while a frame is computed.
+the runtime folds when it loads the graph. Precision `int8` holds its own weights, 8 bits with a scale for
+each output; the input of each product is quantized while a frame is computed, with one scale for all of its
+rows (`DynamicQuantizeMatMul`), so that the rows of one call must belong to one voice.
 """
 
 from __future__ import annotations
@@ -41,10 +42,10 @@ Array = npt.NDArray[Any]
 
 EPSILON: Final = 1e-5
 """Of layer norms, torch's default."""
-BLOCK_SIZE: Final = 32
-"""Weights of a row that share a scale in int8."""
-OPSET: Final = 20  # the first with Gelu
-IR_VERSION: Final = 9
+ZERO_POINT: Final = 128
+"""Code of a weight of 0 in int8."""
+OPSET: Final = 18  # the first whose Split names a number of outputs
+IR_VERSION: Final = 8
 _UNUSED_PARTS: Final = ("codec.encoder.", "codec.codebook", "head.time.", ".norm_audio.")
 """Parts of the names of tensors that no graph holds: training alone uses them, or times are tables."""
 GRAPHS: Final = ("encoder", "predictor", "sampler")
@@ -203,20 +204,16 @@ class _GraphBuilder:
             matrix: (outputs, inputs).
             bias: (outputs,), or None.
         """
-        outputs, inputs = matrix.shape
-        codes, scales = quantize_blocks(matrix)
-        names = [x, self.constant(codes, f"{name}.int8"), self.constant(scales, f"{name}.scale")]
-        y = self.node(
-            "MatMulNBits",
-            *names,
-            domain="com.microsoft",
-            K=inputs,
-            N=outputs,
-            bits=8,
-            block_size=BLOCK_SIZE,
-            accuracy_level=4,
-        )
-        return y if bias is None else self.node("Add", y, self.constant(bias, f"{name}.bias"))
+        codes, scales = quantize(matrix)
+        inputs = [
+            x,
+            self.constant(codes.T, f"{name}.int8"),
+            self.constant(scales, f"{name}.scale"),
+            self.constant(np.full(len(scales), ZERO_POINT, np.uint8), f"zero_point_{len(scales)}"),
+        ]
+        if bias is not None:
+            inputs.append(self.constant(bias, f"{name}.bias"))
+        return self.node("DynamicQuantizeMatMul", *inputs, domain="com.microsoft")
 
     def convolution(self, taps: str, x: str, name: str) -> str:
         """X + out(gelu(conv(taps))), the part of a residual block behind its norm."""
@@ -239,23 +236,20 @@ class _GraphBuilder:
         return model.SerializeToString(deterministic=True)
 
 
-def quantize_blocks(matrix: Array) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.float32]]:
-    """Quantize a matrix to 8 bits, symmetrically, one scale per `BLOCK_SIZE` weights of a row.
+def quantize(matrix: Array) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.float32]]:
+    """Quantize a matrix to 8 bits, symmetrically, with a scale for each output.
+
+    Unsigned codes: the product of AVX2 saturates for signed ones.
 
     Args:
         matrix: (outputs, inputs).
 
     Returns:
-        Codes (outputs, blocks, BLOCK_SIZE), 128 stands for 0; and scales (outputs, blocks).
+        Codes (outputs, inputs), `ZERO_POINT` stands for 0; and scales (outputs,).
     """
-    outputs, inputs = matrix.shape
-    blocks = -(-inputs // BLOCK_SIZE)
-    padded = np.zeros((outputs, blocks * BLOCK_SIZE))
-    padded[:, :inputs] = matrix
-    padded = padded.reshape(outputs, blocks, BLOCK_SIZE)
-    scales = np.maximum(np.abs(padded).max(-1) / 127.0, 1e-12)
-    codes = np.rint(padded / scales[..., None]) + 128.0
-    return codes.astype(np.uint8), scales.astype(np.float32)
+    scales = np.maximum(np.abs(matrix).max(1) / 127.0, 1e-12).astype(np.float32)
+    codes = np.rint(matrix / scales[:, None]) + ZERO_POINT
+    return codes.astype(np.uint8), scales
 
 
 def build_graphs(

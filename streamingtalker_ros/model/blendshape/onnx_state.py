@@ -38,7 +38,11 @@ class RowPool:
         if not self._free:
             self._grow(max(2 * self.size, 1))
         row = self._free.pop()  # the one freed last: a closed voice's row serves the next one
-        self.reset(row)
+        try:
+            self.reset(row)
+        except BaseException:
+            self.close(row)
+            raise
         return row
 
     def close(self, row: int) -> None:
