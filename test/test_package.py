@@ -96,7 +96,10 @@ def test_the_wheel_contains_weights_messages_and_configuration(wheel: Path, name
     page = SOURCE / "streamingtalker_ros" / "web" / "static"
     for path in page.rglob("*"):  # empty where the page is not built
         assert path.is_dir() or path.relative_to(SOURCE).as_posix() in names
+    for path in (SOURCE / "streamingtalker_ros" / "weights").rglob("*"):  # weights and their ONNX graphs
+        assert path.is_dir() or path.relative_to(SOURCE).as_posix() in names
     assert "streamingtalker_ros/weights/default/weights.safetensors" in names
+    assert "streamingtalker_ros/weights/default/encoder.int8.onnx" in names
     assert not [name for name in names if name.startswith(("test/", "msg/", "config/"))]
     assert wheel.stat().st_size < MAX_BYTES
 

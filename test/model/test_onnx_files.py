@@ -285,3 +285,10 @@ def test_a_folder_without_graphs_is_one_sentence_where_nothing_can_build_them(fo
     done = subprocess.run([sys.executable, "-c", code, str(folder)], capture_output=True, text=True)
     assert done.returncode == 1
     assert "has no ONNX graphs: run `streamingtalker convert --onnx" in done.stderr.splitlines()[-1]
+
+
+def test_the_package_ships_graphs_of_its_weights_in_both_precisions() -> None:
+    for precision in ("float32", "int8"):
+        backend = onnx_files.load(DEFAULT_CHECKPOINT, precision)
+        assert backend.config == checkpoint.read_config(DEFAULT_CHECKPOINT)
+    assert Talker.load(device="cpu").backend.precision == "int8"
