@@ -4,8 +4,8 @@
     python tools/benchmarks/cold_start.py [--runs 5] [--param precision=int8]
 
 A voice is being published while `streamingtalker talk` starts, in 20-ms packets; a subscriber notes the
-arrival of the first FaceMotion. A frame needs 120 ms of audio, and both ends have to discover each other: both
-are included.
+arrival of the first FaceMotion. A frame needs 120 ms of audio, and both ends have to discover each other:
+both are included.
 """
 
 from __future__ import annotations
