@@ -38,7 +38,8 @@ help:
 	@echo "make bench           measure what a frame costs here, into tools/benchmarks/README.md; some minutes"
 	@echo "make clean           remove what these commands made, .venv included"
 	@echo
-	@echo "CUDA=1               keep pip's usual build of torch instead of the CPU one"
+	@echo "CUDA=1               demo, web: run on the GPU, with pip's usual build of torch, which they do not need else;"
+	@echo "                     train, test: that build instead of the CPU one"
 	@echo "TORCH='$(TORCH)'  another version or build of torch, as pip takes it"
 	@echo "PYTHON=$(PYTHON)       the Python, 3.10 or newer, that makes .venv"
 
@@ -125,24 +126,27 @@ soak: .venv/ready-test-$(SETUP) $(PAGE)
 bench: .venv/ready-test-$(SETUP)
 	.venv/bin/python tools/benchmarks/tables.py
 
-# The CPU build is tried first unless CUDA is asked for; where no index offers it (macOS), the plain one is it.
-.venv/torch-$(SETUP):
+.venv/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || \
 	  { echo "$(PYTHON) is older than 3.10: name another with PYTHON=python3.x"; exit 1; }
 	@echo "setting up .venv (once)"
-	@test -x .venv/bin/python || $(PYTHON) -m venv .venv
+	@$(PYTHON) -m venv .venv
+
+# The CPU build is tried first unless CUDA is asked for; where no index offers it (macOS), the plain one is it.
+.venv/torch-$(SETUP): | .venv/bin/python
 	@echo "installing $(TORCH)"
 	@$(if $(CUDA),,$(PIP) install '$(TORCH)+cpu' 2>/dev/null ||) $(PIP) install '$(TORCH)'
 	@touch $@
 
-.venv/ready-demo-$(SETUP): .venv/torch-$(SETUP) pyproject.toml setup.py
+# On the CPU the model runs on ONNX Runtime, without torch.
+.venv/ready-demo-$(SETUP): $(if $(CUDA),.venv/torch-$(SETUP)) pyproject.toml setup.py | .venv/bin/python
 	@echo "installing the package with DDS and its renderer"
 	@$(PIP) install --editable '.[dds,render]'
 	@touch $@
 
-.venv/ready-web-$(SETUP): .venv/torch-$(SETUP) pyproject.toml setup.py
+.venv/ready-web-$(SETUP): $(if $(CUDA),.venv/torch-$(SETUP)) pyproject.toml setup.py | .venv/bin/python
 	@echo "installing the package with its web server"
-	@$(PIP) install --editable '.[web,dds,vertex]'
+	@$(PIP) install --editable '.[web,dds]'
 	@touch $@
 
 .venv/ready-train-$(SETUP): .venv/torch-$(SETUP) pyproject.toml setup.py

@@ -29,6 +29,7 @@ LAST_CHUNK_FRAMES = 12  # completed by silence, or faded
 
 @launch_pytest.fixture(scope="module")
 def vertex_talker_launch() -> Iterator[LaunchDescription]:
+    pytest.importorskip("torch", reason="torch, for vertex models, is not installed in ROS's Python")
     pytest.importorskip("transformers", reason="transformers, for HuBERT, is not installed in ROS's Python")
     from support.published_model import convert_miniature
 

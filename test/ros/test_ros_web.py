@@ -24,7 +24,7 @@ SIZE = (480, 667)
 @pytest.fixture
 def start(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     """start(*command): a process in the test's domain that is ended after the test."""
-    for module in ("cyclonedds", "rosbags", "starlette", "uvicorn", "websockets"):
+    for module in ("torch", "cyclonedds", "rosbags", "starlette", "uvicorn", "websockets"):
         pytest.importorskip(module, reason=f"{module} is not installed in ROS's Python")
     monkeypatch.setenv("ROS_DOMAIN_ID", str(DOMAIN))
     with ProcessGroup() as processes:

@@ -14,7 +14,7 @@ _NEEDED = (
         "the ROS 2 package is not built and sourced here, or the source tree hides it: run colcon test",
     ),
     ("audio_common_msgs.msg", "no audio_common_msgs is sourced here"),
-    ("torch", "PyTorch is not installed in ROS's Python"),
+    ("onnxruntime", "ONNX Runtime is not installed in ROS's Python"),
 )
 
 
