@@ -23,7 +23,12 @@ from streamingtalker_ros.runtime import parameters
 SOURCE = Path(__file__).absolute().parents[1]
 COPIED = ("streamingtalker_ros", "msg", "config", "setup.py", "pyproject.toml", "README.md", "LICENSE")
 BASE = {"numpy", "onnxruntime", "soxr", "soundfile", "safetensors", "pyyaml", "tqdm"}
-FEATURES = {"dds", "bag", "microphone", "vertex", "web", "render", "report", "train", "video", "voices"}
+FEATURES = {"dds", "bag", "microphone", "vertex", "web", "render", "export"} | {
+    "report",
+    "train",
+    "video",
+    "voices",
+}
 WORK = {"all", "test", "docs", "check"}
 DISTRIBUTIONS = {"PIL": "pillow"}  # where the name differs from the module's
 MAX_BYTES = 40e6
