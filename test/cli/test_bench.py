@@ -59,19 +59,22 @@ def test_a_slow_stage_increases_its_time_and_the_total(monkeypatch: pytest.Monke
 
 def test_late_over_early_detects_a_cost_that_grows_with_the_stream(monkeypatch: pytest.MonkeyPatch) -> None:
     passes: dict[int, int] = {}
+    growth, now = 0.0, 0.0  # seconds: the clock is simulated, since a busy machine disturbs a real one
     accept = Talker.accept
 
-    def growing_accept(self: Talker, streams: Any, chunks: Any) -> Any:
+    def timed_accept(self: Talker, streams: Any, chunks: Any) -> Any:
+        nonlocal now
         for stream in streams:
             passes[id(stream)] = passes.get(id(stream), 0) + 1
-            time.sleep(0.01 * (passes[id(stream)] > 100))
+            now += 0.002 + growth * (passes[id(stream)] > 100)
         return accept(self, streams, chunks)
 
-    with monkeypatch.context() as patch:
-        patch.setattr(Talker, "accept", growing_accept)
-        assert bench.measure_stream(small_talker(), frames=120)["late_over_early"] > 1.5
-    # a busy machine disturbs the ratio, though far less than a growing cost does
-    assert bench.measure_stream(small_talker(), frames=120)["late_over_early"] < 1.4
+    monkeypatch.setattr(Talker, "accept", timed_accept)
+    monkeypatch.setattr(bench.time, "perf_counter", lambda: now)
+    for growth, ratio in ((0.0, 1.0), (0.002, 2.0), (0.01, 6.0)):
+        passes.clear()
+        measured = bench.measure_stream(small_talker(), frames=120)["late_over_early"]
+        assert measured == pytest.approx(ratio, rel=1e-6)
 
 
 def test_results_are_complete_and_printable(talker: TalkerProtocol) -> None:

@@ -16,6 +16,7 @@ ROOT = Path(__file__).parents[2]
 # raises SIGINT where the program imports the module that the first argument names
 PROGRAM = """
 import os, runpy, signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job begins with it ignored
 module = sys.argv.pop(1)
 class Interrupt:
     def find_spec(self, name, path=None, target=None):
