@@ -54,9 +54,12 @@ def percentiles(part: dict[str, float]) -> list[float]:
     return [part["p50"], part["p95"], part["p99"]]
 
 
-def default_model(device: str, frames: int, threads: int) -> str:
+def default_model(
+    device: str, frames: int, threads: int, backend: str = "torch", precision: str = "float32"
+) -> str:
     """Return the tables of the default model."""
-    report = run_bench("--device", device, "--frames", str(frames), "--streams", "128", threads=threads)
+    options = ["--device", device, "--backend", backend, "--precision", precision]
+    report = run_bench(*options, "--frames", str(frames), "--streams", "128", threads=threads)
     one, times = report["one_voice"], report["voices_ms"]
     rows = [[name, *percentiles(part)] for name, part in report["stages_ms"].items()]
     rows.append(["one voice, all of it", *percentiles(one)])
@@ -163,7 +166,8 @@ def describe_machine() -> tuple[str, bool]:
     )
     return (
         f"{os.cpu_count()} cores of {name}, {platform.system()} {platform.release()}, Python "
-        f"{platform.python_version()}, torch {torch.__version__}, transformers {version('transformers')}, "
+        f"{platform.python_version()}, torch {torch.__version__}, "
+        f"onnxruntime {version('onnxruntime')}, transformers {version('transformers')}, "
         f"{datetime.date.today()}, load average at the start {os.getloadavg()[0]:.2f}"
     ), torch.cuda.is_available()
 
@@ -179,8 +183,10 @@ def main() -> None:
     where, cuda = describe_machine()
     parts = [
         TEXT.format(where=where, frames=frames),
-        "## Default model, one thread\n\n" + default_model("cpu", frames, 1),
-        "## Default model, two threads\n\n" + default_model("cpu", min(frames, 2000), 2),
+        "## Default model, ONNX Runtime, int8\n\n" + default_model("cpu", frames, 1, "onnx", "int8"),
+        "## Default model, ONNX Runtime, float32\n\n" + default_model("cpu", min(frames, 2000), 1, "onnx"),
+        "## Default model, torch, one thread\n\n" + default_model("cpu", frames, 1),
+        "## Default model, torch, two threads\n\n" + default_model("cpu", min(frames, 2000), 2),
         "## Paper-sized VOCASET network, two threads\n\n"
         + VERTEX_TEXT
         + "\n\n"
@@ -208,9 +214,10 @@ default model lasts 40 ms. The audio is noise: the cost does not depend on it. "
 of N voices stepped together divided by N times that of one. The long stream has {frames} frames; its last
 frames are measured in turns with those of a stream that is 200 frames old.
 
-Other tables: the effect of diffusion steps (`tools/benchmarks/steps.py`), the accuracy of bounded streaming
-of a published checkpoint in [docs/vertex.md](../../docs/vertex.md)
-(`tools/benchmarks/vertex_windows.py`), the delay of resampling
+Other tables: the backends in turns, and their quality (`tools/benchmarks/backends.py`, in
+[docs/model.md](../../docs/model.md#backends)), the effect of diffusion steps
+(`tools/benchmarks/steps.py`), the accuracy of bounded streaming of a published checkpoint in
+[docs/vertex.md](../../docs/vertex.md) (`tools/benchmarks/vertex_windows.py`), the delay of resampling
 in [docs/audio.md](../../docs/audio.md) (`tools/benchmarks/resample_delay.py`)."""
 
 VERTEX_TEXT = """\
