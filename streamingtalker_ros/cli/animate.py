@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`streamingtalker animate IN.wav --out OUT.csv|json|vtt|npz|mp4|png`: face motion of an audio file.
+"""`streamingtalker animate IN.wav --out OUT.csv|json|glb|vtt|npz|mp4|png`: face motion of an audio file.
 
 The audio passes through the same stream, in chunks of one hop, as live speech. The ending of --out chooses
 the output; which ones a checkpoint has depends on its family, see `OUTPUTS`.
@@ -22,6 +22,7 @@ from streamingtalker_ros.audio.constants import SAMPLE_RATE
 from streamingtalker_ros.audio.files import AudioSource, open_audio
 from streamingtalker_ros.cli.argument_types import MAX_STEPS, add_backend_options, integer, number, timecode
 from streamingtalker_ros.errors import TalkerError, require
+from streamingtalker_ros.face.formats.gltf_animation import GlbAnimator
 from streamingtalker_ros.face.formats.livelink import TIMECODE_RATE, write_livelink_csv
 from streamingtalker_ros.face.formats.motion_json import encode_json, encode_webvtt
 from streamingtalker_ros.face.motion_clip import (
@@ -46,6 +47,7 @@ from streamingtalker_ros.output_files import (
     check_output_file,
     is_standard_output,
     is_stream,
+    write_bytes,
     write_text,
 )
 from streamingtalker_ros.outputs import MotionFrame, OutputGroup, parse_address
@@ -104,11 +106,13 @@ class OutputSettings(NamedTuple):
         view: Camera of pictures, a key of `VIEWS_DEG`.
         start_timecode: Time of day of a CSV's first row, s.
         visemes: Set of visemes, a key of `VISEME_SETS`.
+        animator: Face of a .glb file.
     """
 
     view: str = "front"
     start_timecode: float = 0.0
     visemes: str = "oculus"
+    animator: GlbAnimator | None = None
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -121,7 +125,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--out",
         help="file to write: .csv (Live Link Face, for Unreal, Blender, Maya), .json (three.js, Ready Player "
-        "Me, TalkingHead), .vtt (times of visemes), .npz (arrays), "
+        "Me, TalkingHead), .glb (animated face), .vtt (times of visemes), .npz (arrays), "
         ".mp4 (video), .png (contact sheet); a vertex checkpoint gives .npz and .mp4; a pipe or device "
         "without such an ending, as /dev/stdout, receives CSV",
     )
@@ -176,8 +180,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--fps",
         type=number(1, MAX_FPS),
-        help="frames per second of .csv, .json and .npz, interpolated; 60 for .csv if left out, otherwise "
-        "the model's",
+        help="frames per second of .csv, .json, .glb and .npz, interpolated; if left out 60 for .csv, "
+        "otherwise the model's",
+    )
+    parser.add_argument(
+        "--face",
+        metavar="AVATAR.glb",
+        help="avatar with ARKit shapes that .glb animates, with its materials; the default head if left out",
     )
     parser.add_argument(
         "--start-timecode",
@@ -210,7 +219,7 @@ def run(args: argparse.Namespace) -> int:
     if args.out is None and not args.output:
         raise TalkerError("nothing to write or play: give --out FILE.csv or --output livelink://HOST")
     out = None if args.out is None else Path(args.out)
-    kind = None if out is None else _output_kind(out, args.audio)
+    kind = None if out is None else _output_kind(out, args.audio, args.face)
     settings = _output_settings(args, kind)
     for url in args.output:
         parse_address(url)
@@ -252,22 +261,23 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _output_kind(out: Path, audio: str) -> str:
+def _output_kind(out: Path, audio: str, face: str | None) -> str:
     """Check the path of the file to write; return its kind, one of `OUTPUTS`."""
-    check_output_file(str(out), endings=tuple(OUTPUTS), inputs=[audio], streams_any_name=True)
+    check_output_file(str(out), endings=tuple(OUTPUTS), inputs=[audio, face], streams_any_name=True)
     kind = out.suffix.lower()
     return _STREAM_KIND if kind not in OUTPUTS and is_stream(out) else kind
 
 
 def _output_settings(args: argparse.Namespace, kind: str | None) -> OutputSettings:
     """Check that the output has the options that were given."""
-    for option in ("fps", "start_timecode", "visemes"):
+    for option in ("fps", "start_timecode", "visemes", "face"):
         if getattr(args, option) is not None and (kind is None or option not in OUTPUTS[kind].options):
             kinds = [name for name, output in OUTPUTS.items() if option in output.options]
             raise TalkerError(
                 f"--{option.replace('_', '-')} has no effect here: it is for --out {', '.join(kinds)}"
             )
-    return OutputSettings(args.view, args.start_timecode or 0.0, args.visemes or "oculus")
+    animator = GlbAnimator(args.face) if kind == ".glb" else None
+    return OutputSettings(args.view, args.start_timecode or 0.0, args.visemes or "oculus", animator)
 
 
 def play(clip: BlendshapeClip, outputs: OutputGroup) -> None:
@@ -545,6 +555,13 @@ def _write_json(out: Path, clip: BlendshapeClip, audio: AudioSource, settings: O
     )
 
 
+def _write_animated_glb(
+    out: Path, clip: BlendshapeClip, audio: AudioSource, settings: OutputSettings
+) -> None:
+    assert settings.animator is not None
+    write_bytes(out, settings.animator.encode(clip.weights, clip.head, clip.times - clip.times[0]))
+
+
 def _write_vtt(out: Path, clip: BlendshapeClip, audio: AudioSource, settings: OutputSettings) -> None:
     write_text(out, encode_webvtt(_visemes(clip, settings)))
 
@@ -570,6 +587,7 @@ def _write_png(out: Path, clip: BlendshapeClip, audio: AudioSource, settings: Ou
 OUTPUTS = {
     ".csv": Output(("blendshape",), False, {}, _write_csv, ("fps", "start_timecode"), CSV_FPS),
     ".json": Output(("blendshape",), False, {}, _write_json, ("fps", "visemes")),
+    ".glb": Output(("blendshape",), False, {}, _write_animated_glb, ("fps", "face")),
     ".vtt": Output(("blendshape",), False, {}, _write_vtt, ("visemes",)),
     ".npz": Output(("blendshape", "vertex"), False, {}, _write_npz, ("fps",)),
     ".mp4": Output(("blendshape", "vertex"), True, {"av": "writing a video", "vtk": "rendering"}, _write_mp4),

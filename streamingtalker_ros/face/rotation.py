@@ -94,6 +94,35 @@ def rotation_matrix(quaternion: npt.ArrayLike, dtype: type[Any] = np.float32) ->
     return np.moveaxis(np.array(rows, dtype), (0, 1), (-2, -1))
 
 
+def matrix_to_quaternion(matrix: npt.ArrayLike) -> npt.NDArray[np.float64]:
+    """Convert rotation matrices to unit quaternions.
+
+    Each component is found by its magnitude and sign from the greatest one, as in K. Shoemake, Animating
+    Rotation with Quaternion Curves, SIGGRAPH 1985.
+
+    Args:
+        matrix: (…, 3, 3).
+
+    Returns:
+        (…, 4) xyzw with w ≥ 0.
+    """
+    m = np.asarray(matrix, np.float64)
+    trace = np.trace(m, axis1=-2, axis2=-1)
+    diagonal = np.diagonal(m, axis1=-2, axis2=-1)
+    # four times the outer product of the quaternion with itself, xyzw
+    products = np.empty((*m.shape[:-2], 4, 4))
+    for i in range(3):
+        j, k = (i + 1) % 3, (i + 2) % 3
+        products[..., i, i] = 1 + 2 * diagonal[..., i] - trace
+        products[..., i, j] = products[..., j, i] = m[..., i, j] + m[..., j, i]
+        products[..., i, 3] = products[..., 3, i] = m[..., k, j] - m[..., j, k]
+    products[..., 3, 3] = 1 + trace
+    best = np.diagonal(products, axis1=-2, axis2=-1).argmax(axis=-1)
+    q = np.take_along_axis(products, best[..., None, None], axis=-2)[..., 0, :]
+    q = q / np.linalg.norm(q, axis=-1, keepdims=True)
+    return np.where(q[..., 3:] < 0, -q, q)
+
+
 def quaternion_to_euler(quaternion: npt.ArrayLike) -> npt.NDArray[np.float64]:
     """Convert quaternions to yaw, pitch and roll: intrinsic rotations about z, then y, then x.
 

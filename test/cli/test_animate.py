@@ -17,12 +17,14 @@ from PIL import Image
 
 from streamingtalker_ros.audio.constants import FRAME_RATE, HOP_LENGTH, SAMPLE_RATE
 from streamingtalker_ros.face.arkit import ARKIT_NAMES, INDEX
+from streamingtalker_ros.face.formats.gltf_document import GltfDocument
 from streamingtalker_ros.face.formats.livelink_reader import read_livelink_csv
 from streamingtalker_ros.face.interpolation import resample_motion
 from streamingtalker_ros.face.visemes import OCULUS_VISEMES, PRESTON_BLAIR_VISEMES
 from streamingtalker_ros.resources import DEMO_AUDIO
 from support import vertex_reference as reference
 from support.command_line import run_command
+from support.face_files import mouth_patch, write_test_glb
 from support.udp_receiver import UdpReceiver
 
 SECONDS = 0.87
@@ -115,6 +117,24 @@ def test_json_holds_tracks_of_every_shape_and_the_times_of_visemes(audio: Path, 
     assert {cue.splitlines()[1] for cue in cues[1:]} <= set(PRESTON_BLAIR_VISEMES.values())
 
 
+def test_a_glb_animates_the_default_head_and_an_avatar(audio: Path, tmp_path: Path) -> None:
+    face = write_test_glb(tmp_path / "face.glb", *mouth_patch())
+    assert animate(audio, tmp_path / "a.npz", "--seed", 3) == 0
+    assert animate(audio, tmp_path / "a.glb", "--seed", 3) == 0
+    assert animate(audio, tmp_path / "b.glb", "--seed", 3, "--face", face, "--fps", 60) == 0
+    motion = read_npz(tmp_path / "a.npz")
+
+    def values(name: str) -> npt.NDArray[Any]:
+        document = GltfDocument(tmp_path / name)
+        output = document.tree["animations"][0]["samplers"][0]["output"]
+        shapes = len(document.tree["meshes"][0]["extras"]["targetNames"])
+        return document.accessor(output).reshape(-1, shapes)
+
+    np.testing.assert_array_equal(values("a.glb"), motion["weights"])
+    expected, _, _ = resample_motion(motion["weights"], motion["head"], motion["times"], 60.0)
+    np.testing.assert_allclose(values("b.glb")[:, 0], expected[:, INDEX["jawOpen"]], atol=1e-6)
+
+
 def test_all_frames_of_a_file_arrive_at_a_live_output_in_real_time(
     audio: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -156,6 +176,8 @@ def test_mp4_has_a_picture_per_frame_and_the_audio(audio: Path, tmp_path: Path) 
         (["AUDIO", "--out", "a.mp4", "--fps", "30"], "--fps has no effect here: it is for --out .csv"),
         (["AUDIO", "--out", "a.npz", "--start-timecode", "01:00:00:00"], "it is for --out .csv"),
         (["AUDIO", "--out", "a.csv", "--visemes", "oculus"], "it is for --out .json, .vtt"),
+        (["AUDIO", "--out", "a.csv", "--face", "a.glb"], "it is for --out .glb"),
+        (["AUDIO", "--out", "a.glb", "--face", "none.glb"], "none.glb is not a file"),
         (["AUDIO"], "give --out FILE.csv or --output livelink://HOST"),
         (["AUDIO", "--output", "livelnk://host"], "did you mean livelink"),
         (["AUDIO", "--out", "a.csv", "--output", "osc://host:0"], "give 1 to 65535"),

@@ -15,6 +15,7 @@ from streamingtalker_ros.errors import TalkerError
 from streamingtalker_ros.face.arkit import ARKIT_NAMES, INDEX
 from streamingtalker_ros.face.formats.livelink import COLUMNS, parse_timecode, timecode, write_livelink_csv
 from streamingtalker_ros.face.formats.livelink_reader import read_livelink_csv
+from tools import blender_import_csv
 
 APP_HEADER = [
     "Timecode",
@@ -160,6 +161,15 @@ def test_a_timecode_is_read_as_it_is_written(seconds: float) -> None:
 def test_a_text_that_is_no_timecode_is_rejected(text: str) -> None:
     with pytest.raises(ValueError, match="write HH:MM:SS:FF"):
         parse_timecode(text)
+
+
+def test_the_import_script_for_blender_reads_the_times_and_weights_of_a_file(tmp_path: Path) -> None:
+    weights, head = random_motion(70)
+    write_livelink_csv(tmp_path / "a.csv", weights, head, 60.0, 86_399.5)
+    seconds, columns = blender_import_csv.read_curves(str(tmp_path / "a.csv"))
+    np.testing.assert_allclose(seconds, np.arange(70) / 60, atol=2e-5)
+    for name in ARKIT_NAMES:
+        np.testing.assert_allclose(columns[name.lower()], weights[:, INDEX[name]], atol=1e-6)
 
 
 def test_eye_angles_follow_the_look_shapes(tmp_path: Path) -> None:

@@ -213,7 +213,7 @@ class _Reader:
     ) -> None:
         """Collect the displacements of the targets with ARKit names."""
         targets = primitive.get("targets") or []
-        labels = _target_names(instance.mesh) or _target_names(primitive)
+        labels = target_names(instance.mesh) or target_names(primitive)
         if len(labels) < len(targets):
             self._unnamed.append((instance.name, len(targets)))
             return
@@ -263,7 +263,12 @@ def _extras(thing: dict[str, Any]) -> dict[str, Any]:
     return extras if isinstance(extras, dict) else {}
 
 
-def _target_names(thing: dict[str, Any]) -> list[str]:
+def target_names(thing: dict[str, Any]) -> list[str]:
+    """The names of morph targets in the `extras` of a mesh or a primitive; none if it has none.
+
+    Args:
+        thing: JSON object of the mesh or the primitive.
+    """
     names = _extras(thing).get("targetNames")
     return [str(name) for name in names] if isinstance(names, list) else []
 

@@ -69,6 +69,11 @@ class GltfDocument:
         self._buffers: dict[int, bytes] = {}
         self._array_bytes = 0
 
+    @property
+    def binary(self) -> bytes:
+        """The binary chunk of a .glb file; empty if it has none."""
+        return self._binary
+
     def accessor(self, number: int) -> npt.NDArray[Any]:
         """(count, width) array of an accessor, with stride, sparse values and normalisation applied.
 

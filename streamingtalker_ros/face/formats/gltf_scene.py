@@ -74,12 +74,23 @@ class GltfScene:
         self._nodes: list[dict[str, Any]] = _as_list(document.tree.get("nodes"))
         if len(self._nodes) > _MAX_NODES:
             raise TalkerError(f"{document.path} has {len(self._nodes)} nodes: export the face alone")
+        extensions = document.tree.get("extensions")
+        self._is_turned = isinstance(extensions, dict) and "VRM" in extensions
         self._parents = self._find_parents()
         self._worlds = self._world_matrices()
         self._head = self._find_head()
         self._below_head = self._find_below_head()
         self._skins: dict[int, tuple[npt.NDArray[np.float64], npt.NDArray[np.float64] | None]] = {}
         self.head_position = None if self._head is None else self._worlds[self._head][:3, 3]
+
+    def head_joint(self) -> tuple[int, npt.NDArray[np.float64], npt.NDArray[np.float64]] | None:
+        """The head's joint: its node, and the world rotations (3, 3) of its parent and of itself at rest."""
+        if self._head is None:
+            return None
+        parent = self._parents[self._head]
+        above = _HALF_TURN if self._is_turned else np.eye(4)
+        above = self._worlds[parent] if parent >= 0 else above
+        return self._head, _rotation_part(above), _rotation_part(self._worlds[self._head])
 
     def instances(self) -> Iterator[MeshInstance]:
         """The meshes of the scene, or all of a file without nodes."""
@@ -115,10 +126,7 @@ class GltfScene:
         return parents
 
     def _world_matrices(self) -> list[npt.NDArray[np.float64]]:
-        root = np.eye(4)
-        extensions = self._document.tree.get("extensions")
-        if isinstance(extensions, dict) and "VRM" in extensions:
-            root = _HALF_TURN
+        root = _HALF_TURN if self._is_turned else np.eye(4)
         worlds: list[npt.NDArray[np.float64] | None] = [None] * len(self._nodes)
         stack = [(index, root) for index, parent in enumerate(self._parents) if parent < 0]
         while stack:
@@ -215,6 +223,13 @@ def _vrm_head(tree: dict[str, Any]) -> int | None:
         return node if isinstance(node, int) else None
     except (KeyError, TypeError, IndexError):
         return None
+
+
+def _rotation_part(matrix: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """The rotation (3, 3) nearest to the linear part of a transform (4, 4)."""
+    left, _, right = np.linalg.svd(matrix[:3, :3])
+    left[:, -1] *= np.sign(np.linalg.det(left @ right))
+    return left @ right
 
 
 def _as_list(value: Any) -> list[Any]:

@@ -94,7 +94,7 @@ class _Writer:
             "bufferViews": self._views,
             "buffers": [{"byteLength": len(self._binary)}],
         }
-        return _container(json.dumps(document, separators=(",", ":")).encode(), bytes(self._binary))
+        return encode_container(document, bytes(self._binary))
 
     def _add_view(self, data: bytes, target: int | None = None) -> int:
         self._binary += b"\0" * (-len(self._binary) % 4)
@@ -194,7 +194,17 @@ def _rig_extras(rig: Rig) -> dict[str, Any]:
     return extras | {"lipGap": {"bias": float(bias), "weights": _shortest(row)}}
 
 
-def _container(text: bytes, binary: bytes) -> bytes:
+def encode_container(document: dict[str, Any], binary: bytes) -> bytes:
+    """Encode a document as a .glb file.
+
+    Args:
+        document: Its JSON tree.
+        binary: Its binary chunk.
+
+    Returns:
+        The bytes of the file.
+    """
+    text = json.dumps(document, separators=(",", ":")).encode()
     text += b" " * (-len(text) % 4)
     binary += b"\0" * (-len(binary) % 4)
     total = 12 + 8 + len(text) + 8 + len(binary)
