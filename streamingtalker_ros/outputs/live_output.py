@@ -20,6 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from streamingtalker_ros.audio.constants import NS_PER_S
+from streamingtalker_ros.config_files import shorten
 from streamingtalker_ros.errors import TalkerError
 from streamingtalker_ros.face.arkit import ARKIT_NAMES
 from streamingtalker_ros.outputs.address import OutputAddress, parse_address
@@ -94,7 +95,7 @@ class LiveOutput:
         self._faults = FaultLog()
         self._frame_rate = frame_rate
         self._encoder = ENCODERS[address.scheme](address)
-        self._queue: deque[tuple[int, float, npt.NDArray[np.float32], npt.NDArray[np.float32]]] = deque()
+        self._queue: deque[tuple[Any, float]] = deque()  # frames with their times of arrival
         self._condition = threading.Condition()
         self._is_closing = self._is_pending = False
         self._thread: threading.Thread | None = None
@@ -113,34 +114,16 @@ class LiveOutput:
         """Queue a frame. Never blocks, never raises.
 
         Args:
-            frame: A frame of a blendshape talker: `weights`, `head`, and `stamp` in ns or `time` in s. One
-                that cannot be used is dropped, counted, and reported once.
+            frame: A frame of a blendshape talker: `weights`, `head`, and `stamp` in ns or `time` in s; its
+                arrays do not change afterwards. One that cannot be used is dropped, counted, and reported
+                once.
         """
         arrival = time.monotonic()
-        try:
-            stamp = getattr(frame, "stamp", None)
-            stamp_ns = round(frame.time * NS_PER_S) if stamp is None else int(stamp)
-            if abs(stamp_ns) > _MAX_STAMP_NS:
-                raise ValueError("its stamp is out of range")
-            weights = np.array(frame.weights, np.float32)
-            head = np.array(frame.head, np.float32)
-            is_valid = weights.shape == (len(ARKIT_NAMES),) and head.shape == (4,)
-            if not is_valid or not np.isfinite(weights).all() or not 0.0 < float(head @ head) < np.inf:
-                raise ValueError("its weights or its head are not numbers")
-        except Exception as error:
-            self._dropped_frames += 1
-            self._warn_once(
-                "frame",
-                f"a frame could not be sent to {self.address} ({type(error).__name__}: {error}): send frames "
-                "of a blendshape talker, 52 weights and a quaternion",
-            )
-            return
         with self._condition:
             if self._is_closing or len(self._queue) >= MAX_PENDING_FRAMES:
                 self._dropped_frames += 1
                 return
-            self._frames += 1
-            self._queue.append((stamp_ns, arrival, weights, head))
+            self._queue.append((frame, arrival))
             self._condition.notify()
 
     def drain(self, timeout: float) -> bool:
@@ -218,8 +201,8 @@ class LiveOutput:
     def _step(self, timeline: OutputTimeline) -> bool:
         """Wait for the next event and do what is due; return whether the output is closing."""
         frames, is_closing = self._wait(timeline)
-        for frame in frames:
-            self._dropped_frames += not timeline.add(*frame)
+        for frame, arrival in frames:
+            self._add(timeline, frame, arrival)
         if is_closing:
             timeline.close()
         for pose in timeline.take(time.monotonic()):
@@ -227,9 +210,29 @@ class LiveOutput:
         self._is_pending = not timeline.is_drained
         return is_closing
 
-    def _wait(
-        self, timeline: OutputTimeline
-    ) -> tuple[list[tuple[int, float, npt.NDArray[np.float32], npt.NDArray[np.float32]]], bool]:
+    def _add(self, timeline: OutputTimeline, frame: Any, arrival: float) -> None:
+        """Add a frame to the timeline, or drop it."""
+        try:
+            stamp = getattr(frame, "stamp", None)
+            stamp_ns = round(frame.time * NS_PER_S) if stamp is None else int(stamp)
+            if abs(stamp_ns) > _MAX_STAMP_NS:
+                raise ValueError("its stamp is out of range")
+            weights, head = np.array(frame.weights, np.float32), np.array(frame.head, np.float32)
+            is_valid = weights.shape == (len(ARKIT_NAMES),) and head.shape == (4,)
+            if not is_valid or not np.isfinite(weights).all() or not 0.0 < float(head @ head) < np.inf:
+                raise ValueError("its weights or its head are not numbers")
+        except Exception as error:
+            self._dropped_frames += 1
+            self._warn_once(
+                "frame",
+                f"a frame could not be sent to {self.address} ({type(error).__name__}: "
+                f"{shorten(str(error))}): send frames of a blendshape talker, 52 weights and a quaternion",
+            )
+            return
+        self._frames += 1
+        self._dropped_frames += not timeline.add(stamp_ns, arrival, weights, head)
+
+    def _wait(self, timeline: OutputTimeline) -> tuple[list[tuple[Any, float]], bool]:
         """Wait until a frame arrives, a pose is due or the output is to close; return the frames."""
         due = timeline.next_due()
         with self._condition:

@@ -15,6 +15,9 @@ import pytest
 from streamingtalker_ros.audio.constants import FRAME_RATE
 from streamingtalker_ros.face.interpolation import resample_motion
 from streamingtalker_ros.outputs import LiveOutput, OutputGroup, open_output
+from streamingtalker_ros.outputs.live_output import ENCODERS
+from streamingtalker_ros.outputs.livelink import LiveLinkEncoder
+from streamingtalker_ros.outputs.timeline import Pose
 from support.udp_receiver import PERIOD_NS, UdpReceiver, random_motion, to_frame, unused_port
 from support.waiting import wait_for
 
@@ -144,8 +147,31 @@ def test_a_frame_that_cannot_be_sent_is_dropped_counted_and_reported_once() -> N
         output.send(SimpleNamespace(stamp=1, weights=good, head=head))
         assert wait_for(lambda: len(receiver.datagrams) > 0)
         output.close()
+    assert output.statistics()["frames"] == 1
     assert len(warnings) == 1 and "frames of a blendshape talker" in warnings[0] and "\n" not in warnings[0]
     assert output.statistics()["dropped_frames"] == len(bad)
+
+
+def test_a_fault_of_an_encoder_costs_its_pose_is_logged_once_and_the_output_lives_on(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Faulty(LiveLinkEncoder):
+        count = 0
+
+        def encode(self, pose: Pose) -> bytes:
+            self.count += 1
+            if self.count <= 10:
+                raise ZeroDivisionError("of the test")
+            return super().encode(pose)
+
+    monkeypatch.setitem(ENCODERS, "livelink", Faulty)
+    with UdpReceiver() as receiver:
+        output = open_output(f"livelink://127.0.0.1:{receiver.port}")
+        play(output, 15)
+        output.close()
+        assert wait_for(lambda: len(receiver.datagrams) >= output.statistics()["sent"] > 20)
+    assert output.statistics()["dropped"] == 10
+    assert [record.getMessage().count("Traceback") for record in caplog.records] == [1]
 
 
 def test_stamps_of_any_size_are_sent() -> None:
