@@ -18,13 +18,17 @@ PERIOD_NS = round(NS_PER_S / FRAME_RATE)
 
 
 class UdpReceiver:
-    """Collects datagrams with their times of arrival until the block ends."""
+    """Collects datagrams with their times of arrival until the block ends.
 
-    def __init__(self) -> None:
+    Args:
+        port: Where; 0 for any.
+    """
+
+    def __init__(self, port: int = 0) -> None:
         self.datagrams: list[bytes] = []
         self.times: list[float] = []
         self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-        self._socket.bind(("127.0.0.1", 0))
+        self._socket.bind(("127.0.0.1", port))
         self._socket.settimeout(0.05)
         self.port: int = self._socket.getsockname()[1]
         self._is_closing = False
