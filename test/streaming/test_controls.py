@@ -242,9 +242,9 @@ def test_guidance_extrapolates_from_the_unconditional_to_the_conditional_face(
     plain, none, half = (first(guidance) for guidance in (1.0, 0.0, 0.5))
     other = first(0.0, -speech[1000 : 1000 + 640 * 3])
     upper = ~np.append(MOUTH_MASK, [True] * 4)  # the mouth rests until voice activity is detected
-    np.testing.assert_allclose(
-        other[upper], none[upper], atol=1e-5
-    )  # the unconditional branch ignores the audio
+    # the unconditional branch ignores the audio; in int8 both branches are quantized with one scale
+    tolerance = 1e-5 if small.backend.precision == "float32" else 1e-2
+    np.testing.assert_allclose(other[upper], none[upper], atol=tolerance)
     assert np.abs(plain - none)[upper].max() > 1e-3
     inside = upper & (np.minimum(plain, none) > 0.01) & (np.maximum(plain, none) < 0.99)
     assert (

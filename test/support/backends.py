@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 if TYPE_CHECKING:
@@ -22,6 +23,14 @@ class Variant(NamedTuple):
 
 VARIANTS: Final = (Variant("torch", "float32"), Variant("onnx", "float32"), Variant("onnx", "int8"))
 ONNX_VARIANTS: Final = VARIANTS[1:]
+BACKEND_VARIABLE: Final = "STREAMINGTALKER_TEST_BACKEND"
+"""Environment: the variant of small talkers with random weights, such as onnx-int8; default torch-float32."""
+
+
+def chosen_variant() -> Variant:
+    """Return the variant that the environment names."""
+    name = os.environ.get(BACKEND_VARIABLE, str(VARIANTS[0]))
+    return next(variant for variant in VARIANTS if str(variant) == name)
 
 
 def make_talker(network: TalkerNetwork, variant: Variant) -> Talker:

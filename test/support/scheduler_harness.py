@@ -22,6 +22,7 @@ from streamingtalker_ros.runtime.parameters import TalkerParameters
 from streamingtalker_ros.runtime.session import TOPIC_POLICY, SessionPolicy, VoiceSession
 from streamingtalker_ros.runtime.statistics import Statistics
 from streamingtalker_ros.streaming import Talker
+from support.backends import chosen_variant, make_talker
 
 S0 = 1_700_000_000_123_456_789  # ns, the stamp of a test's first sample
 MS = 1_000_000  # ns
@@ -43,7 +44,7 @@ SMALL = TalkerConfig(
 def small_talker() -> Talker:
     """A small talker with random weights, the same in every run."""
     torch.manual_seed(0)
-    return Talker(TalkerNetwork(SMALL), "cpu")
+    return make_talker(TalkerNetwork(SMALL), chosen_variant())
 
 
 def voice(seconds: float, rate: int = SAMPLE_RATE, seed: int = 0) -> npt.NDArray[np.int16]:
