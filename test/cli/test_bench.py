@@ -85,6 +85,8 @@ def test_results_are_complete_and_printable(talker: TalkerProtocol) -> None:
     names = ("p50", "p99", "cpu", "first_frame", "real_time_factor", "late_over_early", "memory_mb")
     assert np.isfinite([stream[name] for name in names]).all()
     assert set(results["voices_ms"]) <= {"1", "2"} and results["voices_ms"]["1"]["p50"] > 0
+    assert f"this machine: {stream['p50']:.2f} ms" in text and text.count(results["backend"]) == 2
+    assert "float32" in results["backend"] or "int8" in results["backend"]
     assert "one voice, total" in text and f"{stream['p50']:.2f}" in text
     assert ("at_frames_ms" in results) == (talker.family == "vertex")
 
