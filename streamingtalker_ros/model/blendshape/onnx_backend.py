@@ -53,9 +53,14 @@ def open_session(graph: str | bytes) -> Any:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
-    options.log_severity_level = 3  # errors
+    options.log_severity_level = 4  # errors are raised, none is printed
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    return onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
+    # without fallback: it would try the same provider again, and print
+    session = onnxruntime.InferenceSession(
+        graph, options, providers=["CPUExecutionProvider"], enable_fallback=0
+    )
+    session.disable_fallback()
+    return session
 
 
 class BoundGraph:
