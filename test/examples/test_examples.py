@@ -34,8 +34,7 @@ def test_examples_print_every_frame_of_a_file(tmp_path: Path, speech: np.ndarray
     soundfile.write(wav, speech[: round(16_000 * seconds)], 16_000, subtype="PCM_16")
     lines, imported = run_example("stream_file.py", wav)
     assert len(lines) == round(25 * seconds)
-    assert "torch.nn" in imported
-    assert "torch._dynamo" not in imported  # the compiler, which takes seconds to import
+    assert "onnxruntime" in imported and "torch" not in imported
     lines, _ = run_example("real_time_worker.py", wav)
     assert len([line for line in lines if line.startswith("frame ") and "idle" not in line]) == round(
         25 * seconds

@@ -4,6 +4,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -143,3 +145,11 @@ def test_a_vertex_configuration_of_an_earlier_version_reads_equal() -> None:
     earlier = {earlier_name(name, RENAMED_VERTEX_FIELDS): value for name, value in config.to_json().items()}
     assert {"slots", "history", "ff", "spacing"} <= set(earlier)
     assert VertexConfig.from_json({**earlier, "family": "published"}) == config
+
+
+def test_loading_with_torch_does_not_import_its_compiler() -> None:
+    """The compiler takes seconds to import, in every process."""
+    code = "from streamingtalker_ros import Talker; Talker.load(device='cpu', backend='torch')"
+    done = subprocess.run([sys.executable, "-X", "importtime", "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "torch.nn" in done.stderr and "torch._dynamo" not in done.stderr

@@ -57,7 +57,9 @@ def receive(pipe: Connection) -> None:
 
 def main() -> None:
     """Run the measurement and print it."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser = argparse.ArgumentParser(
+        allow_abbrev=False, description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
     parser.add_argument("--seconds", type=float, default=60.0, help="length of the voice")
     parser.add_argument("--rate", type=int, default=60, help="poses per second")
     arguments = parser.parse_args()
