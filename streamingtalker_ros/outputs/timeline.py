@@ -33,7 +33,8 @@ CLOSING_FRAMES: Final = 4  # from the last pose to the rest pose
 _PATIENCE_S: Final = 0.25  # a late frame is waited for; then the last pose is held
 _MAX_SHIFT_S: Final = 0.25  # by which the schedule adapts to frames that arrive earlier than the first did
 _MAX_LAG_S: Final = 1.0  # of a process that was suspended: the schedule begins anew
-_MIN_ARRIVALS, _MAX_ARRIVALS = 12, 50  # frames in sequence, by which the schedule adapts
+_EARLY_ARRIVALS: Final = 12  # frames in sequence that arrive early before the schedule is moved forward
+_LATE_ARRIVALS: Final = 5  # frames in sequence that arrive late before the schedule is moved back
 _MAX_TAIL_S: Final = 0.5  # of frames that are pending when the output is closed
 _GAP_FRAMES: Final = 1.5  # between two stamps in sequence, at most
 
@@ -82,7 +83,7 @@ class OutputTimeline:
         self._base_ns = 0  # stamp of the first frame of a stream
         self._offset = 0.0  # time of a frame, minus its stamp after the base
         self._last_stamp = 0.0
-        self._arrivals: deque[float] = deque(maxlen=_MAX_ARRIVALS)  # clock minus time, frames in sequence
+        self._arrivals: deque[float] = deque(maxlen=_EARLY_ARRIVALS)  # clock minus time, frames in sequence
         self._is_holding = False
         self.is_closed = False
         """Whether `close` was called."""
@@ -143,7 +144,7 @@ class OutputTimeline:
         last = self._knots[-1]
         time = stamp + self._offset
         due = arrival - self._delay + self._period
-        if stamp <= self._last_stamp or abs(time - due) > _MAX_SHIFT_S:
+        if stamp <= self._last_stamp or abs(time - due) > 0.5 * self._period:
             time = max(due, last.time + self._period)
             self._base_ns, self._offset, stamp = stamp_ns, time, 0.0
         if time - last.time > _GAP_FRAMES * self._period:
@@ -155,10 +156,16 @@ class OutputTimeline:
     def _adapt(self, arrival_delay: float) -> None:
         """Follow the delay of frames that arrive in real time; not that of frames generated ahead."""
         self._arrivals.append(arrival_delay)
-        if len(self._arrivals) < _MIN_ARRIVALS or abs(self._arrivals[-1] - self._arrivals[0]) > self._period:
+        recent = list(self._arrivals)[-_LATE_ARRIVALS:]
+        if len(recent) == _LATE_ARRIVALS and max(recent) - min(recent) <= self._period:
+            self._delay = max(self._delay, min(recent) + self._period)
+        if (
+            len(self._arrivals) < _EARLY_ARRIVALS
+            or abs(self._arrivals[-1] - self._arrivals[0]) > self._period
+        ):
             return
         delay = min(self._arrivals) + self._period
-        if delay >= self._delay - _MAX_SHIFT_S:
+        if self._delay - _MAX_SHIFT_S <= delay < self._delay:
             self._delay = delay
 
     def next_due(self) -> float | None:

@@ -100,6 +100,29 @@ def test_a_first_frame_that_is_late_delays_the_others_for_half_a_second_at_most(
     assert delays[15:].max() <= PERIOD + 2 * TICK
 
 
+def test_frames_that_become_late_for_good_are_shown_evenly_again_after_a_moment() -> None:
+    """As those of the idle face are, after the end of the audio."""
+    frames = [
+        (arrival + (0.1 if n >= 50 else 0.0), stamp, weights, head)
+        for n, (arrival, stamp, weights, head) in enumerate(stream(150))
+    ]
+    poses, times, _ = simulate(frames, 6.5)
+    assert_is_resampled(poses, frames, 60)
+    intervals = np.diff(times[: 60 * 149 // 25])
+    assert np.abs(intervals[150:] - 1 / 60).max() < 3 * TICK  # all but half a second around the change
+
+
+def test_speech_after_an_idle_face_is_shown_one_frame_after_it_is_published() -> None:
+    idle = [(arrival + 0.1, stamp, weights, head) for arrival, stamp, weights, head in stream(50)]
+    start = idle[-1][0] + 0.04
+    speech = stream(50, start, STAMP + round((start - 0.1) * NS_PER_S), seed=1)  # not late
+    poses, times, _ = simulate([*idle, *speech], start + 2.5, 25)
+    weights = np.array([pose.weights for pose in poses])
+    for arrival, _, frame, _ in speech[1:-1]:
+        nearest = int(np.abs(weights - frame).max(axis=1).argmin())
+        assert times[nearest] - arrival <= 2 * PERIOD + 2 * TICK  # the poses lie between the frames
+
+
 def test_the_number_of_a_pose_is_its_time_of_day_and_starts_again_after_midnight() -> None:
     frames = stream(100, start=0.5)
     noon, _, _ = simulate(frames, 5.0)

@@ -64,8 +64,8 @@ def test_a_receiver_and_the_topics_get_the_same_motion(talker_launch: LaunchDesc
         finally:
             graph.close()
     sent = np.array([np.frombuffer(datagram[-244:], ">f4")[:52] for datagram in receiver.datagrams])
-    first = {message.frame: message for message in reversed(frames)}[0]
-    np.testing.assert_allclose(sent[0], first.weights, atol=1e-6)
+    for message in frames[:20]:  # a pose is a frame at this rate
+        assert np.abs(sent - np.array(message.weights)).max(axis=1).min() < 1e-6
     assert not sent[-1].any()  # the face is at rest when the node is inactive
     by_frame = {message.frame: message for message in frames}
     compared = 0

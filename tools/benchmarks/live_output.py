@@ -6,8 +6,9 @@
 The demo voice, repeated, goes packet by packet in real time through a worker, as a node drives it, and the
 frames to `livelink://127.0.0.1`. A receiver in a process of its own notes the arrival of each datagram and
 decodes it with pylivelinkface. Reported are the greatest difference of the weights to the frames,
-interpolated at the timecodes; the deviation of the intervals between datagrams from 1 / rate; the time from
-the publication of a frame to the datagram that shows it; and the CPU time of `send`.
+interpolated at the timecodes; and, while the voice lasts, the deviation of the intervals between datagrams
+from 1 / rate; the time from the publication of a frame to the datagram that shows it; and the CPU time of
+`send`.
 """
 
 from __future__ import annotations
@@ -112,9 +113,10 @@ def main() -> None:
         arguments.rate,
     )
     error = np.abs(values[: len(weights)] - weights).max()
-    jitter = 1000 * np.abs(np.diff(arrivals[: len(weights)]) - 1 / arguments.rate)
+    spoken = times < stamps[[not frame.idle for frame in frames]].max()  # then silence delays the frames
+    jitter = 1000 * np.abs(np.diff(arrivals[: len(weights)][spoken]) - 1 / arguments.rate)
     shown = np.interp(stamps, times, arrivals[: len(times)])
-    delay = 1000 * (shown - np.array(published))
+    delay = 1000 * (shown - np.array(published))[[not frame.idle for frame in frames]]
     gaps = int((np.diff(numbers) != 1).sum())
     print(
         f"{len(received)} datagrams of {len(frames)} frames, {gaps} gaps of the timecode, {output.summary()}"
