@@ -74,6 +74,7 @@ _STREAM_KIND = ".csv"  # of a pipe or device whose name says no kind
 _FRAMES_PER_BLOCK = 250  # that are packed into arrays together
 _MAX_VERTEX_BYTES = 256_000_000  # of a clip in memory
 _MAX_OUTLINE_SAMPLES = 20_000_000  # of audio for a picture
+_PLAYBACK_LEAD_S = 1.0  # by which frames are sent ahead of their time, so that a busy machine delays none
 MAX_FPS = 240.0  # frames per second of a file
 CSV_FPS = float(TIMECODE_RATE)  # as the Live Link Face app writes it
 DEFAULT_CONTROLS = {"expression": None, **{name: neutral for name, (_, neutral) in NUMBER_CONTROLS.items()}}
@@ -297,8 +298,10 @@ def play(clip: BlendshapeClip, outputs: OutputGroup) -> None:
         )
         for index in indices:
             seconds = float(clip.times[index])
-            time.sleep(max(0.0, start + seconds - float(clip.times[0]) - time.monotonic()))
+            due = start + seconds - float(clip.times[0])
+            time.sleep(max(0.0, due - _PLAYBACK_LEAD_S - time.monotonic()))
             outputs.send(MotionFrame(seconds, clip.weights[index], clip.head[index]))
+        outputs.drain(2 * _PLAYBACK_LEAD_S)
     finally:
         outputs.close()
 

@@ -407,6 +407,18 @@ class OutputGroup:
         for output in self.outputs:
             output.send(frame)
 
+    def drain(self, timeout: float) -> bool:
+        """Wait until the poses of all frames have been sent by all outputs.
+
+        Args:
+            timeout: s to wait at most.
+
+        Returns:
+            Whether all have been sent.
+        """
+        deadline = time.monotonic() + timeout
+        return all([output.drain(deadline - time.monotonic()) for output in self.outputs])
+
     def close(self) -> None:
         """Close all outputs at once, as `LiveOutput.close` does."""
         for output in self.outputs:

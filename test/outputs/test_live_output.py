@@ -23,7 +23,7 @@ from support.waiting import wait_for
 
 
 def play(output: LiveOutput | OutputGroup, count: int, speed: float = 1.0) -> tuple[Any, Any, float]:
-    """Send random frames in real time; return them and the longest time that `send` took."""
+    """Send random frames, at a speed of 1 in real time; return them and the longest time that `send` took."""
     weights, head = random_motion(count)
     start, longest, stamp = time.monotonic(), 0.0, time.time_ns()
     for n in range(count):
@@ -44,8 +44,8 @@ def parse_livelink(datagram: bytes) -> tuple[int, int, np.ndarray]:
 def test_all_frames_of_a_clip_arrive_resampled_in_order_and_the_face_ends_at_rest(rate: int) -> None:
     with UdpReceiver() as receiver:
         output = open_output(f"livelink://127.0.0.1:{receiver.port}?rate={rate}")
-        weights, head, _ = play(output, 50)
-        assert output.drain(10.0)
+        weights, head, _ = play(output, 50, 100.0)  # ahead of time, so that a busy machine delays none
+        assert output.drain(30.0)
         output.close()
         assert wait_for(lambda: len(receiver.datagrams) >= output.statistics()["sent"])
     poses = [parse_livelink(datagram) for datagram in receiver.datagrams]
@@ -63,7 +63,7 @@ def test_frames_sent_at_once_are_played_in_real_time_and_all_arrive() -> None:
         output = open_output(f"livelink://127.0.0.1:{receiver.port}?rate=25")
         for n in range(20):  # as the library's frames, whose times begin at 0
             output.send(SimpleNamespace(time=n / FRAME_RATE, weights=weights[n], head=head[n]))
-        assert output.drain(10.0)
+        assert output.drain(30.0)
         output.close()
         assert wait_for(lambda: len(receiver.datagrams) >= output.statistics()["sent"])
     sent = [parse_livelink(datagram)[2][:52] for datagram in receiver.datagrams]
@@ -180,7 +180,7 @@ def test_stamps_of_any_size_are_sent() -> None:
         output = open_output(f"livelink://127.0.0.1:{receiver.port}")
         for stamp in (0, -(2**63), 2**63 - 1, -(2**63), 2**63, time.time_ns()):
             output.send(SimpleNamespace(stamp=stamp, weights=good, head=head))
-        assert output.drain(10.0)
+        assert output.drain(30.0)
         output.close()
         numbers = [parse_livelink(datagram)[0] for datagram in receiver.datagrams]
     assert np.array_equal(np.diff(numbers), np.ones(len(numbers) - 1))
