@@ -18,6 +18,7 @@ from streamingtalker_ros.runtime import parameters
 from streamingtalker_ros.supervision import Supervisor
 
 if TYPE_CHECKING:
+    from streamingtalker_ros.dds.talker_node import TalkerNode
     from streamingtalker_ros.model.protocol import TalkerProtocol
     from streamingtalker_ros.runtime.worker import TalkerWorker
 
@@ -131,7 +132,7 @@ def _talk(
             f"{describe_backend(talker)}, "
             f"{values.steps or talker.steps} diffusion steps, domain {node.dds_node.domain}; "
             f"subscribes to {node.dds_node.resolve_name(values.audio_topic)}, "
-            f"publishes {', '.join(node.topics)}"
+            f"publishes {', '.join(node.topics)}{_sent_to(node)}"
         )
         _wait(worker, args, file, supervisor)
         worker.stop()
@@ -153,6 +154,12 @@ def _talk(
             print_line(line)
     finally:
         node.close()
+
+
+def _sent_to(node: TalkerNode) -> str:
+    """Name the live outputs of a node, for the message that it is ready."""
+    addresses = [str(output.address) for output in node.outputs.outputs]
+    return f", sends to {', '.join(addresses)}" if addresses else ""
 
 
 def _wait(
