@@ -22,6 +22,7 @@ import soundfile
 
 from streamingtalker_ros.audio import mp3
 from streamingtalker_ros.audio.container import HEAD_BYTES, Container, identify
+from streamingtalker_ros.audio.gap_filler import GapFiller
 from streamingtalker_ros.audio.packet import AudioFormat
 from streamingtalker_ros.audio.pcm_decoder import bytes_to_float32
 from streamingtalker_ros.audio.wav_stream import WavStream
@@ -307,12 +308,17 @@ def _av_blocks(source: str | bytes, container: Container) -> Iterator[tuple[Samp
         if not opened.streams.audio:
             raise TalkerError("it has no sound: give a file with an audio track")
         resampler: Any = None
+        filler: GapFiller | None = None
         for frame in opened.decode(audio=0):
-            if resampler is None:
+            if resampler is None or filler is None:
                 rate = int(frame.sample_rate)
                 resampler = av.AudioResampler(format="flt", layout=frame.layout, rate=rate)
+                filler = GapFiller(rate)
+            time = frame.time
             for converted in resampler.resample(frame):
-                yield frame_to_samples(converted), int(resampler.rate)
+                for samples in filler.place(frame_to_samples(converted), time):
+                    yield samples, int(resampler.rate)
+                time = None  # what follows of the same frame
 
 
 def _open_with_soundfile(source: str | bytes) -> soundfile.SoundFile:

@@ -21,6 +21,7 @@ import numpy as np
 from streamingtalker_ros.audio.constants import SAMPLE_RATE
 from streamingtalker_ros.audio.downmix import downmix
 from streamingtalker_ros.audio.file_decoder import frame_to_samples
+from streamingtalker_ros.audio.gap_filler import GapFiller
 from streamingtalker_ros.audio.pcm import silence_invalid
 from streamingtalker_ros.corpus.video.landmarks import NUM_LANDMARKS, LandmarkTrack
 from streamingtalker_ros.errors import TalkerError, require
@@ -168,7 +169,7 @@ def audio_start_time(video: str | os.PathLike[str]) -> float:
 
 
 def read_sound(video: str | os.PathLike[str]) -> tuple[np.ndarray, float]:
-    """Decode the audio of a video.
+    """Decode the audio of a video; where its time stamps have a gap, there is silence.
 
     Args:
         video: file that FFmpeg reads.
@@ -187,11 +188,14 @@ def read_sound(video: str | os.PathLike[str]) -> tuple[np.ndarray, float]:
             if not container.streams.audio:
                 raise TalkerError(f"{video}: there is no sound in it")
             stream = container.streams.audio[0]
-            packed = av.AudioResampler(format="flt")
+            packed, rate = av.AudioResampler(format="flt"), int(stream.rate)
+            filler = GapFiller(rate)
             for frame in container.decode(stream):
-                start = (frame.time or 0.0) if start is None else start
-                blocks += [frame_to_samples(block) for block in packed.resample(frame)]
-            rate = stream.rate
+                time = frame.time
+                start = (time or 0.0) if start is None else start
+                for block in packed.resample(frame):
+                    blocks += filler.place(frame_to_samples(block), time)
+                    time = None  # what follows of the same frame
     except (av.error.FFmpegError, OSError, ValueError) as error:
         raise TalkerError(f"{video}: it cannot be read as video ({_reason(error)})") from None
     if not blocks or start is None:
